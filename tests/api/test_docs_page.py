@@ -206,17 +206,18 @@ class Watched:
             assert self.complaints == []
             self.page.context.close()
             self.page = self._new_page(browser, context)
-            assert self._draws(address, within=TIMEOUT), f"unanswered: {sorted(self._unanswered.values())}"
+            is_drawn = self._draws(address, within=TIMEOUT)
+            assert is_drawn, f"unanswered: {sorted(request.url for request in self._unanswered)}"
 
     def _new_page(self, browser: Browser, context: dict[str, Any]) -> Page:
         self.complaints: list[str] = []
-        self._unanswered: dict[Request, str] = {}
+        self._unanswered: set[Request] = set()
         page = browser.new_page(**context)
         page.set_default_timeout(TIMEOUT)
         page.on("console", self._on_console)
         page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
         page.on("request", self._on_request)
-        page.on("requestfinished", lambda request: self._unanswered.pop(request, None))
+        page.on("requestfinished", lambda request: self._unanswered.discard(request))
         page.on("requestfailed", lambda request: self.complaints.append(f"failed: {request.url}"))
         page.add_init_script(
             "document.addEventListener('securitypolicyviolation', event =>"
@@ -230,7 +231,7 @@ class Watched:
         return page
 
     def _draws(self, address: str, *, within: float) -> bool:
-        """Open *address*; return whether it shows operations *within* milliseconds."""
+        """Return whether *address* loads, and then shows operations, each *within* so many milliseconds."""
         with suppress(PlaywrightTimeoutError):
             self.page.goto(address, timeout=within)
             self.page.locator(".opblock").first.wait_for(timeout=within)
@@ -242,7 +243,7 @@ class Watched:
             self.complaints.append(message.text)
 
     def _on_request(self, request: Request) -> None:
-        self._unanswered[request] = request.url
+        self._unanswered.add(request)
         if not request.url.startswith((self._origin, "data:")):
             self.complaints.append(f"outside: {request.url}")
 

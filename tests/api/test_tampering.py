@@ -331,7 +331,7 @@ def test_named_secrets_cannot_replace_each_other(alice: Caller, stored: Stored) 
 
 @pytest.mark.new_database
 def test_a_secret_is_found_by_no_equal_name(alice: Caller, stored: Stored) -> None:
-    """In a collation, where MongoDB finds equal names too, a secret is found only by its own."""
+    """With a collation, by which MongoDB finds equal names, too, a secret is found only by its own."""
     secret_id = alice.create(name="Billing/DB")
     [created] = stored.secrets.find()
     stored.secrets.drop()

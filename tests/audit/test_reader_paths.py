@@ -180,7 +180,7 @@ def test_a_query_uses_the_index_of_names(stored: Stored, paths: list[str]) -> No
 
 
 def test_a_collation_that_hides_entries_is_found(alice: Caller, stored: Stored, key: MasterKey) -> None:
-    """In a collation, MongoDB finds no name by its beginning; verification reports the collation."""
+    """With a collation, MongoDB finds no name by its beginning; verification reports the collation."""
     alice.create(name="billing/db")
     assert told() == [("create", "success", "billing/db")]
     entries = list(stored.audit_logs.find())

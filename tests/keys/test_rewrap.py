@@ -594,6 +594,16 @@ def test_two_concurrent_rewraps_do_each_version_once(stored: Stored) -> None:
         assert versions_of(stored, secret_id, NEW) == expected
 
 
+def run_during(change: Callable[[str], None], secrets: list[str]) -> None:
+    """Rewrap repeatedly while four threads *change* the secrets."""
+    with ThreadPoolExecutor(4) as pool:
+        changing = [pool.submit(change, secret_id) for secret_id in secrets]
+        while not all(future.done() for future in changing):
+            run()
+        for future in changing:
+            future.result()
+
+
 def test_updates_during_a_rewrap_lose_nothing(stored: Stored, mongo_uri: str) -> None:
     """Secrets that are updated repeatedly during a rewrap lose no version."""
     secrets = [versioned(stored, OLD)[0] for _ in range(12)]
@@ -606,12 +616,7 @@ def test_updates_during_a_rewrap_lose_nothing(stored: Stored, mongo_uri: str) ->
                 reply = client.post("/vault/secret/update", json=body)
                 assert (reply.status_code, reply.json["version"]) == (200, version)
 
-        with ThreadPoolExecutor(4) as pool:
-            updating = [pool.submit(update, secret_id) for secret_id in secrets]
-            while not all(future.done() for future in updating):
-                run()
-            for future in updating:
-                future.result()
+        run_during(update, secrets)
         run()
         assert registry.stored_key_ids() == {NEW.id}
         expected = {version: b"value %d" % version for version in range(1, 8)}
@@ -642,12 +647,7 @@ def test_changes_under_the_old_key_during_a_rewrap_lose_nothing(stored: Stored, 
                 assert ask("fetch", secret_id) == {"secret": value}
             ask("delete", secret_id)
 
-        with ThreadPoolExecutor(4) as pool:
-            changing = [pool.submit(change, secret_id) for secret_id in secrets]
-            while not all(future.done() for future in changing):
-                run()
-            for future in changing:
-                future.result()
+        run_during(change, secrets)
         assert run().left == 0
         assert registry.stored_key_ids() == {NEW.id}
     for secret_id in secrets:

@@ -105,19 +105,20 @@ def remove_stack(name: str) -> None:
     wait_for(lambda: not run("docker", "stack", "rm", name, check=False).returncode, what=f"{name} to go")
 
 
+def is_gone(stack: str) -> bool:
+    """Return whether no container and no network of *stack* is left."""
+    own = ("-q", "--filter", f"label=com.docker.stack.namespace={stack}")
+    return not docker("ps", "-a", *own) + docker("network", "ls", *own)
+
+
 def remove() -> None:
     """Remove the stack, its data and its secrets; a test machine has nothing else."""
     run("docker", "stack", "rm", STACK, check=False)
     # Its data is removed too: no member needs to hand over to another first.
     for container in docker("ps", "-q", "--filter", f"label=com.docker.stack.namespace={STACK}").split():
         run("docker", "kill", container, check=False)
-    wait_for(
-        lambda: not docker("ps", "-aq", "--filter", f"label=com.docker.stack.namespace={STACK}"),
-        what="an end",
-    )
-    # Now that no task uses its networks.
     remove_stack(STACK)
-    wait_for(lambda: STACK not in docker("network", "ls", "--format", "{{.Name}}"), what="networks to go")
+    wait_for(lambda: is_gone(STACK), what="an end")
     kept = docker("volume", "ls", "-q", "--filter", f"label=com.docker.stack.namespace={STACK}").split()
     if kept:
         docker("volume", "rm", *kept)

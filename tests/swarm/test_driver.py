@@ -18,6 +18,7 @@ from tests.swarm.engine import (
     Replica,
     containers,
     docker,
+    is_gone,
     is_healthy,
     remove_stack,
     replicas,
@@ -61,10 +62,6 @@ def delivered() -> int:
 def is_removed(secret: str) -> bool:
     """Remove a secret of Docker's; return whether no service used it."""
     return not run("docker", "secret", "rm", secret, check=False).returncode
-
-
-def is_gone(stack: str) -> bool:
-    return not docker("ps", "-aq", "--filter", f"label=com.docker.stack.namespace={stack}")
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,6 @@ from tests.swarm.engine import (
     API,
     IMAGE,
     MONGODB_NETWORK,
-    NETWORK,
     STACK,
     Replica,
     assert_nothing_is_lost,
@@ -18,6 +17,7 @@ from tests.swarm.engine import (
     containers,
     deploy,
     docker,
+    is_gone,
     is_settled,
     load,
     primary,
@@ -29,10 +29,6 @@ from tests.swarm.engine import (
 
 #: The health check of this image runs after one second, and then fails.
 _UNHEALTHY = f"FROM {IMAGE}\nHEALTHCHECK --interval=1s --retries=2 --start-period=0s CMD false\n"
-
-
-def networks() -> list[str]:
-    return docker("network", "ls", "--format", "{{.Name}}").split()
 
 
 def image_of_service() -> str:
@@ -85,7 +81,7 @@ def test_a_removed_stack_has_its_data_when_deployed_again(two: list[Replica], ma
     """`docker stack rm` keeps the data: a deployment with the same master key returns it, and adds to it."""
     _, created = two[0].create(b"kept")
     remove_stack(STACK)
-    wait_for(lambda: not containers() and NETWORK not in networks(), what="the stack to end")
+    wait_for(lambda: is_gone(STACK), what="the stack to end")
     deploy(MASTER_KEY=master_key, AUDIT_ENABLED="true", AUDIT_TTL_DAYS="90")
     wait_for(lambda: is_settled(2), what="two ready replicas")
     one, other = replicas()

@@ -21,7 +21,7 @@ from tests.access import tokens
 from tests.commands import Done, command_environment
 from tests.databases import new_database
 from tests.service import Service
-from tests.swarm.engine import BUILD_OPTIONS, IMAGE, docker, remove_stack, run, wait_for
+from tests.swarm.engine import BUILD_OPTIONS, IMAGE, docker, is_gone, remove_stack, run, wait_for
 from vault.cli.mongod import Mongod
 
 #: In test_driver.py, `rotate_secret.sh` rotates a secret on every run.
@@ -124,12 +124,8 @@ def swarm(image: str, mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) 
             finally:
                 for stack in (_SAMPLE, _MANY):
                     remove_stack(stack)
-                wait_for(lambda: not _containers(_SAMPLE) + _containers(_MANY), what="the end of the stacks")
+                wait_for(lambda: is_gone(_SAMPLE) and is_gone(_MANY), what="the end of the stacks")
                 run("docker", "stop", _DRIVER, check=False)
-
-
-def _containers(stack: str) -> str:
-    return docker("ps", "-aq", "--filter", f"label=com.docker.stack.namespace={stack}")
 
 
 def _deploy(stack: str, *files: object) -> None:

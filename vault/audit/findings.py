@@ -52,7 +52,8 @@ class Finding:
 
     def __str__(self) -> str:
         is_whole = (self.stream, self.seq) == NO_PLACE
-        return f"{self.kind}: {'' if is_whole else f'stream {self.stream} seq {self.seq}: '}{self.text}"
+        place = "" if is_whole else f"stream {self.stream} seq {self.seq}: "
+        return f"{self.kind}: {place}{self.text}"
 
 
 def gravest(kinds: Iterable[Kind]) -> Kind:

@@ -69,7 +69,7 @@ _NESTED = ("details", "replaces")
 _PLACE = {"ts", "stream", "seq"}
 
 #: The options of a collection with which queries can miss entries.
-_FLAWS = {"capped", "collation"}
+_HIDING_OPTIONS = {"capped", "collation"}
 
 _ID_BYTES = 12
 #: Below and above every identifier that the service makes.
@@ -434,7 +434,7 @@ def collection() -> Any:
     return found.with_options(codec_options=options)
 
 
-def flaw() -> str | None:
+def collection_flaw() -> str | None:
     """Return the reason why queries can miss entries that `export` returns; None without such a reason.
 
     A time series stores bounds apart from its entries, and a query with conditions skips what is outside. A
@@ -446,7 +446,7 @@ def flaw() -> str | None:
     entries = AuditEntry.raw()
     with storage_errors():
         found = list(entries.database.list_collections(filter={"name": entries.name}))
-    kinds = {one["type"] for one in found}.union(*(_FLAWS & one["options"].keys() for one in found))
+    kinds = {one["type"] for one in found}.union(*(_HIDING_OPTIONS & one["options"].keys() for one in found))
     flaws = ", ".join(sorted(kinds - {"collection"}))
     return f"{entries.name} is not a plain collection ({flaws}): queries can miss entries" if flaws else None
 

@@ -20,7 +20,7 @@ from typing import Self
 from vault.audit import retirement, signing_keys
 from vault.audit.entry import FOREIGN, Entry, Predecessor
 from vault.audit.findings import NO_PLACE, Finding, Kind
-from vault.audit.reader import earliest_id, flaw, records
+from vault.audit.reader import collection_flaw, earliest_id, records
 from vault.audit.retirement import Head, Heads, Part, Place
 from vault.audit.stream import MAX_ENTRIES_PER_COMMIT
 from vault.core.timestamps import moment
@@ -116,7 +116,7 @@ class Verifier:
         retirements: Sequence[Part] = (),
         retired: Mapping[str, str] = MappingProxyType({}),
         dropped: Collection[str] = (),
-        flaw: str | None = None,
+        collection_flaw: str | None = None,
     ) -> None:
         """Prepare for a trail signed by *keys* (by signer), of which the first is the current one.
 
@@ -124,7 +124,7 @@ class Verifier:
         permanent; it is called for each gap, because pruning continues meanwhile. *heads* are those of a
         checkpoint, by stream, and *retired* the keys that sign nothing beyond them, each with the time of the
         checkpoint. *retirements* are known in addition to those in the trail. *dropped* keys must be retired.
-        *flaw* is that of the collection, if it has one.
+        *collection_flaw* is a reason why queries can miss entries.
         """
         self._keys = keys
         self._kept_since = kept_since
@@ -134,7 +134,7 @@ class Verifier:
         self._retirements = list(retirements)
         self._retired = retired
         self._dropped = dropped
-        self._flaw = flaw
+        self._collection_flaw = collection_flaw
         self._streams: dict[str, StreamState] = {}
         #: Signer and place of the last signature before each gap, except those of the current key.
         self._before_gaps: list[tuple[str, Place]] = []
@@ -161,7 +161,7 @@ class Verifier:
             retirements=signing_keys.retirements(keyring),
             retired=retired,
             dropped=signing_keys.dropped(keyring),
-            flaw=flaw(),
+            collection_flaw=collection_flaw(),
         )
 
     @property
@@ -242,8 +242,8 @@ class Verifier:
 
     def finish(self) -> Iterator[Finding]:
         """Yield the final judgement: the findings about the collection, and about the ends of all streams."""
-        if self._flaw:
-            yield Finding(*NO_PLACE, self._flaw)
+        if self._collection_flaw:
+            yield Finding(*NO_PLACE, self._collection_flaw)
         for stream in self._streams.values():
             if stream.signed:
                 yield from self._signature(stream.signed)

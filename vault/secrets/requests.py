@@ -140,7 +140,7 @@ class Reference:
         self.require_reached(attempt)
         with storage_errors():
             secret = Secret.find(self._query(attempt), without=without)
-        # In a collation, MongoDB finds other names too.
+        # With a collation, MongoDB finds other names, too.
         is_other = secret is not None and self.name not in (None, secret.name)
         return reach.reached(None if is_other else secret, attempt)
 
