@@ -7,6 +7,9 @@ from tests.service import Service
 from tests.test_tls import make
 from vault.cli.mongod import free_port
 
+#: Otherwise, a second worker could still be starting when the first one is ready.
+ONE_WORKER = {"WEB_CONCURRENCY": "1"}
+
 
 def ready(environment: dict[str, str], folder: Path) -> Done:
     return run_command("ready", environment=environment, folder=folder)
@@ -14,7 +17,7 @@ def ready(environment: dict[str, str], folder: Path) -> Done:
 
 def test_a_ready_service_is_reported(environment: dict[str, str], tmp_path: Path) -> None:
     """The command finds the service by the service's own settings, and prints its answer."""
-    with Service(environment, folder=tmp_path) as service:
+    with Service(environment | ONE_WORKER, folder=tmp_path) as service:
         service.wait_until("/health/ready")
         done = ready({**environment, "BIND": f"0.0.0.0:{service.port}"}, tmp_path)
     assert (done.returncode, done.stdout, done.stderr) == (0, '{"status":"ok"}\n', "")
@@ -41,7 +44,7 @@ def test_after_its_start_a_service_needs_only_to_reply(environment: dict[str, st
 
     with Service(away, folder=tmp_path) as service:
         assert (check(), marker.exists()) == (1, False)
-    with Service(environment, folder=tmp_path) as service:
+    with Service(environment | ONE_WORKER, folder=tmp_path) as service:
         service.wait_until("/health/ready")
         assert (check(), marker.exists()) == (0, True)
     with Service(away, folder=tmp_path) as service:
