@@ -8,9 +8,9 @@ import signal
 import sys
 import threading
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -25,6 +25,7 @@ from pymongo.database import Database as MongoDatabase
 from werkzeug.routing import Rule
 
 from tests.access import make_token
+from tests.cli.waiting import wait_until
 from tests.databases import EmptyDatabases, new_database
 from tests.differential.servers import OpenBao
 from tests.lifecycle import ALICE, Caller
@@ -188,7 +189,14 @@ def running_app(environment: dict[str, str]) -> Iterator[Flask]:
 
 def start(app: Flask) -> None:
     """Start *app* like gunicorn's worker: claim the key, and begin the trail."""
-    app.extensions["secret-manager"].startup.attempt()
+    startup = app.extensions["secret-manager"].startup
+
+    def is_decided() -> bool:
+        startup.attempt()
+        # An attempt does not wait for that as long as a busy machine may take.
+        return "still building" not in str(startup.failure)
+
+    wait_until(is_decided)
 
 
 @pytest.fixture
@@ -220,6 +228,7 @@ def alice(anyone: Caller) -> Caller:
 def service(environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
     """Run the service as a process, with two workers, on the test's own real database."""
     with Service(environment, measured=True, folder=tmp_path) as service:
+        service.wait_until_started()
         yield service
 
 
@@ -233,6 +242,7 @@ def shared_service(
         new_database(mongod) as uri,
         Service({"MASTER_KEY": master_key, "MONGO_URI": uri}, measured=True, folder=folder) as service,
     ):
+        service.wait_until_started()
         yield service
 
 
@@ -246,12 +256,27 @@ def guarded(
         with running_app(settings) as app:
             token = make_token(app, "ci", role="admin")
         with Service(settings, folder=tmp_path_factory.mktemp("guarded")) as service:
-            service.wait_until("/health/ready")
+            service.wait_until_started()
             yield service, token
 
 
+class Ports(Sequence[int]):
+    """Ports that are given in turn, from a random one on: one given recently is not given again."""
+
+    def __init__(self, ports: Sequence[int]) -> None:
+        first = secrets.randbelow(len(ports))
+        self._count = len(ports)
+        self._next = cycle([*ports[first:], *ports[:first]])
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, _index: Any) -> Any:
+        return next(self._next)
+
+
 def pytest_configure() -> None:
-    """Give each test process its own range of ports, and make signals reach the processes it starts.
+    """Give each test process its own ports, and make signals reach the processes it starts.
 
     A process has its port before it listens on it, so another could take the port. Also, a shell's background
     processes ignore Ctrl-C, processes under `nohup` ignore a lost terminal, and their children inherit that.
@@ -262,7 +287,7 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    ports._PORTS = ports._PORTS[number::count]
+    ports._PORTS = Ports(ports._PORTS[number::count])  # type: ignore[assignment]
 
 
 @pytest.hookimpl(trylast=True)

@@ -43,8 +43,8 @@ class EmptyDatabases:
     @contextmanager
     def one(self) -> Iterator[str]:
         """Yield the connection string of an empty database."""
-        name = self._unused.pop() if self._unused else f"test_{secrets.token_hex(6)}"
-        yield self._uri.replace("/?", f"/{name}?")
+        name = self._unused.pop() if self._unused else self._new()
+        yield self._uri_of(name)
         database = self._client[name]
         found = _indexes(database)
         if any(collection.startswith("system.") for collection in found):
@@ -56,6 +56,15 @@ class EmptyDatabases:
             else:
                 database.drop_collection(collection)
         self._unused.append(name)
+
+    def _new(self) -> str:
+        """Return the name of a new database with all indexes: a request does not wait long for them."""
+        name = f"test_{secrets.token_hex(6)}"
+        with connected(self._uri_of(name)):
+            return name
+
+    def _uri_of(self, name: str) -> str:
+        return self._uri.replace("/?", f"/{name}?")
 
     def close(self) -> None:
         """Disconnect."""

@@ -49,12 +49,12 @@ class Prometheus:
     ) -> None:
         assert self._process is not None
         self._process.terminate()
-        self._process.wait(30)
+        self._process.wait(120)
 
     def query(self, query: str) -> list[dict[str, Any]]:
         """Return the current result of *query*: labels as `metric`; `value`, a time and a number as text."""
         try:
-            reply = requests.get(f"{self.url}/api/v1/query", params={"query": query}, timeout=10)
+            reply = requests.get(f"{self.url}/api/v1/query", params={"query": query}, timeout=60)
         except requests.ConnectionError:
             return []  # It has just been started.
         result: list[dict[str, Any]] = reply.json()["data"]["result"] if reply.ok else []
@@ -63,7 +63,7 @@ class Prometheus:
     def label_values(self) -> dict[str, set[str]]:
         """Return every label of the service's own metrics, with all its values so far."""
         selector = {"match[]": '{__name__=~"secret_manager_.+"}'}
-        series = requests.get(f"{self.url}/api/v1/series", params=selector, timeout=10).json()["data"]
+        series = requests.get(f"{self.url}/api/v1/series", params=selector, timeout=60).json()["data"]
         found: dict[str, set[str]] = {}
         for labels in series:
             for name, value in labels.items():

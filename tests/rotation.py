@@ -3,7 +3,7 @@
 import secrets
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -11,6 +11,8 @@ from uuid import uuid4
 from pymongo.database import Database as MongoDatabase
 from pymongo.errors import OperationFailure
 
+from tests.cli.waiting import wait_until
+from vault.core.errors import StorageUnavailableError
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Database, Secret
 from vault.documents.secret import SecretVersion, StoredSecret
@@ -43,11 +45,23 @@ def settings(uri: str, primary: MasterKey, *fallbacks: MasterKey) -> dict[str, s
 def connected(uri: str) -> Iterator[Database]:
     """Connect the documents to *uri*, with all indexes."""
     database = Database(uri, audit_ttl_days=0)
-    database.prepare()
     try:
+        prepare(database)
         yield database
     finally:
         database.close()
+
+
+def prepare(database: Database) -> None:
+    """Build the indexes of *database*, which can take longer than a caller waits for them."""
+
+    def is_prepared() -> bool:
+        with suppress(StorageUnavailableError):
+            database.prepare()
+            return True
+        return False
+
+    wait_until(is_prepared)
 
 
 def fill(stored: Stored, key: MasterKey, count: int) -> dict[str, bytes]:

@@ -14,6 +14,8 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
+from pymongo import MongoClient
+
 from tests.cli.waiting import wait_until
 from tests.system import coverage_of_greenlets
 from vault.cli.mongod import free_port
@@ -90,7 +92,7 @@ class Service:
         if self.process.poll() is None:
             self.process.send_signal(number)
         try:
-            return self.process.wait(40)
+            return self.process.wait(120)
         except subprocess.TimeoutExpired:
             self._kill_what_is_left()
             raise
@@ -105,10 +107,28 @@ class Service:
         """Return the IDs of all *count* workers once they run: the first replies before the last exists."""
         assert self.process is not None
         master = self.process.pid
-        wait_until(lambda: len(children(master)) == count)
-        return children(master)
+        found: set[str] = set()
 
-    def wait_until(self, path: str, *, status: int = 200, seconds: float = 30) -> None:
+        def are_all() -> bool:
+            nonlocal found
+            found = children(master)
+            return len(found) == count
+
+        wait_until(are_all)
+        return found
+
+    def wait_until_started(self) -> None:
+        """Return once each worker has claimed its key, after the indexes were built; no request is sent.
+
+        The first worker to answer says nothing about the others, and a request that finds MongoDB without
+        indexes is refused if it takes long to build them.
+        """
+        workers = int(self._environment.get("WEB_CONCURRENCY", "2"))
+        with MongoClient[dict[str, Any]](self._environment["MONGO_URI"]) as client:
+            claims = client.get_default_database("vault")["keys"]
+            wait_until(lambda: len((claims.find_one() or {}).get("workers", ())) >= workers)
+
+    def wait_until(self, path: str, *, status: int = 200, seconds: float = 120) -> None:
         """Return once *path* answers with *status*; fail after *seconds*."""
         deadline = time.monotonic() + seconds
         answer: object = None
@@ -153,7 +173,7 @@ class Service:
         self, method: str, path: str, body: bytes | None = None, **headers: str
     ) -> tuple[HTTPResponse, bytes]:
         # A new connection without `requests`, which would take ten times as long.
-        with closing(HTTPConnection(urlsplit(self.url).netloc, timeout=30)) as connection:
+        with closing(HTTPConnection(urlsplit(self.url).netloc, timeout=60)) as connection:
             try:
                 connection.request(method, path, body, headers)
                 reply = connection.getresponse()
