@@ -7,6 +7,7 @@ import subprocess
 import sys
 import time
 from base64 import b64encode
+from collections.abc import Callable
 from contextlib import closing, suppress
 from http.client import HTTPConnection, HTTPException, HTTPResponse
 from pathlib import Path
@@ -32,6 +33,13 @@ class Reply(NamedTuple):
 def children(pid: int) -> set[str]:
     """Return the IDs of the child processes of *pid*."""
     return set(Path(f"/proc/{pid}/task/{pid}/children").read_text().split())
+
+
+def patient(call: Callable[[], Reply]) -> Reply:
+    """Return the reply to *call*, which is repeated while it is 503, because a busy machine is slow."""
+    while (reply := call()).status == 503:
+        assert reply.headers["Retry-After"]
+    return reply
 
 
 class Service:

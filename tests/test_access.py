@@ -32,7 +32,7 @@ def asking(environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
         "JWT_AUDIENCE": AUDIENCE,
     }
     with Service({**environment, **settings}, folder=tmp_path) as service:
-        service.wait_until("/health/ready")
+        service.wait_until_started()
         yield service
 
 

@@ -42,7 +42,9 @@ def refuse(service: Service, credential: str) -> Counter[str]:
             answered.update(re.findall(r"HTTP/1\.1 (\d+)", replies.decode()))
             # The end of the last body.
             while not replies.endswith(b"}\n"):
-                replies += connection.recv(1 << 20)
+                more = connection.recv(1 << 20)
+                assert more, "an end within a reply"
+                replies += more
     return answered
 
 
@@ -65,7 +67,7 @@ def test_refusals_are_on_record_and_the_record_stays_small(
 ) -> None:
     """4,000 refused requests leave a few entries, whose counts add up to 4,000, and the trail verifies."""
     with Service({**environment, **settings}, folder=tmp_path) as service:
-        service.wait_until("/health/ready")
+        service.wait_until_started()
         with ThreadPoolExecutor(_CONNECTIONS) as pool:
             answered = sum(
                 pool.map(lambda _: refuse(service, credential), range(_CONNECTIONS)), Counter[str]()

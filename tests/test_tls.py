@@ -121,6 +121,7 @@ def run(settings: dict[str, str], folder: Path) -> Iterator[Service]:
     service.start()
     try:
         wait_until(lambda: answers(service.port))
+        service.wait_until_started()
         yield service
     finally:
         service.stop()
@@ -137,7 +138,7 @@ def ask(service: Service, authority: Pair, client: Pair | None = None) -> reques
         json={},
         verify=str(authority.certificate),
         cert=(str(client.certificate), str(client.key)) if client else None,
-        timeout=30,
+        timeout=60,
     )
 
 
@@ -145,9 +146,9 @@ def test_the_server_supports_tls(service: Service, authority: Pair) -> None:
     """A client that trusts the authority is answered over TLS; an untrusting one and plain HTTP are not."""
     assert ask(service, authority).status_code == 422
     with pytest.raises(requests.exceptions.SSLError):
-        requests.post(f"https://127.0.0.1:{service.port}{FETCH}", json={}, timeout=30)
+        requests.post(f"https://127.0.0.1:{service.port}{FETCH}", json={}, timeout=60)
     with pytest.raises(requests.exceptions.ConnectionError):
-        requests.post(service.url + FETCH, json={}, timeout=30)
+        requests.post(service.url + FETCH, json={}, timeout=60)
 
 
 def test_browsers_are_made_to_use_tls(service: Service, authority: Pair, settings: dict[str, str]) -> None:
@@ -174,8 +175,8 @@ def test_old_versions_of_tls_are_refused(service: Service) -> None:
 def test_an_unfinished_handshake_is_disconnected(service: Service) -> None:
     """Clients that send nothing, or stop within the handshake, are disconnected."""
     with (
-        socket.create_connection(("127.0.0.1", service.port), timeout=30) as silent,
-        socket.create_connection(("127.0.0.1", service.port), timeout=30) as halting,
+        socket.create_connection(("127.0.0.1", service.port), timeout=60) as silent,
+        socket.create_connection(("127.0.0.1", service.port), timeout=60) as halting,
     ):
         # The beginning of a client hello.
         halting.sendall(b"\x16\x03\x01\x02\x00\x01")
@@ -229,7 +230,7 @@ def offer(service: Service, ciphers: str) -> str | None:
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
     context.maximum_version = ssl.TLSVersion.TLSv1_2
     context.set_ciphers(ciphers)
-    with socket.create_connection(("127.0.0.1", service.port), timeout=30) as connection:
+    with socket.create_connection(("127.0.0.1", service.port), timeout=60) as connection:
         try:
             with context.wrap_socket(connection) as secure:
                 return str((secure.cipher() or [""])[0])
@@ -255,7 +256,7 @@ def test_unfinished_handshakes_are_limited_and_block_no_one(settings: dict[str, 
     few = {"MAX_CONNECTIONS_PER_ADDRESS": "3", "WEB_CONCURRENCY": "1"}
 
     def connect(source: str) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", service.port), timeout=30, source_address=(source, 0))
+        return socket.create_connection(("127.0.0.1", service.port), timeout=60, source_address=(source, 0))
 
     for service in run({**settings, **few}, tmp_path):
         with ExitStack() as held:

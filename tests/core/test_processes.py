@@ -89,6 +89,8 @@ def test_every_process_of_the_service_is_hardened(
     if "wsgi:app" in command:
         service._command = (*command, "--bind", f"127.0.0.1:{service.port}", "--worker-class", "gevent")
     with service:
+        if "wsgi:app" not in command:
+            service.wait_until_started()
         assert service.process is not None
         master = str(service.process.pid)
         workers = children(int(master))
@@ -129,7 +131,7 @@ def test_the_key_is_in_no_environment_of_the_service(environment: dict[str, str]
     """`serve` passes the keys on outside the environment, so even root does not find them there."""
     keys = {"MASTER_KEY": environment["MASTER_KEY"], "MASTER_KEY_FALLBACKS": KEY}
     with Service({**environment, **keys}, folder=tmp_path) as service:
-        service.wait_until("/health/ready")
+        service.wait_until_started()
         assert service.process is not None
         master = service.process.pid
         for process in (str(master), *children(master)):
@@ -143,6 +145,7 @@ def test_the_key_is_in_no_environment_of_the_service(environment: dict[str, str]
 def test_a_new_master_takes_over_on_sigusr2(environment: dict[str, str], tmp_path: Path) -> None:
     """On SIGUSR2 a new master gets the keys, and serves the stored data after the old one has ended."""
     with Service(environment, folder=tmp_path) as service:
+        service.wait_until_started()
         assert service.process is not None
         secret_id = service.create(PLAINTEXT)
         old = service.process.pid
@@ -152,7 +155,7 @@ def test_a_new_master_takes_over_on_sigusr2(environment: dict[str, str], tmp_pat
         [new] = children(old) - workers
         wait_until(lambda: len(children(int(new))) == 2)
         os.kill(old, signal.SIGTERM)
-        assert service.process.wait(60) == 0
+        assert service.process.wait(120) == 0
         service.wait_until("/health/ready")
         assert service.fetch(secret_id).status == 200
         os.kill(int(new), signal.SIGTERM)

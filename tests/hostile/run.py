@@ -60,7 +60,7 @@ class _Honest:
     """An honest client; it keeps its connection, or opens a new one for each request."""
 
     def __init__(self, port: int, outcome: Outcome, *, keeps: bool) -> None:
-        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=30)
+        self._connection = http.client.HTTPConnection("127.0.0.1", port, timeout=60)
         self._keeps = keeps
         self._outcome = outcome
 

@@ -31,7 +31,7 @@ def service(mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) -> Iterato
         key = b64encode(secrets.token_bytes(32)).decode()
         environment = {"MASTER_KEY": key, "MONGO_URI": uri, **_SETTINGS}
         with Service(environment, folder=tmp_path_factory.mktemp("hostile")) as service:
-            service.wait_until("/health/ready")
+            service.wait_until_started()
             yield service
 
 
@@ -52,7 +52,7 @@ def test_honest_clients_are_answered_although_all_connections_are_taken(
     """More strangers than connections, each from its own address, lock no honest client out."""
     settings = {**environment, **_SETTINGS, "MAX_CONNECTIONS": "20"}
     with Service(settings, folder=tmp_path) as service:
-        service.wait_until("/health/ready")
+        service.wait_until_started()
         outcome = run(service, attack, connections=80, addresses=80, round_trips=4)
     assert "Traceback" not in service.log.read_text()
     assert outcome.answers["200"] >= 4 * 4 * 2
@@ -66,7 +66,7 @@ def test_each_address_has_a_connection_limit(environment: dict[str, str], tmp_pa
     settings = {**environment, "WEB_CONCURRENCY": "1", "MAX_CONNECTIONS_PER_ADDRESS": "5"}
 
     def connect(source: str) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", service.port), timeout=30, source_address=(source, 0))
+        return socket.create_connection(("127.0.0.1", service.port), timeout=60, source_address=(source, 0))
 
     def is_answered(connection: socket.socket) -> bool:
         try:
@@ -106,7 +106,7 @@ def test_many_large_creates_fit_into_memory(environment: dict[str, str], tmp_pat
     most = 0.0
     with Service(settings, folder=tmp_path) as service, ThreadPoolExecutor(90) as pool:
         assert service.process is not None
-        service.wait_until("/health/ready")
+        service.wait_until_started()
         answers = [pool.submit(lambda: service.post(CREATE, LARGE).status) for _ in range(200)]
         while not all(answer.done() for answer in answers):
             most = max(most, memory(service.process.pid))
@@ -155,7 +155,7 @@ def test_clients_that_do_not_read_lock_no_one_out(environment: dict[str, str], t
         for number in range(10):
             client = held.enter_context(socket.socket())
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-            client.settimeout(30)
+            client.settimeout(60)
             client.bind((address(number), 0))
             client.connect(("127.0.0.1", service.port))
             client.sendall(asked)

@@ -14,7 +14,7 @@ LIVE = b"GET /health/live HTTP/1.1\r\n"
 
 
 def connect(service: Service) -> socket.socket:
-    return socket.create_connection(("127.0.0.1", service.port), timeout=30)
+    return socket.create_connection(("127.0.0.1", service.port), timeout=60)
 
 
 def reply(client: socket.socket) -> bytes:

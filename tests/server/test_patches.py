@@ -91,6 +91,7 @@ def test_a_connection_is_accepted_as_a_descriptor() -> None:
         with pytest.raises(BlockingIOError):
             patches.accept(server.socket)
         with socket.create_connection(server.address) as client:
+            socket.wait_read(server.socket.fileno(), timeout=60)
             descriptor, address = patches.accept(server.socket)
             assert address == client.getsockname()
             with socket.socket(fileno=descriptor) as accepted:

@@ -22,11 +22,11 @@ def test_a_stop_waits_for_no_idle_connection(service: Service) -> None:
     with ExitStack() as held:
         clients = {}
         for name, beginning in beginnings.items():
-            clients[name] = client = socket.create_connection(("127.0.0.1", service.port), timeout=30)
+            clients[name] = client = socket.create_connection(("127.0.0.1", service.port), timeout=60)
             held.enter_context(client).sendall(HEAD + BODY)
             assert b"Connection: keep-alive" in received(client)
             client.sendall(beginning)
-        unused = held.enter_context(socket.create_connection(("127.0.0.1", service.port), timeout=30))
+        unused = held.enter_context(socket.create_connection(("127.0.0.1", service.port), timeout=60))
         # A reply to a later client: the workers have taken the earlier ones.
         for _ in range(8):
             service.create(b"meanwhile")
@@ -40,7 +40,7 @@ def test_a_stop_waits_for_no_idle_connection(service: Service) -> None:
             assert reply.startswith(b"HTTP/1.1 200 OK")
             assert b"Connection: close" in reply
             assert client.recv(1) == b""
-        assert service.process.wait(40) == 0
+        assert service.process.wait(120) == 0
 
 
 def received(client: socket.socket) -> bytes:
