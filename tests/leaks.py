@@ -28,7 +28,7 @@ def forms(secret: bytes) -> set[str]:
     text = secret.decode("latin-1")
     found = {text, repr(secret)[2:-1], repr(text)[1:-1], json.dumps(text)[1:-1]}
     found |= {secret.hex(), secret.hex().upper()}
-    found |= {quote(secret, safe=""), quote(secret, safe="").lower(), quote_plus(secret)}
+    found |= {quote(secret, safe=""), quote(secret, safe="").lower(), quote(secret), quote_plus(secret)}
     found |= {"".join(f"%{byte:02x}" for byte in secret), "".join(f"%{byte:02X}" for byte in secret)}
     found |= {*_aligned(b64encode, secret), *_aligned(urlsafe_b64encode, secret)}
     try:
