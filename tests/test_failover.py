@@ -16,7 +16,7 @@ from pymongo import MongoClient
 from tests.cli.waiting import wait_until
 from tests.commands import run_command
 from tests.replica_set import ThreeMembers
-from tests.service import Service
+from tests.service import Service, patient
 
 
 @pytest.fixture
@@ -87,15 +87,16 @@ def test_losing_the_primary_loses_no_acknowledged_secret(
     with Service(environment, folder=tmp_path) as service:
         service.wait_until("/health/ready")
         with Clients(service, 16) as clients:
-            wait_until(lambda: len(clients.created) > 200)
+            wait_until(lambda: len(clients.created) > 200, seconds=120)
             members.primary().kill()
             members.primary()
             before = len(clients.created)
-            wait_until(lambda: len(clients.created) > before + 200)
+            wait_until(lambda: len(clients.created) > before + 200, seconds=120)
         assert clients.wrong == []
         assert set(clients.statuses) <= {200, 503}
         for secret_id, value in clients.created.items():
-            assert service.fetch(secret_id).body == {"secret": value}
+            reply = patient(lambda which=secret_id: service.fetch(which))
+            assert reply.body == {"secret": value}
     with MongoClient(members.uri("vault")) as client:
         entries = Counter(
             (entry["request_id"], entry["action"])

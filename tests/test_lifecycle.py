@@ -2,7 +2,7 @@
 
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from tests.commands import run_command
 from tests.databases import new_database
 from tests.lifecycle import b64, unswept
 from tests.rotation import Stored
-from tests.service import Reply, Service
+from tests.service import Reply, Service, patient
 from vault.cli.mongod import Mongod
 
 
@@ -39,7 +39,7 @@ def service(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactor
     """Run four workers."""
     settings = {**environment, "WEB_CONCURRENCY": "4", "LOG_LEVEL": "warning"}
     with Service(settings, folder=tmp_path_factory.mktemp("life")) as service:
-        service.wait_until("/health/ready")
+        service.wait_until_started()
         yield service
 
 
@@ -60,13 +60,6 @@ def at_once(pool: ThreadPoolExecutor, count: int, call: Any) -> list[Reply]:
     return list(pool.map(call, range(count)))
 
 
-def patient(call: Callable[[], Reply]) -> Reply:
-    """Return the reply to *call*, which is repeated while it is 503, because a busy machine is slow."""
-    while (reply := call()).status == 503:
-        assert reply.headers["Retry-After"]
-    return reply
-
-
 @pytest.mark.parametrize(("limit", "rounds"), [(1, 20), (5, 5)])
 def test_no_more_reads_than_allowed(
     service: Service, stored: Stored, pool: ThreadPoolExecutor, limit: int, rounds: int
@@ -74,12 +67,14 @@ def test_no_more_reads_than_allowed(
     """Among 64 concurrent fetches on 4 workers, exactly as many succeed as the secret allows."""
     for _ in range(rounds):
         secret_id = create(service, max_reads=limit)
-        replies = at_once(pool, 64, lambda _, which=secret_id: service.fetch(which))
+        replies = at_once(pool, 64, lambda _, which=secret_id: patient(lambda: service.fetch(which)))
         assert Counter(reply.status for reply in replies) == {200: limit, 404: 64 - limit}
         assert [reply.body["secret"] for reply in replies if reply.status == 200] == [b64(b"value")] * limit
         told = Counter(
             entry["status"] for entry in stored.audit_logs.find({"secret_id": secret_id, "action": "fetch"})
         )
+        # Calls that waited too long, on a busy machine.
+        del told["error"]
         assert told == {"success": limit, "not_found": 64 - limit}
 
 
@@ -181,13 +176,13 @@ def test_concurrent_retries_of_a_create_create_one_secret(
 
         def retry(_: int, number: int = number, body: dict[str, str] = body) -> Reply:
             header = {"Idempotency-Key": f"round-{number}", **credential}
-            return service.post("/vault/secret/create", body, **header)
+            return patient(lambda: service.post("/vault/secret/create", body, **header))
 
         replies = at_once(pool, 32, retry)
         assert Counter(reply.status for reply in replies) == {200: 32}
         assert len({reply.body["secret_id"] for reply in replies}) == 1
         assert stored.secrets.count_documents({}) == before + number + 1
-    told = list(stored.audit_logs.find({"action": "create", "principal": "ci"}))
+    told = list(stored.audit_logs.find({"action": "create", "principal": "ci", "status": "success"}))
     assert len(told) == 20 * 32
     assert sum(entry.get("details", {}).get("repeated") is True for entry in told) == 20 * 31
 
@@ -240,7 +235,7 @@ def test_reads_concurrent_with_updates_are_counted(service: Service, pool: Threa
 
     def call(number: int) -> Reply:
         if number % 4:
-            return service.fetch(secret_id)
+            return patient(lambda: service.fetch(secret_id))
         return service.post("/vault/secret/update", {"secret_id": secret_id, "secret": b64(b"value")})
 
     replies = at_once(pool, 64, call)
@@ -257,6 +252,7 @@ def test_no_value_is_in_database_or_log_and_the_trail_is_intact(
     environment = {"MASTER_KEY": master_key, "MONGO_URI": mongo_uri}
     settings = {**environment, "LOG_LEVEL": "debug", "MAX_VERSIONS": "2", "DELETE_RECOVERY_DAYS": "1"}
     with Service(settings, folder=tmp_path) as service:
+        service.wait_until_started()
         credential = bearer(tokens(environment, tmp_path, "create", "--name", "ci", "--role", "writer"))
         options = {"name": "a/b", "labels": {"k": "v"}, "max_reads": 9, "ttl_seconds": 3_600}
         for body in ({"secret": b64(values[0])}, {"secret": b64(values[0]), **options}):

@@ -40,7 +40,7 @@ class Fleet:
         replica = Service({**settings(self._uri, *keys), "WEB_CONCURRENCY": "2"}, folder=self._folder)
         replica.start()
         # The view of an orchestrator: one answer, from any worker.
-        replica.wait_until("/health/ready", seconds=60)
+        replica.wait_until("/health/ready")
         with self._changed:
             self._replicas.append(replica)
 
@@ -48,7 +48,7 @@ class Fleet:
         """Remove the oldest replica from the load balancer, and stop it after its last request."""
         with self._changed:
             oldest = self._replicas.pop(0)
-            assert self._changed.wait_for(lambda: not self._in_flight[oldest], timeout=60)
+            assert self._changed.wait_for(lambda: not self._in_flight[oldest], timeout=120)
         assert oldest.stop() == 0
 
     def update(self, *keys: MasterKey) -> None:
@@ -253,10 +253,12 @@ def test_a_replica_that_lost_the_race_for_an_empty_database_does_not_serve(
 
 
 def knock(replica: Service) -> int:
-    """Return the status of *replica*'s first reply."""
-    deadline = time.monotonic() + 60
+    """Return the status of *replica*'s first reply, after those of a worker that still builds the indexes."""
+    deadline = time.monotonic() + 120
     while time.monotonic() < deadline:
         with suppress(OSError):
-            return replica.post("/vault/secret/create", CREATE).status
+            reply = replica.post("/vault/secret/create", CREATE)
+            if reply.body.get("code") != "storage_unavailable":
+                return reply.status
         time.sleep(0.02)
     raise AssertionError("it does not answer")
