@@ -1,7 +1,6 @@
 """The connection and its indexes."""
 
 import logging
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -12,6 +11,8 @@ import pytest
 from pymongo.database import Database as MongoDatabase
 from pymongo.errors import ServerSelectionTimeoutError
 
+from tests.cli.waiting import wait_until
+from tests.rotation import prepare
 from vault.core.errors import StorageUnavailableError
 from vault.documents import AuditEntry, Database, Secret, database, indexes
 from vault.documents.database import database_name
@@ -37,8 +38,8 @@ def test_the_retention_follows_its_setting(mongo_uri: str, stored: MongoDatabase
     """Changing the retention changes the index: to days, to other days, and back to permanent."""
     for days, seconds in ((0, FOR_GOOD), (90, 7_776_000), (90, 7_776_000), (1, 86_400), (0, FOR_GOOD)):
         with connected(mongo_uri, audit_ttl_days=days) as database:
-            database.prepare()
-            database.prepare()
+            prepare(database)
+            prepare(database)
         assert retention(stored) == seconds
 
 
@@ -57,8 +58,8 @@ def test_a_trail_with_a_duplicate_entry_is_served_and_named(
     """A duplicate entry without its unique index stops no worker; the log says what to run."""
     stored.audit_logs.insert_many([{"stream": "hunter2", "seq": 1} for _ in range(2)])
     with connected(mongo_uri) as database, caplog.at_level(logging.ERROR):
-        database.prepare()
-        database.prepare()
+        prepare(database)
+        prepare(database)
         # The later indexes exist.
         assert "key_id_1__id_1" in stored.secrets.index_information()
     [record] = caplog.records
@@ -67,7 +68,7 @@ def test_a_trail_with_a_duplicate_entry_is_served_and_named(
     # With the duplicate removed, the next worker creates the index.
     stored.audit_logs.delete_one({})
     with connected(mongo_uri) as database:
-        database.prepare()
+        prepare(database)
     assert stored.audit_logs.index_information()["stream_1_seq_1"]["unique"]
 
 
@@ -120,7 +121,7 @@ def test_a_failed_preparation_is_retried(
         with monkeypatch.context() as broken, pytest.raises(StorageUnavailableError):
             broken.setattr(AuditEntry, "_get_collection", raising(ServerSelectionTimeoutError("gone")))
             database.prepare()
-        database.prepare()
+        prepare(database)
     assert retention(stored) == 172_800
 
 
@@ -135,7 +136,7 @@ def test_an_older_index_on_the_time_is_used(mongo_uri: str, stored: MongoDatabas
     """An existing TTL index of any name gets the new retention."""
     stored.audit_logs.create_index("ts", expireAfterSeconds=60)
     with connected(mongo_uri, audit_ttl_days=1) as database:
-        database.prepare()
+        prepare(database)
     assert stored.audit_logs.index_information()["ts_1"]["expireAfterSeconds"] == 86_400
 
 
@@ -158,13 +159,11 @@ def test_entries_past_their_retention_are_removed_by_mongodb(
 ) -> None:
     """MongoDB itself removes old entries and keeps younger ones."""
     with connected(mongo_uri, audit_ttl_days=1) as database:
-        database.prepare()
+        prepare(database)
     now = datetime.now(UTC)
     ages = (timedelta(days=2), timedelta(hours=23))
     stored.audit_logs.insert_many([{"ts": now - age, "seq": seq} for seq, age in enumerate(ages)])
-    deadline = time.monotonic() + 90
-    while stored.audit_logs.count_documents({}) == 2 and time.monotonic() < deadline:
-        time.sleep(0.1)
+    wait_until(lambda: stored.audit_logs.count_documents({}) < 2, seconds=120, pause=0.1)
     assert [entry["ts"] > now - timedelta(days=1) for entry in stored.audit_logs.find()] == [True]
 
 
@@ -181,6 +180,8 @@ def test_indexes_are_built_while_callers_are_refused(mongo_uri: str, monkeypatch
     monkeypatch.setattr(indexes, "build", build_slowly)
     monkeypatch.setattr(database, "OPERATION_TIMEOUT_SECONDS", 0.2)
     with connected(mongo_uri) as made:
+        # Its time would be as short.
+        monkeypatch.setattr(made, "ping", lambda: None)
         for _ in range(3):
             with pytest.raises(StorageUnavailableError, match="still building"):
                 made.prepare()
