@@ -65,7 +65,7 @@ def main(cases: int = 20_000, seed: int = 1) -> int:
 
 
 def _wait_for(url: str) -> None:
-    for _ in range(300):
+    for _ in range(1_200):
         try:
             urlopen(url).close()  # noqa: S310 - our own URL
         except URLError:

@@ -1,7 +1,7 @@
 """The same calls for every service with Vault's API, and the figures of the load that they make."""
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from types import ModuleType
 from typing import Any
@@ -47,6 +47,14 @@ def mixes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
 def arrivals(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     """Return the module of open arrivals."""
     return imported("arrivals", monkeypatch)
+
+
+def enough(run: Callable[[int], Any]) -> Any:
+    """Return the figures of a *run* of so many seconds: of a second, or of more on a busy machine."""
+    for seconds in (1, 10, 60):
+        if (load := run(seconds)).requests > 2:
+            return load
+    raise AssertionError("there are no replies")
 
 
 def kind(call: Any) -> str:
@@ -124,8 +132,7 @@ def test_refusals_under_closed_load_are_counted(
     wrk = imported("wrk", monkeypatch)
     file = tmp_path / "calls"
     file.write_text("".join(f"{mixes.Call('GET', path).line}\n" for path in ("/200", "/403")))
-    load = wrk.run("replay.lua", url, str(file), "1", connections=1, seconds=1)
-    assert load.requests > 2
+    load = enough(lambda seconds: wrk.run("replay.lua", url, str(file), "1", connections=1, seconds=seconds))
     assert abs(load.errors - load.requests / 2) <= 1
     assert load.p999 >= load.p99 >= load.p50 > 0
 
@@ -139,6 +146,6 @@ def test_a_batch_that_holds_a_problem_is_an_error(
     for names, errors in (("problem\n", True), ("200\n", False)):
         file = tmp_path / "batches"
         file.write_text(names)
-        load = wrk.run("batch.lua", url, "GET", "/NAME", "", str(file), connections=1, seconds=1)
-        assert load.requests > 2
+        arguments = ("batch.lua", url, "GET", "/NAME", "", str(file))
+        load = enough(lambda seconds, all_=arguments: wrk.run(*all_, connections=1, seconds=seconds))
         assert load.errors == (load.requests if errors else 0)

@@ -37,9 +37,11 @@ class MixedLoad:
         self.sent = 0
 
     def run(self, seconds: float) -> None:
-        """Call for the given time."""
+        """Make each call once, and then any of them for the given time."""
         actions = [self.fetch] * 12 + [self._create] * 5 + [self.describe, self.update, self.delete]
         actions += [self.missing, self.invalid, self.shapeless, self.refused, self.nameless, self.impatient]
+        for action in dict.fromkeys(actions):
+            action()
         for callers in CALLERS:
             ended = time.monotonic() + seconds / len(CALLERS)
             with ThreadPoolExecutor(callers) as pool:
