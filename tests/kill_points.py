@@ -37,7 +37,7 @@ _WRITES = frozenset({"insert", "update", "delete", "findAndModify"})
 _PASSED_OVER = frozenset({"keys", "audit_keys", "token_keys"})
 #: Seconds for all other writes, so that writes that do not depend on this one complete.
 _FINISHING_SECONDS = 0.2
-_READY_SECONDS = 30
+_READY_SECONDS = 120
 _VALUE = b"value"
 
 

@@ -31,7 +31,7 @@ def killed(action: str, environment: Mapping[str, str]) -> list[str]:
         env={"PATH": os.environ["PATH"], "DELETE_RECOVERY_DAYS": "1", **environment},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=600,
         check=False,
     )
     assert done.returncode == 0, done.stderr

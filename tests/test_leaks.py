@@ -440,7 +440,7 @@ def over_http(service: Service) -> Send:
 
     def send(method: str, path: str, data: bytes, headers: dict[str, str]) -> tuple[int, str]:
         reply = requests.request(
-            method, service.url + path, data=data, headers=headers, timeout=30, allow_redirects=False
+            method, service.url + path, data=data, headers=headers, timeout=60, allow_redirects=False
         )
         return reply.status_code, f"{reply.headers}\n\n{reply.text}"
 
@@ -604,9 +604,10 @@ def test_no_secret_is_in_the_log_of_a_running_service(settings: dict[str, str], 
         pass
     bind = f"127.0.0.1:{free_port()}"
     with Service({**settings, "METRICS_BIND": bind}, folder=tmp_path) as service:
+        service.wait_until_started()
         exhaust(world, over_http(service))
         speak_dialect(world, over_http(service))
-        metrics = requests.get(f"http://{bind}/metrics", timeout=30).text
+        metrics = requests.get(f"http://{bind}/metrics", timeout=60).text
         assert service.stop() == 0
     text = service.log.read_text()
     assert '"level": "debug"' in text

@@ -17,9 +17,10 @@ from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanE
 from opentelemetry.trace import StatusCode
 from pymongo.database import Database as MongoDatabase
 
+from tests.cli.waiting import wait_until
 from tests.collector import Collector, running_collector
 from tests.commands import command_environment
-from tests.conftest import running_app
+from tests.conftest import running_app, start
 from tests.leaks import Output
 from tests.service import Service
 from tests.test_leaks import SETTINGS, exhaust, made_world, over_http
@@ -46,6 +47,7 @@ def asking_for(url: str) -> dict[str, str]:
 def traced(environment: dict[str, str], collector: Collector, tmp_path: Path) -> Iterator[Service]:
     """Run the service, two workers, with tracing."""
     with Service({**environment, **asking_for(collector.url)}, measured=True, folder=tmp_path) as service:
+        service.wait_until_started()
         yield service
 
 
@@ -152,6 +154,7 @@ def test_a_failure_is_marked_by_its_kind(
 ) -> None:
     """A 5xx reply or a failed wait is a failed span; a refusal is not."""
     with Service({**environment, **asking_for(collector.url)}, measured=True, folder=tmp_path) as service:
+        service.wait_until_started()
         secret_id = service.create(b"a value")
         stored.secrets.update_one({}, {"$inc": {"version": 1}})
         assert service.fetch(secret_id).status == 500
@@ -176,6 +179,7 @@ def test_nothing_secret_is_in_a_span(mongo_uri: str, collector: Collector, tmp_p
     with made_world(settings) as (world, _):
         pass
     with Service({**settings, **asking_for(collector.url)}, folder=tmp_path) as service:
+        service.wait_until_started()
         exhaust(world, over_http(service))
         assert service.stop() == 0
     asked = sum(len(statuses) for statuses in world.seen.values())
@@ -194,15 +198,15 @@ def test_an_unreachable_collector_affects_no_caller(environment: dict[str, str],
     """If spans cannot be sent, requests are still answered, and the service stops quickly."""
     unreachable = asking_for(f"http://127.0.0.1:{free_port()}")
     with Service({**environment, **unreachable}, folder=tmp_path) as service:
+        service.wait_until_started()
         secret_id = service.create(b"a value")
         with ThreadPoolExecutor(16) as pool:
             assert {reply.status for reply in pool.map(service.fetch, [secret_id] * 500)} == {200}
-        time.sleep(0.5)
+        wait_until(lambda: "encountered while exporting spans batch" in service.log.read_text())
         began = time.monotonic()
         assert service.stop() == 0
         # By default the SDK would wait half a minute.
         assert time.monotonic() - began < 20
-    assert "encountered while exporting spans batch" in service.log.read_text()
 
 
 def test_the_operator_s_variables_apply(
@@ -216,6 +220,8 @@ def test_the_operator_s_variables_apply(
         "OTEL_TRACES_SAMPLER": "parentbased_always_off",
     }
     with Service({**environment, **variables}, measured=True, folder=tmp_path) as service:
+        # A worker would miss a stop until it has started.
+        service.wait_until_started()
         sampled = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
         assert service.post(FETCH, {"secret_id": "?"}, **sampled).status == 422
         assert service.post(FETCH, {"secret_id": "?"}).status == 422
@@ -247,7 +253,7 @@ def test_a_missing_package_stops_the_start(environment: dict[str, str], tmp_path
     service = Service({**environment, **variables}, measured=True, folder=tmp_path)
     service.start()
     assert service.process is not None
-    assert service.process.wait(30) == 1
+    assert service.process.wait(120) == 1
     heading, level, exporter = service.log.read_text().splitlines()
     assert heading == "error: invalid settings:"
     assert level.startswith("  LOG_LEVEL: ")
@@ -272,7 +278,7 @@ def test_nothing_is_traced_outside_of_a_request(
 ) -> None:
     """The service's own work, such as indexes and key checks, creates no spans."""
     with running_app(traced_environment) as app:
-        app.extensions["secret-manager"].startup.attempt()
+        start(app)
         assert not app.extensions["secret-manager"].health.failures()
         assert app.test_client().get("/health/live").status_code == 200
         assert spans.current.get() is spans.NO_SPAN
