@@ -206,7 +206,7 @@ def test_an_unreachable_collector_affects_no_caller(environment: dict[str, str],
         began = time.monotonic()
         assert service.stop() == 0
         # By default the SDK would wait half a minute.
-        assert time.monotonic() - began < 20
+        assert time.monotonic() - began < 28
 
 
 def test_the_operator_s_variables_apply(

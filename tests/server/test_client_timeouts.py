@@ -136,6 +136,20 @@ def test_a_body_of_an_evicted_connection_has_no_effect(
         request.body.read(2)
 
 
+def test_a_client_that_sends_on_after_a_refusal_is_read_within_a_limit(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What a refused client still sends is discarded up to a limit, however fast it is."""
+    monkeypatch.setattr(client_timeouts, "_LINGER_BYTES", 2)
+    monkeypatch.setattr(client_timeouts, "_STEP_BYTES", 1)
+    ours, theirs = socket.socketpair()
+    with ours, theirs:
+        theirs.sendall(b"abc")
+        client_timeouts.linger(ours)
+        assert theirs.recv(1) == b""
+        assert ours.recv(2) == b"c"
+
+
 def test_the_progress_of_a_body_is_reported(
     connection: Connection, client: tuple[Any, RequestParser]
 ) -> None:
