@@ -46,6 +46,9 @@ class ThreeMembers:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        # A clean stop waits for a majority, which may be lost.
+        for member in self.members:
+            member.kill()
         self._stack.close()
 
     def primary(self, *, seconds: float = 60) -> Mongod:
