@@ -32,6 +32,7 @@ from tests.moving import Tree
 from tests.rotation import connected
 from tests.service import Service
 from tests.written_trail import WrittenTrail, write_trail
+from vault.api.blueprint import REQUEST_TIMEOUT
 from vault.app import create_app
 from vault.audit.writer import AuditTrail
 from vault.cli import mongod as ports
@@ -40,6 +41,7 @@ from vault.config.settings import Settings
 from vault.core import batching
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Database, EncryptOnSave
+from vault.documents.database import _OPTIONS
 
 # The duration of an example depends on the machine. `--hypothesis-profile nightly` runs many more.
 _EXAMPLES: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
@@ -79,6 +81,41 @@ def _urls_compiled_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Rule, "_compile_builder", compile_builder)
         yield
+
+
+#: The service's timeouts that a process exceeds if a busy machine stalls it or MongoDB, in seconds.
+_TIMEOUTS = (
+    *("documents.database.OPERATION_TIMEOUT_SECONDS", "documents.guard.OPERATION_TIMEOUT_SECONDS"),
+    *("audit.reader.OPERATION_TIMEOUT_SECONDS", "audit.writer.OPERATION_TIMEOUT_SECONDS"),
+    *("backup.create.OPERATION_TIMEOUT_SECONDS", "core.retry._TIMEOUT_SECONDS"),
+    *("api.memory._WAIT_TIMEOUT_SECONDS", "secrets.metadata._WAIT_SECONDS"),
+    *("audit.sinks._TIMEOUT_SECONDS", "auth.jwt_auth.FETCH_SECONDS", "keys.status._SCRAPE_TIMEOUT_SECONDS"),
+)
+_PATIENCE_SECONDS = 60
+
+
+def _be_patient(patch: pytest.MonkeyPatch) -> None:
+    for name in _TIMEOUTS:
+        patch.setattr(f"vault.{name}", float(_PATIENCE_SECONDS))
+    patch.setattr("vault.api.rate_limits._TIMEOUT_MILLISECONDS", _PATIENCE_SECONDS * 1_000)
+    patch.setitem(_OPTIONS, "connectTimeoutMS", _PATIENCE_SECONDS * 1_000)
+    patch.setitem(Database.__init__.__kwdefaults__, "timeout_seconds", _PATIENCE_SECONDS)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patience() -> Iterator[pytest.MonkeyPatch]:
+    """Lengthen the timeouts of applications in this process: MongoDB can be slow, and is never away."""
+    with pytest.MonkeyPatch.context() as patch:
+        _be_patient(patch)
+        yield patch
+
+
+@pytest.fixture
+def own_timeouts(_patience: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leave the timeouts of applications in this process as they are, for a test without MongoDB."""
+    _patience.undo()
+    yield
+    _be_patient(_patience)
 
 
 @pytest.fixture(scope="session")
@@ -180,6 +217,9 @@ def running_app(environment: dict[str, str]) -> Iterator[Flask]:
     app = create_app(Settings.from_mapping(environment))
     # The test must see what a client sees, not what a debugger would show.
     app.config["PROPAGATE_EXCEPTIONS"] = False
+    if REQUEST_TIMEOUT not in environment:
+        # More than an operation has, as always.
+        app.config[REQUEST_TIMEOUT] = 2 * _PATIENCE_SECONDS
     try:
         yield app
     finally:

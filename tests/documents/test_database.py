@@ -99,6 +99,7 @@ def test_the_database_is_vault_by_default(mongod: Any, mongo_uri: str) -> None:
         assert Secret._get_collection().database.name.startswith("test_")
 
 
+@pytest.mark.usefixtures("own_timeouts")
 def test_a_cluster_named_by_its_srv_record_is_looked_up_late() -> None:
     """A service starts even if the name server does not know its cluster yet."""
     uri = "mongodb+srv://cluster.invalid/other"
@@ -106,6 +107,7 @@ def test_a_cluster_named_by_its_srv_record_is_looked_up_late() -> None:
         database.ping()
 
 
+@pytest.mark.usefixtures("own_timeouts")
 def test_an_unreachable_server_is_reported_in_time() -> None:
     """Without MongoDB, the one error is raised after a bounded wait."""
     with connected("mongodb://127.0.0.1:1") as database, pytest.raises(StorageUnavailableError):

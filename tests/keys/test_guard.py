@@ -367,6 +367,7 @@ def test_a_watch_that_never_began_can_be_closed(database: Database) -> None:
     assert not threads()
 
 
+@pytest.mark.usefixtures("own_timeouts")
 def test_requests_time_out_in_parallel(monkeypatch: pytest.MonkeyPatch) -> None:
     """While MongoDB is unreachable, requests wait for it in parallel, not one after the other."""
     side_by_side = Barrier(8, timeout=30)
