@@ -2,15 +2,16 @@
 
 import gc
 import os
+import random
 import secrets
 import shutil
 import signal
 import sys
 import threading
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
-from itertools import islice
+from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -290,6 +291,20 @@ def guarded(
             yield service, token
 
 
+class _InTurn(Sequence[int]):
+    """Ports in a random order, whatever the index: none is chosen again while its first user is starting."""
+
+    def __init__(self, ports: Sequence[int]) -> None:
+        self._count = len(ports)
+        self._next = cycle(random.sample(ports, self._count))
+
+    def __len__(self) -> int:
+        return self._count
+
+    def __getitem__(self, _index: Any) -> Any:
+        return next(self._next)
+
+
 def pytest_configure() -> None:
     """Give each test process its own range of ports, and make signals reach the processes it starts.
 
@@ -302,7 +317,7 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    ports._PORTS = ports._PORTS[number::count]
+    ports._PORTS = _InTurn(ports._PORTS[number::count])
 
 
 @pytest.hookimpl(trylast=True)

@@ -41,8 +41,10 @@ def settings(uri: str, primary: MasterKey, *fallbacks: MasterKey) -> dict[str, s
 
 @contextmanager
 def connected(uri: str) -> Iterator[Database]:
-    """Connect the documents to *uri*, with all indexes."""
-    database = Database(uri, audit_ttl_days=0)
+    """Connect the documents to *uri*, with all indexes, and with time for a slow machine."""
+    database = Database(uri, audit_ttl_days=0, timeout_seconds=60)
+    # `prepare` waits for 3 s only, which is enough if they are built.
+    database.build_indexes()
     database.prepare()
     try:
         yield database
