@@ -23,6 +23,9 @@ class Commands(CommandListener):
 
     def started(self, event: Any) -> None:
         """Record a command."""
+        # A background task looks for key IDs, every few seconds.
+        if event.command_name == "distinct":
+            return
         collection = event.command.get(event.command_name)
         if isinstance(collection, str) and collection in _COLLECTIONS:
             self.seen.append((event.command_name, collection))

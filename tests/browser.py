@@ -21,6 +21,6 @@ def running_browser() -> Iterator[Browser]:
     arguments = ["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in quiet)]
     with (
         sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=chromium, args=arguments) as browser,
+        playwright.chromium.launch(executable_path=chromium, args=arguments, timeout=TIMEOUT) as browser,
     ):
         yield browser

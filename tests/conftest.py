@@ -2,6 +2,7 @@
 
 import gc
 import os
+import random
 import secrets
 import shutil
 import signal
@@ -25,7 +26,6 @@ from pymongo.database import Database as MongoDatabase
 from werkzeug.routing import Rule
 
 from tests.access import make_token
-from tests.cli.waiting import wait_until
 from tests.databases import EmptyDatabases, new_database
 from tests.differential.servers import OpenBao
 from tests.lifecycle import ALICE, Caller
@@ -33,6 +33,7 @@ from tests.moving import Tree
 from tests.rotation import connected
 from tests.service import Service
 from tests.written_trail import WrittenTrail, write_trail
+from vault.api.blueprint import REQUEST_TIMEOUT
 from vault.app import create_app
 from vault.audit.writer import AuditTrail
 from vault.cli import mongod as ports
@@ -41,6 +42,7 @@ from vault.config.settings import Settings
 from vault.core import batching
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Database, EncryptOnSave
+from vault.documents.database import _OPTIONS
 
 # The duration of an example depends on the machine. `--hypothesis-profile nightly` runs many more.
 _EXAMPLES: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
@@ -80,6 +82,41 @@ def _urls_compiled_once() -> Iterator[None]:
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Rule, "_compile_builder", compile_builder)
         yield
+
+
+#: The service's timeouts that a process exceeds if a busy machine stalls it or MongoDB, in seconds.
+_TIMEOUTS = (
+    *("documents.database.OPERATION_TIMEOUT_SECONDS", "documents.guard.OPERATION_TIMEOUT_SECONDS"),
+    *("audit.reader.OPERATION_TIMEOUT_SECONDS", "audit.writer.OPERATION_TIMEOUT_SECONDS"),
+    *("backup.create.OPERATION_TIMEOUT_SECONDS", "core.retry._TIMEOUT_SECONDS"),
+    *("api.memory._WAIT_TIMEOUT_SECONDS", "secrets.metadata._WAIT_SECONDS"),
+    *("audit.sinks._TIMEOUT_SECONDS", "auth.jwt_auth.FETCH_SECONDS", "keys.status._SCRAPE_TIMEOUT_SECONDS"),
+)
+_PATIENCE_SECONDS = 60
+
+
+def _be_patient(patch: pytest.MonkeyPatch) -> None:
+    for name in _TIMEOUTS:
+        patch.setattr(f"vault.{name}", float(_PATIENCE_SECONDS))
+    patch.setattr("vault.api.rate_limits._TIMEOUT_MILLISECONDS", _PATIENCE_SECONDS * 1_000)
+    patch.setitem(_OPTIONS, "connectTimeoutMS", _PATIENCE_SECONDS * 1_000)
+    patch.setitem(Database.__init__.__kwdefaults__, "timeout_seconds", _PATIENCE_SECONDS)
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _patience() -> Iterator[pytest.MonkeyPatch]:
+    """Lengthen the timeouts of applications in this process: MongoDB can be slow, and is never away."""
+    with pytest.MonkeyPatch.context() as patch:
+        _be_patient(patch)
+        yield patch
+
+
+@pytest.fixture
+def own_timeouts(_patience: pytest.MonkeyPatch) -> Iterator[None]:
+    """Leave the timeouts of applications in this process as they are, for a test without MongoDB."""
+    _patience.undo()
+    yield
+    _be_patient(_patience)
 
 
 @pytest.fixture(scope="session")
@@ -181,6 +218,9 @@ def running_app(environment: dict[str, str]) -> Iterator[Flask]:
     app = create_app(Settings.from_mapping(environment))
     # The test must see what a client sees, not what a debugger would show.
     app.config["PROPAGATE_EXCEPTIONS"] = False
+    if REQUEST_TIMEOUT not in environment:
+        # More than an operation has, as always.
+        app.config[REQUEST_TIMEOUT] = 2 * _PATIENCE_SECONDS
     try:
         yield app
     finally:
@@ -189,14 +229,7 @@ def running_app(environment: dict[str, str]) -> Iterator[Flask]:
 
 def start(app: Flask) -> None:
     """Start *app* like gunicorn's worker: claim the key, and begin the trail."""
-    startup = app.extensions["secret-manager"].startup
-
-    def is_decided() -> bool:
-        startup.attempt()
-        # An attempt does not wait for that as long as a busy machine may take.
-        return "still building" not in str(startup.failure)
-
-    wait_until(is_decided)
+    app.extensions["secret-manager"].startup.attempt()
 
 
 @pytest.fixture
@@ -260,13 +293,12 @@ def guarded(
             yield service, token
 
 
-class Ports(Sequence[int]):
-    """Ports that are given in turn, from a random one on: one given recently is not given again."""
+class _InTurn(Sequence[int]):
+    """Ports in a random order, whatever the index: none is chosen again while its first user is starting."""
 
     def __init__(self, ports: Sequence[int]) -> None:
-        first = secrets.randbelow(len(ports))
         self._count = len(ports)
-        self._next = cycle([*ports[first:], *ports[:first]])
+        self._next = cycle(random.sample(ports, self._count))
 
     def __len__(self) -> int:
         return self._count
@@ -276,7 +308,7 @@ class Ports(Sequence[int]):
 
 
 def pytest_configure() -> None:
-    """Give each test process its own ports, and make signals reach the processes it starts.
+    """Give each test process its own range of ports, and make signals reach the processes it starts.
 
     A process has its port before it listens on it, so another could take the port. Also, a shell's background
     processes ignore Ctrl-C, processes under `nohup` ignore a lost terminal, and their children inherit that.
@@ -287,7 +319,7 @@ def pytest_configure() -> None:
     signal.signal(signal.SIGHUP, signal.SIG_DFL)
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
-    ports._PORTS = Ports(ports._PORTS[number::count])  # type: ignore[assignment]
+    ports._PORTS = _InTurn(ports._PORTS[number::count])
 
 
 @pytest.hookimpl(trylast=True)

@@ -3,7 +3,7 @@
 import secrets
 from base64 import b64encode
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from typing import Any
 from uuid import uuid4
@@ -11,8 +11,6 @@ from uuid import uuid4
 from pymongo.database import Database as MongoDatabase
 from pymongo.errors import OperationFailure
 
-from tests.cli.waiting import wait_until
-from vault.core.errors import StorageUnavailableError
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Database, Secret
 from vault.documents.secret import SecretVersion, StoredSecret
@@ -43,25 +41,15 @@ def settings(uri: str, primary: MasterKey, *fallbacks: MasterKey) -> dict[str, s
 
 @contextmanager
 def connected(uri: str) -> Iterator[Database]:
-    """Connect the documents to *uri*, with all indexes."""
-    database = Database(uri, audit_ttl_days=0)
+    """Connect the documents to *uri*, with all indexes, and with time for a slow machine."""
+    database = Database(uri, audit_ttl_days=0, timeout_seconds=60)
     try:
-        prepare(database)
+        # `prepare` waits for 3 s only, which is enough if they are built.
+        database.build_indexes()
+        database.prepare()
         yield database
     finally:
         database.close()
-
-
-def prepare(database: Database) -> None:
-    """Build the indexes of *database*, which can take longer than a caller waits for them."""
-
-    def is_prepared() -> bool:
-        with suppress(StorageUnavailableError):
-            database.prepare()
-            return True
-        return False
-
-    wait_until(is_prepared)
 
 
 def fill(stored: Stored, key: MasterKey, count: int) -> dict[str, bytes]:

@@ -35,11 +35,12 @@ from tests.lifecycle import UNKNOWN_ID
 from tests.metrics import exposition
 from tests.rotation import Stored
 from tests.service import Service
-from vault.api import errors, json_parser, request_log
+from vault.api import errors, json_parser, rate_limits, request_log
 from vault.cli.mongod import free_port
 from vault.core.attempt import Outcome, attempts_finished
 from vault.core.errors import AuditUnavailableError, KeyMissingError, StorageUnavailableError
 from vault.crypto import MasterKey
+from vault.documents import database
 from vault.observability import logs
 from vault.secrets.requests import NewSecret
 
@@ -569,13 +570,17 @@ def everything(world: World, app: Flask, settings: dict[str, str]) -> None:
     # Its checks would use the connection of the next application, which replaces this one's.
     services(app).guard.close()
     limited = {"RATE_LIMIT": "1/day", "RATE_LIMIT_STORAGE_URI": ELSEWHERE}
-    for more, status in ((limited, 429), ({"ALLOWED_NETWORKS": "192.0.2.0/24"}, 403)):
-        with running_app(settings | more) as other:
-            send = in_process(other)
-            for path, _ in world.operations:
-                world.ask(send, path, {"secret": b64(VALUE)}, admin)
-                assert world.ask(send, path, {"secret": b64(VALUE)}, admin) == status
-    with running_app(settings | {"MONGO_URI": ELSEWHERE}) as lost:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(rate_limits, "_TIMEOUT_MILLISECONDS", 10)
+        for more, status in ((limited, 429), ({"ALLOWED_NETWORKS": "192.0.2.0/24"}, 403)):
+            with running_app(settings | more) as other:
+                send = in_process(other)
+                for path, _ in world.operations:
+                    world.ask(send, path, {"secret": b64(VALUE)}, admin)
+                    assert world.ask(send, path, {"secret": b64(VALUE)}, admin) == status
+    elsewhere = settings | {"MONGO_URI": ELSEWHERE}
+    with pytest.MonkeyPatch.context() as patch, running_app(elsewhere) as lost:
+        patch.setattr(database, "OPERATION_TIMEOUT_SECONDS", 0.1)
         send = in_process(lost)
         assert world.ask(send, "/vault/secret/create", {"secret": b64(VALUE)}, admin) == 503
         status, text = send("GET", "/health/ready", b"", {})

@@ -519,7 +519,7 @@ def test_locks_say_what_is_needed(open_page: Callable[..., Watched], service: Se
         assert is_open == (scope in ANONYMOUS.scopes and not path.startswith("/v1/")), path
         expected = f"anonymous or {scope}" if is_open else scope or "any credential"
         locks = [expected] if described.get("security") else []
-        assert watched.operation(path, method).locator(".lock").all_inner_texts() == locks
+        expect(watched.operation(path, method).locator(".lock")).to_have_text(locks)
     for path, sentence in {
         FETCH: "Requires no credential: anonymous callers have the scope secret:fetch.",
         LIST: "Requires a credential with the scope secret:list. Authorize",
@@ -592,11 +592,12 @@ def test_examples_succeed_as_they_are(open_page: Callable[..., Watched]) -> None
     watched = open_page()
     choices = {}
     for path in (CREATE, FETCH, "/vault/secret/describe", UPDATE):
-        operation = watched.edit(path)
-        choices[path] = operation.get_by_label("Examples").locator("option").all_inner_texts()
+        options = watched.edit(path).get_by_label("Examples").locator("option")
+        options.first.wait_for(state="attached")
+        choices[path] = options.all_inner_texts()
         # The first one last: the others of a create are for one fetch.
         for choice in reversed(choices[path]):
-            operation.get_by_label("Examples").select_option(choice)
+            watched.operation(path).get_by_label("Examples").select_option(choice)
             assert watched.try_out(path)[0] == "200", (path, choice)
     assert choices[CREATE] == ["A value", "Readable once, within a day"]
     assert choices[FETCH] == ["By ID"]

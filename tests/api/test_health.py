@@ -39,6 +39,7 @@ def test_readiness_warns_about_an_open_service(environment: dict[str, str], bind
         assert app.test_client().get("/health/live").json == {"status": "ok"}
 
 
+@pytest.mark.usefixtures("own_timeouts")
 def test_without_mongodb_the_service_is_live_but_not_ready(environment: dict[str, str]) -> None:
     """Readiness names a missing MongoDB; liveness stays 200, so that nothing restarts the process."""
     with running_app({**environment, "MONGO_URI": "mongodb://127.0.0.1:1"}) as app:

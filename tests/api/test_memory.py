@@ -43,8 +43,12 @@ def test_small_bodies_always_have_memory() -> None:
         pass
 
 
-def test_waiting_bodies_are_served_in_order_without_blocking_other_sources() -> None:
+def test_waiting_bodies_are_served_in_order_without_blocking_other_sources(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
     """Waiting bodies proceed in order, and overtake those whose source has its half."""
+    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 60.0)
+    monkeypatch.setattr(memory, "_GRACE_SECONDS", 60.0)
     place = Memory(SIZE)
     order: list[str] = []
     leave = Event()
@@ -132,7 +136,7 @@ def test_memory_that_was_granted_at_the_last_moment_evicts_no_one(monkeypatch: p
 def test_one_slow_body_does_not_keep_its_address_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """If a slow body holds its source's half, a smaller one of that source disconnects it."""
     monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.02)
-    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 0.2)
     place = Memory(SIZE)
     left = Event()
     slow = place.reserve(SIZE // 2, "a", left.set)
@@ -140,6 +144,7 @@ def test_one_slow_body_does_not_keep_its_address_out(monkeypatch: pytest.MonkeyP
         with pytest.raises(OverloadedError):
             place.reserve(SIZE // 2, "a")
         assert not left.is_set()
+        monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 30.0)
         smaller = pool.submit(place.reserve, SIZE // 8, "a")
         assert left.wait(30)
         slow.release()
@@ -163,7 +168,7 @@ def test_memory_that_is_on_its_way_evicts_no_one_else(monkeypatch: pytest.Monkey
 def test_a_body_whose_client_was_disconnected_has_no_effect(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that is disconnected just as its last byte arrives gets no reply, so nothing is done."""
     monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.02)
-    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 1.0)
+    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 30.0)
     place = Memory(SIZE)
     left = Event()
     slow = place.reserve(SIZE // 2, "a", left.set)
@@ -182,7 +187,8 @@ def test_a_body_whose_client_was_disconnected_has_no_effect(monkeypatch: pytest.
 def test_a_client_that_keeps_the_pace_is_not_evicted(monkeypatch: pytest.MonkeyPatch, is_reply: bool) -> None:
     """Of two clients that hold all memory, the one that stalls makes way, even if it came later."""
     monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.05)
-    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 30.0)
+    now = [0.0]
+    monkeypatch.setattr(memory, "monotonic", lambda: now[0])
     place = Memory(SIZE)
     evicted: list[str] = []
     held: dict[str, Reservation] = {}
@@ -196,11 +202,9 @@ def test_a_client_that_keeps_the_pace_is_not_evicted(monkeypatch: pytest.MonkeyP
         if is_reply:
             held[name].keep()
             held[name].offer()
-    with ThreadPoolExecutor(1) as pool:
-        waiting = pool.submit(place.reserve, SIZE // 2, "c")
-        while not waiting.done():
-            held["a"].advance(16_384)
-        waiting.result().release()
+    now[0] = 0.1
+    held["a"].advance(memory._PACE)
+    place.reserve(SIZE // 2, "c").release()
     assert evicted == ["b"]
 
 

@@ -94,6 +94,7 @@ def test_the_page_counts_versions_by_key(
     assert told["rewrap_remaining",] == 7
 
 
+@pytest.mark.usefixtures("own_timeouts")
 def test_without_mongodb_there_are_metrics(environment: dict[str, str], folder: None) -> None:
     """Without MongoDB, the page reports that and omits the figures that it cannot know."""
     assert folder is None

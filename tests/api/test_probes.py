@@ -146,7 +146,7 @@ def test_a_start_without_mongodb_is_retried(
     with running_app(settings(mongo_uri, OURS)) as app:
         services = app.extensions["secret-manager"]
         services.startup.begin()
-        assert services.health.failures() == {"mongodb": ["gone"]}
+        wait_until(lambda: services.health.failures() == {"mongodb": ["gone"]})
         assert stored.list_collection_names() == []
         is_away[0] = False
         wait_until(lambda: not services.health.failures())

@@ -23,6 +23,7 @@ from tests.conftest import running_app
 from tests.lifecycle import UNKNOWN_ID
 from tests.rotation import Stored
 from tests.service import Service
+from vault.api import rate_limits
 from vault.crypto.token import new_token
 
 FETCH = "/vault/secret/fetch"
@@ -133,7 +134,7 @@ def batch(client: FlaskClient, items: int) -> TestResponse:
 
 def test_each_item_of_a_batch_counts(environment: dict[str, str], stored: Stored) -> None:
     """Each item counts as a request; a batch that does not fit is refused as a whole, and counts as one."""
-    with limited(environment, RATE_LIMIT="50/second;30/hour") as (_, client):
+    with limited(environment, RATE_LIMIT="50/minute;30/hour") as (_, client):
         reply = batch(client, 20)
         assert (reply.status_code, reply.headers["RateLimit-Limit"]) == (200, "50")
         assert reply.headers.get_all("RateLimit-Remaining") == ["30"]
@@ -298,9 +299,11 @@ def test_four_workers_share_one_limit(environment: dict[str, str], stored: Store
 
 
 def test_a_lost_counter_refuses_no_request(
-    environment: dict[str, str], caplog: pytest.LogCaptureFixture
+    environment: dict[str, str], caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the shared counter is unreachable, each worker counts alone and logs one line."""
+    monkeypatch.setattr(rate_limits, "_TIMEOUT_MILLISECONDS", 100)
+    monkeypatch.setattr(rate_limits, "_RETRY_SECONDS", 3_600)
     settings = {"RATE_LIMIT": "5/hour", "RATE_LIMIT_STORAGE_URI": "mongodb://127.0.0.1:1"}
     with caplog.at_level(logging.WARNING), limited(environment, **settings) as (_, client):
         assert statuses(client, 6) == [422] * 5 + [429]

@@ -385,6 +385,7 @@ def test_a_defect_is_500_and_leaks_nothing(
     assert entries(stored)[-1] == ("fetch", "error")
 
 
+@pytest.mark.usefixtures("own_timeouts")
 def test_without_mongodb_the_answer_is_503(environment: dict[str, str]) -> None:
     """Without MongoDB, the service returns a retry time and no detail of the failure."""
     with running_app({**environment, "MONGO_URI": "mongodb://127.0.0.1:1"}) as app:

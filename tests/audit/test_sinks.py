@@ -130,8 +130,11 @@ def test_a_failed_required_sink_fails_the_attempt(
     ]
 
 
-def test_a_resting_sink_is_not_retried(trail: Callable[..., AuditTrail], file: Path) -> None:
+def test_a_resting_sink_is_not_retried(
+    trail: Callable[..., AuditTrail], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """After a failure a sink rests for a while, so that it does not delay every commit."""
+    monkeypatch.setattr(sinks, "_OPTIONAL_RETRY_SECONDS", 3_600)
     file.mkdir()
     optional = trail(f"file://{file}", required=False)
     write(optional)

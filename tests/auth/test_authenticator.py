@@ -234,6 +234,7 @@ def test_a_missing_scope_is_named(app: Flask) -> None:
     assert attempt.details == {"reason": "needs secret:create"}
 
 
+@pytest.mark.usefixtures("own_timeouts")
 def test_without_mongodb_a_token_is_neither_accepted_nor_refused(environment: dict[str, str]) -> None:
     """While MongoDB is unreachable, a token is neither accepted nor called invalid."""
     away = {**environment, "MONGO_URI": "mongodb://127.0.0.1:1"}

@@ -64,8 +64,9 @@ def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
 
 
 @pytest.fixture
-def app(commands: Commands, environment: dict[str, str]) -> Iterator[Flask]:
-    """Return an application with one issuer and one role."""
+def app(commands: Commands, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> Iterator[Flask]:
+    """Return an application with one issuer and one role; only `forget` makes it read them again."""
+    monkeypatch.setattr(directories, "monotonic", lambda: 0.0)
     with running_app(environment) as app:
         make_issuer(app, "ci", iss=ISS, keys=public_pem(ED_KEY))
         make_role(app, "deploy", "ci", claims={"sub": "job"}, paths=("billing/",), seconds=600)

@@ -19,6 +19,7 @@ from jwt.exceptions import InvalidKeyError
 from pymongo.database import Database as MongoDatabase
 
 from tests.access import bearer
+from tests.cli.waiting import wait_until
 from tests.conftest import running_app
 from tests.issuer import AUDIENCE, EC_KEY, ED_KEY, ISSUER, RSA_KEY, STRANGER, Issuer, jwk, public_pem, sign
 from vault.auth import jwt_auth
@@ -40,6 +41,12 @@ def issuer() -> Iterator[Issuer]:
 def keys(issuer: Issuer) -> JWKSCache:
     """Return the keys of `issuer`, before any fetch."""
     return JWKSCache(issuer.url)
+
+
+@pytest.fixture
+def rested(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Prolong the pause after a failed fetch."""
+    monkeypatch.setattr(jwt_auth, "RETRY_SECONDS", 3_600)
 
 
 def principal(credential: str, source: KeySource | None = None) -> Principal:
@@ -175,6 +182,7 @@ def test_a_jwt_must_name_its_key(keys: JWKSCache, issuer: Issuer, kid: Any) -> N
     ],
     ids=str,
 )
+@pytest.mark.usefixtures("rested")
 def test_an_invalid_key_set_admits_no_one(
     issuer: Issuer, keys: JWKSCache, status: int, body: bytes, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -200,6 +208,7 @@ def test_unsuitable_keys_verify_nothing(issuer: Issuer, keys: JWKSCache) -> None
     assert refused(credential, keys) == "jwt InvalidKeyError"
 
 
+@pytest.mark.usefixtures("rested")
 @pytest.mark.parametrize("drips", [False, True], ids=["silent", "dripping"])
 def test_a_hanging_issuer_costs_one_timeout(
     issuer: Issuer, monkeypatch: pytest.MonkeyPatch, drips: bool
@@ -217,6 +226,7 @@ def test_a_hanging_issuer_costs_one_timeout(
 
     with ThreadPoolExecutor(12) as pool:
         list(pool.map(ask, range(60)))
+    wait_until(lambda: issuer.fetches)
     assert issuer.fetches == 1
     # Ten seconds later, with the issuer back.
     issuer.drips = False
@@ -224,6 +234,7 @@ def test_a_hanging_issuer_costs_one_timeout(
     assert keys._fetching is not None
     keys._fetching.join()
     keys._failed = -1e9
+    monkeypatch.setattr(jwt_auth, "FETCH_SECONDS", 30)
     assert principal(sign(), keys).name == "jwt:build"
 
 
@@ -235,7 +246,7 @@ def test_an_endless_key_set_is_read_up_to_a_time(issuer: Issuer, monkeypatch: py
     with pytest.raises(CredentialsUnavailableError):
         principal(sign(), keys)
     assert keys._fetching is not None
-    keys._fetching.join(20)
+    keys._fetching.join(60)
     assert not keys._fetching.is_alive()
 
 

@@ -11,10 +11,12 @@ from flask.testing import FlaskClient
 
 from tests.access import bearer, make_token, services
 from tests.access_roles import AUDIENCE, forget, make_issuer, make_role, operator
+from tests.cli.waiting import wait_until
 from tests.conftest import running_app
 from tests.issuer import AUDIENCE as SETTINGS_AUDIENCE
 from tests.issuer import ED_KEY, ISSUER, Issuer, public_pem, sign
 from tests.rotation import Stored
+from vault.auth import jwt_auth
 from vault.auth.jwt_auth import JWKSCache
 from vault.auth.jwt_credentials import Finding
 from vault.core.attempt import Action, Attempt
@@ -243,7 +245,7 @@ def test_a_hanging_issuer_does_not_delay_others(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While one issuer hangs, JWTs of another are accepted, and refreshes keep their keys."""
-    monkeypatch.setattr("vault.auth.jwt_auth.FETCH_SECONDS", 0.2)
+    monkeypatch.setattr(jwt_auth, "RETRY_SECONDS", 3_600)
     with running_app(environment) as app, Issuer() as hanging, Issuer() as healthy:
         make_issuer(app, "slow", iss="https://slow.example", keys=hanging)
         make_issuer(app, "ci", iss=ISS, keys=healthy)
@@ -251,9 +253,11 @@ def test_a_hanging_issuer_does_not_delay_others(
         hanging.answers.clear()
         for _ in range(3):
             forget(app)
-            with pytest.raises(CredentialsUnavailableError):
+            with monkeypatch.context() as impatient, pytest.raises(CredentialsUnavailableError):
+                impatient.setattr(jwt_auth, "FETCH_SECONDS", 0.2)
                 principal(app, jwt(iss="https://slow.example"))
             assert principal(app, jwt()).role == "deploy"
+        wait_until(lambda: hanging.fetches)
         # An unchanged issuer keeps its keys, and its pause after a failure, when all are read again.
         assert (hanging.fetches, healthy.fetches) == (1, 1)
 

@@ -138,6 +138,7 @@ def test_the_end_of_a_process_stores_uses(environment: dict[str, str], stored: S
     assert "last_used_at" in stored.tokens.find_one()
 
 
+@pytest.mark.usefixtures("own_timeouts")
 def test_without_mongodb_uses_are_lost(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
     """While MongoDB is unavailable, noted uses are dropped, and the next minute begins empty."""
     monkeypatch.setattr(database, "OPERATION_TIMEOUT_SECONDS", 0.1)

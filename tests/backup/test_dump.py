@@ -97,7 +97,7 @@ def test_a_standalone_server_is_reported(tmp_path: Path) -> None:
     process = subprocess.Popen([find_mongod(), *arguments, "--logpath", log], stdout=subprocess.DEVNULL)
     uri = f"mongodb://127.0.0.1:{port}/vault"
     try:
-        with MongoClient[dict[str, Any]](uri) as client:
+        with MongoClient[dict[str, Any]](uri, serverSelectionTimeoutMS=120_000) as client:
             client.admin.command("ping")
         with (
             connected(uri),
@@ -107,7 +107,7 @@ def test_a_standalone_server_is_reported(tmp_path: Path) -> None:
             list(dump.batches("secrets"))
     finally:
         process.terminate()
-        process.wait(30)
+        process.wait(60)
 
 
 def test_existing_documents_are_skipped(mongo_uri: str, stored: Stored) -> None:

@@ -176,6 +176,7 @@ def test_a_duplicate_name_is_restored_and_named(
     database.prepare()
 
 
+@pytest.mark.new_database
 def test_a_duplicate_entry_needs_an_administrator(database: Database, stored: Stored, mongo_uri: str) -> None:
     """With an existing unique index, no entry is omitted: the error names the index to drop."""
     twice = [{"_id": number, "stream": "hunter2", "seq": 0, "signature": "x"} for number in range(2)]

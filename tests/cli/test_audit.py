@@ -179,7 +179,8 @@ def test_tail_shows_the_newest_entries(trail: Trail) -> None:
 
 def test_tail_has_the_newest_entry_of_all_streams_last(trail: Trail) -> None:
     """The newest entry is last, also within a second, where identifiers are in the order of the streams."""
-    now = datetime.now(UTC).replace(microsecond=0)
+    # After the trail, which can have been written in this second.
+    now = datetime.now(UTC).replace(microsecond=0) + timedelta(seconds=1)
     for milliseconds, stream, number in ((300, "0", 0), (200, "f", 0), (100, "7", 0)):
         ts = now + timedelta(milliseconds=milliseconds)
         name = f"1-{stream * 32}"

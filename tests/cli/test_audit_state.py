@@ -180,8 +180,8 @@ def test_a_running_service_notices_within_seconds(mongo_uri: str, tmp_path: Path
         service.wait_until("/health/ready", status=503)
         assert "not serving: AUDIT_ENABLED is on, but the audit trail" in service.log.read_text()
         assert run(tmp_path, mongo_uri, "audit", "enable").returncode == 0
+        wait_until(lambda: service.post(PATH, SECRET).status == 200)
         service.wait_until("/health/ready")
-        assert service.post(PATH, SECRET).status == 200
 
 
 @pytest.mark.new_database

@@ -15,6 +15,7 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
+from tests.backups import history
 from tests.cli.command_table import ENTRIES, Needs, leaves
 from tests.docs.documents import ROOT
 from tests.rotation import new_key, settings
@@ -321,13 +322,14 @@ def test_json_is_one_object_a_line(run: Run, mongo_uri: str) -> None:
     """With `--json`, every command that succeeds prints JSON objects, one a line; `-q` leaves no note."""
     environment = settings(mongo_uri, new_key())
     copy = environment | {"MONGO_URI": re.sub("/([^/?]+)\\?", r"/\1_copy?", mongo_uri)}
-    for line in SUCCESSES:
-        name = line.split()[0]
-        done = run(*line.split(), "--json", "-q", **(copy if name == "restore" else environment))
-        assert (done.exit_code, done.stderr) == (0, ""), line
-        found = [json.loads(text) for text in done.stdout.splitlines()]
-        assert found, line
-        assert all(isinstance(one, dict) for one in found), line
+    with history(mongo_uri):
+        for line in SUCCESSES:
+            name = line.split()[0]
+            done = run(*line.split(), "--json", "-q", **(copy if name == "restore" else environment))
+            assert (done.exit_code, done.stderr) == (0, ""), line
+            found = [json.loads(text) for text in done.stdout.splitlines()]
+            assert found, line
+            assert all(isinstance(one, dict) for one in found), line
     tried = {" ".join(line.split()[:2]) for line in SUCCESSES} | {line.split()[0] for line in SUCCESSES}
     #: Their own tests have them.
     elsewhere = {"issuers test", "roles test"} | {"replicaset grant", "replicaset initiate"}

@@ -8,9 +8,11 @@ import signal
 from base64 import b64decode
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from pymongo import MongoClient
 
 from tests.cli.waiting import wait_until
 from tests.commands import Done, run_command, start_command
@@ -66,8 +68,10 @@ def assert_names_no_secret(done: Done, stored: Stored) -> None:
 
 
 def claim_at(uri: str, keyring: Keyring, worker: str = "") -> None:
-    with connected(uri):
+    """Claim as a worker that renews its claim: for the next hour."""
+    with connected(uri), MongoClient[dict[str, Any]](uri) as client:
         assert claim(keyring, worker)
+        age_claims(client.get_default_database(), -3_600_000)
 
 
 def test_generated_keys_work_and_differ(mongo_uri: str, tmp_path: Path) -> None:

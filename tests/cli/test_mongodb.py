@@ -6,6 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from datetime import timedelta
 from pathlib import Path
+from threading import Event
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -130,7 +132,7 @@ def test_a_set_is_not_created_while_a_member_is_silent(
     ours = ReplicaSet(uri([member.address, "127.0.0.1:1"]))
     with pytest.raises(StorageUnavailableError, match="did not get ready"):
         ours.initiate(timeout_seconds=0)
-    assert list(ours.states().values()) == ["not in step", "no answer"]
+    wait_until(lambda: list(ours.states().values()) == ["not in step", "no answer"])
     member.kill()
 
 
@@ -148,16 +150,24 @@ def test_missing_members_are_reported() -> None:
         ReplicaSet("mongodb://127.0.0.1:1/?replicaSet=rs0").initiate(timeout_seconds=0)
 
 
-@pytest.mark.long
-def test_late_members_are_waited_for(tmp_path: Path) -> None:
+def test_late_members_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A set whose servers are still starting is created as soon as they answer."""
     member = Mongod(tmp_path / "db", replica_set="rs0", initiate=False)
-    replica_set = ReplicaSet(uri([member.address]))
+    with monkeypatch.context() as patch:
+        patch.setattr("vault.cli.mongodb._STEP_MILLISECONDS", 100)
+        replica_set = ReplicaSet(uri([member.address]))
+    failed = Event()
+
+    def pause(seconds: float) -> None:
+        replica_set._options["timeoutMS"] = 10_000
+        failed.set()
+        time.sleep(seconds)
+
+    monkeypatch.setattr("vault.cli.mongodb.time", SimpleNamespace(monotonic=time.monotonic, sleep=pause))
     with ThreadPoolExecutor() as pool:
         made = pool.submit(replica_set.initiate, timeout_seconds=60)
-        # By then it has asked once without success.
-        wait_until(lambda: made.running())
-        time.sleep(11)
+        # It has asked once without success.
+        assert failed.wait(60)
         member.start()
         made.result()
     assert config([member.address])["settings"]["electionTimeoutMillis"] == 5_000

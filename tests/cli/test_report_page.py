@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from playwright.sync_api import Browser
 
-from tests.browser import running_browser
+from tests.browser import TIMEOUT, running_browser
 from vault.audit.findings import Kind
 from vault.audit.summary import Activity, Counts, Event, PrincipalRow, RefusalRow, SecretRow, Slot
 from vault.auth.token_ages import TokenAges
@@ -188,6 +188,7 @@ def test_a_browser_needs_only_the_file(scripts: bool, browser: Browser, tmp_path
     colors = []
     for scheme in ("light", "dark"):
         context = browser.new_context(java_script_enabled=scripts, color_scheme=scheme)  # type: ignore[arg-type]
+        context.set_default_timeout(TIMEOUT)
         page = context.new_page()
         requests: list[str] = []
         said: list[str] = []
@@ -208,6 +209,7 @@ def test_a_narrow_page_keeps_words_in_one_piece(browser: Browser, tmp_path: Path
     file = tmp_path / "report.html"
     file.write_text(page_of(report_of("token_create")))
     page = browser.new_page(viewport={"width": 400, "height": 800})
+    page.set_default_timeout(TIMEOUT)
     page.goto(file.as_uri())
     assert page.evaluate("document.documentElement.scrollWidth") == 400
     pieces = page.evaluate(
@@ -224,6 +226,7 @@ def test_a_wide_page_has_all_figures_in_one_row(browser: Browser, tmp_path: Path
     file = tmp_path / "report.html"
     file.write_text(page_of(report_of(NASTY)))
     page = browser.new_page(viewport={"width": 1120, "height": 800})
+    page.set_default_timeout(TIMEOUT)
     page.goto(file.as_uri())
     tops = page.evaluate("[...document.querySelectorAll('.tile')].map(tile => tile.offsetTop)")
     assert len(tops) > 1

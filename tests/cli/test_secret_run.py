@@ -252,7 +252,8 @@ def test_a_stop_during_a_restart_is_a_stop(served: Served) -> None:
         "def stop(*_):\n    print('stopping', flush=True)\n    sys.stdin.read()\n    sys.exit(7)\n"
         "signal.signal(signal.SIGTERM, stop)\nsignal.signal(signal.SIGINT, signal.SIG_IGN)\n"
         "print(os.environ['A'], flush=True)\n"
-        "while True:\n    signal.pause()"
+        # Not `signal.pause()`, which misses a signal just before.
+        "while True: time.sleep(0.05)"
     )
     options = ("--env", "A=a", "--watch", "--interval", "1s", "--grace", "60s")
     with start(served, *options, "--", sys.executable, "-Ic", code) as process:

@@ -2,6 +2,7 @@
 
 from pathlib import Path
 
+from tests.cli.waiting import wait_until
 from tests.commands import Done, run_command
 from tests.service import Service
 from tests.test_tls import make
@@ -65,16 +66,13 @@ def test_it_uses_tls_if_the_service_does(environment: dict[str, str], tmp_path: 
     """With TLS the command uses it too, and shows the service's certificate if clients need one."""
     authority = make(tmp_path, "authority")
     pair = make(tmp_path, "server", authority)
-    tls = {**environment, "TLS_CERT": str(pair.certificate), "TLS_KEY": str(pair.key)}
+    tls = {**environment, **ONE_WORKER, "TLS_CERT": str(pair.certificate), "TLS_KEY": str(pair.key)}
     for settings in (tls, {**tls, "TLS_CLIENT_CA": str(authority.certificate)}):
         service = Service(settings, folder=tmp_path)
         service.start()
         try:
             there = {**settings, "BIND": f"127.0.0.1:{service.port}"}
-            for _ in range(100):
-                done = ready(there, tmp_path)
-                if done.returncode == 0:
-                    break
-            assert done.stdout == '{"status":"ok"}\n', done.stderr
+            wait_until(lambda there=there: ready(there, tmp_path).returncode == 0)
+            assert ready(there, tmp_path).stdout == '{"status":"ok"}\n'
         finally:
             service.stop()

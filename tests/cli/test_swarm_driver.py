@@ -128,7 +128,7 @@ def test_a_driver_starts_without_its_service(token: Path, tmp_path: Path) -> Non
     assert "cannot be reached" in get_secret(path, {"name": "a"}).error
     assert "policy" in get_secret(path, {"name": "b"}).error
     driver.send_signal(signal.SIGTERM)
-    out, err = driver.communicate(timeout=30)
+    out, err = driver.communicate(timeout=60)
     assert (driver.returncode, err) == (0, "")
     lines = [json.loads(line) for line in out.splitlines()]
     assert [line["message"] for line in lines] == ["serving", "not delivered", "not delivered"]

@@ -95,7 +95,7 @@ def run(command: str, service: Service, folder: Path, **environment: str) -> str
         },
         capture_output=True,
         text=True,
-        timeout=300,
+        timeout=900,
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4_000:] + done.stderr[-4_000:]

@@ -95,7 +95,7 @@ class Server:
         headers: Mapping[str, str] | None = None,
     ) -> Reply:
         """Send exactly these headers, and no others except `Host` and `Content-Length`."""
-        with closing(HTTPConnection(urlsplit(self.url).netloc, timeout=30)) as connection:
+        with closing(HTTPConnection(urlsplit(self.url).netloc, timeout=120)) as connection:
             connection.putrequest(method, path, skip_accept_encoding=True)
             for name, value in (headers or {}).items():
                 connection.putheader(name, value)
@@ -136,7 +136,7 @@ class OpenBao(Server):
                 stderr=log,
                 start_new_session=True,
             )
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 120
         while not self._is_ready():
             assert self._process.poll() is None, (self._folder / "bao.log").read_text()
             assert time.monotonic() < deadline
@@ -149,7 +149,7 @@ class OpenBao(Server):
     ) -> None:
         assert self._process
         self._process.send_signal(signal.SIGTERM)
-        self._process.wait(30)
+        self._process.wait(60)
 
     def _is_ready(self) -> bool:
         try:

@@ -157,16 +157,16 @@ def _start(server: Server, folder: Path, settings: str, *, caller: str = "admin"
 
 
 def _exit_code(agent: subprocess.Popen[bytes]) -> int:
-    """Return the exit code of *agent*; after a minute, end it."""
+    """Return the exit code of *agent*; after two minutes, end it."""
     try:
-        return agent.wait(60)
+        return agent.wait(120)
     finally:
         agent.kill()
         agent.wait()
 
 
 def _wait_for(file: Path, text: str, agent: subprocess.Popen[bytes]) -> None:
-    deadline = time.monotonic() + 60
+    deadline = time.monotonic() + 120
     while not (file.exists() and file.read_text() == text):
         log = (file.parent / "log").read_text()
         assert agent.poll() is None, log

@@ -244,5 +244,5 @@ def bao(server: Server, *arguments: str, token: str, folder: Path) -> subprocess
         capture_output=True,
         text=True,
         check=False,
-        timeout=60,
+        timeout=180,
     )

@@ -30,7 +30,9 @@ def block(heading: str, language: str) -> str:
     return found
 
 
-def run(server: Server, folder: Path, *command: str, timeout: float = 60) -> subprocess.CompletedProcess[str]:
+def run(
+    server: Server, folder: Path, *command: str, timeout: float = 180
+) -> subprocess.CompletedProcess[str]:
     """Run *command* in *folder*, with a token in `VAULT_TOKEN` and in the file `token`."""
     (folder / "token").write_text(server.tokens["admin"])
     return subprocess.run(

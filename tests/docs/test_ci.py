@@ -73,7 +73,7 @@ def run(script: str, folder: Path, **variables: str) -> str:
         env={"PATH": os.environ["PATH"], **variables},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=240,
         check=False,
     )
     assert (done.returncode, done.stderr) == (0, ""), done.stderr

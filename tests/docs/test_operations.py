@@ -98,6 +98,7 @@ def test_the_metrics_are_explained(
 ) -> None:
     """The table has every metric with its labels, and no other."""
     monkeypatch.setattr(metrics, "FOLDER", str(tmp_path))
+    monkeypatch.setattr("vault.keys.status._SCRAPE_TIMEOUT_SECONDS", 60)
     with running_app({**environment, "METRICS_BIND": "127.0.0.1:9464"}) as app:
         start(app)
         page = app.test_client().get("/metrics", base_url="http://localhost:9464").get_data(as_text=True)

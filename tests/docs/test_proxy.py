@@ -140,7 +140,7 @@ def running(prepare: Command, uri: str, master_key: str, folder: Path) -> Iterat
                 yield Proxy(port, service, uri, authority, folder)
             finally:
                 process.terminate()
-                process.wait(30)
+                process.wait(60)
 
 
 @pytest.fixture(scope="module", params=PROXIES)

@@ -8,8 +8,10 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import requests
+from pymongo import MongoClient
 
 from tests.cli.waiting import wait_until
 from tests.docs.documents import ROOT
@@ -72,6 +74,10 @@ class World:
         """Run the service; commands for the usual address reach it, and the example's ID is a secret."""
         with Service(self.settings, folder=self.folder) as service:
             service.wait_until("/health/ready")
+            with MongoClient[Any](self.settings["MONGO_URI"]) as client:
+                keys = client.get_default_database()["keys"]
+                # Of both workers: one can be ready while the other one starts.
+                wait_until(lambda: len(keys.find_one()["workers"]) == 2)
             self.at(service.url)
             if self.settings.get("AUTH_ENABLED") != "true":
                 self.names[EXAMPLE_ID] = service.create(b"value")
@@ -112,7 +118,7 @@ class World:
             with suppress(ProcessLookupError):
                 # To all of them, like a terminal.
                 os.killpg(process.pid, signal.SIGINT)
-            status = process.wait(60)
+            status = process.wait(120)
         # bash itself ends by the signal, unless it has become the command.
         assert status in (0, -signal.SIGINT, 128 + signal.SIGINT), log.read_text()
 

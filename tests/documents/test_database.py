@@ -12,7 +12,6 @@ from pymongo.database import Database as MongoDatabase
 from pymongo.errors import ServerSelectionTimeoutError
 
 from tests.cli.waiting import wait_until
-from tests.rotation import prepare
 from vault.core.errors import StorageUnavailableError
 from vault.documents import AuditEntry, Database, Secret, database, indexes
 from vault.documents.database import database_name
@@ -38,8 +37,8 @@ def test_the_retention_follows_its_setting(mongo_uri: str, stored: MongoDatabase
     """Changing the retention changes the index: to days, to other days, and back to permanent."""
     for days, seconds in ((0, FOR_GOOD), (90, 7_776_000), (90, 7_776_000), (1, 86_400), (0, FOR_GOOD)):
         with connected(mongo_uri, audit_ttl_days=days) as database:
-            prepare(database)
-            prepare(database)
+            database.prepare()
+            database.prepare()
         assert retention(stored) == seconds
 
 
@@ -58,8 +57,8 @@ def test_a_trail_with_a_duplicate_entry_is_served_and_named(
     """A duplicate entry without its unique index stops no worker; the log says what to run."""
     stored.audit_logs.insert_many([{"stream": "hunter2", "seq": 1} for _ in range(2)])
     with connected(mongo_uri) as database, caplog.at_level(logging.ERROR):
-        prepare(database)
-        prepare(database)
+        database.prepare()
+        database.prepare()
         # The later indexes exist.
         assert "key_id_1__id_1" in stored.secrets.index_information()
     [record] = caplog.records
@@ -68,7 +67,7 @@ def test_a_trail_with_a_duplicate_entry_is_served_and_named(
     # With the duplicate removed, the next worker creates the index.
     stored.audit_logs.delete_one({})
     with connected(mongo_uri) as database:
-        prepare(database)
+        database.prepare()
     assert stored.audit_logs.index_information()["stream_1_seq_1"]["unique"]
 
 
@@ -100,6 +99,7 @@ def test_the_database_is_vault_by_default(mongod: Any, mongo_uri: str) -> None:
         assert Secret._get_collection().database.name.startswith("test_")
 
 
+@pytest.mark.usefixtures("own_timeouts")
 def test_a_cluster_named_by_its_srv_record_is_looked_up_late() -> None:
     """A service starts even if the name server does not know its cluster yet."""
     uri = "mongodb+srv://cluster.invalid/other"
@@ -107,6 +107,7 @@ def test_a_cluster_named_by_its_srv_record_is_looked_up_late() -> None:
         database.ping()
 
 
+@pytest.mark.usefixtures("own_timeouts")
 def test_an_unreachable_server_is_reported_in_time() -> None:
     """Without MongoDB, the one error is raised after a bounded wait."""
     with connected("mongodb://127.0.0.1:1") as database, pytest.raises(StorageUnavailableError):
@@ -121,7 +122,7 @@ def test_a_failed_preparation_is_retried(
         with monkeypatch.context() as broken, pytest.raises(StorageUnavailableError):
             broken.setattr(AuditEntry, "_get_collection", raising(ServerSelectionTimeoutError("gone")))
             database.prepare()
-        prepare(database)
+        database.prepare()
     assert retention(stored) == 172_800
 
 
@@ -136,7 +137,7 @@ def test_an_older_index_on_the_time_is_used(mongo_uri: str, stored: MongoDatabas
     """An existing TTL index of any name gets the new retention."""
     stored.audit_logs.create_index("ts", expireAfterSeconds=60)
     with connected(mongo_uri, audit_ttl_days=1) as database:
-        prepare(database)
+        database.prepare()
     assert stored.audit_logs.index_information()["ts_1"]["expireAfterSeconds"] == 86_400
 
 
@@ -159,7 +160,7 @@ def test_entries_past_their_retention_are_removed_by_mongodb(
 ) -> None:
     """MongoDB itself removes old entries and keeps younger ones."""
     with connected(mongo_uri, audit_ttl_days=1) as database:
-        prepare(database)
+        database.prepare()
     now = datetime.now(UTC)
     ages = (timedelta(days=2), timedelta(hours=23))
     stored.audit_logs.insert_many([{"ts": now - age, "seq": seq} for seq, age in enumerate(ages)])

@@ -21,7 +21,7 @@ from tests.access_control import Client, Locked, locked_mongod
 from tests.conftest import memory_or_disk, running_app, start
 from tests.docs.documents import table
 from tests.issuer import public_pem, sign
-from tests.rotation import new_key, prepare, text
+from tests.rotation import new_key, text
 from vault import cli
 from vault.backup import dump
 from vault.core.errors import StorageUnavailableError
@@ -332,8 +332,8 @@ def test_a_user_that_may_rewrite_the_trail_is_named_once(
                 caplog.at_level("WARNING"),
                 connected(locked.uri("app:hunter2") + "&authSource=admin") as database,
             ):
-                prepare(database)
-                prepare(database)
+                database.prepare()
+                database.prepare()
             root.admin.command("dropUser", "app")
             [record] = caplog.records
             assert record.getMessage().startswith("the MongoDB user may rewrite the audit trail (")
@@ -341,7 +341,7 @@ def test_a_user_that_may_rewrite_the_trail_is_named_once(
             assert "hunter2" not in caplog.text
             caplog.clear()
     with caplog.at_level("WARNING"), connected(locked.uri()) as database:
-        prepare(database)
+        database.prepare()
     assert not caplog.records
 
 
@@ -359,7 +359,7 @@ def test_a_privilege_on_time_series_is_none_on_the_trail(
                 caplog.at_level("WARNING"),
                 connected(locked.uri("app:hunter2") + "&authSource=admin") as database,
             ):
-                prepare(database)
+                database.prepare()
         finally:
             root.admin.command("dropUser", "app")
             root.admin.command("dropRole", "series")
@@ -388,7 +388,7 @@ def test_without_the_unique_index_nothing_is_served(
             database.prepare()
         assert "not serving: the audit trail lacks its unique index" in caplog.text
         locked.initiate()
-        prepare(database)
+        database.prepare()
     assert unguarded.index_information()["stream_1_seq_1"]["unique"]
 
 
@@ -398,7 +398,7 @@ def test_a_trail_with_a_duplicate_entry_is_served(
     """A duplicate entry that blocks the index is named and stops no worker."""
     unguarded.insert_many([{"stream": "hunter2", "seq": 1} for _ in range(2)])
     with connected(locked.uri()) as database:
-        prepare(database)
+        database.prepare()
     locked.initiate()
     assert caplog.text.count("the audit trail was tampered with: it has an entry twice") == 2
     assert "hunter2" not in caplog.text
@@ -410,7 +410,7 @@ def test_a_minor_difference_is_only_logged(locked: Locked, caplog: pytest.LogCap
     with Client(locked.root) as root:
         root.vault.audit_logs.create_index([("stream", 1), ("seq", 1)], unique=True)
     with caplog.at_level("WARNING"), connected(locked.uri(), audit_ttl_days=9) as database:
-        prepare(database)
+        database.prepare()
     assert [record.getMessage().partition(",")[0] for record in caplog.records] == [
         "the audit trail's retention is not AUDIT_TTL_DAYS",
         "the audit trail lacks an index",
@@ -418,7 +418,7 @@ def test_a_minor_difference_is_only_logged(locked: Locked, caplog: pytest.LogCap
     locked.initiate(audit_ttl_days=9)
     caplog.clear()
     with caplog.at_level("WARNING"), connected(locked.uri(), audit_ttl_days=9) as database:
-        prepare(database)
+        database.prepare()
     assert not caplog.records
 
 
@@ -435,7 +435,7 @@ def test_a_user_who_can_build_but_not_list_indexes_builds_them(locked: Locked) -
         root.vault.command("createUser", "app", pwd="hunter2", roles=["by-hand"])
         for days in (0, 9):
             with connected(locked.uri("app:hunter2"), audit_ttl_days=days) as database:
-                prepare(database)
+                database.prepare()
         indexes = root.vault.audit_logs.index_information()
         root.vault.command("dropUser", "app")
         root.vault.command("dropRole", "by-hand")

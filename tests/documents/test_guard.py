@@ -49,6 +49,7 @@ def test_mongoengine_s_wrapping_is_removed(
     assert "hunter2" not in caplog.text
 
 
+@pytest.mark.usefixtures("own_timeouts")
 def test_a_late_operation_is_not_started() -> None:
     """Past its deadline an operation is not sent to MongoDB; before it, the rest is the timeout."""
     with deadline.Within(-1), pytest.raises(StorageUnavailableError), storage_errors():

@@ -12,7 +12,7 @@ from tests.faults.history import History
 Tell = Callable[[str], None]
 
 #: Seconds without a failed request after which a fault is overcome, and the timeout for that.
-_QUIET, _TIMEOUT_SECONDS = 3, 120
+_QUIET, _TIMEOUT_SECONDS = 3, 300
 _STEP = 0.1
 
 

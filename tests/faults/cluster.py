@@ -16,7 +16,7 @@ from vault.cli.mongod import free_port
 _COUNT = 3
 _NAME = "faults"
 _PORT = 27_017
-_TIMEOUT_SECONDS = 120
+_TIMEOUT_SECONDS = 300
 
 Found = TypeVar("Found")
 

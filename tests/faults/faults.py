@@ -92,7 +92,8 @@ def _primary_hung(deployment: Deployment) -> Iterator[None]:
 @contextmanager
 def _stepped_down(deployment: Deployment) -> Iterator[None]:
     member = deployment.cluster.members[deployment.cluster.primary()]
-    assert member.ask("replSetStepDown", 60), "the primary did not step down"
+    # It waits until another member has all of its writes.
+    assert member.ask("replSetStepDown", 60, milliseconds=30_000), "the primary did not step down"
     yield
 
 

@@ -29,7 +29,7 @@ _ANSWERS, _MAX_PAUSE_SECONDS = 40, 0.1
 _TOKEN_SHARE, _CREATE_SHARE, _NAMED_SHARE = 0.1, 0.5, 0.3
 #: Makes the loss of a primary noticed soon.
 _ELECTION_MILLISECONDS = 2_000
-_TIMEOUT_SECONDS = 60
+_TIMEOUT_SECONDS = 180
 
 
 class Creator(Client):

@@ -14,7 +14,7 @@ from pymongo.errors import PyMongoError
 from vault.cli.mongod import find_mongod
 from vault.core.processes import die_with_parent
 
-_START_SECONDS = 60
+_START_SECONDS = 180
 _ANSWER_MILLISECONDS = 2_000
 #: The relevant states of a member (https://www.mongodb.com/docs/manual/reference/replica-states/).
 _PRIMARY, _SECONDARY = 1, 2
@@ -81,11 +81,13 @@ class Member:
         members = status.get("members", ())
         return len(members) == count and all(one["state"] in (_PRIMARY, _SECONDARY) for one in members)
 
-    def ask(self, command: str, value: object = 1) -> dict[str, Any] | None:
-        """Return its answer to an administrative *command*, or None without one."""
+    def ask(
+        self, command: str, value: object = 1, *, milliseconds: int = _ANSWER_MILLISECONDS
+    ) -> dict[str, Any] | None:
+        """Return its answer to an administrative *command*, or None without one in that time."""
         try:
             client: MongoClient[dict[str, Any]] = MongoClient(
-                self.address, directConnection=True, timeoutMS=_ANSWER_MILLISECONDS
+                self.address, directConnection=True, timeoutMS=milliseconds
             )
             with client:
                 return client.admin.command(command, value)

@@ -21,7 +21,7 @@ def test_no_fault_loses_anything(part: int) -> None:
     for kind in kinds:
         command += ["--kind", kind.name]
     done = subprocess.run(
-        command, cwd=ROOT, env=unmeasured(), capture_output=True, text=True, timeout=600, check=False
+        command, cwd=ROOT, env=unmeasured(), capture_output=True, text=True, timeout=1_800, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     skipped = [line for line in done.stdout.splitlines() if line.startswith("SKIPPED")]

@@ -16,7 +16,7 @@ def test_kills_under_load_leave_nothing_unrecorded() -> None:
     """After kills of workers and a primary, every readable or usable item has its entry; none is lost."""
     command = [sys.executable, "-m", "tests.faults.kills", "--hasty", "--workers", "5", "--primaries", "1"]
     done = subprocess.run(
-        command, cwd=ROOT, env=unmeasured(), capture_output=True, text=True, timeout=300, check=False
+        command, cwd=ROOT, env=unmeasured(), capture_output=True, text=True, timeout=1_200, check=False
     )
     assert done.returncode == 0, done.stdout + done.stderr
     for line in ("workers killed: 5", "primaries killed: 1", "effects without their entry: 0"):

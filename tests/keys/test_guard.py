@@ -267,6 +267,7 @@ def test_a_missing_key_is_named_without_a_count(
     assert f"not serving: master key {FOREIGN.id} is in use and not in the keyring" in caplog.text
 
 
+@pytest.mark.usefixtures("seldom")
 def test_a_secret_with_a_missing_key_is_503(client: FlaskClient, stored: Stored) -> None:
     """A secret just saved with an unknown key is 503, so the fetch can be retried."""
     assert_serves(client)
@@ -367,6 +368,7 @@ def test_a_watch_that_never_began_can_be_closed(database: Database) -> None:
     assert not threads()
 
 
+@pytest.mark.usefixtures("own_timeouts")
 def test_requests_time_out_in_parallel(monkeypatch: pytest.MonkeyPatch) -> None:
     """While MongoDB is unreachable, requests wait for it in parallel, not one after the other."""
     side_by_side = Barrier(8, timeout=30)

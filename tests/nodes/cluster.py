@@ -10,6 +10,7 @@ import subprocess
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 from tests.swarm import engine
 from tests.swarm.engine import ROOT, STACK
@@ -24,7 +25,9 @@ _NAMES = {
     "NODES_NAME": "sm-nodes",
     "NODES_SUBNET": "10.97.0",
 }
-_TIMEOUT_SECONDS = 240
+_TIMEOUT_SECONDS = 600
+
+Found = TypeVar("Found")
 
 
 def missing() -> str:
@@ -46,12 +49,13 @@ def run(
     return engine.run(*command, check=check, stdin=stdin, **{**names, **(environment or {})})
 
 
-def wait_for(condition: Callable[[], object], *, what: str) -> None:
-    """Return once *condition* holds; fail if it does not within four minutes."""
+def wait_for(condition: Callable[[], Found | None], *, what: str) -> Found:
+    """Return the result of *condition* once it holds; fail if it does not within ten minutes."""
     deadline = time.monotonic() + _TIMEOUT_SECONDS
-    while not condition():
+    while not (found := condition()):
         assert time.monotonic() < deadline, f"timed out waiting for {what}"
         time.sleep(0.5)
+    return found
 
 
 class Network:
@@ -180,8 +184,5 @@ class Cluster:
 
     def run(self, *command: str, stdin: str = "", check: bool = True) -> str:
         """Return the output of *command* in a healthy replica, for which this waits."""
-        wait_for(self.healthy, what="a healthy replica")
-        found = self.healthy()
-        assert found
-        node, container = found
+        node, container = wait_for(self.healthy, what="a healthy replica")
         return node.docker("exec", "-i", container, *command, stdin=stdin, check=check)

@@ -112,13 +112,11 @@ class Deployment:
 
     def read_all(self, history: History) -> None:
         """Fetch everything once more, at a node that has a replica."""
-        found = self.cluster.healthy()
-        assert found, "no healthy replica"
-        host = found[0].address
+        node, _ = wait_for(self.cluster.healthy, what="a healthy replica")
 
         def read() -> None:
             self.cluster.outside.enter()
-            afterwards.read_all(PORT, history, token=self.token, host=host)
+            afterwards.read_all(PORT, history, token=self.token, host=node.address)
 
         # The thread's network, not the process's.
         thread = threading.Thread(target=read)

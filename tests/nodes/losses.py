@@ -127,16 +127,14 @@ def _secondary(deployment: Deployment) -> list[Node]:
 
 
 def _leader(deployment: Deployment) -> list[Node]:
-    leader = deployment.cluster.leader(deployment.cluster.manager())
-    assert leader, "no manager leads"
-    return [leader]
+    cluster = deployment.cluster
+    return [wait_for(lambda: cluster.leader(cluster.manager()), what="a manager that leads")]
 
 
 def _two(deployment: Deployment) -> list[Node]:
     """Return all nodes except one with a replica, which continues to answer."""
-    found = deployment.cluster.healthy()
-    assert found, "no healthy replica"
-    return [node for node in deployment.cluster.nodes if node is not found[0]]
+    left, _ = wait_for(deployment.cluster.healthy, what="a healthy replica")
+    return [node for node in deployment.cluster.nodes if node is not left]
 
 
 def _none(_deployment: Deployment) -> list[Node]:

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass
 
-from tests.nodes.cluster import Cluster, Node
+from tests.nodes.cluster import Cluster, Node, wait_for
 from tests.swarm.engine import STACK
 
 #: Asks each member itself, which needs no credential.
@@ -68,5 +68,8 @@ def node_of(cluster: Cluster, member: Member) -> Node:
 
 
 def node_with(cluster: Cluster, state: str) -> Node:
-    """Return the node of the first member in *state*."""
-    return node_of(cluster, next(member for member in members(cluster) if member.state == state))
+    """Return the node of the first member in *state*, once there is one."""
+    found = wait_for(
+        lambda: [member for member in members(cluster) if member.state == state], what=f"a {state}"
+    )
+    return node_of(cluster, found[0])

@@ -200,6 +200,7 @@ def test_the_time_of_mongodb_is_measured(anyone: Caller, stored: Stored) -> None
     assert (found.now, inserted.now, failed.now) == (2, 3, 1)
 
 
+@pytest.mark.usefixtures("own_timeouts")
 def test_an_unreachable_mongodb_is_a_failure(environment: dict[str, str]) -> None:
     """A wait for an unreachable MongoDB is timed as a failure, even if no command is sent."""
     failed = Growth("mongodb_duration_seconds_count", command="other", outcome="failed")

@@ -11,6 +11,7 @@ from urllib.parse import urlsplit
 
 import pytest
 
+from tests.cli.waiting import wait_until
 from tests.scripts.conftest import Asking
 from tests.scripts.runs import SCRIPTS, answering, recording_path
 
@@ -299,8 +300,7 @@ def test_an_interruption_leaves_nothing_behind(swarm: Swarm, asking: Asking) -> 
     )
     command, settings = swarm.command(VAULT_TOKEN=asking.admin)
     with subprocess.Popen(command, env=settings, stdout=subprocess.PIPE, stderr=subprocess.PIPE) as process:
-        while not (swarm.state / "fetching").exists():
-            assert process.poll() is None
+        wait_until(lambda: (swarm.state / "fetching").exists() or process.poll() is not None)
         process.send_signal(signal.SIGTERM)
         (swarm.state / "go").touch()
         _, errors = process.communicate(timeout=60)

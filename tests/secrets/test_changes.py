@@ -190,7 +190,7 @@ def test_a_removed_secret_leaves_nothing(remove: Callable[..., str], alice: Call
         {"max_reads": 1, "reads": 1},
         {"pending": True},
         {"deleted_at": in_past(hours=2), "purge_at": in_past(hours=1)},
-        {"deleted_at": in_past(hours=1), "purge_at": in_future(hours=1)},
+        {"deleted_at": in_past(hours=1), "purge_at": in_future(days=1)},
     ],
     ids=" ".join,
 )

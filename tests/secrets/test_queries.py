@@ -49,9 +49,9 @@ def put_unnamed(stored: Stored, count: int) -> None:
 def level(
     app: Flask, folder: str = "", *, after: str = "", limit: int = ENOUGH, principal: Principal = ALICE
 ) -> list[str]:
-    """Return the keys below *folder*, found within a few seconds."""
+    """Return the keys below *folder*, found within a minute."""
     attempt = Attempt(action=Action.LIST, principal=principal)
-    with deadline.replaced(20):
+    with deadline.replaced(60):
         return services(app).queries.level(folder, after=after, limit=limit, attempt=attempt)
 
 

@@ -24,7 +24,7 @@ MONGODB_NETWORK = f"{STACK}_mongodb-network"
 IMAGE = "secret-manager:latest"
 #: Options for `docker build` on a machine where only the host's network reaches a package index.
 BUILD_OPTIONS = "--network=host"
-_TIMEOUT_SECONDS = 180
+_TIMEOUT_SECONDS = 600
 _SAMPLE = 100
 
 
@@ -54,7 +54,7 @@ def docker(*arguments: str) -> str:
 
 
 def wait_for(condition: Callable[[], object], *, what: str) -> None:
-    """Return once *condition* holds; fail if it does not within three minutes."""
+    """Return once *condition* holds; fail if it does not within ten minutes."""
     deadline = time.monotonic() + _TIMEOUT_SECONDS
     while not condition():
         assert time.monotonic() < deadline, f"timed out waiting for {what}: {docker('service', 'ls')}"
@@ -181,6 +181,8 @@ class Load:
         self.requests: list[str] = []
         #: The time in seconds since the epoch, the duration, the reason.
         self.failures: list[tuple[float, float, str]] = []
+        #: Seconds for which the machine had no time for the callers.
+        self.stalled = 0.0
 
     def last_failure(self, *, sent_since: float = 0) -> float:
         """Return the time of the last failure of a request sent since then; 0 without one.

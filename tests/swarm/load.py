@@ -18,6 +18,7 @@ from pathlib import Path
 
 _SECONDS = 20
 _RECENT = 50
+_STEP_SECONDS = 0.1
 
 
 class Load:
@@ -34,6 +35,8 @@ class Load:
         self.requests: list[str] = []
         #: Failures: time, duration and reason.
         self.failures: list[tuple[float, float, str]] = []
+        #: Seconds for which this machine had no time for this process.
+        self.stalled = 0.0
 
     def run(self) -> None:
         """Call until stopped."""
@@ -50,6 +53,13 @@ class Load:
                 reply = self._call("fetch", {"secret_id": secret_id})
                 if reply and reply["secret"] != self.secrets[secret_id]:
                     self.failures.append((time.time(), 0, "another value"))
+
+    def measure_stalls(self) -> None:
+        """Measure until stopped."""
+        while not self.ending:
+            before = time.monotonic()
+            time.sleep(_STEP_SECONDS)
+            self.stalled += time.monotonic() - before - _STEP_SECONDS
 
     def _call(self, call: str, body: object) -> dict[str, str] | None:
         request_id = os.urandom(8).hex()
@@ -80,14 +90,15 @@ def main() -> None:
     host, port, callers, *token_file = sys.argv[1:]
     load = Load(host, int(port), Path(token_file[0]).read_text().strip() if token_file else "")
     threads = [threading.Thread(target=load.run) for _ in range(int(callers))]
+    threads.append(threading.Thread(target=load.measure_stalls))
     for thread in threads:
         thread.start()
     signal.sigwait({signal.SIGTERM})
     load.ending = True
     for thread in threads:
         thread.join()
-    record = {"secrets": load.secrets, "requests": load.requests, "failures": load.failures}
-    print(json.dumps(record), flush=True)  # noqa: T201 - the output of the command
+    names = ("secrets", "requests", "failures", "stalled")
+    print(json.dumps({name: vars(load)[name] for name in names}), flush=True)  # noqa: T201 - its output
 
 
 if __name__ == "__main__":

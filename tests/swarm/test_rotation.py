@@ -68,7 +68,7 @@ class Swarm:
     def rotating(self, name: str, *options: str) -> Iterator[subprocess.Popen[str]]:
         """Rotate a secret in the background; standard input is the value."""
         with subprocess.Popen(
-            [sys.executable, "-m", "vault.cli", "swarm", "rotate", name, "--timeout", "2m", *options],
+            [sys.executable, "-m", "vault.cli", "swarm", "rotate", name, "--timeout", "10m", *options],
             cwd=self._folder,
             env=self._environment,
             stdin=subprocess.PIPE,

@@ -16,6 +16,7 @@ from tests.swarm.engine import (
     STACK,
     containers,
     docker,
+    is_healthy,
     remove,
     replicas,
     run,
@@ -26,7 +27,7 @@ _DEPLOY = {"PUBLISHED_PORT": "0", "DOCKER_BUILD_OPTIONS": BUILD_OPTIONS}
 #: Prints MongoDB's answer without a credential.
 _LOOK = (
     "from pymongo import MongoClient\n"
-    "client = MongoClient('mongodb://mongodb-1', directConnection=True, serverSelectionTimeoutMS=3000)\n"
+    "client = MongoClient('mongodb://mongodb-1', directConnection=True, serverSelectionTimeoutMS={})\n"
     "try: print('read', client.vault.secrets.find_one())\n"
     "except Exception as error: print(type(error).__name__, getattr(error, 'code', None))\n"
 )
@@ -60,8 +61,8 @@ def token(image: str) -> Iterator[str]:
         remove()
 
 
-def seen_from(network: str, name: str) -> str:
-    """Return what a container on *network* reads from MongoDB."""
+def seen_from(network: str, name: str, *, milliseconds: int = 3_000) -> str:
+    """Return what a container on *network* reads from MongoDB in that time."""
     docker(
         *(
             "service",
@@ -75,7 +76,7 @@ def seen_from(network: str, name: str) -> str:
             network,
         ),
         *("--endpoint-mode", "dnsrr", "--restart-condition", "none", "--no-healthcheck"),
-        *("--entrypoint", "python", IMAGE, "-c", _LOOK),
+        *("--entrypoint", "python", IMAGE, "-c", _LOOK.format(milliseconds)),
     )
     label = f"label=com.docker.swarm.service.name={name}"
     try:
@@ -106,7 +107,7 @@ def test_mongodb_is_unreachable_from_outside() -> None:
             lambda: not run("docker", "network", "rm", "another", check=False).returncode, what="its end"
         )
     assert seen_from(NETWORK, "look-clients") == "ServerSelectionTimeoutError None"
-    assert seen_from(MONGODB_NETWORK, "look-members") == "OperationFailure 13"
+    assert seen_from(MONGODB_NETWORK, "look-members", milliseconds=60_000) == "OperationFailure 13"
 
 
 @pytest.mark.usefixtures("token")
@@ -153,6 +154,8 @@ def test_a_key_is_rotated_and_a_repeated_deployment_keeps_it(token: str) -> None
     )
     # There is a token already: no second one is created.
     assert "smt_" not in printed
+    # Earlier ones have ended.
+    wait_for(lambda: is_healthy(2), what="two healthy replicas")
     for replica in replicas():
         assert replica.fetch(created["secret_id"], token=token)[0] == 200
         assert replica.run("ls", "/run/secrets") == "master_key_v2\nmongo_uri"

@@ -21,6 +21,14 @@ def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(values, "ValueClass", values.MutexValue)
 
 
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give slow machines time for everything that the driver does within 2 s."""
+    for name in ("client._TIMEOUT_SECONDS", "driver._CALL_SECONDS", "health._TIMEOUT_SECONDS"):
+        monkeypatch.setattr(f"vault.swarm.{name}", 60)
+    monkeypatch.setattr("vault.swarm.server._READ_SECONDS", 60)
+
+
 @pytest.fixture
 def world(
     client: FlaskClient, alice: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

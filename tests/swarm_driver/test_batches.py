@@ -112,8 +112,8 @@ def test_a_flush_gathers_calls_that_follow_closely(flush: Flush, monkeypatch: py
 def test_a_call_ends_in_its_time(flush: Flush) -> None:
     """A call whose flush hangs fails; one that was not flushed yet is withdrawn."""
     batches: Batches[str, str] = Batches(flush, max_items=100)
-    first = Caller(batches, "a", seconds=0.2)
-    flush.began.wait(30)
+    first = Caller(batches, "a", seconds=1)
+    assert flush.began.wait(30)
     second = Caller(batches, "b", seconds=0.2)
     assert first.outcome() == second.outcome() == "the service did not answer in time"
     with pytest.raises(AwayError):

@@ -226,6 +226,12 @@ def test_a_service_that_is_not_there_is_away(token: TokenFile) -> None:
             client.fetch([FETCH])
 
 
+def hang(connection: socket.socket) -> None:
+    """Answer nothing until the client leaves."""
+    while connection.recv(65_536):
+        pass
+
+
 def drip(reply: bytes) -> Handler:
     """Return a handler that sends *reply* a byte at a time, each early enough for a read."""
 
@@ -241,7 +247,7 @@ def drip(reply: bytes) -> Handler:
 @pytest.mark.parametrize(
     "handler",
     [
-        lambda connection: connection.recv(1) and time.sleep(2 * TIMEOUT_SECONDS),
+        hang,
         drip(b"HTTP/1.1 200 OK\r\n" + b"A: b\r\n" * 100),
         drip(b"HTTP/1.1 200 OK\r\nContent-Length: 200\r\n\r\n" + b" " * 200),
     ],
@@ -265,7 +271,7 @@ def test_the_pause_ends(token: TokenFile, monkeypatch: pytest.MonkeyPatch) -> No
     """After the pause, the service is asked again."""
     monkeypatch.setattr(module, "_TIMEOUT_SECONDS", TIMEOUT_SECONDS)
     monkeypatch.setattr(module, "_PAUSE_SECONDS", 0)
-    with peer(lambda _: time.sleep(2 * TIMEOUT_SECONDS)) as service:
+    with peer(hang) as service:
         client = Client(service.url, token)
         with pytest.raises(AwayError, match="did not answer within"):
             client.fetch([FETCH])

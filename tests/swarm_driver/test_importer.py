@@ -3,6 +3,7 @@
 import json
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -88,8 +89,12 @@ class Memory:
 def clock(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pass time only while an import waits."""
     now = [0.0]
-    monkeypatch.setattr(importer.time, "monotonic", lambda: now[0])
-    monkeypatch.setattr(importer.time, "sleep", lambda seconds: now.__setitem__(0, now[0] + seconds))
+
+    def sleep(seconds: float) -> None:
+        now[0] += seconds
+
+    # Not the functions of `time`: other threads, such as MongoDB's driver's, would move this clock.
+    monkeypatch.setattr(importer, "time", SimpleNamespace(monotonic=lambda: now[0], sleep=sleep))
 
 
 def repeated(*polls: tuple[TaskState, Sequence[str]]) -> Iterator[tuple[TaskState, Sequence[str]]]:

@@ -13,10 +13,10 @@ def shop(world: World) -> World:
     return world
 
 
-def failed(world: World) -> str:
-    """Return the error of a rotation that does not wait for long."""
+def failed(world: World, *, timeout_seconds: float = 0.2) -> str:
+    """Return the error of a rotation, which by default does not wait for long."""
     with pytest.raises(RotationFailedError) as error:
-        world.rotation(timeout_seconds=0.2).run(b"new")
+        world.rotation(timeout_seconds=timeout_seconds).run(b"new")
     return str(error.value)
 
 
@@ -87,7 +87,7 @@ def test_a_global_service_is_healthy_once_its_new_task_is(shop: World) -> None:
     del shop.dockerd.tasks[1:]
     shop.dockerd.stopping = 10
     shop.dockerd.unhealthy["shop_a"] = {b"new"}
-    assert "the update of shop_a is paused" in failed(shop)
+    assert "the update of shop_a is paused" in failed(shop, timeout_seconds=60)
 
 
 def test_a_global_service_without_a_node_is_healthy(shop: World) -> None:

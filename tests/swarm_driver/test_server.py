@@ -146,10 +146,10 @@ def test_a_malformed_request_is_refused(path: Path, request_: bytes, status: int
 
 def test_an_unfinished_request_ends(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that does not send its whole request in time is disconnected, however it drips."""
-    monkeypatch.setattr(server, "_READ_SECONDS", 0.2)
-    for request in (b"", b"POST /", b"POST /Plugin.Activate HTTP/1.1\r\nContent-Length: 9\r\n\r\n["):
-        assert sent(path, request) == b""
-    monkeypatch.undo()
+    with monkeypatch.context() as patch:
+        patch.setattr(server, "_READ_SECONDS", 0.2)
+        for request in (b"", b"POST /", b"POST /Plugin.Activate HTTP/1.1\r\nContent-Length: 9\r\n\r\n["):
+            assert sent(path, request) == b""
     assert get_secret(path, {"name": "a"}).value == b"hush"
 
 
