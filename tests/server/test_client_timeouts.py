@@ -139,7 +139,7 @@ def test_a_body_of_an_evicted_connection_has_no_effect(
 def test_a_client_that_sends_on_after_a_refusal_is_read_within_a_limit(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """What a refused client still sends is discarded up to a limit, however fast it is."""
+    """Bytes that a refused client still sends are discarded up to a limit, however fast it is."""
     monkeypatch.setattr(client_timeouts, "_LINGER_BYTES", 2)
     monkeypatch.setattr(client_timeouts, "_STEP_BYTES", 1)
     ours, theirs = socket.socketpair()
