@@ -133,6 +133,7 @@ def raising(error: Exception) -> Any:
     return fail
 
 
+@pytest.mark.new_database
 def test_an_older_index_on_the_time_is_used(mongo_uri: str, stored: MongoDatabase[dict[str, Any]]) -> None:
     """An existing TTL index of any name gets the new retention."""
     stored.audit_logs.create_index("ts", expireAfterSeconds=60)
