@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
+from types import SimpleNamespace
 
 import pytest
 
@@ -24,6 +25,14 @@ def taken(secret_id: str) -> Lease:
     found = Lease.take(secret_id)
     assert found is not None
     return found
+
+
+def waiting(monkeypatch: pytest.MonkeyPatch) -> Event:
+    """Return an event that a waiting request sets; its clock stands still."""
+    waits = Event()
+    clock = SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda _: waits.set())
+    monkeypatch.setattr(retry, "time", clock)
+    return waits
 
 
 def lapse(stored: Stored, secret_id: str) -> None:
@@ -55,8 +64,7 @@ def test_a_lease_is_exclusive(secret_id: str, monkeypatch: pytest.MonkeyPatch) -
 def test_a_waiting_request_gets_the_lease_next(secret_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A lease that ends while another request waits goes to that request."""
     first = taken(secret_id)
-    waits = Event()
-    monkeypatch.setattr("vault.core.retry.time.sleep", lambda _: waits.set())
+    waits = waiting(monkeypatch)
     with ThreadPoolExecutor(1) as pool:
         second = pool.submit(taken, secret_id)
         assert waits.wait(60)
@@ -67,8 +75,7 @@ def test_a_waiting_request_gets_the_lease_next(secret_id: str, monkeypatch: pyte
 def test_a_secret_removed_during_the_wait_is_missing(secret_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A request waiting for a secret that is removed gets the error of a missing secret."""
     first = taken(secret_id)
-    waits = Event()
-    monkeypatch.setattr("vault.core.retry.time.sleep", lambda _: waits.set())
+    waits = waiting(monkeypatch)
     with ThreadPoolExecutor(1) as pool:
         second = pool.submit(Lease.take, secret_id)
         assert waits.wait(60)
