@@ -1,11 +1,14 @@
 """A stopping worker: idle connections end immediately, and every request that has begun is answered."""
 
 import json
+import os
 import signal
 import socket
 from base64 import b64encode
 from contextlib import ExitStack
+from pathlib import Path
 
+from tests.cli.waiting import wait_until
 from tests.server.test_gunicorn_conf import CREATE
 from tests.service import Service
 
@@ -41,6 +44,30 @@ def test_a_stop_waits_for_no_idle_connection(service: Service) -> None:
             assert b"Connection: close" in reply
             assert client.recv(1) == b""
         assert service.process.wait(120) == 0
+
+
+def test_a_worker_can_be_stopped_while_it_starts(environment: dict[str, str], tmp_path: Path) -> None:
+    """SIGTERM ends a worker that does not handle it yet: it would serve until its master kills it."""
+    configuration = tmp_path / "starting_for_ever.py"
+    configuration.write_text(
+        "import signal\n"
+        "from vault.server.gunicorn_conf import *\n"
+        "def post_fork(server, worker):\n"
+        "    open(f'{worker.pid}.starting', 'x')\n"
+        "    while True:\n"
+        "        signal.pause()\n"
+    )
+    command = ("-m", "vault.server", "--config", str(configuration), "vault.app:from_environment()")
+    service = Service({**environment, "WEB_CONCURRENCY": "1"}, folder=tmp_path, command=command)
+    service.start()
+    try:
+        wait_until(lambda: list(tmp_path.glob("*.starting")))
+        [worker] = service.workers(1)
+        os.kill(int(worker), signal.SIGTERM)
+        wait_until(lambda: not Path("/proc", worker).exists())
+    finally:
+        status = service.stop()
+    assert status == 0
 
 
 def received(client: socket.socket) -> bytes:

@@ -14,6 +14,7 @@ import socket  # noqa: E402
 import ssl  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
+from functools import partial  # noqa: E402
 from itertools import count  # noqa: E402
 from typing import Any  # noqa: E402
 
@@ -91,6 +92,27 @@ def _remove_measured(master: int) -> None:
 
 
 atexit.register(_remove_measured, os.getpid())
+
+
+def _end_starting_workers_by_sigterm() -> None:
+    """Let SIGTERM end a new worker that does not handle it yet.
+
+    A worker inherits the handler of its master, which only notes the signal. The stop, which is sent once,
+    would be lost, and the master would wait for the whole `graceful_timeout`.
+    """
+    block, unblock = (
+        partial(signal.pthread_sigmask, how, {signal.SIGTERM})
+        for how in (signal.SIG_BLOCK, signal.SIG_UNBLOCK)
+    )
+
+    def start_worker() -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+        unblock()
+
+    os.register_at_fork(before=block, after_in_parent=unblock, after_in_child=start_worker)
+
+
+_end_starting_workers_by_sigterm()
 
 
 def pre_fork(server: Any, worker: Any) -> None:
