@@ -95,7 +95,7 @@ atexit.register(_remove_measured, os.getpid())
 
 
 def _end_starting_workers_by_sigterm() -> None:
-    """Let SIGTERM end a new worker that does not handle it yet.
+    """Restore the effect of SIGTERM on a new worker until it handles it.
 
     A worker inherits the handler of its master, which only notes the signal. The stop, which is sent once,
     would be lost, and the master would wait for the whole `graceful_timeout`.
