@@ -36,8 +36,9 @@ def children(pid: int) -> set[str]:
 
 
 def patient(call: Callable[[], Reply]) -> Reply:
-    """Return the reply to *call*, which is repeated while it is 503, because a busy machine is slow."""
-    while (reply := call()).status == 503:
+    """Return the reply to *call*, which is repeated for a minute while it is 503: a busy machine is slow."""
+    deadline = time.monotonic() + 60
+    while (reply := call()).status == 503 and time.monotonic() < deadline:
         assert reply.headers["Retry-After"]
     return reply
 

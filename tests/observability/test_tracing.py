@@ -220,7 +220,6 @@ def test_the_operator_s_variables_apply(
         "OTEL_TRACES_SAMPLER": "parentbased_always_off",
     }
     with Service({**environment, **variables}, measured=True, folder=tmp_path) as service:
-        # A worker would miss a stop until it has started.
         service.wait_until_started()
         sampled = {"traceparent": "00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01"}
         assert service.post(FETCH, {"secret_id": "?"}, **sampled).status == 422
