@@ -174,11 +174,12 @@ def test_a_running_service_notices_within_seconds(mongo_uri: str, tmp_path: Path
     """All workers stop serving when the trail is disabled, and continue when it is enabled again."""
     environment = settings(mongo_uri, KEY) | {"WEB_CONCURRENCY": "2"}
     with Service(environment, folder=tmp_path) as service:
-        service.wait_until("/health/ready")
+        service.wait_until_started()
         assert run(tmp_path, mongo_uri, "audit", "disable").returncode == 0
         wait_until(lambda: service.post(PATH, SECRET).status == 503)
         service.wait_until("/health/ready", status=503)
-        assert "not serving: AUDIT_ENABLED is on, but the audit trail" in service.log.read_text()
+        refused = "not serving: AUDIT_ENABLED is on, but the audit trail"
+        wait_until(lambda: refused in service.log.read_text())
         assert run(tmp_path, mongo_uri, "audit", "enable").returncode == 0
         wait_until(lambda: service.post(PATH, SECRET).status == 200)
         service.wait_until("/health/ready")

@@ -48,9 +48,15 @@ def masked(server: Server, seen: Any, name: str = "") -> Any:
         case int() if name in _TIMES and seen:
             return "<time>"
         case int() if name in _DURATIONS and not isinstance(seen, bool):
-            # A few seconds of a long TTL have passed, so it is rounded. A short one is a new token's.
-            return round(seen / 600) * 600 if seen >= 300 else seen
+            return _rounded(seen)
     return seen
+
+
+def _rounded(seconds: int) -> int:
+    """Return *seconds*, rounded to an hour or ten minutes: a part of a long TTL has passed."""
+    # A short one is a new token's.
+    unit = next((unit for least, unit in ((20 * 3_600, 3_600), (300, 600)) if seconds >= least), 1)
+    return round(seconds / unit) * unit
 
 
 def _masked_text(server: Server, text: str, name: str) -> str:

@@ -40,6 +40,10 @@ _RIGHTS = {
     "agent": "team",
 }
 
+#: The lifetime of these tokens. One, the credential of an AppRole, is compared with new tokens some time
+#: later: comparisons round such a long lifetime to the hour.
+_LIFETIMES = dict.fromkeys(_RIGHTS, "1h") | {"reader": "24h"}
+
 #: What a valid credential can do here, whatever its scopes: beyond OpenBao's own default policy.
 _ANY = {"secret/config": "read", "sys/mounts": "read", "auth/token/lookup-self": "read update"}
 #: The roles `writer`, below a folder, and `reader`.
@@ -165,10 +169,10 @@ class OpenBao(Server):
             )
             self._do("sys/policies/acl/" + name, {"policy": policy})
         for name, rights in _RIGHTS.items():
-            body = {"policies": [rights], "ttl": "1h", "no_parent": True}
+            body = {"policies": [rights], "ttl": _LIFETIMES[name], "no_parent": True}
             self.tokens[name] = self.ask("POST", "auth/token/create", body).body["auth"]["client_token"]
         self._do("sys/auth/approle", {"type": "approle"})
-        self._do("auth/approle/role/app", {"token_policies": ["reader"], "token_ttl": "1h"})
+        self._do("auth/approle/role/app", {"token_policies": ["reader"], "token_ttl": _LIFETIMES["reader"]})
         self._do("auth/approle/role/app/role-id", {"role_id": self.role_id})
         self._do("auth/approle/role/app/custom-secret-id", {"secret_id": self.secret_id})
         self._do("sys/auth/jwt", {"type": "jwt"})
@@ -189,12 +193,14 @@ class SecretManager(Server):
     def __init__(self, service: Service, environment: dict[str, str], folder: Path) -> None:
         self.url = service.url
         rights = {"team": ("--role", "writer", "--path", f"{TEAM}/"), "reader": ("--role", "reader")}
-        lives = ("--expires-in", "1h", "--renewable")
         self.tokens = {
             name: tokens(environment, folder, "create", "--name", name, *options)
             for name, options in {
                 "admin": ("--role", "admin"),
-                **{name: (*rights[key], *lives) for name, key in _RIGHTS.items()},
+                **{
+                    name: (*rights[key], "--expires-in", _LIFETIMES[name], "--renewable")
+                    for name, key in _RIGHTS.items()
+                },
             }.items()
         }
         self.role_id, self.secret_id = "reader", self.tokens["reader"]
