@@ -6,6 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
+from tests.cli.waiting import wait_until
 from tests.differential.servers import OpenBao
 
 
@@ -18,6 +19,8 @@ class Tree:
 
     def __post_init__(self) -> None:
         self._do("POST", f"sys/mounts/{self.mount}", {"type": "kv", "options": {"version": "2"}})
+        # Until then, it refuses everything.
+        wait_until(lambda: self.bao.ask("GET", f"{self.mount}/config").status == 200)
 
     @property
     def token(self) -> str:

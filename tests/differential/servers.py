@@ -157,7 +157,7 @@ class OpenBao(Server):
 
     def _is_ready(self) -> bool:
         try:
-            return self.ask("GET", "sys/internal/ui/mounts/secret").status == 200
+            return self.ask("GET", "secret/config").status == 200
         except OSError:
             return False
 

@@ -15,6 +15,7 @@ import pytest
 from gevent import socket
 from gunicorn.config import Config
 from gunicorn.http import errors
+from gunicorn.workers.ggevent import GeventWorker
 
 from vault.core import connections
 from vault.core.connections import Connections
@@ -268,6 +269,21 @@ def test_a_client_that_has_left_is_no_failure(gunicorn_worker: Worker, pair: tup
     ours, theirs = pair
     theirs.close()
     gunicorn_worker.handle_error(None, ours, ("192.0.2.1", 1), errors.InvalidHeader("x"))
+
+
+def test_a_client_that_does_not_read_is_a_warning(
+    gunicorn_worker: Worker, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If the reply cannot be sent in time, gunicorn closes the connection, without an error in the log."""
+
+    def time_out(*_: Any) -> None:
+        raise TimeoutError
+
+    monkeypatch.setattr(GeventWorker, "handle_request", time_out)
+    with pytest.raises(StopIteration):
+        gunicorn_worker.handle_request("listener", None, None, None)
+    [record] = caplog.records
+    assert (record.levelname, record.message) == ("WARNING", "a client did not take its reply in time")
 
 
 def test_the_client_is_waited_for_once_there_is_a_reply(gunicorn_worker: Worker) -> None:
