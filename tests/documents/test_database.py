@@ -4,7 +4,8 @@ import logging
 from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
-from threading import Event, Semaphore
+from pathlib import Path
+from threading import Event, Semaphore, Thread
 from typing import Any
 
 import pytest
@@ -12,6 +13,7 @@ from pymongo.database import Database as MongoDatabase
 from pymongo.errors import ServerSelectionTimeoutError
 
 from tests.cli.waiting import wait_until
+from vault.cli.mongod import Mongod
 from vault.core.errors import StorageUnavailableError
 from vault.documents import AuditEntry, Database, Secret, database, indexes
 from vault.documents.database import database_name
@@ -97,6 +99,19 @@ def test_the_database_is_vault_by_default(mongod: Any, mongo_uri: str) -> None:
         assert Secret._get_collection().database.name == "vault"
     with connected(mongo_uri):
         assert Secret._get_collection().database.name.startswith("test_")
+
+
+def test_closing_does_not_wait_for_mongodb(tmp_path: Path) -> None:
+    """Without MongoDB, a process that ends does not wait to tell it so."""
+    mongod = Mongod(tmp_path / "db")
+    mongod.start()
+    made = Database(f"{mongod.uri}&serverSelectionTimeoutMS=3600000", audit_ttl_days=0)
+    made.prepare()
+    mongod.kill()
+    closing = Thread(target=made.close, daemon=True)
+    closing.start()
+    closing.join(60)
+    assert not closing.is_alive()
 
 
 @pytest.mark.usefixtures("own_timeouts")

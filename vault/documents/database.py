@@ -30,6 +30,8 @@ logger = logging.getLogger(__name__)
 
 _Client = MongoClient[dict[str, Any]]
 
+_CLOSE_TIMEOUT_SECONDS = 1
+
 #: The database if the connection string names none.
 DEFAULT_DATABASE = "vault"
 
@@ -98,7 +100,9 @@ class Database:
     def close(self) -> None:
         """Forget the connection and its settings."""
         self._client = None
-        mongoengine.disconnect()
+        # PyMongo ends its sessions on a server, for which it would wait half a minute.
+        with timeout(_CLOSE_TIMEOUT_SECONDS):
+            mongoengine.disconnect()
 
     def is_reachable(self) -> bool:
         """Return whether a primary is known now, without waiting for one; false before the first use."""
