@@ -8,10 +8,8 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import requests
-from pymongo import MongoClient
 
 from tests.cli.waiting import wait_until
 from tests.docs.documents import ROOT
@@ -73,11 +71,8 @@ class World:
     def serving(self) -> Iterator[Service]:
         """Run the service; commands for the usual address reach it, and the example's ID is a secret."""
         with Service(self.settings, folder=self.folder) as service:
+            service.wait_until_started()
             service.wait_until("/health/ready")
-            with MongoClient[Any](self.settings["MONGO_URI"]) as client:
-                keys = client.get_default_database()["keys"]
-                # Of both workers: one can be ready while the other one starts.
-                wait_until(lambda: len(keys.find_one()["workers"]) == 2)
             self.at(service.url)
             if self.settings.get("AUTH_ENABLED") != "true":
                 self.names[EXAMPLE_ID] = service.create(b"value")
