@@ -12,6 +12,7 @@ from tests.lifecycle import Caller, trail
 from tests.rotation import Stored
 from vault.cli import commands
 from vault.core.principal import Principal
+from vault.crypto.token import new_token
 
 STACK = """
 services:
@@ -71,7 +72,7 @@ def test_problems_exit_with_1(stack: Path, alice: Caller, tmp_path: Path) -> Non
     alice.create(name="shop/db")
     table = tmp_path / "policy.toml"
     table.write_text('[services]\nshop_api = ["shop/"]\nshop_web = ["shop/tls"]\n')
-    done = check("--policy", table, "--path", "shop/db", stack, TAG="2")
+    done = check("--policy", table, "--path", "shop/db", "--env", "TAG", stack, TAG="2")
     assert done.stdout.splitlines() == [
         "problem: db: shop_web: the label secret-manager.images does not name the image web:2",
         "problem: db: shop_web: the policy does not allow this secret to the service shop_web",
@@ -104,6 +105,32 @@ def test_files_are_merged(stack: Path, alice: Caller, tmp_path: Path) -> None:
     over = tmp_path / "over.yml"
     over.write_text("secrets: {tls: {driver: secret-manager, labels: {secret-manager.name: shop/other}}}")
     assert "ok: tls: shop/other, for shop_web" in check(stack, over).stdout
+
+
+def test_only_named_variables_are_replaced(stored: Stored, alice: Caller) -> None:
+    """A stack file cannot read the environment: `--env` names each variable, alone or with a value."""
+    alice.create(name="shop/db")
+    given = b"secrets: {db: {driver: secret-manager, labels: {secret-manager.name: '${TOKEN}'}}}"
+    token = new_token()
+    done = check("-", given=given, TOKEN=token)
+    assert (done.exit_code, done.stdout) == (1, "")
+    assert done.stderr == (
+        "error: standard input: it refers to 1 variable without --env: TOKEN. Hint: add --env TOKEN\n"
+    )
+    assert check("--env", "TOKEN=shop/db", "-", given=given).exit_code == 0
+    for option in ("--env=TOKEN", f"--env=TOKEN={token}"):
+        done = check(option, "--json", "-", given=given, TOKEN=token)
+        assert done.exit_code == 1
+        assert token not in done.output
+    assert token not in str(trail(stored))
+
+
+@pytest.mark.parametrize("text", ["", "=a", "A B", "A-B=c"])
+def test_a_variable_has_a_name(text: str) -> None:
+    """An invalid name of a variable is refused, and not printed."""
+    done = check("--env", text, "-")
+    assert done.exit_code == 2
+    assert "must be NAME or NAME=VALUE" in done.stderr
 
 
 def test_a_stack_without_secrets_of_the_driver_exits_with_1() -> None:

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from vault.core.paths import ALL_PATHS, Paths
+from vault.crypto.token import new_token
 from vault.swarm.policy import NoPolicy, Policy, PolicyFile
 from vault.swarm.requests import Reference
 from vault.swarm.stack_check import Finding, StackCheck
@@ -110,6 +111,29 @@ def test_invalid_labels_are_a_problem() -> None:
     assert one("").problems == ["set one of the labels secret-manager.name and secret-manager.id"]
     [problem] = one("secret-manager.name: shop/db, secret-manager.servces: a").problems
     assert problem.startswith("unknown label secret-manager.servces")
+
+
+def test_a_credential_is_neither_shown_nor_looked_up() -> None:
+    """A name that has the form of a credential is a problem, and no part of a finding contains it."""
+    own, jwt, theirs = new_token(), f"eyJ{'a' * 20}.b.c", f"hvs.{'a' * 24}"
+
+    class Never(dict[Reference, Mapping[str, Any]]):
+        def get(self, *_: object) -> Any:
+            raise AssertionError
+
+    for token, problem in (
+        (own, "secret-manager.name must not contain a token"),
+        (jwt, "its name has the form of a credential, so it was not looked up"),
+        (theirs, "its name has the form of a credential, so it was not looked up"),
+    ):
+        assert one(f"secret-manager.name: a/{token}", Never()).problems == [problem]
+        [finding] = check(
+            f"services: {{'{token}': {{image: '{token}', secrets: ['{token}']}}}}\n"
+            f"secrets: {{'{token}': {{driver: secret-manager, labels: {{secret-manager.name: shop/db, "
+            f"secret-manager.images: x, secret-manager.field: '{token}'}}}}}}"
+        )
+        assert len(finding.problems) == len(finding.notes) == 1
+        assert token not in repr(finding)
 
 
 def test_missing_secrets_are_a_problem() -> None:

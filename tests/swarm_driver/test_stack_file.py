@@ -28,13 +28,13 @@ def secret(driver: str = "", *, external: bool = False, **labels: str) -> StackS
     return StackSecret(driver=driver, is_external=external, labels=labels)
 
 
-def refused(content: bytes, **variables: str) -> str:
+def refused(content: bytes, **variables: str | None) -> str:
     with pytest.raises(StackFileError) as refusal:
         read(content, variables)
     return str(refusal.value)
 
 
-def image(text: str, **variables: str) -> str:
+def image(text: str, **variables: str | None) -> str:
     """Return the image of a service that is written as *text*."""
     return read(b"services: {a: {image: '%s'}}" % text.encode(), variables).services["a"].image
 
@@ -105,7 +105,7 @@ def test_files_are_merged() -> None:
 )
 def test_variables_are_replaced(text: str, expected: str) -> None:
     """References to variables have the forms and defaults of Docker."""
-    assert image(text, A="set", EMPTY="") == expected
+    assert image(text, A="set", EMPTY="", NONE=None) == expected
 
 
 @pytest.mark.parametrize(
@@ -122,8 +122,17 @@ def test_variables_are_replaced(text: str, expected: str) -> None:
 def test_unusable_variables_are_refused(text: str, reason: str) -> None:
     """A required variable that is unset, and an invalid reference, are errors that name the place."""
     with pytest.raises(StackFileError, match=r"^services\.a\.image: ") as refusal:
-        image(text, A="set", EMPTY="")
+        image(text, A="set", EMPTY="", NONE=None)
     assert reason in str(refusal.value)
+
+
+def test_a_variable_that_is_not_named_is_refused() -> None:
+    """An error names all variables that were not given; a default stands for one that has no value."""
+    given = b"services: {a: {image: '$B-${A?x}-${C:-x}-${D-x}'}}\nsecrets: {a: {driver: $B}}"
+    assert refused(given, D=None) == ("it refers to 2 variables without --env: A, B; add --env A --env B")
+    with pytest.raises(StackFileError, match="1 variable without --env: C; add --env C"):
+        read(given, {"A": "a", "B": "b"}, {"C": "secret"})
+    assert read(given, {"A": "a", "B": "b"}).services["a"].image == "b-a-x-x"
 
 
 @pytest.mark.parametrize(

@@ -16,7 +16,8 @@ from pathlib import Path
 import click
 
 from vault.cli.output import in_color
-from vault.cli.quotes import masked, usage_problem
+from vault.cli.quotes import usage_problem
+from vault.core.credentials import masked
 from vault.core.errors import (
     AddressRefusedError,
     CredentialRequiredError,

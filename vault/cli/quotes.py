@@ -4,21 +4,6 @@ import re
 
 import click
 
-_CREDENTIAL = re.compile(
-    "|".join(
-        (
-            # A token, a JWT, and a token of Vault.
-            r"\bsmt_[0-9A-Za-z]{16,}",
-            r"\beyJ[0-9A-Za-z_-]{16,}(?:\.+[0-9A-Za-z_-]+)*",
-            r"\b(?:hv)?[sbr]\.[0-9A-Za-z_-]{20,}(?:\.+[0-9A-Za-z_-]+)*",
-            # A master key.
-            r"(?<![0-9A-Za-z+/])[0-9A-Za-z+/]{43}=",
-            # The user and the password in a URL.
-            r"(?<=://)\S+(?=@)",
-        )
-    )
-)
-
 #: click's messages that quote the value of an option, and the rule in each of them.
 _QUOTED_VALUES = {
     re.compile(r".* is not one of (.*)", re.DOTALL): r"must be one of \1",
@@ -28,11 +13,6 @@ _QUOTED_VALUES = {
 
 #: The form of options. Other arguments that begin with a hyphen may be values.
 _OPTION = re.compile("--?[a-z]+(?:-[a-z]+)*")
-
-
-def masked(text: str) -> str:
-    """Return *text* with `…` in place of everything that has the form of a credential."""
-    return _CREDENTIAL.sub("…", text)
 
 
 def usage_problem(error: click.UsageError) -> str:

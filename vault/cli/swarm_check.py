@@ -13,6 +13,7 @@ from vault.cli import parameters
 from vault.cli.connection import service_options
 from vault.cli.output import Output, output_options
 from vault.client.service import Service
+from vault.client.variables import is_variable
 from vault.core.errors import ServiceRefusedError
 from vault.core.paths import Paths
 from vault.core.text import printable, quantity
@@ -22,6 +23,14 @@ from vault.swarm.stack_check import Finding, StackCheck
 from vault.swarm.stack_file import MAX_BYTES, Stack, StackFileError, read
 
 _STACK_FILE = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=True)
+
+
+def _variable(text: str) -> tuple[str, str | None]:
+    """Return the name of a variable, and its value, which is None if it has none here."""
+    name, separator, value = text.partition("=")
+    if not is_variable(name):
+        raise click.BadParameter("must be NAME or NAME=VALUE, such as TAG or TAG=1.2")
+    return name, value if separator else os.environ.get(name)
 
 
 @click.command("check")
@@ -40,6 +49,14 @@ _STACK_FILE = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=
     type=click.Path(dir_okay=False, path_type=Path),
     help="The driver's table of services and their secrets.  [default: labels decide]",
 )
+@click.option(
+    "--env",
+    "named",
+    metavar="NAME[=VALUE]",
+    multiple=True,
+    type=_variable,
+    help="A variable that the files refer to, by default with its value here. Can be repeated.",
+)
 @parameters.paths_option("driver's token")
 @parameters.driver_option
 @service_options
@@ -47,6 +64,7 @@ _STACK_FILE = click.Path(exists=True, dir_okay=False, readable=True, allow_dash=
 def check(
     files: Sequence[str],
     stack_name: str,
+    named: Sequence[tuple[str, str | None]],
     policy_file: Path | None,
     paths: Sequence[str],
     driver: str,
@@ -57,10 +75,13 @@ def check(
 
     Checks labels, policy and paths, and that each secret exists, without reading a value. Several files are
     merged, as `docker stack deploy` does. `-` is standard input. Exits with 1 if there is a problem.
+
+    Variables are replaced only if --env names them.
     """
+    variables = dict(named)
     stack = Stack()
     for file in files:
-        stack = stack.merged(_read(file))
+        stack = stack.merged(_read(file, variables))
     stack_check = StackCheck(
         lambda reference: _description(service, reference),
         stack_name=stack_name,
@@ -82,13 +103,13 @@ def check(
     sys.exit(problems > 0)
 
 
-def _read(path: str) -> Stack:
+def _read(path: str, variables: Mapping[str, str | None]) -> Stack:
     try:
         with click.open_file(path, "rb") as file:
-            return read(file.read(MAX_BYTES + 1), os.environ)
+            return read(file.read(MAX_BYTES + 1), variables, os.environ)
     except StackFileError as error:
         name = "standard input" if path == "-" else path
-        raise StackFileError(f"{name}: {error}") from None
+        raise StackFileError(f"{name}: {error.problem}", hint=error.hint) from None
 
 
 def _description(service: Service, reference: Reference) -> Mapping[str, Any] | None:

@@ -8,6 +8,7 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from vault.core.credentials import has_token
 from vault.core.paths import is_path
 from vault.swarm.outcomes import InvalidRequestError
 from vault.swarm.patterns import ANY, Patterns
@@ -159,6 +160,8 @@ def _named(labels: Mapping[str, str]) -> dict[str, str]:
     if bool(name) == bool(secret_id):
         raise InvalidRequestError(f"set one of the labels {LABEL_PREFIX}name and {LABEL_PREFIX}id")
     if name:
+        if has_token(name):
+            raise InvalidRequestError(f"{LABEL_PREFIX}name must not contain a token")
         if not is_path(name) or name.endswith("/"):
             raise InvalidRequestError(f"{LABEL_PREFIX}name must be a name such as billing/db-password")
         return {"name": name}

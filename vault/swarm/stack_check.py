@@ -1,10 +1,11 @@
 """Checks of stacks: each secret that they ask for exists, and each service may have it."""
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
+from vault.core.credentials import masked
 from vault.core.paths import Paths
 from vault.core.text import quantity
 from vault.swarm import images, policy, requests
@@ -33,6 +34,17 @@ class Finding:
     #: False if the driver does not deliver it.
     is_checked: bool = True
 
+    def masked(self) -> "Finding":
+        """Return it without credentials: a variable can have put one anywhere."""
+        return replace(
+            self,
+            secret=masked(self.secret),
+            name=masked(self.name),
+            services=[masked(service) for service in self.services],
+            problems=[masked(problem) for problem in self.problems],
+            notes=[masked(note) for note in self.notes],
+        )
+
 
 class StackCheck:
     """The check of a stack, to be deployed under the name *stack_name*, for secrets of the driver *driver*.
@@ -51,6 +63,9 @@ class StackCheck:
 
     def run(self, stack: Stack) -> Iterator[Finding]:
         """Yield the finding for each secret of *stack*, except Docker's own, and for each that it lacks."""
+        return (finding.masked() for finding in self._findings(stack))
+
+    def _findings(self, stack: Stack) -> Iterator[Finding]:
         users: dict[str, dict[str, StackService]] = {}
         for name, service in stack.services.items():
             for key in service.secrets:
@@ -84,6 +99,10 @@ class StackCheck:
             return finding
         reference = selection.reference
         finding.name = reference.name
+        if masked(reference.name) != reference.name:
+            # The trail would keep it.
+            finding.problems.append("its name has the form of a credential, so it was not looked up")
+            return finding
         if self._paths and reference.name and not self._paths.include(reference.name):
             finding.problems.append(f"{reference.name} is outside the paths of the driver's token")
         finding.problems += self._refusals(key, selection, users)

@@ -1,13 +1,14 @@
 """Stack files: services, and the secrets that they ask for."""
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
 import yaml
 
 from vault.core.errors import VaultError
+from vault.core.text import quantity
 
 #: The maximum size of a file, and the maximum number of aliases in it: each is a copy of what it refers to.
 MAX_BYTES = 1_048_576
@@ -68,13 +69,23 @@ class Stack:
         return Stack(services, {**self.secrets, **override.secrets})
 
 
-def read(content: bytes, variables: Mapping[str, str]) -> Stack:
-    """Return the stack in *content*, a file with references to *variables*.
+def read(content: bytes, variables: Mapping[str, str | None], others: Collection[str] = ()) -> Stack:
+    """Return the stack in *content*, a file with references to *variables*; None is for one that is unset.
+
+    *others* are the names of further variables with a value. A reference to one of these is refused, and so
+    is one without a default to a variable that is not known at all: its value might be a credential.
 
     Raises:
-        StackFileError: It is not a stack file, or a required variable is unset.
+        StackFileError: It is not a stack file, a required variable is unset, or one is not among *variables*.
     """
-    return _Reader(variables).stack(_document(content))
+    reader = _Reader(variables, others)
+    stack = reader.stack(_document(content))
+    if unnamed := sorted(reader.unnamed):
+        raise StackFileError(
+            f"it refers to {quantity(len(unnamed), 'variable')} without --env: {', '.join(unnamed)}",
+            hint=f"add {' '.join(f'--env {name}' for name in unnamed)}",
+        )
+    return stack
 
 
 class _Loader(yaml.SafeLoader):  # type: ignore[misc]
@@ -117,8 +128,11 @@ def _document(content: bytes) -> Mapping[str, Any]:
 class _Reader:
     """The reader of a file's content, with *variables* in place of references to them."""
 
-    def __init__(self, variables: Mapping[str, str]) -> None:
+    def __init__(self, variables: Mapping[str, str | None], others: Collection[str]) -> None:
         self._variables = variables
+        self._others = others
+        #: References to variables that the reader must not replace.
+        self.unnamed: set[str] = set()
 
     def stack(self, document: Mapping[str, Any]) -> Stack:
         return Stack(
@@ -176,6 +190,9 @@ class _Reader:
         if not name:
             raise StackFileError("an invalid reference to a variable; write $$ for a dollar sign")
         operator, word = reference["operator"] or "", reference["word"] or ""
+        if name not in self._variables and (name in self._others or not operator.endswith("-")):
+            self.unnamed.add(name)
+            return ""
         value = self._variables.get(name)
         if value or (value is not None and not operator.startswith(":")):
             return value
