@@ -220,17 +220,17 @@ def test_anonymous_scopes_are_a_setting(environment: dict[str, str]) -> None:
             attempt = identify(app, None)
             assert (attempt.principal.name, attempt.principal.authenticated) == ("anonymous", False)
             if error is None:
-                services(app).authenticator.authorize(scope, attempt=attempt)
+                attempt.require(scope)
             else:
                 with pytest.raises(error):
-                    services(app).authenticator.authorize(scope, attempt=attempt)
+                    attempt.require(scope)
 
 
 def test_a_missing_scope_is_named(app: Flask) -> None:
     """A refusal of an identified caller names the missing scope, and so does the trail."""
     attempt = identify(app, make_token(app, "ci", role="reader"))
     with pytest.raises(ScopeMissingError, match="secret:create"):
-        services(app).authenticator.authorize(Scope.SECRET_CREATE, attempt=attempt)
+        attempt.require(Scope.SECRET_CREATE)
     assert attempt.details == {"reason": "needs secret:create"}
 
 

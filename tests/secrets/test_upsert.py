@@ -3,7 +3,6 @@
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
-from functools import partial
 from typing import Any
 
 import pytest
@@ -13,7 +12,6 @@ from tests.access import services
 from tests.lifecycle import ALICE, Caller, in_future, in_past, put, trail
 from tests.rotation import Stored
 from tests.trail import break_trail
-from vault.auth.authenticator import Authenticator
 from vault.core import retry
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import (
@@ -55,7 +53,6 @@ def write(app: Flask) -> Write:
             return services(app).upsert.write(
                 NewSecret(plaintext=value, **{"name": NAME, **options}),
                 expected_version=expected_version,
-                authorize=partial(Authenticator.authorize, attempt=attempt),
                 attempt=attempt,
             )
         except VaultError:

@@ -58,7 +58,7 @@ class World:
         attempt = self.attempt(Action.CREATE)
         if not value:
             return self.services.secrets.create_named(new_secret, attempt=attempt).version
-        return self.services.upsert.write(new_secret, authorize=lambda _: None, attempt=attempt).version
+        return self.services.upsert.write(new_secret, attempt=attempt).version
 
     def delete(self, *versions: int) -> None:
         """Delete *versions*, or without any the newest."""

@@ -39,7 +39,7 @@ def authorize_request(
     require_address(attempt)
     identify(bearer_credential(req), named_role(req), attempt=attempt, authenticator=authenticator)
     rate_limits.count_request(attempt)
-    authenticator.authorize(scope, attempt=attempt)
+    attempt.require(scope)
 
 
 def require_address(attempt: Attempt) -> None:

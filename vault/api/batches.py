@@ -59,7 +59,7 @@ def fetch_by_prefix(prefix: str) -> list[Outcome]:
         The errors of `SecretService.fetch_by_prefix`.
     """
     attempt = current_attempt()
-    services().authenticator.authorize(Scope.SECRET_LIST, attempt=attempt)
+    attempt.require(Scope.SECRET_LIST)
     admit = partial(rate_limits.count_items, attempt=attempt)
     with reply_memory(services().secrets.batch_bytes(MAX_ITEMS)) as memory:
         items = services().secrets.fetch_by_prefix(

@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from vault.api.blueprint import current_attempt, services
+from vault.api.blueprint import current_attempt
 from vault.api.fields import VISIBLE_PATTERN, Body, matches, one_line, text_field
 from vault.core.attempt import Attempt
 from vault.core.errors import DeliveryRefusedError
@@ -84,7 +84,7 @@ def record(reference: dict[str, Any], attempt: Attempt) -> None:
         ScopeMissingError: The principal lacks the scope.
     """
     if (delivery := reference.pop(_DELIVERY, None)) is not None:
-        services().authenticator.authorize(Scope.SECRET_DELIVER, attempt=current_attempt())
+        current_attempt().require(Scope.SECRET_DELIVER)
         attempt.details[_DELIVERY] = delivery
 
 

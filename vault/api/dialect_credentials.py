@@ -52,7 +52,7 @@ def authorize_request(req: Request, scope: Scope | None, *, attempt: Attempt) ->
     auth.require_address(attempt)
     identify(credential(req), attempt, role=auth.named_role(req))
     rate_limits.count_request(attempt)
-    services().authenticator.authorize(scope, attempt=attempt)
+    attempt.require(scope)
     named = req.headers.get(_NAMESPACE_HEADER, "").strip("/")
     if named and named != attempt.principal.namespace:
         attempt.details["reason"] = "another namespace"

@@ -107,7 +107,6 @@ def write_kv_secret(path: str) -> Response:
     written = services().upsert.write(
         NewSecret(plaintext=plaintext, name=name),
         expected_version=cas,
-        authorize=partial(services().authenticator.authorize, attempt=attempt),
         attempt=attempt,
     )
     return envelope(version_fields(written.info, written.labels))

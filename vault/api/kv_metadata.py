@@ -145,7 +145,6 @@ def write_kv_metadata(path: str) -> Response:
     services().upsert.write_metadata(
         NewSecret(plaintext=b"", name=name, labels=given, rules=rules),
         change,
-        authorize=partial(services().authenticator.authorize, attempt=attempt),
         attempt=attempt,
     )
     return no_content()

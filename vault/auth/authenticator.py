@@ -1,4 +1,4 @@
-"""Authentication of credentials, and authorization by scope."""
+"""Authentication of credentials."""
 
 import logging
 from ipaddress import ip_network
@@ -8,15 +8,10 @@ from typing import NamedTuple, Protocol
 from vault.auth.token_keys import TokenKeys
 from vault.auth.token_uses import TokenUses
 from vault.core.attempt import Attempt
-from vault.core.errors import (
-    CredentialRequiredError,
-    CredentialsUnavailableError,
-    InvalidCredentialError,
-    ScopeMissingError,
-)
+from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError
 from vault.core.networks import contain
 from vault.core.paths import Paths
-from vault.core.principal import Principal, Scope, scopes_named
+from vault.core.principal import Principal, scopes_named
 from vault.core.ttl_cache import TTLCache
 from vault.crypto.token import PREFIX, is_token
 from vault.crypto.token_key import TokenKey
@@ -55,7 +50,7 @@ class RoleCredentials(Protocol):
 
 
 class Authenticator:
-    """Identifies the principal of each attempt, and checks its scopes."""
+    """Identifies the principal of each attempt."""
 
     def __init__(
         self, tokens: Credentials, jwts: RoleCredentials, *, anonymous: Principal, uses: TokenUses
@@ -96,21 +91,6 @@ class Authenticator:
         attempt.principal = principal
         if principal.token_id:
             self._uses.note(principal.token_id)
-
-    @staticmethod
-    def authorize(scope: Scope | None, *, attempt: Attempt) -> None:
-        """Require that the principal of *attempt* has *scope*; without one, that it has a credential.
-
-        Raises:
-            CredentialRequiredError: It lacks the scope or credential, and sent no credential.
-            ScopeMissingError: It lacks the scope.
-        """
-        if scope in attempt.principal.scopes or (scope is None and attempt.principal.authenticated):
-            return
-        attempt.details["reason"] = f"needs {scope or 'a credential'}"
-        if scope is None or not attempt.principal.authenticated:
-            raise CredentialRequiredError
-        raise ScopeMissingError(scope)
 
 
 def _require_valid_here_and_now(principal: Principal, address: str) -> None:

@@ -7,8 +7,8 @@ from typing import Any
 
 from blinker import Namespace
 
-from vault.core.errors import AuditUnavailableError
-from vault.core.principal import ANONYMOUS, Principal
+from vault.core.errors import AuditUnavailableError, CredentialRequiredError, ScopeMissingError
+from vault.core.principal import ANONYMOUS, Principal, Scope
 
 _signals = Namespace()
 
@@ -104,6 +104,20 @@ class Attempt:
     def part(self, action: Action | None = None) -> "Attempt":
         """Return an attempt for an item of this batch, of the same *action* unless another is given."""
         return replace(self, action=action or self.action, secret_id=None, details={}, whole=self)
+
+    def require(self, scope: Scope | None) -> None:
+        """Require that the principal has *scope*; without one, that it has a credential.
+
+        Raises:
+            CredentialRequiredError: It lacks the scope or credential, and sent no credential.
+            ScopeMissingError: It lacks the scope.
+        """
+        if scope in self.principal.scopes or (scope is None and self.principal.authenticated):
+            return
+        self.details["reason"] = f"needs {scope or 'a credential'}"
+        if scope is None or not self.principal.authenticated:
+            raise CredentialRequiredError
+        raise ScopeMissingError(scope)
 
     def finish(self, status: Status) -> None:
         """Record the outcome. Call it before anything is released or destroyed; later calls do nothing.

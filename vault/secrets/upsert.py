@@ -33,19 +33,19 @@ class Upsert:
         new_secret: NewSecret,
         *,
         expected_version: int | None = None,
-        authorize: Callable[[Scope], None],
         attempt: Attempt,
     ) -> Written:
         """Store the value of *new_secret*, which has a name, as the next version, or as the first one.
 
-        Only a new secret gets the rest of it. *authorize* is called with the scope that is needed, and the
-        action of *attempt* becomes what is done. *expected_version* can be `NO_VERSION`.
+        Only a new secret gets the rest of it. The action of *attempt* becomes what is done, and its principal
+        needs the scope for that. *expected_version* can be `NO_VERSION`.
 
         Raises:
             VersionConflictError: The newest version is not *expected_version*.
             NameTakenError: A deleted secret, which can be restored, has the name.
+            ScopeMissingError: The principal lacks the scope.
 
-        Also raises the errors of *authorize*, `SecretWriter.update` and `SecretService.create`.
+        Also raises the errors of `SecretWriter.update` and `SecretService.create`.
         """
         reference = Reference(name=new_secret.name)
 
@@ -59,14 +59,13 @@ class Upsert:
                 raise VersionConflictError
             return self._creates.create_named(new_secret, attempt=attempt)
 
-        return _either(update, create, Action.UPDATE, authorize, attempt)
+        return _either(update, create, Action.UPDATE, attempt)
 
     def write_metadata(
         self,
         new_secret: NewSecret,
         change: Callable[[], object],
         *,
-        authorize: Callable[[Scope], None],
         attempt: Attempt,
     ) -> None:
         """Apply *change* to the metadata of the secret, or else store *new_secret*, which has no value.
@@ -77,14 +76,13 @@ class Upsert:
         def create() -> Written:
             return self._creates.create_named(new_secret, attempt=attempt)
 
-        _either(change, create, Action.UPDATE_METADATA, authorize, attempt)
+        _either(change, create, Action.UPDATE_METADATA, attempt)
 
 
 def _either(
     update: Callable[[], _T],
     create: Callable[[], _T],
     update_action: Action,
-    authorize: Callable[[Scope], None],
     attempt: Attempt,
 ) -> _T:
     """Return the result of *update* if the secret exists, and otherwise of *create*."""
@@ -100,12 +98,12 @@ def _either(
                 # Outside the principal's paths, the creation is refused.
                 pass
         attempt.action = Action.CREATE
-        authorize(Scope.SECRET_CREATE)
+        attempt.require(Scope.SECRET_CREATE)
         try:
             return create()
         except NameTakenError as error:
             taken = error
         attempt.action, attempt.secret_id = update_action, None
-        authorize(Scope.SECRET_UPDATE)
+        attempt.require(Scope.SECRET_UPDATE)
     attempt.action = Action.CREATE
     raise taken
