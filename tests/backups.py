@@ -35,7 +35,7 @@ def changed(content: bytes, keyring: Keyring, **changes: object) -> bytes:
 
     A field changed to None is omitted.
     """
-    manifest = archive.read_manifest(io.BytesIO(content)) | changes
+    manifest = archive.read_manifest(io.BytesIO(content), {}) | changes
     seals = dict.fromkeys(("hash", "signer", "signature"))
     rest = {name: value for name, value in (manifest | seals).items() if value is not None}
     made = checkpoint.signed(rest | {"hash": chain.digest(rest)}, keyring) | {

@@ -23,6 +23,11 @@ from vault.backup import archive
 from vault.backup.archive import ArchiveWriter
 from vault.core.errors import BackupRefusedError, InvalidBackupError
 from vault.crypto import chain
+from vault.crypto.chain import SigningKey
+from vault.crypto.master_key import MasterKey
+
+SIGNING_KEY = SigningKey(MasterKey(bytes(range(32))))
+KEY = SIGNING_KEY.public
 
 DOCUMENTS: dict[str, list[dict[str, Any]]] = {
     "tokens": [],
@@ -48,7 +53,7 @@ def written(documents: dict[str, list[dict[str, Any]]] = DOCUMENTS) -> bytes:
 
 def checked(content: bytes) -> tuple[dict[str, Any], list[bytes]]:
     file = io.BytesIO(content)
-    manifest = archive.read_manifest(file)
+    manifest = archive.read_manifest(file, {})
     return manifest, archive.verify(file, manifest, nothing)
 
 
@@ -96,6 +101,21 @@ def test_documents_of_any_size_are_read(monkeypatch: pytest.MonkeyPatch) -> None
     assert [bson.decode(document)["_id"] for name, document in found if name == "secrets"] == [
         entry["_id"] for entry in DOCUMENTS["secrets"]
     ]
+
+
+def test_compressible_documents_are_unpacked_in_parts() -> None:
+    """Documents that anyone can store, and that shrink to a thousandth, are not all in memory at once."""
+    content = written({"secrets": [{"_id": number, "x": bytes(1_000_000)} for number in range(40)]})
+    assert len(content) < 500_000
+    manifest, digests = checked(content)
+    tracemalloc.start()
+    try:
+        found = [len(document) for _, document in archive.documents(io.BytesIO(content), manifest, digests)]
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert (len(found), min(found) > 1_000_000) == (40, True)
+    assert peak < 10_000_000
 
 
 def test_only_verified_bytes_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -162,6 +182,51 @@ def test_an_impossible_size_is_refused(name: str, size: int) -> None:
         checked(member.tobuf(tarfile.GNU_FORMAT) + bytes(2_048))
 
 
+def hostile(text: bytes) -> io.BytesIO:
+    """Return an archive that has only a manifest, *text*."""
+    head = archive.header(archive.MANIFEST, len(text), {"ts": "2026-11-24T12:00:00.000Z"})
+    return io.BytesIO(head + text + archive.padding(len(text)) + bytes(1_024))
+
+
+@pytest.mark.parametrize("part", [b"[],", b"\n", b' "numbers": [1, 2],\n'])
+def test_a_large_unsigned_manifest_is_not_parsed(part: bytes) -> None:
+    """A large manifest that no known key signed is refused before it becomes objects, 20 times its size."""
+    size = 1_500_000
+    seals = b'{\n "signature": "%s",\n "signer": "%s",\n' % (b"00" * 64, KEY.signer.encode())
+    file = hostile(seals + b' "x": [' + part * (size // len(part)) + b"[]]}")
+    tracemalloc.start()
+    try:
+        with pytest.raises(InvalidBackupError, match="was altered, or made elsewhere"):
+            archive.read_manifest(file, {KEY.signer: KEY})
+        _, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak < 5 * size
+
+
+def test_a_large_signed_manifest_is_read() -> None:
+    """The signature of a large manifest is verified from its text, and fails if a part is changed."""
+    heads = [{"stream": f"2-{number:030x}", "seq": number, "hash": "ab" * 32} for number in range(10_000)]
+    made: dict[str, Any] = {
+        "audit_enabled": None,
+        "heads": heads,
+        "members": [],
+        "ts": "2026",
+        "version": "1",
+    }
+    made |= {"hash": chain.digest(made), "retired": [], "signer": KEY.signer}
+    made["hash"] = chain.digest(made)
+    made["signature"] = SIGNING_KEY.sign(chain.canonical(made))
+    text = json.dumps(made, indent=1, sort_keys=True).encode() + b"\n"
+    assert len(text) > 1_048_576
+    assert archive.read_manifest(hostile(text), {KEY.signer: KEY}) == made
+    for other in (text.replace(b'"seq": 9,', b'"seq": 8,'), text.replace(b'"1"', b'"2"'), text + b"[]"):
+        with pytest.raises(InvalidBackupError, match="was altered, or made elsewhere"):
+            archive.read_manifest(hostile(other), {KEY.signer: KEY})
+    with pytest.raises(InvalidBackupError, match="was altered, or made elsewhere"):
+        archive.read_manifest(hostile(text), {})
+
+
 def test_an_oversized_manifest_is_not_written(monkeypatch: pytest.MonkeyPatch) -> None:
     """A manifest over the read limit makes no backup, and in a file it is refused unread."""
     content = written()
@@ -178,7 +243,7 @@ def test_a_pipe_is_refused() -> None:
     source, target = os.pipe()
     os.close(target)
     with os.fdopen(source, "rb") as file, pytest.raises(InvalidBackupError, match="a pipe cannot be"):
-        archive.read_manifest(file)
+        archive.read_manifest(file, {})
 
 
 def test_every_truncation_and_addition_is_refused() -> None:
@@ -205,7 +270,7 @@ def test_the_damaged_part_is_named() -> None:
 def test_a_reformatted_manifest_is_refused() -> None:
     """A manifest with the same content and hash in another format is refused."""
     content = written()
-    text = json.dumps(archive.read_manifest(io.BytesIO(content)), indent=1, sort_keys=True)
+    text = json.dumps(archive.read_manifest(io.BytesIO(content), {}), indent=1, sort_keys=True)
     place = content.index(text.encode())
     for other in (text.replace("\n ", "\n\t", 1), text.replace('"ts"', '"\\u0074s"')):
         altered = content[:place] + other.encode() + content[place + len(text) :]

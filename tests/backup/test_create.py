@@ -6,6 +6,7 @@ import json
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import bson
@@ -19,7 +20,7 @@ from tests.rotation import Stored, claim, connected, fill, new_key
 from tests.trail import break_trail
 from vault.audit import checkpoint
 from vault.audit.writer import AuditTrail
-from vault.backup import create, dump
+from vault.backup import archive, create, dump
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import (
     AuditUnavailableError,
@@ -29,11 +30,13 @@ from vault.core.errors import (
 )
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
+from vault.crypto.master_key import MasterKey
 from vault.documents import Database
 from vault.keys import registry
 
 OLD, NEW, FOREIGN = (new_key() for _ in range(3))
 KEYRING = Keyring(NEW, [OLD])
+EARLIER = Path(__file__).parent.parent / "vectors" / "backup-1.tar"
 
 
 @pytest.fixture(autouse=True)
@@ -86,6 +89,18 @@ def test_the_manifest_is_a_checkpoint(stored: Stored) -> None:
     key = SigningKey(NEW).public
     held = checkpoint.read(json.dumps(found.manifest), {key.signer: key})
     assert [head["hash"] for head in held.heads.values()] == [entry["hash"]]
+
+
+def test_the_manifest_verifies_unparsed(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signature of a backup of this version, and of the build before 1.0.0, verifies before parsing."""
+    monkeypatch.setattr(archive, "_UNVERIFIED_BYTES", 0)
+    fill(stored, NEW, 3)
+    content, _ = made(KEYRING)
+    earlier = Keyring(MasterKey(bytes(range(32))))
+    for backup, keyring in ((content, KEYRING), (EARLIER.read_bytes(), earlier)):
+        assert read(backup, keyring)
+        with pytest.raises(InvalidBackupError, match="was altered, or made elsewhere"):
+            read(backup, Keyring(FOREIGN))
 
 
 def test_the_trail_ends_with_a_signature(stored: Stored) -> None:

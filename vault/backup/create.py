@@ -193,7 +193,7 @@ def read(file: BinaryIO, keyring: Keyring, *, progress: Progress) -> VerifiedBac
     Raises:
         InvalidBackupError: It cannot be restored with *keyring*; the message says why.
     """
-    manifest = archive.read_manifest(file)
+    manifest = archive.read_manifest(file, signing_keys.own(keyring))
     try:
         _require_ours(manifest, keyring)
     except (KeyError, TypeError):
