@@ -186,6 +186,7 @@ def test_a_token_cannot_exceed_its_creator(app: Flask) -> None:
         {"renewable": "no"},
         {"display_name": "a b"},
         {"display_name": {"a": 1}},
+        {"display_name": f"smt_{'a' * 38}"},
     ],
     ids=str,
 )

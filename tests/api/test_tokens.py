@@ -17,6 +17,7 @@ from vault.documents import database
 
 CREATE, LIST, REVOKE = (f"/vault/token/{action}" for action in ("create", "list", "revoke"))
 SELF, RENEW, REVOKE_SELF = (f"/vault/token/{action}" for action in ("self", "renew", "revoke-self"))
+OTHER = new_token()
 NEW = {"name": "new", "scopes": ["secret:fetch"]}
 
 
@@ -281,6 +282,27 @@ def test_another_namespace_s_token_is_404(app: Flask, manager: FlaskClient) -> N
 def test_an_invalid_request_is_422(manager: FlaskClient, body: dict[str, Any], field: str) -> None:
     """An invalid create is refused by the name of the field."""
     assert fields_of(post(manager, CREATE, body, 422)) == [field]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CREATE, {"name": OTHER, "role": "reader"}),
+        (CREATE, {"name": "new", "namespace": OTHER, "role": "reader"}),
+        (REVOKE, {"name": OTHER}),
+        ("/vault/role/create", {"name": f"a-{OTHER}", "issuer": "b", "claims": {"sub": "c"}, "scopes": []}),
+        ("/vault/role/delete", {"name": OTHER}),
+        ("/vault/issuer/create", {"name": OTHER}),
+        ("/vault/issuer/delete", {"name": OTHER}),
+    ],
+)
+def test_a_token_is_no_name(
+    manager: FlaskClient, stored: Stored, caplog: pytest.LogCaptureFixture, path: str, body: dict[str, Any]
+) -> None:
+    """A token in place of a name is refused, and is in neither the reply, nor the log, nor the trail."""
+    problem = post(manager, path, body, 422)
+    assert "Must not contain a token." in {error["message"] for error in problem["errors"]}
+    assert OTHER not in f"{problem}{caplog.text}{list(stored.audit_logs.find())}"
 
 
 def test_the_credential_is_checked_before_the_body(client: FlaskClient, stored: Stored) -> None:

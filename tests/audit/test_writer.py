@@ -26,8 +26,10 @@ from vault.core.attempt import Action, Attempt, Status, finish_all
 from vault.core.errors import AuditUnavailableError
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
+from vault.crypto.token import new_token
 from vault.documents import AuditEntry, Database
 from vault.documents.audit import record_of
+from vault.secrets.wrapping import WrappingToken
 
 #: The fields that chain an entry, see `test_stream.py`.
 CHAINING = ["stream", "seq", "hash", "signer", "signature"]
@@ -112,6 +114,17 @@ def test_a_user_agent_is_shortened_and_escaped(stored: MongoDatabase[dict[str, A
     entry = stored.audit_logs.find_one()
     assert entry is not None
     assert entry["ua"] == "\\u001b[2J\\u000a" + "x" * 241
+
+
+@pytest.mark.usefixtures("app")
+def test_an_entry_contains_no_token(stored: MongoDatabase[dict[str, Any]]) -> None:
+    """A token that a caller sends in place of another text is masked, also where the text is truncated."""
+    token, wrapping = new_token(), WrappingToken.new().text
+    details = {"name": f"a/{token}", "versions": [1], "more": {token: [wrapping], "on": True}}
+    Attempt(action=Action.FETCH, user_agent=f"{'x' * 180}{token}", details=details).finish(Status.SUCCESS)
+    [entry] = stored.audit_logs.find()
+    assert entry["details"] == {"name": "a/…", "versions": [1], "more": {"…": ["…"], "on": True}}
+    assert entry["ua"] == "x" * 180 + "…"
 
 
 @pytest.mark.usefixtures("app")

@@ -28,6 +28,7 @@ from vault.api.fields import Body, Reply, text_field
 from vault.auth.own_credential import CredentialInfo
 from vault.auth.tokens import Grant
 from vault.core.attempt import Action
+from vault.core.credentials import has_token
 from vault.core.errors import (
     InvalidCredentialError,
     InvalidLoginError,
@@ -403,7 +404,11 @@ def _scopes(policies: Any) -> frozenset[Scope]:
 
 
 def _new_name(beginning: Any) -> str:
-    name = f"{str(beginning)[:_MAX_PREFIX_LENGTH]}-{secrets.token_hex(_NAME_SUFFIX_BYTES)}"
-    if not is_name(name):
-        raise BadRequest("display_name must have letters, digits, dots, hyphens and underscores only")
+    text = str(beginning)
+    name = f"{text[:_MAX_PREFIX_LENGTH]}-{secrets.token_hex(_NAME_SUFFIX_BYTES)}"
+    # Before it is truncated: a part of a token is no name, either.
+    if has_token(text) or not is_name(name):
+        raise BadRequest(
+            "display_name must have letters, digits, dots, hyphens and underscores only, and no token"
+        )
     return name

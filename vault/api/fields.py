@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from marshmallow import EXCLUDE, INCLUDE, RAISE, Schema, ValidationError, fields, pre_load, validate
 
+from vault.core.credentials import has_token
 from vault.core.errors import InvalidBase64Error
 from vault.core.principal import NAME_PATTERN
 from vault.core.text import is_one_line
@@ -38,6 +39,12 @@ def one_line(text: str) -> None:
     """Validate that *text* is one line, without invisible characters."""
     if not is_one_line(text):
         raise ValidationError("Must be one line, without invisible characters.")
+
+
+def without_token(text: str) -> None:
+    """Validate that *text*, a name, contains no token of this service."""
+    if has_token(text):
+        raise ValidationError("Must not contain a token.")
 
 
 def matches(pattern: str, error: str) -> Callable[[str], None]:
@@ -185,7 +192,10 @@ def text_field(
 def name_field(description: str, *, example: str = "ci", **options: Any) -> fields.String:
     """Return a field for the name of a token, a role or an issuer, or a namespace, with its documentation."""
     return fields.String(
-        validate=matches(NAME_PATTERN, "Must be up to 64 letters, digits, dots, hyphens and underscores."),
+        validate=[
+            matches(NAME_PATTERN, "Must be up to 64 letters, digits, dots, hyphens and underscores."),
+            without_token,
+        ],
         metadata={"example": example, "pattern": NAME_PATTERN, "description": description},
         **options,
     )

@@ -14,6 +14,7 @@ from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, StoredEntry, Stream
 from vault.core import deadline
 from vault.core.attempt import Action, Attempt, Outcome, Status, attempts_finished
 from vault.core.batching import Batcher
+from vault.core.credentials import has_token, without_tokens
 from vault.core.errors import AuditUnavailableError, OverloadedError, StorageUnavailableError, VaultError
 from vault.core.periodic import Periodic
 from vault.core.principal import OPERATOR, SERVICE, Principal
@@ -294,14 +295,28 @@ def _entry(attempt: Attempt, status: Status) -> StoredEntry:
         "secret_id": attempt.secret_id,
         "ip": attempt.ip,
         # Escaped for terminals. Truncated again afterwards: an escaped character takes up to ten.
-        "ua": printable(attempt.user_agent[:length])[:length],
+        "ua": printable(without_tokens(attempt.user_agent)[:length])[:length],
         "request_id": attempt.request_id,
         "details": (_origin(attempt.principal) | attempt.details) or None,
     }
     entry = {name: value for name, value in entry.items() if value is not None}
     # An entry that cannot be hashed fails here alone, not together with the others of its commit.
-    chain.canonical(entry)
+    if has_token(chain.canonical(entry).decode()):
+        # Callers mistake a token for a name, and the trail is permanent.
+        return {name: _without_tokens(value) for name, value in entry.items()}
     return entry
+
+
+def _without_tokens(value: Any) -> Any:
+    match value:
+        case str():
+            return without_tokens(value)
+        case dict():
+            return {_without_tokens(name): _without_tokens(inner) for name, inner in value.items()}
+        case list() | tuple():
+            return [_without_tokens(inner) for inner in value]
+        case _:
+            return value
 
 
 def _origin(principal: Principal) -> dict[str, Any]:

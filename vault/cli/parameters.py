@@ -9,6 +9,7 @@ from vault.cli.output import Output
 from vault.client import address
 from vault.client.secrets import is_id
 from vault.client.secrets import is_name as is_secret_name
+from vault.core.credentials import has_token
 from vault.core.labels import are_labels
 from vault.core.networks import Network, network
 from vault.core.paths import MAX_NAME_LENGTH, is_path
@@ -32,7 +33,16 @@ TEXT_FILE = click.File(encoding="utf-8", errors="replace")
 def name(text: str) -> str:
     """Return the name of a token, a role, an issuer or a namespace."""
     if not is_name(text):
-        raise click.BadParameter("must be up to 64 letters, digits, dots, hyphens and underscores")
+        raise click.BadParameter(
+            "must be up to 64 letters, digits, dots, hyphens and underscores, and no token"
+        )
+    return text
+
+
+def name_of_token(text: str) -> str:
+    """Return the name of a token that exists."""
+    if has_token(text):
+        raise click.BadParameter("must be the name of a token, not the token")
     return text
 
 

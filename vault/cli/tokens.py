@@ -165,7 +165,7 @@ def list_tokens(output: Output, unused_for: timedelta | None) -> None:
 
 
 @tokens.command()
-@click.argument("name")
+@click.argument("name", type=parameters.name_of_token)
 @click.option(
     "--namespace",
     metavar="NAME",

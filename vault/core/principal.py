@@ -6,6 +6,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
+from vault.core.credentials import has_token
 from vault.core.networks import Network
 from vault.core.paths import ALL_PATHS, Paths
 
@@ -125,7 +126,7 @@ def plain_name(name: str, namespace: str) -> str:
 def is_name(text: str) -> bool:
     """Return whether *text* is a valid name for a token or a namespace."""
     # Not `match`: there, `$` accepts a trailing newline.
-    return re.fullmatch(NAME_PATTERN, text) is not None
+    return re.fullmatch(NAME_PATTERN, text) is not None and not has_token(text)
 
 
 def scopes_named(names: Iterable[str]) -> frozenset[Scope]:
