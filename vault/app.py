@@ -80,6 +80,7 @@ def create_app(settings: Settings) -> Flask:
         public_key=settings.jwt_public_key,
         issuer=settings.jwt_issuer,
         audience=settings.jwt_audience,
+        roles_only=settings.jwt_roles_only,
     )
     issuers = Issuers(token_keys, own_issuer)
     token_uses = TokenUses()

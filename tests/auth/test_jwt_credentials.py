@@ -10,13 +10,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.access import bearer, make_token, services
-from tests.access_roles import AUDIENCE, forget, make_issuer, make_role, operator
+from tests.access_roles import AUDIENCE, delete_role, forget, make_issuer, make_role, operator
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app
 from tests.issuer import AUDIENCE as SETTINGS_AUDIENCE
 from tests.issuer import ED_KEY, ISSUER, Issuer, public_pem, sign
 from tests.rotation import Stored
-from vault.auth import jwt_auth
+from vault.auth import directory, jwt_auth
 from vault.auth.jwt_auth import JWKSCache
 from vault.auth.jwt_credentials import Finding
 from vault.core.attempt import Action, Attempt
@@ -348,6 +348,75 @@ def test_an_ended_role_leaves_no_wider_rights(app: Flask, ended: dict[str, Any])
     reason, _ = refused(app, sign(sub="build", scope="secret:fetch", **ended))
     assert reason in ("role limited: too old", "role limited: claim iat")
     assert principal(app, sign(sub="other", scope="secret:fetch", **ended)).role == ""
+
+
+def alter(app: Flask, role: str, stored: Stored) -> None:
+    """Change the stored *role*, as anyone with write access to MongoDB can."""
+    stored.roles.update_one({"name": role}, {"$set": {"created_by": "someone"}})
+    forget(app)
+
+
+def test_an_altered_role_leaves_no_wider_rights(app: Flask, stored: Stored) -> None:
+    """While any role is altered, no JWT of the settings' issuer acts with its own scopes."""
+    make_role(app, "limited", "default", claims={"sub": "build"}, paths=("acme/",))
+    make_role(app, "other", "default", claims={"sub": "test"}, paths=("acme/",))
+    alter(app, "limited", stored)
+    assert refused(app, sign(sub="build")) == ("role other: claim sub; altered: limited", "jwt:build")
+    assert refused(app, sign(sub="deploy"))[0] == "role other: claim sub; altered: limited"
+    assert principal(app, sign(sub="test")).role == "other"
+    assert findings(app, sign(sub="build"))[-1].text == "refused: role other: claim sub; altered: limited"
+    delete_role(app, "limited")
+    assert principal(app, sign(sub="build")).role == ""
+
+
+def test_an_altered_role_of_another_issuer_counts_too(app: Flask, stored: Stored) -> None:
+    """No field of an altered role can be trusted, so neither can its issuer."""
+    make_role(app, "deploy", "ci", claims={"sub": "job"})
+    alter(app, "deploy", stored)
+    assert refused(app, sign())[0] == "role: none; altered: deploy"
+
+
+def test_without_the_token_key_all_roles_are_altered(
+    app: Flask, environment: dict[str, str], stored: Stored
+) -> None:
+    """A process that finds roles and no token key to verify them gives no JWT its own scopes."""
+    make_role(app, "limited", "default", claims={"sub": "build"}, paths=("acme/",))
+    key = stored.token_keys.find_one()
+    stored.token_keys.delete_many({})
+    settings = {"JWT_PUBLIC_KEY": public_pem(), "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": SETTINGS_AUDIENCE}
+    with running_app({**environment, **settings}) as another:
+        assert refused(another, sign(sub="build"))[0] == "role: none; altered: limited"
+        assert key is not None
+        stored.token_keys.insert_one(key)
+        forget(another)
+        assert principal(another, sign(sub="build")).role == "limited"
+
+
+def test_roles_that_were_not_read_leave_no_wider_rights(
+    app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If there are more documents than are read, no JWT of the settings' issuer has its own scopes."""
+    make_role(app, "limited", "default", claims={"sub": "build"}, paths=("acme/",))
+    monkeypatch.setattr(directory, "_MAX_READ", 3)
+    monkeypatch.setitem(directory._PIPELINE[-1], "$limit", 3)
+    forget(app)
+    assert principal(app, sign(sub="other")).role == ""
+    stored.issuers.insert_many([{"_id": name, "name": name, "issuer": name} for name in "abc"])
+    forget(app)
+    assert refused(app, sign(sub="build"))[0] == "role: none; not all roles were read"
+
+
+def test_an_issuer_can_act_through_roles_only(environment: dict[str, str]) -> None:
+    """With `JWT_ROLES_ONLY`, a JWT of the settings' issuer without a matching role is refused."""
+    settings = {"JWT_PUBLIC_KEY": public_pem(), "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": SETTINGS_AUDIENCE}
+    with running_app({**environment, **settings, "JWT_ROLES_ONLY": "true"}) as app:
+        assert refused(app, sign()) == ("role: none", "jwt:build")
+        make_role(app, "limited", "default", claims={"sub": "build"}, paths=("acme/",))
+        assert principal(app, sign()).role == "limited"
+        assert refused(app, sign(sub="other")) == ("role limited: claim sub", "jwt:other")
+        # Also if MongoDB's administrator deletes it.
+        delete_role(app, "limited")
+        assert refused(app, sign()) == ("role: none", "jwt:build")
 
 
 def test_a_role_stays_with_its_issuer_in_the_settings(app: Flask, environment: dict[str, str]) -> None:

@@ -53,6 +53,7 @@ def test_only_the_master_key_is_required() -> None:
         jwt_public_key=None,
         jwt_issuer=None,
         jwt_audience=None,
+        jwt_roles_only=False,
         rate_limit=None,
         failed_auth_limit="30/minute",
         rate_limit_storage_uri="memory://",

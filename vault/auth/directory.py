@@ -110,6 +110,13 @@ class Snapshot:
     #: Names of issuers, and of roles, whose documents are not as the service wrote them.
     altered_issuers: tuple[str, ...] = ()
     altered_roles: tuple[str, ...] = ()
+    #: True if there were more documents than are read.
+    is_truncated: bool = False
+
+    @property
+    def has_all_roles(self) -> bool:
+        """True unless a role may exist that is not in `roles`, with any conditions."""
+        return not (self.altered_roles or self.is_truncated)
 
     @property
     def is_empty(self) -> bool:
@@ -127,11 +134,14 @@ class _Kept(Generic[_Document, _Built]):
         self._kind = kind
         self._build = build
         self._built: dict[str, tuple[dict[str, Any], _Built | None]] = {}
+        self._key: TokenKey | None = None
         #: Names of altered documents.
         self.altered: list[str] = []
 
-    def update(self, documents: Sequence[dict[str, Any]], key: TokenKey) -> list[_Built]:
-        """Return what was built from those of *documents* that are genuine."""
+    def update(self, documents: Sequence[dict[str, Any]], key: TokenKey | None) -> list[_Built]:
+        """Return what was built from the genuine *documents*; without *key*, none is."""
+        if key is not self._key:
+            self._built, self._key = {}, key
         built = {}
         for document in documents:
             # As text: an ID can have any type in the database.
@@ -143,7 +153,7 @@ class _Kept(Generic[_Document, _Built]):
         self.altered = [shown_name(document) for document, found in built.values() if found is None]
         return [found for _, found in built.values() if found is not None]
 
-    def _verified(self, document: dict[str, Any], key: TokenKey) -> _Built | None:
+    def _verified(self, document: dict[str, Any], key: TokenKey | None) -> _Built | None:
         if stored := self._kind.genuine(document, key):
             return self._build(stored)
         kind = self._kind.__name__.lower()
@@ -182,13 +192,11 @@ class Directory:
     def _read(self, calls: Sequence[None]) -> Sequence[Snapshot]:
         if not self._is_fresh():
             since = monotonic()
-            key = self._keys.find()
-            # Without the token key nothing can be genuine, and no role or issuer was ever created.
-            self._snapshot = self._load(key) if key else Snapshot()
+            self._snapshot = self._load(self._keys.find())
             self._read_at = since
         return [self._snapshot] * len(calls)
 
-    def _load(self, key: TokenKey) -> Snapshot:
+    def _load(self, key: TokenKey | None) -> Snapshot:
         stored: dict[str, list[dict[str, Any]]] = {"issuer": [], "role": []}
         with storage_errors():
             for found in Issuer.raw().aggregate(_PIPELINE):
@@ -200,7 +208,13 @@ class Directory:
         roles: dict[str, dict[str, KnownRole]] = {}
         for role in self._roles.update(stored["role"], key):
             roles.setdefault(role.issuer_id, {})[role.name] = role
-        return Snapshot(issuers, roles, tuple(self._issuers.altered), tuple(self._roles.altered))
+        return Snapshot(
+            issuers,
+            roles,
+            tuple(self._issuers.altered),
+            tuple(self._roles.altered),
+            is_truncated=sum(map(len, stored.values())) == _MAX_READ,
+        )
 
 
 #: Both collections in one query.

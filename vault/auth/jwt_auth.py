@@ -107,6 +107,7 @@ class NoJWTAuthenticator:
 
     #: It has no issuer.
     verifier = None
+    roles_only = False
 
     def principal(self, _credential: str) -> Principal:
         """Refuse the credential."""
@@ -116,8 +117,10 @@ class NoJWTAuthenticator:
 class JWTAuthenticator:
     """Authenticates JWTs of one issuer for one audience with the keys from *key*."""
 
-    def __init__(self, key: KeySource, *, issuer: str, audience: str) -> None:
+    def __init__(self, key: KeySource, *, issuer: str, audience: str, roles_only: bool = False) -> None:
         self.verifier = JWTVerifier(key, issuer=issuer, audience=audience)
+        #: True if its JWTs act through roles, never with their own scopes.
+        self.roles_only = roles_only
 
     def principal(self, credential: str) -> Principal:
         """Return the subject of *credential*, with the scopes and the namespace of its claims.
@@ -153,12 +156,22 @@ SettingsAuthenticator = JWTAuthenticator | NoJWTAuthenticator
 
 
 def settings_authenticator(
-    *, jwks_url: str | None, public_key: str | None, issuer: str | None, audience: str | None
+    *,
+    jwks_url: str | None,
+    public_key: str | None,
+    issuer: str | None,
+    audience: str | None,
+    roles_only: bool = False,
 ) -> SettingsAuthenticator:
     """Return the authenticator for the issuer in the settings, which agree with each other."""
     if not (jwks_url or public_key):
         return NoJWTAuthenticator()
-    return JWTAuthenticator(key_source(jwks_url, public_key), issuer=str(issuer), audience=str(audience))
+    return JWTAuthenticator(
+        key_source(jwks_url, public_key),
+        issuer=str(issuer),
+        audience=str(audience),
+        roles_only=roles_only,
+    )
 
 
 def subject(claims: Claims, max_characters: int = _MAX_SUBJECT_CHARACTERS) -> str:

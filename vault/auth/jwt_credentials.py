@@ -48,7 +48,8 @@ class JWTCredentials:
     """JWTs as credentials.
 
     Those of a stored issuer act through roles only. Those of the issuer in the settings act with their own
-    `scope` and `namespace` unless the conditions of a role hold.
+    `scope` and `namespace` unless the conditions of a role hold, or could hold: an altered or unread role can
+    have any. With `JWT_ROLES_ONLY`, they never do.
     """
 
     def __init__(self, own: SettingsAuthenticator, directory: Directory) -> None:
@@ -68,7 +69,7 @@ class JWTCredentials:
         if credential.count(".") != _DOTS:
             raise InvalidCredentialError("malformed")
         known = self._directory.current()
-        if known.is_empty and not role:
+        if known.is_empty and not (role or self._own.roles_only):
             return self._own.principal(credential)
         issuer = self._issuer(credential, known)
         return self._acting(issuer, _verified(issuer, credential), role, known)
@@ -129,10 +130,10 @@ class JWTCredentials:
         matching = [role for role in applying if not role.mismatches(claims, now)]
         if len(matching) == 1:
             return _with_role(matching[0], issuer, claims, principal)
-        if issuer.is_own and not (applying or name):
+        if issuer.is_own and known.has_all_roles and not (applying or name or self._own.roles_only):
             return own_principal(claims)
         raise InvalidCredentialError(
-            _several(matching) if matching else _none(candidates, claims, now, known.altered_roles),
+            _several(matching) if matching else _none(candidates, claims, now, known),
             principal=principal,
         )
 
@@ -166,9 +167,11 @@ def _several(matching: Sequence[KnownRole]) -> str:
     return f"several roles: {_listed(sorted(role.name for role in matching))}"
 
 
-def _none(candidates: Sequence[KnownRole], claims: Claims, now: datetime, altered: Sequence[str]) -> str:
+def _none(candidates: Sequence[KnownRole], claims: Claims, now: datetime, known: Snapshot) -> str:
     """Return the reason for a JWT that matches none of *candidates*: what the closest of them lacks."""
-    suffix = f"; altered: {_listed(altered)}" if altered else ""
+    suffix = f"; altered: {_listed(known.altered_roles)}" if known.altered_roles else ""
+    if known.is_truncated:
+        suffix += "; not all roles were read"
     if not candidates:
         return f"role: none{suffix}"
     wrong, name = min(

@@ -101,6 +101,7 @@ def connected(
                 public_key=settings.jwt_public_key,
                 issuer=settings.jwt_issuer,
                 audience=settings.jwt_audience,
+                roles_only=settings.jwt_roles_only,
             ),
         )
     finally:

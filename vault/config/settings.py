@@ -29,8 +29,8 @@ _VERSION_OVERHEAD_BYTES = 256
 _DECISIVE = frozenset(
     {
         *("AUDIT_ENABLED", "AUTH_ENABLED", "ALLOWED_NETWORKS", "TRUSTED_PROXIES", "TLS_CLIENT_CA"),
-        *("JWT_JWKS_URL", "JWT_PUBLIC_KEY", "JWT_ISSUER", "JWT_AUDIENCE", "FAILED_AUTH_LIMIT"),
-        "CORS_ORIGINS",
+        *("JWT_JWKS_URL", "JWT_PUBLIC_KEY", "JWT_ISSUER", "JWT_AUDIENCE", "JWT_ROLES_ONLY"),
+        *("FAILED_AUTH_LIMIT", "CORS_ORIGINS"),
     }
 )
 
@@ -55,6 +55,7 @@ class Settings:
     jwt_public_key: str | None
     jwt_issuer: str | None
     jwt_audience: str | None
+    jwt_roles_only: bool
     rate_limit: str | None
     failed_auth_limit: str
     rate_limit_storage_uri: str = field(repr=False)
@@ -172,6 +173,7 @@ class SettingsSchema(Schema):
     JWT_PUBLIC_KEY = fields.String(load_default=None, validate=forms.public_key)
     JWT_ISSUER = fields.String(load_default=None)
     JWT_AUDIENCE = fields.String(load_default=None)
+    JWT_ROLES_ONLY = fields.Boolean(load_default=False)
     RATE_LIMIT = fields.String(load_default=None, validate=forms.rate_limit)
     FAILED_AUTH_LIMIT = fields.String(load_default="30/minute", validate=forms.rate_limit)
     RATE_LIMIT_STORAGE_URI = fields.String(load_default=forms.MEMORY, validate=forms.rate_limit_storage)
