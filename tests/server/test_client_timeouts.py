@@ -1,5 +1,6 @@
 """Client timeouts that depend on the clock; tests/test_hostile_clients.py has the clients."""
 
+import os
 from collections.abc import Iterator
 from types import SimpleNamespace
 from typing import Any
@@ -7,6 +8,7 @@ from typing import Any
 import gevent
 import pytest
 from gevent import socket
+from gevent.event import Event
 from gunicorn.config import Config
 from gunicorn.http.parser import RequestParser
 from werkzeug.exceptions import ClientDisconnected, RequestTimeout
@@ -14,6 +16,7 @@ from werkzeug.exceptions import ClientDisconnected, RequestTimeout
 from vault.core import connections
 from vault.core.connections import Connection, Connections
 from vault.server import client_timeouts
+from vault.server.worker import Worker
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
 
@@ -23,7 +26,7 @@ def test_a_body_without_pauses_has_a_timeout_too(monkeypatch: pytest.MonkeyPatch
     now = [0.0]
     monkeypatch.setattr(client_timeouts, "monotonic", lambda: now[0])
     now[0] = 1.0
-    endless = SimpleNamespace(read=lambda _size: b"more")
+    endless = SimpleNamespace(read=lambda _size: b"more", reader=SimpleNamespace(length=8))
     request = SimpleNamespace(
         body=endless, _expected_100_continue=False, force_close=lambda: ended.append(True)
     )
@@ -55,6 +58,59 @@ def client(monkeypatch: pytest.MonkeyPatch) -> Iterator[tuple[Any, RequestParser
     ours, theirs = socket.socketpair()
     with ours, theirs:
         yield theirs, RequestParser(config, ours, ("192.0.2.1", 1))
+
+
+@pytest.mark.parametrize("framing", ["length", "chunks"])
+@pytest.mark.usefixtures("connection")
+def test_a_body_that_has_arrived_has_no_timeout(monkeypatch: pytest.MonkeyPatch, framing: str) -> None:
+    """However late the reply comes after the body, the connection's next request is answered."""
+    now = [1.0]
+    begun = Event()
+
+    def begin(worker: Any, request: Any) -> None:
+        client_timeouts.pre_request(worker, request)
+        begun.set()
+
+    def answer(environ: Any, start_response: Any) -> list[bytes]:
+        body = environ["wsgi.input"].read()
+        now[0] += client_timeouts.CLIENT_SECONDS
+        body += environ["wsgi.input"].read(1)
+        start_response("200 OK", [("Content-Length", str(len(body)))])
+        return [body]
+
+    monkeypatch.setattr(client_timeouts, "monotonic", lambda: now[0])
+    monkeypatch.setattr(RequestParser, "mesg_class", client_timeouts.Request)
+    config = Config()
+    config.set("keepalive", 10)
+    config.set("pre_request", begin)
+    config.set("post_request", client_timeouts.post_request)
+    application = SimpleNamespace(
+        wsgi=lambda: answer, callable=SimpleNamespace(config={"MAX_BATCH_LENGTH": 100})
+    )
+    log = SimpleNamespace(access=lambda *_: None, debug=lambda *_: None)
+    worker = Worker(1, os.getppid(), [], application, 30, config, log)
+    worker.tmp.close()
+    worker.load_wsgi()
+    head, body = HEAD.replace(b"GET", b"POST") + b"Content-Length: 4\r\n\r\n", b"body"
+    if framing == "chunks":
+        head = head.replace(b"Content-Length: 4", b"Transfer-Encoding: chunked")
+        body = b"4\r\nbody\r\n0\r\n\r\n"
+    ours, theirs = socket.socketpair()
+    with socket.create_server(("127.0.0.1", 0)) as listening, theirs, theirs.makefile("rb") as replies:
+        serving = gevent.spawn(worker.handle, listening, ours, ("192.0.2.1", 1))
+        with gevent.Timeout(60):
+            for _ in range(2):
+                # The body comes later than the head, so the service waits for it.
+                theirs.sendall(head)
+                begun.wait()
+                begun.clear()
+                theirs.sendall(body)
+                lines = list(iter(replies.readline, b"\r\n"))
+                assert lines[0] == b"HTTP/1.1 200 OK\r\n"
+                assert b"Connection: keep-alive\r\n" in lines
+                assert replies.read(4) == b"body"
+        theirs.shutdown(socket.SHUT_WR)
+        serving.get(timeout=60)
 
 
 @pytest.mark.parametrize("is_used", [False, True], ids=["first request", "next request"])

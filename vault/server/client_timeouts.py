@@ -164,10 +164,16 @@ class _Body:
     def read(self, size: int | None = None) -> bytes:
         """Return up to *size* bytes.
 
+        Once the whole body has arrived, there is no timeout: the reply may take longer, and gunicorn reads
+        once more before the connection's next request.
+
         Raises:
             RequestTimeout: They did not come in time.
             ClientDisconnected: The client was disconnected here.
         """
+        if _has_arrived(self._request):
+            rest: bytes = self._body.read(size)
+            return rest
         if self._is_withheld:
             self._is_withheld = False
             self._request.unreader.sock.sendall(b"HTTP/1.1 100 Continue\r\n\r\n")
@@ -238,6 +244,11 @@ class _Metered:
         return data
 
 
+def _has_arrived(request: Any) -> bool:
+    """Return whether the service has received the whole body of *request*."""
+    return patches.has_last_chunk(request) if patches.is_chunked(request) else not patches.bytes_left(request)
+
+
 def pre_request(_worker: Any, request: Any) -> None:
     """Yield to other connections, and set the timeout for receiving *request*.
 
@@ -299,16 +310,13 @@ def _is_done(request: Any, limit: int) -> bool:
         return False
     if patches.is_framing_broken(request):
         return False
-    if patches.is_chunked(request):
-        return patches.has_last_chunk(request)
-    left = patches.bytes_left(request)
-    if not left or left > limit:
-        return not left
+    if _has_arrived(request) or patches.is_chunked(request) or patches.bytes_left(request) > limit:
+        return _has_arrived(request)
     with suppress(RequestTimeout, OSError):
         while patches.bytes_left(request):
             request.body.read(_STEP_BYTES)
             sleep(0)
-    return not patches.bytes_left(request)
+    return _has_arrived(request)
 
 
 def linger(client: Any) -> None:
