@@ -3,6 +3,7 @@
 import errno
 import json
 import os
+import re
 from collections.abc import Mapping
 from datetime import UTC, date, datetime, timedelta, timezone
 from typing import Any
@@ -11,7 +12,10 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from vault.cli.output import Column, Output, cell, facts, in_color, moment_cell, output_options
+from tests.docs.documents import ROOT
+from vault.cli.exits import reported
+from vault.cli.output import Column, Output, cell, facts, in_color, moment_cell, output_options, warn
+from vault.core.errors import VaultError
 
 TIME = datetime(2026, 11, 24, 16, 30, 5, tzinfo=timezone(timedelta(hours=1)))
 ROWS: list[dict[str, Any]] = [
@@ -64,6 +68,46 @@ def test_a_note_that_no_one_reads_is_no_error(monkeypatch: pytest.MonkeyPatch) -
 
     monkeypatch.setattr(click, "echo", fail)
     Output().note("lost")
+
+
+HOSTILE = "\x1b[2J\x9b1A\u202eevil\u2066\u200b\r\x07"
+
+
+def test_texts_of_others_cannot_change_a_terminal(capsys: pytest.CaptureFixture[str]) -> None:
+    """In results, notes, tables and errors, control characters and those that reorder text are escaped."""
+    output = Output()
+    output.result({}, f"result\n{HOSTILE}")
+    output.text(HOSTILE)
+    output.table({"name": "name"}, [{"name": HOSTILE}])
+    output.note(f"{HOSTILE}\nforged")
+    warn(f"{HOSTILE}\nforged")
+    with pytest.raises(SystemExit), reported():
+        raise VaultError(HOSTILE, hint=HOSTILE)
+    out, err = capsys.readouterr()
+    for text, number in ((out, 3), (err, 4)):
+        assert text.count("evil") == number
+        assert all(line.isprintable() for line in text.split("\n"))
+    assert out.startswith("result\n\\u001b[2J")
+    assert err.count("\n") == 3
+
+
+#: Modules that print what they must not change.
+OTHER_PRINTS = {
+    "audit": "entries and checkpoints as JSON in ASCII",
+    "exits": "errors, which are escaped there",
+    "report": "a page of HTML",
+    "secret_files": "values, in a format that a terminal shows as they are",
+    "secret_values": "values, byte for byte",
+    "swarm_import": "JSON in ASCII, for another process",
+}
+
+
+def test_only_output_prints() -> None:
+    """Every command prints through `Output`, which escapes; the exceptions have a reason."""
+    prints = re.compile(r"\b(?:click\.s?echo|print)\(|std(?:out|err)\.write\(")
+    modules = (ROOT / "vault/cli").glob("*.py")
+    found = {path.stem for path in modules if prints.search(path.read_text())}
+    assert found == {"output", *OTHER_PRINTS}
 
 
 @pytest.mark.parametrize("option", ["-q", "--quiet"])

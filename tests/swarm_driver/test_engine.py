@@ -106,11 +106,12 @@ def test_configs_change_once(world: World) -> None:
 
 
 def test_failures_of_docker_are_told_apart(world: World) -> None:
-    """A server error is for now; another one is a refusal, with Docker's reason."""
-    world.dockerd.failures = [(500, "rpc error: The swarm does not have a leader."), (403, "not allowed")]
+    """A server error is for now; another one is a refusal, with Docker's reason in one printable line."""
+    no_leader = "rpc error: The swarm does not have a leader."
+    world.dockerd.failures = [(500, no_leader), (403, "not\n\x1b[2Jallowed")]
     with pytest.raises(EngineAwayError, match=r"Docker answers 500: .* does not have a leader"):
         world.engine.tasks()
-    with pytest.raises(EngineError, match="Docker answers 403: not allowed"):
+    with pytest.raises(EngineError, match=r"Docker answers 403: not\\u000a\\u001b\[2Jallowed"):
         world.engine.tasks()
 
 

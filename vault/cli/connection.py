@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import click
 
 from vault.cli import parameters
+from vault.cli.output import warn
 from vault.client import address
 from vault.client.profile import Profile, load
 from vault.client.service import LOGIN, Service
@@ -144,9 +145,8 @@ def connect(
     except ValueError as error:
         raise click.UsageError(f"The address or the token cannot be used: {error}.") from None
     if not address.is_private(service.url):
-        click.echo(
-            "warning: the token and the values travel unencrypted, unless the network encrypts them: use https://",
-            err=True,
+        warn(
+            "warning: the token and the values travel unencrypted, unless the network encrypts them: use https://"
         )
     return service
 

@@ -6,9 +6,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO, Any
 
-import click
-
-from vault.core.text import printable
+from vault.cli.output import warn
 
 _SHOWN_LEVELS = ("warning", "error", "critical")
 #: Its lines are warnings for refusals, which concern only the client.
@@ -49,17 +47,17 @@ class FiledLog(WholeLog):
         self._position += len(complete + newline)
         for line in complete.decode(errors="replace").splitlines():
             if shown := _shown(line):
-                click.echo(shown, err=True)
+                warn(shown)
 
 
 def _shown(line: str) -> str:
     """Return *line* as a person reads it; empty if it is neither a warning nor an error."""
     entry = _entry(line)
     if entry is None:
-        return printable(line)
+        return line
     if entry.get("logger") == _REQUEST_LOGGER or entry.get("level") not in _SHOWN_LEVELS:
         return ""
-    return printable(f"{entry['level']}: {entry.get('message')}")
+    return f"{entry['level']}: {entry.get('message')}"
 
 
 def _entry(line: str) -> dict[str, Any] | None:

@@ -47,7 +47,7 @@ from vault.core.errors import (
     TrailIndexMissingError,
     VaultError,
 )
-from vault.core.text import printable
+from vault.core.text import printable_lines
 
 
 class Exit(IntEnum):
@@ -154,11 +154,6 @@ def described(problem: str, hint: str = "") -> str:
     """Return the line for a *problem* and the *hint* what to do, if any, without credentials."""
     line = f"error: {problem.rstrip('.')}. Hint: {hint}" if hint else f"error: {problem}"
     return printable_lines(masked(line))
-
-
-def printable_lines(text: str) -> str:
-    """Return *text* with its unprintable characters escaped, except line breaks."""
-    return "\n".join(map(printable, text.split("\n")))
 
 
 @contextmanager

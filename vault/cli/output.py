@@ -1,7 +1,8 @@
 """Output of commands: results, notes, tables and progress bars, for people and as JSON.
 
 Results go to standard output, and everything else to standard error. `--json` prints each result as one line,
-a JSON object. `--quiet` leaves only results and errors.
+a JSON object. `--quiet` leaves only results and errors. A text can come from a hostile service, so control
+characters, and characters that reorder text, are escaped here.
 """
 
 import json
@@ -20,7 +21,7 @@ from typing import Any, TypeVar
 import click
 
 from vault.cli.durations import duration_text
-from vault.core.text import printable
+from vault.core.text import printable, printable_lines
 from vault.core.timestamps import moment
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -43,7 +44,7 @@ class Output:
 
     def result(self, data: Mapping[str, Any], text: str) -> None:
         """Print a result: *text* for people, which may have several lines, or *data* as one line of JSON."""
-        click.echo(_json(data) if self.as_json else text)
+        click.echo(_json(data) if self.as_json else printable_lines(text))
 
     def text(self, text: str) -> None:
         """Print a line of a result for people. `--json` has it in another form, so it leaves it out."""
@@ -69,7 +70,7 @@ class Output:
         """Print a note on standard error, unless the command is quiet or no one reads it any more."""
         if not self.quiet:
             with suppress(OSError):
-                click.echo(text, err=True)
+                warn(text)
 
     @contextmanager
     def bar(self, label: str, length: int = 0) -> Iterator["Bar"]:
@@ -78,6 +79,11 @@ class Output:
         hidden = self.quiet or not sys.stderr.isatty()
         with click.progressbar(length=length, label=label, file=sys.stderr, hidden=hidden) as shown:
             yield Bar(shown)
+
+
+def warn(text: str) -> None:
+    """Print a line on standard error, also if the command is quiet."""
+    click.echo(printable(text), err=True)
 
 
 def output_options(command: Command) -> Command:

@@ -8,7 +8,7 @@ import click
 
 from vault.cli import parameters
 from vault.cli.connection import service_options
-from vault.cli.output import Output, output_options
+from vault.cli.output import Output, output_options, warn
 from vault.client import formats, transfer
 from vault.client.formats import Format
 from vault.client.secrets import Secrets, all_of, is_name, none_below
@@ -168,7 +168,7 @@ def _apply(secrets: Secrets, changes: list[Change], output: Output) -> None:
     output.result(counts, ", ".join(f"{count} {what}" for what, count in counts.items()))
     if failed:
         for name, error in failed.items():
-            click.echo(f"{name}: {error}", err=True)
+            warn(f"{name}: {error}")
         raise VaultError(
             f"{quantity(len(failed), 'secret')} not stored",
             hint="remove the causes above, and run the same import again",

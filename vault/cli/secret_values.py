@@ -16,7 +16,7 @@ import click
 from vault.cli import parameters
 from vault.cli.connection import service_options
 from vault.cli.durations import duration
-from vault.cli.output import Output, output_options
+from vault.cli.output import Output, output_options, warn
 from vault.client.secrets import Fetched, Secrets, all_of, reference
 from vault.client.service import Service
 from vault.core import private_files, strict_json
@@ -226,7 +226,7 @@ def _print(value: bytes) -> None:
     """Print *value*; on a terminal in base64 if it is not text: other bytes can change the terminal."""
     if sys.stdout.isatty():
         if not is_shown(value.decode(errors="replace").replace("\ufffd", "\0")):
-            click.echo("warning: the value is not text for a terminal, so this is its base64", err=True)
+            warn("warning: the value is not text for a terminal, so this is its base64")
             value = b64encode(value)
         value += b"\n"
     click.echo(value, nl=False)

@@ -11,7 +11,7 @@ from vault.auth.tokens import Grant, Tokens
 from vault.cli import parameters
 from vault.cli.context import operator_attempt
 from vault.cli.durations import duration
-from vault.cli.output import Column, Output, cell, output_options
+from vault.cli.output import Column, Output, cell, output_options, warn
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import VaultError
 from vault.core.networks import Network
@@ -139,7 +139,7 @@ def create(
     if display and not output.as_json:
         for heading, field in _FACTS.items():
             shown = cell(described[field] or _UNLIMITED.get(field))
-            click.echo(f"{heading + ':':<18}{shown}", err=True)
+            warn(f"{heading + ':':<18}{shown}")
     try:
         output.result(described | {"token": token.text}, token.text)
     except OSError as error:

@@ -24,6 +24,11 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)
 
 
+def printable_lines(text: str) -> str:
+    """Return *text* with its unprintable characters escaped, except line breaks."""
+    return "\n".join(map(printable, text.split("\n")))
+
+
 def is_shown(text: str) -> bool:
     """Return whether a terminal shows *text* as it is: lines of printable characters and tabs."""
     return text.expandtabs(1).replace("\n", "").isprintable()

@@ -11,6 +11,7 @@ from time import time
 from typing import Any
 
 from vault.core.errors import VaultError
+from vault.core.text import printable
 from vault.swarm.outcomes import InvalidRequestError
 from vault.swarm.requests import Selection, selection
 
@@ -289,7 +290,9 @@ def _require_done(reply: Any) -> None:
         raise _refusal(reply.status_code, reply.json().get("message", ""))
 
 
-def _refusal(status: int, reason: str) -> EngineError:
+def _refusal(status: int, message: str) -> EngineError:
+    # One line: in a text of Docker, a container or an image can have a line of its own.
+    reason = printable(message)
     if status in (HTTPStatus.CONFLICT, HTTPStatus.NOT_FOUND) or _OUT_OF_SEQUENCE in reason:
         return ChangedError(f"Docker answers {status}: {reason}")
     # Docker answers so while its swarm has no leader, and while it stops.
@@ -333,7 +336,7 @@ def _service(found: Mapping[str, Any]) -> SwarmService:
         replicas=mode["Replicated"].get("Replicas", 1) if "Replicated" in mode else None,
         is_job=not mode.keys() & {"Replicated", "Global"},
         update_state=update.get("State", ""),
-        update_message=update.get("Message", ""),
+        update_message=printable(update.get("Message", "")),
     )
 
 
