@@ -1,7 +1,9 @@
 """The commands `secret import` and `secret export`."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from flask import Flask
@@ -10,6 +12,7 @@ from tests.access import make_token
 from tests.cli.people import Person
 from vault.cli import secret_files
 from vault.client.secrets import Secrets
+from vault.client.service import Reply, Service
 from vault.core.errors import ServiceAwayError, ServiceRefusedError
 
 
@@ -39,6 +42,51 @@ def test_an_import_is_applied_once(person: Person, tmp_path: Path) -> None:
     assert person.sees(*command) == [{"created": 0, "updated": 0, "unchanged": 2}]
     assert person.sees("secret", "describe", "app/B")[0]["version"] == 2
     assert "nothing to change" in person.try_to(*command[:3]).stderr
+
+
+def test_all_problems_of_a_file_are_reported(person: Person) -> None:
+    """Each problem of a file is a line, before anything is stored; `--skip-empty` leaves out empty values."""
+    command = ("secret", "import", "-", "--apply")
+    result = person.try_to(*command, send=b"A=\nnonsense\nB=\nC=x\n")
+    assert (result.exit_code, result.stdout) == (1, "")
+    line, *empty, error = result.stderr.splitlines()
+    assert line == "line 2 is not NAME=value"
+    remedy = "remove it, or add --skip-empty to leave out all of these"
+    assert empty == [f"the value for {name} is empty; {remedy}" for name in "AB"]
+    assert error == "error: 3 problems in the file. Hint: correct them; nothing was changed"
+    assert person.calls == []
+    assert (
+        person.does(*command, "--skip-empty", send=b"A=\nB=\nC=x\n") == "1 created, 0 updated, 0 unchanged\n"
+    )
+
+
+def test_an_import_waits_for_the_rate_limit(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An import beyond the rate limit waits as `Retry-After` says, in smaller batches if they never fit."""
+    waits: list[int] = []
+    monkeypatch.setattr(secret_files, "time", SimpleNamespace(sleep=waits.append))
+    post = Service._post
+
+    def limited(service: Service, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+        items = len(json.loads(body).get("secrets", ()))
+        if path.endswith("create-batch") and items > 30:
+            return Reply(429, b'{"code": "rate_limited", "detail": "Too many requests."}', "7")
+        return post(service, path, body, headers)
+
+    monkeypatch.setattr(Service, "_post", limited)
+    given = "\n".join(f"N{number}=x" for number in range(130))
+    result = person.try_to("secret", "import", "-", "--apply", send=given)
+    assert result.stdout == "130 created, 0 updated, 0 unchanged\n"
+    assert waits == [7] * 4
+    assert result.stderr.count("the rate limit is reached: waiting 7 seconds") == 4
+    # 100 and 50 do not fit, twice each.
+    assert person.calls.count("/vault/secret/create-batch") == 6
+
+
+def test_a_limit_without_a_time_ends_an_import(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A refusal that does not say when to go on is an error."""
+    refusal = Reply(429, b'{"code": "rate_limited", "detail": "Too many requests."}', "")
+    monkeypatch.setattr(Service, "_post", lambda *_: refusal)
+    assert "429" in person.fails_to("secret", "import", "-", "--apply", send=b"A=x", code=1)
 
 
 def test_standard_input_can_be_imported(person: Person) -> None:

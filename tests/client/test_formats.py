@@ -154,7 +154,9 @@ def test_yaml_has_texts_only(scalar: str, place: str) -> None:
         ("env", b"A=1\nhunter2\n", "line 2 is not NAME=value"),
         ("env", b"A=1\nhunter2 two\n", "line 2 is not NAME=value"),
         ("env", b"A=1\nA=2\n", "line 2 has A a second time"),
-        ("env", b"A=\n", "the value for A is empty"),
+        ("env", b"A=\n", "the value for A is empty; remove it, or add --skip-empty"),
+        ("env", b"A@=hunter2\n", "a name in the file cannot be the name of a secret"),
+        ("env", b"A=" + b"x" * 1_048_577, "the value for A has more than 1048576 bytes"),
         ("json", b'["hunter2"]', "not a JSON object"),
         ("json", b'{"A": "hunter2"', "malformed JSON"),
         ("json", b'{"B": "x", "A": "hunter2", "A": "hunter2"}', "the name A twice"),
@@ -172,7 +174,7 @@ def test_yaml_has_texts_only(scalar: str, place: str) -> None:
         ("yaml", b'A: "\\ud800"\n', "half of a character"),
         ("yaml", b"A: [x]\n", "the value for A is neither"),
         ("json", b'{"A": {"b": "\\ud800"}}', "half of a character"),
-        ("json", b'{"\\ud800": 5}', "the value for \\ud800 is neither"),
+        ("json", b'{"\\ud800": "hunter2"}', "\\ud800 cannot be the name of a secret"),
         ("json", b'{"A": {"b": ' + b"[" * 5_000 + b"]" * 5_000 + b"}}", "nested"),
     ],
 )
@@ -190,8 +192,40 @@ def test_half_a_character_is_refused() -> None:
         formats.read(b'{"A": "\\ud800"}', Format.JSON)
 
 
-def test_a_file_with_too_many_names_is_refused() -> None:
-    """A file with more fields than a request could have is refused."""
-    content = json.dumps({f"NAME_{number}": "x" * 50 for number in range(3_000)})
-    with pytest.raises(TransferError, match="too many fields"):
-        formats.read(content.encode(), Format.JSON)
+@pytest.mark.parametrize("form", list(Format))
+def test_a_file_can_have_thousands_of_names(form: Format) -> None:
+    """The limits of requests are not those of files."""
+    values = {f"NAME_{number}": b"x" * 50 for number in range(6_000)}
+    assert formats.read(written(values, form).encode(), form, prefix="app/") == {
+        f"app/{name}": value for name, value in values.items()
+    }
+
+
+@pytest.mark.parametrize(
+    ("form", "content", "problems"),
+    [
+        (
+            "env",
+            b"A=\nnonsense\nB=1\nB=2\n@=1\n",
+            ["line 2", "B a second time", "for A is empty", "a name in"],
+        ),
+        (
+            "json",
+            b'{"A": "", "B": 5, "@ ": "x", "C": "y"}',
+            ["for A is empty", "for B is neither", "@  cannot"],
+        ),
+        ("yaml", b"A: 1\nB: x\nC: no\n", ["line 1", "line 3"]),
+    ],
+)
+def test_all_problems_of_a_file_are_found(form: str, content: bytes, problems: list[str]) -> None:
+    """An error counts the problems of a file, and has each of them."""
+    with pytest.raises(TransferError, match=f"{len(problems)} problems in the file") as caught:
+        formats.read(content, Format(form))
+    for part, problem in zip(caught.value.parts, problems, strict=True):
+        assert problem in part
+
+
+@pytest.mark.parametrize(("form", "content"), [("env", b"A=\nB=x"), ("json", b'{"A": "", "B": "x"}')])
+def test_empty_values_can_be_left_out(form: str, content: bytes) -> None:
+    """Names without a value are left out if the user says so."""
+    assert formats.read(content, Format(form), skip_empty=True) == {"B": b"x"}

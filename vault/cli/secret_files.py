@@ -1,7 +1,9 @@
 """The commands `secret import` and `secret export`: secrets from and to files."""
 
 import sys
+import time
 from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import click
@@ -11,12 +13,12 @@ from vault.cli.connection import service_options
 from vault.cli.output import Output, output_options, warn
 from vault.client import formats, transfer
 from vault.client.formats import Format
-from vault.client.secrets import Secrets, all_of, is_name, none_below
+from vault.client.secrets import Secrets, all_of, none_below
 from vault.client.service import Service
 from vault.client.transfer import Change, Kind
 from vault.client.variables import require_harmless, variable_of
-from vault.core.errors import TransferError, VaultError
-from vault.core.text import is_shown, printable, quantity
+from vault.core.errors import ServiceRefusedError, TransferError, VaultError
+from vault.core.text import is_shown, quantity
 
 _MAX_BYTES = 64 * 1_048_576
 
@@ -30,6 +32,7 @@ _FORMAT = click.Choice([form.value for form in Format])
 )
 @click.option("--format", "form", type=_FORMAT, help="The format.  [default: by the file's suffix, or env]")
 @click.option("--apply", "is_applied", is_flag=True, help="Make the changes, and do not only show them.")
+@click.option("--skip-empty", is_flag=True, help="Leave out names without a value.")
 @click.option("--show-values", is_flag=True, help="Show the values as well.")
 @service_options
 @output_options
@@ -38,6 +41,7 @@ def import_file(
     prefix: str,
     form: str | None,
     is_applied: bool,
+    skip_empty: bool,
     show_values: bool,
     service: Service,
     output: Output,
@@ -48,9 +52,8 @@ def import_file(
     """
     parameters.note_joined_names(prefix, output)
     given = Format(form) if form else Format.of(file)
-    values = formats.read(_content(file), given)
-    named = {_checked(prefix + name, given): value for name, value in values.items()}
-    secrets = Secrets(service)
+    named = _read(_content(file), given, prefix, skip_empty=skip_empty)
+    secrets = Secrets(service, wait=partial(_wait, output))
     with output.bar("comparing", len(named)) as bar:
         changes = transfer.plan(secrets, named)
         bar.advance(len(named))
@@ -111,15 +114,22 @@ def _content(file: str) -> bytes:
     return content
 
 
-def _checked(name: str, form: Format) -> str:
-    if not is_name(name):
-        # In .env, it may be part of a value that has several lines.
-        shown = "a name in the file" if form is Format.ENV else printable(name)
-        raise TransferError(
-            f"{shown} cannot be the name of a secret",
-            hint="names have letters, digits and ._-/ only",
-        )
-    return name
+def _read(content: bytes, form: Format, prefix: str, *, skip_empty: bool) -> dict[str, bytes]:
+    """Return the values in *content*, or print all of its problems and fail."""
+    try:
+        return formats.read(content, form, prefix=prefix, skip_empty=skip_empty)
+    except TransferError as error:
+        for part in error.parts:
+            warn(part)
+        raise
+
+
+def _wait(output: Output, limited: ServiceRefusedError) -> None:
+    """Wait until the service takes requests again, as its refusal says."""
+    if not limited.retry_after:
+        raise limited
+    output.note(f"the rate limit is reached: waiting {quantity(limited.retry_after, 'second')}")
+    time.sleep(limited.retry_after)
 
 
 def _require_shown(values: Mapping[str, bytes], form: Format, variables: Mapping[str, str]) -> None:

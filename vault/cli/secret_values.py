@@ -17,7 +17,7 @@ from vault.cli import parameters
 from vault.cli.connection import service_options
 from vault.cli.durations import duration
 from vault.cli.output import Output, output_options, warn
-from vault.client.secrets import Fetched, Secrets, all_of, reference
+from vault.client.secrets import MAX_VALUE_BYTES, Fetched, Secrets, all_of, reference
 from vault.client.service import Service
 from vault.core import private_files, strict_json
 from vault.core.errors import FieldNotFoundError, VaultError
@@ -25,9 +25,6 @@ from vault.core.text import is_shown
 
 #: The alphabet of generated values. It needs no quotes in shells, URLs and files.
 _ALPHABET = string.ascii_letters + string.digits
-
-#: A value of 1 MiB is the largest that a service can take; from a larger file, no more is read.
-_MAX_BYTES = 1_048_576
 
 _MAX_READS = 1_000
 
@@ -159,20 +156,20 @@ def new_value(secret: str, from_file: Path | None, generate: int | None, output:
     if generate:
         return "".join(random.choice(_ALPHABET) for _ in range(generate)).encode()
     if from_file == _STANDARD:
-        value = sys.stdin.buffer.read(_MAX_BYTES + 1)
+        value = sys.stdin.buffer.read(MAX_VALUE_BYTES + 1)
     elif from_file:
         with from_file.open("rb") as file:
-            value = file.read(_MAX_BYTES + 1)
+            value = file.read(MAX_VALUE_BYTES + 1)
     elif sys.stdin.isatty():
         value = _typed(f"Value of {secret}")
     else:
-        value = sys.stdin.buffer.read(_MAX_BYTES + 1)
+        value = sys.stdin.buffer.read(MAX_VALUE_BYTES + 1)
         if value.endswith(b"\n"):
             output.note("note: the value ends with a newline, which is part of it; printf sends none")
     if not value:
         raise VaultError("there is no value", hint="send one to standard input, or use --generate")
-    if len(value) > _MAX_BYTES:
-        raise VaultError(f"the value has more than {_MAX_BYTES} bytes", hint="store a key to it instead")
+    if len(value) > MAX_VALUE_BYTES:
+        raise VaultError(f"the value has more than {MAX_VALUE_BYTES} bytes", hint="store a key to it instead")
     return value
 
 

@@ -8,6 +8,7 @@ from enum import StrEnum
 from pathlib import PurePath
 from typing import Any
 
+from vault.client.secrets import MAX_VALUE_BYTES, is_name
 from vault.core import kv_values, strict_json
 from vault.core.errors import TransferError
 from vault.core.kv_values import Number
@@ -28,22 +29,34 @@ class Format(StrEnum):
         return suffixes.get(PurePath(path).suffix.lower(), cls.ENV)
 
 
-def read(content: bytes, form: Format) -> dict[str, bytes]:
-    """Return the values in *content*, by their names.
+def read(content: bytes, form: Format, *, prefix: str = "", skip_empty: bool = False) -> dict[str, bytes]:
+    """Return the values in *content*, by the names of their secrets: each is *prefix* and a name in the file.
+
+    With *skip_empty*, names without a value are left out.
 
     Raises:
-        TransferError: It has another form; the message never has a value.
+        TransferError: It has another form, or names or values that no secret can have. The message, or its
+            parts if there are several problems, never has a value.
     """
     try:
         text = content.decode()
     except UnicodeError:
         raise TransferError("the file is not UTF-8") from None
-    if form is Format.ENV:
-        return _read_env(text)
-    found = _decoded(text, form)
+    problems: list[TransferError] = []
+    found = _read_env(text, problems) if form is Format.ENV else _decoded(text, form)
     if not isinstance(found, dict):
         raise TransferError(f"the file is not a {form.upper()} object of names and values")
-    return {name: _value(printable(name), value) for name, value in found.items()}
+    values: dict[str, bytes] = {}
+    for name, value in found.items():
+        if value == "" and skip_empty:
+            continue
+        try:
+            values[_secret(prefix + name, form)] = _value(printable(name), value)
+        except TransferError as error:
+            problems.append(error)
+    if problems:
+        raise TransferError.of(problems)
+    return values
 
 
 def write(values: Mapping[str, bytes], form: Format, variables: Mapping[str, str]) -> str:
@@ -65,7 +78,8 @@ def write(values: Mapping[str, bytes], form: Format, variables: Mapping[str, str
             return "".join(f"{variables[name]}={_quoted(name, text)}\n" for name, text in texts.items())
 
 
-def _read_env(text: str) -> dict[str, bytes]:
+def _read_env(text: str, problems: list[TransferError]) -> dict[str, str]:
+    """Return the values in *text*, and add its *problems*."""
     # As `dotenv_values`, which skips invalid lines.
     from dotenv.parser import parse_stream
 
@@ -75,31 +89,53 @@ def _read_env(text: str) -> dict[str, bytes]:
         if binding.key is None and not binding.error:
             continue
         if binding.key is None or binding.value is None:
-            raise TransferError(f"line {line} is not NAME=value")
-        if binding.key in found:
-            raise TransferError(f"line {line} has {binding.key} a second time")
-        found[binding.key] = binding.value
-    return {name: _value(name, value) for name, value in found.items()}
+            problems.append(TransferError(f"line {line} is not NAME=value"))
+        elif binding.key in found:
+            problems.append(TransferError(f"line {line} has {binding.key} a second time"))
+        else:
+            found[binding.key] = binding.value
+    return found
 
 
 def _decoded(text: str, form: Format) -> Any:
     if form is Format.JSON:
         try:
-            return strict_json.decode(text.encode(), Number)
+            return strict_json.decode(text.encode(), Number, is_own=True)
         except strict_json.InvalidJSONError as error:
             problem = f"has the name {printable(error.repeated)} twice" if error.repeated else error
             raise TransferError(f"the file {problem}") from None
-        except strict_json.TooManyPartsError as error:
-            raise TransferError(f"the file {error}") from None
     from vault.client.strict_yaml import decode
 
     return decode(text)
 
 
+def _secret(name: str, form: Format) -> str:
+    """Return the *name* of a secret, if it can be one."""
+    if is_name(name):
+        return name
+    # In .env, it may be part of a value that has several lines.
+    shown = "a name in the file" if form is Format.ENV else printable(name)
+    raise TransferError(
+        f"{shown} cannot be the name of a secret", hint="names have letters, digits and ._-/ only"
+    )
+
+
 def _value(name: str, value: Any) -> bytes:
+    """Return *value* as it is stored, if a secret can have it."""
+    stored = _stored(name, value)
+    if not stored:
+        raise TransferError(
+            f"the value for {name} is empty", hint="remove it, or add --skip-empty to leave out all of these"
+        )
+    if len(stored) > MAX_VALUE_BYTES:
+        raise TransferError(
+            f"the value for {name} has more than {MAX_VALUE_BYTES} bytes", hint="store a key to it instead"
+        )
+    return stored
+
+
+def _stored(name: str, value: Any) -> bytes:
     """Return *value* as it is stored: a text as it is, and an object as JSON, as Vault's API has it."""
-    if value == "":
-        raise TransferError(f"the value for {name} is empty", hint="remove it")
     try:
         if isinstance(value, dict):
             return kv_values.encode(value)

@@ -2,7 +2,7 @@
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, cast
@@ -10,6 +10,9 @@ from typing import Any, cast
 from vault.client.service import Service
 from vault.core.errors import ServiceAwayError, ServiceRefusedError, VaultError
 from vault.core.paths import MAX_NAME_LENGTH, NAME_PATTERN
+
+#: The maximum bytes of a value: no service can take more.
+MAX_VALUE_BYTES = 1_048_576
 
 #: The maximum number of items in a request.
 MAX_ITEMS = 100
@@ -25,8 +28,9 @@ _MAX_NAMED = 5
 
 _NAME_TAKEN = "name_taken"
 
-#: The code of a refusal.
+#: Codes of refusals.
 NOT_FOUND = "secret_not_found"
+_RATE_LIMITED = "rate_limited"
 
 _ID_PATTERN = "[0-9A-Fa-f]{8}(?:-[0-9A-Fa-f]{4}){3}-[0-9A-Fa-f]{12}"
 
@@ -66,6 +70,10 @@ def reference(text: str) -> dict[str, Any]:
     return {"secret_id" if is_id(text) else "name": text}
 
 
+def _give_up(limited: ServiceRefusedError) -> None:
+    raise limited
+
+
 class Secrets:
     """The secrets of *service*.
 
@@ -73,15 +81,18 @@ class Secrets:
     default.
     """
 
-    def __init__(self, service: Service) -> None:
+    def __init__(self, service: Service, *, wait: Callable[[ServiceRefusedError], None] = _give_up) -> None:
+        """Call *wait* with the refusal of each request beyond the rate limit, and then repeat the request."""
         self._service = service
+        self._wait = wait
+        #: Fewer after the service has refused that many, which are more than its rate limit.
+        self._max_items = MAX_ITEMS
 
     def fetch(self, references: Sequence[Mapping[str, Any]]) -> list[Fetched | VaultError]:
         """Return the value, or the error, of each of *references*, with one request for 100 of them."""
         found: list[Fetched | VaultError] = []
         for part in _parts(references):
-            items = self._items("fetch-batch", {"secrets": part}, len(part))
-            found += map(self._fetched, part, items)
+            found += (self._fetched(*one) for one in self._outcomes("fetch-batch", part))
         return found
 
     def fetch_below(self, prefix: str) -> list[Fetched]:
@@ -164,7 +175,7 @@ class Secrets:
         """Create *secrets*, each a name and a value, and yield the error of each, or None."""
         bodies = [{"name": name, **_encoded(value)} for name, value in secrets]
         for part in _parts(bodies):
-            for item in self._items("create-batch", {"secrets": part}, len(part)):
+            for _, item in self._outcomes("create-batch", part):
                 yield self._problem(item)
 
     def update(
@@ -187,7 +198,20 @@ class Secrets:
             ) from None
 
     def _call(self, operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
+        while True:
+            try:
+                return self._call_once(operation, body)
+            except ServiceRefusedError as error:
+                self._wait_for_limit(error)
+
+    def _call_once(self, operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
         return self._service.call(f"/vault/secret/{operation}", body)
+
+    def _wait_for_limit(self, error: ServiceRefusedError) -> None:
+        """Wait if *error* is about the rate limit; raise it otherwise."""
+        if error.code != _RATE_LIMITED:
+            raise error
+        self._wait(error)
 
     def _call_for(self, secret: Mapping[str, Any], operation: str) -> dict[str, Any]:
         """Call *operation* for one *secret*, which a refusal names."""
@@ -207,10 +231,28 @@ class Secrets:
         self, operation: str, body: Mapping[str, Any], count: int | None = None
     ) -> list[dict[str, Any]]:
         """Return the outcomes of a batch, *count* of them if that is certain."""
-        items = self._objects(self._call(operation, body))
+        items = self._objects(self._call_once(operation, body))
         if count is not None and len(items) != count:
             raise self._service.odd_reply()
         return items
+
+    def _outcomes(
+        self, operation: str, part: Sequence[Mapping[str, Any]]
+    ) -> Iterator[tuple[Mapping[str, Any], dict[str, Any]]]:
+        """Yield each of *part* with its outcome, from batches that the rate limit allows."""
+        left, is_repeated = list(part), False
+        while left:
+            some = left[: self._max_items]
+            try:
+                yield from zip(some, self._items(operation, {"secrets": some}, len(some)), strict=True)
+            except ServiceRefusedError as error:
+                self._wait_for_limit(error)
+                if is_repeated:
+                    # A batch that is larger than the limit never fits.
+                    self._max_items = max(len(some) // 2, 1)
+                is_repeated = not is_repeated
+                continue
+            left, is_repeated = left[len(some) :], False
 
     def _problem(self, item: Mapping[str, Any]) -> VaultError | None:
         problem = item.get("problem")

@@ -162,8 +162,9 @@ class Service:
         if not isinstance(code, str) or code == _NO_PATH:
             return self.odd_reply(f"answers with status {status}")
         hint = _HINTS.get(code, self._credential_hint if status == HTTPStatus.UNAUTHORIZED else "")
-        if _RETRY_AFTER.fullmatch(retry_after):
-            hint = f"try again in {quantity(int(retry_after), 'second')}"
+        seconds = int(retry_after) if _RETRY_AFTER.fullmatch(retry_after) else 0
+        if seconds:
+            hint = f"try again in {quantity(seconds, 'second')}"
         message = f"the service answers {status}: {self._reason(problem, is_short=bool(hint))}"
         if status in _AWAY:
             return ServiceAwayError(message, hint=hint)
@@ -173,6 +174,7 @@ class Service:
             code=code,
             request_id=_text(problem.get("request_id")),
             hint=hint,
+            retry_after=seconds,
         )
 
     def odd_reply(self, problem: str = "sends another reply than expected") -> ServiceAwayError:

@@ -16,7 +16,11 @@ _TAGS = {f"tag:yaml.org,2002:{kind}" for kind in ("map", "seq", "str")}
 
 
 class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]
-    """A loader that refuses aliases, duplicate names and other types."""
+    """A loader that refuses aliases and duplicate names, and keeps the lines with other types."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.lines: list[int] = []
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         """Return the next node."""
@@ -24,11 +28,22 @@ class _StrictLoader(yaml.SafeLoader):  # type: ignore[misc]
             raise yaml.YAMLError
         node: yaml.Node = super().compose_node(parent, index)
         if node.tag not in _TAGS:
-            line = node.start_mark.line + 1
-            raise TransferError(
-                f"line {line} has a name or a value that is not text", hint="put it in quotes"
-            )
+            self.lines.append(node.start_mark.line + 1)
         return node
+
+    def get_single_node(self) -> yaml.Node | None:
+        """Return the document."""
+        found: yaml.Node | None = super().get_single_node()
+        if self.lines:
+            raise TransferError.of(
+                [
+                    TransferError(
+                        f"line {line} has a name or a value that is not text", hint="put it in quotes"
+                    )
+                    for line in dict.fromkeys(self.lines)
+                ]
+            )
+        return found
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:  # noqa: ARG002 - PyYAML's signature
         """Return the object of *node*."""

@@ -561,7 +561,16 @@ class ServiceRefusedError(VaultError):
 
     kind = "service_refused"
 
-    def __init__(self, problem: str, *, status: int, code: str, request_id: str = "", hint: str = "") -> None:
+    def __init__(
+        self,
+        problem: str,
+        *,
+        status: int,
+        code: str,
+        request_id: str = "",
+        hint: str = "",
+        retry_after: int = 0,
+    ) -> None:
         super().__init__(problem, hint=hint)
         #: The status of the reply.
         self.status = status
@@ -569,6 +578,8 @@ class ServiceRefusedError(VaultError):
         self.code = code
         #: The ID of the request in the audit trail; empty if the reply has none.
         self.request_id = request_id
+        #: Seconds until the service takes a request again; 0 if the reply does not say.
+        self.retry_after = retry_after
 
 
 class ProfileError(VaultError):
@@ -587,6 +598,19 @@ class TransferError(VaultError):
     """A file of secrets cannot be read, or secrets cannot be written as one; the message says why."""
 
     kind = "transfer"
+
+    def __init__(self, problem: str, *, hint: str = "", parts: Sequence[str] = ()) -> None:
+        super().__init__(problem, hint=hint)
+        #: The problems that the message counts; empty if it is about one.
+        self.parts = parts
+
+    @classmethod
+    def of(cls, problems: Sequence[Self]) -> Self:
+        """Return the error for *problems* of one file, at least one."""
+        if len(problems) == 1:
+            return problems[0]
+        hint = "correct them; nothing was changed"
+        return cls(f"{len(problems)} problems in the file", hint=hint, parts=[*map(str, problems)])
 
 
 class ProgramError(VaultError):

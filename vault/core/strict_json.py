@@ -30,15 +30,18 @@ class TooManyPartsError(ValueError):
     """A text has too many values or fields."""
 
 
-def decode(text: bytes, number: Callable[[str], Any] | None = None) -> Any:
+def decode(text: bytes, number: Callable[[str], Any] | None = None, *, is_own: bool = False) -> Any:
     """Return the decoded JSON *text*; *number* makes the value of a number from its text.
+
+    A text *is_own* if it comes from this user, in which case its size is the only limit.
 
     Raises:
         InvalidJSONError: It is not JSON, or readers could understand it differently.
         TooManyPartsError: It has too many values or fields.
     """
     try:
-        return _decoder(text, number).decode(text.decode())
+        decoder = _small_decoder(number) if is_own else _decoder(text, number)
+        return decoder.decode(text.decode())
     except TooManyPartsError:
         raise
     except json.JSONDecodeError as error:
