@@ -22,6 +22,7 @@ from tests.access import bearer
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app
 from tests.issuer import AUDIENCE, EC_KEY, ED_KEY, ISSUER, RSA_KEY, STRANGER, Issuer, jwk, public_pem, sign
+from vault.api.slots import MAX_CONCURRENT_REQUESTS
 from vault.auth import jwt_auth
 from vault.auth.jwt_auth import JWKSCache, JWTAuthenticator, KeySource, fixed_key
 from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError
@@ -236,6 +237,29 @@ def test_a_hanging_issuer_costs_one_timeout(
     keys._failed = -1e9
     monkeypatch.setattr(jwt_auth, "FETCH_SECONDS", 30)
     assert principal(sign(), keys).name == "jwt:build"
+
+
+def test_few_requests_wait_for_an_issuer(
+    issuer: Issuer, keys: JWKSCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Beyond a number of requests that wait for an issuer's keys, more are refused at once."""
+    monkeypatch.setattr(jwt_auth, "MAX_WAITING", 3)
+    issuer.answers.clear()
+    with ThreadPoolExecutor(3) as pool:
+        waiting = [pool.submit(principal, sign(), keys) for _ in range(3)]
+        wait_until(lambda: keys._waiting == 3)
+        with pytest.raises(CredentialsUnavailableError):
+            principal(sign(), keys)
+        assert not any(request.done() for request in waiting)
+        issuer.answers.set()
+        assert [request.result().name for request in waiting] == ["jwt:build"] * 3
+    keys._client._last_successful_fetch = -1e9
+    assert refused(sign("made-up"), keys) == "jwt InvalidKeyError"
+
+
+def test_an_issuer_cannot_hold_all_slots() -> None:
+    """Requests that wait for one issuer hold at most a tenth of a worker's slots."""
+    assert MAX_CONCURRENT_REQUESTS // 10 >= jwt_auth.MAX_WAITING
 
 
 def test_an_endless_key_set_is_read_up_to_a_time(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -37,6 +37,10 @@ FETCH_SECONDS = 3
 RETRY_SECONDS = 10
 KEPT_SECONDS = 300
 
+#: Maximum number of requests that wait for the keys of one issuer. A waiting request holds a slot of its
+#: worker, and anyone can make up a JWT: without a limit, an issuer that does not answer would hold all slots.
+MAX_WAITING = 50
+
 #: The maximum size of a key set. Those of public issuers have a few kilobytes.
 MAX_KEY_SET_BYTES = 1_048_576
 _STEP_BYTES = 65_536
@@ -277,7 +281,7 @@ class JWKSCache:
 
     A key set is cached for five minutes; during that time the issuer may be unavailable. An unknown `kid`
     fetches it again, at most every half minute. After a failure there is a pause, so that an issuer that does
-    not answer costs one wait per pause, not one per request.
+    not answer costs one wait per pause, not one per request. Meanwhile, at most `MAX_WAITING` requests wait.
     """
 
     def __init__(self, url: str) -> None:
@@ -285,6 +289,7 @@ class JWKSCache:
         self._client = _Client(url, lifespan=KEPT_SECONDS)
         self._lock = Lock()
         self._fetching: Thread | None = None
+        self._waiting = 0
         self._failed = -float("inf")
 
     def __call__(self, header: dict[str, Any]) -> Any:
@@ -312,14 +317,19 @@ class JWKSCache:
 
     def _fetched(self, kid: str) -> jwt.PyJWK:
         with self._lock:
-            if self._rests():
+            if self._rests() or self._waiting >= MAX_WAITING:
                 raise CredentialsUnavailableError
             if self._fetching is None or not self._fetching.is_alive():
                 # In a thread: the client's timeout limits each wait for bytes, not their sum.
                 self._fetching = Thread(target=self._fetch, args=(kid,), daemon=True)
                 self._fetching.start()
             fetching = self._fetching
-        fetching.join(FETCH_SECONDS)
+            self._waiting += 1
+        try:
+            fetching.join(FETCH_SECONDS)
+        finally:
+            with self._lock:
+                self._waiting -= 1
         if key := self._kept(kid):
             return key
         if fetching.is_alive():
