@@ -134,8 +134,14 @@ def create_app(settings: Settings) -> Flask:
     if settings.metrics_bind and metrics.FOLDER:
         folder = Path(metrics.FOLDER)
         key_usage = KeyUsageCache(keyring, folder)
-        metrics_port = port(settings.metrics_bind)
-        metrics_page.init_app(app, services.health, key_usage, folder=folder, port=metrics_port)
+        metrics_page.init_app(
+            app,
+            services.health,
+            key_usage,
+            folder=folder,
+            port=port(settings.metrics_bind),
+            hosts=settings.allowed_hosts,
+        )
     return app
 
 

@@ -392,6 +392,18 @@ def test_listens_on_loopback_by_default(monkeypatch: pytest.MonkeyPatch, tmp_pat
     assert "BIND" not in module._environment("", Path())
 
 
+def test_web_pages_cannot_rebind_their_names(make: Make) -> None:
+    """By default, the service answers to names of this machine only, so DNS rebinding leads nowhere."""
+    dev = make().ready()
+
+    def status(host: str) -> int:
+        return requests.get(f"{dev.url}/openapi.json", headers={"Host": host}, timeout=60).status_code
+
+    assert [status(host) for host in ("localhost", "127.0.0.1:1", "[::1]:8000")] == [200, 200, 200]
+    assert status("evil.example") == 421
+    assert dev.end(signal.SIGINT)[0] == 0
+
+
 @pytest.mark.parametrize(
     ("bind", "address"),
     [("0.0.0.0:80", ("localhost", 80)), ("[::]:80", ("localhost", 80)), ("[::1]:81", ("[::1]", 81))],

@@ -68,6 +68,7 @@ def test_only_the_master_key_is_required() -> None:
         tls_client_ca=None,
         trusted_proxies=(),
         allowed_networks=(),
+        allowed_hosts=(),
         cors_origins=(),
         log_level="info",
         tracing=False,
@@ -364,6 +365,14 @@ def test_any_refusal_names_the_setting_and_quotes_nothing(
 def pem(key: Any) -> str:
     text: bytes = key.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     return text.decode()
+
+
+def test_hosts_are_names_and_addresses() -> None:
+    """Hosts are lower-case names and addresses; other texts, such as URLs, ports and `*`, are refused."""
+    hosts = load(ALLOWED_HOSTS="Vault.Example.com, 10.0.0.1,[::1]").allowed_hosts
+    assert hosts == ("vault.example.com", "10.0.0.1", "[::1]")
+    for text in ("localhost:80", "http://a", "*", "a,", "::1", "[::1", "[x]", "[0:0::1]", "a b", "-a"):
+        assert "ALLOWED_HOSTS: must be host names or addresses" in message(ALLOWED_HOSTS=text)
 
 
 JWT = {"JWT_ISSUER": "https://issuer.example", "JWT_AUDIENCE": "vault"}

@@ -14,6 +14,7 @@ from vault.api import (
     dialect_system,
     errors,
     health,
+    hosts,
     issuers,
     kv,
     kv_metadata,
@@ -83,6 +84,7 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     app.url_map.merge_slashes = False
     rate_limits.init_app(app, settings)
     request_log.init_app(app, serves_tls=bool(settings.tls_cert))
+    hosts.init_app(app, settings.allowed_hosts)
     client_ip.init_app(app)
     cors.init_app(app, settings.cors_origins)
     errors.init_app(app)

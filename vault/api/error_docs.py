@@ -26,6 +26,7 @@ from vault.core.errors import (
     AddressRefusedError,
     CredentialRequiredError,
     GrantRefusedError,
+    HostRefusedError,
     IdempotencyMismatchError,
     InvalidBase64Error,
     IssuerInUseError,
@@ -277,6 +278,7 @@ ERROR_DOCS = {
         "The service cannot create and fetch secrets now; `errors` names each failing check.",
         ALWAYS,
     ),
+    "HostNotAllowed": ErrorDoc(HostRefusedError(), "The service does not answer to this host name.", ALWAYS),
     "MethodNotAllowed": ErrorDoc(MethodNotAllowed(), "The path does not support this method.", ALWAYS),
     "URITooLong": ErrorDoc(
         RequestURITooLarge(), "The request line is too long: no operation has parameters in the URI.", ALWAYS
@@ -298,7 +300,7 @@ ERROR_DOCS = {
 _SERVER_ERRORS = ("URITooLong", "ExpectationFailed", "HeadersTooLarge")
 
 #: Error responses of every operation.
-_HTTP_ERRORS = ("MethodNotAllowed", *_SERVER_ERRORS)
+_HTTP_ERRORS = ("HostNotAllowed", "MethodNotAllowed", *_SERVER_ERRORS)
 
 #: Error responses of every operation with a body.
 _BODY_ERRORS = (

@@ -11,6 +11,7 @@ from prometheus_client.multiprocess import MultiProcessCollector
 from prometheus_client.registry import Collector
 
 from vault import __version__
+from vault.api.hosts import host_of, is_address
 from vault.keys.status import KeyRole, KeyUsageCache
 from vault.services import CHECKS, Health
 
@@ -59,26 +60,50 @@ class _StateCollector(Collector):
 
 
 class _MetricsPort:
-    """Serve the metrics at one port; pass the requests of other ports to the application."""
+    """Serve the metrics at one port; pass the requests of other ports to the application.
 
-    def __init__(self, application: WSGIApplication, page: WSGIApplication, port: str) -> None:
+    A Prometheus that finds the replicas by DNS uses their addresses, so these are always among the hosts.
+    """
+
+    def __init__(
+        self, application: WSGIApplication, page: WSGIApplication, port: str, hosts: tuple[str, ...]
+    ) -> None:
         self._application = application
         self._page = page
         self._port = port
+        self._hosts = hosts
 
     def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         # The port of the listener, which the client cannot choose, unlike the `Host` header.
         if environ["SERVER_PORT"] != self._port:
             return self._application(environ, start_response)
+        if not self._admits(host_of(environ.get("HTTP_HOST", ""))):
+            return _text(start_response, "421 Misdirected Request", "This host is not in ALLOWED_HOSTS.")
         if environ["PATH_INFO"] == _PATH:
             return self._page(environ, start_response)
-        start_response("404 Not Found", [("Content-Type", "text/plain; charset=utf-8")])
-        return [f"The metrics are at {_PATH}.\n".encode()]
+        return _text(start_response, "404 Not Found", f"The metrics are at {_PATH}.")
+
+    def _admits(self, host: str) -> bool:
+        return not self._hosts or host in self._hosts or is_address(host)
 
 
-def init_app(app: Flask, health: Health, key_usage: KeyUsageCache, *, folder: Path, port: str) -> None:
+def _text(start_response: StartResponse, status: str, text: str) -> Iterable[bytes]:
+    start_response(status, [("Content-Type", "text/plain; charset=utf-8")])
+    return [f"{text}\n".encode()]
+
+
+def init_app(
+    app: Flask,
+    health: Health,
+    key_usage: KeyUsageCache,
+    *,
+    folder: Path,
+    port: str,
+    hosts: tuple[str, ...],
+) -> None:
     """Serve the metrics of all processes that measure into *folder* at *port*, as part of *app*."""
     registry = CollectorRegistry()
     MultiProcessCollector(registry, str(folder))  # type: ignore[no-untyped-call] # it registers itself
     registry.register(_StateCollector(health, key_usage))
-    app.wsgi_app = _MetricsPort(app.wsgi_app, make_wsgi_app(registry), port)  # type: ignore[method-assign] # Flask's own way
+    page = make_wsgi_app(registry)
+    app.wsgi_app = _MetricsPort(app.wsgi_app, page, port, hosts)  # type: ignore[method-assign] # Flask's own way

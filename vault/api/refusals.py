@@ -336,6 +336,12 @@ REFUSALS = {
         "and no Content-Encoding.",
     ),
     # --- HTTP
+    "host_refused": Refusal(
+        421,
+        "Host not allowed",
+        "The header Host of the request names a host that is not one of the service's. Operators set them as "
+        "ALLOWED_HOSTS, so that no web page can reach the service under a name of its own (DNS rebinding).",
+    ),
     "not_found": Refusal(
         404,
         "Path not found",

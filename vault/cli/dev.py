@@ -30,6 +30,8 @@ from vault.core.processes import die_with_parent, end
 _FOLDER = Path(".dev")
 #: Loopback, because there is no authentication.
 _BIND = "127.0.0.1:8000"
+#: A web page must not reach it by DNS rebinding.
+_HOSTS = "localhost,127.0.0.1,[::1]"
 _READY_TIMEOUT_SECONDS = 60
 #: Longer than the service's graceful timeout.
 _STOP_TIMEOUT_SECONDS = 60
@@ -83,6 +85,7 @@ def dev(*, verbose: bool, output: Output) -> None:
         mongod = Mongod(folder.path / "db", port=free_port(folder.port))
         environment = _environment(mongod.uri, folder.key_file)
         host, port = _address(environment)
+        _set_default(environment, "ALLOWED_HOSTS", f"{_HOSTS},{host}")
         _require_free(host, port)
         output.note("Starting MongoDB and the service.")
         log = WholeLog() if verbose else FiledLog(folder.path / "service.log")
@@ -197,10 +200,15 @@ def _environment(uri: str, key_file: Path) -> dict[str, str]:
     environment = os.environ | {"MONGO_URI": uri, "MASTER_KEY_FILE": str(key_file)}
     for name in ("MASTER_KEY", "MONGO_URI_FILE"):
         environment.pop(name, None)
-    sources = (environment, read_dotenv())
-    if not any(source.get(name) for source in sources for name in ("BIND", "BIND_FILE")):
-        environment["BIND"] = _BIND
+    _set_default(environment, "BIND", _BIND)
     return environment
+
+
+def _set_default(environment: dict[str, str], name: str, value: str) -> None:
+    """Set *name* to *value* unless *environment* or `.env` sets it."""
+    sources = (environment, read_dotenv())
+    if not any(source.get(form) for source in sources for form in (name, f"{name}_FILE")):
+        environment[name] = value
 
 
 def _address(environment: dict[str, str]) -> tuple[str, int]:

@@ -30,7 +30,7 @@ _DECISIVE = frozenset(
     {
         *("AUDIT_ENABLED", "AUTH_ENABLED", "ALLOWED_NETWORKS", "TRUSTED_PROXIES", "TLS_CLIENT_CA"),
         *("JWT_JWKS_URL", "JWT_PUBLIC_KEY", "JWT_ISSUER", "JWT_AUDIENCE", "JWT_ROLES_ONLY"),
-        *("FAILED_AUTH_LIMIT", "CORS_ORIGINS"),
+        *("FAILED_AUTH_LIMIT", "ALLOWED_HOSTS", "CORS_ORIGINS"),
     }
 )
 
@@ -70,6 +70,7 @@ class Settings:
     tls_client_ca: str | None
     trusted_proxies: tuple[Network, ...]
     allowed_networks: tuple[Network, ...]
+    allowed_hosts: tuple[str, ...]
     cors_origins: tuple[str, ...]
     log_level: str
     tracing: bool
@@ -189,6 +190,7 @@ class SettingsSchema(Schema):
     TLS_CLIENT_CA = fields.String(load_default=None)
     TRUSTED_PROXIES = forms.Networks(load_default=())
     ALLOWED_NETWORKS = forms.Networks(load_default=())
+    ALLOWED_HOSTS = forms.Hosts(load_default=())
     CORS_ORIGINS = forms.Origins(load_default=())
     LOG_LEVEL = forms.Word(
         load_default="info", validate=validate.OneOf(["debug", "info", "warning", "error"])

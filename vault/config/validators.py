@@ -44,6 +44,7 @@ _LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _MIN_RSA_BITS = 2_048
 #: In `CORS_ORIGINS`: the pages of every origin.
 ANY_ORIGIN = "*"
+_HOST_NAME = re.compile(r"[a-z0-9]+(?:[._-]+[a-z0-9]+)*")
 _ORIGIN = re.compile(r"(https?)://(\[[0-9a-f:.]+\]|[a-z0-9]+(?:[._-]+[a-z0-9]+)*)(?::([1-9][0-9]{0,4}))?")
 
 
@@ -122,6 +123,25 @@ class Networks(fields.Field[tuple[Network, ...]]):
             return tuple(network(part.strip()) for part in value.split(","))
         except ValueError:
             raise ValidationError("must be networks such as 10.0.0.0/8, separated by commas.") from None
+
+
+class Hosts(fields.Field[tuple[str, ...]]):
+    """Host names and addresses, without ports, separated by commas."""
+
+    def _deserialize(self, value: str, *_: object, **__: object) -> tuple[str, ...]:
+        hosts = tuple(part.strip().lower() for part in value.split(","))
+        if not all(map(_is_host, hosts)):
+            raise ValidationError(
+                "must be host names or addresses such as vault.example.com, 127.0.0.1 or [::1], separated by "
+                "commas, without ports."
+            )
+        return hosts
+
+
+def _is_host(text: str) -> bool:
+    if text.startswith("["):
+        return text.endswith("]") and _is_ipv6(text[1:-1])
+    return bool(_HOST_NAME.fullmatch(text))
 
 
 class Origins(fields.Field[tuple[str, ...]]):

@@ -216,6 +216,13 @@ class AddressRefusedError(FixedError):
     message = "This address is not allowed to use the service."
 
 
+class HostRefusedError(FixedError):
+    """The host of a request is not in `ALLOWED_HOSTS`."""
+
+    kind = "host_refused"
+    message = "The service does not answer to this host name. Operators set its names as ALLOWED_HOSTS."
+
+
 class MountForbiddenError(VaultError):
     """Nothing is mounted at a path, or not for this principal: Vault says the same of both."""
 

@@ -11,8 +11,8 @@ _OUTCOMES: Mapping[str, Status] = {
     **dict.fromkeys(
         (
             *("credential_required", "invalid_credential", "invalid_login", "invalid_wrapping_token"),
-            *("credentials_unavailable", "scope_missing", "address_refused", "rate_limited"),
-            *("mount_forbidden", "namespace_not_found", "token_required"),
+            *("credentials_unavailable", "scope_missing", "address_refused", "host_refused"),
+            *("rate_limited", "mount_forbidden", "namespace_not_found", "token_required"),
             *("grant_refused", "revocation_refused", "role_too_broad"),
             *("outside_paths", "delivery_refused"),
         ),

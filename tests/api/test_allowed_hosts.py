@@ -1,0 +1,104 @@
+"""`ALLOWED_HOSTS`: the host names that requests may name."""
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+from flask.testing import FlaskClient
+
+from tests.api.test_allowed_networks import HEALTH, every_path
+from tests.conftest import running_app, start
+from tests.rotation import Stored
+from vault.observability import metrics
+
+EVIL = "evil.example:8000"
+
+
+@pytest.fixture
+def environment(master_key: str, mongo_uri: str) -> dict[str, str]:
+    hosts = "localhost, 127.0.0.1,[::1],Vault.Example.com"
+    return {"MASTER_KEY": master_key, "MONGO_URI": mongo_uri, "ALLOWED_HOSTS": hosts}
+
+
+def status(client: FlaskClient, host: str, path: str = "/openapi.json", method: str = "GET") -> int:
+    return client.open(path, method=method, headers={"Host": host}).status_code
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        *((host, 200) for host in ("localhost", "localhost:8000", "LOCALHOST:1", "127.0.0.1:8000", "[::1]")),
+        *((host, 200) for host in ("[::1]:8000", "vault.example.com", "localhost:")),
+        *((host, 421) for host in (EVIL, "10.0.0.1", "[::2]:8000", "localhost.evil.example", "::1")),
+        *((host, 421) for host in ("", ":8000", "localhost:80:80", "localhost ", "localhost,evil.example")),
+        *(
+            (host, 421)
+            for host in ("user@localhost", "localhost/x", "[localhost]", "l\u00f6calhost", "a" * 999)
+        ),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_only_own_hosts_are_answered(client: FlaskClient, host: str, expected: int) -> None:
+    """A host of the setting is answered at any port and in any case; any other or malformed one is not."""
+    assert status(client, host) == expected
+
+
+def test_a_request_without_a_host_is_refused(client: FlaskClient) -> None:
+    """HTTP/1.0 has no `Host`, and a request without one is not for a host of the setting."""
+    environ = client.application.test_request_context("/openapi.json").request.environ
+    del environ["HTTP_HOST"]
+    with client.application.request_context(environ):
+        assert client.application.full_dispatch_request().status_code == 421
+
+
+def test_another_host_reaches_only_health_checks(client: FlaskClient) -> None:
+    """Under another host, every path except health checks gets 421: pages, operations, unknown ones."""
+    start(client.application)
+    for method, path in every_path(client.application):
+        expected = 200 if path in HEALTH and method in ("GET", "HEAD") else 421
+        assert status(client, EVIL, path.replace("<", "").replace(">", ""), method) == expected
+
+
+def test_the_refusal_comes_first(client: FlaskClient, stored: Stored) -> None:
+    """Neither the credential nor the body is looked at, and nothing is recorded or stored."""
+    headers = {"Host": EVIL, "Authorization": "Bearer wrong"}
+    reply = client.post("/vault/secret/create", json={"secret": "YQ=="}, headers=headers)
+    assert (reply.status_code, reply.content_type) == (421, "application/problem+json")
+    body = reply.get_json(force=True)
+    assert (body["code"], body["request_id"]) == ("host_refused", reply.headers["X-Request-ID"])
+    assert client.get(body["type"], headers={"Host": "localhost"}).status_code == 200
+    reply = client.get("/v1/secret/data/x", headers={**headers, "X-Vault-Token": "wrong"})
+    assert (reply.status_code, reply.get_json(force=True)) == (421, {"errors": [body["detail"]]})
+    assert stored.audit_logs.count_documents({}) == 0
+
+
+def test_by_default_every_host_is_answered(environment: dict[str, str]) -> None:
+    """Without the setting, no host is refused."""
+    with running_app({**environment, "ALLOWED_HOSTS": ""}) as app:
+        assert status(app.test_client(), EVIL) == 200
+
+
+@pytest.fixture
+def scraped(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> Iterator[FlaskClient]:
+    """Return a client of an application with metrics."""
+    monkeypatch.setattr(metrics, "FOLDER", str(tmp_path))
+    with running_app({**environment, "METRICS_BIND": "127.0.0.1:9464"}) as app:
+        yield app.test_client()
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        ("localhost:9464", 200),
+        ("10.0.0.7:9464", 200),
+        ("[::7]:9464", 200),
+        (EVIL, 421),
+        ("", 421),
+    ],
+)
+def test_metrics_are_for_own_hosts_and_addresses(scraped: FlaskClient, host: str, expected: int) -> None:
+    """A page cannot read the metrics by DNS rebinding; a Prometheus that uses addresses can."""
+    reply = scraped.get("/metrics", base_url="http://localhost:9464", headers={"Host": host})
+    assert reply.status_code == expected
