@@ -1,6 +1,7 @@
 """Wrapping of replies in Vault's dialect."""
 
 from concurrent.futures import ThreadPoolExecutor
+from datetime import datetime
 
 import pytest
 from flask import Flask
@@ -209,6 +210,65 @@ def test_an_unwrapped_reply_can_be_wrapped_again(root: DialectClient) -> None:
     again = first("POST", UNWRAP, X_Vault_Wrap_TTL="60")["wrap_info"]
     assert again["creation_path"] == UNWRAP
     assert root.having(again["token"])("POST", UNWRAP)["data"] == {"a": 1}
+
+
+def test_a_wrapped_reply_keeps_its_end(root: DialectClient, stored: Stored) -> None:
+    """However often a reply is unwrapped and wrapped again, it expires no later than its first wrapping."""
+    token = root.wrap({"a": 1}, "60s")
+    first = _expiry(stored)
+    for _ in range(3):
+        info = root.having(token)("POST", UNWRAP, X_Vault_Wrap_TTL="30d")["wrap_info"]
+        assert info["ttl"] < 60
+        token = info["token"]
+    assert _expiry(stored) < first
+    # A shorter life than that is granted.
+    assert root.having(token)("POST", UNWRAP, X_Vault_Wrap_TTL="5s")["wrap_info"]["ttl"] == 5
+
+
+def _expiry(stored: Stored) -> datetime:
+    """Return the expiry of the newest wrapped reply."""
+    [found] = stored.secrets.find({"namespace": "service:wrapping"}).sort("created_at", -1).limit(1)
+    expiry: datetime = found["expires_at"]
+    return expiry
+
+
+def test_a_reply_in_its_last_second_is_not_wrapped_again(root: DialectClient, stored: Stored) -> None:
+    """A reply that expires within a second is not kept again: it could outlive its first wrapping."""
+    holder = root.having(root.wrap({"a": 1}, "1s"))
+    assert holder.refused("POST", UNWRAP, X_Vault_Wrap_TTL="30d") == (400, NO_WRAPPING_TOKEN)
+    assert stored.secrets.count_documents({}) <= 1
+
+
+def test_a_look_up_is_not_wrapped(root: DialectClient, anonymous: DialectClient, stored: Stored) -> None:
+    """A look-up needs no credential, so it stores nothing: it is refused with the header."""
+    token = root.wrap({"a": 1})
+    refusal = {"errors": ["a look-up cannot be wrapped"]}
+    for client in (root, anonymous, root.having(token)):
+        assert client.refused("POST", LOOKUP, {"token": token}, X_Vault_Wrap_TTL="30d") == (400, refusal)
+    assert stored.secrets.count_documents({}) == 1
+    assert anonymous("POST", LOOKUP, {"token": token}, X_Vault_Wrap_TTL="0")["data"]["creation_ttl"] == 60
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [
+        ("GET", "secret/data/gone", 404),
+        ("GET", "secret/data/nothing", 404),
+        ("GET", "secret/data/gone?list=true", 405),
+        ("DELETE", "secret/data/gone", 204),
+        ("POST", "secret/data/-", 400),
+        ("GET", "nothing", 404),
+    ],
+)
+def test_an_entry_says_wrapped_only_of_a_wrapped_reply(
+    root: DialectClient, stored: Stored, method: str, path: str, status: int
+) -> None:
+    """The entry of a request whose reply was not wrapped has neither `wrapped` nor an accessor."""
+    root("POST", "secret/data/gone", {"data": {}})
+    root.ask("DELETE", "secret/data/gone")
+    body = {} if method == "POST" else None
+    assert root.ask(method, path, body, X_Vault_Wrap_TTL="60").status_code == status
+    assert not trail(stored)[-1].get("details", {}).keys() & {"wrapped", "accessor"}
 
 
 def test_wrong_tokens_are_limited(environment: dict[str, str]) -> None:

@@ -690,6 +690,28 @@ ACCEPTED: tuple[Difference, ...] = (
         },
     ),
     Difference(
+        "`sys/wrapping/lookup` with `X-Vault-Wrap-TTL`",
+        "200, wrapped",
+        "400",
+        "anyone who has a wrapping token could store replies without a credential",
+        {
+            "http: wrapping again": {
+                "status:200-400": ('POST sys/wrapping/lookup {"token": "{first}"} wrapped as anonymous',),
+            },
+        },
+    ),
+    Difference(
+        "a longer `X-Vault-Wrap-TTL` of `sys/wrapping/unwrap` than the reply has left",
+        "granted",
+        "the time that it has left",
+        "the caller who wrapped it chose its end",
+        {
+            "http: wrapping again": {
+                "body.wrap_info.ttl": ("POST sys/wrapping/unwrap X-Vault-Wrap-TTL: 24h as first",),
+            },
+        },
+    ),
+    Difference(
         "the order of members in a reply",
         "fixed",
         "by name",

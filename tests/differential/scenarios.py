@@ -1260,6 +1260,16 @@ WRAPPING = (
         ),
     ),
     Scenario(
+        "wrapping again",
+        "An unwrapped reply can be wrapped again; a look-up is answered as it is.",
+        (
+            post("sys/wrapping/wrap", {"a": 1}, headers=WRAP, keep="first"),
+            post("sys/wrapping/lookup", {"token": "{first}"}, headers=WRAP, caller="anonymous"),
+            post(_UNWRAP, headers={"X-Vault-Wrap-TTL": "24h"}, caller="first", keep="second"),
+            post(_UNWRAP, caller="second"),
+        ),
+    ),
+    Scenario(
         "wrapping elsewhere",
         "A wrapping token on another path is denied, and spent.",
         (

@@ -49,7 +49,7 @@ def kept(wraps: Wrapping, reply: bytes = b"reply", origin: Origin = ORIGIN) -> W
 def test_a_reply_is_unwrapped_once(wraps: Wrapping, stored: Stored) -> None:
     """The first who has the token gets the reply as it was; a second one gets nothing."""
     token = kept(wraps, b"first line\nsecond line\n")
-    assert wraps.unwrap(token, attempt=attempt()) == b"first line\nsecond line\n"
+    assert wraps.unwrap(token, attempt=attempt()) == (b"first line\nsecond line\n", ORIGIN)
     with pytest.raises(InvalidWrappingTokenError) as caught:
         wraps.unwrap(token, attempt=attempt())
     assert caught.value.reason == "unknown"
@@ -63,7 +63,7 @@ def test_of_many_at_once_one_gets_the_reply(wraps: Wrapping) -> None:
 
     def unwrap(_: int) -> bytes | None:
         try:
-            return wraps.unwrap(token, attempt=attempt())
+            return wraps.unwrap(token, attempt=attempt())[0]
         except InvalidWrappingTokenError:
             return None
 
@@ -79,7 +79,7 @@ def test_a_look_up_does_not_unwrap(wraps: Wrapping, stored: Stored) -> None:
         asked = attempt(Action.WRAP_LOOKUP)
         assert wraps.look_up(token, attempt=asked) == ORIGIN
         assert asked.secret_id == token.accessor
-    assert wraps.unwrap(token, attempt=attempt()) == b"reply"
+    assert wraps.unwrap(token, attempt=attempt())[0] == b"reply"
     with pytest.raises(InvalidWrappingTokenError):
         wraps.look_up(token, attempt=attempt(Action.WRAP_LOOKUP))
     assert [entry["action"] for entry in trail(stored)].count("wrap_lookup") == 3
@@ -101,7 +101,7 @@ def test_no_token_is_spent_without_its_entry(wraps: Wrapping, stored: Stored) ->
     with pytest.raises(AuditUnavailableError):
         wraps.spend(token, attempt=attempt())
     mend_trail(stored)
-    assert wraps.unwrap(token, attempt=attempt()) == b"reply"
+    assert wraps.unwrap(token, attempt=attempt())[0] == b"reply"
 
 
 def test_a_token_that_someone_else_reads_is_not_spent_twice(
@@ -179,7 +179,7 @@ def test_no_one_reaches_a_reply_by_its_accessor(wraps: Wrapping, alice: Caller, 
     assert batch[0]["problem"]["status"] == 404
     assert ":" in document(stored, token.accessor)["namespace"]
     assert ":" not in NAME_PATTERN
-    assert wraps.unwrap(token, attempt=attempt()) == b"reply"
+    assert wraps.unwrap(token, attempt=attempt())[0] == b"reply"
 
 
 def test_a_secret_is_no_wrapped_reply(wraps: Wrapping, stored: Stored, alice: Caller) -> None:
@@ -228,4 +228,4 @@ def test_a_failed_count_releases_nothing(
         with pytest.raises(SecretBusyError):
             wraps.unwrap(token, attempt=attempt())
     stored.secrets.update_one({"_id": token.accessor}, {"$unset": {"held_reads": 1}})
-    assert wraps.unwrap(token, attempt=attempt()) == b"reply"
+    assert wraps.unwrap(token, attempt=attempt())[0] == b"reply"

@@ -107,6 +107,8 @@ class DialectBlueprint(Blueprint):
         small = _BODY_BYTES if authorize is None else _OPEN_BODY_BYTES
 
         def decorate(view: View) -> Any:
+            answer = partial(reply_wrapping.wrapped, has_body=not _empty_success(view))
+
             @wraps(view)
             def run(*args: Any, **kwargs: Any) -> Any:
                 if request.method == "HEAD":
@@ -115,9 +117,7 @@ class DialectBlueprint(Blueprint):
                     raise MethodNotAllowed
                 if not has_value:
                     request.max_content_length = small
-                return perform(
-                    partial(reply_wrapping.wrapped, partial(view, *args, **kwargs)), action, intake
-                )
+                return perform(partial(answer, partial(view, *args, **kwargs)), action, intake)
 
             is_open = authorize is dialect_credentials.admit_request
             return self.doc(**_documentation(view, scope, is_open, media_type, takes, example))(run)

@@ -2,11 +2,11 @@
 
 import math
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from http import HTTPStatus
 from typing import Any
 
-from flask import Response, request
+from flask import Response, g, request
 from werkzeug.exceptions import BadRequest
 
 from vault.api.blueprint import current_attempt, services
@@ -14,10 +14,12 @@ from vault.api.dialect_durations import duration
 from vault.api.dialect_messages import envelope
 from vault.api.prefixes import DIALECT
 from vault.core import kv_values
+from vault.core.errors import InvalidWrappingTokenError
 from vault.core.timestamps import moment
 from vault.secrets.wrapping import MAX_LIFETIME, Origin, WrappingToken
 
 _HEADER = "X-Vault-Wrap-TTL"
+_END = "wrapping_end"
 
 
 def lifetime() -> int:
@@ -33,20 +35,30 @@ def lifetime() -> int:
     return math.ceil(found.total_seconds())
 
 
-def wrapped(view: Callable[[], Response]) -> Response:
+def end_by(end: datetime) -> None:
+    """Limit the life of the wrapped reply to the current request, which was wrapped before."""
+    setattr(g, _END, end)
+
+
+def wrapped(view: Callable[[], Response], *, has_body: bool) -> Response:
     """Return the reply of *view*, or a wrapping token for it if the request asks for one.
 
-    Only successes are wrapped, and the entry of the request says so.
+    Only successes that have a body are wrapped, and the entry of the request says so.
+
+    Raises:
+        InvalidWrappingTokenError: The reply ends within a second, by `end_by`.
     """
     seconds = lifetime()
-    if not seconds:
+    if not seconds or not has_body:
         return view()
     token = WrappingToken.new()
-    current_attempt().details |= {"wrapped": True, "accessor": token.accessor}
+    current_attempt().success_details |= {"wrapped": True, "accessor": token.accessor}
     reply = view()
     if reply.status_code != HTTPStatus.OK:
         return reply
-    origin = Origin(request.path.removeprefix(DIALECT), moment(datetime.now(UTC)), seconds)
+    now = datetime.now(UTC)
+    seconds = min(seconds, _seconds_left(now))
+    origin = Origin(request.path.removeprefix(DIALECT), moment(now), seconds)
     content = reply.get_data()
     services().wrapping.keep(token, content, origin)
     info = {
@@ -58,6 +70,18 @@ def wrapped(view: Callable[[], Response]) -> Response:
         **_wrapped_accessor(kv_values.restore(content)),
     }
     return envelope(None, wrap_info=info, request_id="")
+
+
+def _seconds_left(now: datetime) -> int:
+    """Return the whole seconds from *now* for which the reply can be kept, by `end_by`.
+
+    Rounded down: otherwise, each further wrapping would prolong it.
+    """
+    end: datetime = g.pop(_END, now + MAX_LIFETIME)
+    left = (end - now) // timedelta(seconds=1)
+    if left < 1:
+        raise InvalidWrappingTokenError("unknown")
+    return left
 
 
 def _wrapped_accessor(body: Any) -> dict[str, str]:

@@ -19,7 +19,7 @@ blueprint = DialectBlueprint(
     __name__,
     path="sys/wrapping",
     description="Replies that one caller can take, once. With the header `X-Vault-Wrap-TTL`, every operation "
-    "of Vault's API makes one.",
+    "of Vault's API that replies with data makes one, except look-ups of wrapping tokens.",
 )
 
 _TOKEN = f"smw_{'0' * 43}"
@@ -84,7 +84,8 @@ def unwrap_data() -> Response:
     """Unwrap a reply.
 
     Returns what was wrapped, to the first who asks. The credential is the wrapping token; or any valid
-    credential, and the body has the wrapping token.
+    credential, and the body has the wrapping token. With the header `X-Vault-Wrap-TTL`, the reply is wrapped
+    again, and expires no later than before.
     """
     token = credential(request) or ""
     if not is_wrapping_token(token):
@@ -92,7 +93,9 @@ def unwrap_data() -> Response:
     attempt = current_attempt()
     # Reserved first: afterwards, the reply is spent.
     with auth.CountedFailures(attempt), reply_memory(MAX_BYTES):
-        return restored(services().wrapping.unwrap(WrappingToken(token), attempt=attempt))
+        reply, origin = services().wrapping.unwrap(WrappingToken(token), attempt=attempt)
+        reply_wrapping.end_by(origin.end)
+        return restored(reply)
 
 
 @blueprint.route("/lookup", methods=("POST", "PUT", "GET"))
@@ -108,7 +111,11 @@ def look_up_wrapping_token() -> Response:
     """Look up a wrapping token.
 
     Says where a wrapped reply comes from, without unwrapping it. The token is in the body, or the credential.
+    This reply is never wrapped.
     """
+    if reply_wrapping.lifetime():
+        # Anyone who holds a token could have any number of replies kept, each for longer than the token.
+        raise BadRequest("a look-up cannot be wrapped")
     attempt = current_attempt()
     token = _token_in_body() or credential(request) or ""
     with auth.CountedFailures(attempt):

@@ -97,6 +97,8 @@ class Attempt:
     #: Further contents of the entry: names, versions, limits, key IDs, counts, the task of a delivery, and
     #: the reason for a denial.
     details: dict[str, Any] = field(default_factory=dict)
+    #: Contents of the entry of a success only.
+    success_details: dict[str, Any] = field(default_factory=dict)
     #: The attempt at the batch, if this one is at an item of it.
     whole: "Attempt | None" = field(default=None, repr=False)
     finished: bool = field(default=False, init=False, repr=False)
@@ -140,8 +142,10 @@ def finish_all(outcomes: Sequence[Outcome]) -> None:
     """
     new = [outcome for outcome in outcomes if not outcome[0].finished]
     # Set first: an entry may exist although its write failed, so it is not retried.
-    for attempt, _ in new:
+    for attempt, status in new:
         attempt.finished = True
+        if status is Status.SUCCESS:
+            attempt.details |= attempt.success_details
         if attempt.whole:
             attempt.whole.finished = True
     # Not `send`, which also checks whether each receiver is a coroutine, and takes four times as long.

@@ -47,6 +47,11 @@ class Origin(NamedTuple):
     #: Its life in seconds.
     seconds: int
 
+    @property
+    def end(self) -> datetime:
+        """The time of its expiry."""
+        return datetime.fromisoformat(self.created_at) + timedelta(seconds=self.seconds)
+
 
 @dataclass(frozen=True, slots=True)
 class WrappingToken:
@@ -101,8 +106,8 @@ class Wrapping:
         new_secret = NewSecret(plaintext=plaintext, ttl_seconds=origin.seconds, max_reads=1)
         self._store.publish([new_secret.document(_NAMESPACE, token.accessor)])
 
-    def unwrap(self, token: WrappingToken, *, attempt: Attempt) -> bytes:
-        """Return the reply of *token*: of all calls, exactly one gets it.
+    def unwrap(self, token: WrappingToken, *, attempt: Attempt) -> tuple[bytes, Origin]:
+        """Return the reply of *token*, and its origin: of all calls, exactly one gets them.
 
         Raises:
             InvalidWrappingTokenError: It is unknown, was unwrapped before, or has expired.
@@ -120,7 +125,8 @@ class Wrapping:
             )
         except SecretNotFoundError:
             raise InvalidWrappingTokenError("unknown") from None
-        return plaintext.partition(b"\n")[2]
+        origin, _, reply = plaintext.partition(b"\n")
+        return reply, Origin(*json.loads(origin))
 
     def look_up(self, token: WrappingToken, *, attempt: Attempt) -> Origin:
         """Return where the reply of *token* comes from, without unwrapping it. Errors as `unwrap`."""
