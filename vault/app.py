@@ -37,6 +37,7 @@ from vault.observability.spans import NoTracing
 from vault.secrets.changes import SecretWriter
 from vault.secrets.metadata import MetadataWriter
 from vault.secrets.queries import SecretQueries
+from vault.secrets.retention import Retention
 from vault.secrets.service import SecretService
 from vault.secrets.upsert import Upsert
 from vault.secrets.versions import VersionWriter
@@ -85,20 +86,15 @@ def create_app(settings: Settings) -> Flask:
     issuers = Issuers(token_keys, own_issuer)
     token_uses = TokenUses()
     startup = Startup(guard, trail)
+    retention = Retention(max_versions=settings.max_versions, recovery_days=settings.delete_recovery_days)
     creates = SecretService(keyring, guard, max_bytes=settings.max_secret_bytes)
-    changes = SecretWriter(
-        keyring,
-        guard,
-        max_bytes=settings.max_secret_bytes,
-        max_versions=settings.max_versions,
-        recovery_days=settings.delete_recovery_days,
-    )
+    changes = SecretWriter(keyring, guard, max_bytes=settings.max_secret_bytes, retention=retention)
     services = Services(
         secrets=creates,
         changes=changes,
         wrapping=Wrapping(keyring, guard, creates),
         versions=VersionWriter(keyring, guard),
-        metadata=MetadataWriter(keyring, guard),
+        metadata=MetadataWriter(keyring, guard, retention),
         upsert=Upsert(creates, changes),
         queries=SecretQueries(keyring, guard),
         guard=guard,

@@ -141,7 +141,7 @@ def test_a_secret_can_keep_fewer_versions(
     app: Flask, alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, own: int, kept: int
 ) -> None:
     """A secret keeps as many versions as its rule says, and never more than the service."""
-    monkeypatch.setattr(services(app).changes, "max_versions", 3)
+    monkeypatch.setattr(services(app).changes.retention, "max_versions", 3)
     secret_id = alice.create(b"1", name="a/b")
     ruled(app, max_versions=own)
     alice.update(secret_id, b"2", b"3", b"4")

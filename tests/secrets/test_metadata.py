@@ -321,8 +321,8 @@ def test_nothing_changes_without_its_entry(change: Change, stored: Stored, chang
 
 
 @pytest.mark.usefixtures("versions")
-def test_the_entry_has_the_new_expiry(change: Change, stored: Stored) -> None:
-    """The entry of a new expiry has its time, null for never; that of new labels has neither."""
+def test_the_entry_has_both_expiries(change: Change, stored: Stored) -> None:
+    """The entry of a new expiry has it and the one before, null for never; that of new labels has neither."""
     change(expiry=HOUR)
     expires_at = moment(only(stored)["expires_at"])
     change(expiry=NEVER)
@@ -330,8 +330,8 @@ def test_the_entry_has_the_new_expiry(change: Change, stored: Stored) -> None:
     named = {"name": "a/b", "namespace": "default"}
     entries = stored.audit_logs.find({"action": "update_metadata"}).sort("_id")
     assert [entry["details"] for entry in entries] == [
-        {**named, "expires_at": expires_at},
-        {**named, "expires_at": None},
+        {**named, "expires_at": expires_at, "previous_expires_at": None},
+        {**named, "expires_at": None, "previous_expires_at": expires_at},
         named,
     ]
 

@@ -65,7 +65,7 @@ def read_kv_metadata(path: str) -> Response:
             "current_metadata_version": found["metadata_version"],
             "current_version": found["version"],
             "custom_metadata": found["labels"] or None,
-            "oldest_version": _oldest(infos, found["rules"].max_versions or services().changes.max_versions),
+            "oldest_version": _oldest(infos, found["rules"].max_versions or _max_versions()),
             "updated_time": time_text(newest or found["created_at"]),
             "versions": {
                 str(info.version): {
@@ -125,7 +125,8 @@ def write_kv_metadata(path: str) -> Response:
     """Write the metadata of a secret.
 
     `custom_metadata` replaces the labels of the secret, and each other field its rule for writes. If there is
-    no secret with this name, one without a version is created, which requires the scope `secret:create`.
+    no secret with this name, one without a version is created, which requires the scope `secret:create`. If
+    operators keep deleted secrets for a time, fewer `max_versions` than stored require `secret:purge`.
     """
     name, attempt = name_to_write(path), current_attempt()
     body = json_body()
@@ -141,7 +142,7 @@ def write_kv_metadata(path: str) -> Response:
         ruled=partial(_ruled, body),
         attempt=attempt,
     )
-    rules = rules_in(body, WriteRules(), max_versions=services().changes.max_versions)
+    rules = rules_in(body, WriteRules(), max_versions=_max_versions())
     services().upsert.write_metadata(
         NewSecret(plaintext=b"", name=name, labels=given, rules=rules),
         change,
@@ -187,7 +188,7 @@ def patch_kv_metadata(path: str) -> Response:
 
 def _ruled(body: Mapping[str, Any], secret: StoredSecret) -> WriteRules:
     require_metadata_cas(body, secret)
-    return rules_in(body, secret.rules, max_versions=services().changes.max_versions)
+    return rules_in(body, secret.rules, max_versions=_max_versions())
 
 
 @blueprint.route("/metadata/<path:path>", methods=["DELETE"])
@@ -210,7 +211,11 @@ def read_kv_config() -> Response:
     Operators set `max_versions`; the rest is as in a new secrets engine.
     """
     current_attempt().finish(Status.SUCCESS)
-    return envelope(rule_fields(WriteRules(max_versions=services().changes.max_versions)))
+    return envelope(rule_fields(WriteRules(max_versions=_max_versions())))
+
+
+def _max_versions() -> int:
+    return services().changes.retention.max_versions
 
 
 def _oldest(infos: Sequence[VersionInfo], max_versions: int) -> int:

@@ -230,7 +230,8 @@ def update_secret(body: dict[str, Any]) -> dict[str, Any]:
 def update_secret_metadata(body: dict[str, Any]) -> dict[str, str]:
     """Change a secret's labels or expiry.
 
-    Applies to all versions of the secret. Its name and read limit cannot be changed.
+    Applies to all versions of the secret. Its name and read limit cannot be changed. If operators keep
+    deleted secrets for a time, an expiry before the end of that requires the scope `secret:purge` as well.
     """
     labels, ttl_seconds = body["labels"], body["ttl_seconds"]
     secret = services().metadata.change(

@@ -238,6 +238,10 @@ class StoredSecret(_Bound):
             for number, created_at in sorted((gone | created).items(), reverse=True)
         ]
 
+    def info(self, version: int) -> VersionInfo | None:
+        """Return the *version* from `infos`; None if there is none."""
+        return next((info for info in self.infos if info.version == version), None)
+
     def is_readable(self, version: int, now: datetime) -> bool:
         """Return whether the *version*, which is stored, has a value and is not deleted."""
         # Most secrets have none of these fields.

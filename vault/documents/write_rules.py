@@ -34,6 +34,13 @@ class WriteRules:
         rules = {name: getattr(self, name) for name in self.__dataclass_fields__}
         return {name: rule for name, rule in rules.items() if rule}
 
+    def changes(self, new: Self) -> dict[str, dict[str, Any]]:
+        """Return the rules that differ in *new*, each with its `old` and its `new` value."""
+        before, after = asdict(self), asdict(new)
+        return {
+            name: {"old": before[name], "new": after[name]} for name in before if before[name] != after[name]
+        }
+
 
 def _is_like(value: object, default: object) -> bool:
     if isinstance(default, bool):

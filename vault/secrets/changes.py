@@ -22,6 +22,7 @@ from vault.documents.secret import PURGE_AT_EXPIRY, StoredSecret, VersionInfo, p
 from vault.keys.guard import KeyringGuard
 from vault.secrets.lease import leased
 from vault.secrets.requests import Reference, Written
+from vault.secrets.retention import Retention
 from vault.secrets.service import require_size
 from vault.secrets.versions import states_change
 
@@ -45,16 +46,12 @@ class SecretWriter:
         guard: KeyringGuard,
         *,
         max_bytes: int,
-        max_versions: int,
-        recovery_days: int,
+        retention: Retention,
     ) -> None:
-        """Keep the newest *max_versions* of each secret, and deleted secrets for *recovery_days*."""
         self._keyring = keyring
         self._guard = guard
         self._max_bytes = max_bytes
-        #: The number of versions of each secret that are kept.
-        self.max_versions = max_versions
-        self._recovery = timedelta(days=recovery_days)
+        self.retention = retention
 
     def update(
         self, reference: Reference, plaintext: bytes, *, expected_version: int | None, attempt: Attempt
@@ -102,13 +99,15 @@ class SecretWriter:
             current = secret.decrypt(self._keyring)
             _require(secret.is_visible(now))
             _require_version(secret, expected_version)
-            plaintext = patched(Current(current, next(iter(secret.infos), None), secret.labels))
+            plaintext = patched(Current(current, secret.info(secret.version), secret.labels))
             require_size(plaintext, self._max_bytes)
             new = VersionInfo(
                 version=secret.version + 1, created_at=now, deleted_at=_deletion_time(secret, now)
             )
             change = self._newest(secret, new, plaintext)
             attempt.details["version"] = new.version
+            if dropped := self.retention.dropped(secret, secret.rules):
+                attempt.details["dropped"] = dropped
             attempt.finish(Status.SUCCESS)
             lease.apply(change)
         return Written(secret_id=secret.id, info=new, labels=secret.labels)
@@ -129,9 +128,9 @@ class SecretWriter:
         with leased(reference, attempt) as lease:
             secret, now = lease.secret, datetime.now(UTC)
             _require(secret.is_visible(now))
-            until = min(now + self._recovery, secret.expires_at or datetime.max.replace(tzinfo=UTC))
+            until = self.retention.end(secret, now)
             attempt.finish(Status.SUCCESS)
-            if self._recovery:
+            if self.retention.recovery:
                 # The last read may have been counted since the lease began.
                 lease.apply({"deleted_at": now, "purge_at": purge_at(until)})
                 return secret.id, until
@@ -204,7 +203,7 @@ class SecretWriter:
             "created_at": {"$ifNull": ["$updated_at", "$created_at"]},
         }
         states = [*secret.states, new] if new.deleted_at else secret.states
-        oldest = new.version - min(self.max_versions, secret.rules.max_versions or self.max_versions)
+        oldest = self.retention.newest_dropped(secret, secret.rules)
         kept = {"$and": [{"$isNumber": "$$this.version"}, {"$gt": ["$$this.version", oldest]}]}
         # An attacker may have stored another type. The change is on record by now and must not fail.
         stored = {"$cond": [{"$isArray": "$older"}, "$older", []]}

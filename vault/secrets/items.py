@@ -88,9 +88,7 @@ class Fetch(Item):
     @property
     def info(self) -> VersionInfo | None:
         """The version, even if it is deleted or purged; None if the caller may not know of it."""
-        infos = self.secret.infos if self.secret else []
-        wanted = self.version or (self.secret.version if self.secret else 0)
-        return next((info for info in infos if info.version == wanted), None)
+        return self.secret.info(self.version or self.secret.version) if self.secret else None
 
 
 @dataclass(slots=True, kw_only=True)

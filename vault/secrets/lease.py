@@ -11,7 +11,7 @@ from vault.core.attempt import Attempt
 from vault.core.errors import SecretBusyError, SecretNotFoundError
 from vault.core.retry import attempts
 from vault.documents.guard import best_effort_cleanup, storage_errors
-from vault.documents.secret import Secret, StoredSecret, VersionInfo
+from vault.documents.secret import Secret, StoredSecret
 from vault.secrets.requests import Reference
 
 #: Milliseconds, by MongoDB's clock, until a lease expires. Its holder can wait for MongoDB and for its audit
@@ -26,7 +26,7 @@ class Lease:
     """
 
     def __init__(self, secret: StoredSecret, token: str) -> None:
-        #: The secret at the start of the lease, without its older versions.
+        #: The secret at the start of the lease, without the envelopes of its older versions.
         self.secret = secret
         self._mine = {"_id": secret.id, "lease.token": token}
 
@@ -46,7 +46,7 @@ class Lease:
                 {"_id": secret_id, **free},
                 [{"$set": {"lease": lease}}],
                 # Up to 15 MB. Changes move them inside MongoDB.
-                projection={"older": 0},
+                projection={"older.envelope": 0},
                 return_document=ReturnDocument.AFTER,
             )
             if document:
@@ -54,17 +54,6 @@ class Lease:
             if not Secret.raw().find_one({"_id": secret_id}, {"_id": 1}):
                 return None
         raise SecretBusyError
-
-    def infos(self) -> list[VersionInfo]:
-        """Return all versions of the secret, newest first.
-
-        Raises:
-            SecretBusyError: The lease had ended.
-        """
-        document = Secret.raw().find_one(self._mine, {"envelope": 0, "older.envelope": 0})
-        if document is None:
-            raise SecretBusyError
-        return StoredSecret(document).infos
 
     def whole(self) -> StoredSecret:
         """Return the secret with its older versions, which can be megabytes.

@@ -9,6 +9,7 @@ from typing import Any
 
 from vault.core.attempt import Attempt, Status
 from vault.core.errors import OverloadedError, SecretNotFoundError
+from vault.core.principal import Scope
 from vault.core.timestamps import moment, to_milliseconds
 from vault.crypto import Keyring
 from vault.documents.secret import StoredSecret, StoredVersion, purge_at
@@ -16,6 +17,7 @@ from vault.documents.write_rules import WriteRules
 from vault.keys.guard import KeyringGuard
 from vault.secrets.lease import Lease, leased
 from vault.secrets.requests import Reference, stored_labels
+from vault.secrets.retention import Retention
 
 Labels = Mapping[str, str]
 
@@ -39,9 +41,10 @@ class Expiry:
 class MetadataWriter:
     """Changes the metadata of secrets that one keyring opens."""
 
-    def __init__(self, keyring: Keyring, guard: KeyringGuard) -> None:
+    def __init__(self, keyring: Keyring, guard: KeyringGuard, retention: Retention) -> None:
         self._keyring = keyring
         self._guard = guard
+        self._retention = retention
         self._resealing = BoundedSemaphore(_RESEALED_AT_ONCE)
 
     def change(
@@ -55,13 +58,15 @@ class MetadataWriter:
     ) -> StoredSecret:
         """Store the labels that *relabelled* returns for the present ones, and the *expiry*; None keeps them.
 
-        Also the write rules that *ruled* returns for the secret.
+        Also the write rules that *ruled* returns for the secret. Some changes require the scope to purge: see
+        `Retention.requires_purge`.
 
         Returns:
-            The secret as it was before, without its older versions.
+            The secret as it was before, without the envelopes of its older versions.
 
         Raises:
-            CredentialRequiredError: By name, without a credential.
+            CredentialRequiredError: By name, or with a scope that is missing, without a credential.
+            ScopeMissingError: The principal may not purge.
             SecretNotFoundError: The secret does not exist.
             SecretBusyError: Another request is changing it.
             OverloadedError: Too many other requests store new expiries.
@@ -75,23 +80,25 @@ class MetadataWriter:
         reference.record_target(attempt)
         self._guard.require()
         with self._room(expiry), leased(reference, attempt) as lease:
-            secret, now = lease.secret, datetime.now(UTC)
+            secret, now = lease.secret, to_milliseconds(datetime.now(UTC))
             # First: new ciphertexts must not make limits genuine that an attacker changed in MongoDB.
             secret.decrypt(self._keyring)
             if not secret.is_visible(now):
                 raise SecretNotFoundError
+            rules = ruled(secret) if ruled else secret.rules
+            expires_at = expiry.at(now) if expiry else secret.expires_at
+            _record(secret, rules, expiry, expires_at, attempt)
+            if self._retention.requires_purge(secret, rules=rules, expires_at=expires_at, now=now):
+                attempt.require(Scope.SECRET_PURGE)
             change: dict[str, Any] = {"metadata_version": secret.metadata_version + 1}
             if ruled:
-                rules = dict(ruled(secret).stored())
                 # Not bare: that would keep the present rules that are no longer set.
-                change["rules"] = {"$literal": rules} if rules else "$$REMOVE"
+                change["rules"] = {"$literal": stored} if (stored := dict(rules.stored())) else "$$REMOVE"
             if relabelled:
                 # A label can begin with a dollar sign.
                 labels = stored_labels(relabelled(secret.labels))
                 change["labels"] = {"$literal": labels} if labels else "$$REMOVE"
             if expiry:
-                expires_at = expiry.at(now)
-                attempt.details["expires_at"] = expires_at and moment(expires_at)
                 change |= self._expiring(lease, expires_at)
             attempt.finish(Status.SUCCESS)
             lease.apply(change)
@@ -128,4 +135,21 @@ class MetadataWriter:
             "older": older or "$$REMOVE",
             "expires_at": expires_at or "$$REMOVE",
             "purge_at": purge_at(expires_at or "$$REMOVE"),
+        }
+
+
+def _record(
+    secret: StoredSecret,
+    rules: WriteRules,
+    expiry: Expiry | None,
+    expires_at: datetime | None,
+    attempt: Attempt,
+) -> None:
+    """Record the changed *rules* and *expiry* in *attempt*, each with what it was before."""
+    if changed := secret.rules.changes(rules):
+        attempt.details["rules"] = changed
+    if expiry:
+        attempt.details |= {
+            "expires_at": expires_at and moment(expires_at),
+            "previous_expires_at": secret.expires_at and moment(secret.expires_at),
         }

@@ -96,7 +96,7 @@ class VersionWriter:
     def _infos(self, lease: Lease) -> dict[int, VersionInfo]:
         if not lease.secret.is_visible(datetime.now(UTC)):
             raise SecretNotFoundError
-        return {info.version: info for info in lease.infos()}
+        return {info.version: info for info in lease.secret.infos}
 
     def _apply(self, lease: Lease, infos: _Infos, changed: Iterable[int], attempt: Attempt) -> None:
         purged = [number for number in changed if infos[number].is_purged]

@@ -1,0 +1,200 @@
+"""What a recovery period protects from callers without the scope `secret:purge`, over both APIs."""
+
+from dataclasses import replace
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.access import make_token
+from tests.conftest import running_app
+from tests.dialect import FORBIDDEN
+from tests.kv import PATCH, Ask, asking, written
+from tests.lifecycle import ALICE, Caller, document, trail
+from tests.rotation import Stored
+from vault.core.principal import ANONYMOUS, ROLES
+
+WRITER = replace(ALICE, name="writer", scopes=ROLES["writer"])
+RECOVERY = 7 * 86_400
+NAMED = {"name": "a/b", "namespace": "default"}
+DENIED_BY_SCOPE = {"reason": "needs secret:purge"}
+
+
+@pytest.fixture
+def environment(environment: dict[str, str]) -> dict[str, str]:
+    return {**environment, "DELETE_RECOVERY_DAYS": "7"}
+
+
+@pytest.fixture
+def write(app: Flask, client: FlaskClient) -> Ask:
+    """Return the function that sends a request of Vault's API with a writer's token."""
+    return asking(client, make_token(app, "writer", role="writer"))
+
+
+def only(stored: Stored) -> dict[str, Any]:
+    found = stored.secrets.find_one()
+    assert found is not None
+    return found
+
+
+@pytest.mark.parametrize(
+    ("ttl_seconds", "new_ttl_seconds", "status"),
+    [
+        (None, 1, 403),
+        (None, RECOVERY - 1, 403),
+        (None, RECOVERY, 200),
+        (RECOVERY + 3_600, RECOVERY - 1, 403),
+        (RECOVERY + 3_600, RECOVERY, 200),
+        (3_600, 1, 403),
+        (3_600, 3_601, 200),
+    ],
+)
+def test_an_earlier_expiry_requires_a_purge(
+    alice: Caller, stored: Stored, ttl_seconds: int | None, new_ttl_seconds: int, status: int
+) -> None:
+    """Without `secret:purge`, no change makes a secret expire before a deletion would remove it."""
+    secret_id = alice.create(ttl_seconds=ttl_seconds)
+    before = document(stored, secret_id)
+    body = {"secret_id": secret_id, "ttl_seconds": new_ttl_seconds, "labels": {"k": "v"}}
+    reply = alice.become(WRITER).post("update-metadata", body)
+    assert reply.status_code == status
+    if status == 403:
+        assert reply.get_json(force=True)["code"] == "scope_missing"
+        assert document(stored, secret_id) == before
+        entry = trail(stored)[-1]
+        assert (entry["action"], entry["status"]) == ("update_metadata", "denied")
+        assert entry["details"].items() >= DENIED_BY_SCOPE.items()
+        assert alice.become(ALICE).post("update-metadata", body).status_code == 200
+
+
+def test_two_steps_bring_no_expiry_closer(alice: Caller, stored: Stored) -> None:
+    """After an expiry was brought to the recovery period, no second change brings it closer."""
+    secret_id = alice.create()
+    alice.become(WRITER)("update-metadata", secret_id=secret_id, ttl_seconds=RECOVERY)
+    for seconds in (1, RECOVERY - 60):
+        assert alice.refused("update-metadata", secret_id=secret_id, ttl_seconds=seconds) == 403
+    alice("update-metadata", secret_id=secret_id, never_expires=True)
+    assert "expires_at" not in document(stored, secret_id)
+
+
+def test_anonymous_callers_bring_no_expiry_closer(alice: Caller) -> None:
+    """A caller without a credential, who has an ID, is refused with 401."""
+    secret_id = alice.create()
+    alice.become(ANONYMOUS)
+    assert alice.refused("update-metadata", secret_id=secret_id, ttl_seconds=1) == 401
+    assert alice("update-metadata", secret_id=secret_id, ttl_seconds=RECOVERY) == {"secret_id": secret_id}
+
+
+@pytest.mark.parametrize(
+    ("method", "count", "max_versions", "status"),
+    [
+        ("POST", 1, 1, 403),
+        ("PATCH", 1, 2, 204),
+        ("PATCH", 3, 3, 403),
+        ("POST", 3, 4, 204),
+        ("POST", 9, 10, 204),
+        ("PATCH", 10, 9, 403),
+    ],
+)
+def test_fewer_versions_require_a_purge(
+    ask: Ask, write: Ask, stored: Stored, method: str, count: int, max_versions: int, status: int
+) -> None:
+    """Without `secret:purge`, no rule makes the next write drop a version that it would otherwise keep."""
+    written(write, "a/b", *({"n": number} for number in range(count)))
+    before = only(stored)
+    headers = PATCH if method == "PATCH" else {}
+    reply = write(method, "metadata/a/b", {"max_versions": max_versions}, **headers)
+    assert reply.status_code == status
+    if status == 403:
+        assert reply.json == FORBIDDEN
+        assert only(stored) == before
+        rules = {"rules": {"max_versions": {"old": 0, "new": max_versions}}}
+        assert trail(stored)[-1] == {
+            "action": "update_metadata",
+            "status": "denied",
+            "principal": "writer",
+            "secret_id": before["_id"],
+            "details": NAMED | rules | DENIED_BY_SCOPE,
+        }
+        assert ask(method, "metadata/a/b", {"max_versions": max_versions}, **headers).status_code == 204
+        return
+    written(write, "a/b", {})
+    numbers = [version["version"] for version in only(stored)["older"]]
+    assert numbers == list(range(1, count + 1))
+
+
+def test_without_a_value_to_lose_no_purge_is_required(ask: Ask, write: Ask) -> None:
+    """Versions without a value are not lost; before its first value, a secret can have any rule."""
+    written(write, "a/b", {}, {}, {})
+    ask("POST", "destroy/a/b", {"versions": [1, 2]})
+    assert write("POST", "metadata/a/b", {"max_versions": 1}).status_code == 403
+    assert write("POST", "metadata/a/b", {"max_versions": 2}).status_code == 204
+    assert write("POST", "metadata/new", {"max_versions": 1}).status_code == 204
+    assert write("PATCH", "metadata/new", {"max_versions": 1}, **PATCH).status_code == 204
+
+
+def test_a_deleted_version_is_protected_as_well(write: Ask) -> None:
+    """A deleted version can be restored, so that dropping it requires a purge."""
+    written(write, "a/b", {})
+    write("DELETE", "data/a/b")
+    assert write("POST", "metadata/a/b", {"max_versions": 1}).status_code == 403
+
+
+def test_a_later_deletion_of_versions_destroys_nothing(write: Ask) -> None:
+    """`delete_version_after` needs no `secret:purge`: a version that it deletes can be restored."""
+    written(write, "a/b", {"n": 1})
+    assert write("POST", "metadata/a/b", {"delete_version_after": "1s"}).status_code == 204
+    written(write, "a/b", {"n": 2})
+    assert write("POST", "undelete/a/b", {"versions": [2]}).status_code == 204
+    assert write("GET", "data/a/b").json["data"]["metadata"]["deletion_time"] == ""
+
+
+def test_an_entry_names_changed_rules_and_dropped_versions(ask: Ask, stored: Stored) -> None:
+    """The entry of a change has each changed rule, old and new; that of a write, the versions it dropped."""
+    written(ask, "a/b", {}, {}, {})
+    stored.audit_logs.delete_many({})
+    ask("POST", "metadata/a/b", {"max_versions": 2, "cas_required": True})
+    ask("POST", "data/a/b", {"data": {}, "options": {"cas": 3}})
+    ask("POST", "data/a/b", {"data": {}, "options": {"cas": 4}})
+    ask("POST", "metadata/a/b", {"max_versions": 2, "cas_required": False})
+    ask("POST", "metadata/a/b", {"max_versions": 2})
+    assert [entry["details"] for entry in trail(stored)] == [
+        NAMED
+        | {"rules": {"version_required": {"old": False, "new": True}, "max_versions": {"old": 0, "new": 2}}},
+        NAMED | {"version": 4, "dropped": [1, 2]},
+        NAMED | {"version": 5, "dropped": [3]},
+        NAMED | {"rules": {"version_required": {"old": True, "new": False}}},
+        NAMED,
+    ]
+
+
+def test_the_oldest_version_leaves_by_an_ordinary_write(write: Ask, stored: Stored) -> None:
+    """A write beyond `MAX_VERSIONS` drops the oldest version without `secret:purge`; its entry names it."""
+    written(write, "a/b", *[{}] * 11)
+    assert trail(stored)[-1]["details"] == NAMED | {"version": 11, "dropped": [1]}
+    assert all("dropped" not in entry["details"] for entry in trail(stored)[1:-1])
+
+
+def test_planted_versions_fill_no_entry(alice: Caller, stored: Stored) -> None:
+    """However many versions a writer of the database has planted, an update's entry stays small."""
+    secret_id = alice.create()
+    planted = [{"version": number} for number in range(-3_000, 1)]
+    stored.secrets.update_one({}, {"$set": {"version": 1, "older": planted}})
+    alice.update(secret_id, b"two")
+    assert "dropped" not in trail(stored)[-1]["details"]
+
+
+def test_without_a_recovery_period_nothing_more_is_required(environment: dict[str, str]) -> None:
+    """With `DELETE_RECOVERY_DAYS=0`, `secret:update` shortens expiries and drops versions as ever."""
+    with running_app({**environment, "DELETE_RECOVERY_DAYS": "0"}) as app:
+        token = make_token(app, "writer", role="writer")
+        write = asking(app.test_client(), token)
+        written(write, "a/b", {}, {})
+        assert write("POST", "metadata/a/b", {"max_versions": 1}).status_code == 204
+        reply = app.test_client().post(
+            "/vault/secret/update-metadata",
+            json={"name": "a/b", "ttl_seconds": 1},
+            headers={"Authorization": f"Bearer {token}"},
+        )
+        assert reply.status_code == 200
