@@ -11,7 +11,7 @@ from bson.datetime_ms import DatetimeMS
 from flask.testing import FlaskClient
 
 from tests.conftest import running_app, start
-from tests.lifecycle import CALLS, Caller, b64
+from tests.lifecycle import CALLS, Caller, b64, trail
 from tests.rotation import Stored, fill, new_key, settings
 from vault.app import CLOSE
 from vault.crypto import Binding, Keyring
@@ -296,7 +296,7 @@ def test_an_update_does_not_authenticate_a_changed_limit(
 
 
 def test_versions_cannot_replace_each_other(alice: Caller, stored: Stored, versions: str) -> None:
-    """Envelopes swapped among a secret's versions, or put in place of the newest, do not read."""
+    """An envelope of another version of the same secret does not read under a version's number."""
     before = stored.secrets.find_one({"_id": versions})
     assert before is not None
     first, second = before["older"]
@@ -311,6 +311,44 @@ def test_versions_cannot_replace_each_other(alice: Caller, stored: Stored, versi
         stored.secrets.update_one({"_id": versions}, {"$set": {"envelope": older["envelope"]}})
         for action, more in (("fetch", {}), ("describe", {}), ("update", {"secret": "YQ=="})):
             assert alice.refused(action, secret_id=versions, **more) == 500
+
+
+def test_an_older_version_can_be_put_back_and_the_trail_shows_it(
+    alice: Caller, stored: Stored, versions: str
+) -> None:
+    """A writer of the database can make an older version the newest; the entries have its number."""
+    before = stored.secrets.find_one({"_id": versions})
+    assert before is not None
+    stored.audit_logs.delete_many({})
+    for older, value in zip(before["older"], (b"value number 1", b"value number 2"), strict=True):
+        newest = {name: older[name] for name in ("version", "envelope", "key_id")}
+        stored.secrets.update_one({"_id": versions}, {"$set": newest})
+        assert alice.fetch(versions) == b64(value)
+    alice.update(versions, b"value number 3 again")
+    recorded = [(entry["action"], entry["details"].get("version")) for entry in trail(stored)]
+    # A fetch of version 1 of a secret without another version has no number.
+    assert recorded == [("fetch", None), ("fetch", 2), ("update", 3)]
+
+
+def test_an_earlier_document_can_be_put_back_and_the_trail_shows_it(
+    alice: Caller, stored: Stored, versions: str
+) -> None:
+    """A writer of the database can put a kept document back: value, version, expiry and count of reads."""
+    before = stored.secrets.find_one({"_id": versions})
+    assert before is not None
+    alice.update(versions, b"value number 4")
+    alice.fetch(versions)
+    alice("update-metadata", secret_id=versions, ttl_seconds=60)
+    stored.audit_logs.delete_many({"action": {"$ne": "update"}})
+    stored.secrets.replace_one({"_id": versions}, before)
+    assert alice.fetch(versions) == b64(b"value number 3")
+    assert stored.secrets.find_one({"_id": versions}, {"reads": 1, "expires_at": 1}) == {
+        "_id": versions,
+        "reads": 1,
+        "expires_at": before["expires_at"],
+    }
+    recorded = [(entry["action"], entry["details"]["version"]) for entry in trail(stored)]
+    assert recorded == [("update", 2), ("update", 3), ("update", 4), ("fetch", 3)]
 
 
 def test_named_secrets_cannot_replace_each_other(alice: Caller, stored: Stored) -> None:
