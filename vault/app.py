@@ -15,6 +15,7 @@ from vault.audit.sinks import sink
 from vault.audit.writer import audit_trail
 from vault.auth.authenticator import Authenticator, TokenCredentials
 from vault.auth.directory import Directory
+from vault.auth.ended_tokens import EndedTokens
 from vault.auth.issuers import Issuers
 from vault.auth.jwt_auth import settings_authenticator
 from vault.auth.jwt_credentials import JWTCredentials
@@ -85,7 +86,7 @@ def create_app(settings: Settings) -> Flask:
     )
     issuers = Issuers(token_keys, own_issuer)
     token_uses = TokenUses()
-    startup = Startup(guard, trail)
+    startup = Startup(guard, trail, EndedTokens(token_keys))
     retention = Retention(max_versions=settings.max_versions, recovery_days=settings.delete_recovery_days)
     creates = SecretService(keyring, guard, max_bytes=settings.max_secret_bytes)
     changes = SecretWriter(keyring, guard, max_bytes=settings.max_secret_bytes, retention=retention)

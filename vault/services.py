@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.auth.authenticator import Authenticator
+from vault.auth.ended_tokens import EndedTokens
 from vault.auth.issuers import Issuers
 from vault.auth.own_credential import OwnCredential
 from vault.auth.roles import Roles
@@ -42,21 +43,25 @@ class Startup:
     it needs. Health checks do not.
     """
 
-    def __init__(self, guard: KeyringGuard, trail: AuditTrail | NoAuditTrail) -> None:
+    def __init__(
+        self, guard: KeyringGuard, trail: AuditTrail | NoAuditTrail, ended_tokens: EndedTokens
+    ) -> None:
         self._guard = guard
         self._trail = trail
+        self._ended_tokens = ended_tokens
         self._retries = Periodic("startup", INTERVAL_SECONDS, self.attempt, at_once=True)
         #: The failure of the last attempt; None after a success.
         self.failure: VaultError | None = None
 
     def begin(self) -> None:
-        """Start now, and retry, in a thread. Later calls do nothing.
+        """Start now, and retry, in a thread; remove ended tokens in another. Later calls do nothing.
 
         `vault.server` calls this when a worker starts. Under other servers, the first request of any kind
         does: until the process is ready, a load balancer sends only probes.
         """
         if not self._retries.started:
             self._retries.start()
+            self._ended_tokens.start()
 
     def attempt(self) -> None:
         """Complete the missing steps, and keep the failure if there is one."""
@@ -69,8 +74,9 @@ class Startup:
             self.failure = error
 
     def close(self) -> None:
-        """Stop retrying, after the current attempt if there is one."""
+        """Stop retrying, after the current attempt if there is one, and stop removing tokens."""
         self._retries.close()
+        self._ended_tokens.close()
 
 
 class Health:

@@ -95,6 +95,9 @@ def test_a_token_that_cannot_be_renewed_says_so(app: Flask, client: FlaskClient,
         ("revoke-self", {"name": "ci"}, "name"),
         ("list", {"unused_for": 0}, "unused_for"),
         ("list", {"unused_for": "90d"}, "unused_for"),
+        ("list", {"limit": 0}, "limit"),
+        ("list", {"limit": 1_001}, "limit"),
+        ("list", {"cursor": 7}, "cursor"),
     ],
     ids=str,
 )
@@ -116,6 +119,20 @@ def test_unused_tokens_are_found(app: Flask, manager: FlaskClient, stored: Store
     assert post(manager, LIST, {"unused_for": 110 * 86_400})["tokens"] == []
     listed = {entry["name"]: entry["last_used_at"] for entry in post(manager, LIST, {})["tokens"]}
     assert listed["used"].endswith("Z")
+
+
+def test_tokens_are_listed_page_by_page(app: Flask, manager: FlaskClient, stored: Stored) -> None:
+    """`limit` and `cursor` lead through all tokens of the namespace; each page has an entry of its own."""
+    for name in ("a", "b", "c", "theirs"):
+        make_token(app, name, role="reader", namespace="team-b" if name == "theirs" else "team-a")
+    first = post(manager, LIST, {"limit": 3})
+    second = post(manager, LIST, {"limit": 3, "cursor": first["cursor"]})
+    listed = [entry["name"] for entry in first["tokens"] + second["tokens"]]
+    assert (listed, second["cursor"]) == (["a", "b", "c", "manager"], None)
+    assert stored.audit_logs.count_documents({"action": "token_list", "status": "success"}) == 2
+    for cursor in ("", "a b", "team-a/a\n", "a/b/c"):
+        problem = post(manager, LIST, {"cursor": cursor}, 422)
+        assert problem["code"] == "invalid_cursor"
 
 
 def test_a_role_and_scopes_are_combined(app: Flask, client: FlaskClient) -> None:

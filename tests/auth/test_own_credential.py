@@ -15,7 +15,8 @@ from tests.rotation import Stored
 from tests.trail import break_trail, mend_trail
 from vault.auth import own_credential
 from vault.auth.own_credential import CredentialInfo
-from vault.auth.tokens import Grant, TokenInfo
+from vault.auth.token_info import TokenInfo
+from vault.auth.tokens import Grant
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AuditUnavailableError,

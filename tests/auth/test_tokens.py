@@ -15,7 +15,8 @@ from tests.conftest import running_app
 from tests.lifecycle import in_future, in_past, unswept
 from tests.rotation import Stored
 from tests.trail import break_trail, mend_trail
-from vault.auth.tokens import Grant, TokenInfo
+from vault.auth.token_info import TokenInfo
+from vault.auth.tokens import Grant
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import (
     AmbiguousTokenNameError,

@@ -7,7 +7,8 @@ from flask import Flask
 
 from tests.access import bearer, make_token, services
 from tests.rotation import Stored
-from vault.auth.tokens import Grant, TokenInfo
+from vault.auth.token_info import TokenInfo
+from vault.auth.tokens import Grant
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import GrantRefusedError, RevocationRefusedError
 from vault.core.paths import Paths

@@ -20,7 +20,7 @@ from tests.conftest import running_app
 from tests.rotation import Stored, claim, connected, new_key, settings, table, text
 from tests.service import Service
 from tests.trail import break_trail
-from vault.auth.tokens import TokenInfo
+from vault.auth.token_info import TokenInfo
 from vault.cli import commands
 from vault.cli.output import Output
 from vault.cli.tokens import _COLUMNS

@@ -66,7 +66,7 @@ def described(index: dict[str, Any]) -> str:
         "unique": index.get("unique"),
         "sparse": index.get("sparse"),
         "TTL": "expireAfterSeconds" in index,
-        f"where `{next(iter(partial), '')}` exists": partial,
+        f"where `{next(iter(partial), '')}` {'is unset' if None in partial.values() else 'exists'}": partial,
     }
     return ", ".join(kind for kind, found in kinds.items() if found)
 

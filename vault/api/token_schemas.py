@@ -9,7 +9,9 @@ from marshmallow import ValidationError, fields, post_load, validate, validates_
 from vault.api.fields import TEXT, Body, BoundedList, Flag, Moment, Reply, matches, number_field, text_field
 from vault.api.fields import name_field as _name
 from vault.auth.own_credential import KINDS
-from vault.auth.tokens import STATES, Grant
+from vault.auth.token_info import STATES
+from vault.auth.token_pages import CURSOR_PATTERN
+from vault.auth.tokens import Grant
 from vault.core.networks import Network, network
 from vault.core.paths import MAX_NAME_LENGTH, MAX_PATHS, PATH_PATTERN, Paths
 from vault.core.principal import MAX_LIFETIME, ROLES, Scope, scopes_named
@@ -27,6 +29,9 @@ _EXPIRES = "2026-11-25T15:30:00.000Z"
 _LONGEST = "2027-02-22T15:30:00.000Z"
 _MAX_SECONDS = round(MAX_LIFETIME.total_seconds())
 _MAX_NETWORKS = 32
+_MAX_LISTED = 1_000
+_CURSOR = "ci"
+_CURSOR_SHAPE = {"pattern": CURSOR_PATTERN}
 #: More than the number of scopes: duplicates are allowed.
 _MAX_SCOPES = 64
 
@@ -198,6 +203,13 @@ class TokenQuery(Body):
         90 * 86_400,
         maximum=_MAX_SECONDS,
     )
+    limit = number_field("Maximum number of tokens; 100 if omitted.", 100, maximum=_MAX_LISTED, default=100)
+    cursor = text_field(
+        "The `cursor` of the previous page. If omitted, the list starts at the first token.",
+        _CURSOR,
+        shape=_CURSOR_SHAPE,
+        load_default=None,
+    )
 
     @post_load
     def _filter(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
@@ -307,13 +319,23 @@ class Credential(Reply):
     last_used_at = _time_field(_LAST_USED_AT, _USED)
 
 
-class TokenList(Reply):
-    """All tokens of a namespace."""
+class TokenPage(Reply):
+    """A page of tokens, and the cursor for the next page."""
 
     tokens = fields.List(
         fields.Nested(TokenRecord),
         required=True,
-        metadata={"description": "In order of name, including expired and revoked ones."},
+        metadata={
+            "description": "In order of name, including expired and revoked ones. With a filter, a page can "
+            "be empty and not the last."
+        },
+    )
+    cursor = text_field(
+        "The `cursor` for the next page; null on the last page.",
+        _CURSOR,
+        shape=_CURSOR_SHAPE,
+        required=True,
+        allow_none=True,
     )
 
 

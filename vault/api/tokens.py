@@ -4,6 +4,7 @@ from datetime import timedelta
 from typing import Any
 
 from vault.api.blueprint import Blueprint, current_attempt, services
+from vault.api.large_replies import reply_memory
 from vault.api.token_schemas import (
     CreatedToken,
     Credential,
@@ -12,12 +13,12 @@ from vault.api.token_schemas import (
     OwnRevocation,
     Renewal,
     RevokedToken,
-    TokenList,
+    TokenPage,
     TokenQuery,
     TokenRevocation,
 )
 from vault.auth.own_credential import CredentialInfo
-from vault.auth.tokens import Grant, TokenInfo
+from vault.auth.tokens import Grant
 from vault.core.attempt import Action
 from vault.core.principal import Scope
 
@@ -27,6 +28,9 @@ blueprint = Blueprint(
     url_prefix="/vault/token",
     description="Create, list, renew and revoke tokens: credentials for programs and people.",
 )
+
+#: Bytes of a token in a reply; hardly any has more.
+_TOKEN_BYTES = 4_096
 
 _CREATIONS = {
     "role": {
@@ -72,17 +76,20 @@ def create_token(grant: Grant) -> dict[str, str]:
 
 
 @blueprint.post("/list")
-@blueprint.operation(Action.TOKEN_LIST, scope=Scope.TOKEN_MANAGE)
+@blueprint.operation(Action.TOKEN_LIST, scope=Scope.TOKEN_MANAGE, refusals=("InvalidQuery",))
 @blueprint.arguments(TokenQuery)
-@blueprint.response(200, TokenList, description="All tokens of the namespace.")
-def list_tokens(body: dict[str, Any]) -> dict[str, list[TokenInfo]]:
+@blueprint.response(200, TokenPage, description="Tokens in order of name.")
+def list_tokens(body: dict[str, Any]) -> dict[str, Any]:
     """List tokens.
 
-    Requires the scope `token:manage`. Returns all tokens of your namespace, including expired and revoked
-    ones. If you are limited to paths, it returns only tokens whose paths are within yours. The tokens
-    themselves are not stored.
+    Requires the scope `token:manage`. Returns the tokens of your namespace, including expired and revoked
+    ones, page by page: send each reply's `cursor` with the next query until it is null. If you are limited to
+    paths, it returns only tokens whose paths are within yours. The tokens themselves are not stored. A token
+    that expired 30 days ago is no longer listed; its name stays taken.
     """
-    return {"tokens": services().tokens.list(**body, attempt=current_attempt())}
+    with reply_memory(body["limit"] * _TOKEN_BYTES):
+        tokens, cursor = services().tokens.page(**body, attempt=current_attempt())
+        return {"tokens": tokens, "cursor": cursor}
 
 
 @blueprint.post("/revoke")

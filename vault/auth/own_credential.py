@@ -3,8 +3,9 @@
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from vault.auth.token_info import info_of
 from vault.auth.token_keys import TokenKeys
-from vault.auth.tokens import info_of, revoke_all
+from vault.auth.tokens import revoke_all
 from vault.core.attempt import Attempt, Status
 from vault.core.errors import (
     InvalidCredentialError,

@@ -4,10 +4,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
-from typing import Any
 
 from vault.auth.publishing import delete_roles_and_issuers_of, publish
+from vault.auth.token_info import TokenInfo, info_of
 from vault.auth.token_keys import TokenKeys
+from vault.auth.token_pages import TokenPages
 from vault.core.attempt import Attempt, Status
 from vault.core.errors import (
     AmbiguousTokenNameError,
@@ -24,7 +25,6 @@ from vault.core.principal import (
     RESERVED_NAMES,
     Principal,
     Scope,
-    plain_name,
     scopes_named,
 )
 from vault.core.timestamps import to_milliseconds
@@ -32,9 +32,6 @@ from vault.crypto.token import new_token
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
 from vault.documents.token import Token
-
-#: The states of a token; `altered`: its document is not as the service wrote it.
-STATES = ("active", "expired", "revoked", "altered")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,33 +49,6 @@ class Grant:
     renewable: bool = False
     #: The age beyond which no renewal extends it.
     max_age: timedelta | None = None
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TokenInfo:
-    """The public fields of a token."""
-
-    name: str
-    #: One of `STATES`.
-    state: str
-    namespace: str
-    scopes: tuple[str, ...] = ()
-    networks: tuple[str, ...] = ()
-    #: Empty without a limit.
-    paths: tuple[str, ...] = ()
-    created_at: datetime | None = None
-    created_by: str = ""
-    expires_at: datetime | None = None
-    #: No renewal extends it beyond this time; None if it cannot be renewed.
-    renewable_until: datetime | None = None
-    revoked_at: datetime | None = None
-    #: Informational: the seal does not cover it.
-    last_used_at: datetime | None = None
-
-    def is_unused(self, since: datetime) -> bool:
-        """Return whether it is active, and was neither created nor used after *since*."""
-        latest = self.last_used_at or self.created_at
-        return self.state == "active" and latest is not None and latest <= since
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -133,30 +103,46 @@ class Tokens:
         publish(token, attempt=attempt)
         return IssuedToken(text=text, info=info_of(token, key, now))
 
+    def page(
+        self,
+        *,
+        state: str | None,
+        unused_for: timedelta | None,
+        cursor: str | None,
+        limit: int,
+        attempt: Attempt,
+    ) -> tuple[list[TokenInfo], str | None]:
+        """Return tokens that the principal sees, by name, and the next page's cursor.
+
+        MongoDB selects up to *limit* tokens. Of these, altered ones that do not match are omitted, so that a
+        page can be short. For filters, see `list`.
+
+        Raises:
+            InvalidCursorError: This function did not return *cursor*.
+            StorageUnavailableError: MongoDB is not available.
+            AuditUnavailableError: The entry could not be written.
+        """
+        pages = TokenPages(attempt.principal, self._keys.find(), state=state, unused_for=unused_for)
+        found = pages.page(cursor, limit)
+        attempt.finish(Status.SUCCESS)
+        return found
+
     def list(
         self, state: str | None = None, *, unused_for: timedelta | None = None, attempt: Attempt
     ) -> list[TokenInfo]:
-        """Return the tokens of the principal's namespace by name; for operators, of all namespaces.
+        """Return all tokens that the principal sees, by name: those of its namespace, and within its paths.
 
-        Only those whose paths are within the principal's. With a *state*, only those in that state. With
-        *unused_for*, only active ones that are at least that old, and were not used for that time.
+        Operators see all namespaces. With a *state*, only those in that state. With *unused_for*, only active
+        ones that are at least that old, and were not used for that time.
 
         Raises:
             StorageUnavailableError: MongoDB is not available.
             AuditUnavailableError: The entry could not be written.
         """
-        key, now = self._keys.find(), datetime.now(UTC)
-        with storage_errors():
-            found = list(Token.objects(**_visible(attempt.principal)))
-        infos = [
-            info
-            for info in (info_of(token, key, now) for token in found)
-            if _is_shown(info, attempt.principal)
-            and state in (None, info.state)
-            and (unused_for is None or info.is_unused(now - unused_for))
-        ]
+        pages = TokenPages(attempt.principal, self._keys.find(), state=state, unused_for=unused_for)
+        found = sorted(pages, key=lambda info: (info.name, info.namespace))
         attempt.finish(Status.SUCCESS)
-        return sorted(infos, key=lambda info: (info.name, info.namespace))
+        return found
 
     def revoke(
         self, name: str, *, namespace: str | None = None, cascade: bool = False, attempt: Attempt
@@ -322,42 +308,5 @@ def _revoke_created(creators: Sequence[str], key: TokenKey, attempt: Attempt) ->
     return ended
 
 
-def _visible(principal: Principal) -> dict[str, Any]:
-    seen = {"pending": None}
-    return seen if principal is OPERATOR else {**seen, "namespace": principal.namespace}
-
-
-def _is_shown(info: TokenInfo, principal: Principal) -> bool:
-    """Return whether the paths of a token are within those of *principal*; an altered one has no paths."""
-    return principal.paths.cover(Paths.of(info.paths))
-
-
 def _paths(token: Token) -> Paths:
     return Paths.of(token.paths or ())
-
-
-def info_of(token: Token, key: TokenKey | None, now: datetime) -> TokenInfo:
-    """Return the public fields of *token*."""
-    if key is None or not token.is_genuine(key):
-        # No other field can be trusted, not even its type.
-        return TokenInfo(name=token.plain_name, state="altered", namespace=str(token.namespace))
-    state = "active"
-    if token.revoked_at:
-        state = "revoked"
-    elif token.expires_at and token.expires_at <= now:
-        state = "expired"
-    return TokenInfo(
-        name=token.plain_name,
-        state=state,
-        namespace=token.namespace,
-        scopes=tuple(token.scopes),
-        networks=tuple(token.networks),
-        paths=tuple(token.paths or ()),
-        created_at=token.created_at,
-        created_by=plain_name(token.created_by, token.namespace),
-        expires_at=token.expires_at,
-        renewable_until=token.renewable_until,
-        revoked_at=token.revoked_at,
-        # Of any type: it is not sealed.
-        last_used_at=token.last_used_at if isinstance(token.last_used_at, datetime) else None,
-    )

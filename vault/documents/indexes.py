@@ -18,6 +18,8 @@ from vault.documents.token import Token
 
 logger = logging.getLogger(__name__)
 
+#: For lists of tokens in the order of names, without the names of removed tokens.
+_TOKEN_INDEX = [("namespace", 1), ("name", 1)]
 #: Finds the keys in use by one seek each, and the secrets under a key in the order of their IDs.
 _KEY_INDEX = [("key_id", 1), ("_id", 1)]
 _OLDER_KEY_INDEX = [("older.key_id", 1), ("_id", 1)]
@@ -63,6 +65,8 @@ def build(*, audit_ttl_days: int) -> None:
             sealed.raw().create_index("name", unique=True)
             sealed.raw().create_index("purge_at", expireAfterSeconds=0, sparse=True)
         Issuer.raw().create_index(_ISSUER_INDEX, unique=True)
+        Token.raw().create_index(_TOKEN_INDEX, partialFilterExpression={"pending": None})
+        Token.raw().create_index("expires_at", sparse=True)
     except DuplicateKeyError:
         # Its text quotes the name.
         raise DuplicateNameError from None

@@ -32,7 +32,8 @@ class SealedDocument(BaseDocument):
     """
 
     seal = StringField(required=True)
-    #: Its entry is not in the audit trail yet: it cannot be used or listed.
+    #: True: its entry is not in the audit trail yet. False: it was removed, and only its name is kept. Either
+    #: way, it cannot be used or listed.
     pending = BooleanField()
     #: When MongoDB may remove a pending document.
     purge_at = DateTimeField()
@@ -74,7 +75,7 @@ class SealedDocument(BaseDocument):
             if self.raw().delete_one(holders | expired).deleted_count:
                 continue
             # A pending document may be withdrawn, or MongoDB may just have removed it.
-            if self.raw().find_one({**holders, "pending": None}, {"_id": 1}):
+            if self.raw().find_one({**holders, "pending": {"$ne": True}}, {"_id": 1}):
                 raise self.taken_error(self.taken)
         raise self.taken_error(self.busy, hint="Try again later.")
 

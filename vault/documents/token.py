@@ -2,7 +2,7 @@
 
 import re
 from collections.abc import Iterable, Mapping
-from datetime import datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
 from mongoengine import BinaryField, DateTimeField, ListField, StringField
@@ -69,6 +69,9 @@ class StoredTokenKey(BaseDocument):
 _TEXTS = ("id", "name", "namespace", "created_by")
 _LISTS = ("scopes", "networks")
 _TIMES = ("created_at", "expires_at", "revoked_at")
+
+#: Milliseconds for which an expired token is kept; after that, only its name is.
+_KEPT_MILLISECONDS = 30 * 86_400_000
 
 _TAKEN = "Token name already used; names cannot be reused."
 
@@ -150,6 +153,17 @@ class Token(SealedDocument):
         cls.raw().delete_many({**made, "pending": True})
         return list(cls.objects(__raw__=made).order_by("name"))
 
+    @classmethod
+    def long_expired(cls, *, without: int, limit: int) -> "list[Token]":
+        """Return up to *limit* tokens that expired long ago, the earliest first, *without* the first ones."""
+        return list(cls.objects(__raw__=_long_expired()).order_by("expires_at").skip(without).limit(limit))
+
+    @classmethod
+    def keep_names(cls, ids: Iterable[str]) -> None:
+        """Remove the tokens with these *ids* that expired long ago, except for their names."""
+        name_only = {"_id": "$_id", "name": "$name", "namespace": "$namespace", "pending": False}
+        cls.raw().update_many({"_id": {"$in": list(ids)}, **_long_expired()}, [{"$replaceWith": name_only}])
+
     def renew(self, expires_at: datetime, key: TokenKey) -> bool:
         """Set its expiry, if it was not changed since it was read; return whether it was set.
 
@@ -190,3 +204,15 @@ class Token(SealedDocument):
             # Raises for a time of another type, which this service never writes.
             **{name: time and since_1970(time) for name, time in times.items()},
         }
+
+
+def _long_expired() -> dict[str, Any]:
+    """Return the condition for tokens that expired long ago, by this clock and by MongoDB's."""
+    kept = timedelta(milliseconds=_KEPT_MILLISECONDS)
+    since = {"$subtract": ["$$NOW", _KEPT_MILLISECONDS]}
+    # The first condition on the expiry uses its index.
+    return {
+        "pending": None,
+        "expires_at": {"$lt": datetime.now(UTC) - kept},
+        "$expr": {"$lt": ["$expires_at", since]},
+    }
