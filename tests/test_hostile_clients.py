@@ -21,8 +21,7 @@ WHOLE = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY
 @pytest.fixture
 def one_worker(environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
     """Run a service with a single worker, which all clients share."""
-    # All clients of these tests have one address.
-    settings = {"WEB_CONCURRENCY": "1", "MAX_CONNECTIONS_PER_ADDRESS": "1000"}
+    settings = {"WEB_CONCURRENCY": "1"}
     with Service({**environment, **settings}, measured=True, folder=tmp_path) as service:
         service.wait_until_started()
         yield service

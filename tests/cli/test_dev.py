@@ -405,6 +405,24 @@ def test_web_pages_cannot_rebind_their_names(make: Make) -> None:
 
 
 @pytest.mark.parametrize(
+    ("settings", "limit"),
+    [
+        ({"BIND": "127.0.0.1:9000"}, "100000"),
+        ({"BIND": "[::1]:9000"}, "100000"),
+        ({"BIND": "localhost:9000", "MAX_CONNECTIONS_PER_ADDRESS": "7"}, "7"),
+        ({"BIND": "0.0.0.0:9000"}, None),
+    ],
+)
+def test_clients_on_this_machine_can_use_all_connections(
+    master_key: str, settings: dict[str, str], limit: str | None
+) -> None:
+    """On loopback, all clients are the user's own, so only the user limits their connections."""
+    environment = {"MASTER_KEY": master_key, **settings}
+    module._lift_limit(environment)
+    assert environment.get("MAX_CONNECTIONS_PER_ADDRESS") == limit
+
+
+@pytest.mark.parametrize(
     ("bind", "address"),
     [("0.0.0.0:80", ("localhost", 80)), ("[::]:80", ("localhost", 80)), ("[::1]:81", ("[::1]", 81))],
 )

@@ -61,7 +61,7 @@ def test_only_the_master_key_is_required() -> None:
         metrics_bind=None,
         web_concurrency=2,
         max_connections=1_000,
-        max_connections_per_address=100,
+        max_connections_per_address=500,
         request_timeout_seconds=10,
         tls_cert=None,
         tls_key=None,
@@ -73,6 +73,12 @@ def test_only_the_master_key_is_required() -> None:
         log_level="info",
         tracing=False,
     )
+
+
+def test_an_address_gets_half_of_all_connections() -> None:
+    """Unless it is set, the limit for an address follows the one for all addresses."""
+    assert load(MAX_CONNECTIONS="11").max_connections_per_address == 5
+    assert load(MAX_CONNECTIONS="11", MAX_CONNECTIONS_PER_ADDRESS="200").max_connections_per_address == 200
 
 
 def test_a_missing_master_key_names_the_command_for_one() -> None:

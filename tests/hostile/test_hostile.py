@@ -7,6 +7,7 @@ from base64 import b64encode
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
+from http.client import HTTPResponse
 from pathlib import Path
 from time import sleep
 
@@ -62,7 +63,7 @@ def test_honest_clients_are_answered_although_all_connections_are_taken(
 
 
 def test_each_address_has_a_connection_limit(environment: dict[str, str], tmp_path: Path) -> None:
-    """A connection over an address's limit is closed immediately, and other addresses are answered."""
+    """A connection over an address's limit is refused immediately, and other addresses are answered."""
     settings = {**environment, "WEB_CONCURRENCY": "1", "MAX_CONNECTIONS_PER_ADDRESS": "5"}
 
     def connect(source: str) -> socket.socket:
@@ -79,7 +80,12 @@ def test_each_address_has_a_connection_limit(environment: dict[str, str], tmp_pa
         mine = [held.enter_context(connect(address(0))) for _ in range(5)]
         assert all(map(is_answered, mine))
         with connect(address(0)) as refused:
-            assert not is_answered(refused)
+            reply = HTTPResponse(refused)
+            reply.begin()
+            assert (reply.status, reply.getheader("Retry-After")) == (503, "2")
+            problem = json.load(reply)
+            assert problem["code"] == "overloaded"
+            assert problem["request_id"] == reply.getheader("X-Request-ID") == "refused-connection"
         with connect(address(1)) as other:
             assert is_answered(other)
         mine[0].close()
@@ -101,8 +107,7 @@ def test_a_trusted_proxy_has_no_limit_of_its_own(environment: dict[str, str], tm
 
 def test_many_large_creates_fit_into_memory(environment: dict[str, str], tmp_path: Path) -> None:
     """Each of 200 concurrent 1 MiB creates is stored or gets a retry time, within the stack's memory."""
-    # A connection counts until the service has noticed that its client closed it.
-    settings = {**environment, **_SETTINGS, "MAX_CONNECTIONS_PER_ADDRESS": "200"}
+    settings = {**environment, **_SETTINGS}
     most = 0.0
     with Service(settings, folder=tmp_path) as service, ThreadPoolExecutor(90) as pool:
         assert service.process is not None

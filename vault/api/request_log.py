@@ -15,11 +15,14 @@ from vault.api.fields import REQUEST_ID_PATTERN
 from vault.api.flask_proxies import unwrapped
 from vault.api.prefixes import OPERATIONS
 from vault.api.refusals import REFUSALS, code_of
+from vault.core.errors import OverloadedError
 from vault.observability import logs, metrics
 
 logger = logging.getLogger(__name__)
 
 _REQUEST_ID = "X-Request-ID"
+#: The request ID of a refused connection: no request was read.
+_REFUSED_CONNECTION = "refused-connection"
 _VALID_REQUEST_ID = re.compile(REQUEST_ID_PATTERN)
 
 #: For a year, and only for this host: others of its domain may have no TLS.
@@ -79,6 +82,15 @@ def refuse_unread(error: HTTPException) -> Response:
         _refusals(reason).inc()
         _write(reply.status_code, reason=reason)
         return reply
+    finally:
+        _forget(None)
+
+
+def refuse_connection() -> Response:
+    """Return the refusal of a connection, the same for all: `vault.core.connections` counts them."""
+    logs.request_id.set(_REFUSED_CONNECTION)
+    try:
+        return _with_headers(problem(OverloadedError()))
     finally:
         _forget(None)
 

@@ -23,6 +23,7 @@ from vault.cli.output import Output, output_options
 from vault.cli.service import local_address
 from vault.client.service import Service
 from vault.config.settings import Settings, read_dotenv
+from vault.config.validators import is_loopback
 from vault.core.errors import MongodUnavailableError, ServiceAwayError, ServiceRefusedError, VaultError
 from vault.core.processes import die_with_parent, end
 
@@ -32,6 +33,8 @@ _FOLDER = Path(".dev")
 _BIND = "127.0.0.1:8000"
 #: A web page must not reach it by DNS rebinding.
 _HOSTS = "localhost,127.0.0.1,[::1]"
+#: The highest value of `MAX_CONNECTIONS_PER_ADDRESS`.
+_NO_LIMIT = "100000"
 _READY_TIMEOUT_SECONDS = 60
 #: Longer than the service's graceful timeout.
 _STOP_TIMEOUT_SECONDS = 60
@@ -86,6 +89,7 @@ def dev(*, verbose: bool, output: Output) -> None:
         environment = _environment(mongod.uri, folder.key_file)
         host, port = _address(environment)
         _set_default(environment, "ALLOWED_HOSTS", f"{_HOSTS},{host}")
+        _lift_limit(environment)
         _require_free(host, port)
         output.note("Starting MongoDB and the service.")
         log = WholeLog() if verbose else FiledLog(folder.path / "service.log")
@@ -209,6 +213,12 @@ def _set_default(environment: dict[str, str], name: str, value: str) -> None:
     sources = (environment, read_dotenv())
     if not any(source.get(form) for source in sources for form in (name, f"{name}_FILE")):
         environment[name] = value
+
+
+def _lift_limit(environment: dict[str, str]) -> None:
+    """Let one address use all connections if only clients on this machine can reach the service."""
+    if is_loopback(Settings.from_mapping(environment, dotenv=read_dotenv()).bind):
+        _set_default(environment, "MAX_CONNECTIONS_PER_ADDRESS", _NO_LIMIT)
 
 
 def _address(environment: dict[str, str]) -> tuple[str, int]:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from dotenv import dotenv_values
-from marshmallow import Schema, ValidationError, fields, missing, validate, validates_schema
+from marshmallow import Schema, ValidationError, fields, missing, post_load, validate, validates_schema
 
 from vault.config import otel
 from vault.config import validators as forms
@@ -182,7 +182,7 @@ class SettingsSchema(Schema):
     METRICS_BIND = fields.String(load_default=None, validate=forms.bind)
     WEB_CONCURRENCY = fields.Integer(load_default=2, validate=validate.Range(1, 256))
     MAX_CONNECTIONS = fields.Integer(load_default=1_000, validate=validate.Range(10, 100_000))
-    MAX_CONNECTIONS_PER_ADDRESS = fields.Integer(load_default=100, validate=validate.Range(1, 100_000))
+    MAX_CONNECTIONS_PER_ADDRESS = fields.Integer(load_default=None, validate=validate.Range(1, 100_000))
     # Together with the time for its body, at most gunicorn's graceful timeout, see `vault.server`.
     REQUEST_TIMEOUT_SECONDS = fields.Integer(load_default=10, validate=validate.Range(1, 20))
     TLS_CERT = fields.String(load_default=None)
@@ -223,6 +223,12 @@ class SettingsSchema(Schema):
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def _check_tls(self, _values: object, raw: Mapping[str, str], **_: object) -> None:
         forms.tls(raw)
+
+    @post_load
+    def _share_connections(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
+        """Leave half of all connections to other addresses, unless the setting says otherwise."""
+        name = "MAX_CONNECTIONS_PER_ADDRESS"
+        return data | {name: data[name] or data["MAX_CONNECTIONS"] // 2}
 
 
 def _single(name: str) -> Any:

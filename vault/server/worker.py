@@ -26,15 +26,16 @@ from werkzeug.exceptions import (
 from werkzeug.exceptions import NotImplemented as UnsupportedTransferCoding
 from werkzeug.wrappers import Response
 
-from vault.api.request_log import refuse_unread
+from vault.api.request_log import refuse_connection, refuse_unread
 from vault.core import connections
 from vault.core.connections import Connection, Connections
 from vault.server import patches
 from vault.server.client_timeouts import CLIENT_SECONDS, before_reply, linger
+from vault.server.refused_connections import RefusedConnections
 
 logger = logging.getLogger(__name__)
 
-#: The number of refused connections that are closed before other greenlets run.
+#: The number of connections that are refused before other greenlets run.
 _REFUSALS_AT_ONCE = 400
 
 #: Seconds between two log lines about refused connections.
@@ -45,9 +46,10 @@ _FIRST_REQUEST_SECONDS = 1
 
 
 class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
-    """A server of one socket that accepts connections within *limits* and closes all others immediately.
+    """A server of one socket that accepts connections within *limits*, and refuses all others with a 503.
 
-    With *ssl_context* it serves TLS, and refuses connections before the handshake.
+    With *ssl_context* it serves TLS. Then it closes them before the handshake, which costs more than all the
+    rest of a refusal.
     """
 
     def __init__(
@@ -62,6 +64,7 @@ class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
         self._answer = handle
         self._connections = limits()
         self._ssl_context = ssl_context
+        self._refuse = os.close if ssl_context else RefusedConnections(_raw(refuse_connection())).add
         self._logged = -float(_LOG_INTERVAL_SECONDS)
         super().__init__(listening, self._serve, spawn=spawn)
 
@@ -80,7 +83,7 @@ class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
                 client = socket.socket(listening.family, listening.type, listening.proto, descriptor)
                 _attach(connection, client)
                 return client, address, connection
-            os.close(descriptor)
+            self._refuse(descriptor)
             self._log_refusal()
         return None
 
