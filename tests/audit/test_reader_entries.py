@@ -9,8 +9,9 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import PyMongoError
 
 from tests.rotation import Stored, connected, new_key
-from tests.written_trail import as_stored, rehash, stream_of
+from tests.written_trail import as_stored, findings, rehash, stream_of
 from vault.audit import reader
+from vault.audit.entry import FOREIGN
 from vault.audit.reader import Filter
 from vault.audit.verifier import Verifier
 from vault.audit.writer import AuditTrail
@@ -21,6 +22,7 @@ from vault.documents import AuditEntry, Database, audit
 from vault.documents.audit import record_of
 
 KEYRING = Keyring(new_key())
+KEYS = {key.public.signer: key.public for key in [SigningKey(KEYRING.primary)]}
 
 
 @pytest.mark.parametrize(
@@ -53,6 +55,29 @@ def test_an_entry_in_another_form_is_not_valid(
         stored.audit_logs.drop()
         stored.audit_logs.insert_one({**as_stored(record), **change})
         assert [found["hash"] for found in reader.export(Filter())] == [None]
+
+
+@pytest.mark.parametrize(
+    ("change", "place"),
+    [
+        ({}, ("aa", 3)),
+        ({"_id": "text"}, ("?", -1)),
+        ({"stream": ["aa"]}, ("?", -1)),
+        ({"seq": "3"}, ("?", -1)),
+    ],
+    ids=str,
+)
+def test_a_larger_entry_than_the_service_writes_is_not_decoded(
+    mongo_uri: str, stored: Stored, change: dict[str, Any], place: tuple[str, int]
+) -> None:
+    """Of an entry over 1 MiB, which can take 30 times as much decoded, only the place is read."""
+    record = rehash(stream_of(4, KEYRING, name="aa")[3] | {"details": {"x": "a" * 1_100_000}}, None)
+    with connected(mongo_uri):
+        stored.audit_logs.insert_one({**as_stored(record), **change})
+        [found] = reader.export(Filter())
+    assert found == {"stream": place[0], "seq": place[1], "hash": None}
+    [finding, *_] = findings([found], KEYS)
+    assert (finding.stream, finding.seq, finding.text) == (*place, FOREIGN)
 
 
 @pytest.mark.parametrize("field", ["action", "secret_id", "ts", "seq", "hash", "details.count"])

@@ -130,6 +130,15 @@ def test_malformed_keys_are_ignored(stored: Stored, junk: dict[str, Any]) -> Non
     assert set(trusted(Keyring(SECOND))) == {FIRST_SIGNER, SECOND_SIGNER}
 
 
+def test_a_planted_key_of_any_size_is_not_read(stored: Stored) -> None:
+    """A document larger than any that the service stores is not read, so it takes no memory."""
+    endorse(Keyring(SECOND, [FIRST]))
+    [genuine] = stored.audit_keys.find({"_id": FIRST_SIGNER})
+    endorsements = genuine["endorsements"] | {f"{number:016x}": "00" * 64 for number in range(2_000)}
+    stored.audit_keys.update_one({"_id": FIRST_SIGNER}, {"$set": {"endorsements": endorsements}})
+    assert list(trusted(Keyring(SECOND))) == [SECOND_SIGNER]
+
+
 def test_the_first_entry_after_a_rotation_follows_the_endorsement(stored: Stored) -> None:
     """The new key endorses the old before it signs an entry, so the old one can be dropped."""
     trail = AuditTrail(Keyring(SECOND, [FIRST]))

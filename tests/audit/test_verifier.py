@@ -1,6 +1,7 @@
 """Every edit of a trail is found and named; changes by the service itself are not findings."""
 
 import json
+import tracemalloc
 from collections.abc import Callable, Iterator, Sequence
 from itertools import chain as joined
 from typing import Any
@@ -25,6 +26,7 @@ from tests.written_trail import (
     tampering,
     write_trail,
 )
+from vault.audit.entry import FOREIGN, Entry
 from vault.audit.findings import Finding, Kind
 from vault.audit.verifier import End, Verifier
 from vault.cli.mongod import Mongod
@@ -500,6 +502,73 @@ def test_invalid_predecessors_are_found(replaces: Any) -> None:
     assert any(finding.tampering for finding in failed([], [], replaces=replaces, seal=FORGER))
 
 
+WIDEST = [
+    {
+        "stream": f"2-{number:030x}",
+        "seq": number,
+        "ts": SMALL[0]["ts"],
+        "hashes": [f"{one:064x}" for one in range(101)],
+    }
+    for number in range(50)
+]
+
+
+@pytest.mark.parametrize(
+    "replaces",
+    [
+        [*WIDEST, {"stream": "a", "seq": 1}],
+        [WIDEST[0] | {"hashes": [*WIDEST[0]["hashes"], "a"]}],
+        [WIDEST[0] | {"hashes": ["a" * 129]}],
+        [WIDEST[0] | {"hashes": [["a"]]}],
+        [WIDEST[0] | {"stream": "a" * 129}],
+        [WIDEST[0] | {"ts": "a" * 129}],
+    ],
+    ids=["streams", "hashes", "long hash", "no text", "long stream", "long time"],
+)
+def test_more_predecessors_than_the_service_names_are_not_kept(replaces: list[Any]) -> None:
+    """A list of predecessors beyond the service's own limits is foreign, and is not kept."""
+    first = {"ts": SMALL[0]["ts"], "stream": "next", "seq": 0}
+    widest = Entry.decode(rehash(first | {"replaces": WIDEST}, None))
+    assert widest is not None
+    assert (widest.flaw, len(widest.replaces)) == (None, 50)
+    entry = Entry.decode(rehash(first | {"replaces": replaces}, None))
+    assert entry is not None
+    assert (entry.flaw, dict(entry.replaces)) == (FOREIGN, {})
+
+
+@pytest.mark.parametrize("field", ["stream", "ts", "hash", "previous", "previous_ts", "signer", "signature"])
+def test_longer_texts_than_the_service_writes_are_not_kept(field: str) -> None:
+    """An entry with a text beyond the service's own length is foreign; its finding names it in short."""
+    long = SMALL[4] | {field: "a" * 10_000}
+    assert Entry.decode(long) is None
+    [found] = findings([long], KEYS)
+    assert (found.seq, found.text, len(found.stream) <= 128) == (4, FOREIGN, True)
+
+
+def test_memory_does_not_grow_with_planted_entries() -> None:
+    """A verification keeps little of an entry, whatever an attacker planted in it."""
+    names = [{"stream": f"{number:x}", "seq": 1} for number in range(50_000)]
+    verifier = Verifier(KEYS)
+    tracemalloc.start()
+    try:
+        for number in range(5):
+            first = {
+                "ts": SMALL[0]["ts"],
+                "stream": f"planted {number}",
+                "seq": 0,
+                "action": "signer_retired",
+            }
+            planted = rehash(
+                first | {"replaces": names, "details": {"heads": ["a" * 1_000_000]}}, None, FORGER
+            )
+            assert [finding.text for finding in verifier.add(planted)] == [FOREIGN]
+        del planted
+        kept, _ = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert kept < 500_000
+
+
 def test_a_pruned_trail_is_intact(victim: Victim) -> None:
     """A trail without the entries past the retention has notes and no tampering."""
     for at in (1, 250, 600):
@@ -767,14 +836,14 @@ def test_only_one_commit_is_excused() -> None:
     rest = stored[:]
     for record in whole[:102]:
         rest.append(rehash(record | {"seq": len(rest), "ts": "2026-11-24T12:00:09.000Z"}, rest[-1]))
-    hashes = [record["hash"] for record in rest]
+    hashes = [record["hash"] for record in rest[6:107]]
     replaces = [left | {"stream": stored[0]["stream"], "hashes": hashes}]
     [found] = failed(stored, rest[6:107], replaces=replaces)
     assert (found.seq, found.tampering) == (106, False)
     [found] = failed(stored, rest[6:108], replaces=replaces)
     assert (found.seq, found.tampering) == (107, True)
     late = rehash(rest[6] | {"ts": "2031-01-01T00:00:00.000Z"}, stored[-1])
-    replaces[0]["hashes"].append(late["hash"])
+    replaces[0]["hashes"] = [late["hash"]]
     [found] = failed(stored, [late], replaces=replaces)
     assert (found.seq, found.tampering) == (6, True)
 

@@ -19,7 +19,7 @@ from tests.conftest import running_app
 from tests.rotation import connected
 from tests.trail import break_trail, mend_trail
 from tests.written_trail import findings
-from vault.audit import reader
+from vault.audit import collection
 from vault.audit.stream import Stream
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt, Status, finish_all
@@ -139,7 +139,7 @@ def test_a_clock_set_within_a_commit_is_no_tampering(app: Flask, monkeypatch: py
     """An entry's `_id` has the entry's own time, whatever the clock shows when it is created."""
     monkeypatch.setattr("bson.objectid.time", SimpleNamespace(time=lambda: time() + 3_600))
     assert app.test_client().post("/vault/secret/create/", json={"secret": "YQ=="}).status_code == 200
-    [record] = reader.records({}, ("_id", 1))
+    [record] = collection.records({}, ("_id", 1))
     assert record["hash"]
 
 

@@ -163,6 +163,40 @@ def test_a_collection_that_is_not_plain_is_found(trail: Trail, name: str) -> Non
     assert (told["seq"], told["kind"]) == (-1, "TAMPERING")
 
 
+EARLY = "needs a look: MongoDB removes entries by the index planted after {} seconds, within their retention"
+
+
+@pytest.mark.parametrize(
+    ("planted", "days", "text"),
+    [
+        (
+            {"key": {"previous_ts": 1}, "name": "\x1b[2J" + "x" * 60, "expireAfterSeconds": 2**31 - 1},
+            "0",
+            f"TAMPERING: MongoDB removes entries by the index \\u001b[2J{'x' * 36}, not one of the service's",
+        ),
+        (
+            {"key": {"ts": 1}, "name": "planted", "expireAfterSeconds": 2_591_999},
+            "30",
+            EARLY.format(2_591_999),
+        ),
+        ({"key": {"ts": 1}, "name": "planted", "expireAfterSeconds": 2_592_000}, "30", ""),
+        (
+            {"key": {"ts": 1}, "name": "planted", "expireAfterSeconds": 2_592_000},
+            "0",
+            EARLY.format(2_592_000),
+        ),
+    ],
+    ids=["another field", "too short", "as set", "not permanent"],
+)
+def test_a_planted_ttl_index_is_found(trail: Trail, planted: dict[str, Any], days: str, text: str) -> None:
+    """An index by which MongoDB would remove entries early is a finding while all entries are there."""
+    trail.stored.audit_logs.drop_index("retention")
+    trail.stored.command("createIndexes", "audit_logs", indexes=[planted])
+    done = trail.run("verify", "--retention-days", days)
+    assert done.stdout.splitlines()[:-1] == ([text] if text else [])
+    assert done.returncode == (0 if not text else 1 if text.startswith("TAMPERING") else 3)
+
+
 def test_other_options_of_the_collection_are_intact(trail: Trail) -> None:
     """Options that change the result of no query, and a collection that does not exist, are not findings."""
     recreate(trail.stored, clusteredIndex={"key": {"_id": 1}, "unique": True}, validator={"seq": {"$gte": 0}})
@@ -220,6 +254,15 @@ def test_tampering_in_an_export_is_found(trail: Trail) -> None:
     binary = trail.file("binary", b"\xff\xfe\x00\n\x80\n")
     done = trail.run("verify", "--file", binary, "--public-key", pem(trail))
     assert (done.returncode, done.stdout.count("TAMPERING: ")) == (1, 2)
+
+
+def test_a_longer_line_than_the_service_writes_is_not_parsed(trail: Trail) -> None:
+    """A planted line of an export, which can take 30 times as much memory parsed, is a finding by itself."""
+    line = b'{"stream": "x", "seq": 0, "ts": "", "x": [' + b"0," * 600_000 + b"0]}\n"
+    done = trail.run("verify", "--file", trail.file("planted", line), "--public-key", pem(trail))
+    assert (
+        done.stdout.splitlines()[0] == "TAMPERING: stream ? seq -1: is not an entry of this service's making"
+    )
 
 
 def test_another_key_verifies_nothing(trail: Trail) -> None:

@@ -8,7 +8,7 @@ from itertools import islice
 from typing import Any
 
 from vault.audit import retirement, signing_keys
-from vault.audit.reader import collection, records
+from vault.audit.collection import collection, records
 from vault.core.errors import InvalidCheckpointError
 from vault.core.timestamps import moment
 from vault.crypto import Keyring, chain

@@ -7,13 +7,18 @@ from typing import Any
 
 from vault.audit.findings import Finding, Kind
 from vault.audit.retirement import Head, Place
-from vault.core.attempt import Action
+from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, MAX_REPLACED
 from vault.crypto import chain
 from vault.documents.audit import Record
 from vault.documents.base import is_text
 
 _ALTERED = "was altered: its hash does not match its content"
 FOREIGN = "is not an entry of this service's making"
+
+#: The maximum length of a text that is kept, that of the longest one of the service, a signature.
+MAX_TEXT_LENGTH = 128
+#: The texts of a record that its entry keeps.
+_KEPT = ("stream", "ts", "hash", "previous", "previous_ts", "signer", "signature")
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,14 +51,17 @@ class Entry:
     #: The reason why the record is not what the service wrote; None if its hash matches its content.
     flaw: str | None
     replaces: Mapping[str, Predecessor]
-    #: The possible part of a retirement.
-    retirement: object
 
     @classmethod
     def decode(cls, record: Record) -> "Entry | None":
-        """Return the entry in *record*; None if it has no stream, number or time."""
+        """Return the entry in *record*; None if it has no stream, number or time, or has longer texts.
+
+        An entry is kept until the end of a verification. So it has no more than the service ever writes.
+        """
         stream, seq, ts = record.get("stream"), record.get("seq"), record.get("ts")
         if not (is_text(stream) and is_text(ts) and isinstance(seq, int) and seq >= 0):
+            return None
+        if any(len(str(record.get(name, ""))) > MAX_TEXT_LENGTH for name in _KEPT):
             return None
         found, previous_ts = record.get("hash"), record.get("previous_ts")
         try:
@@ -78,7 +86,6 @@ class Entry:
             record.get("signature"),
             flaw,
             replaces,
-            record.get("details") if record.get("action") == Action.SIGNER_RETIRED else None,
         )
 
     @property
@@ -105,12 +112,30 @@ _NONE: Mapping[str, Predecessor] = MappingProxyType({})
 
 
 def _predecessors(replaces: Any, until: str) -> dict[str, Predecessor]:
+    """Return the streams in *replaces*. Raise ValueError if it has more than the service writes."""
+    _require_few(replaces, MAX_REPLACED)
     return {
-        str(left["stream"]): Predecessor(
+        _text(left["stream"]): Predecessor(
             int(left["seq"]),
-            str(left.get("ts", "")),
+            _text(left.get("ts", "")),
             until=until,
-            hashes=frozenset(left["hashes"]) if "hashes" in left else None,
+            hashes=_hashes(left["hashes"]) if "hashes" in left else None,
         )
         for left in replaces
     }
+
+
+def _hashes(hashes: Any) -> frozenset[str]:
+    _require_few(hashes, MAX_ENTRIES_PER_COMMIT)
+    return frozenset(map(_text, hashes))
+
+
+def _require_few(found: Any, maximum: int) -> None:
+    if len(found) > maximum:
+        raise ValueError("more than the service writes")
+
+
+def _text(found: object) -> str:
+    if not is_text(found) or len(found) > MAX_TEXT_LENGTH:
+        raise ValueError("not a text of the service's")
+    return found

@@ -7,7 +7,8 @@ from typing import Any
 from bson import ObjectId
 
 from vault.audit import stream
-from vault.audit.reader import SETTLED_SECONDS, collection
+from vault.audit.collection import collection
+from vault.audit.reader import SETTLED_SECONDS
 from vault.documents.audit import Record, record_of
 from vault.documents.guard import storage_errors
 

@@ -1,4 +1,4 @@
-"""Reads of the audit trail: pages with a cursor, exports, and raw entries for verification.
+"""Reads of the audit trail: pages with a cursor, and exports.
 
 Pages return entries in the order of their identifiers. An entry can become visible up to `SETTLED_SECONDS`
 after a younger entry of another stream: commits take time, and clocks differ. So a position consists of the
@@ -15,20 +15,18 @@ from enum import StrEnum
 from math import ceil
 from typing import Any
 
-import bson
-from bson import Code, ObjectId
-from bson.raw_bson import RawBSONDocument
+from bson import ObjectId
 from mongoengine import get_connection
 from pymongo import MongoClient, timeout
 from pymongo.client_session import ClientSession
 from pymongo.read_concern import ReadConcern
 
 from vault.audit import stream
+from vault.audit.collection import collection, records
 from vault.core.attempt import Attempt, Status
 from vault.core.errors import InvalidCursorError
 from vault.core.principal import Principal
 from vault.core.timestamps import moment
-from vault.documents import AuditEntry
 from vault.documents.audit import COMMIT_TIMEOUT_SECONDS, Record, record_of
 from vault.documents.base import is_text
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
@@ -48,28 +46,6 @@ _MAX_STREAMS = 1_000
 #: The maximum number of unsettled entries that a page searches for late ones. With more within
 #: `SETTLED_SECONDS`, a page has younger entries only after some of those are settled.
 _MAX_UNSETTLED = 50_000
-
-#: The number of entries read in one round trip.
-_BATCH_SIZE = 1_000
-
-#: The stored type of each field; all others are text.
-_TYPES = {
-    "_id": ObjectId,
-    "ts": datetime,
-    "previous_ts": datetime,
-    "seq": int,
-    "details": dict,
-    "replaces": list,
-}
-
-#: The fields that have others inside.
-_NESTED = ("details", "replaces")
-
-#: The fields that determine `_id`.
-_PLACE = {"ts", "stream", "seq"}
-
-#: The options of a collection with which queries can miss entries.
-_HIDING_OPTIONS = {"capped", "collation"}
 
 _ID_BYTES = 12
 #: Below and above every identifier that the service makes.
@@ -394,63 +370,6 @@ class Position:
         return Position(settled, {stream.writer_of(made): made for made in kept})
 
 
-def records(
-    query: Mapping[str, Any], *order: tuple[str, int], batch_size: int = _BATCH_SIZE
-) -> Iterator[Record]:
-    """Yield the entries of *query*, in *order*, as records; *batch_size* of them are read at a time.
-
-    An entry in another form than the service stores gets None as its hash. Although its hash can be right,
-    queries or pruning would miss it.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
-    """
-    entries = collection()
-    options = entries.codec_options
-    raw = entries.with_options(codec_options=options.with_options(document_class=RawBSONDocument))
-    with storage_errors():
-        before: Mapping[str, Any] | None = None
-        for stored in raw.find(query, batch_size=batch_size).sort(order):
-            document = bson.decode(stored.raw, options)
-            # If a field occurs twice, the driver reads one value, and MongoDB may find the other.
-            if _is_as_written(document) and bson.encode(document, codec_options=options) == stored.raw:
-                fits = (
-                    before is None
-                    or not _is_next(document, before)
-                    or stream.entry_id_follows(document, before)
-                )
-                before = document
-            else:
-                fits = False
-            record = record_of(document)
-            yield record if fits else record | {"hash": None}
-
-
-def collection() -> Any:
-    """Return the MongoDB collection of entries."""
-    found = AuditEntry.raw()
-    # Text that is not UTF-8 is a finding, and must not prevent reading the rest.
-    options = found.codec_options.with_options(unicode_decode_error_handler="replace")
-    return found.with_options(codec_options=options)
-
-
-def collection_flaw() -> str | None:
-    """Return the reason why queries can miss entries that `export` returns; None without such a reason.
-
-    A time series stores bounds apart from its entries, and a query with conditions skips what is outside. A
-    collation sorts names differently. On a capped collection, MongoDB refuses queries of the API.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
-    """
-    entries = AuditEntry.raw()
-    with storage_errors():
-        found = list(entries.database.list_collections(filter={"name": entries.name}))
-    kinds = {one["type"] for one in found}.union(*(_HIDING_OPTIONS & one["options"].keys() for one in found))
-    flaws = ", ".join(sorted(kinds - {"collection"}))
-    return f"{entries.name} is not a plain collection ({flaws}): queries can miss entries" if flaws else None
-
-
 def earliest_id(time: datetime) -> ObjectId:
     """Return an `_id` that is not above that of any entry since *time*."""
     return stream.first_entry_id(time.timestamp() - COMMIT_TIME.total_seconds())
@@ -459,25 +378,3 @@ def earliest_id(time: datetime) -> ObjectId:
 def latest_id(time: datetime) -> ObjectId:
     """Return an `_id` above that of every entry before *time*."""
     return stream.first_entry_id(ceil(time.timestamp() + COMMIT_TIME.total_seconds()))
-
-
-def _is_as_written(document: Mapping[str, Any]) -> bool:
-    """Return whether the fields of *document* have the types and the identifier that the service stores."""
-    return (
-        all(type(value) is _TYPES.get(name, str) for name, value in document.items())
-        and document.keys() >= _PLACE
-        and stream.entry_id_fits(document)
-        and not any(_has_code(document.get(name)) for name in _NESTED)
-    )
-
-
-def _has_code(value: object) -> bool:
-    """Return whether *value* has BSON's code at any depth. It has the hash of a text that queries miss."""
-    if isinstance(value, dict | list):
-        return any(map(_has_code, value.values() if isinstance(value, dict) else value))
-    return isinstance(value, Code)
-
-
-def _is_next(document: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-    """Return whether *document* comes directly after the entry *before* it in the same stream."""
-    return bool(document["stream"] == before["stream"] and document["seq"] == before["seq"] + 1)

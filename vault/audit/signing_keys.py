@@ -13,6 +13,10 @@ from vault.documents.audit import AuditKey, Record
 from vault.documents.guard import storage_errors
 from vault.keys import registry
 
+#: The maximum size of a document that is read: a part of a retirement has about 64 KiB, a key with a thousand
+#: endorsements twice as many.
+_MAX_KEY_BYTES = 262_144
+
 
 def own(keyring: Keyring) -> dict[str, VerifyingKey]:
     """Return the public keys of *keyring*, by signer."""
@@ -182,22 +186,22 @@ def _is_trail_disabled() -> bool:
         return registry.trail_state().enabled is False
 
 
-def _stored(query: Mapping[str, Any]) -> list[Mapping[str, Any]]:
+def _stored(query: dict[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Yield the documents of *query*, one at a time, except those that are larger than the service's."""
+    small = {"$expr": {"$lte": [{"$bsonSize": "$$ROOT"}, _MAX_KEY_BYTES]}}
     with storage_errors():
         keys = AuditKey.raw()
         # Text that is not UTF-8 must not prevent reading the other documents.
         options = keys.codec_options.with_options(unicode_decode_error_handler="replace")
-        return list(keys.with_options(codec_options=options).find(query))
+        yield from keys.with_options(codec_options=options).find(query | small)
 
 
-def _candidates() -> list[tuple[VerifyingKey, Mapping[str, Any]]]:
-    """Return the stored keys and their endorsements; both can be forged."""
-    found: list[tuple[VerifyingKey, Mapping[str, Any]]] = []
+def _candidates() -> Iterator[tuple[VerifyingKey, Mapping[str, Any]]]:
+    """Yield the stored keys and their endorsements; both can be forged."""
     for stored in _stored({"retirement": {"$exists": False}}):
         key, endorsements = VerifyingKey.of(stored.get("public_key")), stored.get("endorsements")
         if key and isinstance(endorsements, dict):
-            found.append((key, endorsements))
-    return found
+            yield key, endorsements
 
 
 def _endorsers(

@@ -34,6 +34,7 @@ _MAX_CLOCK_STEP_BACK = timedelta(seconds=1)
 #: outage, thousands of commits can fail. Only those at its two ends can leave unsigned entries, because
 #: MongoDB went away or returned halfway through them; in between, MongoDB stored nothing.
 _REPLACED_AT_EITHER_END = 25
+MAX_REPLACED = 2 * _REPLACED_AT_EITHER_END
 
 _STREAM = re.compile(r"2-[0-9a-f]{30}")
 _STREAM_BYTES = slice(4, 9)
@@ -121,7 +122,7 @@ class Stream:
         if head is None:
             # The first commit failed, so no stored entry names the streams that this one replaces.
             left = [*self._replaces, {"stream": self.id, "seq": -1, **attempted}]
-            if len(left) > 2 * _REPLACED_AT_EITHER_END:
+            if len(left) > MAX_REPLACED:
                 del left[_REPLACED_AT_EITHER_END]
         else:
             left = [{**{name: head[name] for name in ("stream", "seq", "ts")}, **attempted}]

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
-from vault.audit.reader import collection
+from vault.audit.collection import collection
 from vault.core.attempt import Action, Status
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.documents.guard import storage_errors

@@ -6,8 +6,9 @@ stream, continues it, leaves a gap before it, or repeats a number. A gap starts 
 signature covers what came before it. A `StreamState` holds the last entry, the last signed entry and the
 unsigned tail after that. `Verifier.finish` judges the ends of all streams.
 
-Memory grows with the number of streams, not of entries. Of each stream, only the last signature is verified:
-through the chain, it covers every entry and every signature before it.
+Memory grows with the number of streams, not of entries, nor with the size of what an attacker planted. Of
+each stream, only the last signature is verified: through the chain, it covers every entry and every signature
+before it.
 """
 
 import time
@@ -18,11 +19,13 @@ from types import MappingProxyType
 from typing import Self
 
 from vault.audit import retirement, signing_keys
-from vault.audit.entry import FOREIGN, Entry, Predecessor
-from vault.audit.findings import NO_PLACE, Finding, Kind
-from vault.audit.reader import collection_flaw, earliest_id, records
+from vault.audit.collection import collection_findings, records
+from vault.audit.entry import FOREIGN, MAX_TEXT_LENGTH, Entry, Predecessor
+from vault.audit.findings import Finding, Kind
+from vault.audit.reader import earliest_id
 from vault.audit.retirement import Head, Heads, Part, Place
 from vault.audit.stream import MAX_ENTRIES_PER_COMMIT
+from vault.core.attempt import Action
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
 from vault.crypto.chain import VerifyingKey
@@ -116,7 +119,7 @@ class Verifier:
         retirements: Sequence[Part] = (),
         retired: Mapping[str, str] = MappingProxyType({}),
         dropped: Collection[str] = (),
-        collection_flaw: str | None = None,
+        of_collection: Sequence[Finding] = (),
     ) -> None:
         """Prepare for a trail signed by *keys* (by signer), of which the first is the current one.
 
@@ -124,7 +127,7 @@ class Verifier:
         permanent; it is called for each gap, because pruning continues meanwhile. *heads* are those of a
         checkpoint, by stream, and *retired* the keys that sign nothing beyond them, each with the time of the
         checkpoint. *retirements* are known in addition to those in the trail. *dropped* keys must be retired.
-        *collection_flaw* is a reason why queries can miss entries.
+        *of_collection* are findings about the collection as a whole.
         """
         self._keys = keys
         self._kept_since = kept_since
@@ -134,7 +137,7 @@ class Verifier:
         self._retirements = list(retirements)
         self._retired = retired
         self._dropped = dropped
-        self._collection_flaw = collection_flaw
+        self._of_collection = of_collection
         self._streams: dict[str, StreamState] = {}
         #: Signer and place of the last signature before each gap, except those of the current key.
         self._before_gaps: list[tuple[str, Place]] = []
@@ -148,8 +151,12 @@ class Verifier:
         kept_since: Callable[[], str] = lambda: "",
         heads: Mapping[str, Record] | None = None,
         retired: Mapping[str, str] = MappingProxyType({}),
+        retention_days: int | None = None,
     ) -> Self:
         """Prepare for the trail in the connected database, with the evidence that *keyring* vouches for.
+
+        MongoDB may not remove entries before they are *retention_days* old; 0 if they are permanent, None if
+        that is unknown.
 
         Raises:
             StorageUnavailableError: MongoDB is unavailable.
@@ -161,7 +168,7 @@ class Verifier:
             retirements=signing_keys.retirements(keyring),
             retired=retired,
             dropped=signing_keys.dropped(keyring),
-            collection_flaw=collection_flaw(),
+            of_collection=collection_findings(retention_days),
         )
 
     @property
@@ -175,12 +182,13 @@ class Verifier:
         entry = Entry.decode(record)
         if entry is None:
             seq = record.get("seq")
-            yield Finding(str(record.get("stream")), seq if isinstance(seq, int) else -1, FOREIGN)
+            stream = str(record.get("stream"))[:MAX_TEXT_LENGTH]
+            yield Finding(stream, seq if isinstance(seq, int) else -1, FOREIGN)
             return
         if entry.flaw:
             yield entry.finding(entry.flaw)
-        elif entry.retirement is not None:
-            part = Part.of(entry.retirement, self._keys, entry.place)
+        elif record.get("action") == Action.SIGNER_RETIRED:
+            part = Part.of(record.get("details"), self._keys, entry.place)
             self._retirements += [part] if part else []
         yield from self._move(entry)
         head = self._checkpoint.get(entry.stream)
@@ -242,8 +250,7 @@ class Verifier:
 
     def finish(self) -> Iterator[Finding]:
         """Yield the final judgement: the findings about the collection, and about the ends of all streams."""
-        if self._collection_flaw:
-            yield Finding(*NO_PLACE, self._collection_flaw)
+        yield from self._of_collection
         for stream in self._streams.values():
             if stream.signed:
                 yield from self._signature(stream.signed)

@@ -10,7 +10,7 @@ from pymongo.read_concern import ReadConcern
 
 from vault import __version__
 from vault.audit import checkpoint, signing_keys
-from vault.audit.reader import collection
+from vault.audit.collection import collection
 from vault.backup import archive, dump
 from vault.backup.archive import ArchiveWriter, Progress
 from vault.core import deadline

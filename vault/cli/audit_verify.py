@@ -14,6 +14,7 @@ import click
 
 from vault.audit import checkpoint as checkpoints
 from vault.audit import reader, signing_keys
+from vault.audit.collection import MAX_ENTRY_BYTES
 from vault.audit.findings import Finding, Kind, gravest
 from vault.audit.reader import Filter
 from vault.audit.verifier import ReadOn, Verifier, nothing_more, read_on, retention_start, verify_records
@@ -165,13 +166,14 @@ def _file(file: Iterable[str], bundle: bytes, days: int) -> _Source:
 
 def _database(context: CommandContext, days: int | None) -> _Source:
     """Return the trail in the connected database."""
+    days = context.audit_ttl_days if days is None else days
     return _Source(
         signing_keys.trusted(context.keyring),
         "MASTER_KEY and MASTER_KEY_FALLBACKS, nor trusted by these",
         _OTHER_KEYS,
         reader.export(Filter()),
-        context.audit_ttl_days if days is None else days,
-        partial(Verifier.of_database, context.keyring),
+        days,
+        partial(Verifier.of_database, context.keyring, retention_days=days),
         partial(read_on, began=datetime.now(UTC)),
         _missing(context.keyring),
         is_file=False,
@@ -188,7 +190,10 @@ def _missing(keyring: Keyring) -> list[str]:
 def _parsed(lines: Iterable[str]) -> Iterator[Record]:
     for line in lines:
         try:
-            record = json.loads(line, object_pairs_hook=unique_names)
+            # A planted line can be of any length, and take 30 times as much memory.
+            record = (
+                json.loads(line, object_pairs_hook=unique_names) if len(line) <= MAX_ENTRY_BYTES else None
+            )
         except (RecursionError, ValueError):
             record = None
         # A line that is not an object is a finding, as is any entry that the service did not write.

@@ -195,7 +195,9 @@ def _report(
 
 def _verification(context: CommandContext, now: datetime, output: Output) -> Verification:
     verifier = Verifier.of_database(
-        context.keyring, kept_since=lambda: retention_start(context.audit_ttl_days, datetime.now(UTC))
+        context.keyring,
+        kept_since=lambda: retention_start(context.audit_ttl_days, datetime.now(UTC)),
+        retention_days=context.audit_ttl_days,
     )
     with output.bar("Verifying the trail", reader.estimate()) as shown:
         records = reader.counted(reader.export(Filter()), shown.advance)

@@ -38,7 +38,7 @@ _TRAIL_QUERY_INDEXES: tuple[tuple[list[tuple[str, int]], dict[str, Any]], ...] =
         {"partialFilterExpression": {"details.name": {"$exists": True}}},
     ),
 )
-_RETENTION_KEY = [("ts", 1)]
+RETENTION_KEY = {"ts": 1}
 _RETENTION_INDEX = "retention"
 #: MongoDB's error code for an operation that its user is not allowed to do.
 UNAUTHORIZED = 13
@@ -73,6 +73,11 @@ def build(*, audit_ttl_days: int) -> None:
     get_db()[IDEMPOTENCY_COLLECTION].create_index("created_at", expireAfterSeconds=IDEMPOTENCY_SECONDS)
 
 
+def retention_seconds(days: int) -> int:
+    """Return the time after which MongoDB removes entries, for a retention of *days*; 0 is permanent."""
+    return days * _SECONDS_A_DAY or _MAX_TTL_SECONDS
+
+
 def build_trail(entries: Any, *, audit_ttl_days: int) -> None:
     """Build the missing indexes of the trail, and set its retention.
 
@@ -83,10 +88,10 @@ def build_trail(entries: Any, *, audit_ttl_days: int) -> None:
         TrailIndexMissingError: The unique index is missing, and this user may not build it.
         PyMongoError: MongoDB refused, or did not answer.
     """
-    seconds = audit_ttl_days * _SECONDS_A_DAY or _MAX_TTL_SECONDS
+    seconds = retention_seconds(audit_ttl_days)
     existing = _existing(entries)
     if not (
-        _has(existing, _RETENTION_KEY, {"expireAfterSeconds": seconds})
+        _has(existing, list(RETENTION_KEY.items()), {"expireAfterSeconds": seconds})
         or _may(_set_retention, entries, seconds)
     ):
         logger.error(
@@ -133,11 +138,11 @@ def _set_retention(entries: Any, seconds: int) -> None:
     The index exists from the first start, so a changed setting never has to build one over a large trail.
     """
     try:
-        entries.create_index(_RETENTION_KEY, name=_RETENTION_INDEX, expireAfterSeconds=seconds)
+        entries.create_index(RETENTION_KEY, name=_RETENTION_INDEX, expireAfterSeconds=seconds)
     except OperationFailure as error:
         if error.code != _INDEX_OPTIONS_CONFLICT:
             raise
-        index = {"keyPattern": {"ts": 1}, "expireAfterSeconds": seconds}
+        index = {"keyPattern": RETENTION_KEY, "expireAfterSeconds": seconds}
         entries.database.command("collMod", entries.name, index=index)
 
 

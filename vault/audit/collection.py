@@ -1,0 +1,163 @@
+"""The collection of audit entries: raw entries for verification, and what makes queries or time miss some."""
+
+from collections.abc import Iterator, Mapping
+from datetime import datetime
+from typing import Any
+
+import bson
+from bson import Code, ObjectId
+from bson.raw_bson import RawBSONDocument
+
+from vault.audit import stream
+from vault.audit.findings import NO_PLACE, Finding, Kind
+from vault.documents import AuditEntry
+from vault.documents.audit import Record, record_of
+from vault.documents.guard import storage_errors
+from vault.documents.indexes import RETENTION_KEY, retention_seconds
+
+#: The number of entries read in one round trip.
+_BATCH_SIZE = 1_000
+
+#: The maximum size of an entry that is decoded: over twice that of the largest one that the service stores.
+#: Decoded, a hostile one takes up to 30 times its size.
+MAX_ENTRY_BYTES = 1_048_576
+
+#: The beginning of a document whose first field is an identifier, behind its length.
+_ID_FIELD = b"\x07_id\x00"
+_ID_BYTES = slice(9, 21)
+#: Only a text, or number: for an array, MongoDB tests the items.
+_NAMED = {
+    "stream": {"$type": "string", "$not": {"$type": "array"}},
+    "seq": {"$type": ["int", "long"], "$not": {"$type": "array"}},
+}
+
+#: The stored type of each field; all others are text.
+_TYPES = {
+    "_id": ObjectId,
+    "ts": datetime,
+    "previous_ts": datetime,
+    "seq": int,
+    "details": dict,
+    "replaces": list,
+}
+
+#: The fields that have others inside.
+_NESTED = ("details", "replaces")
+
+#: The fields that determine `_id`.
+_PLACE = {"ts", "stream", "seq"}
+
+#: The options of a collection with which queries can miss entries.
+_HIDING_OPTIONS = {"capped", "collation"}
+
+#: The maximum length of a shown name of an index, which can be any text.
+_MAX_NAME_LENGTH = 40
+
+
+def records(
+    query: Mapping[str, Any], *order: tuple[str, int], batch_size: int = _BATCH_SIZE
+) -> Iterator[Record]:
+    """Yield the entries of *query*, in *order*, as records; *batch_size* of them are read at a time.
+
+    An entry in another form than the service stores gets None as its hash. Although its hash can be right,
+    queries or pruning would miss it. Of one over `MAX_ENTRY_BYTES`, only the place is read.
+
+    Raises:
+        StorageUnavailableError: MongoDB is unavailable.
+    """
+    entries = collection()
+    options = entries.codec_options
+    raw = entries.with_options(codec_options=options.with_options(document_class=RawBSONDocument))
+    with storage_errors():
+        before: Mapping[str, Any] | None = None
+        for stored in raw.find(query, batch_size=batch_size).sort(order):
+            if len(stored.raw) > MAX_ENTRY_BYTES:
+                yield _place(entries, stored.raw)
+                continue
+            document = bson.decode(stored.raw, options)
+            # If a field occurs twice, the driver reads one value, and MongoDB may find the other.
+            if _is_as_written(document) and bson.encode(document, codec_options=options) == stored.raw:
+                fits = (
+                    before is None
+                    or not _is_next(document, before)
+                    or stream.entry_id_follows(document, before)
+                )
+                before = document
+            else:
+                fits = False
+            record = record_of(document)
+            yield record if fits else record | {"hash": None}
+
+
+def _place(entries: Any, stored: bytes) -> Record:
+    """Return the stream and the number of an entry, if it has them, and no other field."""
+    place = {"stream": "?", "seq": -1, "hash": None}
+    if stored[4:9] != _ID_FIELD:
+        return place
+    named = {"_id": ObjectId(bytes(stored[_ID_BYTES])), **_NAMED}
+    return place | (entries.find_one(named, {"_id": 0, "stream": 1, "seq": 1}) or {})
+
+
+def collection() -> Any:
+    """Return the MongoDB collection of entries."""
+    found = AuditEntry.raw()
+    # Text that is not UTF-8 is a finding, and must not prevent reading the rest.
+    options = found.codec_options.with_options(unicode_decode_error_handler="replace")
+    return found.with_options(codec_options=options)
+
+
+def collection_findings(retention_days: int | None) -> list[Finding]:
+    """Return the findings about the collection: queries can miss entries, or MongoDB removes some early.
+
+    A time series stores bounds apart from its entries, and a query with conditions skips what is outside. A
+    collation sorts names differently. On a capped collection, MongoDB refuses queries of the API. A TTL index
+    removes entries within a minute. Without *retention_days*, any retention is accepted; 0 is permanent.
+
+    Raises:
+        StorageUnavailableError: MongoDB is unavailable.
+    """
+    entries = AuditEntry.raw()
+    with storage_errors():
+        found = list(entries.database.list_collections(filter={"name": entries.name}))
+        kinds = {one["type"] for one in found}
+        # A view has no indexes, and MongoDB refuses to list them.
+        indexes = list(entries.list_indexes()) if "view" not in kinds else []
+    flaws = kinds.union(*(_HIDING_OPTIONS & one["options"].keys() for one in found)) - {"collection"}
+    text = f"{entries.name} is not a plain collection ({', '.join(sorted(flaws))}): queries can miss entries"
+    plain = [Finding(*NO_PLACE, text)] if flaws else []
+    return plain + [finding for index in indexes for finding in _expiry_findings(index, retention_days)]
+
+
+def _expiry_findings(index: Mapping[str, Any], retention_days: int | None) -> Iterator[Finding]:
+    """Yield a finding if *index* makes MongoDB remove entries that it should keep."""
+    seconds = index.get("expireAfterSeconds")
+    removes = f"MongoDB removes entries by the index {index['name'][:_MAX_NAME_LENGTH]}"
+    if seconds is None:
+        return
+    if index["key"] != RETENTION_KEY:
+        yield Finding(*NO_PLACE, f"{removes}, not one of the service's")
+    elif retention_days is not None and not seconds >= retention_seconds(retention_days):
+        early = f"after {seconds} seconds, within their retention"
+        yield Finding(*NO_PLACE, f"{removes} {early}", Kind.LOOK)
+
+
+def _is_as_written(document: Mapping[str, Any]) -> bool:
+    """Return whether the fields of *document* have the types and the identifier that the service stores."""
+    return (
+        all(type(value) is _TYPES.get(name, str) for name, value in document.items())
+        and document.keys() >= _PLACE
+        and stream.entry_id_fits(document)
+        and not any(_has_code(document.get(name)) for name in _NESTED)
+    )
+
+
+def _has_code(value: object) -> bool:
+    """Return whether *value* has BSON's code at any depth. It has the hash of a text that queries miss."""
+    if isinstance(value, dict | list):
+        return any(map(_has_code, value.values() if isinstance(value, dict) else value))
+    return isinstance(value, Code)
+
+
+def _is_next(document: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Return whether *document* comes directly after the entry *before* it in the same stream."""
+    return bool(document["stream"] == before["stream"] and document["seq"] == before["seq"] + 1)
