@@ -15,7 +15,7 @@ with - is never sent as a value.
 
 --plain          the value is not in base64: it is stored byte for byte, with each newline
 --name NAME      the name of the secret, such as billing/db-password; requires a credential
---ttl DURATION   the time until the secret expires, such as 30d, 12h, 90m or 45s
+--ttl DURATION   the time until the secret expires, such as 30d, 12h, 90m or 45s; also --expires-in
 --max-reads N    the number of times that the secret can be fetched
 -h, --help       print this text
 
@@ -27,8 +27,8 @@ VAULT_CACERT  a file with the certificate authority of the service, if the syste
 Exit codes: 0 stored, 1 refused or failed, 2 wrong usage, 4 denied, 5 the service is away'
 }
 
-seconds() { # seconds DURATION: print it in seconds
-    [[ $1 =~ ^([0-9]{1,9})([smhdw]?)$ ]] || misused "--ttl must be a number of seconds, or one with a unit: s, m, h, d or w, such as 30d"
+seconds() { # seconds OPTION DURATION: print the duration in seconds
+    [[ $2 =~ ^([0-9]{1,9})([smhdw]?)$ ]] || misused "$1 must be a number of seconds, or one with a unit: s, m, h, d or w, such as 30d"
     local count=$((10#${BASH_REMATCH[1]}))
     case ${BASH_REMATCH[2]} in
         m) count=$((count * 60)) ;;
@@ -36,7 +36,7 @@ seconds() { # seconds DURATION: print it in seconds
         d) count=$((count * 86400)) ;;
         w) count=$((count * 604800)) ;;
     esac
-    ((count >= 1 && count <= 3650 * 86400)) || misused "--ttl must be between 1 second and 3650 days"
+    ((count >= 1 && count <= 3650 * 86400)) || misused "$1 must be between 1 second and 3650 days"
     printf '%d' "$count"
 }
 
@@ -86,7 +86,7 @@ main() {
     while (($#)); do
         # --name=NAME is --name NAME. Of no other argument is a part sent.
         case $1 in
-            --name=* | --ttl=* | --max-reads=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+            --name=* | --ttl=* | --expires-in=* | --max-reads=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
         esac
         case $1 in
             -h | --help)
@@ -94,12 +94,12 @@ main() {
                 return
                 ;;
             --plain | --raw) plain=true ;;
-            --name | --ttl | --max-reads)
+            --name | --ttl | --expires-in | --max-reads)
                 require_value "$@"
                 case $1 in
                     --name) fields+=",\"name\":$(json_string "$2")" ;;
-                    --ttl)
-                        number=$(seconds "$2")
+                    --ttl | --expires-in)
+                        number=$(seconds "$1" "$2")
                         fields+=",\"ttl_seconds\":$number"
                         ;;
                     *)

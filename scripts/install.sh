@@ -90,6 +90,14 @@ show_progress() { # show_progress COUNT: show the progress of an installation of
     [[ ! -t 2 ]] || printf '\e[K' >&2
 }
 
+explain_failure() { # say why pip failed: of a package index that cannot be reached, pip prints dozens of lines
+    if grep -Eq 'NewConnectionError|ConnectTimeoutError|ReadTimeoutError|NameResolutionError|ProxyError|SSLError|from versions: none' .venv/problems; then
+        fail "no package index can be reached: check the network, or set PIP_INDEX_URL or a proxy, and run this again"
+    fi
+    cat .venv/problems >&2
+    fail "pip failed: see above"
+}
+
 # Each lock file is a superset of the one before: an installation for the tests also serves a trial.
 for larger in dev test bench; do
     [[ $larger != "$lock" ]] || reached=true
@@ -105,7 +113,7 @@ if ! "$python" -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev
         fail "$system could not create .venv: install its venv module (Debian, Ubuntu: apt install python3-venv)"
 fi
 pip=("$python" -m pip --disable-pip-version-check install)
-"${pip[@]}" --progress-bar off --require-hashes --requirement "requirements/$lock.txt" |
-    show_progress "$(grep -c '^[^ #]*==' "requirements/$lock.txt")"
-"${pip[@]}" --quiet --no-deps --no-build-isolation --editable .
+"${pip[@]}" --progress-bar off --require-hashes --requirement "requirements/$lock.txt" 2>.venv/problems |
+    show_progress "$(grep -c '^[^ #]*==' "requirements/$lock.txt")" || explain_failure
+"${pip[@]}" --quiet --no-deps --no-build-isolation --editable . 2>.venv/problems || explain_failure
 fingerprint "$lock" >"$stamp"

@@ -1,6 +1,7 @@
 """The operators' commands for the audit trail, run as processes."""
 
 import json
+import re
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -22,7 +23,9 @@ from tests.trail import break_trail
 from tests.written_trail import WrittenTrail, as_stored, rehash, streams
 from vault.audit.stream import derive_entry_id
 from vault.cli import commands
+from vault.cli.audit import _Lines
 from vault.cli.exits import SignalledError
+from vault.cli.output import Output
 from vault.core.timestamps import moment
 from vault.crypto.chain import SigningKey
 from vault.documents.audit import record_of
@@ -170,11 +173,47 @@ def test_tail_shows_the_newest_entries(trail: Trail) -> None:
         done = trail.run("tail", "--no-follow", *arguments)
         assert (done.returncode, done.stderr) == (0, "")
         headings, *lines = done.stdout.splitlines()
-        assert headings.split() == ["time", "action", "status", "principal", "secret"]
+        assert headings.split() == ["time", "action", "status", "principal", "about", "reason"]
         names = ("ts", "action", "status", "principal", "secret_id")
         records = [record_of(document) for document in newest[180 - count :]]
         assert [line.split() for line in lines] == [[record[name] for name in names] for record in records]
         assert max(map(len, [headings, *lines])) <= 100
+
+
+def test_columns_align(capsys: pytest.CaptureFixture[str]) -> None:
+    """Columns are as wide as their longest text so far, and name the token, role or issuer of an entry."""
+    lines = _Lines(Output())
+    entry = {"ts": "2026-11-24T15:30:00.000Z", "action": "fetch", "status": "success", "principal": "ci"}
+    details: list[Any] = [
+        {"name": "app/key", "namespace": "default"},
+        {"token": "web", "namespace": "team-a"},
+        {"role_name": "deploy", "reason": "has more: scopes"},
+        {"issuer_name": "github", "reason": "x"},
+        {},
+        "forged",
+    ]
+    lines.show([{**entry, "details": each} for each in details])
+    long = {"action": "update_metadata", "status": "bad_request", "principal": "p" * 50, "secret_id": "s"}
+    lines.show([entry | long, {**entry, "details": {"token": "web"}}])
+    heading, *shown = capsys.readouterr().out.splitlines()
+    found = [re.split("  +", line)[4:] for line in shown]
+    assert found == [
+        ["app/key"],
+        ["token team-a: web"],
+        ["role deploy", "has more: scopes"],
+        ["issuer github", "x"],
+        ["-"],
+        ["-"],
+        ["s"],
+        ["token web"],
+    ]
+    starts = [heading.index("about"), heading.index("reason")]
+    assert [line.index("app") if "app" in line else line.index("token") for line in shown[:2]] == starts[
+        :1
+    ] * 2
+    assert {shown[2].index("has"), shown[3].index(" x") + 1} == {starts[1]}
+    # A longer principal than 40 characters moves its own line only.
+    assert shown[7].index("token") == 24 + 2 + 15 + 2 + 11 + 2 + 40 + 2
 
 
 def test_tail_has_the_newest_entry_of_all_streams_last(trail: Trail) -> None:
@@ -240,11 +279,11 @@ def test_query_finds_a_secret_by_name_or_id_and_an_outcome(
     def shown(*arguments: str) -> list[list[str]]:
         done = CliRunner().invoke(commands, ["audit", "query", "--action", "fetch", *arguments])
         assert done.exit_code == 0, done.stderr
-        return [line.split(maxsplit=4)[1:] for line in done.stdout.splitlines()[1:]]
+        return [re.split("  +", line)[1:] for line in done.stdout.splitlines()[1:]]
 
     found = ["fetch", "success", "ci", "b: app/key"]
     assert shown("--secret", "app/key") == shown("--secret", secret_id) == [found]
-    assert shown("--status", "denied", "--secret", "x") == [["fetch", "denied", "ci", "x  no scope"]]
+    assert shown("--status", "denied", "--secret", "x") == [["fetch", "denied", "ci", "x", "no scope"]]
     queries = list(stored.audit_logs.find({"action": "audit_query"}).sort("ts"))
     assert [query["details"].get("secret_name") for query in queries] == ["app/key", None, "x"]
     done = CliRunner().invoke(commands, ["audit", "query", "--secret", "nothing"])

@@ -125,7 +125,7 @@ def test_a_value_has_one_byte_to_one_mebibyte(person: Person, size: int) -> None
 
 
 def test_a_new_secret_gets_its_properties(person: Person) -> None:
-    """`--ttl`, `--max-reads` and `--label` describe a new secret."""
+    """`--ttl`, also called `--expires-in`, `--max-reads` and `--label` describe a secret."""
     person.does(
         *("secret", "set", NAME, "--ttl", "30d", "--max-reads", 2, "--label", "env=prod", "--label", "a=b=c"),
         send=b"v",
@@ -138,7 +138,7 @@ def test_a_new_secret_gets_its_properties(person: Person) -> None:
 def test_a_new_version_can_change_labels_and_expiry(person: Person) -> None:
     """For an existing secret, labels and expiry change with the value, and the read limit cannot."""
     person.does("secret", "set", NAME, "--label", "env=test", send=b"v")
-    person.does("secret", "set", NAME, "--label", "env=prod", "--ttl", "1h", send=b"w")
+    person.does("secret", "set", NAME, "--label", "env=prod", "--expires-in", "1h", send=b"w")
     [found] = person.sees("secret", "describe", NAME)
     assert (found["version"], found["labels"]) == (2, {"env": "prod"})
     assert found["expires_at"] is not None

@@ -14,7 +14,7 @@ from tests.system import needs
 
 #: Replaces every Python: records the arguments of pip, and fails at those in the file `broken`.
 _PYTHON = """#!/bin/bash
-[[ -s "$STATE/broken" && "$*" == *"$(<"$STATE/broken")"* ]] && exit 1
+[[ -s "$STATE/broken" && "$*" == *"$(<"$STATE/broken")"* ]] && { cat "$STATE/says" >&2; exit 1; }
 case "$*" in
     --version) cat "$STATE/version" ;;
     "-m venv "*) mkdir -p .venv/bin && cp "$0" .venv/bin/python ;;
@@ -44,10 +44,13 @@ class Checkout:
     tools: Path
     state: Path
 
-    def install(self, lock: str, *, broken: str = "", version: str = "", terminal: bool = False) -> Done:
-        """Install the lock file *lock* with Pythons that fail at *broken* and have *version*."""
+    def install(
+        self, lock: str, *, broken: str = "", says: str = "", version: str = "", terminal: bool = False
+    ) -> Done:
+        """Install *lock* with Pythons that fail at *broken*, where pip *says* why, and have *version*."""
         (self.state / "broken").write_text(broken)
         (self.state / "pip").write_text("")
+        (self.state / "says").write_text(says)
         if version:
             (self.state / "version").write_text(version)
         command = [str(self.folder / "scripts" / "install.sh"), lock]
@@ -144,6 +147,36 @@ def test_an_interrupted_install_is_repeated(checkout: Checkout) -> None:
     """An installation that failed halfway is repeated."""
     assert checkout.install("dev", broken="--editable").returncode == 1
     assert len(checkout.install("dev").pip) == 2
+
+
+@pytest.mark.parametrize("step", ["--require-hashes", "--editable"])
+@pytest.mark.parametrize(
+    "reason",
+    [
+        "Failed to establish a new connection: NewConnectionError(': [Errno 111] Connection refused')",
+        "NameResolutionError: Failed to resolve",
+        "ERROR: Could not find a version that satisfies the requirement a==1 (from versions: none)",
+    ],
+)
+def test_a_package_index_that_is_away_is_one_clear_line(checkout: Checkout, step: str, reason: str) -> None:
+    """Without a package index, the script says so in its last line, in place of pip's many lines."""
+    wall = "".join(f"WARNING: Retrying (Retry(total={number})): {reason}\n" for number in range(5))
+    done = checkout.install("dev", broken=step, says=wall)
+    assert done.returncode == 1
+    assert "Retrying" not in done.stderr
+    assert done.stderr.splitlines()[-1] == (
+        "install.sh: no package index can be reached: check the network, or set PIP_INDEX_URL or a proxy, "
+        "and run this again"
+    )
+    assert len(checkout.install("dev").pip) == 2
+
+
+def test_another_failure_of_pip_is_shown(checkout: Checkout) -> None:
+    """Any other failure is printed as pip explains it, and the last line says that pip failed."""
+    done = checkout.install("dev", broken="--require-hashes", says="ERROR: THESE PACKAGES DO NOT MATCH\n")
+    assert done.returncode == 1
+    shown = ["ERROR: THESE PACKAGES DO NOT MATCH", "install.sh: pip failed: see above"]
+    assert done.stderr.splitlines()[-2:] == shown
 
 
 def test_an_incomplete_venv_is_replaced(checkout: Checkout) -> None:

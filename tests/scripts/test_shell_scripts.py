@@ -241,7 +241,7 @@ def test_options_become_fields(recorder: str, text: str, number: int) -> None:
 
 def test_a_named_secret_is_fetched_by_name(asking: Asking) -> None:
     """A secret with a name, a lifetime and a read limit is fetched by its name, and then used up."""
-    options = ["--plain", "--name", "scripts/named", "--ttl", "12h", "--max-reads", "2"]
+    options = ["--plain", "--name", "scripts/named", "--expires-in", "12h", "--max-reads", "2"]
     token = {"url": asking.url, "VAULT_TOKEN": asking.token}
     created = run("create_secret.sh", *options, "my_password", **token)
     assert created.returncode == 0, created.stderr

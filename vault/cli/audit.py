@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, NoReturn
@@ -31,6 +31,14 @@ from vault.keys import guard
 
 #: The maximum number of entries of a page; `query` reads as many pages as it needs.
 _PAGE_LIMIT = 1_000
+
+_HEADINGS = ("time", "action", "status", "principal", "about", "reason")
+_LEAST_WIDTHS = (24, 11, 9, 10, 10, 0)
+#: Longer texts are printed whole, and move what follows.
+_MAX_WIDTH = 40
+
+#: By the field with the name of what an entry is about, the word before the name.
+_SUBJECTS = {"name": "", "token": "token ", "role_name": "role ", "issuer_name": "issuer "}
 
 #: Seconds between two looks of `tail`.
 _TAIL_INTERVAL_SECONDS = 1
@@ -127,9 +135,8 @@ def tail(output: Output, lines: int, follow: bool) -> None:
     entries.
     """
     with connected(output, reading=True):
-        _show_headings(output)
         if not follow:
-            _show(reader.latest(lines) if lines else [], output)
+            _Lines(output).show(reader.latest(lines) if lines else [])
             return
         try:
             _follow(lines, output)
@@ -141,33 +148,54 @@ def tail(output: Output, lines: int, follow: bool) -> None:
 
 
 def _follow(lines: int, output: Output) -> NoReturn:
-    end = TrailFollower(lines)
+    end, shown = TrailFollower(lines), _Lines(output)
     fresh = reader.by_time(end.look())
-    _show(fresh[len(fresh) - min(lines, len(fresh)) :], output)
+    shown.show(fresh[len(fresh) - min(lines, len(fresh)) :])
     while True:
         time.sleep(_TAIL_INTERVAL_SECONDS)
-        _show(reader.by_time(end.look()), output)
+        shown.show(reader.by_time(end.look()))
 
 
-def _show_headings(output: Output) -> None:
-    output.text(_line("time", "action", "status", "principal", "secret"))
+class _Lines:
+    """Lines of entries in columns, each as wide as its longest text so far: the next entries are unknown."""
+
+    def __init__(self, output: Output) -> None:
+        self._output = output
+        self._widths = [*_LEAST_WIDTHS]
+        self._is_first = True
+
+    def show(self, records: Iterable[Record]) -> None:
+        """Print *records*, and before the first of them the headings."""
+        rows = [(record, [*map(printable, _texts(record))]) for record in records]
+        for _, cells in rows:
+            longest = [min(len(cell), _MAX_WIDTH) for cell in cells]
+            self._widths = [max(pair) for pair in zip(self._widths, longest, strict=True)]
+        if self._is_first:
+            self._output.text(self._line(_HEADINGS))
+            self._is_first = False
+        for record, cells in rows:
+            self._output.result(record, self._line(cells))
+
+    def _line(self, cells: Sequence[str]) -> str:
+        return "  ".join(cell.ljust(width) for cell, width in zip(cells, self._widths, strict=True)).rstrip()
 
 
-def _show(records: Iterable[Record], output: Output) -> None:
-    for record in records:
-        details = record.get("details")
-        # An attacker may have stored anything.
-        known = details if isinstance(details, dict) else {}
-        name = known.get("name")
-        secret = shown_name("", str(name), known.get("namespace")) if name else record.get("secret_id")
-        fields = [record.get(field) for field in ("ts", "action", "status", "principal")]
-        output.result(record, _line(*fields, secret, *filter(None, [known.get("reason")])))
+def _texts(record: Record) -> list[str]:
+    """Return the texts of an entry, in columns."""
+    details = record.get("details")
+    # An attacker may have stored anything.
+    known = details if isinstance(details, dict) else {}
+    fields = [record.get(field) for field in ("ts", "action", "status", "principal")]
+    found = [*fields, _subject(known) or record.get("secret_id")]
+    return [*(str(text or "-") for text in found), str(known.get("reason") or "")]
 
 
-def _line(*texts: Any) -> str:
-    """Return a line of an entry. Its widths are fixed: `tail` does not know the next entries."""
-    time, action, status, principal, *others = [printable(str(text or "-")) for text in texts]
-    return f"{time:24}  {action:11}  {status:9}  {principal:10}  {'  '.join(others)}"
+def _subject(details: Mapping[str, Any]) -> str:
+    """Return the name of the secret, token, role or issuer that *details* are about; empty for none."""
+    for field, kind in _SUBJECTS.items():
+        if name := details.get(field):
+            return kind + shown_name("", str(name), details.get("namespace"))
+    return ""
 
 
 @audit.command()
@@ -187,11 +215,10 @@ def query(output: Output, which: Filter, limit: int, newest_first: bool) -> None
     order = Order.NEWEST_FIRST if newest_first else Order.OLDEST_FIRST
     with connected(output, reading=True, recorded=True):
         _record(Action.AUDIT_QUERY, which)
-        _show_headings(output)
-        cursor, left = None, limit
+        cursor, left, shown = None, limit, _Lines(output)
         while left:
             page = reader.read(which, OPERATOR, cursor=cursor, limit=min(left, _PAGE_LIMIT), order=order)
-            _show(page.entries, output)
+            shown.show(page.entries)
             cursor, left = page.cursor, left - len(page.entries)
             if cursor is None:
                 if left == limit:

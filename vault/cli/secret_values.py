@@ -89,7 +89,14 @@ def get(
     type=click.IntRange(8, 1_024),
     help="Store a random value of N letters and digits.",
 )
-@click.option("--ttl", metavar="DURATION", type=duration, help="Time until it expires, such as 30d or 12h.")
+@click.option(
+    "--ttl",
+    "--expires-in",
+    "ttl",
+    metavar="DURATION",
+    type=duration,
+    help="Time until it expires, such as 30d or 12h.",
+)
 @click.option(
     "--max-reads", metavar="N", type=click.IntRange(1, _MAX_READS), help="Maximum number of fetches."
 )

@@ -83,6 +83,7 @@ def tokens() -> None:
 @parameters.paths_option("token")
 @click.option(
     "--expires-in",
+    "--ttl",
     "lifetime",
     metavar="DURATION",
     type=duration,
@@ -177,7 +178,7 @@ def list_tokens(output: Output, unused_for: timedelta | None) -> None:
 def revoke(output: Output, name: str, namespace: str | None, cascade: bool) -> None:
     """Revoke the token NAME.
 
-    Takes effect on every replica within 5 seconds. With --cascade, every token that it created is also
+    With --cascade, every token that it created is also
     revoked, directly or through other tokens. Prints the names of all revoked tokens, after their namespace
     unless it is the default one. To revoke a token again is not an error.
     """
@@ -186,7 +187,8 @@ def revoke(output: Output, name: str, namespace: str | None, cascade: bool) -> N
     # Tokens are created within their creator's namespace only.
     found = str(attempt.details["namespace"])
     place = "" if found == DEFAULT_NAMESPACE else f"{found}/"
-    lines = [f"revoked: {place}{revoked}" for revoked in ended] or [f"already revoked: {place}{name}"]
+    lines = [f"revoked: {place}{revoked}; refused everywhere within 5 seconds" for revoked in ended]
+    lines = lines or [f"already revoked: {place}{name}"]
     output.result({"namespace": found, "revoked": list(ended)}, "\n".join(map(printable, lines)))
 
 
