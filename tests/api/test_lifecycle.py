@@ -249,6 +249,7 @@ def test_describe_returns_everything_except_the_value(anyone: Caller, stored: St
         "max_reads": 5,
         "reads_left": 5,
         "last_fetched_at": None,
+        "recovery_days": 0,
     }
     anyone.fetch(secret_id)
     fetched = stored.audit_logs.find_one({"action": "fetch"})

@@ -156,7 +156,7 @@ def test_an_export_names_the_reads_that_it_would_use(person: Person) -> None:
     assert "--use-reads" in refused
     assert "ex/bin is not text" in person.fails_to(*command, "--use-reads", code=1)
     assert person.sees("secret", "describe", "ex/limited")[0]["reads_left"] == 1
-    person.does("secret", "delete", "ex/bin")
+    person.does("secret", "delete", "ex/bin", "--yes")
     assert json.loads(person.does(*command, "--use-reads")) == {"ex/limited": "v"}
 
 

@@ -64,7 +64,7 @@ def test_a_name_that_looks_like_a_time_is_a_name(person: Person) -> None:
 
 
 def test_a_deletion_asks_on_a_terminal(person: Person) -> None:
-    """On a terminal, `delete` asks, unless `--yes` is given; elsewhere it does not."""
+    """On a terminal, `delete` asks, unless `--yes` is given."""
     person.does("secret", "set", NAME, send=b"v")
     person.sit_at_terminal("<stdin>")
     assert "not deleted" in person.fails_to("secret", "delete", NAME, send="n\n", code=1)
@@ -73,10 +73,18 @@ def test_a_deletion_asks_on_a_terminal(person: Person) -> None:
     person.fails_to("secret", "get", NAME, code=3)
     person.does("secret", "set", NAME, send=b"v\nv\n")
     person.does("secret", "delete", NAME, "--yes")
-    person.sit_at_terminal()
-    person.does("secret", "set", NAME, send=b"v")
-    person.does("secret", "delete", NAME)
     person.fails_to("secret", "restore", NAME, code=3)
+
+
+def test_a_script_confirms_a_permanent_deletion(person: Person, app: Flask) -> None:
+    """Without a terminal, `delete` requires `--yes` unless the caller knows that it can be undone."""
+    person.does("secret", "set", NAME, send=b"v")
+    required = "error: Add --yes: the secret cannot be restored. Hint: see `"
+    assert person.fails_to("secret", "delete", NAME, code=2).startswith(required)
+    person.fails_to("secret", "delete", "none", code=3)
+    person.environment["VAULT_TOKEN"] = make_token(app, "deleter", scopes=("secret:delete",))
+    assert person.fails_to("secret", "delete", NAME, code=2).startswith(required)
+    assert "cannot be restored" in person.does("secret", "delete", NAME, "--yes")
 
 
 class TestRecovery:

@@ -476,6 +476,7 @@ class SecretDescription(SecretSummary):
         _FETCHED,
         allow_none=True,
     )
+    recovery_days = _number("Days in which a delete can be undone; 0 if it is permanent.", 7)
 
 
 class SecretPage(Reply):

@@ -254,7 +254,8 @@ def describe_secret(body: dict[str, Any]) -> dict[str, Any]:
 
     Returns everything except the value. This does not count as a fetch.
     """
-    return services().queries.describe(body["reference"], attempt=current_attempt())
+    found = services().queries.describe(body["reference"], attempt=current_attempt())
+    return found | {"recovery_days": services().changes.retention.recovery.days}
 
 
 @blueprint.post("/delete")

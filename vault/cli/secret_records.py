@@ -10,8 +10,10 @@ from vault.cli.connection import service_options
 from vault.cli.output import Output, cell, facts, moment_cell, output_options
 from vault.client.secrets import Secrets, reference
 from vault.client.service import Service
-from vault.core.errors import VaultError
+from vault.core.errors import ServiceRefusedError, VaultError
 from vault.core.text import quantity
+
+_SCOPE_MISSING = "scope_missing"
 
 _SECRET = click.argument("secret", metavar="NAME_OR_ID", type=parameters.secret)
 
@@ -62,10 +64,13 @@ def describe(secret: str, service: Service, output: Output) -> None:
 def delete(secret: str, yes: bool, service: Service, output: Output) -> None:
     """Delete a secret, with all its versions.
 
-    Asks first on a terminal.
+    Asks first on a terminal. Elsewhere, --yes is required if the service cannot restore deleted secrets.
     """
+    secrets = Secrets(service)
+    if not yes and not sys.stdin.isatty() and not _is_restorable(secrets, secret):
+        raise click.UsageError("Add --yes: the secret cannot be restored.")
     _confirm(f"Delete {secret}, with all its versions?", yes, "not deleted")
-    done = Secrets(service).delete(reference(secret))
+    done = secrets.delete(reference(secret))
     until = done["restorable_until"]
     end = f"it can be restored until {moment_cell(until)}" if until else "it cannot be restored"
     output.result(done, f"deleted {secret}; {end}")
@@ -97,6 +102,16 @@ def purge(secret: str, version: int | None, yes: bool, service: Service, output:
     _confirm(f"Destroy {what}, so that it cannot be restored?", yes, "not purged")
     done = Secrets(service).purge({**reference(secret), "version": version})
     output.result(done, f"purged {what}")
+
+
+def _is_restorable(secrets: Secrets, secret: str) -> bool:
+    """Return whether a deleted *secret* can be restored, and False if the caller may not know."""
+    try:
+        return bool(secrets.describe(reference(secret)).get("recovery_days"))
+    except ServiceRefusedError as error:
+        if error.code == _SCOPE_MISSING:
+            return False
+        raise
 
 
 def _confirm(question: str, yes: bool, refusal: str) -> None:
