@@ -1,4 +1,4 @@
-"""What a recovery period protects from callers without the scope `secret:purge`, over both APIs."""
+"""Protection from callers without the scope `secret:purge`, over both APIs, with a recovery period."""
 
 from dataclasses import replace
 from typing import Any

@@ -239,7 +239,7 @@ class StoredSecret(_Bound):
         ]
 
     def info(self, version: int) -> VersionInfo | None:
-        """Return the *version* from `infos`; None if there is none."""
+        """Return the *version* from `infos`; None if it is missing."""
         return next((info for info in self.infos if info.version == version), None)
 
     def is_readable(self, version: int, now: datetime) -> bool:

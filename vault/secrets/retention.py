@@ -13,7 +13,7 @@ _NEVER = datetime.max.replace(tzinfo=UTC)
 
 
 class Retention:
-    """What the service keeps: *max_versions* of each secret, and deleted secrets for *recovery_days*."""
+    """The service keeps *max_versions* of each secret, and deleted secrets for *recovery_days*."""
 
     def __init__(self, *, max_versions: int, recovery_days: int) -> None:
         self.max_versions = max_versions
