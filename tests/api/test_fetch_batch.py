@@ -5,6 +5,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
+import bson
 import pytest
 from bson import Binary
 from flask import Flask
@@ -406,6 +407,23 @@ def test_a_prefix_returns_all_readable_secrets(
         ("insert", "audit_logs"),
     ]
     assert [secret["name"] for secret in ready("fetch-batch", name_prefix="app/")["secrets"]] == ["app/b"]
+
+
+def test_a_prefix_writes_a_bounded_part_of_the_trail(ready: Caller, stored: Stored) -> None:
+    """With the longest headers and principal, an item's entry has at most 900 bytes and its name."""
+    longest = "n" * 64
+    reader = Principal(name=f"{longest}/{longest}", namespace=longest, scopes=ALICE.scopes)
+    ready.become(reader)
+    names = [f"a/{number:03}-".ljust(243, "x") for number in range(100)]
+    create_all(ready, *({"secret": "YQ==", "name": name} for name in names))
+    stored.audit_logs.delete_many({})
+    headers = {"User-Agent": "u" * 1_000, "X-Request-ID": "r" * 128}
+    assert ready.post("fetch-batch", {"name_prefix": "a/"}, **headers).status_code == 200
+    written = list(stored.audit_logs.find({"action": "fetch"}))
+    assert (len(written), stored.audit_logs.count_documents({})) == (100, 101)
+    # The last of a commit has the signature.
+    sizes = sorted(len(bson.encode(entry)) - 243 for entry in written)[:-1]
+    assert 700 < sizes[0] <= sizes[-1] <= 900
 
 
 def test_a_prefix_without_a_match_is_an_empty_list(ready: Caller, stored: Stored) -> None:

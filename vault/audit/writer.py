@@ -28,9 +28,10 @@ from vault.observability import metrics
 
 logger = logging.getLogger(__name__)
 
-#: The maximum length of a recorded user agent; lower for refused requests.
+#: The maximum length of a recorded user agent; lower for refused requests, and for items of batches: one
+#: request has many of them.
 _MAX_USER_AGENT_LENGTH = 256
-_MAX_DENIED_USER_AGENT_LENGTH = 64
+_MAX_SHORT_USER_AGENT_LENGTH = 64
 
 #: Seconds between two heads in the log, and between two records of counted refusals.
 _HEAD_INTERVAL_SECONDS = 60
@@ -287,7 +288,8 @@ class AuditTrail:
 
 def _entry(attempt: Attempt, status: Status) -> StoredEntry:
     """Return the entry for an outcome, before it is chained."""
-    length = _MAX_DENIED_USER_AGENT_LENGTH if status is Status.DENIED else _MAX_USER_AGENT_LENGTH
+    is_short = status is Status.DENIED or attempt.whole
+    length = _MAX_SHORT_USER_AGENT_LENGTH if is_short else _MAX_USER_AGENT_LENGTH
     entry = {
         "action": str(attempt.action),
         "status": str(status),
