@@ -1,13 +1,18 @@
 """The second sink of audit entries: a file, or syslog."""
 
 import errno
+import fcntl
 import json
 import logging
 import os
+import resource
 import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -32,6 +37,7 @@ from vault.crypto.chain import SigningKey
 from vault.documents import Database
 from vault.documents.audit import record_of
 
+ROOT = Path(__file__).parents[2]
 SECRET = {"secret": "YQ=="}
 
 
@@ -181,27 +187,148 @@ def test_a_failed_commit_reaches_no_sink(
     assert len(lines(file)) == 1
 
 
-def test_a_torn_line_damages_no_other(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """After a partial write, as on a full disk, the next entries begin on a new line."""
+@contextmanager
+def full_disk(size: int) -> Iterator[None]:
+    """Limit the files of this process to *size* bytes: the last write is partial, as on a full disk."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_a_full_disk_leaves_no_part_of_a_line(file: Path) -> None:
+    """The part that a failed write leaves is cut off, and its lines are written once there is room."""
+    outputs = [FileOutput(file) for _ in range(2)]
+    outputs[0].write([b"one"])
+    with full_disk(7):
+        for _ in range(2):
+            with pytest.raises(OSError, match="File too large"):
+                outputs[0].write([b"two", b"three"])
+            assert file.read_bytes() == b"one\n"
+        outputs[1].write([b"2"])
+        with pytest.raises(OSError, match="File too large"):
+            outputs[0].open()
+    outputs[1].write([b"four"])
+    outputs[0].open()
+    outputs[0].write([b"five"])
+    for output in outputs:
+        output.close()
+    assert file.read_bytes() == b"one\n2\nfour\ntwo\nthree\nfive\n"
+
+
+def test_workers_on_a_full_disk_cut_no_line_of_another(file: Path) -> None:
+    """Of several processes on a disk that fills up repeatedly, each has its lines whole and once."""
+    script = (
+        "import resource, sys\n"
+        "from pathlib import Path\n"
+        "from vault.audit.sinks import FileOutput\n"
+        "output = FileOutput(Path(sys.argv[1]))\n"
+        "_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)\n"
+        "for number in range(300):\n"
+        "    size = Path(sys.argv[1]).stat().st_size if number else 0\n"
+        "    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 30, hard))\n"
+        "    try:\n"
+        "        output.write([f'{sys.argv[2]} {number:030}'.encode()])\n"
+        "    except OSError:\n"
+        "        resource.setrlimit(resource.RLIMIT_FSIZE, (hard, hard))\n"
+        "        output.open()\n"
+    )
+    run = [sys.executable, "-c", script, file]
+    for process in [subprocess.Popen([*run, name], cwd=ROOT) for name in ("a", "b", "c")]:
+        assert process.wait(60) == 0
+    expected = [f"{name} {number:030}" for name in ("a", "b", "c") for number in range(300)]
+    assert sorted(file.read_text().splitlines()) == expected
+
+
+def test_a_part_of_a_line_stays_alone(file: Path) -> None:
+    """After a part of a line that a killed process left, the next entries begin on a new line."""
+    file.write_bytes(b"one\ntw")
+    output = FileOutput(file)
+    output.write([b"three"])
+    output.close()
+    assert file.read_bytes() == b"one\ntw\nthree\n"
+
+
+@pytest.mark.parametrize("cause", ["no locks", "append only", "another's line"])
+def test_a_part_that_cannot_be_cut_stays_alone(
+    file: Path, monkeypatch: pytest.MonkeyPatch, cause: str
+) -> None:
+    """If the part of a line cannot be cut off with certainty, the lines are written again after it."""
     output = FileOutput(file)
     output.write([b"one"])
-    whole = os.write
-    parts = iter([lambda descriptor, data: whole(descriptor, data[:2])])
+    kept = b"one\ntw"
 
-    def full(descriptor: int, data: bytes) -> int:
-        for part in parts:
-            return part(descriptor, data)
+    def refuse(*_: object) -> None:
+        raise OSError(errno.EPERM, "not permitted")
+
+    def interrupted(descriptor: int, data: bytes) -> int:
+        if data.startswith(b"two"):
+            return written(descriptor, data[:2])
+        with file.open("ab") as other:
+            other.write(b"other\n")
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    with monkeypatch.context() as disk:
-        disk.setattr(os, "write", full)
-        for _ in range(2):
-            with pytest.raises(OSError, match="No space"):
-                output.write([b"two", b"three"])
-    output.write([b"four"])
-    output.write([b"five"])
+    written = os.write
+    with monkeypatch.context() as broken, pytest.raises(OSError, match=r"too large|No space"):
+        if cause == "another's line":
+            broken.setattr(os, "write", interrupted)
+            output.write([b"two"])
+        with full_disk(6):
+            name = "flock" if cause == "no locks" else "os.ftruncate"
+            broken.setattr(f"vault.audit.sinks.{name}", refuse)
+            output.write([b"two"])
+    output.open()
     output.close()
-    assert file.read_bytes() == b"one\ntw\nfour\nfive\n"
+    assert file.read_bytes().replace(b"other\n", b"\n") == kept + b"\ntwo\n"
+
+
+def test_a_lock_that_is_held_for_long_is_a_failure(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A process that holds the lock of the file delays a write, but not for ever."""
+    monkeypatch.setattr(sinks, "_TIMEOUT_SECONDS", 0.02)
+    output = FileOutput(file)
+    with file.open("wb") as other:
+        fcntl.flock(other, fcntl.LOCK_EX)
+        with pytest.raises(BlockingIOError):
+            output.write([b"one"])
+    output.open()
+    output.close()
+    assert file.read_bytes() == b"one\n"
+
+
+def test_a_file_that_cannot_be_read_is_written(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that this process may only append to is a sink, too."""
+    output = FileOutput(file)
+    with monkeypatch.context() as denied:
+        denied.setattr(Path, "open", lambda *_, **__: os.open("/nowhere", 0))
+        output.write([b"one"])
+        output.write([b"two"])
+    output.close()
+    assert file.read_bytes() == b"one\ntwo\n"
+
+
+def test_the_file_verifies_after_a_full_disk(
+    trail: Callable[..., AuditTrail],
+    stored: Stored,
+    file: Path,
+    keyring: Keyring,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A required file on a full disk refuses attempts, and once there is room it has every stored entry."""
+    monkeypatch.setattr(sinks, "_REQUIRED_RETRY_SECONDS", 0)
+    worker = trail(f"file://{file}")
+    write(worker, 2)
+    with full_disk(file.stat().st_size + 100):
+        for _ in range(3):
+            with pytest.raises(AuditUnavailableError):
+                write(worker)
+    # Of the first refused attempt, MongoDB has the entry.
+    assert (len(records(stored)), len(lines(file))) == (3, 2)
+    write(worker)
+    assert lines(file) == records(stored)
+    key = SigningKey(keyring.primary).public
+    assert findings(map(json.loads, file.read_bytes().splitlines()), {key.signer: key}) == []
 
 
 def test_a_sink_that_is_no_regular_file_is_refused(file: Path) -> None:

@@ -18,6 +18,7 @@ from tests.rotation import Stored, fill, new_key, text
 from tests.written_trail import Record, WrittenTrail, as_stored, rechain, rehash, stream_of, streams
 from vault.audit.findings import Finding
 from vault.cli import commands
+from vault.cli.audit_verify import _parsed
 from vault.core.errors import StorageUnavailableError
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
@@ -153,7 +154,7 @@ def test_a_collection_that_is_not_plain_is_found(trail: Trail, name: str) -> Non
     _NOT_PLAIN[name](trail.stored)
     done = trail.run("verify")
     said = f"TAMPERING: audit_logs is not a plain collection ({name}): queries can miss entries"
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (done.returncode, done.stderr) == (1, RUNBOOK)
     *found, verdict = done.stdout.splitlines()
     assert said in found
     assert found == [said] or name == "timeseries"
@@ -208,6 +209,8 @@ def test_other_options_of_the_collection_are_intact(trail: Trail) -> None:
 
 
 ROOT = Path(__file__).parents[2]
+#: The note after a finding.
+RUNBOOK = 'The next steps are in docs/operations.md, under "Audit verify reports a finding".\n'
 
 
 def test_an_export_verifies_without_any_setting(trail: Trail, tmp_path: Path) -> None:
@@ -265,6 +268,53 @@ def test_a_longer_line_than_the_service_writes_is_not_parsed(trail: Trail) -> No
     )
 
 
+def test_a_torn_line_is_no_tampering(trail: Trail) -> None:
+    """The beginning of a line needs a look; the chain shows if its entry is missing."""
+    lines = trail.run("export").stdout.splitlines()
+    torn = [*lines[:5], lines[5][:100], *lines[5:], lines[-1][:-1]]
+    done = trail.run("verify", *offline(trail, "\n".join(torn)))
+    text = "of the file has only the beginning of an entry, as a full disk or a killed process leaves it"
+    assert [line[: len(text) + 22] for line in done.stdout.splitlines()[:-1]] == [
+        f"needs a look: line 6 {text};",
+        f"needs a look: line {len(torn)} {text}"[: len(text) + 22],
+    ]
+    assert (done.returncode, done.stdout.endswith(": not proven intact\n"), done.stderr) == (3, True, RUNBOOK)
+    done = trail.run("verify", *offline(trail, "\n".join([*lines[:5], lines[5][:100], *lines[6:]])))
+    assert (done.returncode, "missing, within the retention" in done.stdout) == (1, True)
+
+
+def test_every_part_of_a_line_is_torn() -> None:
+    """A line that ends anywhere is torn, whatever it ends with; one with another error is not."""
+    line = json.dumps({"ts": "2026-11-24", "ua": '\u00df "\\', "details": {"a": [None, True, 1.5e3, {}]}})
+    for end in range(1, len(line)):
+        torn: list[int] = []
+        assert (list(_parsed([f"{line[:end]}\n"], torn)), torn) == ([], [1])
+    for other in (
+        line.replace(":", "", 1),
+        f"{line}{line}",
+        f"[{line[:9]}",
+        "{"[:0] + "x",
+        "{'a': 5, 'b': 6}",
+    ):
+        torn = []
+        assert (list(_parsed([other], torn)), torn) == ([{"stream": "?"}], [])
+
+
+def test_a_finding_names_the_entry_and_the_next_step(trail: Trail) -> None:
+    """A finding has the entry's time and action, and a note names the heading of the runbook."""
+    altered = trail.written.records[0]
+    trail.stored.audit_logs.update_one({"hash": altered["hash"]}, {"$set": {"status": "denied"}})
+    done = trail.run("verify")
+    place = f"stream {altered['stream']} seq {altered['seq']}"
+    text = "was altered: its hash does not match its content"
+    about = f"({altered['action']} at {altered['ts']})"
+    assert done.stdout.splitlines()[0] == f"TAMPERING: {place}: {text} {about}"
+    assert done.stderr == RUNBOOK
+    assert "### Audit verify reports a finding\n" in (ROOT / "docs" / "operations.md").read_text()
+    found = json.loads(trail.run("verify", "--json").stdout.splitlines()[0])
+    assert (found["ts"], found["action"]) == (altered["ts"], altered["action"])
+
+
 def test_another_key_verifies_nothing(trail: Trail) -> None:
     """With a public key that is not the trail's, no stream is covered, and a note names the signer."""
     other = trail.file("other.pem", SigningKey(new_key()).public.pem())
@@ -291,7 +341,7 @@ def test_another_master_key_is_named_first(trail: Trail) -> None:
     done = trail.run("verify", MASTER_KEY=other)
     assert done.returncode == 1
     assert done.stdout.splitlines()[-1].endswith(": NOT what the service wrote")
-    [note] = done.stderr.splitlines()
+    [note, _] = done.stderr.splitlines()
     assert note.startswith(
         "These signers are not among the keys of MASTER_KEY and MASTER_KEY_FALLBACKS, nor trusted by these: "
         f"{signer}. Master keys in use that are missing here: {primary.id}. Hint: "
@@ -309,7 +359,7 @@ def test_an_unknown_signer_hides_no_other_finding(trail: Trail) -> None:
     trail.stored["keys"].update_one({"_id": "claims"}, {"$set": {"trail.signer": "forged"}}, upsert=True)
     plain = trail.run("verify")
     altered = f"TAMPERING: stream {victim['stream']} seq 3: was altered: its hash does not match its content"
-    assert (plain.returncode, plain.stderr, altered in plain.stdout.splitlines()) == (1, "", True)
+    assert (plain.returncode, plain.stderr, altered in plain.stdout) == (1, RUNBOOK, True)
     for number in range(7):
         more = stream_of(2, Keyring(new_key()), name=f"forged-{number}", signed=2)
         trail.stored.audit_logs.insert_many([as_stored(record) for record in more])
@@ -345,15 +395,15 @@ def test_a_filtered_export_is_explained(trail: Trail) -> None:
     last = trail.written.records[-1]
     exported = trail.run("export", "--since", last["ts"]).stdout
     done = trail.run("verify", *offline(trail, exported))
-    assert (done.returncode, done.stderr.startswith(note), done.stderr.count("\n")) == (1, True, 1)
+    assert (done.returncode, done.stderr.startswith(note), done.stderr.count("\n")) == (1, True, 2)
     assert "missing, within the retention" in done.stdout
     assert done.stdout.splitlines()[-1].endswith(": NOT what the service wrote")
     # A change has another cause, and a database has no filters.
     done = trail.run("verify", *offline(trail, exported.replace('"success"', '"denied"', 1)))
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (done.returncode, done.stderr) == (1, RUNBOOK)
     trail.stored.audit_logs.delete_one({"stream": last["stream"], "seq": 0})
     done = trail.run("verify")
-    assert (done.returncode, done.stderr) == (1, "")
+    assert (done.returncode, done.stderr) == (1, RUNBOOK)
 
 
 def test_findings_before_a_failure_are_printed(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:

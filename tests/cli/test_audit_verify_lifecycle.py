@@ -50,7 +50,7 @@ def test_a_pruned_trail_is_intact(trail: Trail) -> None:
     exported = offline(trail)
     for arguments in ((), ("--retention-days", "0"), ("--checkpoint", checkpoint)):
         done = trail.run("verify", *exported, *arguments)
-        assert done.stdout.splitlines()[0] == f"TAMPERING: {gone}missing, within the retention"
+        assert done.stdout.startswith(f"TAMPERING: {gone}missing, within the retention (")
     done = trail.run("verify", *exported, "--checkpoint", checkpoint, "--retention-days", "2")
     assert (done.returncode, done.stdout.splitlines()[0]) == (0, f"note: {gone}gone, past the retention")
     # A whole stream past the retention may be missing, although the checkpoint knows it.

@@ -17,6 +17,8 @@ FOREIGN = "is not an entry of this service's making"
 
 #: The maximum length of a text that is kept, that of the longest one of the service, a signature.
 MAX_TEXT_LENGTH = 128
+#: The maximum length of a time or an action in a finding.
+_MAX_SHOWN_LENGTH = 40
 #: The texts of a record that its entry keeps.
 _KEPT = ("stream", "ts", "hash", "previous", "previous_ts", "signer", "signature")
 
@@ -51,6 +53,8 @@ class Entry:
     #: The reason why the record is not what the service wrote; None if its hash matches its content.
     flaw: str | None
     replaces: Mapping[str, Predecessor]
+    #: For findings only; "" if it is missing.
+    action: str
 
     @classmethod
     def decode(cls, record: Record) -> "Entry | None":
@@ -86,6 +90,7 @@ class Entry:
             record.get("signature"),
             flaw,
             replaces,
+            shown(record.get("action")),
         )
 
     @property
@@ -105,7 +110,13 @@ class Entry:
         self, text: str, kind: Kind = Kind.TAMPERING, *, unknown_signer: str = "", is_gap: bool = False
     ) -> Finding:
         """Return a finding about it."""
-        return Finding(self.stream, self.seq, text, kind, unknown_signer, is_gap)
+        about = (shown(self.ts), self.action)
+        return Finding(self.stream, self.seq, text, kind, unknown_signer, is_gap, *about)
+
+
+def shown(value: object) -> str:
+    """Return the time or action *value* of a record for a finding; "" if it is not a text."""
+    return value[:_MAX_SHOWN_LENGTH] if is_text(value) else ""
 
 
 _NONE: Mapping[str, Predecessor] = MappingProxyType({})

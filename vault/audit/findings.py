@@ -1,7 +1,7 @@
 """Findings of a verification of the audit trail, and the verdicts that follow from them."""
 
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 
@@ -44,6 +44,9 @@ class Finding:
     unknown_signer: str = ""
     #: Entries are missing. In an export with filters, this is not tampering.
     is_gap: bool = False
+    #: The time and action of the entry; empty if they are not known. An attacker can have chosen them.
+    ts: str = field(default="", compare=False)
+    action: str = field(default="", compare=False)
 
     @property
     def tampering(self) -> bool:
@@ -53,7 +56,9 @@ class Finding:
     def __str__(self) -> str:
         is_whole = (self.stream, self.seq) == NO_PLACE
         place = "" if is_whole else f"stream {self.stream} seq {self.seq}: "
-        return f"{self.kind}: {place}{self.text}"
+        # A note needs no search for its entry.
+        about = "" if self.kind is Kind.NOTE else " at ".join(filter(None, (self.action, self.ts)))
+        return f"{self.kind}: {place}{self.text}" + (f" ({about})" if about else "")
 
 
 def gravest(kinds: Iterable[Kind]) -> Kind:

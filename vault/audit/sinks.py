@@ -6,12 +6,13 @@ import logging
 import os
 import socket
 import stat
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager, suppress
+from fcntl import LOCK_EX, LOCK_NB, LOCK_UN, flock
 from logging.handlers import SysLogHandler
 from pathlib import Path
 from threading import Lock
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Protocol
 from urllib.parse import unquote, urlsplit
 
@@ -23,6 +24,9 @@ logger = logging.getLogger(__name__)
 
 #: The timeout of connecting and of sending.
 _TIMEOUT_SECONDS = 1
+
+#: The pause between two attempts to lock the file, which others hold for a write.
+_LOCK_PAUSE_SECONDS = 0.001
 
 #: Seconds without a retry after a failure. An output that does not answer would delay every commit.
 _REQUIRED_RETRY_SECONDS = 1
@@ -36,7 +40,7 @@ class Output(Protocol):
     """A destination for lines. Its methods raise `OSError` on failure."""
 
     def open(self) -> None:
-        """Open the output; reopen it if it has been replaced."""
+        """Open the output; reopen it if it has been replaced. Write what it still lacks, if it can."""
 
     def write(self, lines: Sequence[bytes]) -> None:
         """Write all *lines*, which have no trailing newlines."""
@@ -75,7 +79,8 @@ class Sink:
         """
         lines = [json.dumps(record_of(entry), default=str).encode() for entry in entries]
         with self._lock:
-            is_written = self._try(lambda: self._output.write(lines))
+            # After a failure `prepare` waits, but MongoDB has these entries: a required output must get them.
+            is_written = self._try(lambda: self._output.write(lines), waits=not self._required)
             if is_written and self._failed_at is not None:
                 self._failed_at = None
                 logger.info("audit sink works again")
@@ -88,9 +93,9 @@ class Sink:
         with self._lock:
             self._output.close()
 
-    def _try(self, action: Callable[[], None]) -> bool:
-        """Return whether *action* succeeds; soon after a failure, return False without running it."""
-        if self._failed_at is not None and monotonic() < self._failed_at + self._retry_seconds:
+    def _try(self, action: Callable[[], None], *, waits: bool = True) -> bool:
+        """Return whether *action* succeeds; if it *waits*, it is not run soon after a failure."""
+        if waits and self._failed_at is not None and monotonic() < self._failed_at + self._retry_seconds:
             return False
         try:
             action()
@@ -121,34 +126,59 @@ class NoSink:
 
 
 class FileOutput:
-    """Appends to a file that several processes share and that can be rotated by renaming it."""
+    """Appends to a file that several processes share and that can be rotated by renaming it.
+
+    All lines of a write are in the file, or none: of a write that fails, as on a full disk, the part that was
+    written is cut off. The next call of `open` writes these lines again.
+    """
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._descriptor: int | None = None
-        self._is_torn = False
+        #: The lines of the last write, if it failed.
+        self._rest = b""
 
     def open(self) -> None:
-        """Open the file at the path unless it is open."""
-        self._opened()
+        """Open the file at the path unless it is open, and write what the last write did not."""
+        descriptor = self._opened()
+        if self._rest:
+            self._append(descriptor, self._rest)
+            self._rest = b""
 
     def write(self, lines: Sequence[bytes]) -> None:
         """Append *lines* in one write, so that lines of other processes do not come between them."""
-        descriptor = self._opened()
-        rest = b"".join(line + b"\n" for line in lines)
-        if self._is_torn:
-            rest = b"\n" + rest
-        while rest:
-            written = os.write(descriptor, rest)
-            rest = rest[written:]
-            # On a full disk, a part of a line can be written.
-            self._is_torn = bool(rest)
+        # First the rest, so that no more than one write is kept.
+        self.open()
+        self._rest = b"".join(line + b"\n" for line in lines)
+        self.open()
 
     def close(self) -> None:
         """Close the file."""
         if self._descriptor is not None:
             os.close(self._descriptor)
             self._descriptor = None
+
+    def _append(self, descriptor: int, data: bytes) -> None:
+        with _locked(descriptor) as is_locked:
+            start = os.fstat(descriptor).st_size
+            if self._is_torn(start):
+                data = b"\n" + data
+            written = 0
+            try:
+                while written < len(data):
+                    written += os.write(descriptor, data[written:])
+            except OSError:
+                # A process that takes no lock, such as one of an earlier version, can have written meanwhile.
+                if is_locked and os.fstat(descriptor).st_size == start + written:
+                    _cut(descriptor, start)
+                raise
+
+    def _is_torn(self, size: int) -> bool:
+        """Return whether the file ends with a part of a line, such as that of a process that was killed."""
+        with suppress(OSError), self._path.open("rb", buffering=0) as file:
+            return size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
+        # It may be writable only.
+        return False
 
     def _opened(self) -> int:
         if self._descriptor is None or not self._is_current(self._descriptor):
@@ -164,6 +194,39 @@ class FileOutput:
         with suppress(FileNotFoundError):
             return os.path.samestat(self._path.stat(), os.fstat(descriptor))
         return False
+
+
+@contextmanager
+def _locked(descriptor: int) -> Iterator[bool]:
+    """Lock the file for the block, so that no other process writes to it; yield whether it is locked.
+
+    Raises:
+        OSError: Another process holds the lock for longer than `_TIMEOUT_SECONDS`.
+    """
+    until = monotonic() + _TIMEOUT_SECONDS
+    while True:
+        try:
+            flock(descriptor, LOCK_EX | LOCK_NB)
+        except BlockingIOError:
+            if monotonic() > until:
+                raise
+            sleep(_LOCK_PAUSE_SECONDS)
+        except OSError:
+            # Some network filesystems have no locks.
+            yield False
+            return
+        else:
+            break
+    try:
+        yield True
+    finally:
+        flock(descriptor, LOCK_UN)
+
+
+def _cut(descriptor: int, size: int) -> None:
+    # A file can be set to be appended to only.
+    with suppress(OSError):
+        os.ftruncate(descriptor, size)
 
 
 class SyslogOutput:

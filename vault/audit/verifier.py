@@ -20,7 +20,7 @@ from typing import Self
 
 from vault.audit import retirement, signing_keys
 from vault.audit.collection import collection_findings, records
-from vault.audit.entry import FOREIGN, MAX_TEXT_LENGTH, Entry, Predecessor
+from vault.audit.entry import FOREIGN, MAX_TEXT_LENGTH, Entry, Predecessor, shown
 from vault.audit.findings import Finding, Kind
 from vault.audit.reader import earliest_id
 from vault.audit.retirement import Head, Heads, Part, Place
@@ -183,7 +183,8 @@ class Verifier:
         if entry is None:
             seq = record.get("seq")
             stream = str(record.get("stream"))[:MAX_TEXT_LENGTH]
-            yield Finding(stream, seq if isinstance(seq, int) else -1, FOREIGN)
+            ts, action = shown(record.get("ts")), shown(record.get("action"))
+            yield Finding(stream, seq if isinstance(seq, int) else -1, FOREIGN, ts=ts, action=action)
             return
         if entry.flaw:
             yield entry.finding(entry.flaw)

@@ -15,7 +15,7 @@ import click
 from vault.audit import checkpoint as checkpoints
 from vault.audit import reader, signing_keys
 from vault.audit.collection import MAX_ENTRY_BYTES
-from vault.audit.findings import Finding, Kind, gravest
+from vault.audit.findings import NO_PLACE, Finding, Kind, gravest
 from vault.audit.reader import Filter
 from vault.audit.verifier import ReadOn, Verifier, nothing_more, read_on, retention_start, verify_records
 from vault.cli import parameters
@@ -36,6 +36,8 @@ _MAX_EXPORT_DELAY = timedelta(hours=1)
 #: By the gravest finding. Nothing is looked up by name here, so 3 has another meaning than elsewhere.
 _EXIT_CODES = {Kind.TAMPERING: 1, Kind.LOOK: 3, Kind.NOTE: 0}
 
+_RUNBOOK = 'The next steps are in docs/operations.md, under "Audit verify reports a finding".'
+
 #: The maximum number of findings that are held back, so that what can explain them is printed before them.
 _MAX_HELD = 1_000
 
@@ -51,6 +53,13 @@ _OTHER_FILE = (
     "make that file with `secret-manager audit public-key` and the master keys in use; if it is theirs, "
     f"someone else signed: {_OR_REAL}"
 )
+_TORN = (
+    "line {} of the file has only the beginning of an entry, as a full disk or a killed process leaves it; "
+    "MongoDB has the entry"
+)
+#: The maximum length of a literal or an escape of JSON, which can be at the end of a line that ends early.
+_MAX_TOKEN_LENGTH = 6
+
 _FILTERED = (
     "Entries are missing. Hint: an export with filters cannot be verified, so export without them; if this "
     f"one has none, {_OR_REAL}"
@@ -75,6 +84,8 @@ class _Source:
     missing: Sequence[str] = ()
     #: The entries may be an export with filters.
     is_file: bool = True
+    #: The numbers of the lines of a file that have only a part of an entry.
+    torn: Sequence[int] = ()
 
 
 def _days(text: str) -> int:
@@ -138,6 +149,8 @@ def verify(
                 records = reader.counted(source.records, shown.advance)
                 for finding in verify_records(verifier, records, source.read_on):
                     report.add(finding)
+                for number in source.torn:
+                    report.add(Finding(*NO_PLACE, _TORN.format(number), Kind.LOOK))
         finally:
             # Also if the rest of the trail cannot be read.
             report.finish()
@@ -152,6 +165,8 @@ def verify(
         },
         f"{entries} in {quantity(verifier.streams, 'stream')}: {worst.verdict}",
     )
+    if worst is not Kind.NOTE:
+        output.note(_RUNBOOK)
     sys.exit(_EXIT_CODES[worst])
 
 
@@ -161,7 +176,9 @@ def _file(file: Iterable[str], bundle: bytes, days: int) -> _Source:
         keys = {key.signer: key for key in VerifyingKey.from_pem(bundle)}
     except ValueError:
         raise click.UsageError("--public-key does not hold Ed25519 public keys.") from None
-    return _Source(keys, "--public-key", _OTHER_FILE, _parsed(file), days, partial(Verifier, keys))
+    torn: list[int] = []
+    records = _parsed(file, torn)
+    return _Source(keys, "--public-key", _OTHER_FILE, records, days, partial(Verifier, keys), torn=torn)
 
 
 def _database(context: CommandContext, days: int | None) -> _Source:
@@ -187,17 +204,32 @@ def _missing(keyring: Keyring) -> list[str]:
     return []
 
 
-def _parsed(lines: Iterable[str]) -> Iterator[Record]:
-    for line in lines:
+def _parsed(lines: Iterable[str], torn: list[int]) -> Iterator[Record]:
+    """Yield the entries of *lines*; add the numbers of lines with only the beginning of one to *torn*."""
+    for number, line in enumerate(lines, 1):
         try:
             # A planted line can be of any length, and take 30 times as much memory.
             record = (
                 json.loads(line, object_pairs_hook=unique_names) if len(line) <= MAX_ENTRY_BYTES else None
             )
+        except json.JSONDecodeError as error:
+            if _ends_early(line, error):
+                torn.append(number)
+                continue
+            record = None
         except (RecursionError, ValueError):
             record = None
         # A line that is not an object is a finding, as is any entry that the service did not write.
         yield record if isinstance(record, dict) else {"stream": "?"}
+
+
+def _ends_early(line: str, error: json.JSONDecodeError) -> bool:
+    """Return whether the *error* is that *line* has the beginning of an entry only.
+
+    No entry is hidden so: a missing one leaves a gap, and one at the end of a stream can be removed as well.
+    """
+    is_at_end = error.pos >= len(line.rstrip("\n")) - _MAX_TOKEN_LENGTH
+    return line.startswith("{") and (is_at_end or error.msg.startswith("Unterminated string"))
 
 
 @dataclass(slots=True)
