@@ -85,7 +85,7 @@ class World:
         """Return the fetch of a version that cannot be read."""
         item = Fetch(attempt=self.attempt(Action.FETCH), reference=self.reference, version=version)
         with pytest.raises(SecretNotFoundError):
-            self.services.secrets.read(item)
+            self.services.secrets.read(item, lambda found: found.plaintext)
         assert item.plaintext == b""
         return item
 
@@ -325,7 +325,7 @@ def test_a_fetch_of_a_missing_version_verifies_the_secret(three: World, stored: 
     stored.secrets.update_one({}, {"$set": {"expires_at": in_future(days=1)}})
     item = Fetch(attempt=three.attempt(Action.FETCH), reference=three.reference, version=9)
     with pytest.raises(DecryptionError):
-        three.services.secrets.read(item)
+        three.services.secrets.read(item, lambda found: found.plaintext)
     assert item.secret is None
 
 

@@ -2,6 +2,7 @@
 
 from concurrent.futures import ThreadPoolExecutor
 from datetime import timedelta
+from functools import partial
 
 import pytest
 from flask import Flask
@@ -49,9 +50,9 @@ def kept(wraps: Wrapping, reply: bytes = b"reply", origin: Origin = ORIGIN) -> W
 def test_a_reply_is_unwrapped_once(wraps: Wrapping, stored: Stored) -> None:
     """The first who has the token gets the reply as it was; a second one gets nothing."""
     token = kept(wraps, b"first line\nsecond line\n")
-    assert wraps.unwrap(token, attempt=attempt()) == (b"first line\nsecond line\n", ORIGIN)
+    assert wraps.unwrap(token, bytes, attempt=attempt()) == (b"first line\nsecond line\n", ORIGIN)
     with pytest.raises(InvalidWrappingTokenError) as caught:
-        wraps.unwrap(token, attempt=attempt())
+        wraps.unwrap(token, bytes, attempt=attempt())
     assert caught.value.reason == "unknown"
     [entry] = [entry for entry in trail(stored) if entry["action"] == "unwrap"]
     assert (entry["status"], entry["secret_id"]) == ("success", token.accessor)
@@ -63,7 +64,7 @@ def test_of_many_at_once_one_gets_the_reply(wraps: Wrapping) -> None:
 
     def unwrap(_: int) -> bytes | None:
         try:
-            return wraps.unwrap(token, attempt=attempt())[0]
+            return wraps.unwrap(token, bytes, attempt=attempt())[0]
         except InvalidWrappingTokenError:
             return None
 
@@ -79,7 +80,7 @@ def test_a_look_up_does_not_unwrap(wraps: Wrapping, stored: Stored) -> None:
         asked = attempt(Action.WRAP_LOOKUP)
         assert wraps.look_up(token, attempt=asked) == ORIGIN
         assert asked.secret_id == token.accessor
-    assert wraps.unwrap(token, attempt=attempt())[0] == b"reply"
+    assert wraps.unwrap(token, bytes, attempt=attempt())[0] == b"reply"
     with pytest.raises(InvalidWrappingTokenError):
         wraps.look_up(token, attempt=attempt(Action.WRAP_LOOKUP))
     assert [entry["action"] for entry in trail(stored)].count("wrap_lookup") == 3
@@ -91,7 +92,7 @@ def test_a_spent_token_unwraps_nothing(wraps: Wrapping) -> None:
     assert wraps.spend(token, attempt=attempt())
     assert not wraps.spend(token, attempt=attempt())
     with pytest.raises(InvalidWrappingTokenError):
-        wraps.unwrap(token, attempt=attempt())
+        wraps.unwrap(token, bytes, attempt=attempt())
 
 
 def test_no_token_is_spent_without_its_entry(wraps: Wrapping, stored: Stored) -> None:
@@ -101,7 +102,7 @@ def test_no_token_is_spent_without_its_entry(wraps: Wrapping, stored: Stored) ->
     with pytest.raises(AuditUnavailableError):
         wraps.spend(token, attempt=attempt())
     mend_trail(stored)
-    assert wraps.unwrap(token, attempt=attempt())[0] == b"reply"
+    assert wraps.unwrap(token, bytes, attempt=attempt())[0] == b"reply"
 
 
 def test_a_token_that_someone_else_reads_is_not_spent_twice(
@@ -118,7 +119,7 @@ def test_a_malformed_token_is_refused_without_a_query(wraps: Wrapping, text: str
     """A text that cannot be a wrapping token is refused immediately, as an invalid credential."""
     token = WrappingToken(text)
     for use in (
-        lambda: wraps.unwrap(token, attempt=attempt()),
+        lambda: wraps.unwrap(token, bytes, attempt=attempt()),
         lambda: wraps.look_up(token, attempt=attempt()),
     ):
         with pytest.raises(InvalidCredentialError) as caught:
@@ -131,7 +132,7 @@ def test_an_unknown_token_is_refused(wraps: Wrapping) -> None:
     """A token that no one was given unwraps nothing."""
     token = WrappingToken.new()
     with pytest.raises(InvalidWrappingTokenError):
-        wraps.unwrap(token, attempt=attempt())
+        wraps.unwrap(token, bytes, attempt=attempt())
     assert not wraps.spend(token, attempt=attempt())
     assert is_wrapping_token(token.text)
     assert token.text not in repr(token)
@@ -147,7 +148,7 @@ def test_a_reply_has_its_life(wraps: Wrapping, stored: Stored) -> None:
     secret = new.document(wrapping._NAMESPACE, expired.accessor)
     secret.expires_at = secret.purge_at = in_past(seconds=1)
     wraps._store.publish([secret])
-    for use in (wraps.unwrap, wraps.look_up):
+    for use in (partial(wraps.unwrap, make=bytes), wraps.look_up):
         with pytest.raises(InvalidWrappingTokenError):
             use(expired, attempt=attempt())
 
@@ -179,7 +180,7 @@ def test_no_one_reaches_a_reply_by_its_accessor(wraps: Wrapping, alice: Caller, 
     assert batch[0]["problem"]["status"] == 404
     assert ":" in document(stored, token.accessor)["namespace"]
     assert ":" not in NAME_PATTERN
-    assert wraps.unwrap(token, attempt=attempt())[0] == b"reply"
+    assert wraps.unwrap(token, bytes, attempt=attempt())[0] == b"reply"
 
 
 def test_a_secret_is_no_wrapped_reply(wraps: Wrapping, stored: Stored, alice: Caller) -> None:
@@ -188,7 +189,7 @@ def test_a_secret_is_no_wrapped_reply(wraps: Wrapping, stored: Stored, alice: Ca
     secret = document(stored, alice.create(max_reads=1))
     stored.secrets.insert_one({**secret, "_id": token.accessor})
     with pytest.raises(InvalidWrappingTokenError):
-        wraps.unwrap(token, attempt=attempt())
+        wraps.unwrap(token, bytes, attempt=attempt())
     with pytest.raises(InvalidWrappingTokenError):
         wraps.look_up(token, attempt=attempt())
 
@@ -197,7 +198,7 @@ def test_an_altered_reply_is_not_released(wraps: Wrapping, stored: Stored) -> No
     """A reply that was altered in the database, or given another life, does not verify."""
     token = kept(wraps)
     stored.secrets.update_one({"_id": token.accessor}, {"$set": {"max_reads": 2}})
-    for use in (wraps.unwrap, wraps.look_up):
+    for use in (partial(wraps.unwrap, make=bytes), wraps.look_up):
         with pytest.raises(DecryptionError):
             use(token, attempt=attempt())
 
@@ -222,10 +223,10 @@ def test_a_failed_count_releases_nothing(
     with monkeypatch.context() as patch:
         patch.setattr(read_limits, "commit_reads", fail)
         with pytest.raises(StorageUnavailableError):
-            wraps.unwrap(token, attempt=attempt())
+            wraps.unwrap(token, bytes, attempt=attempt())
     with monkeypatch.context() as patch:
         patch.setattr(read_limits, "commit_reads", lambda reads: [False] * len(reads))
         with pytest.raises(SecretBusyError):
-            wraps.unwrap(token, attempt=attempt())
+            wraps.unwrap(token, bytes, attempt=attempt())
     stored.secrets.update_one({"_id": token.accessor}, {"$unset": {"held_reads": 1}})
-    assert wraps.unwrap(token, attempt=attempt())[0] == b"reply"
+    assert wraps.unwrap(token, bytes, attempt=attempt())[0] == b"reply"

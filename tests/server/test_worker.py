@@ -123,6 +123,25 @@ def test_an_evicted_connection_ends(tmp_path: Path) -> None:
         listening.close()
 
 
+def test_a_connection_takes_the_turns_of_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long work of a request gives way to other addresses: the connection has the turns of its own."""
+    taken: list[str] = []
+    monkeypatch.setattr(worker.TURNS, "take", taken.append)
+
+    def handle(client: Any, _address: object) -> None:
+        connections.current.get().take_turn()
+        client.sendall(b"x")
+
+    server = Listener(("127.0.0.1", 0), handle, limits=limits)
+    server.start()
+    try:
+        with socket.create_connection(server.address, timeout=10) as client:
+            assert client.recv(1) == b"x"
+    finally:
+        server.stop()
+    assert taken == ["127.0.0.1"]
+
+
 def test_a_closed_listener_ends_idle_connections(monkeypatch: pytest.MonkeyPatch) -> None:
     """Once a listener is closed, used connections end immediately, and unused ones soon after."""
     monkeypatch.setattr(worker, "_FIRST_REQUEST_SECONDS", 0.2)

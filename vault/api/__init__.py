@@ -35,9 +35,11 @@ from vault.api.blueprint import (
     MAX_BATCH_BYTES,
     MAX_BODY_BYTES,
     MAX_REPLY_BYTES,
+    MAX_VALUE_BYTES,
     REPLY_MEMORY,
     REQUEST_TIMEOUT,
     SLOTS,
+    VALUE_MEMORY,
 )
 from vault.api.client_ip import TRUSTED_PROXIES
 from vault.api.memory import Memory
@@ -65,6 +67,7 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     app.extensions[SLOTS] = deque([None] * MAX_CONCURRENT_REQUESTS)
     app.extensions[BODY_MEMORY] = Memory(MAX_BODY_BYTES)
     app.extensions[REPLY_MEMORY] = Memory(MAX_REPLY_BYTES)
+    app.extensions[VALUE_MEMORY] = Memory(MAX_VALUE_BYTES)
     # Base64 has 4 characters for each 3 bytes.
     length = (settings.max_secret_bytes + 2) // 3 * 4 + _BODY_ALLOWANCE
     app.config.update(

@@ -27,6 +27,7 @@ from vault.core.networks import source
 from vault.core.principal import Scope
 from vault.observability import logs
 from vault.secrets.store import MAX_BATCH_VALUES_BYTES
+from vault.secrets.wrapping import MAX_BYTES
 from vault.services import Services
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -36,6 +37,7 @@ REQUEST_TIMEOUT = "REQUEST_TIMEOUT_SECONDS"
 SLOTS = "secret-manager-slots"
 BODY_MEMORY = "secret-manager-body-memory"
 REPLY_MEMORY = "secret-manager-reply-memory"
+VALUE_MEMORY = "secret-manager-value-memory"
 BODY_LENGTH = "MAX_CONTENT_LENGTH"
 BATCH_LENGTH = "MAX_BATCH_LENGTH"
 
@@ -46,6 +48,9 @@ MAX_BATCH_BYTES = 8 * 1_048_576
 #: of each, which is enough for its largest batch. A body, or a value, takes about five times its size.
 MAX_BODY_BYTES = 2 * MAX_BATCH_BYTES
 MAX_REPLY_BYTES = 2 * MAX_BATCH_VALUES_BYTES
+
+#: The same of JSON that is being decoded. A text of numbers takes thirty times its size.
+MAX_VALUE_BYTES = 2 * MAX_BYTES
 
 
 def services() -> Services:

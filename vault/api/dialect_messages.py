@@ -1,6 +1,7 @@
 """Bodies and envelopes of Vault's dialect."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from http import HTTPStatus
 from typing import Any
 
@@ -8,6 +9,7 @@ from flask import Response, request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from vault.api import json_parser
+from vault.api.long_work import pause, value_memory
 from vault.core import kv_values
 from vault.core.strict_json import InvalidJSONError, TooManyPartsError
 from vault.observability import logs
@@ -19,19 +21,32 @@ WITH_BODY = ("POST", "PUT", "PATCH")
 
 
 def json_body() -> dict[str, Any]:
-    """Return the object in the request's body, with each number as a `Number`. Nothing, or null, is empty.
+    """Return the object in the request's body. Errors as `decoded_body`."""
+    with decoded_body() as body:
+        return body
+
+
+@contextmanager
+def decoded_body() -> Iterator[dict[str, Any]]:
+    """Decode the object in the request's body, with each number as a `Number`, for a block that takes time.
+
+    Nothing, or null, is empty.
 
     Raises:
         BadRequest: It is not an object in JSON.
         RequestEntityTooLarge: It has too many values or fields.
+        OverloadedError: It could not be decoded in time.
     """
-    if request.method not in WITH_BODY:
-        return {}
-    body = json_parser.received()
+    body = json_parser.received() if request.method in WITH_BODY else b""
+    with value_memory(len(body)):
+        yield _object(body)
+
+
+def _object(body: bytes) -> dict[str, Any]:
     if not body.strip():
         return {}
     try:
-        found = kv_values.decode(body)
+        found = kv_values.decode(body, pause)
     except TooManyPartsError as error:
         raise RequestEntityTooLarge(f"The body {error}.") from None
     except InvalidJSONError as error:
@@ -70,7 +85,7 @@ def envelope(
 def reply(body: Any, status: int = HTTPStatus.OK) -> Response:
     """Return a reply of this *body* without an envelope."""
     # Without a charset, as hvac expects it.
-    return Response(kv_values.encode(body) + b"\n", status, content_type=CONTENT_TYPE)
+    return Response(kv_values.encode(body, pause) + b"\n", status, content_type=CONTENT_TYPE)
 
 
 def no_content() -> Response:
@@ -80,4 +95,5 @@ def no_content() -> Response:
 
 def restored(content: bytes) -> Response:
     """Return a reply with the *content* of an envelope that was kept, with this request's ID."""
-    return reply(kv_values.restore(content) | {"request_id": logs.request_id.get()})
+    with value_memory(len(content)):
+        return reply(kv_values.restore(content, pause) | {"request_id": logs.request_id.get()})

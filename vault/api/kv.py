@@ -1,6 +1,5 @@
 """Secrets in Vault's dialect: the values and versions of KV, version 2, mounted at `secret/`."""
 
-from base64 import b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import partial
@@ -8,12 +7,11 @@ from http import HTTPStatus
 from typing import Any
 
 from flask import Response
-from werkzeug.exceptions import RequestEntityTooLarge
 
-from vault.api import kv_schemas
+from vault.api import kv_data, kv_schemas
 from vault.api.blueprint import current_attempt, services
 from vault.api.dialect import MERGE_PATCH, WRITES, DialectBlueprint
-from vault.api.dialect_messages import envelope, json_body
+from vault.api.dialect_messages import decoded_body, envelope, json_body
 from vault.api.kv_replies import changed, missing, unsupported, version_fields
 from vault.api.kv_requests import (
     MOUNT,
@@ -26,11 +24,9 @@ from vault.api.kv_requests import (
     require_no_folder,
     versions_in,
 )
-from vault.core import kv_values
 from vault.core.attempt import Action
 from vault.core.errors import SecretNotFoundError
 from vault.core.principal import Scope
-from vault.core.strict_json import InvalidJSONError, TooManyPartsError
 from vault.secrets.changes import Current
 from vault.secrets.items import Fetch
 from vault.secrets.requests import NewSecret, Reference
@@ -57,10 +53,10 @@ def read_kv_secret(path: str) -> Response:
         return unsupported()
     item = _item(path)
     try:
-        services().secrets.read(item)
+        value = services().secrets.read(item, kv_data.shown)
     except SecretNotFoundError:
         return _unreadable(item, {"data": None})
-    return envelope({"data": _value(item.plaintext), "metadata": _metadata(item)})
+    return envelope({"data": value, "metadata": _metadata(item)})
 
 
 @blueprint.route("/subkeys/<path:path>")
@@ -74,15 +70,14 @@ def read_kv_subkeys(path: str) -> Response:
     `depth`, only so many levels.
     """
     depth = number_in_query("depth")
-    item = _item(path)
-    try:
-        services().secrets.read(item)
-    except SecretNotFoundError:
-        return _unreadable(item, {"subkeys": None})
-    value = _value(item.plaintext)
     # To Vault, 0 stands for all levels, and a negative number for one.
     levels = max(depth, 1) if depth else 0
-    return envelope({"subkeys": value and _keys(value, levels), "metadata": _metadata(item)})
+    item = _item(path)
+    try:
+        keys = services().secrets.read(item, partial(kv_data.subkeys, depth=levels))
+    except SecretNotFoundError:
+        return _unreadable(item, {"subkeys": None})
+    return envelope({"subkeys": keys, "metadata": _metadata(item)})
 
 
 @blueprint.route("/data/<path:path>", methods=WRITES)
@@ -137,9 +132,7 @@ def patch_kv_secret(path: str) -> Response:
         if not (current.plaintext and current.info and current.info.is_readable(datetime.now(UTC))):
             gone.append(current)
             raise SecretNotFoundError
-        patch = kv_values.restore(data)
-        value = None if patch is None else _merged(_value(current.plaintext), patch)
-        return _encoded(value)
+        return kv_data.patched(current.plaintext, data)
 
     try:
         written = services().changes.patch(
@@ -200,23 +193,8 @@ def destroy_kv_versions(path: str) -> Response:
 
 def _cas_and_data() -> tuple[int | None, bytes]:
     """Return the version that must be the newest, and the value, of which decoded megabytes would stay."""
-    body = json_body()
-    return cas_in(body), _encoded(data_in(body))
-
-
-def _encoded(value: Any) -> bytes:
-    """Return *value* as it is stored.
-
-    Raises:
-        RequestEntityTooLarge: It has more values or fields than a read accepts.
-    """
-    encoded = kv_values.encode(value)
-    try:
-        # Patches add fields, and numbers can have more digits than in the request.
-        kv_values.decode(encoded)
-    except TooManyPartsError as error:
-        raise RequestEntityTooLarge(f"The value {error}.") from None
-    return encoded
+    with decoded_body() as body:
+        return cas_in(body), kv_data.encoded(data_in(body))
 
 
 def _item(path: str) -> Fetch:
@@ -239,41 +217,6 @@ def _versions(path: str, no: str) -> list[int]:
     """Return the versions that the body names, of the secret at *path*."""
     require_no_folder(path)
     return versions_in(json_body(), no)
-
-
-def _value(plaintext: bytes) -> Any:
-    """Return a stored value as Vault's clients see it: an object, or null.
-
-    A value that is neither, which the REST API has stored, is the one in base64 below the key `secret`.
-    """
-    try:
-        value = kv_values.decode(plaintext)
-    except (InvalidJSONError, TooManyPartsError):
-        value = ""
-    if value is None or isinstance(value, dict):
-        return value
-    return {"secret": b64encode(plaintext).decode()}
-
-
-def _merged(value: Any, patch: Any) -> Any:
-    """Return *value* with the merge patch *patch* applied (RFC 7396)."""
-    if not isinstance(patch, dict):
-        return patch
-    found = dict(value) if isinstance(value, dict) else {}
-    for name, inner in patch.items():
-        if inner is None:
-            found.pop(name, None)
-        else:
-            found[name] = _merged(found.get(name), inner)
-    return found
-
-
-def _keys(value: Mapping[str, Any], depth: int) -> dict[str, Any]:
-    """Return the keys of *value*, down to *depth* levels; 0 stands for all."""
-    return {
-        name: _keys(inner, depth - 1) if isinstance(inner, dict) and inner and depth != 1 else None
-        for name, inner in value.items()
-    }
 
 
 def _metadata(item: Fetch) -> dict[str, Any]:

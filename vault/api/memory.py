@@ -1,4 +1,4 @@
-"""Memory for the bodies, or the replies, that are in a worker at the same time."""
+"""Memory for the bodies, decoded values or replies that are in a worker at the same time."""
 
 from collections import Counter
 from collections.abc import Callable, Iterable
@@ -11,7 +11,7 @@ from typing import Self
 from vault.core.errors import OverloadedError
 
 #: Up to this size no reservation is needed: the limits on connections are enough for them.
-_FREE_BYTES = 16_384
+FREE_BYTES = 16_384
 
 #: Seconds to wait for memory.
 _WAIT_TIMEOUT_SECONDS = 3.0
@@ -130,7 +130,7 @@ class Memory:
         Raises:
             OverloadedError: There was not enough memory in time.
         """
-        if size <= _FREE_BYTES:
+        if size <= FREE_BYTES:
             return self._free
         mine = Reservation(self, size, source, disconnect)
         with self._lock:
@@ -158,7 +158,7 @@ class Memory:
         """Give back what *mine* does not need for *size* bytes."""
         if not mine.size:
             return
-        size = 0 if size <= _FREE_BYTES else size
+        size = 0 if size <= FREE_BYTES else size
         with self._lock:
             if mine.granted.is_set():
                 self._used[mine.source] -= mine.size - size

@@ -8,7 +8,7 @@ from vault.api import auth, reply_wrapping
 from vault.api.blueprint import current_attempt, services
 from vault.api.dialect import DialectBlueprint
 from vault.api.dialect_credentials import admit_holder, admit_request, credential
-from vault.api.dialect_messages import envelope, json_body, restored
+from vault.api.dialect_messages import decoded_body, envelope, json_body, restored
 from vault.api.fields import Body, FreeForm, Reply, text_field
 from vault.api.large_replies import reply_memory
 from vault.core.attempt import Action, Status
@@ -72,9 +72,10 @@ def wrap_data() -> Response:
     """
     if not reply_wrapping.lifetime():
         raise BadRequest("endpoint requires response wrapping to be used")
-    body = json_body()
+    with decoded_body() as body:
+        reply = envelope(body)
     current_attempt().finish(Status.SUCCESS)
-    return envelope(body)
+    return reply
 
 
 @blueprint.route("/unwrap", methods=("POST", "PUT"))
@@ -93,9 +94,9 @@ def unwrap_data() -> Response:
     attempt = current_attempt()
     # Reserved first: afterwards, the reply is spent.
     with auth.CountedFailures(attempt), reply_memory(MAX_BYTES):
-        reply, origin = services().wrapping.unwrap(WrappingToken(token), attempt=attempt)
-        reply_wrapping.end_by(origin.end)
-        return restored(reply)
+        reply, origin = services().wrapping.unwrap(WrappingToken(token), restored, attempt=attempt)
+    reply_wrapping.end_by(origin.end)
+    return reply
 
 
 @blueprint.route("/lookup", methods=("POST", "PUT", "GET"))

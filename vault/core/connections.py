@@ -48,6 +48,7 @@ class Connection:
         "on_received",
         "pool",
         "source",
+        "take_turn",
     )
 
     def __init__(self, pool: "Connections", address: _Address, source_address: str) -> None:
@@ -64,6 +65,8 @@ class Connection:
         self.has_unread: Callable[[], bool] = bool
         #: Called with the number of bytes of each part of a body that arrived.
         self.on_received: Callable[[int], None] = _ignore
+        #: Gives way to other requests, until it is the turn of this connection's address.
+        self.take_turn: Callable[[], None] = _do_nothing
         #: Makes the reply to the current request the last one.
         self.end_after_request: Callable[[], None] = _do_nothing
 

@@ -8,6 +8,7 @@ from math import isfinite
 from typing import Any
 
 from vault.core import strict_json
+from vault.core.pace import Pace, Pause, never
 from vault.core.strict_json import InvalidJSONError
 
 #: An integer of up to this number of digits fits into a float.
@@ -23,7 +24,13 @@ MAX_DEPTH = 256
 _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
-class Number(str):
+class Encoded(str):
+    """A JSON value as its canonical text, which `encode` takes as it is."""
+
+    __slots__ = ()
+
+
+class Number(Encoded):
     """A JSON number as its text, in the form of Vault, which reads every number as a 64-bit float.
 
     The shortest decimal that reads as the same float; without an exponent from 1e-6 to 1e21, as in RFC 8785.
@@ -46,44 +53,49 @@ class Number(str):
             raise ValueError("a number is too large")
         shortest = repr(value)
         if value == 0 or _SMALLEST <= abs(value) < _LARGEST:
+            if shortest == text and "e" not in text and not text.endswith(".0"):
+                # Most others: they have this form already.
+                return cls(text)
             return cls(format(Decimal(shortest), "f").removesuffix(".0"))
         return cls(shortest.replace("e-0", "e-"))
 
 
-_OWN = json.JSONDecoder(parse_int=Number, parse_float=Number)
-
-
-def decode(text: bytes) -> Any:
-    """Return the JSON value *text*, with each number as a `Number`.
+def decode(text: bytes, pause: Pause = never) -> Any:
+    """Return the JSON value *text*, with each number as a `Number`; *pause* as `strict_json.decode`.
 
     Raises:
         InvalidJSONError: It is not JSON, readers could understand it differently, or it is nested too deeply.
         TooManyPartsError: It has too many values or fields.
     """
-    value = strict_json.decode(text, Number.of)
+    value = strict_json.decode(text, Number.of, pause=pause)
     # At most as deep as it has opening brackets; strings can contain them too.
-    if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _is_deep(value):
+    if text.count(b"[") + text.count(b"{") > MAX_DEPTH and _is_deep(value, pause):
         raise InvalidJSONError("is nested too deeply")
     if _SURROGATE.search(text):
-        _require_text(value)
+        _require_text(value, pause)
     return value
 
 
-def restore(encoded: bytes) -> Any:
-    """Return the value that `encode` wrote."""
-    return _OWN.decode(encoded.decode())
+def restore(encoded: bytes, pause: Pause = never) -> Any:
+    """Return the value that `encode` wrote; *pause* is called again and again meanwhile."""
+    number = Pace(pause).of(Number)
+    return json.JSONDecoder(parse_int=number, parse_float=number).decode(encoded.decode())
 
 
-def encode(value: Any) -> bytes:
-    """Return *value* as canonical JSON: names in order, no spaces, and each `Number` as its text."""
+def encode(value: Any, pause: Pause = never) -> bytes:
+    """Return *value* as canonical JSON: names in order, no spaces, and each `Encoded` as its text.
+
+    Unless it is small, *pause* is called again and again meanwhile.
+    """
     parts: list[str] = []
-    _write(value, parts.append)
+    _write(value, parts.append, Pace(pause))
     return "".join(parts).encode()
 
 
-def _is_deep(value: Any) -> bool:
-    level = [value]
+def _is_deep(value: Any, pause: Pause) -> bool:
+    level, pace = [value], Pace(pause)
     for _ in range(MAX_DEPTH + 1):
+        pace.advance(len(level))
         level = [
             inner
             for outer in level
@@ -95,9 +107,9 @@ def _is_deep(value: Any) -> bool:
     return True
 
 
-def _require_text(value: Any) -> None:
+def _require_text(value: Any, pause: Pause) -> None:
     try:
-        encode(value)
+        encode(value, pause)
     except UnicodeEncodeError:
         raise InvalidJSONError("has half of a surrogate pair, which is not text") from None
 
@@ -106,21 +118,22 @@ def _require_text(value: Any) -> None:
 _scalar = json.JSONEncoder(ensure_ascii=False, allow_nan=False).encode
 
 
-def _write(value: Any, write: Callable[[str], None]) -> None:
-    if isinstance(value, Number):
-        write(str(value))
+def _write(value: Any, write: Callable[[str], None], pace: Pace) -> None:
+    pace.advance()
+    if isinstance(value, Encoded):
+        write(value)
     elif isinstance(value, dict):
         write("{")
         for number, name in enumerate(sorted(value)):
-            write(("," if number else "") + _scalar(name) + ":")
-            _write(value[name], write)
+            write(f",{_scalar(name)}:" if number else f"{_scalar(name)}:")
+            _write(value[name], write, pace)
         write("}")
     elif isinstance(value, list | tuple):
         write("[")
         for number, inner in enumerate(value):
             if number:
                 write(",")
-            _write(inner, write)
+            _write(inner, write, pace)
         write("]")
     else:
         write(_scalar(value))

@@ -5,11 +5,15 @@ from collections.abc import Callable, Sequence
 from functools import cache, partial
 from typing import Any, NoReturn
 
+from vault.core.pace import Pace, Pause, never
 from vault.core.text import RepeatedNameError, unique_names
+
+#: The size up to which a text is decoded in one piece.
+_SMALL_BYTES = 4_096
 
 #: The size from which a text is checked for more values and fields than a valid one has. In memory, a value
 #: of two bytes can take a hundred, and validating a field takes longer than reading it.
-_LARGE_BYTES = 131_072
+LARGE_BYTES = 131_072
 
 #: The maximum number of values and of fields. Values are counted by their separators, so a valid text can
 #: seem to have many: 100 items can have 16 labels each, of 128 commas.
@@ -30,9 +34,12 @@ class TooManyPartsError(ValueError):
     """A text has too many values or fields."""
 
 
-def decode(text: bytes, number: Callable[[str], Any] | None = None, *, is_own: bool = False) -> Any:
+def decode(
+    text: bytes, number: Callable[[str], Any] | None = None, *, pause: Pause = never, is_own: bool = False
+) -> Any:
     """Return the decoded JSON *text*; *number* makes the value of a number from its text.
 
+    Unless it is small, *pause* is called again and again meanwhile.
     A text *is_own* if it comes from this user, in which case its size is the only limit.
 
     Raises:
@@ -40,7 +47,7 @@ def decode(text: bytes, number: Callable[[str], Any] | None = None, *, is_own: b
         TooManyPartsError: It has too many values or fields.
     """
     try:
-        decoder = _small_decoder(number) if is_own else _decoder(text, number)
+        decoder = _small_decoder(number) if is_own else _decoder(text, number, pause)
         return decoder.decode(text.decode())
     except TooManyPartsError:
         raise
@@ -71,21 +78,27 @@ def _new_decoder(pairs: _Pairs, number: Callable[[str], Any] | None) -> json.JSO
 _small_decoder = cache(partial(_new_decoder, unique_names))
 
 
-def _decoder(text: bytes, number: Callable[[str], Any] | None) -> json.JSONDecoder:
+def _decoder(text: bytes, number: Callable[[str], Any] | None, pause: Pause) -> json.JSONDecoder:
     """Return the decoder for *text*.
 
     Raises:
         TooManyPartsError: It has too many values.
     """
-    if len(text) <= _LARGE_BYTES:
-        return _small_decoder(number)
+    if len(text) <= LARGE_BYTES:
+        return _small_decoder(number) if len(text) <= _SMALL_BYTES else _paced(unique_names, number, pause)
     # One of these characters precedes each value except the first. Strings can contain them too.
     count = 0
     for separator in (b",", b"[", b"{"):
         count += text.count(separator)
         if count > _MAX_VALUES:
             raise TooManyPartsError("has too many values")
-    return _new_decoder(_FewFields(), number)
+    return _paced(_FewFields(), number, pause)
+
+
+def _paced(pairs: _Pairs, number: Callable[[str], Any] | None, pause: Pause) -> json.JSONDecoder:
+    """Return a new decoder: one that others use at the same time must not pause."""
+    pace = Pace(pause)
+    return _new_decoder(pace.of(pairs), number and pace.of(number))
 
 
 class _FewFields:

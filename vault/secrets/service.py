@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
-from typing import NoReturn
+from typing import NoReturn, TypeVar
 
 from vault.core.attempt import Action, Attempt, Outcome, Status, finish_all
 from vault.core.errors import (
@@ -25,6 +25,9 @@ from vault.secrets.items import CreateRequest, Creation, Fetch, Item
 from vault.secrets.read_limits import HeldRead
 from vault.secrets.requests import NewSecret, Reference, Written
 from vault.secrets.store import SecretStore, share
+
+#: What a reader makes of a value.
+Made = TypeVar("Made")
 
 
 class SecretService:
@@ -136,13 +139,13 @@ class SecretService:
             AuditUnavailableError: The entry could not be written.
         """
         item = Fetch(attempt=attempt, reference=reference, version=version)
-        self.read(item)
-        return item.plaintext
+        return self.read(item, lambda found: found.plaintext)
 
-    def read(self, item: Fetch) -> None:
-        """Set the plaintext of *item*, and its secret, once the audit entry is durable.
+    def read(self, item: Fetch, make: Callable[[Fetch], Made]) -> Made:
+        """Return what *make* returns for *item*, which has its plaintext, once the audit entry is durable.
 
-        Raises the errors of `fetch`. If only the version may not be read, *item* has the secret all the same.
+        Raises the errors of `fetch` and of *make*: then there is no entry, and no read is counted. If only
+        the version may not be read, *item* has the secret all the same.
         """
         item.reference.record_target(item.attempt)
         self._guard.require()
@@ -150,9 +153,11 @@ class SecretService:
         if _version(secret, item.version) is None:
             self._miss(item, secret)
         self._open(item, secret)
+        made = make(item)
         self._finish_fetches([item])
         if item.error:
             raise item.error
+        return made
 
     def fetch_all(self, items: Sequence[Fetch], *, on_size: Callable[[int], None], attempt: Attempt) -> None:
         """Set the plaintext or the error of each of *items*, as `fetch` returns them, once all are recorded.

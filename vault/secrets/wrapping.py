@@ -2,6 +2,7 @@
 
 import json
 import re
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
@@ -17,8 +18,9 @@ from vault.documents.guard import best_effort_cleanup
 from vault.documents.secret import StoredSecret
 from vault.keys.guard import KeyringGuard
 from vault.secrets import read_limits
+from vault.secrets.items import Fetch
 from vault.secrets.requests import NewSecret, Reference
-from vault.secrets.service import SecretService, require_size
+from vault.secrets.service import Made, SecretService, require_size
 from vault.secrets.store import SecretStore
 
 #: The prefix of wrapping tokens.
@@ -106,8 +108,12 @@ class Wrapping:
         new_secret = NewSecret(plaintext=plaintext, ttl_seconds=origin.seconds, max_reads=1)
         self._store.publish([new_secret.document(_NAMESPACE, token.accessor)])
 
-    def unwrap(self, token: WrappingToken, *, attempt: Attempt) -> tuple[bytes, Origin]:
-        """Return the reply of *token*, and its origin: of all calls, exactly one gets them.
+    def unwrap(
+        self, token: WrappingToken, make: Callable[[bytes], Made], *, attempt: Attempt
+    ) -> tuple[Made, Origin]:
+        """Return what *make* returns for the reply of *token*, and its origin: only one call gets them.
+
+        If *make* raises an error, the token stays valid.
 
         Raises:
             InvalidWrappingTokenError: It is unknown, was unwrapped before, or has expired.
@@ -119,14 +125,16 @@ class Wrapping:
         reference = Reference(secret_id=token.accessor)
         # The token alone is the right to read it.
         reader = replace(attempt.principal, namespace=_NAMESPACE, paths=ALL_PATHS)
+        item = Fetch(attempt=replace(attempt, principal=reader, whole=attempt), reference=reference)
+
+        def made(item: Fetch) -> tuple[Made, Origin]:
+            origin, _, reply = item.plaintext.partition(b"\n")
+            return make(reply), Origin(*json.loads(origin))
+
         try:
-            plaintext = self._secrets.fetch(
-                reference, attempt=replace(attempt, principal=reader, whole=attempt)
-            )
+            return self._secrets.read(item, made)
         except SecretNotFoundError:
             raise InvalidWrappingTokenError("unknown") from None
-        origin, _, reply = plaintext.partition(b"\n")
-        return reply, Origin(*json.loads(origin))
 
     def look_up(self, token: WrappingToken, *, attempt: Attempt) -> Origin:
         """Return where the reply of *token* comes from, without unwrapping it. Errors as `unwrap`."""

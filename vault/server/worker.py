@@ -30,7 +30,7 @@ from vault.api.request_log import refuse_connection, refuse_unread
 from vault.core import connections
 from vault.core.connections import Connection, Connections
 from vault.server import patches
-from vault.server.client_timeouts import CLIENT_SECONDS, before_reply, linger
+from vault.server.client_timeouts import CLIENT_SECONDS, TURNS, before_reply, linger
 from vault.server.refused_connections import RefusedConnections
 
 logger = logging.getLogger(__name__)
@@ -127,6 +127,7 @@ def _attach(connection: Connection, client: Any) -> None:
     """Make *client* the socket of *connection*."""
     connection.disconnect = partial(_disconnect, client)
     connection.has_unread = partial(patches.has_unread, client)
+    connection.take_turn = partial(TURNS.take, connection.source)
 
 
 def _disconnect(client: Any) -> None:

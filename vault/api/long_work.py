@@ -1,0 +1,48 @@
+"""Long work on the values of a request: memory for it, and turns with other requests."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from flask import current_app
+
+from vault.api.blueprint import VALUE_MEMORY, current_attempt, current_slot
+from vault.api.memory import FREE_BYTES, Memory
+from vault.core import connections, deadline
+from vault.core.errors import OverloadedError
+from vault.core.networks import source
+
+#: The smallest reservation. Values that are decoded at the same time share their turns, so with many of them
+#: each would take longer.
+_MIN_BYTES = 524_288
+
+
+@contextmanager
+def value_memory(size: int) -> Iterator[None]:
+    """Reserve memory for a value of *size* bytes of JSON, which is decoded or encoded in the block.
+
+    The block runs when it is the client's turn, and calls `pause` while it works.
+
+    Raises:
+        OverloadedError: There was not enough memory in time, or the request's deadline has passed.
+    """
+    if size <= FREE_BYTES:
+        yield
+        return
+    memory: Memory = current_app.extensions[VALUE_MEMORY]
+    with current_slot().given_back():
+        reservation = memory.reserve(max(size, _MIN_BYTES), source(current_attempt().ip))
+    with reservation:
+        reservation.keep()
+        pause()
+        yield
+
+
+def pause() -> None:
+    """Let other requests run, until it is the turn of this request's client again.
+
+    Raises:
+        OverloadedError: The request's deadline has passed.
+    """
+    connections.current.get().take_turn()
+    if deadline.remaining() <= 0:
+        raise OverloadedError

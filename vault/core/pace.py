@@ -1,0 +1,40 @@
+"""Long work in pieces, with a pause after each."""
+
+from collections.abc import Callable
+from typing import Any
+
+#: The number of steps, such as numbers read, in a piece: about a millisecond.
+_STEPS = 500
+
+#: Lets other work run. It can raise an error to end the work.
+Pause = Callable[[], None]
+
+
+def never() -> None:
+    """Do the work in one piece."""
+
+
+class Pace:
+    """Counts the steps of some work, and calls *pause* after each piece."""
+
+    __slots__ = ("_left", "_pause")
+
+    def __init__(self, pause: Pause) -> None:
+        self._pause = pause
+        self._left = _STEPS
+
+    def advance(self, steps: int = 1) -> None:
+        """Count *steps*."""
+        self._left -= steps
+        if self._left <= 0:
+            self._left = _STEPS
+            self._pause()
+
+    def of(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:
+        """Return *function*, with each call as a step."""
+
+        def paced(argument: Any) -> Any:
+            self.advance()
+            return function(argument)
+
+        return paced
