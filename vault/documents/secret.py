@@ -3,6 +3,7 @@
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from typing import Any, ClassVar
 
 from mongoengine import (
@@ -222,7 +223,7 @@ class StoredSecret(_Bound):
         """The deleted and purged versions, without those that an earlier release purged."""
         return [state for state in (self._states or {}).values() if state.version <= self.version]
 
-    @property
+    @cached_property
     def infos(self) -> list[VersionInfo]:
         """All versions that are stored, or purged while those around them are kept, newest first."""
         states, purged = self._states or {}, self.purged_versions
