@@ -165,7 +165,7 @@ class KVSource:
         """Return the secret at *path* with its newest *max_versions*; None if it does not exist.
 
         Raises:
-            ImportRefusedError: The token cannot read it, or it was changed meanwhile.
+            ImportRefusedError: The token cannot read it, it was changed meanwhile, or a time is impossible.
             ImportSourceError: The source cannot be read.
         """
         status, body = self._get(f"{self._mount}/metadata/{quote(path)}")
@@ -183,7 +183,7 @@ class KVSource:
                 skipped=len(states) - len(numbers),
                 rules=_rules(metadata),
             )
-        except (AttributeError, KeyError, OverflowError, TypeError, ValueError):
+        except (AttributeError, KeyError, TypeError, ValueError):
             _refuse_form()
 
     def _version(self, path: str, number: int, state: Mapping[str, Any]) -> SourceVersion:
@@ -340,11 +340,12 @@ def _number(found: object) -> int:
 
 
 def _moment(text: str) -> datetime:
-    """Return a time of the source, as MongoDB stores it. Raises OverflowError or ValueError."""
-    time = datetime.fromisoformat(text)
-    if time.tzinfo is None:
-        raise ValueError("a time without its difference from UTC")
-    return to_milliseconds(time.astimezone(UTC))
+    """Return a time of the source, as MongoDB stores it. Raises ImportRefusedError."""
+    with suppress(OverflowError, ValueError):
+        time = datetime.fromisoformat(text)
+        if time.tzinfo is not None:
+            return to_milliseconds(time.astimezone(UTC))
+    raise ImportRefusedError("it has an impossible time")
 
 
 def _refuse_form() -> NoReturn:
