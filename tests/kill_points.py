@@ -180,7 +180,7 @@ def _run(action: str, collection: str, number: int) -> Counter[str]:
     # Connected, with all indexes: on a busy machine that can take a while.
     deadline = time.monotonic() + _READY_SECONDS
     found.startup.begin()
-    while failures := found.health.failures():
+    while failures := found.health.readiness().failures:
         assert time.monotonic() < deadline, failures
     do = _prepared(action, found, f"{action}-{collection}-{number}")
     killer.armed = True

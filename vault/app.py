@@ -86,7 +86,7 @@ def create_app(settings: Settings) -> Flask:
     )
     issuers = Issuers(token_keys, own_issuer)
     token_uses = TokenUses()
-    startup = Startup(guard, trail, EndedTokens(token_keys))
+    startup = Startup(database, guard, trail, EndedTokens(token_keys))
     retention = Retention(max_versions=settings.max_versions, recovery_days=settings.delete_recovery_days)
     creates = SecretService(keyring, guard, max_bytes=settings.max_secret_bytes)
     changes = SecretWriter(keyring, guard, max_bytes=settings.max_secret_bytes, retention=retention)

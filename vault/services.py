@@ -3,6 +3,7 @@
 Startup writes to MongoDB; health checks only read.
 """
 
+import logging
 from dataclasses import dataclass
 
 from vault.audit.writer import AuditTrail, NoAuditTrail
@@ -22,6 +23,7 @@ from vault.core.errors import (
 )
 from vault.core.periodic import Periodic
 from vault.documents import Database
+from vault.documents.primary import Primary
 from vault.keys.guard import INTERVAL_SECONDS, KeyringGuard
 from vault.secrets.changes import SecretWriter
 from vault.secrets.metadata import MetadataWriter
@@ -31,8 +33,10 @@ from vault.secrets.upsert import Upsert
 from vault.secrets.versions import VersionWriter
 from vault.secrets.wrapping import Wrapping
 
+logger = logging.getLogger(__name__)
+
 #: Names of the health checks, in order; a failed check skips the later ones.
-CHECKS = ("mongodb", "restore", "keys", "audit")
+CHECKS = ("mongodb", "restore", "keys", "audit", "clock")
 
 
 class Startup:
@@ -44,11 +48,18 @@ class Startup:
     """
 
     def __init__(
-        self, guard: KeyringGuard, trail: AuditTrail | NoAuditTrail, ended_tokens: EndedTokens
+        self,
+        database: Database,
+        guard: KeyringGuard,
+        trail: AuditTrail | NoAuditTrail,
+        ended_tokens: EndedTokens,
     ) -> None:
+        self._database = database
         self._guard = guard
         self._trail = trail
         self._ended_tokens = ended_tokens
+        self._has_warned = False
+        self._reported = ""
         self._retries = Periodic("startup", INTERVAL_SECONDS, self.attempt, at_once=True)
         #: The failure of the last attempt; None after a success.
         self.failure: VaultError | None = None
@@ -69,14 +80,54 @@ class Startup:
             if not self._guard.started or self._trail.needs_start:
                 self._guard.require()
                 self._trail.start()
+            if not self._has_warned:
+                self._warn(self._database.ping())
             self.failure = None
+        except StorageUnavailableError as error:
+            self.failure = error
+            self._report(error)
         except VaultError as error:
             self.failure = error
+
+    def _warn(self, primary: Primary) -> None:
+        """Log what operators should know of MongoDB, once."""
+        self._has_warned = True
+        if primary.redundancy_warning:
+            logger.warning("no redundancy: %s", primary.redundancy_warning)
+        if primary.clock_warning:
+            logger.warning("clocks differ: %s", primary.clock_warning)
+
+    def _report(self, error: StorageUnavailableError) -> None:
+        """Log why MongoDB is not available, and again only if that changes."""
+        if self._retries.closed:
+            # A process that ends cannot start the threads of a client.
+            return
+        reason = error.reason and (self._database.explanation() or error.reason)
+        if reason and reason != self._reported:
+            self._reported = reason
+            logger.error("not serving: MongoDB is not available: %s", reason)
 
     def close(self) -> None:
         """Stop retrying, after the current attempt if there is one, and stop removing tokens."""
         self._retries.close()
         self._ended_tokens.close()
+
+
+@dataclass(frozen=True, slots=True)
+class Readiness:
+    """The result of the readiness checks."""
+
+    #: The reasons why this process does not serve, by check; empty if it is ready.
+    failures: dict[str, list[str]]
+    #: None if MongoDB is not available.
+    primary: Primary | None = None
+
+    @property
+    def warnings(self) -> list[str]:
+        """What operators should know of MongoDB."""
+        if self.primary is None:
+            return []
+        return [text for text in (self.primary.redundancy_warning, self.primary.clock_warning) if text]
 
 
 class Health:
@@ -90,12 +141,18 @@ class Health:
         self._trail = trail
         self._startup = startup
 
-    def failures(self) -> dict[str, list[str]]:
-        """Return the reasons why this process does not serve, by check; empty if it is ready."""
+    def readiness(self) -> Readiness:
+        """Check whether this process serves."""
         try:
-            self._database.ping()
+            primary = self._database.ping()
         except StorageUnavailableError as error:
-            return {"mongodb": [str(error)]}
+            return Readiness({"mongodb": [str(error)]})
+        failures = self._disagreement()
+        if not failures and primary.clock_failure:
+            failures = {"clock": [primary.clock_failure]}
+        return Readiness(failures, primary)
+
+    def _disagreement(self) -> dict[str, list[str]]:
         try:
             self._guard.check()
             self._trail.check()

@@ -68,7 +68,7 @@ def test_the_page_has_version_and_readiness(client: FlaskClient, stored: Stored)
     start(client.application)
     told = samples(client)
     assert told["build_info", __version__] == 1
-    checks = ("mongodb", "restore", "keys", "audit")
+    checks = ("mongodb", "restore", "keys", "audit", "clock")
     assert {check: told["ready", check] for check in checks} == dict.fromkeys(checks, 1)
     break_trail(stored)
     client.post("/vault/secret/fetch", json={}, base_url=PUBLIC)

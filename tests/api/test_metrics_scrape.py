@@ -136,7 +136,7 @@ def only_our_words(labels: dict[str, set[str]], bind: str) -> None:
         },
         "outcome": {"written", "failed", "succeeded"},
         "queue": {"reads", "writes", "entries", "roles"},
-        "check": {"mongodb", "restore", "keys", "audit"},
+        "check": {"mongodb", "restore", "keys", "audit", "clock"},
         "version": {__version__},
         "role": {"primary"},
         "instance": {bind},

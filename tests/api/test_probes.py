@@ -1,6 +1,9 @@
 """Probes only read; a worker writes what is needed when it starts."""
 
+import logging
+import re
 from collections.abc import Iterator
+from datetime import timedelta
 from threading import Event
 from typing import Any
 
@@ -15,6 +18,8 @@ from tests.problems import fields_of, messages_of
 from tests.rotation import Stored, age_claims, fill, new_key, settings
 from tests.trail import break_trail, mend_trail
 from vault import services as health
+from vault.documents import Database
+from vault.documents.primary import Primary
 from vault.keys import guard, registry
 from vault.keys.guard import KeyringGuard
 from vault.observability import metrics
@@ -24,7 +29,7 @@ from vault.observability.spans import NoTracing
 pytestmark = pytest.mark.new_database
 
 OURS, FOREIGN = new_key(), new_key()
-READS = {"aggregate", "count", "distinct", "find", "getMore", "ping"}
+READS = {"aggregate", "count", "distinct", "find", "getMore", "hello"}
 FETCH = "/vault/secret/fetch"
 
 
@@ -146,11 +151,84 @@ def test_a_start_without_mongodb_is_retried(
     with running_app(settings(mongo_uri, OURS)) as app:
         services = app.extensions["secret-manager"]
         services.startup.begin()
-        wait_until(lambda: services.health.failures() == {"mongodb": ["gone"]})
+        wait_until(lambda: services.health.readiness().failures == {"mongodb": ["gone"]})
         assert stored.list_collection_names() == []
         is_away[0] = False
-        wait_until(lambda: not services.health.failures())
+        wait_until(lambda: not services.health.readiness().failures)
         assert registry.writing_key_ids() == {OURS.id}
+
+
+@pytest.mark.usefixtures("own_timeouts")
+def test_a_start_without_mongodb_is_one_error(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """While MongoDB is away at the start, the log has one short error, whatever is attempted meanwhile."""
+    monkeypatch.setattr("vault.documents.database.OPERATION_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("vault.documents.members._TIMEOUT_MILLISECONDS", 200)
+    with running_app(settings("mongodb://127.0.0.1:1/?replicaSet=rs0", OURS)) as app:
+        for _ in range(2):
+            start(app)
+            assert app.test_client().get("/health/ready").status_code == 503
+        # A process that ends asks no more.
+        app.extensions["secret-manager"].startup.close()
+        monkeypatch.delattr(Database, "explanation")
+        start(app)
+    told = [(line.levelname, line.message) for line in caplog.records if line.levelno >= logging.WARNING]
+    refused = "not serving: MongoDB is not available: 127.0.0.1:1: [Errno 111] Connection refused"
+    assert told == [("ERROR", refused)]
+
+
+def at_another_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    """Move this machine's clock ahead of MongoDB's."""
+    ping = Database.ping
+
+    def answer(made: Database) -> Primary:
+        found, later = ping(made), timedelta(seconds=seconds)
+        return Primary(found.hello, found.asked_at + later, found.answered_at + later)
+
+    monkeypatch.setattr(Database, "ping", answer)
+
+
+@pytest.mark.parametrize("hours", [2, -2])
+def test_a_replica_with_a_wrong_clock_is_not_ready(
+    app: Flask, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, hours: int
+) -> None:
+    """A replica whose clock differs by hours is not ready; its log and its metrics say by how much."""
+    at_another_time(monkeypatch, 3_600 * hours)
+    start(app)
+    reply = app.test_client().get("/health/ready")
+    assert reply.status_code == 503
+    direction = "ahead of" if hours > 0 else "behind"
+    [reason] = messages_of(reply.json)["clock"]
+    assert re.fullmatch(rf"this machine's clock is 7,[12]\d\d seconds {direction} MongoDB's", reason)
+    assert "clocks differ: this machine's clock is 7," in caplog.text
+    page = app.test_client().get("/metrics", base_url="http://localhost:9464").get_data(as_text=True)
+    [offset] = re.findall(r"^secret_manager_clock_offset_seconds (\S+)$", page, re.MULTILINE)
+    assert abs(float(offset) - 3_600 * hours) < 100
+    assert 'secret_manager_ready{check="clock"} 0.0' in page
+
+
+def test_a_small_difference_of_the_clocks_is_a_warning(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A replica whose clock differs by a minute or two serves, and readiness warns."""
+    at_another_time(monkeypatch, 150)
+    start(app)
+    reply = app.test_client().get("/health/ready")
+    assert reply.status_code == 200
+    assert reply.json is not None
+    assert reply.json["warnings"][-1].endswith("seconds ahead of MongoDB's")
+
+
+def test_a_mongodb_of_one_member_is_a_warning(app: Flask, caplog: pytest.LogCaptureFixture) -> None:
+    """With one member, readiness and, once, the log say that no node may be lost."""
+    start(app)
+    start(app)
+    reply = app.test_client().get("/health/ready")
+    assert reply.json is not None
+    text = "MongoDB's replica set has 1 member: no node may be lost"
+    assert text in reply.json["warnings"]
+    assert [line.message for line in caplog.records if "no node" in line.message] == [
+        f"no redundancy: {text}"
+    ]
 
 
 def test_a_probe_without_mongodb_is_not_ready(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,7 +238,7 @@ def test_a_probe_without_mongodb_is_not_ready(app: Flask, monkeypatch: pytest.Mo
         raise ServerSelectionTimeoutError("gone")
 
     monkeypatch.setattr(registry, "stored_key_ids", fail)
-    assert list(app.extensions["secret-manager"].health.failures()) == ["mongodb"]
+    assert list(app.extensions["secret-manager"].health.readiness().failures) == ["mongodb"]
 
 
 def test_the_first_request_begins_the_startup_and_does_not_wait(

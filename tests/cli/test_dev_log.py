@@ -17,6 +17,8 @@ def test_only_warnings_and_errors_are_shown(tmp_path: Path, capsys: pytest.Captu
     log = FiledLog(tmp_path / "service.log")
     with log.output() as file:
         file.write(_line("info", "starting") + _line("warning", "no credential"))
+        # Its MongoDB has one member.
+        file.write(_line("warning", "no redundancy: 1 member"))
         file.write(_line("error", "request", "vault.api.request_log") + _line("critical", "\x1b[31mred"))
         file.write(b"Traceback\n[1]\n" + _line("error", "incomplete")[:20])
         file.flush()

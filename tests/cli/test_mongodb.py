@@ -144,9 +144,49 @@ def test_a_member_of_another_set_is_left_alone(members: list[str]) -> None:
     assert [member["host"] for member in config(members[1:2])["members"]] == [members[1]]
 
 
-def test_missing_members_are_reported() -> None:
+def test_a_wrong_name_is_refused_at_once(tmp_path: Path) -> None:
+    """The error names what answered and the wrong option, before and after the set exists."""
+    member = Mongod(tmp_path / "db", replica_set="rs0", initiate=False)
+    member.start()
+    wrong = ReplicaSet(f"mongodb://{member.address}/?replicaSet=rs1")
+    with pytest.raises(ReplicaSetError, match=r"refuses the name rs1: .*rs0.*change replicaSet in MONGO_URI"):
+        wrong.initiate(timeout_seconds=60)
+    ReplicaSet(uri([member.address])).initiate(timeout_seconds=60)
+    with pytest.raises(
+        ReplicaSetError, match="belongs to the replica set rs0; replicaSet=rs1 in MONGO_URI is"
+    ):
+        wrong.initiate(timeout_seconds=60)
+    member.kill()
+
+
+def test_a_server_without_a_set_is_refused_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A mongod without `--replSet` is named, with the option that it lacks."""
+    monkeypatch.setattr(ReplicaSet, "_at", lambda *_: {"isWritablePrimary": True})
+    with pytest.raises(
+        ReplicaSetError, match="a:1 is a standalone server; start its mongod with --replSet rs0"
+    ):
+        ReplicaSet(uri(["a:1"])).initiate(timeout_seconds=60)
+
+
+def test_an_impossible_set_is_explained(monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the members cannot form a set, the error has MongoDB's own text, which names the host."""
+
+    def answer(_: object, _member: str, command: str, *_more: object) -> dict[str, Any]:
+        if command == "hello":
+            return {"isreplicaset": True}
+        raise OperationFailure("", 74, {"errmsg": "b:1 failed with not running using replication"})
+
+    monkeypatch.setattr(ReplicaSet, "_at", answer)
+    with pytest.raises(ReplicaSetError, match="ready: OperationFailure 74 b:1 failed with not running"):
+        ReplicaSet(uri(["a:1", "b:1"])).initiate(timeout_seconds=0)
+
+
+def test_missing_members_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the timeout, the error names the members and the kind of failure."""
-    with pytest.raises(StorageUnavailableError, match=r"^rs0 did not get ready: [A-Z]\w+( \d+)?$"):
+    monkeypatch.setattr("vault.cli.mongodb._STEP_MILLISECONDS", 300)
+    monkeypatch.setattr("vault.documents.members._TIMEOUT_MILLISECONDS", 300)
+    refused = r"^rs0 did not get ready: 127\.0\.0\.1:1: \[Errno 111\] Connection refused$"
+    with pytest.raises(StorageUnavailableError, match=refused):
         ReplicaSet("mongodb://127.0.0.1:1/?replicaSet=rs0").initiate(timeout_seconds=0)
 
 

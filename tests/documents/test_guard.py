@@ -18,7 +18,7 @@ from vault.documents.guard import storage_errors
 @pytest.mark.parametrize(
     ("error", "said"),
     [
-        (ServerSelectionTimeoutError("no host answers"), "ServerSelectionTimeoutError  no host answers"),
+        (ServerSelectionTimeoutError("no host answers"), "ServerSelectionTimeoutError no host answers"),
         (OperationFailure("quoting hunter2", code=13), "OperationFailure 13"),
         (DuplicateKeyError("quoting hunter2", code=11000), "DuplicateKeyError 11000"),
     ],

@@ -278,7 +278,7 @@ def test_nothing_is_traced_outside_of_a_request(
     """The service's own work, such as indexes and key checks, creates no spans."""
     with running_app(traced_environment) as app:
         start(app)
-        assert not app.extensions["secret-manager"].health.failures()
+        assert not app.extensions["secret-manager"].health.readiness().failures
         assert app.test_client().get("/health/live").status_code == 200
         assert spans.current.get() is spans.NO_SPAN
     assert [span.name for span in collector.spans] == ["GET /health/live"]

@@ -294,7 +294,7 @@ def own_capabilities() -> Response:
 
 
 def _is_sealed() -> bool:
-    return bool(services().health.failures())
+    return bool(services().health.readiness().failures)
 
 
 def _also_outside(data: Mapping[str, Any]) -> Response:

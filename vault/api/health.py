@@ -38,7 +38,10 @@ class Ready(Healthy):
 
     warnings = fields.List(
         fields.String(metadata={"example": NO_AUTHENTICATION}),
-        metadata={"description": "Settings that weaken the protection of secrets; absent if none do."},
+        metadata={
+            "description": "What weakens the protection of secrets, such as a setting, a MongoDB whose loss "
+            "would stop the service, or clocks that differ; absent if nothing does."
+        },
     )
 
 
@@ -66,11 +69,11 @@ def live() -> dict[str, str]:
 def ready() -> dict[str, Any]:
     """Check that the service can create and fetch secrets.
 
-    If it cannot, `errors` names each failing check. If it can, `warnings` names settings that weaken the
-    protection of secrets.
+    If it cannot, `errors` names each failing check. If it can, `warnings` names what weakens the protection
+    of secrets.
     """
-    failures = services().health.failures()
-    if failures:
-        raise NotReadyError(failures)
-    warnings = current_app.config[WARNINGS]
+    readiness = services().health.readiness()
+    if readiness.failures:
+        raise NotReadyError(readiness.failures)
+    warnings = [*current_app.config[WARNINGS], *readiness.warnings]
     return {"status": "ok", "warnings": warnings} if warnings else {"status": "ok"}

@@ -30,15 +30,20 @@ class _StateCollector(Collector):
         build = GaugeMetricFamily("secret_manager_build_info", "The service's version.", labels=["version"])
         build.add_metric([__version__], 1)
         yield build
-        failures = self._health.failures()
+        readiness = self._health.readiness()
         ready = GaugeMetricFamily(
             "secret_manager_ready", "0 if this check keeps the replica from serving.", labels=["check"]
         )
         for check in CHECKS:
-            ready.add_metric([check], check not in failures)
+            ready.add_metric([check], check not in readiness.failures)
         yield ready
         # While MongoDB is unavailable, a scrape waits for it only once.
-        if "mongodb" not in failures:
+        if readiness.primary:
+            yield GaugeMetricFamily(
+                "secret_manager_clock_offset_seconds",
+                "Seconds by which this machine's clock is ahead of MongoDB's.",
+                value=readiness.primary.clock_offset,
+            )
             yield from self._stored()
 
     def _stored(self) -> Iterator[Metric]:

@@ -127,7 +127,7 @@ def _ping(database: Database, uri: str) -> None:
         if error.is_denied:
             raise
         raise StorageUnavailableError(
-            error.problem,
+            f"{error.problem}: {database.explanation() or error.reason}",
             hint=f"check that MongoDB runs at {mongodb_address(uri)}, and that MONGO_URI leads to it",
         ) from None
 

@@ -11,6 +11,8 @@ from vault.cli.output import warn
 _SHOWN_LEVELS = ("warning", "error", "critical")
 #: Its lines are warnings for refusals, which concern only the client.
 _REQUEST_LOGGER = "vault.api.request_log"
+#: The warning about a MongoDB of one member, which `dev` runs itself.
+_ONE_MEMBER = "no redundancy: "
 
 
 class WholeLog:
@@ -57,7 +59,8 @@ def _shown(line: str) -> str:
         return line
     if entry.get("logger") == _REQUEST_LOGGER or entry.get("level") not in _SHOWN_LEVELS:
         return ""
-    return f"{entry['level']}: {entry.get('message')}"
+    message = str(entry.get("message"))
+    return "" if message.startswith(_ONE_MEMBER) else f"{entry['level']}: {message}"
 
 
 def _entry(line: str) -> dict[str, Any] | None:

@@ -21,16 +21,21 @@ from vault.cli.output import Output, output_options
 from vault.config.settings import audit_ttl_days, mongo_uri
 from vault.core.errors import ReplicaSetError, StorageUnavailableError, VaultError
 from vault.core.mongodb_uri import parse_mongodb_uri
+from vault.core.text import printable, quantity
 from vault.documents import indexes
 from vault.documents.audit import AuditEntry
 from vault.documents.database import BUILD_TIMEOUT_SECONDS, SERVICE_ROLE, database_name, role_privileges
 from vault.documents.guard import is_denied
+from vault.documents.members import explanation, misfit
+from vault.documents.primary import MIN_MEMBERS
 
 Client = MongoClient[dict[str, Any]]
 
 #: MongoDB's error codes.
 _USER_NOT_FOUND = 11
 _ROLE_NOT_FOUND = 31
+#: Of a set's configuration: no such node, no replication there, an invalid one.
+_CONFIGURATION = {74, 76, 93}
 
 #: Timeout of `grant` for finding the server.
 _SELECTION_MILLISECONDS = 3_000
@@ -94,10 +99,13 @@ def initiate(
     key = key_file.read() if key_file else None
     root_password = root_password_file.read().removesuffix("\n") if root_password_file else None
     days = audit_ttl_days()
-    ReplicaSet(uri, key=key).initiate(
+    replica_set = ReplicaSet(uri, key=key)
+    replica_set.initiate(
         root_password=root_password, audit_ttl_days=days, timeout_seconds=limit.total_seconds()
     )
-    output.result({"state": "ready"}, "The replica set is ready.")
+    output.result({"state": "ready", "members": replica_set.size}, "The replica set is ready.")
+    if replica_set.size < MIN_MEMBERS:
+        output.note(f"warning: {quantity(replica_set.size, 'member')}: no node may be lost")
 
 
 @replicaset.command()
@@ -165,6 +173,7 @@ class ReplicaSet:
             )
         if key and not (parts["username"] and parts["password"]):
             raise ReplicaSetError("with access control, MONGO_URI must have the user and password to create")
+        self._uri = uri
         self._user = ServiceUser(uri) if key else None
         self._name = name
         self._members = [f"{host}:{port}" for host, port in parts["nodelist"]]
@@ -173,6 +182,11 @@ class ReplicaSet:
             # MongoDB ignores white space, too.
             as_member = {"username": "__system", "password": "".join(key.split()), "authSource": "local"}
             self._options |= as_member
+
+    @property
+    def size(self) -> int:
+        """The number of members."""
+        return len(self._members)
 
     def initiate(
         self, *, root_password: str | None = None, audit_ttl_days: int = 0, timeout_seconds: float
@@ -183,7 +197,8 @@ class ReplicaSet:
         existing set stays unchanged; users get these passwords, and the service's user its exact privileges.
 
         Raises:
-            ReplicaSetError: The set has other members, or was not ready within *timeout_seconds*.
+            ReplicaSetError: A member belongs to another set or to none, the set has other members, or it was
+                not ready within *timeout_seconds*.
             StorageUnavailableError: No member answered within that time, or MongoDB denies it.
         """
         deadline = time.monotonic() + timeout_seconds
@@ -194,7 +209,7 @@ class ReplicaSet:
                     self._make_users(self._user, root_password, audit_ttl_days)
             except PyMongoError as error:
                 if time.monotonic() > deadline:
-                    raise _failed(f"{self._name} did not get ready", error) from None
+                    raise _failed(f"{self._name} did not get ready", error, self._uri) from None
                 time.sleep(_PAUSE_SECONDS)
             else:
                 return
@@ -228,7 +243,7 @@ class ReplicaSet:
                     "heartbeatTimeoutSecs": _HEARTBEAT_TIMEOUT_SECONDS,
                 },
             }
-            self._at(self._members[0], "replSetInitiate", config)
+            self._create(config)
         elif known != set(self._members):
             raise ReplicaSetError(
                 f"{self._name} exists with other members than MONGO_URI names: {', '.join(sorted(known))}"
@@ -236,20 +251,36 @@ class ReplicaSet:
         with self._on_primary() as client:
             client.admin.command("ping")
 
+    def _create(self, config: Mapping[str, Any]) -> None:
+        member = self._members[0]
+        try:
+            self._at(member, "replSetInitiate", config)
+        except OperationFailure as error:
+            # Only this answer tells the set name of its mongod.
+            if "command line" in _text(error):
+                raise ReplicaSetError(
+                    f"{member} refuses the name {self._name}: {_text(error)}",
+                    hint="change replicaSet in MONGO_URI, or --replSet of each mongod",
+                ) from None
+            raise
+
     def _known_members(self) -> set[str]:
         """Return the members of the existing set, as the first one that knows it says; empty without a set.
 
         Raises:
+            ReplicaSetError: A member belongs to another set, or was started without one.
             PyMongoError: A member did not answer, and no other one knows of a set.
         """
         silence: PyMongoError | None = None
         for member in self._members:
             try:
-                known = self._at(member, "hello").get("hosts")
+                hello = self._at(member, "hello")
             except PyMongoError as error:
                 silence = error
             else:
-                if known:
+                if problem := misfit(member, hello, self._name):
+                    raise ReplicaSetError(problem)
+                if known := hello.get("hosts"):
                     return set(known)
         # A silent member may be the only one that knows of an existing set, which must be kept.
         if silence:
@@ -317,7 +348,7 @@ class ServiceUser:
             ) as client:
                 self.make(client, audit_ttl_days=audit_ttl_days)
         except (PyMongoError, ValueError) as error:
-            raise _failed("the privileges were not granted", error) from None
+            raise _failed("the privileges were not granted", error, admin_uri) from None
 
 
 def ensure_user(database: Any, name: str, password: str | None, roles: list[dict[str, str]]) -> None:
@@ -357,15 +388,24 @@ def _last_write(hello: Mapping[str, Any]) -> datetime:
     return found.replace(tzinfo=UTC)
 
 
-def _failed(problem: str, error: Exception) -> VaultError:
-    """Return the error of a command that failed because of *error*, a driver's."""
+def _failed(problem: str, error: Exception, uri: str) -> VaultError:
+    """Return the error of a command that failed because of *error*, a driver's, on the servers in *uri*."""
     if isinstance(error, ConnectionFailure):
-        return StorageUnavailableError(f"{problem}: {_reason(error)}")
+        return StorageUnavailableError(f"{problem}: {explanation(uri) or _reason(error)}")
     if is_denied(error):
         return StorageUnavailableError(f"{problem}: {_reason(error)}", is_denied=True)
     return ReplicaSetError(f"{problem}: {_reason(error)}")
 
 
 def _reason(error: Exception) -> str:
-    """Return type and code of *error*. Its text can quote a refused command, or the password in a URI."""
-    return f"{type(error).__name__} {getattr(error, 'code', None) or ''}".strip()
+    """Return type and code of *error*. Its text can quote a refused command, or the password in a URI.
+
+    Errors about a configuration have their text: it has names and hosts.
+    """
+    code = getattr(error, "code", None)
+    text = _text(error) if isinstance(error, OperationFailure) and code in _CONFIGURATION else ""
+    return " ".join(str(part) for part in (type(error).__name__, code, text) if part)
+
+
+def _text(error: OperationFailure) -> str:
+    return printable(str((error.details or {}).get("errmsg", "")))

@@ -482,11 +482,16 @@ class StorageUnavailableError(VaultError):
     kind = "storage_unavailable"
     #: MongoDB answers, and the user may not do this.
     is_denied = False
+    #: The driver's error, for operators; empty if it is not the reason.
+    reason = ""
 
-    def __init__(self, problem: str = "", *, hint: str = "", is_denied: bool = False) -> None:
+    def __init__(
+        self, problem: str = "", *, hint: str = "", is_denied: bool = False, reason: str = ""
+    ) -> None:
         """Make an error as `VaultError`; *is_denied* if MongoDB answers and refuses the user."""
         super().__init__(problem, hint=hint)
         self.is_denied = is_denied
+        self.reason = reason
 
 
 class DuplicateNameError(FixedError, StorageUnavailableError):

@@ -44,6 +44,11 @@ class Periodic:
         """True once `start` was called."""
         return self._thread is not None
 
+    @property
+    def closed(self) -> bool:
+        """True once `close` was called."""
+        return self._closed.is_set()
+
     def start(self) -> None:
         """Start the thread; later calls do nothing."""
         with self._lock:

@@ -7,6 +7,7 @@ the service warns of a user that can do more to the audit trail.
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from datetime import UTC, datetime
 from threading import Lock, Thread
 from typing import Any
 
@@ -17,11 +18,12 @@ from pymongo.monitoring import CommandListener
 
 from vault.core.errors import StorageUnavailableError, VaultError
 from vault.core.mongodb_uri import parse_mongodb_uri
-from vault.documents import indexes, outage
+from vault.documents import indexes, members, outage
 from vault.documents.audit import AuditEntry, AuditKey
 from vault.documents.base import IDEMPOTENCY_COLLECTION
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
 from vault.documents.issuer import Issuer
+from vault.documents.primary import Primary
 from vault.documents.role import Role
 from vault.documents.secret import Secret
 from vault.documents.token import StoredTokenKey, Token
@@ -75,6 +77,7 @@ class Database:
 
         *listeners* receive an event for each command.
         """
+        self._uri = uri
         self._audit_ttl_days = audit_ttl_days
         self.name = name or database_name(uri)
         self._prepared = False
@@ -116,14 +119,20 @@ class Database:
         """Return whether this process has connected and knows no primary now."""
         return self._client is not None and not self.is_reachable()
 
-    def ping(self) -> None:
-        """Wait for an answer of the primary.
+    def ping(self) -> Primary:
+        """Return the answer of the primary. The caller reports a failure.
 
         Raises:
             StorageUnavailableError: It is not available, or did not answer in time.
         """
-        with storage_errors(), timeout(OPERATION_TIMEOUT_SECONDS):
-            get_db().command("ping")
+        with storage_errors(is_logged=False), timeout(OPERATION_TIMEOUT_SECONDS):
+            asked_at = datetime.now(UTC)
+            hello = get_db().command("hello")
+            return Primary(hello, asked_at, datetime.now(UTC))
+
+    def explanation(self) -> str:
+        """Return why no server of the connection string is a usable primary; empty if one is."""
+        return members.explanation(self._uri)
 
     def prepare(self, check: Callable[[], None] = lambda: None) -> None:
         """Connect and build the indexes for the settings, once per process.
@@ -186,7 +195,9 @@ class Database:
             _warn_of_privileges()
         except StorageUnavailableError as error:
             self._preparation = None
-            preparation.set_exception(StorageUnavailableError(str(error), is_denied=error.is_denied))
+            preparation.set_exception(
+                StorageUnavailableError(str(error), is_denied=error.is_denied, reason=error.reason)
+            )
         except VaultError as error:
             self._preparation = None
             preparation.set_exception(error)

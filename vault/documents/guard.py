@@ -15,6 +15,7 @@ from pymongo.errors import BulkWriteError, ConnectionFailure, PyMongoError
 from vault.core import deadline
 from vault.core.errors import StorageUnavailableError
 from vault.documents import outage
+from vault.documents.members import short_text
 from vault.observability import metrics
 
 logger = logging.getLogger(__name__)
@@ -31,8 +32,10 @@ _NO_TIMEOUT = nullcontext()
 _times = cache(metrics.MONGODB.labels)
 
 
-def storage_errors(command: str = "other") -> "_Guarded":
+def storage_errors(command: str = "other", *, is_logged: bool = True) -> "_Guarded":
     """Turn every error of MongoDB's drivers in the block into `StorageUnavailableError`, with a log line.
+
+    Without the line if *is_logged* is false: then the caller reports the error.
 
     In a long outage the block does not run. It gets the remaining time of the request if that is less than
     the timeout of an operation. Its duration is measured, under the name of the MongoDB *command* if the
@@ -41,16 +44,17 @@ def storage_errors(command: str = "other") -> "_Guarded":
     For a connection failure the log has the text, which names hosts; for other failures only type and code,
     because their texts can quote documents.
     """
-    return _Guarded(command)
+    return _Guarded(command, is_logged)
 
 
 class _Guarded:
     """The block of `storage_errors`. Not a generator, which takes three times as long."""
 
-    __slots__ = ("_began", "_command", "_timeout")
+    __slots__ = ("_began", "_command", "_is_logged", "_timeout")
 
-    def __init__(self, command: str) -> None:
+    def __init__(self, command: str, is_logged: bool) -> None:
         self._command = command
+        self._is_logged = is_logged
 
     def __enter__(self) -> None:
         self._began = monotonic()
@@ -73,9 +77,13 @@ class _Guarded:
             _times(self._command, "failed").observe(seconds)
             # The context of a MongoEngine error is the driver's error.
             reason = error if isinstance(error, PyMongoError) else error.__context__ or error
-            text = str(reason) if isinstance(reason, ConnectionFailure) else ""
-            logger.warning("MongoDB failed: %s %s %s", type(reason).__name__, _codes(reason), text)
-            raise StorageUnavailableError("MongoDB is not available", is_denied=is_denied(reason)) from None
+            text = short_text(reason) if isinstance(reason, ConnectionFailure) else ""
+            shown = " ".join(filter(None, (type(reason).__name__, _codes(reason), text)))
+            if self._is_logged:
+                logger.warning("MongoDB failed: %s", shown)
+            raise StorageUnavailableError(
+                "MongoDB is not available", is_denied=is_denied(reason), reason=shown
+            ) from None
 
 
 @contextmanager
