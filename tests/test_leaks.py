@@ -9,6 +9,7 @@ use.
 import gc
 import json
 import logging
+import re
 import secrets
 import sys
 from base64 import b64encode
@@ -27,7 +28,7 @@ from pymongo.errors import PyMongoError
 from werkzeug.exceptions import RequestTimeout
 
 from tests.access import make_token, revoke, services
-from tests.api.test_openapi import of_rest
+from tests.api.test_openapi import content_of_body, of_rest, operations
 from tests.conftest import running_app
 from tests.issuer import AUDIENCE, ISSUER, STRANGER, public_pem, sign
 from tests.leaks import Marks, Output, forms, shown
@@ -61,6 +62,17 @@ def b64(value: bytes) -> str:
     return b64encode(value).decode()
 
 
+BY_NAME = {"secret_id": None, "name": NAME}
+#: The task of a fetch, and its refusal.
+DELIVERY = {
+    "service": "shop_api",
+    "service_id": "s1",
+    "task": "shop_api.1.t1",
+    "task_id": "t1",
+    "node": "n1",
+    "image": "api:1",
+    "refusal": "policy",
+}
 MASTER_KEYS = {"MASTER_KEY": b64(KEYS[0]), "MASTER_KEY_FALLBACKS": b64(KEYS[1])}
 #: No server listens there: each worker counts alone and logs that.
 ELSEWHERE = f"mongodb://{quote(PASSWORD)}:{quote(PASSWORD)}@127.0.0.1:1/?serverSelectionTimeoutMS=10"
@@ -91,6 +103,9 @@ TOLD = {
     "/vault/secret/list": {"id", "name", "label"},
     "/vault/audit/query": {"id", "name"},
     "/vault/token/create": {"new token"},
+    # Their paths.
+    "/vault/token/list": {"name"},
+    "/vault/role/list": {"name"},
 }
 #: Operations that need no secret of their own, each with a valid body.
 QUERIES: dict[str, dict[str, Any]] = {
@@ -108,6 +123,42 @@ CHANGES: dict[str, dict[str, Any]] = {
     "update-metadata": {"labels": {"mark": LABEL}, "ttl_seconds": 60},
 }
 REVOKE_SELF = "/vault/token/revoke-self"
+#: By operation, changes to its valid body, so that some body has each field; null removes a field.
+REST: dict[str, list[dict[str, Any]]] = {
+    "/vault/secret/create": [{"ttl_seconds": 60, "max_reads": 2}],
+    "/vault/secret/create-batch": [{"secrets": [{"secret": b64(VALUE), "ttl_seconds": 60, "max_reads": 2}]}],
+    "/vault/secret/fetch": [BY_NAME, {"version": 1, "delivery": DELIVERY}],
+    "/vault/secret/fetch-batch": [
+        {"secrets": [{"name": NAME, "version": 1, "delivery": DELIVERY}]},
+        {"secrets": None, "name_prefix": NAME},
+    ],
+    **{f"/vault/secret/{action}": [BY_NAME] for action in ("update", "describe", "delete", "restore")},
+    "/vault/secret/update-metadata": [BY_NAME, {"ttl_seconds": None, "never_expires": True}],
+    "/vault/secret/purge": [BY_NAME, {"version": 1}],
+    "/vault/secret/list": [{"limit": 1, "deleted": True}],
+    "/vault/audit/query": [
+        {"since": "2026-01-01T00:00:00Z", "action": "fetch", "principal": "admin", "limit": 1},
+        {"until": "2126-01-01T00:00:00Z", "order": "newest_first"},
+    ],
+    "/vault/token/create": [
+        {"scopes": ["secret:fetch"], "namespace": "default", "networks": ["127.0.0.1"], "paths": [NAME]},
+        {"expires_in": 60, "renewable": True, "max_age": 120},
+    ],
+    "/vault/token/list": [{"limit": 1, "unused_for": 60, "state": "active"}],
+    "/vault/token/revoke": [{"cascade": True}],
+    "/vault/token/renew": [{"expires_in": 60}],
+    REVOKE_SELF: [{"cascade": True}],
+    "/vault/role/create": [
+        {"namespace": "default", "networks": ["127.0.0.1"], "paths": [NAME], "max_age": 60},
+        {"claim_globs": {"aud": "x*"}},
+    ],
+    "/vault/role/list": [{"state": "active"}],
+    "/vault/issuer/create": [
+        {"public_key": None, "jwks_url": "https://keys.example/jwks", "algorithms": ["RS256"]}
+    ],
+    "/vault/issuer/list": [{"state": "active"}],
+    "/vault/issuer/delete": [{"force": True}],
+}
 #: Fields of issuers and roles that can be any text, are not secret, and are listed.
 CONFIGURED = {"issuer", "audience"}
 #: Stored in the database unencrypted. Contains no values, credentials or keys.
@@ -142,6 +193,30 @@ class World:
         self.expendable = ""
         self.outputs: list[Output] = []
         self.seen: dict[str, set[int]] = defaultdict(set)
+        self._schemas = document["components"]["schemas"]
+        #: By method and path, the fields of a body that no request has had yet.
+        self.unsent = {
+            (method.upper(), path): set(self._fields(content_of_body(operation)["schema"]))
+            for path, method, operation in operations(document)
+            if "requestBody" in operation
+        }
+
+    def _fields(self, schema: dict[str, Any], prefix: str = "") -> Iterator[str]:
+        """Yield the fields of *schema* and of the objects in it, with dots between their names."""
+        if "$ref" in schema:
+            schema = self._schemas[schema["$ref"].rpartition("/")[2]]
+        for part in (*schema.get("allOf", ()), *filter(None, [schema.get("items")])):
+            yield from self._fields(part, prefix)
+        for name, inner in schema.get("properties", {}).items():
+            yield f"{prefix}{name}"
+            yield from self._fields(inner, f"{prefix}{name}.")
+
+    def sent(self, method: str, path: str, body: Any) -> None:
+        """Take note of the fields of *body*."""
+        for (its_method, template), fields in self.unsent.items():
+            pattern = re.sub(r"\\{\w+\\}", ".+", re.escape(template))
+            if its_method == method and re.fullmatch(pattern, path):
+                fields.difference_update(names_in(body))
 
     def jwt(self, **changes: Any) -> str:
         """Return a JWT and add it to the marks."""
@@ -160,6 +235,7 @@ class World:
         if credential is not None:
             headers["Authorization"] = f"Bearer {credential}"
         status, text = send("POST", path, data, {"Content-Type": "application/json", **headers})
+        self.sent("POST", path, body)
         # Errors are reported by field and by label.
         told = {200: TOLD.get(path, set()), 422: {"label"}}.get(status, set())
         if status == 200:
@@ -231,6 +307,14 @@ class World:
         return {"name": name}
 
 
+def names_in(body: Any, prefix: str = "") -> Iterator[str]:
+    """Yield the names of all fields in *body*, with dots between those of objects in it."""
+    for part in body if isinstance(body, list) else [body]:
+        for name, inner in part.items() if isinstance(part, dict) else ():
+            yield f"{prefix}{name}"
+            yield from names_in(inner, f"{prefix}{name}.")
+
+
 def bad_bodies(good: dict[str, Any]) -> Iterator[Any]:
     """Yield bodies that are refused for every credential, with marks in every possible place."""
     whole = json.dumps({**good, "secret": b64(VALUE)}).encode()
@@ -289,6 +373,14 @@ def exhaust(world: World, send: Send) -> None:
     conflicts(world, send)
 
 
+def fill(world: World, send: Send) -> None:
+    """Send the bodies of `REST`."""
+    for path, bodies in REST.items():
+        for changes in bodies:
+            body = world.good_body(send, path) | changes
+            assert world.ask(send, path, body, world.tokens["admin"]) < 500, path
+
+
 def conflicts(world: World, send: Send) -> None:
     """Request names, versions and idempotency keys that conflict with existing ones."""
     admin = world.tokens["admin"]
@@ -340,6 +432,7 @@ class Dialect:
         credential = self.world.tokens["admin"] if token is None else token
         sent = {"X-Vault-Token": credential, **{key.replace("_", "-"): text for key, text in headers.items()}}
         status, text = self._send(method, f"/v1/{path}", data, sent)
+        self.world.sent("POST" if method == "PUT" else method, f"/v1/{path}", body)
         may = frozenset(filter(None, may_hold.split(", ")))
         self.world.outputs.append(Output(f"{status} of {path.replace(NAME, 'NAME')}", text, may))
         content = text.partition("\n\n")[2]
@@ -366,7 +459,13 @@ def speak_dialect(world: World, send: Send) -> None:
     assert ask(f"PUT {data}", {"data": value, "options": {"cas": 7}})[0] == 400
     patch = {"Content_Type": "application/merge-patch+json"}
     assert ask(f"PATCH {data}", {"data": {"more": VALUE.decode()}}, **patch)[0] == 200
-    assert ask(f"PUT {metadata}", {"custom_metadata": {"mark": LABEL}})[0] == 204
+    assert ask(f"PATCH {data}", {"data": {"more": None}, "options": {"cas": 2}}, **patch)[0] == 200
+    rules = {"custom_metadata": {"mark": LABEL}, "max_versions": 9, "delete_version_after": "0s"}
+    rules |= {"cas_required": False, "metadata_cas_required": False}
+    assert ask(f"PUT {metadata}", rules)[0] == 204
+    assert ask(f"PATCH {metadata}", rules, **patch)[0] == 204
+    for method, headers in (("PUT", {}), ("PATCH", patch)):
+        assert ask(f"{method} {metadata}", rules | {"metadata_cas": 99}, **headers)[0] == 400
     assert ask(f"GET {data}", may_hold="value, other_value, label")[0] == 200
     assert ask(f"GET {metadata}", may_hold="label")[0] == 200
     assert ask(f"GET secret/subkeys/{name}", may_hold="label")[0] == 200
@@ -409,8 +508,9 @@ def speak_dialect(world: World, send: Send) -> None:
     assert status == 200, login
     assert ask("GET auth/token/lookup-self", token=login["auth"]["client_token"], may_hold="JWT")[0] == 200
     assert ask("POST auth/jwt/login", {"jwt": world.jwt(key=STRANGER), "role": PASSWORD})[0] == 400
-    assert ask("POST auth/token/renew-self", {}, may_hold="token of admin")[0] == 200
-    new = {"policies": ["reader"], "ttl": "1h", "meta": {"mark": PASSWORD}}
+    assert ask("POST auth/token/renew-self", {"increment": "1h"}, may_hold="token of admin")[0] == 200
+    new = {"policies": ["reader"], "ttl": "1h", "meta": {"mark": PASSWORD}, "display_name": "made"}
+    new |= {"renewable": True, "explicit_max_ttl": "1h"}
     _, created = ask("POST auth/token/create", new, may_hold="new token")
     world.marks.add("new token", created["auth"]["client_token"])
     assert ask("POST auth/token/revoke-self", token=created["auth"]["client_token"])[0] == 204
@@ -558,6 +658,7 @@ def everything(world: World, app: Flask, settings: dict[str, str]) -> None:
     send = in_process(app)
     admin = world.tokens["admin"]
     exhaust(world, send)
+    fill(world, send)
     speak_dialect(world, send)
     for path, _ in world.operations:
         for kind, status in FAILURES.items():
@@ -572,7 +673,11 @@ def everything(world: World, app: Flask, settings: dict[str, str]) -> None:
     limited = {"RATE_LIMIT": "1/day", "RATE_LIMIT_STORAGE_URI": ELSEWHERE}
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(rate_limits, "_TIMEOUT_MILLISECONDS", 10)
-        for more, status in ((limited, 429), ({"ALLOWED_NETWORKS": "192.0.2.0/24"}, 403)):
+        for more, status in (
+            (limited, 429),
+            ({"ALLOWED_NETWORKS": "192.0.2.0/24"}, 403),
+            ({"ALLOWED_HOSTS": "elsewhere.example"}, 421),
+        ):
             with running_app(settings | more) as other:
                 send = in_process(other)
                 for path, _ in world.operations:
@@ -595,6 +700,8 @@ def test_no_secret_appears_where_it_must_not(settings: dict[str, str], stored: S
         with observed(world):
             everything(world, app, settings)
         keep_database(world, stored)
+    # A new field needs a body: in `REST`, in `speak_dialect`, or among those above.
+    assert {which: fields for which, fields in world.unsent.items() if fields} == {}
     for path, operation in world.operations:
         assert world.seen[path] == {int(status) for status in operation["responses"].keys() - FIXED}, path
     assert world.marks.leaks(world.outputs) == set()

@@ -1,6 +1,7 @@
 """docs/architecture.md describes the current package."""
 
 import ast
+import dataclasses
 import re
 from configparser import ConfigParser
 from typing import Any
@@ -11,6 +12,7 @@ from mongoengine import Document
 from tests.conftest import start
 from tests.docs.documents import ROOT, blocks, table
 from tests.rotation import Stored
+from vault.crypto.binding import Binding
 from vault.documents import AuditEntry, Secret, Token
 from vault.documents.audit import AuditKey
 from vault.documents.token import StoredTokenKey
@@ -57,6 +59,23 @@ def test_every_field_is_listed() -> None:
         name = kind._get_collection_name()
         fields = {field.db_field for field in kind._fields.values()}
         assert rows[name] == {"_id", *fields} | BESIDE.get(name, set())
+
+
+def test_every_bound_and_unbound_field_is_listed() -> None:
+    """The text names the fields of a secret that its ciphertexts are bound to, and all that they are not."""
+    text = " ".join((ROOT / ARCHITECTURE).read_text().split())
+    [(bound, unbound)] = re.findall(
+        r"Bound to it, so that a change makes it unreadable: (.*?)\. Neither encrypted nor bound: (.*?)\. An",
+        text,
+    )
+    fields = {field.db_field for field in Secret._fields.values()} | BESIDE["secrets"]
+    names = {field.name for field in dataclasses.fields(Binding)} - {"secret_id"} | {"_id", "key_id"}
+    assert names_in(bound) == names
+    assert names_in(unbound) == fields - names - {"envelope"}
+
+
+def names_in(text: str) -> set[str]:
+    return set(re.findall(r"`(\w+)`", text))
 
 
 def described(index: dict[str, Any]) -> str:

@@ -1,6 +1,9 @@
 """New secrets, before they are stored."""
 
+import json
+from base64 import b64decode
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -10,6 +13,7 @@ from hypothesis import strategies as st
 from tests.lifecycle import UNKNOWN_ID, in_future
 from vault.secrets.requests import NewSecret, derive_ids, limit_details
 
+VECTORS = Path(__file__).parents[1] / "vectors" / "new-secret-1.json"
 NEW = NewSecret(plaintext=b"the value", ttl_seconds=60, max_reads=2, name="a/b", labels={"b": "2", "a": "1"})
 
 new_secrets = st.builds(
@@ -31,6 +35,17 @@ def test_the_canonical_form_distinguishes_new_secrets(first: NewSecret, second: 
 def test_the_order_of_labels_does_not_matter() -> None:
     """The same labels in another order are the same new secret."""
     assert replace(NEW, labels={"a": "1", "b": "2"}).canonical() == NEW.canonical()
+
+
+def test_the_canonical_form_is_pinned() -> None:
+    """The form of a request stays the same, or a repeated create with its idempotency key would be refused.
+
+    A new field must not be in it unless it is set: see `rules`.
+    """
+    for vector in json.loads(VECTORS.read_text()):
+        fields = vector["fields"]
+        new = NewSecret(**{**fields, "plaintext": b64decode(fields["plaintext"])})
+        assert new.canonical().decode() == vector["canonical"]
 
 
 def test_a_representation_shows_no_plaintext() -> None:
