@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network
 from itertools import count
 from typing import Any
@@ -15,6 +16,10 @@ from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_pri
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import strategies
+from schemathesis.generation import GenerationMode
+
+from vault.core.labels import key_flaw, text_flaw
+from vault.core.paths import name_flaw, path_flaw, prefix_flaw
 
 _KEY = "Idempotency-Key"
 _VALID_KEY = re.compile("[!-~]{1,255}")
@@ -78,6 +83,8 @@ def before_call(_context: schemathesis.HookContext, case: schemathesis.Case, **_
     key = (case.headers or {}).get(_KEY)
     if isinstance(key, str) and _VALID_KEY.fullmatch(key):
         case.headers[_KEY] = f"{key[:200]}-{next(_numbers)}"
+    if case.meta and case.meta.generation.mode is GenerationMode.POSITIVE:
+        case.body = _in_form(case.body)
     if isinstance(case.body, dict) and case.body.get("name") == _PRINCIPAL:
         case.body["name"] = "another"
     # An issuer with a public key has no algorithms of other kinds.
@@ -103,6 +110,32 @@ class Credential:
     def set(self, case: schemathesis.Case, token: str, _context: schemathesis.AuthContext) -> None:
         """Send *token* with *case*."""
         case.headers["Authorization"] = f"Bearer {token}"
+
+
+def _in_form(body: Any) -> Any:
+    """Return a valid *body* with its names, paths and labels in the form that no pattern can state."""
+    if isinstance(body, list):
+        return [_in_form(item) for item in body]
+    if not isinstance(body, dict):
+        return body
+    found = {key: _in_form(value) for key, value in body.items()}
+    for key in ("name", "name_prefix"):
+        if isinstance(found.get(key), str):
+            flaw_of = name_flaw if key == "name" else prefix_flaw
+            found[key] = found[key] if not flaw_of(found[key]) else _plain(found[key])
+    if isinstance(found.get("paths"), list):
+        found["paths"] = [path if not path_flaw(path) else _plain(path) for path in found["paths"]]
+    if isinstance(found.get("labels"), dict):
+        found["labels"] = {
+            key if not key_flaw(key) else _plain(key): text if not text_flaw(text) else _plain(text)
+            for key, text in found["labels"].items()
+        }
+    return found
+
+
+def _plain(text: str) -> str:
+    """Return a text in the form of names and labels, another one for each *text*."""
+    return f"x{sha256(text.encode(errors='surrogatepass')).hexdigest()}"
 
 
 def _parts(shape: Any) -> Iterator[dict[str, Any]]:

@@ -50,17 +50,17 @@ NO_LABELS: list[object] = [
     [],
     [{"a": "b"}],
     {"": "v"},
-    {"k" * 64: "v"},
+    {"k" * 129: "v"},
+    {"ä" * 65: "v"},
     {"a=b": "v"},
-    {"a b": "v"},
-    {"ä": "v"},
-    {"-a": "v"},
-    {".a": "v"},
-    {"$where": "v"},
+    {" a": "v"},
+    {"a\u0308": "v"},
+    {"\u200b": "v"},
     {"a\n": "v"},
     {"a\x00": "v"},
     {"\ud800": "v"},
-    {"a": "v" * 129},
+    {"a": "v" * 513},
+    {"a": "ä" * 257},
     {"a": "\n"},
     {"a": "v\x00"},
     {"a": "\x7f"},
@@ -72,7 +72,7 @@ NO_LABELS: list[object] = [
     {"a": True},
     {"a": ["v"]},
     {"a": {"b": "c"}},
-    {str(number): "v" for number in range(17)},
+    {str(number): "v" for number in range(65)},
 ]
 
 
@@ -174,8 +174,9 @@ def test_of_thousands_of_errors_20_are_listed(client: FlaskClient, count: int) -
 
 
 def test_labels_at_their_limits_are_accepted(alice: Caller) -> None:
-    """Sixteen labels with the longest keys and values, in any printable characters, come back unchanged."""
-    labels = {f"{number:x}" + "/k.-_" * 12: "ü=€ 😀" + "v" * 122 for number in range(15)}
+    """64 labels with the longest keys and values, in any printable characters, come back unchanged."""
+    labels = {f"{number:02}" + "$ü k😀" * 14: "ü=€ 😀" + "v" * 501 for number in range(63)}
+    assert {(len(key.encode()), len(text.encode())) for key, text in labels.items()} == {(128, 512)}
     labels["empty"] = ""
     secret_id = alice.create(labels=labels)
     assert alice("describe", secret_id=secret_id)["labels"] == labels
@@ -202,20 +203,18 @@ def test_an_invalid_id_is_422(alice: Caller, stored: Stored, action: str, secret
         "a/b\n",
         "a\n",
         "\na",
-        "a b",
+        " a",
+        "a /b",
         "a/../b",
         ".",
         "..",
-        "-a",
-        "a/-b",
-        "a\\b",
+        "a*",
         "a\x00b",
-        "a$b",
-        "ä",
-        "a/\u0660",
+        "a\u0308",
+        "a\u200db",
         "\ud800",
-        "n" * 257,
-        "a/" * 128 + "a",
+        "n" * 513,
+        "ä" * 257,
         5,
         True,
         ["a"],
@@ -295,7 +294,7 @@ def test_deleted_is_true_or_false(alice: Caller, stored: Stored, deleted: object
 
 @pytest.mark.parametrize(
     "prefix",
-    [*NO_TEXTS, "n" * 257, "^", "a.*$ ", "a|b", "(", "[", "a\n", "\n", "ä", "a\x00", "\ud800", "$"],
+    [*NO_TEXTS, "n" * 513, "ä" * 257, "a.*$ ", "a\n", "\n", "a\u0308", "a\x00", "\u202e", "\ud800"],
     ids=repr,
 )
 def test_an_invalid_prefix_is_422(alice: Caller, stored: Stored, prefix: object) -> None:
@@ -352,7 +351,9 @@ def encoded(text: str | bytes) -> str:
         UNKNOWN_ID + "/a\n",
         UNKNOWN_ID + "/ä",
         UNKNOWN_ID + "/a$",
-        UNKNOWN_ID + "/" + "n" * 257,
+        UNKNOWN_ID + "/%e4",
+        UNKNOWN_ID + "/%",
+        UNKNOWN_ID + "/" + "n" * 513,
     ],
     ids=lambda cursor: repr(cursor)[:30],
 )
@@ -402,12 +403,12 @@ def test_no_other_field_may_be_null(
 
 def test_an_invalid_label_is_named_by_its_key(alice: Caller) -> None:
     """Errors of a label's key and of its value have the same path."""
-    labels = {"team": 5, "a b": "c\n", "fine": "text"}
+    labels = {"team": 5, "a=b": "c\n", "fine": "text"}
     reply = alice.post("create", {"secret": "YQ==", "labels": labels})
     assert messages_of(reply.json) == {
         "labels.team": ["Not a valid string."],
-        "labels.a b": [
-            "Must be a letter, digit or underscore, then up to 62 of these, dots, hyphens and slashes.",
+        "labels.a=b": [
+            "Must not be empty, have = in it, or a space at an end.",
             "Must be one line, without invisible characters.",
         ],
     }

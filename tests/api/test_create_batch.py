@@ -264,7 +264,7 @@ def body_of(size: int) -> bytes:
 
 
 @pytest.mark.parametrize(
-    ("max_bytes", "limit"), [("65536", 8_388_608), ("1048576", 8_388_608), ("1024", 100 * (1_368 + 32_768))]
+    ("max_bytes", "limit"), [("65536", 8_388_608), ("1048576", 8_388_608), ("1024", 100 * (1_368 + 131_072))]
 )
 def test_a_batch_may_have_8_mib(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, max_bytes: str, limit: int

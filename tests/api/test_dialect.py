@@ -429,7 +429,7 @@ def test_http_errors_keep_their_headers() -> None:
         ("POST", "sys/wrapping/lookup", 16_384),
         ("POST", "sys/wrapping/unwrap", 16_384),
         ("POST", "sys/capabilities-self", 32_768),
-        ("POST", "secret/metadata/a", 32_768),
+        ("POST", "secret/metadata/a", 131_072),
         ("POST", "secret/delete/a", 32_768),
     ],
 )

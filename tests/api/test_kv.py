@@ -99,7 +99,7 @@ def test_null_and_an_empty_list_are_values(ask: Ask) -> None:
     assert ask("GET", "subkeys/a?version=1").json["data"]["subkeys"] is None
 
 
-@pytest.mark.parametrize("path", ["-a", "a/.hidden", "ü", "a b", "a" * 257, "a/"])
+@pytest.mark.parametrize("path", ["a*", "u%CC%88", "a%20", "a%E2%80%8Bb", "%FF", "a" * 513, "a/"])
 def test_a_path_that_is_no_name_is_refused(ask: Ask, path: str) -> None:
     """A write to a path that no secret can have is 400; a read finds nothing."""
     assert ask("POST", f"data/{path}", {"data": {}}).status_code == 400

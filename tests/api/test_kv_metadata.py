@@ -68,8 +68,9 @@ def test_metadata_is_merged_and_replaced(ask: Ask) -> None:
         {"custom_metadata": {"a": ["x"]}},
         {"custom_metadata": {"": "x"}},
         {"custom_metadata": {"a": "line\nline"}},
-        {"custom_metadata": {str(n): "x" for n in range(17)}},
-        {"custom_metadata": {"a": "x" * 129}},
+        {"custom_metadata": {str(n): "x" for n in range(65)}},
+        {"custom_metadata": {"a": "x" * 513}},
+        {"custom_metadata": {"a=b": "x"}},
     ],
     ids=str,
 )

@@ -210,14 +210,14 @@ def test_the_largest_of_everything_fits_into_a_body(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, size: int
 ) -> None:
     """The largest secret with the longest name and labels, in JSON's longest form, fits into a body."""
-    labels = {f"{number:063x}": "\U0001f600" * 128 for number in range(16)}
+    name, labels = "ü" * 256, {f"{number:02}" + "ü" * 63: "\U0001f600" * 128 for number in range(64)}
     with running_app({**environment, "MAX_SECRET_BYTES": str(size)}) as app:
         caller = Caller(app.test_client(), monkeypatch).become(ALICE)
         secret_id = caller.create(
-            bytes(size), name="n" * 256, labels=labels, max_reads=1_000, ttl_seconds=315_360_000
+            bytes(size), name=name, labels=labels, max_reads=1_000, ttl_seconds=315_360_000
         )
         described = caller("describe", secret_id=secret_id)
-        assert (described["name"], described["labels"]) == ("n" * 256, labels)
+        assert (described["name"], described["labels"]) == (name, labels)
         assert len(caller("list", labels=labels)["secrets"]) == 1
 
 

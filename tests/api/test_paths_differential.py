@@ -22,7 +22,7 @@ from vault.core.paths import Paths
 from vault.core.principal import Principal, Scope
 
 #: Names with common beginnings, which differ in case, length or a character that regular expressions have.
-names = st.lists(st.sampled_from(["a", "ab", "a.b", "A", "a-b", "_"]), min_size=1, max_size=3).map("/".join)
+names = st.lists(st.sampled_from(["a", "ab", "a.b", "A", "é", "_ 日"]), min_size=1, max_size=3).map("/".join)
 _numbers = st.none() | st.integers(1, 3)
 _values = st.sampled_from(["YQ==", "Yg==", "YWJj", "YWJjYWJjYWJjYWJjYWJjYWJj"])
 _labels = st.dictionaries(st.sampled_from(["k", "l"]), st.sampled_from(["1", "2"]), max_size=2)

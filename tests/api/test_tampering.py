@@ -379,6 +379,7 @@ def test_a_secret_is_found_by_no_equal_name(alice: Caller, stored: Stored) -> No
     for action, more in CALLS.items():
         assert alice.refused(action, name="billing/db", **more) == 404
     assert list(stored.secrets.find()) == [created]
+    assert alice("list", name_prefix="billing/")["secrets"] == []
     assert alice("describe", name="Billing/DB")["secret_id"] == secret_id
 
 

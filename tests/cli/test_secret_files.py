@@ -173,9 +173,9 @@ def test_an_invalid_file_changes_nothing(
 ) -> None:
     """An invalid name, a file that is too large, and a missing file are errors before any request."""
     person.fails_to("secret", "import", "-", "--prefix", "a", send=b"-=1\nB C=2\n", code=1)
-    assert "name of a secret" in person.fails_to("secret", "import", "-", send=b"a@b=1\n", code=1)
-    odd = person.fails_to("secret", "import", "-", "--format", "json", send=b'{"a b": "x"}', code=1)
-    assert "a b cannot be the name of a secret" in odd
+    assert "name of a secret" in person.fails_to("secret", "import", "-", send=b"a*b=1\n", code=1)
+    odd = person.fails_to("secret", "import", "-", "--format", "json", send=b'{"e\\u0301": "x"}', code=1)
+    assert "cannot be the name of a secret: it must be in the Unicode normal form NFC" in odd
     assert str(tmp_path / "none") in person.fails_to("secret", "import", tmp_path / "none", code=2)
     monkeypatch.setattr(secret_files, "_MAX_BYTES", 5)
     assert "larger than" in person.fails_to("secret", "import", "-", send=b"a=12345\n", code=1)

@@ -155,7 +155,7 @@ def test_yaml_has_texts_only(scalar: str, place: str) -> None:
         ("env", b"A=1\nhunter2 two\n", "line 2 is not NAME=value"),
         ("env", b"A=1\nA=2\n", "line 2 has A a second time"),
         ("env", b"A=\n", "the value for A is empty; remove it, or add --skip-empty"),
-        ("env", b"A@=hunter2\n", "a name in the file cannot be the name of a secret"),
+        ("env", b"A*=hunter2\n", "a name in the file cannot be the name of a secret"),
         ("env", b"A=" + b"x" * 1_048_577, "the value for A has more than 1048576 bytes"),
         ("json", b'["hunter2"]', "not a JSON object"),
         ("json", b'{"A": "hunter2"', "malformed JSON"),
@@ -206,7 +206,7 @@ def test_a_file_can_have_thousands_of_names(form: Format) -> None:
     [
         (
             "env",
-            b"A=\nnonsense\nB=1\nB=2\n@=1\n",
+            b"A=\nnonsense\nB=1\nB=2\n*=1\n",
             ["line 2", "B a second time", "for A is empty", "a name in"],
         ),
         (

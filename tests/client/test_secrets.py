@@ -7,7 +7,7 @@ import pytest
 from tests.client.peers import peer, reply
 from tests.lifecycle import UNKNOWN_ID
 from vault.client import secrets as module
-from vault.client.secrets import Fetched, Secrets, all_of, is_name, reference
+from vault.client.secrets import Fetched, Secrets, all_of, reference
 from vault.client.service import Service
 from vault.core.errors import ServiceAwayError, ServiceRefusedError, VaultError
 
@@ -27,9 +27,6 @@ def test_an_id_and_a_name_are_distinguished() -> None:
     """A text of the form of an ID is an ID, in any case; everything else is a name."""
     assert reference(UNKNOWN_ID) == {"secret_id": UNKNOWN_ID}
     assert reference("billing/db") == {"name": "billing/db"}
-    assert is_name("billing/db")
-    assert not is_name("billing/")
-    assert not is_name("a" * 257)
 
 
 def test_many_secrets_take_several_requests() -> None:

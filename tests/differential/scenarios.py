@@ -855,7 +855,7 @@ ROUTES = (
     ),
     Scenario(
         "strange names",
-        "Names with spaces, signs, unicode, a leading dot and more are Vault's alone.",
+        "Names with spaces, signs, unicode, a leading dot and more are names here, too.",
         (
             *(
                 call
@@ -871,12 +871,59 @@ ROUTES = (
                     "x" * 300,
                     "-a",
                     "a;b",
+                    "a%3Fb%23%26c",
+                    "%22'%60$(x)%5C",
+                    "%E6%97%A5%E6%9C%AC/a%20b/...",
+                    "%F0%9F%98%80",
                 )
                 for call in (write(name, k=1), read(name))
             ),
-            *(get(f"secret/data/~/{name}") for name in ("a%00b", "a%0Ab", "a%09b")),
-            write("a%00b", k=1),
             listing("secret/metadata/~"),
+            listing("secret/metadata/~/%E6%97%A5%E6%9C%AC"),
+            delete("secret/metadata/~/sp%20ace"),
+            read("sp%20ace"),
+        ),
+    ),
+    Scenario(
+        "refused names",
+        "Names that look like others, or change on their way, are refused.",
+        (
+            *(
+                call
+                for name in (
+                    "a%20",
+                    "%20a",
+                    "a%2F%2Fb",
+                    "a*",
+                    "u%CC%88",
+                    "%E2%9D%A4%EF%B8%8F",
+                    "%E3%85%A4",
+                    "%EF%BF%BD",
+                    "x" * 513,
+                    "a%FF",
+                    "a%00b",
+                    "a%C2%A0b",
+                    "a%E2%80%8Bb",
+                    "a%2F..%2Fb",
+                    "a//b",
+                )
+                for call in (write(name, k=1), read(name))
+            ),
+            *(get(f"secret/data/~/{name}") for name in ("a%0Ab", "a%09b")),
+            listing("secret/metadata/~"),
+        ),
+    ),
+    Scenario(
+        "keys of labels",
+        "Keys of labels that look like others, or cannot be told from their texts, are refused.",
+        tuple(
+            call
+            for number, key in enumerate(("a=b", " a", "u\u0308", "\u3164", "$where *?:,;", "\u65e5 \u00fc"))
+            for call in (
+                write(str(number), k=1),
+                post(f"secret/metadata/~/{number}", {"custom_metadata": {key: "x"}}),
+                metadata(str(number)),
+            )
         ),
     ),
     Scenario(

@@ -191,7 +191,7 @@ class SecretManager(Server):
     """This service, with a credential for each kind of caller."""
 
     def __init__(self, service: Service, environment: dict[str, str], folder: Path) -> None:
-        self.url = service.url
+        self.url, self.environment = service.url, environment
         rights = {"team": ("--role", "writer", "--path", f"{TEAM}/"), "reader": ("--role", "reader")}
         self.tokens = {
             name: tokens(environment, folder, "create", "--name", name, *options)

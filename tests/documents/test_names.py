@@ -9,7 +9,9 @@ from hypothesis import strategies as st
 from vault.core.paths import Paths
 from vault.documents.names import beginning_with, within
 
-_names = st.lists(st.sampled_from(["a", "ab", "a.b", "A", "z"]), min_size=1, max_size=3).map("/".join)
+_names = st.lists(
+    st.sampled_from(["a", "ab", "a.b", "A", "z", "a b", "é", "a\U0003134a"]), min_size=1, max_size=3
+).map("/".join)
 _paths = st.lists(_names | _names.map(lambda name: f"{name}/"), min_size=1, max_size=4)
 _OPERATORS = {
     "$gte": lambda name, bound: name >= bound,
@@ -34,7 +36,22 @@ def test_exactly_the_names_within_paths_meet_a_condition(
     assert found == (limits.include(name) and name.startswith(prefix) and name > above)
 
 
-@pytest.mark.parametrize(("name", "is_met"), [("b", False), ("b/", True), ("b/z~", True), ("b0", False)])
+@pytest.mark.parametrize(
+    ("name", "is_met"),
+    [
+        ("b", False),
+        ("b/", True),
+        ("b/z~", True),
+        ("b0", False),
+        ("b/\x80", True),
+        ("b/é", True),
+        ("b/\uffff", True),
+        ("b/\U0003134a", True),
+        ("b/\U0010fffe\U0010ffff", True),
+        ("b\U0010ffff", False),
+        ("bé/", False),
+    ],
+)
 def test_names_that_begin_with_a_prefix(name: str, is_met: bool) -> None:
     """Every name below a prefix meets its condition, up to the last character of a name."""
     assert meets(name, beginning_with("b/")) is is_met

@@ -148,7 +148,7 @@ def test_replies_that_are_not_read_fit_into_memory(service: Service) -> None:
 def test_wrong_labels_are_counted_and_not_listed(service: Service) -> None:
     """Thousands of invalid labels get one short error."""
     reply = service.post(CREATE, LABELS)
-    assert (reply.status, messages_of(reply.body)) == (422, {"labels": ["Must have at most 16 labels."]})
+    assert (reply.status, messages_of(reply.body)) == (422, {"labels": ["Must have at most 64 labels."]})
 
 
 def test_clients_that_do_not_read_lock_no_one_out(environment: dict[str, str], tmp_path: Path) -> None:

@@ -146,18 +146,19 @@ def test_metadata_without_a_version_arrives(tree: Tree, move: Move, here: Callab
 def test_what_cannot_be_here_is_refused_alone(tree: Tree, move: Move) -> None:
     """Names, labels and values that this service cannot have are named; the others arrive."""
     tree.put("good", {"n": 1})
-    tree.put("a%20b", {})
-    tree.put("c%20d/e", {})
+    tree.put("a%20", {})
+    tree.put("c%2A/e", {})
     tree.put("large", {"text": "x" * 1_000})
     tree.put("deep", {"a": [[[[]]]]})
-    tree.describe("labelled", {"custom_metadata": {"a b": "c"}})
+    tree.describe("labelled", {"custom_metadata": {"a=b": "c"}})
     tree.bao.ask("POST", f"{tree.mount}/data/deep", {"data": {"x": _nested(300)}})
     results = move(max_bytes=900)
     assert {
         name: result.reason for name, result in results.items() if result.outcome is not Outcome.IMPORTED
     } == {
-        "a b": "no secret here can have this name",
-        "c d/": "no secret here can have this name",
+        "a ": "no secret here can have this name: it must have parts between slashes that are not empty, "
+        ". or .., and no part with a space at an end",
+        "c*/": "no secret here can have this name: it must not have *",
         "deep": "version 2 is nested too deeply",
         "labelled": "no secret here can have its custom_metadata as labels",
         "large": "version 1 has more than MAX_SECRET_BYTES",

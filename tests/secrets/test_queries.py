@@ -1,18 +1,20 @@
 """Cursors of lists, and levels of names."""
 
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from itertools import islice
 from typing import Any
 
 import pytest
+from bson import BSON
 from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 from pymongo import MongoClient
 
 from tests.access import services
-from tests.lifecycle import ALICE, EVE, in_future, in_past, trail
+from tests.lifecycle import ALICE, EVE, UNKNOWN_ID, in_future, in_past, trail
 from tests.rotation import Stored
 from tests.trail import break_trail
 from vault.core import deadline
@@ -20,6 +22,7 @@ from vault.core.attempt import Action, Attempt
 from vault.core.errors import AuditUnavailableError, OutsidePathsError, TooManyKeysError
 from vault.core.paths import Paths
 from vault.core.principal import Principal
+from vault.documents.names import ABOVE_ALL
 from vault.secrets import queries
 
 ENOUGH = 10_000
@@ -27,8 +30,18 @@ ENOUGH = 10_000
 
 @given(st.from_regex(queries.CURSOR_PATTERN, fullmatch=True))
 def test_every_text_of_the_documented_form_is_a_position(cursor: str) -> None:
-    """The document's pattern accepts only cursors that the service accepts, and each has one form."""
-    assert queries._cursor(*queries._position(cursor)) == cursor
+    """The document's pattern accepts only cursors that the service accepts, also with escapes of its own."""
+    position = queries._position(cursor)
+    assert queries._position(queries._cursor(*position)) == position
+    BSON.encode({"position": position})
+
+
+@given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=128))
+def test_a_cursor_is_ascii_and_its_name_is_exact(name: str) -> None:
+    """A cursor after a name in any script has the documented form, and is the position of that name."""
+    cursor = queries._cursor(name, UNKNOWN_ID)
+    assert re.fullmatch(queries.CURSOR_PATTERN, cursor)
+    assert queries._position(cursor) == (name, UNKNOWN_ID)
 
 
 def put_names(stored: Stored, *names: object, **fields: Any) -> None:
@@ -112,7 +125,7 @@ def test_many_secrets_without_a_name_do_not_stop_a_level(app: Flask, stored: Sto
 
 def test_names_of_other_forms_end_a_level(app: Flask, stored: Stored) -> None:
     """Names that the service does not store, as an attacker can, are passed like others, and it ends."""
-    put_names(stored, *(f"a/é{number}" for number in range(2 * queries._AT_ONCE)), "b", "", "/")
+    put_names(stored, *(f"a/{ABOVE_ALL}{number}" for number in range(2 * queries._AT_ONCE)), "b", "", "/")
     put_names(stored, *([f"zz{number}"] for number in range(2 * queries._AT_ONCE)))
     assert {"a/", "b"} <= set(level(app))
     assert level(app, "a/") == []
@@ -126,7 +139,9 @@ def test_a_level_of_any_size_is_whole(app: Flask, stored: Stored, count: int) ->
 
 
 @given(
-    names=st.sets(st.from_regex("[ab.-]{1,2}(/[ab.-]{1,2}){0,3}", fullmatch=True), max_size=25),
+    names=st.sets(
+        st.from_regex("[ab.\x7eé\U0003134a]{1,2}(/[ab-é\U0003134a]{1,2}){0,3}", fullmatch=True), max_size=25
+    ),
     folder=st.sampled_from(["", "a/", "b/", "a/b/"]),
     limit=st.integers(1, 4),
     at_once=st.integers(1, 4),
@@ -149,6 +164,19 @@ def test_the_pages_of_a_level_have_each_key_once(
         while page := list(islice(queries._keys(ALICE, folder, found[-1] if found else ""), limit)):
             found += page
     assert found == expected
+
+
+def test_a_level_has_names_in_any_script(app: Flask, stored: Stored) -> None:
+    """Names above ASCII, up to the last characters of Unicode, are in lists, levels and their pages."""
+    last = "\U0003134a"
+    names = sorted(["a", "a/", "a /x", "aé", "aé/b", f"a{last}", f"a{last}/é", f"{last}/{last}", "é", "日本"])
+    put_names(stored, *names)
+    keys = list(dict.fromkeys(first + slash for first, slash, _ in (name.partition("/") for name in names)))
+    assert level(app) == keys
+    for number, key in enumerate(keys):
+        assert level(app, after=key) == keys[number + 1 :]
+    assert level(app, f"{last}/") == [last]
+    assert level(app, f"a{last}/") == ["é"]
 
 
 def test_a_level_is_continued_after_a_key(app: Flask, stored: Stored) -> None:

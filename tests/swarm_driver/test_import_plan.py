@@ -108,13 +108,13 @@ def test_templates_are_skipped() -> None:
 def test_what_cannot_be_imported_is_skipped() -> None:
     """Secrets with a driver, an import's own, and those with too long a name are skipped with the reason."""
     found = planned(
-        secret("a", "other"), secret("b", **{IMPORT_LABEL: "x"}), secret("c"), prefix="x" * 255 + "/"
+        secret("a", "other"), secret("b", **{IMPORT_LABEL: "x"}), secret("c"), prefix="x" * 511 + "/"
     )
     assert found.items == []
     assert [(one.name, reason[:34]) for one, reason in found.skipped] == [
         ("a", "the driver other has its value, no"),
         ("b", "it belongs to Secret Manager itself"[:34]),
-        ("c", "its name here would be too long: x"),
+        ("c", "its name here must have at most 512 bytes in UTF-8"[:34]),
     ]
 
 

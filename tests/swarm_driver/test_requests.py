@@ -87,7 +87,10 @@ def test_other_labels_are_ignored() -> None:
         ({"name": "", "id": ""}, "one of the labels"),
         ({"name": "a", "id": ID}, "one of the labels"),
         ({"name": "billing/"}, "secret-manager.name must be"),
-        ({"name": "a b"}, "secret-manager.name must be"),
+        (
+            {"name": "a*"},
+            "secret-manager.name must be a name such as billing/db-password, which must not have *",
+        ),
         ({"id": "550e8400"}, "secret-manager.id must be"),
         ({"id": ID.replace("-", "")}, "secret-manager.id must be"),
         ({"name": "a", "version": "0"}, "secret-manager.version must be"),

@@ -48,8 +48,9 @@ from vault.config.settings import Settings
 from vault.secrets.items import MAX_ITEMS
 from vault.services import Services
 
-#: Bytes in a body in addition to the secret: name, JSON syntax, and labels with up to 12 bytes a character.
-_BODY_ALLOWANCE = 32_768
+#: Bytes in a body in addition to the secret: name, JSON syntax, and labels of 40 KiB, of which each byte
+#: takes up to 3 with escapes.
+_BODY_ALLOWANCE = 131_072
 
 #: The operations, in the order of the OpenAPI document.
 _BLUEPRINTS = tuple(

@@ -31,8 +31,9 @@ WRITES = ("POST", "PUT")
 #: The method of Vault's lists. OpenAPI 3.0 cannot show it, so `GET` with `?list=true` is documented instead.
 LIST = "LIST"
 
-#: Maximum bytes of a body without a value: 16 labels of the largest size, with escapes; and of one that
-#: strangers may send.
+#: Maximum bytes of a body without a value: with 64 labels of the largest size, escaped; of any other one; and
+#: of one that strangers may send.
+_LABELS_BODY_BYTES = 131_072
 _BODY_BYTES = 32_768
 _OPEN_BODY_BYTES = 16_384
 
@@ -93,6 +94,7 @@ class DialectBlueprint(Blueprint):
         authorize: Callable[[Request, Attempt], None] | None = None,
         media_type: str = "",
         has_value: bool = False,
+        has_labels: bool = False,
         takes: type[Schema] | None = None,
         example: Any = None,
     ) -> Callable[[View], Any]:
@@ -101,10 +103,11 @@ class DialectBlueprint(Blueprint):
         Callers need *scope*, and None stands for any valid credential, unless the operation has its own way
         to *authorize* them.
         Bodies are read whatever their Content-Type, unless the operation requires a *media_type*; `json_body`
-        returns them. Unless one *has_value*, it is small. *takes* and *example* document the body.
+        returns them. Unless one *has_value* or *has_labels*, it is small. *takes* and *example* document the
+        body.
         """
         intake = Intake(authorize or partial(_authorize, scope), partial(_max_size, media_type), _receive)
-        small = _BODY_BYTES if authorize is None else _OPEN_BODY_BYTES
+        small = _LABELS_BODY_BYTES if has_labels else _BODY_BYTES if authorize is None else _OPEN_BODY_BYTES
 
         def decorate(view: View) -> Any:
             answer = partial(reply_wrapping.wrapped, has_body=not _empty_success(view))

@@ -14,7 +14,7 @@ from marshmallow import EXCLUDE, INCLUDE, RAISE, Schema, ValidationError, fields
 from vault.core.credentials import has_token
 from vault.core.errors import InvalidBase64Error
 from vault.core.principal import NAME_PATTERN
-from vault.core.text import is_one_line
+from vault.core.text import INVISIBLE, is_one_line
 from vault.core.timestamps import moment
 
 SECRET_ID = {"example": "550e8400-e29b-41d4-a716-446655440000", "format": "uuid"}
@@ -32,6 +32,13 @@ VISIBLE_PATTERN = "^[!-~]+$"
 TEXT = {"type": "string"}
 LIST = {"type": "array", "items": {}}
 
+#: Names of secrets, paths, beginnings of names, and keys of labels, and some other texts: a pattern that
+#: every reader understands cannot say what is visible, or in which form. Descriptions do.
+NAME_OF_SECRET_PATTERN = f"^[^{INVISIBLE}*/]+(?:/[^{INVISIBLE}*/]+)*$"
+PATH_PATTERN = f"^[^{INVISIBLE}*/]+(?:/[^{INVISIBLE}*/]+)*/?$"
+PREFIX_PATTERN = f"^[^{INVISIBLE}*]*$"
+LABEL_KEY_PATTERN = f"^[^{INVISIBLE}=]+$"
+
 REQUEST_ID_PATTERN = "^[A-Za-z0-9._:/+=@-]{1,128}$"
 
 
@@ -45,6 +52,16 @@ def without_token(text: str) -> None:
     """Validate that *text*, a name, contains no token of this service."""
     if has_token(text):
         raise ValidationError("Must not contain a token.")
+
+
+def flawless(flaw_of: Callable[[str], str]) -> Callable[[str], None]:
+    """Return a validator that requires that *flaw_of* returns no rule that a text breaks."""
+
+    def check(text: str) -> None:
+        if flaw := flaw_of(text):
+            raise ValidationError(f"{flaw[0].upper()}{flaw[1:]}.")
+
+    return check
 
 
 def matches(pattern: str, error: str) -> Callable[[str], None]:

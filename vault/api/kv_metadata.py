@@ -118,6 +118,7 @@ def list_all_kv_secrets() -> Any:
 @blueprint.operation(
     Action.UPDATE_METADATA,
     scope=Scope.SECRET_UPDATE,
+    has_labels=True,
     takes=kv_schemas.NewKVMetadata,
     example={"custom_metadata": {"team": "billing"}},
 )
@@ -156,6 +157,7 @@ def write_kv_metadata(path: str) -> Response:
     Action.UPDATE_METADATA,
     scope=Scope.SECRET_UPDATE,
     media_type=MERGE_PATCH,
+    has_labels=True,
     takes=kv_schemas.NewKVMetadata,
     example={"custom_metadata": {"team": "billing", "env": None}},
 )

@@ -15,7 +15,7 @@ from vault.api.blueprint import current_attempt
 from vault.api.dialect_durations import duration
 from vault.api.secret_schemas import labels_field
 from vault.core.kv_values import Number
-from vault.core.paths import MAX_NAME_LENGTH, NAME_PATTERN
+from vault.core.paths import name_flaw
 from vault.documents.secret import StoredSecret
 from vault.documents.write_rules import WriteRules
 from vault.secrets import reach
@@ -107,11 +107,8 @@ def name_to_write(path: str) -> str:
     """
     reach.require_within(path.rstrip("/"), current_attempt())
     require_no_folder(path)
-    if len(path) > MAX_NAME_LENGTH or not re.fullmatch(NAME_PATTERN, path):
-        raise BadRequest(
-            f"The path of a secret must have at most {MAX_NAME_LENGTH} letters, digits, dots, hyphens, "
-            "underscores and slashes, and each part must begin with a letter, digit or underscore."
-        )
+    if flaw := name_flaw(path):
+        raise BadRequest(f"The path of a secret {flaw}.")
     return path
 
 

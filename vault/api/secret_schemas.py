@@ -8,7 +8,10 @@ from vault.api.deliveries import delivery_field
 from vault.api.error_docs import Problem
 from vault.api.fields import (
     BASE64_PATTERN,
+    LABEL_KEY_PATTERN,
     LIST,
+    NAME_OF_SECRET_PATTERN,
+    PREFIX_PATTERN,
     SECRET_ID,
     TEXT,
     VISIBLE_PATTERN,
@@ -21,14 +24,14 @@ from vault.api.fields import (
     Item,
     Moment,
     Reply,
+    flawless,
     id_field,
     matches,
     number_field,
-    one_line,
     text_field,
 )
-from vault.core.labels import LABEL_KEY_PATTERN, MAX_LABEL_LENGTH, MAX_LABELS
-from vault.core.paths import MAX_NAME_LENGTH, NAME_PATTERN
+from vault.core.labels import MAX_KEY_BYTES, MAX_LABELS, MAX_TEXT_BYTES, key_flaw, text_flaw
+from vault.core.paths import MAX_NAME_BYTES, name_flaw, prefix_flaw
 from vault.core.text import ONE_LINE_PATTERN
 from vault.secrets.idempotency import MIN_ANONYMOUS_KEY_LENGTH
 from vault.secrets.items import MAX_ITEMS
@@ -46,9 +49,8 @@ _UPDATED = "2026-11-24T16:00:00.000Z"
 _FETCHED = "2026-11-24T16:30:00.000Z"
 _EXPIRES = "2026-11-25T15:30:00.000Z"
 
-_PREFIX_PATTERN = "^[A-Za-z0-9._/-]*$"
 #: JSON Schema's `propertyNames`, which OpenAPI 3.0 lacks.
-_LABEL_KEYS = {"x-propertyNames": {"pattern": LABEL_KEY_PATTERN}}
+_LABEL_KEYS = {"x-propertyNames": {"pattern": LABEL_KEY_PATTERN, "maxLength": MAX_KEY_BYTES}}
 _CURSOR_SHAPE = {"pattern": CURSOR_PATTERN}
 _TEN_YEARS_SECONDS = 315_360_000
 _MAX_READS = 1_000
@@ -59,38 +61,25 @@ _MAX_VERSION = 2**31 - 1
 def name_field(**description: Any) -> fields.String:
     """Return the field for a secret's name."""
     return fields.String(
-        validate=[
-            validate.Length(1, MAX_NAME_LENGTH),
-            matches(NAME_PATTERN, "Must be a path such as billing/db-password."),
-        ],
-        metadata=NAME | {"pattern": NAME_PATTERN, **description},
+        validate=flawless(name_flaw),
+        metadata=NAME | {"pattern": NAME_OF_SECRET_PATTERN, "maxLength": MAX_NAME_BYTES, **description},
     )
 
 
 def prefix_field(description: str, *, min_length: int = 0, **options: Any) -> fields.String:
     """Return the field for a prefix of secrets' names."""
     return fields.String(
-        validate=[
-            validate.Length(min_length, MAX_NAME_LENGTH),
-            matches(
-                _PREFIX_PATTERN, "Must contain only letters, digits, dots, hyphens, slashes and underscores."
-            ),
-        ],
-        metadata={"pattern": _PREFIX_PATTERN, "description": description, "example": "billing/"},
+        validate=[validate.Length(min_length, MAX_NAME_BYTES), flawless(prefix_flaw)],
+        metadata={"pattern": PREFIX_PATTERN, "description": description, "example": "billing/"},
         **options,
     )
 
 
 def labels_field(*, load_default: Any = dict, **description: Any) -> BoundedDict:
     """Return the field for labels."""
-    key = fields.String(
-        validate=matches(
-            LABEL_KEY_PATTERN,
-            "Must be a letter, digit or underscore, then up to 62 of these, dots, hyphens and slashes.",
-        )
-    )
+    key = fields.String(validate=flawless(key_flaw))
     text = fields.String(
-        validate=[validate.Length(0, MAX_LABEL_LENGTH), one_line], metadata={"pattern": ONE_LINE_PATTERN}
+        validate=flawless(text_flaw), metadata={"pattern": ONE_LINE_PATTERN, "maxLength": MAX_TEXT_BYTES}
     )
     return BoundedDict(
         max_size=MAX_LABELS,
@@ -130,12 +119,14 @@ class NewSecretSchema(Body):
         maximum=_MAX_READS,
     )
     name = name_field(
-        description="A name in addition to the ID, unique in the namespace: a path of letters, digits, dots, "
-        "hyphens and underscores. Using a name requires a credential."
+        description="A name in addition to the ID, unique in the namespace: a path of up to 512 bytes in "
+        "UTF-8, of visible characters except `*`, in the Unicode normal form NFC. Its parts are not empty, "
+        "`.` or `..`, and have no space at an end. Using a name requires a credential."
     )
     labels = labels_field(
-        description="Short texts by key, for finding secrets. They are not encrypted. Keys have up to "
-        "63 letters, digits, dots, hyphens, slashes and underscores."
+        description=f"Up to {MAX_LABELS} texts by key, for finding secrets. They are not encrypted. Keys "
+        f"have up to {MAX_KEY_BYTES} bytes in UTF-8, of visible characters except `=`, in the Unicode normal "
+        f"form NFC, and no space at an end; texts are one line of up to {MAX_TEXT_BYTES} bytes."
     )
 
 

@@ -6,14 +6,25 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
-from vault.api.fields import TEXT, Body, BoundedList, Flag, Moment, Reply, matches, number_field, text_field
+from vault.api.fields import (
+    PATH_PATTERN,
+    TEXT,
+    Body,
+    BoundedList,
+    Flag,
+    Moment,
+    Reply,
+    flawless,
+    number_field,
+    text_field,
+)
 from vault.api.fields import name_field as _name
 from vault.auth.own_credential import KINDS
 from vault.auth.token_info import STATES
 from vault.auth.token_pages import CURSOR_PATTERN
 from vault.auth.tokens import Grant
 from vault.core.networks import Network, network
-from vault.core.paths import MAX_NAME_LENGTH, MAX_PATHS, PATH_PATTERN, Paths
+from vault.core.paths import MAX_NAME_BYTES, MAX_PATHS, Paths, path_flaw
 from vault.core.principal import MAX_LIFETIME, ROLES, Scope, scopes_named
 
 _SCOPES = {"example": [Scope.SECRET_FETCH.value]}
@@ -86,11 +97,7 @@ def paths_field(grant: str, *, example: Sequence[str] = ("billing/", "shared/db"
     """Return the field for the paths of a new *grant*, a token or a role."""
     return BoundedList(
         fields.String(
-            validate=[
-                validate.Length(1, MAX_NAME_LENGTH),
-                matches(PATH_PATTERN, "Must be a name, or a prefix that ends in a slash, such as billing/."),
-            ],
-            metadata={"pattern": PATH_PATTERN},
+            validate=flawless(path_flaw), metadata={"pattern": PATH_PATTERN, "maxLength": MAX_NAME_BYTES}
         ),
         max_size=MAX_PATHS,
         validate=validate.Length(min=1),

@@ -18,7 +18,7 @@ from vault.cli.output import Output, output_options
 from vault.config import validators as forms
 from vault.core.errors import ImportSourceError
 from vault.core.imports import Outcome
-from vault.core.paths import is_path
+from vault.core.paths import path_flaw
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.core.text import printable, quantity
 from vault.secrets.import_writer import ImportWriter
@@ -44,13 +44,13 @@ def _address(text: str) -> str:
 
 def _path(text: str) -> str:
     text = text.lstrip("/")
-    if text and not is_path(text):
-        raise click.BadParameter("must be a name of a secret, or a folder, such as billing/")
+    if text and (flaw := path_flaw(text)):
+        raise click.BadParameter(f"must be a name of a secret, or a folder such as billing/, which {flaw}")
     return text
 
 
 def _mount(text: str) -> str:
-    if not is_path(text):
+    if path_flaw(text):
         raise click.BadParameter("must be the path of a secrets engine, such as secret")
     return text.rstrip("/")
 

@@ -11,6 +11,7 @@ import shutil
 import sys
 import textwrap
 import time
+import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -191,14 +192,15 @@ def _lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[s
         parts = [_wrapped(cell, width) for cell, width in zip(row, widths, strict=True)]
         for number in range(max(map(len, parts))):
             line = [part[number] if number < len(part) else "" for part in parts]
-            yield _GAP.join(text.ljust(width) for text, width in zip(line, widths, strict=True)).rstrip()
+            padded = (text + " " * (width - _columns(text)) for text, width in zip(line, widths, strict=True))
+            yield _GAP.join(padded).rstrip()
 
 
 def _widths(columns: Sequence[Sequence[str]]) -> list[int]:
     """Return the width of each of *columns*: the widest are shortened, if possible only between words."""
     left = max(_total_width() - len(_GAP) * (len(columns) - 1), len(columns))
-    widths = [max(map(len, column)) for column in columns]
-    longest_words = [max(len(word) for cell in column for word in cell.split()) for column in columns]
+    widths = [max(map(_columns, column)) for column in columns]
+    longest_words = [max(_columns(word) for cell in column for word in cell.split()) for column in columns]
     while sum(widths) > left:
         spare = [width - word for width, word in zip(widths, longest_words, strict=True)]
         widest = max(range(len(widths)), key=lambda at: (spare[at] > 0, widths[at]))
@@ -210,8 +212,21 @@ def _total_width() -> int:
     return shutil.get_terminal_size((_WIDTH, 0)).columns if sys.stdout.isatty() else _WIDTH
 
 
+def _columns(text: str) -> int:
+    """Return the columns of *text* in a terminal: 2 for a wide character, none for a mark on another one."""
+    if text.isascii():
+        return len(text)
+    marks = sum(unicodedata.category(character) in ("Mn", "Me") for character in text)
+    wide = sum(unicodedata.east_asian_width(character) in "WF" for character in text)
+    return len(text) + wide - marks
+
+
 def _wrapped(cell: str, width: int) -> list[str]:
-    return textwrap.wrap(cell, width, break_on_hyphens=False) or [""]
+    if _columns(cell) <= width:
+        # As it is, with spaces that follow each other.
+        return [cell]
+    # All characters can be wide ones.
+    return textwrap.wrap(cell, width if cell.isascii() else max(width // 2, 1), break_on_hyphens=False)
 
 
 class Bar:

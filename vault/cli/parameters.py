@@ -8,11 +8,10 @@ import click
 from vault.cli.output import Output
 from vault.client import address
 from vault.client.secrets import is_id
-from vault.client.secrets import is_name as is_secret_name
 from vault.core.credentials import has_token
 from vault.core.labels import are_labels
 from vault.core.networks import Network, network
-from vault.core.paths import MAX_NAME_LENGTH, is_path
+from vault.core.paths import is_path, name_flaw, path_flaw, prefix_flaw
 from vault.core.principal import is_name
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -73,10 +72,8 @@ import_prefix_option = click.option(
 
 def secret(text: str) -> str:
     """Return the name or the ID of a secret. The message does not have the text: it may be a value."""
-    if not (is_id(text) or is_secret_name(text)):
-        raise click.BadParameter(
-            "must be a name, of letters, digits and ._-/ such as billing/db-password, or an ID"
-        )
+    if not is_id(text) and (flaw := name_flaw(text)):
+        raise click.BadParameter(f"must be an ID, or a name such as billing/db-password, which {flaw}")
     return text
 
 
@@ -90,8 +87,8 @@ def label(text: str) -> tuple[str, str]:
 
 def prefix(text: str) -> str:
     """Return a prefix of names of secrets."""
-    if text and not (is_secret_name(text.rstrip("/")) and len(text) <= MAX_NAME_LENGTH):
-        raise click.BadParameter("must be the beginning of names, such as billing/")
+    if flaw := prefix_flaw(text) or ("must not begin with a slash" if text.startswith("/") else ""):
+        raise click.BadParameter(f"must be the beginning of names, such as billing/, which {flaw}")
     return text
 
 
@@ -125,8 +122,10 @@ def _network(text: str) -> Network:
 
 def _path(text: str) -> str:
     """Return a path."""
-    if not is_path(text):
-        raise click.BadParameter("must be a name, or a prefix that ends in a slash, such as billing/")
+    if flaw := path_flaw(text):
+        raise click.BadParameter(
+            f"must be a name, or a prefix that ends in a slash, such as billing/, and {flaw}"
+        )
     return text
 
 

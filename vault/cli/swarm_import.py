@@ -1,6 +1,7 @@
 """The commands `swarm import` and `swarm import-task`: take over the secrets that a swarm has itself."""
 
 import json
+import re
 import sys
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
@@ -19,7 +20,7 @@ from vault.cli.output import Output, output_options
 from vault.client.service import Service
 from vault.core.errors import ServiceRefusedError, VaultError
 from vault.core.imports import Outcome
-from vault.core.paths import is_path
+from vault.core.paths import name_flaw
 from vault.core.text import quantity
 from vault.swarm.engine import DRIVER
 from vault.swarm.import_plan import Item, Plan, keys, plan
@@ -43,8 +44,8 @@ def _pair(text: str) -> tuple[str, str]:
 
 def _renaming(text: str) -> tuple[str, str]:
     name, here = _pair(text)
-    if not is_path(here) or here.endswith("/"):
-        raise click.BadParameter("must be NAME=NAME, the second such as billing/db-password")
+    if flaw := name_flaw(here):
+        raise click.BadParameter(f"must be NAME=NAME, the second such as billing/db-password, which {flaw}")
     return name, here
 
 
@@ -254,4 +255,11 @@ def _show_stack_files(items: Iterable[Item], output: Output) -> None:
             output.text(f"    name: {item.successor}")
             output.text(f"    driver: {DRIVER}")
             output.text("    labels:")
-            output.text(f"      {LABEL_PREFIX}name: {item.name}")
+            output.text(f"      {LABEL_PREFIX}name: {_scalar(item.name)}")
+
+
+def _scalar(name: str) -> str:
+    """Return *name* as a stack file has it, in which `$` begins the name of a variable."""
+    is_plain = re.fullmatch("[A-Za-z0-9_][A-Za-z0-9._/-]*", name)
+    # In double quotes, YAML takes the escapes of JSON.
+    return name if is_plain else json.dumps(name.replace("$", "$$"), ensure_ascii=False)

@@ -8,10 +8,11 @@ from enum import StrEnum
 from pathlib import PurePath
 from typing import Any
 
-from vault.client.secrets import MAX_VALUE_BYTES, is_name
+from vault.client.secrets import MAX_VALUE_BYTES
 from vault.core import kv_values, strict_json
 from vault.core.errors import TransferError
 from vault.core.kv_values import Number
+from vault.core.paths import name_flaw
 from vault.core.text import printable
 
 
@@ -111,12 +112,13 @@ def _decoded(text: str, form: Format) -> Any:
 
 def _secret(name: str, form: Format) -> str:
     """Return the *name* of a secret, if it can be one."""
-    if is_name(name):
+    if not (flaw := name_flaw(name)):
         return name
     # In .env, it may be part of a value that has several lines.
     shown = "a name in the file" if form is Format.ENV else printable(name)
     raise TransferError(
-        f"{shown} cannot be the name of a secret", hint="names have letters, digits and ._-/ only"
+        f"{shown} cannot be the name of a secret: it {flaw}",
+        hint="a name is, for example, billing/db-password",
     )
 
 

@@ -9,7 +9,6 @@ from typing import Any, cast
 
 from vault.client.service import Service
 from vault.core.errors import ServiceAwayError, ServiceRefusedError, VaultError
-from vault.core.paths import MAX_NAME_LENGTH, NAME_PATTERN
 
 #: The maximum bytes of a value: no service can take more.
 MAX_VALUE_BYTES = 1_048_576
@@ -57,12 +56,6 @@ class Written:
 def is_id(text: str) -> bool:
     """Return whether *text* has the form of an ID."""
     return re.fullmatch(_ID_PATTERN, text) is not None
-
-
-def is_name(text: str) -> bool:
-    """Return whether *text* can be the name of a secret."""
-    # Not `match`: there, `$` accepts a trailing newline.
-    return len(text) <= MAX_NAME_LENGTH and re.fullmatch(NAME_PATTERN, text) is not None
 
 
 def reference(text: str) -> dict[str, Any]:

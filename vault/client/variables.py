@@ -2,6 +2,7 @@
 
 import os
 import re
+import shlex
 
 from vault.core.errors import ProgramError
 
@@ -40,7 +41,7 @@ def variable_of(name: str, prefix: str) -> str:
     if not is_variable(found):
         raise ProgramError(
             f"{name} gives no name of a variable",
-            hint=f"name it yourself, with `secret-manager secret run --env NAME={name}`",
+            hint=f"name it yourself, with `{_command('NAME', name)}`",
         )
     return found
 
@@ -59,5 +60,10 @@ def require_harmless(variable: str, name: str) -> None:
         return
     raise ProgramError(
         f"{name} would set {variable}, which {problem}",
-        hint=f"{remedy}, or choose it yourself, with `secret-manager secret run --env {variable}={name}`",
+        hint=f"{remedy}, or choose it yourself, with `{_command(variable, name)}`",
     )
+
+
+def _command(variable: str, name: str) -> str:
+    """Return the command that a user can copy into a shell, whatever the creator of the secret called it."""
+    return f"secret-manager secret run --env {shlex.quote(f'{variable}={name}')}"

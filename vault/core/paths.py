@@ -5,21 +5,45 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
-#: The form of a secret's name.
-NAME_PATTERN = "^[A-Za-z0-9_][A-Za-z0-9._-]*(?:/[A-Za-z0-9_][A-Za-z0-9._-]*)*$"
-MAX_NAME_LENGTH = 256
+from vault.core.text import visible_flaw
 
-#: The form of a path: a secret's name, or a prefix of names that ends in a slash.
-PATH_PATTERN = NAME_PATTERN.removesuffix("$") + "/?$"
+#: The maximum bytes of a name in UTF-8, and so of its characters.
+MAX_NAME_BYTES = 512
+
+#: A part of a name. Proxies and clients resolve `.` and `..`, and a space at an end is not seen.
+_PART = r"(?!\.\.?(?:/|\Z))[^/* ](?:[^/*]*[^/* ])?"
+_FORM = re.compile(f"{_PART}(?:/{_PART})*")
 
 #: The maximum number of paths of a principal.
 MAX_PATHS = 32
 
 
+def name_flaw(text: str) -> str:
+    """Return the rule that *text* breaks as a secret's name, without the text; empty for a valid name."""
+    return prefix_flaw(text) or _form_flaw(text)
+
+
+def path_flaw(text: str) -> str:
+    """Return the rule that *text* breaks as a path, a name or a prefix of names that ends in a slash."""
+    return prefix_flaw(text) or _form_flaw(text.removesuffix("/"))
+
+
+def prefix_flaw(text: str) -> str:
+    """Return the rule that *text* breaks as the beginning of a name, which can end anywhere in it."""
+    if "*" in text:
+        return "must not have *"
+    return visible_flaw(text, max_bytes=MAX_NAME_BYTES)
+
+
+def _form_flaw(text: str) -> str:
+    if _FORM.fullmatch(text):
+        return ""
+    return "must have parts between slashes that are not empty, . or .., and no part with a space at an end"
+
+
 def is_path(text: str) -> bool:
     """Return whether *text* is a valid path."""
-    # Not `match`: there, `$` accepts a trailing newline.
-    return len(text) <= MAX_NAME_LENGTH and re.fullmatch(PATH_PATTERN, text) is not None
+    return not path_flaw(text)
 
 
 @dataclass(frozen=True, slots=True)

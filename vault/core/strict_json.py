@@ -16,7 +16,7 @@ _SMALL_BYTES = 4_096
 LARGE_BYTES = 131_072
 
 #: The maximum number of values and of fields. Values are counted by their separators, so a valid text can
-#: seem to have many: 100 items can have 16 labels each, of 128 commas.
+#: seem to have many: 100 items can have 4 labels each, of 512 commas.
 _MAX_VALUES = 250_000
 _MAX_FIELDS = 2_500
 

@@ -1,20 +1,47 @@
-"""Formats of text: one line, printable, JSON without duplicate names."""
+"""Formats of text: one line, printable, visible, JSON without duplicate names."""
 
 import re
+import unicodedata
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any
 
 #: Control characters, line separators, and invisible characters that can change how other text looks.
-_INVISIBLE = r"\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
-ONE_LINE_PATTERN = f"^[^{_INVISIBLE}]*$"
+INVISIBLE = r"\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff\ufff9-\ufffb"
+ONE_LINE_PATTERN = f"^[^{INVISIBLE}]*$"
 # Half of a surrogate pair is not text. A pattern cannot say that: to some readers, others consist of halves.
-_NOT_ONE_LINE = re.compile(rf"[{_INVISIBLE}\ud800-\udfff]")
+_NOT_ONE_LINE = re.compile(rf"[{INVISIBLE}\ud800-\udfff]")
+
+#: Printable to Python, and shown as nothing: joiners, fillers, variation selectors, blank symbols. So are the
+#: two that stand for what could not be decoded.
+_BLANK = re.compile(
+    "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\ufffc\ufffd"
+    "\U00016fe4\U0001d159\U000e0100-\U000e01ef]"
+)
 
 
 def is_one_line(text: str) -> bool:
     """Return whether *text* is one line, without invisible characters."""
     return _NOT_ONE_LINE.search(text) is None
+
+
+def visible_flaw(text: str, *, max_bytes: int) -> str:
+    """Return the rule that *text* breaks as an identifier, without the text; empty if it breaks none.
+
+    Two identifiers that look the same are the same: each character is visible or a plain space, and Unicode
+    has one sequence for it. Text that breaks a rule is never changed so that it does not.
+    """
+    too_long = f"must have at most {max_bytes} bytes in UTF-8"
+    if len(text) > max_bytes:
+        return too_long
+    # Unassigned characters are not printable, so the normal form of the others never changes.
+    if not text.isprintable() or _BLANK.search(text):
+        return "must have visible characters only, and no spaces other than U+0020"
+    if text.isascii():
+        return ""
+    if not unicodedata.is_normalized("NFC", text):
+        return "must be in the Unicode normal form NFC"
+    return too_long if len(text.encode()) > max_bytes else ""
 
 
 def printable(text: str) -> str:

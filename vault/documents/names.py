@@ -4,8 +4,9 @@ from typing import Any
 
 from vault.core.paths import Paths
 
-#: Above every character that a name may have.
-ABOVE_ALL = "\x7f"
+#: Above every character that a name may have. MongoDB compares the bytes of UTF-8, which are in the order of
+#: code points, as Python's texts are.
+ABOVE_ALL = "\U0010ffff"
 
 
 def beginning_with(prefix: str, *, above: str = "") -> dict[str, Any]:

@@ -14,7 +14,7 @@ from vault.core import kv_values
 from vault.core.errors import DecryptionError, ImportRefusedError, KeyMissingError
 from vault.core.imports import Outcome
 from vault.core.labels import are_labels
-from vault.core.paths import is_path
+from vault.core.paths import name_flaw
 from vault.core.strict_json import InvalidJSONError, TooManyPartsError
 from vault.core.text import quantity
 from vault.core.timestamps import moment
@@ -149,8 +149,8 @@ class Importer:
     def _read_valid(self, found: Found, name: str) -> SourceSecret | None:
         if found.error:
             raise found.error
-        if name.endswith("/") or not is_path(name):
-            raise ImportRefusedError("no secret here can have this name")
+        if flaw := name_flaw(name.removesuffix("/")):
+            raise ImportRefusedError(f"no secret here can have this name: it {flaw}")
         secret = self._source.read(found.path, max_versions=self._max_versions)
         if secret:
             self._check(secret)

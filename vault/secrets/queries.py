@@ -5,6 +5,9 @@ import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import quote, unquote
+
+from pymongo.collation import Collation
 
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import InvalidCursorError, SecretNotFoundError, TooManyKeysError
@@ -21,8 +24,13 @@ from vault.secrets.requests import Reference, stored_labels
 
 _ORDER = [("name", 1), ("_id", 1)]
 
-#: Secrets of a page that are read in one round trip. Labels can take 8 KiB each.
+#: Secrets of a page that are read in one round trip: a default page. Labels can take 40 KiB each.
+_LABELLED_AT_ONCE = 101
+#: Secrets without their labels that are read in one round trip.
 _AT_ONCE = 250
+
+#: By the collation of a collection that an attacker has made, other names would be within the bounds.
+_BY_BYTES = Collation("simple")
 
 _NO_CONDITION: Mapping[str, Any] = {}
 _SUMMARY_FIELDS: Mapping[str, Any] = {"name": 1, "labels": 1}
@@ -30,8 +38,9 @@ _SUMMARY_FIELDS: Mapping[str, Any] = {"name": 1, "labels": 1}
 #: The end of a page: the last secret's name, if it has one, and its ID.
 Position = tuple[str | None, str]
 
-#: The form of cursors: the ID, and the name if there is one. Each text of this form is a position.
-CURSOR_PATTERN = "^[0-9a-f-]{36}(?:/[A-Za-z0-9._/-]{1,256})?$"
+#: The form of cursors: the ID, and the percent-encoded name if there is one. Each text of this form is a
+#: position.
+CURSOR_PATTERN = "^[0-9a-f-]{36}(?:/(?:[A-Za-z0-9._~/-]|%[0-9A-F]{2}){1,512})?$"
 
 
 def page_bytes(limit: int) -> int:
@@ -67,8 +76,12 @@ def find_page(
         conditions.append({"purge_at": {"$gt": now}})
     if labels:
         conditions.append({"labels": {"$all": list(labels)}})
+    at_once = _LABELLED_AT_ONCE if "labels" in wanted else _AT_ONCE
     found: Iterator[Mapping[str, Any]] = (
-        Secret.raw().find({"$and": conditions}, wanted, batch_size=_AT_ONCE).sort(_ORDER).limit(limit)
+        Secret.raw()
+        .find({"$and": conditions}, wanted, batch_size=at_once, collation=_BY_BYTES)
+        .sort(_ORDER)
+        .limit(limit)
     )
     return found
 
@@ -109,9 +122,9 @@ def _within(paths: Paths, prefix: str, after: Position | None) -> dict[str, Any]
     return {"$or": found}
 
 
-#: Maximum bytes of a page of secrets, and of one secret in it, as JSON.
+#: Maximum bytes of a page of secrets, and of one secret in it, as JSON, where a byte of a label can take 3.
 MAX_PAGE_BYTES = 1_048_576
-_LARGEST_BYTES = 32_768
+_LARGEST_BYTES = 131_072
 
 #: Bytes that JSON adds to each key of a level.
 _KEY_BYTES = 3
@@ -218,7 +231,7 @@ class SecretQueries:
         found: list[str] = []
         left = MAX_PAGE_BYTES
         for key in _keys(attempt.principal, folder, after):
-            left -= len(key) + _KEY_BYTES
+            left -= len(key.encode()) + _KEY_BYTES
             if left < 0:
                 raise TooManyKeysError
             found.append(key)
@@ -272,7 +285,6 @@ def _page(found: Iterable[Mapping[str, Any]], limit: int) -> tuple[list[Mapping[
     for document in found:
         if len(shown) == limit or left <= 0:
             return shown, True
-        # JSON has up to 12 bytes for a character of a label.
         left -= len(json.dumps(document, default=str))
         shown.append(document)
     return shown, False
@@ -292,11 +304,12 @@ def _last_fetch(secret_id: str) -> datetime | None:
 
 
 def _cursor(name: str | None, secret_id: str) -> str:
-    return secret_id if name is None else f"{secret_id}/{name}"
+    return secret_id if name is None else f"{secret_id}/{quote(name)}"
 
 
 def _position(cursor: str) -> Position:
     if not re.fullmatch(CURSOR_PATTERN, cursor):
         raise InvalidCursorError
     secret_id, _, name = cursor.partition("/")
-    return name or None, secret_id
+    # What is not UTF-8 is replaced: then it is a position of no secret, like any other text.
+    return unquote(name) or None, secret_id

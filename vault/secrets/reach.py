@@ -2,7 +2,7 @@
 
 from vault.core.attempt import Attempt
 from vault.core.errors import OutsidePathsError, SecretNotFoundError
-from vault.core.paths import MAX_NAME_LENGTH
+from vault.core.paths import MAX_NAME_BYTES
 from vault.documents.secret import StoredSecret
 
 #: Reasons in the audit trail. The reply is that of a missing secret.
@@ -70,4 +70,4 @@ def record(namespace: str, name: str | None, attempt: Attempt) -> None:
     """
     if name is not None:
         # An attacker may have stored a text of any length.
-        attempt.details |= {"name": name[:MAX_NAME_LENGTH], "namespace": namespace[:MAX_NAME_LENGTH]}
+        attempt.details |= {"name": name[:MAX_NAME_BYTES], "namespace": namespace[:MAX_NAME_BYTES]}

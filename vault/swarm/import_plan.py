@@ -8,7 +8,7 @@ from enum import Enum, auto
 from itertools import chain, count
 
 from vault.core.errors import VaultError
-from vault.core.paths import is_path
+from vault.core.paths import name_flaw
 from vault.swarm.engine import DRIVER
 from vault.swarm.requests import LABEL_PREFIX
 
@@ -169,4 +169,5 @@ def _reason(secret: SwarmSecret, name: str) -> str:
         return "it belongs to Secret Manager itself"
     if secret.is_template:
         return "it is a template, whose value each task has for itself"
-    return "" if is_path(name) else f"its name here would be too long: {name}"
+    flaw = name_flaw(name)
+    return f"its name here {flaw}: {name}" if flaw else ""

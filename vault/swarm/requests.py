@@ -9,7 +9,7 @@ from typing import Any
 from uuid import UUID
 
 from vault.core.credentials import has_token
-from vault.core.paths import is_path
+from vault.core.paths import name_flaw
 from vault.swarm.outcomes import InvalidRequestError
 from vault.swarm.patterns import ANY, Patterns
 
@@ -162,8 +162,10 @@ def _named(labels: Mapping[str, str]) -> dict[str, str]:
     if name:
         if has_token(name):
             raise InvalidRequestError(f"{LABEL_PREFIX}name must not contain a token")
-        if not is_path(name) or name.endswith("/"):
-            raise InvalidRequestError(f"{LABEL_PREFIX}name must be a name such as billing/db-password")
+        if flaw := name_flaw(name):
+            raise InvalidRequestError(
+                f"{LABEL_PREFIX}name must be a name such as billing/db-password, which {flaw}"
+            )
         return {"name": name}
     try:
         canonical = str(UUID(secret_id))
