@@ -11,6 +11,7 @@ from tests.lifecycle import trail
 from tests.metrics import measured
 from tests.rotation import Stored
 from vault.core.principal import Scope
+from vault.crypto.token import new_token
 from vault.services import Health
 
 CLUSTER = {"cluster_name", "cluster_id"}
@@ -125,6 +126,13 @@ def test_the_mount_of_an_unknown_path_is_403(root: DialectClient, stored: Stored
     assert text.startswith("preflight capability check returned 403, please ensure client's policies")
     assert text.endswith(f'grant access to path "{path}/"')
     assert trail(stored)[-1]["details"] == {"reason": "unknown path"}
+
+
+def test_an_unknown_path_shows_no_token(root: DialectClient) -> None:
+    """A token in a path that is unknown is masked in the reply."""
+    token = new_token()
+    assert root.refused("GET", f"sys/internal/ui/mounts/{token}")[1]["errors"][0].endswith('to path "…/"')
+    assert root.refused("GET", token)[1] == {"errors": ['no handler for route "…". route entry not found.']}
 
 
 def capabilities(client: DialectClient, *paths: str) -> dict[str, Any]:

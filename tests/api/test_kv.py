@@ -12,6 +12,7 @@ from tests.conftest import running_app
 from tests.kv import PATCH, Ask, asking, read, rest, trail, written
 from tests.rotation import Stored
 from vault.core.principal import Scope
+from vault.crypto.token import new_token
 
 
 @pytest.fixture
@@ -33,6 +34,33 @@ def test_a_value_comes_back_as_it_was_written(ask: Ask) -> None:
     }
     found = ask("GET", "data/a/b").json["data"]
     assert found == {"data": value, "metadata": metadata}
+
+
+@pytest.mark.parametrize(
+    ("method", "path"),
+    [
+        *((method, "data/{}") for method in ("GET", "POST", "PUT", "PATCH", "DELETE")),
+        *((method, "metadata/{}") for method in ("GET", "LIST", "POST", "PATCH", "DELETE")),
+        *(("POST", f"{action}/a/{{}}/b") for action in ("delete", "undelete", "destroy")),
+        ("GET", "subkeys/{}"),
+        ("GET", "metadata/a/{}?list=true"),
+    ],
+)
+def test_a_token_is_no_path(
+    ask: Ask, stored: Stored, caplog: pytest.LogCaptureFixture, method: str, path: str
+) -> None:
+    """A token in place of a path is refused, and is in neither the reply, nor the log, nor the trail."""
+    token = new_token()
+    headers = PATCH if method == "PATCH" else {}
+    body = {"data": {"a": "b"}, "versions": [1], "custom_metadata": {"a": "b"}}
+    reply = ask(method, path.format(token), None if method in ("GET", "LIST", "DELETE") else body, **headers)
+    assert (reply.status_code, reply.json) == (
+        400,
+        {"errors": ["The path of a secret must not contain a token."]},
+    )
+    found = list(stored.audit_logs.find())
+    assert found[-1]["status"] == "bad_request"
+    assert token not in f"{caplog.text}{found}"
 
 
 def test_a_secret_is_the_same_over_rest(ask: Ask, app: Flask, client: FlaskClient) -> None:

@@ -1,6 +1,7 @@
 """Names over HTTP: unique within a namespace, and never usable by anonymous callers."""
 
 from concurrent.futures import ThreadPoolExecutor
+from typing import Any
 
 import pytest
 
@@ -10,6 +11,7 @@ from vault.core.principal import ANONYMOUS
 from vault.crypto import MasterKey
 
 NAME = "billing/db-password"
+TOKEN, WRAPPING_TOKEN = f"smt_{'aB3' * 12}zz", f"smw_{'a-B_3' * 8}zzz"
 
 
 def test_every_call_accepts_the_name(alice: Caller, stored: Stored) -> None:
@@ -44,6 +46,31 @@ def test_by_name_anonymous_callers_get_nothing(alice: Caller, stored: Stored, ac
         "principal": "anonymous",
         "details": {"name": name, "namespace": "default", "reason": "needs a credential"},
     }
+
+
+@pytest.mark.parametrize(
+    ("action", "body"),
+    [
+        *((action, {"name": TOKEN, **fields}) for action, fields in CALLS.items()),
+        ("create", {"secret": "YQ==", "name": f"billing/{TOKEN}/db"}),
+        ("create", {"secret": "YQ==", "name": f"x{WRAPPING_TOKEN}"}),
+        ("list", {"name_prefix": TOKEN}),
+        ("fetch-batch", {"name_prefix": f"{TOKEN}/"}),
+        ("fetch-batch", {"secrets": [{"name": TOKEN}]}),
+        ("create-batch", {"secrets": [{"secret": "YQ==", "name": TOKEN}]}),
+        ("purge", {"name": TOKEN}),
+    ],
+)
+def test_a_token_is_no_name(
+    alice: Caller, stored: Stored, caplog: pytest.LogCaptureFixture, action: str, body: dict[str, Any]
+) -> None:
+    """A token in place of a name is refused, and is in neither the reply, nor the log, nor the trail."""
+    reply = alice.post(action, body)
+    assert reply.status_code == 422
+    assert [error["message"] for error in reply.json["errors"]] == ["Must not contain a token."]
+    assert (found := trail(stored))[0]["status"] == "bad_request"
+    for token in (TOKEN, WRAPPING_TOKEN):
+        assert token not in f"{reply.text}{caplog.text}{found}"
 
 
 def test_a_named_secret_is_readable_by_its_id(alice: Caller) -> None:

@@ -14,6 +14,7 @@ from vault.cli import secret_files
 from vault.client.secrets import Secrets
 from vault.client.service import Reply, Service
 from vault.core.errors import ServiceAwayError, ServiceRefusedError
+from vault.crypto.token import new_token
 
 
 def test_an_import_shows_its_plan_first(person: Person, tmp_path: Path) -> None:
@@ -58,6 +59,18 @@ def test_all_problems_of_a_file_are_reported(person: Person) -> None:
     assert (
         person.does(*command, "--skip-empty", send=b"A=\nB=\nC=x\n") == "1 created, 0 updated, 0 unchanged\n"
     )
+
+
+def test_a_token_in_a_file_is_not_printed(person: Person) -> None:
+    """A token in place of a name is refused, also among other problems, and is not printed."""
+    token = new_token()
+    for given in ({token: "x"}, {token: "x", "b": ""}):
+        result = person.try_to("secret", "import", "-", "--format", "json", send=json.dumps(given))
+        assert result.exit_code == 1
+        assert "must not contain a token" in result.stderr
+        assert token not in result.output
+    assert "must not contain a token" in person.fails_to("secret", "get", token, code=2)
+    assert person.calls == []
 
 
 def test_an_import_waits_for_the_rate_limit(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:

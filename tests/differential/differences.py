@@ -19,7 +19,7 @@ ACCEPTED: tuple[Difference, ...] = (
     Difference(
         "a name that is [refused](#names)",
         "200 if it is printable and has no empty part, or else 400; 500 for what is not UTF-8",
-        "400 for a write, 404 for a read",
+        "400 for a write or with a token in it, otherwise 404",
         "a name has one form in all APIs: it is also part of paths of tokens, of URLs and of commands",
         {
             "http: refused names": {

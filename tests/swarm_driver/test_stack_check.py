@@ -122,7 +122,10 @@ def test_a_credential_is_neither_shown_nor_looked_up() -> None:
             raise AssertionError
 
     for token, problem in (
-        (own, "secret-manager.name must not contain a token"),
+        (
+            own,
+            "secret-manager.name must be a name such as billing/db-password, which must not contain a token",
+        ),
         (jwt, "its name has the form of a credential, so it was not looked up"),
         (theirs, "its name has the form of a credential, so it was not looked up"),
     ):

@@ -14,6 +14,7 @@ from vault.api.dialect import LIST, DialectBlueprint
 from vault.api.dialect_messages import reply
 from vault.api.prefixes import DIALECT
 from vault.core.attempt import Action
+from vault.core.credentials import without_tokens
 from vault.core.errors import ScopeMissingError
 
 _RELATIVE = {".", ".."}
@@ -68,4 +69,4 @@ def unknown_path(path: str) -> NoReturn:
         raise NotFound("1 error occurred:\n\t* unsupported path\n\n")
     if request.method == LIST:
         path = f"{path.rstrip('/')}/"
-    raise NotFound(f'no handler for route "{path}". route entry not found.')
+    raise NotFound(f'no handler for route "{without_tokens(path)}". route entry not found.')

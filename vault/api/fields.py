@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 from marshmallow import EXCLUDE, INCLUDE, RAISE, Schema, ValidationError, fields, pre_load, validate
 
-from vault.core.credentials import has_token
+from vault.core.credentials import token_flaw
 from vault.core.errors import InvalidBase64Error
 from vault.core.principal import NAME_PATTERN
 from vault.core.text import INVISIBLE, is_one_line
@@ -46,12 +46,6 @@ def one_line(text: str) -> None:
     """Validate that *text* is one line, without invisible characters."""
     if not is_one_line(text):
         raise ValidationError("Must be one line, without invisible characters.")
-
-
-def without_token(text: str) -> None:
-    """Validate that *text*, a name, contains no token of this service."""
-    if has_token(text):
-        raise ValidationError("Must not contain a token.")
 
 
 def flawless(flaw_of: Callable[[str], str]) -> Callable[[str], None]:
@@ -211,7 +205,7 @@ def name_field(description: str, *, example: str = "ci", **options: Any) -> fiel
     return fields.String(
         validate=[
             matches(NAME_PATTERN, "Must be up to 64 letters, digits, dots, hyphens and underscores."),
-            without_token,
+            flawless(token_flaw),
         ],
         metadata={"example": example, "pattern": NAME_PATTERN, "description": description},
         **options,

@@ -23,6 +23,7 @@ from vault.api.kv_requests import (
     number_in_query,
     reference_to,
     require_metadata_cas,
+    require_no_token,
     rules_in,
     valid_labels,
 )
@@ -87,6 +88,7 @@ def list_kv_secrets(path: str) -> Response:
     if request.method != LIST:
         # A text that is neither true nor false is refused.
         asks_for_list()
+    require_no_token(path)
     folder = f"{path.rstrip('/')}/" if path else ""
     limit = number_in_query("limit")
     with reply_memory(MAX_PAGE_BYTES):

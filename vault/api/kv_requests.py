@@ -14,6 +14,7 @@ from werkzeug.exceptions import BadRequest
 from vault.api.blueprint import current_attempt
 from vault.api.dialect_durations import duration
 from vault.api.secret_schemas import labels_field
+from vault.core.credentials import token_flaw
 from vault.core.kv_values import Number
 from vault.core.paths import name_flaw
 from vault.documents.secret import StoredSecret
@@ -82,10 +83,22 @@ def reference_to(path: str) -> Reference:
 
     Raises:
         OutsidePathsError: It is not within the principal's paths.
+        BadRequest: It contains a token.
     """
     name = path.rstrip("/")
     reach.require_within(name, current_attempt())
+    require_no_token(name)
     return Reference(name=name)
+
+
+def require_no_token(path: str) -> None:
+    """Refuse a *path* that contains a token: no secret has it, and its sender has to know.
+
+    Raises:
+        BadRequest: It does.
+    """
+    if flaw := token_flaw(path):
+        raise BadRequest(f"The path of a secret {flaw}.")
 
 
 def require_no_folder(path: str) -> None:

@@ -17,6 +17,7 @@ from vault.client.secrets import Secrets, all_of, none_below
 from vault.client.service import Service
 from vault.client.transfer import Change, Kind
 from vault.client.variables import require_harmless, variable_of
+from vault.core.credentials import masked
 from vault.core.errors import ServiceRefusedError, TransferError, VaultError
 from vault.core.text import is_shown, quantity
 
@@ -120,7 +121,7 @@ def _read(content: bytes, form: Format, prefix: str, *, skip_empty: bool) -> dic
         return formats.read(content, form, prefix=prefix, skip_empty=skip_empty)
     except TransferError as error:
         for part in error.parts:
-            warn(part)
+            warn(masked(part))
         raise
 
 

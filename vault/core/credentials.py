@@ -30,6 +30,11 @@ def has_token(text: str) -> bool:
     return _TOKEN.search(text) is not None
 
 
+def token_flaw(text: str) -> str:
+    """Return the rule that *text*, a name, breaks if it contains a token; empty if it does not."""
+    return "must not contain a token" if has_token(text) else ""
+
+
 def without_tokens(text: str) -> str:
     """Return *text* with `…` in place of each token of this service."""
     return _TOKEN.sub("…", text)

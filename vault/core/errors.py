@@ -12,6 +12,8 @@ A message that a reply quotes as its `detail` is a sentence. A message for opera
 from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
 
+from vault.core.credentials import without_tokens
+
 
 class VaultError(Exception):
     """Base of all errors raised on purpose."""
@@ -231,7 +233,7 @@ class MountForbiddenError(VaultError):
     def __init__(self, path: str) -> None:
         super().__init__(
             "preflight capability check returned 403, please ensure client's policies grant access to path "
-            f'"{path.rstrip("/")}/"'
+            f'"{without_tokens(path).rstrip("/")}/"'
         )
 
 

@@ -5,6 +5,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Self
 
+from vault.core.credentials import token_flaw
 from vault.core.text import visible_flaw
 
 #: The maximum bytes of a name in UTF-8, and so of its characters.
@@ -32,7 +33,7 @@ def prefix_flaw(text: str) -> str:
     """Return the rule that *text* breaks as the beginning of a name, which can end anywhere in it."""
     if "*" in text:
         return "must not have *"
-    return visible_flaw(text, max_bytes=MAX_NAME_BYTES)
+    return token_flaw(text) or visible_flaw(text, max_bytes=MAX_NAME_BYTES)
 
 
 def _form_flaw(text: str) -> str:

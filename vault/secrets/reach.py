@@ -1,6 +1,7 @@
 """Reach: the check, in one place, that a principal can reach a secret, by its namespace and paths."""
 
 from vault.core.attempt import Attempt
+from vault.core.credentials import without_tokens
 from vault.core.errors import OutsidePathsError, SecretNotFoundError
 from vault.core.paths import MAX_NAME_BYTES
 from vault.documents.secret import StoredSecret
@@ -69,5 +70,8 @@ def record(namespace: str, name: str | None, attempt: Attempt) -> None:
     together: entries of earlier versions have names of all namespaces.
     """
     if name is not None:
-        # An attacker may have stored a text of any length.
-        attempt.details |= {"name": name[:MAX_NAME_BYTES], "namespace": namespace[:MAX_NAME_BYTES]}
+        # An attacker may have stored a text of any length. A part of a token is masked, too.
+        attempt.details |= {
+            "name": without_tokens(name)[:MAX_NAME_BYTES],
+            "namespace": namespace[:MAX_NAME_BYTES],
+        }

@@ -8,7 +8,6 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
-from vault.core.credentials import has_token
 from vault.core.paths import name_flaw
 from vault.swarm.outcomes import InvalidRequestError
 from vault.swarm.patterns import ANY, Patterns
@@ -160,8 +159,6 @@ def _named(labels: Mapping[str, str]) -> dict[str, str]:
     if bool(name) == bool(secret_id):
         raise InvalidRequestError(f"set one of the labels {LABEL_PREFIX}name and {LABEL_PREFIX}id")
     if name:
-        if has_token(name):
-            raise InvalidRequestError(f"{LABEL_PREFIX}name must not contain a token")
         if flaw := name_flaw(name):
             raise InvalidRequestError(
                 f"{LABEL_PREFIX}name must be a name such as billing/db-password, which {flaw}"
