@@ -1,14 +1,18 @@
 """Concurrent operations share a round trip, and nothing else."""
 
+from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 
 import pytest
 
+from tests.cli.waiting import wait_until
 from tests.lifecycle import UNKNOWN_ID, in_past, put
 from tests.rotation import Stored
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Secret
 from vault.documents.secret import UnstoredSecret
+from vault.secrets import store as module
 from vault.secrets.store import SecretStore
 
 pytestmark = pytest.mark.usefixtures("encrypting")
@@ -28,6 +32,26 @@ def test_each_reader_gets_its_own_secret(stored: Stored, key: MasterKey) -> None
         else:
             assert secret
             assert secret.decrypt(Keyring(key)) == values[secret_id]
+
+
+def test_few_large_values_share_a_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Values of a round trip are in memory together: with a limit of 1 MiB, there are at most 16."""
+    sizes: list[int] = []
+    go_on = Event()
+
+    def read(secret_ids: Sequence[str]) -> list[None]:
+        sizes.append(len(secret_ids))
+        assert go_on.wait(60)
+        return [None] * len(secret_ids)
+
+    monkeypatch.setattr(module, "_read", read)
+    store = SecretStore(max_bytes=1_048_576)
+    with ThreadPoolExecutor(40) as pool:
+        found = [pool.submit(store.find, UNKNOWN_ID) for _ in range(40)]
+        wait_until(lambda: store._reads._count == 39)
+        go_on.set()
+        assert [each.result() for each in found] == [None] * 40
+    assert (max(sizes), sum(sizes)) == (16, 40)
 
 
 def test_many_concurrent_creates_are_all_stored(stored: Stored, key: MasterKey) -> None:

@@ -24,11 +24,12 @@ from vault.api.kv_requests import (
     require_no_folder,
     versions_in,
 )
+from vault.api.large_replies import MemoryIfLarge
 from vault.core.attempt import Action
 from vault.core.errors import SecretNotFoundError
 from vault.core.principal import Scope
 from vault.secrets.changes import Current
-from vault.secrets.items import Fetch
+from vault.secrets.items import Fetch, Reserve
 from vault.secrets.requests import NewSecret, Reference
 
 blueprint = DialectBlueprint(
@@ -51,12 +52,13 @@ def read_kv_secret(path: str) -> Response:
     """
     if asks_for_list():
         return unsupported()
-    item = _item(path)
-    try:
-        value = services().secrets.read(item, kv_data.shown)
-    except SecretNotFoundError:
-        return _unreadable(item, {"data": None})
-    return envelope({"data": value, "metadata": _metadata(item)})
+    with MemoryIfLarge() as memory:
+        item = _item(path, memory.reserve)
+        try:
+            value = services().secrets.read(item, kv_data.shown)
+        except SecretNotFoundError:
+            return _unreadable(item, {"data": None})
+        return envelope({"data": value, "metadata": _metadata(item)})
 
 
 @blueprint.route("/subkeys/<path:path>")
@@ -72,12 +74,13 @@ def read_kv_subkeys(path: str) -> Response:
     depth = number_in_query("depth")
     # To Vault, 0 stands for all levels, and a negative number for one.
     levels = max(depth, 1) if depth else 0
-    item = _item(path)
-    try:
-        keys = services().secrets.read(item, partial(kv_data.subkeys, depth=levels))
-    except SecretNotFoundError:
-        return _unreadable(item, {"subkeys": None})
-    return envelope({"subkeys": keys, "metadata": _metadata(item)})
+    with MemoryIfLarge() as memory:
+        item = _item(path, memory.reserve)
+        try:
+            keys = services().secrets.read(item, partial(kv_data.subkeys, depth=levels))
+        except SecretNotFoundError:
+            return _unreadable(item, {"subkeys": None})
+        return envelope({"subkeys": keys, "metadata": _metadata(item)})
 
 
 @blueprint.route("/data/<path:path>", methods=WRITES)
@@ -197,11 +200,13 @@ def _cas_and_data() -> tuple[int | None, bytes]:
         return cas_in(body), kv_data.encoded(data_in(body))
 
 
-def _item(path: str) -> Fetch:
+def _item(path: str, reserve: Reserve) -> Fetch:
     version = number_in_query("version")
-    reference = reference_to(path)
     return Fetch(
-        attempt=current_attempt(), reference=reference, version=version if version and version > 0 else None
+        attempt=current_attempt(),
+        reference=reference_to(path),
+        version=version if version and version > 0 else None,
+        reserve=reserve,
     )
 
 

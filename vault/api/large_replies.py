@@ -1,6 +1,6 @@
 """Large replies: memory for them, which clients that do not read them would exhaust, and their parts."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 
 from flask import Response, after_this_request, current_app
@@ -12,11 +12,16 @@ from vault.core import connections
 from vault.core.networks import source
 
 
+def _keep_all() -> None:
+    """Stand in for a callback of those that hold nothing large while they wait."""
+
+
 @contextmanager
-def reply_memory(size: int) -> Iterator[Reservation]:
+def reply_memory(size: int, before_wait: Callable[[], None] = _keep_all) -> Iterator[Reservation]:
     """Reserve *size* bytes for the reply that the block makes, until it was sent.
 
-    The block may give back what the reply does not need.
+    The block may give back what the reply does not need. If there is not enough memory yet, *before_wait* is
+    called first.
 
     Raises:
         OverloadedError: There was not enough memory in time.
@@ -26,7 +31,9 @@ def reply_memory(size: int) -> Iterator[Reservation]:
     with ExitStack() as released_on_error:
         # The memory belongs to replies that clients have not read yet.
         with current_slot().given_back():
-            reservation = memory.reserve(size, source(current_attempt().ip), disconnect)
+            reservation = memory.reserve(
+                size, source(current_attempt().ip), disconnect, before_wait=before_wait
+            )
             released_on_error.enter_context(reservation)
         reservation.keep()
         yield reservation
@@ -43,6 +50,14 @@ def reply_memory(size: int) -> Iterator[Reservation]:
         return reply
 
     after_this_request(release_once_sent)
+
+
+class MemoryIfLarge(ExitStack):
+    """Memory for the reply that the block makes, if that proves large."""
+
+    def reserve(self, size: int, before_wait: Callable[[], None]) -> None:
+        """Reserve memory for the rest of the block, as `reply_memory` does."""
+        self.enter_context(reply_memory(size, before_wait))
 
 
 def _taken(parts: Sequence[bytes], reservation: Reservation) -> Iterator[bytes]:

@@ -122,10 +122,18 @@ class Memory:
         #: Those that wait for their clients, and since when, in this order.
         self._evictable: dict[Reservation, float] = {}
 
-    def reserve(self, size: int, source: str, disconnect: Callable[[], None] = _do_nothing) -> Reservation:
+    def reserve(
+        self,
+        size: int,
+        source: str,
+        disconnect: Callable[[], None] = _do_nothing,
+        *,
+        before_wait: Callable[[], None] = _do_nothing,
+    ) -> Reservation:
         """Return a reservation of *size* bytes for a client of *source*, for which the service waits now.
 
-        Until `keep` is called, and after `offer`, *disconnect* may be called.
+        Until `keep` is called, and after `offer`, *disconnect* may be called. If there is no memory yet,
+        *before_wait* is called first.
 
         Raises:
             OverloadedError: There was not enough memory in time.
@@ -136,6 +144,8 @@ class Memory:
         with self._lock:
             self._waiting.append(mine)
             self._grant()
+        if not mine.granted.is_set():
+            before_wait()
         try:
             self._wait(mine)
         except BaseException:

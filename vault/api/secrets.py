@@ -6,7 +6,7 @@ from vault.api import batches, deliveries
 from vault.api.blueprint import Blueprint, current_attempt, services
 from vault.api.error_docs import ERROR_DOCS
 from vault.api.fields import SECRET_ID
-from vault.api.large_replies import reply_memory
+from vault.api.large_replies import MemoryIfLarge, reply_memory
 from vault.api.secret_schemas import (
     LABELS,
     NAME,
@@ -170,7 +170,8 @@ def fetch_secret(body: dict[str, Any]) -> dict[str, bytes]:
     attempt = current_attempt()
     deliveries.record(body, attempt)
     deliveries.require_wanted(body["reference"], attempt)
-    return {"secret": services().secrets.fetch(**body, attempt=attempt)}
+    with MemoryIfLarge() as memory:
+        return {"secret": services().secrets.fetch(**body, reserve=memory.reserve, attempt=attempt)}
 
 
 @blueprint.post("/fetch-batch")

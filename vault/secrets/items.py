@@ -71,12 +71,22 @@ class Item:
             self.error = error.detached()
 
 
+#: Reserves as many bytes; calls the function, which forgets what is large, before it waits for them.
+Reserve = Callable[[int, Callable[[], None]], None]
+
+
+def need_not_reserve(_size: int, _forget: Callable[[], None]) -> None:
+    """Stand in for callers that have reserved enough."""
+
+
 @dataclass(slots=True, kw_only=True)
 class Fetch(Item):
     """A fetch of a secret's newest, or the given, version."""
 
     reference: Reference
     version: int | None = None
+    #: Called before a large value is decrypted.
+    reserve: Reserve = field(default=need_not_reserve, repr=False)
     #: The secret, if the caller may know of it.
     secret: StoredSecret | None = field(default=None, repr=False)
     #: Unless it failed: the secret's name and read limit, and the number and the plaintext of the version.

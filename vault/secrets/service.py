@@ -21,13 +21,16 @@ from vault.documents.secret import StoredSecret, StoredVersion, VersionInfo
 from vault.keys.guard import KeyringGuard
 from vault.secrets import reach, read_limits
 from vault.secrets.idempotency import IdempotentCreate
-from vault.secrets.items import CreateRequest, Creation, Fetch, Item
+from vault.secrets.items import CreateRequest, Creation, Fetch, Item, Reserve, need_not_reserve
 from vault.secrets.read_limits import HeldRead
 from vault.secrets.requests import NewSecret, Reference, Written
 from vault.secrets.store import SecretStore, share
 
 #: What a reader makes of a value.
 Made = TypeVar("Made")
+
+#: The size from which a fetched value needs memory that is reserved.
+_LARGE_BYTES = 16_384
 
 
 class SecretService:
@@ -37,7 +40,7 @@ class SecretService:
         self._keyring = keyring
         self._guard = guard
         self._max_bytes = max_bytes
-        self._store = SecretStore()
+        self._store = SecretStore(max_bytes=max_bytes)
         self._idempotent_create = IdempotentCreate(keyring, self._store)
 
     def create(self, new_secret: NewSecret, *, idempotency_key: str | None = None, attempt: Attempt) -> str:
@@ -124,10 +127,18 @@ class SecretService:
                     raise error
                 item.fail(error)
 
-    def fetch(self, reference: Reference, *, version: int | None = None, attempt: Attempt) -> bytes:
+    def fetch(
+        self,
+        reference: Reference,
+        *,
+        version: int | None = None,
+        reserve: Reserve = need_not_reserve,
+        attempt: Attempt,
+    ) -> bytes:
         """Return the plaintext of a secret's newest, or the given, version, once the audit entry is durable.
 
-        With a read limit the fetch counts, even if the caller never receives the reply.
+        With a read limit the fetch counts, even if the caller never receives the reply. *reserve* is called
+        before a large value is decrypted. Raises its errors, too.
 
         Raises:
             CredentialRequiredError: By name, without a credential.
@@ -138,7 +149,7 @@ class SecretService:
             StorageUnavailableError: It could not be read.
             AuditUnavailableError: The entry could not be written.
         """
-        item = Fetch(attempt=attempt, reference=reference, version=version)
+        item = Fetch(attempt=attempt, reference=reference, version=version, reserve=reserve)
         return self.read(item, lambda found: found.plaintext)
 
     def read(self, item: Fetch, make: Callable[[Fetch], Made]) -> Made:
@@ -149,7 +160,7 @@ class SecretService:
         """
         item.reference.record_target(item.attempt)
         self._guard.require()
-        secret = self._find(item)
+        secret = self._find_with_memory(item)
         if _version(secret, item.version) is None:
             self._miss(item, secret)
         self._open(item, secret)
@@ -205,6 +216,15 @@ class SecretService:
     def batch_bytes(self, count: int) -> int:
         """Return the maximum size of all values in a batch of *count* fetches."""
         return share(self._max_bytes, count) * count
+
+    def _find_with_memory(self, item: Fetch) -> StoredSecret:
+        """Return the secret of *item*, and reserve memory for its value if that is large."""
+        # Alone: what waits for memory must not hold the values of all who wait.
+        found = [self._find(item)]
+        if _size_of_version(found[0], item.version) > _LARGE_BYTES:
+            # Not the value's own size: an update may store a larger one during the wait.
+            item.reserve(self._max_bytes, found.clear)
+        return found.pop() if found else self._find(item)
 
     def _find(self, item: Fetch) -> StoredSecret:
         """Return the secret of *item*: without its older versions, unless a version is asked for."""
@@ -281,6 +301,12 @@ def _version(secret: StoredSecret, version: int | None) -> StoredVersion | None:
     if version is None:
         return secret.newest
     return next((stored for stored in secret.versions if stored.version == version), None)
+
+
+def _size_of_version(secret: StoredSecret, version: int | None) -> int:
+    """Return the bytes of the newest, or the given, *version*; 0 if it is not stored."""
+    stored = _version(secret, version)
+    return len(stored.envelope) if stored else 0
 
 
 def _reserve_reads(items: Sequence[Fetch]) -> list[HeldRead]:

@@ -50,8 +50,10 @@ def share(max_bytes: int, count: int) -> int:
 class SecretStore:
     """One process's reads of secrets, and its writes of new ones."""
 
-    def __init__(self) -> None:
-        self._reads: Batcher[str, Mapping[str, Any] | None] = Batcher(_read, queue="reads")
+    def __init__(self, *, max_bytes: int = 1) -> None:
+        """Share reads of values of up to *max_bytes*; all values of a round trip are in memory together."""
+        count = min(MAX_ITEMS, 2 * MAX_BATCH_VALUES_BYTES // max_bytes)
+        self._reads: Batcher[str, Mapping[str, Any] | None] = Batcher(_read, queue="reads", max_batch=count)
         self._writes: Batcher[UnstoredSecret, None] = Batcher(_insert, queue="writes")
 
     def find(self, secret_id: str) -> StoredSecret | None:

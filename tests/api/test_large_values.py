@@ -1,0 +1,89 @@
+"""Memory for large values: single fetches share it with batches and lists."""
+
+from base64 import b64decode
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from tests.cli.waiting import wait_until
+from tests.kv import Ask
+from tests.lifecycle import Caller, b64
+from tests.rotation import Stored
+from vault.api.blueprint import MAX_REPLY_BYTES, REPLY_MEMORY
+from vault.api.memory import Memory
+from vault.api.parts import PART_BYTES
+
+LARGE = bytes(50_000)
+
+
+@pytest.fixture
+def memory(app: Flask) -> Memory:
+    """Return the memory for replies."""
+    found: Memory = app.extensions[REPLY_MEMORY]
+    return found
+
+
+def fetch_large(caller: Caller, ask: Ask, kind: str) -> Callable[[], Any]:
+    """Store a large value; return the function that sends the request for it."""
+    if kind == "REST":
+        body = {"secret_id": caller.create(LARGE)}
+        return lambda: caller.post("fetch", body)
+    value = {f"key{number:04}": "x" * 10 for number in range(2_000)}
+    assert ask("PUT", "data/a", {"data": value}).status_code == 200
+    return lambda: ask("GET", {"read": "data/a", "version": "data/a?version=1", "subkeys": "subkeys/a"}[kind])
+
+
+@pytest.mark.parametrize("kind", ["REST", "read", "version", "subkeys"])
+def test_a_large_value_has_memory_until_it_was_sent(
+    alice: Caller, ask: Ask, memory: Memory, kind: str
+) -> None:
+    """A client that does not read a large reply holds memory that others can get."""
+    fetch = fetch_large(alice, ask, kind)
+    with fetch() as reply:
+        assert reply.status_code == 200
+        assert memory._used.total() > PART_BYTES
+        assert memory._evictable
+        assert max(map(len, reply.response)) == PART_BYTES
+    assert not memory._used
+
+
+def test_a_small_value_needs_no_memory(alice: Caller, memory: Memory) -> None:
+    """Small values, and refusals, do not wait for memory."""
+    large, small = alice.create(LARGE), alice.create(bytes(16_000))
+    with memory.reserve(MAX_REPLY_BYTES // 2, "127.0.0.1") as unread:
+        unread.keep()
+        assert alice("fetch", secret_id=small) == {"secret": b64(bytes(16_000))}
+        assert alice.refused("fetch", secret_id=large, version=2) == 404
+        assert memory._used.total() == MAX_REPLY_BYTES // 2
+
+
+def test_a_fetch_without_memory_is_503_and_counts_no_read(
+    alice: Caller, memory: Memory, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While unread replies of an address have all its memory, its large fetches have no effect."""
+    monkeypatch.setattr("vault.api.memory._WAIT_TIMEOUT_SECONDS", 0.05)
+    once = alice.create(LARGE, max_reads=1)
+    stored.audit_logs.delete_many({})
+    with memory.reserve(MAX_REPLY_BYTES // 2, "127.0.0.1") as unread:
+        unread.keep()
+        assert alice.refused("fetch", secret_id=once) == 503
+    assert stored.audit_logs.count_documents({}) == 0
+    assert alice("fetch", secret_id=once) == {"secret": b64(LARGE)}
+
+
+def test_a_fetch_that_waits_for_memory_holds_no_value(alice: Caller, app: Flask, memory: Memory) -> None:
+    """What waits is read again once there is memory: otherwise, those who wait would fill it."""
+    secret_id = alice.create(LARGE)
+    body = {"secret_id": secret_id}
+    with ThreadPoolExecutor(1) as pool:
+        with memory.reserve(MAX_REPLY_BYTES // 2, "127.0.0.1") as unread:
+            unread.keep()
+            asked = pool.submit(app.test_client().post, "/vault/secret/fetch", json=body)
+            wait_until(lambda: memory._waiting)
+            alice.update(secret_id, LARGE + b"newer")
+        with asked.result() as reply:
+            assert b64decode(reply.json["secret"]) == LARGE + b"newer"
+    assert not memory._used
