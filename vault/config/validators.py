@@ -2,7 +2,6 @@
 
 import binascii
 import re
-import ssl
 from base64 import b64decode
 from collections.abc import Mapping
 from ipaddress import ip_address
@@ -292,29 +291,11 @@ def jwt(values: Mapping[str, str]) -> None:
     sources = [name for name in ("JWT_JWKS_URL", "JWT_PUBLIC_KEY") if name in values]
     if len(sources) > 1:
         raise ValidationError({"JWT_JWKS_URL": [f"set either {source}, not both."]})
-    for name in ("JWT_ISSUER", "JWT_AUDIENCE"):
-        if sources and name not in values:
-            raise ValidationError({name: [f"is required with {sources[0]}."]})
-        if name in values and not sources:
-            raise ValidationError({name: [f"requires {source}."]})
-
-
-def tls(values: Mapping[str, str]) -> None:
-    """Refuse TLS settings that contradict each other, and unusable files."""
-    certificate, key, authority = (values.get(name) for name in ("TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA"))
-    if not certificate or not key:
-        for name in {"TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA"} & values.keys():
-            raise ValidationError({name: ["requires both TLS_CERT and TLS_KEY."]})
-        return
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    try:
-        # With a password, OpenSSL does not prompt for one.
-        context.load_cert_chain(certificate, key, password="")
-    except (OSError, ValueError):
-        reason = "TLS_CERT and TLS_KEY must name a matching certificate and key, in PEM, without a password."
-        raise ValidationError({"TLS_CERT": [reason], "TLS_KEY": [reason]}) from None
-    try:
-        if authority:
-            context.load_verify_locations(authority)
-    except (OSError, ValueError):
-        raise ValidationError({"TLS_CLIENT_CA": ["must name a file with certificates in PEM."]}) from None
+    names = ("JWT_ISSUER", "JWT_AUDIENCE")
+    if sources:
+        text = f"is required with {sources[0]}."
+        wrong = {name: [text] for name in names if name not in values}
+    else:
+        wrong = {name: [f"requires {source}."] for name in names if name in values}
+    if wrong:
+        raise ValidationError(wrong)

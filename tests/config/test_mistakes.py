@@ -1,0 +1,146 @@
+"""Likely mistakes in valid settings: named in a warning, without a value."""
+
+import os
+from pathlib import Path
+
+import pytest
+
+from vault.app import _warn
+from vault.config import mistakes
+from vault.config.settings import Settings, SettingsSchema
+
+KEY = "exactly-thirty-two-characters-ok"
+
+
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("AUTH_ENABLE", "AUTH_ENABLED"),
+        ("AUTH-ENABLED", "AUTH_ENABLED"),
+        ("auth_enabled", "AUTH_ENABLED"),
+        ("bind", "BIND"),
+        ("AUDIT_TTL", "AUDIT_TTL_DAYS"),
+        ("MONGO_URL", "MONGO_URI"),
+        ("MONGODB_URI", "MONGO_URI"),
+        ("MONGO_URL_FILE", "MONGO_URI_FILE"),
+        ("TRUSTED_PROXY", "TRUSTED_PROXIES"),
+        ("WEB_CONCURENCY", "WEB_CONCURRENCY"),
+        ("CORS_ORIGIN", "CORS_ORIGINS"),
+        ("MASTER_KEYS_FILE", "MASTER_KEY_FILE"),
+        ("TLS_CERTS", "TLS_CERT"),
+    ],
+)
+def test_a_near_miss_is_named(name: str, meant: str) -> None:
+    """A variable that is close to a setting is named with the setting, and without its value."""
+    given = {} if meant.startswith("MASTER") else {"MASTER_KEY": KEY}
+    used = {"MASTER_KEY"} - ({"MASTER_KEY"} if not given else set())
+    found = list(mistakes.near_misses([name, *given], SettingsSchema().fields, used))
+    assert found == [f"{name} has no effect; did you mean {meant}?"]
+
+
+def test_a_near_miss_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    """The service warns of it at its start, except if the setting is set or the variable is empty."""
+    dotenv = {"AUTH_ENABLE": "hunter2", "MONGO_URL": "hunter2", "LOG_LEVELS": ""}
+    _warn(Settings.from_mapping({"MASTER_KEY": KEY, "MONGO_URI": "mongodb://host"}, dotenv=dotenv))
+    said = [record.getMessage() for record in caplog.records if "check the settings" in record.getMessage()]
+    assert said == ["check the settings: AUTH_ENABLE has no effect; did you mean AUTH_ENABLED?"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(
+            "PATH",
+            "HOME",
+            "HOSTNAME",
+            "LANG",
+            "TERM",
+            "USER",
+            "PORT",
+            "HOST",
+            "BINDIR",
+            "LOG",
+            "KEY",
+            "TZ",
+            "no_proxy",
+        ),
+        *(
+            "SSL_CERT_FILE",
+            "SSL_CERT_DIR",
+            "VAULT_TOKEN",
+            "VAULT_ADDR",
+            "OTEL_SERVICE_NAME",
+            "MONGO_PORT_27017_TCP",
+        ),
+        *(
+            "MONGO_SERVICE_HOST",
+            "GF_LOG_LEVEL",
+            "PYTHONPATH",
+            "SECRET_MANAGER_URL",
+            "SECRET_MANAGER_TOKEN_FILE",
+        ),
+        *(
+            "PROMETHEUS_MULTIPROC_DIR",
+            "TRUSTED",
+            "TLS",
+            "JWT",
+            "AUDIT",
+            "_",
+            "",
+            "MASTER_KEY_SECRET",
+            "REPLICAS",
+        ),
+        *(
+            "REQUESTS_CA_BUNDLE",
+            "JWT_SECRET",
+            "MAX_FILE_SIZE",
+            "LS_COLORS",
+            "KUBERNETES_SERVICE_PORT",
+            "SECRET_KEY",
+        ),
+        *SettingsSchema().fields,
+        *(f"{name}_FILE" for name in SettingsSchema().fields),
+    ],
+)
+def test_an_unrelated_variable_is_not_named(name: str) -> None:
+    """Other programs' variables, and settings themselves, get no warning."""
+    assert list(mistakes.near_misses([name], SettingsSchema().fields, ())) == []
+
+
+@pytest.mark.parametrize("name", ["MASTER_KEY_FILE", "MASTER_KEY_FALLBACKS_FILE", "TLS_KEY"])
+def test_a_key_file_that_others_can_read_is_named(tmp_path: Path, name: str) -> None:
+    """A file with a key that every user can read is a mistake; one for owner and group is not."""
+    file = tmp_path / "key"
+    file.write_text(KEY)
+    for mode, found in (
+        (0o604, [f"all users of this machine can read the file that {name} names; run `chmod o-r` on it"]),
+        (0o640, []),
+    ):
+        file.chmod(mode)
+        assert list(mistakes.exposed_files({name: str(file)})) == found
+
+
+def test_a_key_from_elsewhere_is_no_mistake(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Secrets that Docker mounts, pipes, files in memory and files that are gone get no warning."""
+    file = tmp_path / "mounted" / "key"
+    file.parent.mkdir()
+    file.write_text(KEY)
+    file.chmod(0o444)
+    os.mkfifo(tmp_path / "pipe", 0o644)
+    monkeypatch.setattr(mistakes, "_CONTAINER_SECRETS", file.parent)
+    files = {"A": str(file), "B": str(tmp_path / "pipe"), "C": str(tmp_path / "gone")}
+    assert list(mistakes.exposed_files(files)) == []
+    memory = os.memfd_create("key")
+    assert list(mistakes.exposed_files({"D": f"/proc/self/fd/{memory}"})) == []
+    os.close(memory)
+
+
+def test_the_files_of_the_settings_are_checked(tmp_path: Path) -> None:
+    """The files of the master keys are those of the settings in effect, from `.env` too."""
+    file = tmp_path / "key"
+    file.write_text(KEY)
+    file.chmod(0o644)
+    for environment, dotenv in (({"MASTER_KEY_FILE": str(file)}, {}), ({}, {"MASTER_KEY_FILE": str(file)})):
+        [found] = Settings.from_mapping(environment, dotenv=dotenv).mistakes
+        assert "MASTER_KEY_FILE" in found
+    assert Settings.from_mapping({"MASTER_KEY": KEY}).mistakes == ()

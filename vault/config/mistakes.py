@@ -1,0 +1,57 @@
+"""Likely mistakes in valid settings: names close to that of a setting, and key files that others can read."""
+
+import stat
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from contextlib import suppress
+from difflib import get_close_matches
+from pathlib import Path
+
+#: Below, other programs' variables are close to a setting, such as SSL_CERT and TLS_CERT.
+_MIN_SIMILARITY = 0.85
+#: Shorter names, such as BIND, are close to too many others.
+_MIN_LENGTH = 7
+#: Docker mounts secrets there, by default readable by all users of the container.
+_CONTAINER_SECRETS = Path("/run/secrets")
+
+
+def near_misses(names: Iterable[str], settings: Collection[str], used: Collection[str]) -> Iterator[str]:
+    """Yield a phrase for each of *names* that is close to one of *settings*, except those that are *used*.
+
+    A phrase has no value, as each can be a secret.
+    """
+    free = [name for name in settings if name not in used]
+    for name in sorted(names):
+        suffix = "_FILE" if name.upper().endswith("_FILE") else ""
+        base = name.upper().replace("-", "_").removesuffix("_FILE")
+        found = _closest(base, free) if name.removesuffix("_FILE") not in settings else None
+        if found:
+            yield f"{name} has no effect; did you mean {found}{suffix}?"
+
+
+def _closest(name: str, settings: Collection[str]) -> str | None:
+    if name in settings:
+        return name
+    # APP_LOG_LEVEL is that of another program.
+    long = [one for one in settings if len(one) >= _MIN_LENGTH and not name.endswith(f"_{one}")]
+    # A part of at least two words, such as AUDIT_TTL.
+    begun = [setting for setting in long if "_" in name and setting.startswith(f"{name}_")]
+    found = get_close_matches(name, long, 1, _MIN_SIMILARITY) or begun
+    return found[0] if found and len(name) >= _MIN_LENGTH else None
+
+
+def exposed_files(files: Mapping[str, str]) -> Iterator[str]:
+    """Yield a phrase for each of *files* with a key, by the name of its variable, that all users can read."""
+    for name, file in files.items():
+        if _is_exposed(Path(file)):
+            yield f"all users of this machine can read the file that {name} names; run `chmod o-r` on it"
+
+
+def _is_exposed(path: Path) -> bool:
+    with suppress(OSError):
+        state = path.stat()
+        # The service itself keeps a key in memory, in a file without a name.
+        is_named = stat.S_ISREG(state.st_mode) and state.st_nlink > 0
+        is_mounted = path.resolve().is_relative_to(_CONTAINER_SECRETS)
+        return is_named and bool(state.st_mode & stat.S_IROTH) and not is_mounted
+    # Read a moment ago, it is gone, as a pipe can be.
+    return False

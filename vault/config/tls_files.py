@@ -1,0 +1,65 @@
+"""The TLS files: certificate, key and clients' authority, each with the reason if it cannot be used."""
+
+import ssl
+from collections.abc import Mapping
+from pathlib import Path
+
+from marshmallow import ValidationError
+
+_NAMES = ("TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA")
+_NO_PAIR = "TLS_CERT and TLS_KEY must name a matching certificate and key, in PEM, without a password."
+#: OpenSSL's reasons for a key that is not the certificate's.
+_MISMATCHES = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"}
+
+
+def check(values: Mapping[str, str]) -> None:
+    """Refuse TLS settings that contradict each other, and unusable files. Errors as a validator's."""
+    certificate, key, authority = (values.get(name) for name in _NAMES)
+    if not certificate or not key:
+        for name in set(_NAMES) & values.keys():
+            raise ValidationError({name: ["requires both TLS_CERT and TLS_KEY."]})
+        return
+    files = {name: Path(values[name]) for name in _NAMES if name in values}
+    unreadable = {name: [reason] for name, path in files.items() if (reason := _unreadable(path))}
+    if unreadable:
+        raise ValidationError(unreadable)
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    try:
+        # With a password, OpenSSL does not prompt for one.
+        context.load_cert_chain(certificate, key, password="")
+    except (OSError, ValueError) as error:
+        raise ValidationError(_unusable(files, error)) from None
+    try:
+        if authority:
+            context.load_verify_locations(authority)
+    except (OSError, ValueError):
+        raise ValidationError({"TLS_CLIENT_CA": ["must name a file with certificates in PEM."]}) from None
+
+
+def _unreadable(path: Path) -> str:
+    """Return the reason why the file at *path* cannot be read; empty if it can."""
+    try:
+        with path.open("rb") as file:
+            file.read(1)
+    except FileNotFoundError:
+        return "names a file that does not exist."
+    except PermissionError:
+        return "names a file that the service's user cannot read."
+    except (OSError, ValueError):
+        return "does not name a readable file."
+    return ""
+
+
+def _unusable(files: Mapping[str, Path], error: Exception) -> dict[str, list[str]]:
+    """Return the reasons why OpenSSL refused the certificate and the key with *error*."""
+    if getattr(error, "reason", None) in _MISMATCHES:
+        return {"TLS_KEY": ["is not the key of the certificate in TLS_CERT."]}
+    certificate, key = (files[name].read_bytes() for name in ("TLS_CERT", "TLS_KEY"))
+    reasons = {}
+    if b"-----BEGIN CERTIFICATE-----" not in certificate:
+        reasons["TLS_CERT"] = ["names a file without a certificate in PEM."]
+    if b"PRIVATE KEY-----" not in key:
+        reasons["TLS_KEY"] = ["names a file without a private key in PEM."]
+    elif b"ENCRYPTED" in key:
+        reasons["TLS_KEY"] = ["has a password. Store the key without one."]
+    return reasons or {"TLS_CERT": [_NO_PAIR], "TLS_KEY": [_NO_PAIR]}
