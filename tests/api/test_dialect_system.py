@@ -12,7 +12,7 @@ from tests.metrics import measured
 from tests.rotation import Stored
 from vault.core.principal import Scope
 from vault.crypto.token import new_token
-from vault.services import Health
+from vault.services import Health, Readiness
 
 CLUSTER = {"cluster_name", "cluster_id"}
 
@@ -44,7 +44,7 @@ def test_a_service_that_is_not_ready_is_sealed(
     anonymous: DialectClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While the service cannot create and fetch secrets, its health is 503 and it looks sealed."""
-    monkeypatch.setattr(Health, "failures", lambda _: {"mongodb": ["MongoDB is not available"]})
+    monkeypatch.setattr(Health, "readiness", lambda _: Readiness({"mongodb": ["MongoDB is not available"]}))
     reply = anonymous.ask("GET", "sys/health")
     assert (reply.status_code, reply.json["sealed"]) == (503, True)
     assert reply.json["initialized"]
