@@ -246,7 +246,8 @@ class ReplicaSet:
             self._create(config)
         elif known != set(self._members):
             raise ReplicaSetError(
-                f"{self._name} exists with other members than MONGO_URI names: {', '.join(sorted(known))}"
+                f"{self._name} exists with other members than MONGO_URI names: {', '.join(sorted(known))}",
+                hint="name exactly these hosts in MONGO_URI",
             )
         with self._on_primary() as client:
             client.admin.command("ping")
