@@ -114,7 +114,7 @@ def test_prometheus_gets_exact_counts(environment: dict[str, str], tmp_path: Pat
             {("written",): entries, ("failed",): 0},
             by=("outcome",),
         )
-        prometheus.wait_until("sum(secret_manager_ready)", {(): 4}, by=())
+        prometheus.wait_until("sum(secret_manager_ready)", {(): 5}, by=())
         prometheus.wait_until("up", {(): 1}, by=())
         assert service.get("/metrics").status == 404
         only_our_words(prometheus.label_values(), bind)
