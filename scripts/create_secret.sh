@@ -86,7 +86,7 @@ main() {
     while (($#)); do
         # --name=NAME is --name NAME. Of no other argument is a part sent.
         case $1 in
-            --name=* | --ttl=* | --expires-in=* | --max-reads=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
+            --name= | --ttl=* | --expires-in=* | --max-reads=*) set -- "${1%%=*}" "${1#*=}" "${@:2}" ;;
         esac
         case $1 in
             -h | --help)
@@ -94,6 +94,8 @@ main() {
                 return
                 ;;
             --plain | --raw) plain=true ;;
+            # With =, a name can begin with -.
+            --name=*) fields+=",\"name\":$(json_string "${1#*=}")" ;;
             --name | --ttl | --expires-in | --max-reads)
                 require_value "$@"
                 case $1 in

@@ -38,13 +38,15 @@ main() {
     local +x value
     while (($#)); do
         # --name=NAME is --name NAME. Of no other argument is a part sent.
-        [[ $1 != --name=* ]] || set -- --name "${1#*=}" "${@:2}"
+        [[ $1 != --name= ]] || set -- --name "" "${@:2}"
         case $1 in
             -h | --help)
                 usage
                 return
                 ;;
             --plain | --raw) raw=true ;;
+            # With =, a name can begin with -.
+            --name=*) field=name name=${1#*=} ;;
             --name)
                 require_value "$@"
                 field=name name=$2

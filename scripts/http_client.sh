@@ -17,7 +17,7 @@ misused() { # misused MESSAGE: fail because of the arguments
     fail "$1. Hint: ${0##*/} --help" 2
 }
 
-require_value() { # require_value OPTION [VALUE]: fail unless the option has a value that is not an option itself
+require_value() { # require_value OPTION [VALUE]: fail unless the option has a value, which after a space is no option itself
     [[ ${2:--} != -* ]] || misused "$1 requires a value that does not begin with -"
 }
 

@@ -217,6 +217,21 @@ def test_a_table_fits_100_columns_and_loses_nothing() -> None:
     assert lines[-1].split() == ["a", "b", "c"]
 
 
+def test_wide_characters_and_marks_keep_the_columns() -> None:
+    """A wide character takes two columns, a mark none; a cell that fits keeps all its spaces."""
+    rows = [{"name": name, "id": "x"} for name in ("日本", "x\u0301", "a  b c", "\U0001f600")]
+    assert printed({"name": "name", "id": "id"}, rows) == [
+        "name    id",
+        "日本    x",
+        "x\u0301       x",
+        "a  b c  x",
+        "\U0001f600      x",
+    ]
+    [_, *lines] = printed({"name": "name", "id": "id"}, [{"name": "日" * 80, "id": "x" * 36}])
+    assert "".join(lines).count("日") == 80
+    assert max(line.count("日") for line in lines) * 2 <= 100 - 38
+
+
 def test_a_table_without_rows_has_every_heading() -> None:
     """Without rows, a table is its headings."""
     assert printed({"name": "name", "at": "at"}, []) == ["name  at"]

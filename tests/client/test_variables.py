@@ -1,5 +1,8 @@
 """Environment variables for secrets."""
 
+import re
+import shlex
+
 import pytest
 
 from vault.client.variables import require_harmless, variable_of
@@ -18,6 +21,15 @@ DECISIVE = [
 def test_a_variable_is_the_name_below_the_prefix() -> None:
     """The variable of a secret is its name below the prefix, in capitals."""
     assert variable_of("app/db-password", "app/") == "DB_PASSWORD"
+
+
+def test_a_hint_can_be_copied_into_a_shell() -> None:
+    """The creator of a secret cannot choose a name that runs something where a user follows a hint."""
+    name = "app/1 $(id)`id`;'&"
+    with pytest.raises(ProgramError) as caught:
+        variable_of(name, "app/")
+    [command] = re.findall("`(secret-manager .*)`", str(caught.value))
+    assert shlex.split(command)[-1] == f"NAME={name}"
 
 
 @pytest.mark.parametrize("name", DECISIVE)

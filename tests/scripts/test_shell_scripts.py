@@ -239,6 +239,14 @@ def test_options_become_fields(recorder: str, text: str, number: int) -> None:
     assert json.loads(run("create_secret.sh", *options, url=recorder).stdout) == fields
 
 
+@pytest.mark.parametrize("name", ["-a", "=a", "a b/é\\\"'$(id)`", "--ttl=1", "日本@x:+"])
+def test_any_name_reaches_the_service_unchanged(recorder: str, name: str) -> None:
+    """A name arrives as it is given, also with a hyphen first, or characters of shells and JSON."""
+    created = run("create_secret.sh", f"--name={name}", "YQ==", url=recorder).stdout
+    assert json.loads(created) == {"secret": "YQ==", "name": name}
+    assert json.loads(run("fetch_secret.sh", f"--name={name}", url=recorder).stdout) == {"name": name}
+
+
 def test_a_named_secret_is_fetched_by_name(asking: Asking) -> None:
     """A secret with a name, a lifetime and a read limit is fetched by its name, and then used up."""
     options = ["--plain", "--name", "scripts/named", "--expires-in", "12h", "--max-reads", "2"]
