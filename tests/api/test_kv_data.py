@@ -168,7 +168,7 @@ def test_a_large_value_needs_memory_and_a_turn(
     assert trail(stored) == before
     assert not turns
     assert call(root).status_code == 200
-    assert len(turns) > 10
+    assert len(turns) > 4
     assert not app.extensions[VALUE_MEMORY]._used
 
 
@@ -183,7 +183,7 @@ def test_an_unwrap_without_memory_keeps_the_reply(
         assert holder.ask("POST", "sys/wrapping/unwrap").status_code == 503
     assert not turns
     assert holder("POST", "sys/wrapping/unwrap")["data"] == LARGE
-    assert len(turns) > 10
+    assert len(turns) > 4
 
 
 def test_a_value_that_is_spliced_needs_no_memory(app: Flask, root: DialectClient, turns: list[None]) -> None:
@@ -201,7 +201,7 @@ def test_a_body_of_a_stranger_takes_turns(root: DialectClient, turns: list[None]
     """A small body that takes long to decode does not keep other requests waiting meanwhile."""
     body = b'{"role_id":[' + b"1," * 8_000 + b"1]}"
     assert root.having(None).ask("POST", path, body).status_code == 400
-    assert len(turns) > 10
+    assert len(turns) > 4
 
 
 def test_a_large_list_takes_turns(
@@ -210,7 +210,7 @@ def test_a_large_list_takes_turns(
     """A reply of thousands of names is made in pieces."""
     monkeypatch.setattr(SecretQueries, "level", lambda *_, **__: [str(number) for number in range(5_000)])
     assert len(root("LIST", "secret/metadata/")["data"]["keys"]) == 5_000
-    assert len(turns) > 5
+    assert len(turns) > 4
 
 
 def test_work_ends_at_the_deadline(turns: list[None]) -> None:

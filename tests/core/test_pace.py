@@ -27,7 +27,7 @@ def test_long_work_pauses(work: Callable[..., Any], text: bytes) -> None:
     pauses: list[None] = []
     kwargs = {"number": kv_values.Number.of} if work is strict_json.decode else {}
     done = work(text, pause=lambda: pauses.append(None), **kwargs)
-    assert len(pauses) >= 4
+    assert len(pauses) >= 2
     assert done == work(text, pause=list, **kwargs)
 
 

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import Any
 
 #: The number of steps, such as numbers read, in a piece: about a millisecond.
-_STEPS = 500
+_STEPS = 1_000
 
 #: Lets other work run. It can raise an error to end the work.
 Pause = Callable[[], None]
