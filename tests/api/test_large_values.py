@@ -75,7 +75,7 @@ def test_a_fetch_without_memory_is_503_and_counts_no_read(
 
 
 def test_a_fetch_that_waits_for_memory_holds_no_value(alice: Caller, app: Flask, memory: Memory) -> None:
-    """What waits is read again once there is memory: otherwise, those who wait would fill it."""
+    """A fetch that waits reads its value again once there is memory: waiting values would fill it."""
     secret_id = alice.create(LARGE)
     body = {"secret_id": secret_id}
     with ThreadPoolExecutor(1) as pool:

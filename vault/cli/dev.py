@@ -216,7 +216,7 @@ def _set_default(environment: dict[str, str], name: str, value: str) -> None:
 
 
 def _lift_limit(environment: dict[str, str]) -> None:
-    """Let one address use all connections if only clients on this machine can reach the service."""
+    """Allow one address all connections if only clients on this machine can reach the service."""
     if is_loopback(Settings.from_mapping(environment, dotenv=read_dotenv()).bind):
         _set_default(environment, "MAX_CONNECTIONS_PER_ADDRESS", _NO_LIMIT)
 
