@@ -1,4 +1,4 @@
-"""The reasons why TLS files cannot be used, told apart."""
+"""Each unusable TLS file has its own reason."""
 
 from pathlib import Path
 from typing import Any
@@ -67,7 +67,7 @@ def test_both_missing_files_are_named(pair: Pair) -> None:
 
 
 def test_a_mismatch_is_named(pair: Pair, tmp_path: Path) -> None:
-    """The key of another certificate is told apart from a file that is no key."""
+    """The key of another certificate is distinguished from a file without a key."""
     other = written(tmp_path / "other", NoEncryption())
     assert reasons(pair, TLS_KEY=other) == {"TLS_KEY": ["is not the key of the certificate in TLS_CERT."]}
 

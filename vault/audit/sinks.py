@@ -203,6 +203,15 @@ def _locked(descriptor: int) -> Iterator[bool]:
     Raises:
         OSError: Another process holds the lock for longer than `_TIMEOUT_SECONDS`.
     """
+    is_locked = _lock(descriptor)
+    try:
+        yield is_locked
+    finally:
+        if is_locked:
+            flock(descriptor, LOCK_UN)
+
+
+def _lock(descriptor: int) -> bool:
     until = monotonic() + _TIMEOUT_SECONDS
     while True:
         try:
@@ -213,14 +222,9 @@ def _locked(descriptor: int) -> Iterator[bool]:
             sleep(_LOCK_PAUSE_SECONDS)
         except OSError:
             # Some network filesystems have no locks.
-            yield False
-            return
+            return False
         else:
-            break
-    try:
-        yield True
-    finally:
-        flock(descriptor, LOCK_UN)
+            return True
 
 
 def _cut(descriptor: int, size: int) -> None:
