@@ -54,3 +54,25 @@ class DialectClient:
     def wrap(self, content: object, ttl: str = "60") -> str:
         """Return a wrapping token for *content*."""
         return str(self("POST", "sys/wrapping/wrap", content, X_Vault_Wrap_TTL=ttl)["wrap_info"]["token"])
+
+
+#: The fields of a credential in a reply.
+AUTH = {
+    "client_token",
+    "accessor",
+    "policies",
+    "token_policies",
+    "metadata",
+    "lease_duration",
+    "renewable",
+    "entity_id",
+    "token_type",
+    "orphan",
+    "mfa_requirement",
+    "num_uses",
+}
+
+
+def seconds(found: Any, expected: int) -> bool:
+    """Return whether *found* is *expected*, less the time that has passed."""
+    return bool(expected - 60 <= found <= expected)

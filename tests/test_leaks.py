@@ -512,7 +512,19 @@ def speak_dialect(world: World, send: Send) -> None:
     new = {"policies": ["reader"], "ttl": "1h", "meta": {"mark": PASSWORD}, "display_name": "made"}
     new |= {"renewable": True, "explicit_max_ttl": "1h"}
     _, created = ask("POST auth/token/create", new, may_hold="new token")
-    world.marks.add("new token", created["auth"]["client_token"])
+    made = created["auth"]["client_token"]
+    world.marks.add("new token", made)
+    accessor = {"accessor": created["auth"]["accessor"]}
+    for operation in ("lookup", "renew"):
+        for told in (made, PASSWORD, [made]):
+            expected = 200 if told == made else 403 if operation == "lookup" else 400
+            asked = ask(f"POST auth/token/{operation}", {"token": told}, may_hold="new token")[0]
+            assert asked == expected
+        assert ask(f"POST auth/token/{operation}-accessor", accessor)[0] == 200
+        assert ask(f"POST auth/token/{operation}-accessor", {"accessor": made})[0] == 400
+    assert ask("LIST auth/token/accessors")[0] == 200
+    assert ask("POST auth/token/revoke-orphan", {"token": PASSWORD})[0] == 400
+    assert ask("POST auth/token/revoke-accessor", {"accessor": made})[0] == 200
     assert ask("POST auth/token/revoke-self", token=created["auth"]["client_token"])[0] == 204
     assert ask("POST auth/token/create", {**new, "policies": [PASSWORD]})[0] == 400
     assert ask("POST sys/capabilities-self", {"paths": [data]}, may_hold="name")[0] == 200

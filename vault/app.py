@@ -19,6 +19,7 @@ from vault.auth.ended_tokens import EndedTokens
 from vault.auth.issuers import Issuers
 from vault.auth.jwt_auth import settings_authenticator
 from vault.auth.jwt_credentials import JWTCredentials
+from vault.auth.other_tokens import OtherTokens
 from vault.auth.own_credential import OwnCredential
 from vault.auth.roles import Roles
 from vault.auth.token_keys import TokenKeys
@@ -105,6 +106,7 @@ def create_app(settings: Settings) -> Flask:
         issuers=issuers,
         roles=Roles(token_keys, issuers),
         own_credential=OwnCredential(token_keys, max_days=settings.token_max_days),
+        other_tokens=OtherTokens(token_keys, max_days=settings.token_max_days),
         authenticator=Authenticator(
             TokenCredentials(token_keys),
             JWTCredentials(own_issuer, Directory(token_keys)),

@@ -10,6 +10,7 @@ from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.auth.authenticator import Authenticator
 from vault.auth.ended_tokens import EndedTokens
 from vault.auth.issuers import Issuers
+from vault.auth.other_tokens import OtherTokens
 from vault.auth.own_credential import OwnCredential
 from vault.auth.roles import Roles
 from vault.auth.tokens import Tokens
@@ -196,5 +197,6 @@ class Services:
     issuers: Issuers
     roles: Roles
     own_credential: OwnCredential
+    other_tokens: OtherTokens
     authenticator: Authenticator
     wrapping: Wrapping

@@ -317,6 +317,7 @@ OWN: dict[str, tuple[int, list[str]]] = {
     "secret_not_found": (404, []),
     "version_conflict": (400, ["check-and-set parameter did not match the current version"]),
     "expected_version_required": (400, ["check-and-set parameter required for this call"]),
+    "token_not_found": (403, ["bad token"]),
     "token_not_renewable": (400, ["lease is not renewable"]),
     "token_required": (400, ["only tokens of this service can be renewed or revoked"]),
     "credential_required": (403, DENIED["errors"]),
@@ -398,6 +399,7 @@ def test_the_document_describes_the_operations(app: Flask) -> None:
         "Vault KV metadata",
         "Vault auth",
         "Vault system",
+        "Vault tokens",
         "Vault wrapping",
     }
     assert {method for _, method, _ in found} == {"get", "post", "patch", "delete"}

@@ -10,8 +10,8 @@ from flask.testing import FlaskClient
 from openapi_schema_validator import OAS30Validator
 
 from tests.access import make_token
-from tests.api.test_dialect_auth import AUTH
 from tests.api.test_openapi import operations, parts, resolve
+from tests.dialect import AUTH
 
 
 @pytest.fixture
@@ -152,7 +152,8 @@ def test_an_envelope_is_as_vaults_dialect_sends_it(document: dict[str, Any]) -> 
             assert (example["renewable"], example["lease_id"], example["lease_duration"]) == (False, "", 0)
             filled.setdefault(given.pop(), set()).add(path)
             assert example["auth"] is None or example["auth"].keys() == AUTH
-    logins = {"approle/login", "jwt/login", "token/create", "token/renew-self"}
+    tokens = {"create", "create-orphan", "renew", "renew-accessor", "renew-self"}
+    logins = {"approle/login", "jwt/login", *(f"token/{path}" for path in tokens)}
     assert filled.pop("auth") == {f"/v1/auth/{path}" for path in logins}
     assert filled.pop("wrap_info") == {"/v1/sys/wrapping/wrap"}
     assert filled.keys() == {"data"}

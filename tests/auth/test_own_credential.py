@@ -13,8 +13,8 @@ from tests.access import age_token, make_token, revoke, services
 from tests.conftest import running_app
 from tests.rotation import Stored
 from tests.trail import break_trail, mend_trail
-from vault.auth import own_credential
-from vault.auth.own_credential import CredentialInfo
+from vault.auth import renewals
+from vault.auth.credential_info import CredentialInfo
 from vault.auth.token_info import TokenInfo
 from vault.auth.tokens import Grant
 from vault.core.attempt import Action, Attempt
@@ -83,6 +83,7 @@ def test_a_token_describes_itself(app: Flask, stored: Stored) -> None:
         created_at=token.created_at,
         created_by="operator",
         last_used_at=None,
+        accessor=stored.tokens.find_one()["_id"][:24],
     )
     entry = stored.audit_logs.find_one({"action": "token_self"})
     assert entry is not None
@@ -359,7 +360,7 @@ def test_a_renewal_gives_up_in_time(app: Flask, monkeypatch: pytest.MonkeyPatch)
     text = make_token(app, "ci", role="reader", seconds=HOUR, max_age=DAY)
     age_token(app, "ci", minutes=50)
     monkeypatch.setattr(Token, "renew", lambda *_: False)
-    monkeypatch.setattr(own_credential, "attempts", lambda: iter(range(2)))
+    monkeypatch.setattr(renewals, "attempts", lambda: iter(range(2)))
     with pytest.raises(StorageUnavailableError):
         renew(app, text)
 

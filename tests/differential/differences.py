@@ -234,7 +234,7 @@ ACCEPTED: tuple[Difference, ...] = (
         },
     ),
     Difference(
-        "an unknown field or query",
+        "an unknown field or query, except below `auth/token/`",
         "ignored, with a warning",
         "ignored",
         "clients of other versions send them",
@@ -513,7 +513,7 @@ ACCEPTED: tuple[Difference, ...] = (
         },
     ),
     Difference(
-        "`renew-self` with an `increment` below the remaining time",
+        "a renewal with an `increment` below the remaining time",
         "reduces the remaining time",
         "keeps it",
         "a renewal never shortens",
@@ -524,26 +524,48 @@ ACCEPTED: tuple[Difference, ...] = (
                     'POST auth/token/renew-self {"increment": 600} as http',
                 ),
             },
+            "http: periods": {
+                "body.auth.lease_duration body.auth.policies body.auth.token_policies": (
+                    'POST auth/token/renew {"token": "{new4}", "increment": "20m"}',
+                    'POST auth/token/renew {"token": "{new5}", "increment": "20m"}',
+                ),
+            },
             "hvac: tokens": {
                 "auth.lease_duration auth.policies auth.token_policies": ("renew_self(increment=30m)",),
             },
             "bao: callers": {
                 (
-                    "stdout.data.display_name stdout.data.explicit_max_ttl stdout.data.last_renewal "
+                    "stdout.data.display_name stdout.data.last_renewal "
                     "stdout.data.last_renewal_time stdout.data.policies stdout.data.ttl"
                 ): ("bao$ token lookup -format=json",),
             },
         },
     ),
     Difference(
+        "a token whose parent was revoked with `revoke-orphan`",
+        "is an orphan from then on",
+        "keeps its creator, and ends with those above it",
+        "the creator of a token is sealed",
+        {
+            "http: families": {
+                ("body.data.display_name body.data.explicit_max_ttl body.data.orphan body.data.policies"): (
+                    'POST auth/token/lookup {"token": "{young}"}',
+                ),
+            },
+        },
+    ),
+    Difference(
         "the description of a token, in logins, lookups and renewals",
-        "names of policies; the kind of login; an entity; the last renewal",
-        "scopes; the name of the principal; the longest age; type `batch` for a JWT",
-        "tokens have scopes and paths; JWTs cannot be renewed",
+        "names of policies; the kind of login or creation; an entity; the last renewal; a capped renewal",
+        (
+            "scopes; the name of the principal; as `explicit_max_ttl`, also the end of its creator; type "
+            "`batch` for a JWT, and no accessor"
+        ),
+        "tokens have scopes and paths; JWTs can be neither renewed nor revoked",
         {
             "http: lookup": {
-                "body.data.display_name body.data.policies": ("GET auth/token/lookup-self",),
-                "body.data.display_name body.data.explicit_max_ttl body.data.policies": (
+                "body.data.display_name body.data.policies": (
+                    "GET auth/token/lookup-self",
                     "GET auth/token/lookup-self as team",
                     "GET auth/token/lookup-self as reader",
                     "POST auth/token/lookup-self {} as team",
@@ -558,7 +580,7 @@ ACCEPTED: tuple[Difference, ...] = (
                     "PUT auth/token/renew-self {} as http",
                 ),
                 (
-                    "body.data.display_name body.data.explicit_max_ttl body.data.last_renewal "
+                    "body.data.display_name body.data.last_renewal "
                     "body.data.last_renewal_time body.data.policies"
                 ): ("GET auth/token/lookup-self as http",),
             },
@@ -567,8 +589,59 @@ ACCEPTED: tuple[Difference, ...] = (
                     'POST auth/token/create {"ttl": "1h"}',
                     'PUT auth/token/create {"ttl": 3600, "renewable": false}',
                 ),
+                "body.data.display_name body.data.policies": ("GET auth/token/lookup-self as new",),
+            },
+            "http: tokens of others": {
+                "body.auth.policies body.auth.token_policies": (
+                    'POST auth/token/create {"ttl": "1h"}',
+                    'POST auth/token/renew {"token": "{new}"}',
+                    'POST auth/token/renew {"token": "{new}", "zz": 1}',
+                    'POST auth/token/renew-accessor {"accessor": "{new_accessor}"}',
+                ),
+                "body.data.display_name body.data.policies": (
+                    'POST auth/token/lookup {"token": "{new}"}',
+                    "POST auth/token/lookup {}",
+                    'POST auth/token/lookup {"token": "{new}", "zz": 1}',
+                    "GET auth/token/lookup",
+                ),
+                (
+                    "body.data.display_name body.data.last_renewal body.data.last_renewal_time "
+                    "body.data.policies"
+                ): ('POST auth/token/lookup-accessor {"accessor": "{new_accessor}"}',),
+            },
+            "http: families": {
+                "body.auth.policies body.auth.token_policies": (
+                    'POST auth/token/create {"ttl": "1h"}',
+                    'POST auth/token/create {"ttl": "30m"} as parent',
+                    'POST auth/token/create {"ttl": "30m"} as child',
+                    'POST auth/token/create {"ttl": "30m", "no_parent": true} as parent',
+                    'POST auth/token/create-orphan {"ttl": "30m"} as parent',
+                    'POST auth/token/create {"ttl": "1h"} (2)',
+                    'POST auth/token/create {"ttl": "30m"} as next',
+                ),
                 "body.data.display_name body.data.explicit_max_ttl body.data.policies": (
-                    "GET auth/token/lookup-self as new",
+                    'POST auth/token/lookup {"token": "{orphan}"}',
+                ),
+                "body.data.display_name body.data.explicit_max_ttl body.data.path body.data.policies": (
+                    'POST auth/token/lookup {"token": "{second}"}',
+                ),
+            },
+            "http: periods": {
+                "body.auth.policies body.auth.token_policies": (
+                    'POST auth/token/create {"period": "30m"}',
+                    'POST auth/token/renew {"token": "{new0}", "increment": "20m"}',
+                    'POST auth/token/create {"period": "30m", "ttl": "1h", "explicit',
+                    'POST auth/token/renew {"token": "{new1}", "increment": "20m"}',
+                    'POST auth/token/create {"period": "30m", "renewable": false}',
+                    'POST auth/token/create {"period": 1800, "explicit_max_ttl": 600',
+                    'POST auth/token/create {"ttl": "90m", "explicit_max_ttl": "61m"',
+                    'POST auth/token/create {"ttl": "1h", "zz": 1, "aa": 2}',
+                ),
+                "body.auth.policies body.auth.token_policies body.warnings": (
+                    'POST auth/token/renew {"token": "{new3}", "increment": "20m"}',
+                ),
+                "body.data.display_name body.data.policies": tuple(
+                    f'POST auth/token/lookup {{"token": "{{new{number}}}"}}' for number in range(6)
                 ),
             },
             "http: approle": {
@@ -581,7 +654,7 @@ ACCEPTED: tuple[Difference, ...] = (
                     'POST auth/approle/login {"role_id": "{role_id}", "secret_id": "{ as anonymous (3)',
                 ),
                 (
-                    "body.data.display_name body.data.entity_id body.data.explicit_max_ttl body.data.meta "
+                    "body.data.display_name body.data.entity_id body.data.meta "
                     "body.data.meta.role_name body.data.path body.data.policies"
                 ): (
                     "GET auth/token/lookup-self as app",
@@ -594,8 +667,8 @@ ACCEPTED: tuple[Difference, ...] = (
             },
             "http: jwt": {
                 (
-                    "body.auth.entity_id body.auth.policies body.auth.renewable body.auth.token_policies "
-                    "body.auth.token_type"
+                    "body.auth.accessor body.auth.entity_id body.auth.policies body.auth.renewable "
+                    "body.auth.token_policies body.auth.token_type"
                 ): (
                     'POST auth/jwt/login {"role": "ci", "jwt": "{jwt}"} as anonymous',
                     'POST auth/jwt/login {"role": "ci", "jwt": "{jwt}\\n"} as anonymous',
@@ -603,8 +676,8 @@ ACCEPTED: tuple[Difference, ...] = (
                     'POST auth/jwt/login {"role": "ci", "jwt": "{broken_jwt}"} as anonymous',
                 ),
                 (
-                    "body.data.display_name body.data.entity_id body.data.policies body.data.renewable "
-                    "body.data.type"
+                    "body.data.accessor body.data.display_name body.data.entity_id body.data.policies "
+                    "body.data.renewable body.data.type"
                 ): ("GET auth/token/lookup-self as job",),
             },
             "http: wrapping replies": {
@@ -615,17 +688,21 @@ ACCEPTED: tuple[Difference, ...] = (
                 ): ("POST sys/wrapping/unwrap as login",),
             },
             "hvac: tokens": {
-                "data.display_name data.policies": ("lookup_self()",),
                 "auth.policies auth.token_policies": (
                     "create",
                     "renew_self() (2)",
                 ),
-                "data.display_name data.explicit_max_ttl data.policies": ("lookup_self() (2)",),
+                "data.display_name data.policies": ("lookup_self()", "lookup_self() (2)"),
             },
             "hvac: logins": {
                 "auth.entity_id auth.metadata.role_name auth.policies auth.token_policies": ("approle",),
-                "auth.entity_id auth.policies auth.renewable auth.token_policies auth.token_type": ("jwt",),
-                "data.display_name data.entity_id data.policies data.renewable data.type": ("jwt, lookup",),
+                (
+                    "auth.accessor auth.entity_id auth.policies auth.renewable auth.token_policies "
+                    "auth.token_type"
+                ): ("jwt",),
+                "data.accessor data.display_name data.entity_id data.policies data.renewable data.type": (
+                    "jwt, lookup",
+                ),
             },
             "bao: callers": {
                 "stdout": (
@@ -638,6 +715,15 @@ ACCEPTED: tuple[Difference, ...] = (
             "bao: tokens": {
                 "stdout": (
                     "made$ token lookup",
+                    "admin$ token create -ttl=1h",
+                    "admin$ token create -ttl=30m -explicit-max-ttl=5m",
+                    "admin$ token create -period=30m -orphan",
+                    "admin$ token lookup -accessor {accessor}",
+                    "admin$ token renew -accessor {accessor}",
+                    "admin$ token lookup {other}",
+                    "admin$ token renew {other}",
+                    "admin$ token renew -increment=30m {other}",
+                    "admin$ token lookup {orphan}",
                     "anonymous$ login -no-store {made}",
                     "anonymous$ write auth/approle/login role_id={role_id} secret_id={secret_id}",
                     "anonymous$ write auth/jwt/login role={role} jwt={jwt}",
@@ -842,6 +928,12 @@ ACCEPTED: tuple[Difference, ...] = (
                     'POST auth/token/create {"ttl": "-1s"}',
                     "POST auth/token/create {",
                     "POST auth/token/create [1]",
+                ),
+            },
+            "http: periods": {
+                "body.errors": (
+                    'POST auth/token/create {"period": "x"}',
+                    'POST auth/token/create {"period": "-1"}',
                 ),
             },
             "http: approle": {

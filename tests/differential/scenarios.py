@@ -10,6 +10,9 @@ from tests.differential.servers import TEAM
 MERGE = {"Content-Type": "application/merge-patch+json"}
 WRAP = {"X-Vault-Wrap-TTL": "60"}
 
+#: The path of tokens.
+_TOKEN = "auth/token"
+
 #: No body at all.
 NOTHING = object()
 
@@ -1198,6 +1201,88 @@ TOKENS = (
             post("auth/token/create", {}, caller="anonymous"),
             post("auth/token/create", {}, caller="wrong"),
             get("auth/token/revoke-self"),
+        ),
+    ),
+    Scenario(
+        "tokens of others",
+        "An administrator looks up, renews and revokes tokens by their text or accessor.",
+        (
+            post(f"{_TOKEN}/create", {"ttl": "1h"}, keep="new"),
+            *each(
+                lambda body: post(f"{_TOKEN}/lookup", body),
+                ({"token": "{new}"}, {}, {"token": "nope"}, {"token": "{new}", "zz": 1}),
+            ),
+            get(f"{_TOKEN}/lookup"),
+            *each(
+                lambda body: post(f"{_TOKEN}/renew", body),
+                ({"token": "{new}"}, {}, {"token": "nope"}, {"token": "{new}", "zz": 1}),
+            ),
+            *(
+                post(f"{_TOKEN}/{operation}-accessor", body)
+                for operation in ("lookup", "renew")
+                for body in ({"accessor": "{new_accessor}"}, {"accessor": "nope"}, {})
+            ),
+            *(
+                post(f"{_TOKEN}/{operation}", {"token": "{new}"}, caller=caller)
+                for operation in ("lookup", "renew", "revoke", "revoke-orphan")
+                for caller in ("reader", "anonymous", "wrong")
+            ),
+            listing(f"{_TOKEN}/accessors", caller="reader"),
+            put(f"{_TOKEN}/revoke-accessor", {"accessor": "{new_accessor}"}),
+            *each(
+                lambda body: post(f"{_TOKEN}/revoke-accessor", body),
+                ({"accessor": "{new_accessor}"}, {"accessor": "nope"}, {}),
+            ),
+            post(f"{_TOKEN}/lookup", {"token": "{new}"}),
+            post(f"{_TOKEN}/renew", {"token": "{new}"}),
+            *each(lambda body: post(f"{_TOKEN}/revoke", body), ({"token": "{new}"}, {"token": "nope"}, {})),
+            *each(lambda body: post(f"{_TOKEN}/revoke-orphan", body), ({"token": "{new}"}, {})),
+        ),
+    ),
+    Scenario(
+        "families",
+        "A revocation ends the tokens below a token, except orphans.",
+        (
+            post(f"{_TOKEN}/create", {"ttl": "1h"}, keep="parent"),
+            post(f"{_TOKEN}/create", {"ttl": "30m"}, caller="parent", keep="child"),
+            post(f"{_TOKEN}/create", {"ttl": "30m"}, caller="child", keep="grandchild"),
+            post(f"{_TOKEN}/create", {"ttl": "30m", "no_parent": True}, caller="parent", keep="orphan"),
+            post(f"{_TOKEN}/create-orphan", {"ttl": "30m"}, caller="parent", keep="second"),
+            post(f"{_TOKEN}/create-orphan", {"ttl": "30m"}, caller="reader"),
+            post(f"{_TOKEN}/revoke-self", {}, caller="parent"),
+            *(
+                post(f"{_TOKEN}/lookup", {"token": f"{{{name}}}"})
+                for name in ("parent", "child", "grandchild", "orphan", "second")
+            ),
+            post(f"{_TOKEN}/create", {"ttl": "1h"}, keep="next"),
+            post(f"{_TOKEN}/create", {"ttl": "30m"}, caller="next", keep="young"),
+            post(f"{_TOKEN}/revoke-orphan", {"token": "{next}"}),
+            post(f"{_TOKEN}/lookup", {"token": "{young}"}),
+        ),
+    ),
+    Scenario(
+        "periods",
+        "A period takes the place of the lifetime, and a longest age limits both.",
+        (
+            *(
+                call
+                for number, body in enumerate(
+                    (
+                        {"period": "30m"},
+                        {"period": "30m", "ttl": "1h", "explicit_max_ttl": "2h"},
+                        {"period": "30m", "renewable": False},
+                        {"period": 1_800, "explicit_max_ttl": 600},
+                        {"ttl": "90m", "explicit_max_ttl": "61m"},
+                        {"ttl": "1h", "zz": 1, "aa": 2},
+                    )
+                )
+                for call in (
+                    post(f"{_TOKEN}/create", body, keep=f"new{number}"),
+                    post(f"{_TOKEN}/lookup", {"token": f"{{new{number}}}"}),
+                    post(f"{_TOKEN}/renew", {"token": f"{{new{number}}}", "increment": "20m"}),
+                )
+            ),
+            *each(lambda body: post(f"{_TOKEN}/create", body), ({"period": "x"}, {"period": "-1"})),
         ),
     ),
     Scenario(

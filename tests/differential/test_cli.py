@@ -168,6 +168,36 @@ PROGRAMS = {
         !made
         token revoke -self
         token lookup
+        !admin
+        token create -ttl=1h
+        token create -ttl=30m -explicit-max-ttl=5m
+        token create -period=30m -orphan
+        token create -ttl=1h -field=token_accessor > accessor
+        token lookup -accessor {accessor}
+        token renew -accessor {accessor}
+        token revoke -accessor {accessor}
+        token lookup -accessor {accessor}
+        token renew -accessor {accessor}
+        token revoke -accessor {accessor}
+        token create -ttl=1h -field=token > other
+        !other
+        kv put secret/cli/t a=2
+        kv get secret/cli/t
+        token create -ttl=30m -field=token > child
+        token create -ttl=30m -orphan -field=token > orphan
+        !admin
+        token lookup {other}
+        token renew {other}
+        token renew -increment=30m {other}
+        token revoke {other}
+        token lookup {other}
+        token lookup {child}
+        token lookup {orphan}
+        token revoke -mode=orphan {orphan}
+        token revoke -mode=orphan {orphan}
+        token renew {orphan}
+        token revoke wrong
+        write auth/token/renew-self zz=1
         !anonymous
         write auth/approle/login role_id={role_id} secret_id={secret_id}
         write -field=token auth/approle/login role_id={role_id} secret_id={secret_id} > app
@@ -191,6 +221,10 @@ PROGRAMS = {
         unwrap wrong
     """,
 }
+
+
+#: Names under which programs keep tokens.
+_KEPT = ("made", "app", "other", "child", "orphan", "accessor")
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
@@ -223,7 +257,7 @@ def _run(server: Server, commands: str, folder: Path, see: Observer) -> None:
         # What is kept is printed alone.
         printed = "<kept>" if keep and done.returncode == 0 else done.stdout
         errors = done.stderr
-        for secret in (known.get("made"), known.get("app"), known["jwt"]):
+        for secret in (*map(known.get, _KEPT), known["jwt"]):
             printed, errors = (text.replace(secret or "\0", "<token>") for text in (printed, errors))
         see(f"{caller}$ {line}", {"status": done.returncode, "stdout": _parsed(printed), "stderr": errors})
 

@@ -37,6 +37,7 @@ def _run(server: Server, scenario: Scenario, see: Observer) -> None:
         see(call.step, seen | {"body": _with_numbers(reply) if scenario.exact else reply.body})
         if call.keep:
             known[call.keep] = _token(reply)
+            known[f"{call.keep}_accessor"] = _accessor(reply)
 
 
 def _known(server: Server) -> dict[str, str]:
@@ -83,6 +84,11 @@ def _with_numbers(reply: Reply) -> Any:
 
 def _shown(reply: Reply) -> dict[str, str]:
     return {name: reply.headers[name] for name in _HEADERS if name in reply.headers}
+
+
+def _accessor(reply: Reply) -> str:
+    found = reply.body.get("auth") if isinstance(reply.body, dict) else None
+    return str(found["accessor"]) if found else "none"
 
 
 def _token(reply: Reply) -> str:

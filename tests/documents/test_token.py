@@ -243,6 +243,7 @@ def test_the_seal_covers_every_field() -> None:
     found = Token.objects.first()
     found.paths = ["billing/"]
     found.renewable_until, found.renewal_seconds = LATER, 60
+    found.periodic = found.orphan = True
     # The next two disable or remove a token; an attacker who can write them could remove it as well. The last
     # one grants nothing.
     assert set(found._record()) | {"seal", "pending", "purge_at", "last_used_at"} == set(Token._fields)
@@ -283,6 +284,29 @@ def test_an_altered_renewal_is_refused(
         assert client.post(path, json={}, headers=bearer(text)).status_code == 401
     listed = client.post("/vault/token/list", json={}, headers=bearer(boss)).json["tokens"]
     assert [token["state"] for token in listed] == ["active", "altered"]
+
+
+@pytest.mark.parametrize("field", ["periodic", "orphan"])
+def test_a_token_cannot_become_periodic_or_an_orphan(
+    client: FlaskClient, stored: Stored, token: str, field: str
+) -> None:
+    """A field that makes a token periodic or an orphan is an alteration where it was not, also if false."""
+    for value in (True, False, 0, 1, "", "x", math.nan, [], Binary(b"x")):
+        stored.tokens.update_one({}, {"$set": {field: value}})
+        assert client.post("/vault/token/self", json={}, headers=bearer(token)).status_code == 401
+
+
+@pytest.mark.parametrize("field", ["periodic", "orphan"])
+def test_a_token_stays_periodic_and_an_orphan(
+    app: Flask, client: FlaskClient, stored: Stored, field: str
+) -> None:
+    """A periodic token or an orphan without its field, or with another value in it, is altered."""
+    boss = bearer(make_token(app, "boss", role="admin"))
+    body = {"period": "1h", "policies": ["auditor"]}
+    text = client.post("/v1/auth/token/create-orphan", json=body, headers=boss).json["auth"]["client_token"]
+    for change in ({"$set": {field: False}}, {"$set": {field: None}}, {"$unset": {field: 1}}):
+        stored.tokens.update_one({"created_by": "boss"}, change)
+        assert client.post("/vault/token/self", json={}, headers=bearer(text)).status_code == 401
 
 
 @pytest.mark.parametrize("field", ["renewable_until", "renewal_seconds"])

@@ -12,6 +12,7 @@ from vault.api import (
     dialect_auth,
     dialect_paths,
     dialect_system,
+    dialect_tokens,
     errors,
     health,
     hosts,
@@ -57,7 +58,7 @@ _BLUEPRINTS = tuple(
     module.blueprint
     for module in (
         *(secrets, audit, tokens, roles, issuers, health),
-        *(kv, kv_metadata, dialect_system, dialect_auth, wrapping),
+        *(kv, kv_metadata, dialect_system, dialect_auth, dialect_tokens, wrapping),
     )
 )
 

@@ -36,6 +36,11 @@ def is_client_token(text: str) -> bool:
     return text.startswith((_TOKEN_LOGIN, _JWT_LOGIN))
 
 
+def token_of(text: str) -> str:
+    """Return the token of the client token *text*; other texts stay as they are."""
+    return text.removeprefix(_TOKEN_LOGIN)
+
+
 def credential(req: Request) -> str | None:
     """Return the credential of *req*, if there is one: that of Vault's own header before a bearer token."""
     return req.headers.get(_TOKEN_HEADER) or auth.bearer_credential(req)

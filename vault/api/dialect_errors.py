@@ -24,6 +24,7 @@ _OWN: dict[str, tuple[int, list[str]]] = {
         HTTPStatus.BAD_REQUEST,
         ["check-and-set parameter required for this call"],
     ),
+    "token_not_found": (HTTPStatus.FORBIDDEN, ["bad token"]),
     "token_not_renewable": (HTTPStatus.BAD_REQUEST, ["lease is not renewable"]),
     "token_required": (HTTPStatus.BAD_REQUEST, ["only tokens of this service can be renewed or revoked"]),
 }

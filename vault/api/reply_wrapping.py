@@ -89,4 +89,4 @@ def _wrapped_accessor(content: bytes) -> dict[str, str]:
     if content.startswith(b'{"auth":null,'):
         return {}
     found = kv_values.restore(content)["auth"]
-    return {"wrapped_accessor": found["accessor"]} if found else {}
+    return {"wrapped_accessor": found["accessor"]} if found and found["accessor"] else {}

@@ -19,7 +19,7 @@ from vault.api.fields import (
     text_field,
 )
 from vault.api.fields import name_field as _name
-from vault.auth.own_credential import KINDS
+from vault.auth.credential_info import KINDS
 from vault.auth.token_info import STATES
 from vault.auth.token_pages import CURSOR_PATTERN
 from vault.auth.tokens import Grant

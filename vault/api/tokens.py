@@ -17,7 +17,7 @@ from vault.api.token_schemas import (
     TokenQuery,
     TokenRevocation,
 )
-from vault.auth.own_credential import CredentialInfo
+from vault.auth.credential_info import CredentialInfo
 from vault.auth.tokens import Grant
 from vault.core.attempt import Action
 from vault.core.principal import Scope

@@ -1,49 +1,17 @@
 """A principal's own credential: describe it, renew it, revoke it."""
 
-from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 
+from vault.auth.credential_info import CredentialInfo
+from vault.auth.renewals import renew
+from vault.auth.revocations import Cascade, revoke_all
 from vault.auth.token_info import info_of
 from vault.auth.token_keys import TokenKeys
-from vault.auth.tokens import revoke_all
 from vault.core.attempt import Attempt, Status
-from vault.core.errors import (
-    InvalidCredentialError,
-    StorageUnavailableError,
-    TokenNotRenewableError,
-    TokenRequiredError,
-)
-from vault.core.principal import Principal
-from vault.core.retry import attempts
-from vault.core.timestamps import to_milliseconds
+from vault.core.errors import InvalidCredentialError, TokenRequiredError
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
 from vault.documents.token import Token
-
-#: The kinds of credentials.
-KINDS = ("token", "jwt")
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class CredentialInfo:
-    """The public fields of a principal and its credential. A JWT has none of the last five."""
-
-    #: The name in the audit trail.
-    principal: str
-    #: One of `KINDS`.
-    kind: str
-    namespace: str
-    scopes: tuple[str, ...]
-    paths: tuple[str, ...]
-    networks: tuple[str, ...]
-    expires_at: datetime | None
-    #: The role that a JWT acts with.
-    role: str | None = None
-    renewable: bool = False
-    renewable_until: datetime | None = None
-    created_at: datetime | None = None
-    created_by: str | None = None
-    last_used_at: datetime | None = None
 
 
 class OwnCredential:
@@ -62,17 +30,16 @@ class OwnCredential:
             StorageUnavailableError: MongoDB is not available.
             AuditUnavailableError: The entry could not be written.
         """
-        described = _described(attempt.principal)
         if attempt.principal.token_id:
-            described = _with_token(described, *self._stored(attempt))
+            token, _ = self._stored(attempt)
+            described = CredentialInfo.of_token(token)
+        else:
+            described = CredentialInfo.of_principal(attempt.principal)
         attempt.finish(Status.SUCCESS)
         return described
 
     def renew(self, lifetime: timedelta | None = None, *, attempt: Attempt) -> CredentialInfo:
-        """Extend the token by *lifetime* from now, and return its public fields.
-
-        At most, and by default, by its lifetime at creation; never beyond its longest age. If it ends later
-        anyway, its expiry stays.
+        """Extend the token by *lifetime* from now, as `renewals.renew`, and return its public fields.
 
         Raises:
             TokenRequiredError: The credential is not a token.
@@ -81,25 +48,13 @@ class OwnCredential:
             StorageUnavailableError: MongoDB became unavailable; the token may be renewed or not.
             AuditUnavailableError: The entry could not be written, and the token was not renewed.
         """
-        now = datetime.now(UTC)
-        token, key = self._stored(attempt)
-        if token.renewable_until is None:
-            raise TokenNotRenewableError
-        expires_at = self._renewed(token, lifetime, now)
-        attempt.details |= _named(token) | {"expires_at": expires_at.isoformat()}
-        attempt.finish(Status.SUCCESS)
-        for _ in attempts():
-            with storage_errors("update"):
-                if token.expires_at >= expires_at or token.renew(expires_at, key):
-                    return _with_token(_described(attempt.principal), token, key)
-            # Another request has just renewed or revoked it.
-            token, key = self._stored(attempt)
-        raise StorageUnavailableError("other requests kept changing the token")
+        token = renew(lambda: self._stored(attempt), lifetime, max_days=self._max_days, attempt=attempt)
+        return CredentialInfo.of_token(token)
 
     def revoke(self, *, cascade: bool = False, attempt: Attempt) -> tuple[str, ...]:
         """Revoke the token, everywhere within 5 seconds; return the names of revoked tokens, its own first.
 
-        With *cascade*, also every token that it created, directly or through others. If that fails halfway,
+        With *cascade*, also everything that it created, directly or through others. If that fails halfway,
         the token may be revoked already: another principal has to revoke the rest.
 
         Raises:
@@ -108,8 +63,15 @@ class OwnCredential:
             StorageUnavailableError: MongoDB became unavailable; the token may be revoked or not.
             AuditUnavailableError: The entry could not be written, and the token was not revoked.
         """
+        return self._revoke(Cascade.ALL if cascade else Cascade.NONE, attempt)
+
+    def revoke_with_children(self, *, attempt: Attempt) -> tuple[str, ...]:
+        """Revoke the token and the tokens below it, except orphans. Otherwise as `revoke`."""
+        return self._revoke(Cascade.CHILDREN, attempt)
+
+    def _revoke(self, cascade: Cascade, attempt: Attempt) -> tuple[str, ...]:
         token, key = self._stored(attempt)
-        attempt.details |= _named(token) | ({"cascade": True} if cascade else {})
+        attempt.details |= {"token": token.plain_name, "namespace": token.namespace, **cascade.details}
         attempt.finish(Status.SUCCESS)
         return revoke_all([token], key, cascade=cascade, attempt=attempt)
 
@@ -127,44 +89,3 @@ class OwnCredential:
             attempt.details["reason"] = state
             raise InvalidCredentialError(state, principal=principal.name)
         return token, key
-
-    def _renewed(self, token: Token, lifetime: timedelta | None, now: datetime) -> datetime:
-        """Return the expiry of *token* after a renewal *now*."""
-        longest = timedelta(seconds=token.renewal_seconds)
-        ends = min(now + min(lifetime or longest, longest), token.renewable_until)
-        if self._max_days:
-            # The setting may be lower than when the token was created.
-            ends = min(ends, token.created_at + timedelta(days=self._max_days))
-        expires_at: datetime = token.expires_at
-        return max(to_milliseconds(ends), expires_at)
-
-
-def _named(token: Token) -> dict[str, str]:
-    return {"token": token.plain_name, "namespace": token.namespace}
-
-
-def _described(principal: Principal) -> CredentialInfo:
-    return CredentialInfo(
-        principal=principal.name,
-        kind="token" if principal.token_id else "jwt",
-        namespace=principal.namespace,
-        scopes=tuple(sorted(principal.scopes)),
-        paths=principal.paths.texts,
-        networks=tuple(map(str, principal.networks)),
-        expires_at=principal.expires_at,
-        role=principal.role or None,
-    )
-
-
-def _with_token(described: CredentialInfo, token: Token, key: TokenKey) -> CredentialInfo:
-    """Return *described* with the fields of its stored token."""
-    info = info_of(token, key, datetime.now(UTC))
-    return replace(
-        described,
-        expires_at=info.expires_at,
-        renewable=info.renewable_until is not None,
-        renewable_until=info.renewable_until,
-        created_at=info.created_at,
-        created_by=info.created_by,
-        last_used_at=info.last_used_at,
-    )

@@ -11,7 +11,7 @@ from vault.core.paths import Paths
 from vault.core.principal import NAME_PATTERN, OPERATOR, Principal
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
-from vault.documents.token import Token
+from vault.documents.token import Token, accessor_of
 
 _NAME = NAME_PATTERN.strip("^$")
 
@@ -62,11 +62,22 @@ class TokenPages:
         shown = found[:limit]
         return list(self._wanted(shown)), shown[-1]["name"] if len(found) > limit else None
 
-    def _find(self, *conditions: Mapping[str, Any], limit: int = 0) -> list[dict[str, Any]]:
-        """Return the documents that meet all *conditions* and the filters; a *limit* of 0 is none."""
+    def accessors(self, limit: int) -> list[str]:
+        """Return up to *limit* accessors; those of altered tokens are not told apart.
+
+        Raises:
+            StorageUnavailableError: MongoDB is not available.
+        """
+        # Only the IDs: verifying thousands of seals would take seconds.
+        return [accessor_of(document["_id"]) for document in self._find(limit=limit, fields={"_id": 1})]
+
+    def _find(
+        self, *conditions: Mapping[str, Any], limit: int = 0, fields: Mapping[str, Any] | None = None
+    ) -> list[dict[str, Any]]:
+        """Return *fields* of documents that meet all *conditions* and the filters; a *limit* of 0 is none."""
         every = {"$and": [*conditions, self._visible(), *self._filters()]}
         with storage_errors("find"):
-            return list(Token.raw().find(every).sort("name").limit(limit))
+            return list(Token.raw().find(every, fields).sort("name").limit(limit))
 
     def _wanted(self, documents: Iterable[Mapping[str, Any]]) -> Iterator[TokenInfo]:
         """Yield the tokens of *documents*, without altered ones that do not match."""

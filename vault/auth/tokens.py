@@ -1,11 +1,11 @@
 """Creating, listing and revoking tokens."""
 
-from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_network
 
-from vault.auth.publishing import delete_roles_and_issuers_of, publish
+from vault.auth.credential_info import CredentialInfo
+from vault.auth.publishing import publish
+from vault.auth.revocations import Cascade, require_covered, revoke_all
 from vault.auth.token_info import TokenInfo, info_of
 from vault.auth.token_keys import TokenKeys
 from vault.auth.token_pages import TokenPages
@@ -14,7 +14,6 @@ from vault.core.errors import (
     AmbiguousTokenNameError,
     GrantRefusedError,
     InvalidTokenNameError,
-    RevocationRefusedError,
     TokenNotFoundError,
 )
 from vault.core.networks import Network, cover
@@ -25,11 +24,9 @@ from vault.core.principal import (
     RESERVED_NAMES,
     Principal,
     Scope,
-    scopes_named,
 )
 from vault.core.timestamps import to_milliseconds
 from vault.crypto.token import new_token
-from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
 from vault.documents.token import Token
 
@@ -49,6 +46,10 @@ class Grant:
     renewable: bool = False
     #: The age beyond which no renewal extends it.
     max_age: timedelta | None = None
+    #: True if each renewal extends it by its whole lifetime.
+    periodic: bool = False
+    #: True if a revocation of its creator, with the tokens below that, leaves it valid.
+    orphan: bool = False
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,6 +58,7 @@ class IssuedToken:
 
     text: str = field(repr=False)
     info: TokenInfo
+    credential: CredentialInfo
 
 
 class Tokens:
@@ -89,6 +91,7 @@ class Tokens:
             "paths": token.paths or [],
             "expires_at": token.expires_at and token.expires_at.isoformat(),
             **({"renewable_until": token.renewable_until.isoformat()} if token.renewable_until else {}),
+            **{name: True for name in ("periodic", "orphan") if getattr(grant, name)},
         }
         self._require_short(grant)
         _require_held(token, grant, attempt.principal)
@@ -101,7 +104,9 @@ class Tokens:
             token.name = Token.new_name(token.namespace, grant.name)
         token.close(key)
         publish(token, attempt=attempt)
-        return IssuedToken(text=text, info=info_of(token, key, now))
+        return IssuedToken(
+            text=text, info=info_of(token, key, now), credential=CredentialInfo.of_token(token)
+        )
 
     def page(
         self,
@@ -168,11 +173,12 @@ class Tokens:
             raise TokenNotFoundError
         if len({token.namespace for token in found}) > 1:
             raise AmbiguousTokenNameError
-        attempt.details |= {"namespace": str(found[0].namespace)} | ({"cascade": True} if cascade else {})
+        extent = Cascade.ALL if cascade else Cascade.NONE
+        attempt.details |= {"namespace": str(found[0].namespace), **extent.details}
         for token in found:
-            _require_covered(token, key, attempt)
+            require_covered(token, key, attempt)
         attempt.finish(Status.SUCCESS)
-        return revoke_all(found, key, cascade=cascade, attempt=attempt)
+        return revoke_all(found, key, cascade=extent, attempt=attempt)
 
     def _token(self, grant: Grant, creator: Principal, now: datetime) -> Token:
         """Return the token for *grant*; omitted fields are those of its *creator*."""
@@ -194,6 +200,8 @@ class Tokens:
             expires_at=expires_at and to_milliseconds(expires_at),
             renewable_until=to_milliseconds(renewable_until) if renewable_until else None,
             renewal_seconds=renewal_seconds,
+            periodic=grant.periodic or None,
+            orphan=grant.orphan or None,
         )
 
     def _require_short(self, grant: Grant) -> None:
@@ -221,92 +229,9 @@ def _require_held(token: Token, grant: Grant, creator: Principal) -> None:
         "another namespace": token.namespace != creator.namespace,
         "networks": creator.networks and not all(cover(creator.networks, other) for other in grant.networks),
         "paths": grant.paths and not creator.paths.cover(grant.paths),
+        # It can outlive a revocation of its creator.
+        "all rights, which an orphan requires": grant.orphan and not creator.has_all_rights,
         "time": creator.expires_at and (token.renewable_until or token.expires_at) > creator.expires_at,
     }
     if refused := [name for name, found in more.items() if found]:
         raise GrantRefusedError(f"A token cannot have more than its creator: {', '.join(refused)}.")
-
-
-def _require_covered(token: Token, key: TokenKey, attempt: Attempt) -> None:
-    """Require that the principal of *attempt* has everything that *token* has, or is that token.
-
-    Scopes unknown to this version do not count. Altered tokens are invalid, so anyone may revoke them.
-    """
-    principal = attempt.principal
-    if principal is OPERATOR or principal.name == token.name or not token.is_genuine(key):
-        return
-    networks = [ip_network(text) for text in token.networks]
-    is_within = bool(networks) and all(cover(principal.networks, other) for other in networks)
-    more = {
-        "scopes": scopes_named(token.scopes) - principal.scopes,
-        "networks": principal.networks and not is_within,
-        "paths": not principal.paths.cover(_paths(token)),
-    }
-    if refused := [name for name, found in more.items() if found]:
-        attempt.details["reason"] = f"has more: {', '.join(refused)}"
-        raise RevocationRefusedError(f"This token has more than yours: {', '.join(refused)}.")
-
-
-def revoke_all(found: Sequence[Token], key: TokenKey, *, cascade: bool, attempt: Attempt) -> tuple[str, ...]:
-    """Revoke the tokens *found*, and with *cascade* those that they created; return the names.
-
-    The entry of *attempt* is durable; each further token gets its own first.
-
-    Raises:
-        StorageUnavailableError: MongoDB became unavailable.
-        AuditUnavailableError: A further entry could not be written.
-    """
-    ended = [token.plain_name for token in found if _revoke(token, key)]
-    made = _revoke_created([token.name for token in found], key, attempt) if cascade else ()
-    return (*ended, *made)
-
-
-def _revoke(token: Token, key: TokenKey) -> bool:
-    """Revoke *token*; return False if it already was."""
-    changes = {"set__revoked_at": to_milliseconds(datetime.now(UTC))}
-    if token.is_genuine(key):
-        if token.revoked_at:
-            return False
-        token.revoked_at = changes["set__revoked_at"]
-        token.close(key)
-        changes["set__seal"] = token.seal
-        if token.renewable_until:
-            # As it is sealed: the token may have been renewed since it was read.
-            changes["set__expires_at"] = token.expires_at
-    with storage_errors():
-        Token.objects(id=token.id).update_one(**changes)
-    return True
-
-
-def _revoke_created(creators: Sequence[str], key: TokenKey, attempt: Attempt) -> list[str]:
-    """Revoke all tokens that *creators* created, directly or through others; return their names.
-
-    The roles and issuers that they created are deleted.
-
-    No token has more than its creator, so a principal that may revoke the first may revoke all.
-    """
-    ended = []
-    seen = set(creators)
-    while creators:
-        delete_roles_and_issuers_of(creators, key, attempt)
-        with storage_errors():
-            made = Token.created_by_any(creators)
-        # The creator of an altered token is uncertain, and the token is invalid anyway.
-        made = [token for token in made if token.is_genuine(key) and token.name not in seen]
-        for token in made:
-            if not token.revoked_at:
-                details = {
-                    "token": token.plain_name,
-                    "namespace": token.namespace,
-                    "created_by": token.created_by,
-                }
-                replace(attempt, details=details).finish(Status.SUCCESS)
-                _revoke(token, key)
-                ended.append(token.plain_name)
-        creators = [token.name for token in made]
-        seen.update(creators)
-    return ended
-
-
-def _paths(token: Token) -> Paths:
-    return Paths.of(token.paths or ())

@@ -67,6 +67,7 @@ def build(*, audit_ttl_days: int) -> None:
         Issuer.raw().create_index(_ISSUER_INDEX, unique=True)
         Token.raw().create_index(_TOKEN_INDEX, partialFilterExpression={"pending": None})
         Token.raw().create_index("expires_at", sparse=True)
+        Token.raw().create_index("created_by", sparse=True)
     except DuplicateKeyError:
         # Its text quotes the name.
         raise DuplicateNameError from None

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any, ClassVar
 
-from mongoengine import BinaryField, DateTimeField, ListField, StringField
+from mongoengine import BinaryField, BooleanField, DateTimeField, ListField, StringField
 from mongoengine.base import BaseField
 from pymongo import UpdateOne
 from pymongo.read_concern import ReadConcern
@@ -66,6 +66,10 @@ class StoredTokenKey(BaseDocument):
         return decrypt(self, TokenKeyBinding, keyring)
 
 
+#: Characters of an ID that are the accessor: 96 bits.
+_ACCESSOR_CHARACTERS = 24
+_ACCESSOR = f"[0-9a-f]{{{_ACCESSOR_CHARACTERS}}}"
+
 _TEXTS = ("id", "name", "namespace", "created_by")
 _LISTS = ("scopes", "networks")
 _TIMES = ("created_at", "expires_at", "revoked_at")
@@ -101,6 +105,11 @@ class Token(SealedDocument):
     renewable_until = DateTimeField()
     #: Seconds from a renewal to the new expiry. A plain field: an integer's conversion fails for infinity.
     renewal_seconds = BaseField()
+    #: True if each renewal extends it by its whole lifetime; not stored, and not sealed, otherwise.
+    periodic = BooleanField()
+    #: True if it stays valid when its creator is revoked with the tokens below it; otherwise not stored, and
+    #: not sealed.
+    orphan = BooleanField()
     revoked_at = DateTimeField()
     #: Its last use, to about a minute. Not sealed: it informs operators, and grants nothing.
     last_used_at = DateTimeField()
@@ -111,6 +120,19 @@ class Token(SealedDocument):
     taken_error = TokenNameTakenError
     taken = _TAKEN
     busy = "Another request is creating a token of this name."
+
+    @property
+    def accessor(self) -> str:
+        """The accessor: an identifier that is no credential, as the token cannot be found from its hash."""
+        return accessor_of(self.id)
+
+    @classmethod
+    def with_accessor(cls, accessor: str) -> "list[Token]":
+        """Return the tokens with this *accessor*; more than one only if someone stored others."""
+        if not re.fullmatch(_ACCESSOR, accessor):
+            return []
+        ids = {"$gte": accessor, "$lt": accessor + "g"}
+        return list(cls.objects(__raw__={"_id": ids, "pending": None}))
 
     @property
     def plain_name(self) -> str:
@@ -191,19 +213,26 @@ class Token(SealedDocument):
     def _record(self) -> dict[str, Any]:
         """Return the sealed fields: texts, lists, and times in milliseconds since 1970."""
         times = {name: getattr(self, name) for name in _TIMES}
-        renewal = {
+        later = {
             "renewable_until": self.renewable_until and since_1970(self.renewable_until),
             "renewal_seconds": self.renewal_seconds,
+            "periodic": self.periodic,
+            "orphan": self.orphan,
         }
         return {
             # Not in the seals of earlier versions.
             **({} if self.paths is None else {"paths": list(self.paths)}),
-            **{name: value for name, value in renewal.items() if value is not None},
+            **{name: value for name, value in later.items() if value is not None},
             **{name: getattr(self, name) for name in _TEXTS},
             **{name: list(getattr(self, name)) for name in _LISTS},
             # Raises for a time of another type, which this service never writes.
             **{name: time and since_1970(time) for name, time in times.items()},
         }
+
+
+def accessor_of(token_id: object) -> str:
+    """Return the accessor of the token with this ID."""
+    return str(token_id)[:_ACCESSOR_CHARACTERS]
 
 
 def _long_expired() -> dict[str, Any]:

@@ -1,0 +1,120 @@
+"""The tokens of others, by their text or accessor: describe, renew and revoke them."""
+
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+
+from vault.auth.credential_info import CredentialInfo
+from vault.auth.renewals import renew
+from vault.auth.revocations import Cascade, require_covered, revoke_all
+from vault.auth.token_info import info_of
+from vault.auth.token_keys import TokenKeys
+from vault.auth.token_pages import TokenPages
+from vault.core.attempt import Attempt, Status
+from vault.core.errors import TokenNotFoundError
+from vault.core.paths import Paths
+from vault.crypto.token import is_token
+from vault.crypto.token_key import TokenKey
+from vault.documents.guard import storage_errors
+from vault.documents.token import Token
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TokenReference:
+    """The text of a token, or its accessor."""
+
+    text: str = field(default="", repr=False)
+    accessor: str = ""
+
+
+class OtherTokens:
+    """The operations of those who manage tokens, on active tokens of their namespace and within their paths.
+
+    For all others, a token does not exist.
+    """
+
+    def __init__(self, keys: TokenKeys, *, max_days: int) -> None:
+        """Renew no token beyond an age of *max_days*; 0 for no limit."""
+        self._keys = keys
+        self._max_days = max_days
+
+    def describe(self, reference: TokenReference, *, attempt: Attempt) -> CredentialInfo:
+        """Return the public fields of a token.
+
+        Raises:
+            TokenNotFoundError: The principal sees no such token.
+            StorageUnavailableError: MongoDB is not available.
+            AuditUnavailableError: The entry could not be written.
+        """
+        token, _ = self._find(reference, attempt)
+        attempt.finish(Status.SUCCESS)
+        return CredentialInfo.of_token(token)
+
+    def renew(
+        self, reference: TokenReference, lifetime: timedelta | None, *, attempt: Attempt
+    ) -> CredentialInfo:
+        """Extend a token by *lifetime*, as `renewals.renew`, and return its public fields.
+
+        Raises:
+            TokenNotFoundError: The principal sees no such token.
+            RevocationRefusedError: The token has more than the principal.
+            TokenNotRenewableError: The token cannot be renewed.
+            StorageUnavailableError: MongoDB became unavailable; the token may be renewed or not.
+            AuditUnavailableError: The entry could not be written, and the token was not renewed.
+        """
+
+        def find() -> tuple[Token, TokenKey]:
+            token, key = self._find(reference, attempt)
+            require_covered(token, key, attempt)
+            return token, key
+
+        return CredentialInfo.of_token(renew(find, lifetime, max_days=self._max_days, attempt=attempt))
+
+    def revoke(self, reference: TokenReference, *, cascade: Cascade, attempt: Attempt) -> None:
+        """Revoke a token, everywhere within 5 seconds, and what it created as *cascade* says.
+
+        Raises:
+            TokenNotFoundError: The principal sees no such token.
+            RevocationRefusedError: The token has more than the principal.
+            StorageUnavailableError: MongoDB became unavailable; the token may be revoked or not.
+            AuditUnavailableError: The entry could not be written, and the token was not revoked.
+        """
+        token, key = self._find(reference, attempt)
+        attempt.details |= cascade.details
+        require_covered(token, key, attempt)
+        attempt.finish(Status.SUCCESS)
+        revoke_all([token], key, cascade=cascade, attempt=attempt)
+
+    def accessors(self, limit: int, *, attempt: Attempt) -> list[str]:
+        """Return up to *limit* accessors of active tokens, by the tokens' names.
+
+        Raises:
+            StorageUnavailableError: MongoDB is not available.
+            AuditUnavailableError: The entry could not be written.
+        """
+        found = TokenPages(attempt.principal, self._keys.find(), state="active").accessors(limit)
+        attempt.finish(Status.SUCCESS)
+        return found
+
+    def _find(self, reference: TokenReference, attempt: Attempt) -> tuple[Token, TokenKey]:
+        """Return the token, and the key that seals it; the entry gets its name."""
+        principal, key = attempt.principal, self._keys.find()
+        if key is not None:
+            with storage_errors():
+                found = _stored(reference, key)
+            for token in found:
+                info = info_of(token, key, datetime.now(UTC))
+                is_seen = info.namespace == principal.namespace and principal.paths.cover(
+                    Paths.of(info.paths)
+                )
+                if info.state == "active" and is_seen:
+                    attempt.details |= {"token": info.name, "namespace": info.namespace}
+                    return token, key
+        raise TokenNotFoundError
+
+
+def _stored(reference: TokenReference, key: TokenKey) -> list[Token]:
+    if reference.accessor:
+        return Token.with_accessor(reference.accessor)
+    if not is_token(reference.text):
+        return []
+    return list(Token.objects(id=key.hash(reference.text), pending=None))

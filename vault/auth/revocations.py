@@ -1,0 +1,127 @@
+"""Revocations of tokens, alone or with what they created."""
+
+from collections.abc import Sequence
+from dataclasses import replace
+from datetime import UTC, datetime
+from enum import Enum
+from ipaddress import ip_network
+
+from vault.auth.publishing import delete_roles_and_issuers_of
+from vault.core.attempt import Attempt, Status
+from vault.core.errors import RevocationRefusedError
+from vault.core.networks import cover
+from vault.core.paths import Paths
+from vault.core.principal import OPERATOR, scopes_named
+from vault.core.timestamps import to_milliseconds
+from vault.crypto.token_key import TokenKey
+from vault.documents.guard import storage_errors
+from vault.documents.token import Token
+
+
+class Cascade(Enum):
+    """What ends with a token, by its name in the audit entry; both go through all generations."""
+
+    NONE = ""
+    #: The tokens that it created, except orphans.
+    CHILDREN = "children"
+    #: All tokens that it created, also orphans, and its roles and issuers.
+    ALL = "cascade"
+
+    @property
+    def details(self) -> dict[str, bool]:
+        """The details of the audit entry."""
+        return {self.value: True} if self.value else {}
+
+
+def require_covered(token: Token, key: TokenKey, attempt: Attempt) -> None:
+    """Require that the principal of *attempt* has everything that *token* has, or is that token.
+
+    Scopes unknown to this version do not count. Altered tokens are invalid, so anyone may revoke them.
+
+    Raises:
+        RevocationRefusedError: The token has more.
+    """
+    principal = attempt.principal
+    if principal is OPERATOR or principal.name == token.name or not token.is_genuine(key):
+        return
+    networks = [ip_network(text) for text in token.networks]
+    is_within = bool(networks) and all(cover(principal.networks, other) for other in networks)
+    more = {
+        "scopes": scopes_named(token.scopes) - principal.scopes,
+        "networks": principal.networks and not is_within,
+        "paths": not principal.paths.cover(Paths.of(token.paths or ())),
+    }
+    if refused := [name for name, found in more.items() if found]:
+        attempt.details["reason"] = f"has more: {', '.join(refused)}"
+        raise RevocationRefusedError(f"This token has more than yours: {', '.join(refused)}.")
+
+
+def revoke_all(
+    found: Sequence[Token], key: TokenKey, *, cascade: Cascade, attempt: Attempt
+) -> tuple[str, ...]:
+    """Revoke the tokens *found*, and what they created as *cascade* says; return the names of the tokens.
+
+    The entry of *attempt* is durable; each further token gets its own first.
+
+    Raises:
+        StorageUnavailableError: MongoDB became unavailable.
+        AuditUnavailableError: A further entry could not be written.
+    """
+    ended = [token.plain_name for token in found if _revoke(token, key)]
+    if cascade is Cascade.NONE:
+        return tuple(ended)
+    return (*ended, *_revoke_created([token.name for token in found], key, cascade, attempt))
+
+
+def _revoke(token: Token, key: TokenKey) -> bool:
+    """Revoke *token*; return False if it already was."""
+    changes = {"set__revoked_at": to_milliseconds(datetime.now(UTC))}
+    if token.is_genuine(key):
+        if token.revoked_at:
+            return False
+        token.revoked_at = changes["set__revoked_at"]
+        token.close(key)
+        changes["set__seal"] = token.seal
+        if token.renewable_until:
+            # As it is sealed: the token may have been renewed since it was read.
+            changes["set__expires_at"] = token.expires_at
+    with storage_errors():
+        Token.objects(id=token.id).update_one(**changes)
+    return True
+
+
+def _revoke_created(creators: Sequence[str], key: TokenKey, cascade: Cascade, attempt: Attempt) -> list[str]:
+    """Revoke the tokens that *creators* created, directly or through others; return their names.
+
+    With `Cascade.ALL`, the roles and issuers that they created are deleted.
+
+    No token has more than its creator, so a principal that may revoke the first may revoke all.
+    """
+    ended = []
+    seen = set(creators)
+    while creators:
+        if cascade is Cascade.ALL:
+            delete_roles_and_issuers_of(creators, key, attempt)
+        with storage_errors():
+            made = Token.created_by_any(creators)
+        # The creator of an altered token is uncertain, and the token is invalid anyway.
+        made = [
+            token
+            for token in made
+            if token.is_genuine(key)
+            and token.name not in seen
+            and (cascade is Cascade.ALL or not token.orphan)
+        ]
+        for token in made:
+            if not token.revoked_at:
+                details = {
+                    "token": token.plain_name,
+                    "namespace": token.namespace,
+                    "created_by": token.created_by,
+                }
+                replace(attempt, details=details).finish(Status.SUCCESS)
+                _revoke(token, key)
+                ended.append(token.plain_name)
+        creators = [token.name for token in made]
+        seen.update(creators)
+    return ended
