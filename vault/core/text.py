@@ -28,16 +28,17 @@ def is_one_line(text: str) -> bool:
 def visible_flaw(text: str, *, max_bytes: int) -> str:
     """Return the rule that *text* breaks as an identifier, without the text; empty if it breaks none.
 
-    Two identifiers that look the same are the same: each character is visible or a plain space, and Unicode
-    has one sequence for it. Text that breaks a rule is never changed so that it does not.
+    Each character is visible or a plain space, and Unicode has one sequence for it. Letters of two scripts
+    can still look alike. Text that breaks a rule is never changed so that it does not.
     """
     too_long = f"must have at most {max_bytes} bytes in UTF-8"
     if len(text) > max_bytes:
         return too_long
     # Unassigned characters are not printable, so the normal form of the others never changes.
-    if not text.isprintable() or _BLANK.search(text):
+    is_ascii = text.isascii()
+    if not text.isprintable() or (not is_ascii and _BLANK.search(text)):
         return "must have visible characters only, and no spaces other than U+0020"
-    if text.isascii():
+    if is_ascii:
         return ""
     if not unicodedata.is_normalized("NFC", text):
         return "must be in the Unicode normal form NFC"
