@@ -91,7 +91,7 @@ class Startup:
             self.failure = error
 
     def _warn(self, primary: Primary) -> None:
-        """Log what operators should know of MongoDB, once."""
+        """Log the warnings about MongoDB, once."""
         self._has_warned = True
         if primary.redundancy_warning:
             logger.warning("no redundancy: %s", primary.redundancy_warning)
@@ -125,7 +125,7 @@ class Readiness:
 
     @property
     def warnings(self) -> list[str]:
-        """What operators should know of MongoDB."""
+        """The facts about MongoDB that operators should know."""
         if self.primary is None:
             return []
         return [text for text in (self.primary.redundancy_warning, self.primary.clock_warning) if text]

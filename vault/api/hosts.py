@@ -33,7 +33,7 @@ def _check(allowed: frozenset[str]) -> None:
 
 @lru_cache(256)
 def host_of(header: str) -> str:
-    """Return the host in a `Host` *header*, in lower case and without its port; empty if there is none."""
+    """Return the host in a `Host` *header*, in lower case and without its port; empty if it is malformed."""
     match = _HOST.fullmatch(header)
     return match[1].lower() if match else ""
 
