@@ -106,3 +106,9 @@ def test_without_mongodb_nothing_is_removed(environment: dict[str, str]) -> None
     """While MongoDB is unavailable, the removal ends without an error of its own."""
     with running_app({**environment, "MONGO_URI": "mongodb://127.0.0.1:1"}) as away:
         ended(away).remove()
+
+
+def test_without_a_token_there_is_nothing_to_remove(app: Flask, stored: Stored) -> None:
+    """A service that never made a token removes none, and makes no key for them."""
+    ended(app).remove()
+    assert stored.token_keys.count_documents({}) == 0

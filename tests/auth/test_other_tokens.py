@@ -1,0 +1,20 @@
+"""Tokens of others, without the API."""
+
+import pytest
+from flask import Flask
+
+from tests.access import services
+from vault.auth.other_tokens import TokenReference
+from vault.core.attempt import Action, Attempt
+from vault.core.errors import TokenNotFoundError
+from vault.core.principal import Principal, Scope
+from vault.crypto.token import new_token
+
+
+@pytest.mark.parametrize("reference", [{"text": new_token()}, {"accessor": "0" * 24}], ids=str)
+def test_a_service_without_tokens_knows_none(app: Flask, reference: dict[str, str]) -> None:
+    """Where no token was ever made, a caller with a JWT finds none."""
+    job = Principal(name="jwt:job", scopes=frozenset(Scope))
+    attempt = Attempt(action=Action.TOKEN_LIST, principal=job)
+    with pytest.raises(TokenNotFoundError):
+        services(app).other_tokens.describe(TokenReference(**reference), attempt=attempt)
