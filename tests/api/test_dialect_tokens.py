@@ -283,7 +283,7 @@ def test_a_token_is_looked_up_renewed_and_revoked_by_another(root: DialectClient
     "reference", [{"token": UNKNOWN}, {"token": "x"}, {"token": [1]}, {"token": {"a": 1}}]
 )
 def test_an_unknown_token_is_a_bad_one(root: DialectClient, reference: dict[str, Any]) -> None:
-    """A text that is no token, another type, or the token of nobody: the same refusal."""
+    """A text that is no token, another type, or an unknown token: the same refusal."""
     assert root.refused("POST", LOOKUP, reference) == BAD
 
 

@@ -11,9 +11,9 @@ from vault.core.principal import Principal, Scope
 from vault.crypto.token import new_token
 
 
-@pytest.mark.parametrize("reference", [{"text": new_token()}, {"accessor": "0" * 24}], ids=str)
+@pytest.mark.parametrize("reference", [{"text": new_token()}, {"accessor": "0" * 24}], ids=["token", "accessor"])
 def test_a_service_without_tokens_knows_none(app: Flask, reference: dict[str, str]) -> None:
-    """Where no token was ever made, a caller with a JWT finds none."""
+    """A caller with a JWT finds no token in a database that never had any."""
     job = Principal(name="jwt:job", scopes=frozenset(Scope))
     attempt = Attempt(action=Action.TOKEN_LIST, principal=job)
     with pytest.raises(TokenNotFoundError):

@@ -151,7 +151,7 @@ def test_mongodb_selects_by_paths(app: Flask, paths: tuple[str, ...], is_seen: b
 
 @given(st.from_regex(CURSOR_PATTERN, fullmatch=True))
 def test_every_text_of_the_form_is_a_position(cursor: str) -> None:
-    """Whatever the document calls a cursor is accepted, except with a trailing newline."""
+    """Every text that the document calls a cursor is accepted, except with a trailing newline."""
     if cursor.endswith("\n"):
         with pytest.raises(InvalidCursorError):
             token_pages._position(cursor)
@@ -159,7 +159,7 @@ def test_every_text_of_the_form_is_a_position(cursor: str) -> None:
         assert token_pages._position(cursor) == cursor
 
 
-# A list as a name, in another test, would have changed the index for good.
+# A list as a name, in another test, would have changed the index permanently.
 @pytest.mark.new_database
 @pytest.mark.parametrize("cursor", [None, "team/t1"])
 def test_a_list_uses_the_index_of_its_namespace(app: Flask, stored: Stored, cursor: str | None) -> None:

@@ -23,7 +23,7 @@ def encoded(text: bytes, pause: Callable[[], None]) -> bytes:
 @pytest.mark.parametrize("work", [strict_json.decode, kv_values.decode, kv_values.restore, encoded])
 @pytest.mark.parametrize("text", [NUMBERS, FLOATS, OBJECTS, LARGE, SURROGATES], ids=lambda text: text[1:8])
 def test_long_work_pauses(work: Callable[..., Any], text: bytes) -> None:
-    """Decoding and encoding thousands of numbers or objects pauses again and again, with the same result."""
+    """Decoding and encoding thousands of numbers or objects pauses repeatedly, with the same result."""
     pauses: list[None] = []
     kwargs = {"number": kv_values.Number.of} if work is strict_json.decode else {}
     done = work(text, pause=lambda: pauses.append(None), **kwargs)

@@ -38,7 +38,7 @@ def value_memory(size: int) -> Iterator[None]:
 
 
 def pause() -> None:
-    """Let other requests run, until it is the turn of this request's client again.
+    """Run other requests, until it is the turn of this request's client again.
 
     Raises:
         OverloadedError: The request's deadline has passed.

@@ -15,7 +15,7 @@ _MAX_BATCH = 100
 
 
 class EndedTokens:
-    """The tokens that have ended for so long that only their names are kept.
+    """Tokens that expired so long ago that only their names are kept.
 
     All processes remove them, each about every 15 minutes.
     """

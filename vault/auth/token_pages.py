@@ -63,7 +63,7 @@ class TokenPages:
         return list(self._wanted(shown)), shown[-1]["name"] if len(found) > limit else None
 
     def accessors(self, limit: int) -> list[str]:
-        """Return up to *limit* accessors; those of altered tokens are not told apart.
+        """Return up to *limit* accessors; some can belong to altered tokens.
 
         Raises:
             StorageUnavailableError: MongoDB is not available.
@@ -74,7 +74,7 @@ class TokenPages:
     def _find(
         self, *conditions: Mapping[str, Any], limit: int = 0, fields: Mapping[str, Any] | None = None
     ) -> list[dict[str, Any]]:
-        """Return *fields* of documents that meet all *conditions* and the filters; a *limit* of 0 is none."""
+        """Return *fields* of documents that meet all *conditions* and the filters, up to *limit* unless it is 0."""
         every = {"$and": [*conditions, self._visible(), *self._filters()]}
         with storage_errors("find"):
             return list(Token.raw().find(every, fields).sort("name").limit(limit))

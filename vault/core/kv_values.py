@@ -77,7 +77,7 @@ def decode(text: bytes, pause: Pause = never) -> Any:
 
 
 def restore(encoded: bytes, pause: Pause = never) -> Any:
-    """Return the value that `encode` wrote; *pause* is called again and again meanwhile."""
+    """Return the value that `encode` wrote; *pause* is called repeatedly meanwhile."""
     number = Pace(pause).of(Number)
     return json.JSONDecoder(parse_int=number, parse_float=number).decode(encoded.decode())
 
@@ -85,7 +85,7 @@ def restore(encoded: bytes, pause: Pause = never) -> Any:
 def encode(value: Any, pause: Pause = never) -> bytes:
     """Return *value* as canonical JSON: names in order, no spaces, and each `Encoded` as its text.
 
-    Unless it is small, *pause* is called again and again meanwhile.
+    Unless it is small, *pause* is called repeatedly meanwhile.
     """
     parts: list[str] = []
     _write(value, parts.append, Pace(pause))

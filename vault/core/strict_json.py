@@ -39,7 +39,7 @@ def decode(
 ) -> Any:
     """Return the decoded JSON *text*; *number* makes the value of a number from its text.
 
-    Unless it is small, *pause* is called again and again meanwhile.
+    Unless it is small, *pause* is called repeatedly meanwhile.
     A text *is_own* if it comes from this user, in which case its size is the only limit.
 
     Raises:
