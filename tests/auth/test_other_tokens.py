@@ -11,7 +11,9 @@ from vault.core.principal import Principal, Scope
 from vault.crypto.token import new_token
 
 
-@pytest.mark.parametrize("reference", [{"text": new_token()}, {"accessor": "0" * 24}], ids=["token", "accessor"])
+@pytest.mark.parametrize(
+    "reference", [{"text": new_token()}, {"accessor": "0" * 24}], ids=["token", "accessor"]
+)
 def test_a_service_without_tokens_knows_none(app: Flask, reference: dict[str, str]) -> None:
     """A caller with a JWT finds no token in a database that never had any."""
     job = Principal(name="jwt:job", scopes=frozenset(Scope))

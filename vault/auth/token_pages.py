@@ -74,7 +74,7 @@ class TokenPages:
     def _find(
         self, *conditions: Mapping[str, Any], limit: int = 0, fields: Mapping[str, Any] | None = None
     ) -> list[dict[str, Any]]:
-        """Return *fields* of documents that meet all *conditions* and the filters, up to *limit* unless it is 0."""
+        """Return *fields* of the documents that meet *conditions* and filters; all without a *limit*."""
         every = {"$and": [*conditions, self._visible(), *self._filters()]}
         with storage_errors("find"):
             return list(Token.raw().find(every, fields).sort("name").limit(limit))
