@@ -14,7 +14,7 @@ from werkzeug.test import TestResponse
 from tests.dialect import DialectClient
 from tests.kv import Ask, read, rest, trail, written
 from tests.rotation import Stored
-from vault.api.blueprint import MAX_VALUE_BYTES, VALUE_MEMORY
+from vault.api.blueprint import MAX_VALUE_BYTES, SLOTS, VALUE_MEMORY
 from vault.api.long_work import pause
 from vault.core import connections, deadline, kv_values
 from vault.core.errors import OverloadedError
@@ -170,6 +170,27 @@ def test_a_large_value_needs_memory_and_a_turn(
     assert call(root).status_code == 200
     assert len(turns) > 4
     assert not app.extensions[VALUE_MEMORY]._used
+
+
+def test_a_call_that_gets_no_slot_again_gives_its_memory_back(
+    app: Flask, root: DialectClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If all slots are taken while a call waits for memory, it is 503 and keeps no memory."""
+    root("POST", "secret/data/a", {"data": LARGE})
+    memory, slots = app.extensions[VALUE_MEMORY], app.extensions[SLOTS]
+    reserve = memory.reserve
+
+    def reserve_as_slots_run_out(*args: Any) -> Any:
+        reservation = reserve(*args)
+        slots.clear()
+        return reservation
+
+    with monkeypatch.context() as full:
+        full.setattr(memory, "reserve", reserve_as_slots_run_out)
+        assert root.ask("GET", "secret/subkeys/a").status_code == 503
+    assert not memory._used
+    slots.append(None)
+    assert root.ask("GET", "secret/subkeys/a").status_code == 200
 
 
 def test_an_unwrap_without_memory_keeps_the_reply(

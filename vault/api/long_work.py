@@ -1,7 +1,7 @@
 """Long work on the values of a request: memory for it, and turns with other requests."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 
 from flask import current_app
 
@@ -29,10 +29,10 @@ def value_memory(size: int) -> Iterator[None]:
         yield
         return
     memory: Memory = current_app.extensions[VALUE_MEMORY]
-    with current_slot().given_back():
-        reservation = memory.reserve(max(size, _MIN_BYTES), source(current_attempt().ip))
-    with reservation:
-        reservation.keep()
+    with ExitStack() as held:
+        # Held before the slot is taken again, which can fail.
+        with current_slot().given_back():
+            held.enter_context(memory.reserve(max(size, _MIN_BYTES), source(current_attempt().ip))).keep()
         pause()
         yield
 
