@@ -172,6 +172,8 @@ def test_a_token_cannot_exceed_its_creator(app: Flask) -> None:
         {"ttl": "9999d"},
         {"explicit_max_ttl": "-1"},
         {"renewable": "no"},
+        {"no_parent": "false"},
+        {"no_parent": 0},
         {"display_name": "a b"},
         {"display_name": {"a": 1}},
         {"display_name": f"smt_{'a' * 38}"},

@@ -71,9 +71,10 @@ def grant_in(
     for name, neutral in _UNSUPPORTED.items():
         if name in given and given[name] not in neutral:
             raise BadRequest(f"the option {name} is not supported")
-    renewable = body.get("renewable", True)
-    if not isinstance(renewable, bool):
-        raise BadRequest("renewable must be true or false")
+    renewable, no_parent = body.get("renewable", True), given.get("no_parent", False)
+    for name, value in (("renewable", renewable), ("no_parent", no_parent)):
+        if not isinstance(value, bool):
+            raise BadRequest(f"{name} must be true or false")
     ttl, period, longest = _times(given)
     asked = period or ttl
     lifetime = min(asked or longest, longest) if longest else asked
@@ -86,7 +87,7 @@ def grant_in(
         renewable=is_renewable,
         max_age=longest if is_renewable and longest else None,
         periodic=bool(period),
-        orphan=orphan or bool(given.get("no_parent")),
+        orphan=orphan or no_parent,
     )
     warnings = dialect_warnings.capped("period" if period else "TTL", asked, longest)
     warnings += [f"{name}: {_HARMLESS[name]}" for name in sorted(_HARMLESS) if given.get(name)]
