@@ -16,6 +16,7 @@ from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+from unittest.mock import Mock
 
 import pytest
 from flask.testing import FlaskClient
@@ -282,6 +283,38 @@ def test_a_part_that_cannot_be_cut_stays_alone(
     output.open()
     output.close()
     assert file.read_bytes().replace(b"other\n", b"\n") == kept + b"\ntwo\n"
+
+
+def test_no_line_is_written_twice(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of a part that cannot be cut off, whole lines are not written again: `verify` would report them."""
+    output = FileOutput(file)
+    with monkeypatch.context() as broken, pytest.raises(OSError, match="too large"), full_disk(6):
+        broken.setattr("vault.audit.sinks.os.ftruncate", Mock(side_effect=OSError))
+        output.write([b"one", b"two", b"three"])
+    with pytest.raises(OSError, match="too large"), full_disk(6):
+        output.open()
+    output.open()
+    output.close()
+    assert file.read_bytes() == b"one\ntw\ntwo\nthree\n"
+
+
+def test_a_file_that_is_rotated_during_a_write_has_no_empty_line(
+    file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the file is renamed while a worker waits for the lock, the end of the new file does not matter."""
+
+    def rotate(_descriptor: int, operation: int) -> None:
+        if operation != fcntl.LOCK_UN:
+            file.rename(file.with_suffix(".1"))
+            file.touch()
+
+    output = FileOutput(file)
+    output.write([b"one"])
+    with monkeypatch.context() as during:
+        during.setattr(sinks, "flock", rotate)
+        output.write([b"two"])
+    output.close()
+    assert file.with_suffix(".1").read_bytes() == b"one\ntwo\n"
 
 
 def test_a_lock_that_is_held_for_long_is_a_failure(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -129,7 +129,8 @@ class FileOutput:
     """Appends to a file that several processes share and that can be rotated by renaming it.
 
     All lines of a write are in the file, or none: of a write that fails, as on a full disk, the part that was
-    written is cut off. The next call of `open` writes these lines again.
+    written is cut off. The next call of `open` writes these lines again. If the part cannot be cut off, its
+    whole lines stay.
     """
 
     def __init__(self, path: Path) -> None:
@@ -142,7 +143,7 @@ class FileOutput:
         """Open the file at the path unless it is open, and write what the last write did not."""
         descriptor = self._opened()
         if self._rest:
-            self._append(descriptor, self._rest)
+            self._append_rest(descriptor)
             self._rest = b""
 
     def write(self, lines: Sequence[bytes]) -> None:
@@ -158,25 +159,28 @@ class FileOutput:
             os.close(self._descriptor)
             self._descriptor = None
 
-    def _append(self, descriptor: int, data: bytes) -> None:
+    def _append_rest(self, descriptor: int) -> None:
         with _locked(descriptor) as is_locked:
             start = os.fstat(descriptor).st_size
-            if self._is_torn(start):
-                data = b"\n" + data
+            data = b"\n" + self._rest if self._is_torn(descriptor, start) else self._rest
             written = 0
             try:
                 while written < len(data):
                     written += os.write(descriptor, data[written:])
             except OSError:
                 # A process that takes no lock, such as one of an earlier version, can have written meanwhile.
-                if is_locked and os.fstat(descriptor).st_size == start + written:
-                    _cut(descriptor, start)
+                is_mine = is_locked and os.fstat(descriptor).st_size == start + written
+                if written and not (is_mine and _cut(descriptor, start)):
+                    # The whole lines of that part are not written again.
+                    self._rest = data[data.rfind(b"\n", 0, written) + 1 :]
                 raise
 
-    def _is_torn(self, size: int) -> bool:
+    def _is_torn(self, descriptor: int, size: int) -> bool:
         """Return whether the file ends with a part of a line, such as that of a process that was killed."""
         with suppress(OSError), self._path.open("rb", buffering=0) as file:
-            return size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
+            # It can have been rotated since it was opened.
+            is_same = os.path.samestat(os.fstat(file.fileno()), os.fstat(descriptor))
+            return is_same and size > 0 and os.pread(file.fileno(), 1, size - 1) != b"\n"
         # It may be writable only.
         return False
 
@@ -227,10 +231,12 @@ def _lock(descriptor: int) -> bool:
             return True
 
 
-def _cut(descriptor: int, size: int) -> None:
-    # A file can be set to be appended to only.
+def _cut(descriptor: int, size: int) -> bool:
+    """Cut the file to *size*; return whether that was possible: a file can be set to be appended to only."""
     with suppress(OSError):
         os.ftruncate(descriptor, size)
+        return True
+    return False
 
 
 class SyslogOutput:
