@@ -27,7 +27,7 @@ Exit codes: those of COMMAND; before it starts, 1 refused or failed, 2 wrong usa
 }
 
 add_reference() { # add_reference NAME=REF: append to `names` and `items`; set `hint` if REF is neither a name nor an ID
-    local name=${1%%=*} reference=${1#*=} field=name other
+    local name=${1%%=*} reference=${1#*=} field=name other no_name='//|/ | /|/\.\.?/|[*[:cntrl:]]'
     # Bash ignores what is assigned to these, or evaluates it, and that can run a command in it.
     local special=" BASHOPTS BASHPID BASH_ALIASES BASH_ARGC BASH_ARGV BASH_CMDS BASH_COMMAND BASH_LINENO"
     special+=" BASH_MONOSECONDS BASH_SOURCE BASH_SUBSHELL BASH_TRAPSIG BASH_VERSINFO DIRSTACK EPOCHREALTIME"
@@ -39,7 +39,7 @@ add_reference() { # add_reference NAME=REF: append to `names` and `items`; set `
         [[ $name != "$other" ]] || misused "$name is given twice"
     done
     [[ ! $reference =~ ^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$ ]] || field=secret_id
-    [[ /$reference =~ ^(/[A-Za-z0-9_][A-Za-z0-9._-]*)+$ ]] ||
+    [[ ! /$reference/ =~ $no_name ]] ||
         hint="for $name, give the name of a secret, such as billing/db-password, or its ID"
     names+=("$name")
     items+="${items:+,}{\"$field\":$(json_string "$reference")}"

@@ -63,9 +63,10 @@ def test_settings_of_the_service_stay_here(key: str) -> None:
 
 def test_the_command_has_the_exact_values(asking: Asking) -> None:
     """Secrets given by name and by ID reach the command byte for byte, with every newline at their ends."""
-    _store(asking, _VALUE, "run/exact")
+    name = 'run/é "exact", \\{[:'
+    _store(asking, _VALUE, name)
     identifier = _store(asking, b"by ID", "run/id")
-    done = _run(asking, "A=run/exact", f"B={identifier}", "--", "bash", "-c", 'printf %s "$A" "$B"')
+    done = _run(asking, f"A={name}", f"B={identifier}", "--", "bash", "-c", 'printf %s "$A" "$B"')
     assert (done.returncode, done.stdout, done.stderr) == (0, _VALUE + b"by ID", b"")
 
 
@@ -184,7 +185,7 @@ def test_every_problem_is_named_by_its_variable(asking: Asking) -> None:
 
 def test_a_reference_that_is_neither_name_nor_id_is_named_by_its_variable(asking: Asking) -> None:
     """The service refuses such a batch as a whole; the hint has the variable, and not the reference."""
-    done = _run(asking, "A=run/there", 'B={"secret_id":"hidden"}', "--", "echo", "it runs")
+    done = _run(asking, "A=run/there", "B=hidden//", "C=.any/name of é", "--", "echo", "it runs")
     assert (done.returncode, done.stdout) == (1, b"")
     assert done.stderr.decode() == (
         f"{_SCRIPT}: the service refused with status 422: Request body failed validation. "
