@@ -6,6 +6,7 @@ from vault.auth.token_keys import TokenKeys
 from vault.core.errors import VaultError
 from vault.core.periodic import Periodic
 from vault.documents.guard import storage_errors
+from vault.documents.issuer import Issuer
 from vault.documents.token import Token
 
 _INTERVAL_SECONDS = 600
@@ -29,19 +30,37 @@ class EndedTokens:
         self._removals.start()
 
     def remove(self) -> None:
-        """Remove them. Altered tokens stay: operators have to see them."""
+        """Remove them. Altered tokens stay: operators have to see them. So do those above an issuer."""
         # The log has it already, where it happened.
         with suppress(VaultError):
             if key := self._keys.find():
-                altered, is_last = 0, False
+                kept, is_last = 0, False
+                with storage_errors():
+                    above = _names_above_issuers()
                 while not is_last:
                     with storage_errors():
-                        found = Token.long_expired(without=altered, limit=_MAX_BATCH)
-                        genuine = [token.id for token in found if token.is_genuine(key)]
-                        Token.keep_names(genuine)
-                    altered += len(found) - len(genuine)
+                        found = Token.long_expired(without=kept, limit=_MAX_BATCH)
+                        ended = [
+                            token.id for token in found if token.name not in above and token.is_genuine(key)
+                        ]
+                        Token.keep_names(ended)
+                    kept += len(found) - len(ended)
                     is_last = len(found) < _MAX_BATCH
 
     def close(self) -> None:
         """Stop, after the current removal if there is one."""
         self._removals.close()
+
+
+def _names_above_issuers() -> set[str]:
+    """Return the names of the tokens that created an issuer, directly or through others.
+
+    Issuers do not expire, and a cascade finds them by these tokens.
+    """
+    above: set[str] = set()
+    names = Issuer.raw().distinct("created_by")
+    # An attacker may have stored other types.
+    while new := {name for name in names if isinstance(name, str)} - above:
+        above |= new
+        names = Token.raw().distinct("created_by", {"name": {"$in": list(new)}})
+    return above
