@@ -49,7 +49,7 @@ MAX_BATCH_BYTES = 8 * 1_048_576
 MAX_BODY_BYTES = 2 * MAX_BATCH_BYTES
 MAX_REPLY_BYTES = 2 * MAX_BATCH_VALUES_BYTES
 
-#: The same of JSON that is being decoded. A text of numbers takes thirty times its size.
+#: Maximum bytes in one worker of JSON that is being decoded. A text of numbers takes thirty times its size.
 MAX_VALUE_BYTES = 2 * MAX_BYTES
 
 

@@ -13,7 +13,7 @@ from vault.core.networks import source
 
 
 def _keep_all() -> None:
-    """Stand in for a callback of those that hold nothing large while they wait."""
+    """Stand in for the callback of a caller that holds nothing large while it waits."""
 
 
 @contextmanager

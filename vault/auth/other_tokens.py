@@ -27,9 +27,9 @@ class TokenReference:
 
 
 class OtherTokens:
-    """The operations of those who manage tokens, on active tokens of their namespace and within their paths.
+    """Operations on the active tokens of the principal's namespace whose paths are within its own.
 
-    For all others, a token does not exist.
+    Any other token is not found.
     """
 
     def __init__(self, keys: TokenKeys, *, max_days: int) -> None:

@@ -19,7 +19,7 @@ from vault.documents.token import Token
 
 
 class Cascade(Enum):
-    """The tokens that end with a token, by its name in the audit entry; both go through all generations."""
+    """The extent of a revocation, with its name in the audit entry. It includes all generations."""
 
     NONE = ""
     #: The tokens that it created, except orphans.

@@ -53,5 +53,5 @@ def _is_exposed(path: Path) -> bool:
         is_named = stat.S_ISREG(state.st_mode) and state.st_nlink > 0
         is_mounted = path.resolve().is_relative_to(_CONTAINER_SECRETS)
         return is_named and bool(state.st_mode & stat.S_IROTH) and not is_mounted
-    # Read a moment ago, it is gone, as a pipe can be.
+    # The file has disappeared since it was read, as a pipe can.
     return False

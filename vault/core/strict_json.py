@@ -40,7 +40,7 @@ def decode(
     """Return the decoded JSON *text*; *number* makes the value of a number from its text.
 
     Unless it is small, *pause* is called repeatedly meanwhile.
-    A text *is_own* if it comes from this user, in which case its size is the only limit.
+    A text that *is_own*, from this user, is limited only in its size.
 
     Raises:
         InvalidJSONError: It is not JSON, or readers could understand it differently.

@@ -12,8 +12,8 @@ ONE_LINE_PATTERN = f"^[^{INVISIBLE}]*$"
 # Half of a surrogate pair is not text. A pattern cannot say that: to some readers, others consist of halves.
 _NOT_ONE_LINE = re.compile(rf"[{INVISIBLE}\ud800-\udfff]")
 
-#: Printable to Python, and shown as nothing: joiners, fillers, variation selectors, blank symbols. So are the
-#: two that stand for what could not be decoded.
+#: Characters that Python calls printable, and that are displayed as blank: joiners, fillers, variation
+#: selectors and blank symbols; and the two placeholders for text that could not be decoded.
 _BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\ufffc\ufffd"
     "\U00016fe4\U0001d159\U000e0100-\U000e01ef]"

@@ -11,8 +11,8 @@ from gevent import get_hub
 #: costs no more than that.
 _MAX_OPEN = 200
 
-#: Seconds between two looks for the connections that had their time. Closing earlier would reset a connection
-#: whose request is still arriving, and the client could lose the reply.
+#: Seconds between two passes, each of which closes the connections that were open at the last one. Closing
+#: earlier would reset a connection whose request is still arriving, and the client could lose the reply.
 _CLOSE_INTERVAL_SECONDS = 1
 
 
@@ -22,7 +22,7 @@ class RefusedConnections:
     def __init__(self, reply: bytes) -> None:
         self._reply = reply
         self._open: deque[int] = deque()
-        #: The number of connections that were open at the last look.
+        #: The number of connections that were open at the last pass.
         self._due = 0
         self._timer: Any = None
 
