@@ -1,5 +1,6 @@
 """Tokens over HTTP."""
 
+import json
 from datetime import UTC, datetime
 from typing import Any
 
@@ -7,13 +8,17 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.access import age_token, bearer, make_token, post, revoke
+from tests.access import age_token, bearer, make_token, post, revoke, services
 from tests.api.test_openapi import operations
 from tests.conftest import running_app
 from tests.problems import fields_of
 from tests.rotation import Stored
+from vault.api.blueprint import REPLY_MEMORY
+from vault.auth.token_pages import page_bytes
+from vault.core.paths import MAX_PATHS
 from vault.crypto.token import new_token
 from vault.documents import database
+from vault.documents.token import Token
 
 CREATE, LIST, REVOKE = (f"/vault/token/{action}" for action in ("create", "list", "revoke"))
 SELF, RENEW, REVOKE_SELF = (f"/vault/token/{action}" for action in ("self", "renew", "revoke-self"))
@@ -133,6 +138,30 @@ def test_tokens_are_listed_page_by_page(app: Flask, manager: FlaskClient, stored
     for cursor in ("", "a b", "team-a/a\n", "a/b/c"):
         problem = post(manager, LIST, {"cursor": cursor}, 422)
         assert problem["code"] == "invalid_cursor"
+
+
+def test_a_page_ends_early_if_paths_are_large(app: Flask, manager: FlaskClient) -> None:
+    """With the largest paths, a page fits into the memory reserved for it, and no token is left out."""
+    paths = tuple(f"{number:02}{'é' * 255}" for number in range(MAX_PATHS))
+    make_token(app, "n00", scopes=("secret:fetch",), namespace="team-a", paths=paths)
+    token, key = Token.objects(name="team-a/n00").first(), services(app).tokens._keys.find()
+    for number in range(1, 45):
+        token.id, token.name = f"{number:064x}", f"team-a/n{number:02}"
+        token.close(key)
+        Token.raw().insert_one(token.to_mongo())
+    names, cursor, sizes = [], None, []
+    while not sizes or cursor:
+        page = manager.post(LIST, json={"limit": 1_000, "cursor": cursor})
+        sizes.append(len(page.data))
+        reserved = app.extensions[REPLY_MEMORY]._used.total()
+        page.close()
+        assert reserved - app.extensions[REPLY_MEMORY]._used.total() == sizes[-1] <= page_bytes(1_000)
+        names += [entry["name"] for entry in page.json["tokens"]]
+        cursor = page.json["cursor"]
+    assert names == ["manager", *(f"n{number:02}" for number in range(45))]
+    assert len(sizes) > 2
+    [one] = post(manager, LIST, {"limit": 1, "cursor": "team-a/n00"})["tokens"]
+    assert len(json.dumps(one)) < page_bytes(1)
 
 
 def test_a_role_and_scopes_are_combined(app: Flask, client: FlaskClient) -> None:

@@ -333,8 +333,8 @@ class TokenPage(Reply):
         fields.Nested(TokenRecord),
         required=True,
         metadata={
-            "description": "In order of name, including expired and revoked ones. With a filter, a page can "
-            "be empty and not the last."
+            "description": "In order of name, including expired and revoked ones. A page can be shorter than "
+            "`limit`, and with a filter empty, and not the last."
         },
     )
     cursor = text_field(

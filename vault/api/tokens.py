@@ -18,6 +18,7 @@ from vault.api.token_schemas import (
     TokenRevocation,
 )
 from vault.auth.credential_info import CredentialInfo
+from vault.auth.token_pages import page_bytes
 from vault.auth.tokens import Grant
 from vault.core.attempt import Action
 from vault.core.principal import Scope
@@ -28,9 +29,6 @@ blueprint = Blueprint(
     url_prefix="/vault/token",
     description="Create, list, renew and revoke tokens: credentials for programs and people.",
 )
-
-#: Bytes of a token in a reply; hardly any has more.
-_TOKEN_BYTES = 4_096
 
 _CREATIONS = {
     "role": {
@@ -87,7 +85,7 @@ def list_tokens(body: dict[str, Any]) -> dict[str, Any]:
     paths, it returns only tokens whose paths are within yours. The tokens themselves are not stored. A token
     that expired 30 days ago is no longer listed; its name stays taken.
     """
-    with reply_memory(body["limit"] * _TOKEN_BYTES):
+    with reply_memory(page_bytes(body["limit"])):
         tokens, cursor = services().tokens.page(**body, attempt=current_attempt())
         return {"tokens": tokens, "cursor": cursor}
 

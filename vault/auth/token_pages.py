@@ -1,9 +1,12 @@
 """Pages of tokens in order of name, filtered by MongoDB."""
 
+import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from typing import Any
+
+from pymongo.cursor import Cursor
 
 from vault.auth.token_info import TokenInfo, info_of
 from vault.core.errors import InvalidCursorError
@@ -20,6 +23,18 @@ _STORED_NAME = f"(?:{_NAME}/)?{_NAME}"
 
 #: The form of cursors: the stored name of a page's last token. Each text of this form is a position.
 CURSOR_PATTERN = f"^{_STORED_NAME}$"
+
+#: Maximum bytes of a page, and of one token in it, as JSON, where a byte of a path can take 3.
+_MAX_PAGE_BYTES = 1_048_576
+_LARGEST_BYTES = 65_536
+
+#: Tokens that are read in one round trip: a default page. Paths can take 16 KiB each.
+_AT_ONCE = 101
+
+
+def page_bytes(limit: int) -> int:
+    """Return the maximum bytes of a page of *limit* tokens, as JSON."""
+    return min(_MAX_PAGE_BYTES, limit * _LARGEST_BYTES)
 
 
 class TokenPages:
@@ -45,10 +60,14 @@ class TokenPages:
 
     def __iter__(self) -> Iterator[TokenInfo]:
         """Yield all tokens, in one query. Raises `StorageUnavailableError` if MongoDB is not available."""
-        return self._wanted(self._find())
+        with storage_errors("find"):
+            found = list(self._find())
+        return self._wanted(found)
 
     def page(self, cursor: str | None, limit: int) -> tuple[list[TokenInfo], str | None]:
         """Return the tokens after *cursor*, of *limit* that MongoDB finds, and the cursor for the next page.
+
+        A page ends early if its tokens take `page_bytes`.
 
         Raises:
             InvalidCursorError: This function did not return *cursor*.
@@ -57,10 +76,11 @@ class TokenPages:
         after = "" if cursor is None else _position(cursor)
         # Only names that can be cursors. MongoDB compares lists by their elements.
         names = {"$gt": after, "$regex": rf"^{_STORED_NAME}\z", "$not": {"$type": "array"}}
-        # One more shows whether there is a next page.
-        found = self._find({"name": names}, limit=limit + 1)
-        shown = found[:limit]
-        return list(self._wanted(shown)), shown[-1]["name"] if len(found) > limit else None
+        with storage_errors("find"):
+            # One more shows whether there is a next page.
+            found = self._find({"name": names}, limit=limit + 1).batch_size(_AT_ONCE)
+            shown, has_more = _page(found, limit)
+        return list(self._wanted(shown)), shown[-1]["name"] if has_more else None
 
     def accessors(self, limit: int) -> list[str]:
         """Return up to *limit* accessors; some can belong to altered tokens.
@@ -69,15 +89,16 @@ class TokenPages:
             StorageUnavailableError: MongoDB is not available.
         """
         # Only the IDs: verifying thousands of seals would take seconds.
-        return [accessor_of(document["_id"]) for document in self._find(limit=limit, fields={"_id": 1})]
+        with storage_errors("find"):
+            return [accessor_of(document["_id"]) for document in self._find(limit=limit, fields={"_id": 1})]
 
     def _find(
         self, *conditions: Mapping[str, Any], limit: int = 0, fields: Mapping[str, Any] | None = None
-    ) -> list[dict[str, Any]]:
-        """Return *fields* of the documents that meet *conditions* and filters; all without a *limit*."""
+    ) -> Cursor[dict[str, Any]]:
+        """Find *fields* of the documents that meet *conditions* and filters; all without a *limit*."""
         every = {"$and": [*conditions, self._visible(), *self._filters()]}
-        with storage_errors("find"):
-            return list(Token.raw().find(every, fields).sort("name").limit(limit))
+        found: Cursor[dict[str, Any]] = Token.raw().find(every, fields).sort("name").limit(limit)
+        return found
 
     def _wanted(self, documents: Iterable[Mapping[str, Any]]) -> Iterator[TokenInfo]:
         """Yield the tokens of *documents*, without altered ones that do not match."""
@@ -127,6 +148,18 @@ def _within(paths: Paths) -> dict[str, Any]:
         return {}
     covered = [*paths.names, *(re.compile(f"^{re.escape(prefix)}") for prefix in paths.prefixes)]
     return {"paths": {"$type": "array", "$not": {"$elemMatch": {"$nin": covered}}}}
+
+
+def _page(found: Iterable[Mapping[str, Any]], limit: int) -> tuple[list[Mapping[str, Any]], bool]:
+    """Return at most *limit* documents, as many as a page has room for, and whether more are found."""
+    shown: list[Mapping[str, Any]] = []
+    left = _MAX_PAGE_BYTES - _LARGEST_BYTES
+    for document in found:
+        if len(shown) == limit or left <= 0:
+            return shown, True
+        left -= len(json.dumps(document, default=str))
+        shown.append(document)
+    return shown, False
 
 
 def _position(cursor: str) -> str:
