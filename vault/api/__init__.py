@@ -46,7 +46,6 @@ from vault.api.client_ip import TRUSTED_PROXIES
 from vault.api.memory import Memory
 from vault.api.slots import MAX_CONCURRENT_REQUESTS
 from vault.config.settings import Settings
-from vault.secrets.items import MAX_ITEMS
 from vault.services import Services
 
 #: Bytes in a body in addition to the secret: name, JSON syntax, and labels of 40 KiB, of which each byte
@@ -77,7 +76,7 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
         PROVIDE_AUTOMATIC_OPTIONS=False,
         **{
             TRUSTED_PROXIES: settings.trusted_proxies,
-            BATCH_LENGTH: min(MAX_ITEMS * length, MAX_BATCH_BYTES),
+            BATCH_LENGTH: MAX_BATCH_BYTES,
             REQUEST_TIMEOUT: settings.request_timeout_seconds,
             openapi.CREDENTIAL_REQUIRED: settings.auth_enabled,
             client_ip.ALLOWED_NETWORKS: settings.allowed_networks,
