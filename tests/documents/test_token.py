@@ -11,7 +11,7 @@ from bson import Binary, Code, DatetimeMS, Int64, MaxKey
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.access import bearer, make_token, revoke
+from tests.access import bearer, make_token, revoke, services
 from tests.conftest import running_app
 from tests.rotation import Stored
 from vault.core.attempt import Action, Attempt
@@ -286,14 +286,20 @@ def test_an_altered_renewal_is_refused(
     assert [token["state"] for token in listed] == ["active", "altered"]
 
 
+#: Everything but true; the last ones read as true.
+NOT_TRUE = (None, False, 0, "", [], 1, "x", math.nan, [0], {"$a": 1}, Binary(b"x"), DatetimeMS(2**62))
+
+
 @pytest.mark.parametrize("field", ["periodic", "orphan"])
 def test_a_token_cannot_become_periodic_or_an_orphan(
-    client: FlaskClient, stored: Stored, token: str, field: str
+    app: Flask, client: FlaskClient, stored: Stored, token: str, field: str
 ) -> None:
     """A field that makes a token periodic or an orphan is an alteration where it was not, also if false."""
-    for value in (True, False, 0, 1, "", "x", math.nan, [], Binary(b"x")):
+    key = services(app).tokens._keys.find()
+    for value in (True, *NOT_TRUE[1:]):
         stored.tokens.update_one({}, {"$set": {field: value}})
-        assert client.post("/vault/token/self", json={}, headers=bearer(token)).status_code == 401
+        assert not Token.objects.get().is_genuine(key), value
+    assert client.post("/vault/token/self", json={}, headers=bearer(token)).status_code == 401
 
 
 @pytest.mark.parametrize("field", ["periodic", "orphan"])
@@ -304,9 +310,12 @@ def test_a_token_stays_periodic_and_an_orphan(
     boss = bearer(make_token(app, "boss", role="admin"))
     body = {"period": "1h", "policies": ["auditor"]}
     text = client.post("/v1/auth/token/create-orphan", json=body, headers=boss).json["auth"]["client_token"]
-    for change in ({"$set": {field: False}}, {"$set": {field: None}}, {"$unset": {field: 1}}):
-        stored.tokens.update_one({"created_by": "boss"}, change)
-        assert client.post("/vault/token/self", json={}, headers=bearer(text)).status_code == 401
+    key, own = services(app).tokens._keys.find(), {"created_by": "boss"}
+    assert Token.objects.get(**own).is_genuine(key)
+    for change in ({"$unset": {field: 1}}, *({"$set": {field: value}} for value in NOT_TRUE)):
+        stored.tokens.update_one(own, change)
+        assert not Token.objects.get(**own).is_genuine(key), change
+    assert client.post("/vault/token/self", json={}, headers=bearer(text)).status_code == 401
 
 
 @pytest.mark.parametrize("field", ["renewable_until", "renewal_seconds"])

@@ -146,6 +146,9 @@ def _is_written(field: object, value: object) -> bool:
         return isinstance(value, list) and all(map(is_text, value))
     if isinstance(field, StringField):
         return is_text(value)
+    if isinstance(field, BooleanField):
+        # MongoEngine reads everything else as true or false.
+        return isinstance(value, bool)
     # Times are sealed as what MongoEngine reads, numbers as they are.
     return True
 
