@@ -292,8 +292,9 @@ def test_every_part_of_a_line_is_torn() -> None:
     for other in (
         line.replace(":", "", 1),
         f"{line}{line}",
+        f"{line}x",
         f"[{line[:9]}",
-        "{"[:0] + "x",
+        "x",
         "{'a': 5, 'b': 6}",
     ):
         torn = []

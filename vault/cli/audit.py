@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from datetime import UTC, datetime
 from functools import wraps
 from typing import Any, NoReturn
@@ -19,7 +19,7 @@ from vault.cli.audit_verify import verify
 from vault.cli.context import connected
 from vault.cli.durations import duration
 from vault.cli.exits import SignalledError
-from vault.cli.output import Output, output_options
+from vault.cli.output import Output, joined, output_options, width_of
 from vault.cli.parameters import Command
 from vault.cli.report import report
 from vault.client.secrets import is_id
@@ -168,16 +168,13 @@ class _Lines:
         """Print *records*, and before the first of them the headings."""
         rows = [(record, [*map(printable, _texts(record))]) for record in records]
         for _, cells in rows:
-            longest = [min(len(cell), _MAX_WIDTH) for cell in cells]
+            longest = [min(width_of(cell), _MAX_WIDTH) for cell in cells]
             self._widths = [max(pair) for pair in zip(self._widths, longest, strict=True)]
         if self._is_first:
-            self._output.text(self._line(_HEADINGS))
+            self._output.text(joined(_HEADINGS, self._widths))
             self._is_first = False
         for record, cells in rows:
-            self._output.result(record, self._line(cells))
-
-    def _line(self, cells: Sequence[str]) -> str:
-        return "  ".join(cell.ljust(width) for cell, width in zip(cells, self._widths, strict=True)).rstrip()
+            self._output.result(record, joined(cells, self._widths))
 
 
 def _texts(record: Record) -> list[str]:

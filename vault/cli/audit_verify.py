@@ -228,7 +228,7 @@ def _ends_early(line: str, error: json.JSONDecodeError) -> bool:
 
     No entry is hidden so: a missing one leaves a gap, and one at the end of a stream can be removed as well.
     """
-    is_at_end = error.pos >= len(line.rstrip("\n")) - _MAX_TOKEN_LENGTH
+    is_at_end = error.pos >= len(line.rstrip("\n")) - _MAX_TOKEN_LENGTH and error.msg != "Extra data"
     return line.startswith("{") and (is_at_end or error.msg.startswith("Unterminated string"))
 
 

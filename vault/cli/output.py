@@ -192,15 +192,20 @@ def _lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[s
         parts = [_wrapped(cell, width) for cell, width in zip(row, widths, strict=True)]
         for number in range(max(map(len, parts))):
             line = [part[number] if number < len(part) else "" for part in parts]
-            padded = (text + " " * (width - _columns(text)) for text, width in zip(line, widths, strict=True))
-            yield _GAP.join(padded).rstrip()
+            yield joined(line, widths)
+
+
+def joined(cells: Sequence[str], widths: Sequence[int]) -> str:
+    """Return the line of a table with *cells*; the column of each is as wide as in *widths*, or its text."""
+    padded = (text + " " * (width - width_of(text)) for text, width in zip(cells, widths, strict=True))
+    return _GAP.join(padded).rstrip()
 
 
 def _widths(columns: Sequence[Sequence[str]]) -> list[int]:
     """Return the width of each of *columns*: the widest are shortened, if possible only between words."""
     left = max(_total_width() - len(_GAP) * (len(columns) - 1), len(columns))
-    widths = [max(map(_columns, column)) for column in columns]
-    longest_words = [max(_columns(word) for cell in column for word in cell.split()) for column in columns]
+    widths = [max(map(width_of, column)) for column in columns]
+    longest_words = [max(width_of(word) for cell in column for word in cell.split()) for column in columns]
     while sum(widths) > left:
         spare = [width - word for width, word in zip(widths, longest_words, strict=True)]
         widest = max(range(len(widths)), key=lambda at: (spare[at] > 0, widths[at]))
@@ -212,7 +217,7 @@ def _total_width() -> int:
     return shutil.get_terminal_size((_WIDTH, 0)).columns if sys.stdout.isatty() else _WIDTH
 
 
-def _columns(text: str) -> int:
+def width_of(text: str) -> int:
     """Return the columns of *text* in a terminal: 2 for a wide character, none for a mark on another one."""
     if text.isascii():
         return len(text)
@@ -222,7 +227,7 @@ def _columns(text: str) -> int:
 
 
 def _wrapped(cell: str, width: int) -> list[str]:
-    if _columns(cell) <= width:
+    if width_of(cell) <= width:
         # As it is, with spaces that follow each other.
         return [cell]
     # All characters can be wide ones.
