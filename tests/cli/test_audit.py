@@ -95,7 +95,7 @@ def test_junk_in_the_database_stops_no_command(trail: Trail) -> None:
         ("export", "--until", "2026-13-01"),
         ("export", "--since", "0h"),
         ("export", "--action", "fetsh"),
-        ("export", "--secret", "a b"),
+        ("export", "--secret", "a//b"),
         ("query", "--action", "x"),
         ("query", "--status", "refused"),
         ("query", "--since", "2026-11-02", "--until", "2026-11-01"),
@@ -119,7 +119,8 @@ COMMANDS = ("tail", "export", "public-key", "checkpoint", "verify")
 
 
 AWAY = (
-    "MongoDB is not available. Hint: check that MongoDB runs at mongodb://127.0.0.1:1/, and that MONGO_URI "
+    "MongoDB is not available: 127.0.0.1:1: [Errno 111] Connection refused. "
+    "Hint: check that MongoDB runs at mongodb://127.0.0.1:1/, and that MONGO_URI "
     "leads to it"
 )
 

@@ -212,8 +212,8 @@ def test_a_failure_is_one_line(tmp_path: Path, command: str) -> None:
     done = run_command("keys", command, environment=environment, folder=tmp_path)
     assert (done.returncode, done.stdout) == (5, "")
     assert done.stderr == (
-        "error: MongoDB is not available. Hint: check that MongoDB runs at mongodb://127.0.0.1:1/, and that "
-        "MONGO_URI leads to it\n"
+        "error: MongoDB is not available: 127.0.0.1:1: [Errno 111] Connection refused. "
+        "Hint: check that MongoDB runs at mongodb://127.0.0.1:1/, and that MONGO_URI leads to it\n"
     )
     assert "Traceback" not in done.stderr
     done = run_command("keys", command, environment={}, folder=tmp_path)
