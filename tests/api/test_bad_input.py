@@ -408,7 +408,7 @@ def test_an_invalid_label_is_named_by_its_key(alice: Caller) -> None:
     assert messages_of(reply.json) == {
         "labels.team": ["Not a valid string."],
         "labels.a=b": [
-            "Must not be empty, have = in it, or a space at an end.",
+            "Must not be empty, contain =, or begin or end with a space.",
             "Must be one line, without invisible characters.",
         ],
     }

@@ -96,7 +96,7 @@ def test_what_does_not_arrive_is_named_once(tree: Tree, run: Run, stored: Stored
     done = run()
     assert done.returncode == 1
     assert done.stdout.splitlines()[:7] == [
-        "not importable: a*b: no secret here can have this name: it must not have *",
+        "not importable: a*b: no secret here can have this name: it must not contain *",
         "not copied: deleted: the values of deleted versions, which the source does not return: 1",
         "different here: taken: the secret here has other content",
         "imported: 2 secrets, 3 versions",
@@ -241,7 +241,7 @@ def test_progress_is_shown(
         (["--address", "https://vault.example/#x"], "must not have a query"),
         (
             ["--path", "a* b"],
-            "must be a name of a secret, or a folder such as billing/, which must not have *",
+            "must be a name of a secret, or a folder such as billing/, which must not contain *",
         ),
         (["--prefix", "a"], "must be a folder"),
         (["--mount", "../sys"], "must be the path of a secrets engine"),

@@ -156,9 +156,9 @@ def test_what_cannot_be_here_is_refused_alone(tree: Tree, move: Move) -> None:
     assert {
         name: result.reason for name, result in results.items() if result.outcome is not Outcome.IMPORTED
     } == {
-        "a ": "no secret here can have this name: it must have parts between slashes that are not empty, "
-        ". or .., and no part with a space at an end",
-        "c*/": "no secret here can have this name: it must not have *",
+        "a ": "no secret here can have this name: it must not have a part that is empty, . or .., or that "
+        "begins or ends with a space",
+        "c*/": "no secret here can have this name: it must not contain *",
         "deep": "version 2 is nested too deeply",
         "labelled": "no secret here can have its custom_metadata as labels",
         "large": "version 1 has more than MAX_SECRET_BYTES",

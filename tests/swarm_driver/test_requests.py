@@ -89,7 +89,7 @@ def test_other_labels_are_ignored() -> None:
         ({"name": "billing/"}, "secret-manager.name must be"),
         (
             {"name": "a*"},
-            "secret-manager.name must be a name such as billing/db-password, which must not have *",
+            "secret-manager.name must be a name such as billing/db-password, which must not contain *",
         ),
         ({"id": "550e8400"}, "secret-manager.id must be"),
         ({"id": ID.replace("-", "")}, "secret-manager.id must be"),

@@ -21,7 +21,7 @@ def key_flaw(key: str) -> str:
     """Return the rule that *key* breaks as a label's key, without it; empty for a valid one."""
     if key.strip() != key or not key or "=" in key:
         # It separates the key from the text, in the database and on the command line.
-        return "must not be empty, have = in it, or a space at an end"
+        return "must not be empty, contain =, or begin or end with a space"
     return visible_flaw(key, max_bytes=MAX_KEY_BYTES)
 
 

@@ -32,14 +32,14 @@ def path_flaw(text: str) -> str:
 def prefix_flaw(text: str) -> str:
     """Return the rule that *text* breaks as the beginning of a name, which can end anywhere in it."""
     if "*" in text:
-        return "must not have *"
+        return "must not contain *"
     return token_flaw(text) or visible_flaw(text, max_bytes=MAX_NAME_BYTES)
 
 
 def _form_flaw(text: str) -> str:
     if _FORM.fullmatch(text):
         return ""
-    return "must have parts between slashes that are not empty, . or .., and no part with a space at an end"
+    return "must not have a part that is empty, . or .., or that begins or ends with a space"
 
 
 def is_path(text: str) -> bool:
