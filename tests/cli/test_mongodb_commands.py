@@ -89,7 +89,7 @@ def test_half_of_access_control_is_refused(initiate: Run, key_file: Path) -> Non
     ("environment", "reason"),
     [
         ({"MONGO_URI": "http://somewhere"}, "must be mongodb://"),
-        ({"MONGO_URI_FILE": "/nowhere"}, "MONGO_URI_FILE does not name a readable text file."),
+        ({"MONGO_URI_FILE": "/nowhere"}, "MONGO_URI_FILE names a file that does not exist."),
         ({}, "MONGO_URI does not name a replica set"),
     ],
 )

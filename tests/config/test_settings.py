@@ -164,14 +164,33 @@ def test_value_and_file_together_are_refused() -> None:
     )
 
 
-@pytest.mark.parametrize("content", [None, b"\xff\xfe"])
-def test_an_unreadable_file_is_named(tmp_path: Path, content: bytes | None) -> None:
-    """A missing or non-text file is an error of the setting that names it."""
+@pytest.mark.parametrize(
+    ("content", "reason"),
+    [
+        (None, "names a file that does not exist."),
+        (b"\xff\xfe", "does not name a readable text file."),
+    ],
+)
+def test_an_unusable_file_is_named(tmp_path: Path, content: bytes | None, reason: str) -> None:
+    """A missing file is told apart from one that is not text, in an error of the setting that names it."""
     file = tmp_path / "file"
     if content is not None:
         file.write_bytes(content)
-    text = message(LOG_LEVEL_FILE=str(file))
-    assert "LOG_LEVEL: LOG_LEVEL_FILE does not name a readable text file." in text
+    assert f"LOG_LEVEL: LOG_LEVEL_FILE {reason}" in message(LOG_LEVEL_FILE=str(file))
+
+
+def test_a_file_of_another_user_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A file that the service's user cannot read is told apart from a missing one."""
+
+    def denied(*_: object, **__: object) -> None:
+        raise PermissionError
+
+    # Root can read every file.
+    monkeypatch.setattr(Path, "open", denied)
+    monkeypatch.setattr(Path, "read_text", denied)
+    reason = "MASTER_KEY_FILE names a file that the service's user cannot read"
+    with pytest.raises(SettingsError, match=reason):
+        Settings.from_mapping({"MASTER_KEY_FILE": str(tmp_path)})
 
 
 @pytest.mark.parametrize("name", ["MASTER_KEY", "MASTER_KEY_FALLBACKS", "MONGO_URI"])

@@ -11,6 +11,7 @@ from vault.documents.members import explanation
 
 GHOST = {"isWritablePrimary": False, "isreplicaset": True}
 MEMBER = {"isWritablePrimary": False, "setName": "rs0", "hosts": ["a:1", "b:1"]}
+NEW = "a:1 has no replica set yet; `secret-manager replicaset initiate` creates it once all members answer"
 REFUSED = (
     "b:2: [Errno 111] Connection refused (configured timeouts: connectTimeoutMS: 1000.0ms), Timeout: 3.0s, "
     "Topology Description: <TopologyDescription id: 6b, servers: [<ServerDescription b:2>]>"
@@ -30,8 +31,8 @@ REFUSED = (
             {"isWritablePrimary": True},
             "a:1 is a standalone server; start its mongod with --replSet rs0",
         ),
-        ("?replicaSet=rs0", GHOST, "a:1 has no replica set yet; run `secret-manager replicaset initiate`"),
-        ("", GHOST, "a:1 has no replica set yet; run `secret-manager replicaset initiate`"),
+        ("?replicaSet=rs0", GHOST, NEW),
+        ("", GHOST, NEW),
         ("?replicaSet=rs0", MEMBER, "a:1 knows no primary"),
         (
             "?replicaSet=rs0",

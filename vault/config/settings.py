@@ -276,7 +276,8 @@ def _read(
             try:
                 values[name] = Path(file).read_text(encoding="utf-8").removesuffix("\n")
             except (OSError, ValueError):
-                errors[name] = [f"{name}_FILE does not name a readable text file."]
+                reason = tls_files.unreadable(Path(file)) or "does not name a readable text file."
+                errors[name] = [f"{name}_FILE {reason}"]
             else:
                 errors |= {} if values[name] else {name: [f"{name}_FILE names an empty file."]}
     return values, errors

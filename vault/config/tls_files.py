@@ -20,7 +20,7 @@ def check(values: Mapping[str, str]) -> None:
             raise ValidationError({name: ["requires both TLS_CERT and TLS_KEY."]})
         return
     files = {name: Path(values[name]) for name in _NAMES if name in values}
-    unreadable = {name: [reason] for name, path in files.items() if (reason := _unreadable(path))}
+    unreadable = {name: [reason] for name, path in files.items() if (reason := unreadable(path))}
     if unreadable:
         raise ValidationError(unreadable)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
@@ -36,7 +36,7 @@ def check(values: Mapping[str, str]) -> None:
         raise ValidationError({"TLS_CLIENT_CA": ["must name a file with certificates in PEM."]}) from None
 
 
-def _unreadable(path: Path) -> str:
+def unreadable(path: Path) -> str:
     """Return the reason why the file at *path* cannot be read; empty if it can."""
     try:
         with path.open("rb") as file:

@@ -68,7 +68,8 @@ def _answer(server: str, *, name: str, tls: Mapping[str, Any]) -> str:
     if hello["isWritablePrimary"]:
         return ""
     if hello.get("isreplicaset"):
-        return f"{server} has no replica set yet; run `secret-manager replicaset initiate`"
+        creation = "`secret-manager replicaset initiate` creates it once all members answer"
+        return f"{server} has no replica set yet; {creation}"
     primary = hello.get("primary")
     if not primary:
         return f"{server} knows no primary"
