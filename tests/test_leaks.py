@@ -322,7 +322,8 @@ def bad_bodies(good: dict[str, Any]) -> Iterator[Any]:
     yield b'{"secret": "%s", "secret": "%s"}' % (b64encode(VALUE), b64encode(OTHER_VALUE))
     yield from ([b64(VALUE)], b64(VALUE), [good])
     for field in {*good, "secret", "secret_id", "labels", "cursor"} - CONFIGURED:
-        for wrong in (VALUE.decode(), b64(VALUE), {LABEL: VALUE.decode()}, [VALUE.decode()]):
+        # Base64 alone could be a name.
+        for wrong in (VALUE.decode(), f"{b64(VALUE)}*", {LABEL: VALUE.decode()}, [VALUE.decode()]):
             yield {**good, field: wrong}
             if "secrets" in good:
                 yield {"secrets": [*good["secrets"], {**good["secrets"][0], field: wrong}]}
@@ -509,24 +510,7 @@ def speak_dialect(world: World, send: Send) -> None:
     assert ask("GET auth/token/lookup-self", token=login["auth"]["client_token"], may_hold="JWT")[0] == 200
     assert ask("POST auth/jwt/login", {"jwt": world.jwt(key=STRANGER), "role": PASSWORD})[0] == 400
     assert ask("POST auth/token/renew-self", {"increment": "1h"}, may_hold="token of admin")[0] == 200
-    new = {"policies": ["reader"], "ttl": "1h", "meta": {"mark": PASSWORD}, "display_name": "made"}
-    new |= {"renewable": True, "explicit_max_ttl": "1h"}
-    _, created = ask("POST auth/token/create", new, may_hold="new token")
-    made = created["auth"]["client_token"]
-    world.marks.add("new token", made)
-    accessor = {"accessor": created["auth"]["accessor"]}
-    for operation in ("lookup", "renew"):
-        for told in (made, PASSWORD, [made]):
-            expected = 200 if told == made else 403 if operation == "lookup" else 400
-            asked = ask(f"POST auth/token/{operation}", {"token": told}, may_hold="new token")[0]
-            assert asked == expected
-        assert ask(f"POST auth/token/{operation}-accessor", accessor)[0] == 200
-        assert ask(f"POST auth/token/{operation}-accessor", {"accessor": made})[0] == 400
-    assert ask("LIST auth/token/accessors")[0] == 200
-    assert ask("POST auth/token/revoke-orphan", {"token": PASSWORD})[0] == 400
-    assert ask("POST auth/token/revoke-accessor", {"accessor": made})[0] == 200
-    assert ask("POST auth/token/revoke-self", token=created["auth"]["client_token"])[0] == 204
-    assert ask("POST auth/token/create", {**new, "policies": [PASSWORD]})[0] == 400
+    speak_of_tokens(world, ask)
     assert ask("POST sys/capabilities-self", {"paths": [data]}, may_hold="name")[0] == 200
     assert ask(f"GET sys/internal/ui/mounts/{data}")[0] == 200
     assert ask(f"POST secret/delete/{name}", {"versions": [1]})[0] == 204
@@ -535,6 +519,37 @@ def speak_dialect(world: World, send: Send) -> None:
     assert ask(f"DELETE {data}")[0] == 204
     assert ask(f"GET {data}", may_hold="label")[0] == 404
     assert ask(f"DELETE {metadata}")[0] == 204
+
+
+def speak_of_tokens(world: World, ask: Dialect) -> None:
+    """Create, look up, renew and revoke tokens of Vault's dialect, with marks in every possible place."""
+    new = {"policies": ["reader"], "ttl": "1h", "meta": {"mark": PASSWORD}, "display_name": "made"}
+    new |= {"renewable": True, "explicit_max_ttl": "1h"}
+    _, created = ask("POST auth/token/create", new, may_hold="new token")
+    made = created["auth"]["client_token"]
+    world.marks.add("new token", made)
+    for operation in ("create", "create-orphan"):
+        orphan = {**new, "policies": ["reader"], "period": "1h", "no_parent": True}
+        status, reply = ask(f"POST auth/token/{operation}", orphan, may_hold="new token")
+        assert status == 200, reply
+        world.marks.add("new token", reply["auth"]["client_token"])
+        revoked = {"token": reply["auth"]["client_token"]}
+        assert ask("POST auth/token/revoke", revoked, may_hold="new token")[0] == 204
+    accessor = {"accessor": created["auth"]["accessor"], "increment": "1h"}
+    for operation in ("lookup", "renew"):
+        for told in (made, PASSWORD, [made]):
+            expected = 200 if told == made else 403 if operation == "lookup" else 400
+            asked = ask(
+                f"POST auth/token/{operation}", {"token": told, "increment": "1h"}, may_hold="new token"
+            )[0]
+            assert asked == expected
+        assert ask(f"POST auth/token/{operation}-accessor", accessor)[0] == 200
+        assert ask(f"POST auth/token/{operation}-accessor", {"accessor": made})[0] == 400
+    assert ask("LIST auth/token/accessors")[0] == 200
+    assert ask("POST auth/token/revoke-orphan", {"token": PASSWORD})[0] == 400
+    assert ask("POST auth/token/revoke-accessor", {"accessor": made})[0] == 200
+    assert ask("POST auth/token/revoke-self", token=created["auth"]["client_token"])[0] == 204
+    assert ask("POST auth/token/create", {**new, "policies": [PASSWORD]})[0] == 400
 
 
 def in_process(app: Flask) -> Send:

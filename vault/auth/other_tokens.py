@@ -23,7 +23,8 @@ class TokenReference:
     """The text of a token, or its accessor."""
 
     text: str = field(default="", repr=False)
-    accessor: str = ""
+    # A caller may send a token in its place.
+    accessor: str = field(default="", repr=False)
 
 
 class OtherTokens:

@@ -25,9 +25,12 @@ _SURROGATE = re.compile(rb"\\u[dD][89a-fA-F]")
 
 
 class Encoded(str):
-    """A JSON value as its canonical text, which `encode` takes as it is."""
+    """A JSON value as its canonical text, which `encode` takes as it is. Its `repr` does not show it."""
 
     __slots__ = ()
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {len(self)} characters>"
 
 
 class Number(Encoded):
