@@ -20,9 +20,9 @@ def check(values: Mapping[str, str]) -> None:
             raise ValidationError({name: ["requires both TLS_CERT and TLS_KEY."]})
         return
     files = {name: Path(values[name]) for name in _NAMES if name in values}
-    unreadable = {name: [reason] for name, path in files.items() if (reason := unreadable(path))}
-    if unreadable:
-        raise ValidationError(unreadable)
+    errors = {name: [reason] for name, path in files.items() if (reason := unreadable(path))}
+    if errors:
+        raise ValidationError(errors)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         # With a password, OpenSSL does not prompt for one.
