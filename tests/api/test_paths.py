@@ -121,9 +121,9 @@ def test_a_name_that_resembles_a_path_is_outside(
     assert limited.refused("create", secret="YQ==", **({"name": name} if name else {})) == 403
 
 
-@pytest.mark.parametrize("name", ["a/b\n", "a/\u00e9", "a/b/../c", "a//b", "a/\x00", "a/%2e%2e/b"])
+@pytest.mark.parametrize("name", ["a/b\n", "a/e\u0301", "a/b/../c", "a//b", "a/\x00", "a/b "])
 def test_a_name_of_another_form_is_still_422(limited: Caller, name: str) -> None:
-    """No text with a line feed, another script or dots as a part is a name, also below a path."""
+    """No text with a line feed, another normal form or dots as a part is a name, also below a path."""
     limited.become(limited_to("a/"))
     assert limited.refused("fetch", name=name) == 422
     assert limited.refused("create", secret="YQ==", name=name) == 422
