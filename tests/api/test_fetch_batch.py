@@ -163,7 +163,7 @@ EITHER = "Either `secrets` or `name_prefix` is required."
 NOT_BOTH = "Set either `secrets` or `name_prefix`, not both."
 EITHER_ID = "Either `secret_id` or `name` is required."
 NOT_BOTH_IDS = "Set either `secret_id` or `name`, not both."
-BAD_NAME = "Must be a path such as billing/db-password."
+BAD_NAME = "Must not have a part that is empty, . or .., or that begins or ends with a space."
 SOME = by_id([UNKNOWN_ID])
 
 
@@ -181,7 +181,7 @@ SOME = by_id([UNKNOWN_ID])
         ({"secrets": [{}]}, {"secrets.0.secret_id": [EITHER_ID]}),
         ({"secrets": [{**SOME[0], "more": 1}]}, {"secrets.0.more": ["Unknown field."]}),
         ({"name_prefix": ""}, None),
-        ({"name_prefix": "a b"}, None),
+        ({"name_prefix": "a*"}, None),
         ({"name_prefix": "a", "version": 1}, {"version": ["Unknown field."]}),
     ],
     ids=lambda value: str(value)[:30],
