@@ -4,6 +4,7 @@ import json
 import os
 import re
 from collections.abc import Iterator
+from functools import cache
 from hashlib import sha256
 from ipaddress import IPv4Network, IPv6Network
 from itertools import count
@@ -78,15 +79,17 @@ def before_load_schema(_context: schemathesis.HookContext, raw_schema: dict[str,
 def before_call(_context: schemathesis.HookContext, case: schemathesis.Case, **_: Any) -> None:
     """Make each valid `Idempotency-Key` unique, as clients must: otherwise a repeated one is refused.
 
-    Also, keep the token of the run. Replies name it, and after its revocation every reply would be 401.
+    Also, keep the token of the run. Replies have its name and accessor, and after its revocation
+    every reply would be 401.
     """
     key = (case.headers or {}).get(_KEY)
     if isinstance(key, str) and _VALID_KEY.fullmatch(key):
         case.headers[_KEY] = f"{key[:200]}-{next(_numbers)}"
     if case.meta and case.meta.generation.mode is GenerationMode.POSITIVE:
         case.body = _in_form(case.body)
-    if isinstance(case.body, dict) and case.body.get("name") == _PRINCIPAL:
-        case.body["name"] = "another"
+    for field, own in (("name", _PRINCIPAL), ("accessor", _accessor())):
+        if isinstance(case.body, dict) and case.body.get(field) == own:
+            case.body[field] = "another"
     # An issuer with a public key has no algorithms of other kinds.
     if isinstance(case.body, dict) and isinstance(case.body.get("public_key"), str):
         case.body.pop("algorithms", None)
@@ -110,6 +113,15 @@ class Credential:
     def set(self, case: schemathesis.Case, token: str, _context: schemathesis.AuthContext) -> None:
         """Send *token* with *case*."""
         case.headers["Authorization"] = f"Bearer {token}"
+
+
+@cache
+def _accessor() -> str:
+    """Return the accessor of the token of the run."""
+    headers = {"Authorization": f"Bearer {os.environ['FUZZ_TOKEN']}"}
+    request = Request(f"{os.environ['FUZZ_URL']}/v1/auth/token/lookup-self", headers=headers)  # noqa: S310 - our own URL
+    with urlopen(request) as reply:  # noqa: S310 - our own URL
+        return str(json.load(reply)["data"]["accessor"])
 
 
 def _in_form(body: Any) -> Any:
