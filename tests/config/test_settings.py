@@ -172,7 +172,7 @@ def test_value_and_file_together_are_refused() -> None:
     ],
 )
 def test_an_unusable_file_is_named(tmp_path: Path, content: bytes | None, reason: str) -> None:
-    """A missing file is told apart from one that is not text, in an error of the setting that names it."""
+    """A missing file differs from one that is not text, in an error of the setting that names it."""
     file = tmp_path / "file"
     if content is not None:
         file.write_bytes(content)
@@ -180,7 +180,7 @@ def test_an_unusable_file_is_named(tmp_path: Path, content: bytes | None, reason
 
 
 def test_a_file_of_another_user_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A file that the service's user cannot read is told apart from a missing one."""
+    """A file that the service's user cannot read differs from a missing one."""
 
     def denied(*_: object, **__: object) -> None:
         raise PermissionError
