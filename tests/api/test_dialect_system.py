@@ -54,6 +54,11 @@ def test_a_service_that_is_not_ready_is_sealed(
     assert not CLUSTER & (set(status) | set(reply.json))
 
 
+def test_without_mongodb_there_are_no_warnings_about_it() -> None:
+    """While MongoDB is not available, nothing is known about its members and its clock."""
+    assert Readiness({"mongodb": ["MongoDB is not available"]}).warnings == []
+
+
 @pytest.mark.parametrize(("code", "status"), [("299", 299), ("", 200), ("429", 429), ("473", 473)])
 def test_a_health_check_chooses_its_status(anonymous: DialectClient, code: str, status: int) -> None:
     """A load balancer can ask for another status than 200, as with Vault."""

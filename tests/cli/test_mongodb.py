@@ -11,11 +11,13 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app
+from vault.cli import mongodb
 from vault.cli.mongod import Mongod
 from vault.cli.mongodb import ReplicaSet
 from vault.core.errors import ReplicaSetError, StorageUnavailableError, VaultError
@@ -273,3 +275,14 @@ def test_a_failure_to_create_a_user_is_reported_without_the_password(locked: lis
     replica_set.initiate(timeout_seconds=60)
     with pytest.raises(VaultError, match=r"^rs0 did not get ready: OperationFailure \d+$"):
         replica_set.initiate(root_password=ROOT, timeout_seconds=0)
+
+
+@pytest.mark.parametrize(("size", "warns"), [(1, True), (2, True), (3, False)])
+def test_too_few_members_are_a_warning(monkeypatch: pytest.MonkeyPatch, size: int, warns: bool) -> None:
+    """The command warns of a replica set that loses its primary with any of its members."""
+    made = SimpleNamespace(size=size, initiate=lambda **_: None)
+    monkeypatch.setattr(mongodb, "ReplicaSet", lambda *_, **__: made)
+    settings = {"MONGO_URI": uri(["a:1"]), "AUDIT_TTL_DAYS": "0"}
+    done = CliRunner().invoke(mongodb.replicaset, ["initiate"], env=settings)
+    assert done.exit_code == 0, done.output
+    assert ("no node may be lost" in done.stderr) == warns

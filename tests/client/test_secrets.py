@@ -80,6 +80,13 @@ def test_new_secrets_are_created_in_parts(monkeypatch: pytest.MonkeyPatch) -> No
         assert [error is None for error in created] == [True, False, True]
 
 
+def test_a_call_beyond_the_rate_limit_is_refused() -> None:
+    """A call beyond the rate limit is an error for a caller that does not wait."""
+    problem = {"code": "rate_limited", "status": 429, "detail": "Too many requests."}
+    with peer(reply(429, json.dumps(problem))) as server, pytest.raises(ServiceRefusedError):
+        Secrets(Service(server.url, "t")).describe({"name": "a"})
+
+
 def test_secrets_below_a_prefix_are_fetched_at_once() -> None:
     """A fetch by prefix is one request."""
     with peer(reply(200, json.dumps({"secrets": [VALUE]}))) as server:
