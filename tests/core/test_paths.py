@@ -81,7 +81,10 @@ def test_any_visible_text_between_slashes_is_a_name(name: str) -> None:
         ("visible", ["\u202e", "\u2028", "\u2066", "\ufeff", "\ue000", "\u0378", "\ud800", "\U0010ffff"]),
         ("visible", ["❤\ufe0f", "\u3164", "\u115f", "\u034f", "\u180b", "\u2800", "\ufffd", "\U000e0100"]),
         ("*", ["*", "a*", "a/*/b"]),
-        ("a part that is empty", ["", "/", "a/", "/a", "a//b", ".", "..", "a/.", "./a", "a/../b", "../a", "a/.."]),
+        (
+            "a part that is empty",
+            ["", "/", "a/", "/a", "a//b", ".", "..", "a/.", "./a", "a/../b", "../a", "a/.."],
+        ),
         ("begins or ends with a space", [" ", " a", "a ", "a/ b", "a /b", "a/ ", "a/ /b"]),
     ],
 )
