@@ -162,7 +162,7 @@ def test_a_start_without_mongodb_is_retried(
 def test_a_start_without_mongodb_is_one_error(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While MongoDB is away at the start, the log has one short error, whatever is attempted meanwhile."""
+    """While MongoDB is unavailable at the start, the log has one short error, however many calls fail."""
     monkeypatch.setattr("vault.documents.database.OPERATION_TIMEOUT_SECONDS", 0.2)
     monkeypatch.setattr("vault.documents.members._TIMEOUT_MILLISECONDS", 200)
     with running_app(settings("mongodb://127.0.0.1:1/?replicaSet=rs0", OURS)) as app:
