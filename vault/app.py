@@ -11,6 +11,7 @@ from flask import Flask
 from vault import __version__, api
 from vault.api import metrics as metrics_page
 from vault.api.blueprint import EXTENSION
+from vault.audit import signing_keys
 from vault.audit.sinks import sink
 from vault.audit.writer import audit_trail
 from vault.auth.authenticator import Authenticator, TokenCredentials
@@ -76,7 +77,7 @@ def create_app(settings: Settings) -> Flask:
     entry_sink = sink(settings.audit_sink, required=settings.audit_sink_required)
     trail = audit_trail(keyring, entry_sink, enabled=settings.audit_enabled)
     trail.connect()
-    guard = KeyringGuard(keyring, database, audit_enabled=settings.audit_enabled)
+    guard = KeyringGuard(keyring, database, trusts=signing_keys.trusted, audit_enabled=settings.audit_enabled)
     token_keys = TokenKeys(keyring, guard)
     own_issuer = settings_authenticator(
         jwks_url=settings.jwt_jwks_url,

@@ -22,6 +22,7 @@ from tests.commands import run_command
 from tests.conftest import running_app
 from tests.problems import messages_of
 from tests.rotation import Stored, age_claims, claim, fill, new_key, settings, text, values
+from vault.audit import signing_keys
 from vault.core.errors import KeyMissingError, StorageUnavailableError
 from vault.crypto import Keyring
 from vault.documents import Database
@@ -53,7 +54,7 @@ def often(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture
 def watch(database: Database) -> Iterator[KeyringGuard]:
-    watch = KeyringGuard(Keyring(OURS), database)
+    watch = KeyringGuard(Keyring(OURS), database, trusts=signing_keys.trusted)
     yield watch
     watch.close()
 
@@ -207,7 +208,7 @@ def test_a_key_unknown_to_running_workers_is_not_used(
     """A replica swapped too early does not serve and logs why; running ones continue."""
     assert registry.claim(Keyring(FOREIGN), "one that runs")
     fill(stored, FOREIGN, 1)
-    swapped = KeyringGuard(Keyring(OURS, [FOREIGN]), Database.__new__(Database))
+    swapped = KeyringGuard(Keyring(OURS, [FOREIGN]), Database.__new__(Database), trusts=signing_keys.trusted)
     swapped._worker = "swapped"
     swapped.look()
     assert (
@@ -343,7 +344,7 @@ def test_one_thread_watches(watch: KeyringGuard) -> None:
 @pytest.mark.usefixtures("often")
 def test_closing_ends_the_watch(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Closing waits for the check in progress and ends the thread."""
-    watch = KeyringGuard(Keyring(OURS), database)
+    watch = KeyringGuard(Keyring(OURS), database, trusts=signing_keys.trusted)
     watch.require()
     began = Event()
     ended: list[bool] = []
@@ -364,7 +365,7 @@ def test_closing_ends_the_watch(database: Database, monkeypatch: pytest.MonkeyPa
 
 def test_a_watch_that_never_began_can_be_closed(database: Database) -> None:
     """Closing before the first request succeeds."""
-    KeyringGuard(Keyring(OURS), database).close()
+    KeyringGuard(Keyring(OURS), database, trusts=signing_keys.trusted).close()
     assert not threads()
 
 

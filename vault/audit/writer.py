@@ -54,7 +54,7 @@ def enable_trail(keyring: Keyring) -> None:
         KeyMissingError: A key in use is missing; nothing was changed.
         StorageUnavailableError: MongoDB is unavailable.
     """
-    guard.require_agreement(keyring, audit_enabled=None)
+    guard.require_agreement(keyring, signing_keys.trusted, audit_enabled=None)
     with storage_errors():
         registry.set_trail_enabled(enabled=True)
     Attempt(action=Action.AUDIT_ENABLED, principal=OPERATOR).finish(Status.SUCCESS)
@@ -68,7 +68,7 @@ def disable_trail(keyring: Keyring) -> bool:
         KeyMissingError: A key in use is missing; nothing was changed.
         StorageUnavailableError: MongoDB is unavailable.
     """
-    guard.require_agreement(keyring, audit_enabled=None)
+    guard.require_agreement(keyring, signing_keys.trusted, audit_enabled=None)
     with storage_errors():
         if registry.trail_state().enabled is False:
             return False
@@ -241,7 +241,7 @@ class AuditTrail:
             KeyMissingError: A key in use is missing: entries signed by this process would count as tampering.
         """
         try:
-            guard.require_agreement(self._keyring, audit_enabled=True)
+            guard.require_agreement(self._keyring, signing_keys.trusted, audit_enabled=True)
             if signing_keys.is_primary_retired(self._keyring):
                 logger.error(
                     "the primary master key was dropped before and its signing key is retired: "
@@ -360,7 +360,7 @@ class DisabledAuditTrail(NoAuditTrail):
     def _on_finish(self, outcomes: Sequence[Outcome]) -> None:  # noqa: ARG002 - a receiver's
         """Check, once, that the database has no trail: otherwise attempts must not go unrecorded."""
         if not self._agrees:
-            guard.require_agreement(self._keyring, audit_enabled=False)
+            guard.require_agreement(self._keyring, signing_keys.trusted, audit_enabled=False)
             self._agrees = True
 
 

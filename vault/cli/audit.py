@@ -256,7 +256,7 @@ def public_key(output: Output) -> None:
     """
     with connected(output, reading=True) as context:
         # The keys of another installation cannot verify this trail.
-        guard.require_signer(context.keyring)
+        guard.require_signer(context.keyring, signing_keys.trusted)
         for key in signing_keys.trusted(context.keyring).values():
             output.result({"signer": key.signer, "public_key": key.pem()}, key.pem().removesuffix("\n"))
 
@@ -271,7 +271,7 @@ def checkpoint(output: Output) -> None:
     """
     with connected(output, reading=True) as context:
         # With another key, no head would verify: the checkpoint would be empty, and prove nothing.
-        guard.require_signer(context.keyring)
+        guard.require_signer(context.keyring, signing_keys.trusted)
         click.echo(json.dumps(checkpoints.make(context.keyring)))
 
 

@@ -200,7 +200,7 @@ def _database(context: CommandContext, days: int | None) -> _Source:
 def _missing(keyring: Keyring) -> list[str]:
     """Return the IDs of the master keys in use that *keyring* lacks, if the user may read what needs them."""
     with suppress(StorageUnavailableError):
-        return sorted(guard.compare(keyring, audit_enabled=None).missing)
+        return sorted(guard.compare(keyring, signing_keys.trusted, audit_enabled=None).missing)
     return []
 
 

@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
 
+from vault.audit import signing_keys
 from vault.audit.sinks import sink
 from vault.audit.writer import audit_trail
 from vault.auth.jwt_auth import SettingsAuthenticator, settings_authenticator
@@ -41,7 +42,11 @@ class CommandContext:
 
     def guard(self) -> closing[KeyringGuard]:
         """Return the same guard as in a worker, for a block: a wrong master key must not encrypt anything."""
-        return closing(KeyringGuard(self.keyring, self.database, audit_enabled=self.audit_enabled))
+        return closing(
+            KeyringGuard(
+                self.keyring, self.database, trusts=signing_keys.trusted, audit_enabled=self.audit_enabled
+            )
+        )
 
 
 @contextmanager
@@ -84,7 +89,7 @@ def connected(
     try:
         _ping(database, settings.mongo_uri)
         if recorded or not reading:
-            require_agreement(keyring, audit_enabled=audited)
+            require_agreement(keyring, signing_keys.trusted, audit_enabled=audited)
         if not reading:
             database.prepare()
         yield CommandContext(

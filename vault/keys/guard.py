@@ -6,11 +6,11 @@ A process that lacks a key in use, or disagrees on the trail, must not write. Th
 
 import logging
 import secrets
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import monotonic
 
-from vault.audit import signing_keys
 from vault.core.errors import (
     AuditStateError,
     KeyMissingError,
@@ -21,12 +21,15 @@ from vault.core.errors import (
 from vault.core.periodic import Periodic
 from vault.core.text import printable
 from vault.crypto import Keyring
-from vault.crypto.chain import SigningKey
+from vault.crypto.chain import SigningKey, VerifyingKey
 from vault.documents import Database
 from vault.documents.guard import best_effort_cleanup, storage_errors
 from vault.keys import registry
 
 logger = logging.getLogger(__name__)
+
+#: Returns the signing keys of the audit trail that a keyring trusts, by signer.
+Trusts = Callable[[Keyring], Mapping[str, VerifyingKey]]
 
 #: Seconds between two checks; a claim lasts for several of them.
 INTERVAL_SECONDS = 5.0
@@ -54,8 +57,11 @@ class Disagreement:
 class KeyringGuard:
     """Checks the agreement with the database before the process first serves, and then periodically."""
 
-    def __init__(self, keyring: Keyring, database: Database, *, audit_enabled: bool = True) -> None:
+    def __init__(
+        self, keyring: Keyring, database: Database, *, trusts: Trusts, audit_enabled: bool = True
+    ) -> None:
         self._keyring = keyring
+        self._trusts = trusts
         self._audit_enabled = audit_enabled
         self._database = database
         self._worker = ""
@@ -145,7 +151,7 @@ class KeyringGuard:
         return replace(found, missing=found.missing | unshared), is_restored
 
     def _compare(self) -> Disagreement:
-        return compare(self._keyring, audit_enabled=self._audit_enabled)
+        return compare(self._keyring, self._trusts, audit_enabled=self._audit_enabled)
 
     def _claim(self) -> bool:
         return registry.claim(self._keyring, self._worker, audit_enabled=self._audit_enabled)
@@ -182,7 +188,7 @@ class KeyringGuard:
                 registry.release(self._worker)
 
 
-def compare(keyring: Keyring, *, audit_enabled: bool | None) -> Disagreement:
+def compare(keyring: Keyring, trusts: Trusts, *, audit_enabled: bool | None) -> Disagreement:
     """Compare this process with its database, but not with other processes.
 
     With None for *audit_enabled*, any state of the trail agrees.
@@ -195,12 +201,12 @@ def compare(keyring: Keyring, *, audit_enabled: bool | None) -> Disagreement:
         state = registry.trail_state()
     return Disagreement(
         missing=frozenset(missing),
-        signer=_unknown_signer(keyring, state.signer),
+        signer=_unknown_signer(keyring, trusts, state.signer),
         audit_state=None not in (audit_enabled, state.enabled) and state.enabled is not audit_enabled,
     )
 
 
-def require_agreement(keyring: Keyring, *, audit_enabled: bool | None) -> None:
+def require_agreement(keyring: Keyring, trusts: Trusts, *, audit_enabled: bool | None) -> None:
     """Require that this process may write to its database, audit entries included.
 
     Raises:
@@ -209,7 +215,7 @@ def require_agreement(keyring: Keyring, *, audit_enabled: bool | None) -> None:
         KeyUnsharedError: Running workers lack the primary key.
         StorageUnavailableError: MongoDB is not available.
     """
-    found = compare(keyring, audit_enabled=audit_enabled)
+    found = compare(keyring, trusts, audit_enabled=audit_enabled)
     with storage_errors():
         claims = registry.claims()
     # Anyone who can write to the database can store any text as an ID, and the message goes to a terminal.
@@ -224,14 +230,14 @@ def require_agreement(keyring: Keyring, *, audit_enabled: bool | None) -> None:
         raise AuditStateError(audit_enabled=bool(audit_enabled))
 
 
-def require_signer(keyring: Keyring) -> None:
+def require_signer(keyring: Keyring, trusts: Trusts) -> None:
     """Require that *keyring* holds or trusts the key that signs the trail; other keys do not matter.
 
     Raises:
         KeyMissingError: It does not. The message names the signer.
         StorageUnavailableError: MongoDB is not available.
     """
-    signer = compare(keyring, audit_enabled=None).signer
+    signer = compare(keyring, trusts, audit_enabled=None).signer
     if signer:
         raise KeyMissingError(_signing_key(signer))
 
@@ -280,16 +286,16 @@ def _is_primary_shared(keyring: Keyring, claims: list[registry.Claim]) -> bool:
     return all(keyring.primary.id in claim.held for claim in claims)
 
 
-def _unknown_signer(keyring: Keyring, recorded: str) -> str:
+def _unknown_signer(keyring: Keyring, trusts: Trusts, recorded: str) -> str:
     """Return the signer of the trail if it is not trusted; empty if it is, or without a trail."""
     own = SigningKey(keyring.primary).public.signer
     if recorded == own:
         return ""
     if recorded:
-        return "" if recorded in signing_keys.trusted(keyring) else recorded
+        return "" if recorded in trusts(keyring) else recorded
     # Earlier versions did not record the signer. One entry of a wrong key must not stop the service.
     with storage_errors():
         found = registry.recent_signers()
-    if not found or own in found or found & signing_keys.trusted(keyring).keys():
+    if not found or own in found or found & trusts(keyring).keys():
         return ""
     return min(found)
