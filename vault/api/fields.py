@@ -39,8 +39,6 @@ PATH_PATTERN = f"^[^{INVISIBLE}*/]+(?:/[^{INVISIBLE}*/]+)*/?$"
 PREFIX_PATTERN = f"^[^{INVISIBLE}*]*$"
 LABEL_KEY_PATTERN = f"^[^{INVISIBLE}=]+$"
 
-REQUEST_ID_PATTERN = "^[A-Za-z0-9._:/+=@-]{1,128}$"
-
 
 def one_line(text: str) -> None:
     """Validate that *text* is one line, without invisible characters."""

@@ -11,7 +11,6 @@ from flask import Flask, Response, g, request
 from werkzeug.exceptions import HTTPException
 
 from vault.api.errors import problem
-from vault.api.fields import REQUEST_ID_PATTERN
 from vault.api.flask_proxies import unwrapped
 from vault.api.prefixes import OPERATIONS
 from vault.api.refusals import REFUSALS, code_of
@@ -19,6 +18,9 @@ from vault.core.errors import OverloadedError
 from vault.observability import logs, metrics
 
 logger = logging.getLogger(__name__)
+
+#: Request IDs that clients may choose.
+REQUEST_ID_PATTERN = "^[A-Za-z0-9._:/+=@-]{1,128}$"
 
 _REQUEST_ID = "X-Request-ID"
 #: The request ID of a refused connection: no request was read.

@@ -4,8 +4,8 @@ from typing import Any
 
 from apispec import APISpec
 
-from vault.api.fields import REQUEST_ID_PATTERN
 from vault.api.refusals import RETRY_AFTER_SECONDS
+from vault.api.request_log import REQUEST_ID_PATTERN
 
 #: OpenAPI's header objects by name.
 _HEADERS: dict[str, dict[str, Any]] = {
