@@ -13,10 +13,12 @@ from marshmallow import EXCLUDE, INCLUDE, RAISE, Schema, ValidationError, fields
 
 from vault.core.credentials import token_flaw
 from vault.core.errors import InvalidBase64Error
+from vault.core.labels import MAX_KEY_BYTES, MAX_LABELS, MAX_TEXT_BYTES, key_flaw, text_flaw
 from vault.core.principal import NAME_PATTERN
-from vault.core.text import INVISIBLE, is_one_line
+from vault.core.text import INVISIBLE, ONE_LINE_PATTERN, is_one_line
 from vault.core.timestamps import moment
 
+LABELS = {"example": {"team": "billing", "env": "prod"}}
 SECRET_ID = {"example": "550e8400-e29b-41d4-a716-446655440000", "format": "uuid"}
 
 #: Standard alphabet, correct padding, zero trailing bits, not empty (RFC 4648, section 3.5).
@@ -38,6 +40,9 @@ NAME_OF_SECRET_PATTERN = f"^[^{INVISIBLE}*/]+(?:/[^{INVISIBLE}*/]+)*$"
 PATH_PATTERN = f"^[^{INVISIBLE}*/]+(?:/[^{INVISIBLE}*/]+)*/?$"
 PREFIX_PATTERN = f"^[^{INVISIBLE}*]*$"
 LABEL_KEY_PATTERN = f"^[^{INVISIBLE}=]+$"
+
+#: JSON Schema's `propertyNames`, which OpenAPI 3.0 lacks.
+_LABEL_KEYS = {"x-propertyNames": {"pattern": LABEL_KEY_PATTERN, "maxLength": MAX_KEY_BYTES}}
 
 
 def one_line(text: str) -> None:
@@ -226,6 +231,22 @@ def id_field(description: str, **options: Any) -> SecretId:
     """Return a field for a secret's ID in a request, with its documentation."""
     metadata = SECRET_ID | {"description": description, "pattern": UUID_PATTERN}
     return SecretId(metadata=metadata, **options)
+
+
+def labels_field(*, load_default: Any = dict, **description: Any) -> BoundedDict:
+    """Return the field for labels."""
+    key = fields.String(validate=flawless(key_flaw))
+    text = fields.String(
+        validate=flawless(text_flaw), metadata={"pattern": ONE_LINE_PATTERN, "maxLength": MAX_TEXT_BYTES}
+    )
+    return BoundedDict(
+        max_size=MAX_LABELS,
+        too_many=f"Must have at most {MAX_LABELS} labels.",
+        keys=key,
+        values=text,
+        load_default=load_default,
+        metadata=LABELS | description | _LABEL_KEYS,
+    )
 
 
 class Body(Schema):

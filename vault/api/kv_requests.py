@@ -13,7 +13,7 @@ from werkzeug.exceptions import BadRequest
 
 from vault.api.blueprint import current_attempt
 from vault.api.dialect_durations import duration
-from vault.api.secret_schemas import labels_field
+from vault.api.fields import labels_field
 from vault.core.credentials import token_flaw
 from vault.core.kv_values import Number
 from vault.core.paths import name_flaw

@@ -8,7 +8,7 @@ from vault.api.deliveries import delivery_field
 from vault.api.error_docs import Problem
 from vault.api.fields import (
     BASE64_PATTERN,
-    LABEL_KEY_PATTERN,
+    LABELS,
     LIST,
     NAME_OF_SECRET_PATTERN,
     PREFIX_PATTERN,
@@ -18,7 +18,6 @@ from vault.api.fields import (
     Base64,
     Base64OfItem,
     Body,
-    BoundedDict,
     BoundedList,
     Flag,
     Item,
@@ -26,13 +25,13 @@ from vault.api.fields import (
     Reply,
     flawless,
     id_field,
+    labels_field,
     matches,
     number_field,
     text_field,
 )
-from vault.core.labels import MAX_KEY_BYTES, MAX_LABELS, MAX_TEXT_BYTES, key_flaw, text_flaw
+from vault.core.labels import MAX_KEY_BYTES, MAX_LABELS, MAX_TEXT_BYTES
 from vault.core.paths import MAX_NAME_BYTES, name_flaw, prefix_flaw
-from vault.core.text import ONE_LINE_PATTERN
 from vault.secrets.idempotency import MIN_ANONYMOUS_KEY_LENGTH
 from vault.secrets.items import MAX_ITEMS
 from vault.secrets.queries import CURSOR_PATTERN
@@ -41,7 +40,6 @@ from vault.secrets.requests import Reference
 SECRET = {"example": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
 NAME = {"example": "billing/db-password"}
 CURSOR = "550e8400-e29b-41d4-a716-446655440000/billing/db-password"
-LABELS = {"example": {"team": "billing", "env": "prod"}}
 
 #: In order: a secret's creation, its second version, its last fetch and its expiry.
 _CREATED = "2026-11-24T15:30:00.000Z"
@@ -49,8 +47,6 @@ _UPDATED = "2026-11-24T16:00:00.000Z"
 _FETCHED = "2026-11-24T16:30:00.000Z"
 _EXPIRES = "2026-11-25T15:30:00.000Z"
 
-#: JSON Schema's `propertyNames`, which OpenAPI 3.0 lacks.
-_LABEL_KEYS = {"x-propertyNames": {"pattern": LABEL_KEY_PATTERN, "maxLength": MAX_KEY_BYTES}}
 _CURSOR_SHAPE = {"pattern": CURSOR_PATTERN}
 _TEN_YEARS_SECONDS = 315_360_000
 _MAX_READS = 1_000
@@ -72,22 +68,6 @@ def prefix_field(description: str, *, min_length: int = 0, **options: Any) -> fi
         validate=[validate.Length(min_length, MAX_NAME_BYTES), flawless(prefix_flaw)],
         metadata={"pattern": PREFIX_PATTERN, "description": description, "example": "billing/"},
         **options,
-    )
-
-
-def labels_field(*, load_default: Any = dict, **description: Any) -> BoundedDict:
-    """Return the field for labels."""
-    key = fields.String(validate=flawless(key_flaw))
-    text = fields.String(
-        validate=flawless(text_flaw), metadata={"pattern": ONE_LINE_PATTERN, "maxLength": MAX_TEXT_BYTES}
-    )
-    return BoundedDict(
-        max_size=MAX_LABELS,
-        too_many=f"Must have at most {MAX_LABELS} labels.",
-        keys=key,
-        values=text,
-        load_default=load_default,
-        metadata=LABELS | description | _LABEL_KEYS,
     )
 
 

@@ -5,10 +5,9 @@ from typing import Any
 from vault.api import batches, deliveries
 from vault.api.blueprint import Blueprint, current_attempt, services
 from vault.api.error_docs import ERROR_DOCS
-from vault.api.fields import SECRET_ID
+from vault.api.fields import LABELS, SECRET_ID
 from vault.api.large_replies import MemoryIfLarge, reply_memory
 from vault.api.secret_schemas import (
-    LABELS,
     NAME,
     SECRET,
     CreateBatch,
