@@ -16,7 +16,7 @@ from vault.audit.findings import Kind
 from vault.audit.summary import Activity, Counts, Event, PrincipalRow, RefusalRow, SecretRow, Slot
 from vault.auth.token_ages import TokenAges
 from vault.auth.token_info import TokenInfo
-from vault.cli.report import Report, Trail, Verification
+from vault.cli.report_content import Report, Trail, Verification
 from vault.cli.report_page import page_of
 from vault.keys.status import KeyRole, KeyStatus
 from vault.secrets.ages import AgedSecret, SecretAges

@@ -1,11 +1,8 @@
 """The command `audit report`: who fetched what and when, for people, as text, JSON or one HTML page."""
 
-from collections.abc import Sequence
-from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import click
 
@@ -13,23 +10,23 @@ from vault import __version__
 from vault.audit import checkpoint, reader, summary
 from vault.audit.findings import Kind, gravest
 from vault.audit.reader import Filter
-from vault.audit.summary import Activity, shown_name, summarize
+from vault.audit.summary import summarize
 from vault.audit.verifier import Verifier, read_on, retention_start, verify_records
-from vault.auth.token_ages import TokenAges, token_ages
+from vault.auth.token_ages import token_ages
 from vault.cli.context import CommandContext, connected
 from vault.cli.durations import duration
 from vault.cli.output import Output, facts, output_options
+from vault.cli.report_content import Report, Trail, Verification
 from vault.cli.report_page import page_of
 from vault.core import private_files
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
 from vault.core.text import printable, quantity
 from vault.core.timestamps import moment
-from vault.documents.audit import Record
 from vault.documents.guard import storage_errors
 from vault.keys import registry
-from vault.keys.status import KeyRole, KeyStatus, key_statuses
-from vault.secrets.ages import SecretAges, secret_ages
+from vault.keys.status import key_statuses
+from vault.secrets.ages import secret_ages
 
 _DEFAULT_PERIOD = "30d"
 
@@ -44,70 +41,6 @@ _STANDARD_OUTPUT = "-"
 
 #: The steps of a report: the summary, secrets, tokens, keys and heads.
 _STEPS = summary.STEPS + 4
-
-
-@dataclass(frozen=True, slots=True)
-class Verification:
-    """The result of verifying the whole trail."""
-
-    #: The gravest kind of finding.
-    kind: Kind
-    entries: int
-    streams: int
-    finding_count: int
-    #: The first findings, notes included.
-    findings: Sequence[str]
-
-    @property
-    def verdict(self) -> str:
-        """The result in words."""
-        return self.kind.verdict
-
-
-@dataclass(frozen=True, slots=True)
-class Trail:
-    """The state of the trail."""
-
-    #: None if no process has set it yet.
-    enabled: bool | None
-    streams: int
-    #: The newest heads, the latest first.
-    heads: Sequence[Record]
-    #: None if it was not verified for the report.
-    verification: Verification | None
-
-
-@dataclass(frozen=True, slots=True)
-class Report:
-    """Everything that the report shows."""
-
-    made_at: datetime
-    version: str
-    activity: Activity
-    trail: Trail
-    secrets: SecretAges
-    tokens: TokenAges
-    keys: Sequence[KeyStatus]
-
-    @property
-    def pending_rewraps(self) -> int:
-        """The number of secret versions that are not under the primary key."""
-        return sum(key.versions for key in self.keys if key.role is not KeyRole.PRIMARY)
-
-    def data(self) -> dict[str, Any]:
-        """Return the report as JSON has it. Secrets have names, or the beginnings of their IDs."""
-        secrets = asdict(self.secrets)
-        for name in ("oldest", "expiring"):
-            secrets[name] = [
-                {
-                    "name": shown_name(secret.id, secret.name, secret.namespace),
-                    "changed_at": secret.changed_at,
-                    "expires_at": secret.expires_at,
-                }
-                for secret in getattr(self.secrets, name)
-            ]
-        keys = [asdict(key) | {"droppable": key.droppable} for key in self.keys]
-        return asdict(self) | {"secrets": secrets, "keys": keys, "pending_rewraps": self.pending_rewraps}
 
 
 def _checked_path(_context: click.Context, _option: click.Parameter, path: str | None) -> str | None:

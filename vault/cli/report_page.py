@@ -9,17 +9,15 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import sha256
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from vault.audit.summary import Activity, shown_name
 from vault.cli import charts
 from vault.cli.charts import BarChart
+from vault.cli.report_content import Report
 from vault.core.text import printable
-
-if TYPE_CHECKING:
-    from vault.cli.report import Report
 
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
@@ -27,7 +25,7 @@ _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 _MAX_TEXT_LENGTH = 80
 
 
-def page_of(report: "Report") -> str:
+def page_of(report: Report) -> str:
     """Return the page of *report*."""
     environment = Environment(
         autoescape=True,
