@@ -10,6 +10,7 @@ from vault.api import (
     cors,
     description,
     dialect_auth,
+    dialect_errors,
     dialect_paths,
     dialect_system,
     dialect_tokens,
@@ -91,7 +92,7 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     hosts.init_app(app, settings.allowed_hosts)
     client_ip.init_app(app)
     cors.init_app(app, settings.cors_origins)
-    errors.init_app(app)
+    errors.init_app(app, dialect_reply=dialect_errors.reply)
     for blueprint in _BLUEPRINTS:
         app.register_blueprint(blueprint)
     dialect_paths.init_app(app)

@@ -2,14 +2,13 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from http import HTTPStatus
 from itertools import islice
 from typing import Any
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 
-from vault.api import dialect_errors
 from vault.api.prefixes import DIALECT
 from vault.api.refusals import code_of, detail_of, headers_of, refusal
 from vault.core.errors import NotReadyError
@@ -19,6 +18,9 @@ from vault.observability import logs
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
+
+#: Key of the application's extensions: the function that refuses requests of Vault's dialect.
+_DIALECT_REPLY = "secret-manager-dialect-reply"
 
 #: Path of the pages about the kinds of problems.
 PAGES = "/problems/"
@@ -90,8 +92,9 @@ def _flat(messages: Any, path: tuple[str, ...]) -> Iterator[dict[str, str]]:
             yield {"field": ".".join(path)[:_MAX_FIELD_LENGTH], "message": message}
 
 
-def init_app(app: Flask) -> None:
-    """Answer all errors of *app* with problem details."""
+def init_app(app: Flask, *, dialect_reply: Callable[[Exception], Response]) -> None:
+    """Answer all errors of *app* with problem details, or *dialect_reply* in Vault's dialect."""
+    app.extensions[_DIALECT_REPLY] = dialect_reply
     app.register_error_handler(Exception, refuse)
 
 
@@ -100,4 +103,7 @@ def refuse(error: Exception) -> Response:
     g.refused_for = code_of(error)
     if refusal(error).status == HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("request failed", exc_info=error)
-    return dialect_errors.reply(error) if request.path.startswith(DIALECT) else problem(error)
+    if request.path.startswith(DIALECT):
+        reply: Response = current_app.extensions[_DIALECT_REPLY](error)
+        return reply
+    return problem(error)
