@@ -14,7 +14,7 @@ from typing import NamedTuple, Self
 
 import requests
 
-from vault.cli.mongod import Mongod, free_port
+from vault.cli.dev.mongod import Mongod, free_port
 
 _ROUNDS = 5
 _CONNECTIONS = 16

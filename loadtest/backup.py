@@ -14,7 +14,7 @@ import rewrap
 import verify
 from baselines.processes import SecretManager
 
-from vault.cli.mongod import Mongod
+from vault.cli.dev.mongod import Mongod
 
 
 def measure(name: str, file: Path, environment: dict[str, str]) -> None:

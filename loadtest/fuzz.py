@@ -18,7 +18,7 @@ from pathlib import Path
 from urllib.error import URLError
 from urllib.request import Request, urlopen
 
-from vault.cli.mongod import Mongod, free_port
+from vault.cli.dev.mongod import Mongod, free_port
 
 _HERE = Path(__file__).parent
 #: The paths of Vault's dialect, and the checks that its responses must pass.

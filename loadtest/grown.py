@@ -17,7 +17,7 @@ from comparison import Block, Rounds
 from pymongo import MongoClient
 
 from vault.audit.reader import Filter, Order, read
-from vault.cli.mongod import Mongod
+from vault.cli.dev.mongod import Mongod
 from vault.core.principal import OPERATOR
 from vault.documents import AuditEntry, Database, Secret
 

@@ -11,7 +11,7 @@ import measured
 from baselines.processes import server_cpu_seconds
 from pymongo import MongoClient
 
-from vault.cli.mongod import Mongod
+from vault.cli.dev.mongod import Mongod
 
 _NAME = "scale"
 

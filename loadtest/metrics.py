@@ -12,7 +12,7 @@ from threading import Event, Thread
 import requests
 from ab_compare import Measured, compare, place
 
-from vault.cli.mongod import free_port
+from vault.cli.dev.mongod import free_port
 
 #: Seconds between two scrapes.
 _INTERVAL = 5

@@ -21,7 +21,7 @@ import measured
 from baselines.processes import OpenBao
 from pymongo import MongoClient
 
-from vault.cli.mongod import Mongod
+from vault.cli.dev.mongod import Mongod
 
 _THREADS = 8
 _FOLDERS = 100

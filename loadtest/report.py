@@ -22,7 +22,7 @@ from uuid import UUID
 import measured
 
 from vault.audit.stream import StoredEntry, Stream
-from vault.cli.mongod import Mongod
+from vault.cli.dev.mongod import Mongod
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
 from vault.crypto.token import new_token

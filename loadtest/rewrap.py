@@ -12,7 +12,7 @@ from uuid import uuid4
 
 import measured
 
-from vault.cli.mongod import Mongod
+from vault.cli.dev.mongod import Mongod
 from vault.crypto import Keyring
 from vault.documents import Database, EncryptOnSave, Secret
 from vault.documents.secret import UnstoredSecret

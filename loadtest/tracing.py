@@ -9,7 +9,7 @@ import sys
 
 from ab_compare import Measured, compare, place
 
-from vault.cli.mongod import free_port
+from vault.cli.dev.mongod import free_port
 
 _SINK = """
 import sys

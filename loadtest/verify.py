@@ -16,7 +16,7 @@ from uuid import uuid4
 import measured
 
 from vault.audit.stream import StoredEntry, Stream
-from vault.cli.mongod import Mongod
+from vault.cli.dev.mongod import Mongod
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
 from vault.documents import AuditEntry, Database

@@ -25,19 +25,19 @@ from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 from werkzeug.routing import Rule
 
-from tests.access import make_token
-from tests.databases import EmptyDatabases, new_database
 from tests.differential.servers import OpenBao
-from tests.lifecycle import ALICE, Caller
-from tests.moving import Tree
-from tests.rotation import connected
-from tests.service import Service
-from tests.written_trail import WrittenTrail, write_trail
-from vault.api.blueprint import REQUEST_TIMEOUT
+from tests.support.access import make_token
+from tests.support.databases import EmptyDatabases, new_database
+from tests.support.lifecycle import ALICE, Caller
+from tests.support.moving import Tree
+from tests.support.rotation import connected
+from tests.support.service import Service
+from tests.support.written_trail import WrittenTrail, write_trail
+from vault.api.operations.blueprint import REQUEST_TIMEOUT
 from vault.app import create_app
 from vault.audit.writer import AuditTrail
-from vault.cli import mongod as ports
-from vault.cli.mongod import Mongod
+from vault.cli.dev import mongod as ports
+from vault.cli.dev.mongod import Mongod
 from vault.config.settings import Settings
 from vault.core import batching
 from vault.crypto import Keyring, MasterKey
@@ -98,7 +98,7 @@ _PATIENCE_SECONDS = 60
 def _be_patient(patch: pytest.MonkeyPatch) -> None:
     for name in _TIMEOUTS:
         patch.setattr(f"vault.{name}", float(_PATIENCE_SECONDS))
-    patch.setattr("vault.api.rate_limits._TIMEOUT_MILLISECONDS", _PATIENCE_SECONDS * 1_000)
+    patch.setattr("vault.api.http.rate_limits._TIMEOUT_MILLISECONDS", _PATIENCE_SECONDS * 1_000)
     patch.setitem(_OPTIONS, "connectTimeoutMS", _PATIENCE_SECONDS * 1_000)
     patch.setitem(Database.__init__.__kwdefaults__, "timeout_seconds", _PATIENCE_SECONDS)
 

@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 from flask import Flask
 
 from vault import __version__, api
-from vault.api import metrics as metrics_page
-from vault.api.blueprint import EXTENSION
+from vault.api.operations.blueprint import EXTENSION
+from vault.api.site import metrics as metrics_page
 from vault.audit import signing_keys
 from vault.audit.sinks import sink
 from vault.audit.writer import audit_trail

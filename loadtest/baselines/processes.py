@@ -19,7 +19,7 @@ from urllib.request import Request, urlopen
 
 from pymongo import MongoClient
 
-from vault.cli.mongod import free_port
+from vault.cli.dev.mongod import free_port
 
 VALUE = b64encode(b"a secret of thirty-two bytes....").decode()
 _TICKS = os.sysconf("SC_CLK_TCK")

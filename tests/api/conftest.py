@@ -7,11 +7,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
 
-from tests.access import make_token
-from tests.batches import Commands, listening
-from tests.dialect import DialectClient
-from tests.kv import Ask, asking
-from tests.lifecycle import Caller
+from tests.support.access import make_token
+from tests.support.batches import Commands, listening
+from tests.support.dialect import DialectClient
+from tests.support.kv import Ask, asking
+from tests.support.lifecycle import Caller
 
 
 @pytest.fixture

@@ -13,14 +13,14 @@ from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 from werkzeug.test import TestResponse
 
-from tests.access import bearer, make_token, revoke
-from tests.access_roles import AUDIENCE, make_issuer, make_role
-from tests.api.test_openapi import examples_of_body, operations
+from tests.api.site.test_docs_page import examples_of_body, operations
 from tests.conftest import running_app
-from tests.issuer import STRANGER, Issuer, sign, signed_with_the_public_key, unsigned
-from tests.problems import without_id
+from tests.support.access import bearer, make_token, revoke
+from tests.support.access_roles import AUDIENCE, make_issuer, make_role
+from tests.support.issuer import STRANGER, Issuer, sign, signed_with_the_public_key, unsigned
+from tests.support.problems import without_id
 from vault.audit import refusal_counter
-from vault.cli.mongod import Mongod
+from vault.cli.dev.mongod import Mongod
 from vault.core.principal import ANONYMOUS, ROLES, Scope
 from vault.crypto.token import new_token
 

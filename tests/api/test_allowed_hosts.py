@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from tests.api.test_allowed_networks import HEALTH, every_path
 from tests.conftest import running_app, start
-from tests.rotation import Stored
+from tests.support.rotation import Stored
 from vault.observability import metrics
 
 EVIL = "evil.example:8000"

@@ -11,11 +11,11 @@ from flask.testing import FlaskClient
 from pymongo import MongoClient
 
 from tests.conftest import running_app
-from tests.databases import new_database
-from tests.lifecycle import CALLS, UNKNOWN_ID, Caller, b64, trail
-from tests.problems import fields_of, messages_of
-from tests.rotation import Stored
-from vault.cli.mongod import Mongod
+from tests.support.databases import new_database
+from tests.support.lifecycle import CALLS, UNKNOWN_ID, Caller, b64, trail
+from tests.support.problems import fields_of, messages_of
+from tests.support.rotation import Stored
+from vault.cli.dev.mongod import Mongod
 
 NO_NUMBERS: list[object] = [
     0,

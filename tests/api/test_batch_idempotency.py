@@ -6,14 +6,14 @@ import pytest
 from bson import encode
 from werkzeug.test import TestResponse
 
-from tests.batches import by_id, fetch_all, statuses
 from tests.conftest import running_app
-from tests.lifecycle import ALICE, BOB, Caller, b64, in_future, in_past, put, trail
-from tests.rotation import Stored
-from tests.trail import break_trail, mend_trail
-from vault.core import retry
+from tests.support.batches import by_id, fetch_all, statuses
+from tests.support.lifecycle import ALICE, BOB, Caller, b64, in_future, in_past, put, trail
+from tests.support.rotation import Stored
+from tests.support.trail import break_trail, mend_trail
 from vault.core.principal import ANONYMOUS
 from vault.crypto import MasterKey
+from vault.documents import retry
 from vault.secrets.store import SecretStore
 
 PLAIN, NAMED, OTHER = (

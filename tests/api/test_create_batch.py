@@ -9,7 +9,8 @@ from pymongo import UpdateOne
 from pymongo.collection import Collection
 from pymongo.errors import AutoReconnect
 
-from tests.batches import (
+from tests.conftest import running_app
+from tests.support.batches import (
     Commands,
     by_id,
     create_all,
@@ -18,15 +19,14 @@ from tests.batches import (
     statuses,
     values,
 )
-from tests.conftest import running_app
-from tests.lifecycle import ALICE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
-from tests.metrics import Growth
-from tests.problems import messages_of
-from tests.rotation import Stored
-from tests.trail import break_trail, mend_trail
-from vault.core import retry
+from tests.support.lifecycle import ALICE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
+from tests.support.metrics import Growth
+from tests.support.problems import messages_of
+from tests.support.rotation import Stored
+from tests.support.trail import break_trail, mend_trail
 from vault.core.principal import ANONYMOUS
 from vault.crypto import MasterKey
+from vault.documents import retry
 
 NAMED = {"secret": b64(b"named"), "name": "a/b"}
 

@@ -18,10 +18,10 @@ from flask.testing import FlaskClient
 from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request, expect
 from playwright.sync_api import TimeoutError as PlaywrightTimeoutError
 
-from tests.api.test_openapi import operations
-from tests.browser import TIMEOUT, running_browser
+from tests.api.site.test_docs_page import operations
 from tests.docs.documents import ROOT
-from tests.service import Service
+from tests.support.browser import TIMEOUT, running_browser
+from tests.support.service import Service
 from vault.core.principal import ANONYMOUS
 
 CONTENT_SECURITY_POLICY = (

@@ -9,9 +9,9 @@ from flask import Flask
 from flask.testing import FlaskClient
 from openapi_schema_validator import OAS30Validator
 
-from tests.access import make_token
-from tests.api.test_openapi import operations, parts, resolve
-from tests.dialect import AUTH
+from tests.api.site.test_docs_page import operations, parts, resolve
+from tests.support.access import make_token
+from tests.support.dialect import AUTH
 
 
 @pytest.fixture

@@ -12,7 +12,9 @@ from flask import Flask
 from pymongo.collection import Collection
 from pymongo.errors import AutoReconnect
 
-from tests.batches import (
+from tests.cli.waiting import wait_until
+from tests.conftest import running_app
+from tests.support.batches import (
     Commands,
     by_id,
     create_all,
@@ -21,16 +23,25 @@ from tests.batches import (
     statuses,
     values,
 )
-from tests.cli.waiting import wait_until
-from tests.conftest import running_app
-from tests.lifecycle import ALICE, EVE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
-from tests.metrics import Growth
-from tests.problems import messages_of
-from tests.rotation import Stored, new_key
-from tests.trail import break_trail, mend_trail
-from vault.api.blueprint import MAX_REPLY_BYTES, REPLY_MEMORY, SLOTS
-from vault.api.parts import PART_BYTES
-from vault.api.slots import MAX_CONCURRENT_REQUESTS
+from tests.support.lifecycle import (
+    ALICE,
+    EVE,
+    UNKNOWN_ID,
+    Caller,
+    b64,
+    document,
+    in_future,
+    in_past,
+    put,
+    trail,
+)
+from tests.support.metrics import Growth
+from tests.support.problems import messages_of
+from tests.support.rotation import Stored, new_key
+from tests.support.trail import break_trail, mend_trail
+from vault.api.http.parts import PART_BYTES
+from vault.api.operations.blueprint import MAX_REPLY_BYTES, REPLY_MEMORY, SLOTS
+from vault.api.operations.slots import MAX_CONCURRENT_REQUESTS
 from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.crypto import MasterKey
 from vault.secrets import read_limits, store
@@ -528,7 +539,7 @@ def test_a_batch_without_memory_is_503_and_counts_no_read(
     ready: Caller, app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While other batches have all memory, a large one is refused before anything is recorded or counted."""
-    monkeypatch.setattr("vault.api.memory._WAIT_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("vault.api.http.memory._WAIT_TIMEOUT_SECONDS", 0.05)
     once = ready.create(bytes(50_000), max_reads=1)
     stored.audit_logs.delete_many({})
     held = [app.extensions[REPLY_MEMORY].reserve(8 * 1_048_576, source) for source in ("a", "b")]

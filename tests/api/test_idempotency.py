@@ -9,10 +9,10 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from tests.conftest import running_app
-from tests.lifecycle import ALICE, BOB, EVE, Caller, b64, document, in_future, in_past, trail, unswept
-from tests.problems import fields_of
-from tests.rotation import Stored, new_key, settings
-from tests.trail import break_trail, mend_trail
+from tests.support.lifecycle import ALICE, BOB, EVE, Caller, b64, document, in_future, in_past, trail, unswept
+from tests.support.problems import fields_of
+from tests.support.rotation import Stored, new_key, settings
+from tests.support.trail import break_trail, mend_trail
 from vault.app import CLOSE
 from vault.core.principal import ANONYMOUS, Principal
 from vault.crypto import MasterKey
@@ -241,7 +241,7 @@ def test_a_concurrent_create_waits_for_the_holder(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While another request creates with the key, a create waits, and after a timeout returns 503."""
-    monkeypatch.setattr("vault.core.retry._TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("vault.documents.retry._TIMEOUT_SECONDS", 0.2)
     created(alice)
     lapse(stored, held_until=in_future(seconds=60))
     before = record(stored)

@@ -9,12 +9,12 @@ import pytest
 from flask import Flask
 
 from tests.cli.waiting import wait_until
-from tests.kv import Ask
-from tests.lifecycle import Caller, b64
-from tests.rotation import Stored
-from vault.api.blueprint import MAX_REPLY_BYTES, REPLY_MEMORY
-from vault.api.memory import Memory
-from vault.api.parts import PART_BYTES
+from tests.support.kv import Ask
+from tests.support.lifecycle import Caller, b64
+from tests.support.rotation import Stored
+from vault.api.http.memory import Memory
+from vault.api.http.parts import PART_BYTES
+from vault.api.operations.blueprint import MAX_REPLY_BYTES, REPLY_MEMORY
 
 LARGE = bytes(50_000)
 
@@ -64,7 +64,7 @@ def test_a_fetch_without_memory_is_503_and_counts_no_read(
     alice: Caller, memory: Memory, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While unread replies of an address have all its memory, its large fetches have no effect."""
-    monkeypatch.setattr("vault.api.memory._WAIT_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("vault.api.http.memory._WAIT_TIMEOUT_SECONDS", 0.05)
     once = alice.create(LARGE, max_reads=1)
     stored.audit_logs.delete_many({})
     with memory.reserve(MAX_REPLY_BYTES // 2, "127.0.0.1") as unread:

@@ -7,7 +7,7 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.conftest import running_app
-from tests.lifecycle import (
+from tests.support.lifecycle import (
     ALICE,
     CALLS,
     EVE,
@@ -20,8 +20,8 @@ from tests.lifecycle import (
     put,
     trail,
 )
-from tests.problems import without_id
-from tests.rotation import Stored
+from tests.support.problems import without_id
+from tests.support.rotation import Stored
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Secret
 from vault.documents.secret import SecretVersion

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.lifecycle import ALICE, EVE, Caller, in_future, in_past, put, trail
-from tests.rotation import Stored
-from vault.api.blueprint import MAX_REPLY_BYTES, REPLY_MEMORY
+from tests.support.lifecycle import ALICE, EVE, Caller, in_future, in_past, put, trail
+from tests.support.rotation import Stored
+from vault.api.operations.blueprint import MAX_REPLY_BYTES, REPLY_MEMORY
 from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.crypto import MasterKey
 from vault.secrets.queries import MAX_PAGE_BYTES
@@ -78,7 +78,7 @@ def test_a_page_ends_early_if_labels_are_large(
 
 def test_a_list_waits_for_memory(alice: Caller, app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """While unread replies of an address have all its memory, its lists are refused."""
-    monkeypatch.setattr("vault.api.memory._WAIT_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("vault.api.http.memory._WAIT_TIMEOUT_SECONDS", 0.05)
     with app.extensions[REPLY_MEMORY].reserve(MAX_REPLY_BYTES // 2, "127.0.0.1"):
         assert alice.refused("list") == 503
     assert alice("list")["secrets"] == []

@@ -5,8 +5,20 @@ from typing import Any
 
 import pytest
 
-from tests.lifecycle import BOB, CALLS, EVE, Caller, b64, document, in_future, in_past, put, trail, unswept
-from tests.rotation import Stored
+from tests.support.lifecycle import (
+    BOB,
+    CALLS,
+    EVE,
+    Caller,
+    b64,
+    document,
+    in_future,
+    in_past,
+    put,
+    trail,
+    unswept,
+)
+from tests.support.rotation import Stored
 from vault.core.principal import ANONYMOUS
 from vault.crypto import MasterKey
 
@@ -171,7 +183,7 @@ def test_a_pending_name_is_503(
     alice: Caller, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name whose secret is neither published nor released is 503, not reported as taken."""
-    monkeypatch.setattr("vault.core.retry._TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("vault.documents.retry._TIMEOUT_SECONDS", 0.2)
     put(stored, key, name="being-created", pending=True, purge_at=in_future(minutes=1))
     assert alice.refused("create", secret="YQ==", name="being-created") == 503
 

@@ -7,12 +7,23 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.access import bearer, make_token
 from tests.api.test_list import profiled
-from tests.batches import Commands, create_all, fetch_all, statuses
-from tests.lifecycle import ALICE, CALLS, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
-from tests.problems import without_id
-from tests.rotation import Stored
+from tests.support.access import bearer, make_token
+from tests.support.batches import Commands, create_all, fetch_all, statuses
+from tests.support.lifecycle import (
+    ALICE,
+    CALLS,
+    UNKNOWN_ID,
+    Caller,
+    b64,
+    document,
+    in_future,
+    in_past,
+    put,
+    trail,
+)
+from tests.support.problems import without_id
+from tests.support.rotation import Stored
 from vault.core.paths import Paths
 from vault.core.principal import Principal
 from vault.crypto import MasterKey

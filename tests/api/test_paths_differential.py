@@ -14,9 +14,9 @@ from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
 from tests.conftest import running_app, start
-from tests.databases import new_database
+from tests.support.databases import new_database
 from vault.auth.authenticator import Authenticator
-from vault.cli.mongod import Mongod
+from vault.cli.dev.mongod import Mongod
 from vault.core.attempt import Attempt
 from vault.core.paths import Paths
 from vault.core.principal import Principal, Scope

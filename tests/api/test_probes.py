@@ -14,13 +14,13 @@ from pymongo.monitoring import CommandListener
 
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app, start
-from tests.problems import fields_of, messages_of
-from tests.rotation import Stored, age_claims, fill, new_key, settings
-from tests.trail import break_trail, mend_trail
+from tests.support.problems import fields_of, messages_of
+from tests.support.rotation import Stored, age_claims, fill, new_key, settings
+from tests.support.trail import break_trail, mend_trail
 from vault import services as health
-from vault.documents import Database
+from vault.documents import Database, registry
 from vault.documents.primary import Primary
-from vault.keys import guard, registry
+from vault.keys import guard
 from vault.keys.guard import KeyringGuard
 from vault.observability import metrics
 from vault.observability.spans import NoTracing

@@ -5,17 +5,29 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.access import bearer, make_token
 from tests.conftest import running_app
-from tests.lifecycle import ALICE, EVE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
-from tests.problems import fields_of, without_id
-from tests.rotation import Stored
-from tests.trail import break_trail, mend_trail
+from tests.support.access import bearer, make_token
+from tests.support.lifecycle import (
+    ALICE,
+    EVE,
+    UNKNOWN_ID,
+    Caller,
+    b64,
+    document,
+    in_future,
+    in_past,
+    put,
+    trail,
+)
+from tests.support.problems import fields_of, without_id
+from tests.support.rotation import Stored
+from tests.support.trail import break_trail, mend_trail
 from vault.backup import drill
 from vault.core.principal import ANONYMOUS, ROLES, Principal, Scope
 from vault.crypto import Keyring, MasterKey
+from vault.documents import registry
 from vault.documents.secret import StoredSecret
-from vault.keys import registry, rewrap
+from vault.keys import rewrap
 from vault.secrets.lease import Lease
 
 

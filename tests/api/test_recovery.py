@@ -6,8 +6,8 @@ from typing import Any
 import pytest
 
 from tests.cli.waiting import wait_until
-from tests.lifecycle import CALLS, Caller, b64, document, in_future, in_past, put, trail
-from tests.rotation import Stored
+from tests.support.lifecycle import CALLS, Caller, b64, document, in_future, in_past, put, trail
+from tests.support.rotation import Stored
 from vault.crypto import MasterKey
 from vault.secrets import read_limits
 from vault.secrets.lease import Lease

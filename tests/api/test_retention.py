@@ -7,12 +7,12 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.access import make_token
 from tests.conftest import running_app
-from tests.dialect import FORBIDDEN
-from tests.kv import PATCH, Ask, asking, written
-from tests.lifecycle import ALICE, Caller, document, trail
-from tests.rotation import Stored
+from tests.support.access import make_token
+from tests.support.dialect import FORBIDDEN
+from tests.support.kv import PATCH, Ask, asking, written
+from tests.support.lifecycle import ALICE, Caller, document, trail
+from tests.support.rotation import Stored
 from vault.core.principal import ANONYMOUS, ROLES
 
 WRITER = replace(ALICE, name="writer", scopes=ROLES["writer"])

@@ -11,8 +11,8 @@ from bson.datetime_ms import DatetimeMS
 from flask.testing import FlaskClient
 
 from tests.conftest import running_app, start
-from tests.lifecycle import CALLS, Caller, b64, trail
-from tests.rotation import Stored, fill, new_key, settings
+from tests.support.lifecycle import CALLS, Caller, b64, trail
+from tests.support.rotation import Stored, fill, new_key, settings
 from vault.app import CLOSE
 from vault.crypto import Binding, Keyring
 

@@ -6,9 +6,20 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.lifecycle import ALICE, EVE, UNKNOWN_ID, Caller, b64, document, in_past, put, trail, unswept
-from tests.problems import fields_of, without_id
-from tests.rotation import Stored
+from tests.support.lifecycle import (
+    ALICE,
+    EVE,
+    UNKNOWN_ID,
+    Caller,
+    b64,
+    document,
+    in_past,
+    put,
+    trail,
+    unswept,
+)
+from tests.support.problems import fields_of, without_id
+from tests.support.rotation import Stored
 from vault.core.paths import Paths
 from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.crypto import MasterKey
@@ -186,7 +197,7 @@ def test_a_busy_secret_is_503(
     alice: Caller, secret_id: str, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While another request changes the secret, a change waits, and is finally refused."""
-    monkeypatch.setattr("vault.core.retry._TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("vault.documents.retry._TIMEOUT_SECONDS", 0.1)
     lease = Lease.take(secret_id)
     assert lease
     before = document(stored, secret_id)

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.rotation import connected
+from tests.support.rotation import connected
 from vault.audit.writer import NoAuditTrail
 
 

@@ -7,8 +7,8 @@ from typing import Any
 import pytest
 from bson import ObjectId
 
-from tests.rotation import Stored, connected, new_key
-from tests.written_trail import as_stored, stream_of
+from tests.support.rotation import Stored, connected, new_key
+from tests.support.written_trail import as_stored, stream_of
 from vault.audit import checkpoint
 from vault.core.errors import InvalidCheckpointError
 from vault.crypto import Keyring

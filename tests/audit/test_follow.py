@@ -8,7 +8,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from bson import ObjectId
 
-from tests.rotation import Stored, connected
+from tests.support.rotation import Stored, connected
 from vault.audit.follow import TrailFollower
 
 #: Stores this many entries, with the `_id`s of a time this many seconds away; returns their names.

@@ -12,8 +12,8 @@ import pytest
 from bson import ObjectId
 from pymongo.errors import AutoReconnect
 
-from tests.rotation import Stored, connected, new_key
-from tests.written_trail import as_stored, rehash
+from tests.support.rotation import Stored, connected, new_key
+from tests.support.written_trail import as_stored, rehash
 from vault.audit import reader
 from vault.audit.reader import COMMIT_TIME, Filter, Order
 from vault.audit.stream import StoredEntry, Stream

@@ -8,8 +8,8 @@ from bson import Code, Int64, ObjectId
 from bson.raw_bson import RawBSONDocument
 from pymongo.errors import PyMongoError
 
-from tests.rotation import Stored, connected, new_key
-from tests.written_trail import as_stored, findings, rehash, stream_of
+from tests.support.rotation import Stored, connected, new_key
+from tests.support.written_trail import as_stored, findings, rehash, stream_of
 from vault.audit import reader
 from vault.audit.entry import FOREIGN
 from vault.audit.reader import Filter

@@ -6,9 +6,9 @@ from typing import Any
 import pytest
 from bson import ObjectId
 
-from tests.access import services
-from tests.lifecycle import ALICE, EVE, UNKNOWN_ID, Caller, put
-from tests.rotation import Stored
+from tests.support.access import services
+from tests.support.lifecycle import ALICE, EVE, UNKNOWN_ID, Caller, put
+from tests.support.rotation import Stored
 from vault.audit import reader
 from vault.audit.reader import Filter, Page
 from vault.audit.refusal_counter import MAX_SINGLE_OF_KIND

@@ -5,9 +5,9 @@ from typing import Any
 import pytest
 from bson import encode
 
-from tests.rotation import Stored
-from tests.trail import break_trail, mend_trail
-from tests.written_trail import findings
+from tests.support.rotation import Stored
+from tests.support.trail import break_trail, mend_trail
+from tests.support.written_trail import findings
 from vault.audit import refusal_counter
 from vault.audit.refusal_counter import MAX_SINGLE, MAX_SINGLE_OF_KIND, MAX_SOURCES
 from vault.audit.writer import AuditTrail

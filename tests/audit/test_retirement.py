@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 from bson import encode
 
-from tests.rotation import new_key
-from tests.written_trail import Record, Records, rehash, stream_of
+from tests.support.rotation import new_key
+from tests.support.written_trail import Record, Records, rehash, stream_of
 from vault.audit import retirement
 from vault.audit.findings import Finding, Kind
 from vault.audit.retirement import Part

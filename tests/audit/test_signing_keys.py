@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from tests.rotation import Stored, age_claims, claim, connected, fill, new_key
-from tests.trail import break_trail, mend_trail
-from tests.written_trail import Record, as_stored, rehash, stream_of
+from tests.support.rotation import Stored, age_claims, claim, connected, fill, new_key
+from tests.support.trail import break_trail, mend_trail
+from tests.support.written_trail import Record, as_stored, rehash, stream_of
 from vault.audit import checkpoint, reader, signing_keys, writer
 from vault.audit.findings import Kind
 from vault.audit.reader import Filter

@@ -22,11 +22,11 @@ import pytest
 from flask.testing import FlaskClient
 
 from tests.conftest import running_app
-from tests.metrics import Growth
-from tests.problems import fields_of
-from tests.rotation import Stored
-from tests.trail import break_trail, mend_trail
-from tests.written_trail import findings
+from tests.support.metrics import Growth
+from tests.support.problems import fields_of
+from tests.support.rotation import Stored
+from tests.support.trail import break_trail, mend_trail
+from tests.support.written_trail import findings
 from vault.audit import retirement, sinks
 from vault.audit.sinks import FileOutput, Sink, sink
 from vault.audit.writer import AuditTrail

@@ -7,9 +7,9 @@ from typing import Any
 import pytest
 from bson import encode
 
-from tests.rotation import Stored
-from tests.trail import break_trail, mend_trail
-from tests.written_trail import as_stored, findings, rehash
+from tests.support.rotation import Stored
+from tests.support.trail import break_trail, mend_trail
+from tests.support.written_trail import as_stored, findings, rehash
 from vault.audit import writer
 from vault.audit.findings import Kind
 from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, StoredEntry, Stream

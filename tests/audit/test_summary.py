@@ -8,7 +8,7 @@ from typing import Any
 import bson
 import pytest
 
-from tests.rotation import Stored
+from tests.support.rotation import Stored
 from vault.audit import summary
 from vault.audit.summary import MAX_ROWS, STEPS, UNREADABLE, Activity, Counts, shown_name, summarize
 from vault.documents import Database

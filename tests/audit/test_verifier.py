@@ -12,8 +12,8 @@ from bson.datetime_ms import DatetimeMS
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.rotation import new_key
-from tests.written_trail import (
+from tests.support.rotation import new_key
+from tests.support.written_trail import (
     Record,
     Records,
     WrittenTrail,
@@ -29,7 +29,7 @@ from tests.written_trail import (
 from vault.audit.entry import FOREIGN, Entry
 from vault.audit.findings import Finding, Kind
 from vault.audit.verifier import End, Verifier
-from vault.cli.mongod import Mongod
+from vault.cli.dev.mongod import Mongod
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey
 

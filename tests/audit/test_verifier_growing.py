@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 from bson import Decimal128
 
-from tests.rotation import Stored, connected, new_key
-from tests.written_trail import Records, as_stored, rehash, stream_of
+from tests.support.rotation import Stored, connected, new_key
+from tests.support.written_trail import Records, as_stored, rehash, stream_of
 from vault.audit import verifier as verification
 from vault.audit.findings import Finding
 from vault.audit.verifier import End, Verifier, read_on

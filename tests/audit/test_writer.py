@@ -16,9 +16,9 @@ from pymongo.database import Database as MongoDatabase
 
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app
-from tests.rotation import connected
-from tests.trail import break_trail, mend_trail
-from tests.written_trail import findings
+from tests.support.rotation import connected
+from tests.support.trail import break_trail, mend_trail
+from tests.support.written_trail import findings
 from vault.audit import collection
 from vault.audit.stream import Stream
 from vault.audit.writer import AuditTrail

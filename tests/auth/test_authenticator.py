@@ -13,12 +13,14 @@ from hypothesis import strategies as st
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
-from tests.access import age_token, make_token, revoke, services
 from tests.conftest import running_app
-from tests.rotation import Stored
+from tests.support.access import age_token, make_token, revoke, services
+from tests.support.rotation import Stored
+from vault.auth import ttl_cache
 from vault.auth.authenticator import BELIEVED_SECONDS, Authenticator
 from vault.auth.token_uses import TokenUses
-from vault.core import principal, ttl_cache
+from vault.auth.ttl_cache import TTLCache
+from vault.core import principal
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     CredentialRequiredError,
@@ -27,7 +29,6 @@ from vault.core.errors import (
     StorageUnavailableError,
 )
 from vault.core.principal import ANONYMOUS, Principal, Scope
-from vault.core.ttl_cache import TTLCache
 from vault.crypto.token import _checksum, new_token
 from vault.documents import database
 

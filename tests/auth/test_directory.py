@@ -13,12 +13,12 @@ from flask import Flask
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
-from tests.access import make_token, services
-from tests.access_roles import AUDIENCE, delete_role, forget, make_issuer, make_role, operator
 from tests.conftest import running_app
-from tests.issuer import ED_KEY, RSA_KEY, public_pem, sign
-from tests.lifecycle import in_future, in_past
-from tests.rotation import Stored
+from tests.support.access import make_token, services
+from tests.support.access_roles import AUDIENCE, delete_role, forget, make_issuer, make_role, operator
+from tests.support.issuer import ED_KEY, RSA_KEY, public_pem, sign
+from tests.support.lifecycle import in_future, in_past
+from tests.support.rotation import Stored
 from vault.auth import directory as directories
 from vault.auth.directory import BELIEVED_SECONDS, Directory
 from vault.auth.roles import NewRole

@@ -6,12 +6,12 @@ from typing import Self
 import pytest
 from flask import Flask
 
-from tests.access import age_token, bearer, make_token, services
-from tests.access_roles import operator
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app
-from tests.issuer import public_pem
-from tests.rotation import Stored
+from tests.support.access import age_token, bearer, make_token, services
+from tests.support.access_roles import operator
+from tests.support.issuer import public_pem
+from tests.support.rotation import Stored
 from vault.auth import ended_tokens
 from vault.auth.ended_tokens import EndedTokens
 from vault.auth.issuers import NewIssuer

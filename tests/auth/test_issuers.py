@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.access import services
-from tests.access_roles import make_issuer, make_role, operator
 from tests.conftest import running_app
-from tests.issuer import AUDIENCE, EC_KEY, ED_KEY, ISSUER, RSA_KEY, public_pem
-from tests.rotation import Stored
-from tests.trail import break_trail
+from tests.support.access import services
+from tests.support.access_roles import make_issuer, make_role, operator
+from tests.support.issuer import AUDIENCE, EC_KEY, ED_KEY, ISSUER, RSA_KEY, public_pem
+from tests.support.rotation import Stored
+from tests.support.trail import break_trail
 from vault.auth import issuers as module
 from vault.auth.issuers import IssuerInfo, NewIssuer
 from vault.auth.jwt_auth import ALGORITHMS

@@ -18,11 +18,22 @@ from hypothesis import strategies as st
 from jwt.exceptions import InvalidKeyError
 from pymongo.database import Database as MongoDatabase
 
-from tests.access import bearer
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app
-from tests.issuer import AUDIENCE, EC_KEY, ED_KEY, ISSUER, RSA_KEY, STRANGER, Issuer, jwk, public_pem, sign
-from vault.api.slots import MAX_CONCURRENT_REQUESTS
+from tests.support.access import bearer
+from tests.support.issuer import (
+    AUDIENCE,
+    EC_KEY,
+    ED_KEY,
+    ISSUER,
+    RSA_KEY,
+    STRANGER,
+    Issuer,
+    jwk,
+    public_pem,
+    sign,
+)
+from vault.api.operations.slots import MAX_CONCURRENT_REQUESTS
 from vault.auth import jwt_auth
 from vault.auth.jwt_auth import JWKSCache, JWTAuthenticator, KeySource, fixed_key
 from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError

@@ -9,13 +9,13 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.access import bearer, make_token, services
-from tests.access_roles import AUDIENCE, delete_role, forget, make_issuer, make_role, operator
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app
-from tests.issuer import AUDIENCE as SETTINGS_AUDIENCE
-from tests.issuer import ED_KEY, ISSUER, Issuer, public_pem, sign
-from tests.rotation import Stored
+from tests.support.access import bearer, make_token, services
+from tests.support.access_roles import AUDIENCE, delete_role, forget, make_issuer, make_role, operator
+from tests.support.issuer import AUDIENCE as SETTINGS_AUDIENCE
+from tests.support.issuer import ED_KEY, ISSUER, Issuer, public_pem, sign
+from tests.support.rotation import Stored
 from vault.auth import directory, jwt_auth
 from vault.auth.jwt_auth import JWKSCache
 from vault.auth.jwt_credentials import Finding

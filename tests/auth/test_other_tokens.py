@@ -3,7 +3,7 @@
 import pytest
 from flask import Flask
 
-from tests.access import services
+from tests.support.access import services
 from vault.auth.other_tokens import TokenReference
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import TokenNotFoundError

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.access import age_token, make_token, revoke, services
 from tests.conftest import running_app
-from tests.rotation import Stored
-from tests.trail import break_trail, mend_trail
+from tests.support.access import age_token, make_token, revoke, services
+from tests.support.rotation import Stored
+from tests.support.trail import break_trail, mend_trail
 from vault.auth import renewals
 from vault.auth.credential_info import CredentialInfo
 from vault.auth.token_info import TokenInfo

@@ -9,13 +9,13 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.access import make_token, revoke, services
-from tests.access_roles import make_issuer, make_role, operator
 from tests.conftest import running_app
-from tests.issuer import ISSUER, public_pem
-from tests.lifecycle import in_past
-from tests.rotation import Stored
-from tests.trail import break_trail
+from tests.support.access import make_token, revoke, services
+from tests.support.access_roles import make_issuer, make_role, operator
+from tests.support.issuer import ISSUER, public_pem
+from tests.support.lifecycle import in_past
+from tests.support.rotation import Stored
+from tests.support.trail import break_trail
 from vault.audit.reader import Filter, page
 from vault.auth import roles as module
 from vault.auth.issuers import NewIssuer

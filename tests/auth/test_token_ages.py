@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.rotation import Stored
+from tests.support.rotation import Stored
 from vault.auth.token_ages import TokenAges, token_ages
 from vault.crypto import Keyring
 from vault.crypto.token import new_token

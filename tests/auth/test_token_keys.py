@@ -5,9 +5,9 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from flask import Flask
 
-from tests.access import make_token, services
 from tests.conftest import running_app
-from tests.rotation import Stored
+from tests.support.access import make_token, services
+from tests.support.rotation import Stored
 from vault.auth.token_keys import TokenKeys
 from vault.core.errors import StorageUnavailableError
 from vault.documents.token import StoredTokenKey

@@ -8,8 +8,8 @@ from flask import Flask
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.access import age_token, make_token, revoke, services
-from tests.rotation import Stored
+from tests.support.access import age_token, make_token, revoke, services
+from tests.support.rotation import Stored
 from vault.auth import token_pages
 from vault.auth.token_pages import CURSOR_PATTERN, TokenPages
 from vault.core.errors import InvalidCursorError

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.access import make_token, services
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app
-from tests.rotation import Stored
+from tests.support.access import make_token, services
+from tests.support.rotation import Stored
 from vault.auth import token_uses
 from vault.auth.token_uses import TokenUses
 from vault.core.attempt import Action, Attempt

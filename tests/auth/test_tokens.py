@@ -10,11 +10,11 @@ from flask import Flask
 from pymongo.collection import Collection
 from pymongo.errors import AutoReconnect
 
-from tests.access import make_token, revoke, services
 from tests.conftest import running_app
-from tests.lifecycle import in_future, in_past, unswept
-from tests.rotation import Stored
-from tests.trail import break_trail, mend_trail
+from tests.support.access import make_token, revoke, services
+from tests.support.lifecycle import in_future, in_past, unswept
+from tests.support.rotation import Stored
+from tests.support.trail import break_trail, mend_trail
 from vault.auth.token_info import TokenInfo
 from vault.auth.tokens import Grant
 from vault.core.attempt import Action, Attempt, Status
@@ -667,7 +667,7 @@ def test_a_name_reserved_by_another_request_is_taken(
     app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While another process may still finish, its pending token stays, and its name is refused."""
-    monkeypatch.setattr("vault.core.retry._TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("vault.documents.retry._TIMEOUT_SECONDS", 0.1)
     pending(app, stored, in_future(seconds=60))
     before = list(stored.tokens.find())
     with pytest.raises(TokenNameTakenError, match="Another request"):

@@ -5,8 +5,8 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.access import bearer, make_token, services
-from tests.rotation import Stored
+from tests.support.access import bearer, make_token, services
+from tests.support.rotation import Stored
 from vault.auth.token_info import TokenInfo
 from vault.auth.tokens import Grant
 from vault.core.attempt import Action, Attempt

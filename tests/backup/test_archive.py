@@ -18,7 +18,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.backups import nothing
+from tests.support.backups import nothing
 from vault.backup import archive
 from vault.backup.archive import ArchiveWriter
 from vault.core.errors import BackupRefusedError, InvalidBackupError

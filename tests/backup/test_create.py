@@ -15,9 +15,9 @@ from bson.raw_bson import RawBSONDocument
 from mongoengine import disconnect
 from pymongo import monitoring
 
-from tests.backups import changed, history, made, nothing, read
-from tests.rotation import Stored, claim, connected, fill, new_key
-from tests.trail import break_trail
+from tests.support.backups import changed, history, made, nothing, read
+from tests.support.rotation import Stored, claim, connected, fill, new_key
+from tests.support.trail import break_trail
 from vault.audit import checkpoint
 from vault.audit.writer import AuditTrail
 from vault.backup import archive, create, dump
@@ -31,8 +31,7 @@ from vault.core.errors import (
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
 from vault.crypto.master_key import MasterKey
-from vault.documents import Database
-from vault.keys import registry
+from vault.documents import Database, registry
 
 OLD, NEW, FOREIGN = (new_key() for _ in range(3))
 KEYRING = Keyring(NEW, [OLD])

@@ -11,11 +11,11 @@ import pytest
 from bson.codec_options import DatetimeConversion
 from pymongo import MongoClient
 
-from tests.backups import history
-from tests.lifecycle import Caller
-from tests.rotation import Stored, connected
+from tests.support.backups import history
+from tests.support.lifecycle import Caller
+from tests.support.rotation import Stored, connected
 from vault.backup import dump
-from vault.cli.mongod import find_mongod, free_port
+from vault.cli.dev.mongod import find_mongod, free_port
 from vault.core.errors import BackupRefusedError, RestoreRefusedError, StorageUnavailableError
 from vault.documents.guard import storage_errors
 

@@ -4,11 +4,11 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.backups import changed, history, made, nothing, read
 from tests.conftest import running_app, start
-from tests.problems import fields_of
-from tests.rotation import Stored, claim, connected, fill, new_key, settings, values
-from tests.trail import break_trail, mend_trail
+from tests.support.backups import changed, history, made, nothing, read
+from tests.support.problems import fields_of
+from tests.support.rotation import Stored, claim, connected, fill, new_key, settings, values
+from tests.support.trail import break_trail, mend_trail
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.backup import dump, restore
 from vault.backup.create import VerifiedBackup
@@ -22,8 +22,7 @@ from vault.core.errors import (
     StorageUnavailableError,
 )
 from vault.crypto import Keyring
-from vault.documents import Database
-from vault.keys import registry
+from vault.documents import Database, registry
 
 KEY = new_key()
 KEYRING = Keyring(KEY)

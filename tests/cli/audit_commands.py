@@ -4,9 +4,9 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.commands import Done, run_command, start_command
-from tests.rotation import Stored, connected, settings, text
-from tests.written_trail import WrittenTrail
+from tests.support.commands import Done, run_command, start_command
+from tests.support.rotation import Stored, connected, settings, text
+from tests.support.written_trail import WrittenTrail
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt, Status
 from vault.crypto import Keyring

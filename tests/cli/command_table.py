@@ -10,7 +10,7 @@ from enum import Enum, auto
 import click
 
 from vault.cli import commands
-from vault.cli.exits import Exit
+from vault.cli.shell.exits import Exit
 
 
 class Needs(Enum):

@@ -10,12 +10,12 @@ from flask import Flask, request
 from flask.testing import FlaskClient
 from werkzeug.serving import make_server
 
-from tests.access import make_token
 from tests.cli.audit_commands import Trail
 from tests.cli.people import Person
-from tests.rotation import Stored
-from tests.written_trail import WrittenTrail, write_trail
-from vault.cli.mongod import Mongod
+from tests.support.access import make_token
+from tests.support.rotation import Stored
+from tests.support.written_trail import WrittenTrail, write_trail
+from vault.cli.dev.mongod import Mongod
 from vault.client.secrets import Secrets
 from vault.client.service import Service
 

@@ -15,12 +15,12 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.backups import history
 from tests.cli.command_table import ENTRIES, Needs, leaves
 from tests.docs.documents import ROOT
-from tests.rotation import new_key, settings
+from tests.support.backups import history
+from tests.support.rotation import new_key, settings
 from vault.cli import commands
-from vault.cli.exits import Exit
+from vault.cli.shell.exits import Exit
 from vault.crypto.token import new_token
 
 DOCUMENT = ROOT / "docs" / "exit-codes.md"
@@ -154,9 +154,9 @@ def test_a_token_as_an_argument_is_not_printed(name: str, run: Run) -> None:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make this process wait for no server."""
     monkeypatch.setattr("vault.documents.database.OPERATION_TIMEOUT_SECONDS", 0.05)
-    monkeypatch.setattr("vault.cli.mongodb._SELECTION_MILLISECONDS", 50)
-    monkeypatch.setattr("vault.cli.mongodb._STATUS_MILLISECONDS", 50)
-    monkeypatch.setattr("vault.secrets.kv_source._PAUSES_SECONDS", ())
+    monkeypatch.setattr("vault.cli.operator.replicaset._SELECTION_MILLISECONDS", 50)
+    monkeypatch.setattr("vault.cli.operator.replicaset._STATUS_MILLISECONDS", 50)
+    monkeypatch.setattr("vault.imports.kv_source._PAUSES_SECONDS", ())
 
 
 def away() -> dict[str, str]:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from click.testing import CliRunner
 
-from tests.commands import command_environment
+from tests.support.commands import command_environment
 from vault.cli import commands
 
 NAMES = [

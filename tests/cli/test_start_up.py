@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.commands import command_environment
+from tests.support.commands import command_environment
 
 #: Each of these takes longer to load than a command may take.
 HEAVY = [

@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from tests.backups import history
 from tests.cli.audit_commands import written_by
-from tests.commands import Done, run_command
 from tests.conftest import running_app, start
-from tests.problems import messages_of
-from tests.rotation import Stored, age_claims, claim, connected, fill, new_key, settings, text
+from tests.support.backups import history
+from tests.support.commands import Done, run_command
+from tests.support.problems import messages_of
+from tests.support.rotation import Stored, age_claims, claim, connected, fill, new_key, settings, text
 from vault.crypto import Keyring, MasterKey
 from vault.crypto.chain import SigningKey
-from vault.keys import registry
+from vault.documents import registry
 
 KEY, WRONG, NEW = (new_key() for _ in range(3))
 SIGNER = SigningKey(KEY).public.signer

@@ -5,7 +5,7 @@ import json
 import pytest
 
 from tests.client.peers import peer, reply
-from tests.lifecycle import UNKNOWN_ID
+from tests.support.lifecycle import UNKNOWN_ID
 from vault.client import secrets as module
 from vault.client.secrets import Fetched, Secrets, all_of, reference
 from vault.client.service import Service

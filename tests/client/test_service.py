@@ -11,7 +11,7 @@ import pytest
 import urllib3
 
 from tests.client.peers import peer, received_request, reply
-from tests.test_tls import make
+from tests.system.test_tls import make
 from vault.client import service as module
 from vault.client.service import Service
 from vault.core.errors import ServiceAwayError, ServiceRefusedError, VaultError

@@ -11,12 +11,12 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.access import bearer, tokens
-from tests.databases import new_database
 from tests.docs.documents import blocks, table
-from tests.service import Service
-from tests.system import missing, needs
-from vault.cli.mongod import Mongod
+from tests.support.access import bearer, tokens
+from tests.support.databases import new_database
+from tests.support.service import Service
+from tests.support.system import missing, needs
+from vault.cli.dev.mongod import Mongod
 from vault.core.principal import ROLES
 
 HERE = Path(__file__).parent

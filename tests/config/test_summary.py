@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from tests.issuer import public_pem
 from tests.server.test_gunicorn_conf import log_lines
-from tests.service import Service
+from tests.support.issuer import public_pem
+from tests.support.service import Service
 from vault import __version__
 from vault.config.settings import Settings
 from vault.config.summary import summary
@@ -85,7 +85,7 @@ def warnings_of(service: Service) -> list[dict[str, Any]]:
         service.wait_until_started()
         assert service.stop() == 0
     # A slow MongoDB and one without redundancy are warnings, too, as is each 503 to a probe of a slow start.
-    others = ("vault.api.request_log", "vault.documents.guard", "vault.services")
+    others = ("vault.api.http.request_log", "vault.documents.guard", "vault.services")
     lines = [line for line in log_lines(service) if line["logger"] not in others]
     return [line for line in lines if line["level"] == "warning" or line["message"] == "settings from .env"]
 

@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from marshmallow import ValidationError
 
-from tests.test_tls import Pair, make
+from tests.system.test_tls import Pair, make
 from vault.config import tls_files
 
 

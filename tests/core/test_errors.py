@@ -10,7 +10,7 @@ import pytest
 from werkzeug import exceptions as http
 
 import vault
-from vault.api.refusals import REFUSALS, code_of
+from vault.api.http.refusals import REFUSALS, code_of
 from vault.core.errors import DecryptionError, DuplicateNameError, SecretNotFoundError, VaultError
 from vault.observability import logs
 

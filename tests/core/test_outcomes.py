@@ -3,7 +3,7 @@
 import pytest
 
 from tests.core.test_errors import errors
-from vault.api.refusals import REFUSALS
+from vault.api.http.refusals import REFUSALS
 from vault.core.attempt import Status
 from vault.core.errors import AmbiguousTokenNameError, VaultError
 from vault.core.outcomes import _OUTCOMES, outcome_of

@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from tests.cli.waiting import wait_until
-from tests.commands import command_environment
 from tests.server.test_gunicorn_conf import PLAINTEXT
-from tests.service import Service, children
+from tests.support.commands import command_environment
+from tests.support.service import Service, children
 from vault.config.settings import Settings
 from vault.core import processes
 from vault.core.processes import hide_keys

@@ -5,10 +5,10 @@ from contextlib import ExitStack
 
 import pytest
 
-from tests.databases import new_database
 from tests.differential.servers import OpenBao, SecretManager, Servers
-from tests.service import Service
-from vault.cli.mongod import Mongod
+from tests.support.databases import new_database
+from tests.support.service import Service
+from vault.cli.dev.mongod import Mongod
 
 
 @pytest.fixture(scope="session")

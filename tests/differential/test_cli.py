@@ -12,7 +12,7 @@ import pytest
 
 from tests.differential.comparison import Observer, compare
 from tests.differential.servers import BAO, CLAIM, ROLE, VALUE, Server, Servers
-from tests.issuer import sign
+from tests.support.issuer import sign
 
 #: Commands by program. `!NAME` is the caller of all that follow; `> NAME` keeps what is printed, as `{NAME}`.
 PROGRAMS = {

@@ -9,7 +9,7 @@ import pytest
 from tests.differential.comparison import Observer, compare
 from tests.differential.scenarios import NOTHING, SCENARIOS, Call, Scenario
 from tests.differential.servers import CLAIM, VALUE, Reply, Server, Servers
-from tests.issuer import STRANGER, claims, sign
+from tests.support.issuer import STRANGER, claims, sign
 
 #: Headers that clients depend on.
 _HEADERS = ("Content-Type", "Cache-Control")

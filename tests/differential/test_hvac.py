@@ -11,7 +11,7 @@ from hvac.api.secrets_engines.kv_v2 import KvV2
 
 from tests.differential.comparison import Observer, compare
 from tests.differential.servers import CLAIM, ROLE, TEAM, VALUE, Server, Servers
-from tests.issuer import sign
+from tests.support.issuer import sign
 
 #: hvac's own calls of its own method.
 pytestmark = pytest.mark.filterwarnings("ignore:The raise_on_deleted_version parameter:DeprecationWarning")

@@ -16,18 +16,18 @@ from urllib.parse import quote, unquote, urlsplit
 import pytest
 from click.testing import CliRunner
 
-from tests.commands import run_command
 from tests.differential.servers import Server, Servers
 from tests.differential.test_cli import bao
 from tests.docs.documents import table
+from tests.support.commands import run_command
 from vault.cli import commands
-from vault.cli.swarm_import import _scalar
+from vault.cli.swarm.imports import _scalar
 from vault.core.paths import name_flaw
-from vault.swarm import stack_file
-from vault.swarm.cache import Fetched
-from vault.swarm.client import Client, Fetch, TokenFile
+from vault.swarm.delivery.cache import Fetched
+from vault.swarm.delivery.client import Client, Fetch, TokenFile
 from vault.swarm.policy import PolicyFile
-from vault.swarm.requests import DeliveryRequest, selection
+from vault.swarm.selection import DeliveryRequest, selection
+from vault.swarm.stacks import file
 
 COUNT = 500
 #: The folder of all these names.
@@ -213,7 +213,7 @@ def test_the_driver_delivers_odd_names(servers: Servers, odd: Odd, tmp_path: Pat
         f"  s{number}:\n    labels:\n      secret-manager.name: {_scalar(name)}\n"
         for number, name in enumerate(odd.taken)
     ]
-    stack = stack_file.read(f"secrets:\n{''.join(lines)}".encode(), {})
+    stack = file.read(f"secrets:\n{''.join(lines)}".encode(), {})
     assert [secret.labels for secret in stack.secrets.values()] == labels
     rules = tmp_path / "policy.json"
     rules.write_text(json.dumps({"services": {"web": odd.taken}}))

@@ -11,7 +11,7 @@ from mongoengine import Document
 
 from tests.conftest import start
 from tests.docs.documents import ROOT, blocks, table
-from tests.rotation import Stored
+from tests.support.rotation import Stored
 from vault.crypto.binding import Binding
 from vault.documents import AuditEntry, Secret, Token
 from vault.documents.audit import AuditKey

@@ -14,13 +14,13 @@ from urllib.parse import parse_qs, urlsplit
 import pytest
 import yaml
 
-from tests.access import services
-from tests.access_roles import AUDIENCE, make_issuer, make_role
 from tests.conftest import running_app
 from tests.docs.documents import blocks
-from tests.issuer import public_pem, sign
-from tests.service import Service
-from tests.test_ci import GITHUB, GITLAB, SYSTEMS
+from tests.support.access import services
+from tests.support.access_roles import AUDIENCE, make_issuer, make_role
+from tests.support.issuer import public_pem, sign
+from tests.support.service import Service
+from tests.system.test_ci import GITHUB, GITLAB, SYSTEMS
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
 from vault.secrets.requests import NewSecret

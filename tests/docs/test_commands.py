@@ -12,16 +12,16 @@ from typing import NamedTuple
 import pytest
 import yaml
 
-from tests.backups import history
-from tests.databases import new_database
 from tests.docs.documents import ROOT, Block, sections
 from tests.docs.world import UNTIL_STOPPED, World
-from vault.cli.mongod import Mongod, free_port
+from tests.support.backups import history
+from tests.support.databases import new_database
+from vault.cli.dev.mongod import Mongod, free_port
 
 #: The first lines of blocks that are not run here, each with the reason. Readers see the line as well.
 NOT_RUN = {
-    "# On a manager of the swarm.": "needs a Docker Engine: tests/swarm goes these ways on one (-m swarm)",
-    "# On one machine, with Docker.": "the same: tests/swarm deploys so, on an empty engine",
+    "# On a manager of the swarm.": "needs a Docker Engine: tests/deployment has one (-m swarm)",
+    "# On one machine, with Docker.": "the same: tests/deployment deploys so, on an empty engine",
     "# On an administrator's machine.": "needs access control: cli/test_mongodb_commands.py",
     "# With MongoDB's database tools.": "bsondump is not part of this project",
     "# From Vault or OpenBao.": "needs a server to move from: cli/test_imports.py runs them on one",

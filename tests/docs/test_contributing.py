@@ -18,8 +18,8 @@ _STEP = re.compile(r"`([\w/.]+)`(, a new file)?:\n\n```(?:diff|python)\n(.*?)```
 
 #: Tests that fail without the guide's last steps.
 _FAIL_WITHOUT = (
-    "tests/test_readme.py::test_the_table_of_calls_matches_the_api",
-    "tests/test_leaks.py::test_no_secret_appears_where_it_must_not",
+    "tests/system/test_readme.py::test_the_table_of_calls_matches_the_api",
+    "tests/system/test_leaks.py::test_no_secret_appears_where_it_must_not",
 )
 #: Its own tests, and the API tests that are parametrized with its name. Other affected tests cover every
 #: operation, and pass without this one.

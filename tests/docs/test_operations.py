@@ -13,7 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import running_app, start
 from tests.docs.documents import DOCUMENTS, ROOT, table
-from vault.api.refusals import REFUSALS
+from vault.api.http.refusals import REFUSALS
 from vault.observability import metrics
 
 OPERATIONS = "docs/operations.md"

@@ -21,13 +21,13 @@ import yaml
 from pymongo import MongoClient
 
 from tests.cli.waiting import wait_until
-from tests.databases import new_database
 from tests.docs.documents import Block, blocks
-from tests.service import Service
-from tests.system import needs, unmeasured
-from tests.test_hostile_clients import held
-from tests.test_tls import Pair, answers, make
-from vault.cli.mongod import Mongod, free_port
+from tests.support.databases import new_database
+from tests.support.service import Service
+from tests.support.system import needs, unmeasured
+from tests.system.test_hostile_clients import held
+from tests.system.test_tls import Pair, answers, make
+from vault.cli.dev.mongod import Mongod, free_port
 from vault.server.client_timeouts import IDLE_SECONDS
 
 DOCUMENT = "docs/proxy.md"

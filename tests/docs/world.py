@@ -13,8 +13,8 @@ import requests
 
 from tests.cli.waiting import wait_until
 from tests.docs.documents import ROOT
-from tests.service import Service
-from vault.cli.mongod import free_port
+from tests.support.service import Service
+from vault.cli.dev.mongod import free_port
 
 #: The example ID of the documents.
 EXAMPLE_ID = "550e8400-e29b-41d4-a716-446655440000"

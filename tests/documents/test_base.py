@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, ObjectId, Regex, Timestamp
 
-from tests.rotation import new_key
+from tests.support.rotation import new_key
 from vault.core.errors import DecryptionError, KeyMissingError, VaultError
 from vault.crypto import Binding, Keyring
 from vault.documents import base

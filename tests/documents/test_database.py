@@ -13,7 +13,7 @@ from pymongo.database import Database as MongoDatabase
 from pymongo.errors import ServerSelectionTimeoutError
 
 from tests.cli.waiting import wait_until
-from vault.cli.mongod import Mongod
+from vault.cli.dev.mongod import Mongod
 from vault.core.errors import StorageUnavailableError
 from vault.documents import AuditEntry, Database, Secret, database, indexes
 from vault.documents.database import database_name

@@ -17,11 +17,11 @@ from pymongo.collection import Collection
 from pymongo.errors import OperationFailure
 from pymongo.monitoring import CommandStartedEvent
 
-from tests.access_control import Client, Locked, locked_mongod
 from tests.conftest import memory_or_disk, running_app, start
 from tests.docs.documents import table
-from tests.issuer import public_pem, sign
-from tests.rotation import new_key, text
+from tests.support.access_control import Client, Locked, locked_mongod
+from tests.support.issuer import public_pem, sign
+from tests.support.rotation import new_key, text
 from vault import cli
 from vault.backup import dump
 from vault.core.errors import StorageUnavailableError

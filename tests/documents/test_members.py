@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from pymongo.errors import ServerSelectionTimeoutError
 
-from vault.cli.mongod import Mongod
+from vault.cli.dev.mongod import Mongod
 from vault.documents import members
 from vault.documents.members import explanation
 

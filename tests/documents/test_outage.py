@@ -6,8 +6,8 @@ import pytest
 from pymongo.errors import ServerSelectionTimeoutError
 
 from tests.cli.waiting import wait_until
-from tests.rotation import connected
-from vault.cli.mongod import Mongod
+from tests.support.rotation import connected
+from vault.cli.dev.mongod import Mongod
 from vault.core import deadline
 from vault.core.errors import StorageUnavailableError
 from vault.documents import Database

@@ -11,9 +11,9 @@ from bson import Binary, Code, DatetimeMS, Int64, MaxKey
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.access import bearer, make_token, revoke, services
 from tests.conftest import running_app
-from tests.rotation import Stored
+from tests.support.access import bearer, make_token, revoke, services
+from tests.support.rotation import Stored
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import KeyMissingError
 from vault.core.principal import OPERATOR

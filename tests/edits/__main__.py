@@ -12,7 +12,7 @@ from pymongo import MongoClient
 
 from tests.edits.run import UnnoticedError, run
 from tests.edits.victim import victim
-from vault.cli.mongod import Mongod
+from vault.cli.dev.mongod import Mongod
 
 
 def main() -> int:

@@ -9,7 +9,7 @@ from bson import Binary, Code, Decimal128, Int64, ObjectId, encode
 from bson.raw_bson import RawBSONDocument
 
 from tests.edits.victim import Documents, Victim
-from tests.rotation import new_key
+from tests.support.rotation import new_key
 from vault.audit import retirement
 from vault.crypto import chain
 from vault.crypto.chain import SigningKey

@@ -9,7 +9,7 @@ import pytest
 from tests.edits.edits import drop_indexes
 from tests.edits.run import UnnoticedError, run
 from tests.edits.victim import Victim, victim
-from tests.rotation import Stored
+from tests.support.rotation import Stored
 
 
 @pytest.fixture

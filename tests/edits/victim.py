@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from tests.rotation import Stored, connected, new_key
+from tests.support.rotation import Stored, connected, new_key
 from vault.audit import checkpoint, reader, signing_keys
 from vault.audit.checkpoint import Checkpoint
 from vault.audit.findings import Finding, Kind

@@ -11,7 +11,7 @@ from typing import TypeVar
 from tests.faults.disk import Disk
 from tests.faults.member import Member
 from tests.faults.network import Network, address
-from vault.cli.mongod import free_port
+from vault.cli.dev.mongod import free_port
 
 _COUNT = 3
 _NAME = "faults"

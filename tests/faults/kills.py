@@ -13,7 +13,6 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from tests.access import tokens
 from tests.faults import afterwards, campaign
 from tests.faults.checker import check
 from tests.faults.clients import Client, Pool, running
@@ -21,7 +20,8 @@ from tests.faults.cluster import Cluster
 from tests.faults.faults import Deployment
 from tests.faults.history import History
 from tests.faults.run import HELD_SECONDS, deployed
-from tests.unrecorded import unrecorded
+from tests.support.access import tokens
+from tests.support.unrecorded import unrecorded
 
 _CLIENTS = 24
 #: Successful requests between two kills, and the maximum seconds for them.

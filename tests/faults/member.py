@@ -11,7 +11,7 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from vault.cli.mongod import find_mongod
+from vault.cli.dev.mongod import find_mongod
 from vault.core.processes import die_with_parent
 
 _START_SECONDS = 180

@@ -7,7 +7,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from time import sleep
 
-from tests.service import Service
+from tests.support.service import Service
 
 _WORKERS = 3
 #: Debian's package libfaketime, for any architecture. Of its two libraries this is the one for threads.

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system import unmeasured
+from tests.support.system import unmeasured
 
 ROOT = Path(__file__).parents[2]
 

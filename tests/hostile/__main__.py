@@ -10,8 +10,8 @@ import click
 
 from tests.hostile.attacks import ATTACKS
 from tests.hostile.run import LIMIT_MB, Outcome, run
-from tests.service import Service
-from vault.cli.mongod import Mongod
+from tests.support.service import Service
+from vault.cli.dev.mongod import Mongod
 
 _P99_MILLISECONDS = 1_000
 

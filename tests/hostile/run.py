@@ -16,8 +16,8 @@ from pathlib import Path
 from time import monotonic, sleep
 
 from tests.hostile.attacks import CREATE, FETCH
-from tests.service import Service, children
-from tests.system import unmeasured
+from tests.support.service import Service, children
+from tests.support.system import unmeasured
 
 ROOT = Path(__file__).parents[2]
 _HONEST = 4

@@ -14,13 +14,13 @@ from time import sleep
 import pytest
 
 from tests.cli.waiting import wait_until
-from tests.databases import new_database
 from tests.hostile.attacks import ATTACKS, CREATE, CREATE_BATCH, FETCH_BATCH, LABELS, LARGE
 from tests.hostile.run import LIMIT_MB, memory, run
 from tests.hostile.strangers import address
-from tests.problems import messages_of
-from tests.service import Service
-from vault.cli.mongod import Mongod
+from tests.support.databases import new_database
+from tests.support.problems import messages_of
+from tests.support.service import Service
+from vault.cli.dev.mongod import Mongod
 
 _SETTINGS = {"MAX_SECRET_BYTES": "1048576", "LOG_LEVEL": "warning"}
 

@@ -18,15 +18,15 @@ from pymongo.errors import ExecutionTimeout, OperationFailure, ServerSelectionTi
 from pymongo.synchronous.topology import Topology
 
 from tests.cli.waiting import wait_until
-from tests.commands import run_command
 from tests.conftest import running_app
-from tests.problems import messages_of
-from tests.rotation import Stored, age_claims, claim, fill, new_key, settings, text, values
+from tests.support.commands import run_command
+from tests.support.problems import messages_of
+from tests.support.rotation import Stored, age_claims, claim, fill, new_key, settings, text, values
 from vault.audit import signing_keys
 from vault.core.errors import KeyMissingError, StorageUnavailableError
 from vault.crypto import Keyring
-from vault.documents import Database
-from vault.keys import guard, registry
+from vault.documents import Database, registry
+from vault.keys import guard
 from vault.keys.guard import Disagreement, KeyringGuard
 
 CREATE = "/vault/secret/create/"

@@ -14,8 +14,8 @@ from bson.raw_bson import RawBSONDocument
 from pymongo.errors import AutoReconnect
 
 from tests.conftest import running_app
-from tests.lifecycle import b64, in_future, in_past
-from tests.rotation import (
+from tests.support.lifecycle import b64, in_future, in_past
+from tests.support.rotation import (
     Stored,
     age_claims,
     claim,
@@ -27,9 +27,9 @@ from tests.rotation import (
     versioned,
     versions_of,
 )
-from tests.trail import break_trail
-from vault.cli.context import connected
-from vault.cli.output import Output
+from tests.support.trail import break_trail
+from vault.cli.operator.context import connected
+from vault.cli.shell.output import Output
 from vault.core.errors import (
     AuditUnavailableError,
     KeyMissingError,
@@ -37,10 +37,9 @@ from vault.core.errors import (
     StorageUnavailableError,
 )
 from vault.crypto import Keyring, MasterKey
-from vault.documents import EncryptOnSave, Secret
+from vault.documents import EncryptOnSave, Secret, registry
 from vault.documents.secret import StoredSecret
 from vault.documents.token import StoredTokenKey
-from vault.keys import registry
 from vault.keys import rewrap as rewrap_module
 from vault.keys.rewrap import Rewrap, Rewrapped, rewrap
 

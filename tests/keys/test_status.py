@@ -9,11 +9,11 @@ from threading import Event
 import pytest
 
 from tests.cli.waiting import wait_until
-from tests.rotation import Stored, connected, fill, new_key
+from tests.support.rotation import Stored, connected, fill, new_key
 from vault.core.errors import StorageUnavailableError
 from vault.crypto import Keyring
-from vault.documents import Database
-from vault.keys import registry, status
+from vault.documents import Database, registry
+from vault.keys import status
 from vault.keys.status import KeyRole, KeyUsage, KeyUsageCache
 
 PRIMARY, FALLBACK = new_key(), new_key()

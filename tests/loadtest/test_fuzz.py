@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.system import unmeasured
+from tests.support.system import unmeasured
 
 FUZZ = Path(__file__).parents[2] / "loadtest" / "fuzz.py"
 

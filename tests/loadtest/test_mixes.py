@@ -10,7 +10,7 @@ import pytest
 
 from tests.loadtest.modules import imported
 from tests.loadtest.peer import peer
-from tests.system import needs
+from tests.support.system import needs
 
 CALLS = 1_000
 

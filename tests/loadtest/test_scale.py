@@ -13,8 +13,8 @@ import pytest
 from pymongo import MongoClient
 
 from tests.loadtest.modules import LOADTEST, imported
-from tests.rotation import connected
-from tests.system import needs, unmeasured
+from tests.support.rotation import connected
+from tests.support.system import needs, unmeasured
 from vault.audit.stream import entry_id_fits
 from vault.crypto import Keyring
 from vault.documents.audit import AuditEntry

@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from tests.cli.waiting import wait_until
-from tests.service import Service
-from tests.system import missing, needs, unmeasured
+from tests.support.service import Service
+from tests.support.system import missing, needs, unmeasured
 
 ROOT = Path(__file__).parents[2]
 #: The options of scenarios that end by themselves, except for the seconds of each stage.

@@ -13,7 +13,7 @@ import pytest
 
 from tests.docs.documents import ROOT
 from tests.loadtest.modules import LOADTEST, imported
-from tests.system import missing, needs, unmeasured
+from tests.support.system import missing, needs, unmeasured
 
 OURS, OPENBAO, ORIGINAL = "secret-manager", "OpenBao", "original design"
 OTHERS = (ORIGINAL, "original, modernized", OPENBAO, "ceiling")

@@ -10,8 +10,8 @@ from typing import Any
 
 from pymongo.database import Database
 
-from tests.lifecycle import UNKNOWN_ID
-from tests.service import Reply, Service
+from tests.support.lifecycle import UNKNOWN_ID
+from tests.support.service import Reply, Service
 
 CREATE, FETCH = "/vault/secret/create/", "/vault/secret/fetch"
 #: For a client without waits.

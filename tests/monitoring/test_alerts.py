@@ -9,7 +9,7 @@ import pytest
 import yaml
 
 from tests.docs.documents import anchors, table
-from tests.system import needs
+from tests.support.system import needs
 
 ROOT = Path(__file__).parents[2]
 ALERTS = ROOT / "monitoring/alerts.yml"

@@ -19,13 +19,13 @@ import requests
 from pymongo import MongoClient
 
 from monitoring.panels import Times, ask, panels, queries
-from tests.commands import command_environment
-from tests.databases import new_database
 from tests.monitoring.load import SETTINGS, MixedLoad, spoil
-from tests.prometheus import Prometheus
-from tests.rotation import fill, new_key, settings
-from tests.service import Service
-from vault.cli.mongod import Mongod, free_port
+from tests.support.commands import command_environment
+from tests.support.databases import new_database
+from tests.support.prometheus import Prometheus
+from tests.support.rotation import fill, new_key, settings
+from tests.support.service import Service
+from vault.cli.dev.mongod import Mongod, free_port
 
 ROOT = Path(__file__).parents[2]
 SECONDS = int(os.environ.get("DASHBOARD_SECONDS", "10"))

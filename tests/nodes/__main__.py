@@ -10,13 +10,13 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from pathlib import Path
 
+from tests.deployment.engine import BUILD_OPTIONS, IMAGE
 from tests.faults.history import History
 from tests.nodes import experiment, report
 from tests.nodes.cluster import missing, run
 from tests.nodes.deployment import deployed
 from tests.nodes.experiment import Outcome
 from tests.nodes.losses import LOSSES, Loss
-from tests.swarm.engine import BUILD_OPTIONS, IMAGE
 
 
 def main(arguments: Sequence[str]) -> int:

@@ -12,8 +12,8 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from tests.swarm import engine
-from tests.swarm.engine import ROOT, STACK
+from tests.deployment import engine
+from tests.deployment.engine import ROOT, STACK
 
 TOOLS = ROOT.parent / "shared" / "swarm"
 OVERRIDE = "tests/nodes/override.yml"

@@ -6,9 +6,9 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests import system
+from tests.deployment.engine import BUILD_OPTIONS, IMAGE
 from tests.nodes.cluster import Cluster, missing, run
-from tests.swarm.engine import BUILD_OPTIONS, IMAGE
+from tests.support import system
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

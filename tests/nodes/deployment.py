@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from itertools import product
 
+from tests.deployment.engine import STACK
 from tests.faults import afterwards
 from tests.faults.clients import Pool, running
 from tests.faults.evidence import Evidence, Stored
@@ -19,7 +20,6 @@ from tests.faults.history import History
 from tests.nodes.callers import Reader, Writer
 from tests.nodes.cluster import OVERRIDE, PORT, Cluster, Node, run, wait_for
 from tests.nodes.members import are_in_step, members
-from tests.swarm.engine import STACK
 
 #: The host of clients at a node itself.
 LOOPBACK = "127.0.0.1"

@@ -4,10 +4,10 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 
+from tests.deployment.engine import STACK
 from tests.nodes.cluster import Node, wait_for
 from tests.nodes.deployment import Deployment, Form
 from tests.nodes.members import node_with
-from tests.swarm.engine import STACK
 
 SECURE = Form("production")
 ONE_MANAGER = Form("production, one manager", managers=1)

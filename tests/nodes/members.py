@@ -3,8 +3,8 @@
 import json
 from dataclasses import dataclass
 
+from tests.deployment.engine import STACK
 from tests.nodes.cluster import Cluster, Node, wait_for
-from tests.swarm.engine import STACK
 
 #: Asks each member itself, which needs no credential.
 _STATES = """

@@ -9,9 +9,9 @@ from itertools import pairwise
 
 import pytest
 
+from tests.deployment.engine import STACK
 from tests.nodes.cluster import OVERRIDE, TOOLS, Cluster, Node, run, wait_for
 from tests.nodes.conftest import running
-from tests.swarm.engine import STACK
 
 pytestmark = pytest.mark.nightly
 

@@ -12,13 +12,13 @@ from flask.testing import FlaskClient
 from prometheus_client import Counter
 
 from tests.conftest import running_app
-from tests.lifecycle import UNKNOWN_ID, Caller
-from tests.metrics import Growth, measured
-from tests.rotation import Stored, fill, new_key
-from tests.trail import break_trail
-from vault.api import request_log
-from vault.api.prefixes import OPERATIONS
-from vault.api.refusals import REFUSALS
+from tests.support.lifecycle import UNKNOWN_ID, Caller
+from tests.support.metrics import Growth, measured
+from tests.support.rotation import Stored, fill, new_key
+from tests.support.trail import break_trail
+from vault.api.http import request_log
+from vault.api.http.prefixes import OPERATIONS
+from vault.api.http.refusals import REFUSALS
 from vault.core.batching import Batcher
 from vault.core.errors import DecryptionError, KeyMissingError
 from vault.crypto import Keyring

@@ -10,7 +10,7 @@ from pymongo.errors import AutoReconnect, DuplicateKeyError
 
 from tests.cli.waiting import wait_until
 from tests.core.test_batching import Gate
-from vault.cli.mongod import Mongod
+from vault.cli.dev.mongod import Mongod
 from vault.core import batching, deadline
 from vault.core.batching import Batcher
 from vault.core.errors import OverloadedError, StorageUnavailableError

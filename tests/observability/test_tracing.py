@@ -18,13 +18,13 @@ from opentelemetry.trace import StatusCode
 from pymongo.database import Database as MongoDatabase
 
 from tests.cli.waiting import wait_until
-from tests.collector import Collector, running_collector
-from tests.commands import command_environment
 from tests.conftest import running_app, start
-from tests.leaks import Output
-from tests.service import Service
-from tests.test_leaks import SETTINGS, exhaust, made_world, over_http
-from vault.cli.mongod import free_port
+from tests.support.collector import Collector, running_collector
+from tests.support.commands import command_environment
+from tests.support.leaks import Output
+from tests.support.service import Service
+from tests.system.test_leaks import SETTINGS, exhaust, made_world, over_http
+from vault.cli.dev.mongod import free_port
 from vault.observability import spans, tracing
 
 FETCH = "/vault/secret/fetch"

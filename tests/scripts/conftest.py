@@ -5,11 +5,11 @@ from typing import NamedTuple
 
 import pytest
 
-from tests.access import tokens
-from tests.databases import new_database
 from tests.scripts.runs import answering
-from tests.service import Service
-from vault.cli.mongod import Mongod
+from tests.support.access import tokens
+from tests.support.databases import new_database
+from tests.support.service import Service
+from vault.cli.dev.mongod import Mongod
 
 
 class Asking(NamedTuple):

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.scripts.runs import SCRIPTS
-from tests.system import needs
+from tests.support.system import needs
 
 #: Replaces every Python: records the arguments of pip, and fails at those in the file `broken`.
 _PYTHON = """#!/bin/bash

@@ -12,8 +12,8 @@ import pytest
 
 from tests.scripts.conftest import Asking
 from tests.scripts.runs import SCRIPTS, answering, path_with_curl, recording_path, run
-from tests.service import Service
-from tests.system import needs
+from tests.support.service import Service
+from tests.support.system import needs
 
 _UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 _STRANGE = ['"', "\\", '","a":"', "\\u0041", "a\nb\n", "\x01\t\x1f\x7f", "é&%$`~!*", "$(id)", "a -d"]

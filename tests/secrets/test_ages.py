@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.rotation import Stored
+from tests.support.rotation import Stored
 from vault.secrets.ages import MAX_ROWS, SecretAges, secret_ages
 
 # Far ahead: MongoDB removes what has expired by its own clock.

@@ -7,10 +7,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.access import services
-from tests.lifecycle import ALICE, EVE, Caller, in_future, in_past, put, trail, unswept
-from tests.rotation import Stored
-from tests.trail import break_trail
+from tests.support.access import services
+from tests.support.lifecycle import ALICE, EVE, Caller, in_future, in_past, put, trail, unswept
+from tests.support.rotation import Stored
+from tests.support.trail import break_trail
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AuditUnavailableError,

@@ -6,11 +6,11 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.lifecycle import UNKNOWN_ID, document, put
-from tests.rotation import Stored
-from vault.core import retry
+from tests.support.lifecycle import UNKNOWN_ID, document, put
+from tests.support.rotation import Stored
 from vault.core.errors import SecretBusyError
 from vault.crypto import MasterKey
+from vault.documents import retry
 from vault.secrets.lease import Lease
 
 pytestmark = pytest.mark.usefixtures("database")

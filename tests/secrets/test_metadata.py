@@ -7,11 +7,11 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.access import services
 from tests.conftest import running_app
-from tests.lifecycle import ALICE, Caller, in_future, in_past, put, unswept
-from tests.rotation import Stored
-from tests.trail import break_trail
+from tests.support.access import services
+from tests.support.lifecycle import ALICE, Caller, in_future, in_past, put, unswept
+from tests.support.rotation import Stored
+from tests.support.trail import break_trail
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AuditUnavailableError,

@@ -13,10 +13,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from pymongo import MongoClient
 
-from tests.access import services
-from tests.lifecycle import ALICE, EVE, UNKNOWN_ID, in_future, in_past, trail
-from tests.rotation import Stored
-from tests.trail import break_trail
+from tests.support.access import services
+from tests.support.lifecycle import ALICE, EVE, UNKNOWN_ID, in_future, in_past, trail
+from tests.support.rotation import Stored
+from tests.support.trail import break_trail
 from vault.core import deadline
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import AuditUnavailableError, OutsidePathsError, TooManyKeysError

@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from tests.lifecycle import UNKNOWN_ID
+from tests.support.lifecycle import UNKNOWN_ID
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import OutsidePathsError, SecretNotFoundError
 from vault.core.paths import Paths

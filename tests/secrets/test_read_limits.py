@@ -5,8 +5,8 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.lifecycle import UNKNOWN_ID, document, in_future, in_past, put
-from tests.rotation import Stored
+from tests.support.lifecycle import UNKNOWN_ID, document, in_future, in_past, put
+from tests.support.rotation import Stored
 from vault.crypto import MasterKey
 from vault.secrets import read_limits
 from vault.secrets.read_limits import HeldRead

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.lifecycle import UNKNOWN_ID, in_future
+from tests.support.lifecycle import UNKNOWN_ID, in_future
 from vault.secrets.requests import NewSecret, derive_ids, limit_details
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "new-secret-1.json"

@@ -9,9 +9,9 @@ from pymongo.collection import Collection
 from pymongo.errors import AutoReconnect
 
 from tests.conftest import running_app
-from tests.lifecycle import ALICE, CALLS, Caller, b64, document, in_future, in_past, put, trail
-from tests.rotation import Stored
-from tests.trail import break_trail, mend_trail
+from tests.support.lifecycle import ALICE, CALLS, Caller, b64, document, in_future, in_past, put, trail
+from tests.support.rotation import Stored
+from tests.support.trail import break_trail, mend_trail
 from vault.core.errors import StorageUnavailableError
 from vault.crypto import MasterKey
 from vault.secrets import read_limits

@@ -6,8 +6,8 @@ from uuid import uuid4
 import pytest
 from pymongo.collection import Collection
 
-from tests.lifecycle import document, in_future, in_past, put
-from tests.rotation import Stored
+from tests.support.lifecycle import document, in_future, in_past, put
+from tests.support.rotation import Stored
 from vault.core.errors import StorageUnavailableError
 from vault.crypto import MasterKey
 from vault.documents.secret import UnstoredSecret

@@ -7,8 +7,8 @@ from threading import Event
 import pytest
 
 from tests.cli.waiting import wait_until
-from tests.lifecycle import UNKNOWN_ID, in_past, put
-from tests.rotation import Stored
+from tests.support.lifecycle import UNKNOWN_ID, in_past, put
+from tests.support.rotation import Stored
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Secret
 from vault.documents.secret import UnstoredSecret

@@ -8,11 +8,10 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.access import services
-from tests.lifecycle import ALICE, Caller, in_future, in_past, put, trail
-from tests.rotation import Stored
-from tests.trail import break_trail
-from vault.core import retry
+from tests.support.access import services
+from tests.support.lifecycle import ALICE, Caller, in_future, in_past, put, trail
+from tests.support.rotation import Stored
+from tests.support.trail import break_trail
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import (
     AuditUnavailableError,
@@ -27,6 +26,7 @@ from vault.core.errors import (
 from vault.core.paths import Paths
 from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.crypto import MasterKey
+from vault.documents import retry
 from vault.documents.secret import StoredSecret
 from vault.secrets.requests import NewSecret, Reference, Written
 from vault.secrets.service import SecretService

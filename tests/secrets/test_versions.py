@@ -12,10 +12,10 @@ from flask import Flask
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.access import services
-from tests.lifecycle import ALICE, BOB, EVE, Caller, b64, in_future, in_past, put, trail
-from tests.rotation import Stored
-from tests.trail import break_trail, mend_trail
+from tests.support.access import services
+from tests.support.lifecycle import ALICE, BOB, EVE, Caller, b64, in_future, in_past, put, trail
+from tests.support.rotation import Stored
+from tests.support.trail import break_trail, mend_trail
 from vault.backup import drill
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
@@ -30,8 +30,9 @@ from vault.core.errors import (
 from vault.core.paths import Paths
 from vault.core.principal import ANONYMOUS, Principal
 from vault.crypto import Keyring, MasterKey
+from vault.documents import registry
 from vault.documents.secret import StoredSecret, VersionInfo
-from vault.keys import registry, rewrap
+from vault.keys import rewrap
 from vault.secrets.items import Fetch
 from vault.secrets.lease import Lease
 from vault.secrets.metadata import Expiry

@@ -7,11 +7,11 @@ from functools import partial
 import pytest
 from flask import Flask
 
-from tests.access import services
 from tests.conftest import start
-from tests.lifecycle import Caller, document, in_past, trail
-from tests.rotation import Stored
-from tests.trail import break_trail, mend_trail
+from tests.support.access import services
+from tests.support.lifecycle import Caller, document, in_past, trail
+from tests.support.rotation import Stored
+from tests.support.trail import break_trail, mend_trail
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AuditUnavailableError,

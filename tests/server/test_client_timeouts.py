@@ -1,4 +1,4 @@
-"""Client timeouts that depend on the clock; tests/test_hostile_clients.py has the clients."""
+"""Client timeouts that depend on the clock; tests/system/test_hostile_clients.py has the clients."""
 
 import os
 from collections.abc import Iterator
@@ -13,8 +13,8 @@ from gunicorn.config import Config
 from gunicorn.http.parser import RequestParser
 from werkzeug.exceptions import ClientDisconnected, RequestTimeout
 
-from vault.core import connections
-from vault.core.connections import Connection, Connections
+from vault.api.http import connections
+from vault.api.http.connections import Connection, Connections
 from vault.server import client_timeouts
 from vault.server.worker import Worker
 

@@ -5,7 +5,7 @@ from base64 import b64encode
 
 import pytest
 
-from tests.service import Service
+from tests.support.service import Service
 
 CREATE, FETCH = "/vault/secret/create/", "/vault/secret/fetch"
 CONTINUE = b"HTTP/1.1 100 Continue\r\n\r\n"

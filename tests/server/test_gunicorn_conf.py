@@ -19,9 +19,9 @@ import pytest
 from pymongo.database import Database as MongoDatabase
 
 from tests.cli.waiting import wait_until
-from tests.commands import run_command
-from tests.service import Service
-from vault.cli.mongod import Mongod, free_port
+from tests.support.commands import run_command
+from tests.support.service import Service
+from vault.cli.dev.mongod import Mongod, free_port
 from vault.documents.audit import record_of
 
 CREATE = "/vault/secret/create/"

@@ -16,7 +16,7 @@ from gunicorn.http.message import Request
 from gunicorn.http.parser import RequestParser
 from gunicorn.http.wsgi import create
 
-from tests.test_tls import make
+from tests.system.test_tls import make
 from vault.server import client_timeouts, patches
 
 HEAD = b"POST / HTTP/1.1\r\nHost: x\r\n"

@@ -1,4 +1,4 @@
-"""Accepting connections, without the service; tests/hostile/ and tests/test_tls.py have that."""
+"""Accepting connections, without the service; tests/hostile/ and tests/system/test_tls.py have that."""
 
 import json
 import logging
@@ -18,8 +18,8 @@ from gunicorn.config import Config
 from gunicorn.http import errors
 from gunicorn.workers.ggevent import GeventWorker
 
-from vault.core import connections
-from vault.core.connections import Connections
+from vault.api.http import connections
+from vault.api.http.connections import Connections
 from vault.observability import logs
 from vault.server import refused_connections, worker
 from vault.server.worker import Listener, Worker

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from tests.cli.waiting import wait_until
 from tests.server.test_gunicorn_conf import CREATE
-from tests.service import Service
+from tests.support.service import Service
 
 BODY = json.dumps({"secret": b64encode(b"value").decode()}).encode()
 HEAD = (

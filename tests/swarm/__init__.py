@@ -1,1 +1,1 @@
-"""The deployment, on a real engine in swarm mode: `pytest -m swarm`."""
+"""Tests of `vault.swarm`. Those with Docker itself are in tests/deployment."""

@@ -1,82 +1,44 @@
-"""The engine of the deployment tests, and the stacks on it."""
+"""Shared fixtures of the driver's tests."""
 
-import shutil
 from collections.abc import Iterator
+from contextlib import closing
+from pathlib import Path
 
 import pytest
+from flask.testing import FlaskClient
+from prometheus_client import values
 
-from tests import system
-from tests.swarm.engine import (
-    API,
-    IMAGE,
-    STACK,
-    Replica,
-    build,
-    deploy,
-    docker,
-    is_settled,
-    remove,
-    replicas,
-    run,
-    wait_for,
-)
+from tests.support.lifecycle import Caller
+from tests.swarm.dockerd import serving
+from tests.swarm.world import NAME, World
+from vault.swarm.engine import Engine
+from vault.swarm.rotation.lock import RotationLock
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Mark all tests of this folder: they run only on request."""
-    for item in items:
-        if "tests/swarm/" in item.path.as_posix():
-            item.add_marker(pytest.mark.swarm)
+@pytest.fixture(autouse=True)
+def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Measure as in the driver's process: elsewhere in these tests, values are in files that all share."""
+    monkeypatch.setattr(values, "ValueClass", values.MutexValue)
 
 
-def missing() -> str:
-    """Return the missing requirements of these tests, or nothing."""
-    if not shutil.which("docker"):
-        return "needs docker (Debian packages: docker.io docker-cli docker-buildx)"
-    state = run(
-        "docker", "info", "--format", "{{.Swarm.LocalNodeState}} {{.Swarm.ControlAvailable}}", check=False
-    )
-    if state.stdout.strip() != "active true":
-        return "needs a Docker Engine that answers and manages a swarm (docker swarm init)"
-    return ""
-
-
-@pytest.fixture(scope="session")
-def image() -> str:
-    """Return the image of this checkout, on an engine without a deployment that tests could destroy."""
-    if reason := missing():
-        raise system.missing(reason)
-    names = docker("service", "ls", "--format", "{{.Name}}") + docker("volume", "ls", "-q")
-    if STACK in names:
-        pytest.fail(
-            f"this engine has a stack {STACK}, or its data: these tests would remove it", pytrace=False
-        )
-    build(IMAGE)
-    return IMAGE
-
-
-@pytest.fixture(scope="module")
-def master_key(image: str) -> str:
-    """Return a master key created like in the quick start."""
-    return docker("run", "--rm", "--read-only", image, "keys", "generate")
-
-
-@pytest.fixture(scope="module")
-def quick_start(master_key: str) -> Iterator[list[Replica]]:
-    """Deploy on the empty engine like the quick start, and return both replicas."""
-    try:
-        # As large as Docker's own secrets can be.
-        deploy(MASTER_KEY=master_key, AUDIT_ENABLED="true", AUDIT_TTL_DAYS="90", MAX_SECRET_BYTES="512000")
-        wait_for(lambda: is_settled(2), what="two ready replicas")
-        yield replicas()
-    finally:
-        remove()
+@pytest.fixture(autouse=True)
+def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give slow machines time for everything that the driver does within 2 s."""
+    for name in ("client._TIMEOUT_SECONDS", "driver._CALL_SECONDS", "health._TIMEOUT_SECONDS"):
+        monkeypatch.setattr(f"vault.swarm.{name}", 60)
+    monkeypatch.setattr("vault.swarm.delivery.server._READ_SECONDS", 60)
 
 
 @pytest.fixture
-def two(quick_start: list[Replica]) -> list[Replica]:
-    """Return the current replicas, two of them and both ready."""
-    assert quick_start
-    if not is_settled(2):
-        docker("service", "scale", f"{API}=2")
-    return replicas()
+def world(
+    client: FlaskClient, alice: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> Iterator[World]:
+    """Return a swarm without services, and the service with one secret."""
+    alice.create(b"old", name=NAME)
+    found = World(client, alice)
+    with serving(found.dockerd, tmp_path / "docker.sock") as host:
+        monkeypatch.setenv("DOCKER_HOST", host)
+        found.engine = Engine()
+        found.lock = RotationLock(found.engine, NAME)
+        with closing(found.engine), found.lock.held():
+            yield found

@@ -4,33 +4,14 @@ from collections import deque
 
 from flask import Flask
 
-from vault.api import (
-    audit,
-    client_ip,
-    cors,
-    description,
-    dialect_auth,
-    dialect_errors,
-    dialect_paths,
-    dialect_system,
-    dialect_tokens,
-    errors,
-    health,
-    hosts,
-    issuers,
-    kv,
-    kv_metadata,
-    kv_paths,
-    openapi,
-    problem_pages,
-    rate_limits,
-    request_log,
-    roles,
-    secrets,
-    tokens,
-    wrapping,
-)
-from vault.api.blueprint import (
+from vault.api.dialect import auth, kv, kv_metadata, paths, system, wrapping
+from vault.api.dialect import errors as dialect_errors
+from vault.api.dialect import tokens as dialect_tokens
+from vault.api.http import client_ip, cors, errors, hosts, rate_limits, request_log
+from vault.api.http.client_ip import TRUSTED_PROXIES
+from vault.api.http.memory import Memory
+from vault.api.native import audit, issuers, roles, secrets, tokens
+from vault.api.operations.blueprint import (
     BATCH_LENGTH,
     BODY_MEMORY,
     EXTENSION,
@@ -43,9 +24,8 @@ from vault.api.blueprint import (
     SLOTS,
     VALUE_MEMORY,
 )
-from vault.api.client_ip import TRUSTED_PROXIES
-from vault.api.memory import Memory
-from vault.api.slots import MAX_CONCURRENT_REQUESTS
+from vault.api.operations.slots import MAX_CONCURRENT_REQUESTS
+from vault.api.site import docs_page, health, openapi, problems
 from vault.config.settings import Settings
 from vault.services import Services
 
@@ -58,7 +38,7 @@ _BLUEPRINTS = tuple(
     module.blueprint
     for module in (
         *(secrets, audit, tokens, roles, issuers, health),
-        *(kv, kv_metadata, dialect_system, dialect_auth, dialect_tokens, wrapping),
+        *(kv, kv_metadata, system, auth, dialect_tokens, wrapping),
     )
 )
 
@@ -79,7 +59,7 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
             TRUSTED_PROXIES: settings.trusted_proxies,
             BATCH_LENGTH: MAX_BATCH_BYTES,
             REQUEST_TIMEOUT: settings.request_timeout_seconds,
-            openapi.CREDENTIAL_REQUIRED: settings.auth_enabled,
+            docs_page.CREDENTIAL_REQUIRED: settings.auth_enabled,
             client_ip.ALLOWED_NETWORKS: settings.allowed_networks,
             health.WARNINGS: [health.NO_AUTHENTICATION] if settings.is_open else [],
         },
@@ -95,10 +75,9 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     errors.init_app(app, dialect_reply=dialect_errors.reply)
     for blueprint in _BLUEPRINTS:
         app.register_blueprint(blueprint)
-    dialect_paths.init_app(app)
-    app.register_blueprint(kv_paths.blueprint)
-    openapi.init_app(app, description.of(_BLUEPRINTS))
-    app.register_blueprint(problem_pages.blueprint)
+    paths.init_app(app)
+    docs_page.init_app(app, openapi.of(_BLUEPRINTS))
+    app.register_blueprint(problems.blueprint)
 
 
 def close(app: Flask) -> None:

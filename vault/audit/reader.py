@@ -27,11 +27,11 @@ from vault.core.attempt import Attempt, Status
 from vault.core.errors import InvalidCursorError
 from vault.core.principal import Principal
 from vault.core.timestamps import moment
+from vault.documents import registry
 from vault.documents.audit import COMMIT_TIMEOUT_SECONDS, Record, record_of
 from vault.documents.base import is_text
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
 from vault.documents.names import within
-from vault.keys import registry
 
 #: Seconds after which no more entries of a time become visible: a commit's timeout, and 10 for differences
 #: between clocks.

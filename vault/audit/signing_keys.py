@@ -9,9 +9,9 @@ from vault.audit.retirement import Heads, Part
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey, VerifyingKey
+from vault.documents import registry
 from vault.documents.audit import AuditKey, Record
 from vault.documents.guard import storage_errors
-from vault.keys import registry
 
 #: The maximum size of a document that is read: a part of a retirement has about 64 KiB, a key with a thousand
 #: endorsements twice as many.

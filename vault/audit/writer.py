@@ -21,9 +21,9 @@ from vault.core.principal import OPERATOR, SERVICE, Principal
 from vault.core.text import printable
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey
-from vault.documents import AuditEntry
+from vault.documents import AuditEntry, registry
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
-from vault.keys import guard, registry
+from vault.keys import guard
 from vault.observability import metrics
 
 logger = logging.getLogger(__name__)

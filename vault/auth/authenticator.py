@@ -7,12 +7,12 @@ from typing import NamedTuple, Protocol
 
 from vault.auth.token_keys import TokenKeys
 from vault.auth.token_uses import TokenUses
+from vault.auth.ttl_cache import TTLCache
 from vault.core.attempt import Attempt
 from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError
 from vault.core.networks import contain
 from vault.core.paths import Paths
 from vault.core.principal import Principal, scopes_named
-from vault.core.ttl_cache import TTLCache
 from vault.crypto.token import PREFIX, is_token
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors

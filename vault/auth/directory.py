@@ -9,10 +9,10 @@ from ipaddress import ip_network
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
+from vault.auth.claims import Condition, conditions
 from vault.auth.jwt_auth import LEEWAY_SECONDS, Claims, JWTVerifier, key_source
 from vault.auth.token_keys import TokenKeys
 from vault.core.batching import Batcher
-from vault.core.claims import Condition, conditions
 from vault.core.networks import Network
 from vault.core.paths import Paths
 from vault.core.principal import Scope, is_name, scopes_named

@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 
 from vault.core.attempt import Attempt, Status
 from vault.core.errors import StorageUnavailableError, TokenNotRenewableError
-from vault.core.retry import attempts
 from vault.core.timestamps import to_milliseconds
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
+from vault.documents.retry import attempts
 from vault.documents.token import Token
 
 

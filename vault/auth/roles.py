@@ -8,12 +8,12 @@ from datetime import UTC, datetime, timedelta
 from ipaddress import ip_network
 from typing import Any
 
+from vault.auth.claims import WILDCARD, Condition, conditions
 from vault.auth.directory import MAX_ROLES, SETTINGS_ISSUER, shown_name
 from vault.auth.issuers import Issuers, require_unlimited
 from vault.auth.publishing import publish
 from vault.auth.token_keys import TokenKeys
 from vault.core.attempt import Attempt, Status
-from vault.core.claims import WILDCARD, Condition, conditions
 from vault.core.errors import (
     GrantRefusedError,
     LimitReachedError,

@@ -20,9 +20,9 @@ from vault.core.principal import OPERATOR
 from vault.core.text import printable
 from vault.core.timestamps import moment
 from vault.crypto import Keyring, chain
+from vault.documents import registry
 from vault.documents.base import is_text
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
-from vault.keys import registry
 
 #: The file format of this version. Files that it could not read correctly have another number.
 FORMAT = 1

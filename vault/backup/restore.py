@@ -8,9 +8,8 @@ from vault.backup.create import VerifiedBackup
 from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import AuditStateError, DuplicateNameError, RestoreRefusedError
 from vault.core.principal import OPERATOR
-from vault.documents import Database
+from vault.documents import Database, registry
 from vault.documents.guard import storage_errors
-from vault.keys import registry
 
 #: Maximum documents, and bytes of documents, per round trip.
 _BATCH = 1_000

@@ -10,32 +10,32 @@ from typing import Any
 import click
 
 from vault import __version__
-from vault.cli.exits import SignalledError, closed_pipes, discard_unwritten, reported
-from vault.cli.lazy_group import LazyGroup
+from vault.cli.shell.exits import SignalledError, closed_pipes, discard_unwritten, reported
+from vault.cli.shell.lazy_group import LazyGroup
 from vault.core.processes import harden, hide_memory
 
 #: The function of each command, after its module.
 _FUNCTIONS = {
-    "audit": "vault.cli.audit:audit",
-    "backup": "vault.cli.backup:backup",
-    "completion": "vault.cli.completion:completion",
-    "dev": "vault.cli.dev:dev",
-    "drill": "vault.cli.backup:drill",
-    "import": "vault.cli.imports:imports",
-    "issuers": "vault.cli.issuers:issuers",
-    "keys": "vault.cli.keys:keys",
-    "login": "vault.cli.login:login",
-    "logout": "vault.cli.login:logout",
-    "ready": "vault.cli.service:ready",
-    "replicaset": "vault.cli.mongodb:replicaset",
-    "restore": "vault.cli.backup:restore",
-    "roles": "vault.cli.roles:roles",
-    "secret": "vault.cli.secret:secret",
-    "serve": "vault.cli.service:serve",
-    "swarm": "vault.cli.swarm:swarm",
-    "swarm-driver": "vault.cli.swarm_driver:swarm_driver",
-    "tokens": "vault.cli.tokens:tokens",
-    "whoami": "vault.cli.login:whoami",
+    "audit": "vault.cli.operator.audit:audit",
+    "backup": "vault.cli.operator.backup:backup",
+    "completion": "vault.cli.shell.completion:completion",
+    "dev": "vault.cli.dev.command:dev",
+    "drill": "vault.cli.operator.backup:drill",
+    "import": "vault.cli.operator.imports:imports",
+    "issuers": "vault.cli.operator.issuers:issuers",
+    "keys": "vault.cli.operator.keys:keys",
+    "login": "vault.cli.user.login:login",
+    "logout": "vault.cli.user.login:logout",
+    "ready": "vault.cli.operator.service:ready",
+    "replicaset": "vault.cli.operator.replicaset:replicaset",
+    "restore": "vault.cli.operator.backup:restore",
+    "roles": "vault.cli.operator.roles:roles",
+    "secret": "vault.cli.user.secret:secret",
+    "serve": "vault.cli.operator.service:serve",
+    "swarm": "vault.cli.swarm.group:swarm",
+    "swarm-driver": "vault.cli.swarm.driver:swarm_driver",
+    "tokens": "vault.cli.operator.tokens:tokens",
+    "whoami": "vault.cli.user.login:whoami",
 }
 
 #: The command that becomes the user's program, which keeps its rights and limits. No options precede it.
@@ -43,7 +43,7 @@ _RUN = ["secret", "run"]
 
 
 class _CommandLine(LazyGroup):
-    """The whole command line. It ends every failure in the same way, see `vault.cli.exits`."""
+    """The whole command line. It ends every failure in the same way, see `vault.cli.shell.exits`."""
 
     def main(self, *args: Any, standalone_mode: bool = True, **options: Any) -> Any:
         """Run the command line, and exit; without *standalone_mode*, raise the errors instead."""
@@ -80,7 +80,7 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Run the command line; a failure is one line, see `vault.cli.exits`."""
+    """Run the command line; a failure is one line, see `vault.cli.shell.exits`."""
     if sys.argv[1:3] == _RUN:
         hide_memory()
     else:

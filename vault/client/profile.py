@@ -6,7 +6,7 @@ import stat
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
-from vault.core import private_files
+from vault.client import private_files
 from vault.core.errors import ProfileError
 
 

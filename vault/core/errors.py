@@ -1,9 +1,9 @@
 """The errors that this package raises on purpose.
 
-An error reports a failure; only `vault.api.refusals` maps it to an HTTP status, only `vault.cli.exits` to an
-exit code, and only `vault.core.outcomes` to an outcome in the audit trail. A message says what is wrong, then
-what to do: its hint. It never contains a value, a key, a token or a secret's ID, because messages reach
-replies and logs.
+An error reports a failure; only `vault.api.http.refusals` maps it to an HTTP status, only
+`vault.cli.shell.exits` to an exit code, and only `vault.core.outcomes` to an outcome in the audit trail. A
+message says what is wrong, then what to do: its hint. It never contains a value, a key, a token or a
+secret's ID, because messages reach replies and logs.
 
 A message that a reply quotes as its `detail` is a sentence. A message for operators follows a prefix, such as
 `error:` or `not serving:`, so it begins in lower case and has no full stop.

@@ -9,10 +9,10 @@ from mongoengine import BooleanField, DateTimeField, ListField, StringField
 from pymongo.errors import DuplicateKeyError
 
 from vault.core.errors import VaultError
-from vault.core.retry import attempts
 from vault.core.timestamps import since_1970
 from vault.crypto.token_key import RecordKind, TokenKey
 from vault.documents.base import BaseDocument, is_text
+from vault.documents.retry import attempts
 
 #: Milliseconds, by MongoDB's clock, that a document may be pending: longer than writing its entry can take.
 _PENDING_MILLISECONDS = 120_000

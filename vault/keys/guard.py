@@ -22,9 +22,8 @@ from vault.core.periodic import Periodic
 from vault.core.text import printable
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey, VerifyingKey
-from vault.documents import Database
+from vault.documents import Database, registry
 from vault.documents.guard import best_effort_cleanup, storage_errors
-from vault.keys import registry
 
 logger = logging.getLogger(__name__)
 

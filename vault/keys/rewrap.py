@@ -17,10 +17,10 @@ from vault.core.attempt import Action, Attempt, Status
 from vault.core.errors import DecryptionError, RewrapRefusedError
 from vault.core.principal import OPERATOR
 from vault.crypto import Keyring
+from vault.documents import registry
 from vault.documents.guard import storage_errors
 from vault.documents.secret import Secret, StoredSecret, StoredVersion
 from vault.documents.token import StoredTokenKey
-from vault.keys import registry
 
 #: Secrets that are read in one round trip, and written in another.
 _BATCH = 100

@@ -25,8 +25,8 @@ from typing import NamedTuple
 
 from vault.core.errors import StorageUnavailableError
 from vault.crypto import Keyring
+from vault.documents import registry
 from vault.documents.guard import storage_errors
-from vault.keys import registry
 
 logger = logging.getLogger(__name__)
 

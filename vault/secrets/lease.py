@@ -9,8 +9,8 @@ from pymongo import ReturnDocument
 
 from vault.core.attempt import Attempt
 from vault.core.errors import SecretBusyError, SecretNotFoundError
-from vault.core.retry import attempts
 from vault.documents.guard import best_effort_cleanup, storage_errors
+from vault.documents.retry import attempts
 from vault.documents.secret import Secret, StoredSecret
 from vault.secrets.requests import Reference
 

@@ -15,8 +15,8 @@ from vault.core.errors import (
     VaultError,
 )
 from vault.core.principal import Principal
-from vault.core.retry import attempts
 from vault.documents.guard import best_effort_cleanup, storage_errors
+from vault.documents.retry import attempts
 from vault.documents.secret import (
     IS_USED_UP,
     PURGE_AT_EXPIRY,

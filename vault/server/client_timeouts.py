@@ -14,7 +14,7 @@ from gunicorn.http import message
 from gunicorn.http.errors import InvalidHeader
 from werkzeug.exceptions import ClientDisconnected, RequestEntityTooLarge, RequestTimeout
 
-from vault.core import connections
+from vault.api.http import connections
 from vault.server import patches
 
 #: Requests that begin before the worker looks for what has arrived meanwhile.

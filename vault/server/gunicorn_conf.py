@@ -39,8 +39,8 @@ if _settings.metrics_bind:
     # Before `vault.observability.metrics` is loaded, which looks there once.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="secret-manager-metrics-")
 
-from vault.api.blueprint import EXTENSION  # noqa: E402
-from vault.core.connections import Connections  # noqa: E402
+from vault.api.http.connections import Connections  # noqa: E402
+from vault.api.operations.blueprint import EXTENSION  # noqa: E402
 from vault.observability import logs, metrics  # noqa: E402
 from vault.server import client_timeouts  # noqa: E402
 from vault.server.client_timeouts import CLIENT_SECONDS, post_request, pre_request  # noqa: E402, F401 - settings of gunicorn's
@@ -63,7 +63,7 @@ preload_app = True
 http_parser = "python"
 patches.parse_requests_as(client_timeouts.Request)
 # gunicorn would let clients on this machine, or behind a proxy on it, move a path with `SCRIPT_NAME`, past
-# the rules of a proxy. Only `vault.api.client_ip` reads the headers of proxies.
+# the rules of a proxy. Only `vault.api.http.client_ip` reads the headers of proxies.
 forwarded_allow_ips = ""
 # No local socket may reconfigure a running service.
 control_socket_disable = True

@@ -26,9 +26,9 @@ from werkzeug.exceptions import (
 from werkzeug.exceptions import NotImplemented as UnsupportedTransferCoding
 from werkzeug.wrappers import Response
 
-from vault.api.request_log import refuse_connection, refuse_unread
-from vault.core import connections
-from vault.core.connections import Connection, Connections
+from vault.api.http import connections
+from vault.api.http.connections import Connection, Connections
+from vault.api.http.request_log import refuse_connection, refuse_unread
 from vault.server import patches
 from vault.server.client_timeouts import CLIENT_SECONDS, TURNS, before_reply, linger
 from vault.server.refused_connections import RefusedConnections
@@ -247,7 +247,7 @@ def _raw(reply: Response) -> bytes:
 
 
 class Logger(GunicornLogger):  # type: ignore[misc] # as above
-    """gunicorn's logger without an access log: `vault.api.request_log` writes it.
+    """gunicorn's logger without an access log: `vault.api.http.request_log` writes it.
 
     gunicorn's access log takes 4 % of a fetch.
     """

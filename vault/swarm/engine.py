@@ -13,7 +13,7 @@ from typing import Any
 from vault.core.errors import VaultError
 from vault.core.text import printable
 from vault.swarm.outcomes import InvalidRequestError
-from vault.swarm.requests import Selection, selection
+from vault.swarm.selection import Selection, selection
 
 #: The name of the driver in stack files, unless its socket has another one.
 DRIVER = "secret-manager"

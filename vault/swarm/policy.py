@@ -8,8 +8,7 @@ from typing import Any, Protocol
 
 from vault.core.paths import Paths, is_path
 from vault.swarm.outcomes import ForbiddenError
-from vault.swarm.patterns import Patterns
-from vault.swarm.requests import Reference, Selection, Task
+from vault.swarm.selection import Patterns, Reference, Selection, Task
 
 _FORM = 'must have a table "services" with lists of names of secrets, such as web = ["billing/"]'
 

@@ -5,7 +5,7 @@ from base64 import b64decode
 from typing import Any
 
 from vault.swarm.outcomes import UnsuitableValueError
-from vault.swarm.requests import Encoding, Selection
+from vault.swarm.selection import Encoding, Selection
 
 #: Docker takes less than 500 KiB.
 MAX_BYTES = 500 * 1024 - 1

@@ -1,0 +1,231 @@
+"""The audit trail over HTTP."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from bson import Binary, Decimal128, ObjectId
+from flask import Flask
+from flask.testing import FlaskClient
+from pymongo.database import Database as MongoDatabase
+
+from tests.support.access import make_token
+from tests.support.problems import fields_of
+from vault.api.native.audit import AuditQuery
+
+QUERY = "/vault/audit/query"
+NOON = datetime(2026, 11, 1, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def auditor(app: Flask, client: FlaskClient) -> FlaskClient:
+    """Return an authenticated client and a trail of three anonymous creates and one anonymous fetch."""
+    ids = [client.post("/vault/secret/create", json={"secret": "YQ=="}).json["secret_id"] for _ in range(3)]
+    client.post("/vault/secret/fetch", json={"secret_id": ids[0]})
+    token = make_token(app, "auditor", role="auditor")
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+    return client
+
+
+def query(client: FlaskClient, **body: Any) -> dict[str, Any]:
+    reply = client.post(QUERY, json=body)
+    assert reply.status_code == 200, reply.json
+    return dict(reply.json)
+
+
+@pytest.mark.parametrize("body", [{}, {"limit": "many"}, []], ids=str)
+def test_anonymous_callers_get_nothing(
+    client: FlaskClient, stored: MongoDatabase[dict[str, Any]], body: object
+) -> None:
+    """Every anonymous query of the trail is 401 and recorded as denied."""
+    reply = client.post(QUERY, json=body)
+    assert reply.status_code == 401
+    assert reply.headers["WWW-Authenticate"] == "Bearer"
+    assert reply.content_type == "application/problem+json"
+    [entry] = stored.audit_logs.find()
+    assert (entry["action"], entry["status"], entry["principal"]) == ("audit_query", "denied", "anonymous")
+
+
+def test_a_query_returns_entries_and_is_itself_recorded(
+    auditor: FlaskClient, stored: MongoDatabase[dict[str, Any]]
+) -> None:
+    """An authorized caller gets the entries in order of time, and the query leaves an entry too."""
+    entries = query(auditor)["entries"]
+    assert [entry["action"] for entry in entries] == ["create", "create", "create", "fetch", "token_create"]
+    assert entries[3]["secret_id"] == entries[0]["secret_id"]
+    last = stored.audit_logs.find_one(sort=[("_id", -1)])
+    assert last is not None
+    assert (last["action"], last["principal"]) == ("audit_query", "auditor")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"details": [{"name": "a"}]},
+        {"details": "text"},
+        {"details": {"a": Binary(b"a"), "b": float("nan"), "c": ObjectId(bytes(12)), "d": NOON}},
+        {"seq": "first"},
+        {"ts": 7},
+        {"ua": {"a": Decimal128("1")}},
+    ],
+    ids=str,
+)
+def test_an_entry_with_values_of_other_types_is_returned(
+    auditor: FlaskClient, stored: MongoDatabase[dict[str, Any]], change: dict[str, Any]
+) -> None:
+    """An attacker who stores another type in an entry hides neither that entry nor the others."""
+    stored.audit_logs.update_one({"action": "fetch"}, {"$set": change})
+    reply = auditor.post(QUERY, json={})
+    assert reply.status_code == 200
+    entries = json.loads(reply.data, parse_constant=pytest.fail)["entries"]
+    actions = ["create", "create", "create", "fetch", "token_create"]
+    # An entry whose time is not a time has any place.
+    assert sorted(entry["action"] for entry in entries) == actions
+
+
+def test_pages_follow_one_another(auditor: FlaskClient) -> None:
+    """Paging until there is no cursor returns every entry exactly once."""
+    first = query(auditor, limit=3, principal="anonymous")
+    second = query(auditor, limit=3, principal="anonymous", cursor=first["cursor"])
+    assert second["cursor"] is None
+    seqs = [entry["seq"] for page in (first, second) for entry in page["entries"]]
+    assert seqs == [0, 1, 2, 3]
+
+
+def test_a_client_resumes_at_its_position(auditor: FlaskClient) -> None:
+    """`follow` of any page leads to the entries after it, including later ones."""
+    first = query(auditor, limit=3, principal="anonymous")
+    assert first["follow"] == first["cursor"]
+    second = query(auditor, limit=3, principal="anonymous", cursor=first["follow"])
+    later = query(auditor, limit=3, principal="anonymous", cursor=second["follow"])
+    assert (later["entries"], later["cursor"]) == ([], None)
+    auditor.post(QUERY, json={}, headers={"Authorization": ""})
+    third = query(auditor, limit=3, principal="anonymous", cursor=later["follow"])
+    assert [entry["action"] for entry in third["entries"]] == ["audit_query"]
+
+
+def test_the_newest_entries_can_come_first(auditor: FlaskClient) -> None:
+    """With `newest_first`, pages lead to older entries, each once, and the first `follow` to later ones."""
+    everything = query(auditor, principal="anonymous")["entries"]
+    first = query(auditor, limit=3, principal="anonymous", order="newest_first")
+    second = query(auditor, limit=3, principal="anonymous", order="newest_first", cursor=first["cursor"])
+    assert second["cursor"] is None
+    assert [*first["entries"], *second["entries"]] == everything[::-1]
+    assert query(auditor, principal="anonymous", cursor=first["follow"])["entries"] == []
+    auditor.post(QUERY, json={}, headers={"Authorization": ""})
+    later = query(auditor, principal="anonymous", cursor=first["follow"], order="oldest_first")
+    assert [entry["action"] for entry in later["entries"]] == ["audit_query"]
+    again = query(auditor, principal="anonymous", cursor=second["follow"])
+    assert again["entries"][-1:] == later["entries"]
+
+
+def test_newest_first_respects_times(auditor: FlaskClient) -> None:
+    """With `newest_first`, `until` and `since` select entries, too."""
+    everything = query(auditor)["entries"]
+    middle = everything[2]["ts"]
+    older = query(auditor, order="newest_first", until=middle)["entries"]
+    younger = query(auditor, order="newest_first", since=middle, action="fetch")["entries"]
+    assert older == [entry for entry in everything[::-1] if entry["ts"] < middle]
+    assert younger == [everything[3]]
+
+
+def test_a_cursor_of_the_other_order_is_refused(auditor: FlaskClient) -> None:
+    """A position among several streams is not a position for `newest_first`."""
+    follow = query(auditor, limit=3)["follow"]
+    reply = auditor.post(QUERY, json={"order": "newest_first", "cursor": follow})
+    assert (reply.status_code, reply.json["code"]) == (422, "invalid_cursor")
+
+
+def test_each_filter_narrows_the_answer(auditor: FlaskClient) -> None:
+    """Action, principal, secret and times select entries, alone and combined."""
+    everything = query(auditor)["entries"]
+    fetched = everything[3]
+    later = {"since": fetched["ts"]}
+    for which in (
+        {"action": "fetch"},
+        {"secret_id": fetched["secret_id"].upper(), "action": "fetch"},
+        {**later, "action": "fetch", "principal": "anonymous"},
+    ):
+        assert query(auditor, **which)["entries"] == [fetched]
+    assert len(query(auditor, secret_id=fetched["secret_id"])["entries"]) == 2
+    assert query(auditor, until=everything[0]["ts"])["entries"] == []
+    assert query(auditor, principal="nobody")["entries"] == []
+
+
+def test_a_time_outside_the_calendar_is_clamped(auditor: FlaskClient) -> None:
+    """A time before the year 1 or after 9999 in UTC is accepted as the earliest or latest time."""
+    first, last = "0001-01-01T00:01:00+01:01", "9999-12-31T23:59:00-01:00"
+    everything = query(auditor)["entries"]
+    assert query(auditor, since=first, until=last)["entries"][: len(everything)] == everything
+    assert query(auditor, until=first)["entries"] == query(auditor, since=last)["entries"] == []
+
+
+@pytest.mark.parametrize(
+    ("text", "time"),
+    [
+        ("2026-11-24t15:30:00z", datetime(2026, 11, 24, 15, 30, tzinfo=UTC)),
+        ("2026-11-24T15:30:00.123456789+05:30", datetime(2026, 11, 24, 10, 0, 0, 123456, tzinfo=UTC)),
+        ("2016-12-31T23:59:60Z", datetime(2017, 1, 1, tzinfo=UTC)),
+        ("0000-02-29T12:00:00+01:00", datetime.min.replace(tzinfo=UTC)),
+        ("9999-12-31T23:59:60Z", datetime.max.replace(tzinfo=UTC)),
+    ],
+)
+def test_every_time_of_rfc_3339_is_read(text: str, time: datetime) -> None:
+    """A time may have small letters, a leap second, more digits than are kept, and the year 0."""
+    assert AuditQuery().load({"since": text})["since"] == time
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"limit": 0}, "limit"),
+        ({"limit": 1001}, "limit"),
+        ({"limit": "5"}, "limit"),
+        ({"since": "yesterday"}, "since"),
+        ({"until": 5}, "until"),
+        ({"action": {"$ne": ""}}, "action"),
+        ({"principal": ["a"]}, "principal"),
+        ({"principal": "\ud800"}, "principal"),
+        ({"action": "a\n"}, "action"),
+        ({"action": "fetched"}, "action"),
+        ({"action": ""}, "action"),
+        ({"since": "2026-13-01T00:00:00Z"}, "since"),
+        ({"since": "2016-12-31T23:59:61Z"}, "since"),
+        ({"until": "0000-02-30T00:00:00Z"}, "until"),
+        ({"secret_id": "x"}, "secret_id"),
+        ({"cursor": 7}, "cursor"),
+        ({"order": "best_first"}, "order"),
+        ({"everything": True}, "everything"),
+    ],
+    ids=str,
+)
+def test_an_invalid_query_is_422(auditor: FlaskClient, body: dict[str, Any], field: str) -> None:
+    """An invalid query, including one with database operators, is refused by the name of the field."""
+    reply = auditor.post(QUERY, json=body)
+    assert reply.status_code == 422
+    assert fields_of(reply.json) == [field]
+
+
+@pytest.mark.parametrize(
+    "cursor",
+    [
+        "",
+        "x",
+        "6b05a36cf43fd516532765c",
+        "{}",
+        "A" * 20_000,
+        "\u00e9" * 24,
+        "\ud800",
+        "\0",
+    ],
+    ids=lambda cursor: ascii(cursor[:24]),
+)
+def test_a_forged_cursor_is_422(auditor: FlaskClient, cursor: str) -> None:
+    """A cursor that no query returned is refused, not ignored."""
+    reply = auditor.post(QUERY, json={"cursor": cursor})
+    assert reply.status_code == 422
+    assert (
+        reply.get_json(force=True)["detail"]
+        == "Invalid `cursor`: send the one that an earlier reply returned."
+    )

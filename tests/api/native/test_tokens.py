@@ -1,0 +1,375 @@
+"""Tokens over HTTP."""
+
+import json
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from flask import Flask
+from flask.testing import FlaskClient
+
+from tests.api.site.test_docs_page import operations
+from tests.conftest import running_app
+from tests.support.access import age_token, bearer, make_token, post, revoke, services
+from tests.support.problems import fields_of
+from tests.support.rotation import Stored
+from vault.api.operations.blueprint import REPLY_MEMORY
+from vault.auth.token_pages import page_bytes
+from vault.core.paths import MAX_PATHS
+from vault.crypto.token import new_token
+from vault.documents import database
+from vault.documents.token import Token
+
+CREATE, LIST, REVOKE = (f"/vault/token/{action}" for action in ("create", "list", "revoke"))
+SELF, RENEW, REVOKE_SELF = (f"/vault/token/{action}" for action in ("self", "renew", "revoke-self"))
+OTHER = new_token()
+NEW = {"name": "new", "scopes": ["secret:fetch"]}
+
+
+@pytest.fixture
+def manager(app: Flask, client: FlaskClient) -> FlaskClient:
+    """Return a client that can manage tokens and fetch, in a namespace of its own."""
+    token = make_token(app, "manager", scopes=("token:manage", "secret:fetch"), namespace="team-a")
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+    return client
+
+
+def test_a_token_is_created_listed_used_and_revoked(app: Flask, manager: FlaskClient) -> None:
+    """`create` returns a valid credential, `list` shows it, and `revoke` ends it."""
+    token = post(manager, CREATE, {**NEW, "expires_in": 60, "networks": ["127.0.0.1"]})["token"]
+    with app.test_client() as other:
+        fetched = other.post("/vault/secret/fetch", json={}, headers=bearer(token))
+        assert fetched.status_code == 422
+        assert other.post(LIST, json={}, headers=bearer(token)).status_code == 403
+    found = {entry["name"]: entry for entry in post(manager, LIST, {})["tokens"]}
+    assert set(found) == {"manager", "new"}
+    assert token not in str(found)
+    new = found["new"]
+    assert (new["state"], new["namespace"], new["created_by"]) == ("active", "team-a", "manager")
+    assert (new["scopes"], new["networks"]) == (["secret:fetch"], ["127.0.0.1/32"])
+    assert new["expires_at"].endswith("Z")
+    assert new["revoked_at"] is None
+    assert post(manager, REVOKE, {"name": "new"}) == {"name": "new", "revoked": ["new"]}
+    assert post(manager, REVOKE, {"name": "new"}) == {"name": "new", "revoked": []}
+    assert [entry["name"] for entry in post(manager, LIST, {"state": "revoked"})["tokens"]] == ["new"]
+
+
+def test_a_token_renews_and_revokes_itself(app: Flask, manager: FlaskClient) -> None:
+    """A renewable token without scopes for it describes, renews and revokes itself, and is listed so."""
+    body = {**NEW, "expires_in": 3_600, "renewable": True, "max_age": 86_400}
+    own = bearer(post(manager, CREATE, body)["token"])
+    age_token(app, "team-a/new", minutes=50)
+    with app.test_client() as other:
+        described = other.post(SELF, json={}, headers=own).json
+        assert set(described) == {
+            *("principal", "kind", "namespace", "scopes", "paths", "networks", "expires_at", "role"),
+            *("renewable", "renewable_until", "created_at", "created_by", "last_used_at"),
+        }
+        assert (described["principal"], described["created_by"]) == ("team-a/new", "manager")
+        renewed = other.post(RENEW, json={}, headers=own).json
+        assert described["expires_at"] < renewed["expires_at"] < renewed["renewable_until"]
+        assert other.post(RENEW, json={"expires_in": 60}, headers=own).json == renewed
+        [new] = [entry for entry in post(manager, LIST, {})["tokens"] if entry["name"] == "new"]
+        assert new["expires_at"] == renewed["expires_at"]
+        assert new["renewable_until"] == renewed["renewable_until"]
+        assert new["last_used_at"] is None
+        ended = other.post(REVOKE_SELF, json={"cascade": True}, headers=own).json
+        assert ended == {"name": "new", "revoked": ["new"]}
+    assert [entry["name"] for entry in post(manager, LIST, {"state": "revoked"})["tokens"]] == ["new"]
+
+
+def test_a_token_that_cannot_be_renewed_says_so(app: Flask, client: FlaskClient, stored: Stored) -> None:
+    """Renewing a token that was not created renewable is a conflict of its own kind, and recorded."""
+    own = bearer(make_token(app, "ci", role="reader", seconds=3_600))
+    reply = client.post(RENEW, json={}, headers=own)
+    problem = reply.get_json(force=True)
+    assert (reply.status_code, problem["code"]) == (409, "token_not_renewable")
+    last = stored.audit_logs.find_one(sort=[("_id", -1)])
+    assert last is not None
+    assert (last["action"], last["status"], last["principal"]) == ("token_renew", "bad_request", "ci")
+
+
+@pytest.mark.parametrize(
+    ("path", "body", "field"),
+    [
+        ("self", {"name": "ci"}, "name"),
+        ("renew", {"expires_in": 0}, "expires_in"),
+        ("renew", {"expires_in": "60"}, "expires_in"),
+        ("renew", {"name": "ci"}, "name"),
+        ("revoke-self", {"cascade": 1}, "cascade"),
+        ("revoke-self", {"name": "ci"}, "name"),
+        ("list", {"unused_for": 0}, "unused_for"),
+        ("list", {"unused_for": "90d"}, "unused_for"),
+        ("list", {"limit": 0}, "limit"),
+        ("list", {"limit": 1_001}, "limit"),
+        ("list", {"cursor": 7}, "cursor"),
+    ],
+    ids=str,
+)
+def test_other_options_are_422(manager: FlaskClient, path: str, body: dict[str, Any], field: str) -> None:
+    """An invalid option is refused by its name; no operation on oneself takes a name."""
+    assert fields_of(post(manager, f"/vault/token/{path}", body, 422)) == [field]
+
+
+def test_unused_tokens_are_found(app: Flask, manager: FlaskClient, stored: Stored) -> None:
+    """`unused_for` finds the active tokens that were neither created nor used in that time."""
+    for name in ("unused", "used", "ended"):
+        make_token(app, name, role="reader", namespace="team-a")
+        age_token(app, f"team-a/{name}", days=100)
+    revoke(app, "ended")
+    make_token(app, "new", role="reader", namespace="team-a")
+    stored.tokens.update_one({"name": "team-a/used"}, {"$set": {"last_used_at": datetime.now(UTC)}})
+    found = post(manager, LIST, {"unused_for": 90 * 86_400})["tokens"]
+    assert [(entry["name"], entry["last_used_at"]) for entry in found] == [("unused", None)]
+    assert post(manager, LIST, {"unused_for": 110 * 86_400})["tokens"] == []
+    listed = {entry["name"]: entry["last_used_at"] for entry in post(manager, LIST, {})["tokens"]}
+    assert listed["used"].endswith("Z")
+
+
+def test_tokens_are_listed_page_by_page(app: Flask, manager: FlaskClient, stored: Stored) -> None:
+    """`limit` and `cursor` lead through all tokens of the namespace; each page has an entry of its own."""
+    for name in ("a", "b", "c", "theirs"):
+        make_token(app, name, role="reader", namespace="team-b" if name == "theirs" else "team-a")
+    first = post(manager, LIST, {"limit": 3})
+    second = post(manager, LIST, {"limit": 3, "cursor": first["cursor"]})
+    listed = [entry["name"] for entry in first["tokens"] + second["tokens"]]
+    assert (listed, second["cursor"]) == (["a", "b", "c", "manager"], None)
+    assert stored.audit_logs.count_documents({"action": "token_list", "status": "success"}) == 2
+    for cursor in ("", "a b", "team-a/a\n", "a/b/c"):
+        problem = post(manager, LIST, {"cursor": cursor}, 422)
+        assert problem["code"] == "invalid_cursor"
+
+
+def test_a_page_ends_early_if_paths_are_large(app: Flask, manager: FlaskClient) -> None:
+    """With the largest paths, a page fits into the memory reserved for it, and no token is left out."""
+    paths = tuple(f"{number:02}{'é' * 255}" for number in range(MAX_PATHS))
+    make_token(app, "n00", scopes=("secret:fetch",), namespace="team-a", paths=paths)
+    token, key = Token.objects(name="team-a/n00").first(), services(app).tokens._keys.find()
+    for number in range(1, 45):
+        token.id, token.name = f"{number:064x}", f"team-a/n{number:02}"
+        token.close(key)
+        Token.raw().insert_one(token.to_mongo())
+    names, cursor, sizes = [], None, []
+    while not sizes or cursor:
+        page = manager.post(LIST, json={"limit": 1_000, "cursor": cursor})
+        sizes.append(len(page.data))
+        reserved = app.extensions[REPLY_MEMORY]._used.total()
+        page.close()
+        assert reserved - app.extensions[REPLY_MEMORY]._used.total() == sizes[-1] <= page_bytes(1_000)
+        names += [entry["name"] for entry in page.json["tokens"]]
+        cursor = page.json["cursor"]
+    assert names == ["manager", *(f"n{number:02}" for number in range(45))]
+    assert len(sizes) > 2
+    [one] = post(manager, LIST, {"limit": 1, "cursor": "team-a/n00"})["tokens"]
+    assert len(json.dumps(one)) < page_bytes(1)
+
+
+def test_a_role_and_scopes_are_combined(app: Flask, client: FlaskClient) -> None:
+    """A token with a role and scopes has the scopes of both."""
+    client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {make_token(app, 'boss', role='admin')}"
+    post(client, CREATE, {"name": "new", "role": "auditor", "scopes": ["token:manage"]})
+    found = {entry["name"]: entry for entry in post(client, LIST, {})["tokens"]}
+    assert found["new"]["scopes"] == ["audit:read", "token:manage"]
+    assert found["new"]["networks"] == []
+
+
+@pytest.mark.parametrize(
+    "more",
+    [{"role": "admin"}, {"scopes": ["audit:read"]}, {"namespace": "team-b"}, {"role": "reader"}],
+    ids=str,
+)
+def test_a_grant_beyond_the_caller_s_own_is_403(
+    manager: FlaskClient, stored: Stored, more: dict[str, Any]
+) -> None:
+    """A grant beyond the caller's own is refused and recorded, with the requested scopes."""
+    problem = post(manager, CREATE, {**NEW, **more}, 403)
+    assert problem["detail"].startswith("A token cannot have more than its creator: ")
+    last = stored.audit_logs.find_one(sort=[("_id", -1)])
+    assert last is not None
+    assert (last["status"], last["principal"], last["details"]["token"]) == (
+        "denied",
+        "team-a/manager",
+        "new",
+    )
+    assert stored.tokens.count_documents({}) == 1
+
+
+def test_a_taken_name_is_409(manager: FlaskClient) -> None:
+    """A name that is or was another token's, or is reserved, is refused."""
+    post(manager, CREATE, NEW)
+    for name in ("new", "operator"):
+        assert post(manager, CREATE, {**NEW, "name": name}, 409)["status"] == 409
+
+
+def test_a_name_reveals_nothing_about_other_namespaces(app: Flask, manager: FlaskClient) -> None:
+    """A name used in another namespace is free, and each reply is that of an empty database."""
+    make_token(app, "theirs", role="reader", namespace="team-b")
+    make_token(app, "ours", role="reader")
+    for name in ("theirs", "ours"):
+        post(manager, CREATE, {**NEW, "name": name})
+        post(manager, CREATE, {**NEW, "name": name}, 409)
+    found = {
+        (entry["name"], entry["namespace"], entry["created_by"])
+        for entry in post(manager, LIST, {})["tokens"]
+    }
+    assert found == {
+        ("manager", "team-a", "operator"),
+        ("theirs", "team-a", "manager"),
+        ("ours", "team-a", "manager"),
+    }
+
+
+def test_a_token_with_more_scopes_is_not_revoked(app: Flask, manager: FlaskClient, stored: Stored) -> None:
+    """Revoking a token with a scope the caller lacks is 403, recorded with the reason, and has no effect."""
+    make_token(app, "boss", role="admin", namespace="team-a")
+    problem = post(manager, REVOKE, {"name": "boss", "cascade": True}, 403)
+    assert problem["detail"] == "This token has more than yours: scopes."
+    last = stored.audit_logs.find_one(sort=[("_id", -1)])
+    assert last is not None
+    assert (last["action"], last["status"], last["principal"]) == ("token_revoke", "denied", "team-a/manager")
+    assert last["details"] == {
+        "token": "boss",
+        "namespace": "team-a",
+        "cascade": True,
+        "reason": "has more: scopes",
+    }
+    assert {entry["state"] for entry in post(manager, LIST, {})["tokens"]} == {"active"}
+
+
+def test_a_cascade_names_the_revoked_tokens(app: Flask, manager: FlaskClient) -> None:
+    """With `cascade`, the tokens created by a token end with it, and the reply names them all."""
+    child = post(manager, CREATE, {"name": "child", "scopes": ["token:manage", "secret:fetch"]})["token"]
+    with app.test_client() as other:
+        made = other.post(CREATE, json={**NEW, "name": "grandchild"}, headers=bearer(child))
+        assert made.status_code == 200
+    assert post(manager, REVOKE, {"name": "child", "cascade": True}) == {
+        "name": "child",
+        "revoked": ["child", "grandchild"],
+    }
+    found = {entry["name"]: entry["state"] for entry in post(manager, LIST, {})["tokens"]}
+    assert found == {"manager": "active", "child": "revoked", "grandchild": "revoked"}
+
+
+def test_a_longer_lifetime_than_allowed_is_403(environment: dict[str, str], stored: Stored) -> None:
+    """With `TOKEN_MAX_DAYS`, a token with a longer lifetime is refused, and nothing is stored."""
+    with running_app({**environment, "TOKEN_MAX_DAYS": "30"}) as app:
+        client = app.test_client()
+        client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {make_token(app, 'boss', role='admin')}"
+        problem = post(client, CREATE, {**NEW, "expires_in": 31 * 86_400}, 403)
+        assert problem["detail"] == "A token can last at most 30 days."
+        assert stored.tokens.count_documents({}) == 1
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({}, "name"),
+        ({"name": "new", "cascade": 1}, "cascade"),
+        ({"name": "new", "namespace": "x"}, "namespace"),
+    ],
+    ids=str,
+)
+def test_an_invalid_revocation_is_422(manager: FlaskClient, body: dict[str, Any], field: str) -> None:
+    """An invalid revocation is refused by the name of the field."""
+    assert fields_of(post(manager, REVOKE, body, 422)) == [field]
+
+
+def test_another_namespace_s_token_is_404(app: Flask, manager: FlaskClient) -> None:
+    """A token of another namespace returns the same answer as a missing one."""
+    make_token(app, "theirs", role="reader")
+    answers = [post(manager, REVOKE, {"name": name}, 404) for name in ("theirs", "missing")]
+    assert answers[0].pop("request_id") != answers[1].pop("request_id")
+    assert answers[0] == answers[1]
+
+
+@pytest.mark.parametrize(
+    ("body", "field"),
+    [
+        ({"scopes": ["secret:fetch"]}, "name"),
+        ({"name": "new"}, "role"),
+        ({"name": "new", "scopes": []}, "role"),
+        ({"name": "new", "role": "king"}, "role"),
+        ({"name": "new", "role": None}, "role"),
+        ({**NEW, "scopes": ["secret:*"]}, "scopes"),
+        ({**NEW, "scopes": ["SECRET:FETCH"]}, "scopes"),
+        ({**NEW, "scopes": "secret:fetch"}, "scopes"),
+        ({**NEW, "name": "a:b"}, "name"),
+        ({**NEW, "name": "new\n"}, "name"),
+        ({**NEW, "name": "x" * 65}, "name"),
+        ({**NEW, "name": "-x"}, "name"),
+        ({**NEW, "name": {"$ne": ""}}, "name"),
+        ({**NEW, "namespace": ""}, "namespace"),
+        ({"name": None, "role": "reader"}, "name"),
+        ({**NEW, "networks": ["10.0.0.1/8"]}, "networks"),
+        ({**NEW, "networks": ["everywhere"]}, "networks"),
+        ({**NEW, "networks": ["10.0.0.1"] * 33}, "networks"),
+        ({**NEW, "paths": []}, "paths"),
+        ({**NEW, "paths": "billing/"}, "paths"),
+        ({**NEW, "paths": ["a/"] * 33}, "paths"),
+        ({**NEW, "paths": ["/"]}, "paths"),
+        ({**NEW, "paths": ["a", "b/*"]}, "paths"),
+        ({**NEW, "paths": ["a/\n"]}, "paths"),
+        ({**NEW, "paths": ["a\u0308"]}, "paths"),
+        ({**NEW, "paths": [""]}, "paths"),
+        ({**NEW, "paths": [None]}, "paths"),
+        ({**NEW, "paths": ["a" * 513]}, "paths"),
+        ({**NEW, "expires_in": 0}, "expires_in"),
+        ({**NEW, "expires_in": "60"}, "expires_in"),
+        ({**NEW, "expires_in": 10**12}, "expires_in"),
+        ({**NEW, "token": "smt_mine"}, "token"),
+        ({**NEW, "renewable": True}, "expires_in"),
+        ({**NEW, "renewable": 1, "expires_in": 60}, "renewable"),
+        ({**NEW, "max_age": 60}, "max_age"),
+        ({**NEW, "max_age": 60, "expires_in": 60, "renewable": False}, "max_age"),
+        ({**NEW, "max_age": 0, "expires_in": 60, "renewable": True}, "max_age"),
+    ],
+    ids=str,
+)
+def test_an_invalid_request_is_422(manager: FlaskClient, body: dict[str, Any], field: str) -> None:
+    """An invalid create is refused by the name of the field."""
+    assert fields_of(post(manager, CREATE, body, 422)) == [field]
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CREATE, {"name": OTHER, "role": "reader"}),
+        (CREATE, {"name": "new", "namespace": OTHER, "role": "reader"}),
+        (REVOKE, {"name": OTHER}),
+        ("/vault/role/create", {"name": f"a-{OTHER}", "issuer": "b", "claims": {"sub": "c"}, "scopes": []}),
+        ("/vault/role/delete", {"name": OTHER}),
+        ("/vault/issuer/create", {"name": OTHER}),
+        ("/vault/issuer/delete", {"name": OTHER}),
+    ],
+)
+def test_a_token_is_no_name(
+    manager: FlaskClient, stored: Stored, caplog: pytest.LogCaptureFixture, path: str, body: dict[str, Any]
+) -> None:
+    """A token in place of a name is refused, and is in neither the reply, nor the log, nor the trail."""
+    problem = post(manager, path, body, 422)
+    assert "Must not contain a token." in {error["message"] for error in problem["errors"]}
+    assert OTHER not in f"{problem}{caplog.text}{list(stored.audit_logs.find())}"
+
+
+def test_the_credential_is_checked_before_the_body(client: FlaskClient, stored: Stored) -> None:
+    """An unauthorized caller is refused with any body, and the body is not read."""
+    for body in (b"{", b'{"name": 7}', b" " * 10_000_000):
+        reply = client.post(CREATE, data=body, content_type="text/plain")
+        assert reply.status_code == 401
+    assert stored.audit_logs.distinct("status") == ["denied"]
+
+
+def test_without_mongodb_the_answer_is_503(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While MongoDB is unreachable, a token is neither valid nor invalid: every operation returns 503."""
+    away = {**environment, "MONGO_URI": "mongodb://127.0.0.1:1", "AUTH_ENABLED": "true"}
+    monkeypatch.setattr(database, "OPERATION_TIMEOUT_SECONDS", 0.1)
+    with running_app(away) as app:
+        client = app.test_client()
+        document = client.get("/openapi.json").json
+        for path, _, _ in operations(document):
+            if path.startswith("/vault/"):
+                reply = client.post(path, json={}, headers=bearer(new_token()))
+                assert reply.status_code == 503, path
+                assert "WWW-Authenticate" not in reply.headers

@@ -1,0 +1,201 @@
+"""A real Prometheus gets correct numbers from several workers, even if some of them end."""
+
+import os
+import signal
+import socket
+from collections import Counter
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from itertools import count
+from pathlib import Path
+
+import pytest
+import requests
+
+from tests.cli.waiting import wait_until
+from tests.server.test_gunicorn_conf import log_lines
+from tests.support.lifecycle import UNKNOWN_ID
+from tests.support.prometheus import Prometheus
+from tests.support.service import Service, children
+from tests.system.test_tls import make
+from vault import __version__
+from vault.api.http.refusals import REFUSALS
+from vault.cli.dev.mongod import free_port
+
+REQUESTS = 'secret_manager_requests_total{operation=~".+_secret|none"}'
+SENT_MARK = "m4rk3d-by-the-test"
+
+
+class Traffic:
+    """Requests of several kinds, with the number answered of each."""
+
+    def __init__(self, service: Service) -> None:
+        self._service = service
+        self.answered: Counter[tuple[str, ...]] = Counter()
+        self._addresses = count()
+
+    def send(self, times: int) -> None:
+        """Send each kind this many times, concurrently, each over its own connection."""
+        post = self._service.post
+        mark = {"User-Agent": SENT_MARK, "X-Request-ID": SENT_MARK, "X-Forwarded-For": "203.0.113.77"}
+        named = {"name": SENT_MARK}
+
+        def refused() -> object:
+            # Each from another address: from one address, only the first few refusals have their own entry.
+            other = f"198.51.100.{next(self._addresses)}"
+            return post("/vault/secret/create/", {"secret": "YQ==", **named}, **{"X-Forwarded-For": other})
+
+        kinds: dict[tuple[str, ...], Callable[[], object]] = {
+            ("create_secret", "200"): lambda: self._service.create(b"a value"),
+            ("create_secret", "400"): lambda: post("/vault/secret/create/", {"secret": "?"}, **mark),
+            ("create_secret", "401"): refused,
+            ("fetch_secret", "404"): lambda: post("/vault/secret/fetch", {"secret_id": UNKNOWN_ID}),
+            ("describe_secret", "422"): lambda: post("/vault/secret/describe", {SENT_MARK: 1}),
+            ("none", "404"): lambda: self._service.get(f"/{SENT_MARK}"),
+        }
+        with ThreadPoolExecutor(16) as pool:
+            sent = [pool.submit(send) for send in kinds.values() for _ in range(times)]
+        for request in sent:
+            request.result()
+        self.answered += Counter(dict.fromkeys(kinds, times))
+
+    def expected(self) -> dict[tuple[str, ...], float]:
+        """Return the expected samples."""
+        return {kind: float(number) for kind, number in self.answered.items()}
+
+
+def test_prometheus_gets_exact_counts(environment: dict[str, str], tmp_path: Path) -> None:
+    """No request of 4 workers is missing or counted twice, even after a SIGKILL and a reload."""
+    bind = f"127.0.0.1:{free_port()}"
+    settings = {
+        **environment,
+        "METRICS_BIND": bind,
+        "WEB_CONCURRENCY": "4",
+        "TRUSTED_PROXIES": "127.0.0.1",
+        "TMPDIR": str(tmp_path),
+    }
+    with (
+        Service(settings, measured=True, folder=tmp_path) as service,
+        Prometheus([bind], folder=tmp_path) as prometheus,
+    ):
+        assert service.process is not None
+        master = service.process.pid
+        workers = service.workers(4)
+        traffic = Traffic(service)
+
+        def agrees() -> None:
+            prometheus.wait_until(REQUESTS, traffic.expected(), by=("operation", "status"))
+
+        traffic.send(30)
+        agrees()
+        killed = min(workers)
+        os.kill(int(killed), signal.SIGKILL)
+        wait_until(lambda: killed not in children(master) and len(children(master)) == 4)
+        agrees()
+        traffic.send(30)
+        agrees()
+        before = service.workers(4)
+        os.kill(master, signal.SIGHUP)
+        wait_until(lambda: len(children(master)) == 4 and not children(master) & before)
+        agrees()
+        traffic.send(30)
+        agrees()
+
+        def several_took_part() -> bool:
+            traffic.send(5)
+            return len({line["pid"] for line in log_lines(service) if line["message"] == "request"}) > 4
+
+        # Otherwise the test proves nothing.
+        wait_until(several_took_part)
+        agrees()
+        entries = sum(traffic.answered.values()) - traffic.answered["none", "404"]
+        prometheus.wait_until(
+            "secret_manager_audit_entries_total",
+            {("written",): entries, ("failed",): 0},
+            by=("outcome",),
+        )
+        prometheus.wait_until("sum(secret_manager_ready)", {(): 5}, by=())
+        prometheus.wait_until("up", {(): 1}, by=())
+        assert service.get("/metrics").status == 404
+        only_our_words(prometheus.label_values(), bind)
+        [folder] = tmp_path.glob("secret-manager-metrics-*")
+        assert folder.exists()
+        assert service.stop() == 0
+    assert not folder.exists()
+
+
+def only_our_words(labels: dict[str, set[str]], bind: str) -> None:
+    """Check that every label value is one of the service's own, not sent by a client or stored."""
+    assert {"__name__", "instance", "job"} < labels.keys()
+    words = {
+        "operation": {"create_secret", "fetch_secret", "describe_secret", "health_live", "none"},
+        "status": {"200", "400", "401", "404", "422"},
+        "reason": {
+            *REFUSALS,
+            *("does_not_verify", "unknown_key", "address", "full", "evicted"),
+        },
+        "outcome": {"written", "failed", "succeeded"},
+        "queue": {"reads", "writes", "entries", "roles"},
+        "check": {"mongodb", "restore", "keys", "audit", "clock"},
+        "version": {__version__},
+        "role": {"primary"},
+        "instance": {bind},
+        "job": {"secret-manager"},
+    }
+    for name, values in words.items():
+        assert labels.pop(name) <= values, name
+    [key_id] = labels.pop("key_id")
+    assert len(key_id) == 16
+    assert all(command.isalpha() for command in labels.pop("command"))
+    assert all(float(bound) > 0 for bound in labels.pop("le"))
+    assert labels.keys() == {"__name__"}
+
+
+def test_the_metrics_use_the_service_s_tls(environment: dict[str, str], tmp_path: Path) -> None:
+    """With TLS, the metrics address uses it too and accepts the same clients as the service."""
+    authority = make(tmp_path, "authority")
+    server, client = (make(tmp_path, name, authority) for name in ("server", "client"))
+    bind = f"127.0.0.1:{free_port()}"
+    settings = {
+        **environment,
+        "METRICS_BIND": bind,
+        "TLS_CERT": str(server.certificate),
+        "TLS_KEY": str(server.key),
+        "TLS_CLIENT_CA": str(authority.certificate),
+    }
+    service = Service(settings, measured=True, folder=tmp_path)
+    service.start()
+
+    def ask(cert: tuple[str, str] | None) -> str:
+        url = f"https://{bind}/metrics"
+        return requests.get(url, verify=str(authority.certificate), cert=cert, timeout=60).text
+
+    def listens() -> bool:
+        with socket.socket() as probe:
+            return probe.connect_ex(("127.0.0.1", int(bind.partition(":")[2]))) == 0
+
+    try:
+        wait_until(listens)
+        assert "secret_manager_build_info" in ask((str(client.certificate), str(client.key)))
+        try:
+            refused = ask(None)
+        except requests.ConnectionError:
+            refused = ""
+        assert not refused
+    finally:
+        assert service.stop() == 0
+    assert {line["level"] for line in log_lines(service)} <= {"info", "warning"}
+
+
+@pytest.mark.parametrize("bind", ["", "127.0.0.1:{port}"], ids=["without metrics", "with metrics"])
+def test_a_metrics_folder_of_another_program_is_not_removed(
+    environment: dict[str, str], tmp_path: Path, bind: str
+) -> None:
+    """A folder set in the library's variable for another program is not removed on exit."""
+    folder = tmp_path / "theirs"
+    folder.mkdir()
+    (folder / "counter_1.db").write_bytes(b"theirs")
+    settings = {"PROMETHEUS_MULTIPROC_DIR": str(folder), "METRICS_BIND": bind.format(port=free_port())}
+    with Service({**environment, **settings}, measured=True, folder=tmp_path) as service:
+        service.create(b"a value")
+    assert (folder / "counter_1.db").read_bytes() == b"theirs"

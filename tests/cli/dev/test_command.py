@@ -1,0 +1,489 @@
+"""`secret-manager dev`: as a process, and in parts where a process cannot be made to fail."""
+
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from importlib import import_module
+from pathlib import Path
+from threading import Thread
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+import requests
+
+from tests.cli.waiting import wait_until
+from tests.support.system import coverage_of_greenlets
+from vault.cli.dev.folder import DevFolder
+from vault.cli.dev.log import WholeLog
+from vault.cli.dev.mongod import free_port
+from vault.cli.shell.output import Output
+from vault.core.errors import VaultError
+
+#: The attribute `vault.cli.dev.command` is the command; this is its module.
+module: Any = import_module("vault.cli.dev.command")
+
+#: The IDs of all processes that these tests have started.
+_started: set[str] = set()
+
+
+class Dev:
+    """`secret-manager dev`, run in *folder*."""
+
+    def __init__(self, folder: Path, **environment: str) -> None:
+        self.folder = folder
+        self.port = free_port()
+        self.url = f"http://127.0.0.1:{self.port}"
+        self.output = folder / "output"
+        self.environment = {"BIND": f"127.0.0.1:{self.port}", **environment}
+        self.options: tuple[str, ...] = ()
+        self.process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> "Dev":
+        """Start it, without waiting."""
+        inherited = ("PATH", "PYTHON")
+        with self.output.open("wb") as output:
+            self.process = subprocess.Popen(
+                [sys.executable, "-m", "vault.cli", "dev", *self.options],
+                cwd=self.folder,
+                env={n: v for n, v in os.environ.items() if n.startswith(inherited)}
+                | coverage_of_greenlets()
+                | self.environment,
+                stdout=output,
+                stderr=output,
+                start_new_session=True,
+            )
+        _started.add(str(self.process.pid))
+        return self
+
+    def wait_until_it_says(self, text: str) -> None:
+        """Return once *text* is in the output."""
+        wait_until(lambda: text in self.output.read_text() or self._running().poll() is not None, seconds=180)
+        assert text in self.output.read_text()
+
+    def ready(self) -> "Dev":
+        """Start it and wait for its banner."""
+        self.start().wait_until_it_says("Press Ctrl-C to stop")
+        return self
+
+    def end(self, number: int | None = None) -> tuple[int, str]:
+        """Send signal *number* if there is one, and return the exit status and the output's last line."""
+        if number:
+            self._running().send_signal(number)
+        status = self._running().wait(90)
+        return status, (self.output.read_text().splitlines() or [""])[-1]
+
+    def kill(self) -> None:
+        """Kill it, so that it cannot clean up."""
+        self._running().kill()
+        self._running().wait()
+
+    def _running(self) -> "subprocess.Popen[bytes]":
+        assert self.process, "it was not started"
+        return self.process
+
+
+#: Creates a `Dev` with these environment variables.
+Make = Callable[..., Dev]
+
+
+@pytest.fixture
+def make(tmp_path: Path) -> Iterator[Make]:
+    """Return a function that creates a `Dev` in the test's folder; all end with the test."""
+    made: list[Dev] = []
+
+    def make(**environment: str) -> Dev:
+        made.append(Dev(tmp_path, **environment))
+        return made[-1]
+
+    yield make
+    for dev in made:
+        if dev.process:
+            dev.kill()
+
+
+def _processes(folder: Path, name: str = "") -> list[int]:
+    """Return the IDs of the processes that work in *folder* and have *name* in their command."""
+    found = []
+    for process in Path("/proc").glob("[0-9]*"):
+        with suppress(OSError):
+            command = (process / "cmdline").read_text()
+            if _is_in(process, folder) and name in command:
+                found.append(int(process.name))
+    return sorted(found)
+
+
+def _command_line(process: int) -> bytes:
+    # An orphan may stay unreaped: an ended process has no command line.
+    try:
+        return Path("/proc", str(process), "cmdline").read_bytes()
+    except (FileNotFoundError, ProcessLookupError):
+        return b""
+
+
+def _is_in(process: Path, folder: Path) -> bool:
+    try:
+        return (process / "cwd").readlink() == folder
+    except PermissionError:
+        # Hardened, and the test is not root: then it is a descendant of this test's process.
+        while process.name not in ("0", *_started):
+            process = process.with_name(re.findall(r"PPid:\t(\d+)", (process / "status").read_text())[0])
+        return process.name in _started
+
+
+def _post(dev: Dev, path: str, **body: str) -> dict[str, str]:
+    reply: dict[str, str] = requests.post(f"{dev.url}/vault/secret/{path}", json=body, timeout=30).json()
+    return reply
+
+
+def test_secrets_are_kept_between_runs(make: Make, tmp_path: Path) -> None:
+    """A secret is still readable after a stop and a new start."""
+    first = make().ready()
+    identifier = _post(first, "create", secret="aGVsbG8=")["secret_id"]
+    assert first.end(signal.SIGINT)[0] == 0
+    second = make().ready()
+    assert _post(second, "fetch", secret_id=identifier) == {"secret": "aGVsbG8="}
+    assert second.end(signal.SIGINT)[0] == 0
+    assert not _processes(tmp_path)
+
+
+def test_the_pasted_lines_stay_valid(make: Make, tmp_path: Path) -> None:
+    """A new start has the same MongoDB port and token, so a terminal with the pasted lines still works."""
+    first = make().ready()
+    lines = [line for line in first.output.read_text().splitlines() if line.startswith("  export ")]
+    kept = (tmp_path / ".dev" / "token").read_text()
+    assert first.end(signal.SIGINT)[0] == 0
+    second = make(BIND=first.environment["BIND"]).ready()
+    again = [line for line in second.output.read_text().splitlines() if line.startswith("  export ")]
+    assert again == lines
+    assert (tmp_path / ".dev" / "token").read_text() == kept
+    assert second.end(signal.SIGINT)[0] == 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_stop_ends_it_cleanly(make: Make, tmp_path: Path, number: int) -> None:
+    """Ctrl-C and SIGTERM end the service and MongoDB, with status 0."""
+    dev = make().ready()
+    assert _processes(tmp_path, "mongod")
+    assert _processes(tmp_path, "gunicorn")
+    assert dev.end(number) == (0, f"Stopped. Your data is in {tmp_path / '.dev'}/")
+    assert not _processes(tmp_path)
+
+
+def test_a_stop_before_it_is_ready_works(make: Make, tmp_path: Path) -> None:
+    """Ctrl-C during the start also ends it with status 0 and leaves nothing."""
+    # It is never ready.
+    dev = make(AUDIT_SINK="unix:///nowhere").start()
+    wait_until((tmp_path / ".dev" / "db.log").exists)
+    assert dev.end(signal.SIGINT)[0] == 0
+    assert "Press Ctrl-C to stop" not in dev.output.read_text()
+    assert not _processes(tmp_path)
+
+
+def test_a_kill_leaves_no_process(make: Make, tmp_path: Path) -> None:
+    """After it is killed, and so cannot clean up, the service and MongoDB end."""
+    dev = make().ready()
+    found = _processes(tmp_path)
+    dev.kill()
+    wait_until(lambda: not _processes(tmp_path), seconds=120, pause=0.2)
+    wait_until(lambda: not any(_command_line(process) for process in found))
+
+
+def test_master_key_is_private(make: Make, tmp_path: Path) -> None:
+    """The master key is in a file of mode 0600 in a folder of mode 0700, and nowhere else."""
+    dev = make().ready()
+    folder = tmp_path / ".dev"
+    key = (folder / "master.key").read_text().strip()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "master.key").stat().st_mode & 0o777 == 0o600
+    for process in _processes(tmp_path):
+        assert key not in Path("/proc", str(process), "cmdline").read_text()
+        # Only root may inspect hardened processes.
+        with suppress(PermissionError):
+            assert key not in Path("/proc", str(process), "environ").read_text()
+    assert dev.end(signal.SIGINT)[0] == 0
+    assert key not in dev.output.read_text()
+    assert key not in (folder / "db.log").read_text()
+
+
+def _commands(dev: Dev) -> list[str]:
+    """Return the commands of the banner, in order."""
+    _, _, banner = dev.output.read_text().partition("Secret Manager is ready")
+    return [
+        command.strip() for command in banner.replace("\\\n", "").splitlines() if command.startswith("  ")
+    ]
+
+
+def _paste(dev: Dev, *commands: str) -> str:
+    """Return the output of *commands* in a new terminal."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VAULT_")}
+    run = subprocess.run(
+        ["bash", "-euc", "\n".join(commands)],
+        cwd=dev.folder,
+        env=environment,
+        input="hello",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
+
+
+@pytest.mark.parametrize("required", ["true", "false"])
+def test_banner_s_commands_work(make: Make, tmp_path: Path, required: str) -> None:
+    """The banner comes last; all its commands work when pasted, also if the service requires a credential."""
+    dev = make(AUTH_ENABLED=required).ready()
+    output = dev.output.read_text()
+    assert output.endswith("Press Ctrl-C to stop.\n")
+    assert f"{dev.url}/docs" in output
+    assert str(tmp_path / ".dev") in output
+    commands = _commands(dev)
+    assert f"VAULT_URL={dev.url} " in commands[0]
+    stored, told = _paste(dev, *commands, 'printf "%s" "$VAULT_TOKEN"').split("hello")
+    assert "greeting" in stored
+    [(reader, admin)] = re.findall(r"\A(smt_.*)\n(smt_.*)\Z", told)
+    assert admin not in output
+    for token, status in ((reader, 403), (admin, 200)):
+        headers = {"Authorization": f"Bearer {token}"}
+        reply = requests.post(f"{dev.url}/vault/audit/query", json={}, headers=headers, timeout=30)
+        assert reply.status_code == status
+    # Refusals and requests concern clients, not the terminal of the service.
+    assert requests.get(f"{dev.url}/nowhere", timeout=30).status_code == 404
+    assert dev.end(signal.SIGINT)[0] == 0
+    after = dev.output.read_text().removeprefix(output)
+    stopping, stopped = after.splitlines()
+    assert stopping == "Stopping the service and MongoDB."
+    assert stopped == f"Stopped. Your data is in {tmp_path / '.dev'}/"
+
+
+def test_a_refused_token_is_replaced(make: Make, tmp_path: Path) -> None:
+    """If the service no longer accepts the kept token, the next start keeps another."""
+    (tmp_path / ".dev").mkdir()
+    token = tmp_path / ".dev" / "token"
+    token.write_text("smt_0000000000000000000000000000000000000\n")
+    dev = make().ready()
+    assert token.stat().st_mode & 0o777 == 0o600
+    headers = {"Authorization": f"Bearer {token.read_text().strip()}"}
+    reply = requests.post(f"{dev.url}/vault/token/self", json={}, headers=headers, timeout=30)
+    assert reply.status_code == 200
+    assert dev.end(signal.SIGINT)[0] == 0
+
+
+def test_json_is_one_object(make: Make, tmp_path: Path) -> None:
+    """With `--json` and `--quiet`, the output is one object with the addresses and paths."""
+    dev = make()
+    dev.options = ("--json", "--quiet")
+    dev.start().wait_until_it_says("}\n")
+    told = json.loads(dev.output.read_text().splitlines()[-1])
+    assert told["url"] == dev.url
+    token = Path(told["token_file"]).read_text().strip()
+    headers = {"Authorization": f"Bearer {token}"}
+    assert requests.post(f"{told['url']}/vault/token/self", json={}, headers=headers, timeout=30).ok
+    assert told["folder"] == str(tmp_path / ".dev")
+    assert dev.end(signal.SIGINT)[0] == 0
+
+
+def test_verbose_shows_every_request(make: Make) -> None:
+    """With `--verbose`, the service's log is on standard output, with a line for each request."""
+    dev = make()
+    dev.options = ("--verbose",)
+    dev.ready()
+    assert requests.get(f"{dev.url}/openapi.json", timeout=30).status_code == 200
+    dev.wait_until_it_says('"operation": "openapi"')
+    assert dev.end(signal.SIGINT)[0] == 0
+
+
+def test_used_port_is_one_clear_line(make: Make, tmp_path: Path) -> None:
+    """If the port is in use, the command says so in one line, starts nothing and fails."""
+    dev = make()
+    with socket.create_server(("127.0.0.1", dev.port)):
+        status, line = dev.start().end()
+    assert status == 1
+    assert f"127.0.0.1:{dev.port} is in use" in line
+    assert dev.output.read_text().count("\n") == 1
+    assert not _processes(tmp_path)
+
+
+def test_second_one_on_the_same_data_is_one_clear_line(make: Make) -> None:
+    """A second instance in the same folder is refused in one line, and the first continues."""
+    first = make().ready()
+    first.output = first.output.rename(first.folder / "output-of-the-first")
+    port = (first.folder / ".dev" / "mongodb.port").read_text()
+    second = make().start()
+    status, line = second.end()
+    assert status == 1
+    assert f"another mongod uses the data in {first.folder / '.dev' / 'db'}" in line
+    assert second.output.read_text().splitlines()[:-1] == ["Starting MongoDB and the service."]
+    assert (first.folder / ".dev" / "mongodb.port").read_text() == port
+    assert "secret_id" in _post(first, "create", secret="aGVsbG8=")
+
+
+@pytest.mark.parametrize(
+    ("name", "message"), [("gunicorn", "the service has ended"), ("mongod", "mongod has ended")]
+)
+def test_loss_of_either_process_ends_it(make: Make, tmp_path: Path, name: str, message: str) -> None:
+    """When the service or MongoDB ends by itself, the command names it, ends the other and fails."""
+    dev = make().ready()
+    os.kill(_processes(tmp_path, name)[0], signal.SIGTERM)
+    status, line = dev.end()
+    assert status == 1
+    assert message in line
+    assert not _processes(tmp_path)
+
+
+def test_unusable_folder_is_one_clear_line(make: Make, tmp_path: Path) -> None:
+    """If `.dev` cannot be a folder, the command says so in one line and fails."""
+    (tmp_path / ".dev").touch()
+    status, line = make().start().end()
+    assert status == 1
+    assert f"cannot use {tmp_path / '.dev'}: " in line
+
+
+def test_wrong_settings_are_refused_before_the_start(make: Make, tmp_path: Path) -> None:
+    """The user's own settings apply, and invalid ones are refused before MongoDB is started."""
+    status, line = make(LOG_LEVEL="loud").start().end()
+    assert status == 1
+    assert "LOG_LEVEL" in line
+    assert not (tmp_path / ".dev" / "db.log").exists()
+
+
+def test_modules_of_the_working_folder_do_not_run(make: Make, tmp_path: Path) -> None:
+    """The started service runs no code of the working folder."""
+    (tmp_path / "gunicorn").mkdir()
+    (tmp_path / "gunicorn" / "__init__.py").write_text("raise SystemExit('a planted module ran')\n")
+    dev = make(PYTHONSAFEPATH="").ready()
+    assert dev.end(signal.SIGINT)[0] == 0
+
+
+def test_fallback_keys_of_the_environment_are_used(make: Make) -> None:
+    """Fallback keys of the user reach the service, although they are in no environment."""
+    dev = make(MASTER_KEY_FALLBACKS="an-older-key-of-thirty-two-chars").ready()
+    assert dev.end(signal.SIGINT)[0] == 0
+
+
+def test_key_and_database_are_always_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The command uses its own key and MongoDB, even if the environment names production's."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("MASTER_KEY", "MASTER_KEY_FILE", "MONGO_URI", "MONGO_URI_FILE"):
+        monkeypatch.setenv(name, "production")
+    environment = module._environment("mongodb://ours", Path("our.key"))
+    assert "production" not in environment.values()
+    assert environment["MONGO_URI"] == "mongodb://ours"
+    assert environment["MASTER_KEY_FILE"] == "our.key"
+
+
+def test_listens_on_loopback_by_default(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """The service listens on loopback, or on the address in the environment or a `.env` file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("BIND", raising=False)
+    assert module._environment("", Path())["BIND"] == "127.0.0.1:8000"
+    monkeypatch.setenv("BIND_FILE", "bind")
+    assert "BIND" not in module._environment("", Path())
+    monkeypatch.delenv("BIND_FILE")
+    (tmp_path / ".env").write_text("BIND=0.0.0.0:9000\n")
+    assert "BIND" not in module._environment("", Path())
+
+
+def test_web_pages_cannot_rebind_their_names(make: Make) -> None:
+    """By default, the service answers to names of this machine only, so DNS rebinding leads nowhere."""
+    dev = make().ready()
+
+    def status(host: str) -> int:
+        return requests.get(f"{dev.url}/openapi.json", headers={"Host": host}, timeout=60).status_code
+
+    assert [status(host) for host in ("localhost", "127.0.0.1:1", "[::1]:8000")] == [200, 200, 200]
+    assert status("evil.example") == 421
+    assert dev.end(signal.SIGINT)[0] == 0
+
+
+@pytest.mark.parametrize(
+    ("settings", "limit"),
+    [
+        ({"BIND": "127.0.0.1:9000"}, "100000"),
+        ({"BIND": "[::1]:9000"}, "100000"),
+        ({"BIND": "localhost:9000", "MAX_CONNECTIONS_PER_ADDRESS": "7"}, "7"),
+        ({"BIND": "0.0.0.0:9000"}, None),
+    ],
+)
+def test_clients_on_this_machine_can_use_all_connections(
+    master_key: str, settings: dict[str, str], limit: str | None
+) -> None:
+    """On loopback, all clients are the user's own, so only the user limits their connections."""
+    environment = {"MASTER_KEY": master_key, **settings}
+    module._lift_limit(environment)
+    assert environment.get("MAX_CONNECTIONS_PER_ADDRESS") == limit
+
+
+@pytest.mark.parametrize(
+    ("bind", "address"),
+    [("0.0.0.0:80", ("localhost", 80)), ("[::]:80", ("localhost", 80)), ("[::1]:81", ("[::1]", 81))],
+)
+def test_the_banner_s_address_can_be_opened(master_key: str, bind: str, address: tuple[str, int]) -> None:
+    """If the service listens on every address, the banner names one that a browser can open."""
+    assert module._address({"MASTER_KEY": master_key, "BIND": bind}) == address
+
+
+def test_a_service_that_is_never_ready_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A service that answers but never becomes ready is stopped, and its last answer is shown."""
+
+    class Unready(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            self.send_response(503)
+            self.end_headers()
+            self.wfile.write(b"no mongodb")
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    monkeypatch.setattr(module, "_READY_TIMEOUT_SECONDS", 0)
+    trial = module._Trial(SimpleNamespace(running=True), SimpleNamespace(poll=lambda: None), WholeLog())
+    with HTTPServer(("127.0.0.1", 0), Unready) as server:
+        Thread(target=server.serve_forever).start()
+        with pytest.raises(VaultError, match="its last reply: 503 no mongodb"):
+            module._wait_until_ready("127.0.0.1", server.server_port, trial, module._Stop())
+        server.shutdown()
+
+
+def test_a_missing_token_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """If no token can be created, the message has the reason."""
+    environment = dict(os.environ) | {"MASTER_KEY": "", "MASTER_KEY_FILE": "", "MONGO_URI": ""}
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(VaultError, match=r"no token can be created: (.|\n)*MASTER_KEY"):
+        module._new_token(environment)
+
+
+@pytest.mark.parametrize("token", ["smt_0000", "é"], ids=["away", "no token"])
+def test_a_token_without_an_answer_is_not_accepted(token: str) -> None:
+    """A kept token counts only if the service accepts it."""
+    assert not module._accepts("http://127.0.0.1:1", token)
+
+
+def test_another_port_is_told(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    """If MongoDB's port has changed, a line says so; otherwise, nothing does."""
+    folder = DevFolder(tmp_path)
+    for port in (20_001, 20_001, 20_002):
+        module._keep_port(folder, port, Output())
+    assert folder.port == 20_002
+    assert capsys.readouterr().err == "Port 20001 is in use: MongoDB has port 20002 from now on.\n"
+
+
+def test_a_trial_is_without_tls(monkeypatch: pytest.MonkeyPatch, master_key: str) -> None:
+    """Settings with TLS are refused, and the message names the command that supports it."""
+    settings = SimpleNamespace(tls_cert="a", bind="127.0.0.1:8000")
+    monkeypatch.setattr(module.Settings, "from_mapping", lambda *_, **__: settings)
+    with pytest.raises(VaultError, match="unset TLS_CERT"):
+        module._address({"MASTER_KEY": master_key})
+
+
+@pytest.mark.parametrize(("enabled", "beginning"), [("true", "Every request needs"), ("false", "Anyone who")])
+def test_the_banner_says_who_can_read(master_key: str, enabled: str, beginning: str) -> None:
+    """The output of a start says if requests need a credential."""
+    assert module._access({"MASTER_KEY": master_key, "AUTH_ENABLED": enabled}).startswith(beginning)

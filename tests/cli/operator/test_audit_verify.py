@@ -1,0 +1,464 @@
+"""`secret-manager audit verify`: all tampering is named, and nothing else."""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bson import ObjectId
+from click.testing import CliRunner
+
+from tests.cli.audit_commands import INTACT, Trail, offline, pem, printable
+from tests.support.rotation import Stored, fill, new_key, text
+from tests.support.written_trail import Record, WrittenTrail, as_stored, rechain, rehash, stream_of, streams
+from vault.audit.findings import Finding
+from vault.cli import commands
+from vault.cli.operator.audit_verify import _parsed
+from vault.core.errors import StorageUnavailableError
+from vault.core.timestamps import moment
+from vault.crypto import Keyring
+from vault.crypto.chain import SigningKey, canonical
+
+
+def test_an_untouched_trail_is_intact(long_trail: Trail) -> None:
+    """In the database and as a file, a trail of 10,000 entries verifies, without notes."""
+    checkpoint = long_trail.output("checkpoint")
+    done = long_trail.run("verify", "--checkpoint", checkpoint)
+    assert (done.returncode, done.stdout) == (0, "10000 entries in 4 streams: intact\n")
+    assert done.stderr == ""
+    more = stream_of(5_000, long_trail.written.keyring, signed=10)
+    long_trail.stored.audit_logs.insert_many([as_stored(record) for record in more])
+    done = long_trail.run("verify")
+    assert (done.returncode, done.stdout) == (0, "15000 entries in 5 streams: intact\n")
+    assert done.stderr == ""
+
+
+def as_document(record: Record) -> Record:
+    return {name: value for name, value in as_stored(record).items() if name != "_id"}
+
+
+def drop(stored: Stored, victim: Record, _trail: WrittenTrail) -> None:
+    stored.audit_logs.delete_one(victim)
+
+
+def change(stored: Stored, victim: Record, _trail: WrittenTrail) -> None:
+    stored.audit_logs.update_one({"_id": victim["_id"]}, {"$set": {"status": "denied"}})
+
+
+def copy_signature(stored: Stored, victim: Record, _trail: WrittenTrail) -> None:
+    other = stored.audit_logs.find_one({"stream": victim["stream"], "signature": {"$exists": True}})
+    assert other is not None
+    seals = {name: other[name] for name in ("signer", "signature")}
+    stored.audit_logs.update_one({"_id": victim["_id"]}, {"$set": seals})
+
+
+def duplicate(stored: Stored, victim: Record, _trail: WrittenTrail) -> None:
+    stored.audit_logs.drop_indexes()
+    stored.audit_logs.insert_one(victim | {"_id": ObjectId()})
+
+
+def chain_again(stored: Stored, victim: Record, trail: WrittenTrail) -> None:
+    records = streams(trail.records)[victim["stream"]]
+    records[victim["seq"]] |= {"secret_id": "another"}
+    for record in rechain(records, victim["seq"])[victim["seq"] :]:
+        where = {"stream": record["stream"], "seq": record["seq"]}
+        stored.audit_logs.replace_one(where, as_document(record))
+
+
+def remove_stream(stored: Stored, victim: Record, _trail: WrittenTrail) -> None:
+    stored.audit_logs.delete_many({"stream": victim["stream"]})
+
+
+def cut_off(stored: Stored, victim: Record, _trail: WrittenTrail) -> None:
+    stored.audit_logs.delete_many({"stream": victim["stream"], "seq": {"$gt": victim["seq"]}})
+
+
+@pytest.mark.parametrize(
+    ("tamper", "at", "named", "said", "checkpoint"),
+    [
+        (change, "unsigned", 0, "was altered: its hash does not match its content", False),
+        (drop, "unsigned", 1, "before it: missing, within the retention", False),
+        (drop, "first", 1, "entry 0 before it: missing, within the retention", False),
+        (copy_signature, "head", 0, "has an invalid signature: it or an entry before it was forged", False),
+        (duplicate, "unsigned", None, "", False),
+        (chain_again, "unsigned", None, "ends its stream, and no signature covers it", False),
+        (cut_off, "signed", None, "is missing at the end: the checkpoint lists it", True),
+        (remove_stream, "first", None, "is missing with its whole stream: the checkpoint lists it", True),
+    ],
+    ids=["changed", "removed", "beginning", "copied", "duplicate", "rechained", "cut", "stream"],
+)
+def test_tampering_in_the_database_is_found(
+    long_trail: Trail, tamper: Callable[..., None], at: str, named: int | None, said: str, checkpoint: bool
+) -> None:
+    """One tampered entry of 10,000 is named by stream and number, and the exit code is 1."""
+    last = long_trail.stored.audit_logs.find_one(sort=[("seq", -1)])
+    assert last is not None
+    in_stream = {"stream": last["stream"]}
+    middle = in_stream | {"seq": {"$gt": 1_000}}
+    victim = {
+        "unsigned": lambda: long_trail.stored.audit_logs.find_one(
+            middle | {"signature": {"$exists": False}}, sort=[("seq", 1)]
+        ),
+        "signed": lambda: long_trail.stored.audit_logs.find_one(
+            middle | {"signature": {"$exists": True}}, sort=[("seq", 1)]
+        ),
+        "first": lambda: long_trail.stored.audit_logs.find_one(in_stream | {"seq": 0}),
+        "head": lambda: last,
+    }[at]()
+    assert victim is not None
+    arguments = ["--checkpoint", long_trail.output("checkpoint")] if checkpoint else []
+    tamper(long_trail.stored, victim, long_trail.written)
+    done = long_trail.run("verify", *arguments)
+    assert done.returncode == 1
+    seq = last["seq"] if named is None else victim["seq"] + named
+    if tamper is duplicate:
+        seq, said = victim["seq"], "appears twice"
+    *found, verdict = done.stdout.splitlines()
+    assert [line for line in found if line.startswith(f"TAMPERING: stream {victim['stream']} seq {seq}: ")]
+    assert all(line.startswith(f"TAMPERING: stream {victim['stream']} seq ") for line in found)
+    assert said in done.stdout
+    assert verdict.endswith(": NOT what the service wrote")
+
+
+def recreate(stored: Stored, **options: Any) -> None:
+    """Create the collection again with these *options*, and the same entries."""
+    entries = list(stored.audit_logs.find())
+    stored.audit_logs.drop()
+    stored.create_collection("audit_logs", **options)
+    stored.audit_logs.insert_many(entries)
+
+
+def make_view(stored: Stored) -> None:
+    stored.audit_logs.rename("elsewhere")
+    stored.create_collection("audit_logs", viewOn="elsewhere", pipeline=[])
+
+
+_TIME_SERIES = {"timeField": "ts", "metaField": "stream"}
+_NOT_PLAIN: dict[str, Callable[[Stored], None]] = {
+    "capped": lambda stored: recreate(stored, capped=True, size=10**6),
+    "collation": lambda stored: recreate(stored, collation={"locale": "en"}),
+    "timeseries": lambda stored: recreate(stored, timeseries=_TIME_SERIES),
+    "view": make_view,
+}
+
+
+@pytest.mark.new_database
+@pytest.mark.parametrize("name", _NOT_PLAIN)
+def test_a_collection_that_is_not_plain_is_found(trail: Trail, name: str) -> None:
+    """If queries can miss entries, `audit verify` says so and exits with 1, though it reads all."""
+    _NOT_PLAIN[name](trail.stored)
+    done = trail.run("verify")
+    said = f"TAMPERING: audit_logs is not a plain collection ({name}): queries can miss entries"
+    assert (done.returncode, done.stderr) == (1, RUNBOOK)
+    *found, verdict = done.stdout.splitlines()
+    assert said in found
+    assert found == [said] or name == "timeseries"
+    assert verdict == "180 entries in 3 streams: NOT what the service wrote"
+    *found_data, _ = map(json.loads, trail.run("verify", "--json").stdout.splitlines())
+    [told] = [data for data in found_data if data["stream"] == ""]
+    assert (told["seq"], told["kind"]) == (-1, "TAMPERING")
+
+
+EARLY = "needs a look: MongoDB removes entries by the index planted after {} seconds, within their retention"
+
+
+@pytest.mark.parametrize(
+    ("planted", "days", "text"),
+    [
+        (
+            {"key": {"previous_ts": 1}, "name": "\x1b[2J" + "x" * 60, "expireAfterSeconds": 2**31 - 1},
+            "0",
+            f"TAMPERING: MongoDB removes entries by the index \\u001b[2J{'x' * 36}, not one of the service's",
+        ),
+        (
+            {"key": {"ts": 1}, "name": "planted", "expireAfterSeconds": 2_591_999},
+            "30",
+            EARLY.format(2_591_999),
+        ),
+        ({"key": {"ts": 1}, "name": "planted", "expireAfterSeconds": 2_592_000}, "30", ""),
+        (
+            {"key": {"ts": 1}, "name": "planted", "expireAfterSeconds": 2_592_000},
+            "0",
+            EARLY.format(2_592_000),
+        ),
+    ],
+    ids=["another field", "too short", "as set", "not permanent"],
+)
+def test_a_planted_ttl_index_is_found(trail: Trail, planted: dict[str, Any], days: str, text: str) -> None:
+    """An index by which MongoDB would remove entries early is a finding while all entries are there."""
+    trail.stored.audit_logs.drop_index("retention")
+    trail.stored.command("createIndexes", "audit_logs", indexes=[planted])
+    done = trail.run("verify", "--retention-days", days)
+    assert done.stdout.splitlines()[:-1] == ([text] if text else [])
+    assert done.returncode == (0 if not text else 1 if text.startswith("TAMPERING") else 3)
+
+
+def test_other_options_of_the_collection_are_intact(trail: Trail) -> None:
+    """Options that change the result of no query, and a collection that does not exist, are not findings."""
+    recreate(trail.stored, clusteredIndex={"key": {"_id": 1}, "unique": True}, validator={"seq": {"$gte": 0}})
+    done = trail.run("verify")
+    assert (done.returncode, done.stdout) == (0, "180 entries in 3 streams: intact\n")
+    trail.stored.audit_logs.drop()
+    done = trail.run("verify")
+    assert (done.returncode, done.stdout) == (0, "0 entries in 0 streams: intact\n")
+
+
+ROOT = Path(__file__).parents[3]
+#: The note after a finding.
+RUNBOOK = 'The next steps are in docs/operations.md, under "Audit verify reports a finding".\n'
+
+
+def test_an_export_verifies_without_any_setting(trail: Trail, tmp_path: Path) -> None:
+    """An auditor needs only the export and the public key: no environment, database or secret."""
+    arguments = offline(trail)
+    checkpoint = trail.output("checkpoint")
+    for extra in ([], ["--checkpoint", checkpoint]):
+        done = subprocess.run(
+            [sys.executable, "-m", "vault.cli", "audit", "verify", *arguments, *extra],
+            cwd=tmp_path,
+            env={name: value for name, value in os.environ.items() if name.startswith(("PATH", "COVERAGE"))}
+            | {"PYTHONPATH": str(ROOT)},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        assert (done.returncode, done.stdout, done.stderr) == (0, INTACT, "")
+
+
+def tampered_lines(trail: Trail) -> Iterator[tuple[str, str]]:
+    """Yield tampered exports, and the expected messages."""
+    lines = trail.run("export").stdout.splitlines()
+    yield "\n".join(lines[:5] + lines[6:]), "missing, within the retention"
+    yield "\n".join(lines).replace('"success"', '"denied"', 1), "was altered"
+    yield "\n".join([*lines, "[" * 100_000]), "stream ? seq -1: is not an entry"
+    yield "\n".join([*lines, "not JSON", '"text"', "5"]), "stream ? seq -1: is not an entry"
+    yield "\n".join([*lines, '{"stream": "\\ud800\\u001b"}']), "stream \\ud800\\u001b seq -1: is not an entry"
+    twice = lines[7].replace('"status"', '"status": "denied", "status"')
+    yield "\n".join([*lines[:7], twice, *lines[8:]]), "stream ? seq -1: is not an entry"
+    [unsigned] = stream_of(1, trail.written.keyring, signed=2)
+    yield "\n".join([*lines, json.dumps(unsigned)]), "ends its stream, and no signature covers it"
+    changed = json.dumps(json.loads(lines[7]) | {"seq": float("nan")})
+    yield "\n".join([*lines[:8], changed, *lines[8:]]), "is not an entry of this service's making"
+
+
+def test_tampering_in_an_export_is_found(trail: Trail) -> None:
+    """Every edit of a file is reported with exit code 1, and never with a traceback."""
+    for exported, said in tampered_lines(trail):
+        done = trail.run("verify", *offline(trail, exported))
+        assert done.returncode == 1
+        assert said in done.stdout
+        assert done.stdout.splitlines()[-1].endswith("NOT what the service wrote")
+        assert printable(done.stdout)
+    binary = trail.file("binary", b"\xff\xfe\x00\n\x80\n")
+    done = trail.run("verify", "--file", binary, "--public-key", pem(trail))
+    assert (done.returncode, done.stdout.count("TAMPERING: ")) == (1, 2)
+
+
+def test_a_longer_line_than_the_service_writes_is_not_parsed(trail: Trail) -> None:
+    """A planted line of an export, which can take 30 times as much memory parsed, is a finding by itself."""
+    line = b'{"stream": "x", "seq": 0, "ts": "", "x": [' + b"0," * 600_000 + b"0]}\n"
+    done = trail.run("verify", "--file", trail.file("planted", line), "--public-key", pem(trail))
+    assert (
+        done.stdout.splitlines()[0] == "TAMPERING: stream ? seq -1: is not an entry of this service's making"
+    )
+
+
+def test_a_torn_line_is_no_tampering(trail: Trail) -> None:
+    """The beginning of a line needs a look; the chain shows if its entry is missing."""
+    lines = trail.run("export").stdout.splitlines()
+    torn = [*lines[:5], lines[5][:100], *lines[5:], lines[-1][:-1]]
+    done = trail.run("verify", *offline(trail, "\n".join(torn)))
+    text = "of the file has only the beginning of an entry, as a full disk or a killed process leaves it"
+    assert [line[: len(text) + 22] for line in done.stdout.splitlines()[:-1]] == [
+        f"needs a look: line 6 {text};",
+        f"needs a look: line {len(torn)} {text}"[: len(text) + 22],
+    ]
+    assert (done.returncode, done.stdout.endswith(": not proven intact\n"), done.stderr) == (3, True, RUNBOOK)
+    done = trail.run("verify", *offline(trail, "\n".join([*lines[:5], lines[5][:100], *lines[6:]])))
+    assert (done.returncode, "missing, within the retention" in done.stdout) == (1, True)
+
+
+def test_every_part_of_a_line_is_torn() -> None:
+    """A line that ends anywhere is torn, whatever it ends with; one with another error is not."""
+    line = json.dumps({"ts": "2026-11-24", "ua": '\u00df "\\', "details": {"a": [None, True, 1.5e3, {}]}})
+    for end in range(1, len(line)):
+        torn: list[int] = []
+        assert (list(_parsed([f"{line[:end]}\n"], torn)), torn) == ([], [1])
+    for other in (
+        line.replace(":", "", 1),
+        f"{line}{line}",
+        f"{line}x",
+        f"[{line[:9]}",
+        "x",
+        "{'a': 5, 'b': 6}",
+    ):
+        torn = []
+        assert (list(_parsed([other], torn)), torn) == ([{"stream": "?"}], [])
+
+
+def test_a_finding_names_the_entry_and_the_next_step(trail: Trail) -> None:
+    """A finding has the entry's time and action, and a note names the heading of the runbook."""
+    altered = trail.written.records[0]
+    trail.stored.audit_logs.update_one({"hash": altered["hash"]}, {"$set": {"status": "denied"}})
+    done = trail.run("verify")
+    place = f"stream {altered['stream']} seq {altered['seq']}"
+    text = "was altered: its hash does not match its content"
+    about = f"({altered['action']} at {altered['ts']})"
+    assert done.stdout.splitlines()[0] == f"TAMPERING: {place}: {text} {about}"
+    assert done.stderr == RUNBOOK
+    assert "### Audit verify reports a finding\n" in (ROOT / "docs" / "operations.md").read_text()
+    found = json.loads(trail.run("verify", "--json").stdout.splitlines()[0])
+    assert (found["ts"], found["action"]) == (altered["ts"], altered["action"])
+
+
+def test_another_key_verifies_nothing(trail: Trail) -> None:
+    """With a public key that is not the trail's, no stream is covered, and a note names the signer."""
+    other = trail.file("other.pem", SigningKey(new_key()).public.pem())
+    arguments = ["verify", "--file", trail.output("export"), "--public-key", other]
+    done = trail.run(*arguments)
+    signer = SigningKey(trail.written.keyring.primary).public.signer
+    assert done.returncode == 1
+    # The export's own entry is a stream, too.
+    [found, verdict] = done.stdout.splitlines()
+    assert found.startswith(f"TAMPERING: 4 entries are signed by a key that is not known, {signer}: stream ")
+    assert verdict.endswith(": NOT what the service wrote")
+    assert done.stderr.startswith(f"These signers are not among the keys of --public-key: {signer}. Hint: ")
+    *found_data, _ = map(json.loads, trail.run(*arguments, "--json").stdout.splitlines())
+    assert {data["stream"] for data in found_data} > streams(trail.written.records).keys()
+    assert {data["unknown_signer"] for data in found_data} == {signer}
+
+
+def test_another_master_key_is_named_first(trail: Trail) -> None:
+    """With a wrong master key, a note names signer and missing key, and the findings stay findings."""
+    primary = trail.written.keyring.primary
+    signer = SigningKey(primary).public.signer
+    fill(trail.stored, primary, 1)
+    other = text(new_key())
+    done = trail.run("verify", MASTER_KEY=other)
+    assert done.returncode == 1
+    assert done.stdout.splitlines()[-1].endswith(": NOT what the service wrote")
+    [note, _] = done.stderr.splitlines()
+    assert note.startswith(
+        "These signers are not among the keys of MASTER_KEY and MASTER_KEY_FALLBACKS, nor trusted by these: "
+        f"{signer}. Master keys in use that are missing here: {primary.id}. Hint: "
+    )
+    done = trail.run("verify", "--quiet", MASTER_KEY=other, MASTER_KEY_FALLBACKS=text(primary))
+    assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_an_unknown_signer_hides_no_other_finding(trail: Trail) -> None:
+    """An attacker who signs with keys of their own explains nothing: every other finding is printed."""
+    victim = trail.stored.audit_logs.find_one({"seq": 3})
+    assert victim is not None
+    change(trail.stored, victim, trail.written)
+    # Also a trail whose recorded signer, and keys in use, are the attacker's.
+    trail.stored["keys"].update_one({"_id": "claims"}, {"$set": {"trail.signer": "forged"}}, upsert=True)
+    plain = trail.run("verify")
+    altered = f"TAMPERING: stream {victim['stream']} seq 3: was altered: its hash does not match its content"
+    assert (plain.returncode, plain.stderr, altered in plain.stdout) == (1, RUNBOOK, True)
+    for number in range(7):
+        more = stream_of(2, Keyring(new_key()), name=f"forged-{number}", signed=2)
+        trail.stored.audit_logs.insert_many([as_stored(record) for record in more])
+    done = trail.run("verify")
+    *found, verdict = done.stdout.splitlines()
+    assert (done.returncode, verdict.endswith(": NOT what the service wrote")) == (1, True)
+    assert found[-len(plain.stdout.splitlines()) + 1 :] == plain.stdout.splitlines()[:-1]
+    # One line for each, because each has its own signer; the note names some.
+    assert sum("is signed by a key that is not known" in line for line in found) == 7
+    assert "and 2 more. Hint: " in done.stderr
+    assert "treat the findings as real" in done.stderr
+
+
+def test_a_database_that_shows_only_the_trail_is_verified(
+    trail: Trail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the keys in use cannot be read, the trail is verified as before."""
+    for name, value in (trail.environment | {"MASTER_KEY": text(new_key())}).items():
+        monkeypatch.setenv(name, value)
+
+    def refuse(*_: object, **__: object) -> None:
+        raise StorageUnavailableError("not authorized", is_denied=True)
+
+    monkeypatch.setattr("vault.keys.guard.compare", refuse)
+    done = CliRunner().invoke(commands, ["audit", "verify"])
+    assert (done.exit_code, "TAMPERING: 3 entries are signed by" in done.stdout) == (1, True)
+    assert "missing here" not in done.stderr
+
+
+def test_a_filtered_export_is_explained(trail: Trail) -> None:
+    """If entries are missing and nothing else is found, a note says that an export may have had filters."""
+    note = "Entries are missing. Hint: an export with filters cannot be verified"
+    last = trail.written.records[-1]
+    exported = trail.run("export", "--since", last["ts"]).stdout
+    done = trail.run("verify", *offline(trail, exported))
+    assert (done.returncode, done.stderr.startswith(note), done.stderr.count("\n")) == (1, True, 2)
+    assert "missing, within the retention" in done.stdout
+    assert done.stdout.splitlines()[-1].endswith(": NOT what the service wrote")
+    # A change has another cause, and a database has no filters.
+    done = trail.run("verify", *offline(trail, exported.replace('"success"', '"denied"', 1)))
+    assert (done.returncode, done.stderr) == (1, RUNBOOK)
+    trail.stored.audit_logs.delete_one({"stream": last["stream"], "seq": 0})
+    done = trail.run("verify")
+    assert (done.returncode, done.stderr) == (1, RUNBOOK)
+
+
+def test_findings_before_a_failure_are_printed(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the rest of the trail cannot be read, what was found until then is printed before the error."""
+    for name, value in trail.environment.items():
+        monkeypatch.setenv(name, value)
+
+    def fail(*_: object) -> Iterator[Finding]:
+        yield Finding("a", 5, "was altered")
+        raise StorageUnavailableError
+
+    monkeypatch.setattr("vault.cli.operator.audit_verify.verify_records", fail)
+    done = CliRunner().invoke(commands, ["audit", "verify"])
+    assert (done.exit_code, done.stdout) == (5, "TAMPERING: stream a seq 5: was altered\n")
+
+
+def test_many_findings_are_all_printed(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More findings than are held back are all printed, in their order."""
+    for name, value in trail.environment.items():
+        monkeypatch.setenv(name, value)
+    trail.stored.audit_logs.update_many({}, {"$set": {"status": "denied"}})
+    whole = CliRunner().invoke(commands, ["audit", "verify"])
+    monkeypatch.setattr("vault.cli.operator.audit_verify._MAX_HELD", 7)
+    parts = CliRunner().invoke(commands, ["audit", "verify"])
+    assert (parts.exit_code, parts.stdout) == (1, whole.stdout)
+    assert parts.stdout.count("was altered") == 180
+
+
+def test_an_invalid_checkpoint_is_refused(trail: Trail) -> None:
+    """An altered, foreign or invalid checkpoint is refused with one line and exit code 1."""
+    made = json.loads(Path(trail.output("checkpoint")).read_text())
+    stranger = SigningKey(new_key())
+    unsigned = {name: value for name, value in made.items() if name not in ("signer", "signature")}
+    foreign = rehash(unsigned, None, stranger)
+    genuine = SigningKey(trail.written.keyring.primary)
+    timeless = {"ts": "once", "heads": [], "signer": genuine.public.signer}
+    timeless["signature"] = genuine.sign(canonical(timeless))
+    not_signed = "error: the checkpoint is not signed by a key that is known\n"
+    none = "error: this is not a checkpoint\n"
+    arguments = offline(trail)
+    for content, said in (
+        (json.dumps(made | {"heads": made["heads"][1:]}), not_signed),
+        (json.dumps(made | {"heads": []}), not_signed),
+        (json.dumps(made | {"ts": moment(datetime.now(UTC))}), not_signed),
+        (json.dumps(made | {"signature": "zz"}), not_signed),
+        (json.dumps(foreign), not_signed),
+        (json.dumps(unsigned), none),
+        ("[" * 100_000, none),
+        ("not JSON", none),
+        (json.dumps(timeless), none),
+        ("[]", none),
+        (b"\xff\xfe", none),
+        ("", none),
+    ):
+        checkpoint = trail.file("checkpoint", content)
+        done = trail.run("verify", *arguments, "--checkpoint", checkpoint)
+        assert (done.returncode, done.stdout, done.stderr) == (1, "", said)

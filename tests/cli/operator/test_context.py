@@ -1,0 +1,129 @@
+"""Common parts of the operators' commands."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.conftest import running_app
+from tests.support.access import bearer, make_token
+from tests.support.access_roles import make_issuer, make_role
+from tests.support.commands import run_command
+from tests.support.issuer import public_pem
+from tests.support.rotation import Stored, new_key, settings
+
+
+@pytest.mark.parametrize(
+    "command", [("tokens", "create", "--name", "a", "--role", "reader"), ("audit", "verify")]
+)
+def test_a_command_names_the_settings_of_a_dotenv_file(
+    environment: dict[str, str], tmp_path: Path, command: tuple[str, ...]
+) -> None:
+    """A command names the `.env` it read and the settings in it on standard error, without values."""
+    (tmp_path / ".env").write_text("FAILED_AUTH_LIMIT=77/minute\nLOG_LEVEL=debug\nBIND=127.0.0.1:1\n")
+    done = run_command(
+        *command,
+        environment={**environment, "BIND": "127.0.0.1:2"},
+        folder=tmp_path,
+    )
+    assert done.stderr.splitlines()[0] == f"Settings from {tmp_path / '.env'}: FAILED_AUTH_LIMIT, LOG_LEVEL"
+    assert "77/minute" not in done.stderr
+    assert ".env" not in done.stdout
+
+
+def test_missing_settings_say_where_they_belong(tmp_path: Path) -> None:
+    """Without the service's settings, an operator's command says that it needs them, and where to read on."""
+    done = run_command("tokens", "list", environment={}, folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: invalid settings: MASTER_KEY: is required")
+    assert "Hint: this command needs the settings of the service" in done.stderr
+
+
+def test_an_unavailable_mongodb_is_named_without_its_credentials(tmp_path: Path) -> None:
+    """The address at which a command looked for MongoDB is in the error, without user and password."""
+    away = settings("mongodb://me:pass@127.0.0.1:1/vault", new_key())
+    done = run_command("tokens", "list", environment=away, folder=tmp_path)
+    assert done.returncode == 5
+    assert "check that MongoDB runs at mongodb://127.0.0.1:1/vault, and that MONGO_URI" in done.stderr
+
+
+def test_a_world_writable_dotenv_file_stops_a_command(environment: dict[str, str], tmp_path: Path) -> None:
+    """A command refuses a `.env` that any user of the machine could have written."""
+    (tmp_path / ".env").write_text("LOG_LEVEL=debug\n")
+    (tmp_path / ".env").chmod(0o666)
+    done = run_command("tokens", "list", environment=environment, folder=tmp_path)
+    assert done.returncode == 1
+    assert done.stderr.startswith("error: invalid settings: .env: is writable by everyone.")
+
+
+_ROLE = {"name": "deploy", "issuer": "ci", "claims": {"sub": "job"}, "scopes": ["secret:fetch"]}
+
+
+@pytest.mark.parametrize(
+    ("command", "path", "body", "outcome"),
+    [
+        ("tokens create --name boss --role reader", "token/create", {"name": "boss"}, "bad_request"),
+        ("tokens create --name service --role reader", "token/create", {"name": "service"}, "bad_request"),
+        ("tokens revoke unknown", "token/revoke", {"name": "unknown"}, "not_found"),
+        ("roles delete unknown", "role/delete", {"name": "unknown"}, "not_found"),
+        (
+            "roles create deploy --issuer unknown --claim sub=job --scope secret:fetch",
+            "role/create",
+            _ROLE | {"issuer": "unknown"},
+            "not_found",
+        ),
+        (
+            "roles create deploy --issuer ci --claim-glob sub=* --scope secret:fetch",
+            "role/create",
+            {name: _ROLE[name] for name in ("name", "issuer", "scopes")} | {"claim_globs": {"sub": "*"}},
+            "denied",
+        ),
+        (
+            "roles create taken --issuer ci --claim sub=job --scope secret:fetch",
+            "role/create",
+            _ROLE | {"name": "taken"},
+            "bad_request",
+        ),
+        ("issuers delete ci", "issuer/delete", {"name": "ci"}, "bad_request"),
+    ],
+    ids=lambda case: case if isinstance(case, str) else "",
+)
+def test_a_refusal_has_the_outcome_that_it_has_over_http(
+    environment: dict[str, str],
+    tmp_path: Path,
+    stored: Stored,
+    command: str,
+    path: str,
+    body: dict[str, Any],
+    outcome: str,
+) -> None:
+    """A refused command leaves the same entry as the refused request, and not that of a failure."""
+    with running_app({**environment, "AUTH_ENABLED": "true"}) as app:
+        token = make_token(app, "boss", role="admin")
+        make_issuer(app, "ci", iss="https://ci.example", keys=public_pem())
+        make_role(app, "taken", "ci", claims={"sub": "job"})
+        more = {"scopes": ["secret:fetch"]} if path == "token/create" else {}
+        reply = app.test_client().post(f"/vault/{path}", json=body | more, headers=bearer(token))
+        assert 400 <= reply.status_code < 500, reply.text
+    done = run_command(*command.split(), environment=environment, folder=tmp_path)
+    assert done.returncode != 0
+    over_http, by_command = stored.audit_logs.find({"status": {"$ne": "success"}}).sort("ts")
+    assert (over_http["principal"], by_command["principal"]) == ("boss", "operator")
+    assert (over_http["status"], by_command["status"]) == (outcome, outcome)
+    assert over_http["action"] == by_command["action"]
+
+
+def test_a_failure_of_the_service_is_an_error(
+    environment: dict[str, str], tmp_path: Path, stored: Stored
+) -> None:
+    """A command that cannot decrypt what is stored leaves the entry of a failure."""
+    create = ("tokens", "create", "--role", "reader", "--name")
+    assert run_command(*create, "first", environment=environment, folder=tmp_path).returncode == 0
+    key = stored.token_keys.find_one()
+    assert key is not None
+    altered = key["envelope"][:-1] + bytes([key["envelope"][-1] ^ 1])
+    stored.token_keys.update_one({}, {"$set": {"envelope": altered}})
+    assert run_command(*create, "second", environment=environment, folder=tmp_path).returncode == 1
+    last = stored.audit_logs.find_one(sort=[("ts", -1)])
+    assert last is not None
+    assert (last["action"], last["status"]) == ("token_create", "error")

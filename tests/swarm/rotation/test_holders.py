@@ -1,0 +1,91 @@
+"""Holders of a secret: the tasks that have it, and their versions by the trail."""
+
+import pytest
+
+from tests.support.lifecycle import ALICE
+from tests.swarm.world import NAME, World
+from vault.swarm import stored
+from vault.swarm.rotation.holders import Holders
+
+
+def update(world: World, times: int = 1) -> None:
+    """Store new versions."""
+    world.caller.become(ALICE)
+    for number in range(times):
+        world.caller("update", name=NAME, secret=["YQ==", "Yg=="][number % 2])
+
+
+def test_tasks_have_the_version_of_their_start(world: World) -> None:
+    """Tasks of one service can have different versions, each that of its own delivery."""
+    secret_id = world.stored.describe(NAME).id
+    by_name, by_id = world.dockerd.secret("name", name=NAME), world.dockerd.secret("id", id=secret_id)
+    world.dockerd._deliver = lambda context, _: world._deliver(context, {"secret-manager.name": NAME})
+    world.dockerd.service("shop_a", [by_name])
+    update(world)
+    world.dockerd.service("shop_b", [by_id])
+    world.dockerd.service("shop_c", [world.dockerd.secret("other", name="shop/other")])
+    assert world.versions() == {"shop_a": [1, 1], "shop_b": [2, 2]}
+    [first, *_] = world.holders()
+    assert (first.task.name, first.task.node, first.task.state) == ("shop_a.1", "manager-1", "running")
+
+
+def test_later_deliveries_to_a_task_do_not_matter(world: World) -> None:
+    """When a leader asks again for running tasks, these keep their files, and so their version."""
+    world.dockerd.service("shop_a", [world.dockerd.secret("db", name=NAME)])
+    update(world)
+    world.dockerd.redeliver()
+    assert world.versions() == {"shop_a": [1, 1]}
+    assert [holder.delivered for holder in world.holders()] == [[1, 2]] * 2
+
+
+def test_the_lowest_version_of_several_files_is_shown(world: World) -> None:
+    """A task with several files of a secret has the lowest version; a version in labels does not matter."""
+    update(world)
+    pinned, newest = world.dockerd.secret("a", name=NAME, version="1"), world.dockerd.secret("b", name=NAME)
+    world.dockerd.service("shop_a", [pinned, newest])
+    world.dockerd.service("shop_b", [pinned])
+    assert world.versions() == {"shop_a": [2, 2], "shop_b": [1, 1]}
+    pins = {holder.task.service.name: holder.is_pinned for holder in world.holders()}
+    assert pins == {"shop_a": False, "shop_b": True}
+
+
+def test_a_task_without_delivery_has_no_version(world: World) -> None:
+    """A task that got its value from the driver's cache is a holder without a version."""
+    world.is_recording = False
+    world.dockerd.service("shop_a", [world.dockerd.secret("db", name=NAME)])
+    assert world.versions() == {"shop_a": [None, None]}
+
+
+def test_nothing_is_asked_without_tasks(world: World) -> None:
+    """Without a task that has the secret, the trail is not asked."""
+    world.service.away = {"query": [False]}
+    world.dockerd.service("shop_a", [])
+    assert world.holders() == []
+
+
+def test_what_is_known_is_not_asked_again(world: World) -> None:
+    """Deliveries to a task are read once: in a long trail, each reading takes many requests."""
+    world.dockerd.service("shop_a", [world.dockerd.secret("db", name=NAME)])
+    holders, secret = Holders(world.engine, world.stored), world.stored.describe(NAME)
+    first = holders.of(secret)
+    world.service.away = {"query": [False]}
+    assert holders.of(secret) == first
+    assert [holder.version for holder in first] == [1, 1]
+
+
+def test_all_pages_of_the_trail_are_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """More deliveries than a page holds are all read, whatever entries are between them."""
+    monkeypatch.setattr(stored, "_PAGE_LENGTH", 2)
+    world.dockerd.service(
+        "shop_a", [world.dockerd.secret("db", name=NAME)], mode={"Replicated": {"Replicas": 5}}
+    )
+    update(world)
+    world.caller("fetch", name=NAME)
+    assert world.versions() == {"shop_a": [1] * 5}
+
+
+def test_a_secret_without_a_value_is_an_error(world: World) -> None:
+    """A name without any version cannot be rotated."""
+    world.service.call = lambda *_: {"version": 0, "secret_id": "a"}  # type: ignore[method-assign]
+    with pytest.raises(stored.NoValueError, match="shop/db has no value; store one first"):
+        world.stored.describe(NAME)

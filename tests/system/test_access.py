@@ -1,0 +1,138 @@
+"""Access control on the real service: several workers, real logs, and commands run at the same time."""
+
+import json
+import time
+from collections import Counter
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pymongo.database import Database as MongoDatabase
+
+from tests.cli.waiting import wait_until
+from tests.support.access import tokens
+from tests.support.commands import run_command
+from tests.support.issuer import AUDIENCE, ISSUER, public_pem, sign
+from tests.support.service import Reply, Service
+
+FETCH = "/vault/secret/fetch"
+CREATE = "/vault/secret/create/"
+
+
+@pytest.fixture
+def asking(environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
+    """Run a service that requires credentials, with four workers and the most verbose log level."""
+    settings = {
+        "AUTH_ENABLED": "true",
+        "WEB_CONCURRENCY": "4",
+        "LOG_LEVEL": "debug",
+        "JWT_PUBLIC_KEY": public_pem(),
+        "JWT_ISSUER": ISSUER,
+        "JWT_AUDIENCE": AUDIENCE,
+    }
+    with Service({**environment, **settings}, folder=tmp_path) as service:
+        service.wait_until_started()
+        yield service
+
+
+def send(service: Service, path: str, body: object, credential: str) -> Reply:
+    return service.post(path, body, Authorization=f"Bearer {credential}", Connection="close")
+
+
+def test_every_worker_refuses_a_revoked_token(
+    environment: dict[str, str], asking: Service, tmp_path: Path
+) -> None:
+    """All four workers refuse a revoked token within 5 seconds, even if they have just accepted it."""
+    token = tokens(environment, tmp_path, "create", "--name", "ci", "--role", "reader")
+
+    def answers() -> Counter[int]:
+        return Counter(send(asking, FETCH, {}, token).status for _ in range(40))
+
+    def all_workers_answered() -> bool:
+        assert answers() == {422: 40}
+        return len({line["pid"] for line in requests(asking)}) == 4
+
+    wait_until(all_workers_answered)
+    tokens(environment, tmp_path, "revoke", "ci")
+    time.sleep(5)
+    # By default, 30 refused credentials a minute are answered 401.
+    assert set(answers()) <= {401, 429}
+
+
+def test_every_worker_follows_a_role(environment: dict[str, str], asking: Service, tmp_path: Path) -> None:
+    """Within 5 seconds, all four workers accept the JWTs of a new role, and refuse those of a deleted one."""
+
+    def run(*arguments: str) -> None:
+        done = run_command(*arguments, environment=environment, folder=tmp_path)
+        assert done.returncode == 0, done.stderr
+
+    def answers() -> Counter[int]:
+        credential = sign(iss="https://ci.example", aud="vault")
+        return Counter(send(asking, FETCH, {}, credential).status for _ in range(20))
+
+    (tmp_path / "key.pem").write_text(public_pem())
+    assert answers() == {401: 20}
+    run(
+        *("issuers", "create", "ci", "--issuer", "https://ci.example", "--audience", "vault"),
+        *("--public-key", "key.pem"),
+    )
+    run("roles", "create", "deploy", "--issuer", "ci", "--claim", "sub=build", "--scope", "secret:fetch")
+    time.sleep(5)
+    assert answers() == {422: 20}
+    run("roles", "delete", "deploy")
+    time.sleep(5)
+    # By default, 30 refused credentials a minute are answered 401.
+    assert set(answers()) <= {401, 429}
+
+
+def requests(service: Service) -> list[dict[str, Any]]:
+    lines = (json.loads(line) for line in service.log.read_text().splitlines())
+    return [line for line in lines if line["message"] == "request"]
+
+
+def test_no_credential_is_in_a_log_an_entry_or_a_reply(
+    environment: dict[str, str],
+    asking: Service,
+    tmp_path: Path,
+    stored: MongoDatabase[dict[str, Any]],
+) -> None:
+    """No credential, valid or invalid, nor any part of one, appears in logs, entries or replies."""
+    good = tokens(environment, tmp_path, "create", "--name", "boss", "--role", "admin")
+    bad = good[:-1] + ("0" if good[-1] != "0" else "1")
+    jwt, forged = sign(), sign(iss="https://other.example")
+    replies = [send(asking, CREATE, {"secret": "YQ=="}, credential) for credential in (good, jwt)]
+    assert [reply.status for reply in replies] == [200, 200]
+    made = send(asking, "/vault/token/create", {"name": "new", "role": "reader"}, good)
+    new = made.body["token"]
+    everything = (good, new, bad, jwt, forged)
+    replies += [send(asking, "/vault/token/list", {}, credential) for credential in everything]
+    assert [reply.status for reply in replies[2:]] == [200, 403, 401, 403, 401]
+    stored.tokens.update_one({"name": "new"}, {"$set": {"namespace": "other"}})
+    time.sleep(3.1)
+    replies += [send(asking, FETCH, {}, new), asking.post(FETCH, {}, Authorization=f"Basic {bad}")]
+    assert [reply.status for reply in replies[-2:]] == [401, 401]
+    assert asking.stop() == 0
+    seen = asking.log.read_text() + str([reply.body for reply in replies])
+    seen += str([list(stored[name].find()) for name in stored.list_collection_names()])
+    for credential in (good, bad, new, jwt, forged):
+        assert credential not in seen
+        for part in credential.replace("_", ".").split("."):
+            assert len(part) < 10 or part[:32] not in seen
+    assert "Bearer" not in asking.log.read_text()
+    assert {entry["principal"] for entry in stored.audit_logs.find()} >= {
+        "boss",
+        "new",
+        "jwt:build",
+        "operator",
+    }
+
+
+def test_a_start_without_authentication_logs_a_warning(service: Service, asking: Service) -> None:
+    """A service started without authentication logs a warning that anyone with an ID can read."""
+    for running, expected in ((service, 1), (asking, 0)):
+        lines = [json.loads(line) for line in running.log.read_text().splitlines()]
+        warnings = [
+            line for line in lines if line["level"] == "warning" and "AUTH_ENABLED" in line["message"]
+        ]
+        assert len(warnings) == expected

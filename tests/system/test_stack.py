@@ -1,0 +1,64 @@
+"""The deployment files match the code, as far as that can be checked without an engine."""
+
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+from tests.support.commands import command_environment
+from vault import __version__
+from vault.config.settings import SettingsSchema
+from vault.documents.guard import OPERATION_TIMEOUT_SECONDS
+
+ROOT = Path(__file__).parents[2]
+
+
+def test_the_image_label_is_the_package_version() -> None:
+    """The image's version label is the package's version."""
+    [label] = re.findall(r'image\.version="(.+?)"', (ROOT / "Dockerfile").read_text())
+    assert label == __version__
+
+
+def test_every_setting_can_be_exported() -> None:
+    """The stack takes each setting from the deploying shell, except the address and TLS."""
+    service = (ROOT / "stack.yml").read_text().split("    ports:")[0]
+    taken = set(re.findall(r"^      ([A-Z_]+):", service, re.MULTILINE))
+    left_out = {name for name in SettingsSchema().fields if name == "BIND" or name.startswith("TLS_")}
+    assert taken == set(SettingsSchema().fields) - left_out
+
+
+def test_the_retention_setting_reaches_its_job() -> None:
+    """For production, the job with root's password takes AUDIT_TTL_DAYS from the deploying shell."""
+    job = (ROOT / "stack.secure.yml").read_text().split("  replica-set:\n")[1].split("    secrets:\n")[0]
+    assert "replicaset\n      - initiate\n" in job
+    assert re.findall(r"^      ([A-Z_]+):", job, re.MULTILINE) == ["MONGO_URI_FILE", "AUDIT_TTL_DAYS"]
+
+
+def test_the_build_context_contains_only_what_the_image_needs() -> None:
+    """Other files of the checkout, such as a key in `.dev` or `.env`, are not sent to the engine."""
+    rules = (ROOT / ".dockerignore").read_text().split("\n")
+    assert rules[1] == "*"
+    kept = {rule.removeprefix("!") for rule in rules if rule.startswith("!")}
+    assert kept == {"vault", "requirements", "setup.cfg", "pyproject.toml", "README.md", "LICENSE"}
+
+
+def test_mongodb_has_memory_for_the_largest_document() -> None:
+    """Both stacks and the trial server give MongoDB the cache size that the largest document needs."""
+    room = re.compile(r"wiredTigerCacheSizeGB\W+0\.5\b")
+    for name in ("stack.yml", "stack.secure.yml", "vault/cli/dev/mongod.py"):
+        assert room.search((ROOT / name).read_text()), name
+
+
+def test_a_stopped_worker_has_time_for_its_requests(master_key: str) -> None:
+    """A request's timeout is below a worker's stop timeout, which is below the stack's stop timeout."""
+    code = "from vault.server.gunicorn_conf import *; print(graceful_timeout, CLIENT_SECONDS)"
+    environment = command_environment({"MASTER_KEY": master_key})
+    said = subprocess.run(
+        [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, check=True
+    ).stdout
+    for_requests, for_the_body = map(int, said.split())
+    [range_of_timeout] = SettingsSchema().fields["REQUEST_TIMEOUT_SECONDS"].validators
+    # A rollback may still follow.
+    assert for_the_body + range_of_timeout.max + OPERATION_TIMEOUT_SECONDS < for_requests
+    service = (ROOT / "stack.yml").read_text().split("    ports:")[1]
+    assert for_requests < int(re.findall(r"stop_grace_period: (\d+)s", service)[0])

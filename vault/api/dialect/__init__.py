@@ -1,0 +1,1 @@
+"""Vault's API, under `/v1/`."""

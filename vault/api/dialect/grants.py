@@ -1,0 +1,128 @@
+"""New tokens in Vault's dialect: options of the request, as a grant and warnings."""
+
+import secrets
+from collections.abc import Mapping
+from datetime import timedelta
+from typing import Any
+
+from marshmallow import fields
+from werkzeug.exceptions import BadRequest
+
+from vault.api.dialect import warnings as dialect_warnings
+from vault.api.dialect.values import duration
+from vault.api.document.fields import Body, text_field
+from vault.auth.tokens import Grant
+from vault.core.credentials import has_token
+from vault.core.principal import MAX_LIFETIME, ROLES, Scope, is_name, scopes_named
+
+#: Random characters at the end of a new token's name: names of tokens cannot be reused, Vault's can.
+_NAME_SUFFIX_BYTES = 6
+_MAX_PREFIX_LENGTH = 50
+
+
+class NewClientToken(Body):
+    """A token to create."""
+
+    policies = fields.List(
+        fields.String(),
+        metadata={
+            "description": "Names of roles, and scopes; by default, your own scopes.",
+            "example": ["reader"],
+        },
+    )
+    ttl = text_field("The time until it expires, and for which a renewal extends it.", "1h")
+    explicit_max_ttl = text_field("The age beyond which no renewal extends it.", "24h")
+    period = text_field("The time for which each renewal extends it, in place of `ttl`.", "1h")
+    renewable = fields.Boolean(metadata={"description": "Whether it can be renewed.", "example": True})
+    no_parent = fields.Boolean(
+        metadata={
+            "description": "Whether a revocation of your token leaves it valid; requires all rights.",
+            "example": False,
+        }
+    )
+    display_name = text_field("The beginning of its name.", "ci")
+
+
+#: Options of a new token that change nothing here, each with the warning.
+_HARMLESS = {"meta": "metadata is not kept", "no_default_policy": "there is no default policy"}
+
+#: Options that would limit the token or make it another kind, with the values that mean nothing.
+_UNSUPPORTED: dict[str, tuple[str, ...]] = {
+    "bound_cidrs": (),
+    "entity_alias": (),
+    "id": (),
+    "num_uses": ("0",),
+    "type": ("service", "default"),
+}
+
+_KNOWN = {*NewClientToken().fields, "lease", *_HARMLESS, *_UNSUPPORTED}
+
+
+def grant_in(
+    body: Mapping[str, Any], own_scopes: frozenset[Scope], *, orphan: bool
+) -> tuple[Grant, list[str]]:
+    """Return the grant that *body* asks for, and warnings.
+
+    Raises:
+        BadRequest: It has an option that the service cannot honour.
+    """
+    # Command lines send all their options.
+    given = {name: value for name, value in body.items() if value not in (None, False, "")}
+    for name, neutral in _UNSUPPORTED.items():
+        if name in given and given[name] not in neutral:
+            raise BadRequest(f"the option {name} is not supported")
+    renewable, no_parent = body.get("renewable", True), given.get("no_parent", False)
+    for name, value in (("renewable", renewable), ("no_parent", no_parent)):
+        if not isinstance(value, bool):
+            raise BadRequest(f"{name} must be true or false")
+    ttl, period, longest = _times(given)
+    asked = period or ttl
+    lifetime = min(asked or longest, longest) if longest else asked
+    is_renewable = renewable and bool(lifetime)
+    grant = Grant(
+        name=_new_name(given.get("display_name") or "token"),
+        scopes=_scopes(given.get("policies")) or own_scopes,
+        # A renewal of a periodic token is for all of its period, or until its end.
+        lifetime=(period if is_renewable and period else lifetime) or None,
+        renewable=is_renewable,
+        max_age=longest if is_renewable and longest else None,
+        periodic=bool(period),
+        orphan=orphan or no_parent,
+    )
+    warnings = dialect_warnings.capped("period" if period else "TTL", asked, longest)
+    warnings += [f"{name}: {_HARMLESS[name]}" for name in sorted(_HARMLESS) if given.get(name)]
+    return grant, warnings + dialect_warnings.ignored(given, *_KNOWN)
+
+
+def _times(given: Mapping[str, Any]) -> tuple[timedelta, timedelta, timedelta]:
+    """Return the lifetime, the period and the longest age in *given*; 0 for none."""
+    ttl = duration(given.get("ttl", given.get("lease")), "ttl")
+    period, longest = duration(given.get("period"), "period"), duration(given.get("explicit_max_ttl"), "ttl")
+    if max(ttl, period, longest) > MAX_LIFETIME:
+        raise BadRequest(f"ttl must be at most {MAX_LIFETIME.days} days")
+    return ttl, period, longest
+
+
+def _scopes(policies: Any) -> frozenset[Scope]:
+    """Return the scopes of *policies*, which are names of roles or scopes; none for none."""
+    names: Any = policies.split(",") if isinstance(policies, str) else policies or []
+    if not isinstance(names, list):
+        raise BadRequest("policies must be a list of texts")
+    found: frozenset[Scope] = frozenset()
+    for name in names:
+        scopes = ROLES.get(str(name)) or scopes_named([str(name)])
+        if not scopes:
+            raise BadRequest("policies must be names of roles or scopes")
+        found |= scopes
+    return found
+
+
+def _new_name(beginning: Any) -> str:
+    text = str(beginning)
+    name = f"{text[:_MAX_PREFIX_LENGTH]}-{secrets.token_hex(_NAME_SUFFIX_BYTES)}"
+    # Before it is truncated: a part of a token is no name, either.
+    if has_token(text) or not is_name(name):
+        raise BadRequest(
+            "display_name must have letters, digits, dots, hyphens and underscores only, and no token"
+        )
+    return name

@@ -1,0 +1,348 @@
+"""Tokens in Vault's dialect: one's own, and those of others by their text or accessor."""
+
+from datetime import timedelta
+from typing import Any, NoReturn
+
+from flask import Response, request
+from marshmallow import fields
+from werkzeug.exceptions import BadRequest, MethodNotAllowed
+
+from vault.api.dialect import warnings as dialect_warnings
+from vault.api.dialect.credentials import credential, is_client_token, token_of
+from vault.api.dialect.grants import NewClientToken, grant_in
+from vault.api.dialect.kv_requests import asks_for_list
+from vault.api.dialect.messages import envelope, json_body, no_content
+from vault.api.dialect.operation import LIST, WRITES, DialectBlueprint
+from vault.api.dialect.replies import auth_of, example, look_up_of
+from vault.api.dialect.values import duration
+from vault.api.document.fields import Body, Reply, text_field
+from vault.api.operations.blueprint import current_attempt, services
+from vault.api.operations.replies import reply_memory
+from vault.auth.other_tokens import TokenReference
+from vault.auth.revocations import Cascade
+from vault.core.attempt import Action, Status
+from vault.core.errors import (
+    TokenNotFoundError,
+    TokenNotRenewableError,
+    TokenRequiredError,
+    TooManyKeysError,
+)
+from vault.core.principal import ROLES, Scope
+
+blueprint = DialectBlueprint(
+    "Vault tokens",
+    __name__,
+    path="auth/token",
+    description="Tokens as clients of Vault use them.",
+)
+
+#: The credential and the accessor of the examples.
+_TOKEN = f"smt_{'0' * 32}05XDxM"
+_ACCESSOR = "0" * 24
+
+_MAX_ACCESSORS = 30_000
+#: Bytes of an accessor in a reply.
+_ACCESSOR_BYTES = 32
+
+_NO_ACCESSOR = "1 error occurred:\n\t* missing accessor\n\n"
+_WRONG_ACCESSOR = "1 error occurred:\n\t* invalid accessor\n\n"
+_NO_TOKEN = "missing token ID"  # noqa: S105 - a refusal
+
+
+class ClientRenewal(Body):
+    """A renewal of a token."""
+
+    increment = text_field("The time from now for which it is valid; by default, its lifetime.", "1h")
+
+
+class TokenParameter(Body):
+    """A token."""
+
+    token = text_field("The token; for a look-up, your own by default.", _TOKEN)
+
+
+class AccessorParameter(Body):
+    """The accessor of a token."""
+
+    accessor = text_field("The accessor.", _ACCESSOR, required=True)
+
+
+class TokenRenewal(TokenParameter, ClientRenewal):
+    """A renewal of a token by its text."""
+
+
+class AccessorRenewal(AccessorParameter, ClientRenewal):
+    """A renewal of a token by its accessor."""
+
+
+class TokenLookup(Reply):
+    """A credential."""
+
+    accessor = text_field("Identifies the token to those who manage tokens; empty for a JWT.", _ACCESSOR)
+    display_name = text_field("The name of the principal.", "ci")
+    policies = fields.List(
+        fields.String(), metadata={"description": "Its scopes.", "example": [Scope.SECRET_FETCH]}
+    )
+    ttl = fields.Integer(metadata={"description": "The seconds left; 0 without an end.", "example": 3_600})
+    renewable = fields.Boolean(metadata={"description": "Whether it can be renewed.", "example": True})
+    orphan = fields.Boolean(metadata={"description": "Whether no token is its parent.", "example": True})
+
+
+class Accessors(Reply):
+    """Accessors of tokens."""
+
+    keys = fields.List(fields.String(), metadata={"description": "The accessors.", "example": [_ACCESSOR]})
+
+
+_RENEWED = example(_TOKEN, renewable=True)
+_CREATED = example(_TOKEN, policies=sorted(ROLES["reader"]), lease_duration=0, orphan=False)
+
+
+@blueprint.route("/lookup-self", methods=("GET", "POST"))
+@blueprint.operation(Action.TOKEN_SELF, scope=None)
+@blueprint.enveloped(TokenLookup, description="The credential.")
+def look_up_self() -> Response:
+    """Look up your credential.
+
+    Requires any valid credential.
+    """
+    warnings = dialect_warnings.ignored(json_body(), "token")
+    info = services().own_credential.describe(attempt=current_attempt())
+    return envelope(look_up_of(info, credential(request) or ""), warnings=warnings)
+
+
+@blueprint.route("/renew-self", methods=WRITES)
+@blueprint.operation(Action.TOKEN_RENEW, scope=None, takes=ClientRenewal, example={})
+@blueprint.enveloped(description="The token, in `auth`.", example=_RENEWED)
+def renew_self() -> Response:
+    """Renew your token.
+
+    Requires a valid token that was created as renewable.
+    """
+    body = json_body()
+    try:
+        info = services().own_credential.renew(_increment(body), attempt=current_attempt())
+    except TokenRequiredError:
+        raise TokenNotRenewableError from None
+    warnings = dialect_warnings.ignored(body, "token", "increment")
+    return envelope(None, auth=auth_of(info, credential(request) or ""), warnings=warnings)
+
+
+@blueprint.route("/revoke-self", methods=WRITES)
+@blueprint.operation(Action.TOKEN_REVOKE, scope=None)
+def revoke_self() -> Response:
+    """Revoke your token.
+
+    Requires a valid token. The tokens that it created are also revoked, directly or through others, except
+    orphans. The client token of a login cannot be revoked: it is the credential of the login in another form.
+    """
+    _require_no_client_token(credential(request) or "")
+    services().own_credential.revoke_with_children(attempt=current_attempt())
+    return no_content()
+
+
+@blueprint.route("/create", methods=WRITES)
+@blueprint.operation(
+    Action.TOKEN_CREATE, scope=Scope.TOKEN_MANAGE, takes=NewClientToken, example={"policies": ["reader"]}
+)
+@blueprint.enveloped(description="The token, in `auth`; it is not shown again.", example=_CREATED)
+def create_client_token() -> Response:
+    """Create a token.
+
+    Requires the scope `token:manage`. The new token cannot exceed your own rights. An option that the service
+    cannot honour is refused.
+    """
+    return _create(orphan=False)
+
+
+@blueprint.route("/create-orphan", methods=WRITES)
+@blueprint.operation(
+    Action.TOKEN_CREATE, scope=Scope.TOKEN_MANAGE, takes=NewClientToken, example={"policies": ["reader"]}
+)
+@blueprint.enveloped(description="The token, in `auth`; it is not shown again.", example=_CREATED)
+def create_orphan() -> Response:
+    """Create a token without a parent.
+
+    Like `create` with `no_parent`: requires all rights. A revocation of your token over this API leaves it
+    valid.
+    """
+    return _create(orphan=True)
+
+
+def _create(*, orphan: bool) -> Response:
+    attempt = current_attempt()
+    grant, warnings = grant_in(json_body(), attempt.principal.scopes, orphan=orphan)
+    issued = services().tokens.create(grant, attempt=attempt)
+    return envelope(None, auth=auth_of(issued.credential, issued.text), warnings=warnings)
+
+
+@blueprint.route("/lookup", methods=(*WRITES, "GET"))
+@blueprint.operation(Action.TOKEN_LIST, scope=Scope.TOKEN_MANAGE, takes=TokenParameter)
+@blueprint.enveloped(TokenLookup, description="The token.")
+def look_up_token() -> Response:
+    """Look up a token.
+
+    Requires the scope `token:manage`. The token must be of your namespace, with paths within your own.
+    """
+    body, attempt = json_body(), current_attempt()
+    warnings = dialect_warnings.ignored(body, "token")
+    text = _text(body, "token")
+    if not text:
+        info = services().own_credential.describe(attempt=attempt)
+        return envelope(look_up_of(info, credential(request) or ""), warnings=warnings)
+    info = services().other_tokens.describe(TokenReference(text=token_of(text)), attempt=attempt)
+    return envelope(look_up_of(info, text), warnings=warnings)
+
+
+@blueprint.route("/lookup-accessor", methods=WRITES)
+@blueprint.operation(Action.TOKEN_LIST, scope=Scope.TOKEN_MANAGE, takes=AccessorParameter)
+@blueprint.enveloped(TokenLookup, description="The token, without its text.")
+def look_up_accessor() -> Response:
+    """Look up a token by its accessor.
+
+    Requires the scope `token:manage`. The token must be of your namespace, with paths within your own.
+    """
+    body = json_body()
+    warnings = dialect_warnings.ignored(body, "accessor")
+    reference = _accessor(body)
+    try:
+        info = services().other_tokens.describe(reference, attempt=current_attempt())
+    except TokenNotFoundError:
+        raise BadRequest(_WRONG_ACCESSOR) from None
+    return envelope(look_up_of(info, ""), warnings=warnings)
+
+
+@blueprint.route("/renew", methods=WRITES)
+@blueprint.operation(Action.TOKEN_RENEW, scope=Scope.TOKEN_MANAGE, takes=TokenRenewal)
+@blueprint.enveloped(description="The token, in `auth`.", example=_RENEWED)
+def renew_token() -> Response:
+    """Renew a token.
+
+    Requires the scope `token:manage`, and every scope, network and path of the token.
+    """
+    body = json_body()
+    text = _text(body, "token") or _missing(_NO_TOKEN)
+    try:
+        info = services().other_tokens.renew(
+            TokenReference(text=token_of(text)), _increment(body), attempt=current_attempt()
+        )
+    except TokenNotFoundError:
+        raise BadRequest("token not found") from None
+    warnings = dialect_warnings.ignored(body, "token", "increment")
+    return envelope(None, auth=auth_of(info, text), warnings=warnings)
+
+
+@blueprint.route("/renew-accessor", methods=WRITES)
+@blueprint.operation(Action.TOKEN_RENEW, scope=Scope.TOKEN_MANAGE, takes=AccessorRenewal)
+@blueprint.enveloped(
+    description="The token without its text, in `auth`.", example=example("", renewable=True)
+)
+def renew_accessor() -> Response:
+    """Renew a token by its accessor.
+
+    Requires the scope `token:manage`, and every scope, network and path of the token.
+    """
+    body = json_body()
+    reference = _accessor(body)
+    try:
+        info = services().other_tokens.renew(reference, _increment(body), attempt=current_attempt())
+    except TokenNotFoundError:
+        raise BadRequest(_WRONG_ACCESSOR) from None
+    warnings = dialect_warnings.ignored(body, "accessor", "increment")
+    return envelope(None, auth=auth_of(info, ""), warnings=warnings)
+
+
+@blueprint.route("/revoke", methods=WRITES)
+@blueprint.operation(Action.TOKEN_REVOKE, scope=Scope.TOKEN_MANAGE, takes=TokenParameter)
+def revoke_client_token() -> Response:
+    """Revoke a token.
+
+    Requires the scope `token:manage`, and every scope, network and path of the token. The tokens that it
+    created are also revoked, directly or through others, except orphans. An unknown token is not an error.
+    """
+    _revoke(_token_to_revoke(), Cascade.CHILDREN)
+    return no_content()
+
+
+@blueprint.route("/revoke-orphan", methods=WRITES)
+@blueprint.operation(Action.TOKEN_REVOKE, scope=Scope.TOKEN_MANAGE, takes=TokenParameter)
+def revoke_orphan() -> Response:
+    """Revoke a token alone.
+
+    Like `revoke`, but the tokens that it created stay valid.
+    """
+    if not _revoke(_token_to_revoke(), Cascade.NONE):
+        raise BadRequest("token to revoke not found")
+    return no_content()
+
+
+@blueprint.route("/revoke-accessor", methods=WRITES)
+@blueprint.operation(Action.TOKEN_REVOKE, scope=Scope.TOKEN_MANAGE, takes=AccessorParameter)
+def revoke_accessor() -> Response:
+    """Revoke a token by its accessor.
+
+    Like `revoke`. The reply to an unknown accessor is 200 with a warning.
+    """
+    if _revoke(_accessor(json_body()), Cascade.CHILDREN):
+        return no_content()
+    return envelope(None, warnings=["No token found with this accessor"])
+
+
+@blueprint.route("/accessors", methods=(LIST, "GET"))
+@blueprint.operation(Action.TOKEN_LIST, scope=Scope.TOKEN_MANAGE)
+@blueprint.enveloped(Accessors, description="The accessors.")
+def list_accessors() -> Response:
+    """List accessors.
+
+    Requires the scope `token:manage`. Returns the accessors of the active tokens of your namespace whose
+    paths are within your own.
+    """
+    if request.method != LIST and not asks_for_list():
+        raise MethodNotAllowed
+    warnings = dialect_warnings.ignored({}, "list")
+    with reply_memory(_MAX_ACCESSORS * _ACCESSOR_BYTES):
+        found = services().other_tokens.accessors(_MAX_ACCESSORS + 1, attempt=current_attempt())
+        if len(found) > _MAX_ACCESSORS:
+            raise TooManyKeysError
+        return envelope({"keys": found}, warnings=warnings)
+
+
+def _revoke(reference: TokenReference, cascade: Cascade) -> bool:
+    """Revoke a token; return False if it is unknown."""
+    attempt = current_attempt()
+    try:
+        services().other_tokens.revoke(reference, cascade=cascade, attempt=attempt)
+    except TokenNotFoundError:
+        attempt.finish(Status.NOT_FOUND)
+        return False
+    return True
+
+
+def _token_to_revoke() -> TokenReference:
+    text = _text(json_body(), "token") or _missing(_NO_TOKEN)
+    _require_no_client_token(text)
+    return TokenReference(text=text)
+
+
+def _require_no_client_token(text: str) -> None:
+    if is_client_token(text):
+        current_attempt().details["reason"] = "client token"
+        raise TokenRequiredError
+
+
+def _accessor(body: dict[str, Any]) -> TokenReference:
+    return TokenReference(accessor=_text(body, "accessor") or _missing(_NO_ACCESSOR))
+
+
+def _increment(body: dict[str, Any]) -> timedelta | None:
+    return duration(body.get("increment"), "increment") or None
+
+
+def _text(body: dict[str, Any], name: str) -> str:
+    """Return the text *name* of *body*; another type is a text that is no token."""
+    found = body.get(name)
+    return str(found) if found else ""
+
+
+def _missing(what: str) -> NoReturn:
+    raise BadRequest(what)

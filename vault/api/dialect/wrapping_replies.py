@@ -1,0 +1,92 @@
+"""Wrapping of replies in Vault's dialect: with `X-Vault-Wrap-TTL`, the reply is a token for the reply."""
+
+import math
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
+from http import HTTPStatus
+
+from flask import Response, g, request
+from werkzeug.exceptions import BadRequest
+
+from vault.api.dialect.messages import envelope
+from vault.api.dialect.values import duration
+from vault.api.http.prefixes import DIALECT
+from vault.api.operations.blueprint import current_attempt, services
+from vault.core import kv_values
+from vault.core.errors import InvalidWrappingTokenError
+from vault.core.timestamps import moment
+from vault.secrets.wrapping import MAX_LIFETIME, Origin, WrappingToken
+
+_HEADER = "X-Vault-Wrap-TTL"
+_END = "wrapping_end"
+
+
+def lifetime() -> int:
+    """Return the seconds for which the request asks to keep its reply; 0 if it is not to be wrapped.
+
+    Raises:
+        BadRequest: It is not a duration, or too long.
+    """
+    found = duration(request.headers.get(_HEADER), f"{_HEADER} header")
+    if found > MAX_LIFETIME:
+        raise BadRequest(f"error parsing {_HEADER} header: at most {MAX_LIFETIME.days} days")
+    # A shorter life than a second must not return the reply itself.
+    return math.ceil(found.total_seconds())
+
+
+def end_by(end: datetime) -> None:
+    """Limit the life of the wrapped reply to the current request, which was wrapped before."""
+    setattr(g, _END, end)
+
+
+def wrapped(view: Callable[[], Response], *, has_body: bool) -> Response:
+    """Return the reply of *view*, or a wrapping token for it if the request asks for one.
+
+    Only successes that have a body are wrapped, and the entry of the request says so.
+
+    Raises:
+        InvalidWrappingTokenError: The reply ends within a second, by `end_by`.
+    """
+    seconds = lifetime()
+    if not seconds or not has_body:
+        return view()
+    token = WrappingToken.new()
+    current_attempt().success_details |= {"wrapped": True, "accessor": token.accessor}
+    reply = view()
+    if reply.status_code != HTTPStatus.OK:
+        return reply
+    now = datetime.now(UTC)
+    seconds = min(seconds, _seconds_left(now))
+    origin = Origin(request.path.removeprefix(DIALECT), moment(now), seconds)
+    content = reply.get_data()
+    services().wrapping.keep(token, content, origin)
+    info = {
+        "token": token.text,
+        "accessor": token.accessor,
+        "ttl": seconds,
+        "creation_time": origin.created_at,
+        "creation_path": origin.path,
+        **_wrapped_accessor(content),
+    }
+    return envelope(None, wrap_info=info, request_id="")
+
+
+def _seconds_left(now: datetime) -> int:
+    """Return the whole seconds from *now* for which the reply can be kept, by `end_by`.
+
+    Rounded down: otherwise, each further wrapping would prolong it.
+    """
+    end: datetime = g.pop(_END, now + MAX_LIFETIME)
+    left = (end - now) // timedelta(seconds=1)
+    if left < 1:
+        raise InvalidWrappingTokenError("unknown")
+    return left
+
+
+def _wrapped_accessor(content: bytes) -> dict[str, str]:
+    """Return the accessor of the client token in a wrapped reply with *content*, if there is one."""
+    # By name, this is an envelope's first field. Large replies do not have it.
+    if content.startswith(b'{"auth":null,'):
+        return {}
+    found = kv_values.restore(content)["auth"]
+    return {"wrapped_accessor": found["accessor"]} if found and found["accessor"] else {}

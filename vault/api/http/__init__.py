@@ -1,0 +1,1 @@
+"""HTTP: credentials, bodies, connections, refusals and the log of requests."""

@@ -1,0 +1,330 @@
+"""Secrets over HTTP."""
+
+from typing import Any
+
+from vault.api.document.errors import ERROR_DOCS
+from vault.api.document.fields import LABELS, SECRET_ID
+from vault.api.native import batches, deliveries
+from vault.api.native.secret_schemas import (
+    NAME,
+    SECRET,
+    CreateBatch,
+    CreatedBatch,
+    DeletedSecret,
+    FetchBatch,
+    FetchedBatch,
+    IdempotencyKey,
+    ListQuery,
+    NewMetadata,
+    NewSecretSchema,
+    NewVersion,
+    PurgedSecret,
+    PurgeReference,
+    SecretDescription,
+    SecretLocation,
+    SecretPage,
+    SecretReference,
+    SecretValue,
+    UpdatedSecret,
+    VersionReference,
+)
+from vault.api.operations.blueprint import Blueprint, current_attempt, services
+from vault.api.operations.replies import MemoryIfLarge, reply_memory
+from vault.core.attempt import Action
+from vault.core.principal import Scope
+from vault.secrets.metadata import Expiry
+from vault.secrets.queries import page_bytes
+from vault.secrets.requests import NewSecret
+
+
+def _links(*operations: str) -> dict[int, Any]:
+    """Return OpenAPI links from a reply to the *operations* of which it is a valid body."""
+    links = {name: {"operationId": name, "requestBody": "$response.body"} for name in operations}
+    return {200: {"links": links}}
+
+
+blueprint = Blueprint(
+    "Secrets", __name__, url_prefix="/vault/secret", description="Store, fetch and manage secrets."
+)
+
+_VALUE = {"secret": SECRET["example"]}
+_BY_ID = {"secret_id": SECRET_ID["example"]}
+_BY_NAME = {"name": NAME["example"]}
+#: An example that anonymous callers cannot use. The docs page shows it once a credential is set.
+_WITH_CREDENTIAL = {"x-requires-credential": True}
+_CREATIONS = {
+    "value": {"summary": "A value", "value": _VALUE},
+    "once": {
+        "summary": "Readable once, within a day",
+        "value": {**_VALUE, "max_reads": 1, "ttl_seconds": 86_400},
+    },
+    "named": {
+        "summary": "With a name and labels",
+        "value": {**_VALUE, **_BY_NAME, "labels": LABELS["example"]},
+        **_WITH_CREDENTIAL,
+    },
+}
+_LISTS = {
+    "all": {"summary": "All secrets", "value": {"limit": 100}},
+    "prefix": {"summary": "By name prefix", "value": {"name_prefix": "billing/", "limit": 100}},
+}
+
+
+def _references(**more: Any) -> dict[str, Any]:
+    return {
+        "id": {"summary": "By ID", "value": _BY_ID | more},
+        "name": {"summary": "By name", "value": _BY_NAME | more, **_WITH_CREDENTIAL},
+    }
+
+
+_CREATE_BATCHES = {
+    "values": {
+        "summary": "Two values",
+        "value": {"secrets": [_VALUE, {"secret": "b3RoZXI=", "max_reads": 1}]},
+    },
+    "named": {
+        "summary": "With a name",
+        "value": {"secrets": [{**_VALUE, **_BY_NAME}, {"secret": "b3RoZXI="}]},
+        **_WITH_CREDENTIAL,
+    },
+}
+_DELIVERY = {
+    "summary": "For a task",
+    "value": {**_BY_NAME, "delivery": deliveries.EXAMPLE},
+    **_WITH_CREDENTIAL,
+}
+_NOT_FOUND = {"problem": ERROR_DOCS["SecretNotFound"].example}
+_FETCH_BATCHES = {
+    "ids": {"summary": "By ID", "value": {"secrets": [_BY_ID, {**_BY_ID, "version": 1}]}},
+    "names": {
+        "summary": "By name",
+        "value": {"secrets": [_BY_NAME, {"name": "billing/api-key"}]},
+        **_WITH_CREDENTIAL,
+    },
+    "prefix": {
+        "summary": "By name prefix",
+        "value": {"name_prefix": "billing/"},
+        **_WITH_CREDENTIAL,
+    },
+    "delivery": {**_DELIVERY, "value": {"secrets": [_DELIVERY["value"]]}},
+}
+
+
+@blueprint.post("/create")
+@blueprint.operation(
+    Action.CREATE,
+    scope=Scope.SECRET_CREATE,
+    refusals=("InvalidSecret", "OutsidePaths", "NameTaken", "SecretTooLarge", "InvalidNewSecret"),
+)
+@blueprint.arguments(NewSecretSchema, examples=_CREATIONS)
+@blueprint.arguments(IdempotencyKey, location="headers")
+@blueprint.response(200, SecretLocation, description="The secret and its audit entry are stored durably.")
+@blueprint.doc(responses=_links("fetch_secret", "describe_secret", "delete_secret"))
+def create_secret(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, str]:
+    """Create a secret.
+
+    Encrypts the secret and stores it. The reply is sent once both the secret and its audit entry are durable.
+    Keep the `secret_id`: unless you give the secret a name, it is the only way to it.
+    """
+    new_secret = NewSecret(plaintext=body.pop("secret"), **body)
+    return {"secret_id": services().secrets.create(new_secret, **headers, attempt=current_attempt())}
+
+
+@blueprint.post("/create-batch")
+@blueprint.operation(Action.CREATE, scope=Scope.SECRET_CREATE, refusals=("InvalidNewBatch",), is_batch=True)
+@blueprint.arguments(CreateBatch, examples=_CREATE_BATCHES)
+@blueprint.arguments(IdempotencyKey, location="headers")
+@blueprint.response(
+    200,
+    CreatedBatch,
+    description="The secrets and their audit entries are stored durably, except those with a problem.",
+    example={"secrets": [_BY_ID, {"problem": ERROR_DOCS["NameTaken"].example}]},
+)
+def create_secrets(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, Any]:
+    """Create a batch of secrets.
+
+    Creates up to 100 secrets in one request, each as *Create a secret* does, with its own audit entry. If a
+    secret cannot be created, for example because its name is taken, the reply has a `problem` in its place,
+    and the others are created. The `Idempotency-Key` covers the whole batch: a retry returns the same IDs and
+    problems. For the rate limit, each secret counts as a request.
+    """
+    return {"secrets": batches.create(body["secrets"], **headers)}
+
+
+@blueprint.post("/fetch")
+@blueprint.operation(
+    Action.FETCH,
+    scope=Scope.SECRET_FETCH,
+    refusals=("SecretNotFound", "InvalidSecretId", "FetchRefused"),
+)
+@blueprint.arguments(VersionReference, examples={**_references(), "delivery": _DELIVERY})
+@blueprint.response(200, SecretValue, description="The secret, byte for byte as it was created.")
+def fetch_secret(body: dict[str, Any]) -> dict[str, bytes]:
+    """Fetch a secret.
+
+    Returns the newest version or the requested one, once the fetch is in the audit trail. If the secret has
+    `max_reads`, every fetch counts, even one whose reply is lost. With `delivery`, which requires the scope
+    `secret:deliver` as well, the audit entry has the task for which you fetch.
+    """
+    attempt = current_attempt()
+    deliveries.record(body, attempt)
+    deliveries.require_wanted(body["reference"], attempt)
+    with MemoryIfLarge() as memory:
+        return {"secret": services().secrets.fetch(**body, reserve=memory.reserve, attempt=attempt)}
+
+
+@blueprint.post("/fetch-batch")
+@blueprint.operation(Action.FETCH, scope=Scope.SECRET_FETCH, refusals=("InvalidBatch",), is_batch=True)
+@blueprint.arguments(FetchBatch, examples=_FETCH_BATCHES)
+@blueprint.response(
+    200,
+    FetchedBatch,
+    description="The secrets, except those with a problem.",
+    example={"secrets": [{**_BY_ID, **_BY_NAME, "version": 1, **_VALUE}, _NOT_FOUND]},
+)
+def fetch_secrets(body: dict[str, Any]) -> dict[str, Any]:
+    """Fetch a batch of secrets.
+
+    Returns up to 100 secrets in one request, each as *Fetch a secret* does, with its own audit entry and read
+    limit. If a secret cannot be fetched, the reply has a `problem` in its place, and the others are returned.
+    If an item has a `delivery` and you lack the scope `secret:deliver`, the whole batch is refused.
+    Instead of references, you can send a prefix of names, which requires the scope `secret:list` as well. For
+    the rate limit, each secret counts as a request.
+    """
+    if "name_prefix" in body:
+        return {"secrets": batches.fetch_by_prefix(body["name_prefix"])}
+    return {"secrets": batches.fetch(body["secrets"])}
+
+
+@blueprint.post("/update")
+@blueprint.operation(
+    Action.UPDATE,
+    scope=Scope.SECRET_UPDATE,
+    refusals=("InvalidSecret", "SecretNotFound", "VersionConflict", "SecretTooLarge", "InvalidSecretId"),
+)
+@blueprint.arguments(NewVersion, examples=_references(**_VALUE, expected_version=1))
+@blueprint.response(200, UpdatedSecret, description="The new version is stored durably.")
+@blueprint.doc(responses=_links("fetch_secret"))
+def update_secret(body: dict[str, Any]) -> dict[str, Any]:
+    """Update a secret.
+
+    Stores the new value as the secret's next version. Earlier versions stay readable by their number, up to a
+    limit that operators set. Name, labels, expiry and read limit do not change.
+    """
+    written = services().changes.update(
+        body["reference"],
+        body["secret"],
+        expected_version=body["expected_version"],
+        attempt=current_attempt(),
+    )
+    return {"secret_id": written.secret_id, "version": written.version}
+
+
+@blueprint.post("/update-metadata")
+@blueprint.operation(
+    Action.UPDATE_METADATA, scope=Scope.SECRET_UPDATE, refusals=("SecretNotFound", "InvalidSecretId")
+)
+@blueprint.arguments(NewMetadata, examples=_references(labels=LABELS["example"], ttl_seconds=86_400))
+@blueprint.response(200, SecretLocation, description="The new labels and expiry are stored durably.")
+@blueprint.doc(responses=_links("describe_secret"))
+def update_secret_metadata(body: dict[str, Any]) -> dict[str, str]:
+    """Change a secret's labels or expiry.
+
+    Applies to all versions of the secret. Its name and read limit cannot be changed. If operators keep
+    deleted secrets for a time, an expiry before the end of that requires the scope `secret:purge` as well.
+    """
+    labels, ttl_seconds = body["labels"], body["ttl_seconds"]
+    secret = services().metadata.change(
+        body["reference"],
+        relabelled=None if labels is None else lambda _present: labels,
+        expiry=Expiry(ttl_seconds=ttl_seconds) if ttl_seconds or body["never_expires"] else None,
+        attempt=current_attempt(),
+    )
+    return {"secret_id": secret.id}
+
+
+@blueprint.post("/describe")
+@blueprint.operation(
+    Action.DESCRIBE, scope=Scope.SECRET_DESCRIBE, refusals=("SecretNotFound", "InvalidSecretId")
+)
+@blueprint.arguments(SecretReference, examples=_references())
+@blueprint.response(200, SecretDescription, description="The description of the secret.")
+def describe_secret(body: dict[str, Any]) -> dict[str, Any]:
+    """Describe a secret.
+
+    Returns everything except the value. This does not count as a fetch.
+    """
+    found = services().queries.describe(body["reference"], attempt=current_attempt())
+    return found | {"recovery_days": services().changes.retention.recovery.days}
+
+
+@blueprint.post("/delete")
+@blueprint.operation(Action.DELETE, scope=Scope.SECRET_DELETE, refusals=("SecretNotFound", "InvalidSecretId"))
+@blueprint.arguments(SecretReference, examples=_references())
+@blueprint.response(200, DeletedSecret, description="The secret can no longer be read.")
+def delete_secret(body: dict[str, Any]) -> dict[str, Any]:
+    """Delete a secret.
+
+    The secret becomes unreadable immediately, with all its versions. Until `restorable_until`, `restore`
+    brings it back, and its name stays in use. Operators set the length of this period.
+    """
+    secret_id, until = services().changes.delete(body["reference"], attempt=current_attempt())
+    return {"secret_id": secret_id, "restorable_until": until}
+
+
+@blueprint.post("/restore")
+@blueprint.operation(
+    Action.RESTORE, scope=Scope.SECRET_DELETE, refusals=("SecretNotFound", "InvalidSecretId")
+)
+@blueprint.arguments(SecretReference, examples=_references())
+@blueprint.response(200, SecretLocation, description="The secret can be read again.")
+@blueprint.doc(responses=_links("fetch_secret", "describe_secret", "delete_secret"))
+def restore_secret(body: dict[str, Any]) -> dict[str, str]:
+    """Restore a deleted secret.
+
+    Brings the secret back as it was, with all its versions, until its `restorable_until`.
+    """
+    return {"secret_id": services().changes.restore(body["reference"], attempt=current_attempt())}
+
+
+@blueprint.post("/purge")
+@blueprint.operation(
+    Action.PURGE, scope=Scope.SECRET_PURGE, refusals=("SecretNotFound", "NotPurgeable", "InvalidSecretId")
+)
+@blueprint.arguments(
+    PurgeReference,
+    examples={
+        **_references(),
+        "version": {"summary": "One version, by ID", "value": {**_BY_ID, "version": 1}},
+    },
+)
+@blueprint.response(200, PurgedSecret, description="The secret or version is no longer in the database.")
+def purge_secret(body: dict[str, Any]) -> dict[str, Any]:
+    """Purge a deleted secret, or a version.
+
+    Permanently destroys an older version of a secret or, without `version`, a deleted secret before its
+    `restorable_until`. Earlier backups still contain the value. Requires the scope `secret:purge`, which
+    anonymous callers never have.
+    """
+    reference, version, attempt = body["reference"], body["version"], current_attempt()
+    if version is None:
+        secret_id = services().changes.purge(reference, attempt=attempt)
+    else:
+        secret_id = services().versions.purge_older(reference, version, attempt=attempt)
+    return {"secret_id": secret_id, "version": version}
+
+
+@blueprint.post("/list")
+@blueprint.operation(Action.LIST, scope=Scope.SECRET_LIST, refusals=("InvalidQuery",))
+@blueprint.arguments(ListQuery, examples=_LISTS)
+@blueprint.response(200, SecretPage, description="Secrets in order of name.")
+def list_secrets(body: dict[str, Any]) -> dict[str, Any]:
+    """List secrets.
+
+    Returns the IDs, names and labels of the secrets in your namespace, page by page: send each reply's
+    `cursor` with the next query until it is null. Requires the scope `secret:list`, which anonymous callers
+    never have.
+    """
+    with reply_memory(page_bytes(body["limit"])):
+        secrets, cursor = services().queries.page(**body, attempt=current_attempt())
+        return {"secrets": secrets, "cursor": cursor}

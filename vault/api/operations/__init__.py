@@ -1,0 +1,1 @@
+"""Operations: an attempt, a deadline and an audit entry for each request."""

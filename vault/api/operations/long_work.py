@@ -1,0 +1,49 @@
+"""Long work on the values of a request: memory for it, and turns with other requests."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+
+from flask import current_app
+
+from vault.api.http import connections
+from vault.api.http.memory import FREE_BYTES, Memory
+from vault.api.operations.blueprint import VALUE_MEMORY, current_attempt, current_slot
+from vault.core import deadline
+from vault.core.errors import OverloadedError
+from vault.core.networks import source
+
+#: The smallest reservation. Values that are decoded at the same time share their turns, so with many of them
+#: each would take longer.
+_MIN_BYTES = 524_288
+
+
+@contextmanager
+def value_memory(size: int) -> Iterator[None]:
+    """Reserve memory for a value of *size* bytes of JSON, which is decoded or encoded in the block.
+
+    The block runs when it is the client's turn, and calls `pause` while it works.
+
+    Raises:
+        OverloadedError: There was not enough memory in time, or the request's deadline has passed.
+    """
+    if size <= FREE_BYTES:
+        yield
+        return
+    memory: Memory = current_app.extensions[VALUE_MEMORY]
+    with ExitStack() as held:
+        # Held before the slot is taken again, which can fail.
+        with current_slot().given_back():
+            held.enter_context(memory.reserve(max(size, _MIN_BYTES), source(current_attempt().ip))).keep()
+        pause()
+        yield
+
+
+def pause() -> None:
+    """Run other requests, until it is the turn of this request's client again.
+
+    Raises:
+        OverloadedError: The request's deadline has passed.
+    """
+    connections.current.get().take_turn()
+    if deadline.remaining() <= 0:
+        raise OverloadedError

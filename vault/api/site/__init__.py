@@ -1,0 +1,1 @@
+"""Pages and probes: documentation, problems, health and metrics."""

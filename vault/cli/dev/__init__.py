@@ -1,0 +1,1 @@
+"""The command `dev`: the service and a MongoDB of its own, for trying and developing."""

@@ -1,0 +1,315 @@
+"""The command `dev`: the service with its own MongoDB, for trials and development."""
+
+import os
+import secrets
+import shlex
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import closing, contextmanager, suppress
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException
+from pathlib import Path
+
+import click
+
+from vault.cli.dev.folder import DevFolder
+from vault.cli.dev.log import FiledLog, WholeLog
+from vault.cli.dev.mongod import Mongod, free_port
+from vault.cli.operator.service import local_address
+from vault.cli.shell.output import Output, output_options
+from vault.client.service import Service
+from vault.config.settings import Settings, read_dotenv
+from vault.config.validators import is_loopback
+from vault.core.errors import MongodUnavailableError, ServiceAwayError, ServiceRefusedError, VaultError
+from vault.core.processes import die_with_parent, end
+
+#: The folder for all files, in the current folder.
+_FOLDER = Path(".dev")
+#: Loopback, because there is no authentication.
+_BIND = "127.0.0.1:8000"
+#: A web page must not reach it by DNS rebinding.
+_HOSTS = "localhost,127.0.0.1,[::1]"
+#: The highest value of `MAX_CONNECTIONS_PER_ADDRESS`.
+_NO_LIMIT = "100000"
+_READY_TIMEOUT_SECONDS = 60
+#: Longer than the service's graceful timeout.
+_STOP_TIMEOUT_SECONDS = 60
+_POLL_INTERVAL_SECONDS = 0.1
+#: `-P` keeps the working folder off the module search path, as in `vault.cli.operator.service`.
+_PROGRAM = (sys.executable, "-P", "-m", "vault.cli")
+
+_BANNER = """
+Secret Manager is ready: {url}/docs
+
+Paste these lines into another terminal. They set the address, a token with the role admin, and the settings
+of commands for operators:
+
+  export PATH={programs}:"$PATH" VAULT_URL={quoted_url} VAULT_TOKEN="$(cat {token_file})"
+  export MONGO_URI={uri} MASTER_KEY_FILE={key_file} BIND={bind}
+
+{access}
+
+Then try, there:
+
+  secret-manager secret set greeting
+  secret-manager secret get greeting
+  secret-manager tokens create --name me --role reader
+
+Your data, the master key, the token and the log are in {folder}. Press Ctrl-C to stop."""
+
+
+class _Stop:
+    """A stop request by Ctrl-C or SIGTERM.
+
+    A plain attribute: a handler that sets a `threading.Event` can deadlock with the code that it interrupted.
+    """
+
+    requested = False
+
+    def request(self, *_: object) -> None:
+        self.requested = True
+
+
+@click.command()
+@click.option("-v", "--verbose", is_flag=True, help="Print the service's log, with a line for each request.")
+@output_options
+def dev(*, verbose: bool, output: Output) -> None:
+    """Run the service with its own MongoDB, for development.
+
+    The service's settings apply, except MONGO_URI and MASTER_KEY. BIND is by default 127.0.0.1:8000. With
+    AUTH_ENABLED=true, every request needs a credential, as in production.
+    """
+    with _stop_on_signals() as stop:
+        folder = DevFolder(_FOLDER)
+        mongod = Mongod(folder.path / "db", port=free_port(folder.port))
+        environment = _environment(mongod.uri, folder.key_file)
+        host, port = _address(environment)
+        _set_default(environment, "ALLOWED_HOSTS", f"{_HOSTS},{host}")
+        _lift_limit(environment)
+        _require_free(host, port)
+        output.note("Starting MongoDB and the service.")
+        log = WholeLog() if verbose else FiledLog(folder.path / "service.log")
+        with mongod:
+            _keep_port(folder, mongod.port, output)
+            with _serve(environment, log) as serve:
+                trial = _Trial(mongod, serve, log)
+                _wait_until_ready(host, port, trial, stop)
+                if not stop.requested:
+                    url = f"http://{host}:{port}"
+                    _require_token(folder, url, environment)
+                    trial.check()
+                    output.result(
+                        _addresses(folder, url, mongod.uri), _banner(folder, url, mongod.uri, environment)
+                    )
+                while not stop.requested:
+                    trial.pause()
+                output.note("Stopping the service and MongoDB.")
+    output.note(f"Stopped. Your data is in {folder.path}/")
+
+
+def _keep_port(folder: DevFolder, port: int, output: Output) -> None:
+    if folder.port not in (None, port):
+        output.note(f"Port {folder.port} is in use: MongoDB has port {port} from now on.")
+    folder.keep_port(port)
+
+
+def _require_token(folder: DevFolder, url: str, environment: dict[str, str]) -> None:
+    """Keep a token with the role admin in *folder*, unless the service at *url* still accepts the kept one.
+
+    Raises:
+        VaultError: No token can be created; the message says why.
+    """
+    if not (folder.token and _accepts(url, folder.token)):
+        folder.keep_token(_new_token(environment))
+
+
+def _accepts(url: str, token: str) -> bool:
+    try:
+        Service(url, token).call("/vault/token/self", {})
+    except ServiceRefusedError as error:
+        return error.status != HTTPStatus.UNAUTHORIZED
+    except (ServiceAwayError, ValueError):
+        # The file has something else than a token; or nothing is known.
+        return False
+    return True
+
+
+def _new_token(environment: dict[str, str]) -> str:
+    # Names cannot be reused, and the database may outlive the file.
+    name = f"dev-{secrets.token_hex(4)}"
+    done = subprocess.run(  # noqa: S603 - no input from outside
+        [*_PROGRAM, "tokens", "create", "--name", name, "--role", "admin"],
+        env=environment,
+        # As for the service.
+        close_fds=False,
+        start_new_session=True,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    if done.returncode:
+        raise VaultError(f"no token can be created: {done.stderr.strip().removeprefix('error: ')}")
+    return done.stdout.strip()
+
+
+def _addresses(folder: DevFolder, url: str, uri: str) -> dict[str, str]:
+    return {
+        "url": url,
+        "docs": f"{url}/docs",
+        "mongo_uri": uri,
+        "master_key_file": str(folder.key_file),
+        "token_file": str(folder.token_file),
+        "folder": str(folder.path),
+    }
+
+
+def _banner(folder: DevFolder, url: str, uri: str, environment: dict[str, str]) -> str:
+    return _BANNER.format(
+        access=_access(environment),
+        url=url,
+        quoted_url=shlex.quote(url),
+        uri=shlex.quote(uri),
+        bind=shlex.quote(url.removeprefix("http://")),
+        key_file=shlex.quote(str(folder.key_file)),
+        token_file=shlex.quote(str(folder.token_file)),
+        programs=shlex.quote(str(Path(sys.executable).parent)),
+        folder=folder.path,
+    )
+
+
+def _access(environment: dict[str, str]) -> str:
+    """Return who can read a secret, in a sentence."""
+    if Settings.from_mapping(environment, dotenv=read_dotenv()).auth_enabled:
+        return "Every request needs a credential, because AUTH_ENABLED is true."
+    return "Anyone who knows an ID can read that secret, unless AUTH_ENABLED is true."
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[_Stop]:
+    stop = _Stop()
+    earlier = {number: signal.signal(number, stop.request) for number in (signal.SIGINT, signal.SIGTERM)}
+    try:
+        yield stop
+    finally:
+        for number, handler in earlier.items():
+            signal.signal(number, handler)
+
+
+def _environment(uri: str, key_file: Path) -> dict[str, str]:
+    """Return the service's environment: the user's own settings, except for MongoDB and the master key."""
+    environment = os.environ | {"MONGO_URI": uri, "MASTER_KEY_FILE": str(key_file)}
+    for name in ("MASTER_KEY", "MONGO_URI_FILE"):
+        environment.pop(name, None)
+    _set_default(environment, "BIND", _BIND)
+    return environment
+
+
+def _set_default(environment: dict[str, str], name: str, value: str) -> None:
+    """Set *name* to *value* unless *environment* or `.env` sets it."""
+    sources = (environment, read_dotenv())
+    if not any(source.get(form) for source in sources for form in (name, f"{name}_FILE")):
+        environment[name] = value
+
+
+def _lift_limit(environment: dict[str, str]) -> None:
+    """Allow one address all connections if only clients on this machine can reach the service."""
+    if is_loopback(Settings.from_mapping(environment, dotenv=read_dotenv()).bind):
+        _set_default(environment, "MAX_CONNECTIONS_PER_ADDRESS", _NO_LIMIT)
+
+
+def _address(environment: dict[str, str]) -> tuple[str, int]:
+    """Return the host and port of the service, for clients on this machine.
+
+    Raises:
+        SettingsError: At least one of the user's own settings is invalid.
+        VaultError: They enable TLS.
+    """
+    settings = Settings.from_mapping(environment, dotenv=read_dotenv())
+    if settings.tls_cert:
+        raise VaultError("`dev` does not support TLS", hint="unset TLS_CERT, or run `secret-manager serve`")
+    return local_address(settings.bind)
+
+
+def _require_free(host: str, port: int) -> None:
+    # Checked before the start: afterwards another server's replies would pass for the service's.
+    with suppress(OSError):
+        socket.create_connection((host.strip("[]"), port), timeout=1).close()
+        raise VaultError(
+            f"{host}:{port} is in use", hint="set another address, for example BIND=127.0.0.1:8001"
+        )
+
+
+@contextmanager
+def _serve(environment: dict[str, str], log: WholeLog) -> Iterator[subprocess.Popen[bytes]]:
+    # In its own session: a terminal's Ctrl-C must not reach the service too, or it would interrupt requests.
+    with log.output() as output:
+        serve = subprocess.Popen(  # noqa: S603 - no input from outside
+            [*_PROGRAM, "serve"],
+            env=environment,
+            stdout=output,
+            stderr=output,
+            # MASTER_KEY_FALLBACKS can be in a descriptor, see `hide_keys`. Others close at `execve`.
+            close_fds=False,
+            start_new_session=True,
+            preexec_fn=die_with_parent(signal.SIGTERM),
+        )
+    try:
+        yield serve
+    finally:
+        end(serve, seconds=_STOP_TIMEOUT_SECONDS)
+        log.show()
+
+
+class _Trial:
+    """The running MongoDB and service."""
+
+    def __init__(self, mongod: Mongod, serve: subprocess.Popen[bytes], log: WholeLog) -> None:
+        self._mongod = mongod
+        self._serve = serve
+        self._log = log
+
+    def pause(self) -> None:
+        """Check, and wait a moment.
+
+        Raises:
+            VaultError: MongoDB or the service has ended.
+        """
+        self.check()
+        time.sleep(_POLL_INTERVAL_SECONDS)
+
+    def check(self) -> None:
+        """Show new warnings and errors of the service.
+
+        Raises:
+            VaultError: MongoDB or the service has ended.
+        """
+        self._log.show()
+        if not self._mongod.running:
+            raise MongodUnavailableError("mongod has ended", hint=f"see {self._mongod.log}")
+        if self._serve.poll() is not None:
+            self._log.show()
+            code = self._serve.returncode
+            raise VaultError(f"the service has ended with exit code {code}", hint="see its messages above")
+
+
+def _wait_until_ready(host: str, port: int, trial: _Trial, stop: _Stop) -> None:
+    deadline = time.monotonic() + _READY_TIMEOUT_SECONDS
+    last_reply = "none"
+    while not stop.requested:
+        with suppress(OSError, HTTPException), closing(HTTPConnection(host, port, timeout=5)) as connection:
+            connection.request("GET", "/health/ready")
+            response = connection.getresponse()
+            if response.status == 200:
+                return
+            last_reply = f"{response.status} {response.read().decode(errors='replace').strip()}"
+        if time.monotonic() > deadline:
+            raise VaultError(
+                f"the service did not become ready in {_READY_TIMEOUT_SECONDS} s; "
+                f"its last reply: {last_reply}",
+                hint="see its messages above",
+            )
+        trial.pause()

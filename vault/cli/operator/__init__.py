@@ -1,0 +1,1 @@
+"""Commands of operators, which need the master key and MongoDB."""

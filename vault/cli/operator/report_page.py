@@ -1,0 +1,86 @@
+"""The page of a report: one HTML file without scripts, whose charts are SVG.
+
+Names, addresses and user agents come from anyone. The template escapes all of them, invisible characters are
+shown as escapes, and the page's own policy lets a browser run no script and load nothing.
+"""
+
+from base64 import b64encode
+from collections.abc import Sequence
+from dataclasses import asdict
+from datetime import UTC, datetime
+from hashlib import sha256
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from vault.audit.summary import Activity, shown_name
+from vault.cli.operator import charts
+from vault.cli.operator.charts import BarChart
+from vault.cli.operator.report_content import Report
+from vault.core.text import printable
+
+_WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
+
+#: The length of texts in tables; longer ones are cut.
+_MAX_TEXT_LENGTH = 80
+
+
+def page_of(report: Report) -> str:
+    """Return the page of *report*."""
+    environment = Environment(
+        autoescape=True,
+        loader=PackageLoader("vault.cli.operator"),
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_shown,
+    )
+    environment.filters |= {"number": _number, "age": _age, "cut": _cut}
+    style = environment.get_template("report.css").render()
+    activity = report.activity
+    return environment.get_template("report.html").render(
+        report=report,
+        activity=activity,
+        style=style,
+        style_hash=b64encode(sha256(style.encode()).digest()).decode(),
+        chart=_times(activity),
+        charts=charts,
+        weekdays=_WEEKDAYS,
+        busiest_hour=max(map(max, activity.hours)),
+        most_reads=max((max(row.by_principal, default=0) for row in activity.secrets), default=0),
+        most_requests=_largest([row.counts.total for row in activity.principals]),
+        most_refusals=_largest(list(activity.refusal_reasons.values())),
+        most_of_an_age=_largest(list(report.secrets.ages.values())),
+        shown_name=shown_name,
+    )
+
+
+def _times(activity: Activity) -> BarChart:
+    slots = [(slot.start, asdict(slot.counts)) for slot in activity.slots]
+    return charts.stacked_bars(slots, unit=activity.unit, since=activity.since, until=activity.until)
+
+
+def _largest(numbers: Sequence[int]) -> int:
+    return max(numbers, default=0)
+
+
+def _shown(value: Any) -> Any:
+    """Return *value* as the page shows it, before it is escaped."""
+    if isinstance(value, datetime):
+        return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}"
+    # Markup is a subclass: it has been through this already.
+    return printable(value) if type(value) is str else value
+
+
+def _number(value: int) -> str:
+    return f"{value:,}"
+
+
+def _cut(text: str) -> str:
+    """Return *text* in full if it is short."""
+    return text if len(text) <= _MAX_TEXT_LENGTH else text[: _MAX_TEXT_LENGTH - 1] + "…"
+
+
+def _age(time: datetime | None, now: datetime) -> str:
+    """Return the time from *time* until *now*, or from *now* until *time*, in days; empty without a time."""
+    return "" if time is None else f"{abs((now - time).days):,} d"

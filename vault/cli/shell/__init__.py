@@ -1,0 +1,1 @@
+"""Building blocks of commands: output, exit codes, parameters and completion."""

@@ -1,0 +1,155 @@
+"""The forms of arguments that several commands take."""
+
+from collections.abc import Callable, Iterable
+from typing import Any, TypeVar
+
+import click
+
+from vault.cli.shell.output import Output
+from vault.client import address
+from vault.client.secrets import is_id
+from vault.core.credentials import has_token
+from vault.core.labels import are_labels
+from vault.core.networks import Network, network
+from vault.core.paths import is_path, name_flaw, path_flaw, prefix_flaw
+from vault.core.principal import is_name
+
+Command = TypeVar("Command", bound=Callable[..., Any])
+
+#: The option of the commands that read labels of the driver's secrets.
+driver_option = click.option(
+    "--driver",
+    metavar="NAME",
+    default="secret-manager",
+    show_default=True,
+    help="The name of the driver in stack files.",
+)
+
+#: A text file. What is not UTF-8 in it is invalid, not an error.
+TEXT_FILE = click.File(encoding="utf-8", errors="replace")
+
+
+def name(text: str) -> str:
+    """Return the name of a token, a role, an issuer or a namespace."""
+    if not is_name(text):
+        raise click.BadParameter(
+            "must be up to 64 letters, digits, dots, hyphens and underscores, and no token"
+        )
+    return text
+
+
+def name_of_token(text: str) -> str:
+    """Return the name of a token that exists."""
+    if has_token(text):
+        raise click.BadParameter("must be the name of a token, not the token")
+    return text
+
+
+def service_url(text: str) -> str:
+    """Return an address of the service, without a slash at its end."""
+    try:
+        return address.checked(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def _folder(text: str) -> str:
+    """Return a folder of secrets; empty for none."""
+    if text and not (is_path(text) and text.endswith("/")):
+        raise click.BadParameter("must be a folder that ends in a slash, such as imported/")
+    return text
+
+
+#: The option for the folder of imported secrets.
+import_prefix_option = click.option(
+    "--prefix",
+    metavar="FOLDER",
+    type=_folder,
+    default="",
+    help="A folder for the secrets here, such as imported/.",
+)
+
+
+def secret(text: str) -> str:
+    """Return the name or the ID of a secret. The message does not have the text: it may be a value."""
+    if not is_id(text) and (flaw := name_flaw(text)):
+        raise click.BadParameter(f"must be an ID, or a name such as billing/db-password, which {flaw}")
+    return text
+
+
+def label(text: str) -> tuple[str, str]:
+    """Return the key and the text of a label."""
+    key, separator, found = text.partition("=")
+    if not separator or not are_labels({key: found}):
+        raise click.BadParameter("must be KEY=TEXT, such as env=prod")
+    return key, found
+
+
+def prefix(text: str) -> str:
+    """Return a prefix of names of secrets."""
+    if flaw := prefix_flaw(text) or ("must not begin with a slash" if text.startswith("/") else ""):
+        raise click.BadParameter(f"must be the beginning of names, such as billing/, which {flaw}")
+    return text
+
+
+def note_cut_names(prefixes: Iterable[str], output: Output) -> None:
+    """Note those of *prefixes* that can end within names, so that variables have only the ends of these."""
+    for prefix in prefixes:
+        if prefix and not prefix.endswith("/"):
+            output.note(f"note: {prefix} has no slash at its end, so variables can begin within a name")
+
+
+def note_joined_names(prefix: str, output: Output) -> None:
+    """Note a *prefix* that is put before names, and is not a folder."""
+    if prefix and not prefix.endswith("/"):
+        output.note(f"note: {prefix} has no slash at its end, so the secret for NAME is {prefix}NAME")
+
+
+def note_single_names(paths: Iterable[str], output: Output) -> None:
+    """Note those of *paths* that look like folders, and are the names of single secrets."""
+    for path in paths:
+        if "/" not in path:
+            output.note(f"note: {path} is the name of one secret; all names below it are {path}/")
+
+
+def _network(text: str) -> Network:
+    """Return a network."""
+    try:
+        return network(text)
+    except ValueError:
+        raise click.BadParameter("must be a network such as 192.0.2.0/24") from None
+
+
+def _path(text: str) -> str:
+    """Return a path."""
+    if flaw := path_flaw(text):
+        raise click.BadParameter(
+            f"must be a name, or a prefix that ends in a slash, such as billing/, and {flaw}"
+        )
+    return text
+
+
+def networks_option(grant: str) -> Callable[[Command], Command]:
+    """Return the option for the networks of a new *grant*, a token or a role."""
+    return click.option(
+        "--network",
+        "networks",
+        multiple=True,
+        metavar="NETWORK",
+        type=_network,
+        help=f"A network from which the {grant} is valid, such as 192.0.2.0/24. Can be repeated.  "
+        "[default: all]",
+    )
+
+
+def paths_option(grant: str) -> Callable[[Command], Command]:
+    """Return the option for the paths of a new *grant*, a token or a role."""
+    return click.option(
+        "--path",
+        "paths",
+        multiple=True,
+        metavar="PATH",
+        type=_path,
+        help=f"A name of a secret that the {grant} can reach, or a prefix of names that ends in a slash, "
+        "such as billing/. Can be repeated.  [default: all names]",
+    )

@@ -1,0 +1,1 @@
+"""Commands for secrets of Docker Swarm's services."""

@@ -1,0 +1,169 @@
+"""The commands `swarm rotate` and `swarm holders`: a new version of a secret, and those that tasks have."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import closing
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import click
+
+from vault.cli.shell import parameters
+from vault.cli.shell.output import Output, output_options
+from vault.cli.user.connection import service_options
+from vault.cli.user.secret_values import new_value
+from vault.client.service import Service
+from vault.core.durations import duration
+from vault.swarm.engine import Engine
+from vault.swarm.rotation.holders import Holder, Holders
+from vault.swarm.rotation.lock import LockedService, RotationLock
+from vault.swarm.rotation.restarts import Progress, Restarts
+from vault.swarm.rotation.rotation import Rotation
+from vault.swarm.stored import Secret, Stored
+
+
+@click.command()
+@click.argument("name")
+@parameters.driver_option
+@service_options
+@output_options
+def holders(name: str, driver: str, service: Service, output: Output) -> None:
+    """Show which running tasks have which version.
+
+    NAME is the name of a secret. The versions come from the audit trail. For a task without one, no
+    delivery is on record: it got its value from the driver's cache, or before the trail begins.
+    """
+    stored = Stored(service)
+    secret = stored.describe(name)
+    with closing(Engine(driver)) as engine:
+        found = Holders(engine, stored).of(secret)
+    output.table(
+        {
+            "service": lambda row: row["service"],
+            "task": lambda row: row["task"],
+            "node": lambda row: row["node"],
+            "state": lambda row: row["state"],
+            "version": _shown_version,
+        },
+        [_row(holder, secret) for holder in found],
+    )
+    output.note(f"The newest version of {name} is {secret.version}.")
+
+
+def _row(holder: Holder, secret: Secret) -> dict[str, object]:
+    return {
+        "service": holder.task.service.name,
+        "task": holder.task.name,
+        "task_id": holder.task.id,
+        "node": holder.task.node,
+        "state": holder.task.state,
+        "version": holder.version,
+        "newest_version": secret.version,
+        "is_newest": holder.version == secret.version,
+        "is_pinned": holder.is_pinned,
+    }
+
+
+def _shown_version(row: Mapping[str, Any]) -> str:
+    if row["version"] is None:
+        return "unknown: no delivery on record"
+    notes = [("newest", row["is_newest"]), ("named by its labels", row["is_pinned"])]
+    shown = ", ".join(text for text, holds in notes if holds)
+    return f"{row['version']} ({shown})" if shown else str(row["version"])
+
+
+@click.command()
+@click.argument("name")
+@click.argument("file", required=False, type=click.Path(allow_dash=True, dir_okay=False, path_type=Path))
+@click.option(
+    "--generate",
+    metavar="N",
+    type=click.IntRange(8, 1_024),
+    help="A new random value of N letters and digits.",
+)
+@click.option(
+    "--from-version", metavar="N", type=click.IntRange(1), help="The value of an earlier version, to go back."
+)
+@click.option("--resume", is_flag=True, help="Store nothing: continue with the newest version.")
+@click.option(
+    "--timeout",
+    metavar="DURATION",
+    type=duration,
+    default="5m",
+    show_default=True,
+    help="The time for each service to become healthy.",
+)
+@click.option(
+    "--owner", metavar="TEXT", default="", help="The lock's owner, for others.  [default: host and process]"
+)
+@parameters.driver_option
+@service_options
+@output_options
+def rotate(
+    name: str,
+    file: Path | None,
+    generate: int | None,
+    from_version: int | None,
+    resume: bool,
+    timeout: timedelta,
+    owner: str,
+    driver: str,
+    service: Service,
+    output: Output,
+) -> None:
+    """Store a new value and restart its services.
+
+    NAME is the name of a secret. The value is read from FILE, from standard input (-), or from a hidden
+    prompt. The services whose running tasks have an older version are restarted one after another. If one
+    does not become healthy, the old value becomes the newest version again, and the services that have the
+    bad one are restarted. See docs/swarm-secrets.md.
+    """
+    if sum([file is not None, generate is not None, from_version is not None, resume]) > 1:
+        raise click.UsageError("Use one of FILE, --generate, --from-version and --resume.")
+    progress = _progress(output)
+    given = None if str(file) == "-" else file
+    value = None if resume or from_version else new_value(name, given, generate, output)
+    with closing(Engine(driver)) as engine, (lock := RotationLock(engine, name, owner=owner)).held():
+        stored = Stored(LockedService(service, lock))
+        secret = stored.describe(name)
+        found = Holders(engine, stored)
+        restarts = Restarts(
+            secret,
+            engine=engine,
+            holders=found,
+            lock=lock,
+            progress=progress,
+            timeout_seconds=timeout.total_seconds(),
+        )
+        rotation = Rotation(secret, stored=stored, holders=found, restarts=restarts, progress=progress)
+        if value is not None:
+            version = rotation.run(value)
+        elif from_version:
+            version = rotation.go_back(stored.value(secret, from_version))
+        else:
+            version = rotation.resume()
+    output.result(
+        {"event": "rotated", "name": name, "version": version, "services": rotation.restarted},
+        f"version {version} of {name} is in use",
+    )
+
+
+def _progress(output: Output) -> Progress:
+    is_gone = False
+
+    def report(event: str, text: str, **data: object) -> None:
+        nonlocal is_gone
+        if is_gone:
+            return
+        try:
+            if output.as_json:
+                output.result({"event": event, "text": text, **data}, text)
+            else:
+                output.note(text)
+        except OSError:
+            # A rotation continues without a reader of its steps: half of one is worse.
+            is_gone = True
+
+    return report

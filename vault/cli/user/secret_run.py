@@ -1,0 +1,157 @@
+"""The command `secret run`: a program that gets secrets."""
+
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from datetime import timedelta
+
+import click
+
+from vault.cli.shell import parameters
+from vault.cli.shell.output import Output, output_options
+from vault.cli.user.connection import service_options
+from vault.client import private_files, program
+from vault.client.memory_folder import memory_folder, place
+from vault.client.secrets import Secrets
+from vault.client.selection import Selection
+from vault.client.service import Service
+from vault.client.variables import is_variable
+from vault.client.watch import Changes, Found, watching
+from vault.core.durations import duration
+
+_FOLDER = "SECRETS_DIR"
+
+
+def _assignment(text: str) -> tuple[str, str]:
+    variable, separator, secret = text.partition("=")
+    if not (separator and is_variable(variable)):
+        raise click.BadParameter("must be NAME=SECRET, such as DB_PASSWORD=billing/db-password")
+    return variable, parameters.secret(secret)
+
+
+@click.command(context_settings={"allow_interspersed_args": False})
+@click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
+@click.option(
+    "--env",
+    "single",
+    metavar="NAME=SECRET",
+    multiple=True,
+    type=_assignment,
+    help="A variable, and the name or ID of its secret. Can be repeated.",
+)
+@click.option(
+    "--prefix",
+    "prefixes",
+    metavar="PREFIX",
+    multiple=True,
+    type=parameters.prefix,
+    help="All secrets whose names begin so: app/db-password is DB_PASSWORD with app/. Can be repeated.",
+)
+@click.option("--file", "as_files", is_flag=True, help="Give files in memory, in the folder SECRETS_DIR.")
+@click.option("--watch", is_flag=True, help="Restart the program after a change of its secrets.")
+@click.option(
+    "--interval",
+    metavar="DURATION",
+    type=duration,
+    default="30s",
+    show_default=True,
+    help="Time between checks for changes.",
+)
+@click.option(
+    "--grace",
+    metavar="DURATION",
+    type=duration,
+    default="10s",
+    show_default=True,
+    help="Time for the program to end before a restart.",
+)
+@click.option("--keep-token", is_flag=True, help="Leave VAULT_TOKEN in the program's environment.")
+@service_options
+@output_options
+@click.pass_context
+def run(
+    ctx: click.Context,
+    command: tuple[str, ...],
+    single: tuple[tuple[str, str], ...],
+    prefixes: tuple[str, ...],
+    as_files: bool,
+    watch: bool,
+    interval: timedelta,
+    grace: timedelta,
+    keep_token: bool,
+    service: Service,
+    output: Output,
+) -> None:
+    """Run a program with secrets in its environment.
+
+    The program replaces this command, so signals and the exit code are its own. With --file or --watch, it is
+    a child that gets all signals.
+    """
+    if not single and not prefixes:
+        raise click.UsageError("No secrets are named: use --env or --prefix.")
+    if len(dict(single)) < len(single):
+        raise click.UsageError("--env names a variable twice.")
+    parameters.note_cut_names(prefixes, output)
+    program.require(command)
+    if as_files:
+        # Before the fetch, which can be the last one that is allowed.
+        place()
+    selection, secrets = Selection(dict(single), prefixes), Secrets(service)
+    found: Found = selection.fetch(secrets)
+    if not as_files and not watch:
+        program.replace(command, program.environment(_values(found), keep_token=keep_token))
+    with ExitStack() as running:
+        running.enter_context(program.held_signals())
+        changes = Changes()
+        if watch:
+            changes = running.enter_context(
+                watching(
+                    selection,
+                    secrets,
+                    found,
+                    interval_seconds=interval.total_seconds(),
+                    wake=program.wake,
+                    report=lambda problem: output.note(f"cannot check for changes: {problem}"),
+                )
+            )
+        code = None
+        while code is None:
+            with _variables(found, as_files=as_files) as variables:
+                child = program.Child(command, program.environment(variables, keep_token=keep_token))
+                try:
+                    newest = _until_change(child, changes)
+                    if newest:
+                        output.note("the secrets have changed: restarting the program")
+                        found = newest
+                finally:
+                    child.stop(grace.total_seconds())
+            code = child.exit_code if child.is_ending or not newest else None
+    ctx.exit(code)
+
+
+def _until_change(child: program.Child, changes: Changes) -> Found | None:
+    """Return the newest values once there are any; None once the program has ended.
+
+    A program that was asked to end is waited for: it does not start again.
+    """
+    while child.exit_code is None:
+        # Before the wait: they may have come during a restart.
+        if not child.is_ending and (newest := changes.newest()):
+            return newest
+        child.wait()
+    return None
+
+
+def _values(found: Found) -> dict[str, bytes]:
+    return {variable: one.value for variable, one in found.items()}
+
+
+@contextmanager
+def _variables(found: Found, *, as_files: bool) -> Iterator[dict[str, bytes]]:
+    """Yield the variables of a program: the values, or the folder that has them while the block runs."""
+    if not as_files:
+        yield _values(found)
+        return
+    with memory_folder() as folder:
+        for variable, one in found.items():
+            private_files.write(folder / variable, one.value)
+        yield {_FOLDER: bytes(folder)}

@@ -1,0 +1,243 @@
+"""The commands `secret get` and `secret set`: values of secrets."""
+
+import json
+import secrets as random
+import string
+import sys
+from base64 import b64encode
+from contextlib import AbstractContextManager, nullcontext, suppress
+from dataclasses import asdict
+from datetime import timedelta
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import click
+
+from vault.cli.shell import parameters
+from vault.cli.shell.output import Output, output_options, warn
+from vault.cli.user.connection import service_options
+from vault.client import private_files
+from vault.client.secrets import MAX_VALUE_BYTES, Fetched, Secrets, all_of, reference
+from vault.client.service import Service
+from vault.core import strict_json
+from vault.core.durations import duration
+from vault.core.errors import FieldNotFoundError, VaultError
+from vault.core.text import is_shown
+
+#: The alphabet of generated values. It needs no quotes in shells, URLs and files.
+_ALPHABET = string.ascii_letters + string.digits
+
+_MAX_READS = 1_000
+
+_FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
+_INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+
+#: Standard input or output, in place of a file.
+_STANDARD = Path("-")
+
+_AS_VALUE = "--base64, --field, --out and --json are alternatives"
+
+
+@click.command
+@click.argument("secret", metavar="NAME_OR_ID", type=parameters.secret)
+@click.option("--version", metavar="N", type=click.IntRange(1), help="The version.  [default: the newest]")
+@click.option("--base64", "as_base64", is_flag=True, help="Print the value in base64.")
+@click.option("--field", metavar="FIELD", help="Print one field of a value that is a JSON object.")
+@click.option("--out", metavar="FILE", type=_FILE, help="Write the value to a file that only you can read.")
+@service_options
+@output_options
+def get(
+    secret: str,
+    version: int | None,
+    as_base64: bool,
+    field: str | None,
+    out: Path | None,
+    service: Service,
+    output: Output,
+) -> None:
+    """Print a secret's value.
+
+    Prints exactly the bytes that were stored; on a terminal, a newline follows. With --json, the value is in
+    `value` if it is text, and in `base64`.
+    """
+    if sum(map(bool, (as_base64, field is not None, out, output.as_json))) > 1:
+        raise click.UsageError(f"{_AS_VALUE}: choose one of them.")
+    if out == _STANDARD:
+        out = None
+    shown = f"{secret}, version {version}" if version else secret
+    # Before the fetch, which can be the last one that is allowed.
+    with _replacement(out) if out else nullcontext() as file:
+        [found] = all_of(Secrets(service).fetch([{**reference(secret), "version": version}]), [shown])
+        if file:
+            file.write(found.value)
+    if out:
+        output.note(f"wrote version {found.version} of {secret} to {out}")
+    elif output.as_json:
+        output.result(_described(found), "")
+    elif as_base64:
+        click.echo(b64encode(found.value))
+    else:
+        _print(found.value if field is None else _field(found.value, field))
+
+
+@click.command("set")
+@click.argument("secret", metavar="NAME", type=parameters.secret)
+@click.argument("values", metavar="", nargs=-1, type=click.UNPROCESSED)
+@click.option("--from-file", metavar="FILE", type=_INPUT, help="Store the content of a file, byte for byte.")
+@click.option(
+    "--generate",
+    metavar="N",
+    type=click.IntRange(8, 1_024),
+    help="Store a random value of N letters and digits.",
+)
+@click.option(
+    "--ttl",
+    "--expires-in",
+    "ttl",
+    metavar="DURATION",
+    type=duration,
+    help="Time until it expires, such as 30d or 12h.",
+)
+@click.option(
+    "--max-reads", metavar="N", type=click.IntRange(1, _MAX_READS), help="Maximum number of fetches."
+)
+@click.option(
+    "--label",
+    "labels",
+    metavar="KEY=TEXT",
+    multiple=True,
+    type=parameters.label,
+    help="A label. Can be repeated; replaces all others.",
+)
+@click.option(
+    "--expected-version",
+    metavar="N",
+    type=click.IntRange(0),
+    help="Refuse if the newest version is another; 0: if the secret exists.",
+)
+@service_options
+@output_options
+def set_value(
+    secret: str,
+    values: tuple[str, ...],
+    from_file: Path | None,
+    generate: int | None,
+    ttl: timedelta | None,
+    max_reads: int | None,
+    labels: tuple[tuple[str, str], ...],
+    expected_version: int | None,
+    service: Service,
+    output: Output,
+) -> None:
+    """Store a value, typed at a hidden prompt.
+
+    If standard input is not a terminal, its bytes are the value. If the secret exists, the value is its next
+    version; --ttl and --label then apply to all versions.
+    """
+    if values:
+        raise click.UsageError(
+            "A value cannot be an argument, because other users can see those. Leave it out, and type it at "
+            "the prompt, or send it to standard input."
+        )
+    if from_file and generate:
+        raise click.UsageError("--from-file and --generate are alternatives: choose one of them.")
+    value = new_value(secret, from_file, generate, output)
+    seconds = int(ttl.total_seconds()) if ttl else None
+    written = Secrets(service).put(
+        secret,
+        value,
+        expected_version=expected_version,
+        max_reads=max_reads,
+        labels=dict(labels) or None,
+        ttl_seconds=seconds,
+    )
+    output.result(asdict(written), f"stored version {written.version} of {secret}")
+
+
+def new_value(secret: str, from_file: Path | None, generate: int | None, output: Output) -> bytes:
+    """Return a value for *secret*: random, or from a file, a hidden prompt or standard input.
+
+    Raises:
+        VaultError: It is empty or too long.
+        OSError: The file cannot be read.
+    """
+    if generate:
+        return "".join(random.choice(_ALPHABET) for _ in range(generate)).encode()
+    if from_file == _STANDARD:
+        value = sys.stdin.buffer.read(MAX_VALUE_BYTES + 1)
+    elif from_file:
+        with from_file.open("rb") as file:
+            value = file.read(MAX_VALUE_BYTES + 1)
+    elif sys.stdin.isatty():
+        value = _typed(f"Value of {secret}")
+    else:
+        value = sys.stdin.buffer.read(MAX_VALUE_BYTES + 1)
+        if value.endswith(b"\n"):
+            output.note("note: the value ends with a newline, which is part of it; printf sends none")
+    if not value:
+        raise VaultError("there is no value", hint="send one to standard input, or use --generate")
+    if len(value) > MAX_VALUE_BYTES:
+        raise VaultError(f"the value has more than {MAX_VALUE_BYTES} bytes", hint="store a key to it instead")
+    return value
+
+
+def _typed(label: str) -> bytes:
+    """Return a text that the user types twice; empty if it is empty.
+
+    Raises:
+        VaultError: The second one differs.
+    """
+    # With a default, an empty text does not repeat the question.
+    texts = []
+    for question in (label, "The same again"):
+        texts.append(click.prompt(question, default="", show_default=False, hide_input=True, err=True))
+        if not texts[0]:
+            break
+    if len(set(texts)) > 1:
+        raise VaultError("the two values differ, so nothing was stored", hint="run the command again")
+    return str(texts[0]).encode()
+
+
+def _described(found: Fetched) -> dict[str, Any]:
+    """Return the result for `--json`; `value` is null if it is not text."""
+    text = None
+    with suppress(UnicodeError):
+        text = found.value.decode()
+    return {
+        "secret_id": found.secret_id,
+        "name": found.name,
+        "version": found.version,
+        "value": text,
+        "base64": b64encode(found.value).decode(),
+    }
+
+
+def _field(value: bytes, name: str) -> bytes:
+    """Return one field of the JSON object *value*: a text as it is, everything else as JSON."""
+    try:
+        fields = strict_json.decode(value)
+    except ValueError:
+        fields = None
+    if not isinstance(fields, dict):
+        raise VaultError("the value is not a JSON object, so it has no fields", hint="omit --field")
+    if name not in fields:
+        raise FieldNotFoundError(f"the value has no field {name}")
+    found = fields[name]
+    text = found if isinstance(found, str) else json.dumps(found, ensure_ascii=False)
+    return text.encode()
+
+
+def _print(value: bytes) -> None:
+    """Print *value*; on a terminal in base64 if it is not text: other bytes can change the terminal."""
+    if sys.stdout.isatty():
+        if not is_shown(value.decode(errors="replace").replace("\ufffd", "\0")):
+            warn("warning: the value is not text for a terminal, so this is its base64")
+            value = b64encode(value)
+        value += b"\n"
+    click.echo(value, nl=False)
+
+
+def _replacement(path: Path) -> AbstractContextManager[BinaryIO]:
+    if not private_files.is_replaceable(path):
+        raise click.BadParameter("must be a regular file", param_hint="--out")
+    return private_files.replacement(path)

@@ -1,0 +1,1 @@
+"""Imports of secrets from Vault, OpenBao and files."""

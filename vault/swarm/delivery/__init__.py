@@ -1,0 +1,1 @@
+"""Deliveries: the plugin that Docker asks for the secrets of services."""

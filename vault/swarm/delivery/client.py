@@ -1,0 +1,215 @@
+"""The client of the service: batches of fetches over HTTP, each within a deadline."""
+
+import json
+import socket
+import ssl
+from base64 import b64decode
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import closing
+from dataclasses import dataclass
+from http import HTTPStatus
+from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
+from io import BufferedReader
+from pathlib import Path
+from time import monotonic
+from typing import Any
+from urllib.parse import urlsplit
+from uuid import uuid4
+
+from vault import __version__
+from vault.swarm.delivery import timed_reads
+from vault.swarm.delivery.cache import Fetched
+from vault.swarm.outcomes import AwayError, DeniedError, LargeValueError, NotDeliveredError, RefusedError
+from vault.swarm.selection import Reference, Task
+
+#: The timeout of a request, with connecting. Calls that wait behind a hanging one still have some time.
+_TIMEOUT_SECONDS = 1.2
+
+#: After a timeout, calls fail immediately for this time. A manager holds its store's lock while it waits.
+_PAUSE_SECONDS = 3
+
+#: The service sends at most 11 MB.
+_MAX_REPLY_BYTES = 16 * 1_048_576
+
+#: The API takes a reason of that length.
+_MAX_REFUSAL_LENGTH = 256
+
+_PATH = "/vault/secret/fetch-batch"
+
+#: Statuses of a service, or of a proxy in front of it, that cannot serve for now.
+_AWAY = frozenset(
+    {
+        HTTPStatus.TOO_MANY_REQUESTS,
+        HTTPStatus.BAD_GATEWAY,
+        HTTPStatus.SERVICE_UNAVAILABLE,
+        HTTPStatus.GATEWAY_TIMEOUT,
+    }
+)
+
+#: Statuses for a credential without the right, and for a secret that does not exist or is out of its reach.
+_DENIED = frozenset({HTTPStatus.UNAUTHORIZED, HTTPStatus.FORBIDDEN, HTTPStatus.NOT_FOUND})
+
+_ODD_REPLY = "the reply of the service is not one of fetch-batch"
+
+
+@dataclass(frozen=True, slots=True)
+class Fetch:
+    """A fetch of *reference* for *task*."""
+
+    reference: Reference
+    task: Task
+    #: The reason why the task may not have it: then the fetch returns no value, and puts this on record.
+    refusal: str = ""
+
+    def body(self) -> dict[str, Any]:
+        """Return the fetch as the API takes it."""
+        context = self.task.context()
+        if self.refusal:
+            context["refusal"] = self.refusal[:_MAX_REFUSAL_LENGTH]
+        return self.reference.body() | {"delivery": context}
+
+
+class TokenFile:
+    """The file with the token, which can change at any time."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+
+    def read(self) -> str:
+        """Return the current token.
+
+        Raises:
+            NotDeliveredError: The file has none.
+        """
+        try:
+            token = self._path.read_text(encoding="ascii").strip()
+        except (OSError, ValueError) as error:
+            raise NotDeliveredError(f"the token file cannot be read ({type(error).__name__})") from None
+        if not token or not token.isprintable() or " " in token:
+            raise NotDeliveredError("the token file has no token")
+        return token
+
+
+class Client:
+    """The client of the service at *url*, which is away until it answers."""
+
+    def __init__(self, url: str, token: TokenFile, *, ca_file: str | None = None) -> None:
+        """Trust the certificates of *ca_file* in place of the system's.
+
+        Raises:
+            OSError: *ca_file* has no certificates.
+        """
+        parts = urlsplit(url)
+        self._netloc = parts.netloc
+        self._path = parts.path.rstrip("/") + _PATH
+        self._tls = ssl.create_default_context(cafile=ca_file) if parts.scheme == "https" else None
+        self._token = token
+        self._paused_until = 0.0
+
+    def fetch(self, fetches: Sequence[Fetch]) -> Sequence[Fetched | NotDeliveredError]:
+        """Return the value or the error of each of *fetches*, 1 to 100.
+
+        Raises:
+            AwayError: The service is away.
+            RefusedError: It refuses all of them.
+            NotDeliveredError: There is no token.
+        """
+        if monotonic() < self._paused_until:
+            raise AwayError(f"the service did not answer within the last {_PAUSE_SECONDS} s")
+        items = [fetch.body() for fetch in fetches]
+        request_id = uuid4().hex
+        headers = {
+            "Authorization": f"Bearer {self._token.read()}",
+            "Content-Type": "application/json",
+            "User-Agent": f"secret-manager-swarm-driver/{__version__}",
+            "X-Request-ID": request_id,
+        }
+        status, body = self._post(json.dumps({"secrets": items}).encode(), headers)
+        if status != HTTPStatus.OK:
+            raise _refusal(_json(body), status)
+        return _outcomes(_json(body), len(items), request_id)
+
+    def _post(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
+        end = monotonic() + _TIMEOUT_SECONDS
+        try:
+            with closing(self._connection(end)) as connection:
+                connection.request("POST", self._path, body, headers)
+                reply = connection.getresponse()
+                # A larger one is cut off, and then it is not JSON.
+                return reply.status, reply.read(_MAX_REPLY_BYTES)
+        except TimeoutError:
+            self._paused_until = monotonic() + _PAUSE_SECONDS
+            raise AwayError(f"the service did not answer within {_TIMEOUT_SECONDS} s") from None
+        except ssl.SSLCertVerificationError:
+            raise AwayError(
+                "the certificate of the service is not trusted; name its CA with --ca-cert"
+            ) from None
+        except (OSError, HTTPException, ValueError) as error:
+            # Its text can contain what was sent.
+            raise AwayError(f"the service cannot be reached ({type(error).__name__})") from None
+
+    def _connection(self, end: float) -> HTTPConnection:
+        """Return a new connection: one that was idle can turn out to be closed when it is used."""
+        connection: HTTPConnection
+        if self._tls:
+            connection = HTTPSConnection(self._netloc, timeout=_TIMEOUT_SECONDS, context=self._tls)
+        else:
+            connection = HTTPConnection(self._netloc, timeout=_TIMEOUT_SECONDS)
+        connection.response_class = _timed_response(end)  # type: ignore[assignment]
+        return connection
+
+
+class _Timed:
+    """Stand in for a socket whose stream has the deadline *end*."""
+
+    def __init__(self, connection: socket.socket, end: float) -> None:
+        self._connection = connection
+        self._end = end
+
+    def makefile(self, _mode: str) -> BufferedReader:
+        return timed_reads.stream(self._connection, self._end)
+
+
+def _timed_response(end: float) -> Callable[..., HTTPResponse]:
+    def response(connection: socket.socket, *arguments: Any, **options: Any) -> HTTPResponse:
+        return HTTPResponse(_Timed(connection, end), *arguments, **options)  # type: ignore[arg-type]
+
+    return response
+
+
+def _json(body: bytes) -> Any:
+    try:
+        return json.loads(body)
+    except (ValueError, RecursionError):
+        return None
+
+
+def _outcomes(body: Any, count: int, request_id: str) -> Sequence[Fetched | NotDeliveredError]:
+    items = body.get("secrets") if isinstance(body, dict) else None
+    if not isinstance(items, list) or len(items) != count:
+        raise AwayError(_ODD_REPLY)
+    return [_outcome(item, request_id) for item in items]
+
+
+def _outcome(item: Any, request_id: str) -> Fetched | NotDeliveredError:
+    try:
+        if problem := item.get("problem"):
+            return _refusal(problem, problem["status"])
+        references = frozenset(filter(None, (str(item["secret_id"]), item.get("name"))))
+        value = b64decode(item["secret"], validate=True)
+        return Fetched(int(item["version"]), value, request_id, references)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return AwayError(_ODD_REPLY)
+
+
+def _refusal(problem: Any, status: int) -> NotDeliveredError:
+    """Return the error for a *problem* with this *status*, of a batch or of an item."""
+    code = problem.get("code") if isinstance(problem, dict) else None
+    if code == "too_large_for_batch":
+        return LargeValueError("the value is too large for a batch")
+    kind: type[NotDeliveredError] = RefusedError
+    if status in _AWAY:
+        kind = AwayError
+    elif status in _DENIED:
+        kind = DeniedError
+    return kind(f"the service answers {status}" + (f" ({code})" if isinstance(code, str) else ""))

@@ -1,0 +1,158 @@
+"""The driver: from a request of Docker to the value for the task, or to the reason why it gets none."""
+
+import json
+import logging
+from base64 import b64encode
+from collections.abc import Sequence
+from hashlib import sha256
+from time import monotonic
+from typing import Any, Protocol
+
+from vault.swarm import policy, values
+from vault.swarm.delivery.batches import Batches
+from vault.swarm.delivery.cache import Cache, Fetched
+from vault.swarm.delivery.client import Fetch
+from vault.swarm.delivery.metrics import Metrics
+from vault.swarm.outcomes import (
+    AwayError,
+    DeniedError,
+    ForbiddenError,
+    LargeValueError,
+    NotDeliveredError,
+    Outcome,
+)
+from vault.swarm.policy import Policy
+from vault.swarm.selection import DeliveryRequest, Reference
+
+logger = logging.getLogger(__name__)
+
+#: Time for a call: Docker has its reply within 2 s.
+_CALL_SECONDS = 1.8
+
+#: The service takes that many items at a time.
+_MAX_ITEMS = 100
+
+
+class Service(Protocol):
+    """The service, as the driver uses it."""
+
+    def fetch(self, fetches: Sequence[Fetch]) -> Sequence[Fetched | NotDeliveredError]:
+        """Return the value or the error of each of *fetches*. Raises NotDeliveredError."""
+
+
+class Token(Protocol):
+    """The driver's token."""
+
+    def read(self) -> str:
+        """Return it. Raises NotDeliveredError."""
+
+
+class Driver:
+    """Docker's secret provider."""
+
+    def __init__(
+        self, service: Service, token: Token, *, policy: Policy, cache: Cache, metrics: Metrics
+    ) -> None:
+        self._service = service
+        self._token = token
+        self._policy = policy
+        self._cache = cache
+        self._metrics = metrics
+        self._batches: Batches[Fetch, Fetched] = Batches(self._fetch, max_items=_MAX_ITEMS)
+        #: For values that are too large for a batch.
+        self._single: Batches[Fetch, Fetched] = Batches(self._fetch, max_items=1)
+
+    def get_secret(self, body: bytes) -> dict[str, Any]:
+        """Return the reply to a request of Docker, within 2 s: the value, or an error."""
+        began = monotonic()
+        shown: dict[str, Any] = {}
+        reply: dict[str, Any]
+        try:
+            value, outcome = self._value(body, shown, end=began + _CALL_SECONDS)
+            reply = {"Value": b64encode(value).decode(), "DoNotReuse": True}
+            if outcome is Outcome.DELIVERED:
+                logger.info("delivered", extra=shown)
+            else:
+                logger.warning("cached", extra=shown)
+        except NotDeliveredError as error:
+            outcome, reply = error.outcome, {"Err": str(error)}
+            logger.warning("not delivered", extra={**shown, "outcome": outcome, "reason": str(error)})
+        except Exception:
+            outcome, reply = Outcome.FAILED, {"Err": "the driver has a defect; its log says where"}
+            logger.exception("not delivered", extra={**shown, "outcome": outcome})
+        self._metrics.delivery(outcome, monotonic() - began)
+        return reply
+
+    def _value(self, body: bytes, shown: dict[str, Any], *, end: float) -> tuple[bytes, Outcome]:
+        """Return the value for the task, and DELIVERED or CACHED; add what the log may show to *shown*.
+
+        Raises:
+            NotDeliveredError: It gets none.
+        """
+        request = DeliveryRequest(body)
+        task = request.task
+        shown |= {"docker_secret": task.secret} | task.context()
+        selection = request.selection()
+        reference = selection.reference
+        # IDs are not logged: without AUTH_ENABLED, an ID is enough to fetch.
+        shown |= {"secret_name": reference.name} if reference.name else {}
+        try:
+            policy.require_labels(selection, task)
+            self._policy.require(reference, task)
+        except ForbiddenError as error:
+            shown["recorded"] = self._record(Fetch(reference, task, str(error)), end=end)
+            raise
+        fetched, outcome = self._fetched(Fetch(reference, task), end=end)
+        shown |= {"version": fetched.version, "request_id": fetched.request_id}
+        return values.content(fetched.value, selection), outcome
+
+    def _record(self, fetch: Fetch, *, end: float) -> bool:
+        """Put the refusal of *fetch* on record, and return whether that succeeded."""
+        try:
+            self._batches.call(fetch, end=end)
+        except DeniedError:
+            # As it asks for.
+            return True
+        except NotDeliveredError:
+            pass
+        return False
+
+    def _fetched(self, fetch: Fetch, *, end: float) -> tuple[Fetched, Outcome]:
+        # With another token, there can be other rights.
+        key = _key(self._token.read(), fetch.reference)
+        began = monotonic()
+        try:
+            fetched = self._call(fetch, end=end)
+        except AwayError:
+            if found := self._cache.get(key):
+                return found, Outcome.CACHED
+            raise
+        except DeniedError:
+            # By every reference: it may be cached by another one, or another version of it.
+            self._cache.drop(fetch.reference.name or fetch.reference.secret_id)
+            raise
+        self._cache.put(key, fetched, since=began)
+        return fetched, Outcome.DELIVERED
+
+    def _call(self, fetch: Fetch, *, end: float) -> Fetched:
+        try:
+            return self._batches.call(fetch, end=end)
+        except LargeValueError:
+            return self._single.call(fetch, end=end)
+
+    def _fetch(self, fetches: Sequence[Fetch]) -> Sequence[Fetched | NotDeliveredError]:
+        is_answered = False
+        try:
+            found = self._service.fetch(fetches)
+            is_answered = True
+        except DeniedError:
+            # The token, or a scope of it, is revoked, for all secrets.
+            self._cache.clear()
+            raise
+        finally:
+            self._metrics.batch(len(fetches), is_answered=is_answered)
+        return found
+
+
+def _key(token: str, reference: Reference) -> bytes:
+    return sha256(json.dumps([token, reference.body()]).encode()).digest()

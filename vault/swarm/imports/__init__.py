@@ -1,0 +1,1 @@
+"""Imports of Docker's own secrets."""

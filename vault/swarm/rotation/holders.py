@@ -1,0 +1,94 @@
+"""Holders: the running tasks that have a secret, and the version that each of them got."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+
+from vault.swarm.engine import Engine, Task
+from vault.swarm.selection import Selection
+from vault.swarm.stored import Secret, Stored
+
+#: The maximum difference between the clocks of the managers and of the service.
+_MAX_SKEW = timedelta(minutes=5)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Holder:
+    """A task that has the secret."""
+
+    task: Task
+    #: The versions that were delivered to it, the earliest first.
+    delivered: Sequence[int]
+    #: The labels of Docker's secrets by which it has the secret.
+    secrets: Sequence[Selection]
+
+    @property
+    def is_pinned(self) -> bool:
+        """True if its labels name the version."""
+        return all(selected.reference.version for selected in self.secrets)
+
+    @property
+    def left_alone(self) -> str:
+        """The reason why a rotation does not restart its service; empty if it does."""
+        if self.is_pinned:
+            return "its labels name the version"
+        return "it is a job" if self.task.service.is_job else ""
+
+    @property
+    def version(self) -> int | None:
+        """The version that it got; the lowest of several. None if no delivery is on record.
+
+        A manager asks again for the secrets of running tasks, as when the swarm's leader changes: files of a
+        running task stay as they are, so later deliveries do not matter.
+        """
+        got = list(self.delivered[: len(self.secrets)])
+        if not self.is_pinned:
+            for selected in self.secrets:
+                if selected.reference.version in got:
+                    got.remove(selected.reference.version)
+        return min(got, default=None)
+
+
+class Holders:
+    """The holders of secrets, from the trail and Docker's tasks."""
+
+    def __init__(self, engine: Engine, stored: Stored) -> None:
+        self._engine = engine
+        self._stored = stored
+        #: Deliveries by secret and task, once all files of the task have theirs: later ones do not matter.
+        self._known: dict[tuple[str, str], Sequence[int]] = {}
+
+    def of(self, secret: Secret, service_id: str = "") -> Sequence[Holder]:
+        """Return the holders of *secret* among the tasks that Docker keeps running, all or of a service.
+
+        Raises:
+            EngineError: Docker does not answer, or refuses.
+            ServiceAwayError: The service cannot be reached.
+            ServiceRefusedError: It refuses.
+        """
+        tasks = [(task, found) for task in self._engine.tasks(service_id) if (found := _of(secret, task))]
+        if new := [task for task, _ in tasks if (secret.id, task.id) not in self._known]:
+            since = min(task.created_at for task in new) - _MAX_SKEW
+            delivered = self._stored.deliveries(secret, since)
+        else:
+            delivered = {}
+        holders = []
+        for task, found in tasks:
+            key = (secret.id, task.id)
+            got = self._known.get(key) or delivered.get(task.id, ())
+            if len(got) >= len(found):
+                self._known[key] = got
+            holders.append(Holder(task=task, delivered=got, secrets=found))
+        return sorted(
+            holders, key=lambda holder: (holder.task.service.name, holder.task.name, holder.task.id)
+        )
+
+
+def _of(secret: Secret, task: Task) -> Sequence[Selection]:
+    return [
+        selected
+        for selected in task.secrets
+        if secret.name == selected.reference.name or secret.id == selected.reference.secret_id
+    ]
