@@ -88,8 +88,8 @@ def _urls_compiled_once() -> Iterator[None]:
 _TIMEOUTS = (
     *("documents.database.OPERATION_TIMEOUT_SECONDS", "documents.guard.OPERATION_TIMEOUT_SECONDS"),
     *("audit.reader.OPERATION_TIMEOUT_SECONDS", "audit.writer.OPERATION_TIMEOUT_SECONDS"),
-    *("backup.create.OPERATION_TIMEOUT_SECONDS", "core.retry._TIMEOUT_SECONDS"),
-    *("api.memory._WAIT_TIMEOUT_SECONDS", "secrets.metadata._WAIT_SECONDS"),
+    *("backup.create.OPERATION_TIMEOUT_SECONDS", "documents.retry._TIMEOUT_SECONDS"),
+    *("api.http.memory._WAIT_TIMEOUT_SECONDS", "secrets.metadata._WAIT_SECONDS"),
     *("audit.sinks._TIMEOUT_SECONDS", "auth.jwt_auth.FETCH_SECONDS", "keys.status._SCRAPE_TIMEOUT_SECONDS"),
 )
 _PATIENCE_SECONDS = 60

@@ -31,7 +31,7 @@ CONTENT_SECURITY_POLICY = (
 CONTENT_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 #: The files of the page itself: none is left over.
 # The other style sheet is that of the pages about problems.
-OWN = {file.name for file in (ROOT / "vault" / "api" / "static").iterdir()} - {"problems.css"}
+OWN = {file.name for file in (ROOT / "vault" / "api" / "site" / "static").iterdir()} - {"problems.css"}
 CREATE = "/vault/secret/create"
 FETCH = "/vault/secret/fetch"
 UPDATE = "/vault/secret/update"
