@@ -1,7 +1,8 @@
 """A search for an order of overlapping operations that explains their results.
 
 This is the search of Wing and Gong (1993) with the memory of Lowe (2017): at each step one of the operations
-that may be next is taken, and no set of taken operations in the same state is visited twice.
+that may be next is taken, and no set of taken operations in the same state is visited twice. No maintained
+library for Python does this.
 """
 
 from collections.abc import Callable, Hashable, Sequence

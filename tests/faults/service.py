@@ -10,7 +10,8 @@ from time import sleep
 from tests.support.service import Service
 
 _WORKERS = 3
-#: Debian's package libfaketime, for any architecture. Of its two libraries this is the one for threads.
+#: Debian's package libfaketime, for any architecture. Of its two libraries this is the one for threads. Not
+#: for `mongod`, which hangs under it when it stops.
 _LIBRARIES = sorted(Path("/usr/lib").glob("*/faketime/libfaketimeMT.so.1"))
 #: Seconds after which a supervisor restarts an ended process.
 _PAUSE = 1

@@ -135,7 +135,10 @@ def new_stream_id() -> str:
 
 
 def derive_entry_id(time: datetime, stream: str, seq: int) -> ObjectId:
-    """Return the identifier of the entry with *time* and number *seq* in a *stream* of `new_stream_id`."""
+    """Return the identifier of the entry with *time* and number *seq* in a *stream* of `new_stream_id`.
+
+    The hash covers all three, so the entry cannot be inserted again under another identifier.
+    """
     return ObjectId(_seconds(int(time.timestamp())) + _origin(stream, seq))
 
 

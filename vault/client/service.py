@@ -74,7 +74,8 @@ class Service:
     A JWT as *token* acts with the *role* of this name; tokens ignore it.
 
     No call is repeated: after a failure, the service may or may not have made the change. Redirects are not
-    followed and proxies are not used, so the token and the values reach no other server.
+    followed and proxies are not used, so the token and the values reach no other server. `requests` would
+    take proxies and credentials from the environment and `~/.netrc`.
     """
 
     def __init__(

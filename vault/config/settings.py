@@ -162,6 +162,8 @@ def audit_ttl_days() -> int:
 class SettingsSchema(Schema):
     """The type, default and validation of each setting, by its name in the environment."""
 
+    # Not environs: it silently prefers a file when both forms are set, and strips all white space or none.
+
     MASTER_KEY = forms.Key(required=True, validate=forms.primary_key, error_messages={"required": _NO_KEY})
     MASTER_KEY_FALLBACKS = forms.Keys(load_default=())
     MONGO_URI = fields.String(load_default="mongodb://localhost:27017", validate=forms.mongo_uri)
@@ -341,6 +343,7 @@ def _require_safe(state: os.stat_result) -> None:
         raise _dotenv_refusal(
             "belongs to another user. Change its owner (chown), or set the environment instead."
         )
+    # The group may write: with a umask of 002, every new file allows that.
     if stat.S_ISREG(state.st_mode) and state.st_mode & stat.S_IWOTH:
         raise _dotenv_refusal("is writable by everyone. Revoke that right with `chmod o-w .env`.")
 

@@ -54,7 +54,7 @@ def hide_keys() -> None:
             continue
         # This fails with vm.memfd_noexec=2 and off Linux: then the key stays in the environment.
         with suppress(AttributeError, OSError):
-            # Survives `execve`.
+            # Survives `execve`. A pipe could be read only once, and a temporary file would be on a disk.
             descriptor = os.memfd_create(name, 0)
             # Readers strip one trailing newline.
             os.write(descriptor, os.fsencode(value) + b"\n")

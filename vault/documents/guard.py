@@ -39,7 +39,7 @@ def storage_errors(command: str = "other", *, is_logged: bool = True) -> "_Guard
 
     In a long outage the block does not run. It gets the remaining time of the request if that is less than
     the timeout of an operation. Its duration is measured, under the name of the MongoDB *command* if the
-    block is a single one.
+    block is a single one. A listener of PyMongo would cost 17 µs a command, and miss an unavailable MongoDB.
 
     For a connection failure the log has the text, which names hosts; for other failures only type and code,
     because their texts can quote documents.

@@ -1,7 +1,9 @@
 """Tracing with OpenTelemetry: a span for each request, and in it one for each wait for MongoDB.
 
 Spans contain the operation and its outcome, but no data: no path, query, header, body, address, ID or error
-text. OpenTelemetry's own instrumentations of Flask and PyMongo do contain data, see decision 22.
+text. OpenTelemetry's own instrumentations disclose more: Flask's has paths, queries and addresses; PyMongo's
+has the text of a failed command, which quotes documents. Spans are sent by HTTP, because gRPC's threads
+conflict with gevent.
 """
 
 from http import HTTPStatus

@@ -50,6 +50,7 @@ def _share(origins: frozenset[str], reply: Response) -> Response:
     else:
         # On every reply: a cache must not answer one origin with the reply to another.
         reply.vary.add("Origin")
+    # Compared: a reflected origin, or one that matches a pattern, would admit pages of others.
     if origin not in origins:
         return reply
     reply.headers["Access-Control-Allow-Origin"] = origin

@@ -62,6 +62,7 @@ def problem(error: Exception) -> Response:
 
 def uri_of(code: str) -> str:
     """Return the URI reference of the kind of problem with *code*, where its page is."""
+    # Relative: the service does not know the address under which clients reach it.
     return PAGES + code.replace("_", "-")
 
 

@@ -1,4 +1,7 @@
-"""The geometry of charts, which a template draws as SVG."""
+"""The geometry of charts, which a template draws as SVG.
+
+A library such as matplotlib would add 100 MB to the image; plotly and Bokeh need scripts.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass

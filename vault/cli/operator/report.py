@@ -1,4 +1,7 @@
-"""The command `audit report`: who fetched what and when, for people, as text, JSON or one HTML page."""
+"""The command `audit report`: who fetched what and when, for people, as text, JSON or one HTML page.
+
+A command, so that the service has no page with everyone's names, and no session for one.
+"""
 
 from datetime import UTC, datetime, timedelta
 from functools import partial

@@ -1,4 +1,7 @@
-"""Stack files: services, and the secrets that they ask for."""
+"""Stack files: services, and the secrets that they ask for.
+
+Not read by `docker stack config`: a CI job that checks them has only the repository and a token.
+"""
 
 import re
 from collections.abc import Collection, Mapping, Sequence
