@@ -153,7 +153,7 @@ KINDS = (
     Kind("worker and primary killed", 10, _worker_and_primary_killed),
     Kind("primary hangs", 15, _primary_hung),
     Kind("primary steps down", 2, _stepped_down),
-    Kind("all of MongoDB away", 30, _all_killed),
+    Kind("all of MongoDB unavailable", 30, _all_killed),
     Kind("disk of the primary full", 10, _disk_full, _lacks_sandbox),
     Kind("primary partitioned from the others", 20, _primary_partitioned, _lacks_sandbox),
     Kind("primary cut off from all", 20, _primary_cut_off, _lacks_sandbox),

@@ -10,20 +10,15 @@ from tests.faults.campaign import Injection
 from tests.faults.history import NOT_SENT, UNAVAILABLE, UNKNOWN, History
 from tests.faults.run import Result
 
-_HEAD = (
-    "| fault | times | lasts | failed requests | no success, median | worst "
-    "| last failure after, median | worst |\n"
-    "| --- | --- | --- | --- | --- | --- | --- | --- |"
-)
+_HEAD = "| fault | lasts | outage: median, worst | recovery: median, worst |\n| --- | --- | --- | --- |"
 
 
 @dataclass(frozen=True, slots=True)
 class Impact:
     """The effect of one fault on the requests of its time. Seconds."""
 
-    failed: int
     #: The longest time without a successful request.
-    silence: float
+    outage: float
     #: From its beginning to the answer of the last failed request; 0 if none failed.
     recovery: float
 
@@ -35,7 +30,6 @@ def impact(injection: Injection, history: History) -> Impact:
     successes = sorted(one.answered for one in during if one.succeeded)
     times = [injection.began, *successes, injection.ended]
     return Impact(
-        len(failures),
         max(after - before for before, after in pairwise(times)),
         max(failures, default=injection.began) - injection.began,
     )
@@ -53,17 +47,15 @@ def _rows(injections: Sequence[Injection], history: History) -> Iterator[str]:
         lasted = median(injection.removed - injection.began for injection in these)
         columns = [
             kind,
-            str(len(these)),
-            f"{lasted:.0f} s",
-            str(sum(one.failed for one in impacts)),
-            *_median_and_worst([one.silence for one in impacts]),
-            *_median_and_worst([one.recovery for one in impacts]),
+            f"{lasted:.0f}",
+            _median_and_worst([one.outage for one in impacts]),
+            _median_and_worst([one.recovery for one in impacts]),
         ]
         yield f"| {' | '.join(columns)} |"
 
 
-def _median_and_worst(seconds: Sequence[float]) -> tuple[str, str]:
-    return f"{median(seconds):.1f} s", f"{max(seconds):.1f} s"
+def _median_and_worst(seconds: Sequence[float]) -> str:
+    return f"{median(seconds):.1f}, {max(seconds):.1f}"
 
 
 def longest_held(history: History) -> float:

@@ -31,7 +31,7 @@ HISTORY = History(
 def test_the_impact_of_a_fault_on_users() -> None:
     """The impact has the longest time without a success, and the time until the last failure."""
     impact = report.impact(Injection("kind", began=10, removed=15, ended=20), HISTORY)
-    assert impact == report.Impact(failed=2, silence=5.5, recovery=4)
+    assert impact == report.Impact(outage=5.5, recovery=4)
 
 
 def test_the_table_has_a_row_for_each_kind() -> None:
@@ -43,8 +43,8 @@ def test_the_table_has_a_row_for_each_kind() -> None:
     ]
     rows = report.table(injections, HISTORY).splitlines()[2:]
     assert rows == [
-        "| kind | 2 | 4 s | 2 | 7.8 s | 10.0 s | 2.0 s | 4.0 s |",
-        "| other | 1 | 0 s | 1 | 2.0 s | 2.0 s | 1.0 s | 1.0 s |",
+        "| kind | 4 | 7.8, 10.0 | 2.0, 4.0 |",
+        "| other | 0 | 2.0, 2.0 | 1.0, 1.0 |",
     ]
 
 

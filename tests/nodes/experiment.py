@@ -1,6 +1,5 @@
 """One loss under load, from the first request to the check of everything."""
 
-import os
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -37,7 +36,6 @@ class Outcome:
     """The figures of one loss."""
 
     loss: Loss
-    requests: int
     before: Impact
     lost: Impact
     returned: Impact
@@ -47,8 +45,6 @@ class Outcome:
     findings: Findings
     #: The findings about the trail, or an empty text.
     trail: str
-    #: The highest load average of the machine during the loss.
-    busy: float
 
     @property
     def is_good(self) -> bool:
@@ -68,11 +64,9 @@ def run(loss: Loss, deployment: Deployment, history: History, *, seed: int, pace
         started = time.monotonic()
         time.sleep(pace.before)
         began = time.monotonic()
-        busy = os.getloadavg()[0]
         with loss.lose(deployment, nodes):
             time.sleep(loss.seconds)
             returned = time.monotonic()
-            busy = max(busy, os.getloadavg()[0])
         wait_for(deployment.is_whole, what="all members to be in step")
         whole = time.monotonic()
         time.sleep(pace.after)
@@ -86,7 +80,6 @@ def run(loss: Loss, deployment: Deployment, history: History, *, seed: int, pace
     outside = [one for one in history if one.asked != LOOPBACK]
     return Outcome(
         loss,
-        len(history.requests),
         impact(outside, started, began),
         impact(outside, began, returned),
         impact(outside, returned, ended),
@@ -94,7 +87,6 @@ def run(loss: Loss, deployment: Deployment, history: History, *, seed: int, pace
         tuple(deployment.by_hand),
         findings,
         deployment.verify(),
-        busy,
     )
 
 

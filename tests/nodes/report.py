@@ -5,46 +5,30 @@ from pathlib import Path
 
 from tests.nodes.experiment import Outcome
 from tests.nodes.losses import Loss
-from tests.nodes.measured import Impact
 
-_COLUMNS = (
-    *("loss", "silent for writes", "for reads", "slow until", "a 503 took", "in step after", "by hand"),
-    *("requests", "lost", "duplicated", "without entry", "load"),
-)
+_COLUMNS = ("loss", "write outage", "read outage", "503 latency", "resync", "manual steps")
+#: The cell of a figure that does not exist.
+_NOTHING = "–"  # noqa: RUF001 - a dash
 _HEAD = (f"| {' | '.join(_COLUMNS)} |", "|" + " --- |" * len(_COLUMNS))
 _BEGIN, _END = "<!-- losses: begin -->", "<!-- losses: end -->"
 
 
 def row(outcome: Outcome) -> str:
-    """Return the row of *outcome*; figures of the loss and of the return, in this order."""
-    lost, returned, findings = outcome.lost, outcome.returned, outcome.findings
+    """Return the row of *outcome*, in seconds; outages at the loss and at the return, in this order."""
+    lost, returned = outcome.lost, outcome.returned
     columns = [
         outcome.loss.name,
-        _both(lost.writes, returned.writes, outcome.loss),
-        _both(lost.reads, returned.reads, outcome.loss),
-        f"{_slow(lost)}, {_slow(returned)}",
-        f"{lost.refused:.1f} s, at most {lost.refused_worst:.1f} s" if lost.refused else "none",
-        f"{outcome.in_step:.0f} s",
-        _commands(len(outcome.by_hand)),
-        str(outcome.requests),
-        str(len(findings.lost)),
-        str(len(findings.duplicated)),
-        str(len(findings.unrecorded)),
-        f"{outcome.busy:.0f}",
+        _outages(lost.writes, returned.writes, outcome.loss),
+        _outages(lost.reads, returned.reads, outcome.loss),
+        f"{lost.refused:.1f}, {lost.refused_worst:.1f}" if lost.refused else _NOTHING,
+        f"{outcome.in_step:.0f}",
+        str(len(outcome.by_hand) or "none"),
     ]
     return f"| {' | '.join(columns)} |"
 
 
-def _commands(count: int) -> str:
-    return {0: "nothing", 1: "1 command"}.get(count, f"{count} commands")
-
-
-def _slow(effect: Impact) -> str:
-    return f"{effect.slow_until:.0f} s ({effect.slow})" if effect.slow else "never"
-
-
-def _both(lost: float, returned: float, loss: Loss) -> str:
-    return f"{'all of it' if loss.loses_majority else f'{lost:.1f} s'}, {returned:.1f} s"
+def _outages(lost: float, returned: float, loss: Loss) -> str:
+    return f"{'all' if loss.loses_majority else f'{lost:.1f}'}, {returned:.1f}"
 
 
 def table(rows: Iterable[str]) -> str:
