@@ -61,7 +61,7 @@ def compare(api: str, services: Sequence[Service], rounds: Rounds, *, most_arriv
     show_default=True,
     help="Last rate of the ramp, per second (--api vault).",
 )
-@documents.option("Write the table into docs/load.md of this checkout.")
+@documents.option("Write the table into docs/performance.md of this checkout.")
 def main(
     count: int,
     seconds: int,
@@ -83,7 +83,7 @@ def main(
         blocks = list(compare(api, services, rounds, most_arrivals=most_arrivals))
         report_resources(services)
         if folder:
-            documents.write(folder / documents.LOAD, api, f"{markdown(blocks)}\n\n{about}")
+            documents.write(folder / documents.PERFORMANCE, api, f"{markdown(blocks)}\n\n{about}")
         if secrets:
             grown = rest.grown(start, workers, secrets=secrets, entries=2 * secrets)
             blocks += rest.turns(grown, "grown", rounds)

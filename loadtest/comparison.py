@@ -47,6 +47,8 @@ _COLUMNS = {
     "p999": ("p99.9, ms", 2),
     "cpu": ("CPU, ms", 3),
 }
+#: Those of them that the documents have.
+_DOCUMENTED = ("a_second", "p99", "cpu")
 
 #: A data class of figures, one of which is the number of errors.
 _Figures = TypeVar("_Figures", bound=Any)
@@ -117,23 +119,21 @@ def report_resources(services: Sequence[Service]) -> dict[str, float]:
 
 
 def markdown(blocks: Iterable[Block]) -> str:
-    """Return a table of this service's figures and each other service's, with the ratios in brackets."""
-    head = ("Load", "Compared with", *(heading for heading, _ in _COLUMNS.values()), "MongoDB, ms")
+    """Return a table of this service's figures, each with its ratio to another service's in brackets."""
+    head = ("Load", "Compared with", *(_COLUMNS[field][0] for field in _DOCUMENTED))
     return table(head, (row for block in blocks for row in _rows(block)))
 
 
 def _rows(block: Block) -> Iterator[Sequence[str]]:
     ours = block.samples.get(SecretManager.name)
-    mongodb = number(ours.mongodb) if ours else NOTHING
     for other, sample in block.samples.items():
         if sample is not ours:
-            yield (block.title, other, *(_cell(block, field, other) for field in _COLUMNS), mongodb)
+            yield (block.title, other, *(_cell(block, field, other) for field in _DOCUMENTED))
 
 
 def _cell(block: Block, field: str, other: str) -> str:
-    theirs = number(getattr(block.samples[other], field))
     ours = block.samples.get(SecretManager.name)
-    return f"{number(getattr(ours, field)) if ours else NOTHING}, {theirs}{_ratio(block, field, other)}"
+    return f"{number(getattr(ours, field))}{_ratio(block, field, other)}" if ours else NOTHING
 
 
 def medians(found: Sequence[_Figures]) -> _Figures:

@@ -7,7 +7,7 @@ from typing import Any
 import click
 
 #: The document with the tables, in a checkout.
-LOAD = "docs/load.md"
+PERFORMANCE = "docs/performance.md"
 #: The cell of a figure that does not exist.
 NOTHING = "–"  # noqa: RUF001 - a dash
 

@@ -5,8 +5,8 @@ Each worker gets the same share of the first processor; MongoDB and wrk have the
 
 `--part growth` fills a database in steps, up to `--secrets` and `--entries`, and measures after each of them.
 
-`--report FILE` writes the tables into a document, between its markers. Exits with 1 if a request failed.
-Requires wrk, `scripts/install.sh bench`, and, for shares of a processor, root.
+Exits with 1 if a request failed. Requires wrk, `scripts/install.sh bench`, and, for shares of a processor,
+root.
 """
 
 import os
@@ -213,11 +213,6 @@ def _index_rows(step: Step) -> Iterator[Sequence[str]]:
     type=click.Path(exists=True, file_okay=False, path_type=Path),
     help="Folder for the databases, instead of the system's temporary one.",
 )
-@click.option(
-    "--report",
-    type=click.Path(exists=True, dir_okay=False, path_type=Path),
-    help="Document with markers, for the tables.",
-)
 def main(
     parts: Sequence[str],
     rounds: int,
@@ -231,7 +226,6 @@ def main(
     workers: int,
     cache: float,
     data: Path | None,
-    report: Path | None,
 ) -> None:
     """Measure more processes and more data, and print the tables."""
     errors, each = 0.0, Rounds(rounds, seconds, connections)
@@ -239,8 +233,8 @@ def main(
         folder = Path(name)
         if "processes" in (parts or _PARTS):
             found = run_processes(folder, each, share=share, members=members)
-            show(report, "processes", processes_table(found))
-            show(report, "inputs", inputs_table(found))
+            show(processes_table(found))
+            show(inputs_table(found))
             errors += sum(figures.errors for figures, _ in found.values())
         if "growth" in (parts or _PARTS):
             steps = []
@@ -255,18 +249,16 @@ def main(
             ):
                 steps.append((one, os.getloadavg()[0]))
                 # After each step: the run takes hours, and can be interrupted.
-                show(report, "growth", growth_table(steps))
-                show(report, "speed", speed_table(steps))
-                show(report, "indexes", indexes_table(one))
+                show(growth_table(steps))
+                show(speed_table(steps))
+                show(indexes_table(one))
                 errors += failed(one.speed.values())
     sys.exit(bool(errors))
 
 
-def show(report: Path | None, name: str, text: str) -> None:
-    """Print a table, and write it into the *report* if there is one."""
-    click.echo(f"\n{text}")
-    if report:
-        documents.write(report, name, text)
+def show(table: str) -> None:
+    """Print a *table*."""
+    click.echo(f"\n{table}")
 
 
 if __name__ == "__main__":

@@ -171,8 +171,8 @@ def write(folder: Path, found: Measured, targets: str) -> None:
     from picture import draw
 
     documents.write(folder / "README.md", "performance", performance(found))
-    documents.write(folder / documents.LOAD, "targets", targets)
-    documents.write(folder / documents.LOAD, "rest", markdown(found.compared))
+    documents.write(folder / documents.PERFORMANCE, "targets", targets)
+    documents.write(folder / documents.PERFORMANCE, "rest", markdown(found.compared))
     draw({"create": found.create, "fetch": found.fetch}, _SHOWN, folder / _PICTURE)
 
 
