@@ -169,6 +169,7 @@ REFUSED: dict[str, tuple[Callable[[World], str | None], str]] = {
 }
 
 
+@pytest.mark.promise("credentials")
 def test_every_operation_documents_its_scope(world: World) -> None:
     """Every path below `/vault/` needs a scope or any credential, and the document names both."""
     document = world.app.test_client().get("/openapi.json").json
@@ -185,6 +186,7 @@ def test_every_operation_documents_its_scope(world: World) -> None:
     assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
 
 
+@pytest.mark.promise("credentials")
 @pytest.mark.parametrize("name", REFUSED)
 def test_an_invalid_credential_is_401_everywhere(world: World, name: str) -> None:
     """Every invalid credential gets the same 401 from every operation, and the trail records `denied`."""
@@ -233,6 +235,7 @@ def test_a_missing_credential_is_401_where_one_is_required(world: World, header:
     assert [(entry["status"], entry["principal"]) for entry in denied] == expected
 
 
+@pytest.mark.promise("credentials")
 @pytest.mark.parametrize("held", [*ROLES, *Scope], ids=str)
 def test_a_scope_authorizes_exactly_its_operations(world: World, held: str) -> None:
     """Each role, and each scope alone, authorizes exactly the operations that need it; others return 403."""
@@ -240,6 +243,7 @@ def test_a_scope_authorizes_exactly_its_operations(world: World, held: str) -> N
     check_scopes(world, f"Bearer {world.tokens[held]}", scopes)
 
 
+@pytest.mark.promise("credentials")
 @pytest.mark.parametrize(
     ("kid", "claim", "scopes"),
     [
@@ -350,6 +354,7 @@ def test_a_jwt_describes_itself_only(world: World) -> None:
         assert (entry["status"], entry["details"]) == ("denied", {"reason": "not a token"})
 
 
+@pytest.mark.promise("names")
 def test_a_secret_of_another_namespace_is_not_found(world: World) -> None:
     """Every request for another namespace's secret gets the same answer as for one that never existed."""
     client = world.app.test_client()
@@ -389,6 +394,7 @@ def bodies_about(action: str, example: dict[str, Any], secret_id: str, name: str
 OUTSIDE = {"create": {"403"}, "create-batch": {"403"}, "list": set()}
 
 
+@pytest.mark.promise("names")
 def test_a_secret_outside_the_paths_is_not_found(world: World) -> None:
     """Every operation on secrets treats one outside the token's paths as one that never existed."""
     client, name = world.app.test_client(), f"outside/{secrets.token_hex(8)}"

@@ -24,6 +24,7 @@ def status(client: FlaskClient, host: str, path: str = "/openapi.json", method: 
     return client.open(path, method=method, headers={"Host": host}).status_code
 
 
+@pytest.mark.promise("network")
 @pytest.mark.parametrize(
     ("host", "expected"),
     [
@@ -51,6 +52,7 @@ def test_a_request_without_a_host_is_refused(client: FlaskClient) -> None:
         assert client.application.full_dispatch_request().status_code == 421
 
 
+@pytest.mark.promise("network")
 def test_another_host_reaches_only_health_checks(client: FlaskClient) -> None:
     """Under another host, every path except health checks gets 421: pages, operations, unknown ones."""
     start(client.application)
@@ -59,6 +61,7 @@ def test_another_host_reaches_only_health_checks(client: FlaskClient) -> None:
         assert status(client, EVIL, path.replace("<", "").replace(">", ""), method) == expected
 
 
+@pytest.mark.promise("network")
 def test_the_refusal_comes_first(client: FlaskClient, stored: Stored) -> None:
     """Neither the credential nor the body is looked at, and nothing is recorded or stored."""
     headers = {"Host": EVIL, "Authorization": "Bearer wrong"}
@@ -88,6 +91,7 @@ def scraped(
         yield app.test_client()
 
 
+@pytest.mark.promise("network")
 @pytest.mark.parametrize(
     ("host", "expected"),
     [

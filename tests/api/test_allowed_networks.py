@@ -48,6 +48,7 @@ def every_path(app: Flask) -> set[tuple[str, str]]:
     return known | unknown | wrong
 
 
+@pytest.mark.promise("network")
 def test_other_networks_reach_only_health_checks(environment: dict[str, str]) -> None:
     """From other networks, everything except health checks is 403, even unknown paths and wrong methods."""
     with restricted(environment) as app:
@@ -79,6 +80,7 @@ def test_both_forms_of_an_address_are_equal(environment: dict[str, str], address
         assert status(app.test_client(), "/openapi.json", address) == expected
 
 
+@pytest.mark.promise("network")
 @pytest.mark.parametrize(
     ("peer", "forwarded_for", "expected"),
     [

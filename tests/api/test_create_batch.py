@@ -205,6 +205,7 @@ def test_a_hundred_creates_are_one_round_trip_for_each_step(
 # --- Failures of the whole
 
 
+@pytest.mark.promise(5)
 def test_without_its_entries_a_batch_creates_nothing(ready: Caller, stored: Stored) -> None:
     """While the trail is unavailable, the whole batch is 503, nothing is stored, and names stay free."""
     break_trail(stored)

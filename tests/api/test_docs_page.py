@@ -131,6 +131,7 @@ def test_assets_are_cached(client: FlaskClient, assets: list[str]) -> None:
             assert (reply.status_code, reply.data) == (304, b"")
 
 
+@pytest.mark.promise("network")
 def test_page_has_no_external_references(elements: Elements) -> None:
     """The page refers to this service only, and needs no inline code or style."""
     for tag, attributes in elements.found:
@@ -151,6 +152,7 @@ def test_own_assets_have_no_external_references(client: FlaskClient, assets: lis
             assert "//" not in re.sub(r"^\s*//.*$", "", reply.text, flags=re.MULTILINE)
 
 
+@pytest.mark.promise("network")
 @pytest.mark.parametrize(
     "path",
     [
@@ -539,6 +541,7 @@ def test_locks_know_when_a_credential_is_required(browser: Browser, guarded: tup
     )
 
 
+@pytest.mark.promise("network")
 def test_a_browser_can_be_authorized(browser: Browser, guarded: tuple[Service, str]) -> None:
     """*Authorize* accepts a token: operations are refused before and answered after; nothing stores it."""
     service, token = guarded
@@ -561,6 +564,7 @@ def test_a_browser_can_be_authorized(browser: Browser, guarded: tuple[Service, s
     assert [text for text in watched.complaints if "401" not in text] == []
 
 
+@pytest.mark.promise("network")
 def test_the_field_for_the_credential_is_masked(open_page: Callable[..., Watched]) -> None:
     """The field shows and remembers nothing, refuses what no token contains, and returns the focus."""
     watched = open_page()
@@ -661,6 +665,7 @@ def test_plain_text_becomes_base64(open_page: Callable[..., Watched], service: S
     assert watched.complaints == []
 
 
+@pytest.mark.promise("network")
 def test_plain_text_of_a_fetched_value_is_shown_on_demand(
     open_page: Callable[..., Watched], service: Service
 ) -> None:

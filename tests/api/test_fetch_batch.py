@@ -109,6 +109,7 @@ def unfetchable(caller: Caller, stored: Stored, key: MasterKey) -> dict[str, dic
     return references
 
 
+@pytest.mark.promise(5)
 def test_an_item_fails_as_it_would_alone(ready: Caller, stored: Stored, key: MasterKey) -> None:
     """For each reason, an item has the problem and the entry of a fetch, and all others are returned."""
     references = unfetchable(ready, stored, key)
@@ -269,6 +270,7 @@ def test_a_secret_asked_for_twice_needs_two_reads(ready: Caller) -> None:
     assert statuses(outcomes) == [200, 404, 404]
 
 
+@pytest.mark.promise(5)
 def test_two_batches_release_a_one_time_secret_once(ready: Caller, stored: Stored, app: Flask) -> None:
     """Of concurrent batches over the same one-time secrets, each secret is in exactly one reply."""
     once = [{**secret, "max_reads": 1} for secret in values(100)]
@@ -288,6 +290,7 @@ def test_two_batches_release_a_one_time_secret_once(ready: Caller, stored: Store
     assert stored.audit_logs.count_documents({"status": "not_found"}) == 300
 
 
+@pytest.mark.promise(5)
 def test_without_its_entries_a_batch_releases_nothing(ready: Caller, stored: Stored) -> None:
     """While the trail is unavailable, the whole batch is 503, and no read counts."""
     plain, once = ready.create(), ready.create(max_reads=1)

@@ -137,6 +137,7 @@ def test_each_principal_has_its_own_keys(alice: Caller) -> None:
     assert created(alice, BODY, f"{LONG}-2") not in made
 
 
+@pytest.mark.promise("names")
 def test_neither_key_nor_body_is_stored(alice: Caller, stored: Stored) -> None:
     """The record of a create contains neither key nor body, nor a hash that others could compute."""
     key = "a-key-nobody-may-find"
@@ -436,6 +437,7 @@ def test_an_anonymous_caller_s_key_can_be_long(anyone: Caller, key: str) -> None
     assert created(anyone, BODY, key) == created(anyone, BODY, key)
 
 
+@pytest.mark.promise("names")
 @pytest.mark.parametrize("key", ["key-1", "k" * 31], ids=len)
 def test_an_anonymous_caller_s_key_cannot_be_short(anyone: Caller, stored: Stored, key: str) -> None:
     """Anonymous callers share one scope of keys, so a short key is refused, and recorded."""
@@ -446,6 +448,7 @@ def test_an_anonymous_caller_s_key_cannot_be_short(anyone: Caller, stored: Store
     assert creations(stored)[-1]["status"] == "bad_request"
 
 
+@pytest.mark.promise("names")
 @pytest.mark.parametrize("seal", ["as it was", "of another key", "of the reservation", "of another type"])
 def test_a_swapped_id_is_not_returned(alice: Caller, stored: Stored, seal: str) -> None:
     """If a record contains another secret's ID, the repeated create fails and returns no ID."""
@@ -474,6 +477,7 @@ def test_a_reserved_secret_is_not_accepted_as_a_stored_one(alice: Caller, stored
     assert create(alice).status_code == 500
 
 
+@pytest.mark.promise("names")
 @pytest.mark.parametrize(
     "body", [{**BODY, "secret": "YQ=="}, {**NAMED, "ttl_seconds": None}], ids=["value", "name"]
 )
@@ -566,6 +570,7 @@ def test_an_earlier_release_can_read_a_record(alice: Caller, stored: Stored) -> 
     assert (found["stored"], found["secret_id"], found["former"]) == (True, secret_id, [])
 
 
+@pytest.mark.promise("names")
 @pytest.mark.parametrize("former", ["plain", "named", "operator"])
 def test_a_forged_former_holder_changes_nothing(alice: Caller, stored: Stored, former: str) -> None:
     """A secret that was not created with the key is neither returned for it nor removed."""
@@ -578,6 +583,7 @@ def test_a_forged_former_holder_changes_nothing(alice: Caller, stored: Stored, f
     assert {found["_id"] for found in stored.secrets.find()} >= {plain, named, secret_id}
 
 
+@pytest.mark.promise("names")
 def test_a_forged_former_holder_does_not_take_over_a_name(alice: Caller, stored: Stored) -> None:
     """A create with a taken name is refused, whatever its record contains."""
     other = alice.create(b"other", name=NAMED["name"])

@@ -36,6 +36,7 @@ def fetch_large(caller: Caller, ask: Ask, kind: str) -> Callable[[], Any]:
     return lambda: ask("GET", {"read": "data/a", "version": "data/a?version=1", "subkeys": "subkeys/a"}[kind])
 
 
+@pytest.mark.promise("network")
 @pytest.mark.parametrize("kind", ["REST", "read", "version", "subkeys"])
 def test_a_large_value_has_memory_until_it_was_sent(
     alice: Caller, ask: Ask, memory: Memory, kind: str
@@ -74,6 +75,7 @@ def test_a_fetch_without_memory_is_503_and_counts_no_read(
     assert alice("fetch", secret_id=once) == {"secret": b64(LARGE)}
 
 
+@pytest.mark.promise("network")
 def test_a_fetch_that_waits_for_memory_holds_no_value(alice: Caller, app: Flask, memory: Memory) -> None:
     """A fetch that waits reads its value again once there is memory: waiting values would fill it."""
     secret_id = alice.create(LARGE)

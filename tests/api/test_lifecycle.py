@@ -278,6 +278,7 @@ def test_a_deleted_secret_is_removed_permanently(anyone: Caller, stored: Stored)
         assert anyone.refused(action, secret_id=secret_id, **more) == 404
 
 
+@pytest.mark.promise("names")
 def test_every_refusal_is_the_same_404(anyone: Caller, stored: Stored) -> None:
     """A 404 does not reveal whether a secret never existed, is foreign, deleted or used up."""
     deleted, used_up, pending = anyone.create(), anyone.create(max_reads=1), anyone.create()

@@ -205,6 +205,7 @@ def test_the_last_page_has_no_cursor(alice: Caller, stored: Stored, key: MasterK
     assert alice("list", limit=len(everything) - 1)["cursor"] is not None
 
 
+@pytest.mark.promise("names")
 def test_a_cursor_gives_no_access_to_another_namespace(alice: Caller, stored: Stored, key: MasterKey) -> None:
     """A caller with another namespace's cursor still lists only their own namespace."""
     fill(stored, key, 10)

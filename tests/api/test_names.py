@@ -40,6 +40,7 @@ def test_every_call_accepts_the_name(alice: Caller, stored: Stored) -> None:
     assert alice("delete", name=NAME)["secret_id"] == secret_id
 
 
+@pytest.mark.promise("names")
 @pytest.mark.parametrize("action", CALLS)
 @pytest.mark.parametrize("name", [NAME, "not/there"])
 def test_by_name_anonymous_callers_get_nothing(alice: Caller, stored: Stored, action: str, name: str) -> None:
@@ -60,6 +61,7 @@ def test_by_name_anonymous_callers_get_nothing(alice: Caller, stored: Stored, ac
     }
 
 
+@pytest.mark.promise("credentials")
 @pytest.mark.parametrize(
     ("action", "body"),
     [

@@ -45,6 +45,7 @@ def limited(alice: Caller) -> Caller:
     return alice.become(LIMITED)
 
 
+@pytest.mark.promise("names")
 @pytest.mark.parametrize("by", ["secret_id", "name"])
 @pytest.mark.parametrize("action", [*CALLS, "purge"])
 def test_a_secret_outside_the_paths_is_the_same_404(
@@ -176,6 +177,7 @@ def test_everything_within_the_paths_works(client: FlaskClient, app: Flask) -> N
     post("delete", secret_id=secret_id)
 
 
+@pytest.mark.promise("names")
 @pytest.mark.parametrize("name", ["other/taken", "other/free", "billing", None])
 def test_creating_outside_the_paths_is_the_same_403(
     limited: Caller, stored: Stored, name: str | None

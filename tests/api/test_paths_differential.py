@@ -235,6 +235,7 @@ def list_pages(worlds: tuple[World, World], query: dict[str, Any]) -> None:
         assert replies[0].json["secrets"], "an empty page with a cursor"
 
 
+@pytest.mark.promise("names")
 @given(case=cases())
 def test_paths_show_what_a_namespace_of_only_these_secrets_shows(
     caller: Caller, case: tuple[list[str], list[dict[str, Any]], list[tuple[str, dict[str, Any]]]]

@@ -48,6 +48,7 @@ def envelopes(stored: Stored, secret_id: str) -> dict[int, bytes]:
     return {stored["version"]: stored["envelope"] for stored in (found, *found.get("older", []))}
 
 
+@pytest.mark.promise("purges")
 @pytest.mark.parametrize("by", ["secret_id", "name"])
 def test_a_deleted_secret_is_purged_immediately(alice: Caller, stored: Stored, by: str) -> None:
     """A purge removes the whole document of a deleted secret, and its name is free again."""
@@ -79,6 +80,7 @@ def test_only_a_deleted_secret_is_purged_as_a_whole(alice: Caller, stored: Store
     }
 
 
+@pytest.mark.promise("purges")
 def test_a_purged_version_is_removed_from_the_database(alice: Caller, stored: Stored) -> None:
     """No document contains the version's ciphertext any more, and the other versions are unchanged."""
     secret_id = three_versions(alice)
@@ -184,6 +186,7 @@ def test_a_purge_is_one_entry(alice: Caller, stored: Stored) -> None:
     assert told == [{**whole, "details": {**named, "version": 1}}, {**whole, "details": named}]
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize("version", [None, 1])
 def test_nothing_is_purged_without_its_entry(alice: Caller, stored: Stored, version: int | None) -> None:
     """While the trail cannot be written, nothing is destroyed, and the purge can be repeated."""
@@ -221,6 +224,7 @@ def test_a_purge_that_lost_its_lease_destroys_nothing(
     assert document(stored, secret_id) == before
 
 
+@pytest.mark.promise("purges")
 @pytest.mark.parametrize("asking", ["true", "false"])
 def test_a_purge_needs_its_scope(
     environment: dict[str, str], stored: Stored, key: MasterKey, asking: str
@@ -244,6 +248,7 @@ def test_a_purge_needs_its_scope(
     assert stored.secrets.count_documents({}) == 0
 
 
+@pytest.mark.promise("purges")
 def test_an_older_admin_token_does_not_purge(alice: Caller) -> None:
     """A token created before the scope existed lists its scopes and does not gain this one."""
     older = frozenset(Scope) - {Scope.SECRET_PURGE}
@@ -269,6 +274,7 @@ def test_purged_numbers_are_forgotten_with_the_versions_around_them(
         assert "purged" not in document(stored, secret_id)
 
 
+@pytest.mark.promise("purges")
 def test_an_update_and_a_restore_bring_no_purged_version_back(alice: Caller, stored: Stored) -> None:
     """Later versions keep their numbers, and a purged version stays purged after delete and restore."""
     secret_id = three_versions(alice)
@@ -280,6 +286,7 @@ def test_an_update_and_a_restore_bring_no_purged_version_back(alice: Caller, sto
     assert alice("describe", secret_id=secret_id)["purged_versions"] == [2]
 
 
+@pytest.mark.promise("purges")
 def test_a_concurrent_rewrap_does_not_bring_a_version_back(
     alice: Caller, stored: Stored, keyring: Keyring, key: MasterKey
 ) -> None:

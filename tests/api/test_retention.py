@@ -38,6 +38,7 @@ def only(stored: Stored) -> dict[str, Any]:
     return found
 
 
+@pytest.mark.promise("purges")
 @pytest.mark.parametrize(
     ("ttl_seconds", "new_ttl_seconds", "status"),
     [
@@ -68,6 +69,7 @@ def test_an_earlier_expiry_requires_a_purge(
         assert alice.become(ALICE).post("update-metadata", body).status_code == 200
 
 
+@pytest.mark.promise("purges")
 def test_two_steps_bring_no_expiry_closer(alice: Caller, stored: Stored) -> None:
     """After an expiry was brought to the recovery period, no second change brings it closer."""
     secret_id = alice.create()
@@ -86,6 +88,7 @@ def test_anonymous_callers_bring_no_expiry_closer(alice: Caller) -> None:
     assert alice("update-metadata", secret_id=secret_id, ttl_seconds=RECOVERY) == {"secret_id": secret_id}
 
 
+@pytest.mark.promise("purges")
 @pytest.mark.parametrize(
     ("method", "count", "max_versions", "status"),
     [
@@ -150,6 +153,7 @@ def test_a_later_deletion_of_versions_destroys_nothing(write: Ask) -> None:
     assert write("GET", "data/a/b").json["data"]["metadata"]["deletion_time"] == ""
 
 
+@pytest.mark.promise("purges")
 def test_an_entry_names_changed_rules_and_dropped_versions(ask: Ask, stored: Stored) -> None:
     """The entry of a change has each changed rule, old and new; that of a write, the versions it dropped."""
     written(ask, "a/b", {}, {}, {})

@@ -95,6 +95,7 @@ def target(client: FlaskClient, stored: Stored) -> Target:
     return Target(client, stored)
 
 
+@pytest.mark.promise(1)
 def test_a_flipped_bit_anywhere_is_refused(target: Target) -> None:
     """A flipped bit in any byte of an envelope, from format to tag, is refused."""
     assert len(target.envelope) == SIZE
@@ -133,6 +134,7 @@ def test_an_envelope_under_another_held_key_is_refused(target: Target) -> None:
     target.assert_refused(envelope=Binary(named), key_id=FALLBACK.id)
 
 
+@pytest.mark.promise(1)
 def test_swapped_secrets_are_refused(target: Target) -> None:
     """Neither an envelope nor a whole document can replace another secret's."""
     other = target.other()
@@ -150,6 +152,7 @@ def test_the_envelope_of_another_version_or_namespace_is_refused(target: Target)
         target.assert_refused(envelope=Binary(envelope))
 
 
+@pytest.mark.promise(1)
 @pytest.mark.parametrize(
     "changed",
     [
@@ -219,6 +222,7 @@ def test_a_missing_envelope_is_refused(target: Target) -> None:
     target.assert_refused(unset="envelope")
 
 
+@pytest.mark.promise(1)
 @pytest.mark.parametrize(
     "remove",
     [{"$unset": {"expires_at": ""}}, {"$unset": {"max_reads": ""}}, {"$set": {"max_reads": 6}}],
@@ -271,6 +275,7 @@ LIMITS: list[dict[str, Any]] = [
 ]
 
 
+@pytest.mark.promise(1)
 @pytest.mark.parametrize("change", LIMITS, ids=str)
 def test_no_version_reads_under_other_limits(
     alice: Caller, stored: Stored, versions: str, change: dict[str, Any]
@@ -284,6 +289,7 @@ def test_no_version_reads_under_other_limits(
     assert alice.refused("describe", secret_id=versions) == 500
 
 
+@pytest.mark.promise(1)
 @pytest.mark.parametrize("change", LIMITS, ids=str)
 def test_an_update_does_not_authenticate_a_changed_limit(
     alice: Caller, stored: Stored, versions: str, change: dict[str, Any]
@@ -295,6 +301,7 @@ def test_an_update_does_not_authenticate_a_changed_limit(
     assert stored.secrets.find_one({"_id": versions}) == before
 
 
+@pytest.mark.promise(1)
 def test_versions_cannot_replace_each_other(alice: Caller, stored: Stored, versions: str) -> None:
     """An envelope of another version of the same secret does not read under a version's number."""
     before = stored.secrets.find_one({"_id": versions})
@@ -351,6 +358,7 @@ def test_an_earlier_document_can_be_put_back_and_the_trail_shows_it(
     assert recorded == [("update", 2), ("update", 3), ("update", 4), ("fetch", 3)]
 
 
+@pytest.mark.promise(1)
 def test_named_secrets_cannot_replace_each_other(alice: Caller, stored: Stored) -> None:
     """If two names, or two secrets under their names, are swapped, neither reads as the other."""
     ids = [alice.create(b"%d" % number, name=f"name/{number}") for number in range(2)]
@@ -367,6 +375,7 @@ def test_named_secrets_cannot_replace_each_other(alice: Caller, stored: Stored) 
             stored.secrets.replace_one({"_id": document["_id"]}, document)
 
 
+@pytest.mark.promise(1)
 @pytest.mark.new_database
 def test_a_secret_is_found_by_no_equal_name(alice: Caller, stored: Stored) -> None:
     """With a collation, by which MongoDB finds equal names, too, a secret is found only by its own."""

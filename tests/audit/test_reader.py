@@ -167,6 +167,7 @@ def all_of(stored: Stored, **query: str) -> list[tuple[str, int]]:
     return sorted((entry["stream"], entry["seq"]) for entry in stored.audit_logs.find(query))
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize("limit", [7, 1_000])
 @pytest.mark.usefixtures("unaudited")
 def test_a_client_that_follows_three_writers_misses_and_repeats_nothing(stored: Stored, limit: int) -> None:
@@ -191,6 +192,7 @@ def test_a_client_that_follows_three_writers_misses_and_repeats_nothing(stored: 
     assert len(follower.seen) > 1_000
 
 
+@pytest.mark.promise(3)
 @pytest.mark.usefixtures("unaudited")
 def test_an_entry_that_becomes_visible_late_is_in_a_later_page(stored: Stored) -> None:
     """A commit that began before returned entries and ended after them is in the next page."""

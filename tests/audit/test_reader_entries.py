@@ -113,6 +113,7 @@ def doubled(document: dict[str, Any], field: str, position: str) -> bytes:
     return (len(fields) + 5).to_bytes(4, "little") + fields + b"\0"
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize("name", ["5e" * 16, "2-" + "5e" * 15], ids=["older", "new"])
 def test_a_moved_entry_is_not_valid(mongo_uri: str, stored: Stored, name: str) -> None:
     """An entry with another identifier, which readers would get elsewhere or not at all, has no hash."""

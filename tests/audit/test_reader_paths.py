@@ -39,6 +39,7 @@ def _told(entry: Record) -> tuple[str, str, str]:
     return entry["action"], entry["status"], entry["details"]["name"]
 
 
+@pytest.mark.promise("names")
 def test_only_entries_of_secrets_within_its_paths_are_returned(alice: Caller) -> None:
     """By ID or by name, found or not: entries of secrets within the paths are returned, and no others."""
     secret_id, other_id = alice.create(name="billing/db"), alice.create(name="billing")
@@ -63,6 +64,7 @@ def test_only_entries_of_secrets_within_its_paths_are_returned(alice: Caller) ->
     ]
 
 
+@pytest.mark.promise("names")
 def test_entries_of_another_namespace_are_not_returned(alice: Caller) -> None:
     """The same name in another namespace is another secret, also for a caller who asks by its ID."""
     own = alice.create(name="billing/db")
@@ -115,6 +117,7 @@ def test_pages_and_filters(alice: Caller) -> None:
     assert told(until=datetime(2000, 1, 1, tzinfo=UTC)) == []
 
 
+@pytest.mark.promise("names")
 @pytest.mark.parametrize(
     "details",
     [
@@ -179,6 +182,7 @@ def test_a_query_uses_the_index_of_names(stored: Stored, paths: list[str]) -> No
     assert operation["keysExamined"] <= 100
 
 
+@pytest.mark.promise(3)
 def test_a_collation_is_found(alice: Caller, stored: Stored, key: MasterKey) -> None:
     """With a collation, MongoDB compares names by other rules; verification reports it."""
     alice.create(name="billing/db")

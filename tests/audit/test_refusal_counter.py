@@ -101,6 +101,7 @@ def test_kinds_are_counted_separately(trail: AuditTrail, stored: Stored) -> None
     }
 
 
+@pytest.mark.promise(3)
 def test_many_sources_are_counted_together(trail: AuditTrail, stored: Stored) -> None:
     """With thousands of addresses, neither entries nor memory grow, because the address is omitted."""
     for number in range(5_000):
@@ -176,6 +177,7 @@ def test_a_refusal_without_a_reason_is_counted(trail: AuditTrail, stored: Stored
     assert "reason" not in documents(stored)[-1]["details"]
 
 
+@pytest.mark.promise(3)
 def test_the_largest_refusal_is_small(trail: AuditTrail, stored: Stored) -> None:
     """The entry about a refused anonymous request is smaller than 1 KiB, for any request."""
     refused = Attempt(

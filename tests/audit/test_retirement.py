@@ -75,6 +75,7 @@ def beyond() -> dict[str, tuple[Records, list[tuple[str, int, str]]]]:
     }
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize("what", beyond())
 @pytest.mark.parametrize("evidence", ["entry", "audit_keys", "checkpoint"])
 def test_a_signature_of_a_retired_key_is_tampering(what: str, evidence: str) -> None:
@@ -106,6 +107,7 @@ def test_a_retired_key_s_own_streams_are_intact() -> None:
     assert found(json.loads(json.dumps(records))) == []
 
 
+@pytest.mark.promise(3)
 def test_a_dropped_key_without_a_retirement_needs_review() -> None:
     """Before its retirement, verifying warns, unless a checkpoint knows all that the key signed."""
     dropped = [OLD.public.signer]

@@ -278,6 +278,7 @@ def test_a_key_without_remaining_entries_is_retired(stored: Stored) -> None:
     assert BY_DROPPED in verified(SECOND)
 
 
+@pytest.mark.promise(3)
 def test_a_retirement_outlives_its_signing_key(stored: Stored) -> None:
     """Each later key repeats earlier retirements, with their original heads."""
     rotated()
@@ -421,6 +422,7 @@ def replay_endorsement(stored: Stored) -> None:
     stored.audit_keys.insert_one(old)
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize(
     "attack", [drop_record, replace_record, hide_record, forge_record, replay_endorsement]
 )
@@ -449,6 +451,7 @@ def test_audit_keys_keep_a_retirement_removed_from_the_trail(stored: Stored) -> 
     assert set(verified(SECOND)) >= {BY_DROPPED}
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize("is_record_removed", [False, True])
 def test_a_dropped_key_endorses_no_key_of_an_attacker(stored: Stored, is_record_removed: bool) -> None:
     """An attacker with the old key and the database cannot make a new key trusted."""

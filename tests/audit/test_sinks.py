@@ -106,6 +106,7 @@ def test_a_rotated_file_is_created_again(trail: Callable[..., AuditTrail], file:
     assert [record["seq"] for record in lines(file)] == [3]
 
 
+@pytest.mark.promise(3)
 def test_a_failed_required_sink_fails_the_attempt(
     trail: Callable[..., AuditTrail],
     stored: Stored,
@@ -472,6 +473,7 @@ def test_the_form_of_the_uri_selects_the_output() -> None:
         assert isinstance(sink(uri, required=True), Sink)
 
 
+@pytest.mark.promise(3)
 def test_without_its_required_sink_the_service_releases_nothing(
     environment: dict[str, str], file: Path, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -258,6 +258,7 @@ def test_a_stored_commit_reported_as_failed_is_no_tampering(
     ]
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize("count", [1, 100])
 def test_entries_forged_behind_a_live_head_are_tampering(
     trail: AuditTrail, stored: Stored, key: SigningKey, count: int

@@ -59,6 +59,7 @@ def test_new_streams_differ_from_older_ones() -> None:
         assert len(stream) == len(OLDER)
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize("at", range(12))
 @pytest.mark.parametrize("by", [1, -1])
 def test_an_entry_with_another_identifier_does_not_fit(at: int, by: int) -> None:

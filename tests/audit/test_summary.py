@@ -135,6 +135,7 @@ def test_the_last_backup_is_known_among_many_operations(store: Store) -> None:
     assert summed(since=NOON + timedelta(minutes=2)).last_backup is None
 
 
+@pytest.mark.promise("commands")
 @pytest.mark.parametrize(
     "value",
     [

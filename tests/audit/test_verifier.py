@@ -187,6 +187,7 @@ def test_a_removed_beginning_is_found_within_the_retention(victim: Victim) -> No
         assert found == [(victim.name, 10, named)]
 
 
+@pytest.mark.promise(3)
 def test_a_removed_end_is_found_with_a_checkpoint(victim: Victim) -> None:
     """A stream cut off behind a signed entry falls short of its checkpoint."""
     records = victim.records[: victim.signed + 1]
@@ -318,6 +319,7 @@ def test_a_duplicated_entry_is_found(victim: Victim) -> None:
     assert found == [(victim.name, 7, f"comes after entry {victim.head}")]
 
 
+@pytest.mark.promise(3)
 def test_a_removed_stream_is_found_with_a_checkpoint(victim: Victim) -> None:
     """A removed stream is found by a checkpoint, which names its last entry."""
     assert victim.found([]) == []
@@ -358,6 +360,7 @@ def sign_as_forger_in_the_name_of_the_signer(made: Record, old: Record) -> Recor
 WRONG = "has an invalid signature: it or an entry before it was forged"
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize(
     ("seal", "text"),
     [
@@ -433,6 +436,7 @@ def test_a_half_written_failed_commit_is_only_a_note() -> None:
     assert failed([], [], replaces=[{"stream": whole[0]["stream"], "seq": -1}]) == []
 
 
+@pytest.mark.promise(3)
 def test_only_the_listed_entries_of_a_failed_commit_are_excused() -> None:
     """Entries whose hashes the successor does not list are tampering, alone and among listed ones."""
     whole = stream_of(9, KEYRING, signed=3)
@@ -799,6 +803,7 @@ values = st.recursive(
 FIELDS = sorted(set(SMALL[0]) | set(SMALL[5]) | {"details", "replaces"})
 
 
+@pytest.mark.promise(3)
 @settings(max_examples=2 * settings().max_examples)
 @given(
     index=st.integers(0, len(SMALL) - 1),
@@ -814,6 +819,7 @@ def test_no_change_of_one_field_goes_unnoticed(index: int, field: str, value: An
     assert bool(tampering(records, KEYS, heads=SMALL_HEADS)) != same
 
 
+@pytest.mark.promise(3)
 @given(order=st.permutations(range(12)), kept=st.sets(st.integers(0, 11)))
 def test_no_other_selection_or_order_goes_unnoticed(order: list[int], kept: set[int]) -> None:
     """Only all entries of a stream in their order match the checkpoint."""

@@ -35,6 +35,7 @@ from vault.secrets.wrapping import WrappingToken
 CHAINING = ["stream", "seq", "hash", "signer", "signature"]
 
 
+@pytest.mark.promise(3)
 @pytest.mark.usefixtures("app")
 def test_an_attempt_leaves_one_entry(stored: MongoDatabase[dict[str, Any]]) -> None:
     """The first outcome of an attempt is recorded with all known details, and no second one."""
@@ -116,6 +117,7 @@ def test_a_user_agent_is_shortened_and_escaped(stored: MongoDatabase[dict[str, A
     assert entry["ua"] == "\\u001b[2J\\u000a" + "x" * 241
 
 
+@pytest.mark.promise("credentials")
 @pytest.mark.usefixtures("app")
 def test_an_entry_contains_no_token(stored: MongoDatabase[dict[str, Any]]) -> None:
     """A token that a caller sends in place of another text is masked, also where the text is truncated."""

@@ -205,6 +205,7 @@ def put_instead(collection: Any, changes: dict[str, Any]) -> None:
     collection.insert_one({**document, **changes})
 
 
+@pytest.mark.promise("jwts")
 @pytest.mark.parametrize("field", ROLE_CHANGES)
 def test_a_changed_role_is_ignored(
     app: Flask, stored: Stored, caplog: pytest.LogCaptureFixture, field: str
@@ -223,6 +224,7 @@ def test_a_changed_role_is_ignored(
     assert (info.name, info.state, info.scopes) == (name, "altered", ())
 
 
+@pytest.mark.promise("jwts")
 @pytest.mark.parametrize("field", ISSUER_CHANGES)
 def test_a_changed_issuer_is_ignored(
     app: Flask, stored: Stored, caplog: pytest.LogCaptureFixture, field: str
@@ -287,6 +289,7 @@ def test_a_document_of_another_class_is_ignored(app: Flask, stored: Stored, name
     assert ask(app) == "role: none; altered: deploy"
 
 
+@pytest.mark.promise("jwts")
 def test_a_seal_of_one_kind_fits_no_other(app: Flask, stored: Stored) -> None:
     """A copied document of another collection is not genuine there."""
     issuer = stored.issuers.find_one()

@@ -61,6 +61,7 @@ def test_only_the_name_of_a_long_expired_token_is_kept(app: Flask, stored: Store
     assert list(stored.tokens.find({"namespace": "team"})) == kept
 
 
+@pytest.mark.promise("credentials")
 @pytest.mark.usefixtures("old")
 def test_the_name_of_a_removed_token_stays_taken(app: Flask) -> None:
     """No token gets the name of a removed one, also long after that; other namespaces are free to use it."""
@@ -71,6 +72,7 @@ def test_the_name_of_a_removed_token_stays_taken(app: Flask) -> None:
     assert names(app) == {"old-0"}
 
 
+@pytest.mark.promise("credentials")
 @pytest.mark.usefixtures("old")
 def test_altered_tokens_are_not_removed(app: Flask, stored: Stored) -> None:
     """A token that someone changed in the database stays, so that operators see it; others are removed."""

@@ -91,6 +91,7 @@ def test_algorithms_can_be_chosen(app: Flask) -> None:
     assert infos(app)[0].algorithms == ("RS256",)
 
 
+@pytest.mark.promise("jwts")
 @pytest.mark.parametrize(
     ("change", "limit"),
     [

@@ -250,6 +250,7 @@ def test_a_hanging_issuer_costs_one_timeout(
     assert principal(sign(), keys).name == "jwt:build"
 
 
+@pytest.mark.promise("jwts")
 def test_few_requests_wait_for_an_issuer(
     issuer: Issuer, keys: JWKSCache, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -268,11 +269,13 @@ def test_few_requests_wait_for_an_issuer(
     assert refused(sign("made-up"), keys) == "jwt InvalidKeyError"
 
 
+@pytest.mark.promise("jwts")
 def test_an_issuer_cannot_hold_all_slots() -> None:
     """Requests that wait for one issuer hold at most a tenth of a worker's slots."""
     assert MAX_CONCURRENT_REQUESTS // 10 >= jwt_auth.MAX_WAITING
 
 
+@pytest.mark.promise("jwts")
 def test_an_endless_key_set_is_read_up_to_a_time(issuer: Issuer, monkeypatch: pytest.MonkeyPatch) -> None:
     """The fetch of an endless key set ends: otherwise it would take memory, and no other could begin."""
     monkeypatch.setattr(jwt_auth, "FETCH_SECONDS", 0.3)
@@ -285,6 +288,7 @@ def test_an_endless_key_set_is_read_up_to_a_time(issuer: Issuer, monkeypatch: py
     assert not keys._fetching.is_alive()
 
 
+@pytest.mark.promise("jwts")
 def test_a_key_set_is_read_up_to_a_size(issuer: Issuer, keys: JWKSCache) -> None:
     """A key set that would fill the memory admits no one, even if it begins with valid keys."""
     issuer.body = json.dumps({"keys": list(issuer.keys.values())}).encode()
@@ -334,6 +338,7 @@ def away(environment: dict[str, str]) -> Iterator[FlaskClient]:
         yield app.test_client()
 
 
+@pytest.mark.promise("jwts")
 def test_without_the_issuer_the_answer_is_503(
     away: FlaskClient, stored: MongoDatabase[dict[str, Any]]
 ) -> None:

@@ -228,6 +228,7 @@ def test_a_claim_of_another_type_is_refused(app: Flask) -> None:
         assert refused(app, f"{head}.{payload}.{signature}")[0] == "jwt DecodeError"
 
 
+@pytest.mark.promise("jwts")
 def test_an_unknown_issuer_causes_no_request(environment: dict[str, str]) -> None:
     """A JWT of an unknown issuer, or for another audience, does not make the service fetch anything."""
     with running_app(environment) as app, Issuer() as idp:
@@ -297,6 +298,7 @@ def test_the_header_names_the_role(app: Flask, stored: Stored) -> None:
     assert reasons == ["several roles: a, b", None, "role: none", None]
 
 
+@pytest.mark.promise("jwts")
 def test_invented_jwts_leave_few_entries(app: Flask, stored: Stored) -> None:
     """Many different JWTs of strangers leave at most a hundred entries a minute, each with a short reason."""
     make_role(app, "deploy", "ci", claims={"sub": "job"})
@@ -356,6 +358,7 @@ def alter(app: Flask, role: str, stored: Stored) -> None:
     forget(app)
 
 
+@pytest.mark.promise("jwts")
 def test_an_altered_role_leaves_no_wider_rights(app: Flask, stored: Stored) -> None:
     """While any role is altered, no JWT of the settings' issuer acts with its own scopes."""
     make_role(app, "limited", "default", claims={"sub": "build"}, paths=("acme/",))
@@ -376,6 +379,7 @@ def test_an_altered_role_of_another_issuer_counts_too(app: Flask, stored: Stored
     assert refused(app, sign())[0] == "role: none; altered: deploy"
 
 
+@pytest.mark.promise("jwts")
 def test_without_the_token_key_all_roles_are_altered(
     app: Flask, environment: dict[str, str], stored: Stored
 ) -> None:
@@ -392,6 +396,7 @@ def test_without_the_token_key_all_roles_are_altered(
         assert principal(another, sign(sub="build")).role == "limited"
 
 
+@pytest.mark.promise("jwts")
 def test_roles_that_were_not_read_leave_no_wider_rights(
     app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -406,6 +411,7 @@ def test_roles_that_were_not_read_leave_no_wider_rights(
     assert refused(app, sign(sub="build"))[0] == "role: none; not all roles were read"
 
 
+@pytest.mark.promise("jwts")
 def test_an_issuer_can_act_through_roles_only(environment: dict[str, str]) -> None:
     """With `JWT_ROLES_ONLY`, a JWT of the settings' issuer without a matching role is refused."""
     settings = {"JWT_PUBLIC_KEY": public_pem(), "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": SETTINGS_AUDIENCE}

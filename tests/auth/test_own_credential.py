@@ -136,6 +136,7 @@ def test_a_renewal_is_at_most_the_lifetime_and_shortens_nothing(
     assert timedelta(seconds=expected - 60) < left(app) <= timedelta(seconds=expected)
 
 
+@pytest.mark.promise("credentials")
 def test_no_renewal_exceeds_the_longest_age(app: Flask) -> None:
     """Near its longest age, a token gets what is left of it; then a renewal changes nothing."""
     text = make_token(app, "ci", role="reader", seconds=HOUR, max_age=1.5 * HOUR)
@@ -165,6 +166,7 @@ def test_without_a_limit_a_token_can_be_renewed_for_10_years(app: Flask) -> None
     assert token.renewable_until - token.created_at == timedelta(days=3_650)
 
 
+@pytest.mark.promise("credentials")
 def test_the_longest_lifetime_limits_renewals(environment: dict[str, str], app: Flask) -> None:
     """`TOKEN_MAX_DAYS` is the longest age too, of new tokens and at each renewal, and shortens nothing."""
     text = make_token(app, "ci", role="reader", seconds=2 * DAY, max_age=90 * DAY)
@@ -184,6 +186,7 @@ def test_the_longest_lifetime_limits_renewals(environment: dict[str, str], app: 
         assert renew(stricter, text).expires_at == before
 
 
+@pytest.mark.promise("credentials")
 def test_no_renewal_outlives_the_creator(app: Flask) -> None:
     """The creator's expiry limits the longest age: by default it is that, and a later one is refused."""
     soon = datetime(2100, 1, 1, tzinfo=UTC)
@@ -209,6 +212,7 @@ def test_no_renewal_outlives_the_creator(app: Flask) -> None:
     assert abs(token.renewable_until - short.expires_at) < timedelta(milliseconds=1)
 
 
+@pytest.mark.promise("credentials")
 def test_a_token_is_renewable_only_if_it_was_created_so(app: Flask, stored: Stored) -> None:
     """Renewing a token without that right, with or without an expiry, is refused and changes nothing."""
     for name, seconds in (("ends", HOUR), ("endless", None)):
@@ -268,6 +272,7 @@ def test_a_renewal_waits_for_its_entry(app: Flask, stored: Stored) -> None:
     mend_trail(stored)
 
 
+@pytest.mark.promise("credentials")
 def test_a_renewal_does_not_undo_a_revocation(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """A token that is revoked while its renewal is recorded stays revoked, and the caller is refused."""
     text = make_token(app, "ci", role="reader", seconds=HOUR, max_age=DAY)
@@ -285,6 +290,7 @@ def test_a_renewal_does_not_undo_a_revocation(app: Flask, monkeypatch: pytest.Mo
     assert info(app).state == "revoked"
 
 
+@pytest.mark.promise("credentials")
 def test_a_revocation_ends_a_token_that_is_renewed_meanwhile(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -304,6 +310,7 @@ def test_a_revocation_ends_a_token_that_is_renewed_meanwhile(
     assert info(app).state == "revoked"
 
 
+@pytest.mark.promise("credentials")
 def test_of_concurrent_renewals_and_a_revocation_the_revocation_stays(app: Flask) -> None:
     """Concurrent renewals and a revocation leave a token that is revoked and genuine, in any order."""
     for number in range(8):

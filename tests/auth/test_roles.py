@@ -115,6 +115,7 @@ def test_a_creator_can_grant_less(app: Flask) -> None:
     assert (role.paths, role.networks) == (("billing/eu/", "shared/db"), ("10.1.0.0/16",))
 
 
+@pytest.mark.promise("jwts")
 @pytest.mark.parametrize(
     ("changes", "what"),
     [
@@ -144,6 +145,7 @@ def test_operators_create_any_role(app: Flask) -> None:
     assert (role.namespace, role.paths, role.expires_at) == ("team-z", (), None)
 
 
+@pytest.mark.promise("jwts")
 @pytest.mark.parametrize(
     ("claims", "globs"),
     [((), ()), ((), ("sub=*",)), ((), ("sub=**", "ref=*"))],
@@ -155,6 +157,7 @@ def test_a_role_needs_a_condition(app: Flask, claims: tuple[str, ...], globs: tu
         create(app, claims=claims, claim_globs=globs)
 
 
+@pytest.mark.promise("jwts")
 @pytest.mark.parametrize(
     ("iss", "refused", "accepted"),
     [
@@ -191,6 +194,7 @@ def test_a_public_issuer_s_role_says_whose_jwt_it_is(
     create(app, issuer="public", claims=(), claim_globs=(f"{key}={value}*",))
 
 
+@pytest.mark.promise("jwts")
 @pytest.mark.parametrize(
     ("iss", "broad", "narrow"),
     [
@@ -230,6 +234,7 @@ def test_an_unknown_issuer_is_refused(app: Flask) -> None:
             create(app, OPERATOR, issuer=name)
 
 
+@pytest.mark.promise("jwts")
 def test_only_unlimited_administrators_give_roles_to_the_settings_issuer(app: Flask) -> None:
     """Its JWTs have rights in every namespace, which the manager of one could replace."""
     with pytest.raises(GrantRefusedError, match="Only unlimited administrators"):

@@ -81,6 +81,7 @@ def test_a_use_keeps_a_token_genuine(app: Flask) -> None:
     assert [token.state for token in listed(app)] == ["active"]
 
 
+@pytest.mark.promise("credentials")
 def test_a_refused_credential_is_no_use(app: Flask, quiet: Iterator[list[str]]) -> None:
     """Strangers, expired tokens and tokens from another network cause no write."""
     [seen] = quiet

@@ -88,6 +88,7 @@ def test_a_creator_can_grant_less(app: Flask) -> None:
     assert token.expires_at < NOON
 
 
+@pytest.mark.promise("credentials")
 @pytest.mark.parametrize(
     ("grant", "what"),
     [
@@ -200,6 +201,7 @@ def test_tokens_of_an_earlier_version_keep_their_names(app: Flask, stored: Store
     assert services(app).tokens.revoke("ci", attempt=attempt(Action.TOKEN_REVOKE, unbound)) == ("ci",)
 
 
+@pytest.mark.promise("names")
 def test_a_name_of_an_earlier_version_blocks_no_other_namespace(app: Flask, stored: Stored) -> None:
     """A name that an earlier version reserved globally is free in other namespaces."""
     as_before(app, stored, "ci", "team-a")
@@ -251,6 +253,7 @@ def test_an_ambiguous_name_needs_a_namespace(app: Flask) -> None:
 WHOLE = Principal(name="boss", namespace="team-a", scopes=frozenset(Scope))
 
 
+@pytest.mark.promise("credentials")
 @pytest.mark.parametrize(
     ("grant", "what"),
     [
@@ -330,6 +333,7 @@ def states(app: Flask) -> dict[str, str]:
     return {token.name: token.state for token in infos(app)}
 
 
+@pytest.mark.promise("credentials")
 def test_a_cascade_revokes_all_descendants(app: Flask, stored: Stored) -> None:
     """A cascade revokes children and grandchildren, each after its own entry; other tokens stay."""
     family(app)
@@ -369,6 +373,7 @@ def test_a_cascade_continues_below_revoked_tokens(app: Flask) -> None:
     assert again == [("b", "a-a"), ()]
 
 
+@pytest.mark.promise("credentials")
 def test_a_cascade_stops_when_the_trail_fails(
     app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -415,6 +420,7 @@ def test_a_forged_creator_revokes_nothing(app: Flask, stored: Stored) -> None:
     assert stored.tokens.count_documents({"name": "team-a/other", "revoked_at": None}) == 1
 
 
+@pytest.mark.promise("credentials")
 def test_a_revoked_creator_creates_nothing_more(app: Flask, stored: Stored) -> None:
     """A creator that was revoked after its look-up is refused and leaves no token."""
     make_token(app, "root", namespace="team-a", role="admin")
@@ -425,6 +431,7 @@ def test_a_revoked_creator_creates_nothing_more(app: Flask, stored: Stored) -> N
     assert [document["name"] for document in stored.tokens.find()] == ["team-a/root"]
 
 
+@pytest.mark.promise("credentials")
 def test_a_cascade_includes_a_token_being_created(
     app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -443,6 +450,7 @@ def test_a_cascade_includes_a_token_being_created(
     assert [document["name"] for document in stored.tokens.find()] == ["team-a/root"]
 
 
+@pytest.mark.promise("credentials")
 def test_the_longest_lifetime_is_a_setting(environment: dict[str, str]) -> None:
     """With `TOKEN_MAX_DAYS`, a token gets the longest lifetime by default, and a longer one is refused."""
     with running_app({**environment, "TOKEN_MAX_DAYS": "30"}) as app:
@@ -575,6 +583,7 @@ def while_recording(monkeypatch: pytest.MonkeyPatch, look: Callable[[], None]) -
     monkeypatch.setattr(AuditEntry, "store", looking)
 
 
+@pytest.mark.promise(3)
 def test_a_pending_token_can_be_neither_seen_used_nor_revoked(
     app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -603,6 +612,7 @@ def test_a_pending_token_can_be_neither_seen_used_nor_revoked(
     assert named.principal.name == "team-a/new"
 
 
+@pytest.mark.promise(3)
 def test_an_older_replica_refuses_a_pending_token(
     app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:

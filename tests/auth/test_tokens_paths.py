@@ -65,6 +65,7 @@ def test_a_creator_grants_paths_within_its_own(app: Flask, paths: tuple[str, ...
     assert infos(app)["new"].paths == paths
 
 
+@pytest.mark.promise("credentials")
 @pytest.mark.parametrize(
     "paths", [("other",), ("billing",), ("shared/",), ("shared/db/",), ("billing/a", "x/")], ids=str
 )
@@ -87,6 +88,7 @@ def test_tokens_with_more_paths_are_not_listed(app: Flask, stored: Stored) -> No
     assert infos(app)["altered"].state == "altered"
 
 
+@pytest.mark.promise("credentials")
 @pytest.mark.parametrize("paths", [(), ("other/",), ("billing/", "other")], ids=str)
 def test_tokens_with_more_paths_are_not_revoked(app: Flask, stored: Stored, paths: tuple[str, ...]) -> None:
     """A limited principal cannot revoke a token with paths outside its own, or without a limit."""

@@ -83,6 +83,7 @@ def test_standard_tools_read_it(tmp_path: Path) -> None:
     assert all((tmp_path / name).stat().st_mode & 0o777 == 0o600 for name in listed.split())
 
 
+@pytest.mark.promise("purges")
 def test_every_changed_byte_is_refused() -> None:
     """A changed byte in data, headers, padding, manifest or end is refused."""
     content = written()
@@ -118,6 +119,7 @@ def test_compressible_documents_are_unpacked_in_parts() -> None:
     assert peak < 10_000_000
 
 
+@pytest.mark.promise("purges")
 def test_only_verified_bytes_are_read(monkeypatch: pytest.MonkeyPatch) -> None:
     """If a file is changed or cut after verification, no changed document is read."""
     monkeypatch.setattr(archive, "_CHUNK", 64)

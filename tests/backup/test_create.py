@@ -193,6 +193,7 @@ class Reads(monitoring.CommandListener):
         """Do nothing."""
 
 
+@pytest.mark.promise("purges")
 def test_the_trail_is_read_as_of_a_later_moment(mongo_uri: str, stored: Stored) -> None:
     """By MongoDB's clock the trail is read after all else, and a majority has the ends of its streams."""
     fill(stored, NEW, 2)
@@ -216,6 +217,7 @@ def test_the_trail_is_read_as_of_a_later_moment(mongo_uri: str, stored: Stored) 
     assert [concern.get("level") for concern in trail] == [None, None, "majority", "majority", None]
 
 
+@pytest.mark.promise("purges")
 def test_a_backup_waits_for_no_worker(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a worker serves, a secret whose create is in progress is in the backup with its entry, or not."""
     assert claim(KEYRING)
@@ -260,6 +262,7 @@ def test_a_backup_is_on_record(stored: Stored) -> None:
     }
 
 
+@pytest.mark.promise(3)
 def test_without_its_entry_there_is_no_backup(stored: Stored) -> None:
     """While the trail cannot be written, no backup is released."""
     break_trail(stored)
@@ -279,6 +282,7 @@ def test_a_failed_backup_is_on_record(stored: Stored, monkeypatch: pytest.Monkey
     assert [entry["status"] for entry in entries(stored)] == ["error"]
 
 
+@pytest.mark.promise(6)
 def test_missing_keys_are_named(stored: Stored) -> None:
     """If secrets or workers need a key outside the keyring, it is named, and no backup is made."""
     fill(stored, FOREIGN, 1)
@@ -335,6 +339,7 @@ def test_an_unsigned_manifest_does_not_control_the_terminal(forged: dict[str, An
     assert "\x1b" not in str(refused.value)
 
 
+@pytest.mark.promise("purges")
 def test_a_forged_backup_is_distinguished_from_a_damaged_one() -> None:
     """Without a master key, an attacker can recompute every digest but not forge a backup."""
     content, _ = made(KEYRING)

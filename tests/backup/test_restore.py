@@ -209,6 +209,7 @@ def test_a_file_that_changes_during_the_restore_is_reported(
     assert values(stored, KEY) == kept
 
 
+@pytest.mark.promise("purges")
 def test_a_worker_waits_for_the_end_of_a_restore(mongo_uri: str, stored: Stored) -> None:
     """A service on an incomplete restore refuses all and says why, then serves once it is complete."""
     with running_app(settings(mongo_uri, KEY)) as app:

@@ -44,6 +44,7 @@ def everything(stored: Stored) -> dict[str, Any]:
     }
 
 
+@pytest.mark.promise(6)
 @pytest.mark.parametrize(
     ("use", "arguments"),
     [*(("secret", command) for command in WRITING)]
@@ -77,6 +78,7 @@ def test_a_command_with_a_wrong_key_writes_nothing(
     assert list(tmp_path.iterdir()) == []
 
 
+@pytest.mark.promise(6)
 def test_wrong_keys_damage_neither_trail_nor_backup(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
     """After commands with a throwaway key, the trail has no tampering and a backup is valid."""
     assert run(tmp_path, mongo_uri, *WRITING[1], keys=(KEY,)).returncode == 0
@@ -132,6 +134,7 @@ def test_a_key_that_running_workers_lack_signs_nothing(
     assert run(tmp_path, mongo_uri, "tokens", "list", keys=(NEW, KEY)).returncode == 0
 
 
+@pytest.mark.promise(6)
 def test_the_signer_of_an_emptied_database_is_in_use(mongo_uri: str, stored: Stored) -> None:
     """If only the trail is left, a service needs its signing key, or one that endorses it."""
     written_by(mongo_uri, Keyring(KEY), 1)

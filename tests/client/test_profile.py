@@ -58,6 +58,7 @@ def test_its_token_is_not_shown() -> None:
     assert MINE.token not in repr(MINE)
 
 
+@pytest.mark.promise("commands")
 @pytest.mark.parametrize("mode", [0o640, 0o604, 0o620])
 def test_a_profile_that_others_can_use_is_refused(place: Path, mode: int) -> None:
     """A profile with rights for other users is refused, with the command that removes them."""
@@ -67,6 +68,7 @@ def test_a_profile_that_others_can_use_is_refused(place: Path, mode: int) -> Non
         profile.load()
 
 
+@pytest.mark.promise("commands")
 def test_the_profile_of_another_user_is_refused(place: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A file that belongs to another user is not a profile: its address could be an attacker's."""
     profile.save(MINE)

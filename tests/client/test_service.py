@@ -159,6 +159,7 @@ def test_a_refused_body_names_its_fields() -> None:
     )
 
 
+@pytest.mark.promise("commands")
 def test_an_error_never_shows_the_token() -> None:
     """A server that echoes the token, or moves the cursor, does neither on the user's terminal."""
     error = refusal({"code": "x", "detail": f"\x1b[2J{TOKEN}{'y' * 1000}"})
@@ -203,6 +204,7 @@ def test_another_server_is_recognized(status: int, body: str) -> None:
     )
 
 
+@pytest.mark.promise("commands")
 def test_a_redirect_is_not_followed() -> None:
     """A redirect is an error: the token goes to no other server."""
     with peer() as elsewhere:
@@ -211,6 +213,7 @@ def test_a_redirect_is_not_followed() -> None:
     assert elsewhere.requests == []
 
 
+@pytest.mark.promise("commands")
 def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
     """`HTTP_PROXY` has no effect: a proxy would read the token."""
     with peer(reply(200, "{}")) as server, peer() as proxy:

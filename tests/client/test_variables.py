@@ -32,6 +32,7 @@ def test_a_hint_can_be_copied_into_a_shell() -> None:
     assert shlex.split(command)[-1] == f"NAME={name}"
 
 
+@pytest.mark.promise("commands")
 @pytest.mark.parametrize("name", DECISIVE)
 def test_the_name_of_a_secret_does_not_decide_what_runs(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """The creator of a secret cannot set a variable that decides what programs load, run or trust."""
@@ -41,6 +42,7 @@ def test_the_name_of_a_secret_does_not_decide_what_runs(name: str, monkeypatch: 
         require_harmless(variable, f"app/{name}")
 
 
+@pytest.mark.promise("commands")
 def test_an_inherited_variable_is_not_replaced(monkeypatch: pytest.MonkeyPatch) -> None:
     """The creator of a secret cannot change a variable that the environment has, and can set any other."""
     monkeypatch.delenv("DB_PASSWORD", raising=False)

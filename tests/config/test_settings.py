@@ -364,6 +364,7 @@ def test_an_srv_connection_string_is_not_resolved() -> None:
     assert load(MONGO_URI="mongodb+srv://cluster.invalid").mongo_uri == "mongodb+srv://cluster.invalid"
 
 
+@pytest.mark.promise(2)
 def test_no_representation_shows_a_secret_setting() -> None:
     """The `repr` of settings, as in debuggers and logs, contains no key or password."""
     uri = "mongodb://user:hunter2@host"
@@ -398,6 +399,7 @@ _LOOKALIKES = (
 setting_values = st.text(max_size=60) | st.sampled_from([RAW_KEY, *_LOOKALIKES])
 
 
+@pytest.mark.promise(2)
 @given(
     plain=st.dictionaries(setting_names, setting_values),
     files=st.dictionaries(setting_names, setting_values, max_size=2),
@@ -505,6 +507,7 @@ def test_a_rate_limit_can_be_counted_in_mongodb() -> None:
         assert load(RATE_LIMIT_STORAGE_URI=uri).rate_limit_storage_uri == uri
 
 
+@pytest.mark.promise("processes")
 @pytest.mark.parametrize(
     "raw",
     [
@@ -545,6 +548,7 @@ TRIVIAL = [
 ]
 
 
+@pytest.mark.promise("processes")
 @pytest.mark.parametrize("key", TRIVIAL)
 def test_a_trivial_key_encrypts_nothing_and_can_be_rotated_away(key: str) -> None:
     """A guessable key is refused as MASTER_KEY, with a remedy, and accepted as a fallback."""
@@ -556,6 +560,7 @@ def test_a_trivial_key_encrypts_nothing_and_can_be_rotated_away(key: str) -> Non
     assert len(load(MASTER_KEY_FALLBACKS=key).master_key_fallbacks) == 1
 
 
+@pytest.mark.promise("processes")
 @pytest.mark.parametrize(
     ("key", "words"),
     [
@@ -611,6 +616,7 @@ def test_the_settings_of_a_dotenv_file_are_known(tmp_path: Path, monkeypatch: py
     assert not load().decisive_dotenv
 
 
+@pytest.mark.promise("processes")
 def test_a_world_writable_dotenv_file_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A `.env` that any user of the machine could have written stops the start, with the remedy."""
     file = dotenv(tmp_path, monkeypatch, "BIND=127.0.0.1:1\n")
@@ -623,6 +629,7 @@ def test_a_world_writable_dotenv_file_is_refused(tmp_path: Path, monkeypatch: py
     assert Settings.from_environment().bind == "127.0.0.1:1"
 
 
+@pytest.mark.promise("processes")
 def test_a_dotenv_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A `.env` of another user, except root, is refused."""
     file = dotenv(tmp_path, monkeypatch, "BIND=127.0.0.1:1\n")

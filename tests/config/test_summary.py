@@ -51,6 +51,7 @@ def test_a_connection_string_shows_hosts_and_database(uri: str, expected: str) -
     assert (told["MONGO_URI"], told["RATE_LIMIT_STORAGE_URI"]) == (expected, expected)
 
 
+@pytest.mark.promise(2)
 def test_no_secret_is_logged() -> None:
     """The summary contains no key, and no password or token of an address."""
     key = b64encode(HUNTER.ljust(32, "!").encode()).decode()
@@ -90,6 +91,7 @@ def warnings_of(service: Service) -> list[dict[str, Any]]:
     return [line for line in lines if line["level"] == "warning" or line["message"] == "settings from .env"]
 
 
+@pytest.mark.promise("processes")
 @pytest.mark.parametrize(
     ("content", "level"),
     [("TRUSTED_PROXIES=10.0.0.0/8\nLOG_LEVEL=info\n", "warning"), ("REQUEST_TIMEOUT_SECONDS=9\n", "info")],
@@ -106,6 +108,7 @@ def test_a_starting_service_names_its_dotenv_file(
     assert line["names"] == sorted((name.split("=")[0] for name in content.split()), reverse=True)
 
 
+@pytest.mark.promise("processes")
 @pytest.mark.parametrize(
     ("host", "words"),
     [
@@ -124,6 +127,7 @@ def test_a_service_without_authentication_warns_at_every_start(
     assert words in line["message"]
 
 
+@pytest.mark.promise("processes")
 def test_a_service_with_a_weak_key_warns_at_every_start(environment: dict[str, str], tmp_path: Path) -> None:
     """Each start with a guessable key logs a warning, without any part of the key."""
     weak = "00112233445566778899aabbccddeeff"

@@ -66,12 +66,14 @@ def environ_as_seen_by_its_user(*arguments: str) -> str:
             process.communicate("")
 
 
+@pytest.mark.promise("processes")
 def test_the_same_user_cannot_read_a_hardened_process() -> None:
     """A user's process can read the environment of another, except a hardened one's."""
     assert KEY in environ_as_seen_by_its_user()
     assert environ_as_seen_by_its_user("harden") == ""
 
 
+@pytest.mark.promise("processes")
 @pytest.mark.parametrize(
     "command",
     [
@@ -106,6 +108,7 @@ def test_every_process_of_the_service_is_hardened(
             assert core.split()[4:6] == ["0", "0"]
 
 
+@pytest.mark.promise("processes")
 def test_commands_are_hardened(environment: dict[str, str], tmp_path: Path) -> None:
     """A command that holds the master key is protected like the service."""
     code = (
@@ -127,6 +130,7 @@ def test_commands_are_hardened(environment: dict[str, str], tmp_path: Path) -> N
     assert done.stdout == "0 1\n"
 
 
+@pytest.mark.promise("processes")
 def test_the_key_is_in_no_environment_of_the_service(environment: dict[str, str], tmp_path: Path) -> None:
     """`serve` passes the keys on outside the environment, so even root does not find them there."""
     keys = {"MASTER_KEY": environment["MASTER_KEY"], "MASTER_KEY_FALLBACKS": KEY}

@@ -55,6 +55,7 @@ def binding_of(vector: dict[str, Any]) -> Binding:
     )
 
 
+@pytest.mark.promise(1)
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["title"])
 def test_stored_envelopes_stay_readable(vector: dict[str, Any]) -> None:
     """An existing envelope of either format stays readable permanently."""
@@ -89,6 +90,7 @@ def test_an_envelope_decrypts_to_its_plaintext(plaintext: bytes) -> None:
     assert decrypt(encrypt(plaintext)) == plaintext
 
 
+@pytest.mark.promise(1)
 def test_every_flipped_bit_is_refused() -> None:
     """An envelope with any flipped bit is refused."""
     envelope = encrypt()
@@ -107,6 +109,7 @@ def test_every_truncation_is_refused() -> None:
             decrypt(envelope[:length])
 
 
+@pytest.mark.promise(1)
 @pytest.mark.parametrize(
     "change",
     [
@@ -151,6 +154,7 @@ def test_another_key_is_refused() -> None:
         envelopes.decrypt(encrypt(), key=MasterKey(bytes(32)), binding=BINDING)
 
 
+@pytest.mark.promise(1)
 def test_encrypting_twice_gives_unrelated_envelopes() -> None:
     """Two envelopes of the same value do not reveal that it is the same."""
     first, second = encrypt(b"a" * 64), encrypt(b"a" * 64)
@@ -202,6 +206,7 @@ def test_associated_data_matches_the_description(binding: Binding, header: bytes
     ]
 
 
+@pytest.mark.promise(1)
 @given(first=bindings, second=bindings, plaintext=st.binary(max_size=64))
 def test_an_envelope_opens_for_its_binding_alone(first: Binding, second: Binding, plaintext: bytes) -> None:
     """An envelope created for one binding never opens for another."""

@@ -52,6 +52,7 @@ def test_no_representation_shows_a_key() -> None:
         assert MasterKey(material).id in shown
 
 
+@pytest.mark.promise(1)
 def test_each_purpose_has_its_own_key() -> None:
     """Keys derived for different purposes or with different salts are unrelated."""
     derived = {OLD.derive(b"a"), OLD.derive(b"b"), OLD.derive(b"a", salt=b"1"), NEW.derive(b"a")}

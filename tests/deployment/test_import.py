@@ -118,6 +118,7 @@ def taken(quick_start: list[Replica]) -> Iterator[Import]:
         run("docker", "secret", "rm", *SECRETS, check=False)
 
 
+@pytest.mark.promise("swarm")
 def test_all_secrets_are_imported(taken: Import) -> None:
     """A plan changes nothing; an import stores each value as it is, and compares hashes; nothing is left."""
     planned, done = taken.planned, taken.done
@@ -150,6 +151,7 @@ def test_a_differing_value_is_kept(taken: Import) -> None:
     assert taken.value("9") == SECRETS["9"]
 
 
+@pytest.mark.promise("swarm")
 def test_interrupted_imports_leave_nothing(taken: Import) -> None:
     """Ctrl-C removes the task and its token; what a killed import left is removed by the next one."""
     interrupted = taken.command("--apply")

@@ -35,6 +35,7 @@ def image_of_service() -> str:
     return docker("service", "inspect", API, "--format", "{{.Spec.TaskTemplate.ContainerSpec.Image}}")
 
 
+@pytest.mark.promise(5)
 def test_every_replica_reads_a_new_secret(quick_start: list[Replica]) -> None:
     """A secret created on one replica is fetched from the other."""
     one, other = quick_start
@@ -91,6 +92,7 @@ def test_a_removed_stack_has_its_data_when_deployed_again(two: list[Replica], ma
     assert one.run("secret-manager", "audit", "verify").endswith("intact")
 
 
+@pytest.mark.promise(5)
 def test_changes_of_the_deployment_fail_no_request(two: list[Replica]) -> None:
     """During scaling, an update and a restart of all replicas, every request is answered."""
     assert two
@@ -132,6 +134,7 @@ def test_a_killed_replica_loses_only_its_own_requests(two: list[Replica]) -> Non
     assert_nothing_is_lost(outcome)
 
 
+@pytest.mark.promise(4)
 @pytest.mark.usefixtures("two")
 def test_a_killed_primary_is_replaced_within_15_seconds() -> None:
     """MongoDB elects another primary, and no acknowledged secret is missing."""

@@ -180,6 +180,7 @@ def _versions(holders: list[dict[str, Any]]) -> dict[str, list[int]]:
     return found
 
 
+@pytest.mark.promise("swarm")
 def test_no_request_fails_during_rotations(sample: Swarm) -> None:
     """Rotations fail no order, also one with a bad value; all tasks get the newest version."""
     services = {"shop_api": 3, "shop_users": 1}

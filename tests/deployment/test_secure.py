@@ -96,6 +96,7 @@ def test_only_a_token_gives_access(token: str) -> None:
     assert one.create(b"value")[0] == 401
 
 
+@pytest.mark.promise("swarm")
 @pytest.mark.usefixtures("token")
 def test_mongodb_is_unreachable_from_outside() -> None:
     """Other networks cannot reach MongoDB; its own network reads nothing without a credential."""
@@ -110,6 +111,7 @@ def test_mongodb_is_unreachable_from_outside() -> None:
     assert seen_from(MONGODB_NETWORK, "look-members", milliseconds=60_000) == "OperationFailure 13"
 
 
+@pytest.mark.promise("swarm")
 @pytest.mark.usefixtures("token")
 def test_containers_have_minimal_privileges_and_show_no_secret() -> None:
     """Root filesystems are read-only, capabilities dropped, and the swarm's output has no secret."""
@@ -136,6 +138,7 @@ def test_containers_have_minimal_privileges_and_show_no_secret() -> None:
         assert value not in logs
 
 
+@pytest.mark.promise(3)
 @pytest.mark.usefixtures("token")
 def test_the_service_s_own_user_cannot_rewrite_the_trail() -> None:
     """The service's connection string cannot change, remove or hide audit entries."""

@@ -83,6 +83,7 @@ def test_another_index_in_that_place_is_reported(
         database.prepare()
 
 
+@pytest.mark.promise(4)
 def test_writes_are_durable_whatever_the_connection_string_says(mongo_uri: str) -> None:
     """The service itself sets majority, journal and reads from the primary."""
     with connected(f"{mongo_uri}&w=1&journal=false&readPreference=secondary&retryWrites=false"):

@@ -266,6 +266,7 @@ def empty(locked: Locked) -> None:
             root.vault[name].delete_many({})
 
 
+@pytest.mark.promise(3)
 def test_the_role_is_what_the_service_uses(locked: Locked, commands: Commands, tmp_path: Path) -> None:
     """The role allows everything that the service and its commands do, and nothing else."""
     used = asked_for(locked, commands, tmp_path)
@@ -278,6 +279,7 @@ def test_the_role_is_what_the_service_uses(locked: Locked, commands: Commands, t
     assert needed | BY_HAND == granted
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize("rewrite", REWRITES.values(), ids=REWRITES)
 def test_the_trail_cannot_be_rewritten(locked: Locked, rewrite: Callable[[Any], object]) -> None:
     """MongoDB refuses the service's user every change or removal of entries, and more privileges."""
@@ -298,6 +300,7 @@ def test_the_documents_table_is_the_role() -> None:
     assert told == {name: tuple(actions) for name, actions in granted.items()}
 
 
+@pytest.mark.promise(3)
 def test_a_user_with_too_many_rights_is_narrowed(locked: Locked) -> None:
     """A user and a role of an older version get exactly today's privileges, on each run."""
     wide = {"resource": {"db": "vault", "collection": ""}, "actions": ["find", "insert", "update", "remove"]}
@@ -321,6 +324,7 @@ def test_a_user_with_too_many_rights_is_narrowed(locked: Locked) -> None:
             }
 
 
+@pytest.mark.promise(3)
 def test_a_user_that_may_rewrite_the_trail_is_named_once(
     locked: Locked, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -376,6 +380,7 @@ def unguarded(locked: Locked) -> Iterator[Collection[dict[str, Any]]]:
     locked.initiate()
 
 
+@pytest.mark.promise(3)
 def test_without_the_unique_index_nothing_is_served(
     locked: Locked, unguarded: Collection[dict[str, Any]], caplog: pytest.LogCaptureFixture
 ) -> None:

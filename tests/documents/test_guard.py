@@ -15,6 +15,7 @@ from vault.documents import AuditEntry
 from vault.documents.guard import storage_errors
 
 
+@pytest.mark.promise(2)
 @pytest.mark.parametrize(
     ("error", "said"),
     [

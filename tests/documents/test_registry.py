@@ -31,6 +31,7 @@ def test_of_two_unrelated_keys_the_first_is_used() -> None:
     assert writing_key_ids() == {OLD.id}
 
 
+@pytest.mark.promise(6)
 def test_of_racing_replicas_one_key_wins(stored: Stored) -> None:
     """Of 16 replicas with four keys started concurrently on an empty database, one key's may write."""
     keys = [new_key() for _ in range(4)]

@@ -45,6 +45,7 @@ def found(query: dict[str, Any]) -> StoredSecret:
     return secret
 
 
+@pytest.mark.promise(1)
 def test_saving_stores_no_plaintext(stored: MongoDatabase[dict[str, Any]], keyring: Keyring) -> None:
     """A secret stored by `save` contains no plaintext, and reads back unchanged."""
     new_secret().save()
@@ -56,6 +57,7 @@ def test_saving_stores_no_plaintext(stored: MongoDatabase[dict[str, Any]], keyri
     assert StoredSecret(document).decrypt(keyring) == PLAINTEXT
 
 
+@pytest.mark.promise(1)
 def test_inserting_in_bulk_stores_no_plaintext(
     stored: MongoDatabase[dict[str, Any]], keyring: Keyring
 ) -> None:
@@ -138,6 +140,7 @@ def test_a_new_secret_is_not_stored_without_the_hook(
     assert PLAINTEXT.decode() not in repr(secret)
 
 
+@pytest.mark.promise(1)
 def test_without_the_hook_nothing_is_written(
     hook: EncryptOnSave, stored: MongoDatabase[dict[str, Any]]
 ) -> None:

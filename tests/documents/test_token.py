@@ -40,6 +40,7 @@ def test_a_token_is_valid_as_it_was_stored(client: FlaskClient, token: str) -> N
     assert ask(client, token) == 200
 
 
+@pytest.mark.promise("credentials")
 @pytest.mark.parametrize(
     "change",
     [
@@ -91,6 +92,7 @@ def test_an_altered_token_is_refused(
     assert last["principal"].startswith("token:")
 
 
+@pytest.mark.promise("names")
 @pytest.mark.parametrize(
     "change",
     [
@@ -163,6 +165,7 @@ def test_a_revoked_token_cannot_be_restored(
     assert ask(client, token) == 401
 
 
+@pytest.mark.promise("credentials")
 def test_a_token_cannot_replace_another(app: Flask, client: FlaskClient, stored: Stored) -> None:
     """A token with an administrator's copied scopes and seal is altered."""
     make_token(app, "boss", role="admin")
@@ -183,6 +186,7 @@ def strings(value: object) -> set[str]:
     return {value.hex() if isinstance(value, bytes) else str(value)}
 
 
+@pytest.mark.promise("credentials")
 def test_a_dump_of_the_database_contains_no_token(app: Flask, client: FlaskClient, stored: Stored) -> None:
     """No stored text is a valid credential."""
     token = make_token(app, "ci", role="admin")
@@ -200,6 +204,7 @@ def test_a_dump_of_the_database_contains_no_token(app: Flask, client: FlaskClien
                 assert ask(client, credential) in (401, 429)
 
 
+@pytest.mark.promise("credentials")
 def test_a_new_token_key_ends_tokens_and_creates_none(
     environment: dict[str, str], stored: Stored, token: str
 ) -> None:
@@ -237,6 +242,7 @@ def test_a_token_key_under_an_unknown_master_key_is_not_tried() -> None:
         found.rewrap(Keyring(MasterKey(bytes(32))))
 
 
+@pytest.mark.promise("credentials")
 @pytest.mark.usefixtures("token")
 def test_the_seal_covers_every_field() -> None:
     """A newly added field of the document cannot stay outside the seal unnoticed."""
@@ -249,6 +255,7 @@ def test_the_seal_covers_every_field() -> None:
     assert set(found._record()) | {"seal", "pending", "purge_at", "last_used_at"} == set(Token._fields)
 
 
+@pytest.mark.promise("credentials")
 @pytest.mark.parametrize(
     "change",
     [
@@ -290,6 +297,7 @@ def test_an_altered_renewal_is_refused(
 NOT_TRUE = (None, False, 0, "", [], 1, "x", math.nan, [0], {"$a": 1}, Binary(b"x"), DatetimeMS(2**62))
 
 
+@pytest.mark.promise("credentials")
 @pytest.mark.parametrize("field", ["periodic", "orphan"])
 def test_a_token_cannot_become_periodic_or_an_orphan(
     app: Flask, client: FlaskClient, stored: Stored, token: str, field: str
@@ -318,6 +326,7 @@ def test_a_token_stays_periodic_and_an_orphan(
     assert client.post("/vault/token/self", json={}, headers=bearer(text)).status_code == 401
 
 
+@pytest.mark.promise("credentials")
 @pytest.mark.parametrize("field", ["renewable_until", "renewal_seconds"])
 def test_a_token_cannot_become_renewable(client: FlaskClient, stored: Stored, token: str, field: str) -> None:
     """A field for renewals in the document of a token that has none is an alteration, also if it is zero."""

@@ -19,6 +19,7 @@ def edited(mongo_uri: str, stored: Stored) -> Iterator[Victim]:
         yield found
 
 
+@pytest.mark.promise(3)
 def test_random_edits_are_tampering_or_without_effect(edited: Victim) -> None:
     """Each of 40 edits is found, or leaves every entry of an export, a query and a tail unchanged."""
     first = SystemRandom().randrange(2**32)

@@ -11,6 +11,7 @@ from tests.support.system import unmeasured
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.promise(3)
 @pytest.mark.long
 def test_kills_under_load_leave_nothing_unrecorded() -> None:
     """After kills of workers and a primary, every readable or usable item has its entry; none is lost."""

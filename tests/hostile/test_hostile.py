@@ -36,6 +36,7 @@ def service(mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) -> Iterato
             yield service
 
 
+@pytest.mark.promise("network")
 @pytest.mark.parametrize("attack", ATTACKS)
 def test_honest_clients_are_answered_during_an_attack(service: Service, attack: str) -> None:
     """During each attack every honest request is 200, no worker is killed, and memory is bounded."""
@@ -46,6 +47,7 @@ def test_honest_clients_are_answered_during_an_attack(service: Service, attack: 
     assert outcome.megabytes < LIMIT_MB
 
 
+@pytest.mark.promise("network")
 @pytest.mark.parametrize("attack", ["idle", "kept", "half-sent bodies"])
 def test_honest_clients_are_answered_although_all_connections_are_taken(
     environment: dict[str, str], tmp_path: Path, attack: str
@@ -62,6 +64,7 @@ def test_honest_clients_are_answered_although_all_connections_are_taken(
     assert not outcome.killed
 
 
+@pytest.mark.promise("network")
 def test_each_address_has_a_connection_limit(environment: dict[str, str], tmp_path: Path) -> None:
     """A connection over an address's limit is refused immediately, and other addresses are answered."""
     settings = {**environment, "WEB_CONCURRENCY": "1", "MAX_CONNECTIONS_PER_ADDRESS": "5"}
@@ -105,6 +108,7 @@ def test_a_trusted_proxy_has_no_limit_of_its_own(environment: dict[str, str], tm
             assert connection.recv(15) == b"HTTP/1.1 200 OK"
 
 
+@pytest.mark.promise("network")
 def test_many_large_creates_fit_into_memory(environment: dict[str, str], tmp_path: Path) -> None:
     """Each of 200 concurrent 1 MiB creates is stored or gets a retry time, within the stack's memory."""
     settings = {**environment, **_SETTINGS}
@@ -122,6 +126,7 @@ def test_many_large_creates_fit_into_memory(environment: dict[str, str], tmp_pat
     assert most < LIMIT_MB
 
 
+@pytest.mark.promise("network")
 def test_replies_that_are_not_read_fit_into_memory(service: Service) -> None:
     """Strangers that ask for the largest batches and read nothing neither fill memory nor lock others out."""
     assert service.process is not None
@@ -151,6 +156,7 @@ def test_wrong_labels_are_counted_and_not_listed(service: Service) -> None:
     assert (reply.status, messages_of(reply.body)) == (422, {"labels": ["Must have at most 64 labels."]})
 
 
+@pytest.mark.promise("network")
 def test_clients_that_do_not_read_lock_no_one_out(environment: dict[str, str], tmp_path: Path) -> None:
     """If all connections wait for clients that do not read, a new client is still answered."""
     settings = {**environment, "WEB_CONCURRENCY": "1", "MAX_CONNECTIONS": "10"}

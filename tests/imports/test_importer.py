@@ -196,6 +196,7 @@ def test_a_path_and_a_prefix(tree: Tree, move: Move, stored: Stored) -> None:
     assert (entry["action"], entry["principal"], entry["status"]) == ("create", "operator", "success")
 
 
+@pytest.mark.promise("purges")
 def test_an_existing_secret_is_never_changed(
     tree: Tree, move: Move, app: Flask, client: FlaskClient, stored: Stored
 ) -> None:
@@ -362,6 +363,7 @@ def test_a_folder_that_cannot_be_listed_is_refused(tree: Tree, app: Flask, key: 
     assert (result.name, result.outcome, result.reason) == ("a/", Outcome.REFUSED, "the token cannot read it")
 
 
+@pytest.mark.promise("purges")
 def test_hashes_tell_every_difference(tree: Tree, key: MasterKey) -> None:
     """The two hashes are equal only if all secrets are; they have a new key for each import."""
     source = KVSource(tree.bao.url, mount=tree.mount, token=tree.token)

@@ -171,6 +171,7 @@ def test_a_sealed_source_is_named(fake: Fake, pauses: list[float]) -> None:
     assert len(pauses) == len(fake.requests) == 6
 
 
+@pytest.mark.promise("purges")
 def test_redirects_are_not_followed(fake: Fake) -> None:
     """The token never reaches another server."""
     with pytest.raises(ImportSourceError, match="redirects"):
@@ -327,6 +328,7 @@ def test_values_are_no_part_of_a_repr(fake: Fake) -> None:
     assert TOKEN not in repr(fake.source())
 
 
+@pytest.mark.promise("purges")
 def test_the_certificate_is_checked(tmp_path: Path, pauses: list[float]) -> None:
     """A certificate must be of the named CA; another one is refused immediately."""
     authority = make(tmp_path, "authority")

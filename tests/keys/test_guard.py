@@ -103,6 +103,7 @@ def assert_serves(client: FlaskClient) -> None:
     assert client.get("/health/ready").status_code == 200
 
 
+@pytest.mark.promise(6)
 @pytest.mark.usefixtures("seldom")
 def test_a_wrong_key_is_noticed_before_serving(
     client: FlaskClient, stored: Stored, caplog: pytest.LogCaptureFixture
@@ -178,6 +179,7 @@ def test_a_replica_serves_after_the_rewrap(
     assert_serves(client)
 
 
+@pytest.mark.promise(6)
 @pytest.mark.usefixtures("seldom")
 def test_a_serving_replica_stops_when_an_unknown_key_appears(
     app: Flask, client: FlaskClient, stored: Stored
@@ -219,6 +221,7 @@ def test_a_key_unknown_to_running_workers_is_not_used(
     assert_refuses(client)
 
 
+@pytest.mark.promise(6)
 @pytest.mark.usefixtures("seldom")
 def test_a_replica_serves_only_with_a_claim(
     watch: KeyringGuard, stored: Stored, monkeypatch: pytest.MonkeyPatch

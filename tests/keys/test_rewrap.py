@@ -352,6 +352,7 @@ def test_the_trail_has_start_and_end_with_counts(stored: Stored) -> None:
     ]
 
 
+@pytest.mark.promise(3)
 def test_without_its_start_on_record_nothing_is_changed(stored: Stored) -> None:
     """While the trail cannot be written, no secret is changed."""
     fill(stored, OLD, 5)

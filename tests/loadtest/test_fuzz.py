@@ -12,6 +12,7 @@ from tests.support.system import unmeasured
 FUZZ = Path(__file__).parents[2] / "loadtest" / "fuzz.py"
 
 
+@pytest.mark.promise("network")
 @pytest.mark.long
 def test_every_reply_to_a_generated_request_matches_the_document(tmp_path: Path) -> None:
     """Each reply matches the document, which allows no request that is refused, and none is 5xx."""

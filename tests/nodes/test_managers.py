@@ -101,6 +101,7 @@ def shop(cluster: Cluster, token: str, image: str) -> str:
     return registry
 
 
+@pytest.mark.promise("swarm")
 def test_the_next_leader_delivers(cluster: Cluster, shop: str) -> None:
     """After the leader's node is killed, the next one's driver delivers, and the node comes back alone."""
     assert shop

@@ -170,6 +170,7 @@ def test_a_failure_is_marked_by_its_kind(
     assert b"hunter2" not in b"".join(collector.bodies)
 
 
+@pytest.mark.promise(2)
 def test_nothing_secret_is_in_a_span(mongo_uri: str, collector: Collector, tmp_path: Path) -> None:
     """For valid and invalid requests, no span contains a value, a credential, a key or an ID.
 

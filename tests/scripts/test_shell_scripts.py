@@ -176,6 +176,7 @@ def test_secret_is_no_argument(recorder: str, tmp_path: Path, arguments: list[st
     assert sent.encode() not in seen
 
 
+@pytest.mark.promise(2)
 def test_secret_is_no_childs_argument(recorder: str, tmp_path: Path) -> None:
     """A secret that is an argument of the script is not an argument of curl."""
     recording = tmp_path / "arguments"
@@ -316,6 +317,7 @@ def test_an_address_of_another_kind_is_a_usage_error(url: str) -> None:
     assert run("fetch_secret.sh", _UNKNOWN_ID, url=url).returncode == 2
 
 
+@pytest.mark.promise(2)
 @pytest.mark.parametrize("variable", ["http_proxy", "ALL_PROXY"])
 def test_no_proxy_gets_the_token_in_the_clear(recorder: str, variable: str) -> None:
     """Over plain HTTP, a proxy of the environment, which would see token and value, is not used."""
@@ -402,6 +404,7 @@ def test_a_role_is_one_header(recorder: str, role: str) -> None:
     assert failed.stderr == b"create_secret.sh: VAULT_ROLE contains whitespace or control characters\n"
 
 
+@pytest.mark.promise(2)
 def test_a_token_is_no_childs_argument(recorder: str, tmp_path: Path) -> None:
     """The token goes to curl through a pipe, because its arguments are in the process list."""
     recording = tmp_path / "arguments"

@@ -87,6 +87,7 @@ def test_labels_change_no_ciphertext(change: Change, stored: Stored) -> None:
     assert only(stored) == {n: v for n, v in before.items() if n != "labels"} | {"metadata_version": 2}
 
 
+@pytest.mark.promise(1)
 @pytest.mark.usefixtures("versions")
 def test_a_new_expiry_is_bound_to_every_version(change: Change, stored: Stored, key: MasterKey) -> None:
     """A new expiry re-encrypts each version, and removing it does as well; MongoDB purges accordingly."""
@@ -147,6 +148,7 @@ def test_the_last_read_keeps_its_purge_time(
             change(expiry=HOUR)
 
 
+@pytest.mark.promise(1)
 @pytest.mark.parametrize(
     "limit", [{"expires_at": in_future(days=1)}, {"max_reads": 9}, {"name": "a/b/c"}], ids=" ".join
 )
@@ -307,6 +309,7 @@ def test_an_error_of_the_caller_changes_nothing(change: Change, stored: Stored) 
     assert only(stored) == before
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize(
     "changes", [{"expiry": HOUR}, {"relabelled": labelled({})}], ids=["expiry", "labels"]
 )

@@ -115,6 +115,7 @@ def test_a_level_has_only_secrets_that_readers_may_know_of(app: Flask, stored: S
     assert level(app, principal=EVE) == ["foreign/"]
 
 
+@pytest.mark.promise("names")
 def test_many_secrets_without_a_name_do_not_stop_a_level(app: Flask, stored: Stored) -> None:
     """The first level is found behind any number of secrets without a name, which are not read."""
     put_unnamed(stored, 2 * queries._AT_ONCE)
@@ -210,6 +211,7 @@ def test_a_level_seeks_past_large_folders(app: Flask, stored: Stored, examined: 
     assert "COLLSCAN" not in plans
 
 
+@pytest.mark.promise("names")
 def test_a_level_outside_the_paths_is_refused(app: Flask, stored: Stored) -> None:
     """A principal lists its prefixes, and what is below them; other folders are refused on record."""
     put_names(stored, "billing/a", "billing/b/c", "shared/x", "shared/y")

@@ -26,6 +26,7 @@ def is_counted(read: HeldRead) -> bool:
     return counted
 
 
+@pytest.mark.promise(5)
 def test_concurrent_reads_never_exceed_the_limit(stored: Stored, key: MasterKey) -> None:
     """No number of concurrent reads reserves and counts more than the limit allows."""
     secret_id = put(stored, key, max_reads=20, reads=7)

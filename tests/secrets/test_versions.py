@@ -122,6 +122,7 @@ def values(world: World) -> list[bytes | None]:
 # --- Delete and restore
 
 
+@pytest.mark.promise("purges")
 def test_a_deleted_version_is_not_read_until_it_is_restored(three: World, stored: Stored) -> None:
     """A deleted version keeps its ciphertext, cannot be fetched, and is back after a restore."""
     before = only(stored)
@@ -199,6 +200,7 @@ def test_a_new_version_is_not_deleted(three: World) -> None:
 # --- Purges
 
 
+@pytest.mark.promise("purges")
 @pytest.mark.parametrize("version", [1, 2, 3])
 def test_a_purged_version_is_gone(three: World, stored: Stored, key: MasterKey, version: int) -> None:
     """A purge destroys the version's ciphertext for every version, keeps its time, and no restore helps."""
@@ -253,6 +255,7 @@ def test_the_rest_of_old_versions_is_forgotten(
     assert "states" not in only(stored)
 
 
+@pytest.mark.promise(1)
 def test_the_newest_version_is_purged_only_with_its_limits_intact(three: World, stored: Stored) -> None:
     """A purge refuses a newest version that does not verify: its new envelope would make it genuine."""
     stored.secrets.update_one({}, {"$set": {"expires_at": in_future(days=1)}})
@@ -330,6 +333,7 @@ def test_a_fetch_of_a_missing_version_verifies_the_secret(three: World, stored: 
     assert item.secret is None
 
 
+@pytest.mark.promise("purges")
 def test_a_deleted_version_costs_no_read(world: World, stored: Stored) -> None:
     """A refused fetch of a deleted version does not count towards the read limit."""
     world.write(b"one", max_reads=1)
@@ -455,6 +459,7 @@ def test_secrets_without_a_value_are_rewrapped_and_drilled(
     assert (empty.write(b"one"), purged.write(b"four")) == (1, 4)
 
 
+@pytest.mark.promise("purges")
 def test_a_concurrent_rewrap_does_not_bring_a_purged_newest_version_back(
     three: World, stored: Stored, keyring: Keyring, key: MasterKey
 ) -> None:
@@ -502,6 +507,7 @@ def test_fields_of_another_type_break_no_change(
     assert {entry["status"] for entry in trail(stored) if entry["action"] != "fetch"} == {"success"}
 
 
+@pytest.mark.promise("purges")
 def test_a_purged_version_stays_empty_without_its_state(three: World, stored: Stored) -> None:
     """An attacker who removes the states can restore deleted versions, and no purged one."""
     three.purge(2, 3)
@@ -567,6 +573,7 @@ def test_a_change_of_versions_has_one_entry(three: World, stored: Stored) -> Non
     ]
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
 def test_no_version_changes_without_its_entry(
     three: World, stored: Stored, change: Callable[[World], None]

@@ -58,6 +58,7 @@ def test_a_reply_is_unwrapped_once(wraps: Wrapping, stored: Stored) -> None:
     assert (entry["status"], entry["secret_id"]) == ("success", token.accessor)
 
 
+@pytest.mark.promise("vault")
 def test_of_many_at_once_one_gets_the_reply(wraps: Wrapping) -> None:
     """However many unwrap at the same time, exactly one gets the reply."""
     token = kept(wraps)
@@ -153,6 +154,7 @@ def test_a_reply_has_its_life(wraps: Wrapping, stored: Stored) -> None:
             use(expired, attempt=attempt())
 
 
+@pytest.mark.promise("vault")
 def test_the_database_has_neither_the_token_nor_the_reply(wraps: Wrapping, stored: Stored) -> None:
     """MongoDB has the ciphertext and the accessor; the token cannot be derived from them."""
     token = kept(wraps, b"hunter2")
@@ -163,6 +165,7 @@ def test_the_database_has_neither_the_token_nor_the_reply(wraps: Wrapping, store
     assert ORIGIN.path not in everything
 
 
+@pytest.mark.promise("vault")
 def test_no_one_reaches_a_reply_by_its_accessor(wraps: Wrapping, alice: Caller, stored: Stored) -> None:
     """With its accessor, no operation of REST finds a wrapped reply: its namespace is no one's."""
     token = kept(wraps)
@@ -183,6 +186,7 @@ def test_no_one_reaches_a_reply_by_its_accessor(wraps: Wrapping, alice: Caller, 
     assert wraps.unwrap(token, bytes, attempt=attempt())[0] == b"reply"
 
 
+@pytest.mark.promise("vault")
 def test_a_secret_is_no_wrapped_reply(wraps: Wrapping, stored: Stored, alice: Caller) -> None:
     """A secret that someone moved to the ID of a token is not unwrapped."""
     token = WrappingToken.new()
@@ -194,6 +198,7 @@ def test_a_secret_is_no_wrapped_reply(wraps: Wrapping, stored: Stored, alice: Ca
         wraps.look_up(token, attempt=attempt())
 
 
+@pytest.mark.promise("vault")
 def test_an_altered_reply_is_not_released(wraps: Wrapping, stored: Stored) -> None:
     """A reply that was altered in the database, or given another life, does not verify."""
     token = kept(wraps)

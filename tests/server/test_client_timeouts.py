@@ -128,6 +128,7 @@ def test_each_request_has_a_timeout_for_its_beginning(
         pytest.fail("it waited no longer")
 
 
+@pytest.mark.promise("network")
 def test_headers_have_a_timeout_from_their_first_byte(
     connection: Connection, client: tuple[Any, RequestParser], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -163,6 +164,7 @@ def test_headers_may_come_in_parts(connection: Connection, client: tuple[Any, Re
     assert connection not in connection.address.idle
 
 
+@pytest.mark.promise("network")
 def test_a_request_of_an_evicted_connection_has_no_effect(
     connection: Connection, client: tuple[Any, RequestParser]
 ) -> None:

@@ -31,6 +31,7 @@ def service(shared_service: Service) -> Service:
     return shared_service
 
 
+@pytest.mark.promise("network")
 @pytest.mark.parametrize(
     "hosts",
     [
@@ -110,6 +111,7 @@ def test_a_client_of_http_1_0_is_not_asked(service: Service) -> None:
         assert client.recv(65_536).startswith(b"HTTP/1.0 200 OK")
 
 
+@pytest.mark.promise("network")
 @pytest.mark.parametrize(
     ("path", "headers", "status"),
     [
@@ -134,6 +136,7 @@ def test_a_hopeless_request_is_refused_before_its_body(
     assert refused.count(b"HTTP/1.1 ") == 1
 
 
+@pytest.mark.promise("network")
 def test_what_follows_a_refused_expectation_is_no_request(service: Service) -> None:
     """Bytes that a refused client sends after all are discarded, not answered as another request."""
     with connect(service) as client:

@@ -46,6 +46,7 @@ def test_the_scenarios_of_the_original_description(shared_service: Service) -> N
     assert len(set(ids)) == 20
 
 
+@pytest.mark.promise(5)
 def test_every_worker_fetches_a_new_secret(service: Service, stored: MongoDatabase[dict[str, Any]]) -> None:
     """All workers can read a secret as soon as its ID is returned, and each answer has its entry."""
 
@@ -66,6 +67,7 @@ def log_lines(service: Service) -> list[dict[str, Any]]:
     return [json.loads(line) for line in service.log.read_text().splitlines()]
 
 
+@pytest.mark.promise(1)
 def test_plaintext_and_keys_are_in_neither_database_nor_log(
     environment: dict[str, str], mongod: Mongod, stored: MongoDatabase[dict[str, Any]], tmp_path: Path
 ) -> None:
@@ -117,6 +119,7 @@ def late_mongod(tmp_path: Path) -> Iterator[Mongod]:
     mongod.stop()
 
 
+@pytest.mark.promise(4)
 @pytest.mark.long
 def test_the_service_recovers_when_mongodb_does(late_mongod: Mongod, master_key: str, tmp_path: Path) -> None:
     """While MongoDB is unreachable, replies are fast 503s; the service recovers without a restart."""
@@ -155,6 +158,7 @@ def refuses(service: Service) -> None:
     assert service.get("/health/live").status == 200
 
 
+@pytest.mark.promise(4)
 def test_a_stop_lets_requests_finish(service: Service) -> None:
     """A request in progress when the service is stopped gets its answer."""
     with begun(service) as (connection, body):
@@ -228,6 +232,7 @@ def test_too_large_a_body_is_413(shared_service: Service, framing: bytes, body: 
     shared_service.wait_until("/health/ready")
 
 
+@pytest.mark.promise("network")
 def test_an_endless_body_blocks_no_one(environment: dict[str, str], tmp_path: Path) -> None:
     """While a refused client keeps sending, its worker answers others, and finally disconnects it."""
     endless = threading.Event()
@@ -272,6 +277,7 @@ def test_a_coding_that_is_not_decoded_is_501(shared_service: Service, coding: by
     assert refused.startswith(b"HTTP/1.1 501 ")
 
 
+@pytest.mark.promise(2)
 @pytest.mark.parametrize(
     ("request_text", "status", "code"),
     [
@@ -335,6 +341,7 @@ def raw(service: Service, framing: bytes, *body: bytes) -> bytes:
         return connection.recv(4096)
 
 
+@pytest.mark.promise("network")
 @pytest.mark.parametrize(
     "header",
     [b"SCRIPT_NAME: /health", b"Script_Name: /health", b"PATH_INFO: /health", b"X_Forwarded_For: 192.0.2.1"],
@@ -404,6 +411,7 @@ def test_gunicorn_reports_wrong_settings(tmp_path: Path) -> None:
     assert "MASTER_KEY: is required: " in service.log.read_text()
 
 
+@pytest.mark.promise(3)
 def test_every_answer_has_its_entry_and_every_worker_its_stream(
     environment: dict[str, str], stored: MongoDatabase[dict[str, Any]], tmp_path: Path
 ) -> None:

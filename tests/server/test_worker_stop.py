@@ -8,6 +8,8 @@ from base64 import b64encode
 from contextlib import ExitStack
 from pathlib import Path
 
+import pytest
+
 from tests.cli.waiting import wait_until
 from tests.server.test_gunicorn_conf import CREATE
 from tests.support.service import Service
@@ -19,6 +21,7 @@ HEAD = (
 ).encode()
 
 
+@pytest.mark.promise("network")
 def test_a_stop_waits_for_no_idle_connection(service: Service) -> None:
     """Idle connections end while requests that have begun are still answered, with `Connection: close`."""
     beginnings = {"idle": b"", "in its headers": HEAD[:40], "in its body": HEAD + BODY[:5]}

@@ -75,6 +75,7 @@ def test_without_a_table_everything_is_allowed() -> None:
     assert is_allowed(NoPolicy(), "web", name="a")
 
 
+@pytest.mark.promise("swarm")
 @pytest.mark.parametrize("suffix", ["toml", "json"])
 def test_the_table_allows_what_it_names(tmp_path: Path, suffix: str) -> None:
     """A table in TOML or JSON allows names, prefixes and IDs to services, and nothing else."""

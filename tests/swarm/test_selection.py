@@ -80,6 +80,7 @@ def test_other_labels_are_ignored() -> None:
     assert DeliveryRequest(body).selection().reference == Reference(name="a")
 
 
+@pytest.mark.promise("swarm")
 @pytest.mark.parametrize(
     ("labels", "reason"),
     [

@@ -40,6 +40,7 @@ def send(service: Service, path: str, body: object, credential: str) -> Reply:
     return service.post(path, body, Authorization=f"Bearer {credential}", Connection="close")
 
 
+@pytest.mark.promise(5)
 def test_every_worker_refuses_a_revoked_token(
     environment: dict[str, str], asking: Service, tmp_path: Path
 ) -> None:
@@ -91,6 +92,7 @@ def requests(service: Service) -> list[dict[str, Any]]:
     return [line for line in lines if line["message"] == "request"]
 
 
+@pytest.mark.promise("credentials")
 def test_no_credential_is_in_a_log_an_entry_or_a_reply(
     environment: dict[str, str],
     asking: Service,

@@ -326,6 +326,7 @@ def world(
 each_system = pytest.mark.parametrize("world", SYSTEMS, indirect=True)
 
 
+@pytest.mark.promise("jwts")
 @each_system
 def test_the_right_jwt_reaches_exactly_its_path(world: World, stored: MongoDatabase[dict[str, Any]]) -> None:
     """The JWT of the documented job reads its path, and nothing else; the entry names issuer and role."""
@@ -343,6 +344,7 @@ def test_the_right_jwt_reaches_exactly_its_path(world: World, stored: MongoDatab
     assert world.fetch(wider) == 200
 
 
+@pytest.mark.promise("jwts")
 @pytest.mark.parametrize(("world", "case"), CASES, indirect=["world"], ids=map(": ".join, CASES))
 def test_any_other_jwt_is_refused(world: World, case: str) -> None:
     """Any other JWT is refused, and the entry says which claim was wrong."""
@@ -351,6 +353,7 @@ def test_any_other_jwt_is_refused(world: World, case: str) -> None:
     assert world.reason() == reason
 
 
+@pytest.mark.promise("jwts")
 @each_system
 def test_a_jwt_must_be_the_issuer_s_own_and_current(world: World) -> None:
     """Another audience, key, algorithm or time, an unknown key ID and a forged issuer are refused."""

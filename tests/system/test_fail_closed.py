@@ -63,6 +63,7 @@ def environment(mongod: Mongod, key: MasterKey) -> dict[str, str]:
     return settings(uri(mongod, "service", "vault"), key) | {"WEB_CONCURRENCY": "1"}
 
 
+@pytest.mark.promise(3)
 def test_without_permission_to_write_the_trail_nothing_leaves(guarded: Mongod, tmp_path: Path) -> None:
     """Create and fetch return 503, readiness names the trail, and granting the role restores the service."""
     key = new_key()

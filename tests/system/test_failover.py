@@ -78,6 +78,7 @@ class Clients:
         return answer
 
 
+@pytest.mark.promise(4)
 @pytest.mark.long
 def test_losing_the_primary_loses_no_acknowledged_secret(
     members: ThreeMembers, master_key: str, tmp_path: Path

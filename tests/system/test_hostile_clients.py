@@ -59,6 +59,7 @@ def trickle(service: Service, beginning: bytes, piece: bytes) -> bytes:
     raise AssertionError("the service did not hang up")
 
 
+@pytest.mark.promise("network")
 @pytest.mark.parametrize("piece", [b"", b" "], ids=["half open", "slow"])
 def test_an_unfinished_request_is_disconnected(one_worker: Service, piece: bytes) -> None:
     """Half a body returns 408, half a head returns nothing, and both lose the connection in time."""
@@ -89,6 +90,7 @@ def test_an_unfinished_request_is_disconnected(one_worker: Service, piece: bytes
     wait_until(lambda: held(one_worker) == 0, pause=0.2)
 
 
+@pytest.mark.promise("network")
 def test_hundreds_of_half_open_connections_block_no_one(one_worker: Service) -> None:
     """While 400 clients hold half-open connections, the worker stays up and answers other clients."""
     assert one_worker.process is not None
@@ -144,6 +146,7 @@ def test_an_excessive_number_of_headers_is_refused(one_worker: Service, flood: b
     assert one_worker.fetch(one_worker.create(b"afterwards")).status == 200
 
 
+@pytest.mark.promise("network")
 def test_the_total_size_of_headers_is_limited(one_worker: Service) -> None:
     """Headers of 8 kB each, within every limit of a single header, are refused from 32 kB in total."""
     for count, status in [(3, b"200"), (5, b"431")]:

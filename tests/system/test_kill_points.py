@@ -41,6 +41,7 @@ def killed(action: str, environment: Mapping[str, str]) -> list[str]:
     return names
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize(
     "action",
     [
@@ -56,6 +57,7 @@ def test_a_killed_process_leaves_nothing_unrecorded(
     assert unrecorded(stored) == {}
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize("action", ["create_repeatable", "create_named_repeatable"])
 def test_after_a_kill_a_repeated_create_creates_one_secret(
     action: str, environment: dict[str, str], stored: Stored, alice: Caller
@@ -97,6 +99,7 @@ def test_after_a_kill_a_repeated_batch_creates_each_secret_once(
     assert unrecorded(stored) == {}
 
 
+@pytest.mark.promise(3)
 def test_after_a_kill_a_name_is_free_or_found(
     environment: dict[str, str], stored: Stored, alice: Caller
 ) -> None:
@@ -122,6 +125,7 @@ def test_a_process_killed_while_it_creates_a_role_leaves_nothing_unrecorded(
     assert unrecorded(stored) == {}
 
 
+@pytest.mark.promise(3)
 def test_after_a_kill_the_name_of_a_token_is_free_or_listed(
     app: Flask, environment: dict[str, str], stored: Stored
 ) -> None:

@@ -721,6 +721,7 @@ def everything(world: World, app: Flask, settings: dict[str, str]) -> None:
         world.outputs.append(Output("readiness", text))
 
 
+@pytest.mark.promise(1, 2)
 @pytest.mark.long
 def test_no_secret_appears_where_it_must_not(settings: dict[str, str], stored: Stored) -> None:
     """Across every documented answer of every operation, no mark appears where it must not."""
@@ -738,6 +739,7 @@ def test_no_secret_appears_where_it_must_not(settings: dict[str, str], stored: S
     assert found >= {"value", "id", "name", "label", "new token", "wrapping token", "JWT", "token of admin"}
 
 
+@pytest.mark.promise(2)
 def test_no_secret_is_in_the_log_of_a_running_service(settings: dict[str, str], tmp_path: Path) -> None:
     """The most verbose log of the whole process, gunicorn and libraries included, contains no mark."""
     with made_world(settings) as (world, _):
@@ -806,6 +808,7 @@ def label_the_id(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(request_log, "_operation", lambda _: g.attempt.secret_id if "attempt" in g else "none")
 
 
+@pytest.mark.promise(2)
 @pytest.mark.parametrize(
     ("plant", "place", "name"),
     [
@@ -840,6 +843,7 @@ def test_an_injected_leak_is_found(
     assert (place, name) in world.marks.leaks(world.outputs)
 
 
+@pytest.mark.promise(2)
 @pytest.mark.parametrize("around", ["", "a", "ab", "abc"])
 @pytest.mark.parametrize("secret", [VALUE, OTHER_VALUE, PASSWORD.encode()], ids=["text", "bytes", "letters"])
 def test_a_mark_is_found_in_every_form(secret: bytes, around: str) -> None:

@@ -60,6 +60,7 @@ def at_once(pool: ThreadPoolExecutor, count: int, call: Any) -> list[Reply]:
     return list(pool.map(call, range(count)))
 
 
+@pytest.mark.promise(5)
 @pytest.mark.parametrize(("limit", "rounds"), [(1, 20), (5, 5)])
 def test_no_more_reads_than_allowed(
     service: Service, stored: Stored, pool: ThreadPoolExecutor, limit: int, rounds: int
@@ -78,6 +79,7 @@ def test_no_more_reads_than_allowed(
         assert told == {"success": limit, "not_found": 64 - limit}
 
 
+@pytest.mark.promise(5)
 def test_batches_release_one_time_secrets_once(
     service: Service, stored: Stored, pool: ThreadPoolExecutor
 ) -> None:
@@ -105,6 +107,7 @@ def test_batches_release_one_time_secrets_once(
         assert told == {"success": 50, "not_found": 350}
 
 
+@pytest.mark.promise(5)
 def test_one_of_two_concurrent_updates_of_a_version_succeeds(
     service: Service, stored: Stored, pool: ThreadPoolExecutor
 ) -> None:
@@ -167,6 +170,7 @@ def test_concurrent_updates_create_consecutive_versions(
                 assert reply.status == 404
 
 
+@pytest.mark.promise(5)
 def test_concurrent_retries_of_a_create_create_one_secret(
     service: Service, environment: dict[str, str], tmp_path: Path, stored: Stored, pool: ThreadPoolExecutor
 ) -> None:
@@ -206,6 +210,7 @@ def test_an_expired_secret_is_unreadable_before_mongodb_removes_it(
     wait_until(lambda: stored.secrets.count_documents({"_id": secret_id}) == 0)
 
 
+@pytest.mark.promise(5)
 def test_concurrent_deletes_and_updates_agree(
     service: Service, stored: Stored, pool: ThreadPoolExecutor
 ) -> None:

@@ -26,6 +26,7 @@ from vault.documents import AuditEntry
 CREATE = "/vault/secret/create/"
 
 
+@pytest.mark.promise("network")
 @pytest.mark.parametrize("seconds", ["1", "10"])
 def test_a_hung_mongodb_is_503_in_time(master_key: str, tmp_path: Path, seconds: str) -> None:
     """While MongoDB is stopped, all requests return 503 within their timeout; afterwards all succeed."""
@@ -58,6 +59,7 @@ def _create(service: Service) -> int:
     return service.post(CREATE, {"secret": "YQ=="}).status
 
 
+@pytest.mark.promise("network")
 def test_a_request_over_the_limit_is_refused_immediately(client: FlaskClient) -> None:
     """A request over the limit returns 503, and the next one succeeds after others have ended."""
     slots = client.application.extensions[SLOTS]
@@ -74,6 +76,7 @@ def test_a_request_over_the_limit_is_refused_immediately(client: FlaskClient) ->
     assert found == {404: 3}
 
 
+@pytest.mark.promise("network")
 def test_half_sent_bodies_take_no_slot(environment: dict[str, str], tmp_path: Path) -> None:
     """While more clients than a worker has slots withhold half a body, other clients are answered."""
     settings = {"WEB_CONCURRENCY": "1", "MAX_CONNECTIONS_PER_ADDRESS": "1000"}

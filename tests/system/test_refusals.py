@@ -48,6 +48,7 @@ def refuse(service: Service, credential: str) -> Counter[str]:
     return answered
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize(
     ("status", "credential", "settings"),
     [

@@ -139,6 +139,7 @@ def under_load(fleet: Fleet, clients: int = 2) -> Iterator[Load]:
             client.result()
 
 
+@pytest.mark.promise(6)
 @pytest.mark.long
 def test_a_rotation_under_load(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
     """Four rolling updates rotate the key: no request fails, and in the end nothing needs the old key."""
@@ -222,6 +223,7 @@ def test_a_rotation_under_load(mongo_uri: str, stored: Stored, tmp_path: Path) -
     }
 
 
+@pytest.mark.promise(6)
 def test_a_replica_that_lost_the_race_for_an_empty_database_does_not_serve(
     mongo_uri: str, stored: Stored, tmp_path: Path
 ) -> None:

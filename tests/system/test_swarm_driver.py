@@ -164,6 +164,7 @@ def all_of(swarm: Swarm, driver: Popen[bytes], count: int, **labels: str) -> lis
         return [received(one) for one in sent]
 
 
+@pytest.mark.promise("swarm")
 def test_each_delivery_is_on_record(swarm: Swarm, start: Start, stored: Stored) -> None:
     """A task gets the value as the labels say, and the entry of its fetch names task, service and node."""
     secret_id = swarm.create("shop/db", b'{"user": "a", "key": "aHVzaA=="}')
@@ -211,6 +212,7 @@ def test_docker_s_limit_holds(swarm: Swarm, start: Start) -> None:
     assert any(reply.body.get("Value") for reply in replies)
 
 
+@pytest.mark.promise("swarm")
 def test_what_the_token_does_not_reach_is_not_delivered(swarm: Swarm, start: Start) -> None:
     """A secret outside the token's paths is not found; a revoked token delivers nothing; a new one does."""
     swarm.create("shop/db", b"hush")
@@ -229,6 +231,7 @@ def test_what_the_token_does_not_reach_is_not_delivered(swarm: Swarm, start: Sta
     assert swarm.get().error == "the service answers 403 (scope_missing)"
 
 
+@pytest.mark.promise("swarm")
 def test_the_policy_decides_and_its_reason_is_on_record(swarm: Swarm, start: Start, stored: Stored) -> None:
     """A service that the table does not name gets nothing; log and trail have the reason."""
     swarm.create("shop/db", b"hush")
@@ -269,6 +272,7 @@ def test_a_stopped_service_is_survived(swarm: Swarm, start: Start, cache_seconds
     assert messages.count("cached") == bool(cache_seconds)
 
 
+@pytest.mark.promise("swarm")
 def test_a_hanging_service_holds_no_call(swarm: Swarm, start: Start) -> None:
     """While the service hangs, every call ends, with the cached value or the reason; then it works again."""
     swarm.create("shop/db", b"hush")

@@ -151,6 +151,7 @@ def test_the_server_supports_tls(service: Service, authority: Pair) -> None:
         requests.post(service.url + FETCH, json={}, timeout=60)
 
 
+@pytest.mark.promise("network")
 def test_browsers_are_made_to_use_tls(service: Service, authority: Pair, settings: dict[str, str]) -> None:
     """Over TLS, each reply has an HSTS header; without TLS here, none has."""
     assert ask(service, authority).headers["Strict-Transport-Security"] == "max-age=31536000"
@@ -159,6 +160,7 @@ def test_browsers_are_made_to_use_tls(service: Service, authority: Pair, setting
         assert "Strict-Transport-Security" not in app.test_client().get("/docs").headers
 
 
+@pytest.mark.promise("network")
 def test_old_versions_of_tls_are_refused(service: Service) -> None:
     """Versions below TLS 1.2 are refused."""
     context = ssl.create_default_context()
@@ -183,6 +185,7 @@ def test_an_unfinished_handshake_is_disconnected(service: Service) -> None:
         assert silent.recv(1) == halting.recv(1) == b""
 
 
+@pytest.mark.promise("network")
 def test_client_certificates_are_required_if_an_authority_is_set(
     settings: dict[str, str], tmp_path: Path, authority: Pair
 ) -> None:
@@ -237,6 +240,7 @@ def offer(service: Service, ciphers: str) -> str | None:
             return None
 
 
+@pytest.mark.promise("network")
 def test_only_ciphers_with_forward_secrecy_are_accepted(
     settings: dict[str, str], tmp_path: Path, authority: Pair
 ) -> None:
@@ -250,6 +254,7 @@ def test_only_ciphers_with_forward_secrecy_are_accepted(
             assert str(offer(service, taken)).startswith("ECDHE-RSA-"), taken
 
 
+@pytest.mark.promise("network")
 def test_unfinished_handshakes_are_limited_and_block_no_one(settings: dict[str, str], tmp_path: Path) -> None:
     """Unfinished handshakes count against their address, end after one time limit, and block no one."""
     few = {"MAX_CONNECTIONS_PER_ADDRESS": "3", "WEB_CONCURRENCY": "1"}

@@ -20,6 +20,7 @@ CREATE, APPROLE, JWT = "auth/token/create", "auth/approle/login", "auth/jwt/logi
 CI = "https://ci.example"
 
 
+@pytest.mark.promise("vault")
 def test_a_token_logs_in_as_an_approle(app: Flask, root: DialectClient, stored: Stored) -> None:
     """With a token's name and the token, a login returns a client token that works, and can be renewed."""
     ci = DialectClient.of(app, "ci", role="reader", namespace="team", seconds=3_600, max_age=7_200)
@@ -141,6 +142,7 @@ def test_a_wrong_jwt_is_400(ci: DialectClient, stored: Stored) -> None:
     assert all(entry["details"]["reason"] for entry in entries)
 
 
+@pytest.mark.promise("vault")
 def test_a_token_is_no_jwt(ci: DialectClient) -> None:
     """A token does not log in as a JWT, and a client token is valid in this API only."""
     token = DialectClient.of(ci.client.application, "t", role="reader").token
@@ -155,6 +157,7 @@ def test_a_token_is_no_jwt(ci: DialectClient) -> None:
         assert reply.status_code == 401
 
 
+@pytest.mark.promise("vault")
 def test_failed_logins_are_limited(environment: dict[str, str]) -> None:
     """Guesses of credentials at a login are limited by `FAILED_AUTH_LIMIT`."""
     with running_app({**environment, "FAILED_AUTH_LIMIT": "3/hour"}) as app:

@@ -36,6 +36,7 @@ def test_a_value_comes_back_as_it_was_written(ask: Ask) -> None:
     assert found == {"data": value, "metadata": metadata}
 
 
+@pytest.mark.promise("credentials")
 @pytest.mark.parametrize(
     ("method", "path"),
     [

@@ -53,6 +53,7 @@ def turns(monkeypatch: pytest.MonkeyPatch) -> list[None]:
     return found
 
 
+@pytest.mark.promise("vault")
 def test_a_canonical_value_is_decoded_once(ask: Ask, decoded: list[bytes]) -> None:
     """A worker decodes a version at its first read; from then on, it returns the stored bytes as they are."""
     value = {"b": [1, 2.5, {"ü": None}], "a": '"\\\n'}
@@ -78,6 +79,7 @@ def test_no_time_shows_that_two_values_are_equal(ask: Ask, decoded: list[bytes])
     assert len(decoded) == 3
 
 
+@pytest.mark.promise("vault")
 @pytest.mark.parametrize(
     ("raw", "value"),
     [
@@ -150,6 +152,7 @@ CALLS: dict[str, Callable[[DialectClient], TestResponse]] = {
 }
 
 
+@pytest.mark.promise("vault")
 @pytest.mark.parametrize("call", CALLS.values(), ids=CALLS)
 def test_a_large_value_needs_memory_and_a_turn(
     app: Flask,
@@ -218,6 +221,7 @@ def test_a_value_that_is_spliced_needs_no_memory(app: Flask, root: DialectClient
     assert not turns
 
 
+@pytest.mark.promise("vault")
 @pytest.mark.parametrize("path", ["auth/approle/login", "auth/jwt/login", "sys/wrapping/lookup"])
 def test_a_body_of_a_stranger_takes_turns(root: DialectClient, turns: list[None], path: str) -> None:
     """A small body that takes long to decode does not keep other requests waiting meanwhile."""

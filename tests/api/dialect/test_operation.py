@@ -70,6 +70,7 @@ def test_a_jwt_is_a_credential(environment: dict[str, str]) -> None:
         assert ci("GET", SELF)["data"]["policies"] == ["secret:fetch"]
 
 
+@pytest.mark.promise("vault")
 @pytest.mark.parametrize("setting", ["true", "false"])
 def test_a_credential_is_always_required(environment: dict[str, str], stored: Stored, setting: str) -> None:
     """Without a credential, every operation is 403, whatever `AUTH_ENABLED` says, and has its entry."""
@@ -93,6 +94,7 @@ def dialect_operations(app: Flask) -> Iterator[tuple[str, str, Any]]:
     return (found for found in operations(document) if found[0].startswith("/v1/"))
 
 
+@pytest.mark.promise("vault")
 def test_invalid_credentials_are_counted(environment: dict[str, str], stored: Stored) -> None:
     """Invalid credentials are refused alike, on record, and limited by `FAILED_AUTH_LIMIT`."""
     with running_app({**environment, "FAILED_AUTH_LIMIT": "3/hour"}) as app:
@@ -127,6 +129,7 @@ def test_a_namespace_must_be_the_own_one(app: Flask, stored: Stored) -> None:
     assert entry["details"] == {"reason": "another namespace"}
 
 
+@pytest.mark.promise("vault")
 def test_a_missing_scope_is_403(app: Flask, stored: Stored) -> None:
     """A valid credential without the scope gets Vault's text, which does not say what is missing."""
     auditor = DialectClient.of(app, "auditor", role="auditor")
@@ -206,6 +209,7 @@ def test_a_patch_needs_its_media_type(root: DialectClient) -> None:
     assert refused == (415, {"errors": [text]})
 
 
+@pytest.mark.promise("vault")
 @pytest.mark.parametrize(
     ("path", "clean"),
     [
@@ -228,6 +232,7 @@ def test_an_unclean_path_is_redirected(client: FlaskClient, path: str, clean: st
         assert reply.content_type == "application/json"
 
 
+@pytest.mark.promise("vault")
 @pytest.mark.parametrize(
     ("raw", "clean"),
     [
@@ -245,6 +250,7 @@ def test_no_other_form_of_a_path_escapes_the_redirect(client: FlaskClient, raw: 
     assert (reply.status_code, reply.headers.get("Location")) == (307, clean)
 
 
+@pytest.mark.promise("vault")
 @pytest.mark.parametrize("path", ["a/%2e%2e/b", "a/%2E/b", "a%2f..%2fb", "%2e%2e"])
 def test_an_escaped_relative_path_is_400(client: FlaskClient, path: str) -> None:
     """A relative part that is escaped is refused: no proxy can have understood it otherwise."""
@@ -268,6 +274,7 @@ def test_an_absolute_address_is_no_path(root: DialectClient) -> None:
     assert reply.status_code == 200
 
 
+@pytest.mark.promise("vault")
 @pytest.mark.parametrize("method", ["GET", "POST", "PUT", "PATCH", "DELETE", "LIST"])
 def test_an_unknown_path_is_404_for_those_with_all_rights(
     app: Flask, root: DialectClient, stored: Stored, method: str
@@ -450,6 +457,7 @@ def test_a_value_can_be_large(root: DialectClient) -> None:
     assert root.wrap(value)
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize(
     ("path", "body", "headers"),
     [

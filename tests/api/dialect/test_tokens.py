@@ -247,6 +247,7 @@ def test_an_accessor_looks_up_renews_and_revokes(app: Flask, root: DialectClient
     ]
 
 
+@pytest.mark.promise("vault")
 def test_an_accessor_is_no_credential(app: Flask, root: DialectClient) -> None:
     """An accessor authenticates no request of either API, and is not part of the token."""
     auth = made(root, ttl="1h")
@@ -295,6 +296,7 @@ def test_an_unknown_accessor_is_invalid(root: DialectClient, accessor: object) -
     assert root.refused("POST", LOOKUP_ACCESSOR, {"accessor": accessor}) == NO_ACCESSOR
 
 
+@pytest.mark.promise("vault")
 def test_a_manager_reaches_tokens_within_its_own_rights(app: Flask) -> None:
     """Other namespaces, wider paths and tokens with more: not seen, or neither renewed nor revoked."""
     manager = DialectClient.of(
@@ -381,6 +383,7 @@ def test_a_longest_age_caps_lifetime_and_period(root: DialectClient) -> None:
     assert root("POST", CREATE, {"explicit_max_ttl": "1h", "lease": "30m"})["warnings"] is None
 
 
+@pytest.mark.promise("vault")
 def test_an_orphan_outlives_its_creator(root: DialectClient, stored: Stored) -> None:
     """A revocation over this API ends all tokens below a token, except orphans and what they created."""
     boss = root.having(made(root, policies=["admin"])["client_token"])
@@ -401,6 +404,7 @@ def test_an_orphan_outlives_its_creator(root: DialectClient, stored: Stored) -> 
     assert [one.get("orphan", False) for one in created].count(True) == 2
 
 
+@pytest.mark.promise("vault")
 def test_a_cascade_over_rest_also_ends_orphans(app: Flask, root: DialectClient, stored: Stored) -> None:
     """An operator who ends what a stolen token made need not fear that it made orphans."""
     boss = root.having(made(root, policies=["admin"])["client_token"])
@@ -423,6 +427,7 @@ def test_revoking_a_token_alone_keeps_its_children(root: DialectClient) -> None:
     assert root.refused("POST", REVOKE_ORPHAN, {"token": boss.token}) == gone
 
 
+@pytest.mark.promise("vault")
 def test_only_a_caller_with_all_rights_makes_orphans(app: Flask) -> None:
     """An orphan outlives a revocation of its creator, so it requires every scope and no limit to paths."""
     for name, grant in (

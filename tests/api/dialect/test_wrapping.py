@@ -103,6 +103,7 @@ def test_a_look_up_of_nothing_is_400(root: DialectClient, anonymous: DialectClie
             assert client.refused("POST", LOOKUP, body) == (400, NO_WRAPPING_TOKEN)
 
 
+@pytest.mark.promise("vault")
 @pytest.mark.parametrize(
     ("method", "path"),
     [
@@ -177,6 +178,7 @@ def test_only_successes_are_wrapped(root: DialectClient) -> None:
     assert root.having(None).refused("GET", SELF, **wrap) == (403, DENIED)
 
 
+@pytest.mark.promise("vault")
 def test_a_secret_is_wrapped(root: DialectClient, stored: Stored) -> None:
     """A secret is read, on record as wrapped, and only the holder of the token gets it."""
     root("POST", "secret/data/a/b", {"data": {"password": "hunter2"}})
@@ -212,6 +214,7 @@ def test_an_unwrapped_reply_can_be_wrapped_again(root: DialectClient) -> None:
     assert root.having(again["token"])("POST", UNWRAP)["data"] == {"a": 1}
 
 
+@pytest.mark.promise("vault")
 def test_a_wrapped_reply_keeps_its_end(root: DialectClient, stored: Stored) -> None:
     """However often a reply is unwrapped and wrapped again, it expires no later than its first wrapping."""
     token = root.wrap({"a": 1}, "60s")
@@ -232,6 +235,7 @@ def _expiry(stored: Stored) -> datetime:
     return expiry
 
 
+@pytest.mark.promise("vault")
 def test_a_reply_in_its_last_second_is_not_wrapped_again(root: DialectClient, stored: Stored) -> None:
     """A reply that expires within a second is not kept again: it could outlive its first wrapping."""
     holder = root.having(root.wrap({"a": 1}, "1s"))
@@ -239,6 +243,7 @@ def test_a_reply_in_its_last_second_is_not_wrapped_again(root: DialectClient, st
     assert stored.secrets.count_documents({}) <= 1
 
 
+@pytest.mark.promise("vault")
 def test_a_look_up_is_not_wrapped(root: DialectClient, anonymous: DialectClient, stored: Stored) -> None:
     """A look-up needs no credential, so it stores nothing: it is refused with the header."""
     token = root.wrap({"a": 1})
@@ -271,6 +276,7 @@ def test_an_entry_says_wrapped_only_of_a_wrapped_reply(
     assert not trail(stored)[-1].get("details", {}).keys() & {"wrapped", "accessor"}
 
 
+@pytest.mark.promise("vault")
 def test_wrong_tokens_are_limited(environment: dict[str, str]) -> None:
     """Guesses of wrapping tokens are limited by `FAILED_AUTH_LIMIT`, wherever they are sent."""
     with running_app({**environment, "FAILED_AUTH_LIMIT": "3/hour"}) as app:

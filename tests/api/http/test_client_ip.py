@@ -59,6 +59,7 @@ def fetch(client: FlaskClient, *forwarded_for: str) -> None:
     client.post("/vault/secret/fetch", json={}, headers=headers)
 
 
+@pytest.mark.promise(3)
 def test_a_forged_header_does_not_reach_the_entry(
     client: FlaskClient, stored: MongoDatabase[dict[str, Any]]
 ) -> None:

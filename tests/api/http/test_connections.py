@@ -110,6 +110,7 @@ def use(connection: Connection) -> None:
     connection.rest()
 
 
+@pytest.mark.promise("network")
 def test_an_idle_connection_makes_way_for_another_of_its_address(clock: list[float]) -> None:
     """At its limit, an address loses its longest idle connection to a new one, after 5 seconds."""
     pool = connections(max_per_source=2)
@@ -133,6 +134,7 @@ def test_an_idle_connection_makes_way_for_another_of_its_address(clock: list[flo
     assert not first.is_evicted
 
 
+@pytest.mark.promise("network")
 def test_a_connection_whose_request_arrives_does_not_make_way(clock: list[float]) -> None:
     """A connection is not idle if bytes have arrived that no one has read."""
     pool = connections(max_per_source=1)

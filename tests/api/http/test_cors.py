@@ -63,6 +63,7 @@ def test_options_needs_no_mongodb(environment: dict[str, str]) -> None:
         assert app.test_client().options(FETCH).status_code == 204
 
 
+@pytest.mark.promise("network")
 def test_without_origins_no_page_of_another_origin_is_admitted(client: FlaskClient) -> None:
     """By default, no reply has a CORS header, whatever the client sends."""
     for reply in (preflight(client, APP), client.get("/openapi.json", headers={"Origin": APP})):
@@ -99,6 +100,7 @@ def test_a_listed_origin_may_call(shared: FlaskClient) -> None:
         assert reply.headers["Vary"] == "Origin"
 
 
+@pytest.mark.promise("network")
 @pytest.mark.parametrize(
     "origin",
     [
@@ -123,6 +125,7 @@ def test_every_origin_may_call_only_if_the_operator_says_so(environment: dict[st
             assert "Access-Control-Allow-Credentials" not in reply.headers
 
 
+@pytest.mark.promise("network")
 def test_a_page_does_not_bypass_allowed_networks(environment: dict[str, str]) -> None:
     """A listed origin is refused, readably, if the visitor's address is not allowed."""
     settings = {**environment, "CORS_ORIGINS": APP, "ALLOWED_NETWORKS": "10.0.0.0/8"}

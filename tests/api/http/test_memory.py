@@ -20,6 +20,7 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 0.05)
 
 
+@pytest.mark.promise("network")
 @pytest.mark.usefixtures("impatient")
 def test_a_source_gets_at_most_half_of_the_memory() -> None:
     """One source gets half of the memory, a second the other half, and a third waits."""
@@ -69,6 +70,7 @@ def test_waiting_bodies_are_served_in_order_without_blocking_other_sources(
     assert not place._waiting
 
 
+@pytest.mark.promise("network")
 def test_slow_bodies_of_two_sources_lock_out_no_third(monkeypatch: pytest.MonkeyPatch) -> None:
     """If slow bodies hold all memory, the oldest are disconnected, and their sources do not get it back."""
     monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.05)

@@ -136,6 +136,7 @@ def test_a_request_s_lines_carry_its_id(client: FlaskClient) -> None:
     assert "request_id" not in json.loads(formatter.format(record))
 
 
+@pytest.mark.promise(2)
 def test_an_exception_is_logged_without_its_text() -> None:
     """An exception and its causes are logged by type and place, never by text, which may quote secrets."""
     with pytest.raises(RuntimeError) as caught:

@@ -166,6 +166,7 @@ def test_a_busy_secret_is_one_entry(
     assert document(stored, secret_id) == before
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize("by", ["secret_id", "name"])
 @pytest.mark.parametrize("action", CALLS)
 def test_without_its_entry_nothing_is_released_or_changed(
@@ -187,6 +188,7 @@ def test_without_its_entry_nothing_is_released_or_changed(
     alice(action, **{by: which}, **CALLS[action])
 
 
+@pytest.mark.promise(3)
 def test_a_list_is_not_answered_without_its_entry(
     alice: Caller, stored: Stored, there: Callable[..., str]
 ) -> None:
@@ -223,6 +225,7 @@ def test_an_unreleased_last_read_causes_no_purge(
     assert "purge_at" not in document(stored, secret_id)
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize(
     "options", [{}, {"name": "a/b"}, {"name": "a/b", "max_reads": 1, "ttl_seconds": 60}], ids=str
 )
@@ -239,6 +242,7 @@ def test_a_create_without_its_entry_leaves_nothing(
     assert alice.fetch(secret_id) == b64(b"value")
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize("options", [{}, {"name": "a/b"}], ids=["plain", "named"])
 @pytest.mark.usefixtures("there")
 def test_no_secret_is_readable_before_its_entry_is_durable(

@@ -67,6 +67,7 @@ def test_each_item_has_a_context_of_its_own(ready: Caller, stored: Stored, secre
     ]
 
 
+@pytest.mark.promise("swarm")
 @pytest.mark.parametrize(("who", "status"), [(WITHOUT, 403), (ANONYMOUS, 401)], ids=["bob", "anonymous"])
 @pytest.mark.parametrize("action", ["fetch", "fetch-batch"])
 def test_only_the_scope_allows_a_context(
@@ -114,6 +115,7 @@ def test_a_refusal_reads_nothing(ready: Caller) -> None:
     assert ready.fetch(once) == b64(b"once")
 
 
+@pytest.mark.promise("swarm")
 def test_refusals_beyond_the_first_few_are_counted(ready: Caller, stored: Stored, secret_id: str) -> None:
     """Drivers cannot fill the trail with refusals: the first five of a minute have their contexts."""
     items = [
@@ -144,6 +146,7 @@ def store(app: Flask, client: FlaskClient) -> FlaskClient:
     return client
 
 
+@pytest.mark.promise("swarm")
 def test_the_paths_of_the_driver_apply(store: FlaskClient, stored: Stored) -> None:
     """A driver's token with paths gets nothing outside them; the entry has the reason and the context."""
     for context in (task(1), {**task(1), "refusal": "no"}):

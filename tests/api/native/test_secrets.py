@@ -74,6 +74,7 @@ def test_an_id_is_found_in_either_case(client: FlaskClient) -> None:
     assert post(client, FETCH, {"secret_id": secret_id.upper()}).json == {"secret": "YQ=="}
 
 
+@pytest.mark.promise(2)
 def test_replies_are_not_kept_by_caches(client: FlaskClient) -> None:
     """Every reply below `/vault/`, including refusals, forbids caching."""
     for path in (CREATE, FETCH, "/vault/nowhere"):
@@ -369,6 +370,7 @@ def test_an_altered_secret_is_500_and_reveals_nothing(
     assert created["secret_id"] not in line + caplog.text
 
 
+@pytest.mark.promise(2)
 def test_a_defect_is_500_and_leaks_nothing(
     client: FlaskClient, stored: MongoDatabase[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -405,6 +407,7 @@ def test_a_refusal_that_cannot_be_recorded_is_503(
     assert_refused(post(client, FETCH, body), 503, "The service cannot write its audit trail.")
 
 
+@pytest.mark.promise(3)
 def test_no_plaintext_leaves_without_its_entry(
     client: FlaskClient, stored: MongoDatabase[dict[str, Any]]
 ) -> None:

@@ -140,6 +140,7 @@ def test_tokens_are_listed_page_by_page(app: Flask, manager: FlaskClient, stored
         assert problem["code"] == "invalid_cursor"
 
 
+@pytest.mark.promise("network")
 def test_a_page_ends_early_if_paths_are_large(app: Flask, manager: FlaskClient) -> None:
     """With the largest paths, a page fits into the memory reserved for it, and no token is left out."""
     paths = tuple(f"{number:02}{'é' * 255}" for number in range(MAX_PATHS))
@@ -201,6 +202,7 @@ def test_a_taken_name_is_409(manager: FlaskClient) -> None:
         assert post(manager, CREATE, {**NEW, "name": name}, 409)["status"] == 409
 
 
+@pytest.mark.promise("names")
 def test_a_name_reveals_nothing_about_other_namespaces(app: Flask, manager: FlaskClient) -> None:
     """A name used in another namespace is free, and each reply is that of an empty database."""
     make_token(app, "theirs", role="reader", namespace="team-b")
@@ -219,6 +221,7 @@ def test_a_name_reveals_nothing_about_other_namespaces(app: Flask, manager: Flas
     }
 
 
+@pytest.mark.promise("credentials")
 def test_a_token_with_more_scopes_is_not_revoked(app: Flask, manager: FlaskClient, stored: Stored) -> None:
     """Revoking a token with a scope the caller lacks is 403, recorded with the reason, and has no effect."""
     make_token(app, "boss", role="admin", namespace="team-a")
@@ -330,6 +333,7 @@ def test_an_invalid_request_is_422(manager: FlaskClient, body: dict[str, Any], f
     assert fields_of(post(manager, CREATE, body, 422)) == [field]
 
 
+@pytest.mark.promise("credentials")
 @pytest.mark.parametrize(
     ("path", "body"),
     [

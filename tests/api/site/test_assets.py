@@ -90,6 +90,7 @@ def test_tags_are_the_same_on_every_replica(environment: dict[str, str]) -> None
     assert tags[0] == tags[1]
 
 
+@pytest.mark.promise("network")
 def test_replies_with_secrets_are_never_compressed(client: FlaskClient) -> None:
     """A reply that contains a value, a refusal and a health check are plain, whatever the client accepts."""
     accepted = {"Accept-Encoding": "gzip"}

@@ -64,6 +64,7 @@ class Traffic:
         return {kind: float(number) for kind, number in self.answered.items()}
 
 
+@pytest.mark.promise(2)
 def test_prometheus_gets_exact_counts(environment: dict[str, str], tmp_path: Path) -> None:
     """No request of 4 workers is missing or counted twice, even after a SIGKILL and a reload."""
     bind = f"127.0.0.1:{free_port()}"

@@ -355,6 +355,7 @@ def test_wrong_settings_are_refused_before_the_start(make: Make, tmp_path: Path)
     assert not (tmp_path / ".dev" / "db.log").exists()
 
 
+@pytest.mark.promise("processes")
 def test_modules_of_the_working_folder_do_not_run(make: Make, tmp_path: Path) -> None:
     """The started service runs no code of the working folder."""
     (tmp_path / "gunicorn").mkdir()

@@ -380,6 +380,7 @@ def test_export_prints_all_stored_entries(trail: Trail) -> None:
     assert done.stdout.isascii()
 
 
+@pytest.mark.promise(3)
 def test_an_export_is_on_record(trail: Trail, stored: Stored) -> None:
     """An export leaves an entry with its filters before it prints anything, and prints nothing without it."""
     filters = ("--since", "2026-11-01", "--action", "create", "--secret", _ID)

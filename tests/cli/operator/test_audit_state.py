@@ -43,6 +43,7 @@ def actions(stored: Stored) -> list[str]:
     return [entry["action"] for entry in stored.audit_logs.find().sort("ts", 1)]
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize(
     "arguments",
     [(*CREATE, "other"), ("tokens", "list"), ("tokens", "revoke", "ci"), ("backup", "b"), ("keys", "rewrap")],
@@ -66,6 +67,7 @@ def test_auditing_is_not_disabled_as_a_side_effect(
     assert not (tmp_path / "b").exists()
 
 
+@pytest.mark.promise(3)
 def test_the_trail_is_disabled_and_enabled_on_record(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
     """`disable` leaves a signed last entry, `enable` a first one; processes that disagree do not serve."""
     assert ready(mongo_uri) == {}
@@ -143,6 +145,7 @@ def test_a_replica_of_an_earlier_version_leaves_the_state(mongo_uri: str, stored
     assert before["trail"]["enabled"] is True
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize(
     "planted", [False, "off", 0, [True], {"a": True}, [[]]], ids=lambda value: f"enabled {value}"
 )

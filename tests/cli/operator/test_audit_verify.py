@@ -78,6 +78,7 @@ def cut_off(stored: Stored, victim: Record, _trail: WrittenTrail) -> None:
     stored.audit_logs.delete_many({"stream": victim["stream"], "seq": {"$gt": victim["seq"]}})
 
 
+@pytest.mark.promise(3)
 @pytest.mark.parametrize(
     ("tamper", "at", "named", "said", "checkpoint"),
     [
@@ -147,6 +148,7 @@ _NOT_PLAIN: dict[str, Callable[[Stored], None]] = {
 }
 
 
+@pytest.mark.promise(3)
 @pytest.mark.new_database
 @pytest.mark.parametrize("name", _NOT_PLAIN)
 def test_a_collection_that_is_not_plain_is_found(trail: Trail, name: str) -> None:
@@ -213,6 +215,7 @@ ROOT = Path(__file__).parents[3]
 RUNBOOK = 'The next steps are in docs/operations.md, under "Audit verify reports a finding".\n'
 
 
+@pytest.mark.promise(3)
 def test_an_export_verifies_without_any_setting(trail: Trail, tmp_path: Path) -> None:
     """An auditor needs only the export and the public key: no environment, database or secret."""
     arguments = offline(trail)
@@ -351,6 +354,7 @@ def test_another_master_key_is_named_first(trail: Trail) -> None:
     assert (done.returncode, done.stderr) == (0, "")
 
 
+@pytest.mark.promise(3)
 def test_an_unknown_signer_hides_no_other_finding(trail: Trail) -> None:
     """An attacker who signs with keys of their own explains nothing: every other finding is printed."""
     victim = trail.stored.audit_logs.find_one({"seq": 3})
@@ -390,6 +394,7 @@ def test_a_database_that_shows_only_the_trail_is_verified(
     assert "missing here" not in done.stderr
 
 
+@pytest.mark.promise(3)
 def test_a_filtered_export_is_explained(trail: Trail) -> None:
     """If entries are missing and nothing else is found, a note says that an export may have had filters."""
     note = "Entries are missing. Hint: an export with filters cannot be verified"

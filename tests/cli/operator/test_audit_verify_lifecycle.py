@@ -83,6 +83,7 @@ def test_the_retention_of_an_archive_counts_from_its_checkpoint(trail: Trail) ->
         assert ("within the retention" in done.stdout) == tampering
 
 
+@pytest.mark.promise(3)
 def test_a_trail_verifies_after_rotations(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
     """Signatures of the old key verify with it as a fallback, without it, and offline."""
     old, new, newest = (new_key() for _ in range(3))
@@ -189,6 +190,7 @@ def test_a_trail_with_failed_commits_is_intact(
     assert (done.returncode, verdict) == (0, "4 entries in 3 streams: intact")
 
 
+@pytest.mark.promise(3)
 def test_a_failed_commit_of_an_earlier_version_needs_review(trail: Trail) -> None:
     """If a successor lists no hashes, the exit code is 3; with additional tampering, it is 1."""
     key = SigningKey(trail.written.keyring.primary)

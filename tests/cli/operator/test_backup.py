@@ -198,6 +198,7 @@ def test_an_output_that_takes_nothing_is_reported(
     }
 
 
+@pytest.mark.promise("purges")
 def test_a_failed_backup_writes_nothing_to_standard_output(
     environment: dict[str, str], stored: Stored, tmp_path: Path
 ) -> None:
@@ -252,6 +253,7 @@ def place(path: Path, kind: str) -> None:
         path.symlink_to({"link": "target", "dangling link": "nothing", "device link": os.devnull}[kind])
 
 
+@pytest.mark.promise("purges")
 @pytest.mark.parametrize("overwrite", [False, True], ids=["", "overwrite"])
 @pytest.mark.parametrize("kind", ["link", "dangling link", "device link", "FIFO", "socket", "folder"])
 def test_only_a_regular_file_is_replaced(tmp_path: Path, kind: str, overwrite: bool) -> None:
@@ -286,6 +288,7 @@ def test_a_link_created_meanwhile_is_not_replaced(tmp_path: Path) -> None:
     assert sorted(tmp_path.iterdir()) == [path, target]
 
 
+@pytest.mark.promise("purges")
 def test_an_overwritten_file_becomes_private(tmp_path: Path) -> None:
     """A backup replaces a file that others could read by a private one, also under its other names."""
     path, other_name = tmp_path / "b.tar", tmp_path / "other"
@@ -497,6 +500,7 @@ def test_a_drill_reports_its_results(command: Run, stored: Stored) -> None:
     assert drill_databases(stored) == []
 
 
+@pytest.mark.promise(3)
 def test_a_drill_is_on_record(command: Run, stored: Stored, environment: dict[str, str]) -> None:
     """A drill leaves an entry in the trail of MONGO_URI's database before it decrypts anything."""
     fill(stored, NEW, 3)
@@ -660,6 +664,7 @@ def test_the_results_of_a_drill_survive_a_failed_removal(
     assert done.stdout.endswith("the backup is good\n")
 
 
+@pytest.mark.promise("purges")
 def test_a_backup_made_during_writes_is_of_one_moment(
     environment: dict[str, str], restored: Stored, command: Run, tmp_path: Path
 ) -> None:

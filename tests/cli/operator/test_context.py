@@ -13,6 +13,7 @@ from tests.support.issuer import public_pem
 from tests.support.rotation import Stored, new_key, settings
 
 
+@pytest.mark.promise("processes")
 @pytest.mark.parametrize(
     "command", [("tokens", "create", "--name", "a", "--role", "reader"), ("audit", "verify")]
 )

@@ -47,6 +47,7 @@ def has_equal_hashes(done: Done) -> bool:
     return bool(there == here and done.stdout.endswith("the hashes are equal\n"))
 
 
+@pytest.mark.promise("purges")
 @pytest.mark.new_database
 def test_a_tree_moves_in(tree: Tree, run: Run, stored: Stored) -> None:
     """A dry run lists what an import stores; the import is complete, and can be repeated and verified."""
@@ -111,6 +112,7 @@ def test_what_does_not_arrive_is_named_once(tree: Tree, run: Run, stored: Stored
     assert stored.secrets.count_documents({}) == 3
 
 
+@pytest.mark.promise(3)
 def test_a_killed_import_is_completed(
     tree: Tree, source: dict[str, str], run: Run, mongo_uri: str, stored: Stored, tmp_path: Path
 ) -> None:
@@ -139,6 +141,7 @@ def test_a_killed_import_is_completed(
     assert unrecorded(stored) == {}
 
 
+@pytest.mark.promise(3)
 def test_without_their_entries_no_secrets_arrive(tree: Tree, run: Run, stored: Stored) -> None:
     """If the trail cannot be written, nothing is stored."""
     tree.put("s", {"n": 1})
@@ -149,6 +152,7 @@ def test_without_their_entries_no_secrets_arrive(tree: Tree, run: Run, stored: S
     assert stored.secrets.count_documents({}) == 0
 
 
+@pytest.mark.promise("purges")
 def test_no_value_and_no_token_leaks(
     tree: Tree, source: dict[str, str], stored: Stored, tmp_path: Path
 ) -> None:
@@ -232,6 +236,7 @@ def test_progress_is_shown(
         assert done.stderr.splitlines() == compared[:lines]
 
 
+@pytest.mark.promise("purges")
 @pytest.mark.parametrize(
     ("options", "message"),
     [

@@ -141,6 +141,7 @@ def test_status_fails_while_a_key_is_missing(keys: Run, stored: Stored, mongo_ur
     assert table(done.stdout)[OLD.id] == ("missing", 0, "no, workers encrypt under it")
 
 
+@pytest.mark.promise("processes")
 def test_status_warns_of_weak_keys(mongo_uri: str, tmp_path: Path) -> None:
     """A warning about a guessable key goes to standard error, without any part of the key."""
     weak = "00112233445566778899aabbccddeeff"
@@ -159,6 +160,7 @@ def test_status_changes_nothing(keys: Run, stored: Stored) -> None:
     assert stored["keys"].count_documents({}) == 0
 
 
+@pytest.mark.promise(3)
 def test_status_is_on_record(keys: Run, stored: Stored, mongo_uri: str) -> None:
     """On a database with a trail, `status` leaves an entry, and shows nothing without it."""
     with connected(mongo_uri):

@@ -103,6 +103,7 @@ def test_a_wrong_connection_string_is_one_message(
     assert "MASTER_KEY" not in done.stderr
 
 
+@pytest.mark.promise(3)
 def test_an_existing_deployment_is_narrowed(tmp_path: Path) -> None:
     """An administrator's connection string gives MONGO_URI's user exactly the service's privileges."""
     with locked_mongod(tmp_path) as locked, MongoClient[Any](locked.root) as root:

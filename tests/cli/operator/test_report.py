@@ -56,6 +56,7 @@ def test_a_report_has_the_last_backup(trail: Trail, stored: Stored) -> None:
     assert f"Last backup: {backup['ts']:%Y-%m-%d %H:%M}" in report(trail, "--no-verify", "--html", "-").stdout
 
 
+@pytest.mark.promise(3)
 def test_a_report_is_on_record(trail: Trail, stored: Stored) -> None:
     """A report leaves an entry with its period before it reads anything."""
     assert report(trail, "--since", "1w", "--no-verify").exit_code == 0

@@ -105,6 +105,7 @@ class Elements(HTMLParser):
         self.text += data
 
 
+@pytest.mark.promise("commands")
 def test_hostile_text_is_only_text() -> None:
     """Markup and invisible characters in names and agents make no element, and are shown as they are."""
     plain, nasty = (Elements(page_of(report_of(text))) for text in ("plain", NASTY))
@@ -123,6 +124,7 @@ def test_long_texts_are_cut() -> None:
     assert len(page_of(report_of("x" * 100_000))) < len(page_of(report_of("x"))) + 5_000
 
 
+@pytest.mark.promise("commands")
 def test_no_whole_id_of_a_secret_is_shown() -> None:
     """A secret without a name is shown by the beginning of its ID only, in the page and as JSON."""
     report = report_of("a")
@@ -180,6 +182,7 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
+@pytest.mark.promise("commands")
 @pytest.mark.parametrize("scripts", [False, True], ids=["no scripts", "scripts"])
 def test_a_browser_needs_only_the_file(scripts: bool, browser: Browser, tmp_path: Path) -> None:
     """With and without scripts, the page is shown in its style, requests nothing and reports no error."""

@@ -247,6 +247,7 @@ def test_an_invalid_argument_is_refused(tokens: Run, arguments: tuple[str, ...])
     assert done.stderr.startswith("error: ")
 
 
+@pytest.mark.promise(3)
 def test_no_token_leaves_without_its_entry(tokens: Run, stored: Stored) -> None:
     """While the trail cannot be written, `create` prints nothing."""
     break_trail(stored)
@@ -255,6 +256,7 @@ def test_no_token_leaves_without_its_entry(tokens: Run, stored: Stored) -> None:
     assert done.stderr.endswith("error: the audit trail cannot be written\n")
 
 
+@pytest.mark.promise(6)
 def test_a_wrong_master_key_creates_no_token_key(tokens: Run, mongo_uri: str, stored: Stored) -> None:
     """`create` refuses a key unknown to the service, which could not read such tokens."""
     with connected(mongo_uri):

@@ -90,6 +90,7 @@ def test_an_invalid_role_is_refused(role: str) -> None:
     assert "--role, or VAULT_ROLE: must be the name of a role" in result.stderr
 
 
+@pytest.mark.promise("commands")
 def test_a_login_is_for_its_own_address() -> None:
     """The token of a login is sent to no other address than its own."""
     with peer(*[reply(200, "{}")] * 2) as server:

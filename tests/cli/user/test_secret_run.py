@@ -52,6 +52,7 @@ def shown(served: Served, *arguments: str, **environment: str) -> dict[str, dict
     return dict(json.loads(out))
 
 
+@pytest.mark.promise("commands")
 def test_fifty_secrets_take_one_request(served: Served, stored: Stored) -> None:
     """A program gets 50 secrets with one request and 50 entries, and no value is anywhere else.
 
@@ -118,6 +119,7 @@ def test_a_program_ignores_no_signal(served: Served, options: list[str]) -> None
     assert not ignored & (1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1))
 
 
+@pytest.mark.promise("commands")
 def test_credentials_stay_here(served: Served) -> None:
     """The program gets neither the token, unless it is asked for, nor a master key."""
     served.secrets.create(b"v", name="a")
@@ -177,6 +179,7 @@ def test_a_signal_ends_the_program(served: Served, options: list[str], code: int
     assert process.returncode == code
 
 
+@pytest.mark.promise("commands")
 def test_files_are_in_memory_until_the_program_ends(served: Served) -> None:
     """`--file` gives files in memory that only the user can read, any bytes, and removes them."""
     content = b"\0\xff\n"
@@ -296,6 +299,7 @@ def test_the_command_line_is_checked_first(person: Person, monkeypatch: pytest.M
     assert person.calls == []
 
 
+@pytest.mark.promise("commands")
 def test_a_program_starts_with_all_its_secrets_or_not(person: Person) -> None:
     """A missing secret, an empty prefix, and a conflict of names are errors; then nothing is started."""
     assert "billing/db: " in person.fails_to("secret", "run", "--env", "A=billing/db", "--", "true", code=3)
@@ -331,6 +335,7 @@ def test_a_value_must_fit_an_environment(served: Served, tmp_path: Path) -> None
         assert err.startswith("error: ")
 
 
+@pytest.mark.promise("commands")
 def test_files_need_a_place_in_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """Without a writable tmpfs, there is no folder, and the error says so."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", "relative")

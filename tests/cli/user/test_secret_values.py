@@ -46,6 +46,7 @@ def test_a_value_is_typed_twice_at_a_hidden_prompt(person: Person) -> None:
     assert person.does("secret", "get", NAME) == "hunter2"
 
 
+@pytest.mark.promise("commands")
 def test_a_value_is_never_an_argument(person: Person) -> None:
     """A value as an argument is a usage error that says why, and does not repeat it."""
     line = person.fails_to("secret", "set", NAME, "hunter2", code=2)

@@ -109,6 +109,7 @@ def test_a_flush_gathers_calls_that_follow_closely(flush: Flush, monkeypatch: py
     assert sorted(flush.batches[1]) == ["b", "c", "d"]
 
 
+@pytest.mark.promise("swarm")
 def test_a_call_ends_in_its_time(flush: Flush) -> None:
     """A call whose flush hangs fails; one that was not flushed yet is withdrawn."""
     batches: Batches[str, str] = Batches(flush, max_items=100)

@@ -24,6 +24,7 @@ def test_a_value_is_kept_for_its_time(monkeypatch: pytest.MonkeyPatch) -> None:
     assert cache.get("a") is None
 
 
+@pytest.mark.promise("swarm")
 def test_values_are_encrypted_in_memory() -> None:
     """No part of the cache contains a value, and a representation of a value does not either."""
     cache = EncryptedCache(60)

@@ -244,6 +244,7 @@ def drip(reply: bytes) -> Handler:
     return handle
 
 
+@pytest.mark.promise("swarm")
 @pytest.mark.parametrize(
     "handler",
     [

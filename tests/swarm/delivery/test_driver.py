@@ -121,6 +121,7 @@ def test_a_delivery_is_logged_and_counted(world: World) -> None:
     assert "secret_manager_driver_build_info{version=" in page
 
 
+@pytest.mark.promise("swarm")
 def test_an_id_is_not_logged(world: World) -> None:
     """The log names a secret by its name only: an ID can be enough to fetch."""
     assert world.ask(id=ID) == b"hush"
@@ -218,6 +219,7 @@ def test_the_cache_is_not_used_while_the_service_answers(world: World) -> None:
     assert world.ask() == b"new"
 
 
+@pytest.mark.promise("swarm")
 def test_a_revoked_right_ends_the_cache(world: World) -> None:
     """A denied secret leaves the cache, and all do with a denied token."""
     world.new(cache=EncryptedCache(60))
@@ -248,6 +250,7 @@ def test_a_denied_secret_leaves_the_cache_by_any_reference(world: World, refused
     assert [world.ask(**labels) for labels in references] == ["away"] * 3
 
 
+@pytest.mark.promise("swarm")
 def test_another_token_does_not_get_what_an_earlier_one_got(world: World) -> None:
     """A value that another token fetched is not delivered, as the new one can have fewer rights."""
     world.new(cache=EncryptedCache(60))
@@ -262,6 +265,7 @@ def test_another_token_does_not_get_what_an_earlier_one_got(world: World) -> Non
     assert world.counted(Outcome.FAILED) == 1
 
 
+@pytest.mark.promise("swarm")
 def test_the_policy_applies_to_the_cache(world: World) -> None:
     """A task that may not have a secret does not get it from the cache either."""
     world.new(cache=EncryptedCache(60))

@@ -114,6 +114,7 @@ def run(swarm: Memory, *items: Item, update: bool = False) -> list[tuple[Item, R
     return list(Importer(swarm, TARGET, update=update).run(items))
 
 
+@pytest.mark.promise("swarm")
 def test_a_task_gets_the_order_and_the_secrets() -> None:
     """The task mounts the order and the secrets; its specification has neither token nor name here."""
     swarm = Memory(
@@ -183,6 +184,7 @@ def test_a_failed_task_is_an_error(polls: list[tuple[TaskState, Sequence[str]]],
     assert swarm.made == {}
 
 
+@pytest.mark.promise("swarm")
 def test_what_is_made_is_removed_after_any_failure() -> None:
     """Ctrl-C, and a failure of Docker between secret and task, leave nothing behind."""
 

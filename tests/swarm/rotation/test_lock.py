@@ -30,6 +30,7 @@ def due(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "_RENEWAL_SECONDS", 0)
 
 
+@pytest.mark.promise("swarm")
 def test_a_second_rotation_is_refused(world: World) -> None:
     """While a rotation has the lock, another one of the same secret is refused, and one of another is not."""
     second = RotationLock(world.engine, NAME)

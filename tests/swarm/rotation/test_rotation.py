@@ -19,6 +19,7 @@ def share(world: World, *names: str) -> None:
         world.dockerd.service(name, [secret])
 
 
+@pytest.mark.promise("swarm")
 def test_services_restart_in_turn(world: World) -> None:
     """A rotation stores the value and restarts each of ten services that share the secret, one by one."""
     share(world, *TEN)
@@ -73,6 +74,7 @@ def test_pinned_services_and_jobs_are_left_alone(world: World) -> None:
     assert set(world.events[1:3]) == {("left_alone", "shop_job"), ("left_alone", "shop_pinned")}
 
 
+@pytest.mark.promise("swarm")
 def test_a_bad_value_is_rolled_back(world: World) -> None:
     """If a service fails with the new value, the old one is the newest again, where the bad one arrived."""
     share(world, "shop_a", "shop_b", "shop_c")
