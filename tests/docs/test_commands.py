@@ -31,7 +31,6 @@ NOT_RUN = {
     "# All tests: 20 minutes.": "this is one of them",
     "# Tested with every change.": "tests/clients runs them, with the tools that they need",
     "# CI runs these too.": "it does: test_what_ci_is_said_to_run_it_runs",
-    "# As root, for two minutes.": "measures a service on a quiet machine, and installs tools for that",
     "# Takes minutes; the test suite runs a shorter version.": "tests/loadtest, tests/faults, tests/hostile",
 }
 
