@@ -74,14 +74,15 @@ def picture(transcript: str) -> str:
     lines = transcript.rstrip().splitlines()
     width = round(max(map(len, lines)) * _CHARACTER_WIDTH) + 2 * _MARGIN
     height = len(lines) * _LINE_HEIGHT + 2 * _MARGIN
+    # Browsers do not inherit `xml:space`.
     rows = [
-        f'<text x="{_MARGIN}" y="{_MARGIN + 13 + number * _LINE_HEIGHT}" '
+        f'<text xml:space="preserve" x="{_MARGIN}" y="{_MARGIN + 13 + number * _LINE_HEIGHT}" '
         f'fill="{"#7ee787" if line.startswith(PROMPT) else "#e6edf3"}">{escape(line)}</text>'
         for number, line in enumerate(lines)
     ]
     return (
         f'<svg xmlns="http://www.w3.org/2000/svg" width="{width}" height="{height}" '
-        f'viewBox="0 0 {width} {height}" role="img" xml:space="preserve" '
+        f'viewBox="0 0 {width} {height}" role="img" '
         'font-family="ui-monospace, Menlo, Consolas, monospace" font-size="13">\n'
         "<title>A secret is stored, read and used on the command line</title>\n"
         f'<rect width="{width}" height="{height}" rx="8" fill="#0d1117"/>\n' + "\n".join(rows) + "\n</svg>\n"
