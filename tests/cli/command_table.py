@@ -1,6 +1,6 @@
 """Every command of `secret-manager`, with what a test needs to make it succeed and fail.
 
-`docs/exit-codes.md` has a table of the same data. A new command needs an entry here.
+A table of `docs/exit-codes.md` is made from it. A new command needs an entry here.
 """
 
 from collections.abc import Iterator
@@ -101,7 +101,7 @@ ENTRIES = {
     "replicaset initiate": _mongodb(
         *("--key-file", "key", "--root-password-file", "password"), impatient=("--timeout", "1s")
     ),
-    "replicaset status": Entry(Needs.PROBED, own_codes="1 a member is away or late"),
+    "replicaset status": Entry(Needs.PROBED, own_codes="1 a member is unavailable or late"),
     "restore": _mongodb("backup.tar"),
     "roles create": _mongodb(*_ROLE),
     "roles delete": _mongodb("deploy"),
