@@ -16,7 +16,7 @@ OPTION         an option of `secret-manager dev`, such as -v, which prints the s
 -h, --help     print this text
 
 BIND           the address of the service (default: 127.0.0.1:8000)
-AUTH_ENABLED   true to require credentials; the README has the service's other settings
+AUTH_ENABLED   true to require credentials; docs/settings.md has the other settings
 PIP_INDEX_URL  another package index than PyPI
 
 Exit codes: 0 ended, 2 wrong usage, otherwise failed

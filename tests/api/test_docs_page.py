@@ -1,6 +1,6 @@
 """The page `/docs`: its files, and in a browser what it shows and sends.
 
-With `DOCS_PICTURE=docs/api.png` in the environment, the tests retake the README's picture of the page.
+With `DOCS_PICTURE=docs/api.png` in the environment, the tests retake the documents' picture of the page.
 """
 
 import json

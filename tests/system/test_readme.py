@@ -1,4 +1,4 @@
-"""The README and the reference next to it describe what the code does."""
+"""The tables and the Python example in the documents match the code."""
 
 import re
 import subprocess
@@ -6,19 +6,19 @@ import sys
 
 from flask import Flask
 
-from tests.docs.documents import DOCUMENTS, blocks, table
+from tests.docs.documents import DOCUMENTS, blocks, headings, table
 from tests.support.service import Service
-from vault.api.document.errors import ERROR_DOCS
-from vault.api.http.refusals import REFUSALS
 from vault.config.settings import Settings, SettingsSchema
 from vault.core.principal import ROLES, Scope
 
 DEFAULT_URL = "http://localhost:8000"
 
 
-def test_the_table_has_the_settings_and_their_defaults() -> None:
-    """The table lists every setting and no other, each with the default of the code."""
-    defaults = {name.strip("`"): default.strip("`") for name, _, default in table("README.md", "Settings")}
+def test_the_tables_have_the_settings_and_their_defaults() -> None:
+    """The tables list every setting and no other, each with the default of the code."""
+    page = "docs/settings.md"
+    rows = [row for heading in headings(DOCUMENTS[page]) for row in table(page, heading)]
+    defaults = {name.strip("`"): default.strip("`") for name, _, default in rows}
     assert list(defaults) == list(SettingsSchema().fields)
     key = "32 characters that are the key.."
     settings = Settings.from_mapping({"MASTER_KEY": key})
@@ -29,8 +29,8 @@ def test_the_table_has_the_settings_and_their_defaults() -> None:
 
 
 def test_the_python_example_works(shared_service: Service) -> None:
-    """The README's Python example creates a secret and reads it back, also in a batch."""
-    [program] = [block.text for block in blocks("README.md", "python")]
+    """The Python example creates a secret and reads it back, also in a batch."""
+    [program] = [block.text for block in blocks("docs/first-secret.md", "python")]
     run = subprocess.run(
         [sys.executable, "-c", program.replace(DEFAULT_URL, shared_service.url)],
         capture_output=True,
@@ -50,18 +50,6 @@ def test_the_table_of_calls_matches_the_api(app: Flask) -> None:
         for method in methods
     }
     assert {call.strip("`") for call, *_ in table("docs/api.md", "API")} == served
-
-
-def test_the_table_of_refusals_has_every_code() -> None:
-    """The table of refusals lists each code by its status, except the one that no client can receive."""
-    told = {
-        (int(status), code)
-        for status, codes, _ in table("docs/api.md", "Refusals")
-        for code in re.findall(r"`([a-z_0-9]+)`", codes)
-    }
-    sent = {(kind.status, code) for code, kind in REFUSALS.items() if code != "client_disconnected"}
-    assert told == sent
-    assert {status for status, _ in told} >= {kind.status for kind in ERROR_DOCS.values()}
 
 
 def test_the_table_of_roles_matches_the_code() -> None:

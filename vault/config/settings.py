@@ -37,7 +37,7 @@ _DECISIVE = frozenset(
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Settings:
-    """The service's settings; the README's table explains each of them."""
+    """The service's settings; `docs/settings.md` explains each of them."""
 
     master_key: bytes = field(repr=False)
     master_key_fallbacks: tuple[bytes, ...] = field(repr=False)
