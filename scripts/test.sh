@@ -7,28 +7,34 @@ source scripts/usage.sh
 
 usage() { # print the usage
     cat <<'END'
-Usage: scripts/test.sh [ARGUMENT]...
+Usage: scripts/test.sh [--unit|--all|ARGUMENT...]
 
-Installs the test dependencies into .venv, and runs all tests with their coverage, or without it those that ARGUMENTs
-select. Without a system package that it needs, a test is skipped, and names the package.
+Installs the test dependencies into .venv, and runs the tests, except those that start programs and take long: a few
+minutes. Without a system package that it needs, a test is skipped, and names the package.
 
+--unit      only the tests that use neither MongoDB nor other programs: under a minute
+--all       all tests, with their coverage
 ARGUMENT    an argument of pytest, such as tests/crypto
 -h, --help  print this text
 
 CI          true to fail in place of skipping
 
-Exit codes: those of pytest, 0 if no test failed
+Exit codes: as pytest, 0 if no test failed
 END
 }
 
 answer_help "$@"
 scripts/install.sh test
-if [[ $# -gt 0 ]]; then
-    # No coverage: some of the tests cover only some of the code.
-    exec .venv/bin/python -m pytest "$@"
-fi
 # Keep compiled modules: tests start hundreds of processes, and each would compile them again.
 unset PYTHONDONTWRITEBYTECODE
-# Five processes on two cores: tests wait for half of their time. Test names must be the same in every process, so
+# Four processes on two cores: tests wait for half of their time. Test names must be the same in every process, so
 # they cannot contain random IDs: otherwise xdist cannot distribute them.
-exec .venv/bin/python -m pytest --numprocesses 5 --dist worksteal --cov --cov-report=term
+parallel=(.venv/bin/python -m pytest --numprocesses 4 --dist worksteal)
+# As in setup.cfg: they need a Docker Engine, root or much time.
+special="not swarm and not nodes and not idle and not nightly"
+case ${1-} in
+    --all) exec "${parallel[@]}" --cov --cov-report=term "${@:2}" ;;
+    --unit) exec "${parallel[@]}" -m "unit and $special" "${@:2}" ;;
+    "") exec "${parallel[@]}" -m "not (process and long) and $special" ;;
+    *) exec .venv/bin/python -m pytest "$@" ;;
+esac

@@ -24,6 +24,8 @@ from tests.support.browser import TIMEOUT, running_browser
 from tests.support.service import Service
 from vault.core.principal import ANONYMOUS
 
+pytestmark = pytest.mark.process
+
 CONTENT_SECURITY_POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; connect-src 'self'; "
     "frame-ancestors 'none'; base-uri 'none'; form-action 'self'"

@@ -220,6 +220,7 @@ def test_a_full_disk_leaves_no_part_of_a_line(file: Path) -> None:
     assert file.read_bytes() == b"one\n2\nfour\ntwo\nthree\nfive\n"
 
 
+@pytest.mark.process
 def test_workers_on_a_full_disk_cut_no_line_of_another(file: Path) -> None:
     """Of several processes on a disk that fills up repeatedly, each has its lines whole and once."""
     script = (

@@ -94,6 +94,7 @@ def commits(records: Records) -> Iterator[Records]:
             commit = []
 
 
+@pytest.mark.process
 def test_interleaved_streams_verify(victim: Victim) -> None:
     """A trail sorted by time, as in an export, verifies too."""
     records = sorted(victim.trail.records, key=lambda record: (record["ts"], record["seq"]))
@@ -119,6 +120,7 @@ CHANGES: dict[str, object] = {
 }
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("field", CHANGES)
 def test_one_changed_field_is_found(victim: Victim, field: str) -> None:
     """For a change in any field of one entry, the finding names the entry and says it was altered."""
@@ -129,6 +131,7 @@ def test_one_changed_field_is_found(victim: Victim, field: str) -> None:
     assert (stream, named, "was altered: its hash does not match its content") in found
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("field", ["action", "ip", "ua", "request_id", "stream", "seq", "hash", "previous"])
 def test_one_removed_field_is_found(victim: Victim, field: str) -> None:
     """An entry without a field is found, and named as far as possible."""
@@ -142,6 +145,7 @@ def test_one_removed_field_is_found(victim: Victim, field: str) -> None:
     assert found[0][1] == (-1 if field == "seq" else victim.unsigned)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("field", ["signer", "signature"])
 @pytest.mark.parametrize("position", ["middle", "head"])
 @pytest.mark.parametrize("change", ["removed", "changed", "emptied"])
@@ -156,6 +160,7 @@ def test_a_changed_seal_is_found(victim: Victim, field: str, position: str, chan
     assert [(stream, at) for stream, at, _ in found] == [(victim.name, seq + (position == "middle"))]
 
 
+@pytest.mark.process
 def test_an_added_signature_is_found(victim: Victim) -> None:
     """A signature added in the middle of a commit is found, even an empty one."""
     for signature in ("", None, victim.records[victim.signed]["signature"]):
@@ -169,6 +174,7 @@ def test_an_added_signature_is_found(victim: Victim) -> None:
         ]
 
 
+@pytest.mark.process
 def test_an_entry_removed_in_the_middle_is_found(victim: Victim) -> None:
     """One or several missing entries are named by the entry that follows."""
     seq = victim.unsigned
@@ -179,6 +185,7 @@ def test_an_entry_removed_in_the_middle_is_found(victim: Victim) -> None:
     assert found == [(victim.name, seq + 5, f"{names} before it: missing, within the retention")]
 
 
+@pytest.mark.process
 def test_a_removed_beginning_is_found_within_the_retention(victim: Victim) -> None:
     """A stream that begins late is tampering if its last missing entry is within the retention."""
     named = "entries 0 to 9 before it: missing, within the retention"
@@ -188,6 +195,7 @@ def test_a_removed_beginning_is_found_within_the_retention(victim: Victim) -> No
 
 
 @pytest.mark.promise(3)
+@pytest.mark.process
 def test_a_removed_end_is_found_with_a_checkpoint(victim: Victim) -> None:
     """A stream cut off behind a signed entry falls short of its checkpoint."""
     records = victim.records[: victim.signed + 1]
@@ -197,12 +205,14 @@ def test_a_removed_end_is_found_with_a_checkpoint(victim: Victim) -> None:
     ]
 
 
+@pytest.mark.process
 def test_an_end_cut_off_within_a_commit_is_found(victim: Victim) -> None:
     """A stream cut off elsewhere ends without a signature, which is found without a checkpoint."""
     found = victim.found(victim.records[: victim.unsigned + 1])
     assert found == [(victim.name, victim.unsigned, "ends its stream, and no signature covers it")]
 
 
+@pytest.mark.process
 def test_a_replaced_end_is_found_with_a_checkpoint(victim: Victim) -> None:
     """An end of the same length, even forged with the key, is not the entry in the checkpoint."""
     key = SigningKey(victim.trail.keyring.primary)
@@ -213,6 +223,7 @@ def test_a_replaced_end_is_found_with_a_checkpoint(victim: Victim) -> None:
     ]
 
 
+@pytest.mark.process
 def test_two_entries_with_their_contents_swapped_are_found(victim: Victim) -> None:
     """Two entries with swapped contents are both found, at any place."""
     for one, other in ((200, 201), (victim.unsigned, 600)):
@@ -228,6 +239,7 @@ def test_two_entries_with_their_contents_swapped_are_found(victim: Victim) -> No
         assert {(victim.name, at, text) for at in (one, other)} <= set(found)
 
 
+@pytest.mark.process
 def test_two_entries_with_their_numbers_swapped_are_found(victim: Victim) -> None:
     """Two entries in each other's place, changed only in their numbers, are both found."""
     one, other = 200, 400
@@ -245,6 +257,7 @@ def test_two_entries_with_their_numbers_swapped_are_found(victim: Victim) -> Non
     assert (victim.name, one, f"comes after entry {other}") in found
 
 
+@pytest.mark.process
 def test_an_inserted_entry_is_found_by_its_number(victim: Victim) -> None:
     """An inserted entry duplicates a number or is not part of the chain."""
     seq = victim.unsigned
@@ -255,6 +268,7 @@ def test_an_inserted_entry_is_found_by_its_number(victim: Victim) -> None:
     assert (victim.name, seq, "appears twice") in victim.found(records)
 
 
+@pytest.mark.process
 def test_an_inserted_entry_with_all_others_renumbered_is_found(victim: Victim) -> None:
     """Renumbering later entries to insert one changes all of them."""
     seq = victim.unsigned
@@ -269,6 +283,7 @@ def test_an_inserted_entry_with_all_others_renumbered_is_found(victim: Victim) -
     assert {(victim.name, record["seq"], text) for record in moved} <= set(found)
 
 
+@pytest.mark.process
 def test_an_appended_entry_is_found(victim: Victim) -> None:
     """A correctly hashed entry at the end of a stream has no valid signature."""
     last = victim.records[-1]
@@ -299,6 +314,7 @@ def test_an_entry_with_a_fractional_number_is_found() -> None:
             assert tampering(flat(parts | {"aa": [*records[:at], forged, *records[at:]]}), KEYS)
 
 
+@pytest.mark.process
 def test_an_entry_before_pruned_ones_is_found(victim: Victim) -> None:
     """A younger entry in the place of a pruned beginning is found."""
     kept_since = victim.records[200]["ts"]
@@ -310,6 +326,7 @@ def test_an_entry_before_pruned_ones_is_found(victim: Victim) -> None:
     assert found == [(victim.name, 3, "is younger than the entries after it")]
 
 
+@pytest.mark.process
 def test_a_duplicated_entry_is_found(victim: Victim) -> None:
     """A duplicate entry is named, at any place."""
     for seq in (victim.unsigned, victim.signed, victim.head):
@@ -320,6 +337,7 @@ def test_a_duplicated_entry_is_found(victim: Victim) -> None:
 
 
 @pytest.mark.promise(3)
+@pytest.mark.process
 def test_a_removed_stream_is_found_with_a_checkpoint(victim: Victim) -> None:
     """A removed stream is found by a checkpoint, which names its last entry."""
     assert victim.found([]) == []
@@ -328,6 +346,7 @@ def test_a_removed_stream_is_found_with_a_checkpoint(victim: Victim) -> None:
     ]
 
 
+@pytest.mark.process
 def test_a_signature_copied_onto_the_head_is_found(victim: Victim) -> None:
     """A signature copied from the same stream or another does not fit the head."""
     for source in (victim.records[victim.signed], victim.parts[victim.other][-1]):
@@ -337,6 +356,7 @@ def test_a_signature_copied_onto_the_head_is_found(victim: Victim) -> None:
         ]
 
 
+@pytest.mark.process
 def test_a_signature_copied_onto_a_middle_entry_is_found(victim: Victim) -> None:
     """The chain protects signatures in the middle, although they are not verified."""
     for source in (victim.records[victim.signed], victim.parts[victim.other][-1]):
@@ -361,6 +381,7 @@ WRONG = "has an invalid signature: it or an entry before it was forged"
 
 
 @pytest.mark.promise(3)
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("seal", "text"),
     [
@@ -385,6 +406,7 @@ def test_entries_chained_again_without_the_key_are_found(
     assert (victim.name, victim.head, "is not the entry in the checkpoint") in found
 
 
+@pytest.mark.process
 def test_a_forged_stream_is_found(victim: Victim) -> None:
     """A forged stream, even with a correct chain, is not signed by a known key."""
     for signed in (1, 10_000):
@@ -393,6 +415,7 @@ def test_a_forged_stream_is_found(victim: Victim) -> None:
         assert [(stream, seq) for stream, seq, _ in found] == [(forged[0]["stream"], 19)]
 
 
+@pytest.mark.process
 def test_a_forged_stream_does_not_excuse_itself(victim: Victim) -> None:
     """Only a signed entry is trusted when it says that a stream ended in a failed commit."""
     own = "5e" * 16
@@ -573,6 +596,7 @@ def test_memory_does_not_grow_with_planted_entries() -> None:
     assert kept < 500_000
 
 
+@pytest.mark.process
 def test_a_pruned_trail_is_intact(victim: Victim) -> None:
     """A trail without the entries past the retention has notes and no tampering."""
     for at in (1, 250, 600):
@@ -585,6 +609,7 @@ def test_a_pruned_trail_is_intact(victim: Victim) -> None:
             assert all(finding.text.endswith("gone, past the retention") for finding in found)
 
 
+@pytest.mark.process
 def test_a_trail_with_a_whole_stream_pruned_is_intact(victim: Victim) -> None:
     """An old stream may be pruned as a whole, even if an old checkpoint knows it."""
     end = victim.parts[victim.short][-1]["ts"]
@@ -743,6 +768,7 @@ JUNK: list[Any] = [
 ]
 
 
+@pytest.mark.process
 def test_junk_is_found_and_never_an_error(victim: Victim) -> None:
     """All junk in the collection is found, each piece by itself and all together."""
     for junk in JUNK:
@@ -829,6 +855,7 @@ def test_no_other_selection_or_order_goes_unnoticed(order: list[int], kept: set[
     assert bool(tampering(records, KEYS, heads=heads)) == (chosen != list(range(12)))
 
 
+@pytest.mark.process
 def test_records_survive_their_export(victim: Victim) -> None:
     """Records as JSON lines, even with reordered fields, verify too."""
     lines = [json.dumps(dict(reversed(record.items()))) for record in victim.trail.records]

@@ -68,6 +68,7 @@ def test_a_written_archive_is_read_back() -> None:
     assert found == {**DOCUMENTS, "audit_logs": expected}
 
 
+@pytest.mark.process
 def test_standard_tools_read_it(tmp_path: Path) -> None:
     """`tar` lists and extracts it, each dump is gzipped BSON, and its SHA-256 is the manifest's."""
     (tmp_path / "b.tar").write_bytes(written())

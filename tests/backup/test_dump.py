@@ -89,6 +89,7 @@ def test_other_failures_are_reported_unchanged(mongo_uri: str) -> None:
         list(dump.batches("secrets", {"$nonsense": 1}))
 
 
+@pytest.mark.process
 def test_a_standalone_server_is_reported(tmp_path: Path) -> None:
     """The error for a standalone MongoDB, which has no snapshots, says how to convert it."""
     port = free_port()

@@ -4,6 +4,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
 from click.testing import CliRunner
 
 from tests.support.commands import command_environment
@@ -30,6 +31,7 @@ def test_a_mistyped_command_gets_a_suggestion() -> None:
     assert "did you mean `keys`?" in done.output
 
 
+@pytest.mark.process
 def test_no_command_loads_what_only_others_need(tmp_path: Path) -> None:
     """Modules that load slowly are loaded only by the commands that need them."""
     program = (

@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.commands import command_environment
 
+pytestmark = pytest.mark.process
+
 #: Each of these takes longer to load than a command may take.
 HEAVY = [
     "pymongo",

@@ -15,6 +15,8 @@ from vault.crypto import Keyring, MasterKey
 from vault.crypto.chain import SigningKey
 from vault.documents import registry
 
+pytestmark = pytest.mark.process
+
 KEY, WRONG, NEW = (new_key() for _ in range(3))
 SIGNER = SigningKey(KEY).public.signer
 

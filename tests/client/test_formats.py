@@ -57,6 +57,7 @@ def test_what_is_written_is_read_back(form: Format) -> None:
     assert formats.read(written(values, form).encode(), form) == values
 
 
+@pytest.mark.process
 def test_shells_and_readers_have_the_same_values(tmp_path: Path) -> None:
     """Shells and python-dotenv read the same from a `.env` file, byte for byte."""
     values = {f"K{number}": text.encode() for number, text in enumerate(COMMON)}

@@ -71,6 +71,7 @@ def test_no_secret_is_logged() -> None:
             assert told["JWT_PUBLIC_KEY"] == "set"
 
 
+@pytest.mark.process
 def test_a_starting_service_logs_its_settings_once(environment: dict[str, str], tmp_path: Path) -> None:
     """The log of a service begins with its version and settings, once for all workers."""
     with Service({**environment, "AUDIT_TTL_DAYS": "7"}, measured=True, folder=tmp_path) as service:
@@ -92,6 +93,7 @@ def warnings_of(service: Service) -> list[dict[str, Any]]:
 
 
 @pytest.mark.promise("processes")
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("content", "level"),
     [("TRUSTED_PROXIES=10.0.0.0/8\nLOG_LEVEL=info\n", "warning"), ("REQUEST_TIMEOUT_SECONDS=9\n", "info")],
@@ -109,6 +111,7 @@ def test_a_starting_service_names_its_dotenv_file(
 
 
 @pytest.mark.promise("processes")
+@pytest.mark.process
 @pytest.mark.parametrize(
     ("host", "words"),
     [
@@ -128,6 +131,7 @@ def test_a_service_without_authentication_warns_at_every_start(
 
 
 @pytest.mark.promise("processes")
+@pytest.mark.process
 def test_a_service_with_a_weak_key_warns_at_every_start(environment: dict[str, str], tmp_path: Path) -> None:
     """Each start with a guessable key logs a warning, without any part of the key."""
     weak = "00112233445566778899aabbccddeeff"

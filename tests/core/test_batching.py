@@ -426,6 +426,7 @@ print("all answered")
 """
 
 
+@pytest.mark.process
 def test_greenlets_share_flushes_like_threads() -> None:
     """Under gevent, as in the service, batching works the same, even if waiting greenlets are killed."""
     done = subprocess.run(

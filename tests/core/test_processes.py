@@ -67,6 +67,7 @@ def environ_as_seen_by_its_user(*arguments: str) -> str:
 
 
 @pytest.mark.promise("processes")
+@pytest.mark.process
 def test_the_same_user_cannot_read_a_hardened_process() -> None:
     """A user's process can read the environment of another, except a hardened one's."""
     assert KEY in environ_as_seen_by_its_user()
@@ -74,6 +75,7 @@ def test_the_same_user_cannot_read_a_hardened_process() -> None:
 
 
 @pytest.mark.promise("processes")
+@pytest.mark.process
 @pytest.mark.parametrize(
     "command",
     [
@@ -109,6 +111,7 @@ def test_every_process_of_the_service_is_hardened(
 
 
 @pytest.mark.promise("processes")
+@pytest.mark.process
 def test_commands_are_hardened(environment: dict[str, str], tmp_path: Path) -> None:
     """A command that holds the master key is protected like the service."""
     code = (
@@ -131,6 +134,7 @@ def test_commands_are_hardened(environment: dict[str, str], tmp_path: Path) -> N
 
 
 @pytest.mark.promise("processes")
+@pytest.mark.process
 def test_the_key_is_in_no_environment_of_the_service(environment: dict[str, str], tmp_path: Path) -> None:
     """`serve` passes the keys on outside the environment, so even root does not find them there."""
     keys = {"MASTER_KEY": environment["MASTER_KEY"], "MASTER_KEY_FALLBACKS": KEY}
@@ -146,6 +150,7 @@ def test_the_key_is_in_no_environment_of_the_service(environment: dict[str, str]
                 assert not [name for name, key in keys.items() if key in seen]
 
 
+@pytest.mark.process
 def test_a_new_master_takes_over_on_sigusr2(environment: dict[str, str], tmp_path: Path) -> None:
     """On SIGUSR2 a new master gets the keys, and serves the stored data after the old one has ended."""
     with Service(environment, folder=tmp_path) as service:

@@ -10,6 +10,8 @@ import pytest
 from tests.cli.waiting import wait_until
 from vault.core import processes
 
+pytestmark = pytest.mark.process
+
 _STUBBORN = """
 import signal, time
 signal.signal(signal.SIGTERM, signal.SIG_IGN)

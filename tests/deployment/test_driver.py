@@ -26,6 +26,8 @@ from tests.deployment.engine import (
     wait_for,
 )
 
+pytestmark = pytest.mark.process
+
 _DRIVER = "secret-manager-driver"
 _SHOP = "shop"
 _VALUE = b"a value that nothing else contains"

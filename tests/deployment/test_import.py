@@ -15,7 +15,7 @@ import pytest
 from tests.deployment.engine import ROOT, Replica, docker, run, wait_for
 from vault.swarm.imports.plan import IMPORT_LABEL
 
-pytestmark = pytest.mark.nightly
+pytestmark = [pytest.mark.process, pytest.mark.nightly]
 
 _MAX_BYTES = 500 * 1024 - 1
 

@@ -27,6 +27,8 @@ from tests.deployment.engine import (
     wait_for,
 )
 
+pytestmark = pytest.mark.process
+
 #: The health check of this image runs after one second, and then fails.
 _UNHEALTHY = f"FROM {IMAGE}\nHEALTHCHECK --interval=1s --retries=2 --start-period=0s CMD false\n"
 

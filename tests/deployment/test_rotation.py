@@ -25,7 +25,7 @@ from tests.support.service import Service
 from vault.cli.dev.mongod import Mongod
 
 #: In test_driver.py, `rotate_secret.sh` rotates a secret on every run.
-pytestmark = pytest.mark.nightly
+pytestmark = [pytest.mark.process, pytest.mark.nightly]
 
 _ROTATIONS = int(os.environ.get("ROTATIONS", "1"))
 _SHARING = int(os.environ.get("SHARING", "3"))

@@ -23,6 +23,8 @@ from tests.deployment.engine import (
     wait_for,
 )
 
+pytestmark = pytest.mark.process
+
 _DEPLOY = {"PUBLISHED_PORT": "0", "DOCKER_BUILD_OPTIONS": BUILD_OPTIONS}
 #: Prints MongoDB's answer without a credential.
 _LOOK = (

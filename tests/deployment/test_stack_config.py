@@ -7,6 +7,8 @@ import pytest
 from tests.deployment.engine import docker
 from vault.swarm.stacks.file import Stack, read
 
+pytestmark = pytest.mark.process
+
 _VARIABLES = {"TAG": "2", "EMPTY": "", "DRIVER": "secret-manager"}
 _BELOW = """
 x-shop: &shop {image: "shop:${TAG:-1}"}

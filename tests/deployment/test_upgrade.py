@@ -26,7 +26,7 @@ from tests.deployment.engine import (
     wait_for,
 )
 
-pytestmark = pytest.mark.nightly
+pytestmark = [pytest.mark.process, pytest.mark.nightly]
 
 _BEFORE = "c68ff7b"
 _DEPLOY = {"PUBLISHED_PORT": "0", "DOCKER_BUILD_OPTIONS": BUILD_OPTIONS}

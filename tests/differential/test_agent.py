@@ -11,6 +11,8 @@ import pytest
 from tests.differential.comparison import Observer, compare
 from tests.differential.servers import BAO, Server, Servers
 
+pytestmark = pytest.mark.process
+
 _SETTINGS = """
 vault {{
   address = "{url}"

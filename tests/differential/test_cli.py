@@ -14,6 +14,8 @@ from tests.differential.comparison import Observer, compare
 from tests.differential.servers import BAO, CLAIM, ROLE, VALUE, Server, Servers
 from tests.support.issuer import sign
 
+pytestmark = pytest.mark.process
+
 #: Commands by program. `!NAME` is the caller of all that follow; `> NAME` keeps what is printed, as `{NAME}`.
 PROGRAMS = {
     "versions": """

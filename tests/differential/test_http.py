@@ -11,6 +11,8 @@ from tests.differential.scenarios import NOTHING, SCENARIOS, Call, Scenario
 from tests.differential.servers import CLAIM, VALUE, Reply, Server, Servers
 from tests.support.issuer import STRANGER, claims, sign
 
+pytestmark = pytest.mark.process
+
 #: Headers that clients depend on.
 _HEADERS = ("Content-Type", "Cache-Control")
 

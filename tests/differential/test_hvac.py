@@ -27,6 +27,7 @@ def program(function: Callable[[Server, Observer], None]) -> Callable[[Server, O
     return function
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("each", _PROGRAMS, ids=lambda function: function.__name__)
 def test_hvac_sees_the_same(servers: Servers, each: Callable[[Server, Observer], None]) -> None:
     """Results, exceptions and their messages are those of the real server."""

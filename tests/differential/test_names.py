@@ -29,6 +29,8 @@ from vault.swarm.policy import PolicyFile
 from vault.swarm.selection import DeliveryRequest, selection
 from vault.swarm.stacks import file
 
+pytestmark = pytest.mark.process
+
 COUNT = 500
 #: The folder of all these names.
 FOLDER = "odd/"

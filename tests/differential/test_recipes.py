@@ -10,12 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import hvac
+import pytest
 import yaml
 
 from tests.differential.comparison import Observer, compare
 from tests.differential.external_secrets import Operator
 from tests.differential.servers import BAO, Server, Servers
 from tests.docs.documents import blocks
+
+pytestmark = pytest.mark.process
 
 _PAGE = "docs/vault-api.md"
 _URL = "http://localhost:8000"

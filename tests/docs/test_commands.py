@@ -185,6 +185,7 @@ def worlds(mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFac
         yield Served(empty, lambda section: serving(section[0], (*SETTINGS.get(section, {}).items(),)))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "section", [key for key, found in SECTIONS.items() if any(map(is_run, found))], ids="::".join
 )
@@ -210,6 +211,7 @@ def test_a_reader_can_copy_the_commands(
         PRINTED.get(section, contains())(world.run(*scripts))
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "block",
     [one for found in SECTIONS.values() for one in found if not is_run(one)],

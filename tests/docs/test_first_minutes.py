@@ -24,6 +24,7 @@ def commands() -> list[str]:
 
 
 @pytest.mark.promise("commands")
+@pytest.mark.process
 @pytest.mark.long
 def test_a_new_user_needs_only_the_readme(tmp_path: Path) -> None:
     """A new user starts the service, types a value at a hidden prompt, reads it, runs a program with it.

@@ -30,6 +30,8 @@ from tests.system.test_tls import Pair, answers, make
 from vault.cli.dev.mongod import Mongod, free_port
 from vault.server.client_timeouts import IDLE_SECONDS
 
+pytestmark = pytest.mark.process
+
 DOCUMENT = "docs/proxy.md"
 CREATE, FETCH = "/vault/secret/create/", "/vault/secret/fetch"
 #: Another address of this machine than that of the proxy.

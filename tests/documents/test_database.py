@@ -102,6 +102,7 @@ def test_the_database_is_vault_by_default(mongod: Any, mongo_uri: str) -> None:
         assert Secret._get_collection().database.name.startswith("test_")
 
 
+@pytest.mark.process
 def test_closing_does_not_wait_for_mongodb(tmp_path: Path) -> None:
     """Without MongoDB, a process that ends does not wait to tell it so."""
     mongod = Mongod(tmp_path / "db")

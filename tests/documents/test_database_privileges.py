@@ -28,6 +28,8 @@ from vault.core.errors import StorageUnavailableError
 from vault.documents import Database
 from vault.documents.database import COLLECTION_PRIVILEGES, DATABASE_PRIVILEGES, SERVICE_ROLE
 
+pytestmark = pytest.mark.process
+
 OPERATIONS, HEADING = "docs/operations.md", "The MongoDB user"
 OLD, NEW = new_key(), new_key()
 #: Left to operators, see docs/operations.md: it revokes all tokens.

@@ -69,6 +69,7 @@ def test_the_wrong_option_is_named(
     assert explanation(f"mongodb://a:1/{options}") == told
 
 
+@pytest.mark.process
 def test_one_usable_primary_is_enough(mongod: Mongod, monkeypatch: pytest.MonkeyPatch) -> None:
     """If one of the servers is the primary, MongoDB is available, whatever the others answer."""
     monkeypatch.setattr(members, "_TIMEOUT_MILLISECONDS", 1_000)

@@ -9,6 +9,8 @@ import pytest
 from tests.faults.faults import KINDS
 from tests.support.system import unmeasured
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[2]
 
 

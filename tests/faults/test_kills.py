@@ -8,6 +8,8 @@ import pytest
 
 from tests.support.system import unmeasured
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[2]
 
 

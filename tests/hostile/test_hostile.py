@@ -22,6 +22,8 @@ from tests.support.problems import messages_of
 from tests.support.service import Service
 from vault.cli.dev.mongod import Mongod
 
+pytestmark = pytest.mark.process
+
 _SETTINGS = {"MAX_SECRET_BYTES": "1048576", "LOG_LEVEL": "warning"}
 
 

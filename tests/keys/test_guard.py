@@ -159,6 +159,7 @@ def test_a_key_in_use_by_a_replica_is_missing_too(
     assert registry.writing_key_ids() == {OURS.id}
 
 
+@pytest.mark.process
 @pytest.mark.usefixtures("seldom")
 def test_a_replica_serves_after_the_rewrap(
     app: Flask,

@@ -9,6 +9,8 @@ import pytest
 
 from tests.support.system import unmeasured
 
+pytestmark = pytest.mark.process
+
 FUZZ = Path(__file__).parents[2] / "loadtest" / "fuzz.py"
 
 

@@ -75,6 +75,7 @@ def test_filled_entries_are_like_those_of_the_service(
     assert len({entry["hash"] for entry in entries}) == 40
 
 
+@pytest.mark.process
 def test_processes_keep_to_their_processors(monkeypatch: pytest.MonkeyPatch) -> None:
     """A process that starts in the block is pinned; afterwards, this thread has its processors again."""
     processors = imported("processors", monkeypatch)
@@ -156,6 +157,7 @@ def test_the_tables_have_ratios_and_processors(scale: ModuleType, replicas: Modu
     ]
 
 
+@pytest.mark.process
 @pytest.mark.nightly
 def test_a_short_run_prints_all_tables(tmp_path: Path) -> None:
     """`scale.py` loads real replicas on a real replica set, grows a database, and no request fails."""

@@ -12,6 +12,8 @@ from tests.cli.waiting import wait_until
 from tests.support.service import Service
 from tests.support.system import missing, needs, unmeasured
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[2]
 #: The options of scenarios that end by themselves, except for the seconds of each stage.
 STAGED = {

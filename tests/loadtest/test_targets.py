@@ -149,6 +149,7 @@ def test_what_is_missing_is_said_before_a_run(
         raise AssertionError("it started")
 
 
+@pytest.mark.process
 @pytest.mark.nightly
 def test_a_run_writes_its_figures_into_the_documents(tmp_path: Path) -> None:
     """`targets.py --write` measures each target, and updates the tables and the picture of a checkout."""

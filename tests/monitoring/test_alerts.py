@@ -23,6 +23,7 @@ def promtool(*arguments: object) -> subprocess.CompletedProcess[str]:
     return subprocess.run(command, capture_output=True, text=True, check=False)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize(
     "arguments",
     [("check", "rules", ALERTS), ("check", "config", ROOT / "monitoring/prometheus.yml")],
@@ -34,6 +35,7 @@ def test_prometheus_accepts_rules_and_configuration(arguments: tuple[object, ...
     assert (checked.returncode, checked.stderr) == (0, ""), checked.stdout
 
 
+@pytest.mark.process
 def test_alerts_fire_when_they_should() -> None:
     """In synthetic histories exactly the expected alerts fire, and only for the expected time."""
     tested = promtool("test", "rules", TESTS)
@@ -46,6 +48,7 @@ def test_every_alert_has_a_history_in_which_it_fires() -> None:
     assert fired == {rule["alert"] for rule in RULES}
 
 
+@pytest.mark.process
 def test_a_broken_rule_is_noticed(tmp_path: Path) -> None:
     """The histories fail with a rule that never fires, so the check can fail."""
     broken = ALERTS.read_text().replace('outcome="failed"}[5m])) > 0', 'outcome="failed"}[5m])) > 9')

@@ -27,6 +27,8 @@ from tests.support.rotation import fill, new_key, settings
 from tests.support.service import Service
 from vault.cli.dev.mongod import Mongod, free_port
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[2]
 SECONDS = int(os.environ.get("DASHBOARD_SECONDS", "10"))
 

@@ -4,7 +4,7 @@ import pytest
 
 from tests.nodes.cluster import Cluster, run, wait_for
 
-pytestmark = pytest.mark.nightly
+pytestmark = [pytest.mark.process, pytest.mark.nightly]
 
 _MEMBERS = ("secret-manager_mongodb-1", "secret-manager_mongodb-2", "secret-manager_mongodb-3")
 #: This kernel has no ESP, so the tests' networks are plain.

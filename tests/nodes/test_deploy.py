@@ -13,7 +13,7 @@ from tests.deployment.engine import STACK
 from tests.nodes.cluster import OVERRIDE, TOOLS, Cluster, Node, run, wait_for
 from tests.nodes.conftest import running
 
-pytestmark = pytest.mark.nightly
+pytestmark = [pytest.mark.process, pytest.mark.nightly]
 
 _ELSEWHERE = "tests/nodes/elsewhere.yml"
 _CHANGED = "tests/nodes/changed.yml"

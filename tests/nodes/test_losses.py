@@ -11,6 +11,8 @@ from tests.nodes import experiment, report
 from tests.nodes.deployment import Deployment, deployed
 from tests.nodes.losses import LOSSES, Loss
 
+pytestmark = pytest.mark.process
+
 #: Far more than measured, for a busy machine; docs/reliability.md has the measured figures.
 _SILENCE_SECONDS = 60
 #: The first loss is short, and always runs.

@@ -12,7 +12,7 @@ import pytest
 
 from tests.nodes.cluster import Cluster, Node, run, wait_for
 
-pytestmark = pytest.mark.nightly
+pytestmark = [pytest.mark.process, pytest.mark.nightly]
 
 _DRIVER = "secret-manager-driver"
 _SHOP = "shop"

@@ -11,6 +11,8 @@ from tests.nodes.experiment import Outcome
 from tests.nodes.losses import LOSSES, Loss
 from tests.nodes.measured import Impact
 
+pytestmark = pytest.mark.process
+
 _NONE = Impact(0, 0, 0, 0, 0, 0)
 
 

@@ -224,6 +224,7 @@ def test_the_refusing_limit_is_counted(environment: dict[str, str]) -> None:
     assert (requests.now, failures.now) == (2, 3)
 
 
+@pytest.mark.process
 def test_without_a_folder_nothing_is_measured() -> None:
     """Without served metrics, every instrument does nothing."""
     program = (

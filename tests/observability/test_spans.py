@@ -62,6 +62,7 @@ def test_the_text_of_a_failure_is_omitted(mongo_uri: str, recorded: Recorded) ->
     }
 
 
+@pytest.mark.process
 def test_a_lost_connection_is_reported_by_its_kind(recorded: Recorded, tmp_path: Path) -> None:
     """Without MongoDB, a span has the kind of the failure, and not the address in its text."""
     with (

@@ -27,6 +27,8 @@ from tests.system.test_leaks import SETTINGS, exhaust, made_world, over_http
 from vault.cli.dev.mongod import free_port
 from vault.observability import spans, tracing
 
+pytestmark = pytest.mark.process
+
 FETCH = "/vault/secret/fetch"
 DESCRIBE = "/vault/secret/describe"
 

@@ -15,6 +15,8 @@ from tests.cli.waiting import wait_until
 from tests.scripts.conftest import Asking
 from tests.scripts.runs import SCRIPTS, answering, recording_path
 
+pytestmark = pytest.mark.process
+
 _SERVICE = "secret-manager_secret-manager"
 _TASK = "josj8cpfwwlahwmi2mhvldkp0"
 _REAL_CURL = shutil.which("curl")

@@ -12,6 +12,8 @@ import pytest
 from tests.scripts.runs import SCRIPTS
 from tests.support.system import needs
 
+pytestmark = pytest.mark.process
+
 #: Replaces every Python: records the arguments of pip, and fails at those in the file `broken`.
 _PYTHON = """#!/bin/bash
 [[ -s "$STATE/broken" && "$*" == *"$(<"$STATE/broken")"* ]] && { cat "$STATE/says" >&2; exit 1; }

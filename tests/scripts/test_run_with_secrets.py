@@ -16,6 +16,8 @@ from tests.cli.waiting import wait_until
 from tests.scripts.conftest import Asking
 from tests.scripts.runs import SCRIPTS, answering, recording_path, run
 
+pytestmark = pytest.mark.process
+
 _SCRIPT = "run_with_secrets.sh"
 _UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 _VALUE = b"first \\x41 $(id) ' \" line\nsecond\xff\n\n"

@@ -15,6 +15,8 @@ from tests.scripts.runs import SCRIPTS, answering, path_with_curl, recording_pat
 from tests.support.service import Service
 from tests.support.system import needs
 
+pytestmark = pytest.mark.process
+
 _UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
 _STRANGE = ['"', "\\", '","a":"', "\\u0041", "a\nb\n", "\x01\t\x1f\x7f", "é&%$`~!*", "$(id)", "a -d"]
 

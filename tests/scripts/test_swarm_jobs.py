@@ -7,6 +7,8 @@ from pathlib import Path
 
 import pytest
 
+pytestmark = pytest.mark.process
+
 _ROOT = Path(__file__).parents[2]
 #: A clock that only `sleep` moves; what the scripts change goes to standard error, after a "+".
 _PRELUDE = """

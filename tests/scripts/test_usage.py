@@ -11,6 +11,8 @@ from tests.scripts.runs import SCRIPTS
 from tests.scripts.test_swarm_jobs import run_script
 from tests.support.system import needs
 
+pytestmark = pytest.mark.process
+
 #: The other files are sourced by these.
 _CALLED = sorted(file.name for file in SCRIPTS.glob("*.sh") if os.access(file, os.X_OK))
 

@@ -24,6 +24,8 @@ from tests.support.service import Service
 from vault.cli.dev.mongod import Mongod, free_port
 from vault.documents.audit import record_of
 
+pytestmark = pytest.mark.process
+
 CREATE = "/vault/secret/create/"
 PLAINTEXT = b"the plaintext nobody may find"
 

@@ -14,6 +14,8 @@ from tests.cli.waiting import wait_until
 from tests.server.test_gunicorn_conf import CREATE
 from tests.support.service import Service
 
+pytestmark = pytest.mark.process
+
 BODY = json.dumps({"secret": b64encode(b"value").decode()}).encode()
 HEAD = (
     f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"

@@ -16,6 +16,8 @@ from tests.support.commands import run_command
 from tests.support.issuer import AUDIENCE, ISSUER, public_pem, sign
 from tests.support.service import Reply, Service
 
+pytestmark = pytest.mark.process
+
 FETCH = "/vault/secret/fetch"
 CREATE = "/vault/secret/create/"
 

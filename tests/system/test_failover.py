@@ -18,6 +18,8 @@ from tests.support.commands import run_command
 from tests.support.replica_set import ThreeMembers
 from tests.support.service import Service, patient
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture
 def members(tmp_path: Path) -> Iterator[ThreeMembers]:

@@ -13,6 +13,8 @@ from tests.cli.waiting import wait_until
 from tests.server.test_gunicorn_conf import CREATE, log_lines
 from tests.support.service import Service
 
+pytestmark = pytest.mark.process
+
 HEAD = f"POST {CREATE} HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n".encode()
 BODY = b'{"secret": "YQ=="}'
 WHOLE = HEAD + b"Content-Length: %d\r\n\r\n" % len(BODY) + BODY

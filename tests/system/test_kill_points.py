@@ -19,6 +19,8 @@ from vault.auth.tokens import Grant
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidTokenNameError
 
+pytestmark = pytest.mark.process
+
 ROOT = Path(__file__).parents[2]
 VALUE = {"secret": b64(b"value")}
 

@@ -740,6 +740,7 @@ def test_no_secret_appears_where_it_must_not(settings: dict[str, str], stored: S
 
 
 @pytest.mark.promise(2)
+@pytest.mark.process
 def test_no_secret_is_in_the_log_of_a_running_service(settings: dict[str, str], tmp_path: Path) -> None:
     """The most verbose log of the whole process, gunicorn and libraries included, contains no mark."""
     with made_world(settings) as (world, _):

@@ -19,6 +19,8 @@ from tests.support.rotation import Stored
 from tests.support.service import Reply, Service, patient
 from vault.cli.dev.mongod import Mongod
 
+pytestmark = pytest.mark.process
+
 
 @pytest.fixture(scope="module")
 def environment(master_key: str, mongod: Mongod) -> Iterator[dict[str, str]]:

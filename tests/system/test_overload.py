@@ -27,6 +27,7 @@ CREATE = "/vault/secret/create/"
 
 
 @pytest.mark.promise("network")
+@pytest.mark.process
 @pytest.mark.parametrize("seconds", ["1", "10"])
 def test_a_hung_mongodb_is_503_in_time(master_key: str, tmp_path: Path, seconds: str) -> None:
     """While MongoDB is stopped, all requests return 503 within their timeout; afterwards all succeed."""
@@ -77,6 +78,7 @@ def test_a_request_over_the_limit_is_refused_immediately(client: FlaskClient) ->
 
 
 @pytest.mark.promise("network")
+@pytest.mark.process
 def test_half_sent_bodies_take_no_slot(environment: dict[str, str], tmp_path: Path) -> None:
     """While more clients than a worker has slots withhold half a body, other clients are answered."""
     settings = {"WEB_CONCURRENCY": "1", "MAX_CONNECTIONS_PER_ADDRESS": "1000"}

@@ -14,6 +14,8 @@ from tests.support.rotation import Stored
 from tests.support.service import Service
 from vault.audit.refusal_counter import MAX_SINGLE_OF_KIND
 
+pytestmark = pytest.mark.process
+
 REFUSED = 4_000
 _CONNECTIONS = 8
 #: Requests that are sent before their replies are read.

@@ -20,6 +20,8 @@ from tests.support.rotation import Stored, new_key, settings, table, under, valu
 from tests.support.service import Service
 from vault.crypto import MasterKey
 
+pytestmark = pytest.mark.process
+
 OLD, NEW = new_key(), new_key()
 CREATE = {"secret": "YQ=="}
 Table = dict[str, tuple[str, int, str]]

@@ -5,6 +5,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 from tests.support.commands import command_environment
 from vault import __version__
 from vault.config.settings import SettingsSchema
@@ -49,6 +51,7 @@ def test_mongodb_has_memory_for_the_largest_document() -> None:
         assert room.search((ROOT / name).read_text()), name
 
 
+@pytest.mark.process
 def test_a_stopped_worker_has_time_for_its_requests(master_key: str) -> None:
     """A request's timeout is below a worker's stop timeout, which is below the stack's stop timeout."""
     code = "from vault.server.gunicorn_conf import *; print(graceful_timeout, CLIENT_SECONDS)"

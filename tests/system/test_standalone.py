@@ -16,6 +16,8 @@ from vault.cli.dev.mongod import find_mongod, free_port
 from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.core.processes import end
 
+pytestmark = pytest.mark.process
+
 AUDITOR = Principal(name="auditor", scopes=frozenset({Scope.AUDIT_READ}))
 
 

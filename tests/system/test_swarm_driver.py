@@ -35,6 +35,8 @@ from tests.swarm.docker import (
 from vault.cli.dev.mongod import free_port
 from vault.swarm.values import MAX_BYTES
 
+pytestmark = pytest.mark.process
+
 #: Far more than the 2 s that a call may take, so that a busy machine does not matter.
 SOON_SECONDS = 60
 

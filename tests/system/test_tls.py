@@ -32,6 +32,8 @@ from tests.conftest import running_app
 from tests.support.service import Service
 from vault.config.settings import Settings
 
+pytestmark = pytest.mark.process
+
 FETCH = "/vault/secret/fetch"
 
 

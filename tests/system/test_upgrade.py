@@ -7,9 +7,13 @@ from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from tests.conftest import running_app, start
 from tests.support.access import bearer
 from tests.support.commands import run_command
+
+pytestmark = pytest.mark.process
 
 _BACKUP = Path(__file__).parents[1] / "vectors" / "backup-1.tar"
 _KEY = b64encode(bytes(range(32))).decode()

@@ -8,7 +8,11 @@ from email.parser import Parser
 from pathlib import Path
 from zipfile import ZipFile
 
+import pytest
+
 from tests.docs.documents import ROOT
+
+pytestmark = pytest.mark.process
 
 _SOURCES = ("vault", "setup.cfg", "pyproject.toml", "README.md", "LICENSE")
 

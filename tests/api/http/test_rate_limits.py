@@ -273,6 +273,7 @@ def test_first_counts_share_one_client(environment: dict[str, str], monkeypatch:
         made[0].admin.command("ping")
 
 
+@pytest.mark.process
 def test_four_workers_share_one_limit(environment: dict[str, str], stored: Stored, tmp_path: Path) -> None:
     """A limit that 4 workers share through MongoDB limits their total, within 5 %."""
     # Otherwise all four workers create it at the first use, which can exceed the timeout of a count.

@@ -151,6 +151,7 @@ def test_an_exception_is_logged_without_its_text() -> None:
     assert "exception" not in json.loads(logs.JsonFormatter().format(empty))
 
 
+@pytest.mark.process
 def test_configured_logs_are_json_on_standard_output() -> None:
     """A process with configured logging writes one JSON object per line, without libraries' debug lines."""
     program = (

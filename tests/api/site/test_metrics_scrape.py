@@ -22,6 +22,8 @@ from vault import __version__
 from vault.api.http.refusals import REFUSALS
 from vault.cli.dev.mongod import free_port
 
+pytestmark = pytest.mark.process
+
 REQUESTS = 'secret_manager_requests_total{operation=~".+_secret|none"}'
 SENT_MARK = "m4rk3d-by-the-test"
 

@@ -27,6 +27,8 @@ from vault.cli.dev.mongod import free_port
 from vault.cli.shell.output import Output
 from vault.core.errors import VaultError
 
+pytestmark = pytest.mark.process
+
 #: The attribute `vault.cli.dev.command` is the command; this is its module.
 module: Any = import_module("vault.cli.dev.command")
 

@@ -17,6 +17,8 @@ from vault.cli.dev import mongod as module
 from vault.cli.dev.mongod import Mongod
 from vault.core.errors import MongodUnavailableError
 
+pytestmark = pytest.mark.process
+
 _PARENT = """
 import pathlib, sys, time
 from vault.cli.dev.mongod import Mongod

@@ -30,6 +30,8 @@ from vault.core.timestamps import moment
 from vault.crypto.chain import SigningKey
 from vault.documents.audit import record_of
 
+pytestmark = pytest.mark.process
+
 #: The ID of a secret.
 _ID = "550e8400-e29b-41d4-a716-446655440000"
 

@@ -44,6 +44,7 @@ def actions(stored: Stored) -> list[str]:
 
 
 @pytest.mark.promise(3)
+@pytest.mark.process
 @pytest.mark.parametrize(
     "arguments",
     [(*CREATE, "other"), ("tokens", "list"), ("tokens", "revoke", "ci"), ("backup", "b"), ("keys", "rewrap")],
@@ -68,6 +69,7 @@ def test_auditing_is_not_disabled_as_a_side_effect(
 
 
 @pytest.mark.promise(3)
+@pytest.mark.process
 def test_the_trail_is_disabled_and_enabled_on_record(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
     """`disable` leaves a signed last entry, `enable` a first one; processes that disagree do not serve."""
     assert ready(mongo_uri) == {}
@@ -94,6 +96,7 @@ def test_the_trail_is_disabled_and_enabled_on_record(mongo_uri: str, stored: Sto
         assert (entry["principal"], entry["status"], "signature" in entry) == ("operator", "success", True)
 
 
+@pytest.mark.process
 def test_without_its_last_entry_the_trail_is_not_disabled(
     mongo_uri: str, stored: Stored, tmp_path: Path
 ) -> None:
@@ -173,6 +176,7 @@ def test_a_malformed_state_is_ignored(mongo_uri: str, stored: Stored, planted: A
         assert registry.claim(Keyring(KEY), "one") == (not isinstance(planted, list))
 
 
+@pytest.mark.process
 def test_a_running_service_notices_within_seconds(mongo_uri: str, tmp_path: Path) -> None:
     """All workers stop serving when the trail is disabled, and continue when it is enabled again."""
     environment = settings(mongo_uri, KEY) | {"WEB_CONCURRENCY": "2"}
@@ -188,6 +192,7 @@ def test_a_running_service_notices_within_seconds(mongo_uri: str, tmp_path: Path
         service.wait_until("/health/ready")
 
 
+@pytest.mark.process
 @pytest.mark.new_database
 @pytest.mark.parametrize("disabled", [True, False])
 def test_a_backup_contains_the_state(mongo_uri: str, stored: Stored, tmp_path: Path, disabled: bool) -> None:

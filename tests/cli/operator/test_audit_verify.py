@@ -24,6 +24,8 @@ from vault.core.timestamps import moment
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey, canonical
 
+pytestmark = pytest.mark.process
+
 
 def test_an_untouched_trail_is_intact(long_trail: Trail) -> None:
     """In the database and as a file, a trail of 10,000 entries verifies, without notes."""

@@ -28,6 +28,8 @@ from vault.crypto import Keyring, MasterKey
 from vault.crypto.chain import SigningKey, VerifyingKey, canonical
 from vault.documents import AuditEntry
 
+pytestmark = pytest.mark.process
+
 
 def test_a_pruned_trail_is_intact(trail: Trail) -> None:
     """With a retention, missing entries past it are noted, and the exit code is 0."""

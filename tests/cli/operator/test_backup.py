@@ -51,6 +51,8 @@ from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
 from vault.documents import Database
 
+pytestmark = pytest.mark.process
+
 OLD, NEW, FOREIGN = (new_key() for _ in range(3))
 Run = Callable[..., Done]
 

@@ -12,6 +12,8 @@ from tests.support.commands import run_command
 from tests.support.issuer import public_pem
 from tests.support.rotation import Stored, new_key, settings
 
+pytestmark = pytest.mark.process
+
 
 @pytest.mark.promise("processes")
 @pytest.mark.parametrize(

@@ -19,6 +19,8 @@ from tests.support.unrecorded import unrecorded
 from vault.cli import commands
 from vault.cli.operator import imports
 
+pytestmark = pytest.mark.process
+
 Run = Callable[..., Done]
 
 HASHES = re.compile(r"^hash .*: ([0-9a-f]{64})$", re.MULTILINE)

@@ -14,6 +14,8 @@ from tests.support.issuer import AUDIENCE as SETTINGS_AUDIENCE
 from tests.support.issuer import ED_KEY, ISSUER, public_pem, sign
 from tests.support.rotation import Stored, new_key, settings
 
+pytestmark = pytest.mark.process
+
 Run = Callable[..., Done]
 KEY = new_key()
 ISS = "https://ci.example"

@@ -43,6 +43,8 @@ from vault.core.errors import KeyMissingError
 from vault.crypto import Keyring, MasterKey
 from vault.keys import rewrap
 
+pytestmark = pytest.mark.process
+
 OLD, NEW, FOREIGN = (new_key() for _ in range(3))
 Run = Callable[..., Done]
 

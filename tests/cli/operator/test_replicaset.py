@@ -22,6 +22,8 @@ from vault.cli.operator import replicaset
 from vault.cli.operator.replicaset import ReplicaSet
 from vault.core.errors import ReplicaSetError, StorageUnavailableError, VaultError
 
+pytestmark = pytest.mark.process
+
 KEY = "a key that three members share"
 ROOT = "rootspassword"
 Client = MongoClient[dict[str, Any]]

@@ -14,6 +14,8 @@ from tests.support.access_control import locked_mongod
 from tests.support.commands import Done, run_command
 from vault.cli.dev.mongod import Mongod
 
+pytestmark = pytest.mark.process
+
 Run = Callable[..., Done]
 
 

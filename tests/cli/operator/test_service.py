@@ -29,6 +29,7 @@ _SAFE = ("-P", "-m", "vault.cli", "serve")
 
 
 @pytest.mark.promise("processes")
+@pytest.mark.process
 def test_modules_of_the_working_folder_do_not_run(environment: dict[str, str], tmp_path: Path) -> None:
     """Write access to the working folder does not run code with the service's master key."""
     folder = tmp_path / "working"

@@ -3,11 +3,15 @@
 import json
 from pathlib import Path
 
+import pytest
+
 from tests.cli.waiting import wait_until
 from tests.support.commands import Done, run_command
 from tests.support.service import Service
 from tests.system.test_tls import make
 from vault.cli.dev.mongod import free_port
+
+pytestmark = pytest.mark.process
 
 #: Otherwise, a second worker could still be starting when the first one is ready.
 ONE_WORKER = {"WEB_CONCURRENCY": "1"}

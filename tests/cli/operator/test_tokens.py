@@ -29,6 +29,8 @@ from vault.core.timestamps import moment
 from vault.crypto import Keyring
 from vault.crypto.token import is_token
 
+pytestmark = pytest.mark.process
+
 Run = Callable[..., Done]
 KEY, NEW = new_key(), new_key()
 EVERYWHERE = "; refused everywhere within 5 seconds\n"

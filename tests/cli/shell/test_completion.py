@@ -18,6 +18,7 @@ def test_each_shell_has_its_script(shell: str) -> None:
     assert f"_SECRET_MANAGER_COMPLETE={shell}_complete" in script
 
 
+@pytest.mark.process
 def test_bash_completes_commands(tmp_path: Path) -> None:
     """The script makes bash complete a command's name."""
     script = CliRunner().invoke(commands, ["completion", "bash"]).stdout

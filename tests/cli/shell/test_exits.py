@@ -192,6 +192,7 @@ def test_without_standalone_mode_errors_are_raised() -> None:
         commands.main(["--bogus"], standalone_mode=False)
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("arguments", [("--help",), ("keys", "generate"), ("tokens", "create", "-h")])
 def test_a_full_disk_is_one_line(arguments: tuple[str, ...], tmp_path: Path) -> None:
     """Output that cannot be written is one line, and 1."""
@@ -201,6 +202,7 @@ def test_a_full_disk_is_one_line(arguments: tuple[str, ...], tmp_path: Path) -> 
     assert done.stderr == "error: cannot write the output: No space left on device\n"
 
 
+@pytest.mark.process
 @pytest.mark.parametrize("arguments", [("--help",), ("keys", "generate")])
 def test_a_closed_pipe_is_quiet(arguments: tuple[str, ...], tmp_path: Path) -> None:
     """A command whose output has no reader says nothing, and exits as a program that SIGPIPE ended."""
@@ -211,6 +213,7 @@ def test_a_closed_pipe_is_quiet(arguments: tuple[str, ...], tmp_path: Path) -> N
     assert (done.returncode, done.stderr) == (141, "")
 
 
+@pytest.mark.process
 def test_an_error_that_cannot_be_written_keeps_its_code(tmp_path: Path) -> None:
     """With nowhere to write the error, the exit code still tells."""
     with Path("/dev/full").open("w") as err:

@@ -104,6 +104,7 @@ def test_an_unencrypted_address_is_logged(
         assert ("values travel unencrypted" in caplog.text) is warns
 
 
+@pytest.mark.process
 def test_a_driver_starts_without_its_service(token: Path, tmp_path: Path) -> None:
     """The driver is healthy and answers while there is no service; a stop ends it with 0."""
     path, port = tmp_path / "driver.sock", free_port()

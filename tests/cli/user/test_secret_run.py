@@ -24,6 +24,8 @@ from vault.client.secrets import Fetched
 from vault.client.watch import Changes
 from vault.core.errors import VaultError
 
+pytestmark = pytest.mark.process
+
 #: Prints its environment and its ID, then waits for its standard input to end.
 SHOW = (
     "import json, os, sys; "

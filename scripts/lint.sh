@@ -1,0 +1,27 @@
+#!/usr/bin/env bash
+# Run the linters and the type checker: scripts/lint.sh --help
+set -euo pipefail
+cd "$(dirname "$0")/.."
+# shellcheck source=scripts/usage.sh
+source scripts/usage.sh
+
+usage() { # print the usage
+    cat <<'END'
+Usage: scripts/lint.sh
+
+Installs the test dependencies into .venv, and runs shellcheck, ruff, mypy and import-linter. Requires shellcheck.
+
+-h, --help  print this text
+
+Exit codes: 0 nothing found, 2 wrong usage, otherwise findings
+END
+}
+
+answer_help "$@"
+expect_none "$@"
+scripts/install.sh test
+shellcheck .ci/* scripts/*.sh
+.venv/bin/ruff check
+.venv/bin/ruff format --check
+.venv/bin/mypy
+.venv/bin/lint-imports
