@@ -145,38 +145,90 @@ def _post(dev: Dev, path: str, **body: str) -> dict[str, str]:
     return reply
 
 
-def test_secrets_are_kept_between_runs(make: Make, tmp_path: Path) -> None:
-    """A secret is still readable after a stop and a new start."""
+def test_a_second_run_continues_the_first(make: Make, tmp_path: Path) -> None:
+    """A stop ends everything; a new start has the same secrets, port and token, so pasted lines work."""
     first = make().ready()
+    assert _processes(tmp_path, "mongod")
+    assert _processes(tmp_path, "gunicorn")
     identifier = _post(first, "create", secret="aGVsbG8=")["secret_id"]
-    assert first.end(signal.SIGINT)[0] == 0
-    second = make().ready()
-    assert _post(second, "fetch", secret_id=identifier) == {"secret": "aGVsbG8="}
-    assert second.end(signal.SIGINT)[0] == 0
-    assert not _processes(tmp_path)
-
-
-def test_the_pasted_lines_stay_valid(make: Make, tmp_path: Path) -> None:
-    """A new start has the same MongoDB port and token, so a terminal with the pasted lines still works."""
-    first = make().ready()
     lines = [line for line in first.output.read_text().splitlines() if line.startswith("  export ")]
     kept = (tmp_path / ".dev" / "token").read_text()
-    assert first.end(signal.SIGINT)[0] == 0
+    assert first.end(signal.SIGTERM) == (0, f"Stopped. Your data is in {tmp_path / '.dev'}/")
+    assert not _processes(tmp_path)
     second = make(BIND=first.environment["BIND"]).ready()
     again = [line for line in second.output.read_text().splitlines() if line.startswith("  export ")]
     assert again == lines
     assert (tmp_path / ".dev" / "token").read_text() == kept
+    assert requests.post(
+        f"{first.url}/vault/secret/fetch", json={"secret_id": identifier}, timeout=30
+    ).json() == {"secret": "aGVsbG8="}
     assert second.end(signal.SIGINT)[0] == 0
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_a_stop_ends_it_cleanly(make: Make, tmp_path: Path, number: int) -> None:
-    """Ctrl-C and SIGTERM end the service and MongoDB, with status 0."""
-    dev = make().ready()
-    assert _processes(tmp_path, "mongod")
-    assert _processes(tmp_path, "gunicorn")
-    assert dev.end(number) == (0, f"Stopped. Your data is in {tmp_path / '.dev'}/")
     assert not _processes(tmp_path)
+
+
+@pytest.mark.promise("processes")
+def test_one_run_keeps_its_promises(make: Make, tmp_path: Path) -> None:
+    """The key is private, web pages cannot rebind names, a second run in the folder is refused, and so on.
+
+    The run begins with a token that the service refuses, a module in the working folder, and fallback keys.
+    """
+    folder = tmp_path / ".dev"
+    folder.mkdir(mode=0o700)
+    token = folder / "token"
+    token.write_text("smt_0000000000000000000000000000000000000\n")
+    (tmp_path / "gunicorn").mkdir()
+    (tmp_path / "gunicorn" / "__init__.py").write_text("raise SystemExit('a planted module ran')\n")
+    dev = make(PYTHONSAFEPATH="", MASTER_KEY_FALLBACKS="an-older-key-of-thirty-two-chars")
+    dev.options = ("--verbose",)
+    dev.ready()
+    _check_token(dev, token)
+    _check_key(dev, folder)
+    _check_hosts(dev)
+    dev.wait_until_it_says('"operation": "openapi"')
+    _check_second(make, dev)
+    assert dev.end(signal.SIGINT)[0] == 0
+    key = (folder / "master.key").read_text().strip()
+    assert key not in dev.output.read_text()
+    assert key not in (folder / "db.log").read_text()
+
+
+def _check_token(dev: Dev, token: Path) -> None:
+    # The kept token was refused, so the service has another.
+    assert token.stat().st_mode & 0o777 == 0o600
+    headers = {"Authorization": f"Bearer {token.read_text().strip()}"}
+    reply = requests.post(f"{dev.url}/vault/token/self", json={}, headers=headers, timeout=30)
+    assert reply.status_code == 200
+
+
+def _check_key(dev: Dev, folder: Path) -> None:
+    key = (folder / "master.key").read_text().strip()
+    assert folder.stat().st_mode & 0o777 == 0o700
+    assert (folder / "master.key").stat().st_mode & 0o777 == 0o600
+    for process in _processes(dev.folder):
+        assert key not in Path("/proc", str(process), "cmdline").read_text()
+        # Only root may inspect hardened processes.
+        with suppress(PermissionError):
+            assert key not in Path("/proc", str(process), "environ").read_text()
+
+
+def _check_hosts(dev: Dev) -> None:
+    def status(host: str) -> int:
+        return requests.get(f"{dev.url}/openapi.json", headers={"Host": host}, timeout=60).status_code
+
+    assert [status(host) for host in ("localhost", "127.0.0.1:1", "[::1]:8000")] == [200, 200, 200]
+    assert status("evil.example") == 421
+
+
+def _check_second(make: Make, first: Dev) -> None:
+    first.output = first.output.rename(first.folder / "output-of-the-first")
+    port = (first.folder / ".dev" / "mongodb.port").read_text()
+    second = make().start()
+    status, line = second.end()
+    assert status == 1
+    assert f"another mongod uses the data in {first.folder / '.dev' / 'db'}" in line
+    assert second.output.read_text().splitlines()[:-1] == ["Starting MongoDB and the service."]
+    assert (first.folder / ".dev" / "mongodb.port").read_text() == port
+    assert "secret_id" in _post(first, "create", secret="aGVsbG8=")
 
 
 def test_a_stop_before_it_is_ready_works(make: Make, tmp_path: Path) -> None:
@@ -196,23 +248,6 @@ def test_a_kill_leaves_no_process(make: Make, tmp_path: Path) -> None:
     dev.kill()
     wait_until(lambda: not _processes(tmp_path), seconds=120, pause=0.2)
     wait_until(lambda: not any(_command_line(process) for process in found))
-
-
-def test_master_key_is_private(make: Make, tmp_path: Path) -> None:
-    """The master key is in a file of mode 0600 in a folder of mode 0700, and nowhere else."""
-    dev = make().ready()
-    folder = tmp_path / ".dev"
-    key = (folder / "master.key").read_text().strip()
-    assert folder.stat().st_mode & 0o777 == 0o700
-    assert (folder / "master.key").stat().st_mode & 0o777 == 0o600
-    for process in _processes(tmp_path):
-        assert key not in Path("/proc", str(process), "cmdline").read_text()
-        # Only root may inspect hardened processes.
-        with suppress(PermissionError):
-            assert key not in Path("/proc", str(process), "environ").read_text()
-    assert dev.end(signal.SIGINT)[0] == 0
-    assert key not in dev.output.read_text()
-    assert key not in (folder / "db.log").read_text()
 
 
 def _commands(dev: Dev) -> list[str]:
@@ -249,9 +284,9 @@ def test_banner_s_commands_work(make: Make, tmp_path: Path, required: str) -> No
     assert str(tmp_path / ".dev") in output
     commands = _commands(dev)
     assert f"VAULT_URL={dev.url} " in commands[0]
-    stored, told = _paste(dev, *commands, 'printf "%s" "$VAULT_TOKEN"').split("hello")
+    stored, printed = _paste(dev, *commands, 'printf "%s" "$VAULT_TOKEN"').split("hello")
     assert "greeting" in stored
-    [(reader, admin)] = re.findall(r"\A(smt_.*)\n(smt_.*)\Z", told)
+    [(reader, admin)] = re.findall(r"\A(smt_.*)\n(smt_.*)\Z", printed)
     assert admin not in output
     for token, status in ((reader, 403), (admin, 200)):
         headers = {"Authorization": f"Bearer {token}"}
@@ -266,40 +301,17 @@ def test_banner_s_commands_work(make: Make, tmp_path: Path, required: str) -> No
     assert stopped == f"Stopped. Your data is in {tmp_path / '.dev'}/"
 
 
-def test_a_refused_token_is_replaced(make: Make, tmp_path: Path) -> None:
-    """If the service no longer accepts the kept token, the next start keeps another."""
-    (tmp_path / ".dev").mkdir()
-    token = tmp_path / ".dev" / "token"
-    token.write_text("smt_0000000000000000000000000000000000000\n")
-    dev = make().ready()
-    assert token.stat().st_mode & 0o777 == 0o600
-    headers = {"Authorization": f"Bearer {token.read_text().strip()}"}
-    reply = requests.post(f"{dev.url}/vault/token/self", json={}, headers=headers, timeout=30)
-    assert reply.status_code == 200
-    assert dev.end(signal.SIGINT)[0] == 0
-
-
 def test_json_is_one_object(make: Make, tmp_path: Path) -> None:
     """With `--json` and `--quiet`, the output is one object with the addresses and paths."""
     dev = make()
     dev.options = ("--json", "--quiet")
     dev.start().wait_until_it_says("}\n")
-    told = json.loads(dev.output.read_text().splitlines()[-1])
-    assert told["url"] == dev.url
-    token = Path(told["token_file"]).read_text().strip()
+    shown = json.loads(dev.output.read_text().splitlines()[-1])
+    assert shown["url"] == dev.url
+    token = Path(shown["token_file"]).read_text().strip()
     headers = {"Authorization": f"Bearer {token}"}
-    assert requests.post(f"{told['url']}/vault/token/self", json={}, headers=headers, timeout=30).ok
-    assert told["folder"] == str(tmp_path / ".dev")
-    assert dev.end(signal.SIGINT)[0] == 0
-
-
-def test_verbose_shows_every_request(make: Make) -> None:
-    """With `--verbose`, the service's log is on standard output, with a line for each request."""
-    dev = make()
-    dev.options = ("--verbose",)
-    dev.ready()
-    assert requests.get(f"{dev.url}/openapi.json", timeout=30).status_code == 200
-    dev.wait_until_it_says('"operation": "openapi"')
+    assert requests.post(f"{shown['url']}/vault/token/self", json={}, headers=headers, timeout=30).ok
+    assert shown["folder"] == str(tmp_path / ".dev")
     assert dev.end(signal.SIGINT)[0] == 0
 
 
@@ -312,20 +324,6 @@ def test_used_port_is_one_clear_line(make: Make, tmp_path: Path) -> None:
     assert f"127.0.0.1:{dev.port} is in use" in line
     assert dev.output.read_text().count("\n") == 1
     assert not _processes(tmp_path)
-
-
-def test_second_one_on_the_same_data_is_one_clear_line(make: Make) -> None:
-    """A second instance in the same folder is refused in one line, and the first continues."""
-    first = make().ready()
-    first.output = first.output.rename(first.folder / "output-of-the-first")
-    port = (first.folder / ".dev" / "mongodb.port").read_text()
-    second = make().start()
-    status, line = second.end()
-    assert status == 1
-    assert f"another mongod uses the data in {first.folder / '.dev' / 'db'}" in line
-    assert second.output.read_text().splitlines()[:-1] == ["Starting MongoDB and the service."]
-    assert (first.folder / ".dev" / "mongodb.port").read_text() == port
-    assert "secret_id" in _post(first, "create", secret="aGVsbG8=")
 
 
 @pytest.mark.parametrize(
@@ -357,21 +355,6 @@ def test_wrong_settings_are_refused_before_the_start(make: Make, tmp_path: Path)
     assert not (tmp_path / ".dev" / "db.log").exists()
 
 
-@pytest.mark.promise("processes")
-def test_modules_of_the_working_folder_do_not_run(make: Make, tmp_path: Path) -> None:
-    """The started service runs no code of the working folder."""
-    (tmp_path / "gunicorn").mkdir()
-    (tmp_path / "gunicorn" / "__init__.py").write_text("raise SystemExit('a planted module ran')\n")
-    dev = make(PYTHONSAFEPATH="").ready()
-    assert dev.end(signal.SIGINT)[0] == 0
-
-
-def test_fallback_keys_of_the_environment_are_used(make: Make) -> None:
-    """Fallback keys of the user reach the service, although they are in no environment."""
-    dev = make(MASTER_KEY_FALLBACKS="an-older-key-of-thirty-two-chars").ready()
-    assert dev.end(signal.SIGINT)[0] == 0
-
-
 def test_key_and_database_are_always_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     """The command uses its own key and MongoDB, even if the environment names production's."""
     monkeypatch.chdir(tmp_path)
@@ -393,18 +376,6 @@ def test_listens_on_loopback_by_default(monkeypatch: pytest.MonkeyPatch, tmp_pat
     monkeypatch.delenv("BIND_FILE")
     (tmp_path / ".env").write_text("BIND=0.0.0.0:9000\n")
     assert "BIND" not in module._environment("", Path())
-
-
-def test_web_pages_cannot_rebind_their_names(make: Make) -> None:
-    """By default, the service answers to names of this machine only, so DNS rebinding leads nowhere."""
-    dev = make().ready()
-
-    def status(host: str) -> int:
-        return requests.get(f"{dev.url}/openapi.json", headers={"Host": host}, timeout=60).status_code
-
-    assert [status(host) for host in ("localhost", "127.0.0.1:1", "[::1]:8000")] == [200, 200, 200]
-    assert status("evil.example") == 421
-    assert dev.end(signal.SIGINT)[0] == 0
 
 
 @pytest.mark.parametrize(
