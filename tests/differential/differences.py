@@ -1,10 +1,10 @@
-"""The accepted differences between OpenBao and this service. `docs/vault-api.md` lists them as well."""
+"""The accepted differences between OpenBao and this service. `docs/vault-api.md` lists them, too."""
 
 from typing import NamedTuple
 
 
 class Difference(NamedTuple):
-    """A difference, as a row of the document's table."""
+    """A difference: a row of the document's table, its reason, and where programs meet it."""
 
     request: str
     #: The two answers.
@@ -18,7 +18,7 @@ class Difference(NamedTuple):
 ACCEPTED: tuple[Difference, ...] = (
     Difference(
         "a name that is [refused](#names)",
-        "200 if it is printable and has no empty part, or else 400; 500 for what is not UTF-8",
+        "200, 400 or 500",
         "400 for a write or with a token in it, otherwise 404",
         "a name has one form in all APIs: it is also part of paths of tokens, of URLs and of commands",
         {
@@ -63,10 +63,10 @@ ACCEPTED: tuple[Difference, ...] = (
         },
     ),
     Difference(
-        "`custom_metadata` with a key that is no key of a [label](api.md)",
-        "204 if it is printable and has up to 128 bytes",
+        "`custom_metadata` with a key that no [label](api.md) can have, `max_versions` below 0",
+        "204",
         "400",
-        "they are the labels of the secret, in all APIs",
+        "they are the labels of the secret, in all APIs; a negative number is an error of the client",
         {
             "http: keys of labels": {
                 "status:204-400": (
@@ -81,6 +81,10 @@ ACCEPTED: tuple[Difference, ...] = (
                     "GET secret/metadata/~/2",
                     "GET secret/metadata/~/3",
                 ),
+            },
+            "http: metadata bodies": {
+                "status:204-400": ('POST secret/metadata/~/26 {"max_versions": -1}',),
+                "body.data.current_metadata_version body.data.max_versions": ("GET secret/metadata/~/26",),
             },
         },
     ),
@@ -97,7 +101,7 @@ ACCEPTED: tuple[Difference, ...] = (
         },
     ),
     Difference(
-        "JSON with a key twice, text after the object, or text that is not Unicode",
+        "JSON with a duplicate key, text after the object, or invalid Unicode",
         "200: the last key, the first object, replaced characters",
         "400",
         "the service stores what the client sent, or nothing",
@@ -149,28 +153,16 @@ ACCEPTED: tuple[Difference, ...] = (
         },
     ),
     Difference(
-        "`delete_version_after` with a part of a second",
+        "`delete_version_after` with a fraction of a second",
         "exact",
-        "rounded up to a whole second",
+        "rounded up",
         "0 stands for never",
         {"http: settings": {"body.data.delete_version_after": ("GET secret/metadata/~/d",)}},
     ),
     Difference(
-        "`max_versions` below 0",
-        "204: 4294967295",
-        "400",
-        "it is an error of the client",
-        {
-            "http: metadata bodies": {
-                "status:204-400": ('POST secret/metadata/~/26 {"max_versions": -1}',),
-                "body.data.current_metadata_version body.data.max_versions": ("GET secret/metadata/~/26",),
-            },
-        },
-    ),
-    Difference(
         (
-            "a login without `role_id`, a patch of the value null, a label with a number in a patch, "
-            "a read with a slash at the end"
+            "a login without `role_id`, a patch of the value null, a label with a number in a patch, a "
+            "read with a trailing slash"
         ),
         "500",
         "400, or the result",
@@ -257,29 +249,33 @@ ACCEPTED: tuple[Difference, ...] = (
         },
     ),
     Difference(
-        "the query `version` twice",
-        "400",
-        "the first value",
-        "as in all APIs",
+        (
+            "the query `version` twice, `secret/config/`, `bearer` in lower case, "
+            "`sys/capabilities-self` of an empty path, a JWT login without `role` if exactly one matches"
+        ),
+        "400, 403 or 404",
+        "the result",
+        "as in the REST API and in HTTP",
         {
             "http: versions": {
                 "status:400-200": ("GET secret/data/~/a?version=1&version=2",),
             },
-        },
-    ),
-    Difference(
-        "`secret/config/`",
-        "404",
-        "the same as `secret/config`",
-        "as in all APIs",
-        {
             "http: config": {
                 "status:404-200": ("GET secret/config/",),
+            },
+            "http: headers": {
+                "status:403-200": ("GET secret/data/~/a Authorization: bearer {admin} as anonymous",),
+            },
+            "http: capabilities": {
+                "status:400-200": ('POST sys/capabilities-self {"paths": [""]}',),
+            },
+            "http: jwt": {
+                "status:400-200": ('POST auth/jwt/login {"jwt": "{jwt}"} as anonymous',),
             },
         },
     ),
     Difference(
-        "a method that a path of `sys/` or `auth/` does not have",
+        "a method that a path of `sys/` or `auth/` lacks",
         "405",
         "404, or 403 without all rights",
         "the same as for an unknown path",
@@ -337,32 +333,10 @@ ACCEPTED: tuple[Difference, ...] = (
         },
     ),
     Difference(
-        "`GET /v1/`",
-        "404 with a text",
-        "404 without a text",
-        "it is not a path of the API",
-        {
-            "http: routes": {
-                "body.errors": ("GET",),
-            },
-        },
-    ),
-    Difference(
-        "`Authorization: bearer` in lower case",
+        "an unknown namespace without a valid credential, a malformed body without the right to write",
+        "404, 400",
         "403",
-        "the same as `Bearer`",
-        "HTTP ignores the case",
-        {
-            "http: headers": {
-                "status:403-200": ("GET secret/data/~/a Authorization: bearer {admin} as anonymous",),
-            },
-        },
-    ),
-    Difference(
-        "an unknown namespace without a valid credential",
-        "404",
-        "403",
-        "only principals learn of namespaces",
+        "only principals learn of namespaces, and the right comes first: it costs less",
         {
             "http: namespaces": {
                 "status:404-403": (
@@ -370,14 +344,6 @@ ACCEPTED: tuple[Difference, ...] = (
                     "GET secret/data/~/a X-Vault-Namespace: nope as anonymous",
                 ),
             },
-        },
-    ),
-    Difference(
-        "a malformed body without the right to write",
-        "400",
-        "403",
-        "the right comes first: it costs less",
-        {
             "http: unreadable": {
                 "status:400-403": (
                     "POST secret/data/~/a { as anonymous",
@@ -388,10 +354,10 @@ ACCEPTED: tuple[Difference, ...] = (
         },
     ),
     Difference(
-        "`sys/seal-status`",
-        "has `commit_date`, and the type of its storage",
-        "has `storage_type` `mongodb`",
-        "it is another program",
+        "`sys/seal-status`, lists of mounts, `creation_path` of a wrapped list, the order of members",
+        "OpenBao's values",
+        "our own",
+        "it is another program, without other mounts; in JSON, the order has no meaning",
         {
             "http: system": {
                 "body.commit_date body.storage_type": (
@@ -402,23 +368,16 @@ ACCEPTED: tuple[Difference, ...] = (
             },
             "hvac: system": {
                 "commit_date storage_type": ("read_seal_status()",),
+                "cubbyhole/ data.cubbyhole/ data.identity/ data.sys/ identity/ sys/": ("mounts",),
             },
             "bao: paths": {
                 "stdout": ("admin$ status",),
                 "stdout.commit_date stdout.storage_type": ("admin$ status -format=json",),
             },
-        },
-    ),
-    Difference(
-        "the lists of mounts",
-        "have `cubbyhole/` and `identity/`",
-        "have other descriptions of `sys/` and the logins",
-        "the service has no other mounts",
-        {
             "http: outside": {
                 (
-                    "body.cubbyhole/ body.data.cubbyhole/ body.data.identity/ body.data.sys/ body.identity/ "
-                    "body.sys/"
+                    "body.cubbyhole/ body.data.cubbyhole/ body.data.identity/ body.data.sys/ "
+                    "body.identity/ body.sys/"
                 ): ("GET sys/mounts as team",),
             },
             "http: mounts": {
@@ -430,15 +389,18 @@ ACCEPTED: tuple[Difference, ...] = (
                     "GET sys/internal/ui/mounts as team",
                 ),
                 (
-                    "body.cubbyhole/ body.data.cubbyhole/ body.data.identity/ body.data.sys/ body.identity/ "
-                    "body.sys/"
+                    "body.cubbyhole/ body.data.cubbyhole/ body.data.identity/ body.data.sys/ "
+                    "body.identity/ body.sys/"
                 ): (
                     "GET sys/mounts",
                     "GET sys/mounts as team",
                 ),
             },
-            "hvac: system": {
-                "cubbyhole/ data.cubbyhole/ data.identity/ data.sys/ identity/ sys/": ("mounts",),
+            "http: wrapping replies": {
+                "body.wrap_info.creation_path": ("LIST secret/metadata/~ wrapped",),
+            },
+            "hvac: states_of_versions": {
+                "text": ("read_secret_version(hvac/b, raise_on_deleted_version=True)",),
             },
         },
     ),
@@ -450,28 +412,6 @@ ACCEPTED: tuple[Difference, ...] = (
         {
             "bao: metadata": {
                 "status:0-2": ("admin$ kv enable-versioning secret/",),
-            },
-        },
-    ),
-    Difference(
-        "`sys/capabilities-self` of an empty path",
-        "400",
-        "200",
-        "it is a path at which nothing is",
-        {
-            "http: capabilities": {
-                "status:400-200": ('POST sys/capabilities-self {"paths": [""]}',),
-            },
-        },
-    ),
-    Difference(
-        "a JWT login without `role`",
-        "400",
-        "200, if exactly one role matches",
-        "as in the REST API",
-        {
-            "http: jwt": {
-                "status:400-200": ('POST auth/jwt/login {"jwt": "{jwt}"} as anonymous',),
             },
         },
     ),
@@ -543,7 +483,7 @@ ACCEPTED: tuple[Difference, ...] = (
     ),
     Difference(
         "a token whose parent was revoked with `revoke-orphan`",
-        "is an orphan from then on",
+        "becomes an orphan",
         "keeps its creator, and ends with those above it",
         "the creator of a token is sealed",
         {
@@ -556,10 +496,10 @@ ACCEPTED: tuple[Difference, ...] = (
     ),
     Difference(
         "the description of a token, in logins, lookups and renewals",
-        "names of policies; the kind of login or creation; an entity; the last renewal; a capped renewal",
+        "policies; the kind of login or creation; an entity; the last renewal; a capped renewal",
         (
-            "scopes; the name of the principal; as `explicit_max_ttl`, also the end of its creator; type "
-            "`batch` for a JWT, and no accessor"
+            "scopes; the principal; its creator's end in `explicit_max_ttl`; for a JWT, type `batch` "
+            "and no accessor"
         ),
         "tokens have scopes and paths; JWTs can be neither renewed nor revoked",
         {
@@ -732,17 +672,6 @@ ACCEPTED: tuple[Difference, ...] = (
         },
     ),
     Difference(
-        "`creation_path` of a wrapped list",
-        "ends in a slash",
-        "as in the request",
-        "it is the path of the request",
-        {
-            "http: wrapping replies": {
-                "body.wrap_info.creation_path": ("LIST secret/metadata/~ wrapped",),
-            },
-        },
-    ),
-    Difference(
         "a number beyond 2^53 in `sys/wrapping/wrap`",
         "exact",
         "a 64-bit float",
@@ -781,9 +710,9 @@ ACCEPTED: tuple[Difference, ...] = (
         },
     ),
     Difference(
-        "a longer `X-Vault-Wrap-TTL` of `sys/wrapping/unwrap` than the reply has left",
+        "`sys/wrapping/unwrap` with a longer `X-Vault-Wrap-TTL` than the reply has left",
         "granted",
-        "the time that it has left",
+        "the remaining time",
         "the caller who wrapped it chose its end",
         {
             "http: wrapping again": {
@@ -792,20 +721,9 @@ ACCEPTED: tuple[Difference, ...] = (
         },
     ),
     Difference(
-        "the order of members in a reply",
-        "fixed",
-        "by name",
-        "in JSON, it has no meaning",
-        {
-            "hvac: states_of_versions": {
-                "text": ("read_secret_version(hvac/b, raise_on_deleted_version=True)",),
-            },
-        },
-    ),
-    Difference(
-        "malformed JSON, a value of the wrong type, an invalid label or duration",
-        "400 with a text of Go's libraries",
-        "400 with another text",
+        "malformed JSON, a value of the wrong type, an invalid label or duration, `GET /v1/`",
+        "a text of Go's libraries",
+        "another text or none",
         "it is another program",
         {
             "http: versions": {
@@ -961,6 +879,9 @@ ACCEPTED: tuple[Difference, ...] = (
             },
             "http: no wrapping": {
                 "body.errors": ("POST sys/wrapping/unwrap {",),
+            },
+            "http: routes": {
+                "body.errors": ("GET",),
             },
         },
     ),

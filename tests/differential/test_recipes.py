@@ -22,6 +22,7 @@ pytestmark = pytest.mark.process
 
 _PAGE = "docs/vault-api.md"
 _URL = "http://localhost:8000"
+_SUPERVISOR = "Environment variables: the agent as supervisor"
 
 #: The secret that the recipes use.
 _SECRET = {"user": "app", "password": "a password"}
@@ -86,7 +87,7 @@ def test_the_agent_as_supervisor(servers: Servers) -> None:
 
     def program(server: Server, folder: Path, see: Observer) -> None:
         shop(server)
-        settings = block("Environment variables: the agent as supervisor", "hcl")
+        settings = block(_SUPERVISOR, "hcl")
         (folder / "agent.hcl").write_text(settings.replace(_URL, server.url))
         (folder / "server").write_text('#!/bin/sh\necho "$DB_USER $DB_PASSWORD" > said\nexit 3\n')
         (folder / "server").chmod(0o700)
@@ -103,7 +104,10 @@ def test_the_agent_renders_the_file(servers: Servers) -> None:
     def program(server: Server, folder: Path, see: Observer) -> None:
         shop(server)
         heading = "Files: templates of the agent"
-        (folder / "agent.hcl").write_text(block(heading, "hcl").replace(_URL, server.url))
+        # With the connection and the login of the recipe before.
+        connection, _, _ = block(_SUPERVISOR, "hcl").partition("template_config")
+        settings = connection + block(heading, "hcl")
+        (folder / "agent.hcl").write_text(settings.replace(_URL, server.url))
         (folder / "database.ini.ctmpl").write_text(block(heading, "ctmpl"))
         done = run(server, folder, BAO, "agent", "-config=agent.hcl")
         rendered = folder / "database.ini"
