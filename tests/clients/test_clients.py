@@ -42,17 +42,16 @@ class Client(NamedTuple):
 
     name: str
     program: Path
-    lines: str
     commands: str
 
 
 def clients() -> Iterator[Client]:
     """Yield each client that has a program."""
     commands = {block.heading: block.text for block in blocks(PAGE, "bash")}
-    for link, program, lines in table(PAGE, "Client libraries"):
+    for link, program in table(PAGE, "Client libraries"):
         name = link[1:].partition("]")[0]
         if found := re.search(r"\(\.\./tests/clients/(.+)\)", program):
-            yield Client(name, HERE / found[1], lines, commands[name])
+            yield Client(name, HERE / found[1], commands[name])
 
 
 CLIENTS = list(clients())
@@ -155,13 +154,6 @@ def test_linters_accept_the_document(command: str, service: Service, tmp_path: P
     for name in (".spectral.yaml", "redocly.yaml"):
         shutil.copyfile(HERE / name, tmp_path / name)
     run(f"{command} http://localhost:8000/openapi.json", service, tmp_path)
-
-
-@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.program.stem)
-def test_the_lines_of_code_are_counted(client: Client) -> None:
-    """The table states the lines of each program, without blank lines and comments."""
-    lines = map(str.strip, client.program.read_text().splitlines())
-    assert int(client.lines) == sum(bool(line) and not line.startswith(("//", '"""')) for line in lines)
 
 
 def test_every_program_is_in_the_table() -> None:
