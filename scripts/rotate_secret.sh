@@ -14,7 +14,7 @@ Without FILE, asks for the value. OPTIONs are those of `secret-manager swarm rot
 
 Runs that command from the service's image on this manager, and needs nothing but Docker. For a service that
 deploy.sh deployed, a replica must run on this node; for another one, export VAULT_URL. The token comes from the
-exported VAULT_TOKEN, or is asked for. docs/swarm-secrets.md has its scopes. If it is a JWT that matches several roles,
+exported VAULT_TOKEN, or is asked for. docs/swarm-rotation.md has its scopes. If it is a JWT that matches several roles,
 export the name of one as VAULT_ROLE. If another CA than the system's signed the service's certificate, export its file
 as VAULT_CACERT.
 

@@ -118,7 +118,7 @@ def rotate(
     NAME is the name of a secret. The value is read from FILE, from standard input (-), or from a hidden
     prompt. The services whose running tasks have an older version are restarted one after another. If one
     does not become healthy, the old value becomes the newest version again, and the services that have the
-    bad one are restarted. See docs/swarm-secrets.md.
+    bad one are restarted. See docs/swarm-rotation.md.
     """
     if sum([file is not None, generate is not None, from_version is not None, resume]) > 1:
         raise click.UsageError("Use one of FILE, --generate, --from-version and --resume.")
