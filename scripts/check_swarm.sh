@@ -188,7 +188,7 @@ check_members() {
             # Docker counts its task as running until the node is back.
             report FAILED "member $member: its node ${host[$node]-$node} is down"
         elif [[ ${taken[$node]-} ]]; then
-            report FAILED "member $member: shares the node ${host[$node]} with ${taken[$node]}. Hint: Several nodes in docs/operations.md"
+            report FAILED "member $member: shares the node ${host[$node]} with ${taken[$node]}. Hint: docs/nodes.md"
         else
             taken[$node]=$member
             report ok "member $member: runs on ${host[$node]}"
@@ -369,7 +369,7 @@ check_addresses() {
         return
     fi
     read_logs
-    [[ $mode != ingress ]] || hint=". Hint: publish with mode: host, or put a proxy in the network (Client connections in docs/operations.md)"
+    [[ $mode != ingress ]] || hint=". Hint: publish with mode: host, or put a proxy in the network (Client addresses in docs/install-swarm.md)"
     for task in "${replicas[@]}"; do
         total=0 wrong=''
         label="addresses: replica ${task:0:12} on ${host[${replica_on[$task]}]-an unknown node}"

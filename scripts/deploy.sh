@@ -183,7 +183,7 @@ fallbacks=${MASTER_KEY_FALLBACKS-}$(setting MASTER_KEY_FALLBACKS)
 [[ -z $fallbacks ]] ||
     fail "anyone who can inspect the service sees MASTER_KEY_FALLBACKS: finish that rotation (keys rewrap), then unset it"
 [[ ${RATE_LIMIT_STORAGE_URI-} != mongodb*@* ]] ||
-    fail "anyone who can inspect the service sees RATE_LIMIT_STORAGE_URI: set RATE_LIMIT_STORAGE_URI_FILE (docs/operations.md)"
+    fail "anyone who can inspect the service sees RATE_LIMIT_STORAGE_URI: set RATE_LIMIT_STORAGE_URI_FILE (docs/install-swarm.md)"
 check_key
 await_nodes
 find_members

@@ -24,9 +24,9 @@ find_members() { # fill in `label` and `home`
         grep -qx "$services-$number" <<<"$found" || continue
         runs=$(await_answer docker service ps --no-resolve -f desired-state=running --format '{{.Node}}' "$services-$number") || exit
         home[$number]=${home[$number]:-$runs}
-        [[ ${home[$number]} ]] || misplaced "mongodb-$number is not running and no node has its label: see Several nodes in docs/operations.md"
+        [[ ${home[$number]} ]] || misplaced "mongodb-$number is not running and no node has its label: see docs/nodes.md"
         [[ -z $runs || $runs == "${home[$number]}" ]] ||
-            misplaced "mongodb-$number runs on node $runs, but node ${home[$number]} has its label: see Several nodes in docs/operations.md"
+            misplaced "mongodb-$number runs on node $runs, but node ${home[$number]} has its label: see docs/nodes.md"
     done
 }
 
@@ -44,7 +44,7 @@ choose_homes() { # give each new member its own node; with too few nodes, give a
         [[ ${label[$node]} || " ${home[*]} " == *" $node "* ]] || free+=("$node")
     done
     ((${#free[@]} >= ${#new[@]} || (${#free[@]} > 0 && ${#new[@]} == ${#members[@]}))) ||
-        fail "no node available for replica set members ${new[*]}: see Several nodes in docs/operations.md"
+        fail "no node available for replica set members ${new[*]}: see docs/nodes.md"
     for number in "${new[@]}"; do
         home[$number]=${free[0]}
         ((${#free[@]} < ${#new[@]})) || free=("${free[@]:1}" "${free[0]}")
@@ -59,7 +59,7 @@ place_members() { # after find_members, label all nodes, so that no member ever 
     case $(printf '%s\n' "${home[@]}" | sort -u | wc -l) in
         "${#members[@]}") for number in "${members[@]}"; do said[${home[$number]}]=$number; done ;;
         1) said[${home[1]}]='' && say "All MongoDB members run on node ${home[1]}: if you lose it, you lose all data." ;;
-        *) fail "replica set members share a node: see Several nodes in docs/operations.md" ;;
+        *) fail "replica set members share a node: see docs/nodes.md" ;;
     esac
     for node in "${!label[@]}"; do
         number=${said[$node]-none}

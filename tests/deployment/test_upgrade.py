@@ -66,7 +66,7 @@ def _image() -> str:
 
 
 def _update(image: str) -> None:
-    """Update the job, then the service, as docs/operations.md says."""
+    """Update the job, then the service, as docs/upgrade.md says."""
     for service in (f"{STACK}_replica-set", API):
         docker("service", "update", "--quiet", "--no-resolve-image", "--image", image, service)
     wait_for(lambda: is_healthy(2), what="two healthy replicas")

@@ -52,7 +52,7 @@ SETTINGS = {
         if section[0] == "docs/cli.md"
     },
     ("docs/first-secret.md", "With a token"): {"AUTH_ENABLED": "true"},
-    ("docs/operations.md", "Metrics"): {"METRICS_BIND": METRICS_BIND},
+    ("docs/monitoring.md", "Metrics"): {"METRICS_BIND": METRICS_BIND},
 }
 
 Section = tuple[str, str]
@@ -85,14 +85,14 @@ BEFORE = {
     ],
     # The same lines as those of a sink.
     ("docs/audit.md", "A second sink"): ["secret-manager audit export > audit.jsonl.1", ": > audit.jsonl"],
-    ("docs/operations.md", "A token has leaked"): ["secret-manager tokens create --name ci --role reader"],
-    ("docs/operations.md", "The master key has leaked"): [
+    ("docs/runbook.md", "A token has leaked"): ["secret-manager tokens create --name ci --role reader"],
+    ("docs/runbook.md", "The master key has leaked"): [
         "secret-manager tokens create --name app --role reader"
     ],
 }
 
 #: Sections that need an empty database without a running service.
-RESTORE = ("docs/operations.md", "Restore")
+RESTORE = ("docs/backup.md", "Restore")
 
 
 def fetched_back(printed: str) -> None:
@@ -143,12 +143,12 @@ PRINTED: dict[Section, Callable[[str], None]] = {
     ("docs/access.md", "Tokens"): contains("smt_", "10.0.0.0/8"),
     ("docs/audit.md", "Verify it without the database"): contains("intact"),
     ("docs/audit.md", "A second sink"): contains("intact"),
-    ("docs/operations.md", "Back up, and drill"): contains("the backup is good"),
-    ("docs/operations.md", "Restore"): contains("restored, as of", "intact"),
-    ("docs/operations.md", "Raw keys in lists"): contains("YSBrZXksIGFuZCBhIGNvbW1hLCAzMiBsZXR0ZXJzISE="),
-    ("docs/operations.md", "Metrics"): contains("secret_manager_build_info"),
-    ("docs/operations.md", "The master key has leaked"): contains("altered"),
-    ("docs/operations.md", "Troubleshooting"): contains('"ok"', "2 of 2"),
+    ("docs/backup.md", "Back up, and drill"): contains("the backup is good"),
+    ("docs/backup.md", "Restore"): contains("restored, as of", "intact"),
+    ("docs/master-key.md", "Raw keys in lists"): contains("YSBrZXksIGFuZCBhIGNvbW1hLCAzMiBsZXR0ZXJzISE="),
+    ("docs/monitoring.md", "Metrics"): contains("secret_manager_build_info"),
+    ("docs/runbook.md", "The master key has leaked"): contains("altered"),
+    ("docs/runbook.md", "Runbook"): contains('"ok"', "2 of 2"),
     ("docs/vault-api.md", "The command bao"): contains(
         "a first password", "a second password", "map[team:billing]"
     ),

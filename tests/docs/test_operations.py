@@ -1,4 +1,4 @@
-"""docs/operations.md explains the messages and metrics that operators see."""
+"""The pages for operators explain the messages and metrics that they see."""
 
 import ast
 import json
@@ -12,11 +12,12 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import running_app, start
-from tests.docs.documents import DOCUMENTS, ROOT, table
+from tests.docs.documents import DOCUMENTS, ROOT, blocks, table
 from vault.api.http.refusals import REFUSALS
+from vault.config.settings import SettingsSchema
 from vault.observability import metrics
 
-OPERATIONS = "docs/operations.md"
+METRICS, MONITORING, RUNBOOK = "docs/metrics.md", "docs/monitoring.md", "docs/runbook.md"
 _LEVELS = ("warning", "error", "exception")
 
 
@@ -41,7 +42,7 @@ def fits(message: str, text: str) -> bool:
 
 
 def messages() -> list[str]:
-    tables = (*table(OPERATIONS, "Monitor"), *table("docs/swarm-secrets.md", "Log and metrics"))
+    tables = (*table(METRICS, "Log messages"), *table("docs/swarm-secrets.md", "Log and metrics"))
     rows = [row for row in tables if row[1] in ("info", "warning", "error")]
     return [message for row in rows for message in re.findall(r"`(.+?)`", row[0])]
 
@@ -71,13 +72,13 @@ def test_every_periodic_task_is_explained() -> None:
 
 def test_every_503_is_explained() -> None:
     """The table has each first sentence of a 503."""
-    shown = {row[0] for row in table(OPERATIONS, "Troubleshooting")}
+    shown = {row[0] for row in table(RUNBOOK, "Symptoms")}
     for refused in REFUSALS.values():
         if refused.status == 503:
             sentence = refused.detail.partition(".")[0]
             assert f'503 "{sentence}."' in shown
     assert {"500", "429"} <= {one[:3] for one in shown}
-    assert "`mongodb`, `keys`, `audit`, `clock` or `restore`" in DOCUMENTS[OPERATIONS]
+    assert "`mongodb`, `keys`, `audit`, `clock` or `restore`" in DOCUMENTS[MONITORING]
 
 
 def test_the_fields_of_a_request_s_line_are_explained(
@@ -88,9 +89,9 @@ def test_the_fields_of_a_request_s_line_are_explained(
         client.get("/health/live")
     line = set(json.loads(capsys.readouterr().out))
     common = {"time", "level", "logger", "pid", "message", "request_id"}
-    assert {row[0].strip("`") for row in table(OPERATIONS, "The log")} == line - common
+    assert {row[0].strip("`") for row in table(METRICS, "Fields of the log")} == line - common
     for name in common:
-        assert f"`{name}`" in DOCUMENTS[OPERATIONS]
+        assert f"`{name}`" in DOCUMENTS[METRICS]
 
 
 def test_the_metrics_are_explained(
@@ -115,7 +116,16 @@ def test_the_metrics_are_explained(
     }
     told = {
         f"secret_manager_{metric.strip('`')}": tuple(re.findall(r"`(\w+)`", labels))
-        for metric, labels, _ in table(OPERATIONS, "Metrics")
+        for metric, labels, _ in table(METRICS, "Metrics")
     }
     assert told == {**counted, **looked_at}
     assert set(looked_at) & {"secret_manager_ready", "secret_manager_secrets_stored"}
+
+
+def test_the_systemd_unit_sets_settings_of_the_service() -> None:
+    """The unit runs `serve`, and passes its credentials as files of settings that exist."""
+    [unit] = blocks("docs/install-systemd.md", "ini")
+    credentials = dict(re.findall(r"(\w+)_FILE=%d/([\w-]+)", unit.text))
+    assert set(credentials) == {"MASTER_KEY", "MONGO_URI"} <= set(SettingsSchema().fields)
+    assert list(credentials.values()) == re.findall(r"LoadCredential=([\w-]+):", unit.text)
+    assert re.search(r"^ExecStart=\S+/secret-manager serve$", unit.text, re.MULTILINE)

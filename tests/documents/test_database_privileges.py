@@ -30,9 +30,9 @@ from vault.documents.database import COLLECTION_PRIVILEGES, DATABASE_PRIVILEGES,
 
 pytestmark = pytest.mark.process
 
-OPERATIONS, HEADING = "docs/operations.md", "The MongoDB user"
+PAGE, HEADING = "docs/mongodb.md", "The MongoDB user"
 OLD, NEW = new_key(), new_key()
-#: Left to operators, see docs/operations.md: it revokes all tokens.
+#: Left to operators, see docs/runbook.md: it revokes all tokens.
 BY_HAND = {("token_keys", "remove")}
 
 
@@ -296,8 +296,8 @@ def test_the_trail_cannot_be_rewritten(locked: Locked, rewrite: Callable[[Any], 
 
 
 def test_the_documents_table_is_the_role() -> None:
-    """The privileges in docs/operations.md, for a manually configured MongoDB, are the role's."""
-    told = {row[0].strip("`"): tuple(re.findall(r"`(\w+)`", row[1])) for row in table(OPERATIONS, HEADING)}
+    """The privileges in docs/mongodb.md, for a manually configured MongoDB, are the role's."""
+    told = {row[0].strip("`"): tuple(re.findall(r"`(\w+)`", row[1])) for row in table(PAGE, HEADING)}
     granted = {"(the database)": DATABASE_PRIVILEGES, **COLLECTION_PRIVILEGES}
     assert told == {name: tuple(actions) for name, actions in granted.items()}
 

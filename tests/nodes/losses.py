@@ -68,7 +68,7 @@ def _drained(deployment: Deployment, nodes: Sequence[Node]) -> Iterator[None]:
 
 @contextmanager
 def _replaced(deployment: Deployment, nodes: Sequence[Node]) -> Iterator[None]:
-    """Kill a node that never returns, and put a new one in its place as docs/operations.md says."""
+    """Kill a node that never returns, and put a new one in its place as docs/nodes.md says."""
     (lost,) = nodes
     cluster = deployment.cluster
     is_manager = lost in cluster.managers

@@ -166,7 +166,7 @@ def test_a_good_swarm_passes(swarm: Swarm, asking: Asking) -> None:
             "tasks",
             "MEMBER 3",
             "MEMBER 3 on node 1",
-            "FAILED       member mongodb-3: shares the node node-1 with mongodb-1. Hint: Several nodes in ",
+            "FAILED       member mongodb-3: shares the node node-1 with mongodb-1. Hint: docs/nodes.md",
         ),
         (
             "networks",

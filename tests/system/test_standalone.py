@@ -1,4 +1,4 @@
-"""The service on a standalone MongoDB server, which docs/operations.md allows for a trial."""
+"""The service on a standalone MongoDB server, which docs/mongodb.md allows for a trial."""
 
 import subprocess
 from collections.abc import Iterator

@@ -230,7 +230,7 @@ COLLECTION_PRIVILEGES: Mapping[str, Sequence[str]] = {
     Token.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
     Issuer.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
     Role.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
-    # Removed only by operators, to end all tokens after a leak of the master key; see docs/operations.md.
+    # Removed only by operators, to end all tokens after a leak of the master key; see docs/runbook.md.
     StoredTokenKey.collection_name(): ("find", "insert", "update", "remove"),
     IDEMPOTENCY_COLLECTION: ("find", "insert", "update", "remove", "createIndex"),
     "keys": ("find", "insert", "update"),

@@ -214,7 +214,7 @@ def test_other_options_of_the_collection_are_intact(trail: Trail) -> None:
 
 ROOT = Path(__file__).parents[3]
 #: The note after a finding.
-RUNBOOK = 'The next steps are in docs/operations.md, under "Audit verify reports a finding".\n'
+RUNBOOK = 'The next steps are in docs/runbook.md, under "Audit verify reports a finding".\n'
 
 
 @pytest.mark.promise(3)
@@ -316,7 +316,7 @@ def test_a_finding_names_the_entry_and_the_next_step(trail: Trail) -> None:
     about = f"({altered['action']} at {altered['ts']})"
     assert done.stdout.splitlines()[0] == f"TAMPERING: {place}: {text} {about}"
     assert done.stderr == RUNBOOK
-    assert "### Audit verify reports a finding\n" in (ROOT / "docs" / "operations.md").read_text()
+    assert "## Audit verify reports a finding\n" in (ROOT / "docs" / "runbook.md").read_text()
     found = json.loads(trail.run("verify", "--json").stdout.splitlines()[0])
     assert (found["ts"], found["action"]) == (altered["ts"], altered["action"])
 

@@ -36,7 +36,7 @@ _MAX_EXPORT_DELAY = timedelta(hours=1)
 #: By the gravest finding. Nothing is looked up by name here, so 3 has another meaning than elsewhere.
 _EXIT_CODES = {Kind.TAMPERING: 1, Kind.LOOK: 3, Kind.NOTE: 0}
 
-_RUNBOOK = 'The next steps are in docs/operations.md, under "Audit verify reports a finding".'
+_RUNBOOK = 'The next steps are in docs/runbook.md, under "Audit verify reports a finding".'
 
 #: The maximum number of findings that are held back, so that what can explain them is printed before them.
 _MAX_HELD = 1_000

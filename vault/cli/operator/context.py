@@ -121,7 +121,7 @@ def _settings() -> Settings:
         raise SettingsError(
             error.problem,
             hint="this command needs the settings of the service, in the environment or in .env: see "
-            "docs/operations.md",
+            "docs/settings.md",
         ) from None
 
 
