@@ -1,16 +1,13 @@
 """Comparison of services under the same load: samples in turns, medians, and tables with ratios."""
 
 import math
-import os
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from datetime import UTC, datetime
 from statistics import median
 from typing import Any, TypeVar
 
 import click
 from baselines.processes import SecretManager, Service
-from documents import NOTHING, number, table
 from wrk import Load
 
 
@@ -47,8 +44,6 @@ _COLUMNS = {
     "p999": ("p99.9, ms", 2),
     "cpu": ("CPU, ms", 3),
 }
-#: Those of them that the documents have.
-_DOCUMENTED = ("a_second", "p99", "cpu")
 
 #: A data class of figures, one of which is the number of errors.
 _Figures = TypeVar("_Figures", bound=Any)
@@ -94,46 +89,16 @@ def block(title: str, runs: Mapping[str, Run], count: int) -> Block:
     return found
 
 
-def circumstances(rounds: Rounds, workers: int) -> str:
-    """Describe a run that begins now."""
-    processors, (load, _, _) = len(os.sched_getaffinity(0)), os.getloadavg()
-    return (
-        f"Medians of {datetime.now(UTC):%Y-%m-%d}; rounds: {rounds.count}, seconds a run: {rounds.seconds}, "
-        f"connections: {rounds.connections}, workers: {workers}, processors: {processors}, "
-        f"load average before: {load:.1f}."
-    )
-
-
 def failed(blocks: Iterable[Block]) -> bool:
     """Return whether a request failed."""
     return any(sample.errors for block in blocks for sample in block.samples.values())
 
 
-def report_resources(services: Sequence[Service]) -> dict[str, float]:
-    """Print the memory and the time to start of each service, and return the memory by name."""
-    memory = {service.name: service.memory() for service in services}
+def report_resources(services: Sequence[Service]) -> None:
+    """Print the memory and the time to start of each service."""
     click.echo("\nafter load: memory in MiB (PSS); seconds from start to ready")
     for service in services:
-        click.echo(f"  {service.name:<32}{memory[service.name]:>12.0f}{service.ready_after:>12.2f}")
-    return memory
-
-
-def markdown(blocks: Iterable[Block]) -> str:
-    """Return a table of this service's figures, each with its ratio to another service's in brackets."""
-    head = ("Load", "Compared with", *(_COLUMNS[field][0] for field in _DOCUMENTED))
-    return table(head, (row for block in blocks for row in _rows(block)))
-
-
-def _rows(block: Block) -> Iterator[Sequence[str]]:
-    ours = block.samples.get(SecretManager.name)
-    for other, sample in block.samples.items():
-        if sample is not ours:
-            yield (block.title, other, *(_cell(block, field, other) for field in _DOCUMENTED))
-
-
-def _cell(block: Block, field: str, other: str) -> str:
-    ours = block.samples.get(SecretManager.name)
-    return f"{number(getattr(ours, field))}{_ratio(block, field, other)}" if ours else NOTHING
+        click.echo(f"  {service.name:<32}{service.memory():>12.0f}{service.ready_after:>12.2f}")
 
 
 def medians(found: Sequence[_Figures]) -> _Figures:

@@ -3,7 +3,6 @@
 from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
-import arrivals
 import mixes
 import wrk
 from baselines.dialect import OpenBaoDialect, SecretManagerDialect
@@ -20,14 +19,9 @@ _MIXES = {"standard mix": mixes.STANDARD, "50 read, 50 write": mixes.HALF}
 #: Kinds of calls that this service has in its REST API, too.
 _KINDS = ("read", "write", "create")
 
-#: The rates of the ramp begin here and double; it ends for a service whose p99 is above the limit.
-_FIRST_RATE = 125
-_MAX_MILLISECONDS = 1_000
-_RAMP_CONNECTIONS = 64
 
-
-def compare(services: Sequence[Service], rounds: Rounds, *, most_arrivals: int) -> Iterator[Block]:
-    """Print and yield each block of the table: the mixes, single kinds of calls, and the ramp."""
+def compare(services: Sequence[Service], rounds: Rounds) -> Iterator[Block]:
+    """Print and yield each block of the table: the mixes, and single kinds of calls."""
     for service in services:
         mixes.populate(service)
     connections, seconds = rounds.connections, rounds.seconds
@@ -41,7 +35,6 @@ def compare(services: Sequence[Service], rounds: Rounds, *, most_arrivals: int) 
             rest = _closed(ours, {f"REST {kind}": 1}, seconds, many)
             runs |= {f"{name}, REST": run for name, run in rest.items()}
             yield block(f"{kind}, connections: {many}", runs, rounds.count)
-    yield from _ramp(services, rounds, most_arrivals)
 
 
 def _closed(
@@ -58,19 +51,3 @@ def _closed(
         return sample(service, partial(load, seconds=seconds))
 
     return {service.name: partial(run, service) for service in services}
-
-
-def _ramp(services: Sequence[Service], rounds: Rounds, most_arrivals: int) -> Iterator[Block]:
-    rate, keeping_up = _FIRST_RATE, list(services)
-    while keeping_up and rate <= most_arrivals:
-        runs = {one.name: partial(_arrivals, one, rate, rounds.seconds) for one in keeping_up}
-        found = block(f"arrivals: {rate}/s", runs, rounds.count)
-        keeping_up = [one for one in keeping_up if found.samples[one.name].p99 <= _MAX_MILLISECONDS]
-        rate *= 2
-        yield found
-
-
-def _arrivals(service: Service, rate: int, seconds: int, number: int) -> Sample:
-    calls = mixes.calls(mixes.STANDARD, service, rate * seconds, seed=number)
-    load = partial(arrivals.run, service.url, calls, rate=rate, connections=_RAMP_CONNECTIONS)
-    return sample(service, partial(load, seed=number))

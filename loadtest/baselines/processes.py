@@ -130,10 +130,6 @@ class Service(ABC):
         assert self._process is not None  # noqa: S101 - called only while running
         return list(_with_children(self._process.pid))
 
-    def worker_pids(self) -> list[int]:
-        """Return the processes below the one that was started."""
-        return self.pids()[1:]
-
     def _answers(self) -> bool:
         try:
             with urlopen(self.url + self.ready, timeout=5):  # noqa: S310 - our own URL
@@ -186,29 +182,6 @@ class Grown(SecretManager):
     """This service with a large database."""
 
     name = "grown"
-
-
-class Pinned(SecretManager):
-    """This service with each worker on one processor: its own, if there are enough."""
-
-    def __init__(self, folder: Path, *, mongo_uri: str, workers: int) -> None:
-        self.name = self.title(workers)
-        super().__init__(folder, mongo_uri=mongo_uri, workers=workers)
-
-    @staticmethod
-    def title(workers: int) -> str:
-        """Return the name of a service with this number of *workers*."""
-        return f"pinned workers, {workers}"
-
-    def prepare(self) -> None:
-        """Pin the workers with all their threads."""
-        processors = sorted(os.sched_getaffinity(0))
-        # The first worker responds before the last one exists.
-        while len(self.worker_pids()) < self.workers:
-            time.sleep(0.01)
-        for number, pid in enumerate(self.worker_pids()):
-            for task in Path(f"/proc/{pid}/task").iterdir():
-                os.sched_setaffinity(int(task.name), {processors[number % len(processors)]})
 
 
 class Ceiling(_Rest):

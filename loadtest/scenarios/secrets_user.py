@@ -10,8 +10,6 @@ from locust.contrib.fasthttp import ResponseContextManager
 
 _KEPT = 200
 _VALUE_BYTES = 32
-#: The number of secrets in a batch.
-_BATCH = 20
 
 
 class SecretsUser(FastHttpUser):
@@ -52,26 +50,6 @@ class SecretsUser(FastHttpUser):
             if secret is not None and secret != self.known[secret_id]:
                 reply.failure("the value differs from the created one")
 
-    def create_batch(self) -> None:
-        """Create a batch of secrets."""
-        secrets = [b64encode(os.urandom(_VALUE_BYTES)).decode() for _ in range(_BATCH)]
-        with self._post("create-batch", {"secrets": [{"secret": secret} for secret in secrets]}) as reply:
-            created = self._items(reply, "secret_id")
-        self.known |= dict(zip(created, secrets, strict=False))
-        for secret_id in list(self.known)[:-_KEPT]:
-            del self.known[secret_id]
-
-    def fetch_batch(self) -> None:
-        """Fetch a batch of this user's secrets and compare them with the created values."""
-        ids = random.sample(list(self.known), min(_BATCH, len(self.known)))
-        if not ids:
-            return
-        body = {"secrets": [{"secret_id": secret_id} for secret_id in ids]}
-        with self._post("fetch-batch", body) as reply:
-            found = self._items(reply, "secret")
-            if found and found != [self.known[secret_id] for secret_id in ids]:
-                reply.failure("the values differ from the created ones")
-
     def fetch_nothing(self, secret_id: str) -> None:
         """Check that a secret is not found."""
         with self._post("fetch", {"secret_id": secret_id}, name="fetch (gone)") as reply:
@@ -84,16 +62,6 @@ class SecretsUser(FastHttpUser):
         return self.client.post(  # type: ignore[no-any-return]
             f"/vault/secret/{call}", json=body, name=name or call.strip("/"), catch_response=True
         )
-
-    def _items(self, reply: ResponseContextManager, field: str) -> list[str]:
-        """Return a field of all items of a 200 response; report any other response as a failure."""
-        try:
-            if reply.status_code == 200:
-                return [str(item[field]) for item in reply.json()["secrets"]]
-            reply.failure(f"{reply.status_code}: {reply.text}")
-        except (KeyError, TypeError, ValueError):
-            reply.failure("the response has an unexpected form")
-        return []
 
     def _field(self, reply: ResponseContextManager, field: str) -> str | None:
         """Return a field of a 200 response; report any other response as a failure."""

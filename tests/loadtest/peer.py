@@ -1,6 +1,5 @@
 """A server for load generators: its replies depend on the path."""
 
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -11,15 +10,7 @@ class _Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
 
     def do_GET(self) -> None:
-        """Reply with the status in the path.
-
-        `/hang-up` gets no reply, `/slow` a late one, `/problem` one that holds a refusal.
-        """
-        if self.path == "/hang-up":
-            self.close_connection = True
-            return
-        if self.path == "/slow":
-            time.sleep(0.5)
+        """Reply with the status in the path; the reply to `/problem` holds a refusal."""
         self.send_response(int(self.path[1:]) if self.path[1:].isdigit() else 200)
         body = b'{"problem":{}}' if self.path == "/problem" else b"{}"
         self.send_header("Content-Length", str(len(body)))

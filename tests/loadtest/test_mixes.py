@@ -43,12 +43,6 @@ def mixes(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
     return imported("mixes", monkeypatch)
 
 
-@pytest.fixture
-def arrivals(monkeypatch: pytest.MonkeyPatch) -> ModuleType:
-    """Return the module of open arrivals."""
-    return imported("arrivals", monkeypatch)
-
-
 def enough(run: Callable[[int], Any]) -> Any:
     """Return the figures of a *run* of so many seconds: of a second, or of more on a busy machine."""
     for seconds in (1, 10, 60):
@@ -94,34 +88,6 @@ def test_no_read_meets_a_deleted_secret_and_no_token_is_revoked_twice(mixes: Mod
     assert deleted.isdisjoint({call.path for call in by_kind["read"]})
     assert deleted & {call.path for call in by_kind["write"]}
     assert sorted(call.header[1] for call in by_kind["revoke"]) == sorted(service.tokens)
-
-
-def test_a_pause_of_the_service_counts_for_the_calls_that_it_delays(
-    arrivals: ModuleType, mixes: ModuleType, url: str
-) -> None:
-    """Calls that are due while the only connection waits for a slow reply are slow, too."""
-    calls = [mixes.Call("GET", "/slow"), *[mixes.Call("GET", "/200")] * 19]
-    served = arrivals.run(url, calls, rate=1_000, connections=1, seed=1)
-    assert served.requests == 20
-    assert served.errors == 0
-    # At this rate, all are due in the first tenth of a second, and the pause takes half of one.
-    assert served.p50 > 250
-    assert served.p999 >= served.p99 >= served.p50
-
-
-def test_calls_that_fail_are_counted(arrivals: ModuleType, mixes: ModuleType, url: str) -> None:
-    """A refusal and a connection without a reply are errors; the calls after them get their replies."""
-    paths = ("/200", "/403", "/hang-up", "/200", "/503", "/hang-up", "/200")
-    calls = [mixes.Call("GET", path) for path in paths]
-    assert arrivals.run(url, calls, rate=1_000, connections=2, seed=1).errors == 4
-
-
-def test_calls_to_a_service_that_is_gone_are_errors(arrivals: ModuleType, mixes: ModuleType) -> None:
-    """Without a service, every call fails, and the run ends."""
-    with peer() as url:
-        pass
-    calls = [mixes.Call("GET", "/200")] * 10
-    assert arrivals.run(url, calls, rate=1_000, connections=2, seed=1).errors == 10
 
 
 def test_refusals_under_closed_load_are_counted(

@@ -1,4 +1,4 @@
-"""Additional schemathesis checks of the service's responses; `fuzz.py` loads them."""
+"""Additional schemathesis checks of the service's responses; `__main__.py` loads them."""
 
 import json
 import os

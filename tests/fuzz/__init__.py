@@ -1,0 +1,1 @@
+"""Requests generated from the API document; `python -m tests.fuzz` sends many of them."""
