@@ -14,7 +14,7 @@ from tests.docs.documents import ROOT
 _FILES = (
     *("*.md", "docs/**/*.md", "*.yml", "loadtest/**/*.yml", "tests/**/*.yml"),
     *("monitoring/**/*.yml", "monitoring/**/*.json", "wsgi.py", "vault/**/*.py", "tests/**/*.py"),
-    *("loadtest/**/*.py", "monitoring/**/*.py", "scripts/*", ".ci/*", "Dockerfile", "*.cfg", "*.toml"),
+    *("loadtest/**/*.py", "scripts/*", ".ci/*", "Dockerfile", "*.cfg", "*.toml"),
 )
 #: Folders of installed packages.
 _INSTALLED = {".venv", "node_modules"}

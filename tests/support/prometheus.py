@@ -13,8 +13,7 @@ from tests.support.system import needs
 from vault.cli.dev.mongod import free_port
 
 _CONFIGURATION = """
-global: {{scrape_interval: 1s, scrape_timeout: 1s, evaluation_interval: 1s}}
-rule_files: {rules}
+global: {{scrape_interval: 1s, scrape_timeout: 1s}}
 scrape_configs:
   - job_name: secret-manager
     static_configs: [{{targets: {targets}}}]
@@ -22,18 +21,17 @@ scrape_configs:
 
 
 class Prometheus:
-    """Debian's Prometheus, scraping *targets* each second into *folder*, and evaluating *rules*."""
+    """Debian's Prometheus, scraping *targets* each second into *folder*."""
 
-    def __init__(self, targets: Sequence[str], *, folder: Path, rules: Sequence[Path] = ()) -> None:
+    def __init__(self, targets: Sequence[str], *, folder: Path) -> None:
         self.url = f"http://127.0.0.1:{free_port()}"
         self._targets = list(targets)
         self._folder = folder
-        self._rules = [str(path) for path in rules]
         self._process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Self:
         configuration = self._folder / "prometheus.yml"
-        configuration.write_text(_CONFIGURATION.format(targets=self._targets, rules=self._rules))
+        configuration.write_text(_CONFIGURATION.format(targets=self._targets))
         command = [
             needs("prometheus"),
             f"--config.file={configuration}",
