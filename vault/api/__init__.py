@@ -59,7 +59,6 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
             TRUSTED_PROXIES: settings.trusted_proxies,
             BATCH_LENGTH: MAX_BATCH_BYTES,
             REQUEST_TIMEOUT: settings.request_timeout_seconds,
-            docs_page.CREDENTIAL_REQUIRED: settings.auth_enabled,
             client_ip.ALLOWED_NETWORKS: settings.allowed_networks,
             health.WARNINGS: [health.NO_AUTHENTICATION] if settings.is_open else [],
         },

@@ -5,13 +5,10 @@ from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
-from flask import Blueprint, Flask, Response, current_app, redirect, render_template, url_for
+from flask import Blueprint, Flask, Response, redirect, render_template, url_for
 from werkzeug.exceptions import NotFound
 
 from vault.api.site.assets import Asset
-
-#: Key of the application's configuration: whether anonymous callers have no scope.
-CREDENTIAL_REQUIRED = "AUTH_ENABLED"
 
 #: Only content from this service; `data:` is for Swagger UI's icons.
 _CONTENT_SECURITY_POLICY = (
@@ -41,7 +38,7 @@ blueprint = Blueprint("documentation", __name__, url_prefix="/docs", template_fo
 @blueprint.get("")
 def page() -> str:
     """Return the page."""
-    return render_template("docs.html", credential_required=current_app.config[CREDENTIAL_REQUIRED])
+    return render_template("docs.html")
 
 
 @blueprint.get("/page/<filename>", endpoint="static")

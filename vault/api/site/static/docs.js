@@ -1,27 +1,30 @@
-// The page: Swagger UI with plugins of its own. The Content-Security-Policy allows no inline script.
-import { access } from "./access.js";
-import { examples } from "./examples.js";
-import { header } from "./header.js";
+// The page: Swagger UI, with a masked credential and values as plain text. The policy allows no inline script.
 import { plainText } from "./plain_text.js";
-import { replies } from "./replies.js";
+
+/** Mask the credential in the dialog and in commands to copy. */
+const masked = ({ React }) => ({
+  wrapComponents: {
+    Input: (Original) => (props) =>
+      React.createElement(Original, {
+        ...props,
+        ...(props.id === "auth-bearer-value" && { type: "password", autoComplete: "off" }),
+      }),
+    curl: (Original) => (props) => {
+      const request = props.request.update("headers", (headers) =>
+        headers?.map((text, name) => (name === "Authorization" ? "Bearer TOKEN" : text)),
+      );
+      return React.createElement(Original, { ...props, request });
+    },
+  },
+});
 
 const container = document.getElementById("swagger-ui");
-
-// Only Swagger UI's top bar enables its dark colours, and this page has no top bar.
-const dark = matchMedia("(prefers-color-scheme: dark)");
-const followBrowser = () => document.documentElement.classList.toggle("dark-mode", dark.matches);
-dark.addEventListener("change", followBrowser);
-followBrowser();
-
 SwaggerUIBundle({
   domNode: container,
   url: container.dataset.document,
-  plugins: [header(container.dataset), access(container.dataset), examples, plainText, replies],
+  plugins: [masked, plainText],
   deepLinking: true,
   defaultModelsExpandDepth: 0,
-  defaultModelExpandDepth: 2,
-  docExpansion: "list",
-  syntaxHighlight: { theme: "nord" },
   // Otherwise Swagger UI sends the document to a validator on the internet.
   validatorUrl: null,
 });

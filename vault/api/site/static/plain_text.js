@@ -1,8 +1,16 @@
 // Values as plain text: a field that makes the base64 of a request, and the text of a fetched value.
-import { parsed } from "./json.js";
+
+/** Return the value of a JSON *text*, or null if it is malformed. */
+function parsed(text) {
+  try {
+    return JSON.parse(text);
+  } catch {
+    return null;
+  }
+}
 
 /** Return the paths in *value* at which *schema* has base64. */
-export function base64In(schema, value, path = []) {
+function base64In(schema, value, path = []) {
   if (schema?.format === "byte") return [path];
   if (value === null || typeof value !== "object") return [];
   return Object.entries(value).flatMap(([name, below]) =>
@@ -88,9 +96,12 @@ export function plainText({ React }) {
     };
 
   /** The text of the values in a reply, hidden until it is asked for. */
-  function PlainText({ text, schema }) {
+  function PlainText({ response, path, method, specSelectors }) {
     const [shown, show] = React.useState(null);
+    const { status, text } = response.toObject();
     const value = parsed(text);
+    const place = ["responses", String(status), "content", "application/json", "schema"];
+    const schema = specSelectors.specResolvedSubtree(["paths", path, method, ...place]);
     const paths = schema ? base64In(schema.toJS(), value) : [];
     if (!paths.length) return null;
     const open = shown === text;
@@ -115,5 +126,8 @@ export function plainText({ React }) {
     );
   }
 
-  return { components: { PlainText }, wrapComponents: { RequestBody } };
+  const liveResponse = (Original) => (props) =>
+    h(React.Fragment, null, h(Original, props), h(PlainText, props));
+
+  return { wrapComponents: { RequestBody, liveResponse } };
 }
