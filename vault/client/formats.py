@@ -1,4 +1,4 @@
-"""Files of secrets: names and values as `.env`, JSON or YAML."""
+"""Files of secrets: names and values as `.env` or JSON, and written also as YAML."""
 
 import io
 import json
@@ -43,10 +43,12 @@ def read(content: bytes, form: Format, *, prefix: str = "", skip_empty: bool = F
         text = content.decode()
     except UnicodeError:
         raise TransferError("the file is not UTF-8") from None
+    if form is Format.YAML:
+        raise TransferError("YAML cannot be imported", hint="convert the file to JSON")
     problems: list[TransferError] = []
-    found = _read_env(text, problems) if form is Format.ENV else _decoded(text, form)
+    found = _read_env(text, problems) if form is Format.ENV else _read_json(text)
     if not isinstance(found, dict):
-        raise TransferError(f"the file is not a {form.upper()} object of names and values")
+        raise TransferError("the file is not a JSON object of names and values")
     values: dict[str, bytes] = {}
     for name, value in found.items():
         if value == "" and skip_empty:
@@ -98,16 +100,12 @@ def _read_env(text: str, problems: list[TransferError]) -> dict[str, str]:
     return found
 
 
-def _decoded(text: str, form: Format) -> Any:
-    if form is Format.JSON:
-        try:
-            return strict_json.decode(text.encode(), Number, is_own=True)
-        except strict_json.InvalidJSONError as error:
-            problem = f"has the name {printable(error.repeated)} twice" if error.repeated else error
-            raise TransferError(f"the file {problem}") from None
-    from vault.client.strict_yaml import decode
-
-    return decode(text)
+def _read_json(text: str) -> Any:
+    try:
+        return strict_json.decode(text.encode(), Number, is_own=True)
+    except strict_json.InvalidJSONError as error:
+        problem = f"has the name {printable(error.repeated)} twice" if error.repeated else error
+        raise TransferError(f"the file {problem}") from None
 
 
 def _secret(name: str, form: Format) -> str:

@@ -26,27 +26,12 @@ _HEADERS: dict[str, dict[str, Any]] = {
     },
     "RateLimit-Policy": {
         "description": "Each limit: its name, maximum number of requests (`q`), window in seconds (`w`). "
-        "Only with `RATE_LIMIT`, as the other `RateLimit` fields.",
+        "Only with `RATE_LIMIT`, as `RateLimit`.",
         "schema": {"type": "string", "example": '"requests";q=100;w=60'},
     },
     "RateLimit": {
         "description": "The limit that applies here: requests (`r`) and seconds (`t`) left in its window.",
         "schema": {"type": "string", "example": '"requests";r=99;t=12'},
-    },
-    "RateLimit-Limit": {
-        "description": "Deprecated: `q` of `RateLimit-Policy`.",
-        "deprecated": True,
-        "schema": {"type": "integer", "minimum": 1, "example": 100},
-    },
-    "RateLimit-Remaining": {
-        "description": "Deprecated: `r` of `RateLimit`.",
-        "deprecated": True,
-        "schema": {"type": "integer", "minimum": 0, "example": 99},
-    },
-    "RateLimit-Reset": {
-        "description": "Deprecated: `t` of `RateLimit`.",
-        "deprecated": True,
-        "schema": {"type": "integer", "minimum": 1, "example": 12},
     },
     "Retry-After": {
         "description": "Seconds to wait before a retry.",
@@ -68,11 +53,7 @@ _HEADERS: dict[str, dict[str, Any]] = {
 ALWAYS = ("X-Request-ID", "X-Content-Type-Options")
 
 #: Names of the headers of an operation's replies.
-OF_OPERATIONS = (
-    *ALWAYS,
-    "Cache-Control",
-    *("RateLimit-Policy", "RateLimit", "RateLimit-Limit", "RateLimit-Remaining", "RateLimit-Reset"),
-)
+OF_OPERATIONS = (*ALWAYS, "Cache-Control", "RateLimit-Policy", "RateLimit")
 
 #: Names of further headers of a refusal, by its status.
 OF_STATUS = {

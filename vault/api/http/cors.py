@@ -13,10 +13,7 @@ from vault.config.validators import ANY_ORIGIN
 _REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Request-ID, X-Role"
 
 #: Reply headers that a page of another origin may read, in addition to those that every page may.
-_REPLY_HEADERS = (
-    "RateLimit, RateLimit-Limit, RateLimit-Policy, RateLimit-Remaining, RateLimit-Reset, Retry-After, "
-    "WWW-Authenticate, X-Request-ID"
-)
+_REPLY_HEADERS = "RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, X-Request-ID"
 
 #: Seconds for which a browser may keep the reply to a preflight request.
 _MAX_AGE_SECONDS = 600

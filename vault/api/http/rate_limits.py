@@ -199,10 +199,6 @@ def _write_headers(reply: Response) -> Response:
         # draft-ietf-httpapi-ratelimit-headers-10
         reply.headers["RateLimit-Policy"] = quota.policy
         reply.headers["RateLimit"] = f'"{quota.names[limit]}";r={window.remaining};t={seconds}'
-        # An earlier draft's, until the next release.
-        reply.headers["RateLimit-Limit"] = str(limit.amount)
-        reply.headers["RateLimit-Remaining"] = str(window.remaining)
-        reply.headers["RateLimit-Reset"] = str(seconds)
         if not passed:
             reply.headers["Retry-After"] = str(seconds)
     return reply

@@ -47,7 +47,7 @@ def import_file(
     service: Service,
     output: Output,
 ) -> None:
-    """Store the secrets of a file: .env, JSON or YAML.
+    """Store the secrets of a file: .env or JSON.
 
     Shows what would change, and changes nothing without --apply. With -, reads standard input.
     """
