@@ -13,7 +13,6 @@ from pymongo import ReturnDocument
 from vault.core.errors import (
     DecryptionError,
     IdempotencyMismatchError,
-    KeyMissingError,
     SecretBusyError,
     VaultError,
     WeakIdempotencyKeyError,
@@ -177,7 +176,9 @@ class IdempotentCreate:
         token = token_hex(16)
         record = _claim(request.base_id, seals, token=token)
         if record.token != token:
-            self._require_genuine(record, seals, request)
+            if not seals.verify(record.stored_seal, _STORED, record.secret_id, *record.outcomes):
+                metrics.DOES_NOT_VERIFY.inc()
+                raise DecryptionError
             outcomes = record.outcomes if request.is_batch else [record.secret_id]
             return Reservation(request.secrets, self._store, existing=dict(enumerate(outcomes)))
         reservation = _KeyReservation(request, self._store, seals=seals, record=record)
@@ -187,18 +188,6 @@ class IdempotentCreate:
             reservation.abandon()
             raise
         return reservation
-
-    def _require_genuine(self, record: "_Record", seals: "_Seals", request: CreateRequest) -> None:
-        """Return if the outcomes in *record* are those of *request*.
-
-        Earlier releases stored no seal. For their records the secret itself is the proof.
-        """
-        if record.stored_seal is None:
-            if not self._is_same(record.secret_id, request):
-                raise IdempotencyMismatchError
-        elif not seals.verify(record.stored_seal, _STORED, record.secret_id, *record.outcomes):
-            metrics.DOES_NOT_VERIFY.inc()
-            raise DecryptionError
 
     def _take_over(
         self, reservation: _KeyReservation, record: "_Record", seals: "_Seals", request: CreateRequest
@@ -212,7 +201,6 @@ class IdempotentCreate:
             former: request.ids(former)
             for former in record.former
             if any(seals.verify(seal, _RESERVED, former) for seal in record.reserved_seals)
-            or self._is_same(former, request)
         }
         if not theirs:
             return
@@ -222,23 +210,6 @@ class IdempotentCreate:
             if found.intersection(ids):
                 existing = {n: secret_id for n, secret_id in enumerate(ids) if secret_id in found} | existing
                 reservation.adopt(former, existing)
-
-    def _is_same(self, secret_id: str, request: CreateRequest) -> bool:
-        """Return whether a stored secret has the value, namespace, name and limits of a *request* for one."""
-        if request.is_batch:
-            # The records of batches have seals from the beginning, so one without them is not a batch's.
-            return False
-        [secret] = request.secrets
-        found = self._store.find(secret_id)
-        try:
-            return found is not None and (
-                found.decrypt(self._keyring) == request.items[0].new_secret.plaintext
-                and (found.namespace, found.name) == (secret.namespace, secret.name)
-                and found.max_reads == secret.max_reads
-                and (found.expires_at is None) == (secret.expires_at is None)
-            )
-        except (DecryptionError, KeyMissingError):
-            return False
 
 
 @dataclass(frozen=True, slots=True, repr=False)
@@ -257,8 +228,8 @@ class _Record:
     is_stored: bool
     #: The secrets of former holders that did not complete. No caller received their IDs.
     former: Sequence[str]
-    #: The proof that the service stored `secret_id`; None in records of earlier releases.
-    stored_seal: str | None
+    #: The proof that the service stored `secret_id`.
+    stored_seal: str
     #: Proofs that the service reserved the key for `former`.
     reserved_seals: Sequence[str]
     #: The outcomes of all items, if the request is a batch. Its `secret_id` is then the base ID.
@@ -267,7 +238,6 @@ class _Record:
     @classmethod
     def of(cls, document: Mapping[str, Any]) -> "_Record":
         """Decode *document*."""
-        seal = document.get("stored_seal")
         return cls(
             key_id=text(document.get("key_id")),
             body_mac=text(document.get("body_mac")),
@@ -275,7 +245,7 @@ class _Record:
             token=text(document.get("token")),
             is_stored=bool(document.get("stored")),
             former=texts(document.get("former")),
-            stored_seal=None if seal is None else text(seal),
+            stored_seal=text(document.get("stored_seal")),
             reserved_seals=texts(document.get("reserved_seals")),
             outcomes=texts(document.get("outcomes")),
         )
