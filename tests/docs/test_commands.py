@@ -31,7 +31,9 @@ NOT_RUN = {
     "# The tests: at most 5 minutes.": "this is one of them",
     "# Tested with every change.": "tests/clients runs them, with the tools that they need",
     "# CI runs this too.": "it does: test_what_ci_is_said_to_run_it_runs",
-    "# Takes minutes; the test suite runs a shorter version.": "tests/loadtest, tests/faults, tests/fuzz, tests/hostile",
+    "# Takes minutes; the test suite runs a shorter version.": (
+        "tests/loadtest, tests/faults, tests/fuzz, tests/hostile"
+    ),
 }
 
 SECTIONS = sections("bash")
