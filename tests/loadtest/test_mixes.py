@@ -90,6 +90,7 @@ def test_no_read_meets_a_deleted_secret_and_no_token_is_revoked_twice(mixes: Mod
     assert sorted(call.header[1] for call in by_kind["revoke"]) == sorted(service.tokens)
 
 
+@pytest.mark.process
 def test_refusals_under_closed_load_are_counted(
     mixes: ModuleType, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str
 ) -> None:
@@ -103,6 +104,7 @@ def test_refusals_under_closed_load_are_counted(
     assert load.p999 >= load.p99 >= load.p50 > 0
 
 
+@pytest.mark.process
 def test_a_batch_that_holds_a_problem_is_an_error(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, url: str
 ) -> None:
