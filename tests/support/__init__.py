@@ -1,1 +1,1 @@
-"""What tests share: servers, clients, stored data and checks."""
+"""Shared helpers of the tests: servers, clients, stored data and checks."""
