@@ -123,7 +123,8 @@ def test_many_large_creates_fit_into_memory(environment: dict[str, str], tmp_pat
             most = max(most, memory(service.process.pid))
             # The clients need the processor too.
             sleep(0.02)
-    assert {answer.result() for answer in answers} <= {200, 503}
+    # A client that a busy machine stalls sends too slowly: 408.
+    assert {answer.result() for answer in answers} <= {200, 408, 503}
     assert 200 in {answer.result() for answer in answers}
     assert most < LIMIT_MB
 
