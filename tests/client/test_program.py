@@ -8,6 +8,8 @@ import pytest
 
 from vault.client import program
 
+pytestmark = pytest.mark.process
+
 
 @pytest.mark.parametrize("is_ignored", [False, True])
 def test_a_signal_during_a_stop_prevents_a_restart(*, is_ignored: bool) -> None:

@@ -9,6 +9,8 @@ import pytest
 from vault.cli.dev.mongod import find_mongod
 from vault.core.errors import MongodUnavailableError
 
+pytestmark = pytest.mark.process
+
 #: Installs a shell script as a `mongod`, and returns its path.
 Install = Callable[[str], Path]
 
