@@ -15,7 +15,6 @@ from vault.api.dialect.values import duration
 from vault.api.document.fields import labels_field
 from vault.api.operations.blueprint import current_attempt
 from vault.core.credentials import token_flaw
-from vault.core.kv_values import Number
 from vault.core.paths import name_flaw
 from vault.documents.secret import StoredSecret
 from vault.documents.write_rules import WriteRules
@@ -71,10 +70,7 @@ def number_in_query(name: str) -> int | None:
     if not text:
         return None
     if not _INTEGER.fullmatch(text):
-        raise BadRequest(
-            f"Field validation failed: error converting input for field \"{name}\": '' cannot parse value as "
-            "'int': strconv.ParseInt: invalid syntax"
-        )
+        raise BadRequest(f"The query `{name}` must be a number.")
     return int(text)
 
 
@@ -140,16 +136,8 @@ def _object(body: Mapping[str, Any], name: str) -> dict[str, Any] | None:
     """Return the object *name* of *body*; None for null. To Vault, an empty list is an empty object."""
     value = {} if body[name] == [] else body[name]
     if value is not None and not isinstance(value, dict):
-        raise BadRequest(
-            f"error converting input for field \"{name}\": '' expected type 'map[string]interface {{}}', got "
-            f"unconvertible type '{_go_type(value)}'"
-        )
+        raise BadRequest(f"`{name}` must be an object.")
     return value
-
-
-def _go_type(value: Any) -> str:
-    types = {Number: "json.Number", str: "string", bool: "bool", list: "[]interface {}"}
-    return types[type(value)]
 
 
 def cas_in(body: Mapping[str, Any]) -> int | None:
@@ -214,7 +202,7 @@ def rules_in(body: Mapping[str, Any], present: WriteRules, *, max_versions: int)
     if "max_versions" in body:
         number = body["max_versions"] or "0"
         if not isinstance(number, str) or not re.fullmatch("[0-9]{1,9}", number):
-            raise _unconvertible("max_versions", "int", "Int")
+            raise BadRequest("`max_versions` must be a number.")
         changed["max_versions"] = int(number)
         if int(number) > max_versions:
             raise BadRequest(f"This service keeps at most {max_versions} versions.")
@@ -239,7 +227,7 @@ def _truth(body: Mapping[str, Any], name: str) -> bool:
     if value is None or isinstance(value, bool):
         return bool(value)
     if not isinstance(value, str) or value not in _TRUTHS:
-        raise _unconvertible(name, "bool", "Bool")
+        raise BadRequest(f"`{name}` must be true or false.")
     return _TRUTHS[value]
 
 
@@ -248,11 +236,6 @@ def _delay(value: Any) -> int:
     if delay > _TEN_YEARS:
         raise BadRequest(f"delete_version_after must be at most {_TEN_YEARS.days} days")
     return math.ceil(delay.total_seconds())
-
-
-def _unconvertible(name: str, kind: str, parser: str) -> BadRequest:
-    why = f"cannot parse value as '{kind}': strconv.Parse{parser}: invalid syntax"
-    return BadRequest(f"error converting input for field \"{name}\": '' {why}")
 
 
 def valid_labels(given: Mapping[str, Any]) -> Mapping[str, str]:
