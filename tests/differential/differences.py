@@ -421,20 +421,6 @@ ACCEPTED: tuple[Difference, ...] = (
         "400 with one text for all",
         "the reason is in the audit trail only",
         {
-            "http: jwt": {
-                "body.errors": (
-                    'POST auth/jwt/login {"role": "nope", "jwt": "{jwt}"} as anonymous',
-                    'POST auth/jwt/login {"role": "ci", "jwt": "x"} as anonymous',
-                    'POST auth/jwt/login {"role": "ci", "jwt": "a.b.c"} as anonymous',
-                    'POST auth/jwt/login {"role": "ci", "jwt": "{other_claim}"} as anonymous',
-                    'POST auth/jwt/login {"role": "ci", "jwt": "{other_audience}" as anonymous',
-                    'POST auth/jwt/login {"role": "ci", "jwt": "{other_issuer}"} as anonymous',
-                    'POST auth/jwt/login {"role": "ci", "jwt": "{expired}"} as anonymous',
-                    'POST auth/jwt/login {"role": "ci", "jwt": "{other_key}"} as anonymous',
-                    'POST auth/jwt/login {"role": "ci", "jwt": "\\n"} as anonymous',
-                    'POST auth/jwt/login {"role": "ci\\n", "jwt": "{jwt}"} as anonymous',
-                ),
-            },
             "hvac: logins": {
                 "errors text": ("jwt, wrong",),
             },
@@ -726,162 +712,20 @@ ACCEPTED: tuple[Difference, ...] = (
         "another text or none",
         "it is another program",
         {
-            "http: versions": {
-                "body.errors": ("GET secret/data/~/a?version=99999999999999999999",),
-            },
-            "http: delete": {
-                "body.errors": (
-                    'POST secret/delete/~/a {"versions": ["x"]}',
-                    'POST secret/delete/~/a {"versions": [1.5]}',
-                    'POST secret/delete/~/a {"versions": [[1]]}',
-                    'POST secret/delete/~/a {"versions": {"a": 1}}',
-                    "POST secret/delete/~/a [1]",
-                    "POST secret/delete/~/a {",
-                ),
-            },
-            "http: undelete": {
-                "body.errors": (
-                    'POST secret/undelete/~/a {"versions": ["x"]}',
-                    'POST secret/undelete/~/a {"versions": [1.5]}',
-                    'POST secret/undelete/~/a {"versions": [[1]]}',
-                    'POST secret/undelete/~/a {"versions": {"a": 1}}',
-                    "POST secret/undelete/~/a [1]",
-                    "POST secret/undelete/~/a {",
-                ),
-            },
-            "http: destroy": {
-                "body.errors": (
-                    'POST secret/destroy/~/a {"versions": ["x"]}',
-                    'POST secret/destroy/~/a {"versions": [1.5]}',
-                    'POST secret/destroy/~/a {"versions": [[1]]}',
-                    'POST secret/destroy/~/a {"versions": {"a": 1}}',
-                    "POST secret/destroy/~/a [1]",
-                    "POST secret/destroy/~/a {",
-                ),
-            },
+            "http: routes": {"body.errors": ("GET",)},
             "http: cas": {
                 "body.errors": (
                     'POST secret/data/~/a {"options": {"cas": 2.0}, "data": {"k": ',
                     'POST secret/data/~/a {"options": [{"cas": 0}], "data": {"k": ',
                 ),
             },
-            "http: bodies": {
-                "body.errors": (
-                    'POST secret/data/~/6 {"data": [1]}',
-                    "POST secret/data/~/14 []",
-                    "POST secret/data/~/15 x",
-                    "POST secret/data/~/16 {",
-                    'POST secret/data/~/17 {"data":{"a":1}} trailing',
-                    "POST secret/data/~/19 \\xff\\xfe",
-                    'POST secret/data/~/20 \\xef\\xbb\\xbf{"data":{"a":1}}',
-                    'POST secret/data/~/21 {"data":{"a":NaN}}',
-                    'POST secret/data/~/27 {"data":{"a":01}}',
-                    'POST secret/data/~/28 {"data":{"a":1e400}}',
-                    'POST secret/data/~/29 {"data":{"a":"\x01"}}',
-                    'POST secret/data/~/30 {"data":{"a":[[[[[[[[[[[[[[[[[[[[[[[[[[[',
-                ),
-            },
-            "http: content types": {
-                "body.errors": ("POST secret/data/~/a k=v Content-Type: application/x-www-form-urlencoded",),
-            },
-            "http: metadata bodies": {
-                "body.errors": (
-                    'POST secret/metadata/~/2 {"custom_metadata": {"a": null}}',
-                    'POST secret/metadata/~/3 {"custom_metadata": {"a": ["x"]}}',
-                    'POST secret/metadata/~/5 {"custom_metadata": {"": "x"}}',
-                    'POST secret/metadata/~/9 {"custom_metadata": ["a=b"]}',
-                    'POST secret/metadata/~/12 {"custom_metadata": {"a": "line\\nfeed"}}',
-                    'POST secret/metadata/~/13 {"custom_metadata": {"a\\n": "x"}}',
-                    'POST secret/metadata/~/17 {"custom_metadata": {"kkkkkkkkkkkkkkkkkk',
-                    'POST secret/metadata/~/18 {"custom_metadata": {"k": "xxxxxxxxxxxxx',
-                    'POST secret/metadata/~/21 {"custom_metadata": {"k00": "x", "k01": ',
-                    'POST secret/metadata/~/33 {"delete_version_after": "x"}',
-                    'POST secret/metadata/~/34 {"delete_version_after": "-1s"}',
-                    "POST secret/metadata/~/38 [1]",
-                    "POST secret/metadata/~/39 {",
-                ),
-            },
-            "http: metadata patch": {
-                "body.errors": (
-                    'PATCH secret/metadata/~/5 {"custom_metadata": "x"}',
-                    'PATCH secret/metadata/~/6 {"custom_metadata": {"k": "xxxxxxxxxxxxx',
-                    "PATCH secret/metadata/~/15 [1]",
-                    "PATCH secret/metadata/~/16 {",
-                ),
-            },
-            "http: patch": {
-                "body.errors": (
-                    'PATCH secret/data/~/a {"data": "x"}',
-                    'PATCH secret/data/~/a {"data": [1]}',
-                    "PATCH secret/data/~/a {",
-                    "PATCH secret/data/~/a [1]",
-                ),
-            },
-            "http: list": {
-                "body.errors": ("GET secret/metadata/~/?list=x",),
-            },
-            "http: unreadable": {
-                "body.errors": ("POST secret/data/~/a { as reader",),
-            },
+            "http: list": {"body.errors": ("GET secret/metadata/~/?list=x",)},
             "http: system": {
                 "body.errors": (
                     "GET sys/health?activecode=x as anonymous",
                     "GET sys/health?activecode=x",
                     "GET sys/health?activecode=x as wrong",
                 ),
-            },
-            "http: capabilities": {
-                "body.errors": ("POST sys/capabilities-self {",),
-            },
-            "http: renewal": {
-                "body.errors": (
-                    'POST auth/token/renew-self {"increment": "x"} as http',
-                    'POST auth/token/renew-self {"increment": "-1h"} as http',
-                    "POST auth/token/renew-self { as http",
-                ),
-            },
-            "http: creation": {
-                "body.errors": (
-                    'POST auth/token/create {"ttl": "x"}',
-                    'POST auth/token/create {"ttl": "-1s"}',
-                    "POST auth/token/create {",
-                    "POST auth/token/create [1]",
-                ),
-            },
-            "http: periods": {
-                "body.errors": (
-                    'POST auth/token/create {"period": "x"}',
-                    'POST auth/token/create {"period": "-1"}',
-                ),
-            },
-            "http: approle": {
-                "body.errors": ("POST auth/approle/login { as anonymous",),
-            },
-            "http: jwt": {
-                "body.errors": (
-                    "POST auth/jwt/login {} as anonymous",
-                    "POST auth/jwt/login as anonymous",
-                    "POST auth/jwt/login { as anonymous",
-                ),
-            },
-            "http: wrapping times": {
-                "body.errors": (
-                    "GET secret/data/~/a X-Vault-Wrap-TTL: -1",
-                    "GET secret/data/~/a X-Vault-Wrap-TTL: x",
-                    "GET secret/data/~/a X-Vault-Wrap-TTL: 1.5",
-                ),
-            },
-            "http: wrapping values": {
-                "body.errors": (
-                    "POST sys/wrapping/wrap [1] wrapped",
-                    "POST sys/wrapping/wrap { wrapped",
-                ),
-            },
-            "http: no wrapping": {
-                "body.errors": ("POST sys/wrapping/unwrap {",),
-            },
-            "http: routes": {
-                "body.errors": ("GET",),
             },
         },
     ),
