@@ -1,4 +1,7 @@
-"""Checkpoints: the signed heads of all streams, kept outside the database."""
+"""Checkpoints: the signed heads of all streams, kept outside the database.
+
+Functions that read MongoDB raise `StorageUnavailableError`.
+"""
 
 import json
 from collections.abc import Iterator, Mapping
@@ -34,11 +37,7 @@ class Checkpoint:
 
 
 def make(keyring: Keyring) -> dict[str, Any]:
-    """Return the signed heads of all streams. Keep them out of reach of anyone with write access to MongoDB.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
-    """
+    """Return the signed heads of all streams, to keep out of reach of anyone with write access to MongoDB."""
     now = moment(datetime.now(UTC))
     return signed({"ts": now, "heads": heads(keyring), "retired": retired(keyring)}, keyring)
 
@@ -50,21 +49,13 @@ def signed(made: Mapping[str, Any], keyring: Keyring) -> dict[str, Any]:
 
 
 def heads(keyring: Keyring) -> list[Record]:
-    """Return the place, time and hash of the newest entry of each stream that is genuine and signed.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
-    """
+    """Return the place, time and hash of the newest entry of each stream that is genuine and signed."""
     names = ("stream", "seq", "ts", "hash")
     return [{name: record[name] for name in names} for record in newest_signed(keyring)]
 
 
 def newest_signed(keyring: Keyring) -> Iterator[Record]:
-    """Yield the newest entry of each stream that is genuine and signed.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
-    """
+    """Yield the newest entry of each stream that is genuine and signed."""
     keys, bounds = signing_keys.trusted(keyring), signing_keys.retired(keyring)
     with storage_errors():
         streams = collection().distinct("stream")
@@ -83,11 +74,7 @@ def newest_signed(keyring: Keyring) -> Iterator[Record]:
 
 
 def retired(keyring: Keyring) -> list[str]:
-    """Return the retired signing keys.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
-    """
+    """Return the retired signing keys."""
     return sorted(signing_keys.retired(keyring))
 
 

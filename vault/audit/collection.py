@@ -61,9 +61,6 @@ def records(
 
     An entry in another form than the service stores gets None as its hash. Although its hash can be right,
     queries or pruning would miss it. Of one over `MAX_ENTRY_BYTES`, only the place is read.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
     """
     entries = collection()
     options = entries.codec_options
@@ -112,9 +109,6 @@ def collection_findings(retention_days: int | None) -> list[Finding]:
     A time series stores bounds apart from its entries, and a query with conditions skips what is outside. A
     collation sorts names differently. On a capped collection, MongoDB refuses queries of the API. A TTL index
     removes entries within a minute. Without *retention_days*, any retention is accepted; 0 is permanent.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
     """
     entries = AuditEntry.raw()
     with storage_errors():

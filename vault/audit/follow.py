@@ -21,14 +21,12 @@ class TrailFollower:
 
     Several workers write at the same time, so new entries do not always come after the existing ones. Each
     look goes back some way, and skips what the previous look returned.
+
+    Methods raise `StorageUnavailableError` without MongoDB.
     """
 
     def __init__(self, earlier: int) -> None:
-        """Begin at the newest *earlier* entries, or before them.
-
-        Raises:
-            StorageUnavailableError: MongoDB is unavailable.
-        """
+        """Begin at the newest *earlier* entries, or before them."""
         min_entries = max(earlier, _MIN_ENTRIES)
         with storage_errors():
             newest = collection().find({}, {"_id": True}).sort("_id", -1).limit(min_entries)
@@ -36,11 +34,7 @@ class TrailFollower:
         self._seen: set[str] = set()
 
     def look(self) -> list[Record]:
-        """Return the entries that arrived since the previous look, in the order of `_id`.
-
-        Raises:
-            StorageUnavailableError: MongoDB is unavailable.
-        """
+        """Return the entries that arrived since the previous look, in the order of `_id`."""
         fresh: list[Record] = []
         seen = []
         for document in self._documents():

@@ -1,4 +1,7 @@
-"""Trusted signing keys of the audit trail: their endorsements and retirements."""
+"""Trusted signing keys of the audit trail: their endorsements and retirements.
+
+Functions that read MongoDB raise `StorageUnavailableError`.
+"""
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from datetime import UTC, datetime
@@ -28,9 +31,6 @@ def trusted(keyring: Keyring) -> dict[str, VerifyingKey]:
 
     Endorsements by a dropped or retired key are ignored: its holder could add a key of their own, which no
     process retires before it signs. Each primary key endorses all earlier keys itself.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
     """
     mine = own(keyring)
     parts = _retirements(mine)
@@ -45,11 +45,7 @@ def trusted(keyring: Keyring) -> dict[str, VerifyingKey]:
 
 
 def endorse(keyring: Keyring) -> None:
-    """Endorse all trusted keys with the primary key, before one of them is dropped.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
-    """
+    """Endorse all trusted keys with the primary key, before one of them is dropped."""
     primary = SigningKey(keyring.primary)
     for signer, key in trusted(keyring).items():
         if signer != primary.public.signer:
@@ -66,37 +62,22 @@ def retirements(keyring: Keyring) -> list[Part]:
     """Return the parts of retirements in `audit_keys` that a key of *keyring* signed.
 
     Dropped keys are not trusted here: one could retire the keys that came after it.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
     """
     return _retirements(own(keyring))
 
 
 def dropped(keyring: Keyring) -> set[str]:
-    """Return the trusted signers that are no longer in *keyring*.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
-    """
+    """Return the trusted signers that are no longer in *keyring*."""
     return trusted(keyring).keys() - own(keyring).keys()
 
 
 def retired(keyring: Keyring) -> dict[str, Heads]:
-    """Return the heads of each retired key, by signer.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
-    """
+    """Return the heads of each retired key, by signer."""
     return retirement.bounds(trusted(keyring), retirements(keyring))
 
 
 def is_primary_retired(keyring: Keyring) -> bool:
-    """Return whether another key of *keyring* has retired the primary one.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
-    """
+    """Return whether another key of *keyring* has retired the primary one."""
     primary, *others = own(keyring)
     parts = retirements(keyring)
     # A key that the primary key has retired cannot retire the primary key.
@@ -123,10 +104,6 @@ def retire(
 
     Does nothing while other processes hold keys that are not in *keyring*, because those can still sign; nor
     while the trail is disabled, because nothing may follow its last entry.
-
-    Raises:
-        AuditUnavailableError: The trail cannot be written.
-        StorageUnavailableError: MongoDB is unavailable.
     """
     primary = SigningKey(keyring.primary)
     candidates = dropped(keyring).difference(settled)
@@ -169,11 +146,7 @@ def _unretired(signers: Set[str], keyring: Keyring) -> Set[str]:
 
 
 def _are_other_keys_held(keyring: Keyring) -> bool:
-    """Return whether a key that is not in *keyring* is in use, or held by a running worker.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
-    """
+    """Return whether a key that is not in *keyring* is in use, or held by a running worker."""
     with storage_errors():
         claims = registry.claims()
         in_use = registry.stored_key_ids()

@@ -50,7 +50,10 @@ class Output(Protocol):
 
 
 class Sink:
-    """Sends stored entries to an output, one JSON line for each entry."""
+    """Sends stored entries to an output, one JSON line for each entry.
+
+    Methods raise `AuditUnavailableError` if the output is required and fails.
+    """
 
     def __init__(self, output: Output, *, required: bool) -> None:
         """Prepare to write to *output*; if *required*, its failure fails the attempts of the commit."""
@@ -61,22 +64,14 @@ class Sink:
         self._failed_at: float | None = None
 
     def prepare(self) -> None:
-        """Open the output before MongoDB gets the entries.
-
-        Raises:
-            AuditUnavailableError: The output is required and cannot be opened.
-        """
+        """Open the output before MongoDB gets the entries."""
         with self._lock:
             is_open = self._try(self._output.open)
         if not is_open:
             self._refuse()
 
     def write(self, entries: Sequence[Mapping[str, Any]]) -> None:
-        """Write *entries*, which MongoDB has stored.
-
-        Raises:
-            AuditUnavailableError: The output is required and did not accept all entries.
-        """
+        """Write *entries*, which MongoDB has stored."""
         lines = [json.dumps(record_of(entry), default=str).encode() for entry in entries]
         with self._lock:
             # After a failure `prepare` waits, but MongoDB has these entries: a required output must get them.
@@ -202,11 +197,7 @@ class FileOutput:
 
 @contextmanager
 def _locked(descriptor: int) -> Iterator[bool]:
-    """Lock the file for the block, so that no other process writes to it; yield whether it is locked.
-
-    Raises:
-        OSError: Another process holds the lock for longer than `_TIMEOUT_SECONDS`.
-    """
+    """Lock the file for the block, so that no other process writes to it; yield whether it is locked."""
     is_locked = _lock(descriptor)
     try:
         yield is_locked

@@ -86,9 +86,6 @@ def read_on(ends: Sequence[End], *, began: datetime) -> Iterator[Record]:
 
     For a stream with an unsigned end, also yield the first commit of each stream that replaces it. Streams
     older than *began*, the start of the verification, have already been read.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
     """
     time.sleep(_SETTLED_SECONDS)
     unsigned = [end.stream for end in ends if end.known < 0]
@@ -157,9 +154,6 @@ class Verifier:
 
         MongoDB may not remove entries before they are *retention_days* old; 0 if they are permanent, None if
         that is unknown.
-
-        Raises:
-            StorageUnavailableError: MongoDB is unavailable.
         """
         return cls(
             signing_keys.trusted(keyring),

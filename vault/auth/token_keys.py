@@ -24,8 +24,6 @@ class TokenKeys:
         """Return the key; None if it does not exist, and so no tokens do.
 
         Raises:
-            StorageUnavailableError: MongoDB is not available.
-            KeyMissingError: This process must not serve.
             DecryptionError: The stored key does not verify.
         """
         if self._key is None:

@@ -84,12 +84,7 @@ class Report:
 
 
 def record(backup: Backup) -> None:
-    """Record a drill of *backup* in the trail of the connected database, not of the scratch database.
-
-    Raises:
-        AuditUnavailableError: The entry could not be written: do not decrypt anything.
-        StorageUnavailableError: MongoDB is not available.
-    """
+    """Record a drill of *backup* in the trail of the connected database, not of the scratch database."""
     details = {"backup": backup.id, "as_of": backup.manifest["as_of"], "documents": backup.counts}
     reader.record(Attempt(action=Action.BACKUP_DRILL, principal=OPERATOR, details=details))
 
@@ -100,7 +95,6 @@ def dropped_afterwards(scratch: Database) -> Iterator[None]:
 
     Raises:
         RestoreRefusedError: The scratch database exists already.
-        StorageUnavailableError: MongoDB is not available.
     """
     if filled := dump.filled_collection():
         raise RestoreRefusedError(f"the scratch database {scratch.name} exists, with {filled} in it")
@@ -115,7 +109,6 @@ def drill(backup: VerifiedBackup, scratch: Database, keyring: Keyring, *, show: 
 
     Raises:
         InvalidBackupError: The file was changed after it was verified.
-        StorageUnavailableError: MongoDB is not available.
     """
     counts = backup.counts
     with show(Step.RESTORE, sum(counts.values())) as progress:
@@ -133,11 +126,7 @@ def drill(backup: VerifiedBackup, scratch: Database, keyring: Keyring, *, show: 
 
 
 def decrypt_secrets(keyring: Keyring, progress: Progress) -> Checked:
-    """Decrypt every version of every secret, and discard the plaintext.
-
-    Raises:
-        StorageUnavailableError: MongoDB became unavailable.
-    """
+    """Decrypt every version of every secret, and discard the plaintext."""
     checked = Checked()
     with storage_errors():
         for document in Secret.raw().find(batch_size=_BATCH):
@@ -159,11 +148,7 @@ def _decrypted(document: Mapping[str, Any], keyring: Keyring) -> Iterator[bool]:
 
 
 def verify_sealed(keyring: Keyring) -> tuple[Checked, Checked]:
-    """Verify the seals of all tokens, and of all issuers and roles.
-
-    Raises:
-        StorageUnavailableError: MongoDB became unavailable.
-    """
+    """Verify the seals of all tokens, and of all issuers and roles."""
     tokens, roles = Checked(), Checked()
     with storage_errors():
         stored = StoredTokenKey.stored()
@@ -178,11 +163,7 @@ def verify_sealed(keyring: Keyring) -> tuple[Checked, Checked]:
 
 
 def verify_trail(backup: Backup, keyring: Keyring, progress: Progress) -> tuple[Verifier, list[Finding]]:
-    """Verify the trail's chains, signatures and the heads in *backup*; return all findings except notes.
-
-    Raises:
-        StorageUnavailableError: MongoDB became unavailable.
-    """
+    """Verify the trail's chains, signatures and the heads in *backup*; return all findings except notes."""
     manifest = backup.manifest
     kept_since = retention_start(manifest["audit_ttl_days"], datetime.fromisoformat(manifest["ts"]))
     verifier = Verifier.of_database(

@@ -116,7 +116,6 @@ def insert(collection: str, documents: Sequence[bytes], *, again: bool) -> None:
 
     Raises:
         RestoreRefusedError: The backup has an audit entry twice, and the unique index forbids that.
-        StorageUnavailableError: MongoDB became unavailable.
     """
     found = get_db()[collection]
     options = found.codec_options.with_options(document_class=RawBSONDocument)

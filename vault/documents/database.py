@@ -62,6 +62,8 @@ class Database:
     """A process's connection to MongoDB.
 
     It connects on first use: open connections must not survive a fork.
+
+    Methods raise `StorageUnavailableError` without MongoDB.
     """
 
     def __init__(
@@ -120,11 +122,7 @@ class Database:
         return self._client is not None and not self.is_reachable()
 
     def ping(self) -> Primary:
-        """Return the answer of the primary. The caller reports a failure.
-
-        Raises:
-            StorageUnavailableError: It is not available, or did not answer in time.
-        """
+        """Return the answer of the primary. The caller reports a failure."""
         with storage_errors(is_logged=False), timeout(OPERATION_TIMEOUT_SECONDS):
             asked_at = datetime.now(UTC)
             hello = get_db().command("hello")
@@ -142,7 +140,6 @@ class Database:
 
         Raises:
             VaultError: An error of *check*.
-            StorageUnavailableError: MongoDB is not available, or not ready yet; the next call retries.
         """
         if self._prepared:
             return
@@ -172,17 +169,12 @@ class Database:
         Raises:
             DuplicateNameError: Two secrets, tokens, issuers or roles have one name.
             TrailIndexMissingError: The trail's unique index is missing, and this user may not build it.
-            StorageUnavailableError: MongoDB became unavailable.
         """
         with storage_errors(), timeout(BUILD_TIMEOUT_SECONDS):
             indexes.build(audit_ttl_days=self._audit_ttl_days)
 
     def drop(self) -> None:
-        """Drop the database.
-
-        Raises:
-            StorageUnavailableError: MongoDB is not available.
-        """
+        """Drop the database."""
         with storage_errors():
             mongoengine.get_connection().drop_database(self.name)
 
@@ -283,11 +275,7 @@ def _covers_trail(resource: Mapping[str, Any], database: str) -> bool:
 
 
 def _warn_of_privileges() -> None:
-    """Log a warning if this MongoDB user can rewrite the trail, which no part of the service ever does.
-
-    Raises:
-        StorageUnavailableError: MongoDB became unavailable.
-    """
+    """Log a warning if this MongoDB user can rewrite the trail, which no part of the service ever does."""
     with storage_errors():
         rewriting = trail_rewriting_actions(get_db())
     if rewriting:

@@ -160,11 +160,7 @@ def _number_entries_once(entries: Any) -> None:
 
 
 def _require_an_entry_twice(entries: Any) -> None:
-    """Require that a duplicate entry is the reason why the trail has no unique index.
-
-    Raises:
-        TrailIndexMissingError: There is no duplicate entry, so the index could exist.
-    """
+    """Require that a duplicate entry is the reason why the trail has no unique index."""
     same = {"$group": {"_id": {"stream": "$stream", "seq": "$seq"}, "count": {"$sum": 1}}}
     twice = [same, {"$match": {"count": {"$gt": 1}}}, {"$limit": 1}]
     if not any(entries.aggregate(twice, allowDiskUse=True)):

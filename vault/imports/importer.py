@@ -105,9 +105,6 @@ class Importer:
 
         Raises:
             ImportSourceError: The source cannot be read.
-            KeyMissingError: This process may not serve.
-            StorageUnavailableError: MongoDB is unavailable, or the outcome for a batch is unknown.
-            AuditUnavailableError: The entries of a batch could not be written.
         """
         batch: list[Draft] = []
         size = 0

@@ -54,7 +54,10 @@ class Disagreement:
 
 
 class KeyringGuard:
-    """Checks the agreement with the database before the process first serves, and then periodically."""
+    """Checks the agreement with the database before the process first serves, and then periodically.
+
+    Methods raise `StorageUnavailableError` without MongoDB.
+    """
 
     def __init__(
         self, keyring: Keyring, database: Database, *, trusts: Trusts, audit_enabled: bool = True
@@ -81,7 +84,6 @@ class KeyringGuard:
             KeyMissingError: The keyring lacks a key in use.
             AuditStateError: `AUDIT_ENABLED` disagrees with the database.
             RestoreUnfinishedError: A restore into the database is unfinished.
-            StorageUnavailableError: MongoDB has not been available yet.
         """
         if not self.started:
             # Named in the process that serves: all workers would share a name from before gunicorn's fork.
@@ -104,7 +106,6 @@ class KeyringGuard:
             KeyMissingError: The keyring lacks a key in use.
             AuditStateError: `AUDIT_ENABLED` disagrees with the database.
             RestoreUnfinishedError: A restore into the database is unfinished.
-            StorageUnavailableError: MongoDB is not available, or this process has not claimed its key yet.
         """
         if self.started and not self._is_due():
             return
@@ -117,11 +118,7 @@ class KeyringGuard:
             raise StorageUnavailableError("this process has not started to use MongoDB yet")
 
     def look(self) -> None:
-        """Check the agreement with the database now, and claim the primary key.
-
-        Raises:
-            StorageUnavailableError: MongoDB is not available; the result of the last check stays in effect.
-        """
+        """Check the agreement with the database now, and claim the primary key."""
         started = monotonic()
         is_restored = False
         found = self._compare()
@@ -191,9 +188,6 @@ def compare(keyring: Keyring, trusts: Trusts, *, audit_enabled: bool | None) -> 
     """Compare this process with its database, but not with other processes.
 
     With None for *audit_enabled*, any state of the trail agrees.
-
-    Raises:
-        StorageUnavailableError: MongoDB is not available.
     """
     with storage_errors():
         missing = registry.stored_key_ids() - {key.id for key in keyring}
@@ -212,7 +206,6 @@ def require_agreement(keyring: Keyring, trusts: Trusts, *, audit_enabled: bool |
         AuditStateError: *audit_enabled* disagrees with the database.
         KeyMissingError: The keyring lacks a key in use; the message names it.
         KeyUnsharedError: Running workers lack the primary key.
-        StorageUnavailableError: MongoDB is not available.
     """
     found = compare(keyring, trusts, audit_enabled=audit_enabled)
     with storage_errors():
@@ -234,7 +227,6 @@ def require_signer(keyring: Keyring, trusts: Trusts) -> None:
 
     Raises:
         KeyMissingError: It does not. The message names the signer.
-        StorageUnavailableError: MongoDB is not available.
     """
     signer = compare(keyring, trusts, audit_enabled=None).signer
     if signer:

@@ -84,11 +84,7 @@ class KeyStatus:
 
 
 def key_statuses(keyring: Keyring) -> list[KeyStatus]:
-    """Return all master keys in *keyring* or in use: the primary key first, missing keys last.
-
-    Raises:
-        StorageUnavailableError: MongoDB is not available.
-    """
+    """Return all master keys in *keyring* or in use: the primary key first, missing keys last."""
     with storage_errors():
         claims = registry.claims()
         unnamed = registry.unnamed_versions() + registry.unnamed_token_keys()

@@ -53,11 +53,7 @@ class SecretAges:
 
 
 def secret_ages(now: datetime, *, soon: timedelta) -> SecretAges:
-    """Return the ages of secrets at the time *now*, and which of them expire within the time *soon*.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
-    """
+    """Return the ages of secrets at the time *now*, and which of them expire within the time *soon*."""
     # Of another type, none of these is as the service wrote it.
     live = {
         "pending": None,

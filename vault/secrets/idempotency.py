@@ -107,12 +107,7 @@ class _KeyReservation(Reservation):
         self._base_id, self.existing = base_id, existing
 
     def complete(self, outcomes: Sequence[str]) -> None:
-        """Record that the secrets are stored, so that repeated creates get the same *outcomes*.
-
-        Raises:
-            SecretBusyError: Another request has taken over the key. The secrets are removed.
-            StorageUnavailableError: The outcome is unknown.
-        """
+        """Record that the secrets are stored, so that repeated creates get the same *outcomes*."""
         # Of one secret, the base ID is the outcome.
         kept = list(outcomes) if self._is_batch else []
         stored: dict[str, Any] = {"stored": True, "secret_id": self._base_id}
@@ -166,7 +161,6 @@ class IdempotentCreate:
             IdempotencyMismatchError: The key was used for another body, or the body cannot be compared.
             SecretBusyError: Another request held the key for the whole wait.
             DecryptionError: The stored record does not verify.
-            StorageUnavailableError: MongoDB is unavailable.
         """
         if key is None:
             return Reservation(request.secrets, self._store)
@@ -255,11 +249,6 @@ def _claim(base_id: str, seals: "_Seals", *, token: str) -> _Record:
     """Claim the key of *seals* under *token* for *base_id*; return the record of its present holder.
 
     Wait while another request is creating a secret under the key.
-
-    Raises:
-        IdempotencyMismatchError: The key was used for another body, or the body cannot be compared.
-        SecretBusyError: Another request held the key for the whole wait.
-        StorageUnavailableError: MongoDB is unavailable.
     """
     for _ in attempts():
         with storage_errors():

@@ -38,9 +38,6 @@ def reserve_reads(secret_ids: Sequence[str]) -> list[HeldRead | None]:
 
     Each reservation is an atomic step: across all replicas, reserved and counted reads never exceed the
     limit. Two reads of the same secret are two reservations.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable. This applies to all functions here.
     """
     reads = [HeldRead(secret_id, token_hex(16)) for secret_id in secret_ids]
     count = _update([_reservation(read) for read in reads])

@@ -166,10 +166,6 @@ class _Body:
 
         Once the whole body has arrived, there is no timeout: the reply may take longer, and gunicorn reads
         once more before the connection's next request.
-
-        Raises:
-            RequestTimeout: They did not come in time.
-            ClientDisconnected: The client was disconnected here.
         """
         if _has_arrived(self._request):
             rest: bytes = self._body.read(size)
@@ -231,11 +227,7 @@ class _Metered:
         self._raw = 0
 
     def __call__(self, size_hint: int | None = None) -> bytes:
-        """Return the next bytes of the connection.
-
-        Raises:
-            RequestEntityTooLarge: There were too many for what they decode to.
-        """
+        """Return the next bytes of the connection."""
         TURNS.take(self._source)
         if self._raw > _FRAMING_BYTES + 2 * (self._body.received + patches.bytes_buffered(self._request)):
             raise RequestEntityTooLarge("The chunks of the body are too small.")

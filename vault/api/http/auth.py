@@ -34,7 +34,6 @@ def authorize_request(
         CredentialRequiredError: A credential is required, and the caller sent none.
         ScopeMissingError: The principal lacks the scope.
         CredentialsUnavailableError: The credential cannot be checked now.
-        StorageUnavailableError: As `CredentialsUnavailableError`.
     """
     require_address(attempt)
     identify(bearer_credential(req), named_role(req), attempt=attempt, authenticator=authenticator)

@@ -27,14 +27,13 @@ _OWN_COMMAND = ["swarm-driver"]
 
 
 class ImportEngine(Engine):
-    """The engine of an import."""
+    """The engine of an import.
+
+    Methods raise `EngineError` without Docker.
+    """
 
     def secrets(self) -> Sequence[SwarmSecret]:
-        """Return all secrets of the swarm.
-
-        Raises:
-            EngineError: Docker refuses, or does not answer.
-        """
+        """Return all secrets of the swarm."""
         with self._calls():
             users = _users(self._client.services())
             return [_secret(one, users.get(one["ID"], Users.NONE)) for one in self._client.secrets()]
@@ -59,21 +58,13 @@ class ImportEngine(Engine):
         return str(node["ID"])
 
     def create_secret(self, name: str, content: bytes, labels: Mapping[str, str]) -> SwarmSecret:
-        """Create a secret.
-
-        Raises:
-            EngineError: Docker refuses, or does not answer.
-        """
+        """Create a secret."""
         with self._calls():
             created = self._client.create_secret(name, content, labels=dict(labels))
         return SwarmSecret(secret_id=created["ID"], name=name, labels=labels)
 
     def run_once(self, spec: TaskSpec) -> str:
-        """Create a service of one task, and return its ID.
-
-        Raises:
-            EngineError: Docker refuses, or does not answer.
-        """
+        """Create a service of one task, and return its ID."""
         from docker.types import EndpointSpec, Placement, RestartPolicy, SecretReference, TaskTemplate
         from docker.types.services import ContainerSpec, DriverConfig, ServiceMode
 
@@ -109,20 +100,12 @@ class ImportEngine(Engine):
         return str(created["ID"])
 
     def services(self, label: str) -> Sequence[str]:
-        """Return the IDs of the services with *label*, `NAME` or `NAME=VALUE`.
-
-        Raises:
-            EngineError: Docker refuses, or does not answer.
-        """
+        """Return the IDs of the services with *label*, `NAME` or `NAME=VALUE`."""
         with self._calls():
             return [one["ID"] for one in self._client.services({"label": label})]
 
     def task_state(self, service_id: str) -> TaskState:
-        """Return the state of the service's task.
-
-        Raises:
-            EngineError: Docker refuses, or does not answer.
-        """
+        """Return the state of the service's task."""
         with self._calls():
             found = self._client.tasks({"service": service_id})
         # Of tasks that replace each other, as after the loss of a node, the newest.
@@ -136,11 +119,7 @@ class ImportEngine(Engine):
         )
 
     def log(self, service_id: str) -> Sequence[str]:
-        """Return the lines on standard output of the service's task so far.
-
-        Raises:
-            EngineError: Docker refuses, or does not answer.
-        """
+        """Return the lines on standard output of the service's task so far."""
         # The library's own method would wait forever, and would raise other errors than it does elsewhere.
         return (
             _payload(self._get(f"services/{service_id}/logs", {"stdout": True}))
@@ -149,11 +128,7 @@ class ImportEngine(Engine):
         )
 
     def remove(self, label: str) -> None:
-        """Remove the services and then the secrets with *label*.
-
-        Raises:
-            EngineError: Docker refuses, or does not answer.
-        """
+        """Remove the services and then the secrets with *label*."""
         for service_id in self.services(label):
             with self._calls():
                 self._client.remove_service(service_id)
