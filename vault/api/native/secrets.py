@@ -50,7 +50,7 @@ blueprint = Blueprint(
 _VALUE = {"secret": SECRET["example"]}
 _BY_ID = {"secret_id": SECRET_ID["example"]}
 _BY_NAME = {"name": NAME["example"]}
-#: An example that anonymous callers cannot use. The docs page shows it once a credential is set.
+#: An example that anonymous callers cannot use.
 _WITH_CREDENTIAL = {"x-requires-credential": True}
 _CREATIONS = {
     "value": {"summary": "A value", "value": _VALUE},

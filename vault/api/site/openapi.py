@@ -19,8 +19,8 @@ from vault.api.site.assets import Asset
 _DESCRIPTION = """\
 Stores passwords, keys and tokens. Secrets are encrypted at rest, and every access is in the audit trail.
 
-**Try it here**: open *Create a secret*, choose *Try it out*, type a value and choose *Execute*. *Fetch a
-secret* then contains the new ID. Values are in base64. IDs appear only in bodies, never in URLs.
+**Try it here**: open *Create a secret*, choose *Try it out*, type a value and choose *Execute*. Send
+the new ID with *Fetch a secret*. Values are in base64. IDs appear only in bodies, never in URLs.
 
 If the service requires a credential, choose *Authorize* and enter a token (`smt_…`) or a JWT.
 
