@@ -11,32 +11,21 @@ from flask import Flask
 from vault import __version__, api
 from vault.api.operations.blueprint import EXTENSION
 from vault.api.site import metrics as metrics_page
-from vault.audit import signing_keys
-from vault.audit.sinks import sink
-from vault.audit.writer import audit_trail
 from vault.auth.authenticator import Authenticator, TokenCredentials
-from vault.auth.directory import Directory
 from vault.auth.ended_tokens import EndedTokens
-from vault.auth.issuers import Issuers
-from vault.auth.jwt_auth import settings_authenticator
-from vault.auth.jwt_credentials import JWTCredentials
 from vault.auth.other_tokens import OtherTokens
 from vault.auth.own_credential import OwnCredential
-from vault.auth.roles import Roles
-from vault.auth.token_keys import TokenKeys
 from vault.auth.token_uses import TokenUses
-from vault.auth.tokens import Tokens
 from vault.config.settings import Settings, dotenv_path
 from vault.config.summary import summary
 from vault.config.validators import port
 from vault.core.principal import ANONYMOUS, UNAUTHENTICATED
 from vault.core.processes import harden
-from vault.crypto import Keyring
 from vault.documents import Database, EncryptOnSave, outage
-from vault.keys.guard import KeyringGuard
 from vault.keys.status import KeyUsageCache
 from vault.observability import logs, metrics
 from vault.observability.spans import NoTracing
+from vault.parts import Parts
 from vault.secrets.changes import SecretWriter
 from vault.secrets.metadata import MetadataWriter
 from vault.secrets.queries import SecretQueries
@@ -66,29 +55,17 @@ class Application(Flask):
 
 def create_app(settings: Settings) -> Flask:
     """Return an application with these *settings*. It does not contact MongoDB before the first request."""
-    keyring = Keyring.of(settings.master_key, settings.master_key_fallbacks)
     tracing = _tracing(settings)
     database = Database(
         settings.mongo_uri, audit_ttl_days=settings.audit_ttl_days, listeners=tracing.listeners
     )
     outage.current.begin(database.is_without_primary)
+    parts = Parts(settings, database)
+    keyring, guard, token_keys = parts.keyring, parts.guard, parts.token_keys
     encrypt_on_save = EncryptOnSave(keyring)
     encrypt_on_save.connect()
-    entry_sink = sink(settings.audit_sink, required=settings.audit_sink_required)
-    trail = audit_trail(keyring, entry_sink, enabled=settings.audit_enabled)
-    trail.connect()
-    guard = KeyringGuard(keyring, database, trusts=signing_keys.trusted, audit_enabled=settings.audit_enabled)
-    token_keys = TokenKeys(keyring, guard)
-    own_issuer = settings_authenticator(
-        jwks_url=settings.jwt_jwks_url,
-        public_key=settings.jwt_public_key,
-        issuer=settings.jwt_issuer,
-        audience=settings.jwt_audience,
-        roles_only=settings.jwt_roles_only,
-    )
-    issuers = Issuers(token_keys, own_issuer)
     token_uses = TokenUses()
-    startup = Startup(database, guard, trail, EndedTokens(token_keys))
+    startup = Startup(database, guard, parts.trail, EndedTokens(token_keys))
     retention = Retention(max_versions=settings.max_versions, recovery_days=settings.delete_recovery_days)
     creates = SecretService(keyring, guard, max_bytes=settings.max_secret_bytes)
     changes = SecretWriter(keyring, guard, max_bytes=settings.max_secret_bytes, retention=retention)
@@ -102,15 +79,15 @@ def create_app(settings: Settings) -> Flask:
         queries=SecretQueries(keyring, guard),
         guard=guard,
         startup=startup,
-        health=Health(database, guard, trail, startup),
-        tokens=Tokens(token_keys, max_days=settings.token_max_days),
-        issuers=issuers,
-        roles=Roles(token_keys, issuers),
+        health=Health(database, guard, parts.trail, startup),
+        tokens=parts.tokens,
+        issuers=parts.issuers,
+        roles=parts.roles,
         own_credential=OwnCredential(token_keys, max_days=settings.token_max_days),
         other_tokens=OtherTokens(token_keys, max_days=settings.token_max_days),
         authenticator=Authenticator(
             TokenCredentials(token_keys),
-            JWTCredentials(own_issuer, Directory(token_keys)),
+            parts.jwts,
             anonymous=UNAUTHENTICATED if settings.auth_enabled else ANONYMOUS,
             uses=token_uses,
         ),
@@ -118,13 +95,11 @@ def create_app(settings: Settings) -> Flask:
     app = Application(__name__, static_folder=None)
 
     def close() -> None:
-        services.startup.close()
-        guard.close()
+        startup.close()
         token_uses.close()
-        trail.disconnect()
+        parts.close()
         encrypt_on_save.disconnect()
         api.close(app)
-        database.close()
         tracing.close()
 
     # Signals reference their receivers weakly; this keeps them alive as long as the application.

@@ -254,10 +254,10 @@ def public_key(output: Output) -> None:
 
     The current key is first. Needs the master key that signs the trail, or a later one.
     """
-    with connected(output, reading=True) as context:
+    with connected(output, reading=True) as parts:
         # The keys of another installation cannot verify this trail.
-        guard.require_signer(context.keyring, signing_keys.trusted)
-        for key in signing_keys.trusted(context.keyring).values():
+        guard.require_signer(parts.keyring, signing_keys.trusted)
+        for key in signing_keys.trusted(parts.keyring).values():
             output.result({"signer": key.signer, "public_key": key.pem()}, key.pem().removesuffix("\n"))
 
 
@@ -269,10 +269,10 @@ def checkpoint(output: Output) -> None:
     Keep the checkpoint out of reach of anyone with write access to MongoDB. Needs the master key that signs
     the trail, or a later one.
     """
-    with connected(output, reading=True) as context:
+    with connected(output, reading=True) as parts:
         # With another key, no head would verify: the checkpoint would be empty, and prove nothing.
-        guard.require_signer(context.keyring, signing_keys.trusted)
-        click.echo(json.dumps(checkpoints.make(context.keyring)))
+        guard.require_signer(parts.keyring, signing_keys.trusted)
+        click.echo(json.dumps(checkpoints.make(parts.keyring)))
 
 
 @audit.command()
@@ -283,8 +283,8 @@ def enable(output: Output) -> None:
     Processes with AUDIT_ENABLED=false stop serving within 5 seconds. Needs the master key in use.
     """
     # The command ignores the setting, which the operator changes next.
-    with connected(output, reading=True, audit_enabled=True) as context:
-        writer.enable_trail(context.keyring)
+    with connected(output, reading=True, audit_enabled=True) as parts:
+        writer.enable_trail(parts.keyring)
     output.result(
         {"audit_enabled": True}, "The audit trail is enabled. Start the service with AUDIT_ENABLED=true."
     )
@@ -298,8 +298,8 @@ def disable(output: Output) -> None:
     Existing entries stay. Processes with AUDIT_ENABLED=true stop serving within 5 seconds. Needs the master
     key in use.
     """
-    with connected(output, reading=True, audit_enabled=True) as context:
-        was_enabled = writer.disable_trail(context.keyring)
+    with connected(output, reading=True, audit_enabled=True) as parts:
+        was_enabled = writer.disable_trail(parts.keyring)
     verdict = "is disabled" if was_enabled else "was already disabled"
     output.result(
         {"audit_enabled": False},

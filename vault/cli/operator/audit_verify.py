@@ -18,7 +18,7 @@ from vault.audit.collection import MAX_ENTRY_BYTES
 from vault.audit.findings import NO_PLACE, Finding, Kind, gravest
 from vault.audit.reader import Filter
 from vault.audit.verifier import ReadOn, Verifier, nothing_more, read_on, retention_start, verify_records
-from vault.cli.operator.context import CommandContext, connected
+from vault.cli.operator.context import connected
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Output, output_options
 from vault.core.errors import StorageUnavailableError
@@ -27,6 +27,7 @@ from vault.crypto import Keyring
 from vault.crypto.chain import VerifyingKey
 from vault.documents.audit import Record
 from vault.keys import guard
+from vault.parts import Parts
 
 _MAX_DAYS = 36_500
 
@@ -181,18 +182,18 @@ def _file(file: Iterable[str], bundle: bytes, days: int) -> _Source:
     return _Source(keys, "--public-key", _OTHER_FILE, records, days, partial(Verifier, keys), torn=torn)
 
 
-def _database(context: CommandContext, days: int | None) -> _Source:
+def _database(parts: Parts, days: int | None) -> _Source:
     """Return the trail in the connected database."""
-    days = context.audit_ttl_days if days is None else days
+    days = parts.settings.audit_ttl_days if days is None else days
     return _Source(
-        signing_keys.trusted(context.keyring),
+        signing_keys.trusted(parts.keyring),
         "MASTER_KEY and MASTER_KEY_FALLBACKS, nor trusted by these",
         _OTHER_KEYS,
         reader.export(Filter()),
         days,
-        partial(Verifier.of_database, context.keyring, retention_days=days),
+        partial(Verifier.of_database, parts.keyring, retention_days=days),
         partial(read_on, began=datetime.now(UTC)),
-        _missing(context.keyring),
+        _missing(parts.keyring),
         is_file=False,
     )
 

@@ -23,12 +23,13 @@ from vault.backup import restore as restores
 from vault.backup.archive import Progress
 from vault.backup.create import Backup, VerifiedBackup
 from vault.backup.drill import Report, Step
-from vault.cli.operator.context import CommandContext, connected
+from vault.cli.operator.context import connected
 from vault.cli.shell.output import Output, output_options
 from vault.client import private_files
 from vault.core.errors import BackupRefusedError
 from vault.core.text import printable, quantity
 from vault.crypto import Keyring
+from vault.parts import Parts
 
 #: A text: as a `Path`, the file `./-` would be standard output.
 _FILE = click.Path(dir_okay=False, allow_dash=True)
@@ -71,9 +72,9 @@ def backup(output: Output, path: str, overwrite: bool) -> None:
         raise click.UsageError("Leave out --overwrite: it needs the name of a FILE.")
     if is_piped and sys.stdout.isatty():
         raise click.UsageError("Redirect standard output to a file or a pipe: it is a terminal.")
-    with connected(output, reading=True, recorded=True) as context:
+    with connected(output, reading=True, recorded=True) as parts:
         target = _standard_output() if is_piped else _new_file(Path(path), overwrite=overwrite)
-        made, size = _write(target, context, output)
+        made, size = _write(target, parts, output)
     if is_piped:
         output.note(f"{_described(made)} written to standard output, {size:,} bytes")
     else:
@@ -81,15 +82,13 @@ def backup(output: Output, path: str, overwrite: bool) -> None:
         output.result(_data(made) | {"file": path, "bytes": size}, text)
 
 
-def _write(
-    target: AbstractContextManager[BinaryIO], context: CommandContext, output: Output
-) -> tuple[Backup, int]:
+def _write(target: AbstractContextManager[BinaryIO], parts: Parts, output: Output) -> tuple[Backup, int]:
     """Write a backup to *target*, and return it with its size in bytes."""
     made = None
     try:
         with target as file, output.bar("Backing up", dump.estimate()) as shown:
-            days = context.audit_ttl_days
-            made = backups.make(file, context.keyring, audit_ttl_days=days, progress=shown.advance)
+            days = parts.settings.audit_ttl_days
+            made = backups.make(file, parts.keyring, audit_ttl_days=days, progress=shown.advance)
             size = file.seek(0, os.SEEK_END)
     except BaseException:
         if made is not None:
@@ -107,13 +106,13 @@ def restore(output: Output, file: BinaryIO) -> None:
     Do not run the service on that database until this is done. To resume an interrupted restore, restore the
     same FILE again.
     """
-    with connected(output, reading=True) as context:
-        found = _verified(file, context.keyring, output)
+    with connected(output, reading=True) as parts:
+        found = _verified(file, parts.keyring, output)
         with output.bar("Restoring", sum(found.counts.values())) as shown:
             restores.restore(
                 found,
-                context.database,
-                audit_enabled=context.audit_enabled,
+                parts.database,
+                audit_enabled=parts.audit_enabled,
                 progress=shown.advance,
             )
     output.result(_data(found), f"{_described(found)} restored, as of {found.manifest['as_of']}")
@@ -129,17 +128,17 @@ def drill(output: Output, file: BinaryIO) -> None:
     which need not be the one that serves. Exits with 1 if anything fails, and with 3 if a finding about the
     trail needs a look. If MONGO_URI's database has an audit trail, the drill is recorded there.
     """
-    with connected(output, reading=True) as context:
+    with connected(output, reading=True) as parts:
         with _timed("verified the file", output):
-            found = _verified(file, context.keyring, output)
+            found = _verified(file, parts.keyring, output)
         drills.record(found)
     name = f"drill_{secrets.token_hex(8)}"
     with (
-        connected(output, reading=True, scratch=name) as context,
-        drills.dropped_afterwards(context.database),
+        connected(output, reading=True, scratch=name) as parts,
+        drills.dropped_afterwards(parts.database),
     ):
         output.note(f"{_described(found)} for the scratch database {name}")
-        report = drills.drill(found, context.database, context.keyring, show=partial(_show, output))
+        report = drills.drill(found, parts.database, parts.keyring, show=partial(_show, output))
         # Printed before the database is dropped, which can fail.
         code = _print(report, found, output)
     sys.exit(code)

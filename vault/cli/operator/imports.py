@@ -6,13 +6,13 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing
 from typing import TextIO
 
 import click
 from marshmallow import ValidationError
 
-from vault.cli.operator.context import CommandContext, connected
+from vault.cli.operator.context import connected
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Output, output_options
 from vault.config import validators as forms
@@ -21,7 +21,7 @@ from vault.core.imports import Outcome
 from vault.core.paths import path_flaw
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.core.text import printable, quantity
-from vault.imports.importer import Importer, Result, Write
+from vault.imports.importer import Importer, Result
 from vault.imports.kv_source import KVSource
 from vault.imports.writer import ImportWriter
 
@@ -147,21 +147,22 @@ def from_vault(
         closing(
             KVSource(address, mount=mount, token=token, namespace=source_namespace, ca_file=ca_cert)
         ) as source,
-        connected(output, reading=dry_run or verify) as context,
+        connected(output, reading=dry_run or verify) as parts,
     ):
         source.check()
         importer = Importer(
             source,
-            context.keyring,
+            parts.keyring,
             namespace=namespace,
             prefix=prefix,
-            max_bytes=context.max_secret_bytes,
-            max_versions=context.max_versions,
+            max_bytes=parts.settings.max_secret_bytes,
+            max_versions=parts.settings.max_versions,
         )
         report = _Report(importer, output, is_dry=dry_run)
         if not verify:
-            with _writer(context, source, namespace, is_dry=dry_run) as write:
-                report.show(_Progress("read", output).each(importer.run(path, write)))
+            writer = ImportWriter(parts.keyring, parts.guard, namespace=namespace, source=source.url)
+            write = None if dry_run else writer.write
+            report.show(_Progress("read", output).each(importer.run(path, write)))
         if not dry_run:
             report.compare(_Progress("compared", output).each(importer.run(path)))
     sys.exit(not report.is_good)
@@ -176,18 +177,6 @@ def _token(file: TextIO | None) -> str:
     if not _VISIBLE.fullmatch(token):
         raise click.UsageError("The token must have visible ASCII characters only.")
     return token
-
-
-@contextmanager
-def _writer(
-    context: CommandContext, source: KVSource, namespace: str, *, is_dry: bool
-) -> Iterator[Write | None]:
-    """Yield the function that stores secrets; none for a dry run."""
-    if is_dry:
-        yield None
-        return
-    with context.guard() as guard:
-        yield ImportWriter(context.keyring, guard, namespace=namespace, source=source.url).write
 
 
 class _Progress:

@@ -1,25 +1,21 @@
 """The commands `issuers …`: create, list, delete and test issuers of JWTs."""
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
-from typing import Any, NamedTuple, TextIO
+from typing import Any, TextIO
 
 import click
 from marshmallow import ValidationError
 
 from vault.auth.claims import MAX_VALUE_LENGTH
-from vault.auth.directory import Directory
-from vault.auth.issuers import Issuers, NewIssuer
+from vault.auth.issuers import NewIssuer
 from vault.auth.jwt_auth import ALGORITHMS
-from vault.auth.jwt_credentials import JWTCredentials
-from vault.auth.roles import Roles
 from vault.cli.operator.context import operator_attempt
 from vault.cli.shell import parameters
 from vault.cli.shell.exits import Exit
 from vault.cli.shell.output import Column, Output, cell, output_options
 from vault.config import validators as forms
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Status
 from vault.core.principal import Principal
 from vault.core.text import printable
 
@@ -30,23 +26,6 @@ _COLUMNS: Mapping[str, Column] = {
     "created": "created_at",
     "by": "created_by",
 }
-
-
-class Operations(NamedTuple):
-    """The operations on issuers and roles, and the check of JWTs."""
-
-    issuers: Issuers
-    roles: Roles
-    credentials: JWTCredentials
-
-
-@contextmanager
-def role_attempt(output: Output, action: Action) -> Iterator[tuple[Operations, Attempt]]:
-    """Yield the operations, and the operator's attempt at *action*; every refusal is recorded."""
-    with operator_attempt(output, action) as (context, keys, attempt):
-        issuers = Issuers(keys, context.own_issuer)
-        credentials = JWTCredentials(context.own_issuer, Directory(keys))
-        yield Operations(issuers, Roles(keys, issuers), credentials), attempt
 
 
 def _checked(option: str, check: Callable[[str], None], text: str | None) -> str | None:
@@ -119,8 +98,8 @@ def create(
     )
     if not set(algorithms) <= set(new.fitting_algorithms()):
         raise click.UsageError("--algorithm does not fit --public-key.")
-    with role_attempt(output, Action.ISSUER_CREATE) as (operations, attempt):
-        operations.issuers.create(new, attempt=attempt)
+    with operator_attempt(output, Action.ISSUER_CREATE) as (parts, attempt):
+        parts.issuers.create(new, attempt=attempt)
     output.result({"name": name, "state": "created"}, f"created: {name}")
 
 
@@ -128,8 +107,8 @@ def create(
 @output_options
 def list_issuers(output: Output) -> None:
     """List all issuers."""
-    with role_attempt(output, Action.ISSUER_LIST) as (operations, attempt):
-        found = operations.issuers.list(attempt=attempt)
+    with operator_attempt(output, Action.ISSUER_LIST) as (parts, attempt):
+        found = parts.issuers.list(attempt=attempt)
     output.table(_COLUMNS, map(asdict, found))
 
 
@@ -142,8 +121,8 @@ def delete(output: Output, name: str, force: bool) -> None:
 
     It must have no roles, unless --force is given. Takes effect on every replica within 5 seconds.
     """
-    with role_attempt(output, Action.ISSUER_DELETE) as (operations, attempt):
-        operations.issuers.delete(name, force=force, attempt=attempt)
+    with operator_attempt(output, Action.ISSUER_DELETE) as (parts, attempt):
+        parts.issuers.delete(name, force=force, attempt=attempt)
     output.result({"name": name, "state": "deleted"}, f"deleted: {name}")
 
 
@@ -164,8 +143,8 @@ def test_issuer(output: Output, file: TextIO) -> None:
 def print_findings(output: Output, file: TextIO, role: str = "") -> None:
     """Print what the service finds about the JWT in *file*, for the *role* of this name if one is given."""
     credential = file.read().strip()
-    with role_attempt(output, Action.ROLE_TEST) as (operations, attempt):
-        found = list(operations.credentials.explain(credential, role))
+    with operator_attempt(output, Action.ROLE_TEST) as (parts, attempt):
+        found = list(parts.jwts.explain(credential, role))
         attempt.details["result"] = found[-1].text
         attempt.finish(Status.SUCCESS)
     findings = [f"{finding.part}: {finding.text}" for finding in found]

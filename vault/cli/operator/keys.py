@@ -55,8 +55,8 @@ def status(output: Output) -> None:
     Exits with 1 if a key in use is missing here. Otherwise the command is recorded: it needs a MongoDB user
     who may insert into the trail.
     """
-    with connected(output, reading=True) as context:
-        found = key_statuses(context.keyring)
+    with connected(output, reading=True) as parts:
+        found = key_statuses(parts.keyring)
         is_missing = any(key.role is KeyRole.MISSING for key in found)
         if not is_missing:
             attempt = Attempt(action=Action.KEYS_STATUS, principal=OPERATOR, details={"keys": len(found)})
@@ -64,7 +64,7 @@ def status(output: Output) -> None:
             with suppress(KeyMissingError):
                 reader.record(attempt)
     output.table(_COLUMNS, map(_row, found))
-    for weakness in context.weak_keys:
+    for weakness in parts.settings.weak_keys:
         output.note(f"warning: {weakness}. Hint: rotate it")
     sys.exit(is_missing)
 
@@ -95,13 +95,13 @@ def rewrap(output: Output, dry_run: bool) -> None:
     concurrently. Exits with 1 while any value needs another key. Repeat it if workers encrypted under another
     key meanwhile. While a key in use is missing here, only --dry-run works.
     """
-    with connected(output, reading=dry_run) as context, output.bar("Rewrapping") as shown:
+    with connected(output, reading=dry_run) as parts, output.bar("Rewrapping") as shown:
 
         def show(outcome: Rewrap) -> None:
             shown.reach(outcome.seen, outcome.total)
 
-        outcome = rewrap_all(context.keyring, dry_run=dry_run, progress=show)
-        writing = other_writing_keys(context.keyring)
+        outcome = rewrap_all(parts.keyring, dry_run=dry_run, progress=show)
+        writing = other_writing_keys(parts.keyring)
     verb = "could be rewrapped" if dry_run else "rewrapped"
     output.result(
         asdict(outcome),

@@ -16,7 +16,7 @@ from vault.audit.reader import Filter
 from vault.audit.summary import summarize
 from vault.audit.verifier import Verifier, read_on, retention_start, verify_records
 from vault.auth.token_ages import token_ages
-from vault.cli.operator.context import CommandContext, connected
+from vault.cli.operator.context import connected
 from vault.cli.operator.report_content import Report, Trail, Verification
 from vault.cli.operator.report_page import page_of
 from vault.cli.shell.output import Output, facts, output_options
@@ -29,6 +29,7 @@ from vault.core.timestamps import moment
 from vault.documents import registry
 from vault.documents.guard import storage_errors
 from vault.keys.status import key_statuses
+from vault.parts import Parts
 from vault.secrets.ages import secret_ages
 
 _DEFAULT_PERIOD = "30d"
@@ -94,9 +95,9 @@ def report(output: Output, period: timedelta, path: str | None, is_verified: boo
         raise click.UsageError("Leave out --json or --html -: both are for standard output.")
     now = datetime.now(UTC)
     attempt = Attempt(action=Action.AUDIT_REPORT, principal=OPERATOR, details={"since": moment(now - period)})
-    with connected(output, reading=True, recorded=True) as context:
+    with connected(output, reading=True, recorded=True) as parts:
         reader.record(attempt)
-        found = _report(context, now, period, output, is_verified=is_verified)
+        found = _report(parts, now, period, output, is_verified=is_verified)
     if path is None:
         output.result(found.data(), _text(found))
         return
@@ -108,10 +109,8 @@ def report(output: Output, period: timedelta, path: str | None, is_verified: boo
         output.result({"file": path, "bytes": len(page)}, f"report in {printable(path)}, {len(page):,} bytes")
 
 
-def _report(
-    context: CommandContext, now: datetime, period: timedelta, output: Output, *, is_verified: bool
-) -> Report:
-    keyring = context.keyring
+def _report(parts: Parts, now: datetime, period: timedelta, output: Output, *, is_verified: bool) -> Report:
+    keyring = parts.keyring
     with output.bar("Reading", _STEPS) as shown:
         activity = summarize(now - period, now, progress=shown.advance)
         secrets = secret_ages(now, soon=_SOON)
@@ -124,16 +123,16 @@ def _report(
         with storage_errors():
             enabled = registry.trail_state().enabled
         shown.advance(1)
-    verification = _verification(context, now, output) if is_verified else None
+    verification = _verification(parts, now, output) if is_verified else None
     trail = Trail(enabled, len(heads), heads[:_MAX_HEADS], verification)
     return Report(now, __version__, activity, trail, secrets, tokens, keys)
 
 
-def _verification(context: CommandContext, now: datetime, output: Output) -> Verification:
+def _verification(parts: Parts, now: datetime, output: Output) -> Verification:
     verifier = Verifier.of_database(
-        context.keyring,
-        kept_since=lambda: retention_start(context.audit_ttl_days, datetime.now(UTC)),
-        retention_days=context.audit_ttl_days,
+        parts.keyring,
+        kept_since=lambda: retention_start(parts.settings.audit_ttl_days, datetime.now(UTC)),
+        retention_days=parts.settings.audit_ttl_days,
     )
     with output.bar("Verifying the trail", reader.estimate()) as shown:
         records = reader.counted(reader.export(Filter()), shown.advance)

@@ -16,7 +16,8 @@ from vault.auth.claims import (
     is_key,
 )
 from vault.auth.roles import MAX_AGE, NewRole
-from vault.cli.operator.issuers import print_findings, role_attempt
+from vault.cli.operator.context import operator_attempt
+from vault.cli.operator.issuers import print_findings
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Column, Output, Row, output_options
 from vault.core.attempt import Action
@@ -159,8 +160,8 @@ def create(
         networks=networks,
         max_age=max_age,
     )
-    with role_attempt(output, Action.ROLE_CREATE) as (operations, attempt):
-        operations.roles.create(new, attempt=attempt)
+    with operator_attempt(output, Action.ROLE_CREATE) as (parts, attempt):
+        parts.roles.create(new, attempt=attempt)
     output.result({"name": name, "state": "created"}, f"created: {name}")
 
 
@@ -168,8 +169,8 @@ def create(
 @output_options
 def list_roles(output: Output) -> None:
     """List all roles."""
-    with role_attempt(output, Action.ROLE_LIST) as (operations, attempt):
-        found = operations.roles.list(attempt=attempt)
+    with operator_attempt(output, Action.ROLE_LIST) as (parts, attempt):
+        found = parts.roles.list(attempt=attempt)
     output.table(_COLUMNS, map(asdict, found))
 
 
@@ -184,8 +185,8 @@ def delete(output: Output, name: str, namespace: str | None) -> None:
 
     Takes effect on every replica within 5 seconds.
     """
-    with role_attempt(output, Action.ROLE_DELETE) as (operations, attempt):
-        operations.roles.delete(name, namespace=namespace, attempt=attempt)
+    with operator_attempt(output, Action.ROLE_DELETE) as (parts, attempt):
+        parts.roles.delete(name, namespace=namespace, attempt=attempt)
     output.result({"name": name, "state": "deleted"}, f"deleted: {name}")
 
 

@@ -1,17 +1,16 @@
 """The commands `tokens …`: create, list and revoke tokens, including the first one."""
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict
 from datetime import timedelta
 
 import click
 
-from vault.auth.tokens import Grant, Tokens
+from vault.auth.tokens import Grant
 from vault.cli.operator.context import operator_attempt
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Column, Output, cell, output_options, warn
-from vault.core.attempt import Action, Attempt
+from vault.core.attempt import Action
 from vault.core.durations import duration
 from vault.core.errors import VaultError
 from vault.core.networks import Network
@@ -134,8 +133,8 @@ def create(
         renewable=renewable,
         max_age=max_age,
     )
-    with _attempt(output, Action.TOKEN_CREATE) as (operations, attempt):
-        token = operations.create(grant, attempt=attempt)
+    with operator_attempt(output, Action.TOKEN_CREATE) as (parts, attempt):
+        token = parts.tokens.create(grant, attempt=attempt)
     described = asdict(token.info)
     if display and not output.as_json:
         for heading, field in _FACTS.items():
@@ -160,8 +159,8 @@ def create(
 @output_options
 def list_tokens(output: Output, unused_for: timedelta | None) -> None:
     """List all tokens, including expired and revoked ones."""
-    with _attempt(output, Action.TOKEN_LIST) as (operations, attempt):
-        found = operations.list(unused_for=unused_for, attempt=attempt)
+    with operator_attempt(output, Action.TOKEN_LIST) as (parts, attempt):
+        found = parts.tokens.list(unused_for=unused_for, attempt=attempt)
     output.table(_COLUMNS, map(asdict, found))
 
 
@@ -182,18 +181,11 @@ def revoke(output: Output, name: str, namespace: str | None, cascade: bool) -> N
     revoked, directly or through other tokens. Prints the names of all revoked tokens, after their namespace
     unless it is the default one. To revoke a token again is not an error.
     """
-    with _attempt(output, Action.TOKEN_REVOKE) as (operations, attempt):
-        ended = operations.revoke(name, namespace=namespace, cascade=cascade, attempt=attempt)
+    with operator_attempt(output, Action.TOKEN_REVOKE) as (parts, attempt):
+        ended = parts.tokens.revoke(name, namespace=namespace, cascade=cascade, attempt=attempt)
     # Tokens are created within their creator's namespace only.
     found = str(attempt.details["namespace"])
     place = "" if found == DEFAULT_NAMESPACE else f"{found}/"
     lines = [f"revoked: {place}{revoked}; refused everywhere within 5 seconds" for revoked in ended]
     lines = lines or [f"already revoked: {place}{name}"]
     output.result({"namespace": found, "revoked": list(ended)}, "\n".join(map(printable, lines)))
-
-
-@contextmanager
-def _attempt(output: Output, action: Action) -> Iterator[tuple[Tokens, Attempt]]:
-    """Yield the operations on tokens, and the operator's attempt at *action*; every refusal is recorded."""
-    with operator_attempt(output, action) as (context, keys, attempt):
-        yield Tokens(keys, max_days=context.token_max_days), attempt

@@ -1,0 +1,51 @@
+"""The parts that the service and operators' commands share, wired by the settings."""
+
+from vault.audit import signing_keys
+from vault.audit.sinks import sink
+from vault.audit.writer import audit_trail
+from vault.auth.directory import Directory
+from vault.auth.issuers import Issuers
+from vault.auth.jwt_auth import settings_authenticator
+from vault.auth.jwt_credentials import JWTCredentials
+from vault.auth.roles import Roles
+from vault.auth.token_keys import TokenKeys
+from vault.auth.tokens import Tokens
+from vault.config.settings import Settings
+from vault.crypto import Keyring
+from vault.documents import Database
+from vault.keys.guard import KeyringGuard
+
+
+class Parts:
+    """The keyring, the database, the connected audit trail, the guard, and the operations on credentials."""
+
+    def __init__(self, settings: Settings, database: Database, *, audit_enabled: bool | None = None) -> None:
+        """Wire them, and connect the trail. *audit_enabled* replaces the setting."""
+        self.settings = settings
+        self.database = database
+        self.audit_enabled = settings.audit_enabled if audit_enabled is None else audit_enabled
+        self.keyring = Keyring.of(settings.master_key, settings.master_key_fallbacks)
+        entry_sink = sink(settings.audit_sink, required=settings.audit_sink_required)
+        self.trail = audit_trail(self.keyring, entry_sink, enabled=self.audit_enabled)
+        self.trail.connect()
+        self.guard = KeyringGuard(
+            self.keyring, database, trusts=signing_keys.trusted, audit_enabled=self.audit_enabled
+        )
+        self.token_keys = TokenKeys(self.keyring, self.guard)
+        self.tokens = Tokens(self.token_keys, max_days=settings.token_max_days)
+        own_issuer = settings_authenticator(
+            jwks_url=settings.jwt_jwks_url,
+            public_key=settings.jwt_public_key,
+            issuer=settings.jwt_issuer,
+            audience=settings.jwt_audience,
+            roles_only=settings.jwt_roles_only,
+        )
+        self.issuers = Issuers(self.token_keys, own_issuer)
+        self.roles = Roles(self.token_keys, self.issuers)
+        self.jwts = JWTCredentials(own_issuer, Directory(self.token_keys))
+
+    def close(self) -> None:
+        """Withdraw the guard's claim, end the trail and close the database."""
+        self.guard.close()
+        self.trail.disconnect()
+        self.database.close()
