@@ -553,6 +553,7 @@ class Secret(_Encryptable, BaseDocument):
 
     @classmethod
     def _documents(cls, secrets: Sequence[UnstoredSecret]) -> list[dict[str, Any]]:
+        """Return the documents to store, which `EncryptOnSave` encrypts when it receives the signal."""
         signals.pre_bulk_insert.send(cls, documents=secrets)
         return [secret.document() for secret in secrets]
 

@@ -73,7 +73,7 @@ class SecretWriter:
             AuditUnavailableError: The entry could not be written, and nothing was changed.
         """
         # Refused on record, before anything is read.
-        reference.record_target(attempt)
+        reference.admit(attempt)
         require_size(plaintext, self._max_bytes)
         return self.patch(
             reference, lambda _current: plaintext, expected_version=expected_version, attempt=attempt
@@ -91,9 +91,7 @@ class SecretWriter:
 
         Raises the errors of `update` and of *patched*.
         """
-        reference.record_target(attempt)
-        self._guard.require()
-        with leased(reference, attempt) as lease:
+        with leased(reference, self._guard, attempt) as lease:
             secret, now = lease.secret, to_milliseconds(datetime.now(UTC))
             # First: a new version must not make limits genuine that an attacker changed in MongoDB.
             current = secret.decrypt(self._keyring)
@@ -123,9 +121,7 @@ class SecretWriter:
             StorageUnavailableError: It could not be deleted, or the outcome is unknown.
             AuditUnavailableError: The entry could not be written, and nothing was deleted.
         """
-        reference.record_target(attempt)
-        self._guard.require()
-        with leased(reference, attempt) as lease:
+        with leased(reference, self._guard, attempt) as lease:
             secret, now = lease.secret, datetime.now(UTC)
             _require(secret.is_visible(now))
             until = self.retention.end(secret, now)
@@ -148,9 +144,7 @@ class SecretWriter:
             StorageUnavailableError: It could not be restored, or the outcome is unknown.
             AuditUnavailableError: The entry could not be written, and nothing was restored.
         """
-        reference.record_target(attempt)
-        self._guard.require()
-        with leased(reference, attempt) as lease:
+        with leased(reference, self._guard, attempt) as lease:
             secret, now = lease.secret, datetime.now(UTC)
             # A read in progress during the delete may have been the last.
             is_readable = secret.reads_left != 0 and not secret.is_expired(now)
@@ -185,9 +179,7 @@ class SecretWriter:
         *,
         is_removable: Callable[[StoredSecret, datetime], bool],
     ) -> str:
-        reference.record_target(attempt)
-        self._guard.require()
-        with leased(reference, attempt) as lease:
+        with leased(reference, self._guard, attempt) as lease:
             _require(is_removable(lease.secret, datetime.now(UTC)))
             attempt.finish(Status.SUCCESS)
             lease.remove()

@@ -12,6 +12,7 @@ from vault.core.errors import SecretBusyError, SecretNotFoundError
 from vault.documents.guard import best_effort_cleanup, storage_errors
 from vault.documents.retry import attempts
 from vault.documents.secret import Secret, StoredSecret
+from vault.keys.guard import KeyringGuard
 from vault.secrets.requests import Reference
 
 #: Milliseconds, by MongoDB's clock, until a lease expires. Its holder can wait for MongoDB and for its audit
@@ -91,14 +92,18 @@ class Lease:
 
 
 @contextmanager
-def leased(reference: Reference, attempt: Attempt) -> Iterator[Lease]:
+def leased(reference: Reference, guard: KeyringGuard, attempt: Attempt) -> Iterator[Lease]:
     """Lease the secret of *reference* to the block, which applies a change; end the lease if the block fails.
 
     Raises:
+        CredentialRequiredError: By name, without a credential.
+        KeyMissingError: This process may not serve.
         SecretNotFoundError: The secret does not exist, or the principal of *attempt* cannot reach it.
         SecretBusyError: Another request is changing it.
         StorageUnavailableError: MongoDB is unavailable.
     """
+    reference.admit(attempt)
+    guard.require()
     found = reference.find(attempt=attempt, without=("envelope", "older"))
     with storage_errors():
         lease = Lease.take(found.id)

@@ -77,9 +77,9 @@ class MetadataWriter:
 
         Also raises the errors of *relabelled* and *ruled*.
         """
-        reference.record_target(attempt)
-        self._guard.require()
-        with self._room(expiry), leased(reference, attempt) as lease:
+        # First: a request for which there is no room has its target on record, too.
+        reference.admit(attempt)
+        with self._room(expiry), leased(reference, self._guard, attempt) as lease:
             secret, now = lease.secret, to_milliseconds(datetime.now(UTC))
             # First: new ciphertexts must not make limits genuine that an attacker changed in MongoDB.
             secret.decrypt(self._keyring)

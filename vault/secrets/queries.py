@@ -151,7 +151,7 @@ class SecretQueries:
             StorageUnavailableError: It could not be read.
             AuditUnavailableError: The entry could not be written.
         """
-        reference.record_target(attempt)
+        reference.admit(attempt)
         self._guard.require()
         secret = reference.find(attempt=attempt, without=("older.envelope",))
         # Proves that name and limits are those of the secret's creation.

@@ -105,11 +105,14 @@ class Reference:
     secret_id: str | None = field(default=None, repr=False)
     name: str | None = None
 
-    def record_target(self, attempt: Attempt) -> None:
-        """Record the requested ID or name in *attempt*.
+    def admit(self, attempt: Attempt) -> None:
+        """Record the requested ID or name in *attempt*, and require that its principal may use it.
+
+        Call it before the search, so that the time of a refusal does not show whether the secret exists.
 
         Raises:
             CredentialRequiredError: By name, without a credential. A name can be guessed; an ID cannot.
+            SecretNotFoundError: The name is outside the principal's paths.
         """
         if self.secret_id:
             attempt.secret_id = self.secret_id
@@ -118,26 +121,15 @@ class Reference:
         if not attempt.principal.authenticated:
             attempt.details["reason"] = "needs a credential"
             raise CredentialRequiredError
-
-    def require_reached(self, attempt: Attempt) -> None:
-        """Require a name that the principal can reach, before the secret is searched for.
-
-        So the time of a refusal does not show whether there is a secret with this name.
-
-        Raises:
-            SecretNotFoundError: The name is outside the principal's paths.
-        """
-        if self.name is not None:
-            reach.require(attempt.principal.namespace, self.name, attempt)
+        reach.require(attempt.principal.namespace, self.name, attempt)
 
     def find(self, *, attempt: Attempt, without: tuple[str, ...] = ()) -> StoredSecret:
-        """Return the secret, visible or not, less the fields in *without*.
+        """Return the secret, visible or not, less the fields in *without*; `admit` comes first.
 
         Raises:
             SecretNotFoundError: The secret does not exist, or the principal cannot reach it.
             StorageUnavailableError: MongoDB is unavailable.
         """
-        self.require_reached(attempt)
         with storage_errors():
             secret = Secret.find(self._query(attempt), without=without)
         # With a collation, MongoDB finds other names, too.

@@ -158,7 +158,7 @@ class SecretService:
         Raises the errors of `fetch` and of *make*: then there is no entry, and no read is counted. If only
         the version may not be read, *item* has the secret all the same.
         """
-        item.reference.record_target(item.attempt)
+        item.reference.admit(item.attempt)
         self._guard.require()
         secret = self._find_with_memory(item)
         if _version(secret, item.version) is None:
@@ -176,10 +176,7 @@ class SecretService:
         One read finds all secrets, and one commit records the fetches. *on_size* is called with the size of
         all plaintexts in between. Raises the errors of `fetch` that do not concern one item.
         """
-        for item in items:
-            with item.failing_alone():
-                item.reference.record_target(item.attempt)
-                item.reference.require_reached(item.attempt)
+        _admit(items)
         self._guard.require()
         namespace = attempt.principal.namespace
         self._open_each(items, self._store.find_each(items, namespace, max_bytes=self._max_bytes))
@@ -206,8 +203,7 @@ class SecretService:
         found = self._store.find_by_prefix(prefix, attempt.principal, max_bytes=self._max_bytes)
         admit(len(found))
         items = [Fetch(attempt=attempt.part(), reference=_reference(secret)) for secret in found]
-        for item in items:
-            item.reference.record_target(item.attempt)
+        _admit(items)
         self._open_each(items, found)
         on_size(_size(items))
         self._finish_fetches(items, attempt.part(Action.LIST))
@@ -290,6 +286,12 @@ class SecretService:
 def _reference(secret: StoredSecret) -> Reference:
     """Return a reference to a *secret* that was found by its name. An attacker may have stored a list."""
     return Reference(name=secret.name) if secret.name else Reference(secret_id=secret.id)
+
+
+def _admit(items: Sequence[Fetch]) -> None:
+    for item in items:
+        with item.failing_alone():
+            item.reference.admit(item.attempt)
 
 
 def _size(items: Sequence[Fetch]) -> int:

@@ -64,10 +64,8 @@ class VersionWriter:
             NewestVersionError: *version* is the newest.
             SecretNotFoundError: There is no such version.
         """
-        reference.record_target(attempt)
         attempt.details["version"] = version
-        self._guard.require()
-        with leased(reference, attempt) as lease:
+        with leased(reference, self._guard, attempt) as lease:
             infos = self._infos(lease)
             if version == lease.secret.version:
                 raise NewestVersionError
@@ -84,9 +82,7 @@ class VersionWriter:
         change: Callable[[VersionInfo], VersionInfo],
         attempt: Attempt,
     ) -> None:
-        reference.record_target(attempt)
-        self._guard.require()
-        with leased(reference, attempt) as lease:
+        with leased(reference, self._guard, attempt) as lease:
             infos = self._infos(lease)
             wanted = [lease.secret.version] if versions is None else versions
             changed = {number: change(infos[number]) for number in wanted if number in infos}

@@ -96,7 +96,6 @@ def require_wanted(reference: Reference, attempt: Attempt) -> None:
         SecretNotFoundError: It does, and the principal cannot reach the secret.
     """
     if _REFUSAL in attempt.details.get(_DELIVERY, {}):
-        reference.record_target(attempt)
-        reference.require_reached(attempt)
+        reference.admit(attempt)
         attempt.details["reason"] = _REASON
         raise DeliveryRefusedError
