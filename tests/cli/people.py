@@ -1,7 +1,6 @@
 """Commands of people who have a token, in this process, against an application in this process."""
 
 import json
-from collections.abc import Mapping
 from typing import Any
 
 import click.testing
@@ -9,8 +8,8 @@ import pytest
 from click.testing import CliRunner, Result
 from flask.testing import FlaskClient
 
+from tests.client.in_process import connect
 from vault.cli import commands
-from vault.client.service import Reply, Service
 
 
 class Person:
@@ -20,14 +19,7 @@ class Person:
         self.environment = {"VAULT_TOKEN": token, "VAULT_URL": "http://localhost:8000"}
         self._monkeypatch = monkeypatch
         #: The paths of all calls.
-        self.calls: list[str] = []
-
-        def post(_service: Service, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
-            self.calls.append(path)
-            reply = client.post(path, data=body, headers=dict(headers))
-            return Reply(reply.status_code, reply.data, reply.headers.get("Retry-After", ""))
-
-        monkeypatch.setattr(Service, "_post", post)
+        self.calls = connect(client, monkeypatch)
 
     def sit_at_terminal(self, *streams: str) -> None:
         """Make *streams* a terminal: `<stdin>` and `<stdout>`."""

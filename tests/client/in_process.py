@@ -5,17 +5,25 @@ from collections.abc import Mapping
 import pytest
 from flask.testing import FlaskClient
 
-from vault.client.service import Reply, Service
+from vault.client.http import HTTPClient, Reply
 
 
 def connect(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     """Connect every `Service` with *client* in place of its address, and return the list of paths to be."""
     paths: list[str] = []
 
-    def post(_: Service, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
-        paths.append(path)
-        reply = client.post(path, data=body, headers=dict(headers))
+    def request(
+        _: HTTPClient,
+        method: str,
+        target: str,
+        *,
+        headers: Mapping[str, str],
+        body: bytes,
+        **_options: object,
+    ) -> Reply:
+        paths.append(target)
+        reply = client.open(target, method=method, data=body, headers=dict(headers))
         return Reply(reply.status_code, reply.data, reply.headers.get("Retry-After", ""))
 
-    monkeypatch.setattr(Service, "_post", post)
+    monkeypatch.setattr(HTTPClient, "request", request)
     return paths

@@ -239,7 +239,7 @@ def test_a_compressed_reply_is_not_unpacked() -> None:
     [
         (b"", BROKEN),
         (b"garbage\r\n\r\n", BROKEN),
-        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}", "URL breaks off its reply"),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n{}", "URL cuts its reply short"),
         (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\nZZ\r\n", BROKEN),
     ],
     ids=["nothing", "garbage", "half", "chunks"],

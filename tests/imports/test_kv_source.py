@@ -17,6 +17,7 @@ import pytest
 from tests.support.moving import Tree
 from tests.system.test_tls import make
 from vault.cli.dev.mongod import free_port
+from vault.client.http import Reply
 from vault.core.errors import ImportRefusedError, ImportSourceError
 from vault.documents.write_rules import WriteRules
 from vault.imports import kv_source
@@ -158,7 +159,7 @@ def test_a_source_that_disconnects_is_asked_again(fake: Fake, pauses: list[float
 def test_a_source_that_stays_away_is_named(pauses: list[float]) -> None:
     """After several tries, the error says what failed, without the token."""
     source = KVSource(f"http://127.0.0.1:{free_port()}", mount="secret", token=TOKEN)
-    with pytest.raises(ImportSourceError, match=r"reached \(ConnectionRefusedError\)") as caught:
+    with pytest.raises(ImportSourceError, match="cannot be reached: Connection refused") as caught:
         source.check()
     assert TOKEN not in str(caught.value)
     assert len(pauses) == 6
@@ -322,7 +323,7 @@ def test_times_have_milliseconds(fake: Fake) -> None:
 
 def test_values_are_no_part_of_a_repr(fake: Fake) -> None:
     """Neither the source nor a reply or a secret of it shows a value or the token."""
-    assert "a value" not in repr(kv_source._Reply(200, "", b"a value"))
+    assert "a value" not in repr(Reply(200, b"a value"))
     secret = read(fake, Answer(body={"data": METADATA}), Answer(body={"data": {"data": {"k": "a value"}}}))
     assert "a value" not in repr(secret)
     assert TOKEN not in repr(fake.source())

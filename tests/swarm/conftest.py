@@ -25,7 +25,7 @@ def _one_process(monkeypatch: pytest.MonkeyPatch) -> None:
 def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Give slow machines time for everything that the driver does within 2 s."""
     for name in ("client._TIMEOUT_SECONDS", "driver._CALL_SECONDS", "health._TIMEOUT_SECONDS"):
-        monkeypatch.setattr(f"vault.swarm.{name}", 60)
+        monkeypatch.setattr(f"vault.swarm.delivery.{name}", 60)
     monkeypatch.setattr("vault.swarm.delivery.server._READ_SECONDS", 60)
 
 

@@ -4,20 +4,21 @@ import json
 import logging
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
+from http import HTTPStatus
 from threading import Lock, Thread
 from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
-from urllib.request import HTTPRedirectHandler, build_opener
 
 import jwt
 from cryptography.hazmat.primitives.asymmetric.ec import EllipticCurvePublicKey
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from jwt.exceptions import PyJWKClientConnectionError, PyJWKClientError, PyJWTError
+from jwt.exceptions import PyJWKClientError, PyJWTError
 from jwt.utils import base64url_decode
 
+from vault.client.http import USER_AGENT, HTTPClient, RequestFailedError
 from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError
 from vault.core.principal import DEFAULT_NAMESPACE, Principal, is_name, scopes_named
 
@@ -43,7 +44,6 @@ MAX_WAITING = 50
 
 #: The maximum size of a key set. Those of public issuers have a few kilobytes.
 MAX_KEY_SET_BYTES = 1_048_576
-_STEP_BYTES = 65_536
 
 #: The first characters of the algorithms for each type of key.
 _ALGORITHM_KINDS: dict[type, tuple[str, ...]] = {
@@ -253,24 +253,22 @@ def fixed_key(pem: str) -> KeySource:
     return source
 
 
-class _NoRedirects(HTTPRedirectHandler):
-    def redirect_request(self, *_: Any, **__: Any) -> None:
-        """Do not follow a redirect, which is an error then."""
-
-
 class _Client(jwt.PyJWKClient):
     """PyJWT's client with limits: its own reads a reply of any size, however slowly it arrives."""
 
     def fetch_data(self) -> Any:
-        """Return the issuer's reply, decoded; PyJWT checks it. Raises OSError, ValueError or PyJWTError."""
-        end = monotonic() + FETCH_SECONDS
-        content = b""
-        with build_opener(_NoRedirects).open(self.uri, timeout=FETCH_SECONDS) as reply:
-            while part := reply.read1(_STEP_BYTES):
-                content += part
-                if len(content) > MAX_KEY_SET_BYTES or monotonic() > end:
-                    raise PyJWKClientConnectionError("the key set is too large, or comes too slowly")
-        found = json.loads(content)
+        """Return the issuer's reply, decoded; PyJWT checks it. Raises RequestFailedError or ValueError."""
+        client = HTTPClient(self.uri, max_bytes=MAX_KEY_SET_BYTES, allows_proxy=True)
+        parts = urlsplit(self.uri)
+        reply = client.request(
+            "GET",
+            f"{parts.path or '/'}?{parts.query}".rstrip("?"),
+            headers={"Accept": "application/json", "User-Agent": USER_AGENT},
+            timeout=FETCH_SECONDS,
+        )
+        if reply.status != HTTPStatus.OK:
+            raise ValueError(f"status {reply.status}")
+        found = json.loads(reply.content)
         # PyJWT's own method does this, too: its pause between fetches for unknown key IDs begins.
         self._last_successful_fetch = monotonic()
         return found
@@ -350,4 +348,5 @@ class JWKSCache:
                 return
             # The issuer did not answer, or its answer is not a key set.
             self._failed = monotonic()
-            logger.warning("the JWKS endpoint failed: %s: %s", self._host, type(error).__name__)
+            reason = error if isinstance(error, RequestFailedError) else type(error).__name__
+            logger.warning("the JWKS endpoint failed: %s: %s", self._host, reason)

@@ -2,17 +2,15 @@
 
 import json
 import re
-import ssl
 from collections.abc import Mapping
-from contextlib import closing
 from http import HTTPStatus
-from typing import Any, NamedTuple
+from typing import Any
+from urllib.parse import urlsplit
 
 import urllib3
-from urllib3 import exceptions as errors
 
-from vault import __version__
 from vault.client import address
+from vault.client.http import USER_AGENT, Failure, HTTPClient, RequestFailedError
 from vault.core.errors import ServiceAwayError, ServiceRefusedError
 from vault.core.text import printable, quantity
 
@@ -58,14 +56,12 @@ _RETRY_AFTER = re.compile("[0-9]{1,6}")
 
 _REDIRECTS = range(HTTPStatus.MULTIPLE_CHOICES, HTTPStatus.BAD_REQUEST)
 
-
-class Reply(NamedTuple):
-    """A reply of the service."""
-
-    status: int
-    content: bytes
-    #: The header `Retry-After`.
-    retry_after: str = ""
+#: What to do about a request that has no reply.
+_FAILURE_HINTS = {
+    Failure.NO_TLS: "check the address",
+    Failure.UNREACHABLE: "check VAULT_URL, or --url",
+    Failure.UNTRUSTED: "name its CA with --ca-cert",
+}
 
 
 class Service:
@@ -106,7 +102,7 @@ class Service:
         self._headers = {
             "Accept": "application/json",
             "Content-Type": "application/json",
-            "User-Agent": f"secret-manager/{__version__}",
+            "User-Agent": USER_AGENT,
         }
         if token:
             self._headers["Authorization"] = f"Bearer {token}"
@@ -114,9 +110,8 @@ class Service:
             self._headers["X-Role"] = role
         # A JWT has three parts, and a token one.
         self._credential_hint = _NEW_JWT if token.count(".") == 2 else credential_hint
-        self._is_tls = self.url.startswith("https:")
-        context = ssl.create_default_context(cafile=ca_file) if self._is_tls else None
-        self._pools = urllib3.PoolManager(ssl_context=context, timeout=_TIMEOUT, retries=False)
+        self._root = urlsplit(self.url).path
+        self._http = HTTPClient(self.url, max_bytes=_MAX_REPLY_BYTES, ca_file=ca_file)
 
     def call(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Post *body* to *path*, such as `/vault/secret/fetch-batch`, and return the reply.
@@ -125,29 +120,23 @@ class Service:
             ServiceRefusedError: The service refuses the request.
             ServiceAwayError: It cannot be reached or cannot serve, or something else answers at its address.
         """
-        status, content, retry_after = self._post(path, json.dumps(body).encode(), self._headers)
-        reply = _object(content)
-        if status == HTTPStatus.OK and reply is not None:
-            return reply
-        raise self.refusal(status, reply or {}, retry_after)
-
-    def _post(self, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
         try:
-            reply = self._pools.request(
-                "POST", self.url + path, body=body, headers=headers, redirect=False, preload_content=False
+            reply = self._http.request(
+                "POST",
+                self._root + path,
+                headers=self._headers,
+                body=json.dumps(body).encode(),
+                timeout=_TIMEOUT,
             )
-            with closing(reply):
-                # Undecoded: the service does not compress its replies, and a few bytes can unpack to many.
-                content = reply.read(_MAX_REPLY_BYTES + 1, decode_content=False)
-        except errors.HTTPError as error:
-            # Their texts have the addresses of objects, and can contain what was sent.
-            problem, hint = self._failure(error)
-            raise ServiceAwayError(f"{self.url} {problem}", hint=hint) from None
-        if len(content) > _MAX_REPLY_BYTES:
-            raise ServiceAwayError(f"{self.url} sends a reply of more than {_MAX_REPLY_BYTES} bytes")
-        if reply.length_remaining:
-            raise ServiceAwayError(f"{self.url} breaks off its reply")
-        return Reply(reply.status, content, reply.headers.get("Retry-After", ""))
+        except RequestFailedError as error:
+            hint = _FAILURE_HINTS.get(error.failure, "")
+            if error.failure is Failure.BROKEN_OFF and not self.url.startswith("https:"):
+                hint = "if it expects TLS, use https://"
+            raise ServiceAwayError(f"{self.url} {error}", hint=hint) from None
+        content = _object(reply.content)
+        if reply.status == HTTPStatus.OK and content is not None:
+            return content
+        raise self.refusal(reply.status, content or {}, reply.retry_after)
 
     def refusal(
         self, status: int, problem: Mapping[str, Any], retry_after: str = ""
@@ -197,21 +186,6 @@ class Service:
         if self.token:
             reason = reason.replace(self.token, "…")
         return printable(reason)[:_MAX_REASON_LENGTH].rstrip(".")
-
-    def _failure(self, error: errors.HTTPError) -> tuple[str, str]:
-        """Return the end of a sentence that begins with the address, and what to do."""
-        if isinstance(error, errors.SSLError):
-            if isinstance(error.args[0], ssl.SSLCertVerificationError):
-                return "has a certificate that is not trusted", "name its CA with --ca-cert"
-            return "does not speak TLS", "check the address"
-        if isinstance(error, errors.ProtocolError):
-            return "breaks off its reply", "" if self._is_tls else "if it expects TLS, use https://"
-        # A failed connection is a timeout, too, in this library.
-        if isinstance(error, errors.TimeoutError) and not isinstance(error, errors.NewConnectionError):
-            return "does not answer in time", ""
-        cause = error.__cause__
-        reason = cause.strerror if isinstance(cause, OSError) else "there is no such host"
-        return f"cannot be reached: {reason}", "check VAULT_URL, or --url"
 
 
 def _object(content: bytes) -> dict[str, Any] | None:

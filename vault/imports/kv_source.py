@@ -2,19 +2,19 @@
 
 import json
 import re
-import ssl
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
 from math import ceil
-from threading import local
 from typing import Any, NamedTuple, NoReturn
 from urllib.parse import quote, urlsplit
 
+import urllib3
+
+from vault.client.http import USER_AGENT, Failure, HTTPClient, Reply, RequestFailedError
 from vault.core import kv_values
 from vault.core.durations import parse_kv_duration
 from vault.core.errors import (
@@ -29,7 +29,7 @@ from vault.core.timestamps import to_milliseconds
 from vault.documents.write_rules import MAX_NUMBER, WriteRules
 
 #: Timeout of each wait for the source.
-_TIMEOUT_SECONDS = 30
+_TIMEOUT = urllib3.Timeout(connect=30, read=30)
 
 #: Pauses before all attempts except the first. At first 0: the source may have closed an idle connection.
 _PAUSES_SECONDS = (0, 1, 2, 4, 8)
@@ -39,6 +39,9 @@ _MAX_PAUSE_SECONDS = 60
 
 #: The source stores at most 32 MiB in one request.
 _MAX_REPLY_BYTES = 64 * 1_048_576
+
+#: Failures that no further attempt mends, and what to do.
+_FINAL = {Failure.UNTRUSTED: "name its CA with --ca-cert", Failure.TOO_LARGE: ""}
 
 #: Not `int`, which also reads signs, underscores and the digits of all scripts.
 _NUMBER = re.compile("[0-9]{1,10}")
@@ -78,14 +81,6 @@ class Found(NamedTuple):
     error: ImportRefusedError | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class _Reply:
-    status: int
-    #: Seconds that the source asks to wait.
-    retry_after: str
-    body: bytes = field(repr=False)
-
-
 class KVSource:
     """A secrets engine KV, version 2, at *mount* of the server at *url*."""
 
@@ -99,21 +94,20 @@ class KVSource:
         """
         #: The address for the audit trail.
         self.url = f"{url.rstrip('/')}/v1/{mount}"
-        parts = urlsplit(url)
-        self._netloc, self._root, self._mount = parts.netloc, parts.path.rstrip("/"), quote(mount)
+        self._root, self._mount = urlsplit(url).path.rstrip("/"), quote(mount)
+        try:
+            self._http = HTTPClient(url, max_bytes=_MAX_REPLY_BYTES, ca_file=ca_file)
+        except OSError:
+            # An SSLError is one, too.
+            raise ImportSourceError("--ca-cert does not name a file with certificates") from None
         # `X-Vault-Request`: agents and proxies can require it.
-        self._headers = {"X-Vault-Token": token, "X-Vault-Request": "true"}
+        self._headers = {"X-Vault-Token": token, "X-Vault-Request": "true", "User-Agent": USER_AGENT}
         if namespace:
             self._headers["X-Vault-Namespace"] = namespace
-        self._tls = _trust(ca_file) if parts.scheme == "https" else None
-        #: Each thread has a connection of its own.
-        self._thread = local()
-        self._connections: list[HTTPConnection] = []
 
     def close(self) -> None:
         """Close all connections."""
-        for connection in self._connections:
-            connection.close()
+        self._http.close()
 
     def check(self) -> None:
         """Require that the token can see the mount, and that it is KV, version 2.
@@ -211,13 +205,13 @@ class KVSource:
         if reply.status != HTTPStatus.OK:
             return reply.status, None
         try:
-            return reply.status, json.loads(reply.body, parse_int=Number.of, parse_float=Number.of)
+            return reply.status, json.loads(reply.content, parse_int=Number.of, parse_float=Number.of)
         except RecursionError:
             raise ImportRefusedError("it is nested too deeply") from None
         except ValueError:
             _refuse_form()
 
-    def _final(self, target: str) -> _Reply:
+    def _final(self, target: str) -> Reply:
         """Return the reply to a GET, after retries.
 
         Raises:
@@ -227,16 +221,11 @@ class KVSource:
         for pause in (0, *_PAUSES_SECONDS):
             time.sleep(max(pause, asked))
             try:
-                reply = self._once(target)
-            except ssl.SSLCertVerificationError:
-                raise ImportSourceError(
-                    "the certificate of the source is not trusted", hint="name its CA with --ca-cert"
-                ) from None
-            except (OSError, HTTPException) as error:
-                # The next attempt connects again.
-                self._connection().close()
-                # Its text can contain what was sent.
-                failure = f"the source cannot be reached ({type(error).__name__})"
+                reply = self._http.request("GET", target, headers=self._headers, timeout=_TIMEOUT)
+            except RequestFailedError as error:
+                failure = f"the source {error}"
+                if error.failure in _FINAL:
+                    raise ImportSourceError(failure, hint=_FINAL[error.failure]) from None
                 continue
             if reply.status < HTTPStatus.INTERNAL_SERVER_ERROR and (
                 reply.status != HTTPStatus.TOO_MANY_REQUESTS
@@ -246,38 +235,8 @@ class KVSource:
             asked = _asked_pause(reply.retry_after)
         raise ImportSourceAwayError(failure, hint="run the import again once it works")
 
-    def _once(self, target: str) -> _Reply:
-        connection = self._connection()
-        connection.request("GET", target, headers=self._headers)
-        reply: HTTPResponse = connection.getresponse()
-        body = reply.read(_MAX_REPLY_BYTES + 1)
-        if len(body) > _MAX_REPLY_BYTES:
-            raise ImportSourceError(f"a reply of the source has more than {_MAX_REPLY_BYTES} bytes")
-        return _Reply(reply.status, reply.getheader("Retry-After", ""), body)
 
-    def _connection(self) -> HTTPConnection:
-        """Return this thread's connection, which connects by itself."""
-        found: HTTPConnection | None = getattr(self._thread, "connection", None)
-        if found is None:
-            found = self._thread.connection = self._new_connection()
-            self._connections.append(found)
-        return found
-
-    def _new_connection(self) -> HTTPConnection:
-        if self._tls:
-            return HTTPSConnection(self._netloc, timeout=_TIMEOUT_SECONDS, context=self._tls)
-        return HTTPConnection(self._netloc, timeout=_TIMEOUT_SECONDS)
-
-
-def _trust(ca_file: str | None) -> ssl.SSLContext:
-    try:
-        return ssl.create_default_context(cafile=ca_file)
-    except OSError:
-        # An SSLError is one, too.
-        raise ImportSourceError("--ca-cert does not name a file with certificates") from None
-
-
-def _final_one(reply: _Reply) -> _Reply:
+def _final_one(reply: Reply) -> Reply:
     """Return *reply* unless it is a redirect: the token must not reach another server."""
     if HTTPStatus.MULTIPLE_CHOICES <= reply.status < HTTPStatus.BAD_REQUEST:
         raise ImportSourceError(

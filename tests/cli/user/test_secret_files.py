@@ -1,9 +1,9 @@
 """The commands `secret import` and `secret export`."""
 
 import json
-from collections.abc import Mapping
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -11,8 +11,8 @@ from flask import Flask
 from tests.cli.people import Person
 from tests.support.access import make_token
 from vault.cli.user import secret_files
+from vault.client.http import HTTPClient, Reply
 from vault.client.secrets import Secrets
-from vault.client.service import Reply, Service
 from vault.core.errors import ServiceAwayError, ServiceRefusedError
 from vault.crypto.token import new_token
 
@@ -77,15 +77,15 @@ def test_an_import_waits_for_the_rate_limit(person: Person, monkeypatch: pytest.
     """An import beyond the rate limit waits as `Retry-After` says, in smaller batches if they never fit."""
     waits: list[int] = []
     monkeypatch.setattr(secret_files, "time", SimpleNamespace(sleep=waits.append))
-    post = Service._post
+    request = HTTPClient.request
 
-    def limited(service: Service, path: str, body: bytes, headers: Mapping[str, str]) -> Reply:
+    def limited(client: HTTPClient, method: str, target: str, *, body: bytes, **options: Any) -> Reply:
         items = len(json.loads(body).get("secrets", ()))
-        if path.endswith("create-batch") and items > 30:
+        if target.endswith("create-batch") and items > 30:
             return Reply(429, b'{"code": "rate_limited", "detail": "Too many requests."}', "7")
-        return post(service, path, body, headers)
+        return request(client, method, target, body=body, **options)
 
-    monkeypatch.setattr(Service, "_post", limited)
+    monkeypatch.setattr(HTTPClient, "request", limited)
     given = "\n".join(f"N{number}=x" for number in range(130))
     result = person.try_to("secret", "import", "-", "--apply", send=given)
     assert result.stdout == "130 created, 0 updated, 0 unchanged\n"
@@ -98,7 +98,7 @@ def test_an_import_waits_for_the_rate_limit(person: Person, monkeypatch: pytest.
 def test_a_limit_without_a_time_ends_an_import(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     """A refusal that does not say when to go on is an error."""
     refusal = Reply(429, b'{"code": "rate_limited", "detail": "Too many requests."}', "")
-    monkeypatch.setattr(Service, "_post", lambda *_: refusal)
+    monkeypatch.setattr(HTTPClient, "request", lambda *_, **__: refusal)
     assert "429" in person.fails_to("secret", "import", "-", "--apply", send=b"A=x", code=1)
 
 

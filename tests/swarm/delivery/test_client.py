@@ -212,7 +212,7 @@ def test_a_reply_is_bounded(token: TokenFile, monkeypatch: pytest.MonkeyPatch) -
     """A reply that is larger than any of the service is not read to its end."""
     monkeypatch.setattr(module, "_MAX_REPLY_BYTES", 100)
     reply = items(item(b"a" * 200))
-    with peer(answering(reply)) as service, pytest.raises(AwayError, match="not one of fetch-batch"):
+    with peer(answering(reply)) as service, pytest.raises(AwayError, match="more than 100 bytes"):
         Client(service.url, token).fetch([FETCH])
 
 
@@ -222,7 +222,7 @@ def test_a_service_that_is_not_there_is_away(token: TokenFile) -> None:
         pass
     client = Client(service.url, token)
     for _ in range(2):
-        with pytest.raises(AwayError, match=r"cannot be reached \(ConnectionRefusedError\)"):
+        with pytest.raises(AwayError, match="cannot be reached: Connection refused"):
             client.fetch([FETCH])
 
 
@@ -301,7 +301,7 @@ def test_the_certificate_is_verified(token: TokenFile, tmp_path: Path) -> None:
         url = service.url.replace("http:", "https:")
         [found] = Client(url, token, ca_file=str(authority.certificate)).fetch([FETCH])
         assert isinstance(found, Fetched)
-        with pytest.raises(AwayError, match="certificate of the service is not trusted"):
+        with pytest.raises(AwayError, match="has a certificate that is not trusted; name its CA"):
             Client(url, token).fetch([FETCH])
 
 

@@ -1,15 +1,10 @@
 """The client of the service: batches of fetches over HTTP, each within a deadline."""
 
 import json
-import socket
-import ssl
 from base64 import b64decode
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import closing
+from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from http.client import HTTPConnection, HTTPException, HTTPResponse, HTTPSConnection
-from io import BufferedReader
 from pathlib import Path
 from time import monotonic
 from typing import Any
@@ -17,7 +12,7 @@ from urllib.parse import urlsplit
 from uuid import uuid4
 
 from vault import __version__
-from vault.swarm.delivery import timed_reads
+from vault.client.http import Failure, HTTPClient, RequestFailedError
 from vault.swarm.delivery.cache import Fetched
 from vault.swarm.outcomes import AwayError, DeniedError, LargeValueError, NotDeliveredError, RefusedError
 from vault.swarm.selection import Reference, Task
@@ -99,10 +94,8 @@ class Client:
         Raises:
             OSError: *ca_file* has no certificates.
         """
-        parts = urlsplit(url)
-        self._netloc = parts.netloc
-        self._path = parts.path.rstrip("/") + _PATH
-        self._tls = ssl.create_default_context(cafile=ca_file) if parts.scheme == "https" else None
+        self._target = urlsplit(url).path.rstrip("/") + _PATH
+        self._http = HTTPClient(url, max_bytes=_MAX_REPLY_BYTES, ca_file=ca_file)
         self._token = token
         self._paused_until = 0.0
 
@@ -124,57 +117,26 @@ class Client:
             "User-Agent": f"secret-manager-swarm-driver/{__version__}",
             "X-Request-ID": request_id,
         }
-        status, body = self._post(json.dumps({"secrets": items}).encode(), headers)
-        if status != HTTPStatus.OK:
-            raise _refusal(_json(body), status)
-        return _outcomes(_json(body), len(items), request_id)
-
-    def _post(self, body: bytes, headers: Mapping[str, str]) -> tuple[int, bytes]:
-        end = monotonic() + _TIMEOUT_SECONDS
         try:
-            with closing(self._connection(end)) as connection:
-                connection.request("POST", self._path, body, headers)
-                reply = connection.getresponse()
-                # A larger one is cut off, and then it is not JSON.
-                return reply.status, reply.read(_MAX_REPLY_BYTES)
-        except TimeoutError:
+            reply = self._http.request(
+                "POST",
+                self._target,
+                headers=headers,
+                body=json.dumps({"secrets": items}).encode(),
+                timeout=_TIMEOUT_SECONDS,
+            )
+        except RequestFailedError as error:
+            raise self._away(error) from None
+        if reply.status != HTTPStatus.OK:
+            raise _refusal(_json(reply.content), reply.status)
+        return _outcomes(_json(reply.content), len(items), request_id)
+
+    def _away(self, error: RequestFailedError) -> AwayError:
+        if error.failure is Failure.LATE:
             self._paused_until = monotonic() + _PAUSE_SECONDS
-            raise AwayError(f"the service did not answer within {_TIMEOUT_SECONDS} s") from None
-        except ssl.SSLCertVerificationError:
-            raise AwayError(
-                "the certificate of the service is not trusted; name its CA with --ca-cert"
-            ) from None
-        except (OSError, HTTPException, ValueError) as error:
-            # Its text can contain what was sent.
-            raise AwayError(f"the service cannot be reached ({type(error).__name__})") from None
-
-    def _connection(self, end: float) -> HTTPConnection:
-        """Return a new connection: one that was idle can turn out to be closed when it is used."""
-        connection: HTTPConnection
-        if self._tls:
-            connection = HTTPSConnection(self._netloc, timeout=_TIMEOUT_SECONDS, context=self._tls)
-        else:
-            connection = HTTPConnection(self._netloc, timeout=_TIMEOUT_SECONDS)
-        connection.response_class = _timed_response(end)  # type: ignore[assignment]
-        return connection
-
-
-class _Timed:
-    """Stand in for a socket whose stream has the deadline *end*."""
-
-    def __init__(self, connection: socket.socket, end: float) -> None:
-        self._connection = connection
-        self._end = end
-
-    def makefile(self, _mode: str) -> BufferedReader:
-        return timed_reads.stream(self._connection, self._end)
-
-
-def _timed_response(end: float) -> Callable[..., HTTPResponse]:
-    def response(connection: socket.socket, *arguments: Any, **options: Any) -> HTTPResponse:
-        return HTTPResponse(_Timed(connection, end), *arguments, **options)  # type: ignore[arg-type]
-
-    return response
+            return AwayError(f"the service did not answer within {_TIMEOUT_SECONDS} s")
+        hint = "name its CA with --ca-cert" if error.failure is Failure.UNTRUSTED else ""
+        return AwayError(f"the service {error}", hint=hint)
 
 
 def _json(body: bytes) -> Any:

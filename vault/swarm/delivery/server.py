@@ -18,8 +18,8 @@ from threading import BoundedSemaphore, Thread
 from time import monotonic
 from typing import Any
 
+from vault.client import timed_reads
 from vault.core.errors import VaultError
-from vault.swarm.delivery import timed_reads
 from vault.swarm.delivery.driver import Driver
 from vault.swarm.delivery.metrics import Metrics
 

@@ -5,7 +5,7 @@ from time import monotonic
 
 import pytest
 
-from vault.swarm.delivery import timed_reads
+from vault.client import timed_reads
 
 
 def test_what_arrives_in_time_is_read() -> None:
