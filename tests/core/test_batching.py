@@ -15,6 +15,7 @@ from tests.cli.waiting import wait_until
 from vault.core import batching, deadline
 from vault.core.batching import Batcher
 from vault.core.errors import OverloadedError, StorageUnavailableError
+from vault.core.greenlets import wait_until_idle
 
 
 class Gate:
@@ -90,14 +91,16 @@ def results(futures: Sequence[Future[object]]) -> list[object]:
 
 def test_a_lone_call_is_flushed_immediately_and_alone() -> None:
     """Without a flush in progress, each call is flushed immediately and alone."""
-    calls: Batcher[int, int] = Batcher(lambda items: [item + len(items) for item in items], queue="test")
+    calls: Batcher[int, int] = Batcher(
+        lambda items: [item + len(items) for item in items], gather=wait_until_idle, queue="test"
+    )
     assert [calls.call(number) for number in range(3)] == [1, 2, 3]
 
 
 def test_a_caller_can_do_something_else_meanwhile() -> None:
     """A started call is flushed in the background, and its result can be awaited later."""
     gate = Gate()
-    calls: Batcher[int, object] = Batcher(gate, queue="test")
+    calls: Batcher[int, object] = Batcher(gate, gather=wait_until_idle, queue="test")
     first = calls.start([1])
     gate.wait_for(1)
     second = calls.start([2])
@@ -109,7 +112,7 @@ def test_a_caller_can_do_something_else_meanwhile() -> None:
 def test_waiting_calls_are_flushed_together_in_order(pool: ThreadPoolExecutor) -> None:
     """Calls during a flush form the next one, in order, and each gets its own result."""
     gate = Gate()
-    calls = Calls(Batcher(gate, queue="test"), pool)
+    calls = Calls(Batcher(gate, gather=wait_until_idle, queue="test"), pool)
     futures = [calls.lead(1, gate), *calls.follow(4, 2, 3)]
     gate.let_through()
     gate.wait_for(2)
@@ -123,7 +126,7 @@ def test_waiting_calls_are_flushed_together_in_order(pool: ThreadPoolExecutor) -
 def test_a_flush_has_at_most_one_batch(pool: ThreadPoolExecutor) -> None:
     """More calls than fit into one flush take several, still one at a time and in order."""
     gate = Gate()
-    calls = Calls(Batcher(gate, max_batch=3, queue="test"), pool)
+    calls = Calls(Batcher(gate, max_batch=3, gather=wait_until_idle, queue="test"), pool)
     futures = [calls.lead(0, gate), *calls.follow(*range(1, 8))]
     gate.let_through(4)
     assert results(futures) == [number * 10 for number in range(8)]
@@ -134,7 +137,7 @@ def test_a_flush_has_at_most_one_batch(pool: ThreadPoolExecutor) -> None:
 def test_the_items_of_a_call_share_a_flush(pool: ThreadPoolExecutor) -> None:
     """The items of one call are never in two flushes, and each call gets its own results, in order."""
     gate = Gate()
-    batcher: Batcher[int, object] = Batcher(gate, max_batch=4, queue="test")
+    batcher: Batcher[int, object] = Batcher(gate, max_batch=4, gather=wait_until_idle, queue="test")
     calls = Calls(batcher, pool)
     lone = calls.lead(0, gate)
     waits = [batcher.start(items) for items in ([1, 2], [3], [4, 5], [6, 7, 8, 9], [10])]
@@ -150,7 +153,7 @@ def test_the_items_of_a_call_share_a_flush(pool: ThreadPoolExecutor) -> None:
 def test_a_full_queue_counts_items(pool: ThreadPoolExecutor) -> None:
     """A call of many items is refused beyond half of the queue; a withdrawn call leaves its places."""
     gate = Gate()
-    batcher: Batcher[int, object] = Batcher(gate, max_pending=7, queue="test")
+    batcher: Batcher[int, object] = Batcher(gate, max_pending=7, gather=wait_until_idle, queue="test")
     lone = Calls(batcher, pool).lead(0, gate)
     withdrawn = batcher.start([1, 2])
     with pytest.raises(OverloadedError):
@@ -175,7 +178,7 @@ def test_a_failed_flush_fails_exactly_its_own_calls(pool: ThreadPoolExecutor) ->
         return item
 
     gate = Gate(answer)
-    calls = Calls(Batcher(gate, max_batch=3, queue="test"), pool)
+    calls = Calls(Batcher(gate, max_batch=3, gather=wait_until_idle, queue="test"), pool)
     futures = [calls.lead(0, gate), *calls.follow(1, 2, 3, 4, 5)]
     gate.let_through(3)
     assert [type(future.exception(timeout=60)) for future in futures[1:4]] == [LookupError] * 3
@@ -187,7 +190,9 @@ def test_a_failed_flush_fails_exactly_its_own_calls(pool: ThreadPoolExecutor) ->
 def test_a_flush_without_a_result_for_each_call_fails() -> None:
     """Too few or too many results are an error, because results are never guessed."""
     for answers in ([], [1, 2]):
-        calls: Batcher[int, int] = Batcher(lambda _items, answers=answers: answers, queue="test")
+        calls: Batcher[int, int] = Batcher(
+            lambda _items, answers=answers: answers, gather=wait_until_idle, queue="test"
+        )
         with pytest.raises(ValueError, match="zip"):
             calls.call(1)
 
@@ -195,7 +200,7 @@ def test_a_flush_without_a_result_for_each_call_fails() -> None:
 def test_a_full_queue_refuses_only_the_new_call(pool: ThreadPoolExecutor) -> None:
     """A call to a full queue is refused immediately; the waiting ones are answered and make room."""
     gate = Gate()
-    batcher: Batcher[int, object] = Batcher(gate, max_pending=2, queue="test")
+    batcher: Batcher[int, object] = Batcher(gate, max_pending=2, gather=wait_until_idle, queue="test")
     calls = Calls(batcher, pool)
     futures = [calls.lead(0, gate), *calls.follow(1, 2)]
     with pytest.raises(OverloadedError):
@@ -210,7 +215,7 @@ def test_a_full_queue_refuses_only_the_new_call(pool: ThreadPoolExecutor) -> Non
 def test_after_a_shared_flush_a_lone_call_waits_for_others(pool: ThreadPoolExecutor) -> None:
     """After a shared flush, a thread runs the next one, so that other calls can join it."""
     gate = Gate()
-    batcher: Batcher[int, object] = Batcher(gate, queue="test")
+    batcher: Batcher[int, object] = Batcher(gate, gather=wait_until_idle, queue="test")
     calls = Calls(batcher, pool)
     futures = [calls.lead(0, gate), *calls.follow(1, 2)]
     gate.let_through(2)
@@ -229,7 +234,7 @@ def test_without_a_thread_the_calls_are_refused(monkeypatch: pytest.MonkeyPatch)
     def refuse(*_: object) -> None:
         raise RuntimeError("can't start new thread")
 
-    calls: Batcher[int, int] = Batcher(list, queue="test")
+    calls: Batcher[int, int] = Batcher(list, gather=wait_until_idle, queue="test")
     with monkeypatch.context() as without_threads:
         without_threads.setattr(batching, "start_new_thread", refuse)
         with pytest.raises(OverloadedError):
@@ -240,7 +245,7 @@ def test_without_a_thread_the_calls_are_refused(monkeypatch: pytest.MonkeyPatch)
 def test_a_caller_waits_no_longer_than_its_deadline(pool: ThreadPoolExecutor) -> None:
     """Past its deadline, a call in a flush has an unknown result, and a waiting one is not started."""
     gate = Gate()
-    batcher: Batcher[int, object] = Batcher(gate, queue="test")
+    batcher: Batcher[int, object] = Batcher(gate, gather=wait_until_idle, queue="test")
     calls = Calls(batcher, pool)
     first = calls.lead(0, gate)
     for patience in (0.05, -1):
@@ -284,7 +289,7 @@ def cut_off(monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_an_interrupted_waiting_call_strands_no_other(pool: ThreadPoolExecutor, cut_off: Any) -> None:
     """A caller interrupted in the queue is not flushed; all others are."""
     gate = Gate()
-    calls = Calls(Batcher(gate, queue="test"), pool)
+    calls = Calls(Batcher(gate, gather=wait_until_idle, queue="test"), pool)
     futures = [calls.lead(0, gate), *calls.follow(1, 2, 3)]
     cut_off(1)
     assert isinstance(futures[2].exception(timeout=60), CutOffError)
@@ -296,7 +301,7 @@ def test_an_interrupted_waiting_call_strands_no_other(pool: ThreadPoolExecutor, 
 def test_a_call_interrupted_during_its_flush_strands_no_other(pool: ThreadPoolExecutor, cut_off: Any) -> None:
     """If a caller leaves during its flush, the flush and its other calls continue."""
     gate = Gate()
-    calls = Calls(Batcher(gate, queue="test"), pool)
+    calls = Calls(Batcher(gate, gather=wait_until_idle, queue="test"), pool)
     futures = [calls.lead(0, gate), *calls.follow(1, 2)]
     gate.let_through()
     gate.wait_for(2)
@@ -317,7 +322,7 @@ def test_an_interrupted_flush_strands_no_other(pool: ThreadPoolExecutor) -> None
         return item
 
     gate = Gate(answer)
-    calls = Calls(Batcher(gate, max_batch=2, queue="test"), pool)
+    calls = Calls(Batcher(gate, max_batch=2, gather=wait_until_idle, queue="test"), pool)
     futures = [calls.lead(0, gate), *calls.follow(1, 2, 3, 4)]
     gate.let_through(3)
     errors = [type(future.exception(timeout=60)) for future in futures[:3]]
@@ -325,33 +330,29 @@ def test_an_interrupted_flush_strands_no_other(pool: ThreadPoolExecutor) -> None
     assert results(futures[3:]) == [3, 4]
 
 
-def test_a_call_interrupted_before_its_flush_strands_no_other(
-    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_call_interrupted_before_its_flush_strands_no_other(pool: ThreadPoolExecutor) -> None:
     """An interruption during the wait for an idle moment does not prevent the flush."""
     cut_off: list[None] = []
 
-    def wait_until_idle() -> None:
+    def gather() -> None:
         cut_off.append(None)
         raise CutOffError
 
-    monkeypatch.setattr(batching, "wait_until_idle", wait_until_idle)
     gate = Gate()
-    calls = Calls(Batcher(gate, max_batch=3, queue="test"), pool)
+    calls = Calls(Batcher(gate, max_batch=3, gather=gather, queue="test"), pool)
     futures = [calls.lead(0, gate), *calls.follow(1, 2, 3, 4)]
     gate.let_through(3)
     assert results(futures) == [0, 10, 20, 30, 40]
     assert cut_off
 
 
-def test_only_a_shared_flush_with_room_waits_for_an_idle_moment(
-    pool: ThreadPoolExecutor, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_only_a_shared_flush_with_room_gathers_further_calls(pool: ThreadPoolExecutor) -> None:
     """Neither a lone call nor a full batch waits for others."""
     waits: list[int] = []
     gate = Gate()
-    batcher: Batcher[int, object] = Batcher(gate, max_batch=2, queue="test")
-    monkeypatch.setattr(batching, "wait_until_idle", lambda: waits.append(len(batcher._pending)))
+    batcher: Batcher[int, object] = Batcher(
+        gate, max_batch=2, gather=lambda: waits.append(batcher.waiting), queue="test"
+    )
     calls = Calls(batcher, pool)
     lone = calls.lead(0, gate)
     gate.let_through()
@@ -380,7 +381,7 @@ def test_under_stress_every_call_gets_its_own_answer() -> None:
             time.sleep(0)
         return [-item for item in items]
 
-    batcher = Batcher(flush, max_batch=7, queue="test")
+    batcher = Batcher(flush, max_batch=7, gather=wait_until_idle, queue="test")
 
     def client(number: int) -> bool:
         return all(batcher.call(item) == -item for item in range(number, 32 * 300, 32))
@@ -401,6 +402,7 @@ monkey.patch_all()
 import gevent
 from gevent.event import Event
 from vault.core.batching import Batcher
+from vault.core.greenlets import wait_until_idle
 
 flushes, may_end = [], Event()
 def flush(items):
@@ -408,7 +410,7 @@ def flush(items):
     may_end.wait()
     return [item * 10 for item in items]
 
-calls = Batcher(flush, max_batch=50, queue="test")
+calls = Batcher(flush, max_batch=50, gather=wait_until_idle, queue="test")
 greenlets = [gevent.spawn(calls.call, number) for number in range(200)]
 while not flushes:
     gevent.sleep(0)

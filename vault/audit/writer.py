@@ -16,6 +16,7 @@ from vault.core.attempt import Action, Attempt, Outcome, Status, attempts_finish
 from vault.core.batching import Batcher
 from vault.core.credentials import has_token, without_tokens
 from vault.core.errors import AuditUnavailableError, OverloadedError, StorageUnavailableError, VaultError
+from vault.core.greenlets import wait_until_idle
 from vault.core.periodic import Periodic
 from vault.core.principal import OPERATOR, SERVICE, Principal
 from vault.core.text import printable
@@ -90,7 +91,7 @@ class AuditTrail:
         # Created in the worker: created before gunicorn forks, all workers would share it.
         self._stream: Stream | None = None
         self._commits: Batcher[StoredEntry, None] = Batcher(
-            self._commit, queue="entries", max_batch=MAX_ENTRIES_PER_COMMIT
+            self._commit, gather=wait_until_idle, queue="entries", max_batch=MAX_ENTRIES_PER_COMMIT
         )
         self._refusals = RefusalCounter()
         self._heads = Periodic("audit-heads", _HEAD_INTERVAL_SECONDS, self._end_minute)

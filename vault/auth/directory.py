@@ -13,6 +13,7 @@ from vault.auth.claims import Condition, conditions
 from vault.auth.jwt_auth import LEEWAY_SECONDS, Claims, JWTVerifier, key_source
 from vault.auth.token_keys import TokenKeys
 from vault.core.batching import Batcher
+from vault.core.greenlets import wait_until_idle
 from vault.core.networks import Network
 from vault.core.paths import Paths
 from vault.core.principal import Scope, is_name, scopes_named
@@ -173,7 +174,7 @@ class Directory:
         self._snapshot = Snapshot()
         self._read_at = -float("inf")
         # Concurrent requests share one read.
-        self._reads: Batcher[None, Snapshot] = Batcher(self._read, queue="roles")
+        self._reads: Batcher[None, Snapshot] = Batcher(self._read, gather=wait_until_idle, queue="roles")
 
     def current(self) -> Snapshot:
         """Return the issuers and roles, at most `BELIEVED_SECONDS` old.

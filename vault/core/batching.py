@@ -8,17 +8,12 @@ from math import inf
 from threading import Event, Lock
 from typing import Generic, TypeVar
 
-from gevent import idle, monkey, with_timeout
-
 from vault.core import deadline
 from vault.core.errors import OverloadedError, StorageUnavailableError, VaultError
 from vault.observability import metrics, spans
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
-
-#: The longest wait for idle greenlets: under load there is always one that can run.
-_IDLE_TIMEOUT_SECONDS = 0.005
 
 _INTERRUPTED = "the wait for MongoDB was interrupted"
 
@@ -50,18 +45,20 @@ class Batcher(Generic[Item, Result]):
     *max_batch* of them, and returns a result for each. All items of a call are in one flush. Flushes never
     run concurrently. If one raises, exactly its own calls fail, with its error. A shared flush ignores the
     deadlines of its callers. At most *max_pending* items wait; a call of several items is refused beyond half
-    of that. *queue* is the name in the metrics.
+    of that. *gather* waits for further calls between shared flushes. *queue* is the name in the metrics.
     """
 
     def __init__(
         self,
         flush: Callable[[Sequence[Item]], Sequence[Result]],
         *,
+        gather: Callable[[], None],
         queue: str,
         max_batch: int = 100,
         max_pending: int = 2_000,
     ) -> None:
         self._flush = flush
+        self._gather = gather
         self._span_name = f"shared {queue}"
         self._max_batch = max_batch
         self._max_pending = max_pending
@@ -74,6 +71,11 @@ class Batcher(Generic[Item, Result]):
         self._is_shared = False
         self._waiting = metrics.BATCH_WAITING.labels(queue)
         self._sizes = metrics.BATCH_SIZE.labels(queue)
+
+    @property
+    def waiting(self) -> int:
+        """The number of items that wait for a flush."""
+        return self._count
 
     def call(self, item: Item) -> Result:
         """Return the result for *item* once its flush has ended. Raises the errors of `call_all`."""
@@ -185,7 +187,7 @@ class Batcher(Generic[Item, Result]):
             # Wait for further calls: a round trip costs as much as a request, here and in MongoDB.
             # An interruption is ignored, because callers wait for the flush.
             with suppress(BaseException):
-                wait_until_idle()
+                self._gather()
         with self._lock:
             batch = self._take()
             self._busy = bool(batch)
@@ -204,15 +206,6 @@ class Batcher(Generic[Item, Result]):
         del self._pending[:taken]
         self._add(-count)
         return batch
-
-
-def wait_until_idle() -> None:
-    """Return once no other greenlet can run, or after some milliseconds.
-
-    Without greenlets, return immediately: threads take turns by themselves.
-    """
-    if monkey.is_module_patched("threading"):
-        with_timeout(_IDLE_TIMEOUT_SECONDS, idle, timeout_value=None)
 
 
 def _shown_name(error: Exception) -> str:

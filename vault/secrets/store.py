@@ -14,6 +14,7 @@ from vault.core.errors import (
     TooManyMatchesError,
     VaultError,
 )
+from vault.core.greenlets import wait_until_idle
 from vault.core.principal import Principal
 from vault.documents.guard import best_effort_cleanup, storage_errors
 from vault.documents.retry import attempts
@@ -53,8 +54,10 @@ class SecretStore:
     def __init__(self, *, max_bytes: int = 1) -> None:
         """Share reads of values of up to *max_bytes*; all values of a round trip are in memory together."""
         count = min(MAX_ITEMS, 2 * MAX_BATCH_VALUES_BYTES // max_bytes)
-        self._reads: Batcher[str, Mapping[str, Any] | None] = Batcher(_read, queue="reads", max_batch=count)
-        self._writes: Batcher[UnstoredSecret, None] = Batcher(_insert, queue="writes")
+        self._reads: Batcher[str, Mapping[str, Any] | None] = Batcher(
+            _read, gather=wait_until_idle, queue="reads", max_batch=count
+        )
+        self._writes: Batcher[UnstoredSecret, None] = Batcher(_insert, gather=wait_until_idle, queue="writes")
 
     def find(self, secret_id: str) -> StoredSecret | None:
         """Return a secret without its older versions.

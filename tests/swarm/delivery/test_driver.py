@@ -4,12 +4,16 @@ import json
 import logging
 from base64 import b64decode
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 
+from tests.cli.waiting import wait_until
 from tests.swarm.docker import CONTEXT, asked
+from vault.core import batching
 from vault.observability.logs import JsonFormatter
 from vault.swarm.delivery import driver as module
 from vault.swarm.delivery.cache import EncryptedCache, Fetched, NoCache
@@ -25,7 +29,9 @@ from vault.swarm.outcomes import (
     RefusedError,
 )
 from vault.swarm.policy import NoPolicy, PolicyFile
+from vault.swarm.selection import DeliveryRequest, Reference
 
+FETCH = Fetch(Reference(name="a"), DeliveryRequest(asked()).task)
 ID = "550e8400-e29b-41d4-a716-446655440000"
 
 
@@ -36,10 +42,13 @@ class Service:
         self.secrets: dict[str, bytes | NotDeliveredError] = {"a": b"hush", "b": b"hush too", ID: b"hush"}
         self.error: Exception | None = None
         self.batches: list[Sequence[Fetch]] = []
+        self.answers = Event()
+        self.answers.set()
 
     def fetch(self, fetches: Sequence[Fetch]) -> Sequence[Fetched | NotDeliveredError]:
         """Return the secrets."""
         self.batches.append(fetches)
+        self.answers.wait(60)
         if self.error:
             raise self.error
         return [self._one(fetch) for fetch in fetches]
@@ -287,3 +296,80 @@ def test_a_defect_is_answered(world: World, monkeypatch: pytest.MonkeyPatch) -> 
     assert line["exception"][0] == "ZeroDivisionError"
     assert "hush" not in json.dumps(line)
     assert world.counted(Outcome.FAILED) == 1
+
+
+def test_deliveries_share_requests(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Deliveries that are asked for during a request share the next one; a refused one fails alone."""
+    monkeypatch.setattr(module, "_CALL_SECONDS", 60)
+    world.service.secrets["c"] = RefusedError("no")
+    world.service.answers.clear()
+    with ThreadPoolExecutor(5) as pool:
+        replies = [pool.submit(world.ask, name="a")]
+        wait_until(lambda: world.service.batches)
+        for count, name in enumerate("bcb", 1):
+            replies.append(pool.submit(world.ask, name=name))
+            wait_until(lambda count=count: world.driver._batches.waiting == count)
+        world.service.answers.set()
+        assert [reply.result() for reply in replies] == [b"hush", b"hush too", "no", b"hush too"]
+    assert [len(batch) for batch in world.service.batches] == [1, 3]
+
+
+def test_a_shared_request_gathers_deliveries(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a shared request, the next one waits until it is full, or until none has come for a moment."""
+    monkeypatch.setattr(module, "_MAX_ITEMS", 2)
+    slept: list[float] = []
+
+    def sleep(seconds: float) -> None:
+        slept.append(seconds)
+        if len(slept) == 2:
+            world.driver._batches.start([FETCH])
+
+    monkeypatch.setattr(module, "sleep", sleep)
+    world.driver._gather()
+    assert len(slept) == 1
+    world.service.answers.clear()
+    waits = [world.driver._batches.start([FETCH])]
+    wait_until(lambda: world.service.batches)
+    waits.append(world.driver._batches.start([FETCH]))
+    world.driver._gather()
+    world.driver._gather()
+    assert (len(slept), world.driver._batches.waiting) == (2, 2)
+    monkeypatch.setattr(module, "_MAX_GATHERING_SECONDS", 0)
+    monkeypatch.setattr(module, "_MAX_ITEMS", 100)
+    world.driver._gather()
+    assert len(slept) == 2
+    world.service.answers.set()
+    assert [len(wait()) for wait in waits] == [1, 1]
+
+
+def test_a_delivery_that_is_late_is_not_fetched(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a request hangs, others fail in their time, and are not fetched afterwards."""
+    monkeypatch.setattr(module, "_CALL_SECONDS", 0.2)
+    world.service.answers.clear()
+    assert [world.ask(name=name) for name in "ab"] == ["the service did not answer in time"] * 2
+    assert world.counted(Outcome.UNAVAILABLE) == 2
+    world.service.answers.set()
+    monkeypatch.setattr(module, "_CALL_SECONDS", 60)
+    assert world.ask(name="b") == b"hush too"
+    assert [fetch.reference.name for batch in world.service.batches for fetch in batch] == ["a", "b"]
+
+
+def test_without_a_thread_nothing_is_delivered(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If no thread can be started, a delivery fails at once, and a later one can succeed."""
+
+    def refuse(*_: object) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as without_threads:
+        without_threads.setattr(batching, "start_new_thread", refuse)
+        assert world.ask() == "the driver cannot start a thread"
+    assert world.ask() == b"hush"
+
+
+def test_a_defect_of_a_request_is_logged(world: World, caplog: pytest.LogCaptureFixture) -> None:
+    """A defect while the service is asked fails the deliveries of the request, and is in the log."""
+    world.service.error = ZeroDivisionError("hush")
+    assert world.ask() == "the driver has a defect; its log says where"
+    assert "a batch failed" in caplog.text
+    world.service.error = None
+    assert world.ask() == b"hush"

@@ -5,11 +5,13 @@ import logging
 from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha256
-from time import monotonic
+from time import monotonic, sleep
 from typing import Any, Protocol
 
+from vault.core import deadline
+from vault.core.batching import Batcher
+from vault.core.errors import OverloadedError, StorageUnavailableError
 from vault.swarm import policy, values
-from vault.swarm.delivery.batches import Batches
 from vault.swarm.delivery.cache import Cache, Fetched
 from vault.swarm.delivery.client import Fetch
 from vault.swarm.delivery.metrics import Metrics
@@ -32,6 +34,11 @@ _CALL_SECONDS = 1.8
 #: The service takes that many items at a time.
 _MAX_ITEMS = 100
 
+#: A shared request waits until no delivery has been asked for during this time …
+_QUIET_SECONDS = 0.03
+#: … but no longer than this.
+_MAX_GATHERING_SECONDS = 0.25
+
 
 class Service(Protocol):
     """The service, as the driver uses it."""
@@ -47,6 +54,10 @@ class Token(Protocol):
         """Return it. Raises NotDeliveredError."""
 
 
+#: Fetches that share requests, each with its value or its error.
+_Fetches = Batcher[Fetch, Fetched | NotDeliveredError]
+
+
 class Driver:
     """Docker's secret provider."""
 
@@ -58,9 +69,11 @@ class Driver:
         self._policy = policy
         self._cache = cache
         self._metrics = metrics
-        self._batches: Batches[Fetch, Fetched] = Batches(self._fetch, max_items=_MAX_ITEMS)
+        self._batches: _Fetches = Batcher(
+            self._fetch, gather=self._gather, queue="fetches", max_batch=_MAX_ITEMS
+        )
         #: For values that are too large for a batch.
-        self._single: Batches[Fetch, Fetched] = Batches(self._fetch, max_items=1)
+        self._single: _Fetches = Batcher(self._fetch, gather=self._gather, queue="fetches", max_batch=1)
 
     def get_secret(self, body: bytes) -> dict[str, Any]:
         """Return the reply to a request of Docker, within 2 s: the value, or an error."""
@@ -109,7 +122,7 @@ class Driver:
     def _record(self, fetch: Fetch, *, end: float) -> bool:
         """Put the refusal of *fetch* on record, and return whether that succeeded."""
         try:
-            self._batches.call(fetch, end=end)
+            _call(self._batches, fetch, end=end)
         except DeniedError:
             # As it asks for.
             return True
@@ -136,9 +149,15 @@ class Driver:
 
     def _call(self, fetch: Fetch, *, end: float) -> Fetched:
         try:
-            return self._batches.call(fetch, end=end)
+            return _call(self._batches, fetch, end=end)
         except LargeValueError:
-            return self._single.call(fetch, end=end)
+            return _call(self._single, fetch, end=end)
+
+    def _gather(self) -> None:
+        end, before = monotonic() + _MAX_GATHERING_SECONDS, -1
+        while before < self._batches.waiting < _MAX_ITEMS and monotonic() < end:
+            before = self._batches.waiting
+            sleep(_QUIET_SECONDS)
 
     def _fetch(self, fetches: Sequence[Fetch]) -> Sequence[Fetched | NotDeliveredError]:
         is_answered = False
@@ -149,9 +168,35 @@ class Driver:
             # The token, or a scope of it, is revoked, for all secrets.
             self._cache.clear()
             raise
+        except NotDeliveredError:
+            raise
+        except Exception:
+            logger.exception("a batch failed")
+            raise
         finally:
             self._metrics.batch(len(fetches), is_answered=is_answered)
         return found
+
+
+def _call(fetches: _Fetches, fetch: Fetch, *, end: float) -> Fetched:
+    """Return the value of *fetch*, until *end*, a monotonic time.
+
+    Raises:
+        AwayError: The service did not answer in time.
+        NotDeliveredError: It failed.
+    """
+    try:
+        with deadline.Within(end - monotonic()):
+            # Never in the thread of a caller: a look-up of a host can take longer than a caller may wait.
+            [found] = fetches.start([fetch])()
+    except OverloadedError:
+        raise AwayError("the driver cannot start a thread") from None
+    except StorageUnavailableError:
+        # Not fetched, unless its request is in progress: no entry of the audit trail says that it was.
+        raise AwayError("the service did not answer in time") from None
+    if isinstance(found, NotDeliveredError):
+        raise found
+    return found
 
 
 def _key(token: str, reference: Reference) -> bytes:
