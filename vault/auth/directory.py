@@ -3,14 +3,14 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from ipaddress import ip_network
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
 from vault.auth.claims import Condition, conditions
-from vault.auth.jwt_auth import LEEWAY_SECONDS, Claims, JWTVerifier, key_source
+from vault.auth.jwt_auth import Claims, JWTVerifier, key_source
 from vault.auth.token_keys import TokenKeys
 from vault.core.batching import Batcher
 from vault.core.greenlets import wait_until_idle
@@ -76,27 +76,26 @@ class KnownRole:
         """Return whether *claims* satisfy all conditions."""
         return all(condition.holds(claims) for condition in self.conditions)
 
-    def mismatches(self, claims: Claims, now: datetime) -> list[str]:
-        """Return the reasons why a JWT with *claims* cannot act with this role; empty if it can."""
-        wrong = [f"claim {condition.key}" for condition in self.conditions if not condition.holds(claims)]
-        if self.expires_at and self.expires_at <= now:
-            wrong.append("expired")
-        ends = self.latest_use(claims)
+    def lapses(self, issued_at: datetime | None, now: datetime) -> list[str]:
+        """Return the reasons why no JWT issued at this time can act with this role; empty without any."""
+        wrong = ["expired"] if self.expires_at and self.expires_at <= now else []
+        ends = self.latest_use(issued_at)
         if ends is None:
             wrong.append("claim iat")
         elif ends <= now:
             wrong.append("too old")
         return wrong
 
-    def latest_use(self, claims: Claims) -> datetime | None:
-        """Return the time until which *claims* are young enough; None if there is no such time."""
-        issued = claims.get("iat")
-        if isinstance(issued, bool) or not isinstance(issued, int | float):
-            return None
+    def mismatches(self, claims: Claims, issued_at: datetime | None, now: datetime) -> list[str]:
+        """Return the reasons why a JWT with *claims* cannot act with this role; empty if it can."""
+        wrong = [f"claim {condition.key}" for condition in self.conditions if not condition.holds(claims)]
+        return wrong + self.lapses(issued_at, now)
+
+    def latest_use(self, issued_at: datetime | None) -> datetime | None:
+        """Return the time until which a JWT issued at this time is young enough; None if there is none."""
         try:
-            # The leeway applies here as it does in PyJWT.
-            return datetime.fromtimestamp(issued + LEEWAY_SECONDS, UTC) + self.max_age
-        except (OverflowError, ValueError, OSError):
+            return issued_at and issued_at + self.max_age
+        except OverflowError:
             return None
 
 

@@ -203,6 +203,17 @@ def expiry(claims: Claims, *, principal: str) -> datetime:
         raise InvalidCredentialError("jwt exp", principal=principal) from None
 
 
+def issued_at(claims: Claims) -> datetime | None:
+    """Return the time of issue in *claims*, later by the leeway; None if they have none."""
+    issued = claims.get("iat")
+    if isinstance(issued, bool) or not isinstance(issued, int | float):
+        return None
+    try:
+        return datetime.fromtimestamp(issued + LEEWAY_SECONDS, UTC)
+    except (OverflowError, ValueError, OSError):
+        return None
+
+
 def unverified(credential: str) -> tuple[str, tuple[str, ...]]:
     """Return the issuer and the audiences that *credential* names, before it is verified.
 

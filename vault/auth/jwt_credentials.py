@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from typing import Self
 
 from vault.auth.directory import (
     SETTINGS_ISSUER,
@@ -17,6 +18,7 @@ from vault.auth.jwt_auth import (
     Claims,
     SettingsAuthenticator,
     expiry,
+    issued_at,
     own_principal,
     subject,
     unverified,
@@ -42,6 +44,37 @@ class Finding:
     text: str
     #: With the last finding, if the JWT is accepted.
     principal: Principal | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class _JWT:
+    """A verified JWT, with what follows from its claims whatever its role."""
+
+    issuer: KnownIssuer
+    claims: Claims
+    #: The name of its principal.
+    name: str
+    expires_at: datetime
+    issued_at: datetime | None
+
+    @classmethod
+    def verified(cls, issuer: KnownIssuer, credential: str) -> Self:
+        """Verify *credential* with the keys of *issuer*.
+
+        Raises:
+            InvalidCredentialError: It is not a valid JWT of *issuer*, or its subject or expiry is invalid.
+            CredentialsUnavailableError: The issuer's keys are not available now.
+        """
+        try:
+            claims = issuer.verifier.claims(credential)
+        except InvalidCredentialError as error:
+            raise InvalidCredentialError(f"issuer {issuer.name}: {error.reason}") from None
+        # Names of tokens and issuers have no colon: no JWT can pass for a token, or for another issuer's.
+        if issuer.is_own:
+            name = f"jwt:{subject(claims)}"
+        else:
+            name = f"{issuer.name}/jwt:{subject(claims, MAX_LONG_SUBJECT_CHARACTERS)}"
+        return cls(issuer, claims, name, expiry(claims, principal=name), issued_at(claims))
 
 
 class JWTCredentials:
@@ -72,7 +105,7 @@ class JWTCredentials:
         if known.is_empty and not (role or self._own.roles_only):
             return self._own.principal(credential)
         issuer = self._issuer(credential, known)
-        return self._acting(issuer, _verified(issuer, credential), role, known)
+        return self._acting(_JWT.verified(issuer, credential), role, known)
 
     def explain(self, credential: str, role: str = "") -> Iterator[Finding]:
         """Yield the findings about a JWT, part by part, until one refuses it.
@@ -84,14 +117,14 @@ class JWTCredentials:
         try:
             issuer = self._issuer(credential, known)
             yield Finding("issuer", issuer.name)
-            claims = _verified(issuer, credential)
-            until = expiry(claims, principal="")
-            yield Finding("JWT", f"verified, valid until {until.isoformat(timespec='seconds')}")
+            jwt = _JWT.verified(issuer, credential)
+            until = jwt.expires_at.isoformat(timespec="seconds")
+            yield Finding("JWT", f"verified, valid until {until}")
             now = datetime.now(UTC)
             for name, found in sorted(known.roles.get(issuer.id, {}).items()):
-                wrong = found.mismatches(claims, now)
+                wrong = found.mismatches(jwt.claims, jwt.issued_at, now)
                 yield Finding(f"role {name}", f"does not match: {', '.join(wrong)}" if wrong else "matches")
-            yield Finding("result", "accepted", self._acting(issuer, claims, role, known))
+            yield Finding("result", "accepted", self._acting(jwt, role, known))
         except InvalidCredentialError as error:
             yield Finding("result", f"refused: {error.reason}")
         except VaultError as error:
@@ -116,49 +149,37 @@ class JWTCredentials:
             return []
         return [KnownIssuer(settings_issuer_id(verifier), SETTINGS_ISSUER, verifier, is_own=True)]
 
-    def _acting(self, issuer: KnownIssuer, claims: Claims, name: str, known: Snapshot) -> Principal:
-        """Return the principal of verified *claims* of *issuer*, with the rights of one role.
+    def _acting(self, jwt: _JWT, name: str, known: Snapshot) -> Principal:
+        """Return the principal of *jwt*, with the rights of one role.
 
         With a *name*, it is that role; otherwise, the only one that matches.
         """
-        roles = known.roles.get(issuer.id, {})
-        principal = _name(issuer, claims)
+        roles = known.roles.get(jwt.issuer.id, {})
         now = datetime.now(UTC)
         candidates = [roles[name]] if name in roles else [] if name else list(roles.values())
-        applying = [role for role in candidates if role.applies(claims)]
+        applying = [role for role in candidates if role.applies(jwt.claims)]
         # A role that has ended, or for which the JWT is too old, leaves no more rights than it gave.
-        matching = [role for role in applying if not role.mismatches(claims, now)]
+        matching = [role for role in applying if not role.lapses(jwt.issued_at, now)]
         if len(matching) == 1:
-            return _with_role(matching[0], issuer, claims, principal)
-        if issuer.is_own and known.has_all_roles and not (applying or name or self._own.roles_only):
-            return own_principal(claims)
+            return _with_role(matching[0], jwt)
+        if jwt.issuer.is_own and known.has_all_roles and not (applying or name or self._own.roles_only):
+            return own_principal(jwt.claims)
         raise InvalidCredentialError(
-            _several(matching) if matching else _none(candidates, claims, now, known),
-            principal=principal,
+            _several(matching) if matching else _none(candidates, jwt, now, known), principal=jwt.name
         )
 
 
-def _name(issuer: KnownIssuer, claims: Claims) -> str:
-    """Return the name of the principal with these *claims*.
-
-    Names of tokens and issuers have no colon, so no JWT can pass for a token, or for one of another issuer.
-    """
-    if issuer.is_own:
-        return f"jwt:{subject(claims)}"
-    return f"{issuer.name}/jwt:{subject(claims, MAX_LONG_SUBJECT_CHARACTERS)}"
-
-
-def _with_role(role: KnownRole, issuer: KnownIssuer, claims: Claims, name: str) -> Principal:
-    ends = (expiry(claims, principal=name), role.expires_at, role.latest_use(claims))
+def _with_role(role: KnownRole, jwt: _JWT) -> Principal:
+    ends = (jwt.expires_at, role.expires_at, role.latest_use(jwt.issued_at))
     return Principal(
-        name=name,
+        name=jwt.name,
         namespace=role.namespace,
         scopes=role.scopes,
         paths=role.paths,
         networks=role.networks,
         expires_at=min(end for end in ends if end),
         role=role.name,
-        issuer=issuer.name,
+        issuer=jwt.issuer.name,
     )
 
 
@@ -167,7 +188,7 @@ def _several(matching: Sequence[KnownRole]) -> str:
     return f"several roles: {_listed(sorted(role.name for role in matching))}"
 
 
-def _none(candidates: Sequence[KnownRole], claims: Claims, now: datetime, known: Snapshot) -> str:
+def _none(candidates: Sequence[KnownRole], jwt: _JWT, now: datetime, known: Snapshot) -> str:
     """Return the reason for a JWT that matches none of *candidates*: what the closest of them lacks."""
     suffix = f"; altered: {_listed(known.altered_roles)}" if known.altered_roles else ""
     if known.is_truncated:
@@ -175,7 +196,7 @@ def _none(candidates: Sequence[KnownRole], claims: Claims, now: datetime, known:
     if not candidates:
         return f"role: none{suffix}"
     wrong, name = min(
-        ((role.mismatches(claims, now), role.name) for role in candidates[:_MAX_COMPARED]),
+        ((role.mismatches(jwt.claims, jwt.issued_at, now), role.name) for role in candidates[:_MAX_COMPARED]),
         key=lambda found: (len(found[0]), found[1]),
     )
     return f"role {name}: {_listed(wrong)}{suffix}"
@@ -184,11 +205,3 @@ def _none(candidates: Sequence[KnownRole], claims: Claims, now: datetime, known:
 def _listed(texts: Sequence[str]) -> str:
     """Return the first of *texts*: anyone who has an account with an issuer can cause a reason."""
     return ", ".join(texts[:_MAX_NAMED]) + (" …" if len(texts) > _MAX_NAMED else "")
-
-
-def _verified(issuer: KnownIssuer, credential: str) -> Claims:
-    """Return the claims of *credential*. Errors as `JWTVerifier.claims`, with the name of the issuer."""
-    try:
-        return issuer.verifier.claims(credential)
-    except InvalidCredentialError as error:
-        raise InvalidCredentialError(f"issuer {issuer.name}: {error.reason}") from None
