@@ -57,7 +57,7 @@ def failure(url: str, *, allows_proxy: bool) -> str:
 
 
 def test_https_goes_through_a_tunnel_of_the_proxy(proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Where it is allowed, the environment's proxy gets a tunnel to make, and its own credential."""
+    """The environment's proxy, if it is allowed, gets a tunnel to make, and its own credential."""
     assert failure("https://issuer.invalid", allows_proxy=True) == "cannot be reached through the proxy"
     [request] = proxy.requests
     assert request.startswith(b"CONNECT issuer.invalid:443 HTTP/1.")

@@ -13,7 +13,6 @@ from vault.core.principal import ROLES, Principal, Scope
 from vault.swarm.engine import Engine
 from vault.swarm.rotation.holders import Holder, Holders
 from vault.swarm.rotation.lock import RotationLock
-from vault.swarm.rotation.restarts import Restarts
 from vault.swarm.rotation.rotation import Rotation
 from vault.swarm.stored import Stored
 
@@ -105,15 +104,12 @@ class World:
 
     def rotation(self, *, timeout_seconds: float = 20, poll_seconds: float = 0) -> Rotation:
         """Return a rotation of the secret as it is now."""
-        secret = self.stored.describe(NAME)
-        holders = Holders(self.engine, self.stored)
-        restarts = Restarts(
-            secret,
+        return Rotation(
+            NAME,
+            service=self.service,
             engine=self.engine,
-            holders=holders,
             lock=self.lock,
             progress=self.report,
             timeout_seconds=timeout_seconds,
             poll_seconds=poll_seconds,
         )
-        return Rotation(secret, stored=self.stored, holders=holders, restarts=restarts, progress=self.report)

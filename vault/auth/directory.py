@@ -92,7 +92,7 @@ class KnownRole:
         return wrong + self.lapses(issued_at, now)
 
     def latest_use(self, issued_at: datetime | None) -> datetime | None:
-        """Return the time until which a JWT issued at this time is young enough; None if there is none."""
+        """Return the time until which a JWT issued at this time is young enough, if there is one."""
         try:
             return issued_at and issued_at + self.max_age
         except OverflowError:

@@ -40,7 +40,7 @@ _MAX_PAUSE_SECONDS = 60
 #: The source stores at most 32 MiB in one request.
 _MAX_REPLY_BYTES = 64 * 1_048_576
 
-#: Failures that no further attempt mends, and what to do.
+#: Failures that are not retried, and what to do.
 _FINAL = {Failure.UNTRUSTED: "name its CA with --ca-cert", Failure.TOO_LARGE: ""}
 
 #: Not `int`, which also reads signs, underscores and the digits of all scripts.

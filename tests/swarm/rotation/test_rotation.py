@@ -7,7 +7,7 @@ from tests.swarm.world import NAME, World
 from vault.core.errors import ServiceAwayError, ServiceRefusedError
 from vault.swarm.engine import EngineAwayError
 from vault.swarm.rotation.rotation import RotationFailedError, RotationRefusedError
-from vault.swarm.stored import Secret
+from vault.swarm.stored import Secret, Stored
 
 TEN = [f"shop_{number:02}" for number in range(10)]
 
@@ -213,7 +213,9 @@ def test_a_rollback_that_conflicts_stores_nothing(world: World) -> None:
     assert (world.value, world.dockerd.restarted) == (b"other", ["shop_a"])
 
 
-def test_a_refusal_after_a_lost_reply_leaves_it_unknown(world: World) -> None:
+def test_a_refusal_after_a_lost_reply_leaves_it_unknown(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """If the reply to the store is lost, and then the service refuses, the error says what is not known."""
     share(world, "shop_a")
     failures: list[Exception] = [ServiceAwayError("away"), ServiceRefusedError("no", status=403, code="x")]
@@ -221,7 +223,7 @@ def test_a_refusal_after_a_lost_reply_leaves_it_unknown(world: World) -> None:
     def fail(*_: object, **__: object) -> int:
         raise failures.pop(0)
 
-    world.stored.store = fail  # type: ignore[method-assign]
+    monkeypatch.setattr(Stored, "store", fail)
     with pytest.raises(RotationFailedError, match="no: it is unknown if version 2 of shop/db was stored"):
         world.rotation().run(b"new")
 
@@ -256,7 +258,7 @@ def test_the_service_away_after_the_store_is_an_error(world: World) -> None:
     def go_away(name: str) -> None:
         if name == "shop_b":
             world.service.away["query"] = [False] * 1_000_000
-            rotation._restarts._timeout_seconds = 0.1
+            rotation._restarts.timeout_seconds = 0.1
 
     world.dockerd.before_restart = go_away
     with pytest.raises(RotationFailedError) as failed:
@@ -354,19 +356,19 @@ def test_an_unfinished_rotation_comes_first(world: World) -> None:
     assert world.rotation().run(b"new") == 4
 
 
-def test_an_earlier_value_that_is_gone_is_another_one(world: World) -> None:
+def test_an_earlier_value_that_is_gone_is_another_one(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """A value that cannot be read is taken for another one; another refusal ends the rotation."""
     share(world, "shop_a")
     world.caller.become(ALICE)
     world.caller("update", name=NAME, secret="YmFk")
-    value, status = world.stored.value, [404]
+    value, status = Stored.value, [404]
 
-    def gone(secret: Secret, version: int) -> bytes:
+    def gone(stored: Stored, secret: Secret, version: int) -> bytes:
         if version == 1:
             raise ServiceRefusedError("gone", status=status[0], code="secret_not_found")
-        return value(secret, version)
+        return value(stored, secret, version)
 
-    world.stored.value = gone  # type: ignore[method-assign]
+    monkeypatch.setattr(Stored, "value", gone)
     with pytest.raises(RotationRefusedError, match="unfinished"):
         world.rotation().run(b"new")
     status[0] = 403
@@ -381,10 +383,10 @@ def test_the_way_back_rolls_nothing_back(world: World) -> None:
     world.caller("update", name=NAME, secret="YmFk")
     world.dockerd.unhealthy["shop_a"] = {b"old"}
     with pytest.raises(RotationFailedError, match=r"version 3 of shop/db is the newest.*--from-version N"):
-        world.rotation().go_back(b"old")
+        world.rotation().go_back(1)
     assert world.value == b"old"
     world.dockerd.unhealthy = {}
-    assert world.rotation().go_back(b"bad") == 4
+    assert world.rotation().go_back(2) == 4
 
 
 def test_a_later_version_ends_a_rotation_at_once(world: World) -> None:
@@ -417,18 +419,20 @@ def test_a_later_version_ends_a_rotation_at_once(world: World) -> None:
     ],
     ids=["no reply", "refused"],
 )
-def test_a_rollback_that_is_not_stored_says_so(world: World, failure: Exception, sentence: str) -> None:
+def test_a_rollback_that_is_not_stored_says_so(
+    world: World, monkeypatch: pytest.MonkeyPatch, failure: Exception, sentence: str
+) -> None:
     """If the old value cannot be stored, or only its reply is lost, the error says what is in effect."""
     share(world, "shop_a")
     world.dockerd.unhealthy["shop_a"] = {b"bad"}
-    store = world.stored.store
+    store = Stored.store
 
-    def fail(secret: Secret, value: bytes, *, expected_version: int) -> int:
+    def fail(stored: Stored, secret: Secret, value: bytes, *, expected_version: int) -> int:
         if value == b"old":
             raise failure
-        return store(secret, value, expected_version=expected_version)
+        return store(stored, secret, value, expected_version=expected_version)
 
-    world.stored.store = fail  # type: ignore[method-assign]
+    monkeypatch.setattr(Stored, "store", fail)
     with pytest.raises(RotationFailedError, match=f"update of shop_a is paused.*; {sentence}"):
         world.rotation(timeout_seconds=0.2).run(b"bad")
 

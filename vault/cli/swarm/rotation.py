@@ -18,8 +18,8 @@ from vault.client.service import Service
 from vault.core.durations import duration
 from vault.swarm.engine import Engine
 from vault.swarm.rotation.holders import Holder, Holders
-from vault.swarm.rotation.lock import LockedService, RotationLock
-from vault.swarm.rotation.restarts import Progress, Restarts
+from vault.swarm.rotation.lock import RotationLock
+from vault.swarm.rotation.restarts import Progress
 from vault.swarm.rotation.rotation import Rotation
 from vault.swarm.stored import Secret, Stored
 
@@ -122,26 +122,21 @@ def rotate(
     """
     if sum([file is not None, generate is not None, from_version is not None, resume]) > 1:
         raise click.UsageError("Use one of FILE, --generate, --from-version and --resume.")
-    progress = _progress(output)
     given = None if str(file) == "-" else file
     value = None if resume or from_version else new_value(name, given, generate, output)
     with closing(Engine(driver)) as engine, (lock := RotationLock(engine, name, owner=owner)).held():
-        stored = Stored(LockedService(service, lock))
-        secret = stored.describe(name)
-        found = Holders(engine, stored)
-        restarts = Restarts(
-            secret,
+        rotation = Rotation(
+            name,
+            service=service,
             engine=engine,
-            holders=found,
             lock=lock,
-            progress=progress,
+            progress=_progress(output),
             timeout_seconds=timeout.total_seconds(),
         )
-        rotation = Rotation(secret, stored=stored, holders=found, restarts=restarts, progress=progress)
         if value is not None:
             version = rotation.run(value)
         elif from_version:
-            version = rotation.go_back(stored.value(secret, from_version))
+            version = rotation.go_back(from_version)
         else:
             version = rotation.resume()
     output.result(

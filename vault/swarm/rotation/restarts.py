@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from functools import partial
 from http import HTTPStatus
 from time import monotonic, sleep
@@ -14,7 +15,8 @@ from vault.swarm.rotation.holders import Holder, Holders
 from vault.swarm.rotation.lock import RotationLock
 from vault.swarm.stored import Secret
 
-_POLL_SECONDS = 0.5
+#: Seconds between two looks at a service that restarts.
+POLL_SECONDS = 0.5
 
 #: Docker's states of an update that does not continue.
 _FAILED_UPDATES = frozenset({"paused", "rollback_started", "rollback_paused", "rollback_completed"})
@@ -50,27 +52,17 @@ class Progress(Protocol):
         """Take a step: its name and *data* for programs, and its *text* for people."""
 
 
+@dataclass(slots=True, kw_only=True)
 class Restarts:
     """Restarts for *secret* while *lock* is held, with *timeout_seconds* for each service."""
 
-    def __init__(
-        self,
-        secret: Secret,
-        *,
-        engine: Engine,
-        holders: Holders,
-        lock: RotationLock,
-        progress: Progress,
-        timeout_seconds: float,
-        poll_seconds: float = _POLL_SECONDS,
-    ) -> None:
-        self._secret = secret
-        self._engine = engine
-        self._holders = holders
-        self._lock = lock
-        self._progress = progress
-        self._timeout_seconds = timeout_seconds
-        self._poll_seconds = poll_seconds
+    secret: Secret
+    engine: Engine
+    known: Holders
+    lock: RotationLock
+    progress: Progress
+    timeout_seconds: float
+    poll_seconds: float
 
     def run(self, service: SwarmService, version: int) -> bool:
         """Restart *service*, and return once its tasks are healthy and have *version* by the trail.
@@ -87,21 +79,21 @@ class Restarts:
             ServiceAwayError: It is away for longer than the timeout.
         """
         name = service.name
-        self._progress("restarting", f"{name}: restarting", service=name)
+        self.progress("restarting", f"{name}: restarting", service=name)
         self._restart(service)
-        end = monotonic() + self._timeout_seconds
-        while current := self.retried(partial(self._engine.service, service.id)):
+        end = monotonic() + self.timeout_seconds
+        while current := self.retried(partial(self.engine.service, service.id)):
             if not (reason := self.retried(partial(self._unfinished, current, version))):
-                self._progress(
+                self.progress(
                     "healthy", f"{name}: healthy with version {version}", service=name, version=version
                 )
                 return True
             if monotonic() > end:
                 raise UnhealthyError(
-                    f"{name} did not become healthy within {self._timeout_seconds:.0f} s: {reason}"
+                    f"{name} did not become healthy within {self.timeout_seconds:.0f} s: {reason}"
                 )
-            sleep(self._poll_seconds)
-        self._progress("removed", f"{name}: removed meanwhile", service=name)
+            sleep(self.poll_seconds)
+        self.progress("removed", f"{name}: removed meanwhile", service=name)
         return False
 
     def unsettled(self, service: SwarmService) -> str:
@@ -112,7 +104,7 @@ class Restarts:
         """
         if service.update_state in _UNSETTLED_UPDATES:
             return f"its update is {service.update_state}"
-        return _missing(service, self._engine.tasks(service.id))
+        return _missing(service, self.engine.tasks(service.id))
 
     def holders(self, version: int, service_id: str = "") -> Sequence[Holder]:
         """Return the holders of the secret, all or of a service, while *version* is the newest delivered.
@@ -122,14 +114,14 @@ class Restarts:
 
         Also raises the errors of `Holders.of`.
         """
-        found = self._holders.of(self._secret, service_id)
+        found = self.known.of(self.secret, service_id)
         if any((holder.version or 0) > version and not holder.is_pinned for holder in found):
             raise SupersededError(version)
         return found
 
     def _restart(self, service: SwarmService) -> None:
         for _ in range(_MAX_ATTEMPTS):
-            if self.retried(lambda: self._engine.restart(service.id)):
+            if self.retried(lambda: self.engine.restart(service.id)):
                 return
         raise EngineError(f"Docker refuses to restart {service.name}, which changes all the time")
 
@@ -143,11 +135,11 @@ class Restarts:
 
         Also raises the other errors of *call*.
         """
-        end = monotonic() + self._timeout_seconds
+        end = monotonic() + self.timeout_seconds
         is_reported = False
         while True:
             try:
-                self._lock.renew()
+                self.lock.renew()
                 return call()
             except (ServiceAwayError, EngineAwayError, ServiceRefusedError) as error:
                 is_final = (
@@ -156,9 +148,9 @@ class Restarts:
                 if is_final or monotonic() > end:
                     raise
                 if not is_reported:
-                    self._progress("waiting", f"{error}; waiting for up to {self._timeout_seconds:.0f} s")
+                    self.progress("waiting", f"{error}; waiting for up to {self.timeout_seconds:.0f} s")
                 is_reported = True
-            sleep(self._poll_seconds)
+            sleep(self.poll_seconds)
 
     def _unfinished(self, service: SwarmService, version: int) -> str:
         """Return what a restarted service still lacks; nothing once it is healthy with *version*."""
@@ -166,7 +158,7 @@ class Restarts:
             raise UnhealthyError(
                 f"the update of {service.name} is {service.update_state}: {service.update_message}"
             )
-        tasks = self._engine.tasks(service.id)
+        tasks = self.engine.tasks(service.id)
         # Without a task to replace, Docker sets no state: a service of no replicas or of no node.
         if service.update_state != "completed" and (tasks or service.update_state):
             return "its update is not completed"

@@ -8,12 +8,19 @@ from http import HTTPStatus
 from typing import NoReturn
 
 from vault.core.errors import ServiceRefusedError, VaultError
-from vault.swarm.engine import SwarmService
+from vault.swarm.engine import Engine, SwarmService
 from vault.swarm.outcomes import UnsuitableValueError
 from vault.swarm.rotation.holders import Holder, Holders
-from vault.swarm.rotation.restarts import Progress, Restarts, SupersededError, UnhealthyError
+from vault.swarm.rotation.lock import LockedService, RotationLock
+from vault.swarm.rotation.restarts import (
+    POLL_SECONDS,
+    Progress,
+    Restarts,
+    SupersededError,
+    UnhealthyError,
+)
 from vault.swarm.rotation.state import Phase, RotationState
-from vault.swarm.stored import Secret, Stored
+from vault.swarm.stored import Service, Stored
 from vault.swarm.values import content
 
 #: The label of a service that is restarted before others, and its value.
@@ -36,15 +43,38 @@ class RotationFailedError(VaultError):
 
 
 class Rotation:
-    """A rotation of *secret*."""
+    """A rotation of one secret."""
 
     def __init__(
-        self, secret: Secret, *, stored: Stored, holders: Holders, restarts: Restarts, progress: Progress
+        self,
+        name: str,
+        *,
+        service: Service,
+        engine: Engine,
+        lock: RotationLock,
+        progress: Progress,
+        timeout_seconds: float,
+        poll_seconds: float = POLL_SECONDS,
     ) -> None:
-        self._secret = secret
-        self._stored = stored
-        self._holders = holders
-        self._restarts = restarts
+        """Rotate the secret *name* of *service* as it is now, while *lock* is held.
+
+        Raises:
+            NoValueError: It has no version yet.
+
+        Also raises the errors of a call of the service.
+        """
+        self._stored = Stored(LockedService(service, lock))
+        self._secret = secret = self._stored.describe(name)
+        self._holders = Holders(engine, self._stored)
+        self._restarts = Restarts(
+            secret=secret,
+            engine=engine,
+            known=self._holders,
+            lock=lock,
+            progress=progress,
+            timeout_seconds=timeout_seconds,
+            poll_seconds=poll_seconds,
+        )
         self._progress = progress
         self._state = RotationState(name=secret.name, version=secret.version)
         #: The IDs of the services that were restarted for the version.
@@ -71,9 +101,7 @@ class Rotation:
             ServiceRefusedError: The service refuses; nothing was changed.
             ServiceAwayError: The service is away; nothing was changed.
         """
-        old = self._stored.value(self._secret, self._secret.version)
-        holders = self._holders.of(self._secret)
-        self._require_suitable(value, old, holders)
+        old, holders = self._require_suitable(value)
         self._require_newest(old, holders)
         self._require_settled(holders)
         self._state.before = self._secret.version
@@ -85,8 +113,8 @@ class Rotation:
                 self._roll_back(error, old)
         return self._state.version
 
-    def go_back(self, value: bytes) -> int:
-        """Store *value*, that of an earlier version, as `run` does, also if services are not settled.
+    def go_back(self, version: int) -> int:
+        """Store the value of an earlier *version* as `run` does, also if services are not settled.
 
         Returns:
             The number of the new version.
@@ -97,8 +125,8 @@ class Rotation:
 
         Also raises the other errors of `run`.
         """
-        newest = self._stored.value(self._secret, self._secret.version)
-        self._require_suitable(value, newest, self._holders.of(self._secret))
+        value = self._stored.value(self._secret, version)
+        self._require_suitable(value)
         with self._stating():
             self._store(value)
             self._bring_newest()
@@ -115,7 +143,10 @@ class Rotation:
             self._bring_newest()
         return self._state.version
 
-    def _require_suitable(self, value: bytes, old: bytes, holders: Sequence[Holder]) -> None:
+    def _require_suitable(self, value: bytes) -> tuple[bytes, Sequence[Holder]]:
+        """Require a new value that fits its holders; return the newest value, and the holders."""
+        old = self._stored.value(self._secret, self._secret.version)
+        holders = self._holders.of(self._secret)
         if value == old:
             raise RotationRefusedError(
                 "the new value is the current one",
@@ -130,6 +161,7 @@ class Rotation:
                 except UnsuitableValueError as error:
                     reason = f"the value does not fit {holder.task.service.name}: {error}"
                     raise RotationRefusedError(reason) from None
+        return old, holders
 
     def _require_newest(self, old: bytes, holders: Sequence[Holder]) -> None:
         """Require that a rollback to *old*, the newest value, restores what services have."""
@@ -198,8 +230,14 @@ class Rotation:
         Raises:
             UnhealthyError: One of them does not become healthy.
         """
-        self._report_left_alone()
-        self._bring(lambda: _services(self._all_holders(), self._is_older))
+        left_alone = {
+            holder.task.service.name: holder.left_alone for holder in self._all_holders() if holder.left_alone
+        }
+        for name, reason in left_alone.items():
+            self._progress("left_alone", f"{name}: left alone: {reason}", service=name, reason=reason)
+        self._bring(
+            lambda: _services(self._all_holders(), lambda holder: holder.version != self._state.version)
+        )
 
     def _bring(self, wanted: Callable[[], Mapping[str, SwarmService]]) -> None:
         """Restart the *wanted* services, one after another.
@@ -221,18 +259,8 @@ class Rotation:
         left.sort(key=lambda service: (service.labels.get(_ORDER_LABEL) != _FIRST, service.name))
         return left[0] if left else None
 
-    def _is_older(self, holder: Holder) -> bool:
-        return holder.version != self._state.version
-
     def _all_holders(self) -> Sequence[Holder]:
         return self._restarts.retried(lambda: self._restarts.holders(self._state.version))
-
-    def _report_left_alone(self) -> None:
-        reasons = {
-            holder.task.service.name: holder.left_alone for holder in self._all_holders() if holder.left_alone
-        }
-        for name, reason in reasons.items():
-            self._progress("left_alone", f"{name}: left alone: {reason}", service=name, reason=reason)
 
     def _roll_back(self, reason: UnhealthyError, old: bytes) -> NoReturn:
         """Make *old* the newest version, and restart the services that have the bad one.
