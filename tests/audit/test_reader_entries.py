@@ -15,7 +15,8 @@ from vault.audit.entry import FOREIGN
 from vault.audit.reader import Filter
 from vault.audit.verifier import Verifier
 from vault.audit.writer import AuditTrail
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
+from vault.core.outcomes import Status
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
 from vault.documents import AuditEntry, Database, audit

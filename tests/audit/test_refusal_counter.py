@@ -11,8 +11,9 @@ from tests.support.written_trail import findings
 from vault.audit import refusal_counter
 from vault.audit.refusal_counter import MAX_SINGLE, MAX_SINGLE_OF_KIND, MAX_SOURCES
 from vault.audit.writer import AuditTrail
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import AuditUnavailableError, OverloadedError
+from vault.core.outcomes import Status
 from vault.core.principal import UNAUTHENTICATED, Principal, Scope
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey

@@ -16,8 +16,9 @@ from vault.audit.reader import Filter
 from vault.audit.signing_keys import endorse, trusted
 from vault.audit.verifier import Verifier, verify_records
 from vault.audit.writer import AuditTrail
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import AuditUnavailableError, KeyMissingError
+from vault.core.outcomes import Status
 from vault.crypto import Keyring, MasterKey
 from vault.crypto.chain import SigningKey
 

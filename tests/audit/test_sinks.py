@@ -30,8 +30,9 @@ from tests.support.written_trail import findings
 from vault.audit import retirement, sinks
 from vault.audit.sinks import FileOutput, Sink, sink
 from vault.audit.writer import AuditTrail
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import AuditUnavailableError
+from vault.core.outcomes import Status
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey

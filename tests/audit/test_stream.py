@@ -14,8 +14,9 @@ from vault.audit import writer
 from vault.audit.findings import Kind
 from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, StoredEntry, Stream
 from vault.audit.writer import AuditTrail
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import AuditUnavailableError
+from vault.core.outcomes import Status
 from vault.core.timestamps import moment
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey

@@ -22,8 +22,9 @@ from tests.support.written_trail import findings
 from vault.audit import collection
 from vault.audit.stream import Stream
 from vault.audit.writer import AuditTrail
-from vault.core.attempt import Action, Attempt, Status, finish_all
+from vault.core.attempt import Action, Attempt, finish_all
 from vault.core.errors import AuditUnavailableError
+from vault.core.outcomes import Status
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
 from vault.crypto.token import new_token

@@ -17,7 +17,7 @@ from tests.support.rotation import Stored
 from tests.support.trail import break_trail, mend_trail
 from vault.auth.token_info import TokenInfo
 from vault.auth.tokens import Grant
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AmbiguousTokenNameError,
     AuditUnavailableError,
@@ -29,6 +29,7 @@ from vault.core.errors import (
     TokenNameTakenError,
     TokenNotFoundError,
 )
+from vault.core.outcomes import Status
 from vault.core.principal import OPERATOR, ROLES, Principal, Scope
 from vault.crypto.token import new_token
 from vault.documents import AuditEntry

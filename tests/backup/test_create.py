@@ -21,13 +21,14 @@ from tests.support.trail import break_trail
 from vault.audit import checkpoint
 from vault.audit.writer import AuditTrail
 from vault.backup import archive, create, dump
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AuditUnavailableError,
     BackupRefusedError,
     InvalidBackupError,
     StorageUnavailableError,
 )
+from vault.core.outcomes import Status
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
 from vault.crypto.master_key import MasterKey

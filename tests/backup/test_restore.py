@@ -12,7 +12,7 @@ from tests.support.trail import break_trail, mend_trail
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.backup import dump, restore
 from vault.backup.create import VerifiedBackup
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AuditStateError,
     AuditUnavailableError,
@@ -21,6 +21,7 @@ from vault.core.errors import (
     RestoreRefusedError,
     StorageUnavailableError,
 )
+from vault.core.outcomes import Status
 from vault.crypto import Keyring
 from vault.documents import Database, registry
 

@@ -8,7 +8,8 @@ from tests.support.commands import Done, run_command, start_command
 from tests.support.rotation import Stored, connected, settings, text
 from tests.support.written_trail import WrittenTrail
 from vault.audit.writer import AuditTrail
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
+from vault.core.outcomes import Status
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
 

@@ -10,7 +10,7 @@ from enum import Enum, auto
 import click
 
 from vault.cli import commands
-from vault.cli.shell.exits import Exit
+from vault.core.outcomes import Exit
 
 
 class Needs(Enum):
@@ -44,7 +44,7 @@ class Entry:
     @property
     def away(self) -> Exit | None:
         """The exit code without the server that it needs; None if it needs none."""
-        return None if self.needs in (Needs.NOTHING, Needs.SERVING) else Exit.AWAY
+        return None if self.needs in (Needs.NOTHING, Needs.SERVING) else Exit.UNAVAILABLE
 
     @property
     def denied(self) -> Exit | None:

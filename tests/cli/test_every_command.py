@@ -21,7 +21,7 @@ from tests.docs.generated import require_generated
 from tests.support.backups import history
 from tests.support.rotation import new_key, settings
 from vault.cli import commands
-from vault.cli.shell.exits import Exit
+from vault.core.outcomes import Exit
 from vault.crypto.token import new_token
 
 DOCUMENT = "docs/exit-codes.md"
@@ -172,7 +172,7 @@ def away() -> dict[str, str]:
 @of(Needs.MONGODB, Needs.SERVICE, Needs.PROBED, Needs.ENGINE)
 def test_without_its_server_a_command_is_one_line(name: str, run: Run) -> None:
     """Without the service, or without MongoDB, a command is one line, and 5."""
-    assert_fails(run(*arguments_of(name), **away()), Exit.AWAY)
+    assert_fails(run(*arguments_of(name), **away()), Exit.UNAVAILABLE)
 
 
 @of(Needs.MONGODB)
@@ -266,7 +266,7 @@ def table() -> str:
     """Return the table of the commands that differ from the page's list."""
     rows = ["| Command | Unavailable | Not permitted | Own meanings |", "| --- | --- | --- | --- |"]
     for name, entry in sorted(ENTRIES.items()):
-        if entry.own_codes or (entry.away, entry.denied) != (Exit.AWAY, Exit.DENIED):
+        if entry.own_codes or (entry.away, entry.denied) != (Exit.UNAVAILABLE, Exit.DENIED):
             codes = [str(int(code)) if code else "" for code in (entry.away, entry.denied)]
             rows.append(f"| `{name}` | {' | '.join(codes)} | {entry.own_codes} |")
     return "\n".join(rows) + "\n"

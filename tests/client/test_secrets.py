@@ -9,7 +9,7 @@ from tests.support.lifecycle import UNKNOWN_ID
 from vault.client import secrets as module
 from vault.client.secrets import Fetched, Secrets, all_of, reference
 from vault.client.service import Service
-from vault.core.errors import ServiceAwayError, ServiceRefusedError, VaultError
+from vault.core.errors import ServiceRefusedError, ServiceUnavailableError, VaultError
 
 VALUE = {"secret_id": UNKNOWN_ID, "name": "a", "version": 1, "secret": "dg=="}
 NOT_FOUND = {"problem": {"code": "secret_not_found", "status": 404, "detail": "Secret not found"}}
@@ -61,13 +61,16 @@ def test_a_large_value_can_be_refused_alone() -> None:
 )
 def test_an_odd_reply_is_an_error(answer: object) -> None:
     """A reply of another form is an error, never a value."""
-    with pytest.raises(ServiceAwayError, match="not as this service does"):
+    with pytest.raises(ServiceUnavailableError, match="not as this service does"):
         fetched(answer)
 
 
 def test_an_odd_reply_to_a_change_is_an_error() -> None:
     """The reply to a change must have an ID and a version."""
-    with peer(reply(200, "{}")) as server, pytest.raises(ServiceAwayError, match="not as this service does"):
+    with (
+        peer(reply(200, "{}")) as server,
+        pytest.raises(ServiceUnavailableError, match="not as this service does"),
+    ):
         Secrets(Service(server.url, "t")).update({"name": "a"}, b"v")
 
 
@@ -99,5 +102,5 @@ def test_failures_are_one_error() -> None:
     with pytest.raises(ServiceRefusedError, match=r"^0: Secret not found; .*; and 2 more$") as caught:
         all_of([error] * 7, [str(number) for number in range(7)])
     assert caught.value.status == 404
-    with pytest.raises(ServiceAwayError, match=r"^a: away$"):
-        all_of([ServiceAwayError("away")], ["a"])
+    with pytest.raises(ServiceUnavailableError, match=r"^a: away$"):
+        all_of([ServiceUnavailableError("away")], ["a"])

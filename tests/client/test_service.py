@@ -14,7 +14,7 @@ from tests.client.peers import peer, received_request, reply
 from tests.system.test_tls import make
 from vault.client import service as module
 from vault.client.service import Service
-from vault.core.errors import ServiceAwayError, ServiceRefusedError, VaultError
+from vault.core.errors import ServiceRefusedError, ServiceUnavailableError, VaultError
 
 TOKEN = "smt_a-token-of-someone"
 PATH = "/vault/secret/describe"
@@ -24,7 +24,7 @@ BROKEN = "URL breaks off its reply; if it expects TLS, use https://"
 
 def failure(answer: bytes) -> str:
     """Return the message of the call that gets *answer*."""
-    with peer(answer) as server, pytest.raises(ServiceAwayError) as caught:
+    with peer(answer) as server, pytest.raises(ServiceUnavailableError) as caught:
         Service(server.url, TOKEN).call(PATH, {})
     assert TOKEN not in str(caught.value)
     return str(caught.value).replace(server.url, "URL")
@@ -136,7 +136,7 @@ def test_a_broken_reply_over_tls_has_no_hint_at_tls(tmp_path: Path) -> None:
 
         thread = Thread(target=serve, daemon=True)
         thread.start()
-        with pytest.raises(ServiceAwayError, match=r"breaks off its reply$"):
+        with pytest.raises(ServiceUnavailableError, match=r"breaks off its reply$"):
             Service(url, TOKEN, ca_file=str(server.certificate)).call(PATH, {})
     thread.join(30)
 
@@ -252,7 +252,7 @@ def test_a_broken_reply_is_an_error(answer: bytes, expected: str) -> None:
 def test_nothing_is_sent_twice() -> None:
     """After a lost reply, a request is not repeated: the change may have been made."""
     with peer(b"", b"") as server:
-        with pytest.raises(ServiceAwayError):
+        with pytest.raises(ServiceUnavailableError):
             Service(server.url, TOKEN).call(PATH, {})
         assert len(server.requests) == 1
 
@@ -261,13 +261,13 @@ def test_a_refused_connection_is_an_error() -> None:
     """If nothing listens at the address, the error says so."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
-    with pytest.raises(ServiceAwayError, match=f"^{url} cannot be reached: Connection refused; "):
+    with pytest.raises(ServiceUnavailableError, match=f"^{url} cannot be reached: Connection refused; "):
         Service(url, TOKEN).call(PATH, {})
 
 
 def test_an_impossible_host_is_an_error() -> None:
     """A host that cannot be looked up is an error of the address."""
-    with pytest.raises(ServiceAwayError, match="cannot be reached: there is no such host"):
+    with pytest.raises(ServiceUnavailableError, match="cannot be reached: there is no such host"):
         Service("http://a..b", TOKEN).call(PATH, {})
 
 
@@ -276,7 +276,7 @@ def test_a_silent_service_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "_TIMEOUT", urllib3.Timeout(connect=5, read=0.01))
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
-        pytest.raises(ServiceAwayError, match="does not answer in time"),
+        pytest.raises(ServiceUnavailableError, match="does not answer in time"),
     ):
         Service(f"http://127.0.0.1:{listener.getsockname()[1]}", TOKEN).call(PATH, {})
 
@@ -285,7 +285,7 @@ def test_a_service_without_tls_is_an_error() -> None:
     """An `https` address at which plain HTTP answers is an error of the address."""
     with (
         peer(reply(400, "")) as server,
-        pytest.raises(ServiceAwayError, match="does not speak TLS"),
+        pytest.raises(ServiceUnavailableError, match="does not speak TLS"),
     ):
         Service(server.url.replace("http:", "https:"), TOKEN).call(PATH, {})
 
@@ -307,7 +307,7 @@ def test_an_untrusted_certificate_is_an_error(tmp_path: Path) -> None:
 
         thread = Thread(target=serve, daemon=True)
         thread.start()
-        with pytest.raises(ServiceAwayError, match="name its CA with --ca-cert"):
+        with pytest.raises(ServiceUnavailableError, match="name its CA with --ca-cert"):
             Service(url, TOKEN, ca_file=str(other.certificate)).call(PATH, {})
         assert Service(url, TOKEN, ca_file=str(server.certificate)).call(PATH, {}) == {}
     thread.join(30)

@@ -5,14 +5,14 @@ from typing import Any
 
 from vault.client.secrets import Fetched
 from vault.client.watch import watching
-from vault.core.errors import ServiceAwayError
+from vault.core.errors import ServiceUnavailableError
 
 
 class _Changing:
     """A selection that fails three times, and then has a new version."""
 
     def __init__(self) -> None:
-        self._errors = [ServiceAwayError("away"), ValueError("hunter2"), ValueError("hunter3")]
+        self._errors = [ServiceUnavailableError("away"), ValueError("hunter2"), ValueError("hunter3")]
 
     def versions(self, _secrets: object) -> dict[str, tuple[str, int]]:
         if self._errors:

@@ -1,4 +1,4 @@
-"""The names of errors that operators see: renaming a class changes none of them."""
+"""Errors: their names, and their rows in the tables of replies, documents and commands."""
 
 import importlib
 import logging
@@ -10,110 +10,141 @@ import pytest
 from werkzeug import exceptions as http
 
 import vault
-from vault.api.http.refusals import REFUSALS, code_of
+from vault.api.dialect.errors import _OWN
+from vault.api.document.errors import ERROR_DOCS
+from vault.api.http.refusals import REFUSALS, code_of, recorded_as
 from vault.core.errors import DecryptionError, DuplicateNameError, SecretNotFoundError, VaultError
+from vault.core.outcomes import Exit, Status
 from vault.observability import logs
 
-#: Kind, and name as an exception type.
-NAMES = {
-    "address_refused": "AddressRefusedError",
-    "ambiguous_token_name": "AmbiguousTokenNameError",
-    "audit_state": "AuditStateError",
-    "audit_unavailable": "AuditUnavailableError",
-    "backup_refused": "BackupRefusedError",
-    "credential_required": "CredentialRequiredError",
-    "credentials_unavailable": "CredentialsUnavailableError",
-    "decryption": "DecryptionError",
-    "delivery_forbidden": "DeliveryForbiddenError",
-    "delivery_large_value": "DeliveryLargeValueError",
-    "delivery_refused": "DeliveryRefusedError",
-    "delivery_service_away": "DeliveryServiceAwayError",
-    "delivery_unsuitable_value": "DeliveryUnsuitableValueError",
-    "docker_away": "DockerAwayError",
-    "docker_config_changed": "DockerConfigChangedError",
-    "docker_refused": "DockerRefusedError",
-    "duplicate_name": "DuplicateNameError",
-    "expected_version_required": "ExpectedVersionRequiredError",
-    "fetch_denied": "FetchDeniedError",
-    "fetch_refused": "FetchRefusedError",
-    "field_not_found": "FieldNotFoundError",
-    "fixed": "FixedError",
-    "grant_refused": "GrantRefusedError",
-    "host_refused": "HostRefusedError",
-    "idempotency_mismatch": "IdempotencyMismatchError",
-    "import_order": "ImportOrderError",
-    "import_refused": "ImportRefusedError",
-    "import_runs": "ImportRunsError",
-    "import_source": "ImportSourceError",
-    "import_source_away": "ImportSourceAwayError",
-    "import_source_denied": "ImportSourceDeniedError",
-    "import_task": "ImportTaskError",
-    "invalid_backup": "InvalidBackupError",
-    "invalid_base64": "InvalidBase64Error",
-    "invalid_checkpoint": "InvalidCheckpointError",
-    "invalid_credential": "InvalidCredentialError",
-    "invalid_cursor": "InvalidCursorError",
-    "invalid_delivery_request": "InvalidDeliveryRequestError",
-    "invalid_import_plan": "InvalidImportPlanError",
-    "invalid_login": "InvalidLoginError",
-    "invalid_stack_file": "InvalidStackFileError",
-    "invalid_token_name": "InvalidTokenNameError",
-    "invalid_wrapping_token": "InvalidWrappingTokenError",
-    "issuer_in_use": "IssuerInUseError",
-    "issuer_not_found": "IssuerNotFoundError",
-    "issuer_taken": "IssuerTakenError",
-    "key_missing": "KeyMissingError",
-    "key_unshared": "KeyUnsharedError",
-    "limit_reached": "LimitReachedError",
-    "mongod_unavailable": "MongodUnavailableError",
-    "mount_forbidden": "MountForbiddenError",
-    "name_taken": "NameTakenError",
-    "namespace_not_found": "NamespaceNotFoundError",
-    "newest_version": "NewestVersionError",
-    "not_delivered": "NotDeliveredError",
-    "not_ready": "NotReadyError",
-    "outside_paths": "OutsidePathsError",
-    "overloaded": "OverloadedError",
-    "profile": "ProfileError",
-    "program": "ProgramError",
-    "rate_limited": "RateLimitedError",
-    "replica_set": "ReplicaSetError",
-    "restore_refused": "RestoreRefusedError",
-    "restore_unfinished": "RestoreUnfinishedError",
-    "revocation_refused": "RevocationRefusedError",
-    "rewrap_refused": "RewrapRefusedError",
-    "role_name_taken": "RoleNameTakenError",
-    "role_not_found": "RoleNotFoundError",
-    "role_too_broad": "RoleTooBroadError",
-    "rotation_failed": "RotationFailedError",
-    "rotation_lock_lost": "RotationLockLostError",
-    "rotation_refused": "RotationRefusedError",
-    "rotation_running": "RotationRunningError",
-    "rotation_superseded": "RotationSupersededError",
-    "rotation_unhealthy": "RotationUnhealthyError",
-    "scope_missing": "ScopeMissingError",
-    "secret_busy": "SecretBusyError",
-    "secret_not_deleted": "SecretNotDeletedError",
-    "secret_not_found": "SecretNotFoundError",
-    "secret_too_large": "SecretTooLargeError",
-    "service_away": "ServiceAwayError",
-    "service_refused": "ServiceRefusedError",
-    "settings": "SettingsError",
-    "socket_in_use": "SocketInUseError",
-    "storage_unavailable": "StorageUnavailableError",
-    "swarm_no_value": "SwarmNoValueError",
-    "token_name_taken": "TokenNameTakenError",
-    "token_not_found": "TokenNotFoundError",
-    "token_not_renewable": "TokenNotRenewableError",
-    "token_required": "TokenRequiredError",
-    "too_large_for_batch": "TooLargeForBatchError",
-    "too_many_keys": "TooManyKeysError",
-    "too_many_matches": "TooManyMatchesError",
-    "trail_index_missing": "TrailIndexMissingError",
-    "transfer": "TransferError",
-    "vault": "VaultError",
-    "version_conflict": "VersionConflictError",
-    "weak_idempotency_key": "WeakIdempotencyKeyError",
+#: Kinds of errors that replies have as their code.
+IN_REPLIES = {
+    "address_refused",
+    "audit_state",
+    "audit_unavailable",
+    "credential_required",
+    "credentials_unavailable",
+    "decryption",
+    "delivery_refused",
+    "expected_version_required",
+    "grant_refused",
+    "host_refused",
+    "idempotency_mismatch",
+    "invalid_base64",
+    "invalid_credential",
+    "invalid_cursor",
+    "invalid_login",
+    "invalid_token_name",
+    "invalid_wrapping_token",
+    "issuer_in_use",
+    "issuer_not_found",
+    "issuer_taken",
+    "key_missing",
+    "key_unshared",
+    "limit_reached",
+    "mount_forbidden",
+    "name_taken",
+    "namespace_not_found",
+    "newest_version",
+    "not_ready",
+    "outside_paths",
+    "overloaded",
+    "rate_limited",
+    "restore_unfinished",
+    "revocation_refused",
+    "role_name_taken",
+    "role_not_found",
+    "role_too_broad",
+    "scope_missing",
+    "secret_busy",
+    "secret_not_deleted",
+    "secret_not_found",
+    "secret_too_large",
+    "storage_unavailable",
+    "token_name_taken",
+    "token_not_found",
+    "token_not_renewable",
+    "token_required",
+    "too_large_for_batch",
+    "too_many_keys",
+    "too_many_matches",
+    "version_conflict",
+    "weak_idempotency_key",
+}
+
+#: Codes of replies for errors of HTTP, and for defects.
+OF_HTTP = {
+    "bad_request",
+    "client_disconnected",
+    "defect",
+    "expectation_failed",
+    "method_not_allowed",
+    "not_found",
+    "not_implemented",
+    "request_entity_too_large",
+    "request_header_fields_too_large",
+    "request_timeout",
+    "unprocessable_entity",
+    "unsupported_media_type",
+    "uri_too_long",
+}
+
+#: Kinds of errors that only commands and the swarm driver have; a reply would call them a defect.
+IN_COMMANDS = {
+    "ambiguous_token_name",
+    "backup_refused",
+    "delivery_forbidden",
+    "delivery_large_value",
+    "delivery_service_away",
+    "delivery_unsuitable_value",
+    "docker_away",
+    "docker_config_changed",
+    "docker_refused",
+    "duplicate_name",
+    "fetch_denied",
+    "fetch_refused",
+    "field_not_found",
+    "fixed",
+    "import_order",
+    "import_refused",
+    "import_runs",
+    "import_source",
+    "import_source_away",
+    "import_source_denied",
+    "import_task",
+    "invalid_backup",
+    "invalid_checkpoint",
+    "invalid_delivery_request",
+    "invalid_import_plan",
+    "invalid_stack_file",
+    "mongod_unavailable",
+    "not_delivered",
+    "profile",
+    "program",
+    "replica_set",
+    "restore_refused",
+    "rewrap_refused",
+    "rotation_failed",
+    "rotation_lock_lost",
+    "rotation_refused",
+    "rotation_running",
+    "rotation_superseded",
+    "rotation_unhealthy",
+    "service_away",
+    "service_refused",
+    "settings",
+    "socket_in_use",
+    "swarm_no_value",
+    "trail_index_missing",
+    "transfer",
+    "vault",
+}
+
+#: Codes that no response in the document has: of Vault's API, of an item of a batch, of other paths and
+#: transfer codings, and without a client.
+UNDOCUMENTED = {
+    *("invalid_login", "invalid_wrapping_token", "mount_forbidden", "namespace_not_found", "too_many_keys"),
+    *("too_large_for_batch", "not_found", "not_implemented", "client_disconnected"),
 }
 
 
@@ -141,79 +172,52 @@ def test_every_error_has_its_own_kind() -> None:
     assert len(set(found.values())) == len(found)
 
 
-def test_the_names_of_errors_are_frozen() -> None:
-    """The name of every error in metrics, logs and spans never changes."""
-    assert {error.kind: error.shown_name() for error in errors()} == NAMES
+def test_every_error_has_one_row_everywhere() -> None:
+    """Each error is in one table: of replies, with a documented response, or of commands. Names are frozen.
+
+    Clients, alerts and dashboards contain these names.
+    """
+    assert REFUSALS.keys() == IN_REPLIES | OF_HTTP
+    assert {error.kind for error in errors()} == IN_REPLIES ^ IN_COMMANDS
+    assert len({refusal.title for refusal in REFUSALS.values()}) == len(REFUSALS)
+    documented = {code for response in ERROR_DOCS.values() for code in response.codes}
+    assert documented == REFUSALS.keys() - UNDOCUMENTED
+    assert _OWN.keys() <= REFUSALS.keys()
 
 
-def test_the_codes_of_refusals_are_frozen() -> None:
-    """The `code` of replies and `refusals_total{reason=…}` never change: clients and alerts contain them."""
-    assert sorted(REFUSALS) == [
-        "address_refused",
-        "audit_state",
-        "audit_unavailable",
-        "bad_request",
-        "client_disconnected",
-        "credential_required",
-        "credentials_unavailable",
-        "decryption",
-        "defect",
-        "delivery_refused",
-        "expectation_failed",
-        "expected_version_required",
-        "grant_refused",
-        "host_refused",
-        "idempotency_mismatch",
-        "invalid_base64",
-        "invalid_credential",
-        "invalid_cursor",
-        "invalid_login",
-        "invalid_token_name",
-        "invalid_wrapping_token",
-        "issuer_in_use",
-        "issuer_not_found",
-        "issuer_taken",
-        "key_missing",
-        "key_unshared",
-        "limit_reached",
-        "method_not_allowed",
-        "mount_forbidden",
-        "name_taken",
-        "namespace_not_found",
-        "newest_version",
-        "not_found",
-        "not_implemented",
-        "not_ready",
-        "outside_paths",
-        "overloaded",
-        "rate_limited",
-        "request_entity_too_large",
-        "request_header_fields_too_large",
-        "request_timeout",
-        "restore_unfinished",
-        "revocation_refused",
-        "role_name_taken",
-        "role_not_found",
-        "role_too_broad",
-        "scope_missing",
-        "secret_busy",
-        "secret_not_deleted",
-        "secret_not_found",
-        "secret_too_large",
-        "storage_unavailable",
-        "token_name_taken",
-        "token_not_found",
-        "token_not_renewable",
-        "token_required",
-        "too_large_for_batch",
-        "too_many_keys",
-        "too_many_matches",
-        "unprocessable_entity",
-        "unsupported_media_type",
-        "uri_too_long",
-        "version_conflict",
-        "weak_idempotency_key",
-    ]
+@pytest.mark.parametrize("name", ERROR_DOCS)
+def test_a_documented_response_has_one_status(name: str) -> None:
+    """All refusals of a response in the document have its status, and none is there twice."""
+    codes = ERROR_DOCS[name].codes
+    assert {REFUSALS[code].status for code in codes} == {ERROR_DOCS[name].status}
+    assert len(set(codes)) == len(codes)
+
+
+def test_an_error_has_a_name_as_an_exception_type() -> None:
+    """The name in logs and spans follows from the kind, not from the class."""
+    assert {error.shown_name() for error in errors() if error.kind.endswith("away")} == {
+        *("DeliveryServiceAwayError", "DockerAwayError", "ImportSourceAwayError", "ServiceAwayError")
+    }
+
+
+@pytest.mark.parametrize("error", errors(), ids=lambda error: error.kind)
+def test_an_outcome_fits_the_status_and_the_exit_code(error: type[VaultError]) -> None:
+    """Only failures of the service are errors in the audit trail, and refusals exit with 3 or 4."""
+    outcome = error.outcome
+    if outcome in (Status.NOT_FOUND, Status.DENIED):
+        # Without its arguments: the code is that of the class.
+        assert error.__new__(error).exit_code is Exit[outcome.name]
+    if error.kind == "credentials_unavailable" or error.kind not in REFUSALS:
+        return
+    status = REFUSALS[error.kind].status
+    assert (outcome is Status.ERROR) == (status >= 500)
+    assert outcome is not Status.NOT_FOUND or status == 404
+    assert outcome is Status.DENIED or status not in (401, 403)
+
+
+def test_a_defect_is_an_error_in_the_trail() -> None:
+    """An unexpected exception is recorded as a failure of the service."""
+    assert recorded_as(KeyError("defect")) is Status.ERROR
 
 
 @pytest.mark.parametrize(

@@ -17,7 +17,8 @@ from vault.audit.reader import Filter
 from vault.audit.stream import StoredEntry
 from vault.audit.verifier import Verifier, verify_records
 from vault.audit.writer import AuditTrail, NoAuditTrail
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
+from vault.core.outcomes import Status
 from vault.crypto import Keyring, MasterKey
 from vault.documents import AuditEntry
 from vault.documents.audit import record_of

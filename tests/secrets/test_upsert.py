@@ -12,7 +12,7 @@ from tests.support.access import services
 from tests.support.lifecycle import ALICE, Caller, in_future, in_past, put, trail
 from tests.support.rotation import Stored
 from tests.support.trail import break_trail
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AuditUnavailableError,
     CredentialRequiredError,
@@ -23,6 +23,7 @@ from vault.core.errors import (
     VaultError,
     VersionConflictError,
 )
+from vault.core.outcomes import Status
 from vault.core.paths import Paths
 from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.crypto import MasterKey

@@ -18,7 +18,8 @@ from vault.audit.findings import Finding
 from vault.audit.stream import derive_entry_id
 from vault.audit.verifier import ReadOn, Verifier, nothing_more, verify_records
 from vault.audit.writer import AuditTrail
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
+from vault.core.outcomes import Status
 from vault.core.timestamps import moment
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey, VerifyingKey

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from tests.swarm.world import NAME, World
-from vault.swarm.engine import ChangedError, Config, Engine, EngineAwayError, EngineError
+from vault.swarm.engine import ChangedError, Config, Engine, EngineError, EngineUnavailableError
 
 
 def test_the_driver_s_secrets_of_tasks_are_known(world: World) -> None:
@@ -109,7 +109,7 @@ def test_failures_of_docker_are_told_apart(world: World) -> None:
     """A server error is for now; another one is a refusal, with Docker's reason in one printable line."""
     no_leader = "rpc error: The swarm does not have a leader."
     world.dockerd.failures = [(500, no_leader), (403, "not\n\x1b[2Jallowed")]
-    with pytest.raises(EngineAwayError, match=r"Docker answers 500: .* does not have a leader"):
+    with pytest.raises(EngineUnavailableError, match=r"Docker answers 500: .* does not have a leader"):
         world.engine.tasks()
     with pytest.raises(EngineError, match=r"Docker answers 403: not\\u000a\\u001b\[2Jallowed"):
         world.engine.tasks()
@@ -139,6 +139,8 @@ def test_an_engine_that_does_not_answer_is_away(
     """Without an engine at DOCKER_HOST, the error says so, and what to do."""
     monkeypatch.setenv("DOCKER_HOST", host)
     monkeypatch.setenv("HOME", str(tmp_path))
-    with pytest.raises(EngineAwayError, match=rf"does not answer \({reason}\); start it, or set DOCKER_HOST"):
+    with pytest.raises(
+        EngineUnavailableError, match=rf"does not answer \({reason}\); start it, or set DOCKER_HOST"
+    ):
         Engine()
     gc.collect()

@@ -8,7 +8,7 @@ from flask.testing import FlaskClient
 
 from tests.support.lifecycle import Caller
 from tests.swarm.dockerd import Dockerd
-from vault.core.errors import ServiceAwayError, ServiceRefusedError
+from vault.core.errors import ServiceRefusedError, ServiceUnavailableError
 from vault.core.principal import ROLES, Principal, Scope
 from vault.swarm.engine import Engine
 from vault.swarm.rotation.holders import Holder, Holders
@@ -44,11 +44,11 @@ class InProcess:
             self.limited -= 1
             raise ServiceRefusedError("Too many requests", status=429, code="rate_limited")
         if is_done is False:
-            raise ServiceAwayError("the service cannot be reached")
+            raise ServiceUnavailableError("the service cannot be reached")
         self._caller.become(self._principal)
         reply = self._client.post(path, json=body)
         if is_done:
-            raise ServiceAwayError("the service does not answer in time")
+            raise ServiceUnavailableError("the service does not answer in time")
         found = dict(reply.json or {})
         if reply.status_code != 200:
             raise ServiceRefusedError(found["title"], status=reply.status_code, code=found["code"])

@@ -23,8 +23,9 @@ from pymongo.read_concern import ReadConcern
 
 from vault.audit import stream
 from vault.audit.collection import collection, records
-from vault.core.attempt import Attempt, Status
+from vault.core.attempt import Attempt
 from vault.core.errors import InvalidCursorError
+from vault.core.outcomes import Status
 from vault.core.principal import Principal
 from vault.core.timestamps import moment
 from vault.documents import registry

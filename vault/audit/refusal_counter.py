@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from threading import Lock
 from typing import NamedTuple
 
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
 from vault.core.networks import source
+from vault.core.outcomes import Status
 from vault.core.principal import ANONYMOUS, SERVICE, Principal
 from vault.core.timestamps import moment
 

@@ -10,7 +10,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from vault.audit.collection import collection
-from vault.core.attempt import Action, Status
+from vault.core.attempt import Action
+from vault.core.outcomes import Status
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.documents.guard import storage_errors
 

@@ -12,11 +12,12 @@ from vault.audit.refusal_counter import Count, Kind, RefusalCounter, attempt_of
 from vault.audit.sinks import NoSink, Sink
 from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, StoredEntry, Stream
 from vault.core import deadline
-from vault.core.attempt import Action, Attempt, Outcome, Status, attempts_finished
+from vault.core.attempt import Action, Attempt, Outcome, attempts_finished
 from vault.core.batching import Batcher
 from vault.core.credentials import has_token, without_tokens
 from vault.core.errors import AuditUnavailableError, OverloadedError, StorageUnavailableError, VaultError
 from vault.core.greenlets import wait_until_idle
+from vault.core.outcomes import Status
 from vault.core.periodic import Periodic
 from vault.core.principal import OPERATOR, SERVICE, Principal
 from vault.core.text import printable

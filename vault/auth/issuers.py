@@ -10,7 +10,7 @@ from vault.auth.directory import MAX_ISSUERS, SETTINGS_ISSUER, settings_issuer_i
 from vault.auth.jwt_auth import ALGORITHMS, SettingsAuthenticator, key_algorithms
 from vault.auth.publishing import publish
 from vault.auth.token_keys import TokenKeys
-from vault.core.attempt import Attempt, Status
+from vault.core.attempt import Attempt
 from vault.core.errors import (
     GrantRefusedError,
     IssuerInUseError,
@@ -18,6 +18,7 @@ from vault.core.errors import (
     IssuerTakenError,
     LimitReachedError,
 )
+from vault.core.outcomes import Status
 from vault.core.principal import DEFAULT_NAMESPACE, Principal, Scope
 from vault.core.timestamps import to_milliseconds
 from vault.crypto.token_key import TokenKey

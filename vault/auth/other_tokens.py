@@ -9,8 +9,9 @@ from vault.auth.revocations import Cascade, require_covered, revoke_all
 from vault.auth.token_info import info_of
 from vault.auth.token_keys import TokenKeys
 from vault.auth.token_pages import TokenPages
-from vault.core.attempt import Attempt, Status
+from vault.core.attempt import Attempt
 from vault.core.errors import TokenNotFoundError
+from vault.core.outcomes import Status
 from vault.core.paths import Paths
 from vault.crypto.token import is_token
 from vault.crypto.token_key import TokenKey

@@ -7,8 +7,9 @@ from vault.auth.renewals import renew
 from vault.auth.revocations import Cascade, revoke_all
 from vault.auth.token_info import info_of
 from vault.auth.token_keys import TokenKeys
-from vault.core.attempt import Attempt, Status
+from vault.core.attempt import Attempt
 from vault.core.errors import InvalidCredentialError, TokenRequiredError
+from vault.core.outcomes import Status
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
 from vault.documents.token import Token

@@ -3,8 +3,9 @@
 from collections.abc import Iterable
 from dataclasses import replace
 
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidCredentialError, StorageUnavailableError, VaultError
+from vault.core.outcomes import Status
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import best_effort_cleanup, storage_errors
 from vault.documents.issuer import Issuer

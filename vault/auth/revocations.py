@@ -7,9 +7,10 @@ from enum import Enum
 from ipaddress import ip_network
 
 from vault.auth.publishing import delete_roles_and_issuers_of
-from vault.core.attempt import Attempt, Status
+from vault.core.attempt import Attempt
 from vault.core.errors import RevocationRefusedError
 from vault.core.networks import cover
+from vault.core.outcomes import Status
 from vault.core.paths import Paths
 from vault.core.principal import OPERATOR, scopes_named
 from vault.core.timestamps import to_milliseconds

@@ -13,7 +13,7 @@ from vault.auth.directory import MAX_ROLES, SETTINGS_ISSUER, shown_name
 from vault.auth.issuers import Issuers, require_unlimited
 from vault.auth.publishing import publish
 from vault.auth.token_keys import TokenKeys
-from vault.core.attempt import Attempt, Status
+from vault.core.attempt import Attempt
 from vault.core.errors import (
     GrantRefusedError,
     LimitReachedError,
@@ -22,6 +22,7 @@ from vault.core.errors import (
     RoleTooBroadError,
 )
 from vault.core.networks import Network, cover
+from vault.core.outcomes import Status
 from vault.core.paths import ALL_PATHS, Paths
 from vault.core.principal import DEFAULT_NAMESPACE, OPERATOR, Principal, Scope, plain_name, scopes_named
 from vault.core.timestamps import to_milliseconds

@@ -9,7 +9,7 @@ from vault.auth.revocations import Cascade, require_covered, revoke_all
 from vault.auth.token_info import TokenInfo, info_of
 from vault.auth.token_keys import TokenKeys
 from vault.auth.token_pages import TokenPages
-from vault.core.attempt import Attempt, Status
+from vault.core.attempt import Attempt
 from vault.core.errors import (
     AmbiguousTokenNameError,
     GrantRefusedError,
@@ -17,6 +17,7 @@ from vault.core.errors import (
     TokenNotFoundError,
 )
 from vault.core.networks import Network, cover
+from vault.core.outcomes import Status
 from vault.core.paths import ALL_PATHS, Paths
 from vault.core.principal import (
     MAX_LIFETIME,

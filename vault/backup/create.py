@@ -14,8 +14,9 @@ from vault.audit.collection import collection
 from vault.backup import archive, dump
 from vault.backup.archive import ArchiveWriter, Progress
 from vault.core import deadline
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import BackupRefusedError, InvalidBackupError, VaultError
+from vault.core.outcomes import Status
 from vault.core.principal import OPERATOR
 from vault.core.text import printable
 from vault.core.timestamps import moment

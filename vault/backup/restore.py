@@ -5,8 +5,9 @@ from collections.abc import Iterator
 from vault.backup import dump
 from vault.backup.archive import Progress
 from vault.backup.create import VerifiedBackup
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import AuditStateError, DuplicateNameError, RestoreRefusedError
+from vault.core.outcomes import Status
 from vault.core.principal import OPERATOR
 from vault.documents import Database, registry
 from vault.documents.guard import storage_errors

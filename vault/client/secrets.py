@@ -8,7 +8,7 @@ from http import HTTPStatus
 from typing import Any, cast
 
 from vault.client.service import Service
-from vault.core.errors import ServiceAwayError, ServiceRefusedError, VaultError
+from vault.core.errors import ServiceRefusedError, ServiceUnavailableError, VaultError
 
 #: The maximum bytes of a value: no service can take more.
 MAX_VALUE_BYTES = 1_048_576
@@ -70,8 +70,8 @@ def _give_up(limited: ServiceRefusedError) -> None:
 class Secrets:
     """The secrets of *service*.
 
-    Every method raises ServiceRefusedError and ServiceAwayError. None in an argument stands for the service's
-    default.
+    Every method raises ServiceRefusedError and ServiceUnavailableError. None in an argument stands for the
+    service's default.
     """
 
     def __init__(self, service: Service, *, wait: Callable[[ServiceRefusedError], None] = _give_up) -> None:
@@ -141,7 +141,7 @@ class Secrets:
 
         Raises:
             ServiceRefusedError: The service refuses it.
-            ServiceAwayError: The service is away. The value may be stored.
+            ServiceUnavailableError: The service is away. The value may be stored.
             VaultError: The secret exists, and *max_reads* is given; or its properties could not be changed.
         """
         can_be_new = not is_id(secret) and not expected_version
@@ -289,7 +289,7 @@ def all_of(found: Sequence[Fetched | VaultError], names: Sequence[str]) -> list[
     """Return *found*, or raise one error for all that failed, with the *names* that the user gave.
 
     Raises:
-        ServiceAwayError: The service cannot serve some of them.
+        ServiceUnavailableError: The service cannot serve some of them.
         ServiceRefusedError: It refuses some of them, with the status of the first one.
     """
     failed = [(name, one) for name, one in zip(names, found, strict=True) if isinstance(one, VaultError)]
@@ -301,7 +301,7 @@ def all_of(found: Sequence[Fetched | VaultError], names: Sequence[str]) -> list[
     first = failed[0][1]
     if isinstance(first, ServiceRefusedError):
         raise ServiceRefusedError(message, status=first.status, code=first.code, hint=first.hint)
-    raise ServiceAwayError(message)
+    raise ServiceUnavailableError(message)
 
 
 def none_below(prefix: str) -> ServiceRefusedError:

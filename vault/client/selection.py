@@ -22,7 +22,7 @@ class Selection:
         Raises:
             ProgramError: A name gives no variable, or an improper one, or two names give the same one.
             ServiceRefusedError: The service refuses one of them, or there is none with a prefix.
-            ServiceAwayError: The service cannot be reached, or cannot serve.
+            ServiceUnavailableError: The service cannot be reached, or cannot serve.
         """
         found: dict[str, Fetched] = {}
         for prefix in self.prefixes:
@@ -38,7 +38,7 @@ class Selection:
     def versions(self, secrets: Secrets) -> dict[str, tuple[str, int]]:
         """Return the IDs and the newest versions of the secrets, by their variables, without fetching them.
 
-        Raises ServiceRefusedError, ServiceAwayError and ProgramError.
+        Raises ServiceRefusedError, ServiceUnavailableError and ProgramError.
         """
         wanted: dict[str, str] = {}
         for prefix in self.prefixes:

@@ -11,7 +11,7 @@ import urllib3
 
 from vault.client import address
 from vault.client.http import USER_AGENT, Failure, HTTPClient, RequestFailedError
-from vault.core.errors import ServiceAwayError, ServiceRefusedError
+from vault.core.errors import ServiceRefusedError, ServiceUnavailableError
 from vault.core.text import printable, quantity
 
 #: A request can take 20 s in MongoDB, after its body has arrived. Between parts of a reply, it is the same.
@@ -118,7 +118,7 @@ class Service:
 
         Raises:
             ServiceRefusedError: The service refuses the request.
-            ServiceAwayError: It cannot be reached or cannot serve, or something else answers at its address.
+            ServiceUnavailableError: It cannot be reached or cannot serve, or is another server.
         """
         try:
             reply = self._http.request(
@@ -132,7 +132,7 @@ class Service:
             hint = _FAILURE_HINTS.get(error.failure, "")
             if error.failure is Failure.BROKEN_OFF and not self.url.startswith("https:"):
                 hint = "if it expects TLS, use https://"
-            raise ServiceAwayError(f"{self.url} {error}", hint=hint) from None
+            raise ServiceUnavailableError(f"{self.url} {error}", hint=hint) from None
         content = _object(reply.content)
         if reply.status == HTTPStatus.OK and content is not None:
             return content
@@ -140,14 +140,16 @@ class Service:
 
     def refusal(
         self, status: int, problem: Mapping[str, Any], retry_after: str = ""
-    ) -> ServiceAwayError | ServiceRefusedError:
+    ) -> ServiceUnavailableError | ServiceRefusedError:
         """Return the error for a *problem* of the service, of a request or of an item of a batch.
 
         *retry_after* is the header of the reply.
         """
         code = problem.get("code")
         if status in _REDIRECTS:
-            return ServiceAwayError(f"{self.url} redirects", hint="use the address of the service itself")
+            return ServiceUnavailableError(
+                f"{self.url} redirects", hint="use the address of the service itself"
+            )
         # Each path that this client asks for exists, but not below another one.
         if not isinstance(code, str) or code == _NO_PATH:
             return self.odd_reply(f"answers with status {status}")
@@ -157,7 +159,7 @@ class Service:
             hint = f"try again in {quantity(seconds, 'second')}"
         message = f"the service answers {status}: {self._reason(problem, is_short=bool(hint))}"
         if status in _AWAY:
-            return ServiceAwayError(message, hint=hint)
+            return ServiceUnavailableError(message, hint=hint)
         return ServiceRefusedError(
             message,
             status=status,
@@ -167,9 +169,9 @@ class Service:
             retry_after=seconds,
         )
 
-    def odd_reply(self, problem: str = "sends another reply than expected") -> ServiceAwayError:
+    def odd_reply(self, problem: str = "sends another reply than expected") -> ServiceUnavailableError:
         """Return the error for a reply that the service does not send; *problem* follows the address."""
-        return ServiceAwayError(
+        return ServiceUnavailableError(
             f"{self.url} {problem}, not as this service does", hint="check the address in VAULT_URL, or --url"
         )
 

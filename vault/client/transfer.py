@@ -38,7 +38,7 @@ def plan(secrets: Secrets, values: Mapping[str, bytes]) -> list[Change]:
 
     Raises:
         ServiceRefusedError: The service refuses to list, to describe or to fetch the present secrets.
-        ServiceAwayError: The service cannot be reached, or cannot serve.
+        ServiceUnavailableError: The service cannot be reached, or cannot serve.
     """
     prefix = os.path.commonprefix(list(values))  # noqa: RUF071 - a prefix can end within a name
     present = [name for name in _names(secrets, prefix) if name in values]

@@ -8,6 +8,7 @@ from typing import Any
 from blinker import Namespace
 
 from vault.core.errors import AuditUnavailableError, CredentialRequiredError, ScopeMissingError
+from vault.core.outcomes import Status
 from vault.core.principal import ANONYMOUS, Principal, Scope
 
 _signals = Namespace()
@@ -68,16 +69,6 @@ class Action(StrEnum):
     KEYS_STATUS = "keys_status"
     AUDIT_ENABLED = "audit_enabled"
     AUDIT_DISABLED = "audit_disabled"
-
-
-class Status(StrEnum):
-    """An outcome, by its name in the audit trail."""
-
-    SUCCESS = "success"
-    BAD_REQUEST = "bad_request"
-    NOT_FOUND = "not_found"
-    DENIED = "denied"
-    ERROR = "error"
 
 
 @dataclass(slots=True, kw_only=True)

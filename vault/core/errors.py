@@ -1,9 +1,8 @@
 """The errors that this package raises on purpose.
 
-An error reports a failure; only `vault.api.http.refusals` maps it to an HTTP status, only
-`vault.cli.shell.exits` to an exit code, and only `vault.core.outcomes` to an outcome in the audit trail. A
-message says what is wrong, then what to do: its hint. It never contains a value, a key, a token or a
-secret's ID, because messages reach replies and logs.
+A class has the error's kind, outcome in the audit trail and exit code; `vault.api.http.refusals` adds the
+HTTP status. A message says what is wrong, then what to do: its hint. It never contains a value, a key, a
+token or a secret's ID, because messages reach replies and logs.
 
 A message that a reply quotes as its `detail` is a sentence. A message for operators follows a prefix, such as
 `error:` or `not serving:`, so it begins in lower case and has no full stop.
@@ -13,6 +12,10 @@ from collections.abc import Mapping, Sequence
 from typing import ClassVar, Self
 
 from vault.core.credentials import without_tokens
+from vault.core.outcomes import Exit, Status
+
+#: Exit codes by outcome, of the errors that have none of their own.
+_EXITS = {Status.NOT_FOUND: Exit.NOT_FOUND, Status.DENIED: Exit.DENIED}
 
 
 class VaultError(Exception):
@@ -21,12 +24,19 @@ class VaultError(Exception):
     #: The error's name in metrics, logs, replies and, through `shown_name`, in spans. Each class has its own,
     #: and renaming a class does not change it: alerts, dashboards and clients contain these names.
     kind: ClassVar[str] = "vault"
+    #: The status of the failed operation in the audit trail.
+    outcome: ClassVar[Status] = Status.ERROR
 
     def __init__(self, problem: str = "", *, hint: str = "") -> None:
         """Make an error of this *problem*, and of what to do about it, the *hint*, if that is known."""
         super().__init__(f"{problem}{' ' if problem.endswith('.') else '; '}{hint}" if hint else problem)
         self.problem = problem
         self.hint = hint
+
+    @property
+    def exit_code(self) -> Exit:
+        """The exit code of the failed command."""
+        return _EXITS.get(self.outcome, Exit.FAILED)
 
     @classmethod
     def shown_name(cls) -> str:
@@ -60,6 +70,7 @@ class CredentialRequiredError(FixedError):
     """An operation requires a credential, and the caller is anonymous."""
 
     kind = "credential_required"
+    outcome = Status.DENIED
     message = "A credential is required."
 
 
@@ -67,6 +78,7 @@ class InvalidCredentialError(VaultError):
     """A credential was sent and is invalid. Only the audit trail has the reason; the reply does not."""
 
     kind = "invalid_credential"
+    outcome = Status.DENIED
 
     def __init__(self, reason: str, *, principal: str = "") -> None:
         super().__init__("The credential is invalid.")
@@ -96,6 +108,8 @@ class CredentialsUnavailableError(FixedError):
     """The service that validates credentials is unavailable, so no credential is accepted."""
 
     kind = "credentials_unavailable"
+    # Not an error: anyone can send forged credentials.
+    outcome = Status.DENIED
     message = "credentials cannot be checked"
 
 
@@ -103,6 +117,7 @@ class ScopeMissingError(VaultError):
     """The principal lacks the scope that the operation requires."""
 
     kind = "scope_missing"
+    outcome = Status.DENIED
 
     def __init__(self, scope: str) -> None:
         super().__init__(f"The scope {scope} is required.")
@@ -112,18 +127,21 @@ class GrantRefusedError(VaultError):
     """The new token would exceed its creator's grant; the message names the excess."""
 
     kind = "grant_refused"
+    outcome = Status.DENIED
 
 
 class RevocationRefusedError(VaultError):
     """The token to revoke exceeds the principal's grant; the message names the excess."""
 
     kind = "revocation_refused"
+    outcome = Status.DENIED
 
 
 class AmbiguousTokenNameError(FixedError):
     """Several namespaces have a token with the name that an operator gave."""
 
     kind = "ambiguous_token_name"
+    outcome = Status.BAD_REQUEST
     message = "several namespaces have a token with this name"
     remedy = "add --namespace"
 
@@ -132,6 +150,7 @@ class InvalidTokenNameError(FixedError):
     """The service uses the name of a new token itself."""
 
     kind = "invalid_token_name"
+    outcome = Status.BAD_REQUEST
     message = "This name is reserved."
 
 
@@ -139,12 +158,14 @@ class TokenNameTakenError(VaultError):
     """A token, also a revoked or pending one, has the name of a new token; the message says which."""
 
     kind = "token_name_taken"
+    outcome = Status.BAD_REQUEST
 
 
 class TokenNotRenewableError(FixedError):
     """The token was created without the right to extend itself."""
 
     kind = "token_not_renewable"
+    outcome = Status.BAD_REQUEST
     message = "This token cannot be renewed. Create a new token."
 
 
@@ -152,6 +173,7 @@ class TokenRequiredError(FixedError):
     """The principal's credential is not a token, so the service did not issue it and cannot change it."""
 
     kind = "token_required"
+    outcome = Status.DENIED
     message = "This operation requires a token, not a JWT."
 
 
@@ -159,6 +181,7 @@ class TokenNotFoundError(FixedError):
     """No token that the principal can see has this name."""
 
     kind = "token_not_found"
+    outcome = Status.NOT_FOUND
     # Without a full stop, as `SecretNotFoundError`.
     message = "Token not found"
 
@@ -167,12 +190,14 @@ class IssuerTakenError(VaultError):
     """Another issuer has the name, or the `iss` and audience, of a new one; the message says which."""
 
     kind = "issuer_taken"
+    outcome = Status.BAD_REQUEST
 
 
 class IssuerNotFoundError(FixedError):
     """No issuer has this name."""
 
     kind = "issuer_not_found"
+    outcome = Status.NOT_FOUND
     # Without a full stop, as `SecretNotFoundError`.
     message = "Issuer not found"
 
@@ -181,6 +206,7 @@ class IssuerInUseError(FixedError):
     """An issuer to delete has roles."""
 
     kind = "issuer_in_use"
+    outcome = Status.BAD_REQUEST
     message = "The issuer has roles."
     remedy = "Delete them first, or use force."
 
@@ -189,32 +215,37 @@ class RoleNameTakenError(VaultError):
     """A role of the namespace, or a pending one, has the name of a new role; the message says which."""
 
     kind = "role_name_taken"
+    outcome = Status.BAD_REQUEST
 
 
 class RoleNotFoundError(FixedError):
     """No role that the principal can see has this name."""
 
     kind = "role_not_found"
+    outcome = Status.NOT_FOUND
     # Without a full stop, as `SecretNotFoundError`.
     message = "Role not found"
 
 
 class RoleTooBroadError(VaultError):
-    """Strangers could satisfy the conditions of a new role; the message says why."""
+    """Anyone could satisfy the conditions of a new role; the message says why."""
 
     kind = "role_too_broad"
+    outcome = Status.DENIED
 
 
 class LimitReachedError(VaultError):
     """There are as many issuers or roles as there can be; the message has the limit."""
 
     kind = "limit_reached"
+    outcome = Status.BAD_REQUEST
 
 
 class AddressRefusedError(FixedError):
     """The client's address is not in `ALLOWED_NETWORKS`."""
 
     kind = "address_refused"
+    outcome = Status.DENIED
     message = "This address is not allowed to use the service."
 
 
@@ -222,6 +253,7 @@ class HostRefusedError(FixedError):
     """The host of a request is not in `ALLOWED_HOSTS`."""
 
     kind = "host_refused"
+    outcome = Status.DENIED
     message = "The service does not answer to this host name. Operators set its names as ALLOWED_HOSTS."
 
 
@@ -229,6 +261,7 @@ class MountForbiddenError(VaultError):
     """Nothing is mounted at a path, or not for this principal: Vault says the same of both."""
 
     kind = "mount_forbidden"
+    outcome = Status.DENIED
 
     def __init__(self, path: str) -> None:
         super().__init__(
@@ -241,6 +274,7 @@ class NamespaceNotFoundError(FixedError):
     """The request names another namespace than the principal's own."""
 
     kind = "namespace_not_found"
+    outcome = Status.DENIED
     # Vault's text.
     message = "namespace not found"
 
@@ -249,6 +283,7 @@ class RateLimitedError(FixedError):
     """One principal or address sent too many requests or invalid credentials."""
 
     kind = "rate_limited"
+    outcome = Status.DENIED
     message = "Too many requests."
     remedy = "Try again later."
 
@@ -257,18 +292,21 @@ class InvalidBase64Error(VaultError):
     """A value is not canonical base64; the message says why."""
 
     kind = "invalid_base64"
+    outcome = Status.BAD_REQUEST
 
 
 class SecretTooLargeError(VaultError):
     """A plaintext is larger than `MAX_SECRET_BYTES`."""
 
     kind = "secret_too_large"
+    outcome = Status.BAD_REQUEST
 
 
 class TooLargeForBatchError(FixedError):
     """A stored secret is too large to be returned together with the others of a batch."""
 
     kind = "too_large_for_batch"
+    outcome = Status.BAD_REQUEST
     message = "The secret is too large for this batch."
     remedy = "Fetch it alone."
 
@@ -277,6 +315,7 @@ class TooManyMatchesError(FixedError):
     """More secrets have a prefix than a batch can have items."""
 
     kind = "too_many_matches"
+    outcome = Status.BAD_REQUEST
     message = "More than 100 secrets have this prefix."
     remedy = "Use a longer `name_prefix`."
 
@@ -285,6 +324,7 @@ class TooManyKeysError(FixedError):
     """The keys of one level of names take too much space."""
 
     kind = "too_many_keys"
+    outcome = Status.BAD_REQUEST
     message = "There are too many keys here."
     remedy = "List them in parts, with `limit` and `after`."
 
@@ -293,6 +333,7 @@ class DeliveryRefusedError(FixedError):
     """The caller itself refuses to deliver the secret, and has said so for the trail."""
 
     kind = "delivery_refused"
+    outcome = Status.DENIED
     message = "The delivery is refused, as the request says."
 
 
@@ -300,6 +341,7 @@ class SecretNotFoundError(FixedError):
     """No readable secret has this ID: it never existed, or no longer exists. The reply does not say which."""
 
     kind = "secret_not_found"
+    outcome = Status.NOT_FOUND
     # The contract fixes this text, without a full stop.
     message = "Secret not found"
 
@@ -308,6 +350,7 @@ class OutsidePathsError(FixedError):
     """A new secret's name is not within the principal's paths, or the secret has none."""
 
     kind = "outside_paths"
+    outcome = Status.DENIED
     message = "The name is outside the paths of this credential."
 
 
@@ -315,6 +358,7 @@ class NameTakenError(FixedError):
     """Another secret of the namespace has this name, or is deleted, can be restored, and keeps it."""
 
     kind = "name_taken"
+    outcome = Status.BAD_REQUEST
     message = "Secret name already used in this namespace."
 
 
@@ -322,6 +366,7 @@ class VersionConflictError(FixedError):
     """The newest version of a secret is not the expected one."""
 
     kind = "version_conflict"
+    outcome = Status.BAD_REQUEST
     message = "Version conflict: the current version does not match `expected_version`."
 
 
@@ -329,6 +374,7 @@ class ExpectedVersionRequiredError(FixedError):
     """The write rules of a secret demand the version that an update expects to be the newest."""
 
     kind = "expected_version_required"
+    outcome = Status.BAD_REQUEST
     message = "This secret requires `expected_version`."
 
 
@@ -336,6 +382,7 @@ class SecretNotDeletedError(FixedError):
     """The secret to purge is not deleted."""
 
     kind = "secret_not_deleted"
+    outcome = Status.BAD_REQUEST
     message = "The secret is not deleted."
     remedy = "Delete it first, or set `version`."
 
@@ -344,6 +391,7 @@ class NewestVersionError(FixedError):
     """The version to purge is the secret's newest."""
 
     kind = "newest_version"
+    outcome = Status.BAD_REQUEST
     message = "The newest version cannot be purged."
     remedy = "Update or delete the secret first."
 
@@ -360,6 +408,7 @@ class IdempotencyMismatchError(FixedError):
     """An idempotency key was reused with a different body."""
 
     kind = "idempotency_mismatch"
+    outcome = Status.BAD_REQUEST
     message = "This Idempotency-Key was already used with a different body."
 
 
@@ -367,6 +416,7 @@ class WeakIdempotencyKeyError(FixedError):
     """An anonymous caller's idempotency key is too easy to guess: anonymous callers share one scope."""
 
     kind = "weak_idempotency_key"
+    outcome = Status.BAD_REQUEST
     message = "Without a credential, the Idempotency-Key must be random and have at least 32 characters."
 
 
@@ -460,16 +510,18 @@ class ImportSourceError(VaultError):
     kind = "import_source"
 
 
-class ImportSourceAwayError(ImportSourceError):
+class ImportSourceUnavailableError(ImportSourceError):
     """The source of an import does not answer."""
 
     kind = "import_source_away"
+    exit_code = Exit.UNAVAILABLE
 
 
 class ImportSourceDeniedError(ImportSourceError):
     """The source of an import does not accept the token."""
 
     kind = "import_source_denied"
+    exit_code = Exit.DENIED
 
 
 class ImportRefusedError(VaultError):
@@ -495,11 +547,17 @@ class StorageUnavailableError(VaultError):
         self.is_denied = is_denied
         self.reason = reason
 
+    @property
+    def exit_code(self) -> Exit:
+        """The exit code of the failed command: MongoDB does not answer, or refuses the user."""
+        return Exit.DENIED if self.is_denied else Exit.UNAVAILABLE
+
 
 class DuplicateNameError(FixedError, StorageUnavailableError):
     """A name exists twice, so MongoDB cannot keep names unique; no worker serves until one is removed."""
 
     kind = "duplicate_name"
+    exit_code = Exit.FAILED
     message = (
         "two secrets or two tokens have the same name, or two issuers or roles, because a unique index was "
         "removed and a document added without the service"
@@ -511,6 +569,7 @@ class TrailIndexMissingError(FixedError, StorageUnavailableError):
     """The audit trail's unique index is missing, and the service's MongoDB user may not create it."""
 
     kind = "trail_index_missing"
+    exit_code = Exit.FAILED
     message = "the audit trail lacks its unique index, and the MongoDB user may not create it"
     remedy = "run `secret-manager replicaset initiate` or `grant`"
 
@@ -532,6 +591,7 @@ class InvalidCursorError(FixedError):
     """A cursor was not returned by an earlier query."""
 
     kind = "invalid_cursor"
+    outcome = Status.BAD_REQUEST
     message = "Invalid `cursor`: send the one that an earlier reply returned."
 
 
@@ -564,10 +624,11 @@ class ReplicaSetError(VaultError):
     kind = "replica_set"
 
 
-class ServiceAwayError(VaultError):
+class ServiceUnavailableError(VaultError):
     """The service cannot be reached, or cannot serve for now; a change may or may not have taken effect."""
 
     kind = "service_away"
+    exit_code = Exit.UNAVAILABLE
 
 
 class ServiceRefusedError(VaultError):
@@ -595,6 +656,12 @@ class ServiceRefusedError(VaultError):
         #: Seconds until the service takes a request again; 0 if the reply does not say.
         self.retry_after = retry_after
 
+    @property
+    def exit_code(self) -> Exit:
+        """The exit code of the failed command, by the status of the reply."""
+        codes = {401: Exit.DENIED, 403: Exit.DENIED, 404: Exit.NOT_FOUND}
+        return codes.get(self.status, Exit.FAILED)
+
 
 class ProfileError(VaultError):
     """The profile of a login cannot be used or kept; the message says why."""
@@ -606,6 +673,7 @@ class FieldNotFoundError(VaultError):
     """A value has no field of a name."""
 
     kind = "field_not_found"
+    outcome = Status.NOT_FOUND
 
 
 class TransferError(VaultError):

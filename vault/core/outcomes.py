@@ -1,42 +1,32 @@
-"""Outcomes of errors in the audit trail: the same for a request over HTTP and for an operator's command."""
+"""Outcomes: of operations in the audit trail, and of commands as exit codes."""
 
-from collections.abc import Mapping
-
-from vault.core.attempt import Status
-from vault.core.errors import VaultError
-
-#: By the kind of the error. Every other error is a failure of the service.
-_OUTCOMES: Mapping[str, Status] = {
-    # What the principal may not do. Also credentials that cannot be checked: anyone can send forged ones.
-    **dict.fromkeys(
-        (
-            *("credential_required", "invalid_credential", "invalid_login", "invalid_wrapping_token"),
-            *("credentials_unavailable", "scope_missing", "address_refused", "host_refused"),
-            *("rate_limited", "mount_forbidden", "namespace_not_found", "token_required"),
-            *("grant_refused", "revocation_refused", "role_too_broad"),
-            *("outside_paths", "delivery_refused"),
-        ),
-        Status.DENIED,
-    ),
-    # A name or an ID that does not exist.
-    **dict.fromkeys(
-        ("token_not_found", "issuer_not_found", "role_not_found", "secret_not_found"), Status.NOT_FOUND
-    ),
-    # What is refused to every principal: the input is invalid, or does not fit what is stored.
-    **dict.fromkeys(
-        (
-            *("invalid_token_name", "token_name_taken", "ambiguous_token_name", "token_not_renewable"),
-            *("issuer_taken", "issuer_in_use", "role_name_taken", "limit_reached"),
-            *("invalid_base64", "secret_too_large", "too_large_for_batch", "too_many_matches"),
-            *("too_many_keys", "name_taken", "version_conflict", "expected_version_required"),
-            *("secret_not_deleted", "newest_version", "idempotency_mismatch", "weak_idempotency_key"),
-            "invalid_cursor",
-        ),
-        Status.BAD_REQUEST,
-    ),
-}
+from enum import IntEnum, StrEnum
 
 
-def outcome_of(error: Exception) -> Status:
-    """Return the outcome of an operation that ended with *error*."""
-    return _OUTCOMES.get(error.kind, Status.ERROR) if isinstance(error, VaultError) else Status.ERROR
+class Status(StrEnum):
+    """An outcome, by its name in the audit trail."""
+
+    SUCCESS = "success"
+    #: Refused to every principal: the input is invalid, or does not fit the stored state.
+    BAD_REQUEST = "bad_request"
+    #: A name or an ID does not exist.
+    NOT_FOUND = "not_found"
+    #: Refused to this principal.
+    DENIED = "denied"
+    #: The service failed.
+    ERROR = "error"
+
+
+class Exit(IntEnum):
+    """The exit codes of all commands; `audit verify` and `drill` have their own meaning of 1 and 3."""
+
+    DONE = 0
+    #: Refused, or failed.
+    FAILED = 1
+    #: The command line is invalid.
+    USAGE = 2
+    NOT_FOUND = 3
+    #: The credential, or MongoDB's user, may not do this.
+    DENIED = 4
+    #: The service or MongoDB does not answer.
+    UNAVAILABLE = 5

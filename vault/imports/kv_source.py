@@ -19,9 +19,9 @@ from vault.core import kv_values
 from vault.core.durations import parse_kv_duration
 from vault.core.errors import (
     ImportRefusedError,
-    ImportSourceAwayError,
     ImportSourceDeniedError,
     ImportSourceError,
+    ImportSourceUnavailableError,
 )
 from vault.core.kv_values import Number
 from vault.core.paths import is_path
@@ -233,7 +233,7 @@ class KVSource:
                 return _final_one(reply)
             failure = f"the source answers with the status {reply.status}"
             asked = _asked_pause(reply.retry_after)
-        raise ImportSourceAwayError(failure, hint="run the import again once it works")
+        raise ImportSourceUnavailableError(failure, hint="run the import again once it works")
 
 
 def _final_one(reply: Reply) -> Reply:

@@ -4,7 +4,8 @@ from collections.abc import Mapping
 from dataclasses import replace
 from uuid import uuid4
 
-from vault.core.attempt import Action, Attempt, Status, finish_all
+from vault.core.attempt import Action, Attempt, finish_all
+from vault.core.outcomes import Status
 from vault.core.principal import OPERATOR
 from vault.crypto import Keyring
 from vault.documents.guard import storage_errors

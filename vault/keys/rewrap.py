@@ -13,8 +13,9 @@ from operator import itemgetter
 
 from pymongo import UpdateOne
 
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import DecryptionError, RewrapRefusedError
+from vault.core.outcomes import Status
 from vault.core.principal import OPERATOR
 from vault.crypto import Keyring
 from vault.documents import registry

@@ -9,13 +9,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from vault.core.attempt import Attempt, Status
+from vault.core.attempt import Attempt
 from vault.core.errors import (
     ExpectedVersionRequiredError,
     SecretNotDeletedError,
     SecretNotFoundError,
     VersionConflictError,
 )
+from vault.core.outcomes import Status
 from vault.core.timestamps import to_milliseconds
 from vault.crypto import Keyring
 from vault.documents.secret import PURGE_AT_EXPIRY, StoredSecret, VersionInfo, purge_at

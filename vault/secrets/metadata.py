@@ -7,8 +7,9 @@ from datetime import UTC, datetime, timedelta
 from threading import BoundedSemaphore
 from typing import Any
 
-from vault.core.attempt import Attempt, Status
+from vault.core.attempt import Attempt
 from vault.core.errors import OverloadedError, SecretNotFoundError
+from vault.core.outcomes import Status
 from vault.core.principal import Scope
 from vault.core.timestamps import moment, to_milliseconds
 from vault.crypto import Keyring

@@ -9,8 +9,9 @@ from urllib.parse import quote, unquote
 
 from pymongo.collation import Collation
 
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidCursorError, SecretNotFoundError, TooManyKeysError
+from vault.core.outcomes import Status
 from vault.core.paths import Paths
 from vault.core.principal import Principal
 from vault.crypto import Keyring

@@ -4,7 +4,7 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import NoReturn, TypeVar
 
-from vault.core.attempt import Action, Attempt, Outcome, Status, finish_all
+from vault.core.attempt import Action, Attempt, Outcome, finish_all
 from vault.core.errors import (
     CredentialRequiredError,
     SecretBusyError,
@@ -13,7 +13,7 @@ from vault.core.errors import (
     TooLargeForBatchError,
     VaultError,
 )
-from vault.core.outcomes import outcome_of
+from vault.core.outcomes import Status
 from vault.core.timestamps import to_milliseconds
 from vault.crypto import Keyring
 from vault.documents.guard import best_effort_cleanup
@@ -280,7 +280,7 @@ class SecretService:
             item.error = SecretBusyError()
 
     def _outcomes(self, items: Sequence[Item]) -> list[Outcome]:
-        return [(item.attempt, outcome_of(item.error) if item.error else Status.SUCCESS) for item in items]
+        return [(item.attempt, item.error.outcome if item.error else Status.SUCCESS) for item in items]
 
 
 def _reference(secret: StoredSecret) -> Reference:

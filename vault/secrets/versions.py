@@ -8,8 +8,9 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
-from vault.core.attempt import Attempt, Status
+from vault.core.attempt import Attempt
 from vault.core.errors import NewestVersionError, SecretNotFoundError
+from vault.core.outcomes import Status
 from vault.crypto import Keyring
 from vault.documents.secret import StoredSecret, VersionInfo
 from vault.keys.guard import KeyringGuard

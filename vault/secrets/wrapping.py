@@ -10,8 +10,9 @@ from secrets import token_urlsafe
 from typing import NamedTuple, Self
 from uuid import UUID
 
-from vault.core.attempt import Attempt, Status
+from vault.core.attempt import Attempt
 from vault.core.errors import InvalidWrappingTokenError, SecretNotFoundError, VaultError
+from vault.core.outcomes import Status
 from vault.core.paths import ALL_PATHS
 from vault.crypto import Keyring
 from vault.documents.guard import best_effort_cleanup

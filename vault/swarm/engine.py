@@ -11,6 +11,7 @@ from time import time
 from typing import Any
 
 from vault.core.errors import VaultError
+from vault.core.outcomes import Exit
 from vault.core.text import printable
 from vault.swarm.outcomes import InvalidRequestError
 from vault.swarm.selection import Selection, selection
@@ -31,10 +32,11 @@ class EngineError(VaultError):
     kind = "docker_refused"
 
 
-class EngineAwayError(EngineError):
+class EngineUnavailableError(EngineError):
     """Docker does not answer, or its swarm has no leader for now."""
 
     kind = "docker_away"
+    exit_code = Exit.UNAVAILABLE
 
 
 class ChangedError(EngineError):
@@ -99,7 +101,7 @@ class Engine:
         """Connect to the engine of a swarm whose secrets *driver* delivers.
 
         Raises:
-            EngineAwayError: It does not answer.
+            EngineUnavailableError: It does not answer.
             EngineError: It is not a manager of a swarm.
         """
         # Imported lazily: the driver does without.
@@ -126,7 +128,7 @@ class Engine:
         """Return the tasks that Docker keeps running or is about to run, all or those of a service.
 
         Raises:
-            EngineAwayError: Docker does not answer.
+            EngineUnavailableError: Docker does not answer.
             EngineError: It refuses.
         """
         # A task that is to start after a delay has its secrets already.
@@ -153,7 +155,7 @@ class Engine:
         """Return a service; None if it was removed.
 
         Raises:
-            EngineAwayError: Docker does not answer.
+            EngineUnavailableError: Docker does not answer.
             EngineError: It refuses.
         """
         found = self._service(service_id)
@@ -166,7 +168,7 @@ class Engine:
             False if the service changed at this moment, as when its tasks come and go: try again.
 
         Raises:
-            EngineAwayError: Docker does not answer; it may have begun.
+            EngineUnavailableError: Docker does not answer; it may have begun.
             EngineError: It refuses.
         """
         found = self._service(service_id)
@@ -188,7 +190,7 @@ class Engine:
         """Create a config, and return False if there is one of this name.
 
         Raises:
-            EngineAwayError: Docker does not answer; it may have been created.
+            EngineUnavailableError: Docker does not answer; it may have been created.
             EngineError: It refuses.
         """
         try:
@@ -202,7 +204,7 @@ class Engine:
         """Return the config of this name, if there is one.
 
         Raises:
-            EngineAwayError: Docker does not answer.
+            EngineUnavailableError: Docker does not answer.
             EngineError: It refuses.
         """
         with self._calls():
@@ -216,7 +218,7 @@ class Engine:
 
         Raises:
             ChangedError: It has, or it was removed.
-            EngineAwayError: Docker does not answer; it may have been changed.
+            EngineUnavailableError: Docker does not answer; it may have been changed.
             EngineError: It refuses.
         """
         spec = {"Name": name, "Data": "LQ==", "Labels": dict(labels)}
@@ -226,7 +228,7 @@ class Engine:
         """Remove *config*, if it exists.
 
         Raises:
-            EngineAwayError: Docker does not answer.
+            EngineUnavailableError: Docker does not answer.
             EngineError: It refuses.
         """
         from docker.errors import NotFound
@@ -280,7 +282,7 @@ class Engine:
         except APIError as error:
             raise _refusal(error.status_code, error.explanation or "") from None
         except self._errors as error:
-            raise EngineAwayError(
+            raise EngineUnavailableError(
                 f"Docker does not answer ({_cause(error)})", hint="start it, or set DOCKER_HOST"
             ) from None
 
@@ -297,7 +299,7 @@ def _refusal(status: int, message: str) -> EngineError:
         return ChangedError(f"Docker answers {status}: {reason}")
     # Docker answers so while its swarm has no leader, and while it stops.
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return EngineAwayError(f"Docker answers {status}: {reason}")
+        return EngineUnavailableError(f"Docker answers {status}: {reason}")
     return EngineError(f"Docker answers {status}: {reason}")
 
 

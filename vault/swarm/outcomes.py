@@ -11,7 +11,7 @@ class Outcome(StrEnum):
 
     #: The service returned the value.
     DELIVERED = "delivered"
-    #: The service was away, and the cache had the value.
+    #: The service was unavailable, and the cache had the value.
     CACHED = "cached"
     #: Docker's request or the labels of the secret are invalid.
     INVALID = "invalid"
@@ -21,7 +21,7 @@ class Outcome(StrEnum):
     REFUSED = "refused"
     #: The value lacks the field, is encoded differently, or has a size that Docker does not take.
     UNSUITABLE = "unsuitable"
-    #: The service was away, or did not answer in time.
+    #: The service was unavailable, or did not answer in time.
     UNAVAILABLE = "unavailable"
     #: The driver has no token, or a defect.
     FAILED = "failed"
@@ -31,28 +31,28 @@ class NotDeliveredError(VaultError):
     """A task does not get its secret; the message says why, for Docker's log and the driver's own."""
 
     kind = "not_delivered"
-    outcome: ClassVar[Outcome] = Outcome.FAILED
+    delivery: ClassVar[Outcome] = Outcome.FAILED
 
 
 class InvalidRequestError(NotDeliveredError):
     """Docker's request, or the labels of the secret, are invalid."""
 
     kind = "invalid_delivery_request"
-    outcome = Outcome.INVALID
+    delivery = Outcome.INVALID
 
 
 class ForbiddenError(NotDeliveredError):
     """The policy does not allow the delivery."""
 
     kind = "delivery_forbidden"
-    outcome = Outcome.FORBIDDEN
+    delivery = Outcome.FORBIDDEN
 
 
 class RefusedError(NotDeliveredError):
     """The service refused the fetch."""
 
     kind = "fetch_refused"
-    outcome = Outcome.REFUSED
+    delivery = Outcome.REFUSED
 
 
 class DeniedError(RefusedError):
@@ -71,11 +71,11 @@ class UnsuitableValueError(NotDeliveredError):
     """The value cannot become the content of a file in a task."""
 
     kind = "delivery_unsuitable_value"
-    outcome = Outcome.UNSUITABLE
+    delivery = Outcome.UNSUITABLE
 
 
-class AwayError(NotDeliveredError):
-    """The service is away, does not answer in time, or cannot serve for now."""
+class UnavailableError(NotDeliveredError):
+    """The service cannot be reached, does not answer in time, or cannot serve for now."""
 
     kind = "delivery_service_away"
-    outcome = Outcome.UNAVAILABLE
+    delivery = Outcome.UNAVAILABLE

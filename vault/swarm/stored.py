@@ -30,7 +30,7 @@ class Service(Protocol):
 
         Raises:
             ServiceRefusedError: The service refuses the request.
-            ServiceAwayError: It cannot be reached.
+            ServiceUnavailableError: It cannot be reached.
         """
 
 

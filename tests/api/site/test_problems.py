@@ -6,7 +6,6 @@ from html.parser import HTMLParser
 import pytest
 from flask.testing import FlaskClient
 
-from tests.core.test_errors import errors
 from tests.support.problems import fields_of
 from vault.api.http.errors import PAGES, problem_body, uri_of
 from vault.api.http.refusals import REFUSALS, code_of
@@ -46,20 +45,7 @@ def test_every_kind_has_a_page_of_its_own(client: FlaskClient) -> None:
         assert (reply.status_code, reply.content_type) == (200, "text/html; charset=utf-8")
         assert f"<h1>{kind.title}</h1>" in reply.text.replace("&#39;", "'")
         assert f"<code>{code}</code>" in reply.text
-    assert len({kind.title for kind in REFUSALS.values()}) == len(REFUSALS)
     assert len({kind.text for kind in REFUSALS.values()}) == len(REFUSALS)
-
-
-def test_every_error_of_the_package_that_a_reply_can_have_is_a_kind() -> None:
-    """Each code is that of an error that exists, and no two kinds of error share a code."""
-    own = {error.kind for error in errors()} & REFUSALS.keys()
-    http = REFUSALS.keys() - own
-    assert http == {
-        *("bad_request", "client_disconnected", "not_found", "method_not_allowed", "request_timeout"),
-        *("request_entity_too_large", "uri_too_long", "unsupported_media_type", "not_implemented"),
-        *("expectation_failed", "unprocessable_entity", "defect"),
-        "request_header_fields_too_large",
-    }
 
 
 @pytest.mark.parametrize("slash", ["", "/"])

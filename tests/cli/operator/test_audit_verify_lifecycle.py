@@ -21,8 +21,9 @@ from tests.support.trail import break_trail, mend_trail
 from tests.support.written_trail import as_stored, rechain, rehash, stream_of
 from vault.audit.stream import StoredEntry
 from vault.audit.writer import AuditTrail
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import AuditUnavailableError
+from vault.core.outcomes import Status
 from vault.core.timestamps import moment
 from vault.crypto import Keyring, MasterKey
 from vault.crypto.chain import SigningKey, VerifyingKey, canonical

@@ -38,8 +38,9 @@ from tests.support.trail import break_trail
 from vault.audit import reader
 from vault.audit.writer import AuditTrail
 from vault.cli import commands
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import KeyMissingError
+from vault.core.outcomes import Status
 from vault.crypto import Keyring, MasterKey
 from vault.keys import rewrap
 

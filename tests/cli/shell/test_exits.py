@@ -13,20 +13,22 @@ from click.testing import CliRunner, Result
 from tests.core.test_errors import errors
 from tests.support.commands import run_command_into, start_command
 from vault.cli import commands
-from vault.cli.shell.exits import Exit, SignalledError, described, discard_unwritten, exit_code, reported
+from vault.cli.shell.exits import SignalledError, described, discard_unwritten, reported
 from vault.core.errors import (
     IssuerInUseError,
     IssuerTakenError,
     RoleNameTakenError,
+    RoleTooBroadError,
     ScopeMissingError,
-    ServiceAwayError,
     ServiceRefusedError,
+    ServiceUnavailableError,
     StorageUnavailableError,
     TokenNameTakenError,
     TokenNotFoundError,
     TrailIndexMissingError,
     VaultError,
 )
+from vault.core.outcomes import Exit
 
 
 def failing(error: BaseException) -> Result:
@@ -48,10 +50,7 @@ def failing(error: BaseException) -> Result:
         (
             IssuerInUseError(),
             1,
-            (
-                "error: The issuer has roles. Hint: delete them with `secret-manager roles delete`, "
-                "or add --force"
-            ),
+            "error: The issuer has roles. Hint: Delete them first, or use force.",
         ),
         (TokenNameTakenError("It is used."), 1, "error: It is used. Hint: choose another name"),
         (TokenNameTakenError("It is made.", hint="Try again."), 1, "error: It is made. Hint: Try again."),
@@ -76,6 +75,7 @@ def failing(error: BaseException) -> Result:
             3,
             "error: Token not found. Hint: run `secret-manager tokens list` to see all names",
         ),
+        (RoleTooBroadError("It is open to anyone."), 4, "error: It is open to anyone."),
         (ScopeMissingError("secret:list"), 4, "error: The scope secret:list is required."),
         (
             StorageUnavailableError("MongoDB is not available"),
@@ -95,7 +95,7 @@ def failing(error: BaseException) -> Result:
             2,
             "error: Add --role. Hint: see `secret-manager --help`",
         ),
-        (ServiceAwayError("no answer"), 5, "error: no answer"),
+        (ServiceUnavailableError("no answer"), 5, "error: no answer"),
         (ServiceRefusedError("no", status=404, code="x"), 3, "error: no"),
         (ServiceRefusedError("no", status=403, code="x"), 4, "error: no"),
         (ServiceRefusedError("no", status=409, code="x"), 1, "error: no"),
@@ -137,7 +137,7 @@ def test_a_defect_is_one_line_without_its_text() -> None:
 
 def test_every_error_has_an_exit_code() -> None:
     """Every error of the package has one of the documented exit codes, except 2, which click decides."""
-    codes = {exit_code(error.__new__(error)) for error in errors() if error is not ServiceRefusedError}
+    codes = {error.__new__(error).exit_code for error in errors() if error is not ServiceRefusedError}
     assert codes == set(Exit) - {Exit.DONE, Exit.USAGE}
 
 

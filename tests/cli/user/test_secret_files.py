@@ -13,7 +13,7 @@ from tests.support.access import make_token
 from vault.cli.user import secret_files
 from vault.client.http import HTTPClient, Reply
 from vault.client.secrets import Secrets
-from vault.core.errors import ServiceAwayError, ServiceRefusedError
+from vault.core.errors import ServiceRefusedError, ServiceUnavailableError
 from vault.crypto.token import new_token
 
 
@@ -132,7 +132,7 @@ def test_a_secret_that_cannot_be_compared_stops_an_import(
 ) -> None:
     """If a present value cannot be read, nothing changes."""
     person.does("secret", "set", "a", send=b"old")
-    monkeypatch.setattr(Secrets, "fetch", lambda _self, _references: [ServiceAwayError("away")])
+    monkeypatch.setattr(Secrets, "fetch", lambda _self, _references: [ServiceUnavailableError("away")])
     person.fails_to("secret", "import", "-", "--apply", send=b"a=1\n", code=5)
 
 

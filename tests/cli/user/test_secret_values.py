@@ -12,7 +12,7 @@ from tests.support.access import make_token
 from tests.support.lifecycle import UNKNOWN_ID, trail
 from tests.support.rotation import Stored
 from vault.client.secrets import Secrets
-from vault.core.errors import ServiceAwayError
+from vault.core.errors import ServiceUnavailableError
 
 NAME = "billing/db-password"
 
@@ -152,7 +152,7 @@ def test_a_half_done_change_is_reported(person: Person, monkeypatch: pytest.Monk
     person.does("secret", "set", NAME, send=b"v")
 
     def fail(*_: object, **__: object) -> None:
-        raise ServiceAwayError("away")
+        raise ServiceUnavailableError("away")
 
     monkeypatch.setattr(Secrets, "update_metadata", fail)
     line = person.fails_to("secret", "set", NAME, "--label", "a=b", send=b"w", code=1)

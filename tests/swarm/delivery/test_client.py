@@ -17,7 +17,13 @@ from tests.system.test_tls import make
 from vault.swarm.delivery import client as module
 from vault.swarm.delivery.cache import Fetched
 from vault.swarm.delivery.client import Client, Fetch, TokenFile
-from vault.swarm.outcomes import AwayError, DeniedError, LargeValueError, NotDeliveredError, RefusedError
+from vault.swarm.outcomes import (
+    DeniedError,
+    LargeValueError,
+    NotDeliveredError,
+    RefusedError,
+    UnavailableError,
+)
 from vault.swarm.selection import DeliveryRequest, Reference
 
 Handler = Callable[[socket.socket], None]
@@ -149,7 +155,14 @@ def test_a_refused_item_fails_alone(token: TokenFile) -> None:
     with peer(answering(items(*problems, item(b"one")))) as service:
         *failed, good = Client(service.url, token).fetch([FETCH] * 11)
     assert isinstance(good, Fetched)
-    kinds = [DeniedError, LargeValueError, AwayError, RefusedError, RefusedError, *[AwayError] * 5]
+    kinds = [
+        DeniedError,
+        LargeValueError,
+        UnavailableError,
+        RefusedError,
+        RefusedError,
+        *[UnavailableError] * 5,
+    ]
     assert [type(error) for error in failed] == kinds
     assert str(failed[0]) == "the service answers 404 (secret_not_found)"
 
@@ -159,7 +172,7 @@ def test_a_refused_item_fails_alone(token: TokenFile) -> None:
     [
         *((status, DeniedError) for status in (401, 403, 404)),
         *((status, RefusedError) for status in (302, 413, 422, 500)),
-        *((status, AwayError) for status in (429, 502, 503, 504)),
+        *((status, UnavailableError) for status in (429, 502, 503, 504)),
     ],
 )
 def test_a_refused_batch_fails_as_a_whole(
@@ -194,7 +207,7 @@ def test_a_refused_batch_fails_as_a_whole(
 )
 def test_an_odd_reply_means_that_the_service_is_away(token: TokenFile, reply: bytes) -> None:
     """A reply that is not one of the service is not quoted, and does not count as a refusal."""
-    with peer(answering(reply)) as service, pytest.raises(AwayError, match="service") as error:
+    with peer(answering(reply)) as service, pytest.raises(UnavailableError, match="service") as error:
         Client(service.url, token).fetch([FETCH])
     assert "hush" not in str(error.value)
 
@@ -212,7 +225,7 @@ def test_a_reply_is_bounded(token: TokenFile, monkeypatch: pytest.MonkeyPatch) -
     """A reply that is larger than any of the service is not read to its end."""
     monkeypatch.setattr(module, "_MAX_REPLY_BYTES", 100)
     reply = items(item(b"a" * 200))
-    with peer(answering(reply)) as service, pytest.raises(AwayError, match="more than 100 bytes"):
+    with peer(answering(reply)) as service, pytest.raises(UnavailableError, match="more than 100 bytes"):
         Client(service.url, token).fetch([FETCH])
 
 
@@ -222,7 +235,7 @@ def test_a_service_that_is_not_there_is_away(token: TokenFile) -> None:
         pass
     client = Client(service.url, token)
     for _ in range(2):
-        with pytest.raises(AwayError, match="cannot be reached: Connection refused"):
+        with pytest.raises(UnavailableError, match="cannot be reached: Connection refused"):
             client.fetch([FETCH])
 
 
@@ -261,9 +274,9 @@ def test_a_slow_service_is_away_for_a_while(
     monkeypatch.setattr(module, "_TIMEOUT_SECONDS", TIMEOUT_SECONDS)
     with peer(handler) as service:
         client = Client(service.url, token)
-        with pytest.raises(AwayError, match="did not answer within"):
+        with pytest.raises(UnavailableError, match="did not answer within"):
             client.fetch([FETCH])
-        with pytest.raises(AwayError, match="within the last 3 s"):
+        with pytest.raises(UnavailableError, match="within the last 3 s"):
             client.fetch([FETCH])
         assert service.connections == 1
 
@@ -274,7 +287,7 @@ def test_the_pause_ends(token: TokenFile, monkeypatch: pytest.MonkeyPatch) -> No
     monkeypatch.setattr(module, "_PAUSE_SECONDS", 0)
     with peer(hang) as service:
         client = Client(service.url, token)
-        with pytest.raises(AwayError, match="did not answer within"):
+        with pytest.raises(UnavailableError, match="did not answer within"):
             client.fetch([FETCH])
         service.handler = answering(items(item(b"one")))
         monkeypatch.setattr(module, "_TIMEOUT_SECONDS", 30)
@@ -301,7 +314,7 @@ def test_the_certificate_is_verified(token: TokenFile, tmp_path: Path) -> None:
         url = service.url.replace("http:", "https:")
         [found] = Client(url, token, ca_file=str(authority.certificate)).fetch([FETCH])
         assert isinstance(found, Fetched)
-        with pytest.raises(AwayError, match="has a certificate that is not trusted; name its CA"):
+        with pytest.raises(UnavailableError, match="has a certificate that is not trusted; name its CA"):
             Client(url, token).fetch([FETCH])
 
 

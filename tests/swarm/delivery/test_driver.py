@@ -21,12 +21,12 @@ from vault.swarm.delivery.client import Fetch, TokenFile
 from vault.swarm.delivery.driver import Driver
 from vault.swarm.delivery.metrics import Metrics
 from vault.swarm.outcomes import (
-    AwayError,
     DeniedError,
     LargeValueError,
     NotDeliveredError,
     Outcome,
     RefusedError,
+    UnavailableError,
 )
 from vault.swarm.policy import NoPolicy, PolicyFile
 from vault.swarm.selection import DeliveryRequest, Reference
@@ -175,7 +175,7 @@ def test_a_refusal_of_the_policy_is_on_record(world: World, tmp_path: Path) -> N
     [[fetch]] = world.service.batches
     assert fetch.body()["delivery"] == CONTEXT | {"refusal": reason}
     assert world.logged()["recorded"] is True
-    world.service.error = AwayError("away")
+    world.service.error = UnavailableError("away")
     assert world.ask(name="a") == reason
     assert world.logged()["recorded"] is False
 
@@ -197,7 +197,7 @@ def test_a_large_value_is_fetched_alone(world: World) -> None:
 def test_without_a_cache_an_absent_service_delivers_nothing(world: World) -> None:
     """By default, no value outlives its delivery."""
     assert world.ask() == b"hush"
-    world.service.error = AwayError("the service cannot be reached (OSError)")
+    world.service.error = UnavailableError("the service cannot be reached (OSError)")
     assert world.ask() == "the service cannot be reached (OSError)"
     assert world.counted(Outcome.UNAVAILABLE) == 1
     assert 'batches_total{outcome="failed"} 1.0' in world.metrics.page().decode()
@@ -207,7 +207,7 @@ def test_the_cache_stands_in_while_the_service_is_away(world: World) -> None:
     """A known value is delivered while the service is away, and log and metrics say so."""
     world.new(cache=EncryptedCache(60))
     assert world.ask(name="a") == b"hush"
-    world.service.error = AwayError("away")
+    world.service.error = UnavailableError("away")
     assert world.ask(name="a") == b"hush"
     line = world.logged()
     assert (line["message"], line["level"], line["version"]) == ("cached", "warning", 3)
@@ -224,7 +224,7 @@ def test_the_cache_is_not_used_while_the_service_answers(world: World) -> None:
     assert world.ask() == "the service answers 500 (decryption)"
     world.service.secrets["a"] = b"new"
     assert world.ask() == b"new"
-    world.service.error = AwayError("away")
+    world.service.error = UnavailableError("away")
     assert world.ask() == b"new"
 
 
@@ -236,12 +236,12 @@ def test_a_revoked_right_ends_the_cache(world: World) -> None:
         world.ask(name=name)
     world.service.secrets["a"] = DeniedError("the service answers 404 (secret_not_found)")
     world.ask(name="a")
-    world.service.error = AwayError("away")
+    world.service.error = UnavailableError("away")
     assert world.ask(name="a") == "away"
     assert world.ask(name="b") == b"hush too"
     world.service.error = DeniedError("the service answers 401 (invalid_credential)")
     assert world.ask(name="c") == "the service answers 401 (invalid_credential)"
-    world.service.error = AwayError("away")
+    world.service.error = UnavailableError("away")
     assert world.ask(name="b") == "away"
 
 
@@ -255,7 +255,7 @@ def test_a_denied_secret_leaves_the_cache_by_any_reference(world: World, refused
         ("a", ID), DeniedError("the service answers 404 (secret_not_found)")
     )
     world.ask(**refused)
-    world.service.error = AwayError("away")
+    world.service.error = UnavailableError("away")
     assert [world.ask(**labels) for labels in references] == ["away"] * 3
 
 
@@ -264,7 +264,7 @@ def test_another_token_does_not_get_what_an_earlier_one_got(world: World) -> Non
     """A value that another token fetched is not delivered, as the new one can have fewer rights."""
     world.new(cache=EncryptedCache(60))
     assert world.ask() == b"hush"
-    world.service.error = AwayError("away")
+    world.service.error = UnavailableError("away")
     world.token.write_text("smt_new")
     assert world.ask() == "away"
     world.token.write_text("smt_abc")
@@ -279,7 +279,7 @@ def test_the_policy_applies_to_the_cache(world: World) -> None:
     """A task that may not have a secret does not get it from the cache either."""
     world.new(cache=EncryptedCache(60))
     assert world.ask(name="a") == b"hush"
-    world.service.error = AwayError("away")
+    world.service.error = UnavailableError("away")
     assert "does not name" in str(world.ask(name="a", services="web"))
 
 

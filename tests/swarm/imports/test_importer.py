@@ -10,7 +10,7 @@ import pytest
 
 from vault.core.errors import VaultError
 from vault.core.imports import Outcome
-from vault.swarm.engine import EngineAwayError, EngineError
+from vault.swarm.engine import EngineError, EngineUnavailableError
 from vault.swarm.imports import importer
 from vault.swarm.imports.importer import (
     Importer,
@@ -215,7 +215,7 @@ def away_for(calls: int, then: Callable[..., Any]) -> Callable[..., Any]:
     def call(*arguments: Any) -> Any:
         left[0] -= 1
         if left[0] >= 0:
-            raise EngineAwayError("Docker does not answer")
+            raise EngineUnavailableError("Docker does not answer")
         return then(*arguments)
 
     return call

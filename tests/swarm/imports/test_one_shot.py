@@ -7,7 +7,7 @@ from docker.errors import APIError
 from requests import ReadTimeout, Response
 
 from vault.core.errors import VaultError
-from vault.swarm.engine import EngineAwayError, EngineError
+from vault.swarm.engine import EngineError, EngineUnavailableError
 from vault.swarm.imports.importer import TaskSpec, TaskState
 from vault.swarm.imports.one_shot import ImportEngine
 from vault.swarm.imports.plan import SwarmSecret, Users
@@ -233,7 +233,7 @@ def test_the_log_has_lines(client: Client) -> None:
 def test_a_log_that_does_not_arrive_is_an_error(client: Client) -> None:
     """A node that hangs, and a refusal, are errors as those of other calls."""
     client.replies["get"] = ReadTimeout()
-    with pytest.raises(EngineAwayError, match="Docker does not answer"):
+    with pytest.raises(EngineUnavailableError, match="Docker does not answer"):
         ImportEngine().log("service")
     client.replies["get"] = reply(404, b'{"message": "service x not found"}')
     with pytest.raises(EngineError, match="service x not found"):

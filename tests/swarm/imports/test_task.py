@@ -12,7 +12,7 @@ from tests.client.in_process import connect
 from tests.support.lifecycle import ALICE, Caller, trail
 from tests.support.rotation import Stored
 from vault.client.service import Service
-from vault.core.errors import ServiceAwayError, ServiceRefusedError
+from vault.core.errors import ServiceRefusedError, ServiceUnavailableError
 from vault.core.imports import Outcome
 from vault.core.paths import Paths
 from vault.core.principal import Principal, Scope
@@ -174,8 +174,8 @@ def test_a_service_that_is_away_ends_the_task(
     assert paths == []
 
     def away(*_: object) -> None:
-        raise ServiceAwayError("away")
+        raise ServiceUnavailableError("away")
 
     monkeypatch.setattr(Service, "call", away)
-    with pytest.raises(ServiceAwayError):
+    with pytest.raises(ServiceUnavailableError):
         run(tmp_path, a="shop/db")

@@ -8,7 +8,7 @@ import pytest
 from tests.swarm.dockerd import Dockerd
 from tests.swarm.world import NAME, World
 from vault.core.timestamps import moment
-from vault.swarm.engine import ChangedError, EngineAwayError
+from vault.swarm.engine import ChangedError, EngineUnavailableError
 from vault.swarm.rotation import lock
 from vault.swarm.rotation.lock import LockedService, LockLostError, RotationLock, RotationRunningError
 
@@ -86,7 +86,7 @@ def test_an_expired_lock_is_renewed_once_docker_is_back(
     world.lock.renew()
     monkeypatch.setattr(lock, "_LEASE_SECONDS", 0)
     world.dockerd.failures = [(503, "no leader")]
-    with pytest.raises(EngineAwayError):
+    with pytest.raises(EngineUnavailableError):
         world.lock.renew()
     world.lock.renew()
 
@@ -113,11 +113,11 @@ def test_a_lost_reply_leaves_no_lock(world: World) -> None:
 
     def lost(name: str, labels: Mapping[str, str]) -> bool:
         create(name, labels)
-        raise EngineAwayError("Docker does not answer")
+        raise EngineUnavailableError("Docker does not answer")
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(world.engine, "create_config", lost)
-        with pytest.raises(EngineAwayError), RotationLock(world.engine, "shop/other").held():
+        with pytest.raises(EngineUnavailableError), RotationLock(world.engine, "shop/other").held():
             pytest.fail("it is not known to be ours")
     assert len(locks(world.dockerd)) == 1
 
@@ -150,5 +150,5 @@ def test_a_lock_is_released_even_if_docker_is_away(world: World) -> None:
         world.dockerd.failures = [(503, "no leader")]
     assert len(locks(world.dockerd)) == 2
     world.dockerd.failures = [(503, "no leader")]
-    with pytest.raises(EngineAwayError):
+    with pytest.raises(EngineUnavailableError):
         RotationLock(world.engine, "shop/third")._take()

@@ -4,8 +4,8 @@ import pytest
 
 from tests.support.lifecycle import ALICE
 from tests.swarm.world import NAME, World
-from vault.core.errors import ServiceAwayError, ServiceRefusedError
-from vault.swarm.engine import EngineAwayError
+from vault.core.errors import ServiceRefusedError, ServiceUnavailableError
+from vault.swarm.engine import EngineUnavailableError
 from vault.swarm.rotation.rotation import RotationFailedError, RotationRefusedError
 from vault.swarm.stored import Secret, Stored
 
@@ -218,7 +218,10 @@ def test_a_refusal_after_a_lost_reply_leaves_it_unknown(
 ) -> None:
     """If the reply to the store is lost, and then the service refuses, the error says what is not known."""
     share(world, "shop_a")
-    failures: list[Exception] = [ServiceAwayError("away"), ServiceRefusedError("no", status=403, code="x")]
+    failures: list[Exception] = [
+        ServiceUnavailableError("away"),
+        ServiceRefusedError("no", status=403, code="x"),
+    ]
 
     def fail(*_: object, **__: object) -> int:
         raise failures.pop(0)
@@ -246,7 +249,7 @@ def test_the_service_away_for_long_is_an_error(world: World) -> None:
         world.rotation(timeout_seconds=0.1).run(b"new")
     assert world.dockerd.restarted == []
     world.service.away = {"fetch": [False]}
-    with pytest.raises(ServiceAwayError):
+    with pytest.raises(ServiceUnavailableError):
         world.rotation().run(b"new")
 
 
@@ -412,7 +415,7 @@ def test_a_later_version_ends_a_rotation_at_once(world: World) -> None:
     ("failure", "sentence"),
     [
         (
-            ServiceAwayError("away"),
+            ServiceUnavailableError("away"),
             r"away: it is unknown if the value of version 1 .*as version 3.*else with",
         ),
         (ServiceRefusedError("no", status=403, code="x"), r"no: version 2 of shop/db is the newest"),
@@ -535,6 +538,6 @@ def test_nothing_changes_while_docker_is_away(world: World) -> None:
     share(world, "shop_a")
     rotation = world.rotation()
     world.dockerd.failures = [(503, "This node is not a swarm manager")]
-    with pytest.raises(EngineAwayError):
+    with pytest.raises(EngineUnavailableError):
         rotation.run(b"new")
     assert world.value == b"old"

@@ -14,19 +14,13 @@ FORBIDDEN = f"1 error occurred:\n\t* {DENIED}\n\n"
 
 #: Status and texts by code, where Vault has its own.
 _OWN: dict[str, tuple[int, list[str]]] = {
-    "secret_not_found": (HTTPStatus.NOT_FOUND, []),
-    "method_not_allowed": (HTTPStatus.METHOD_NOT_ALLOWED, []),
-    "version_conflict": (
-        HTTPStatus.BAD_REQUEST,
-        ["check-and-set parameter did not match the current version"],
-    ),
-    "expected_version_required": (
-        HTTPStatus.BAD_REQUEST,
-        ["check-and-set parameter required for this call"],
-    ),
-    "token_not_found": (HTTPStatus.FORBIDDEN, ["bad token"]),
-    "token_not_renewable": (HTTPStatus.BAD_REQUEST, ["lease is not renewable"]),
-    "token_required": (HTTPStatus.BAD_REQUEST, ["only tokens of this service can be renewed or revoked"]),
+    "secret_not_found": (404, []),
+    "method_not_allowed": (405, []),
+    "version_conflict": (400, ["check-and-set parameter did not match the current version"]),
+    "expected_version_required": (400, ["check-and-set parameter required for this call"]),
+    "token_not_found": (403, ["bad token"]),
+    "token_not_renewable": (400, ["lease is not renewable"]),
+    "token_required": (400, ["only tokens of this service can be renewed or revoked"]),
 }
 
 

@@ -29,8 +29,9 @@ from vault.api.dialect.paths import unknown_kv_path
 from vault.api.http.prefixes import DIALECT
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import reply_memory
-from vault.core.attempt import Action, Status
+from vault.core.attempt import Action
 from vault.core.errors import SecretNotFoundError
+from vault.core.outcomes import Status
 from vault.core.principal import Scope
 from vault.documents.secret import StoredSecret, VersionInfo
 from vault.documents.write_rules import WriteRules

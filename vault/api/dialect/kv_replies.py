@@ -10,9 +10,9 @@ from flask import Response, g
 from vault.api.dialect.kv_requests import reference_to
 from vault.api.dialect.messages import CONTENT_TYPE, no_content, reply
 from vault.api.operations.blueprint import current_attempt
-from vault.core.attempt import Status
 from vault.core.durations import kv_duration_text
 from vault.core.errors import SecretNotFoundError
+from vault.core.outcomes import Status
 from vault.core.timestamps import moment
 from vault.documents.secret import VersionInfo
 from vault.documents.write_rules import WriteRules

@@ -16,8 +16,9 @@ from vault.api.dialect.operation import DialectBlueprint
 from vault.api.document.fields import Body, FreeForm, Reply, text_field
 from vault.api.operations.blueprint import current_attempt, services
 from vault.core import kv_values
-from vault.core.attempt import Action, Status
+from vault.core.attempt import Action
 from vault.core.errors import MountForbiddenError
+from vault.core.outcomes import Status
 from vault.core.paths import Paths
 from vault.core.principal import Principal, Scope
 

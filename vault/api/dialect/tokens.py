@@ -20,13 +20,14 @@ from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import reply_memory
 from vault.auth.other_tokens import TokenReference
 from vault.auth.revocations import Cascade
-from vault.core.attempt import Action, Status
+from vault.core.attempt import Action
 from vault.core.errors import (
     TokenNotFoundError,
     TokenNotRenewableError,
     TokenRequiredError,
     TooManyKeysError,
 )
+from vault.core.outcomes import Status
 from vault.core.principal import ROLES, Scope
 
 blueprint = DialectBlueprint(

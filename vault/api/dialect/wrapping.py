@@ -12,7 +12,8 @@ from vault.api.document.fields import Body, FreeForm, Reply, text_field
 from vault.api.http import auth
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import reply_memory
-from vault.core.attempt import Action, Status
+from vault.core.attempt import Action
+from vault.core.outcomes import Status
 from vault.secrets.wrapping import MAX_BYTES, WrappingToken, is_wrapping_token
 
 blueprint = DialectBlueprint(

@@ -1,6 +1,5 @@
-"""Error responses in the OpenAPI document, each with an example."""
+"""Error responses in the OpenAPI document, derived from the refusals, each with an example."""
 
-from dataclasses import dataclass
 from typing import Any
 
 from apispec import APISpec
@@ -21,7 +20,7 @@ from werkzeug.exceptions import (
 from vault.api.document.fields import Reply, text_field
 from vault.api.document.headers import ALWAYS, OF_OPERATIONS, OF_STATUS, references
 from vault.api.http.errors import CONTENT_TYPE, problem_body
-from vault.api.http.refusals import refusal
+from vault.api.http.refusals import REFUSALS, code_of, refusal
 from vault.core.errors import (
     AddressRefusedError,
     CredentialRequiredError,
@@ -96,30 +95,44 @@ class Problem(Reply):
     )
 
 
-@dataclass(frozen=True, slots=True)
 class ErrorDoc:
-    """One kind of error response in the OpenAPI document, with an *error* as its example."""
+    """An error response of the OpenAPI document: the refusals of one status that an operation can have."""
 
-    error: Exception
-    description: str
-    #: Names of the headers, in addition to those of the status.
-    headers: tuple[str, ...] = OF_OPERATIONS
+    def __init__(
+        self,
+        error: Exception,
+        *others: str,
+        description: str = "",
+        headers: tuple[str, ...] = OF_OPERATIONS,
+    ) -> None:
+        """Describe refusals by *error*, which is also the example, or with the codes *others*."""
+        self._error = error
+        self.codes = (code_of(error), *others)
+        self._description = description
+        self._headers = headers
 
     @property
     def status(self) -> int:
         """The HTTP status."""
-        return refusal(self.error).status
+        return refusal(self._error).status
 
     @property
     def example(self) -> dict[str, Any]:
         """The problem document of the example."""
-        return problem_body(self.error) | {"request_id": _ID}
+        return problem_body(self._error) | {"request_id": _ID}
+
+    @property
+    def description(self) -> str:
+        """The page of the only refusal, or the titles of several."""
+        if self._description or len(self.codes) == 1:
+            return self._description or REFUSALS[self.codes[0]].text
+        return "\n".join(f"- `{code}`: {REFUSALS[code].title}." for code in self.codes)
 
     def response(self) -> dict[str, Any]:
-        """Return OpenAPI's response object for this kind."""
+        """Return OpenAPI's response object."""
         return {
             "description": self.description,
-            "headers": references(*self.headers, *OF_STATUS.get(self.status, ())),
+            "headers": references(*self._headers, *OF_STATUS.get(self.status, ())),
             "content": {CONTENT_TYPE: {"schema": Problem, "example": self.example}},
         }
 
@@ -131,168 +144,90 @@ def _invalid(field: str, message: str) -> UnprocessableEntity:
     return error
 
 
-#: Kinds of error responses by their names in the OpenAPI document.
+#: Codes of refusals with status 403 that many operations have.
+_FORBIDDEN = ("scope_missing", "address_refused")
+
+#: Error responses by their names in the OpenAPI document.
 ERROR_DOCS = {
-    "MalformedBody": ErrorDoc(
-        BadRequest("The body is malformed JSON at line 1, column 1."), "The body is not valid JSON."
-    ),
+    "MalformedBody": ErrorDoc(BadRequest("The body is malformed JSON at line 1, column 1.")),
     "InvalidSecret": ErrorDoc(
-        InvalidBase64Error("invalid base64: `secret` is empty, or not in canonical form."),
-        "The body is not valid JSON, or the secret is not canonical base64.",
+        InvalidBase64Error("invalid base64: `secret` is empty, or not in canonical form."), "bad_request"
     ),
-    "CredentialRequired": ErrorDoc(CredentialRequiredError(), "The credential is missing or invalid."),
-    "Forbidden": ErrorDoc(
-        ScopeMissingError(Scope.SECRET_FETCH),
-        "The credential lacks the scope, or the client's address is not allowed.",
-    ),
-    "FetchRefused": ErrorDoc(
-        ScopeMissingError(Scope.SECRET_FETCH),
-        "The credential lacks a scope, the request itself refuses the delivery, or the client's address is "
-        "not allowed.",
-    ),
+    "CredentialRequired": ErrorDoc(CredentialRequiredError(), "invalid_credential"),
+    "Forbidden": ErrorDoc(ScopeMissingError(Scope.SECRET_FETCH), "address_refused"),
+    "FetchRefused": ErrorDoc(ScopeMissingError(Scope.SECRET_FETCH), "delivery_refused", "address_refused"),
     "GrantRefused": ErrorDoc(
-        GrantRefusedError("A token cannot have more than its creator: scopes."),
-        "The credential lacks the scope, the new token would exceed the caller's grant, or the client's "
-        "address is not allowed.",
+        GrantRefusedError("A token cannot have more than its creator: scopes."), *_FORBIDDEN
     ),
     "RevocationRefused": ErrorDoc(
-        RevocationRefusedError("This token has more than yours: scopes."),
-        "The credential lacks the scope, the token exceeds the caller's grant, or the client's address is "
-        "not allowed.",
+        RevocationRefusedError("This token has more than yours: scopes."), *_FORBIDDEN
     ),
-    "TokenRequired": ErrorDoc(
-        TokenRequiredError(), "The credential is not a token, or the client's address is not allowed."
-    ),
-    "TokenNotRenewable": ErrorDoc(
-        TokenNotRenewableError(), "The token was created without `renewable`. Nothing was changed."
-    ),
-    "AddressNotAllowed": ErrorDoc(AddressRefusedError(), "The client's address is not allowed."),
-    "TooManyRequests": ErrorDoc(
-        RateLimitedError(),
-        "Too many requests by this principal, or too many invalid credentials from this address.",
-    ),
-    "TokenNotFound": ErrorDoc(TokenNotFoundError(), "No token of the namespace has this name."),
+    "TokenRequired": ErrorDoc(TokenRequiredError(), "address_refused"),
+    "TokenNotRenewable": ErrorDoc(TokenNotRenewableError()),
+    "AddressNotAllowed": ErrorDoc(AddressRefusedError()),
+    "TooManyRequests": ErrorDoc(RateLimitedError()),
+    "TokenNotFound": ErrorDoc(TokenNotFoundError()),
     "TokenNameTaken": ErrorDoc(
-        TokenNameTakenError("Token name already used; names cannot be reused."),
-        "The name is reserved, or already used in the namespace: by a token, a revoked token or another "
-        "request.",
+        TokenNameTakenError("Token name already used; names cannot be reused."), "invalid_token_name"
     ),
     "RoleGrantRefused": ErrorDoc(
-        GrantRefusedError("A role cannot have more than its creator: scopes."),
-        "The credential lacks the scope, the new role would exceed the caller's grant, strangers could "
-        "satisfy it, or the client's address is not allowed.",
+        GrantRefusedError("A role cannot have more than its creator: scopes."), "role_too_broad", *_FORBIDDEN
     ),
     "RoleDeletionRefused": ErrorDoc(
-        RevocationRefusedError("This role has more than yours: scopes."),
-        "The credential lacks the scope, the role exceeds the caller's grant, or the client's address is not "
-        "allowed.",
+        RevocationRefusedError("This role has more than yours: scopes."), *_FORBIDDEN
     ),
     "IssuersRefused": ErrorDoc(
-        GrantRefusedError("Only unlimited administrators manage issuers. Limited in: namespace."),
-        "The credential lacks the scope or is limited, or the client's address is not allowed.",
+        GrantRefusedError("Only unlimited administrators manage issuers. Limited in: namespace."), *_FORBIDDEN
     ),
     "IssuerTaken": ErrorDoc(
-        IssuerTakenError("An issuer has this name, or this `iss` and audience."),
-        "An issuer has the name, or the `iss` and audience; or there are as many as there can be.",
+        IssuerTakenError("An issuer has this name, or this `iss` and audience."), "limit_reached"
     ),
-    "IssuerNotFound": ErrorDoc(IssuerNotFoundError(), "No issuer has this name."),
-    "IssuerInUse": ErrorDoc(IssuerInUseError(), "The issuer has roles. Nothing was changed."),
+    "IssuerNotFound": ErrorDoc(IssuerNotFoundError()),
+    "IssuerInUse": ErrorDoc(IssuerInUseError()),
     "RoleNameTaken": ErrorDoc(
-        RoleNameTakenError("Role name already used in this namespace."),
-        "A role of the namespace has the name, or there are as many roles as there can be.",
+        RoleNameTakenError("Role name already used in this namespace."), "limit_reached"
     ),
-    "RoleNotFound": ErrorDoc(RoleNotFoundError(), "No role that you can see has this name."),
-    "InvalidToken": ErrorDoc(
-        _invalid("role", "Must be one of: reader, writer, driver, auditor, admin."),
-        "The body failed validation; `errors` names each field.",
-    ),
-    "OutsidePaths": ErrorDoc(
-        OutsidePathsError(),
-        "The credential lacks the scope, the new secret's name is outside its paths, or the client's address "
-        "is not allowed.",
-    ),
-    "SecretNotFound": ErrorDoc(
-        SecretNotFoundError(), "The secret never existed, or no longer exists. The reply does not say which."
-    ),
-    "NameTaken": ErrorDoc(
-        NameTakenError(),
-        "The name is taken. A deleted secret keeps its name while it can be restored.",
-    ),
-    "VersionConflict": ErrorDoc(
-        VersionConflictError(), "The newest version is not `expected_version`. Nothing was changed."
-    ),
-    "NotPurgeable": ErrorDoc(
-        SecretNotDeletedError(),
-        "The secret is not deleted, or the version is the newest. Nothing was changed.",
-    ),
-    "BodyTooSlow": ErrorDoc(
-        RequestTimeout("The body did not arrive in time."), "The body did not arrive in time."
-    ),
-    "BodyTooLarge": ErrorDoc(RequestEntityTooLarge(), "The body is larger than allowed."),
+    "RoleNotFound": ErrorDoc(RoleNotFoundError()),
+    "InvalidToken": ErrorDoc(_invalid("role", "Must be one of: reader, writer, driver, auditor, admin.")),
+    "OutsidePaths": ErrorDoc(OutsidePathsError(), *_FORBIDDEN),
+    "SecretNotFound": ErrorDoc(SecretNotFoundError()),
+    "NameTaken": ErrorDoc(NameTakenError()),
+    "VersionConflict": ErrorDoc(VersionConflictError(), "expected_version_required"),
+    "NotPurgeable": ErrorDoc(SecretNotDeletedError(), "newest_version"),
+    "BodyTooSlow": ErrorDoc(RequestTimeout("The body did not arrive in time.")),
+    "BodyTooLarge": ErrorDoc(RequestEntityTooLarge()),
     "SecretTooLarge": ErrorDoc(
-        SecretTooLargeError("A secret may have at most 65536 bytes."),
-        "The secret, or the whole body, is larger than allowed. Operators set the limit.",
+        SecretTooLargeError("A secret may have at most 65536 bytes."), "request_entity_too_large"
     ),
-    "UnsupportedBody": ErrorDoc(
-        UnsupportedMediaType("The Content-Type must be application/json, in UTF-8."),
-        "The body is not declared as JSON in UTF-8, or is compressed.",
-    ),
-    "WrongShape": ErrorDoc(
-        _invalid("_schema", "Must be an object."), "The body failed validation; `errors` names each field."
-    ),
-    "InvalidNewSecret": ErrorDoc(
-        IdempotencyMismatchError(),
-        "The body failed validation and `errors` names each field; or the `Idempotency-Key` was used with a "
-        "different body, or is too short for an anonymous caller.",
-    ),
-    "InvalidBatch": ErrorDoc(
-        _invalid("secrets.3.secret_id", "Not a valid UUID."),
-        "The body failed validation, and `errors` names each field; or more than 100 secrets have the "
-        "prefix.",
-    ),
+    "UnsupportedBody": ErrorDoc(UnsupportedMediaType("The Content-Type must be application/json, in UTF-8.")),
+    "WrongShape": ErrorDoc(_invalid("_schema", "Must be an object.")),
+    "InvalidNewSecret": ErrorDoc(IdempotencyMismatchError(), "weak_idempotency_key", "unprocessable_entity"),
+    "InvalidBatch": ErrorDoc(_invalid("secrets.3.secret_id", "Not a valid UUID."), "too_many_matches"),
     "InvalidNewBatch": ErrorDoc(
         _invalid("secrets.3.name", "Must be a path such as billing/db-password."),
-        "The body failed validation, and `errors` names each field; or the `Idempotency-Key` was used with a "
-        "different body, or is too short for an anonymous caller.",
+        *("idempotency_mismatch", "weak_idempotency_key"),
     ),
-    "InvalidSecretId": ErrorDoc(
-        _invalid("secret_id", "Not a valid UUID."),
-        "The body failed validation, or the ID is not a UUID; `errors` names each field.",
-    ),
+    "InvalidSecretId": ErrorDoc(_invalid("secret_id", "Not a valid UUID.")),
     "InvalidQuery": ErrorDoc(
         _invalid("limit", "Must be greater than or equal to 1 and less than or equal to 1000."),
-        "The body failed validation, or the cursor is invalid; `errors` names each field.",
+        "invalid_cursor",
     ),
-    "Failure": ErrorDoc(
-        InternalServerError(),
-        "The service failed, or a stored value did not verify. Operators find the cause in the logs, by the "
-        "`X-Request-ID`.",
-    ),
+    "Failure": ErrorDoc(InternalServerError(), "decryption"),
     "Unavailable": ErrorDoc(
         StorageUnavailableError(),
-        "MongoDB, the audit trail, a master key or the issuer of JWTs is unavailable, or another request is "
-        "modifying this secret. Nothing was released. Try again later.",
+        *("audit_unavailable", "credentials_unavailable", "key_missing", "key_unshared", "audit_state"),
+        *("restore_unfinished", "secret_busy", "overloaded"),
     ),
-    "NotReady": ErrorDoc(
-        NotReadyError({"mongodb": ["MongoDB is not available"]}),
-        "The service cannot create and fetch secrets now; `errors` names each failing check.",
-        ALWAYS,
-    ),
-    "HostNotAllowed": ErrorDoc(HostRefusedError(), "The service does not answer to this host name.", ALWAYS),
-    "MethodNotAllowed": ErrorDoc(MethodNotAllowed(), "The path does not support this method.", ALWAYS),
-    "URITooLong": ErrorDoc(
-        RequestURITooLarge(), "The request line is too long: no operation has parameters in the URI.", ALWAYS
-    ),
-    "ExpectationFailed": ErrorDoc(
-        ExpectationFailed(), "The header `Expect` names something other than `100-continue`.", ALWAYS
-    ),
-    "HeadersTooLarge": ErrorDoc(
-        RequestHeaderFieldsTooLarge(), "The headers of the request are larger than allowed.", ALWAYS
-    ),
+    "NotReady": ErrorDoc(NotReadyError({"mongodb": ["MongoDB is not available"]}), headers=ALWAYS),
+    "HostNotAllowed": ErrorDoc(HostRefusedError(), headers=ALWAYS),
+    "MethodNotAllowed": ErrorDoc(MethodNotAllowed(), headers=ALWAYS),
+    "URITooLong": ErrorDoc(RequestURITooLarge(), headers=ALWAYS),
+    "ExpectationFailed": ErrorDoc(ExpectationFailed(), headers=ALWAYS),
+    "HeadersTooLarge": ErrorDoc(RequestHeaderFieldsTooLarge(), headers=ALWAYS),
     DEFAULT: ErrorDoc(
         InternalServerError(),
-        "Any other refusal. Its `type` is the address of a page that explains it.",
-        ALWAYS,
+        description="Any other refusal. Its `type` is the address of a page that explains it.",
+        headers=ALWAYS,
     ),
 }
 
@@ -326,5 +261,5 @@ def responses_with_body(*names: str) -> dict[int | str, str]:
 
 def document(spec: APISpec) -> None:
     """Add every kind of error response to *spec*, for operations to refer to."""
-    for name, kind in ERROR_DOCS.items():
-        spec.components.response(name, kind.response(), lazy=True)
+    for name, refusals in ERROR_DOCS.items():
+        spec.components.response(name, refusals.response(), lazy=True)

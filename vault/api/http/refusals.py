@@ -1,23 +1,22 @@
-"""The kinds of refusals: status, title and page of each, by the code that replies and metrics contain."""
+"""The refusals: HTTP status, title and page of each error, by the code that replies and metrics contain."""
 
 from dataclasses import dataclass
 from http import HTTPStatus
 
 from werkzeug import exceptions as http
 
-from vault.core.attempt import Status
 from vault.core.errors import VaultError
-from vault.core.outcomes import outcome_of
+from vault.core.outcomes import Status
 
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """A kind of refusal: its reply, and its page."""
+    """The reply that refuses a request, and its page."""
 
     status: int
     #: The title of the problem and of its page.
     title: str
-    #: The paragraph of the page.
+    #: The paragraph of the page, also in the OpenAPI document.
     text: str
     #: The reply's `detail`; empty if the error's own message is for the caller.
     detail: str = ""
@@ -176,7 +175,7 @@ REFUSALS = {
     "role_too_broad": Refusal(
         403,
         "Role too broad",
-        "Strangers could satisfy the conditions of the role: it has none, or anyone can get a JWT from its "
+        "Anyone could satisfy the conditions of the role: it has none, or anyone can get a JWT from its "
         "issuer and no condition says whose JWT it must be. Add such a condition, for example on repository.",
     ),
     "limit_reached": Refusal(
@@ -196,7 +195,7 @@ REFUSALS = {
         403,
         "Delivery refused",
         "The request itself says that the secret must not be delivered to its task, for example because the "
-        "policy of the driver forbids it. The refusal is on record, and no value was returned.",
+        "policy of the driver forbids it. The audit trail has the refusal, and no value was returned.",
     ),
     "secret_not_found": Refusal(
         404,
@@ -280,7 +279,6 @@ REFUSALS = {
         "Secret busy",
         "Another request is modifying the secret. Nothing was changed. Retry after the number of seconds in "
         "Retry-After.",
-        "The secret is being modified by another request. Try again shortly.",
     ),
     "decryption": Refusal(
         500,
@@ -489,7 +487,7 @@ def recorded_as(error: Exception) -> Status:
     """Return the status in the audit trail of a request that failed with *error*."""
     if isinstance(error, http.HTTPException) and code_of(error) != DEFECT:
         return Status.BAD_REQUEST
-    return outcome_of(error)
+    return error.outcome if isinstance(error, VaultError) else Status.ERROR
 
 
 def detail_of(error: Exception) -> str:
@@ -504,10 +502,10 @@ def detail_of(error: Exception) -> str:
 
 def headers_of(error: Exception) -> list[tuple[str, str]]:
     """Return the headers of a reply that refuses a request because of *error*, whatever its form."""
-    found = []
+    headers = []
     if isinstance(error, http.HTTPException):
         own = error.get_headers()
-        found = [pair for pair in own if pair[0].lower() not in ("content-type", "content-length")]
+        headers = [pair for pair in own if pair[0].lower() not in ("content-type", "content-length")]
     if refusal(error).status in (HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.TOO_MANY_REQUESTS):
-        found.append(("Retry-After", str(RETRY_AFTER_SECONDS)))
-    return found
+        headers.append(("Retry-After", str(RETRY_AFTER_SECONDS)))
+    return headers

@@ -20,7 +20,8 @@ from vault.api.operations.blueprint import Blueprint, current_attempt
 from vault.api.operations.replies import reply_memory
 from vault.audit import reader
 from vault.audit.reader import Filter, Order
-from vault.core.attempt import Action, Status
+from vault.core.attempt import Action
+from vault.core.outcomes import Status
 from vault.core.principal import Scope
 from vault.core.text import ONE_LINE_PATTERN
 

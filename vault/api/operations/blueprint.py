@@ -21,9 +21,10 @@ from vault.api.http.proxies import unwrapped
 from vault.api.http.refusals import recorded_as, refusal
 from vault.api.operations.slots import Slot
 from vault.core import deadline
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import AuditUnavailableError, StorageUnavailableError
 from vault.core.networks import source
+from vault.core.outcomes import Status
 from vault.core.principal import Scope
 from vault.observability import logs
 from vault.secrets.store import MAX_BATCH_VALUES_BYTES

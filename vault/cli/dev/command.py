@@ -24,7 +24,7 @@ from vault.cli.shell.output import Output, output_options
 from vault.client.service import Service
 from vault.config.settings import Settings, read_dotenv
 from vault.config.validators import is_loopback
-from vault.core.errors import MongodUnavailableError, ServiceAwayError, ServiceRefusedError, VaultError
+from vault.core.errors import MongodUnavailableError, ServiceRefusedError, ServiceUnavailableError, VaultError
 from vault.core.processes import die_with_parent, end
 
 #: The folder for all files, in the current folder.
@@ -132,7 +132,7 @@ def _accepts(url: str, token: str) -> bool:
         Service(url, token).call("/vault/token/self", {})
     except ServiceRefusedError as error:
         return error.status != HTTPStatus.UNAUTHORIZED
-    except (ServiceAwayError, ValueError):
+    except (ServiceUnavailableError, ValueError):
         # The file has something else than a token; or nothing is known.
         return False
     return True

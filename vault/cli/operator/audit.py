@@ -22,8 +22,9 @@ from vault.cli.shell.exits import SignalledError
 from vault.cli.shell.output import Output, joined, output_options, width_of
 from vault.cli.shell.parameters import Command
 from vault.client.secrets import is_id
-from vault.core.attempt import Action, Attempt, Status
+from vault.core.attempt import Action, Attempt
 from vault.core.durations import duration
+from vault.core.outcomes import Status
 from vault.core.principal import OPERATOR
 from vault.core.text import printable
 from vault.documents.audit import Record

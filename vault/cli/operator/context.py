@@ -9,7 +9,6 @@ from vault.config.settings import Settings, dotenv_path
 from vault.config.summary import mongodb_address
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import SettingsError, StorageUnavailableError, VaultError
-from vault.core.outcomes import outcome_of
 from vault.core.principal import OPERATOR
 from vault.documents import Database
 from vault.keys.guard import require_agreement
@@ -94,5 +93,5 @@ def operator_attempt(output: Output, action: Action) -> Iterator[tuple[Parts, At
         try:
             yield parts, attempt
         except VaultError as error:
-            attempt.finish(outcome_of(error))
+            attempt.finish(error.outcome)
             raise

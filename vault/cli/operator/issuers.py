@@ -12,10 +12,10 @@ from vault.auth.issuers import NewIssuer
 from vault.auth.jwt_auth import ALGORITHMS
 from vault.cli.operator.context import operator_attempt
 from vault.cli.shell import parameters
-from vault.cli.shell.exits import Exit
 from vault.cli.shell.output import Column, Output, cell, output_options
 from vault.config import validators as forms
-from vault.core.attempt import Action, Status
+from vault.core.attempt import Action
+from vault.core.outcomes import Exit, Status
 from vault.core.principal import Principal
 from vault.core.text import printable
 

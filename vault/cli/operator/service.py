@@ -15,7 +15,7 @@ import click
 
 from vault.cli.shell.output import Output, output_options
 from vault.config.settings import Settings
-from vault.core.errors import ServiceAwayError, SettingsError
+from vault.core.errors import ServiceUnavailableError, SettingsError
 
 _ANY_ADDRESS = ("0.0.0.0", "[::]")  # noqa: S104 - compared with, not bound to
 #: Longer than the service takes to detect that MongoDB is unavailable.
@@ -55,7 +55,7 @@ def ready(output: Output, start_marker: Path | None) -> None:
             reply = connection.getresponse()
             text = reply.read().decode(errors="replace").strip()
     except (OSError, HTTPException) as error:
-        raise ServiceAwayError(
+        raise ServiceUnavailableError(
             f"no reply from {settings.bind}: {error}",
             hint="start the service, and set BIND as it has it",
         ) from None

@@ -1,72 +1,31 @@
-"""Exit codes of commands, and the one line that a failed command prints.
-
-Only this module decides the exit code of an error. A process's output is `error: what. Hint: what to do`, on
-standard error.
-"""
+"""The end of a failed command: its exit code, and `error: what. Hint: what to do` on standard error."""
 
 import errno
 import os
+import re
 import sys
 import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from enum import IntEnum
 from pathlib import Path
 
 import click
 
 from vault.cli.shell.output import in_color
-from vault.cli.shell.quotes import usage_problem
 from vault.core.credentials import masked
 from vault.core.errors import (
-    AddressRefusedError,
-    CredentialRequiredError,
-    DuplicateNameError,
-    FieldNotFoundError,
-    GrantRefusedError,
-    ImportSourceAwayError,
-    ImportSourceDeniedError,
-    InvalidCredentialError,
-    IssuerInUseError,
     IssuerNotFoundError,
     IssuerTakenError,
     KeyMissingError,
-    MountForbiddenError,
-    NamespaceNotFoundError,
-    OutsidePathsError,
-    RevocationRefusedError,
     RoleNameTakenError,
     RoleNotFoundError,
-    ScopeMissingError,
-    SecretNotFoundError,
-    ServiceAwayError,
-    ServiceRefusedError,
     StorageUnavailableError,
     TokenNameTakenError,
     TokenNotFoundError,
-    TrailIndexMissingError,
     VaultError,
 )
+from vault.core.outcomes import Exit
 from vault.core.text import printable_lines
-
-
-class Exit(IntEnum):
-    """The exit codes of all commands; `audit verify` and `drill` have their own meaning of 1 and 3."""
-
-    DONE = 0
-    #: Refused, or failed.
-    FAILED = 1
-    #: The command line is invalid.
-    USAGE = 2
-    NOT_FOUND = 3
-    #: The credential, or MongoDB's user, may not do this.
-    DENIED = 4
-    #: The service or MongoDB does not answer.
-    AWAY = 5
-
-
-#: By the status of the service's reply.
-_STATUSES = {401: Exit.DENIED, 403: Exit.DENIED, 404: Exit.NOT_FOUND}
 
 #: As shells have it for a program that a signal ended: 128 and the signal's number.
 _SIGNALLED = 128
@@ -75,49 +34,23 @@ _SIGINT, _SIGPIPE = 2, 13
 #: Error numbers of output that cannot be written.
 _FULL = {errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC}
 
-#: Exit codes by error, with the hint if the error has none. Subclasses share that of their nearest base.
-_ENDS: dict[type[Exception], tuple[Exit, str]] = {
-    VaultError: (Exit.FAILED, ""),
-    TokenNameTakenError: (Exit.FAILED, "choose another name"),
-    RoleNameTakenError: (
-        Exit.FAILED,
-        "choose another name, or delete that one: see `secret-manager roles list`, also for orphaned ones",
-    ),
-    IssuerTakenError: (
-        Exit.FAILED,
-        "choose others, or delete that issuer: see `secret-manager issuers list`",
-    ),
-    TokenNotFoundError: (Exit.NOT_FOUND, "run `secret-manager tokens list` to see all names"),
-    RoleNotFoundError: (Exit.NOT_FOUND, "run `secret-manager roles list` to see all names"),
-    IssuerNotFoundError: (Exit.NOT_FOUND, "run `secret-manager issuers list` to see all names"),
-    KeyMissingError: (Exit.FAILED, "set it in MASTER_KEY, or add it to MASTER_KEY_FALLBACKS"),
-    SecretNotFoundError: (Exit.NOT_FOUND, ""),
-    FieldNotFoundError: (Exit.NOT_FOUND, ""),
-    NamespaceNotFoundError: (Exit.NOT_FOUND, ""),
-    AddressRefusedError: (Exit.DENIED, ""),
-    CredentialRequiredError: (Exit.DENIED, ""),
-    InvalidCredentialError: (Exit.DENIED, ""),
-    GrantRefusedError: (Exit.DENIED, ""),
-    MountForbiddenError: (Exit.DENIED, ""),
-    OutsidePathsError: (Exit.DENIED, ""),
-    RevocationRefusedError: (Exit.DENIED, ""),
-    ScopeMissingError: (Exit.DENIED, ""),
-    ImportSourceDeniedError: (Exit.DENIED, ""),
-    ImportSourceAwayError: (Exit.AWAY, ""),
-    ServiceAwayError: (Exit.AWAY, ""),
-    StorageUnavailableError: (Exit.AWAY, "check that MongoDB runs and that MONGO_URI leads to it"),
-    # MongoDB answers, but not as the service needs it.
-    DuplicateNameError: (Exit.FAILED, ""),
-    TrailIndexMissingError: (Exit.FAILED, ""),
-}
-
-#: Hints for commands, in place of those that the errors have for callers of the API.
+#: Hints for errors without one of their own, and for their subclasses.
 _HINTS: dict[type[Exception], str] = {
-    IssuerInUseError: "delete them with `secret-manager roles delete`, or add --force"
+    TokenNameTakenError: "choose another name",
+    RoleNameTakenError: "choose another name, or delete that one: see `secret-manager roles list`, also for "
+    "orphaned ones",
+    IssuerTakenError: "choose others, or delete that issuer: see `secret-manager issuers list`",
+    TokenNotFoundError: "run `secret-manager tokens list` to see all names",
+    RoleNotFoundError: "run `secret-manager roles list` to see all names",
+    IssuerNotFoundError: "run `secret-manager issuers list` to see all names",
+    KeyMissingError: "set it in MASTER_KEY, or add it to MASTER_KEY_FALLBACKS",
+    StorageUnavailableError: "check that MongoDB runs and that MONGO_URI leads to it",
 }
 
-#: By the kind of an error whose class only some commands load.
-_KINDS = {"docker_away": Exit.AWAY}
+_DENIED_HINT = "check the user in MONGO_URI, and give it the privileges: `secret-manager replicaset grant`"
+
+#: The form of options. Other arguments that begin with a hyphen may be values.
+_OPTION = re.compile("--?[a-z]+(?:-[a-z]+)*")
 
 
 class SignalledError(KeyboardInterrupt):
@@ -145,11 +78,6 @@ def closed_pipes() -> Iterator[None]:
         raise ReaderGoneError from None
 
 
-def exit_code(error: VaultError) -> Exit:
-    """Return the exit code for *error*."""
-    return _end(error)[0]
-
-
 def described(problem: str, hint: str = "") -> str:
     """Return the line for a *problem* and the *hint* what to do, if any, without credentials."""
     line = f"error: {problem.rstrip('.')}. Hint: {hint}" if hint else f"error: {problem}"
@@ -175,7 +103,7 @@ def reported() -> Iterator[None]:
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - a defect is one line, too
         code, line = _report(error)
         shown = in_color("error:", "red", err=True) + line.removeprefix("error:")
-        # Without a reader of the error, the exit code still tells.
+        # Without a reader of the error, the exit code remains.
         with suppress(OSError):
             click.echo(shown, err=True)
         raise SystemExit(code) from None
@@ -185,8 +113,7 @@ def _report(error: BaseException) -> tuple[int, str]:
     """Return the exit code and the line for *error*."""
     match error:
         case VaultError():
-            code, hint = _end(error)
-            return code, described(error.problem, _HINTS.get(type(error), error.hint) or hint)
+            return error.exit_code, described(error.problem, error.hint or _hint(error))
         case click.UsageError():
             return Exit.USAGE, described(*_usage(error))
         case click.Abort() | KeyboardInterrupt():
@@ -206,22 +133,30 @@ def _report(error: BaseException) -> tuple[int, str]:
             return Exit.FAILED, described(*_defect(error))
 
 
-def _end(error: VaultError) -> tuple[Exit, str]:
+def _hint(error: VaultError) -> str:
     if isinstance(error, StorageUnavailableError) and error.is_denied:
-        hint = "check the user in MONGO_URI, and give it the privileges: `secret-manager replicaset grant`"
-        return Exit.DENIED, hint
-    if error.kind in _KINDS:
-        return _KINDS[error.kind], ""
-    if isinstance(error, ServiceRefusedError):
-        return _STATUSES.get(error.status, Exit.FAILED), ""
-    return next(_ENDS[kind] for kind in type(error).__mro__ if kind in _ENDS)
+        return _DENIED_HINT
+    return next((_HINTS[kind] for kind in type(error).__mro__ if kind in _HINTS), "")
 
 
 def _usage(error: click.UsageError) -> tuple[str, str]:
     command = error.ctx.command_path if error.ctx else "secret-manager"
     similar = getattr(error, "possibilities", None)
     guess = f"did you mean {' or '.join(f'`{name}`' for name in similar)}? " if similar else ""
-    return usage_problem(error), f"{guess}see `{command} --help`"
+    return _usage_problem(error), f"{guess}see `{command} --help`"
+
+
+def _usage_problem(error: click.UsageError) -> str:
+    """Return the problem of *error*, without arguments that may be values or credentials."""
+    match error:
+        case click.exceptions.NoSuchCommand() if not error.possibilities:
+            return "No such command."
+        case click.NoSuchOption() if not _OPTION.fullmatch(error.option_name):
+            return "No such option."
+    rule = re.sub(r"^(Got unexpected extra arguments?) \(.*", r"\1.", error.message, flags=re.DOTALL)
+    rule = re.sub(r".* is not (?=one of|a valid|in the range)", "must be ", rule, flags=re.DOTALL)
+    # click prints each choice on a line of its own.
+    return " ".join((error.format_message().removesuffix(error.message) + rule).split())
 
 
 def _failed_file(error: OSError) -> str:

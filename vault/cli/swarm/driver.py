@@ -11,7 +11,7 @@ from vault.cli.shell import parameters
 from vault.cli.shell.output import Output, output_options
 from vault.client import address
 from vault.core.durations import duration
-from vault.core.errors import ServiceAwayError, VaultError
+from vault.core.errors import ServiceUnavailableError, VaultError
 from vault.observability import logs
 from vault.swarm.delivery import health
 from vault.swarm.delivery.cache import EncryptedCache, NoCache
@@ -131,7 +131,7 @@ def swarm_driver(
     """
     if check:
         if reason := health.failure(socket_path):
-            raise ServiceAwayError(reason)
+            raise ServiceUnavailableError(reason)
         output.result({"answers": True}, "A driver answers.")
         return
     if not url or not token_file:

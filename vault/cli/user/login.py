@@ -74,7 +74,7 @@ def _self(service: Service) -> dict[str, Any]:
     """Return who the holder of the token is.
 
     Raises:
-        ServiceAwayError: Something else answers at the address.
+        ServiceUnavailableError: Something else answers at the address.
         ServiceRefusedError: The token is invalid.
     """
     found = service.call("/vault/token/self", {})

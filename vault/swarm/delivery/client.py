@@ -14,7 +14,13 @@ from uuid import uuid4
 from vault import __version__
 from vault.client.http import Failure, HTTPClient, RequestFailedError
 from vault.swarm.delivery.cache import Fetched
-from vault.swarm.outcomes import AwayError, DeniedError, LargeValueError, NotDeliveredError, RefusedError
+from vault.swarm.outcomes import (
+    DeniedError,
+    LargeValueError,
+    NotDeliveredError,
+    RefusedError,
+    UnavailableError,
+)
 from vault.swarm.selection import Reference, Task
 
 #: The timeout of a request, with connecting. Calls that wait behind a hanging one still have some time.
@@ -103,12 +109,12 @@ class Client:
         """Return the value or the error of each of *fetches*, 1 to 100.
 
         Raises:
-            AwayError: The service is away.
+            UnavailableError: The service is away.
             RefusedError: It refuses all of them.
             NotDeliveredError: There is no token.
         """
         if monotonic() < self._paused_until:
-            raise AwayError(f"the service did not answer within the last {_PAUSE_SECONDS} s")
+            raise UnavailableError(f"the service did not answer within the last {_PAUSE_SECONDS} s")
         items = [fetch.body() for fetch in fetches]
         request_id = uuid4().hex
         headers = {
@@ -131,12 +137,12 @@ class Client:
             raise _refusal(_json(reply.content), reply.status)
         return _outcomes(_json(reply.content), len(items), request_id)
 
-    def _away(self, error: RequestFailedError) -> AwayError:
+    def _away(self, error: RequestFailedError) -> UnavailableError:
         if error.failure is Failure.LATE:
             self._paused_until = monotonic() + _PAUSE_SECONDS
-            return AwayError(f"the service did not answer within {_TIMEOUT_SECONDS} s")
+            return UnavailableError(f"the service did not answer within {_TIMEOUT_SECONDS} s")
         hint = "name its CA with --ca-cert" if error.failure is Failure.UNTRUSTED else ""
-        return AwayError(f"the service {error}", hint=hint)
+        return UnavailableError(f"the service {error}", hint=hint)
 
 
 def _json(body: bytes) -> Any:
@@ -149,7 +155,7 @@ def _json(body: bytes) -> Any:
 def _outcomes(body: Any, count: int, request_id: str) -> Sequence[Fetched | NotDeliveredError]:
     items = body.get("secrets") if isinstance(body, dict) else None
     if not isinstance(items, list) or len(items) != count:
-        raise AwayError(_ODD_REPLY)
+        raise UnavailableError(_ODD_REPLY)
     return [_outcome(item, request_id) for item in items]
 
 
@@ -161,7 +167,7 @@ def _outcome(item: Any, request_id: str) -> Fetched | NotDeliveredError:
         value = b64decode(item["secret"], validate=True)
         return Fetched(int(item["version"]), value, request_id, references)
     except (AttributeError, KeyError, TypeError, ValueError):
-        return AwayError(_ODD_REPLY)
+        return UnavailableError(_ODD_REPLY)
 
 
 def _refusal(problem: Any, status: int) -> NotDeliveredError:
@@ -171,7 +177,7 @@ def _refusal(problem: Any, status: int) -> NotDeliveredError:
         return LargeValueError("the value is too large for a batch")
     kind: type[NotDeliveredError] = RefusedError
     if status in _AWAY:
-        kind = AwayError
+        kind = UnavailableError
     elif status in _DENIED:
         kind = DeniedError
     return kind(f"the service answers {status}" + (f" ({code})" if isinstance(code, str) else ""))

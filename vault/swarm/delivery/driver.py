@@ -16,12 +16,12 @@ from vault.swarm.delivery.cache import Cache, Fetched
 from vault.swarm.delivery.client import Fetch
 from vault.swarm.delivery.metrics import Metrics
 from vault.swarm.outcomes import (
-    AwayError,
     DeniedError,
     ForbiddenError,
     LargeValueError,
     NotDeliveredError,
     Outcome,
+    UnavailableError,
 )
 from vault.swarm.policy import Policy
 from vault.swarm.selection import DeliveryRequest, Reference
@@ -88,7 +88,7 @@ class Driver:
             else:
                 logger.warning("cached", extra=shown)
         except NotDeliveredError as error:
-            outcome, reply = error.outcome, {"Err": str(error)}
+            outcome, reply = error.delivery, {"Err": str(error)}
             logger.warning("not delivered", extra={**shown, "outcome": outcome, "reason": str(error)})
         except Exception:
             outcome, reply = Outcome.FAILED, {"Err": "the driver has a defect; its log says where"}
@@ -136,7 +136,7 @@ class Driver:
         began = monotonic()
         try:
             fetched = self._call(fetch, end=end)
-        except AwayError:
+        except UnavailableError:
             if found := self._cache.get(key):
                 return found, Outcome.CACHED
             raise
@@ -182,7 +182,7 @@ def _call(fetches: _Fetches, fetch: Fetch, *, end: float) -> Fetched:
     """Return the value of *fetch*, until *end*, a monotonic time.
 
     Raises:
-        AwayError: The service did not answer in time.
+        UnavailableError: The service did not answer in time.
         NotDeliveredError: It failed.
     """
     try:
@@ -190,10 +190,10 @@ def _call(fetches: _Fetches, fetch: Fetch, *, end: float) -> Fetched:
             # Never in the thread of a caller: a look-up of a host can take longer than a caller may wait.
             [found] = fetches.start([fetch])()
     except OverloadedError:
-        raise AwayError("the driver cannot start a thread") from None
+        raise UnavailableError("the driver cannot start a thread") from None
     except StorageUnavailableError:
         # Not fetched, unless its request is in progress: no entry of the audit trail says that it was.
-        raise AwayError("the service did not answer in time") from None
+        raise UnavailableError("the service did not answer in time") from None
     if isinstance(found, NotDeliveredError):
         raise found
     return found

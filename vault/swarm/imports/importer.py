@@ -9,7 +9,7 @@ from typing import Any, Protocol, TypeVar
 
 from vault.core.errors import VaultError
 from vault.core.imports import Outcome
-from vault.swarm.engine import EngineAwayError
+from vault.swarm.engine import EngineUnavailableError
 from vault.swarm.imports.plan import IMPORT_LABEL, Item, SwarmSecret
 from vault.swarm.imports.task import ORDER, Order, Report
 
@@ -128,7 +128,7 @@ class Importer:
             ImportRunsError: Another import is running.
             ImportTaskError: A task failed, or its order stays in the swarm. Secrets that were reported before
                 are stored.
-            EngineAwayError: Docker is away for longer than a minute.
+            EngineUnavailableError: Docker is away for longer than a minute.
         """
         self._remove_leftovers()
         for start in range(0, len(items), _MAX_SECRETS):
@@ -248,7 +248,7 @@ def _retried(call: Callable[[], Result]) -> Result:
     while True:
         try:
             return call()
-        except EngineAwayError:
+        except EngineUnavailableError:
             if time.monotonic() >= end:
                 raise
         time.sleep(_POLL_SECONDS)

@@ -65,7 +65,7 @@ class Holders:
 
         Raises:
             EngineError: Docker does not answer, or refuses.
-            ServiceAwayError: The service cannot be reached.
+            ServiceUnavailableError: The service cannot be reached.
             ServiceRefusedError: It refuses.
         """
         tasks = [(task, found) for task in self._engine.tasks(service_id) if (found := _of(secret, task))]

@@ -14,7 +14,7 @@ from uuid import uuid4
 
 from vault.core.errors import VaultError
 from vault.core.timestamps import moment
-from vault.swarm.engine import ChangedError, Config, Engine, EngineAwayError, EngineError
+from vault.swarm.engine import ChangedError, Config, Engine, EngineError, EngineUnavailableError
 from vault.swarm.stored import Service
 
 #: A lock that its owner does not renew, as it was killed, expires after this time.
@@ -61,7 +61,7 @@ class RotationLock:
 
         Raises:
             RotationRunningError: Another rotation has it.
-            EngineAwayError: Docker does not answer.
+            EngineUnavailableError: Docker does not answer.
         """
         # Within, as the lock can be taken although the reply was lost.
         try:
@@ -75,7 +75,7 @@ class RotationLock:
 
         Raises:
             LockLostError: Another rotation has taken over.
-            EngineAwayError: Docker does not answer, and another rotation may take over.
+            EngineUnavailableError: Docker does not answer, and another rotation may take over.
             EngineError: Docker refuses.
         """
         age = monotonic() - self._renewed
@@ -83,7 +83,7 @@ class RotationLock:
             return
         try:
             self._extend()
-        except EngineAwayError:
+        except EngineUnavailableError:
             if age > _LEASE_SECONDS:
                 raise
 
@@ -156,7 +156,7 @@ class LockedService:
 
         Raises:
             LockLostError: Another rotation has taken over.
-            EngineAwayError: Docker does not answer, and another rotation may take over.
+            EngineUnavailableError: Docker does not answer, and another rotation may take over.
 
         Also raises the errors of the service's calls.
         """

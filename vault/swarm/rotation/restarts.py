@@ -9,8 +9,8 @@ from http import HTTPStatus
 from time import monotonic, sleep
 from typing import Protocol, TypeVar
 
-from vault.core.errors import ServiceAwayError, ServiceRefusedError, VaultError
-from vault.swarm.engine import Engine, EngineAwayError, EngineError, SwarmService, Task
+from vault.core.errors import ServiceRefusedError, ServiceUnavailableError, VaultError
+from vault.swarm.engine import Engine, EngineError, EngineUnavailableError, SwarmService, Task
 from vault.swarm.rotation.holders import Holder, Holders
 from vault.swarm.rotation.lock import RotationLock
 from vault.swarm.stored import Secret
@@ -76,7 +76,7 @@ class Restarts:
             LockLostError: Another rotation has taken over.
             EngineError: Docker refuses, or is away for longer than the timeout.
             ServiceRefusedError: The service refuses.
-            ServiceAwayError: It is away for longer than the timeout.
+            ServiceUnavailableError: It is away for longer than the timeout.
         """
         name = service.name
         self.progress("restarting", f"{name}: restarting", service=name)
@@ -130,8 +130,8 @@ class Restarts:
 
         Raises:
             LockLostError: Another rotation has taken over.
-            EngineAwayError: Docker is away for longer than the timeout.
-            ServiceAwayError: The service is away for longer than the timeout.
+            EngineUnavailableError: Docker is away for longer than the timeout.
+            ServiceUnavailableError: The service is away for longer than the timeout.
 
         Also raises the other errors of *call*.
         """
@@ -141,7 +141,7 @@ class Restarts:
             try:
                 self.lock.renew()
                 return call()
-            except (ServiceAwayError, EngineAwayError, ServiceRefusedError) as error:
+            except (ServiceUnavailableError, EngineUnavailableError, ServiceRefusedError) as error:
                 is_final = (
                     isinstance(error, ServiceRefusedError) and error.status != HTTPStatus.TOO_MANY_REQUESTS
                 )

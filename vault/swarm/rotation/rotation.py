@@ -99,7 +99,7 @@ class Rotation:
                 says what is.
             EngineError: Docker refuses, or does not answer; nothing was changed.
             ServiceRefusedError: The service refuses; nothing was changed.
-            ServiceAwayError: The service is away; nothing was changed.
+            ServiceUnavailableError: The service is away; nothing was changed.
         """
         old, holders = self._require_suitable(value)
         self._require_newest(old, holders)

@@ -87,7 +87,7 @@ def test_other_texts_are_kept(text: str) -> None:
         (["whoami", "--Nothing"], "No such option."),
         (["whoami", "--nothing=x"], "No such option '--nothing'."),
         (["completion", "ksh"], "Invalid value for '{bash|zsh|fish}': must be one of 'bash', 'zsh', 'fish'."),
-        (["secret", "get", "a", "--version", "b"], "Invalid value for '--version': must be a whole number"),
+        (["secret", "get", "a", "--version", "b"], "Invalid value for '--version': must be a valid integer."),
         (
             ["secret", "get", "a", "--version", "0"],
             "Invalid value for '--version': must be in the range x>=1.",
