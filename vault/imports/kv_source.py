@@ -16,7 +16,7 @@ import urllib3
 
 from vault.client.http import USER_AGENT, Failure, HTTPClient, Reply, RequestFailedError
 from vault.core import kv_values
-from vault.core.durations import parse_kv_duration
+from vault.core.durations import parse_duration
 from vault.core.errors import (
     ImportRefusedError,
     ImportSourceDeniedError,
@@ -277,7 +277,7 @@ def _rules(metadata: Mapping[str, Any]) -> WriteRules:
         # A source can have a larger one, which means no more than the largest here.
         max_versions=min(_number(metadata.get("max_versions", 0)), MAX_NUMBER),
         delete_after_seconds=ceil(
-            parse_kv_duration(metadata.get("delete_version_after") or "0s").total_seconds()
+            parse_duration(metadata.get("delete_version_after") or "0s").total_seconds()
         ),
     )
 

@@ -1,14 +1,11 @@
 """Durations in requests of Vault's dialect: seconds, or numbers with units."""
 
-import re
 from datetime import timedelta
 from typing import Any
 
 from werkzeug.exceptions import BadRequest
 
-from vault.core.durations import parse_kv_duration
-
-_SECONDS = re.compile("[0-9]{1,9}")
+from vault.core.durations import parse_duration
 
 
 def duration(value: Any, what: str) -> timedelta:
@@ -19,10 +16,7 @@ def duration(value: Any, what: str) -> timedelta:
     """
     if value is None or value == "":
         return timedelta()
-    text = value if isinstance(value, str) else ""
-    if _SECONDS.fullmatch(text):
-        return timedelta(seconds=int(text))
     try:
-        return parse_kv_duration(text)
+        return parse_duration(value if isinstance(value, str) else "")
     except ValueError:
         raise BadRequest(f"error parsing {what}: invalid duration") from None

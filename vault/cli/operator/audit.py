@@ -23,7 +23,6 @@ from vault.cli.shell.output import Output, joined, output_options, width_of
 from vault.cli.shell.parameters import Command
 from vault.client.secrets import is_id
 from vault.core.attempt import Action, Attempt
-from vault.core.durations import duration
 from vault.core.outcomes import Status
 from vault.core.principal import OPERATOR
 from vault.core.text import printable
@@ -48,7 +47,7 @@ _TAIL_INTERVAL_SECONDS = 1
 def _time(text: str) -> datetime:
     """Return the time in *text*, in UTC unless it has another offset, or that long ago."""
     if text[-1:] in tuple("smhdw"):
-        return datetime.now(UTC) - duration(text)
+        return datetime.now(UTC) - parameters.duration(text)
     try:
         moment = datetime.fromisoformat(text)
         # In UTC, the time may be before year 1 or after 9999, which Python does not support.

@@ -18,7 +18,6 @@ from pymongo.uri_parser import parse_uri
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Output, output_options
 from vault.config.settings import audit_ttl_days, mongo_uri
-from vault.core.durations import duration
 from vault.core.errors import ReplicaSetError, StorageUnavailableError, VaultError
 from vault.core.mongodb_uri import parse_mongodb_uri
 from vault.core.text import printable, quantity
@@ -77,7 +76,7 @@ def replicaset() -> None:
     "--timeout",
     "limit",
     metavar="DURATION",
-    type=duration,
+    type=parameters.duration,
     default="2m",
     show_default=True,
     help="Wait so long for the members, which may just be starting.",
@@ -113,7 +112,7 @@ def initiate(
     "--wait",
     "limit",
     metavar="DURATION",
-    type=duration,
+    type=parameters.duration,
     help="Maximum wait for a complete set.",
 )
 @output_options

@@ -19,10 +19,10 @@ from vault.auth.token_ages import token_ages
 from vault.cli.operator.context import connected
 from vault.cli.operator.report_content import Report, Trail, Verification
 from vault.cli.operator.report_page import page_of
+from vault.cli.shell import parameters
 from vault.cli.shell.output import Output, facts, output_options
 from vault.client import private_files
 from vault.core.attempt import Action, Attempt
-from vault.core.durations import duration
 from vault.core.principal import OPERATOR
 from vault.core.text import printable, quantity
 from vault.core.timestamps import moment
@@ -63,7 +63,7 @@ def _checked_path(_context: click.Context, _option: click.Parameter, path: str |
     "--since",
     "period",
     metavar="DURATION",
-    type=duration,
+    type=parameters.duration,
     default=_DEFAULT_PERIOD,
     show_default=True,
     help="The period up to now, such as 12h, 30d or 52w.",

@@ -21,7 +21,6 @@ from vault.cli.operator.issuers import print_findings
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Column, Output, Row, output_options
 from vault.core.attempt import Action
-from vault.core.durations import duration
 from vault.core.networks import Network
 from vault.core.paths import MAX_PATHS, Paths
 from vault.core.principal import Scope, scopes_named
@@ -58,7 +57,7 @@ def _condition(text: str) -> str:
 
 
 def _age(text: str) -> timedelta:
-    found = duration(text)
+    found = parameters.duration(text)
     if found > MAX_AGE:
         raise click.BadParameter("must be at most 24h")
     return found

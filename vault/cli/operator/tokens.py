@@ -11,7 +11,6 @@ from vault.cli.operator.context import operator_attempt
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Column, Output, cell, output_options, warn
 from vault.core.attempt import Action
-from vault.core.durations import duration
 from vault.core.errors import VaultError
 from vault.core.networks import Network
 from vault.core.paths import MAX_PATHS, Paths
@@ -85,14 +84,14 @@ def tokens() -> None:
     "--ttl",
     "lifetime",
     metavar="DURATION",
-    type=duration,
+    type=parameters.duration,
     help="Time until the token expires, such as 30d, 12h or 90m.  [default: TOKEN_MAX_DAYS, or never]",
 )
 @click.option("--renewable", is_flag=True, help="The token can extend itself, each time by --expires-in.")
 @click.option(
     "--max-age",
     metavar="DURATION",
-    type=duration,
+    type=parameters.duration,
     help="With --renewable: its longest age, such as 90d.  [default: TOKEN_MAX_DAYS, or 10 years]",
 )
 @click.option("--display", is_flag=True, help="Also describe the token, on standard error.")
@@ -153,7 +152,7 @@ def create(
 @click.option(
     "--unused-for",
     metavar="DURATION",
-    type=duration,
+    type=parameters.duration,
     help="Only active tokens that were not used for this time, such as 90d.",
 )
 @output_options

@@ -1,6 +1,9 @@
 """The forms of arguments that several commands take."""
 
+import re
 from collections.abc import Callable, Iterable
+from contextlib import suppress
+from datetime import timedelta
 from typing import Any, TypeVar
 
 import click
@@ -9,10 +12,11 @@ from vault.cli.shell.output import Output
 from vault.client import address
 from vault.client.secrets import is_id
 from vault.core.credentials import has_token
+from vault.core.durations import parse_duration
 from vault.core.labels import are_labels
 from vault.core.networks import Network, network
 from vault.core.paths import is_path, name_flaw, path_flaw, prefix_flaw
-from vault.core.principal import is_name
+from vault.core.principal import MAX_LIFETIME, is_name
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -68,6 +72,19 @@ import_prefix_option = click.option(
     default="",
     help="A folder for the secrets here, such as imported/.",
 )
+
+
+def duration(text: str) -> timedelta:
+    """Return a duration: a whole number of seconds, or of the unit that follows it."""
+    if not re.fullmatch("[0-9]{1,9}[smhdw]?", text):
+        raise click.BadParameter(
+            "must be a number of seconds, or one with a unit: s, m, h, d or w, such as 30d"
+        )
+    with suppress(ValueError):
+        length = parse_duration(text)
+        if timedelta(seconds=1) <= length <= MAX_LIFETIME:
+            return length
+    raise click.BadParameter("must be between 1 second and 3650 days")
 
 
 def secret(text: str) -> str:

@@ -10,7 +10,6 @@ import click
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Output, output_options
 from vault.client import address
-from vault.core.durations import duration
 from vault.core.errors import ServiceUnavailableError, VaultError
 from vault.observability import logs
 from vault.swarm.delivery import health
@@ -38,7 +37,7 @@ def _address(text: str) -> tuple[str, int]:
 
 def _cache_seconds(text: str) -> int:
     """Return the age of values in the cache, in seconds."""
-    seconds = 0 if text == "0" else int(duration(text).total_seconds())
+    seconds = 0 if text == "0" else int(parameters.duration(text).total_seconds())
     if seconds > _MAX_CACHE_SECONDS:
         raise click.BadParameter("must be at most 24h")
     return seconds

@@ -15,7 +15,6 @@ from vault.cli.shell.output import Output, output_options
 from vault.cli.user.connection import service_options
 from vault.cli.user.secret_values import new_value
 from vault.client.service import Service
-from vault.core.durations import duration
 from vault.swarm.engine import Engine
 from vault.swarm.rotation.holders import Holder, Holders
 from vault.swarm.rotation.lock import RotationLock
@@ -90,7 +89,7 @@ def _shown_version(row: Mapping[str, Any]) -> str:
 @click.option(
     "--timeout",
     metavar="DURATION",
-    type=duration,
+    type=parameters.duration,
     default="5m",
     show_default=True,
     help="The time for each service to become healthy.",

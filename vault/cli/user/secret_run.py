@@ -16,7 +16,6 @@ from vault.client.selection import Selection
 from vault.client.service import Service
 from vault.client.variables import is_variable
 from vault.client.watch import Changes, Found, watching
-from vault.core.durations import duration
 
 _FOLDER = "SECRETS_DIR"
 
@@ -51,7 +50,7 @@ def _assignment(text: str) -> tuple[str, str]:
 @click.option(
     "--interval",
     metavar="DURATION",
-    type=duration,
+    type=parameters.duration,
     default="30s",
     show_default=True,
     help="Time between checks for changes.",
@@ -59,7 +58,7 @@ def _assignment(text: str) -> tuple[str, str]:
 @click.option(
     "--grace",
     metavar="DURATION",
-    type=duration,
+    type=parameters.duration,
     default="10s",
     show_default=True,
     help="Time for the program to end before a restart.",

@@ -20,7 +20,6 @@ from vault.client import private_files
 from vault.client.secrets import MAX_VALUE_BYTES, Fetched, Secrets, all_of, reference
 from vault.client.service import Service
 from vault.core import strict_json
-from vault.core.durations import duration
 from vault.core.errors import FieldNotFoundError, VaultError
 from vault.core.text import is_shown
 
@@ -95,7 +94,7 @@ def get(
     "--expires-in",
     "ttl",
     metavar="DURATION",
-    type=duration,
+    type=parameters.duration,
     help="Time until it expires, such as 30d or 12h.",
 )
 @click.option(
