@@ -14,8 +14,7 @@ from tests.support.access import age_token, make_token, revoke, services
 from tests.support.rotation import Stored
 from tests.support.trail import break_trail, mend_trail
 from vault.auth import renewals
-from vault.auth.credential_info import CredentialInfo
-from vault.auth.token_info import TokenInfo
+from vault.auth.token_info import CredentialInfo, TokenInfo
 from vault.auth.tokens import Grant
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
@@ -78,7 +77,6 @@ def test_a_token_describes_itself(app: Flask, stored: Stored) -> None:
         paths=(),
         networks=("192.0.2.0/24",),
         expires_at=token.expires_at,
-        renewable=True,
         renewable_until=token.renewable_until,
         created_at=token.created_at,
         created_by="operator",

@@ -2,10 +2,9 @@
 
 from datetime import UTC, datetime, timedelta
 
-from vault.auth.credential_info import CredentialInfo
 from vault.auth.renewals import renew
 from vault.auth.revocations import Cascade, revoke_all
-from vault.auth.token_info import info_of
+from vault.auth.token_info import CredentialInfo, info_of
 from vault.auth.token_keys import TokenKeys
 from vault.core.attempt import Attempt
 from vault.core.errors import InvalidCredentialError, TokenRequiredError

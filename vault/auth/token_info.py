@@ -1,14 +1,18 @@
-"""The public fields of a token."""
+"""The public fields of tokens, and of the credential of a principal."""
 
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
+from typing import Any
 
-from vault.core.principal import plain_name
+from vault.core.principal import MAX_LIFETIME, OPERATOR, Principal, plain_name, scopes_named
 from vault.crypto.token_key import TokenKey
 from vault.documents.token import Token
 
 #: The states of a token; `altered`: its document is not as the service wrote it.
 STATES = ("active", "expired", "revoked", "altered")
+
+#: The kinds of credentials.
+KINDS = ("token", "jwt")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -38,6 +42,78 @@ class TokenInfo:
         return self.state == "active" and latest is not None and latest <= since
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CredentialInfo:
+    """The public fields of a principal and its credential. A JWT has none of those after `role`."""
+
+    #: The name in the audit trail.
+    principal: str
+    #: One of `KINDS`.
+    kind: str
+    namespace: str
+    scopes: tuple[str, ...]
+    paths: tuple[str, ...]
+    networks: tuple[str, ...]
+    expires_at: datetime | None
+    #: The role that a JWT acts with.
+    role: str | None = None
+    renewable_until: datetime | None = None
+    created_at: datetime | None = None
+    created_by: str | None = None
+    last_used_at: datetime | None = None
+    #: Identifies a token to those who manage tokens; it is no credential.
+    accessor: str = ""
+    #: True if no other credential is its parent.
+    is_orphan: bool = True
+    #: The time from each renewal to its end, of a periodic token.
+    period: timedelta | None = None
+
+    @classmethod
+    def of_principal(cls, principal: Principal) -> "CredentialInfo":
+        """Return the fields of a *principal* with a JWT."""
+        return cls(
+            principal=principal.name,
+            kind="jwt",
+            namespace=principal.namespace,
+            scopes=tuple(sorted(principal.scopes)),
+            paths=principal.paths.texts,
+            networks=tuple(map(str, principal.networks)),
+            expires_at=principal.expires_at,
+            role=principal.role or None,
+        )
+
+    @classmethod
+    def of_token(cls, token: Token) -> "CredentialInfo":
+        """Return the fields of a genuine *token*."""
+        return cls(
+            principal=token.name,
+            kind="token",
+            scopes=tuple(sorted(scopes_named(token.scopes))),
+            accessor=token.accessor,
+            is_orphan=bool(token.orphan) or token.created_by == OPERATOR.name,
+            period=_period(token) if token.periodic else None,
+            **_fields_of_both(token),
+        )
+
+    @property
+    def plain_name(self) -> str:
+        """The name within its namespace."""
+        return plain_name(self.principal, self.namespace)
+
+    @property
+    def renewable(self) -> bool:
+        """True if it can extend itself."""
+        return self.renewable_until is not None
+
+    @property
+    def longest_age(self) -> timedelta | None:
+        """The age beyond which no renewal extends it; None for the age that no token may exceed."""
+        if self.renewable_until is None or self.created_at is None:
+            return None
+        age = self.renewable_until - self.created_at
+        return age if age < MAX_LIFETIME else None
+
+
 def info_of(token: Token, key: TokenKey | None, now: datetime) -> TokenInfo:
     """Return the public fields of *token*."""
     if key is None or not token.is_genuine(key):
@@ -51,15 +127,29 @@ def info_of(token: Token, key: TokenKey | None, now: datetime) -> TokenInfo:
     return TokenInfo(
         name=token.plain_name,
         state=state,
-        namespace=token.namespace,
         scopes=tuple(token.scopes),
-        networks=tuple(token.networks),
-        paths=tuple(token.paths or ()),
-        created_at=token.created_at,
-        created_by=plain_name(token.created_by, token.namespace),
-        expires_at=token.expires_at,
-        renewable_until=token.renewable_until,
         revoked_at=token.revoked_at,
-        # Of any type: it is not sealed.
-        last_used_at=token.last_used_at if isinstance(token.last_used_at, datetime) else None,
+        **_fields_of_both(token),
     )
+
+
+def _fields_of_both(token: Token) -> dict[str, Any]:
+    return {
+        "namespace": token.namespace,
+        "networks": tuple(token.networks),
+        "paths": tuple(token.paths or ()),
+        "created_at": token.created_at,
+        "created_by": plain_name(token.created_by, token.namespace),
+        "expires_at": token.expires_at,
+        "renewable_until": token.renewable_until,
+        # Of any type: it is not sealed.
+        "last_used_at": token.last_used_at if isinstance(token.last_used_at, datetime) else None,
+    }
+
+
+def _period(token: Token) -> timedelta:
+    if token.renewal_seconds is not None:
+        return timedelta(seconds=token.renewal_seconds)
+    # It was never renewed.
+    lifetime: timedelta = token.expires_at - token.created_at
+    return lifetime

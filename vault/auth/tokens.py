@@ -3,10 +3,9 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from vault.auth.credential_info import CredentialInfo
 from vault.auth.publishing import publish
 from vault.auth.revocations import Cascade, require_covered, revoke_all
-from vault.auth.token_info import TokenInfo, info_of
+from vault.auth.token_info import CredentialInfo, TokenInfo, info_of
 from vault.auth.token_keys import TokenKeys
 from vault.auth.token_pages import TokenPages
 from vault.core.attempt import Attempt

@@ -19,8 +19,7 @@ from vault.api.document.fields import (
     text_field,
 )
 from vault.api.document.fields import name_field as _name
-from vault.auth.credential_info import KINDS
-from vault.auth.token_info import STATES
+from vault.auth.token_info import KINDS, STATES
 from vault.auth.token_pages import CURSOR_PATTERN
 from vault.auth.tokens import Grant
 from vault.core.networks import Network, network

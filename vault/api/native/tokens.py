@@ -17,7 +17,7 @@ from vault.api.native.token_schemas import (
 )
 from vault.api.operations.blueprint import Blueprint, current_attempt, services
 from vault.api.operations.replies import reply_memory
-from vault.auth.credential_info import CredentialInfo
+from vault.auth.token_info import CredentialInfo
 from vault.auth.token_pages import page_bytes
 from vault.auth.tokens import Grant
 from vault.core.attempt import Action
