@@ -17,7 +17,7 @@ from tests.conftest import running_app
 from tests.support.access import age_token, make_token, revoke, services
 from tests.support.rotation import Stored
 from vault.auth import ttl_cache
-from vault.auth.authenticator import BELIEVED_SECONDS, Authenticator
+from vault.auth.authenticator import CACHE_SECONDS, Authenticator
 from vault.auth.token_uses import TokenUses
 from vault.auth.ttl_cache import TTLCache
 from vault.core import principal
@@ -145,13 +145,13 @@ def test_a_token_is_cached_for_3_seconds(finds: Finds, app: Flask, clock: Iterat
     [now] = clock
     token = make_token(app, "ci", role="reader")
     finds.filters.clear()
-    for now[0] in (0.0, 1.0, BELIEVED_SECONDS - 0.01):
+    for now[0] in (0.0, 1.0, CACHE_SECONDS - 0.01):
         assert identify(app, token).principal.name == "ci"
     assert len(finds.filters) == 1
     revoke(app, "ci")
-    now[0] = BELIEVED_SECONDS
+    now[0] = CACHE_SECONDS
     assert refused(app, token) == ("ci", "revoked")
-    assert BELIEVED_SECONDS < 5
+    assert CACHE_SECONDS < 5
 
 
 def test_an_expired_token_is_looked_up_once_more(

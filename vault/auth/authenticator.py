@@ -21,9 +21,9 @@ from vault.documents.token import Token
 logger = logging.getLogger(__name__)
 
 #: Seconds that a looked-up token is cached; a margin below the 5 seconds in which a revocation takes effect.
-BELIEVED_SECONDS = 3.0
+CACHE_SECONDS = 3.0
 
-_MAX_BELIEVED = 1_000
+_MAX_CACHED = 1_000
 
 #: Characters of a token's hash that identify it in place of an unverified name.
 _HASH_CHARACTERS = 16
@@ -80,7 +80,7 @@ class Authenticator:
                 if credential.startswith(PREFIX)
                 else self._jwts.principal(credential, role)
             )
-            _require_valid_here_and_now(principal, attempt.ip)
+            _require_unexpired_and_in_network(principal, attempt.ip)
         except InvalidCredentialError as error:
             attempt.principal = Principal(name=error.principal or attempt.principal.name, authenticated=False)
             attempt.details["reason"] = error.reason
@@ -93,14 +93,14 @@ class Authenticator:
             self._uses.note(principal.token_id)
 
 
-def _require_valid_here_and_now(principal: Principal, address: str) -> None:
+def _require_unexpired_and_in_network(principal: Principal, address: str) -> None:
     if principal.is_expired:
         raise InvalidCredentialError("expired", principal=principal.name)
     if principal.networks and not contain(principal.networks, address):
         raise InvalidCredentialError("network", principal=principal.name)
 
 
-class _Found(NamedTuple):
+class _LookUp(NamedTuple):
     """The result of looking up a token: its principal, and the reason why it is invalid, if any."""
 
     principal: Principal
@@ -121,40 +121,40 @@ class TokenCredentials:
 
     def __init__(self, keys: TokenKeys) -> None:
         self._keys = keys
-        self._recent: TTLCache[_Found] = TTLCache(seconds=BELIEVED_SECONDS, max_size=_MAX_BELIEVED)
+        self._recent: TTLCache[_LookUp] = TTLCache(seconds=CACHE_SECONDS, max_size=_MAX_CACHED)
 
     def principal(self, credential: str) -> Principal:
-        """Return the principal of a token, at most `BELIEVED_SECONDS` old. Errors as `Credentials`."""
+        """Return the principal of a token, at most `CACHE_SECONDS` old. Errors as `Credentials`."""
         if not is_token(credential):
             raise InvalidCredentialError("malformed")
         key = self._keys.find()
         if key is None:
             raise InvalidCredentialError("unknown")
         identifier = key.hash(credential)
-        found = self._recent.get(identifier)
-        if found is None or found.is_outdated:
-            found = self._look_up(identifier, key)
-        if found.wrong:
-            raise InvalidCredentialError(found.wrong, principal=found.principal.name)
-        return found.principal
+        result = self._recent.get(identifier)
+        if result is None or result.is_outdated:
+            result = self._look_up(identifier, key)
+        if result.wrong:
+            raise InvalidCredentialError(result.wrong, principal=result.principal.name)
+        return result.principal
 
-    def _look_up(self, identifier: str, key: TokenKey) -> _Found:
+    def _look_up(self, identifier: str, key: TokenKey) -> _LookUp:
         since = monotonic()
         with storage_errors():
             token = Token.objects(id=identifier, pending=None).first()
         if token is None:
-            # Not cached: it may be created at any moment, and strangers could fill the cache.
-            return _Found(_unnamed(identifier), "unknown")
-        found = _found(token, key)
-        self._recent.put(identifier, found, since=since)
-        return found
+            # Not cached: it may be created at any moment, and anyone could fill the cache.
+            return _LookUp(_unnamed(identifier), "unknown")
+        result = _checked(token, key)
+        self._recent.put(identifier, result, since=since)
+        return result
 
 
-def _found(token: Token, key: TokenKey) -> _Found:
+def _checked(token: Token, key: TokenKey) -> _LookUp:
     if not token.is_genuine(key):
         principal = _unnamed(token.id)
         logger.error("the stored token %s is not as the service wrote it", principal.name)
-        return _Found(principal, "altered")
+        return _LookUp(principal, "altered")
     principal = Principal(
         name=token.name,
         namespace=token.namespace,
@@ -165,7 +165,7 @@ def _found(token: Token, key: TokenKey) -> _Found:
         token_id=token.id,
     )
     # An expired token cannot be renewed, so one that had expired when it was looked up is not outdated.
-    return _Found(principal, "revoked" if token.revoked_at else "expired" if principal.is_expired else "")
+    return _LookUp(principal, "revoked" if token.revoked_at else "expired" if principal.is_expired else "")
 
 
 def _unnamed(identifier: str) -> Principal:

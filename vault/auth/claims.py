@@ -61,15 +61,15 @@ class Condition:
     def holds(self, claims: Mapping[str, Any]) -> bool:
         """Return whether *claims* satisfy it."""
         name, *rest = self.path
-        found = claims.get(name)
-        if isinstance(found, str) and not (rest or self.is_glob):
+        claim = claims.get(name)
+        if isinstance(claim, str) and not (rest or self.is_glob):
             # By far the most common case.
-            return found == self.value
+            return claim == self.value
         for name in rest:
-            if not isinstance(found, Mapping):
+            if not isinstance(claim, Mapping):
                 return False
-            found = found.get(name)
-        texts = _texts(found)
+            claim = claim.get(name)
+        texts = _texts(claim)
         if self.is_glob:
             return any(glob_matches(self.value, text) for text in texts)
         return self.value in texts
@@ -109,7 +109,7 @@ def glob_matches(pattern: str, text: str) -> bool:
 
 
 def _path(key: str) -> tuple[str, ...]:
-    """Return the names that lead to the claim with this *key*: one, or those of a JSON pointer (RFC 6901)."""
+    """Return the names on the way to the claim *key*: one, or the parts of a JSON pointer (RFC 6901)."""
     if not key.startswith("/"):
         return (key,)
     return tuple(part.replace("~1", "/").replace("~0", "~") for part in key[1:].split("/"))

@@ -27,7 +27,7 @@ from vault.documents.sealed import SealedDocument
 logger = logging.getLogger(__name__)
 
 #: Seconds that issuers and roles are cached; a margin below the 5 seconds in which a change takes effect.
-BELIEVED_SECONDS = 3.0
+CACHE_SECONDS = 3.0
 
 #: The name of the issuer in the settings.
 SETTINGS_ISSUER = "default"
@@ -125,7 +125,7 @@ class Snapshot:
 
 
 class _Kept(Generic[_Document, _Built]):
-    """The documents of one class as they were last read, and what was built from each.
+    """The documents of one class as they were last read, each with the object built from it.
 
     A document that has not changed is neither verified nor built again, so an issuer keeps its keys.
     """
@@ -139,7 +139,7 @@ class _Kept(Generic[_Document, _Built]):
         self.altered: list[str] = []
 
     def update(self, documents: Sequence[dict[str, Any]], key: TokenKey | None) -> list[_Built]:
-        """Return what was built from the genuine *documents*; without *key*, none is."""
+        """Return the objects built from the genuine *documents*; without *key*, none is genuine."""
         if key is not self._key:
             self._built, self._key = {}, key
         built = {}
@@ -150,8 +150,8 @@ class _Kept(Generic[_Document, _Built]):
             known = before is not None and before[0] == document
             built[identifier] = before if known and before else (document, self._verified(document, key))
         self._built = built
-        self.altered = [shown_name(document) for document, found in built.values() if found is None]
-        return [found for _, found in built.values() if found is not None]
+        self.altered = [shown_name(document) for document, result in built.values() if result is None]
+        return [result for _, result in built.values() if result is not None]
 
     def _verified(self, document: dict[str, Any], key: TokenKey | None) -> _Built | None:
         if stored := self._kind.genuine(document, key):
@@ -164,7 +164,7 @@ class _Kept(Generic[_Document, _Built]):
 
 
 class Directory:
-    """The stored issuers and roles, read on demand in one query, at most once in `BELIEVED_SECONDS`."""
+    """The stored issuers and roles, read on demand in one query, at most once in `CACHE_SECONDS`."""
 
     def __init__(self, keys: TokenKeys) -> None:
         self._keys = keys
@@ -176,7 +176,7 @@ class Directory:
         self._reads: Batcher[None, Snapshot] = Batcher(self._read, gather=wait_until_idle, queue="roles")
 
     def current(self) -> Snapshot:
-        """Return the issuers and roles, at most `BELIEVED_SECONDS` old.
+        """Return the issuers and roles, at most `CACHE_SECONDS` old.
 
         Raises:
             StorageUnavailableError: MongoDB is not available.
@@ -187,7 +187,7 @@ class Directory:
         return self._snapshot if self._is_fresh() else self._reads.call(None)
 
     def _is_fresh(self) -> bool:
-        return monotonic() - self._read_at < BELIEVED_SECONDS
+        return monotonic() - self._read_at < CACHE_SECONDS
 
     def _read(self, calls: Sequence[None]) -> Sequence[Snapshot]:
         if not self._is_fresh():
@@ -199,8 +199,8 @@ class Directory:
     def _load(self, key: TokenKey | None) -> Snapshot:
         stored: dict[str, list[dict[str, Any]]] = {"issuer": [], "role": []}
         with storage_errors():
-            for found in Issuer.raw().aggregate(_PIPELINE):
-                [(kind, document)] = found.items()
+            for row in Issuer.raw().aggregate(_PIPELINE):
+                [(kind, document)] = row.items()
                 stored[kind].append(document)
         issuers: dict[str, list[KnownIssuer]] = {}
         for issuer in self._issuers.update(stored["issuer"], key):

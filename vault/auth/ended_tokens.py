@@ -30,8 +30,8 @@ class EndedTokens:
         self._removals.start()
 
     def remove(self) -> None:
-        """Remove them. Altered tokens stay: operators have to see them. So do those above an issuer."""
-        # The log has it already, where it happened.
+        """Remove them. Altered tokens stay: operators have to see them. So do tokens above an issuer."""
+        # Already logged.
         with suppress(VaultError):
             if key := self._keys.find():
                 kept, is_last = 0, False
@@ -39,13 +39,13 @@ class EndedTokens:
                     above = _names_above_issuers()
                 while not is_last:
                     with storage_errors():
-                        found = Token.long_expired(without=kept, limit=_MAX_BATCH)
+                        expired = Token.long_expired(without=kept, limit=_MAX_BATCH)
                         ended = [
-                            token.id for token in found if token.name not in above and token.is_genuine(key)
+                            token.id for token in expired if token.name not in above and token.is_genuine(key)
                         ]
                         Token.keep_names(ended)
-                    kept += len(found) - len(ended)
-                    is_last = len(found) < _MAX_BATCH
+                    kept += len(expired) - len(ended)
+                    is_last = len(expired) < _MAX_BATCH
 
     def close(self) -> None:
         """Stop, after the current removal if there is one."""

@@ -110,7 +110,7 @@ class Issuers:
         publish(stored, attempt=attempt)
 
     def list(self, state: str | None = None, *, attempt: Attempt) -> list[IssuerInfo]:
-        """Return all issuers by name, after the one in the settings; with a *state*, those in that state.
+        """Return all issuers by name, after the one in the settings; with a *state*, only issuers in it.
 
         Raises:
             GrantRefusedError: The principal is limited, and so may not manage issuers.
@@ -120,9 +120,9 @@ class Issuers:
         require_unlimited(attempt.principal)
         key = self._keys.find()
         with storage_errors():
-            found = Issuer.active()
+            documents = Issuer.active()
         attempt.finish(Status.SUCCESS)
-        stored = sorted((_info(document, key) for document in found), key=lambda info: info.name)
+        stored = sorted((_info(document, key) for document in documents), key=lambda info: info.name)
         infos = (*_of_settings(self._own), *stored)
         return [info for info in infos if state in (None, info.state)]
 
@@ -141,14 +141,14 @@ class Issuers:
         attempt.details["issuer_name"] = name
         require_unlimited(attempt.principal)
         with storage_errors():
-            found = Issuer.active({"name": name})
-            if not found:
+            documents = Issuer.active({"name": name})
+            if not documents:
                 raise IssuerNotFoundError
-            if not force and Role.active({"issuer_id": {"$in": [document["_id"] for document in found]}}):
+            if not force and Role.active({"issuer_id": {"$in": [document["_id"] for document in documents]}}):
                 raise IssuerInUseError
         attempt.finish(Status.SUCCESS)
         with storage_errors():
-            Issuer.remove(found)
+            Issuer.remove(documents)
 
     def own_id(self) -> Sequence[str]:
         """Return the ID of the issuer in the settings, if there is one."""
@@ -165,8 +165,8 @@ class Issuers:
             return settings_issuer_id(self._own.verifier), self._own.verifier.issuer
         key = self._keys.find()
         with storage_errors():
-            found = Issuer.active({"name": name})
-        for document in found:
+            documents = Issuer.active({"name": name})
+        for document in documents:
             if issuer := Issuer.genuine(document, key):
                 return str(issuer.id), str(issuer.issuer)
         raise IssuerNotFoundError

@@ -42,7 +42,7 @@ KEPT_SECONDS = 300
 #: worker, and anyone can make up a JWT: without a limit, an issuer that does not answer would hold all slots.
 MAX_WAITING = 50
 
-#: The maximum size of a key set. Those of public issuers have a few kilobytes.
+#: The maximum size of a key set. Public issuers have key sets of a few kilobytes.
 MAX_KEY_SET_BYTES = 1_048_576
 
 #: The first characters of the algorithms for each type of key.
@@ -91,7 +91,7 @@ class JWTVerifier:
         if len(credential) > _MAX_CHARACTERS:
             raise jwt.DecodeError
         header = jwt.get_unverified_header(credential)
-        # Before the key is looked up: the issuer is not asked for what no key can verify.
+        # Before the key is looked up: the issuer is not asked for keys that cannot verify it.
         if header.get("alg") not in self._algorithms:
             raise jwt.InvalidAlgorithmError
         claims: Claims = jwt.decode(
@@ -184,10 +184,10 @@ def subject(claims: Claims, max_characters: int = _MAX_SUBJECT_CHARACTERS) -> st
     Raises:
         InvalidCredentialError: It is empty, too long or not printable.
     """
-    found: str = claims["sub"]
-    if not (found.isprintable() and 0 < len(found) <= max_characters):
+    sub: str = claims["sub"]
+    if not (sub.isprintable() and 0 < len(sub) <= max_characters):
         raise InvalidCredentialError("jwt sub")
-    return found
+    return sub
 
 
 def expiry(claims: Claims, *, principal: str) -> datetime:
@@ -279,10 +279,10 @@ class _Client(jwt.PyJWKClient):
         )
         if reply.status != HTTPStatus.OK:
             raise ValueError(f"status {reply.status}")
-        found = json.loads(reply.content)
+        keys = json.loads(reply.content)
         # PyJWT's own method does this, too: its pause between fetches for unknown key IDs begins.
         self._last_successful_fetch = monotonic()
-        return found
+        return keys
 
 
 class JWKSCache:
@@ -326,7 +326,7 @@ class JWKSCache:
 
     def _fetched(self, kid: str) -> jwt.PyJWK:
         with self._lock:
-            if self._rests() or self._waiting >= MAX_WAITING:
+            if self._is_backing_off() or self._waiting >= MAX_WAITING:
                 raise CredentialsUnavailableError
             if self._fetching is None or not self._fetching.is_alive():
                 # In a thread: the client's timeout limits each wait for bytes, not their sum.
@@ -343,12 +343,12 @@ class JWKSCache:
             return key
         if fetching.is_alive():
             self._failed = monotonic()
-        if self._rests():
+        if self._is_backing_off():
             raise CredentialsUnavailableError
         # The issuer answered, and has no such key.
         raise jwt.InvalidKeyError
 
-    def _rests(self) -> bool:
+    def _is_backing_off(self) -> bool:
         return monotonic() - self._failed < RETRY_SECONDS
 
     def _fetch(self, kid: str) -> None:

@@ -80,7 +80,7 @@ class _JWT:
 class JWTCredentials:
     """JWTs as credentials.
 
-    Those of a stored issuer act through roles only. Those of the issuer in the settings act with their own
+    JWTs of a stored issuer act through roles only. JWTs of the issuer in the settings act with their own
     `scope` and `namespace` unless the conditions of a role hold, or could hold: an altered or unread role can
     have any. With `JWT_ROLES_ONLY`, they never do.
     """
@@ -105,7 +105,7 @@ class JWTCredentials:
         if known.is_empty and not (role or self._own.roles_only):
             return self._own.principal(credential)
         issuer = self._issuer(credential, known)
-        return self._acting(_JWT.verified(issuer, credential), role, known)
+        return self._principal_for(_JWT.verified(issuer, credential), role, known)
 
     def explain(self, credential: str, role: str = "") -> Iterator[Finding]:
         """Yield the findings about a JWT, part by part, until one refuses it.
@@ -121,10 +121,10 @@ class JWTCredentials:
             until = jwt.expires_at.isoformat(timespec="seconds")
             yield Finding("JWT", f"verified, valid until {until}")
             now = datetime.now(UTC)
-            for name, found in sorted(known.roles.get(issuer.id, {}).items()):
-                wrong = found.mismatches(jwt.claims, jwt.issued_at, now)
+            for name, known_role in sorted(known.roles.get(issuer.id, {}).items()):
+                wrong = known_role.mismatches(jwt.claims, jwt.issued_at, now)
                 yield Finding(f"role {name}", f"does not match: {', '.join(wrong)}" if wrong else "matches")
-            yield Finding("result", "accepted", self._acting(jwt, role, known))
+            yield Finding("result", "accepted", self._principal_for(jwt, role, known))
         except InvalidCredentialError as error:
             yield Finding("result", f"refused: {error.reason}")
         except VaultError as error:
@@ -149,7 +149,7 @@ class JWTCredentials:
             return []
         return [KnownIssuer(settings_issuer_id(verifier), SETTINGS_ISSUER, verifier, is_own=True)]
 
-    def _acting(self, jwt: _JWT, name: str, known: Snapshot) -> Principal:
+    def _principal_for(self, jwt: _JWT, name: str, known: Snapshot) -> Principal:
         """Return the principal of *jwt*, with the rights of one role.
 
         With a *name*, it is that role; otherwise, the only one that matches.
@@ -165,7 +165,8 @@ class JWTCredentials:
         if jwt.issuer.is_own and known.has_all_roles and not (applying or name or self._own.roles_only):
             return own_principal(jwt.claims)
         raise InvalidCredentialError(
-            _several(matching) if matching else _none(candidates, jwt, now, known), principal=jwt.name
+            _ambiguous_reason(matching) if matching else _mismatch_reason(candidates, jwt, now, known),
+            principal=jwt.name,
         )
 
 
@@ -183,13 +184,13 @@ def _with_role(role: KnownRole, jwt: _JWT) -> Principal:
     )
 
 
-def _several(matching: Sequence[KnownRole]) -> str:
+def _ambiguous_reason(matching: Sequence[KnownRole]) -> str:
     """Return the reason for a JWT that matches several roles and names none."""
     return f"several roles: {_listed(sorted(role.name for role in matching))}"
 
 
-def _none(candidates: Sequence[KnownRole], jwt: _JWT, now: datetime, known: Snapshot) -> str:
-    """Return the reason for a JWT that matches none of *candidates*: what the closest of them lacks."""
+def _mismatch_reason(candidates: Sequence[KnownRole], jwt: _JWT, now: datetime, known: Snapshot) -> str:
+    """Return the reason for a JWT that matches none of *candidates*: the mismatches of the closest one."""
     suffix = f"; altered: {_listed(known.altered_roles)}" if known.altered_roles else ""
     if known.is_truncated:
         suffix += "; not all roles were read"
@@ -197,7 +198,7 @@ def _none(candidates: Sequence[KnownRole], jwt: _JWT, now: datetime, known: Snap
         return f"role: none{suffix}"
     wrong, name = min(
         ((role.mismatches(jwt.claims, jwt.issued_at, now), role.name) for role in candidates[:_MAX_COMPARED]),
-        key=lambda found: (len(found[0]), found[1]),
+        key=lambda mismatch: (len(mismatch[0]), mismatch[1]),
     )
     return f"role {name}: {_listed(wrong)}{suffix}"
 

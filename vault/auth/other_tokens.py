@@ -1,4 +1,4 @@
-"""The tokens of others, by their text or accessor: describe, renew and revoke them."""
+"""Other principals' tokens, by text or accessor: describe, renew and revoke them."""
 
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -71,7 +71,7 @@ class OtherTokens:
         return CredentialInfo.of_token(renew(find, lifetime, max_days=self._max_days, attempt=attempt))
 
     def revoke(self, reference: TokenReference, *, cascade: Cascade, attempt: Attempt) -> None:
-        """Revoke a token, everywhere within 5 seconds, and what it created as *cascade* says.
+        """Revoke a token, everywhere within 5 seconds, and its descendants as *cascade* says.
 
         Raises:
             TokenNotFoundError: The principal sees no such token.
@@ -92,17 +92,17 @@ class OtherTokens:
             StorageUnavailableError: MongoDB is not available.
             AuditUnavailableError: The entry could not be written.
         """
-        found = TokenPages(attempt.principal, self._keys.find(), state="active").accessors(limit)
+        accessors = TokenPages(attempt.principal, self._keys.find(), state="active").accessors(limit)
         attempt.finish(Status.SUCCESS)
-        return found
+        return accessors
 
     def _find(self, reference: TokenReference, attempt: Attempt) -> tuple[Token, TokenKey]:
         """Return the token, and the key that seals it; the entry gets its name."""
         principal, key = attempt.principal, self._keys.find()
         if key is not None:
             with storage_errors():
-                found = _stored(reference, key)
-            for token in found:
+                tokens = _stored(reference, key)
+            for token in tokens:
                 info = info_of(token, key, datetime.now(UTC))
                 is_seen = info.namespace == principal.namespace and principal.paths.cover(
                     Paths.of(info.paths)

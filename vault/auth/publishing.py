@@ -1,4 +1,4 @@
-"""Publishing tokens, roles and issuers: each is on record before it takes effect."""
+"""Publishing tokens, roles and issuers: each has its audit entry before it takes effect."""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -48,7 +48,7 @@ def _require_not_revoked(attempt: Attempt) -> None:
 
 
 def delete_roles_and_issuers_of(creators: Iterable[str], key: TokenKey, attempt: Attempt) -> None:
-    """Delete what *creators* made, as part of *attempt*; each first gets an entry of its own.
+    """Delete the roles and issuers that *creators* made, each after its own entry, as part of *attempt*.
 
     Roles of others for these issuers stay, and are without an issuer.
 

@@ -1,4 +1,4 @@
-"""Revocations of tokens, alone or with what they created."""
+"""Revocations of tokens, alone or with their descendants, roles and issuers."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -52,15 +52,15 @@ def require_covered(token: Token, key: TokenKey, attempt: Attempt) -> None:
         "networks": principal.networks and not is_within,
         "paths": not principal.paths.cover(Paths.of(token.paths or ())),
     }
-    if refused := [name for name, found in more.items() if found]:
+    if refused := [name for name, excess in more.items() if excess]:
         attempt.details["reason"] = f"has more: {', '.join(refused)}"
         raise RevocationRefusedError(f"This token has more than yours: {', '.join(refused)}.")
 
 
 def revoke_all(
-    found: Sequence[Token], key: TokenKey, *, cascade: Cascade, attempt: Attempt
+    tokens: Sequence[Token], key: TokenKey, *, cascade: Cascade, attempt: Attempt
 ) -> tuple[str, ...]:
-    """Revoke the tokens *found*, and what they created as *cascade* says; return the names of the tokens.
+    """Revoke *tokens*, and their descendants as *cascade* says; return the names of all.
 
     The entry of *attempt* is durable; each further token gets its own first.
 
@@ -68,10 +68,10 @@ def revoke_all(
         StorageUnavailableError: MongoDB became unavailable.
         AuditUnavailableError: A further entry could not be written.
     """
-    ended = [token.plain_name for token in found if _revoke(token, key)]
+    ended = [token.plain_name for token in tokens if _revoke(token, key)]
     if cascade is Cascade.NONE:
         return tuple(ended)
-    return (*ended, *_revoke_created([token.name for token in found], key, cascade, attempt))
+    return (*ended, *_revoke_created([token.name for token in tokens], key, cascade, attempt))
 
 
 def _revoke(token: Token, key: TokenKey) -> bool:

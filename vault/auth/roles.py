@@ -118,7 +118,7 @@ class Roles:
         Raises:
             GrantRefusedError: It would have more than its creator.
             IssuerNotFoundError: There is no such issuer.
-            RoleTooBroadError: Strangers could satisfy its conditions.
+            RoleTooBroadError: Anyone could satisfy its conditions.
             RoleNameTakenError: The namespace has a role of this name.
             LimitReachedError: There are `MAX_ROLES`.
             InvalidCredentialError: The creator was revoked in the meantime.
@@ -176,7 +176,7 @@ class Roles:
     def list(self, state: str | None = None, *, attempt: Attempt) -> list[RoleInfo]:
         """Return the roles of the principal's namespace and paths by name; for operators, all.
 
-        With a *state*, only those in that state.
+        With a *state*, only roles in it.
 
         Raises:
             StorageUnavailableError: MongoDB is not available.
@@ -184,9 +184,9 @@ class Roles:
         """
         key, now, principal = self._keys.find(), datetime.now(UTC), attempt.principal
         with storage_errors():
-            found = Role.active({} if principal is OPERATOR else {"namespace": principal.namespace})
+            documents = Role.active({} if principal is OPERATOR else {"namespace": principal.namespace})
             issuers = {document["_id"] for document in Issuer.active()} | set(self._issuers.own_id())
-        shown = [document for document in found if _is_visible(document, key, principal)]
+        shown = [document for document in documents if _is_visible(document, key, principal)]
         attempt.finish(Status.SUCCESS)
         infos = (_info(document, key, issuers, now) for document in shown)
         return sorted(
@@ -209,8 +209,8 @@ class Roles:
         attempt.details |= {"role_name": name, "namespace": namespace}
         key = self._keys.find()
         with storage_errors():
-            found = Role.active({"name": Role.stored_name(namespace, name)})
-        visible = [document for document in found if _is_visible(document, key, principal)]
+            documents = Role.active({"name": Role.stored_name(namespace, name)})
+        visible = [document for document in documents if _is_visible(document, key, principal)]
         if not visible:
             raise RoleNotFoundError
         for document in visible:
@@ -232,7 +232,7 @@ def _require_held(new: NewRole, namespace: str, creator: Principal) -> None:
         "paths": not creator.paths.cover(new.paths or creator.paths),
         "networks": creator.networks and not _cover_all(creator.networks, new.networks),
     }
-    if refused := [name for name, found in more.items() if found]:
+    if refused := [name for name, excess in more.items() if excess]:
         raise GrantRefusedError(f"A role cannot have more than its creator: {', '.join(refused)}.")
 
 
@@ -245,12 +245,12 @@ def _require_room(namespace: str) -> None:
         raise LimitReachedError(f"A namespace other than {DEFAULT_NAMESPACE} can have at most {limit} roles.")
 
 
-def _require_narrow(found: Sequence[Condition], iss: str) -> None:
-    """Require that the conditions *found* exclude strangers with JWTs of the issuer *iss*."""
-    if all(condition.is_bare for condition in found):
+def _require_narrow(conditions: Sequence[Condition], iss: str) -> None:
+    """Require that not everyone with a JWT of the issuer *iss* satisfies *conditions*."""
+    if all(condition.is_bare for condition in conditions):
         raise RoleTooBroadError("A role needs a condition on a claim, other than `*` alone.")
     owners = _OWNERS.get(iss)
-    if owners and not any(_names_owner(condition, owners) for condition in found):
+    if owners and not any(_names_owner(condition, owners) for condition in conditions):
         raise RoleTooBroadError(
             "Anyone can get a JWT from this issuer. Add a condition on whose it is: on one of "
             f"{', '.join(sorted(owners))}, as a glob only behind the owner's name and its slash."
@@ -294,7 +294,7 @@ def _require_covered(document: Mapping[str, Any], key: TokenKey | None, attempt:
         "scopes": scopes_named(role.scopes) - principal.scopes,
         "networks": principal.networks and not (networks and _cover_all(principal.networks, networks)),
     }
-    if refused := [name for name, found in more.items() if found]:
+    if refused := [name for name, excess in more.items() if excess]:
         attempt.details["reason"] = f"has more: {', '.join(refused)}"
         raise RevocationRefusedError(f"This role has more than yours: {', '.join(refused)}.")
 

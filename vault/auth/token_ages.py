@@ -1,4 +1,4 @@
-"""The ages of tokens: those that expire soon, and those that are not used."""
+"""The ages of tokens: expiring soon, and unused."""
 
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,7 +23,7 @@ class TokenAges:
     #: The number of active tokens that expire soon, and the first of them.
     expiring_count: int
     expiring: Sequence[TokenInfo]
-    #: The number of active tokens that were not used in the period, and those that were used the longest ago.
+    #: The number of active tokens that were not used in the period, and the longest unused of them.
     unused_count: int
     unused: Sequence[TokenInfo]
 

@@ -44,7 +44,7 @@ class TokenInfo:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class CredentialInfo:
-    """The public fields of a principal and its credential. A JWT has none of those after `role`."""
+    """The public fields of a principal and its credential. Only a token has the fields after `role`."""
 
     #: The name in the audit trail.
     principal: str
@@ -61,7 +61,7 @@ class CredentialInfo:
     created_at: datetime | None = None
     created_by: str | None = None
     last_used_at: datetime | None = None
-    #: Identifies a token to those who manage tokens; it is no credential.
+    #: Identifies a token to administrators; it is no credential.
     accessor: str = ""
     #: True if no other credential is its parent.
     is_orphan: bool = True

@@ -61,8 +61,8 @@ class TokenPages:
     def __iter__(self) -> Iterator[TokenInfo]:
         """Yield all tokens, in one query. Raises `StorageUnavailableError` if MongoDB is not available."""
         with storage_errors("find"):
-            found = list(self._find())
-        return self._wanted(found)
+            documents = list(self._find())
+        return self._wanted(documents)
 
     def page(self, cursor: str | None, limit: int) -> tuple[list[TokenInfo], str | None]:
         """Return the tokens after *cursor*, of *limit* that MongoDB finds, and the cursor for the next page.
@@ -78,8 +78,8 @@ class TokenPages:
         names = {"$gt": after, "$regex": rf"^{_STORED_NAME}\z", "$not": {"$type": "array"}}
         with storage_errors("find"):
             # One more shows whether there is a next page.
-            found = self._find({"name": names}, limit=limit + 1).batch_size(_AT_ONCE)
-            shown, has_more = _page(found, limit)
+            documents = self._find({"name": names}, limit=limit + 1).batch_size(_AT_ONCE)
+            shown, has_more = _page(documents, limit)
         return list(self._wanted(shown)), shown[-1]["name"] if has_more else None
 
     def accessors(self, limit: int) -> list[str]:
@@ -97,8 +97,8 @@ class TokenPages:
     ) -> Cursor[dict[str, Any]]:
         """Find *fields* of the documents that meet *conditions* and filters; all without a *limit*."""
         every = {"$and": [*conditions, self._visible(), *self._filters()]}
-        found: Cursor[dict[str, Any]] = Token.raw().find(every, fields).sort("name").limit(limit)
-        return found
+        documents: Cursor[dict[str, Any]] = Token.raw().find(every, fields).sort("name").limit(limit)
+        return documents
 
     def _wanted(self, documents: Iterable[Mapping[str, Any]]) -> Iterator[TokenInfo]:
         """Yield the tokens of *documents*, without altered ones that do not match."""
@@ -150,11 +150,11 @@ def _within(paths: Paths) -> dict[str, Any]:
     return {"paths": {"$type": "array", "$not": {"$elemMatch": {"$nin": covered}}}}
 
 
-def _page(found: Iterable[Mapping[str, Any]], limit: int) -> tuple[list[Mapping[str, Any]], bool]:
-    """Return at most *limit* documents, as many as a page has room for, and whether more are found."""
+def _page(documents: Iterable[Mapping[str, Any]], limit: int) -> tuple[list[Mapping[str, Any]], bool]:
+    """Return the first *documents* that fit a page, at most *limit*, and True if there are more."""
     shown: list[Mapping[str, Any]] = []
     left = _MAX_PAGE_BYTES - _LARGEST_BYTES
-    for document in found:
+    for document in documents:
         if len(shown) == limit or left <= 0:
             return shown, True
         left -= len(json.dumps(document, default=str))

@@ -47,7 +47,7 @@ class TokenUses:
                 Token.store_uses(ages)
 
     def close(self) -> None:
-        """Stop, and store what is left, if MongoDB allows it."""
+        """Stop, and store the remaining uses, if MongoDB allows it."""
         self._flushes.close()
         with best_effort_cleanup():
             self.flush()

@@ -54,7 +54,7 @@ class Grant:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IssuedToken:
-    """A new token, and what it can do."""
+    """A new token and its public fields."""
 
     text: str = field(repr=False)
     info: TokenInfo
@@ -127,16 +127,16 @@ class Tokens:
             AuditUnavailableError: The entry could not be written.
         """
         pages = TokenPages(attempt.principal, self._keys.find(), state=state, unused_for=unused_for)
-        found = pages.page(cursor, limit)
+        page = pages.page(cursor, limit)
         attempt.finish(Status.SUCCESS)
-        return found
+        return page
 
     def list(
         self, state: str | None = None, *, unused_for: timedelta | None = None, attempt: Attempt
     ) -> list[TokenInfo]:
-        """Return all tokens that the principal sees, by name: those of its namespace, and within its paths.
+        """Return all tokens of the principal's namespace and within its paths, by name.
 
-        Operators see all namespaces. With a *state*, only those in that state. With *unused_for*, only active
+        Operators see all namespaces. With a *state*, only tokens in it. With *unused_for*, only active
         ones that are at least that old, and were not used for that time.
 
         Raises:
@@ -144,9 +144,9 @@ class Tokens:
             AuditUnavailableError: The entry could not be written.
         """
         pages = TokenPages(attempt.principal, self._keys.find(), state=state, unused_for=unused_for)
-        found = sorted(pages, key=lambda info: (info.name, info.namespace))
+        tokens = sorted(pages, key=lambda info: (info.name, info.namespace))
         attempt.finish(Status.SUCCESS)
-        return found
+        return tokens
 
     def revoke(
         self, name: str, *, namespace: str | None = None, cascade: bool = False, attempt: Attempt
@@ -167,20 +167,20 @@ class Tokens:
         principal = attempt.principal
         key = self._keys.find()
         with storage_errors():
-            found = Token.named(name, namespace=namespace if principal is OPERATOR else principal.namespace)
-        if not found or key is None:
+            tokens = Token.named(name, namespace=namespace if principal is OPERATOR else principal.namespace)
+        if not tokens or key is None:
             raise TokenNotFoundError
-        if len({token.namespace for token in found}) > 1:
+        if len({token.namespace for token in tokens}) > 1:
             raise AmbiguousTokenNameError
         extent = Cascade.ALL if cascade else Cascade.NONE
-        attempt.details |= {"namespace": str(found[0].namespace), **extent.details}
-        for token in found:
+        attempt.details |= {"namespace": str(tokens[0].namespace), **extent.details}
+        for token in tokens:
             require_covered(token, key, attempt)
         attempt.finish(Status.SUCCESS)
-        return revoke_all(found, key, cascade=extent, attempt=attempt)
+        return revoke_all(tokens, key, cascade=extent, attempt=attempt)
 
     def _token(self, grant: Grant, creator: Principal, now: datetime) -> Token:
-        """Return the token for *grant*; omitted fields are those of its *creator*."""
+        """Return the token for *grant*; omitted fields come from its *creator*."""
         longest = timedelta(days=self._max_days) if self._max_days else None
         expires_at = _end(grant.lifetime, longest, creator, now)
         renewable_until = renewal_seconds = None
@@ -232,5 +232,5 @@ def _require_held(token: Token, grant: Grant, creator: Principal) -> None:
         "all rights, which an orphan requires": grant.orphan and not creator.has_all_rights,
         "time": creator.expires_at and (token.renewable_until or token.expires_at) > creator.expires_at,
     }
-    if refused := [name for name, found in more.items() if found]:
+    if refused := [name for name, excess in more.items() if excess]:
         raise GrantRefusedError(f"A token cannot have more than its creator: {', '.join(refused)}.")

@@ -18,8 +18,8 @@ class TTLCache(Generic[Value]):
 
     def get(self, key: str) -> Value | None:
         """Return the value for *key*; None if there is none or it has expired."""
-        found = self._values.get(key)
-        return found[1] if found and monotonic() - found[0] < self._seconds else None
+        cached = self._values.get(key)
+        return cached[1] if cached and monotonic() - cached[0] < self._seconds else None
 
     def put(self, key: str, value: Value, *, since: float) -> None:
         """Store *value* for *key*. *since* is the monotonic time just before the look-up."""

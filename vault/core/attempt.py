@@ -48,11 +48,11 @@ class Action(StrEnum):
     TOKEN_RENEW = "token_renew"
     #: A client of Vault exchanged a token or a JWT for a client token.
     LOGIN = "login"
-    #: In Vault's dialect: a reply was wrapped, the holder of its token took it, or asked what it is.
+    #: In Vault's dialect: a reply was wrapped, the holder of its token took it, or looked it up.
     WRAP = "wrap"
     UNWRAP = "unwrap"
     WRAP_LOOKUP = "wrap_lookup"
-    #: A client of Vault asked what the service has, and what it may do with it.
+    #: A client of Vault listed mounts, or its rights to paths.
     MOUNTS = "mounts"
     CAPABILITIES = "capabilities"
     #: A client of Vault asked for something that the service does not have.

@@ -19,7 +19,7 @@ _INTERRUPTED = "the wait for MongoDB was interrupted"
 
 
 class _Call(Generic[Item, Result]):
-    """One caller's items and their outcome; *span* covers the time from the call to the outcome."""
+    """Items of one caller. *span* covers the wait."""
 
     __slots__ = ("error", "finished", "items", "results", "span")
 

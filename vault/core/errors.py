@@ -28,7 +28,7 @@ class VaultError(Exception):
     outcome: ClassVar[Status] = Status.ERROR
 
     def __init__(self, problem: str = "", *, hint: str = "") -> None:
-        """Make an error of this *problem*, and of what to do about it, the *hint*, if that is known."""
+        """Make an error of this *problem*, with a *hint* what to do, if there is one."""
         super().__init__(f"{problem}{' ' if problem.endswith('.') else '; '}{hint}" if hint else problem)
         self.problem = problem
         self.hint = hint
@@ -155,7 +155,7 @@ class InvalidTokenNameError(FixedError):
 
 
 class TokenNameTakenError(VaultError):
-    """A token, also a revoked or pending one, has the name of a new token; the message says which."""
+    """A token, possibly a revoked or pending one, has the name of a new token; the message says which."""
 
     kind = "token_name_taken"
     outcome = Status.BAD_REQUEST
@@ -330,7 +330,7 @@ class TooManyKeysError(FixedError):
 
 
 class DeliveryRefusedError(FixedError):
-    """The caller itself refuses to deliver the secret, and has said so for the trail."""
+    """The request itself forbids the delivery, and asks only for the entry."""
 
     kind = "delivery_refused"
     outcome = Status.DENIED

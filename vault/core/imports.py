@@ -1,4 +1,4 @@
-"""Outcomes of imports: what became of each secret of the source."""
+"""Outcomes of imports, by secret of the source."""
 
 from enum import StrEnum
 

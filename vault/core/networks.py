@@ -14,10 +14,10 @@ def network(text: str) -> Network:
         ValueError: It is not a network, has an IPv6 zone (which can be any text), or is IPv4-mapped IPv6
             (which would match no client: their addresses are compared unmapped).
     """
-    found = ip_network(text)
-    if "%" in text or (isinstance(found, IPv6Network) and found.network_address.ipv4_mapped):
+    parsed = ip_network(text)
+    if "%" in text or (isinstance(parsed, IPv6Network) and parsed.network_address.ipv4_mapped):
         raise ValueError
-    return found
+    return parsed
 
 
 def contain(networks: Iterable[Network], address: str) -> bool:

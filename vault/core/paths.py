@@ -61,7 +61,7 @@ class Paths:
 
     @classmethod
     def of(cls, texts: Iterable[str]) -> Self:
-        """Return the paths *texts*, without those that others cover."""
+        """Return the paths *texts*, without paths that others cover."""
         given = set(texts)
         kept = sorted(text for text in given if not _is_below(text, given))
         return cls(

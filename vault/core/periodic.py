@@ -75,6 +75,6 @@ class Periodic:
         try:
             self._action()
         except StorageUnavailableError:
-            pass  # It is in the log already, where it happened.
+            pass  # Already logged.
         except Exception:
             logger.exception("%s failed", self._name)

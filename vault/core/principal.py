@@ -25,7 +25,7 @@ class Scope(StrEnum):
 
     SECRET_CREATE = "secret:create"
     SECRET_FETCH = "secret:fetch"
-    #: Put on record for which task a fetch is.
+    #: Record the task that a fetch is for.
     SECRET_DELIVER = "secret:deliver"
     SECRET_UPDATE = "secret:update"
     SECRET_DESCRIBE = "secret:describe"
@@ -41,7 +41,7 @@ class Scope(StrEnum):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Principal:
-    """The one who acts: a token, a JWT subject, an anonymous caller.
+    """The acting party: a token, a JWT subject, an anonymous caller.
 
     It sees only its own namespace, and of that only its paths.
     """
@@ -78,7 +78,7 @@ class Principal:
         return namespace == self.namespace and self.paths.include(name)
 
 
-#: A caller without a credential. Its scopes are those for which knowing the ID is enough.
+#: A caller without a credential. It has the scopes for which knowing the ID is enough.
 ANONYMOUS = Principal(
     name="anonymous",
     scopes=frozenset(

@@ -1,4 +1,4 @@
-"""Strict reading of JSON: in bounded memory, and only what every reader understands alike."""
+"""Strict reading of JSON: in bounded memory, without anything that readers understand differently."""
 
 import json
 from collections.abc import Callable, Sequence

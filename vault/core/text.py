@@ -29,7 +29,7 @@ def visible_flaw(text: str, *, max_bytes: int) -> str:
     """Return the rule that *text* breaks as an identifier, without the text; empty if it breaks none.
 
     Each character is visible or a plain space, and Unicode has one sequence for it. Letters of two scripts
-    can still look alike. Text that breaks a rule is never changed so that it does not.
+    can still look alike. Text that breaks a rule is refused, never changed.
     """
     too_long = f"must have at most {max_bytes} bytes in UTF-8"
     if len(text) > max_bytes:
@@ -83,7 +83,7 @@ def unique_names(pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
     Raises:
         RepeatedNameError: A name occurs twice.
     """
-    found = dict(pairs)
-    if len(found) < len(pairs):
+    named = dict(pairs)
+    if len(named) < len(pairs):
         raise RepeatedNameError(Counter(name for name, _ in pairs).most_common(1)[0][0])
-    return found
+    return named

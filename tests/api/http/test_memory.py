@@ -205,7 +205,7 @@ def test_a_client_that_keeps_the_pace_is_not_evicted(monkeypatch: pytest.MonkeyP
             held[name].keep()
             held[name].offer()
     now[0] = 0.1
-    held["a"].advance(memory._PACE)
+    held["a"].advance(memory._FAST_BYTES_PER_SECOND)
     place.reserve(SIZE // 2, "c").release()
     assert evicted == ["b"]
 
@@ -213,7 +213,7 @@ def test_a_client_that_keeps_the_pace_is_not_evicted(monkeypatch: pytest.MonkeyP
 def test_keeping_the_pace_has_its_limit(monkeypatch: pytest.MonkeyPatch) -> None:
     """A client that keeps the pace makes way after its time, so that two of them cannot hold all memory."""
     monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.02)
-    monkeypatch.setattr(memory, "_PACED_SECONDS", 0.2)
+    monkeypatch.setattr(memory, "_FAST_SECONDS", 0.2)
     monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 30.0)
     place = Memory(SIZE)
     held: list[Reservation] = []

@@ -41,7 +41,7 @@ class StrictJsonParser(FlaskParser):
 
 
 def forget_origin(error: Exception) -> None:
-    """Remove what *error* came from: frames and errors that would keep the body in memory with it."""
+    """Remove the origin of *error*: frames and errors that would keep the body in memory."""
     error.__traceback__ = error.__context__ = error.__cause__ = None
     if isinstance(error, HTTPException):
         # webargs adds marshmallow's error, with all valid values.

@@ -21,7 +21,7 @@ _FOR_EVERYONE = ("Health.live", "Health.ready")
 
 
 def init_app(app: Flask) -> None:
-    """Check the address of requests that are not operations; operations call `require_allowed`, on record."""
+    """Check the address of requests that are not operations; operations call `require_allowed`, audited."""
     app.before_request(_check)
 
 

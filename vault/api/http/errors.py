@@ -71,15 +71,15 @@ def _messages(error: Exception) -> Any:
     if isinstance(error, NotReadyError):
         return error.failures
     # webargs sorts its messages by where the argument was: the body or the headers.
-    found = getattr(error, "data", {}).get("messages", {})
-    return {field: text for place in found.values() for field, text in place.items()}
+    messages = getattr(error, "data", {}).get("messages", {})
+    return {field: text for place in messages.values() for field, text in place.items()}
 
 
 def _listed(messages: Any) -> list[dict[str, str]]:
     """Return the first of *messages*, each with its field, and the number of the others."""
-    found = _flat(messages, ())
-    listed = list(islice(found, _MAX_ERRORS))
-    if rest := sum(1 for _ in found):
+    flat = _flat(messages, ())
+    listed = list(islice(flat, _MAX_ERRORS))
+    if rest := sum(1 for _ in flat):
         listed.append({"field": "", "message": f"{quantity(rest, 'more error')}."})
     return listed
 

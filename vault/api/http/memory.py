@@ -10,7 +10,7 @@ from typing import Self
 
 from vault.core.errors import OverloadedError
 
-#: Up to this size no reservation is needed: the limits on connections are enough for them.
+#: Up to this size no reservation is needed: the limits on connections suffice.
 FREE_BYTES = 16_384
 
 #: Seconds to wait for memory.
@@ -19,12 +19,12 @@ _WAIT_TIMEOUT_SECONDS = 3.0
 #: Seconds between evictions of slow clients, while a request waits for memory.
 _GRACE_SECONDS = 1.0
 
-#: Bytes a second of a client that keeps the pace, and does not pause for `_GRACE_SECONDS`; and the seconds
-#: after which it can be evicted all the same.
-_PACE = 131_072
-_PACED_SECONDS = 10.0
+#: Minimum rate of a client that counts as fast, in bytes per second, without pauses of `_GRACE_SECONDS`; and
+#: the seconds after which even a fast client is evicted.
+_FAST_BYTES_PER_SECOND = 131_072
+_FAST_SECONDS = 10.0
 
-#: The part of the memory, as its inverse, from which one client's is large.
+#: A client is large when it holds 1/8 of the memory.
 _LARGE_PARTS = 8
 
 
@@ -53,7 +53,7 @@ class Reservation:
         self.moved_at = monotonic()
 
     def keep(self) -> None:
-        """Keep the memory whatever others need: the service does not wait for the client.
+        """Keep the memory even if others need it: the service does not wait for the client.
 
         Raises:
             OverloadedError: The client was disconnected for others.
@@ -65,7 +65,7 @@ class Reservation:
         self._memory.offer(self)
 
     def shrink(self, size: int) -> None:
-        """Give back what is not needed for *size* bytes."""
+        """Shrink to *size* bytes, and give the rest back."""
         self._memory.resize(self, min(size, self.size))
 
     def release(self) -> None:
@@ -82,7 +82,7 @@ class Reservation:
 
 
 class _Free(Reservation):
-    """The reservation of all that is small: it takes no memory from others."""
+    """The shared reservation of small bodies and replies, which takes no memory."""
 
     __slots__ = ()
 
@@ -119,7 +119,7 @@ class Memory:
         #: The number of the last grant of each source that has memory or waits for it.
         self._turns: dict[str, int] = {}
         self._numbers = count()
-        #: Those that wait for their clients, and since when, in this order.
+        #: Reservations that wait for their clients, and since when, in this order.
         self._evictable: dict[Reservation, float] = {}
 
     def reserve(
@@ -165,7 +165,7 @@ class Memory:
             self._evictable[mine] = monotonic()
 
     def resize(self, mine: Reservation, size: int) -> None:
-        """Give back what *mine* does not need for *size* bytes."""
+        """Shrink *mine* to *size* bytes, and give the rest back."""
         if not mine.size:
             return
         size = 0 if size <= FREE_BYTES else size
@@ -189,7 +189,7 @@ class Memory:
             left -= _GRACE_SECONDS
             if left <= 0:
                 raise OverloadedError
-            # Again each time: what became free may have been granted to one that waited longer.
+            # Again each time: freed memory may have been granted to one that waited longer.
             evicted += self._evict_for(mine, leaving=evicted)
 
     def _grant(self) -> None:
@@ -217,7 +217,7 @@ class Memory:
             self._turns.pop(source, None)
 
     def _slow(self) -> list[Reservation]:
-        """Return those whose clients are slow, the one that has waited longest first."""
+        """Return reservations of slow clients, the longest wait first."""
         now = monotonic()
         return [
             held for held, since in self._evictable.items() if now - since >= _grace_seconds(held, since, now)
@@ -260,5 +260,5 @@ class Memory:
 
 def _grace_seconds(held: Reservation, since: float, now: float) -> float:
     """Return the seconds for which the service waits for the client of *held*, if others need its memory."""
-    keeps_pace = held.moved >= (now - since) * _PACE and now - held.moved_at < _GRACE_SECONDS
-    return _PACED_SECONDS if keeps_pace else _GRACE_SECONDS
+    is_fast = held.moved >= (now - since) * _FAST_BYTES_PER_SECOND and now - held.moved_at < _GRACE_SECONDS
+    return _FAST_SECONDS if is_fast else _GRACE_SECONDS

@@ -11,5 +11,5 @@ def unwrapped(proxy: Behind) -> Behind:
     Each use of a proxy looks its object up again. All uses in a request took 4 % of a fetch.
     """
     # Its name begins with an underscore so that it hides no attribute. Flask documents it.
-    found: Behind = cast("Any", proxy)._get_current_object()  # noqa: SLF001
-    return found
+    behind: Behind = cast("Any", proxy)._get_current_object()  # noqa: SLF001
+    return behind

@@ -178,8 +178,8 @@ def _count(quota: _Quota, key: str, *, items: int = 0, attempt: Attempt) -> None
 
 
 def _limits() -> _Limits:
-    found: _Limits = current_app.extensions[_EXTENSION]
-    return found
+    limits: _Limits = current_app.extensions[_EXTENSION]
+    return limits
 
 
 def _add_headers(

@@ -64,7 +64,7 @@ REFUSALS = {
         400,
         "Invalid wrapping token",
         "The wrapping token never existed, was unwrapped or used for another request before, or its life is "
-        "over. If no one else should have had it, treat what it wrapped as exposed.",
+        "over. If no one else should have had it, treat the wrapped reply as exposed.",
         "wrapping token is not valid or does not exist",
     ),
     # Denied, not an error: anyone can send forged credentials, so these are recorded in summary too.
@@ -97,7 +97,7 @@ REFUSALS = {
     "namespace_not_found": Refusal(
         404,
         "Namespace not found",
-        "The header X-Vault-Namespace names another namespace than that of the credential. Each credential "
+        "The header X-Vault-Namespace names another namespace than the credential's. Each credential "
         "belongs to one namespace. Leave the header out, or send a credential of that namespace.",
     ),
     "rate_limited": Refusal(
@@ -491,7 +491,7 @@ def recorded_as(error: Exception) -> Status:
 
 
 def detail_of(error: Exception) -> str:
-    """Return what the caller may know about *error*."""
+    """Return the reason for *error* that the caller may know."""
     kind = refusal(error)
     if isinstance(error, http.HTTPException):
         # Werkzeug's general texts are for browsers.

@@ -27,7 +27,7 @@ _REQUEST_ID = "X-Request-ID"
 _REFUSED_CONNECTION = "refused-connection"
 _VALID_REQUEST_ID = re.compile(REQUEST_ID_PATTERN)
 
-#: For a year, and only for this host: others of its domain may have no TLS.
+#: For a year, and only for this host: other hosts of its domain may have no TLS.
 _TLS_POLICY = "max-age=31536000"
 
 #: The name in metrics and logs of requests for no endpoint.
@@ -167,7 +167,7 @@ def _operation(endpoint: str | None) -> str:
 
 def _level(status: int) -> int:
     """Return the log level: refusals are for the caller to fix, failures for the operator."""
-    # 501 refuses a framing that strangers can send at will.
+    # 501 refuses a framing that anyone can send.
     if status < HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.NOT_IMPLEMENTED:
         return logging.INFO
     return logging.WARNING if status == HTTPStatus.SERVICE_UNAVAILABLE else logging.ERROR

@@ -79,7 +79,7 @@ def closed_pipes() -> Iterator[None]:
 
 
 def described(problem: str, hint: str = "") -> str:
-    """Return the line for a *problem* and the *hint* what to do, if any, without credentials."""
+    """Return the line for a *problem* and its *hint*, if any, without credentials."""
     line = f"error: {problem.rstrip('.')}. Hint: {hint}" if hint else f"error: {problem}"
     return printable_lines(masked(line))
 

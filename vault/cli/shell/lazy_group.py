@@ -21,7 +21,7 @@ class LazyGroup(click.Group):
 
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of this name, if there is one."""
-        # For a name that no command has, click looks for a similar one among those that are loaded.
+        # For a name that no command has, click looks for a similar one among loaded commands.
         for name in [cmd_name] if cmd_name in self._functions else self._functions:
             self.add_command(resolve_name(self._functions[name]))
         return super().get_command(ctx, cmd_name)

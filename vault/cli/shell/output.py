@@ -100,14 +100,14 @@ def output_options(command: Command) -> Command:
 
 
 def facts(rows: Mapping[str, Any]) -> str:
-    """Return *rows* for people, a heading and a text in each line; `moment_cell` makes that of a time.
+    """Return *rows* for people, a heading and a text in each line; `moment_cell` makes the text of a time.
 
     Lines are as wide as a table; longer texts continue at spaces, below their beginning.
     """
     width = max(map(len, rows)) + len(_GAP)
     return "\n".join(
         textwrap.fill(
-            cell(found),
+            cell(value),
             _total_width(),
             initial_indent=f"{heading:{width}}",
             subsequent_indent=" " * width,
@@ -115,16 +115,16 @@ def facts(rows: Mapping[str, Any]) -> str:
             break_long_words=False,
             break_on_hyphens=False,
         )
-        for heading, found in rows.items()
+        for heading, value in rows.items()
     )
 
 
-def moment_cell(found: Any) -> str:
+def moment_cell(value: Any) -> str:
     """Return the text of a time for people, which can be a text of the API, or of no time."""
-    if isinstance(found, str):
+    if isinstance(value, str):
         with suppress(ValueError):
-            return cell(datetime.fromisoformat(found))
-    return cell(found)
+            return cell(datetime.fromisoformat(value))
+    return cell(value)
 
 
 def in_color(text: str, color: str, *, err: bool = False) -> str:

@@ -29,7 +29,7 @@ driver_option = click.option(
     help="The name of the driver in stack files.",
 )
 
-#: A text file. What is not UTF-8 in it is invalid, not an error.
+#: A text file. Bytes that are not UTF-8 are invalid, not an error.
 TEXT_FILE = click.File(encoding="utf-8", errors="replace")
 
 
@@ -96,10 +96,10 @@ def secret(text: str) -> str:
 
 def label(text: str) -> tuple[str, str]:
     """Return the key and the text of a label."""
-    key, separator, found = text.partition("=")
-    if not separator or not are_labels({key: found}):
+    key, separator, value = text.partition("=")
+    if not separator or not are_labels({key: value}):
         raise click.BadParameter("must be KEY=TEXT, such as env=prod")
-    return key, found
+    return key, value
 
 
 def prefix(text: str) -> str:
@@ -110,7 +110,7 @@ def prefix(text: str) -> str:
 
 
 def note_cut_names(prefixes: Iterable[str], output: Output) -> None:
-    """Note those of *prefixes* that can end within names, so that variables have only the ends of these."""
+    """Note *prefixes* that can end within names, so that variables have only the ends of names."""
     for prefix in prefixes:
         if prefix and not prefix.endswith("/"):
             output.note(f"note: {prefix} has no slash at its end, so variables can begin within a name")
@@ -123,7 +123,7 @@ def note_joined_names(prefix: str, output: Output) -> None:
 
 
 def note_single_names(paths: Iterable[str], output: Output) -> None:
-    """Note those of *paths* that look like folders, and are the names of single secrets."""
+    """Note *paths* that look like folders, and are the names of single secrets."""
     for path in paths:
         if "/" not in path:
             output.note(f"note: {path} is the name of one secret; all names below it are {path}/")
