@@ -200,7 +200,7 @@ def test_an_error_has_a_name_as_an_exception_type() -> None:
     }
 
 
-@pytest.mark.parametrize("error", errors(), ids=lambda error: error.kind)
+@pytest.mark.parametrize("error", [*errors()], ids=lambda error: error.kind)
 def test_an_outcome_fits_the_status_and_the_exit_code(error: type[VaultError]) -> None:
     """Only failures of the service are errors in the audit trail, and refusals exit with 3 or 4."""
     outcome = error.outcome
