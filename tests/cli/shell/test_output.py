@@ -94,21 +94,25 @@ def test_texts_of_others_cannot_change_a_terminal(capsys: pytest.CaptureFixture[
 
 #: Modules that print what they must not change.
 OTHER_PRINTS = {
-    "audit": "entries and checkpoints as JSON in ASCII",
-    "exits": "errors, which are escaped there",
-    "report": "a page of HTML",
-    "secret_files": "values, in a format that a terminal shows as they are",
-    "secret_values": "values, byte for byte",
-    "swarm_import": "JSON in ASCII, for another process",
+    "operator/audit": "entries and checkpoints as JSON in ASCII",
+    "shell/exits": "errors, which are escaped there",
+    "operator/report": "a page of HTML",
+    "user/secret_files": "values, in a format that a terminal shows as they are",
+    "user/secret_values": "values, byte for byte",
+    "swarm/imports": "JSON in ASCII, for another process",
 }
 
 
 def test_only_output_prints() -> None:
     """Every command prints through `Output`, which escapes; the exceptions have a reason."""
     prints = re.compile(r"\b(?:click\.s?echo|print)\(|std(?:out|err)\.write\(")
-    modules = (ROOT / "vault/cli").rglob("*.py")
-    found = {path.stem for path in modules if prints.search(path.read_text())}
-    assert found == {"output", *OTHER_PRINTS}
+    commands = ROOT / "vault/cli"
+    printing = {
+        path.relative_to(commands).with_suffix("").as_posix()
+        for path in commands.rglob("*.py")
+        if prints.search(path.read_text())
+    }
+    assert printing == {"shell/output", *OTHER_PRINTS}
 
 
 @pytest.mark.parametrize("option", ["-q", "--quiet"])

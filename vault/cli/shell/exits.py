@@ -149,12 +149,13 @@ def _usage(error: click.UsageError) -> tuple[str, str]:
 def _usage_problem(error: click.UsageError) -> str:
     """Return the problem of *error*, without arguments that may be values or credentials."""
     match error:
-        case click.exceptions.NoSuchCommand() if not error.possibilities:
-            return "No such command."
-        case click.NoSuchOption() if not _OPTION.fullmatch(error.option_name):
-            return "No such option."
+        case click.exceptions.NoSuchCommand():
+            return error.message if error.possibilities else "No such command."
+        case click.NoSuchOption():
+            return error.message if _OPTION.fullmatch(error.option_name) else "No such option."
     rule = re.sub(r"^(Got unexpected extra arguments?) \(.*", r"\1.", error.message, flags=re.DOTALL)
     rule = re.sub(r".* is not (?=one of|a valid|in the range)", "must be ", rule, flags=re.DOTALL)
+    rule = rule.replace("a valid integer range", "a valid integer")
     # click prints each choice on a line of its own.
     return " ".join((error.format_message().removesuffix(error.message) + rule).split())
 
