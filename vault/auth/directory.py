@@ -93,10 +93,7 @@ class KnownRole:
 
     def latest_use(self, issued_at: datetime | None) -> datetime | None:
         """Return the time until which a JWT issued at this time is young enough, if there is one."""
-        try:
-            return issued_at and issued_at + self.max_age
-        except OverflowError:
-            return None
+        return issued_at and issued_at + self.max_age
 
 
 @dataclass(frozen=True, slots=True)
