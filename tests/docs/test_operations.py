@@ -15,6 +15,7 @@ from tests.conftest import running_app, start
 from tests.docs.documents import DOCUMENTS, ROOT, blocks, table
 from vault.api.http.refusals import REFUSALS
 from vault.config.settings import SettingsSchema
+from vault.core.errors import FixedError
 from vault.observability import metrics
 
 METRICS, MONITORING, RUNBOOK = "docs/metrics.md", "docs/monitoring.md", "docs/runbook.md"
@@ -73,9 +74,10 @@ def test_every_periodic_task_is_explained() -> None:
 def test_every_503_is_explained() -> None:
     """The table has each first sentence of a 503."""
     shown = {row[0] for row in table(RUNBOOK, "Symptoms")}
-    for refused in REFUSALS.values():
+    messages = {error.kind: getattr(error, "message", "") for error in FixedError.__subclasses__()}
+    for kind, refused in REFUSALS.items():
         if refused.status == 503:
-            sentence = refused.detail.partition(".")[0]
+            sentence = (refused.detail or messages[kind]).partition(".")[0]
             assert f'503 "{sentence}."' in shown
     assert {"500", "429"} <= {one[:3] for one in shown}
     assert "`mongodb`, `keys`, `audit`, `clock` or `restore`" in DOCUMENTS[MONITORING]

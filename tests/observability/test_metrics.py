@@ -21,6 +21,7 @@ from vault.api.http.prefixes import OPERATIONS
 from vault.api.http.refusals import REFUSALS
 from vault.core.batching import Batcher
 from vault.core.errors import DecryptionError, KeyMissingError
+from vault.core.greenlets import wait_until_idle
 from vault.crypto import Keyring
 from vault.documents import Secret
 from vault.documents.token import StoredTokenKey
@@ -165,7 +166,7 @@ def test_shared_round_trips_are_measured() -> None:
         go_on.wait(30)
         return items
 
-    calls: Batcher[int, int] = Batcher(flush, queue="of a test")  # type: ignore[arg-type]
+    calls: Batcher[int, int] = Batcher(flush, gather=wait_until_idle, queue="of a test")  # type: ignore[arg-type]
     with ThreadPoolExecutor(4) as pool:
         first = pool.submit(calls.call, 0)
         assert begun.wait(30)

@@ -14,6 +14,7 @@ from vault.cli.dev.mongod import Mongod
 from vault.core import batching, deadline
 from vault.core.batching import Batcher
 from vault.core.errors import OverloadedError, StorageUnavailableError
+from vault.core.greenlets import wait_until_idle
 from vault.observability import spans
 from vault.observability.tracing import Tracing
 
@@ -79,7 +80,7 @@ def test_a_lost_connection_is_reported_by_its_kind(recorded: Recorded, tmp_path:
 def test_a_call_is_a_wait_of_its_request(recorded: Recorded) -> None:
     """A call to a shared round trip has a span from its start to the end of the round trip."""
     gate = Gate()
-    batcher: Batcher[int, object] = Batcher(gate, queue="numbers")
+    batcher: Batcher[int, object] = Batcher(gate, gather=wait_until_idle, queue="numbers")
     waits = [batcher.start([1]), batcher.start([2])]
     assert (recorded.begun, recorded.ended) == ([("shared numbers", {})] * 2, [])
     gate.let_through(2)
@@ -93,7 +94,7 @@ def test_a_failed_or_abandoned_call_is_reported_too(
 ) -> None:
     """A wait ends once, with the kind of its failure, even if it was abandoned or could not start."""
     gate = Gate(lambda _: 1 // 0)
-    batcher: Batcher[int, object] = Batcher(gate, queue="numbers")
+    batcher: Batcher[int, object] = Batcher(gate, gather=wait_until_idle, queue="numbers")
     failing = batcher.start([1])
     gate.wait_for(1)
     given_up = batcher.start([2])

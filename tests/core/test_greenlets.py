@@ -1,17 +1,18 @@
-"""A shared flush waits for the calls about to join it, and for no others."""
+"""A shared flush waits for the greenlets that can run, and not for long."""
 
 from collections.abc import Iterator
 
 import gevent
 import pytest
 
-from vault.core import batching
+from vault.core import greenlets as module
+from vault.core.greenlets import wait_until_idle
 
 
 @pytest.fixture
 def greenlets(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[gevent.Greenlet]]:
     """Pretend that this process runs under gevent; return greenlets to end afterwards."""
-    monkeypatch.setattr(batching.monkey, "is_module_patched", lambda _name: True)
+    monkeypatch.setattr(module.monkey, "is_module_patched", lambda _name: True)
     begun: list[gevent.Greenlet] = []
     yield begun
     gevent.killall(begun)
@@ -22,7 +23,7 @@ def test_all_runnable_greenlets_run_first(
 ) -> None:
     """The wait ends after all runnable greenlets have run, however often they yield."""
     # A busy machine may stop this process for longer than the limit.
-    monkeypatch.setattr(batching, "_IDLE_TIMEOUT_SECONDS", 30)
+    monkeypatch.setattr(module, "_IDLE_TIMEOUT_SECONDS", 30)
     steps: list[int] = []
 
     def walk(number: int) -> None:
@@ -32,7 +33,7 @@ def test_all_runnable_greenlets_run_first(
 
     waits = gevent.spawn(gevent.sleep, 60)
     greenlets += [waits, *(gevent.spawn(walk, number) for number in range(10))]
-    batching.wait_until_idle()
+    wait_until_idle()
     assert sorted(steps) == sorted([*range(10)] * 5)
     assert not waits.dead
 
@@ -48,7 +49,7 @@ def test_a_flood_does_not_delay_it_forever(greenlets: list[gevent.Greenlet]) -> 
 
     greenlets += [gevent.spawn(never_rest) for _ in range(3)]
     with gevent.Timeout(60):
-        batching.wait_until_idle()
+        wait_until_idle()
     assert len(turns) > 3
     assert not any(greenlet.dead for greenlet in greenlets)
 
@@ -56,6 +57,6 @@ def test_a_flood_does_not_delay_it_forever(greenlets: list[gevent.Greenlet]) -> 
 def test_threads_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> None:
     """With threads, which are scheduled by the system, as in commands, there is no wait."""
     waited: list[float] = []
-    monkeypatch.setattr(batching, "with_timeout", lambda seconds, *_, **__: waited.append(seconds))
-    batching.wait_until_idle()
+    monkeypatch.setattr(module, "with_timeout", lambda seconds, *_, **__: waited.append(seconds))
+    wait_until_idle()
     assert waited == []
