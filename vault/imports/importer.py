@@ -12,8 +12,8 @@ from typing import Any
 
 from vault.core import kv_values
 from vault.core.errors import DecryptionError, ImportRefusedError, KeyMissingError
-from vault.core.imports import Outcome
 from vault.core.labels import are_labels
+from vault.core.outcomes import ImportOutcome
 from vault.core.paths import name_flaw
 from vault.core.strict_json import InvalidJSONError, TooManyPartsError
 from vault.core.text import quantity
@@ -38,7 +38,7 @@ class Result:
     """A secret of the source by its name here, and what became of it."""
 
     name: str
-    outcome: Outcome
+    outcome: ImportOutcome
     #: The reason for `DIFFERS` and `REFUSED`.
     reason: str = ""
     #: The numbers of its versions.
@@ -185,22 +185,22 @@ class Importer:
         self, draft: Draft, stored: StoredSecret | None, failures: Mapping[str, str], *, is_stored: bool
     ) -> Result:
         if draft.secret is None:
-            return Result(name=draft.name, outcome=Outcome.REFUSED, reason=draft.refusal)
+            return Result(name=draft.name, outcome=ImportOutcome.REFUSED, reason=draft.refusal)
         there = self._described(draft.name, draft.secret)
         reason = failures.get(draft.name, "")
         here = b""
         if stored:
-            outcome = Outcome.SAME
+            outcome = ImportOutcome.SAME
             try:
                 here = self._described_here(stored)
             except (DecryptionError, KeyMissingError):
                 reason = "the secret here does not decrypt"
             if here != there:
-                outcome, reason = Outcome.DIFFERS, reason or _difference(stored)
+                outcome, reason = ImportOutcome.DIFFERS, reason or _difference(stored)
         elif reason:
-            outcome = Outcome.DIFFERS
+            outcome = ImportOutcome.DIFFERS
         else:
-            outcome = Outcome.IMPORTED if is_stored else Outcome.MISSING
+            outcome = ImportOutcome.IMPORTED if is_stored else ImportOutcome.MISSING
         return Result(
             name=draft.name,
             outcome=outcome,

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from vault.core.errors import VaultError
-from vault.core.imports import Outcome
+from vault.core.outcomes import ImportOutcome
 from vault.swarm.engine import EngineError, EngineUnavailableError
 from vault.swarm.imports import importer
 from vault.swarm.imports.importer import (
@@ -122,8 +122,8 @@ def test_a_task_gets_the_order_and_the_secrets() -> None:
     )
     found = run(swarm, item(1), item(2), update=True)
     assert [(one, report.outcome) for one, report in found] == [
-        (item(1), Outcome.IMPORTED),
-        (item(2), Outcome.SAME),
+        (item(1), ImportOutcome.IMPORTED),
+        (item(2), ImportOutcome.SAME),
     ]
     [order], [spec] = swarm.orders, swarm.specs
     assert len(order.pop("hash_key")) == 64

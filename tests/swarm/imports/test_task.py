@@ -13,7 +13,7 @@ from tests.support.lifecycle import ALICE, Caller, trail
 from tests.support.rotation import Stored
 from vault.client.service import Service
 from vault.core.errors import ServiceRefusedError, ServiceUnavailableError
-from vault.core.imports import Outcome
+from vault.core.outcomes import ImportOutcome
 from vault.core.paths import Paths
 from vault.core.principal import Principal, Scope
 from vault.swarm.imports.task import ORDER, ImportTask, Order, Report
@@ -62,7 +62,7 @@ def test_an_order_is_a_file(tmp_path: Path) -> None:
 def test_a_new_secret_is_stored_and_compared(paths: list[str], alice: Caller, tmp_path: Path) -> None:
     """The bytes of the file become a secret, and the hash is of what the service returns."""
     assert run(tmp_path, f="shop/db") == [
-        Report(file="f", outcome=Outcome.IMPORTED, there=hashed(VALUE), here=hashed(VALUE))
+        Report(file="f", outcome=ImportOutcome.IMPORTED, there=hashed(VALUE), here=hashed(VALUE))
     ]
     assert stored_value(alice, "shop/db") == VALUE
     assert paths == ["/vault/secret/fetch-batch", "/vault/secret/create", "/vault/secret/fetch-batch"]
@@ -75,7 +75,7 @@ def test_an_equal_secret_is_left_alone(
     alice.create(VALUE, name="shop/db")
     for update in (False, True):
         [report] = run(tmp_path, update=update, f="shop/db")
-        assert (report.outcome, report.is_equal) == (Outcome.SAME, True)
+        assert (report.outcome, report.is_equal) == (ImportOutcome.SAME, True)
     assert paths == ["/vault/secret/fetch-batch"] * 2
     assert [entry["action"] for entry in trail(stored)] == ["create", "fetch", "fetch"]
 
@@ -86,11 +86,11 @@ def test_a_differing_secret_is_only_updated_on_request(
     """Another value here stays; with update, the file's is its next version."""
     alice.create(b"other", name="shop/db")
     [report] = run(tmp_path, f="shop/db")
-    assert (report.outcome, report.is_equal) == (Outcome.DIFFERS, False)
+    assert (report.outcome, report.is_equal) == (ImportOutcome.DIFFERS, False)
     assert report.here == hashed(b"other")
     assert stored_value(alice, "shop/db") == b"other"
     [report] = run(tmp_path, update=True, f="shop/db")
-    assert (report.outcome, report.is_equal) == (Outcome.UPDATED, True)
+    assert (report.outcome, report.is_equal) == (ImportOutcome.UPDATED, True)
     assert alice("describe", name="shop/db")["version"] == 2
     assert stored_value(alice, "shop/db") == VALUE
     assert "/vault/secret/update" in paths
@@ -101,16 +101,20 @@ def test_refusals_are_reported_and_the_rest_goes_on(paths: list[str], alice: Cal
     assert paths == []
     alice.become(Principal(name="alice", scopes=ALICE.scopes, paths=Paths.of(["shop/"])))
     outside, fine = run(tmp_path, a="billing/db", b="shop/db")
-    assert (outside.outcome, outside.is_equal, fine.outcome) == (Outcome.REFUSED, False, Outcome.IMPORTED)
+    assert (outside.outcome, outside.is_equal, fine.outcome) == (
+        ImportOutcome.REFUSED,
+        False,
+        ImportOutcome.IMPORTED,
+    )
     assert "the service answers 403" in outside.reason
     (tmp_path / "c").write_bytes(bytes(65_537))
     service = Service("http://localhost", "smt_hush")
     [large] = ImportTask(order(c="shop/large"), service, tmp_path).run()
-    assert large.outcome is Outcome.REFUSED
+    assert large.outcome is ImportOutcome.REFUSED
     assert "65536" in large.reason
     alice.become(Principal(name="alice", scopes=ALICE.scopes - {Scope.SECRET_FETCH}))
     [unread] = run(tmp_path, b="shop/db")
-    assert unread.outcome is Outcome.REFUSED
+    assert unread.outcome is ImportOutcome.REFUSED
     assert "secret:fetch" in unread.reason
 
 
@@ -122,7 +126,7 @@ def test_an_unreadable_secret_is_reported(
     monkeypatch.setattr(Service, "call", lambda *_: {"secrets": [{"problem": problem}]})
     assert paths == []
     [report] = run(tmp_path, a="shop/db")
-    assert (report.outcome, report.reason) == (Outcome.REFUSED, "The secret cannot be decrypted.")
+    assert (report.outcome, report.reason) == (ImportOutcome.REFUSED, "The secret cannot be decrypted.")
 
 
 def test_a_secret_that_vanishes_is_not_equal(
@@ -140,7 +144,7 @@ def test_a_secret_that_vanishes_is_not_equal(
 
     monkeypatch.setattr(Service, "call", create_and_delete)
     [report] = run(tmp_path, a="shop/db")
-    assert (report.outcome, report.is_equal) == (Outcome.IMPORTED, False)
+    assert (report.outcome, report.is_equal) == (ImportOutcome.IMPORTED, False)
 
 
 @pytest.mark.parametrize("here", [None, b"other"], ids=["new", "another"])
@@ -161,7 +165,7 @@ def test_a_secret_that_cannot_be_read_back_is_stored(
 
     monkeypatch.setattr(Service, "call", limited)
     [report] = run(tmp_path, update=True, a="shop/db")
-    assert report.outcome is (Outcome.UPDATED if here else Outcome.IMPORTED)
+    assert report.outcome is (ImportOutcome.UPDATED if here else ImportOutcome.IMPORTED)
     assert not report.is_equal
     assert report.reason.startswith("stored, but not compared: the service answers 429: Too many requests; ")
     assert stored_value(alice, "shop/db") == VALUE

@@ -17,7 +17,7 @@ from vault.cli.shell import parameters
 from vault.cli.shell.output import Output, output_options
 from vault.config import validators as forms
 from vault.core.errors import ImportSourceError
-from vault.core.imports import Outcome
+from vault.core.outcomes import ImportOutcome
 from vault.core.paths import path_flaw
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.core.text import printable, quantity
@@ -203,25 +203,25 @@ class _Report:
         self._output = output
         self._hashes = importer.hashes()
         self._is_dry = is_dry
-        self._shown: set[tuple[str, Outcome]] = set()
+        self._shown: set[tuple[str, ImportOutcome]] = set()
         self.is_good = True
 
     def show(self, results: Iterable[Result]) -> None:
         """Print the outcomes of an import, or of a dry run."""
-        secrets: Counter[Outcome] = Counter()
-        versions: Counter[Outcome] = Counter()
+        secrets: Counter[ImportOutcome] = Counter()
+        versions: Counter[ImportOutcome] = Counter()
         for result in results:
             secrets[result.outcome] += 1
             versions[result.outcome] += len(result.versions)
             self._look_at(result)
-            for note in result.notes if result.outcome is not Outcome.SAME else ():
+            for note in result.notes if result.outcome is not ImportOutcome.SAME else ():
                 self._tell("not copied", result, note)
-            if self._is_dry and result.outcome is Outcome.MISSING:
+            if self._is_dry and result.outcome is ImportOutcome.MISSING:
                 numbers = ", ".join(map(str, result.versions)) or "none"
                 self._tell("to import", result, f"versions {numbers}")
         _require_any(secrets)
-        first = Outcome.MISSING if self._is_dry else Outcome.IMPORTED
-        for outcome in (first, Outcome.SAME, Outcome.DIFFERS, Outcome.REFUSED):
+        first = ImportOutcome.MISSING if self._is_dry else ImportOutcome.IMPORTED
+        for outcome in (first, ImportOutcome.SAME, ImportOutcome.DIFFERS, ImportOutcome.REFUSED):
             count = quantity(secrets[outcome], "secret")
             self._output.result(
                 {"total": outcome.label, "secrets": secrets[outcome], "versions": versions[outcome]},
@@ -232,7 +232,7 @@ class _Report:
         """Print the hash of each side."""
         counts: Counter[str] = Counter()
         for result in results:
-            if result.outcome is Outcome.MISSING:
+            if result.outcome is ImportOutcome.MISSING:
                 self._problem(result, "it is not here")
             self._look_at(result)
             counts["all"] += 1
@@ -260,7 +260,7 @@ class _Report:
         self._output.result(data, f"{what}: {printable(result.name)}: {text}")
 
     def _look_at(self, result: Result) -> None:
-        if result.outcome in (Outcome.DIFFERS, Outcome.REFUSED):
+        if result.outcome in (ImportOutcome.DIFFERS, ImportOutcome.REFUSED):
             self._problem(result, result.reason)
 
     def _problem(self, result: Result, reason: str) -> None:
@@ -268,10 +268,10 @@ class _Report:
         self.is_good = False
         if (result.name, result.outcome) not in self._shown:
             self._shown.add((result.name, result.outcome))
-            label = "not here" if result.outcome is Outcome.MISSING else result.outcome.label
+            label = "not here" if result.outcome is ImportOutcome.MISSING else result.outcome.label
             self._tell(label, result, reason)
 
 
-def _require_any(counts: Counter[Outcome] | Counter[str]) -> None:
+def _require_any(counts: Counter[ImportOutcome] | Counter[str]) -> None:
     if not counts:
         raise ImportSourceError("the source has no secrets at this path")

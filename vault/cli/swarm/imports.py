@@ -19,7 +19,7 @@ from vault.cli.shell.output import Output, output_options
 from vault.cli.user.connection import service_options
 from vault.client.service import Service
 from vault.core.errors import ServiceRefusedError, VaultError
-from vault.core.imports import Outcome
+from vault.core.outcomes import ImportOutcome
 from vault.core.paths import name_flaw
 from vault.core.text import quantity
 from vault.swarm.engine import DRIVER
@@ -192,7 +192,7 @@ def _show_plan(planned: Plan, service: Service, output: Output) -> None:
     rows = []
     with output.bar("planning", len(planned.items)) as bar:
         for item in planned.items:
-            rows.append(_row(item, _HERE if _is_here(service, item.name) else Outcome.MISSING.label))
+            rows.append(_row(item, _HERE if _is_here(service, item.name) else ImportOutcome.MISSING.label))
             bar.advance(1)
     _show_skipped(planned, output)
     output.table(_COLUMNS, rows)

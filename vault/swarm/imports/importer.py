@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol, TypeVar
 
 from vault.core.errors import VaultError
-from vault.core.imports import Outcome
+from vault.core.outcomes import ImportOutcome
 from vault.swarm.engine import EngineUnavailableError
 from vault.swarm.imports.plan import IMPORT_LABEL, Item, SwarmSecret
 from vault.swarm.imports.task import ORDER, Order, Report
@@ -268,4 +268,4 @@ def _line(text: str) -> Mapping[str, Any]:
 
 
 def _report(line: Mapping[str, Any]) -> Report:
-    return Report(**{**line, "outcome": Outcome(line["outcome"])})
+    return Report(**{**line, "outcome": ImportOutcome(line["outcome"])})

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Self
 
 from vault.core.errors import ServiceRefusedError, VaultError
-from vault.core.imports import Outcome
+from vault.core.outcomes import ImportOutcome
 from vault.swarm.stored import Service
 
 #: The folder in which Docker mounts secrets, and the file with the order.
@@ -71,7 +71,7 @@ class Report:
     """The outcome for a mounted file."""
 
     file: str
-    outcome: Outcome
+    outcome: ImportOutcome
     reason: str = ""
     #: Keyed hashes of the value there, and of the value here; empty without a value.
     there: str = ""
@@ -103,26 +103,32 @@ class ImportTask:
             try:
                 outcome, found, reason = self._store(name, value)
             except ServiceRefusedError as error:
-                yield Report(file=file, outcome=Outcome.REFUSED, reason=str(error), there=self._hash(value))
+                yield Report(
+                    file=file, outcome=ImportOutcome.REFUSED, reason=str(error), there=self._hash(value)
+                )
                 continue
             here = self._hash(found)
             yield Report(file=file, outcome=outcome, reason=reason, there=self._hash(value), here=here)
 
-    def _store(self, name: str, value: bytes) -> tuple[Outcome, bytes, str]:
+    def _store(self, name: str, value: bytes) -> tuple[ImportOutcome, bytes, str]:
         """Return what became of the value, and the value here afterwards."""
         found = self._fetch(name)
         if found is None:
             self._service.call("/vault/secret/create", {"name": name, "secret": b64encode(value).decode()})
-            return self._read_back(Outcome.IMPORTED, name)
+            return self._read_back(ImportOutcome.IMPORTED, name)
         here = _value(found)
         if here == value:
-            return Outcome.SAME, here, ""
+            return ImportOutcome.SAME, here, ""
         if not self._order.update:
-            return Outcome.DIFFERS, here, "the value here is another; add --update to store a new version"
+            return (
+                ImportOutcome.DIFFERS,
+                here,
+                "the value here is another; add --update to store a new version",
+            )
         # Not over a version that was never compared.
         body = {"name": name, "secret": b64encode(value).decode(), "expected_version": found["version"]}
         self._service.call("/vault/secret/update", body)
-        return self._read_back(Outcome.UPDATED, name)
+        return self._read_back(ImportOutcome.UPDATED, name)
 
     def _fetch(self, name: str) -> dict[str, Any] | None:
         """Return the newest version of the secret *name*; None without one."""
@@ -135,7 +141,7 @@ class ImportTask:
             return None
         raise ServiceRefusedError(problem["detail"], status=problem["status"], code=problem["code"])
 
-    def _read_back(self, outcome: Outcome, name: str) -> tuple[Outcome, bytes, str]:
+    def _read_back(self, outcome: ImportOutcome, name: str) -> tuple[ImportOutcome, bytes, str]:
         """Return the *outcome* of a store with the value that the service has now."""
         try:
             found = self._fetch(name)
