@@ -176,6 +176,50 @@ def test_a_name_is_free_in_every_other_namespace(app: Flask, stored: Stored) -> 
     assert sorted(document["name"] for document in stored.tokens.find()) == ["ci", "team-a/ci", "team-b/ci"]
 
 
+def as_before(app: Flask, stored: Stored, name: str, namespace: str, **grant: Any) -> str:
+    """Store a token as an earlier version does: by its plain name, in every namespace."""
+    text = make_token(app, name, namespace=namespace, **(grant or {"role": "reader"}))
+    stored_name = f"{namespace}/{name}" if namespace != "default" else name
+    token = Token.objects(name=stored_name).first()
+    token.name = name
+    key = services(app).tokens._keys.find()
+    assert key
+    token.close(key)
+    stored.tokens.update_one({"_id": token.id}, {"$set": {"name": name, "seal": token.seal}})
+    return text
+
+
+def test_tokens_of_an_earlier_version_keep_their_names(app: Flask, stored: Stored) -> None:
+    """A token of an earlier version is valid, listed, revocable and unique by its plain name."""
+    text = as_before(app, stored, "ci", "team-a")
+    named = attempt(Action.FETCH)
+    services(app).authenticator.identify(text, attempt=named)
+    assert (named.principal.name, named.principal.namespace) == ("ci", "team-a")
+    assert [(token.name, token.state) for token in infos(app, MAKER)] == [("ci", "active")]
+    with pytest.raises(TokenNameTakenError, match="already used"):
+        create(app, name="ci")
+    unbound = Principal(name="admin", namespace="team-a", scopes=frozenset(Scope))
+    assert services(app).tokens.revoke("ci", attempt=attempt(Action.TOKEN_REVOKE, unbound)) == ("ci",)
+
+
+@pytest.mark.promise("names")
+def test_a_name_of_an_earlier_version_blocks_no_other_namespace(app: Flask, stored: Stored) -> None:
+    """A name that an earlier version reserved globally is free in other namespaces."""
+    as_before(app, stored, "ci", "team-a")
+    for namespace in ("default", "team-b"):
+        named = attempt(Action.FETCH)
+        text = make_token(app, "ci", role="reader", namespace=namespace)
+        services(app).authenticator.identify(text, attempt=named)
+        assert named.principal.name == f"{namespace}/ci"
+        with pytest.raises(TokenNameTakenError):
+            make_token(app, "ci", role="reader", namespace=namespace)
+    assert [(token.name, token.namespace) for token in infos(app)] == [
+        ("ci", "default"),
+        ("ci", "team-a"),
+        ("ci", "team-b"),
+    ]
+
+
 def test_an_older_replica_starts_despite_equal_names(app: Flask, stored: Stored) -> None:
     """The unique index that an older replica creates at its start accepts equal names."""
     for namespace in ("default", "team-a"):

@@ -36,8 +36,8 @@ def proxy(monkeypatch: pytest.MonkeyPatch) -> Iterator[Proxy]:
     with socket.create_server(("127.0.0.1", 0)) as listener:
         running = Proxy(listener)
         for name in ("HTTP_PROXY", "HTTPS_PROXY"):
-            monkeypatch.setenv(name, f"http://user:word@{running.address}")
-            monkeypatch.setenv(name.lower(), f"http://user:word@{running.address}")
+            monkeypatch.setenv(name, f"http://user:w%40rd@{running.address}")
+            monkeypatch.setenv(name.lower(), f"http://user:w%40rd@{running.address}")
         for name in ("NO_PROXY", "no_proxy"):
             monkeypatch.delenv(name, raising=False)
         thread = Thread(target=running.serve, daemon=True)
@@ -61,7 +61,7 @@ def test_https_goes_through_a_tunnel_of_the_proxy(proxy: Proxy, monkeypatch: pyt
     assert failure("https://issuer.invalid", allows_proxy=True) == "cannot be reached through the proxy"
     [request] = proxy.requests
     assert request.startswith(b"CONNECT issuer.invalid:443 HTTP/1.")
-    assert b"\r\nproxy-authorization: basic dxnlcjp3b3jk\r\n" in request.lower()
+    assert b"\r\nproxy-authorization: basic dxnlcjp3qhjk\r\n" in request.lower()
     monkeypatch.setenv("https_proxy", proxy.address)
     failure("https://issuer.invalid", allows_proxy=True)
     assert b"authorization" not in proxy.requests[1].lower()
@@ -74,8 +74,9 @@ def test_no_proxy_sees_other_requests(proxy: Proxy, monkeypatch: pytest.MonkeyPa
     refused = "cannot be reached: Connection refused"
     assert failure(f"http://127.0.0.1:{port}", allows_proxy=True) == refused
     assert failure(f"https://127.0.0.1:{port}", allows_proxy=False) == refused
-    monkeypatch.setenv("no_proxy", "127.0.0.1")
-    assert failure(f"https://127.0.0.1:{port}", allows_proxy=True) == refused
+    for excepted in ("127.0.0.1", f"127.0.0.1:{port}"):
+        monkeypatch.setenv("no_proxy", excepted)
+        assert failure(f"https://127.0.0.1:{port}", allows_proxy=True) == refused
     assert proxy.requests == []
 
 
@@ -88,3 +89,20 @@ def test_a_server_that_does_not_read_is_late() -> None:
             client.request("POST", "/", headers={}, body=bytes(64 * 1_048_576), timeout=waits)
         client.close()
     assert caught.value.failure is Failure.LATE
+
+
+def test_a_reply_with_two_lengths_is_broken_off() -> None:
+    """A reply whose length is ambiguous is not read, and the server is not said to be unreachable."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection:
+                connection.recv(65_536)
+                connection.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\nab")
+
+        thread = Thread(target=answer)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        assert failure(url, allows_proxy=False) == "breaks off its reply"
+        thread.join()

@@ -329,7 +329,7 @@ class JWKSCache:
             if self._is_backing_off() or self._waiting >= MAX_WAITING:
                 raise CredentialsUnavailableError
             if self._fetching is None or not self._fetching.is_alive():
-                # In a thread: the client's timeout limits each wait for bytes, not their sum.
+                # In a thread: the client's timeout does not limit the look-up of the name.
                 self._fetching = Thread(target=self._fetch, args=(kid,), daemon=True)
                 self._fetching.start()
             fetching = self._fetching

@@ -100,7 +100,8 @@ class Tokens:
         key = self._keys.find_or_make()
         text = new_token()
         token.id = key.hash(text)
-        token.name = Token.stored_name(token.namespace, grant.name)
+        with storage_errors():
+            token.name = Token.new_name(token.namespace, grant.name)
         token.close(key)
         publish(token, attempt=attempt)
         return IssuedToken(

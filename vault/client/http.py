@@ -1,4 +1,4 @@
-"""The HTTP client of everything here: of the service, of Vault, and of the issuers of JWTs."""
+"""The HTTP client: of the service, of Vault, and of the issuers of JWTs."""
 
 import ssl
 from collections.abc import Callable, Mapping
@@ -10,7 +10,7 @@ from io import BufferedReader
 from socket import socket
 from time import monotonic
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 from urllib.request import getproxies, proxy_bypass
 
 import urllib3
@@ -95,8 +95,8 @@ class HTTPClient:
     ) -> Reply:
         """Return the reply to *method* for *target*, a path with its query.
 
-        A `Timeout` limits each wait. A number of seconds limits the whole request, which takes a new
-        connection: an idle one can turn out to be closed.
+        A `Timeout` limits each wait. A number of seconds limits the request as a whole once it is connected,
+        and takes a new connection: an idle one can turn out to be closed.
 
         Raises:
             RequestFailedError: There is no whole reply.
@@ -127,13 +127,14 @@ class HTTPClient:
     def _pool(self) -> urllib3.HTTPConnectionPool:
         if self._tls is None:
             return urllib3.HTTPConnectionPool(self._host, self._port, maxsize=_MAX_IDLE)
-        proxy = getproxies().get("https") if self._allows_proxy and not proxy_bypass(self._host) else None
+        is_direct = not self._allows_proxy or proxy_bypass(f"{self._host}:{self._port}")
+        proxy = None if is_direct else getproxies().get("https")
         if proxy is None:
             return urllib3.HTTPSConnectionPool(
                 self._host, self._port, maxsize=_MAX_IDLE, ssl_context=self._tls
             )
         url = urllib3.util.parse_url(proxy if "://" in proxy else f"http://{proxy}")
-        credential = urllib3.make_headers(proxy_basic_auth=url.auth) if url.auth else None
+        credential = urllib3.make_headers(proxy_basic_auth=unquote(url.auth)) if url.auth else None
         manager = urllib3.ProxyManager(url.url, proxy_headers=credential, ssl_context=self._tls)
         return manager.connection_from_host(self._host, self._port, "https")
 
@@ -180,6 +181,8 @@ def _failed(error: errors.HTTPError) -> RequestFailedError:
         return RequestFailedError(Failure.BROKEN_OFF)
     if isinstance(error, errors.ProxyError):
         return RequestFailedError(Failure.UNREACHABLE, " through the proxy")
+    if not isinstance(error, errors.NewConnectionError | errors.LocationParseError):
+        return RequestFailedError(Failure.BROKEN_OFF)
     cause = error.__cause__
     reason = cause.strerror if isinstance(cause, OSError) else "there is no such host"
     return RequestFailedError(Failure.UNREACHABLE, f": {reason}")

@@ -1,11 +1,9 @@
 """The service's settings, read from the environment and `.env` here only."""
 
 import os
-import re
 import stat
 from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from importlib.util import find_spec
 from io import StringIO
 from pathlib import Path
 from typing import Any
@@ -13,7 +11,7 @@ from typing import Any
 from dotenv import dotenv_values
 from marshmallow import Schema, ValidationError, fields, missing, post_load, validate, validates_schema
 
-from vault.config import mistakes, tls_files
+from vault.config import mistakes, otel, tls_files
 from vault.config import validators as forms
 from vault.config.validators import weakness
 from vault.core.errors import SettingsError
@@ -27,8 +25,6 @@ _MAX_VERSIONS_BYTES = 15 * 1_048_576
 _MAX_SECRET_BYTES = 1_048_576
 #: Bytes added to each value: envelope, key ID, number, time.
 _VERSION_OVERHEAD_BYTES = 256
-#: Variables of OpenTelemetry that enable tracing.
-_TRACING = ("OTEL_TRACES_EXPORTER", "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT", "OTEL_EXPORTER_OTLP_ENDPOINT")
 #: Settings that control access or auditing.
 _DECISIVE = frozenset(
     {
@@ -130,39 +126,17 @@ class Settings:
         except ValidationError as error:
             errors = dict(error.messages_dict) | errors
         # Not from `.env`: OpenTelemetry's SDK reads its variables from the environment only.
-        enables_tracing = _enables_tracing(environment)
-        if enables_tracing and not _is_installed("opentelemetry.exporter.otlp.proto.http"):
-            errors[enables_tracing] = [
-                "enables tracing, which requires the packages in requirements/tracing.txt."
-            ]
-        if enables_tracing:
-            # OpenTelemetry's errors in the log quote them.
-            invalid = [name for name in _TRACING if re.search("[@?]", environment.get(name, ""))]
-            errors |= {key: ["must have no credential: use OTEL_EXPORTER_OTLP_HEADERS."] for key in invalid}
+        tracing, otel_errors = otel.read(environment)
+        errors |= otel_errors
         in_dotenv = _effective(schema.fields, dotenv or {}, environment)
         if errors:
             raise _settings_error(errors, in_dotenv)
         return cls(
-            tracing=bool(enables_tracing),
+            tracing=tracing,
             dotenv=in_dotenv,
             mistakes=_mistakes(values, dotenv or {}, environment),
             **{name.lower(): value for name, value in loaded.items()},
         )
-
-
-def _enables_tracing(environment: Mapping[str, str]) -> str:
-    """Return the name of the variable of OpenTelemetry that enables tracing; an empty text without any."""
-    exporter = environment.get("OTEL_TRACES_EXPORTER", "").strip()
-    if environment.get("OTEL_SDK_DISABLED", "").strip().lower() == "true" or exporter not in ("", "otlp"):
-        return ""
-    return next((name for name in _TRACING if environment.get(name, "").strip()), "")
-
-
-def _is_installed(package: str) -> bool:
-    try:
-        return find_spec(package) is not None
-    except ModuleNotFoundError:
-        return False
 
 
 def mongo_uri() -> str:

@@ -139,17 +139,30 @@ class Token(SealedDocument):
         """The name within its namespace."""
         return str(self.name).removeprefix(f"{self.namespace}/")
 
-    @staticmethod
-    def stored_name(namespace: str, name: str) -> str:
-        """Return the stored name of the token *name* of *namespace*."""
-        return name if namespace == DEFAULT_NAMESPACE else f"{namespace}/{name}"
+    @classmethod
+    def new_name(cls, namespace: str, name: str) -> str:
+        """Return the stored name of a new token *name* of *namespace*.
+
+        Earlier versions, which may run at the same time, store plain names in all namespaces.
+
+        Raises:
+            TokenNameTakenError: A token of this namespace has such a plain name.
+        """
+        former = cls.raw().find_one({"name": name}, {"namespace": 1})
+        is_own = former is not None and former.get("namespace") == namespace
+        if namespace == DEFAULT_NAMESPACE and (former is None or is_own):
+            return name
+        if is_own:
+            raise TokenNameTakenError(_TAKEN)
+        return f"{namespace}/{name}"
 
     @classmethod
     def named(cls, name: str, *, namespace: str | None) -> "list[Token]":
         """Return the tokens *name* of *namespace*, or of all namespaces; usually at most one each."""
         if namespace is not None:
-            stored = cls.stored_name(namespace, name)
-            return list(cls.objects(namespace=namespace, name=stored, pending=None))
+            return list(
+                cls.objects(namespace=namespace, name__in=[name, f"{namespace}/{name}"], pending=None)
+            )
         return list(cls.objects(name=re.compile(f"^(.*/)?{re.escape(name)}$"), pending=None))
 
     @classmethod
@@ -207,7 +220,7 @@ class Token(SealedDocument):
             "orphan": self.orphan,
         }
         return {
-            # Only in the seals of tokens that have them.
+            # Not in the seals of earlier versions.
             **({} if self.paths is None else {"paths": list(self.paths)}),
             **{name: value for name, value in later.items() if value is not None},
             **{name: getattr(self, name) for name in _TEXTS},

@@ -80,6 +80,7 @@ class MetadataWriter:
         """
         # First: a request for which there is no room has its target on record, too.
         reference.admit(attempt)
+        self._guard.require()
         with self._room(expiry), leased(reference, self._guard, attempt) as lease:
             secret, now = lease.secret, to_milliseconds(datetime.now(UTC))
             # First: new ciphertexts must not make limits genuine that an attacker changed in MongoDB.

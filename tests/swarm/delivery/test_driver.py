@@ -373,3 +373,10 @@ def test_a_defect_of_a_request_is_logged(world: World, caplog: pytest.LogCapture
     assert "a batch failed" in caplog.text
     world.service.error = None
     assert world.ask() == b"hush"
+
+
+def test_a_defect_while_a_refusal_is_recorded_keeps_the_refusal(world: World) -> None:
+    """If the record of a refusal fails by a defect, Docker gets the refusal, which is not recorded."""
+    world.service.error = ZeroDivisionError("hush")
+    assert "does not name" in str(world.ask(name="a", services="web"))
+    assert world.logged()["recorded"] is False

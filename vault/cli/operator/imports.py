@@ -164,6 +164,8 @@ def from_vault(
             write = None if dry_run else writer.write
             report.show(_Progress("read", output).each(importer.run(path, write)))
         if not dry_run:
+            # Nothing is written from here on: the claim must not keep workers with another key from serving.
+            parts.guard.close()
             report.compare(_Progress("compared", output).each(importer.run(path)))
     sys.exit(not report.is_good)
 

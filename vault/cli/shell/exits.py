@@ -14,6 +14,7 @@ import click
 from vault.cli.shell.output import in_color
 from vault.core.credentials import masked
 from vault.core.errors import (
+    IssuerInUseError,
     IssuerNotFoundError,
     IssuerTakenError,
     KeyMissingError,
@@ -33,6 +34,11 @@ _SIGINT, _SIGPIPE = 2, 13
 
 #: Error numbers of output that cannot be written.
 _FULL = {errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC}
+
+#: Hints for commands, in place of those that errors have for callers of the API.
+_REPLACED: dict[type[Exception], str] = {
+    IssuerInUseError: "delete them with `secret-manager roles delete`, or add --force"
+}
 
 #: Hints for errors without one of their own, and for their subclasses.
 _HINTS: dict[type[Exception], str] = {
@@ -113,7 +119,9 @@ def _report(error: BaseException) -> tuple[int, str]:
     """Return the exit code and the line for *error*."""
     match error:
         case VaultError():
-            return error.exit_code, described(error.problem, error.hint or _hint(error))
+            return error.exit_code, described(
+                error.problem, _REPLACED.get(type(error)) or error.hint or _hint(error)
+            )
         case click.UsageError():
             return Exit.USAGE, described(*_usage(error))
         case click.Abort() | KeyboardInterrupt():

@@ -36,7 +36,7 @@ _MAX_ITEMS = 100
 
 #: A shared request waits until no delivery has been asked for during this time …
 _QUIET_SECONDS = 0.03
-#: … but no longer than this.
+#: … but hardly longer than this.
 _MAX_GATHERING_SECONDS = 0.25
 
 
@@ -172,7 +172,7 @@ class Driver:
             raise
         except Exception:
             logger.exception("a batch failed")
-            raise
+            raise NotDeliveredError("the driver has a defect; its log says where") from None
         finally:
             self._metrics.batch(len(fetches), is_answered=is_answered)
         return found
