@@ -1,6 +1,5 @@
 """Links have targets, and the files and commands that documents name exist."""
 
-import ast
 import re
 import shlex
 from collections.abc import Iterator
@@ -14,7 +13,6 @@ from vault.cli import commands
 _LINK = re.compile(r"\[[^\]]+\]\(([^)\s]+)\)")
 #: Paths as documents name them: in this checkout, by their beginning.
 _PATH = re.compile(r"(?<![\w./-])(?:docs|loadtest|requirements|scripts|tests|vault)/[\w./-]*\w")
-_TEST = re.compile(r"`(tests/[\w/]+\.py)::(\w+)`")
 #: Files that commands or the reader create.
 _MADE = {"path/to/scripts/run_command.sh"}
 
@@ -42,14 +40,6 @@ def test_paths_exist(document: str) -> None:
     """Each file of the checkout that a document names in its text or commands exists."""
     for path in set(_PATH.findall(DOCUMENTS[document])) - _MADE:
         assert (ROOT / path).exists(), path
-
-
-@pytest.mark.parametrize("document", [name for name, text in DOCUMENTS.items() if _TEST.search(text)])
-def test_named_tests_exist(document: str) -> None:
-    """Each test that a document names exists under that name."""
-    for path, test in set(_TEST.findall(DOCUMENTS[document])):
-        tree = ast.parse((ROOT / path).read_text())
-        assert test in {node.name for node in tree.body if isinstance(node, ast.FunctionDef)}, path
 
 
 def invocations(text: str) -> Iterator[list[str]]:

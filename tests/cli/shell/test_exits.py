@@ -50,7 +50,8 @@ def failing(error: BaseException) -> Result:
         (
             IssuerInUseError(),
             1,
-            "error: The issuer has roles. Hint: delete them with `secret-manager roles delete`, or add --force",
+            "error: The issuer has roles. Hint: delete them with "
+            + "`secret-manager roles delete`, or add --force",
         ),
         (TokenNameTakenError("It is used."), 1, "error: It is used. Hint: choose another name"),
         (TokenNameTakenError("It is made.", hint="Try again."), 1, "error: It is made. Hint: Try again."),
