@@ -30,6 +30,8 @@ from vault.core.errors import (
 )
 from vault.core.outcomes import Exit
 
+_FORCE = "delete them with `secret-manager roles delete`, or add --force"
+
 
 def failing(error: BaseException) -> Result:
     """Return the end of a command that raises *error*."""
@@ -50,8 +52,7 @@ def failing(error: BaseException) -> Result:
         (
             IssuerInUseError(),
             1,
-            "error: The issuer has roles. Hint: delete them with "
-            + "`secret-manager roles delete`, or add --force",
+            "error: The issuer has roles. Hint: " + _FORCE,
         ),
         (TokenNameTakenError("It is used."), 1, "error: It is used. Hint: choose another name"),
         (TokenNameTakenError("It is made.", hint="Try again."), 1, "error: It is made. Hint: Try again."),
