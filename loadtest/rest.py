@@ -54,7 +54,7 @@ def turns(services: Sequence[Service], title: str, rounds: Rounds) -> Iterator[B
 
 
 def compare(services: Sequence[Service], rounds: Rounds) -> Iterator[Block]:
-    """Print and yield the blocks with several connections, those with one, and that of batches."""
+    """Print and yield the blocks of results: several connections, one connection, batches."""
     names = seed(services)
     for many in sorted({rounds.connections, 1}, reverse=True):
         yield from turns(services, f"connections: {many}", replace(rounds, connections=many))

@@ -32,7 +32,7 @@ _MAX_CLOCK_STEP_BACK = timedelta(seconds=1)
 
 #: The number of streams that a successor names of the first ones it replaces, and of the last ones. In an
 #: outage, thousands of commits can fail. Only those at its two ends can leave unsigned entries, because
-#: MongoDB went away or returned halfway through them; in between, MongoDB stored nothing.
+#: MongoDB became unavailable or returned halfway through them; in between, MongoDB stored nothing.
 _REPLACED_AT_EITHER_END = 25
 MAX_REPLACED = 2 * _REPLACED_AT_EITHER_END
 

@@ -141,7 +141,7 @@ class Secrets:
 
         Raises:
             ServiceRefusedError: The service refuses it.
-            ServiceUnavailableError: The service is away. The value may be stored.
+            ServiceUnavailableError: The service is unavailable. The value may be stored.
             VaultError: The secret exists, and *max_reads* is given; or its properties could not be changed.
         """
         can_be_new = not is_id(secret) and not expected_version

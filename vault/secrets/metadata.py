@@ -78,7 +78,7 @@ class MetadataWriter:
 
         Also raises the errors of *relabelled* and *ruled*.
         """
-        # First: a request for which there is no room has its target on record, too.
+        # First: the entry of a request for which there is no room names its target, too.
         reference.admit(attempt)
         self._guard.require()
         with self._room(expiry), leased(reference, self._guard, attempt) as lease:

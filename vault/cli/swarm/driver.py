@@ -90,7 +90,7 @@ def _cache_seconds(text: str) -> int:
     envvar="SECRET_MANAGER_DRIVER_CACHE_SECONDS",
     default="0",
     show_default=True,
-    help="Use values of this age, such as 60 or 5m, while the service is away; 0 for never.",
+    help="Use values of this age, such as 60 or 5m, while the service is unavailable; 0 for never.",
 )
 @click.option(
     "--metrics-bind",
@@ -124,9 +124,9 @@ def swarm_driver(
 ) -> None:
     """Give Docker Swarm's tasks their secrets.
 
-    Runs on each manager of a swarm, as its secret driver, until it is stopped. The service may be away, also
-    at the start: then tasks wait. See docs/swarm-secrets.md. Its log is one JSON object a line. With --quiet,
-    it has warnings and errors only. With --check, the exit code is 5 if no driver answers.
+    Runs on each manager of a swarm, as its secret driver, until it is stopped. While the service is
+    unavailable, also at the start, tasks wait. See docs/swarm-secrets.md. Its log is one JSON object a line.
+    With --quiet, it has warnings and errors only. With --check, the exit code is 5 if no driver answers.
     """
     if check:
         if reason := health.failure(socket_path):

@@ -1,4 +1,4 @@
-"""Cache: values for the time that the service is away, encrypted in memory under a key of the process."""
+"""Cache: values while the service is unavailable, encrypted in memory under a key of the process."""
 
 import os
 from collections.abc import Hashable

@@ -92,7 +92,7 @@ class TokenFile:
 
 
 class Client:
-    """The client of the service at *url*, which is away until it answers."""
+    """Client of the service at *url*; it counts as unavailable until it answers."""
 
     def __init__(self, url: str, token: TokenFile, *, ca_file: str | None = None) -> None:
         """Trust the certificates of *ca_file* in place of the system's.
@@ -109,7 +109,7 @@ class Client:
         """Return the value or the error of each of *fetches*, 1 to 100.
 
         Raises:
-            UnavailableError: The service is away.
+            UnavailableError: The service is unavailable.
             RefusedError: It refuses all of them.
             NotDeliveredError: There is no token.
         """

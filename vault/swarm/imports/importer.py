@@ -20,7 +20,7 @@ _MAX_SECRETS = 100
 _START_SECONDS = 120
 #: A secret takes three calls of the service, each of at most 40 s.
 _REPORT_SECONDS = 300
-#: The time to wait while Docker is away.
+#: The time to wait while Docker is unavailable.
 _AWAY_SECONDS = 60
 _POLL_SECONDS = 0.25
 #: The time for the end of an ended task's log to arrive.
@@ -128,7 +128,7 @@ class Importer:
             ImportRunsError: Another import is running.
             ImportTaskError: A task failed, or its order stays in the swarm. Secrets that were reported before
                 are stored.
-            EngineUnavailableError: Docker is away for longer than a minute.
+            EngineUnavailableError: Docker is unavailable for longer than a minute.
         """
         self._remove_leftovers()
         for start in range(0, len(items), _MAX_SECRETS):
@@ -243,7 +243,7 @@ def _limit(state: TaskState) -> tuple[float, str, str]:
 
 
 def _retried(call: Callable[[], Result]) -> Result:
-    """Return the result of *call*, repeated for a while if Docker is away."""
+    """Return the result of *call*, repeated for a while if Docker is unavailable."""
     end = time.monotonic() + _AWAY_SECONDS
     while True:
         try:

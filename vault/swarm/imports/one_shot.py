@@ -42,7 +42,7 @@ class ImportEngine(Engine):
         """Return the ID of the node with the ID or host name *wanted*; by default, of this engine's.
 
         Raises:
-            EngineError: It takes no tasks, there is none or more than one, or Docker refuses or is away.
+            EngineError: It takes no tasks, there is none or more than one, or Docker refuses or fails.
         """
         with self._calls():
             wanted = wanted or self._client.info()["Swarm"]["NodeID"]

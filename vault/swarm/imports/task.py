@@ -96,7 +96,7 @@ class ImportTask:
         """Yield the report of each file, once its value is stored and read back.
 
         Raises:
-            ServiceUnavailableError: The service is away. Secrets that were reported before are stored.
+            ServiceUnavailableError: The service is unavailable. Secrets reported before are stored.
         """
         for file, name in self._order.names.items():
             value = (self._folder / file).read_bytes()

@@ -74,9 +74,9 @@ class Restarts:
             UnhealthyError: They do not become so, or Docker gives up.
             SupersededError: A task got a later version.
             LockLostError: Another rotation has taken over.
-            EngineError: Docker refuses, or is away for longer than the timeout.
+            EngineError: Docker refuses, or is unavailable for longer than the timeout.
             ServiceRefusedError: The service refuses.
-            ServiceUnavailableError: It is away for longer than the timeout.
+            ServiceUnavailableError: It is unavailable for longer than the timeout.
         """
         name = service.name
         self.progress("restarting", f"{name}: restarting", service=name)
@@ -126,12 +126,12 @@ class Restarts:
         raise EngineError(f"Docker refuses to restart {service.name}, which changes all the time")
 
     def retried(self, call: Callable[[], Result]) -> Result:
-        """Return the result of *call*, repeated while Docker or the service is away or limits the rate.
+        """Return the result of *call*, repeated while Docker or the service is unavailable or limits it.
 
         Raises:
             LockLostError: Another rotation has taken over.
-            EngineUnavailableError: Docker is away for longer than the timeout.
-            ServiceUnavailableError: The service is away for longer than the timeout.
+            EngineUnavailableError: Docker is unavailable for longer than the timeout.
+            ServiceUnavailableError: The service is unavailable for longer than the timeout.
 
         Also raises the other errors of *call*.
         """

@@ -99,7 +99,7 @@ class Rotation:
                 says what is.
             EngineError: Docker refuses, or does not answer; nothing was changed.
             ServiceRefusedError: The service refuses; nothing was changed.
-            ServiceUnavailableError: The service is away; nothing was changed.
+            ServiceUnavailableError: The service is unavailable; nothing was changed.
         """
         old, holders = self._require_suitable(value)
         self._require_newest(old, holders)
@@ -197,7 +197,7 @@ class Rotation:
                 )
 
     def _store(self, value: bytes) -> None:
-        """Store *value*, also if the service goes away meanwhile."""
+        """Store *value*, also if the service becomes unavailable meanwhile."""
         state = self._state
         before, unasked = state.version, state.phase
         asked, stored = _STORING[unasked]
