@@ -9,10 +9,10 @@ usage() { # print the usage
     cat <<'END'
 Usage: scripts/test.sh [--unit|--all|ARGUMENT...]
 
-Installs the test dependencies into .venv, and runs the tests, except those that start programs and take long: a few
-minutes. Without a system package that it needs, a test is skipped, and names the package.
+Installs the test dependencies into .venv, and runs the tests, except slow ones that start programs. Without a
+system package that it needs, a test is skipped, and names the package.
 
---unit      only the tests that use neither MongoDB nor other programs: under a minute
+--unit      only the tests that use neither MongoDB nor other programs
 --all       all tests, with their coverage
 ARGUMENT    an argument of pytest, such as tests/crypto
 -h, --help  print this text
