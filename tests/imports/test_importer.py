@@ -17,6 +17,7 @@ from tests.support.moving import Tree
 from tests.support.rotation import Stored
 from tests.support.unrecorded import unrecorded
 from vault.core.errors import AuditUnavailableError, ImportSourceError, StorageUnavailableError
+from vault.core.outcomes import ImportOutcome as Outcome
 from vault.crypto import Keyring, MasterKey
 from vault.imports import importer as imports
 from vault.imports.importer import Importer, Result
@@ -58,7 +59,7 @@ def here(app: Flask, client: FlaskClient) -> Callable[[str], Any]:
     return here
 
 
-def outcomes(results: Mapping[str, Result]) -> dict[str, ImportOutcome]:
+def outcomes(results: Mapping[str, Result]) -> dict[str, Outcome]:
     return {name: result.outcome for name, result in results.items()}
 
 
@@ -78,14 +79,14 @@ def test_a_secret_arrives_with_all_its_parts(tree: Tree, move: Move, here: Calla
     tree.describe("folder/s", {"custom_metadata": {"team": "x"}, "cas_required": True, "max_versions": 4})
     tree.bao.ask("POST", f"{tree.mount}/data/folder/s", {"data": {"last": []}, "options": {"cas": 6}})
     tree.change("destroy", "folder/s", [5])
-    assert outcomes(move()) == {"folder/s": ImportOutcome.IMPORTED}
+    assert outcomes(move()) == {"folder/s": Outcome.IMPORTED}
     there = tree.metadata("folder/s")
     assert sorted(there["versions"]) == ["4", "5", "6", "7"]
     assert plain(here("metadata/folder/s")) == plain(there)
     for version in ("4", "6", "7", "0"):
         real = tree.bao.ask("GET", f"{tree.mount}/data/folder/s?version={version}").body["data"]
         assert plain(here(f"data/folder/s?version={version}")) == plain(real)
-    assert outcomes(move()) == {"folder/s": ImportOutcome.SAME}
+    assert outcomes(move()) == {"folder/s": Outcome.SAME}
 
 
 def test_an_imported_secret_goes_on(tree: Tree, move: Move, app: Flask, client: FlaskClient) -> None:
@@ -103,7 +104,7 @@ def test_an_imported_secret_goes_on(tree: Tree, move: Move, app: Flask, client: 
     described = client.post("/vault/secret/describe", json={"name": "s"}, headers=headers).json
     assert described is not None
     assert [one["version"] for one in described["versions"]] == [13, 11, 10, 9, 8, 7, 6, 5, 4]
-    assert outcomes(move(write=False)) == {"s": ImportOutcome.DIFFERS}
+    assert outcomes(move(write=False)) == {"s": Outcome.DIFFERS}
 
 
 def test_a_deleted_version_arrives_without_its_value(
@@ -120,7 +121,7 @@ def test_a_deleted_version_arrives_without_its_value(
     assert {number: plain(one["deletion_time"]) for number, one in versions.items()} == {
         number: plain(one["deletion_time"]) for number, one in there.items()
     }
-    assert outcomes(move()) == {"s": ImportOutcome.SAME}
+    assert outcomes(move()) == {"s": Outcome.SAME}
 
 
 def test_a_deletion_in_the_future_arrives(tree: Tree, move: Move, here: Callable[[str], Any]) -> None:
@@ -140,7 +141,7 @@ def test_metadata_without_a_version_arrives(tree: Tree, move: Move, here: Callab
     tree.describe("s", {"custom_metadata": {"a": "b"}})
     assert move()["s"].versions == []
     assert here("metadata/s")["custom_metadata"] == {"a": "b"}
-    assert outcomes(move()) == {"s": ImportOutcome.SAME}
+    assert outcomes(move()) == {"s": Outcome.SAME}
 
 
 def test_what_cannot_be_here_is_refused_alone(tree: Tree, move: Move) -> None:
@@ -154,7 +155,7 @@ def test_what_cannot_be_here_is_refused_alone(tree: Tree, move: Move) -> None:
     tree.bao.ask("POST", f"{tree.mount}/data/deep", {"data": {"x": _nested(300)}})
     results = move(max_bytes=900)
     assert {
-        name: result.reason for name, result in results.items() if result.outcome is not ImportOutcome.IMPORTED
+        name: result.reason for name, result in results.items() if result.outcome is not Outcome.IMPORTED
     } == {
         "a ": "no secret here can have this name: it must not have a part that is empty, . or .., or that "
         "begins or ends with a space",
@@ -163,7 +164,7 @@ def test_what_cannot_be_here_is_refused_alone(tree: Tree, move: Move) -> None:
         "labelled": "no secret here can have its custom_metadata as labels",
         "large": "version 1 has more than MAX_SECRET_BYTES",
     }
-    assert results["good"].outcome is ImportOutcome.IMPORTED
+    assert results["good"].outcome is Outcome.IMPORTED
 
 
 def _nested(depth: int) -> list[Any]:
@@ -230,13 +231,13 @@ def test_a_secret_with_limits_of_its_own_differs(
     tree.put("s", {})
     headers = bearer(make_token(app, "rest", role="admin"))
     client.post("/vault/secret/create", json={"name": "s", "secret": "e30=", "max_reads": 5}, headers=headers)
-    assert outcomes(move(write=False)) == {"s": ImportOutcome.DIFFERS}
+    assert outcomes(move(write=False)) == {"s": Outcome.DIFFERS}
 
 
 def test_a_comparison_writes_nothing(tree: Tree, move: Move, stored: Stored) -> None:
     """Without a writer, secrets that are not here are only named."""
     tree.put("s", {})
-    assert outcomes(move(write=False)) == {"s": ImportOutcome.MISSING}
+    assert outcomes(move(write=False)) == {"s": Outcome.MISSING}
     assert stored.secrets.count_documents({}) == 0
     assert stored.audit_logs.count_documents({}) == 0
 
@@ -252,7 +253,7 @@ def test_what_a_killed_import_left_is_replaced(
         with pytest.raises(KeyboardInterrupt):
             move()
     [left] = stored.secrets.find({"pending": True})
-    assert outcomes(move()) == {"s": ImportOutcome.IMPORTED}
+    assert outcomes(move()) == {"s": Outcome.IMPORTED}
     [found] = stored.secrets.find()
     assert found["_id"] != left["_id"]
     assert "pending" not in found
@@ -298,8 +299,8 @@ def test_a_name_that_another_request_holds_differs(
 
     monkeypatch.setattr(SecretStore, "hold_names", hold_late)
     results = move()
-    assert (results["s"].outcome, results["s"].reason) == (ImportOutcome.DIFFERS, "another request took the name")
-    assert results["t"].outcome is ImportOutcome.IMPORTED
+    assert (results["s"].outcome, results["s"].reason) == (Outcome.DIFFERS, "another request took the name")
+    assert results["t"].outcome is Outcome.IMPORTED
     assert stored.secrets.count_documents({}) == 2
 
 
@@ -348,8 +349,8 @@ def test_a_source_that_fails_ends_the_import(tree: Tree, move: Move, monkeypatch
         patch.setattr(KVSource, "read", fail)
         with pytest.raises(ImportSourceError, match="gone"):
             move()
-    assert set(outcomes(move()).values()) == {ImportOutcome.IMPORTED}
-    assert set(outcomes(move()).values()) == {ImportOutcome.SAME}
+    assert set(outcomes(move()).values()) == {Outcome.IMPORTED}
+    assert set(outcomes(move()).values()) == {Outcome.SAME}
 
 
 def test_a_folder_that_cannot_be_listed_is_refused(tree: Tree, app: Flask, key: MasterKey) -> None:
@@ -360,7 +361,7 @@ def test_a_folder_that_cannot_be_listed_is_refused(tree: Tree, app: Flask, key: 
         importer = Importer(source, Keyring(key), namespace="default", prefix="", max_bytes=1, max_versions=1)
         [result] = importer.run("a/")
     assert app
-    assert (result.name, result.outcome, result.reason) == ("a/", ImportOutcome.REFUSED, "the token cannot read it")
+    assert (result.name, result.outcome, result.reason) == ("a/", Outcome.REFUSED, "the token cannot read it")
 
 
 @pytest.mark.promise("purges")
@@ -370,7 +371,7 @@ def test_hashes_tell_every_difference(tree: Tree, key: MasterKey) -> None:
     options: dict[str, Any] = {"namespace": "default", "prefix": "", "max_bytes": 1, "max_versions": 1}
     importers = [Importer(source, Keyring(key), **options) for _ in range(2)]
     one, other = (importer.hashes() for importer in importers)
-    same = Result(name="s", outcome=ImportOutcome.SAME, there=b"x", here=b"x")
+    same = Result(name="s", outcome=Outcome.SAME, there=b"x", here=b"x")
     for hashes in (one, other):
         hashes.add(same)
         assert hashes.there == hashes.here
