@@ -42,7 +42,8 @@ def start_command(
 
 
 @cache
-def _nursery() -> Nursery:
+def nursery() -> Nursery:
+    """Return this process's nursery of commands."""
     nursery = Nursery(command_environment({}))
     atexit.register(nursery.close)
     return nursery
@@ -61,14 +62,13 @@ def run_command_into(
     out: IO[str], name: str, *arguments: object, environment: dict[str, str], folder: Path
 ) -> Done:
     """Run `secret-manager` *name*, as `run_command` does, with *out* as its standard output."""
-    with TemporaryFile("w+") as err:
-        status = _nursery().run(
+    with TemporaryFile("w+") as err, Path(os.devnull).open() as nothing:
+        status = nursery().run(
             name,
             *map(str, arguments),
             environment=command_environment(environment),
             folder=folder,
-            out=out,
-            err=err,
+            streams=[nothing.fileno(), out.fileno(), err.fileno()],
         )
         err.seek(0)
         done = subprocess.CompletedProcess(arguments, status, "", err.read())

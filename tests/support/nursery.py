@@ -12,9 +12,13 @@ import signal
 import socket
 import subprocess
 import sys
+from collections.abc import Sequence
 from contextlib import closing, suppress
 from pathlib import Path
-from typing import IO
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import click
 
 _MESSAGE_BYTES = 200_000
 _SECONDS = 120
@@ -27,30 +31,31 @@ class Nursery:
         self._socket, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         with theirs:
             # Not as a module of the package, which creates its own metrics folder.
-            command = [sys.executable, "-P", __file__, str(theirs.fileno())]
             self._process = subprocess.Popen(
-                command,
+                [sys.executable, "-P", __file__, str(theirs.fileno())],
                 env=environment,
                 pass_fds=[theirs.fileno()],
                 stdin=subprocess.DEVNULL,
                 start_new_session=True,
             )
 
-    def run(
-        self, *arguments: str, environment: dict[str, str], folder: Path, out: IO[str], err: IO[str]
-    ) -> int:
-        """Run a command in *folder* with *environment* and nothing else; return its exit status."""
-        message = json.dumps({"arguments": arguments, "environment": environment, "folder": str(folder)})
-        told, telling = os.pipe()
-        with closing(os.fdopen(told)) as lines:
-            try:
-                socket.send_fds(self._socket, [message.encode()], [telling, out.fileno(), err.fileno()])
-            finally:
-                os.close(telling)
-            pid = int(lines.readline())
-            if not select.select([lines], [], [], _SECONDS)[0]:
-                os.kill(pid, signal.SIGKILL)
-            return int(lines.readline())
+    def fileno(self) -> int:
+        """Return the descriptor that a process needs for the programs of `install`."""
+        return self._socket.fileno()
+
+    def install(self, folder: Path) -> None:
+        """Write the program `secret-manager` into *folder*."""
+        program = folder / "secret-manager"
+        # Without the site's packages, Python starts in a tenth of the time.
+        program.write_text(f'#!/bin/sh\nexec {sys.executable} -IS {__file__} {self.fileno()} command "$@"\n')
+        program.chmod(0o755)
+
+    def run(self, *arguments: str, environment: dict[str, str], folder: Path, streams: Sequence[int]) -> int:
+        """Run a command in *folder* with *environment* and nothing else; return its exit status.
+
+        *streams* are the descriptors of its input, output and errors.
+        """
+        return _ask(self._socket, arguments, environment, str(folder), streams)
 
     def close(self) -> None:
         """End the process."""
@@ -58,27 +63,36 @@ class Nursery:
         self._process.wait()
 
 
+def _ask(
+    nursery: socket.socket,
+    arguments: Sequence[str],
+    environment: dict[str, str],
+    folder: str,
+    streams: Sequence[int],
+) -> int:
+    message = json.dumps({"arguments": arguments, "environment": environment, "folder": folder})
+    reading, writing = os.pipe()
+    with closing(os.fdopen(reading)) as lines:
+        try:
+            socket.send_fds(nursery, [message.encode()], [writing, *streams])
+        finally:
+            os.close(writing)
+        pid = int(lines.readline())
+        if not select.select([lines], [], [], _SECONDS)[0]:
+            os.kill(pid, signal.SIGKILL)
+        return int(lines.readline())
+
+
 def _become_a_command(asked: socket.socket) -> None:
     """Return once for each *asked* command, each time in a fork that must run it."""
     while True:
-        message, descriptors, _, _ = socket.recv_fds(asked, _MESSAGE_BYTES, 3)
+        message, descriptors, _, _ = socket.recv_fds(asked, _MESSAGE_BYTES, 4)
         if not message:
             # The commands measure its modules, so its own coverage data is not needed.
             os._exit(0)
         if os.fork() == 0:
             asked.close()
-            telling, out, err = descriptors
-            if pid := os.fork():
-                _tell(telling, pid)
-            os.dup2(out, 1)
-            os.dup2(err, 2)
-            for descriptor in descriptors:
-                os.close(descriptor)
-            command = json.loads(message)
-            os.chdir(command["folder"])
-            os.environ.clear()
-            os.environ.update(command["environment"])
-            sys.argv[1:] = command["arguments"]
+            _prepare(json.loads(message), *descriptors)
             return
         for descriptor in descriptors:
             os.close(descriptor)
@@ -88,18 +102,46 @@ def _become_a_command(asked: socket.socket) -> None:
                 pass
 
 
-def _tell(telling: int, pid: int) -> None:
-    """Report the process of a command and, when it has ended, its exit status; do not return."""
-    os.write(telling, b"%d\n" % pid)
+def _prepare(command: dict[str, Any], status: int, *streams: int) -> None:
+    """Return in a further fork, the process of *command*; this one reports its exit status."""
+    if pid := os.fork():
+        _report(status, pid)
+    for standard, descriptor in enumerate(streams):
+        os.dup2(descriptor, standard)
+    for descriptor in (status, *streams):
+        os.close(descriptor)
+    os.chdir(command["folder"])
+    os.environ.clear()
+    os.environ.update(command["environment"])
+    sys.argv[1:] = command["arguments"]
+
+
+def _report(descriptor: int, pid: int) -> None:
+    """Write the process of a command and, when it has ended, its exit status; do not return."""
+    os.write(descriptor, b"%d\n" % pid)
     _, status = os.waitpid(pid, 0)
-    os.write(telling, b"%d\n" % os.waitstatus_to_exitcode(status))
+    os.write(descriptor, b"%d\n" % os.waitstatus_to_exitcode(status))
     os._exit(0)
 
 
+def _load(group: "click.Group") -> None:
+    """Load the modules of all commands in *group*."""
+    from click import Context, Group
+
+    context = Context(group)
+    for name in group.list_commands(context):
+        if isinstance(command := group.get_command(context, name), Group):
+            _load(command)
+
+
 if __name__ == "__main__":
+    nursery = socket.socket(fileno=int(sys.argv[1]))
+    if sys.argv[2:]:
+        sys.exit(_ask(nursery, sys.argv[3:], dict(os.environ), str(Path.cwd()), range(3)) % 256)
     from vault import cli
 
+    _load(cli.commands)
     # A garbage collection in a fork, for example on exit, would copy all of its memory.
     gc.freeze()
-    _become_a_command(socket.socket(fileno=int(sys.argv[1])))
+    _become_a_command(nursery)
     cli.main()
