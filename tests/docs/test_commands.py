@@ -3,11 +3,10 @@
 import json
 import re
 import subprocess
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
-from functools import cache
-from tempfile import TemporaryDirectory
-from typing import NamedTuple
+from collections.abc import Callable, Iterator, Sequence
+from itertools import chain
+from pathlib import Path
+from sysconfig import get_path
 
 import pytest
 import yaml
@@ -16,6 +15,7 @@ from tests.docs.documents import ROOT, Block, sections
 from tests.docs.world import UNTIL_STOPPED, World
 from tests.support.backups import history
 from tests.support.databases import new_database
+from tests.support.service import Service
 from vault.cli.dev.mongod import Mongod, free_port
 
 #: The first lines of blocks that are not run here, each with the reason. Readers see the line as well.
@@ -26,6 +26,7 @@ NOT_RUN = {
     "# With MongoDB's database tools.": "bsondump is not part of this project",
     "# From Vault or OpenBao.": "needs a server to move from: cli/test_imports.py runs them on one",
     "# Through your own proxy.": "docs/test_proxy.py does so through each of them",
+    "./scripts/dev.sh   # until Ctrl-C": "docs/test_first_minutes.py runs it, and the commands below it",
     "# Asks for the token.": "needs a terminal: cli/test_login.py",
     "# Asks for the value.": "the same: cli/test_secret_values.py, docs/test_first_minutes.py",
     "# The tests, except slow ones that start programs.": "this is one of them",
@@ -38,52 +39,31 @@ NOT_RUN = {
 
 SECTIONS = sections("bash")
 
-_FOR_PEOPLE = [section for section in SECTIONS if section[0] == "docs/cli.md"]
-
-#: The home of those who log in.
-HOME = TemporaryDirectory(prefix="home-")
-
-#: The address of the metrics here.
-METRICS_BIND = f"127.0.0.1:{free_port()}"
-
-#: The requirements of a section's commands, in addition to a running service with a secret.
-SETTINGS = {
-    **{
-        section: {"HOME": HOME.name, "XDG_CONFIG_HOME": ""}
-        for section in SECTIONS
-        if section[0] == "docs/cli.md"
-    },
-    ("docs/first-secret.md", "With a token"): {"AUTH_ENABLED": "true"},
-    ("docs/monitoring.md", "Metrics"): {"METRICS_BIND": METRICS_BIND},
-}
-
 Section = tuple[str, str]
 
+#: Names in the documents, and their replacements here.
+NAMES = {
+    # A few tests stand for all of the folder.
+    "tests/crypto ": "tests/crypto/test_chain.py ",
+    # The packages of this installation are there, with pip, so that none is downloaded.
+    "python3 -m venv venv": f"""python3 -m venv --without-pip venv
+    echo {get_path("purelib")} > "$(echo venv/lib/python3*/site-packages)/shared.pth"
+    printf '#!/bin/sh\\nexec venv/bin/python -m pip "$@"\\n' > venv/bin/pip && chmod +x venv/bin/pip""",
+}
+
 #: A login, and secrets that other sections store.
-_LOG_IN = """
-test -s ~/.config/secret-manager/profile ||
-    secret-manager tokens create --name people --role writer | secret-manager login
-"""
-_STORED = [
+_PERSON = (
+    "secret-manager tokens create --name people --role writer | secret-manager login",
     "secret-manager secret set billing/api-key --generate 32",
     "secret-manager secret set team/license --from-file LICENSE",
-]
-
-#: An issuer and a role, with the commands that create them.
-_FIRST = (
-    ("issuers", "github", "secret-manager issuers add github --issuer a --audience b --jwks-url https://c"),
-    (
-        "roles",
-        "api-main",
-        "secret-manager roles create api-main --issuer github --claim repository_id=1 --scope audit:read",
-    ),
 )
 
 #: The earlier steps.
-BEFORE = {
-    **{section: [_LOG_IN, *_STORED] for section in _FOR_PEOPLE},
+BEFORE: dict[Section, Sequence[str]] = {
+    **{section: _PERSON for section in SECTIONS if section[0] == "docs/cli.md"},
     ("docs/ci.md", "Manage issuers and roles"): [
-        *(f"secret-manager {kind} list | grep '^{name} ' >/dev/null || {make}" for kind, name, make in _FIRST)
+        "secret-manager issuers create github --issuer a --audience b --jwks-url https://c",
+        "secret-manager roles create api-main --issuer github --claim repository_id=1 --scope audit:read",
     ],
     # The same lines as those of a sink.
     ("docs/audit.md", "A second sink"): ["secret-manager audit export > audit.jsonl.1", ": > audit.jsonl"],
@@ -91,9 +71,10 @@ BEFORE = {
     ("docs/runbook.md", "The master key has leaked"): [
         "secret-manager tokens create --name app --role reader"
     ],
+    ("docs/backup.md", "Restore"): ["rm -f *.tar", "secret-manager backup vault-2026-11-24.tar"],
 }
 
-#: Sections that need an empty database without a running service.
+#: A section that needs an empty database, which is not the running service's.
 RESTORE = ("docs/backup.md", "Restore")
 
 
@@ -161,30 +142,18 @@ def is_run(block: Block) -> bool:
     return block.first_line not in NOT_RUN
 
 
-class Served(NamedTuple):
-    """A factory of worlds: an empty one, or the one of a document, in which its service runs."""
-
-    empty: Callable[[dict[str, str]], World]
-    of: Callable[[Section], World]
-
-
 @pytest.fixture(scope="module")
-def worlds(mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Served]:
-    """Return a factory of worlds. Sections of one document with the same service share theirs."""
-    with history(mongod.uri), ExitStack() as running:
-
-        def empty(settings: dict[str, str]) -> World:
-            return World(tmp_path_factory.mktemp("world"), settings)
-
-        @cache
-        def serving(_document: str, settings: tuple[tuple[str, str], ...]) -> World:
-            uri = running.enter_context(new_database(mongod))
-            world = empty({"MASTER_KEY": master_key, "MONGO_URI": uri, **dict(settings)})
-            world.names["127.0.0.1:9464"] = METRICS_BIND
-            running.enter_context(world.serving())
-            return world
-
-        yield Served(empty, lambda section: serving(section[0], (*SETTINGS.get(section, {}).items(),)))
+def served(
+    mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[World, Service]]:
+    """Run a service for all documents."""
+    bind = f"127.0.0.1:{free_port()}"
+    with history(mongod.uri), new_database(mongod) as uri:
+        folder = tmp_path_factory.mktemp("world")
+        settings = {"MASTER_KEY": master_key, "MONGO_URI": uri, "METRICS_BIND": bind, "HOME": str(folder)}
+        world = World(folder, settings, {**NAMES, "127.0.0.1:9464": bind})
+        with world.serving() as service:
+            yield world, service
 
 
 @pytest.mark.process
@@ -192,45 +161,40 @@ def worlds(mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFac
     "section", [key for key, found in SECTIONS.items() if any(map(is_run, found))], ids="::".join
 )
 def test_a_reader_can_copy_the_commands(
-    section: Section, worlds: Served, environment: dict[str, str], mongod: Mongod
+    section: Section, served: tuple[World, Service], mongod: Mongod, tmp_path: Path
 ) -> None:
     """Each heading's commands run in one shell without a failure, and print the documented output."""
     scripts = [block.text for block in SECTIONS[section] if is_run(block)]
-    with ExitStack() as running:
+    world, service = served
+    with new_database(mongod) as uri:
         if scripts[0].rstrip().endswith(UNTIL_STOPPED):
             # A reader who has just started it has set nothing.
-            world = worlds.empty({})
-            world.names["mongodb://localhost:27017/?replicaSet=rs0"] = environment["MONGO_URI"]
-            running.enter_context(world.started(scripts.pop(0)))
-        elif section == RESTORE:
-            world = worlds.empty(dict(environment))
-            with world.serving():
-                world.run("secret-manager backup vault-2026-11-24.tar")
-            world.settings["MONGO_URI"] = running.enter_context(new_database(mongod))
-        else:
-            world = worlds.of(section)
-            world.run(*BEFORE.get(section, ()))
-        PRINTED.get(section, contains())(world.run(*scripts))
+            names = {**NAMES, "mongodb://localhost:27017/?replicaSet=rs0": uri}
+            with World(tmp_path, {"PIP_NO_BUILD_ISOLATION": "0"}, names).started(scripts[0]):
+                return
+        world.begin_again(service)
+        world.run(*BEFORE.get(section, ()))
+        printed = world.run(*scripts, **({"MONGO_URI": uri} if section == RESTORE else {}))
+    PRINTED.get(section, contains())(printed)
 
 
 @pytest.mark.process
-@pytest.mark.parametrize(
-    "block",
-    [one for found in SECTIONS.values() for one in found if not is_run(one)],
-    ids=lambda one: one.heading,
-)
-def test_what_is_not_run_is_at_least_a_script(block: Block) -> None:
+def test_what_is_not_run_is_at_least_a_script() -> None:
     """A block that is not run here is valid bash, and only its first line explains why."""
-    assert NOT_RUN[block.first_line]
-    read = subprocess.run(["bash", "-n"], input=block.text, capture_output=True, text=True, check=False)
-    assert (read.returncode, read.stderr) == (0, "")
+    for block in chain.from_iterable(SECTIONS.values()):
+        if not is_run(block):
+            assert NOT_RUN[block.first_line]
+            read = subprocess.run(
+                ["bash", "-n"], input=block.text, capture_output=True, text=True, check=False
+            )
+            assert (read.returncode, read.stderr) == (0, ""), block
 
 
 def test_every_reason_is_needed() -> None:
     """Each reason has a block that gives it, and each expectation its section."""
     given = {block.first_line for found in SECTIONS.values() for block in found}
     assert set(NOT_RUN) <= given
-    assert {*SETTINGS, *BEFORE, *PRINTED, RESTORE} <= set(SECTIONS)
+    assert {*BEFORE, *PRINTED, RESTORE} <= set(SECTIONS)
 
 
 def test_what_ci_is_said_to_run_it_runs() -> None:

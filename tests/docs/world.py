@@ -8,12 +8,15 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 import requests
+from pymongo import MongoClient
 
 from tests.cli.waiting import wait_until
 from tests.docs.documents import ROOT
-from tests.support.service import Service
+from tests.support.commands import nursery
+from tests.support.service import Service, patient
 from vault.cli.dev.mongod import free_port
 
 #: The example ID of the documents.
@@ -49,10 +52,13 @@ class World:
     settings: dict[str, str]
     #: Names in the documents, and their replacements here.
     names: dict[str, str] = field(default_factory=dict)
+    token_keys: list[dict[str, Any]] = field(default_factory=list)
 
     def __post_init__(self) -> None:
         for name in _CHECKOUT:
             (self.folder / name).symlink_to(ROOT / name)
+        (self.folder / "bin").mkdir()
+        nursery().install(self.folder / "bin")
         venv = self.folder / ".venv"
         venv.mkdir()
         for path in Path(sys.prefix).iterdir():
@@ -69,14 +75,25 @@ class World:
 
     @contextmanager
     def serving(self) -> Iterator[Service]:
-        """Run the service; commands for the usual address reach it, and the example's ID is a secret."""
+        """Run the service; commands for the usual address reach it."""
         with Service(self.settings, folder=self.folder) as service:
             service.wait_until_started()
-            service.wait_until("/health/ready")
             self.at(service.url)
-            if self.settings.get("AUTH_ENABLED") != "true":
-                self.names[EXAMPLE_ID] = service.create(b"value")
             yield service
+
+    def begin_again(self, service: Service) -> None:
+        """Remove everything stored except the trail, and make the documents' ID the ID of a secret."""
+        with MongoClient[dict[str, Any]](self.settings["MONGO_URI"]) as client:
+            database = client.get_default_database()
+            for name in ("secrets", "tokens", "issuers", "roles"):
+                database[name].delete_many({})
+            # One section deletes the key of all tokens, which the service knows.
+            if self.token_keys:
+                database.token_keys.delete_many({})
+                database.token_keys.insert_many(self.token_keys)
+            self.token_keys = list(database.token_keys.find())
+        made = patient(lambda: service.post("/vault/secret/create/", {"secret": "dmFsdWU="}))
+        self.names[EXAMPLE_ID] = made.body["secret_id"]
 
     def at(self, url: str) -> None:
         """Make the documents' service the one at *url*."""
@@ -84,9 +101,9 @@ class World:
         self.names |= {"localhost:8000": address, "127.0.0.1:8000": address}
         self.settings |= {"VAULT_URL": url, "BIND": address}
 
-    def run(self, *scripts: str) -> str:
+    def run(self, *scripts: str, **settings: str) -> str:
         """Return the output of *scripts*, run in order in one shell; none of their commands may fail."""
-        done = self._bash("set -euo pipefail\n" + self._translated(scripts))
+        done = self._bash("set -euo pipefail\n" + self._translated(scripts), **settings)
         assert done.returncode == 0, f"{done.args[-1]}\n{done.stdout}\n{done.stderr}"
         return done.stdout
 
@@ -123,11 +140,13 @@ class World:
             script = script.replace(name, here)
         return script
 
-    def _bash(self, script: str) -> subprocess.CompletedProcess[str]:
+    def _bash(self, script: str, **settings: str) -> subprocess.CompletedProcess[str]:
+        path = f"{self.folder / 'bin'}:{self.environment['PATH']}"
         return subprocess.run(
             ["bash", "-c", script],
             cwd=self.folder,
-            env=self.environment,
+            env={**self.environment, "PATH": path, **settings},
+            pass_fds=[nursery().fileno()],
             capture_output=True,
             text=True,
             check=False,
