@@ -121,43 +121,53 @@ def caddy(folder: Path, pair: Pair, names: dict[str, str]) -> list[str]:
 PROXIES: dict[str, Command] = {"nginx": nginx, "HAProxy": haproxy, "Caddy": caddy}
 
 
+@pytest.fixture(scope="module")
+def service(
+    mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[tuple[Service, str]]:
+    """Run the service as the document starts it, for one proxy after the other."""
+    with new_database(mongod) as uri:
+        settings = {"MASTER_KEY": master_key, "MONGO_URI": uri, "TRUSTED_PROXIES": "127.0.0.1"}
+        with Service(settings, folder=tmp_path_factory.mktemp("service")) as service:
+            service.wait_until_started()
+            yield service, uri
+
+
 @contextmanager
-def running(prepare: Command, uri: str, master_key: str, folder: Path) -> Iterator[Proxy]:
-    """Run the service as the document starts it, and a proxy in front."""
-    settings = {"MASTER_KEY": master_key, "MONGO_URI": uri, "TRUSTED_PROXIES": "127.0.0.1"}
+def running(prepare: Command, served: tuple[Service, str], folder: Path) -> Iterator[Proxy]:
+    """Run a proxy in front of the service."""
+    service, uri = served
     authority = make(folder, "authority")
-    with Service(settings, folder=folder) as service:
-        service.wait_until("/health/ready")
-        port = free_port()
-        names = {"127.0.0.1:8000": f"127.0.0.1:{service.port}", ":443": str(port)}
-        command = prepare(folder, make(folder, "proxy", authority), names)
-        environment = {**unmeasured(), "HOME": str(folder), "XDG_DATA_HOME": str(folder)}
-        with (
-            (folder / "proxy.log").open("w") as log,
-            subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process,
-        ):
-            try:
-                wait_until(lambda: process.poll() is not None or answers(port))
-                assert process.poll() is None, (folder / "proxy.log").read_text()
-                yield Proxy(port, service, uri, authority, folder)
-            finally:
-                process.terminate()
-                process.wait(60)
+    port = free_port()
+    names = {"127.0.0.1:8000": f"127.0.0.1:{service.port}", ":443": str(port)}
+    command = prepare(folder, make(folder, "proxy", authority), names)
+    environment = {**unmeasured(), "HOME": str(folder), "XDG_DATA_HOME": str(folder)}
+    with (
+        (folder / "proxy.log").open("w") as log,
+        subprocess.Popen(command, env=environment, stdout=log, stderr=log) as process,
+    ):
+        try:
+            wait_until(lambda: process.poll() is not None or answers(port))
+            assert process.poll() is None, (folder / "proxy.log").read_text()
+            yield Proxy(port, service, uri, authority, folder)
+        finally:
+            process.terminate()
+            process.wait(60)
 
 
 @pytest.fixture(scope="module", params=PROXIES)
 def proxy(
-    request: pytest.FixtureRequest,
-    mongod: Mongod,
-    master_key: str,
-    tmp_path_factory: pytest.TempPathFactory,
+    request: pytest.FixtureRequest, service: tuple[Service, str], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Proxy]:
     """Run each of the proxies."""
-    folder = tmp_path_factory.mktemp("proxy")
-    with (
-        new_database(mongod) as uri,
-        running(PROXIES[request.param], uri, master_key, folder) as proxy,
-    ):
+    with running(PROXIES[request.param], service, tmp_path_factory.mktemp("proxy")) as proxy:
+        yield proxy
+
+
+@pytest.fixture
+def behind_nginx(service: tuple[Service, str], tmp_path: Path) -> Iterator[Proxy]:
+    """Run nginx."""
+    with running(nginx, service, tmp_path) as proxy:
         yield proxy
 
 
@@ -216,20 +226,19 @@ def test_connections_to_the_service_are_kept(proxy: Proxy) -> None:
     assert 1 <= held(proxy.service) <= 4
 
 
-def test_nginx_has_no_place_for_temporary_files(mongod: Mongod, master_key: str, tmp_path: Path) -> None:
+def test_nginx_has_no_place_for_temporary_files(behind_nginx: Proxy) -> None:
     """The largest bodies and replies pass while nginx cannot write any file."""
-    with new_database(mongod) as uri, running(nginx, uri, master_key, tmp_path) as proxy:
-        for place in proxy.folder.glob("temporary-*"):
-            place.rmdir()
-        value = {"secret": b64encode(os.urandom(65_536)).decode()}
-        with closing(proxy.connect()) as connection:
-            status, created, _ = ask(connection, CREATE, value)
-            assert status == 200
-            assert ask(connection, FETCH, created)[1] == value
-        with closing(proxy.connect()) as slow:
-            slow.request("GET", "/docs/ui/swagger-ui-bundle.js")
-            time.sleep(0.5)
-            assert len(slow.getresponse().read()) > 1_000_000
+    for place in behind_nginx.folder.glob("temporary-*"):
+        place.rmdir()
+    value = {"secret": b64encode(os.urandom(65_536)).decode()}
+    with closing(behind_nginx.connect()) as connection:
+        status, created, _ = ask(connection, CREATE, value)
+        assert status == 200
+        assert ask(connection, FETCH, created)[1] == value
+    with closing(behind_nginx.connect()) as slow:
+        slow.request("GET", "/docs/ui/swagger-ui-bundle.js")
+        time.sleep(0.5)
+        assert len(slow.getresponse().read()) > 1_000_000
 
 
 def test_every_example_keeps_connections_for_less_time_than_the_service() -> None:
@@ -250,16 +259,6 @@ def test_every_example_keeps_connections_for_less_time_than_the_service() -> Non
 
 
 # --- Idle pauses
-
-
-@pytest.fixture(scope="module")
-def behind_nginx(
-    mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[Proxy]:
-    """Run nginx with its default pool of connections, in front of the service."""
-    folder = tmp_path_factory.mktemp("idle")
-    with new_database(mongod) as uri, running(nginx, uri, master_key, folder) as proxy:
-        yield proxy
 
 
 def pauses(connect: Callable[[], http.client.HTTPConnection], count: int) -> int:
