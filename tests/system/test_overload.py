@@ -28,14 +28,13 @@ CREATE = "/vault/secret/create/"
 
 @pytest.mark.promise("network")
 @pytest.mark.process
-@pytest.mark.parametrize("seconds", ["1", "10"])
-def test_a_hung_mongodb_is_503_in_time(master_key: str, tmp_path: Path, seconds: str) -> None:
+def test_a_hung_mongodb_is_503_in_time(master_key: str, tmp_path: Path) -> None:
     """While MongoDB is stopped, all requests return 503 within their timeout; afterwards all succeed."""
     with Mongod(tmp_path / "db") as mongod:
         environment = {
             "MASTER_KEY": master_key,
             "MONGO_URI": mongod.uri,
-            "REQUEST_TIMEOUT_SECONDS": seconds,
+            "REQUEST_TIMEOUT_SECONDS": "1",
             "WEB_CONCURRENCY": "1",
         }
         with Service(environment, measured=True, folder=tmp_path) as service:

@@ -16,7 +16,7 @@ from vault.audit.refusal_counter import MAX_SINGLE_OF_KIND
 
 pytestmark = pytest.mark.process
 
-REFUSED = 4_000
+REFUSED = 2_000
 _CONNECTIONS = 8
 #: Requests that are sent before their replies are read.
 _PIPELINED = 50
@@ -68,7 +68,7 @@ def test_refusals_are_on_record_and_the_record_stays_small(
     credential: str,
     settings: dict[str, str],
 ) -> None:
-    """4,000 refused requests leave a few entries, whose counts add up to 4,000, and the trail verifies."""
+    """2,000 refused requests leave a few entries, whose counts add up to 2,000, and the trail verifies."""
     with Service({**environment, **settings}, folder=tmp_path) as service:
         service.wait_until_started()
         with ThreadPoolExecutor(_CONNECTIONS) as pool:

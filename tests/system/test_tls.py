@@ -29,7 +29,9 @@ from cryptography.x509.oid import NameOID
 from tests.cli.waiting import wait_until
 from tests.config.test_settings import message
 from tests.conftest import running_app
+from tests.support.databases import new_database
 from tests.support.service import Service
+from vault.cli.dev.mongod import Mongod
 from vault.config.settings import Settings
 
 pytestmark = pytest.mark.process
@@ -94,28 +96,36 @@ def write_key(file: Path, private: Any, encryption: KeySerializationEncryption) 
     return file
 
 
-@pytest.fixture
-def authority(tmp_path: Path) -> Pair:
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Return the folder of the certificates."""
+    return tmp_path_factory.mktemp("tls")
+
+
+@pytest.fixture(scope="module")
+def authority(folder: Path) -> Pair:
     """Return a certificate authority."""
-    return make(tmp_path, "authority")
+    return make(folder, "authority")
 
 
-@pytest.fixture
-def server(tmp_path: Path, authority: Pair) -> Pair:
+@pytest.fixture(scope="module")
+def server(folder: Path, authority: Pair) -> Pair:
     """Return the server's certificate."""
-    return make(tmp_path, "server", authority)
+    return make(folder, "server", authority, private=rsa.generate_private_key(65_537, 2_048))
 
 
-@pytest.fixture
-def settings(environment: dict[str, str], server: Pair) -> dict[str, str]:
+@pytest.fixture(scope="module")
+def settings(mongod: Mongod, master_key: str, server: Pair) -> Iterator[dict[str, str]]:
     """Return the settings of a service with TLS."""
-    return {**environment, "TLS_CERT": str(server.certificate), "TLS_KEY": str(server.key)}
+    with new_database(mongod) as uri:
+        files = {"TLS_CERT": str(server.certificate), "TLS_KEY": str(server.key)}
+        yield {"MASTER_KEY": master_key, "MONGO_URI": uri, **files}
 
 
-@pytest.fixture
-def service(settings: dict[str, str], tmp_path: Path) -> Iterator[Service]:
+@pytest.fixture(scope="module")
+def service(settings: dict[str, str], folder: Path) -> Iterator[Service]:
     """Run a service with TLS."""
-    yield from run(settings, tmp_path)
+    yield from run(settings, folder)
 
 
 def run(settings: dict[str, str], folder: Path) -> Iterator[Service]:
@@ -193,10 +203,10 @@ def test_client_certificates_are_required_if_an_authority_is_set(
 ) -> None:
     """With `TLS_CLIENT_CA`, only clients with a certificate of that authority are answered."""
     other = make(tmp_path, "other")
-    known, stranger = make(tmp_path, "known", authority), make(tmp_path, "stranger", other)
+    known, unknown = make(tmp_path, "known", authority), make(tmp_path, "unknown", other)
     for service in run({**settings, "TLS_CLIENT_CA": str(authority.certificate)}, tmp_path):
         assert ask(service, authority, known).status_code == 422
-        for client in (None, stranger):
+        for client in (None, unknown):
             with pytest.raises(requests.exceptions.ConnectionError):
                 ask(service, authority, client)
         assert all(json.loads(line) for line in service.log.read_text().splitlines())
@@ -243,17 +253,12 @@ def offer(service: Service, ciphers: str) -> str | None:
 
 
 @pytest.mark.promise("network")
-def test_only_ciphers_with_forward_secrecy_are_accepted(
-    settings: dict[str, str], tmp_path: Path, authority: Pair
-) -> None:
+def test_only_ciphers_with_forward_secrecy_are_accepted(service: Service) -> None:
     """A client that offers only RSA key exchange, finite-field Diffie-Hellman or CBC is refused."""
-    server = make(tmp_path, "rsa", authority, private=rsa.generate_private_key(65_537, 2_048))
-    files = {"TLS_CERT": str(server.certificate), "TLS_KEY": str(server.key)}
-    for service in run({**settings, **files}, tmp_path):
-        for refused in ("kRSA@SECLEVEL=0", "kDHE@SECLEVEL=0", "ECDHE+AES:!AESGCM:!AESCCM@SECLEVEL=0"):
-            assert offer(service, refused) is None, refused
-        for taken in ("ECDHE+AESGCM", "ECDHE+CHACHA20"):
-            assert str(offer(service, taken)).startswith("ECDHE-RSA-"), taken
+    for refused in ("kRSA@SECLEVEL=0", "kDHE@SECLEVEL=0", "ECDHE+AES:!AESGCM:!AESCCM@SECLEVEL=0"):
+        assert offer(service, refused) is None, refused
+    for taken in ("ECDHE+AESGCM", "ECDHE+CHACHA20"):
+        assert str(offer(service, taken)).startswith("ECDHE-RSA-"), taken
 
 
 @pytest.mark.promise("network")
