@@ -10,7 +10,7 @@ import pytest
 from tests.swarm.docker import asked
 from vault.swarm import policy
 from vault.swarm.outcomes import ForbiddenError
-from vault.swarm.policy import NoPolicy, PolicyFile
+from vault.swarm.policy import PolicyFile
 from vault.swarm.selection import DeliveryRequest, Reference, Task
 
 ID = "550e8400-e29b-41d4-a716-446655440000"
@@ -27,7 +27,7 @@ def of(service: str) -> Task:
     return replace(TASK, service=service)
 
 
-def is_allowed(table: PolicyFile | NoPolicy, service: str, **reference: Any) -> bool:
+def is_allowed(table: PolicyFile, service: str, **reference: Any) -> bool:
     try:
         table.require(Reference(**reference), of(service))
     except ForbiddenError:
@@ -68,11 +68,6 @@ def test_labels_limit_services_and_images(labels: dict[str, str], reason: str) -
         return
     with pytest.raises(ForbiddenError, match=reason):
         policy.require_labels(request.selection(), request.task)
-
-
-def test_without_a_table_everything_is_allowed() -> None:
-    """Without a table, labels and the token decide."""
-    assert is_allowed(NoPolicy(), "web", name="a")
 
 
 @pytest.mark.promise("swarm")

@@ -95,15 +95,15 @@ class Config:
 
 
 class Engine:
-    """The engine that `DOCKER_HOST` names, or the one of this machine."""
+    """The engine that `DOCKER_HOST` names, or the one of this machine.
+
+    All methods raise:
+        EngineUnavailableError: Docker does not answer; a change may have been made.
+        EngineError: It refuses.
+    """
 
     def __init__(self, driver: str = DRIVER) -> None:
-        """Connect to the engine of a swarm whose secrets *driver* delivers.
-
-        Raises:
-            EngineUnavailableError: It does not answer.
-            EngineError: It is not a manager of a swarm.
-        """
+        """Connect to the engine, a manager of a swarm whose secrets *driver* delivers."""
         # Imported lazily: the driver does without.
         from docker import APIClient
         from docker.errors import DockerException
@@ -125,12 +125,7 @@ class Engine:
         self._client.close()
 
     def tasks(self, service_id: str = "") -> Sequence[Task]:
-        """Return the tasks that Docker keeps running or is about to run, all or those of a service.
-
-        Raises:
-            EngineUnavailableError: Docker does not answer.
-            EngineError: It refuses.
-        """
+        """Return the tasks that Docker keeps running or is about to run, all or those of a service."""
         # A task that is to start after a delay has its secrets already.
         wanted: dict[str, Any] = {"desired-state": ["running", "ready"]}
         if service_id:
@@ -152,12 +147,7 @@ class Engine:
         ]
 
     def service(self, service_id: str) -> SwarmService | None:
-        """Return a service; None if it was removed.
-
-        Raises:
-            EngineUnavailableError: Docker does not answer.
-            EngineError: It refuses.
-        """
+        """Return a service; None if it was removed."""
         found = self._service(service_id)
         return _service(found) if found else None
 
@@ -166,10 +156,6 @@ class Engine:
 
         Returns:
             False if the service changed at this moment, as when its tasks come and go: try again.
-
-        Raises:
-            EngineUnavailableError: Docker does not answer; it may have begun.
-            EngineError: It refuses.
         """
         found = self._service(service_id)
         if not found:
@@ -187,12 +173,7 @@ class Engine:
         return True
 
     def create_config(self, name: str, labels: Mapping[str, str]) -> bool:
-        """Create a config, and return False if there is one of this name.
-
-        Raises:
-            EngineUnavailableError: Docker does not answer; it may have been created.
-            EngineError: It refuses.
-        """
+        """Create a config, and return False if there is one of this name."""
         try:
             with self._calls():
                 self._client.create_config(name, b"-", labels=dict(labels))
@@ -201,12 +182,7 @@ class Engine:
         return True
 
     def config(self, name: str) -> Config | None:
-        """Return the config of this name, if there is one.
-
-        Raises:
-            EngineUnavailableError: Docker does not answer.
-            EngineError: It refuses.
-        """
+        """Return the config of this name, if there is one."""
         with self._calls():
             found = [one for one in self._client.configs({"name": name}) if one["Spec"]["Name"] == name]
         for one in found:
@@ -218,19 +194,12 @@ class Engine:
 
         Raises:
             ChangedError: It has, or it was removed.
-            EngineUnavailableError: Docker does not answer; it may have been changed.
-            EngineError: It refuses.
         """
         spec = {"Name": name, "Data": "LQ==", "Labels": dict(labels)}
         self._update(f"configs/{config.id}", config.index, spec)
 
     def remove_config(self, config: Config) -> None:
-        """Remove *config*, if it exists.
-
-        Raises:
-            EngineUnavailableError: Docker does not answer.
-            EngineError: It refuses.
-        """
+        """Remove *config*, if it exists."""
         from docker.errors import NotFound
 
         with self._calls():
@@ -259,17 +228,15 @@ class Engine:
         return found
 
     def _update(self, path: str, index: int, spec: Mapping[str, Any]) -> None:
-        url = f"{self._client.base_url}/v{self._client.api_version}/{path}/update"
-        with self._calls():
-            reply = self._client.post(url, params={"version": index}, json=spec, timeout=_TIMEOUT_SECONDS)
-            _require_done(reply)
+        self._request("POST", f"{path}/update", params={"version": index}, json=spec)
 
-    def _get(self, path: str, parameters: Mapping[str, Any]) -> bytes:
+    def _request(self, method: str, path: str, **options: Any) -> bytes:
         """Return the reply to a call, within the timeout also where the library has none."""
         url = f"{self._client.base_url}/v{self._client.api_version}/{path}"
         with self._calls():
-            reply = self._client.get(url, params=parameters, timeout=_TIMEOUT_SECONDS)
-            _require_done(reply)
+            reply = self._client.request(method, url, timeout=_TIMEOUT_SECONDS, **options)
+            if reply.status_code != HTTPStatus.OK:
+                raise _refusal(reply.status_code, reply.json().get("message", ""))
             return bytes(reply.content)
 
     @contextmanager
@@ -285,11 +252,6 @@ class Engine:
             raise EngineUnavailableError(
                 f"Docker does not answer ({_cause(error)})", hint="start it, or set DOCKER_HOST"
             ) from None
-
-
-def _require_done(reply: Any) -> None:
-    if reply.status_code != HTTPStatus.OK:
-        raise _refusal(reply.status_code, reply.json().get("message", ""))
 
 
 def _refusal(status: int, message: str) -> EngineError:

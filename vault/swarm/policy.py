@@ -4,7 +4,7 @@ import json
 import tomllib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 from vault.core.paths import Paths, is_path
 from vault.swarm.outcomes import ForbiddenError
@@ -25,24 +25,6 @@ def require_labels(selection: Selection, task: Task) -> None:
     image = task.image.partition("@")[0]
     if not any(map(selection.images.match, (task.image, image))):
         raise ForbiddenError(f"the label secret-manager.images does not name the image {image}")
-
-
-class Policy(Protocol):
-    """The operator's policy."""
-
-    def require(self, reference: Reference, task: Task) -> None:
-        """Require that *task* may have the secret.
-
-        Raises:
-            ForbiddenError: It may not.
-        """
-
-
-class NoPolicy:
-    """Allow every delivery."""
-
-    def require(self, reference: Reference, task: Task) -> None:
-        """Allow it."""
 
 
 class PolicyFile:

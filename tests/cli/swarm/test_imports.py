@@ -18,7 +18,7 @@ from vault.cli.swarm import imports
 from vault.core.attempt import Attempt
 from vault.core.errors import VaultError
 from vault.core.principal import Principal
-from vault.swarm.imports.importer import TaskSpec, TaskState
+from vault.swarm.imports.one_shot import TaskSpec, TaskState
 from vault.swarm.imports.plan import SwarmSecret
 from vault.swarm.imports.task import ORDER
 

@@ -16,7 +16,7 @@ from tests.swarm.docker import CONTEXT, asked
 from vault.core import batching
 from vault.observability.logs import JsonFormatter
 from vault.swarm.delivery import driver as module
-from vault.swarm.delivery.cache import EncryptedCache, Fetched, NoCache
+from vault.swarm.delivery.cache import EncryptedCache, Fetched
 from vault.swarm.delivery.client import Fetch, TokenFile
 from vault.swarm.delivery.driver import Driver
 from vault.swarm.delivery.metrics import Metrics
@@ -28,7 +28,7 @@ from vault.swarm.outcomes import (
     RefusedError,
     UnavailableError,
 )
-from vault.swarm.policy import NoPolicy, PolicyFile
+from vault.swarm.policy import PolicyFile
 from vault.swarm.selection import DeliveryRequest, Reference
 
 FETCH = Fetch(Reference(name="a"), DeliveryRequest(asked()).task)
@@ -75,7 +75,7 @@ class World:
 
     def new(self, **options: Any) -> Driver:
         """Replace the driver with one with these options."""
-        options = {"policy": NoPolicy(), "cache": NoCache(), "metrics": self.metrics} | options
+        options = {"policy": None, "cache": EncryptedCache(0), "metrics": self.metrics} | options
         self.driver = Driver(self.service, TokenFile(self.token), **options)
         return self.driver
 

@@ -16,12 +16,11 @@ import requests
 from tests.swarm.docker import ask, asked, connect, get_secret
 from vault.cli.dev.mongod import free_port
 from vault.swarm.delivery import health, server
-from vault.swarm.delivery.cache import Fetched, NoCache
+from vault.swarm.delivery.cache import EncryptedCache, Fetched
 from vault.swarm.delivery.client import Fetch, TokenFile
 from vault.swarm.delivery.driver import Driver
 from vault.swarm.delivery.metrics import Metrics
 from vault.swarm.delivery.server import Answer, SocketInUseError, listening, serving_metrics
-from vault.swarm.policy import NoPolicy
 
 
 class Service:
@@ -50,7 +49,7 @@ def driver(service: Service, tmp_path: Path) -> Driver:
     """Return a driver of `service`."""
     (tmp_path / "token").write_text("smt_abc")
     token = TokenFile(tmp_path / "token")
-    return Driver(service, token, policy=NoPolicy(), cache=NoCache(), metrics=Metrics())
+    return Driver(service, token, policy=None, cache=EncryptedCache(0), metrics=Metrics())
 
 
 def test_no_value_is_part_of_a_repr() -> None:

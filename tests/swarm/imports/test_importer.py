@@ -17,9 +17,8 @@ from vault.swarm.imports.importer import (
     ImportRunsError,
     ImportTaskError,
     Target,
-    TaskSpec,
-    TaskState,
 )
+from vault.swarm.imports.one_shot import TaskSpec, TaskState
 from vault.swarm.imports.plan import IMPORT_LABEL, Item, SwarmSecret
 from vault.swarm.imports.task import ORDER, Report
 

@@ -8,8 +8,7 @@ from requests import ReadTimeout, Response
 
 from vault.core.errors import VaultError
 from vault.swarm.engine import EngineError, EngineUnavailableError
-from vault.swarm.imports.importer import TaskSpec, TaskState
-from vault.swarm.imports.one_shot import ImportEngine
+from vault.swarm.imports.one_shot import ImportEngine, TaskSpec, TaskState
 from vault.swarm.imports.plan import SwarmSecret, Users
 
 SPEC = TaskSpec(
@@ -221,21 +220,21 @@ def part(content: bytes) -> bytes:
 def test_the_log_has_lines(client: Client) -> None:
     """The log is that of standard output, in lines, without the headers of Docker; the call has a timeout."""
     long = b"x" * 70_000
-    client.replies["get"] = reply(200, part(b"one\ntw") + part(b"o\n") + part(b"\xff\n") + part(long))
+    client.replies["request"] = reply(200, part(b"one\ntw") + part(b"o\n") + part(b"\xff\n") + part(long))
     assert ImportEngine().log("service") == ["one", "two", "�", long.decode()]
-    name, (url,), options = client.calls[-1]
-    assert (name, url) == ("get", "http+docker://localhost/v1.45/services/service/logs")
+    name, (method, url), options = client.calls[-1]
+    assert (name, method, url) == ("request", "GET", "http+docker://localhost/v1.45/services/service/logs")
     assert options == {"params": {"stdout": True}, "timeout": 15}
-    client.replies["get"] = reply(200, b"")
+    client.replies["request"] = reply(200, b"")
     assert ImportEngine().log("service") == []
 
 
 def test_a_log_that_does_not_arrive_is_an_error(client: Client) -> None:
     """A node that hangs, and a refusal, are errors as those of other calls."""
-    client.replies["get"] = ReadTimeout()
+    client.replies["request"] = ReadTimeout()
     with pytest.raises(EngineUnavailableError, match="Docker does not answer"):
         ImportEngine().log("service")
-    client.replies["get"] = reply(404, b'{"message": "service x not found"}')
+    client.replies["request"] = reply(404, b'{"message": "service x not found"}')
     with pytest.raises(EngineError, match="service x not found"):
         ImportEngine().log("service")
 

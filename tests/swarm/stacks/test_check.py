@@ -9,7 +9,7 @@ import pytest
 
 from vault.core.paths import ALL_PATHS, Paths
 from vault.crypto.token import new_token
-from vault.swarm.policy import NoPolicy, Policy, PolicyFile
+from vault.swarm.policy import PolicyFile
 from vault.swarm.selection import Reference
 from vault.swarm.stacks.check import Finding, StackCheck
 from vault.swarm.stacks.file import read
@@ -40,14 +40,14 @@ def check(
     content: str,
     found: Mapping[Reference, Mapping[str, Any]] = FOUND,
     *,
-    policy: Policy | None = None,
+    policy: PolicyFile | None = None,
     paths: Paths = ALL_PATHS,
 ) -> list[Finding]:
     asked = StackCheck(
         lambda reference: found.get(Reference(name=reference.name, secret_id=reference.secret_id)),
         stack_name="shop",
         driver="secret-manager",
-        policy=policy or NoPolicy(),
+        policy=policy,
         paths=paths,
     )
     return list(asked.run(read(content.encode(), {})))

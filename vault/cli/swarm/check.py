@@ -17,7 +17,7 @@ from vault.client.variables import is_variable
 from vault.core.errors import ServiceRefusedError
 from vault.core.paths import Paths
 from vault.core.text import printable, quantity
-from vault.swarm.policy import NoPolicy, PolicyFile
+from vault.swarm.policy import PolicyFile
 from vault.swarm.selection import Reference
 from vault.swarm.stacks.check import Finding, StackCheck
 from vault.swarm.stacks.file import MAX_BYTES, Stack, StackFileError, read
@@ -86,7 +86,7 @@ def check(
         lambda reference: _description(service, reference),
         stack_name=stack_name,
         driver=driver,
-        policy=PolicyFile(policy_file) if policy_file else NoPolicy(),
+        policy=PolicyFile(policy_file) if policy_file else None,
         paths=Paths.of(paths),
     )
     findings = []

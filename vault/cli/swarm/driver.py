@@ -13,13 +13,13 @@ from vault.client import address
 from vault.core.errors import ServiceUnavailableError, VaultError
 from vault.observability import logs
 from vault.swarm.delivery import health
-from vault.swarm.delivery.cache import EncryptedCache, NoCache
+from vault.swarm.delivery.cache import EncryptedCache
 from vault.swarm.delivery.client import Client, TokenFile
 from vault.swarm.delivery.driver import Driver
 from vault.swarm.delivery.metrics import Metrics
 from vault.swarm.delivery.server import listening, serving_metrics
 from vault.swarm.outcomes import NotDeliveredError
-from vault.swarm.policy import NoPolicy, PolicyFile
+from vault.swarm.policy import PolicyFile
 
 logger = logging.getLogger(__name__)
 
@@ -173,8 +173,8 @@ def _driver(
         raise VaultError("--ca-cert does not name a file with certificates") from None
     try:
         token.read()
-        policy = PolicyFile(policy_file) if policy_file else NoPolicy()
+        policy = PolicyFile(policy_file) if policy_file else None
     except NotDeliveredError as error:
         raise VaultError(str(error)) from None
-    cache = EncryptedCache(cache_seconds) if cache_seconds else NoCache()
+    cache = EncryptedCache(cache_seconds)
     return Driver(client, token, policy=policy, cache=cache, metrics=metrics)

@@ -5,7 +5,7 @@ from collections.abc import Hashable
 from dataclasses import dataclass, field
 from threading import Lock
 from time import monotonic
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
@@ -28,39 +28,6 @@ class Fetched:
     references: frozenset[str] = field(default=frozenset(), repr=False)
 
 
-class Cache(Protocol):
-    """Fetched values by their key."""
-
-    def get(self, key: Hashable) -> Fetched | None:
-        """Return the value for *key*, unless it is too old."""
-
-    def put(self, key: Hashable, fetched: Fetched, *, since: float) -> None:
-        """Store a value for *key*. *since* is the monotonic time just before the fetch."""
-
-    def drop(self, reference: str) -> None:
-        """Remove the values of the secret with this ID or name."""
-
-    def clear(self) -> None:
-        """Remove all values."""
-
-
-class NoCache:
-    """Keep nothing."""
-
-    def get(self, key: Hashable) -> Fetched | None:  # noqa: ARG002 - as Cache
-        """Return None."""
-        return None
-
-    def put(self, key: Hashable, fetched: Fetched, *, since: float) -> None:
-        """Keep nothing."""
-
-    def drop(self, reference: str) -> None:
-        """Do nothing."""
-
-    def clear(self) -> None:
-        """Do nothing."""
-
-
 class _Entry(NamedTuple):
     since: float
     version: int
@@ -75,7 +42,10 @@ class _Entry(NamedTuple):
 
 
 class EncryptedCache:
-    """Values for *seconds* after their fetch, in bounded memory; the oldest are evicted first."""
+    """Values for *seconds* after their fetch, in bounded memory; the oldest are evicted first.
+
+    With 0 *seconds*, it keeps nothing.
+    """
 
     def __init__(self, seconds: float, *, max_bytes: int = _MAX_BYTES) -> None:
         self._seconds = seconds

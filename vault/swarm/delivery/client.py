@@ -171,7 +171,6 @@ def _outcome(item: Any, request_id: str) -> Fetched | NotDeliveredError:
 
 
 def _refusal(problem: Any, status: int) -> NotDeliveredError:
-    """Return the error for a *problem* with this *status*, of a batch or of an item."""
     code = problem.get("code") if isinstance(problem, dict) else None
     if code == "too_large_for_batch":
         return LargeValueError("the value is too large for a batch")

@@ -6,14 +6,14 @@ from base64 import b64encode
 from collections.abc import Sequence
 from hashlib import sha256
 from time import monotonic, sleep
-from typing import Any, Protocol
+from typing import Any
 
 from vault.core import deadline
 from vault.core.batching import Batcher
 from vault.core.errors import OverloadedError, StorageUnavailableError
 from vault.swarm import policy, values
-from vault.swarm.delivery.cache import Cache, Fetched
-from vault.swarm.delivery.client import Fetch
+from vault.swarm.delivery.cache import EncryptedCache, Fetched
+from vault.swarm.delivery.client import Client, Fetch, TokenFile
 from vault.swarm.delivery.metrics import Metrics
 from vault.swarm.outcomes import (
     DeniedError,
@@ -23,7 +23,7 @@ from vault.swarm.outcomes import (
     Outcome,
     UnavailableError,
 )
-from vault.swarm.policy import Policy
+from vault.swarm.policy import PolicyFile
 from vault.swarm.selection import DeliveryRequest, Reference
 
 logger = logging.getLogger(__name__)
@@ -40,29 +40,21 @@ _QUIET_SECONDS = 0.03
 _MAX_GATHERING_SECONDS = 0.25
 
 
-class Service(Protocol):
-    """The service, as the driver uses it."""
-
-    def fetch(self, fetches: Sequence[Fetch]) -> Sequence[Fetched | NotDeliveredError]:
-        """Return the value or the error of each of *fetches*. Raises NotDeliveredError."""
-
-
-class Token(Protocol):
-    """The driver's token."""
-
-    def read(self) -> str:
-        """Return it. Raises NotDeliveredError."""
-
-
 #: Fetches that share requests, each with its value or its error.
 _Fetches = Batcher[Fetch, Fetched | NotDeliveredError]
 
 
 class Driver:
-    """Docker's secret provider."""
+    """Docker's secret provider. Without a *policy*, labels and the token decide."""
 
     def __init__(
-        self, service: Service, token: Token, *, policy: Policy, cache: Cache, metrics: Metrics
+        self,
+        service: Client,
+        token: TokenFile,
+        *,
+        policy: PolicyFile | None,
+        cache: EncryptedCache,
+        metrics: Metrics,
     ) -> None:
         self._service = service
         self._token = token
@@ -111,7 +103,8 @@ class Driver:
         shown |= {"secret_name": reference.name} if reference.name else {}
         try:
             policy.require_labels(selection, task)
-            self._policy.require(reference, task)
+            if self._policy:
+                self._policy.require(reference, task)
         except ForbiddenError as error:
             shown["recorded"] = self._record(Fetch(reference, task, str(error)), end=end)
             raise
@@ -120,7 +113,6 @@ class Driver:
         return values.content(fetched.value, selection), outcome
 
     def _record(self, fetch: Fetch, *, end: float) -> bool:
-        """Put the refusal of *fetch* on record, and return whether that succeeded."""
         try:
             _call(self._batches, fetch, end=end)
         except DeniedError:

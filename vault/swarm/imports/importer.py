@@ -5,12 +5,13 @@ import secrets
 import time
 from collections.abc import Callable, Generator, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, Protocol, TypeVar
+from typing import Any, TypeVar
 
 from vault.core.errors import VaultError
 from vault.core.outcomes import ImportOutcome
 from vault.swarm.engine import EngineUnavailableError
-from vault.swarm.imports.plan import IMPORT_LABEL, Item, SwarmSecret
+from vault.swarm.imports.one_shot import ImportEngine, TaskSpec, TaskState
+from vault.swarm.imports.plan import IMPORT_LABEL, Item
 from vault.swarm.imports.task import ORDER, Order, Report
 
 #: A task gets its secrets in one message, of at most 128 MB.
@@ -44,54 +45,6 @@ class ImportRunsError(VaultError):
     kind = "import_runs"
 
 
-@dataclass(frozen=True, slots=True)
-class TaskState:
-    """The state of a service's task."""
-
-    #: Whether it has left the states before its start.
-    is_started: bool
-    is_over: bool
-    #: Docker's explanation.
-    text: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TaskSpec:
-    """A service of one task that runs once."""
-
-    name: str
-    image: str
-    command: Sequence[str]
-    #: Secrets to mount, by the names of their files.
-    secrets: Mapping[str, SwarmSecret]
-    network: str
-    #: The ID of the node.
-    node: str
-    labels: Mapping[str, str]
-
-
-class Swarm(Protocol):
-    """The swarm, as an import uses it. Its methods raise VaultError."""
-
-    def create_secret(self, name: str, content: bytes, labels: Mapping[str, str]) -> SwarmSecret:
-        """Create a secret."""
-
-    def run_once(self, spec: TaskSpec) -> str:
-        """Create a service of one task, and return its ID."""
-
-    def services(self, label: str) -> Sequence[str]:
-        """Return the IDs of the services with *label*, `NAME` or `NAME=VALUE`."""
-
-    def task_state(self, service_id: str) -> TaskState:
-        """Return the state of the service's task."""
-
-    def log(self, service_id: str) -> Sequence[str]:
-        """Return the lines on standard output of the service's task so far."""
-
-    def remove(self, label: str) -> None:
-        """Remove the services and then the secrets with *label*."""
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Target:
     """The place of the task, and the service as it reaches it."""
@@ -113,7 +66,7 @@ class Importer:
     With *update*, differing values become new versions.
     """
 
-    def __init__(self, swarm: Swarm, target: Target, *, update: bool) -> None:
+    def __init__(self, swarm: ImportEngine, target: Target, *, update: bool) -> None:
         self._swarm = swarm
         self._target = target
         self._update = update
@@ -180,7 +133,6 @@ class Importer:
             self._remove(run, failure)
 
     def _remove(self, run: str, failure: str) -> None:
-        """Remove what *run* made, which ended with *failure*, if any."""
         try:
             _retried(lambda: self._swarm.remove(f"{IMPORT_LABEL}={run}"))
         except (VaultError, KeyboardInterrupt) as error:
@@ -191,7 +143,6 @@ class Importer:
             ) from None
 
     def _lines(self, service: str) -> Iterator[Mapping[str, Any]]:
-        """Yield the lines of the task's log until the one that says that it is done."""
         watch = _Watch()
         seen = 0
         while True:
@@ -212,8 +163,6 @@ class Importer:
 
 
 class _Watch:
-    """The watch over a task that must make progress."""
-
     def __init__(self) -> None:
         self._phase = (False, False, 0)
         self._since = time.monotonic()

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any
 
 from vault.swarm.engine import Engine, EngineError, hostname
-from vault.swarm.imports.importer import TaskSpec, TaskState
 from vault.swarm.imports.plan import STACK_LABEL, SwarmSecret, Users
 
 _WAITING = frozenset(
@@ -26,11 +26,34 @@ _OWN_VARIABLES = ("MASTER_KEY_FILE=", "MONGO_URI")
 _OWN_COMMAND = ["swarm-driver"]
 
 
-class ImportEngine(Engine):
-    """The engine of an import.
+@dataclass(frozen=True, slots=True)
+class TaskState:
+    """The state of a service's task."""
 
-    Methods raise `EngineError` without Docker.
-    """
+    #: Whether it has left the states before its start.
+    is_started: bool
+    is_over: bool
+    #: Docker's explanation.
+    text: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TaskSpec:
+    """A service of one task that runs once."""
+
+    name: str
+    image: str
+    command: Sequence[str]
+    #: Secrets to mount, by the names of their files.
+    secrets: Mapping[str, SwarmSecret]
+    network: str
+    #: The ID of the node.
+    node: str
+    labels: Mapping[str, str]
+
+
+class ImportEngine(Engine):
+    """The engine of an import."""
 
     def secrets(self) -> Sequence[SwarmSecret]:
         """Return all secrets of the swarm."""
@@ -42,7 +65,7 @@ class ImportEngine(Engine):
         """Return the ID of the node with the ID or host name *wanted*; by default, of this engine's.
 
         Raises:
-            EngineError: It takes no tasks, there is none or more than one, or Docker refuses or fails.
+            EngineError: It takes no tasks, or there is none or more than one.
         """
         with self._calls():
             wanted = wanted or self._client.info()["Swarm"]["NodeID"]
@@ -121,11 +144,8 @@ class ImportEngine(Engine):
     def log(self, service_id: str) -> Sequence[str]:
         """Return the lines on standard output of the service's task so far."""
         # The library's own method would wait forever, and would raise other errors than it does elsewhere.
-        return (
-            _payload(self._get(f"services/{service_id}/logs", {"stdout": True}))
-            .decode(errors="replace")
-            .splitlines()
-        )
+        log = self._request("GET", f"services/{service_id}/logs", params={"stdout": True})
+        return _payload(log).decode(errors="replace").splitlines()
 
     def remove(self, label: str) -> None:
         """Remove the services and then the secrets with *label*."""
@@ -138,7 +158,6 @@ class ImportEngine(Engine):
 
 
 def _payload(log: bytes) -> bytes:
-    """Return the content of a log without the headers of its parts."""
     parts = []
     while len(log) > _HEADER_BYTES:
         end = _HEADER_BYTES + int.from_bytes(log[4:_HEADER_BYTES])
@@ -148,7 +167,6 @@ def _payload(log: bytes) -> bytes:
 
 
 def _users(services: Sequence[Mapping[str, Any]]) -> Mapping[str, Users]:
-    """Return the users of mounted secrets, by their IDs."""
     stacks = {_stack(one) for one in services if _is_own(one)} - {""}
     users: dict[str, Users] = {}
     for service in services:

@@ -111,7 +111,6 @@ class ImportTask:
             yield Report(file=file, outcome=outcome, reason=reason, there=self._hash(value), here=here)
 
     def _store(self, name: str, value: bytes) -> tuple[ImportOutcome, bytes, str]:
-        """Return what became of the value, and the value here afterwards."""
         found = self._fetch(name)
         if found is None:
             self._service.call("/vault/secret/create", {"name": name, "secret": b64encode(value).decode()})
@@ -131,7 +130,6 @@ class ImportTask:
         return self._read_back(ImportOutcome.UPDATED, name)
 
     def _fetch(self, name: str) -> dict[str, Any] | None:
-        """Return the newest version of the secret *name*; None without one."""
         # As a batch: a plain fetch does not return the number of the version.
         [found] = self._service.call("/vault/secret/fetch-batch", {"secrets": [{"name": name}]})["secrets"]
         problem = found.get("problem")

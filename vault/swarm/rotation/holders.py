@@ -63,10 +63,7 @@ class Holders:
     def of(self, secret: Secret, service_id: str = "") -> Sequence[Holder]:
         """Return the holders of *secret* among the tasks that Docker keeps running, all or of a service.
 
-        Raises:
-            EngineError: Docker does not answer, or refuses.
-            ServiceUnavailableError: The service cannot be reached.
-            ServiceRefusedError: It refuses.
+        Raises the errors of `Engine` and of the service's calls.
         """
         tasks = [(task, found) for task in self._engine.tasks(service_id) if (found := _of(secret, task))]
         if new := [task for task, _ in tasks if (secret.id, task.id) not in self._known]:

@@ -43,7 +43,7 @@ class RotationLock:
     """The lock for rotations of the secret *name*.
 
     It is a config of Docker: names of configs are unique in a swarm, and a change of their labels fails if
-    there was another one since they were read.
+    there was another one since they were read. Methods also raise the errors of `Engine`.
     """
 
     def __init__(self, engine: Engine, name: str, *, owner: str = "") -> None:
@@ -61,7 +61,6 @@ class RotationLock:
 
         Raises:
             RotationRunningError: Another rotation has it.
-            EngineUnavailableError: Docker does not answer.
         """
         # Within, as the lock can be taken although the reply was lost.
         try:
@@ -76,7 +75,6 @@ class RotationLock:
         Raises:
             LockLostError: Another rotation has taken over.
             EngineUnavailableError: Docker does not answer, and another rotation may take over.
-            EngineError: Docker refuses.
         """
         age = monotonic() - self._renewed
         if age < _RENEWAL_SECONDS:
@@ -152,14 +150,7 @@ class LockedService:
         self._lock = lock
 
     def call(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        """Post *body* to *path*, and return the reply.
-
-        Raises:
-            LockLostError: Another rotation has taken over.
-            EngineUnavailableError: Docker does not answer, and another rotation may take over.
-
-        Also raises the errors of the service's calls.
-        """
+        """Post *body* to *path*, and return the reply. Also raises the errors of `RotationLock.renew`."""
         self._lock.renew()
         return self._service.call(path, body)
 

@@ -54,7 +54,11 @@ class Progress(Protocol):
 
 @dataclass(slots=True, kw_only=True)
 class Restarts:
-    """Restarts for *secret* while *lock* is held, with *timeout_seconds* for each service."""
+    """Restarts for *secret* while *lock* is held, with *timeout_seconds* for each service.
+
+    All methods raise the errors of `Engine`, of the service's calls, and of `RotationLock.renew`. `run` and
+    `retried` raise those of an unavailable Docker or service only after the timeout.
+    """
 
     secret: Secret
     engine: Engine
@@ -73,10 +77,6 @@ class Restarts:
         Raises:
             UnhealthyError: They do not become so, or Docker gives up.
             SupersededError: A task got a later version.
-            LockLostError: Another rotation has taken over.
-            EngineError: Docker refuses, or is unavailable for longer than the timeout.
-            ServiceRefusedError: The service refuses.
-            ServiceUnavailableError: It is unavailable for longer than the timeout.
         """
         name = service.name
         self.progress("restarting", f"{name}: restarting", service=name)
@@ -97,11 +97,7 @@ class Restarts:
         return False
 
     def unsettled(self, service: SwarmService) -> str:
-        """Return what keeps a restart of *service* from ending well; empty if nothing does.
-
-        Raises:
-            EngineError: Docker refuses, or does not answer.
-        """
+        """Return what keeps a restart of *service* from ending well; empty if nothing does."""
         if service.update_state in _UNSETTLED_UPDATES:
             return f"its update is {service.update_state}"
         return _missing(service, self.engine.tasks(service.id))
@@ -111,8 +107,6 @@ class Restarts:
 
         Raises:
             SupersededError: One of them got a later version.
-
-        Also raises the errors of `Holders.of`.
         """
         found = self.known.of(self.secret, service_id)
         if any((holder.version or 0) > version and not holder.is_pinned for holder in found):
@@ -126,15 +120,7 @@ class Restarts:
         raise EngineError(f"Docker refuses to restart {service.name}, which changes all the time")
 
     def retried(self, call: Callable[[], Result]) -> Result:
-        """Return the result of *call*, repeated while Docker or the service is unavailable or limits it.
-
-        Raises:
-            LockLostError: Another rotation has taken over.
-            EngineUnavailableError: Docker is unavailable for longer than the timeout.
-            ServiceUnavailableError: The service is unavailable for longer than the timeout.
-
-        Also raises the other errors of *call*.
-        """
+        """Return the result of *call*, repeated while Docker or the service is unavailable or limits it."""
         end = monotonic() + self.timeout_seconds
         is_reported = False
         while True:

@@ -94,12 +94,10 @@ class Rotation:
             The number of that version.
 
         Raises:
-            RotationRefusedError: Nothing was changed.
             RotationFailedError: It did not reach its end: the old value is in effect again, or the message
                 says what is.
-            EngineError: Docker refuses, or does not answer; nothing was changed.
-            ServiceRefusedError: The service refuses; nothing was changed.
-            ServiceUnavailableError: The service is unavailable; nothing was changed.
+
+        After every other error, nothing was changed.
         """
         old, holders = self._require_suitable(value)
         self._require_newest(old, holders)
@@ -122,8 +120,6 @@ class Rotation:
         Raises:
             RotationFailedError: It did not reach its end. Nothing is rolled back: the version before is the
                 one that the caller leaves.
-
-        Also raises the other errors of `run`.
         """
         value = self._stored.value(self._secret, version)
         self._require_suitable(value)
@@ -187,7 +183,6 @@ class Rotation:
             raise
 
     def _require_settled(self, holders: Sequence[Holder]) -> None:
-        """Require that no service has an unfinished update or missing tasks."""
         services = _services(holders, lambda _: True)
         for service in services.values():
             if reason := self._restarts.unsettled(service):
@@ -225,11 +220,7 @@ class Rotation:
         )
 
     def _bring_newest(self) -> None:
-        """Restart all services that have an older version.
-
-        Raises:
-            UnhealthyError: One of them does not become healthy.
-        """
+        """Restart all services that have an older version. Raises the errors of `Restarts.run`."""
         left_alone = {
             holder.task.service.name: holder.left_alone for holder in self._all_holders() if holder.left_alone
         }
@@ -240,11 +231,7 @@ class Rotation:
         )
 
     def _bring(self, wanted: Callable[[], Mapping[str, SwarmService]]) -> None:
-        """Restart the *wanted* services, one after another.
-
-        Raises:
-            UnhealthyError: One of them does not become healthy.
-        """
+        """Restart the *wanted* services, one after another. They are asked for again before each restart."""
         while service := self._next(wanted()):
             self._done.add(service.id)
             self._affected[service.id] = service
@@ -254,7 +241,6 @@ class Rotation:
             self._state.restarting = ""
 
     def _next(self, services: Mapping[str, SwarmService]) -> SwarmService | None:
-        """Return the next of *services* that was not restarted already."""
         left = [service for service in services.values() if service.id not in self._done]
         left.sort(key=lambda service: (service.labels.get(_ORDER_LABEL) != _FIRST, service.name))
         return left[0] if left else None

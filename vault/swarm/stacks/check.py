@@ -11,7 +11,7 @@ from vault.core.text import quantity
 from vault.swarm import policy
 from vault.swarm import selection as requests
 from vault.swarm.outcomes import ForbiddenError, InvalidRequestError
-from vault.swarm.policy import Policy
+from vault.swarm.policy import PolicyFile
 from vault.swarm.selection import LABEL_PREFIX, Reference, Selection, Task
 from vault.swarm.stacks.file import Stack, StackSecret, StackService
 
@@ -59,7 +59,7 @@ class StackCheck:
     """
 
     def __init__(
-        self, describe: Describe, *, stack_name: str, driver: str, policy: Policy, paths: Paths
+        self, describe: Describe, *, stack_name: str, driver: str, policy: PolicyFile | None, paths: Paths
     ) -> None:
         self._describe = describe
         self._prefix = f"{stack_name}_"
@@ -132,7 +132,8 @@ class StackCheck:
                     yield f"{name}: {error}"
 
     def _policy_of_reference(self, selection: Selection, task: Task) -> None:
-        self._policy.require(selection.reference, task)
+        if self._policy:
+            self._policy.require(selection.reference, task)
 
     def _compare(self, finding: Finding, selection: Selection, description: Mapping[str, Any]) -> None:
         """Add what the *description* of the secret says about the selected version."""
