@@ -91,7 +91,6 @@ class Startup:
             self.failure = error
 
     def _warn(self, primary: Primary) -> None:
-        """Log the warnings about MongoDB, once."""
         self._has_warned = True
         if primary.redundancy_warning:
             logger.warning("no redundancy: %s", primary.redundancy_warning)

@@ -26,7 +26,7 @@ from vault.backup import drill
 from vault.core.principal import ANONYMOUS, ROLES, Principal, Scope
 from vault.crypto import Keyring, MasterKey
 from vault.documents import registry
-from vault.documents.secret import StoredSecret
+from vault.documents.stored_secret import StoredSecret
 from vault.keys import rewrap
 from vault.secrets.lease import Lease
 

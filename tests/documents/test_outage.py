@@ -13,7 +13,7 @@ from vault.core.errors import StorageUnavailableError
 from vault.documents import Database
 from vault.documents import outage as module
 from vault.documents.guard import best_effort_cleanup, storage_errors
-from vault.documents.outage import CurrentOutage
+from vault.documents.outage import Outage
 
 
 class Clock:
@@ -51,7 +51,7 @@ def driver(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> Driver:
     """Return the driver of the application whose operations are guarded."""
     assert clock
     driver = Driver()
-    monkeypatch.setattr(module, "current", CurrentOutage())
+    monkeypatch.setattr(module, "current", Outage())
     module.current.begin(driver.is_without_primary)
     return driver
 
@@ -120,7 +120,7 @@ def test_a_cleanup_is_not_refused(driver: Driver, clock: Clock) -> None:
 
 def test_commands_refuse_nothing(mongo_uri: str, clock: Clock, monkeypatch: pytest.MonkeyPatch) -> None:
     """A process without an application waits for MongoDB as long as its operations may."""
-    monkeypatch.setattr(module, "current", CurrentOutage())
+    monkeypatch.setattr(module, "current", Outage())
     with connected(mongo_uri) as database:
         monkeypatch.setattr(database, "is_without_primary", lambda: True)
         assert not refused()
@@ -152,7 +152,7 @@ def test_the_loss_and_the_return_of_a_primary_are_noticed(
     """Operations are refused while there is no primary; after its return, none follows a successful one."""
     monkeypatch.setattr(module, "_TIMEOUT_SECONDS", 0.1)
     monkeypatch.setattr(module, "_LOOK_INTERVAL_SECONDS", 0.5)
-    monkeypatch.setattr(module, "current", CurrentOutage())
+    monkeypatch.setattr(module, "current", Outage())
     with Mongod(tmp_path / "data") as mongod:
         database = Database(mongod.uri, audit_ttl_days=0)
         module.current.begin(database.is_without_primary)

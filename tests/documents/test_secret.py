@@ -11,13 +11,9 @@ from pymongo.database import Database as MongoDatabase
 from vault.core.errors import DecryptionError, KeyMissingError
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Database, EncryptOnSave, Secret
-from vault.documents.secret import (
-    SecretVersion,
-    StoredSecret,
-    UnstoredSecret,
-    VersionInfo,
-    has_readable_newest,
-)
+from vault.documents.expressions import has_readable_newest
+from vault.documents.secret import SecretVersion, UnstoredSecret
+from vault.documents.stored_secret import StoredSecret, VersionInfo
 
 OTHER = MasterKey(bytes(32))
 PLAINTEXT = b"the plaintext nobody may find"

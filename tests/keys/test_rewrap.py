@@ -38,7 +38,7 @@ from vault.core.errors import (
 )
 from vault.crypto import Keyring, MasterKey
 from vault.documents import EncryptOnSave, Secret, registry
-from vault.documents.secret import StoredSecret
+from vault.documents.stored_secret import StoredSecret
 from vault.documents.token import StoredTokenKey
 from vault.keys import rewrap as rewrap_module
 from vault.keys.rewrap import Rewrap, Rewrapped, rewrap

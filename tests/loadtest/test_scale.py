@@ -17,7 +17,7 @@ from tests.support.system import needs, unmeasured
 from vault.audit.stream import entry_id_fits
 from vault.crypto import Keyring
 from vault.documents.audit import AuditEntry
-from vault.documents.secret import StoredSecret
+from vault.documents.stored_secret import StoredSecret
 
 KEY = bytes(range(32))
 

@@ -20,7 +20,7 @@ from vault.core.errors import (
 )
 from vault.core.principal import Principal
 from vault.crypto import MasterKey
-from vault.documents.secret import VersionInfo
+from vault.documents.stored_secret import VersionInfo
 from vault.documents.write_rules import WriteRules
 from vault.secrets.changes import Current
 from vault.secrets.requests import Reference, Written

@@ -24,7 +24,7 @@ from vault.core.errors import (
 )
 from vault.core.timestamps import moment, to_milliseconds
 from vault.crypto import Keyring, MasterKey
-from vault.documents.secret import StoredSecret
+from vault.documents.stored_secret import StoredSecret
 from vault.keys import rewrap
 from vault.secrets import metadata, read_limits
 from vault.secrets.lease import Lease

@@ -9,7 +9,7 @@ from vault.core.attempt import Action, Attempt
 from vault.core.errors import OutsidePathsError, SecretNotFoundError
 from vault.core.paths import Paths
 from vault.core.principal import Principal
-from vault.documents.secret import StoredSecret
+from vault.documents.stored_secret import StoredSecret
 from vault.secrets import reach
 
 LIMITED = Principal(name="limited", namespace="team-a", paths=Paths.of(["billing/"]))

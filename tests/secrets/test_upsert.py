@@ -28,7 +28,7 @@ from vault.core.paths import Paths
 from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.crypto import MasterKey
 from vault.documents import retry
-from vault.documents.secret import StoredSecret
+from vault.documents.stored_secret import StoredSecret
 from vault.secrets.requests import NewSecret, Reference, Written
 from vault.secrets.service import SecretService
 from vault.secrets.upsert import NO_VERSION

@@ -31,7 +31,7 @@ from vault.core.paths import Paths
 from vault.core.principal import ANONYMOUS, Principal
 from vault.crypto import Keyring, MasterKey
 from vault.documents import registry
-from vault.documents.secret import StoredSecret, VersionInfo
+from vault.documents.stored_secret import StoredSecret, VersionInfo
 from vault.keys import rewrap
 from vault.secrets.items import Fetch
 from vault.secrets.lease import Lease

@@ -14,7 +14,8 @@ from pymongo.errors import OperationFailure
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Database, Secret, registry
 from vault.documents.registry import CLAIM_MILLISECONDS
-from vault.documents.secret import SecretVersion, StoredSecret
+from vault.documents.secret import SecretVersion
+from vault.documents.stored_secret import StoredSecret
 
 #: A database without this package's classes.
 Stored = MongoDatabase[dict[str, Any]]

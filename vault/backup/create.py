@@ -138,7 +138,6 @@ def _make(file: BinaryIO, keyring: Keyring, audit_ttl_days: int, progress: Progr
 
 
 def _keys_in_use(keyring: Keyring) -> list[str]:
-    """Return the IDs of the keys that the backup needs."""
     with storage_errors():
         if registry.unfinished_restore():
             raise BackupRefusedError(

@@ -23,7 +23,7 @@ from vault.documents import Database, Secret, Token
 from vault.documents.guard import storage_errors
 from vault.documents.issuer import Issuer
 from vault.documents.role import Role
-from vault.documents.secret import StoredSecret
+from vault.documents.stored_secret import StoredSecret
 from vault.documents.token import StoredTokenKey
 
 #: Secrets that are read in one round trip.

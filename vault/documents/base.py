@@ -80,6 +80,16 @@ def is_text(value: object) -> TypeGuard[str]:
     return type(value) is str
 
 
+def text(value: object) -> str:
+    """Return *value* if it is a text, else an empty one."""
+    return value if is_text(value) else ""
+
+
+def texts(value: object) -> Sequence[str]:
+    """Return the texts in *value* if it is a list, else nothing."""
+    return [element for element in value if is_text(element)] if isinstance(value, list) else []
+
+
 class StoredEnvelope(Protocol):
     """A stored envelope, and the ID of the master key that it names."""
 

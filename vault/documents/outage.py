@@ -17,16 +17,21 @@ _IGNORED: ContextVar[bool] = ContextVar("outage_ignored", default=False)
 
 
 class Outage:
-    """The outage that a driver sees, if any."""
+    """The outage that this process's driver sees, if any. Commands refuse no operation because of one."""
 
-    def __init__(self, is_without_primary: Callable[[], bool]) -> None:
-        """Ask *is_without_primary*, which must not wait, before each operation."""
+    def __init__(self) -> None:
+        self.begin(lambda: False)
+
+    def begin(self, is_without_primary: Callable[[], bool]) -> None:
+        """From now on, ask *is_without_primary*, which must not wait, before each operation."""
         self._is_without_primary = is_without_primary
         self._since = inf
         self._looked = -inf
 
     def refuses(self) -> bool:
         """Return whether an operation would only wait, because there has been no primary for long."""
+        if _IGNORED.get():
+            return False
         if not self._is_without_primary():
             self._since = inf
             return False
@@ -40,21 +45,6 @@ class Outage:
         return True
 
 
-class CurrentOutage:
-    """The outage that the application of this process refuses operations in. Commands refuse none."""
-
-    def __init__(self) -> None:
-        self._outage = Outage(lambda: False)
-
-    def begin(self, is_without_primary: Callable[[], bool]) -> None:
-        """From now on, refuse operations in an outage; *is_without_primary* must not wait."""
-        self._outage = Outage(is_without_primary)
-
-    def refuses(self) -> bool:
-        """Return whether an operation would only wait, unless outages are ignored here."""
-        return not _IGNORED.get() and self._outage.refuses()
-
-
 @contextmanager
 def ignored() -> Iterator[None]:
     """Refuse no operation in the block."""
@@ -65,4 +55,4 @@ def ignored() -> Iterator[None]:
         _IGNORED.reset(token)
 
 
-current = CurrentOutage()
+current = Outage()

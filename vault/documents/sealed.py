@@ -20,9 +20,9 @@ _PENDING_MILLISECONDS = 120_000
 #: A pending document has no seal, so older replicas, which ignore `pending`, refuse it.
 _NO_SEAL = ""
 
-#: Fields outside the seal. The last two disable or remove a document; an attacker who can write them could
-#: remove it as well.
-_UNSEALED = frozenset({"seal", "pending", "purge_at"})
+#: Fields outside the seal. `pending` and `purge_at` disable or remove a document; an attacker who can write
+#: them could remove it as well. The last use of a token informs operators, and grants nothing.
+_UNSEALED = frozenset({"seal", "pending", "purge_at", "last_used_at"})
 
 
 class SealedDocument(BaseDocument):
@@ -45,6 +45,8 @@ class SealedDocument(BaseDocument):
     taken_error: ClassVar[type[VaultError]]
     taken: ClassVar[str]
     busy: ClassVar[str]
+    #: Fields that earlier versions do not have: not sealed while they are unset.
+    later: ClassVar[frozenset[str]] = frozenset()
 
     #: True unless a stored field had a type that the service does not write. Its seal could fit all the same:
     #: MongoEngine reads binary data as text, and BSON's code is text with a type of its own.
@@ -131,10 +133,11 @@ class SealedDocument(BaseDocument):
 
     def _record(self) -> dict[str, Any]:
         """Return the sealed fields: texts, numbers, lists, and times in milliseconds since 1970."""
+        values = {name: getattr(self, name) for name in self._fields if name not in _UNSEALED}
         return {
-            name: _sealed_form(field, getattr(self, name))
-            for name, field in self._fields.items()
-            if name not in _UNSEALED
+            name: _sealed_form(self._fields[name], value)
+            for name, value in values.items()
+            if not (value is None and name in self.later)
         }
 
 

@@ -12,7 +12,6 @@ from pymongo.read_concern import ReadConcern
 
 from vault.core.errors import TokenNameTakenError
 from vault.core.principal import DEFAULT_NAMESPACE
-from vault.core.timestamps import since_1970
 from vault.crypto import Keyring
 from vault.crypto.token_key import RecordKind, TokenKey, TokenKeyBinding
 from vault.documents.base import BaseDocument, decrypt
@@ -70,10 +69,6 @@ class StoredTokenKey(BaseDocument):
 _ACCESSOR_CHARACTERS = 24
 _ACCESSOR = f"[0-9a-f]{{{_ACCESSOR_CHARACTERS}}}"
 
-_TEXTS = ("id", "name", "namespace", "created_by")
-_LISTS = ("scopes", "networks")
-_TIMES = ("created_at", "expires_at", "revoked_at")
-
 #: Milliseconds for which an expired token is kept; after that, only its name is.
 _KEPT_MILLISECONDS = 30 * 86_400_000
 
@@ -96,22 +91,21 @@ class Token(SealedDocument):
     scopes = ListField(StringField())
     #: Networks from which it can be used; if empty, any.
     networks = ListField(StringField())
-    #: The paths that it is limited to; not stored, and not sealed, without a limit.
+    #: The paths that it is limited to; not stored without a limit.
     paths = ListField(StringField(), default=None)
     created_at = DateTimeField(required=True)
     created_by = StringField(required=True)
     expires_at = DateTimeField()
-    #: No renewal extends it beyond this time; not stored, and not sealed, if it cannot be renewed.
+    #: No renewal extends it beyond this time; not stored if it cannot be renewed.
     renewable_until = DateTimeField()
     #: Seconds from a renewal to the new expiry. A plain field: an integer's conversion fails for infinity.
     renewal_seconds = BaseField()
-    #: True if each renewal extends it by its whole lifetime; not stored, and not sealed, otherwise.
+    #: True if each renewal extends it by its whole lifetime; otherwise not stored.
     periodic = BooleanField()
-    #: True if it stays valid when its creator is revoked with the tokens below it; otherwise not stored, and
-    #: not sealed.
+    #: True if it stays valid when its creator is revoked with the tokens below it; otherwise not stored.
     orphan = BooleanField()
     revoked_at = DateTimeField()
-    #: Its last use, to about a minute. Not sealed: it informs operators, and grants nothing.
+    #: Its last use, to about a minute. Not sealed.
     last_used_at = DateTimeField()
 
     meta: ClassVar = {"collection": "tokens"}
@@ -120,6 +114,7 @@ class Token(SealedDocument):
     taken_error = TokenNameTakenError
     taken = _TAKEN
     busy = "Another request is creating a token of this name."
+    later = frozenset({"paths", "renewable_until", "renewal_seconds", "periodic", "orphan"})
 
     @property
     def accessor(self) -> str:
@@ -209,25 +204,6 @@ class Token(SealedDocument):
             for identifier, age in ages.items()
         ]
         cls.raw().bulk_write(changes, ordered=False)
-
-    def _record(self) -> dict[str, Any]:
-        """Return the sealed fields: texts, lists, and times in milliseconds since 1970."""
-        times = {name: getattr(self, name) for name in _TIMES}
-        later = {
-            "renewable_until": self.renewable_until and since_1970(self.renewable_until),
-            "renewal_seconds": self.renewal_seconds,
-            "periodic": self.periodic,
-            "orphan": self.orphan,
-        }
-        return {
-            # Not in the seals of earlier versions.
-            **({} if self.paths is None else {"paths": list(self.paths)}),
-            **{name: value for name, value in later.items() if value is not None},
-            **{name: getattr(self, name) for name in _TEXTS},
-            **{name: list(getattr(self, name)) for name in _LISTS},
-            # Raises for a time of another type, which this service never writes.
-            **{name: time and since_1970(time) for name, time in times.items()},
-        }
 
 
 def accessor_of(token_id: object) -> str:

@@ -21,7 +21,8 @@ from vault.core.timestamps import moment
 from vault.crypto import Keyring
 from vault.crypto.encoding import canonical
 from vault.documents.guard import storage_errors
-from vault.documents.secret import Secret, StoredSecret, VersionInfo
+from vault.documents.secret import Secret
+from vault.documents.stored_secret import StoredSecret, VersionInfo
 from vault.imports.kv_source import Found, KVSource, SourceSecret, SourceVersion
 
 #: Threads that read the source, and secrets that they read ahead.
@@ -135,7 +136,6 @@ class Importer:
                     future.cancel()
 
     def _read(self, found: Found) -> Draft | None:
-        """Return the draft of a secret; None if there is none any more."""
         name = self._prefix + found.path
         try:
             secret = self._read_valid(found, name)
@@ -243,7 +243,6 @@ def _first(waiting: deque[Future[Draft | None]]) -> Iterator[Draft]:
 def _description(
     name: str, secret: SourceSecret | StoredSecret, versions: Sequence[object], *, is_limited: bool
 ) -> bytes:
-    """Return everything that an import compares of a secret."""
     return canonical(
         {
             "name": name,

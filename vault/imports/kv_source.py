@@ -212,11 +212,6 @@ class KVSource:
             _refuse_form()
 
     def _final(self, target: str) -> Reply:
-        """Return the reply to a GET, after retries.
-
-        Raises:
-            ImportSourceError: The source did not answer in time, or redirects.
-        """
         failure, asked = "", 0
         for pause in (0, *_PAUSES_SECONDS):
             time.sleep(max(pause, asked))
@@ -254,7 +249,6 @@ def _asked_pause(retry_after: str) -> int:
 
 
 def _require(status: int, body: Any) -> Any:
-    """Return *body* if the request succeeded."""
     if status == HTTPStatus.FORBIDDEN:
         raise ImportRefusedError("the token cannot read it")
     if status != HTTPStatus.OK:
@@ -263,7 +257,6 @@ def _require(status: int, body: Any) -> Any:
 
 
 def _data(body: Any) -> dict[str, Any]:
-    """Return the part `data` of the envelope *body*."""
     found = body.get("data") if isinstance(body, dict) else None
     if not isinstance(found, dict):
         _refuse_form()

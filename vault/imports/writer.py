@@ -9,7 +9,8 @@ from vault.core.outcomes import Status
 from vault.core.principal import OPERATOR
 from vault.crypto import Keyring
 from vault.documents.guard import storage_errors
-from vault.documents.secret import Secret, UnstoredSecret, VersionInfo
+from vault.documents.secret import Secret, UnstoredSecret
+from vault.documents.stored_secret import VersionInfo
 from vault.imports.kv_source import SourceSecret, SourceVersion
 from vault.keys.guard import KeyringGuard
 from vault.secrets import reach

@@ -56,7 +56,11 @@ class Disagreement:
 class KeyringGuard:
     """Checks the agreement with the database before the process first serves, and then periodically.
 
-    Methods raise `StorageUnavailableError` without MongoDB.
+    `require` and `check` raise:
+        KeyMissingError: The keyring lacks a key in use.
+        AuditStateError: `AUDIT_ENABLED` disagrees with the database.
+        RestoreUnfinishedError: A restore into the database is unfinished.
+        StorageUnavailableError: MongoDB is not available.
     """
 
     def __init__(
@@ -78,13 +82,7 @@ class KeyringGuard:
         return self._watch.started
 
     def require(self) -> None:
-        """Require that this process may read and write secrets.
-
-        Raises:
-            KeyMissingError: The keyring lacks a key in use.
-            AuditStateError: `AUDIT_ENABLED` disagrees with the database.
-            RestoreUnfinishedError: A restore into the database is unfinished.
-        """
+        """Require that this process may read and write secrets."""
         if not self.started:
             # Named in the process that serves: all workers would share a name from before gunicorn's fork.
             self._worker = self._worker or secrets.token_hex(8)
@@ -100,13 +98,7 @@ class KeyringGuard:
         self._refuse(self._found, is_restored=self._is_restored)
 
     def check(self) -> None:
-        """Require that this process serves, or would at the next request. Reads only, for probes.
-
-        Raises:
-            KeyMissingError: The keyring lacks a key in use.
-            AuditStateError: `AUDIT_ENABLED` disagrees with the database.
-            RestoreUnfinishedError: A restore into the database is unfinished.
-        """
+        """Require that this process serves, or would at the next request. Reads only, for probes."""
         if self.started and not self._is_due():
             return
         found, is_restored = self._compare(), False

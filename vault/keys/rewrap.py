@@ -20,7 +20,8 @@ from vault.core.principal import OPERATOR
 from vault.crypto import Keyring
 from vault.documents import registry
 from vault.documents.guard import storage_errors
-from vault.documents.secret import Secret, StoredSecret, StoredVersion
+from vault.documents.secret import Secret
+from vault.documents.stored_secret import StoredSecret, StoredVersion
 from vault.documents.token import StoredTokenKey
 
 #: Secrets that are read in one round trip, and written in another.

@@ -9,7 +9,8 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from vault.documents.guard import storage_errors
-from vault.documents.secret import Secret, StoredSecret
+from vault.documents.secret import Secret
+from vault.documents.stored_secret import StoredSecret
 
 #: The maximum number of secrets in each list.
 MAX_ROWS = 12

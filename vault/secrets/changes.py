@@ -19,7 +19,8 @@ from vault.core.errors import (
 from vault.core.outcomes import Status
 from vault.core.timestamps import to_milliseconds
 from vault.crypto import Keyring
-from vault.documents.secret import PURGE_AT_EXPIRY, StoredSecret, VersionInfo, purge_at
+from vault.documents.expressions import PURGE_AT_EXPIRY, purge_at
+from vault.documents.stored_secret import StoredSecret, VersionInfo
 from vault.keys.guard import KeyringGuard
 from vault.secrets.lease import leased
 from vault.secrets.requests import Reference, Written
@@ -39,7 +40,7 @@ class Current:
 
 
 class SecretWriter:
-    """Changes the secrets that one keyring opens."""
+    """Changes the secrets that one keyring opens. All methods raise the errors of `leased`."""
 
     def __init__(
         self,
@@ -65,13 +66,7 @@ class SecretWriter:
             SecretTooLargeError: It is longer than the limit in bytes.
             VersionConflictError: The newest version is not *expected_version*.
             ExpectedVersionRequiredError: The secret requires an *expected_version*.
-            CredentialRequiredError: By name, without a credential.
-            SecretNotFoundError: The secret does not exist.
-            SecretBusyError: Another request is changing it.
             DecryptionError: The stored secret does not verify.
-            KeyMissingError: This process may not serve.
-            StorageUnavailableError: It could not be stored, or the outcome is unknown.
-            AuditUnavailableError: The entry could not be written, and nothing was changed.
         """
         # Refused on record, before anything is read.
         reference.admit(attempt)
@@ -112,16 +107,7 @@ class SecretWriter:
         return Written(secret_id=secret.id, info=new, labels=secret.labels)
 
     def delete(self, reference: Reference, *, attempt: Attempt) -> tuple[str, datetime | None]:
-        """Delete a secret; return its ID, and the time until which it can be restored, if it can.
-
-        Raises:
-            CredentialRequiredError: By name, without a credential.
-            SecretNotFoundError: The secret does not exist.
-            SecretBusyError: Another request is changing it.
-            KeyMissingError: This process may not serve.
-            StorageUnavailableError: It could not be deleted, or the outcome is unknown.
-            AuditUnavailableError: The entry could not be written, and nothing was deleted.
-        """
+        """Delete a secret; return its ID, and the time until which it can be restored, if it can."""
         with leased(reference, self._guard, attempt) as lease:
             secret, now = lease.secret, datetime.now(UTC)
             _require(secret.is_visible(now))
@@ -138,12 +124,7 @@ class SecretWriter:
         """Restore a deleted secret with all its versions; return its ID.
 
         Raises:
-            CredentialRequiredError: By name, without a credential.
             SecretNotFoundError: The secret is not deleted, or can no longer be restored.
-            SecretBusyError: Another request is changing it.
-            KeyMissingError: This process may not serve.
-            StorageUnavailableError: It could not be restored, or the outcome is unknown.
-            AuditUnavailableError: The entry could not be written, and nothing was restored.
         """
         with leased(reference, self._guard, attempt) as lease:
             secret, now = lease.secret, datetime.now(UTC)
@@ -159,17 +140,11 @@ class SecretWriter:
 
         Raises:
             SecretNotDeletedError: The secret can still be read.
-            CredentialRequiredError: By name, without a credential.
-            SecretNotFoundError: The deleted secret does not exist.
-            SecretBusyError: Another request is changing it.
-            KeyMissingError: This process may not serve.
-            StorageUnavailableError: It could not be purged, or the outcome is unknown.
-            AuditUnavailableError: The entry could not be written, and nothing was purged.
         """
         return self._purge(reference, attempt, is_removable=_is_deleted)
 
     def remove(self, reference: Reference, *, attempt: Attempt) -> str:
-        """Destroy a secret that is not deleted; return its ID. Raises the other errors of `purge`."""
+        """Destroy a secret that is not deleted; return its ID."""
         # A deleted one can be restored: who destroys it says so with `purge`.
         return self._purge(reference, attempt, is_removable=StoredSecret.is_visible)
 

@@ -21,7 +21,8 @@ from vault.core.errors import (
     VaultError,
 )
 from vault.crypto.encoding import joined
-from vault.documents.secret import StoredSecret, UnstoredSecret, VersionInfo
+from vault.documents.secret import UnstoredSecret
+from vault.documents.stored_secret import StoredSecret, VersionInfo
 from vault.secrets.requests import NewSecret, Reference, derive_ids, limit_details
 
 #: The maximum number of items in a request.

@@ -11,7 +11,8 @@ from vault.core.attempt import Attempt
 from vault.core.errors import SecretBusyError, SecretNotFoundError
 from vault.documents.guard import best_effort_cleanup, storage_errors
 from vault.documents.retry import attempts
-from vault.documents.secret import Secret, StoredSecret
+from vault.documents.secret import Secret
+from vault.documents.stored_secret import StoredSecret
 from vault.keys.guard import KeyringGuard
 from vault.secrets.requests import Reference
 
@@ -95,12 +96,15 @@ class Lease:
 def leased(reference: Reference, guard: KeyringGuard, attempt: Attempt) -> Iterator[Lease]:
     """Lease the secret of *reference* to the block, which applies a change; end the lease if the block fails.
 
+    Every change of a secret raises these errors, and AuditUnavailableError if its entry could not be written:
+    then nothing was changed.
+
     Raises:
         CredentialRequiredError: By name, without a credential.
         KeyMissingError: This process may not serve.
         SecretNotFoundError: The secret does not exist, or the principal of *attempt* cannot reach it.
         SecretBusyError: Another request is changing it.
-        StorageUnavailableError: MongoDB is unavailable.
+        StorageUnavailableError: MongoDB is unavailable, or the outcome of the change is unknown.
     """
     reference.admit(attempt)
     guard.require()

@@ -13,7 +13,8 @@ from vault.core.outcomes import Status
 from vault.core.principal import Scope
 from vault.core.timestamps import moment, to_milliseconds
 from vault.crypto import Keyring
-from vault.documents.secret import StoredSecret, StoredVersion, purge_at
+from vault.documents.expressions import purge_at
+from vault.documents.stored_secret import StoredSecret, StoredVersion
 from vault.documents.write_rules import WriteRules
 from vault.keys.guard import KeyringGuard
 from vault.secrets.lease import Lease, leased
@@ -66,17 +67,12 @@ class MetadataWriter:
             The secret as it was before, without the envelopes of its older versions.
 
         Raises:
-            CredentialRequiredError: By name, or with a scope that is missing, without a credential.
-            ScopeMissingError: The principal may not purge.
-            SecretNotFoundError: The secret does not exist.
-            SecretBusyError: Another request is changing it.
+            ScopeMissingError: The principal may not purge; without a credential, CredentialRequiredError.
             OverloadedError: Too many other requests store new expiries.
             DecryptionError: The stored secret does not verify.
-            KeyMissingError: This process may not serve, or lacks the key of a version.
-            StorageUnavailableError: It could not be stored, or the outcome is unknown.
-            AuditUnavailableError: The entry could not be written, and nothing was changed.
+            KeyMissingError: This process lacks the key of a version.
 
-        Also raises the errors of *relabelled* and *ruled*.
+        Also raises the errors of `leased`, *relabelled* and *ruled*.
         """
         # First: the entry of a request for which there is no room names its target, too.
         reference.admit(attempt)
@@ -108,7 +104,6 @@ class MetadataWriter:
 
     @contextmanager
     def _room(self, expiry: Expiry | None) -> Iterator[None]:
-        """Run only a few blocks with an *expiry* at a time."""
         if expiry is None:
             yield
             return
@@ -147,7 +142,6 @@ def _record(
     expires_at: datetime | None,
     attempt: Attempt,
 ) -> None:
-    """Record the changed *rules* and *expiry* in *attempt*, each with what it was before."""
     if changed := secret.rules.changes(rules):
         attempt.details["rules"] = changed
     if expiry:

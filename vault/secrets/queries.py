@@ -16,9 +16,11 @@ from vault.core.paths import Paths
 from vault.core.principal import Principal
 from vault.crypto import Keyring
 from vault.documents import AuditEntry
+from vault.documents.base import text
 from vault.documents.guard import storage_errors
 from vault.documents.names import ABOVE_ALL, beginning_with, within
-from vault.documents.secret import Secret, StoredSecret, text
+from vault.documents.secret import Secret
+from vault.documents.stored_secret import StoredSecret
 from vault.keys.guard import KeyringGuard
 from vault.secrets import reach
 from vault.secrets.requests import Reference, stored_labels
@@ -135,7 +137,13 @@ _MAX_SEARCHED_ENTRIES = 1_000
 
 
 class SecretQueries:
-    """Describes and lists the secrets that one keyring opens."""
+    """Describes and lists the secrets that one keyring opens.
+
+    All methods raise:
+        KeyMissingError: This process may not serve.
+        StorageUnavailableError: MongoDB is unavailable.
+        AuditUnavailableError: The entry could not be written.
+    """
 
     def __init__(self, keyring: Keyring, guard: KeyringGuard) -> None:
         self._keyring = keyring
@@ -148,9 +156,6 @@ class SecretQueries:
             CredentialRequiredError: By name, without a credential.
             SecretNotFoundError: The secret does not exist, or may no longer be read.
             DecryptionError: The stored secret does not verify.
-            KeyMissingError: This process may not serve.
-            StorageUnavailableError: It could not be read.
-            AuditUnavailableError: The entry could not be written.
         """
         reference.admit(attempt)
         self._guard.require()
@@ -192,9 +197,6 @@ class SecretQueries:
 
         Raises:
             InvalidCursorError: This function did not return *cursor*.
-            KeyMissingError: This process may not serve.
-            StorageUnavailableError: MongoDB is unavailable.
-            AuditUnavailableError: The entry could not be written.
         """
         after = None if cursor is None else _position(cursor)
         self._guard.require()
@@ -223,9 +225,6 @@ class SecretQueries:
         Raises:
             OutsidePathsError: The folder is outside the principal's paths.
             TooManyKeysError: The keys take more than `MAX_PAGE_BYTES`.
-            KeyMissingError: This process may not serve.
-            StorageUnavailableError: MongoDB is unavailable.
-            AuditUnavailableError: The entry could not be written.
         """
         reach.require_folder(folder, attempt)
         self._guard.require()

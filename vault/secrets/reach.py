@@ -4,7 +4,7 @@ from vault.core.attempt import Attempt
 from vault.core.credentials import without_tokens
 from vault.core.errors import OutsidePathsError, SecretNotFoundError
 from vault.core.paths import MAX_NAME_BYTES
-from vault.documents.secret import StoredSecret
+from vault.documents.stored_secret import StoredSecret
 
 #: Reasons in the audit trail. The reply is that of a missing secret.
 OUTSIDE_PATHS = "outside the paths"

@@ -11,7 +11,8 @@ from typing import NamedTuple
 from pymongo import UpdateOne
 
 from vault.documents.guard import storage_errors
-from vault.documents.secret import Secret, StoredSecret
+from vault.documents.secret import Secret
+from vault.documents.stored_secret import StoredSecret
 
 #: Milliseconds, by MongoDB's clock, until a reserved read expires. Longer than writing an entry can take.
 _HELD_MILLISECONDS = 30_000
@@ -99,14 +100,12 @@ def _update(updates: list[UpdateOne]) -> int:
 
 
 def _stored(secret_ids: Sequence[str]) -> frozenset[str]:
-    """Return the IDs of those of these secrets that are stored."""
     with storage_errors("find"):
         found = list(Secret.raw().find({"_id": {"$in": list(secret_ids)}}, {"_id": 1}))
     return frozenset(document["_id"] for document in found)
 
 
 def _held_tokens(secret_ids: Sequence[str]) -> frozenset[str]:
-    """Return the tokens of all reserved reads of these secrets."""
     with storage_errors("find"):
         found = list(Secret.raw().find({"_id": {"$in": list(secret_ids)}}, {"held_reads": 1}))
     return frozenset(token for document in found for token in StoredSecret(document).held_tokens)

@@ -14,7 +14,8 @@ from vault.core.errors import CredentialRequiredError
 from vault.core.timestamps import moment
 from vault.documents import Secret
 from vault.documents.guard import storage_errors
-from vault.documents.secret import StoredSecret, UnstoredSecret, VersionInfo
+from vault.documents.secret import UnstoredSecret
+from vault.documents.stored_secret import StoredSecret, VersionInfo
 from vault.documents.write_rules import WriteRules
 from vault.secrets import reach
 
@@ -128,7 +129,6 @@ class Reference:
 
         Raises:
             SecretNotFoundError: The secret does not exist, or the principal cannot reach it.
-            StorageUnavailableError: MongoDB is unavailable.
         """
         with storage_errors():
             secret = Secret.find(self._query(attempt), without=without)

@@ -3,7 +3,7 @@
 from datetime import UTC, datetime, timedelta
 
 from vault.core.timestamps import to_milliseconds
-from vault.documents.secret import StoredSecret
+from vault.documents.stored_secret import StoredSecret
 from vault.documents.write_rules import WriteRules
 
 #: The maximum of `MAX_VERSIONS`: older versions are not the service's, and must not fill an entry.

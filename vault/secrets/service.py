@@ -17,7 +17,7 @@ from vault.core.outcomes import Status
 from vault.core.timestamps import to_milliseconds
 from vault.crypto import Keyring
 from vault.documents.guard import best_effort_cleanup
-from vault.documents.secret import StoredSecret, StoredVersion, VersionInfo
+from vault.documents.stored_secret import StoredSecret, StoredVersion, VersionInfo
 from vault.keys.guard import KeyringGuard
 from vault.secrets import reach, read_limits
 from vault.secrets.idempotency import IdempotentCreate
@@ -34,7 +34,13 @@ _LARGE_BYTES = 16_384
 
 
 class SecretService:
-    """Creates and fetches the secrets that one keyring opens."""
+    """Creates and fetches the secrets that one keyring opens.
+
+    All methods raise:
+        KeyMissingError: This process may not serve.
+        StorageUnavailableError: MongoDB is unavailable, or the outcome is unknown.
+        AuditUnavailableError: The entry could not be written.
+    """
 
     def __init__(self, keyring: Keyring, guard: KeyringGuard, *, max_bytes: int) -> None:
         self._keyring = keyring
@@ -57,9 +63,6 @@ class SecretService:
             IdempotencyMismatchError: The idempotency key was used for another new secret.
             SecretBusyError: Another request is creating it.
             DecryptionError: The record of the idempotency key does not verify.
-            KeyMissingError: This process may not serve.
-            StorageUnavailableError: It could not be stored, or the outcome is unknown.
-            AuditUnavailableError: The entry could not be written.
         """
         return self._create_one(new_secret, idempotency_key, attempt).secret_id
 
@@ -142,12 +145,9 @@ class SecretService:
 
         Raises:
             CredentialRequiredError: By name, without a credential.
-            KeyMissingError: This process may not serve, or lacks the secret's key.
             SecretNotFoundError: The secret or version does not exist, or may no longer be read.
             SecretBusyError: The reserved read ended before it was counted.
             DecryptionError: The stored secret does not verify.
-            StorageUnavailableError: It could not be read.
-            AuditUnavailableError: The entry could not be written.
         """
         item = Fetch(attempt=attempt, reference=reference, version=version, reserve=reserve)
         return self.read(item, lambda found: found.plaintext)
@@ -242,7 +242,6 @@ class SecretService:
                     self._open(item, reach.reached(secret, item.attempt))
 
     def _open(self, item: Fetch, secret: StoredSecret) -> None:
-        """Decrypt the version of *secret* that *item* asks for."""
         now = datetime.now(UTC)
         stored = _version(secret, item.version)
         if stored is None:
@@ -312,7 +311,6 @@ def _size_of_version(secret: StoredSecret, version: int | None) -> int:
 
 
 def _reserve_reads(items: Sequence[Fetch]) -> list[HeldRead]:
-    """Reserve a read for each of *items*, which have read limits; set an error if no read is left."""
     reads = read_limits.reserve_reads([item.attempt.secret_id or "" for item in items])
     for item, read in zip(items, reads, strict=True):
         if read is None:

@@ -16,19 +16,12 @@ from vault.core.errors import (
 )
 from vault.core.greenlets import wait_until_idle
 from vault.core.principal import Principal
+from vault.documents.base import text, texts
+from vault.documents.expressions import IS_USED_UP, PURGE_AT_EXPIRY, bounded_fetch, has_readable_newest
 from vault.documents.guard import best_effort_cleanup, storage_errors
 from vault.documents.retry import attempts
-from vault.documents.secret import (
-    IS_USED_UP,
-    PURGE_AT_EXPIRY,
-    Secret,
-    StoredSecret,
-    UnstoredSecret,
-    bounded_fetch,
-    has_readable_newest,
-    text,
-    texts,
-)
+from vault.documents.secret import Secret, UnstoredSecret
+from vault.documents.stored_secret import StoredSecret
 from vault.secrets.items import MAX_ITEMS, Fetch
 from vault.secrets.queries import find_page
 
@@ -49,7 +42,10 @@ def share(max_bytes: int, count: int) -> int:
 
 
 class SecretStore:
-    """One process's reads of secrets, and its writes of new ones."""
+    """One process's reads of secrets, and its writes of new ones.
+
+    Methods raise `StorageUnavailableError` without MongoDB.
+    """
 
     def __init__(self, *, max_bytes: int = 1) -> None:
         """Share reads of values of up to *max_bytes*; all values of a round trip are in memory together."""
@@ -63,7 +59,6 @@ class SecretStore:
         """Return a secret without its older versions.
 
         Raises:
-            StorageUnavailableError: MongoDB is unavailable.
             OverloadedError: The queue is full.
         """
         document = self._reads.call(secret_id)
@@ -76,9 +71,6 @@ class SecretStore:
 
         Values of more than *max_bytes*, or than the share of each in a batch, are withheld. None stands for a
         secret that does not exist, and for those of failed items.
-
-        Raises:
-            StorageUnavailableError: MongoDB is unavailable.
         """
         asked = [item for item in items if item.error is None]
         if not asked:
@@ -110,7 +102,6 @@ class SecretStore:
 
         Raises:
             TooManyMatchesError: There are more than a batch can have.
-            StorageUnavailableError: MongoDB is unavailable.
         """
         wanted = bounded_fetch(share(max_bytes, MAX_ITEMS))
         with storage_errors("find"):
@@ -136,9 +127,6 @@ class SecretStore:
         Returns:
             The errors of secrets that were not stored, by ID: NameTakenError if another secret has the name,
             or SecretBusyError if another create held the name for the whole wait.
-
-        Raises:
-            StorageUnavailableError: MongoDB is unavailable.
         """
         named = [secret for secret in secrets if secret.name is not None]
         for secret in named:
@@ -153,7 +141,7 @@ class SecretStore:
 
         Raises:
             OverloadedError: The queue is full; no secret became readable.
-            StorageUnavailableError: Some may not have become readable, or were pending for too long.
+            StorageUnavailableError: Some did not become readable, or were pending for too long.
         """
         unnamed = [secret for secret in secrets if secret.name is None]
         for secret in unnamed:
@@ -167,9 +155,6 @@ class SecretStore:
         """Remove secrets whose IDs no caller received, except those that their names find.
 
         Return the IDs of secrets that are still stored.
-
-        Raises:
-            StorageUnavailableError: MongoDB is unavailable.
         """
         unseen = {"$or": [{"name": None}, {"pending": True}]}
         with storage_errors():

@@ -85,7 +85,6 @@ def _either(
     update_action: Action,
     attempt: Attempt,
 ) -> _T:
-    """Return the result of *update* if the secret exists, and otherwise of *create*."""
     taken, details = NameTakenError(), attempt.details
     for _ in islice(attempts(), _MAX_ATTEMPTS):
         # Without what an earlier attempt has recorded.

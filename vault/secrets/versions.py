@@ -12,7 +12,7 @@ from vault.core.attempt import Attempt
 from vault.core.errors import NewestVersionError, SecretNotFoundError
 from vault.core.outcomes import Status
 from vault.crypto import Keyring
-from vault.documents.secret import StoredSecret, VersionInfo
+from vault.documents.stored_secret import StoredSecret, VersionInfo
 from vault.keys.guard import KeyringGuard
 from vault.secrets.lease import Lease, leased
 from vault.secrets.requests import Reference
@@ -22,16 +22,7 @@ _Infos = Mapping[int, VersionInfo]
 
 
 class VersionWriter:
-    """Changes the versions of secrets that one keyring opens.
-
-    All its operations raise:
-        CredentialRequiredError: By name, without a credential.
-        SecretNotFoundError: The secret does not exist.
-        SecretBusyError: Another request is changing it.
-        KeyMissingError: This process may not serve.
-        StorageUnavailableError: It could not be changed, or the outcome is unknown.
-        AuditUnavailableError: The entry could not be written, and nothing was changed.
-    """
+    """Changes the versions of secrets that one keyring opens. All methods raise the errors of `leased`."""
 
     def __init__(self, keyring: Keyring, guard: KeyringGuard) -> None:
         self._keyring = keyring
@@ -108,7 +99,6 @@ class VersionWriter:
         lease.apply(change)
 
     def _emptied(self, secret: StoredSecret) -> dict[str, Any]:
-        """Return the change that replaces the newest version's value."""
         # First: a new envelope must not make limits genuine that an attacker changed in MongoDB.
         secret.decrypt(self._keyring)
         return {

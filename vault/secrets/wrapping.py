@@ -16,7 +16,7 @@ from vault.core.outcomes import Status
 from vault.core.paths import ALL_PATHS
 from vault.crypto import Keyring
 from vault.documents.guard import best_effort_cleanup
-from vault.documents.secret import StoredSecret
+from vault.documents.stored_secret import StoredSecret
 from vault.keys.guard import KeyringGuard
 from vault.secrets import read_limits
 from vault.secrets.items import Fetch
@@ -85,7 +85,11 @@ def is_wrapping_token(text: str) -> bool:
 
 
 class Wrapping:
-    """Keeps replies until someone presents their tokens, at most once."""
+    """Keeps replies until someone presents their tokens, at most once.
+
+    Methods raise `StorageUnavailableError` without MongoDB, and `AuditUnavailableError` if an entry could not
+    be written.
+    """
 
     def __init__(self, keyring: Keyring, guard: KeyringGuard, secrets: SecretService) -> None:
         self._keyring = keyring
@@ -101,7 +105,6 @@ class Wrapping:
         Raises:
             SecretTooLargeError: It is longer than `MAX_BYTES`.
             OverloadedError: Too many requests wait for MongoDB.
-            StorageUnavailableError: It could not be stored.
         """
         require_size(reply, MAX_BYTES)
         # Encrypted together, so that no one else can say where a reply comes from.
@@ -120,8 +123,6 @@ class Wrapping:
             InvalidWrappingTokenError: It is unknown, was unwrapped before, or has expired.
             SecretBusyError: The read ended before it was counted.
             DecryptionError: The stored reply does not verify.
-            StorageUnavailableError: It could not be read.
-            AuditUnavailableError: The entry could not be written.
         """
         reference = Reference(secret_id=token.accessor)
         # The token alone is the right to read it.
@@ -148,9 +149,7 @@ class Wrapping:
     def spend(self, token: WrappingToken, *, attempt: Attempt) -> bool:
         """Make *token* invalid, because someone used it for something else; return False if it already was.
 
-        Raises:
-            StorageUnavailableError: MongoDB is not available.
-            AuditUnavailableError: The entry could not be written, and the token stays valid.
+        Without its entry, the token stays valid.
         """
         try:
             held = read_limits.reserve_reads([self._find(token).id])
@@ -171,11 +170,6 @@ class Wrapping:
         return read_limits.commit_reads(reads) == [True]
 
     def _find(self, token: WrappingToken) -> StoredSecret:
-        """Return the stored reply of *token*.
-
-        Raises:
-            InvalidWrappingTokenError: The token is unknown, was used before, or has expired.
-        """
         self._guard.require()
         secret = self._store.find(token.accessor)
         if secret is None or secret.namespace != _NAMESPACE or not secret.is_visible(datetime.now(UTC)):

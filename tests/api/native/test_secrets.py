@@ -19,7 +19,7 @@ from tests.support.problems import fields_of
 from tests.support.trail import break_trail
 from vault.api.document.fields import BASE64_PATTERN, Base64
 from vault.core.errors import InvalidBase64Error
-from vault.documents.secret import StoredSecret
+from vault.documents.stored_secret import StoredSecret
 
 CREATE = "/vault/secret/create/"
 FETCH = "/vault/secret/fetch"

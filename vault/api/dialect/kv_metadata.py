@@ -33,7 +33,7 @@ from vault.core.attempt import Action
 from vault.core.errors import SecretNotFoundError
 from vault.core.outcomes import Status
 from vault.core.principal import Scope
-from vault.documents.secret import StoredSecret, VersionInfo
+from vault.documents.stored_secret import StoredSecret, VersionInfo
 from vault.documents.write_rules import WriteRules
 from vault.secrets.queries import MAX_PAGE_BYTES
 from vault.secrets.requests import NewSecret, Reference

@@ -14,7 +14,7 @@ from vault.core.durations import kv_duration_text
 from vault.core.errors import SecretNotFoundError
 from vault.core.outcomes import Status
 from vault.core.timestamps import moment
-from vault.documents.secret import VersionInfo
+from vault.documents.stored_secret import VersionInfo
 from vault.documents.write_rules import WriteRules
 
 
