@@ -6,6 +6,7 @@ import json
 import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -13,14 +14,16 @@ import bson
 import pytest
 from bson.raw_bson import RawBSONDocument
 from mongoengine import disconnect
-from pymongo import monitoring
+from pymongo import MongoClient, monitoring
 
 from tests.support.backups import changed, history, made, nothing, read
+from tests.support.databases import new_database
 from tests.support.rotation import Stored, claim, connected, fill, new_key
 from tests.support.trail import break_trail
 from vault.audit import checkpoint
 from vault.audit.writer import AuditTrail
 from vault.backup import archive, create, dump
+from vault.cli.dev.mongod import Mongod
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AuditUnavailableError,
@@ -39,14 +42,33 @@ KEYRING = Keyring(NEW, [OLD])
 EARLIER = Path(__file__).parent.parent / "vectors" / "backup-1.tar"
 
 
-@pytest.fixture(autouse=True)
-def trail(mongo_uri: str) -> Iterator[AuditTrail]:
+@contextmanager
+def recorded(uri: str) -> Iterator[None]:
     """Connect to a database whose history is kept, with a trail."""
     trail = AuditTrail(KEYRING)
-    with history(mongo_uri), connected(mongo_uri):
+    with history(uri), connected(uri):
         trail.connect()
-        yield trail
+        yield
         trail.disconnect()
+
+
+@pytest.fixture
+def stored(mongo_uri: str) -> Iterator[Stored]:
+    """Connect to the test's database, and return it without this package's classes."""
+    with recorded(mongo_uri), MongoClient[dict[str, Any]](mongo_uri, tz_aware=True) as client:
+        yield client.get_default_database()
+
+
+@pytest.fixture(scope="module")
+def content(mongod: Mongod) -> bytes:
+    """Return a backup of a secret under the fallback key."""
+    with (
+        new_database(mongod) as uri,
+        recorded(uri),
+        MongoClient[dict[str, Any]](uri) as client,
+    ):
+        fill(client.get_default_database(), OLD, 1)
+        return made(KEYRING)[0]
 
 
 def dumps(content: bytes) -> dict[str, list[dict[str, Any]]]:
@@ -302,6 +324,7 @@ def test_an_invalid_key_id_is_named(stored: Stored) -> None:
         made(KEYRING)
 
 
+@pytest.mark.usefixtures("stored")
 def test_an_incompletely_restored_database_is_not_backed_up() -> None:
     """A database with an incomplete restore is refused as the source of a backup."""
     assert registry.begin_restore("another", audit_enabled=None)
@@ -309,10 +332,8 @@ def test_an_incompletely_restored_database_is_not_backed_up() -> None:
         made(KEYRING)
 
 
-def test_a_missing_key_of_a_backup_is_named(stored: Stored) -> None:
+def test_a_missing_key_of_a_backup_is_named(content: bytes) -> None:
     """A backup is refused without one of its keys, and the missing ones are named."""
-    fill(stored, OLD, 1)
-    content, _ = made(KEYRING)
     assert read(content, Keyring(OLD, [NEW]))
     for keys, missing in (([NEW], OLD), ([OLD], NEW)):
         with pytest.raises(InvalidBackupError, match=f"missing here: {missing.id};"):
@@ -321,9 +342,8 @@ def test_a_missing_key_of_a_backup_is_named(stored: Stored) -> None:
         read(content, Keyring(FOREIGN))
 
 
-def test_a_newer_format_is_reported() -> None:
+def test_a_newer_format_is_reported(content: bytes) -> None:
     """The error for a newer format names the version that created it."""
-    content, _ = made(KEYRING)
     newer = changed(content, KEYRING, format=2, version="9.8.7")
     with pytest.raises(InvalidBackupError, match=r"format 2, .* 9\.8\.7"):
         read(newer, KEYRING)
@@ -332,28 +352,25 @@ def test_a_newer_format_is_reported() -> None:
 @pytest.mark.parametrize(
     "forged", [{"format": "\x1b[2J"}, {"format": 2, "version": "\x1b[2J"}, {"key_ids": ["\x1b[2J"]}]
 )
-def test_an_unsigned_manifest_does_not_control_the_terminal(forged: dict[str, Any]) -> None:
+def test_an_unsigned_manifest_does_not_control_the_terminal(content: bytes, forged: dict[str, Any]) -> None:
     """A refusal that quotes an untrusted manifest escapes its control characters."""
-    content, _ = made(KEYRING)
     with pytest.raises(InvalidBackupError, match=r"\\u001b\[2J") as refused:
         read(changed(content, Keyring(FOREIGN), **forged), KEYRING)
     assert "\x1b" not in str(refused.value)
 
 
 @pytest.mark.promise("purges")
-def test_a_forged_backup_is_distinguished_from_a_damaged_one() -> None:
+def test_a_forged_backup_is_distinguished_from_a_damaged_one(content: bytes) -> None:
     """Without a master key, an attacker can recompute every digest but not forge a backup."""
-    content, _ = made(KEYRING)
     assert read(changed(content, KEYRING, audit_ttl_days=5), KEYRING).manifest["audit_ttl_days"] == 5
     with pytest.raises(InvalidBackupError, match="was altered, or made elsewhere"):
         read(changed(content, Keyring(FOREIGN), audit_ttl_days=5), KEYRING)
 
 
 @pytest.mark.parametrize("seal", ["signature", "signer"])
-def test_a_changed_seal_is_refused(seal: str) -> None:
+def test_a_changed_seal_is_refused(content: bytes, seal: str) -> None:
     """A change in any of the manifest's own seals is refused."""
-    content, found = made(KEYRING)
-    value = str(found.manifest[seal])
+    value = str(read(content, KEYRING).manifest[seal])
     for other in (value[:-1] + ("0" if value[-1] != "0" else "1"), value.upper().replace("E", "F")):
         if other != value:
             with pytest.raises(InvalidBackupError):
@@ -361,9 +378,8 @@ def test_a_changed_seal_is_refused(seal: str) -> None:
 
 
 @pytest.mark.parametrize("gone", ["signature", "signer", "key_ids", "format"])
-def test_an_incomplete_manifest_is_refused(gone: str) -> None:
+def test_an_incomplete_manifest_is_refused(content: bytes, gone: str) -> None:
     """A manifest without one of its parts is refused like an unsigned one."""
-    content, _ = made(KEYRING)
     with pytest.raises(InvalidBackupError):
         read(changed(content, Keyring(FOREIGN), **{gone: None}), KEYRING)
 

@@ -1,17 +1,21 @@
 """Restores of a backup into an empty database, and the reasons for a refusal."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
+from pymongo import MongoClient
 
 from tests.conftest import running_app, start
 from tests.support.backups import changed, history, made, nothing, read
+from tests.support.databases import new_database
 from tests.support.problems import fields_of
 from tests.support.rotation import Stored, claim, connected, fill, new_key, settings, values
 from tests.support.trail import break_trail, mend_trail
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.backup import dump, restore
 from vault.backup.create import VerifiedBackup
+from vault.cli.dev.mongod import Mongod
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AuditStateError,
@@ -29,17 +33,34 @@ KEY = new_key()
 KEYRING = Keyring(KEY)
 
 
-@pytest.fixture
-def source(mongo_uri: str, stored: Stored) -> tuple[VerifiedBackup, dict[str, bytes]]:
-    """Return a backup of 2,500 secrets, and their values; the database is empty afterwards."""
+@pytest.fixture(scope="module")
+def filled(mongod: Mongod) -> tuple[bytes, dict[str, bytes]]:
+    """Return the content of a backup of 250 secrets, and their values."""
     trail = NoAuditTrail()
     trail.connect()
-    with history(mongo_uri), connected(mongo_uri):
-        kept = fill(stored, KEY, 2_500)
-        _, found = made(KEYRING)
+    with (
+        new_database(mongod) as uri,
+        history(uri),
+        connected(uri),
+        MongoClient[dict[str, Any]](uri) as client,
+    ):
+        kept = fill(client.get_default_database(), KEY, 250)
+        content, _ = made(KEYRING)
     trail.disconnect()
-    stored.client.drop_database(stored.name)
-    return found, kept
+    return content, kept
+
+
+@pytest.fixture
+def source(filled: tuple[bytes, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch) -> VerifiedBackup:
+    """Return the backup, which is restored in batches of 100."""
+    monkeypatch.setattr(restore, "_BATCH", 100)
+    return read(filled[0], KEYRING)
+
+
+@pytest.fixture
+def kept(filled: tuple[bytes, dict[str, bytes]]) -> dict[str, bytes]:
+    """Return the values in the backup."""
+    return filled[1]
 
 
 @pytest.fixture
@@ -54,20 +75,19 @@ def database(mongo_uri: str) -> Iterator[Database]:
 
 
 def test_a_restore_equals_the_backup(
-    source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
+    source: VerifiedBackup, kept: dict[str, bytes], database: Database, stored: Stored
 ) -> None:
     """Every secret and index is restored, the restore is recorded, and workers may serve."""
-    backup, kept = source
-    told: list[int] = []
-    restore.restore(backup, database, audit_enabled=True, progress=told.append)
+    done: list[int] = []
+    restore.restore(source, database, audit_enabled=True, progress=done.append)
     assert values(stored, KEY) == kept
-    assert sum(told) == 2_500
+    assert done == [100, 100, 50]
     assert "retention" in stored.audit_logs.index_information()
     assert len(stored.secrets.index_information()) == 9
     [entry] = stored.audit_logs.find()
     assert (entry["action"], entry["status"], entry["principal"]) == ("backup_restore", "success", "operator")
-    assert entry["details"]["backup"] == backup.id
-    assert entry["details"]["documents"]["secrets"] == 2_500
+    assert entry["details"]["backup"] == source.id
+    assert entry["details"]["documents"]["secrets"] == 250
     assert claim(KEYRING)
 
 
@@ -80,74 +100,73 @@ def test_an_empty_backup_is_restored(database: Database, stored: Stored, mongo_u
     assert [entry["action"] for entry in stored.audit_logs.find()] == ["backup_restore"]
 
 
-def test_a_filled_database_is_left_alone(
-    source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
+@pytest.mark.parametrize(
+    ("prepare", "reason"),
+    [
+        (
+            lambda stored: stored.audit_logs.insert_one({"_id": 1}),
+            "not empty: there are documents in audit_logs",
+        ),
+        (lambda _: claim(KEYRING), "stop the service"),
+        (
+            lambda _: registry.begin_restore("another", audit_enabled=None),
+            "the restore of another backup",
+        ),
+    ],
+    ids=["filled", "served", "another restore"],
+)
+def test_a_database_in_use_is_left_alone(
+    source: VerifiedBackup,
+    database: Database,
+    stored: Stored,
+    prepare: Callable[[Stored], object],
+    reason: str,
 ) -> None:
-    """If the database has a document, nothing is written, and workers continue to serve."""
-    stored.audit_logs.insert_one({"_id": 1})
-    with pytest.raises(RestoreRefusedError, match="not empty: there are documents in audit_logs"):
-        restore.restore(source[0], database, audit_enabled=True, progress=nothing)
-    assert stored.list_collection_names() == ["audit_logs"]
-
-
-def test_serving_workers_block_a_restore(
-    source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
-) -> None:
-    """While a worker serves on the database, empty or not, nothing is written."""
-    assert claim(KEYRING)
-    with pytest.raises(RestoreRefusedError, match="stop the service"):
-        restore.restore(source[0], database, audit_enabled=True, progress=nothing)
-    assert stored.list_collection_names() == ["keys"]
-    assert registry.unfinished_restore() is None
+    """If the database has a document, a worker, or the restore of another backup, nothing is written."""
+    assert prepare(stored)
+    before = {name: list(stored[name].find()) for name in stored.list_collection_names()}
+    with pytest.raises(RestoreRefusedError, match=reason):
+        restore.restore(source, database, audit_enabled=True, progress=nothing)
+    assert {name: list(stored[name].find()) for name in stored.list_collection_names()} == before
 
 
 def test_an_interrupted_restore_can_be_continued(
-    source: tuple[VerifiedBackup, dict[str, bytes]],
+    source: VerifiedBackup,
+    kept: dict[str, bytes],
     database: Database,
     stored: Stored,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After an interruption at any point no worker serves; repeating the restore completes it."""
-    backup, kept = source
     insert = dump.insert
 
     def cut(collection: str, documents: list[bytes], *, again: bool) -> None:
-        if stored.secrets.count_documents({}) >= 1_000:
+        if stored.secrets.count_documents({}) >= 100:
             insert(collection, documents[:10], again=again)
             raise KeyboardInterrupt
         insert(collection, documents, again=again)
 
-    monkeypatch.setattr(dump, "insert", cut)
-    with pytest.raises(KeyboardInterrupt):
-        restore.restore(backup, database, audit_enabled=True, progress=nothing)
-    assert stored.secrets.count_documents({}) == 1_010
+    with monkeypatch.context() as patch:
+        patch.setattr(dump, "insert", cut)
+        with pytest.raises(KeyboardInterrupt):
+            restore.restore(source, database, audit_enabled=True, progress=nothing)
+    assert stored.secrets.count_documents({}) == 110
     assert not claim(KEYRING)
-    monkeypatch.undo()
-    restore.restore(backup, database, audit_enabled=True, progress=nothing)
+    restore.restore(source, database, audit_enabled=True, progress=nothing)
     assert values(stored, KEY) == kept
     assert claim(KEYRING)
 
 
-def test_another_backup_does_not_continue_it(
-    source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
-) -> None:
-    """A restore begun with one backup cannot be continued with another."""
-    assert registry.begin_restore("another", audit_enabled=None)
-    with pytest.raises(RestoreRefusedError, match="the restore of another backup"):
-        restore.restore(source[0], database, audit_enabled=True, progress=nothing)
-    assert stored.list_collection_names() == ["keys"]
-
-
 def test_without_its_entry_it_is_not_complete(
-    source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
+    source: VerifiedBackup, database: Database, stored: Stored
 ) -> None:
     """While the trail cannot be written, no worker serves; repeating the restore completes it."""
     break_trail(stored)
     with pytest.raises(AuditUnavailableError):
-        restore.restore(source[0], database, audit_enabled=True, progress=nothing)
+        restore.restore(source, database, audit_enabled=True, progress=nothing)
     assert not claim(KEYRING)
     mend_trail(stored)
-    restore.restore(source[0], database, audit_enabled=True, progress=nothing)
+    restore.restore(source, database, audit_enabled=True, progress=nothing)
     assert claim(KEYRING)
 
 
@@ -195,16 +214,15 @@ def test_a_duplicate_entry_needs_an_administrator(database: Database, stored: St
 
 
 def test_a_file_that_changes_during_the_restore_is_reported(
-    source: tuple[VerifiedBackup, dict[str, bytes]], database: Database, stored: Stored
+    source: VerifiedBackup, kept: dict[str, bytes], database: Database, stored: Stored
 ) -> None:
     """A changed dump is not written, and the genuine file completes the restore."""
-    backup, kept = source
-    backup.file.seek(0)
-    genuine = backup.file.read()
-    backup.file.seek(len(genuine) // 2)
-    backup.file.write(bytes(64))
+    source.file.seek(0)
+    genuine = source.file.read()
+    source.file.seek(len(genuine) // 2)
+    source.file.write(bytes(64))
     with pytest.raises(InvalidBackupError, match="changed while it was read"):
-        restore.restore(backup, database, audit_enabled=True, progress=nothing)
+        restore.restore(source, database, audit_enabled=True, progress=nothing)
     assert not claim(KEYRING)
     restore.restore(read(genuine, KEYRING), database, audit_enabled=True, progress=nothing)
     assert values(stored, KEY) == kept
@@ -227,13 +245,11 @@ def test_a_worker_waits_for_the_end_of_a_restore(mongo_uri: str, stored: Stored)
         assert client.post("/vault/secret/create/", json={"secret": "YQ=="}).status_code == 200
 
 
-def test_batches_are_bounded(
-    source: tuple[VerifiedBackup, dict[str, bytes]], monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_batches_are_bounded(source: VerifiedBackup, monkeypatch: pytest.MonkeyPatch) -> None:
     """No more than one batch is in memory, however large the documents are."""
     monkeypatch.setattr(restore, "_BATCH_BYTES", 2_000)
-    batches = [batch for _, batch in restore._batches(source[0])]
-    assert sum(map(len, batches)) == 2_500
+    batches = [batch for _, batch in restore._batches(source)]
+    assert sum(map(len, batches)) == 250
     assert max(sum(map(len, batch)) for batch in batches) < 2_000 + max(map(len, batches[0]))
 
 
