@@ -282,16 +282,16 @@ def test_the_role_is_what_the_service_uses(locked: Locked, commands: Commands, t
 
 
 @pytest.mark.promise(3)
-@pytest.mark.parametrize("rewrite", REWRITES.values(), ids=REWRITES)
-def test_the_trail_cannot_be_rewritten(locked: Locked, rewrite: Callable[[Any], object]) -> None:
+def test_the_trail_cannot_be_rewritten(locked: Locked) -> None:
     """MongoDB refuses the service's user every change or removal of entries, and more privileges."""
+    entry = {"_id": "entry", "seq": 0, "stream": "stream"}
     with Client(locked.root) as root, Client(locked.uri()) as client:
-        entry = {"_id": secrets.token_hex(8), "seq": 0, "stream": secrets.token_hex(8)}
         client.vault.audit_logs.insert_one(entry)
-        with pytest.raises(OperationFailure) as refused:
-            rewrite(client.vault.audit_logs)
-        assert refused.value.code == 13
-        assert root.vault.audit_logs.find_one({"_id": entry["_id"]}) == entry
+        for name, rewrite in REWRITES.items():
+            with pytest.raises(OperationFailure) as refused:
+                rewrite(client.vault.audit_logs)
+            assert refused.value.code == 13, name
+            assert root.vault.audit_logs.find_one({"_id": "entry"}) == entry, name
         root.vault.audit_logs.delete_many({})
 
 

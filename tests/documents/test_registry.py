@@ -43,7 +43,7 @@ def test_of_racing_replicas_one_key_wins(stored: Stored) -> None:
         return keyring.primary.id, claim(keyring, f"worker {number}")
 
     with ThreadPoolExecutor(16) as pool:
-        for _ in range(30):
+        for _ in range(10):
             outcomes = list(pool.map(start, range(16)))
             winners = {key_id for key_id, won in outcomes if won}
             assert len(winners) == 1
@@ -84,12 +84,6 @@ def test_an_expired_claim_does_not_count(stored: Stored) -> None:
     assert [len(document["workers"]) for document in stored["keys"].find()] == [1]
 
 
-def test_an_empty_database_uses_no_key() -> None:
-    """Before the first write, no key is in use."""
-    assert writing_key_ids() == set()
-    assert stored_key_ids() == set()
-
-
 def test_the_keys_of_stored_secrets_are_counted(stored: Stored) -> None:
     """Each key that secrets need is listed with its number of secrets."""
     fill(stored, OLD, 3)
@@ -115,22 +109,18 @@ def profiled(stored: Stored, act: Any) -> list[dict[str, Any]]:
 
 
 def test_the_check_is_cheap(stored: Stored) -> None:
-    """With any number of secrets, finding the keys in use costs one index seek per key."""
+    """Finding the keys in use costs one index seek per key, and counting their secrets reads none."""
     fill(stored, OLD, 300)
     fill(stored, NEW, 300)
+    for operation in profiled(stored, lambda: stored_versions(OLD.id)):
+        assert "COLLSCAN" not in operation["planSummary"]
+        assert operation["docsExamined"] == 0
+    stored["system.profile"].drop()
     newest, older = profiled(stored, stored_key_ids)
     assert newest["planSummary"] == "DISTINCT_SCAN { key_id: 1, _id: 1 }"
     assert older["planSummary"] == "DISTINCT_SCAN { older.key_id: 1 }"
     for operation in (newest, older):
         assert operation["keysExamined"] <= 3
-        assert operation["docsExamined"] == 0
-
-
-def test_counting_reads_no_secret(stored: Stored) -> None:
-    """Counting the secrets of a key uses the index alone."""
-    fill(stored, OLD, 300)
-    for operation in profiled(stored, lambda: stored_versions(OLD.id)):
-        assert "COLLSCAN" not in operation["planSummary"]
         assert operation["docsExamined"] == 0
 
 
