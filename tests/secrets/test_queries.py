@@ -132,7 +132,7 @@ def test_names_of_other_forms_end_a_level(app: Flask, stored: Stored) -> None:
     assert level(app, "a/") == []
 
 
-@pytest.mark.parametrize("count", [1, queries._AT_ONCE - 1, queries._AT_ONCE, queries._AT_ONCE + 1])
+@pytest.mark.parametrize("count", [queries._AT_ONCE, queries._AT_ONCE + 1])
 def test_a_level_of_any_size_is_whole(app: Flask, stored: Stored, count: int) -> None:
     """A level has every key, however many documents are read at a time."""
     put_names(stored, *(f"a/k{number:04}" for number in range(count)), "a/z/1", "a/z/2", "b")
@@ -194,9 +194,9 @@ def test_a_level_is_continued_after_a_key(app: Flask, stored: Stored) -> None:
 @pytest.mark.new_database
 def test_a_level_seeks_past_large_folders(app: Flask, stored: Stored, examined: Any) -> None:
     """A level is found by an index, and of a large folder only few keys are examined."""
-    put_unnamed(stored, 2_000)
+    put_unnamed(stored, 1_000)
     for folder in ("big", "top/big"):
-        put_names(stored, *(f"{folder}/{number:05}" for number in range(5_000)))
+        put_names(stored, *(f"{folder}/{number:05}" for number in range(3_000)))
     put_names(stored, "first", "top/last/x", "zz")
     services(app).startup.attempt()
     begin, end = examined

@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 
 from tests.support.access import services
-from tests.support.lifecycle import ALICE, Caller, in_future, in_past, put, trail
+from tests.support.lifecycle import ALICE, Caller, in_future, in_past, only, put, trail
 from tests.support.rotation import Stored
 from tests.support.trail import break_trail
 from vault.core.attempt import Action, Attempt
@@ -69,12 +69,6 @@ def with_scopes(*scopes: Scope) -> Principal:
 
 def outcomes(stored: Stored) -> list[tuple[str, str]]:
     return [(entry["action"], entry["status"]) for entry in trail(stored)]
-
-
-def only(stored: Stored) -> dict[str, Any]:
-    found = stored.secrets.find_one()
-    assert found is not None
-    return found
 
 
 def test_a_write_creates_or_updates(write: Write, alice: Caller, stored: Stored) -> None:

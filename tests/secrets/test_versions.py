@@ -1,6 +1,6 @@
 """Single versions: deleted, restored and purged, and everything else that must know of it."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,7 +13,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.access import services
-from tests.support.lifecycle import ALICE, BOB, EVE, Caller, b64, in_future, in_past, put, trail
+from tests.support.lifecycle import ALICE, BOB, EVE, Caller, b64, in_future, in_past, only, put, trail
 from tests.support.rotation import Stored
 from tests.support.trail import break_trail, mend_trail
 from vault.backup import drill
@@ -21,7 +21,6 @@ from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AuditUnavailableError,
     DecryptionError,
-    KeyMissingError,
     NewestVersionError,
     SecretBusyError,
     SecretNotFoundError,
@@ -108,12 +107,6 @@ def three(world: World) -> World:
     return world
 
 
-def only(stored: Stored) -> dict[str, Any]:
-    found = stored.secrets.find_one()
-    assert found is not None
-    return found
-
-
 def values(world: World) -> list[bytes | None]:
     """Return the values of the first three versions."""
     return [world.fetch(version) for version in (1, 2, 3)]
@@ -150,23 +143,14 @@ def test_versions_that_are_not_there_are_passed_over(three: World, stored: Store
     three.delete(1)
     three.purge(2)
     before = only(stored)
-    for change in (three.delete, three.restore):
-        change(*{three.delete: (1, 2, 9), three.restore: (2, 3, 9)}[change])
+    three.delete(1, 2, 9)
+    three.restore(2, 3, 9)
     assert only(stored) == before
     three.purge(2, 9)
     assert only(stored) == before
 
 
-def test_a_version_deleted_in_the_future_is_readable_until_then(three: World, stored: Stored) -> None:
-    """A version with a later deletion is readable, and a delete ends it now."""
-    state = {"version": 2, "created_at": in_past(days=1), "deleted_at": in_future(hours=1)}
-    stored.secrets.update_one({}, {"$set": {"states": [state]}})
-    assert three.fetch(2) == b"two"
-    three.delete(2)
-    assert three.fetch(2) is None
-
-
-def test_a_description_has_the_states(three: World, alice: Caller, stored: Stored) -> None:
+def test_a_description_has_the_states(three: World, stored: Stored) -> None:
     """A description shows when each version was deleted, and purged versions apart from the others."""
     three.delete(2)
     three.purge(1)
@@ -182,26 +166,13 @@ def test_a_description_has_the_states(three: World, alice: Caller, stored: Store
         VersionInfo(version=2, created_at=created[2], deleted_at=found["states"][1]["deleted_at"]),
     ]
     assert described["purged_versions"] == [1]
-    replied = alice("describe", name=NAME)
-    assert [kept["deleted_at"] is None for kept in replied["versions"]] == [True, False]
-    assert (replied["version"], replied["purged_versions"]) == (3, [1])
-
-
-def test_a_new_version_is_not_deleted(three: World) -> None:
-    """A write after a delete is readable, and the earlier versions keep their states."""
-    three.delete(2, 3)
-    assert three.write(b"four") == 4
-    assert three.fetch() == b"four"
-    assert values(three) == [b"one", None, None]
-    three.restore(3)
-    assert three.fetch(3) == b"three"
 
 
 # --- Purges
 
 
 @pytest.mark.promise("purges")
-@pytest.mark.parametrize("version", [1, 2, 3])
+@pytest.mark.parametrize("version", [1, 3])
 def test_a_purged_version_is_gone(three: World, stored: Stored, key: MasterKey, version: int) -> None:
     """A purge destroys the version's ciphertext for every version, keeps its time, and no restore helps."""
     before = StoredSecret(only(stored))
@@ -265,17 +236,6 @@ def test_the_newest_version_is_purged_only_with_its_limits_intact(three: World, 
     assert only(stored) == before
 
 
-def test_a_newest_version_under_a_missing_key_is_not_purged(
-    three: World, stored: Stored, keyring: Keyring, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Without the version's key, nothing replaces it."""
-    monkeypatch.setattr(three.services.versions, "_keyring", keyring)
-    before = only(stored)
-    with pytest.raises(KeyMissingError):
-        three.purge(3)
-    assert only(stored) == before
-
-
 def test_an_older_version_is_purged_alone(three: World) -> None:
     """`purge_older` refuses the newest version, and versions that are not stored."""
 
@@ -309,19 +269,19 @@ def test_only_the_version_of_a_refused_fetch_is_hidden(three: World) -> None:
     assert missing.secret is not None
 
 
-@pytest.mark.parametrize("version", [None, 1, 9])
-@pytest.mark.parametrize(
-    "fields",
-    [{"expires_at": in_past(hours=1)}, {"max_reads": 1, "reads": 1}, {"deleted_at": in_past(hours=1)}],
-    ids=" ".join,
-)
-def test_a_fetch_knows_nothing_of_a_secret_that_is_gone(
-    app: Flask, stored: Stored, key: MasterKey, fields: dict[str, Any], version: int | None
-) -> None:
+def test_a_fetch_knows_nothing_of_a_secret_that_is_gone(world: World, stored: Stored, key: MasterKey) -> None:
     """A refused fetch has neither value nor state of a secret that is gone for readers."""
-    put(stored, key, name=NAME, **fields)
-    item = World(app).read(version)
-    assert (item.secret, item.info) == (None, None)
+    gone: list[dict[str, Any]] = [
+        {"expires_at": in_past(hours=1)},
+        {"max_reads": 1, "reads": 1},
+        {"deleted_at": in_past(hours=1)},
+    ]
+    for fields in gone:
+        put(stored, key, name=NAME, **fields)
+        for version in (None, 1, 9):
+            item = world.read(version)
+            assert (item.secret, item.info) == (None, None)
+        stored.secrets.delete_many({})
 
 
 def test_a_fetch_of_a_missing_version_verifies_the_secret(three: World, stored: Stored) -> None:
@@ -419,13 +379,6 @@ def test_a_secret_without_a_value_has_version_0(world: World, alice: Caller, sto
     assert [kept["version"] for kept in alice("describe", name=NAME)["versions"]] == [1]
 
 
-def test_a_secret_without_a_value_is_deleted_and_restored(world: World, alice: Caller) -> None:
-    """A secret without a value is deleted as a whole like any other."""
-    world.write(b"")
-    alice("delete", name=NAME)
-    assert alice.refused("describe", name=NAME) == 404
-
-
 # --- Keys, backups, rewraps
 
 
@@ -476,34 +429,34 @@ def test_a_concurrent_rewrap_does_not_bring_a_purged_newest_version_back(
 # --- Attackers with access to MongoDB
 
 
-@pytest.mark.parametrize("strange", ["text", 5, 1.5, True, {}, None, b"x", [5], [{}], [["x"]]], ids=str)
-def test_states_of_another_type_hide_the_secret(three: World, stored: Stored, strange: object) -> None:
+def test_states_of_another_type_hide_the_secret(three: World, stored: Stored) -> None:
     """States that the service did not write hide the secret, and its versions cannot be changed."""
-    stored.secrets.update_one({}, {"$set": {"states": strange}})
-    before = only(stored)
-    assert values(three) == [None] * 3
-    for change in (three.delete, partial(three.restore, 1), partial(three.purge, 1), three.describe):
-        with pytest.raises(SecretNotFoundError):
-            change()
-    found = only(stored)
-    assert {name: found[name] for name in before} == before
+    for strange in ("text", None, [5], [{}]):
+        stored.secrets.update_one({}, {"$set": {"states": strange}})
+        before = only(stored)
+        assert values(three) == [None] * 3
+        for change in (three.delete, partial(three.restore, 1), partial(three.purge, 1), three.describe):
+            with pytest.raises(SecretNotFoundError):
+                change()
+        found = only(stored)
+        assert {name: found[name] for name in before} == before
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [{"purged": 7}, {"purged": ["x", None, True, 2**40]}, {"older": 7}, {"older": [7, [{}], {}]}],
-    ids=str,
-)
-def test_fields_of_another_type_break_no_change(
-    three: World, stored: Stored, fields: Mapping[str, Any]
-) -> None:
+def test_fields_of_another_type_break_no_change(three: World, stored: Stored) -> None:
     """With unexpected types in the database, changes of versions succeed, and record the true outcome."""
-    stored.secrets.update_one({}, {"$set": fields})
-    three.delete(1, 3)
-    three.restore(3)
-    assert three.fetch() == b"three"
-    three.purge(1, 3)
-    assert three.fetch() is three.fetch(1) is None
+    before = only(stored)
+    for fields in (
+        {"purged": 7},
+        {"purged": ["x", None, True, 2**40]},
+        {"older": 7},
+        {"older": [7, [{}], {}]},
+    ):
+        stored.secrets.replace_one({}, before | fields)
+        three.delete(1, 3)
+        three.restore(3)
+        assert three.fetch() == b"three"
+        three.purge(1, 3)
+        assert three.fetch() is three.fetch(1) is None
     assert {entry["status"] for entry in trail(stored) if entry["action"] != "fetch"} == {"success"}
 
 
@@ -532,29 +485,28 @@ def test_numbers_above_the_newest_version_are_ignored(three: World, stored: Stor
 # --- Reach, records and failures
 
 
-CHANGES: dict[str, Callable[[World], None]] = {
-    "delete": lambda world: world.delete(1),
-    "restore": lambda world: world.restore(1),
-    "purge": lambda world: world.purge(1),
-}
+CHANGES: tuple[Callable[[World], None], ...] = (
+    lambda world: world.delete(1),
+    lambda world: world.restore(1),
+    lambda world: world.purge(1),
+)
 
 
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_versions_are_changed_only_within_reach(
-    app: Flask, three: World, stored: Stored, change: Callable[[World], None]
-) -> None:
+def test_versions_are_changed_only_within_reach(app: Flask, three: World, stored: Stored) -> None:
     """Another namespace, other paths and a secret that is gone are the same error, and change nothing."""
     before = only(stored)
     outside = replace(BOB, paths=Paths.of(["c/"]))
-    for world in (World(app, EVE), World(app, outside), World(app, name="none")):
-        with pytest.raises(SecretNotFoundError):
-            change(world)
-    with pytest.raises(VaultError, match="credential"):
-        change(World(app, ANONYMOUS))
+    for change in CHANGES:
+        for world in (World(app, EVE), World(app, outside), World(app, name="none")):
+            with pytest.raises(SecretNotFoundError):
+                change(world)
+        with pytest.raises(VaultError, match="credential"):
+            change(World(app, ANONYMOUS))
     assert only(stored) == before
     stored.secrets.update_one({}, {"$set": {"deleted_at": in_past(hours=1), "purge_at": in_future(hours=1)}})
-    with pytest.raises(SecretNotFoundError):
-        change(three)
+    for change in CHANGES:
+        with pytest.raises(SecretNotFoundError):
+            change(three)
 
 
 def test_a_change_of_versions_has_one_entry(three: World, stored: Stored) -> None:
@@ -574,19 +526,18 @@ def test_a_change_of_versions_has_one_entry(three: World, stored: Stored) -> Non
 
 
 @pytest.mark.promise(3)
-@pytest.mark.parametrize("change", CHANGES.values(), ids=CHANGES)
-def test_no_version_changes_without_its_entry(
-    three: World, stored: Stored, change: Callable[[World], None]
-) -> None:
+def test_no_version_changes_without_its_entry(three: World, stored: Stored) -> None:
     """While the trail cannot be written, no version changes, and the change can be repeated."""
     three.delete(1)
     before = only(stored)
     break_trail(stored)
-    with pytest.raises(AuditUnavailableError):
-        change(three)
+    for change in CHANGES:
+        with pytest.raises(AuditUnavailableError):
+            change(three)
     assert only(stored) == before
     mend_trail(stored)
-    change(three)
+    for change in CHANGES:
+        change(three)
 
 
 def test_a_lost_lease_changes_no_version(
@@ -666,7 +617,7 @@ STEPS = st.lists(
 
 @pytest.mark.long
 @given(steps=STEPS)
-@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_versions_behave_as_in_the_model(
     app: Flask,
     stored: Stored,

@@ -98,6 +98,12 @@ def document(stored: Stored, secret_id: str) -> dict[str, Any]:
     return found
 
 
+def only(stored: Stored) -> dict[str, Any]:
+    """Return the only secret as stored in the database."""
+    [found] = stored.secrets.find()
+    return dict(found)
+
+
 def trail(stored: Stored) -> list[dict[str, Any]]:
     """Return action, principal and secret of all entries, the oldest first."""
     told = ("action", "status", "principal", "secret_id", "details")
