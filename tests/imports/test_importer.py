@@ -107,13 +107,22 @@ def test_an_imported_secret_goes_on(tree: Tree, move: Move, app: Flask, client: 
     assert outcomes(move(write=False)) == {"s": Outcome.DIFFERS}
 
 
-def test_a_deleted_version_arrives_without_its_value(
-    tree: Tree, move: Move, here: Callable[[str], Any]
+def test_states_of_versions_arrive(
+    tree: Tree, move: Move, here: Callable[[str], Any], stored: Stored
 ) -> None:
-    """The source returns no value of it, so here it is destroyed; its number and times stay."""
+    """The source returns no value of a deleted version, so here it is destroyed; its number and times stay.
+
+    A version that will be deleted can be read until then, and a secret can have labels only.
+    """
     tree.put("s", {"n": 1}, {"n": 2})
     tree.change("delete", "s", [1, 2])
-    result = move()["s"]
+    tree.describe("later", {"delete_version_after": "1h"})
+    tree.put("later", {"n": 1})
+    tree.describe("labelled", {"custom_metadata": {"a": "b"}})
+    assert set(outcomes(move(write=False)).values()) == {Outcome.MISSING}
+    assert stored.secrets.count_documents({}) == stored.audit_logs.count_documents({"action": "create"}) == 0
+    results = move()
+    result = results["s"]
     assert result.notes == ["the values of deleted versions, which the source does not return: 1, 2"]
     versions = here("metadata/s")["versions"]
     assert [versions[number]["destroyed"] for number in ("1", "2")] == [True, True]
@@ -121,27 +130,13 @@ def test_a_deleted_version_arrives_without_its_value(
     assert {number: plain(one["deletion_time"]) for number, one in versions.items()} == {
         number: plain(one["deletion_time"]) for number, one in there.items()
     }
-    assert outcomes(move()) == {"s": Outcome.SAME}
-
-
-def test_a_deletion_in_the_future_arrives(tree: Tree, move: Move, here: Callable[[str], Any]) -> None:
-    """A version that will be deleted can be read until then."""
-    tree.describe("s", {"delete_version_after": "1h"})
-    tree.put("s", {"n": 1})
-    move()
-    found = here("data/s")
-    assert found["data"] == {"n": 1}
-    assert plain(found["metadata"]["deletion_time"]) == plain(
-        tree.metadata("s")["versions"]["1"]["deletion_time"]
-    )
-
-
-def test_metadata_without_a_version_arrives(tree: Tree, move: Move, here: Callable[[str], Any]) -> None:
-    """A secret can have labels only."""
-    tree.describe("s", {"custom_metadata": {"a": "b"}})
-    assert move()["s"].versions == []
-    assert here("metadata/s")["custom_metadata"] == {"a": "b"}
-    assert outcomes(move()) == {"s": Outcome.SAME}
+    later = here("data/later")
+    assert later["data"] == {"n": 1}
+    deleted_at = tree.metadata("later")["versions"]["1"]["deletion_time"]
+    assert plain(later["metadata"]["deletion_time"]) == plain(deleted_at)
+    assert results["labelled"].versions == []
+    assert here("metadata/labelled")["custom_metadata"] == {"a": "b"}
+    assert set(outcomes(move()).values()) == {Outcome.SAME}
 
 
 def test_what_cannot_be_here_is_refused_alone(tree: Tree, move: Move) -> None:
@@ -201,11 +196,14 @@ def test_a_path_and_a_prefix(tree: Tree, move: Move, stored: Stored) -> None:
 def test_an_existing_secret_is_never_changed(
     tree: Tree, move: Move, app: Flask, client: FlaskClient, stored: Stored
 ) -> None:
-    """A secret with other content is named and left, also if it is deleted or does not decrypt."""
+    """A secret with other content or limits is named and left, also if it is deleted or does not decrypt."""
     for name in ("other", "deleted", "limited", "altered", "same", "label"):
         tree.put(name, {"n": 1})
     move()
+    tree.put("counted", {})
     headers = bearer(make_token(app, "rest", role="admin"))
+    counted = {"name": "counted", "secret": "e30=", "max_reads": 5}
+    client.post("/vault/secret/create", json=counted, headers=headers)
     client.post("/vault/secret/update", json={"name": "other", "secret": "bmV3"}, headers=headers)
     stored.secrets.update_one({"name": "deleted"}, {"$set": {"deleted_at": datetime.now(UTC)}})
     stored.secrets.update_one({"name": "altered"}, {"$set": {"version": 2}})
@@ -219,27 +217,10 @@ def test_an_existing_secret_is_never_changed(
         "altered": "the secret here does not decrypt",
         "limited": "the secret here does not decrypt",
         "label": "the secret here has other content",
+        "counted": "the secret here has other content",
         "same": "",
     }
     assert list(stored.secrets.find().sort("_id")) == before
-
-
-def test_a_secret_with_limits_of_its_own_differs(
-    tree: Tree, move: Move, app: Flask, client: FlaskClient
-) -> None:
-    """The same value with a read limit is not the same secret."""
-    tree.put("s", {})
-    headers = bearer(make_token(app, "rest", role="admin"))
-    client.post("/vault/secret/create", json={"name": "s", "secret": "e30=", "max_reads": 5}, headers=headers)
-    assert outcomes(move(write=False)) == {"s": Outcome.DIFFERS}
-
-
-def test_a_comparison_writes_nothing(tree: Tree, move: Move, stored: Stored) -> None:
-    """Without a writer, secrets that are not here are only named."""
-    tree.put("s", {})
-    assert outcomes(move(write=False)) == {"s": Outcome.MISSING}
-    assert stored.secrets.count_documents({}) == 0
-    assert stored.audit_logs.count_documents({}) == 0
 
 
 def test_what_a_killed_import_left_is_replaced(

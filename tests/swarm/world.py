@@ -6,7 +6,7 @@ from typing import Any
 
 from flask.testing import FlaskClient
 
-from tests.support.lifecycle import Caller
+from tests.support.lifecycle import ALICE, Caller, b64
 from tests.swarm.dockerd import Dockerd
 from vault.core.errors import ServiceRefusedError, ServiceUnavailableError
 from vault.core.principal import ROLES, Principal, Scope
@@ -90,6 +90,12 @@ class World:
         """The newest value."""
         self.caller.become(OPERATOR)
         return b64decode(self.caller("fetch", name=NAME)["secret"])
+
+    def update(self, *values: bytes) -> None:
+        """Store new versions, as someone else does."""
+        self.caller.become(ALICE)
+        for value in values:
+            self.caller("update", name=NAME, secret=b64(value))
 
     def holders(self) -> list[Holder]:
         """Return the holders of the secret."""

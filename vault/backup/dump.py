@@ -121,27 +121,23 @@ def insert(collection: str, documents: Sequence[bytes], *, again: bool) -> None:
     options = found.codec_options.with_options(document_class=RawBSONDocument)
     found = found.with_options(codec_options=options)
     fresh = [RawBSONDocument(document, options) for document in documents]
-    with storage_errors(), _told_if_numbered_twice(collection):
+    with storage_errors():
         if again:
             ids = [document["_id"] for document in fresh]
             # As text: an ID can be of any type, also an unhashable one.
             there = {repr(document["_id"]) for document in found.find({"_id": {"$in": ids}}, {"_id": 1})}
             fresh = [document for document in fresh if repr(document["_id"]) not in there]
-        if fresh:
+        if not fresh:
+            return
+        try:
             found.insert_many(fresh, ordered=False)
-
-
-@contextmanager
-def _told_if_numbered_twice(collection: str) -> Iterator[None]:
-    try:
-        yield
-    except BulkWriteError as error:
-        codes = {failure["code"] for failure in error.details["writeErrors"]}
-        if collection == TRAIL and codes == {_DUPLICATE_KEY}:
+        except BulkWriteError as error:
+            codes = {failure["code"] for failure in error.details["writeErrors"]}
+            if collection != TRAIL or codes != {_DUPLICATE_KEY}:
+                raise
             # Both are evidence, so neither is left out.
             raise RestoreRefusedError(
                 "the backup has an audit entry twice, and the unique index here forbids that",
                 hint="drop the index stream_1_seq_1 of audit_logs as an administrator, then restore the same "
                 "backup again",
             ) from None
-        raise

@@ -2,17 +2,9 @@
 
 import pytest
 
-from tests.support.lifecycle import ALICE
 from tests.swarm.world import NAME, World
 from vault.swarm import stored
 from vault.swarm.rotation.holders import Holders
-
-
-def update(world: World, times: int = 1) -> None:
-    """Store new versions."""
-    world.caller.become(ALICE)
-    for number in range(times):
-        world.caller("update", name=NAME, secret=["YQ==", "Yg=="][number % 2])
 
 
 def test_tasks_have_the_version_of_their_start(world: World) -> None:
@@ -21,7 +13,7 @@ def test_tasks_have_the_version_of_their_start(world: World) -> None:
     by_name, by_id = world.dockerd.secret("name", name=NAME), world.dockerd.secret("id", id=secret_id)
     world.dockerd._deliver = lambda context, _: world._deliver(context, {"secret-manager.name": NAME})
     world.dockerd.service("shop_a", [by_name])
-    update(world)
+    world.update(b"a")
     world.dockerd.service("shop_b", [by_id])
     world.dockerd.service("shop_c", [world.dockerd.secret("other", name="shop/other")])
     assert world.versions() == {"shop_a": [1, 1], "shop_b": [2, 2]}
@@ -32,7 +24,7 @@ def test_tasks_have_the_version_of_their_start(world: World) -> None:
 def test_later_deliveries_to_a_task_do_not_matter(world: World) -> None:
     """When a leader asks again for running tasks, these keep their files, and so their version."""
     world.dockerd.service("shop_a", [world.dockerd.secret("db", name=NAME)])
-    update(world)
+    world.update(b"a")
     world.dockerd.redeliver()
     assert world.versions() == {"shop_a": [1, 1]}
     assert [holder.delivered for holder in world.holders()] == [[1, 2]] * 2
@@ -40,7 +32,7 @@ def test_later_deliveries_to_a_task_do_not_matter(world: World) -> None:
 
 def test_the_lowest_version_of_several_files_is_shown(world: World) -> None:
     """A task with several files of a secret has the lowest version; a version in labels does not matter."""
-    update(world)
+    world.update(b"a")
     pinned, newest = world.dockerd.secret("a", name=NAME, version="1"), world.dockerd.secret("b", name=NAME)
     world.dockerd.service("shop_a", [pinned, newest])
     world.dockerd.service("shop_b", [pinned])
@@ -79,7 +71,7 @@ def test_all_pages_of_the_trail_are_read(world: World, monkeypatch: pytest.Monke
     world.dockerd.service(
         "shop_a", [world.dockerd.secret("db", name=NAME)], mode={"Replicated": {"Replicas": 5}}
     )
-    update(world)
+    world.update(b"a")
     world.caller("fetch", name=NAME)
     assert world.versions() == {"shop_a": [1] * 5}
 

@@ -1,8 +1,6 @@
 """Metrics of the driver, in a registry of its own: it is one process, unlike the service."""
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.metrics_core import GaugeMetricFamily, Metric
-from prometheus_client.registry import Collector
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, generate_latest
 
 from vault import __version__
 from vault.swarm.outcomes import Outcome
@@ -12,19 +10,15 @@ _SECONDS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 1.5, 2)
 _ITEMS = (1, 2, 4, 8, 16, 32, 64, 100)
 
 
-class _Version(Collector):
-    def collect(self) -> list[Metric]:
-        build = GaugeMetricFamily(f"{_NAMESPACE}_build_info", "The driver's version.", labels=["version"])
-        build.add_metric([__version__], 1)
-        return [build]
-
-
 class Metrics:
     """The driver's instruments. No label contains data from Docker or the service."""
 
     def __init__(self) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_Version())
+        build = Gauge(
+            "build_info", "The driver's version.", ["version"], namespace=_NAMESPACE, registry=self._registry
+        )
+        build.labels(__version__).set(1)
         self._deliveries = Counter(
             "deliveries",
             "Docker's requests for a secret, by outcome.",
