@@ -149,56 +149,57 @@ def test_an_altered_document_is_left_and_counted(stored: Stored) -> None:
     assert trail(stored)[-1] == entry("rewrap_end", "error", total=25, rewrapped=24, unreadable=1, left=1)
 
 
-@pytest.mark.parametrize(
-    "damage",
-    [
-        {"envelope": None},
-        {"envelope": "text"},
-        {"envelope": Binary(b"")},
-        {"version": "one"},
-        {"version": {"a": 1}},
-        {"namespace": 5},
-        {"expires_at": "tomorrow"},
-        # The year 292 million: no `datetime` can represent it.
-        {"expires_at": 2**63 - 1},
-        {"created_at": 2**63 - 1},
-        {"_cls": "Other"},
-        {"max_reads": [1]},
-        pytest.param({"key_id": [OLD.id]}, id="a key id in a list"),
-        pytest.param({"key_id": [OLD.id, 5]}, id="a key id among others"),
-        {"key_id": 7},
-        {"key_id": None},
-        {"key_id": {"a": 1}},
-        {"key_id": []},
-        pytest.param({"key_id": [[OLD.id]]}, id="a key id in a list of lists"),
-    ],
-    ids=str,
-)
-def test_no_damage_stops_a_rewrap(stored: Stored, damage: dict[str, Any]) -> None:
+#: Fields of a secret that the service does not write.
+DAMAGES: list[dict[str, Any]] = [
+    {"envelope": None},
+    {"envelope": "text"},
+    {"envelope": Binary(b"")},
+    {"version": "one"},
+    {"version": {"a": 1}},
+    {"namespace": 5},
+    {"expires_at": "tomorrow"},
+    # The year 292 million: no `datetime` can represent it.
+    {"expires_at": 2**63 - 1},
+    {"created_at": 2**63 - 1},
+    {"_cls": "Other"},
+    {"max_reads": [1]},
+    {"key_id": [OLD.id]},
+    {"key_id": [OLD.id, 5]},
+    {"key_id": 7},
+    {"key_id": None},
+    {"key_id": {"a": 1}},
+    {"key_id": []},
+    {"key_id": [[OLD.id]]},
+]
+
+
+def test_no_damage_stops_a_rewrap(stored: Stored) -> None:
     """A document with any damage is left unchanged, and all others are rewrapped."""
-    first, *others = before = fill(stored, OLD, 5)
-    pipeline = [
-        {
-            "$set": {
-                name: {"$toDate": value}
-                if name.endswith("_at") and isinstance(value, int)
-                else {"$literal": value}
-            }
-        }
-        for name, value in damage.items()
-    ]
-    stored.secrets.update_one({"_id": first}, pipeline)
     raw = stored.get_collection("secrets", codec_options=RAW)
-    damaged = raw.find_one({"_id": first}).raw
-    outcome = run()
-    if damage.keys() & {"created_at", "_cls"}:
-        # These fields are not authenticated and have no effect.
-        assert outcome == Rewrap(total=5, rewrapped=5)
-        return
-    assert outcome == Rewrap(total=5, rewrapped=4, unreadable=1, left=1)
-    assert raw.find_one({"_id": first}).raw == damaged
-    stored.secrets.delete_one({"_id": first})
-    assert values(stored, NEW) == {secret_id: before[secret_id] for secret_id in others}
+    for damage in DAMAGES:
+        first, *others = before = fill(stored, OLD, 5)
+        pipeline = [
+            {
+                "$set": {
+                    name: {"$toDate": value}
+                    if name.endswith("_at") and isinstance(value, int)
+                    else {"$literal": value}
+                }
+            }
+            for name, value in damage.items()
+        ]
+        stored.secrets.update_one({"_id": first}, pipeline)
+        damaged = raw.find_one({"_id": first}).raw
+        outcome = run()
+        if damage.keys() & {"created_at", "_cls"}:
+            # These fields are not authenticated and have no effect.
+            assert outcome == Rewrap(total=5, rewrapped=5), damage
+        else:
+            assert outcome == Rewrap(total=5, rewrapped=4, unreadable=1, left=1), damage
+            assert raw.find_one({"_id": first}).raw == damaged
+            stored.secrets.delete_one({"_id": first})
+            assert values(stored, NEW) == {secret_id: before[secret_id] for secret_id in others}
+        stored.secrets.delete_many({})
 
 
 @pytest.mark.parametrize("key_id", [7, None, {"a": 1}], ids=str)
@@ -411,23 +412,21 @@ def test_older_versions_are_rewrapped_and_counted(stored: Stored) -> None:
         assert versions_of(stored, secret_id, NEW) == versions
 
 
-@pytest.mark.parametrize(
-    "fields",
-    [
+def test_unreadable_secrets_are_rewrapped_too(stored: Stored) -> None:
+    """A deleted, pending, expired or used-up secret that is still stored no longer needs its old key."""
+    unreadable: list[dict[str, Any]] = [
         {"deleted_at": in_past(days=1), "purge_at": in_future(days=1)},
         {"name": "a/b", "pending": True, "purge_at": in_future(days=1)},
         {"expires_at": in_past(days=1)},
         {"max_reads": 1, "reads": 1, "purge_at": in_future(days=1)},
-    ],
-    ids=["deleted", "pending", "expired", "used up"],
-)
-def test_unreadable_secrets_are_rewrapped_too(stored: Stored, fields: dict[str, Any]) -> None:
-    """A deleted or expired secret that is still stored no longer needs its old key."""
-    secret_id, expected = versioned(stored, OLD, OLD, **fields)
-    before = stored.secrets.find_one({"_id": secret_id}, {"envelope": 0, "key_id": 0, "older": 0})
-    assert run() == Rewrap(total=2, rewrapped=2)
-    assert stored.secrets.find_one({"_id": secret_id}, {"envelope": 0, "key_id": 0, "older": 0}) == before
-    assert versions_of(stored, secret_id, NEW) == expected
+    ]
+    secrets = dict(versioned(stored, OLD, OLD, **fields) for fields in unreadable)
+    others = {"envelope": 0, "key_id": 0, "older": 0}
+    before = list(stored.secrets.find({}, others).sort("_id"))
+    assert run() == Rewrap(total=8, rewrapped=8)
+    assert list(stored.secrets.find({}, others).sort("_id")) == before
+    for secret_id, versions in secrets.items():
+        assert versions_of(stored, secret_id, NEW) == versions
 
 
 def test_an_old_version_with_a_lost_key_must_be_removed_first(stored: Stored) -> None:
@@ -451,35 +450,37 @@ def test_an_altered_secret_counts_once(stored: Stored) -> None:
     assert run(OLD, OLDER) == Rewrap(total=4, unreadable=4, left=4)
 
 
-@pytest.mark.parametrize(
-    "older",
-    [
-        "text",
-        5,
-        ["text"],
-        [None],
-        [[]],
-        [{}],
-        [{"version": 1}],
-        [{"version": 1, "key_id": OLD.id}],
-        [{"version": 1, "key_id": OLD.id, "envelope": "text"}],
-        [{"version": "one", "key_id": OLD.id, "envelope": Binary(b"")}],
-        [{"version": 2, "key_id": OLD.id, "envelope": Binary(bytes(60))}],
-        {"key_id": OLD.id},
-        [{"version": 1, "key_id": [OLD.id], "envelope": Binary(b"")}],
-        [{"version": 1, "key_id": [[OLD.id]], "envelope": Binary(b"")}],
-    ],
-)
-def test_no_damage_of_older_versions_stops_a_rewrap(stored: Stored, older: Any) -> None:
+#: Malformed data in place of older versions.
+DAMAGED_OLDER: list[Any] = [
+    "text",
+    5,
+    ["text"],
+    [None],
+    [[]],
+    [{}],
+    [{"version": 1}],
+    [{"version": 1, "key_id": OLD.id}],
+    [{"version": 1, "key_id": OLD.id, "envelope": "text"}],
+    [{"version": "one", "key_id": OLD.id, "envelope": Binary(b"")}],
+    [{"version": 2, "key_id": OLD.id, "envelope": Binary(bytes(60))}],
+    {"key_id": OLD.id},
+    [{"version": 1, "key_id": [OLD.id], "envelope": Binary(b"")}],
+    [{"version": 1, "key_id": [[OLD.id]], "envelope": Binary(b"")}],
+]
+
+
+def test_no_damage_of_older_versions_stops_a_rewrap(stored: Stored) -> None:
     """Malformed data in place of older versions stays, and all other secrets are rewrapped."""
-    first, *_ = before = fill(stored, OLD, 5)
-    stored.secrets.update_one({"_id": first}, {"$set": {"older": older}})
-    outcome = run()
-    assert outcome.rewrapped >= 4
-    assert outcome.left == outcome.total - outcome.rewrapped
-    assert stored.secrets.count_documents({"_id": first, "older": older}) == 1
-    stored.secrets.update_one({"_id": first}, {"$unset": {"older": ""}})
-    assert values(stored, NEW, OLD) == before
+    for older in DAMAGED_OLDER:
+        first, *_ = before = fill(stored, OLD, 5)
+        stored.secrets.update_one({"_id": first}, {"$set": {"older": older}})
+        outcome = run()
+        assert outcome.rewrapped >= 4
+        assert outcome.left == outcome.total - outcome.rewrapped
+        assert stored.secrets.count_documents({"_id": first, "older": older}) == 1
+        stored.secrets.update_one({"_id": first}, {"$unset": {"older": ""}})
+        assert values(stored, NEW, OLD) == before
+        stored.secrets.delete_many({})
 
 
 def test_an_update_between_read_and_write_loses_nothing(

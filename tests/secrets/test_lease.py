@@ -116,18 +116,11 @@ def test_a_lease_expires_after_half_a_minute(stored: Stored, secret_id: str) -> 
     assert 20_000 < left["left"] <= 30_000
 
 
-@pytest.mark.parametrize("strange", ["text", 5, [], [{}], {}, {"token": "x"}, {"until": "never"}], ids=str)
-def test_a_malformed_lease_does_not_block_forever(
-    stored: Stored, secret_id: str, strange: object, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Malformed data in place of a lease is replaced or refused, without another failure."""
-    monkeypatch.setattr(retry, "_TIMEOUT_SECONDS", 0.05)
-    stored.secrets.update_one({"_id": secret_id}, {"$set": {"lease": strange}})
-    try:
+def test_a_malformed_lease_does_not_block_forever(stored: Stored, secret_id: str) -> None:
+    """Malformed data in place of a lease is replaced."""
+    for strange in ("text", 5, [], [{}], {}, {"token": "x"}, {"until": "never"}):
+        stored.secrets.update_one({"_id": secret_id}, {"$set": {"lease": strange}})
         taken(secret_id).end()
-    except SecretBusyError:
-        assert strange == {"until": "never"}
-    else:
         assert "lease" not in document(stored, secret_id)
 
 

@@ -150,6 +150,15 @@ def test_versions_that_are_not_there_are_passed_over(three: World, stored: Store
     assert only(stored) == before
 
 
+def test_a_version_deleted_in_the_future_is_readable_until_then(three: World, stored: Stored) -> None:
+    """A version with a later deletion is readable, and a delete ends it now."""
+    state = {"version": 2, "created_at": in_past(days=1), "deleted_at": in_future(hours=1)}
+    stored.secrets.update_one({}, {"$set": {"states": [state]}})
+    assert three.fetch(2) == b"two"
+    three.delete(2)
+    assert three.fetch(2) is None
+
+
 def test_a_description_has_the_states(three: World, stored: Stored) -> None:
     """A description shows when each version was deleted, and purged versions apart from the others."""
     three.delete(2)

@@ -3,7 +3,6 @@
 import hashlib
 import hmac
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any
 
@@ -206,43 +205,28 @@ class IdempotentCreate:
                 reservation.adopt(former, existing)
 
 
-@dataclass(frozen=True, slots=True, repr=False)
 class _Record:
     """The record of an idempotency key. A missing field, or one of another type, is empty.
 
     An empty text equals no hash and has no seal, so only what the service wrote is believed.
     """
 
-    #: The master key of the hash of the body, and the hash.
-    key_id: str
-    body_mac: str
-    secret_id: str
-    token: str
-    #: Whether the secret is stored. Its ID may have been returned to a caller.
-    is_stored: bool
-    #: The secrets of former holders that did not complete. No caller received their IDs.
-    former: Sequence[str]
-    #: The proof that the service stored `secret_id`.
-    stored_seal: str
-    #: Proofs that the service reserved the key for `former`.
-    reserved_seals: Sequence[str]
-    #: The outcomes of all items, if the request is a batch. Its `secret_id` is then the base ID.
-    outcomes: Sequence[str]
-
-    @classmethod
-    def of(cls, document: Mapping[str, Any]) -> "_Record":
-        """Decode *document*."""
-        return cls(
-            key_id=text(document.get("key_id")),
-            body_mac=text(document.get("body_mac")),
-            secret_id=text(document.get("secret_id")),
-            token=text(document.get("token")),
-            is_stored=bool(document.get("stored")),
-            former=texts(document.get("former")),
-            stored_seal=text(document.get("stored_seal")),
-            reserved_seals=texts(document.get("reserved_seals")),
-            outcomes=texts(document.get("outcomes")),
-        )
+    def __init__(self, document: Mapping[str, Any]) -> None:
+        #: The master key of the hash of the body, and the hash.
+        self.key_id = text(document.get("key_id"))
+        self.body_mac = text(document.get("body_mac"))
+        self.secret_id = text(document.get("secret_id"))
+        self.token = text(document.get("token"))
+        #: Whether the secret is stored. Its ID may have been returned to a caller.
+        self.is_stored = bool(document.get("stored"))
+        #: The secrets of former holders that did not complete. No caller received their IDs.
+        self.former = texts(document.get("former"))
+        #: The proof that the service stored `secret_id`.
+        self.stored_seal = text(document.get("stored_seal"))
+        #: Proofs that the service reserved the key for `former`.
+        self.reserved_seals = texts(document.get("reserved_seals"))
+        #: The outcomes of all items, if the request is a batch. Its `secret_id` is then the base ID.
+        self.outcomes = texts(document.get("outcomes"))
 
 
 def _claim(base_id: str, seals: "_Seals", *, token: str) -> _Record:
@@ -289,7 +273,7 @@ def _upsert(base_id: str, seals: "_Seals", *, token: str) -> _Record:
         upsert=True,
         return_document=ReturnDocument.AFTER,
     )
-    return _Record.of(document)
+    return _Record(document)
 
 
 def _records() -> Any:

@@ -11,7 +11,7 @@ from vault.core.paths import ALL_PATHS, Paths
 from vault.crypto.token import new_token
 from vault.swarm.policy import PolicyFile
 from vault.swarm.selection import Reference
-from vault.swarm.stacks.check import Finding, StackCheck
+from vault.swarm.stacks.check import Finding, StackCheck, deployed
 from vault.swarm.stacks.file import read
 
 ID = "550e8400-e29b-41d4-a716-446655440000"
@@ -53,10 +53,16 @@ def check(
     return list(asked.run(read(content.encode(), {})))
 
 
-def one(labels: str, found: Mapping[Reference, Mapping[str, Any]] = FOUND, **options: Any) -> Finding:
+def one(
+    labels: str,
+    found: Mapping[Reference, Mapping[str, Any]] = FOUND,
+    *,
+    image: str = "api:1",
+    **options: Any,
+) -> Finding:
     """Return the finding for a secret `db` with *labels* that the service `shop_api` uses."""
     [finding] = check(
-        "services: {api: {image: 'api:1', secrets: [db]}}\n"
+        f"services: {{api: {{image: '{image}', secrets: [db]}}}}\n"
         f"secrets: {{db: {{driver: secret-manager, labels: {{{labels}}}}}}}",
         found,
         **options,
@@ -161,22 +167,26 @@ def test_labels_that_name_no_service_or_image_are_a_problem() -> None:
 
 
 @pytest.mark.parametrize(
-    ("image", "label", "is_allowed"),
+    ("image", "expected"),
     [
-        ("nginx", "nginx", False),
-        ("nginx", "nginx:latest", True),
-        ("docker.io/library/nginx:1", "docker.io/library/nginx:1", False),
-        ("docker.io/library/nginx:1", "nginx:1", True),
+        ("nginx", "nginx:latest"),
+        ("nginx:1", "nginx:1"),
+        ("docker.io/library/nginx:1", "nginx:1"),
+        ("index.docker.io/library/nginx", "nginx:latest"),
+        ("library/nginx", "nginx:latest"),
+        ("docker.io/shop/api", "shop/api:latest"),
+        ("docker.io/library/shop/api:1", "library/shop/api:1"),
+        ("registry.example.com:5000/shop/api", "registry.example.com:5000/shop/api:latest"),
+        ("registry.example.com/library/api:1", "registry.example.com/library/api:1"),
+        ("nginx@sha256:0123", "nginx@sha256:0123"),
+        ("docker.io/library/nginx:1@sha256:0123", "nginx:1@sha256:0123"),
     ],
 )
-def test_images_have_the_names_of_the_swarm(image: str, label: str, is_allowed: bool) -> None:
-    """The label has to name the image as Docker does after the deployment, as the driver sees only that."""
-    labels = f"{{secret-manager.name: shop/db, secret-manager.images: '{label}'}}"
-    [finding] = check(
-        f"services: {{api: {{image: '{image}', secrets: [db]}}}}\n"
-        f"secrets: {{db: {{driver: secret-manager, labels: {labels}}}}}"
-    )
-    assert (finding.problems == []) is is_allowed
+def test_images_have_the_names_of_the_swarm(image: str, expected: str) -> None:
+    """The default registry goes, and a name without a tag and a digest gets the default tag."""
+    assert (deployed(image), deployed("")) == (expected, "")
+    labels = f"secret-manager.name: shop/db, secret-manager.images: '{expected}'"
+    assert one(labels, image=image).problems == []
 
 
 def test_the_table_of_the_operator_is_checked(tmp_path: Path) -> None:

@@ -110,13 +110,13 @@ class Importer:
         )
         failure = ""
         try:
-            told = self._swarm.create_secret(f"{_NAME}-{run}", order.packed(), labels)
+            order_secret = self._swarm.create_secret(f"{_NAME}-{run}", order.packed(), labels)
             service = self._swarm.run_once(
                 TaskSpec(
                     name=f"{_NAME}-{run}",
                     image=self._target.image,
                     command=_COMMAND,
-                    secrets={ORDER: told} | {file: item.secret for file, item in files.items()},
+                    secrets={ORDER: order_secret} | {file: item.secret for file, item in files.items()},
                     network=self._target.network,
                     node=self._target.node,
                     labels=labels,
