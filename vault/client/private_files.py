@@ -20,11 +20,12 @@ def is_replaceable(path: Path) -> bool:
 
 
 @contextmanager
-def replacement(path: Path) -> Iterator[BinaryIO]:
+def replacement(path: Path, *, overwrite: bool = True) -> Iterator[BinaryIO]:
     """Yield a new file with mode 0600, which takes the place of *path* after the block, unless that fails.
 
     Raises:
-        OSError: The file cannot be created or written, or *path* is not replaceable, and so is unchanged.
+        OSError: The file cannot be created or written, or *path* is unchanged because it is not replaceable,
+            or exists and *overwrite* is false.
     """
     # In the same folder, as a file is renamed within its file system only. It has mode 0600.
     with _errors_of(path):
@@ -35,7 +36,7 @@ def replacement(path: Path) -> Iterator[BinaryIO]:
             file.flush()
             os.fsync(descriptor)
         with _errors_of(path):
-            _rename(name, path)
+            _rename(name, path, overwrite=overwrite)
     except BaseException:
         with suppress(OSError):
             os.unlink(name)  # noqa: PTH108 - the same
@@ -54,9 +55,12 @@ def _errors_of(path: Path) -> Iterator[None]:
         raise
 
 
-def _rename(name: str, path: Path) -> None:
+def _rename(name: str, path: Path, *, overwrite: bool) -> None:
     if not is_replaceable(path):
         raise FileExistsError(errno.EEXIST, "it is not a regular file", str(path))
+    if not overwrite:
+        # Fails if a file has the name by now. A hard link would too, but some filesystems lack them.
+        path.touch(0o600, exist_ok=False)
     os.replace(name, path)  # noqa: PTH105 - it has a name, not a path
 
 

@@ -83,7 +83,6 @@ def backup(output: Output, path: str, overwrite: bool) -> None:
 
 
 def _write(target: AbstractContextManager[BinaryIO], parts: Parts, output: Output) -> tuple[Backup, int]:
-    """Write a backup to *target*, and return it with its size in bytes."""
     made = None
     try:
         with target as file, output.bar("Backing up", dump.estimate()) as shown:
@@ -153,7 +152,6 @@ def _show(output: Output, step: Step, total: int = 0) -> Iterator[Progress]:
 
 
 def _print(report: Report, backup: Backup, output: Output) -> int:
-    """Print *report* with its verdict; return the exit code."""
     code = _FAILED if not report.is_good else _LOOK if report.findings else _GOOD
     entries = quantity(report.entries, "entry", "entries")
     streams, findings = quantity(report.streams, "stream"), quantity(len(report.findings), "finding")
@@ -179,7 +177,6 @@ def _verified(file: BinaryIO, keyring: Keyring, output: Output) -> VerifiedBacku
 
 
 def _data(found: Backup) -> dict[str, Any]:
-    """Return what `--json` prints about a backup."""
     return {"as_of": found.manifest["as_of"], "documents": dict(found.counts)}
 
 
@@ -191,7 +188,6 @@ def _described(found: Backup) -> str:
 
 @contextmanager
 def _timed(done: str, output: Output) -> Iterator[None]:
-    """Note what was *done*, and the time that the block took."""
     started = time.monotonic()
     yield
     output.note(f"{done} in {time.monotonic() - started:.1f} s")
@@ -202,26 +198,11 @@ def _new_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     """Yield a new file that gets its name *path* after the block, or is removed if the block fails.
 
     Nothing is ever written through *path*: an existing file is replaced, or left unchanged.
-
-    Raises:
-        BackupRefusedError: It exists, is not a regular file, or cannot be written.
     """
     _require_replaceable(path, overwrite=overwrite)
-    unfinished = path.with_name(f".{path.name}.{secrets.token_hex(8)}.unfinished")
     try:
-        try:
-            with open(unfinished, "xb", opener=_private) as file:
-                yield file
-                file.flush()
-                os.fsync(file.fileno())
-            if overwrite:
-                _require_replaceable(path, overwrite=True)
-            else:
-                # Fails if a file has the name by now. A hard link would too, but some filesystems lack them.
-                path.touch(0o600, exist_ok=False)
-            unfinished.replace(path)
-        finally:
-            unfinished.unlink(missing_ok=True)
+        with private_files.replacement(path, overwrite=overwrite) as file:
+            yield file
         _sync(path.parent)
     except OSError as error:
         raise BackupRefusedError(f"{printable(str(path))} cannot be written: {error.strerror}") from None
@@ -229,11 +210,7 @@ def _new_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
 
 @contextmanager
 def _standard_output() -> Iterator[BinaryIO]:
-    """Yield a temporary file that is copied to standard output after the block, but not if the block fails.
-
-    Raises:
-        BackupRefusedError: There is no room for the temporary file, or standard output cannot be written.
-    """
+    """Yield a temporary file that is copied to standard output after the block, unless that fails."""
     with (
         _refused("the temporary file of the backup", "set TMPDIR to a folder with more room"),
         tempfile.TemporaryFile() as file,
@@ -259,16 +236,8 @@ def _refused(name: str, hint: str) -> Iterator[None]:
         raise BackupRefusedError(f"{name} cannot be written: {error.strerror}", hint=hint) from None
 
 
-def _private(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW, 0o600)
-
-
 def _require_replaceable(path: Path, *, overwrite: bool) -> None:
-    """Return if *path* does not exist, or is a regular file that may be overwritten.
-
-    Raises:
-        BackupRefusedError: It exists, even as a symbolic link to nothing.
-    """
+    """Return if *path* does not exist, or is a regular file that may be overwritten."""
     shown = printable(str(path))
     if not private_files.is_replaceable(path):
         raise BackupRefusedError(f"{shown} exists and is not a regular file", hint="choose another name")
@@ -277,7 +246,6 @@ def _require_replaceable(path: Path, *, overwrite: bool) -> None:
 
 
 def _sync(folder: Path) -> None:
-    """Make the file names in *folder* durable."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(descriptor)
