@@ -109,6 +109,15 @@ class Secrets:
         """Return everything about *secret* except its value."""
         return self._call_for(secret, "describe")
 
+    def find(self, secret: Mapping[str, Any]) -> dict[str, Any] | None:
+        """Return what `describe` does; None if there is no such secret that the holder can reach."""
+        try:
+            return self._call("describe", secret)
+        except ServiceRefusedError as error:
+            if error.status == HTTPStatus.NOT_FOUND:
+                return None
+            raise
+
     def delete(self, secret: Mapping[str, Any]) -> dict[str, Any]:
         """Delete *secret*, and return its ID and the end of the time in which it can be restored."""
         return self._call_for(secret, "delete")
@@ -348,7 +357,6 @@ def _unversioned(secret: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _parts(bodies: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:
-    """Yield *bodies* in parts that fit a request."""
     part: list[Mapping[str, Any]] = []
     length = 0
     for body in bodies:

@@ -3,7 +3,6 @@
 import os
 import sys
 from collections.abc import Mapping, Sequence
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +11,9 @@ import click
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Output, output_options
 from vault.cli.user.connection import service_options
+from vault.client.secrets import Secrets
 from vault.client.service import Service
 from vault.client.variables import is_variable
-from vault.core.errors import ServiceRefusedError
 from vault.core.paths import Paths
 from vault.core.text import printable, quantity
 from vault.swarm.policy import PolicyFile
@@ -114,12 +113,7 @@ def _read(path: str, variables: Mapping[str, str | None]) -> Stack:
 
 def _description(service: Service, reference: Reference) -> Mapping[str, Any] | None:
     body = {"name": reference.name} if reference.name else {"secret_id": reference.secret_id}
-    try:
-        return service.call("/vault/secret/describe", body)
-    except ServiceRefusedError as error:
-        if error.status == HTTPStatus.NOT_FOUND:
-            return None
-        raise
+    return Secrets(service).find(body)
 
 
 def _data(finding: Finding) -> Mapping[str, Any]:

@@ -36,7 +36,6 @@ def _address(text: str) -> tuple[str, int]:
 
 
 def _cache_seconds(text: str) -> int:
-    """Return the age of values in the cache, in seconds."""
     seconds = 0 if text == "0" else int(parameters.duration(text).total_seconds())
     if seconds > _MAX_CACHE_SECONDS:
         raise click.BadParameter("must be at most 24h")
@@ -159,11 +158,6 @@ def _driver(
     cache_seconds: int,
     metrics: Metrics,
 ) -> Driver:
-    """Return the driver.
-
-    Raises:
-        VaultError: A file cannot be used.
-    """
     if not address.is_private(url):
         logger.warning("values travel unencrypted, unless the network encrypts them: use https://")
     try:

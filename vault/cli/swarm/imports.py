@@ -8,7 +8,6 @@ from collections.abc import Iterable, Mapping, Sequence
 from contextlib import closing
 from dataclasses import asdict
 from hashlib import sha256
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +16,9 @@ import click
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Output, output_options
 from vault.cli.user.connection import service_options
+from vault.client.secrets import Secrets
 from vault.client.service import Service
-from vault.core.errors import ServiceRefusedError, VaultError
+from vault.core.errors import VaultError
 from vault.core.outcomes import ImportOutcome
 from vault.core.paths import name_flaw
 from vault.core.text import quantity
@@ -147,7 +147,6 @@ def swarm_import(
 
 
 def _apply(importer: Importer, planned: Plan, output: Output) -> Sequence[tuple[Item, Report]]:
-    """Import as *planned*, and print the outcomes, also of what is stored before a failure."""
     reports: list[tuple[Item, Report]] = []
     try:
         with output.bar("importing", len(planned.items)) as bar, closing(importer.run(planned.items)) as run:
@@ -183,16 +182,16 @@ def import_task() -> None:
 
 
 def _say(line: Mapping[str, Any]) -> None:
-    """Print a line for the import."""
     print(json.dumps(line), flush=True)  # noqa: T201 - immediately, not when the task ends
 
 
 def _show_plan(planned: Plan, service: Service, output: Output) -> None:
     """Print what an import would do, without asking Docker or the service for a value."""
-    rows = []
+    rows, secrets = [], Secrets(service)
     with output.bar("planning", len(planned.items)) as bar:
         for item in planned.items:
-            rows.append(_row(item, _HERE if _is_here(service, item.name) else ImportOutcome.MISSING.label))
+            is_here = secrets.find({"name": item.name}) is not None
+            rows.append(_row(item, _HERE if is_here else ImportOutcome.MISSING.label))
             bar.advance(1)
     _show_skipped(planned, output)
     output.table(_COLUMNS, rows)
@@ -201,16 +200,6 @@ def _show_plan(planned: Plan, service: Service, output: Output) -> None:
 
 def _row(item: Item, outcome: str, *, reason: str = "") -> Mapping[str, Any]:
     return {"secret": item.secret.name, "name": item.name, "outcome": outcome, "reason": reason}
-
-
-def _is_here(service: Service, name: str) -> bool:
-    try:
-        service.call("/vault/secret/describe", {"name": name})
-    except ServiceRefusedError as error:
-        if error.status == HTTPStatus.NOT_FOUND:
-            return False
-        raise
-    return True
 
 
 def _show_skipped(planned: Plan, output: Output) -> None:

@@ -38,16 +38,8 @@ def holders(name: str, driver: str, service: Service, output: Output) -> None:
     secret = stored.describe(name)
     with closing(Engine(driver)) as engine:
         found = Holders(engine, stored).of(secret)
-    output.table(
-        {
-            "service": lambda row: row["service"],
-            "task": lambda row: row["task"],
-            "node": lambda row: row["node"],
-            "state": lambda row: row["state"],
-            "version": _shown_version,
-        },
-        [_row(holder, secret) for holder in found],
-    )
+    columns = {name: name for name in ("service", "task", "node", "state")} | {"version": _shown_version}
+    output.table(columns, [_row(holder, secret) for holder in found])
     output.note(f"The newest version of {name} is {secret.version}.")
 
 
