@@ -89,12 +89,8 @@ def imports() -> None:
     default="",
     help="A secret of the source, or a folder, such as billing/.  [default: all]",
 )
-@click.option(
-    "--namespace",
-    metavar="NAME",
-    type=parameters.name,
-    default=DEFAULT_NAMESPACE,
-    help="The namespace of the secrets here.  [default: default]",
+@parameters.namespace_option(
+    "The namespace of the secrets here.  [default: default]", default=DEFAULT_NAMESPACE
 )
 @parameters.import_prefix_option
 @click.option(
@@ -257,7 +253,6 @@ class _Report:
         self._output.result(data, "\n".join(lines))
 
     def _tell(self, what: str, result: Result, text: str) -> None:
-        """Print something about one secret."""
         data = {"outcome": what, "name": result.name, "reason": text}
         self._output.result(data, f"{what}: {printable(result.name)}: {text}")
 

@@ -127,9 +127,7 @@ def delete(output: Output, name: str, force: bool) -> None:
 
 
 @issuers.command("test")
-@click.option(
-    "--file", type=parameters.TEXT_FILE, default="-", help="A file with the JWT.  [default: standard input]"
-)
+@parameters.jwt_option
 @output_options
 def test_issuer(output: Output, file: TextIO) -> None:
     """Show which issuer verifies a JWT.
@@ -158,7 +156,6 @@ def print_findings(output: Output, file: TextIO, role: str = "") -> None:
 
 
 def _rights(principal: Principal) -> dict[str, Any]:
-    """Return what the JWT's sender may do."""
     return {
         "principal": principal.name,
         "role": principal.role,

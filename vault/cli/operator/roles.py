@@ -23,11 +23,10 @@ from vault.cli.shell.output import Column, Output, Row, output_options
 from vault.core.attempt import Action
 from vault.core.networks import Network
 from vault.core.paths import MAX_PATHS, Paths
-from vault.core.principal import Scope, scopes_named
+from vault.core.principal import scopes_named
 
 
 def _conditions(role: Row) -> list[str]:
-    """Return the conditions of *role* on claims, in one list."""
     exact = (f"{key}={value}" for key, value in role["claims"].items())
     globs = (f"{key}~{pattern}" for key, pattern in role["claim_globs"].items())
     return [*exact, *globs]
@@ -93,19 +92,9 @@ def roles() -> None:
     type=_condition,
     help="The same, with * for any characters, including slashes. Can be repeated.",
 )
-@click.option(
-    "--scope",
-    "scopes",
-    multiple=True,
-    required=True,
-    metavar="SCOPE",
-    type=click.Choice([scope.value for scope in Scope]),
-    help="A scope of the role, such as secret:fetch. Can be repeated.",
-)
+@parameters.scopes_option("role", required=True)
 @parameters.paths_option("role")
-@click.option(
-    "--namespace", metavar="NAME", type=parameters.name, help="The role's namespace.  [default: default]"
-)
+@parameters.namespace_option("The role's namespace.  [default: default]")
 @parameters.networks_option("role")
 @click.option(
     "--max-age",
@@ -175,9 +164,7 @@ def list_roles(output: Output) -> None:
 
 @roles.command()
 @click.argument("name", type=parameters.name)
-@click.option(
-    "--namespace", metavar="NAME", type=parameters.name, help="The role's namespace.  [default: default]"
-)
+@parameters.namespace_option("The role's namespace.  [default: default]")
 @output_options
 def delete(output: Output, name: str, namespace: str | None) -> None:
     """Delete the role NAME.
@@ -190,9 +177,7 @@ def delete(output: Output, name: str, namespace: str | None) -> None:
 
 
 @roles.command("test")
-@click.option(
-    "--file", type=parameters.TEXT_FILE, default="-", help="A file with the JWT.  [default: standard input]"
-)
+@parameters.jwt_option
 @click.option("--role", metavar="NAME", default="", help="The role that the JWT's sender names in X-Role.")
 @output_options
 def test_role(output: Output, file: TextIO, role: str) -> None:

@@ -14,7 +14,7 @@ from vault.core.attempt import Action
 from vault.core.errors import VaultError
 from vault.core.networks import Network
 from vault.core.paths import MAX_PATHS, Paths
-from vault.core.principal import DEFAULT_NAMESPACE, ROLES, Scope, scopes_named
+from vault.core.principal import DEFAULT_NAMESPACE, ROLES, scopes_named
 from vault.core.text import printable
 
 _FACTS = {
@@ -66,17 +66,8 @@ def tokens() -> None:
     type=click.Choice(list(ROLES)),
     help="A named set of scopes. With --scope, the token has both.",
 )
-@click.option(
-    "--scope",
-    "scopes",
-    multiple=True,
-    metavar="SCOPE",
-    type=click.Choice([scope.value for scope in Scope]),
-    help="A scope of the token, such as secret:fetch. Can be repeated.",
-)
-@click.option(
-    "--namespace", metavar="NAME", type=parameters.name, help="The token's namespace.  [default: default]"
-)
+@parameters.scopes_option("token")
+@parameters.namespace_option("The token's namespace.  [default: default]")
 @parameters.networks_option("token")
 @parameters.paths_option("token")
 @click.option(
@@ -165,12 +156,7 @@ def list_tokens(output: Output, unused_for: timedelta | None) -> None:
 
 @tokens.command()
 @click.argument("name", type=parameters.name_of_token)
-@click.option(
-    "--namespace",
-    metavar="NAME",
-    type=parameters.name,
-    help="The token's namespace, if several have this name.",
-)
+@parameters.namespace_option("The token's namespace, if several have this name.")
 @click.option("--cascade", is_flag=True, help="Also revoke the tokens that it created.")
 @output_options
 def revoke(output: Output, name: str, namespace: str | None, cascade: bool) -> None:

@@ -16,7 +16,7 @@ from vault.core.durations import parse_duration
 from vault.core.labels import are_labels
 from vault.core.networks import Network, network
 from vault.core.paths import is_path, name_flaw, path_flaw, prefix_flaw
-from vault.core.principal import MAX_LIFETIME, is_name
+from vault.core.principal import MAX_LIFETIME, Scope, is_name
 
 Command = TypeVar("Command", bound=Callable[..., Any])
 
@@ -31,6 +31,11 @@ driver_option = click.option(
 
 #: A text file. Bytes that are not UTF-8 are invalid, not an error.
 TEXT_FILE = click.File(encoding="utf-8", errors="replace")
+
+#: The option for the JWT that a command explains.
+jwt_option = click.option(
+    "--file", type=TEXT_FILE, default="-", help="A file with the JWT.  [default: standard input]"
+)
 
 
 def name(text: str) -> str:
@@ -58,7 +63,6 @@ def service_url(text: str) -> str:
 
 
 def _folder(text: str) -> str:
-    """Return a folder of secrets; empty for none."""
     if text and not (is_path(text) and text.endswith("/")):
         raise click.BadParameter("must be a folder that ends in a slash, such as imported/")
     return text
@@ -130,7 +134,6 @@ def note_single_names(paths: Iterable[str], output: Output) -> None:
 
 
 def _network(text: str) -> Network:
-    """Return a network."""
     try:
         return network(text)
     except ValueError:
@@ -138,7 +141,6 @@ def _network(text: str) -> Network:
 
 
 def _path(text: str) -> str:
-    """Return a path."""
     if flaw := path_flaw(text):
         raise click.BadParameter(
             f"must be a name, or a prefix that ends in a slash, such as billing/, and {flaw}"
@@ -170,3 +172,26 @@ def paths_option(grant: str) -> Callable[[Command], Command]:
         help=f"A name of a secret that the {grant} can reach, or a prefix of names that ends in a slash, "
         "such as billing/. Can be repeated.  [default: all names]",
     )
+
+
+def namespace_option(help_text: str, **settings: Any) -> Callable[[Command], Command]:
+    """Return the option for a namespace."""
+    return click.option("--namespace", metavar="NAME", type=name, help=help_text, **settings)
+
+
+def scopes_option(grant: str, *, required: bool = False) -> Callable[[Command], Command]:
+    """Return the option for the scopes of a new *grant*, a token or a role."""
+    return click.option(
+        "--scope",
+        "scopes",
+        multiple=True,
+        required=required,
+        metavar="SCOPE",
+        type=click.Choice([scope.value for scope in Scope]),
+        help=f"A scope of the {grant}, such as secret:fetch. Can be repeated.",
+    )
+
+
+def labels_option(help_text: str) -> Callable[[Command], Command]:
+    """Return the option for labels of secrets."""
+    return click.option("--label", "labels", metavar="KEY=TEXT", multiple=True, type=label, help=help_text)

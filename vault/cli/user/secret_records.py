@@ -20,14 +20,7 @@ _SECRET = click.argument("secret", metavar="NAME_OR_ID", type=parameters.secret)
 
 @click.command("list")
 @click.argument("prefix", required=False, default="", type=parameters.prefix)
-@click.option(
-    "--label",
-    "labels",
-    metavar="KEY=TEXT",
-    multiple=True,
-    type=parameters.label,
-    help="Only secrets with this label. Can be repeated.",
-)
+@parameters.labels_option("Only secrets with this label. Can be repeated.")
 @click.option("--deleted", is_flag=True, help="List deleted secrets that can be restored instead.")
 @service_options
 @output_options

@@ -100,14 +100,7 @@ def get(
 @click.option(
     "--max-reads", metavar="N", type=click.IntRange(1, _MAX_READS), help="Maximum number of fetches."
 )
-@click.option(
-    "--label",
-    "labels",
-    metavar="KEY=TEXT",
-    multiple=True,
-    type=parameters.label,
-    help="A label. Can be repeated; replaces all others.",
-)
+@parameters.labels_option("A label. Can be repeated; replaces all others.")
 @click.option(
     "--expected-version",
     metavar="N",
@@ -181,11 +174,7 @@ def new_value(secret: str, from_file: Path | None, generate: int | None, output:
 
 
 def _typed(label: str) -> bytes:
-    """Return a text that the user types twice; empty if it is empty.
-
-    Raises:
-        VaultError: The second one differs.
-    """
+    """Return a text that the user types twice; empty if it is empty."""
     # With a default, an empty text does not repeat the question.
     texts = []
     for question in (label, "The same again"):
