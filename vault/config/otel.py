@@ -49,7 +49,6 @@ def _is_installed() -> bool:
 
 
 def _errors(values: Mapping[str, str]) -> Iterator[tuple[str, str]]:
-    """Yield each invalid variable with the reason."""
     for name in _PROTOCOLS:
         if values.get(name, "http/protobuf") not in ("", "http/protobuf"):
             yield name, "must be http/protobuf."

@@ -19,7 +19,6 @@ from cryptography.hazmat.primitives.asymmetric.ec import (
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from limits import parse_many
 from marshmallow import ValidationError, fields
 from pymongo.errors import PyMongoError
 
@@ -249,6 +248,9 @@ def public_key(pem: str) -> None:
 
 def rate_limit(text: str) -> None:
     """Refuse a text that is not in the notation of the library `limits`."""
+    # Not loaded by commands: it takes a fifth of their start, and its default is valid.
+    from limits import parse_many
+
     try:
         parse_many(text)
     except ValueError:
