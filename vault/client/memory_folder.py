@@ -44,7 +44,6 @@ def place() -> Path:
 
 
 def _is_in_memory(folder: Path) -> bool:
-    """Return whether the file system of *folder* is in memory."""
     device = folder.stat().st_dev
     number = f"{os.major(device)}:{os.minor(device)}"
     for line in _MOUNTS.read_text().splitlines():

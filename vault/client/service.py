@@ -204,7 +204,6 @@ def _text(found: Any) -> str:
 
 
 def _fields(found: Any) -> list[str]:
-    """Return the fields with an error, as texts."""
     problems = [error for error in found if isinstance(error, dict)] if isinstance(found, list) else []
     return [
         f"{_text(error.get('field'))} {_text(error.get('message')).rstrip('.')}".strip()

@@ -118,11 +118,7 @@ def _keep_port(folder: DevFolder, port: int, output: Output) -> None:
 
 
 def _require_token(folder: DevFolder, url: str, environment: dict[str, str]) -> None:
-    """Keep a token with the role admin in *folder*, unless the service at *url* still accepts the kept one.
-
-    Raises:
-        VaultError: No token can be created; the message says why.
-    """
+    """Keep a new token of the role admin in *folder*, unless the service accepts the kept one."""
     if not (folder.token and _accepts(url, folder.token)):
         folder.keep_token(_new_token(environment))
 
@@ -222,12 +218,7 @@ def _lift_limit(environment: dict[str, str]) -> None:
 
 
 def _address(environment: dict[str, str]) -> tuple[str, int]:
-    """Return the host and port of the service, for clients on this machine.
-
-    Raises:
-        SettingsError: At least one of the user's own settings is invalid.
-        VaultError: They enable TLS.
-    """
+    """Return the host and port of the service, for clients on this machine."""
     settings = Settings.from_mapping(environment, dotenv=read_dotenv())
     if settings.tls_cert:
         raise VaultError("`dev` does not support TLS", hint="unset TLS_CERT, or run `secret-manager serve`")
@@ -273,20 +264,12 @@ class _Trial:
         self._log = log
 
     def pause(self) -> None:
-        """Check, and wait a moment.
-
-        Raises:
-            VaultError: MongoDB or the service has ended.
-        """
+        """Check, and wait a moment."""
         self.check()
         time.sleep(_POLL_INTERVAL_SECONDS)
 
     def check(self) -> None:
-        """Show new warnings and errors of the service.
-
-        Raises:
-            VaultError: MongoDB or the service has ended.
-        """
+        """Show new warnings and errors of the service."""
         self._log.show()
         if not self._mongod.running:
             raise MongodUnavailableError("mongod has ended", hint=f"see {self._mongod.log}")

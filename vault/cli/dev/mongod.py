@@ -12,7 +12,6 @@ from functools import cache
 from importlib import metadata
 from pathlib import Path
 from shutil import which
-from types import TracebackType
 from typing import Any, Self
 
 from pymongo import MongoClient
@@ -75,9 +74,7 @@ class Mongod:
         self.start()
         return self
 
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
+    def __exit__(self, *_: object) -> None:
         self.stop()
 
     @property

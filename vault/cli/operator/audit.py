@@ -103,7 +103,6 @@ def _filters(command: Command) -> Command:
 
 
 def _about(secret: str | None) -> dict[str, str]:
-    """Return the criterion for entries about *secret*, a name or an ID."""
     if secret is None:
         return {}
     return {"secret_id" if is_id(secret) else "secret_name": secret}
@@ -178,7 +177,6 @@ class _Lines:
 
 
 def _texts(record: Record) -> list[str]:
-    """Return the texts of an entry, in columns."""
     details = record.get("details")
     # An attacker may have stored anything.
     known = details if isinstance(details, dict) else {}

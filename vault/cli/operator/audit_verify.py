@@ -172,7 +172,6 @@ def verify(
 
 
 def _file(file: Iterable[str], bundle: bytes, days: int) -> _Source:
-    """Return the exported trail in *file*, signed by the public keys in *bundle*."""
     try:
         keys = {key.signer: key for key in VerifyingKey.from_pem(bundle)}
     except ValueError:
@@ -183,7 +182,6 @@ def _file(file: Iterable[str], bundle: bytes, days: int) -> _Source:
 
 
 def _database(parts: Parts, days: int | None) -> _Source:
-    """Return the trail in the connected database."""
     days = parts.settings.audit_ttl_days if days is None else days
     return _Source(
         signing_keys.trusted(parts.keyring),

@@ -53,8 +53,6 @@ _ELECTION_TIMEOUT_MILLISECONDS = 5_000
 #: waits that long for its answer before it accepts writes.
 _HEARTBEAT_TIMEOUT_SECONDS = 5
 
-_ROOT = "root"
-
 _PRIMARY = "primary"
 _SECONDARY = "secondary"
 _NO_ANSWER = "no answer"
@@ -205,7 +203,10 @@ class ReplicaSet:
             try:
                 self._initiate_once()
                 if self._user and root_password:
-                    self._make_users(self._user, root_password, audit_ttl_days)
+                    with self._on_primary() as client:
+                        roles = [{"role": "root", "db": "admin"}]
+                        ensure_user(client["admin"], "root", root_password, roles)
+                        self._user.make(client, audit_ttl_days=audit_ttl_days)
             except PyMongoError as error:
                 if time.monotonic() > deadline:
                     raise _failed(f"{self._name} did not get ready", error, self._uri) from None
@@ -265,12 +266,7 @@ class ReplicaSet:
             raise
 
     def _known_members(self) -> set[str]:
-        """Return the members of the existing set, as the first one that knows it says; empty without a set.
-
-        Raises:
-            ReplicaSetError: A member belongs to another set, or was started without one.
-            PyMongoError: A member did not answer, and no other one knows of a set.
-        """
+        """Return the members of the set, as the first one that knows it says; empty without a set."""
         silence: PyMongoError | None = None
         for member in self._members:
             try:
@@ -286,11 +282,6 @@ class ReplicaSet:
         if silence:
             raise silence
         return set()
-
-    def _make_users(self, user: "ServiceUser", root_password: str, audit_ttl_days: int) -> None:
-        with self._on_primary() as client:
-            ensure_user(client["admin"], _ROOT, root_password, [{"role": "root", "db": "admin"}])
-            user.make(client, audit_ttl_days=audit_ttl_days)
 
     def _at(self, member: str, command: str, value: object = 1, **options: Any) -> dict[str, Any]:
         with Client(member, directConnection=True, **self._options | options) as client:
@@ -367,7 +358,6 @@ def _ensure(database: Any, kind: str, name: str, *, missing: int, **what: Any) -
 
 
 def _is_complete(states: Mapping[str, str]) -> bool:
-    """Return whether one member is the primary, and all others can replace it."""
     return sorted(states.values()) == [_PRIMARY, *[_SECONDARY] * (len(states) - 1)]
 
 
@@ -383,7 +373,6 @@ def _state(hello: Mapping[str, Any], newest: datetime) -> str:
 
 
 def _last_write(hello: Mapping[str, Any]) -> datetime:
-    """Return the time of the last write that the member of *hello* has."""
     found: datetime = hello.get("lastWrite", {}).get("lastWriteDate", _NEVER)
     return found.replace(tzinfo=UTC)
 
@@ -398,10 +387,7 @@ def _failed(problem: str, error: Exception, uri: str) -> VaultError:
 
 
 def _reason(error: Exception) -> str:
-    """Return type and code of *error*. Its text can quote a refused command, or the password in a URI.
-
-    Errors about a configuration have their text: it has names and hosts.
-    """
+    # Its text can quote a refused command, or the password in a URI; about a configuration, only names.
     code = getattr(error, "code", None)
     text = _text(error) if isinstance(error, OperationFailure) and code in _CONFIGURATION else ""
     return " ".join(str(part) for part in (type(error).__name__, code, text) if part)

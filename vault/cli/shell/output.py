@@ -147,7 +147,6 @@ def _json(data: Mapping[str, Any]) -> str:
 
 
 def _plain(value: Any) -> Any:
-    """Return *value* in a type that JSON has."""
     match value:
         case datetime():
             return moment(value)
@@ -181,7 +180,6 @@ def cell(value: Any) -> str:
 
 
 def _lines(headings: Sequence[str], rows: Sequence[Sequence[str]]) -> Iterator[str]:
-    """Yield the lines of a table."""
     columns = [
         (heading, *cells)
         for heading, *cells in zip(headings, *rows, strict=True)

@@ -71,12 +71,7 @@ def whoami(service: Service, output: Output) -> None:
 
 
 def _self(service: Service) -> dict[str, Any]:
-    """Return who the holder of the token is.
-
-    Raises:
-        ServiceUnavailableError: Something else answers at the address.
-        ServiceRefusedError: The token is invalid.
-    """
+    """Return who the holder of the token is."""
     found = service.call("/vault/token/self", {})
     if not (isinstance(found.get("principal"), str) and found.keys() >= _FIELDS):
         raise service.odd_reply()

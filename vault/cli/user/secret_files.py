@@ -145,7 +145,6 @@ def _require_shown(values: Mapping[str, bytes], form: Format, variables: Mapping
 
 
 def _variables(names: list[str], prefix: str) -> dict[str, str]:
-    """Return the variables of *names*."""
     found: dict[str, str] = {}
     for name in names:
         variable = variable_of(name, prefix)
