@@ -18,9 +18,11 @@ from typing import Any
 
 import pytest
 import requests
+from click.testing import CliRunner
 
 from tests.cli.waiting import wait_until
 from tests.support.system import coverage_of_greenlets
+from vault.cli import commands
 from vault.cli.dev.folder import DevFolder
 from vault.cli.dev.log import WholeLog
 from vault.cli.dev.mongod import free_port
@@ -145,25 +147,82 @@ def _post(dev: Dev, path: str, **body: str) -> dict[str, str]:
     return reply
 
 
+def _exports(dev: Dev) -> list[str]:
+    return [line for line in dev.output.read_text().splitlines() if line.startswith("  export ")]
+
+
+def _whoami(dev: Dev, token: str) -> int:
+    headers = {"Authorization": f"Bearer {token}"}
+    return requests.post(f"{dev.url}/vault/token/self", json={}, headers=headers, timeout=30).status_code
+
+
 def test_a_second_run_continues_the_first(make: Make, tmp_path: Path) -> None:
-    """A stop ends everything; a new start has the same secrets, port and token, so pasted lines work."""
+    """A stop ends everything; a new start has the same secrets, port and token, so pasted lines work.
+
+    The commands of the banner work, also if the service requires a credential. When the service ends by
+    itself, the command names it, ends MongoDB and fails.
+    """
     first = make().ready()
     assert _processes(tmp_path, "mongod")
-    assert _processes(tmp_path, "gunicorn")
+    assert "Anyone who knows an ID" in first.output.read_text()
+    _check_banner(first)
     identifier = _post(first, "create", secret="aGVsbG8=")["secret_id"]
-    lines = [line for line in first.output.read_text().splitlines() if line.startswith("  export ")]
-    kept = (tmp_path / ".dev" / "token").read_text()
     assert first.end(signal.SIGTERM) == (0, f"Stopped. Your data is in {tmp_path / '.dev'}/")
     assert not _processes(tmp_path)
-    second = make(BIND=first.environment["BIND"]).ready()
-    again = [line for line in second.output.read_text().splitlines() if line.startswith("  export ")]
-    assert again == lines
-    assert (tmp_path / ".dev" / "token").read_text() == kept
-    assert requests.post(
-        f"{first.url}/vault/secret/fetch", json={"secret_id": identifier}, timeout=30
-    ).json() == {"secret": "aGVsbG8="}
-    assert second.end(signal.SIGINT)[0] == 0
+    lines = _exports(first)
+    second = make(BIND=first.environment["BIND"], AUTH_ENABLED="true").ready()
+    assert "Every request needs a credential" in second.output.read_text()
+    assert _exports(second) == lines
+    assert identifier in _paste(second, *lines, f"secret-manager secret describe {identifier}")
+    os.kill(_processes(tmp_path, "gunicorn")[0], signal.SIGTERM)
+    status, line = second.end()
+    assert status == 1
+    assert "the service has ended" in line
     assert not _processes(tmp_path)
+
+
+def _check_banner(dev: Dev) -> None:
+    """Require that the banner comes last, and that all its commands work when pasted."""
+    output = dev.output.read_text()
+    assert output.endswith("Press Ctrl-C to stop.\n")
+    assert f"{dev.url}/docs" in output
+    commands = _commands(dev)
+    assert f"VAULT_URL={dev.url} " in commands[0]
+    stored, printed = _paste(dev, *commands, 'printf "%s" "$VAULT_TOKEN"').split("hello")
+    assert "greeting" in stored
+    [(reader, admin)] = re.findall(r"\A(smt_.*)\n(smt_.*)\Z", printed)
+    assert admin not in output
+    for token, status in ((reader, 403), (admin, 200)):
+        headers = {"Authorization": f"Bearer {token}"}
+        reply = requests.post(f"{dev.url}/vault/audit/query", json={}, headers=headers, timeout=30)
+        assert reply.status_code == status
+    # Refusals and requests concern clients, not the terminal of the service.
+    assert requests.get(f"{dev.url}/nowhere", timeout=30).status_code == 404
+    assert dev.output.read_text() == output
+
+
+def _commands(dev: Dev) -> list[str]:
+    """Return the commands of the banner, in order."""
+    _, _, banner = dev.output.read_text().partition("Secret Manager is ready")
+    return [
+        command.strip() for command in banner.replace("\\\n", "").splitlines() if command.startswith("  ")
+    ]
+
+
+def _paste(dev: Dev, *commands: str) -> str:
+    """Return the output of *commands* in a new terminal."""
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("VAULT_")}
+    run = subprocess.run(
+        ["bash", "-euc", "\n".join(commands)],
+        cwd=dev.folder,
+        env=environment,
+        input="hello",
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert run.returncode == 0, run.stderr
+    return run.stdout
 
 
 @pytest.mark.promise("processes")
@@ -171,6 +230,7 @@ def test_one_run_keeps_its_promises(make: Make, tmp_path: Path) -> None:
     """The key is private, web pages cannot rebind names, a second run in the folder is refused, and so on.
 
     The run begins with a token that the service refuses, a module in the working folder, and fallback keys.
+    With `--json`, its addresses and paths are one object.
     """
     folder = tmp_path / ".dev"
     folder.mkdir(mode=0o700)
@@ -179,9 +239,13 @@ def test_one_run_keeps_its_promises(make: Make, tmp_path: Path) -> None:
     (tmp_path / "gunicorn").mkdir()
     (tmp_path / "gunicorn" / "__init__.py").write_text("raise SystemExit('a planted module ran')\n")
     dev = make(PYTHONSAFEPATH="", MASTER_KEY_FALLBACKS="an-older-key-of-thirty-two-chars")
-    dev.options = ("--verbose",)
-    dev.ready()
-    _check_token(dev, token)
+    dev.options = ("--verbose", "--json")
+    dev.start().wait_until_it_says('{"url"')
+    [shown] = [json.loads(line) for line in dev.output.read_text().splitlines() if line.startswith('{"url"')]
+    assert (shown["url"], shown["folder"], shown["token_file"]) == (dev.url, str(folder), str(token))
+    # The kept token was refused, so the service has another.
+    assert token.stat().st_mode & 0o777 == 0o600
+    assert _whoami(dev, token.read_text().strip()) == 200
     _check_key(dev, folder)
     _check_hosts(dev)
     dev.wait_until_it_says('"operation": "openapi"')
@@ -190,14 +254,6 @@ def test_one_run_keeps_its_promises(make: Make, tmp_path: Path) -> None:
     key = (folder / "master.key").read_text().strip()
     assert key not in dev.output.read_text()
     assert key not in (folder / "db.log").read_text()
-
-
-def _check_token(dev: Dev, token: Path) -> None:
-    # The kept token was refused, so the service has another.
-    assert token.stat().st_mode & 0o777 == 0o600
-    headers = {"Authorization": f"Bearer {token.read_text().strip()}"}
-    reply = requests.post(f"{dev.url}/vault/token/self", json={}, headers=headers, timeout=30)
-    assert reply.status_code == 200
 
 
 def _check_key(dev: Dev, folder: Path) -> None:
@@ -250,109 +306,24 @@ def test_a_kill_leaves_no_process(make: Make, tmp_path: Path) -> None:
     wait_until(lambda: not any(_command_line(process) for process in found))
 
 
-def _commands(dev: Dev) -> list[str]:
-    """Return the commands of the banner, in order."""
-    _, _, banner = dev.output.read_text().partition("Secret Manager is ready")
-    return [
-        command.strip() for command in banner.replace("\\\n", "").splitlines() if command.startswith("  ")
-    ]
-
-
-def _paste(dev: Dev, *commands: str) -> str:
-    """Return the output of *commands* in a new terminal."""
-    environment = {name: value for name, value in os.environ.items() if not name.startswith("VAULT_")}
-    run = subprocess.run(
-        ["bash", "-euc", "\n".join(commands)],
-        cwd=dev.folder,
-        env=environment,
-        input="hello",
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert run.returncode == 0, run.stderr
-    return run.stdout
-
-
-@pytest.mark.parametrize("required", ["true", "false"])
-def test_banner_s_commands_work(make: Make, tmp_path: Path, required: str) -> None:
-    """The banner comes last; all its commands work when pasted, also if the service requires a credential."""
-    dev = make(AUTH_ENABLED=required).ready()
-    output = dev.output.read_text()
-    assert output.endswith("Press Ctrl-C to stop.\n")
-    assert f"{dev.url}/docs" in output
-    assert str(tmp_path / ".dev") in output
-    commands = _commands(dev)
-    assert f"VAULT_URL={dev.url} " in commands[0]
-    stored, printed = _paste(dev, *commands, 'printf "%s" "$VAULT_TOKEN"').split("hello")
-    assert "greeting" in stored
-    [(reader, admin)] = re.findall(r"\A(smt_.*)\n(smt_.*)\Z", printed)
-    assert admin not in output
-    for token, status in ((reader, 403), (admin, 200)):
-        headers = {"Authorization": f"Bearer {token}"}
-        reply = requests.post(f"{dev.url}/vault/audit/query", json={}, headers=headers, timeout=30)
-        assert reply.status_code == status
-    # Refusals and requests concern clients, not the terminal of the service.
-    assert requests.get(f"{dev.url}/nowhere", timeout=30).status_code == 404
-    assert dev.end(signal.SIGINT)[0] == 0
-    after = dev.output.read_text().removeprefix(output)
-    stopping, stopped = after.splitlines()
-    assert stopping == "Stopping the service and MongoDB."
-    assert stopped == f"Stopped. Your data is in {tmp_path / '.dev'}/"
-
-
-def test_json_is_one_object(make: Make, tmp_path: Path) -> None:
-    """With `--json` and `--quiet`, the output is one object with the addresses and paths."""
-    dev = make()
-    dev.options = ("--json", "--quiet")
-    dev.start().wait_until_it_says("}\n")
-    shown = json.loads(dev.output.read_text().splitlines()[-1])
-    assert shown["url"] == dev.url
-    token = Path(shown["token_file"]).read_text().strip()
-    headers = {"Authorization": f"Bearer {token}"}
-    assert requests.post(f"{shown['url']}/vault/token/self", json={}, headers=headers, timeout=30).ok
-    assert shown["folder"] == str(tmp_path / ".dev")
-    assert dev.end(signal.SIGINT)[0] == 0
-
-
-def test_used_port_is_one_clear_line(make: Make, tmp_path: Path) -> None:
-    """If the port is in use, the command says so in one line, starts nothing and fails."""
-    dev = make()
-    with socket.create_server(("127.0.0.1", dev.port)):
-        status, line = dev.start().end()
-    assert status == 1
-    assert f"127.0.0.1:{dev.port} is in use" in line
-    assert dev.output.read_text().count("\n") == 1
-    assert not _processes(tmp_path)
-
-
-@pytest.mark.parametrize(
-    ("name", "message"), [("gunicorn", "the service has ended"), ("mongod", "mongod has ended")]
-)
-def test_loss_of_either_process_ends_it(make: Make, tmp_path: Path, name: str, message: str) -> None:
-    """When the service or MongoDB ends by itself, the command names it, ends the other and fails."""
-    dev = make().ready()
-    os.kill(_processes(tmp_path, name)[0], signal.SIGTERM)
-    status, line = dev.end()
-    assert status == 1
-    assert message in line
-    assert not _processes(tmp_path)
-
-
-def test_unusable_folder_is_one_clear_line(make: Make, tmp_path: Path) -> None:
-    """If `.dev` cannot be a folder, the command says so in one line and fails."""
-    (tmp_path / ".dev").touch()
-    status, line = make().start().end()
-    assert status == 1
-    assert f"cannot use {tmp_path / '.dev'}: " in line
-
-
-def test_wrong_settings_are_refused_before_the_start(make: Make, tmp_path: Path) -> None:
-    """The user's own settings apply, and invalid ones are refused before MongoDB is started."""
-    status, line = make(LOG_LEVEL="loud").start().end()
-    assert status == 1
-    assert "LOG_LEVEL" in line
+def test_nothing_is_started_in_vain(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Invalid settings and a port in use are one line, before MongoDB is started."""
+    monkeypatch.chdir(tmp_path)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        bind = f"127.0.0.1:{server.getsockname()[1]}"
+        for settings, problem in (({"LOG_LEVEL": "loud"}, "LOG_LEVEL"), ({}, f"{bind} is in use")):
+            result = CliRunner().invoke(commands, ["dev"], env={"BIND": bind, **settings})
+            assert result.exit_code == 1
+            assert problem in result.stderr
+            assert result.output.count("\n") == 1
     assert not (tmp_path / ".dev" / "db.log").exists()
+
+
+def test_the_end_of_mongodb_is_noticed() -> None:
+    """When MongoDB ends by itself, the command fails and names its log."""
+    mongod = SimpleNamespace(running=False, log="db.log")
+    with pytest.raises(VaultError, match=r"mongod has ended; see db\.log"):
+        module._Trial(mongod, SimpleNamespace(), WholeLog()).check()
 
 
 def test_key_and_database_are_always_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -455,9 +426,3 @@ def test_a_trial_is_without_tls(monkeypatch: pytest.MonkeyPatch, master_key: str
     monkeypatch.setattr(module.Settings, "from_mapping", lambda *_, **__: settings)
     with pytest.raises(VaultError, match="unset TLS_CERT"):
         module._address({"MASTER_KEY": master_key})
-
-
-@pytest.mark.parametrize(("enabled", "beginning"), [("true", "Every request needs"), ("false", "Anyone who")])
-def test_the_banner_says_who_can_read(master_key: str, enabled: str, beginning: str) -> None:
-    """The output of a start says if requests need a credential."""
-    assert module._access({"MASTER_KEY": master_key, "AUTH_ENABLED": enabled}).startswith(beginning)

@@ -68,10 +68,18 @@ def _read(server: Mongod) -> list[int]:
         return sorted(thing["_id"] for thing in client.test.things.find())
 
 
-def test_transactions_are_real(make: Make) -> None:
+@pytest.fixture(scope="module")
+def running(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Mongod]:
+    """Run a server with an option, for the tests that leave it running."""
+    data = tmp_path_factory.mktemp("running") / "db"
+    with Mongod(data, options=["--setParameter", "ttlMonitorSleepSecs=1"]) as server:
+        yield server
+
+
+def test_transactions_are_real(running: Mongod) -> None:
     """A started server supports transactions with majority writes, like a production replica set."""
-    with make() as server, MongoClient[dict[str, Any]](server.uri, w="majority") as client:
-        things = client.test.things
+    with MongoClient[dict[str, Any]](running.uri, w="majority") as client:
+        things = client.test.transactions
         with client.start_session() as session:
             session.with_transaction(lambda session: things.insert_one({"_id": 1}, session=session))
             session.start_transaction()
@@ -80,45 +88,30 @@ def test_transactions_are_real(make: Make) -> None:
         assert [thing["_id"] for thing in things.find()] == [1]
 
 
-def test_data_and_port_survive_a_stop(make: Make) -> None:
-    """A stopped server starts again with its data, on its port."""
+def test_data_survives_every_end(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Acknowledged data survives a stop and a kill of the server, which keeps its port, and another port.
+
+    A stop leaves no process, and can be repeated. The log of an earlier start is kept until it is too large.
+    """
     server = make()
-    with server:
-        _write(server, 1)
     uri = server.uri
+    with server:
+        assert _processes(server.data)
+        _write(server, 1)
+    server.stop()
     assert not server.running
-    with server:
-        assert (server.uri, _read(server)) == (uri, [1])
-
-
-def test_data_survives_a_kill(make: Make) -> None:
-    """Acknowledged data survives a kill of the server."""
-    server = make()
-    server.start()
-    _write(server, 1)
-    server.kill()
-    with server:
-        assert _read(server) == [1]
-
-
-def test_data_is_usable_on_another_port(make: Make) -> None:
-    """Data of a server on another port can be read and written."""
-    with make() as first:
-        _write(first, 1)
-    with make() as second:
-        assert second.port != first.port
-        _write(second, 2)
-        assert _read(second) == [1, 2]
-
-
-def test_stopping_leaves_no_process(make: Make) -> None:
-    """A stopped server is gone; stopping it again is not an error."""
-    server = make()
-    server.start()
-    assert _processes(server.data)
-    server.stop()
-    server.stop()
     assert not _processes(server.data)
+    server.start()
+    assert (server.uri, _read(server)) == (uri, [1])
+    assert server.log.read_text().count('"MongoDB starting"') == 2
+    _write(server, 2)
+    server.kill()
+    monkeypatch.setattr(module, "_MAX_LOG_BYTES", 0)
+    with make() as another:
+        assert another.port != server.port
+        assert another.log.read_text().count('"MongoDB starting"') == 1
+        _write(another, 3)
+        assert _read(another) == [1, 2, 3]
 
 
 def test_server_ends_with_its_killed_parent(tmp_path: Path) -> None:
@@ -132,20 +125,18 @@ def test_server_ends_with_its_killed_parent(tmp_path: Path) -> None:
     wait_until(lambda: not _processes(data))
 
 
-def test_a_terminal_s_interrupt_does_not_reach_it(make: Make) -> None:
+def test_a_terminal_s_interrupt_does_not_reach_it(running: Mongod) -> None:
     """The server has a session of its own, so Ctrl-C in a terminal reaches only its parent."""
-    with make() as server:
-        (process,) = _processes(server.data)
-        assert os.getsid(process) == process != os.getsid(0)
+    (process,) = _processes(running.data)
+    assert os.getsid(process) == process != os.getsid(0)
 
 
-def test_data_in_use_is_one_clear_line(make: Make) -> None:
+def test_data_in_use_is_one_clear_line(running: Mongod) -> None:
     """A second server on the same data is refused in one line, and the first continues."""
-    with make() as first:
-        with pytest.raises(MongodUnavailableError, match="another mongod uses the data in") as caught:
-            make().start()
-        assert "\n" not in str(caught.value)
-        _write(first, 1)
+    with pytest.raises(MongodUnavailableError, match="another mongod uses the data in") as caught:
+        Mongod(running.data).start()
+    assert "\n" not in str(caught.value)
+    _write(running, 1)
 
 
 def test_used_port_is_one_clear_line(make: Make) -> None:
@@ -184,7 +175,7 @@ def test_slow_start_times_out(make: Make, monkeypatch: pytest.MonkeyPatch) -> No
 def test_server_that_does_not_stop_is_killed(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     """A server that does not end by itself is killed after a timeout."""
     monkeypatch.setattr(module, "_STOP_TIMEOUT_SECONDS", 0.1)
-    server = make()
+    server = make(initiate=False)
     server.start()
     (process,) = _processes(server.data)
     os.kill(process, signal.SIGSTOP)
@@ -203,23 +194,11 @@ def test_future_member_is_left_uninitiated(make: Make) -> None:
         assert not hello["isWritablePrimary"]
 
 
-def test_options_reach_the_server(make: Make) -> None:
+def test_options_reach_the_server(running: Mongod) -> None:
     """Further options are passed to the server."""
-    with (
-        make(options=["--setParameter", "ttlMonitorSleepSecs=1"]) as server,
-        MongoClient[dict[str, Any]](server.uri) as client,
-    ):
+    with MongoClient[dict[str, Any]](running.uri) as client:
         answer = client.admin.command("getParameter", 1, ttlMonitorSleepSecs=True)
         assert answer["ttlMonitorSleepSecs"] == 1
-
-
-def test_log_does_not_grow_forever(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A large log is replaced at the next start; until then starts append to it."""
-    server = make()
-    for limit, starts in ((10_000_000, 1), (10_000_000, 2), (0, 1)):
-        monkeypatch.setattr(module, "_MAX_LOG_BYTES", limit)
-        with server:
-            assert server.log.read_text().count('"MongoDB starting"') == starts
 
 
 def test_port_in_use_is_not_chosen(make: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,11 +218,9 @@ def test_a_preferred_port_is_used_if_it_is_free(monkeypatch: pytest.MonkeyPatch)
     assert module.free_port(20_001) != 20_001
 
 
-def test_a_matching_configuration_is_left_alone(make: Make) -> None:
+def test_a_matching_configuration_is_left_alone(running: Mongod) -> None:
     """A set that already has the server's address is not reconfigured during its election."""
-    server = make()
-    server.start()
-    with MongoClient[dict[str, Any]](server.address, directConnection=True) as client:
+    with MongoClient[dict[str, Any]](running.address, directConnection=True) as client:
         before = client.admin.command("replSetGetConfig")["config"]
-        server._configure(client)
+        running._configure(client)
         assert client.admin.command("replSetGetConfig")["config"] == before

