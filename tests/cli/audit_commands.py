@@ -4,7 +4,7 @@ import subprocess
 import time
 from pathlib import Path
 
-from tests.support.commands import Done, run_command, start_command
+from tests.support.commands import Done, invoke, start_command
 from tests.support.rotation import Stored, connected, settings, text
 from tests.support.written_trail import WrittenTrail
 from vault.audit.writer import AuditTrail
@@ -29,9 +29,7 @@ class Trail:
 
     def run(self, *arguments: str, **environment: str) -> Done:
         """Run a command; it must print no key."""
-        done = run_command(
-            "audit", *arguments, environment=self.environment | environment, folder=self._folder
-        )
+        done = invoke("audit", *arguments, environment=self.environment | environment, folder=self._folder)
         key = self.written.keyring.primary
         seed = key.derive(b"secret-manager audit signing")
         for secret in (text(key), key._material.hex(), seed.hex()):

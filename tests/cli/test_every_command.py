@@ -1,7 +1,6 @@
 """Every command of `secret-manager` has one style: its help, its exit codes, its errors, and JSON."""
 
 import ast
-import errno
 import json
 import os
 import re
@@ -222,44 +221,6 @@ def test_a_credential_without_permission_is_one_line(
     """If the service denies it, a command is one line, and 4."""
     environment = settings(mongo_uri, new_key()) | {"VAULT_URL": denying, "VAULT_TOKEN": "t"}
     assert_fails(run(*arguments_of(name, denying), **environment), Exit.DENIED)
-
-
-class _Unwritable:
-    """A stream that fails as a full disk or a closed pipe does."""
-
-    encoding = "utf-8"
-
-    def __init__(self, error: OSError) -> None:
-        self._error = error
-
-    def write(self, _text: str) -> int:
-        raise self._error
-
-    def flush(self) -> None:
-        """Nothing is buffered."""
-
-    def isatty(self) -> bool:
-        return False
-
-
-@pytest.mark.parametrize(
-    ("number", "code", "text"),
-    [
-        (errno.ENOSPC, Exit.FAILED, "error: cannot write the output: No space left on device\n"),
-        (errno.EPIPE, 141, ""),
-    ],
-    ids=["full disk", "broken pipe"],
-)
-@all_commands
-def test_output_that_cannot_be_written_is_one_line(
-    name: str, number: int, code: int, text: str, monkeypatch: pytest.MonkeyPatch, capfd: Any
-) -> None:
-    """A full disk is one line, and 1; a closed pipe is quiet, and 141."""
-    with monkeypatch.context() as patched, pytest.raises(SystemExit) as ended:
-        patched.setattr("sys.stdout", _Unwritable(OSError(number, os.strerror(number))))
-        commands.main([*name.split(), "--help"], prog_name="secret-manager")
-    assert ended.value.code == code
-    assert capfd.readouterr().err == text
 
 
 def table() -> str:

@@ -8,14 +8,12 @@ import pytest
 from tests.cli.audit_commands import written_by
 from tests.conftest import running_app, start
 from tests.support.backups import history
-from tests.support.commands import Done, run_command
+from tests.support.commands import Done, invoke
 from tests.support.problems import messages_of
 from tests.support.rotation import Stored, age_claims, claim, connected, fill, new_key, settings, text
 from vault.crypto import Keyring, MasterKey
 from vault.crypto.chain import SigningKey
 from vault.documents import registry
-
-pytestmark = pytest.mark.process
 
 KEY, WRONG, NEW = (new_key() for _ in range(3))
 SIGNER = SigningKey(KEY).public.signer
@@ -32,7 +30,7 @@ WRITING = [
 
 
 def run(folder: Path, uri: str, *arguments: str, keys: tuple[MasterKey, ...] = (WRONG,)) -> Done:
-    done = run_command(*arguments, environment=settings(uri, *keys), folder=folder)
+    done = invoke(*arguments, environment=settings(uri, *keys), folder=folder)
     for key in keys:
         assert text(key) not in done.stdout + done.stderr
     return done

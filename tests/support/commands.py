@@ -1,15 +1,19 @@
-"""`secret-manager` as a process."""
+"""`secret-manager`, in this process or as one of its own."""
 
 import atexit
 import os
 import subprocess
 import sys
+from contextlib import chdir
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
 from typing import IO
 
+from click.testing import CliRunner
+
 from tests.support.nursery import Nursery
+from vault.cli import commands
 
 Done = subprocess.CompletedProcess[str]
 
@@ -20,6 +24,19 @@ def command_environment(environment: dict[str, str]) -> dict[str, str]:
         name: value for name, value in os.environ.items() if name.startswith(("COVERAGE", "PATH", "PYTHON"))
     }
     return {**kept, "PYTHONWARNINGS": "error", "PYTHONUNBUFFERED": "1", **environment}
+
+
+def invoke(*arguments: object, environment: dict[str, str], folder: Path) -> Done:
+    """Run a command in this process, in *folder*, to its end, with any result except a defect."""
+    words = list(map(str, arguments))
+    # The metrics of this process have their files already.
+    unset = {name: None for name in os.environ if not name.startswith("PROMETHEUS")}
+    variables: dict[str, str | None] = {**unset, **command_environment(environment)}
+    with chdir(folder):
+        done = CliRunner(env=variables).invoke(commands, words, prog_name="secret-manager")
+    assert isinstance(done.exception, SystemExit | None), done.exception
+    assert "this is a defect" not in done.stderr, done.stderr
+    return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
 
 
 def start_command(

@@ -1,10 +1,9 @@
-"""The operators' commands for the audit trail, run as processes."""
+"""The operators' commands for the audit trail."""
 
 import json
 import re
 import signal
 from collections.abc import Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import SimpleNamespace
@@ -14,15 +13,13 @@ import pytest
 from bson import BSON, Binary, Decimal128, ObjectId
 from bson.datetime_ms import DatetimeMS
 from bson.raw_bson import RawBSONDocument
-from click.testing import CliRunner
 
-from tests.cli.audit_commands import Trail, offline, pem, printable, written_by
-from tests.support.commands import run_command
+from tests.cli.audit_commands import Trail, offline, printable, written_by
+from tests.support.commands import invoke
 from tests.support.rotation import Stored, new_key, settings
 from tests.support.trail import break_trail
-from tests.support.written_trail import WrittenTrail, as_stored, rehash, streams
+from tests.support.written_trail import WrittenTrail
 from vault.audit.stream import derive_entry_id
-from vault.cli import commands
 from vault.cli.operator.audit import _Lines
 from vault.cli.shell.exits import SignalledError
 from vault.cli.shell.output import Output
@@ -87,10 +84,8 @@ def test_junk_in_the_database_stops_no_command(trail: Trail) -> None:
     [
         ("verify", "--file", "EXPORT"),
         ("verify", "--public-key", "PEM"),
-        ("verify", "--file", "missing", "--public-key", "PEM"),
         ("verify", "--file", "EXPORT", "--public-key", "EXPORT"),
         ("verify", "--file", "EXPORT", "--public-key", "PEM", "--retention-days", "90"),
-        ("verify", "--retention-days", "-1"),
         ("verify", "--retention-days", "1000000000"),
         ("export", "--since", "yesterday"),
         ("export", "--since", "0001-01-01T00:01:00+01:01"),
@@ -98,70 +93,20 @@ def test_junk_in_the_database_stops_no_command(trail: Trail) -> None:
         ("export", "--since", "0h"),
         ("export", "--action", "fetsh"),
         ("export", "--secret", "a//b"),
-        ("query", "--action", "x"),
         ("query", "--status", "refused"),
         ("query", "--since", "2026-11-02", "--until", "2026-11-01"),
-        ("query", "--limit", "0"),
-        ("tail", "--lines", "-1"),
     ],
     ids=" ".join,
 )
-def test_wrong_usage_is_reported(trail: Trail, arguments: tuple[str, ...]) -> None:
+def test_wrong_usage_is_reported(arguments: tuple[str, ...], tmp_path: Path) -> None:
     """Invalid options are one line that names the help, and the exit code is 2."""
-    exported = "\n".join(map(json.dumps, trail.written.records))
-    files = {"EXPORT": trail.file("export.jsonl", exported), "PEM": pem(trail)}
-    done = trail.run(*(files.get(argument, argument) for argument in arguments))
+    (tmp_path / "EXPORT").write_text("{}\n")
+    (tmp_path / "PEM").write_bytes(SigningKey(new_key()).public.pem().encode())
+    done = invoke("audit", *arguments, environment={}, folder=tmp_path)
     assert (done.returncode, done.stdout) == (2, "")
     assert done.stderr.startswith("error: ")
     assert done.stderr.endswith(f" Hint: see `secret-manager audit {arguments[0]} --help`\n")
     assert done.stderr.count("\n") == 1
-
-
-COMMANDS = ("tail", "export", "public-key", "checkpoint", "verify")
-
-
-AWAY = (
-    "MongoDB is not available: 127.0.0.1:1: [Errno 111] Connection refused. "
-    "Hint: check that MongoDB runs at mongodb://127.0.0.1:1/, and that MONGO_URI "
-    "leads to it"
-)
-
-
-def test_a_failure_is_one_line(tmp_path: Path) -> None:
-    """Without MongoDB, or with invalid settings, each command prints a message and no traceback."""
-    away = settings("mongodb://127.0.0.1:1", new_key())
-    with ThreadPoolExecutor(len(COMMANDS)) as pool:
-        for done in pool.map(
-            lambda name: run_command("audit", name, environment=away, folder=tmp_path), COMMANDS
-        ):
-            assert (done.returncode, done.stdout) == (5, "")
-            assert done.stderr == f"error: {AWAY}\n"
-        for done in pool.map(
-            lambda name: run_command("audit", name, environment={}, folder=tmp_path), COMMANDS
-        ):
-            assert (done.returncode, done.stdout) == (1, "")
-            assert done.stderr.startswith("error: invalid settings: MASTER_KEY: is required")
-
-
-def test_a_checkpoint_holds_all_heads(trail: Trail) -> None:
-    """A checkpoint is one signed line with the newest signed entry of each stream."""
-    done = trail.run("checkpoint")
-    assert done.stdout.count("\n") == 1
-    made = json.loads(done.stdout)
-    ends = {name: records[-1] for name, records in streams(trail.written.records).items()}
-    names = ("stream", "seq", "ts", "hash")
-    assert {head["stream"]: head for head in made["heads"]} == {
-        stream: {name: end[name] for name in names} for stream, end in ends.items()
-    }
-    # A forged entry is never a head.
-    end = next(iter(ends.values()))
-    for number, key in ((1, None), (2, SigningKey(new_key()))):
-        forged = rehash(end | {"seq": end["seq"] + number}, end, key)
-        trail.stored.audit_logs.insert_one(as_stored(forged))
-    copied = end | {"seq": end["seq"] + 3}
-    trail.stored.audit_logs.insert_one(as_stored(copied))
-    again = json.loads(trail.run("checkpoint").stdout)
-    assert again["heads"] == made["heads"]
 
 
 def test_tail_shows_the_newest_entries(trail: Trail) -> None:
@@ -263,51 +208,36 @@ def test_query_shows_entries_in_either_order(trail: Trail, stored: Stored) -> No
     assert entries[0]["details"]["action"] == "fetch"
 
 
-def test_query_finds_a_secret_by_name_or_id_and_an_outcome(
-    trail: Trail, stored: Stored, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_query_finds_a_secret_by_name_or_id_and_an_outcome(trail: Trail, stored: Stored) -> None:
     """`query` finds entries by the name or ID of a secret and by outcome, and shows name and reason."""
-    secret_id = "550e8400-e29b-41d4-a716-446655440000"
     now = datetime.now(UTC)
     stream = f"1-{'0' * 32}"
     entry = {"action": "fetch", "principal": "ci", "stream": stream, "ts": now}
-    fetched = {"status": "success", "secret_id": secret_id, "details": {"name": "app/key", "namespace": "b"}}
+    fetched = {"status": "success", "secret_id": _ID, "details": {"name": "app/key", "namespace": "b"}}
     denied = {"status": "denied", "details": {"name": "x", "reason": "no scope"}}
     for number, fields in enumerate((fetched, denied)):
         identifier = derive_entry_id(now, stream, number)
         stored.audit_logs.insert_one({**entry, "seq": number, "_id": identifier, **fields})
-    for name, value in trail.environment.items():
-        monkeypatch.setenv(name, value)
 
     def shown(*arguments: str) -> list[list[str]]:
-        done = CliRunner().invoke(commands, ["audit", "query", "--action", "fetch", *arguments])
-        assert done.exit_code == 0, done.stderr
+        done = trail.run("query", "--action", "fetch", *arguments)
+        assert done.returncode == 0, done.stderr
         return [re.split("  +", line)[1:] for line in done.stdout.splitlines()[1:]]
 
     found = ["fetch", "success", "ci", "b: app/key"]
-    assert shown("--secret", "app/key") == shown("--secret", secret_id) == [found]
+    assert shown("--secret", "app/key") == shown("--secret", _ID) == [found]
     assert shown("--status", "denied", "--secret", "x") == [["fetch", "denied", "ci", "x", "no scope"]]
     queries = list(stored.audit_logs.find({"action": "audit_query"}).sort("ts"))
     assert [query["details"].get("secret_name") for query in queries] == ["app/key", None, "x"]
-    done = CliRunner().invoke(commands, ["audit", "query", "--secret", "nothing"])
+    done = trail.run("query", "--secret", "nothing")
     assert (len(done.stdout.splitlines()), done.stderr) == (1, "0 entries\n")
-
-
-def test_a_verdict_is_data(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With --json, the last line has the gravest finding, and says if the trail is intact."""
-    for name, value in trail.environment.items():
-        monkeypatch.setenv(name, value)
-    done = CliRunner().invoke(commands, ["audit", "verify", "--json"])
-    assert json.loads(done.stdout) == {"entries": 180, "streams": 3, "verdict": "note", "intact": True}
 
 
 def test_a_long_query_reads_several_pages(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
     """A query reads as many pages as its limit needs."""
     monkeypatch.setattr("vault.cli.operator.audit._PAGE_LIMIT", 70)
-    for name, value in trail.environment.items():
-        monkeypatch.setenv(name, value)
     for order in ([], ["--newest-first"]):
-        done = CliRunner().invoke(commands, ["audit", "query", "--limit", "175", "--json", *order])
+        done = trail.run("query", "--limit", "175", "--json", *order)
         assert len(set(done.stdout.splitlines())) == 175, done.output
 
 
@@ -343,33 +273,20 @@ def test_only_ctrl_c_is_the_end_of_tail(
         raise end
 
     monkeypatch.setattr("vault.cli.operator.audit.time", SimpleNamespace(sleep=stop))
-    done = CliRunner().invoke(commands, ["audit", "tail", "--lines", "1"], env=trail.environment)
-    assert (done.exit_code, len(done.stdout.splitlines())) == (code, 2)
+    done = trail.run("tail", "--lines", "1")
+    assert (done.returncode, len(done.stdout.splitlines())) == (code, 2)
 
 
-def test_ctrl_c_before_tail_follows_is_an_interruption(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ctrl_c_before_tail_follows_is_an_interruption(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
     """Ctrl-C while `tail` connects has the exit code of every interrupted command."""
 
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr("vault.cli.operator.audit.connected", interrupt)
-    assert CliRunner().invoke(commands, ["audit", "tail"]).exit_code == 130
-
-
-def test_stored_control_characters_are_escaped(trail: Trail) -> None:
-    """Control characters in any field reach neither the terminal nor, unescaped, a file."""
-    nasty = "\x1b]0;gotcha\x07\x9b2J\r\n\u202e"
-    fields = ("action", "status", "principal", "secret_id", "ip", "ua", "request_id", "stream")
-    tomorrow = datetime.now(UTC) + timedelta(days=1)
-    trail.stored.audit_logs.insert_one(dict.fromkeys(fields, nasty) | {"seq": 0, "ts": tomorrow})
-    done = trail.run("tail", "--no-follow", "--lines", "1")
-    _heading, _entry = done.stdout.splitlines()
-    assert "\\u001b]0;gotcha\\u0007\\u009b2J\\u000d\\u000a\\u202e" in done.stdout
-    for command in (("tail", "--no-follow"), ("export",), ("verify",), ("checkpoint",)):
-        done = trail.run(*command)
-        assert printable(done.stdout)
-        assert not set(nasty) & {"\x1b", "\x07", "\x9b", "\u202e"} & set(done.stdout)
+    assert invoke("audit", "tail", environment={}, folder=tmp_path).returncode == 130
 
 
 def test_export_prints_all_stored_entries(trail: Trail) -> None:
@@ -405,7 +322,7 @@ def test_an_export_is_on_record(trail: Trail, stored: Stored) -> None:
 @pytest.mark.new_database
 def test_an_empty_export_leaves_no_entry(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
     """A database without a trail stays empty, so that a backup can be restored into it."""
-    done = run_command("audit", "export", environment=settings(mongo_uri, new_key()), folder=tmp_path)
+    done = invoke("audit", "export", environment=settings(mongo_uri, new_key()), folder=tmp_path)
     assert (done.returncode, done.stdout) == (0, "")
     assert stored.list_collection_names() == []
 
@@ -421,12 +338,9 @@ def test_export_filters(trail: Trail) -> None:
     for arguments, meant in (
         (["--since", naive], lambda record: record["ts"] >= middle),
         (["--since", zoned], lambda record: record["ts"] >= middle),
-        (["--since", "2026-11-01T00:00:00+14:00"], lambda _record: True),
         (["--until", middle], lambda record: record["ts"] < middle),
-        (["--until", "2001-01-01"], lambda _record: False),
         (["--action", "create"], lambda record: record["action"] == "create"),
         (["--principal", "$ne"], lambda _record: False),
-        (["--action", "purge"], lambda _record: False),
         (["--principal", "operator"], lambda record: record["seq"] == 5),
         (["--secret", _ID], lambda record: record["secret_id"] == "secret-7"),
         (

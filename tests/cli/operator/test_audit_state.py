@@ -9,7 +9,7 @@ from tests.cli.waiting import wait_until
 from tests.conftest import running_app, start
 from tests.keys.test_guard import watch_of
 from tests.support.backups import history
-from tests.support.commands import Done, run_command
+from tests.support.commands import Done, invoke
 from tests.support.problems import fields_of, messages_of
 from tests.support.rotation import Stored, connected, new_key, settings
 from tests.support.service import Service
@@ -25,7 +25,7 @@ SECRET = {"secret": "YQ=="}
 
 
 def run(folder: Path, uri: str, *arguments: str, **environment: str) -> Done:
-    return run_command(*arguments, environment=settings(uri, KEY) | environment, folder=folder)
+    return invoke(*arguments, environment=settings(uri, KEY) | environment, folder=folder)
 
 
 def ready(uri: str, **environment: str) -> dict[str, Any]:
@@ -44,13 +44,17 @@ def actions(stored: Stored) -> list[str]:
 
 
 @pytest.mark.promise(3)
-@pytest.mark.process
 @pytest.mark.parametrize(
-    "arguments",
-    [(*CREATE, "other"), ("tokens", "list"), ("tokens", "revoke", "ci"), ("backup", "b"), ("keys", "rewrap")],
-    ids=" ".join,
+    ("arguments", "place"),
+    [
+        ((*CREATE, "other"), ".env"),
+        (("tokens", "list"), "environment"),
+        (("tokens", "revoke", "ci"), "environment"),
+        (("backup", "b"), "environment"),
+        (("keys", "rewrap"), "environment"),
+    ],
+    ids=lambda value: value if isinstance(value, str) else " ".join(value),
 )
-@pytest.mark.parametrize("place", ["environment", ".env"])
 def test_auditing_is_not_disabled_as_a_side_effect(
     mongo_uri: str, stored: Stored, tmp_path: Path, arguments: tuple[str, ...], place: str
 ) -> None:
@@ -69,7 +73,6 @@ def test_auditing_is_not_disabled_as_a_side_effect(
 
 
 @pytest.mark.promise(3)
-@pytest.mark.process
 def test_the_trail_is_disabled_and_enabled_on_record(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
     """`disable` leaves a signed last entry, `enable` a first one; processes that disagree do not serve."""
     assert ready(mongo_uri) == {}
@@ -96,7 +99,6 @@ def test_the_trail_is_disabled_and_enabled_on_record(mongo_uri: str, stored: Sto
         assert (entry["principal"], entry["status"], "signature" in entry) == ("operator", "success", True)
 
 
-@pytest.mark.process
 def test_without_its_last_entry_the_trail_is_not_disabled(
     mongo_uri: str, stored: Stored, tmp_path: Path
 ) -> None:
@@ -192,7 +194,6 @@ def test_a_running_service_notices_within_seconds(mongo_uri: str, tmp_path: Path
         service.wait_until("/health/ready")
 
 
-@pytest.mark.process
 @pytest.mark.new_database
 @pytest.mark.parametrize("disabled", [True, False])
 def test_a_backup_contains_the_state(mongo_uri: str, stored: Stored, tmp_path: Path, disabled: bool) -> None:

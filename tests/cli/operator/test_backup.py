@@ -1,4 +1,4 @@
-"""Backup, restore and drill, run as processes."""
+"""Backup, restore and drill."""
 
 import errno
 import os
@@ -6,7 +6,6 @@ import pty
 import re
 import secrets
 import signal
-import socket
 import stat
 import subprocess
 import sys
@@ -21,7 +20,6 @@ from threading import Event
 from typing import IO, Any
 
 import pytest
-from click.testing import CliRunner
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
@@ -31,7 +29,7 @@ from tests.conftest import running_app
 from tests.support.access import bearer, make_token
 from tests.support.access_roles import make_issuer, make_role
 from tests.support.backups import history
-from tests.support.commands import Done, command_environment, run_command, start_command
+from tests.support.commands import Done, command_environment, invoke, start_command
 from tests.support.issuer import public_pem
 from tests.support.rotation import Stored, fill, new_key, settings, values, versioned
 from tests.support.service import Service
@@ -43,7 +41,6 @@ from vault.cli.operator.backup import _new_file, _standard_output
 from vault.core.errors import (
     BackupRefusedError,
     InvalidBackupError,
-    RestoreRefusedError,
     StorageUnavailableError,
 )
 from vault.core.timestamps import moment
@@ -69,7 +66,7 @@ def command(environment: dict[str, str], tmp_path: Path) -> Run:
     """Return what runs a command in a folder of its own."""
 
     def command(name: str, *arguments: object, **changes: str) -> Done:
-        return run_command(name, *arguments, environment=environment | changes, folder=tmp_path)
+        return invoke(name, *arguments, environment=environment | changes, folder=tmp_path)
 
     return command
 
@@ -100,7 +97,7 @@ def test_a_service_continues_from_a_backup(
     with running_app(environment) as app:
         token = bearer(make_token(app, "ci", role="writer"))
         revoked = bearer(make_token(app, "old", role="writer"))
-    assert run_command("tokens", "revoke", "old", environment=environment, folder=tmp_path).returncode == 0
+    assert invoke("tokens", "revoke", "old", environment=environment, folder=tmp_path).returncode == 0
     named = {"secret": b64encode(b"value").decode(), "name": "db"}
     repeated = {**token, "Idempotency-Key": "a-key"}
     with Service(secured, folder=tmp_path) as service:
@@ -123,7 +120,7 @@ def test_a_service_continues_from_a_backup(
         assert service.post(fetch, {"name": "db"}, **revoked).status == 401
     with tarfile.open(tmp_path / "b.tar") as opened:
         opened.extract("manifest.json", tmp_path, filter="data")
-    verified = run_command(
+    verified = invoke(
         "audit",
         "verify",
         "--checkpoint",
@@ -145,7 +142,9 @@ def test_a_backup_overwrites_no_file(command: Run, stored: Stored, tmp_path: Pat
     assert (tmp_path / "b.tar").read_bytes() == b"precious"
     assert command("backup", "--overwrite", "b.tar").returncode == 0
     assert command("drill", "b.tar").returncode == 0
-    assert list(tmp_path.iterdir()) == [tmp_path / "b.tar"]
+    # `-` alone would be standard output.
+    assert command("backup", "./-").returncode == 0
+    assert sorted(tmp_path.iterdir()) == [tmp_path / "-", tmp_path / "b.tar"]
 
 
 def piped(environment: dict[str, str], folder: Path, out: int | IO[bytes], *options: str) -> Done:
@@ -236,33 +235,17 @@ def test_standard_output_is_no_terminal(environment: dict[str, str], tmp_path: P
     assert "it needs the name of a FILE" in done.stderr
 
 
-def test_a_file_can_be_named_like_standard_output(command: Run, tmp_path: Path) -> None:
-    """The file ./- is a file."""
-    assert command("backup", "./-").returncode == 0
-    assert (tmp_path / "-").stat().st_size
-
-
-def place(path: Path, kind: str) -> None:
-    """Put something that is not a regular file at *path*."""
-    if kind == "FIFO":
-        os.mkfifo(path)
-    elif kind == "folder":
-        path.mkdir()
-    elif kind == "socket":
-        with socket.socket(socket.AF_UNIX) as listener:
-            listener.bind(str(path))
-    else:
-        path.symlink_to({"link": "target", "dangling link": "nothing", "device link": os.devnull}[kind])
-
-
 @pytest.mark.promise("purges")
 @pytest.mark.parametrize("overwrite", [False, True], ids=["", "overwrite"])
-@pytest.mark.parametrize("kind", ["link", "dangling link", "device link", "FIFO", "socket", "folder"])
+@pytest.mark.parametrize("kind", ["link", "device link", "FIFO"])
 def test_only_a_regular_file_is_replaced(tmp_path: Path, kind: str, overwrite: bool) -> None:
-    """A symbolic link, device, FIFO, socket or folder at the path is refused and stays unchanged."""
+    """A symbolic link, device or FIFO at the path is refused and stays unchanged."""
     (tmp_path / "target").write_bytes(b"precious")
     path = tmp_path / "b.tar"
-    place(path, kind)
+    if kind == "FIFO":
+        os.mkfifo(path)
+    else:
+        path.symlink_to({"link": "target", "device link": os.devnull}[kind])
     before = path.lstat()
     with (
         pytest.raises(BackupRefusedError, match="is not a regular file; choose another name"),
@@ -273,21 +256,6 @@ def test_only_a_regular_file_is_replaced(tmp_path: Path, kind: str, overwrite: b
     assert (after.st_ino, after.st_mode) == (before.st_ino, before.st_mode)
     assert (tmp_path / "target").read_bytes() == b"precious"
     assert sorted(tmp_path.iterdir()) == [path, tmp_path / "target"]
-
-
-def test_a_link_created_meanwhile_is_not_replaced(tmp_path: Path) -> None:
-    """A link created during the backup is refused too, and its target keeps its content."""
-    path, target = tmp_path / "b.tar", tmp_path / "target"
-    target.write_bytes(b"precious")
-    with (
-        pytest.raises(BackupRefusedError, match="not a regular file"),
-        _new_file(path, overwrite=True) as file,
-    ):
-        file.write(b"new")
-        path.symlink_to(target)
-    assert path.is_symlink()
-    assert target.read_bytes() == b"precious"
-    assert sorted(tmp_path.iterdir()) == [path, target]
 
 
 @pytest.mark.promise("purges")
@@ -353,39 +321,11 @@ def test_a_failed_folder_sync_is_reported(tmp_path: Path, monkeypatch: pytest.Mo
         pass
 
 
-def test_an_unwritable_folder_is_reported(command: Run) -> None:
-    """A missing folder gives one line, and nothing is read."""
-    done = command("backup", "nowhere/b.tar")
-    assert (done.returncode, done.stdout) == (1, "")
-    assert done.stderr == "error: nowhere/b.tar cannot be written: No such file or directory\n"
-
-
-def test_an_unreadable_file_is_reported(command: Run, tmp_path: Path, stored: Stored) -> None:
-    """A file that is not a backup, is damaged, or needs another key gives one line; nothing is written."""
-    fill(stored, OLD, 5)
-    assert command("backup", "b.tar").returncode == 0
-    (tmp_path / "none.tar").write_bytes(b"something else")
-    content = bytearray((tmp_path / "b.tar").read_bytes())
-    with tarfile.open(tmp_path / "b.tar") as opened:
-        content[opened.getmember("secrets.bson.gz").offset_data] ^= 1
-    (tmp_path / "damaged.tar").write_bytes(content)
-    before = set(stored.client.list_database_names())
-    for name in ("restore", "drill"):
-        for file, said in (("none.tar", "this is not a backup"), ("damaged.tar", "the backup is damaged")):
-            done = command(name, file)
-            assert done.returncode == 1
-            assert done.stderr.startswith(f"error: {said}")
-        done = command(name, "b.tar", MASTER_KEY_FALLBACKS="")
-        assert done.returncode == 1
-        assert f"missing here: {OLD.id}. Hint: add them" in done.stderr
-    assert set(stored.client.list_database_names()) == before
-
-
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
 def test_an_interrupted_backup_leaves_no_file(
     number: int, environment: dict[str, str], stored: Stored, tmp_path: Path
 ) -> None:
-    """After Ctrl-C, a stop or a closed terminal, neither a file nor a part of one is left."""
+    """After Ctrl-C or a closed terminal, neither a file nor a part of one is left."""
     fill(stored, OLD, 500)
     signer = SigningKey(OLD).public.signer
     stored.audit_keys.insert_one({"_id": signer, "public_key": "?", "endorsements": {}})
@@ -443,11 +383,10 @@ def waiting(collection: Collection[dict[str, Any]]) -> bool:
     return bool(list(admin.aggregate([{"$currentOp": {}}, {"$match": is_waiting}])))
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGKILL])
-def test_an_interrupted_restore_can_be_run_again(
-    number: int, environment: dict[str, str], stored: Stored, restored: Stored, command: Run, tmp_path: Path
+def test_a_killed_restore_can_be_run_again(
+    environment: dict[str, str], stored: Stored, restored: Stored, command: Run, tmp_path: Path
 ) -> None:
-    """A restore stopped or killed midway leaves a database that is not served; a second run completes it."""
+    """A restore killed midway leaves a database that is not served; a second run completes it."""
     kept = fill(stored, OLD, 3_000)
     assert command("backup", "b.tar").returncode == 0
     there = {"MONGO_URI": uri_of(environment, restored)}
@@ -458,10 +397,9 @@ def test_an_interrupted_restore_can_be_run_again(
         process = start_command("restore", "b.tar", environment=environment | there, folder=tmp_path)
         wait_until(lambda: waiting(restored.secrets))
         assert restored.secrets.count_documents({}) >= 2_000
-        process.send_signal(number)
+        process.kill()
         process.communicate(timeout=60)
         session.abort_transaction()
-    assert process.returncode in (128 + number, -signal.SIGKILL)
     refused = command("tokens", "list", **there)
     assert (refused.returncode, refused.stdout) == (1, "")
     unfinished = "a restore into this database is incomplete. Hint: restore the same backup again"
@@ -607,12 +545,7 @@ def test_tokens_without_their_key_do_not_verify(
 
 @pytest.mark.parametrize("wrong", [KeyboardInterrupt, InvalidBackupError])
 def test_a_scratch_database_never_stays(
-    wrong: type[BaseException],
-    environment: dict[str, str],
-    stored: Stored,
-    command: Run,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
+    wrong: type[BaseException], stored: Stored, command: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An interrupted or failed drill removes its scratch database."""
     fill(stored, NEW, 5)
@@ -623,32 +556,28 @@ def test_a_scratch_database_never_stays(
         raise wrong
 
     monkeypatch.setattr(drills, "verify_trail", fail)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    done = CliRunner().invoke(cli.commands, ["drill", str(tmp_path / "b.tar")])
-    assert done.exit_code == (130 if wrong is KeyboardInterrupt else 1)
+    done = command("drill", "b.tar")
+    assert done.returncode == (130 if wrong is KeyboardInterrupt else 1)
     assert drill_databases(stored) == []
 
 
 def test_an_existing_scratch_database_is_left_alone(
-    environment: dict[str, str], stored: Stored, command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    stored: Stored, command: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A drill neither fills nor removes an existing database."""
     assert command("backup", "b.tar").returncode == 0
     monkeypatch.setattr(secrets, "token_hex", lambda _size: "somebody")
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
     stored.client["drill_somebody"].theirs.insert_one({})
     try:
-        done = CliRunner().invoke(cli.commands, ["drill", str(tmp_path / "b.tar")], standalone_mode=False)
-        assert isinstance(done.exception, RestoreRefusedError)
+        done = command("drill", "b.tar")
+        assert "error: the scratch database drill_somebody exists" in done.stderr
         assert stored.client["drill_somebody"].list_collection_names() == ["theirs"]
     finally:
         stored.client.drop_database("drill_somebody")
 
 
 def test_the_results_of_a_drill_survive_a_failed_removal(
-    environment: dict[str, str], command: Run, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    command: Run, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If the scratch database cannot be removed, the results are printed first, and the command fails."""
     assert command("backup", "b.tar").returncode == 0
@@ -659,10 +588,8 @@ def test_the_results_of_a_drill_survive_a_failed_removal(
         raise StorageUnavailableError("MongoDB is not available")
 
     monkeypatch.setattr(Database, "drop", drop_and_fail)
-    for name, value in environment.items():
-        monkeypatch.setenv(name, value)
-    done = CliRunner().invoke(cli.commands, ["drill", str(tmp_path / "b.tar")], standalone_mode=False)
-    assert isinstance(done.exception, StorageUnavailableError)
+    done = command("drill", "b.tar")
+    assert done.returncode == 5
     assert done.stdout.endswith("the backup is good\n")
 
 
@@ -707,16 +634,3 @@ def test_a_backup_made_during_writes_is_of_one_moment(
     for secret_id, document in there.items():
         assert changes[secret_id].count("create") == 1
         assert changes[secret_id].count("update") >= document["version"] - 1
-
-
-def test_a_terminal_shows_a_progress_bar(environment: dict[str, str], stored: Stored, tmp_path: Path) -> None:
-    """On a terminal, a long backup shows its progress and rate."""
-    fill(stored, NEW, 500)
-    terminal, end = pty.openpty()
-    process = start_command("backup", "b.tar", environment=environment, folder=tmp_path, stderr=end)
-    os.close(end)
-    out, _ = process.communicate(timeout=60)
-    shown = os.read(terminal, 65_536).decode()
-    os.close(terminal)
-    assert re.search(r"Backing up, \d+/s  \[#+\] +100%", shown)
-    assert out.startswith("500 secrets")

@@ -1,4 +1,4 @@
-"""The operators' commands for issuers and roles, run as processes."""
+"""The operators' commands for issuers and roles."""
 
 import json
 from collections.abc import Callable
@@ -9,12 +9,10 @@ import pytest
 
 from tests.conftest import running_app
 from tests.support.access import bearer
-from tests.support.commands import Done, run_command
+from tests.support.commands import Done, invoke
 from tests.support.issuer import AUDIENCE as SETTINGS_AUDIENCE
 from tests.support.issuer import ED_KEY, ISSUER, public_pem, sign
 from tests.support.rotation import Stored, new_key, settings
-
-pytestmark = pytest.mark.process
 
 Run = Callable[..., Done]
 KEY = new_key()
@@ -34,7 +32,7 @@ def run(environment: dict[str, str], tmp_path: Path) -> Run:
     (tmp_path / "key.pem").write_text(public_pem(ED_KEY))
 
     def command(*arguments: str) -> Done:
-        return run_command(*arguments, environment=environment, folder=tmp_path)
+        return invoke(*arguments, environment=environment, folder=tmp_path)
 
     return command
 
@@ -59,9 +57,7 @@ def add_role(run: Run, name: str = "deploy", *more: str) -> Done:
     )
 
 
-def test_an_issuer_and_a_role_admit_a_jwt(
-    run: Run, environment: dict[str, str], stored: Stored, tmp_path: Path
-) -> None:
+def test_an_issuer_and_a_role_admit_a_jwt(run: Run, environment: dict[str, str], stored: Stored) -> None:
     """The commands print what they did, a running service accepts the JWT, and each leaves an entry."""
     assert (good(add_issuer(run)), good(add_role(run))) == ("created: ci\n", "created: deploy\n")
     with running_app({**environment, "AUTH_ENABLED": "true"}) as app:
@@ -73,7 +69,6 @@ def test_an_issuer_and_a_role_admit_a_jwt(
     actions = [entry["action"] for entry in stored.audit_logs.find({"principal": "operator"})]
     assert actions == ["issuer_create", "role_create", "role_delete", "issuer_delete"]
     assert stored["keys"].find_one()["workers"] == []
-    del tmp_path
 
 
 def test_lists_show_everything(run: Run) -> None:
@@ -179,10 +174,6 @@ def test_errors_are_sentences(run: Run) -> None:
             "must be https://",
         ),
         (
-            ("issuers", "create", "a", "--issuer", "x", "--audience", "y", "--public-key", "empty"),
-            "must be a public key",
-        ),
-        (
             ("issuers", "create", "a", "--issuer", "x", "--audience", "y", "--public-key", "binary"),
             "Invalid value for --public-key: must be a public key",
         ),
@@ -206,11 +197,8 @@ def test_errors_are_sentences(run: Run) -> None:
         ),
         (("roles", "create", "a", "--issuer", "ci", "--claim", "sub=a"), "--scope"),
         (("roles", "create", "a", "--issuer", "ci", "--claim", "sub"), "KEY=VALUE"),
-        (("roles", "create", "a", "--issuer", "ci", "--claim", "sub="), "KEY=VALUE"),
         (("roles", "create", "a", "--issuer", "ci", "--claim", "iss=x"), "KEY=VALUE"),
-        (("roles", "create", "a", "--issuer", "ci", "--max-age", "2d"), "at most 24h"),
         (("roles", "create", "a", "--issuer", "ci", "--max-age", "25h"), "at most 24h"),
-        (("roles", "create", "a", "--issuer", "ci", "--max-age", ""), "such as 30d"),
         (("roles", "create", "a", "--issuer", "ci", "--path", "/"), "ends in a slash"),
         (("roles", "create", "a", "--issuer", "ci", "--network", "all"), "192.0.2.0/24"),
         (
@@ -241,7 +229,6 @@ def test_an_invalid_argument_is_refused(
     run: Run, tmp_path: Path, stored: Stored, arguments: tuple[str, ...], message: str
 ) -> None:
     """An invalid argument is a usage error with the rule, before anything is stored."""
-    (tmp_path / "empty").write_text("")
     (tmp_path / "binary").write_bytes(b"\x30\x82\xff")
     done = run(*arguments)
     assert done.returncode == 2

@@ -13,8 +13,6 @@ from tests.cli.audit_commands import Trail
 from tests.support.rotation import Stored
 from vault import cli
 
-pytestmark = pytest.mark.process
-
 
 def report(trail: Trail, *arguments: str) -> Any:
     """Run the command in this process."""

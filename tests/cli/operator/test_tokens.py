@@ -1,9 +1,8 @@
-"""The operators' commands for tokens, run as processes."""
+"""The operators' commands for tokens."""
 
 import errno
 import json
 import re
-import time
 from collections.abc import Callable
 from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
@@ -11,25 +10,18 @@ from pathlib import Path
 
 import click
 import pytest
-from click.testing import CliRunner
 
-from tests.cli.waiting import wait_until
-from tests.conftest import running_app
+from tests.conftest import running_app, start
 from tests.support.access import bearer
-from tests.support.commands import Done, run_command
-from tests.support.rotation import Stored, claim, connected, new_key, settings, table, text
-from tests.support.service import Service
+from tests.support.commands import Done, invoke
+from tests.support.rotation import Stored, new_key, settings, table, text
 from tests.support.trail import break_trail
 from vault.auth.token_info import TokenInfo
-from vault.cli import commands
 from vault.cli.operator.tokens import _COLUMNS
 from vault.cli.shell.output import Output
 from vault.core.principal import ROLES
 from vault.core.timestamps import moment
-from vault.crypto import Keyring
 from vault.crypto.token import is_token
-
-pytestmark = pytest.mark.process
 
 Run = Callable[..., Done]
 KEY, NEW = new_key(), new_key()
@@ -42,7 +34,7 @@ def tokens(mongo_uri: str, tmp_path: Path) -> Run:
 
     def run(*arguments: str, environment: dict[str, str] | None = None) -> Done:
         environment = settings(mongo_uri, KEY) if environment is None else environment
-        return run_command("tokens", *arguments, environment=environment, folder=tmp_path)
+        return invoke("tokens", *arguments, environment=environment, folder=tmp_path)
 
     return run
 
@@ -102,24 +94,14 @@ def test_an_invalid_path_is_refused(tokens: Run, paths: list[str], problem: str)
     assert problem in " ".join(done.stderr.split())
 
 
-def test_durations_have_units(tokens: Run, stored: Stored) -> None:
-    """A renewable token has the lifetime and longest age that its options say, in any unit."""
-    done = tokens(
-        *("create", "--name", "ci", "--role", "reader"),
-        *("--expires-in", "12h", "--renewable", "--max-age", "13w"),
-    )
-    assert done.returncode == 0, done.stderr
-    [found] = stored.tokens.find()
-    assert found["expires_at"] - found["created_at"] == timedelta(hours=12)
-    assert found["renewable_until"] - found["created_at"] == timedelta(weeks=13)
-    assert found["renewal_seconds"] == 12 * 3_600
+def test_display_describes_the_token_beside_it(tokens: Run, stored: Stored) -> None:
+    """With `--display`, standard error describes the new token, and standard output has the token alone.
 
-
-def test_display_describes_the_token_beside_it(tokens: Run) -> None:
-    """With `--display`, standard error describes the new token, and standard output has the token alone."""
+    A renewable token has the lifetime and longest age that its options say, in any unit.
+    """
     done = tokens(
         *("create", "--name", "ci", "--role", "reader", "--network", "10.0.0.0/8"),
-        *("--expires-in", "30d", "--renewable", "--display"),
+        *("--expires-in", "12h", "--renewable", "--max-age", "13w", "--display"),
     )
     assert done.returncode == 0
     assert is_token(done.stdout.removesuffix("\n"))
@@ -128,6 +110,10 @@ def test_display_describes_the_token_beside_it(tokens: Run) -> None:
     assert (shown["name"], shown["namespace"], shown["networks"]) == ("ci", "default", "10.0.0.0/8")
     assert shown["scopes"] == "secret:describe secret:fetch secret:list"
     assert shown["expires"] < shown["renewable until"]
+    [token] = stored.tokens.find()
+    assert token["expires_at"] - token["created_at"] == timedelta(hours=12)
+    assert token["renewable_until"] - token["created_at"] == timedelta(weeks=13)
+    assert token["renewal_seconds"] == 12 * 3_600
 
 
 def test_unused_tokens_are_found(tokens: Run, stored: Stored) -> None:
@@ -138,8 +124,8 @@ def test_unused_tokens_are_found(tokens: Run, stored: Stored) -> None:
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     stored.tokens.update_one({"name": "used"}, {"$set": {"last_used_at": tomorrow}})
     assert tokens("list", "--unused-for", "1d").stdout.splitlines()[1:] == []
-    time.sleep(1)
-    [row] = tokens("list", "--unused-for", "1s").stdout.splitlines()[1:]
+    stored.tokens.update_many({}, {"$set": {"created_at": datetime.now(UTC) - timedelta(days=2)}})
+    [row] = tokens("list", "--unused-for", "1d").stdout.splitlines()[1:]
     assert row.split()[0] == "unused"
     assert moment(tomorrow) in tokens("list", "--json").stdout
 
@@ -177,19 +163,13 @@ def test_a_name_in_two_namespaces_needs_one(tokens: Run) -> None:
     )
     done = tokens("revoke", "--namespace", "team-a", "--cascade", "ci")
     assert (done.returncode, done.stdout, done.stderr) == (0, f"revoked: team-a/ci{EVERYWHERE}", "")
+    assert tokens("revoke", "--namespace", "team-a", "ci").stdout == "already revoked: team-a/ci\n"
+    shown = json.loads(tokens("revoke", "--namespace", "team-a", "ci", "--json").stdout)
+    assert shown == {"namespace": "team-a", "revoked": []}
     assert [line.split()[:3] for line in tokens("list").stdout.splitlines()[1:]] == [
         ["ci", "revoked", "team-a"],
         ["ci", "active", "team-b"],
     ]
-
-
-def test_a_revocation_says_the_whole_name(tokens: Run) -> None:
-    """`revoke` finds a name in any namespace, so it prints the namespace, unless that is the default one."""
-    tokens("create", "--name", "ns", "--role", "reader", "--namespace", "team-a")
-    assert tokens("revoke", "ns").stdout == f"revoked: team-a/ns{EVERYWHERE}"
-    assert tokens("revoke", "ns").stdout == "already revoked: team-a/ns\n"
-    shown = json.loads(tokens("revoke", "ns", "--json").stdout)
-    assert shown == {"namespace": "team-a", "revoked": []}
 
 
 def test_a_path_without_a_slash_is_noted(tokens: Run) -> None:
@@ -206,14 +186,6 @@ def test_display_says_that_there_are_no_limits(tokens: Run) -> None:
     shown = dict(re.split(": +", line) for line in done.stderr.splitlines())
     assert (shown["networks"], shown["paths"], shown["expires"]) == ("all", "all", "never")
     assert shown["last used"] == "-"
-
-
-def test_entries_of_tokens_verify(tokens: Run, mongo_uri: str, tmp_path: Path) -> None:
-    """Entries about tokens, with all their grants, are part of the chain like any other."""
-    tokens("create", "--name", "ci", "--role", "admin", "--network", "10.0.0.0/8", "--expires-in", "60")
-    tokens("revoke", "ci")
-    done = run_command("audit", "verify", environment=settings(mongo_uri, KEY), folder=tmp_path)
-    assert (done.returncode, done.stdout) == (0, "2 entries in 2 streams: intact\n")
 
 
 def test_stored_control_characters_are_escaped(tokens: Run, stored: Stored) -> None:
@@ -258,23 +230,12 @@ def test_no_token_leaves_without_its_entry(tokens: Run, stored: Stored) -> None:
     assert done.stderr.endswith("error: the audit trail cannot be written\n")
 
 
-@pytest.mark.promise(6)
-def test_a_wrong_master_key_creates_no_token_key(tokens: Run, mongo_uri: str, stored: Stored) -> None:
-    """`create` refuses a key unknown to the service, which could not read such tokens."""
-    with connected(mongo_uri):
-        assert claim(Keyring(KEY))
-    done = tokens("create", "--name", "ci", "--role", "admin", environment=settings(mongo_uri, NEW))
-    assert (done.returncode, done.stdout) == (1, "")
-    assert "a master key in use is missing here" in done.stderr
-    assert stored.token_keys.count_documents({}) == 0
-
-
 def test_tokens_survive_the_master_key(tokens: Run, mongo_uri: str, tmp_path: Path, stored: Stored) -> None:
     """`keys status` counts the token key, `keys rewrap` changes its key, and tokens stay valid."""
     token = tokens("create", "--name", "ci", "--role", "auditor").stdout.strip()
 
     def keys(*arguments: str) -> Done:
-        return run_command("keys", *arguments, environment=settings(mongo_uri, NEW, KEY), folder=tmp_path)
+        return invoke("keys", *arguments, environment=settings(mongo_uri, NEW, KEY), folder=tmp_path)
 
     assert table(keys("status").stdout)[KEY.id] == ("fallback", 0, "no, tokens need it")
     done = keys("rewrap", "--dry-run")
@@ -299,18 +260,21 @@ def test_an_altered_token_key_is_left(
     envelope = bytes(stored.token_keys.find_one()["envelope"])
     stored.token_keys.update_one({}, {"$set": {"envelope": envelope[:-1] + bytes([envelope[-1] ^ 1])}})
     environment = settings(mongo_uri, NEW, KEY)
-    done = run_command("keys", "rewrap", *arguments, environment=environment, folder=tmp_path)
+    done = invoke("keys", "rewrap", *arguments, environment=environment, folder=tmp_path)
     assert done.returncode == 1
     assert "1 failed, 1 left" in done.stdout
 
 
-def test_a_missing_key_of_all_tokens_is_named(tokens: Run, mongo_uri: str, tmp_path: Path) -> None:
+def test_a_missing_key_of_all_tokens_is_named(
+    tokens: Run, mongo_uri: str, caplog: pytest.LogCaptureFixture
+) -> None:
     """A replica without the token key's master key does not serve, and logs what needs it."""
     tokens("create", "--name", "ci", "--role", "auditor")
-    with Service({**settings(mongo_uri, NEW), "WEB_CONCURRENCY": "1"}, folder=tmp_path) as service:
-        service.wait_until("/health/ready", status=503)
-        wait_until(lambda: f"master key {KEY.id} is in use" in service.log.read_text())
-        assert "all tokens need it" in service.log.read_text()
+    with running_app(settings(mongo_uri, NEW)) as app:
+        start(app)
+        assert app.test_client().get("/health/ready").status_code == 503
+    assert f"master key {KEY.id} is in use" in caplog.text
+    assert "all tokens need it" in caplog.text
 
 
 def test_a_list_of_tokens_breaks_no_word(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -345,17 +309,15 @@ def test_a_list_of_tokens_breaks_no_word(monkeypatch: pytest.MonkeyPatch) -> Non
     assert max(map(len, lines)) <= 100
 
 
-def test_a_token_that_cannot_be_written_is_named(mongo_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_token_that_cannot_be_written_is_named(tokens: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """If standard output is full, the error names the new token, and the command that revokes it."""
 
     def fail(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    for name, value in settings(mongo_uri, KEY).items():
-        monkeypatch.setenv(name, value)
     monkeypatch.setattr(Output, "result", fail)
-    done = CliRunner().invoke(commands, ["tokens", "create", "--name", "unseen", "--role", "reader"])
-    assert done.exit_code == 1
+    done = tokens("create", "--name", "unseen", "--role", "reader")
+    assert done.returncode == 1
     assert done.stderr == (
         "error: the token unseen was created, but cannot be written: No space left on device. "
         "Hint: run `secret-manager tokens revoke unseen`, and create another one\n"

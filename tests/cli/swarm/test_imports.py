@@ -17,7 +17,6 @@ from vault.cli import commands
 from vault.cli.swarm import imports
 from vault.core.attempt import Attempt
 from vault.core.errors import VaultError
-from vault.core.principal import Principal
 from vault.swarm.imports.one_shot import TaskSpec, TaskState
 from vault.swarm.imports.plan import SwarmSecret
 from vault.swarm.imports.task import ORDER
@@ -271,14 +270,6 @@ def test_invalid_options_are_errors(options: list[str], code: int, reason: str) 
     done = run("--apply", *options)
     assert done.exit_code == code
     assert reason in done.stderr
-
-
-def test_the_plan_needs_the_right_to_describe(alice: Caller) -> None:
-    """A token without the scope is refused with the scope's name."""
-    alice.become(Principal(name="none"))
-    done = run()
-    assert done.exit_code == 4
-    assert "secret:describe" in done.stderr
 
 
 def test_a_task_needs_an_order(swarm: type[Swarm]) -> None:

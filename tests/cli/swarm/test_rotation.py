@@ -7,7 +7,7 @@ from errno import ENOSPC
 from pathlib import Path
 
 import pytest
-from click.testing import CliRunner, Result, _NamedTextIOWrapper
+from click.testing import CliRunner, Result
 from flask.testing import FlaskClient
 from prometheus_client import values
 
@@ -130,23 +130,6 @@ def test_a_rotation_does_not_need_a_reader_of_its_steps(
     assert world.dockerd.configs == {}
 
 
-def test_a_prompt_is_hidden(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    """On a terminal, the value is asked for twice, and not shown."""
-    monkeypatch.setattr(_NamedTextIOWrapper, "isatty", lambda stream: stream.name == "<stdin>", raising=False)
-    done = swarm(world, "rotate", NAME, given=b"hush\nhush\n")
-    assert done.exit_code == 0, done.stderr
-    assert "hush" not in done.output
-    assert world.value == b"hush"
-
-
-def test_a_missing_file_is_an_error(world: World) -> None:
-    """Without its file, a rotation does not begin."""
-    done = swarm(world, "rotate", NAME, "/nowhere/file")
-    assert done.exit_code == 1
-    assert "/nowhere/file" in done.stderr
-    assert world.dockerd.restarted == []
-
-
 def test_a_bad_value_exits_with_1(world: World) -> None:
     """A rotation that is rolled back says so, and does not quote the value."""
     world.dockerd.unhealthy["shop_api"] = {b"hush"}
@@ -154,14 +137,6 @@ def test_a_bad_value_exits_with_1(world: World) -> None:
     assert done.exit_code == 1
     assert "Rolled back: version 3 has the value of version 1" in done.stderr
     assert "hush" not in done.output
-
-
-def test_a_second_rotation_is_refused(world: World) -> None:
-    """While a rotation of the secret runs, another one is refused before anything is stored."""
-    with world.lock.held():
-        done = swarm(world, "rotate", NAME, "-", given=b"new")
-    assert "another rotation of shop/db is running" in done.stderr
-    assert world.value == b"old"
 
 
 @pytest.mark.parametrize(

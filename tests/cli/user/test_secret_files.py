@@ -102,12 +102,6 @@ def test_a_limit_without_a_time_ends_an_import(person: Person, monkeypatch: pyte
     assert "429" in person.fails_to("secret", "import", "-", "--apply", send=b"A=x", code=1)
 
 
-def test_standard_input_can_be_imported(person: Person) -> None:
-    """`-` is standard input, in the format that is named."""
-    person.does("secret", "import", "-", "--format", "json", "--apply", send=b'{"a": "b"}')
-    assert person.does("secret", "get", "a") == "b"
-
-
 def test_a_partial_failure_is_reported(person: Person, app: Flask) -> None:
     """If some secrets cannot be stored, the others are, and the error counts those that are not."""
     person.does("secret", "set", "b", send=b"old")
@@ -119,12 +113,6 @@ def test_a_partial_failure_is_reported(person: Person, app: Flask) -> None:
     assert result.stdout == "1 created, 0 updated, 0 unchanged\n"
     assert "b: " in result.stderr
     assert "1 secret not stored" in result.stderr
-
-
-def test_an_import_needs_the_right_to_compare(person: Person, app: Flask) -> None:
-    """Without the scope for fetches, an import is denied as a whole."""
-    person.environment["VAULT_TOKEN"] = make_token(app, "m", scopes=("secret:create",))
-    person.fails_to("secret", "import", "-", "--apply", send=b"a=1\n", code=4)
 
 
 def test_a_secret_that_cannot_be_compared_stops_an_import(

@@ -112,47 +112,41 @@ def test_a_program_gets_single_secrets_and_prefixes(served: Served) -> None:
 
 
 @pytest.mark.parametrize("options", [[], ["--file"]], ids=["exec", "child"])
-def test_a_program_ignores_no_signal(served: Served, options: list[str]) -> None:
-    """Python ignores some signals; the program does not, as if a shell had started it."""
+def test_a_program_is_as_if_a_shell_had_started_it(served: Served, options: list[str]) -> None:
+    """Python ignores some signals, and the program does not; its exit code passes through."""
     served.secrets.create(b"v", name="a")
-    process = start(served, "--env", "A=a", *options, "--", "grep", "SigIgn", "/proc/self/status")
+    script = "grep SigIgn /proc/self/status; exit 37"
+    process = start(served, "--env", "A=a", *options, "--", "sh", "-c", script)
     out, _ = process.communicate(timeout=60)
     ignored = int(out.split()[1], 16)
     assert not ignored & (1 << (signal.SIGPIPE - 1) | 1 << (signal.SIGXFSZ - 1))
+    assert process.returncode == 37
 
 
 @pytest.mark.promise("commands")
 def test_credentials_stay_here(served: Served) -> None:
-    """The program gets neither the token, unless it is asked for, nor a master key."""
+    """The program gets neither the token, unless it is asked for, nor a master key.
+
+    `--role` adds no variable to the program; an inherited `VAULT_ROLE` stays, as `VAULT_URL` does.
+    """
     served.secrets.create(b"v", name="a")
-    told = shown(served, "--env", "A=a", MASTER_KEY_FILE="k", MONGO_URI="m", OTHER="o")
-    assert not {"VAULT_TOKEN", "MASTER_KEY_FILE", "MONGO_URI"} & set(told["env"])
+    told = shown(served, "--role", "b", "--env", "A=a", MASTER_KEY_FILE="k", MONGO_URI="m", OTHER="o")
+    assert not {"VAULT_TOKEN", "VAULT_ROLE", "MASTER_KEY_FILE", "MONGO_URI"} & set(told["env"])
     assert told["env"]["OTHER"] == "o"
-    told = shown(served, "--env", "A=a", "--keep-token", MONGO_URI="m")
-    assert told["env"]["MONGO_URI"] == "m"
+    told = shown(served, "--env", "A=a", "--keep-token", MONGO_URI="m", VAULT_ROLE="b")
+    assert (told["env"]["MONGO_URI"], told["env"]["VAULT_ROLE"]) == ("m", "b")
     assert told["env"]["VAULT_TOKEN"] == served.environment["VAULT_TOKEN"]
 
 
-def test_an_option_of_the_connection_gives_the_program_no_variable(served: Served) -> None:
-    """`--role` adds no variable to the program; an inherited `VAULT_ROLE` stays, as `VAULT_URL` does."""
-    served.secrets.create(b"v", name="a")
-    assert "VAULT_ROLE" not in shown(served, "--role", "b", "--env", "A=a")["env"]
-    assert shown(served, "--env", "A=a", VAULT_ROLE="b")["env"]["VAULT_ROLE"] == "b"
-
-
-@pytest.mark.parametrize("options", [[], ["--file"]], ids=["exec", "child"])
-def test_the_exit_code_is_that_of_the_program(served: Served, options: list[str]) -> None:
-    """The exit code of the program passes through."""
-    served.secrets.create(b"v", name="a")
-    process = start(served, "--env", "A=a", *options, "--", "sh", "-c", "exit 37")
-    process.communicate(timeout=60)
-    assert process.returncode == 37
-
-
-@pytest.mark.parametrize("options", [[], ["--file"]], ids=["exec", "child"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT, signal.SIGHUP, signal.SIGUSR1])
+@pytest.mark.parametrize(
+    ("options", "number"),
+    [
+        ([], signal.SIGTERM),
+        *((["--file"], number) for number in (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)),
+    ],
+)
 def test_signals_reach_the_program(served: Served, options: list[str], number: signal.Signals) -> None:
-    """A signal reaches the program, which decides what to do."""
+    """A signal reaches the program, in place of the command or as its child, and it decides what to do."""
     served.secrets.create(b"v", name="a")
     code = (
         "import signal, sys, time\n"
