@@ -64,12 +64,13 @@ def test_settings_of_the_service_stay_here(key: str) -> None:
 
 
 def test_the_command_has_the_exact_values(asking: Asking) -> None:
-    """Secrets given by name and by ID reach the command byte for byte, with every newline at their ends."""
+    """Secrets given by name and by ID reach the command byte for byte; standard input is the command's."""
     name = 'run/é "exact", \\{[:'
     _store(asking, _VALUE, name)
     identifier = _store(asking, b"by ID", "run/id")
-    done = _run(asking, f"A={name}", f"B={identifier}", "--", "bash", "-c", 'printf %s "$A" "$B"')
-    assert (done.returncode, done.stdout, done.stderr) == (0, _VALUE + b"by ID", b"")
+    command = (f"A={name}", f"B={identifier}", "--", "bash", "-c", 'printf %s "$A" "$B"; cat')
+    done = run(_SCRIPT, *command, url=asking.url, stdin=b"input", VAULT_TOKEN=asking.token)
+    assert (done.returncode, done.stdout, done.stderr) == (0, _VALUE + b"by ID" + b"input", b"")
 
 
 def test_any_variable_can_be_named() -> None:
@@ -131,19 +132,6 @@ def test_signals_and_exit_code_are_the_command_s(asking: Asking) -> None:
         assert process.wait(60) == -signal.SIGTERM
 
 
-def test_the_command_gets_standard_input(asking: Asking) -> None:
-    """Standard input is the command's: the script reads nothing of it."""
-    _store(asking, b"value", "run/input")
-    done = run(
-        _SCRIPT,
-        *("A=run/input", "--", "cat"),
-        url=asking.url,
-        stdin=b"for the command",
-        VAULT_TOKEN=asking.token,
-    )
-    assert done.stdout == b"for the command"
-
-
 @pytest.mark.parametrize(
     ("options", "seen"), [([], b""), (["--keep-token"], b"token")], ids=["removed", "kept"]
 )
@@ -157,7 +145,7 @@ def test_the_token_is_removed(options: list[str], seen: bytes) -> None:
 
 def test_no_value_is_in_an_argument_or_a_file(asking: Asking, tmp_path: Path) -> None:
     """The value and the token are in no command line, and the script can write no file at all."""
-    value = b"0123456789" * 5_000
+    value = b"0123456789" * 500
     _store(asking, value, "run/hidden")
     recording = tmp_path / "arguments"
     path = recording_path(tmp_path, recording)
@@ -195,9 +183,7 @@ def test_a_reference_that_is_neither_name_nor_id_is_named_by_its_variable(asking
     )
 
 
-@pytest.mark.parametrize(
-    ("status", "code"), [(400, 1), (401, 4), (403, 4), (404, 3), (429, 1), (500, 1), (503, 5)]
-)
+@pytest.mark.parametrize(("status", "code"), [(401, 4), (403, 4), (404, 3), (429, 1), (500, 1), (503, 5)])
 def test_the_exit_code_tells_refusals_apart(status: int, code: int) -> None:
     """The exit code is the same for a refusal of the whole request and for its first failing item."""
     problem = {"type": "/problems/x", "title": "T", "status": status, "detail": 'of "it" \\', "code": "x"}
@@ -209,16 +195,11 @@ def test_the_exit_code_tells_refusals_apart(status: int, code: int) -> None:
         assert run(_SCRIPT, "A=a", "--", "true", url=url).returncode == code
 
 
-def test_a_service_that_is_away_has_its_code() -> None:
+def test_an_unavailable_service_has_its_code() -> None:
     """If no service answers, the exit code is 5."""
     done = run(_SCRIPT, "A=a", "--", "true", url="http://127.0.0.1:1")
     assert (done.returncode, done.stdout) == (5, b"")
     assert b"no answer from http://127.0.0.1:1" in done.stderr
-
-
-def test_a_missing_token_is_denied(asking: Asking) -> None:
-    """Without the credential that the service requires, the exit code is 4."""
-    assert _run(asking, "A=a", "--", "true", VAULT_TOKEN="").returncode == 4
 
 
 def test_a_refusal_of_an_item_is_one_short_printable_line() -> None:
@@ -238,7 +219,6 @@ def test_a_refusal_of_an_item_is_one_short_printable_line() -> None:
 @pytest.mark.parametrize(
     ("body", "message"),
     [
-        (b"", "the service sent 0 secrets instead of 1"),
         (b'{"secrets": []}', "the service sent 0 secrets instead of 1"),
         (b'{"secrets": [{"secret": "YQ=="}, {"secret": "YQ=="}]}', "2 secrets instead of 1"),
         (b'{"secrets": [{"secret": "a[$(echo planted >&2)]"}]}', "the service sent invalid base64"),
@@ -246,7 +226,7 @@ def test_a_refusal_of_an_item_is_one_short_printable_line() -> None:
         (b'{"secrets": [{"secret": null}]}', "A: the service refused with status unknown"),
         (b'{"secrets": [{"note": "a \\", secret: ", "x": 1}]}', "A: the service refused with status unknown"),
     ],
-    ids=["empty", "none", "too many", "arithmetic", "padding", "null", "no secret"],
+    ids=["none", "too many", "arithmetic", "padding", "null", "no secret"],
 )
 def test_a_strange_reply_runs_nothing(body: bytes, message: str) -> None:
     """A reply that is not the expected one is refused, and nothing in it is run."""
@@ -257,7 +237,7 @@ def test_a_strange_reply_runs_nothing(body: bytes, message: str) -> None:
     assert b"planted\n" not in done.stderr
 
 
-@pytest.mark.parametrize("blank", [b"", b"\n", b" \t"])
+@pytest.mark.parametrize("blank", [b"", b" \n\t"])
 def test_the_layout_and_order_of_the_reply_do_not_matter(blank: bytes) -> None:
     """Blanks, further fields and another order of fields change nothing."""
     members = [b'"name"', b":", b'"a\\\\"', b",", b'"secret"', b":", b'"dmFsdWU="', b",", b'"labels"', b":"]
@@ -266,26 +246,25 @@ def test_the_layout_and_order_of_the_reply_do_not_matter(blank: bytes) -> None:
         assert run(_SCRIPT, "A=a", *_SHOW, url=url).stdout == b"value"
 
 
-@pytest.mark.parametrize(
-    ("value", "message"),
-    [(b"a\0b", b"the value of A contains a NUL byte"), (b"a" * 131_070, b"the value of A is too large")],
-    ids=["NUL", "size"],
-)
-def test_a_value_that_no_variable_can_hold_is_refused(value: bytes, message: bytes) -> None:
-    """A value with a NUL byte, or larger than Linux allows, is refused and not shown."""
-    with answering(_items(_item(value))) as url:
+def test_a_value_with_a_nul_byte_is_refused() -> None:
+    """A value with a NUL byte, which no variable can hold, is refused and not shown."""
+    with answering(_items(_item(b"a\0b"))) as url:
         done = run(_SCRIPT, "A=a", "--", "true", url=url)
     assert done.returncode == 1
-    assert message in done.stderr
+    assert b"the value of A contains a NUL byte" in done.stderr
     assert done.stderr.count(b"\n") == 1
-    assert len(done.stderr) < 200
 
 
-def test_the_largest_variable_reaches_the_command() -> None:
-    """A value of the largest size that Linux allows for a variable arrives complete."""
+def test_a_variable_has_the_largest_size_of_linux() -> None:
+    """A value of the largest size of a variable on Linux arrives complete; a larger one is refused."""
     with answering(_items(_item(b"a" * 131_069))) as url:
         done = run(_SCRIPT, "A=a", "--", "bash", "-c", "echo ${#A}", url=url)
     assert done.stdout == b"131069\n", done.stderr
+    with answering(_items(_item(b"a" * 131_070))) as url:
+        done = run(_SCRIPT, "A=a", "--", "true", url=url)
+    assert done.returncode == 1
+    assert b"the value of A is too large for an environment variable" in done.stderr
+    assert len(done.stderr) < 200
 
 
 def test_an_unknown_command_fetches_nothing() -> None:
@@ -299,7 +278,6 @@ def test_an_unknown_command_fetches_nothing() -> None:
     ("arguments", "message"),
     [
         ([], "expected NAME=REF... -- COMMAND"),
-        (["A=a"], "expected NAME=REF... -- COMMAND"),
         (["A=a", "--"], "expected NAME=REF... -- COMMAND"),
         (["--", "true"], "expected NAME=REF... -- COMMAND"),
         (["A=a", "true"], "expected NAME=REF before --"),
@@ -310,7 +288,7 @@ def test_an_unknown_command_fetches_nothing() -> None:
         (["A=a", "A=b", "--", "true"], "A is given twice"),
         *(
             ([f"{name}=a", "--", "true"], f"{name} has a meaning of its own in bash: choose another name")
-            for name in ("UID", "RANDOM", "LINENO", "BASH_COMMAND", "OPTIND", "_")
+            for name in ("UID", "BASH_COMMAND", "_")
         ),
         ([*(f"A{number}=a" for number in range(101)), "--", "true"], "at most 100 secrets"),
     ],

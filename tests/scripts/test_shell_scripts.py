@@ -3,7 +3,6 @@
 import json
 import os
 import re
-import subprocess
 from base64 import b64decode, b64encode
 from email.message import Message
 from pathlib import Path
@@ -11,14 +10,14 @@ from pathlib import Path
 import pytest
 
 from tests.scripts.conftest import Asking
-from tests.scripts.runs import SCRIPTS, answering, path_with_curl, recording_path, run
+from tests.scripts.runs import answering, path_with_curl, recording_path, run
 from tests.support.service import Service
 from tests.support.system import needs
 
 pytestmark = pytest.mark.process
 
 _UNKNOWN_ID = "00000000-0000-4000-8000-000000000000"
-_STRANGE = ['"', "\\", '","a":"', "\\u0041", "a\nb\n", "\x01\t\x1f\x7f", "é&%$`~!*", "$(id)", "a -d"]
+_STRANGE = ['"', "\\", '","a":"', "\\u0041", "\x01\t\x1f\x7f", "é&%$`~!*", "$(id)"]
 
 
 @pytest.fixture
@@ -27,14 +26,13 @@ def service_url(shared_service: Service) -> str:
     return shared_service.url
 
 
-@pytest.mark.parametrize("slash", ["", "/"])
-def test_created_secret_is_fetched(service_url: str, slash: str) -> None:
+def test_created_secret_is_fetched(service_url: str) -> None:
     """`create_secret.sh` prints the ID, and `fetch_secret.sh` with that ID the secret."""
-    created = run("create_secret.sh", "aGVsbG8=", url=service_url + slash)
+    created = run("create_secret.sh", "aGVsbG8=", url=service_url)
     assert (created.returncode, created.stderr) == (0, b"")
     assert re.fullmatch(rb'\{"secret_id":"[0-9a-f-]{36}"\}\n', created.stdout)
     identifier = json.loads(created.stdout)["secret_id"]
-    fetched = run("fetch_secret.sh", identifier, url=service_url + slash)
+    fetched = run("fetch_secret.sh", identifier, url=f"{service_url}/")
     assert (fetched.returncode, fetched.stdout, fetched.stderr) == (0, b'{"secret":"aGVsbG8="}\n', b"")
 
 
@@ -72,19 +70,14 @@ def test_refusal_is_printed_on_standard_error(
     assert detail in refused.stderr
 
 
-def test_a_refusal_of_the_credential_has_no_hint_about_base64(asking: Asking) -> None:
-    """The hint about base64 belongs to its refusal only."""
+def test_another_refusal_has_no_hint_about_base64(asking: Asking) -> None:
+    """The hint about base64 is not that of a refused credential, nor of any refusal with `--plain`."""
     refused = run("create_secret.sh", "hello", url=asking.url, VAULT_TOKEN=asking.token[:-1])
     assert refused.returncode == 4
     assert b"--plain" not in refused.stderr
-
-
-def test_a_refused_plain_value_has_no_hint_about_base64(asking: Asking) -> None:
-    """With `--plain`, the base64 is not the reason of a refusal."""
     name = b"a\xffb".decode(errors="surrogateescape")
-    refused = run(
-        "create_secret.sh", "--plain", "--name", name, "a", url=asking.url, VAULT_TOKEN=asking.token
-    )
+    options = ("--plain", "--name", name, "a")
+    refused = run("create_secret.sh", *options, url=asking.url, VAULT_TOKEN=asking.token)
     assert refused.returncode == 1
     assert b"malformed JSON" in refused.stderr
     assert b"--plain" not in refused.stderr
@@ -146,11 +139,12 @@ def test_wrong_arguments_show_the_usage(script: str, arguments: list[str]) -> No
     assert failed.stderr.startswith(b"usage: " + script.encode())
 
 
-@pytest.mark.parametrize("value", _STRANGE)
-@pytest.mark.parametrize("script", ["create_secret.sh", "fetch_secret.sh"])
-def test_any_value_reaches_the_service_unchanged(recorder: str, script: str, value: str) -> None:
+@pytest.mark.parametrize("value", ["".join(_STRANGE), "a -d", "a\nb\n"])
+@pytest.mark.parametrize(
+    ("script", "field"), [("create_secret.sh", "secret"), ("fetch_secret.sh", "secret_id")]
+)
+def test_any_value_reaches_the_service_unchanged(recorder: str, script: str, field: str, value: str) -> None:
     """No character of a value escapes from the JSON string; each arrives unchanged."""
-    field = {"create_secret.sh": "secret", "fetch_secret.sh": "secret_id"}[script]
     assert json.loads(run(script, value, url=recorder).stdout) == {field: value}
     from_input = run(script, "-", url=recorder, stdin=value.encode() + b"\n")
     assert json.loads(from_input.stdout) == {field: value}
@@ -179,28 +173,20 @@ def test_secret_is_no_argument(recorder: str, tmp_path: Path, arguments: list[st
 
 
 @pytest.mark.promise(2)
-def test_secret_is_no_childs_argument(recorder: str, tmp_path: Path) -> None:
-    """A secret that is an argument of the script is not an argument of curl."""
+def test_neither_secret_nor_token_is_an_argument_of_a_child(recorder: str, tmp_path: Path) -> None:
+    """A secret that is an argument of the script, and the token, go to curl through a pipe."""
     recording = tmp_path / "arguments"
     path = recording_path(tmp_path, recording)
-    done = run("create_secret.sh", "c2VjcmV0", url=recorder, PATH=path)
+    done = run("create_secret.sh", "c2VjcmV0", url=recorder, PATH=path, VAULT_TOKEN="smt_hidden")
     assert json.loads(done.stdout) == {"secret": "c2VjcmV0"}
+    assert b"--header" in recording.read_bytes()
+    assert b"smt_hidden" not in recording.read_bytes()
     lines = [line for line in recording.read_bytes().splitlines() if b"c2VjcmV0" in line]
     assert lines
     assert all(b"create_secret.sh" in line for line in lines)
 
 
-_PLAIN = [
-    b"a",
-    b"ab",
-    b"abc",
-    b"line\n\n",
-    b"\0",
-    b"a\0\0",
-    bytes(range(256)),
-    "é€".encode(),
-    b"\xff" * 2_000,
-]
+_PLAIN = [b"a", b"ab", b"a\0\0", b"line\n\n", bytes(range(256)) + "é€".encode()]
 
 
 @pytest.mark.parametrize("value", _PLAIN, ids=lambda value: repr(value)[:20])
@@ -277,19 +263,15 @@ def test_help_is_printed(script: str, option: str) -> None:
     ("script", "arguments"),
     [
         ("create_secret.sh", ["--unknown", "YQ=="]),
-        ("create_secret.sh", ["-d"]),
         ("create_secret.sh", ["--plain", "-secret"]),
-        ("create_secret.sh", ["--plain", "--", "-secret"]),
         ("create_secret.sh", ["--plain=a-secret"]),
-        ("create_secret.sh", ["--raw=a-secret", "YQ=="]),
         ("create_secret.sh", ["--name", "--", "YQ=="]),
         ("create_secret.sh", ["YQ==", "--name"]),
         ("create_secret.sh", ["--name=", "YQ=="]),
-        *(("create_secret.sh", ["YQ==", "--ttl", text]) for text in ("0", "3651d", "1y", "1.5h", "d")),
-        *(("create_secret.sh", ["YQ==", "--max-reads", text]) for text in ("many", "-1", "1e3", "9" * 10)),
+        *(("create_secret.sh", ["YQ==", "--ttl", text]) for text in ("0", "3651d", "1y", "1.5h")),
+        *(("create_secret.sh", ["YQ==", "--max-reads", text]) for text in ("-1", "1e3", "9" * 10)),
         ("fetch_secret.sh", ["--unknown"]),
         ("fetch_secret.sh", ["--", "-id"]),
-        ("fetch_secret.sh", ["--raw=an-id"]),
         ("fetch_secret.sh", ["--plain=an-id"]),
         ("fetch_secret.sh", ["--name"]),
     ],
@@ -346,23 +328,13 @@ def test_a_missing_curl_is_named(tmp_path: Path) -> None:
     assert done.stderr.splitlines()[-1] == b"fetch_secret.sh: curl not found: install it"
 
 
-@pytest.mark.parametrize("exported", ["value", "reply", "plain", "text"])
-def test_variables_of_the_caller_do_not_get_the_secret(recorder: str, tmp_path: Path, exported: str) -> None:
+def test_variables_of_the_caller_do_not_get_the_secret(recorder: str, tmp_path: Path) -> None:
     """The scripts put nothing into variables that child processes inherit."""
     recording = tmp_path / "environment"
     path = path_with_curl(tmp_path, f"env >{recording}")
-    run("create_secret.sh", "c2VjcmV0", url=recorder, PATH=path, **{exported: "the caller's"})
+    exported = dict.fromkeys(("value", "reply", "plain", "text"), "the caller's")
+    run("create_secret.sh", "c2VjcmV0", url=recorder, PATH=path, **exported)
     assert "c2VjcmV0" not in recording.read_text()
-
-
-def test_scripts_are_clean() -> None:
-    """The linter shellcheck finds nothing in any script."""
-    needs("shellcheck")
-    scripts = sorted(f"scripts/{script.name}" for script in SCRIPTS.glob("*.sh"))
-    run = subprocess.run(
-        ["shellcheck", *scripts], cwd=SCRIPTS.parent, capture_output=True, text=True, check=False
-    )
-    assert run.stdout == ""
 
 
 def test_a_token_is_sent(asking: Asking) -> None:
@@ -379,12 +351,14 @@ def test_a_token_is_sent(asking: Asking) -> None:
         assert b"the service refused with status 401" in refused.stderr
 
 
-@pytest.mark.parametrize("token", ["a\nX-Other: b", "a\r", "a b", "\t"])
-def test_a_token_is_one_header(recorder: str, token: str) -> None:
-    """A token that would add another header is refused before anything is sent, and not shown."""
-    failed = run("create_secret.sh", "aGVsbG8=", url=recorder, VAULT_TOKEN=token)
+@pytest.mark.parametrize("variable", ["VAULT_TOKEN", "VAULT_ROLE"])
+@pytest.mark.parametrize("text", ["a\nX-Other: b", "a\r", "a b"])
+def test_a_token_and_a_role_are_one_header(recorder: str, variable: str, text: str) -> None:
+    """A token or a role that would add another header is refused before anything is sent, and not shown."""
+    failed = run("create_secret.sh", "aGVsbG8=", url=recorder, **{variable: text})
     assert (failed.returncode, failed.stdout) == (1, b"")
-    assert failed.stderr == b"create_secret.sh: VAULT_TOKEN contains whitespace or control characters\n"
+    problem = f"create_secret.sh: {variable} contains whitespace or control characters\n"
+    assert failed.stderr.decode() == problem
 
 
 @pytest.mark.parametrize(
@@ -396,22 +370,3 @@ def test_a_role_is_sent(role: str, header: str | None) -> None:
     with answering(lambda _: (200, b"{}"), headers=sent) as url:
         run("fetch_secret.sh", "--name", "a", url=url, VAULT_TOKEN="a.b.c", VAULT_ROLE=role)
     assert [(found["Authorization"], found["X-Role"]) for found in sent] == [("Bearer a.b.c", header)]
-
-
-@pytest.mark.parametrize("role", ["a\nX-Other: b", "a\r", "a b", "\t"])
-def test_a_role_is_one_header(recorder: str, role: str) -> None:
-    """A role that would add another header is refused before anything is sent."""
-    failed = run("create_secret.sh", "aGVsbG8=", url=recorder, VAULT_TOKEN="a.b.c", VAULT_ROLE=role)
-    assert (failed.returncode, failed.stdout) == (1, b"")
-    assert failed.stderr == b"create_secret.sh: VAULT_ROLE contains whitespace or control characters\n"
-
-
-@pytest.mark.promise(2)
-def test_a_token_is_no_childs_argument(recorder: str, tmp_path: Path) -> None:
-    """The token goes to curl through a pipe, because its arguments are in the process list."""
-    recording = tmp_path / "arguments"
-    path = recording_path(tmp_path, recording)
-    done = run("create_secret.sh", "c2VjcmV0", url=recorder, PATH=path, VAULT_TOKEN="smt_hidden")
-    assert done.returncode == 0
-    assert b"--header" in recording.read_bytes()
-    assert b"smt_hidden" not in recording.read_bytes()
