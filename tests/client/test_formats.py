@@ -14,22 +14,11 @@ from vault.core.errors import TransferError
 
 #: Values that shells and readers of `.env` files have in common, with all that is special to either.
 COMMON = [
-    *(
-        "plain",
-        "a b",
-        "a#b",
-        " a ",
-        "$HOME `id`",
-        'say "hi"',
-        "it's",
-        "a\\b",
-        'it\'s a\\b "x"',
-        "\\'",
-    ),
+    *("plain", "a b", "a#b", " a ", "$HOME `id`", 'say "hi"', "it's", "a\\b", 'it\'s a\\b "x"', "\\'"),
     *(
         "line\nline\n",
         "it's\nline",
-        "ä€😀",
+        "\u00e4€😀",
         "!!",
         "a=b",
         "*",
@@ -150,6 +139,7 @@ def test_numbers_in_an_object_are_kept_as_they_are() -> None:
         ("json", b'{"A": null}', "the value for A is neither"),
         ("yaml", b"A: hunter2", "YAML cannot be imported; convert the file to JSON"),
         ("json", b'{"A": {"b": "\\ud800"}}', "half of a character"),
+        ("json", b'{"A": "\\ud800"}', "half of a character"),
         ("json", b'{"\\ud800": "hunter2"}', "\\ud800 cannot be the name of a secret"),
         ("json", b'{"A": {"b": ' + b"[" * 5_000 + b"]" * 5_000 + b"}}", "nested"),
     ],
@@ -160,12 +150,6 @@ def test_an_invalid_file_is_refused(form: str, content: bytes, problem: str) -> 
         formats.read(content, Format(form))
     assert problem in str(caught.value)
     assert "hunter" not in str(caught.value)
-
-
-def test_half_a_character_is_refused() -> None:
-    """A value that is half of a surrogate pair is not text."""
-    with pytest.raises(TransferError):
-        formats.read(b'{"A": "\\ud800"}', Format.JSON)
 
 
 @pytest.mark.parametrize("form", [Format.ENV, Format.JSON])

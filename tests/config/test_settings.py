@@ -91,11 +91,6 @@ def test_a_missing_master_key_names_the_command_for_one() -> None:
     assert len(Settings.from_mapping({"MASTER_KEY": made.output.strip()}).master_key) == 32
 
 
-def test_a_key_can_be_32_raw_characters() -> None:
-    """Exactly 32 characters are accepted as the key itself."""
-    assert load(MASTER_KEY=RAW_KEY).master_key == RAW_KEY.encode()
-
-
 @pytest.mark.parametrize(
     "key", ["short", b64encode(bytes(31)).decode(), "é" * 32, KEY_TEXT + "\n", " " + KEY_TEXT, "=" * 44]
 )
@@ -104,15 +99,6 @@ def test_any_other_key_is_refused(key: str) -> None:
     text = message(MASTER_KEY=key)
     assert "MASTER_KEY: must be the base64 of 32 bytes" in text
     assert key not in text
-
-
-def test_fallback_keys_are_separated_by_commas() -> None:
-    """Several fallbacks can be given, in either form."""
-    other = b64encode(bytes(32)).decode()
-    assert load(MASTER_KEY_FALLBACKS=f"{other}, {RAW_KEY}").master_key_fallbacks == (
-        bytes(32),
-        RAW_KEY.encode(),
-    )
 
 
 def test_every_invalid_setting_is_named_at_once() -> None:
@@ -147,21 +133,6 @@ def test_every_invalid_setting_is_named_at_once() -> None:
     text = message(**wrong)
     assert re.findall(r"^  ([A-Z_]+): \S", text, re.MULTILINE) == sorted(wrong)
     assert "hunter2" not in text
-
-
-def test_a_setting_can_come_from_a_file(tmp_path: Path) -> None:
-    """NAME_FILE names a file with the value; one trailing newline is stripped."""
-    file = tmp_path / "key"
-    file.write_text(RAW_KEY[:-1] + "\n\n")
-    settings = Settings.from_mapping({"MASTER_KEY_FILE": str(file)})
-    assert settings.master_key == (RAW_KEY[:-1] + "\n").encode()
-
-
-def test_value_and_file_together_are_refused() -> None:
-    """Setting both NAME and NAME_FILE is an ambiguous error."""
-    assert "MASTER_KEY: set either MASTER_KEY or MASTER_KEY_FILE, not both." in message(
-        MASTER_KEY_FILE="/any"
-    )
 
 
 @pytest.mark.parametrize(
@@ -224,8 +195,8 @@ def test_a_wrong_value_in_a_dotenv_file_names_the_file(
 
 
 def test_an_empty_value_counts_as_unset() -> None:
-    """An empty variable, as deployments set optional ones, gives the default."""
-    assert load(AUDIT_TTL_DAYS="", MASTER_KEY_FALLBACKS="", LOG_LEVEL_FILE="") == load()
+    """An empty variable, as deployments set optional ones, gives the default; `INFO` equals `info`."""
+    assert load(AUDIT_TTL_DAYS="", MASTER_KEY_FALLBACKS="", LOG_LEVEL_FILE="", LOG_LEVEL="INFO") == load()
 
 
 def test_a_dotenv_file_is_read_and_the_environment_wins(
@@ -241,68 +212,6 @@ def test_a_dotenv_file_is_read_and_the_environment_wins(
     assert (settings.master_key, settings.audit_ttl_days, settings.log_level) == (KEY, 9, "error")
 
 
-@pytest.mark.parametrize(
-    ("name", "value"),
-    [
-        ("BIND", "127.0.0.1:0"),
-        ("BIND", "127.0.0.1:65536"),
-        ("BIND", "::1:8000"),
-        ("BIND", "unix:/tmp/socket:80"),
-        ("MONGO_URI", "mongodb://host/name.collection"),
-        ("MONGO_URI", "mongodb://host/?tls=true&tlsCAFile=/missing"),
-        ("MONGO_URI", "mongodb://host/?fsync=true"),
-        ("MONGO_URI", "mongodb://host/?replicaset=rs0&foo=bar"),
-        ("MONGO_URI", "host:27017"),
-        ("MONGO_URI", "mongodb+srv://host/?readPreference=secondary&readPreferenceTags=dc:ny"),
-    ],
-)
-def test_an_unusable_value_is_refused(name: str, value: str) -> None:
-    """A value that would fail later, in the running service, is refused at the start."""
-    assert f"  {name}: " in message(**{name: value})
-
-
-@pytest.mark.parametrize(
-    ("versions", "size", "fits"),
-    [
-        ("14", "1048576", True),
-        ("15", "1048576", False),
-        ("1000", "15472", True),
-        ("1000", "15473", False),
-        ("1", "1048576", True),
-        ("239", "65536", True),
-        ("240", "65536", False),
-    ],
-)
-def test_all_versions_of_a_secret_must_fit(versions: str, size: str, fits: bool) -> None:
-    """A number of versions that does not fit into one MongoDB document is refused at the start."""
-    if fits:
-        assert load(MAX_VERSIONS=versions, MAX_SECRET_BYTES=size).max_versions == int(versions)
-    else:
-        assert "  MAX_VERSIONS: times (MAX_SECRET_BYTES + 256) must be at most 15728640." in message(
-            MAX_VERSIONS=versions, MAX_SECRET_BYTES=size
-        )
-
-
-@pytest.mark.parametrize(
-    ("name", "wrong"),
-    [
-        *(("MAX_VERSIONS", wrong) for wrong in ("0", "-1", "1001", "many", "1.5")),
-        *(("DELETE_RECOVERY_DAYS", wrong) for wrong in ("-1", "3651", "ever", "0.5")),
-        *(("TOKEN_MAX_DAYS", wrong) for wrong in ("-1", "3651", "ever", "0.5")),
-        *(("MAX_SECRET_BYTES", wrong) for wrong in ("0", "1048577")),
-    ],
-)
-def test_limits_are_numbers_within_bounds(name: str, wrong: str) -> None:
-    """The numbers of versions and days, and the size of a secret, have bounds."""
-    assert f"  {name}: " in message(**{name: wrong})
-
-
-@pytest.mark.parametrize("bind", ["[::1]:8000", "localhost:1", "0.0.0.0:65535"])
-def test_an_address_can_have_any_form(bind: str) -> None:
-    """The service can listen on names, IPv4 and IPv6 addresses."""
-    assert load(BIND=bind).bind == bind
-
-
 def test_an_unreadable_dotenv_file_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """An unreadable `.env` stops the start with a message, not a traceback."""
     (tmp_path / ".env").write_bytes(b"\xff\xfe")
@@ -311,57 +220,10 @@ def test_an_unreadable_dotenv_file_is_named(tmp_path: Path, monkeypatch: pytest.
         Settings.from_environment()
 
 
-def test_a_log_level_is_case_insensitive() -> None:
-    """`INFO` equals `info`."""
-    assert load(LOG_LEVEL="INFO").log_level == "info"
-
-
 def test_trusted_proxies_are_networks() -> None:
     """Trusted proxies are networks; a single address is a network of one."""
     networks = load(TRUSTED_PROXIES="10.0.0.0/8, fd00::/8,192.0.2.1").trusted_proxies
     assert [str(network) for network in networks] == ["10.0.0.0/8", "fd00::/8", "192.0.2.1/32"]
-
-
-@pytest.mark.parametrize(
-    "origins",
-    [
-        "https://app.example.com",
-        "https://app.example.com:8443, http://localhost:3000",
-        "http://127.0.0.1:8080,http://[::1]:8080",
-        "https://a_b-c.example",
-        "*",
-    ],
-)
-def test_origins_are_as_browsers_send_them(origins: str) -> None:
-    """Origins have a scheme, a host and a port unless it is the default, or are `*`."""
-    assert load(CORS_ORIGINS=origins).cors_origins == tuple(part.strip() for part in origins.split(","))
-
-
-@pytest.mark.parametrize(
-    "origins",
-    [
-        *("app.example.com", "//app.example.com", "https://", "https://app.example.com/", "null", ","),
-        *("https://app.example.com/path", "https://App.example.com", "https://app.example.com:443"),
-        *("http://app.example.com:80", "https://app.example.com:0", "https://app.example.com:65536"),
-        *("https://user@app.example.com", "https://*.example.com", "ftp://app.example.com", "https://a..b."),
-        *(
-            "*, https://app.example.com",
-            "https://a https://b",
-            "https://[::1",
-            "https://[0::1]",
-            "https://[:::]",
-        ),
-        *("https://bücher.example", "file://", "chrome-extension://abc", "https://[::1]:08"),
-    ],
-)
-def test_an_origin_that_no_browser_sends_is_refused(origins: str) -> None:
-    """An origin that could never match, or a pattern, is an error at the start."""
-    assert "CORS_ORIGINS: must be origins such as https://app.example.com" in message(CORS_ORIGINS=origins)
-
-
-def test_an_srv_connection_string_is_not_resolved() -> None:
-    """A cluster named by its SRV record needs no look-up at the start."""
-    assert load(MONGO_URI="mongodb+srv://cluster.invalid").mongo_uri == "mongodb+srv://cluster.invalid"
 
 
 @pytest.mark.promise(2)
@@ -373,29 +235,8 @@ def test_no_representation_shows_a_secret_setting() -> None:
         assert secret not in shown
 
 
-@given(st.dictionaries(st.sampled_from(["MASTER_KEY", "MONGO_URI", "BIND", "AUDIT_TTL_DAYS"]), st.text()))
-def test_every_invalid_value_raises_the_same_error(environment: dict[str, str]) -> None:
-    """Any value of a setting gives settings or the one error that names the problem."""
-    try:
-        Settings.from_mapping(environment)
-    except SettingsError as error:
-        assert str(error).startswith("invalid settings:")
-
-
 setting_names = st.sampled_from(sorted(SettingsSchema().fields))
-_LOOKALIKES = (
-    "mongodb://",
-    "mongodb://host/?",
-    "http://[",
-    "::1/128",
-    "1/day",
-    ":0",
-    ".",
-    "/",
-    "0",
-    "1",
-    "true",
-)
+_LOOKALIKES = ("mongodb://", "mongodb://host/?", "http://[", "::1/128", "1/day", ":0", ".", "/", "0", "true")
 setting_values = st.text(max_size=60) | st.sampled_from([RAW_KEY, *_LOOKALIKES])
 
 
@@ -434,6 +275,40 @@ def test_hosts_are_names_and_addresses() -> None:
 
 JWT = {"JWT_ISSUER": "https://issuer.example", "JWT_AUDIENCE": "vault"}
 EC_KEY = pem(ec.generate_private_key(ec.SECP256R1()))
+_RAW_IN_LIST = "MASTER_KEY_FALLBACKS: each must be the base64 of 32 bytes"
+
+
+@pytest.mark.parametrize(
+    ("environment", "text"),
+    [
+        ({"JWT_PUBLIC_KEY": EC_KEY}, "JWT_ISSUER: is required with JWT_PUBLIC_KEY."),
+        ({"JWT_JWKS_URL": "https://issuer.example/keys"}, "JWT_AUDIENCE: is required with JWT_JWKS_URL."),
+        (JWT, "JWT_ISSUER: requires JWT_JWKS_URL or JWT_PUBLIC_KEY."),
+        (
+            {"AUDIT_SINK": "syslog://host", "AUDIT_ENABLED": "false"},
+            "AUDIT_SINK: requires AUDIT_ENABLED=true.",
+        ),
+        ({"MASTER_KEY_FILE": "/any"}, "MASTER_KEY: set either MASTER_KEY or MASTER_KEY_FILE, not both."),
+        ({"MAX_VERSIONS": "240"}, "MAX_VERSIONS: times (MAX_SECRET_BYTES + 256) must be at most 15728640."),
+        (
+            {"MAX_VERSIONS": "15", "MAX_SECRET_BYTES": "1048576"},
+            "MAX_VERSIONS: times (MAX_SECRET_BYTES + 256)",
+        ),
+        ({"MASTER_KEY_FALLBACKS": f"{KEY_TEXT},a key, and a comma, 32 letters!!"}, _RAW_IN_LIST),
+    ],
+    ids=lambda value: str(value)[:40],
+)
+def test_a_contradiction_is_explained(environment: dict[str, str], text: str) -> None:
+    """Settings that contradict each other, and a raw key that a list would split, are refused."""
+    found = message(**environment)
+    assert f"  {text}" in found
+    assert "32 letters" not in found
+
+
+def test_the_largest_numbers_of_versions_fit() -> None:
+    """As many versions as fit into one MongoDB document are accepted."""
+    for versions, size in (("14", "1048576"), ("1000", "15472"), ("239", "65536")):
+        assert load(MAX_VERSIONS=versions, MAX_SECRET_BYTES=size).max_versions == int(versions)
 
 
 @pytest.mark.parametrize(
@@ -463,50 +338,6 @@ def test_inconsistent_settings_are_refused(environment: dict[str, str], name: st
     assert re.findall(r"^  ([A-Z_]+): \S", message(**environment), re.MULTILINE) == [name]
 
 
-@pytest.mark.parametrize(
-    "source", [{"JWT_JWKS_URL": "https://issuer.example/keys"}, {"JWT_PUBLIC_KEY": EC_KEY}]
-)
-def test_every_missing_jwt_setting_is_named(source: dict[str, str]) -> None:
-    """Issuer and audience without a source of keys, and the reverse, are both named at once."""
-    [name] = source
-    for environment, text in (
-        (source, f"is required with {name}."),
-        (JWT, "requires JWT_JWKS_URL or JWT_PUBLIC_KEY."),
-    ):
-        found = message(**environment)
-        assert f"  JWT_AUDIENCE: {text}\n  JWT_ISSUER: {text}" in found
-
-
-@pytest.mark.parametrize(
-    "url", ["https://issuer.example/keys", "http://localhost:8080/keys", "http://[::1]/"]
-)
-def test_keys_come_from_a_protected_source(url: str) -> None:
-    """The issuer's keys are fetched by HTTPS, or from this machine."""
-    assert load(JWT_JWKS_URL=url, **JWT).jwt_jwks_url == url
-
-
-@pytest.mark.parametrize(
-    "key",
-    [rsa.generate_private_key(65_537, 2_048), ed25519.Ed25519PrivateKey.generate()],
-    ids=["RSA", "Ed25519"],
-)
-def test_a_public_key_can_be_of_several_kinds(key: Any) -> None:
-    """Public keys for JWTs are accepted in PEM."""
-    assert load(JWT_PUBLIC_KEY=pem(key), **JWT).jwt_public_key == pem(key)
-
-
-@pytest.mark.parametrize("limit", ["100/minute", "10 per second;1000/hour", "5/2minutes"])
-def test_a_rate_limit_has_the_notation_of_limits(limit: str) -> None:
-    """Rate limits have the notation of the `limits` documentation."""
-    assert load(RATE_LIMIT=limit).rate_limit == limit
-
-
-def test_a_rate_limit_can_be_counted_in_mongodb() -> None:
-    """The shared count of all workers can be in the service's own MongoDB or another."""
-    for uri in ("mongodb+srv://limits.invalid/counts", "memory://"):
-        assert load(RATE_LIMIT_STORAGE_URI=uri).rate_limit_storage_uri == uri
-
-
 @pytest.mark.promise("processes")
 @pytest.mark.parametrize(
     "raw",
@@ -523,20 +354,13 @@ def test_every_raw_key_can_become_a_fallback(raw: str, tmp_path: Path) -> None:
     assert load(MASTER_KEY=raw).master_key == raw.encode()
     assert load(MASTER_KEY_FALLBACKS=raw).master_key_fallbacks == (raw.encode(),)
     file = tmp_path / "key"
+    # One trailing newline is stripped.
     file.write_text(raw + "\n")
     assert load(MASTER_KEY_FALLBACKS_FILE=str(file)).master_key_fallbacks == (raw.encode(),)
-    several = f"{KEY_TEXT},{b64encode(raw.encode()).decode()}"
+    file.write_text(raw[:-1] + "\n\n")
+    assert Settings.from_mapping({"MASTER_KEY_FILE": str(file)}).master_key == (raw[:-1] + "\n").encode()
+    several = f"{KEY_TEXT}, {b64encode(raw.encode()).decode()}"
     assert load(MASTER_KEY_FALLBACKS=several).master_key_fallbacks == (KEY, raw.encode())
-
-
-def test_a_raw_key_with_a_comma_needs_base64() -> None:
-    """A raw key that a list would split is refused, and the error names the valid form."""
-    raw = "a key, and a comma, 32 letters!!"
-    text = message(MASTER_KEY_FALLBACKS=f"{KEY_TEXT},{raw}")
-    assert "MASTER_KEY_FALLBACKS: each must be the base64 of 32 bytes" in text
-    assert "contains a comma" in text
-    assert "as the base64 of these characters" in text
-    assert raw[-12:] not in text
 
 
 TRIVIAL = [
@@ -557,7 +381,9 @@ def test_a_trivial_key_encrypts_nothing_and_can_be_rotated_away(key: str) -> Non
     assert "secret-manager keys generate" in text
     assert "MASTER_KEY_FALLBACKS" in text
     assert key not in text
-    assert len(load(MASTER_KEY_FALLBACKS=key).master_key_fallbacks) == 1
+    fallback = load(MASTER_KEY_FALLBACKS=key)
+    assert len(fallback.master_key_fallbacks) == 1
+    assert "anyone can guess it" in fallback.weak_keys[0]
 
 
 @pytest.mark.promise("processes")
@@ -565,10 +391,8 @@ def test_a_trivial_key_encrypts_nothing_and_can_be_rotated_away(key: str) -> Non
     ("key", "words"),
     [
         ("00112233445566778899aabbccddeeff", "128 bits"),
-        ("00112233445566778899AABBCCDDEEFF", "128 bits"),
-        (b64encode(b"00112233445566778899aabbccddeeff").decode(), "128 bits"),
+        (b64encode(b"00112233445566778899AABBCCDDEEFF").decode(), "128 bits"),
         (b64encode(bytes(range(24))).decode(), "192 bits"),
-        (b64encode(bytes(range(23))).decode(), "192 bits"),
         (b64encode(bytes(range(22))).decode(), "192 bits"),
     ],
 )
@@ -580,12 +404,6 @@ def test_a_weak_key_gets_a_warning(key: str, words: str) -> None:
     [fallback] = load(MASTER_KEY_FALLBACKS=key).weak_keys
     assert fallback.startswith("a key of MASTER_KEY_FALLBACKS is ")
     assert key not in primary + fallback
-
-
-def test_a_trivial_fallback_gets_a_warning() -> None:
-    """A guessable fallback causes a warning until it is dropped."""
-    [told] = load(MASTER_KEY_FALLBACKS="x" * 32).weak_keys
-    assert "anyone can guess it" in told
 
 
 @given(st.binary(min_size=32, max_size=32))
@@ -660,13 +478,11 @@ def test_a_folder_named_dotenv_sets_nothing(tmp_path: Path, monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("bind", "loopback"),
     [
-        ("127.0.0.1:80", True),
         ("127.9.9.9:80", True),
         ("localhost:80", True),
         ("[::1]:80", True),
         ("0.0.0.0:80", False),
         ("[::]:80", False),
-        ("10.0.0.1:80", False),
         ("vault.example:80", False),
     ],
 )
@@ -684,52 +500,75 @@ def test_the_metrics_have_their_own_port(bind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "uri",
+    ("name", "value"),
     [
-        "file:///tmp/audit.jsonl",
-        "file:///tmp/with%20space",
-        "unix:///dev/log",
-        "syslog://host",
-        "syslog://192.0.2.1:5514/",
-        "syslog+tcp://[::1]:514",
+        *(("BIND", address) for address in ("[::1]:8000", "localhost:1", "0.0.0.0:65535")),
+        # It is not resolved at the start.
+        ("MONGO_URI", "mongodb+srv://cluster.invalid"),
+        *(("RATE_LIMIT", limit) for limit in ("100/minute", "10 per second;1000/hour", "5/2minutes")),
+        *(("RATE_LIMIT_STORAGE_URI", uri) for uri in ("mongodb+srv://limits.invalid/counts", "memory://")),
+        *(("AUDIT_SINK", uri) for uri in ("file:///tmp/with%20space", "unix:///dev/log", "syslog://host")),
+        *(("AUDIT_SINK", uri) for uri in ("syslog://192.0.2.1:5514/", "syslog+tcp://[::1]:514")),
+        ("JWT_JWKS_URL", "https://issuer.example/keys"),
+        *(("JWT_JWKS_URL", url) for url in ("http://localhost:8080/keys", "http://[::1]/")),
+        ("JWT_PUBLIC_KEY", pem(rsa.generate_private_key(65_537, 2_048))),
+        ("JWT_PUBLIC_KEY", pem(ed25519.Ed25519PrivateKey.generate())),
     ],
+    ids=lambda value: value[:40],
 )
-def test_a_second_sink_is_a_file_or_syslog(uri: str) -> None:
-    """Each form of a sink is accepted unchanged."""
-    assert load(AUDIT_SINK=uri).audit_sink == uri
+def test_a_usable_value_is_kept(name: str, value: str) -> None:
+    """Each form of a value that works is accepted unchanged."""
+    more = JWT if name.startswith("JWT") else {}
+    assert getattr(load(**{name: value}, **more), name.lower()) == value
+
+
+_URIS = (
+    *("mongodb://host/name.collection", "mongodb://host/?tls=true&tlsCAFile=/missing", "host:27017"),
+    *("mongodb://host/?fsync=true", "mongodb://host/?replicaset=rs0&foo=bar"),
+    "mongodb+srv://host/?readPreference=secondary&readPreferenceTags=dc:ny",
+)
+_SINKS = (
+    *("/audit.jsonl", "file://audit.jsonl", "file://host/tmp/audit.jsonl", "file:///missing/audit.jsonl"),
+    *("file:///", "file:///tmp/a%00b", "file:audit.jsonl", "unix://", "syslog://", "syslog://host:port"),
+    *("syslog://host:0", "syslog://host/path", "syslog://host?x=y", "syslog://[::1", "https://host"),
+    "syslog+tcp://user@host",
+)
+_ORIGINS = (
+    *("app.example.com", "https://", "https://app.example.com/", "null", ",", "https://App.example.com"),
+    *("https://app.example.com:443", "http://app.example.com:80", "https://app.example.com:65536"),
+    *("https://user@app.example.com", "https://*.example.com", "ftp://app.example.com", "https://a..b."),
+    *("*, https://app.example.com", "https://[::1", "https://[0::1]", "https://b\u00fccher.example"),
+)
+_NUMBERS = {
+    "MAX_VERSIONS": ("0", "1001", "many", "1.5"),
+    "DELETE_RECOVERY_DAYS": ("-1", "3651", "0.5"),
+    "TOKEN_MAX_DAYS": ("-1", "3651", "0.5"),
+    "MAX_SECRET_BYTES": ("0", "1048577"),
+}
 
 
 @pytest.mark.parametrize(
-    "uri",
+    ("name", "value"),
     [
-        "/audit.jsonl",
-        "file://audit.jsonl",
-        "file://host/tmp/audit.jsonl",
-        "file:///missing/audit.jsonl",
-        "file:///",
-        "file:///tmp/a%00b",
-        "file:audit.jsonl",
-        "unix://",
-        "syslog://",
-        "syslog://host:port",
-        "syslog://host:0",
-        "syslog://host:65536",
-        "syslog://host/path",
-        "syslog://host?x=y",
-        "syslog://[::1",
-        "syslog+tcp://user@host",
-        "https://host",
+        *(("BIND", address) for address in ("127.0.0.1:0", "127.0.0.1:65536", "::1:8000", "unix:/tmp/a:80")),
+        *(("MONGO_URI", uri) for uri in _URIS),
+        *(("AUDIT_SINK", uri) for uri in _SINKS),
+        *(("CORS_ORIGINS", origins) for origins in _ORIGINS),
+        *((name, value) for name, values in _NUMBERS.items() for value in values),
     ],
 )
-def test_an_unusable_sink_is_refused(uri: str) -> None:
-    """A sink that is neither a file in an existing folder nor a syslog server is refused at the start."""
-    assert "  AUDIT_SINK: must be file:///PATH or unix:///PATH in an existing folder" in message(
-        AUDIT_SINK=uri
-    )
+def test_an_unusable_value_is_refused(name: str, value: str) -> None:
+    """A value that would fail later, in the running service, or never match, is refused at the start."""
+    assert f"  {name}: " in message(**{name: value})
 
 
-def test_a_sink_needs_a_trail() -> None:
-    """A second sink without a trail, which would stay empty unnoticed, is refused."""
-    assert "  AUDIT_SINK: requires AUDIT_ENABLED=true." in message(
-        AUDIT_SINK="syslog://host", AUDIT_ENABLED="false"
+def test_origins_are_as_browsers_send_them() -> None:
+    """Origins have a scheme, a host and a port unless it is the default, or are `*`."""
+    origins = (
+        "https://app.example.com:8443",
+        "http://localhost:3000",
+        "http://[::1]:8080",
+        "https://a_b-c.d",
     )
+    assert load(CORS_ORIGINS=", ".join(origins)).cors_origins == origins
+    assert load(CORS_ORIGINS="*").cors_origins == ("*",)

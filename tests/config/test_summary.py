@@ -4,7 +4,6 @@ import json
 from base64 import b64encode
 from dataclasses import fields
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -12,11 +11,13 @@ from tests.server.test_gunicorn_conf import log_lines
 from tests.support.issuer import public_pem
 from tests.support.service import Service
 from vault import __version__
+from vault.app import _warn
 from vault.config.settings import Settings
 from vault.config.summary import summary
 
 KEY = b64encode(bytes(range(32))).decode()
 HUNTER = "hunter2"
+WEAK = "00112233445566778899aabbccddeeff"
 
 
 def shown(**environment: str) -> dict[str, object]:
@@ -71,73 +72,46 @@ def test_no_secret_is_logged() -> None:
             assert told["JWT_PUBLIC_KEY"] == "set"
 
 
+@pytest.mark.promise("processes")
 @pytest.mark.process
-def test_a_starting_service_logs_its_settings_once(environment: dict[str, str], tmp_path: Path) -> None:
-    """The log of a service begins with its version and settings, once for all workers."""
-    with Service({**environment, "AUDIT_TTL_DAYS": "7"}, measured=True, folder=tmp_path) as service:
-        assert service.stop() == 0
-    [line] = [line for line in log_lines(service) if line["message"] == "starting"]
-    assert (line["level"], line["version"], line["settings"]["AUDIT_TTL_DAYS"]) == ("info", __version__, 7)
-    assert line == log_lines(service)[0]
+def test_a_start_is_logged_once(environment: dict[str, str], tmp_path: Path) -> None:
+    """The log of a service begins with its version and settings, and its warnings, once for all workers.
 
-
-def warnings_of(service: Service) -> list[dict[str, Any]]:
-    """Return the warnings that *service* logs at the start, and its line about a `.env`."""
+    It names the settings in `.env`, says who can read secrets without required authentication, and has no
+    part of a guessable key.
+    """
+    (tmp_path / ".env").write_text("TRUSTED_PROXIES=10.0.0.0/8\nLOG_LEVEL=info\n")
+    service = Service(
+        {**environment, "MASTER_KEY": WEAK, "AUDIT_TTL_DAYS": "7"}, measured=True, folder=tmp_path
+    )
+    service._environment["BIND"] = f"0.0.0.0:{service.port}"
     with service:
         service.wait_until_started()
         assert service.stop() == 0
+    lines = log_lines(service)
+    [first] = [line for line in lines if line["message"] == "starting"]
+    assert (first["level"], first["version"], first["settings"]["AUDIT_TTL_DAYS"]) == ("info", __version__, 7)
+    assert first == lines[0]
     # A slow MongoDB and one without redundancy are warnings, too, as is each 503 to a probe of a slow start.
     others = ("vault.api.http.request_log", "vault.documents.guard", "vault.services")
-    lines = [line for line in log_lines(service) if line["logger"] not in others]
-    return [line for line in lines if line["level"] == "warning" or line["message"] == "settings from .env"]
-
-
-@pytest.mark.promise("processes")
-@pytest.mark.process
-@pytest.mark.parametrize(
-    ("content", "level"),
-    [("TRUSTED_PROXIES=10.0.0.0/8\nLOG_LEVEL=info\n", "warning"), ("REQUEST_TIMEOUT_SECONDS=9\n", "info")],
-)
-def test_a_starting_service_names_its_dotenv_file(
-    environment: dict[str, str], tmp_path: Path, content: str, level: str
-) -> None:
-    """The settings in `.env` are logged by name, as a warning if they concern access or the trail."""
-    (tmp_path / ".env").write_text(content)
-    service = Service({**environment, "AUTH_ENABLED": "true"}, measured=True, folder=tmp_path)
-    [line] = warnings_of(service)
-    assert (line["message"], line["level"]) == ("settings from .env", level)
-    assert line["file"] == str(tmp_path / ".env")
-    assert line["names"] == sorted((name.split("=")[0] for name in content.split()), reverse=True)
-
-
-@pytest.mark.promise("processes")
-@pytest.mark.process
-@pytest.mark.parametrize(
-    ("host", "words"),
-    [
-        ("0.0.0.0", "is not a loopback address: anyone"),  # noqa: S104 - that is warned of
-        ("127.0.0.1", "on this machine"),
-    ],
-)
-def test_a_service_without_authentication_warns_at_every_start(
-    environment: dict[str, str], tmp_path: Path, host: str, words: str
-) -> None:
-    """Each start without required authentication logs who can read secrets."""
-    service = Service(environment, measured=True, folder=tmp_path)
-    service._environment["BIND"] = f"{host}:{service.port}"
-    [line] = warnings_of(service)
-    assert line["message"].startswith("AUTH_ENABLED is off")
-    assert words in line["message"]
-
-
-@pytest.mark.promise("processes")
-@pytest.mark.process
-def test_a_service_with_a_weak_key_warns_at_every_start(environment: dict[str, str], tmp_path: Path) -> None:
-    """Each start with a guessable key logs a warning, without any part of the key."""
-    weak = "00112233445566778899aabbccddeeff"
-    service = Service(
-        {**environment, "MASTER_KEY": weak, "AUTH_ENABLED": "true"}, measured=True, folder=tmp_path
+    dotenv, access, key = (
+        line for line in lines if line["level"] == "warning" and line["logger"] not in others
     )
-    [line] = warnings_of(service)
-    assert line["message"].startswith("weak master key: MASTER_KEY is 32 hexadecimal digits")
-    assert weak[:8] not in service.log.read_text()
+    assert (dotenv["message"], dotenv["names"]) == ("settings from .env", ["TRUSTED_PROXIES", "LOG_LEVEL"])
+    assert dotenv["file"] == str(tmp_path / ".env")
+    assert "is not a loopback address: anyone" in access["message"]
+    assert key["message"].startswith("weak master key: MASTER_KEY is 32 hexadecimal digits")
+    assert WEAK[:8] not in service.log.read_text()
+
+
+@pytest.mark.promise("processes")
+def test_a_private_service_has_other_lines(caplog: pytest.LogCaptureFixture) -> None:
+    """Without a setting that decides on access, `.env` is no warning; on loopback, this machine can read."""
+    dotenv = {"REQUEST_TIMEOUT_SECONDS": "9"}
+    with caplog.at_level("INFO"):
+        _warn(Settings.from_mapping({"MASTER_KEY": KEY, "BIND": "127.0.0.1:1"}, dotenv=dotenv))
+    told = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert told == [
+        ("INFO", "settings from .env"),
+        ("WARNING", "AUTH_ENABLED is off: anyone on this machine who knows an ID can read that secret"),
+    ]
