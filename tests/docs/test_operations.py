@@ -15,7 +15,8 @@ from tests.conftest import running_app, start
 from tests.docs.documents import DOCUMENTS, ROOT, blocks, table
 from vault.api.http.refusals import REFUSALS
 from vault.config.settings import SettingsSchema
-from vault.core.errors import FixedError
+from vault.core import errors
+from vault.core.errors import VaultError
 from vault.observability import metrics
 
 METRICS, MONITORING, RUNBOOK = "docs/metrics.md", "docs/monitoring.md", "docs/runbook.md"
@@ -74,7 +75,8 @@ def test_every_periodic_task_is_explained() -> None:
 def test_every_503_is_explained() -> None:
     """The table has each first sentence of a 503."""
     shown = {row[0] for row in table(RUNBOOK, "Symptoms")}
-    messages = {error.kind: getattr(error, "message", "") for error in FixedError.__subclasses__()}
+    classes = [error for error in vars(errors).values() if isinstance(error, type)]
+    messages = {error.kind: error.message for error in classes if issubclass(error, VaultError)}
     for kind, refused in REFUSALS.items():
         if refused.status == 503:
             sentence = (refused.detail or messages[kind]).partition(".")[0]

@@ -1,0 +1,163 @@
+"""Errors about callers: their credentials, tokens, issuers, roles, addresses and namespaces."""
+
+from vault.core.credentials import without_tokens
+from vault.core.errors.base import AccessDeniedError, MissingError, RefusedInputError
+
+
+class CredentialRequiredError(AccessDeniedError):
+    """An operation requires a credential, and the caller is anonymous."""
+
+    message = "A credential is required."
+
+
+class InvalidCredentialError(AccessDeniedError):
+    """A credential was sent and is invalid. Only the audit trail has the reason; the reply does not."""
+
+    message = "The credential is invalid."
+
+    def __init__(self, reason: str, *, principal: str = "") -> None:
+        super().__init__()
+        self.reason = reason
+        #: The credential's principal, if it is certain; otherwise empty.
+        self.principal = principal
+
+
+class InvalidLoginError(InvalidCredentialError):
+    """A login has an invalid credential; the message is Vault's."""
+
+    def __init__(self, message: str, reason: str) -> None:
+        super().__init__(reason)
+        self.args = (message,)
+        self.problem = message
+
+
+class InvalidWrappingTokenError(InvalidCredentialError):
+    """A wrapping token is unknown, was used before, or has expired. Only the audit trail has the reason."""
+
+
+# Denied, not an error: anyone can send forged credentials.
+class CredentialsUnavailableError(AccessDeniedError):
+    """The service that validates credentials is unavailable, so no credential is accepted."""
+
+    message = "credentials cannot be checked"
+
+
+class ScopeMissingError(AccessDeniedError):
+    """The principal lacks the scope that the operation requires."""
+
+    def __init__(self, scope: str) -> None:
+        super().__init__(f"The scope {scope} is required.")
+
+
+class GrantRefusedError(AccessDeniedError):
+    """The new token would exceed its creator's grant; the message names the excess."""
+
+
+class RevocationRefusedError(AccessDeniedError):
+    """The token to revoke exceeds the principal's grant; the message names the excess."""
+
+
+class AmbiguousTokenNameError(RefusedInputError):
+    """Several namespaces have a token with the name that an operator gave."""
+
+    message = "several namespaces have a token with this name"
+    remedy = "add --namespace"
+
+
+class InvalidTokenNameError(RefusedInputError):
+    """The service uses the name of a new token itself."""
+
+    message = "This name is reserved."
+
+
+class TokenNameTakenError(RefusedInputError):
+    """A token, possibly a revoked or pending one, has the name of a new token; the message says which."""
+
+
+class TokenNotRenewableError(RefusedInputError):
+    """The token was created without the right to extend itself."""
+
+    message = "This token cannot be renewed. Create a new token."
+
+
+class TokenRequiredError(AccessDeniedError):
+    """The principal's credential is not a token, so the service did not issue it and cannot change it."""
+
+    message = "This operation requires a token, not a JWT."
+
+
+class TokenNotFoundError(MissingError):
+    """No token that the principal can see has this name."""
+
+    message = "Token not found"
+
+
+class IssuerTakenError(RefusedInputError):
+    """Another issuer has the name, or the `iss` and audience, of a new one; the message says which."""
+
+
+class IssuerNotFoundError(MissingError):
+    """No issuer has this name."""
+
+    message = "Issuer not found"
+
+
+class IssuerInUseError(RefusedInputError):
+    """An issuer to delete has roles."""
+
+    message = "The issuer has roles."
+    remedy = "Delete them first, or use force."
+
+
+class RoleNameTakenError(RefusedInputError):
+    """A role of the namespace, or a pending one, has the name of a new role; the message says which."""
+
+
+class RoleNotFoundError(MissingError):
+    """No role that the principal can see has this name."""
+
+    message = "Role not found"
+
+
+class RoleTooBroadError(AccessDeniedError):
+    """Anyone could satisfy the conditions of a new role; the message says why."""
+
+
+class LimitReachedError(RefusedInputError):
+    """There are as many issuers or roles as there can be; the message has the limit."""
+
+
+class AddressRefusedError(AccessDeniedError):
+    """The client's address is not in `ALLOWED_NETWORKS`."""
+
+    message = "This address is not allowed to use the service."
+
+
+class HostRefusedError(AccessDeniedError):
+    """The host of a request is not in `ALLOWED_HOSTS`."""
+
+    message = "The service does not answer to this host name. Operators set its names as ALLOWED_HOSTS."
+
+
+class MountForbiddenError(AccessDeniedError):
+    """Nothing is mounted at a path, or not for this principal: Vault says the same of both."""
+
+    def __init__(self, path: str) -> None:
+        super().__init__(
+            "preflight capability check returned 403, please ensure client's policies grant access to path "
+            f'"{without_tokens(path).rstrip("/")}/"'
+        )
+
+
+class NamespaceNotFoundError(AccessDeniedError):
+    """The request names another namespace than the principal's own."""
+
+    # Vault's text.
+    message = "namespace not found"
+
+
+class RateLimitedError(AccessDeniedError):
+    """One principal or address sent too many requests or invalid credentials."""
+
+    message = "Too many requests."
+    remedy = "Try again later."

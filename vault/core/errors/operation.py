@@ -1,0 +1,144 @@
+"""Errors of the service as a whole: its settings, keys, audit trail, backups and database."""
+
+from collections.abc import Mapping, Sequence
+
+from vault.core.errors.base import RefusedInputError, VaultError
+from vault.core.outcomes import Exit
+
+
+class SettingsError(VaultError):
+    """One or more settings are invalid; the message names each of them, never a value."""
+
+
+class KeyMissingError(VaultError):
+    """A master key in use is not in this process's keyring, so the process must not read or write.
+
+    The message names the *missing* keys, if any. It is for operators, not for callers.
+    """
+
+    def __init__(self, *missing: str) -> None:
+        names = f": {', '.join(missing)}" if missing else ""
+        super().__init__(f"a master key in use is missing here{names}")
+
+
+class KeyUnsharedError(KeyMissingError):
+    """Running workers lack this process's primary key, so they could not verify its signatures."""
+
+    def __init__(self, writing: set[str], primary: str) -> None:
+        VaultError.__init__(
+            self,
+            f"running workers encrypt under {', '.join(sorted(writing))}, but the primary key here is "
+            f"{primary}",
+            hint="make it the primary key of the workers first, or run this command with their keys",
+        )
+
+
+class AuditStateError(VaultError):
+    """`AUDIT_ENABLED` disagrees with the database; the message says what to do."""
+
+    def __init__(self, *, audit_enabled: bool) -> None:
+        if audit_enabled:
+            problem = "AUDIT_ENABLED is on, but the audit trail of this database is disabled"
+            hint = "set AUDIT_ENABLED=false, or run `secret-manager audit enable`"
+        else:
+            problem = "AUDIT_ENABLED is off, but this database has an audit trail"
+            hint = "set AUDIT_ENABLED=true, or run `secret-manager audit disable`"
+        super().__init__(problem, hint=hint)
+
+
+class RestoreUnfinishedError(VaultError):
+    """A restore into this database is incomplete."""
+
+    message = "a restore into this database is incomplete"
+    remedy = "restore the same backup again"
+
+
+class BackupRefusedError(VaultError):
+    """A backup cannot be created; the message says what to do."""
+
+
+class RestoreRefusedError(VaultError):
+    """A backup cannot be restored into this database; the message says why."""
+
+
+class InvalidBackupError(VaultError):
+    """A file is not an unaltered backup that can be restored here; the message says why."""
+
+
+class RewrapRefusedError(VaultError):
+    """Running replicas could not read rewrapped secrets; the message says what to do first."""
+
+
+class StorageUnavailableError(VaultError):
+    """An operation of MongoDB failed or timed out; it may or may not have taken effect."""
+
+    #: MongoDB answers, and the user may not do this.
+    is_denied = False
+    #: The driver's error, for operators; empty if it is not the reason.
+    reason = ""
+
+    def __init__(
+        self, problem: str = "", *, hint: str = "", is_denied: bool = False, reason: str = ""
+    ) -> None:
+        """Make an error as `VaultError`; *is_denied* if MongoDB answers and refuses the user."""
+        super().__init__(problem, hint=hint)
+        self.is_denied = is_denied
+        self.reason = reason
+
+    @property
+    def exit_code(self) -> Exit:
+        """The exit code of the failed command: MongoDB does not answer, or refuses the user."""
+        return Exit.DENIED if self.is_denied else Exit.UNAVAILABLE
+
+
+class DuplicateNameError(StorageUnavailableError):
+    """A name exists twice, so MongoDB cannot keep names unique; no worker serves until one is removed."""
+
+    exit_code = Exit.FAILED
+    message = (
+        "two secrets or two tokens have the same name, or two issuers or roles, because a unique index was "
+        "removed and a document added without the service"
+    )
+    remedy = "remove that document from MongoDB"
+
+
+class TrailIndexMissingError(StorageUnavailableError):
+    """The audit trail's unique index is missing, and the service's MongoDB user may not create it."""
+
+    exit_code = Exit.FAILED
+    message = "the audit trail lacks its unique index, and the MongoDB user may not create it"
+    remedy = "run `secret-manager replicaset initiate` or `grant`"
+
+
+class AuditUnavailableError(VaultError):
+    """The audit entry could not be written, so nothing is released or destroyed."""
+
+    message = "the audit trail cannot be written"
+
+
+class InvalidCheckpointError(VaultError):
+    """A file is not a checkpoint of the audit trail, or is not signed by a trusted key."""
+
+
+class InvalidCursorError(RefusedInputError):
+    """A cursor was not returned by an earlier query."""
+
+    message = "Invalid `cursor`: send the one that an earlier reply returned."
+
+
+class NotReadyError(VaultError):
+    """A health check fails; *failures* are the reasons by check."""
+
+    def __init__(self, failures: Mapping[str, Sequence[str]]) -> None:
+        super().__init__(f"health checks fail: {', '.join(failures)}")
+        self.failures = failures
+
+
+class OverloadedError(VaultError):
+    """Too many requests are already waiting; this one was not started."""
+
+    message = "too many requests are waiting"
+
+
+class ReplicaSetError(VaultError):
+    """The replica set differs from the connection string, or did not become ready; the message says why."""
