@@ -3,8 +3,9 @@
 import logging
 from ipaddress import ip_network
 from time import monotonic
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
+from vault.auth.jwt_credentials import JWTCredentials
 from vault.auth.token_keys import TokenKeys
 from vault.auth.token_uses import TokenUses
 from vault.auth.ttl_cache import TTLCache
@@ -29,31 +30,11 @@ _MAX_CACHED = 1_000
 _HASH_CHARACTERS = 16
 
 
-class Credentials(Protocol):
-    """One kind of credential."""
-
-    def principal(self, credential: str) -> Principal:
-        """Return the principal of *credential*. The caller checks its expiry and networks.
-
-        Raises:
-            InvalidCredentialError: The credential is invalid.
-            CredentialsUnavailableError: The credential cannot be checked now.
-            StorageUnavailableError: The same.
-        """
-
-
-class RoleCredentials(Protocol):
-    """JWTs as credentials, which can name a role."""
-
-    def principal(self, credential: str, role: str) -> Principal:
-        """Return the principal of *credential* with the *role* of this name. Otherwise as `Credentials`."""
-
-
 class Authenticator:
     """Identifies the principal of each attempt."""
 
     def __init__(
-        self, tokens: Credentials, jwts: RoleCredentials, *, anonymous: Principal, uses: TokenUses
+        self, tokens: "TokenCredentials", jwts: JWTCredentials, *, anonymous: Principal, uses: TokenUses
     ) -> None:
         self._tokens = tokens
         self._jwts = jwts
@@ -124,7 +105,14 @@ class TokenCredentials:
         self._recent: TTLCache[_LookUp] = TTLCache(seconds=CACHE_SECONDS, max_size=_MAX_CACHED)
 
     def principal(self, credential: str) -> Principal:
-        """Return the principal of a token, at most `CACHE_SECONDS` old. Errors as `Credentials`."""
+        """Return the principal of a token, at most `CACHE_SECONDS` old.
+
+        The caller checks its expiry and networks.
+
+        Raises:
+            InvalidCredentialError: The credential is invalid.
+            StorageUnavailableError: It cannot be checked now.
+        """
         if not is_token(credential):
             raise InvalidCredentialError("malformed")
         key = self._keys.find()

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vault.auth.directory import MAX_ISSUERS, SETTINGS_ISSUER, settings_issuer_id, shown_name
-from vault.auth.jwt_auth import ALGORITHMS, SettingsAuthenticator, key_algorithms
+from vault.auth.jwt_auth import ALGORITHMS, JWTAuthenticator, JWTVerifier, key_algorithms
 from vault.auth.publishing import publish
 from vault.auth.token_keys import TokenKeys
 from vault.core.attempt import Attempt
@@ -65,9 +65,13 @@ class IssuerInfo:
 
 
 class Issuers:
-    """The issuers of one deployment. They are not of a namespace: roles of any can refer to them."""
+    """The issuers of one deployment. They are not of a namespace: roles of any can refer to them.
 
-    def __init__(self, keys: TokenKeys, own: SettingsAuthenticator) -> None:
+    Methods raise `StorageUnavailableError` if MongoDB is not available: a change may have taken effect.
+    They raise `AuditUnavailableError` if the entry could not be written: then nothing has happened.
+    """
+
+    def __init__(self, keys: TokenKeys, own: JWTAuthenticator) -> None:
         """Use the token key of *keys*, and the issuer of *own*, which is in the settings."""
         self._keys = keys
         self._own = own
@@ -80,9 +84,6 @@ class Issuers:
             IssuerTakenError: Another issuer has the name, or the `iss` and audience.
             LimitReachedError: There are `MAX_ISSUERS`.
             InvalidCredentialError: The creator was revoked in the meantime.
-            KeyMissingError: This process must not serve.
-            StorageUnavailableError: It could not be stored.
-            AuditUnavailableError: The entry could not be written.
         """
         attempt.details |= {"issuer_name": new.name, "iss": new.issuer, "aud": new.audience}
         require_unlimited(attempt.principal)
@@ -114,8 +115,6 @@ class Issuers:
 
         Raises:
             GrantRefusedError: The principal is limited, and so may not manage issuers.
-            StorageUnavailableError: MongoDB is not available.
-            AuditUnavailableError: The entry could not be written.
         """
         require_unlimited(attempt.principal)
         key = self._keys.find()
@@ -123,8 +122,8 @@ class Issuers:
             documents = Issuer.active()
         attempt.finish(Status.SUCCESS)
         stored = sorted((_info(document, key) for document in documents), key=lambda info: info.name)
-        infos = (*_of_settings(self._own), *stored)
-        return [info for info in infos if state in (None, info.state)]
+        own = [_settings_info(self._own.verifier)] if self._own.verifier else []
+        return [info for info in own + stored if state in (None, info.state)]
 
     def delete(self, name: str, *, force: bool = False, attempt: Attempt) -> None:
         """Delete the issuer *name*; every replica refuses its JWTs within 5 seconds.
@@ -135,8 +134,6 @@ class Issuers:
             GrantRefusedError: The principal is limited, and so may not manage issuers.
             IssuerNotFoundError: No issuer has this name.
             IssuerInUseError: It has roles, and *force* is false.
-            StorageUnavailableError: MongoDB is not available.
-            AuditUnavailableError: The entry could not be written, and it was not deleted.
         """
         attempt.details["issuer_name"] = name
         require_unlimited(attempt.principal)
@@ -159,7 +156,6 @@ class Issuers:
 
         Raises:
             IssuerNotFoundError: No issuer has this name, or its document is not as the service wrote it.
-            StorageUnavailableError: MongoDB is not available.
         """
         if name == SETTINGS_ISSUER and self._own.verifier:
             return settings_issuer_id(self._own.verifier), self._own.verifier.issuer
@@ -172,18 +168,13 @@ class Issuers:
         raise IssuerNotFoundError
 
 
-def _of_settings(own: SettingsAuthenticator) -> Sequence[IssuerInfo]:
-    verifier = own.verifier
-    if verifier is None:
-        return ()
-    return (
-        IssuerInfo(
-            name=SETTINGS_ISSUER,
-            state="settings",
-            issuer=verifier.issuer,
-            audience=verifier.audience,
-            algorithms=ALGORITHMS,
-        ),
+def _settings_info(verifier: JWTVerifier) -> IssuerInfo:
+    return IssuerInfo(
+        name=SETTINGS_ISSUER,
+        state="settings",
+        issuer=verifier.issuer,
+        audience=verifier.audience,
+        algorithms=ALGORITHMS,
     )
 
 

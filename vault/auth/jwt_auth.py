@@ -106,23 +106,11 @@ class JWTVerifier:
         return claims
 
 
-class NoJWTAuthenticator:
-    """Refuses every JWT, for a service without JWT settings."""
-
-    #: It has no issuer.
-    verifier = None
-    roles_only = False
-
-    def principal(self, _credential: str) -> Principal:
-        """Refuse the credential."""
-        raise InvalidCredentialError("malformed")
-
-
 class JWTAuthenticator:
-    """Authenticates JWTs of one issuer for one audience with the keys from *key*."""
+    """Authenticates JWTs of the issuer in the settings; without a *verifier*, refuses every JWT."""
 
-    def __init__(self, key: KeySource, *, issuer: str, audience: str, roles_only: bool = False) -> None:
-        self.verifier = JWTVerifier(key, issuer=issuer, audience=audience)
+    def __init__(self, verifier: JWTVerifier | None, *, roles_only: bool = False) -> None:
+        self.verifier = verifier
         #: True if its JWTs act through roles, never with their own scopes.
         self.roles_only = roles_only
 
@@ -131,6 +119,8 @@ class JWTAuthenticator:
 
         Errors as `JWTVerifier.claims`.
         """
+        if self.verifier is None:
+            raise InvalidCredentialError("malformed")
         return own_principal(self.verifier.claims(credential))
 
 
@@ -155,10 +145,6 @@ def own_principal(claims: Claims) -> Principal:
     )
 
 
-#: The authenticator for the issuer in the settings, or its stand-in.
-SettingsAuthenticator = JWTAuthenticator | NoJWTAuthenticator
-
-
 def settings_authenticator(
     *,
     jwks_url: str | None,
@@ -166,16 +152,12 @@ def settings_authenticator(
     issuer: str | None,
     audience: str | None,
     roles_only: bool = False,
-) -> SettingsAuthenticator:
+) -> JWTAuthenticator:
     """Return the authenticator for the issuer in the settings, which agree with each other."""
     if not (jwks_url or public_key):
-        return NoJWTAuthenticator()
-    return JWTAuthenticator(
-        key_source(jwks_url, public_key),
-        issuer=str(issuer),
-        audience=str(audience),
-        roles_only=roles_only,
-    )
+        return JWTAuthenticator(None)
+    verifier = JWTVerifier(key_source(jwks_url, public_key), issuer=str(issuer), audience=str(audience))
+    return JWTAuthenticator(verifier, roles_only=roles_only)
 
 
 def subject(claims: Claims, max_characters: int = _MAX_SUBJECT_CHARACTERS) -> str:

@@ -16,7 +16,7 @@ from vault.auth.directory import (
 from vault.auth.jwt_auth import (
     MAX_LONG_SUBJECT_CHARACTERS,
     Claims,
-    SettingsAuthenticator,
+    JWTAuthenticator,
     expiry,
     issued_at,
     own_principal,
@@ -59,12 +59,7 @@ class _JWT:
 
     @classmethod
     def verified(cls, issuer: KnownIssuer, credential: str) -> Self:
-        """Verify *credential* with the keys of *issuer*.
-
-        Raises:
-            InvalidCredentialError: It is not a valid JWT of *issuer*, or its subject or expiry is invalid.
-            CredentialsUnavailableError: The issuer's keys are not available now.
-        """
+        """Verify *credential* with the keys of *issuer*. Errors as `JWTVerifier.claims`."""
         try:
             claims = issuer.verifier.claims(credential)
         except InvalidCredentialError as error:
@@ -85,7 +80,7 @@ class JWTCredentials:
     have any. With `JWT_ROLES_ONLY`, they never do.
     """
 
-    def __init__(self, own: SettingsAuthenticator, directory: Directory) -> None:
+    def __init__(self, own: JWTAuthenticator, directory: Directory) -> None:
         self._own = own
         self._directory = directory
 
@@ -164,10 +159,11 @@ class JWTCredentials:
             return _with_role(matching[0], jwt)
         if jwt.issuer.is_own and known.has_all_roles and not (applying or name or self._own.roles_only):
             return own_principal(jwt.claims)
-        raise InvalidCredentialError(
-            _ambiguous_reason(matching) if matching else _mismatch_reason(candidates, jwt, now, known),
-            principal=jwt.name,
-        )
+        if matching:
+            reason = f"several roles: {_listed(sorted(role.name for role in matching))}"
+        else:
+            reason = _mismatch_reason(candidates, jwt, now, known)
+        raise InvalidCredentialError(reason, principal=jwt.name)
 
 
 def _with_role(role: KnownRole, jwt: _JWT) -> Principal:
@@ -182,11 +178,6 @@ def _with_role(role: KnownRole, jwt: _JWT) -> Principal:
         role=role.name,
         issuer=jwt.issuer.name,
     )
-
-
-def _ambiguous_reason(matching: Sequence[KnownRole]) -> str:
-    """Return the reason for a JWT that matches several roles and names none."""
-    return f"several roles: {_listed(sorted(role.name for role in matching))}"
 
 
 def _mismatch_reason(candidates: Sequence[KnownRole], jwt: _JWT, now: datetime, known: Snapshot) -> str:

@@ -30,7 +30,8 @@ class TokenReference:
 class OtherTokens:
     """Operations on the active tokens of the principal's namespace whose paths are within its own.
 
-    Any other token is not found.
+    Any other token is not found. Methods raise `StorageUnavailableError` and `AuditUnavailableError` as those
+    of `Tokens`.
     """
 
     def __init__(self, keys: TokenKeys, *, max_days: int) -> None:
@@ -43,8 +44,6 @@ class OtherTokens:
 
         Raises:
             TokenNotFoundError: The principal sees no such token.
-            StorageUnavailableError: MongoDB is not available.
-            AuditUnavailableError: The entry could not be written.
         """
         token, _ = self._find(reference, attempt)
         attempt.finish(Status.SUCCESS)
@@ -59,8 +58,6 @@ class OtherTokens:
             TokenNotFoundError: The principal sees no such token.
             RevocationRefusedError: The token has more than the principal.
             TokenNotRenewableError: The token cannot be renewed.
-            StorageUnavailableError: MongoDB became unavailable; the token may be renewed or not.
-            AuditUnavailableError: The entry could not be written, and the token was not renewed.
         """
 
         def find() -> tuple[Token, TokenKey]:
@@ -76,8 +73,6 @@ class OtherTokens:
         Raises:
             TokenNotFoundError: The principal sees no such token.
             RevocationRefusedError: The token has more than the principal.
-            StorageUnavailableError: MongoDB became unavailable; the token may be revoked or not.
-            AuditUnavailableError: The entry could not be written, and the token was not revoked.
         """
         token, key = self._find(reference, attempt)
         attempt.details |= cascade.details
@@ -86,12 +81,7 @@ class OtherTokens:
         revoke_all([token], key, cascade=cascade, attempt=attempt)
 
     def accessors(self, limit: int, *, attempt: Attempt) -> list[str]:
-        """Return up to *limit* accessors of active tokens, by the tokens' names.
-
-        Raises:
-            StorageUnavailableError: MongoDB is not available.
-            AuditUnavailableError: The entry could not be written.
-        """
+        """Return up to *limit* accessors of active tokens, by the tokens' names."""
         accessors = TokenPages(attempt.principal, self._keys.find(), state="active").accessors(limit)
         attempt.finish(Status.SUCCESS)
         return accessors

@@ -15,7 +15,11 @@ from vault.documents.token import Token
 
 
 class OwnCredential:
-    """The operations of principals on their own credential, which need no scope."""
+    """The operations of principals on their own credential, which need no scope.
+
+    Methods raise `StorageUnavailableError` if MongoDB is not available: a change may have taken effect.
+    They raise `AuditUnavailableError` if the entry could not be written: then nothing has happened.
+    """
 
     def __init__(self, keys: TokenKeys, *, max_days: int) -> None:
         """Renew no token beyond an age of *max_days*; 0 for no limit."""
@@ -27,8 +31,6 @@ class OwnCredential:
 
         Raises:
             InvalidCredentialError: The token was revoked in the meantime.
-            StorageUnavailableError: MongoDB is not available.
-            AuditUnavailableError: The entry could not be written.
         """
         if attempt.principal.token_id:
             token, _ = self._stored(attempt)
@@ -45,8 +47,6 @@ class OwnCredential:
             TokenRequiredError: The credential is not a token.
             TokenNotRenewableError: The token cannot be renewed.
             InvalidCredentialError: The token was revoked in the meantime; a renewal does not undo that.
-            StorageUnavailableError: MongoDB became unavailable; the token may be renewed or not.
-            AuditUnavailableError: The entry could not be written, and the token was not renewed.
         """
         token = renew(lambda: self._stored(attempt), lifetime, max_days=self._max_days, attempt=attempt)
         return CredentialInfo.of_token(token)
@@ -60,8 +60,6 @@ class OwnCredential:
         Raises:
             TokenRequiredError: The credential is not a token.
             InvalidCredentialError: The token was revoked in the meantime.
-            StorageUnavailableError: MongoDB became unavailable; the token may be revoked or not.
-            AuditUnavailableError: The entry could not be written, and the token was not revoked.
         """
         return self._revoke(Cascade.ALL if cascade else Cascade.NONE, attempt)
 

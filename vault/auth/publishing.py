@@ -1,4 +1,8 @@
-"""Publishing tokens, roles and issuers: each has its audit entry before it takes effect."""
+"""Publishing tokens, roles and issuers: each has its audit entry before it takes effect.
+
+Functions raise `StorageUnavailableError`, and `AuditUnavailableError` if an entry could not be written: then
+its change was not made.
+"""
 
 from collections.abc import Iterable
 from dataclasses import replace
@@ -20,8 +24,6 @@ def publish(document: SealedDocument, *, attempt: Attempt) -> None:
     Raises:
         VaultError: The error of the document's class: another one has its name.
         InvalidCredentialError: The creator was revoked in the meantime.
-        StorageUnavailableError: It could not be stored.
-        AuditUnavailableError: The entry could not be written.
     """
     try:
         with storage_errors():
@@ -51,10 +53,6 @@ def delete_roles_and_issuers_of(creators: Iterable[str], key: TokenKey, attempt:
     """Delete the roles and issuers that *creators* made, each after its own entry, as part of *attempt*.
 
     Roles of others for these issuers stay, and are without an issuer.
-
-    Raises:
-        StorageUnavailableError: MongoDB is not available.
-        AuditUnavailableError: An entry could not be written, and its role or issuer was not deleted.
     """
     names = list(creators)
     with storage_errors():

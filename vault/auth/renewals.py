@@ -29,7 +29,6 @@ def renew(
     Raises:
         TokenNotRenewableError: The token cannot be renewed.
         StorageUnavailableError: MongoDB became unavailable; the token may be renewed or not.
-        AuditUnavailableError: The entry could not be written, and the token was not renewed.
         VaultError: An error of *find*, also if the token was revoked in the meantime.
     """
     now = datetime.now(UTC)

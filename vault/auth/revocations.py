@@ -1,4 +1,4 @@
-"""Revocations of tokens, alone or with their descendants, roles and issuers."""
+"""Revocations of tokens, alone or with their descendants, roles and issuers. Errors as in `publishing`."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -16,6 +16,7 @@ from vault.core.principal import OPERATOR, scopes_named
 from vault.core.timestamps import to_milliseconds
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
+from vault.documents.role import Role
 from vault.documents.token import Token
 
 
@@ -37,24 +38,36 @@ class Cascade(Enum):
 def require_covered(token: Token, key: TokenKey, attempt: Attempt) -> None:
     """Require that the principal of *attempt* has everything that *token* has, or is that token.
 
-    Scopes unknown to this version do not count. Altered tokens are invalid, so anyone may revoke them.
+    Altered tokens are invalid, so anyone may revoke them.
 
     Raises:
         RevocationRefusedError: The token has more.
     """
+    if attempt.principal.name != token.name and token.is_genuine(key):
+        require_rights(token, "token", attempt)
+
+
+def require_rights(held: Token | Role, kind: str, attempt: Attempt) -> None:
+    """Require that the principal of *attempt* has everything that *held*, of this *kind*, has.
+
+    Scopes unknown to this version do not count.
+
+    Raises:
+        RevocationRefusedError: It has more.
+    """
     principal = attempt.principal
-    if principal is OPERATOR or principal.name == token.name or not token.is_genuine(key):
+    if principal is OPERATOR:
         return
-    networks = [ip_network(text) for text in token.networks]
+    networks = [ip_network(text) for text in held.networks]
     is_within = bool(networks) and all(cover(principal.networks, other) for other in networks)
     more = {
-        "scopes": scopes_named(token.scopes) - principal.scopes,
+        "scopes": scopes_named(held.scopes) - principal.scopes,
         "networks": principal.networks and not is_within,
-        "paths": not principal.paths.cover(Paths.of(token.paths or ())),
+        "paths": not principal.paths.cover(Paths.of(held.paths or ())),
     }
-    if refused := [name for name, excess in more.items() if excess]:
-        attempt.details["reason"] = f"has more: {', '.join(refused)}"
-        raise RevocationRefusedError(f"This token has more than yours: {', '.join(refused)}.")
+    if refused := ", ".join(name for name, excess in more.items() if excess):
+        attempt.details["reason"] = f"has more: {refused}"
+        raise RevocationRefusedError(f"This {kind} has more than yours: {refused}.")
 
 
 def revoke_all(
@@ -63,10 +76,6 @@ def revoke_all(
     """Revoke *tokens*, and their descendants as *cascade* says; return the names of all.
 
     The entry of *attempt* is durable; each further token gets its own first.
-
-    Raises:
-        StorageUnavailableError: MongoDB became unavailable.
-        AuditUnavailableError: A further entry could not be written.
     """
     ended = [token.plain_name for token in tokens if _revoke(token, key)]
     if cascade is Cascade.NONE:

@@ -2,29 +2,28 @@
 
 import re
 import secrets
-from collections.abc import Container, Iterable, Mapping, Sequence
+from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from ipaddress import ip_network
 from typing import Any
 
 from vault.auth.claims import WILDCARD, Condition, conditions
 from vault.auth.directory import MAX_ROLES, SETTINGS_ISSUER, shown_name
 from vault.auth.issuers import Issuers, require_unlimited
 from vault.auth.publishing import publish
+from vault.auth.revocations import require_rights
 from vault.auth.token_keys import TokenKeys
 from vault.core.attempt import Attempt
 from vault.core.errors import (
     GrantRefusedError,
     LimitReachedError,
-    RevocationRefusedError,
     RoleNotFoundError,
     RoleTooBroadError,
 )
 from vault.core.networks import Network, cover
 from vault.core.outcomes import Status
 from vault.core.paths import ALL_PATHS, Paths
-from vault.core.principal import DEFAULT_NAMESPACE, OPERATOR, Principal, Scope, plain_name, scopes_named
+from vault.core.principal import DEFAULT_NAMESPACE, OPERATOR, Principal, Scope, plain_name
 from vault.core.timestamps import to_milliseconds
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
@@ -106,7 +105,11 @@ class RoleInfo:
 
 
 class Roles:
-    """The roles of one deployment."""
+    """The roles of one deployment.
+
+    Methods raise `StorageUnavailableError` if MongoDB is not available: a change may have taken effect.
+    They raise `AuditUnavailableError` if the entry could not be written: then nothing has happened.
+    """
 
     def __init__(self, keys: TokenKeys, issuers: Issuers) -> None:
         self._keys = keys
@@ -122,9 +125,6 @@ class Roles:
             RoleNameTakenError: The namespace has a role of this name.
             LimitReachedError: There are `MAX_ROLES`.
             InvalidCredentialError: The creator was revoked in the meantime.
-            KeyMissingError: This process must not serve.
-            StorageUnavailableError: It could not be stored.
-            AuditUnavailableError: The entry could not be written.
         """
         creator = attempt.principal
         namespace = new.namespace or creator.namespace
@@ -177,10 +177,6 @@ class Roles:
         """Return the roles of the principal's namespace and paths by name; for operators, all.
 
         With a *state*, only roles in it.
-
-        Raises:
-            StorageUnavailableError: MongoDB is not available.
-            AuditUnavailableError: The entry could not be written.
         """
         key, now, principal = self._keys.find(), datetime.now(UTC), attempt.principal
         with storage_errors():
@@ -201,8 +197,6 @@ class Roles:
             RoleNotFoundError: The principal sees no such role.
             RevocationRefusedError: The role has more than the principal.
             GrantRefusedError: It is a role for the issuer in the settings, and the principal is limited.
-            StorageUnavailableError: MongoDB is not available.
-            AuditUnavailableError: The entry could not be written, and it was not deleted.
         """
         principal = attempt.principal
         namespace = namespace or principal.namespace
@@ -214,7 +208,9 @@ class Roles:
         if not visible:
             raise RoleNotFoundError
         for document in visible:
-            _require_covered(document, key, attempt)
+            # Altered roles are invalid, so anyone may delete them.
+            if role := Role.genuine(document, key):
+                require_rights(role, "role", attempt)
             if document.get("issuer") == SETTINGS_ISSUER:
                 # Without it, its JWTs have rights of their own again.
                 require_unlimited(principal)
@@ -230,7 +226,7 @@ def _require_held(new: NewRole, namespace: str, creator: Principal) -> None:
         "scopes": new.scopes - creator.scopes,
         "another namespace": namespace != creator.namespace,
         "paths": not creator.paths.cover(new.paths or creator.paths),
-        "networks": creator.networks and not _cover_all(creator.networks, new.networks),
+        "networks": creator.networks and not all(cover(creator.networks, other) for other in new.networks),
     }
     if refused := [name for name, excess in more.items() if excess]:
         raise GrantRefusedError(f"A role cannot have more than its creator: {', '.join(refused)}.")
@@ -278,29 +274,6 @@ def _is_visible(document: Mapping[str, Any], key: TokenKey | None, principal: Pr
         return False
     # Without a limit to paths, the altered ones too, so that they can be deleted.
     return not principal.paths if role is None else principal.paths.cover(Paths.of(role.paths))
-
-
-def _require_covered(document: Mapping[str, Any], key: TokenKey | None, attempt: Attempt) -> None:
-    """Require that the principal of *attempt* has everything that the role *document* has.
-
-    Scopes unknown to this version do not count. Altered roles are invalid, so anyone may delete them.
-    """
-    principal = attempt.principal
-    role = Role.genuine(document, key)
-    if principal is OPERATOR or role is None:
-        return
-    networks = [ip_network(text) for text in role.networks]
-    more = {
-        "scopes": scopes_named(role.scopes) - principal.scopes,
-        "networks": principal.networks and not (networks and _cover_all(principal.networks, networks)),
-    }
-    if refused := [name for name, excess in more.items() if excess]:
-        attempt.details["reason"] = f"has more: {', '.join(refused)}"
-        raise RevocationRefusedError(f"This role has more than yours: {', '.join(refused)}.")
-
-
-def _cover_all(networks: Sequence[Network], others: Iterable[Network]) -> bool:
-    return all(cover(networks, other) for other in others)
 
 
 def _info(

@@ -33,11 +33,6 @@ def token_ages(keyring: Keyring, now: datetime, *, since: datetime, soon: timede
 
     An active token is unused if it was created before *since* and not used after that. It expires soon if it
     does within the time *soon*.
-
-    Raises:
-        DecryptionError: The token key is not as it was stored.
-        KeyMissingError: *keyring* lacks the token key's master key.
-        StorageUnavailableError: MongoDB is unavailable.
     """
     with storage_errors():
         stored = StoredTokenKey.stored()

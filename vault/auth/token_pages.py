@@ -40,7 +40,8 @@ def page_bytes(limit: int) -> int:
 class TokenPages:
     """The tokens that a principal sees, in pages; as an iterable, all of them.
 
-    They are of its namespace, and their paths are within its own; operators see all tokens.
+    They are of its namespace, and their paths are within its own; operators see all tokens. Methods raise
+    `StorageUnavailableError` if MongoDB is not available.
     """
 
     def __init__(
@@ -59,7 +60,7 @@ class TokenPages:
         self._unused_since = self._now - unused_for if unused_for else None
 
     def __iter__(self) -> Iterator[TokenInfo]:
-        """Yield all tokens, in one query. Raises `StorageUnavailableError` if MongoDB is not available."""
+        """Yield all tokens, in one query."""
         with storage_errors("find"):
             documents = list(self._find())
         return self._wanted(documents)
@@ -71,7 +72,6 @@ class TokenPages:
 
         Raises:
             InvalidCursorError: This function did not return *cursor*.
-            StorageUnavailableError: MongoDB is not available.
         """
         after = "" if cursor is None else _position(cursor)
         # Only names that can be cursors. MongoDB compares lists by their elements.
@@ -83,11 +83,7 @@ class TokenPages:
         return list(self._wanted(shown)), shown[-1]["name"] if has_more else None
 
     def accessors(self, limit: int) -> list[str]:
-        """Return up to *limit* accessors; some can belong to altered tokens.
-
-        Raises:
-            StorageUnavailableError: MongoDB is not available.
-        """
+        """Return up to *limit* accessors; some can belong to altered tokens."""
         # Only the IDs: verifying thousands of seals would take seconds.
         with storage_errors("find"):
             return [accessor_of(document["_id"]) for document in self._find(limit=limit, fields={"_id": 1})]
@@ -153,11 +149,11 @@ def _within(paths: Paths) -> dict[str, Any]:
 def _page(documents: Iterable[Mapping[str, Any]], limit: int) -> tuple[list[Mapping[str, Any]], bool]:
     """Return the first *documents* that fit a page, at most *limit*, and True if there are more."""
     shown: list[Mapping[str, Any]] = []
-    left = _MAX_PAGE_BYTES - _LARGEST_BYTES
+    room = _MAX_PAGE_BYTES - _LARGEST_BYTES
     for document in documents:
-        if len(shown) == limit or left <= 0:
+        if len(shown) == limit or room <= 0:
             return shown, True
-        left -= len(json.dumps(document, default=str))
+        room -= len(json.dumps(document, default=str))
         shown.append(document)
     return shown, False
 

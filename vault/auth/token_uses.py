@@ -31,11 +31,7 @@ class TokenUses:
             self._flushes.start()
 
     def flush(self) -> None:
-        """Store the noted uses, and forget them.
-
-        Raises:
-            StorageUnavailableError: MongoDB is not available.
-        """
+        """Store the noted uses, and forget them."""
         # Each removal is atomic: requests note uses meanwhile.
         uses = [self._latest.popitem() for _ in range(len(self._latest))]
         for start in range(0, len(uses), _MAX_BATCH):

@@ -62,7 +62,11 @@ class IssuedToken:
 
 
 class Tokens:
-    """The tokens of one deployment."""
+    """The tokens of one deployment.
+
+    Methods raise `StorageUnavailableError` if MongoDB is not available: a change may have taken effect.
+    They raise `AuditUnavailableError` if the entry could not be written: then nothing has happened.
+    """
 
     def __init__(self, keys: TokenKeys, *, max_days: int) -> None:
         """Limit the lifetime of new tokens to *max_days*; 0 for no limit."""
@@ -77,9 +81,6 @@ class Tokens:
             InvalidTokenNameError: The name is reserved.
             TokenNameTakenError: The namespace has, or had, a token of this name.
             InvalidCredentialError: The creator was revoked in the meantime.
-            KeyMissingError: This process must not serve.
-            StorageUnavailableError: It could not be stored.
-            AuditUnavailableError: The entry could not be written.
         """
         now = datetime.now(UTC)
         token = self._token(grant, attempt.principal, now)
@@ -124,8 +125,6 @@ class Tokens:
 
         Raises:
             InvalidCursorError: This function did not return *cursor*.
-            StorageUnavailableError: MongoDB is not available.
-            AuditUnavailableError: The entry could not be written.
         """
         pages = TokenPages(attempt.principal, self._keys.find(), state=state, unused_for=unused_for)
         page = pages.page(cursor, limit)
@@ -139,10 +138,6 @@ class Tokens:
 
         Operators see all namespaces. With a *state*, only tokens in it. With *unused_for*, only active
         ones that are at least that old, and were not used for that time.
-
-        Raises:
-            StorageUnavailableError: MongoDB is not available.
-            AuditUnavailableError: The entry could not be written.
         """
         pages = TokenPages(attempt.principal, self._keys.find(), state=state, unused_for=unused_for)
         tokens = sorted(pages, key=lambda info: (info.name, info.namespace))
@@ -161,8 +156,6 @@ class Tokens:
             TokenNotFoundError: The principal sees no such token.
             AmbiguousTokenNameError: Several namespaces have such a token; an operator has to pass one.
             RevocationRefusedError: The token has more than the principal.
-            StorageUnavailableError: MongoDB became unavailable; the token may be revoked or not.
-            AuditUnavailableError: The entry could not be written, and the token was not revoked.
         """
         attempt.details["token"] = name
         principal = attempt.principal

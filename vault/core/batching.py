@@ -146,9 +146,9 @@ class Batcher(Generic[Item, Result]):
                 call.finish()
 
     def _wait(self, call: _Call[Item, Result]) -> Sequence[Result]:
-        left = deadline.remaining()
+        seconds = deadline.remaining()
         try:
-            in_time = call.finished.wait(None if left == inf else max(0, left))
+            in_time = call.finished.wait(None if seconds == inf else max(0, seconds))
         except BaseException:
             # Interrupted, as by `GreenletExit`.
             self._withdraw(call)

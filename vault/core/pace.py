@@ -17,17 +17,17 @@ def never() -> None:
 class Pace:
     """Counts the steps of some work, and calls *pause* after each piece."""
 
-    __slots__ = ("_left", "_pause")
+    __slots__ = ("_pause", "_remaining")
 
     def __init__(self, pause: Pause) -> None:
         self._pause = pause
-        self._left = _STEPS
+        self._remaining = _STEPS
 
     def advance(self, steps: int = 1) -> None:
         """Count *steps*."""
-        self._left -= steps
-        if self._left <= 0:
-            self._left = _STEPS
+        self._remaining -= steps
+        if self._remaining <= 0:
+            self._remaining = _STEPS
             self._pause()
 
     def of(self, function: Callable[[Any], Any]) -> Callable[[Any], Any]:

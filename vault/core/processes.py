@@ -42,7 +42,7 @@ def hide_memory() -> None:
 
 
 def hide_keys() -> None:
-    """Remove the master keys from the environment; `Settings.from_environment` still finds them.
+    """Remove the master keys from the environment; `Settings.from_environment` still reads them.
 
     Child programs do not inherit the keys. A program that replaces this process does: `secret-manager serve`
     becomes gunicorn, and gunicorn starts itself again on SIGUSR2.

@@ -79,11 +79,7 @@ _small_decoder = cache(partial(_new_decoder, unique_names))
 
 
 def _decoder(text: bytes, number: Callable[[str], Any] | None, pause: Pause) -> json.JSONDecoder:
-    """Return the decoder for *text*.
-
-    Raises:
-        TooManyPartsError: It has too many values.
-    """
+    """Return the decoder for *text*; raise `TooManyPartsError` if it has too many values."""
     if len(text) <= LARGE_BYTES:
         return _small_decoder(number) if len(text) <= _SMALL_BYTES else _paced(unique_names, number, pause)
     # One of these characters precedes each value except the first. Strings can contain them too.
@@ -108,12 +104,7 @@ class _FewFields:
         self._count = 0
 
     def __call__(self, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
-        """Return the object of *pairs*.
-
-        Raises:
-            TooManyPartsError: Together, the objects have too many fields.
-            ValueError: A name occurs twice.
-        """
+        """Return the object of *pairs*; raise `TooManyPartsError` if all have too many fields together."""
         self._count += len(pairs)
         if self._count > _MAX_FIELDS:
             raise TooManyPartsError("has too many fields")
