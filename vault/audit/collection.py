@@ -1,4 +1,4 @@
-"""The collection of audit entries: raw entries for verification, and what makes queries or time miss some."""
+"""The collection of audit entries: raw entries for verification, and settings that hide or remove some."""
 
 from collections.abc import Iterator, Mapping
 from datetime import datetime
@@ -18,7 +18,7 @@ from vault.documents.indexes import RETENTION_KEY, retention_seconds
 #: The number of entries read in one round trip.
 _BATCH_SIZE = 1_000
 
-#: The maximum size of an entry that is decoded: over twice that of the largest one that the service stores.
+#: The maximum size of an entry that is decoded: over twice the size of the largest one of the service.
 #: Decoded, a hostile one takes up to 30 times its size.
 MAX_ENTRY_BYTES = 1_048_576
 
@@ -74,11 +74,7 @@ def records(
             document = bson.decode(stored.raw, options)
             # If a field occurs twice, the driver reads one value, and MongoDB may find the other.
             if _is_as_written(document) and bson.encode(document, codec_options=options) == stored.raw:
-                fits = (
-                    before is None
-                    or not _is_next(document, before)
-                    or stream.entry_id_follows(document, before)
-                )
+                fits = before is None or _fits_after(document, before)
                 before = document
             else:
                 fits = False
@@ -97,10 +93,10 @@ def _place(entries: Any, stored: bytes) -> Record:
 
 def collection() -> Any:
     """Return the MongoDB collection of entries."""
-    found = AuditEntry.raw()
+    entries = AuditEntry.raw()
     # Text that is not UTF-8 is a finding, and must not prevent reading the rest.
-    options = found.codec_options.with_options(unicode_decode_error_handler="replace")
-    return found.with_options(codec_options=options)
+    options = entries.codec_options.with_options(unicode_decode_error_handler="replace")
+    return entries.with_options(codec_options=options)
 
 
 def collection_findings(retention_days: int | None) -> list[Finding]:
@@ -112,11 +108,11 @@ def collection_findings(retention_days: int | None) -> list[Finding]:
     """
     entries = AuditEntry.raw()
     with storage_errors():
-        found = list(entries.database.list_collections(filter={"name": entries.name}))
-        kinds = {one["type"] for one in found}
+        listed = list(entries.database.list_collections(filter={"name": entries.name}))
+        kinds = {one["type"] for one in listed}
         # A view has no indexes, and MongoDB refuses to list them.
         indexes = list(entries.list_indexes()) if "view" not in kinds else []
-    flaws = kinds.union(*(_HIDING_OPTIONS & one["options"].keys() for one in found)) - {"collection"}
+    flaws = kinds.union(*(_HIDING_OPTIONS & one["options"].keys() for one in listed)) - {"collection"}
     text = f"{entries.name} is not a plain collection ({', '.join(sorted(flaws))}): queries can miss entries"
     plain = [Finding(*NO_PLACE, text)] if flaws else []
     return plain + [finding for index in indexes for finding in _expiry_findings(index, retention_days)]
@@ -152,6 +148,7 @@ def _has_code(value: object) -> bool:
     return isinstance(value, Code)
 
 
-def _is_next(document: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-    """Return whether *document* comes directly after the entry *before* it in the same stream."""
-    return bool(document["stream"] == before["stream"] and document["seq"] == before["seq"] + 1)
+def _fits_after(document: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
+    """Return whether *document* can follow the entry *before* it: in one stream, by its identifier too."""
+    is_next = document["stream"] == before["stream"] and document["seq"] == before["seq"] + 1
+    return not is_next or stream.entry_id_follows(document, before)

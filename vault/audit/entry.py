@@ -15,7 +15,7 @@ from vault.documents.base import is_text
 _ALTERED = "was altered: its hash does not match its content"
 FOREIGN = "is not an entry of this service's making"
 
-#: The maximum length of a text that is kept, that of the longest one of the service, a signature.
+#: The maximum length of a text that is kept: that of a signature, the longest text of the service.
 MAX_TEXT_LENGTH = 128
 #: The maximum length of a time or an action in a finding.
 _MAX_SHOWN_LENGTH = 40
@@ -67,14 +67,14 @@ class Entry:
             return None
         if any(len(str(record.get(name, ""))) > MAX_TEXT_LENGTH for name in _KEPT):
             return None
-        found, previous_ts = record.get("hash"), record.get("previous_ts")
+        digest, previous_ts = record.get("hash"), record.get("previous_ts")
         try:
             link = chain.link(record)
-            flaw = None if found == chain.digest(record) else _ALTERED
+            flaw = None if digest == chain.digest(record) else _ALTERED
             replaces = _predecessors(record["replaces"], ts) if "replaces" in record else _NONE
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
             link, flaw, replaces = "", FOREIGN, _NONE
-        if not is_text(found):
+        if not is_text(digest):
             # The reader removes the hash of an entry that is stored in another form.
             flaw = FOREIGN
         return cls(
@@ -83,7 +83,7 @@ class Entry:
             ts,
             str(record.get("previous")),
             previous_ts if is_text(previous_ts) else "",
-            str(found),
+            str(digest),
             link,
             "signature" in record,
             str(record.get("signer")),
@@ -126,13 +126,13 @@ def _predecessors(replaces: Any, until: str) -> dict[str, Predecessor]:
     """Return the streams in *replaces*. Raise ValueError if it has more than the service writes."""
     _require_few(replaces, MAX_REPLACED)
     return {
-        _text(left["stream"]): Predecessor(
-            int(left["seq"]),
-            _text(left.get("ts", "")),
+        _text(replaced["stream"]): Predecessor(
+            int(replaced["seq"]),
+            _text(replaced.get("ts", "")),
             until=until,
-            hashes=_hashes(left["hashes"]) if "hashes" in left else None,
+            hashes=_hashes(replaced["hashes"]) if "hashes" in replaced else None,
         )
-        for left in replaces
+        for replaced in replaces
     }
 
 
@@ -141,12 +141,12 @@ def _hashes(hashes: Any) -> frozenset[str]:
     return frozenset(map(_text, hashes))
 
 
-def _require_few(found: Any, maximum: int) -> None:
-    if len(found) > maximum:
+def _require_few(values: Any, maximum: int) -> None:
+    if len(values) > maximum:
         raise ValueError("more than the service writes")
 
 
-def _text(found: object) -> str:
-    if not is_text(found) or len(found) > MAX_TEXT_LENGTH:
+def _text(value: object) -> str:
+    if not is_text(value) or len(value) > MAX_TEXT_LENGTH:
         raise ValueError("not a text of the service's")
-    return found
+    return value

@@ -10,7 +10,7 @@ class Kind(StrEnum):
 
     #: The trail is not what the service wrote.
     TAMPERING = "TAMPERING"
-    #: The trail alone cannot prove that the service wrote it: a person has to look.
+    #: Needs review: the trail alone cannot prove that the service wrote it.
     LOOK = "needs a look"
     #: Expected in an intact trail.
     NOTE = "note"
@@ -63,5 +63,5 @@ class Finding:
 
 def gravest(kinds: Iterable[Kind]) -> Kind:
     """Return the gravest of *kinds*; a note if there are no findings."""
-    found = {Kind.NOTE, *kinds}
-    return next(kind for kind in Kind if kind in found)
+    present = {Kind.NOTE, *kinds}
+    return next(kind for kind in Kind if kind in present)

@@ -4,6 +4,8 @@ Pages return entries in the order of their identifiers. An entry can become visi
 after a younger entry of another stream: commits take time, and clocks differ. So a position consists of the
 identifier up to which the trail is settled and, for each stream with entries above it, the newest returned
 one. One is enough, because the entries of a stream become visible in their order.
+
+Functions that read MongoDB raise `StorageUnavailableError`.
 """
 
 import re
@@ -120,11 +122,10 @@ def page(
     Raises:
         AuditUnavailableError: The query could not be recorded.
         InvalidCursorError: *cursor* is not a cursor that this function returned.
-        StorageUnavailableError: MongoDB is unavailable.
     """
-    found = read(which, attempt.principal, cursor=cursor, limit=limit, order=order)
+    result = read(which, attempt.principal, cursor=cursor, limit=limit, order=order)
     attempt.finish(Status.SUCCESS)
-    return found
+    return result
 
 
 def read(which: Filter, principal: Principal, *, cursor: str | None, limit: int, order: Order) -> Page:
@@ -137,13 +138,12 @@ def read(which: Filter, principal: Principal, *, cursor: str | None, limit: int,
 
     Raises:
         InvalidCursorError: *cursor* is not a cursor of this order.
-        StorageUnavailableError: MongoDB is unavailable.
     """
     # Everything up to there is visible.
     boundary = stream.first_entry_id(datetime.now(UTC).timestamp() - SETTLED_SECONDS)
-    one = _oldest if order is Order.OLDEST_FIRST else _newest
-    found, next_page, follow = one(which, principal, cursor, limit, boundary)
-    shown = by_time(record_of(document) for document in found if _is_shown(document, principal))
+    select = _oldest if order is Order.OLDEST_FIRST else _newest
+    documents, next_page, follow = select(which, principal, cursor, limit, boundary)
+    shown = by_time(record_of(document) for document in documents if _is_shown(document, principal))
     return Page(shown if order is Order.OLDEST_FIRST else shown[::-1], next_page, follow)
 
 
@@ -152,10 +152,10 @@ def _oldest(
 ) -> tuple[list[Any], str | None, str]:
     """Return entries after *cursor*, and the page's cursors."""
     position = Position.decode(cursor) if cursor is not None else Position()
-    found, complete_to = _read(which, principal, position, limit)
-    after = position.after((document["_id"] for document in found), settled=min(boundary, complete_to))
+    documents, complete_to = _read(which, principal, position, limit)
+    after = position.after((document["_id"] for document in documents), settled=min(boundary, complete_to))
     follow = after.encode()
-    return found, None if complete_to == _LAST else follow, follow
+    return documents, None if complete_to == _LAST else follow, follow
 
 
 def _newest(
@@ -168,11 +168,11 @@ def _newest(
         raise InvalidCursorError
     before = min(position.settled, latest_id(which.until)) if which.until else position.settled
     with storage_errors(), timeout(OPERATION_TIMEOUT_SECONDS), get_connection().start_session() as session:
-        found = _Finder(which, principal, session).find({"$lt": before}, limit, order=-1)
-    is_last = len(found) < limit
+        documents = _Finder(which, principal, session).find({"$lt": before}, limit, order=-1)
+    is_last = len(documents) < limit
     if cursor is None:
-        cursor = Position().after((document["_id"] for document in found), settled=boundary).encode()
-    return found, None if is_last else str(found[-1]["_id"]), cursor
+        cursor = Position().after((document["_id"] for document in documents), settled=boundary).encode()
+    return documents, None if is_last else str(documents[-1]["_id"]), cursor
 
 
 def by_time(entries: Iterable[Record]) -> list[Record]:
@@ -188,7 +188,6 @@ def record(attempt: Attempt) -> None:
 
     Raises:
         AuditUnavailableError: The entry could not be written: read nothing.
-        StorageUnavailableError: MongoDB is unavailable.
     """
     with storage_errors():
         is_new = registry.trail_state().enabled is None
@@ -197,41 +196,29 @@ def record(attempt: Attempt) -> None:
 
 
 def export(which: Filter) -> Iterator[Record]:
-    """Return the entries as records, in the order that `verify` needs: by stream and number.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
-    """
+    """Return the entries as records, in the order that `verify` needs: by stream and number."""
     return records(which.query(), ("stream", 1), ("seq", 1))
 
 
 def estimate() -> int:
-    """Return the approximate number of entries.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
-    """
+    """Return the approximate number of entries."""
     with storage_errors():
         return int(collection().estimated_document_count())
 
 
-def counted(found: Iterable[Record], progress: Callable[[int], None]) -> Iterator[Record]:
-    """Yield the entries *found*, and call *progress* with 1 after each."""
-    for record in found:
+def counted(records: Iterable[Record], progress: Callable[[int], None]) -> Iterator[Record]:
+    """Yield *records*, and call *progress* with 1 after each."""
+    for record in records:
         yield record
         progress(1)
 
 
 def latest(count: int) -> list[Record]:
-    """Return the newest *count* entries, the oldest of them first; *count* is at least 1.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
-    """
+    """Return the newest *count* entries, the oldest of them first; *count* is at least 1."""
     # By time, with the index of the retention: of one second, identifiers are in the order of the streams.
     with storage_errors():
-        found = list(collection().find().sort("ts", -1).limit(count))
-    return [record_of(document) for document in reversed(found)]
+        documents = list(collection().find().sort("ts", -1).limit(count))
+    return [record_of(document) for document in reversed(documents)]
 
 
 def _read(
@@ -245,10 +232,10 @@ def _read(
             return _read_at_once(finder, position, limit)
         # A snapshot: a plain scan can miss an entry and find a later one of the same stream. Not a snapshot
         # session: that needs the history that the server is set to keep.
-        found: tuple[list[Any], ObjectId] = session.with_transaction(
+        result: tuple[list[Any], ObjectId] = session.with_transaction(
             lambda _: _read_at_once(finder, position, limit), read_concern=ReadConcern("snapshot")
         )
-        return found
+        return result
 
 
 def _is_standalone(client: MongoClient[Any]) -> bool:
@@ -261,7 +248,7 @@ def _read_at_once(finder: "_Finder", position: "Position", limit: int) -> tuple[
     late: list[Any] = []
     if position.returned:
         unsettled = {"$gt": position.settled, "$lte": position.reached}
-        seen = [found["_id"] for found in finder.find(unsettled, _MAX_UNSETTLED, {"_id": True})]
+        seen = [document["_id"] for document in finder.find(unsettled, _MAX_UNSETTLED, {"_id": True})]
         missing = [identifier for identifier in seen if not position.has(identifier)][:limit]
         late = finder.find({"$in": missing}, limit) if missing else []
         # Nothing younger yet: that would hide older entries of its stream.
@@ -269,8 +256,8 @@ def _read_at_once(finder: "_Finder", position: "Position", limit: int) -> tuple[
             return late, missing[-1]
         if len(seen) == _MAX_UNSETTLED:
             return late, seen[-1]
-    found = [*late, *finder.find({"$gt": position.reached}, limit - len(late))]
-    return found, found[-1]["_id"] if len(found) == limit else _LAST
+    documents = [*late, *finder.find({"$gt": position.reached}, limit - len(late))]
+    return documents, documents[-1]["_id"] if len(documents) == limit else _LAST
 
 
 class _Finder:
@@ -297,8 +284,8 @@ class _Finder:
         They are in the *order* of their identifiers, or with -1 in the opposite one.
         """
         query = self._query | {"_id": {**self._bounds, **bounds}}
-        found = collection().find(query, only, session=self._session).sort("_id", order)
-        return list(found.limit(max_count))
+        documents = collection().find(query, only, session=self._session).sort("_id", order)
+        return list(documents.limit(max_count))
 
 
 def _shown(principal: Principal) -> dict[str, Any]:
@@ -363,10 +350,10 @@ class Position:
         newest = self.returned.get(stream.writer_of(identifier))
         return newest is not None and identifier <= newest
 
-    def after(self, found: Iterable[ObjectId], *, settled: ObjectId) -> "Position":
-        """Return the position after *found* are returned too; never one before this position."""
+    def after(self, identifiers: Iterable[ObjectId], *, settled: ObjectId) -> "Position":
+        """Return the position after *identifiers* are returned too; never one before this position."""
         settled = max(self.settled, settled)
-        newest = {stream.writer_of(made): made for made in sorted((*self.returned.values(), *found))}
+        newest = {stream.writer_of(made): made for made in sorted((*self.returned.values(), *identifiers))}
         kept = sorted(made for made in newest.values() if made > settled)[:_MAX_STREAMS]
         return Position(settled, {stream.writer_of(made): made for made in kept})
 

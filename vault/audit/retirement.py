@@ -84,10 +84,10 @@ def make(signer: str, heads: Iterable[Record], key: SigningKey, ts: str) -> list
 
 def complete(parts: Iterable[Part]) -> Iterator[tuple[str, str, Heads]]:
     """Yield the signer, time and heads of each retirement with all its parts."""
-    found: dict[tuple[str, str], dict[int, Part]] = {}
+    retirements: dict[tuple[str, str], dict[int, Part]] = {}
     for part in parts:
-        found.setdefault((part.by, part.id), {})[part.number] = part
-    for numbered in found.values():
+        retirements.setdefault((part.by, part.id), {})[part.number] = part
+    for numbered in retirements.values():
         first = next(iter(numbered.values()))
         if len(numbered) == first.parts:
             heads = {stream: head for part in numbered.values() for stream, head in part.heads.items()}
@@ -107,21 +107,21 @@ def bounds(
     """
     by, *pending = signers
     parts = list(parts)
-    found = {signer: end for signer, end in known.items() if signer in pending}
+    ends = {signer: end for signer, end in known.items() if signer in pending}
     while True:
-        end = found.get(by)
+        end = ends.get(by)
         valid = [
             part
             for part in parts
             if part.by == by and (end is None or (part.place and reaches(end[1], part.place)))
         ]
         for signer, ts, heads in complete(valid):
-            if signer in pending and (signer not in found or ts < found[signer][0]):
-                found[signer] = ts, heads
+            if signer in pending and (signer not in ends or ts < ends[signer][0]):
+                ends[signer] = ts, heads
         if not pending:
-            return {signer: heads for signer, (_, heads) in found.items()}
+            return {signer: heads for signer, (_, heads) in ends.items()}
         # Retired keys first: an attacker with one of them must not be able to retire later keys.
-        by = next((signer for signer in pending if signer in found), pending[0])
+        by = next((signer for signer in pending if signer in ends), pending[0])
         pending.remove(by)
 
 

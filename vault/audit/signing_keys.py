@@ -133,8 +133,8 @@ def retire(
 
 def _retirements(keys: Mapping[str, VerifyingKey]) -> list[Part]:
     """Return the parts of retirements in `audit_keys` that one of *keys* signed."""
-    found = _stored({"retirement": {"$exists": True}})
-    parts = (Part.of(stored["retirement"], keys) for stored in found)
+    stored = _stored({"retirement": {"$exists": True}})
+    parts = (Part.of(document["retirement"], keys) for document in stored)
     return [part for part in parts if part]
 
 

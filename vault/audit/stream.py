@@ -121,12 +121,12 @@ class Stream:
         attempted = {"hashes": self._attempted}
         if head is None:
             # The first commit failed, so no stored entry names the streams that this one replaces.
-            left = [*self._replaces, {"stream": self.id, "seq": -1, **attempted}]
-            if len(left) > MAX_REPLACED:
-                del left[_REPLACED_AT_EITHER_END]
+            replaced = [*self._replaces, {"stream": self.id, "seq": -1, **attempted}]
+            if len(replaced) > MAX_REPLACED:
+                del replaced[_REPLACED_AT_EITHER_END]
         else:
-            left = [{**{name: head[name] for name in ("stream", "seq", "ts")}, **attempted}]
-        return Stream(self._signing_key, replaces=left)
+            replaced = [{**{name: head[name] for name in ("stream", "seq", "ts")}, **attempted}]
+        return Stream(self._signing_key, replaces=replaced)
 
 
 def new_stream_id() -> str:

@@ -194,11 +194,11 @@ class _Period:
 
     def entries(self, *fields: str, **conditions: Any) -> Pipeline:
         """Return the stages that find the entries with these *conditions*, with *fields* in safe types."""
-        found = {"ts": {"$gte": self.since, "$lt": self.until}, **conditions}
+        query = {"ts": {"$gte": self.since, "$lt": self.until}, **conditions}
         # A list of dates is found by the bounds, and has no hour.
         is_time = {"$expr": _is_type("$ts", "date")}
         shown = {name: _FIELDS[name] for name in fields}
-        return [{"$match": found | is_time}, {"$project": {"_id": False, "ts": True, **shown}}]
+        return [{"$match": query | is_time}, {"$project": {"_id": False, "ts": True, **shown}}]
 
 
 def _is_type(path: str, *types: str) -> dict[str, Any]:
@@ -263,9 +263,13 @@ def _rows(pipeline: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
 
 def _top(groups: Sequence[Mapping[str, Any]], by: str) -> tuple[int, list[dict[str, Any]]]:
     """Return the number of groups, and those with the highest numbers *by* this field."""
-    first = [{"$sort": {by: -1, "_id": 1}}, {"$limit": MAX_ROWS}]
-    [found] = _rows([*groups, {"$facet": {"rows": first, "all": [{"$count": "count"}]}}])
-    return sum(row["count"] for row in found["all"]), found["rows"]
+    [result] = _rows([*groups, {"$facet": {"rows": _highest(by), "all": [{"$count": "count"}]}}])
+    return sum(row["count"] for row in result["all"]), result["rows"]
+
+
+def _highest(by: str) -> Pipeline:
+    """Return the stages that select the groups with the highest numbers *by* this field."""
+    return [{"$sort": {by: -1, "_id": 1}}, {"$limit": MAX_ROWS}]
 
 
 def _times(period: _Period, unit: str) -> tuple[Counts, list[Slot], list[list[int]]]:
@@ -275,11 +279,11 @@ def _times(period: _Period, unit: str) -> tuple[Counts, list[Slot], list[list[in
     counts, slots = Counts(), dict[datetime, Counts]()
     hours = [[0] * 24 for _ in range(7)]
     for row in _rows([*period.entries("kind", "count"), {"$group": {"_id": key, "count": _SUM}}]):
-        found, number = row["_id"], row["count"]
-        counts.add(found["kind"], number)
-        slots.setdefault(found["start"], Counts()).add(found["kind"], number)
-        if found["kind"] == "reads":
-            hours[found["day"] - 1][found["hour"]] += number
+        group, number = row["_id"], row["count"]
+        counts.add(group["kind"], number)
+        slots.setdefault(group["start"], Counts()).add(group["kind"], number)
+        if group["kind"] == "reads":
+            hours[group["day"] - 1][group["hour"]] += number
     return counts, [Slot(start, slots[start]) for start in sorted(slots)], hours
 
 
@@ -296,7 +300,7 @@ def _principals(period: _Period) -> tuple[int, list[PrincipalRow]]:
     }
     entries = period.entries("kind", "count", "principal", "ip", "ua")
     number, rows = _top([*entries, {"$group": group}], "total")
-    found = [
+    return number, [
         PrincipalRow(
             row["_id"],
             Counts(**{kind: row[kind] for kind in Counts.__slots__}),
@@ -306,7 +310,6 @@ def _principals(period: _Period) -> tuple[int, list[PrincipalRow]]:
         )
         for row in rows
     ]
-    return number, found
 
 
 def _secrets(period: _Period, principals: Sequence[str]) -> tuple[int, list[SecretRow]]:
@@ -314,26 +317,21 @@ def _secrets(period: _Period, principals: Sequence[str]) -> tuple[int, list[Secr
     read = period.entries("principal", "secret_id", "name", "namespace", **is_read)
     latest = {"$max": {"ts": "$ts", "name": "$name", "namespace": "$namespace"}}
     # By principals first: a set of them in each group would have no bound.
-    pairs = {
-        "_id": {"secret": "$secret_id", "principal": "$principal"},
-        "reads": {"$sum": 1},
-        "latest": latest,
-    }
+    cells = {"_id": {"secret": "$secret_id", "principal": "$principal"}, "reads": {"$sum": 1}}
     group = {
         "_id": "$_id.secret",
         "reads": {"$sum": "$reads"},
         "principals": {"$sum": 1},
         "latest": {"$max": "$latest"},
     }
-    number, rows = _top([*read, {"$group": pairs}, {"$group": group}], "reads")
+    number, rows = _top([*read, {"$group": cells | {"latest": latest}}, {"$group": group}], "reads")
     wanted = {"secret_id": {"$in": [row["_id"] for row in rows]}, "principal": {"$in": list(principals)}}
     read = period.entries("principal", "secret_id", **(is_read | wanted))
-    cells = {"_id": {"secret": "$secret_id", "principal": "$principal"}, "reads": {"$sum": 1}}
     by_pair = {
         (row["_id"]["secret"], row["_id"]["principal"]): row["reads"]
         for row in _rows([*read, {"$group": cells}])
     }
-    found = [
+    return number, [
         SecretRow(
             shown_name(row["_id"], row["latest"]["name"], row["latest"]["namespace"]),
             row["reads"],
@@ -343,7 +341,6 @@ def _secrets(period: _Period, principals: Sequence[str]) -> tuple[int, list[Secr
         )
         for row in rows
     ]
-    return number, found
 
 
 def _refusals(period: _Period) -> tuple[dict[str, int], list[RefusalRow]]:
@@ -353,17 +350,13 @@ def _refusals(period: _Period) -> tuple[dict[str, int], list[RefusalRow]]:
     # Only a denial has a reason in its entry.
     reason = {"$ifNull": ["$reason", "$status"]}
     key = {"reason": reason, "principal": "$principal", "action": "$action"}
-    by_reason = [
-        {"$group": {"_id": "$_id.reason", "count": {"$sum": "$count"}}},
-        {"$sort": {"count": -1, "_id": 1}},
-        {"$limit": MAX_ROWS},
-    ]
-    rows = [{"$sort": {"count": -1, "_id": 1}}, {"$limit": MAX_ROWS}]
+    by_reason = [{"$group": {"_id": "$_id.reason", "count": _SUM}}, *_highest("count")]
     group = {"_id": key, "count": _SUM, "latest": {"$max": "$ts"}}
-    [found] = _rows([*refused, {"$group": group}, {"$facet": {"rows": rows, "reasons": by_reason}}])
+    facets = {"rows": _highest("count"), "reasons": by_reason}
+    [result] = _rows([*refused, {"$group": group}, {"$facet": facets}])
     return (
-        {row["_id"]: row["count"] for row in found["reasons"]},
-        [RefusalRow(**row["_id"], count=row["count"], latest=row["latest"]) for row in found["rows"]],
+        {row["_id"]: row["count"] for row in result["reasons"]},
+        [RefusalRow(**row["_id"], count=row["count"], latest=row["latest"]) for row in result["rows"]],
     )
 
 

@@ -224,7 +224,7 @@ class Verifier:
             # Expected only while MongoDB is removing these entries.
             yield stream.last.finding("precedes removed entries, and no signature covers it", Kind.LOOK)
         if is_expired and stream.last.ts > entry.previous_ts:
-            # MongoDB removes the oldest entries first: those that it left before a gap are no younger.
+            # MongoDB removes the oldest entries first: entries that remain before a gap are no younger.
             yield stream.last.finding("is younger than the entries after it")
 
     def has_seen(self, record: Record) -> bool:

@@ -19,7 +19,7 @@ from vault.core.errors import AuditUnavailableError, OverloadedError, StorageUna
 from vault.core.greenlets import wait_until_idle
 from vault.core.outcomes import Status
 from vault.core.periodic import Periodic
-from vault.core.principal import OPERATOR, SERVICE, Principal
+from vault.core.principal import OPERATOR, SERVICE
 from vault.core.text import printable
 from vault.crypto import Keyring, chain
 from vault.crypto.chain import SigningKey
@@ -235,14 +235,9 @@ class AuditTrail:
         return self._commits.start(entries)
 
     def _begin(self) -> None:
-        """Prepare the trail for the first entry of this process.
-
-        Raises:
-            AuditStateError: The database has no trail.
-            AuditUnavailableError: MongoDB is unavailable.
-            KeyMissingError: A key in use is missing: entries signed by this process would count as tampering.
-        """
+        """Prepare the trail for the first entry of this process. Errors as `start`."""
         try:
+            # Without a key in use, entries signed by this process would count as tampering.
             guard.require_agreement(self._keyring, signing_keys.trusted, audit_enabled=True)
             if signing_keys.is_primary_retired(self._keyring):
                 logger.error(
@@ -292,16 +287,18 @@ def _entry(attempt: Attempt, status: Status) -> StoredEntry:
     """Return the entry for an outcome, before it is chained."""
     is_short = status is Status.DENIED or attempt.whole
     length = _MAX_SHORT_USER_AGENT_LENGTH if is_short else _MAX_USER_AGENT_LENGTH
+    principal = attempt.principal
+    origin = {"role": principal.role, "issuer": principal.issuer} if principal.role else {}
     entry = {
         "action": str(attempt.action),
         "status": str(status),
-        "principal": attempt.principal.name,
+        "principal": principal.name,
         "secret_id": attempt.secret_id,
         "ip": attempt.ip,
         # Escaped for terminals. Truncated again afterwards: an escaped character takes up to ten.
         "ua": printable(without_tokens(attempt.user_agent)[:length])[:length],
         "request_id": attempt.request_id,
-        "details": (_origin(attempt.principal) | attempt.details) or None,
+        "details": (origin | attempt.details) or None,
     }
     entry = {name: value for name, value in entry.items() if value is not None}
     # An entry that cannot be hashed fails here alone, not together with the others of its commit.
@@ -321,11 +318,6 @@ def _without_tokens(value: Any) -> Any:
             return [_without_tokens(inner) for inner in value]
         case _:
             return value
-
-
-def _origin(principal: Principal) -> dict[str, Any]:
-    """Return the role that *principal* acts with, and its issuer; nothing without a role."""
-    return {"role": principal.role, "issuer": principal.issuer} if principal.role else {}
 
 
 class NoAuditTrail:
@@ -367,10 +359,10 @@ class DisabledAuditTrail(NoAuditTrail):
 
 
 def _is_counted(attempt: Attempt, status: Status) -> bool:
-    """Return whether the refusal can be counted with others: strangers cause these as often as they like.
+    """Return whether the refusal can be counted with others: anyone can cause any number of them.
 
-    Where no credential is required, callers without one have rights, and are not strangers.
+    Where no credential is required, callers without one have rights, so their invalid requests are recorded.
     """
     principal = attempt.principal
-    is_stranger = not principal.authenticated and not principal.scopes
-    return status is Status.DENIED or (status is Status.BAD_REQUEST and is_stranger)
+    has_rights = principal.authenticated or principal.scopes
+    return status is Status.DENIED or (status is Status.BAD_REQUEST and not has_rights)
