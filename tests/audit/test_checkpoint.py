@@ -43,19 +43,21 @@ def test_a_checkpoint_does_not_read_whole_streams(mongo_uri: str, stored: Stored
         heads = checkpoint.heads(KEYRING)
         stored.command("profile", 0)
     assert [head["seq"] for head in heads] == [199, 199]
-    found = list(stored.system.profile.find({"command.find": "audit_logs"}))
-    assert 2 <= sum(query["nreturned"] for query in found) <= 40
+    queries = list(stored.system.profile.find({"command.find": "audit_logs"}))
+    assert 2 <= sum(query["nreturned"] for query in queries) <= 40
 
 
-@pytest.mark.parametrize("stream", [{"$gt": ""}, {"$nonsense": 1}, ["aa"], None, 5], ids=str)
-def test_an_invalid_stream_is_not_in_a_checkpoint(mongo_uri: str, stored: Stored, stream: Any) -> None:
+def test_an_invalid_stream_is_not_in_a_checkpoint(mongo_uri: str, stored: Stored) -> None:
     """A forged stream ID of any type is not used as a query condition, and the checkpoint is made."""
     whole = stream_of(3, KEYRING, name="aa")
+    invalid: tuple[Any, ...] = ({"$gt": ""}, {"$nonsense": 1}, ["aa"], None, 5)
     with connected(mongo_uri):
         stored.audit_logs.insert_many([as_stored(record) for record in whole])
-        other = as_stored(whole[2]) | {"_id": ObjectId(), "stream": stream, "seq": 7}
-        stored.audit_logs.insert_one(other)
-        assert [head["stream"] for head in checkpoint.make(KEYRING)["heads"]] == ["aa"]
+        for seq, stream in enumerate(invalid, 7):
+            stored.audit_logs.insert_one(
+                as_stored(whole[2]) | {"_id": ObjectId(), "stream": stream, "seq": seq}
+            )
+            assert [head["stream"] for head in checkpoint.make(KEYRING)["heads"]] == ["aa"]
 
 
 def test_a_checkpoint_of_an_unknown_key_is_not_trusted(mongo_uri: str) -> None:

@@ -3,7 +3,7 @@
 import random
 import re
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -12,7 +12,7 @@ import pytest
 from bson import ObjectId
 from pymongo.errors import AutoReconnect
 
-from tests.support.rotation import Stored, connected, new_key
+from tests.support.rotation import Stored, new_key
 from tests.support.written_trail import as_stored, rehash
 from vault.audit import reader
 from vault.audit.reader import COMMIT_TIME, Filter, Order
@@ -31,52 +31,42 @@ MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
-def minutes(mongo_uri: str, stored: Stored) -> Iterator[Stored]:
-    """Return a database with one numbered entry for each of 4,000 minutes."""
-    records = [
+def minutes(unaudited: NoAuditTrail, stored: Stored) -> Stored:  # noqa: ARG001 - the fixture connects
+    """Return a database with one numbered entry for each of 1,000 minutes."""
+    records = (
         rehash({"ts": moment(BEGIN + number * MINUTE), "stream": "aa", "seq": number}, None)
-        for number in range(4_000)
-    ]
-    # Without a trail, the query itself leaves no entry.
-    nobody = NoAuditTrail()
-    nobody.connect()
-    with connected(mongo_uri):
-        stored.audit_logs.insert_many([as_stored(record) for record in records])
-        yield stored
+        for number in range(1_000)
+    )
+    stored.audit_logs.insert_many(map(as_stored, records))
+    return stored
 
 
-def page(which: Filter, *, limit: int = 4_000, cursor: str | None = None) -> tuple[list[int], str | None]:
+def page(which: Filter, *, limit: int = 1_000, cursor: str | None = None) -> tuple[list[int], str | None]:
     attempt = Attempt(action=Action.AUDIT_QUERY)
-    found = reader.page(which, cursor=cursor, limit=limit, attempt=attempt)
-    return [record["seq"] for record in found.entries], found.cursor
+    result = reader.page(which, cursor=cursor, limit=limit, attempt=attempt)
+    return [record["seq"] for record in result.entries], result.cursor
 
 
 FAR = (datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC))
 
 
-@pytest.mark.parametrize(
-    ("since", "until", "found"),
-    [
-        (BEGIN + 3_900 * MINUTE, None, range(3_900, 4_000)),
+@pytest.mark.usefixtures("minutes")
+def test_pages_contain_the_requested_time() -> None:
+    """Page by page, each entry of the requested time is returned once, and no other."""
+    for since, until, expected in (
+        (BEGIN + 900 * MINUTE, None, range(900, 1_000)),
         (None, BEGIN + 100 * MINUTE, range(100)),
         (BEGIN + 500.5 * MINUTE, BEGIN + 600.5 * MINUTE, range(501, 601)),
-        (*FAR, range(4_000)),
+        (*FAR, range(1_000)),
         (*FAR[::-1], range(0)),
-    ],
-    ids=["late", "early", "between", "all", "none"],
-)
-@pytest.mark.usefixtures("minutes")
-def test_pages_contain_the_requested_time(
-    since: datetime | None, until: datetime | None, found: range
-) -> None:
-    """Page by page, each entry of the requested time is returned once, and no other."""
-    which = Filter(since=since, until=until)
-    assert page(which)[0] == list(found)
-    seqs, cursor = page(which, limit=300)
-    while cursor:
-        more, cursor = page(which, limit=300, cursor=cursor)
-        seqs += more
-    assert seqs == list(found)
+    ):
+        which = Filter(since=since, until=until)
+        assert page(which)[0] == list(expected)
+        seqs, cursor = page(which, limit=300)
+        while cursor:
+            more, cursor = page(which, limit=300, cursor=cursor)
+            seqs += more
+        assert seqs == list(expected)
 
 
 def examined(stored: Stored) -> int:
@@ -85,23 +75,23 @@ def examined(stored: Stored) -> int:
     return int(max(profile["docsExamined"], profile["keysExamined"]))
 
 
-@pytest.mark.parametrize("principal", [None, "somebody"])
-def test_a_page_of_a_short_time_does_not_scan_the_whole_trail(minutes: Stored, principal: str | None) -> None:
+def test_a_page_of_a_short_time_does_not_scan_the_whole_trail(minutes: Stored) -> None:
     """MongoDB examines only the entries of the requested time, and a few minutes around it."""
     minutes.command("profile", 2)
     around = 2 * COMMIT_TIME // MINUTE + 10
-    for first, last in ((3_900, 3_950), (50, 100), (2_000, 2_001)):
-        page(Filter(since=BEGIN + first * MINUTE, until=BEGIN + last * MINUTE, principal=principal))
-        assert examined(minutes) <= last - first + around
+    for first, last in ((900, 950), (50, 100), (500, 501)):
+        for principal in (None, "alice"):
+            page(Filter(since=BEGIN + first * MINUTE, until=BEGIN + last * MINUTE, principal=principal))
+            assert examined(minutes) <= last - first + around
     cursor = None
     for _ in range(3):
-        _, cursor = page(Filter(since=BEGIN + 2_000 * MINUTE), limit=100, cursor=cursor)
+        _, cursor = page(Filter(since=BEGIN + 500 * MINUTE), limit=100, cursor=cursor)
         assert examined(minutes) <= 100 + around
 
 
 def test_a_page_includes_late_entries(minutes: Stored) -> None:
     """An entry stored minutes after its time, or by a clock slightly ahead, is included."""
-    for number, seconds in enumerate((-590, 590), 4_000):
+    for number, seconds in enumerate((-590, 590), 1_000):
         time = BEGIN + 5_000 * MINUTE + timedelta(seconds=0.4)
         record = rehash({"ts": moment(time), "stream": "aa", "seq": number}, None)
         at = int((time + timedelta(seconds=seconds)).timestamp())
@@ -149,12 +139,12 @@ class Follower:
     def look(self) -> bool:
         """Take the next page, and return whether there are more."""
         attempt = Attempt(action=Action.AUDIT_QUERY)
-        found = reader.page(self._which, cursor=self.cursor, limit=self._limit, attempt=attempt)
-        assert len(found.entries) <= self._limit
-        self.seen += [(record["stream"], record["seq"]) for record in found.entries]
-        self.cursor = found.follow
-        assert found.cursor in (None, self.cursor)
-        return found.cursor is not None
+        result = reader.page(self._which, cursor=self.cursor, limit=self._limit, attempt=attempt)
+        assert len(result.entries) <= self._limit
+        self.seen += [(record["stream"], record["seq"]) for record in result.entries]
+        self.cursor = result.follow
+        assert result.cursor in (None, self.cursor)
+        return result.cursor is not None
 
     def catch_up(self) -> list[tuple[str, int]]:
         """Take pages until there are no more, and return all entries so far, sorted."""
@@ -168,17 +158,16 @@ def all_of(stored: Stored, **query: str) -> list[tuple[str, int]]:
 
 
 @pytest.mark.promise(3)
-@pytest.mark.parametrize("limit", [7, 1_000])
 @pytest.mark.usefixtures("unaudited")
-def test_a_client_that_follows_three_writers_misses_and_repeats_nothing(stored: Stored, limit: int) -> None:
+def test_a_client_that_follows_three_writers_misses_and_repeats_nothing(stored: Stored) -> None:
     """While three workers with different clocks commit under load, a follower gets each entry once."""
-    follower = Follower(limit=limit)
+    follower = Follower(limit=20)
 
     def work(seconds: float) -> None:
         writer = Writer(seconds)
         chance = random.Random(seconds)  # noqa: S311 - not secret
-        for _ in range(40):
-            commit = writer.begin(chance.randint(1, 30))
+        for _ in range(20):
+            commit = writer.begin(chance.randint(1, 15))
             time.sleep(chance.random() / 20)
             commit()
 
@@ -189,7 +178,7 @@ def test_a_client_that_follows_three_writers_misses_and_repeats_nothing(stored: 
     for future in work_done:
         future.result()
     assert follower.catch_up() == all_of(stored)
-    assert len(follower.seen) > 1_000
+    assert len(follower.seen) > 200
 
 
 @pytest.mark.promise(3)
@@ -208,7 +197,7 @@ def test_an_entry_that_becomes_visible_late_is_in_a_later_page(stored: Stored) -
     assert len(follower.seen) == 68
 
 
-@pytest.mark.parametrize("limit", [1, 3, 50])
+@pytest.mark.parametrize("limit", [1, 50])
 @pytest.mark.usefixtures("unaudited")
 def test_a_page_of_the_newest_entries_leads_to_late_ones(stored: Stored, limit: int) -> None:
     """`follow` of a page of the newest entries leads to each one that became visible later, even below it."""
@@ -223,11 +212,11 @@ def test_a_page_of_the_newest_entries_leads_to_late_ones(stored: Stored, limit: 
     quick.write(2)
     follower = Follower(limit=limit)
     follower.cursor = first.follow
-    found = follower.catch_up()
+    followed = follower.catch_up()
     shown = {(record["stream"], record["seq"]) for record in first.entries}
-    assert set(all_of(stored)) - set(before) <= set(found)
-    assert len(found) == len(set(found))
-    assert shown.isdisjoint(found)
+    assert set(all_of(stored)) - set(before) <= set(followed)
+    assert len(followed) == len(set(followed))
+    assert shown.isdisjoint(followed)
 
 
 @pytest.mark.usefixtures("unaudited")
@@ -301,10 +290,10 @@ def test_a_page_rereads_nothing(stored: Stored) -> None:
         stored.command("profile", 2)
         follower.look()
         stored.command("profile", 0)
-        found = list(stored.system.profile.find({"command.find": "audit_logs"}))
+        queries = list(stored.system.profile.find({"command.find": "audit_logs"}))
         stored.system.profile.drop()
-        assert sum(query["docsExamined"] for query in found) <= 3
-        assert sum(query["keysExamined"] for query in found) <= 2 * len(follower.seen)
+        assert sum(query["docsExamined"] for query in queries) <= 3
+        assert sum(query["keysExamined"] for query in queries) <= 2 * len(follower.seen)
         assert follower.catch_up() == all_of(stored)
 
 

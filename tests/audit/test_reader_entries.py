@@ -1,5 +1,6 @@
 """The documents of the collection that are read as entries."""
 
+from collections.abc import Iterator
 from typing import Any
 
 import bson
@@ -20,90 +21,74 @@ from vault.core.outcomes import Status
 from vault.crypto import Keyring
 from vault.crypto.chain import SigningKey
 from vault.documents import AuditEntry, Database, audit
-from vault.documents.audit import record_of
+from vault.documents.audit import Record, record_of
 
 KEYRING = Keyring(new_key())
 KEYS = {key.public.signer: key.public for key in [SigningKey(KEYRING.primary)]}
 
 
-@pytest.mark.parametrize(
-    "change",
-    [
+@pytest.fixture(autouse=True)
+def _connected(mongo_uri: str) -> Iterator[None]:
+    with connected(mongo_uri):
+        yield
+
+
+def exported(stored: Stored, document: Any) -> Record:
+    """Return the record that is read of a collection with this *document* alone."""
+    stored.audit_logs.delete_many({})
+    stored.audit_logs.insert_one(document)
+    [record] = reader.export(Filter())
+    return record
+
+
+def test_an_entry_in_another_form_is_not_valid(stored: Stored) -> None:
+    """An entry in another form, which queries or pruning would miss, has no hash."""
+    details = {"name": "billing/db", "deep": [{"a": "b"}]}
+    content = {"action": "fetch", "secret_id": "an-id", "details": details}
+    record = rehash(stream_of(1, KEYRING)[0] | content, None)
+    assert exported(stored, as_stored(record))["hash"] == record["hash"]
+    for change in (
         {"action": Code("fetch")},
         {"secret_id": Code("an-id")},
-        {"details": {"name": Code("billing/db"), "deep": [{"a": "b"}]}},
-        {"details": {"name": "billing/db", "deep": [{"a": Code("b")}]}},
+        {"details": details | {"name": Code("billing/db")}},
+        {"details": details | {"deep": [{"a": Code("b")}]}},
         {"ts": "2026-11-24T12:00:03.000Z"},
         {"_id": "text"},
         {"_id": ObjectId("00" * 12)},
         {"seq": Int64(3)},
-    ],
-    ids=str,
-)
-def test_an_entry_in_another_form_is_not_valid(
-    mongo_uri: str, stored: Stored, change: dict[str, Any]
-) -> None:
-    """An entry in another form, which queries or pruning would miss, has no hash."""
-    content = {
-        "action": "fetch",
-        "secret_id": "an-id",
-        "details": {"name": "billing/db", "deep": [{"a": "b"}]},
-    }
-    record = rehash(stream_of(1, KEYRING)[0] | content, None)
-    with connected(mongo_uri):
-        stored.audit_logs.insert_one(as_stored(record))
-        assert [found["hash"] for found in reader.export(Filter())] == [record["hash"]]
-        stored.audit_logs.drop()
-        stored.audit_logs.insert_one({**as_stored(record), **change})
-        assert [found["hash"] for found in reader.export(Filter())] == [None]
+    ):
+        assert exported(stored, {**as_stored(record), **change})["hash"] is None
 
 
-@pytest.mark.parametrize(
-    ("change", "place"),
-    [
+def test_a_larger_entry_than_the_service_writes_is_not_decoded(stored: Stored) -> None:
+    """Of an entry over 1 MiB, which can take 30 times as much decoded, only the place is read."""
+    record = rehash(stream_of(4, KEYRING, name="aa")[3] | {"details": {"x": "a" * 1_100_000}}, None)
+    for change, place in (
         ({}, ("aa", 3)),
         ({"_id": "text"}, ("?", -1)),
         ({"stream": ["aa"]}, ("?", -1)),
         ({"seq": "3"}, ("?", -1)),
-    ],
-    ids=str,
-)
-def test_a_larger_entry_than_the_service_writes_is_not_decoded(
-    mongo_uri: str, stored: Stored, change: dict[str, Any], place: tuple[str, int]
-) -> None:
-    """Of an entry over 1 MiB, which can take 30 times as much decoded, only the place is read."""
-    record = rehash(stream_of(4, KEYRING, name="aa")[3] | {"details": {"x": "a" * 1_100_000}}, None)
-    with connected(mongo_uri):
-        stored.audit_logs.insert_one({**as_stored(record), **change})
-        [found] = reader.export(Filter())
-    assert found == {"stream": place[0], "seq": place[1], "hash": None}
-    [finding, *_] = findings([found], KEYS)
-    assert (finding.stream, finding.seq, finding.text) == (*place, FOREIGN)
+    ):
+        read = exported(stored, {**as_stored(record), **change})
+        assert read == {"stream": place[0], "seq": place[1], "hash": None}
+        [finding, *_] = findings([read], KEYS)
+        assert (finding.stream, finding.seq, finding.text) == (*place, FOREIGN)
 
 
-@pytest.mark.parametrize("field", ["action", "secret_id", "ts", "seq", "hash", "details.count"])
 @pytest.mark.parametrize("position", ["first", "last"])
-def test_an_entry_with_a_duplicate_field_is_not_valid(
-    mongo_uri: str, stored: Stored, field: str, position: str
-) -> None:
+def test_an_entry_with_a_duplicate_field_is_not_valid(stored: Stored, position: str) -> None:
     """A duplicate field, which hides an entry from queries, is found at any place."""
     content = {"action": "fetch", "secret_id": "an-id", "details": {"count": 1, "x": "y"}}
     record = rehash(stream_of(1, KEYRING)[0] | content, None, SigningKey(KEYRING.primary))
-    document = as_stored(record)
-    outer, _, inner = field.partition(".")
-    if inner:
-        document[outer] = RawBSONDocument(doubled(document[outer], inner, position))
-        document = RawBSONDocument(bson.encode(document))
-    else:
-        document = RawBSONDocument(doubled(document, outer, position))
-    with connected(mongo_uri):
-        stored.audit_logs.insert_one(document)
+    for field in ("action", "secret_id", "ts", "seq", "hash"):
+        read = exported(stored, RawBSONDocument(doubled(as_stored(record), field, position)))
         # Its content is the service's own, and is chained and signed.
-        [found] = reader.export(Filter())
-        assert found == record | {"hash": None}
-        verifier = Verifier({key.signer: key for key in [SigningKey(KEYRING.primary).public]})
-        texts = [finding.text for finding in verifier.add(found)]
-        assert texts == ["is not an entry of this service's making"]
+        assert read == record | {"hash": None}
+        assert [finding.text for finding in Verifier(KEYS).add(read)] == [FOREIGN]
+    inner = RawBSONDocument(doubled(record["details"], "count", position))
+    assert (
+        exported(stored, RawBSONDocument(bson.encode(as_stored(record) | {"details": inner})))["hash"] is None
+    )
 
 
 def doubled(document: dict[str, Any], field: str, position: str) -> bytes:
@@ -116,36 +101,32 @@ def doubled(document: dict[str, Any], field: str, position: str) -> bytes:
 
 @pytest.mark.promise(3)
 @pytest.mark.parametrize("name", ["5e" * 16, "2-" + "5e" * 15], ids=["older", "new"])
-def test_a_moved_entry_is_not_valid(mongo_uri: str, stored: Stored, name: str) -> None:
+def test_a_moved_entry_is_not_valid(stored: Stored, name: str) -> None:
     """An entry with another identifier, which readers would get elsewhere or not at all, has no hash."""
     records = stream_of(4, KEYRING, name=name)
-    with connected(mongo_uri):
-        stored.audit_logs.insert_many(map(as_stored, records))
-        assert list(reader.export(Filter())) == records
-        moved = stored.audit_logs.find_one_and_delete({"seq": 2})
-        for at in (0, 3, 4, 8, 9):
-            raw = bytearray(moved["_id"].binary)
-            raw[at] ^= 4
-            identifier = ObjectId(bytes(raw))
-            stored.audit_logs.insert_one(moved | {"_id": identifier})
-            # In an older stream, the entries that follow do not show which of the two was moved.
-            assert [record["seq"] for record in reader.export(Filter()) if record["hash"] is None][:1] == [2]
-            stored.audit_logs.delete_one({"_id": identifier})
-        stored.audit_logs.insert_one(moved)
-        assert list(reader.export(Filter())) == records
+    stored.audit_logs.insert_many(map(as_stored, records))
+    assert list(reader.export(Filter())) == records
+    moved = stored.audit_logs.find_one_and_delete({"seq": 2})
+    for at in (0, 3, 4, 8, 9):
+        raw = bytearray(moved["_id"].binary)
+        raw[at] ^= 4
+        identifier = ObjectId(bytes(raw))
+        stored.audit_logs.insert_one(moved | {"_id": identifier})
+        # In an older stream, the entries that follow do not show which of the two was moved.
+        assert [record["seq"] for record in reader.export(Filter()) if record["hash"] is None][:1] == [2]
+        stored.audit_logs.delete_one({"_id": identifier})
 
 
-def test_an_entry_as_the_service_stores_it_is_valid(mongo_uri: str, stored: Stored, keyring: Keyring) -> None:
+def test_an_entry_as_the_service_stores_it_is_valid(stored: Stored, keyring: Keyring) -> None:
     """An entry in the form that the service stores keeps its hash, with any content."""
-    with connected(mongo_uri):
-        worker = AuditTrail(keyring)
-        for details in ({}, {"n": 2**40, "x": 0.5, "deep": {"ß": [1, {"a": None}], "t": True}}):
-            attempt = Attempt(action=Action.FETCH, secret_id="an-id", user_agent="ż", details=details)
-            worker._on_finish([(attempt, Status.SUCCESS)])
-        worker.disconnect()
-        found = list(reader.export(Filter()))
-    assert found == [record_of(document) for document in stored.audit_logs.find().sort("seq")]
-    assert all(record["hash"] for record in found)
+    worker = AuditTrail(keyring)
+    for details in ({}, {"n": 2**40, "x": 0.5, "deep": {"ß": [1, {"a": None}], "t": True}}):
+        attempt = Attempt(action=Action.FETCH, secret_id="an-id", user_agent="ż", details=details)
+        worker._on_finish([(attempt, Status.SUCCESS)])
+    worker.disconnect()
+    records = list(reader.export(Filter()))
+    assert records == [record_of(document) for document in stored.audit_logs.find().sort("seq")]
+    assert all(record["hash"] for record in records)
 
 
 def test_a_commit_takes_no_longer_than_readers_wait(
@@ -154,8 +135,6 @@ def test_a_commit_takes_no_longer_than_readers_wait(
     """A commit that takes too long fails and is not stored later, whatever the driver's timeout is."""
     monkeypatch.setattr(audit, "COMMIT_TIMEOUT_SECONDS", 0.5)
     record = stream_of(1, KEYRING, name="2-" + "5e" * 15)[0]
-    with connected(mongo_uri):
-        pass
     database = Database(mongo_uri, audit_ttl_days=0, timeout_seconds=600)
     try:
         with stored.client.start_session() as session, session.start_transaction():

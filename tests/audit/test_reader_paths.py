@@ -30,12 +30,12 @@ def page(
     return reader.page(Filter(**which), cursor=cursor, limit=limit, attempt=attempt)
 
 
-def told(**which: Any) -> list[tuple[str, str, str]]:
+def entries(**which: Any) -> list[tuple[str, str, str]]:
     """Return action, status and name of the entries that the limited principal sees."""
-    return [_told(entry) for entry in page(**which).entries]
+    return [_summary(entry) for entry in page(**which).entries]
 
 
-def _told(entry: Record) -> tuple[str, str, str]:
+def _summary(entry: Record) -> tuple[str, str, str]:
     return entry["action"], entry["status"], entry["details"]["name"]
 
 
@@ -53,7 +53,7 @@ def test_only_entries_of_secrets_within_its_paths_are_returned(alice: Caller) ->
     for name in ("billing/none", "shared/db", "shared/db2", "other"):
         assert alice.refused("fetch", name=name) == 404
     assert alice.refused("fetch", secret_id=UNKNOWN_ID) == 404
-    assert told() == [
+    assert entries() == [
         ("create", "success", "billing/db"),
         ("describe", "success", "billing/db"),
         ("update", "success", "billing/db"),
@@ -73,11 +73,11 @@ def test_entries_of_another_namespace_are_not_returned(alice: Caller) -> None:
     assert alice.refused("fetch", secret_id=own) == 404
     assert alice.become(ALICE).refused("fetch", secret_id=foreign) == 404
     elsewhere = Principal(name="other", namespace=EVE.namespace, scopes=frozenset(Scope), paths=PATHS)
-    assert [(entry["principal"], *_told(entry)) for entry in page(LIMITED).entries] == [
+    assert [(entry["principal"], *_summary(entry)) for entry in page(LIMITED).entries] == [
         ("alice", "create", "success", "billing/db"),
         ("eve", "fetch", "not_found", "billing/db"),
     ]
-    assert [(entry["principal"], *_told(entry)) for entry in page(elsewhere).entries] == [
+    assert [(entry["principal"], *_summary(entry)) for entry in page(elsewhere).entries] == [
         ("eve", "create", "success", "billing/db"),
         ("eve", "fetch", "not_found", "billing/none"),
         ("alice", "fetch", "not_found", "billing/db"),
@@ -93,34 +93,37 @@ def test_counted_refusals_are_not_returned(alice: Caller, stored: Stored) -> Non
     [counted] = stored.audit_logs.find({"details.count": 3})
     assert set(counted["details"]) == {"count", "since", "until", "reason"}
     assert counted["details"]["reason"] == "outside the paths"
-    assert told() == []
+    assert entries() == []
 
 
 def test_pages_and_filters(alice: Caller) -> None:
     """Pages, `follow` and filters return each of its entries once, in order."""
     ids = {name: alice.create(name=name) for name in ("billing/a", "x", "billing/b", "y", "shared/db")}
     expected = [("create", "success", name) for name in ("billing/a", "billing/b", "shared/db")]
-    found, cursor = [], None
+    seen, cursor = [], None
     for _ in range(4):
         first = page(cursor=cursor, limit=1)
-        found += map(_told, first.entries)
+        seen += map(_summary, first.entries)
         cursor = first.follow
-    assert (found, first.cursor) == (expected, None)
+    assert (seen, first.cursor) == (expected, None)
     alice.fetch(ids["x"])
     alice.fetch(ids["billing/a"])
-    assert [_told(entry) for entry in page(cursor=cursor).entries] == [("fetch", "success", "billing/a")]
-    assert told(secret_id=ids["x"]) == []
-    assert told(secret_id=ids["billing/b"]) == expected[1:2]
-    assert told(action="fetch") == [("fetch", "success", "billing/a")]
-    assert told(principal="nobody") == []
-    assert told(since=datetime(2000, 1, 1, tzinfo=UTC), action="create") == expected
-    assert told(until=datetime(2000, 1, 1, tzinfo=UTC)) == []
+    assert [_summary(entry) for entry in page(cursor=cursor).entries] == [("fetch", "success", "billing/a")]
+    assert entries(secret_id=ids["x"]) == []
+    assert entries(secret_id=ids["billing/b"]) == expected[1:2]
+    assert entries(action="fetch") == [("fetch", "success", "billing/a")]
+    assert entries(principal="bob") == []
+    assert entries(since=datetime(2000, 1, 1, tzinfo=UTC), action="create") == expected
+    assert entries(until=datetime(2000, 1, 1, tzinfo=UTC)) == []
 
 
 @pytest.mark.promise("names")
-@pytest.mark.parametrize(
-    "details",
-    [
+def test_entries_without_a_certain_name_are_not_returned(alice: Caller, stored: Stored) -> None:
+    """An entry with no name, no namespace, or several in a list of an attacker's, is not returned."""
+    alice.create(name="billing/a")
+    alice.create(name="billing/b")
+    [entry] = stored.audit_logs.find({"details.name": "billing/a"})
+    for details in (
         None,
         # As in earlier versions, for callers of any namespace.
         {"name": "billing/db"},
@@ -134,16 +137,10 @@ def test_pages_and_filters(alice: Caller) -> None:
         {"name": 7, "namespace": "default"},
         "billing/db",
         7,
-    ],
-    ids=str,
-)
-def test_entries_without_a_certain_name_are_not_returned(alice: Caller, stored: Stored, details: Any) -> None:
-    """An entry with no name, no namespace, or several in a list of an attacker's, is not returned."""
-    alice.create(name="billing/a")
-    alice.create(name="billing/b")
-    stored.audit_logs.update_one({"details.name": "billing/a"}, {"$set": {"details": details}})
-    assert told() == [("create", "success", "billing/b")]
-    assert [entry["action"] for entry in page(ALICE).entries] == ["create", "create", "audit_query"]
+    ):
+        stored.audit_logs.update_one({"_id": entry["_id"]}, {"$set": {"details": details}})
+        assert entries() == [("create", "success", "billing/b")]
+    assert [entry["action"] for entry in page(ALICE, action="create").entries] == ["create", "create"]
 
 
 def test_a_stored_name_of_any_length_is_recorded(alice: Caller, stored: Stored, key: MasterKey) -> None:
@@ -155,13 +152,8 @@ def test_a_stored_name_of_any_length_is_recorded(alice: Caller, stored: Stored, 
     assert (entry["status"], len(entry["details"]["name"])) == ("error", 512)
 
 
-@pytest.mark.parametrize(
-    "paths",
-    [["none/"], [f"none/{number}" for number in range(32)], [f"p{number}/" for number in range(1, 33)]],
-    ids=["nothing", "names", "prefixes"],
-)
 @pytest.mark.usefixtures("unaudited")
-def test_a_query_uses_the_index_of_names(stored: Stored, paths: list[str]) -> None:
+def test_a_query_uses_the_index_of_names(stored: Stored) -> None:
     """In a trail of 10,000 entries, MongoDB examines only those that the principal sees."""
     stored.audit_logs.insert_many(
         {
@@ -173,25 +165,28 @@ def test_a_query_uses_the_index_of_names(stored: Stored, paths: list[str]) -> No
         }
         for number in range(1, 10_001)
     )
-    stored.command("profile", 2)
-    found = page(Principal(name="limited", paths=Paths.of(paths)))
-    stored.command("profile", 0)
-    [operation] = stored["system.profile"].find({"ns": stored.audit_logs.full_name, "op": "query"})
-    assert len(found.entries) == (32 if "p1/" in paths else 0)
-    assert operation["docsExamined"] <= 32
-    assert operation["keysExamined"] <= 100
+    names, prefixes = [f"none/{n}" for n in range(32)], [f"p{n}/" for n in range(1, 33)]
+    for paths, count in ((["none/"], 0), (names, 0), (prefixes, 32)):
+        stored.command("profile", 2)
+        result = page(Principal(name="limited", paths=Paths.of(paths)))
+        stored.command("profile", 0)
+        [operation] = stored["system.profile"].find({"ns": stored.audit_logs.full_name, "op": "query"})
+        stored["system.profile"].drop()
+        assert len(result.entries) == count
+        assert operation["docsExamined"] <= 32
+        assert operation["keysExamined"] <= 100
 
 
 @pytest.mark.promise(3)
 def test_a_collation_is_found(alice: Caller, stored: Stored, key: MasterKey) -> None:
     """With a collation, MongoDB compares names by other rules; verification reports it."""
     alice.create(name="billing/db")
-    assert told() == [("create", "success", "billing/db")]
-    entries = list(stored.audit_logs.find())
+    assert entries() == [("create", "success", "billing/db")]
+    documents = list(stored.audit_logs.find())
     stored.audit_logs.drop()
     stored.create_collection("audit_logs", collation={"locale": "en"})
-    stored.audit_logs.insert_many(entries)
-    assert told() == [("create", "success", "billing/db")]
-    [found] = verify_records(Verifier.of_database(Keyring(key)), reader.export(Filter()))
-    assert found.tampering
-    assert str(found).startswith("TAMPERING: audit_logs is not a plain collection (collation): ")
+    stored.audit_logs.insert_many(documents)
+    assert entries() == [("create", "success", "billing/db")]
+    [finding] = verify_records(Verifier.of_database(Keyring(key)), reader.export(Filter()))
+    assert finding.tampering
+    assert str(finding).startswith("TAMPERING: audit_logs is not a plain collection (collation): ")

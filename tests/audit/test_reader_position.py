@@ -5,7 +5,7 @@ from base64 import urlsafe_b64encode
 
 import pytest
 from bson import ObjectId
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from vault.audit import reader, stream
@@ -18,16 +18,16 @@ def identifier(seconds: int, writer: int, seq: int = 0) -> ObjectId:
 
 
 def cursor(*identifiers: ObjectId) -> str:
-    return urlsafe_b64encode(b"".join(found.binary for found in identifiers)).decode()
+    return urlsafe_b64encode(b"".join(one.binary for one in identifiers)).decode()
 
 
 def test_a_cursor_is_read_back() -> None:
     """Encoding a position as a cursor and reading it back gives the same position."""
-    found = Position()
+    position = Position()
     for seconds in range(9, 40):
         some = [identifier(seconds, secrets.randbelow(9)) for _ in range(5)]
-        found = found.after(some, settled=identifier(seconds - 9, 0))
-        assert Position.decode(found.encode()) == found
+        position = position.after(some, settled=identifier(seconds - 9, 0))
+        assert Position.decode(position.encode()) == position
 
 
 def test_a_position_never_goes_back() -> None:
@@ -46,19 +46,19 @@ def test_a_position_never_goes_back() -> None:
 
 def test_a_cursor_has_a_maximum_size() -> None:
     """With more streams than fit into a cursor, the youngest are returned again and none is omitted."""
-    found = [identifier(100, number) for number in range(1_200)]
-    after = Position().after(found, settled=identifier(1, 0))
+    identifiers = [identifier(100, number) for number in range(1_200)]
+    after = Position().after(identifiers, settled=identifier(1, 0))
     assert len(after.returned) == reader._MAX_STREAMS
     assert len(after.encode()) == 16 * (reader._MAX_STREAMS + 1)
     assert Position.decode(after.encode()) == after
-    assert after.reached == found[reader._MAX_STREAMS - 1]
+    assert after.reached == identifiers[reader._MAX_STREAMS - 1]
 
 
 A, B, C = identifier(1, 7), identifier(2, 8), identifier(3, 9)
 
 
 @pytest.mark.parametrize(
-    "made_up",
+    "invalid",
     [
         "",
         "x",
@@ -75,12 +75,12 @@ A, B, C = identifier(1, 7), identifier(2, 8), identifier(3, 9)
         cursor(A, *(identifier(5, number) for number in range(1_001))),
         "A" * 100_000,
     ],
-    ids=lambda made_up: ascii(made_up[:40]),
+    ids=lambda invalid: ascii(invalid[:40]),
 )
-def test_an_invalid_cursor_is_refused(made_up: str) -> None:
+def test_an_invalid_cursor_is_refused(invalid: str) -> None:
     """Text that is not a cursor is refused."""
     with pytest.raises(InvalidCursorError):
-        Position.decode(made_up)
+        Position.decode(invalid)
 
 
 @pytest.mark.parametrize(
@@ -88,13 +88,14 @@ def test_an_invalid_cursor_is_refused(made_up: str) -> None:
 )
 def test_identifiers_in_any_order_are_a_position(identifiers: tuple[ObjectId, ...]) -> None:
     """A forged cursor is read like a genuine one: in order, with the newest identifier of each stream."""
-    found = Position.decode(cursor(*identifiers))
-    assert found.settled == A
-    assert list(found.returned.values()) == sorted(found.returned.values())
-    assert found.reached == max(identifiers)
-    assert Position.decode(found.encode()) == found
+    position = Position.decode(cursor(*identifiers))
+    assert position.settled == A
+    assert list(position.returned.values()) == sorted(position.returned.values())
+    assert position.reached == max(identifiers)
+    assert Position.decode(position.encode()) == position
 
 
+@settings(max_examples=25)
 @given(st.from_regex(reader.CURSOR_PATTERN, fullmatch=True))
 def test_every_text_of_the_documented_form_is_a_position(text: str) -> None:
     """The document's pattern accepts only cursors that the service accepts."""

@@ -57,7 +57,7 @@ def test_the_first_of_a_kind_are_recorded_and_the_rest_counted(
     trail: AuditTrail, keyring: Keyring, stored: Stored
 ) -> None:
     """Five refusals of a kind and source have entries; the rest share one with their number and times."""
-    refuse(trail, count=1_000)
+    refuse(trail, count=100)
     assert len(documents(stored)) == MAX_SINGLE_OF_KIND
     trail.record_refusals()
     *singles, last = documents(stored)
@@ -66,7 +66,7 @@ def test_the_first_of_a_kind_are_recorded_and_the_rest_counted(
         *("fetch", "denied", "anonymous", "192.0.2.1"),
     )
     details = last["details"]
-    assert (details["reason"], details["count"]) == ("unknown", 1_000 - MAX_SINGLE_OF_KIND)
+    assert (details["reason"], details["count"]) == ("unknown", 100 - MAX_SINGLE_OF_KIND)
     assert details["since"] <= details["until"] <= record_of(last)["ts"]
     key = SigningKey(keyring.primary).public
     assert "signature" in last
@@ -105,15 +105,15 @@ def test_kinds_are_counted_separately(trail: AuditTrail, stored: Stored) -> None
 @pytest.mark.promise(3)
 def test_many_sources_are_counted_together(trail: AuditTrail, stored: Stored) -> None:
     """With thousands of addresses, neither entries nor memory grow, because the address is omitted."""
-    for number in range(5_000):
+    for number in range(1_000):
         refuse(trail, f"10.0.{number // 250}.{number % 250}")
     assert len(documents(stored)) == MAX_SINGLE
     assert len(trail._refusals._groups[True].counts) == MAX_SOURCES + 1
     assert len(trail._refusals._groups[True].singles) <= MAX_SINGLE
     trail.record_refusals()
     assert len(documents(stored)) == MAX_SINGLE + MAX_SOURCES + 1
-    assert counted(stored)["service", "fetch", "", "unknown"] == 5_000 - MAX_SINGLE - MAX_SOURCES
-    assert total(stored) == 5_000
+    assert counted(stored)["service", "fetch", "", "unknown"] == 1_000 - MAX_SINGLE - MAX_SOURCES
+    assert total(stored) == 1_000
 
 
 def test_only_denied_attempts_are_counted(trail: AuditTrail, stored: Stored) -> None:
@@ -130,9 +130,9 @@ def test_refused_items_of_a_batch_are_counted(trail: AuditTrail, stored: Stored)
     statuses = [Status.DENIED if number % 2 else Status.NOT_FOUND for number in range(20)]
     trail._on_finish(list(zip(attempts, statuses, strict=True)))
     trail._on_finish([(Attempt(action=Action.FETCH, ip="192.0.2.1"), Status.DENIED)])
-    found = [(entry["secret_id"], entry["status"]) for entry in documents(stored)]
+    recorded = [(entry["secret_id"], entry["status"]) for entry in documents(stored)]
     expected = [(str(number), statuses[number].value) for number in range(20)]
-    assert found == [entry for entry in expected if entry[1] == "not_found" or int(entry[0]) < 10]
+    assert recorded == [entry for entry in expected if entry[1] == "not_found" or int(entry[0]) < 10]
     trail.record_refusals()
     assert documents(stored)[-1]["details"]["count"] == 6
 
@@ -160,21 +160,14 @@ def test_counts_survive_an_unwritable_trail(
 
 
 def test_counts_are_recorded_each_minute_and_on_exit(trail: AuditTrail, stored: Stored) -> None:
-    """Counts are written with the head each minute, and when the process ends."""
+    """Counts are written with the head each minute, and when the process ends, also without a reason."""
     refuse(trail, count=7)
     trail._end_minute()
     assert total(stored) == 7
-    refuse(trail, count=7)
-    trail.disconnect()
-    assert total(stored) == 14
-
-
-def test_a_refusal_without_a_reason_is_counted(trail: AuditTrail, stored: Stored) -> None:
-    """A refusal without a reason is counted too."""
     for _ in range(MAX_SINGLE_OF_KIND + 1):
-        trail._on_finish([(Attempt(action=Action.TOKEN_CREATE), Status.DENIED)])
-    trail.record_refusals()
-    assert documents(stored)[-1]["details"]["count"] == 1
+        trail._on_finish([(Attempt(action=Action.TOKEN_CREATE, details={"x": 1}), Status.DENIED)])
+    trail.disconnect()
+    assert total(stored) == 7 + MAX_SINGLE_OF_KIND + 1
     assert "reason" not in documents(stored)[-1]["details"]
 
 
@@ -202,6 +195,6 @@ def test_anonymous_refusals_do_not_displace_those_of_a_token(trail: AuditTrail, 
         refuse(trail, f"198.18.{number // 250}.{number % 250}", count=1)
     refuse(trail, "192.0.2.9", principal=Principal(name="ci"), count=MAX_SINGLE_OF_KIND + 2)
     trail.record_refusals()
-    told = [entry for entry in documents(stored) if entry["principal"] == "ci"]
-    assert [entry["ip"] for entry in told] == ["192.0.2.9"] * (MAX_SINGLE_OF_KIND + 1)
-    assert told[-1]["details"]["count"] == 2
+    entries = [entry for entry in documents(stored) if entry["principal"] == "ci"]
+    assert [entry["ip"] for entry in entries] == ["192.0.2.9"] * (MAX_SINGLE_OF_KIND + 1)
+    assert entries[-1]["details"]["count"] == 2

@@ -38,8 +38,8 @@ def retired(
 
 def parts(*made: list[dict[str, Any]], place: tuple[str, int] | None = None) -> list[Part]:
     """Return the genuine parts."""
-    found = (Part.of(part, ALL, place) for retirement in made for part in retirement)
-    return [part for part in found if part]
+    read = (Part.of(part, ALL, place) for retirement in made for part in retirement)
+    return [part for part in read if part]
 
 
 def entry(part: dict[str, Any], key: SigningKey = CURRENT, *, name: str = "cc") -> Record:
@@ -48,13 +48,13 @@ def entry(part: dict[str, Any], key: SigningKey = CURRENT, *, name: str = "cc") 
     return rehash(made, None, key)
 
 
-def found(records: Iterable[Record], **options: Any) -> list[Finding]:
+def findings_for(records: Iterable[Record], **options: Any) -> list[Finding]:
     """Return the findings for *records*."""
     verifier = Verifier(options.pop("keys", KEYS), **options)
     return list(verify_records(verifier, records))
 
 
-def told(findings: Sequence[Finding]) -> list[tuple[str, int, str]]:
+def tampering_in(findings: Sequence[Finding]) -> list[tuple[str, int, str]]:
     """Return the tampering among *findings*."""
     return [(finding.stream, finding.seq, finding.text) for finding in findings if finding.tampering]
 
@@ -82,7 +82,7 @@ def test_a_signature_of_a_retired_key_is_tampering(what: str, evidence: str) -> 
     """Beyond its heads or in another stream, any single piece of evidence exposes a retired key."""
     records, expected = beyond()[what]
     # Without evidence, the old key can sign anything.
-    assert found(records) == []
+    assert findings_for(records) == []
     made = retired()
     options: dict[str, Any] = {}
     if evidence == "entry":
@@ -96,15 +96,15 @@ def test_a_signature_of_a_retired_key_is_tampering(what: str, evidence: str) -> 
             (stream, seq, text.replace("the retirement of its key", "the checkpoint"))
             for stream, seq, text in expected
         ]
-    assert told(found([*records, *CURRENT_STREAM], **options))[: len(expected)] == expected
+    assert tampering_in(findings_for([*records, *CURRENT_STREAM], **options))[: len(expected)] == expected
 
 
 def test_a_retired_key_s_own_streams_are_intact() -> None:
     """Entries signed before the retirement stay genuine, with all pieces of evidence."""
     made, again = retired(), retired(ts="2026-11-24T13:00:01.000Z")
     records = [*OLD_STREAM, *CURRENT_STREAM, entry(made[0]), entry(again[0], name="ee")]
-    assert found(records, retirements=parts(made, again), dropped=[OLD.public.signer]) == []
-    assert found(json.loads(json.dumps(records))) == []
+    assert findings_for(records, retirements=parts(made, again), dropped=[OLD.public.signer]) == []
+    assert findings_for(json.loads(json.dumps(records))) == []
 
 
 @pytest.mark.promise(3)
@@ -112,11 +112,11 @@ def test_a_dropped_key_without_a_retirement_needs_review() -> None:
     """Before its retirement, verifying warns, unless a checkpoint knows all that the key signed."""
     dropped = [OLD.public.signer]
     for records in (OLD_STREAM, [*OLD_STREAM, *CURRENT_STREAM]):
-        [finding] = found(records, dropped=dropped)
+        [finding] = findings_for(records, dropped=dropped)
         assert (finding.stream, finding.seq, finding.kind) == ("aa", 5, Kind.LOOK)
-    assert found(OLD_STREAM, dropped=dropped, heads={"aa": OLD_STREAM[-1]}) == []
-    assert found(CURRENT_STREAM, dropped=dropped) == []
-    assert found([*OLD_STREAM, entry(retired()[0])], dropped=dropped) == []
+    assert findings_for(OLD_STREAM, dropped=dropped, heads={"aa": OLD_STREAM[-1]}) == []
+    assert findings_for(CURRENT_STREAM, dropped=dropped) == []
+    assert findings_for([*OLD_STREAM, entry(retired()[0])], dropped=dropped) == []
 
 
 def test_a_successor_signed_by_a_retired_key_excuses_nothing() -> None:
@@ -125,7 +125,7 @@ def test_a_successor_signed_by_a_retired_key_excuses_nothing() -> None:
     left = {"stream": "bb", "seq": 5, "ts": CURRENT_STREAM[-1]["ts"], "hashes": [forged["hash"]]}
     first = {"ts": "2026-11-24T13:00:00.000Z", "stream": "ff", "seq": 0, "replaces": [left]}
     records = [*OLD_STREAM, *CURRENT_STREAM, forged, rehash(first, None, OLD)]
-    assert told(found(records, retirements=parts(retired()))) == [
+    assert tampering_in(findings_for(records, retirements=parts(retired()))) == [
         ("ff", 0, BY_DROPPED),
         ("bb", 6, "ends its stream, and no signature covers it"),
     ]
@@ -137,11 +137,13 @@ def test_entries_before_a_gap_are_limited_too() -> None:
     whole = stream_of(9, key, name="gg")
     records = [whole[0], *whole[4:]]
     kept_since = whole[4]["ts"]
-    assert told(found(records, kept_since=lambda: kept_since)) == []
+    assert tampering_in(findings_for(records, kept_since=lambda: kept_since)) == []
     bounded = {"retirements": parts(retired(heads=whole[-1:]))}
-    assert told(found(records, kept_since=lambda: kept_since, **bounded)) == []
+    assert tampering_in(findings_for(records, kept_since=lambda: kept_since, **bounded)) == []
     bounded = {"retirements": parts(retired())}
-    assert (("gg", 0, BY_DROPPED)) in told(found(records, kept_since=lambda: kept_since, **bounded))
+    assert (("gg", 0, BY_DROPPED)) in tampering_in(
+        findings_for(records, kept_since=lambda: kept_since, **bounded)
+    )
 
 
 def test_a_retirement_of_many_streams_has_several_parts() -> None:
@@ -154,7 +156,7 @@ def test_a_retirement_of_many_streams_has_several_parts() -> None:
     assert (signer, known.keys()) == (OLD.public.signer, {head["stream"] for head in heads})
     assert list(retirement.complete(parts(made[1:]))) == []
     # Partly pruned, it does not declare the streams of the lost part forged.
-    assert found([*OLD_STREAM, entry(made[1])]) == []
+    assert findings_for([*OLD_STREAM, entry(made[1])]) == []
 
 
 def test_of_several_retirements_the_earliest_takes_effect() -> None:
@@ -162,16 +164,22 @@ def test_of_several_retirements_the_earliest_takes_effect() -> None:
     more = rehash(OLD_STREAM[-1] | {"seq": 6}, OLD_STREAM[-1], OLD)
     later = retired(heads=[more], ts="2026-11-24T14:00:00.000Z")
     for made in ((retired(), later), (later, retired())):
-        assert told(found([*OLD_STREAM, more], retirements=parts(*made))) == [("aa", 6, BY_DROPPED)]
+        assert tampering_in(findings_for([*OLD_STREAM, more], retirements=parts(*made))) == [
+            ("aa", 6, BY_DROPPED)
+        ]
 
 
 def test_the_witness_with_the_most_knowledge_names_missing_entries() -> None:
     """The checkpoint or the retirement, whichever knows more of a stream, names its end once."""
     checkpoint = {"aa": OLD_STREAM[2]}
-    [(_, seq, text)] = told(found(CURRENT_STREAM, heads=checkpoint, retirements=parts(retired())))
+    [(_, seq, text)] = tampering_in(
+        findings_for(CURRENT_STREAM, heads=checkpoint, retirements=parts(retired()))
+    )
     assert (seq, text.split(": ")[1]) == (5, "the retirement of its key lists it")
     earlier = parts(retired(heads=OLD_STREAM[2:3]))
-    [(_, seq, text)] = told(found(CURRENT_STREAM, heads={"aa": OLD_STREAM[-1]}, retirements=earlier))
+    [(_, seq, text)] = tampering_in(
+        findings_for(CURRENT_STREAM, heads={"aa": OLD_STREAM[-1]}, retirements=earlier)
+    )
     assert (seq, text.split(": ")[1]) == (5, "the checkpoint lists it")
 
 
@@ -184,7 +192,7 @@ def test_a_checkpoint_after_a_forgery_does_not_vouch_for_it() -> None:
         ("2026-11-24T12:30:00.000Z", []),
     ):
         known = {"heads": heads, "retired": {OLD.public.signer: ts}}
-        assert told(found([*OLD_STREAM, *forged, entry(retired()[0])], **known)) == expected
+        assert tampering_in(findings_for([*OLD_STREAM, *forged, entry(retired()[0])], **known)) == expected
 
 
 def test_a_retirement_by_a_later_retired_key_takes_effect() -> None:
@@ -193,8 +201,8 @@ def test_a_retirement_by_a_later_retired_key_takes_effect() -> None:
     second = entry(retired(CURRENT, NEWEST, heads=[CURRENT_STREAM[-1], first])[0], NEWEST, name="nn")
     another = stream_of(1, Keyring(MASTERS[0]), name="dd")
     records = [*OLD_STREAM, *CURRENT_STREAM, first, second]
-    assert found(records, keys=ALL) == []
-    assert told(found([*records, *another], keys=ALL)) == [("dd", 0, BY_DROPPED)]
+    assert findings_for(records, keys=ALL) == []
+    assert tampering_in(findings_for([*records, *another], keys=ALL)) == [("dd", 0, BY_DROPPED)]
 
 
 def test_a_retired_key_retires_no_other() -> None:
@@ -204,10 +212,12 @@ def test_a_retired_key_retires_no_other() -> None:
     records = [*OLD_STREAM, *CURRENT_STREAM, entry(forged[0], OLD, name="ff")]
     for keys in (ALL, {name: ALL[name] for name in (NEWEST.public.signer, *reversed(KEYS))}):
         retirements = parts(*genuine, forged, retired(OLD, NEWEST))
-        assert told(found(records, keys=keys, retirements=retirements)) == [("ff", 0, BY_DROPPED)]
+        assert tampering_in(findings_for(records, keys=keys, retirements=retirements)) == [
+            ("ff", 0, BY_DROPPED)
+        ]
     # Nor the current key, by any key.
     disowned = parts(retired(NEWEST, OLD, heads=[]), retired(NEWEST, CURRENT, heads=[]))
-    assert found(OLD_STREAM, keys=ALL, retirements=disowned) == []
+    assert findings_for(OLD_STREAM, keys=ALL, retirements=disowned) == []
 
 
 @pytest.mark.parametrize(

@@ -74,8 +74,8 @@ def records(stored: Stored) -> list[dict[str, Any]]:
 
 
 def lines(path: Path) -> list[dict[str, Any]]:
-    found = [json.loads(line) for line in path.read_bytes().splitlines()]
-    return sorted(found, key=lambda record: (record["stream"], record["seq"]))
+    entries = [json.loads(line) for line in path.read_bytes().splitlines()]
+    return sorted(entries, key=lambda record: (record["stream"], record["seq"]))
 
 
 def test_the_file_equals_the_trail(
@@ -139,10 +139,10 @@ def test_a_failed_required_sink_fails_the_attempt(
     ]
 
 
-def test_a_resting_sink_is_not_retried(
+def test_a_failed_sink_is_not_retried_immediately(
     trail: Callable[..., AuditTrail], file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """After a failure a sink rests for a while, so that it does not delay every commit."""
+    """After a failure there is a pause before the next attempt, so that not every commit is delayed."""
     monkeypatch.setattr(sinks, "_OPTIONAL_RETRY_SECONDS", 3_600)
     file.mkdir()
     optional = trail(f"file://{file}", required=False)
@@ -230,7 +230,7 @@ def test_workers_on_a_full_disk_cut_no_line_of_another(file: Path) -> None:
         "from vault.audit.sinks import FileOutput\n"
         "output = FileOutput(Path(sys.argv[1]))\n"
         "_, hard = resource.getrlimit(resource.RLIMIT_FSIZE)\n"
-        "for number in range(300):\n"
+        "for number in range(100):\n"
         "    size = Path(sys.argv[1]).stat().st_size if number else 0\n"
         "    resource.setrlimit(resource.RLIMIT_FSIZE, (size + 30, hard))\n"
         "    try:\n"
@@ -240,9 +240,9 @@ def test_workers_on_a_full_disk_cut_no_line_of_another(file: Path) -> None:
         "        output.open()\n"
     )
     run = [sys.executable, "-c", script, file]
-    for process in [subprocess.Popen([*run, name], cwd=ROOT) for name in ("a", "b", "c")]:
+    for process in [subprocess.Popen([*run, name], cwd=ROOT) for name in ("a", "b")]:
         assert process.wait(60) == 0
-    expected = [f"{name} {number:030}" for name in ("a", "b", "c") for number in range(300)]
+    expected = [f"{name} {number:030}" for name in ("a", "b") for number in range(100)]
     assert sorted(file.read_text().splitlines()) == expected
 
 
@@ -377,17 +377,12 @@ def test_a_sink_that_is_no_regular_file_is_refused(file: Path) -> None:
         output.close()
 
 
-def received(server: socket.socket) -> list[dict[str, Any]]:
-    """Return the entries of the messages that *server* received."""
-    server.settimeout(0.5)
-    found = []
-    try:
-        while True:
-            header, _, line = server.recv(65_536).partition(b": ")
-            assert header == b"<86>secret-manager"
-            found.append(json.loads(line))
-    except TimeoutError:
-        return found
+def received(server: socket.socket, count: int) -> list[dict[str, Any]]:
+    """Return the entries of the next *count* messages that *server* receives."""
+    server.settimeout(60)
+    messages = [server.recv(65_536).partition(b": ") for _ in range(count)]
+    assert {header for header, _, _ in messages} == {b"<86>secret-manager"}
+    return [json.loads(line) for _, _, line in messages]
 
 
 def test_syslog_over_udp(trail: Callable[..., AuditTrail], stored: Stored) -> None:
@@ -397,7 +392,7 @@ def test_syslog_over_udp(trail: Callable[..., AuditTrail], stored: Stored) -> No
         worker = trail(f"syslog://127.0.0.1:{server.getsockname()[1]}")
         write(worker, 3)
         worker.check()
-        assert received(server) == records(stored)
+        assert received(server, 3) == records(stored)
     assert len(records(stored)) == 3
 
 
@@ -412,7 +407,7 @@ def test_a_large_retirement_fits_into_a_datagram(
         worker = trail(f"syslog://127.0.0.1:{server.getsockname()[1]}")
         for part in retirement.make("f" * 16, heads, SigningKey(keyring.primary), row["ts"]):
             worker._record_retirement(part)
-            assert received(server) == records(stored)[-1:]
+            assert received(server, 1) == records(stored)[-1:]
 
 
 def test_syslog_over_the_local_socket(
@@ -428,7 +423,7 @@ def test_syslog_over_the_local_socket(
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as server:
             server.bind(str(path))
             write(worker, 2)
-            assert received(server) == records(stored)[-2:]
+            assert received(server, 2) == records(stored)[-2:]
         path.unlink()
     assert len(records(stored)) == 4
 

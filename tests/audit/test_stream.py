@@ -61,11 +61,6 @@ def test_entries_are_numbered_linked_and_signed(key: SigningKey) -> None:
     assert findings(records, {key.public.signer: key.public}) == []
 
 
-def test_each_stream_has_a_unique_id(key: SigningKey) -> None:
-    """No two streams share an ID, and an ID reveals nothing about others."""
-    assert len({Stream(key).id for _ in range(100)}) == 100
-
-
 def test_times_are_those_that_mongodb_stores(key: SigningKey) -> None:
     """An entry has its commit's time in milliseconds, so the hashed time equals the stored one."""
     [record] = commit(Stream(key), 1)
@@ -110,8 +105,8 @@ def test_a_full_stream_has_a_successor(trail: AuditTrail, stored: Stored, key: S
     write(trail)
     first, *rest = records(stored)
     assert [record["seq"] for record in rest] == [0, 1]
-    left = {"stream": first["stream"], "seq": 0, "ts": first["ts"], "hashes": []}
-    assert rest[0]["replaces"] == [left]
+    predecessor = {"stream": first["stream"], "seq": 0, "ts": first["ts"], "hashes": []}
+    assert rest[0]["replaces"] == [predecessor]
     assert findings(records(stored), {key.public.signer: key.public}) == []
 
 
@@ -142,7 +137,7 @@ def test_a_successor_names_the_end_of_its_predecessor(key: SigningKey) -> None:
     assert first["replaces"] == [{"stream": stream.id, "seq": 2, "ts": head["ts"], "hashes": hashes}]
     assert "replaces" not in second
     # Once that is stored, no later successor repeats it.
-    assert [left["stream"] for left in commit(successor.successor(), 1)[0]["replaces"]] == [successor.id]
+    assert [one["stream"] for one in commit(successor.successor(), 1)[0]["replaces"]] == [successor.id]
 
 
 def test_every_failure_in_a_row_is_named(key: SigningKey) -> None:
@@ -170,14 +165,14 @@ def test_an_outage_keeps_the_next_entry_small(key: SigningKey) -> None:
     """The entry that names failed commits stays small: it has the first and the last ones."""
     streams = [Stream(key)]
     commit(streams[0], 1)
-    for _ in range(200):
+    for _ in range(60):
         streams[-1].chain(entries(MAX_ENTRIES_PER_COMMIT), NOW)
         streams.append(streams[-1].successor())
     [record] = commit(streams[-1], 1)
     assert len(encode(record)) < 500_000
-    named = [left["stream"] for left in record["replaces"]]
+    named = [one["stream"] for one in record["replaces"]]
     assert named == [stream.id for stream in (*streams[:25], *streams[-26:-1])]
-    assert [left["seq"] for left in record["replaces"]] == [0, *[-1] * 49]
+    assert [one["seq"] for one in record["replaces"]] == [0, *[-1] * 49]
 
 
 def write(trail: AuditTrail) -> None:
@@ -206,8 +201,8 @@ def test_a_clock_set_back_ends_the_stream(
     first, second, third, fourth = records(stored)
     assert [record["seq"] for record in (first, second, third, fourth)] == [0, 1, 0, 1]
     assert first["stream"] == second["stream"] != third["stream"] == fourth["stream"]
-    left = {"stream": first["stream"], "seq": 1, "ts": second["ts"], "hashes": []}
-    assert third["replaces"] == [left]
+    predecessor = {"stream": first["stream"], "seq": 1, "ts": second["ts"], "hashes": []}
+    assert third["replaces"] == [predecessor]
     assert third["ts"] == moment(NOW - timedelta(hours=1))
     assert findings(records(stored), {key.public.signer: key.public}) == []
 
@@ -226,10 +221,10 @@ def test_after_a_failed_commit_no_number_is_reused(
     first, second = records(stored)
     assert (first["seq"], second["seq"]) == (0, 0)
     assert first["stream"] != second["stream"]
-    left = second["replaces"][0]
-    assert (left["stream"], left["seq"], left["ts"]) == (first["stream"], 0, first["ts"])
-    assert [len(left["hashes"]) for left in second["replaces"]] == [1, 1, 1]
-    assert [left["seq"] for left in second["replaces"]] == [0, -1, -1]
+    replaced = second["replaces"]
+    assert (replaced[0]["stream"], replaced[0]["seq"], replaced[0]["ts"]) == (first["stream"], 0, first["ts"])
+    assert [len(one["hashes"]) for one in replaced] == [1, 1, 1]
+    assert [one["seq"] for one in replaced] == [0, -1, -1]
     assert findings(records(stored), {key.public.signer: key.public}) == []
 
 
@@ -252,23 +247,21 @@ def test_a_stored_commit_reported_as_failed_is_no_tampering(
             broken.setattr(AuditEntry, "store", store)
             trail._commit(entries(2))
         write(trail)
-    found = findings(records(stored), keys)
     assert len(records(stored)) == 6
-    assert [(finding.tampering, finding.text) for finding in found] == [
+    assert [(finding.tampering, finding.text) for finding in findings(records(stored), keys)] == [
         (False, "is of a commit that failed; nothing was released")
     ]
 
 
 @pytest.mark.promise(3)
-@pytest.mark.parametrize("count", [1, 100])
 def test_entries_forged_behind_a_live_head_are_tampering(
-    trail: AuditTrail, stored: Stored, key: SigningKey, count: int
+    trail: AuditTrail, stored: Stored, key: SigningKey
 ) -> None:
     """Forged entries that collide with the next commit are not excused as its leftovers."""
     write(trail)
     [head] = records(stored)
     forged = [head]
-    for seq in range(1, count + 1):
+    for seq in range(1, 101):
         entry = {**entries(1)[0], "ts": head["ts"], "stream": head["stream"], "seq": seq}
         forged.append(rehash(entry, forged[-1]))
     stored.audit_logs.insert_many([as_stored(record) for record in forged[1:]])
@@ -277,5 +270,5 @@ def test_entries_forged_behind_a_live_head_are_tampering(
     write(trail)
     exported = records(stored)
     assert len({record["stream"] for record in exported}) == 2
-    [found] = findings(exported, {key.public.signer: key.public})
-    assert (found.stream, found.seq, found.kind) == (head["stream"], count, Kind.TAMPERING)
+    [finding] = findings(exported, {key.public.signer: key.public})
+    assert (finding.stream, finding.seq, finding.kind) == (head["stream"], 100, Kind.TAMPERING)

@@ -8,8 +8,6 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from hypothesis import HealthCheck, given, settings
-from hypothesis import strategies as st
 from pymongo import MongoClient
 from pymongo.monitoring import CommandListener, CommandStartedEvent
 
@@ -107,15 +105,12 @@ def test_an_expired_token_is_refused(app: Flask) -> None:
     assert refused(app, make_token(app, "ci", role="reader", seconds=1e-3)) == ("ci", "expired")
 
 
-@pytest.mark.parametrize(
-    ("credential", "reason"),
-    [("", "malformed"), ("smt_", "malformed"), ("a.b.c", "malformed"), (new_token(), "unknown")],
-    ids=["nothing", "prefix", "JWT", "token of nobody"],
-)
-def test_an_unknown_credential_is_refused(app: Flask, credential: str, reason: str) -> None:
+def test_an_unknown_credential_is_refused(app: Flask) -> None:
     """Text that is not a token, or was never issued, is refused with or without stored tokens."""
     for _ in range(2):
-        assert refused(app, credential)[1] == reason
+        for credential in ("", "smt_", "a.b.c"):
+            assert refused(app, credential)[1] == "malformed"
+        assert refused(app, new_token())[1] == "unknown"
         make_token(app, f"t{_}", role="reader")
 
 
@@ -135,9 +130,9 @@ def test_a_token_is_looked_up_by_its_hash_alone(finds: Finds, app: Flask) -> Non
         # The checksum is not secret: anyone who guesses can compute it.
         body = token[:kept] + "".join("b" if character == "a" else "a" for character in token[kept:36])
         assert refused(app, body + _checksum(body))[1] == "unknown"
-    for found in finds.filters:
-        assert {**found, "_id": len(found["_id"])} == {"_id": 64, "pending": None}
-    assert len({found["_id"] for found in finds.filters}) == len(finds.filters) == 4
+    for query in finds.filters:
+        assert {**query, "_id": len(query["_id"])} == {"_id": 64, "pending": None}
+    assert len({query["_id"] for query in finds.filters}) == len(finds.filters) == 4
 
 
 def test_a_token_is_cached_for_3_seconds(finds: Finds, app: Flask, clock: Iterator[list[float]]) -> None:
@@ -191,13 +186,6 @@ def test_any_expired_credential_is_refused() -> None:
     assert (asked.principal.name, asked.details["reason"]) == ("jwt:old", "expired")
 
 
-def test_a_new_token_works_immediately(app: Flask) -> None:
-    """An unknown token is not cached."""
-    stranger = new_token()
-    assert refused(app, stranger)[1] == "unknown"
-    assert identify(app, make_token(app, "ci", role="reader")).principal.name == "ci"
-
-
 def test_an_altered_token_is_logged(app: Flask, stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
     """A token that was altered in the database is reported in the log."""
     token = make_token(app, "ci", role="reader")
@@ -211,20 +199,18 @@ def test_an_altered_token_is_logged(app: Flask, stored: Stored, caplog: pytest.L
 
 def test_anonymous_scopes_are_a_setting(environment: dict[str, str]) -> None:
     """An anonymous caller has the scopes that need only an ID or, with the setting, none."""
-    for setting, scope, error in (
-        ("false", Scope.SECRET_FETCH, None),
-        ("false", Scope.SECRET_LIST, CredentialRequiredError),
-        ("false", Scope.TOKEN_MANAGE, CredentialRequiredError),
-        ("true", Scope.SECRET_FETCH, CredentialRequiredError),
+    for setting, refused_scopes in (
+        ("false", [Scope.SECRET_LIST, Scope.TOKEN_MANAGE]),
+        ("true", [Scope.SECRET_FETCH]),
     ):
         with running_app({**environment, "AUTH_ENABLED": setting}) as app:
             attempt = identify(app, None)
             assert (attempt.principal.name, attempt.principal.authenticated) == ("anonymous", False)
-            if error is None:
-                attempt.require(scope)
-            else:
-                with pytest.raises(error):
+            for scope in refused_scopes:
+                with pytest.raises(CredentialRequiredError):
                     attempt.require(scope)
+            if setting == "false":
+                attempt.require(Scope.SECRET_FETCH)
 
 
 def test_a_missing_scope_is_named(app: Flask) -> None:
@@ -241,13 +227,6 @@ def test_without_mongodb_a_token_is_neither_accepted_nor_refused(environment: di
     away = {**environment, "MONGO_URI": "mongodb://127.0.0.1:1"}
     with running_app(away) as app, pytest.raises(StorageUnavailableError):
         identify(app, new_token())
-
-
-@given(credential=st.text() | st.from_regex(r"[\w-]*\.[\w-]*\.[\w-]*", fullmatch=True))
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_every_invalid_credential_raises_the_same_error(app: Flask, credential: str) -> None:
-    """Every invalid credential raises the same kind of error."""
-    assert refused(app, credential)[1] == "malformed"
 
 
 def test_the_cache_is_bounded_and_drops_the_oldest_entry() -> None:

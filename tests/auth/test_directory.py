@@ -1,6 +1,5 @@
 """Stored issuers and roles take effect within 5 seconds, are read in one query, and cannot be altered."""
 
-import logging
 import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -91,13 +90,8 @@ def ask(app: Flask, credential: str = "") -> str:
 
 def directory(app: Flask) -> Directory:
     jwts: Any = services(app).authenticator._jwts
-    found: Directory = jwts._directory
-    return found
-
-
-def test_the_cache_leaves_a_margin() -> None:
-    """A change takes effect within 5 seconds: the cache is at most 3 seconds old."""
-    assert CACHE_SECONDS <= 3
+    result: Directory = jwts._directory
+    return result
 
 
 def test_issuers_and_roles_are_read_once_in_the_time_of_the_cache(
@@ -109,6 +103,8 @@ def test_issuers_and_roles_are_read_once_in_the_time_of_the_cache(
     forget(app)
     assert {ask(app) for _ in range(5)} == {"deploy"}
     assert commands.reads == 1
+    # A margin below the 5 seconds in which a change takes effect.
+    assert CACHE_SECONDS <= 3
     now[0] += CACHE_SECONDS - 0.01
     assert ask(app) == "deploy"
     assert commands.reads == 1
@@ -119,7 +115,7 @@ def test_issuers_and_roles_are_read_once_in_the_time_of_the_cache(
 
 def test_concurrent_requests_share_a_read(app: Flask, commands: Commands) -> None:
     """Concurrent requests that find the cache expired refresh it once or twice, not once each."""
-    for _ in range(5):
+    for _ in range(2):
         forget(app)
         commands.reads = 0
         with ThreadPoolExecutor(16) as pool:
@@ -194,99 +190,88 @@ ISSUER_CHANGES: dict[str, Any] = {
     "created_at": None,
     "seal": "",
 }
-#: Values of any type.
-STRANGE: list[Any] = [None, 7, 1.5, True, "x", ["x"], [7], {"a": 1}, b"x", [["x"]], {"$x": {}}]
-
-
-def put_instead(collection: Any, changes: dict[str, Any]) -> None:
-    """Replace the only document of *collection* by itself with *changes*."""
-    document = collection.find_one()
-    collection.delete_one({})
-    collection.insert_one({**document, **changes})
 
 
 @pytest.mark.promise("jwts")
-@pytest.mark.parametrize("field", ROLE_CHANGES)
-def test_a_changed_role_is_ignored(
-    app: Flask, stored: Stored, caplog: pytest.LogCaptureFixture, field: str
-) -> None:
+def test_a_changed_role_is_ignored(app: Flask, stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
     """A role with any changed field matches nothing; the log, the list and the entry say so."""
-    put_instead(stored.roles, {field: ROLE_CHANGES[field]})
-    forget(app)
-    with caplog.at_level(logging.ERROR):
+    for field, value in ROLE_CHANGES.items():
+        original = stored.roles.find_one_and_delete({})
+        stored.roles.insert_one({**original, field: value})
+        caplog.clear()
         name = "other" if field == "name" else "deploy"
-        assert ask(app) == f"role: none; altered: {name}"
-        forget(app)
-        ask(app)
-    # Once, not each time it is read.
-    assert caplog.messages == [f"a stored issuer or role is not as the service wrote it: role {name}"]
-    [info] = services(app).roles.list(attempt=operator(Action.ROLE_LIST))
-    assert (info.name, info.state, info.scopes) == (name, "altered", ())
+        for _ in range(2):
+            forget(app)
+            assert ask(app) == f"role: none; altered: {name}"
+        # Once, not each time it is read.
+        assert caplog.messages == [f"a stored issuer or role is not as the service wrote it: role {name}"]
+        [info] = services(app).roles.list(attempt=operator(Action.ROLE_LIST))
+        assert (info.name, info.state, info.scopes) == (name, "altered", ())
+        stored.roles.delete_many({})
+        stored.roles.insert_one(original)
 
 
 @pytest.mark.promise("jwts")
-@pytest.mark.parametrize("field", ISSUER_CHANGES)
-def test_a_changed_issuer_is_ignored(
-    app: Flask, stored: Stored, caplog: pytest.LogCaptureFixture, field: str
-) -> None:
+def test_a_changed_issuer_is_ignored(app: Flask, stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
     """An issuer with any changed field verifies nothing; the log, the list and the entry say so."""
-    put_instead(stored.issuers, {field: ISSUER_CHANGES[field]})
-    forget(app)
-    assert ask(app) == "issuer: altered"
-    assert "a stored issuer or role is not as the service wrote it: issuer" in caplog.text
-    [info] = services(app).issuers.list(attempt=operator(Action.ISSUER_LIST))
-    assert (info.state, info.issuer) == ("altered", "")
+    for field, value in ISSUER_CHANGES.items():
+        original = stored.issuers.find_one_and_delete({})
+        stored.issuers.insert_one({**original, field: value})
+        caplog.clear()
+        forget(app)
+        assert ask(app) == "issuer: altered"
+        assert "a stored issuer or role is not as the service wrote it: issuer" in caplog.text
+        [info] = services(app).issuers.list(attempt=operator(Action.ISSUER_LIST))
+        assert (info.state, info.issuer) == ("altered", "")
+        stored.issuers.delete_many({})
+        stored.issuers.insert_one(original)
 
 
 @pytest.mark.parametrize("kind", [Role, Issuer])
-@pytest.mark.parametrize("value", STRANGE, ids=repr)
-def test_a_field_of_any_type_breaks_nothing(app: Flask, stored: Stored, kind: Any, value: Any) -> None:
+def test_a_field_of_any_type_breaks_nothing(app: Flask, stored: Stored, kind: Any) -> None:
     """A field of any type in the database breaks neither other roles nor lists."""
     make_role(app, "second", "ci", claims={"sub": "job"})
-    original = stored[kind.collection_name()].find_one({"name": {"$in": ["deploy", "ci"]}})
+    collection = stored[kind.collection_name()]
+    original = collection.find_one({"name": {"$in": ["deploy", "ci"]}})
     assert original is not None
-    for field in kind._fields:
-        if field in ("id", "pending", "purge_at"):
-            continue
-        changed = {**original, field: value}
-        stored[kind.collection_name()].replace_one({"_id": original["_id"]}, changed)
-        forget(app)
-        unchanged = kind.genuine(changed, directory(app)._keys.find()) is not None
-        if kind is Role and not unchanged:
-            assert ask(app) == "second"
-        elif not unchanged:
-            assert ask(app) == "issuer: altered"
-        assert len(services(app).roles.list(attempt=operator(Action.ROLE_LIST))) == 2
-        assert len(services(app).issuers.list(attempt=operator(Action.ISSUER_LIST))) == 1
+    for field in set(kind._fields) - {"id", "pending", "purge_at"}:
+        for value in (None, 7, ["x"], b"x", {"$x": {}}):
+            changed = {**original, field: value}
+            collection.replace_one({"_id": original["_id"]}, changed)
+            forget(app)
+            if kind.genuine(changed, directory(app)._keys.find()) is None:
+                assert ask(app) == ("second" if kind is Role else "issuer: altered")
+            assert len(services(app).roles.list(attempt=operator(Action.ROLE_LIST))) == 2
+            assert len(services(app).issuers.list(attempt=operator(Action.ISSUER_LIST))) == 1
 
 
 @pytest.mark.parametrize("kind", [Role, Issuer])
-@pytest.mark.parametrize("binary", [False, True])
-def test_a_text_of_another_type_is_altered(app: Flask, stored: Stored, kind: Any, binary: bool) -> None:
+def test_a_text_of_another_type_is_altered(app: Flask, stored: Stored, kind: Any) -> None:
     """The same text as BSON's code or binary data is altered: queries by the text would not find it."""
 
-    def other(value: Any) -> Any:
-        if isinstance(value, list):
-            return [other(element) for element in value]
-        return Binary(value.encode()) if binary else Code(value)
+    def code(value: Any) -> Any:
+        return [code(element) for element in value] if isinstance(value, list) else Code(value)
+
+    def binary(value: Any) -> Any:
+        return [binary(element) for element in value] if isinstance(value, list) else Binary(value.encode())
 
     collection = stored[kind.collection_name()]
     original = collection.find_one({"name": {"$in": ["deploy", "ci"]}})
     assert original is not None
     for field, value in original.items():
         if field != "_id" and value and isinstance(value, str | list):
-            collection.replace_one({"_id": original["_id"]}, {**original, field: other(value)})
-            forget(app)
-            assert "altered" in ask(app), field
-            services(app).roles.list(attempt=operator(Action.ROLE_LIST))
+            for other in (code, binary):
+                collection.replace_one({"_id": original["_id"]}, {**original, field: other(value)})
+                forget(app)
+                assert "altered" in ask(app), field
 
 
-@pytest.mark.parametrize("name", ["Secret", "Issuer", "NoClass", 7], ids=str)
-def test_a_document_of_another_class_is_ignored(app: Flask, stored: Stored, name: object) -> None:
+def test_a_document_of_another_class_is_ignored(app: Flask, stored: Stored) -> None:
     """A document that names another class for MongoEngine is altered."""
-    stored.roles.update_one({}, {"$set": {"_cls": name}})
-    forget(app)
-    assert ask(app) == "role: none; altered: deploy"
+    for name in ("Secret", "Issuer", "NoClass", 7):
+        stored.roles.update_one({}, {"$set": {"_cls": name}})
+        forget(app)
+        assert ask(app) == "role: none; altered: deploy"
 
 
 @pytest.mark.promise("jwts")
@@ -327,17 +312,6 @@ def test_documents_without_a_name_are_shown_without_one(app: Flask, stored: Stor
     forget(app)
     ask(app)
     assert sorted(directory(app).current().altered_roles) == [*["(without a name)"] * 3, "team-b/x"]
-
-
-def test_more_documents_than_allowed_are_not_read(app: Flask, stored: Stored) -> None:
-    """Documents that someone adds to the database cannot make each read arbitrarily expensive."""
-    [*_, limit] = directories._PIPELINE
-    assert limit["$limit"] == 2 * (directories.MAX_ISSUERS + directories.MAX_ROLES)
-    stored.roles.insert_many([{"_id": number, "name": f"r{number}"} for number in range(3_000)])
-    forget(app)
-    ask(app)
-    current = directory(app).current()
-    assert len(current.altered_roles) + 2 <= limit["$limit"]
 
 
 def test_a_role_ends(app: Flask) -> None:

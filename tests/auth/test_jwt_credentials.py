@@ -74,16 +74,16 @@ def test_a_role_gives_its_rights(app: Flask) -> None:
         networks=("192.0.2.0/24",),
     )
     now = int(time.time())
-    found = principal(app, jwt(scope="secret:purge", namespace="team-b", exp=now + 60))
-    assert (found.name, found.role, found.issuer) == ("ci/jwt:job", "team-a/deploy", "ci")
-    assert (found.namespace, found.scopes) == ("team-a", {Scope.SECRET_FETCH, Scope.SECRET_LIST})
-    assert (found.paths.texts, [str(network) for network in found.networks]) == (
+    actor = principal(app, jwt(scope="secret:purge", namespace="team-b", exp=now + 60))
+    assert (actor.name, actor.role, actor.issuer) == ("ci/jwt:job", "team-a/deploy", "ci")
+    assert (actor.namespace, actor.scopes) == ("team-a", {Scope.SECRET_FETCH, Scope.SECRET_LIST})
+    assert (actor.paths.texts, [str(network) for network in actor.networks]) == (
         ("billing/",),
         ["192.0.2.0/24"],
     )
-    assert found.authenticated
-    assert found.expires_at is not None
-    assert found.expires_at.timestamp() == now + 90
+    assert actor.authenticated
+    assert actor.expires_at is not None
+    assert actor.expires_at.timestamp() == now + 90
 
 
 def test_without_a_matching_role_a_stored_issuer_s_jwt_is_refused(app: Flask) -> None:
@@ -139,9 +139,9 @@ def test_the_settings_issuer_works_as_before_without_a_matching_role(app: Flask)
     assert refused(app, sign(), "deploy") == ("role: none", "jwt:build")
     make_role(app, "deploy", "default", claims={"repository": "acme/api"})
     assert principal(app, sign()).role == ""
-    found = principal(app, sign(repository="acme/api", namespace="team-a"))
-    assert (found.name, found.role, found.issuer) == ("jwt:build", "deploy", "default")
-    assert (found.namespace, found.scopes) == ("default", {Scope.SECRET_FETCH})
+    actor = principal(app, sign(repository="acme/api", namespace="team-a"))
+    assert (actor.name, actor.role, actor.issuer) == ("jwt:build", "deploy", "default")
+    assert (actor.namespace, actor.scopes) == ("default", {Scope.SECRET_FETCH})
     # Its claims are still checked as before.
     assert refused(app, sign(namespace=["a"])) == ("jwt namespace", "jwt:build")
 
@@ -183,9 +183,9 @@ def test_the_longest_age_needs_the_time_of_issue(app: Flask) -> None:
     """With a longest age, a JWT without `iat` or with an older one is refused, and others end with it."""
     make_role(app, "deploy", "ci", claims={"sub": "job"}, seconds=60)
     now = int(time.time())
-    found = principal(app, jwt(iat=now - 50, exp=now + 6_000))
-    assert found.expires_at is not None
-    assert found.expires_at.timestamp() == now + 40
+    actor = principal(app, jwt(iat=now - 50, exp=now + 6_000))
+    assert actor.expires_at is not None
+    assert actor.expires_at.timestamp() == now + 40
     assert refused(app, jwt(iat=now - 100))[0] == "role deploy: too old"
     assert refused(app, jwt(iat=None))[0] == "role deploy: claim iat"
     for iat in (True, -(10**18)):
@@ -200,21 +200,12 @@ def test_a_subject_is_printable_and_bounded(app: Flask) -> None:
         assert refused(app, jwt(sub=sub)) == ("jwt sub", "anonymous")
 
 
-@pytest.mark.parametrize(
-    ("credential", "reason"),
-    [
-        ("a.b", "malformed"),
-        ("a.b.c.d", "malformed"),
-        ("", "malformed"),
-        ("a.b.c", "jwt DecodeError"),
-        ("..", "jwt DecodeError"),
-        (f"a.{'b' * 9_000}.c", "jwt DecodeError"),
-    ],
-    ids=lambda text: text[:9],
-)
-def test_text_that_is_no_jwt_is_refused(app: Flask, credential: str, reason: str) -> None:
+def test_text_that_is_no_jwt_is_refused(app: Flask) -> None:
     """Text that is not a JWT is refused before any key or role is looked at."""
-    assert refused(app, credential) == (reason, "anonymous")
+    for credential in ("a.b", "a.b.c.d", ""):
+        assert refused(app, credential) == ("malformed", "anonymous")
+    for credential in ("a.b.c", "..", f"a.{'b' * 9_000}.c"):
+        assert refused(app, credential) == ("jwt DecodeError", "anonymous")
 
 
 def test_a_claim_of_another_type_is_refused(app: Flask) -> None:
@@ -300,11 +291,11 @@ def test_the_header_names_the_role(app: Flask, stored: Stored) -> None:
 
 @pytest.mark.promise("jwts")
 def test_invented_jwts_leave_few_entries(app: Flask, stored: Stored) -> None:
-    """Many different JWTs of strangers leave at most a hundred entries a minute, each with a short reason."""
+    """Many different JWTs without rights leave few entries a minute, each with a short reason."""
     make_role(app, "deploy", "ci", claims={"sub": "job"})
     client = app.test_client()
-    for number in range(150):
-        credential = jwt(sub=f"stranger-{number}") if number % 2 else jwt(iss=f"https://{number}.example")
+    for number in range(60):
+        credential = jwt(sub=f"job-{number}") if number % 2 else jwt(iss=f"https://{number}.example")
         client.post("/vault/secret/fetch", json={}, headers=bearer(credential))
     entries = list(stored.audit_logs.find({"action": "fetch"}))
     assert len(entries) <= 10
@@ -430,7 +421,7 @@ def test_a_role_stays_with_its_issuer_in_the_settings(app: Flask, environment: d
     make_role(app, "limited", "default", claims={"sub": "build"}, paths=("acme/",))
     other = {"JWT_PUBLIC_KEY": public_pem(), "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": "other"}
     with running_app({**environment, **other}) as changed:
-        found = principal(changed, sign(sub="build", aud="other", scope="secret:fetch"))
-        assert (found.role, found.paths.texts) == ("", ())
+        actor = principal(changed, sign(sub="build", aud="other", scope="secret:fetch"))
+        assert (actor.role, actor.paths.texts) == ("", ())
         [info] = services(changed).roles.list(attempt=operator(Action.ROLE_LIST))
         assert info.state == "orphaned"

@@ -45,18 +45,18 @@ def test_unused_and_expiring_tokens_are_listed(keyring: Keyring, token_key: Toke
     put(token_key, "never", expires_at=NOW + 2 * DAY)
     put(token_key, "revoked", revoked_at=NOW - DAY, expires_at=NOW + DAY)
     put(token_key, "expired", expires_at=NOW - DAY)
-    found = ages(keyring)
-    assert found.states == {"active": 4, "expired": 1, "revoked": 1, "altered": 0}
-    assert ([token.name for token in found.expiring], found.expiring_count) == (["never", "new"], 2)
-    assert ([token.name for token in found.unused], found.unused_count) == (["never", "forgotten"], 2)
+    report = ages(keyring)
+    assert report.states == {"active": 4, "expired": 1, "revoked": 1, "altered": 0}
+    assert ([token.name for token in report.expiring], report.expiring_count) == (["never", "new"], 2)
+    assert ([token.name for token in report.unused], report.unused_count) == (["never", "forgotten"], 2)
 
 
 def test_altered_tokens_are_only_counted(keyring: Keyring, token_key: TokenKey, stored: Stored) -> None:
     """A token whose seal does not fit is counted as altered, and its times are not believed."""
     put(token_key, "a", expires_at=NOW + DAY)
     stored.tokens.update_one({}, {"$set": {"expires_at": NOW + 2 * DAY}})
-    found = ages(keyring)
-    assert (found.states["altered"], found.expiring_count, found.unused_count) == (1, 0, 0)
+    report = ages(keyring)
+    assert (report.states["altered"], report.expiring_count, report.unused_count) == (1, 0, 0)
 
 
 def test_without_a_token_key_there_are_no_tokens(keyring: Keyring) -> None:

@@ -113,22 +113,15 @@ def test_the_beginning_of_a_name_is_a_prefix(text: str) -> None:
         assert all(map(is_path, folders))
 
 
-@pytest.mark.parametrize("name", ["billing/db", "billing/eu/db", "shared/db"])
-def test_names_within(name: str) -> None:
-    """A name is within if it is a path itself, or begins with one that ends in a slash."""
-    assert LIMITED.include(name)
+def test_names_within() -> None:
+    """A name is within if it is a path itself, or begins with one that ends in a slash.
 
-
-@pytest.mark.parametrize("name", [None, "billing", "billing-eu/db", "shared/db/old", "shared/db2", "other"])
-def test_names_outside(name: str | None) -> None:
-    """Other names, and secrets without a name, are outside."""
-    assert not LIMITED.include(name)
-
-
-@pytest.mark.parametrize("name", [None, "billing", "any/name"])
-def test_without_paths_there_is_no_limit(name: str | None) -> None:
-    """Without paths every secret is within, also one without a name."""
-    assert ALL_PATHS.include(name)
+    Without paths every secret is within, also one without a name.
+    """
+    assert all(map(LIMITED.include, ("billing/db", "billing/eu/db", "shared/db")))
+    others = (None, "billing", "billing-eu/db", "shared/db/old", "shared/db2", "other")
+    assert not any(map(LIMITED.include, others))
+    assert all(map(ALL_PATHS.include, others))
     assert not ALL_PATHS
 
 

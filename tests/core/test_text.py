@@ -40,5 +40,5 @@ def test_a_duplicate_name_is_refused(text: str) -> None:
 
 def test_an_object_with_distinct_names_keeps_them_in_order() -> None:
     """Every other object is read as usual."""
-    found = json.loads('{"b": 1, "a": {"b": 2}}', object_pairs_hook=unique_names)
-    assert list(found.items()) == [("b", 1), ("a", {"b": 2})]
+    pairs = json.loads('{"b": 1, "a": {"b": 2}}', object_pairs_hook=unique_names)
+    assert list(pairs.items()) == [("b", 1), ("a", {"b": 2})]

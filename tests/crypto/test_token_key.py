@@ -8,10 +8,8 @@ from typing import Any
 
 import pytest
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
-from hypothesis import given
 
 from tests.crypto.reference import hkdf
-from tests.crypto.test_chain import contents
 from vault.core.errors import DecryptionError
 from vault.crypto import Binding, Keyring, MasterKey
 from vault.crypto.token_key import TokenKey, TokenKeyBinding
@@ -48,17 +46,11 @@ def test_another_key_finds_and_seals_nothing() -> None:
     """Without the token key, neither a hash nor a seal can be computed."""
     one, other = (TokenKey(TokenKey.new_material()) for _ in range(2))
     assert one.hash("smt_x") != other.hash("smt_x")
-    assert not other.sealed({"a": 1}, one.seal({"a": 1}))
-
-
-@given(one=contents, other=contents)
-def test_a_seal_is_valid_for_its_record_alone(one: dict[str, Any], other: dict[str, Any]) -> None:
-    """Different records have different seals, types included."""
-    key = TokenKey(bytes(32))
-    assert key.sealed(one, key.seal(one))
-    # Records are JSON: values with the same JSON are equal.
-    same = json.dumps(one, sort_keys=True) == json.dumps(other, sort_keys=True)
-    assert key.sealed(other, key.seal(one)) == same
+    seal = one.seal({"a": 1})
+    assert one.sealed({"a": 1}, seal)
+    assert not other.sealed({"a": 1}, seal)
+    for record in ({"a": 2}, {"a": "1"}, {"a": 1.0}, {"b": 1}, {}):
+        assert not one.sealed(record, seal)
 
 
 def test_the_token_key_cannot_be_read_as_a_secret(keyring: Keyring) -> None:
