@@ -329,13 +329,3 @@ def test_settled_entries_leave_a_short_cursor() -> None:
     follower.catch_up()
     assert len(follower.cursor or "") == 32
     assert len(follower.seen) == 9
-
-
-@pytest.mark.usefixtures("unaudited")
-def test_cursors_of_an_older_version_are_accepted(stored: Stored) -> None:
-    """A cursor of an older version, an entry's identifier, leads to the entries after it."""
-    writer = Writer(0)
-    writer.write(10)
-    ids = [document["_id"] for document in stored.audit_logs.find().sort("_id", 1)]
-    assert page(Filter(), cursor=str(ids[3]))[0] == list(range(4, 10))
-    assert page(Filter(), cursor=str(ids[3]).upper())[0] == list(range(4, 10))

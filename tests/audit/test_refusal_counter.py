@@ -6,7 +6,7 @@ import pytest
 from bson import encode
 
 from tests.support.rotation import Stored
-from tests.support.trail import break_trail, mend_trail
+from tests.support.trail import block_trail, restore_trail
 from tests.support.written_trail import findings
 from vault.audit import refusal_counter
 from vault.audit.refusal_counter import MAX_SINGLE, MAX_SINGLE_OF_KIND, MAX_SOURCES
@@ -142,7 +142,7 @@ def test_counts_survive_an_unwritable_trail(
 ) -> None:
     """Counts that cannot be recorded are recorded later, together with new ones."""
     refuse(trail, count=10)
-    break_trail(stored)
+    block_trail(stored)
     trail.record_refusals()
 
     def overload(_: object) -> None:
@@ -153,7 +153,7 @@ def test_counts_survive_an_unwritable_trail(
         trail.record_refusals()
     with pytest.raises(AuditUnavailableError):
         refuse(trail)
-    mend_trail(stored)
+    restore_trail(stored)
     refuse(trail, count=10)
     trail.record_refusals()
     assert counted(stored) == {("anonymous", "fetch", "192.0.2.1", "unknown"): 5 + 6}

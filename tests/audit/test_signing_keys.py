@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from tests.support.rotation import Stored, age_claims, claim, connected, fill, new_key
-from tests.support.trail import break_trail, mend_trail
+from tests.support.trail import block_trail, restore_trail
 from tests.support.written_trail import Record, as_stored, rehash, stream_of
 from vault.audit import checkpoint, reader, signing_keys, writer
 from vault.audit.findings import Kind
@@ -134,8 +134,8 @@ def rotated() -> None:
 def verified(*keys: MasterKey) -> list[tuple[Kind, str]]:
     """Return the findings for the database, with these keys."""
     verifier = Verifier.of_database(Keyring(keys[0], keys[1:]))
-    found = verify_records(verifier, reader.export(Filter()))
-    return [(finding.kind, finding.text) for finding in found]
+    findings = verify_records(verifier, reader.export(Filter()))
+    return [(finding.kind, finding.text) for finding in findings]
 
 
 def retirements(stored: Stored) -> list[Record]:
@@ -331,10 +331,10 @@ def test_a_failed_retirement_is_retried(stored: Stored) -> None:
     rotated()
     trail = AuditTrail(Keyring(SECOND))
     trail.start()
-    break_trail(stored)
+    block_trail(stored)
     trail.retire_signers()
     assert retirements(stored) == []
-    mend_trail(stored)
+    restore_trail(stored)
     trail.retire_signers()
     assert len(retirements(stored)) == 1
     trail.disconnect()

@@ -25,7 +25,7 @@ from tests.conftest import running_app
 from tests.support.metrics import Growth
 from tests.support.problems import fields_of
 from tests.support.rotation import Stored
-from tests.support.trail import break_trail, mend_trail
+from tests.support.trail import block_trail, restore_trail
 from tests.support.written_trail import findings
 from vault.audit import retirement, sinks
 from vault.audit.sinks import FileOutput, Sink, sink
@@ -181,10 +181,10 @@ def test_a_failed_commit_reaches_no_sink(
 ) -> None:
     """The sink gets an entry only after MongoDB; otherwise a failed commit would look like a removal."""
     worker = trail(f"file://{file}")
-    break_trail(stored)
+    block_trail(stored)
     with pytest.raises(AuditUnavailableError):
         write(worker)
-    mend_trail(stored)
+    restore_trail(stored)
     write(worker)
     assert lines(file) == records(stored)
     assert len(lines(file)) == 1

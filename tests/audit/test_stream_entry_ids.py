@@ -52,9 +52,9 @@ def test_within_a_stream_identifiers_follow_the_numbers() -> None:
 
 def test_new_streams_differ_from_older_ones() -> None:
     """The ID of a new stream has a form that no older one has, and the same length."""
-    found = {new_stream_id() for _ in range(100)}
-    assert len(found) == 100
-    for stream in found:
+    streams = {new_stream_id() for _ in range(100)}
+    assert len(streams) == 100
+    for stream in streams:
         assert re.fullmatch("2-[0-9a-f]{30}", stream)
         assert len(stream) == len(OLDER)
 

@@ -50,8 +50,8 @@ def test_a_commit_is_reread_up_to_its_signature(waits: list[float], store: Calla
     unsigned = stream_of(2, KEYRING, name="dd", signed=3)
     store(*streams.values(), unsigned)
     ends = [End("aa", 3), End("bb", 6), End("cc", 8), End("dd", 0), End("ee", 0)]
-    found = list(read_on(ends, began=NOW))
-    assert found == [*streams["aa"][4:6], *streams["bb"][7:9], unsigned[1]]
+    records = list(read_on(ends, began=NOW))
+    assert records == [*streams["aa"][4:6], *streams["bb"][7:9], unsigned[1]]
     # One wait for all of them.
     assert len(waits) == 1
 
@@ -120,8 +120,8 @@ def test_reread_entries_are_checked_completely(store: Callable[..., None]) -> No
     store([forged[0] | {"stream": "bb"}], seq=Decimal128("0"))
     store([half[6] | {"seq": 7}], stream=["ff"])
     store([half[6] | {"seq": 8}], seq=Decimal128("8"), signature="no")
-    found = [(finding.stream, finding.seq) for finding in verified(half) if finding.tampering]
-    assert found == [("['ff']", 7), ("ff", -1), ("bb", -1)]
+    tampered = [(finding.stream, finding.seq) for finding in verified(half) if finding.tampering]
+    assert tampered == [("['ff']", 7), ("ff", -1), ("bb", -1)]
 
 
 def test_entries_must_exist_within_the_retention() -> None:

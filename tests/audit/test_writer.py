@@ -17,7 +17,7 @@ from pymongo.database import Database as MongoDatabase
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app
 from tests.support.rotation import connected
-from tests.support.trail import break_trail, mend_trail
+from tests.support.trail import block_trail, restore_trail
 from tests.support.written_trail import findings
 from vault.audit import collection
 from vault.audit.stream import Stream
@@ -101,10 +101,10 @@ def test_outcomes_that_finish_together_share_a_commit(stored: MongoDatabase[dict
 def test_outcomes_without_their_entries_fail_together(stored: MongoDatabase[dict[str, Any]]) -> None:
     """If the trail is unavailable, all outcomes fail, and none of them is retried."""
     attempts = [Attempt(action=Action.FETCH) for _ in range(3)]
-    break_trail(stored)
+    block_trail(stored)
     with pytest.raises(AuditUnavailableError):
         finish_all([(attempt, Status.SUCCESS) for attempt in attempts])
-    mend_trail(stored)
+    restore_trail(stored)
     finish_all([(attempt, Status.SUCCESS) for attempt in attempts])
     assert stored.audit_logs.count_documents({}) == 0
 
@@ -219,11 +219,11 @@ def test_a_failed_commit_fails_exactly_its_own_attempts(
     gate = Gate(monkeypatch)
     with ThreadPoolExecutor(8) as pool:
         futures = gate.fill(trail, pool, waiting=3)
-        break_trail(stored)
+        block_trail(stored)
         gate.opened.set()
         for future in futures:
             assert isinstance(future.exception(60), AuditUnavailableError)
-    mend_trail(stored)
+    restore_trail(stored)
     write(trail, 101)
     assert sorted(record["request_id"] for record in records(stored)) == ["100", "101"]
 
@@ -271,11 +271,11 @@ def test_the_trail_recovers_by_itself(trail: AuditTrail, stored: MongoDatabase[d
     trail.start()
     trail.check()
     assert records(stored) == []
-    break_trail(stored)
+    block_trail(stored)
     for attempt in (lambda: write(trail), trail.start, trail.check):
         with pytest.raises(AuditUnavailableError):
             attempt()
-    mend_trail(stored)
+    restore_trail(stored)
     with pytest.raises(AuditUnavailableError):
         trail.check()
     assert records(stored) == []
@@ -291,13 +291,14 @@ def test_a_closing_trail_records_its_recovery(
 ) -> None:
     """The leftovers of a failed commit are explained even without another request."""
     with connected(mongo_uri):
-        for mend in (lambda: None, lambda: mend_trail(stored)):
+        for is_restored in (False, True):
             trail = AuditTrail(keyring)
             trail.connect()
-            break_trail(stored)
+            block_trail(stored)
             with pytest.raises(AuditUnavailableError):
                 write(trail)
-            mend()
+            if is_restored:
+                restore_trail(stored)
             trail.disconnect()
             trail.disconnect()
     # The one that nevertheless could not end quietly.
@@ -357,7 +358,7 @@ def test_a_head_is_logged_although_its_stream_ended(
     """If a stream ends in a failed commit, its end is logged anyway."""
     caplog.set_level(logging.INFO)
     write(trail)
-    break_trail(stored)
+    block_trail(stored)
     with pytest.raises(AuditUnavailableError):
         write(trail)
     trail.log_head()

@@ -12,7 +12,7 @@ from tests.support.access import services
 from tests.support.access_roles import make_issuer, make_role, operator
 from tests.support.issuer import AUDIENCE, EC_KEY, ED_KEY, ISSUER, RSA_KEY, public_pem
 from tests.support.rotation import Stored
-from tests.support.trail import break_trail
+from tests.support.trail import block_trail
 from vault.auth import issuers as module
 from vault.auth.issuers import IssuerInfo, NewIssuer
 from vault.auth.jwt_auth import ALGORITHMS
@@ -174,7 +174,7 @@ def test_there_is_a_limit(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
 def test_nothing_changes_without_its_entry(app: Flask, stored: Stored) -> None:
     """While the trail cannot be written, no issuer is created, listed or deleted."""
     create(app)
-    break_trail(stored)
+    block_trail(stored)
     for refused in (
         lambda: create(app, name="new", audience="new"),
         lambda: infos(app),

@@ -12,7 +12,7 @@ from flask import Flask
 from tests.conftest import running_app
 from tests.support.access import age_token, make_token, revoke, services
 from tests.support.rotation import Stored
-from tests.support.trail import break_trail, mend_trail
+from tests.support.trail import block_trail, restore_trail
 from vault.auth import renewals
 from vault.auth.token_info import CredentialInfo, TokenInfo
 from vault.auth.tokens import Grant
@@ -259,12 +259,12 @@ def test_a_renewal_waits_for_its_entry(app: Flask, stored: Stored) -> None:
     text = make_token(app, "ci", role="reader", seconds=HOUR, max_age=DAY)
     age_token(app, "ci", minutes=50)
     before = list(stored.tokens.find())
-    break_trail(stored)
+    block_trail(stored)
     for operation in ("describe", "renew", "revoke"):
         with pytest.raises(AuditUnavailableError):
             getattr(services(app).own_credential, operation)(attempt=attempt(app, text))
     assert list(stored.tokens.find()) == before
-    mend_trail(stored)
+    restore_trail(stored)
 
 
 @pytest.mark.promise("credentials")

@@ -15,7 +15,7 @@ from tests.support.access_roles import make_issuer, make_role, operator
 from tests.support.issuer import ISSUER, public_pem
 from tests.support.lifecycle import in_past
 from tests.support.rotation import Stored
-from tests.support.trail import break_trail
+from tests.support.trail import block_trail
 from vault.audit.reader import Filter, page
 from vault.auth import roles as module
 from vault.auth.issuers import NewIssuer
@@ -380,7 +380,7 @@ def test_the_name_of_a_jwt_is_shown_whole(app: Flask) -> None:
 def test_nothing_changes_without_its_entry(app: Flask, stored: Stored) -> None:
     """While the trail cannot be written, no role is created, listed or deleted."""
     create(app)
-    break_trail(stored)
+    block_trail(stored)
     refused: list[Callable[[], object]] = [
         lambda: create(app, name="second"),
         lambda: infos(app),

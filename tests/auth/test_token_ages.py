@@ -52,7 +52,7 @@ def test_unused_and_expiring_tokens_are_listed(keyring: Keyring, token_key: Toke
 
 
 def test_altered_tokens_are_only_counted(keyring: Keyring, token_key: TokenKey, stored: Stored) -> None:
-    """A token whose seal does not fit is counted as altered, and its times are not believed."""
+    """A token whose seal does not fit is counted as altered, and its times are ignored."""
     put(token_key, "a", expires_at=NOW + DAY)
     stored.tokens.update_one({}, {"$set": {"expires_at": NOW + 2 * DAY}})
     report = ages(keyring)

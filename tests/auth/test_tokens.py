@@ -14,7 +14,7 @@ from tests.conftest import running_app
 from tests.support.access import make_token, revoke, services
 from tests.support.lifecycle import in_future, in_past, unswept
 from tests.support.rotation import Stored
-from tests.support.trail import break_trail, mend_trail
+from tests.support.trail import block_trail, restore_trail
 from vault.auth.token_info import TokenInfo
 from vault.auth.tokens import Grant
 from vault.core.attempt import Action, Attempt
@@ -369,14 +369,14 @@ def test_a_cascade_stops_when_the_trail_fails(
 
     def failing(which: Attempt, status: Status) -> None:
         if which.details.get("token") == "b":
-            break_trail(stored)
+            block_trail(stored)
         finish(which, status)
 
     with monkeypatch.context() as broken:
         broken.setattr(Attempt, "finish", failing)
         with pytest.raises(AuditUnavailableError):
             services(app).tokens.revoke("root", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR))
-    mend_trail(stored)
+    restore_trail(stored)
     assert [name for name, state in states(app).items() if state == "revoked"] == ["a", "root"]
     services(app).tokens.revoke("root", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR))
     assert [name for name, state in states(app).items() if state == "active"] == ["namesake", "other"]
@@ -538,12 +538,12 @@ def test_every_step_is_recorded(app: Flask, stored: Stored) -> None:
 def test_nothing_happens_without_its_entry(app: Flask, stored: Stored) -> None:
     """While the trail cannot be written, no token is issued, listed or revoked, and no name is taken."""
     create(app)
-    break_trail(stored)
+    block_trail(stored)
     for call in (lambda: create(app, name="other"), lambda: infos(app), lambda: revoke(app, "new")):
         with pytest.raises(AuditUnavailableError):
             call()
     assert stored.tokens.count_documents({}) == 1
-    mend_trail(stored)
+    restore_trail(stored)
     create(app, name="other")
     assert states(app) == {"new": "active", "other": "active"}
 

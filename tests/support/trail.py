@@ -6,7 +6,7 @@ from pymongo.database import Database
 from pymongo.errors import CollectionInvalid
 
 
-def break_trail(stored: Database[dict[str, Any]]) -> None:
+def block_trail(stored: Database[dict[str, Any]]) -> None:
     """Make MongoDB refuse every new audit entry."""
     never = {"never": {"$exists": True}}
     try:
@@ -15,6 +15,10 @@ def break_trail(stored: Database[dict[str, Any]]) -> None:
         stored.command("collMod", "audit_logs", validator=never)
 
 
-def mend_trail(stored: Database[dict[str, Any]]) -> None:
+def restore_trail(stored: Database[dict[str, Any]]) -> None:
     """Make MongoDB accept audit entries again."""
     stored.command("collMod", "audit_logs", validator={})
+
+
+#: The names that other rooms use still.
+break_trail, mend_trail = block_trail, restore_trail
