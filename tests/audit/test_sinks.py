@@ -321,7 +321,7 @@ def test_a_file_that_is_rotated_during_a_write_has_no_empty_line(
 
 
 def test_a_lock_that_is_held_for_long_is_a_failure(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A process that holds the lock of the file delays a write, but not for ever."""
+    """A process that holds the lock of the file delays a write, but not forever."""
     monkeypatch.setattr(sinks, "_TIMEOUT_SECONDS", 0.02)
     output = FileOutput(file)
     with file.open("wb") as other:

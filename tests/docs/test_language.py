@@ -27,9 +27,8 @@ BANNED = {
     r"anybody": "anyone",
     r"everybody": "everyone; all clients",
     r"anew": "again",
-    r"(?:is|are|was|were|be|been) told": "receives, sees, the reply says",
-    r"t(?:ell|ells|old) apart": "distinguish",
-    r"t(?:ell|ells|elling|old) of": "report, say, warn",
+    r"tells? apart": "distinguish",
+    r"tell(?:s|ing)? of": "report, say, warn",
     r"(?:is|are|was|were) at it": "retries, is in progress",
     r"for good(?! reason)": "permanently, permanent",
     r"read up(?! to)": "has reached its read limit",
@@ -64,6 +63,10 @@ BANNED = {
     r"shall": "must, or the present tense",
     r"(?:there|where|here)(?:by|of|in|with|upon)": "with this, of it, in it",
     r"half way": "halfway",
+    r"told": "receives, sees, the reply says",
+    r"patience": "timeout",
+    r"rest(?:s|ing)(?= (?:for|until|after))": "is paused, is backing off",
+    r"the same goes for": "so do, so is; repeat the sentence",
 }
 
 #: First words of a docstring that make it a clause, not an instruction or a noun phrase.

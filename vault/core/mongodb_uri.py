@@ -17,7 +17,7 @@ class MongoURI:
     is_srv: bool
     #: Host names and ports. An SRV record names the ports, so there is no port with `is_srv`.
     hosts: tuple[tuple[str, int | None], ...]
-    #: Empty if the connection string names none; the same goes for the next three.
+    #: This and the next three are empty if the connection string names none.
     database: str
     collection: str
     username: str
