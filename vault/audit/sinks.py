@@ -13,7 +13,7 @@ from logging.handlers import SysLogHandler
 from pathlib import Path
 from threading import Lock
 from time import monotonic, sleep
-from typing import Any, Protocol
+from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from vault.core.errors import AuditUnavailableError
@@ -36,26 +36,13 @@ _SYSLOG_PORT = 514
 _SYSLOG_HEADER = b"<%d>secret-manager: " % (SysLogHandler.LOG_AUTHPRIV << 3 | SysLogHandler.LOG_INFO)
 
 
-class Output(Protocol):
-    """A destination for lines. Its methods raise `OSError` on failure."""
-
-    def open(self) -> None:
-        """Open the output; reopen it if it has been replaced. Write what it still lacks, if it can."""
-
-    def write(self, lines: Sequence[bytes]) -> None:
-        """Write all *lines*, which have no trailing newlines."""
-
-    def close(self) -> None:
-        """Close the output; `open` reopens it."""
-
-
 class Sink:
     """Sends stored entries to an output, one JSON line for each entry.
 
-    Methods raise `AuditUnavailableError` if the output is required and fails.
+    Methods raise `AuditUnavailableError` if the output is required and fails: then it raises `OSError`.
     """
 
-    def __init__(self, output: Output, *, required: bool) -> None:
+    def __init__(self, output: "FileOutput | SyslogOutput", *, required: bool) -> None:
         """Prepare to write to *output*; if *required*, its failure fails the attempts of the commit."""
         self._output = output
         self._required = required
@@ -142,7 +129,7 @@ class FileOutput:
             self._rest = b""
 
     def write(self, lines: Sequence[bytes]) -> None:
-        """Append *lines* in one write, so that lines of other processes do not come between them."""
+        """Append *lines*, which have no line breaks, in one write: no other process writes between them."""
         # First the rest, so that no more than one write is kept.
         self.open()
         self._rest = b"".join(line + b"\n" for line in lines)
