@@ -32,6 +32,7 @@ from vault.core.errors import (
 from vault.core.outcomes import Status
 from vault.core.principal import OPERATOR, ROLES, Principal, Scope
 from vault.crypto.token import new_token
+from vault.crypto.token_key import TokenKey
 from vault.documents import AuditEntry
 from vault.documents.guard import storage_errors
 from vault.documents.token import Token
@@ -64,6 +65,16 @@ def create(app: Flask, principal: Principal = MAKER, **grant: Any) -> str:
 
 def infos(app: Flask, principal: Principal = OPERATOR) -> list[TokenInfo]:
     return services(app).tokens.list(attempt=attempt(Action.TOKEN_LIST, principal))
+
+
+def cascade(app: Flask, name: str = "root") -> tuple[str, ...]:
+    """Revoke a token and all that it created, as an operator."""
+    revocation = attempt(Action.TOKEN_REVOKE, OPERATOR)
+    return services(app).tokens.revoke(name, cascade=True, attempt=revocation)
+
+
+def token_key(app: Flask) -> TokenKey:
+    return services(app).tokens._keys.find_or_make()
 
 
 def entries(stored: Stored) -> list[tuple[str, str, str, Any]]:
@@ -172,8 +183,7 @@ def as_before(app: Flask, stored: Stored, name: str, namespace: str, **grant: An
     stored_name = f"{namespace}/{name}" if namespace != "default" else name
     token = Token.objects(name=stored_name).first()
     token.name = name
-    key = services(app).tokens._keys.find()
-    assert key
+    key = token_key(app)
     token.close(key)
     stored.tokens.update_one({"_id": token.id}, {"$set": {"name": name, "seal": token.seal}})
     return text
@@ -216,8 +226,7 @@ def test_an_older_replica_starts_despite_equal_names(app: Flask, stored: Stored)
         make_token(app, "ci", role="reader", namespace=namespace)
     stored.tokens.drop_index("name_1")
     assert stored.tokens.create_index("name", unique=True) == "name_1"
-    key = services(app).tokens._keys.find()
-    assert key
+    key = token_key(app)
     assert all(token.is_genuine(key) for token in Token.objects)
 
 
@@ -275,8 +284,7 @@ def test_a_principal_revokes_the_tokens_that_it_covers(app: Flask, stored: Store
     make_token(app, "boss", namespace="team-a", role="admin")
     newer = Token.objects(name="team-a/boss").first()
     newer.scopes = [*newer.scopes, "secret:teleport"]
-    key = services(app).tokens._keys.find()
-    assert key
+    key = token_key(app)
     newer.close(key)
     stored.tokens.update_one({"_id": newer.id}, {"$set": {"scopes": newer.scopes, "seal": newer.seal}})
     services(app).tokens.revoke("boss", attempt=attempt(Action.TOKEN_REVOKE, WHOLE))
@@ -324,9 +332,7 @@ def test_a_cascade_revokes_all_descendants(app: Flask, stored: Stored) -> None:
     """A cascade revokes children and grandchildren, each after its own entry; other tokens stay."""
     family(app)
     stored.audit_logs.delete_many({})
-    ended = services(app).tokens.revoke(
-        "root", namespace="team-a", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR)
-    )
+    ended = cascade(app)
     assert ended == ("root", "a", "b", "a-a")
     assert states(app) == dict.fromkeys(("root", "a", "b", "a-a"), "revoked") | dict.fromkeys(
         ("other", "namesake"), "active"
@@ -352,10 +358,7 @@ def test_a_cascade_continues_below_revoked_tokens(app: Flask) -> None:
     family(app)
     for name in ("root", "a"):
         revoke(app, name)
-    again = [
-        services(app).tokens.revoke("root", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR))
-        for _ in range(2)
-    ]
+    again = [cascade(app) for _ in range(2)]
     assert again == [("b", "a-a"), ()]
 
 
@@ -375,33 +378,30 @@ def test_a_cascade_stops_when_the_trail_fails(
     with monkeypatch.context() as broken:
         broken.setattr(Attempt, "finish", failing)
         with pytest.raises(AuditUnavailableError):
-            services(app).tokens.revoke("root", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR))
+            cascade(app)
     restore_trail(stored)
     assert [name for name, state in states(app).items() if state == "revoked"] == ["a", "root"]
-    services(app).tokens.revoke("root", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR))
+    cascade(app)
     assert [name for name, state in states(app).items() if state == "active"] == ["namesake", "other"]
 
 
 def test_a_cycle_of_creators_does_not_hang(app: Flask, stored: Stored) -> None:
     """Two tokens that name each other as creator do not make a cascade endless."""
-    key = services(app).tokens._keys.find_or_make()
+    key = token_key(app)
     for name, maker in (("a", "b"), ("b", "a")):
         make_token(app, name, role="reader")
         token = Token.objects(name=name).first()
         token.created_by = maker
         token.close(key)
         stored.tokens.update_one({"_id": token.id}, {"$set": {"created_by": maker, "seal": token.seal}})
-    assert services(app).tokens.revoke("a", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR)) == (
-        "a",
-        "b",
-    )
+    assert cascade(app, "a") == ("a", "b")
 
 
 def test_a_forged_creator_revokes_nothing(app: Flask, stored: Stored) -> None:
     """A token whose creator was changed in the database is altered, and not part of a cascade."""
     family(app)
     stored.tokens.update_one({"name": "team-a/other"}, {"$set": {"created_by": "team-a/root"}})
-    ended = services(app).tokens.revoke("root", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR))
+    ended = cascade(app)
     assert "other" not in ended
     assert stored.tokens.count_documents({"name": "team-a/other", "revoked_at": None}) == 1
 
@@ -427,7 +427,7 @@ def test_a_cascade_includes_a_token_being_created(
     activate = Token.activate
 
     def late(token: Token) -> bool:
-        services(app).tokens.revoke("root", cascade=True, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR))
+        cascade(app)
         return activate(token)
 
     monkeypatch.setattr(Token, "activate", late)
@@ -595,8 +595,7 @@ def test_an_older_replica_refuses_a_pending_token(
 ) -> None:
     """A replica that does not know pending tokens treats one as altered, because it has no seal."""
     make_token(app, "first")
-    key = services(app).tokens._keys.find()
-    assert key
+    key = token_key(app)
     genuine: list[bool] = []
 
     def look() -> None:
