@@ -115,12 +115,8 @@ def _path(key: str) -> tuple[str, ...]:
     return tuple(part.replace("~1", "/").replace("~0", "~") for part in key[1:].split("/"))
 
 
-def _texts(value: Any) -> tuple[str, ...]:
-    return tuple(_elements(value if isinstance(value, list) else [value]))
-
-
-def _elements(values: list[Any]) -> Iterator[str]:
-    for value in values:
+def _texts(claim: Any) -> Iterator[str]:
+    for value in claim if isinstance(claim, list) else [claim]:
         if isinstance(value, str):
             yield value
         elif isinstance(value, bool):

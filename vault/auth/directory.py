@@ -143,9 +143,10 @@ class _Kept(Generic[_Document, _Built]):
         for document in documents:
             # As text: an ID can have any type in the database.
             identifier = repr(document["_id"])
-            before = self._built.get(identifier)
-            known = before is not None and before[0] == document
-            built[identifier] = before if known and before else (document, self._verified(document, key))
+            pair = self._built.get(identifier)
+            if pair is None or pair[0] != document:
+                pair = document, self._verified(document, key)
+            built[identifier] = pair
         self._built = built
         self.altered = [shown_name(document) for document, result in built.values() if result is None]
         return [result for _, result in built.values() if result is not None]
@@ -153,10 +154,8 @@ class _Kept(Generic[_Document, _Built]):
     def _verified(self, document: dict[str, Any], key: TokenKey | None) -> _Built | None:
         if stored := self._kind.genuine(document, key):
             return self._build(stored)
-        kind = self._kind.__name__.lower()
-        logger.error(
-            "a stored issuer or role is not as the service wrote it: %s %s", kind, shown_name(document)
-        )
+        text = "a stored issuer or role is not as the service wrote it: %s %s"
+        logger.error(text, self._kind.__name__.lower(), shown_name(document))
         return None
 
 

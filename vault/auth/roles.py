@@ -292,8 +292,8 @@ def _info(
         state=state,
         namespace=role.namespace,
         issuer=role.issuer,
-        claims=dict(_pair(stored) for stored in role.claims),
-        claim_globs=dict(_pair(stored) for stored in role.claim_globs),
+        claims={one.key: one.value for one in conditions(role.claims, ())},
+        claim_globs={one.key: one.value for one in conditions((), role.claim_globs)},
         scopes=tuple(role.scopes),
         paths=tuple(role.paths),
         networks=tuple(role.networks),
@@ -302,8 +302,3 @@ def _info(
         created_by=plain_name(role.created_by, role.namespace),
         expires_at=role.expires_at,
     )
-
-
-def _pair(stored: str) -> tuple[str, str]:
-    key, _, value = stored.partition("=")
-    return key, value
