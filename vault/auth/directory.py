@@ -154,8 +154,10 @@ class _Kept(Generic[_Document, _Built]):
     def _verified(self, document: dict[str, Any], key: TokenKey | None) -> _Built | None:
         if stored := self._kind.genuine(document, key):
             return self._build(stored)
-        text = "a stored issuer or role is not as the service wrote it: %s %s"
-        logger.error(text, self._kind.__name__.lower(), shown_name(document))
+        kind = self._kind.__name__.lower()
+        logger.error(
+            "a stored issuer or role is not as the service wrote it: %s %s", kind, shown_name(document)
+        )
         return None
 
 
