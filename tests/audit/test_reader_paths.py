@@ -152,6 +152,8 @@ def test_a_stored_name_of_any_length_is_recorded(alice: Caller, stored: Stored, 
     assert (entry["status"], len(entry["details"]["name"])) == ("error", 512)
 
 
+# Lists in the details of entries, in another test, would have changed the index permanently.
+@pytest.mark.new_database
 @pytest.mark.usefixtures("unaudited")
 def test_a_query_uses_the_index_of_names(stored: Stored) -> None:
     """In a trail of 10,000 entries, MongoDB examines only those that the principal sees."""
