@@ -77,10 +77,8 @@ class Rotation:
         )
         self._progress = progress
         self._state = RotationState(name=secret.name, version=secret.version)
-        #: The IDs of the services that were restarted for the version.
-        self._done: set[str] = set()
-        #: The services that were restarted, or are being restarted, by ID.
-        self._affected: dict[str, SwarmService] = {}
+        #: The services that were restarted for the version, or are being restarted, by ID.
+        self._done: dict[str, SwarmService] = {}
 
     @property
     def restarted(self) -> Sequence[str]:
@@ -232,18 +230,13 @@ class Rotation:
 
     def _bring(self, wanted: Callable[[], Mapping[str, SwarmService]]) -> None:
         """Restart the *wanted* services, one after another. They are asked for again before each restart."""
-        while service := self._next(wanted()):
-            self._done.add(service.id)
-            self._affected[service.id] = service
+        while left := [service for service in wanted().values() if service.id not in self._done]:
+            service = min(left, key=_order)
+            self._done[service.id] = service
             self._state.restarting = service.name
             if self._restarts.run(service, self._state.version):
                 self._state.healthy.append(service.name)
             self._state.restarting = ""
-
-    def _next(self, services: Mapping[str, SwarmService]) -> SwarmService | None:
-        left = [service for service in services.values() if service.id not in self._done]
-        left.sort(key=lambda service: (service.labels.get(_ORDER_LABEL) != _FIRST, service.name))
-        return left[0] if left else None
 
     def _all_holders(self) -> Sequence[Holder]:
         return self._restarts.retried(lambda: self._restarts.holders(self._state.version))
@@ -258,14 +251,14 @@ class Rotation:
         state = self._state
         state.failures.append(str(reason))
         self._progress("rolling_back", f"{reason}; rolling back")
-        bad = state.version
+        bad, restarted = state.version, dict(self._done)
         try:
             self._store(old)
         except ServiceRefusedError as error:
             if error.code == _CONFLICT:
                 raise SupersededError(bad) from None
             raise
-        self._put_back(bad)
+        self._put_back(bad, restarted)
         outcome = f"{reason}. Rolled back: version {state.version} has the value of version {state.before}"
         if failures := state.failures[1:]:
             raise RotationFailedError(
@@ -274,14 +267,18 @@ class Rotation:
             )
         raise RotationFailedError(f"{outcome}, and all services that had version {bad} are healthy with it")
 
-    def _put_back(self, bad: int) -> None:
-        """Restart the services that may have the *bad* version, also if some are not healthy then."""
-        # All tasks of a restarted service may have crashed: then it has no holder for a moment.
-        restarted = dict(self._affected)
+    def _put_back(self, bad: int, restarted: Mapping[str, SwarmService]) -> None:
+        """Restart the services that may have the *bad* version, also if some are not healthy then.
+
+        All tasks of a *restarted* service may have crashed: then it has no holder for a moment.
+        """
         while True:
             try:
                 self._bring(
-                    lambda: restarted | _services(self._all_holders(), lambda holder: bad in holder.delivered)
+                    lambda: {
+                        **restarted,
+                        **_services(self._all_holders(), lambda holder: bad in holder.delivered),
+                    }
                 )
             except UnhealthyError as error:
                 self._state.failures.append(str(error))
@@ -321,6 +318,10 @@ def _services(holders: Sequence[Holder], is_wanted: Callable[[Holder], bool]) ->
         for holder in holders
         if not holder.left_alone and is_wanted(holder)
     }
+
+
+def _order(service: SwarmService) -> tuple[bool, str]:
+    return service.labels.get(_ORDER_LABEL) != _FIRST, service.name
 
 
 def _reason(error: BaseException) -> str:
