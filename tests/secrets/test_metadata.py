@@ -2,12 +2,12 @@
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
+from threading import BoundedSemaphore
 from typing import Any
 
 import pytest
 from flask import Flask
 
-from tests.conftest import running_app
 from tests.support.access import services
 from tests.support.lifecycle import ALICE, Caller, in_future, in_past, only, put, unswept
 from tests.support.rotation import Stored
@@ -30,6 +30,8 @@ from vault.secrets import metadata, read_limits
 from vault.secrets.lease import Lease
 from vault.secrets.metadata import Expiry
 from vault.secrets.requests import Reference
+
+pytestmark = pytest.mark.usefixtures("shared_app")
 
 HOUR = Expiry(ttl_seconds=3_600)
 NEVER = Expiry(ttl_seconds=None)
@@ -173,14 +175,19 @@ def test_an_older_version_that_does_not_verify_refuses_a_new_expiry(change: Chan
 
 @pytest.mark.usefixtures("versions")
 def test_a_missing_key_of_an_older_version_refuses_a_new_expiry(
-    change: Change, app: Flask, stored: Stored, key: MasterKey, keyring: Keyring
+    change: Change,
+    app: Flask,
+    stored: Stored,
+    key: MasterKey,
+    keyring: Keyring,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Without the key of each version, the expiry stays."""
     secret = StoredSecret(only(stored))
     made = rewrap.rewrap_version(secret, secret.newest, Keyring(keyring.primary, [key]))
     assert made
     rewrap.write_rewrapped([made])
-    services(app).metadata._keyring = keyring
+    monkeypatch.setattr(services(app).metadata, "_keyring", keyring)
     before = only(stored)
     with pytest.raises(KeyMissingError):
         change(expiry=HOUR)
@@ -189,10 +196,15 @@ def test_a_missing_key_of_an_older_version_refuses_a_new_expiry(
 
 @pytest.mark.usefixtures("versions")
 def test_a_new_expiry_uses_the_primary_key(
-    change: Change, app: Flask, stored: Stored, key: MasterKey, keyring: Keyring
+    change: Change,
+    app: Flask,
+    stored: Stored,
+    key: MasterKey,
+    keyring: Keyring,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Every version is afterwards under the primary key of the process."""
-    services(app).metadata._keyring = Keyring(keyring.primary, [key])
+    monkeypatch.setattr(services(app).metadata, "_keyring", Keyring(keyring.primary, [key]))
     change(expiry=HOUR)
     assert plaintexts(stored, keyring.primary) == {1: b"1", 2: b"2", 3: b"3"}
 
@@ -245,19 +257,6 @@ def test_a_number_of_changes_of_any_type_breaks_nothing(change: Change, stored: 
         stored.secrets.update_one({}, {"$set": {"metadata_version": strange}})
         change(relabelled=labelled({}))
         assert only(stored)["metadata_version"] == 1
-
-
-def test_the_largest_secret_gets_a_new_expiry(
-    environment: dict[str, str], stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A secret with as many and as large versions as settings allow is re-encrypted in one change."""
-    size, count = 1_048_000, 15
-    with running_app({**environment, "MAX_SECRET_BYTES": str(size), "MAX_VERSIONS": str(count)}) as app:
-        caller = Caller(app.test_client(), monkeypatch).become(ALICE)
-        secret_id = caller.create(bytes(size), name="a/b", labels={"k": "v"})
-        caller.update(secret_id, *[bytes(size)] * (count - 1))
-        caller("update-metadata", secret_id=secret_id, ttl_seconds=60)
-    assert len(plaintexts(stored, key)) == count
 
 
 @pytest.mark.usefixtures("versions")
@@ -348,9 +347,9 @@ def test_only_a_few_secrets_get_a_new_expiry_at_a_time(
 ) -> None:
     """A further change of an expiry is refused after a while; one of labels is not."""
     monkeypatch.setattr(metadata, "_WAIT_SECONDS", 0.01)
-    resealing = services(app).metadata._resealing
-    while resealing.acquire(blocking=False):
-        pass
+    resealing = BoundedSemaphore(1)
+    resealing.acquire()
+    monkeypatch.setattr(services(app).metadata, "_resealing", resealing)
     with pytest.raises(OverloadedError):
         change(expiry=HOUR)
     change(relabelled=lambda _present: {"a": "b"})

@@ -13,7 +13,8 @@ from tests.support.lifecycle import ALICE, CALLS, Caller, b64, document, in_futu
 from tests.support.rotation import Stored
 from tests.support.trail import break_trail, mend_trail
 from vault.core.errors import StorageUnavailableError
-from vault.crypto import MasterKey
+from vault.crypto import Keyring, MasterKey
+from vault.documents.stored_secret import StoredSecret
 from vault.secrets import read_limits
 from vault.secrets.lease import Lease
 from vault.secrets.read_limits import HeldRead
@@ -281,3 +282,18 @@ def test_without_an_audit_trail_everything_works(
         caller("restore", name="a/b")
         assert len(caller("list")["secrets"]) == 1
     assert stored.audit_logs.count_documents({}) == 0
+
+
+def test_the_largest_secret_gets_a_new_expiry(
+    environment: dict[str, str], stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret with as many and as large versions as settings allow is re-encrypted in one change."""
+    size, count = 1_048_000, 15
+    with running_app({**environment, "MAX_SECRET_BYTES": str(size), "MAX_VERSIONS": str(count)}) as app:
+        caller = Caller(app.test_client(), monkeypatch).become(ALICE)
+        secret_id = caller.create(bytes(size), name="a/b", labels={"k": "v"})
+        caller.update(secret_id, *[bytes(size)] * (count - 1))
+        caller("update-metadata", secret_id=secret_id, ttl_seconds=60)
+    found = StoredSecret(document(stored, secret_id))
+    assert len(found.versions) == count
+    assert all(found.decrypt_version(version, Keyring(key)) for version in found.versions)

@@ -37,6 +37,8 @@ from vault.secrets.lease import Lease
 from vault.secrets.metadata import Expiry
 from vault.secrets.requests import NewSecret, Reference
 
+pytestmark = pytest.mark.usefixtures("shared_app")
+
 NAME = "a/b"
 
 
@@ -398,7 +400,7 @@ def states_of(world: World) -> tuple[dict[str, Any], list[bytes | None]]:
 
 
 def test_secrets_without_a_value_are_rewrapped_and_drilled(
-    app: Flask, stored: Stored, key: MasterKey, keyring: Keyring
+    app: Flask, stored: Stored, key: MasterKey, keyring: Keyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A rewrap re-encrypts empty values and keeps all states; a drill of a backup decrypts them."""
     empty, purged = World(app, name="empty"), World(app)
@@ -416,7 +418,7 @@ def test_secrets_without_a_value_are_rewrapped_and_drilled(
         assert rewrap.write_rewrapped([change for change in changes if change]) == len(found.versions)
     assert registry.stored_key_ids() - {keyring.primary.id} == set()
     for name in ("secrets", "queries", "versions", "changes"):
-        getattr(services(app), name)._keyring = both
+        monkeypatch.setattr(getattr(services(app), name), "_keyring", both)
     assert [states_of(world) for world in (empty, purged)] == before
     assert (empty.write(b"one"), purged.write(b"four")) == (1, 4)
 

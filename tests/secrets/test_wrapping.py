@@ -26,6 +26,8 @@ from vault.core.principal import NAME_PATTERN
 from vault.secrets import read_limits, wrapping
 from vault.secrets.wrapping import Origin, Wrapping, WrappingToken, is_wrapping_token
 
+pytestmark = pytest.mark.usefixtures("shared_app")
+
 ORIGIN = Origin("secret/data/a", "2026-11-26T10:15:08.174Z", 60)
 
 
