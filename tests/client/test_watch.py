@@ -33,5 +33,5 @@ def test_no_error_ends_a_watch() -> None:
         selection, secrets, found, interval_seconds=0, wake=woken.set, report=reports.append
     ) as changes:
         assert woken.wait(60)
-        assert changes.newest() == {"A": Fetched("id", "a", 2, b"new")}
+        assert changes.pop() == {"A": Fetched("id", "a", 2, b"new")}
     assert reports == ["away", "unexpected ValueError"]

@@ -13,6 +13,8 @@ from vault.core.errors import ServiceRefusedError, ServiceUnavailableError, Vaul
 #: The maximum bytes of a value: no service can take more.
 MAX_VALUE_BYTES = 1_048_576
 
+_PATH = "/vault/secret/"
+
 #: The maximum number of items in a request.
 MAX_ITEMS = 100
 
@@ -202,12 +204,9 @@ class Secrets:
     def _call(self, operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
         while True:
             try:
-                return self._call_once(operation, body)
+                return self._service.call(_PATH + operation, body)
             except ServiceRefusedError as error:
                 self._wait_for_limit(error)
-
-    def _call_once(self, operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        return self._service.call(f"/vault/secret/{operation}", body)
 
     def _wait_for_limit(self, error: ServiceRefusedError) -> None:
         """Wait if *error* is about the rate limit; raise it otherwise."""
@@ -220,7 +219,7 @@ class Secrets:
         try:
             return self._call(operation, secret)
         except ServiceRefusedError as error:
-            raise _named(_shown(secret), error) from None
+            raise _named(secret, error) from None
 
     def _objects(self, reply: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the secrets, or their outcomes, in *reply*."""
@@ -233,7 +232,7 @@ class Secrets:
         self, operation: str, body: Mapping[str, Any], count: int | None = None
     ) -> list[dict[str, Any]]:
         """Return the outcomes of a batch, *count* of them if that is certain."""
-        items = self._objects(self._call_once(operation, body))
+        items = self._objects(self._service.call(_PATH + operation, body))
         if count is not None and len(items) != count:
             raise self._service.odd_reply()
         return items
@@ -280,7 +279,8 @@ class Secrets:
     def _fetched_alone(self, secret: Mapping[str, Any]) -> Fetched | VaultError:
         """Return a value that is too large for a batch: larger than new ones can be."""
         try:
-            described, fetched = self.describe(_unversioned(secret)), self._call("fetch", secret)
+            newest = {name: text for name, text in secret.items() if name != "version"}
+            described, fetched = self.describe(newest), self._call("fetch", secret)
         except ServiceRefusedError as error:
             return error.detached()
         return self._fetched(
@@ -332,9 +332,10 @@ def deleted_name(name: str) -> VaultError:
     )
 
 
-def _named(name: str, error: ServiceRefusedError) -> ServiceRefusedError:
+def _named(secret: Mapping[str, Any], error: ServiceRefusedError) -> ServiceRefusedError:
+    version = f", version {secret['version']}" if secret.get("version") else ""
     return ServiceRefusedError(
-        f"{name}: {error.problem}",
+        f"{secret.get('name') or secret['secret_id']}{version}: {error.problem}",
         status=error.status,
         code=error.code,
         request_id=error.request_id,
@@ -342,18 +343,8 @@ def _named(name: str, error: ServiceRefusedError) -> ServiceRefusedError:
     )
 
 
-def _shown(secret: Mapping[str, Any]) -> str:
-    version = secret.get("version")
-    name = secret.get("name") or secret["secret_id"]
-    return f"{name}, version {version}" if version else str(name)
-
-
 def _encoded(value: bytes) -> dict[str, Any]:
     return {"secret": b64encode(value).decode()}
-
-
-def _unversioned(secret: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: text for name, text in secret.items() if name != "version"}
 
 
 def _parts(bodies: Sequence[Mapping[str, Any]]) -> Iterator[list[Mapping[str, Any]]]:

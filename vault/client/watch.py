@@ -1,8 +1,8 @@
 """Watches: a thread that looks for changes of secrets, and fetches the new values."""
 
+from collections import deque
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from queue import Empty, SimpleQueue
 from threading import Event, Thread
 
 from vault.client.secrets import Fetched, Secrets
@@ -10,26 +10,6 @@ from vault.client.selection import Selection
 from vault.core.errors import VaultError
 
 Found = Mapping[str, Fetched]
-
-
-class Changes:
-    """New values of a selection, of which only the newest count."""
-
-    def __init__(self) -> None:
-        self._found: SimpleQueue[Found] = SimpleQueue()
-
-    def put(self, found: Found) -> None:
-        """Add new values."""
-        self._found.put(found)
-
-    def newest(self) -> Found | None:
-        """Return the newest values that were not returned before; None without any."""
-        newest = None
-        while True:
-            try:
-                newest = self._found.get_nowait()
-            except Empty:
-                return newest
 
 
 @contextmanager
@@ -41,12 +21,14 @@ def watching(
     interval_seconds: float,
     wake: Callable[[], None],
     report: Callable[[str], None],
-) -> Iterator[Changes]:
+) -> Iterator[deque[Found]]:
     """Look for changes since *found* while the block runs; after each, call *wake*.
 
-    It asks for descriptions, so that only a change is a fetch. An error is reported once, and ends nothing.
+    Yield a queue that has the newest values until they are taken. The watch asks for descriptions, so that
+    only a change is a fetch. An error is reported once, and ends nothing.
     """
-    changes, ended = Changes(), Event()
+    changes: deque[Found] = deque(maxlen=1)
+    ended = Event()
 
     def watch() -> None:
         seen, reported = _versions(found), ""
@@ -55,7 +37,7 @@ def watching(
                 if selection.versions(secrets) != seen:
                     new = selection.fetch(secrets)
                     seen = _versions(new)
-                    changes.put(new)
+                    changes.append(new)
                     wake()
                 reported = ""
             # Also after a defect: otherwise the program would keep old secrets, and no one would know.

@@ -5,6 +5,7 @@ import os
 import signal
 import subprocess
 import sys
+from collections import deque
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from vault.cli.user.secret_run import _until_change
 from vault.client import memory_folder, program
 from vault.client.program import Child
 from vault.client.secrets import Fetched
-from vault.client.watch import Changes
+from vault.client.watch import Found
 from vault.core.errors import VaultError
 
 pytestmark = pytest.mark.process
@@ -355,16 +356,14 @@ class _Woken:
         self.exit_code = 0 if self.waits == 2 else None
 
 
-def _changes() -> Changes:
-    found = Changes()
-    found.put({"A": Fetched("id", "a", 2, b"new")})
-    return found
+def _changes() -> deque[Found]:
+    return deque([{"A": Fetched("id", "a", 2, b"new")}])
 
 
 def test_only_new_values_restart_a_program() -> None:
     """A wake without new values does nothing."""
     child: Any = _Woken()
-    assert _until_change(child, Changes()) is None
+    assert _until_change(child, deque()) is None
     assert child.waits == 2
 
 
@@ -387,7 +386,7 @@ def test_no_error_leaves_the_program_behind(person: Person, monkeypatch: pytest.
     person.does("secret", "set", "a", "--generate", 8)
     started: list[Child] = []
 
-    def fail(child: Child, _changes: Changes) -> None:
+    def fail(child: Child, _changes: deque[Found]) -> None:
         started.append(child)
         raise VaultError("failed")
 

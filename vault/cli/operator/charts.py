@@ -84,16 +84,8 @@ def stacked_bars(
                 height = max(HEIGHT * number / lines[-1], _MIN_HEIGHT)
                 top -= height
                 title = f"{begin:{form}}: {number:,} {kind}"
-                bars.append(
-                    Bar(
-                        kind,
-                        _round(place),
-                        _round(top),
-                        _round(max(width - _GAP, 0.5)),
-                        _round(height),
-                        title,
-                    )
-                )
+                box = _round(place), _round(top), _round(max(width - _GAP, 0.5)), _round(height)
+                bars.append(Bar(kind, *box, title))
     step = ceil(seconds / length.total_seconds() / _MAX_TICKS) * length
     times = []
     moment = start

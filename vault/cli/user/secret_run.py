@@ -1,5 +1,6 @@
 """The command `secret run`: a program that gets secrets."""
 
+from collections import deque
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from datetime import timedelta
@@ -15,7 +16,7 @@ from vault.client.secrets import Secrets
 from vault.client.selection import Selection
 from vault.client.service import Service
 from vault.client.variables import is_variable
-from vault.client.watch import Changes, Found, watching
+from vault.client.watch import Found, watching
 
 _FOLDER = "SECRETS_DIR"
 
@@ -100,7 +101,7 @@ def run(
         program.replace(command, program.environment(_values(found), keep_token=keep_token))
     with ExitStack() as running:
         running.enter_context(program.held_signals())
-        changes = Changes()
+        changes: deque[Found] = deque()
         if watch:
             changes = running.enter_context(
                 watching(
@@ -127,15 +128,15 @@ def run(
     ctx.exit(code)
 
 
-def _until_change(child: program.Child, changes: Changes) -> Found | None:
+def _until_change(child: program.Child, changes: deque[Found]) -> Found | None:
     """Return the newest values once there are any; None once the program has ended.
 
     A program that was asked to end is waited for: it does not start again.
     """
     while child.exit_code is None:
         # Before the wait: they may have come during a restart.
-        if not child.is_ending and (newest := changes.newest()):
-            return newest
+        if changes and not child.is_ending:
+            return changes.pop()
         child.wait()
     return None
 
