@@ -32,8 +32,6 @@ from vault.keys.status import key_statuses
 from vault.parts import Parts
 from vault.secrets.ages import secret_ages
 
-_DEFAULT_PERIOD = "30d"
-
 #: What expires within this time, expires soon.
 _SOON = timedelta(days=30)
 
@@ -64,7 +62,7 @@ def _checked_path(_context: click.Context, _option: click.Parameter, path: str |
     "period",
     metavar="DURATION",
     type=parameters.duration,
-    default=_DEFAULT_PERIOD,
+    default="30d",
     show_default=True,
     help="The period up to now, such as 12h, 30d or 52w.",
 )

@@ -5,7 +5,6 @@ shown as escapes, and the page's own policy lets a browser run no script and loa
 """
 
 from base64 import b64encode
-from collections.abc import Sequence
 from dataclasses import asdict
 from datetime import UTC, datetime
 from hashlib import sha256
@@ -13,9 +12,8 @@ from typing import Any
 
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
-from vault.audit.summary import Activity, shown_name
+from vault.audit.summary import shown_name
 from vault.cli.operator import charts
-from vault.cli.operator.charts import BarChart
 from vault.cli.operator.report_content import Report
 from vault.core.text import printable
 
@@ -35,33 +33,25 @@ def page_of(report: Report) -> str:
         lstrip_blocks=True,
         finalize=_shown,
     )
-    environment.filters |= {"number": _number, "age": _age, "cut": _cut}
+    environment.filters |= {"number": "{:,}".format, "age": _age, "cut": _cut}
     style = environment.get_template("report.css").render()
     activity = report.activity
+    slots = [(slot.start, asdict(slot.counts)) for slot in activity.slots]
     return environment.get_template("report.html").render(
         report=report,
         activity=activity,
         style=style,
         style_hash=b64encode(sha256(style.encode()).digest()).decode(),
-        chart=_times(activity),
+        chart=charts.stacked_bars(slots, unit=activity.unit, since=activity.since, until=activity.until),
         charts=charts,
         weekdays=_WEEKDAYS,
         busiest_hour=max(map(max, activity.hours)),
         most_reads=max((max(row.by_principal, default=0) for row in activity.secrets), default=0),
-        most_requests=_largest([row.counts.total for row in activity.principals]),
-        most_refusals=_largest(list(activity.refusal_reasons.values())),
-        most_of_an_age=_largest(list(report.secrets.ages.values())),
+        most_requests=max((row.counts.total for row in activity.principals), default=0),
+        most_refusals=max(activity.refusal_reasons.values(), default=0),
+        most_of_an_age=max(report.secrets.ages.values(), default=0),
         shown_name=shown_name,
     )
-
-
-def _times(activity: Activity) -> BarChart:
-    slots = [(slot.start, asdict(slot.counts)) for slot in activity.slots]
-    return charts.stacked_bars(slots, unit=activity.unit, since=activity.since, until=activity.until)
-
-
-def _largest(numbers: Sequence[int]) -> int:
-    return max(numbers, default=0)
 
 
 def _shown(value: Any) -> Any:
@@ -70,10 +60,6 @@ def _shown(value: Any) -> Any:
         return f"{value.astimezone(UTC):%Y-%m-%d %H:%M}"
     # Markup is a subclass: it has been through this already.
     return printable(value) if type(value) is str else value
-
-
-def _number(value: int) -> str:
-    return f"{value:,}"
 
 
 def _cut(text: str) -> str:
