@@ -102,7 +102,7 @@ def collection() -> Any:
 def collection_findings(retention_days: int | None) -> list[Finding]:
     """Return the findings about the collection: queries can miss entries, or MongoDB removes some early.
 
-    A time series stores bounds apart from its entries, and a query with conditions skips what is outside. A
+    A time series stores bounds apart from its entries, and a query with conditions skips entries outside. A
     collation sorts names differently. On a capped collection, MongoDB refuses queries of the API. A TTL index
     removes entries within a minute. Without *retention_days*, any retention is accepted; 0 is permanent.
     """

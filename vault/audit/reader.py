@@ -40,7 +40,7 @@ from vault.documents.names import within
 #: between clocks.
 SETTLED_SECONDS = COMMIT_TIMEOUT_SECONDS + 10
 
-#: The maximum difference between the time of an entry and that of its `_id`; queries by time rely on it.
+#: The maximum difference between the time of an entry and the time in its `_id`; queries by time rely on it.
 COMMIT_TIME = timedelta(minutes=10)
 
 #: The maximum number of streams in a cursor. With more within `SETTLED_SECONDS`, pages repeat entries.
@@ -359,10 +359,10 @@ class Position:
 
 
 def earliest_id(time: datetime) -> ObjectId:
-    """Return an `_id` that is not above that of any entry since *time*."""
+    """Return an `_id` that is not above the `_id` of any entry since *time*."""
     return stream.first_entry_id(time.timestamp() - COMMIT_TIME.total_seconds())
 
 
 def latest_id(time: datetime) -> ObjectId:
-    """Return an `_id` above that of every entry before *time*."""
+    """Return an `_id` above the `_id` of every entry before *time*."""
     return stream.first_entry_id(ceil(time.timestamp() + COMMIT_TIME.total_seconds()))

@@ -27,7 +27,7 @@ def own(keyring: Keyring) -> dict[str, VerifyingKey]:
 
 
 def trusted(keyring: Keyring) -> dict[str, VerifyingKey]:
-    """Return the trusted keys, by signer: those of *keyring*, and those that these endorse.
+    """Return the trusted keys, by signer: the keys of *keyring*, and the keys that they endorse.
 
     Endorsements by a dropped or retired key are ignored: its holder could add a key of their own, which no
     process retires before it signs. Each primary key endorses all earlier keys itself.

@@ -158,7 +158,7 @@ class FileOutput:
                 raise
 
     def _is_torn(self, descriptor: int, size: int) -> bool:
-        """Return whether the file ends with a part of a line, such as that of a process that was killed."""
+        """Return whether the file ends with a part of a line, as a killed process leaves it."""
         with suppress(OSError), self._path.open("rb", buffering=0) as file:
             # It can have been rotated since it was opened.
             is_same = os.path.samestat(os.fstat(file.fileno()), os.fstat(descriptor))

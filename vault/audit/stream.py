@@ -21,7 +21,7 @@ from vault.documents.audit import record_of
 #: An entry in its stored form.
 StoredEntry = dict[str, Any]
 
-#: The maximum number of entries in a commit: those of the largest batch, for 100 items and their list.
+#: The maximum number of entries in a commit: of the largest batch, for each of 100 items and for their list.
 MAX_ENTRIES_PER_COMMIT = 101
 
 #: The maximum number of entries in a stream: in identifiers, further numbers would start at 0 again.
@@ -164,7 +164,7 @@ def entry_id_fits(document: Mapping[str, Any]) -> bool:
 
 
 def entry_id_follows(document: Mapping[str, Any], before: Mapping[str, Any]) -> bool:
-    """Return whether the identifier of an entry can follow that of the entry *before* it in its stream."""
+    """Return whether the identifier of an entry can follow the one of the entry *before* it in its stream."""
     if _STREAM.fullmatch(document["stream"]):
         return True
     mine, other = document["_id"], before["_id"]

@@ -1,6 +1,6 @@
 """Verification of an audit trail: its hash chains, its signatures, and the heads known from elsewhere.
 
-A `Verifier` is a state machine. It takes the records of a trail, those of a stream in the order of their
+A `Verifier` is a state machine. It takes the records of a trail, of each stream in the order of their
 numbers; streams can be interleaved. Each record becomes an `Entry`, and each entry is one event: it begins a
 stream, continues it, leaves a gap before it, or repeats a number. A gap starts the stream afresh: no later
 signature covers what came before it. A `StreamState` holds the last entry, the last signed entry and the
@@ -66,7 +66,7 @@ def nothing_more(_ends: Sequence[End]) -> Iterable[Record]:
 def verify_records(
     verifier: "Verifier", records: Iterable[Record], read_on: ReadOn = nothing_more
 ) -> Iterator[Finding]:
-    """Yield the findings of *verifier* in *records*, and in what *read_on* adds where those end too early."""
+    """Yield the findings of *verifier* in *records*, and in what *read_on* adds to incomplete streams."""
     for record in records:
         yield from verifier.add(record)
     known: list[End] = []
@@ -121,7 +121,7 @@ class Verifier:
         """Prepare for a trail signed by *keys* (by signer), of which the first is the current one.
 
         Entries older than *kept_since* may be missing. It returns a time as in records, or "" if entries are
-        permanent; it is called for each gap, because pruning continues meanwhile. *heads* are those of a
+        permanent; it is called for each gap, because pruning continues meanwhile. *heads* are the heads of a
         checkpoint, by stream, and *retired* the keys that sign nothing beyond them, each with the time of the
         checkpoint. *retirements* are known in addition to those in the trail. *dropped* keys must be retired.
         *of_collection* are findings about the collection as a whole.
@@ -136,7 +136,7 @@ class Verifier:
         self._dropped = dropped
         self._of_collection = of_collection
         self._streams: dict[str, StreamState] = {}
-        #: Signer and place of the last signature before each gap, except those of the current key.
+        #: Signer and place of the last signature before each gap, except signatures of the current key.
         self._before_gaps: list[tuple[str, Place]] = []
         self.entries = 0
 
@@ -235,8 +235,8 @@ class Verifier:
     def ends(self) -> list[End]:
         """Return the ends of streams that are tampering unless more entries arrive.
 
-        While the service writes, a commit can be read in part, and a stream can grow between its own reading
-        and that of its successor. Read on from these ends, and look for further successors.
+        While the service writes, a commit can be read in part, and a stream can grow after its own reading
+        and before the reading of its successor. Read on from these ends, and look for further successors.
         """
         bounds = self._bounds()
         replaced = self._replaced(bounds)
@@ -360,7 +360,7 @@ class StreamState:
         #: The streams that this one replaces, because their commits failed.
         self.replaces = entry.replaces
         self.signed: Entry | None = None
-        #: The length of the unsigned tail, and its hashes, at most those of one commit.
+        #: The length of the unsigned tail, and its hashes, at most of one commit.
         self.unsigned = 0
         self.unsigned_hashes: list[str] = []
         self.extend(entry)

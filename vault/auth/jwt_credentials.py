@@ -48,7 +48,7 @@ class Finding:
 
 @dataclass(frozen=True, slots=True)
 class _JWT:
-    """A verified JWT, with what follows from its claims whatever its role."""
+    """A verified JWT, with the facts in its claims that do not depend on a role."""
 
     issuer: KnownIssuer
     claims: Claims

@@ -30,8 +30,8 @@ class TokenReference:
 class OtherTokens:
     """Operations on the active tokens of the principal's namespace whose paths are within its own.
 
-    Any other token is not found. Methods raise `StorageUnavailableError` and `AuditUnavailableError` as those
-    of `Tokens`.
+    Any other token is not found. Methods raise `StorageUnavailableError` and `AuditUnavailableError` as the
+    methods of `Tokens`.
     """
 
     def __init__(self, keys: TokenKeys, *, max_days: int) -> None:

@@ -18,7 +18,7 @@ _NONCE_SIZE = 12
 _TAG_SIZE = 16
 _HEADER_SIZE = 1 + KEY_ID_SIZE
 
-#: Bytes in an envelope in addition to those of the plaintext.
+#: Bytes that an envelope has in addition to its plaintext.
 OVERHEAD = _HEADER_SIZE + _NONCE_SIZE + _TAG_SIZE
 
 
