@@ -4,13 +4,11 @@ import logging
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
-from typing import Any
 
 import pytest
 from flask import Flask
-from pymongo import MongoClient
-from pymongo.monitoring import CommandListener, CommandStartedEvent
 
+from tests.auth.conftest import Reads
 from tests.conftest import running_app
 from tests.support.access import age_token, make_token, revoke, services
 from tests.support.rotation import Stored
@@ -28,37 +26,6 @@ from vault.core.errors import (
 )
 from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.crypto.token import _checksum, new_token
-from vault.documents import database
-
-
-class Finds(CommandListener):
-    """Records the queries for tokens."""
-
-    def __init__(self) -> None:
-        self.filters: list[dict[str, Any]] = []
-
-    def started(self, event: CommandStartedEvent) -> None:
-        """Record a query."""
-        if event.command.get("find") == "tokens":
-            self.filters.append(dict(event.command["filter"]))
-
-    def succeeded(self, _event: object) -> None:
-        """Do nothing."""
-
-    def failed(self, _event: object) -> None:
-        """Do nothing."""
-
-
-@pytest.fixture
-def finds(monkeypatch: pytest.MonkeyPatch) -> Finds:
-    """Record the application's queries to MongoDB; request it before `app`."""
-    listener = Finds()
-
-    def client(*arguments: Any, **options: Any) -> MongoClient[dict[str, Any]]:
-        return MongoClient(*arguments, **options | {"event_listeners": [listener]})
-
-    monkeypatch.setattr(database, "MongoClient", client)
-    return listener
 
 
 @pytest.fixture
@@ -114,35 +81,36 @@ def test_an_unknown_credential_is_refused(app: Flask) -> None:
         make_token(app, f"t{_}", role="reader")
 
 
-def test_a_wrong_checksum_needs_no_look_up(finds: Finds, app: Flask) -> None:
+def test_a_wrong_checksum_needs_no_look_up(reads: Reads, app: Flask) -> None:
     """A mistyped token is refused without a query to MongoDB."""
     token = make_token(app, "ci", role="reader")
-    finds.filters.clear()
+    reads.clear()
     assert refused(app, token[:-1] + ("0" if token[-1] != "0" else "1")) == ("anonymous", "malformed")
-    assert finds.filters == []
+    assert reads.of("tokens") == []
 
 
-def test_a_token_is_looked_up_by_its_hash_alone(finds: Finds, app: Flask) -> None:
+def test_a_token_is_looked_up_by_its_hash_alone(reads: Reads, app: Flask) -> None:
     """The query is the same however much of a token is right, so timing reveals nothing."""
     token = make_token(app, "ci", role="reader")
-    finds.filters.clear()
+    reads.clear()
     for kept in (4, 12, 20, 35):
         # The checksum is not secret: anyone who guesses can compute it.
         body = token[:kept] + "".join("b" if character == "a" else "a" for character in token[kept:36])
         assert refused(app, body + _checksum(body))[1] == "unknown"
-    for query in finds.filters:
+    filters = [command["filter"] for command in reads.of("tokens")]
+    for query in filters:
         assert {**query, "_id": len(query["_id"])} == {"_id": 64, "pending": None}
-    assert len({query["_id"] for query in finds.filters}) == len(finds.filters) == 4
+    assert len({query["_id"] for query in filters}) == len(filters) == 4
 
 
-def test_a_token_is_cached_for_3_seconds(finds: Finds, app: Flask, clock: Iterator[list[float]]) -> None:
+def test_a_token_is_cached_for_3_seconds(reads: Reads, app: Flask, clock: Iterator[list[float]]) -> None:
     """A token is looked up once in 3 seconds; a revocation takes effect after at most that time."""
     [now] = clock
     token = make_token(app, "ci", role="reader")
-    finds.filters.clear()
+    reads.clear()
     for now[0] in (0.0, 1.0, CACHE_SECONDS - 0.01):
         assert identify(app, token).principal.name == "ci"
-    assert len(finds.filters) == 1
+    assert len(reads.of("tokens")) == 1
     revoke(app, "ci")
     now[0] = CACHE_SECONDS
     assert refused(app, token) == ("ci", "revoked")
@@ -150,7 +118,7 @@ def test_a_token_is_cached_for_3_seconds(finds: Finds, app: Flask, clock: Iterat
 
 
 def test_an_expired_token_is_looked_up_once_more(
-    finds: Finds,
+    reads: Reads,
     environment: dict[str, str],
     app: Flask,
     clock: Iterator[list[float]],
@@ -168,11 +136,11 @@ def test_an_expired_token_is_looked_up_once_more(
         services(replica).own_credential.renew(attempt=identify(replica, tokens["a"]))
         later = SimpleNamespace(now=lambda zone: datetime.now(zone) + timedelta(minutes=30))
         monkeypatch.setattr(principal, "datetime", later)
-        finds.filters.clear()
+        reads.clear()
         for _ in range(3):
             assert identify(app, tokens["a"]).principal.name == "a"
             assert refused(app, tokens["b"]) == ("b", "expired")
-    assert len(finds.filters) == 2
+    assert len(reads.of("tokens")) == 2
 
 
 def test_any_expired_credential_is_refused() -> None:
