@@ -5,11 +5,9 @@ from typing import Any
 
 import pytest
 
-from tests.support.rotation import Stored
 from vault.core.errors import DecryptionError, KeyMissingError
 from vault.crypto import Keyring
 from vault.documents import Secret
-from vault.documents.expressions import has_readable_newest
 from vault.documents.stored_secret import StoredSecret, VersionInfo
 
 PLAINTEXT = b"the plaintext nobody may find"
@@ -186,26 +184,3 @@ def test_a_secret_without_a_value_decrypts(keyring: Keyring) -> None:
     for version in (-1, None, True, "0"):
         with pytest.raises(DecryptionError):
             StoredSecret({**document, "version": version}).decrypt(keyring)
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        *({}, {"version": 0}, {"version": 1}, {"purged": [1]}, {"purged": [2]}, {"purged": 1}, {"states": 1}),
-        *({"version": 2, "states": [state(2, deleted_at=NOW)]}, {"version": 2, "states": [state(2)]}),
-        *({"states": [state(1, deleted_at=NOW)]}, {"states": [state(2, deleted_at=NOW)]}),
-        {"states": [state(1, deleted_at=NOW.replace(year=2027))]},
-        {"states": [5, "text", [state(1)], {}, state(1, deleted_at=NOW)]},
-    ],
-    ids=str,
-)
-def test_the_condition_for_readable_secrets_agrees(stored: Stored, fields: dict[str, Any]) -> None:
-    """MongoDB finds by the condition exactly the secrets whose newest version is readable."""
-    stored.secrets.insert_one({"_id": "a", **fields})
-    found = StoredSecret({"_id": "a", **fields})
-    # Malformed states hide a secret, which decides alone.
-    if found.states or "states" not in fields:
-        expected = found.version > 0 and found.is_readable(found.version, NOW)
-        assert stored.secrets.count_documents(has_readable_newest(NOW)) == expected
-    else:
-        assert stored.secrets.count_documents(has_readable_newest(NOW)) in (0, 1)

@@ -20,7 +20,7 @@ from vault.core.attempt import Action, Attempt
 from vault.core.errors import AuditUnavailableError, OutsidePathsError, TooManyKeysError
 from vault.core.paths import Paths
 from vault.core.principal import Principal
-from vault.documents.names import ABOVE_ALL
+from vault.documents.expressions import ABOVE_ALL
 from vault.secrets import queries
 
 pytestmark = pytest.mark.usefixtures("shared_app")

@@ -33,8 +33,8 @@ from vault.core.timestamps import moment
 from vault.documents import registry
 from vault.documents.audit import COMMIT_TIMEOUT_SECONDS, Record, record_of
 from vault.documents.base import is_text
+from vault.documents.expressions import within
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
-from vault.documents.names import within
 
 #: Seconds after which no more entries of a time become visible: a commit's timeout, and 10 for differences
 #: between clocks.

@@ -17,8 +17,8 @@ from vault.core.principal import Principal
 from vault.crypto import Keyring
 from vault.documents import AuditEntry
 from vault.documents.base import text
+from vault.documents.expressions import ABOVE_ALL, beginning_with, within
 from vault.documents.guard import storage_errors
-from vault.documents.names import ABOVE_ALL, beginning_with, within
 from vault.documents.secret import Secret
 from vault.documents.stored_secret import StoredSecret
 from vault.keys.guard import KeyringGuard

@@ -18,6 +18,8 @@ from vault.core.paths import Paths
 from vault.core.principal import Principal, Scope
 from vault.swarm.imports.task import ORDER, ImportTask, Order, Report
 
+pytestmark = pytest.mark.usefixtures("shared_app")
+
 VALUE = b"\x00\xff\n"
 KEY = "5f" * 32
 

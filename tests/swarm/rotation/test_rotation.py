@@ -8,6 +8,8 @@ from vault.swarm.engine import EngineError, EngineUnavailableError
 from vault.swarm.rotation.rotation import RotationFailedError, RotationRefusedError
 from vault.swarm.stored import Secret, Stored
 
+pytestmark = pytest.mark.usefixtures("shared_app")
+
 TEN = [f"shop_{number:02}" for number in range(10)]
 
 

@@ -1,0 +1,5 @@
+"""Shared fixtures of the tests of imports."""
+
+from tests.support.shared_application import app, shared_app, stored
+
+__all__ = ["app", "shared_app", "stored"]
