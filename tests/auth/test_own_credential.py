@@ -44,6 +44,13 @@ def renew(app: Flask, text: str, seconds: int | None = None) -> CredentialInfo:
     return services(app).own_credential.renew(lifetime, attempt=attempt(app, text))
 
 
+def aged(app: Flask, name: str = "ci") -> str:
+    """Return a new token with a lifetime of an hour, of which 10 minutes remain."""
+    text = make_token(app, name, role="reader", seconds=HOUR, max_age=DAY)
+    age_token(app, name, minutes=50)
+    return text
+
+
 def info(app: Flask, name: str = "ci") -> TokenInfo:
     listed = services(app).tokens.list(attempt=Attempt(action=Action.TOKEN_LIST, principal=OPERATOR))
     [token] = [token for token in listed if token.name == name]
@@ -100,8 +107,7 @@ def test_a_principal_without_a_token_is_described(app: Flask) -> None:
 
 def test_a_renewal_extends_a_token(app: Flask, stored: Stored) -> None:
     """A renewal moves the expiry to one lifetime from now, and its entry has the new expiry."""
-    text = make_token(app, "ci", role="reader", seconds=HOUR, max_age=DAY)
-    age_token(app, "ci", minutes=50)
+    text = aged(app)
     fresh = attempt(app, text)
     assert remaining(app) < timedelta(minutes=10)
     renewed = services(app).own_credential.renew(attempt=fresh)
@@ -122,12 +128,9 @@ def test_a_renewal_extends_a_token(app: Flask, stored: Stored) -> None:
 def test_a_renewal_is_at_most_the_lifetime_and_shortens_nothing(app: Flask) -> None:
     """A caller can ask for less than the lifetime; for more, it gets the lifetime; no renewal shortens."""
     for seconds, expected in ((None, HOUR), (1_800, 1_800), (10 * HOUR, HOUR), (1, 600)):
-        text = make_token(app, f"ci-{seconds}", role="reader", seconds=HOUR, max_age=DAY)
-        age_token(app, f"ci-{seconds}", minutes=50)
-        renew(app, text, seconds)
-        assert (
-            timedelta(seconds=expected - 60) < remaining(app, f"ci-{seconds}") <= timedelta(seconds=expected)
-        )
+        renew(app, aged(app, f"ci-{seconds}"), seconds)
+        extended = remaining(app, f"ci-{seconds}").total_seconds()
+        assert expected - 60 < extended <= expected
 
 
 @pytest.mark.promise("credentials")
@@ -256,8 +259,7 @@ def test_without_the_token_key_there_is_no_own_token(
 
 def test_a_renewal_waits_for_its_entry(app: Flask, stored: Stored) -> None:
     """While the trail cannot be written, no token is described, renewed or revoked."""
-    text = make_token(app, "ci", role="reader", seconds=HOUR, max_age=DAY)
-    age_token(app, "ci", minutes=50)
+    text = aged(app)
     before = list(stored.tokens.find())
     block_trail(stored)
     for operation in ("describe", "renew", "revoke"):
@@ -270,8 +272,7 @@ def test_a_renewal_waits_for_its_entry(app: Flask, stored: Stored) -> None:
 @pytest.mark.promise("credentials")
 def test_a_renewal_does_not_undo_a_revocation(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """A token that is revoked while its renewal is recorded stays revoked, and the caller is refused."""
-    text = make_token(app, "ci", role="reader", seconds=HOUR, max_age=DAY)
-    age_token(app, "ci", minutes=50)
+    text = aged(app)
     mine = attempt(app, text)
     extend = Token.renew
 
@@ -290,8 +291,7 @@ def test_a_revocation_ends_a_token_that_is_renewed_meanwhile(
     app: Flask, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A token that is renewed between a revocation's read and its write is revoked, and is not altered."""
-    text = make_token(app, "ci", role="reader", seconds=HOUR, max_age=DAY)
-    age_token(app, "ci", minutes=50)
+    text = aged(app)
     mine = attempt(app, text)
     named = Token.named
 
@@ -310,8 +310,7 @@ def test_of_concurrent_renewals_and_a_revocation_the_revocation_stays(app: Flask
     """Concurrent renewals and a revocation leave a token that is revoked and genuine, in any order."""
     for number in range(3):
         name = f"ci-{number}"
-        text = make_token(app, name, role="reader", seconds=HOUR, max_age=DAY)
-        age_token(app, name, minutes=50)
+        text = aged(app, name)
         attempts = [attempt(app, text) for _ in range(5)]
         start = Barrier(6)
 
@@ -342,8 +341,7 @@ def test_of_concurrent_renewals_and_a_revocation_the_revocation_stays(app: Flask
 
 def test_concurrent_renewals_all_succeed(app: Flask) -> None:
     """Concurrent renewals all succeed, and the token has the latest of their expiries."""
-    text = make_token(app, "ci", role="reader", seconds=HOUR, max_age=DAY)
-    age_token(app, "ci", minutes=50)
+    text = aged(app)
     attempts = [attempt(app, text) for _ in range(6)]
     start = Barrier(6)
 
@@ -359,8 +357,7 @@ def test_concurrent_renewals_all_succeed(app: Flask) -> None:
 
 def test_a_renewal_ends_in_time(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """A renewal that others keep preventing fails as if MongoDB were unavailable."""
-    text = make_token(app, "ci", role="reader", seconds=HOUR, max_age=DAY)
-    age_token(app, "ci", minutes=50)
+    text = aged(app)
     monkeypatch.setattr(Token, "renew", lambda *_: False)
     monkeypatch.setattr(renewals, "attempts", lambda: iter(range(2)))
     with pytest.raises(StorageUnavailableError):

@@ -19,7 +19,7 @@ class VaultError(Exception):
     kind: ClassVar[str] = "vault"
     #: The status of the failed operation in the audit trail.
     outcome: ClassVar[Status] = Status.ERROR
-    #: The problem and its hint, of errors that have always the same.
+    #: The problem of every error of the class, and its hint; empty if each has its own.
     message: ClassVar[str] = ""
     remedy: ClassVar[str] = ""
 
