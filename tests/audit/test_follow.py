@@ -35,57 +35,57 @@ def write(mongo_uri: str, stored: Stored) -> Iterator[Write]:
         yield write
 
 
-def look(tail: TrailFollower) -> list[str]:
-    return [record["request_id"] for record in tail.look()]
+def poll(tail: TrailFollower) -> list[str]:
+    return [record["request_id"] for record in tail.poll()]
 
 
 @pytest.mark.parametrize("existing", [0, 2_500])
-def test_the_first_look_has_the_newest_entries(write: Write, existing: int) -> None:
-    """The first look returns at least the requested entries, oldest first, and the next is empty."""
+def test_the_first_poll_has_the_newest_entries(write: Write, existing: int) -> None:
+    """The first poll returns at least the requested entries, oldest first, and the next is empty."""
     for _ in range(10):
         write(existing // 10, seconds=-1_000)
     last = write(5)
     tail = TrailFollower(2_000)
-    entries = look(tail)
+    entries = poll(tail)
     assert sorted(entries[-5:], key=int) == last
     assert len(entries) >= min(existing // 10 * 10 + 5, 2_000)
-    assert look(tail) == []
+    assert poll(tail) == []
 
 
 def test_every_entry_of_many_is_seen_once(write: Write) -> None:
     """More entries than one read returns, from several workers, are all seen exactly once."""
     write(1_500)
     tail = TrailFollower(10)
-    tail.look()
+    tail.poll()
     for count in (2_500, 1, 0, 1_100):
         new = write(count)
-        assert sorted(look(tail), key=int) == new
-    assert look(tail) == []
+        assert sorted(poll(tail), key=int) == new
+    assert poll(tail) == []
 
 
 def test_a_late_entry_is_seen(write: Write) -> None:
     """A follower sees an entry below others, if a clock or commit was up to 30 seconds behind."""
     write(20, seconds=-100)
     tail = TrailFollower(10)
-    tail.look()
+    tail.poll()
     write(2_000)
-    tail.look()
+    tail.poll()
     late = write(1, seconds=-25)
-    assert look(tail) == late
+    assert poll(tail) == late
     # With few entries, even after minutes.
     write(1)
-    assert len(look(tail)) == 1
+    assert len(poll(tail)) == 1
 
 
 def test_with_few_entries_one_may_be_minutes_late(write: Write) -> None:
-    """Each look goes back by some entries as well as by some seconds."""
+    """Each poll goes back by some entries as well as by some seconds."""
     write(20, seconds=-1_000)
     write(20)
     tail = TrailFollower(10)
-    tail.look()
+    tail.poll()
     late = write(1, seconds=-600)
-    assert look(tail) == late
-    assert look(tail) == []
+    assert poll(tail) == late
+    assert poll(tail) == []
 
 
 @pytest.mark.parametrize("seconds", [10_000, -10_000])
@@ -93,24 +93,24 @@ def test_a_wrong_clock_hides_nothing(write: Write, seconds: int) -> None:
     """Neither forged future identifiers nor old ones hide later entries."""
     write(1_500, seconds=seconds)
     tail = TrailFollower(10)
-    tail.look()
+    tail.poll()
     for _ in range(2):
         new = write(1_200)
-        assert sorted(look(tail), key=int) == new
+        assert sorted(poll(tail), key=int) == new
         write(1_100, seconds=seconds)
-        tail.look()
-    assert look(tail) == []
+        tail.poll()
+    assert poll(tail) == []
 
 
 def test_identifiers_of_other_types_are_seen_once(write: Write, stored: Stored) -> None:
     """Forged entries that MongoDB sorts after all others are shown when they arrive."""
     write(5)
     tail = TrailFollower(10)
-    tail.look()
+    tail.poll()
     stored.audit_logs.insert_one({"_id": datetime(2020, 1, 1, tzinfo=UTC), "request_id": "date"})
     new = write(1)
-    assert look(tail) == [*new, "date"]
-    assert look(tail) == []
+    assert poll(tail) == [*new, "date"]
+    assert poll(tail) == []
 
 
 def test_a_pruned_trail_is_not_seen_again(write: Write, stored: Stored) -> None:
@@ -118,10 +118,10 @@ def test_a_pruned_trail_is_not_seen_again(write: Write, stored: Stored) -> None:
     write(500, seconds=-100)
     write(2_000)
     tail = TrailFollower(10)
-    tail.look()
+    tail.poll()
     stored.audit_logs.delete_many({"_id": {"$gt": stored.audit_logs.find().sort("_id", 1)[510]["_id"]}})
-    assert look(tail) == []
+    assert poll(tail) == []
     stored.audit_logs.delete_many({})
-    assert look(tail) == []
+    assert poll(tail) == []
     new = write(3)
-    assert sorted(look(tail), key=int) == new
+    assert sorted(poll(tail), key=int) == new

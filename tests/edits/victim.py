@@ -76,7 +76,7 @@ class Victim:
             "export": reader.export(Filter()),
             "export by name": reader.export(Filter(secret_name=_NAME)),
             "query": page,
-            "tail": TrailFollower(count).look(),
+            "tail": TrailFollower(count).poll(),
         }
         told = {name: [_text(record) for record in records] for name, records in shown.items()}
         return {name: [text for text in texts if text not in self.leftovers] for name, texts in told.items()}

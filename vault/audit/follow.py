@@ -12,15 +12,15 @@ from vault.audit.reader import SETTLED_SECONDS
 from vault.documents.audit import Record, record_of
 from vault.documents.guard import storage_errors
 
-#: The minimum number of entries that each look goes back: on a quiet trail, more than a few seconds.
+#: The minimum number of entries that each poll goes back: on a quiet trail, more than a few seconds.
 _MIN_ENTRIES = 1_000
 
 
 class TrailFollower:
-    """Looks at the end of the trail, and returns each entry once.
+    """Polls the end of the trail, and returns each entry once.
 
     Several workers write at the same time, so new entries do not always come after the existing ones. Each
-    look goes back some way, and skips what the previous look returned.
+    poll goes back some way, and skips what the previous poll returned.
 
     Methods raise `StorageUnavailableError` without MongoDB.
     """
@@ -33,8 +33,8 @@ class TrailFollower:
             self._start = _back(list(newest)[::-1], min_entries)
         self._seen: set[str] = set()
 
-    def look(self) -> list[Record]:
-        """Return the entries that arrived since the previous look, in the order of `_id`."""
+    def poll(self) -> list[Record]:
+        """Return the entries that arrived since the previous poll, in the order of `_id`."""
         fresh: list[Record] = []
         seen = []
         for document in self._documents():
@@ -56,7 +56,7 @@ class TrailFollower:
 
 
 def _back(documents: list[dict[str, Any]], min_entries: int) -> ObjectId:
-    """Return the start of the next look after *documents*, early enough for all that can still arrive."""
+    """Return the start of the next poll after *documents*, early enough for all that can still arrive."""
     ids = [document["_id"] for document in documents if isinstance(document["_id"], ObjectId)]
     now = datetime.now(UTC).timestamp()
     if not ids:

@@ -148,11 +148,11 @@ def tail(output: Output, lines: int, follow: bool) -> None:
 
 def _follow(lines: int, output: Output) -> NoReturn:
     end, shown = TrailFollower(lines), _Lines(output)
-    fresh = reader.by_time(end.look())
+    fresh = reader.by_time(end.poll())
     shown.show(fresh[len(fresh) - min(lines, len(fresh)) :])
     while True:
         time.sleep(_TAIL_INTERVAL_SECONDS)
-        shown.show(reader.by_time(end.look()))
+        shown.show(reader.by_time(end.poll()))
 
 
 class _Lines:
