@@ -4,6 +4,7 @@ from collections.abc import Iterator
 from itertools import groupby
 
 from tests.docs.generated import require_generated
+from vault.api.document.refusal_pages import PARAGRAPHS
 from vault.api.http.refusals import REFUSALS
 
 #: No client receives this code: the client has closed its connection.
@@ -16,7 +17,7 @@ def kinds() -> Iterator[str]:
     for status, group in groupby(codes, key=lambda code: REFUSALS[code].status):
         yield f"## {status}\n\n"
         for code in group:
-            first, _, _ = REFUSALS[code].text.partition(". ")
+            first, _, _ = PARAGRAPHS[code].partition(". ")
             yield f"- `{code}`: {first.removesuffix('.')}.\n"
         yield "\n"
 

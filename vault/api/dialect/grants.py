@@ -5,12 +5,11 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from marshmallow import fields
 from werkzeug.exceptions import BadRequest
 
 from vault.api.dialect import warnings as dialect_warnings
 from vault.api.dialect.values import duration
-from vault.api.document.fields import Body, text_field
+from vault.api.document.fields import Body, boolean_field, text_field, texts_field
 from vault.auth.tokens import Grant
 from vault.core.credentials import has_token
 from vault.core.principal import MAX_LIFETIME, ROLES, Scope, is_name, scopes_named
@@ -23,23 +22,14 @@ _MAX_PREFIX_LENGTH = 50
 class NewClientToken(Body):
     """A token to create."""
 
-    policies = fields.List(
-        fields.String(),
-        metadata={
-            "description": "Names of roles, and scopes; by default, your own scopes.",
-            "example": ["reader"],
-        },
+    policies = texts_field(
+        "Names of roles, and scopes; by default, your own scopes.", ["reader"], required=False
     )
     ttl = text_field("The time until it expires, and for which a renewal extends it.", "1h")
     explicit_max_ttl = text_field("The age beyond which no renewal extends it.", "24h")
     period = text_field("The time for which each renewal extends it, in place of `ttl`.", "1h")
-    renewable = fields.Boolean(metadata={"description": "Whether it can be renewed.", "example": True})
-    no_parent = fields.Boolean(
-        metadata={
-            "description": "Whether a revocation of your token leaves it valid; requires all rights.",
-            "example": False,
-        }
-    )
+    renewable = boolean_field("Whether it can be renewed.", example=True)
+    no_parent = boolean_field("Whether a revocation of your token leaves it valid; requires all rights.")
     display_name = text_field("The beginning of its name.", "ci")
 
 

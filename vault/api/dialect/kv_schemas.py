@@ -4,22 +4,10 @@ from typing import Any
 
 from marshmallow import fields
 
-from vault.api.document.fields import Reply
+from vault.api.document.fields import Reply, boolean_field, integer_field, text_field
 
 _TIME = "2026-11-24T15:30:00.000Z"
 _METADATA = {"team": "billing"}
-
-
-def _text(description: str, example: str) -> fields.String:
-    return fields.String(metadata={"description": description, "example": example})
-
-
-def _number(description: str, example: int) -> fields.Integer:
-    return fields.Integer(metadata={"description": description, "example": example})
-
-
-def _flag(description: str) -> fields.Boolean:
-    return fields.Boolean(metadata={"description": description, "example": False})
 
 
 def _object(description: str, example: Any, *, allow_none: bool = False) -> fields.Dict:
@@ -49,15 +37,15 @@ LIMIT = _query("limit", "Of a list, the maximum number of keys; by default, or w
 class KVVersionState(Reply):
     """A version of a secret."""
 
-    created_time = _text("The time of its creation.", _TIME)
-    deletion_time = _text("The time of its deletion; empty if it is not deleted.", "")
-    destroyed = _flag("True if the version has no value any more.")
+    created_time = text_field("The time of its creation.", _TIME)
+    deletion_time = text_field("The time of its deletion; empty if it is not deleted.", "")
+    destroyed = boolean_field("True if the version has no value any more.")
 
 
 class KVVersion(KVVersionState):
     """A version of a secret, and the secret's labels."""
 
-    version = _number("The number of the version; the first is 1.", 2)
+    version = integer_field("The number of the version; the first is 1.", 2)
     custom_metadata = _labels()
 
 
@@ -78,21 +66,21 @@ class KVSubkeys(Reply):
 class KVConfig(Reply):
     """The configuration of the secrets engine."""
 
-    cas_required = _flag("Whether a write must have `cas`.")
-    delete_version_after = _text("The time after which new versions are deleted; `0s` for never.", "0s")
-    max_versions = _number("The number of versions of a secret that are kept.", 10)
-    metadata_cas_required = _flag("Whether a change of the metadata must have `metadata_cas`.")
+    cas_required = boolean_field("Whether a write must have `cas`.")
+    delete_version_after = text_field("The time after which new versions are deleted; `0s` for never.", "0s")
+    max_versions = integer_field("The number of versions of a secret that are kept.", 10)
+    metadata_cas_required = boolean_field("Whether a change of the metadata must have `metadata_cas`.")
 
 
 class KVMetadata(KVConfig):
     """Everything about a secret except its values."""
 
-    max_versions = _number("0: as in the configuration.", 0)
-    created_time = _text("The time of the secret's creation.", _TIME)
-    updated_time = _text("The time of the newest version.", _TIME)
-    current_version = _number("The newest version; 0 if there is none yet.", 2)
-    oldest_version = _number("The oldest version, once older ones were dropped; until then 0.", 0)
-    current_metadata_version = _number("The number of changes to the metadata.", 0)
+    max_versions = integer_field("0: as in the configuration.", 0)
+    created_time = text_field("The time of the secret's creation.", _TIME)
+    updated_time = text_field("The time of the newest version.", _TIME)
+    current_version = integer_field("The newest version; 0 if there is none yet.", 2)
+    oldest_version = integer_field("The oldest version, once older ones were dropped; until then 0.", 0)
+    current_metadata_version = integer_field("The number of changes to the metadata.", 0)
     custom_metadata = _labels()
     versions = fields.Dict(
         keys=fields.String(),
@@ -116,7 +104,7 @@ class KVKeys(Reply):
 class KVOptions(Reply):
     """Options of a write."""
 
-    cas = _number("The version that must be the newest; 0 for a secret without one.", 1)
+    cas = integer_field("The version that must be the newest; 0 for a secret without one.", 1)
 
 
 class NewKVVersion(Reply):
@@ -138,8 +126,10 @@ class NewKVMetadata(Reply):
     """New metadata of a secret."""
 
     custom_metadata = _labels()
-    cas_required = _flag("Whether a write must have `cas`.")
-    delete_version_after = _text("The time after which new versions are deleted.", "720h")
-    max_versions = _number("The number of versions to keep; 0 as in the configuration.", 0)
-    metadata_cas_required = _flag("Whether a change of the metadata must have `metadata_cas`.")
-    metadata_cas = _number("The number of changes to the metadata so far; if it differs, nothing is done.", 0)
+    cas_required = boolean_field("Whether a write must have `cas`.")
+    delete_version_after = text_field("The time after which new versions are deleted.", "720h")
+    max_versions = integer_field("The number of versions to keep; 0 as in the configuration.", 0)
+    metadata_cas_required = boolean_field("Whether a change of the metadata must have `metadata_cas`.")
+    metadata_cas = integer_field(
+        "The number of changes to the metadata so far; if it differs, nothing is done.", 0
+    )

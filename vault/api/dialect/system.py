@@ -7,13 +7,12 @@ from typing import Any
 from uuid import NAMESPACE_DNS, uuid5
 
 from flask import Response, g, request
-from marshmallow import fields
 from werkzeug.exceptions import BadRequest
 
 from vault.api.dialect.credentials import credential
 from vault.api.dialect.messages import envelope, json_body, reply
 from vault.api.dialect.operation import DialectBlueprint
-from vault.api.document.fields import Body, FreeForm, Reply, text_field
+from vault.api.document.fields import Body, FreeForm, Reply, boolean_field, text_field, texts_field
 from vault.api.operations.blueprint import current_attempt, services
 from vault.core import kv_values
 from vault.core.attempt import Action
@@ -72,37 +71,33 @@ _PATH = "secret/data/billing/db"
 _SEALED = "True if the service cannot create and fetch secrets."
 
 
-def _flag(description: str, *, example: bool = False) -> fields.Boolean:
-    return fields.Boolean(metadata={"description": description, "example": example})
-
-
 class DialectHealth(Reply):
     """The health of the service."""
 
-    initialized = _flag("Always true.", example=True)
-    sealed = _flag(_SEALED)
-    standby = _flag("Always false: all replicas do the same.")
+    initialized = boolean_field("Always true.", example=True)
+    sealed = boolean_field(_SEALED)
+    standby = boolean_field("Always false: all replicas do the same.")
     version = text_field("The version of OpenBao whose API this is.", _VERSION)
 
 
 class SealStatus(Reply):
     """The seal status of the service."""
 
-    initialized = _flag("Always true.", example=True)
-    sealed = _flag(_SEALED)
+    initialized = boolean_field("Always true.", example=True)
+    sealed = boolean_field(_SEALED)
     version = text_field("The version of OpenBao whose API this is.", _VERSION)
 
 
 class Leader(Reply):
     """The leader of the service."""
 
-    ha_enabled = _flag("Always false: all replicas do the same.")
+    ha_enabled = boolean_field("Always false: all replicas do the same.")
 
 
 class Initialization(Reply):
     """The state of the initialization."""
 
-    initialized = _flag("Always true.", example=True)
+    initialized = boolean_field("Always true.", example=True)
 
 
 class Mounts(FreeForm):
@@ -123,10 +118,7 @@ class Capabilities(FreeForm):
 class CapabilitiesQuery(Body):
     """Paths."""
 
-    paths = fields.List(
-        fields.String(),
-        metadata={"description": "Paths of Vault's API.", "example": [_PATH]},
-    )
+    paths = texts_field("Paths of Vault's API.", [_PATH], required=False)
 
 
 @blueprint.route("/health")

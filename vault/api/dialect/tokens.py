@@ -4,7 +4,6 @@ from datetime import timedelta
 from typing import Any, NoReturn
 
 from flask import Response, request
-from marshmallow import fields
 from werkzeug.exceptions import BadRequest, MethodNotAllowed
 
 from vault.api.dialect import warnings as dialect_warnings
@@ -15,7 +14,14 @@ from vault.api.dialect.messages import envelope, json_body, no_content
 from vault.api.dialect.operation import LIST, WRITES, DialectBlueprint
 from vault.api.dialect.replies import auth_of, example, look_up_of
 from vault.api.dialect.values import duration
-from vault.api.document.fields import Body, Reply, text_field
+from vault.api.document.fields import (
+    Body,
+    Reply,
+    boolean_field,
+    integer_field,
+    text_field,
+    texts_field,
+)
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import reply_memory
 from vault.auth.other_tokens import TokenReference
@@ -81,18 +87,16 @@ class TokenLookup(Reply):
 
     accessor = text_field("Identifies the token to those who manage tokens; empty for a JWT.", _ACCESSOR)
     display_name = text_field("The name of the principal.", "ci")
-    policies = fields.List(
-        fields.String(), metadata={"description": "Its scopes.", "example": [Scope.SECRET_FETCH]}
-    )
-    ttl = fields.Integer(metadata={"description": "The seconds left; 0 without an end.", "example": 3_600})
-    renewable = fields.Boolean(metadata={"description": "Whether it can be renewed.", "example": True})
-    orphan = fields.Boolean(metadata={"description": "Whether no token is its parent.", "example": True})
+    policies = texts_field("Its scopes.", [Scope.SECRET_FETCH], required=False)
+    ttl = integer_field("The seconds left; 0 without an end.", 3_600)
+    renewable = boolean_field("Whether it can be renewed.", example=True)
+    orphan = boolean_field("Whether no token is its parent.", example=True)
 
 
 class Accessors(Reply):
     """Accessors of tokens."""
 
-    keys = fields.List(fields.String(), metadata={"description": "The accessors.", "example": [_ACCESSOR]})
+    keys = texts_field("The accessors.", [_ACCESSOR], required=False)
 
 
 _RENEWED = example(_TOKEN, renewable=True)
@@ -107,7 +111,10 @@ def look_up_self() -> Response:
 
     Requires any valid credential.
     """
-    warnings = dialect_warnings.ignored(json_body(), "token")
+    return _look_up_own(dialect_warnings.ignored(json_body(), "token"))
+
+
+def _look_up_own(warnings: list[str]) -> Response:
     info = services().own_credential.describe(attempt=current_attempt())
     return envelope(look_up_of(info, credential(request) or ""), warnings=warnings)
 
@@ -185,13 +192,13 @@ def look_up_token() -> Response:
 
     Requires the scope `token:manage`. The token must be of your namespace, with paths within your own.
     """
-    body, attempt = json_body(), current_attempt()
+    body = json_body()
     warnings = dialect_warnings.ignored(body, "token")
     text = _text(body, "token")
     if not text:
-        info = services().own_credential.describe(attempt=attempt)
-        return envelope(look_up_of(info, credential(request) or ""), warnings=warnings)
-    info = services().other_tokens.describe(TokenReference(text=token_of(text)), attempt=attempt)
+        return _look_up_own(warnings)
+    reference = TokenReference(text=token_of(text))
+    info = services().other_tokens.describe(reference, attempt=current_attempt())
     return envelope(look_up_of(info, text), warnings=warnings)
 
 
@@ -223,14 +230,7 @@ def renew_token() -> Response:
     """
     body = json_body()
     text = _text(body, "token") or _missing(_NO_TOKEN)
-    try:
-        info = services().other_tokens.renew(
-            TokenReference(text=token_of(text)), _increment(body), attempt=current_attempt()
-        )
-    except TokenNotFoundError:
-        raise BadRequest("token not found") from None
-    warnings = dialect_warnings.ignored(body, "token", "increment")
-    return envelope(None, auth=auth_of(info, text), warnings=warnings)
+    return _renew(TokenReference(text=token_of(text)), body, text=text, unknown="token not found")
 
 
 @blueprint.route("/renew-accessor", methods=WRITES)
@@ -244,13 +244,17 @@ def renew_accessor() -> Response:
     Requires the scope `token:manage`, and every scope, network and path of the token.
     """
     body = json_body()
-    reference = _accessor(body)
+    return _renew(_accessor(body), body, text="", unknown=_WRONG_ACCESSOR)
+
+
+def _renew(reference: TokenReference, body: dict[str, Any], *, text: str, unknown: str) -> Response:
+    """Renew a token, and return its description, with its *text* if it was named by that."""
     try:
         info = services().other_tokens.renew(reference, _increment(body), attempt=current_attempt())
     except TokenNotFoundError:
-        raise BadRequest(_WRONG_ACCESSOR) from None
-    warnings = dialect_warnings.ignored(body, "accessor", "increment")
-    return envelope(None, auth=auth_of(info, ""), warnings=warnings)
+        raise BadRequest(unknown) from None
+    warnings = dialect_warnings.ignored(body, "token" if text else "accessor", "increment")
+    return envelope(None, auth=auth_of(info, text), warnings=warnings)
 
 
 @blueprint.route("/revoke", methods=WRITES)

@@ -1,14 +1,13 @@
 """Wrapping tokens over HTTP, in Vault's dialect: what they wrap, and where it comes from."""
 
 from flask import Response, request
-from marshmallow import fields
 from werkzeug.exceptions import BadRequest
 
 from vault.api.dialect import wrapping_replies
 from vault.api.dialect.credentials import admit_holder, admit_request, credential
 from vault.api.dialect.messages import decoded_body, envelope, json_body, restored
 from vault.api.dialect.operation import DialectBlueprint
-from vault.api.document.fields import Body, FreeForm, Reply, text_field
+from vault.api.document.fields import Body, FreeForm, Reply, integer_field, text_field
 from vault.api.http import auth
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import reply_memory
@@ -48,7 +47,7 @@ class WrappedOrigin(Reply):
 
     creation_path = text_field("The path of the request that it answers.", "secret/data/billing/db")
     creation_time = text_field("The time of wrapping.", _TIME)
-    creation_ttl = fields.Integer(metadata={"description": "Its life in seconds.", "example": 60})
+    creation_ttl = integer_field("Its life in seconds.", 60)
 
 
 @blueprint.route("/wrap", methods=("POST", "PUT"))

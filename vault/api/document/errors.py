@@ -4,51 +4,14 @@ from typing import Any
 
 from apispec import APISpec
 from marshmallow import fields
-from werkzeug.exceptions import (
-    BadRequest,
-    ExpectationFailed,
-    InternalServerError,
-    MethodNotAllowed,
-    RequestEntityTooLarge,
-    RequestHeaderFieldsTooLarge,
-    RequestTimeout,
-    RequestURITooLarge,
-    UnprocessableEntity,
-    UnsupportedMediaType,
-)
+from werkzeug import exceptions as http
 
 from vault.api.document.fields import Reply, text_field
 from vault.api.document.headers import ALWAYS, OF_OPERATIONS, OF_STATUS, references
+from vault.api.document.refusal_pages import PARAGRAPHS
 from vault.api.http.errors import CONTENT_TYPE, problem_body
 from vault.api.http.refusals import REFUSALS, code_of, refusal
-from vault.core.errors import (
-    AddressRefusedError,
-    CredentialRequiredError,
-    GrantRefusedError,
-    HostRefusedError,
-    IdempotencyMismatchError,
-    InvalidBase64Error,
-    IssuerInUseError,
-    IssuerNotFoundError,
-    IssuerTakenError,
-    NameTakenError,
-    NotReadyError,
-    OutsidePathsError,
-    RateLimitedError,
-    RevocationRefusedError,
-    RoleNameTakenError,
-    RoleNotFoundError,
-    ScopeMissingError,
-    SecretNotDeletedError,
-    SecretNotFoundError,
-    SecretTooLargeError,
-    StorageUnavailableError,
-    TokenNameTakenError,
-    TokenNotFoundError,
-    TokenNotRenewableError,
-    TokenRequiredError,
-    VersionConflictError,
-)
+from vault.core import errors
 from vault.core.principal import Scope
 
 #: The name of the response to all other errors.
@@ -125,7 +88,7 @@ class ErrorDoc:
     def description(self) -> str:
         """The page of the only refusal, or the titles of several."""
         if self._description or len(self.codes) == 1:
-            return self._description or REFUSALS[self.codes[0]].text
+            return self._description or PARAGRAPHS[self.codes[0]]
         return "\n".join(f"- `{code}`: {REFUSALS[code].title}." for code in self.codes)
 
     def response(self) -> dict[str, Any]:
@@ -137,9 +100,9 @@ class ErrorDoc:
         }
 
 
-def _invalid(field: str, message: str) -> UnprocessableEntity:
+def _invalid(field: str, message: str) -> http.UnprocessableEntity:
     """Return the error of a body that fails validation."""
-    error = UnprocessableEntity()
+    error = http.UnprocessableEntity()
     error.data = {"messages": {"json": {field: [message]}}}  # type: ignore[attr-defined] # by webargs
     return error
 
@@ -149,59 +112,69 @@ _FORBIDDEN = ("scope_missing", "address_refused")
 
 #: Error responses by their names in the OpenAPI document.
 ERROR_DOCS = {
-    "MalformedBody": ErrorDoc(BadRequest("The body is malformed JSON at line 1, column 1.")),
+    "MalformedBody": ErrorDoc(http.BadRequest("The body is malformed JSON at line 1, column 1.")),
     "InvalidSecret": ErrorDoc(
-        InvalidBase64Error("invalid base64: `secret` is empty, or not in canonical form."), "bad_request"
+        errors.InvalidBase64Error("invalid base64: `secret` is empty, or not in canonical form."),
+        "bad_request",
     ),
-    "CredentialRequired": ErrorDoc(CredentialRequiredError(), "invalid_credential"),
-    "Forbidden": ErrorDoc(ScopeMissingError(Scope.SECRET_FETCH), "address_refused"),
-    "FetchRefused": ErrorDoc(ScopeMissingError(Scope.SECRET_FETCH), "delivery_refused", "address_refused"),
+    "CredentialRequired": ErrorDoc(errors.CredentialRequiredError(), "invalid_credential"),
+    "Forbidden": ErrorDoc(errors.ScopeMissingError(Scope.SECRET_FETCH), "address_refused"),
+    "FetchRefused": ErrorDoc(
+        errors.ScopeMissingError(Scope.SECRET_FETCH), "delivery_refused", "address_refused"
+    ),
     "GrantRefused": ErrorDoc(
-        GrantRefusedError("A token cannot have more than its creator: scopes."), *_FORBIDDEN
+        errors.GrantRefusedError("A token cannot have more than its creator: scopes."), *_FORBIDDEN
     ),
     "RevocationRefused": ErrorDoc(
-        RevocationRefusedError("This token has more than yours: scopes."), *_FORBIDDEN
+        errors.RevocationRefusedError("This token has more than yours: scopes."), *_FORBIDDEN
     ),
-    "TokenRequired": ErrorDoc(TokenRequiredError(), "address_refused"),
-    "TokenNotRenewable": ErrorDoc(TokenNotRenewableError()),
-    "AddressNotAllowed": ErrorDoc(AddressRefusedError()),
-    "TooManyRequests": ErrorDoc(RateLimitedError()),
-    "TokenNotFound": ErrorDoc(TokenNotFoundError()),
+    "TokenRequired": ErrorDoc(errors.TokenRequiredError(), "address_refused"),
+    "TokenNotRenewable": ErrorDoc(errors.TokenNotRenewableError()),
+    "AddressNotAllowed": ErrorDoc(errors.AddressRefusedError()),
+    "TooManyRequests": ErrorDoc(errors.RateLimitedError()),
+    "TokenNotFound": ErrorDoc(errors.TokenNotFoundError()),
     "TokenNameTaken": ErrorDoc(
-        TokenNameTakenError("Token name already used; names cannot be reused."), "invalid_token_name"
+        errors.TokenNameTakenError("Token name already used; names cannot be reused."), "invalid_token_name"
     ),
     "RoleGrantRefused": ErrorDoc(
-        GrantRefusedError("A role cannot have more than its creator: scopes."), "role_too_broad", *_FORBIDDEN
+        errors.GrantRefusedError("A role cannot have more than its creator: scopes."),
+        "role_too_broad",
+        *_FORBIDDEN,
     ),
     "RoleDeletionRefused": ErrorDoc(
-        RevocationRefusedError("This role has more than yours: scopes."), *_FORBIDDEN
+        errors.RevocationRefusedError("This role has more than yours: scopes."), *_FORBIDDEN
     ),
     "IssuersRefused": ErrorDoc(
-        GrantRefusedError("Only unlimited administrators manage issuers. Limited in: namespace."), *_FORBIDDEN
+        errors.GrantRefusedError("Only unlimited administrators manage issuers. Limited in: namespace."),
+        *_FORBIDDEN,
     ),
     "IssuerTaken": ErrorDoc(
-        IssuerTakenError("An issuer has this name, or this `iss` and audience."), "limit_reached"
+        errors.IssuerTakenError("An issuer has this name, or this `iss` and audience."), "limit_reached"
     ),
-    "IssuerNotFound": ErrorDoc(IssuerNotFoundError()),
-    "IssuerInUse": ErrorDoc(IssuerInUseError()),
+    "IssuerNotFound": ErrorDoc(errors.IssuerNotFoundError()),
+    "IssuerInUse": ErrorDoc(errors.IssuerInUseError()),
     "RoleNameTaken": ErrorDoc(
-        RoleNameTakenError("Role name already used in this namespace."), "limit_reached"
+        errors.RoleNameTakenError("Role name already used in this namespace."), "limit_reached"
     ),
-    "RoleNotFound": ErrorDoc(RoleNotFoundError()),
+    "RoleNotFound": ErrorDoc(errors.RoleNotFoundError()),
     "InvalidToken": ErrorDoc(_invalid("role", "Must be one of: reader, writer, driver, auditor, admin.")),
-    "OutsidePaths": ErrorDoc(OutsidePathsError(), *_FORBIDDEN),
-    "SecretNotFound": ErrorDoc(SecretNotFoundError()),
-    "NameTaken": ErrorDoc(NameTakenError()),
-    "VersionConflict": ErrorDoc(VersionConflictError(), "expected_version_required"),
-    "NotPurgeable": ErrorDoc(SecretNotDeletedError(), "newest_version"),
-    "BodyTooSlow": ErrorDoc(RequestTimeout("The body did not arrive in time.")),
-    "BodyTooLarge": ErrorDoc(RequestEntityTooLarge()),
+    "OutsidePaths": ErrorDoc(errors.OutsidePathsError(), *_FORBIDDEN),
+    "SecretNotFound": ErrorDoc(errors.SecretNotFoundError()),
+    "NameTaken": ErrorDoc(errors.NameTakenError()),
+    "VersionConflict": ErrorDoc(errors.VersionConflictError(), "expected_version_required"),
+    "NotPurgeable": ErrorDoc(errors.SecretNotDeletedError(), "newest_version"),
+    "BodyTooSlow": ErrorDoc(http.RequestTimeout("The body did not arrive in time.")),
+    "BodyTooLarge": ErrorDoc(http.RequestEntityTooLarge()),
     "SecretTooLarge": ErrorDoc(
-        SecretTooLargeError("A secret may have at most 65536 bytes."), "request_entity_too_large"
+        errors.SecretTooLargeError("A secret may have at most 65536 bytes."), "request_entity_too_large"
     ),
-    "UnsupportedBody": ErrorDoc(UnsupportedMediaType("The Content-Type must be application/json, in UTF-8.")),
+    "UnsupportedBody": ErrorDoc(
+        http.UnsupportedMediaType("The Content-Type must be application/json, in UTF-8.")
+    ),
     "WrongShape": ErrorDoc(_invalid("_schema", "Must be an object.")),
-    "InvalidNewSecret": ErrorDoc(IdempotencyMismatchError(), "weak_idempotency_key", "unprocessable_entity"),
+    "InvalidNewSecret": ErrorDoc(
+        errors.IdempotencyMismatchError(), "weak_idempotency_key", "unprocessable_entity"
+    ),
     "InvalidBatch": ErrorDoc(_invalid("secrets.3.secret_id", "Not a valid UUID."), "too_many_matches"),
     "InvalidNewBatch": ErrorDoc(
         _invalid("secrets.3.name", "Must be a path such as billing/db-password."),
@@ -212,20 +185,20 @@ ERROR_DOCS = {
         _invalid("limit", "Must be greater than or equal to 1 and less than or equal to 1000."),
         "invalid_cursor",
     ),
-    "Failure": ErrorDoc(InternalServerError(), "decryption"),
+    "Failure": ErrorDoc(http.InternalServerError(), "decryption"),
     "Unavailable": ErrorDoc(
-        StorageUnavailableError(),
+        errors.StorageUnavailableError(),
         *("audit_unavailable", "credentials_unavailable", "key_missing", "key_unshared", "audit_state"),
         *("restore_unfinished", "secret_busy", "overloaded"),
     ),
-    "NotReady": ErrorDoc(NotReadyError({"mongodb": ["MongoDB is not available"]}), headers=ALWAYS),
-    "HostNotAllowed": ErrorDoc(HostRefusedError(), headers=ALWAYS),
-    "MethodNotAllowed": ErrorDoc(MethodNotAllowed(), headers=ALWAYS),
-    "URITooLong": ErrorDoc(RequestURITooLarge(), headers=ALWAYS),
-    "ExpectationFailed": ErrorDoc(ExpectationFailed(), headers=ALWAYS),
-    "HeadersTooLarge": ErrorDoc(RequestHeaderFieldsTooLarge(), headers=ALWAYS),
+    "NotReady": ErrorDoc(errors.NotReadyError({"mongodb": ["MongoDB is not available"]}), headers=ALWAYS),
+    "HostNotAllowed": ErrorDoc(errors.HostRefusedError(), headers=ALWAYS),
+    "MethodNotAllowed": ErrorDoc(http.MethodNotAllowed(), headers=ALWAYS),
+    "URITooLong": ErrorDoc(http.RequestURITooLarge(), headers=ALWAYS),
+    "ExpectationFailed": ErrorDoc(http.ExpectationFailed(), headers=ALWAYS),
+    "HeadersTooLarge": ErrorDoc(http.RequestHeaderFieldsTooLarge(), headers=ALWAYS),
     DEFAULT: ErrorDoc(
-        InternalServerError(),
+        http.InternalServerError(),
         description="Any other refusal. Its `type` is the address of a page that explains it.",
         headers=ALWAYS,
     ),

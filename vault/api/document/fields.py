@@ -3,7 +3,7 @@
 import binascii
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from types import MappingProxyType
@@ -216,15 +216,72 @@ def name_field(description: str, *, example: str = "ci", **options: Any) -> fiel
 
 
 def number_field(
-    description: str, example: int, *, minimum: int = 1, maximum: int, default: int | None = None
+    description: str, example: int, *, maximum: int, default: int | None = None
 ) -> fields.Integer:
-    """Return a field for an integer in a request, with its documentation."""
+    """Return a field for a positive integer in a request, with its documentation."""
     return fields.Integer(
         strict=True,
         load_default=default,
-        validate=validate.Range(minimum, maximum),
+        validate=validate.Range(1, maximum),
         metadata={"description": description, "example": example},
     )
+
+
+def integer_field(description: str, example: int, **options: Any) -> fields.Integer:
+    """Return a field for an integer in a reply, with its documentation."""
+    return fields.Integer(metadata={"description": description, "example": example}, **options)
+
+
+def boolean_field(description: str, *, example: bool = False, **options: Any) -> fields.Boolean:
+    """Return a field for true or false in a reply, with its documentation."""
+    return fields.Boolean(metadata={"description": description, "example": example}, **options)
+
+
+def flag_field(description: str, *, example: bool = False) -> Flag:
+    """Return a field for true or false in a request, by default false, with its documentation."""
+    return Flag(load_default=False, metadata={"description": description, "example": example})
+
+
+def choice_field(description: str, example: str, choices: Iterable[str], **options: Any) -> fields.String:
+    """Return a field for one of the *choices* in a request, with its documentation."""
+    return text_field(description, example, validate=validate.OneOf([str(one) for one in choices]), **options)
+
+
+def time_field(description: str, example: str | None, *, allow_none: bool = True) -> Moment:
+    """Return a field for a time in a reply, with its documentation."""
+    metadata = {"description": description, "example": example}
+    return Moment(required=True, allow_none=allow_none, metadata=metadata)
+
+
+def texts_field(
+    description: str, example: Sequence[str], *, item: Mapping[str, Any] | None = None, required: bool = True
+) -> fields.List[Any]:
+    """Return a field for a list of texts in a reply, with its documentation: *item* is that of each text."""
+    metadata = {"description": description, "example": list(example)}
+    return fields.List(fields.String(metadata=item), required=required, metadata=metadata)
+
+
+def mapping_field(description: str, example: Mapping[str, str]) -> fields.Dict:
+    """Return a field for texts by their keys in a reply, with its documentation."""
+    metadata = {"description": description, "example": example}
+    return fields.Dict(keys=fields.String(), values=fields.String(), required=True, metadata=metadata)
+
+
+def objects_field(schema: type[Schema], description: str) -> fields.List[Any]:
+    """Return a field for a list of objects in a reply, with its documentation."""
+    return fields.List(fields.Nested(schema), required=True, metadata={"description": description})
+
+
+def cursor_field(what: str, example: str, pattern: str) -> fields.String:
+    """Return a field for the cursor in a request for a list of *what*, with its documentation."""
+    description = f"The `cursor` of the previous page. If omitted, the list starts at the first {what}."
+    return text_field(description, example, shape={"pattern": pattern}, load_default=None)
+
+
+def next_cursor_field(example: str, pattern: str) -> fields.String:
+    """Return a field for the cursor in a reply with a page, with its documentation."""
+    description = "The `cursor` for the next page; null on the last page."
+    return text_field(description, example, shape={"pattern": pattern}, required=True, allow_none=True)
 
 
 def id_field(description: str, **options: Any) -> SecretId:
@@ -247,6 +304,14 @@ def labels_field(*, load_default: Any = dict, **description: Any) -> BoundedDict
         load_default=load_default,
         metadata=LABELS | description | _LABEL_KEYS,
     )
+
+
+def neither_nor_both(**shapes: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Return the JSON Schemas of objects with neither or both of two fields of these *shapes*."""
+    return [
+        {"properties": {name: {"not": shape} for name, shape in shapes.items()}},
+        {"required": list(shapes), "properties": shapes},
+    ]
 
 
 class Body(Schema):

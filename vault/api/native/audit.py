@@ -5,13 +5,15 @@ import re
 from datetime import MINYEAR, UTC, datetime, timedelta
 from typing import Any
 
-from marshmallow import fields, validate
+from marshmallow import fields
 
 from vault.api.document.fields import (
     SECRET_ID,
     Body,
     Reply,
+    choice_field,
     id_field,
+    integer_field,
     number_field,
     one_line,
     text_field,
@@ -63,12 +65,7 @@ class AuditQuery(Body):
 
     since = _time("Only entries from this time on.", _TIME)
     until = _time("Only entries before this time.", "2026-11-25T00:00:00Z")
-    action = text_field(
-        "Only entries of this action.",
-        Action.FETCH,
-        load_default=None,
-        validate=validate.OneOf([action.value for action in Action]),
-    )
+    action = choice_field("Only entries of this action.", Action.FETCH, Action, load_default=None)
     principal = text_field(
         "Only entries of this principal.",
         "anonymous",
@@ -78,12 +75,12 @@ class AuditQuery(Body):
     )
     secret_id = id_field("Only entries about this secret.", load_default=None)
     limit = number_field("Maximum number of entries; 100 if omitted.", 100, maximum=_MAX_ENTRIES, default=100)
-    order = text_field(
+    order = choice_field(
         "`oldest_first` if omitted. With `newest_first`, the newest come first, and `cursor` leads to "
         "older ones.",
         Order.NEWEST_FIRST,
+        Order,
         load_default=Order.OLDEST_FIRST,
-        validate=validate.OneOf([order.value for order in Order]),
     )
     cursor = text_field(
         "The `cursor` of an earlier reply in the same `order`, or for `oldest_first` the `follow` of any. If "
@@ -115,9 +112,7 @@ class AuditRecord(Reply):
         }
     )
     stream = text_field("The entry's chain.", "2-" + "9f" * 16, required=True)
-    seq = fields.Integer(
-        required=True, metadata={"description": "The entry's number in its chain.", "example": 7}
-    )
+    seq = integer_field("The entry's number in its chain.", 7, required=True)
 
 
 class _Record(fields.Nested):

@@ -9,12 +9,16 @@ from vault.api.document.fields import (
     TEXT,
     Body,
     BoundedList,
-    Flag,
     Moment,
     Reply,
+    choice_field,
+    flag_field,
     name_field,
+    neither_nor_both,
+    objects_field,
     one_line,
     text_field,
+    texts_field,
 )
 from vault.api.operations.blueprint import Blueprint, current_attempt, services
 from vault.auth.claims import MAX_VALUE_LENGTH
@@ -58,31 +62,27 @@ def _as_sentence(check: Callable[[str], None]) -> Callable[[str], None]:
     return checked
 
 
-class NewIssuerSchema(Body):
-    """An issuer to trust."""
-
-    refused: ClassVar = {
-        "anyOf": [
-            {"properties": {"jwks_url": {"not": TEXT}, "public_key": {"not": TEXT}}},
-            {"required": ["jwks_url", "public_key"], "properties": {"jwks_url": TEXT, "public_key": TEXT}},
-        ]
-    }
-
-    name = name_field("The issuer's name. Roles refer to it.", example="github", required=True)
-    issuer = text_field(
-        "The claim `iss` of its JWTs.",
-        _ISS,
+def _claim(description: str, example: str) -> fields.String:
+    return text_field(
+        description,
+        example,
         shape={"pattern": ONE_LINE_PATTERN},
         required=True,
         validate=[validate.Length(1, MAX_VALUE_LENGTH), one_line],
     )
-    audience = text_field(
+
+
+class NewIssuerSchema(Body):
+    """An issuer to trust."""
+
+    refused: ClassVar = {"anyOf": neither_nor_both(jwks_url=TEXT, public_key=TEXT)}
+
+    name = name_field("The issuer's name. Roles refer to it.", example="github", required=True)
+    issuer = _claim("The claim `iss` of its JWTs.", _ISS)
+    audience = _claim(
         "The claim `aud` that its JWTs must have. Choose one of your own: a JWT for another service must not "
         "work here.",
         "https://vault.example.com",
-        shape={"pattern": ONE_LINE_PATTERN},
-        required=True,
-        validate=[validate.Length(1, MAX_VALUE_LENGTH), one_line],
     )
     jwks_url = text_field(
         "The URL of its key set. An issuer needs either a URL or a public key.",
@@ -131,21 +131,13 @@ class IssuerReference(Body):
     """An issuer to delete."""
 
     name = name_field("The issuer's name.", example="github", required=True)
-    force = Flag(
-        load_default=False,
-        metadata={"description": "If true, delete it even if it has roles.", "example": False},
-    )
+    force = flag_field("If true, delete it even if it has roles.")
 
 
 class IssuerQuery(Body):
     """A filter for issuers; by default all of them."""
 
-    state = text_field(
-        "Only issuers in this state; all if omitted.",
-        "active",
-        load_default=None,
-        validate=validate.OneOf(STATES),
-    )
+    state = choice_field("Only issuers in this state; all if omitted.", "active", STATES, load_default=None)
 
 
 class IssuerRecord(Reply):
@@ -165,11 +157,7 @@ class IssuerRecord(Reply):
         "The URL of its key set; null with a public key.", _JWKS_URL, required=True, allow_none=True
     )
     public_key = text_field("Its public key in PEM; null with a URL.", None, required=True, allow_none=True)
-    algorithms = fields.List(
-        fields.String(),
-        required=True,
-        metadata={"description": "The signatures that it makes.", "example": ["RS256"]},
-    )
+    algorithms = texts_field("The signatures that it makes.", ["RS256"])
     created_at = Moment(required=True, allow_none=True, metadata={"example": "2026-11-24T15:30:00.000Z"})
     created_by = text_field("The principal that created the issuer.", "operator", required=True)
 
@@ -177,11 +165,7 @@ class IssuerRecord(Reply):
 class IssuerList(Reply):
     """All issuers."""
 
-    issuers = fields.List(
-        fields.Nested(IssuerRecord),
-        required=True,
-        metadata={"description": "In order of name, after the one in the settings."},
-    )
+    issuers = objects_field(IssuerRecord, "In order of name, after the one in the settings.")
 
 
 _CREATIONS = {

@@ -8,15 +8,20 @@ from marshmallow import ValidationError, fields, post_load, validate
 from vault.api.document.fields import (
     Body,
     BoundedDict,
-    BoundedList,
     Moment,
     Reply,
+    choice_field,
+    integer_field,
+    mapping_field,
     name_field,
     number_field,
+    objects_field,
     one_line,
     text_field,
+    texts_field,
+    time_field,
 )
-from vault.api.native.token_schemas import networks_field, paths_field
+from vault.api.native.token_schemas import granted_networks, networks_field, paths_field, scopes_field
 from vault.api.operations.blueprint import Blueprint, current_attempt, services
 from vault.api.operations.replies import reply_memory
 from vault.auth.claims import (
@@ -42,16 +47,9 @@ blueprint = Blueprint(
     description="Give JWTs rights by their claims: CI jobs and workloads need no stored credential.",
 )
 
-#: More than the number of scopes: duplicates are allowed.
-_MAX_SCOPES = 64
-_CLAIMS = {"example": {"repository": "acme/api", "ref": "refs/heads/main"}}
-_CLAIM_GLOBS = {"example": {"environment": "prod-*"}}
-_SCOPES = {"example": [Scope.SECRET_FETCH.value]}
-_PATHS = {"example": ["acme/api/"]}
-_NETWORK = {"format": "cidr", "example": "192.0.2.0/24"}
-_NETWORKS = {"example": ["192.0.2.0/24"]}
+_CLAIMS = {"repository": "acme/api", "ref": "refs/heads/main"}
+_CLAIM_GLOBS = {"environment": "prod-*"}
 _NAME = "api-main"
-
 
 _LIMITS = f"Conditions can have {MAX_TOTAL_BYTES} bytes together, and a glob {MAX_ASTERISKS} asterisks."
 #: Bytes of a role in a reply, about.
@@ -63,7 +61,7 @@ def _key(text: str) -> None:
         raise ValidationError("Must be a claim, or a path to one such as /kubernetes.io/namespace.")
 
 
-def _conditions(description: str, documented: dict[str, Any]) -> BoundedDict:
+def _conditions(description: str, example: dict[str, str]) -> BoundedDict:
     """Return the field for conditions, by their claims."""
     return BoundedDict(
         max_size=MAX_CONDITIONS,
@@ -74,7 +72,11 @@ def _conditions(description: str, documented: dict[str, Any]) -> BoundedDict:
             metadata={"pattern": ONE_LINE_PATTERN},
         ),
         load_default={},
-        metadata=documented | {"description": description, "x-propertyNames": {"pattern": KEY_PATTERN}},
+        metadata={
+            "description": description,
+            "example": example,
+            "x-propertyNames": {"pattern": KEY_PATTERN},
+        },
     )
 
 
@@ -95,13 +97,7 @@ class NewRoleSchema(Body):
     claim_globs = _conditions(
         "The same, with values in which `*` stands for any characters, including slashes.", _CLAIM_GLOBS
     )
-    scopes = BoundedList(
-        fields.String(validate=validate.OneOf([scope.value for scope in Scope])),
-        max_size=_MAX_SCOPES,
-        required=True,
-        validate=validate.Length(min=1),
-        metadata=_SCOPES | {"description": "The role's scopes."},
-    )
+    scopes = scopes_field("The role's scopes.", required=True, validate=validate.Length(min=1))
     namespace = name_field(
         "The role's namespace, which must be your own. It can be omitted.",
         example="default",
@@ -136,12 +132,7 @@ class NewRoleSchema(Body):
 class RoleQuery(Body):
     """A filter for roles; by default all of them."""
 
-    state = text_field(
-        "Only roles in this state; all if omitted.",
-        "active",
-        load_default=None,
-        validate=validate.OneOf(STATES),
-    )
+    state = choice_field("Only roles in this state; all if omitted.", "active", STATES, load_default=None)
 
 
 class RoleReference(Body):
@@ -169,53 +160,23 @@ class RoleRecord(Reply):
     )
     namespace = name_field("The role's namespace.", example="default", required=True)
     issuer = text_field("The name of the issuer of its JWTs.", "github", required=True)
-    claims = fields.Dict(
-        keys=fields.String(),
-        values=fields.String(),
-        required=True,
-        metadata=_CLAIMS | {"description": "The claims that a JWT must have."},
+    claims = mapping_field("The claims that a JWT must have.", _CLAIMS)
+    claim_globs = mapping_field("The claims that must match a value with `*`.", _CLAIM_GLOBS)
+    scopes = texts_field("The role's scopes.", [Scope.SECRET_FETCH])
+    paths = texts_field(
+        "The names of the secrets that the role can reach; empty for all names.", ["acme/api/"]
     )
-    claim_globs = fields.Dict(
-        keys=fields.String(),
-        values=fields.String(),
-        required=True,
-        metadata=_CLAIM_GLOBS | {"description": "The claims that must match a value with `*`."},
-    )
-    scopes = fields.List(
-        fields.String(), required=True, metadata=_SCOPES | {"description": "The role's scopes."}
-    )
-    paths = fields.List(
-        fields.String(),
-        required=True,
-        metadata=_PATHS
-        | {"description": "The names of the secrets that the role can reach; empty for all names."},
-    )
-    networks = fields.List(
-        fields.String(metadata=_NETWORK),
-        required=True,
-        metadata=_NETWORKS
-        | {"description": "The networks from which the role is valid; empty for all networks."},
-    )
-    max_age = fields.Integer(
-        required=True,
-        allow_none=True,
-        metadata={"description": "The longest age of a JWT in seconds.", "example": 3_600},
-    )
+    networks = granted_networks("role")
+    max_age = integer_field("The longest age of a JWT in seconds.", 3_600, required=True, allow_none=True)
     created_at = Moment(required=True, allow_none=True, metadata={"example": "2026-11-24T15:30:00.000Z"})
     created_by = text_field("The principal that created the role.", "operator", required=True)
-    expires_at = Moment(
-        required=True,
-        allow_none=True,
-        metadata={"description": "The end of the creator's credential; null for none.", "example": None},
-    )
+    expires_at = time_field("The end of the creator's credential; null for none.", None)
 
 
 class RoleList(Reply):
     """The roles of a namespace."""
 
-    roles = fields.List(
-        fields.Nested(RoleRecord), required=True, metadata={"description": "In order of name."}
-    )
+    roles = objects_field(RoleRecord, "In order of name.")
 
 
 _CREATIONS = {

@@ -4,30 +4,8 @@ from typing import Any
 
 from vault.api.document.errors import ERROR_DOCS
 from vault.api.document.fields import LABELS, SECRET_ID
-from vault.api.native import batches, deliveries
-from vault.api.native.secret_schemas import (
-    NAME,
-    SECRET,
-    CreateBatch,
-    CreatedBatch,
-    DeletedSecret,
-    FetchBatch,
-    FetchedBatch,
-    IdempotencyKey,
-    ListQuery,
-    NewMetadata,
-    NewSecretSchema,
-    NewVersion,
-    PurgedSecret,
-    PurgeReference,
-    SecretDescription,
-    SecretLocation,
-    SecretPage,
-    SecretReference,
-    SecretValue,
-    UpdatedSecret,
-    VersionReference,
-)
+from vault.api.native import batches, deliveries, secret_replies, secret_requests
+from vault.api.native.secret_requests import NAME, SECRET
 from vault.api.operations.blueprint import Blueprint, current_attempt, services
 from vault.api.operations.replies import MemoryIfLarge, reply_memory
 from vault.core.attempt import Action
@@ -47,67 +25,50 @@ blueprint = Blueprint(
     "Secrets", __name__, url_prefix="/vault/secret", description="Store, fetch and manage secrets."
 )
 
-_VALUE = {"secret": SECRET["example"]}
-_BY_ID = {"secret_id": SECRET_ID["example"]}
-_BY_NAME = {"name": NAME["example"]}
-#: An example that anonymous callers cannot use.
-_WITH_CREDENTIAL = {"x-requires-credential": True}
-_CREATIONS = {
-    "value": {"summary": "A value", "value": _VALUE},
-    "once": {
-        "summary": "Readable once, within a day",
-        "value": {**_VALUE, "max_reads": 1, "ttl_seconds": 86_400},
-    },
-    "named": {
-        "summary": "With a name and labels",
-        "value": {**_VALUE, **_BY_NAME, "labels": LABELS["example"]},
-        **_WITH_CREDENTIAL,
-    },
-}
-_LISTS = {
-    "all": {"summary": "All secrets", "value": {"limit": 100}},
-    "prefix": {"summary": "By name prefix", "value": {"name_prefix": "billing/", "limit": 100}},
-}
+_VALUE: dict[str, Any] = {"secret": SECRET["example"]}
+_BY_ID: dict[str, Any] = {"secret_id": SECRET_ID["example"]}
+_BY_NAME: dict[str, Any] = {"name": NAME["example"]}
+
+
+def _example(summary: str, *, needs_credential: bool = False, **value: Any) -> dict[str, Any]:
+    """Return an example body; anonymous callers cannot use one that *needs_credential*."""
+    mark = {"x-requires-credential": True} if needs_credential else {}
+    return {"summary": summary, "value": value, **mark}
 
 
 def _references(**more: Any) -> dict[str, Any]:
     return {
-        "id": {"summary": "By ID", "value": _BY_ID | more},
-        "name": {"summary": "By name", "value": _BY_NAME | more, **_WITH_CREDENTIAL},
+        "id": _example("By ID", **_BY_ID, **more),
+        "name": _example("By name", **_BY_NAME, **more, needs_credential=True),
     }
 
 
-_CREATE_BATCHES = {
-    "values": {
-        "summary": "Two values",
-        "value": {"secrets": [_VALUE, {"secret": "b3RoZXI=", "max_reads": 1}]},
-    },
-    "named": {
-        "summary": "With a name",
-        "value": {"secrets": [{**_VALUE, **_BY_NAME}, {"secret": "b3RoZXI="}]},
-        **_WITH_CREDENTIAL,
-    },
+_CREATIONS = {
+    "value": _example("A value", **_VALUE),
+    "once": _example("Readable once, within a day", **_VALUE, max_reads=1, ttl_seconds=86_400),
+    "named": _example(
+        "With a name and labels", **_VALUE, **_BY_NAME, labels=LABELS["example"], needs_credential=True
+    ),
 }
-_DELIVERY = {
-    "summary": "For a task",
-    "value": {**_BY_NAME, "delivery": deliveries.EXAMPLE},
-    **_WITH_CREDENTIAL,
+_CREATE_BATCHES = {
+    "values": _example("Two values", secrets=[_VALUE, {"secret": "b3RoZXI=", "max_reads": 1}]),
+    "named": _example(
+        "With a name", secrets=[{**_VALUE, **_BY_NAME}, {"secret": "b3RoZXI="}], needs_credential=True
+    ),
+}
+_DELIVERY = {**_BY_NAME, "delivery": deliveries.EXAMPLE}
+_FETCHES = {**_references(), "delivery": _example("For a task", **_DELIVERY, needs_credential=True)}
+_FETCH_BATCHES = {
+    "ids": _example("By ID", secrets=[_BY_ID, {**_BY_ID, "version": 1}]),
+    "names": _example("By name", secrets=[_BY_NAME, {"name": "billing/api-key"}], needs_credential=True),
+    "prefix": _example("By name prefix", name_prefix="billing/", needs_credential=True),
+    "delivery": _example("For a task", secrets=[_DELIVERY], needs_credential=True),
+}
+_LISTS = {
+    "all": _example("All secrets", limit=100),
+    "prefix": _example("By name prefix", name_prefix="billing/", limit=100),
 }
 _NOT_FOUND = {"problem": ERROR_DOCS["SecretNotFound"].example}
-_FETCH_BATCHES = {
-    "ids": {"summary": "By ID", "value": {"secrets": [_BY_ID, {**_BY_ID, "version": 1}]}},
-    "names": {
-        "summary": "By name",
-        "value": {"secrets": [_BY_NAME, {"name": "billing/api-key"}]},
-        **_WITH_CREDENTIAL,
-    },
-    "prefix": {
-        "summary": "By name prefix",
-        "value": {"name_prefix": "billing/"},
-        **_WITH_CREDENTIAL,
-    },
-    "delivery": {**_DELIVERY, "value": {"secrets": [_DELIVERY["value"]]}},
-}
 
 
 @blueprint.post("/create")
@@ -116,9 +77,11 @@ _FETCH_BATCHES = {
     scope=Scope.SECRET_CREATE,
     refusals=("InvalidSecret", "OutsidePaths", "NameTaken", "SecretTooLarge", "InvalidNewSecret"),
 )
-@blueprint.arguments(NewSecretSchema, examples=_CREATIONS)
-@blueprint.arguments(IdempotencyKey, location="headers")
-@blueprint.response(200, SecretLocation, description="The secret and its audit entry are stored durably.")
+@blueprint.arguments(secret_requests.NewSecretSchema, examples=_CREATIONS)
+@blueprint.arguments(secret_requests.IdempotencyKey, location="headers")
+@blueprint.response(
+    200, secret_replies.SecretLocation, description="The secret and its audit entry are stored durably."
+)
 @blueprint.doc(responses=_links("fetch_secret", "describe_secret", "delete_secret"))
 def create_secret(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, str]:
     """Create a secret.
@@ -132,11 +95,11 @@ def create_secret(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, st
 
 @blueprint.post("/create-batch")
 @blueprint.operation(Action.CREATE, scope=Scope.SECRET_CREATE, refusals=("InvalidNewBatch",), is_batch=True)
-@blueprint.arguments(CreateBatch, examples=_CREATE_BATCHES)
-@blueprint.arguments(IdempotencyKey, location="headers")
+@blueprint.arguments(secret_requests.CreateBatch, examples=_CREATE_BATCHES)
+@blueprint.arguments(secret_requests.IdempotencyKey, location="headers")
 @blueprint.response(
     200,
-    CreatedBatch,
+    secret_replies.CreatedBatch,
     description="The secrets and their audit entries are stored durably, except those with a problem.",
     example={"secrets": [_BY_ID, {"problem": ERROR_DOCS["NameTaken"].example}]},
 )
@@ -157,8 +120,10 @@ def create_secrets(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, A
     scope=Scope.SECRET_FETCH,
     refusals=("SecretNotFound", "InvalidSecretId", "FetchRefused"),
 )
-@blueprint.arguments(VersionReference, examples={**_references(), "delivery": _DELIVERY})
-@blueprint.response(200, SecretValue, description="The secret, byte for byte as it was created.")
+@blueprint.arguments(secret_requests.VersionReference, examples=_FETCHES)
+@blueprint.response(
+    200, secret_replies.SecretValue, description="The secret, byte for byte as it was created."
+)
 def fetch_secret(body: dict[str, Any]) -> dict[str, bytes]:
     """Fetch a secret.
 
@@ -175,10 +140,10 @@ def fetch_secret(body: dict[str, Any]) -> dict[str, bytes]:
 
 @blueprint.post("/fetch-batch")
 @blueprint.operation(Action.FETCH, scope=Scope.SECRET_FETCH, refusals=("InvalidBatch",), is_batch=True)
-@blueprint.arguments(FetchBatch, examples=_FETCH_BATCHES)
+@blueprint.arguments(secret_requests.FetchBatch, examples=_FETCH_BATCHES)
 @blueprint.response(
     200,
-    FetchedBatch,
+    secret_replies.FetchedBatch,
     description="The secrets, except those with a problem.",
     example={"secrets": [{**_BY_ID, **_BY_NAME, "version": 1, **_VALUE}, _NOT_FOUND]},
 )
@@ -202,8 +167,8 @@ def fetch_secrets(body: dict[str, Any]) -> dict[str, Any]:
     scope=Scope.SECRET_UPDATE,
     refusals=("InvalidSecret", "SecretNotFound", "VersionConflict", "SecretTooLarge", "InvalidSecretId"),
 )
-@blueprint.arguments(NewVersion, examples=_references(**_VALUE, expected_version=1))
-@blueprint.response(200, UpdatedSecret, description="The new version is stored durably.")
+@blueprint.arguments(secret_requests.NewVersion, examples=_references(**_VALUE, expected_version=1))
+@blueprint.response(200, secret_replies.UpdatedSecret, description="The new version is stored durably.")
 @blueprint.doc(responses=_links("fetch_secret"))
 def update_secret(body: dict[str, Any]) -> dict[str, Any]:
     """Update a secret.
@@ -224,8 +189,12 @@ def update_secret(body: dict[str, Any]) -> dict[str, Any]:
 @blueprint.operation(
     Action.UPDATE_METADATA, scope=Scope.SECRET_UPDATE, refusals=("SecretNotFound", "InvalidSecretId")
 )
-@blueprint.arguments(NewMetadata, examples=_references(labels=LABELS["example"], ttl_seconds=86_400))
-@blueprint.response(200, SecretLocation, description="The new labels and expiry are stored durably.")
+@blueprint.arguments(
+    secret_requests.NewMetadata, examples=_references(labels=LABELS["example"], ttl_seconds=86_400)
+)
+@blueprint.response(
+    200, secret_replies.SecretLocation, description="The new labels and expiry are stored durably."
+)
 @blueprint.doc(responses=_links("describe_secret"))
 def update_secret_metadata(body: dict[str, Any]) -> dict[str, str]:
     """Change a secret's labels or expiry.
@@ -247,8 +216,8 @@ def update_secret_metadata(body: dict[str, Any]) -> dict[str, str]:
 @blueprint.operation(
     Action.DESCRIBE, scope=Scope.SECRET_DESCRIBE, refusals=("SecretNotFound", "InvalidSecretId")
 )
-@blueprint.arguments(SecretReference, examples=_references())
-@blueprint.response(200, SecretDescription, description="The description of the secret.")
+@blueprint.arguments(secret_requests.SecretReference, examples=_references())
+@blueprint.response(200, secret_replies.SecretDescription, description="The description of the secret.")
 def describe_secret(body: dict[str, Any]) -> dict[str, Any]:
     """Describe a secret.
 
@@ -260,8 +229,8 @@ def describe_secret(body: dict[str, Any]) -> dict[str, Any]:
 
 @blueprint.post("/delete")
 @blueprint.operation(Action.DELETE, scope=Scope.SECRET_DELETE, refusals=("SecretNotFound", "InvalidSecretId"))
-@blueprint.arguments(SecretReference, examples=_references())
-@blueprint.response(200, DeletedSecret, description="The secret can no longer be read.")
+@blueprint.arguments(secret_requests.SecretReference, examples=_references())
+@blueprint.response(200, secret_replies.DeletedSecret, description="The secret can no longer be read.")
 def delete_secret(body: dict[str, Any]) -> dict[str, Any]:
     """Delete a secret.
 
@@ -276,8 +245,8 @@ def delete_secret(body: dict[str, Any]) -> dict[str, Any]:
 @blueprint.operation(
     Action.RESTORE, scope=Scope.SECRET_DELETE, refusals=("SecretNotFound", "InvalidSecretId")
 )
-@blueprint.arguments(SecretReference, examples=_references())
-@blueprint.response(200, SecretLocation, description="The secret can be read again.")
+@blueprint.arguments(secret_requests.SecretReference, examples=_references())
+@blueprint.response(200, secret_replies.SecretLocation, description="The secret can be read again.")
 @blueprint.doc(responses=_links("fetch_secret", "describe_secret", "delete_secret"))
 def restore_secret(body: dict[str, Any]) -> dict[str, str]:
     """Restore a deleted secret.
@@ -292,13 +261,12 @@ def restore_secret(body: dict[str, Any]) -> dict[str, str]:
     Action.PURGE, scope=Scope.SECRET_PURGE, refusals=("SecretNotFound", "NotPurgeable", "InvalidSecretId")
 )
 @blueprint.arguments(
-    PurgeReference,
-    examples={
-        **_references(),
-        "version": {"summary": "One version, by ID", "value": {**_BY_ID, "version": 1}},
-    },
+    secret_requests.PurgeReference,
+    examples={**_references(), "version": _example("One version, by ID", **_BY_ID, version=1)},
 )
-@blueprint.response(200, PurgedSecret, description="The secret or version is no longer in the database.")
+@blueprint.response(
+    200, secret_replies.PurgedSecret, description="The secret or version is no longer in the database."
+)
 def purge_secret(body: dict[str, Any]) -> dict[str, Any]:
     """Purge a deleted secret, or a version.
 
@@ -316,8 +284,8 @@ def purge_secret(body: dict[str, Any]) -> dict[str, Any]:
 
 @blueprint.post("/list")
 @blueprint.operation(Action.LIST, scope=Scope.SECRET_LIST, refusals=("InvalidQuery",))
-@blueprint.arguments(ListQuery, examples=_LISTS)
-@blueprint.response(200, SecretPage, description="Secrets in order of name.")
+@blueprint.arguments(secret_requests.ListQuery, examples=_LISTS)
+@blueprint.response(200, secret_replies.SecretPage, description="Secrets in order of name.")
 def list_secrets(body: dict[str, Any]) -> dict[str, Any]:
     """List secrets.
 

@@ -11,12 +11,18 @@ from vault.api.document.fields import (
     TEXT,
     Body,
     BoundedList,
-    Flag,
-    Moment,
     Reply,
+    boolean_field,
+    choice_field,
+    cursor_field,
+    flag_field,
     flawless,
+    next_cursor_field,
     number_field,
+    objects_field,
     text_field,
+    texts_field,
+    time_field,
 )
 from vault.api.document.fields import name_field as _name
 from vault.auth.token_info import KINDS, STATES
@@ -26,12 +32,12 @@ from vault.core.networks import Network, network
 from vault.core.paths import MAX_NAME_BYTES, MAX_PATHS, Paths, path_flaw
 from vault.core.principal import MAX_LIFETIME, ROLES, Scope, scopes_named
 
-_SCOPES = {"example": [Scope.SECRET_FETCH.value]}
+_SCOPES = [Scope.SECRET_FETCH.value]
 _TRUE = {"enum": [True]}
 _INTEGER = {"type": "integer"}
 _NETWORK = {"format": "cidr", "example": "192.0.2.0/24"}
-_NETWORKS = {"example": ["192.0.2.0/24"]}
-_PATHS = {"example": ["billing/", "shared/db"]}
+_NETWORKS = ["192.0.2.0/24"]
+_PATHS = ["billing/", "shared/db"]
 #: In order: a token's creation, its last use, its expiry, and the end of its renewals.
 _CREATED = "2026-11-24T15:30:00.000Z"
 _USED = "2026-11-24T16:30:00.000Z"
@@ -41,7 +47,6 @@ _MAX_SECONDS = round(MAX_LIFETIME.total_seconds())
 _MAX_NETWORKS = 32
 _MAX_LISTED = 1_000
 _CURSOR = "ci"
-_CURSOR_SHAPE = {"pattern": CURSOR_PATTERN}
 #: More than the number of scopes: duplicates are allowed.
 _MAX_SCOPES = 64
 
@@ -60,21 +65,7 @@ class NetworkField(fields.String):
             raise ValidationError("Must be a network such as 192.0.2.0/24.") from None
 
 
-def _cascade() -> Flag:
-    return Flag(
-        load_default=False,
-        metadata={
-            "description": "If true, also revoke every token that it created, directly or through others.",
-            "example": False,
-        },
-    )
-
-
-def _time_field(description: str, example: str | None) -> Moment:
-    metadata = {"description": description, "example": example}
-    return Moment(metadata=metadata, required=True, allow_none=True)
-
-
+_CASCADE = "If true, also revoke every token that it created, directly or through others."
 _RENEWABLE_UNTIL = "The time beyond which no renewal extends the token; null if it cannot be renewed."
 _LAST_USED_AT = (
     "The last use, to about a minute; null if none is on record. Write access to the database can alter it."
@@ -88,8 +79,24 @@ def networks_field(grant: str) -> BoundedList:
         NetworkField(metadata=_NETWORK),
         max_size=_MAX_NETWORKS,
         load_default=[],
-        metadata=_NETWORKS | {"description": description},
+        metadata={"description": description, "example": _NETWORKS},
     )
+
+
+def scopes_field(description: str, **options: Any) -> BoundedList:
+    """Return the field for the scopes of a new grant, a token or a role."""
+    return BoundedList(
+        fields.String(validate=validate.OneOf([scope.value for scope in Scope])),
+        max_size=_MAX_SCOPES,
+        metadata={"description": description, "example": _SCOPES},
+        **options,
+    )
+
+
+def granted_networks(holder: str) -> fields.List[Any]:
+    """Return the field for the networks of a *holder* in a reply."""
+    description = f"The networks from which the {holder} is valid; empty for all networks."
+    return texts_field(description, _NETWORKS, item=_NETWORK)
 
 
 def paths_field(grant: str, *, example: Sequence[str] = ("billing/", "shared/db")) -> BoundedList:
@@ -121,21 +128,9 @@ class NewToken(Body):
     }
 
     name = _name("The token's name. Names cannot be reused in a namespace.", required=True)
-    role = text_field(
-        "A named set of scopes. A token needs a role, scopes, or both.",
-        "reader",
-        validate=validate.OneOf(list(ROLES)),
-    )
-    scopes = BoundedList(
-        fields.String(validate=validate.OneOf([scope.value for scope in Scope])),
-        max_size=_MAX_SCOPES,
-        metadata=_SCOPES | {"description": "The token's scopes, in addition to those of `role`."},
-    )
-    namespace = _name(
-        "Your own namespace, which is also the default.",
-        example="default",
-        load_default=None,
-    )
+    role = choice_field("A named set of scopes. A token needs a role, scopes, or both.", "reader", ROLES)
+    scopes = scopes_field("The token's scopes, in addition to those of `role`.")
+    namespace = _name("Your own namespace, which is also the default.", example="default", load_default=None)
     networks = networks_field("token")
     paths = paths_field("token")
     expires_in = number_field(
@@ -143,13 +138,9 @@ class NewToken(Body):
         86_400,
         maximum=_MAX_SECONDS,
     )
-    renewable = Flag(
-        load_default=False,
-        metadata={
-            "description": "If true, the token can extend itself, each time by `expires_in`, which is then "
-            "required.",
-            "example": True,
-        },
+    renewable = flag_field(
+        "If true, the token can extend itself, each time by `expires_in`, which is then required.",
+        example=True,
     )
     max_age = number_field(
         "With `renewable`: seconds from the creation beyond which no renewal extends the token; if omitted, "
@@ -198,24 +189,14 @@ class CreatedToken(Reply):
 class TokenQuery(Body):
     """A filter for tokens; by default all of them."""
 
-    state = text_field(
-        "Only tokens in this state; all if omitted.",
-        "active",
-        load_default=None,
-        validate=validate.OneOf(STATES),
-    )
+    state = choice_field("Only tokens in this state; all if omitted.", "active", STATES, load_default=None)
     unused_for = number_field(
         "Only active tokens that were neither created nor used in this many seconds.",
         90 * 86_400,
         maximum=_MAX_SECONDS,
     )
     limit = number_field("Maximum number of tokens; 100 if omitted.", 100, maximum=_MAX_LISTED, default=100)
-    cursor = text_field(
-        "The `cursor` of the previous page. If omitted, the list starts at the first token.",
-        _CURSOR,
-        shape=_CURSOR_SHAPE,
-        load_default=None,
-    )
+    cursor = cursor_field("token", _CURSOR, CURSOR_PATTERN)
 
     @post_load
     def _filter(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
@@ -226,13 +207,13 @@ class TokenRevocation(Body):
     """A token to revoke."""
 
     name = _name("The token's name.", required=True)
-    cascade = _cascade()
+    cascade = flag_field(_CASCADE)
 
 
 class OwnRevocation(Body):
     """The options for revoking the token that the request is sent with."""
 
-    cascade = _cascade()
+    cascade = flag_field(_CASCADE)
 
 
 class Renewal(Body):
@@ -265,27 +246,15 @@ class TokenRecord(Reply):
         required=True,
     )
     namespace = _name("The token's namespace.", example="default", required=True)
-    scopes = fields.List(
-        fields.String(), required=True, metadata=_SCOPES | {"description": "The token's scopes."}
-    )
-    networks = fields.List(
-        fields.String(metadata=_NETWORK),
-        required=True,
-        metadata=_NETWORKS
-        | {"description": "The networks from which the token is valid; empty for all networks."},
-    )
-    paths = fields.List(
-        fields.String(),
-        required=True,
-        metadata=_PATHS
-        | {"description": "The names of the secrets that the token can reach; empty for all names."},
-    )
-    created_at = _time_field("The token's creation.", _CREATED)
+    scopes = texts_field("The token's scopes.", _SCOPES)
+    networks = granted_networks("token")
+    paths = texts_field("The names of the secrets that the token can reach; empty for all names.", _PATHS)
+    created_at = time_field("The token's creation.", _CREATED)
     created_by = text_field("The principal that created the token.", "operator", required=True)
-    expires_at = _time_field("The token's expiry; null if it has none.", _EXPIRES)
-    renewable_until = _time_field(_RENEWABLE_UNTIL, _LONGEST)
-    revoked_at = _time_field("The token's revocation; null if it is not revoked.", None)
-    last_used_at = _time_field(_LAST_USED_AT, _USED)
+    expires_at = time_field("The token's expiry; null if it has none.", _EXPIRES)
+    renewable_until = time_field(_RENEWABLE_UNTIL, _LONGEST)
+    revoked_at = time_field("The token's revocation; null if it is not revoked.", None)
+    last_used_at = time_field(_LAST_USED_AT, _USED)
 
 
 class Credential(Reply):
@@ -294,66 +263,41 @@ class Credential(Reply):
     principal = text_field("Your name in the audit trail.", "ci", required=True)
     kind = text_field("The kind of credential.", "token", shape={"enum": list(KINDS)}, required=True)
     namespace = _name("Your namespace.", example="default", required=True)
-    scopes = fields.List(fields.String(), required=True, metadata=_SCOPES | {"description": "Your scopes."})
-    paths = fields.List(
-        fields.String(),
-        required=True,
-        metadata={
-            "description": "The paths that you are limited to: names of secrets, and prefixes of names that "
-            "end in `/`; empty without a limit.",
-            "example": ["billing/"],
-        },
+    scopes = texts_field("Your scopes.", _SCOPES)
+    paths = texts_field(
+        "The paths that you are limited to: names of secrets, and prefixes of names that end in `/`; empty "
+        "without a limit.",
+        ["billing/"],
     )
-    networks = fields.List(
-        fields.String(metadata=_NETWORK),
-        required=True,
-        metadata=_NETWORKS
-        | {"description": "The networks from which the credential is valid; empty for all networks."},
-    )
-    expires_at = _time_field("The credential's expiry; null if it has none.", _EXPIRES)
+    networks = granted_networks("credential")
+    expires_at = time_field("The credential's expiry; null if it has none.", _EXPIRES)
     role = text_field(
         "The role that your JWT acts with; null without one.", None, required=True, allow_none=True
     )
-    renewable = fields.Boolean(
-        required=True, metadata={"description": "True if the token can be renewed.", "example": True}
-    )
-    renewable_until = _time_field(_RENEWABLE_UNTIL, _LONGEST)
-    created_at = _time_field("The token's creation; null for a JWT.", _CREATED)
+    renewable = boolean_field("True if the token can be renewed.", example=True, required=True)
+    renewable_until = time_field(_RENEWABLE_UNTIL, _LONGEST)
+    created_at = time_field("The token's creation; null for a JWT.", _CREATED)
     created_by = text_field(
         "The principal that created the token; null for a JWT.", "operator", required=True, allow_none=True
     )
-    last_used_at = _time_field(_LAST_USED_AT, _USED)
+    last_used_at = time_field(_LAST_USED_AT, _USED)
 
 
 class TokenPage(Reply):
     """A page of tokens, and the cursor for the next page."""
 
-    tokens = fields.List(
-        fields.Nested(TokenRecord),
-        required=True,
-        metadata={
-            "description": "In order of name, including expired and revoked ones. A page can be shorter than "
-            "`limit`, and with a filter empty, and not the last."
-        },
+    tokens = objects_field(
+        TokenRecord,
+        "In order of name, including expired and revoked ones. A page can be shorter than `limit`, and with "
+        "a filter empty, and not the last.",
     )
-    cursor = text_field(
-        "The `cursor` for the next page; null on the last page.",
-        _CURSOR,
-        shape=_CURSOR_SHAPE,
-        required=True,
-        allow_none=True,
-    )
+    cursor = next_cursor_field(_CURSOR, CURSOR_PATTERN)
 
 
 class RevokedToken(Reply):
     """A revoked token."""
 
     name = _name("The token's name.", required=True)
-    revoked = fields.List(
-        fields.String(),
-        required=True,
-        metadata={
-            "description": "Names of the tokens that this request revoked, without those revoked earlier.",
-            "example": ["ci"],
-        },
+    revoked = texts_field(
+        "Names of the tokens that this request revoked, without those revoked earlier.", ["ci"]
     )

@@ -3,18 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from vault.api.native.token_schemas import (
-    CreatedToken,
-    Credential,
-    NewToken,
-    NoOptions,
-    OwnRevocation,
-    Renewal,
-    RevokedToken,
-    TokenPage,
-    TokenQuery,
-    TokenRevocation,
-)
+from vault.api.native import token_schemas
 from vault.api.operations.blueprint import Blueprint, current_attempt, services
 from vault.api.operations.replies import reply_memory
 from vault.auth.token_info import CredentialInfo
@@ -62,8 +51,8 @@ _CREATIONS = {
     scope=Scope.TOKEN_MANAGE,
     refusals=("GrantRefused", "TokenNameTaken", "InvalidToken"),
 )
-@blueprint.arguments(NewToken, examples=_CREATIONS)
-@blueprint.response(200, CreatedToken, description="The token, which is not shown again.")
+@blueprint.arguments(token_schemas.NewToken, examples=_CREATIONS)
+@blueprint.response(200, token_schemas.CreatedToken, description="The token, which is not shown again.")
 def create_token(grant: Grant) -> dict[str, str]:
     """Create a token.
 
@@ -75,8 +64,8 @@ def create_token(grant: Grant) -> dict[str, str]:
 
 @blueprint.post("/list")
 @blueprint.operation(Action.TOKEN_LIST, scope=Scope.TOKEN_MANAGE, refusals=("InvalidQuery",))
-@blueprint.arguments(TokenQuery)
-@blueprint.response(200, TokenPage, description="Tokens in order of name.")
+@blueprint.arguments(token_schemas.TokenQuery)
+@blueprint.response(200, token_schemas.TokenPage, description="Tokens in order of name.")
 def list_tokens(body: dict[str, Any]) -> dict[str, Any]:
     """List tokens.
 
@@ -94,8 +83,8 @@ def list_tokens(body: dict[str, Any]) -> dict[str, Any]:
 @blueprint.operation(
     Action.TOKEN_REVOKE, scope=Scope.TOKEN_MANAGE, refusals=("TokenNotFound", "RevocationRefused")
 )
-@blueprint.arguments(TokenRevocation, example={"name": "ci"})
-@blueprint.response(200, RevokedToken, description="The token is revoked.")
+@blueprint.arguments(token_schemas.TokenRevocation, example={"name": "ci"})
+@blueprint.response(200, token_schemas.RevokedToken, description="The token is revoked.")
 def revoke_token(body: dict[str, Any]) -> dict[str, Any]:
     """Revoke a token.
 
@@ -108,8 +97,8 @@ def revoke_token(body: dict[str, Any]) -> dict[str, Any]:
 
 @blueprint.post("/self")
 @blueprint.operation(Action.TOKEN_SELF, scope=None, refusals=("AddressNotAllowed",))
-@blueprint.arguments(NoOptions, example={})
-@blueprint.response(200, Credential, description="The principal and its credential.")
+@blueprint.arguments(token_schemas.NoOptions, example={})
+@blueprint.response(200, token_schemas.Credential, description="The principal and its credential.")
 def describe_own_credential(_body: dict[str, Any]) -> CredentialInfo:
     """Describe your credential.
 
@@ -120,8 +109,10 @@ def describe_own_credential(_body: dict[str, Any]) -> CredentialInfo:
 
 @blueprint.post("/renew")
 @blueprint.operation(Action.TOKEN_RENEW, scope=None, refusals=("TokenRequired", "TokenNotRenewable"))
-@blueprint.arguments(Renewal, example={})
-@blueprint.response(200, Credential, description="The token with its expiry, which may not have changed.")
+@blueprint.arguments(token_schemas.Renewal, example={})
+@blueprint.response(
+    200, token_schemas.Credential, description="The token with its expiry, which may not have changed."
+)
 def renew_own_token(lifetime: timedelta | None) -> CredentialInfo:
     """Renew your token.
 
@@ -134,8 +125,8 @@ def renew_own_token(lifetime: timedelta | None) -> CredentialInfo:
 
 @blueprint.post("/revoke-self")
 @blueprint.operation(Action.TOKEN_REVOKE, scope=None, refusals=("TokenRequired",))
-@blueprint.arguments(OwnRevocation, example={})
-@blueprint.response(200, RevokedToken, description="Your token is revoked.")
+@blueprint.arguments(token_schemas.OwnRevocation, example={})
+@blueprint.response(200, token_schemas.RevokedToken, description="Your token is revoked.")
 def revoke_own_token(body: dict[str, Any]) -> dict[str, Any]:
     """Revoke your token.
 

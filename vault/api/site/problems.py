@@ -4,6 +4,7 @@ from functools import cache
 
 from flask import Blueprint, Response, abort, render_template
 
+from vault.api.document.refusal_pages import PARAGRAPHS
 from vault.api.http.errors import PAGES, uri_of
 from vault.api.http.refusals import REFUSALS
 
@@ -39,7 +40,7 @@ def page(name: str) -> str:
 
 @cache
 def _rendered(code: str) -> str:
-    return render_template("problem.html", kind=REFUSALS[code], code=code)
+    return render_template("problem.html", kind=REFUSALS[code], text=PARAGRAPHS[code], code=code)
 
 
 @blueprint.after_request

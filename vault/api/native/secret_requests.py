@@ -1,33 +1,29 @@
-"""The schemas of requests and replies about secrets."""
+"""The schemas of requests about secrets."""
 
 from typing import Any, ClassVar
 
 from marshmallow import Schema, ValidationError, fields, post_load, validate, validates_schema
 
-from vault.api.document.errors import Problem
 from vault.api.document.fields import (
     BASE64_PATTERN,
-    LABELS,
     LIST,
     NAME_OF_SECRET_PATTERN,
     PREFIX_PATTERN,
-    SECRET_ID,
     TEXT,
     VISIBLE_PATTERN,
     Base64,
     Base64OfItem,
     Body,
     BoundedList,
-    Flag,
     Item,
-    Moment,
-    Reply,
+    cursor_field,
+    flag_field,
     flawless,
     id_field,
     labels_field,
     matches,
+    neither_nor_both,
     number_field,
-    text_field,
 )
 from vault.api.native.deliveries import delivery_field
 from vault.core.labels import MAX_KEY_BYTES, MAX_LABELS, MAX_TEXT_BYTES
@@ -41,13 +37,6 @@ SECRET = {"example": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
 NAME = {"example": "billing/db-password"}
 CURSOR = "550e8400-e29b-41d4-a716-446655440000/billing/db-password"
 
-#: In order: a secret's creation, its second version, its last fetch and its expiry.
-_CREATED = "2026-11-24T15:30:00.000Z"
-_UPDATED = "2026-11-24T16:00:00.000Z"
-_FETCHED = "2026-11-24T16:30:00.000Z"
-_EXPIRES = "2026-11-25T15:30:00.000Z"
-
-_CURSOR_SHAPE = {"pattern": CURSOR_PATTERN}
 _TEN_YEARS_SECONDS = 315_360_000
 _MAX_READS = 1_000
 _MAX_LISTED = 1_000
@@ -153,12 +142,7 @@ class IdempotencyKey(Schema):
 class SecretReference(Body):
     """A reference to a secret: its ID or, with a credential, its name."""
 
-    refused: ClassVar = {
-        "anyOf": [
-            {"properties": {"secret_id": {"not": TEXT}, "name": {"not": TEXT}}},
-            {"required": ["secret_id", "name"], "properties": {"secret_id": TEXT, "name": TEXT}},
-        ]
-    }
+    refused: ClassVar = {"anyOf": neither_nor_both(secret_id=TEXT, name=TEXT)}
 
     secret_id = id_field("The ID that `create` returned. Send either the ID or the name, not both.")
     name = name_field(
@@ -188,12 +172,7 @@ class VersionReference(SecretReference):
 class FetchBatch(Body):
     """References to secrets, or a prefix of their names."""
 
-    refused: ClassVar = {
-        "anyOf": [
-            {"properties": {"secrets": {"not": LIST}, "name_prefix": {"not": TEXT}}},
-            {"required": ["secrets", "name_prefix"], "properties": {"secrets": LIST, "name_prefix": TEXT}},
-        ]
-    }
+    refused: ClassVar = {"anyOf": neither_nor_both(secrets=LIST, name_prefix=TEXT)}
 
     secrets = BoundedList(
         Item(VersionReference),
@@ -260,10 +239,7 @@ class NewMetadata(SecretReference):
         86_400,
         maximum=_TEN_YEARS_SECONDS,
     )
-    never_expires = Flag(
-        load_default=False,
-        metadata={"description": "If true, the secret no longer expires.", "example": False},
-    )
+    never_expires = flag_field("If true, the secret no longer expires.")
 
     @validates_schema
     def _one_expiry(self, data: dict[str, Any], **_: Any) -> None:
@@ -278,190 +254,6 @@ class ListQuery(Body):
         "Only secrets whose name has this prefix. If omitted, also those without a name.", load_default=""
     )
     labels = labels_field(description="Only secrets that have all of these labels.")
-    deleted = Flag(
-        load_default=False,
-        metadata={
-            "description": "If true, list the deleted secrets that can be restored, instead of the others.",
-            "example": False,
-        },
-    )
+    deleted = flag_field("If true, list the deleted secrets that can be restored, instead of the others.")
     limit = number_field("Maximum number of secrets; 100 if omitted.", 100, maximum=_MAX_LISTED, default=100)
-    cursor = text_field(
-        "The `cursor` of the previous page. If omitted, the list starts at the first secret.",
-        CURSOR,
-        shape=_CURSOR_SHAPE,
-        load_default=None,
-    )
-
-
-def _time(description: str, example: str | None, *, allow_none: bool = False) -> Moment:
-    metadata = {"description": description, "example": example}
-    return Moment(required=True, allow_none=allow_none, metadata=metadata)
-
-
-def _secret_id(description: str = "The secret's ID.") -> fields.String:
-    return fields.String(required=True, metadata=SECRET_ID | {"description": description})
-
-
-def _number(description: str, example: int, **options: Any) -> fields.Integer:
-    return fields.Integer(required=True, metadata={"description": description, "example": example}, **options)
-
-
-def _item_problem() -> fields.Nested:
-    description = "The refusal that this item would get on its own. It does not affect the other items."
-    return fields.Nested(Problem, metadata={"description": description})
-
-
-class SecretLocation(Reply):
-    """The ID of a secret."""
-
-    secret_id = _secret_id("The secret's ID. Keep it: without a name, it is the only way to the secret.")
-
-
-class SecretValue(Reply):
-    """A secret's value."""
-
-    secret = Base64(
-        required=True,
-        metadata=SECRET | {"description": "The secret, exactly as it was created.", "format": "byte"},
-    )
-
-
-class CreatedItem(Reply):
-    """The outcome for one secret of a batch: `problem` if it failed, otherwise `secret_id`."""
-
-    secret_id = fields.String(metadata=SECRET_ID | {"description": "The secret's ID.", "format": "uuid"})
-    problem = _item_problem()
-
-
-class CreatedBatch(Reply):
-    """The outcomes for all secrets of a batch."""
-
-    secrets = fields.List(
-        fields.Nested(CreatedItem), required=True, metadata={"description": "In the order of the request."}
-    )
-
-
-class FetchedItem(Reply):
-    """The outcome for one secret of a batch: `problem` if it failed, otherwise all other fields."""
-
-    secret_id = fields.String(metadata=SECRET_ID | {"description": "The secret's ID.", "format": "uuid"})
-    name = fields.String(
-        allow_none=True, metadata=NAME | {"description": "The secret's name; null if it has none."}
-    )
-    version = fields.Integer(metadata={"description": "The version of the value.", "example": 1})
-    secret = Base64(
-        metadata=SECRET | {"description": "The secret, exactly as it was created.", "format": "byte"}
-    )
-    problem = _item_problem()
-
-
-class FetchedBatch(Reply):
-    """The outcomes for all secrets of a batch."""
-
-    secrets = fields.List(
-        fields.Nested(FetchedItem),
-        required=True,
-        metadata={"description": "In the order of the request; for `name_prefix`, in order of name."},
-    )
-
-
-class UpdatedSecret(Reply):
-    """The version of the new value."""
-
-    secret_id = _secret_id()
-    version = _number("The new version.", 2)
-
-
-class DeletedSecret(Reply):
-    """A deleted secret."""
-
-    secret_id = _secret_id()
-    restorable_until = _time(
-        "The end of the period in which `restore` works; null without one, which is the default.",
-        None,
-        allow_none=True,
-    )
-
-
-class PurgedSecret(Reply):
-    """A purged secret or version."""
-
-    secret_id = _secret_id()
-    version = _number("The purged version; null for the whole secret.", 1, allow_none=True)
-
-
-class KeptVersion(Reply):
-    """A version that is kept."""
-
-    version = _number("The version's number; the first is 1.", 2)
-    created_at = _time("The time of its creation.", _UPDATED)
-    deleted_at = _time(
-        "The time of its deletion, which can be ahead; null for none. From then on, the version cannot be "
-        "fetched until `undelete` of Vault's API restores it.",
-        None,
-        allow_none=True,
-    )
-
-
-class SecretSummary(Reply):
-    """A secret in a list."""
-
-    secret_id = _secret_id()
-    name = fields.String(
-        required=True,
-        allow_none=True,
-        metadata=NAME | {"description": "The secret's name; null if it has none."},
-    )
-    labels = fields.Dict(
-        keys=fields.String(),
-        values=fields.String(),
-        required=True,
-        metadata=LABELS | {"description": "The secret's labels."},
-    )
-
-
-class SecretDescription(SecretSummary):
-    """Everything about a secret except its value."""
-
-    version = _number("The newest version; 0 if the secret has no value yet.", 2)
-    versions = fields.List(
-        fields.Nested(KeptVersion),
-        required=True,
-        metadata={"description": "The kept versions, newest first."},
-    )
-    purged_versions = fields.List(
-        fields.Integer(),
-        required=True,
-        metadata={
-            "description": "Purged versions that would otherwise be kept, newest first.",
-            "example": [1],
-        },
-    )
-    created_at = _time("The time of the secret's creation.", _CREATED)
-    expires_at = _time("The time of the secret's expiry; null for never.", _EXPIRES, allow_none=True)
-    max_reads = _number("Maximum number of fetches; null for no limit.", 5, allow_none=True)
-    reads_left = _number("Remaining number of fetches; null for no limit.", 4, allow_none=True)
-    last_fetched_at = _time(
-        "The time of the last fetch in the newest 1,000 audit entries about the secret; null for none.",
-        _FETCHED,
-        allow_none=True,
-    )
-    recovery_days = _number("Days in which a delete can be undone; 0 if it is permanent.", 7)
-
-
-class SecretPage(Reply):
-    """A page of secrets, and the cursor for the next page."""
-
-    secrets = fields.List(
-        fields.Nested(SecretSummary),
-        required=True,
-        metadata={"description": "In order of name; secrets without a name come first."},
-    )
-    cursor = text_field(
-        "The `cursor` for the next page; null on the last page.",
-        CURSOR,
-        shape=_CURSOR_SHAPE,
-        required=True,
-        allow_none=True,
-    )
+    cursor = cursor_field("secret", CURSOR, CURSOR_PATTERN)
