@@ -1,4 +1,7 @@
-"""Requests of KV, version 2: their paths, queries and bodies, in the forms that Vault accepts."""
+"""Requests of KV, version 2: their paths, queries and bodies, in the forms that Vault accepts.
+
+Whatever has another form is refused with `BadRequest`, which says why.
+"""
 
 import math
 import re
@@ -49,11 +52,7 @@ def has_list_query() -> bool:
 
 
 def asks_for_list() -> bool:
-    """Return whether the query asks for a list.
-
-    Raises:
-        BadRequest: It is neither true nor false.
-    """
+    """Return whether the query asks for a list."""
     text = request.args.get("list", "")
     if text not in _TRUTHS:
         raise BadRequest("The query `list` must be true or false.")
@@ -61,11 +60,7 @@ def asks_for_list() -> bool:
 
 
 def number_in_query(name: str) -> int | None:
-    """Return the number in the query *name*; None without one.
-
-    Raises:
-        BadRequest: It is not a number.
-    """
+    """Return the number in the query *name*; None without one."""
     text = request.args.get(name, "")
     if not text:
         return None
@@ -79,7 +74,6 @@ def reference_to(path: str) -> Reference:
 
     Raises:
         OutsidePathsError: It is not within the principal's paths.
-        BadRequest: It contains a token.
     """
     name = path.rstrip("/")
     reach.require_within(name, current_attempt())
@@ -88,21 +82,13 @@ def reference_to(path: str) -> Reference:
 
 
 def require_no_token(path: str) -> None:
-    """Refuse a *path* that contains a token: no secret has it, and its sender has to know.
-
-    Raises:
-        BadRequest: It does.
-    """
+    """Refuse a *path* that contains a token: no secret has it, and its sender has to know."""
     if flaw := token_flaw(path):
         raise BadRequest(f"The path of a secret {flaw}.")
 
 
 def require_no_folder(path: str) -> None:
-    """Refuse a *path* that ends in a slash.
-
-    Raises:
-        BadRequest: It does.
-    """
+    """Refuse a *path* that ends in a slash."""
     if path.endswith("/"):
         raise BadRequest("cannot write to a path ending in '/'")
 
@@ -112,7 +98,6 @@ def name_to_write(path: str) -> str:
 
     Raises:
         OutsidePathsError: It is not within the principal's paths.
-        BadRequest: No secret can have this name.
     """
     reach.require_within(path.rstrip("/"), current_attempt())
     require_no_folder(path)
@@ -122,11 +107,7 @@ def name_to_write(path: str) -> str:
 
 
 def data_in(body: Mapping[str, Any]) -> dict[str, Any] | None:
-    """Return the value in *body*: an object, or None for null.
-
-    Raises:
-        BadRequest: It is missing, or something else.
-    """
+    """Return the value in *body*: an object, or None for null."""
     if "data" not in body:
         raise BadRequest("no data provided")
     return _object(body, "data")
@@ -141,11 +122,7 @@ def _object(body: Mapping[str, Any], name: str) -> dict[str, Any] | None:
 
 
 def cas_in(body: Mapping[str, Any]) -> int | None:
-    """Return the version that must be the newest, by the options in *body*; None if any may be.
-
-    Raises:
-        BadRequest: The options are not valid.
-    """
+    """Return the version that must be the newest, by the options in *body*; None if any may be."""
     options = (_object(body, "options") if "options" in body else None) or {}
     return _cas(options["cas"]) if "cas" in options else None
 
@@ -159,11 +136,7 @@ def _cas(value: Any) -> int:
 
 
 def versions_in(body: Mapping[str, Any], no: str) -> list[int]:
-    """Return the numbers of versions in *body*, which can be numbers or texts, alone or in a list.
-
-    Raises:
-        BadRequest: There is *no* version, or they are not numbers.
-    """
+    """Return the version numbers in *body*: integers or texts, single or a list. *no* begins a refusal."""
     given = body.get("versions")
     texts = given.split(",") if isinstance(given, str) else [] if given is None else given
     if not texts:
@@ -178,19 +151,14 @@ def _is_version(text: Any) -> bool:
 
 
 def labels_in(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the labels in *body*, as they are; None for null, or if it has none.
-
-    Raises:
-        BadRequest: They are not an object.
-    """
+    """Return the labels in *body*, as they are; None for null, or if it has none."""
     return _object(body, "custom_metadata") if "custom_metadata" in body else None
 
 
 def rules_in(body: Mapping[str, Any], present: WriteRules, *, max_versions: int) -> WriteRules:
     """Return the write rules in *body*, and otherwise the *present* ones. Null resets a rule.
 
-    Raises:
-        BadRequest: They are not valid, or there are more versions than the service keeps, *max_versions*.
+    The service keeps at most *max_versions*.
     """
     changed: dict[str, Any] = {}
     if "cas_required" in body:
@@ -210,11 +178,7 @@ def rules_in(body: Mapping[str, Any], present: WriteRules, *, max_versions: int)
 
 
 def require_metadata_cas(body: Mapping[str, Any], secret: StoredSecret) -> None:
-    """Require that `metadata_cas` in *body* is the version of the metadata of *secret*.
-
-    Raises:
-        BadRequest: It is not, or it is missing, and the secret requires it.
-    """
+    """Require that `metadata_cas` in *body* is the version of the metadata of *secret*, if one is needed."""
     if "metadata_cas" not in body:
         if secret.rules.metadata_version_required:
             raise BadRequest("metadata check-and-set parameter required for this call")
@@ -239,11 +203,7 @@ def _delay(value: Any) -> int:
 
 
 def valid_labels(given: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return the labels *given*, with numbers and truth values as texts.
-
-    Raises:
-        BadRequest: They are not valid.
-    """
+    """Return the labels *given*, with numbers and truth values as texts."""
     texts = {key: _text(value) for key, value in given.items()}
     try:
         found: Mapping[str, str] = _LABELS.deserialize(texts)

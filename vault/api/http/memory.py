@@ -81,27 +81,6 @@ class Reservation:
         self.release()
 
 
-class _Free(Reservation):
-    """The shared reservation of small bodies and replies, which takes no memory."""
-
-    __slots__ = ()
-
-    def advance(self, count: int) -> None:
-        """Do nothing."""
-
-    def keep(self) -> None:
-        """Do nothing."""
-
-    def offer(self) -> None:
-        """Do nothing."""
-
-    def shrink(self, size: int) -> None:
-        """Do nothing."""
-
-    def release(self) -> None:
-        """Do nothing."""
-
-
 class Memory:
     """Memory of *max_bytes* in total, half of that for each source.
 
@@ -112,7 +91,8 @@ class Memory:
 
     def __init__(self, max_bytes: int) -> None:
         self._max_bytes = max_bytes
-        self._free = _Free(self, 0, "", _do_nothing)
+        #: The shared reservation of small bodies and replies, which takes no memory.
+        self._free = Reservation(self, 0, "", _do_nothing)
         self._lock = Lock()
         self._used: Counter[str] = Counter()
         self._waiting: list[Reservation] = []

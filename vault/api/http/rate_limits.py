@@ -2,6 +2,8 @@
 
 If the storage that all workers share fails, each worker counts in its own memory and logs a warning. So a
 request is never refused because its count could not be stored.
+
+Beyond a limit, a count raises `RateLimitedError`.
 """
 
 import logging
@@ -57,26 +59,24 @@ class _Limits:
     """The limits of one application."""
 
     def __init__(self, settings: Settings) -> None:
-        uri = settings.rate_limit_storage_uri
+        uri, memory = settings.rate_limit_storage_uri, MemoryStorage()
+        # limits starts a timer for the storage; no thread survives gunicorn's fork.
+        memory.timer.join()
         self.request = _Quota("requests", settings.rate_limit)
         self.failure = _Quota("failures", settings.failed_auth_limit)
-        self.shared = FixedWindowRateLimiter(storage_from_string(uri, **_options(uri)))
-        self._own = FixedWindowRateLimiter(MemoryStorage())
+        self._own = FixedWindowRateLimiter(memory)
+        self.shared = (
+            self._own if uri == MEMORY else FixedWindowRateLimiter(storage_from_string(uri, **_options(uri)))
+        )
         self._shared_from = 0.0
         self._connecting = Lock()
         self._is_connected = False
-        # limits starts a timer for each storage in memory; no thread survives gunicorn's fork.
-        for counter in (self.shared, self._own):
-            if isinstance(counter.storage, MemoryStorage):
-                counter.storage.timer.join()
 
     def count(self, quota: _Quota, source: str, *, items: int = 0) -> None:
         """Count a request of *source*, or further *items* of one.
 
-        Add headers about the first exceeded limit, or else the first of *quota*.
-
-        Raises:
-            RateLimitedError: A limit is exceeded. The request is counted, its *items* are not.
+        Add headers about the first exceeded limit, or else the first of *quota*. Beyond a limit, the request
+        is counted, and its *items* are not.
         """
         key = (quota.kind, source)
         # A batch that does not fit uses up no limit.
@@ -130,11 +130,7 @@ def close(app: Flask) -> None:
 
 
 def count_request(attempt: Attempt) -> None:
-    """Count a request of the principal of *attempt*, or of its address if the caller is anonymous.
-
-    Raises:
-        RateLimitedError: A limit is exceeded.
-    """
+    """Count a request of the principal of *attempt*, or of its address if the caller is anonymous."""
     quota = _limits().request
     if quota.limits:
         _count(quota, _caller(attempt), attempt=attempt)
@@ -143,8 +139,7 @@ def count_request(attempt: Attempt) -> None:
 def count_items(count: int, *, attempt: Attempt) -> None:
     """Count the items of a batch as requests, in one operation; its own request stands for the first item.
 
-    Raises:
-        RateLimitedError: They exceed a limit together; none of them is counted.
+    If they exceed a limit together, none of them is counted.
     """
     quota = _limits().request
     if quota.limits and count > 1:
@@ -156,9 +151,6 @@ def count_failure(attempt: Attempt) -> None:
 
     Only invalid credentials are counted and refused. So an attacker who guesses credentials does not lock out
     other clients at the same address.
-
-    Raises:
-        RateLimitedError: A limit is exceeded.
     """
     _count(_limits().failure, f"address:{source(attempt.ip)}", attempt=attempt)
 
@@ -205,8 +197,7 @@ def _write_headers(reply: Response) -> Response:
 
 
 def _options(uri: str) -> dict[str, Any]:
-    if uri == MEMORY:
-        return {}
+    """Return the options of the storage in MongoDB."""
     return {
         "database_name": database_name(uri),
         "counter_collection_name": "rate_limits",

@@ -12,7 +12,10 @@ MAX_CONCURRENT_REQUESTS = 500
 
 
 class Slot:
-    """A slot for one request, held during a block, which may wait for MongoDB, never for a client."""
+    """A slot for one request, held during a block, which may wait for MongoDB, never for a client.
+
+    Taking it raises `OverloadedError` if all slots are taken.
+    """
 
     __slots__ = ("_free", "_is_held")
 
@@ -22,11 +25,7 @@ class Slot:
         self._is_held = False
 
     def __enter__(self) -> Self:
-        """Take the slot.
-
-        Raises:
-            OverloadedError: All slots are taken.
-        """
+        """Take the slot."""
         try:
             self._free.pop()
         except IndexError:
@@ -42,11 +41,7 @@ class Slot:
 
     @contextmanager
     def given_back(self) -> Iterator[None]:
-        """Give the slot back during the block, which may wait for clients, and then take one again.
-
-        Raises:
-            OverloadedError: All slots were taken meanwhile.
-        """
+        """Give the slot back during the block, which may wait for clients, and then take one again."""
         self.__exit__()
         try:
             yield
