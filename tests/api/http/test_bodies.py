@@ -25,8 +25,6 @@ def items(text: str) -> bytes:
     ("body", "detail"),
     [
         (items("{}"), "The body has too many values."),
-        (items("[]"), "The body has too many values."),
-        (items("1"), "The body has too many values."),
         (items("[" * 400 + "]" * 400), "The body has too many values."),
         (items('{"a":"%s"}' % ("x" * 700)), "The body has too many fields."),
         (
@@ -34,7 +32,7 @@ def items(text: str) -> bytes:
             "The body has too many fields.",
         ),
     ],
-    ids=["objects", "lists", "numbers", "nested lists", "objects with a field", "fields"],
+    ids=["objects", "nested lists", "objects with a field", "fields"],
 )
 def test_a_body_of_many_values_is_413(client: FlaskClient, stored: Stored, body: bytes, detail: str) -> None:
     """A large body with more values or fields than a valid one is refused before they take memory."""
@@ -58,11 +56,8 @@ def test_the_richest_valid_batch_is_accepted(alice: Caller) -> None:
 
 REFUSED = {
     "no JSON": (b'{"secrets": [{"secret": "%s"}' % LARGE, 400),
-    "too many values": (items("{}"), 413),
     "another top-level field": (b'{"secrets": [{"secret": "%s"}], "x": 1}' % LARGE, 422),
-    "another field of an item": (b'{"secrets": [{"secret": "%s", "x": 1}]}' % LARGE, 422),
     "a value of another type": (b'{"secrets": [{"secret": ["%s"]}]}' % LARGE, 422),
-    "a value that is too large": (b'{"secrets": [{"secret": "%s"}]}' % LARGE, 200),
     "no base64": (b'{"secrets": [{"secret": "%s"}]}' % LARGE[1:], 200),
 }
 

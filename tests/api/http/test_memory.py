@@ -20,6 +20,13 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 0.05)
 
 
+@pytest.fixture
+def strict(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Shorten the time after which a client is slow, and that in which a body tries to get memory."""
+    monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.02)
+    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 0.2)
+
+
 @pytest.mark.promise("network")
 @pytest.mark.usefixtures("impatient")
 def test_a_source_gets_at_most_half_of_the_memory() -> None:
@@ -135,10 +142,9 @@ def test_memory_that_was_granted_at_the_last_moment_evicts_no_one(monkeypatch: p
     assert not left.is_set()
 
 
+@pytest.mark.usefixtures("strict")
 def test_one_slow_body_does_not_keep_its_address_out(monkeypatch: pytest.MonkeyPatch) -> None:
     """If a slow body holds its source's half, a smaller one of that source disconnects it."""
-    monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.02)
-    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 0.2)
     place = Memory(SIZE)
     left = Event()
     slow = place.reserve(SIZE // 2, "a", left.set)
@@ -154,10 +160,9 @@ def test_one_slow_body_does_not_keep_its_address_out(monkeypatch: pytest.MonkeyP
     assert not place._used
 
 
-def test_memory_that_is_on_its_way_evicts_no_one_else(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("strict")
+def test_memory_that_is_on_its_way_evicts_no_one_else() -> None:
     """A body evicts only as much as it needs, even if those it evicts take long to give their memory back."""
-    monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.02)
-    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 0.2)
     place = Memory(SIZE)
     evicted: list[int] = []
     for number in range(8):
@@ -266,11 +271,10 @@ def test_one_that_stops_waiting_leaves_the_queue() -> None:
             pass
 
 
+@pytest.mark.usefixtures("strict")
 @pytest.mark.parametrize("size", [SIZE // 2, SIZE // 4], ids=["as large", "smaller"])
-def test_one_large_body_does_not_lock_out_others(monkeypatch: pytest.MonkeyPatch, size: int) -> None:
+def test_one_large_body_does_not_lock_out_others(size: int) -> None:
     """The slowest client with as much memory as another needs is disconnected."""
-    monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.05)
-    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 0.2)
     place = Memory(SIZE)
     slow: list[Reservation] = []
     with place.reserve(SIZE // 2, "b") as other:
@@ -281,13 +285,10 @@ def test_one_large_body_does_not_lock_out_others(monkeypatch: pytest.MonkeyPatch
     assert not place._used
 
 
+@pytest.mark.usefixtures("strict")
 @pytest.mark.parametrize(("part", "count"), [(4, 2), (16, 0)], ids=["large", "small"])
-def test_a_larger_body_disconnects_large_ones_only(
-    monkeypatch: pytest.MonkeyPatch, part: int, count: int
-) -> None:
+def test_a_larger_body_disconnects_large_ones_only(part: int, count: int) -> None:
     """A client that needs more memory than each other has disconnects only those with a large part."""
-    monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.05)
-    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 0.2)
     place = Memory(SIZE)
     held: dict[int, Reservation] = {}
     for number in range(part):
@@ -301,10 +302,9 @@ def test_a_larger_body_disconnects_large_ones_only(
     assert [number for number in held if not held[number].size] == list(range(count))
 
 
-def test_a_reply_that_is_not_taken_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.usefixtures("strict")
+def test_a_reply_that_is_not_taken_makes_room() -> None:
     """A reply keeps its memory while it is made; once it waits for a slow client, others can have it."""
-    monkeypatch.setattr(memory, "_GRACE_SECONDS", 0.05)
-    monkeypatch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 0.2)
     place = Memory(SIZE)
     held: list[Reservation] = []
     for name in "ab":

@@ -6,8 +6,7 @@ import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
-from pathlib import Path
+from contextlib import ExitStack, contextmanager
 from threading import Timer
 from typing import Any
 
@@ -20,9 +19,8 @@ from werkzeug.test import TestResponse
 
 from tests.conftest import running_app
 from tests.support.access import bearer, make_token
-from tests.support.lifecycle import UNKNOWN_ID
+from tests.support.lifecycle import UNKNOWN_ID, trail
 from tests.support.rotation import Stored
-from tests.support.service import Service
 from vault.api.http import rate_limits
 from vault.crypto.token import new_token
 
@@ -96,8 +94,7 @@ def test_a_reply_has_limit_and_remaining_requests(environment: dict[str, str], s
     assert reply.get_json(force=True)["detail"] == "Too many requests. Try again later."
     assert structured(reply.headers["RateLimit"])["requests-2/60s"]["r"] == 0
     assert 1 <= int(reply.headers["Retry-After"]) <= 61
-    last = stored.audit_logs.find_one(sort=[("_id", -1)])
-    assert last is not None
+    last = trail(stored)[-1]
     assert (last["status"], last["details"]) == ("denied", {"reason": "rate limit"})
 
 
@@ -141,8 +138,7 @@ def test_each_item_of_a_batch_counts(environment: dict[str, str], stored: Stored
         [state] = map(structured, reply.headers.get_all("RateLimit"))
         assert state["requests-30/3600s"]["r"] == 9
         assert reply.headers["Retry-After"]
-        last = stored.audit_logs.find_one(sort=[("_id", -1)])
-        assert last is not None
+        last = trail(stored)[-1]
         assert (last["action"], last["status"], last["details"]) == (
             "fetch",
             "denied",
@@ -173,9 +169,8 @@ def test_the_matches_of_a_prefix_count(environment: dict[str, str], stored: Stor
     assert [secret["reads"] for secret in stored.secrets.find()] == [1] * 5
 
 
-@pytest.mark.parametrize("items", [2, 100])
 def test_a_batch_is_counted_by_two_operations(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch, items: int
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The storage counts a batch by one operation before its body is read, and one for all its items."""
     costs: list[int] = []
@@ -187,8 +182,8 @@ def test_a_batch_is_counted_by_two_operations(
 
     monkeypatch.setattr(MemoryStorage, "incr", keep)
     with limited(environment, RATE_LIMIT="150/hour") as (_, client):
-        assert batch(client, items).status_code == 200
-        assert costs == [1, items - 1]
+        assert batch(client, 100).status_code == 200
+        assert costs == [1, 99]
 
 
 def test_a_refused_batch_uses_up_no_shared_count(environment: dict[str, str]) -> None:
@@ -199,15 +194,9 @@ def test_a_refused_batch_uses_up_no_shared_count(environment: dict[str, str]) ->
         assert batch(client, 9).status_code == 200
 
 
-def test_several_limits_all_apply(environment: dict[str, str]) -> None:
-    """The first limit reached refuses the request."""
-    with limited(environment, RATE_LIMIT="50/second;4/hour") as (_, client):
-        assert statuses(client, 6) == [422] * 4 + [429] * 2
-
-
 def test_without_a_limit_there_are_no_headers(client: FlaskClient) -> None:
     """By default, requests are not limited, and no reply has a rate-limit header."""
-    assert statuses(client, 100) == [422] * 100
+    assert statuses(client, 40) == [422] * 40
     assert not any(name.startswith("RateLimit") for name, _ in ask(client).headers)
 
 
@@ -235,18 +224,16 @@ def test_refused_credentials_are_limited_by_default(client: FlaskClient) -> None
     assert statuses(client, 32, "no token") == [401] * 30 + [429] * 2
 
 
-@pytest.mark.parametrize("uri", ["memory://", "shared"])
-def test_a_count_can_be_shared(environment: dict[str, str], stored: Stored, uri: str) -> None:
-    """Two processes count together with one MongoDB, and separately without."""
-    settings = {"RATE_LIMIT": "3/hour"}
-    if uri == "shared":
-        settings["RATE_LIMIT_STORAGE_URI"] = environment["MONGO_URI"]
-    found = []
-    for _ in range(2):
-        with limited(environment, **settings) as (_app, client):
-            found += statuses(client, 2)
-    assert found == ([422] * 3 + [429] if uri == "shared" else [422] * 4)
-    assert stored.rate_limits.count_documents({}) == (uri == "shared")
+def test_a_count_can_be_shared(environment: dict[str, str], stored: Stored) -> None:
+    """Workers count together with one MongoDB, however many requests they get at once, or else alone."""
+    shared = {"RATE_LIMIT_STORAGE_URI": environment["MONGO_URI"]}
+    for more, accepted in (({}, 40), (shared, 10)):
+        with ExitStack() as running, ThreadPoolExecutor(8) as pool:
+            apps = [running.enter_context(limited(environment, RATE_LIMIT="10/hour", **more)) for _ in "1234"]
+            clients = [app.test_client() for app, _ in apps for _ in range(12)]
+            found = Counter(reply.status_code for reply in pool.map(ask, clients))
+        assert found == {422: accepted, 429: 48 - accepted}
+    assert stored.rate_limits.count_documents({}) == 1
 
 
 def test_first_counts_share_one_client(environment: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> None:
@@ -268,32 +255,6 @@ def test_first_counts_share_one_client(environment: dict[str, str], monkeypatch:
         assert len(made) == 1
     with pytest.raises(InvalidOperation):
         made[0].admin.command("ping")
-
-
-@pytest.mark.process
-def test_four_workers_share_one_limit(environment: dict[str, str], stored: Stored, tmp_path: Path) -> None:
-    """A limit that 4 workers share through MongoDB limits their total, within 5 %."""
-    # Otherwise all four workers create it at the first use, which can exceed the timeout of a count.
-    for collection in (stored.rate_limits, stored.rate_limit_windows):
-        collection.create_index("expireAt", expireAfterSeconds=0)
-    settings = {
-        "WEB_CONCURRENCY": "4",
-        "RATE_LIMIT": "300/hour",
-        "RATE_LIMIT_STORAGE_URI": environment["MONGO_URI"],
-    }
-    for attempt in range(3):
-        stored.rate_limits.delete_many({})
-        folder = tmp_path / str(attempt)
-        folder.mkdir()
-        with Service({**environment, **settings}, folder=folder) as service:
-            service.wait_until("/health/ready")
-            with ThreadPoolExecutor(16) as pool:
-                replies = Counter(pool.map(lambda _: service.post(FETCH, {}).status, range(600)))
-        # On a busy machine a count can time out, and its worker then counts alone for a while.
-        if "counted by each worker alone" not in service.log.read_text():
-            break
-    assert 285 <= replies[422] <= 315
-    assert replies[422] + replies[429] == 600
 
 
 def test_a_lost_counter_refuses_no_request(
@@ -326,37 +287,3 @@ def test_a_counter_lost_after_counting_refuses_no_request(
 
         monkeypatch.setattr(type(storage), "get_expiry", get_expiry)
         assert ask(client).status_code == 422
-
-
-# --- Networks
-
-
-def test_only_allowed_networks_reach_the_vault(environment: dict[str, str], stored: Stored) -> None:
-    """From other networks every call is 403, with any credential, and recorded; health stays open."""
-    with limited(environment, ALLOWED_NETWORKS="192.0.2.0/24,2001:db8::/32") as (app, client):
-        token = make_token(app, "boss", role="admin")
-        for address in ("192.0.2.9", "2001:db8::9"):
-            assert statuses(client, 1, token, address) == [422]
-        for address in ("127.0.0.1", "198.51.100.1", "2001:db9::", ""):
-            reply = ask(client, token, address)
-            assert reply.status_code == 403
-            assert reply.get_json(force=True)["detail"] == "This address is not allowed to use the service."
-            assert "WWW-Authenticate" not in reply.headers
-        assert client.get("/health/live").status_code == 200
-    denied = list(stored.audit_logs.find({"status": "denied"}))
-    assert [entry["details"]["reason"] for entry in denied] == ["address"] * 4
-
-
-def test_an_address_behind_a_proxy_is_the_client_s(environment: dict[str, str]) -> None:
-    """Networks of settings and tokens apply to the address that trusted proxies report."""
-    settings = {"TRUSTED_PROXIES": "127.0.0.1", "ALLOWED_NETWORKS": "192.0.2.0/24"}
-    with limited(environment, **settings) as (app, client):
-        token = make_token(app, "ci", role="reader", networks=("192.0.2.7",))
-        for forwarded, status in (
-            ("192.0.2.7", 422),
-            ("192.0.2.8", 401),
-            ("198.51.100.1, 192.0.2.8", 401),
-            ("192.0.3.1", 403),
-        ):
-            headers = {**bearer(token), "X-Forwarded-For": forwarded}
-            assert client.post(FETCH, json={}, headers=headers).status_code == status

@@ -11,7 +11,6 @@ from tests.support.batches import problem_of, statuses
 from tests.support.lifecycle import ALICE, UNKNOWN_ID, Caller, b64, trail
 from tests.support.problems import messages_of
 from tests.support.rotation import Stored
-from tests.support.trail import break_trail
 from vault.api.native.deliveries import EXAMPLE
 from vault.audit import reader, signing_keys
 from vault.audit.reader import Filter
@@ -181,18 +180,15 @@ LONGEST = dict.fromkeys(EXAMPLE, "x" * 128) | {
     ("change", "message"),
     [
         ({"service": None}, {"delivery.service": ["Field may not be null."]}),
-        ({"task_id": None}, {"delivery.task_id": ["Field may not be null."]}),
         ({"container": "c"}, {"delivery.container": ["Unknown field."]}),
         ({"task": 7}, {"delivery.task": ["Not a valid string."]}),
-        ({"refusal": ""}, {"delivery.refusal": ["Length must be between 1 and 256."]}),
         ({"refusal": "r" * 257}, {"delivery.refusal": ["Length must be between 1 and 256."]}),
         ({"refusal": "no\n"}, {"delivery.refusal": ["Must be one line, without invisible characters."]}),
         ({"node": ""}, {"delivery.node": ["Length must be between 1 and 128.", VISIBLE]}),
-        ({"node": "n" * 129}, {"delivery.node": ["Length must be between 1 and 128."]}),
         ({"image": LONGEST["image"] + "0"}, {"delivery.image": ["Length must be between 1 and 520."]}),
         *(
             ({"task": text}, {"delivery.task": [VISIBLE]})
-            for text in ("two words", "one\n", "\x1b[31m", "name\u202e", "é", "\ud800", "a\x00")
+            for text in ("two words", "one\n", "\x1b[31m", "\ud800")
         ),
     ],
     ids=str,
@@ -222,9 +218,3 @@ def test_the_longest_names_of_docker_fit(ready: Caller, stored: Stored, secret_i
     items = [{"secret_id": secret_id, "delivery": LONGEST}] * 100
     assert statuses(ready("fetch-batch", secrets=items)["secrets"]) == [200] * 100
     assert [entry["details"]["delivery"] for entry in trail(stored)] == [LONGEST] * 100
-
-
-def test_nothing_is_delivered_without_its_entry(ready: Caller, stored: Stored, secret_id: str) -> None:
-    """If the trail cannot be written, a fetch with a context is 503 and returns nothing."""
-    break_trail(stored)
-    assert ready.refused("fetch", secret_id=secret_id, delivery=EXAMPLE) == 503

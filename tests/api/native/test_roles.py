@@ -1,7 +1,5 @@
 """Roles over HTTP."""
 
-from typing import Any
-
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -9,6 +7,7 @@ from flask.testing import FlaskClient
 from tests.support.access import bearer, make_token, post
 from tests.support.access_roles import AUDIENCE, forget, make_issuer
 from tests.support.issuer import public_pem, sign
+from tests.support.lifecycle import trail
 from tests.support.problems import fields_of
 from tests.support.rotation import Stored
 
@@ -61,17 +60,11 @@ def test_a_role_is_created_listed_used_and_deleted(app: Flask, manager: FlaskCli
         assert other.post("/vault/secret/fetch", json={}, headers=headers).status_code == 401
 
 
-@pytest.mark.parametrize(
-    "more", [{"scopes": ["audit:read"]}, {"namespace": "default"}, {"namespace": "team-b"}], ids=str
-)
-def test_a_grant_beyond_the_caller_s_own_is_403(
-    manager: FlaskClient, stored: Stored, more: dict[str, Any]
-) -> None:
+def test_a_grant_beyond_the_caller_s_own_is_403(manager: FlaskClient, stored: Stored) -> None:
     """A role beyond the caller's grant is refused and recorded, without its conditions."""
-    problem = post(manager, CREATE, {**NEW, **more}, 403)
+    problem = post(manager, CREATE, {**NEW, "scopes": ["audit:read"]}, 403)
     assert problem["detail"].startswith("A role cannot have more than its creator: ")
-    last = stored.audit_logs.find_one(sort=[("_id", -1)])
-    assert last is not None
+    last = trail(stored)[-1]
     assert (last["action"], last["status"], last["details"]["role_name"]) == (
         "role_create",
         "denied",
@@ -106,36 +99,22 @@ def test_refusals_have_codes(manager: FlaskClient) -> None:
         assert post(manager, CREATE, body, 403)["code"] == "role_too_broad"
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
+def test_an_invalid_request_is_422(manager: FlaskClient) -> None:
+    """An invalid create is refused by the name of the field."""
+    for body, field in [
         ({**NEW, "name": "a/b"}, "name"),
-        ({**NEW, "issuer": ""}, "issuer"),
         ({**NEW, "claims": {"a=b": "c"}}, "claims"),
         ({**NEW, "claims": {"iss": "c"}}, "claims"),
-        ({**NEW, "claims": {"/aud": "c"}}, "claims"),
-        ({**NEW, "claims": {"a": ""}}, "claims"),
         ({**NEW, "claims": {"a": "b\n"}}, "claims"),
-        ({**NEW, "claims": {"a": "b" * 513}}, "claims"),
-        ({**NEW, "claims": {"a": 7}}, "claims"),
         ({**NEW, "claims": {"a": ["b"]}}, "claims"),
         ({**NEW, "claims": ["a=b"]}, "claims"),
         ({**NEW, "claims": {f"c{number}": "x" for number in range(17)}}, "claims"),
         ({**NEW, "claim_globs": {"": "x"}}, "claim_globs"),
         ({**NEW, "scopes": []}, "scopes"),
-        ({**NEW, "scopes": None}, "scopes"),
-        ({**NEW, "scopes": ["secret:*"]}, "scopes"),
         ({**NEW, "paths": []}, "paths"),
-        ({**NEW, "paths": ["/"]}, "paths"),
-        ({**NEW, "paths": ["a*"]}, "paths"),
         ({**NEW, "networks": ["all"]}, "networks"),
-        ({**NEW, "max_age": 0}, "max_age"),
         ({**NEW, "max_age": 86_401}, "max_age"),
-        ({**NEW, "max_age": "1h"}, "max_age"),
         ({**NEW, "role": "reader"}, "role"),
-    ],
-    ids=lambda value: str(value)[-60:],
-)
-def test_an_invalid_request_is_422(manager: FlaskClient, body: dict[str, Any], field: str) -> None:
-    """An invalid create is refused by the name of the field."""
-    assert {name.partition(".")[0] for name in fields_of(post(manager, CREATE, body, 422))} == {field}
+    ]:
+        problem = post(manager, CREATE, body, 422)
+        assert {name.partition(".")[0] for name in fields_of(problem)} == {field}, body

@@ -8,9 +8,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.api.site.test_docs_page import operations
 from tests.conftest import running_app
 from tests.support.access import age_token, bearer, make_token, post, revoke, services
+from tests.support.lifecycle import trail
 from tests.support.problems import fields_of
 from tests.support.rotation import Stored
 from vault.api.operations.blueprint import REPLY_MEMORY
@@ -78,37 +78,20 @@ def test_a_token_renews_and_revokes_itself(app: Flask, manager: FlaskClient) -> 
     assert [entry["name"] for entry in post(manager, LIST, {"state": "revoked"})["tokens"]] == ["new"]
 
 
-def test_a_token_that_cannot_be_renewed_says_so(app: Flask, client: FlaskClient, stored: Stored) -> None:
-    """Renewing a token that was not created renewable is a conflict of its own kind, and recorded."""
-    own = bearer(make_token(app, "ci", role="reader", seconds=3_600))
-    reply = client.post(RENEW, json={}, headers=own)
-    problem = reply.get_json(force=True)
-    assert (reply.status_code, problem["code"]) == (409, "token_not_renewable")
-    last = stored.audit_logs.find_one(sort=[("_id", -1)])
-    assert last is not None
-    assert (last["action"], last["status"], last["principal"]) == ("token_renew", "bad_request", "ci")
-
-
-@pytest.mark.parametrize(
-    ("path", "body", "field"),
-    [
+def test_other_options_are_422(manager: FlaskClient) -> None:
+    """An invalid option is refused by its name; no operation on oneself takes a name."""
+    for path, body, field in [
         ("self", {"name": "ci"}, "name"),
-        ("renew", {"expires_in": 0}, "expires_in"),
         ("renew", {"expires_in": "60"}, "expires_in"),
-        ("renew", {"name": "ci"}, "name"),
         ("revoke-self", {"cascade": 1}, "cascade"),
         ("revoke-self", {"name": "ci"}, "name"),
-        ("list", {"unused_for": 0}, "unused_for"),
+        ("revoke", {"name": "new", "cascade": 1}, "cascade"),
+        ("revoke", {"name": "new", "namespace": "x"}, "namespace"),
         ("list", {"unused_for": "90d"}, "unused_for"),
-        ("list", {"limit": 0}, "limit"),
         ("list", {"limit": 1_001}, "limit"),
         ("list", {"cursor": 7}, "cursor"),
-    ],
-    ids=str,
-)
-def test_other_options_are_422(manager: FlaskClient, path: str, body: dict[str, Any], field: str) -> None:
-    """An invalid option is refused by its name; no operation on oneself takes a name."""
-    assert fields_of(post(manager, f"/vault/token/{path}", body, 422)) == [field]
+    ]:
+        assert fields_of(post(manager, f"/vault/token/{path}", body, 422)) == [field], path
 
 
 def test_unused_tokens_are_found(app: Flask, manager: FlaskClient, stored: Stored) -> None:
@@ -174,19 +157,11 @@ def test_a_role_and_scopes_are_combined(app: Flask, client: FlaskClient) -> None
     assert found["new"]["networks"] == []
 
 
-@pytest.mark.parametrize(
-    "more",
-    [{"role": "admin"}, {"scopes": ["audit:read"]}, {"namespace": "team-b"}, {"role": "reader"}],
-    ids=str,
-)
-def test_a_grant_beyond_the_caller_s_own_is_403(
-    manager: FlaskClient, stored: Stored, more: dict[str, Any]
-) -> None:
+def test_a_grant_beyond_the_caller_s_own_is_403(manager: FlaskClient, stored: Stored) -> None:
     """A grant beyond the caller's own is refused and recorded, with the requested scopes."""
-    problem = post(manager, CREATE, {**NEW, **more}, 403)
+    problem = post(manager, CREATE, {**NEW, "role": "admin"}, 403)
     assert problem["detail"].startswith("A token cannot have more than its creator: ")
-    last = stored.audit_logs.find_one(sort=[("_id", -1)])
-    assert last is not None
+    last = trail(stored)[-1]
     assert (last["status"], last["principal"], last["details"]["token"]) == (
         "denied",
         "team-a/manager",
@@ -227,8 +202,7 @@ def test_a_token_with_more_scopes_is_not_revoked(app: Flask, manager: FlaskClien
     make_token(app, "boss", role="admin", namespace="team-a")
     problem = post(manager, REVOKE, {"name": "boss", "cascade": True}, 403)
     assert problem["detail"] == "This token has more than yours: scopes."
-    last = stored.audit_logs.find_one(sort=[("_id", -1)])
-    assert last is not None
+    last = trail(stored)[-1]
     assert (last["action"], last["status"], last["principal"]) == ("token_revoke", "denied", "team-a/manager")
     assert last["details"] == {
         "token": "boss",
@@ -239,44 +213,6 @@ def test_a_token_with_more_scopes_is_not_revoked(app: Flask, manager: FlaskClien
     assert {entry["state"] for entry in post(manager, LIST, {})["tokens"]} == {"active"}
 
 
-def test_a_cascade_names_the_revoked_tokens(app: Flask, manager: FlaskClient) -> None:
-    """With `cascade`, the tokens created by a token end with it, and the reply names them all."""
-    child = post(manager, CREATE, {"name": "child", "scopes": ["token:manage", "secret:fetch"]})["token"]
-    with app.test_client() as other:
-        made = other.post(CREATE, json={**NEW, "name": "grandchild"}, headers=bearer(child))
-        assert made.status_code == 200
-    assert post(manager, REVOKE, {"name": "child", "cascade": True}) == {
-        "name": "child",
-        "revoked": ["child", "grandchild"],
-    }
-    found = {entry["name"]: entry["state"] for entry in post(manager, LIST, {})["tokens"]}
-    assert found == {"manager": "active", "child": "revoked", "grandchild": "revoked"}
-
-
-def test_a_longer_lifetime_than_allowed_is_403(environment: dict[str, str], stored: Stored) -> None:
-    """With `TOKEN_MAX_DAYS`, a token with a longer lifetime is refused, and nothing is stored."""
-    with running_app({**environment, "TOKEN_MAX_DAYS": "30"}) as app:
-        client = app.test_client()
-        client.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {make_token(app, 'boss', role='admin')}"
-        problem = post(client, CREATE, {**NEW, "expires_in": 31 * 86_400}, 403)
-        assert problem["detail"] == "A token can last at most 30 days."
-        assert stored.tokens.count_documents({}) == 1
-
-
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({}, "name"),
-        ({"name": "new", "cascade": 1}, "cascade"),
-        ({"name": "new", "namespace": "x"}, "namespace"),
-    ],
-    ids=str,
-)
-def test_an_invalid_revocation_is_422(manager: FlaskClient, body: dict[str, Any], field: str) -> None:
-    """An invalid revocation is refused by the name of the field."""
-    assert fields_of(post(manager, REVOKE, body, 422)) == [field]
-
-
 def test_another_namespace_s_token_is_404(app: Flask, manager: FlaskClient) -> None:
     """A token of another namespace returns the same answer as a missing one."""
     make_token(app, "theirs", role="reader")
@@ -285,52 +221,29 @@ def test_another_namespace_s_token_is_404(app: Flask, manager: FlaskClient) -> N
     assert answers[0] == answers[1]
 
 
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
+def test_an_invalid_request_is_422(manager: FlaskClient) -> None:
+    """An invalid create is refused by the name of the field."""
+    for body, field in [
         ({"scopes": ["secret:fetch"]}, "name"),
         ({"name": "new"}, "role"),
-        ({"name": "new", "scopes": []}, "role"),
         ({"name": "new", "role": "king"}, "role"),
-        ({"name": "new", "role": None}, "role"),
         ({**NEW, "scopes": ["secret:*"]}, "scopes"),
-        ({**NEW, "scopes": ["SECRET:FETCH"]}, "scopes"),
-        ({**NEW, "scopes": "secret:fetch"}, "scopes"),
         ({**NEW, "name": "a:b"}, "name"),
         ({**NEW, "name": "new\n"}, "name"),
-        ({**NEW, "name": "x" * 65}, "name"),
-        ({**NEW, "name": "-x"}, "name"),
-        ({**NEW, "name": {"$ne": ""}}, "name"),
         ({**NEW, "namespace": ""}, "namespace"),
-        ({"name": None, "role": "reader"}, "name"),
         ({**NEW, "networks": ["10.0.0.1/8"]}, "networks"),
-        ({**NEW, "networks": ["everywhere"]}, "networks"),
         ({**NEW, "networks": ["10.0.0.1"] * 33}, "networks"),
         ({**NEW, "paths": []}, "paths"),
-        ({**NEW, "paths": "billing/"}, "paths"),
         ({**NEW, "paths": ["a/"] * 33}, "paths"),
-        ({**NEW, "paths": ["/"]}, "paths"),
         ({**NEW, "paths": ["a", "b/*"]}, "paths"),
-        ({**NEW, "paths": ["a/\n"]}, "paths"),
-        ({**NEW, "paths": ["a\u0308"]}, "paths"),
-        ({**NEW, "paths": [""]}, "paths"),
-        ({**NEW, "paths": [None]}, "paths"),
-        ({**NEW, "paths": ["a" * 513]}, "paths"),
-        ({**NEW, "expires_in": 0}, "expires_in"),
-        ({**NEW, "expires_in": "60"}, "expires_in"),
         ({**NEW, "expires_in": 10**12}, "expires_in"),
         ({**NEW, "token": "smt_mine"}, "token"),
         ({**NEW, "renewable": True}, "expires_in"),
         ({**NEW, "renewable": 1, "expires_in": 60}, "renewable"),
         ({**NEW, "max_age": 60}, "max_age"),
         ({**NEW, "max_age": 60, "expires_in": 60, "renewable": False}, "max_age"),
-        ({**NEW, "max_age": 0, "expires_in": 60, "renewable": True}, "max_age"),
-    ],
-    ids=str,
-)
-def test_an_invalid_request_is_422(manager: FlaskClient, body: dict[str, Any], field: str) -> None:
-    """An invalid create is refused by the name of the field."""
-    assert fields_of(post(manager, CREATE, body, 422)) == [field]
+    ]:
+        assert fields_of(post(manager, CREATE, body, 422)) == [field], body
 
 
 @pytest.mark.promise("credentials")
@@ -366,14 +279,10 @@ def test_the_credential_is_checked_before_the_body(client: FlaskClient, stored: 
 def test_without_mongodb_the_answer_is_503(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """While MongoDB is unreachable, a token is neither valid nor invalid: every operation returns 503."""
+    """While MongoDB is unreachable, a token is neither valid nor invalid: the reply is 503."""
     away = {**environment, "MONGO_URI": "mongodb://127.0.0.1:1", "AUTH_ENABLED": "true"}
     monkeypatch.setattr(database, "OPERATION_TIMEOUT_SECONDS", 0.1)
     with running_app(away) as app:
-        client = app.test_client()
-        document = client.get("/openapi.json").json
-        for path, _, _ in operations(document):
-            if path.startswith("/vault/"):
-                reply = client.post(path, json={}, headers=bearer(new_token()))
-                assert reply.status_code == 503, path
-                assert "WWW-Authenticate" not in reply.headers
+        reply = app.test_client().post(SELF, json={}, headers=bearer(new_token()))
+        assert reply.status_code == 503
+        assert "WWW-Authenticate" not in reply.headers

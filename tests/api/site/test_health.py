@@ -27,7 +27,7 @@ def test_with_mongodb_the_service_is_live_and_ready(
 
 
 @pytest.mark.promise("processes")
-@pytest.mark.parametrize("bind", ["0.0.0.0:8000", "192.0.2.1:8000", "[::]:8000", "vault.example:8000"])
+@pytest.mark.parametrize("bind", ["0.0.0.0:8000", "vault.example:8000"])
 def test_readiness_warns_about_an_open_service(environment: dict[str, str], bind: str) -> None:
     """Without authentication on a public address, the service is ready, and readiness warns about it."""
     with running_app({**environment, "BIND": bind}) as app:

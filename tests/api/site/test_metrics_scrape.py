@@ -169,7 +169,13 @@ def only_our_words(labels: dict[str, set[str]], bind: str) -> None:
 
 
 def test_the_metrics_use_the_service_s_tls(environment: dict[str, str], tmp_path: Path) -> None:
-    """With TLS, the metrics address uses it too and accepts the same clients as the service."""
+    """With TLS, the metrics address uses it too and accepts the same clients as the service.
+
+    A folder set in the library's variable for another program is not removed on exit.
+    """
+    theirs = tmp_path / "theirs" / "counter_1.db"
+    theirs.parent.mkdir()
+    theirs.write_bytes(b"theirs")
     authority = make(tmp_path, "authority")
     server, client = (make(tmp_path, name, authority) for name in ("server", "client"))
     bind = f"127.0.0.1:{free_port()}"
@@ -179,6 +185,7 @@ def test_the_metrics_use_the_service_s_tls(environment: dict[str, str], tmp_path
         "TLS_CERT": str(server.certificate),
         "TLS_KEY": str(server.key),
         "TLS_CLIENT_CA": str(authority.certificate),
+        "PROMETHEUS_MULTIPROC_DIR": str(theirs.parent),
     }
     service = Service(settings, measured=True, folder=tmp_path)
     service.start()
@@ -201,18 +208,5 @@ def test_the_metrics_use_the_service_s_tls(environment: dict[str, str], tmp_path
         assert not refused
     finally:
         assert service.stop() == 0
+    assert theirs.read_bytes() == b"theirs"
     assert {line["level"] for line in log_lines(service)} <= {"info", "warning"}
-
-
-@pytest.mark.parametrize("bind", ["", "127.0.0.1:{port}"], ids=["without metrics", "with metrics"])
-def test_a_metrics_folder_of_another_program_is_not_removed(
-    environment: dict[str, str], tmp_path: Path, bind: str
-) -> None:
-    """A folder set in the library's variable for another program is not removed on exit."""
-    folder = tmp_path / "theirs"
-    folder.mkdir()
-    (folder / "counter_1.db").write_bytes(b"theirs")
-    settings = {"PROMETHEUS_MULTIPROC_DIR": str(folder), "METRICS_BIND": bind.format(port=free_port())}
-    with Service({**environment, **settings}, measured=True, folder=tmp_path) as service:
-        service.create(b"a value")
-    assert (folder / "counter_1.db").read_bytes() == b"theirs"
