@@ -14,6 +14,7 @@ from tests.support.written_trail import as_stored, findings, rehash, stream_of
 from vault.audit import reader
 from vault.audit.entry import FOREIGN
 from vault.audit.reader import Filter
+from vault.audit.signing_keys import own
 from vault.audit.verifier import Verifier
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt
@@ -24,7 +25,7 @@ from vault.documents import AuditEntry, Database, audit
 from vault.documents.audit import Record, record_of
 
 KEYRING = Keyring(new_key())
-KEYS = {key.public.signer: key.public for key in [SigningKey(KEYRING.primary)]}
+KEYS = own(KEYRING)
 
 
 @pytest.fixture(autouse=True)

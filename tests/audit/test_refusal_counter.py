@@ -10,13 +10,13 @@ from tests.support.trail import block_trail, restore_trail
 from tests.support.written_trail import findings
 from vault.audit import refusal_counter
 from vault.audit.refusal_counter import MAX_SINGLE, MAX_SINGLE_OF_KIND, MAX_SOURCES
+from vault.audit.signing_keys import own
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import AuditUnavailableError, OverloadedError
 from vault.core.outcomes import Status
 from vault.core.principal import UNAUTHENTICATED, Principal, Scope
 from vault.crypto import Keyring
-from vault.crypto.chain import SigningKey
 from vault.documents.audit import record_of
 
 
@@ -68,9 +68,8 @@ def test_the_first_of_a_kind_are_recorded_and_the_rest_counted(
     details = last["details"]
     assert (details["reason"], details["count"]) == ("unknown", 100 - MAX_SINGLE_OF_KIND)
     assert details["since"] <= details["until"] <= record_of(last)["ts"]
-    key = SigningKey(keyring.primary).public
     assert "signature" in last
-    assert findings([record_of(entry) for entry in documents(stored)], {key.signer: key}) == []
+    assert findings([record_of(entry) for entry in documents(stored)], own(keyring)) == []
     # The next minute starts with single entries again; if nothing is counted, nothing is written.
     refuse(trail)
     trail.record_refusals()

@@ -28,6 +28,7 @@ from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
 from tests.support.written_trail import findings
 from vault.audit import retirement, sinks
+from vault.audit.signing_keys import own
 from vault.audit.sinks import FileOutput, Sink, sink
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt
@@ -90,9 +91,8 @@ def test_the_file_equals_the_trail(
     assert lines(file) == records(stored)
     assert len(lines(file)) == 90
     assert stat.S_IMODE(file.stat().st_mode) == 0o600
-    key = SigningKey(keyring.primary).public
     # In the order of the file, in which streams are interleaved.
-    assert findings(map(json.loads, file.read_bytes().splitlines()), {key.signer: key}) == []
+    assert findings(map(json.loads, file.read_bytes().splitlines()), own(keyring)) == []
 
 
 def test_a_rotated_file_is_created_again(trail: Callable[..., AuditTrail], file: Path) -> None:
@@ -363,8 +363,7 @@ def test_the_file_verifies_after_a_full_disk(
     assert (len(records(stored)), len(lines(file))) == (3, 2)
     write(worker)
     assert lines(file) == records(stored)
-    key = SigningKey(keyring.primary).public
-    assert findings(map(json.loads, file.read_bytes().splitlines()), {key.signer: key}) == []
+    assert findings(map(json.loads, file.read_bytes().splitlines()), own(keyring)) == []
 
 
 def test_a_sink_that_is_no_regular_file_is_refused(file: Path) -> None:

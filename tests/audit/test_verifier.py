@@ -27,6 +27,7 @@ from tests.support.written_trail import (
 )
 from vault.audit.entry import FOREIGN, Entry
 from vault.audit.findings import Finding, Kind
+from vault.audit.signing_keys import own
 from vault.audit.verifier import End, Verifier
 from vault.cli.dev.mongod import Mongod
 from vault.crypto import Keyring, chain
@@ -35,7 +36,7 @@ from vault.crypto.chain import SigningKey
 #: An attacker with access to the database and without a master key.
 FORGER = SigningKey(new_key())
 KEYRING = Keyring(new_key())
-KEYS = {key.public.signer: key.public for key in [SigningKey(KEYRING.primary)]}
+KEYS = own(KEYRING)
 PARTS = {
     name: stream_of(length, KEYRING, name=name, signed=3)
     for name, length in (("aa", 12), ("bb", 12), ("short", 21), ("other", 60), ("victim", 60))

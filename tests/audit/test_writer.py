@@ -20,13 +20,13 @@ from tests.support.rotation import connected
 from tests.support.trail import block_trail, restore_trail
 from tests.support.written_trail import findings
 from vault.audit import collection
+from vault.audit.signing_keys import own
 from vault.audit.stream import Stream
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt, finish_all
 from vault.core.errors import AuditUnavailableError
 from vault.core.outcomes import Status
 from vault.crypto import Keyring
-from vault.crypto.chain import SigningKey
 from vault.crypto.token import new_token
 from vault.documents import AuditEntry, Database
 from vault.documents.audit import record_of
@@ -183,8 +183,7 @@ def test_concurrent_attempts_are_one_chain(
     assert len({record["stream"] for record in written}) == 1
     # They shared commits; otherwise the test proves nothing.
     assert sum("signature" in record for record in written) < 300
-    key = SigningKey(keyring.primary).public
-    assert findings(written, {key.signer: key}) == []
+    assert findings(written, own(keyring)) == []
 
 
 class Gate:
@@ -237,8 +236,7 @@ def test_a_defect_is_not_reported_as_an_unwritable_trail(
         trail._on_finish([(Attempt(action=Action.FETCH, details={"n": 2**70}), Status.SUCCESS)])
     write(trail)
     assert [record["seq"] for record in records(stored)] == [0, 0]
-    key = SigningKey(keyring.primary).public
-    assert findings(records(stored), {key.signer: key}) == []
+    assert findings(records(stored), own(keyring)) == []
 
 
 def test_an_interruption_after_the_commit_reuses_no_number(
@@ -255,8 +253,7 @@ def test_an_interruption_after_the_commit_reuses_no_number(
     write(trail)
     written = records(stored)
     assert sorted(record["seq"] for record in written) == [0, 0, 1]
-    key = SigningKey(keyring.primary).public
-    assert findings(written, {key.signer: key}) == []
+    assert findings(written, own(keyring)) == []
 
 
 def _interrupt(*_: object) -> None:

@@ -45,8 +45,7 @@ class WrittenTrail:
     @property
     def keys(self) -> dict[str, VerifyingKey]:
         """The keys that verify it."""
-        key = SigningKey(self.keyring.primary).public
-        return {key.signer: key}
+        return signing_keys.own(self.keyring)
 
     @property
     def heads(self) -> dict[str, Record]:
