@@ -153,8 +153,9 @@ def test_a_token_as_an_argument_is_not_printed(name: str, run: Run) -> None:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make this process wait for no server."""
     monkeypatch.setattr("vault.documents.database.OPERATION_TIMEOUT_SECONDS", 0.05)
-    monkeypatch.setattr("vault.cli.operator.replicaset._SELECTION_MILLISECONDS", 50)
+    monkeypatch.setattr("vault.cli.operator.replicaset._STEP_MILLISECONDS", 50)
     monkeypatch.setattr("vault.cli.operator.replicaset._STATUS_MILLISECONDS", 50)
+    monkeypatch.setattr("vault.documents.members._TIMEOUT_MILLISECONDS", 50)
     monkeypatch.setattr("vault.imports.kv_source._PAUSES_SECONDS", ())
 
 

@@ -7,7 +7,6 @@ import re
 import secrets
 import signal
 import stat
-import subprocess
 import sys
 import tarfile
 import tempfile
@@ -29,7 +28,7 @@ from tests.conftest import running_app
 from tests.support.access import bearer, make_token
 from tests.support.access_roles import make_issuer, make_role
 from tests.support.backups import history
-from tests.support.commands import Done, command_environment, invoke, start_command
+from tests.support.commands import Done, invoke, run_command_into, start_command
 from tests.support.issuer import public_pem
 from tests.support.rotation import Stored, fill, new_key, settings, values, versioned
 from tests.support.service import Service
@@ -149,16 +148,9 @@ def test_a_backup_overwrites_no_file(command: Run, stored: Stored, tmp_path: Pat
 
 def piped(environment: dict[str, str], folder: Path, out: int | IO[bytes], *options: str) -> Done:
     """Run `backup -` with *out* as its standard output."""
-    return subprocess.run(
-        [sys.executable, "-m", "vault.cli", "backup", *options, "-"],
-        cwd=folder,
-        env=command_environment(environment),
-        stdin=subprocess.DEVNULL,
-        stdout=out,
-        stderr=subprocess.PIPE,
-        text=True,
-        check=False,
-    )
+    descriptor = out if isinstance(out, int) else out.fileno()
+    with open(descriptor, "w", closefd=False) as stream:
+        return run_command_into(stream, "backup", *options, "-", environment=environment, folder=folder)
 
 
 def test_a_backup_goes_to_standard_output(
@@ -230,7 +222,8 @@ def test_standard_output_is_no_terminal(environment: dict[str, str], tmp_path: P
     os.close(terminal)
     assert done.returncode == 2
     assert "Redirect standard output to a file or a pipe: it is a terminal." in done.stderr
-    done = piped(environment, tmp_path, subprocess.DEVNULL, "--overwrite")
+    with Path(os.devnull).open("wb") as nowhere:
+        done = piped(environment, tmp_path, nowhere, "--overwrite")
     assert done.returncode == 2
     assert "it needs the name of a FILE" in done.stderr
 

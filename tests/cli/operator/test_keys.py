@@ -255,7 +255,7 @@ def test_a_rewrap_next_to_the_old_primary_must_be_repeated(keys: Run, stored: St
 
 def test_a_terminal_shows_rate_and_remaining_time(stored: Stored, mongo_uri: str, tmp_path: Path) -> None:
     """The bar goes to standard error alone; standard output is the one line of counts."""
-    before = fill(stored, OLD, 3_000)
+    before = fill(stored, OLD, 1_000)
     terminal, end = pty.openpty()
     with start_command(
         "keys", "rewrap", environment=settings(mongo_uri, NEW, OLD), folder=tmp_path, stderr=end
@@ -263,7 +263,7 @@ def test_a_terminal_shows_rate_and_remaining_time(stored: Stored, mongo_uri: str
         os.close(end)
         shown = read_all(terminal)
         assert process.stdout is not None
-        assert process.stdout.read() == "3000 rewrapped, 0 changed meanwhile, 0 failed, 0 left\n"
+        assert process.stdout.read() == "1000 rewrapped, 0 changed meanwhile, 0 failed, 0 left\n"
     assert process.returncode == 0
     assert re.search(r"Rewrapping, \d+/s  \[#+-+\] +\d+%", shown)
     assert re.search(r"Rewrapping, \d+/s  \[#+\] +100%", shown)

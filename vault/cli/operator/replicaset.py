@@ -36,8 +36,6 @@ _ROLE_NOT_FOUND = 31
 #: Of a set's configuration: no such node, no replication there, an invalid one.
 _CONFIGURATION = {74, 76, 93}
 
-#: Timeout of `grant` for finding the server.
-_SELECTION_MILLISECONDS = 3_000
 _PAUSE_SECONDS = 0.5
 _STEP_MILLISECONDS = 10_000
 #: Timeout of `status` for each member.
@@ -331,12 +329,7 @@ class ServiceUser:
             StorageUnavailableError: MongoDB did not answer, or denies it.
         """
         try:
-            with Client(
-                admin_uri,
-                w="majority",
-                timeoutMS=_STEP_MILLISECONDS,
-                serverSelectionTimeoutMS=_SELECTION_MILLISECONDS,
-            ) as client:
+            with Client(admin_uri, w="majority", timeoutMS=_STEP_MILLISECONDS) as client:
                 self.make(client, audit_ttl_days=audit_ttl_days)
         except (PyMongoError, ValueError) as error:
             raise _failed("the privileges were not granted", error, admin_uri) from None
