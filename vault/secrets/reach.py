@@ -2,7 +2,7 @@
 
 from vault.core.attempt import Attempt
 from vault.core.credentials import without_tokens
-from vault.core.errors import OutsidePathsError, SecretNotFoundError
+from vault.core.errors import CredentialRequiredError, OutsidePathsError, SecretNotFoundError
 from vault.core.paths import MAX_NAME_BYTES
 from vault.documents.stored_secret import StoredSecret
 
@@ -23,6 +23,20 @@ def reached(secret: StoredSecret | None, attempt: Attempt) -> StoredSecret:
     record(secret.namespace, secret.name, attempt)
     require(secret.namespace, secret.name, attempt)
     return secret
+
+
+def require_credential(name: str | None, attempt: Attempt) -> None:
+    """Require that the principal of *attempt* has a credential for the *name* of a secret.
+
+    A name can be guessed, an ID cannot; and anyone who can take names decides what others find under them.
+
+    Raises:
+        CredentialRequiredError: It has none. *attempt* has the name and the reason.
+    """
+    record(attempt.principal.namespace, name, attempt)
+    if not attempt.principal.authenticated:
+        attempt.details["reason"] = "needs a credential"
+        raise CredentialRequiredError
 
 
 def require(namespace: str, name: str | None, attempt: Attempt) -> None:

@@ -10,7 +10,6 @@ from typing import Any
 from uuid import UUID
 
 from vault.core.attempt import Attempt
-from vault.core.errors import CredentialRequiredError
 from vault.core.timestamps import moment
 from vault.documents import Secret
 from vault.documents.guard import storage_errors
@@ -112,16 +111,13 @@ class Reference:
         Call it before the search, so that the time of a refusal does not show whether the secret exists.
 
         Raises:
-            CredentialRequiredError: By name, without a credential. A name can be guessed; an ID cannot.
+            CredentialRequiredError: By name, without a credential.
             SecretNotFoundError: The name is outside the principal's paths.
         """
         if self.secret_id:
             attempt.secret_id = self.secret_id
             return
-        reach.record(attempt.principal.namespace, self.name, attempt)
-        if not attempt.principal.authenticated:
-            attempt.details["reason"] = "needs a credential"
-            raise CredentialRequiredError
+        reach.require_credential(self.name, attempt)
         reach.require(attempt.principal.namespace, self.name, attempt)
 
     def find(self, *, attempt: Attempt, without: tuple[str, ...] = ()) -> StoredSecret:

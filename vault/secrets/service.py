@@ -6,7 +6,6 @@ from typing import NoReturn, TypeVar
 
 from vault.core.attempt import Action, Attempt, Outcome, finish_all
 from vault.core.errors import (
-    CredentialRequiredError,
     SecretBusyError,
     SecretNotFoundError,
     SecretTooLargeError,
@@ -95,7 +94,8 @@ class SecretService:
         self._create(items, idempotency_key, attempt=attempt, is_batch=True)
 
     def _check(self, item: Creation) -> None:
-        _require_credential_for_name(item.new_secret, item.attempt)
+        if item.new_secret.name is not None:
+            reach.require_credential(item.new_secret.name, item.attempt)
         reach.require_within(item.new_secret.name, item.attempt)
         require_size(item.new_secret.plaintext, self._max_bytes)
 
@@ -316,17 +316,6 @@ def _reserve_reads(items: Sequence[Fetch]) -> list[HeldRead]:
         if read is None:
             item.error = SecretNotFoundError()
     return [read for read in reads if read]
-
-
-def _require_credential_for_name(new_secret: NewSecret, attempt: Attempt) -> None:
-    """Refuse the name of a new secret to anonymous callers, on record.
-
-    Anyone who can take names decides what other callers find under them.
-    """
-    if new_secret.name is not None and not attempt.principal.authenticated:
-        reach.record(attempt.principal.namespace, new_secret.name, attempt)
-        attempt.details["reason"] = "needs a credential"
-        raise CredentialRequiredError
 
 
 def require_size(plaintext: bytes, limit: int) -> None:
