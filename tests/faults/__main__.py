@@ -1,10 +1,8 @@
 """`python -m tests.faults`: inject faults into a deployment, and count the losses."""
 
 import os
-import shutil
 import signal
 import sys
-import tempfile
 from argparse import ArgumentParser, Namespace
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,7 +10,7 @@ from pathlib import Path
 from tests.faults import report, sandbox
 from tests.faults.faults import KINDS, Deployment, Kind
 from tests.faults.history import History
-from tests.faults.run import deployed, run
+from tests.faults.run import deployed, run, status_of, tell
 
 
 def main(arguments: Sequence[str]) -> int:
@@ -20,18 +18,10 @@ def main(arguments: Sequence[str]) -> int:
     options = _options(arguments)
     if not sandbox.is_inside():
         sandbox.enter(arguments)
-    folder = Path(tempfile.mkdtemp(prefix="faults-"))
     history = History()
-    good = False
-    try:
-        good = _run(options, folder, history)
-    finally:
-        if good and not options.keep:
-            shutil.rmtree(folder)
-        else:
-            history.save(folder / "history.jsonl")
-            _tell(f"The history and all logs are in {folder}")
-    return 0 if good else 1
+    return status_of(
+        lambda folder: _run(options, folder, history), history, prefix="faults-", keep=options.keep
+    )
 
 
 def _options(arguments: Sequence[str]) -> Namespace:
@@ -45,6 +35,7 @@ def _options(arguments: Sequence[str]) -> Namespace:
         "--seconds", type=float, default=600, help="duration; each kind runs at least once (default 600)"
     )
     parser.add_argument("--shortened", type=float, default=1, help="factor for the duration of faults")
+    parser.add_argument("--clients", type=int, default=12, help="concurrent clients (default 12)")
     parser.add_argument(
         "--kind", action="append", choices=[kind.name for kind in KINDS], help="only this kind; repeatable"
     )
@@ -62,13 +53,13 @@ def _run(options: Namespace, folder: Path, history: History) -> bool:
             seed=options.seed,
             seconds=options.seconds,
             shortened=options.shortened,
-            tell=_tell,
+            clients=options.clients,
         )
-    _tell("\n" + report.table(result.injections, history))
-    _tell("\n" + report.totals(history, result))
+    tell("\n" + report.table(result.injections, history))
+    tell("\n" + report.totals(history, result))
     for sentence in result.findings:
-        _tell(sentence)
-    _tell(result.trail)
+        tell(sentence)
+    tell(result.trail)
     return not (any(result.findings) or result.trail)
 
 
@@ -76,13 +67,9 @@ def _possible(kinds: Sequence[Kind], deployment: Deployment) -> list[Kind]:
     """Return the kinds that this machine supports; in CI it must support all."""
     lacking = {kind.name: why for kind in kinds if (why := kind.lacks(deployment))}
     for name, why in lacking.items():
-        _tell(f"SKIPPED: {name}: {why}")
+        tell(f"SKIPPED: {name}: {why}")
     assert not (lacking and os.environ.get("CI") == "true"), "in CI nothing may be skipped"
     return [kind for kind in kinds if kind.name not in lacking]
-
-
-def _tell(text: str) -> None:
-    print(text, flush=True)  # noqa: T201 - the output of the command
 
 
 if __name__ == "__main__":

@@ -8,9 +8,6 @@ from dataclasses import dataclass
 from tests.faults.faults import Deployment, Kind
 from tests.faults.history import History
 
-#: Shows a line to the operator.
-Tell = Callable[[str], None]
-
 #: Seconds without a failed request after which a fault is overcome, and the timeout for that.
 _QUIET, _TIMEOUT_SECONDS = 3, 300
 _STEP = 0.1
@@ -38,7 +35,7 @@ def run(
     seed: int,
     seconds: float,
     shortened: float,
-    tell: Tell,
+    tell: Callable[[object], None],
 ) -> list[Injection]:
     """Inject faults for *seconds*, each kind at least once, and return them.
 
@@ -51,7 +48,7 @@ def run(
         if len(injections) >= len(kinds) and time.monotonic() > end:
             break
         injections.append(_inject(deployment, kind, history, seconds=kind.seconds * shortened))
-        tell(str(injections[-1]))
+        tell(injections[-1])
     return injections
 
 

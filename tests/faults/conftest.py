@@ -2,12 +2,12 @@
 
 import pytest
 
-from tests.faults.told import Told
+from tests.faults.example import Example
 
 
 @pytest.fixture
-def told() -> Told:
+def example() -> Example:
     """Return the history of one created secret."""
-    told = Told()
-    told.create()
-    return told
+    example = Example()
+    example.create()
+    return example

@@ -1,9 +1,7 @@
 """`python -m tests.faults.kills`: kill workers and primaries under load, and find unrecorded effects."""
 
 import random
-import shutil
 import sys
-import tempfile
 import time
 from argparse import ArgumentParser, Namespace
 from collections.abc import Iterator, Sequence
@@ -19,11 +17,11 @@ from tests.faults.clients import Client, Pool, running
 from tests.faults.cluster import Cluster
 from tests.faults.faults import Deployment
 from tests.faults.history import History
-from tests.faults.run import HELD_SECONDS, deployed
+from tests.faults.run import HELD_SECONDS, deployed, status_of, tell
 from tests.support.access import tokens
 from tests.support.unrecorded import unrecorded
 
-_CLIENTS = 24
+_CLIENTS, _HASTY_CLIENTS = 24, 8
 #: Successful requests between two kills, and the maximum seconds for them.
 _ANSWERS, _MAX_PAUSE_SECONDS = 40, 0.1
 _TOKEN_SHARE, _CREATE_SHARE, _NAMED_SHARE = 0.1, 0.5, 0.3
@@ -63,27 +61,22 @@ class Creator(Client):
 
 
 class HastyCreator(Creator):
-    """A creator without read limits: no failed read holds anything for half a minute."""
+    """A slower creator without read limits: no failed read holds anything for half a minute."""
 
+    pause = 0.1
     limits = False
 
 
 def main(arguments: Sequence[str]) -> int:
     """Run it and return the exit status: 0 if nothing was found, and 1 otherwise."""
     options = _options(arguments)
-    folder = Path(tempfile.mkdtemp(prefix="kills-"))
     history = History()
-    good = False
-    try:
+
+    def run(folder: Path) -> bool:
         with deployed(folder, sandboxed=False) as deployment:
-            good = _run(options, deployment, folder, history)
-    finally:
-        if good:
-            shutil.rmtree(folder)
-        else:
-            history.save(folder / "history.jsonl")
-            _tell(f"The history and all logs are in {folder}")
-    return 0 if good else 1
+            return _run(options, deployment, folder, history)
+
+    return status_of(run, history, prefix="kills-")
 
 
 def _options(arguments: Sequence[str]) -> Namespace:
@@ -94,7 +87,7 @@ def _options(arguments: Sequence[str]) -> Namespace:
     parser.add_argument("--seed", type=int, default=1, help="seed of the clients' choices and of the pauses")
     parser.add_argument("--workers", type=int, default=200, help="kills of a worker (default 200)")
     parser.add_argument("--primaries", type=int, default=20, help="kills of a primary (default 20)")
-    parser.add_argument("--hasty", action="store_true", help="no read limits, so no wait for held reads")
+    parser.add_argument("--hasty", action="store_true", help="few clients, and no read limits")
     return parser.parse_args(arguments)
 
 
@@ -105,7 +98,7 @@ def _run(options: Namespace, deployment: Deployment, folder: Path, history: Hist
     token = tokens(service.environment, folder, *grant)
     with _load(options, deployment, history, token):
         _kill(options, deployment, history)
-    _tell(f"{len(history.requests)} requests; reading everything once more")
+    tell(f"{len(history.requests)} requests; reading everything once more")
     time.sleep(0 if options.hasty else HELD_SECONDS)
     afterwards.read_all(service.port, history, token=token)
     service.stop()
@@ -131,9 +124,9 @@ def _run(options: Namespace, deployment: Deployment, folder: Path, history: Hist
         "trails that do not verify": int(bool(trail)),
     }
     for name, figure in (figures | wrong).items():
-        _tell(f"{name}: {figure}")
+        tell(f"{name}: {figure}")
     for sentence in (*(f"{count} of {action}" for action, count in lacking.items()), *findings, trail):
-        _tell(sentence)
+        tell(sentence)
     return not any(wrong.values())
 
 
@@ -151,7 +144,7 @@ def _load(options: Namespace, deployment: Deployment, history: History, token: s
     kind = HastyCreator if options.hasty else Creator
     clients = [
         kind(number, deployment.service.port, seed=options.seed, pool=pool, history=history, token=token)
-        for number in range(_CLIENTS)
+        for number in range(_HASTY_CLIENTS if options.hasty else _CLIENTS)
     ]
     with running(clients):
         yield
@@ -169,7 +162,7 @@ def _kill(options: Namespace, deployment: Deployment, history: History) -> None:
         while primaries < options.primaries * number // options.workers:
             primaries += 1
             _kill_primary(deployment)
-            _tell(f"{number} workers and {primaries} primaries killed, {len(history.requests)} requests")
+            tell(f"{number} workers and {primaries} primaries killed, {len(history.requests)} requests")
     campaign.wait_until_quiet(history)
 
 
@@ -189,11 +182,6 @@ def _kill_primary(deployment: Deployment) -> None:
     cluster.primary()
     member.start()
     cluster.wait_until_whole()
-
-
-def _tell(text: str) -> None:
-    if text:
-        print(text, flush=True)  # noqa: T201 - the output of the command
 
 
 if __name__ == "__main__":

@@ -46,8 +46,8 @@ def _update(life: Life, request: Request) -> Life | None:
     if request.status == 409:
         return life if not life.deleted and expected != life.version else None
     after = replace(life, values=(*life.values, request.body["secret"]))
-    told = request.reply["version"] if request.succeeded else after.version
-    return after if not life.deleted and (expected, told) == (life.version, after.version) else None
+    version = request.reply["version"] if request.succeeded else after.version
+    return after if not life.deleted and (expected, version) == (life.version, after.version) else None
 
 
 def _delete(life: Life, request: Request) -> Life | None:

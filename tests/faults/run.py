@@ -1,15 +1,17 @@
 """One run: a deployment, its clients, the faults, and the final state."""
 
 import secrets
+import shutil
+import tempfile
 import time
 from base64 import b64encode
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
 from tests.faults import afterwards, campaign
-from tests.faults.campaign import Injection, Tell
+from tests.faults.campaign import Injection
 from tests.faults.checker import check
 from tests.faults.clients import Client, Pool, running
 from tests.faults.cluster import Cluster
@@ -18,7 +20,6 @@ from tests.faults.faults import Deployment, Kind
 from tests.faults.history import History
 from tests.faults.service import Supervised
 
-_CLIENTS = 12
 #: Seconds after which nothing is held any more for a failed request.
 HELD_SECONDS = 31
 
@@ -31,6 +32,30 @@ class Result:
     findings: Findings
     #: The findings about the trail, or an empty text.
     trail: str
+
+
+def tell(line: object) -> None:
+    """Show *line* to the operator, unless it is empty."""
+    if line:
+        print(line, flush=True)  # noqa: T201 - the output of the command
+
+
+def status_of(run: Callable[[Path], bool], history: History, *, prefix: str, keep: bool = False) -> int:
+    """Return the exit status of *run* in a new folder: 0 if it is good, and then the folder is removed.
+
+    After any other end, and with *keep*, the folder has the *history* and all logs.
+    """
+    folder = Path(tempfile.mkdtemp(prefix=prefix))
+    good = False
+    try:
+        good = run(folder)
+    finally:
+        if good and not keep:
+            shutil.rmtree(folder)
+        else:
+            history.save(folder / "history.jsonl")
+            tell(f"The history and all logs are in {folder}")
+    return 0 if good else 1
 
 
 @contextmanager
@@ -55,10 +80,10 @@ def run(
     seed: int,
     seconds: float,
     shortened: float,
-    tell: Tell,
+    clients: int,
 ) -> Result:
     """Inject faults of *kinds* under load, as `campaign.run` does, and check the *history*."""
-    with _load(deployment, history, seed=seed):
+    with _load(deployment, history, seed=seed, count=clients):
         injections = campaign.run(
             deployment, kinds, history, seed=seed, seconds=seconds, shortened=shortened, tell=tell
         )
@@ -72,11 +97,11 @@ def run(
 
 
 @contextmanager
-def _load(deployment: Deployment, history: History, *, seed: int) -> Iterator[None]:
+def _load(deployment: Deployment, history: History, *, seed: int, count: int) -> Iterator[None]:
     pool = Pool()
     clients = [
         Client(number, deployment.service.port, seed=seed, pool=pool, history=history)
-        for number in range(_CLIENTS)
+        for number in range(count)
     ]
     with running(clients):
         campaign.wait_until_quiet(history)

@@ -19,7 +19,7 @@ ROOT = Path(__file__).parents[2]
 def test_no_fault_loses_anything(part: int) -> None:
     """Under load, faults of all kinds leave every promise kept, and the service recovers from each."""
     kinds = KINDS[part::3]
-    command = [sys.executable, "-m", "tests.faults", "--seconds", "0", "--shortened", "0.3"]
+    command = [sys.executable, "-m", "tests.faults", "--seconds", "0", "--shortened", "0.3", "--clients", "4"]
     for kind in kinds:
         command += ["--kind", kind.name]
     done = subprocess.run(

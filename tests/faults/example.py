@@ -14,7 +14,7 @@ ONE, TWO, OTHER = (b64encode(MARK + text).decode() for text in (b"one", b"two", 
 RECORDED = {200: "success", 404: "not_found", 409: "bad_request"}
 
 
-class Told:
+class Example:
     """A history under construction, with its trail and database."""
 
     def __init__(self) -> None:
