@@ -1,4 +1,4 @@
-"""`bao agent`: it supervises programs and renders files the same with this service as with OpenBao."""
+"""`bao agent`: it supervises programs, and gives up, the same with this service as with OpenBao."""
 
 import os
 import subprocess
@@ -61,19 +61,6 @@ template {{
 }}
 """
 
-_TEMPLATE = """\
-{{ with secret "secret/data/agent/app" -}}
-user={{ .Data.data.user }}
-port={{ .Data.data.port }}
-{{ range $key, $value := .Data.data.options }}{{ $key }}={{ $value }}
-{{ end -}}
-version={{ .Data.metadata.version }} {{ index .Data.metadata.custom_metadata "team" }}
-{{ end -}}
-{{ with secret "secret/data/agent/app?version=1" }}before={{ .Data.data.user }}{{ end }}
-{{ range secrets "secret/metadata/agent/list" }}{{ . }} {{ end }}
-{{ with secret "secret/metadata/agent/app" }}{{ .Data.current_version }}{{ end }}
-"""
-
 
 def test_the_agent_supervises_a_program(servers: Servers) -> None:
     """A program gets secrets as variables, restarts after a change, and its exit code is the agent's."""
@@ -97,27 +84,7 @@ def test_the_agent_supervises_a_program(servers: Servers) -> None:
     compare(servers, "agent: supervisor", program)
 
 
-def test_the_agent_renders_files(servers: Servers) -> None:
-    """A template is rendered to a file with values, metadata, an older version and a list."""
-
-    def program(server: Server, see: Observer) -> None:
-        with tempfile.TemporaryDirectory() as text:
-            folder = Path(text)
-            (folder / "app.tpl").write_text(_TEMPLATE)
-            write(server, "agent/app", user="old")
-            write(server, "agent/app", user="app", port=5432, options={"b": True, "a": 1.5})
-            server.ask("POST", "secret/metadata/agent/app", {"custom_metadata": {"team": "billing"}})
-            for name in ("one", "two/three"):
-                write(server, f"agent/list/{name}", a=1)
-            agent = _start(server, folder, _FILES)
-            see("exit", _exit_code(agent))
-            see("file", (folder / "app.conf").read_text())
-            see("mode", (folder / "app.conf").stat().st_mode)
-
-    compare(servers, "agent: files", program)
-
-
-@pytest.mark.parametrize("state", ["missing", "deleted", "outside"])
+@pytest.mark.parametrize("state", ["missing", "outside"])
 def test_the_agent_gives_up(servers: Servers, state: str) -> None:
     """Without its secret, the agent ends with an error and renders nothing."""
 
@@ -127,10 +94,8 @@ def test_the_agent_gives_up(servers: Servers, state: str) -> None:
             (folder / "app.tpl").write_text(
                 f'{{{{ with secret "secret/data/agent/{state}" }}}}x{{{{ end }}}}'
             )
-            if state != "missing":
+            if state == "outside":
                 write(server, f"agent/{state}", a=1)
-            if state == "deleted":
-                server.ask("DELETE", f"secret/data/agent/{state}")
             agent = _start(server, folder, _FILES, caller="agent" if state == "outside" else "admin")
             see("exit", _exit_code(agent))
             see("rendered", (folder / "app.conf").exists())

@@ -8,9 +8,10 @@ from typing import Any
 import pytest
 
 from tests.differential.comparison import Observer, compare
-from tests.differential.scenarios import NOTHING, SCENARIOS, Call, Scenario
+from tests.differential.scenarios import SCENARIOS
+from tests.differential.scenarios.calls import NOTHING, Call, Scenario
 from tests.differential.servers import CLAIM, VALUE, Reply, Server, Servers
-from tests.support.issuer import STRANGER, claims, sign
+from tests.support.issuer import UNPUBLISHED_KEY, claims, sign
 
 pytestmark = pytest.mark.process
 
@@ -56,7 +57,7 @@ def _known(server: Server) -> dict[str, str]:
         "other_audience": {"aud": "other"},
         "other_issuer": {"iss": "https://other.example"},
         "expired": {"exp": claims()["exp"] - 6000, "iat": claims()["iat"] - 6000},
-        "other_key": {"key": STRANGER, "algorithm": "RS256"},
+        "other_key": {"key": UNPUBLISHED_KEY, "algorithm": "RS256"},
     }
     signed = {name: sign("ec-1", **{CLAIM: VALUE, **changes}) for name, changes in jwts.items()}
     return {
