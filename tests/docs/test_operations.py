@@ -118,11 +118,11 @@ def test_the_metrics_are_explained(
         if isinstance(instrument, MetricWrapperBase) and instrument._labelnames
         for family in instrument.describe()
     }
-    told = {
+    documented = {
         f"secret_manager_{metric.strip('`')}": tuple(re.findall(r"`(\w+)`", labels))
         for metric, labels, _ in table(METRICS, "Metrics")
     }
-    assert told == {**counted, **looked_at}
+    assert documented == {**counted, **looked_at}
     assert set(looked_at) & {"secret_manager_ready", "secret_manager_secrets_stored"}
 
 

@@ -78,8 +78,10 @@ class Victim:
             "query": page,
             "tail": TrailFollower(count).poll(),
         }
-        told = {name: [_text(record) for record in records] for name, records in shown.items()}
-        return {name: [text for text in texts if text not in self.leftovers] for name, texts in told.items()}
+        texts_of = {name: [_text(record) for record in records] for name, records in shown.items()}
+        return {
+            name: [text for text in texts if text not in self.leftovers] for name, texts in texts_of.items()
+        }
 
 
 def _text(record: Mapping[str, Any]) -> str:

@@ -165,8 +165,8 @@ class Cluster:
 
     def deploy(self, *files: str, **environment: str) -> None:
         """Run scripts/deploy.sh on a manager that can be reached, with *files* on top."""
-        told = {"DOCKER_HOST": self.manager().host, "PUBLISHED_PORT": str(PORT), **environment}
-        run("scripts/deploy.sh", OVERRIDE, *files, environment=told)
+        variables = {"DOCKER_HOST": self.manager().host, "PUBLISHED_PORT": str(PORT), **environment}
+        run("scripts/deploy.sh", OVERRIDE, *files, environment=variables)
 
     def healthy(self) -> tuple[Node, str] | None:
         """Return the node and container of a healthy replica of the service, if a reachable node has one."""

@@ -125,13 +125,13 @@ class Deployment:
 
     def evidence(self, since: datetime) -> Evidence:
         """Return all secrets, and the entries since then."""
-        told = self.cluster.run("python", "-c", _EVIDENCE, since.isoformat())
-        return afterwards.evidence_of(*json.loads(told))
+        evidence = self.cluster.run("python", "-c", _EVIDENCE, since.isoformat())
+        return afterwards.evidence_of(*json.loads(evidence))
 
     def verify(self) -> str:
         """Return the findings of `audit verify` in a replica, or an empty text."""
-        told = self.cluster.run("secret-manager", "audit", "verify", check=False)
-        return "" if told.endswith("intact") else told or "audit verify failed"
+        printed = self.cluster.run("secret-manager", "audit", "verify", check=False)
+        return "" if printed.endswith("intact") else printed or "audit verify failed"
 
 
 @contextmanager

@@ -31,8 +31,8 @@ def cluster(image: str, request: pytest.FixtureRequest) -> Iterator[Cluster]:
 @pytest.fixture(scope="module")
 def settings(cluster: Cluster, image: str) -> dict[str, str]:
     """Return the environment of the scripts, on the first manager."""
-    told = {"DOCKER_HOST": cluster.nodes[0].host, "PUBLISHED_PORT": "8000", "REPLICAS": "1"}
-    return told | {"IMAGE": cluster.push(image)[0]}
+    variables = {"DOCKER_HOST": cluster.nodes[0].host, "PUBLISHED_PORT": "8000", "REPLICAS": "1"}
+    return variables | {"IMAGE": cluster.push(image)[0]}
 
 
 @pytest.fixture(scope="module")
@@ -148,9 +148,9 @@ def test_members_restart_one_at_a_time(cluster: Cluster, settings: dict[str, str
     before = states(cluster, wait="2m")
     earlier = {member: task(cluster, member) for member in _MEMBERS}
     primary = next(name for name, state in before.items() if state == "primary")
-    told = re.findall(r"^Restarting (.*)\.$", deploy(settings, _CHANGED), re.MULTILINE)
-    assert sorted(told) == ["mongodb-1", "mongodb-2", "mongodb-3"]
-    assert told[-1] == primary
+    restarted = re.findall(r"^Restarting (.*)\.$", deploy(settings, _CHANGED), re.MULTILINE)
+    assert sorted(restarted) == ["mongodb-1", "mongodb-2", "mongodb-3"]
+    assert restarted[-1] == primary
     assert all(task(cluster, member) != earlier[member] for member in _MEMBERS)
     absences = sorted(
         (moment(cluster, earlier[member]), moment(cluster, task(cluster, member))) for member in _MEMBERS

@@ -106,9 +106,9 @@ def only(stored: Stored) -> dict[str, Any]:
 
 def trail(stored: Stored) -> list[dict[str, Any]]:
     """Return action, principal and secret of all entries, the oldest first."""
-    told = ("action", "status", "principal", "secret_id", "details")
+    shown = ("action", "status", "principal", "secret_id", "details")
     return [
-        {name: entry[name] for name in told if name in entry}
+        {name: entry[name] for name in shown if name in entry}
         for entry in stored.audit_logs.find().sort("_id")
     ]
 

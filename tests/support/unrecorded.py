@@ -23,7 +23,9 @@ def unrecorded(stored: Database[dict[str, Any]]) -> dict[str, int]:
     secrets = list(sure.secrets.find(_VISIBLE, {"envelope": 0, "older.envelope": 0}))
     tokens = list(sure.tokens.find(_VISIBLE))
     roles = [("role_create", one["name"], None) for one in sure.roles.find(_VISIBLE)]
-    entries = Counter(told for entry in sure.audit_logs.find({"status": "success"}) for told in _told(entry))
+    entries = Counter(
+        effect for entry in sure.audit_logs.find({"status": "success"}) for effect in _recorded(entry)
+    )
     # The one read of a wrapped reply is an unwrap, or a refusal that spent its token.
     effects = Counter(("wrap", one["_id"], None) for one in secrets if _is_wrapped(one))
     effects.update(effect for one in secrets if not _is_wrapped(one) for effect in _of_secret(one))
@@ -33,7 +35,7 @@ def unrecorded(stored: Database[dict[str, Any]]) -> dict[str, int]:
     return dict(Counter(action for action, *_ in lacking.elements()))
 
 
-def _told(entry: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:
+def _recorded(entry: Mapping[str, Any]) -> Iterator[tuple[str, object, object]]:
     details = entry.get("details") or {}
     named = {"token": details.get("token"), "role": details.get("role_name")}
     which = named.get(entry["action"].partition("_")[0], entry.get("secret_id"))
