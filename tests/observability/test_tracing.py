@@ -25,7 +25,8 @@ from tests.support.commands import command_environment
 from tests.support.databases import new_database
 from tests.support.leaks import Output
 from tests.support.service import Service
-from tests.system.test_leaks import SETTINGS, exhaust, made_world, over_http
+from tests.system.leaks_world import SETTINGS, exhaust
+from tests.system.test_leaks import made_world, over_http
 from vault.cli.dev.mongod import Mongod, free_port
 from vault.observability import spans, tracing
 

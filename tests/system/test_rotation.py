@@ -39,9 +39,8 @@ class Fleet:
 
     def add(self, *keys: MasterKey) -> None:
         """Start a replica with *keys*, the primary first, and send requests there once it is ready."""
-        replica = Service({**settings(self._uri, *keys), "WEB_CONCURRENCY": "2"}, folder=self._folder)
+        replica = Service({**settings(self._uri, *keys), "WEB_CONCURRENCY": "1"}, folder=self._folder)
         replica.start()
-        # The view of an orchestrator: one answer, from any worker.
         replica.wait_until("/health/ready")
         with self._changed:
             self._replicas.append(replica)
