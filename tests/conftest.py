@@ -32,6 +32,7 @@ from tests.support.lifecycle import ALICE, Caller
 from tests.support.moving import Tree
 from tests.support.rotation import connected
 from tests.support.service import Service
+from tests.support.tiers import pytest_itemcollected, pytest_runtest_call  # noqa: F401 - hooks
 from tests.support.written_trail import WrittenTrail, write_trail
 from vault.api.operations.blueprint import REQUEST_TIMEOUT
 from vault.app import create_app
@@ -320,40 +321,6 @@ def pytest_configure() -> None:
     number = int(os.environ.get("PYTEST_XDIST_WORKER", "gw0").removeprefix("gw"))
     count = int(os.environ.get("PYTEST_XDIST_WORKER_COUNT", "1"))
     ports._PORTS = _InTurn(ports._PORTS[number::count])
-
-
-#: The fixtures that start programs other than MongoDB, also Docker.
-_PROGRAMS = {"guarded", "image", "openbao", "service", "shared_service", "tree"}
-
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_itemcollected(item: pytest.Item) -> None:
-    """Give *item* the marker of its tier: `process`, `database` or `unit`."""
-    fixtures = set(getattr(item, "fixturenames", ()))
-    if fixtures & _PROGRAMS:
-        item.add_marker("process")
-    if not item.get_closest_marker("process"):
-        item.add_marker("database" if "mongod" in fixtures else "unit")
-
-
-def _refuse_programs(event: str, _arguments: object) -> None:
-    """Refuse the start of a program by a test of another tier than `process`."""
-    if event == "subprocess.Popen" and _running and not _running[0].get_closest_marker("process"):
-        raise AssertionError("a test that starts a program is marked `process`")
-
-
-_running: list[pytest.Item] = []
-sys.addaudithook(_refuse_programs)
-
-
-@pytest.hookimpl(wrapper=True)
-def pytest_runtest_call(item: pytest.Item) -> Iterator[None]:
-    """Note which test runs."""
-    _running[:] = [item]
-    try:
-        return (yield)
-    finally:
-        _running.clear()
 
 
 @pytest.hookimpl(trylast=True)

@@ -5,7 +5,6 @@ import shlex
 from collections.abc import Iterator
 
 import click
-import pytest
 
 from tests.docs.documents import DOCUMENTS, ROOT, anchors, blocks, prose
 from vault.cli import commands
@@ -17,17 +16,19 @@ _PATH = re.compile(r"(?<![\w./-])(?:docs|loadtest|requirements|scripts|tests|vau
 _MADE = {"path/to/scripts/run_command.sh"}
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_links_resolve(document: str) -> None:
+def test_links_resolve() -> None:
     """Each link within the project names an existing file, and an existing heading in it."""
-    for target in _LINK.findall(prose(DOCUMENTS[document])):
+    links = [
+        (document, target) for document in DOCUMENTS for target in _LINK.findall(prose(DOCUMENTS[document]))
+    ]
+    for document, target in links:
         if re.match(r"[a-z]+:", target):
             continue
         path, _, anchor = target.partition("#")
         found = ((ROOT / document).parent / path).resolve() if path else ROOT / document
-        assert found.exists(), target
+        assert found.exists(), (document, target)
         if anchor:
-            assert anchor in anchors(found.relative_to(ROOT).as_posix()), target
+            assert anchor in anchors(found.relative_to(ROOT).as_posix()), (document, target)
 
 
 def of_today(document: str) -> bool:
@@ -35,11 +36,11 @@ def of_today(document: str) -> bool:
     return not document.startswith(("CHANGELOG", "docs/decisions/"))
 
 
-@pytest.mark.parametrize("document", list(filter(of_today, DOCUMENTS)))
-def test_paths_exist(document: str) -> None:
+def test_paths_exist() -> None:
     """Each file of the checkout that a document names in its text or commands exists."""
-    for path in set(_PATH.findall(DOCUMENTS[document])) - _MADE:
-        assert (ROOT / path).exists(), path
+    for document in filter(of_today, DOCUMENTS):
+        for path in set(_PATH.findall(DOCUMENTS[document])) - _MADE:
+            assert (ROOT / path).exists(), (document, path)
 
 
 def invocations(text: str) -> Iterator[list[str]]:
@@ -49,25 +50,28 @@ def invocations(text: str) -> Iterator[list[str]]:
             yield shlex.split(found.replace("'", " ").replace('"', " "))
 
 
-@pytest.mark.parametrize("document", DOCUMENTS)
-def test_commands_exist(document: str) -> None:
+def test_commands_exist() -> None:
     """Each command and option of `secret-manager` that a document names exists."""
-    text = prose(DOCUMENTS[document])
-    named = [*(block.text for block in blocks(document, "bash")), *re.findall(r"`([^`]+)`", text)]
-    for arguments in (run for one in named for run in invocations(one)):
-        command: click.Command = commands
-        for argument in arguments:
-            # What follows is a variable, or the command of a program.
-            if argument.startswith("$") or argument == "--":
-                break
-            if isinstance(command, click.Group) and not argument.startswith("-"):
-                found = command.get_command(click.Context(command), argument)
-                assert found, arguments
-                command = found
-            if argument.startswith("--"):
-                options = {
-                    name
-                    for parameter in command.params
-                    for name in [*parameter.opts, *parameter.secondary_opts]
-                }
-                assert argument.partition("=")[0] in options | {"--help", "--version"}, arguments
+    for document in DOCUMENTS:
+        text = prose(DOCUMENTS[document])
+        named = [*(block.text for block in blocks(document, "bash")), *re.findall(r"`([^`]+)`", text)]
+        for arguments in (run for one in named for run in invocations(one)):
+            require_command(arguments)
+
+
+def require_command(arguments: list[str]) -> None:
+    """Require that the command and the options in *arguments* exist."""
+    command: click.Command = commands
+    for argument in arguments:
+        # What follows is a variable, or the command of a program.
+        if argument.startswith("$") or argument == "--":
+            break
+        if isinstance(command, click.Group) and not argument.startswith("-"):
+            found = command.get_command(click.Context(command), argument)
+            assert found, arguments
+            command = found
+        if argument.startswith("--"):
+            options = {
+                name for parameter in command.params for name in [*parameter.opts, *parameter.secondary_opts]
+            }
+            assert argument.partition("=")[0] in options | {"--help", "--version"}, arguments
