@@ -11,6 +11,7 @@ from pathlib import Path
 import click
 import pytest
 
+from tests.cli.waiting import wait_until
 from tests.conftest import running_app, start
 from tests.support.access import bearer
 from tests.support.commands import Done, invoke
@@ -124,8 +125,8 @@ def test_unused_tokens_are_found(tokens: Run, stored: Stored) -> None:
     tomorrow = datetime.now(UTC) + timedelta(days=1)
     stored.tokens.update_one({"name": "used"}, {"$set": {"last_used_at": tomorrow}})
     assert tokens("list", "--unused-for", "1d").stdout.splitlines()[1:] == []
-    stored.tokens.update_many({}, {"$set": {"created_at": datetime.now(UTC) - timedelta(days=2)}})
-    [row] = tokens("list", "--unused-for", "1d").stdout.splitlines()[1:]
+    wait_until(lambda: len(tokens("list", "--unused-for", "1s").stdout.splitlines()) > 1)
+    [row] = tokens("list", "--unused-for", "1s").stdout.splitlines()[1:]
     assert row.split()[0] == "unused"
     assert moment(tomorrow) in tokens("list", "--json").stdout
 
