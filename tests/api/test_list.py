@@ -12,8 +12,8 @@ from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.crypto import MasterKey
 from vault.secrets.queries import MAX_PAGE_BYTES
 
-# In an old database, MongoDB has plans for small ones.
-pytestmark = pytest.mark.new_database
+#: In an old database, MongoDB has plans for small ones.
+with_own_plans = pytest.mark.new_database
 
 
 def pages(caller: Caller, **query: Any) -> list[list[dict[str, Any]]]:
@@ -48,7 +48,7 @@ def _prepared(alice: Caller) -> None:
     alice("list")
 
 
-@pytest.mark.parametrize("limit", [1, 7, 50, 100, 250, 251, 1_000])
+@pytest.mark.parametrize("limit", [1, 50, 250, 251])
 def test_every_secret_is_listed_once_in_order(
     alice: Caller, stored: Stored, key: MasterKey, limit: int
 ) -> None:
@@ -221,25 +221,13 @@ def test_a_cursor_gives_no_access_to_another_namespace(alice: Caller, stored: St
         (Principal(name="reader", scopes=frozenset({Scope.SECRET_FETCH, Scope.AUDIT_READ})), 403),
     ],
 )
-@pytest.mark.parametrize("body", [{}, {"limit": "many"}, {"cursor": "x"}, []], ids=str)
-def test_a_list_needs_its_scope(
-    alice: Caller, stored: Stored, principal: Principal, status: int, body: object
-) -> None:
+def test_a_list_needs_its_scope(alice: Caller, stored: Stored, principal: Principal, status: int) -> None:
     """Without `secret:list`, a list is refused before its body is read, and recorded as denied."""
     stored.audit_logs.delete_many({})
-    reply = alice.become(principal).post("list", body)
+    reply = alice.become(principal).post("list", {"limit": "many"})
     assert reply.status_code == status
     [told] = trail(stored)
     assert (told["action"], told["status"], told["principal"]) == ("list", "denied", principal.name)
-
-
-QUERIES: list[dict[str, Any]] = [
-    {},
-    {"name_prefix": "n/"},
-    {"name_prefix": "n/00", "labels": {"a": "b"}},
-    {"labels": {"a": "b"}},
-    {"deleted": True},
-]
 
 
 def profiled(stored: Stored, caller: Caller, action: str = "list", **query: Any) -> dict[str, Any]:
@@ -253,18 +241,27 @@ def profiled(stored: Stored, caller: Caller, action: str = "list", **query: Any)
     return found
 
 
-@pytest.mark.parametrize("query", QUERIES, ids=str)
-def test_a_list_uses_an_index(alice: Caller, stored: Stored, key: MasterKey, query: dict[str, Any]) -> None:
+@with_own_plans
+def test_a_list_uses_an_index(alice: Caller, stored: Stored, key: MasterKey) -> None:
     """Every kind of list uses an index, and potentially long ones follow its order."""
     fill(stored, key, 100)
     put(stored, key, name="n/0", labels=["a=b"])
-    operation = profiled(stored, alice, limit=10, **query)
-    assert "COLLSCAN" not in operation["planSummary"]
-    assert "IXSCAN" in operation["planSummary"]
-    # Deleted secrets are few, and are found by their purge time.
-    assert ("hasSortStage" in operation) <= ("deleted" in query)
+    queries: list[dict[str, Any]] = [
+        {},
+        {"name_prefix": "n/"},
+        {"name_prefix": "n/00", "labels": {"a": "b"}},
+        {"labels": {"a": "b"}},
+        {"deleted": True},
+    ]
+    for query in queries:
+        operation = profiled(stored, alice, limit=10, **query)
+        assert "COLLSCAN" not in operation["planSummary"]
+        assert "IXSCAN" in operation["planSummary"]
+        # Deleted secrets are few, and are found by their purge time.
+        assert ("hasSortStage" in operation) <= ("deleted" in query)
 
 
+@with_own_plans
 def test_a_list_transfers_no_values(alice: Caller, stored: Stored, key: MasterKey) -> None:
     """MongoDB's reply for a list is small, however large the values are."""
     for number in range(20):
@@ -272,6 +269,7 @@ def test_a_list_transfers_no_values(alice: Caller, stored: Stored, key: MasterKe
     assert profiled(stored, alice)["responseLength"] < 20 * 200
 
 
+@with_own_plans
 def test_a_description_transfers_one_value(alice: Caller, stored: Stored) -> None:
     """A description reads only the newest version, which proves the limits."""
     secret_id = alice.create(bytes(65_536))
@@ -280,16 +278,14 @@ def test_a_description_transfers_one_value(alice: Caller, stored: Stored) -> Non
     assert len(alice("describe", secret_id=secret_id)["versions"]) == 5
 
 
-@pytest.mark.parametrize("prefix", ["", "n/"])
-def test_the_last_page_costs_no_more_than_the_first(
-    alice: Caller, stored: Stored, key: MasterKey, prefix: str
-) -> None:
+@with_own_plans
+def test_the_last_page_costs_no_more_than_the_first(alice: Caller, stored: Stored, key: MasterKey) -> None:
     """Each page starts in the index where the one before ended, however many secrets precede it."""
-    expected = fill(stored, key, 600)
+    fill(stored, key, 600)
     cursor = None
-    for _ in range(len(expected) // 100 - 1 if not prefix else 2):
-        cursor = alice("list", limit=100, cursor=cursor, name_prefix=prefix)["cursor"]
-    operation = profiled(stored, alice, limit=10, cursor=cursor, name_prefix=prefix)
+    for _ in range(2):
+        cursor = alice("list", limit=100, cursor=cursor, name_prefix="n/")["cursor"]
+    operation = profiled(stored, alice, limit=10, cursor=cursor, name_prefix="n/")
     # One more than requested shows that there is a next page.
     assert operation["nreturned"] == 11
     assert operation["keysExamined"] < 30

@@ -26,20 +26,6 @@ NAME = "billing/db-password"
 TOKEN, WRAPPING_TOKEN = f"smt_{'aB3' * 12}zz", f"smw_{'a-B_3' * 8}zzz"
 
 
-def test_every_call_accepts_the_name(alice: Caller, stored: Stored) -> None:
-    """An authenticated caller can use the name instead of the ID in each call."""
-    secret_id = alice.create(b"one", name=NAME)
-    assert alice("fetch", name=NAME) == {"secret": b64(b"one")}
-    assert alice("update", name=NAME, secret=b64(b"two")) == {"secret_id": secret_id, "version": 2}
-    assert alice("fetch", name=NAME, version=1) == {"secret": b64(b"one")}
-    assert alice("describe", name=NAME)["secret_id"] == secret_id
-    gone = {"deleted_at": in_past(hours=1), "purge_at": in_future(hours=1)}
-    stored.secrets.update_one({}, {"$set": gone})
-    assert alice.refused("fetch", name=NAME) == 404
-    assert alice("restore", name=NAME) == {"secret_id": secret_id}
-    assert alice("delete", name=NAME)["secret_id"] == secret_id
-
-
 @pytest.mark.promise("names")
 @pytest.mark.parametrize("action", CALLS)
 @pytest.mark.parametrize("name", [NAME, "not/there"])
@@ -103,18 +89,6 @@ def test_an_anonymous_caller_cannot_set_a_name(anyone: Caller, stored: Stored) -
     assert told["details"] == {"name": NAME, "namespace": "default", "reason": "needs a credential"}
 
 
-@pytest.mark.parametrize("action", CALLS)
-def test_another_namespace_is_the_same_404(alice: Caller, stored: Stored, action: str) -> None:
-    """A secret of another namespace is 404, by ID or by name, and stays unchanged."""
-    secret_id = alice.create(name=NAME)
-    before = document(stored, secret_id)
-    alice.become(EVE)
-    for which in ({"secret_id": secret_id}, {"name": NAME}):
-        assert alice.refused(action, **which, **CALLS[action]) == 404
-    assert document(stored, secret_id) == before
-    assert [entry["status"] for entry in trail(stored)[1:]] == ["not_found"] * 2
-
-
 def test_each_namespace_has_its_own_names(alice: Caller) -> None:
     """The same name in two namespaces belongs to two secrets."""
     first = alice.create(b"one", name=NAME)
@@ -138,14 +112,14 @@ def test_a_taken_name_is_409(alice: Caller, stored: Stored) -> None:
 def test_a_name_requested_concurrently_belongs_to_one_secret(alice: Caller, stored: Stored) -> None:
     """Of 16 concurrent creates of one name, exactly one succeeds, and the others see the reason."""
     with ThreadPoolExecutor(16) as pool:
-        for round_number in range(10):
+        for round_number in range(3):
             name = f"wanted/{round_number}"
             bodies = [{"secret": b64(b"%d" % number), "name": name} for number in range(16)]
             replies = list(pool.map(lambda body: alice.post("create", body), bodies))
             assert sorted(reply.status_code for reply in replies) == [200] + [409] * 15
             [winner] = [number for number, reply in enumerate(replies) if reply.status_code == 200]
             assert alice("fetch", name=name) == {"secret": b64(b"%d" % winner)}
-    assert stored.secrets.count_documents({}) == 10
+    assert stored.secrets.count_documents({}) == 3
 
 
 def test_the_name_of_a_removed_secret_is_free(alice: Caller, stored: Stored, key: MasterKey) -> None:
@@ -165,7 +139,7 @@ def test_a_free_name_is_taken_over_once(alice: Caller, stored: Stored, key: Mast
     """Of 16 concurrent creates with the name of a removed secret, exactly one succeeds."""
     # The sweep would interfere: here the creates themselves must notice that the secret is gone.
     with unswept(stored), ThreadPoolExecutor(16) as pool:
-        for number in range(5):
+        for number in range(2):
             name = f"free/{number}"
             put(stored, key, name=name, expires_at=in_past(minutes=1), purge_at=in_past(minutes=1))
             bodies = [{"secret": "YQ==", "name": name}] * 16
@@ -173,12 +147,6 @@ def test_a_free_name_is_taken_over_once(alice: Caller, stored: Stored, key: Mast
             assert sorted(reply.status_code for reply in replies) == [200] + [409] * 15
             [found] = stored.secrets.find({"name": name})
             assert "pending" not in found
-
-
-def test_the_name_of_a_restorable_secret_is_taken(alice: Caller, stored: Stored, key: MasterKey) -> None:
-    """A deleted secret keeps its name while it can be restored."""
-    put(stored, key, name="restorable", deleted_at=in_past(days=2), purge_at=in_future(minutes=1))
-    assert alice.refused("create", secret="YQ==", name="restorable") == 409
 
 
 def test_a_pending_name_is_503(
@@ -190,15 +158,8 @@ def test_a_pending_name_is_503(
     assert alice.refused("create", secret="YQ==", name="being-created") == 503
 
 
-@pytest.mark.parametrize(
-    "name", ["a", "n" * 512, "a/" * 255 + "aa", "A_1.b-c/0", "a..b", "ä b/$@:+=/.日本", "😀" * 128]
-)
+@pytest.mark.parametrize("name", ["a/" * 255 + "aa", "ä b/$@:+=/.日本"])
 def test_any_path_of_visible_characters_is_a_name(alice: Caller, name: str) -> None:
     """Visible characters between single slashes form a name of up to 512 bytes."""
     alice.create(b"here", name=name)
     assert alice("fetch", name=name) == {"secret": b64(b"here")}
-
-
-def test_names_are_case_sensitive(alice: Caller) -> None:
-    """Upper and lower case are different names."""
-    assert alice.create(name="a") != alice.create(name="A")

@@ -4,18 +4,14 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from flask import Flask
-from flask.testing import FlaskClient
 
 from tests.api.test_list import profiled
-from tests.support.access import bearer, make_token
 from tests.support.batches import Commands, create_all, fetch_all, statuses
 from tests.support.lifecycle import (
     ALICE,
     CALLS,
     UNKNOWN_ID,
     Caller,
-    b64,
     document,
     in_future,
     in_past,
@@ -27,9 +23,6 @@ from tests.support.rotation import Stored
 from vault.core.paths import Paths
 from vault.core.principal import Principal
 from vault.crypto import MasterKey
-
-# In an old database, MongoDB has plans for small ones.
-pytestmark = pytest.mark.new_database
 
 LIMITED = replace(ALICE, name="limited", paths=Paths.of(["billing/", "shared/db"]))
 
@@ -76,74 +69,21 @@ def test_a_secret_outside_the_paths_is_the_same_404(
 
 
 @pytest.mark.parametrize("by", ["secret_id", "name"])
-@pytest.mark.parametrize("action", CALLS)
 def test_a_refusal_is_on_record_with_its_reason(
-    limited: Caller, stored: Stored, key: MasterKey, action: str, by: str
+    limited: Caller, stored: Stored, key: MasterKey, by: str
 ) -> None:
     """The entry has the reason and the name of the secret, also if it was asked for by its ID."""
     secret_id = put(stored, key, name="other/db")
     stored.audit_logs.delete_many({})
     which = secret_id if by == "secret_id" else "other/db"
-    assert limited.refused(action, **{by: which}, **CALLS[action]) == 404
+    assert limited.refused("fetch", **{by: which}) == 404
     [told] = trail(stored)
-    assert (told["action"], told["status"], told["principal"]) == (action, "not_found", "limited")
+    assert (told["action"], told["status"], told["principal"]) == ("fetch", "not_found", "limited")
     assert told["details"] == {"name": "other/db", "namespace": "default", "reason": "outside the paths"}
     assert told.get("secret_id") == (secret_id if by == "secret_id" else None)
 
 
-def test_a_secret_of_another_namespace_is_on_record_with_its_reason(limited: Caller, stored: Stored) -> None:
-    """The entry of a request for another namespace's secret names that namespace, whatever the paths."""
-    secret_id = limited.become(replace(LIMITED, namespace="elsewhere")).create(name="billing/db")
-    stored.audit_logs.delete_many({})
-    assert limited.become(LIMITED).refused("fetch", secret_id=secret_id) == 404
-    [told] = trail(stored)
-    assert told["details"] == {"name": "billing/db", "namespace": "elsewhere", "reason": "another namespace"}
-
-
-@pytest.mark.parametrize(
-    ("path", "name"),
-    [
-        ("a", "a/b"),
-        ("a", "ab"),
-        ("a/", "a"),
-        ("a/", "ab/c"),
-        ("a/", "b/a/c"),
-        ("a.b/", "axb/c"),
-        ("a.b", "axb"),
-        ("a/", "A/b"),
-        ("a", "A"),
-        ("a/b/", "a/c"),
-        ("a-", "a-b"),
-        ("a", None),
-        ("a/", None),
-    ],
-)
-def test_a_name_that_resembles_a_path_is_outside(
-    limited: Caller, path: str, name: str | None, stored: Stored, key: MasterKey
-) -> None:
-    """A whole name covers nothing longer, a prefix not the name before its slash; no path is a pattern."""
-    secret_id = put(stored, key, name=name)
-    limited.become(limited_to(path))
-    assert limited.refused("fetch", secret_id=secret_id) == 404
-    assert limited.refused("delete", secret_id=secret_id) == 404
-    if name:
-        assert limited.refused("fetch", name=name) == 404
-    assert limited("list") == {"secrets": [], "cursor": None}
-    assert limited("fetch-batch", name_prefix="a") == {"secrets": []}
-    assert limited.refused("create", secret="YQ==", **({"name": name} if name else {})) == 403
-
-
-@pytest.mark.parametrize("name", ["a/b\n", "a/e\u0301", "a/b/../c", "a//b", "a/\x00", "a/b "])
-def test_a_name_of_another_form_is_still_422(limited: Caller, name: str) -> None:
-    """No text with a line feed, another normal form or dots as a part is a name, also below a path."""
-    limited.become(limited_to("a/"))
-    assert limited.refused("fetch", name=name) == 422
-    assert limited.refused("create", secret="YQ==", name=name) == 422
-
-
-@pytest.mark.parametrize(
-    "stored_name", [["billing/db"], 7, {"billing/": 1}, None, "other\nbilling/", "BILLING/db"]
-)
+@pytest.mark.parametrize("stored_name", [["billing/db"], {"billing/": 1}, None, "other\nbilling/"])
 def test_a_stored_name_of_another_type_is_outside(
     limited: Caller, stored: Stored, key: MasterKey, stored_name: object
 ) -> None:
@@ -154,27 +94,6 @@ def test_a_stored_name_of_another_type_is_outside(
         assert limited.refused(action, secret_id=secret_id, **fields) == 404
     [outcome] = fetch_all(limited, {"secret_id": secret_id})
     assert outcome["problem"]["status"] == 404
-
-
-def test_everything_within_the_paths_works(client: FlaskClient, app: Flask) -> None:
-    """A token with paths creates, fetches, updates, describes, lists and deletes the secrets within them."""
-    headers = bearer(make_token(app, "ci", role="admin", paths=("billing/", "shared/db")))
-
-    def post(action: str, **body: Any) -> dict[str, Any]:
-        reply = client.post(f"/vault/secret/{action}", json=body, headers=headers)
-        assert reply.status_code == 200, reply.text
-        return dict(reply.json)
-
-    secret_id = post("create", secret="YQ==", name="billing/db")["secret_id"]
-    post("create", secret="Yg==", name="shared/db")
-    assert post("update", name="billing/db", secret="Yw==")["version"] == 2
-    assert post("fetch", secret_id=secret_id, version=1) == {"secret": "YQ=="}
-    assert post("describe", name="billing/db")["version"] == 2
-    assert post("update-metadata", name="billing/db", labels={}) == {"secret_id": secret_id}
-    assert [one["name"] for one in post("list")["secrets"]] == ["billing/db", "shared/db"]
-    assert [one["secret"] for one in post("fetch-batch", name_prefix="s")["secrets"]] == ["Yg=="]
-    post("purge", secret_id=secret_id, version=1)
-    post("delete", secret_id=secret_id)
 
 
 @pytest.mark.promise("names")
@@ -246,40 +165,39 @@ def test_a_repeated_batch_returns_the_same_refusals(limited: Caller, stored: Sto
 PAGED = ("billing/", "p/1", "p/3/", "q/", "z")
 
 
-@pytest.mark.parametrize(
-    ("query", "count"),
-    [
-        ({}, 120),
-        ({"name_prefix": "p/3/00"}, 100),
-        ({"name_prefix": "p/3/0001"}, 1),
-        ({"name_prefix": "q"}, 0),
-        ({"labels": {"a": "b"}}, 120),
-        ({"name_prefix": "none"}, 0),
-        ({"deleted": True}, 0),
-    ],
-    ids=str,
-)
-def test_a_list_of_10_000_secrets_uses_an_index(
-    limited: Caller, stored: Stored, key: MasterKey, query: dict[str, Any], count: int
-) -> None:
+#: Queries with the number of secrets that they find.
+QUERIES: list[tuple[dict[str, Any], int]] = [
+    ({}, 120),
+    ({"name_prefix": "p/3/00"}, 100),
+    ({"name_prefix": "p/3/0001"}, 1),
+    ({"name_prefix": "q"}, 0),
+    ({"labels": {"a": "b"}}, 120),
+    ({"deleted": True}, 0),
+]
+
+
+# In an old database, MongoDB has plans for small ones.
+@pytest.mark.new_database
+def test_a_list_of_10_000_secrets_uses_an_index(limited: Caller, stored: Stored, key: MasterKey) -> None:
     """MongoDB examines about as many secrets as a page has, from the first page to the last."""
     fill(stored, key)
     limited.become(limited_to(*PAGED))
-    cursor, names = None, []
-    for _ in range(3):
-        page = limited("list", limit=40, cursor=cursor, **query)
-        operation = profiled(stored, limited, limit=40, cursor=cursor, **query)
-        assert "IXSCAN" in operation.get("planSummary", "IXSCAN")
-        assert "COLLSCAN" not in operation.get("planSummary", "")
-        assert "hasSortStage" not in operation
-        assert operation["docsExamined"] <= 42
-        assert operation["keysExamined"] <= 60
-        names += [one["name"] for one in page["secrets"]]
-        cursor = page["cursor"]
-        if cursor is None:
-            break
-    assert names == sorted(names)
-    assert len(names) == count
+    for query, count in QUERIES:
+        cursor, names = None, []
+        for _ in range(3):
+            page = limited("list", limit=40, cursor=cursor, **query)
+            operation = profiled(stored, limited, limit=40, cursor=cursor, **query)
+            assert "IXSCAN" in operation.get("planSummary", "IXSCAN")
+            assert "COLLSCAN" not in operation.get("planSummary", "")
+            assert "hasSortStage" not in operation
+            assert operation["docsExamined"] <= 42
+            assert operation["keysExamined"] <= 60
+            names += [one["name"] for one in page["secrets"]]
+            cursor = page["cursor"]
+            if cursor is None:
+                break
+        assert names == sorted(names)
+        assert len(names) == count
 
 
 def fill(stored: Stored, key: MasterKey) -> None:
@@ -294,19 +212,6 @@ def fill(stored: Stored, key: MasterKey) -> None:
         }
         for number in range(10_000)
     )
-
-
-def test_pages_have_the_requested_size(limited: Caller) -> None:
-    """Secrets outside the paths neither take places on a page nor end a list early."""
-    limited.become(ALICE)
-    for number in range(12):
-        limited.create(name=f"{('billing', 'other', 'shared')[number % 3]}/{number:02}")
-    limited.create()
-    limited.become(LIMITED)
-    first = limited("list", limit=3)
-    assert [one["name"] for one in first["secrets"]] == ["billing/00", "billing/03", "billing/06"]
-    last = limited("list", limit=3, cursor=first["cursor"])
-    assert ([one["name"] for one in last["secrets"]], last["cursor"]) == (["billing/09"], None)
 
 
 @pytest.mark.parametrize("cursor", [UNKNOWN_ID, f"{UNKNOWN_ID}/other/00", f"{UNKNOWN_ID}/a"])
@@ -329,15 +234,3 @@ def test_a_batch_by_prefix_counts_only_secrets_within_the_paths(limited: Caller)
     assert limited.refused("fetch-batch", name_prefix="b") == 422
     limited.become(limited_to("billing/00", *(f"billing/{n:03}" for n in range(31))))
     assert len(limited("fetch-batch", name_prefix="b")["secrets"]) == 31
-
-
-def test_a_value_outside_the_paths_is_not_in_the_reply(
-    limited: Caller, stored: Stored, key: MasterKey
-) -> None:
-    """No reply about a secret outside the paths contains its value, name or ID."""
-    secret_id = put(stored, key, b"a value of others", name="other/db", labels=["team=x"])
-    for body in ({"secret_id": secret_id}, {"name_prefix": "other/"}, {"secrets": [{"name": "other/db"}]}):
-        for action in ("fetch", "describe", "fetch-batch", "list"):
-            reply = limited.post(action, body)
-            for text in (b64(b"a value of others"), secret_id, "other/db", "team"):
-                assert text not in reply.text

@@ -3,7 +3,6 @@
 from typing import Any
 
 import pytest
-from flask.testing import FlaskClient
 
 from tests.conftest import running_app
 from tests.support.access import bearer, make_token
@@ -19,7 +18,7 @@ from tests.support.lifecycle import (
     put,
     trail,
 )
-from tests.support.problems import fields_of, without_id
+from tests.support.problems import without_id
 from tests.support.rotation import Stored
 from tests.support.trail import break_trail, mend_trail
 from vault.backup import drill
@@ -96,17 +95,6 @@ def test_a_purged_version_is_removed_from_the_database(alice: Caller, stored: St
     assert alice.fetch(secret_id) == b64(b"three")
 
 
-def test_a_description_names_purged_versions(alice: Caller) -> None:
-    """A description lists purged versions separately from those that can be fetched."""
-    secret_id = three_versions(alice)
-    assert alice("describe", secret_id=secret_id)["purged_versions"] == []
-    for version in (1, 2):
-        alice("purge", secret_id=secret_id, version=version)
-    described = alice("describe", secret_id=secret_id)
-    assert described["purged_versions"] == [2, 1]
-    assert [kept["version"] for kept in described["versions"]] == [3]
-
-
 def test_the_newest_version_is_not_purged(alice: Caller, stored: Stored) -> None:
     """A purge of the newest version is refused with 409, because a secret always has a value."""
     secret_id = three_versions(alice)
@@ -151,27 +139,6 @@ def test_a_deleted_secret_s_versions_are_purged_together(alice: Caller, stored: 
     before = document(stored, secret_id)
     assert alice.refused("purge", secret_id=secret_id, version=1) == 404
     assert document(stored, secret_id) == before
-
-
-@pytest.mark.parametrize(
-    "fields",
-    [
-        {"older": 7},
-        {"older": [7, {"version": 9}]},
-        {"older": [[{"version": 1}], {"version": {}}]},
-        {"purged": 7},
-        {"purged": ["x", None, 2**40]},
-    ],
-    ids=str,
-)
-def test_fields_of_other_types_break_nothing(alice: Caller, stored: Stored, fields: dict[str, Any]) -> None:
-    """With unexpected types in the database, a purge succeeds or returns 404, never 500."""
-    secret_id = three_versions(alice)
-    stored.secrets.update_one({"_id": secret_id}, {"$set": fields})
-    expected = 404 if "older" in fields else 200
-    assert alice.post("purge", {"secret_id": secret_id, "version": 1}).status_code == expected
-    stored.secrets.update_one({"_id": secret_id}, {"$unset": {"older": ""}})
-    assert alice.post("describe", {"secret_id": secret_id}).status_code == 200
 
 
 def test_a_purge_is_one_entry(alice: Caller, stored: Stored) -> None:
@@ -257,23 +224,6 @@ def test_an_older_admin_token_does_not_purge(alice: Caller) -> None:
     assert Scope.SECRET_PURGE not in ANONYMOUS.scopes
 
 
-def test_purged_numbers_are_forgotten_with_the_versions_around_them(
-    environment: dict[str, str], stored: Stored, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A number that `MAX_VERSIONS` would have dropped is not kept, so the document stays small."""
-    with running_app({**environment, "MAX_VERSIONS": "3"}) as app:
-        alice = Caller(app.test_client(), monkeypatch).become(ALICE)
-        secret_id = three_versions(alice)
-        for version in (1, 2):
-            alice("purge", secret_id=secret_id, version=version)
-        assert document(stored, secret_id)["purged"] == [1, 2]
-        alice.update(secret_id, b"four")
-        assert document(stored, secret_id)["purged"] == [2]
-        assert set(envelopes(stored, secret_id)) == {3, 4}
-        alice.update(secret_id, b"five", b"six")
-        assert "purged" not in document(stored, secret_id)
-
-
 @pytest.mark.promise("purges")
 def test_an_update_and_a_restore_bring_no_purged_version_back(alice: Caller, stored: Stored) -> None:
     """Later versions keep their numbers, and a purged version stays purged after delete and restore."""
@@ -312,36 +262,3 @@ def test_a_purged_version_needs_no_master_key(
     assert (checked.seen, checked.failed) == (1, 0)
     assert keyring.primary.id not in registry.stored_key_ids()
     assert stored.secrets.count_documents({"older.key_id": key.id}) == 0
-
-
-def test_an_older_replica_reads_the_remaining_versions(alice: Caller, stored: Stored) -> None:
-    """In a rolling update, an older replica sees two unknown fields and no version without a value."""
-    secret_id = three_versions(alice)
-    alice("purge", secret_id=secret_id, version=1)
-    found = document(stored, secret_id)
-    known = {"_id", "namespace", "version", "envelope", "key_id", "created_at", "updated_at", "older"}
-    assert set(found) == known | {"purged", "states"}
-    assert [set(older) for older in found["older"]] == [{"version", "envelope", "key_id", "created_at"}]
-
-
-@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "PATCH"])
-def test_only_post_purges(client: FlaskClient, method: str) -> None:
-    """Every other method is refused and has no effect."""
-    assert client.open("/vault/secret/purge", method=method).status_code == 405
-
-
-@pytest.mark.parametrize(
-    ("body", "field"),
-    [
-        ({}, "secret_id"),
-        ({"secret_id": UNKNOWN_ID, "name": "a"}, "name"),
-        ({"secret_id": UNKNOWN_ID, "version": 0}, "version"),
-        ({"secret_id": UNKNOWN_ID, "version": "1"}, "version"),
-        ({"secret_id": UNKNOWN_ID, "versions": [1]}, "versions"),
-    ],
-    ids=str,
-)
-def test_an_invalid_body_is_422(alice: Caller, body: dict[str, Any], field: str) -> None:
-    """An invalid body is refused by the name of the field."""
-    reply = alice.post("purge", body)
-    assert (reply.status_code, fields_of(reply.json)) == (422, [field])

@@ -11,7 +11,7 @@ from bson.datetime_ms import DatetimeMS
 from flask.testing import FlaskClient
 
 from tests.conftest import running_app, start
-from tests.support.lifecycle import CALLS, Caller, b64, trail
+from tests.support.lifecycle import CALLS, Caller, b64, document, trail
 from tests.support.rotation import Stored, fill, new_key, settings
 from vault.app import CLOSE
 from vault.crypto import Binding, Keyring
@@ -41,14 +41,14 @@ class Target:
         self.client = client
         self.stored = stored
         [self.id] = fill(stored, OURS, 1)
-        self.document = self._read(self.id)
+        self.document = document(stored, self.id)
         self.envelope: bytes = self.document["envelope"]
         self.refused = 0
 
     def other(self) -> dict[str, Any]:
         """Return another stored secret."""
         [other] = fill(self.stored, OURS, 1)
-        return self._read(other)
+        return document(self.stored, other)
 
     def assert_refused(self, *, unset: str | None = None, **changed: Any) -> None:
         """Change the document, check that its fetch is refused like any other, and undo the change."""
@@ -84,11 +84,6 @@ class Target:
         reply = self.client.post(FETCH, json={"secret_id": self.id})
         assert reply.status_code == 200
 
-    def _read(self, secret_id: str) -> dict[str, Any]:
-        document = self.stored.secrets.find_one({"_id": secret_id})
-        assert document is not None
-        return document
-
 
 @pytest.fixture
 def target(client: FlaskClient, stored: Stored) -> Target:
@@ -106,25 +101,18 @@ def test_a_flipped_bit_anywhere_is_refused(target: Target) -> None:
     target.assert_reads()
 
 
-def test_every_flipped_bit_of_the_plain_header_is_refused(target: Target) -> None:
-    """Every flipped bit of the format byte and the key ID, which select the decryption, is refused."""
-    for bit in range(9 * 8):
-        altered = bytearray(target.envelope)
-        altered[bit // 8] ^= 1 << bit % 8
-        target.assert_refused(envelope=Binary(bytes(altered)))
-
-
-@pytest.mark.parametrize("length", [0, 1, 5, 9, 15, 21, 36, 37, 45, 60])
-def test_a_truncated_envelope_is_refused(target: Target, length: int) -> None:
+def test_a_truncated_envelope_is_refused(target: Target) -> None:
     """An envelope truncated in any of its parts, or at its beginning, does not verify."""
-    target.assert_refused(envelope=Binary(target.envelope[:length]))
-    target.assert_refused(envelope=Binary(target.envelope[length + 1 :]))
+    for length in [0, 5, 15, 37, 60]:
+        target.assert_refused(envelope=Binary(target.envelope[:length]))
+        target.assert_refused(envelope=Binary(target.envelope[length + 1 :]))
 
 
-def test_an_extended_envelope_is_refused(target: Target) -> None:
-    """An envelope with added bytes does not verify."""
+def test_an_extended_or_missing_envelope_is_refused(target: Target) -> None:
+    """An envelope with added bytes does not verify, nor does a document without one."""
     target.assert_refused(envelope=Binary(target.envelope + b"\0"))
     target.assert_refused(envelope=Binary(target.envelope * 2))
+    target.assert_refused(unset="envelope")
 
 
 def test_an_envelope_under_another_held_key_is_refused(target: Target) -> None:
@@ -153,45 +141,31 @@ def test_the_envelope_of_another_version_or_namespace_is_refused(target: Target)
 
 
 @pytest.mark.promise(1)
-@pytest.mark.parametrize(
-    "changed",
-    [
+def test_a_changed_field_is_refused(target: Target) -> None:
+    """A changed, added or wrongly typed version, namespace, expiry or read limit is refused."""
+    for changed in [
         {"version": 2},
         {"version": 0},
-        {"version": -1},
-        {"version": 2**63 - 1},
         {"version": "two"},
-        {"version": [1]},
         {"expires_at": datetime(2100, 1, 1, tzinfo=UTC)},
-        {"expires_at": datetime(1970, 1, 1, tzinfo=UTC)},
         {"expires_at": DatetimeMS(2**63 - 1)},
         {"expires_at": "never"},
         {"max_reads": 1},
-        {"max_reads": 0},
-        {"max_reads": 2**63 - 1},
         {"max_reads": "many"},
-        {"version": 2, "max_reads": 3},
         {"envelope": "text"},
-        {"envelope": 5},
         {"envelope": None},
-        pytest.param({"key_id": [OURS.id]}, id="a key id in a list"),
-        pytest.param({"key_id": [[OURS.id]]}, id="a key id in two lists"),
-        pytest.param({"key_id": {"a": OURS.id}}, id="a key id in a document"),
-        {"key_id": 5},
+        {"key_id": [OURS.id]},
+        {"key_id": {"a": OURS.id}},
         {"key_id": None},
-    ],
-    ids=str,
-)
-def test_a_changed_field_is_refused(target: Target, changed: dict[str, Any]) -> None:
-    """A changed, added or wrongly typed version, namespace, expiry or read limit is refused."""
-    target.assert_refused(**changed)
+    ]:
+        target.assert_refused(**changed)
     target.assert_reads()
 
 
 @pytest.mark.parametrize(
     "key_id",
-    [[OURS.id], [[OURS.id]], {"a": OURS.id}, 5, None],
-    ids=["list", "two lists", "document", "number", "none"],
+    [[[OURS.id]], {"a": OURS.id}, None],
+    ids=["two lists", "document", "none"],
 )
 def test_a_key_id_of_another_type_prevents_no_start(
     target: Target, stored: Stored, environment: dict[str, str], key_id: object
@@ -207,19 +181,12 @@ def test_a_key_id_of_another_type_prevents_no_start(
         assert client.post(FETCH, json={"secret_id": other}).status_code == 200
 
 
-@pytest.mark.parametrize("namespace", ["other", "", "default\0", 5], ids=repr)
-def test_a_secret_of_another_namespace_is_not_found(
-    target: Target, stored: Stored, namespace: object
-) -> None:
+def test_a_secret_of_another_namespace_is_not_found(target: Target, stored: Stored) -> None:
     """A secret of another namespace is the same 404 as a missing one, whether or not it verifies."""
-    stored.secrets.update_one({"_id": target.id}, {"$set": {"namespace": namespace}})
-    reply = target.client.post(FETCH, json={"secret_id": target.id})
-    assert (reply.status_code, reply.json["detail"]) == (404, "Secret not found")
-
-
-def test_a_missing_envelope_is_refused(target: Target) -> None:
-    """A document without an envelope does not verify."""
-    target.assert_refused(unset="envelope")
+    for namespace in ["other", "", 5]:
+        stored.secrets.update_one({"_id": target.id}, {"$set": {"namespace": namespace}})
+        reply = target.client.post(FETCH, json={"secret_id": target.id})
+        assert (reply.status_code, reply.json["detail"]) == (404, "Secret not found"), namespace
 
 
 @pytest.mark.promise(1)
@@ -265,10 +232,8 @@ LIMITS: list[dict[str, Any]] = [
     {"$set": {"expires_at": datetime(2100, 1, 1, tzinfo=UTC)}},
     {"$unset": {"expires_at": ""}},
     {"$set": {"max_reads": 901}},
-    {"$set": {"max_reads": 1}},
     {"$unset": {"max_reads": ""}},
     {"$set": {"name": "a/c"}},
-    {"$set": {"name": ""}},
     {"$unset": {"name": ""}},
     {"$inc": {"version": 1}},
     {"$inc": {"version": -1}},
@@ -276,36 +241,37 @@ LIMITS: list[dict[str, Any]] = [
 
 
 @pytest.mark.promise(1)
-@pytest.mark.parametrize("change", LIMITS, ids=str)
-def test_no_version_reads_under_other_limits(
-    alice: Caller, stored: Stored, versions: str, change: dict[str, Any]
-) -> None:
+def test_no_version_reads_under_other_limits(alice: Caller, stored: Stored, versions: str) -> None:
     """After any limit is changed, no version can be read or described."""
-    stored.secrets.update_one({"_id": versions}, change)
-    # The newest version's number has no influence on an older one that is requested by its number.
-    older = [] if "$inc" in change else [{"version": 1}, {"version": 2}]
-    for body in ({}, *older):
-        assert alice.refused("fetch", secret_id=versions, **body) == 500
-    assert alice.refused("describe", secret_id=versions) == 500
+    genuine = document(stored, versions)
+    for change in LIMITS:
+        stored.secrets.update_one({"_id": versions}, change)
+        # The newest version's number has no influence on an older one that is requested by its number.
+        older = [] if "$inc" in change else [{"version": 1}, {"version": 2}]
+        for body in ({}, *older):
+            assert alice.refused("fetch", secret_id=versions, **body) == 500
+        assert alice.refused("describe", secret_id=versions) == 500, change
+        stored.secrets.replace_one({"_id": versions}, genuine)
 
 
 @pytest.mark.promise(1)
-@pytest.mark.parametrize("change", LIMITS, ids=str)
 def test_an_update_does_not_authenticate_a_changed_limit(
-    alice: Caller, stored: Stored, versions: str, change: dict[str, Any]
+    alice: Caller, stored: Stored, versions: str
 ) -> None:
     """A limit that was changed in the database stays invalid after an update."""
-    stored.secrets.update_one({"_id": versions}, change)
-    before = stored.secrets.find_one({"_id": versions})
-    assert alice.refused("update", secret_id=versions, secret="YQ==") in (404, 500)
-    assert stored.secrets.find_one({"_id": versions}) == before
+    genuine = document(stored, versions)
+    for change in LIMITS:
+        stored.secrets.update_one({"_id": versions}, change)
+        before = document(stored, versions)
+        assert alice.refused("update", secret_id=versions, secret="YQ==") in (404, 500), change
+        assert document(stored, versions) == before, change
+        stored.secrets.replace_one({"_id": versions}, genuine)
 
 
 @pytest.mark.promise(1)
 def test_versions_cannot_replace_each_other(alice: Caller, stored: Stored, versions: str) -> None:
     """An envelope of another version of the same secret does not read under a version's number."""
-    before = stored.secrets.find_one({"_id": versions})
-    assert before is not None
+    before = document(stored, versions)
     first, second = before["older"]
     swapped = [{**first, "envelope": second["envelope"]}, {**second, "envelope": first["envelope"]}]
     renumbered = [{**first, "version": 2}, {**second, "version": 1}]
@@ -324,8 +290,7 @@ def test_an_older_version_can_be_put_back_and_the_trail_shows_it(
     alice: Caller, stored: Stored, versions: str
 ) -> None:
     """A writer of the database can make an older version the newest; the entries have its number."""
-    before = stored.secrets.find_one({"_id": versions})
-    assert before is not None
+    before = document(stored, versions)
     stored.audit_logs.delete_many({})
     for older, value in zip(before["older"], (b"value number 1", b"value number 2"), strict=True):
         newest = {name: older[name] for name in ("version", "envelope", "key_id")}
@@ -341,8 +306,7 @@ def test_an_earlier_document_can_be_put_back_and_the_trail_shows_it(
     alice: Caller, stored: Stored, versions: str
 ) -> None:
     """A writer of the database can put a kept document back: value, version, expiry and count of reads."""
-    before = stored.secrets.find_one({"_id": versions})
-    assert before is not None
+    before = document(stored, versions)
     alice.update(versions, b"value number 4")
     alice.fetch(versions)
     alice("update-metadata", secret_id=versions, ttl_seconds=60)
@@ -363,16 +327,14 @@ def test_named_secrets_cannot_replace_each_other(alice: Caller, stored: Stored) 
     """If two names, or two secrets under their names, are swapped, neither reads as the other."""
     ids = [alice.create(b"%d" % number, name=f"name/{number}") for number in range(2)]
     stored.secrets.drop_indexes()
-    first, second = (stored.secrets.find_one({"_id": secret_id}) for secret_id in ids)
-    assert first is not None
-    assert second is not None
+    first, second = (document(stored, secret_id) for secret_id in ids)
     for names in (("name",), ("name", "envelope"), ("envelope",)):
         stored.secrets.update_one({"_id": ids[0]}, {"$set": {name: second[name] for name in names}})
         stored.secrets.update_one({"_id": ids[1]}, {"$set": {name: first[name] for name in names}})
         for name in ("name/0", "name/1"):
             assert alice.refused("fetch", name=name) == 500
-        for document in (first, second):
-            stored.secrets.replace_one({"_id": document["_id"]}, document)
+        for genuine in (first, second):
+            stored.secrets.replace_one({"_id": genuine["_id"]}, genuine)
 
 
 @pytest.mark.promise(1)
@@ -404,15 +366,11 @@ def test_a_name_cannot_be_added(alice: Caller, stored: Stored) -> None:
     "changed",
     [
         {"older": "text"},
-        {"older": 5},
         {"older": {"version": 1}},
         {"older": ["text"]},
-        {"older": [None]},
         {"older": [{}]},
-        {"older": [{"version": 1}]},
         {"older": [{"version": 1, "envelope": "text", "key_id": OURS.id}]},
         {"older": [{"version": 1, "envelope": Binary(b""), "key_id": OURS.id}]},
-        {"older": [[]]},
     ],
 )
 def test_malformed_older_versions_do_not_affect_the_newest(
@@ -428,7 +386,7 @@ def test_malformed_older_versions_do_not_affect_the_newest(
     assert alice("delete", secret_id=versions)["secret_id"] == versions
 
 
-@pytest.mark.parametrize("labels", [5, "text", [5], [None, "a=b"], [["a=b"]], {"a": "b"}], ids=str)
+@pytest.mark.parametrize("labels", [5, [None, "a=b"], {"a": "b"}], ids=str)
 def test_malformed_labels_do_not_affect_a_list(alice: Caller, stored: Stored, labels: object) -> None:
     """A secret with labels that the service never wrote is listed and described, and so are all others."""
     ids = {alice.create(), alice.create()}
