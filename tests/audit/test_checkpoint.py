@@ -12,7 +12,7 @@ from tests.support.written_trail import as_stored, stream_of
 from vault.audit import checkpoint
 from vault.core.errors import InvalidCheckpointError
 from vault.crypto import Keyring
-from vault.crypto.chain import SigningKey
+from vault.crypto.audit_chain import SigningKey
 
 KEYRING = Keyring(new_key())
 KEY = SigningKey(KEYRING.primary).public

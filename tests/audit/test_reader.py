@@ -22,7 +22,7 @@ from vault.core.attempt import Action, Attempt
 from vault.core.errors import StorageUnavailableError
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
-from vault.crypto.chain import SigningKey
+from vault.crypto.audit_chain import SigningKey
 from vault.documents import AuditEntry
 
 KEYRING = Keyring(new_key())

@@ -15,7 +15,7 @@ from vault.audit.findings import Finding, Kind
 from vault.audit.retirement import Part
 from vault.audit.verifier import Verifier, verify_records
 from vault.crypto import Keyring
-from vault.crypto.chain import SigningKey, VerifyingKey
+from vault.crypto.audit_chain import SigningKey, VerifyingKey
 
 MASTERS = [new_key() for _ in range(3)]
 OLD, CURRENT, NEWEST = map(SigningKey, MASTERS)

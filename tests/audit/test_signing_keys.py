@@ -20,7 +20,7 @@ from vault.core.attempt import Action, Attempt
 from vault.core.errors import AuditUnavailableError, KeyMissingError
 from vault.core.outcomes import Status
 from vault.crypto import Keyring, MasterKey
-from vault.crypto.chain import SigningKey
+from vault.crypto.audit_chain import SigningKey
 
 FIRST, SECOND, THIRD, FORGER = (new_key() for _ in range(4))
 FIRST_SIGNER, SECOND_SIGNER, THIRD_SIGNER, FORGED_SIGNER = (

@@ -36,7 +36,7 @@ from vault.core.errors import AuditUnavailableError
 from vault.core.outcomes import Status
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
-from vault.crypto.chain import SigningKey
+from vault.crypto.audit_chain import SigningKey
 from vault.documents import Database
 from vault.documents.audit import record_of
 

@@ -18,8 +18,8 @@ from vault.core.attempt import Action, Attempt
 from vault.core.errors import AuditUnavailableError
 from vault.core.outcomes import Status
 from vault.core.timestamps import moment
-from vault.crypto import Keyring, chain
-from vault.crypto.chain import SigningKey
+from vault.crypto import Keyring, audit_chain
+from vault.crypto.audit_chain import SigningKey
 from vault.documents import AuditEntry
 from vault.documents.audit import record_of
 
@@ -52,9 +52,9 @@ def test_entries_are_numbered_linked_and_signed(key: SigningKey) -> None:
     assert ["signature" in record for record in records] == [True, False, False, True, False, True]
     assert "previous" not in records[0]
     for before, record in pairwise(records):
-        assert (record["previous"], record["previous_ts"]) == (chain.link(before), before["ts"])
+        assert (record["previous"], record["previous_ts"]) == (audit_chain.link(before), before["ts"])
     for record in records:
-        assert record["hash"] == chain.digest(record)
+        assert record["hash"] == audit_chain.digest(record)
         if "signature" in record:
             assert record["signer"] == key.public.signer
             assert key.public.verifies(record["signature"], record["hash"].encode())

@@ -30,8 +30,8 @@ from vault.audit.findings import Finding, Kind
 from vault.audit.signing_keys import own
 from vault.audit.verifier import End, Verifier
 from vault.cli.dev.mongod import Mongod
-from vault.crypto import Keyring, chain
-from vault.crypto.chain import SigningKey
+from vault.crypto import Keyring, audit_chain
+from vault.crypto.audit_chain import SigningKey
 
 #: An attacker with access to the database and without a master key.
 FORGER = SigningKey(new_key())
@@ -734,7 +734,7 @@ def test_times_are_in_order() -> None:
     whole = stream_of(3, KEYRING, signed=3)
     for change in ({"ts": "2026-11-24T11:00:00.000Z"}, {"previous_ts": "2026-11-24T11:00:00.000Z"}):
         forged = {**whole[2], **change}
-        forged |= {"hash": chain.digest(forged)}
+        forged |= {"hash": audit_chain.digest(forged)}
         texts = [finding.text for finding in findings([*whole[:2], forged], KEYS)]
         assert "does not match the time of the entry before it" in texts
 

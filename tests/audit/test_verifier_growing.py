@@ -16,7 +16,7 @@ from vault.audit.findings import Finding
 from vault.audit.verifier import End, Verifier, read_on
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
-from vault.crypto.chain import SigningKey
+from vault.crypto.audit_chain import SigningKey
 
 KEYRING = Keyring(new_key())
 KEY = SigningKey(KEYRING.primary)

@@ -22,8 +22,8 @@ from tests.support.backups import nothing
 from vault.backup import archive
 from vault.backup.archive import ArchiveWriter
 from vault.core.errors import BackupRefusedError, InvalidBackupError
-from vault.crypto import chain
-from vault.crypto.chain import SigningKey
+from vault.crypto import audit_chain
+from vault.crypto.audit_chain import SigningKey
 from vault.crypto.master_key import MasterKey
 
 SIGNING_KEY = SigningKey(MasterKey(bytes(range(32))))
@@ -47,7 +47,7 @@ def written(documents: dict[str, list[dict[str, Any]]] = DOCUMENTS) -> bytes:
         for member in writer.members
     ]
     manifest: dict[str, Any] = {"ts": "2026-11-24T12:00:00.000Z", "members": members}
-    writer.finish(manifest | {"hash": chain.digest(manifest)})
+    writer.finish(manifest | {"hash": audit_chain.digest(manifest)})
     return file.getvalue()
 
 
@@ -214,9 +214,9 @@ def test_a_large_signed_manifest_is_read() -> None:
         "ts": "2026",
         "version": "1",
     }
-    made |= {"hash": chain.digest(made), "retired": [], "signer": KEY.signer}
-    made["hash"] = chain.digest(made)
-    made["signature"] = SIGNING_KEY.sign(chain.canonical(made))
+    made |= {"hash": audit_chain.digest(made), "retired": [], "signer": KEY.signer}
+    made["hash"] = audit_chain.digest(made)
+    made["signature"] = SIGNING_KEY.sign(audit_chain.canonical(made))
     text = json.dumps(made, indent=1, sort_keys=True).encode() + b"\n"
     assert len(text) > 1_048_576
     assert archive.read_manifest(hostile(text), {KEY.signer: KEY}) == made

@@ -33,7 +33,7 @@ from vault.core.errors import (
 )
 from vault.core.outcomes import Status
 from vault.crypto import Keyring
-from vault.crypto.chain import SigningKey
+from vault.crypto.audit_chain import SigningKey
 from vault.crypto.master_key import MasterKey
 from vault.documents import Database, registry
 

@@ -11,7 +11,7 @@ from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt
 from vault.core.outcomes import Status
 from vault.crypto import Keyring
-from vault.crypto.chain import SigningKey
+from vault.crypto.audit_chain import SigningKey
 
 
 class Trail:

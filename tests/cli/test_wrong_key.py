@@ -12,7 +12,7 @@ from tests.support.commands import Done, invoke
 from tests.support.problems import messages_of
 from tests.support.rotation import Stored, age_claims, claim, connected, fill, new_key, settings, text
 from vault.crypto import Keyring, MasterKey
-from vault.crypto.chain import SigningKey
+from vault.crypto.audit_chain import SigningKey
 from vault.documents import registry
 
 KEY, WRONG, NEW = (new_key() for _ in range(3))

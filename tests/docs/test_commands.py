@@ -44,7 +44,7 @@ Section = tuple[str, str]
 #: Names in the documents, and their replacements here.
 NAMES = {
     # A few tests stand for all of the folder.
-    "tests/crypto ": "tests/crypto/test_chain.py ",
+    "tests/crypto ": "tests/crypto/test_audit_chain.py ",
     # The packages of this installation are there, with pip, so that none is downloaded.
     "python3 -m venv venv": f"""python3 -m venv --without-pip venv
     echo {get_path("purelib")} > "$(echo venv/lib/python3*/site-packages)/shared.pth"

@@ -11,8 +11,8 @@ from bson.raw_bson import RawBSONDocument
 from tests.edits.victim import Documents, Victim
 from tests.support.rotation import new_key
 from vault.audit import retirement
-from vault.crypto import chain
-from vault.crypto.chain import SigningKey
+from vault.crypto import audit_chain
+from vault.crypto.audit_chain import SigningKey
 from vault.documents.audit import record_of
 
 Document = dict[str, Any]
@@ -72,8 +72,8 @@ def chained(document: Document, previous: Document | None, key: SigningKey | Non
     """Return *document* with correct hashes and links; signed by *key*, if there is one."""
     content = {name: value for name, value in document.items() if name not in ("signer", "signature", "hash")}
     if previous is not None:
-        content |= {"previous": chain.link(record_of(previous)), "previous_ts": previous["ts"]}
-    content["hash"] = chain.digest(record_of(content))
+        content |= {"previous": audit_chain.link(record_of(previous)), "previous_ts": previous["ts"]}
+    content["hash"] = audit_chain.digest(record_of(content))
     if key is not None:
         content |= {"signer": key.public.signer, "signature": key.sign(content["hash"].encode())}
     return content
@@ -121,7 +121,7 @@ def change_within(attack: Attack) -> None:
 def _refit(attack: Attack, new: Document) -> None:
     if attack.random.random() < 0.5:
         try:
-            new["hash"] = chain.digest(record_of(new))
+            new["hash"] = audit_chain.digest(record_of(new))
         except (AttributeError, OverflowError, TypeError, ValueError):
             new["hash"] = "00" * 32
 

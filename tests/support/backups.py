@@ -11,7 +11,7 @@ from pymongo import MongoClient
 from vault.audit import checkpoint
 from vault.backup import archive, create
 from vault.backup.create import VerifiedBackup
-from vault.crypto import Keyring, chain
+from vault.crypto import Keyring, audit_chain
 
 
 def nothing(_more: int) -> None:
@@ -38,7 +38,7 @@ def changed(content: bytes, keyring: Keyring, **changes: object) -> bytes:
     manifest = archive.read_manifest(io.BytesIO(content), {}) | changes
     seals = dict.fromkeys(("hash", "signer", "signature"))
     rest = {name: value for name, value in (manifest | seals).items() if value is not None}
-    made = checkpoint.signed(rest | {"hash": chain.digest(rest)}, keyring) | {
+    made = checkpoint.signed(rest | {"hash": audit_chain.digest(rest)}, keyring) | {
         name: value for name, value in changes.items() if name in seals
     }
     kept = {name: value for name, value in made.items() if value is not None}

@@ -21,8 +21,8 @@ from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt
 from vault.core.outcomes import Status
 from vault.core.timestamps import moment
-from vault.crypto import Keyring, chain
-from vault.crypto.chain import SigningKey, VerifyingKey
+from vault.crypto import Keyring, audit_chain
+from vault.crypto.audit_chain import SigningKey, VerifyingKey
 from vault.documents.audit import record_of
 
 Record = dict[str, Any]
@@ -124,8 +124,8 @@ def rehash(record: Record, previous: Record | None, key: SigningKey | None = Non
     """Return *record* with a correct hash, which needs no key; chained to *previous*; signed by *key*."""
     made = {name: value for name, value in record.items() if name not in ("hash", "signer", "signature")}
     if previous is not None:
-        made |= {"previous": chain.link(previous), "previous_ts": previous["ts"]}
-    made["hash"] = chain.digest(made)
+        made |= {"previous": audit_chain.link(previous), "previous_ts": previous["ts"]}
+    made["hash"] = audit_chain.digest(made)
     if key is not None:
         made |= {"signer": key.public.signer, "signature": key.sign(made["hash"].encode())}
     return made

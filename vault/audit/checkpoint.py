@@ -14,8 +14,8 @@ from vault.audit import retirement, signing_keys
 from vault.audit.collection import collection, records
 from vault.core.errors import InvalidCheckpointError
 from vault.core.timestamps import moment
-from vault.crypto import Keyring, chain
-from vault.crypto.chain import SigningKey, VerifyingKey
+from vault.crypto import Keyring, audit_chain
+from vault.crypto.audit_chain import SigningKey, VerifyingKey
 from vault.documents.audit import Record
 from vault.documents.base import is_text
 from vault.documents.guard import storage_errors
@@ -45,7 +45,7 @@ def make(keyring: Keyring) -> dict[str, Any]:
 def signed(made: Mapping[str, Any], keyring: Keyring) -> dict[str, Any]:
     """Return *made* with the signature of the primary key."""
     key = SigningKey(keyring.primary)
-    return {**made, "signer": key.public.signer, "signature": key.sign(chain.canonical(made))}
+    return {**made, "signer": key.public.signer, "signature": key.sign(audit_chain.canonical(made))}
 
 
 def heads(keyring: Keyring) -> list[Record]:
@@ -102,7 +102,7 @@ def retired_by(made: Mapping[str, Any]) -> dict[str, str]:
 def is_signed(made: Mapping[str, Any], keys: Mapping[str, VerifyingKey]) -> bool:
     """Return whether one of *keys* signed *made*."""
     key = keys.get(made["signer"])
-    return key is not None and key.verifies(made["signature"], chain.canonical(made))
+    return key is not None and key.verifies(made["signature"], audit_chain.canonical(made))
 
 
 def _is_genuine(record: Record, keys: Mapping[str, VerifyingKey]) -> bool:
@@ -110,6 +110,6 @@ def _is_genuine(record: Record, keys: Mapping[str, VerifyingKey]) -> bool:
     try:
         key = keys[record["signer"]]
         is_signed = key.verifies(record["signature"], record["hash"].encode())
-        return is_signed and record["hash"] == chain.digest(record)
+        return is_signed and record["hash"] == audit_chain.digest(record)
     except (AttributeError, KeyError, TypeError, ValueError):
         return False

@@ -8,7 +8,7 @@ from typing import Any
 from vault.audit.findings import Finding, Kind
 from vault.audit.retirement import Head, Place
 from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, MAX_REPLACED
-from vault.crypto import chain
+from vault.crypto import audit_chain
 from vault.documents.audit import Record
 from vault.documents.base import is_text
 
@@ -58,9 +58,10 @@ class Entry:
 
     @classmethod
     def decode(cls, record: Record) -> "Entry | None":
-        """Return the entry in *record*; None if it has no stream, number or time, or has longer texts.
+        """Return the entry in *record*; None without a stream, number or time, or with a longer text.
 
-        An entry is kept until the end of a verification. So it has no more than the service ever writes.
+        A text has at most `MAX_TEXT_LENGTH` characters. An entry is kept until the end of a verification, so
+        it has no more than the service ever writes.
         """
         stream, seq, ts = record.get("stream"), record.get("seq"), record.get("ts")
         if not (is_text(stream) and is_text(ts) and isinstance(seq, int) and seq >= 0):
@@ -69,8 +70,8 @@ class Entry:
             return None
         digest, previous_ts = record.get("hash"), record.get("previous_ts")
         try:
-            link = chain.link(record)
-            flaw = None if digest == chain.digest(record) else _ALTERED
+            link = audit_chain.link(record)
+            flaw = None if digest == audit_chain.digest(record) else _ALTERED
             replaces = _predecessors(record["replaces"], ts) if "replaces" in record else _NONE
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
             link, flaw, replaces = "", FOREIGN, _NONE

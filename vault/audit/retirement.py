@@ -11,8 +11,8 @@ from secrets import token_hex
 from types import MappingProxyType
 from typing import Any
 
-from vault.crypto import chain
-from vault.crypto.chain import SigningKey, VerifyingKey
+from vault.crypto import audit_chain
+from vault.crypto.audit_chain import SigningKey, VerifyingKey
 from vault.documents.audit import Record
 
 #: The stream and the number of an entry.
@@ -61,7 +61,7 @@ class Part:
         """Return the part in *made*; None if it holds no part that one of *keys* signed."""
         try:
             signed = {name: value for name, value in made.items() if name != "signature"}
-            if not keys[made["by"]].verifies(made["signature"], _PURPOSE + chain.canonical(signed)):
+            if not keys[made["by"]].verifies(made["signature"], _PURPOSE + audit_chain.canonical(signed)):
                 return None
             heads = {
                 str(stream): Head(int(seq), str(ts), str(digest)) for stream, seq, ts, digest in made["heads"]
@@ -79,7 +79,7 @@ def make(signer: str, heads: Iterable[Record], key: SigningKey, ts: str) -> list
     chunks = [rows[at : at + _MAX_HEADS_PER_PART] for at in range(0, len(rows), _MAX_HEADS_PER_PART)] or [[]]
     about = {"signer": signer, "by": key.public.signer, "ts": ts, "id": token_hex(8), "parts": len(chunks)}
     made = [{**about, "part": number, "heads": chunk} for number, chunk in enumerate(chunks)]
-    return [{**part, "signature": key.sign(_PURPOSE + chain.canonical(part))} for part in made]
+    return [{**part, "signature": key.sign(_PURPOSE + audit_chain.canonical(part))} for part in made]
 
 
 def complete(parts: Iterable[Part]) -> Iterator[tuple[str, str, Heads]]:

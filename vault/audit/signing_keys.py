@@ -11,7 +11,7 @@ from vault.audit import retirement
 from vault.audit.retirement import Heads, Part
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
-from vault.crypto.chain import SigningKey, VerifyingKey
+from vault.crypto.audit_chain import SigningKey, VerifyingKey
 from vault.documents import registry
 from vault.documents.audit import AuditKey, Record
 from vault.documents.guard import storage_errors

@@ -15,7 +15,7 @@ from typing import Any
 from bson import ObjectId
 
 from vault.core.timestamps import to_milliseconds
-from vault.crypto import chain
+from vault.crypto import audit_chain
 from vault.documents.audit import record_of
 
 #: An entry in its stored form.
@@ -55,7 +55,9 @@ class Stream:
     entries may be in use: the chain ends there, and its `successor` continues.
     """
 
-    def __init__(self, signing_key: chain.SigningKey, *, replaces: Sequence[dict[str, Any]] = ()) -> None:
+    def __init__(
+        self, signing_key: audit_chain.SigningKey, *, replaces: Sequence[dict[str, Any]] = ()
+    ) -> None:
         self.id = new_stream_id()
         self._signing_key = signing_key
         self._replaces = replaces
@@ -95,7 +97,7 @@ class Stream:
             entry |= {
                 "seq": previous["seq"] + 1,
                 "ts": max(now, previous["ts"]),
-                "previous": chain.link(previous),
+                "previous": audit_chain.link(previous),
                 "previous_ts": previous["ts"],
             }
         else:
@@ -104,7 +106,7 @@ class Stream:
                 entry["replaces"] = list(self._replaces)
         entry["_id"] = derive_entry_id(entry["ts"], self.id, entry["seq"])
         entry["stream"] = self.id
-        entry["hash"] = chain.digest(record_of(entry))
+        entry["hash"] = audit_chain.digest(record_of(entry))
 
     def committed(self, last: StoredEntry) -> None:
         """Continue after *last*, which is known to be stored."""

@@ -28,7 +28,7 @@ from vault.audit.stream import MAX_ENTRIES_PER_COMMIT
 from vault.core.attempt import Action
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
-from vault.crypto.chain import VerifyingKey
+from vault.crypto.audit_chain import VerifyingKey
 from vault.documents.audit import Record
 
 #: The maximum lead of MongoDB's clock, which decides what has expired, over this machine's.

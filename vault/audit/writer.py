@@ -21,8 +21,8 @@ from vault.core.outcomes import Status
 from vault.core.periodic import Periodic
 from vault.core.principal import OPERATOR, SERVICE
 from vault.core.text import printable
-from vault.crypto import Keyring, chain
-from vault.crypto.chain import SigningKey
+from vault.crypto import Keyring, audit_chain
+from vault.crypto.audit_chain import SigningKey
 from vault.documents import AuditEntry, registry
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
 from vault.keys import guard
@@ -302,7 +302,7 @@ def _entry(attempt: Attempt, status: Status) -> StoredEntry:
     }
     entry = {name: value for name, value in entry.items() if value is not None}
     # An entry that cannot be hashed fails here alone, not together with the others of its commit.
-    if has_token(chain.canonical(entry).decode()):
+    if has_token(audit_chain.canonical(entry).decode()):
         # Callers mistake a token for a name, and the trail is permanent.
         return {name: _without_tokens(value) for name, value in entry.items()}
     return entry

@@ -68,7 +68,7 @@ _OWNERS: dict[str, dict[str, str | None]] = {
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class NewRole:
-    """The request for a new role. Omitted fields are as its creator has them."""
+    """The request for a new role. Its creator's namespace and paths stand for omitted ones."""
 
     name: str
     issuer: str

@@ -33,7 +33,7 @@ from vault.documents.token import Token
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Grant:
-    """The request for a new token. Omitted fields are as its creator has them."""
+    """The request for a new token. Its creator's namespace, networks and paths stand for omitted ones."""
 
     name: str
     scopes: frozenset[Scope]

@@ -17,8 +17,8 @@ from io import SEEK_END, BytesIO
 from typing import IO, Any, BinaryIO, cast
 
 from vault.core.errors import BackupRefusedError, InvalidBackupError
-from vault.crypto import chain
-from vault.crypto.chain import VerifyingKey
+from vault.crypto import audit_chain
+from vault.crypto.audit_chain import VerifyingKey
 
 MANIFEST = "manifest.json"
 _SUFFIX = ".bson.gz"
@@ -173,7 +173,7 @@ def read_manifest(file: BinaryIO, keys: Mapping[str, VerifyingKey]) -> dict[str,
                 hint="add the master keys of its service to MASTER_KEY_FALLBACKS",
             )
         manifest: dict[str, Any] = json.loads(text)
-        if manifest["hash"] == chain.digest(manifest):
+        if manifest["hash"] == audit_chain.digest(manifest):
             return manifest
     except (tarfile.TarError, KeyError, RecursionError, TypeError, ValueError):
         raise InvalidBackupError("this is not a backup, or it is damaged: it has no manifest") from None

@@ -20,7 +20,7 @@ from vault.core.outcomes import Status
 from vault.core.principal import OPERATOR
 from vault.core.text import printable
 from vault.core.timestamps import moment
-from vault.crypto import Keyring, chain
+from vault.crypto import Keyring, audit_chain
 from vault.documents import registry
 from vault.documents.base import is_text
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
@@ -130,7 +130,7 @@ def _make(file: BinaryIO, keyring: Keyring, audit_ttl_days: int, progress: Progr
         "heads": heads,
         "retired": checkpoint.retired(keyring),
     }
-    manifest["hash"] = chain.digest(manifest)
+    manifest["hash"] = audit_chain.digest(manifest)
     # The manifest is also a checkpoint, with more fields.
     manifest = checkpoint.signed(manifest, keyring)
     writer.finish(manifest)

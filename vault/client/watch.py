@@ -24,8 +24,8 @@ def watching(
 ) -> Iterator[deque[Found]]:
     """Look for changes since *found* while the block runs; after each, call *wake*.
 
-    Yield a queue that has the newest values until they are taken. The watch asks for descriptions, so that
-    only a change is a fetch. An error is reported once, and ends nothing.
+    Yield a queue that has the newest values until they are taken. The watch asks for descriptions, so it
+    fetches only after a change. An error is reported once, and ends nothing.
     """
     changes: deque[Found] = deque(maxlen=1)
     ended = Event()

@@ -21,7 +21,7 @@ class AuditEntry(BaseDocument):
     """An audited operation: the principal, the action, the secret and the outcome.
 
     It never holds a value or a credential. The fields `stream` to `signature` chain it, see
-    `vault.crypto.chain`.
+    `vault.crypto.audit_chain`.
     """
 
     ts = DateTimeField(required=True)

@@ -17,7 +17,7 @@ _IGNORED: ContextVar[bool] = ContextVar("outage_ignored", default=False)
 
 
 class Outage:
-    """The outage that this process's driver sees, if any. Commands refuse no operation because of one."""
+    """The outage that this process's driver sees, if any. Only the service refuses operations during one."""
 
     def __init__(self) -> None:
         self.begin(lambda: False)

@@ -21,7 +21,7 @@ from vault.core.errors import (
 from vault.core.periodic import Periodic
 from vault.core.text import printable
 from vault.crypto import Keyring
-from vault.crypto.chain import SigningKey, VerifyingKey
+from vault.crypto.audit_chain import SigningKey, VerifyingKey
 from vault.documents import Database, registry
 from vault.documents.guard import best_effort_cleanup, storage_errors
 
@@ -98,7 +98,7 @@ class KeyringGuard:
         self._refuse(self._found, is_restored=self._is_restored)
 
     def check(self) -> None:
-        """Require that this process serves, or would at the next request. Reads only, for probes."""
+        """Require that this process could serve a request now. Reads only, for probes."""
         if self.started and not self._is_due():
             return
         found, is_restored = self._compare(), False

@@ -110,7 +110,7 @@ _HOST = re.compile(r"(?:\[[\w.:%~-]+\]|[\w.~!$&'()*+,;=%-]*)(?::[0-9]*)?", re.AS
 class Request(message.Request):  # type: ignore[misc] # gunicorn is not typed
     """gunicorn's request, with timeouts and a limit on all headers together, which yields between reads.
 
-    Each part is searched together with all before it, for the end of the headers.
+    gunicorn searches all that has arrived for the end of the headers, again for each part.
     """
 
     #: The timeout of the headers, from their second part on: most requests have only one.

@@ -42,7 +42,7 @@ class PolicyFile:
         self._refresh()
 
     def require(self, reference: Reference, task: Task) -> None:
-        """Require that the current table allows the secret, by the label's name or ID, to the service.
+        """Require that the current table allows the secret, by the name or ID in its label, to the service.
 
         Raises:
             ForbiddenError: It does not, or the file has become unreadable or invalid.

@@ -24,7 +24,7 @@ from vault.cli.operator.audit import _Lines
 from vault.cli.shell.exits import SignalledError
 from vault.cli.shell.output import Output
 from vault.core.timestamps import moment
-from vault.crypto.chain import SigningKey
+from vault.crypto.audit_chain import SigningKey
 from vault.documents.audit import record_of
 
 pytestmark = pytest.mark.process

@@ -19,7 +19,7 @@ from vault.cli.operator.audit_verify import _parsed
 from vault.core.errors import StorageUnavailableError
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
-from vault.crypto.chain import SigningKey, canonical
+from vault.crypto.audit_chain import SigningKey, canonical
 
 pytestmark = pytest.mark.process
 

@@ -19,7 +19,7 @@ from tests.support.service import Service
 from tests.support.written_trail import as_stored, rechain, rehash, stream_of
 from vault.core.timestamps import moment
 from vault.crypto import Keyring, MasterKey
-from vault.crypto.chain import SigningKey, VerifyingKey, canonical
+from vault.crypto.audit_chain import SigningKey, VerifyingKey, canonical
 
 pytestmark = pytest.mark.process
 

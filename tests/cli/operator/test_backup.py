@@ -44,7 +44,7 @@ from vault.core.errors import (
 )
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
-from vault.crypto.chain import SigningKey
+from vault.crypto.audit_chain import SigningKey
 from vault.documents import Database
 
 pytestmark = pytest.mark.process

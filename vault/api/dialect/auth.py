@@ -6,7 +6,7 @@ from flask import Response
 from werkzeug.exceptions import BadRequest
 
 from vault.api.dialect.credentials import admit_request, client_token, client_token_of_jwt, identify
-from vault.api.dialect.messages import envelope, json_body
+from vault.api.dialect.envelopes import envelope, json_body
 from vault.api.dialect.operation import DialectBlueprint
 from vault.api.dialect.replies import auth_of, example
 from vault.api.document.fields import Body, text_field

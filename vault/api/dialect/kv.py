@@ -9,6 +9,7 @@ from typing import Any
 from flask import Response
 
 from vault.api.dialect import kv_data, kv_schemas
+from vault.api.dialect.envelopes import decoded_body, envelope, json_body
 from vault.api.dialect.kv_replies import changed, missing, unsupported, version_fields
 from vault.api.dialect.kv_requests import (
     MOUNT,
@@ -21,7 +22,6 @@ from vault.api.dialect.kv_requests import (
     require_no_folder,
     versions_in,
 )
-from vault.api.dialect.messages import decoded_body, envelope, json_body
 from vault.api.dialect.operation import MERGE_PATCH, WRITES, DialectBlueprint
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import MemoryIfLarge

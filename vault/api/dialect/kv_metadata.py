@@ -8,6 +8,7 @@ from typing import Any
 from flask import Response, request
 
 from vault.api.dialect import kv_schemas
+from vault.api.dialect.envelopes import envelope, json_body, no_content, reply
 from vault.api.dialect.kv_replies import changed, missing, rule_fields, time_text
 from vault.api.dialect.kv_requests import (
     METADATA_FIELDS,
@@ -23,7 +24,6 @@ from vault.api.dialect.kv_requests import (
     rules_in,
     valid_labels,
 )
-from vault.api.dialect.messages import envelope, json_body, no_content, reply
 from vault.api.dialect.operation import LIST, MERGE_PATCH, WRITES, DialectBlueprint
 from vault.api.dialect.paths import unknown_kv_path
 from vault.api.http.prefixes import DIALECT

@@ -7,8 +7,8 @@ from typing import Any
 
 from flask import Response, g
 
+from vault.api.dialect.envelopes import CONTENT_TYPE, no_content, reply
 from vault.api.dialect.kv_requests import reference_to
-from vault.api.dialect.messages import CONTENT_TYPE, no_content, reply
 from vault.api.operations.blueprint import current_attempt
 from vault.core.durations import kv_duration_text
 from vault.core.errors import SecretNotFoundError

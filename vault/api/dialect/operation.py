@@ -12,8 +12,8 @@ from marshmallow import Schema, fields
 from werkzeug.exceptions import MethodNotAllowed, UnsupportedMediaType
 
 from vault.api.dialect import credentials, wrapping_replies
+from vault.api.dialect.envelopes import CONTENT_TYPE, WITH_BODY
 from vault.api.dialect.errors import DENIED
-from vault.api.dialect.messages import CONTENT_TYPE, WITH_BODY
 from vault.api.document.errors import responses_of_server
 from vault.api.document.fields import Reply
 from vault.api.document.headers import ALWAYS, references

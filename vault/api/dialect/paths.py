@@ -8,9 +8,9 @@ from urllib.parse import unquote
 from flask import Flask, Response, request
 from werkzeug.exceptions import BadRequest, NotFound
 
+from vault.api.dialect.envelopes import envelope, no_content, reply
 from vault.api.dialect.kv_replies import missing, unsupported
 from vault.api.dialect.kv_requests import MOUNT, asks_for_list, require_no_folder
-from vault.api.dialect.messages import envelope, no_content, reply
 from vault.api.dialect.operation import LIST, WRITES, DialectBlueprint
 from vault.api.http.client_ip import address_of, require_allowed
 from vault.api.http.prefixes import DIALECT

@@ -10,7 +10,7 @@ from flask import Response, g, request
 from werkzeug.exceptions import BadRequest
 
 from vault.api.dialect.credentials import credential
-from vault.api.dialect.messages import envelope, json_body, reply
+from vault.api.dialect.envelopes import envelope, json_body, reply
 from vault.api.dialect.operation import DialectBlueprint
 from vault.api.document.fields import Body, FreeForm, Reply, boolean_field, text_field, texts_field
 from vault.api.operations.blueprint import current_attempt, services

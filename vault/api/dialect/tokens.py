@@ -8,9 +8,9 @@ from werkzeug.exceptions import BadRequest, MethodNotAllowed
 
 from vault.api.dialect import warnings as dialect_warnings
 from vault.api.dialect.credentials import credential, is_client_token, token_of
+from vault.api.dialect.envelopes import envelope, json_body, no_content
 from vault.api.dialect.grants import NewClientToken, grant_in
 from vault.api.dialect.kv_requests import asks_for_list
-from vault.api.dialect.messages import envelope, json_body, no_content
 from vault.api.dialect.operation import LIST, WRITES, DialectBlueprint
 from vault.api.dialect.replies import auth_of, example, look_up_of
 from vault.api.dialect.values import duration

@@ -5,7 +5,7 @@ from werkzeug.exceptions import BadRequest
 
 from vault.api.dialect import wrapping_replies
 from vault.api.dialect.credentials import admit_holder, admit_request, credential
-from vault.api.dialect.messages import decoded_body, envelope, json_body, restored
+from vault.api.dialect.envelopes import decoded_body, envelope, json_body, restored
 from vault.api.dialect.operation import DialectBlueprint
 from vault.api.document.fields import Body, FreeForm, Reply, integer_field, text_field
 from vault.api.http import auth

@@ -8,7 +8,7 @@ from http import HTTPStatus
 from flask import Response, g, request
 from werkzeug.exceptions import BadRequest
 
-from vault.api.dialect.messages import envelope
+from vault.api.dialect.envelopes import envelope
 from vault.api.dialect.values import duration
 from vault.api.http.prefixes import DIALECT
 from vault.api.operations.blueprint import current_attempt, services

@@ -11,7 +11,7 @@ from vault.core.outcomes import Status
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
-    """The reply that refuses a request; `vault.api.http.refusal_pages` explains it."""
+    """The reply that refuses a request; `vault.api.document.refusal_pages` explains it."""
 
     status: int
     #: The title of the problem and of its page.

@@ -24,7 +24,7 @@ from vault.cli.shell.output import Output, output_options
 from vault.core.errors import StorageUnavailableError
 from vault.core.text import printable, quantity, unique_names
 from vault.crypto import Keyring
-from vault.crypto.chain import VerifyingKey
+from vault.crypto.audit_chain import VerifyingKey
 from vault.documents.audit import Record
 from vault.keys import guard
 from vault.parts import Parts

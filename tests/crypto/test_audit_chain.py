@@ -15,8 +15,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.crypto.reference import hkdf
-from vault.crypto import MasterKey, chain
-from vault.crypto.chain import SigningKey, VerifyingKey
+from vault.crypto import MasterKey, audit_chain
+from vault.crypto.audit_chain import SigningKey, VerifyingKey
 
 VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "audit-chain-1.json").read_text())
 MASTER_KEY = MasterKey(bytes(range(32)))
@@ -65,9 +65,9 @@ def sha256(text: str) -> str:
 def test_stored_trails_stay_verifiable(vector: dict[str, Any]) -> None:
     """Hash, link and signature of a stored entry never change."""
     record = vector["record"]
-    assert chain.canonical(record).decode() == vector["canonical"]
-    assert chain.digest(record) == record["hash"]
-    assert chain.link(record) == vector["link"]
+    assert audit_chain.canonical(record).decode() == vector["canonical"]
+    assert audit_chain.digest(record) == record["hash"]
+    assert audit_chain.link(record) == vector["link"]
     key = SigningKey(MasterKey(bytes.fromhex(vector["master_key"])))
     assert key.public.raw.hex() == vector["public_key"]
     if "signature" in record:
@@ -109,10 +109,10 @@ contents = st.dictionaries(texts.filter(lambda name: name not in SEALS), json_va
 @given(record=contents)
 def test_the_form_matches_the_description(record: dict[str, Any]) -> None:
     """The description alone determines the form of every record, which no other record shares."""
-    form = chain.canonical(record)
+    form = audit_chain.canonical(record)
     assert form == reference(record).encode("utf-8")
     # MongoDB and export tools may store the fields of an object in another order.
-    assert form == chain.canonical(dict(reversed(record.items())))
+    assert form == audit_chain.canonical(dict(reversed(record.items())))
     assert repr(_sorted(json.loads(form))) == repr(_sorted(record))
 
 
@@ -134,14 +134,14 @@ def test_every_field_is_hashed(name: str) -> None:
         ENTRY | {"seq": 3.0},
         ENTRY | {"seq": "3"},
     ]
-    assert chain.digest(ENTRY) not in {chain.digest(record) for record in changed}
+    assert audit_chain.digest(ENTRY) not in {audit_chain.digest(record) for record in changed}
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), "\ud800", b"bytes", {1, 2}], ids=repr)
 def test_a_value_without_a_json_form_is_refused(value: object) -> None:
     """An entry with values that are not JSON has no hash, since others could not compute it."""
     with pytest.raises((TypeError, ValueError)):
-        chain.digest(ENTRY | {"details": {"a": value}})
+        audit_chain.digest(ENTRY | {"details": {"a": value}})
 
 
 def test_the_link_covers_hash_signature_and_signer() -> None:
@@ -162,8 +162,8 @@ def test_the_link_covers_hash_signature_and_signer() -> None:
         {"hash": "aa"},
         {},
     ]
-    assert len({chain.link(ENTRY | variant) for variant in variants}) == len(variants)
-    assert chain.link(ENTRY | sealed) == chain.link(sealed)
+    assert len({audit_chain.link(ENTRY | variant) for variant in variants}) == len(variants)
+    assert audit_chain.link(ENTRY | sealed) == audit_chain.link(sealed)
 
 
 def test_a_signature_verifies() -> None:
