@@ -125,6 +125,15 @@ def process(*keys: MasterKey, entries: int = 1) -> None:
     trail.disconnect()
 
 
+def test_a_start_endorses_without_any_entry() -> None:
+    """A replica that gets no request endorses the earlier key, so that it can be dropped."""
+    process(FIRST)
+    trail = AuditTrail(Keyring(SECOND, [FIRST]))
+    trail.start()
+    trail.disconnect()
+    assert set(trusted(Keyring(SECOND))) == {FIRST_SIGNER, SECOND_SIGNER}
+
+
 def rotated() -> None:
     """Sign with the first key, then replace it with the second one."""
     process(FIRST, entries=3)

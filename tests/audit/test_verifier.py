@@ -220,7 +220,7 @@ def test_an_appended_entry_is_found() -> None:
 
 
 def test_an_entry_before_pruned_ones_is_found() -> None:
-    """A younger entry in the place of a pruned beginning is finding."""
+    """A younger entry in the place of a pruned beginning is found."""
     kept_since = VICTIM[20]["ts"]
     content = {"stream": "victim", "seq": 3, "ts": VICTIM[-1]["ts"], "action": "fetch"}
     forged = rehash(content | {"previous": "00", "previous_ts": "2026-01-01T00:00:00.000Z"}, None)
@@ -680,7 +680,7 @@ FIELDS = sorted(set(SMALL[0]) | set(SMALL[5]) | {"details", "replaces"})
     value=values | st.sampled_from(list(joined.from_iterable(record.values() for record in SMALL))),
 )
 def test_no_change_of_one_field_goes_unnoticed(index: int, field: str, value: Any) -> None:
-    """Any changed value in any field of any entry is finding."""
+    """Any changed value in any field of any entry is found."""
     old = SMALL[index]
     records = [*SMALL[:index], old | {field: value}, *SMALL[index + 1 :]]
     same = field in old and repr(old[field]) == repr(value)
@@ -730,7 +730,7 @@ def test_the_rest_of_a_failed_commit_outlives_its_head() -> None:
 
 
 def test_times_are_in_order() -> None:
-    """An entry older than the previous one, or with another time for it, is finding."""
+    """An entry older than the previous one, or with another time for it, is found."""
     whole = stream_of(3, KEYRING, signed=3)
     for change in ({"ts": "2026-11-24T11:00:00.000Z"}, {"previous_ts": "2026-11-24T11:00:00.000Z"}):
         forged = {**whole[2], **change}

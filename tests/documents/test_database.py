@@ -15,8 +15,10 @@ from pymongo.errors import ServerSelectionTimeoutError
 from tests.cli.waiting import wait_until
 from vault.cli.dev.mongod import Mongod
 from vault.core.errors import StorageUnavailableError
-from vault.documents import AuditEntry, Database, Secret, database, indexes
+from vault.documents import AuditEntry, Database, Secret, Token, database, indexes
 from vault.documents.database import database_name
+from vault.documents.issuer import Issuer
+from vault.documents.role import Role
 
 FOR_GOOD = 2**31 - 1
 
@@ -87,7 +89,7 @@ def test_another_index_in_that_place_is_reported(
 def test_writes_are_durable_whatever_the_connection_string_says(mongo_uri: str) -> None:
     """The service itself sets majority, journal and reads from the primary."""
     with connected(f"{mongo_uri}&w=1&journal=false&readPreference=secondary&retryWrites=false"):
-        for document in (Secret, AuditEntry):
+        for document in (Secret, AuditEntry, Token, Role, Issuer):
             collection = document._get_collection()
             assert collection.write_concern.document == {"w": "majority", "j": True}
             assert collection.read_preference.mongos_mode == "primary"

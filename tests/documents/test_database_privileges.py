@@ -21,6 +21,7 @@ from tests.conftest import memory_or_disk, running_app, start
 from tests.docs.documents import table
 from tests.support.access_control import Client, Locked, locked_mongod
 from tests.support.issuer import public_pem, sign
+from tests.support.problems import fields_of
 from tests.support.rotation import new_key, text
 from vault import cli
 from vault.backup import dump
@@ -295,11 +296,37 @@ def test_the_trail_cannot_be_rewritten(locked: Locked) -> None:
         root.vault.audit_logs.delete_many({})
 
 
+@pytest.mark.promise(3)
+def test_without_the_privilege_to_write_the_trail_nothing_leaves(locked: Locked) -> None:
+    """A create and a fetch are 503 and store nothing, readiness names the trail, and a grant is enough."""
+    insert = [{"resource": {"db": "vault", "collection": "audit_logs"}, "actions": ["insert"]}]
+    empty(locked)
+    environment = settings(locked, NEW) | {"AUTH_ENABLED": "false"}
+    with Client(locked.root) as root, running_app(environment) as app:
+        start(app)
+        client = app.test_client()
+        created = client.post("/vault/secret/create/", json={"secret": "YQ=="}).json
+        before = list(root.vault.secrets.find())
+        root.vault.command("revokePrivilegesFromRole", SERVICE_ROLE, privileges=insert)
+        try:
+            for path, body in (("fetch", created), ("create/", {"secret": "Yg=="})):
+                reply = client.post(f"/vault/secret/{path}", json=body)
+                assert (reply.status_code, "Retry-After" in reply.headers) == (503, True)
+                assert "YQ==" not in reply.text
+            assert list(root.vault.secrets.find()) == before
+            assert fields_of(client.get("/health/ready").json) == ["audit"]
+        finally:
+            root.vault.command("grantPrivilegesToRole", SERVICE_ROLE, privileges=insert)
+        start(app)
+        assert client.post("/vault/secret/fetch", json=created).json == {"secret": "YQ=="}
+    empty(locked)
+
+
 def test_the_documents_table_is_the_role() -> None:
     """The privileges in docs/mongodb.md, for a manually configured MongoDB, are the role's."""
-    told = {row[0].strip("`"): tuple(re.findall(r"`(\w+)`", row[1])) for row in table(PAGE, HEADING)}
+    documented = {row[0].strip("`"): tuple(re.findall(r"`(\w+)`", row[1])) for row in table(PAGE, HEADING)}
     granted = {"(the database)": DATABASE_PRIVILEGES, **COLLECTION_PRIVILEGES}
-    assert told == {name: tuple(actions) for name, actions in granted.items()}
+    assert documented == {name: tuple(actions) for name, actions in granted.items()}
 
 
 @pytest.mark.promise(3)

@@ -161,6 +161,8 @@ def _kill(options: Namespace, deployment: Deployment, history: History) -> None:
         deployment.service.kill_worker()
         while primaries < options.primaries * number // options.workers:
             primaries += 1
+            # With writes in progress: one that is not yet on another member must not have been acknowledged.
+            _wait_for_answers(history)
             _kill_primary(deployment)
             tell(f"{number} workers and {primaries} primaries killed, {len(history.requests)} requests")
     campaign.wait_until_quiet(history)

@@ -49,7 +49,7 @@ def asking_for(url: str) -> dict[str, str]:
 
 
 class Traced(NamedTuple):
-    """A service of two workers with tracing, its collector, and its database."""
+    """A service of one worker, whose spans arrive in order, with its collector and its database."""
 
     service: Service
     collector: Collector
@@ -69,7 +69,8 @@ class Traced(NamedTuple):
 def shared(mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Traced]:
     """Run a service with tracing for all tests that leave it running."""
     with new_database(mongod) as uri, running_collector() as collector, MongoClient[Any](uri) as client:
-        settings = {"MASTER_KEY": master_key, "MONGO_URI": uri, **asking_for(collector.url)}
+        settings = {"MASTER_KEY": master_key, "MONGO_URI": uri, "WEB_CONCURRENCY": "1"}
+        settings |= asking_for(collector.url)
         with Service(settings, measured=True, folder=tmp_path_factory.mktemp("traced")) as service:
             service.wait_until_started()
             yield Traced(service, collector, client.get_default_database())
@@ -174,6 +175,7 @@ def test_a_caller_s_trace_is_continued(traced: Traced) -> None:
     found = traced.spans_of(FETCH, 2)
     assert len(found) == 2
     assert [span.parent for span in found if span.trace == trace] == [parent]
+    assert not [span for span in found if span.trace == trace[::-1]]
     assert b"hunter2" not in b"".join(traced.collector.bodies)
 
 

@@ -21,6 +21,7 @@ from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AuditUnavailableError,
     DecryptionError,
+    KeyMissingError,
     NewestVersionError,
     SecretBusyError,
     SecretNotFoundError,
@@ -243,6 +244,17 @@ def test_the_newest_version_is_purged_only_with_its_limits_intact(three: World, 
     stored.secrets.update_one({}, {"$set": {"expires_at": in_future(days=1)}})
     before = only(stored)
     with pytest.raises(DecryptionError):
+        three.purge(3)
+    assert only(stored) == before
+
+
+def test_a_newest_version_under_a_missing_key_is_not_purged(
+    three: World, stored: Stored, keyring: Keyring, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without the version's key, nothing replaces it."""
+    monkeypatch.setattr(three.services.versions, "_keyring", keyring)
+    before = only(stored)
+    with pytest.raises(KeyMissingError):
         three.purge(3)
     assert only(stored) == before
 

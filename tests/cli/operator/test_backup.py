@@ -87,6 +87,42 @@ def drill_databases(stored: Stored) -> list[str]:
     return [name for name in stored.client.list_database_names() if name.startswith("drill_")]
 
 
+def test_an_unreadable_file_is_reported(command: Run, tmp_path: Path, stored: Stored) -> None:
+    """A file that is not a backup, is damaged, or needs another key gives one line; nothing is written."""
+    fill(stored, OLD, 5)
+    assert command("backup", "b.tar").returncode == 0
+    (tmp_path / "none.tar").write_bytes(b"something else")
+    content = bytearray((tmp_path / "b.tar").read_bytes())
+    with tarfile.open(tmp_path / "b.tar") as opened:
+        content[opened.getmember("secrets.bson.gz").offset_data] ^= 1
+    (tmp_path / "damaged.tar").write_bytes(content)
+    before = set(stored.client.list_database_names())
+    for name in ("restore", "drill"):
+        for file, problem in (("none.tar", "this is not a backup"), ("damaged.tar", "the backup is damaged")):
+            done = command(name, file)
+            assert done.returncode == 1
+            assert done.stderr.startswith(f"error: {problem}")
+        done = command(name, "b.tar", MASTER_KEY_FALLBACKS="")
+        assert done.returncode == 1
+        assert f"missing here: {OLD.id}. Hint: add them" in done.stderr
+    assert set(stored.client.list_database_names()) == before
+
+
+def test_a_link_created_meanwhile_is_not_replaced(tmp_path: Path) -> None:
+    """A link created during the backup is refused too, and its target keeps its content."""
+    path, target = tmp_path / "b.tar", tmp_path / "target"
+    target.write_bytes(b"precious")
+    with (
+        pytest.raises(BackupRefusedError, match="not a regular file"),
+        _new_file(path, overwrite=True) as file,
+    ):
+        file.write(b"new")
+        path.symlink_to(target)
+    assert path.is_symlink()
+    assert target.read_bytes() == b"precious"
+    assert sorted(tmp_path.iterdir()) == [path, target]
+
+
 def test_a_service_continues_from_a_backup(
     environment: dict[str, str], command: Run, restored: Stored, tmp_path: Path
 ) -> None:

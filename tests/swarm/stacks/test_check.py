@@ -187,6 +187,8 @@ def test_images_have_the_names_of_the_swarm(image: str, expected: str) -> None:
     assert (deployed(image), deployed("")) == (expected, "")
     labels = f"secret-manager.name: shop/db, secret-manager.images: '{expected}'"
     assert one(labels, image=image).problems == []
+    as_written = f"secret-manager.name: shop/db, secret-manager.images: '{image}'"
+    assert (one(as_written, image=image).problems == []) is (image == expected)
 
 
 def test_the_table_of_the_operator_is_checked(tmp_path: Path) -> None:
