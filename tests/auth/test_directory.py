@@ -90,6 +90,16 @@ def test_concurrent_requests_share_a_read(app: Flask, reads: Reads) -> None:
         assert len(reads.of("issuers")) <= 2
 
 
+def test_a_request_that_waited_for_a_read_needs_no_other(app: Flask, reads: Reads) -> None:
+    """A request that found the cache expired takes what another one has read meanwhile."""
+    forget(app)
+    reads.clear()
+    for waiting in (1, 2):
+        snapshots = directory(app)._read([None] * waiting)
+        assert [one is directory(app).current() for one in snapshots] == [True] * waiting
+    assert len(reads.of("issuers")) == 1
+
+
 def test_tokens_need_no_read(app: Flask, reads: Reads) -> None:
     """A token causes no read of issuers and roles."""
     forget(app)

@@ -223,6 +223,21 @@ def test_a_hanging_issuer_costs_one_timeout(issuer: Issuer, monkeypatch: pytest.
     assert principal(sign(), keys).name == "jwt:build"
 
 
+@pytest.mark.usefixtures("long_pause")
+def test_a_fetch_that_takes_too_long_begins_the_pause(
+    keys: JWKSCache, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A request that has waited long enough for a fetch begins the pause, in which others do not wait."""
+    monkeypatch.setattr(jwt_auth, "FETCH_SECONDS", 0.01)
+    released = threading.Event()
+    keys._fetching = threading.Thread(target=released.wait)
+    keys._fetching.start()
+    with pytest.raises(CredentialsUnavailableError):
+        principal(sign(), keys)
+    assert keys._is_backing_off()
+    released.set()
+
+
 @pytest.mark.promise("jwts")
 def test_few_requests_wait_for_an_issuer(
     issuer: Issuer, keys: JWKSCache, monkeypatch: pytest.MonkeyPatch

@@ -83,7 +83,7 @@ def test_a_call_is_a_wait_of_its_request(recorded: Recorded) -> None:
     batcher: Batcher[int, object] = Batcher(gate, gather=wait_until_idle, queue="numbers")
     waits = [batcher.start([1]), batcher.start([2])]
     assert (recorded.begun, recorded.ended) == ([("shared numbers", {})] * 2, [])
-    gate.let_through(2)
+    gate.release(2)
     wait_until(lambda: recorded.ended == ["", ""])
     assert [wait() for wait in waits] == [[10], [20]]
     assert len(recorded.ended) == 2
@@ -101,7 +101,7 @@ def test_a_failed_or_abandoned_call_is_reported_too(
     with deadline.Within(0), pytest.raises(StorageUnavailableError):
         given_up()
     assert recorded.ended == ["StorageUnavailableError"]
-    gate.let_through()
+    gate.release()
     with pytest.raises(ZeroDivisionError):
         failing()
     monkeypatch.setattr(batching, "start_new_thread", no_thread)
