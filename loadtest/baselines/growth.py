@@ -13,7 +13,7 @@ from uuid import UUID, uuid4
 from bson import encode
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
-from vault.crypto.chain import SigningKey
+from vault.crypto.audit_chain import SigningKey
 
 from baselines.processes import VALUE
 from vault.audit.stream import StoredEntry, Stream, derive_entry_id, new_stream_id
