@@ -13,11 +13,11 @@ from uuid import UUID, uuid4
 from bson import encode
 from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
-from vault.crypto.audit_chain import SigningKey
 
 from baselines.processes import VALUE
 from vault.audit.stream import StoredEntry, Stream, derive_entry_id, new_stream_id
 from vault.crypto import Binding, Keyring
+from vault.crypto.audit_chain import SigningKey
 
 _BATCH = 5_000
 #: While MongoDB stores the batches of some threads, another one encodes its own.
