@@ -17,7 +17,7 @@ from tests.api.site.test_docs_page import examples_of_body, operations
 from tests.conftest import running_app
 from tests.support.access import bearer, make_token, revoke
 from tests.support.access_roles import AUDIENCE, make_issuer, make_role
-from tests.support.issuer import STRANGER, Issuer, sign, signed_with_the_public_key, unsigned
+from tests.support.issuer import UNPUBLISHED_KEY, Issuer, sign, signed_with_the_public_key, unsigned
 from tests.support.problems import without_id
 from vault.audit import refusal_counter
 from vault.cli.dev.mongod import Mongod
@@ -142,7 +142,7 @@ REFUSED: dict[str, tuple[Callable[[World], str | None], str]] = {
     "JWT, not one": (lambda _: "Bearer a.b.c", "anonymous"),
     "JWT, alg none": (lambda _: f"Bearer {unsigned()}", "anonymous"),
     "JWT, HS256 with the public key": (lambda _: f"Bearer {signed_with_the_public_key()}", "anonymous"),
-    "JWT, another signature": (lambda _: f"Bearer {sign(key=STRANGER)}", "anonymous"),
+    "JWT, another signature": (lambda _: f"Bearer {sign(key=UNPUBLISHED_KEY)}", "anonymous"),
     "JWT, another key's algorithm": (lambda _: f"Bearer {sign(algorithm='PS256')}", "anonymous"),
     "JWT, wrong issuer": (lambda _: f"Bearer {sign(iss='https://other.example')}", "anonymous"),
     "JWT, wrong audience": (lambda _: f"Bearer {sign(aud='other')}", "anonymous"),

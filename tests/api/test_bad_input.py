@@ -64,8 +64,10 @@ def assert_named(caller: Caller, stored: Stored, action: str, body: object, fiel
     reply = caller.post(action, body)
     assert reply.status_code == 422, reply.data
     assert fields_of(reply.json) == [field]
-    told = action.replace("-", "_")
-    assert [(entry["action"], entry["status"]) for entry in trail(stored)] == [(told, "bad_request")]
+    recorded_action = action.replace("-", "_")
+    assert [(entry["action"], entry["status"]) for entry in trail(stored)] == [
+        (recorded_action, "bad_request")
+    ]
     assert stored.secrets.count_documents({}) == 0
 
 

@@ -9,7 +9,7 @@ from tests.conftest import running_app
 from tests.support.batches import by_id, fetch_all, statuses
 from tests.support.lifecycle import ALICE, Caller, b64, in_future, in_past, put, trail
 from tests.support.rotation import Stored
-from tests.support.trail import break_trail, mend_trail
+from tests.support.trail import block_trail, restore_trail
 from vault.crypto import MasterKey
 from vault.documents import retry
 from vault.secrets.store import SecretStore
@@ -187,11 +187,11 @@ def test_a_forged_record_returns_nothing(alice: Caller, stored: Stored, forged: 
 
 def test_a_batch_without_its_entries_can_be_repeated(alice: Caller, stored: Stored) -> None:
     """A batch that could not be recorded leaves its key free, and stores nothing."""
-    break_trail(stored)
+    block_trail(stored)
     for _ in range(2):
         assert create(alice).status_code == 503
         assert stored.secrets.count_documents({}) == 0
-    mend_trail(stored)
+    restore_trail(stored)
     outcomes = created(alice)
     assert same(created(alice), outcomes)
     assert statuses(outcomes) == [200, 200, 400, 200, 200]

@@ -21,7 +21,7 @@ from tests.support.batches import (
 from tests.support.lifecycle import ALICE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
 from tests.support.problems import messages_of
 from tests.support.rotation import Stored
-from tests.support.trail import break_trail, mend_trail
+from tests.support.trail import block_trail, restore_trail
 from vault.core.principal import ANONYMOUS
 from vault.crypto import MasterKey
 from vault.documents import retry
@@ -29,7 +29,7 @@ from vault.documents import retry
 NAMED = {"secret": b64(b"named"), "name": "a/b"}
 
 
-def told(stored: Stored) -> list[dict[str, Any]]:
+def recorded(stored: Stored) -> list[dict[str, Any]]:
     """Return the entries without the IDs of secrets, which differ between any two creates."""
     return [{**entry, "secret_id": "secret_id" in entry} for entry in trail(stored)]
 
@@ -78,13 +78,13 @@ def test_an_item_fails_as_it_would_alone(ready: Caller, stored: Stored) -> None:
     bad = uncreatable(ready)
     stored.audit_logs.delete_many({})
     alone = [ready.post("create", body) for body in bad]
-    before = told(stored)
+    before = recorded(stored)
     stored.audit_logs.delete_many({})
     together = create_all(ready, {"secret": "YQ=="}, *bad, NAMED)
     assert statuses(together) == [200, 400, 400, 400, 400, 413, 409, 200]
     for reply, outcome in zip(alone, together[1:-1], strict=True):
         assert outcome == {"problem": problem_of(reply, outcome)}
-    assert told(stored)[1:-1] == before
+    assert recorded(stored)[1:-1] == before
     assert stored.secrets.count_documents({}) == 3
     assert statuses(fetch_all(ready, {"secret_id": together[0]["secret_id"]}, {"name": "a/b"})) == [200, 200]
 
@@ -97,7 +97,7 @@ def test_anonymous_callers_create_no_names(anyone: Caller, stored: Stored) -> No
     outcomes = create_all(anyone, NAMED, {"secret": "YQ=="})
     assert statuses(outcomes) == [401, 200]
     assert outcomes[0] == {"problem": problem_of(alone, outcomes[0])}
-    first, second, _ = told(stored)
+    first, second, _ = recorded(stored)
     assert first == second
 
 
@@ -193,9 +193,9 @@ def test_a_hundred_creates_are_one_round_trip_for_each_step(
 @pytest.mark.promise(5)
 def test_without_its_entries_a_batch_creates_nothing(ready: Caller, stored: Stored) -> None:
     """While the trail is unavailable, the whole batch is 503, nothing is stored, and names stay free."""
-    break_trail(stored)
+    block_trail(stored)
     assert ready.refused("create-batch", secrets=[*values(2), NAMED]) == 503
-    mend_trail(stored)
+    restore_trail(stored)
     assert stored.secrets.count_documents({}) == 0
     assert statuses(create_all(ready, *values(2), NAMED)) == [200] * 3
 
@@ -228,8 +228,8 @@ def test_without_mongodb_the_whole_batch_is_withdrawn(
         assert ready.refused("create-batch", secrets=[*values(2), NAMED]) == 503
     published = step == "publish" and is_done
     assert [secret.get("name") for secret in stored.secrets.find()] == (["a/b"] if published else [])
-    told = [entry["status"] for entry in trail(stored)]
-    assert told == (["error"] if step == "hold" else ["success"] * 3)
+    recorded = [entry["status"] for entry in trail(stored)]
+    assert recorded == (["error"] if step == "hold" else ["success"] * 3)
 
 
 def test_an_insert_that_fails_for_another_reason_is_503(ready: Caller, stored: Stored) -> None:

@@ -38,7 +38,7 @@ from tests.support.lifecycle import (
 from tests.support.metrics import Growth
 from tests.support.problems import messages_of
 from tests.support.rotation import Stored, new_key
-from tests.support.trail import break_trail, mend_trail
+from tests.support.trail import block_trail, restore_trail
 from vault.api.operations.blueprint import MAX_REPLY_BYTES, REPLY_MEMORY, SLOTS
 from vault.api.operations.slots import MAX_CONCURRENT_REQUESTS
 from vault.core.principal import ANONYMOUS, Principal, Scope
@@ -116,7 +116,7 @@ def test_an_item_fails_as_it_would_alone(ready: Caller, stored: Stored, key: Mas
     stored.audit_logs.delete_many({})
     wanted = [*references.values(), {"secret_id": good}, {"name": "limited/7"}]
     alone = [ready.post("fetch", reference) for reference in wanted]
-    told = entries(stored)
+    recorded = entries(stored)
     stored.audit_logs.delete_many({})
     together = fetch_all(ready, *wanted)
     assert statuses(together) == [reply.status_code for reply in alone]
@@ -125,7 +125,7 @@ def test_an_item_fails_as_it_would_alone(ready: Caller, stored: Stored, key: Mas
             assert outcome["secret"] == reply.json["secret"]
         else:
             assert outcome == {"problem": problem_of(reply, outcome)}
-    assert entries(stored) == told
+    assert entries(stored) == recorded
     assert document(stored, good)["reads"] == 4
 
 
@@ -264,8 +264,8 @@ def test_two_batches_release_a_one_time_secret_once(ready: Caller, stored: Store
         replies = list(pool.map(fetch, [1, -1, 1, -1]))
     released = [outcome["secret_id"] for reply in replies for outcome in reply if "secret_id" in outcome]
     assert sorted(released) == sorted(ids)
-    told = [entry["secret_id"] for entry in trail(stored) if entry["status"] == "success"]
-    assert sorted(told) == sorted(ids)
+    recorded = [entry["secret_id"] for entry in trail(stored) if entry["status"] == "success"]
+    assert sorted(recorded) == sorted(ids)
     assert stored.audit_logs.count_documents({"status": "not_found"}) == 300
 
 
@@ -274,12 +274,12 @@ def test_without_its_entries_a_batch_releases_nothing(ready: Caller, stored: Sto
     """While the trail is unavailable, the whole batch is 503, and no read counts."""
     plain, once = ready.create(), ready.create(max_reads=1)
     before = document(stored, once)
-    break_trail(stored)
+    block_trail(stored)
     reply = ready.post("fetch-batch", {"secrets": by_id([plain, once, UNKNOWN_ID])})
     assert reply.status_code == 503
     assert b64(b"value").encode() not in reply.data
     assert document(stored, once) == before
-    mend_trail(stored)
+    restore_trail(stored)
     assert statuses(fetch_all(ready, *by_id([plain, once]))) == [200, 200]
 
 
@@ -320,12 +320,17 @@ def failing(
 
 
 @pytest.mark.parametrize(
-    ("method", "calls", "told"),
+    ("method", "calls", "recorded"),
     [("find", 1, ["error"]), ("bulk_write", 1, ["error"]), ("bulk_write", 2, ["success", "success"])],
     ids=["find", "reserve", "count"],
 )
 def test_without_mongodb_the_whole_batch_is_503(
-    ready: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, method: str, calls: int, told: list[str]
+    ready: Caller,
+    stored: Stored,
+    monkeypatch: pytest.MonkeyPatch,
+    method: str,
+    calls: int,
+    recorded: list[str],
 ) -> None:
     """If MongoDB fails at any step, the batch is 503: with one entry, or with those of its items."""
     ids = [ready.create(), ready.create(max_reads=1)]
@@ -333,7 +338,7 @@ def test_without_mongodb_the_whole_batch_is_503(
     with monkeypatch.context() as broken:
         failing(broken, "secrets", method, calls=calls)
         assert ready.refused("fetch-batch", secrets=by_id(ids)) == 503
-    assert [entry["status"] for entry in trail(stored)] == told
+    assert [entry["status"] for entry in trail(stored)] == recorded
     stored.secrets.update_many({}, {"$unset": {"held_reads": ""}})
     assert statuses(fetch_all(ready, *by_id(ids))) == [200, 200]
 
@@ -359,13 +364,13 @@ def test_a_prefix_returns_all_readable_secrets(
         {"secret_id": first, "name": "app/a", "version": 1, "secret": b64(b"1")},
         {"secret_id": second, "name": "app/b", "version": 2, "secret": b64(b"newer")},
     ]
-    told, default = {"status": "success", "principal": "alice"}, {"namespace": "default"}
+    recorded, default = {"status": "success", "principal": "alice"}, {"namespace": "default"}
     assert trail(stored) == [
-        {"action": "list", **told},
-        {"action": "fetch", **told, "secret_id": first, "details": {"name": "app/a", **default}},
+        {"action": "list", **recorded},
+        {"action": "fetch", **recorded, "secret_id": first, "details": {"name": "app/a", **default}},
         {
             "action": "fetch",
-            **told,
+            **recorded,
             "secret_id": second,
             "details": {"name": "app/b", "version": 2, **default},
         },
@@ -465,7 +470,7 @@ def test_a_hundred_of_the_largest_secrets_fit(ready: Caller, app: Flask) -> None
 def test_a_refused_batch_keeps_no_memory(ready: Caller, app: Flask, stored: Stored) -> None:
     """A batch that fails gives its memory back."""
     ids = [ready.create(bytes(40_000)) for _ in range(2)]
-    break_trail(stored)
+    block_trail(stored)
     with ready.post("fetch-batch", {"secrets": by_id(ids)}) as reply:
         assert reply.status_code == 503
     assert not app.extensions[REPLY_MEMORY]._used

@@ -12,7 +12,7 @@ from tests.conftest import running_app
 from tests.support.lifecycle import ALICE, BOB, EVE, Caller, b64, in_future, in_past, trail, unswept
 from tests.support.problems import fields_of
 from tests.support.rotation import Stored, new_key, settings
-from tests.support.trail import break_trail, mend_trail
+from tests.support.trail import block_trail, restore_trail
 from vault.app import CLOSE
 from vault.core.principal import ANONYMOUS, Principal
 from vault.crypto import MasterKey
@@ -244,10 +244,10 @@ def test_any_number_of_failed_retries_loses_nothing(alice: Caller, stored: Store
     """Any number of retries that cannot be recorded loses nothing that a killed holder published."""
     left = created(alice, NAMED)
     lapse(stored)
-    break_trail(stored)
+    block_trail(stored)
     for _ in range(51):
         assert create(alice, NAMED).status_code == 503
-    mend_trail(stored)
+    restore_trail(stored)
     assert created(alice, NAMED) == left
     assert len(record(stored)["former"]) <= 50
 
@@ -256,11 +256,11 @@ def test_a_repeated_create_is_not_answered_without_its_entry(alice: Caller, stor
     """While the trail cannot be written, a repeated create returns no ID and keeps the record."""
     secret_id = created(alice)
     before = record(stored)
-    break_trail(stored)
+    block_trail(stored)
     reply = create(alice)
     assert reply.status_code == 503
     assert secret_id.encode() not in reply.data
-    mend_trail(stored)
+    restore_trail(stored)
     assert record(stored) == before
     assert created(alice) == secret_id
 

@@ -226,8 +226,12 @@ def test_a_list_needs_its_scope(alice: Caller, stored: Stored, principal: Princi
     stored.audit_logs.delete_many({})
     reply = alice.become(principal).post("list", {"limit": "many"})
     assert reply.status_code == status
-    [told] = trail(stored)
-    assert (told["action"], told["status"], told["principal"]) == ("list", "denied", principal.name)
+    [recorded] = trail(stored)
+    assert (recorded["action"], recorded["status"], recorded["principal"]) == (
+        "list",
+        "denied",
+        principal.name,
+    )
 
 
 def profiled(stored: Stored, caller: Caller, action: str = "list", **query: Any) -> dict[str, Any]:

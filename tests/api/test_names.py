@@ -38,8 +38,8 @@ def test_by_name_anonymous_callers_get_nothing(alice: Caller, stored: Stored, ac
     assert reply.status_code == 401
     assert reply.headers["WWW-Authenticate"] == "Bearer"
     assert document(stored, secret_id) == before
-    [told] = trail(stored)[1:]
-    assert told == {
+    [recorded] = trail(stored)[1:]
+    assert recorded == {
         "action": action,
         "status": "denied",
         "principal": "anonymous",
@@ -84,9 +84,9 @@ def test_an_anonymous_caller_cannot_set_a_name(anyone: Caller, stored: Stored) -
     """A create with a name needs a credential, because names are shared and reveal which are taken."""
     assert anyone.refused("create", secret="YQ==", name=NAME) == 401
     assert stored.secrets.count_documents({}) == 0
-    [told] = trail(stored)
-    assert told["status"] == "denied"
-    assert told["details"] == {"name": NAME, "namespace": "default", "reason": "needs a credential"}
+    [recorded] = trail(stored)
+    assert recorded["status"] == "denied"
+    assert recorded["details"] == {"name": NAME, "namespace": "default", "reason": "needs a credential"}
 
 
 def test_each_namespace_has_its_own_names(alice: Caller) -> None:

@@ -77,10 +77,14 @@ def test_a_refusal_is_on_record_with_its_reason(
     stored.audit_logs.delete_many({})
     which = secret_id if by == "secret_id" else "other/db"
     assert limited.refused("fetch", **{by: which}) == 404
-    [told] = trail(stored)
-    assert (told["action"], told["status"], told["principal"]) == ("fetch", "not_found", "limited")
-    assert told["details"] == {"name": "other/db", "namespace": "default", "reason": "outside the paths"}
-    assert told.get("secret_id") == (secret_id if by == "secret_id" else None)
+    [recorded] = trail(stored)
+    assert (recorded["action"], recorded["status"], recorded["principal"]) == (
+        "fetch",
+        "not_found",
+        "limited",
+    )
+    assert recorded["details"] == {"name": "other/db", "namespace": "default", "reason": "outside the paths"}
+    assert recorded.get("secret_id") == (secret_id if by == "secret_id" else None)
 
 
 @pytest.mark.parametrize("stored_name", [["billing/db"], {"billing/": 1}, None, "other\nbilling/"])
@@ -109,10 +113,10 @@ def test_creating_outside_the_paths_is_the_same_403(
     assert reply.json["detail"] == "The name is outside the paths of this credential."
     assert "WWW-Authenticate" not in reply.headers
     assert stored.secrets.count_documents({}) == 1
-    [told] = trail(stored)
+    [recorded] = trail(stored)
     named = {"name": name, "namespace": "default"} if name else {}
-    assert (told["status"], told["details"]) == ("denied", {**named, "reason": "outside the paths"})
-    assert "secret_id" not in told
+    assert (recorded["status"], recorded["details"]) == ("denied", {**named, "reason": "outside the paths"})
+    assert "secret_id" not in recorded
 
 
 def test_in_a_batch_only_items_outside_the_paths_fail(limited: Caller, stored: Stored) -> None:

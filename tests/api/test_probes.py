@@ -16,7 +16,7 @@ from tests.cli.waiting import wait_until
 from tests.conftest import running_app, start
 from tests.support.problems import fields_of, messages_of
 from tests.support.rotation import Stored, age_claims, fill, new_key, settings
-from tests.support.trail import break_trail, mend_trail
+from tests.support.trail import block_trail, restore_trail
 from vault import services as health
 from vault.documents import Database, registry
 from vault.documents.primary import Primary
@@ -95,9 +95,9 @@ def test_no_probe_writes(app: Flask, commands: Commands, stored: Stored) -> None
     assert probe(app, commands, stored) == ["mongodb"]
     start(app)
     assert probe(app, commands, stored) == []
-    break_trail(stored)
+    block_trail(stored)
     assert client.post(FETCH, json={}).status_code == 503
-    mend_trail(stored)
+    restore_trail(stored)
     assert probe(app, commands, stored) == ["audit"]
     start(app)
     assert probe(app, commands, stored) == []
@@ -173,9 +173,9 @@ def test_a_start_without_mongodb_is_one_error(
         app.extensions["secret-manager"].startup.close()
         monkeypatch.delattr(Database, "explanation")
         start(app)
-    told = [(line.levelname, line.message) for line in caplog.records if line.levelno >= logging.WARNING]
+    logged = [(line.levelname, line.message) for line in caplog.records if line.levelno >= logging.WARNING]
     refused = "not serving: MongoDB is not available: 127.0.0.1:1: [Errno 111] Connection refused"
-    assert told == [("ERROR", refused)]
+    assert logged == [("ERROR", refused)]
 
 
 def at_another_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:

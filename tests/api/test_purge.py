@@ -20,7 +20,7 @@ from tests.support.lifecycle import (
 )
 from tests.support.problems import without_id
 from tests.support.rotation import Stored
-from tests.support.trail import break_trail, mend_trail
+from tests.support.trail import block_trail, restore_trail
 from vault.backup import drill
 from vault.core.principal import ANONYMOUS, ROLES, Principal, Scope
 from vault.crypto import Keyring, MasterKey
@@ -147,10 +147,10 @@ def test_a_purge_is_one_entry(alice: Caller, stored: Stored) -> None:
     alice("purge", name="a/b", version=1)
     alice("delete", secret_id=secret_id)
     alice("purge", secret_id=secret_id)
-    told = [entry for entry in trail(stored) if entry["action"] == "purge"]
+    recorded = [entry for entry in trail(stored) if entry["action"] == "purge"]
     whole = {"action": "purge", "status": "success", "principal": "alice", "secret_id": secret_id}
     named = {"name": "a/b", "namespace": "default"}
-    assert told == [{**whole, "details": {**named, "version": 1}}, {**whole, "details": named}]
+    assert recorded == [{**whole, "details": {**named, "version": 1}}, {**whole, "details": named}]
 
 
 @pytest.mark.promise(3)
@@ -162,10 +162,10 @@ def test_nothing_is_purged_without_its_entry(alice: Caller, stored: Stored, vers
         alice("delete", secret_id=secret_id)
     before = document(stored, secret_id)
     body = {"secret_id": secret_id} | ({"version": version} if version else {})
-    break_trail(stored)
+    block_trail(stored)
     assert alice.refused("purge", **body) == 503
     assert document(stored, secret_id) == before
-    mend_trail(stored)
+    restore_trail(stored)
     assert alice("purge", **body)["version"] == version
 
 

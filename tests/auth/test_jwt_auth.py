@@ -25,7 +25,7 @@ from tests.support.issuer import (
     ED_KEY,
     ISSUER,
     RSA_KEY,
-    STRANGER,
+    UNPUBLISHED_KEY,
     Issuer,
     jwk,
     public_pem,
@@ -97,7 +97,7 @@ def test_a_public_key_ignores_the_named_key() -> None:
     """With `JWT_PUBLIC_KEY`, that key verifies every JWT, whatever key the JWT names."""
     assert principal(sign("any")).name == "jwt:build"
     assert principal(sign(None)).name == "jwt:build"
-    assert refused(sign(key=STRANGER)) == "jwt InvalidSignatureError"
+    assert refused(sign(key=UNPUBLISHED_KEY)) == "jwt InvalidSignatureError"
 
 
 KINDS = {
@@ -149,13 +149,13 @@ def test_keys_are_fetched_once(issuer: Issuer, keys: JWKSCache) -> None:
 def test_a_new_key_is_found_by_its_kid(issuer: Issuer, keys: JWKSCache) -> None:
     """A new key works after the next fetch of the set; invented key IDs cause no fetch."""
     assert principal(sign(), keys)
-    issuer.keys["rsa-2"] = jwk("rsa-2", STRANGER, "RS256")
+    issuer.keys["rsa-2"] = jwk("rsa-2", UNPUBLISHED_KEY, "RS256")
     for _ in range(20):
-        assert refused(sign("rsa-2", key=STRANGER), keys) == "jwt InvalidKeyError"
+        assert refused(sign("rsa-2", key=UNPUBLISHED_KEY), keys) == "jwt InvalidKeyError"
     assert issuer.fetches == 1
     # Half a minute later.
     keys._client._last_successful_fetch = -1e9
-    assert principal(sign("rsa-2", key=STRANGER), keys).name == "jwt:build"
+    assert principal(sign("rsa-2", key=UNPUBLISHED_KEY), keys).name == "jwt:build"
     assert issuer.fetches == 2
 
 
@@ -188,8 +188,8 @@ def test_an_invalid_key_set_admits_no_one(issuer: Issuer, caplog: pytest.LogCapt
 
 def test_unsuitable_keys_verify_nothing(issuer: Issuer, keys: JWKSCache) -> None:
     """Published secrets, encryption keys and keys that are too short verify nothing."""
-    issuer.keys["enc"] = jwk("enc", STRANGER, "RS256") | {"use": "enc"}
-    assert refused(sign("enc", key=STRANGER), keys) == "jwt InvalidKeyError"
+    issuer.keys["enc"] = jwk("enc", UNPUBLISHED_KEY, "RS256") | {"use": "enc"}
+    assert refused(sign("enc", key=UNPUBLISHED_KEY), keys) == "jwt InvalidKeyError"
     weak = rsa.generate_private_key(65_537, 1_024)  # noqa: S505 - the test expects a refusal
     issuer.keys["weak"] = jwk("weak", weak, "RS256")
     issuer.keys["shared"] = {"kty": "oct", "kid": "shared", "k": "c2hhcmVk", "alg": "HS256"}

@@ -19,7 +19,7 @@ from pymongo import MongoClient, monitoring
 from tests.support.backups import changed, history, made, nothing, read
 from tests.support.databases import new_database
 from tests.support.rotation import Stored, claim, connected, fill, new_key
-from tests.support.trail import break_trail
+from tests.support.trail import block_trail
 from vault.audit import checkpoint
 from vault.audit.writer import AuditTrail
 from vault.backup import archive, create, dump
@@ -288,7 +288,7 @@ def test_a_backup_is_on_record(stored: Stored) -> None:
 @pytest.mark.promise(3)
 def test_without_its_entry_there_is_no_backup(stored: Stored) -> None:
     """While the trail cannot be written, no backup is released."""
-    break_trail(stored)
+    block_trail(stored)
     with pytest.raises(AuditUnavailableError):
         made(KEYRING)
 
@@ -387,11 +387,11 @@ def test_an_incomplete_manifest_is_refused(content: bytes, gone: str) -> None:
 def test_progress_counts_documents_and_bytes(stored: Stored) -> None:
     """A backup reports progress by documents, and a verification by bytes of the dumps."""
     fill(stored, NEW, 250)
-    told: list[int] = []
+    counts: list[int] = []
     file = io.BytesIO()
-    found = create.make(file, KEYRING, audit_ttl_days=0, progress=told.append)
-    assert sum(told) == 250
-    told.clear()
-    create.read(file, KEYRING, progress=told.append)
-    assert sum(told) == sum(member["size"] for member in found.manifest["members"])
+    found = create.make(file, KEYRING, audit_ttl_days=0, progress=counts.append)
+    assert sum(counts) == 250
+    counts.clear()
+    create.read(file, KEYRING, progress=counts.append)
+    assert sum(counts) == sum(member["size"] for member in found.manifest["members"])
     assert nothing(1) is None

@@ -11,7 +11,7 @@ from tests.support.backups import changed, history, made, nothing, read
 from tests.support.databases import new_database
 from tests.support.problems import fields_of
 from tests.support.rotation import Stored, claim, connected, fill, new_key, settings, values
-from tests.support.trail import break_trail, mend_trail
+from tests.support.trail import block_trail, restore_trail
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.backup import dump, restore
 from vault.backup.create import VerifiedBackup
@@ -161,11 +161,11 @@ def test_without_its_entry_it_is_not_complete(
     source: VerifiedBackup, database: Database, stored: Stored
 ) -> None:
     """While the trail cannot be written, no worker serves; repeating the restore completes it."""
-    break_trail(stored)
+    block_trail(stored)
     with pytest.raises(AuditUnavailableError):
         restore.restore(source, database, audit_enabled=True, progress=nothing)
     assert not claim(KEYRING)
-    mend_trail(stored)
+    restore_trail(stored)
     restore.restore(source, database, audit_enabled=True, progress=nothing)
     assert claim(KEYRING)
 

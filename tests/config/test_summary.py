@@ -26,13 +26,13 @@ def shown(**environment: str) -> dict[str, object]:
 
 def test_every_setting_is_logged_as_json() -> None:
     """Each setting has its name and value: null if unset, `set` if secret."""
-    told = shown(ALLOWED_NETWORKS="10.0.0.0/8, ::1/128", AUDIT_TTL_DAYS="0", AUTH_ENABLED="false")
-    assert list(told) == [field.name.upper() for field in fields(Settings)]
-    assert json.loads(json.dumps(told)) == told
-    assert (told["MASTER_KEY"], told["MASTER_KEY_FALLBACKS"]) == ("set", None)
-    assert (told["AUDIT_TTL_DAYS"], told["AUTH_ENABLED"], told["RATE_LIMIT"]) == (0, False, None)
-    assert told["ALLOWED_NETWORKS"] == ["10.0.0.0/8", "::1/128"]
-    assert told["RATE_LIMIT_STORAGE_URI"] == "memory://"
+    result = shown(ALLOWED_NETWORKS="10.0.0.0/8, ::1/128", AUDIT_TTL_DAYS="0", AUTH_ENABLED="false")
+    assert list(result) == [field.name.upper() for field in fields(Settings)]
+    assert json.loads(json.dumps(result)) == result
+    assert (result["MASTER_KEY"], result["MASTER_KEY_FALLBACKS"]) == ("set", None)
+    assert (result["AUDIT_TTL_DAYS"], result["AUTH_ENABLED"], result["RATE_LIMIT"]) == (0, False, None)
+    assert result["ALLOWED_NETWORKS"] == ["10.0.0.0/8", "::1/128"]
+    assert result["RATE_LIMIT_STORAGE_URI"] == "memory://"
 
 
 @pytest.mark.parametrize(
@@ -48,8 +48,8 @@ def test_every_setting_is_logged_as_json() -> None:
 )
 def test_a_connection_string_shows_hosts_and_database(uri: str, expected: str) -> None:
     """MongoDB's hosts and database are logged; user, password and options are not."""
-    told = shown(MONGO_URI=uri, RATE_LIMIT_STORAGE_URI=uri)
-    assert (told["MONGO_URI"], told["RATE_LIMIT_STORAGE_URI"]) == (expected, expected)
+    result = shown(MONGO_URI=uri, RATE_LIMIT_STORAGE_URI=uri)
+    assert (result["MONGO_URI"], result["RATE_LIMIT_STORAGE_URI"]) == (expected, expected)
 
 
 @pytest.mark.promise(2)
@@ -61,15 +61,15 @@ def test_no_secret_is_logged() -> None:
         {"JWT_PUBLIC_KEY": public_pem()},
     ):
         jwt = {**source, "JWT_ISSUER": "issuer", "JWT_AUDIENCE": "audience"}
-        told = shown(**jwt, MASTER_KEY_FALLBACKS=key)
-        text = json.dumps(told)
+        result = shown(**jwt, MASTER_KEY_FALLBACKS=key)
+        text = json.dumps(result)
         assert HUNTER not in text
         assert key not in text
         assert KEY not in text
         if "JWT_JWKS_URL" in source:
-            assert told["JWT_JWKS_URL"] == "https://keys.example:8443/jwks"
+            assert result["JWT_JWKS_URL"] == "https://keys.example:8443/jwks"
         else:
-            assert told["JWT_PUBLIC_KEY"] == "set"
+            assert result["JWT_PUBLIC_KEY"] == "set"
 
 
 @pytest.mark.promise("processes")
@@ -110,8 +110,8 @@ def test_a_private_service_has_other_lines(caplog: pytest.LogCaptureFixture) -> 
     dotenv = {"REQUEST_TIMEOUT_SECONDS": "9"}
     with caplog.at_level("INFO"):
         _warn(Settings.from_mapping({"MASTER_KEY": KEY, "BIND": "127.0.0.1:1"}, dotenv=dotenv))
-    told = [(record.levelname, record.getMessage()) for record in caplog.records]
-    assert told == [
+    result = [(record.levelname, record.getMessage()) for record in caplog.records]
+    assert result == [
         ("INFO", "settings from .env"),
         ("WARNING", "AUTH_ENABLED is off: anyone on this machine who knows an ID can read that secret"),
     ]

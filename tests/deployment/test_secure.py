@@ -133,10 +133,10 @@ def test_containers_have_minimal_privileges_and_show_no_secret() -> None:
             values.add(docker("exec", container, "cat", f"/run/secrets/{name}"))
     assert len(values) == 3
     names = docker("service", "ls", "-q").split()
-    told = docker("service", "inspect", *names)
+    inspected = docker("service", "inspect", *names)
     logs = "".join(run("docker", "service", "logs", name).stdout for name in names)
     for value in values:
-        assert value not in told
+        assert value not in inspected
         assert value not in logs
 
 

@@ -19,7 +19,7 @@ REFUSED = (
 
 
 @pytest.mark.parametrize(
-    ("options", "hello", "told"),
+    ("options", "hello", "expected"),
     [
         (
             "?replicaSet=rs1",
@@ -45,7 +45,7 @@ REFUSED = (
     ],
 )
 def test_the_wrong_option_is_named(
-    monkeypatch: pytest.MonkeyPatch, options: str, hello: Any, told: str
+    monkeypatch: pytest.MonkeyPatch, options: str, hello: Any, expected: str
 ) -> None:
     """The explanation names the server that answered, its answer, and the option to change."""
 
@@ -66,7 +66,7 @@ def test_the_wrong_option_is_named(
             return hello
 
     monkeypatch.setattr(members, "MongoClient", Client)
-    assert explanation(f"mongodb://a:1/{options}") == told
+    assert explanation(f"mongodb://a:1/{options}") == expected
 
 
 @pytest.mark.process

@@ -26,7 +26,7 @@ from tests.support.rotation import (
     versioned,
     versions_of,
 )
-from tests.support.trail import break_trail
+from tests.support.trail import block_trail
 from vault.cli.operator.context import connected
 from vault.cli.shell.output import Output
 from vault.core.errors import (
@@ -123,9 +123,9 @@ def test_a_rewrap_leaves_only_the_primary_key(stored: Stored) -> None:
 def test_progress_is_reported_after_each_batch(stored: Stored) -> None:
     """Progress is reported after each batch, including the last."""
     fill(stored, OLD, 25)
-    told: list[tuple[int, int, int]] = []
-    run(progress=lambda outcome: told.append((outcome.seen, outcome.total, outcome.left)))
-    assert told == [(10, 25, 15), (20, 25, 5), (25, 25, 0)]
+    reports: list[tuple[int, int, int]] = []
+    run(progress=lambda outcome: reports.append((outcome.seen, outcome.total, outcome.left)))
+    assert reports == [(10, 25, 15), (20, 25, 5), (25, 25, 0)]
 
 
 def test_a_dry_run_changes_nothing_and_finds_unreadable_secrets(stored: Stored) -> None:
@@ -296,7 +296,7 @@ def test_without_its_start_on_record_nothing_is_changed(stored: Stored) -> None:
     """While the trail cannot be written, no secret is changed."""
     fill(stored, OLD, 5)
     documents = list(stored.secrets.find())
-    break_trail(stored)
+    block_trail(stored)
     with pytest.raises(AuditUnavailableError):
         run()
     assert list(stored.secrets.find()) == documents

@@ -15,7 +15,7 @@ from tests.conftest import running_app
 from tests.support.lifecycle import UNKNOWN_ID, Caller
 from tests.support.metrics import Growth, measured
 from tests.support.rotation import Stored, fill, new_key
-from tests.support.trail import break_trail
+from tests.support.trail import block_trail
 from vault.api.http import request_log
 from vault.api.http.prefixes import OPERATIONS
 from vault.api.http.refusals import REFUSALS
@@ -116,7 +116,7 @@ def test_audit_entries_are_counted(client: FlaskClient, stored: Stored) -> None:
     for _ in range(3):
         client.post(CREATE, json={"secret": "YQ=="})
     assert (written.now, failed.now) == (stored.audit_logs.count_documents({}), 0) == (3, 0)
-    break_trail(stored)
+    block_trail(stored)
     refusals = Growth("refusals_total", reason="audit_unavailable")
     assert client.post(CREATE, json={"secret": "YQ=="}).status_code == 503
     assert (written.now, failed.now, refusals.now) == (3, 1, 1)
@@ -197,7 +197,7 @@ def test_the_time_of_mongodb_is_measured(anyone: Caller, stored: Stored) -> None
     assert (found.now, inserted.now, failed.now) == (0, 2, 0)
     assert anyone.post("fetch", {"secret_id": secret_id}).status_code == 200
     assert (found.now, inserted.now, failed.now) == (1, 3, 0)
-    break_trail(stored)
+    block_trail(stored)
     assert anyone.post("fetch", {"secret_id": secret_id}).status_code == 503
     assert (found.now, inserted.now, failed.now) == (2, 3, 1)
 

@@ -92,10 +92,10 @@ class Swarm:
         """Return the command and its environment."""
         for name, lines in self.parts.items():
             (self.state / name).write_text("".join(f"{line}\n" for line in lines))
-        told = {"PATH": f"{self.state}:{os.environ['PATH']}", "STATE": str(self.state)}
+        variables = {"PATH": f"{self.state}:{os.environ['PATH']}", "STATE": str(self.state)}
         return (
             [str(SCRIPTS / "check_swarm.sh"), *arguments],
-            {**told, "SERVICE": _SERVICE, "TASK": _TASK, **environment},
+            {**variables, "SERVICE": _SERVICE, "TASK": _TASK, **environment},
         )
 
     def check(self, *arguments: str, **environment: str) -> tuple[int, str, list[str]]:

@@ -82,8 +82,8 @@ def test_any_variable_can_be_named() -> None:
     lines = {
         line for line in done.stdout.decode().splitlines() if not line.startswith(("PATH=", "_=", "SHLVL="))
     }
-    told = {line for line in lines if not line.startswith(("PWD=", "OLDPWD=", "VAULT_URL="))}
-    assert told == {*(f"{name}=C" for name in names), "parts=kept", "text=kept"}, done.stderr
+    received = {line for line in lines if not line.startswith(("PWD=", "OLDPWD=", "VAULT_URL="))}
+    assert received == {*(f"{name}=C" for name in names), "parts=kept", "text=kept"}, done.stderr
 
 
 def test_no_name_changes_a_value() -> None:

@@ -302,12 +302,12 @@ def test_every_external_image_is_pinned_by_its_digest(swarm: Swarm, tmp_path: Pa
     assert file.read_text().splitlines() == [f"{name}={image}@{DIGEST}" for name, image in IMAGES.items()]
 
 
-@pytest.mark.parametrize("told", ["", "mongo:7.0 <none>"])
-def test_a_registry_without_a_digest_changes_nothing(swarm: Swarm, tmp_path: Path, told: str) -> None:
+@pytest.mark.parametrize("output", ["", "mongo:7.0 <none>"])
+def test_a_registry_without_a_digest_changes_nothing(swarm: Swarm, tmp_path: Path, output: str) -> None:
     """Without an answer for every image the file stays unchanged, and no digest is invented."""
     file = tmp_path / "images.env"
     file.write_text("MONGO_IMAGE=mongo:7.0@sha256:before\n")
-    swarm.has("registry", f"python:3.13-slim {DIGEST}", told)
+    swarm.has("registry", f"python:3.13-slim {DIGEST}", output)
     status, errors, _ = swarm.run("scripts/pin_images.sh", IMAGES_FILE=str(file))
     assert status == 1
     assert "mongo:7.0" in errors
@@ -386,8 +386,8 @@ def test_a_rotation_gets_value_and_token_without_arguments(swarm: Swarm, tmp_pat
     script = ("scripts/rotate_secret.sh", "shop/db", str(value), "--timeout", "2m")
     with socket.socket(socket.AF_UNIX) as docker:
         docker.bind(str(path))
-        status, told, made = swarm.run(*script, **elsewhere, IMAGE=image, DOCKER_HOST=f"unix://{path}")
-    assert (status, told) == (0, "")
+        status, output, made = swarm.run(*script, **elsewhere, IMAGE=image, DOCKER_HOST=f"unix://{path}")
+    assert (status, output) == (0, "")
     assert "smt_hidden" not in "".join(made)
     [command, given] = made
     assert given == "hush"
@@ -420,6 +420,6 @@ def test_a_rotation_that_cannot_work_changes_nothing(
     swarm: Swarm, arguments: list[str], environment: dict[str, str], status: int, reason: str
 ) -> None:
     """rotate_secret.sh says what is missing before it starts anything."""
-    done, told, made = swarm.run("scripts/rotate_secret.sh", *arguments, **environment)
+    done, output, made = swarm.run("scripts/rotate_secret.sh", *arguments, **environment)
     assert (done, made) == (status, [])
-    assert reason in told
+    assert reason in output

@@ -10,7 +10,7 @@ from flask import Flask
 from tests.support.access import services
 from tests.support.lifecycle import ALICE, EVE, Caller, in_future, in_past, only, put, trail, unswept
 from tests.support.rotation import Stored
-from tests.support.trail import break_trail
+from tests.support.trail import block_trail
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AuditUnavailableError,
@@ -203,7 +203,7 @@ def test_nothing_is_removed_without_its_entry(
 ) -> None:
     """While the trail cannot be written, nothing is removed."""
     alice.create(name="a/b")
-    break_trail(stored)
+    block_trail(stored)
     with pytest.raises(AuditUnavailableError):
         remove()
     assert stored.secrets.count_documents({}) == 1

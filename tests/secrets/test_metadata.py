@@ -11,7 +11,7 @@ from flask import Flask
 from tests.support.access import services
 from tests.support.lifecycle import ALICE, Caller, in_future, in_past, only, put, unswept
 from tests.support.rotation import Stored
-from tests.support.trail import break_trail
+from tests.support.trail import block_trail
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AuditUnavailableError,
@@ -300,7 +300,7 @@ def test_an_error_of_the_caller_changes_nothing(change: Change, stored: Stored) 
 def test_nothing_changes_without_its_entry(change: Change, stored: Stored) -> None:
     """While the trail cannot be written, labels and expiry stay."""
     before = only(stored)
-    break_trail(stored)
+    block_trail(stored)
     for changes in ({"expiry": HOUR}, {"relabelled": labelled({})}):
         with pytest.raises(AuditUnavailableError):
             change(**changes)

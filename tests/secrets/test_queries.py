@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 from tests.support.access import services
 from tests.support.lifecycle import ALICE, EVE, UNKNOWN_ID, in_future, in_past, trail
 from tests.support.rotation import Stored
-from tests.support.trail import break_trail
+from tests.support.trail import block_trail
 from vault.core import deadline
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import AuditUnavailableError, OutsidePathsError, TooManyKeysError
@@ -227,7 +227,7 @@ def test_a_level_has_one_entry(app: Flask, stored: Stored) -> None:
 def test_a_level_is_not_returned_without_its_entry(app: Flask, stored: Stored) -> None:
     """While the trail cannot be written, no key is returned."""
     put_names(stored, "a")
-    break_trail(stored)
+    block_trail(stored)
     with pytest.raises(AuditUnavailableError):
         level(app)
 

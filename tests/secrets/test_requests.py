@@ -74,7 +74,7 @@ def test_the_ids_of_a_batch_are_random_uuids() -> None:
 
 
 @pytest.mark.parametrize(
-    ("change", "told"),
+    ("change", "expected"),
     [
         ({"ttl_seconds": None, "max_reads": None}, []),
         ({"ttl_seconds": None}, ["max_reads"]),
@@ -82,6 +82,6 @@ def test_the_ids_of_a_batch_are_random_uuids() -> None:
     ],
     ids=str,
 )
-def test_an_entry_has_only_existing_limits(change: dict[str, Any], told: list[str]) -> None:
+def test_an_entry_has_only_existing_limits(change: dict[str, Any], expected: list[str]) -> None:
     """The entry of a new secret contains each limit that is set."""
-    assert sorted(limit_details(replace(NEW, **change).document("default", "id"))) == told
+    assert sorted(limit_details(replace(NEW, **change).document("default", "id"))) == expected

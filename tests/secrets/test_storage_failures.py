@@ -11,7 +11,7 @@ from pymongo.errors import AutoReconnect
 from tests.conftest import running_app
 from tests.support.lifecycle import ALICE, CALLS, Caller, b64, document, in_future, in_past, put, trail
 from tests.support.rotation import Stored
-from tests.support.trail import break_trail, mend_trail
+from tests.support.trail import block_trail, restore_trail
 from vault.core.errors import StorageUnavailableError
 from vault.crypto import Keyring, MasterKey
 from vault.documents.stored_secret import StoredSecret
@@ -107,12 +107,12 @@ def test_a_secret_that_cannot_be_withdrawn_is_503(
 ) -> None:
     """If the trail and MongoDB fail together, the trail's answer is given, and the secret is not found."""
     alice("list")
-    break_trail(stored)
+    block_trail(stored)
     fail(monkeypatch, "secrets", "bulk_write")
     reply = alice.post("create", {"secret": "YQ==", **options})
     assert reply.status_code == 503
     assert b"audit trail" in reply.data
-    mend_trail(stored)
+    restore_trail(stored)
     if options:
         assert alice.refused("fetch", **options) == 404
 
@@ -189,10 +189,10 @@ def test_a_read_reserved_without_success_is_free_again(
 ) -> None:
     """If the trail and MongoDB fail together, a read stays reserved for a while and is not lost."""
     secret_id = alice.create(max_reads=2)
-    break_trail(stored)
+    block_trail(stored)
     monkeypatch.setattr(read_limits, "release_reads", unavailable)
     assert alice.refused("fetch", secret_id=secret_id) == 503
-    mend_trail(stored)
+    restore_trail(stored)
     assert alice.fetch(secret_id) == b64(b"value")
     assert alice.refused("fetch", secret_id=secret_id) == 404
     stored.secrets.update_one({"_id": secret_id}, {"$set": {"held_reads.0.until": in_past(seconds=1)}})
@@ -227,9 +227,9 @@ def test_an_interrupted_idempotent_create_can_be_repeated(
     with monkeypatch.context() as broken:
         fail(broken, "idempotency_keys", "update_one", "delete_one")
         if step == "abandon":
-            break_trail(stored)
+            block_trail(stored)
         assert alice.post("create", body, **header).status_code == 503
-    mend_trail(stored)
+    restore_trail(stored)
     stored.idempotency_keys.update_one({}, {"$set": {"held_until": in_past(seconds=1)}})
     replies = [alice.post("create", body, **header) for _ in range(2)]
     assert [reply.status_code for reply in replies] == [200, 200]

@@ -11,7 +11,7 @@ from flask import Flask
 from tests.support.access import services
 from tests.support.lifecycle import ALICE, Caller, in_future, in_past, only, put, trail
 from tests.support.rotation import Stored
-from tests.support.trail import break_trail
+from tests.support.trail import block_trail
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AuditUnavailableError,
@@ -239,7 +239,7 @@ def test_a_large_value_is_refused(write: Write, stored: Stored) -> None:
 def test_nothing_is_written_without_its_entry(write: Write, stored: Stored) -> None:
     """While the trail cannot be written, neither a new secret nor a new version is readable."""
     write()
-    break_trail(stored)
+    block_trail(stored)
     for name in (NAME, "new"):
         with pytest.raises(AuditUnavailableError):
             write(b"new", name=name)

@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from tests.support.access import services
 from tests.support.lifecycle import ALICE, BOB, EVE, Caller, b64, in_future, in_past, only, put, trail
 from tests.support.rotation import Stored
-from tests.support.trail import break_trail, mend_trail
+from tests.support.trail import block_trail, restore_trail
 from vault.backup import drill
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
@@ -553,12 +553,12 @@ def test_no_version_changes_without_its_entry(three: World, stored: Stored) -> N
     """While the trail cannot be written, no version changes, and the change can be repeated."""
     three.delete(1)
     before = only(stored)
-    break_trail(stored)
+    block_trail(stored)
     for change in CHANGES:
         with pytest.raises(AuditUnavailableError):
             change(three)
     assert only(stored) == before
-    mend_trail(stored)
+    restore_trail(stored)
     for change in CHANGES:
         change(three)
 

@@ -11,7 +11,7 @@ from tests.conftest import start
 from tests.support.access import services
 from tests.support.lifecycle import Caller, document, in_past, trail
 from tests.support.rotation import Stored
-from tests.support.trail import break_trail, mend_trail
+from tests.support.trail import block_trail, restore_trail
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AuditUnavailableError,
@@ -104,10 +104,10 @@ def test_a_spent_token_unwraps_nothing(wraps: Wrapping, monkeypatch: pytest.Monk
 def test_no_token_is_spent_without_its_entry(wraps: Wrapping, stored: Stored) -> None:
     """If the entry cannot be written, the token stays valid."""
     token = kept(wraps)
-    break_trail(stored)
+    block_trail(stored)
     with pytest.raises(AuditUnavailableError):
         wraps.spend(token, attempt=attempt())
-    mend_trail(stored)
+    restore_trail(stored)
     assert wraps.unwrap(token, bytes, attempt=attempt())[0] == b"reply"
 
 

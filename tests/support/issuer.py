@@ -23,8 +23,6 @@ EC_KEY = ec.generate_private_key(ec.SECP256R1())
 ED_KEY = ed25519.Ed25519PrivateKey.generate()
 #: Never published.
 UNPUBLISHED_KEY = rsa.generate_private_key(65_537, 2_048)
-# The name in rooms that have not taken the new one yet.
-STRANGER = UNPUBLISHED_KEY
 
 _KEYS: dict[str, tuple[Any, str]] = {
     "rsa-1": (RSA_KEY, "RS256"),

@@ -13,7 +13,7 @@ from pymongo import MongoClient
 from tests.conftest import running_app
 from tests.support.databases import new_database
 from tests.support.rotation import Stored
-from tests.support.trail import mend_trail
+from tests.support.trail import restore_trail
 from vault.cli.dev.mongod import Mongod
 
 
@@ -41,7 +41,7 @@ def app(request: pytest.FixtureRequest, mongod: Mongod) -> Iterator[Flask]:
         # Equal refusals of earlier tests would be counted in place of an entry.
         shared.extensions["secret-manager"].startup._trail._refusals.take()
         yield shared
-        mend_trail(database)
+        restore_trail(database)
         return
     with running_app(request.getfixturevalue("environment")) as own:
         yield own

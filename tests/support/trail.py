@@ -18,7 +18,3 @@ def block_trail(stored: Database[dict[str, Any]]) -> None:
 def restore_trail(stored: Database[dict[str, Any]]) -> None:
     """Make MongoDB accept audit entries again."""
     stored.command("collMod", "audit_logs", validator={})
-
-
-#: The names that other rooms use still.
-break_trail, mend_trail = block_trail, restore_trail

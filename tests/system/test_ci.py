@@ -15,7 +15,7 @@ from pymongo.database import Database as MongoDatabase
 from tests.conftest import running_app
 from tests.support.access import bearer, services
 from tests.support.access_roles import AUDIENCE, delete_role, make_issuer, make_role
-from tests.support.issuer import STRANGER, Issuer, public_pem, sign
+from tests.support.issuer import UNPUBLISHED_KEY, Issuer, public_pem, sign
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
 from vault.secrets.requests import NewSecret
@@ -370,7 +370,7 @@ def test_a_jwt_must_be_the_issuer_s_own_and_current(world: World) -> None:
         world.jwt(nbf=now + 600): "issuer ci-system: jwt ImmatureSignatureError",
         world.jwt(iat=now + 600): "issuer ci-system: jwt ImmatureSignatureError",
         world.jwt(exp=None): "issuer ci-system: jwt MissingRequiredClaimError",
-        world.jwt(key=STRANGER): "issuer ci-system: jwt InvalidSignatureError",
+        world.jwt(key=UNPUBLISHED_KEY): "issuer ci-system: jwt InvalidSignatureError",
         world.jwt(kid="rsa-9"): "issuer ci-system: jwt InvalidKeyError",
         f"{none}.{body}.": "issuer ci-system: jwt InvalidAlgorithmError",
         confused: "issuer ci-system: jwt InvalidAlgorithmError",
@@ -400,7 +400,7 @@ def test_a_public_key_replaces_the_key_set(
         make_role(app, "ci", "cluster", claims=SYSTEMS["Kubernetes"].claims, paths=("billing/",))
         world = World(app.test_client(), stored, SYSTEMS["Kubernetes"])
         assert world.fetch(world.jwt()) == 404
-        assert world.fetch(world.jwt(key=STRANGER)) == 401
+        assert world.fetch(world.jwt(key=UNPUBLISHED_KEY)) == 401
 
 
 @pytest.mark.parametrize("name", ["GitHub Actions", "GitHub environment", "GitLab", "Kubernetes", "SPIFFE"])

@@ -11,7 +11,7 @@ from tests.conftest import running_app
 from tests.support.access import revoke
 from tests.support.access_roles import AUDIENCE, make_issuer, make_role
 from tests.support.dialect import AUTH, DENIED, DialectClient, seconds
-from tests.support.issuer import STRANGER, Issuer, sign
+from tests.support.issuer import UNPUBLISHED_KEY, Issuer, sign
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
 
@@ -129,7 +129,7 @@ def test_a_wrong_jwt_is_400(ci: DialectClient, stored: Stored) -> None:
         {"role": "only", "jwt": of_ci()},
         {"jwt": of_ci()},
         {"role": "all", "jwt": of_ci(exp=1)},
-        {"role": "all", "jwt": of_ci(key=STRANGER)},
+        {"role": "all", "jwt": of_ci(key=UNPUBLISHED_KEY)},
         {"role": "all", "jwt": "x"},
         {"role": "all", "jwt": "a.b.c.d"},
         {"role": {"a": 1}, "jwt": 5},

@@ -51,8 +51,8 @@ def test_each_request_is_one_line_in_the_log(client: FlaskClient, capsys: pytest
     client.post("/vault/secret/create?secret=hunter2", json={"secret": "aHVudGVyMg=="})
     client.get("/made/up/hunter2")
     lines = request_lines(capsys)
-    told = ("method", "route", "operation", "status", "reason", "principal")
-    assert [tuple(line[name] for name in told) for line in lines] == [
+    fields = ("method", "route", "operation", "status", "reason", "principal")
+    assert [tuple(line[name] for name in fields) for line in lines] == [
         ("POST", "/vault/secret/create", "create_secret", 200, None, "anonymous"),
         ("GET", None, "none", 404, "not_found", None),
     ]

@@ -20,7 +20,7 @@ from tests.support.lifecycle import (
     trail,
 )
 from tests.support.rotation import Stored
-from tests.support.trail import break_trail, mend_trail
+from tests.support.trail import block_trail, restore_trail
 from vault.core.principal import ANONYMOUS
 from vault.crypto import MasterKey
 from vault.documents import AuditEntry
@@ -42,9 +42,9 @@ def there(alice: Caller, stored: Stored, key: MasterKey) -> Callable[[str], str]
 
 
 def entry(action: str, status: str, secret_id: str | None = None, **details: Any) -> dict[str, Any]:
-    told = {"action": action, "status": status, "principal": "alice"}
-    told |= {"secret_id": secret_id} if secret_id else {}
-    return told | ({"details": details} if details else {})
+    recorded = {"action": action, "status": status, "principal": "alice"}
+    recorded |= {"secret_id": secret_id} if secret_id else {}
+    return recorded | ({"details": details} if details else {})
 
 
 def named(name: str) -> dict[str, Any]:
@@ -124,8 +124,8 @@ def test_a_value_that_does_not_verify_is_one_entry(
     reply = alice.post(action, {"secret_id": secret_id, **CALLS[action]})
     reads = action in ("fetch", "update", "describe")
     assert reply.status_code == (500 if reads else 200)
-    [told] = trail(stored)
-    assert (told["action"], told["status"]) == (action, "error" if reads else "success")
+    [recorded] = trail(stored)
+    assert (recorded["action"], recorded["status"]) == (action, "error" if reads else "success")
 
 
 @pytest.mark.parametrize(
@@ -139,10 +139,10 @@ def test_a_refused_update_is_one_entry(
     """A refused update is recorded as refused, and no other entry claims a new version."""
     secret_id = there("update")
     assert alice.refused("update", **{"secret_id": secret_id, "secret": "YQ==", **body}) == status
-    [told] = trail(stored)
-    assert (told["action"], told["status"]) == ("update", "bad_request")
-    assert "details" not in told
-    assert told.get("secret_id") == (None if status == 400 else secret_id)
+    [recorded] = trail(stored)
+    assert (recorded["action"], recorded["status"]) == ("update", "bad_request")
+    assert "details" not in recorded
+    assert recorded.get("secret_id") == (None if status == 400 else secret_id)
 
 
 @pytest.mark.parametrize("action", ["update", "delete", "restore"])
@@ -173,15 +173,15 @@ def test_without_its_entry_nothing_is_released_or_changed(
     """While the trail cannot be written, each call is 503, and the secret is unchanged and has no lease."""
     secret_id = there(action, value=b"a value of others", name="a/b", max_reads=3, labels=["a=b"])
     before = document(stored, secret_id)
-    break_trail(stored)
+    block_trail(stored)
     reply = alice.post(action, {"name": "a/b", **CALLS[action]})
     assert reply.status_code == 503
-    for told in (b64(b"a value of others"), "2", "labels", "version"):
-        assert f'"{told}"'.encode() not in reply.data
+    for text in (b64(b"a value of others"), "2", "labels", "version"):
+        assert f'"{text}"'.encode() not in reply.data
     after = document(stored, secret_id)
     assert after.pop("reads", 0) == 0
     assert after == before
-    mend_trail(stored)
+    restore_trail(stored)
     alice(action, name="a/b", **CALLS[action])
 
 
@@ -191,7 +191,7 @@ def test_a_list_is_not_answered_without_its_entry(
 ) -> None:
     """While the trail cannot be written, no list is returned."""
     secret_id = there("fetch", name="a/b")
-    break_trail(stored)
+    block_trail(stored)
     reply = alice.post("list", {})
     assert reply.status_code == 503
     assert secret_id.encode() not in reply.data
@@ -203,11 +203,11 @@ def test_an_unreleased_read_is_not_counted(alice: Caller, stored: Stored, there:
     secret_id = there("fetch", max_reads=2, expires_at=in_future(hours=1), purge_at=in_future(hours=1))
     before = document(stored, secret_id)
     for reads in (0, 1):
-        break_trail(stored)
+        block_trail(stored)
         for _ in range(3):
             assert alice.refused("fetch", secret_id=secret_id) == 503
         assert document(stored, secret_id) == before | ({"reads": reads} if reads else {})
-        mend_trail(stored)
+        restore_trail(stored)
         assert alice.fetch(secret_id) == b64(b"value")
     assert alice.refused("fetch", secret_id=secret_id) == 404
 
@@ -221,10 +221,10 @@ def test_a_create_without_its_entry_leaves_nothing(
     alice: Caller, stored: Stored, options: dict[str, Any]
 ) -> None:
     """A secret whose create cannot be recorded does not exist, and its name is free immediately."""
-    break_trail(stored)
+    block_trail(stored)
     assert alice.refused("create", secret="YQ==", **options) == 503
     assert stored.secrets.count_documents({}) == 0
-    mend_trail(stored)
+    restore_trail(stored)
     secret_id = alice.create(**options)
     assert alice.fetch(secret_id) == b64(b"value")
 
@@ -317,7 +317,7 @@ def test_an_anonymous_request_by_name_is_one_entry(
     there("fetch", name="a/b")
     alice.become(ANONYMOUS)
     assert alice.refused("fetch", name="a/b") == 401
-    [told] = trail(stored)
-    assert (told["action"], told["status"], told["principal"]) == ("fetch", "denied", "anonymous")
-    assert told["details"] == {**named("a/b"), "reason": "needs a credential"}
-    assert "secret_id" not in told
+    [recorded] = trail(stored)
+    assert (recorded["action"], recorded["status"], recorded["principal"]) == ("fetch", "denied", "anonymous")
+    assert recorded["details"] == {**named("a/b"), "reason": "needs a credential"}
+    assert "secret_id" not in recorded

@@ -16,7 +16,7 @@ from werkzeug.test import TestResponse
 
 from tests.conftest import running_app, start
 from tests.support.problems import fields_of
-from tests.support.trail import break_trail
+from tests.support.trail import block_trail
 from vault.api.document.fields import BASE64_PATTERN, Base64
 from vault.core.errors import InvalidBase64Error
 from vault.documents.stored_secret import StoredSecret
@@ -320,7 +320,7 @@ def test_a_refusal_that_cannot_be_recorded_is_503(
     client: FlaskClient, stored: MongoDatabase[dict[str, Any]], body: object
 ) -> None:
     """Even a refusal is not answered without its audit entry."""
-    break_trail(stored)
+    block_trail(stored)
     assert_refused(post(client, FETCH, body), 503, "The service cannot write its audit trail.")
 
 
@@ -330,7 +330,7 @@ def test_no_plaintext_leaves_without_its_entry(
 ) -> None:
     """While the trail cannot be written, fetch releases nothing and create returns no ID."""
     created = post(client, CREATE, {"secret": "YQ=="}).json
-    break_trail(stored)
+    block_trail(stored)
     for path, body in ((FETCH, created), (CREATE, {"secret": "YWI="})):
         reply = post(client, path, body)
         assert_refused(reply, 503, "The service cannot write its audit trail.")
@@ -349,5 +349,5 @@ def test_a_secret_that_cannot_be_stored_is_on_record(
     # The entry comes first.
     assert entries(stored) == [("create", "success")]
     assert stored.secrets.count_documents({}) == 0
-    break_trail(stored)
+    block_trail(stored)
     assert_refused(post(client, CREATE, {"secret": "YQ=="}), 503, "The service cannot write its audit trail.")

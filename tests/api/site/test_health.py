@@ -9,7 +9,7 @@ from pymongo.database import Database as MongoDatabase
 
 from tests.conftest import running_app, start
 from tests.support.problems import fields_of
-from tests.support.trail import break_trail, mend_trail
+from tests.support.trail import block_trail, restore_trail
 from vault.documents import primary
 
 
@@ -60,14 +60,14 @@ def test_readiness_names_an_unwritable_trail(
     """After a failed entry, the service is not ready until the trail is writable; the gap is recorded."""
     start(app)
     assert client.get("/health/ready").status_code == 200
-    break_trail(stored)
+    block_trail(stored)
     assert client.post("/vault/secret/fetch", json={}).status_code == 503
     for _ in range(2):
         start(app)
         reply = client.get("/health/ready")
         assert reply.status_code == 503
         assert fields_of(reply.json) == ["audit"]
-    mend_trail(stored)
+    restore_trail(stored)
     for _ in range(2):
         start(app)
         assert client.get("/health/ready").status_code == 200

@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.conftest import running_app, start
 from tests.support.lifecycle import Caller
 from tests.support.rotation import Stored, fill, new_key, settings
-from tests.support.trail import break_trail
+from tests.support.trail import block_trail
 from vault import __version__
 from vault.observability import metrics
 
@@ -66,14 +66,14 @@ def test_the_metrics_port_has_nothing_else(client: FlaskClient) -> None:
 def test_the_page_has_version_and_readiness(client: FlaskClient, stored: Stored) -> None:
     """The version and each readiness check are read at the time of the request."""
     start(client.application)
-    told = samples(client)
-    assert told["build_info", __version__] == 1
+    measured = samples(client)
+    assert measured["build_info", __version__] == 1
     checks = ("mongodb", "restore", "keys", "audit", "clock")
-    assert {check: told["ready", check] for check in checks} == dict.fromkeys(checks, 1)
-    break_trail(stored)
+    assert {check: measured["ready", check] for check in checks} == dict.fromkeys(checks, 1)
+    block_trail(stored)
     client.post("/vault/secret/fetch", json={}, base_url=PUBLIC)
-    told = samples(client)
-    assert {check for check in checks if not told["ready", check]} == {"audit"}
+    measured = samples(client)
+    assert {check for check in checks if not measured["ready", check]} == {"audit"}
 
 
 def test_the_page_counts_versions_by_key(
@@ -85,13 +85,13 @@ def test_the_page_counts_versions_by_key(
     assert anyone.post("update", {"secret_id": secret_id, "secret": "YQ=="}).status_code == 200
     fill(stored, OLD, 3)
     fill(stored, FOREIGN, 4)
-    told = samples(client)
-    assert {labels[1:]: value for labels, value in told.items() if labels[0] == "secrets_stored"} == {
+    measured = samples(client)
+    assert {labels[1:]: value for labels, value in measured.items() if labels[0] == "secrets_stored"} == {
         (OURS.id, "primary"): 2,
         (OLD.id, "fallback"): 3,
         (FOREIGN.id, "missing"): 4,
     }
-    assert told["rewrap_remaining",] == 7
+    assert measured["rewrap_remaining",] == 7
 
 
 @pytest.mark.usefixtures("own_timeouts")
@@ -99,10 +99,10 @@ def test_without_mongodb_there_are_metrics(environment: dict[str, str], folder: 
     """Without MongoDB, the page reports that and omits the figures that it cannot know."""
     assert folder is None
     with running_app({**environment, "MONGO_URI": "mongodb://127.0.0.1:1"}) as app:
-        told = samples(app.test_client())
-    assert told["ready", "mongodb"] == 0
-    assert told["build_info", __version__] == 1
-    assert not [labels for labels in told if labels[0] in ("secrets_stored", "rewrap_remaining")]
+        measured = samples(app.test_client())
+    assert measured["ready", "mongodb"] == 0
+    assert measured["build_info", __version__] == 1
+    assert not [labels for labels in measured if labels[0] in ("secrets_stored", "rewrap_remaining")]
 
 
 def test_before_the_first_count_there_is_no_figure(client: FlaskClient) -> None:
@@ -110,6 +110,6 @@ def test_before_the_first_count_there_is_no_figure(client: FlaskClient) -> None:
     start(client.application)
     with (Path(str(metrics.FOLDER)) / "key_usage.lock").open("w") as another:
         flock(another, LOCK_EX)
-        told = samples(client)
-    assert told["ready", "mongodb"] == 1
-    assert not [labels for labels in told if labels[0] in ("secrets_stored", "rewrap_remaining")]
+        measured = samples(client)
+    assert measured["ready", "mongodb"] == 1
+    assert not [labels for labels in measured if labels[0] in ("secrets_stored", "rewrap_remaining")]

@@ -24,8 +24,8 @@ def test_only_warnings_and_errors_are_shown(tmp_path: Path, capsys: pytest.Captu
         file.flush()
         log.show()
         log.show()
-        told = ["warning: no credential", "critical: \\u001b[31mred", "Traceback", "[1]"]
-        assert capsys.readouterr().err.splitlines() == told
+        expected = ["warning: no credential", "critical: \\u001b[31mred", "Traceback", "[1]"]
+        assert capsys.readouterr().err.splitlines() == expected
         file.write(_line("error", "incomplete")[20:])
         file.flush()
         log.show()

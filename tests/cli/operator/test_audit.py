@@ -17,7 +17,7 @@ from bson.raw_bson import RawBSONDocument
 from tests.cli.audit_commands import Trail, offline, printable, written_by
 from tests.support.commands import invoke
 from tests.support.rotation import Stored, new_key, settings
-from tests.support.trail import break_trail
+from tests.support.trail import block_trail
 from tests.support.written_trail import WrittenTrail
 from vault.audit.stream import derive_entry_id
 from vault.cli.operator.audit import _Lines
@@ -311,7 +311,7 @@ def test_an_export_is_on_record(trail: Trail, stored: Stored) -> None:
     # The whole trail with the entry verifies, in the database and as a file.
     assert trail.run("verify").stdout == "181 entries in 4 streams: intact\n"
     assert trail.run("verify", *offline(trail)).stdout == "182 entries in 5 streams: intact\n"
-    break_trail(stored)
+    block_trail(stored)
     done = trail.run("export")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[-1] == "error: the audit trail cannot be written"

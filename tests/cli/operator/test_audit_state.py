@@ -13,7 +13,7 @@ from tests.support.commands import Done, invoke
 from tests.support.problems import fields_of, messages_of
 from tests.support.rotation import Stored, connected, new_key, settings
 from tests.support.service import Service
-from tests.support.trail import break_trail, mend_trail
+from tests.support.trail import block_trail, restore_trail
 from vault.crypto import Keyring
 from vault.documents import registry
 
@@ -104,10 +104,10 @@ def test_without_its_last_entry_the_trail_is_not_disabled(
 ) -> None:
     """While the trail cannot be written it stays enabled, and `disable` fails."""
     assert ready(mongo_uri) == {}
-    break_trail(stored)
+    block_trail(stored)
     done = run(tmp_path, mongo_uri, "audit", "disable")
     assert (done.returncode, done.stderr.endswith("the audit trail cannot be written\n")) == (1, True)
-    mend_trail(stored)
+    restore_trail(stored)
     assert ready(mongo_uri) == {}
 
 

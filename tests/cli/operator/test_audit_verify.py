@@ -135,8 +135,8 @@ def test_a_collection_that_is_not_plain_is_found(trail: Trail, name: str) -> Non
     assert found == [said] or name == "timeseries"
     assert verdict == "180 entries in 3 streams: NOT what the service wrote"
     *found_data, _ = map(json.loads, trail.run("verify", "--json").stdout.splitlines())
-    [told] = [data for data in found_data if data["stream"] == ""]
-    assert (told["seq"], told["kind"]) == (-1, "TAMPERING")
+    [finding] = [data for data in found_data if data["stream"] == ""]
+    assert (finding["seq"], finding["kind"]) == (-1, "TAMPERING")
 
 
 EARLY = "needs a look: MongoDB removes entries by the index planted after {} seconds, within their retention"

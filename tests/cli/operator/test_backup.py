@@ -32,7 +32,7 @@ from tests.support.commands import Done, invoke, run_command_into, start_command
 from tests.support.issuer import public_pem
 from tests.support.rotation import Stored, fill, new_key, settings, values, versioned
 from tests.support.service import Service
-from tests.support.trail import break_trail
+from tests.support.trail import block_trail
 from tests.support.written_trail import as_stored, rechain, rehash, stream_of
 from vault import cli
 from vault.backup import drill as drills
@@ -481,7 +481,7 @@ def test_a_drill_is_on_record(command: Run, stored: Stored, environment: dict[st
     assert backup is not None
     assert (entry["status"], entry["principal"]) == ("success", "operator")
     assert entry["details"] == backup["details"]
-    break_trail(stored)
+    block_trail(stored)
     done = command("drill", "b.tar")
     assert (done.returncode, done.stderr.splitlines()[-1]) == (
         1,

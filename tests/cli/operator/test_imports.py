@@ -14,7 +14,7 @@ from tests.support.commands import Done, invoke, start_command
 from tests.support.leaks import Marks
 from tests.support.moving import Tree
 from tests.support.rotation import Stored, connected
-from tests.support.trail import break_trail
+from tests.support.trail import block_trail
 from tests.support.unrecorded import unrecorded
 from vault.cli import commands
 from vault.cli.operator import imports
@@ -147,7 +147,7 @@ def test_a_killed_import_is_completed(
 def test_without_their_entries_no_secrets_arrive(tree: Tree, run: Run, stored: Stored) -> None:
     """If the trail cannot be written, nothing is stored."""
     tree.put("s", {"n": 1})
-    break_trail(stored)
+    block_trail(stored)
     done = run()
     assert done.returncode == 1
     assert done.stderr.endswith("error: the audit trail cannot be written\n")

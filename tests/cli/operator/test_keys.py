@@ -32,7 +32,7 @@ from tests.support.rotation import (
     values,
     versioned,
 )
-from tests.support.trail import break_trail
+from tests.support.trail import block_trail
 from vault.audit import reader
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt
@@ -169,7 +169,7 @@ def test_status_is_on_record(keys: Run, stored: Stored, mongo_uri: str) -> None:
     entry = stored.audit_logs.find_one({"action": "keys_status"})
     assert entry is not None
     assert (entry["principal"], entry["status"], entry["details"]) == ("operator", "success", {"keys": 2})
-    break_trail(stored)
+    block_trail(stored)
     done = keys("status")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.splitlines()[-1] == "error: the audit trail cannot be written"

@@ -16,7 +16,7 @@ from tests.conftest import running_app, start
 from tests.support.access import bearer
 from tests.support.commands import Done, invoke
 from tests.support.rotation import Stored, new_key, settings, table, text
-from tests.support.trail import break_trail
+from tests.support.trail import block_trail
 from vault.auth.token_info import TokenInfo
 from vault.cli.operator.tokens import _COLUMNS
 from vault.cli.shell.output import Output
@@ -225,7 +225,7 @@ def test_an_invalid_argument_is_refused(tokens: Run, arguments: tuple[str, ...])
 @pytest.mark.promise(3)
 def test_no_token_leaves_without_its_entry(tokens: Run, stored: Stored) -> None:
     """While the trail cannot be written, `create` prints nothing."""
-    break_trail(stored)
+    block_trail(stored)
     done = tokens("create", "--name", "ci", "--role", "admin")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.endswith("error: the audit trail cannot be written\n")

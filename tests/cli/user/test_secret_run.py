@@ -69,9 +69,9 @@ def test_fifty_secrets_take_one_request(served: Served, stored: Stored) -> None:
     del served.requests[:]
     with start(served, *options, "--", sys.executable, "-Ic", SHOW) as process:
         assert process.stdout
-        told = json.loads(process.stdout.readline())
-        assert [told["env"][f"KEY_{number}"] for number in range(50)] == values
-        assert told["pid"] == process.pid
+        child = json.loads(process.stdout.readline())
+        assert [child["env"][f"KEY_{number}"] for number in range(50)] == values
+        assert child["pid"] == process.pid
         arguments = b"".join(_read(path) for path in Path("/proc").glob("[0-9]*/cmdline"))
         files = b"".join(_read(path) for path in served.folder.rglob("*") if path.is_file())
         for value in values:
@@ -99,7 +99,7 @@ def test_a_program_gets_single_secrets_and_prefixes(served: Served) -> None:
     named = secrets.create(b"one\n", name="billing/db-password")
     secrets.create(b"two", name="app/db.password")
     secrets.create(b"three", name="app/x/y")
-    told = shown(
+    child = shown(
         served,
         "--env",
         f"DB_PASSWORD={named.secret_id}",
@@ -109,7 +109,11 @@ def test_a_program_gets_single_secrets_and_prefixes(served: Served) -> None:
         "app/",
         A="earlier",
     )
-    assert (told["env"]["DB_PASSWORD"], told["env"]["A"], told["env"]["X_Y"]) == ("one\n", "three", "three")
+    assert (child["env"]["DB_PASSWORD"], child["env"]["A"], child["env"]["X_Y"]) == (
+        "one\n",
+        "three",
+        "three",
+    )
 
 
 @pytest.mark.parametrize("options", [[], ["--file"]], ids=["exec", "child"])
@@ -131,12 +135,12 @@ def test_credentials_stay_here(served: Served) -> None:
     `--role` adds no variable to the program; an inherited `VAULT_ROLE` stays, as `VAULT_URL` does.
     """
     served.secrets.create(b"v", name="a")
-    told = shown(served, "--role", "b", "--env", "A=a", MASTER_KEY_FILE="k", MONGO_URI="m", OTHER="o")
-    assert not {"VAULT_TOKEN", "VAULT_ROLE", "MASTER_KEY_FILE", "MONGO_URI"} & set(told["env"])
-    assert told["env"]["OTHER"] == "o"
-    told = shown(served, "--env", "A=a", "--keep-token", MONGO_URI="m", VAULT_ROLE="b")
-    assert (told["env"]["MONGO_URI"], told["env"]["VAULT_ROLE"]) == ("m", "b")
-    assert told["env"]["VAULT_TOKEN"] == served.environment["VAULT_TOKEN"]
+    child = shown(served, "--role", "b", "--env", "A=a", MASTER_KEY_FILE="k", MONGO_URI="m", OTHER="o")
+    assert not {"VAULT_TOKEN", "VAULT_ROLE", "MASTER_KEY_FILE", "MONGO_URI"} & set(child["env"])
+    assert child["env"]["OTHER"] == "o"
+    child = shown(served, "--env", "A=a", "--keep-token", MONGO_URI="m", VAULT_ROLE="b")
+    assert (child["env"]["MONGO_URI"], child["env"]["VAULT_ROLE"]) == ("m", "b")
+    assert child["env"]["VAULT_TOKEN"] == served.environment["VAULT_TOKEN"]
 
 
 @pytest.mark.parametrize(
