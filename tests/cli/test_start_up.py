@@ -29,7 +29,10 @@ COMMANDS = [
 
 
 def test_a_command_loads_only_what_it_needs(tmp_path: Path) -> None:
-    """Commands of people start without what only the service needs, and `serve` without its documents."""
+    """Commands of people start without what only the service needs, and `serve` without its documents.
+
+    A health check, which runs every few seconds, loads neither PyMongo nor cryptography.
+    """
     program = f"""
 import sys
 from vault.cli import commands
@@ -38,6 +41,9 @@ for command in {COMMANDS!r}:
     except SystemExit: pass
     found = set({HEAVY!r}) & set(sys.modules)
     assert not found, (command, found)
+try: commands(["ready"])
+except SystemExit: pass
+assert not {{"pymongo", "cryptography"}} & set(sys.modules)
 commands(["serve", "--help"], standalone_mode=False)
 assert not {{"mongoengine", "vault.documents", "vault.parts"}} & set(sys.modules)
 """

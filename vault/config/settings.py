@@ -145,7 +145,7 @@ def mongo_uri() -> str:
     Raises:
         SettingsError: It is invalid.
     """
-    uri: str = _single("MONGO_URI")
+    uri: str = single("MONGO_URI")
     return uri
 
 
@@ -155,7 +155,7 @@ def audit_ttl_days() -> int:
     Raises:
         SettingsError: It is invalid.
     """
-    days: int = _single("AUDIT_TTL_DAYS")
+    days: int = single("AUDIT_TTL_DAYS")
     return days
 
 
@@ -237,8 +237,12 @@ class SettingsSchema(Schema):
         return data | {name: data[name] or data["MAX_CONNECTIONS"] // 2}
 
 
-def _single(name: str) -> Any:
-    """Return the setting *name*; the others may be invalid."""
+def single(name: str) -> Any:
+    """Return the setting *name*; the others may be invalid.
+
+    Raises:
+        SettingsError: It is invalid.
+    """
     dotenv = read_dotenv()
     in_dotenv = _effective([name], dotenv, os.environ)
     values, errors = _read([name], os.environ, dotenv)

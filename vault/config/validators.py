@@ -9,20 +9,8 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from cryptography.exceptions import UnsupportedAlgorithm
-from cryptography.hazmat.primitives.asymmetric.ec import (
-    SECP256R1,
-    SECP384R1,
-    SECP521R1,
-    EllipticCurvePublicKey,
-)
-from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from marshmallow import ValidationError, fields
-from pymongo.errors import PyMongoError
 
-from vault.core.mongodb_uri import parse_mongodb_uri
 from vault.core.networks import Network, network
 
 _KEY_SIZE = 32
@@ -174,6 +162,11 @@ def _is_ipv6(text: str) -> bool:
 
 def mongo_uri(uri: str) -> None:
     """Refuse a connection string of MongoDB that cannot work here."""
+    # Not loaded by a health check: PyMongo takes half of its start.
+    from pymongo.errors import PyMongoError
+
+    from vault.core.mongodb_uri import parse_mongodb_uri
+
     try:
         parts = parse_mongodb_uri(uri)
     except (PyMongoError, ValueError, OSError):
@@ -233,13 +226,20 @@ def public_url(url: str) -> None:
 
 def public_key(pem: str) -> None:
     """Refuse a text that is not a public key for JWTs."""
+    # As PyMongo in `mongo_uri`.
+    from cryptography.exceptions import UnsupportedAlgorithm
+    from cryptography.hazmat.primitives.asymmetric import ec
+    from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
+    from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+    from cryptography.hazmat.primitives.serialization import load_pem_public_key
+
     try:
         key = load_pem_public_key(pem.encode())
     except (ValueError, UnsupportedAlgorithm):
         key = None
     strong = isinstance(key, RSAPublicKey) and key.key_size >= _MIN_RSA_BITS
-    curve = key.curve if isinstance(key, EllipticCurvePublicKey) else None
-    usable = isinstance(curve, SECP256R1 | SECP384R1 | SECP521R1)
+    curve = key.curve if isinstance(key, ec.EllipticCurvePublicKey) else None
+    usable = isinstance(curve, ec.SECP256R1 | ec.SECP384R1 | ec.SECP521R1)
     if not (strong or usable or isinstance(key, Ed25519PublicKey)):
         raise ValidationError(
             f"must be a public key in PEM: RSA of {_MIN_RSA_BITS} bits or more, EC or Ed25519."

@@ -14,7 +14,7 @@ from time import monotonic, sleep
 import click
 
 from vault.cli.shell.output import Output, output_options
-from vault.config.settings import Settings
+from vault.config.settings import Settings, single
 from vault.core.errors import ServiceUnavailableError, SettingsError
 
 _ANY_ADDRESS = ("0.0.0.0", "[::]")  # noqa: S104 - compared with, not bound to
@@ -47,16 +47,17 @@ def ready(output: Output, start_marker: Path | None) -> None:
     A supervisor that restarts an unready service should use --start-marker, with a file that does not survive
     the restart: after the start, no restart repairs what is missing, such as MongoDB.
     """
-    settings = Settings.from_environment()
+    # Not all settings: a health check would load PyMongo for them.
+    bind, *tls = map(single, ("BIND", "TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA"))
     has_started = start_marker is not None and start_marker.exists()
     try:
-        with closing(_connection(settings)) as connection:
+        with closing(_connection(bind, *tls)) as connection:
             connection.request("GET", "/health/live" if has_started else "/health/ready")
             reply = connection.getresponse()
             text = reply.read().decode(errors="replace").strip()
     except (OSError, HTTPException) as error:
         raise ServiceUnavailableError(
-            f"no reply from {settings.bind}: {error}",
+            f"no reply from {bind}: {error}",
             hint="start the service, and set BIND as it has it",
         ) from None
     output.result({"ready": reply.status == HTTPStatus.OK, "reply": text}, text)
@@ -65,16 +66,16 @@ def ready(output: Output, start_marker: Path | None) -> None:
     sys.exit(reply.status != HTTPStatus.OK)
 
 
-def _connection(settings: Settings) -> HTTPConnection:
-    host, port = local_address(settings.bind)
-    if not settings.tls_cert:
+def _connection(bind: str, certificate: str | None, key: str | None, authority: str | None) -> HTTPConnection:
+    host, port = local_address(bind)
+    if not certificate:
         return HTTPConnection(host, port, timeout=_TIMEOUT_SECONDS)
     # Not verified: the certificate names another host, and this machine's own port is trusted.
     context = ssl.create_default_context()
     context.check_hostname = False
     context.verify_mode = ssl.CERT_NONE
-    if settings.tls_client_ca:
-        context.load_cert_chain(settings.tls_cert, settings.tls_key)
+    if authority:
+        context.load_cert_chain(certificate, key)
     return HTTPSConnection(host, port, timeout=_TIMEOUT_SECONDS, context=context)
 
 
