@@ -14,7 +14,7 @@ import pytest
 from tests.cli.waiting import wait_until
 from tests.server.test_gunicorn_conf import PLAINTEXT
 from tests.support.commands import command_environment
-from tests.support.service import Service, children
+from tests.support.service import SERVE, Service, children
 from vault.config.settings import Settings
 from vault.core import processes
 from vault.core.processes import hide_keys
@@ -79,7 +79,7 @@ def test_the_same_user_cannot_read_a_hardened_process() -> None:
 @pytest.mark.parametrize(
     "command",
     [
-        ("-m", "vault.cli", "serve"),
+        SERVE,
         ("-m", "gunicorn", "--chdir", str(Path(__file__).parents[2]), "wsgi:app"),
     ],
     ids=["serve", "wsgi"],

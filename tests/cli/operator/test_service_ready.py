@@ -45,6 +45,7 @@ def replying(live: int, ready: int, tls: ssl.SSLContext | None = None) -> Iterat
 
 def test_a_ready_service_is_reported(shared_service: Service, tmp_path: Path) -> None:
     """The command finds the service by the service's own settings, and prints its answer."""
+    shared_service.wait_until("/health/ready")
     done = ready(tmp_path, f"0.0.0.0:{shared_service.port}")
     assert (done.returncode, json.loads(done.stdout)["status"], done.stderr) == (0, "ok", "")
 
