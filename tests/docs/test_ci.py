@@ -18,9 +18,11 @@ from tests.conftest import running_app
 from tests.docs.documents import blocks
 from tests.support.access import services
 from tests.support.access_roles import AUDIENCE, make_issuer, make_role
+from tests.support.databases import new_database
 from tests.support.issuer import public_pem, sign
 from tests.support.service import Service
 from tests.system.test_ci import GITHUB, GITLAB, SYSTEMS
+from vault.cli.dev.mongod import Mongod
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
 from vault.secrets.requests import NewSecret
@@ -50,9 +52,14 @@ def token_endpoint() -> Iterator[str]:
         server.shutdown()
 
 
-@pytest.fixture
-def service(environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
+@pytest.fixture(scope="module")
+def service(mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Run a service with the issuers and roles of the document, and a secret."""
+    with new_database(mongod) as uri:
+        yield from serving({"MASTER_KEY": master_key, "MONGO_URI": uri}, tmp_path_factory.mktemp("ci"))
+
+
+def serving(environment: dict[str, str], folder: Path) -> Iterator[Service]:
     with running_app(environment) as app:
         for issuer, role in (("GitHub Actions", "api-main"), ("GitLab", "api-gitlab")):
             system = SYSTEMS[issuer]
@@ -60,7 +67,7 @@ def service(environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
             make_role(app, role, role, claims=system.claims, paths=(system.path,))
         new = NewSecret(plaintext=b"a password", name="acme/api/db-password")
         services(app).secrets.create(new, attempt=Attempt(action=Action.CREATE, principal=OPERATOR))
-    with Service({**environment, "AUTH_ENABLED": "true"}, folder=tmp_path) as service:
+    with Service({**environment, "AUTH_ENABLED": "true", "WEB_CONCURRENCY": "1"}, folder=folder) as service:
         service.wait_until("/health/ready")
         yield service
 

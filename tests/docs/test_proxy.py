@@ -127,7 +127,8 @@ def service(
 ) -> Iterator[tuple[Service, str]]:
     """Run the service as the document starts it, for one proxy after the other."""
     with new_database(mongod) as uri:
-        settings = {"MASTER_KEY": master_key, "MONGO_URI": uri, "TRUSTED_PROXIES": "127.0.0.1"}
+        settings = {"MASTER_KEY": master_key, "MONGO_URI": uri, "WEB_CONCURRENCY": "1"}
+        settings["TRUSTED_PROXIES"] = "127.0.0.1"
         with Service(settings, folder=tmp_path_factory.mktemp("service")) as service:
             service.wait_until_started()
             yield service, uri

@@ -1,9 +1,9 @@
-"""Fuzz the API with valid and invalid requests: `python -m tests.fuzz [CASES] [SEED]`.
+"""Fuzz the API with valid and invalid requests: `python -m tests.fuzz [CASES] [SEED] [PHASES]`.
 
-Starts a MongoDB and the service with authentication. Runs schemathesis, which generates about CASES requests
-from the OpenAPI document and follows its links. Exits with 1 if a response is 5xx, violates the document
-or refuses what it allows. Then does the same with Vault's dialect, whose operations take more than the
-document can describe: there, only responses are checked.
+Starts a MongoDB and the service with authentication. Runs the PHASES of schemathesis, by default all: it
+generates about CASES requests from the OpenAPI document and follows its links. Exits with 1 if a response is
+5xx, violates the document or refuses what it allows. Then does the same with Vault's dialect, whose
+operations have no links, and take more than the document can describe: there, only responses are checked.
 """
 
 import os
@@ -25,20 +25,18 @@ _CHECKS_OF_DIALECT = (
     "not_a_server_error,status_code_conformance,content_type_conformance,response_headers_conformance,"
     "response_schema_conformance,refusals_tell_no_secret"
 )
+#: The options of each run, and the end of the phases that it omits.
 _RUNS = (
-    ("--exclude-path-regex", _DIALECT, "--checks", "all"),
-    # Its operations have no links to follow.
-    (
-        *("--include-path-regex", _DIALECT, "--checks", _CHECKS_OF_DIALECT),
-        *("--phases", "examples,coverage,fuzzing"),
-    ),
+    (("--exclude-path-regex", _DIALECT, "--checks", "all"), ""),
+    (("--include-path-regex", _DIALECT, "--checks", _CHECKS_OF_DIALECT), ",stateful"),
 )
+_PHASES = "examples,coverage,fuzzing,stateful"
 #: Requests that schemathesis sends in total per example of an operation; measured with 20,000 requests.
 _CASES_OF_ONE = 16
 _TOKEN = ("tokens", "create", "--name", "fuzz", "--role", "admin", "--expires-in", "1d", "--renewable")
 
 
-def main(cases: int = 20_000, seed: int = 1) -> int:
+def main(cases: int = 20_000, seed: int = 1, phases: str = _PHASES) -> int:
     """Fuzz the service and return the exit status."""
     with tempfile.TemporaryDirectory() as folder, Mongod(Path(folder) / "db") as mongod:
         settings = {
@@ -59,7 +57,12 @@ def main(cases: int = 20_000, seed: int = 1) -> int:
         ).stdout.strip()
         with Service(settings, folder=Path(folder)) as service:
             service.wait_until("/health/ready")
-            return max(_fuzz(service.url, token, cases, seed, folder, options) for options in _RUNS)
+            return max(
+                _fuzz(
+                    service.url, token, cases, seed, folder, [*options, "--phases", phases.removesuffix(off)]
+                )
+                for options, off in _RUNS
+            )
 
 
 def _fuzz(url: str, token: str, cases: int, seed: int, folder: str, options: Sequence[str]) -> int:
@@ -85,4 +88,4 @@ def _fuzz(url: str, token: str, cases: int, seed: int, folder: str, options: Seq
 
 
 if __name__ == "__main__":
-    sys.exit(main(*map(int, sys.argv[1:])))
+    sys.exit(main(*map(int, sys.argv[1:3]), *sys.argv[3:]))

@@ -16,10 +16,18 @@ ROOT = Path(__file__).parents[2]
 
 @pytest.mark.promise("network")
 @pytest.mark.long
-def test_every_reply_to_a_generated_request_matches_the_document() -> None:
+@pytest.mark.parametrize(
+    "phases",
+    [
+        "examples,fuzzing,stateful",
+        # Its requests are the same each time: each value of each field at its limits.
+        pytest.param("coverage", marks=pytest.mark.nightly),
+    ],
+)
+def test_every_reply_to_a_generated_request_matches_the_document(phases: str) -> None:
     """Each reply matches the document, which allows no request that is refused, and none is 5xx."""
     done = subprocess.run(
-        [sys.executable, "-m", "tests.fuzz", "100", "1"],
+        [sys.executable, "-m", "tests.fuzz", "100", "1", phases],
         cwd=ROOT,
         env=unmeasured(),
         capture_output=True,
@@ -27,10 +35,10 @@ def test_every_reply_to_a_generated_request_matches_the_document() -> None:
         check=False,
     )
     assert done.returncode == 0, done.stdout[-4_000:] + done.stderr[-1_000:]
-    for phase in ("Examples", "Coverage", "Fuzzing", "Stateful"):
-        assert f"✅ {phase}" in done.stdout
+    for phase in phases.split(","):
+        assert f"✅ {phase.title()}" in done.stdout
     # Of REST, and of Vault's dialect.
     runs = re.findall(r"(\d+) generated, (\d+) passed", done.stdout)
     assert len(runs) == 2
     for generated, passed in runs:
-        assert int(generated) == int(passed) > 300
+        assert int(generated) == int(passed) > 100

@@ -1,1 +1,1 @@
-"""Attacks by strangers next to honest clients; `python -m tests.hostile` runs them at full size."""
+"""Attacks next to honest clients; `python -m tests.hostile` runs them at full size."""

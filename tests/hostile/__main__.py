@@ -34,7 +34,7 @@ def _attacked(
         "LOG_LEVEL": "warning",
     }
     with Service(environment, folder=folder) as service:
-        service.wait_until("/health/ready")
+        service.wait_until_started()
         return run(service, attack, connections=connections, addresses=addresses, seconds=seconds)
 
 
@@ -43,7 +43,7 @@ def _attacked(
 @click.option(
     "--connections", "sizes", default=[2, 50, 2_000], multiple=True, help="Connections; repeatable."
 )
-@click.option("--addresses", default=1, help="Loopback addresses of the strangers.")
+@click.option("--addresses", default=1, help="Loopback addresses of the attackers.")
 @click.option("--attack", "attacks", type=click.Choice(list(ATTACKS)), multiple=True, help="Default: all.")
 def main(seconds: int, sizes: tuple[int, ...], addresses: int, attacks: tuple[str, ...]) -> None:
     """Run each attack and print its row of the table; fail if a promise is broken."""

@@ -1,4 +1,4 @@
-"""The attacks: the bytes that a stranger sends on each connection."""
+"""The attacks: the bytes that an attacker sends on each connection."""
 
 import json
 from base64 import b64encode

@@ -113,10 +113,10 @@ def run(
     """
     assert service.process is not None
     pid = service.process.pid
-    workers = service.workers()
+    workers = children(pid)
     outcome = Outcome()
     ended = threading.Event()
-    with _strangers(attack, service.port, connections, addresses), ThreadPoolExecutor(_HONEST) as pool:
+    with _attackers(attack, service.port, connections, addresses), ThreadPoolExecutor(_HONEST) as pool:
         ends = monotonic() + seconds
         clients = [_Honest(service.port, outcome, keeps=number % 2 == 0) for number in range(_HONEST)]
         running = [pool.submit(client.run, ended, round_trips) for client in clients]
@@ -133,17 +133,17 @@ def run(
 
 
 @contextmanager
-def _strangers(attack: str, port: int, connections: int, addresses: int) -> Iterator[None]:
+def _attackers(attack: str, port: int, connections: int, addresses: int) -> Iterator[None]:
     """Attack during the block."""
     if not connections:
         yield
         return
-    command = [sys.executable, "-m", "tests.hostile.strangers", attack]
+    command = [sys.executable, "-m", "tests.hostile.attackers", attack]
     command += map(str, (port, connections, addresses))
-    with subprocess.Popen(command, cwd=ROOT, env=unmeasured(), stdout=subprocess.PIPE) as strangers:
-        assert strangers.stdout is not None
+    with subprocess.Popen(command, cwd=ROOT, env=unmeasured(), stdout=subprocess.PIPE) as attackers:
+        assert attackers.stdout is not None
         try:
-            assert strangers.stdout.readline() == b"connected\n"
+            assert attackers.stdout.readline() == b"connected\n"
             yield
         finally:
-            strangers.kill()
+            attackers.kill()

@@ -119,7 +119,7 @@ def settings(mongod: Mongod, master_key: str, server: Pair) -> Iterator[dict[str
     """Return the settings of a service with TLS."""
     with new_database(mongod) as uri:
         files = {"TLS_CERT": str(server.certificate), "TLS_KEY": str(server.key)}
-        yield {"MASTER_KEY": master_key, "MONGO_URI": uri, **files}
+        yield {"MASTER_KEY": master_key, "MONGO_URI": uri, "WEB_CONCURRENCY": "1", **files}
 
 
 @pytest.fixture(scope="module")
@@ -264,7 +264,7 @@ def test_only_ciphers_with_forward_secrecy_are_accepted(service: Service) -> Non
 @pytest.mark.promise("network")
 def test_unfinished_handshakes_are_limited_and_block_no_one(settings: dict[str, str], tmp_path: Path) -> None:
     """Unfinished handshakes count against their address, end after one time limit, and block no one."""
-    few = {"MAX_CONNECTIONS_PER_ADDRESS": "3", "WEB_CONCURRENCY": "1"}
+    few = {"MAX_CONNECTIONS_PER_ADDRESS": "3"}
 
     def connect(source: str) -> socket.socket:
         return socket.create_connection(("127.0.0.1", service.port), timeout=60, source_address=(source, 0))

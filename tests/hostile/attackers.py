@@ -1,4 +1,4 @@
-"""Strangers: a separate process that attacks with many connections."""
+"""Attackers: a separate process that attacks with many connections."""
 
 import asyncio
 import sys
@@ -10,7 +10,7 @@ _RECONNECT_SECONDS = 0.05
 
 
 def address(number: int) -> str:
-    """Return the loopback address of stranger *number*; never that of honest clients."""
+    """Return the loopback address of attacker *number*; never that of honest clients."""
     return f"127.0.{1 + number // 250}.{1 + number % 250}"
 
 
@@ -42,7 +42,7 @@ async def _attack_once(attack: Attack, port: int, source: str) -> None:
         writer.transport.abort()
 
 
-async def _stranger(attack: Attack, port: int, source: str) -> None:
+async def _attacker(attack: Attack, port: int, source: str) -> None:
     while True:
         with suppress(OSError):
             await _attack_once(attack, port, source)
@@ -52,7 +52,7 @@ async def _stranger(attack: Attack, port: int, source: str) -> None:
 async def _attack(name: str, port: int, connections: int, addresses: int) -> None:
     """Attack until this process is killed."""
     tasks = [
-        asyncio.create_task(_stranger(ATTACKS[name], port, address(number % addresses)))
+        asyncio.create_task(_attacker(ATTACKS[name], port, address(number % addresses)))
         for number in range(connections)
     ]
     # The first ones have begun, as far as the service permits.
