@@ -35,6 +35,6 @@ special="not swarm and not nodes and not idle and not nightly"
 case ${1-} in
     --all) exec "${parallel[@]}" --cov --cov-report=term "${@:2}" ;;
     --unit) exec "${parallel[@]}" -m "unit and $special" "${@:2}" ;;
-    "") exec "${parallel[@]}" -m "not (process and long) and $special" ;;
+    "") exec "${parallel[@]}" -m "not slow and $special" ;;
     *) exec .venv/bin/python -m pytest "$@" ;;
 esac

@@ -1,22 +1,31 @@
-"""The tier of each test: `process`, `database` or `unit`."""
+"""The tier of each test: `process`, some of which are slow, `database` or `unit`."""
 
 import sys
 from collections.abc import Iterator
 
 import pytest
 
+#: Beginnings of the paths of tests in which whole services run next to other programs.
+_SLOW = (
+    *("clients/", "differential/", "docs/", "faults/", "fuzz/", "hostile/", "loadtest/", "monitoring/"),
+    *("observability/", "server/", "system/", "api/site/", "api/test_docs_page", "cli/dev/"),
+    *("cli/operator/test_audit_verify_lifecycle", "cli/operator/test_imports"),
+    *("cli/operator/test_replicaset", "core/test_processes", "scripts/test_swarm_jobs"),
+)
 #: The fixtures that start programs other than MongoDB, also Docker.
 _PROGRAMS = {"guarded", "image", "openbao", "service", "shared_service", "tree"}
 
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_itemcollected(item: pytest.Item) -> None:
-    """Give *item* the marker of its tier: `process`, `database` or `unit`."""
+    """Give *item* the marker of its tier: `process`, `database` or `unit`; and `slow`, if it is."""
     fixtures = set(getattr(item, "fixturenames", ()))
     if fixtures & _PROGRAMS:
         item.add_marker("process")
     if not item.get_closest_marker("process"):
         item.add_marker("database" if "mongod" in fixtures else "unit")
+    elif item.get_closest_marker("long") or item.nodeid.removeprefix("tests/").startswith(_SLOW):
+        item.add_marker("slow")
 
 
 def _refuse_programs(event: str, _arguments: object) -> None:
