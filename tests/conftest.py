@@ -33,7 +33,6 @@ from tests.support.moving import Tree
 from tests.support.rotation import connected
 from tests.support.service import Service
 from tests.support.tiers import pytest_itemcollected, pytest_runtest_call  # noqa: F401 - hooks
-from tests.support.written_trail import WrittenTrail, write_trail
 from vault.api.operations.blueprint import REQUEST_TIMEOUT
 from vault.app import create_app
 from vault.audit.writer import AuditTrail
@@ -205,12 +204,6 @@ def database(mongo_uri: str) -> Iterator[Database]:
 def environment(master_key: str, mongo_uri: str) -> dict[str, str]:
     """Return the settings of a service on the test's database, as its environment holds them."""
     return {"MASTER_KEY": master_key, "MONGO_URI": mongo_uri}
-
-
-@pytest.fixture(scope="session")
-def ten_thousand(mongod: Mongod) -> WrittenTrail:
-    """Return a trail of 10,000 entries that 4 workers wrote concurrently."""
-    return write_trail(mongod.uri, (1_000, 3_000, 3_000, 3_000))
 
 
 @contextmanager

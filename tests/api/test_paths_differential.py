@@ -9,7 +9,7 @@ from uuid import uuid4
 
 import pytest
 from flask.testing import FlaskClient
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from werkzeug.test import TestResponse
 
@@ -237,6 +237,7 @@ def list_pages(worlds: tuple[World, World], query: dict[str, Any]) -> None:
 
 @pytest.mark.promise("names")
 @given(case=cases())
+@settings(max_examples=settings().max_examples // 3)
 def test_paths_show_what_a_namespace_of_only_these_secrets_shows(
     caller: Caller, case: tuple[list[str], list[dict[str, Any]], list[tuple[str, dict[str, Any]]]]
 ) -> None:

@@ -33,12 +33,6 @@ def trail(written: WrittenTrail, mongo_uri: str, stored: Stored, tmp_path: Path)
 
 
 @pytest.fixture
-def long_trail(ten_thousand: WrittenTrail, mongo_uri: str, stored: Stored, tmp_path: Path) -> Trail:
-    """Return a trail of 10,000 entries in the test's database."""
-    return Trail(ten_thousand, mongo_uri, stored, tmp_path)
-
-
-@pytest.fixture
 def person(app: Flask, client: FlaskClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Person:
     """Return someone with a token of the role `writer`, and an empty home."""
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))

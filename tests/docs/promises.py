@@ -2,7 +2,7 @@
 
 import ast
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from tests.docs.documents import DOCUMENTS, ROOT, headings
 
@@ -28,10 +28,10 @@ def marked() -> Iterator[tuple[object, str]]:
                             yield ast.literal_eval(key), f"{path.relative_to(ROOT).as_posix()}::{node.name}"
 
 
-def listed() -> str:
+def listed(marked: Iterable[tuple[object, str]]) -> str:
     """Return the list: the headings of the page, each with its tests."""
     tests: dict[object, list[str]] = {key: [] for key in HEADINGS}
-    for key, name in marked():
+    for key, name in marked:
         tests[key].append(name)
     parts = ["Tests of each promise, from their markers. Written by `python -m tests.docs.promises`.\n"]
     parts += ["".join(f"{line}\n" for line in [HEADINGS[key], *names]) for key, names in tests.items()]
@@ -39,4 +39,4 @@ def listed() -> str:
 
 
 if __name__ == "__main__":
-    LIST.write_text(listed())
+    LIST.write_text(listed(marked()))

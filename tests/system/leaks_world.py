@@ -92,6 +92,8 @@ CHANGES: dict[str, dict[str, Any]] = {
     "update-metadata": {"labels": {"mark": LABEL}, "ttl_seconds": 60},
 }
 REVOKE_SELF = "/vault/token/revoke-self"
+#: Some operations, if a process is searched in which the others differ in nothing.
+FEW = ("/vault/secret/create", "/vault/secret/fetch-batch", "/vault/token/create", REVOKE_SELF)
 #: By operation, changes to its valid body, so that some body has each field; null removes a field.
 REST: dict[str, list[dict[str, Any]]] = {
     "/vault/secret/create": [{"ttl_seconds": 60, "max_reads": 2}],

@@ -21,6 +21,7 @@ import requests
 from click.testing import CliRunner
 
 from tests.cli.waiting import wait_until
+from tests.support.commands import nursery
 from tests.support.system import coverage_of_greenlets
 from vault.cli import commands
 from vault.cli.dev.folder import DevFolder
@@ -212,10 +213,12 @@ def _commands(dev: Dev) -> list[str]:
 def _paste(dev: Dev, *commands: str) -> str:
     """Return the output of *commands* in a new terminal."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("VAULT_")}
+    nursery().install(dev.folder)
     run = subprocess.run(
         ["bash", "-euc", "\n".join(commands)],
         cwd=dev.folder,
-        env=environment,
+        env=environment | {"PATH": f"{dev.folder}:{environment['PATH']}"},
+        pass_fds=[nursery().fileno()],
         input="hello",
         capture_output=True,
         text=True,
