@@ -28,7 +28,7 @@ from tests.support.system import needs, unmeasured
 from tests.system.test_hostile_clients import held
 from tests.system.test_tls import Pair, answers, make
 from vault.cli.dev.mongod import Mongod, free_port
-from vault.server.client_timeouts import IDLE_SECONDS
+from vault.server.clients import IDLE_SECONDS
 
 pytestmark = pytest.mark.process
 

@@ -10,7 +10,6 @@ import gc  # noqa: E402
 import os  # noqa: E402
 import shutil  # noqa: E402
 import signal  # noqa: E402
-import socket  # noqa: E402
 import ssl  # noqa: E402
 import sys  # noqa: E402
 import tempfile  # noqa: E402
@@ -42,9 +41,7 @@ if _settings.metrics_bind:
 from vault.api.http.connections import Connections  # noqa: E402
 from vault.api.operations.blueprint import EXTENSION  # noqa: E402
 from vault.observability import logs, metrics  # noqa: E402
-from vault.server import client_timeouts  # noqa: E402
-from vault.server.client_timeouts import CLIENT_SECONDS, post_request, pre_request  # noqa: E402, F401 - settings of gunicorn's
-from vault.server.worker import Logger, Worker  # noqa: E402
+from vault.server.worker import Worker  # noqa: E402
 
 certfile = _settings.tls_cert
 keyfile = _settings.tls_key
@@ -59,19 +56,10 @@ worker_class = Worker
 worker_connections = _settings.max_connections + 100
 # The application is loaded once and shared by the forked workers; it opens no connection before the fork.
 preload_app = True
-# gunicorn's other parser is an unreleased dependency. This one is strict about framing.
-http_parser = "python"
-patches.parse_requests_as(client_timeouts.Request)
-# gunicorn would let clients on this machine, or behind a proxy on it, move a path with `SCRIPT_NAME`, past
-# the rules of a proxy. Only `vault.api.http.client_ip` reads the headers of proxies.
-forwarded_allow_ips = ""
 # No local socket may reconfigure a running service.
 control_socket_disable = True
-# Connections are kept; the worker has timeouts of its own.
-keepalive = client_timeouts.IDLE_SECONDS
 # Seconds. Requests finish after SIGTERM: the timeout of each stays far below this.
 graceful_timeout = 35
-logger_class = Logger
 logconfig_dict = logs.configuration(_settings.log_level)
 loglevel = _settings.log_level
 
@@ -143,6 +131,4 @@ def post_worker_init(worker: Any) -> None:
     """Begin the startup of *worker*, so that errors are in the log before the first request."""
     # A terminal sends SIGINT to all processes; only the master handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    # Until its first request, each accepted socket has this timeout. Other sockets here get one of their own.
-    socket.setdefaulttimeout(CLIENT_SECONDS)
     worker.app.callable.extensions[EXTENSION].startup.begin()

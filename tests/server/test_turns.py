@@ -1,8 +1,9 @@
 """Turns of requests: a client with many connections does not delay another one."""
 
 import gevent
+import pytest
 
-from vault.server.client_timeouts import Turns
+from vault.server.turns import Turns
 
 
 def test_a_client_waits_for_few_requests_of_another() -> None:
@@ -64,3 +65,24 @@ def test_a_greenlet_killed_while_waiting_blocks_no_other() -> None:
     gevent.joinall(waiting)
     assert set(range(10)) - set(begun) <= {5}
     turns.take("a")
+
+
+def test_a_request_that_has_just_arrived_need_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of the greenlets that have waited for their clients, only the first go on without giving way."""
+    now = [1.0]
+    turns = Turns()
+    monkeypatch.setattr(turns, "round", lambda: now[0])
+    assert [turns.take_now() for _ in range(4)] == [True, True, False, False]
+    now[0] = 2.0
+    assert turns.take_now()
+    waiting = [gevent.spawn(turns.take, "a") for _ in range(3)]
+    gevent.sleep(0)
+    # Others were first.
+    now[0] = 3.0
+    assert not turns.take_now()
+    with gevent.Timeout(60):
+        while not all(greenlet.dead for greenlet in waiting):
+            now[0] += 1
+            gevent.sleep(0.001)
+    now[0] += 1
+    assert turns.take_now()

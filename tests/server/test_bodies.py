@@ -1,0 +1,229 @@
+"""Bodies that arrive after their heads, or never; test_grammar.py has their framing."""
+
+from collections.abc import Callable
+from typing import Any
+
+import gevent
+import pytest
+from werkzeug.exceptions import ClientDisconnected, HTTPException
+
+from tests.server.conversations import HEAD, MAX_REST, Recorder, admitted, everything, send, talk
+from vault.server import bodies, clients
+
+LENGTH = HEAD.replace(b"GET", b"POST") + b"Content-Length: %d\r\n\r\n"
+CHUNKED = HEAD.replace(b"GET", b"POST") + b"Transfer-Encoding: chunked\r\n\r\n"
+OK = b"HTTP/1.1 200 OK\r\n"
+
+Reading = Callable[[Any], object]
+
+
+class Reader:
+    """An application that reads its body by *read*, and replies with the refusal, if that is refused."""
+
+    def __init__(self, read: Reading) -> None:
+        self._read = read
+        self.results: list[object] = []
+
+    def __call__(self, environ: dict[str, Any], start_response: Any) -> list[bytes]:
+        """Answer a request."""
+        try:
+            self.results.append(self._read(environ["wsgi.input"]))
+        except HTTPException as error:
+            self.results.append(error.code)
+            start_response(f"{error.code} NO", [("Content-Length", "0")])
+        else:
+            start_response("200 OK", [("Content-Length", "0")])
+        return []
+
+
+@pytest.fixture
+def short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Give clients little time."""
+    monkeypatch.setattr(bodies, "CLIENT_SECONDS", 0.1)
+    monkeypatch.setattr(clients, "CLIENT_SECONDS", 0.1)
+    monkeypatch.setattr(clients, "_PASS_SECONDS", 0.01)
+
+
+@pytest.mark.parametrize(
+    ("head", "rest"),
+    [(LENGTH % 4, b"body"), (CHUNKED, b"2\r\nbo\r\n2\r\ndy\r\n0\r\n\r\n")],
+    ids=["length", "chunks"],
+)
+@pytest.mark.usefixtures("short")
+def test_a_body_that_has_arrived_has_no_timeout(head: bytes, rest: bytes) -> None:
+    """However late the reply comes after the body, the connection's next request is answered."""
+
+    def read(body: Any) -> object:
+        data = body.read()
+        gevent.sleep(0.2)
+        return data, body.read(1), body.read()
+
+    reader = Reader(read)
+    with talk(reader) as (client, _):
+        for _ in range(2):
+            send(client, head, rest)
+            reply = client.recv(65_536)
+            assert reply.startswith(OK)
+            assert b"\r\nConnection: keep-alive\r\n" in reply
+    assert reader.results == [(b"body", b"", b"")] * 2
+
+
+@pytest.mark.promise("network")
+@pytest.mark.parametrize("beginning", [LENGTH % 4 + b"bo", CHUNKED + b"4\r\nbo", CHUNKED + b"4", CHUNKED])
+@pytest.mark.usefixtures("short")
+def test_a_body_has_to_arrive_in_time(beginning: bytes) -> None:
+    """Half a body is refused after its time, and the reply is the last one."""
+    reader = Reader(lambda body: body.read())
+    with talk(reader) as (client, _):
+        client.sendall(beginning)
+        said = everything(client)
+    assert reader.results == [408]
+    assert b"\r\nConnection: close\r\n" in said
+
+
+@pytest.mark.usefixtures("short")
+def test_a_body_without_pauses_has_a_timeout_too() -> None:
+    """A client that sends without a pause, so that no wait times out, still times out."""
+
+    def read(body: Any) -> None:
+        while body.read(1):
+            # Other work of the worker.
+            gevent.sleep(0.01)
+
+    reader = Reader(read)
+    with talk(reader) as (client, _):
+        client.sendall(LENGTH % 1_000 + b"y" * 500)
+        assert b"\r\nConnection: close\r\n" in everything(client)
+    assert reader.results == [408]
+
+
+@pytest.mark.promise("network")
+@pytest.mark.parametrize("head", [LENGTH % 2, CHUNKED])
+def test_a_body_of_an_evicted_connection_has_no_effect(head: bytes) -> None:
+    """A body whose last bytes arrive although its connection was evicted is not read as a whole one."""
+    connection = admitted()
+
+    def read(body: Any) -> None:
+        connection.is_evicted = True
+        with pytest.raises(ClientDisconnected):
+            body.read(2)
+
+    reader = Reader(read)
+    with talk(reader, connection) as (client, _):
+        send(client, head, b"{}")
+        assert b"\r\nConnection: close\r\n" in client.recv(65_536)
+
+
+@pytest.mark.parametrize(("head", "rest"), [(LENGTH % 4, b"{  }"), (CHUNKED, b"4\r\n{  }\r\n0\r\n\r\n")])
+def test_the_progress_of_a_body_is_reported(head: bytes, rest: bytes) -> None:
+    """Bytes of a body that arrive count for the client's pace."""
+    counts: list[int] = []
+    connection = admitted()
+    connection.on_received = counts.append
+    with talk(Recorder(), connection) as (client, _):
+        send(client, head, rest)
+        assert client.recv(65_536).startswith(OK)
+    assert sum(counts) == 4
+
+
+@pytest.mark.parametrize(
+    "chunks", [b"1\r\ny\r\n" * 30_000, b"1;a=%b\r\ny\r\n" % (b"b" * 8_000) * 20], ids=["size", "extensions"]
+)
+@pytest.mark.promise("network")
+def test_chunks_that_are_too_small_are_refused(chunks: bytes) -> None:
+    """A body whose framing takes much more than the body is refused before its end."""
+    reader = Reader(lambda body: body.read())
+    with talk(reader) as (client, _):
+        sending = gevent.spawn(client.sendall, CHUNKED + chunks)
+        assert client.recv(65_536).startswith(b"HTTP/1.1 413 NO\r\n")
+        sending.kill()
+    assert reader.results == [413]
+
+
+def test_a_body_in_chunks_can_be_read_in_parts() -> None:
+    """What was decoded and not read yet is kept for the next read."""
+    reader = Reader(lambda body: [body.read(3), body.read(2), body.read(100), body.read(1)])
+    with talk(reader) as (client, _):
+        send(client, CHUNKED, b"7\r\nabcdefg\r\n0\r\n\r\n")
+        assert client.recv(65_536).startswith(OK)
+    assert reader.results == [[b"abc", b"de", b"fg", b""]]
+
+
+def test_a_body_has_lines() -> None:
+    """WSGI's other methods of bodies work."""
+    reader = Reader(lambda body: [body.readline(), body.readlines(), list(body)])
+    with talk(reader) as (client, _):
+        send(client, LENGTH % 5, b"a\nb\nc")
+        assert client.recv(65_536).startswith(OK)
+    assert reader.results == [[b"a\n", [b"b\n", b"c"], []]]
+
+
+def nothing(_body: Any) -> None:
+    """Read nothing of a body."""
+
+
+@pytest.mark.parametrize("read", [nothing, lambda body: body.read(10)], ids=["nothing", "a part"])
+def test_the_rest_of_a_body_is_discarded(read: Reading) -> None:
+    """A short body that the application does not read is no part of the next request."""
+    reader = Reader(read)
+    with talk(reader) as (client, _):
+        send(client, LENGTH % MAX_REST, b"y" * 50)
+        assert client.recv(65_536).startswith(OK)
+        client.sendall(b"y" * (MAX_REST - 50) + HEAD + b"\r\n")
+        assert client.recv(65_536).startswith(OK)
+    assert len(reader.results) == 2
+
+
+@pytest.mark.parametrize(
+    ("beginning", "is_told"),
+    [
+        (LENGTH % (MAX_REST + 1) + b"y", True),
+        (CHUNKED, True),
+        (CHUNKED + b"0\r\n", True),
+        # The client does not send the rest in time, or leaves.
+        (LENGTH % MAX_REST, False),
+    ],
+    ids=["long", "chunks", "last chunk", "late"],
+)
+@pytest.mark.usefixtures("short")
+def test_a_rest_that_is_not_discarded_ends_the_connection(beginning: bytes, is_told: bool) -> None:
+    """After a longer rest, or one of unknown length, no other request is answered, and the client is told."""
+    reader = Reader(nothing)
+    with talk(reader) as (client, _):
+        client.sendall(beginning)
+        said = everything(client)
+        assert said.count(b"HTTP/1.1 ") == 1
+        assert (b"\r\nConnection: close\r\n" in said) is is_told
+
+
+def test_a_client_that_leaves_within_a_rest() -> None:
+    """The end of the connection within a body that is discarded is the end of its requests."""
+    reader = Reader(nothing)
+    with talk(reader) as (client, serving):
+        client.sendall(LENGTH % MAX_REST)
+        assert client.recv(65_536).startswith(OK)
+        client.close()
+        serving.join()
+    assert reader.results == [None]
+
+
+EXPECTING = HEAD + b"Expect: 100-continue\r\nContent-Length: 4\r\n\r\n"
+
+
+def test_a_withheld_body_is_asked_for_when_it_is_read() -> None:
+    """`100 Continue` is sent once, before the first read; without a read, the reply is the last one."""
+    reader = Reader(lambda body: [body.read(2), body.read(2)])
+    with talk(reader) as (client, _):
+        client.sendall(EXPECTING)
+        assert client.recv(65_536) == b"HTTP/1.1 100 Continue\r\n\r\n"
+        client.sendall(b"body")
+        assert client.recv(65_536).startswith(OK)
+        client.sendall(EXPECTING + b"body")
+        assert client.recv(65_536).startswith(OK)
+    assert reader.results == [[b"bo", b"dy"]] * 2
+    with talk(Reader(nothing)) as (client, _):
+        client.sendall(EXPECTING)
+        gevent.spawn(client.shutdown, 1)
+        said = everything(client)
+    assert said.startswith(OK)
+    assert b"\r\nConnection: close\r\n" in said

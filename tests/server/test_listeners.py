@@ -1,0 +1,160 @@
+"""Accepting connections, without the service; tests/hostile/ and tests/system/test_tls.py have that."""
+
+import logging
+from collections import Counter
+from pathlib import Path
+from typing import Any
+
+import gevent
+import pytest
+from gevent import socket
+
+from vault.api.http import connections
+from vault.api.http.connections import Connection, Connections
+from vault.server import listeners, refused_connections
+from vault.server.listeners import Listener
+
+
+def limits() -> Connections:
+    return Connections(max_total=3, max_per_source=2)
+
+
+def answers(client: Any) -> bytes:
+    try:
+        return bytes(client.recv(1))
+    except ConnectionError:
+        return b""
+
+
+def wait_for(ended: list[bytes], count: int) -> None:
+    with gevent.Timeout(10):
+        while len(ended) < count:
+            gevent.sleep(0.01)
+    assert ended == [b""] * count
+
+
+def test_a_flood_of_connections_is_refused(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All but two of 250 connections are refused immediately, with one log line, and others are served."""
+    monkeypatch.setattr(refused_connections, "_MAX_OPEN", 200)
+    monkeypatch.setattr(refused_connections, "_CLOSE_INTERVAL_SECONDS", 60)
+    served: list[str] = []
+
+    def handle(client: Any, _address: object, connection: Connection) -> None:
+        # Each greenlet sees its own.
+        gevent.sleep(0.01)
+        assert connections.current.get() is connection
+        served.append(connection.source)
+        client.sendall(b"x")
+        client.recv(1)
+
+    server = Listener(("127.0.0.1", 0), handle, limits=limits)
+    server.max_accept = 1
+    server.start()
+    try:
+        with caplog.at_level(logging.WARNING):
+            flood = [socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(250)]
+            # The first ones get a reply, and all further ones are closed.
+            assert Counter(map(answers, flood)) == {b"x": 2, b"H": 200, b"": 48}
+        other = socket.create_connection(
+            ("127.0.0.1", server.server_port), source_address=("127.0.1.1", 0), timeout=10
+        )
+        assert answers(other) == b"x"
+        assert served == ["127.0.0.1", "127.0.0.1", "127.0.1.1"]
+        assert caplog.text.count("connections are refused") == 1
+        for client in (*flood, other):
+            client.close()
+    finally:
+        server.stop()
+
+
+def test_refusing_yields_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After a number of consecutive refusals, other greenlets get their turn before the rest is refused."""
+    monkeypatch.setattr(listeners, "_REFUSALS_AT_ONCE", 1)
+    server = Listener(("127.0.0.1", 0), lambda client, *_: client.recv(1), limits=limits)
+    server.start()
+    try:
+        flood = [socket.create_connection(("127.0.0.1", server.server_port)) for _ in range(20)]
+        for client in flood[2:]:
+            assert answers(client) == b"H"
+    finally:
+        for client in flood:
+            client.close()
+        server.stop()
+
+
+def test_an_evicted_connection_ends(tmp_path: Path) -> None:
+    """The longest waiting connection is evicted, on a Unix socket too, and its handler ends."""
+    ended: list[bytes] = []
+
+    def handle(client: Any, *_: object) -> None:
+        client.sendall(b"x")
+        ended.append(client.recv(1))
+
+    path = str(tmp_path / "socket")
+    listening = socket.socket(socket.AF_UNIX)
+    listening.bind(path)
+    listening.listen()
+    server = Listener(listening, handle, limits=limits)
+    server.start()
+    clients = [socket.socket(socket.AF_UNIX) for _ in range(4)]
+    try:
+        for client in clients:
+            client.settimeout(10)
+            client.connect(path)
+            assert answers(client) == b"x"
+        assert answers(clients[0]) == b""
+        wait_for(ended, 1)
+    finally:
+        for client in clients:
+            client.close()
+        wait_for(ended, 4)
+        server.stop()
+        listening.close()
+
+
+def test_a_connection_takes_the_turns_of_its_address(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long work of a request gives way to other addresses: the connection has the turns of its own."""
+    taken: list[str] = []
+    monkeypatch.setattr(listeners.TURNS, "take", taken.append)
+
+    def handle(client: Any, _address: object, connection: Connection) -> None:
+        connection.take_turn()
+        client.sendall(b"x")
+
+    server = Listener(("127.0.0.1", 0), handle, limits=limits)
+    server.start()
+    try:
+        with socket.create_connection(server.address, timeout=10) as client:
+            assert client.recv(1) == b"x"
+    finally:
+        server.stop()
+    assert taken == ["127.0.0.1"]
+
+
+def test_a_closed_listener_ends_idle_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once a listener is closed, used connections end immediately, and unused ones soon after."""
+    monkeypatch.setattr(listeners, "_FIRST_REQUEST_SECONDS", 0.2)
+    ended: list[bytes] = []
+
+    def handle(client: Any, _address: object, connection: Connection) -> None:
+        connection.is_used = bool(ended_after := client.recv(1) == b"x")
+        connection.rest()
+        client.sendall(b"x")
+        ended.append(client.recv(1) if ended_after else b"")
+
+    server = Listener(("127.0.0.1", 0), handle, limits=limits)
+    server.start()
+    address = server.address
+    used, unused = (socket.create_connection(address, timeout=10) for _ in range(2))
+    with used, unused:
+        used.sendall(b"x")
+        unused.sendall(b"y")
+        assert (used.recv(1), unused.recv(1)) == (b"x", b"x")
+        server.close()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)
+        assert used.recv(1) == b""
+        assert unused.recv(1) == b""
+    wait_for(ended, 2)
