@@ -57,7 +57,7 @@ SHARED_MEMORY = "/dev/shm"  # noqa: S108 - folders in it are made by tempfile
 def _measured_threads() -> Iterator[None]:
     """Start flushes as a `threading.Thread`: coverage does not follow lower-level threads."""
 
-    def start(function: Callable[[], None], arguments: tuple[()]) -> None:
+    def start(function: Callable[..., None], arguments: tuple[object, ...]) -> None:
         threading.Thread(target=function, args=arguments, daemon=True).start()
 
     with pytest.MonkeyPatch.context() as patch:

@@ -217,6 +217,32 @@ def test_after_a_shared_flush_a_lone_call_waits_for_others(pool: ThreadPoolExecu
     assert [by == get_ident() for by in flushed_by] == [False, True]
 
 
+def test_one_thread_flushes_until_the_batcher_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The thread of the first flush waits for the next ones, and ends with its batcher."""
+    ends: list[bool] = []
+    flushed_by: set[int] = set()
+
+    def start(function: Callable[..., None], arguments: tuple[object, ...]) -> None:
+        def run() -> None:
+            function(*arguments)
+            ends.append(True)
+
+        threading.Thread(target=run, daemon=True).start()
+
+    def flush(items: Sequence[int]) -> Sequence[int]:
+        flushed_by.add(get_ident())
+        return items
+
+    monkeypatch.setattr(batching, "start_new_thread", start)
+    batcher: Batcher[int, int] = Batcher(flush, gather=wait_until_idle, queue="test")
+    for number in range(5):
+        assert batcher.start([number])() == [number]
+    assert len(flushed_by) == 1
+    assert not ends
+    del batcher
+    wait_until(lambda: bool(ends))
+
+
 def test_without_a_thread_the_calls_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """If no thread can start, the calls are refused without effect, and the next call may succeed."""
 

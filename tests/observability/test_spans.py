@@ -105,9 +105,9 @@ def test_a_failed_or_abandoned_call_is_reported_too(
     with pytest.raises(ZeroDivisionError):
         failing()
     monkeypatch.setattr(batching, "start_new_thread", no_thread)
-    wait_until(lambda: not batcher._busy)
+    without_thread: Batcher[int, object] = Batcher(gate, gather=wait_until_idle, queue="numbers")
     with pytest.raises(OverloadedError):
-        batcher.start([3])()
+        without_thread.start([3])()
     assert recorded.ended == ["StorageUnavailableError", "ZeroDivisionError", "OverloadedError"]
 
 

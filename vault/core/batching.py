@@ -1,12 +1,13 @@
 """Batches of concurrent calls: one round trip for all calls that wait at the same time."""
 
-from _thread import start_new_thread
+from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from itertools import islice
 from math import inf
 from threading import Event, Lock
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
+from weakref import finalize, ref
 
 from vault.core import deadline
 from vault.core.errors import OverloadedError, StorageUnavailableError, VaultError
@@ -40,8 +41,8 @@ class Batcher(Generic[Item, Result]):
     """Batch concurrent calls into one round trip: a *flush*.
 
     A lone call flushes its own item immediately; calls that arrive meanwhile share the next flush. A thread
-    (under gevent, a greenlet) runs shared flushes until nothing is pending, so that cancelling one caller
-    does not cancel the others. *flush* gets the pending items in the order of their calls, at most
+    (under gevent, a greenlet) runs shared flushes whenever something is pending, so that cancelling one
+    caller does not cancel the others. *flush* gets the pending items in the order of their calls, at most
     *max_batch* of them, and returns a result for each. All items of a call are in one flush. Flushes never
     run concurrently. If one raises, exactly its own calls fail, with its error. A shared flush ignores the
     deadlines of its callers. At most *max_pending* items wait; a call of several items is refused beyond half
@@ -67,6 +68,11 @@ class Batcher(Generic[Item, Result]):
         #: The number of pending items.
         self._count = 0
         self._busy = False
+        #: Released to wake the thread, which exists from its first flush to the end of the batcher.
+        self._wake = allocate_lock()
+        self._wake.acquire()
+        self._has_thread = False
+        finalize(self, self._wake.release).atexit = False
         #: True if the last flush had several callers: then further callers will join the next one.
         self._is_shared = False
         self._waiting = metrics.BATCH_WAITING.labels(queue)
@@ -134,8 +140,10 @@ class Batcher(Generic[Item, Result]):
 
     def _begin(self) -> None:
         try:
-            # Not `threading.Thread`: starting one takes longer than everything else here.
-            start_new_thread(self._flush_all, ())
+            if not self._has_thread:
+                start_new_thread(_flush_when_woken, (ref(self), self._wake))
+                self._has_thread = True
+            self._wake.release()
         except RuntimeError:
             # No thread can be started. Only the calls that arrived just now are waiting.
             with self._lock:
@@ -169,7 +177,8 @@ class Batcher(Generic[Item, Result]):
                 self._add(-len(call.items))
                 call.span.end(StorageUnavailableError.shown_name())
 
-    def _flush_all(self) -> None:
+    def flush_pending(self) -> None:
+        """Flush until nothing is pending."""
         while batch := self._next():
             try:
                 results = iter(self._results([item for call in batch for item in call.items]))
@@ -206,6 +215,13 @@ class Batcher(Generic[Item, Result]):
         del self._pending[:taken]
         self._add(-count)
         return batch
+
+
+def _flush_when_woken(batcher: "ref[Batcher[Any, Any]]", wake: Any) -> None:
+    """Flush each time that *wake* is released, without keeping the batcher alive meanwhile."""
+    while wake.acquire() and (awake := batcher()):
+        awake.flush_pending()
+        del awake
 
 
 def _shown_name(error: Exception) -> str:
