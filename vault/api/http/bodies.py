@@ -102,13 +102,16 @@ def received() -> bytes:
 
 
 def _read(req: Request) -> bytes:
-    length, stream = req.content_length, req.stream
+    length = req.content_length
     try:
         with deadline.Paused():
-            body = stream.read()
             if length is None:
                 # The stream ends at the limit; only a further read raises.
-                stream.read(1)
+                body = req.stream.read()
+                req.stream.read(1)
+            else:
+                # Within the limit: `max_size` has checked it.
+                body = req.environ["wsgi.input"].read(length)
     except HTTPException:
         # Too large, or too slow.
         raise

@@ -1,0 +1,80 @@
+"""The application does what Flask does, where it takes a straight way."""
+
+from typing import Any
+
+import pytest
+from flask import Flask, Response, redirect, session, url_for
+
+from vault.api.http.application import Application
+
+
+def replies(kind: type[Flask], path: str, method: str = "GET", **options: Any) -> Any:
+    """Return the status, headers and body of a reply of an application of a *kind*."""
+    app = kind(__name__, static_folder=None)
+    app.config.update(options.pop("config", {}))
+    app.url_map.strict_slashes = app.url_map.merge_slashes = False
+
+    @app.route("/a/<name>", methods=["GET", "POST"])
+    def view(name: str) -> str:
+        return f"{name} {url_for('view', name='é')} {url_for('view', name='x', _external=True)}"
+
+    @app.route("/moved")
+    def moved() -> Any:
+        return redirect("/é?a b")
+
+    @app.route("/made")
+    def made() -> Response:
+        return Response("made", headers={"Location": "/é", "Content-Location": "/é"})
+
+    @app.route("/parts")
+    def parts() -> Response:
+        return Response(iter(["a", "b"]), headers={"X-Y": "z"})
+
+    @app.route("/status/<int:status>")
+    def status(status: int) -> Any:
+        return "body", status
+
+    @app.route("/session")
+    def sessions() -> str:
+        return str(session.get("x"))
+
+    reply = app.test_client().open(path, method=method, **options)
+    return reply.status, list(reply.headers), reply.data
+
+
+PATHS = [
+    *("/a/b", "//a/b", "/a/b/", "/a/%C3%A9", "/a/%FF", "/a/b?c=d", "/a//b", "/", "/none", "/moved", "/made"),
+    *("/parts", "/status/200", "/status/201", "/status/204", "/status/304", "/status/404", "/session"),
+]
+
+
+@pytest.mark.parametrize("path", PATHS)
+def test_a_reply_is_that_of_flask(path: str) -> None:
+    """Routes, URLs, redirects and headers are those of Flask itself."""
+    for method in ("GET", "HEAD", "POST", "PUT", "OPTIONS"):
+        assert replies(Application, path, method) == replies(Flask, path, method)
+
+
+@pytest.mark.parametrize(
+    "config",
+    [{"TRUSTED_HOSTS": ["b.example"]}, {"SERVER_NAME": "b.example"}],
+    ids=lambda config: next(iter(config)),
+)
+@pytest.mark.parametrize("host", ["b.example", "c.example", "c.example:8000"])
+def test_settings_of_hosts_have_their_effect(config: dict[str, Any], host: str) -> None:
+    """With Flask's own settings of hosts, URLs and refusals are those of Flask."""
+    options = {"config": config, "headers": {"Host": host}}
+    assert replies(Application, "/a/b", **options) == replies(Flask, "/a/b", **options)
+
+
+def test_nothing_can_be_stored_in_a_session() -> None:
+    """A view that tried would fail, rather than send a cookie or share it with other requests."""
+    app = Application(__name__)
+    with app.test_request_context("/"), pytest.raises(RuntimeError):
+        session["x"] = "y"
+
+
+def test_urls_need_a_request() -> None:
+    """Outside of requests, URLs need the settings that they need in Flask."""
+    with Application(__name__).app_context(), pytest.raises(RuntimeError):
+        url_for("view")

