@@ -158,7 +158,7 @@ def _framed(environ: Environ, method: str, minor: int) -> Head:
     """Return the head with *environ*, which says where the body ends and if another request may follow."""
     tokens = [token.strip(" \t") for token in environ.get("HTTP_CONNECTION", "").lower().split(",")]
     # After CONNECT, clients take the connection for a tunnel.
-    is_last = "close" in tokens or method == "CONNECT" or (not minor and "keep-alive" not in tokens)
+    is_last = "close" in tokens or method == "CONNECT" or (not minor and tokens != ["keep-alive"])
     expectation = environ.get("HTTP_EXPECT")
     if expectation is not None and expectation.lower() != "100-continue":
         raise ExpectationFailed
