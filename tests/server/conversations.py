@@ -39,7 +39,7 @@ def talk(
         client = Client(ours)
         DEADLINES.add(client)
         try:
-            Conversation(client, connection, application, TEMPLATE, max_rest=MAX_REST).run()
+            Conversation(client, connection, application, TEMPLATE, MAX_REST).run()
         finally:
             DEADLINES.remove(client)
             ours.close()

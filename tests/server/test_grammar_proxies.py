@@ -116,7 +116,7 @@ def echoing() -> Iterator[tuple[int, list[Echo]]]:
     def handle(client: Any, _address: object, connection: Connection) -> None:
         tap = Tap(client)
         echoes.append(Echo(tap=tap))
-        Conversation(Client(tap), connection, echoes[-1], TEMPLATE, max_rest=MAX_REST).run()
+        Conversation(Client(tap), connection, echoes[-1], TEMPLATE, MAX_REST).run()
 
     limits = Connections(max_total=1_000, max_per_source=1_000)
     listener = Listener(("127.0.0.1", 0), handle, limits=lambda: limits, spawn=Pool(1_000))

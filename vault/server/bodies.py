@@ -3,7 +3,6 @@
 import re
 from abc import abstractmethod
 from io import IOBase
-from math import inf
 from sys import maxsize
 from time import monotonic
 
@@ -43,10 +42,9 @@ class Body(IOBase):
     for `100 Continue` before it sends the body.
     """
 
-    #: Bytes that have not arrived; infinity while their number is unknown.
-    left: float = inf
-
-    def __init__(self, client: Client, connection: Connection, *, is_withheld: bool) -> None:
+    def __init__(self, client: Client, connection: Connection, left: int, *, is_withheld: bool) -> None:
+        #: Bytes that have not arrived; as many as possible while their number is unknown.
+        self.left = left
         self._client = client
         self._connection = connection
         self._is_withheld = is_withheld
@@ -120,13 +118,7 @@ class Body(IOBase):
 
 
 class LengthBody(Body):
-    """A body of *length* bytes."""
-
-    left: int
-
-    def __init__(self, client: Client, connection: Connection, *, is_withheld: bool, length: int) -> None:
-        super().__init__(client, connection, is_withheld=is_withheld)
-        self.left = length
+    """A body of known length."""
 
     def _read(self, size: int) -> bytes:
         parts = []
@@ -149,16 +141,18 @@ class ChunkedBody(Body):
     chunk. So the raw bytes are limited by the decoded bytes, and only few are parsed at a time.
     """
 
-    def __init__(self, client: Client, connection: Connection, *, is_withheld: bool) -> None:
-        super().__init__(client, connection, is_withheld=is_withheld)
-        #: The beginning of a line that has not arrived completely.
-        self._rest = b""
-        #: Decoded bytes that were not read yet, and the number of all decoded bytes.
+    #: The beginning of a line that has not arrived completely.
+    _rest = b""
+    #: The number of all decoded bytes.
+    _count = 0
+    #: Bytes of the current chunk that have not arrived, with its line end.
+    _chunk = 0
+    _is_in_trailers = False
+
+    def __init__(self, client: Client, connection: Connection, left: int, *, is_withheld: bool) -> None:
+        super().__init__(client, connection, left or maxsize, is_withheld=is_withheld)
+        #: Decoded bytes that were not read yet.
         self._decoded = bytearray()
-        self._count = 0
-        #: Bytes of the current chunk that have not arrived, with its line end.
-        self._chunk = 0
-        self._is_in_trailers = False
 
     def _read(self, size: int) -> bytes:
         while len(self._decoded) < size and self.left:

@@ -3,6 +3,7 @@
 import logging
 from collections.abc import Callable, Iterable
 from contextlib import suppress
+from dataclasses import dataclass
 from io import BytesIO
 from time import monotonic
 from typing import Any
@@ -27,32 +28,22 @@ _STEP_BYTES = 8_192
 Application = Callable[[Environ, Any], Iterable[bytes]]
 
 
+@dataclass
 class Conversation:
-    """The requests of *client* on *connection*, which *application* answers.
+    """The requests of a client, which *application* answers; their environments extend *template*."""
 
-    Their environments extend *template*. An unread rest of a body of at most *max_rest* bytes is discarded.
-    """
-
-    def __init__(
-        self,
-        client: Client,
-        connection: Connection,
-        application: Application,
-        template: Environ,
-        *,
-        max_rest: int,
-    ) -> None:
-        self._client = client
-        self._connection = connection
-        self._application = application
-        self._template = template
-        self._max_rest = max_rest
-        #: True once the worker stops.
-        self._ends = False
-        connection.end_after_request = self._end
+    client: Client
+    connection: Connection
+    application: Application
+    template: Environ
+    #: Bytes of a body that are discarded if the application does not read them.
+    max_rest: int
+    #: True once the worker stops.
+    _ends: bool = False
 
     def run(self) -> None:
         """Answer requests until the connection ends."""
+        self.connection.end_after_request = self._end
         with suppress(GoneError, TimeoutError):
             try:
                 while (head := self._next_head()) and self._answer(head):
@@ -65,7 +56,7 @@ class Conversation:
 
     def _next_head(self) -> Head | None:
         """Return the head of the next request; None if there is none."""
-        client, connection = self._client, self._connection
+        client, connection = self.client, self.connection
         data, has_waited = client.unread, False
         if not data:
             connection.rest()
@@ -90,17 +81,17 @@ class Conversation:
             return None
         connection.work()
         client.unread = data[end + len(heads.END) :]
-        return heads.parse(data[: end + 2], self._template)
+        return heads.parse(data[: end + 2], self.template)
 
     def _with_rest(self, data: bytes) -> bytes:
         """Return *data*, the beginning of a head, with all up to its end, unless the client leaves before."""
-        client = self._client
-        self._connection.wait()
+        client = self.client
+        self.connection.wait()
         client.deadline = monotonic() + clients.CLIENT_SECONDS
         more = data
         while more and heads.END not in data[-len(more) - len(heads.END) :]:
             heads.check_part(data)
-            TURNS.take(self._connection.source)
+            TURNS.take(self.connection.source)
             more = client.receive(_STEP_BYTES)
             data += more
         return data
@@ -108,13 +99,13 @@ class Conversation:
     def _answer(self, head: Head) -> bool:
         """Answer the request with *head*; return whether another one may follow."""
         body = self._body(head)
-        reply = Reply(head, self._client.send, lambda: self._ends_after(head, body))
+        reply = Reply(head, self.client.send, lambda: self._ends_after(head, body))
         parts: Iterable[bytes] = ()
         try:
             try:
-                parts = self._application(head.environ, reply.start)
+                parts = self.application(head.environ, reply.start)
                 # The client may not read the reply.
-                self._connection.wait()
+                self.connection.wait()
                 for part in parts:
                     reply.write(part)
                 reply.finish()
@@ -132,31 +123,30 @@ class Conversation:
             return not reply.is_last
         if not reply.is_last and body.discard():
             return True
-        self._connection.wait()
-        self._client.linger()
+        self.connection.wait()
+        self.client.linger()
         return False
 
     def _body(self, head: Head) -> Body | None:
         """Give *head* its body; return it if it has not arrived completely."""
-        client, length = self._client, head.length
-        body: Body | None = None
-        if head.is_chunked:
-            body = ChunkedBody(client, self._connection, is_withheld=head.expects_continue)
-        elif length > len(client.unread):
-            body = LengthBody(client, self._connection, is_withheld=head.expects_continue, length=length)
-        head.environ["wsgi.input"] = body or BytesIO(client.unread[:length])
-        if not body:
+        client, length = self.client, head.length
+        if not head.is_chunked and length <= len(client.unread):
+            head.environ["wsgi.input"] = BytesIO(client.unread[:length])
             client.unread = client.unread[length:]
+            return None
+        kind = ChunkedBody if head.is_chunked else LengthBody
+        body = kind(client, self.connection, length, is_withheld=head.expects_continue)
+        head.environ["wsgi.input"] = body
         return body
 
     def _ends_after(self, head: Head, body: Body | None) -> bool:
-        return self._ends or head.is_last or (body is not None and body.ends_connection(self._max_rest))
+        return self._ends or head.is_last or bool(body and body.ends_connection(self.max_rest))
 
     def _refuse(self, error: HTTPException) -> None:
         """Refuse a request that the application does not see, as a problem document."""
-        self._connection.wait()
-        self._client.send(raw(refuse_unread(error)))
-        self._client.linger()
+        self.connection.wait()
+        self.client.send(raw(refuse_unread(error)))
+        self.client.linger()
 
 
 def raw(reply: Response) -> bytes:

@@ -2,7 +2,6 @@
 
 import logging
 import os
-import ssl
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
@@ -28,6 +27,8 @@ _REFUSALS_AT_ONCE = 400
 
 #: Seconds between two log lines about refused connections.
 _LOG_INTERVAL_SECONDS = 60
+
+_REFUSED = "connections are refused: MAX_CONNECTIONS_PER_ADDRESS or MAX_CONNECTIONS is reached"
 
 #: Seconds after the beginning of a stop in which a new connection can still send its first request.
 _FIRST_REQUEST_SECONDS = 1
@@ -92,24 +93,22 @@ class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
         if self._ssl_context is None:
             self._answer(client, address, connection)
             return
-        # gevent would print a traceback of a connection that the client broke.
         with (
-            suppress(ssl.SSLError, ConnectionError),
+            # The client broke the connection, or is late. gevent would print a traceback.
+            suppress(OSError),
             self._ssl_context.wrap_socket(client, server_side=True, do_handshake_on_connect=False) as secure,
         ):
             _attach(connection, secure)
-            if _shake_hands(secure):
-                self._answer(secure, address, connection)
+            with Timeout(CLIENT_SECONDS, TimeoutError):
+                secure.do_handshake()
+            self._answer(secure, address, connection)
 
     def _log_refusal(self) -> None:
         if monotonic() - self._logged < _LOG_INTERVAL_SECONDS:
             return
         self._logged = monotonic()
         # Logging takes a lock, and the hub must not wait for one.
-        spawn(
-            logger.warning,
-            "connections are refused: MAX_CONNECTIONS_PER_ADDRESS or MAX_CONNECTIONS is reached",
-        )
+        spawn(logger.warning, _REFUSED)
 
 
 def _attach(connection: Connection, client: Any) -> None:
@@ -122,11 +121,3 @@ def _attach(connection: Connection, client: Any) -> None:
 def _disconnect(client: Any) -> None:
     with suppress(OSError):
         patches.disconnect(client)
-
-
-def _shake_hands(secure: Any) -> bool:
-    """Return whether the client of *secure* finished its handshake in time."""
-    with suppress(OSError), Timeout(CLIENT_SECONDS, False):
-        secure.do_handshake()
-        return True
-    return False

@@ -107,16 +107,11 @@ class Worker(base.Worker):  # type: ignore[misc] # gunicorn is not typed
     def _converse(self, template: Environ, client: Any, address: Any, connection: Connection) -> None:
         """Answer the requests of *client* at *address*."""
         host, port = address[:2] if isinstance(address, tuple) else ("", "")
+        template = {**template, "REMOTE_ADDR": host, "REMOTE_PORT": str(port)}
+        max_rest = self.app.callable.config["MAX_BATCH_LENGTH"]
         peer = Client(client)
-        conversation = Conversation(
-            peer,
-            connection,
-            self.wsgi,
-            {**template, "REMOTE_ADDR": host, "REMOTE_PORT": str(port)},
-            max_rest=self.app.callable.config["MAX_BATCH_LENGTH"],
-        )
         DEADLINES.add(peer)
         try:
-            conversation.run()
+            Conversation(peer, connection, self.wsgi, template, max_rest).run()
         finally:
             DEADLINES.remove(peer)
