@@ -2,6 +2,7 @@
 
 import json
 import logging
+import weakref
 from contextlib import suppress
 from itertools import pairwise
 from typing import Any
@@ -185,6 +186,31 @@ def test_a_refusal_that_cannot_be_sent_is_dropped(caplog: pytest.LogCaptureFixtu
         client.close()
         serving.join()
     assert not [record for record in caplog.records if record.levelno >= logging.WARNING]
+
+
+@pytest.mark.promise(2)
+def test_nothing_of_a_request_stays_with_an_idle_connection() -> None:
+    """While a connection waits for its next request, the memory of the last one is free."""
+
+    class Part:
+        """A part of a request."""
+
+    kept: list[weakref.ref[Part]] = []
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        environ["part"] = part = Part()
+        kept.append(weakref.ref(part))
+        start_response("200 OK", [("Content-Length", "0")])
+        return []
+
+    connection = admitted()
+    with talk(application, connection) as (client, _):
+        for beginning in (GET, HEAD + b"Content-Length: 2\r\n\r\n"):
+            send(client, beginning, b"{}" * beginning.count(b"Length"))
+            assert client.recv(65_536).startswith(OK)
+            gevent.sleep(0.01)
+            assert connection in connection.address.idle
+            assert kept[-1]() is None
 
 
 def test_pipelined_requests_give_way() -> None:

@@ -46,10 +46,16 @@ class Conversation:
         self.connection.end_after_request = self._end
         with suppress(GoneError, TimeoutError):
             try:
-                while (head := self._next_head()) and self._answer(head):
+                while self._answer_next():
                     pass
             except HTTPException as refusal:
                 self._refuse(refusal)
+
+    def _answer_next(self) -> bool:
+        """Answer the next request; return whether another one may follow."""
+        # A method, so that nothing of a request stays in memory while the next one is awaited.
+        head = self._next_head()
+        return head is not None and self._answer(head)
 
     def _end(self) -> None:
         self._ends = True
