@@ -143,7 +143,7 @@ def test_a_stopping_connection_says_so() -> None:
     recorder = Recorder()
     with talk(recorder, connection) as (client, _):
         send(client, HEAD)
-        connection.end_after_request()
+        connection.is_last = True
         client.sendall(b"\r\n" + GET)
         said = everything(client)
     assert b"\r\nConnection: close\r\n" in said

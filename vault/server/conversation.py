@@ -38,12 +38,9 @@ class Conversation:
     template: Environ
     #: Bytes of a body that are discarded if the application does not read them.
     max_rest: int
-    #: True once the worker stops.
-    _ends: bool = False
 
     def run(self) -> None:
         """Answer requests until the connection ends."""
-        self.connection.end_after_request = self._end
         with suppress(GoneError, TimeoutError):
             try:
                 while self._answer_next():
@@ -56,9 +53,6 @@ class Conversation:
         # A method, so that nothing of a request stays in memory while the next one is awaited.
         head = self._next_head()
         return head is not None and self._answer(head)
-
-    def _end(self) -> None:
-        self._ends = True
 
     def _next_head(self) -> Head | None:
         """Return the head of the next request; None if there is none."""
@@ -146,7 +140,7 @@ class Conversation:
         return body
 
     def _ends_after(self, head: Head, body: Body | None) -> bool:
-        return self._ends or head.is_last or bool(body and body.ends_connection(self.max_rest))
+        return self.connection.is_last or head.is_last or bool(body and body.ends_connection(self.max_rest))
 
     def _refuse(self, error: HTTPException) -> None:
         """Refuse a request that the application does not see, as a problem document."""

@@ -162,12 +162,10 @@ def test_a_stop_ends_idle_connections_only() -> None:
     """A stop ends idle connections immediately, unused ones on request, and others after their request."""
     pool = connections()
     closed: list[str] = []
-    last: list[str] = []
     names = ("idle", "unused", "arriving", "working", "half sent")
     _, unused, arriving, working, half_sent = made = [admit(pool, "127.0.0.1") for _ in names]
     for name, connection in zip(names, made, strict=True):
         connection.disconnect = lambda name=name: closed.append(name)
-        connection.end_after_request = lambda name=name: last.append(name)
         if name != "unused":
             use(connection)
     unused.rest()
@@ -176,7 +174,7 @@ def test_a_stop_ends_idle_connections_only() -> None:
     half_sent.wait()
     pool.stop(unused=False)
     assert closed == ["idle"]
-    assert {"working", "half sent", "arriving"} <= set(last)
+    assert all(connection.is_last for connection in (working, half_sent, arriving))
     # The next ones end when their request does.
     working.rest()
     assert closed == ["idle", "working"]

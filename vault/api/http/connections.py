@@ -17,7 +17,7 @@ _MIN_IDLE_SECONDS = 5
 
 
 def _do_nothing() -> None:
-    """Stand in for callbacks until there is a socket, or a request."""
+    """Stand in for callbacks until there is a socket."""
 
 
 def _ignore(_count: int) -> None:
@@ -41,9 +41,9 @@ class Connection:
     __slots__ = (
         "address",
         "disconnect",
-        "end_after_request",
         "has_unread",
         "is_evicted",
+        "is_last",
         "is_used",
         "on_received",
         "pool",
@@ -59,6 +59,8 @@ class Connection:
         self.is_used = False
         #: True once the connection was disconnected here: a request that still arrives must have no effect.
         self.is_evicted = False
+        #: True once the reply to the current request, or to the next one, is the last one.
+        self.is_last = False
         #: Shuts down both directions, which wakes the greenlet that waits for the client.
         self.disconnect: Callable[[], None] = _do_nothing
         #: Returns whether unread bytes of the client, or its end, have arrived.
@@ -67,8 +69,6 @@ class Connection:
         self.on_received: Callable[[int], None] = _ignore
         #: Gives way to other requests, until it is the turn of this connection's address.
         self.take_turn: Callable[[], None] = _do_nothing
-        #: Makes the reply to the current request the last one.
-        self.end_after_request: Callable[[], None] = _do_nothing
 
     def rest(self) -> None:
         """Record that the connection is idle: no byte of a next request has been read."""
@@ -168,7 +168,7 @@ class Connections:
         self._ends_used = True
         self._ends_unused = unused
         for connection in tuple(self._open):
-            connection.end_after_request()
+            connection.is_last = True
             if connection in connection.address.idle:
                 self._end_if_due(connection)
 
