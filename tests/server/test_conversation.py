@@ -150,6 +150,23 @@ def test_a_stopping_connection_says_so() -> None:
     assert len(recorder.asked) == said.count(OK) == 1
 
 
+def test_a_last_reply_is_not_lost() -> None:
+    """The next request of a client that could not know of the end does not reset the connection."""
+    connection = admitted()
+    connection.has_unread = lambda: True
+    recorder = Recorder()
+    with talk(recorder, connection) as (client, _):
+        client.sendall(HEAD + b"Connection: close\r\n\r\n")
+        said = b""
+        while not said.endswith(b"ok"):
+            said += client.recv(65_536)
+        client.sendall(GET)
+        assert client.recv(65_536) == b""
+        client.sendall(GET)
+        client.shutdown(1)
+    assert len(recorder.asked) == 1
+
+
 @pytest.mark.promise("network")
 def test_an_unread_request_is_refused_without_being_quoted(
     capsys: pytest.CaptureFixture[str], caplog: pytest.LogCaptureFixture

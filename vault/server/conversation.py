@@ -119,12 +119,12 @@ class Conversation:
             if not reply.is_begun:
                 self._refuse(InternalServerError())
             return False
-        if not body or not body.left:
-            return not reply.is_last
-        if not reply.is_last and body.discard():
+        if not reply.is_last and (body is None or body.discard()):
             return True
         self.connection.wait()
-        self.client.linger()
+        if (body and body.left) or self.connection.has_unread():
+            # Bytes that nothing reads would reset the connection, and the client could lose the reply.
+            self.client.linger()
         return False
 
     def _body(self, head: Head) -> Body | None:
