@@ -2,16 +2,21 @@
 
 import logging
 from collections import Counter
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import gevent
 import pytest
 from gevent import socket
+from gevent.ssl import PROTOCOL_TLS_CLIENT, PROTOCOL_TLS_SERVER, SSLContext
 
+from tests.server.conversations import everything
+from tests.system.test_tls import make
 from vault.api.http import connections
 from vault.api.http.connections import Connection, Connections
 from vault.server import listeners, refused_connections
+from vault.server.clients import Client
 from vault.server.listeners import Listener
 
 
@@ -158,3 +163,49 @@ def test_a_closed_listener_ends_idle_connections(monkeypatch: pytest.MonkeyPatch
         assert used.recv(1) == b""
         assert unused.recv(1) == b""
     wait_for(ended, 2)
+
+
+@pytest.fixture
+def secure(tmp_path: Path) -> Iterator[tuple[Listener, SSLContext]]:
+    """Run a listener that serves TLS, and echoes a part of what it gets; yield it and a client's context."""
+    pair = make(tmp_path, "server")
+    ours, theirs = SSLContext(PROTOCOL_TLS_SERVER), SSLContext(PROTOCOL_TLS_CLIENT)
+    ours.load_cert_chain(pair.certificate, pair.key)
+    theirs.load_verify_locations(pair.certificate)
+
+    def handle(client: Any, _address: object, connection: Connection) -> None:
+        peer = Client(client)
+        while data := peer.receive(65_536):
+            assert connection.has_unread() in (False, True)
+            peer.send(data * 100)
+
+    server = Listener(("127.0.0.1", 0), handle, limits=limits, ssl_context=ours)
+    server.start()
+    with gevent.Timeout(60):
+        yield server, theirs
+    server.stop(timeout=1)
+
+
+@pytest.mark.promise("network")
+def test_tls_has_limits_and_timeouts(
+    secure: tuple[Listener, SSLContext], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    """Clients whose handshake is late or broken are disconnected quietly, and refused ones before theirs."""
+    server, context = secure
+    broken = socket.create_connection(server.address)
+    broken.sendall(b"GET / HTTP/1.1\r\n\r\n")
+    assert everything(broken)[:1] in (b"", b"\x15")
+    monkeypatch.setattr(listeners, "CLIENT_SECONDS", 0.1)
+    late = socket.create_connection(server.address)
+    assert everything(late) == b""
+    monkeypatch.undo()
+    held = [socket.create_connection(server.address) for _ in range(3)]
+    assert everything(held[2]) == b""
+    for client in (broken, late, *held):
+        client.close()
+    with context.wrap_socket(socket.create_connection(server.address), server_hostname="127.0.0.1") as client:
+        client.sendall(b"x" * 100_000)
+        received = 0
+        while received < 10_000_000:
+            received += len(client.recv(65_536))
+    assert "Traceback" not in capfd.readouterr().err
