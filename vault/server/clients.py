@@ -5,7 +5,9 @@ from math import inf
 from time import monotonic
 from typing import Any
 
-from gevent import get_hub, getcurrent, sleep, socket
+from gevent import get_hub, getcurrent, socket
+
+from vault.server.turns import TURNS
 
 logger = logging.getLogger(__name__)
 
@@ -78,10 +80,11 @@ class Client:
         finally:
             self.deadline = NEVER
 
-    def linger(self) -> None:
+    def linger(self, source: str) -> None:
         """Shut down sending, then discard the client's data until it closes the connection, within a limit.
 
-        Closing immediately would reset the connection, and the client could lose the reply.
+        Closing immediately would reset the connection, and the client could lose the reply. Each step is a
+        turn of *source*, the client's address.
         """
         end = self.deadline = monotonic() + CLIENT_SECONDS
         left = _LINGER_BYTES
@@ -91,7 +94,7 @@ class Client:
             # Data that comes without a pause lets no wait time out.
             while left > 0 and monotonic() < end and (data := self.receive(_STEP_BYTES)):
                 left -= len(data)
-                sleep(0)
+                TURNS.take(source)
         except OSError:
             # It has left, or the time is over.
             return

@@ -124,7 +124,7 @@ class Conversation:
         self.connection.wait()
         if (body and body.left) or self.connection.has_unread():
             # Bytes that nothing reads would reset the connection, and the client could lose the reply.
-            self.client.linger()
+            self.client.linger(self.connection.source)
         return False
 
     def _body(self, head: Head) -> Body | None:
@@ -146,7 +146,7 @@ class Conversation:
         """Refuse a request that the application does not see, as a problem document."""
         self.connection.wait()
         self.client.send(raw(refuse_unread(error)))
-        self.client.linger()
+        self.client.linger(self.connection.source)
 
 
 def raw(reply: Response) -> bytes:
