@@ -141,7 +141,7 @@ def test_chunks_that_are_too_small_are_refused(chunks: bytes) -> None:
 
 
 def test_a_body_in_chunks_can_be_read_in_parts() -> None:
-    """What was decoded and not read yet is kept for the next read."""
+    """Decoded bytes that were not read yet are kept for the next read."""
     reader = Reader(lambda body: [body.read(3), body.read(2), body.read(100), body.read(1)])
     with talk(reader) as (client, _):
         send(client, CHUNKED, b"7\r\nabcdefg\r\n0\r\n\r\n")
@@ -175,7 +175,7 @@ def test_the_rest_of_a_body_is_discarded(read: Reading) -> None:
 
 
 @pytest.mark.parametrize(
-    ("beginning", "is_told"),
+    ("beginning", "is_announced"),
     [
         (LENGTH % (MAX_REST + 1) + b"y", True),
         (CHUNKED, True),
@@ -186,14 +186,14 @@ def test_the_rest_of_a_body_is_discarded(read: Reading) -> None:
     ids=["long", "chunks", "last chunk", "late"],
 )
 @pytest.mark.usefixtures("short")
-def test_a_rest_that_is_not_discarded_ends_the_connection(beginning: bytes, is_told: bool) -> None:
-    """After a longer rest, or one of unknown length, no other request is answered, and the client is told."""
+def test_a_rest_that_is_not_discarded_ends_the_connection(beginning: bytes, is_announced: bool) -> None:
+    """After a longer rest, or one of unknown length, no other request is answered, and the reply says so."""
     reader = Reader(nothing)
     with talk(reader) as (client, _):
         client.sendall(beginning)
         said = everything(client)
         assert said.count(b"HTTP/1.1 ") == 1
-        assert (b"\r\nConnection: close\r\n" in said) is is_told
+        assert (b"\r\nConnection: close\r\n" in said) is is_announced
 
 
 def test_a_client_that_leaves_within_a_rest() -> None:

@@ -27,7 +27,7 @@ def deadlines() -> Deadlines:
 
 
 def waiting(ours: Any, deadlines: Deadlines, seconds: float) -> float:
-    """Wait in vain for a client with a deadline in *seconds*; return the seconds until then."""
+    """Wait for a client that sends nothing, with a deadline in *seconds*; return the seconds until then."""
     client = Client(ours)
     deadlines.add(client)
     began = monotonic()
@@ -126,7 +126,7 @@ def do_nothing(_theirs: Any) -> None:
 def test_a_refused_client_has_a_moment_to_read(
     pair: tuple[Any, Any], deadlines: Deadlines, monkeypatch: pytest.MonkeyPatch, act: Callable[[Any], None]
 ) -> None:
-    """What a refused client still sends is discarded until it leaves, within limits of size and time."""
+    """Data that a refused client still sends is discarded until it leaves, within limits of size and time."""
     monkeypatch.setattr(clients, "CLIENT_SECONDS", 0.05)
     monkeypatch.setattr(clients, "_PASS_SECONDS", 0.01)
     monkeypatch.setattr(clients, "_LINGER_BYTES", 100_000)

@@ -138,7 +138,7 @@ def test_the_client_is_waited_for_once_there_is_a_reply() -> None:
 
 
 def test_a_stopping_connection_says_so() -> None:
-    """After the stop has begun, the reply to the current request is the last one, and the client is told."""
+    """After the stop has begun, the reply to the current request is the last one, and says so."""
     connection = admitted()
     recorder = Recorder()
     with talk(recorder, connection) as (client, _):

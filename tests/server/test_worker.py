@@ -76,7 +76,7 @@ def connected(address: Any) -> Any:
 def test_the_worker_answers_on_each_kind_of_socket(
     started: tuple[Worker, Any, Any], application: Recorder
 ) -> None:
-    """The environment has the addresses of both ends; on a Unix domain socket there are none."""
+    """The environment has the addresses of both ends; a Unix domain socket has no addresses."""
     _, _, address = started
     with connected(address) as client:
         client.sendall(HEAD + b"Connection: close\r\n\r\n")
@@ -95,7 +95,7 @@ def test_the_worker_answers_on_each_kind_of_socket(
 def test_a_stopping_worker_finishes_its_requests(
     started: tuple[Worker, Any, Any], application: Recorder
 ) -> None:
-    """A worker that is told to stop accepts nothing more, and ends with its last request."""
+    """A stopping worker accepts nothing more, and ends with its last request."""
     made, running, address = started
     with connected(address) as client:
         send(client, HEAD)

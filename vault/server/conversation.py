@@ -55,7 +55,7 @@ class Conversation:
         return head is not None and self._answer(head)
 
     def _next_head(self) -> Head | None:
-        """Return the head of the next request; None if there is none."""
+        """Return the head of the next request; None at the end of the connection."""
         client, connection = self.client, self.connection
         data, has_waited = client.unread, False
         if not data:

@@ -43,7 +43,7 @@ class Worker(base.Worker):  # type: ignore[misc] # gunicorn is not typed
         super().init_process()
 
     def run(self) -> None:
-        """Serve until the worker is told to stop, then finish the requests that have begun."""
+        """Serve until the worker is to stop, then finish the requests that have begun."""
         listeners = [self._listener(listening) for listening in self.sockets]
         for listener in listeners:
             listener.start()
