@@ -54,7 +54,8 @@ def test_mongodb_has_memory_for_the_largest_document() -> None:
 @pytest.mark.process
 def test_a_stopped_worker_has_time_for_its_requests(master_key: str) -> None:
     """A request's timeout is below a worker's stop timeout, which is below the stack's stop timeout."""
-    code = "from vault.server.clients import CLIENT_SECONDS; from vault.server.gunicorn_conf import *; print(graceful_timeout, CLIENT_SECONDS)"
+    imports = "from vault.server.gunicorn_conf import *; from vault.server.clients import CLIENT_SECONDS"
+    code = f"{imports}; print(graceful_timeout, CLIENT_SECONDS)"
     environment = command_environment({"MASTER_KEY": master_key})
     said = subprocess.run(
         [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, check=True
