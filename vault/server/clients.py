@@ -91,9 +91,9 @@ class Client:
         try:
             # Not TLS's own, after which nothing more could be read.
             socket.socket.shutdown(self._socket, socket.SHUT_WR)
-            # Data that comes without a pause lets no wait time out.
-            while left > 0 and monotonic() < end and (data := self.receive(_STEP_BYTES)):
-                left -= len(data)
+            # Data that comes without a pause lets no wait time out. None of it is kept until the next turn.
+            while left > 0 and monotonic() < end and (size := len(self.receive(_STEP_BYTES))):
+                left -= size
                 TURNS.take(source)
         except OSError:
             # It has left, or the time is over.

@@ -45,8 +45,12 @@ class Conversation:
             try:
                 while self._answer_next():
                     pass
-            except HTTPException as refusal:
-                self._refuse(refusal)
+            except HTTPException as error:
+                # Its traceback has the request, which would stay in memory until the client has left.
+                refusal = error.with_traceback(None)
+            else:
+                return
+            self._refuse(refusal)
 
     def _answer_next(self) -> bool:
         """Answer the next request; return whether another one may follow."""
