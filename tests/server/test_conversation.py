@@ -230,6 +230,25 @@ def test_nothing_of_a_request_stays_with_an_idle_connection() -> None:
             assert kept[-1]() is None
 
 
+@pytest.mark.promise(2)
+def test_nothing_of_a_request_stays_while_its_rest_is_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """While a client may still send the rest of a body, the memory of its request is free."""
+    kept: list[weakref.ref[Any]] = []
+    free: list[bool] = []
+
+    def application(environ: Any, start_response: Any) -> list[bytes]:
+        environ["part"] = part = Recorder()
+        kept.append(weakref.ref(part))
+        start_response("200 OK", [("Content-Length", "0")])
+        return []
+
+    monkeypatch.setattr(clients.Client, "linger", lambda *_: free.append(kept[0]() is None))
+    with talk(application) as (client, _):
+        client.sendall(HEAD + b"Content-Length: 2000\r\n\r\n")
+        assert everything(client).startswith(OK)
+    assert free == [True]
+
+
 def test_pipelined_requests_give_way() -> None:
     """A connection whose next request has always arrived lets others run between its requests."""
     recorder = Recorder()

@@ -38,24 +38,26 @@ class Conversation:
     template: Environ
     #: Bytes of a body that are discarded if the application does not read them.
     max_rest: int
+    #: True if bytes may arrive that nothing reads. They would reset the connection, and the client could lose
+    #: the reply.
+    _lingers: bool = False
 
     def run(self) -> None:
         """Answer requests until the connection ends."""
         with suppress(GoneError, TimeoutError):
-            try:
-                while self._answer_next():
-                    pass
-            except HTTPException as error:
-                # Its traceback has the request, which would stay in memory until the client has left.
-                refusal = error.with_traceback(None)
-            else:
-                return
-            self._refuse(refusal)
+            while self._answer_next():
+                pass
+            if self._lingers:
+                self.connection.wait()
+                self.client.linger(self.connection.source)
 
     def _answer_next(self) -> bool:
         """Answer the next request; return whether another one may follow."""
-        # A method, so that nothing of a request stays in memory while the next one is awaited.
-        head = self._next_head()
+        # A method, so that nothing of a request stays in memory while the client is waited for.
+        try:
+            head = self._next_head()
+        except HTTPException as refusal:
+            return self._refuse(refusal)
         return head is not None and self._answer(head)
 
     def _next_head(self) -> Head | None:
@@ -120,15 +122,10 @@ class Conversation:
             raise
         except Exception:
             logger.exception("request failed")
-            if not reply.is_begun:
-                self._refuse(InternalServerError())
-            return False
+            return not reply.is_begun and self._refuse(InternalServerError())
         if not reply.is_last and (body is None or body.discard()):
             return True
-        self.connection.wait()
-        if (body and body.left) or self.connection.has_unread():
-            # Bytes that nothing reads would reset the connection, and the client could lose the reply.
-            self.client.linger(self.connection.source)
+        self._lingers = bool(body and body.left) or self.connection.has_unread()
         return False
 
     def _body(self, head: Head) -> Body | None:
@@ -146,11 +143,12 @@ class Conversation:
     def _ends_after(self, head: Head, body: Body | None) -> bool:
         return self.connection.is_last or head.is_last or bool(body and body.ends_connection(self.max_rest))
 
-    def _refuse(self, error: HTTPException) -> None:
-        """Refuse a request that the application does not see, as a problem document."""
+    def _refuse(self, error: HTTPException) -> bool:
+        """Refuse a request that the application does not see, as a problem document. No other one follows."""
         self.connection.wait()
         self.client.send(raw(refuse_unread(error)))
-        self.client.linger(self.connection.source)
+        self._lingers = True
+        return False
 
 
 def raw(reply: Response) -> bytes:
