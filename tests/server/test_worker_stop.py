@@ -13,6 +13,7 @@ import pytest
 from tests.cli.waiting import wait_until
 from tests.server.test_gunicorn_conf import CREATE
 from tests.support.service import Service
+from vault.cli.dev.mongod import free_port
 
 pytestmark = pytest.mark.process
 
@@ -73,6 +74,36 @@ def test_a_worker_can_be_stopped_while_it_starts(environment: dict[str, str], tm
     finally:
         status = service.stop()
     assert status == 0
+
+
+def test_a_stop_cuts_off_what_does_not_end(environment: dict[str, str], tmp_path: Path) -> None:
+    """Half requests end with the time for a stop. Until then, an address has no more of them than allowed."""
+    configuration = tmp_path / "short_stop.py"
+    configuration.write_text("from vault.server.gunicorn_conf import *\ngraceful_timeout = 1\n")
+    settings = {
+        "MAX_CONNECTIONS_PER_ADDRESS": "5",
+        "WEB_CONCURRENCY": "1",
+        "METRICS_BIND": f"127.0.0.1:{free_port()}",
+    }
+    command = ("-m", "vault.server", "--config", str(configuration), "vault.app:from_environment()")
+    with (
+        Service({**environment, **settings}, measured=True, folder=tmp_path, command=command) as service,
+        ExitStack() as held,
+    ):
+        clients = [
+            held.enter_context(socket.create_connection(("127.0.0.1", service.port), timeout=60))
+            for _ in range(8)
+        ]
+        for client in clients[:3]:
+            client.sendall(HEAD)
+        for client in clients[-2:]:
+            assert client.recv(12) == b"HTTP/1.1 503"
+        # As when the master reloads: it stops its workers, and does not wait for them.
+        [worker] = service.workers(1)
+        os.kill(int(worker), signal.SIGTERM)
+        wait_until(lambda: "Worker graceful timeout" in service.log.read_text())
+        assert clients[0].recv(1) == b""
+    assert service.log.read_text().count("connections are refused") == 1
 
 
 def received(client: socket.socket) -> bytes:
