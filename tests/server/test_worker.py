@@ -4,6 +4,8 @@ import logging
 import os
 import signal
 from collections.abc import Callable, Iterator
+from itertools import count
+from math import inf
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -108,18 +110,44 @@ def test_a_stopping_worker_finishes_its_requests(
     assert len(application.asked) == 1
 
 
-def test_a_worker_ends_after_its_time(
-    started: tuple[Worker, Any, Any], caplog: pytest.LogCaptureFixture
+class Listening:
+    """A listener whose connections end after some looks at them."""
+
+    def __init__(self, looks: float) -> None:
+        self.pool = self
+        self.calls: list[str] = []
+        self._looks = looks
+
+    def join(self, timeout: float) -> bool:
+        """Return whether the connections have ended."""
+        assert timeout == worker._WATCH_SECONDS
+        self._looks -= 1
+        return self._looks <= 0
+
+    def __getattr__(self, name: str) -> Callable[..., None]:
+        return lambda **_: self.calls.append(name)
+
+
+@pytest.mark.parametrize(("looks", "is_late"), [(1, False), (3, False), (inf, True)])
+def test_a_worker_stops_within_its_time(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, looks: float, is_late: bool
 ) -> None:
-    """A request that does not end in time is cut off, with a warning."""
-    made, running, address = started
-    made.cfg.set("graceful_timeout", 0)
-    with connected(address) as client:
-        send(client, HEAD)
-        made.alive = False
-        running.join()
-        assert everything(client) == b""
-    assert "graceful timeout" in caplog.text
+    """A stopping worker waits for its connections, tells its master meanwhile, and cuts off late ones."""
+    seconds = count()
+    listening = Listening(looks)
+    made = object.__new__(Worker)
+    made.alive, made.pid, made.sockets = True, 1, [None]
+    made.cfg = SimpleNamespace(graceful_timeout=5)
+    made.log = logging.getLogger("gunicorn")
+    notified: list[bool] = []
+    monkeypatch.setattr(worker, "monotonic", lambda: next(seconds))
+    monkeypatch.setattr(worker, "gevent", SimpleNamespace(sleep=lambda _: setattr(made, "alive", False)))
+    monkeypatch.setattr(Worker, "_listener", lambda *_: listening)
+    monkeypatch.setattr(Worker, "notify", lambda self: notified.append(self.alive))
+    made.run()
+    assert listening.calls == ["start", "close", *(["stop"] if is_late else [])]
+    assert notified == [True, *[False] * (6 if is_late else int(looks) - 1)]
+    assert ("graceful timeout" in caplog.text) is is_late
 
 
 def test_a_worker_without_its_master_stops(started: tuple[Worker, Any, Any]) -> None:
