@@ -78,6 +78,7 @@ def test_a_waiting_greenlet_reads_the_end_of_a_disconnected_client() -> None:
         patches.disconnect(ours)
         assert waiting.get(timeout=10) == b""
         assert theirs.recv(1) == b""
+    patches.disconnect(ours)
 
 
 def test_unread_bytes_are_seen_without_reading_them() -> None:

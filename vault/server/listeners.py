@@ -113,11 +113,6 @@ class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
 
 def _attach(connection: Connection, client: Any) -> None:
     """Make *client* the socket of *connection*."""
-    connection.disconnect = partial(_disconnect, client)
+    connection.disconnect = partial(patches.disconnect, client)
     connection.has_unread = partial(patches.has_unread, client)
     connection.take_turn = partial(TURNS.take, connection.source)
-
-
-def _disconnect(client: Any) -> None:
-    with suppress(OSError):
-        patches.disconnect(client)

@@ -5,6 +5,7 @@ fails when a new version changes what is used here.
 """
 
 import socket
+from contextlib import suppress
 from typing import Any
 
 from gevent import thread
@@ -36,12 +37,10 @@ def accept(listening: Any) -> tuple[int, Any]:
 def disconnect(client: Any) -> None:
     """End both directions of the gevent socket *client*. A greenlet that waits for it reads its end.
 
-    gevent's own `shutdown` would raise an error in that greenlet.
-
-    Raises:
-        OSError: The connection has ended.
+    gevent's own `shutdown` would raise an error in that greenlet. Safe to repeat.
     """
-    client._sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001
+    with suppress(OSError):
+        client._sock.shutdown(socket.SHUT_RDWR)  # noqa: SLF001
 
 
 def has_unread(client: Any) -> bool:
