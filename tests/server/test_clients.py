@@ -143,7 +143,7 @@ def test_a_refused_client_has_a_moment_to_read(
     client = Client(ours)
     deadlines.add(client)
     act(theirs)
-    client.linger("192.0.2.1")
+    client.linger()
     deadlines.remove(client)
     assert client.deadline == NEVER
     if act is not leave:
@@ -158,5 +158,5 @@ def test_a_client_that_sends_on_is_read_for_a_limited_time(
     monkeypatch.setattr(clients, "_STEP_BYTES", 1)
     ours, theirs = pair
     theirs.sendall(bytes(150_000))
-    Client(ours).linger("192.0.2.1")
+    Client(ours).linger()
     assert ours.recv(1) == b"\0"

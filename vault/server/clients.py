@@ -30,6 +30,9 @@ _PASS_SECONDS = 1.0
 _LINGER_BYTES = 2**27
 _STEP_BYTES = 2**16
 
+#: The queue for turns of all lingering clients, so that they do not delay requests from their addresses.
+_DISCARDING = "discarding"
+
 
 class GoneError(Exception):
     """The client has left, or did not take a reply in time."""
@@ -80,11 +83,10 @@ class Client:
         finally:
             self.deadline = NEVER
 
-    def linger(self, source: str) -> None:
+    def linger(self) -> None:
         """Shut down sending, then discard the client's data until it closes the connection, within a limit.
 
-        Closing immediately would reset the connection, and the client could lose the reply. Each step is a
-        turn of *source*, the client's address.
+        Closing immediately would reset the connection, and the client could lose the reply.
         """
         end = self.deadline = monotonic() + CLIENT_SECONDS
         left = _LINGER_BYTES
@@ -94,7 +96,7 @@ class Client:
             # Data that comes without a pause lets no wait time out. None of it is kept until the next turn.
             while left > 0 and monotonic() < end and (size := len(self.receive(_STEP_BYTES))):
                 left -= size
-                TURNS.take(source)
+                TURNS.take(_DISCARDING)
         except OSError:
             # It has left, or the time is over.
             return

@@ -49,7 +49,7 @@ class Conversation:
                 pass
             if self._lingers:
                 self.connection.wait()
-                self.client.linger(self.connection.source)
+                self.client.linger()
 
     def _answer_next(self) -> bool:
         """Answer the next request; return whether another one may follow."""
