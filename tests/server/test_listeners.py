@@ -4,7 +4,7 @@ import logging
 from collections import Counter
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import gevent
 import pytest
@@ -163,6 +163,43 @@ def test_a_closed_listener_ends_idle_connections(monkeypatch: pytest.MonkeyPatch
         assert used.recv(1) == b""
         assert unused.recv(1) == b""
     wait_for(ended, 2)
+
+
+class Handshake:
+    """A context of TLS, and the socket that it makes, without a wait."""
+
+    def __init__(self) -> None:
+        self.done: list[str] = []
+
+    def wrap_socket(self, _client: Any, **options: bool) -> Self:
+        """Return the socket."""
+        assert options == {"server_side": True, "do_handshake_on_connect": False}
+        return self
+
+    def do_handshake(self) -> None:
+        """Record a handshake."""
+        self.done.append("handshake")
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.done.append("end")
+
+
+def test_a_connection_is_answered_after_its_handshake() -> None:
+    """The first request of a connection with TLS follows the handshake, on the socket that decrypts."""
+    context = Handshake()
+
+    def answer(client: Any, *_: object) -> None:
+        assert client is context
+        context.done.append("answer")
+
+    server = Listener(("127.0.0.1", 0), answer, limits=limits, ssl_context=context)
+    connection = limits().admit("192.0.2.1")
+    assert connection is not None
+    server._serve(None, ("192.0.2.1", 1), connection)
+    assert context.done == ["handshake", "answer", "end"]
 
 
 @pytest.fixture
