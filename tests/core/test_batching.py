@@ -16,6 +16,7 @@ from vault.core import batching, deadline
 from vault.core.batching import Batcher
 from vault.core.errors import OverloadedError, StorageUnavailableError
 from vault.core.greenlets import wait_until_idle
+from vault.observability import spans
 
 
 class Gate:
@@ -241,6 +242,26 @@ def test_one_thread_flushes_until_the_batcher_is_gone(monkeypatch: pytest.Monkey
     assert not ends
     del batcher
     wait_until(lambda: bool(ends))
+
+
+def test_a_defect_of_tracing_strands_no_call(caplog: pytest.LogCaptureFixture) -> None:
+    """The error of a span is logged; its own call and all later ones get their results."""
+
+    class Broken(spans.Span):
+        """A span that cannot end."""
+
+        def end(self, _error: str = "", /) -> None:
+            """Fail."""
+            raise RuntimeError("broken")
+
+    batcher: Batcher[int, int] = Batcher(list, gather=wait_until_idle, queue="test")
+    token = spans.current.set(Broken())
+    with deadline.Within(60):
+        wait = batcher.start([1])
+        spans.current.reset(token)
+        assert wait() == [1]
+        assert batcher.start([2])() == [2]
+    assert caplog.messages == ["a span did not end"]
 
 
 def test_without_a_thread_the_calls_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -5,9 +5,11 @@ from typing import Any
 
 import gevent
 import pytest
+from gevent.event import Event
 from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from tests.server.conversations import HEAD, MAX_REST, Recorder, admitted, everything, send, talk
+from vault.api.http.connections import Connections
 from vault.server import bodies, clients
 
 LENGTH = HEAD.replace(b"GET", b"POST") + b"Content-Length: %d\r\n\r\n"
@@ -114,6 +116,31 @@ def test_a_body_of_an_evicted_connection_has_no_effect(head: bytes) -> None:
         assert b"\r\nConnection: close\r\n" in client.recv(65_536)
 
 
+@pytest.mark.promise("network")
+def test_a_body_that_waits_for_its_turn_can_be_evicted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection whose body arrives slowly makes way for a new one, also between two parts of the body."""
+    waiting, turn = Event(), Event()
+
+    def take(_source: str) -> None:
+        waiting.set()
+        turn.wait()
+
+    pool = Connections(max_total=1, max_per_source=1)
+    connection = pool.admit("192.0.2.1")
+    assert connection is not None
+    reader = Reader(lambda body: body.read())
+    with talk(reader, connection) as (client, serving):
+        connection.disconnect = lambda: client.shutdown(1)
+        send(client, LENGTH % 4, b"a")
+        monkeypatch.setattr(bodies.TURNS, "take", take)
+        client.sendall(b"b")
+        waiting.wait()
+        assert pool.admit("192.0.2.9")
+        turn.set()
+        serving.join()
+    assert reader.results == [400]
+
+
 @pytest.mark.parametrize(("head", "rest"), [(LENGTH % 4, b"{  }"), (CHUNKED, b"4\r\n{  }\r\n0\r\n\r\n")])
 def test_the_progress_of_a_body_is_reported(head: bytes, rest: bytes) -> None:
     """Bytes of a body that arrive count for the client's pace."""
@@ -147,6 +174,18 @@ def test_a_body_in_chunks_can_be_read_in_parts() -> None:
         send(client, CHUNKED, b"7\r\nabcdefg\r\n0\r\n\r\n")
         assert client.recv(65_536).startswith(OK)
     assert reader.results == [[b"abc", b"de", b"fg", b""]]
+
+
+@pytest.mark.parametrize("excess", [0, 1])
+def test_the_line_of_a_chunk_has_a_limit(excess: int) -> None:
+    """A line of 8,190 bytes is taken and a longer one is not, wherever the parts of the body end."""
+    line = b"1;a=" + b"b" * (8_186 + excess)
+    for parts in ([line, b"\r\ny\r\n0\r\n\r\n"], [line[:5_000], line[5_000:] + b"\r\ny\r\n0\r\n\r\n"]):
+        reader = Reader(lambda body: body.read())
+        with talk(reader) as (client, _):
+            send(client, CHUNKED, *parts)
+            assert client.recv(65_536).startswith(b"HTTP/1.1 400 NO\r\n" if excess else OK)
+        assert reader.results == [400 if excess else b"y"]
 
 
 def test_a_body_has_lines() -> None:
@@ -227,3 +266,27 @@ def test_a_withheld_body_is_asked_for_when_it_is_read() -> None:
         said = everything(client)
     assert said.startswith(OK)
     assert b"\r\nConnection: close\r\n" in said
+
+
+def test_a_client_that_does_not_take_the_interim_reply(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Meanwhile it may be evicted; afterwards, its request has no effect and no other one follows."""
+    connection = admitted()
+    waits: list[bool] = []
+
+    def fail(*_: Any) -> None:
+        waits.append(connection in connection.pool._waiting)
+        raise ClientDisconnected
+
+    def read(body: Any) -> None:
+        with monkeypatch.context() as broken:
+            broken.setattr(clients.Client, "send", fail)
+            with pytest.raises(ClientDisconnected):
+                body.read()
+
+    reader = Reader(read)
+    with talk(reader, connection) as (client, _):
+        client.sendall(EXPECTING)
+        gevent.spawn(client.shutdown, 1)
+        assert b"\r\nConnection: close\r\n" in everything(client)
+    assert waits == [True]
+    assert reader.results == [None]

@@ -196,6 +196,44 @@ def test_an_unread_request_is_refused_without_being_quoted(
     assert logs.request_id.get() == ""
 
 
+@pytest.mark.parametrize(
+    ("request_head", "status"),
+    [(GET, b"500"), (HEAD + b"Host: y\r\n\r\n", b"400"), (b"\r\n" + HEAD + b"Host: y\r\n\r\n", b"400")],
+    ids=["a defect", "an invalid head", "an empty line first"],
+)
+def test_a_refusal_of_head_has_no_body(request_head: bytes, status: bytes) -> None:
+    """A proxy that gets a body in reply to HEAD could take it for the next reply."""
+    with talk(lambda *_: 1 / 0) as (client, _):  # type: ignore[arg-type,return-value] # fails first
+        client.sendall(request_head.replace(b"GET", b"HEAD"))
+        client.shutdown(1)
+        said = everything(client)
+    assert said.startswith(b"HTTP/1.1 " + status)
+    assert b"\r\nContent-Length: " in said
+    assert said.endswith(b"\r\n\r\n")
+
+
+def test_a_reply_that_breaks_off_is_not_lost() -> None:
+    """The rest of a body that a client still sends does not reset the connection before it has read."""
+
+    def application(_environ: Any, start_response: Any) -> Any:
+        start_response("200 OK", [("Content-Length", "2")])
+        yield b"a"
+        raise RuntimeError
+
+    with talk(application) as (client, serving):
+        client.sendall(HEAD + b"Content-Length: 100000\r\n\r\n" + bytes(90_000))
+        gevent.sleep(0.05)
+        assert not serving.dead
+        client.sendall(bytes(10_000))
+        client.shutdown(1)
+        serving.join()
+        said = b""
+        while more := client.recv(65_536):
+            said += more
+    assert said.startswith(OK)
+    assert said.endswith(b"\r\n\r\na")
+
+
 def test_a_refusal_that_cannot_be_sent_is_dropped(caplog: pytest.LogCaptureFixture) -> None:
     """A client that has left before its refusal is no failure."""
     with talk(Recorder()) as (client, serving):
@@ -231,7 +269,10 @@ def test_nothing_of_a_request_stays_with_an_idle_connection() -> None:
 
 
 @pytest.mark.promise(2)
-def test_nothing_of_a_request_stays_while_its_rest_is_discarded(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("length", [50, 2_000], ids=["before the next request", "at the end"])
+def test_nothing_of_a_request_stays_while_its_rest_is_discarded(
+    monkeypatch: pytest.MonkeyPatch, length: int
+) -> None:
     """While a client may still send the rest of a body, the memory of its request is free."""
     kept: list[weakref.ref[Any]] = []
     free: list[bool] = []
@@ -244,9 +285,13 @@ def test_nothing_of_a_request_stays_while_its_rest_is_discarded(monkeypatch: pyt
 
     monkeypatch.setattr(clients.Client, "linger", lambda *_: free.append(kept[0]() is None))
     with talk(application) as (client, _):
-        client.sendall(HEAD + b"Content-Length: 2000\r\n\r\n")
-        assert everything(client).startswith(OK)
-    assert free == [True]
+        client.sendall(HEAD + b"Content-Length: %d\r\n\r\n" % length)
+        assert client.recv(65_536).startswith(OK)
+        gevent.sleep(0.01)
+        free.append(kept[0]() is None)
+        client.shutdown(1)
+        assert everything(client) == b""
+    assert set(free) == {True}
 
 
 def test_pipelined_requests_give_way() -> None:

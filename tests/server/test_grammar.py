@@ -1,5 +1,6 @@
 """The grammar of requests, compared with the parser of gunicorn, and through proxies."""
 
+import re
 from typing import Any
 
 import gevent
@@ -11,6 +12,7 @@ from gunicorn.http.wsgi import create
 
 from tests.server.conversations import Recorder, everything, talk
 from tests.server.raw_requests import CORPUS
+from vault.server import bodies, heads, replies
 
 #: Statuses of gunicorn's errors, other than 400.
 _STATUSES = {
@@ -102,6 +104,9 @@ DIFFERENCES = {
         "chunked: trailers of 40 kB",
     },
     "Chunks of more than 16 digits are no chunks of this world.": {"size b'00000000000000002' 17"},
+    "The line of a chunk's size is limited even if its end arrives together with it.": {
+        "size b'2;a=bbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbbb' 9004",
+    },
     "Two expectations are not one.": {"Expect twice"},
     "`close` counts wherever `Connection` has it.": {
         *("Connection: close, te", "Connection: te, close", "Connection: keep-alive, close"),
@@ -142,3 +147,31 @@ def test_a_raw_request_may_come_in_any_parts(name: str) -> None:
     """A request that comes byte by byte means what it means at once."""
     raw = CORPUS[name]
     assert by_us(*(raw[at : at + 1] for at in range(len(raw)))) == by_us(raw)
+
+
+@pytest.mark.parametrize(
+    "pattern",
+    [heads._VALID_HEAD, bodies._SIZE_LINE, bodies._TRAILERS, replies._VALID_LINES],
+    ids=["head", "size", "trailers", "reply"],
+)
+def test_a_group_is_not_possessive(pattern: re.Pattern[str]) -> None:
+    """Python 3.11, which is supported, has defects in possessive quantifiers of groups before 3.11.5."""
+    assert not re.search(r"\)(?:[*+?]|\{[0-9,]+\})\+", pattern.pattern)
+
+
+@pytest.mark.promise("network")
+@pytest.mark.parametrize(
+    ("pattern", "text"),
+    [
+        (heads._VALID_HEAD, "GET / HTTP/1.1\r\n" + "A:\r\n" * 8_000 + "A"),
+        (heads._VALID_HEAD, "GET / HTTP/1.1\r\n" + "A" * 32_000),
+        (bodies._SIZE_LINE, "1" + ";a" * 4_000 + "\0"),
+        (bodies._SIZE_LINE, "1" + " ; a = b" * 1_000 + " "),
+        (bodies._SIZE_LINE, "1;a=" + '"' + "\\b" * 4_000),
+        (bodies._SIZE_LINE, "1;a=" + '"' + "b" * 8_000),
+        (bodies._TRAILERS, "A:\r\n" * 8_000),
+    ],
+)
+def test_a_text_that_does_not_match_takes_no_long_time(pattern: re.Pattern[str], text: str) -> None:
+    """There is one way only to read the beginning of a text, so that its end leads to no further attempts."""
+    assert not pattern.fullmatch(text)

@@ -15,8 +15,8 @@ from tests.server.conversations import everything
 from tests.system.test_tls import make
 from vault.api.http import connections
 from vault.api.http.connections import Connection, Connections
-from vault.server import listeners, refused_connections
-from vault.server.clients import Client
+from vault.server import listeners
+from vault.server.clients import NEVER, Client
 from vault.server.listeners import Listener
 
 
@@ -42,8 +42,8 @@ def test_a_flood_of_connections_is_refused(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """All but two of 250 connections are refused immediately, with one log line, and others are served."""
-    monkeypatch.setattr(refused_connections, "_MAX_OPEN", 200)
-    monkeypatch.setattr(refused_connections, "_CLOSE_INTERVAL_SECONDS", 60)
+    monkeypatch.setattr(listeners, "_MAX_REFUSED", 200)
+    monkeypatch.setattr(listeners, "_REFUSED_SECONDS", 60)
     served: list[str] = []
 
     def handle(client: Any, _address: object, connection: Connection) -> None:
@@ -72,6 +72,41 @@ def test_a_flood_of_connections_is_refused(
             client.close()
     finally:
         server.stop()
+
+
+@pytest.fixture
+def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[Listener]:
+    """Run a listener that refuses all connections, and closes them soon."""
+    monkeypatch.setattr(listeners, "_REFUSED_SECONDS", 0.05)
+    none = Connections(max_total=0, max_per_source=0)
+    server = Listener(("127.0.0.1", 0), lambda *_: None, limits=lambda: none)
+    server.start()
+    with gevent.Timeout(60):
+        yield server
+        while server._refused:
+            gevent.sleep(0.01)
+    server.stop()
+
+
+def test_a_refusal_reaches_a_client_that_still_sends(refusing: Listener) -> None:
+    """A client reads the refusal, and then the end, although its request came after the refusal."""
+    for _ in range(2):
+        with socket.create_connection(refusing.address) as client:
+            client.sendall(b"GET / HTTP/1.1\r\n")
+            client.sendall(b"Host: x\r\n\r\n")
+            assert client.recv(65_536).startswith(b"HTTP/1.1 503 ")
+            with pytest.raises(ConnectionResetError):
+                # Nothing reads the request, so that a refusal stays cheap.
+                assert client.recv(65_536)
+
+
+def test_a_refused_client_that_has_left_is_no_failure(refusing: Listener) -> None:
+    """The refusal of a connection that is broken already is dropped."""
+    ours, theirs = socket.socketpair()
+    theirs.close()
+    refusing._refuse(ours.detach())
+    with socket.create_connection(refusing.address) as client:
+        assert everything(client).startswith(b"HTTP/1.1 503 ")
 
 
 def test_refusing_yields_to_others(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -202,6 +237,19 @@ def test_a_connection_is_answered_after_its_handshake() -> None:
     assert context.done == ["handshake", "answer", "end"]
 
 
+def test_an_error_over_tls_is_shown() -> None:
+    """A defect that a conversation raises is shown over TLS, too, whatever error it is."""
+
+    def answer(*_: object) -> None:
+        raise OSError(28, "full")
+
+    server = Listener(("127.0.0.1", 0), answer, limits=limits, ssl_context=Handshake())
+    connection = limits().admit("192.0.2.1")
+    assert connection is not None
+    with pytest.raises(OSError, match="full"):
+        server._serve(None, ("192.0.2.1", 1), connection)
+
+
 @pytest.fixture
 def secure(tmp_path: Path) -> Iterator[tuple[Listener, SSLContext]]:
     """Run a listener that serves TLS, and echoes a part of what it gets; yield it and a client's context."""
@@ -212,7 +260,7 @@ def secure(tmp_path: Path) -> Iterator[tuple[Listener, SSLContext]]:
 
     def handle(client: Any, _address: object, connection: Connection) -> None:
         peer = Client(client)
-        while data := peer.receive(65_536):
+        while data := peer.receive(65_536, NEVER):
             assert connection.has_unread() in (False, True)
             peer.send(data * 100)
 

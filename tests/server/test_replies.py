@@ -170,6 +170,9 @@ def twice(_environ: Any, start_response: Any) -> list[bytes]:
         replying(**{"": "y"}),
         replying(**{"hunter2: x": "y"}),
         replying(Content_Length="x"),
+        replying(Content_Length="-1"),
+        replying(Content_Length="+1"),
+        replying(Content_Length="1", content_length="1"),
         replying(X=1),  # type: ignore[arg-type] # wrong on purpose
         twice,
         lambda *_: [b"body without a head"],

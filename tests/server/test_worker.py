@@ -136,7 +136,7 @@ def test_a_worker_stops_within_its_time(
     seconds = count()
     listening = Listening(looks)
     made = object.__new__(Worker)
-    made.alive, made.pid, made.sockets = True, 1, [None]
+    made.alive, made.pid, made.ppid, made.sockets = True, 1, os.getppid(), [None]
     made.cfg = SimpleNamespace(graceful_timeout=5)
     made.log = logging.getLogger("gunicorn")
     notified: list[bool] = []

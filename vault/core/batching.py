@@ -1,5 +1,6 @@
 """Batches of concurrent calls: one round trip for all calls that wait at the same time."""
 
+import logging
 from _thread import allocate_lock, start_new_thread
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -12,6 +13,8 @@ from weakref import finalize, ref
 from vault.core import deadline
 from vault.core.errors import OverloadedError, StorageUnavailableError, VaultError
 from vault.observability import metrics, spans
+
+logger = logging.getLogger(__name__)
 
 Item = TypeVar("Item")
 Result = TypeVar("Result")
@@ -32,8 +35,11 @@ class _Call(Generic[Item, Result]):
         self.finished = Event()
 
     def finish(self) -> None:
-        """Wake the caller."""
-        self.span.end(_shown_name(self.error) if self.error else "")
+        """Wake the caller, also after a defect of tracing: all later flushes need this thread."""
+        try:
+            self.span.end(_shown_name(self.error) if self.error else "")
+        except Exception:
+            logger.exception("a span did not end")
         self.finished.set()
 
 

@@ -1,4 +1,4 @@
-"""The service under gunicorn: configuration, worker, client timeouts and patches of libraries.
+"""The service under gunicorn: configuration, worker, connections and patches of gevent.
 
 `gunicorn --config python:vault.server` takes its settings from the names of this module. Anything else that
 imports this package must not be patched or configured.

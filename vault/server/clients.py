@@ -1,11 +1,13 @@
 """A client's socket: bytes that it sends and takes, within deadlines."""
 
 import logging
+from contextlib import suppress
 from math import inf
 from time import monotonic
 from typing import Any
 
 from gevent import get_hub, getcurrent, socket
+from werkzeug.exceptions import ClientDisconnected
 
 from vault.server.turns import TURNS
 
@@ -23,26 +25,18 @@ IDLE_SECONDS = 75
 #: The deadline of a client for which the service does not wait.
 NEVER = inf
 
-#: Maximum seconds between two passes over all deadlines.
-_PASS_SECONDS = 1.0
+#: Seconds between two passes over all deadlines. Each is enforced at most so late.
+_PASS_SECONDS = 0.1
 
 #: Raw bytes that a client may still send after a refusal, so that it gets to read the refusal.
 _LINGER_BYTES = 2**27
 _STEP_BYTES = 2**16
 
-#: The queue for turns of all lingering clients, so that they do not delay requests from their addresses.
-_DISCARDING = "discarding"
-
-
-class GoneError(Exception):
-    """The client has left, or did not take a reply in time."""
-
 
 class Client:
     """The client of one connection, which the current greenlet serves.
 
-    The greenlet gets a `TimeoutError` at the *deadline*, which it sets before it waits for the client. A
-    deadline is exact if the wait began `_PASS_SECONDS` before it.
+    That greenlet gets a `TimeoutError` after the *deadline*, which it has only while it waits for the client.
     """
 
     __slots__ = ("_socket", "deadline", "greenlet", "unread")
@@ -54,21 +48,30 @@ class Client:
         #: Received bytes that no request has taken yet.
         self.unread = b""
 
-    def receive(self, size: int) -> bytes:
-        """Return up to *size* bytes that the client sends; none if it has left."""
+    def receive(self, size: int, deadline: float) -> bytes:
+        """Return up to *size* bytes that the client sends; none if it has left.
+
+        Raises:
+            TimeoutError: The *deadline* is over, even if the client sends without a pause.
+        """
+        self.deadline = deadline
         try:
             data: bytes = self._socket.recv(size)
         except TimeoutError:
             raise
         except OSError:
             return b""
+        finally:
+            self.deadline = NEVER
+        if monotonic() >= deadline:
+            raise TimeoutError
         return data
 
     def send(self, data: bytes) -> None:
         """Send *data* within `CLIENT_SECONDS`.
 
         Raises:
-            GoneError: The client has left, or did not take it in time.
+            ClientDisconnected: The client has left, or did not take it in time.
         """
         self.deadline = monotonic() + CLIENT_SECONDS
         try:
@@ -77,39 +80,32 @@ class Client:
                 self._socket.sendall(memoryview(data)[sent:])
         except TimeoutError:
             logger.warning("a client did not take its reply in time")
-            raise GoneError from None
+            raise ClientDisconnected from None
         except OSError:
-            raise GoneError from None
+            raise ClientDisconnected from None
         finally:
             self.deadline = NEVER
 
-    def linger(self) -> None:
+    def linger(self, queue: str) -> None:
         """Shut down sending, then discard the client's data until it closes the connection, within a limit.
 
-        Closing immediately would reset the connection, and the client could lose the reply.
+        Closing immediately would reset the connection, and the client could lose the reply. Each step is a
+        turn of *queue*.
         """
-        end = self.deadline = monotonic() + CLIENT_SECONDS
+        deadline = monotonic() + CLIENT_SECONDS
         left = _LINGER_BYTES
-        try:
+        # It may have left, or take too long.
+        with suppress(OSError):
             # Not TLS's own, after which nothing more could be read.
             socket.socket.shutdown(self._socket, socket.SHUT_WR)
-            # Data that comes without a pause lets no wait time out. None of it is kept until the next turn.
-            while left > 0 and monotonic() < end and (size := len(self.receive(_STEP_BYTES))):
+            # None of it is kept until the next turn.
+            while left > 0 and (size := len(self.receive(_STEP_BYTES, deadline))):
                 left -= size
-                TURNS.take(_DISCARDING)
-        except OSError:
-            # It has left, or the time is over.
-            return
-        finally:
-            self.deadline = NEVER
+                TURNS.take(queue)
 
 
 class Deadlines:
-    """The deadlines of all clients of a worker.
-
-    One pass a second costs less than a timer for each wait. Each pass is at the next deadline if that is
-    earlier.
-    """
+    """The deadlines of all clients of a worker: regular passes cost less than a timer for each wait."""
 
     def __init__(self) -> None:
         self._clients: set[Client] = set()
@@ -119,26 +115,21 @@ class Deadlines:
         """Enforce the deadlines of *client* from now on."""
         self._clients.add(client)
         if self._timer is None:
-            self._schedule(_PASS_SECONDS)
+            self._timer = get_hub().loop.timer(_PASS_SECONDS, _PASS_SECONDS, ref=False)
+            self._timer.start(self._enforce)
 
     def remove(self, client: Client) -> None:
         """Forget *client*."""
         self._clients.discard(client)
 
-    def _schedule(self, seconds: float) -> None:
-        self._timer = get_hub().loop.timer(seconds, ref=False)
-        self._timer.start(self._enforce)
-
     def _enforce(self) -> None:
-        self._timer.close()
+        if not self._clients:
+            self._timer.close()
+            self._timer = None
         now = monotonic()
         for client in [client for client in self._clients if client.deadline <= now]:
             client.deadline = NEVER
             client.greenlet.throw(TimeoutError)
-        self._timer = None
-        if self._clients:
-            following = min(client.deadline for client in self._clients)
-            self._schedule(max(0.0, min(_PASS_SECONDS, following - monotonic())))
 
 
 #: The deadlines of this worker.

@@ -63,14 +63,13 @@ graceful_timeout = 35
 logconfig_dict = logs.configuration(_settings.log_level)
 loglevel = _settings.log_level
 
-
-def _limits() -> Connections:
-    """Return the limits of one listener of a worker."""
-    return Connections(
-        max_total=_settings.max_connections,
-        max_per_source=_settings.max_connections_per_address,
-        exempt=_settings.trusted_proxies,
-    )
+# Of one listener of a worker.
+_limits = partial(
+    Connections,
+    max_total=_settings.max_connections,
+    max_per_source=_settings.max_connections_per_address,
+    exempt=_settings.trusted_proxies,
+)
 
 
 def _remove_measured(master: int) -> None:

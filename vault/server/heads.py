@@ -29,12 +29,13 @@ _MAX_HEADERS = 100
 #: The end of a head.
 END = b"\r\n\r\n"
 
-# The quantifiers are possessive: matching takes no longer than the text is.
+# The quantifiers of characters are possessive, and a line matches in one way only, so matching is linear.
+# of groups are not possessive, as Python before 3.11.5 has defects in these.
 NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 # Lower case is refused in methods, and `#` in targets: not all readers take them in the same way.
 _REQUEST_LINE = r"(?:\r\n)?([!$%&'*+.^_`|~0-9A-Z-]{3,20}+) ([!\"$-~]++) HTTP/1\.([01])\r\n"
 _VALID_LINE = re.compile(_REQUEST_LINE)
-_VALID_HEAD = re.compile(rf"{_REQUEST_LINE}((?:{NAME}:[\t\x20-\x7e\x80-\xff]*+\r\n)*+)")
+_VALID_HEAD = re.compile(rf"{_REQUEST_LINE}((?:{NAME}:[\t\x20-\x7e\x80-\xff]*+\r\n)*)")
 
 #: A target with the host, as clients of proxies send it.
 _ABSOLUTE = re.compile(r"(?i:https?)://([^/?]*)([^?]*)(?:\?(.*))?")
@@ -62,9 +63,8 @@ class Head:
     method: str
     #: The second number of the HTTP version.
     minor: int
-    #: Bytes of the body, unless it comes in chunks.
-    length: int
-    is_chunked: bool
+    #: Bytes of the body; None if it comes in chunks.
+    length: int | None
     #: True if the client waits for `100 Continue` before it sends the body.
     expects_continue: bool
     #: True if the connection ends after the reply.
@@ -176,4 +176,4 @@ def _framed(environ: Environ, method: str, minor: int) -> Head:
         raise BadRequest(_BAD_HEADER)
     # HTTP/1.0 has no expectations.
     expects = expectation is not None and minor > 0
-    return Head(environ, method, minor, int(length), coding is not None, expects, is_last)
+    return Head(environ, method, minor, int(length) if coding is None else None, expects, is_last)

@@ -3,7 +3,7 @@
 import logging
 import os
 from collections.abc import Callable
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from functools import partial
 from time import monotonic
 from typing import Any
@@ -17,13 +17,20 @@ from vault.api.http.request_log import refuse_connection
 from vault.server import patches
 from vault.server.clients import CLIENT_SECONDS
 from vault.server.conversation import raw
-from vault.server.refused_connections import RefusedConnections
 from vault.server.turns import TURNS
 
 logger = logging.getLogger(__name__)
 
 #: The number of connections that are refused before other greenlets run.
 _REFUSALS_AT_ONCE = 400
+
+#: Connections that are open at a time after their refusal. Further ones are reset: under a flood, a refusal
+#: costs no more than that.
+_MAX_REFUSED = 200
+
+#: Seconds until a refused connection is closed. Closing earlier would reset it while its request is arriving,
+#: and the client could lose the reply.
+_REFUSED_SECONDS = 1
 
 #: Seconds between two log lines about refused connections.
 _LOG_INTERVAL_SECONDS = 60
@@ -54,7 +61,9 @@ class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
         self._answer = handle
         self._connections = limits()
         self._ssl_context = ssl_context
-        self._refuse = os.close if ssl_context else RefusedConnections(raw(refuse_connection())).add
+        self._refusal = raw(refuse_connection())
+        #: The number of connections that are open after their refusal.
+        self._refused = 0
         self._logged = -float(_LOG_INTERVAL_SECONDS)
         super().__init__(listening, self._serve, spawn=spawn)
 
@@ -93,15 +102,33 @@ class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
         if self._ssl_context is None:
             self._answer(client, address, connection)
             return
-        with (
-            # The client broke the connection, or is late. gevent would print a traceback.
-            suppress(OSError),
-            self._ssl_context.wrap_socket(client, server_side=True, do_handshake_on_connect=False) as secure,
-        ):
-            _attach(connection, secure)
-            with Timeout(CLIENT_SECONDS, TimeoutError):
-                secure.do_handshake()
+        with ExitStack() as held:
+            try:
+                secure = held.enter_context(
+                    self._ssl_context.wrap_socket(client, server_side=True, do_handshake_on_connect=False)
+                )
+                _attach(connection, secure)
+                with Timeout(CLIENT_SECONDS, TimeoutError):
+                    secure.do_handshake()
+            except OSError:
+                # The client broke the connection, or is late. gevent would print a traceback.
+                return
             self._answer(secure, address, connection)
+
+    def _refuse(self, descriptor: int) -> None:
+        """Refuse the connection with *descriptor*, and close it later. Never waits for its request."""
+        if self._ssl_context or self._refused >= _MAX_REFUSED:
+            os.close(descriptor)
+            return
+        with suppress(OSError):
+            # The buffer of a new connection has room for it.
+            os.write(descriptor, self._refusal)
+        self._refused += 1
+        spawn_later(_REFUSED_SECONDS, self._close_refused, descriptor)
+
+    def _close_refused(self, descriptor: int) -> None:
+        self._refused -= 1
+        os.close(descriptor)
 
     def _log_refusal(self) -> None:
         if monotonic() - self._logged < _LOG_INTERVAL_SECONDS:

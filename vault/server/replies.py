@@ -8,11 +8,12 @@ from http import HTTPStatus
 from time import time
 from typing import Any
 
+from vault.server import heads
 from vault.server.heads import Head
 
 _STATUS = re.compile(r"([0-9]{3})(?: [\t\x20-\x7e\x80-\xff]*)?")
-_NAME = re.compile(r"[!#$%&'*+.^_`|~0-9A-Za-z-]+")
-_VALID_LINES = re.compile(r"(?:[\t\x20-\x7e\x80-\xff]*+\r\n)*+")
+_NAME = re.compile(heads.NAME)
+_VALID_LINES = re.compile(r"(?:[\t\x20-\x7e\x80-\xff]*+\r\n)*")
 
 #: Headers that only the server sets.
 _OWN = re.compile(
@@ -25,7 +26,7 @@ class Reply:
     """The reply to the request with *head*; *send* sends its bytes.
 
     Its head waits for the first bytes of its body, so that a small reply is sent at once. *ends* returns, at
-    that time, whether the connection ends after the reply.
+    that time, whether the connection ends for another reason than the head.
     """
 
     def __init__(self, head: Head, send: Callable[[bytes], None], ends: Callable[[], bool]) -> None:
@@ -60,6 +61,8 @@ class Reply:
         for name, value in headers:
             kind = _kind(name)
             if kind == "content-length":
+                if self._left is not None or not value.isdecimal():
+                    raise ValueError("the length of the reply is invalid")
                 self._left = int(value)
             if kind and not (has_no_length and kind == "content-length"):
                 lines.append(name + ": " + value.strip(" \t") + "\r\n")
@@ -96,7 +99,7 @@ class Reply:
             if not self._status:
                 raise AssertionError("start_response was not called")
             has_end = self._left is not None or self._is_chunked or self._omits_body
-            self.is_last = self._ends() or not has_end
+            self.is_last = self._head.is_last or self._ends() or not has_end
             connection = "close" if self.is_last else "keep-alive"
             chunked = "Transfer-Encoding: chunked\r\n" if self._is_chunked else ""
             head = (

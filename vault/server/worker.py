@@ -24,10 +24,7 @@ _WATCH_SECONDS = 1.0
 
 
 class Worker(base.Worker):  # type: ignore[misc] # gunicorn is not typed
-    """A worker whose connections are greenlets.
-
-    It also stops gracefully without its master.
-    """
+    """A worker whose connections are greenlets."""
 
     #: Returns the limits of one listener; `gunicorn_conf` sets it.
     limits: Callable[[], Connections]
@@ -47,7 +44,8 @@ class Worker(base.Worker):  # type: ignore[misc] # gunicorn is not typed
         listeners = [self._listener(listening) for listening in self.sockets]
         for listener in listeners:
             listener.start()
-        while self.alive:
+        # Also without its master, it stops gracefully.
+        while self.alive and self.ppid == os.getppid():
             self.notify()
             gevent.sleep(_WATCH_SECONDS)
         for listener in listeners:
@@ -61,12 +59,6 @@ class Worker(base.Worker):  # type: ignore[misc] # gunicorn is not typed
                     listener.stop(timeout=1)
                 return
 
-    def notify(self) -> None:
-        """Tell the master that this worker is alive; stop if the master is gone."""
-        super().notify()
-        if self.ppid != os.getppid():
-            self.alive = False
-
     def handle_quit(self, sig: int, frame: Any) -> None:
         """End quickly, in a greenlet: signal handlers may not wait."""
         gevent.spawn(super().handle_quit, sig, frame)
@@ -77,7 +69,6 @@ class Worker(base.Worker):  # type: ignore[misc] # gunicorn is not typed
 
     def _listener(self, listening: Any) -> Listener:
         """Return the server of the socket *listening*."""
-        listening.setblocking(1)
         listener = Listener(
             listening,
             partial(self._converse, self._template(listening)),

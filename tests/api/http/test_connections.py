@@ -185,3 +185,8 @@ def test_a_stop_ends_idle_connections_only() -> None:
     assert sorted(closed) == ["127.0.0.1", "idle", "unused", "working"]
     assert not arriving.is_evicted
     assert not half_sent.is_evicted
+    # Once begun, the stop does not wait for unused ones again.
+    pool.stop(unused=False)
+    last = admit(pool, "127.0.0.1", closed)
+    last.rest()
+    assert last.is_evicted

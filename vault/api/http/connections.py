@@ -166,7 +166,7 @@ class Connections:
         Connections without any request yet are ended only with *unused*: their first may be on its way.
         """
         self._ends_used = True
-        self._ends_unused = unused
+        self._ends_unused |= unused
         for connection in tuple(self._open):
             connection.is_last = True
             if connection in connection.address.idle:
