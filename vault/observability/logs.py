@@ -4,7 +4,6 @@ import json
 import logging
 import logging.config
 import os
-import re
 import sys
 import time
 import traceback
@@ -78,31 +77,6 @@ def _locations(error: BaseException) -> list[str]:
     return own if cause is None else [*own, "caused by", *_locations(cause)]
 
 
-#: The beginnings of gunicorn's messages that then quote what a client sent.
-_QUOTING = re.compile(
-    r"Invalid request from ip=\S+(?=:)"
-    r"|Error handling (HTTP/2 )?request"
-    r"|Ignored premature client disconnection"
-    r"|Closing connection"
-    r"|HTTP/2 [a-z ]+"
-    r"|%s %s"
-)
-
-
-class WithoutRequests(logging.Filter):
-    """Remove quotations of requests from gunicorn's messages.
-
-    gunicorn quotes what it cannot parse. After a wrong Content-Length, that is the rest of a body with its
-    secret.
-    """
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        """Truncate *record* at the beginning of the quotation, and accept it."""
-        if quoting := _QUOTING.match(str(record.msg)):
-            record.msg, record.args = quoting[0].replace("%s %s", "request"), ()
-        return True
-
-
 def configuration(level: str) -> dict[str, Any]:
     """Return the `logging.config.dictConfig` dictionary for logging at *level* and above.
 
@@ -112,19 +86,13 @@ def configuration(level: str) -> dict[str, Any]:
         "version": 1,
         "disable_existing_loggers": False,
         "formatters": {"json": {"()": "vault.observability.logs.JsonFormatter"}},
-        "filters": {"without_requests": {"()": "vault.observability.logs.WithoutRequests"}},
         "handlers": {
             "stdout": {"class": "logging.StreamHandler", "stream": "ext://sys.stdout", "formatter": "json"}
         },
         "root": {"level": "WARNING", "handlers": ["stdout"]},
         "loggers": {
             "vault": {"level": level.upper()},
-            "gunicorn.error": {
-                "level": level.upper(),
-                "handlers": [],
-                "filters": ["without_requests"],
-                "propagate": True,
-            },
+            "gunicorn.error": {"level": level.upper(), "handlers": [], "propagate": True},
             "gunicorn.access": {"level": "WARNING", "handlers": [], "propagate": True},
         },
     }

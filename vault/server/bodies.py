@@ -111,7 +111,7 @@ class Body(IOBase):
     def _next(self, size: int) -> bytes:
         """Return up to *size* bytes; none at the end."""
         data = self._receive(size)
-        self._has_failed = not data
+        self._has_failed |= not data
         self.left -= len(data)
         return data
 

@@ -74,7 +74,7 @@ def max_size_of_any(req: Request) -> int:
         raise UnsupportedMediaType("The body must not have a Content-Encoding.")
     coding = req.headers.get("Transfer-Encoding")
     if coding and coding.lower() != "chunked":
-        # gunicorn also accepts compressed ones, and does not decompress them.
+        # The server also accepts compressed ones, and does not decompress them.
         raise UnsupportedTransferCoding
     limit = req.max_content_length or 0
     # The size of a chunked body is unknown until its end.

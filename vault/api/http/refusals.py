@@ -134,7 +134,7 @@ REFUSALS = {
     DEFECT: Refusal(500, "Internal error", "The request could not be completed."),
 }
 
-#: Codes of HTTP's own errors. Werkzeug and gunicorn raise them too.
+#: Codes of HTTP's own errors. Werkzeug and the server raise them too.
 _HTTP_CODES: dict[type[Exception], str] = {
     http.BadRequest: "bad_request",
     http.ClientDisconnected: "client_disconnected",
