@@ -94,7 +94,7 @@ def test_a_body_without_pauses_has_a_timeout_too() -> None:
 
     reader = Reader(read)
     with talk(reader) as (client, _):
-        client.sendall(LENGTH % 1_000 + b"y" * 500)
+        send(client, LENGTH % 1_000, b"y" * 500)
         assert b"\r\nConnection: close\r\n" in everything(client)
     assert reader.results == [408]
 
