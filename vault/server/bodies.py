@@ -160,10 +160,10 @@ class ChunkedBody(Body):
     def _begin_chunk(self) -> None:
         """Take the line of the next chunk's size; at the end, also the trailers."""
         # The last chunk ends with a line end of its own.
-        if self._count and self._line():
-            raise _broken()
-        match = _SIZE_LINE.fullmatch(self._line())
-        if match is None:
+        start = 2 if self._count else 0
+        line = self._line(start)
+        match = _SIZE_LINE.fullmatch(line, start)
+        if match is None or line[:start] != "\r\n"[:start]:
             raise _broken()
         self._chunk = int(match[1], 16)
         if self._chunk:
@@ -179,11 +179,12 @@ class ChunkedBody(Body):
         self._client.unread = self._ahead + self._client.unread
         self._ahead = b""
 
-    def _line(self) -> str:
-        """Take the next line; return it without its end."""
-        while (end := self._ahead.find(b"\r\n")) < 0 and len(self._ahead) < _MAX_LINE_BYTES + 2:
+    def _line(self, start: int = 0) -> str:
+        """Take all up to the first line end from *start*; return it without that."""
+        limit = start + _MAX_LINE_BYTES
+        while (end := self._ahead.find(b"\r\n", start)) < 0 and len(self._ahead) < limit + 2:
             self._ahead += self._more(_CHUNKED_STEP_BYTES)
-        if not 0 <= end <= _MAX_LINE_BYTES:
+        if not 0 <= end <= limit:
             raise _broken()
         line, self._ahead = self._ahead[:end], self._ahead[end + 2 :]
         return line.decode("latin-1")
