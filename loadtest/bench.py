@@ -12,6 +12,7 @@ same user, and wrk and `scripts/install.sh bench`.
 
 import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import click
 import dialect
@@ -42,7 +43,13 @@ def main(count: int, seconds: int, connections: int, workers: int, api: str, onl
         services = [start(kind, workers) for kind in kinds]
         blocks = list(compare(services, Rounds(count, seconds, connections)))
         report_resources(services)
+        click.echo(f"\n{interpreter()}")
     sys.exit(failed(blocks))
+
+
+def interpreter() -> str:
+    """Return the interpreter of all services in Python: a build that is not optimized is much slower."""
+    return f"Python: {Path(sys.executable).resolve()}, {sys.version}"
 
 
 if __name__ == "__main__":

@@ -20,10 +20,10 @@ class Sample:
     p50: float
     p99: float
     p999: float
-    #: Milliseconds of CPU time per request, without MongoDB's.
+    #: Milliseconds of CPU time per request, without the database's.
     cpu: float
-    #: The same of MongoDB.
-    mongodb: float
+    #: The same of the database, if that is a process of its own.
+    database: float
     errors: float
 
 
@@ -67,12 +67,12 @@ class Block:
 
 def sample(service: Service, load: Callable[[], Load]) -> Sample:
     """Put *load* on *service* and return the figures."""
-    before, mongodb_before = service.cpu_seconds(), service.mongodb_cpu_seconds()
+    before, database_before = service.cpu_seconds(), service.database_cpu_seconds()
     found = load()
     a_request = 1_000 / max(found.requests, 1)
     cpu = (service.cpu_seconds() - before) * a_request
-    mongodb = (service.mongodb_cpu_seconds() - mongodb_before) * a_request
-    return Sample(found.a_second, found.p50, found.p99, found.p999, cpu, mongodb, found.errors)
+    database = (service.database_cpu_seconds() - database_before) * a_request
+    return Sample(found.a_second, found.p50, found.p99, found.p999, cpu, database, found.errors)
 
 
 def block(title: str, runs: Mapping[str, Run], count: int) -> Block:
@@ -111,13 +111,13 @@ def medians(found: Sequence[_Figures]) -> _Figures:
 def _report(block: Block) -> None:
     """Print a block; in brackets, the ratio of this service's figure to each."""
     head = "".join(f"{heading:>18}" for heading, _ in _COLUMNS.values())
-    click.echo(f"\n{block.title:<34}{head}{'MongoDB':>10}{'errors':>8}")
+    click.echo(f"\n{block.title:<34}{head}{'database':>10}{'errors':>8}")
     for name, sample in block.samples.items():
         cells = (
             f"{getattr(sample, field):.{digits}f}{_ratio(block, field, name)}"
             for field, (_, digits) in _COLUMNS.items()
         )
-        rest = f"{sample.mongodb:>10.3f}{sample.errors:>8}"
+        rest = f"{sample.database:>10.3f}{sample.errors:>8}"
         click.echo(f"  {name:<32}" + "".join(f"{cell:>18}" for cell in cells) + rest)
 
 

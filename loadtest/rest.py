@@ -7,10 +7,27 @@ from dataclasses import replace
 from functools import partial
 
 import wrk
-from baselines.processes import Ceiling, Modernized, OpenBao, Original, SecretManager, Service
+from baselines.processes import (
+    Ceiling,
+    Modernized,
+    OpenBao,
+    Original,
+    PostgresOpenBao,
+    SecretManager,
+    Service,
+    SyncedOpenBao,
+)
 from comparison import Block, Rounds, Run, block, sample
 
-SERVICES: tuple[type[Service], ...] = (SecretManager, Original, Modernized, OpenBao, Ceiling)
+SERVICES: tuple[type[Service], ...] = (
+    SecretManager,
+    Original,
+    Modernized,
+    OpenBao,
+    SyncedOpenBao,
+    PostgresOpenBao,
+    Ceiling,
+)
 KINDS = ("create", "fetch")
 
 _SEEDED = 1_000

@@ -192,7 +192,7 @@ def speed_rows(step: Step) -> Iterator[Sequence[str]]:
         )
         yield (
             *(f"{step.secrets:,}", f"{step.entries:,}", kind, f"{one.a_second:.0f}", a_second),
-            *(f"{one.p50:.1f}", f"{one.p99:.0f}", f"{one.cpu:.2f}", cpu, f"{one.mongodb:.2f}", mongodb),
+            *(f"{one.p50:.1f}", f"{one.p99:.0f}", f"{one.cpu:.2f}", cpu, f"{one.database:.2f}", mongodb),
         )
 
 

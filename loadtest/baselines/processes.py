@@ -11,6 +11,7 @@ import time
 from abc import ABC, abstractmethod
 from base64 import b64encode
 from collections.abc import Iterator
+from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Any
@@ -19,6 +20,7 @@ from urllib.request import Request, urlopen
 
 from pymongo import MongoClient
 
+from baselines.postgres import Postgres
 from vault.cli.dev.mongod import free_port
 
 VALUE = b64encode(b"a secret of thirty-two bytes....").decode()
@@ -109,8 +111,8 @@ class Service(ABC):
         """Return the CPU time of all processes so far."""
         return sum(_cpu_seconds(pid) for pid in self.pids())
 
-    def mongodb_cpu_seconds(self) -> float:
-        """Return the CPU time of MongoDB so far, if the service uses it."""
+    def database_cpu_seconds(self) -> float:
+        """Return the CPU time so far of the database, if that is a process of its own."""
         return 0.0
 
     def memory(self) -> float:
@@ -158,7 +160,7 @@ class _Rest(Service):
             "PYTHONPATH": str(Path(__file__).parent),
         }
 
-    def mongodb_cpu_seconds(self) -> float:
+    def database_cpu_seconds(self) -> float:
         """Return the CPU time of MongoDB so far."""
         with MongoClient[dict[str, Any]](self.mongo_uri) as client:
             return server_cpu_seconds(client)
@@ -231,21 +233,27 @@ class OpenBao(Service):
         """Return the setting that limits it to as many processors as the others have workers."""
         return {"GOMAXPROCS": str(self.workers)}
 
+    def storage(self) -> str:
+        """Return the storage of its configuration."""
+        return f'storage "raft" {{ path = "{self.folder}" node_id = "one" }}'
+
     def command(self) -> list[str]:
         """Write a configuration and return the server command."""
-        data = self.folder / "data"
-        data.mkdir()
         (self.folder / "bao.hcl").write_text(
             f"""
-            storage "raft" {{ path = "{data}" node_id = "one" }}
+            {self.storage()}
             listener "tcp" {{ address = "127.0.0.1:{self.port}" tls_disable = true }}
-            audit "file" "file" {{ options = {{ file_path = "{self.folder / "audit.log"}" }} }}
+            audit "file" "file" {{ options = {{ file_path = "{self.audit_folder()}/audit.log" }} }}
             api_addr = "{self.url}"
             cluster_addr = "http://127.0.0.1:{free_port()}"
             """
         )
         bao = str(Path(sys.executable).with_name("bao"))
         return [bao, "server", "-config", str(self.folder / "bao.hcl"), "-log-level=warn"]
+
+    def audit_folder(self) -> Path:
+        """Return the folder of the audit file."""
+        return self.folder
 
     def prepare(self) -> None:
         """Initialize and unseal the server, and enable KV version 2."""
@@ -277,6 +285,47 @@ class OpenBao(Service):
         return names
 
 
+class SyncedOpenBao(OpenBao):
+    """OpenBao with this service's guarantee: an entry is on disk before the value leaves."""
+
+    name = "OpenBao, synced audit"
+
+    def audit_folder(self) -> Path:
+        """Return a folder whose files are written as on a file system that is mounted with `sync`."""
+        folder = self.folder / "audit"
+        folder.mkdir()
+        subprocess.run(["chattr", "+S", str(folder)], check=True)  # noqa: S607 - root's
+        return folder
+
+
+class PostgresOpenBao(OpenBao):
+    """OpenBao whose data is in a database on the other side of a socket, as this service's is."""
+
+    name = "OpenBao on PostgreSQL"
+
+    def __enter__(self) -> Service:
+        self._postgres = Postgres()
+        with ExitStack() as stack:
+            stack.enter_context(self._postgres)
+            super().__enter__()
+            self._started = stack.pop_all()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._started:
+            super().__exit__(kind, error, trace)
+
+    def storage(self) -> str:
+        """Return the storage of its configuration."""
+        return f'storage "postgresql" {{ connection_url = "{self._postgres.url}" }}'
+
+    def database_cpu_seconds(self) -> float:
+        """Return the CPU time of PostgreSQL so far."""
+        return sum(_cpu_seconds(pid) for pid in _with_children(self._postgres.pid))
+
+
 def server_cpu_seconds(client: MongoClient[dict[str, Any]]) -> float:
     """Return the CPU time of the MongoDB server that *client* is connected to."""
     used = client.admin.command("serverStatus")["extra_info"]
@@ -284,12 +333,17 @@ def server_cpu_seconds(client: MongoClient[dict[str, Any]]) -> float:
 
 
 def _cpu_seconds(pid: int) -> float:
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / _TICKS
+    """Return the CPU time of a process and all its children that have ended; 0 if it has itself ended."""
+    try:
+        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except (FileNotFoundError, ProcessLookupError):
+        return 0.0
+    return sum(map(int, fields[11:15])) / _TICKS
 
 
 def _with_children(pid: int) -> Iterator[int]:
     yield pid
-    for task in Path(f"/proc/{pid}/task").iterdir():
-        for child in (task / "children").read_text().split():
-            yield from _with_children(int(child))
+    with suppress(FileNotFoundError, ProcessLookupError):
+        for task in Path(f"/proc/{pid}/task").iterdir():
+            for child in (task / "children").read_text().split():
+                yield from _with_children(int(child))
