@@ -18,6 +18,9 @@ from vault.documents.token import Token
 
 logger = logging.getLogger(__name__)
 
+_PURGE_INDEX = IndexModel("purge_at", expireAfterSeconds=0, sparse=True)
+#: Of tokens, issuers and roles.
+_NAMED = [IndexModel("name", unique=True), _PURGE_INDEX]
 #: For lists of tokens in the order of names, without the names of removed tokens.
 _TOKEN_INDEX = [("namespace", 1), ("name", 1)]
 #: Finds the keys in use by one seek each, and the secrets under a key in the order of their IDs.
@@ -61,13 +64,16 @@ def build(*, audit_ttl_days: int) -> None:
     build_trail(AuditEntry.raw(), audit_ttl_days=audit_ttl_days)
     try:
         _index_secrets()
-        for sealed in (Token, Issuer, Role):
-            sealed.raw().create_index("name", unique=True)
-            sealed.raw().create_index("purge_at", expireAfterSeconds=0, sparse=True)
-        Issuer.raw().create_index(_ISSUER_INDEX, unique=True)
-        Token.raw().create_index(_TOKEN_INDEX, partialFilterExpression={"pending": None})
-        Token.raw().create_index("expires_at", sparse=True)
-        Token.raw().create_index("created_by", sparse=True)
+        Role.raw().create_indexes(_NAMED)
+        Issuer.raw().create_indexes([*_NAMED, IndexModel(_ISSUER_INDEX, unique=True)])
+        Token.raw().create_indexes(
+            [
+                *_NAMED,
+                IndexModel(_TOKEN_INDEX, partialFilterExpression={"pending": None}),
+                IndexModel("expires_at", sparse=True),
+                IndexModel("created_by", sparse=True),
+            ]
+        )
     except DuplicateKeyError:
         # Its text quotes the name.
         raise DuplicateNameError from None
@@ -128,7 +134,7 @@ def _index_secrets() -> None:
             IndexModel(_NAME_INDEX, unique=True, partialFilterExpression={"name": {"$exists": True}}),
             IndexModel(_LIST_INDEX, name="deleted", partialFilterExpression=is_deleted),
             IndexModel(_LABEL_INDEX, partialFilterExpression={"labels": {"$exists": True}}),
-            IndexModel("purge_at", expireAfterSeconds=0, sparse=True),
+            _PURGE_INDEX,
         ]
     )
 
