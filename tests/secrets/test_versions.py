@@ -425,12 +425,12 @@ def test_secrets_without_a_value_are_rewrapped_and_drilled(
     both = Keyring(keyring.primary, [key])
     checked = drill.decrypt_secrets(Keyring(key), lambda _: None)
     assert (checked.seen, checked.failed) == (4, 0)
+    for name in ("secrets", "queries", "versions", "changes", "guard"):
+        monkeypatch.setattr(getattr(services(app), name), "_keyring", both)
     for found in map(StoredSecret, stored.secrets.find()):
         changes = [rewrap.rewrap_version(found, version, both) for version in found.versions]
         assert rewrap.write_rewrapped([change for change in changes if change]) == len(found.versions)
     assert registry.stored_key_ids() - {keyring.primary.id} == set()
-    for name in ("secrets", "queries", "versions", "changes"):
-        monkeypatch.setattr(getattr(services(app), name), "_keyring", both)
     assert [states_of(world) for world in (empty, purged)] == before
     assert (empty.write(b"one"), purged.write(b"four")) == (1, 4)
 
