@@ -11,6 +11,9 @@ from pymongo.database import Database as MongoDatabase
 from tests.support.rotation import connected
 from vault.cli.dev.mongod import Mongod
 
+#: Collections of a started service that have no indexes. Dropping them takes a quarter of a short test.
+_WITHOUT_INDEXES = ("keys", "audit_keys", "token_keys")
+
 
 @contextmanager
 def new_database(mongod: Mongod) -> Iterator[str]:
@@ -38,7 +41,10 @@ class EmptyDatabases:
         self._client: MongoClient[dict[str, Any]] = MongoClient(mongod.uri)
         self._unused: list[str] = []
         with new_database(mongod) as uri, connected(uri), MongoClient[dict[str, Any]](uri) as client:
-            self._usual = _indexes(client.get_default_database())
+            database = client.get_default_database()
+            for collection in _WITHOUT_INDEXES:
+                database.create_collection(collection)
+            self._usual = _indexes(database)
 
     @contextmanager
     def one(self) -> Iterator[str]:
