@@ -2,10 +2,11 @@
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Event, Semaphore, Thread
+from threading import Barrier, Event, Semaphore, Thread
 from typing import Any
 
 import pytest
@@ -94,6 +95,16 @@ def test_writes_are_durable_whatever_the_connection_string_says(mongo_uri: str) 
             assert collection.write_concern.document == {"w": "majority", "j": True}
             assert collection.read_preference.mongos_mode == "primary"
             assert collection.database.client.options.retry_writes
+
+
+def test_collections_share_a_client(mongo_uri: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Threads that connect at the same time get one client, as a transaction on both collections needs."""
+    both = Barrier(2, timeout=60)
+    # MongoEngine calls it for each thread that has found no connection.
+    monkeypatch.setattr("mongoengine.connection._find_existing_connection", lambda _: both.wait() and None)
+    with connected(mongo_uri), ThreadPoolExecutor(2) as pool:
+        one, other = pool.map(lambda document: document.raw().database.client, (Secret, AuditEntry))
+    assert one is other
 
 
 @pytest.mark.process

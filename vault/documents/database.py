@@ -88,10 +88,13 @@ class Database:
         self._client: _Client | None = None
 
         def connect(**_: object) -> _Client:
-            self._client = MongoClient(
-                uri, timeoutMS=timeout_seconds * 1_000, event_listeners=listeners, **_OPTIONS
-            )
-            return self._client
+            # MongoEngine calls this for every thread that finds no connection yet, and each collection keeps
+            # the client of its first use. A transaction needs one client for all collections.
+            with self._lock:
+                self._client = self._client or MongoClient(
+                    uri, timeoutMS=timeout_seconds * 1_000, event_listeners=listeners, **_OPTIONS
+                )
+                return self._client
 
         # MongoEngine does not get the URI: it would prefer the URI's read preference, and look up SRV records
         # immediately. It gets the name of the database, and a function that creates the client.
@@ -143,9 +146,7 @@ class Database:
         """
         if self._prepared:
             return
-        # Only one thread may create the client. The rest is not locked: without MongoDB, each caller waits
-        # for its own timeout, not for those of all others in turn.
-        with self._lock, outage.ignored(), storage_errors():
+        with outage.ignored(), storage_errors():
             get_db()
         self.ping()
         try:
