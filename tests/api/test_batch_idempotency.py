@@ -244,15 +244,15 @@ def test_an_overtaken_holder_leaves_published_secrets_to_the_other(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If a holder is overtaken after it published, the other returns its named secrets."""
-    publish, returned = SecretStore.publish, list[Any]()
+    record, returned = SecretStore.record, list[Any]()
 
-    def slowly(self: SecretStore, secrets: Any) -> None:
-        monkeypatch.setattr(SecretStore, "publish", publish)
-        publish(self, secrets)
+    def slowly(self: SecretStore, outcomes: Any, secrets: Any) -> None:
+        monkeypatch.setattr(SecretStore, "record", record)
+        record(self, outcomes, secrets)
         lapse(stored)
         returned.extend(created(alice))
 
-    monkeypatch.setattr(SecretStore, "publish", slowly)
+    monkeypatch.setattr(SecretStore, "record", slowly)
     assert create(alice).status_code == 503
     assert same(created(alice), returned)
     ids = [one["secret_id"] for one in returned if "secret_id" in one]

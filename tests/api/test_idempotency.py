@@ -201,14 +201,14 @@ def test_a_slow_holder_destroys_nothing(
 ) -> None:
     """A holder that exceeds its time limit is refused, and the other request's secret stays unchanged."""
     returned: list[str] = []
-    step = "hold_names" if "name" in body else "publish"
+    step = "hold_names" if "name" in body else "record"
     store = getattr(SecretStore, step)
 
-    def slowly(self: SecretStore, secrets: Any) -> Any:
+    def slowly(self: SecretStore, *arguments: Any) -> Any:
         monkeypatch.setattr(SecretStore, step, store)
         lapse(stored)
         returned.append(created(alice, body))
-        return store(self, secrets)
+        return store(self, *arguments)
 
     monkeypatch.setattr(SecretStore, step, slowly)
     assert create(alice, body).status_code == (409 if "name" in body else 503)
@@ -222,18 +222,18 @@ def test_a_late_secret_of_a_slow_holder_is_found(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If a slow holder publishes after the retry failed, the third attempt returns that secret."""
-    publish = SecretStore.publish
+    store = SecretStore.record
     statuses: list[int] = []
 
-    def slowly(self: SecretStore, secrets: Any) -> None:
-        monkeypatch.setattr(SecretStore, "publish", publish)
-        publish(self, secrets)
+    def slowly(self: SecretStore, outcomes: Any, secrets: Any) -> None:
+        monkeypatch.setattr(SecretStore, "record", store)
+        store(self, outcomes, secrets)
         lapse(stored)
         with monkeypatch.context() as early:
             early.setattr(SecretStore, "withdraw", lambda *_: set())
             statuses.append(create(alice, NAMED).status_code)
 
-    monkeypatch.setattr(SecretStore, "publish", slowly)
+    monkeypatch.setattr(SecretStore, "record", slowly)
     statuses.append(create(alice, NAMED).status_code)
     assert statuses == [409, 503]
     [found] = stored.secrets.find()

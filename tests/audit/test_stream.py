@@ -197,13 +197,13 @@ def test_a_stored_commit_reported_as_failed_is_no_tampering(
         class Lost(Exception):  # noqa: N818 - the name describes it
             pass
 
-        def store(made: list[StoredEntry], part: int = part, lost: type[Exception] = Lost) -> None:
+        def store(made: list[StoredEntry], _: object, part: int = part, lost: type[Exception] = Lost) -> None:
             stored.audit_logs.insert_many(made[:part])
             raise lost
 
         with monkeypatch.context() as broken, pytest.raises(Lost):
             broken.setattr(AuditEntry, "store", store)
-            trail._commit(entries(2))
+            trail._commit([(entry, ()) for entry in entries(2)])
         write(trail)
     assert len(records(stored)) == 6
     assert [(finding.tampering, finding.text) for finding in findings(records(stored), keys)] == [

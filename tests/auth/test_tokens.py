@@ -552,10 +552,10 @@ def while_recording(monkeypatch: pytest.MonkeyPatch, look: Callable[[], None]) -
     """Call *look* once the next token is stored, just before its entry is."""
     store = AuditEntry.store
 
-    def looking(entries: Any) -> None:
+    def looking(*entries: Any) -> None:
         monkeypatch.setattr(AuditEntry, "store", store)
         look()
-        store(entries)
+        store(*entries)
 
     monkeypatch.setattr(AuditEntry, "store", looking)
 

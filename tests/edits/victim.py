@@ -134,10 +134,10 @@ def _write(*keys: MasterKey) -> None:
         for worker in workers:
             # The first attempt makes the initial writes.
             worker._on_finish([(Attempt(action=Action.FETCH), Status.SUCCESS)])
-            worker._commit([_entry(number, seq) for seq in range(size)])
+            worker._commit([(_entry(number, seq), ()) for seq in range(size)])
     for worker, kept in zip(workers, (2, 3), strict=True):
         _fail(worker, kept=kept)
-        worker._commit([_entry(100, seq) for seq in range(2)])
+        worker._commit([(_entry(100, seq), ()) for seq in range(2)])
     # A failing commit, and then the first one of the stream that took over.
     _fail(workers[0], kept=0)
     _fail(workers[0], kept=1)
@@ -149,7 +149,7 @@ def _write(*keys: MasterKey) -> None:
 def _fail(worker: AuditTrail, *, kept: int) -> None:
     """Fail a commit of three entries after *kept* of them are stored."""
 
-    def store(entries: list[StoredEntry]) -> None:
+    def store(entries: list[StoredEntry], _effect: object) -> None:
         if kept:
             real(entries[:kept])
         raise KeyboardInterrupt
@@ -157,7 +157,7 @@ def _fail(worker: AuditTrail, *, kept: int) -> None:
     real = AuditEntry.store
     with pytest.MonkeyPatch.context() as broken, suppress(KeyboardInterrupt):
         broken.setattr(AuditEntry, "store", store)
-        worker._commit([_entry(99, seq) for seq in range(3)])
+        worker._commit([(_entry(99, seq), ()) for seq in range(3)])
 
 
 def _entry(commit: int, number: int) -> StoredEntry:

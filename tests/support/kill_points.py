@@ -35,7 +35,8 @@ from vault.secrets.metadata import Expiry
 from vault.secrets.requests import NewSecret, Reference
 from vault.services import Services
 
-_WRITES = frozenset({"insert", "update", "delete", "findAndModify"})
+_COMMIT = "commitTransaction"
+_WRITES = frozenset({"insert", "update", "delete", "findAndModify", _COMMIT})
 #: Written in the background, or once per process.
 _PASSED_OVER = frozenset({"keys", "audit_keys", "token_keys"})
 #: Seconds for all other writes, so that writes that do not depend on this one complete.
@@ -45,7 +46,7 @@ _VALUE = b"value"
 
 
 class Killer(monitoring.CommandListener):
-    """Counts this process's writes by collection, once it is armed, and kills it at one of them."""
+    """Counts this process's writes by collection, and commits, once it is armed; kills it at one of them."""
 
     def __init__(self, collection: str, number: int) -> None:
         self.armed = False
@@ -54,7 +55,7 @@ class Killer(monitoring.CommandListener):
 
     def started(self, event: monitoring.CommandStartedEvent) -> None:
         """Kill the process if this is the write."""
-        collection = event.command.get(event.command_name)
+        collection = _COMMIT if event.command_name == _COMMIT else event.command.get(event.command_name)
         if not self.armed or event.command_name not in _WRITES or collection in _PASSED_OVER:
             return
         self.seen[collection] += 1

@@ -106,7 +106,7 @@ def observed(world: World) -> Iterator[None]:
     level = own.level
     seen: set[str] = set()
 
-    def look(_outcomes: Sequence[Outcome]) -> None:
+    def look(_outcomes: Sequence[Outcome], _new_secrets: object) -> None:
         frame: FrameType | None = sys._getframe()
         while frame is not None:
             if frame.f_globals.get("__name__", "").startswith("vault."):
@@ -173,13 +173,12 @@ def failing(kind: type[Exception]) -> Iterator[None]:
     # Errors shown to callers have a fixed message and accept no other.
     quoting = [] if kind in (AuditUnavailableError, KeyMissingError) else [f"{EVERYTHING}"]
 
-    def fail(outcomes: Sequence[Outcome]) -> None:
+    def fail(outcomes: Sequence[Outcome], new_secrets: Sequence[Any]) -> bool:
         nonlocal failed
         if not failed:
             failed = True
             raise kind(*quoting) from PyMongoError(f"{EVERYTHING}")
-        for receive in receivers(outcomes):
-            receive(outcomes)
+        return any(receive(outcomes, new_secrets) for receive in receivers(outcomes))
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(attempts_finished, "receivers_for", lambda _: [fail])
@@ -306,11 +305,10 @@ def store_the_key(patch: pytest.MonkeyPatch) -> None:
     """Store a credential in an audit entry."""
     receivers = attempts_finished.receivers_for
 
-    def leak(outcomes: Sequence[Outcome]) -> None:
+    def leak(outcomes: Sequence[Outcome], new_secrets: Sequence[Any]) -> bool:
         for attempt, _ in outcomes:
             attempt.details["sent"] = b64(IDEMPOTENCY_KEY.encode())
-        for receive in receivers(outcomes):
-            receive(outcomes)
+        return any(receive(outcomes, new_secrets) for receive in receivers(outcomes))
 
     patch.setattr(attempts_finished, "receivers_for", lambda _: [leak])
 

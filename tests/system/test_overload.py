@@ -94,13 +94,13 @@ def test_half_sent_bodies_take_no_slot(environment: dict[str, str], tmp_path: Pa
 def test_a_late_operation_is_rolled_back(
     environment: dict[str, str], stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If its entry takes too long, an operation leaves no secret, no held read and no lease."""
+    """If its entry takes too long, an operation leaves no held read, no lease, and no half of a create."""
     store = AuditEntry.store
     slow: list[float] = []
 
-    def store_slowly(entries: Any) -> None:
+    def store_slowly(*entries_and_effect: Any) -> None:
         time.sleep(slow.pop() if slow else 0)
-        store(entries)
+        store(*entries_and_effect)
 
     monkeypatch.setattr(AuditEntry, "store", store_slowly)
     with running_app(environment) as app:
@@ -110,7 +110,6 @@ def test_a_late_operation_is_rolled_back(
         start(app)
         client = app.test_client()
         for path, body in (
-            ("create/", {"secret": "YQ=="}),
             ("fetch", once),
             ("update", {**once, "secret": "Yg=="}),
         ):
@@ -120,5 +119,10 @@ def test_a_late_operation_is_rolled_back(
             # Until it is written, the next one would wait for it.
             entries += 1
             wait_until(lambda entries=entries: stored.audit_logs.count_documents({}) == entries)
+        slow.append(2)
+        assert client.post(CREATE, json={"secret": "YQ=="}).status_code == 503
+        assert stored.secrets.count_documents({}) == 1
+        wait_until(lambda: stored.audit_logs.count_documents({}) == entries + 1)
+        assert stored.secrets.count_documents({}) == 2
     with running_app(environment) as app:
         assert app.test_client().post("/vault/secret/fetch", json=once).get_json() == {"secret": "YQ=="}

@@ -45,7 +45,7 @@ class Sink:
     def __init__(self, output: "FileOutput | SyslogOutput", *, required: bool) -> None:
         """Prepare to write to *output*; if *required*, its failure fails the attempts of the commit."""
         self._output = output
-        self._required = required
+        self.is_required = required
         self._retry_seconds = _REQUIRED_RETRY_SECONDS if required else _OPTIONAL_RETRY_SECONDS
         self._lock = Lock()
         self._failed_at: float | None = None
@@ -62,7 +62,7 @@ class Sink:
         lines = [json.dumps(record_of(entry), default=str).encode() for entry in entries]
         with self._lock:
             # After a failure `prepare` waits, but MongoDB has these entries: a required output must get them.
-            is_written = self._try(lambda: self._output.write(lines), waits=not self._required)
+            is_written = self._try(lambda: self._output.write(lines), waits=not self.is_required)
             if is_written and self._failed_at is not None:
                 self._failed_at = None
                 logger.info("audit sink works again")
@@ -90,12 +90,14 @@ class Sink:
         return True
 
     def _refuse(self) -> None:
-        if self._required:
+        if self.is_required:
             raise AuditUnavailableError
 
 
 class NoSink:
     """A stand-in for a sink: entries go to MongoDB only."""
+
+    is_required = False
 
     def prepare(self) -> None:
         """Do nothing."""

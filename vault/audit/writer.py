@@ -23,8 +23,9 @@ from vault.core.principal import OPERATOR, SERVICE
 from vault.core.text import printable
 from vault.crypto import Keyring, audit_chain
 from vault.crypto.audit_chain import SigningKey
-from vault.documents import AuditEntry, registry
+from vault.documents import AuditEntry, Secret, registry
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
+from vault.documents.secret import UnstoredSecret
 from vault.keys import guard
 from vault.observability import metrics
 
@@ -91,7 +92,8 @@ class AuditTrail:
         self._sink = sink or NoSink()
         # Created in the worker: created before gunicorn forks, all workers would share it.
         self._stream: Stream | None = None
-        self._commits: Batcher[StoredEntry, None] = Batcher(
+        #: Entries, each with the new secrets that are stored with it.
+        self._commits: Batcher[tuple[StoredEntry, Sequence[UnstoredSecret]], None] = Batcher(
             self._commit, gather=wait_until_idle, queue="entries", max_batch=MAX_ENTRIES_PER_COMMIT
         )
         self._refusals = RefusalCounter()
@@ -214,7 +216,9 @@ class AuditTrail:
         self.record_refusals()
         self.log_head()
 
-    def _on_finish(self, outcomes: Sequence[Outcome]) -> None:
+    def _on_finish(self, outcomes: Sequence[Outcome], new_secrets: Sequence[UnstoredSecret] = ()) -> bool:
+        # A required sink has the entries before anyone can find the secrets.
+        shared = new_secrets and not self._sink.is_required and AuditEntry.has_transactions()
         recorded = [
             (attempt, status)
             for attempt, status in outcomes
@@ -222,17 +226,23 @@ class AuditTrail:
         ]
         if recorded:
             try:
-                self._start(recorded)()
+                self._start(recorded, new_secrets if shared else ())()
             except StorageUnavailableError:
                 raise AuditUnavailableError from None
+        return bool(shared)
 
-    def _start(self, outcomes: Sequence[Outcome]) -> Callable[[], object]:
-        """Start to write the entries of *outcomes*; return a function that waits until they are durable."""
-        entries = [_entry(attempt, status) for attempt, status in outcomes]
+    def _start(
+        self, outcomes: Sequence[Outcome], new_secrets: Sequence[UnstoredSecret] = ()
+    ) -> Callable[[], object]:
+        """Start to write the entries of *outcomes*; return a function that waits until they are durable.
+
+        So are the *new_secrets* then, which the same commit stores.
+        """
+        first, *others = [_entry(attempt, status) for attempt, status in outcomes]
         if not self._heads.started:
             self._begin()
         # A separate thread commits even a single entry: a cancelled or late caller cancels no commit.
-        return self._commits.start(entries)
+        return self._commits.start([(first, new_secrets), *((entry, ()) for entry in others)])
 
     def _begin(self) -> None:
         """Prepare the trail for the first entry of this process. Errors as `start`."""
@@ -253,7 +263,9 @@ class AuditTrail:
         self._heads.start()
         self._retirement.start()
 
-    def _commit(self, entries: Sequence[StoredEntry]) -> Sequence[None]:
+    def _commit(self, items: Sequence[tuple[StoredEntry, Sequence[UnstoredSecret]]]) -> Sequence[None]:
+        entries = [entry for entry, _ in items]
+        new_secrets = [secret for _, secrets in items for secret in secrets]
         try:
             self._sink.prepare()
         except AuditUnavailableError:
@@ -267,7 +279,7 @@ class AuditTrail:
         stream.chain(entries, now)
         try:
             with storage_errors("insert"):
-                AuditEntry.store(entries)
+                AuditEntry.store(entries, partial(Secret.insert_all, new_secrets) if new_secrets else None)
             stream.committed(entries[-1])
         except BaseException:
             # After any error, the entries may be stored: their numbers are not used again.
@@ -340,8 +352,9 @@ class NoAuditTrail:
     def start(self) -> None:
         """Do nothing."""
 
-    def _on_finish(self, outcomes: Sequence[Outcome]) -> None:
-        """Do nothing."""
+    def _on_finish(self, outcomes: Sequence[Outcome], new_secrets: Sequence[UnstoredSecret]) -> bool:  # noqa: ARG002 - a receiver's
+        """Record and store nothing."""
+        return False
 
 
 class DisabledAuditTrail(NoAuditTrail):
@@ -351,11 +364,12 @@ class DisabledAuditTrail(NoAuditTrail):
         self._keyring = keyring
         self._agrees = False
 
-    def _on_finish(self, outcomes: Sequence[Outcome]) -> None:  # noqa: ARG002 - a receiver's
+    def _on_finish(self, outcomes: Sequence[Outcome], new_secrets: Sequence[UnstoredSecret]) -> bool:
         """Check, once, that the database has no trail: otherwise attempts must not go unrecorded."""
         if not self._agrees:
             guard.require_agreement(self._keyring, signing_keys.trusted, audit_enabled=False)
             self._agrees = True
+        return super()._on_finish(outcomes, new_secrets)
 
 
 def _is_counted(attempt: Attempt, status: Status) -> bool:

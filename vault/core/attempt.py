@@ -13,8 +13,9 @@ from vault.core.principal import ANONYMOUS, Principal, Scope
 
 _signals = Namespace()
 
-#: Sent with the outcomes of one request's attempts, once they are known and before anything is released. The
-#: attempts fail if a receiver raises, or if there is no receiver: the audit trail fails closed.
+#: Sent with the outcomes of one request's attempts, once they are known and before anything is released, and
+#: with the new secrets that they record. A receiver returns whether it stored these. The attempts fail if
+#: a receiver raises, or if there is no receiver: the audit trail fails closed.
 attempts_finished = _signals.signal("attempts-finished")
 
 
@@ -125,11 +126,15 @@ class Attempt:
 Outcome = tuple[Attempt, Status]
 
 
-def finish_all(outcomes: Sequence[Outcome]) -> None:
+def finish_all(outcomes: Sequence[Outcome], new_secrets: Sequence[Any] = ()) -> bool:
     """Record all *outcomes* together, as `Attempt.finish` records one: all of them are durable, or it fails.
 
+    Where MongoDB allows it, the *new_secrets* that they record are stored in the same transaction. Return
+    whether they were; if not, store them now.
+
     Raises:
-        AuditUnavailableError: An entry could not be written: release nothing, destroy nothing.
+        AuditUnavailableError: An entry could not be written: release nothing, destroy nothing. Of a
+            transaction, neither entries nor secrets are stored, or its outcome is unknown.
     """
     new = [outcome for outcome in outcomes if not outcome[0].finished]
     # Set first: an entry may exist although its write failed, so it is not retried.
@@ -139,7 +144,11 @@ def finish_all(outcomes: Sequence[Outcome]) -> None:
             attempt.details |= attempt.success_details
         if attempt.whole:
             attempt.whole.finished = True
+    if not new:
+        return False
     # Not `send`, which also checks whether each receiver is a coroutine, and takes four times as long.
-    # A process that is ending has no receiver any more.
-    if new and not [receive(new) for receive in attempts_finished.receivers_for(new)]:
+    stored = [receive(new, new_secrets) for receive in attempts_finished.receivers_for(new)]
+    if not stored:
+        # This process is ending.
         raise AuditUnavailableError
+    return any(stored)

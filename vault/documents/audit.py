@@ -1,11 +1,13 @@
 """The collections of the audit trail: its entries, and the public keys that verify them."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
 from mongoengine import DateTimeField, DictField, IntField, ListField, StringField
 from pymongo import timeout
+from pymongo.client_session import ClientSession
+from pymongo.read_concern import ReadConcern
 
 from vault.core.timestamps import moment
 from vault.documents.base import BaseDocument
@@ -51,14 +53,36 @@ class AuditEntry(BaseDocument):
     meta: ClassVar = {"collection": "audit_logs"}
 
     @classmethod
-    def store(cls, entries: Sequence[dict[str, Any]]) -> None:
+    def store(
+        cls, entries: Sequence[dict[str, Any]], effect: Callable[[ClientSession], None] | None = None
+    ) -> None:
         """Store *entries*, in their stored form, by one write within `COMMIT_TIMEOUT_SECONDS`.
+
+        With an *effect*, which makes its own writes, by one transaction. Until the timeout, the driver
+        repeats one that certainly failed, as when the primary changes, and a commit of unknown outcome.
 
         Bypasses MongoEngine: a document for each entry would cost more than everything else for it.
         """
+        client = cls.raw().database.client
         # Operators' commands have a longer timeout, but readers do not wait that long for a commit.
-        with timeout(min(COMMIT_TIMEOUT_SECONDS, cls.raw().database.client.options.timeout)):
-            cls.insert(entries)
+        with timeout(min(COMMIT_TIMEOUT_SECONDS, client.options.timeout)):
+            if effect is None:
+                cls.insert(entries)
+                return
+
+            def write(session: ClientSession) -> None:
+                cls.insert(entries, session)
+                effect(session)
+
+            with client.start_session() as session:
+                # Not the read concern of the connection string, which transactions may not allow.
+                session.with_transaction(write, ReadConcern("local"))
+
+    @classmethod
+    def has_transactions(cls) -> bool:
+        """Return whether the driver has found a replica set: a standalone server has no transactions."""
+        known = cls.raw().database.client.topology_description
+        return bool(known.topology_type_name.startswith("ReplicaSet"))
 
 
 def record_of(document: Mapping[str, Any]) -> dict[str, Any]:

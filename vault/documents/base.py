@@ -4,6 +4,7 @@ from collections.abc import Callable, Mapping, Sequence
 from typing import Any, ClassVar, Protocol, Self, TypeGuard
 
 from mongoengine import Document
+from pymongo.client_session import ClientSession
 
 from vault.core.errors import DecryptionError, KeyMissingError
 from vault.crypto import Keyring
@@ -35,13 +36,13 @@ class BaseDocument(Document):
         return cls._get_collection()
 
     @classmethod
-    def insert(cls, documents: Sequence[dict[str, Any]]) -> None:
+    def insert(cls, documents: Sequence[dict[str, Any]], session: ClientSession | None = None) -> None:
         """Store new *documents*, at least one, in order, until one fails."""
         if len(documents) == 1:
             # PyMongo's bulk write takes a tenth longer.
-            cls.raw().insert_one(documents[0])
+            cls.raw().insert_one(documents[0], session=session)
         else:
-            cls.raw().insert_many(documents)
+            cls.raw().insert_many(documents, session=session)
 
     @classmethod
     def collection_name(cls) -> str:

@@ -17,6 +17,7 @@ from mongoengine import (
     StringField,
     signals,
 )
+from pymongo.client_session import ClientSession
 from pymongo.errors import BulkWriteError
 
 from vault.core.principal import DEFAULT_NAMESPACE
@@ -151,9 +152,9 @@ class Secret(_Encryptable, BaseDocument):
     meta: ClassVar = {"collection": "secrets"}
 
     @classmethod
-    def insert_all(cls, secrets: Sequence[UnstoredSecret]) -> None:
+    def insert_all(cls, secrets: Sequence[UnstoredSecret], session: ClientSession | None = None) -> None:
         """Store all of the new *secrets*."""
-        cls.insert(cls._documents(secrets))
+        cls.insert(cls._documents(secrets), session)
 
     @classmethod
     def insert_each(cls, secrets: Sequence[UnstoredSecret]) -> list[UnstoredSecret]:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 from uuid import uuid4
 
-from vault.core.attempt import Action, Attempt, finish_all
+from vault.core.attempt import Action, Attempt
 from vault.core.outcomes import Status
 from vault.core.principal import OPERATOR
 from vault.crypto import Keyring
@@ -40,8 +40,7 @@ class ImportWriter:
         try:
             refused = self._store.hold_names(made)
             held = [secret for secret in made if secret.id not in refused]
-            finish_all([(self._attempt(secret), Status.SUCCESS) for secret in held])
-            self._store.publish(held)
+            self._store.record([(self._attempt(secret), Status.SUCCESS) for secret in held], held)
         except BaseException:
             self._store.roll_back(made)
             raise

@@ -112,9 +112,7 @@ class SecretService:
                 item.begin()
         try:
             self._hold_names(items, is_batch=is_batch, is_repeatable=key is not None)
-            # The entries are durable before any caller can find the secrets.
-            finish_all(self._outcomes(items))
-            self._store.publish([item.secret for item in items if item.secret])
+            self._store.record(self._outcomes(items), [item.secret for item in items if item.secret])
         except VaultError:
             reservation.abandon()
             raise

@@ -6,6 +6,7 @@ from typing import Any
 
 from pymongo import DeleteOne, UpdateOne
 
+from vault.core.attempt import Outcome, finish_all
 from vault.core.batching import Batcher
 from vault.core.errors import (
     NameTakenError,
@@ -135,6 +136,23 @@ class SecretStore:
             secret.purge_at = datetime.now(UTC) + _PENDING_KEPT
         with storage_errors():
             return _insert_pending(named) if named else {}
+
+    def record(self, outcomes: Sequence[Outcome], secrets: Sequence[UnstoredSecret]) -> None:
+        """Record *outcomes*, and make their new *secrets* readable.
+
+        Those without names are stored together with their entries if MongoDB allows it; the others are
+        published once their entries are durable. Raises the errors of `publish`, too.
+
+        Raises:
+            AuditUnavailableError: The entries could not be written.
+        """
+        unnamed = [secret for secret in secrets if secret.name is None]
+        if finish_all(outcomes, unnamed):
+            for secret in unnamed:
+                secret.may_be_stored = True
+            # If this process died within a transaction, MongoDB would lock the pending ones for a minute.
+            secrets = [secret for secret in secrets if secret.name is not None]
+        self.publish(secrets)
 
     def publish(self, secrets: Sequence[UnstoredSecret]) -> None:
         """Make new secrets readable: store those without names, and publish those that `hold_names` stored.

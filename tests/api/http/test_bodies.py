@@ -68,7 +68,7 @@ def test_a_refused_body_leaves_memory_at_once(client: FlaskClient, body: bytes, 
     headers = {"Content-Type": "application/json"}
     sizes: list[int] = []
 
-    def look(_outcomes: Sequence[Outcome]) -> None:
+    def look(_outcomes: Sequence[Outcome], _new_secrets: object) -> None:
         sizes.append(tracemalloc.get_traced_memory()[0])
 
     client.post("/vault/secret/create-batch", data=b"{}", headers=headers)

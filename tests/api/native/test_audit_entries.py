@@ -239,11 +239,11 @@ def test_no_secret_is_readable_before_its_entry_is_durable(
     store = AuditEntry.store
     readable: list[int] = []
 
-    def slowly(entries: Any) -> None:
+    def slowly(*entries_and_effect: Any) -> None:
         # Enough time for a write that is in progress at the same moment.
         sleep(0.3)
         readable.append(stored.secrets.count_documents({"pending": None}))
-        store(entries)
+        store(*entries_and_effect)
 
     with monkeypatch.context() as slow:
         slow.setattr(AuditEntry, "store", slowly)

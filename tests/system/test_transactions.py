@@ -1,0 +1,251 @@
+"""A new secret and its entry are stored in one transaction: both or neither, whatever fails at which step."""
+
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import pytest
+from pymongo.client_session import ClientSession
+from pymongo.errors import AutoReconnect
+
+from tests.cli.waiting import wait_until
+from tests.conftest import memory_or_disk, running_app, start
+from tests.support.databases import new_database
+from tests.support.lifecycle import ALICE, Caller, b64, trail
+from tests.support.rotation import Stored
+from tests.support.unrecorded import unrecorded
+from tests.support.written_trail import findings
+from vault.audit.signing_keys import own
+from vault.audit.sinks import Sink
+from vault.cli.dev.mongod import Mongod
+from vault.crypto import Keyring, MasterKey
+from vault.documents import AuditEntry, Secret
+from vault.documents.audit import record_of
+
+pytestmark = pytest.mark.process
+
+PLAIN: dict[str, str] = {"secret": b64(b"value")}
+NAMED = {**PLAIN, "name": "a/b"}
+
+#: The commands of a transaction, with their collections.
+STEPS = {
+    "entry": ("insert", "audit_logs"),
+    "secret": ("insert", "secrets"),
+    "commit": ("commitTransaction", ""),
+}
+CLOSED = {"closeConnection": True}
+FAULTS: dict[str, dict[str, Any]] = {
+    "conflict": {"errorCode": 112, "errorLabels": ["TransientTransactionError"]},
+    "step-down": {"errorCode": 11_602},
+    "closed": CLOSED,
+}
+#: The methods before which, or after the last of which, the primary changes.
+MOMENTS: dict[str, tuple[Any, str]] = {
+    "entry": (AuditEntry, "insert"),
+    "secret": (Secret, "insert_all"),
+    "commit": (ClientSession, "commit_transaction"),
+    "reply": (ClientSession, "commit_transaction"),
+}
+#: The transaction is committed, but not known to be on a majority.
+UNCERTAIN = {"writeConcernError": {"code": 64, "errmsg": "timed out"}}
+
+
+@pytest.fixture(scope="module")
+def breakable() -> Iterator[Mongod]:
+    """Run a MongoDB that fails commands on request."""
+    # A transaction that was given up would block the removal of its database for a minute.
+    parameters = ("enableTestCommands=1", "transactionLifetimeLimitSeconds=5")
+    options = [word for parameter in parameters for word in ("--setParameter", parameter)]
+    with (
+        TemporaryDirectory(prefix="mongod-", dir=memory_or_disk()) as folder,
+        Mongod(Path(folder) / "db", options=options) as server,
+    ):
+        yield server
+
+
+@pytest.fixture
+def mongo_uri(breakable: Mongod) -> Iterator[str]:
+    """Return the connection string of the test's own database."""
+    with new_database(breakable) as uri:
+        yield uri
+
+
+@contextmanager
+def failing(stored: Stored, step: str, fault: dict[str, Any], times: int = 0) -> Iterator[None]:
+    """Fail the command of *step* by *fault*, these *times* or always."""
+    command, collection = STEPS[step]
+    data = {"failCommands": [command], "appName": "secret-manager", **fault}
+    if collection:
+        data["namespace"] = f"{stored.name}.{collection}"
+    admin, point = stored.client.admin, {"configureFailPoint": "failCommand"}
+    admin.command({**point, "mode": {"times": times} if times else "alwaysOn", "data": data})
+    try:
+        yield
+    finally:
+        admin.command({**point, "mode": "off"})
+
+
+def step_down(stored: Stored) -> None:
+    """Make the primary step down, which ends all transactions, and wait until it is elected again."""
+    with suppress(AutoReconnect):
+        stored.client.admin.command("replSetStepDown", 1, secondaryCatchUpPeriodSecs=0, force=True)
+    wait_until(lambda: stored.client.admin.command("hello")["isWritablePrimary"])
+
+
+def stored_ids(stored: Stored) -> list[str]:
+    """Return the IDs of all secrets, which must be those of the entries of successful creates."""
+    ids = sorted(found["_id"] for found in stored.secrets.find({"pending": None}))
+    assert ids == sorted(
+        entry["secret_id"]
+        for entry in trail(stored)
+        if (entry["action"], entry["status"]) == ("create", "success")
+    )
+    assert unrecorded(stored) == {}
+    return ids
+
+
+def streams(stored: Stored, key: MasterKey) -> int:
+    """Return the number of streams of the trail, which must verify."""
+    written = [record_of(entry) for entry in stored.audit_logs.find().sort([("stream", 1), ("seq", 1)])]
+    assert findings(written, own(Keyring(key))) == []
+    return len({entry["stream"] for entry in written})
+
+
+@pytest.mark.promise(3)
+@pytest.mark.parametrize("fault", FAULTS.values(), ids=FAULTS)
+@pytest.mark.parametrize("step", STEPS)
+def test_a_passing_fault_is_not_noticed(
+    alice: Caller, stored: Stored, key: MasterKey, step: str, fault: dict[str, Any]
+) -> None:
+    """A transaction that fails for a moment is repeated with the same entries: their stream continues."""
+    alice.create()
+    with failing(stored, step, fault, times=1):
+        secret_id = alice.create()
+    assert secret_id in stored_ids(stored)
+    assert alice.fetch(secret_id) == PLAIN["secret"]
+    assert streams(stored, key) == 1
+
+
+@pytest.mark.promise(3)
+@pytest.mark.usefixtures("own_timeouts")
+@pytest.mark.parametrize("step", STEPS)
+def test_a_lasting_fault_leaves_nothing(
+    environment: dict[str, str], stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch, step: str
+) -> None:
+    """If a step fails until the timeout, the answer is 503, and neither secret nor entry are stored."""
+    with running_app(environment) as app:
+        start(app)
+        alice = Caller(app.test_client(), monkeypatch).become(ALICE)
+        first = alice.create()
+        with failing(stored, step, CLOSED):
+            assert alice.refused("create", **PLAIN) == 503
+        assert stored_ids(stored) == [first]
+        second = alice.create()
+        assert stored_ids(stored) == sorted([first, second])
+    assert streams(stored, key) == 2
+
+
+@pytest.mark.promise(3)
+@pytest.mark.usefixtures("own_timeouts")
+def test_a_commit_of_unknown_outcome_leaves_both(
+    environment: dict[str, str], stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If no majority confirms a commit, the answer is 503, and both the secret and its entry are stored."""
+    with running_app(environment) as app:
+        start(app)
+        alice = Caller(app.test_client(), monkeypatch).become(ALICE)
+        with failing(stored, "commit", UNCERTAIN):
+            assert alice.refused("create", **PLAIN) == 503
+        assert len(stored_ids(stored)) == 1
+        alice.create()
+        assert len(stored_ids(stored)) == 2
+    assert streams(stored, key) == 2
+
+
+@pytest.mark.promise(3)
+@pytest.mark.parametrize("moment", MOMENTS)
+def test_a_change_of_the_primary_is_not_noticed(
+    alice: Caller, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch, moment: str
+) -> None:
+    """If the primary steps down before any step, or before the reply, the secret is created once."""
+    alice.create()
+    place, name = MOMENTS[moment]
+    original = getattr(place, name)
+    calls: list[None] = []
+
+    def changing(*arguments: Any) -> None:
+        calls.append(None)
+        if len(calls) > 1:
+            original(*arguments)
+        elif moment == "reply":
+            original(*arguments)
+            step_down(stored)
+            error = AutoReconnect("gone")
+            error._add_error_label("UnknownTransactionCommitResult")
+            raise error
+        else:
+            step_down(stored)
+            original(*arguments)
+
+    monkeypatch.setattr(place, name, changing)
+    secret_id = alice.create()
+    assert calls
+    assert secret_id in stored_ids(stored)
+    assert len(stored_ids(stored)) == 2
+    assert streams(stored, key) == 1
+
+
+def test_concurrent_creates_share_transactions(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """Creates that wait at the same time, with and without names, share commits, and all are stored."""
+    alice.create()
+    with (
+        failing(stored, "commit", {"blockConnection": True, "blockTimeMS": 300}),
+        ThreadPoolExecutor(24) as pool,
+    ):
+        ids = list(
+            pool.map(lambda number: alice.create(**({"name": f"n{number}"} if number % 2 else {})), range(24))
+        )
+    assert set(ids) < set(stored_ids(stored))
+    assert stored.audit_logs.count_documents({"signature": {"$exists": True}}) < 24
+    assert streams(stored, key) == 1
+
+
+def test_any_read_concern_is_possible(
+    environment: dict[str, str], mongo_uri: str, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The read concern of the connection string does not reach transactions, which refuse some."""
+    with running_app({**environment, "MONGO_URI": f"{mongo_uri}&readConcernLevel=available"}) as app:
+        Caller(app.test_client(), monkeypatch).become(ALICE).create()
+    assert len(stored_ids(stored)) == 1
+
+
+@pytest.mark.promise(3)
+@pytest.mark.parametrize("is_written", [True, False], ids=["written", "fails"])
+def test_a_required_sink_has_the_entry_first(
+    environment: dict[str, str],
+    stored: Stored,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_written: bool,
+) -> None:
+    """With a required sink, a secret is found only once the sink has its entry."""
+    found: list[int] = []
+    write = Sink.write
+
+    def looking(self: Sink, entries: Any) -> None:
+        found.append(stored.secrets.count_documents({"pending": None}))
+        if not is_written:
+            self._refuse()
+        write(self, entries)
+
+    with running_app({**environment, "AUDIT_SINK": f"file://{tmp_path / 'entries'}"}) as app:
+        alice = Caller(app.test_client(), monkeypatch).become(ALICE)
+        alice("list")
+        monkeypatch.setattr(Sink, "write", looking)
+        for body in (PLAIN, NAMED):
+            assert alice.post("create", body).status_code == (200 if is_written else 503)
+    assert found[:2] == ([0, 1] if is_written else [0, 0])
+    assert stored.secrets.count_documents({}) == (2 if is_written else 0)
