@@ -2,6 +2,7 @@
 
 import atexit
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -21,7 +22,10 @@ from vault.config.summary import summary
 from vault.config.validators import port
 from vault.core.principal import ANONYMOUS, UNAUTHENTICATED
 from vault.core.processes import harden
+from vault.custodian import with_keys
+from vault.custody.opening import Opened
 from vault.documents import Database, EncryptOnSave, outage
+from vault.keys.custody import CustodyWatch
 from vault.keys.status import KeyUsageCache
 from vault.observability import logs, metrics
 from vault.observability.spans import NoTracing
@@ -45,8 +49,11 @@ logger = logging.getLogger(__name__)
 CLOSE = "secret-manager-close"
 
 
-def create_app(settings: Settings) -> Flask:
-    """Return an application with these *settings*. It does not contact MongoDB before the first request."""
+def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
+    """Return an application with these *settings*. It does not contact MongoDB before the first request.
+
+    *opened* says how the keys of the keyring file were opened.
+    """
     tracing = _tracing(settings)
     database = Database(
         settings.mongo_uri, audit_ttl_days=settings.audit_ttl_days, listeners=tracing.listeners
@@ -57,7 +64,8 @@ def create_app(settings: Settings) -> Flask:
     encrypt_on_save = EncryptOnSave(keyring)
     encrypt_on_save.connect()
     token_uses = TokenUses()
-    startup = Startup(database, guard, parts.trail, EndedTokens(token_keys))
+    custody = _custody_watch(settings, opened)
+    startup = Startup(database, guard, parts.trail, EndedTokens(token_keys), custody)
     retention = Retention(max_versions=settings.max_versions, recovery_days=settings.delete_recovery_days)
     creates = SecretService(keyring, guard, max_bytes=settings.max_secret_bytes)
     changes = SecretWriter(keyring, guard, max_bytes=settings.max_secret_bytes, retention=retention)
@@ -112,6 +120,17 @@ def create_app(settings: Settings) -> Flask:
     return app
 
 
+def _custody_watch(settings: Settings, opened: Sequence[Opened]) -> CustodyWatch | None:
+    if settings.master_keyring_file is None or not opened:
+        return None
+    return CustodyWatch(
+        opened,
+        Path(settings.master_keyring_file),
+        settings.custody,
+        check_seconds=settings.custody_check_seconds,
+    )
+
+
 def _tracing(settings: Settings) -> "Tracing | NoTracing":
     """Return `Tracing`, or its stand-in if tracing is disabled."""
     if not settings.tracing:
@@ -151,13 +170,15 @@ def from_environment() -> Flask:
 
     Raises:
         SettingsError: The environment contains invalid settings.
+        VaultError: The keyring file cannot be opened, see `with_keys`.
     """
     harden()
     settings = Settings.from_environment()
     logs.configure(settings.log_level)
+    settings, opened = with_keys(settings)
     logger.info("starting", extra={"version": __version__, "settings": summary(settings)})
     _warn(settings)
-    app = create_app(settings)
+    app = create_app(settings, opened)
     # Not now: no thread survives the fork of a server that preloads the application.
     app.before_request(app.extensions[EXTENSION].startup.begin)
     # Forked workers inherit this: each logs the head of its stream of the trail when it ends.

@@ -25,6 +25,7 @@ from vault.core.errors import (
 from vault.core.periodic import Periodic
 from vault.documents import Database
 from vault.documents.primary import Primary
+from vault.keys.custody import CustodyWatch
 from vault.keys.guard import INTERVAL_SECONDS, KeyringGuard
 from vault.secrets.changes import SecretWriter
 from vault.secrets.metadata import MetadataWriter
@@ -54,11 +55,13 @@ class Startup:
         guard: KeyringGuard,
         trail: AuditTrail | NoAuditTrail,
         ended_tokens: EndedTokens,
+        custody: CustodyWatch | None = None,
     ) -> None:
         self._database = database
         self._guard = guard
         self._trail = trail
         self._ended_tokens = ended_tokens
+        self._custody = custody
         self._has_warned = False
         self._reported = ""
         self._retries = Periodic("startup", INTERVAL_SECONDS, self.attempt, at_once=True)
@@ -74,6 +77,8 @@ class Startup:
         if not self._retries.started:
             self._retries.start()
             self._ended_tokens.start()
+            if self._custody:
+                self._custody.start()
 
     def attempt(self) -> None:
         """Complete the missing steps, and keep the failure if there is one."""
@@ -81,6 +86,8 @@ class Startup:
             if not self._guard.started or self._trail.needs_start:
                 self._guard.require()
                 self._trail.start()
+            if self._custody:
+                self._custody.record()
             if not self._has_warned:
                 self._warn(self._database.ping())
             self.failure = None
@@ -111,6 +118,8 @@ class Startup:
         """Stop retrying, after the current attempt if there is one, and stop removing tokens."""
         self._retries.close()
         self._ended_tokens.close()
+        if self._custody:
+            self._custody.close()
 
 
 @dataclass(frozen=True, slots=True)

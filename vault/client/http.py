@@ -55,6 +55,8 @@ class Reply:
     content: bytes = field(repr=False)
     #: The header `Retry-After`.
     retry_after: str = ""
+    #: The header `x-amzn-RequestId`; other services have the ID in the content, or none.
+    request_id: str = ""
 
 
 class HTTPClient:
@@ -122,7 +124,10 @@ class HTTPClient:
             raise RequestFailedError(Failure.TOO_LARGE, f" {self._max_bytes} bytes")
         if reply.length_remaining:
             raise RequestFailedError(Failure.CUT_SHORT)
-        return Reply(reply.status, content, reply.headers.get("Retry-After", ""))
+        headers = reply.headers
+        return Reply(
+            reply.status, content, headers.get("Retry-After", ""), headers.get("x-amzn-RequestId", "")
+        )
 
     def _pool(self) -> urllib3.HTTPConnectionPool:
         if self._tls is None:

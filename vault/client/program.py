@@ -16,7 +16,10 @@ from vault.core.processes import die_with_parent
 
 #: Credentials of this process, which a program gets only if it is meant to.
 _TOKEN = b"VAULT_TOKEN"
-_KEYS = {b"MASTER_KEY", b"MASTER_KEY_FILE", b"MASTER_KEY_FALLBACKS", b"MASTER_KEY_FALLBACKS_FILE"}
+_KEYS = {
+    *(b"MASTER_KEY", b"MASTER_KEY_FILE", b"MASTER_KEY_FALLBACKS", b"MASTER_KEY_FALLBACKS_FILE"),
+    *(b"MASTER_KEYRING_FILE", b"PKCS11_PIN", b"PKCS11_PIN_FILE", b"TRANSIT_TOKEN", b"TRANSIT_TOKEN_FILE"),
+}
 
 #: With a key, these lead to the service's database. Without one, they are of the program.
 _DATABASE = {b"MONGO_URI", b"MONGO_URI_FILE"}

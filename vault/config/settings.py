@@ -16,8 +16,8 @@ from vault.config import validators as forms
 from vault.config.validators import weakness
 from vault.core.errors import SettingsError
 from vault.core.networks import Network
+from vault.custody import providers
 
-_NO_KEY = "is required: the key of this database, or for a new one that of `secret-manager keys generate`."
 #: MongoDB stores a TTL in seconds, at most 2**31 - 1.
 _MAX_TTL_DAYS = (2**31 - 1) // 86_400
 #: Size limit of all versions of a secret: they are one document, and MongoDB's limit is 16 MiB.
@@ -39,8 +39,12 @@ _DECISIVE = frozenset(
 class Settings:
     """The service's settings; `docs/settings.md` explains each of them."""
 
+    #: Empty with a keyring file, until `vault.custodian` has opened it.
     master_key: bytes = field(repr=False)
     master_key_fallbacks: tuple[bytes, ...] = field(repr=False)
+    master_keyring_file: str | None
+    custody_timeout_seconds: int
+    custody_check_seconds: int
     mongo_uri: str = field(repr=False)
     audit_enabled: bool
     audit_ttl_days: int
@@ -74,6 +78,8 @@ class Settings:
     cors_origins: tuple[str, ...]
     log_level: str
     tracing: bool
+    #: The settings of custody's providers, by name.
+    custody: Mapping[str, str] = field(repr=False)
     #: Names of the settings that `.env` sets.
     dotenv: tuple[str, ...] = ()
     #: Likely mistakes, as phrases without any value.
@@ -97,7 +103,7 @@ class Settings:
     @property
     def weak_keys(self) -> tuple[str, ...]:
         """The weaknesses of the master keys: a phrase for each key that is easy to guess."""
-        keys = [("MASTER_KEY", self.master_key)]
+        keys = [("MASTER_KEY", self.master_key)] if self.master_key else []
         keys += [("a key of MASTER_KEY_FALLBACKS", key) for key in self.master_key_fallbacks]
         return tuple(f"{name} {reason}" for name, key in keys if (reason := weakness(key)))
 
@@ -125,6 +131,8 @@ class Settings:
             loaded: dict[str, Any] = schema.load(values)
         except ValidationError as error:
             errors = dict(error.messages_dict) | errors
+        custody, custody_errors = _read(providers.SETTINGS, environment, dotenv or {})
+        errors |= custody_errors
         # Not from `.env`: OpenTelemetry's SDK reads its variables from the environment only.
         tracing, otel_errors = otel.read(environment)
         errors |= otel_errors
@@ -133,6 +141,7 @@ class Settings:
             raise _settings_error(errors, in_dotenv)
         return cls(
             tracing=tracing,
+            custody=custody,
             dotenv=in_dotenv,
             mistakes=_mistakes(values, dotenv or {}, environment),
             **{name.lower(): value for name, value in loaded.items()},
@@ -159,13 +168,41 @@ def audit_ttl_days() -> int:
     return days
 
 
+def keyring_path() -> Path:
+    """Return the setting `MASTER_KEYRING_FILE`, for commands that need no key.
+
+    Raises:
+        SettingsError: It is unset.
+    """
+    file: str | None = _single("MASTER_KEYRING_FILE")
+    if file is None:
+        raise _settings_error({"MASTER_KEYRING_FILE": ["is required: the path of the keyring file."]})
+    return Path(file)
+
+
+def custody_settings() -> dict[str, str]:
+    """Return the settings of custody's providers, by name, for commands that need no key.
+
+    Raises:
+        SettingsError: One is invalid.
+    """
+    dotenv = read_dotenv()
+    values, errors = _read(providers.SETTINGS, os.environ, dotenv)
+    if errors:
+        raise _settings_error(errors, _effective(providers.SETTINGS, dotenv, os.environ))
+    return values
+
+
 class SettingsSchema(Schema):
     """The type, default and validation of each setting, by its name in the environment."""
 
     # Not environs: it silently prefers a file when both forms are set, and strips all white space or none.
 
-    MASTER_KEY = forms.Key(required=True, validate=forms.primary_key, error_messages={"required": _NO_KEY})
+    MASTER_KEY = forms.Key(load_default=b"", validate=forms.primary_key)
     MASTER_KEY_FALLBACKS = forms.Keys(load_default=())
+    MASTER_KEYRING_FILE = fields.String(load_default=None)
+    CUSTODY_TIMEOUT_SECONDS = fields.Integer(load_default=300, validate=validate.Range(1, 86_400))
+    CUSTODY_CHECK_SECONDS = fields.Integer(load_default=900, validate=validate.Range(1, 86_400))
     MONGO_URI = fields.String(load_default="mongodb://localhost:27017", validate=forms.mongo_uri)
     AUDIT_ENABLED = fields.Boolean(load_default=True)
     AUDIT_TTL_DAYS = fields.Integer(load_default=0, validate=validate.Range(0, _MAX_TTL_DAYS))
@@ -222,6 +259,10 @@ class SettingsSchema(Schema):
             raise ValidationError("must have a different port from BIND.", "METRICS_BIND")
 
     # Also if other settings are invalid: the message lists all errors.
+    @validates_schema(skip_on_field_errors=False, pass_original=True)
+    def _check_keys(self, _values: object, raw: Mapping[str, str], **_: object) -> None:
+        forms.keys(raw)
+
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def _check_jwt(self, _values: object, raw: Mapping[str, str], **_: object) -> None:
         forms.jwt(raw)
@@ -297,7 +338,7 @@ def _mistakes(
     keys = {name: variables.get(name) for name in ("MASTER_KEY_FILE", "MASTER_KEY_FALLBACKS_FILE")}
     files = {name: file for name, file in (keys | {"TLS_KEY": values.get("TLS_KEY")}).items() if file}
     names = [name for name, value in variables.items() if value]
-    near = mistakes.near_misses(names, SettingsSchema().fields, values)
+    near = mistakes.near_misses(names, [*SettingsSchema().fields, *providers.SETTINGS], values)
     return (*near, *mistakes.exposed_files(files))
 
 

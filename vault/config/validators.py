@@ -14,6 +14,7 @@ from marshmallow import ValidationError, fields
 from vault.core.networks import Network, network
 
 _KEY_SIZE = 32
+_NO_KEY = "is required: the key of this database, or for a new one that of `secret-manager keys generate`."
 #: Random keys pass with certainty: of 32 random bytes, about 30 are distinct, and practically always over 16.
 _MIN_DISTINCT_BYTES = 5
 _HEXADECIMAL = re.compile(rb"[0-9A-Fa-f]{32}")
@@ -65,6 +66,17 @@ def _key(text: str) -> bytes:
     if len(key) != _KEY_SIZE:
         raise ValidationError(f"must be the base64 of {_KEY_SIZE} bytes, or exactly {_KEY_SIZE} characters.")
     return key
+
+
+def keys(values: Mapping[str, str]) -> None:
+    """Refuse settings without a key, and with two sources of keys."""
+    if "MASTER_KEYRING_FILE" not in values:
+        if "MASTER_KEY" not in values:
+            raise ValidationError({"MASTER_KEY": [_NO_KEY]})
+        return
+    names = [name for name in ("MASTER_KEY", "MASTER_KEY_FALLBACKS") if name in values]
+    if names:
+        raise ValidationError({name: ["cannot be set together with MASTER_KEYRING_FILE."] for name in names})
 
 
 def primary_key(key: bytes) -> None:

@@ -68,6 +68,12 @@ class Action(StrEnum):
     AUDIT_EXPORT = "audit_export"
     AUDIT_REPORT = "audit_report"
     KEYS_STATUS = "keys_status"
+    #: A start or an operator's command opened a key of the keyring file.
+    KEY_OPENED = "key_opened"
+    #: People with shares opened a key.
+    KEY_RECOVERED = "key_recovered"
+    CUSTODY_CHANGED = "custody_changed"
+    CUSTODY_CHECKED = "custody_checked"
     AUDIT_ENABLED = "audit_enabled"
     AUDIT_DISABLED = "audit_disabled"
 

@@ -103,6 +103,10 @@ _SINK_ENTRIES = _counter(
 SINK_WRITTEN = _SINK_ENTRIES.labels("written")
 SINK_FAILED = _SINK_ENTRIES.labels("failed")
 
+CUSTODY_SLOT_UP = _gauge(
+    "custody_slot_up", "1 if the slot opens every key of the keyring file, else 0.", ["slot"]
+)
+
 _DECRYPTION_FAILURES = _counter("decryption_failures", "Stored values that failed to decrypt.", ["reason"])
 DOES_NOT_VERIFY = _DECRYPTION_FAILURES.labels("does_not_verify")
 UNKNOWN_KEY = _DECRYPTION_FAILURES.labels("unknown_key")

@@ -198,7 +198,7 @@ def _stop_on_signals() -> Iterator[_Stop]:
 def _environment(uri: str, key_file: Path) -> dict[str, str]:
     """Return the service's environment: the user's own settings, except for MongoDB and the master key."""
     environment = os.environ | {"MONGO_URI": uri, "MASTER_KEY_FILE": str(key_file)}
-    for name in ("MASTER_KEY", "MONGO_URI_FILE"):
+    for name in ("MASTER_KEY", "MASTER_KEYRING_FILE", "MONGO_URI_FILE"):
         environment.pop(name, None)
     _set_default(environment, "BIND", _BIND)
     return environment

@@ -1,16 +1,19 @@
 """The context of operators' commands: the parts of the service, connected."""
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext, suppress
 
 from vault.audit import signing_keys
+from vault.audit.reader import record
 from vault.cli.shell.output import Output
 from vault.config.settings import Settings, dotenv_path
 from vault.config.summary import mongodb_address
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import SettingsError, StorageUnavailableError, VaultError
 from vault.core.principal import OPERATOR
+from vault.custodian import with_keys
 from vault.documents import Database
+from vault.keys.custody import opened_attempts
 from vault.keys.guard import require_agreement
 from vault.parts import Parts
 
@@ -39,11 +42,12 @@ def connected(
 
     Raises:
         AuditStateError: `AUDIT_ENABLED` disagrees with the database; nothing was written.
+        CustodyRefusedError, CustodyUnavailableError: The keyring file cannot be opened.
         KeyMissingError: The keyring lacks a key in use; the message names it. Nothing was written.
         SettingsError: The environment has invalid settings.
         StorageUnavailableError: MongoDB is not available.
     """
-    settings = _settings()
+    settings, opened = with_keys(_settings())
     if settings.dotenv:
         output.note(f"Settings from {dotenv_path()}: {', '.join(settings.dotenv)}")
     days = 0 if scratch else settings.audit_ttl_days
@@ -57,6 +61,10 @@ def connected(
             require_agreement(parts.keyring, signing_keys.trusted, audit_enabled=parts.audit_enabled)
         if not reading:
             database.prepare()
+        for one in opened_attempts(opened, OPERATOR):
+            # A command that only reads works for a user of MongoDB who may not write.
+            with suppress(VaultError) if reading and not recorded else nullcontext():
+                record(one)
         yield parts
     finally:
         parts.close()

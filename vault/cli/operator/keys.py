@@ -11,6 +11,7 @@ import click
 
 from vault.audit import reader
 from vault.cli.operator.context import connected
+from vault.cli.operator.custody import custody
 from vault.cli.shell.output import Column, Output, Row, output_options
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import KeyMissingError
@@ -33,6 +34,9 @@ _COLUMNS: Mapping[str, Column] = {
 @click.group()
 def keys() -> None:
     """Generate, inspect and rotate master keys."""
+
+
+keys.add_command(custody)
 
 
 @keys.command()

@@ -16,6 +16,8 @@ import click
 from vault.cli.shell.output import Output, output_options
 from vault.config.settings import Settings, single
 from vault.core.errors import ServiceUnavailableError, SettingsError
+from vault.custodian import with_keys
+from vault.observability import logs
 
 _ANY_ADDRESS = ("0.0.0.0", "[::]")  # noqa: S104 - compared with, not bound to
 #: Longer than the service takes to detect that MongoDB is unavailable.
@@ -120,7 +122,12 @@ def serve(output: Output) -> None:
     if output.quiet:
         os.environ["LOG_LEVEL"] = "warning"
     # Checked before gunicorn starts, so that invalid settings, or a port in use, are one plain message.
-    _require_free_ports(Settings.from_environment())
+    settings = Settings.from_environment()
+    _require_free_ports(settings)
+    if settings.master_keyring_file:
+        logs.configure(settings.log_level)
+        # Before any listener exists: a supervisor sees that the service has not started.
+        with_keys(settings)
     # Keeps the working folder off the module search path: a folder `gunicorn` or `flask` there would run, and
     # see the master key. A variable, not `-P`: gunicorn starts itself again on SIGUSR2.
     os.environ["PYTHONSAFEPATH"] = "1"

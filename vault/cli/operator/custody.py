@@ -1,0 +1,248 @@
+"""The commands `keys custody …`: the keyring file, its keys and its slots."""
+
+import secrets
+import sys
+from dataclasses import asdict, replace
+from pathlib import Path
+
+import click
+
+from vault.audit.reader import record
+from vault.cli.operator.context import connected
+from vault.cli.operator.custody_context import named_slot, new_slot, opened_custody
+from vault.cli.operator.recovery import read_secret, recovery
+from vault.cli.shell.output import Output, output_options
+from vault.config.settings import custody_settings, keyring_path
+from vault.core.attempt import Action, Attempt
+from vault.core.outcomes import Exit
+from vault.core.principal import OPERATOR
+from vault.custody import keyring_file
+from vault.custody.checking import SlotState, check
+from vault.custody.errors import KeyringFileError
+from vault.custody.keyring_file import FALLBACK, PRIMARY, KeyringFile, Slot, WrappedKey
+from vault.custody.provider import Provider
+from vault.custody.providers import RECOVERY, Providers
+from vault.custody.recovery import Recovery
+from vault.custody.wrapping import require_trusted, wrapped
+from vault.keys.custody import checked_attempt, identify
+from vault.keys.status import key_statuses
+
+_SHOWN = {"key id": "key_id", "role": "role", "slot": "slot", "scheme": "scheme", "KEK": "kek"}
+_CHECKED = {"key id": "key_id", "slot": "slot", "scheme": "scheme", "state": "state", "reason": "reason"}
+
+
+@click.group()
+def custody() -> None:
+    """Keep the master keys wrapped by providers, in a file.
+
+    MASTER_KEYRING_FILE names the file. It is not secret. Any one slot of a key opens it.
+    """
+
+
+custody.add_command(recovery)
+
+
+@custody.command()
+@click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
+@click.option(
+    "--slot",
+    "slots",
+    metavar="NAME=SCHEME,KEK",
+    type=new_slot,
+    multiple=True,
+    required=True,
+    help="A slot for each key. Can be repeated.",
+)
+@click.option("--from-settings", is_flag=True, help="Take the keys of MASTER_KEY, not a new one.")
+@output_options
+def init(output: Output, file: Path, slots: tuple[Slot, ...], from_settings: bool) -> None:
+    """Create the keyring file FILE, with a new key."""
+    if not from_settings:
+        material = secrets.token_bytes(32)
+        made = _wrapped_keys([material], slots)
+        keyring_file.write(file, made, before=None, announce=lambda: None)
+    else:
+        with connected(output, reading=True, recorded=True) as parts:
+            made = _wrapped_keys([parts.settings.master_key, *parts.settings.master_key_fallbacks], slots)
+            attempt = Attempt(
+                action=Action.CUSTODY_CHANGED,
+                principal=OPERATOR,
+                details={"operation": "init", "slots": made.slot_names},
+            )
+            keyring_file.write(file, made, before=None, announce=lambda: record(attempt))
+    output.result(
+        {"file": str(file), "key_id": made.primary.id, "slots": made.slot_names},
+        f"{file} has key {made.primary.id} in {len(slots)} slots. Set MASTER_KEYRING_FILE={file}, "
+        "and run `secret-manager keys custody recovery create`.",
+    )
+
+
+def _wrapped_keys(materials: list[bytes], slots: tuple[Slot, ...]) -> KeyringFile:
+    with Providers(custody_settings()) as providers:
+        return KeyringFile(
+            tuple(
+                WrappedKey(
+                    identify(material),
+                    FALLBACK if number else PRIMARY,
+                    tuple(
+                        wrapped(slot, identify(material), material, providers.of, identify) for slot in slots
+                    ),
+                )
+                for number, material in enumerate(materials)
+            )
+        )
+
+
+@custody.command()
+@output_options
+def show(output: Output) -> None:
+    """Show the keys and slots of the file; ask no provider."""
+    file = KeyringFile.read(keyring_path())
+    output.table(
+        _SHOWN,
+        (
+            {
+                "key_id": key.id,
+                "role": key.role,
+                "slot": slot.name,
+                "scheme": slot.scheme,
+                "kek": slot.kek,
+            }
+            for key in file.keys
+            for slot in key.slots
+        ),
+    )
+
+
+@custody.command()
+@click.argument("name")
+@click.argument("scheme")
+@click.argument("kek")
+@output_options
+def add(output: Output, name: str, scheme: str, kek: str) -> None:
+    """Wrap all keys into one more slot."""
+    slot = named_slot(name, scheme, kek)
+    with opened_custody(output) as found:
+        if name in found.file.slot_names:
+            raise KeyringFileError(f"there is a slot {name} already", hint="remove it first, or use `rewrap`")
+        slots = {key.id: found.wrap(slot, key.id) for key in found.file.keys}
+        found.write(found.file.with_slots(slots), "add", slot=name)
+    output.result({"slot": name}, f"slot {name} opens {len(slots)} keys")
+
+
+@custody.command()
+@click.argument("name")
+@output_options
+def remove(output: Output, name: str) -> None:
+    """Remove a slot of all keys."""
+    with opened_custody(output) as found:
+        found.write(found.file.without_slot(name), "remove", slot=name)
+    output.result({"slot": name}, f"slot {name} is removed. Its provider can be retired, also its backups")
+
+
+@custody.command()
+@click.argument("name")
+@output_options
+def rewrap(output: Output, name: str) -> None:
+    """Wrap all keys again under the newest KEK of a slot.
+
+    Nothing in MongoDB changes.
+    """
+    with opened_custody(output) as found:
+        slots = {key.id: slot for key in found.file.keys for slot in key.slots if slot.name == name}
+        if slots.keys() != {key.id for key in found.file.keys}:
+            raise KeyringFileError(f"no slot {name} holds all keys", hint="see `keys custody show`")
+        for key in found.file.keys:
+            require_trusted(slots[key.id], key, found.materials[key.id], found.providers.of, identify)
+        slots = {key_id: found.wrap(slot, key_id) for key_id, slot in slots.items()}
+        found.write(found.file.with_slots(slots), "rewrap", slot=name)
+    output.result({"slot": name}, f"slot {name} is wrapped again")
+
+
+@custody.command("check")
+@click.option("--recovery", "with_shares", is_flag=True, help="Ask for shares, and try them, too.")
+@output_options
+def check_slots(output: Output, with_shares: bool) -> None:
+    """Open every slot of every key, and record the result.
+
+    Exits with 1 if a slot refuses, and with 5 if a provider does not answer.
+    """
+    file = KeyringFile.read(keyring_path())
+    secret = read_secret(output) if with_shares else b""
+    with Providers(custody_settings()) as providers:
+
+        def provider_of(slot: Slot) -> Provider:
+            return Recovery(slot.kek, secret=secret) if slot.scheme == RECOVERY else providers.of(slot)
+
+        states = [
+            *check(file, provider_of, identify, skips=lambda slot: slot.scheme == RECOVERY and not secret)
+        ]
+    output.table(_CHECKED, map(asdict, states))
+    if {one.key_id for one in states if one.state == "up" and one.scheme != RECOVERY} == {
+        key.id for key in file.keys
+    }:
+        with connected(output, reading=True, recorded=True):
+            attempt = checked_attempt(states, OPERATOR)
+            attempt.details["recovery"] = with_shares
+            record(attempt)
+    sys.exit(_exit_code(states))
+
+
+def _exit_code(states: list[SlotState]) -> Exit:
+    found = {one.state for one in states}
+    if "refused" in found:
+        return Exit.FAILED
+    return Exit.UNAVAILABLE if "unavailable" in found else Exit.DONE
+
+
+@custody.command("new-key")
+@output_options
+def new_key(output: Output) -> None:
+    """Add a new key as a fallback, in all slots.
+
+    The first step of a rotation. Restart the service with the file, promote the key, restart again, run
+    `keys rewrap`, and drop the old key.
+    """
+    material = secrets.token_bytes(32)
+    key_id = identify(material)
+    with opened_custody(output) as found:
+        primary = found.file.primary
+        for slot in primary.slots:
+            require_trusted(slot, primary, found.materials[primary.id], found.providers.of, identify)
+        slots = tuple(found.wrap(slot, key_id, material) for slot in primary.slots)
+        keys = (*found.file.keys, WrappedKey(key_id, FALLBACK, slots))
+        found.write(replace(found.file, keys=keys), "new_key", key_id=key_id)
+    output.result({"key_id": key_id}, f"key {key_id} is a fallback. Restart all replicas, then promote it")
+
+
+@custody.command()
+@click.argument("key_id", metavar="ID")
+@output_options
+def promote(output: Output, key_id: str) -> None:
+    """Make a key the primary one.
+
+    Refused while a running worker lacks the key.
+    """
+    with opened_custody(output) as found:
+        new = found.file.promoted(key_id)
+        if any(
+            key.key_id == key_id and key.holding < key.workers for key in key_statuses(found.parts.keyring)
+        ):
+            raise KeyringFileError(f"workers lack key {key_id}", hint="restart them with this file first")
+        found.write(new, "promote", key_id=key_id)
+    output.result(
+        {"key_id": key_id}, f"key {key_id} is primary. Restart all replicas, then run `keys rewrap`"
+    )
+
+
+@custody.command()
+@click.argument("key_id", metavar="ID")
+@output_options
+def drop(output: Output, key_id: str) -> None:
+    """Remove a fallback key that is not in use."""
+    with opened_custody(output) as found:
+        new = found.file.without_key(key_id)
+        if not any(key.key_id == key_id and key.droppable for key in key_statuses(found.parts.keyring)):
+            raise KeyringFileError(f"key {key_id} is in use", hint="see `secret-manager keys status`")
+        found.write(new, "drop", key_id=key_id)
+    output.result({"key_id": key_id}, f"key {key_id} is dropped. Restart all replicas")

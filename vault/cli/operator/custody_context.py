@@ -1,0 +1,88 @@
+"""What the commands `keys custody …` share: the file, its keys, and the entry before each change."""
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+
+import click
+
+from vault.audit.reader import record
+from vault.cli.operator.context import connected
+from vault.cli.shell.output import Output
+from vault.config.settings import keyring_path
+from vault.core.attempt import Action, Attempt
+from vault.core.principal import OPERATOR
+from vault.custody import keyring_file
+from vault.custody.errors import KeyringFileError
+from vault.custody.keyring_file import KeyringFile, Slot
+from vault.custody.providers import Providers
+from vault.custody.wrapping import wrapped
+from vault.keys.custody import identify
+from vault.parts import Parts
+
+
+@dataclass(frozen=True, slots=True)
+class Custody:
+    """The keyring file with its opened keys."""
+
+    path: Path
+    file: KeyringFile
+    parts: Parts
+    #: The keys by ID; no `repr` of this class is ever shown, as it has none of the keys.
+    materials: Mapping[str, bytes]
+    providers: Providers
+
+    def __repr__(self) -> str:
+        return f"<Custody of {self.path}>"
+
+    def wrap(self, slot: Slot, key_id: str, material: bytes | None = None) -> Slot:
+        """Return *slot* with the key *key_id*, which is one of the file unless its *material* is given."""
+        return wrapped(slot, key_id, material or self.materials[key_id], self.providers.of, identify)
+
+    def write(self, new: KeyringFile, operation: str, **details: str) -> None:
+        """Record the change, and then put *new* in place of the file."""
+        attempt = Attempt(
+            action=Action.CUSTODY_CHANGED,
+            principal=OPERATOR,
+            details={"operation": operation, **details, "slots": new.slot_names},
+        )
+        keyring_file.write(self.path, new, before=self.file, announce=partial(record, attempt))
+
+
+@contextmanager
+def opened_custody(output: Output) -> Iterator[Custody]:
+    """Open the keyring file of the settings, and connect as other commands do.
+
+    Raises what `connected` raises, and KeyringFileError.
+    """
+    path = keyring_path()
+    file = KeyringFile.read(path)
+    with connected(output, reading=True, recorded=True) as parts:
+        settings = parts.settings
+        materials = {identify(key): key for key in (settings.master_key, *settings.master_key_fallbacks)}
+        if materials.keys() != {key.id for key in file.keys}:
+            raise KeyringFileError(f"{path} was changed meanwhile", hint="run the command again")
+        with Providers(settings.custody) as providers:
+            yield Custody(path, file, parts, materials, providers)
+
+
+def new_slot(text: str) -> Slot:
+    """Return the slot of `NAME=SCHEME,KEK`."""
+    name, _, rest = text.partition("=")
+    scheme, _, kek = rest.partition(",")
+    return named_slot(name, scheme, kek)
+
+
+def named_slot(name: str, scheme: str, kek: str) -> Slot:
+    """Return a slot of this *name*, without a key."""
+    if not kek or scheme == "recovery":
+        raise click.BadParameter(
+            "must be NAME=SCHEME,KEK, such as bao=transit,https://bao:8200/v1/transit/keys/sm; "
+            "recovery slots come from `keys custody recovery create`"
+        )
+    try:
+        return Slot(name, scheme, kek)
+    except KeyringFileError as error:
+        raise click.BadParameter(error.problem.removeprefix("not a valid keyring file: ")) from None

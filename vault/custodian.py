@@ -1,0 +1,33 @@
+"""Settings with the keys of the keyring file, which is opened once a start."""
+
+from dataclasses import replace
+from pathlib import Path
+
+from vault.config.settings import Settings
+from vault.custody import handover
+from vault.custody.keyring_file import KeyringFile
+from vault.custody.opening import Opened, open_all
+from vault.custody.providers import Providers
+from vault.keys.custody import identify
+
+
+def with_keys(settings: Settings) -> tuple[Settings, list[Opened]]:
+    """Return *settings* with the keys of the keyring file, and how they were opened; without a file, as is.
+
+    Keys that were handed down are taken. Others are opened, and handed down.
+
+    Raises:
+        CustodyUnavailableError: No provider of a key answers in time.
+        CustodyRefusedError: All providers of a key refuse.
+        KeyringFileError: The file cannot be read.
+    """
+    if settings.master_keyring_file is None:
+        return settings, []
+    opened = handover.handed_down()
+    if not opened:
+        file = KeyringFile.read(Path(settings.master_keyring_file))
+        with Providers(settings.custody) as providers:
+            opened = open_all(file, providers.of, identify, timeout_seconds=settings.custody_timeout_seconds)
+        handover.hand_down(opened)
+    primary, *fallbacks = [key.material for key in opened]
+    return replace(settings, master_key=primary, master_key_fallbacks=tuple(fallbacks)), opened

@@ -1,0 +1,110 @@
+"""Credentials of AWS: from the environment, EKS, ECS and EC2, in this order, under AWS's names."""
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlencode
+
+from vault.custody import http
+from vault.custody.aws_signature import Credentials
+from vault.custody.errors import CustodyRefusedError
+
+_ECS = "http://169.254.170.2"
+_EC2 = "http://169.254.169.254"
+
+#: The names of the settings, of which some are secret.
+SETTINGS = (
+    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    *("AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_SESSION_NAME", "AWS_ENDPOINT_URL_STS"),
+    *("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"),
+    *("AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
+    *("AWS_EC2_METADATA_SERVICE_ENDPOINT",),
+)
+
+
+def credentials(settings: Mapping[str, str], region: str) -> Credentials:
+    """Return the credentials of this process for *region*, which can expire within hours.
+
+    Raises:
+        CustodyUnavailableError: Their source does not answer.
+        CustodyRefusedError: It has none for this process.
+    """
+    if settings.get("AWS_ACCESS_KEY_ID"):
+        return Credentials(
+            settings["AWS_ACCESS_KEY_ID"],
+            settings.get("AWS_SECRET_ACCESS_KEY", ""),
+            settings.get("AWS_SESSION_TOKEN", ""),
+        )
+    if settings.get("AWS_WEB_IDENTITY_TOKEN_FILE"):
+        return _of_web_identity(settings, region)
+    full = settings.get("AWS_CONTAINER_CREDENTIALS_FULL_URI")
+    relative = settings.get("AWS_CONTAINER_CREDENTIALS_RELATIVE_URI")
+    if full or relative:
+        return _of_container(full or f"{_ECS}{relative}", settings)
+    return _of_instance(settings.get("AWS_EC2_METADATA_SERVICE_ENDPOINT", _EC2).rstrip("/"))
+
+
+def _of_web_identity(settings: Mapping[str, str], region: str) -> Credentials:
+    """Return the credentials of a service account of Kubernetes, from STS."""
+    form = {
+        "Action": "AssumeRoleWithWebIdentity",
+        "Version": "2011-06-15",
+        "RoleArn": settings.get("AWS_ROLE_ARN", ""),
+        "RoleSessionName": settings.get("AWS_ROLE_SESSION_NAME", "secret-manager"),
+        "WebIdentityToken": _token(settings["AWS_WEB_IDENTITY_TOKEN_FILE"]),
+    }
+    reply = http.send(
+        "POST",
+        settings.get("AWS_ENDPOINT_URL_STS") or f"https://sts.{region}.amazonaws.com/",
+        headers={"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"},
+        body=urlencode(form).encode(),
+    )
+    found: Any = http.members(reply)
+    for name in ("AssumeRoleWithWebIdentityResponse", "AssumeRoleWithWebIdentityResult", "Credentials"):
+        found = found.get(name) if isinstance(found, dict) else None
+    return _made(found, "SessionToken", "STS")
+
+
+def _of_container(url: str, settings: Mapping[str, str]) -> Credentials:
+    file = settings.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
+    token = _token(file) if file else settings.get("AWS_CONTAINER_AUTHORIZATION_TOKEN", "")
+    is_local = url.startswith((f"{_ECS}/", "http://169.254.170.23/", "http://[fd00:ec2::23]/"))
+    reply = http.send("GET", url, headers={"Authorization": token} if token else {}, is_local=is_local)
+    return _made(http.members(reply), "Token", "the container's address for credentials")
+
+
+def _of_instance(endpoint: str) -> Credentials:
+    lifetime = {"X-aws-ec2-metadata-token-ttl-seconds": "60"}
+    is_local = endpoint in (_EC2, "http://[fd00:ec2::254]")
+    reply = http.send("PUT", f"{endpoint}/latest/api/token", headers=lifetime, is_local=is_local)
+    token = {"X-aws-ec2-metadata-token": _line(reply.content)}
+    path = f"{endpoint}/latest/meta-data/iam/security-credentials/"
+    reply = http.send("GET", path, headers=token, is_local=is_local)
+    role = _line(reply.content) if reply.status == 200 else ""
+    if not role.replace("-", "").replace("_", "").isalnum():
+        raise CustodyRefusedError("this machine has no credentials of AWS, and no role")
+    reply = http.send("GET", path + role, headers=token, is_local=is_local)
+    return _made(http.members(reply), "Token", "the metadata service")
+
+
+def _made(found: Any, token_name: str, source: str) -> Credentials:
+    document = found if isinstance(found, dict) else {}
+    key_id = http.text(document, "AccessKeyId")
+    secret, token = http.text(document, "SecretAccessKey"), http.text(document, token_name)
+    if not (key_id and secret and all(part.isascii() and part.isprintable() for part in (key_id, token))):
+        raise CustodyRefusedError(f"{source} has no credentials for this process")
+    return Credentials(key_id, secret, token)
+
+
+def _token(file: str) -> str:
+    # Read at each use: Kubernetes replaces it every hour.
+    try:
+        return _line(Path(file).read_bytes())
+    except OSError as error:
+        raise CustodyRefusedError(f"the token in {file} cannot be read: {error.strerror}") from None
+
+
+def _line(content: bytes) -> str:
+    """Return *content* as a text that can be a header, or nothing."""
+    text = content.decode("ascii", "replace").strip()
+    return text if text.isascii() and text.isprintable() else ""

@@ -1,0 +1,97 @@
+"""The scheme `awskms`: a symmetric key of AWS KMS, by signed HTTP."""
+
+import binascii
+import json
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any
+
+from vault.custody import http
+from vault.custody.aws_credentials import SETTINGS as CREDENTIAL_SETTINGS
+from vault.custody.aws_credentials import credentials
+from vault.custody.aws_signature import signed
+from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
+from vault.custody.provider import MAX_BLOB_BYTES, Unwrapped
+
+#: The names of the settings, of which some are secret.
+SETTINGS = (*CREDENTIAL_SETTINGS, "AWS_ENDPOINT_URL_KMS")
+
+_KEK = re.compile(r"arn:(aws|aws-cn|aws-us-gov):kms:([a-z0-9-]+):[0-9]{12}:(?:key|alias)/[\w/-]+", re.ASCII)
+_DOMAINS = {"aws-cn": "amazonaws.com.cn"}
+_TRANSIENT = {
+    *("ThrottlingException", "KMSInternalException", "DependencyTimeoutException", "LimitExceededException"),
+    *("KeyUnavailableException", "RequestLimitExceeded", "ExpiredTokenException"),
+}
+
+
+class AwsKms:
+    """A key of AWS KMS, by the ARN of the key or of an alias."""
+
+    def __init__(self, kek: str, settings: Mapping[str, str]) -> None:
+        """Take credentials and the endpoint from *settings*.
+
+        Raises:
+            CustodyRefusedError: *kek* is no such ARN.
+        """
+        match = _KEK.fullmatch(kek)
+        if match is None:
+            raise CustodyRefusedError("the KEK is not the ARN of a key or an alias of KMS")
+        self._kek, self._region = kek, match[2]
+        domain = _DOMAINS.get(match[1], "amazonaws.com")
+        self._url = settings.get("AWS_ENDPOINT_URL_KMS") or f"https://kms.{self._region}.{domain}/"
+        self._settings = settings
+
+    def wrap(self, material: bytes, context: dict[str, str]) -> bytes:
+        """Return *material* wrapped by the key, with *context* as its encryption context."""
+        found, _ = self._post("Encrypt", context, Plaintext=b64encode(material).decode())
+        return _content(found, "CiphertextBlob")
+
+    def unwrap(self, blob: bytes, context: dict[str, str]) -> Unwrapped:
+        """Return the wrapped key."""
+        found, request_id = self._post("Decrypt", context, CiphertextBlob=b64encode(blob).decode())
+        return Unwrapped(_content(found, "Plaintext"), request_id)
+
+    def describe(self, blob: bytes) -> str:
+        """Return nothing: only KMS knows which material of the key wrapped *blob*."""
+        del blob
+        return ""
+
+    def close(self) -> None:
+        """Do nothing: no connection is kept."""
+
+    def _post(self, operation: str, context: dict[str, str], **members: str) -> tuple[dict[str, Any], str]:
+        body = json.dumps({"KeyId": self._kek, "EncryptionContext": context, **members}).encode()
+        headers = {
+            "Content-Type": "application/x-amz-json-1.1",
+            "X-Amz-Target": f"TrentService.{operation}",
+        }
+        headers = signed(
+            credentials(self._settings, self._region),
+            url=self._url,
+            headers=headers,
+            body=body,
+            region=self._region,
+            service="kms",
+            at=datetime.now(UTC),
+        )
+        reply = http.send("POST", self._url, headers=headers, body=body)
+        found = http.members(reply)
+        if reply.status == 200:
+            return found, reply.request_id
+        # The name can follow that of its namespace.
+        kind = re.sub("[^A-Za-z]", "", http.text(found, "__type").rpartition("#")[2])[:64]
+        if kind in _TRANSIENT:
+            raise CustodyUnavailableError(f"KMS is not available now: {kind}")
+        raise CustodyRefusedError(f"KMS refused: {kind or reply.status}")
+
+
+def _content(found: Mapping[str, Any], name: str) -> bytes:
+    try:
+        content = b64decode(http.text(found, name), validate=True)
+    except (binascii.Error, ValueError):
+        content = b""
+    if not 0 < len(content) <= MAX_BLOB_BYTES:
+        raise CustodyRefusedError(f"KMS replied without {name}")
+    return content

@@ -1,0 +1,97 @@
+"""Child processes of providers: without secrets in their environment, and with limits of time and size."""
+
+import os
+import select
+import signal
+import subprocess
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from time import monotonic
+
+from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
+from vault.custody.provider import MAX_BLOB_BYTES, TIMEOUT_SECONDS
+
+#: Settings that no child gets, in either form: keys, other providers' credentials, and the database.
+_SECRET = {
+    *("MASTER_KEY", "MASTER_KEY_FALLBACKS", "MONGO_URI", "VAULT_TOKEN", "RATE_LIMIT_STORAGE_URI"),
+    *("PKCS11_PIN", "TRANSIT_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
+    *("AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_WEB_IDENTITY_TOKEN", "KEYS_OPENED"),
+}
+
+
+class Child:
+    """A running program, which gets bytes and answers with bytes; it ends with the block."""
+
+    def __init__(self, command: Sequence[str], variables: Mapping[str, str]) -> None:
+        """Start *command* with *variables* in its environment.
+
+        Raises:
+            CustodyRefusedError: It cannot be started.
+        """
+        kept = {
+            name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in _SECRET
+        }
+        try:
+            self._process = subprocess.Popen(  # noqa: S603 - no shell takes part
+                command,
+                env=kept | variables,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                # It could contain a secret.
+                stderr=subprocess.DEVNULL,
+                start_new_session=True,
+                bufsize=0,
+            )
+        except OSError as error:
+            raise CustodyRefusedError(f"{command[0]} cannot be started: {error.strerror}") from None
+
+    def send(self, content: bytes, *, last: bool = False) -> None:
+        """Send *content*, which fits into a pipe; end the input if it is the *last* one."""
+        assert self._process.stdin  # noqa: S101 - for mypy
+        # A program that reads nothing may still answer, and one that has ended has an exit code.
+        with suppress(BrokenPipeError):
+            self._process.stdin.write(content)
+        if last:
+            self._process.stdin.close()
+
+    def receive(self, end: bytes = b"") -> bytes:
+        """Return the output up to *end*, or up to its own end.
+
+        Raises:
+            CustodyUnavailableError: It does not arrive in time.
+            CustodyRefusedError: It is too large.
+        """
+        assert self._process.stdout  # noqa: S101 - for mypy
+        content, until = b"", monotonic() + TIMEOUT_SECONDS
+        while not (end and content.endswith(end)):
+            ready, _, _ = select.select([self._process.stdout], [], [], max(until - monotonic(), 0))
+            if not ready:
+                raise CustodyUnavailableError("the provider does not answer in time")
+            part = os.read(self._process.stdout.fileno(), 65_536)
+            content += part
+            if len(content) > 2 * MAX_BLOB_BYTES:
+                raise CustodyRefusedError("the provider's reply is too large")
+            if not part:
+                break
+        return content
+
+    def exit_code(self) -> int:
+        """Return the exit code of a program that has closed its output.
+
+        Raises:
+            CustodyUnavailableError: It does not end.
+        """
+        try:
+            return self._process.wait(TIMEOUT_SECONDS)
+        except subprocess.TimeoutExpired:
+            raise CustodyUnavailableError("the provider does not end in time") from None
+
+    def close(self) -> None:
+        """Kill the program and all that it has started."""
+        with suppress(ProcessLookupError):
+            os.killpg(self._process.pid, signal.SIGKILL)
+        self._process.wait()
+        for pipe in (self._process.stdin, self._process.stdout):
+            assert pipe  # noqa: S101 - for mypy
+            with suppress(BrokenPipeError):
+                pipe.close()

@@ -1,0 +1,60 @@
+"""The scheme `command`: a program of the operator wraps and unwraps."""
+
+import os
+import stat
+from contextlib import closing
+from pathlib import Path
+
+from vault.custody.child import Child
+from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
+from vault.custody.provider import MAX_BLOB_BYTES, Unwrapped, encoded
+
+#: The exit code that means "not available now", as EX_TEMPFAIL of sysexits.h.
+_UNAVAILABLE = 75
+
+
+class Command:
+    """A program that gets `wrap` or `unwrap` as its argument, and bytes on standard input and output."""
+
+    def __init__(self, kek: str) -> None:
+        """Take the path of the program.
+
+        Raises:
+            CustodyRefusedError: It is not an executable file, or anyone may write to it.
+        """
+        path = Path(kek)
+        if not (path.is_absolute() and path.is_file() and os.access(path, os.X_OK)):
+            raise CustodyRefusedError(f"{kek} is not the absolute path of a program that you can execute")
+        if path.stat().st_mode & stat.S_IWOTH:
+            raise CustodyRefusedError(f"everyone can write to {kek}", hint="run `chmod o-w` on it")
+        self._program = kek
+
+    def wrap(self, material: bytes, context: dict[str, str]) -> bytes:
+        """Return the program's output for *material*."""
+        return self._run("wrap", material, context)
+
+    def unwrap(self, blob: bytes, context: dict[str, str]) -> Unwrapped:
+        """Return the program's output for *blob*."""
+        return Unwrapped(self._run("unwrap", blob, context))
+
+    def describe(self, blob: bytes) -> str:
+        """Return nothing: the program does not tell versions."""
+        del blob
+        return ""
+
+    def close(self) -> None:
+        """Do nothing: each program has ended."""
+
+    def _run(self, operation: str, content: bytes, context: dict[str, str]) -> bytes:
+        with closing(
+            Child([self._program, operation], {"CUSTODY_CONTEXT": encoded(context).decode()})
+        ) as child:
+            child.send(content, last=True)
+            output, code = child.receive(), child.exit_code()
+        if code == _UNAVAILABLE:
+            raise CustodyUnavailableError(f"{self._program} says that it is unavailable")
+        if code:
+            raise CustodyRefusedError(f"{self._program} failed with exit code {code}")
+        if not 0 < len(output) <= MAX_BLOB_BYTES:
+            raise CustodyRefusedError(f"{self._program} wrote nothing, or too much")
+        return output

@@ -1,0 +1,66 @@
+"""Requests of providers to HTTP APIs, with the errors of custody."""
+
+import json
+from collections.abc import Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from vault.client import address
+from vault.client.http import HTTPClient, Reply, RequestFailedError
+from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
+from vault.custody.provider import MAX_BLOB_BYTES
+
+#: Seconds for one request. Credentials can take one more, within `TIMEOUT_SECONDS` of a provider.
+_REQUEST_SECONDS = 6.0
+
+
+def send(
+    method: str,
+    url: str,
+    *,
+    headers: Mapping[str, str],
+    body: bytes | None = None,
+    ca_file: str | None = None,
+    is_local: bool = False,
+) -> Reply:
+    """Return the reply to *method* for *url*. Without TLS, the server must be on this machine.
+
+    A metadata service of a cloud *is_local*, too: its address leads to the machine's own hypervisor.
+
+    Raises:
+        CustodyUnavailableError: There is no whole reply, or the server does not serve now.
+        CustodyRefusedError: What is sent could be read by others, or *ca_file* has no certificates.
+    """
+    if not (is_local or address.is_private(url)):
+        raise CustodyRefusedError(f"{url} is neither https://… nor on this machine")
+    parts = urlsplit(url)
+    target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
+    try:
+        client = HTTPClient(url, max_bytes=2 * MAX_BLOB_BYTES, ca_file=ca_file, allows_proxy=not is_local)
+    except OSError:
+        raise CustodyRefusedError("the file of trusted certificates cannot be read") from None
+    try:
+        reply = client.request(method, target, headers=headers, body=body, timeout=_REQUEST_SECONDS)
+    except RequestFailedError as error:
+        raise CustodyUnavailableError(f"{parts.netloc} {error}") from None
+    finally:
+        client.close()
+    # A redirect leads from a standby to the server that serves, which nobody has vouched for.
+    if reply.status >= 500 or reply.status == 429 or 300 <= reply.status < 400:
+        raise CustodyUnavailableError(f"{parts.netloc} answers with status {reply.status}")
+    return reply
+
+
+def members(reply: Reply) -> dict[str, Any]:
+    """Return the JSON object in *reply*; empty if there is none."""
+    try:
+        found = json.loads(reply.content)
+    except (ValueError, RecursionError):
+        return {}
+    return found if isinstance(found, dict) else {}
+
+
+def text(document: Mapping[str, Any], name: str) -> str:
+    """Return the text *name* of *document*; empty if there is none."""
+    found = document.get(name)
+    return found if isinstance(found, str) else ""

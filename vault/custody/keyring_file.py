@@ -1,0 +1,274 @@
+"""The keyring file: the wrapped master keys. It is not secret. A writer to it can prevent a start."""
+
+import json
+import os
+import re
+from base64 import b64decode, b64encode
+from binascii import Error as Base64Error
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
+from fcntl import LOCK_EX, flock
+from pathlib import Path
+from typing import Any, NoReturn
+
+from vault.client import private_files
+from vault.core import strict_json
+from vault.core.text import visible_flaw
+from vault.custody.errors import KeyringFileError
+from vault.custody.provider import MAX_BLOB_BYTES
+
+FORMAT = 1
+PRIMARY, FALLBACK = "primary", "fallback"
+
+_MAX_BYTES = 1_048_576
+_MAX_KEYS = _MAX_SLOTS = 16
+_MAX_KEK_BYTES = 1_024
+_ID = re.compile("[0-9a-f]{16}")
+_NAME = re.compile("[a-z0-9][a-z0-9_-]{0,31}")
+_SCHEME = re.compile("[a-z0-9]{1,16}")
+
+
+@dataclass(frozen=True, slots=True)
+class Slot:
+    """A master key wrapped under the KEK of one provider."""
+
+    name: str
+    scheme: str
+    kek: str
+    blob: bytes = field(default=b"", repr=False)
+
+    def __post_init__(self) -> None:
+        """Refuse texts that could not be a slot's."""
+        if not _NAME.fullmatch(self.name):
+            _refuse("a slot's name has up to 32 lower-case letters, digits, hyphens and underscores")
+        if not _SCHEME.fullmatch(self.scheme):
+            _refuse(f"slot {self.name} has a scheme that no provider has")
+        if not self.kek or visible_flaw(self.kek, max_bytes=_MAX_KEK_BYTES):
+            _refuse(f"the KEK of slot {self.name} is not one line of visible characters")
+        if len(self.blob) > MAX_BLOB_BYTES:
+            _refuse(f"slot {self.name} is larger than {MAX_BLOB_BYTES} bytes")
+
+
+@dataclass(frozen=True, slots=True)
+class WrappedKey:
+    """A master key, by its ID, in one or more slots, each of which opens it."""
+
+    id: str
+    role: str
+    slots: tuple[Slot, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse an invalid ID or role, and slots that are missing or not distinct."""
+        if not _ID.fullmatch(self.id):
+            _refuse("a key's ID has 16 hexadecimal digits")
+        if self.role not in (PRIMARY, FALLBACK):
+            _refuse(f"the role of key {self.id} is neither primary nor fallback")
+        if not 1 <= len({slot.name for slot in self.slots}) == len(self.slots) <= _MAX_SLOTS:
+            _refuse(f"key {self.id} needs 1 to {_MAX_SLOTS} slots, each with a name of its own")
+
+
+@dataclass(frozen=True, slots=True)
+class KeyringFile:
+    """The content of a keyring file."""
+
+    keys: tuple[WrappedKey, ...]
+
+    def __post_init__(self) -> None:
+        """Refuse keys that are not distinct, and anything but one primary key."""
+        if len({key.id for key in self.keys}) != len(self.keys) or len(self.keys) > _MAX_KEYS:
+            _refuse(f"there are at most {_MAX_KEYS} keys, each once")
+        if [key.role for key in self.keys].count(PRIMARY) != 1:
+            _refuse("exactly one key is the primary one")
+
+    @property
+    def primary(self) -> WrappedKey:
+        """The primary key."""
+        return next(key for key in self.keys if key.role == PRIMARY)
+
+    @property
+    def slot_names(self) -> list[str]:
+        """The names of all slots, in the order of their first occurrence."""
+        return list(dict.fromkeys(slot.name for key in self.keys for slot in key.slots))
+
+    @classmethod
+    def parse(cls, content: bytes) -> "KeyringFile":
+        """Return the file of this *content*.
+
+        Raises:
+            KeyringFileError: It has another format, an unknown member or a contradiction.
+        """
+        try:
+            document = strict_json.decode(content, is_own=True)
+        except strict_json.InvalidJSONError as error:
+            _refuse(str(error))
+        found = _members(document, {"format": int, "keys": list})
+        if found["format"] != FORMAT:
+            _refuse(f"the format is not {FORMAT}")
+        return cls(tuple(map(_key, found["keys"])))
+
+    @classmethod
+    def read(cls, path: Path) -> "KeyringFile":
+        """Return the file at *path*.
+
+        Raises:
+            KeyringFileError: It cannot be read, or `parse` refuses its content.
+        """
+        return cls.parse(_read(path))
+
+    def text(self) -> str:
+        """Return the content of the file."""
+        keys = [
+            {
+                "id": key.id,
+                "role": key.role,
+                "slots": [
+                    {
+                        "name": slot.name,
+                        "scheme": slot.scheme,
+                        "kek": slot.kek,
+                        "blob": b64encode(slot.blob).decode(),
+                    }
+                    for slot in key.slots
+                ],
+            }
+            for key in self.keys
+        ]
+        return json.dumps({"format": FORMAT, "keys": keys}, indent=1, ensure_ascii=False) + "\n"
+
+    def with_slots(self, slots: Mapping[str, Slot]) -> "KeyringFile":
+        """Return this file with the slot in *slots* of each key, by key ID, in place of its namesake."""
+        return KeyringFile(
+            tuple(replace(key, slots=(*_others(key, slots[key.id].name), slots[key.id])) for key in self.keys)
+        )
+
+    def without_slot(self, name: str) -> "KeyringFile":
+        """Return this file without the slot *name* of all keys.
+
+        Raises:
+            KeyringFileError: There is none, or a key would have no other slot.
+        """
+        if name not in self.slot_names:
+            raise KeyringFileError(f"there is no slot {name}", hint="see `keys custody show`")
+        others = [_others(key, name) for key in self.keys]
+        if any(not slots for slots in others):
+            raise KeyringFileError(f"slot {name} is the last one of a key", hint="add another slot first")
+        return KeyringFile(
+            tuple(replace(key, slots=slots) for key, slots in zip(self.keys, others, strict=True))
+        )
+
+    def promoted(self, key_id: str) -> "KeyringFile":
+        """Return this file with the key *key_id* as the primary one, and all others as fallbacks.
+
+        Raises:
+            KeyringFileError: There is no such key.
+        """
+        self._require(key_id)
+        keys = [replace(key, role=PRIMARY if key.id == key_id else FALLBACK) for key in self.keys]
+        return KeyringFile(tuple(sorted(keys, key=lambda key: key.role != PRIMARY)))
+
+    def without_key(self, key_id: str) -> "KeyringFile":
+        """Return this file without the key *key_id*.
+
+        Raises:
+            KeyringFileError: There is no such key, or it is the primary one.
+        """
+        self._require(key_id)
+        if self.primary.id == key_id:
+            raise KeyringFileError(f"key {key_id} is the primary one", hint="promote another one first")
+        return KeyringFile(tuple(key for key in self.keys if key.id != key_id))
+
+    def _require(self, key_id: str) -> None:
+        if key_id not in {key.id for key in self.keys}:
+            raise KeyringFileError(f"there is no key {key_id} in the file", hint="see `keys custody show`")
+
+
+def write(path: Path, new: KeyringFile, *, before: KeyringFile | None, announce: Callable[[], None]) -> None:
+    """Put *new* in place of the file at *path*, which still has the content *before*; None for no file.
+
+    *announce* runs at the last moment at which nothing has changed; if it raises, nothing does. The former
+    file stays as `FILE.before`. Whenever this process ends, the file is whole: the former or the new one.
+
+    Raises:
+        KeyringFileError: The file changed meanwhile, or it cannot be written.
+    """
+    path = path.resolve()
+    try:
+        folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
+        try:
+            # Of two commands at a time, the second one finds that the file has changed.
+            flock(folder, LOCK_EX)
+            _replace(path, new, before=before, announce=announce)
+            os.fsync(folder)
+        finally:
+            os.close(folder)
+    except OSError as error:
+        raise KeyringFileError(f"{path} cannot be written: {error.strerror}") from None
+
+
+def _replace(
+    path: Path, new: KeyringFile, *, before: KeyringFile | None, announce: Callable[[], None]
+) -> None:
+    if before is None and path.exists():
+        raise KeyringFileError(f"{path} exists", hint="choose another file, or use `keys custody add`")
+    content = b"" if before is None else _read(path)
+    if before is not None and KeyringFile.parse(content) != before:
+        raise KeyringFileError(f"{path} was changed meanwhile", hint="run the command again")
+    announce()
+    if content:
+        _write(path.with_name(f"{path.name}.before"), content, like=path)
+    _write(path, new.text().encode(), like=path)
+
+
+def _write(path: Path, content: bytes, *, like: Path) -> None:
+    with private_files.replacement(path) as file:
+        # The service may run as another user than the one who changes the file.
+        with suppress(FileNotFoundError):
+            state = like.stat()
+            os.fchmod(file.fileno(), state.st_mode & 0o777)
+            os.fchown(file.fileno(), state.st_uid, state.st_gid)
+        file.write(content)
+
+
+def _read(path: Path) -> bytes:
+    try:
+        with path.open("rb") as file:
+            content = file.read(_MAX_BYTES + 1)
+    except OSError as error:
+        raise KeyringFileError(
+            f"{path} cannot be read: {error.strerror}", hint="MASTER_KEYRING_FILE names it"
+        ) from None
+    if len(content) > _MAX_BYTES:
+        _refuse(f"the file is larger than {_MAX_BYTES} bytes")
+    return content
+
+
+def _others(key: WrappedKey, name: str) -> tuple[Slot, ...]:
+    return tuple(slot for slot in key.slots if slot.name != name)
+
+
+def _refuse(reason: str) -> NoReturn:
+    raise KeyringFileError(f"not a valid keyring file: {reason}")
+
+
+def _members(document: Any, types: Mapping[str, type]) -> dict[str, Any]:
+    """Return *document*, an object with exactly the members of *types*."""
+    if not isinstance(document, dict) or document.keys() != types.keys():
+        _refuse(f"an object must have exactly the members {', '.join(types)}")
+    if wrong := [name for name, kind in types.items() if type(document[name]) is not kind]:
+        _refuse(f"{wrong[0]} has the wrong type")
+    return document
+
+
+def _key(document: Any) -> WrappedKey:
+    found = _members(document, {"id": str, "role": str, "slots": list})
+    return WrappedKey(found["id"], found["role"], tuple(map(_slot, found["slots"])))
+
+
+def _slot(document: Any) -> Slot:
+    found = _members(document, {"name": str, "scheme": str, "kek": str, "blob": str})
+    try:
+        blob = b64decode(found.pop("blob"), validate=True)
+    except (Base64Error, ValueError):
+        _refuse("a blob is not base64")
+    return Slot(**found, blob=blob)

@@ -1,0 +1,102 @@
+"""Opening of the keyring file: each key by the first of its slots whose provider unwraps it."""
+
+import logging
+import random
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from time import monotonic, sleep
+
+from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
+from vault.custody.keyring_file import KeyringFile, Slot, WrappedKey
+from vault.custody.provider import Provider, context_of
+from vault.custody.providers import RECOVERY
+
+logger = logging.getLogger(__name__)
+
+#: Returns the key ID of key material, which is not needed to have the right size.
+Identify = Callable[[bytes], str]
+
+_FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 1.0, 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A master key that a slot has opened."""
+
+    key_id: str
+    slot: str
+    kek: str
+    #: The version of the KEK; empty if unknown.
+    version: str
+    #: The provider's ID of the request; empty if it has none.
+    request_id: str
+    #: The slots before this one that did not open, with the reason.
+    skipped: tuple[str, ...]
+    material: bytes = field(repr=False)
+
+
+def unwrap(provider: Provider, slot: Slot, key_id: str, identify: Identify) -> Opened:
+    """Return the key *key_id*, as *slot* opens it.
+
+    Raises:
+        CustodyUnavailableError: The provider does not answer.
+        CustodyRefusedError: It refuses, or it returns another key.
+    """
+    unwrapped = provider.unwrap(slot.blob, context_of(key_id))
+    if identify(unwrapped.material) != key_id:
+        logger.error("tampering: slot %s opens another key than %s", slot.name, key_id)
+        raise CustodyRefusedError(
+            f"slot {slot.name} opens another key than {key_id}", hint="the file, or the provider, was changed"
+        )
+    version = provider.describe(slot.blob)
+    return Opened(key_id, slot.name, slot.kek, version, unwrapped.request_id, (), unwrapped.material)
+
+
+def open_all(
+    file: KeyringFile, provider_of: Callable[[Slot], Provider], identify: Identify, *, timeout_seconds: float
+) -> list[Opened]:
+    """Return all keys of *file*, the primary one first, by the first slot of each that opens.
+
+    Providers that do not answer are asked again until *timeout_seconds* have passed; one that refuses is
+    asked once for each key.
+
+    Raises:
+        CustodyUnavailableError: No slot of a key opens, and the provider of at least one does not answer.
+        CustodyRefusedError: All slots of a key refuse.
+    """
+    until = monotonic() + timeout_seconds
+    keys = sorted(file.keys, key=lambda key: key is not file.primary)
+    return [_open(key, provider_of, identify, until) for key in keys]
+
+
+def _open(
+    key: WrappedKey, provider_of: Callable[[Slot], Provider], identify: Identify, until: float
+) -> Opened:
+    waiting = [slot for slot in key.slots if slot.scheme != RECOVERY]
+    reasons: dict[str, str] = {}
+    pause = _FIRST_PAUSE_SECONDS
+    while waiting:
+        for slot in tuple(waiting):
+            try:
+                opened = unwrap(provider_of(slot), slot, key.id, identify)
+            except CustodyUnavailableError as error:
+                reasons[slot.name] = f"{slot.name} unavailable: {error}"
+            except CustodyRefusedError as error:
+                reasons[slot.name] = f"{slot.name} refused: {error}"
+                waiting.remove(slot)
+            else:
+                return replace(opened, skipped=tuple(reasons.values()))
+        if waiting and monotonic() + pause > until:
+            raise CustodyUnavailableError(
+                f"no slot opens key {key.id}: {'; '.join(reasons.values())}",
+                hint="bring a provider back, or run `keys custody recovery restore`",
+            )
+        if waiting:
+            logger.warning("waiting for custody of key %s: %s", key.id, "; ".join(reasons.values()))
+            # Replicas that start together do not ask together.
+            sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
+            pause = min(2 * pause, _MAX_PAUSE_SECONDS)
+    raise CustodyRefusedError(
+        f"no slot opens key {key.id}: {'; '.join(reasons.values()) or 'it has only a recovery slot'}",
+        hint="check the providers' settings, or run `keys custody recovery restore`",
+    )

@@ -1,0 +1,79 @@
+"""The scheme `transit`: a derived key of OpenBao's or Vault's secrets engine `transit`."""
+
+import binascii
+import re
+from base64 import b64decode, b64encode
+from collections.abc import Mapping
+from typing import Any
+
+from vault.client import address
+from vault.custody import http
+from vault.custody.errors import CustodyRefusedError
+from vault.custody.provider import MAX_BLOB_BYTES, Unwrapped, encoded
+
+_KEK = re.compile(r"(https?://[^/]+/v1/(?:[\w.-]+/)+)keys/([\w.-]+)", re.ASCII)
+_VERSION = re.compile(rb"vault:(v[0-9]{1,9}):")
+
+
+class Transit:
+    """A key of OpenBao, by the address at which its API describes it."""
+
+    def __init__(self, kek: str, settings: Mapping[str, str]) -> None:
+        """Take the token and the file of trusted certificates from *settings*.
+
+        Raises:
+            CustodyRefusedError: *kek* is no such address, or there is no token.
+        """
+        match = _KEK.fullmatch(kek)
+        try:
+            address.checked(kek)
+        except ValueError:
+            match = None
+        if match is None:
+            raise CustodyRefusedError("the KEK is not in the form https://HOST:8200/v1/transit/keys/NAME")
+        self._engine, self._key = match.groups()
+        self._token = settings.get("TRANSIT_TOKEN", "")
+        self._ca_file = settings.get("TRANSIT_CA")
+        if not self._token or not self._token.isascii() or not self._token.isprintable():
+            raise CustodyRefusedError("TRANSIT_TOKEN is unset, or not a token")
+
+    def wrap(self, material: bytes, context: dict[str, str]) -> bytes:
+        """Return *material* wrapped by the newest version of the key."""
+        data, _ = self._post("encrypt", context, plaintext=b64encode(material).decode())
+        blob = http.text(data, "ciphertext").encode()
+        if not _VERSION.match(blob) or len(blob) > MAX_BLOB_BYTES:
+            raise CustodyRefusedError("the transit engine replied without a ciphertext")
+        return blob
+
+    def unwrap(self, blob: bytes, context: dict[str, str]) -> Unwrapped:
+        """Return the wrapped key."""
+        data, request_id = self._post("decrypt", context, ciphertext=blob.decode("ascii", "replace"))
+        try:
+            return Unwrapped(b64decode(http.text(data, "plaintext"), validate=True), request_id)
+        except (binascii.Error, ValueError):
+            raise CustodyRefusedError("the transit engine replied without a plaintext") from None
+
+    def describe(self, blob: bytes) -> str:
+        """Return the version of the key."""
+        match = _VERSION.match(blob)
+        return match[1].decode() if match else ""
+
+    def close(self) -> None:
+        """Do nothing: no connection is kept."""
+
+    def _post(self, verb: str, context: dict[str, str], **members: str) -> tuple[dict[str, Any], str]:
+        reply = http.send(
+            "POST",
+            f"{self._engine}{verb}/{self._key}",
+            headers={"X-Vault-Token": self._token, "X-Vault-Request": "true"},
+            body=encoded(members | {"context": b64encode(encoded(context)).decode()}),
+            ca_file=self._ca_file,
+        )
+        if reply.status != 200:
+            raise CustodyRefusedError(
+                f"the transit engine refused to {verb}, with status {reply.status}",
+                hint="check TRANSIT_TOKEN and its policy, and that the key is a derived one",
+            )
+        document = http.members(reply)
+        data = document.get("data")
+        return (data if isinstance(data, dict) else {}), http.text(document, "request_id")

@@ -1,0 +1,124 @@
+"""The keyring file while a process runs: its opening is recorded, and its slots are checked."""
+
+import logging
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from vault.core.attempt import Action, Attempt
+from vault.core.outcomes import Status
+from vault.core.periodic import Periodic
+from vault.core.principal import SERVICE, Principal
+from vault.crypto.master_key import KEY_SIZE, MasterKey
+from vault.custody import handover
+from vault.custody.checking import SlotState, check
+from vault.custody.keyring_file import KeyringFile, Slot
+from vault.custody.opening import Opened
+from vault.custody.providers import RECOVERY, Providers
+from vault.observability import metrics
+
+logger = logging.getLogger(__name__)
+
+#: The maximum length of a reason in an entry of the trail.
+_MAX_REASON = 120
+
+
+def identify(material: bytes) -> str:
+    """Return the key ID of *material*; empty if it is no master key."""
+    return MasterKey(material).id if len(material) == KEY_SIZE else ""
+
+
+def opened_attempts(opened: Iterable[Opened], principal: Principal) -> list[Attempt]:
+    """Return the attempts that record how the keys were opened, one for each."""
+    return [
+        Attempt(
+            action=Action.KEY_OPENED,
+            principal=principal,
+            details={
+                "key_id": key.key_id,
+                "slot": key.slot,
+                "kek": key.kek,
+                "version": key.version,
+                "request_id": key.request_id,
+                "skipped": [reason[:_MAX_REASON] for reason in key.skipped],
+            },
+        )
+        for key in opened
+    ]
+
+
+def checked_attempt(states: Sequence[SlotState], principal: Principal) -> Attempt:
+    """Return the attempt that records a check of the slots."""
+    return Attempt(
+        action=Action.CUSTODY_CHECKED,
+        principal=principal,
+        details={
+            "slots": [
+                {
+                    "key_id": one.key_id,
+                    "slot": one.slot,
+                    "state": one.state,
+                    "reason": one.reason[:_MAX_REASON],
+                    "request_id": one.request_id,
+                }
+                for one in states
+            ]
+        },
+    )
+
+
+class CustodyWatch:
+    """Records the opening of the keys, and then checks the slots, in one of the processes of a start."""
+
+    def __init__(
+        self, opened: Sequence[Opened], path: Path, settings: Mapping[str, str], *, check_seconds: float
+    ) -> None:
+        """Take the file at *path*, and the providers' *settings*."""
+        self._opened = opened
+        self._path = path
+        self._settings = settings
+        self._place = handover.Place()
+        self._checks = Periodic("custody-check", check_seconds, self.check)
+        self._down: set[str] = set()
+        #: Slots whose token refused: a second wrong PIN could lock it.
+        self._refused: set[str] = set()
+
+    def record(self) -> None:
+        """Record the opening, unless that is done, or is another process's task.
+
+        Raises:
+            AuditUnavailableError: It could not be recorded.
+        """
+        with self._place.recording() as is_due:
+            if is_due:
+                for attempt in opened_attempts(self._opened, SERVICE):
+                    attempt.finish(Status.SUCCESS)
+
+    def start(self) -> None:
+        """Start the checks; the first one follows after the interval."""
+        self._checks.start()
+
+    def close(self) -> None:
+        """Stop the checks."""
+        self._checks.close()
+
+    def check(self) -> None:
+        """Check all slots, unless that is another process's task; record and show the result."""
+        if not self._place.take():
+            return
+        file = KeyringFile.read(self._path)
+        with Providers(self._settings) as providers:
+            states = [*check(file, providers.of, identify, skips=self._skips)]
+        down = {one.slot for one in states if one.state != "up"}
+        self._refused |= {one.slot for one in states if one.scheme == "pkcs11" and one.state == "refused"}
+        for name in file.slot_names:
+            metrics.CUSTODY_SLOT_UP.labels(name).set(name not in down | self._refused)
+        for one in states:
+            if one.slot in down - self._down and one.state != "up":
+                logger.warning("slot %s is down: %s: %s", one.slot, one.state, one.reason)
+        for name in sorted(self._down - down):
+            logger.warning("slot %s is up again", name)
+        self._down = down
+        checked_attempt(states, SERVICE).finish(Status.SUCCESS)
+
+    def _skips(self, slot: Slot) -> bool:
+        return slot.scheme == RECOVERY or slot.name in self._refused
