@@ -39,6 +39,8 @@ IN_COMMANDS = {
     "access_denied",
     "ambiguous_token_name",
     "backup_refused",
+    "custody_refused",
+    "custody_unavailable",
     "delivery_forbidden",
     "delivery_large_value",
     "delivery_service_away",
@@ -62,6 +64,7 @@ IN_COMMANDS = {
     "invalid_delivery_request",
     "invalid_import_plan",
     "invalid_stack_file",
+    "keyring_file",
     "missing",
     "mongod_unavailable",
     "not_delivered",
@@ -103,6 +106,9 @@ def errors() -> Iterator[type[VaultError]]:
             "vault.cli.__main__",
             "vault.server.__main__",
             "vault.observability.tracing",
+            # Their libraries are optional, and belong into processes of their own.
+            "vault.custody.pkcs11_token",
+            "vault.custody.tpm",
         ):
             importlib.import_module(module.name)
     waiting: list[type[VaultError]] = [VaultError]

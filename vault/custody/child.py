@@ -19,6 +19,10 @@ _SECRET = {
 }
 
 
+#: Seconds in which a program ends by itself once its input has ended.
+_GRACE_SECONDS = 5.0
+
+
 class Child:
     """A running program, which gets bytes and answers with bytes; it ends with the block."""
 
@@ -87,11 +91,12 @@ class Child:
             raise CustodyUnavailableError("the provider does not end in time") from None
 
     def close(self) -> None:
-        """Kill the program and all that it has started."""
+        """End the program's input, and after a while kill it with all that it has started."""
+        assert self._process.stdin and self._process.stdout  # noqa: S101, PT018 - for mypy
+        self._process.stdin.close()
+        with suppress(subprocess.TimeoutExpired):
+            self._process.wait(_GRACE_SECONDS)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        for pipe in (self._process.stdin, self._process.stdout):
-            assert pipe  # noqa: S101 - for mypy
-            with suppress(BrokenPipeError):
-                pipe.close()
+        self._process.stdout.close()

@@ -10,8 +10,8 @@ from vault.client.http import HTTPClient, Reply, RequestFailedError
 from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
 from vault.custody.provider import MAX_BLOB_BYTES
 
-#: Seconds for one request. Credentials can take one more, within `TIMEOUT_SECONDS` of a provider.
-_REQUEST_SECONDS = 6.0
+#: Seconds for one request. Credentials of a machine can take three before the one that needs them.
+_REQUEST_SECONDS = 4.0
 
 
 def send(

@@ -8,7 +8,7 @@ from typing import Protocol
 MAX_BLOB_BYTES = 32_768
 
 #: Seconds in which a provider answers; then the next slot has its turn.
-TIMEOUT_SECONDS = 15.0
+TIMEOUT_SECONDS = 12.0
 
 
 @dataclass(frozen=True, slots=True)

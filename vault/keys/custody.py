@@ -110,7 +110,7 @@ class CustodyWatch:
             states = [*check(file, providers.of, identify, skips=self._skips)]
         down = {one.slot for one in states if one.state != "up"}
         self._refused |= {one.slot for one in states if one.scheme == "pkcs11" and one.state == "refused"}
-        for name in file.slot_names:
+        for name in {one.slot for one in states} | self._refused:
             metrics.CUSTODY_SLOT_UP.labels(name).set(name not in down | self._refused)
         for one in states:
             if one.slot in down - self._down and one.state != "up":

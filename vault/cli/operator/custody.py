@@ -137,7 +137,7 @@ def remove(output: Output, name: str) -> None:
     """Remove a slot of all keys."""
     with opened_custody(output) as found:
         found.write(found.file.without_slot(name), "remove", slot=name)
-    output.result({"slot": name}, f"slot {name} is removed. Its provider can be retired, also its backups")
+    output.result({"slot": name}, f"slot {name} is removed. Copies of the former file still have it")
 
 
 @custody.command()

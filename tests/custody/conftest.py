@@ -1,0 +1,172 @@
+"""Real providers: SoftHSM 2, a TPM emulator, OpenBao's transit engine; and a server of any behaviour."""
+
+import fcntl
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import pytest
+
+from tests.differential.servers import OpenBao
+
+PIN = "1234"
+MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
+#: The port of the default TCTI for emulators.
+_TPM_PORT = 2321
+
+_MAKE_KEYS = f"""
+import pkcs11
+from pkcs11 import Attribute, KeyType
+token = pkcs11.lib({str(MODULE)!r}).get_token(token_label="sm")
+with token.open(rw=True, user_pin={PIN!r}) as session:
+    kept = {{Attribute.EXTRACTABLE: False, Attribute.SENSITIVE: True}}
+    session.generate_key(KeyType.AES, 256, label="kek-1", id=b"1", store=True, template=kept)
+    session.generate_keypair(KeyType.RSA, 2048, label="rsa", store=True)
+    for _ in range(2):
+        session.generate_key(KeyType.AES, 256, label="twins", store=True, template=kept)
+"""
+
+
+@pytest.fixture(scope="session")
+def softhsm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return the settings of a token whose keys cannot be extracted, and name it in the environment."""
+    if not MODULE.exists():
+        pytest.skip("needs softhsm2")
+    folder = tmp_path_factory.mktemp("softhsm")
+    (folder / "tokens").mkdir()
+    configuration = folder / "softhsm2.conf"
+    configuration.write_text(f"directories.tokendir = {folder / 'tokens'}\nlog.level = ERROR\n")
+    environment = os.environ | {"SOFTHSM2_CONF": str(configuration)}
+    options = ("--init-token", "--free", "--label", "sm", "--so-pin", "12345678", "--pin", PIN)
+    subprocess.run(["softhsm2-util", *options], env=environment, check=True, stdout=subprocess.DEVNULL)
+    # In a process of its own: the module leaves errors behind in OpenSSL.
+    subprocess.run([sys.executable, "-c", _MAKE_KEYS], env=environment, check=True)
+    return {"SOFTHSM2_CONF": str(configuration), "PKCS11_MODULE": str(MODULE), "PKCS11_PIN": PIN}
+
+
+@pytest.fixture
+def hsm(softhsm: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, str]:
+    """Return the settings of `softhsm`, whose configuration is in the environment."""
+    monkeypatch.setenv("SOFTHSM2_CONF", softhsm["SOFTHSM2_CONF"])
+    return {name: value for name, value in softhsm.items() if name.startswith("PKCS11")}
+
+
+@pytest.fixture
+def tpm(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
+    """Run a TPM emulator where the default TCTI finds it; one at a time on this machine."""
+    if not shutil.which("swtpm"):
+        pytest.skip("needs swtpm")
+    with (Path(tempfile.gettempdir()) / "secret-manager-tests-tpm.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        ports = (f"type=tcp,port={_TPM_PORT}", f"type=tcp,port={_TPM_PORT + 1}")
+        command = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={tmp_path}", "--server", ports[0]]
+        command += ["--ctrl", ports[1], "--flags", "not-need-init,startup-clear"]
+        process = subprocess.Popen(command)
+        deadline = time.monotonic() + 60
+        # Not a connection: the emulator ends after its first client.
+        while b":%04X " % _TPM_PORT not in Path("/proc/net/tcp").read_bytes():
+            assert time.monotonic() < deadline
+            time.sleep(0.02)
+        try:
+            yield process
+        finally:
+            process.kill()
+            process.wait()
+
+
+@dataclass(frozen=True)
+class TransitEngine:
+    """A transit engine with a derived key `sm`."""
+
+    bao: OpenBao
+    kek: str
+    #: A token that may only decrypt.
+    reader: str
+
+    def settings(self, token: str) -> dict[str, str]:
+        """Return the settings of a provider with the token of this name, or with another token."""
+        return {"TRANSIT_TOKEN": self.bao.tokens.get(token, token)}
+
+
+@pytest.fixture(scope="session")
+def transit(openbao: OpenBao) -> TransitEngine:
+    """Return the transit engine of a real OpenBao."""
+    for path, body in {
+        "sys/mounts/transit": {"type": "transit"},
+        "transit/keys/sm": {"type": "aes256-gcm96", "derived": True},
+        "sys/policies/acl/replica": {
+            "policy": 'path "transit/decrypt/sm" { capabilities = ["update"] }',
+        },
+    }.items():
+        assert openbao.ask("PUT", path, body).status < 300
+    body = {"policies": ["replica"], "no_parent": True, "no_default_policy": True}
+    reader = openbao.ask("POST", "auth/token/create", body).body["auth"]["client_token"]
+    return TransitEngine(openbao, f"{openbao.url}/v1/transit/keys/sm", reader)
+
+
+@dataclass
+class Request:
+    """A request that `Stub` got."""
+
+    method: str
+    path: str
+    headers: dict[str, str]
+    body: bytes
+
+
+@dataclass
+class Stub:
+    """An HTTP server; *answer* returns the status, the headers and the body of each reply."""
+
+    url: str
+    requests: list[Request] = field(default_factory=list)
+    answer: Callable[[Request], tuple[int, dict[str, str], Any]] = lambda _: (200, {}, {})
+
+
+@pytest.fixture
+def stub() -> Iterator[Stub]:
+    """Run a server of any behaviour on this machine."""
+
+    class Handler(BaseHTTPRequestHandler):
+        def _reply(self) -> None:
+            length = int(self.headers.get("Content-Length", 0))
+            request = Request(self.command, self.path, dict(self.headers), self.rfile.read(length))
+            running.requests.append(request)
+            status, headers, body = running.answer(request)
+            content = body if isinstance(body, bytes) else json.dumps(body).encode()
+            self.send_response(status)
+            for name, value in ({"Content-Length": str(len(content))} | headers).items():
+                self.send_header(name, value)
+            self.end_headers()
+            self.wfile.write(content)
+
+        do_GET = do_POST = do_PUT = _reply  # noqa: N815 - the names of the library
+
+        def log_message(self, *_: object) -> None:
+            pass
+
+    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as server:
+        running = Stub(f"http://127.0.0.1:{server.server_port}")
+        thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.02}, daemon=True)
+        thread.start()
+        yield running
+        server.shutdown()
+        thread.join(30)
+
+
+@pytest.fixture
+def closed_port() -> int:
+    """Return a port on which no server listens."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        return int(listener.getsockname()[1])

@@ -1,0 +1,132 @@
+"""Devices: a SoftHSM token with keys that cannot be extracted, a TPM emulator, and libraries that fail."""
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from vault.custody import child
+from vault.custody.device import Device, Library
+from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
+from vault.custody.provider import context_of
+
+pytestmark = pytest.mark.process
+
+KEY, CONTEXT, OTHER = bytes(range(32)), context_of("1" * 16), context_of("2" * 16)
+TOKEN = "vault.custody.pkcs11_token"
+
+
+@pytest.fixture
+def token(hsm: dict[str, str]) -> Iterator[Library]:
+    """Return the library of the token."""
+    library = Library(TOKEN, hsm)
+    yield library
+    library.close()
+
+
+def refusal(library: Library, kek: str, blob: bytes = b"", context: dict[str, str] = CONTEXT) -> str:
+    """Return why *library* refuses to unwrap."""
+    with pytest.raises(CustodyRefusedError) as caught:
+        Device(library, kek).unwrap(blob, context)
+    return str(caught.value)
+
+
+def test_a_token_wraps_by_a_key_that_never_leaves_it(token: Library) -> None:
+    """AES-GCM binds the context, RSA-OAEP serves tokens without AES, and forged blobs are refused."""
+    for uri in ("pkcs11:token=sm;object=kek-1", "pkcs11:token=sm;id=1", "pkcs11:object=rsa;token=%73m"):
+        device = Device(token, uri)
+        blob = device.wrap(KEY, CONTEXT)
+        assert device.unwrap(blob, CONTEXT).material == KEY
+        assert device.describe(blob) == ""
+        assert "refused" in refusal(token, uri, blob[:-1] + bytes([blob[-1] ^ 1]))
+    aes = "pkcs11:token=sm;object=kek-1"
+    assert "refused" in refusal(token, aes, Device(token, aes).wrap(KEY, CONTEXT), OTHER)
+    assert "no such key" in refusal(token, aes, b"\3")
+    assert "no such key" in refusal(token, "pkcs11:token=sm;object=none", b"\1")
+    assert "several keys" in refusal(token, "pkcs11:token=sm;object=twins", b"\1")
+    with pytest.raises(CustodyRefusedError, match="no such key"):
+        Device(token, "pkcs11:token=sm;object=none").wrap(KEY, CONTEXT)
+
+
+@pytest.mark.parametrize(
+    "uri",
+    [
+        "pkcs11:",
+        "pkcs11:token=sm",
+        "pkcs11:object=kek-1",
+        "pkcs11:token=sm;object=kek-1?pin-value=1234",
+        "pkcs11:token=sm;object=kek-1;serial=1",
+        "token=sm;object=kek-1",
+    ],
+)
+def test_a_uri_names_a_token_and_a_key_and_nothing_else(token: Library, uri: str) -> None:
+    """A PIN in the file, and attributes that would be ignored, are refused."""
+    assert "URI" in refusal(token, uri)
+
+
+def test_a_wrong_pin_is_tried_once(hsm: dict[str, str]) -> None:
+    """For all keys of a start, a wrong PIN costs one of the token's tries."""
+    library = Library(TOKEN, hsm | {"PKCS11_PIN": "4321"})
+    assert "PinIncorrect" in refusal(library, "pkcs11:token=sm;object=kek-1")
+    assert "not tried again" in refusal(library, "pkcs11:token=sm;object=kek-1")
+    with pytest.raises(CustodyUnavailableError):
+        Device(library, "pkcs11:token=none;object=kek-1").unwrap(b"", CONTEXT)
+    assert "not tried again" in refusal(library, "pkcs11:token=sm;object=kek-1")
+    library.close()
+
+
+def test_a_token_that_is_away_is_found_once_it_is_there(hsm: dict[str, str]) -> None:
+    """A token that is not there is unavailable; a module that cannot be loaded is a refusal."""
+    library = Library(TOKEN, hsm)
+    with pytest.raises(CustodyUnavailableError, match="does not answer"):
+        Device(library, "pkcs11:token=other;object=kek-1").unwrap(b"", CONTEXT)
+    options = ("--init-token", "--free", "--label", "other", "--so-pin", "12345678", "--pin", "1234")
+    subprocess.run(["softhsm2-util", *options], check=True, stdout=subprocess.DEVNULL)
+    assert "no such key" in refusal(library, "pkcs11:token=other;object=kek-1", b"\1")
+    library.close()
+    library.close()
+    broken = Library(TOKEN, {"PKCS11_MODULE": "/nonexistent.so"})
+    assert "refused" in refusal(broken, "pkcs11:token=sm;object=kek-1")
+    broken.close()
+
+
+@pytest.mark.parametrize(
+    ("code", "error"),
+    [
+        ("raise SystemExit(1)", CustodyRefusedError),
+        ("print('no JSON', flush=True)", CustodyRefusedError),
+        ("import time; time.sleep(60)", CustodyUnavailableError),
+    ],
+)
+def test_a_library_that_crashes_or_hangs_takes_nothing_along(
+    code: str, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A crash is a refusal, and silence means unavailable; the child is gone in both cases."""
+    (tmp_path / "library_of_tests.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    monkeypatch.setattr(child, "TIMEOUT_SECONDS", 2)
+    monkeypatch.setattr(child, "_GRACE_SECONDS", 0.1)
+    library = Library("library_of_tests", {})
+    with pytest.raises(error):
+        Device(library, "any").unwrap(b"", CONTEXT)
+    assert library._child is None
+
+
+def test_a_tpm_opens_only_in_the_same_state(tpm: "subprocess.Popen[bytes]") -> None:
+    """A sealed key opens while the PCRs are as they were, on this TPM; without one, it is unavailable."""
+    library = Library("vault.custody.tpm", {})
+    device = Device(library, "tpm2:pcrs=7,11")
+    blob = device.wrap(KEY, CONTEXT)
+    for _ in range(4):
+        assert device.unwrap(blob, CONTEXT).material == KEY
+    assert "policy check failed" in refusal(library, "tpm2:pcrs=8", blob)
+    assert "refused" in refusal(library, "tpm2:pcrs=7,11", blob[:-1] + bytes([blob[-1] ^ 1]))
+    assert "refused" in refusal(library, "tpm2:pcrs=7,11", b"")
+    for kek in ("tpm2:pcrs=24", "tpm2:", "tpm2:pcrs=7;pin=1"):
+        assert "not in the form" in refusal(library, kek, blob)
+    tpm.kill()
+    tpm.wait()
+    with pytest.raises(CustodyUnavailableError, match="TPM does not answer"):
+        device.unwrap(blob, CONTEXT)
+    device.close()

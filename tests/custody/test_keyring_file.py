@@ -1,0 +1,205 @@
+"""The keyring file: what it refuses, its edits, and writes that leave a whole file whatever happens."""
+
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from vault.client import private_files
+from vault.custody import keyring_file
+from vault.custody.errors import KeyringFileError
+from vault.custody.keyring_file import KeyringFile, Slot, WrappedKey
+
+ONE, TWO = "1" * 16, "2" * 16
+SLOT = {"name": "hsm", "scheme": "pkcs11", "kek": "pkcs11:token=sm;object=kek-1", "blob": "YmxvYg=="}
+
+
+def document(**changes: Any) -> dict[str, Any]:
+    """Return a valid document, or one with *changes* to its primary key."""
+    primary = {"id": ONE, "role": "primary", "slots": [SLOT]} | changes
+    return {"format": 1, "keys": [primary, {"id": TWO, "role": "fallback", "slots": [SLOT]}]}
+
+
+def parsed(found: Any) -> KeyringFile:
+    """Return the file with this document."""
+    return KeyringFile.parse(json.dumps(found).encode())
+
+
+def slot(name: str, kek: str = "k") -> Slot:
+    """Return a slot."""
+    return Slot(name, "command", kek, b"blob")
+
+
+def test_a_file_is_read_as_it_is_written() -> None:
+    """The text of a file has the same keys, slots and blobs."""
+    file = parsed(document())
+    assert KeyringFile.parse(file.text().encode()) == file
+    assert json.loads(file.text()) == document()
+    assert file.primary.id == ONE
+    assert "blob" not in repr(file.keys[0].slots[0]).replace("blob=", "")
+
+
+INVALID: list[Any] = [
+    [],
+    {"format": 2, "keys": []},
+    {"format": True, "keys": []},
+    {"format": 1, "keys": []},
+    document() | {"more": 1},
+    {"format": 1, "keys": "none"},
+    document(role="fallback"),
+    document(role="other"),
+    document(id="xyz"),
+    document(id=TWO),
+    document(more=1),
+    document(slots=[]),
+    document(slots=[SLOT, SLOT]),
+    document(slots=[1]),
+    document(slots=[{**SLOT, "name": n} for n in map(str, range(17))]),
+    {
+        "format": 1,
+        "keys": [
+            {"id": f"{n:016x}", "role": "primary" if not n else "fallback", "slots": [SLOT]}
+            for n in range(17)
+        ],
+    },
+    *(
+        document(slots=[{**SLOT, **change}])
+        for change in (
+            {"name": "No"},
+            {"name": 1},
+            {"scheme": "PKCS"},
+            {"kek": ""},
+            {"kek": "a\nb"},
+            {"kek": "k" * 1_025},
+            {"blob": "no base64"},
+            {"blob": "é"},
+            {"blob": "AAAA" * 11_000},
+            {"pin": "1234"},
+        )
+    ),
+]
+
+
+@pytest.mark.parametrize("found", INVALID, ids=range(len(INVALID)))
+def test_an_invalid_file_is_refused(found: Any) -> None:
+    """Unknown members and formats, contradictions and oversized parts are refused."""
+    with pytest.raises(KeyringFileError, match="not a valid keyring file"):
+        parsed(found)
+
+
+def test_unreadable_files_are_refused(tmp_path: Path) -> None:
+    """A missing file, one that is no JSON, and one that grows without end are refused."""
+    with pytest.raises(KeyringFileError, match="cannot be read"):
+        KeyringFile.read(tmp_path / "missing")
+    for content in (b"{", b'{"format": 1, "format": 1}', b" " * 2_000_000):
+        (tmp_path / "file").write_bytes(content)
+        with pytest.raises(KeyringFileError, match="not a valid keyring file"):
+            KeyringFile.read(tmp_path / "file")
+    with pytest.raises(KeyringFileError, match="larger"):
+        KeyringFile.read(Path("/dev/zero"))
+
+
+def test_slots_are_added_replaced_and_removed() -> None:
+    """An edit concerns the slot of one name of all keys, and leaves each key at least one slot."""
+    file = KeyringFile(
+        (WrappedKey(ONE, "primary", (slot("a"), slot("b"))), WrappedKey(TWO, "fallback", (slot("b"),)))
+    )
+    added = file.with_slots({ONE: slot("c"), TWO: slot("c")})
+    assert added.slot_names == ["a", "b", "c"]
+    changed = added.with_slots({ONE: slot("c", "new"), TWO: slot("c", "new")})
+    assert [one.kek for key in changed.keys for one in key.slots if one.name == "c"] == ["new", "new"]
+    assert changed.without_slot("c") == file
+    with pytest.raises(KeyringFileError, match="no slot d"):
+        file.without_slot("d")
+    with pytest.raises(KeyringFileError, match="last one of a key"):
+        file.without_slot("b")
+
+
+def test_keys_are_promoted_and_dropped() -> None:
+    """One key is primary at a time, and that one stays."""
+    promoted = parsed(document()).promoted(TWO)
+    assert [(key.id, key.role) for key in promoted.keys] == [(TWO, "primary"), (ONE, "fallback")]
+    assert [key.id for key in promoted.without_key(ONE).keys] == [TWO]
+    with pytest.raises(KeyringFileError, match="is the primary one"):
+        promoted.without_key(TWO)
+    for edit in (promoted.promoted, promoted.without_key):
+        with pytest.raises(KeyringFileError, match="there is no key"):
+            edit("3" * 16)
+
+
+def test_a_write_replaces_the_file_and_keeps_the_former_one(tmp_path: Path) -> None:
+    """The former file stays as FILE.before, and the mode is that of the file, also through a link."""
+    path, link = tmp_path / "keyring.json", tmp_path / "link"
+    link.symlink_to(path)
+    first = parsed(document())
+    announced: list[str] = []
+    keyring_file.write(path, first, before=None, announce=lambda: announced.append("new"))
+    path.chmod(0o644)
+    second = first.promoted(TWO)
+    keyring_file.write(link, second, before=first, announce=lambda: announced.append("changed"))
+    assert KeyringFile.read(path) == second
+    assert KeyringFile.read(tmp_path / "keyring.json.before") == first
+    assert path.stat().st_mode & 0o777 == 0o644
+    assert announced == ["new", "changed"]
+
+
+def test_a_write_is_refused_if_the_file_is_not_the_expected_one(tmp_path: Path) -> None:
+    """No command overwrites another's change, an existing file, or anything without its entry."""
+    path = tmp_path / "keyring.json"
+    first = parsed(document())
+    keyring_file.write(path, first, before=None, announce=lambda: None)
+    with pytest.raises(KeyringFileError, match="exists"):
+        keyring_file.write(path, first, before=None, announce=lambda: None)
+    with pytest.raises(KeyringFileError, match="changed meanwhile"):
+        keyring_file.write(path, first, before=first.promoted(TWO), announce=lambda: None)
+
+    def fail() -> None:
+        raise LookupError
+
+    with pytest.raises(LookupError):
+        keyring_file.write(path, first.promoted(TWO), before=first, announce=fail)
+    with pytest.raises(KeyringFileError, match="cannot be written"):
+        keyring_file.write(tmp_path / "none" / "f", first, before=None, announce=fail)
+    assert KeyringFile.read(path) == first
+    assert [entry.name for entry in tmp_path.iterdir()] == ["keyring.json"]
+
+
+@pytest.mark.process
+def test_a_kill_at_any_step_leaves_a_whole_file(tmp_path: Path) -> None:
+    """A process that is killed at any step of a write leaves the former file or the new one."""
+    path = tmp_path / "keyring.json"
+    first, second = parsed(document()), parsed(document()).promoted(TWO)
+    keyring_file.write(path, first, before=None, announce=lambda: None)
+    seen = set()
+    for step in range(40):
+        pid = os.fork()
+        if not pid:
+            _kill_at(step)
+            keyring_file.write(path, second, before=first, announce=lambda: None)
+            os._exit(0)
+        os.waitpid(pid, 0)
+        found = KeyringFile.read(path)
+        assert found in (first, second)
+        seen.add(found.primary.id)
+        path.write_text(first.text())
+    assert seen == {ONE, TWO}
+
+
+def _kill_at(step: int) -> None:
+    """End this process at its *step*-th system call of those that change files."""
+    left = [step]
+
+    def counted(function: Any) -> Any:
+        def call(*arguments: Any, **options: Any) -> Any:
+            if not left[0]:
+                os._exit(9)
+            left[0] -= 1
+            return function(*arguments, **options)
+
+        return call
+
+    for name in ("fsync", "fchmod", "fchown", "replace", "open"):
+        setattr(os, name, counted(getattr(os, name)))
+    private_files.mkstemp = counted(private_files.mkstemp)

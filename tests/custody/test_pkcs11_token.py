@@ -1,0 +1,37 @@
+"""The flags of tokens that SoftHSM never sets."""
+
+from typing import Any
+
+import pkcs11
+import pytest
+from pkcs11 import TokenFlag
+
+from vault.custody.errors import CustodyRefusedError
+from vault.custody.pkcs11_token import Token
+
+
+class Locking:
+    """A module with a token of these flags."""
+
+    def __init__(self, flags: TokenFlag) -> None:
+        self.flags = flags
+        self.logins: list[str] = []
+
+    def get_token(self, **_: str) -> "Locking":
+        """Return the token, which is the same object."""
+        return self
+
+    def open(self, *, user_pin: str) -> Any:
+        """Count a login."""
+        self.logins.append(user_pin)
+
+
+@pytest.mark.parametrize("flag", [TokenFlag.USER_PIN_FINAL_TRY, TokenFlag.USER_PIN_LOCKED])
+def test_a_pin_that_would_lock_is_not_tried(flag: TokenFlag, monkeypatch: pytest.MonkeyPatch) -> None:
+    """No login takes the last try of a PIN."""
+    token = Locking(flag)
+    monkeypatch.setattr(pkcs11, "lib", lambda _module: token)
+    for _ in range(2):
+        with pytest.raises(CustodyRefusedError):
+            Token({"PKCS11_PIN": "1234"}).unwrap("pkcs11:token=sm;object=kek-1", b"\1", b"")
+    assert token.logins == []
