@@ -1,7 +1,6 @@
 """Opening: the first slot that opens, retries for those that are away, one request to those that refuse."""
 
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import pytest
@@ -13,7 +12,7 @@ from vault.custody.keyring_file import KeyringFile, Slot, WrappedKey
 from vault.custody.opening import open_all
 from vault.custody.provider import Unwrapped, context_of
 from vault.custody.recovery import Recovery
-from vault.custody.wrapping import require_trusted, wrapped
+from vault.custody.wrapping import Wrapper
 
 AWAY, NO = CustodyUnavailableError("away"), CustodyRefusedError("no")
 SECRET = bytes(range(32))
@@ -152,13 +151,15 @@ def test_a_check_tries_every_slot() -> None:
 def test_what_is_wrapped_is_opened_before_it_counts() -> None:
     """A provider that does not return what it wrapped gets no slot; a recovery slot is checked by its tag."""
     empty = Slot("a", "command", "k")
-    made = wrapped(empty, "1" * 16, b"1", lambda _: Fake([b"1"]), identify)
+    wrapper = Wrapper(lambda _: Fake([b"1"]), identify)
+    made = wrapper.wrap(empty, "1" * 16, b"1")
+    assert wrapper.request_ids == ["request-1"]
     assert made.blob == b"wrapped 1"
     with pytest.raises(CustodyRefusedError, match="opens another key"):
-        wrapped(empty, "1" * 16, b"1", lambda _: Fake([b"2"]), identify)
+        Wrapper(lambda _: Fake([b"2"]), identify).wrap(empty, "1" * 16, b"1")
     people = Recovery("3 of 5", secret=SECRET)
-    blob = wrapped(empty, "1" * 16, b"1", lambda _: people, identify).blob
-    again = wrapped(empty, "2" * 16, b"2", lambda _: Recovery("3 of 5", blob=blob), identify)
+    blob = Wrapper(lambda _: people, identify).wrap(empty, "1" * 16, b"1").blob
+    again = Wrapper(lambda _: Recovery("3 of 5", blob=blob), identify).wrap(empty, "2" * 16, b"2")
     assert people.unwrap(again.blob, context_of("2" * 16)).material == b"2"
 
 
@@ -169,8 +170,7 @@ def test_no_new_key_is_sent_to_a_slot_that_does_not_hold_the_old_one() -> None:
 
     def trusted(provider: Fake | Recovery, blob: bytes = b"") -> None:
         held = Slot("a", "command", "k", blob or slot.blob)
-        of: Callable[[Slot], Fake | Recovery] = lambda _: provider  # noqa: E731
-        require_trusted(held, key, b"1", of, identify)
+        Wrapper(lambda _: provider, identify).require_trusted(held, key, b"1")
 
     trusted(Fake([b"1"]))
     for fake in (Fake([b"2"]), Fake([NO])):

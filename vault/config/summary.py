@@ -49,10 +49,12 @@ def _url(url: str) -> str:
 
 
 #: Settings with their own form in the summary.
-_SHOWN: dict[str, Callable[[str], str]] = {
+_SHOWN: dict[str, Callable[[Any], Any]] = {
     "mongo_uri": mongodb_address,
     "rate_limit_storage_uri": mongodb_address,
     "jwt_jwks_url": _url,
+    # The names of those that are set.
+    "custody": sorted,
     # Too long to be of use.
     "jwt_public_key": lambda _: "set",
 }

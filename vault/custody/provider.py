@@ -4,6 +4,9 @@ import json
 from dataclasses import dataclass, field
 from typing import Protocol
 
+#: The purpose in the context of every wrapped key.
+PURPOSE = "secret-manager master key"
+
 #: Maximum bytes of a wrapped key, and of a provider's reply.
 MAX_BLOB_BYTES = 32_768
 
@@ -42,7 +45,7 @@ class Provider(Protocol):
 
 def context_of(key_id: str) -> dict[str, str]:
     """Return the context that providers bind to the key with this ID."""
-    return {"purpose": "secret-manager master key", "key_id": key_id}
+    return {"purpose": PURPOSE, "key_id": key_id}
 
 
 def encoded(context: dict[str, str]) -> bytes:

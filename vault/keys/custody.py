@@ -56,6 +56,7 @@ def checked_attempt(states: Sequence[SlotState], principal: Principal) -> Attemp
                 {
                     "key_id": one.key_id,
                     "slot": one.slot,
+                    "kek": one.kek,
                     "state": one.state,
                     "reason": one.reason[:_MAX_REASON],
                     "request_id": one.request_id,
@@ -115,7 +116,7 @@ class CustodyWatch:
         for one in states:
             if one.slot in down - self._down and one.state != "up":
                 logger.warning("slot %s is down: %s: %s", one.slot, one.state, one.reason)
-        for name in sorted(self._down - down):
+        for name in sorted((self._down - down) & {one.slot for one in states}):
             logger.warning("slot %s is up again", name)
         self._down = down
         checked_attempt(states, SERVICE).finish(Status.SUCCESS)

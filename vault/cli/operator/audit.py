@@ -14,6 +14,7 @@ from vault.audit import reader, signing_keys, writer
 from vault.audit.follow import TrailFollower
 from vault.audit.reader import Filter, Order
 from vault.audit.summary import shown_name
+from vault.cli.operator.audit_reconcile import reconcile
 from vault.cli.operator.audit_verify import verify
 from vault.cli.operator.context import connected
 from vault.cli.operator.report import report
@@ -115,6 +116,7 @@ def audit() -> None:
 
 audit.add_command(verify)
 audit.add_command(report)
+audit.add_command(reconcile)
 
 
 @audit.command()

@@ -3,17 +3,17 @@
 import secrets
 import sys
 from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import click
 
 from vault.audit.reader import record
 from vault.cli.operator.context import connected
-from vault.cli.operator.custody_context import named_slot, new_slot, opened_custody
+from vault.cli.operator.custody_context import changed_attempt, named_slot, new_slot, opened_custody
 from vault.cli.operator.recovery import read_secret, recovery
 from vault.cli.shell.output import Output, output_options
 from vault.config.settings import custody_settings, keyring_path
-from vault.core.attempt import Action, Attempt
 from vault.core.outcomes import Exit
 from vault.core.principal import OPERATOR
 from vault.custody import keyring_file
@@ -23,7 +23,7 @@ from vault.custody.keyring_file import FALLBACK, PRIMARY, KeyringFile, Slot, Wra
 from vault.custody.provider import Provider
 from vault.custody.providers import RECOVERY, Providers
 from vault.custody.recovery import Recovery
-from vault.custody.wrapping import require_trusted, wrapped
+from vault.custody.wrapping import Wrapper
 from vault.keys.custody import checked_attempt, identify
 from vault.keys.status import key_statuses
 
@@ -57,19 +57,17 @@ custody.add_command(recovery)
 @output_options
 def init(output: Output, file: Path, slots: tuple[Slot, ...], from_settings: bool) -> None:
     """Create the keyring file FILE, with a new key."""
-    if not from_settings:
-        material = secrets.token_bytes(32)
-        made = _wrapped_keys([material], slots)
-        keyring_file.write(file, made, before=None, announce=lambda: None)
-    else:
-        with connected(output, reading=True, recorded=True) as parts:
-            made = _wrapped_keys([parts.settings.master_key, *parts.settings.master_key_fallbacks], slots)
-            attempt = Attempt(
-                action=Action.CUSTODY_CHANGED,
-                principal=OPERATOR,
-                details={"operation": "init", "slots": made.slot_names},
-            )
-            keyring_file.write(file, made, before=None, announce=lambda: record(attempt))
+    with Providers(custody_settings()) as providers:
+        wrapper = Wrapper(providers.of, identify)
+        if not from_settings:
+            made = _wrapped_keys([secrets.token_bytes(32)], slots, wrapper)
+            keyring_file.write(file, made, before=None, announce=lambda: None)
+        else:
+            with connected(output, reading=True, recorded=True) as parts:
+                keys = [parts.settings.master_key, *parts.settings.master_key_fallbacks]
+                made = _wrapped_keys(keys, slots, wrapper)
+                attempt = changed_attempt(made, wrapper, "init")
+                keyring_file.write(file, made, before=None, announce=partial(record, attempt))
     output.result(
         {"file": str(file), "key_id": made.primary.id, "slots": made.slot_names},
         f"{file} has key {made.primary.id} in {len(slots)} slots. Set MASTER_KEYRING_FILE={file}, "
@@ -77,20 +75,18 @@ def init(output: Output, file: Path, slots: tuple[Slot, ...], from_settings: boo
     )
 
 
-def _wrapped_keys(materials: list[bytes], slots: tuple[Slot, ...]) -> KeyringFile:
-    with Providers(custody_settings()) as providers:
-        return KeyringFile(
-            tuple(
-                WrappedKey(
-                    identify(material),
-                    FALLBACK if number else PRIMARY,
-                    tuple(
-                        wrapped(slot, identify(material), material, providers.of, identify) for slot in slots
-                    ),
-                )
-                for number, material in enumerate(materials)
+def _wrapped_keys(materials: list[bytes], slots: tuple[Slot, ...], wrapper: Wrapper) -> KeyringFile:
+    ids = [identify(material) for material in materials]
+    return KeyringFile(
+        tuple(
+            WrappedKey(
+                key_id,
+                FALLBACK if number else PRIMARY,
+                tuple(wrapper.wrap(slot, key_id, material) for slot in slots),
             )
+            for number, (key_id, material) in enumerate(zip(ids, materials, strict=True))
         )
+    )
 
 
 @custody.command()
@@ -153,7 +149,7 @@ def rewrap(output: Output, name: str) -> None:
         if slots.keys() != {key.id for key in found.file.keys}:
             raise KeyringFileError(f"no slot {name} holds all keys", hint="see `keys custody show`")
         for key in found.file.keys:
-            require_trusted(slots[key.id], key, found.materials[key.id], found.providers.of, identify)
+            found.wrapper.require_trusted(slots[key.id], key, found.materials[key.id])
         slots = {key_id: found.wrap(slot, key_id) for key_id, slot in slots.items()}
         found.write(found.file.with_slots(slots), "rewrap", slot=name)
     output.result({"slot": name}, f"slot {name} is wrapped again")
@@ -183,7 +179,8 @@ def check_slots(output: Output, with_shares: bool) -> None:
     }:
         with connected(output, reading=True, recorded=True):
             attempt = checked_attempt(states, OPERATOR)
-            attempt.details["recovery"] = with_shares
+            people = [one for one in states if one.scheme == RECOVERY]
+            attempt.details["recovery"] = bool(people) and all(one.state == "up" for one in people)
             record(attempt)
     sys.exit(_exit_code(states))
 
@@ -208,7 +205,7 @@ def new_key(output: Output) -> None:
     with opened_custody(output) as found:
         primary = found.file.primary
         for slot in primary.slots:
-            require_trusted(slot, primary, found.materials[primary.id], found.providers.of, identify)
+            found.wrapper.require_trusted(slot, primary, found.materials[primary.id])
         slots = tuple(found.wrap(slot, key_id, material) for slot in primary.slots)
         keys = (*found.file.keys, WrappedKey(key_id, FALLBACK, slots))
         found.write(replace(found.file, keys=keys), "new_key", key_id=key_id)

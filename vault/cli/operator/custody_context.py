@@ -18,7 +18,7 @@ from vault.custody import keyring_file
 from vault.custody.errors import KeyringFileError
 from vault.custody.keyring_file import KeyringFile, Slot
 from vault.custody.providers import Providers
-from vault.custody.wrapping import wrapped
+from vault.custody.wrapping import Wrapper
 from vault.keys.custody import identify
 from vault.parts import Parts
 
@@ -32,22 +32,18 @@ class Custody:
     parts: Parts
     #: The keys by ID; no `repr` of this class is ever shown, as it has none of the keys.
     materials: Mapping[str, bytes]
-    providers: Providers
+    wrapper: Wrapper
 
     def __repr__(self) -> str:
         return f"<Custody of {self.path}>"
 
     def wrap(self, slot: Slot, key_id: str, material: bytes | None = None) -> Slot:
         """Return *slot* with the key *key_id*, which is one of the file unless its *material* is given."""
-        return wrapped(slot, key_id, material or self.materials[key_id], self.providers.of, identify)
+        return self.wrapper.wrap(slot, key_id, material or self.materials[key_id])
 
     def write(self, new: KeyringFile, operation: str, **details: str) -> None:
         """Record the change, and then put *new* in place of the file."""
-        attempt = Attempt(
-            action=Action.CUSTODY_CHANGED,
-            principal=OPERATOR,
-            details={"operation": operation, **details, "slots": new.slot_names},
-        )
+        attempt = changed_attempt(new, self.wrapper, operation, **details)
         keyring_file.write(self.path, new, before=self.file, announce=partial(record, attempt))
 
 
@@ -65,7 +61,17 @@ def opened_custody(output: Output) -> Iterator[Custody]:
         if materials.keys() != {key.id for key in file.keys}:
             raise KeyringFileError(f"{path} was changed meanwhile", hint="run the command again")
         with Providers(settings.custody) as providers:
-            yield Custody(path, file, parts, materials, providers)
+            yield Custody(path, file, parts, materials, Wrapper(providers.of, identify))
+
+
+def changed_attempt(new: KeyringFile, wrapper: Wrapper, operation: str, **details: str) -> Attempt:
+    """Return the attempt that records a change of the file to *new*."""
+    more = {"slots": new.slot_names, "request_ids": wrapper.request_ids}
+    return Attempt(
+        action=Action.CUSTODY_CHANGED,
+        principal=OPERATOR,
+        details={"operation": operation, **details, **more},
+    )
 
 
 def new_slot(text: str) -> Slot:

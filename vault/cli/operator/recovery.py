@@ -22,7 +22,7 @@ from vault.custody.opening import unwrap
 from vault.custody.providers import RECOVERY
 from vault.custody.recovery import SECRET_BYTES, Recovery
 from vault.custody.shares import Group
-from vault.custody.wrapping import wrapped
+from vault.custody.wrapping import Wrapper
 from vault.keys.custody import identify
 
 #: More shares than any set has.
@@ -91,10 +91,8 @@ def create(
     provider = Recovery(kek, secret=shares.combine(text for _, text in texts))
     slot = Slot(RECOVERY, RECOVERY, kek)
     with opened_custody(output) as found:
-        slots = {
-            key.id: wrapped(slot, key.id, found.materials[key.id], lambda _: provider, identify)
-            for key in found.file.keys
-        }
+        wrapper = Wrapper(lambda _: provider, identify)
+        slots = {key.id: wrapper.wrap(slot, key.id, found.materials[key.id]) for key in found.file.keys}
         if out_dir:
             _write_shares(out_dir, texts)
         else:

@@ -11,6 +11,7 @@ import click
 
 from vault import __version__
 from vault.audit import checkpoint, reader, summary
+from vault.audit.custody import CustodyActivity, custody_activity
 from vault.audit.findings import Kind, gravest
 from vault.audit.reader import Filter
 from vault.audit.summary import summarize
@@ -41,8 +42,8 @@ _MAX_FINDINGS = 20
 
 _STANDARD_OUTPUT = "-"
 
-#: The steps of a report: the summary, secrets, tokens, keys and heads.
-_STEPS = summary.STEPS + 4
+#: The steps of a report: the summary, secrets, tokens, keys, custody and heads.
+_STEPS = summary.STEPS + 5
 
 
 def _checked_path(_context: click.Context, _option: click.Parameter, path: str | None) -> str | None:
@@ -117,13 +118,15 @@ def _report(parts: Parts, now: datetime, period: timedelta, output: Output, *, i
         shown.advance(1)
         keys = key_statuses(keyring)
         shown.advance(1)
+        custody = custody_activity(now - period, now)
+        shown.advance(1)
         heads = sorted(checkpoint.heads(keyring), key=lambda head: str(head["ts"]), reverse=True)
         with storage_errors():
             enabled = registry.trail_state().enabled
         shown.advance(1)
     verification = _verification(parts, now, output) if is_verified else None
     trail = Trail(enabled, len(heads), heads[:_MAX_HEADS], verification)
-    return Report(now, __version__, activity, trail, secrets, tokens, keys)
+    return Report(now, __version__, activity, trail, secrets, tokens, keys, custody)
 
 
 def _verification(parts: Parts, now: datetime, output: Output) -> Verification:
@@ -165,9 +168,17 @@ def _text(found: Report) -> str:
         f"{tokens.expiring_count:,} expire within 30 days",
         "keys": f"{quantity(len(found.keys), 'master key')}, "
         f"{quantity(found.pending_rewraps, 'pending rewrap')}",
+        "custody": _custody_text(found.custody),
         "last backup": f"{moment(backup.time)}, {backup.status}" if backup else "none in this period",
     }
     return facts({f"{label}:": text for label, text in lines.items()})
+
+
+def _custody_text(custody: CustodyActivity) -> str:
+    counts = f"{custody.opened:,} opened, {custody.changed:,} changed, {custody.checked:,} checked"
+    drill = moment(custody.last_drill) if custody.last_drill else "never"
+    warning = "; TRY THE SHARES: no drill within a year" if custody.needs_drill else ""
+    return f"{counts}, {custody.recovered:,} recovered, last drill with shares: {drill}{warning}"
 
 
 def _trail_text(trail: Trail) -> str:

@@ -5,6 +5,7 @@ from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
+from vault.audit.custody import CustodyActivity
 from vault.audit.findings import Kind
 from vault.audit.summary import Activity, shown_name
 from vault.auth.token_ages import TokenAges
@@ -55,6 +56,7 @@ class Report:
     secrets: SecretAges
     tokens: TokenAges
     keys: Sequence[KeyStatus]
+    custody: CustodyActivity
 
     @property
     def pending_rewraps(self) -> int:

@@ -1,0 +1,180 @@
+"""Custody in the trail: its counts for a report, and the comparison with a provider's own log.
+
+Anyone with write access to MongoDB can store any type in any field, so types are checked first.
+"""
+
+import json
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+from urllib.parse import urlsplit
+
+from vault.audit.collection import collection
+from vault.core.attempt import Action
+from vault.core.errors import TransferError
+from vault.core.outcomes import Status
+from vault.custody.provider import PURPOSE
+from vault.documents.guard import storage_errors
+
+#: The longest time after which the shares should be tried again.
+_MAX_DRILL_AGE = timedelta(days=365)
+
+_ACTIONS = (Action.KEY_OPENED, Action.CUSTODY_CHANGED, Action.CUSTODY_CHECKED, Action.KEY_RECOVERED)
+_CHECKED = Action.CUSTODY_CHECKED.value
+_SUCCEEDED = {"status": Status.SUCCESS.value}
+
+
+@dataclass(frozen=True, slots=True)
+class CustodyActivity:
+    """The use of the keyring file in a period."""
+
+    opened: int
+    changed: int
+    checked: int
+    recovered: int
+    #: The last time at which shares opened all keys, also before the period; None if they never did.
+    last_drill: datetime | None
+    #: True if a keyring file is in use and no drill is younger than a year.
+    needs_drill: bool
+
+
+def custody_activity(since: datetime, until: datetime) -> CustodyActivity:
+    """Return the use of the keyring file from *since* until before *until*.
+
+    Raises:
+        StorageUnavailableError: MongoDB is unavailable.
+    """
+    period = {"ts": {"$gte": since, "$lt": until}, **_SUCCEEDED}
+    drill = {
+        **_SUCCEEDED,
+        "ts": {"$type": "date"},
+        "$or": [{"action": Action.KEY_RECOVERED.value}, {"action": _CHECKED, "details.recovery": True}],
+    }
+    with storage_errors():
+        counts = [collection().count_documents(period | {"action": action.value}) for action in _ACTIONS]
+        last = collection().find_one(drill, {"ts": 1}, sort=[("ts", -1)])
+        is_used = collection().find_one({"action": Action.KEY_OPENED.value}, {"_id": 1}) is not None
+    time = last["ts"] if last else None
+    return CustodyActivity(*counts, time, is_used and (time is None or until - time > _MAX_DRILL_AGE))
+
+
+@dataclass(frozen=True, slots=True)
+class Unwrap:
+    """A key that a provider unwrapped, by its own log."""
+
+    time: datetime
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mismatch:
+    """An unwrap without an entry, or an entry without an unwrap."""
+
+    #: `no entry` or `no unwrap`.
+    kind: str
+    time: datetime
+    request_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class ProviderLog:
+    """The unwraps in a provider's own log, in order of time."""
+
+    #: The beginning of the KEKs of this kind of provider.
+    kek_prefix: str
+    unwraps: list[Unwrap]
+
+    @classmethod
+    def read(cls, lines: Iterable[str], keks: Iterable[str]) -> "ProviderLog":
+        """Return the log in *lines*: OpenBao's of a file, with *keks*, or CloudTrail's, with any key.
+
+        Raises:
+            TransferError: It is neither.
+        """
+        text = iter(lines)
+        first = next(text, "")
+        try:
+            if first.startswith("{") and first.endswith("}\n") and "Records" not in json.loads(first):
+                prefix, found = "http", _of_openbao([first, *text], keks)
+            else:
+                prefix, found = "arn:", _of_cloudtrail(json.loads("".join([first, *text]))["Records"])
+            return cls(prefix, sorted(found, key=lambda one: one.time))
+        except (AttributeError, KeyError, TypeError, ValueError):
+            raise TransferError(
+                "the file is neither OpenBao's audit log nor CloudTrail's JSON", hint="give it uncompressed"
+            ) from None
+
+
+def _of_openbao(lines: Iterable[str], keks: Iterable[str]) -> Iterator[Unwrap]:
+    paths = {urlsplit(kek).path.removeprefix("/v1/").replace("/keys/", "/decrypt/") for kek in keks}
+    for found in map(json.loads, lines):
+        request = found.get("request", {})
+        if found["type"] == "response" and not found.get("error") and request.get("path") in paths:
+            # OpenBao has nanoseconds, which Python cannot read.
+            yield Unwrap(_time(found["time"][:19] + "+00:00"), request["id"])
+
+
+def _of_cloudtrail(records: Iterable[Any]) -> Iterator[Unwrap]:
+    for found in records:
+        context = (found.get("requestParameters") or {}).get("encryptionContext") or {}
+        is_unwrap = found["eventName"] == "Decrypt" and not found.get("errorCode")
+        if is_unwrap and context.get("purpose") == PURPOSE:
+            yield Unwrap(_time(found["eventTime"]), found["requestID"])
+
+
+def _time(text: str) -> datetime:
+    return datetime.fromisoformat(text).astimezone(UTC)
+
+
+def known_keks() -> set[str]:
+    """Return the KEKs that have opened a key, by the trail.
+
+    Raises:
+        StorageUnavailableError: MongoDB is unavailable.
+    """
+    with storage_errors():
+        found = collection().distinct("details.kek", {"action": Action.KEY_OPENED.value})
+    return {kek for kek in found if isinstance(kek, str)}
+
+
+def mismatches(log: ProviderLog) -> list[Mismatch]:
+    """Return the unwraps in *log* without an entry, and the entries in its span without an unwrap.
+
+    Raises:
+        StorageUnavailableError: MongoDB is unavailable.
+    """
+    if not log.unwraps:
+        return []
+    since, until = log.unwraps[0].time, log.unwraps[-1].time + timedelta(seconds=1)
+    # An entry can follow its unwrap by minutes: a start waits for MongoDB.
+    query = {"ts": {"$gte": since}, "action": {"$in": [action.value for action in _ACTIONS]}}
+    with storage_errors():
+        entries = list(collection().find(query, {"ts": 1, "details": 1}))
+    requests = [(entry["ts"], *one) for entry in entries for one in _requests(entry.get("details"))]
+    recorded, made = {request_id for _, request_id, _ in requests}, {one.request_id for one in log.unwraps}
+    found = [
+        *(
+            Mismatch("no entry", one.time, one.request_id)
+            for one in log.unwraps
+            if one.request_id not in recorded
+        ),
+        *(
+            Mismatch("no unwrap", time, request_id)
+            for time, request_id, kek in requests
+            if kek.startswith(log.kek_prefix) and time < until and request_id not in made
+        ),
+    ]
+    return sorted(found, key=lambda one: one.time)
+
+
+def _requests(details: Any) -> Iterator[tuple[str, str]]:
+    """Yield the IDs of requests in an entry's *details*, each with its KEK, if that is known."""
+    if not isinstance(details, Mapping):
+        return
+    slots, changed = details.get("slots"), details.get("request_ids")
+    for found in [details, *(slots if isinstance(slots, list) else [])]:
+        if isinstance(found, Mapping) and isinstance(found.get("request_id"), str) and found["request_id"]:
+            yield found["request_id"], str(found.get("kek"))
+    for request_id in changed if isinstance(changed, list) else []:
+        yield str(request_id), ""
