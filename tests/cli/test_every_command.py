@@ -55,6 +55,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
         Path(name).write_text(name)
     Path("stack.yml").write_text(STACK)
     Path("values.env").write_text("NAME=value\n")
+    Path("log").write_text('{"Records": []}')
 
     def run(*arguments: str, **environment: str) -> Result:
         return CliRunner(env=environment).invoke(commands, arguments, prog_name="secret-manager")
@@ -266,6 +267,7 @@ SUCCESSES = (
     "audit export",
     "audit query",
     "audit report",
+    "audit reconcile --provider-log log",
     "audit tail --no-follow",
     "audit public-key",
     "audit checkpoint",

@@ -149,7 +149,7 @@ class KeyringFile:
             KeyringFileError: There is none, or a key would have no other slot.
         """
         if name not in self.slot_names:
-            raise KeyringFileError(f"there is no slot {name}", hint="see `keys custody show`")
+            raise KeyringFileError(f"there is no slot {name}", hint="see `secret-manager keys custody show`")
         others = [_others(key, name) for key in self.keys]
         if any(not slots for slots in others):
             raise KeyringFileError(f"slot {name} is the last one of a key", hint="add another slot first")
@@ -180,7 +180,9 @@ class KeyringFile:
 
     def _require(self, key_id: str) -> None:
         if key_id not in {key.id for key in self.keys}:
-            raise KeyringFileError(f"there is no key {key_id} in the file", hint="see `keys custody show`")
+            raise KeyringFileError(
+                f"there is no key {key_id} in the file", hint="see `secret-manager keys custody show`"
+            )
 
 
 def write(path: Path, new: KeyringFile, *, before: KeyringFile | None, announce: Callable[[], None]) -> None:
@@ -210,7 +212,9 @@ def _replace(
     path: Path, new: KeyringFile, *, before: KeyringFile | None, announce: Callable[[], None]
 ) -> None:
     if before is None and path.exists():
-        raise KeyringFileError(f"{path} exists", hint="choose another file, or use `keys custody add`")
+        raise KeyringFileError(
+            f"{path} exists", hint="choose another file, or use `secret-manager keys custody add`"
+        )
     content = b"" if before is None else _read(path)
     if before is not None and KeyringFile.parse(content) != before:
         raise KeyringFileError(f"{path} was changed meanwhile", hint="run the command again")

@@ -89,7 +89,7 @@ def _open(
         if waiting and monotonic() + pause > until:
             raise CustodyUnavailableError(
                 f"no slot opens key {key.id}: {'; '.join(reasons.values())}",
-                hint="bring a provider back, or run `keys custody recovery restore`",
+                hint="bring a provider back, or run `secret-manager keys custody recovery restore`",
             )
         if waiting:
             logger.warning("waiting for custody of key %s: %s", key.id, "; ".join(reasons.values()))
@@ -98,5 +98,5 @@ def _open(
             pause = min(2 * pause, _MAX_PAUSE_SECONDS)
     raise CustodyRefusedError(
         f"no slot opens key {key.id}: {'; '.join(reasons.values()) or 'it has only a recovery slot'}",
-        hint="check the providers' settings, or run `keys custody recovery restore`",
+        hint="check the providers' settings, or run `secret-manager keys custody recovery restore`",
     )

@@ -10,8 +10,8 @@ from vault.audit.custody import ProviderLog, known_keks, mismatches
 from vault.cli.operator.context import connected
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Output, output_options
-
-_COLUMNS = {"time": "time", "finding": "kind", "provider's request": "request_id"}
+from vault.core.text import quantity
+from vault.core.timestamps import moment
 
 
 @click.command()
@@ -32,6 +32,9 @@ def reconcile(output: Output, file: TextIO) -> None:
     with connected(output, reading=True):
         log = ProviderLog.read(file, known_keks())
         found = mismatches(log)
-    output.table(_COLUMNS, map(asdict, found))
-    output.note(f"{len(log.unwraps)} unwraps in the log, {len(found)} findings")
+    lines = [f"{moment(one.time)}  {one.kind}  {one.request_id}" for one in found]
+    counts = f"{quantity(len(log.unwraps), 'unwrap')} in the log, {quantity(len(found), 'finding')}"
+    output.result(
+        {"unwraps": len(log.unwraps), "findings": [*map(asdict, found)]}, "\n".join([*lines, counts])
+    )
     sys.exit(bool(found))

@@ -147,7 +147,9 @@ def rewrap(output: Output, name: str) -> None:
     with opened_custody(output) as found:
         slots = {key.id: slot for key in found.file.keys for slot in key.slots if slot.name == name}
         if slots.keys() != {key.id for key in found.file.keys}:
-            raise KeyringFileError(f"no slot {name} holds all keys", hint="see `keys custody show`")
+            raise KeyringFileError(
+                f"no slot {name} holds all keys", hint="see `secret-manager keys custody show`"
+            )
         for key in found.file.keys:
             found.wrapper.require_trusted(slots[key.id], key, found.materials[key.id])
         slots = {key_id: found.wrap(slot, key_id) for key_id, slot in slots.items()}
@@ -228,7 +230,8 @@ def promote(output: Output, key_id: str) -> None:
             raise KeyringFileError(f"workers lack key {key_id}", hint="restart them with this file first")
         found.write(new, "promote", key_id=key_id)
     output.result(
-        {"key_id": key_id}, f"key {key_id} is primary. Restart all replicas, then run `keys rewrap`"
+        {"key_id": key_id},
+        f"key {key_id} is primary. Restart all replicas, then run `secret-manager keys rewrap`",
     )
 
 

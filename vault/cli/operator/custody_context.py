@@ -86,7 +86,7 @@ def named_slot(name: str, scheme: str, kek: str) -> Slot:
     if not kek or scheme == "recovery":
         raise click.BadParameter(
             "must be NAME=SCHEME,KEK, such as bao=transit,https://bao:8200/v1/transit/keys/sm; "
-            "recovery slots come from `keys custody recovery create`"
+            "recovery slots come from `secret-manager keys custody recovery create`"
         )
     try:
         return Slot(name, scheme, kek)

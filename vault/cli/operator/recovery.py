@@ -125,7 +125,7 @@ def restore(output: Output, slots: tuple[Slot, ...]) -> None:
     file = KeyringFile.read(keyring_path())
     held = [(key, slot) for key in file.keys for slot in key.slots if slot.scheme == RECOVERY]
     if {key.id for key, _ in held} != {key.id for key in file.keys}:
-        raise KeyringFileError("a key has no recovery slot", hint="see `keys custody show`")
+        raise KeyringFileError("a key has no recovery slot", hint="see `secret-manager keys custody show`")
     secret = read_secret(output)
     opened = [
         unwrap(Recovery(slot.kek, secret=secret), slot, key.id, identify)

@@ -1,0 +1,359 @@
+"""The commands `keys custody …`, with programs as providers, on a real database."""
+
+import json
+import os
+import re
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
+from pathlib import Path
+from typing import Any
+
+import click
+import pytest
+from click.testing import CliRunner, Result
+from flask import Flask
+
+from tests.conftest import running_app, start
+from tests.support.backups import history
+from tests.support.lifecycle import ALICE, Caller
+from tests.support.rotation import Stored, new_key, settings
+from vault.cli import commands
+from vault.cli.operator import recovery
+from vault.cli.shell.output import Output
+from vault.config.settings import Settings
+from vault.crypto import MasterKey
+from vault.custodian import with_keys
+from vault.custody import handover, shares
+from vault.custody.keyring_file import KeyringFile
+
+pytestmark = pytest.mark.process
+
+_SCRIPT = """#!/bin/sh
+echo "$1" >> {log}
+test -e {away} && exit 75
+test -e {broken} && exit 1
+exec tr '\\000-\\377' '\\200-\\377\\000-\\177'
+"""
+
+
+class Desk:
+    """An operator's desk: a folder with programs as providers, and the commands."""
+
+    def __init__(self, folder: Path, uri: str) -> None:
+        self.folder, self.uri = folder, uri
+        self.file = folder / "keyring.json"
+        #: All that was printed.
+        self.shown = ""
+
+    def program(self, name: str) -> str:
+        """Return the path of a provider, which notes its requests in NAME.log and obeys NAME.away."""
+        path = self.folder / name
+        path.write_text(
+            _SCRIPT.format(**{kind: self.folder / f"{name}.{kind}" for kind in ("log", "away", "broken")})
+        )
+        path.chmod(0o755)
+        return str(path)
+
+    def run(self, *arguments: str, code: int = 0, given: str = "", **environment: str) -> Result:
+        """Run a command with the keyring file, and check its exit code."""
+        own = {"MASTER_KEYRING_FILE": str(self.file), "MONGO_URI": self.uri, "CUSTODY_TIMEOUT_SECONDS": "1"}
+        done = CliRunner(env=own | environment).invoke(
+            commands, arguments, input=given, prog_name="secret-manager"
+        )
+        os.environ.pop(handover.VARIABLE, None)
+        self.shown += done.output
+        assert done.exit_code == code, done.output
+        return done
+
+    def custody(self, *arguments: str, code: int = 0, **more: Any) -> Result:
+        """Run `keys custody` with these arguments."""
+        return self.run("keys", "custody", *arguments, code=code, **more)
+
+    def begin(self) -> str:
+        """Make the file with the slots `a` and `b`, and return the ID of its key."""
+        slots = [part for name in "ab" for part in ("--slot", f"{name}=command,{self.program(name)}")]
+        done = self.custody("init", str(self.file), *slots, "--json", MASTER_KEYRING_FILE="")
+        key_id: str = json.loads(done.stdout)["key_id"]
+        return key_id
+
+    def use(self) -> None:
+        """Let a service use the database, so that it has a trail."""
+        with self.service():
+            pass
+
+    def service(self) -> AbstractContextManager[Flask]:
+        """Return a started application with the keys of the file."""
+        environment = {"MASTER_KEYRING_FILE": str(self.file), "MONGO_URI": self.uri}
+        found, _ = with_keys(Settings.from_mapping(environment))
+        os.environ.pop(handover.VARIABLE, None)
+        return started(settings(self.uri, *map(MasterKey, [found.master_key, *found.master_key_fallbacks])))
+
+
+@contextmanager
+def started(environment: dict[str, str]) -> Iterator[Flask]:
+    """Run an application that has claimed its key and begun the trail."""
+    with running_app(environment) as app:
+        start(app)
+        yield app
+
+
+@pytest.fixture
+def desk(tmp_path: Path, mongo_uri: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Desk]:
+    """Return a desk; at the end, no command has printed a key of its file."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv(handover.VARIABLE, raising=False)
+    desk = Desk(tmp_path, mongo_uri)
+    yield desk
+    os.environ.pop(handover.VARIABLE, None)
+    keys = KeyringFile.read(desk.file).keys if desk.file.exists() else ()
+    wrapped = [slot.blob for key in keys for slot in key.slots if slot.scheme == "command"]
+    for material in (bytes((byte + 128) % 256 for byte in blob) for blob in wrapped):
+        assert not Marks(key=material).found_in(desk.shown)
+
+
+def actions(stored: Stored, *names: str) -> list[dict[str, Any]]:
+    """Return the details of the entries with these actions, in order."""
+    found = stored.audit_logs.find({"action": {"$in": names}}).sort("_id", 1)
+    return [entry.get("details") or {} for entry in found]
+
+
+def test_a_file_is_made_shown_and_checked(desk: Desk, stored: Stored) -> None:
+    """`init` makes a key that each slot opens, `show` asks no one, and `check` exits with what it finds."""
+    key_id = desk.begin()
+    assert f"{key_id}  primary  a     command" in desk.custody("show").stdout
+    assert [json.loads(line)["state"] for line in desk.custody("check", "--json").stdout.splitlines()] == [
+        "up"
+    ] * 2
+    assert stored.audit_logs.count_documents({}) == 0, "a database without a trail stays empty"
+    desk.use()
+    desk.custody("check")
+    (Path("b.away")).touch()
+    assert "unavailable" in desk.custody("check", code=5).stdout
+    (Path("a.broken")).touch()
+    assert "refused" in desk.custody("check", code=1).stdout
+    Path("a.broken").unlink()
+    *_, checked = actions(stored, "custody_checked")
+    assert [one["state"] for one in checked["slots"]] == ["up", "unavailable"]
+    assert checked["recovery"] is False
+    desk.custody("init", str(desk.file), "--slot", f"a=command,{desk.program('a')}", code=1)
+
+
+def test_slots_are_added_rewrapped_and_removed(desk: Desk, stored: Stored) -> None:
+    """Each change has its entry, leaves the former file, and is refused where it would lose a key."""
+    key_id = desk.begin()
+    desk.use()
+    before = desk.file.read_text()
+    desk.custody("add", "c", "command", desk.program("c"))
+    assert Path("keyring.json.before").read_text() == before
+    assert KeyringFile.read(desk.file).slot_names == ["a", "b", "c"]
+    desk.custody("add", "c", "command", desk.program("c"), code=1)
+    desk.custody("rewrap", "c")
+    assert (desk.folder / "c.log").read_text().split() == ["wrap", "unwrap", "unwrap", "wrap", "unwrap"]
+    desk.custody("rewrap", "none", code=1)
+    for name in "ab":
+        desk.custody("remove", name)
+    assert "last one" in desk.custody("remove", "c", code=1).stderr
+    assert "no slot none" in desk.custody("remove", "none", code=1).stderr
+    changed = actions(stored, "custody_changed")
+    assert [(one["operation"], one["slot"]) for one in changed] == [
+        *(("add", "c"), ("rewrap", "c"), ("remove", "a"), ("remove", "b"))
+    ]
+    assert {one["key_id"] for one in actions(stored, "key_opened")} == {key_id}
+
+
+def test_a_slot_that_fails_changes_nothing(desk: Desk) -> None:
+    """Without its provider, or if it does not return what it wrapped, a slot is not added."""
+    desk.begin()
+    before = desk.file.read_bytes()
+    (desk.folder / "c.away").touch()
+    desk.custody("add", "c", "command", desk.program("c"), code=5)
+    liar = desk.folder / "liar"
+    liar.write_text("#!/bin/sh\nexec head -c 32 /dev/zero\n")
+    liar.chmod(0o755)
+    assert "opens another key" in desk.custody("add", "c", "command", str(liar), code=1).stderr
+    nowhere = {"MONGO_URI": "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=50&replicaSet=rs0"}
+    desk.custody("add", "c", "command", desk.program("d"), code=5, **nowhere)
+    for wrong in (("add", "C", "command", "x"), ("add", "c", "recovery", "3 of 5")):
+        desk.custody(*wrong, code=2)
+    desk.custody("init", "new", "--slot", "a", code=2)
+    assert desk.file.read_bytes() == before
+
+
+def test_a_rotation_is_edits_of_one_file(desk: Desk, stored: Stored) -> None:
+    """The four steps rotate the key; none is possible too early, and a stolen KEK gets no new key."""
+    old = desk.begin()
+    desk.use()
+    new = json.loads(desk.custody("new-key", "--json").stdout)["key_id"]
+    with desk.service():
+        desk.custody("promote", new)
+    with desk.service():
+        desk.run("keys", "rewrap")
+        desk.custody("drop", old)
+    file = KeyringFile.read(desk.file)
+    assert [(key.id, key.role) for key in file.keys] == [(new, "primary")]
+    assert "is the primary one" in desk.custody("drop", new, code=1).stderr
+    operations = [one["operation"] for one in actions(stored, "custody_changed")]
+    assert operations == ["new_key", "promote", "drop"]
+    thief = desk.program("thief")
+    desk.file.write_text(desk.file.read_text().replace(str(desk.folder / "a"), thief))
+    (desk.folder / "thief").write_text(f"#!/bin/sh\ncat > {desk.folder}/stolen\n")
+    assert "nothing more is wrapped there" in desk.custody("new-key", code=1).stderr
+    assert (desk.folder / "stolen").read_bytes() == file.keys[0].slots[0].blob
+
+
+def test_a_key_is_promoted_only_where_all_workers_hold_it(desk: Desk) -> None:
+    """A worker with the former file keeps the new key from becoming primary, and a used key from going."""
+    desk.begin()
+    with desk.service():
+        new = json.loads(desk.custody("new-key", "--json").stdout)["key_id"]
+        assert f"workers lack key {new}" in desk.custody("promote", new, code=1).stderr
+    old = KeyringFile.read(desk.file).primary.id
+    with desk.service() as app, pytest.MonkeyPatch.context() as patch:
+        Caller(app.test_client(), patch).become(ALICE).create(b"value")
+    desk.custody("promote", new)
+    assert f"key {old} is in use" in desk.custody("drop", old, code=1).stderr
+
+
+def test_the_keys_of_the_settings_are_wrapped(desk: Desk, stored: Stored) -> None:
+    """`--from-settings` wraps the keys in use, which is recorded; nothing else changes."""
+    keys = (new_key(), new_key())
+    environment = settings(desk.uri, *keys)
+    with started(environment):
+        pass
+    slot = f"a=command,{desk.program('a')}"
+    arguments = ("init", str(desk.file), "--from-settings", "--slot", slot)
+    desk.custody(*arguments, MASTER_KEYRING_FILE="", **environment)
+    assert [key.id for key in KeyringFile.read(desk.file).keys] == [key.id for key in keys]
+    [changed] = actions(stored, "custody_changed")
+    assert changed["operation"] == "init"
+    assert "cannot be set together" in desk.run("keys", "status", code=1, **environment).stderr
+    desk.run("keys", "status")
+
+
+def made_shares(desk: Desk, *options: str) -> list[str]:
+    """Return the shares of a new recovery slot, by the names of their files."""
+    folder = desk.folder / f"shares-{len(list(desk.folder.iterdir()))}"
+    done = desk.custody("recovery", "create", *options, "--out-dir", str(folder), "--json")
+    files = sorted(folder.iterdir())
+    assert json.loads(done.stdout)["shares"] == len(files)
+    assert {file.stat().st_mode & 0o777 for file in files} == {0o600}
+    return [file.read_text() for file in files]
+
+
+@pytest.mark.new_database
+def test_a_backup_the_file_and_three_people_restore_everything(
+    desk: Desk, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With all providers and the swarm lost, three of five people's words restore every secret."""
+    desk.begin()
+    values = {}
+    with desk.service() as app:
+        caller = Caller(app.test_client(), monkeypatch).become(ALICE)
+        for number in range(3):
+            values[caller.create(f"value {number}".encode())] = f"value {number}".encode()
+    words = made_shares(desk, "--threshold", "3", "--shares", "5")
+    desk.custody("new-key")
+    with history(desk.uri):
+        desk.run("backup", "backup.tar")
+    for name in "ab":
+        Path(name).unlink()
+    desk.uri = re.sub("/([^/?]+)\\?", r"/\1_copy?", desk.uri)
+    desk.custody("check", code=1)
+    slot = f"new=command,{desk.program('new')}"
+    too_few = desk.custody("recovery", "restore", "--slot", slot, given="".join(words[:2]), code=1)
+    assert "too few shares" in too_few.stderr
+    desk.custody("recovery", "restore", "--slot", slot, given="\n".join([words[4], *words[:2]]))
+    assert stored.client[f"{stored.name}_copy"].list_collection_names() == []
+    desk.run("restore", "backup.tar")
+    for name in "ab":
+        desk.custody("remove", name)
+    with desk.service() as app:
+        caller = Caller(app.test_client(), monkeypatch).become(ALICE)
+        assert {secret_id: caller.fetch(secret_id) for secret_id in values} == values
+    desk.custody(
+        "recovery", "restore", "--slot", f"more=command,{desk.program('more')}", given="".join(shares[:3])
+    )
+    copy = stored.client[f"{stored.name}_copy"]
+    assert len(actions(copy, "key_recovered")) == 2
+    assert {one["slot"] for one in actions(copy, "key_opened")} >= {"new", "recovery"}
+    stored.client.drop_database(copy.name)
+
+
+def test_shares_are_drilled_and_replaced(desk: Desk, stored: Stored) -> None:
+    """A drill opens the recovery slot and is recorded; a new creation makes the former shares useless."""
+    desk.begin()
+    desk.use()
+    former = made_shares(desk, "--group", "safe=1/1", "--group", "people=2/3")
+    assert [slot.kek for slot in KeyringFile.read(desk.file).primary.slots][
+        -1
+    ] == "safe 1 of 1 and people 2 of 3"
+    assert "TRY THE SHARES" in desk.run("audit", "report", "--no-verify").stdout
+    people, safe = former[:3], former[3:]
+    desk.custody("check", "--recovery", given="".join([*safe, *people[:2]]))
+    assert actions(stored, "custody_checked")[-1]["recovery"] is True
+    assert "TRY THE SHARES" not in desk.run("audit", "report", "--no-verify").stdout
+    made_shares(desk, "--threshold", "2", "--shares", "2")
+    desk.custody("check", "--recovery", given="".join(former), code=1)
+    assert actions(stored, "custody_checked")[-1]["recovery"] is False
+    for wrong in (
+        ("--threshold", "2"),
+        ("--threshold", "2", "--shares", "3", "--group", "a=1/1"),
+        ("--group", "a"),
+        ("--threshold", "2", "--shares", "3"),
+    ):
+        desk.custody("recovery", "create", *wrong, code=2)
+    desk.custody("recovery", "create", "--threshold", "4", "--shares", "3", "--out-dir", "s", code=1)
+    desk.custody("recovery", "restore", "--slot", f"a=command,{desk.program('a')}", given="", code=1)
+
+
+def test_a_restore_needs_a_recovery_slot_and_a_new_name(desk: Desk) -> None:
+    """Without a recovery slot, and for a name that is taken, a restore is refused."""
+    desk.begin()
+    slot = f"a=command,{desk.program('a')}"
+    assert "no recovery slot" in desk.custody("recovery", "restore", "--slot", slot, code=1).stderr
+    words = made_shares(desk, "--threshold", "2", "--shares", "2")
+    taken = desk.custody("recovery", "restore", "--slot", slot, given="".join(words), code=1)
+    assert "there is a slot a already" in taken.stderr
+
+
+class _Terminal:
+    """Standard streams that claim to be a terminal."""
+
+    def __init__(self, patch: pytest.MonkeyPatch, keys: list[str]) -> None:
+        self.shown: list[str] = []
+        monkeys: dict[str, Callable[..., Any]] = {
+            "pause": lambda text: self.shown.append(text),
+            "echo": lambda text="", **_: self.shown.append(str(text)),
+            "prompt": lambda *_, **__: keys.pop(0),
+        }
+        for name, function in monkeys.items():
+            patch.setattr(click, name, function)
+
+
+def test_shares_are_shown_once_on_a_terminal_and_typed_in(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each share is shown alone and wiped from the screen; a mistyped one is asked for again."""
+
+    class Stream:
+        def isatty(self) -> bool:
+            return True
+
+    desk.begin()
+    monkeypatch.setattr(recovery.sys, "stdin", Stream())
+    keys: list[str] = []
+    terminal = _Terminal(monkeypatch, keys)
+    words = [" ".join(f"w{number}" for number in range(33)), "other words"]
+    recovery._show_shares([("share-1", words[0]), ("share-2", words[1])])
+    shown = "\n".join(terminal.shown)
+    assert " 1 w0 " in shown
+    assert "33 w32" in shown
+    assert shown.count("\033[3J") == 2
+    secret = bytes(range(32))
+    (made,) = shares.split(secret, [shares.Group(2, 3)], 1)
+    keys += [made[0], "no words", made[1], ""]
+    notes: list[str] = []
+    monkeypatch.setattr(Output, "note", lambda _self, note: notes.append(note))
+    assert recovery.read_secret(Output()) == secret
+    assert len(notes) == 1
+    assert "Type it again" in notes[0]
