@@ -15,7 +15,8 @@ from flask import Flask
 
 from tests.conftest import running_app, start
 from tests.support.backups import history
-from tests.support.lifecycle import ALICE, Caller
+from tests.support.leaks import Marks
+from tests.support.lifecycle import ALICE, Caller, b64
 from tests.support.rotation import Stored, new_key, settings
 from vault.cli import commands
 from vault.cli.operator import recovery
@@ -108,7 +109,7 @@ def desk(tmp_path: Path, mongo_uri: str, monkeypatch: pytest.MonkeyPatch) -> Ite
     keys = KeyringFile.read(desk.file).keys if desk.file.exists() else ()
     wrapped = [slot.blob for key in keys for slot in key.slots if slot.scheme == "command"]
     for material in (bytes((byte + 128) % 256 for byte in blob) for blob in wrapped):
-        assert not Marks(key=material).found_in(desk.shown)
+        assert not Marks(key=material).found(desk.shown)
 
 
 def actions(stored: Stored, *names: str) -> list[dict[str, Any]]:
@@ -250,7 +251,8 @@ def test_a_backup_the_file_and_three_people_restore_everything(
     with desk.service() as app:
         caller = Caller(app.test_client(), monkeypatch).become(ALICE)
         for number in range(3):
-            values[caller.create(f"value {number}".encode())] = f"value {number}".encode()
+            value = f"value {number}".encode()
+            values[caller.create(value)] = b64(value)
     words = made_shares(desk, "--threshold", "3", "--shares", "5")
     desk.custody("new-key")
     with history(desk.uri):

@@ -1,0 +1,162 @@
+"""The keyring file while a process runs: one process records and checks, and says what changes."""
+
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from tests.support.rotation import Stored
+from vault.audit.writer import AuditTrail
+from vault.core.errors import AuditUnavailableError
+from vault.crypto import MasterKey
+from vault.custody import handover
+from vault.custody.keyring_file import KeyringFile, Slot, WrappedKey
+from vault.custody.opening import Opened
+from vault.keys import custody
+from vault.keys.custody import CustodyWatch, identify
+from vault.observability import metrics
+
+pytestmark = pytest.mark.process
+
+SLOTS = ("a", "b")
+
+
+class Gauges(dict[str, float]):
+    """The values of the gauge, by slot."""
+
+    def labels(self, name: str) -> "Gauges._One":
+        """Return the gauge of a slot."""
+        return Gauges._One(self, name)
+
+    class _One:
+        def __init__(self, gauges: "Gauges", name: str) -> None:
+            self._gauges, self._name = gauges, name
+
+        def set(self, value: float) -> None:
+            self._gauges[self._name] = value
+
+
+@pytest.fixture
+def file(tmp_path: Path, key: MasterKey) -> Path:
+    """Return a file with the slots `a` and `b`, whose programs obey NAME.exit, and one for people."""
+    slots = [Slot("people", "recovery", "3 of 5", b"blob")]
+    for name in SLOTS:
+        program = tmp_path / name
+        program.write_text(
+            f"#!/bin/sh\ntest -e {tmp_path}/{name}.exit && exit $(cat {tmp_path}/{name}.exit)\ncat\n"
+        )
+        program.chmod(0o755)
+        slots.append(Slot(name, "command", str(program), key._material))
+    path = tmp_path / "keyring.json"
+    path.write_text(KeyringFile((WrappedKey(key.id, "primary", tuple(slots)),)).text())
+    return path
+
+
+@pytest.fixture
+def opened(key: MasterKey, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Opened]]:
+    """Hand the key down to this process."""
+    monkeypatch.setenv(handover.VARIABLE, "")
+    made = [Opened(key.id, "a", "kek", "v1", "request-1", ("b unavailable: " + "x" * 200,), key._material)]
+    handover.hand_down(made)
+    yield made
+    os.close(int(os.environ[handover.VARIABLE].rpartition("/")[2]))
+
+
+def watch(opened: list[Opened], file: Path) -> CustodyWatch:
+    """Return the watch of one process."""
+    return CustodyWatch(opened, file, {}, check_seconds=900)
+
+
+def test_the_id_of_a_key_is_that_of_its_material(key: MasterKey) -> None:
+    """Only 32 bytes are a key."""
+    assert identify(key._material) == key.id
+    assert identify(b"short") == ""
+
+
+@pytest.mark.usefixtures("trail")
+def test_one_process_records_the_opening(
+    opened: list[Opened], file: Path, stored: Stored, key: MasterKey
+) -> None:
+    """There is one entry for each key, with slot, KEK, version, request and the slots before it."""
+    first, second = watch(opened, file), watch(opened, file)
+    for one in (second, first, second):
+        one.record()
+    [entry] = stored.audit_logs.find({"action": "key_opened"})
+    skipped = entry["details"].pop("skipped")
+    assert entry["details"] == {
+        "key_id": key.id,
+        "slot": "a",
+        "kek": "kek",
+        "version": "v1",
+        "request_id": "request-1",
+    }
+    assert entry["principal"] == "service"
+    assert [len(reason) for reason in skipped] == [120]
+
+
+def test_without_a_trail_the_opening_stays_to_be_recorded(opened: list[Opened], file: Path) -> None:
+    """A process whose entry fails tries again, and does not serve until then."""
+    one = watch(opened, file)
+    for _ in range(2):
+        with pytest.raises(AuditUnavailableError):
+            one.record()
+
+
+def test_slots_are_checked_by_one_process(
+    opened: list[Opened],
+    file: Path,
+    stored: Stored,
+    trail: AuditTrail,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+) -> None:
+    """The gauge and the log follow each slot but people's, and each check has its entry."""
+    del trail
+    gauges = Gauges()
+    monkeypatch.setattr(metrics, "CUSTODY_SLOT_UP", gauges)
+    first, second = watch(opened, file), watch(opened, file)
+    first.check()
+    second.check()
+    assert gauges == {"a": 1, "b": 1}
+    (file.parent / "b.exit").write_text("75")
+    first.check()
+    first.check()
+    assert gauges == {"a": 1, "b": 0}
+    (file.parent / "b.exit").unlink()
+    first.check()
+    assert gauges == {"a": 1, "b": 1}
+    lines = [record.getMessage() for record in caplog.records if record.name == custody.__name__]
+    assert [line[:14] for line in lines] == ["slot b is down", "slot b is up a"]
+    entries = [*stored.audit_logs.find({"action": "custody_checked"})]
+    assert len(entries) == 4
+    assert {one["slot"]: one["state"] for one in entries[1]["details"]["slots"]} == {
+        "a": "up",
+        "b": "unavailable",
+    }
+
+
+def test_a_token_that_refused_is_not_asked_again(
+    opened: list[Opened], file: Path, trail: AuditTrail, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A wrong PIN is not tried by each check: the slot stays down until the next start."""
+    del trail
+    gauges = Gauges()
+    monkeypatch.setattr(metrics, "CUSTODY_SLOT_UP", gauges)
+    file.write_text(file.read_text().replace('"recovery"', '"pkcs11"').replace("3 of 5", "no URI"))
+    one = watch(opened, file)
+    tried: list[str] = []
+    really_check = custody.check
+
+    def check(*arguments: object, **options: object) -> object:
+        for state in really_check(*arguments, **options):  # type: ignore[arg-type]
+            tried.append(state.slot)
+            yield state
+
+    monkeypatch.setattr(custody, "check", check)
+    one.check()
+    one.check()
+    assert tried == ["people", "a", "b", "a", "b"]
+    assert gauges == {"people": 0, "a": 1, "b": 1}
+    one.start()
+    one.close()

@@ -1,0 +1,139 @@
+"""The service with a keyring file, as a process: one unwrap a start, and keys that no one sees."""
+
+import os
+import signal
+import time
+from base64 import b64encode
+from pathlib import Path
+
+import pytest
+
+from tests.support.commands import run_command
+from tests.support.leaks import Marks
+from tests.support.rotation import Stored
+from tests.support.service import Service, children
+from vault.cli.dev.mongod import free_port
+from vault.crypto import MasterKey
+from vault.custody.keyring_file import KeyringFile, Slot, WrappedKey
+
+pytestmark = pytest.mark.process
+
+#: The key is stored upside down, as what is wrapped must not be what is searched for.
+_SCRIPT = """#!/bin/sh
+echo "$1" >> {log}
+test -e {code} && exit $(cat {code})
+exec tr '\\000-\\377' '\\200-\\377\\000-\\177'
+"""
+
+
+class Custody:
+    """A keyring file with the slots `a` and `b`, whose programs note their requests and obey NAME.code."""
+
+    def __init__(self, folder: Path, key: MasterKey) -> None:
+        self.folder = folder
+        blob = bytes((byte + 128) % 256 for byte in key._material)
+        slots = []
+        for name in "ab":
+            program = folder / name
+            program.write_text(_SCRIPT.format(log=folder / f"{name}.log", code=folder / f"{name}.code"))
+            program.chmod(0o755)
+            slots.append(Slot(name, "command", str(program), blob))
+        self.file = folder / "keyring.json"
+        self.file.write_text(KeyringFile((WrappedKey(key.id, "primary", tuple(slots)),)).text())
+
+    def answers(self, name: str, code: int | None) -> None:
+        """Make the slot *name* exit with *code* from now on, or unwrap."""
+        file = self.folder / f"{name}.code"
+        file.unlink(missing_ok=True)
+        if code is not None:
+            file.write_text(str(code))
+
+    def requests(self, name: str) -> int:
+        """Return the number of requests to the slot *name*."""
+        log = self.folder / f"{name}.log"
+        return len(log.read_text().splitlines()) if log.exists() else 0
+
+    def settings(self, uri: str, **more: str) -> dict[str, str]:
+        """Return the settings of the service."""
+        return {"MONGO_URI": uri, "MASTER_KEYRING_FILE": str(self.file), "PATH": os.environ["PATH"]} | more
+
+
+@pytest.fixture
+def custody(tmp_path: Path, key: MasterKey) -> Custody:
+    """Return a keyring file."""
+    return Custody(tmp_path, key)
+
+
+@pytest.mark.parametrize("workers", ["2", "8"])
+def test_a_start_unwraps_once(
+    custody: Custody, mongo_uri: str, stored: Stored, key: MasterKey, tmp_path: Path, workers: str
+) -> None:
+    """All workers have the key of one unwrap, with one entry, and no one sees the key."""
+    with Service(custody.settings(mongo_uri, WEB_CONCURRENCY=workers), folder=tmp_path) as service:
+        service.wait_until_started()
+        secret_id = service.create(b"value")
+        assert service.fetch(secret_id).body["secret"] == b64encode(b"value").decode()
+        service.workers(int(workers))
+        assert (custody.requests("a"), custody.requests("b")) == (1, 0)
+        assert service.process
+        marks = Marks(key=key._material)
+        for pid in {str(service.process.pid), *children(service.process.pid)}:
+            for name in ("environ", "cmdline"):
+                assert not marks.found(Path(f"/proc/{pid}/{name}").read_bytes().decode("latin-1"))
+        custody.answers("a", 75)
+        custody.answers("b", 75)
+        assert service.fetch(secret_id).status == 200, "without providers, requests are as before"
+    assert stored.audit_logs.count_documents({"action": "key_opened"}) == 1
+    assert not marks.found(service.log.read_text())
+    for collection in stored.list_collection_names():
+        assert not marks.found(repr([*stored[collection].find()]))
+
+
+def test_a_start_falls_through_to_the_next_slot(
+    custody: Custody, mongo_uri: str, stored: Stored, tmp_path: Path
+) -> None:
+    """With the first provider refusing, the second one opens the key, and the entry says why."""
+    custody.answers("a", 1)
+    with Service(custody.settings(mongo_uri), folder=tmp_path) as service:
+        service.wait_until_started()
+    [entry] = stored.audit_logs.find({"action": "key_opened"})
+    assert entry["details"]["slot"] == "b"
+    assert [reason[:10] for reason in entry["details"]["skipped"]] == ["a refused:"]
+
+
+def test_a_start_without_providers_waits_and_ends(custody: Custody, mongo_uri: str, tmp_path: Path) -> None:
+    """Unavailable providers are retried, each refuser is asked once, and the exit code says which it was."""
+    custody.answers("a", 75)
+    custody.answers("b", 1)
+    bind = f"127.0.0.1:{free_port()}"
+    environment = custody.settings(mongo_uri, CUSTODY_TIMEOUT_SECONDS="3", BIND=bind)
+    done = run_command("serve", environment=environment, folder=tmp_path)
+    assert done.returncode == 5
+    assert custody.requests("a") > 1
+    assert custody.requests("b") == 1
+    assert '"waiting for custody of key' in done.stderr + done.stdout
+    custody.answers("a", 1)
+    done = run_command("serve", environment=environment, folder=tmp_path)
+    assert done.returncode == 1
+    assert "no slot opens" in done.stderr
+
+
+def test_a_provider_that_returns_lets_the_start_go_on(
+    custody: Custody, mongo_uri: str, tmp_path: Path
+) -> None:
+    """While no provider answers, nothing listens; once one does, the service starts."""
+    custody.answers("a", 75)
+    custody.answers("b", 75)
+    service = Service(custody.settings(mongo_uri), folder=tmp_path)
+    service.start()
+    try:
+        deadline = time.monotonic() + 120
+        while custody.requests("b") < 2:
+            assert time.monotonic() < deadline
+            time.sleep(0.05)
+        with pytest.raises(OSError):  # noqa: PT011 - whichever refusal
+            service.get("/health/live")
+        custody.answers("b", None)
+        service.wait_until_started()
+    finally:
+        service.stop(signal.SIGTERM)
