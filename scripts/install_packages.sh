@@ -22,11 +22,16 @@ answer_help "$@"
 expect_none "$@"
 needed=()
 for pair in chromium:chromium shellcheck:shellcheck curl:curl wrk:wrk ip:iproute2 prometheus:prometheus \
-    nginx:nginx-light haproxy:haproxy caddy:caddy node:nodejs npm:npm java:default-jre-headless; do
+    nginx:nginx-light haproxy:haproxy caddy:caddy node:nodejs npm:npm java:default-jre-headless \
+    softhsm2-util:softhsm2 swtpm:swtpm age:age clevis:clevis cc:gcc pkg-config:pkg-config; do
     command -v "${pair%:*}" >/dev/null || needed+=("${pair#*:}")
 done
 # Libraries that the embedded mongod needs.
 ldconfig -p | grep -q 'libcurl\.so\.4 ' || needed+=(libcurl4t64)
+# The library of TPMs, for which pip compiles a binding.
+[[ -e /usr/include/tss2/tss2_esys.h ]] || needed+=(libtss2-dev libffi-dev)
+# A server for clevis.
+[[ -e /usr/libexec/tangd ]] || needed+=(tang)
 # Sets the clock of a process under test.
 compgen -G '/usr/lib/*/faketime/libfaketimeMT.so.1' >/dev/null || needed+=(libfaketime)
 if [[ ${#needed[@]} -gt 0 ]]; then

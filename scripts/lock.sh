@@ -38,9 +38,9 @@ printf 'setuptools>=80\n' |
     lock requirements/dev.txt setup.cfg - --constraint requirements/service.txt --extra embedded "$@"
 printf 'setuptools>=80\n' | lock requirements/build.txt - --constraint requirements/dev.txt "$@"
 lock requirements/test.txt setup.cfg --constraint requirements/dev.txt --constraint requirements/tracing.txt \
-    --extra embedded --extra test --extra tracing "$@"
+    --extra embedded --extra pkcs11 --extra test --extra tpm2 --extra tracing "$@"
 lock requirements/bench.txt setup.cfg --constraint requirements/test.txt \
-    --extra embedded --extra test --extra tracing --extra bench "$@"
+    --extra embedded --extra pkcs11 --extra test --extra tpm2 --extra tracing --extra bench "$@"
 printf 'locust>=2.40\n' | lock loadtest/requirements.txt - --constraint requirements/bench.txt "$@"
 # Generators of clients, and the libraries that their clients import.
 printf '%s\n' openapi-generator-cli openapi-python-client attrs httpx pydantic python-dateutil typing-extensions urllib3 |

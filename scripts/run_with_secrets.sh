@@ -135,6 +135,8 @@ main() {
     # With a master key, the address is that of the service's database; without one, it is the command's.
     [[ -z ${MASTER_KEY-}${MASTER_KEY_FILE-}${MASTER_KEY_FALLBACKS-}${MASTER_KEY_FALLBACKS_FILE-} ]] ||
         unset MASTER_KEY MASTER_KEY_FILE MASTER_KEY_FALLBACKS MASTER_KEY_FALLBACKS_FILE MONGO_URI MONGO_URI_FILE
+    [[ -z ${MASTER_KEYRING_FILE-} ]] ||
+        unset MASTER_KEYRING_FILE PKCS11_PIN PKCS11_PIN_FILE TRANSIT_TOKEN TRANSIT_TOKEN_FILE MONGO_URI MONGO_URI_FILE
 }
 
 # The only global variable, because the command's variables can have any other name. It is unset before the command runs.

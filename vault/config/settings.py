@@ -79,7 +79,7 @@ class Settings:
     log_level: str
     tracing: bool
     #: The settings of custody's providers, by name.
-    custody: Mapping[str, str] = field(repr=False)
+    custody: Mapping[str, str] = field(default_factory=dict, repr=False)
     #: Names of the settings that `.env` sets.
     dotenv: tuple[str, ...] = ()
     #: Likely mistakes, as phrases without any value.
