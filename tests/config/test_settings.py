@@ -95,7 +95,7 @@ def test_a_missing_master_key_names_the_command_for_one() -> None:
 
 
 def test_a_keyring_file_takes_the_place_of_both_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """With a keyring file there is no key in the settings, and its providers' secrets are read like others."""
+    """With a keyring file, the settings have no key, and the secrets of its providers."""
     monkeypatch.chdir(tmp_path)
     Path("pin").write_text("1234\n")
     settings = Settings.from_mapping({"MASTER_KEYRING_FILE": "keyring.json", "PKCS11_PIN_FILE": "pin"})

@@ -65,6 +65,7 @@ def test_a_uri_names_a_token_and_a_key_and_nothing_else(token: Library, uri: str
     assert "URI" in refusal(token, uri)
 
 
+@pytest.mark.promise(7)
 def test_a_wrong_pin_is_tried_once(hsm: dict[str, str]) -> None:
     """For all keys of a start, a wrong PIN costs one of the token's tries."""
     library = Library(TOKEN, hsm | {"PKCS11_PIN": "4321"})

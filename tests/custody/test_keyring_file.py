@@ -166,6 +166,7 @@ def test_a_write_is_refused_if_the_file_is_not_the_expected_one(tmp_path: Path) 
     assert [entry.name for entry in tmp_path.iterdir()] == ["keyring.json"]
 
 
+@pytest.mark.promise(7)
 @pytest.mark.process
 def test_a_kill_at_any_step_leaves_a_whole_file(tmp_path: Path) -> None:
     """A process that is killed at any step of a write leaves the former file or the new one."""

@@ -123,6 +123,7 @@ def test_refusals_end_the_start_at_once(pauses: list[float]) -> None:
     assert pauses == []
 
 
+@pytest.mark.promise(7)
 def test_another_key_is_tampering(caplog: pytest.LogCaptureFixture) -> None:
     """A slot that opens another key's material is refused, also with swapped slots, and logged."""
     with pytest.raises(CustodyRefusedError, match="opens another key"):
@@ -163,6 +164,7 @@ def test_what_is_wrapped_is_opened_before_it_counts() -> None:
     assert people.unwrap(again.blob, context_of("2" * 16)).material == b"2"
 
 
+@pytest.mark.promise(7)
 def test_no_new_key_is_sent_to_a_slot_that_does_not_hold_the_old_one() -> None:
     """An address that a writer to the file has put there learns no key."""
     slot = Slot("a", "command", "k", b"blob")

@@ -26,6 +26,7 @@ class Locking:
         self.logins.append(user_pin)
 
 
+@pytest.mark.promise(7)
 @pytest.mark.parametrize("flag", [TokenFlag.USER_PIN_FINAL_TRY, TokenFlag.USER_PIN_LOCKED])
 def test_a_pin_that_would_lock_is_not_tried(flag: TokenFlag, monkeypatch: pytest.MonkeyPatch) -> None:
     """No login takes the last try of a PIN."""

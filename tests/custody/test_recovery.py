@@ -27,6 +27,7 @@ def test_a_key_is_wrapped_without_people_and_opened_with_them() -> None:
         people.unwrap(blob, CONTEXT)
 
 
+@pytest.mark.promise(7)
 def test_a_forged_blob_opens_nothing() -> None:
     """Other people's secret, another context, and a changed or cut blob are refused."""
     secret = token_bytes(32)
@@ -43,6 +44,7 @@ def test_a_forged_blob_opens_nothing() -> None:
             provider.unwrap(content, context)
 
 
+@pytest.mark.promise(7)
 def test_an_exchanged_public_key_is_noticed() -> None:
     """A writer to the file cannot have the next key wrapped for themselves."""
     blob = Recovery("3 of 5", secret=token_bytes(32)).wrap(KEY, CONTEXT)

@@ -19,6 +19,7 @@ def at(stub: Stub, **settings: str) -> Transit:
     return Transit(f"{stub.url}/v1/transit/keys/sm", {"TRANSIT_TOKEN": "token"} | settings)
 
 
+@pytest.mark.promise(7)
 def test_a_replica_needs_a_token_that_may_only_decrypt(transit: TransitEngine) -> None:
     """The operator wraps, the replica's token may only unwrap, and blobs bind their context."""
     operator = Transit(transit.kek, transit.settings("admin"))

@@ -64,6 +64,7 @@ def custody(tmp_path: Path, key: MasterKey) -> Custody:
     return Custody(tmp_path, key)
 
 
+@pytest.mark.promise(7)
 @pytest.mark.parametrize("workers", ["2", "8"])
 def test_a_start_unwraps_once(
     custody: Custody, mongo_uri: str, stored: Stored, key: MasterKey, tmp_path: Path, workers: str
@@ -101,6 +102,7 @@ def test_a_start_falls_through_to_the_next_slot(
     assert [reason[:10] for reason in entry["details"]["skipped"]] == ["a refused:"]
 
 
+@pytest.mark.promise(7)
 def test_a_start_without_providers_waits_and_ends(custody: Custody, mongo_uri: str, tmp_path: Path) -> None:
     """Unavailable providers are retried, each refuser is asked once, and the exit code says which it was."""
     custody.answers("a", 75)

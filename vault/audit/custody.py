@@ -29,13 +29,15 @@ _SUCCEEDED = {"status": Status.SUCCESS.value}
 class CustodyActivity:
     """The use of the keyring file in a period."""
 
+    #: True if a keyring file was ever opened.
+    is_used: bool
     opened: int
     changed: int
     checked: int
     recovered: int
     #: The last time at which shares opened all keys, also before the period; None if they never did.
     last_drill: datetime | None
-    #: True if a keyring file is in use and no drill is younger than a year.
+    #: True if a keyring file was opened and no drill is younger than a year.
     needs_drill: bool
 
 
@@ -56,7 +58,8 @@ def custody_activity(since: datetime, until: datetime) -> CustodyActivity:
         last = collection().find_one(drill, {"ts": 1}, sort=[("ts", -1)])
         is_used = collection().find_one({"action": Action.KEY_OPENED.value}, {"_id": 1}) is not None
     time = last["ts"] if last else None
-    return CustodyActivity(*counts, time, is_used and (time is None or until - time > _MAX_DRILL_AGE))
+    needs_drill = is_used and (time is None or until - time > _MAX_DRILL_AGE)
+    return CustodyActivity(is_used, *counts, time, needs_drill)
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +111,7 @@ class ProviderLog:
 
 def _of_openbao(lines: Iterable[str], keks: Iterable[str]) -> Iterator[Unwrap]:
     paths = {urlsplit(kek).path.removeprefix("/v1/").replace("/keys/", "/decrypt/") for kek in keks}
-    for found in map(json.loads, lines):
+    for found in map(json.loads, filter(str.strip, lines)):
         request = found.get("request", {})
         if found["type"] == "response" and not found.get("error") and request.get("path") in paths:
             # OpenBao has nanoseconds, which Python cannot read.

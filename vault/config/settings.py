@@ -335,10 +335,11 @@ def _mistakes(
 ) -> tuple[str, ...]:
     """Return the likely mistakes in valid settings, of which *values* are set."""
     variables = dict(dotenv) | dict(environment)
-    keys = {name: variables.get(name) for name in ("MASTER_KEY_FILE", "MASTER_KEY_FALLBACKS_FILE")}
+    names = ("MASTER_KEY", "MASTER_KEY_FALLBACKS", "PKCS11_PIN", "TRANSIT_TOKEN")
+    keys = {f"{name}_FILE": variables.get(f"{name}_FILE") for name in names}
     files = {name: file for name, file in (keys | {"TLS_KEY": values.get("TLS_KEY")}).items() if file}
-    names = [name for name, value in variables.items() if value]
-    near = mistakes.near_misses(names, [*SettingsSchema().fields, *providers.SETTINGS], values)
+    set_names = [name for name, value in variables.items() if value]
+    near = mistakes.near_misses(set_names, [*SettingsSchema().fields, *providers.SETTINGS], values)
     return (*near, *mistakes.exposed_files(files))
 
 

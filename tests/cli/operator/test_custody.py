@@ -241,6 +241,7 @@ def made_shares(desk: Desk, *options: str) -> list[str]:
     return [file.read_text() for file in files]
 
 
+@pytest.mark.promise(7)
 @pytest.mark.new_database
 def test_a_backup_the_file_and_three_people_restore_everything(
     desk: Desk, stored: Stored, monkeypatch: pytest.MonkeyPatch

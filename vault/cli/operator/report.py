@@ -168,7 +168,7 @@ def _text(found: Report) -> str:
         f"{tokens.expiring_count:,} expire within 30 days",
         "keys": f"{quantity(len(found.keys), 'master key')}, "
         f"{quantity(found.pending_rewraps, 'pending rewrap')}",
-        "custody": _custody_text(found.custody),
+        **({"custody": _custody_text(found.custody)} if found.custody.is_used else {}),
         "last backup": f"{moment(backup.time)}, {backup.status}" if backup else "none in this period",
     }
     return facts({f"{label}:": text for label, text in lines.items()})

@@ -1,0 +1,135 @@
+"""Custody in the trail: its counts, the last drill, and the comparison with a provider's log."""
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.support.rotation import Stored
+from vault.audit.custody import ProviderLog, custody_activity, known_keks, mismatches
+from vault.core.errors import TransferError
+from vault.documents import Database
+
+NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)
+BAO = "https://bao:8200/v1/transit/keys/sm"
+ARN = "arn:aws:kms:eu-central-1:111122223333:key/1"
+
+
+def entry(action: str, minutes: float, **details: Any) -> dict[str, Any]:
+    """Return an entry of this many minutes after `NOW`, as far as custody reads it."""
+    return {
+        "action": action,
+        "status": "success",
+        "ts": NOW + timedelta(minutes=minutes),
+        "stream": "s",
+        "seq": int(minutes * 100),
+        "details": details,
+    }
+
+
+def unwrap(minutes: float, request_id: str, path: str = "transit/decrypt/sm", **more: Any) -> str:
+    """Return the line of OpenBao's audit log for an unwrap."""
+    time = f"{NOW + timedelta(minutes=minutes):%Y-%m-%dT%H:%M:%S}.123456789Z"
+    return (
+        json.dumps({"type": "response", "time": time, "request": {"id": request_id, "path": path}, **more})
+        + "\n"
+    )
+
+
+def test_custody_is_counted_and_a_drill_expires(database: Database, stored: Stored) -> None:
+    """A report has the period's counts, and asks for a drill a year after the last one."""
+    del database
+
+    def activity() -> Any:
+        return custody_activity(NOW - timedelta(days=30), NOW)
+
+    assert (activity().is_used, activity().needs_drill) == (False, False)
+    stored.audit_logs.insert_many(
+        [
+            entry("key_opened", -1),
+            entry("key_opened", -2),
+            entry("custody_changed", -3),
+            entry("custody_checked", -4),
+        ]
+    )
+    found = activity()
+    assert (found.opened, found.changed, found.checked, found.recovered) == (2, 1, 1, 0)
+    assert (found.is_used, found.needs_drill, found.last_drill) == (True, True, None)
+    stored.audit_logs.insert_one(entry("key_recovered", -367 * 1440))
+    assert activity().needs_drill
+    stored.audit_logs.insert_one(entry("custody_checked", -60, recovery=True))
+    assert not activity().needs_drill
+    assert activity().last_drill == NOW - timedelta(hours=1)
+
+
+def test_openbao_s_log_is_compared_with_the_trail(database: Database, stored: Stored) -> None:
+    """Unwraps without an entry, and entries without an unwrap, are found; other lines are not."""
+    del database
+    stored.audit_logs.insert_many(
+        [
+            entry("key_opened", 1.1, request_id="start", kek=BAO),
+            entry("key_opened", 2, request_id="", kek="pkcs11:token=sm"),
+            entry("key_opened", 2.5, request_id="forged", kek=BAO),
+            entry("key_opened", 2.6, request_id="other", kek=ARN),
+            entry("custody_checked", 3.1, slots=[{"request_id": "check", "kek": BAO}, 1, {"request_id": 2}]),
+            entry("custody_changed", 4.1, request_ids=["change"], slots="hostile"),
+            entry("custody_changed", 4.2) | {"details": "hostile"},
+            entry("key_opened", 9, request_id="later", kek=BAO),
+        ]
+    )
+    lines = [
+        unwrap(1, "start"),
+        unwrap(3, "check"),
+        unwrap(4, "change"),
+        unwrap(5, "stolen"),
+        unwrap(6, "refused", error="permission denied"),
+        unwrap(6, "not ours", "transit/decrypt/other"),
+        unwrap(6, "a request").replace("response", "request"),
+        unwrap(7, "stolen too"),
+    ]
+    keks = known_keks()
+    assert keks == {BAO, "pkcs11:token=sm", ARN}
+    found = mismatches(ProviderLog.read(lines, keks))
+    assert [(one.kind, one.request_id) for one in found] == [
+        ("no unwrap", "forged"),
+        ("no entry", "stolen"),
+        ("no entry", "stolen too"),
+    ]
+    assert mismatches(ProviderLog.read([unwrap(6, "x", "sys/health")], keks)) == []
+
+
+def test_cloudtrail_s_log_is_compared_with_the_trail(database: Database, stored: Stored) -> None:
+    """CloudTrail's decryptions of master keys are found by their context, in one document of any form."""
+    del database
+    stored.audit_logs.insert_one(entry("key_opened", 1, request_id="start", kek=ARN))
+
+    def record(request_id: str, **more: Any) -> dict[str, Any]:
+        context = {"encryptionContext": {"purpose": "secret-manager master key"}}
+        return {
+            "eventName": "Decrypt",
+            "eventTime": "2026-11-29T12:01:00Z",
+            "requestID": request_id,
+            "requestParameters": context,
+        } | more
+
+    records = [
+        record("start"),
+        record("stolen"),
+        record("refused", errorCode="AccessDenied"),
+        record("other", eventName="Encrypt"),
+        record("not ours", requestParameters=None),
+    ]
+    for indent in (None, 1):
+        text = json.dumps({"Records": records}, indent=indent)
+        found = mismatches(ProviderLog.read(text.splitlines(keepends=True), known_keks()))
+        assert [(one.kind, one.request_id) for one in found] == [("no entry", "stolen")]
+
+
+@pytest.mark.parametrize(
+    "text", ["", "no JSON\n", "[]", '{"Records": 1}', "{}\n", '{"type": "response"}\n', '{"Records": [1]}']
+)
+def test_another_file_is_refused(text: str) -> None:
+    """A file that is no log of a provider is refused."""
+    with pytest.raises(TransferError, match="neither OpenBao"):
+        ProviderLog.read(text.splitlines(keepends=True), {BAO})
