@@ -75,6 +75,8 @@ if [[ $state == updating ]]; then
     removed=$(setting MASTER_KEY_FALLBACKS_FILE PreviousSpec)
     await_update "$service"
 fi
+[[ ! $(setting MASTER_KEYRING_FILE) ]] ||
+    fail "the master key is in a keyring file: rotate it as docs/custody.md says"
 primary=$(setting MASTER_KEY_FILE)
 primary=${primary##*/}
 fallback=$(setting MASTER_KEY_FALLBACKS_FILE)

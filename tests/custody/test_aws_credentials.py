@@ -100,7 +100,7 @@ def test_a_machine_has_a_role(stub: Stub) -> None:
     "found", [{}, [], MADE | {"Token": "a\nb"}, MADE | {"SecretAccessKey": 1}], ids=range(4)
 )
 def test_credentials_of_another_form_are_refused(stub: Stub, found: object) -> None:
-    """What cannot be a header is no credential."""
+    """A text that cannot be a header is no credential."""
     stub.answer = lambda _: (200, {}, found)
     with pytest.raises(CustodyRefusedError, match="no credentials"):
         credentials({"AWS_CONTAINER_CREDENTIALS_FULL_URI": stub.url}, "r")

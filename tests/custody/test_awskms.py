@@ -87,7 +87,7 @@ def kms(stub: Stub, state: str = "Enabled") -> Callable[[Request], tuple[int, di
 
 
 def test_a_key_is_wrapped_with_its_encryption_context(stub: Stub) -> None:
-    """What KMS wraps it unwraps under the same context only, and the ID of its request is kept."""
+    """KMS unwraps under the same context only, and the ID of its request is kept."""
     stub.answer = kms(stub)
     provider = AwsKms(ARN, STATIC | {"AWS_ENDPOINT_URL_KMS": stub.url})
     blob = provider.wrap(KEY, CONTEXT)

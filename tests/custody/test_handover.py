@@ -19,7 +19,7 @@ def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_keys_are_handed_down_in_memory() -> None:
-    """What was opened is read again, as often as the settings are, from a file that has no name."""
+    """The opened keys are read again, as often as the settings are, from a file that has no name."""
     assert handed_down() == []
     hand_down([OPENED])
     assert handed_down() == handed_down() == [OPENED]

@@ -29,7 +29,7 @@ class Locking:
 @pytest.mark.promise(7)
 @pytest.mark.parametrize("flag", [TokenFlag.USER_PIN_FINAL_TRY, TokenFlag.USER_PIN_LOCKED])
 def test_a_pin_that_would_lock_is_not_tried(flag: TokenFlag, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No login takes the last try of a PIN."""
+    """No login risks the lock of a token."""
     token = Locking(flag)
     monkeypatch.setattr(pkcs11, "lib", lambda _module: token)
     for _ in range(2):

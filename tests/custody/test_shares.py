@@ -50,7 +50,7 @@ def test_groups_restore_with_the_oracle_too() -> None:
 
 @given(st.binary(min_size=16, max_size=32).filter(lambda secret: len(secret) % 2 == 0))
 def test_shares_of_the_oracle_restore_here(secret: bytes) -> None:
-    """What Trezor's library splits is restored here, with a set that may not be extended as well."""
+    """Shares of Trezor's library restore their secret here, also those of a set that is not extendable."""
     (made,) = shamir_mnemonic.generate_mnemonics(1, [(2, 3)], secret, extendable=False, iteration_exponent=0)
     assert shares.combine(made[1:]) == secret
 

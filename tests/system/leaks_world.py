@@ -55,6 +55,8 @@ SETTINGS = {
     "JWT_PUBLIC_KEY": public_pem(),
     "JWT_ISSUER": ISSUER,
     "JWT_AUDIENCE": AUDIENCE,
+    "PKCS11_PIN": PASSWORD,
+    "TRANSIT_TOKEN": PASSWORD,
 }
 
 #: The values that only a reply of 200 may contain.

@@ -45,14 +45,14 @@ def send(
         raise CustodyUnavailableError(f"{parts.netloc} {error}") from None
     finally:
         client.close()
-    # A redirect leads from a standby to the server that serves, which nobody has vouched for.
+    # A redirect leads from a standby to the server that serves, which the KEK does not name.
     if reply.status >= 500 or reply.status == 429 or 300 <= reply.status < 400:
         raise CustodyUnavailableError(f"{parts.netloc} answers with status {reply.status}")
     return reply
 
 
 def members(reply: Reply) -> dict[str, Any]:
-    """Return the JSON object in *reply*; empty if there is none."""
+    """Return the JSON object in *reply*; empty without one."""
     try:
         found = json.loads(reply.content)
     except (ValueError, RecursionError):
@@ -61,6 +61,6 @@ def members(reply: Reply) -> dict[str, Any]:
 
 
 def text(document: Mapping[str, Any], name: str) -> str:
-    """Return the text *name* of *document*; empty if there is none."""
+    """Return the text *name* of *document*; empty without one."""
     found = document.get(name)
     return found if isinstance(found, str) else ""

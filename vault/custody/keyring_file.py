@@ -146,7 +146,7 @@ class KeyringFile:
         """Return this file without the slot *name* of all keys.
 
         Raises:
-            KeyringFileError: There is none, or a key would have no other slot.
+            KeyringFileError: No key has it, or a key would have no other slot.
         """
         if name not in self.slot_names:
             raise KeyringFileError(f"there is no slot {name}", hint="see `secret-manager keys custody show`")

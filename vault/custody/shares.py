@@ -57,7 +57,7 @@ class _Share:
 
     @property
     def set(self) -> tuple[int, ...]:
-        """What all shares of one secret have in common."""
+        """The numbers that all shares of one secret have in common."""
         return astuple(self)[:3] + astuple(self)[4:6]
 
 

@@ -78,7 +78,7 @@ class Desk:
         return key_id
 
     def use(self) -> None:
-        """Let a service use the database, so that it has a trail."""
+        """Use the database as a service, so that it has a trail."""
         with self.service():
             pass
 

@@ -1,4 +1,4 @@
-"""What the commands `keys custody …` share: the file, its keys, and the entry before each change."""
+"""The context of the commands `keys custody …`: the file, its keys, and the entry before each change."""
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
