@@ -4,7 +4,7 @@ import logging
 from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
-from vault.core.attempt import Action, Attempt
+from vault.core.attempt import Action, Attempt, finish_all
 from vault.core.outcomes import Status
 from vault.core.periodic import Periodic
 from vault.core.principal import SERVICE, Principal
@@ -91,8 +91,7 @@ class CustodyWatch:
         """
         with self._place.recording() as is_due:
             if is_due:
-                for attempt in opened_attempts(self._opened, SERVICE):
-                    attempt.finish(Status.SUCCESS)
+                finish_all([(one, Status.SUCCESS) for one in opened_attempts(self._opened, SERVICE)])
 
     def start(self) -> None:
         """Start the checks; the first one follows after the interval."""
