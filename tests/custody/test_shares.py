@@ -103,9 +103,12 @@ def test_forged_shares_are_refused() -> None:
 
     with pytest.raises(CustodyRefusedError, match="do not fit"):
         shares.combine([forged(value=token_bytes(32)), made[1]])
-    for wrong in (forged(value=token_bytes(32)), forged(index=1), forged(index=2, value=token_bytes(30))):
+    for other, wrong in (
+        (made[0], forged(value=token_bytes(32))),
+        (made[1], forged(index=2, value=bytes(30))),
+    ):
         with pytest.raises(CustodyRefusedError, match="contradict"):
-            shares.combine([made[0], wrong, made[1]][: 2 if "index=2" in repr(wrong) else 3])
+            shares.combine([other, wrong])
     with pytest.raises(CustodyRefusedError, match="not one that this service makes"):
         shares.require_share(1, forged(exponent=9))
 

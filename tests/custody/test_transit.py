@@ -106,30 +106,25 @@ def test_an_engine_that_is_away_is_unavailable(closed_port: int) -> None:
         Transit(url, {"TRANSIT_TOKEN": "token"}).unwrap(b"vault:v1:AAAA", CONTEXT)
 
 
-@pytest.mark.parametrize(
-    "body",
-    [
-        b"no JSON",
-        b"[" * 10_000,
-        [],
-        {},
-        {"data": 1},
-        {"data": {"plaintext": "é", "ciphertext": 1}},
-        {"data": {"ciphertext": "vault:v1:" + "A" * 40_000, "plaintext": 1}},
-    ],
-    ids=range(7),
-)
+BODIES: list[object] = [
+    b"no JSON",
+    b"[" * 10_000,
+    [],
+    {},
+    {"data": 1},
+    {"data": {"plaintext": "é", "ciphertext": 1}},
+    {"data": {"plaintext": 1, "ciphertext": "vault:v1:" + "A" * 40_000}},
+]
+
+
+@pytest.mark.parametrize("body", BODIES, ids=range(len(BODIES)))
 def test_a_reply_of_another_form_is_refused(stub: Stub, body: object) -> None:
-    """A lying engine gets neither a slot nor a key accepted; a plaintext is checked by the caller."""
+    """A lying engine gets neither a slot nor a key accepted."""
     stub.answer = lambda _: (200, {}, body)
     with pytest.raises(CustodyRefusedError, match="without a ciphertext"):
         at(stub).wrap(KEY, CONTEXT)
-    if body != {"data": {"plaintext": 1}}:
-        stub.answer = lambda request: (200, {}, body) if "decrypt" in request.path else (500, {}, {})
-        try:
-            assert at(stub).unwrap(b"vault:v1:AAAA", CONTEXT).material == b""
-        except CustodyRefusedError as error:
-            assert "without a plaintext" in str(error)
+    with pytest.raises(CustodyRefusedError, match="without a plaintext"):
+        at(stub).unwrap(b"vault:v1:AAAA", CONTEXT)
 
 
 def test_what_is_sent_is_the_key_its_context_and_the_token(stub: Stub) -> None:

@@ -49,9 +49,12 @@ class Transit:
         """Return the wrapped key."""
         data, request_id = self._post("decrypt", context, ciphertext=blob.decode("ascii", "replace"))
         try:
-            return Unwrapped(b64decode(http.text(data, "plaintext"), validate=True), request_id)
+            material = b64decode(http.text(data, "plaintext"), validate=True)
         except (binascii.Error, ValueError):
-            raise CustodyRefusedError("the transit engine replied without a plaintext") from None
+            material = b""
+        if not material:
+            raise CustodyRefusedError("the transit engine replied without a plaintext")
+        return Unwrapped(material, request_id)
 
     def describe(self, blob: bytes) -> str:
         """Return the version of the key."""
