@@ -29,6 +29,7 @@ near() { # print the option that keeps a job on this node, unless the node is dr
 
 like_service() { # like_service USER GROUP: print options that give a job what the service has, one a line
     local settings='MASTER_KEY_FILE|MASTER_KEY_FALLBACKS_FILE|MONGO_URI_FILE|TOKEN_MAX_DAYS'
+    settings+='|MASTER_KEYRING_FILE|CUSTODY_TIMEOUT_SECONDS|TRANSIT_TOKEN_FILE|TRANSIT_CA|PKCS11_MODULE|PKCS11_PIN_FILE|AWS_[A-Z_]+'
     settings+='|AUDIT_ENABLED|AUDIT_TTL_DAYS|AUDIT_SINK|AUDIT_SINK_REQUIRED'
     # AUDIT_SINK can be a host outside MongoDB's network, or a file that the service mounts.
     printf -- '--network=%s_secret-manager-network\n' "$stack"
@@ -37,9 +38,10 @@ like_service() { # like_service USER GROUP: print options that give a job what t
         {{- range .Mounts}}--mount=type={{.Type}},source={{.Source}},target={{.Target}},readonly={{.ReadOnly}}
             {{- with .VolumeOptions}}{{with .DriverConfig}},volume-driver={{.Name}}
                 {{- range $name, $value := .Options}},"volume-opt={{$name}}={{$value}}"{{end}}{{end}}{{end}}{{println}}{{end}}
+        {{- range .Configs}}--config=source={{.ConfigName}},target={{.File.Name}}{{println}}{{end}}
         {{- range .Secrets}}--secret=source={{.SecretName}},target={{.File.Name}}{{println}}{{end}}
         {{- range .Env}}--env={{println .}}{{end}}{{end}}' |
-        sed -En "/^--mount=/p; s/^--secret=.*/&,uid=$1,gid=$2,mode=0400/p; /^--env=($settings)=/p"
+        sed -En "/^--(mount|config)=/p; s/^--secret=.*/&,uid=$1,gid=$2,mode=0400/p; /^--env=($settings)=/p"
 }
 
 start_job() { # start_job OPTIONS… IMAGE ARGUMENTS…: start a job, in place of the one before
