@@ -4,6 +4,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.cli.waiting import wait_until
 from vault.custody import child
 from vault.custody.command import Command
 from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
@@ -93,4 +94,4 @@ def test_nothing_that_a_program_starts_survives_it(tmp_path: Path, monkeypatch: 
     command = Command(program(tmp_path, f"sleep 60 >/dev/null 2>&1 & echo $! > {pid}; cat"))
     assert command.wrap(b"key", CONTEXT) == b"key"
     stat = Path(f"/proc/{pid.read_text().strip()}/stat")
-    assert not stat.exists() or stat.read_text().split()[2] in "ZX"
+    wait_until(lambda: not stat.exists() or stat.read_text().split()[2] in "ZX")

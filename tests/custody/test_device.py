@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from vault.custody import child
+from vault.custody import tpm as tpm_child
 from vault.custody.device import Device, Library
 from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
 from vault.custody.provider import context_of
@@ -116,7 +117,7 @@ def test_a_library_that_crashes_or_hangs_takes_nothing_along(
 
 def test_a_tpm_opens_only_in_the_same_state(tpm: "subprocess.Popen[bytes]") -> None:
     """A sealed key opens while the PCRs are as they were, on this TPM; without one, it is unavailable."""
-    library = Library("vault.custody.tpm", {})
+    library = Library(tpm_child.__name__, {})
     device = Device(library, "tpm2:pcrs=7,11")
     blob = device.wrap(KEY, CONTEXT)
     for _ in range(4):

@@ -63,6 +63,13 @@ def opened(key: MasterKey, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Ope
     os.close(int(os.environ[handover.VARIABLE].rpartition("/")[2]))
 
 
+@pytest.fixture
+def _recording(trail: AuditTrail) -> AuditTrail:
+    """Record attempts."""
+    trail.connect()
+    return trail
+
+
 def watch(opened: list[Opened], file: Path) -> CustodyWatch:
     """Return the watch of one process."""
     return CustodyWatch(opened, file, {}, check_seconds=900)
@@ -74,7 +81,7 @@ def test_the_id_of_a_key_is_that_of_its_material(key: MasterKey) -> None:
     assert identify(b"short") == ""
 
 
-@pytest.mark.usefixtures("trail")
+@pytest.mark.usefixtures("_recording")
 def test_one_process_records_the_opening(
     opened: list[Opened], file: Path, stored: Stored, key: MasterKey
 ) -> None:
@@ -103,16 +110,15 @@ def test_without_a_trail_the_opening_stays_to_be_recorded(opened: list[Opened], 
             one.record()
 
 
+@pytest.mark.usefixtures("_recording")
 def test_slots_are_checked_by_one_process(
     opened: list[Opened],
     file: Path,
     stored: Stored,
-    trail: AuditTrail,
     monkeypatch: pytest.MonkeyPatch,
     caplog: pytest.LogCaptureFixture,
 ) -> None:
     """The gauge and the log follow each slot but people's, and each check has its entry."""
-    del trail
     gauges = Gauges()
     monkeypatch.setattr(metrics, "CUSTODY_SLOT_UP", gauges)
     first, second = watch(opened, file), watch(opened, file)
@@ -136,11 +142,11 @@ def test_slots_are_checked_by_one_process(
     }
 
 
+@pytest.mark.usefixtures("_recording")
 def test_a_token_that_refused_is_not_asked_again(
-    opened: list[Opened], file: Path, trail: AuditTrail, monkeypatch: pytest.MonkeyPatch
+    opened: list[Opened], file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A wrong PIN is not tried by each check: the slot stays down until the next start."""
-    del trail
     gauges = Gauges()
     monkeypatch.setattr(metrics, "CUSTODY_SLOT_UP", gauges)
     file.write_text(file.read_text().replace('"recovery"', '"pkcs11"').replace("3 of 5", "no URI"))
