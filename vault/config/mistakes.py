@@ -23,7 +23,7 @@ def near_misses(names: Iterable[str], settings: Collection[str], used: Collectio
     for name in sorted(names):
         suffix = "_FILE" if name.upper().endswith("_FILE") else ""
         base = name.upper().replace("-", "_").removesuffix("_FILE")
-        found = _closest(base, free) if name.removesuffix("_FILE") not in settings else None
+        found = _closest(base, free) if {name, name.removesuffix("_FILE")}.isdisjoint(settings) else None
         if found:
             yield f"{name} has no effect; did you mean {found}{suffix}?"
 
