@@ -33,7 +33,7 @@ _GROUP = re.compile("([a-z0-9-]{1,32})=([0-9]{1,2})/([0-9]{1,2})")
 
 @click.group()
 def recovery() -> None:
-    """Split a recovery key into shares for people, and restore with them."""
+    """Make shares for people, and restore all keys with them."""
 
 
 def _group(text: str) -> tuple[str, Group]:
