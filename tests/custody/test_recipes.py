@@ -34,7 +34,7 @@ def test_the_recipe_for_age_works(tmp_path: Path) -> None:
     """The script wraps for a recipient, and unwraps with the identity; without it, the slot is refused."""
     if not shutil.which("age"):
         pytest.skip("needs age")
-    [script] = [block.text for block in blocks("docs/custody.md", "bash") if "age --encrypt" in block.text]
+    [script] = [block.text for block in blocks("docs/custody.md", "sh") if "age --encrypt" in block.text]
     identity, recipients = tmp_path / "age.identity", tmp_path / "age.recipients"
     subprocess.run(["age-keygen", "-o", identity], check=True, capture_output=True)
     recipients.write_text(re.findall("public key: (.*)", identity.read_text())[0])

@@ -29,6 +29,8 @@ NOT_RUN = {
     "./scripts/dev.sh   # until Ctrl-C": "docs/test_first_minutes.py runs it, and the commands below it",
     "# Asks for the token.": "needs a terminal: cli/test_login.py",
     "# Asks for the value.": "the same: cli/test_secret_values.py, docs/test_first_minutes.py",
+    "# With your own providers.": "needs an HSM and OpenBao: tests/custody, cli/operator/test_custody.py",
+    "# With people who hold shares, and MONGO_URI of an empty MongoDB.": "the same",
     "# The tests, except slow ones that start programs.": "this is one of them",
     "# Tested with every change.": "tests/clients runs them, with the tools that they need",
     "# CI runs this too.": "it does: test_what_ci_is_said_to_run_it_runs",
