@@ -54,12 +54,14 @@ def custody_activity(since: datetime, until: datetime) -> CustodyActivity:
         "$or": [{"action": Action.KEY_RECOVERED.value}, {"action": _CHECKED, "details.recovery": True}],
     }
     with storage_errors():
-        counts = [collection().count_documents(period | {"action": action.value}) for action in _ACTIONS]
+        opened, changed, checked, recovered = (
+            collection().count_documents(period | {"action": action.value}) for action in _ACTIONS
+        )
         last = collection().find_one(drill, {"ts": 1}, sort=[("ts", -1)])
         is_used = collection().find_one({"action": Action.KEY_OPENED.value}, {"_id": 1}) is not None
     time = last["ts"] if last else None
     needs_drill = is_used and (time is None or until - time > _MAX_DRILL_AGE)
-    return CustodyActivity(is_used, *counts, time, needs_drill)
+    return CustodyActivity(is_used, opened, changed, checked, recovered, time, needs_drill)
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,7 +4,7 @@ import os
 import select
 import signal
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from time import monotonic
 
@@ -26,7 +26,7 @@ _GRACE_SECONDS = 5.0
 class Child:
     """A running program, which gets bytes and answers with bytes; it ends with the block."""
 
-    def __init__(self, command: Sequence[str], variables: Mapping[str, str]) -> None:
+    def __init__(self, command: Sequence[str], variables: dict[str, str]) -> None:
         """Start *command* with *variables* in its environment.
 
         Raises:

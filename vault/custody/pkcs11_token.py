@@ -45,13 +45,12 @@ class Token:
         if key is not None:
             nonce = os.urandom(_NONCE_BYTES)
             parameters = GCMParams(nonce, context)
-            return (
-                _AES + nonce + key.encrypt(material, mechanism=Mechanism.AES_GCM, mechanism_param=parameters)
-            )
+            made = key.encrypt(material, mechanism=Mechanism.AES_GCM, mechanism_param=parameters)
+            return _AES + nonce + bytes(made)
         key = _found(session, label, ObjectClass.PUBLIC_KEY)
         if key is None:
             raise CustodyRefusedError("the token has no such key")
-        return _RSA + key.encrypt(material, mechanism=Mechanism.RSA_PKCS_OAEP, mechanism_param=_OAEP)
+        return _RSA + bytes(key.encrypt(material, mechanism=Mechanism.RSA_PKCS_OAEP, mechanism_param=_OAEP))
 
     def unwrap(self, kek: str, blob: bytes, context: bytes) -> bytes:
         """Return the key that `wrap` wrapped."""
@@ -74,7 +73,7 @@ class Token:
         label, key_id, token = parts.pop("object", ""), parts.pop("id", ""), parts.pop("token", "")
         if parts or not token or not (label or key_id):
             raise CustodyRefusedError("the URI needs token and object or id, and may have nothing else")
-        named = {Attribute.LABEL: unquote(label)} if label else {}
+        named: dict[Attribute, Any] = {Attribute.LABEL: unquote(label)} if label else {}
         named |= {Attribute.ID: unquote_to_bytes(key_id)} if key_id else {}
         name = unquote(token)
         if name not in self._sessions:
