@@ -95,7 +95,7 @@ def test_a_start_falls_through_to_the_next_slot(
 ) -> None:
     """With the first provider refusing, the second one opens the key, and the entry says why."""
     custody.answers("a", 1)
-    with Service(custody.settings(mongo_uri), folder=tmp_path) as service:
+    with Service(custody.settings(mongo_uri), measured=True, folder=tmp_path) as service:
         service.wait_until_started()
     [entry] = stored.audit_logs.find({"action": "key_opened"})
     assert entry["details"]["slot"] == "b"

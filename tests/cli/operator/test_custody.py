@@ -26,6 +26,7 @@ from vault.crypto import Keyring, MasterKey
 from vault.custodian import with_keys
 from vault.custody import handover, shares
 from vault.custody.keyring_file import KeyringFile
+from vault.custody.opening import Opened
 
 pytestmark = pytest.mark.process
 
@@ -188,6 +189,9 @@ def test_a_slot_that_fails_changes_nothing(desk: Desk) -> None:
     for wrong in (("add", "C", "command", "x"), ("add", "c", "recovery", "3 of 5")):
         desk.custody(*wrong, code=2)
     desk.custody("init", "new", "--slot", "a", code=2)
+    other = new_key()
+    handover.hand_down([Opened(other.id, "a", "kek", "", "", (), other._material)])
+    assert "changed meanwhile" in desk.custody("remove", "a", code=1).stderr
     assert desk.file.read_bytes() == before
 
 
@@ -353,6 +357,12 @@ def test_shares_are_shown_once_on_a_terminal_and_typed_in(
     assert " 1 w0 " in shown
     assert "33 w32" in shown
     assert shown.count("\033[3J") == 2
+    shown_shares: list[tuple[str, str]] = []
+    monkeypatch.setattr(recovery, "_is_terminal", lambda: True)
+    monkeypatch.setattr(recovery, "_show_shares", shown_shares.extend)
+    desk.custody("recovery", "create", "--threshold", "2", "--shares", "3")
+    assert [name for name, _ in shown_shares] == ["share-1", "share-2", "share-3"]
+    desk.custody("recovery", "create", "--threshold", "2", "--shares", "3", "--json", code=2)
     secret = bytes(range(32))
     (made,) = shares.split(secret, [shares.Group(2, 3)], 1)
     keys += [made[0], "no words", made[1], ""]

@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
@@ -30,12 +30,9 @@ class Custody:
     path: Path
     file: KeyringFile
     parts: Parts
-    #: The keys by ID; no `repr` of this class is ever shown, as it has none of the keys.
-    materials: Mapping[str, bytes]
+    #: The keys by ID.
+    materials: Mapping[str, bytes] = field(repr=False)
     wrapper: Wrapper
-
-    def __repr__(self) -> str:
-        return f"<Custody of {self.path}>"
 
     def wrap(self, slot: Slot, key_id: str, material: bytes | None = None) -> Slot:
         """Return *slot* with the key *key_id*, which is one of the file unless its *material* is given."""

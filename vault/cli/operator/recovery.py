@@ -36,6 +36,10 @@ def recovery() -> None:
     """Make shares for people, and restore all keys with them."""
 
 
+def _is_terminal() -> bool:
+    return sys.stdin.isatty() and sys.stdout.isatty()
+
+
 def _group(text: str) -> tuple[str, Group]:
     match = _GROUP.fullmatch(text)
     if not match:
@@ -73,7 +77,7 @@ def create(
     """
     if bool(groups) == bool(threshold and count):
         raise click.UsageError("set either --threshold and --shares, or --group")
-    if out_dir is None and (output.as_json or not (sys.stdin.isatty() and sys.stdout.isatty())):
+    if out_dir is None and (output.as_json or not _is_terminal()):
         raise click.UsageError("shares are shown on a terminal only; use --out-dir")
     named = groups or (("share", Group(threshold or 0, count or 0)),)
     kek = " and ".join(
