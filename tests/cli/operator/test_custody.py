@@ -4,7 +4,7 @@ import json
 import os
 import re
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +18,8 @@ from tests.support.backups import history
 from tests.support.leaks import Marks
 from tests.support.lifecycle import ALICE, Caller, b64
 from tests.support.rotation import Stored, claim, connected, new_key, settings
+from vault.api.operations.blueprint import EXTENSION
+from vault.app import CLOSE, create_app
 from vault.cli import commands
 from vault.cli.operator import recovery
 from vault.cli.shell.output import Output
@@ -80,24 +82,31 @@ class Desk:
 
     def use(self) -> None:
         """Use the database as a service, so that it has a trail."""
-        with self.service():
-            pass
+        with self.service() as app:
+            app.extensions[EXTENSION].startup.begin()
 
-    def keys(self) -> list[MasterKey]:
-        """Return the keys of the file, the primary one first."""
-        found, _ = with_keys(
+    def opened(self) -> tuple[Settings, list[Opened]]:
+        """Return the settings of a service with the keys of the file, which stay handed down."""
+        os.environ.pop(handover.VARIABLE, None)
+        return with_keys(
             Settings.from_mapping({"MASTER_KEYRING_FILE": str(self.file), "MONGO_URI": self.uri})
         )
-        os.environ.pop(handover.VARIABLE, None)
-        return [MasterKey(material) for material in (found.master_key, *found.master_key_fallbacks)]
 
-    def service(self) -> AbstractContextManager[Flask]:
-        """Return a started application with the keys of the file; run no command meanwhile."""
-        return started(settings(self.uri, *self.keys()))
+    @contextmanager
+    def service(self) -> Iterator[Flask]:
+        """Run an application with the keys of the file; run no command meanwhile."""
+        app = create_app(*self.opened())
+        try:
+            start(app)
+            yield app
+        finally:
+            app.extensions[CLOSE]()
+            os.environ.pop(handover.VARIABLE, None)
 
     def restart(self) -> None:
         """Make the only worker claim the keys that the file has now."""
-        primary, *fallbacks = self.keys()
+        primary, *fallbacks = [MasterKey(key.material) for key in self.opened()[1]]
+        os.environ.pop(handover.VARIABLE, None)
         with connected(self.uri):
             assert claim(Keyring(primary, fallbacks), "worker")
 
