@@ -11,7 +11,8 @@ Usage: scripts/deploy.sh [STACK_FILE]...
 
 Deploys for production, from a manager of a swarm: builds the image, creates missing Docker secrets, deploys stack.yml
 and stack.secure.yml, waits until the service is ready, and creates the first admin token. You can run it again, also
-to update: it restarts MongoDB's members one at a time, and only if their settings or image have changed.
+to update: it restarts MongoDB's members one at a time, and only if their settings or image have changed. With a stack
+file that sets MASTER_KEYRING_FILE, such as stack.custody.yml, the service gets a keyring file and no master key.
 
 STACK_FILE  an additional stack file; a relative path begins in the checkout
 -h, --help  print this text
@@ -21,6 +22,7 @@ IMAGE                 an image in a registry that all nodes can reach, such as
 REPLICAS              the number of replicas (default: the current number, or 2)
 MASTER_KEY            the first master key (default: that of a running quick start, or a new one)
 MASTER_KEY_SECRET     the Docker secret with the master key, if there are several
+KEYRING_CONFIG        the Docker config with the keyring file (default: the current one, or keyring_v1)
 IMAGES_FILE           the digests that scripts/pin_images.sh wrote (default: images.env); exported variables, such as
                       PYTHON_IMAGE and MONGO_IMAGE, take precedence
 DOCKER_BUILD_OPTIONS  options for docker build
@@ -127,6 +129,14 @@ key_name() { # print the name of the Docker secret for the service's master key
     printf '%s' "${name##*/}"
 }
 
+without_key() { # remove the Docker secret with the master key from a stack file as Docker prints it
+    # What is below a line that is left out is indented further.
+    awk '{ indent = match($0, /[^ ]/) }
+        hidden && indent > hidden { next }
+        { hidden = /^ +- source: master_key$|^  master_key:$|^ +MASTER_KEY_FILE:/ ? indent : 0 }
+        !hidden'
+}
+
 service_names() { # print the names of the services in the stack files, one a line
     printf '%s\n' "$stack_file" |
         awk '/^[^ ]/ { in_services = /^services:/ } in_services && /^  [^ ]/ { print substr($1, 1, length($1) - 1) }'
@@ -166,10 +176,20 @@ next_steps() { # print what to do after a deployment
     local container
     container=$(replica)
     [[ $container ]] || say "The replicas run on $(elsewhere): run the commands below there."
-    cat <<END
-Next steps:
+    : "${container:=CONTAINER}"
+    printf 'Next steps:\n'
+    if [[ $keyring ]]; then
+        cat <<END
+- Keep a copy of the keyring file, and shares of a recovery slot: docs/custody.md. Without them, no secret can be
+  decrypted if its providers are lost.
+END
+    else
+        cat <<END
 - Keep a copy of the master key in a safe place. Without it, no secret can be decrypted.
-    docker exec ${container:=CONTAINER} cat /run/secrets/$MASTER_KEY_SECRET
+    docker exec $container cat /run/secrets/$MASTER_KEY_SECRET
+END
+    fi
+    cat <<END
 - Create a token for each application:
     docker exec $container secret-manager tokens create --name app --role writer
 - Rotate the master key regularly: scripts/rotate_key.sh
@@ -184,7 +204,18 @@ fallbacks=${MASTER_KEY_FALLBACKS-}$(setting MASTER_KEY_FALLBACKS)
     fail "anyone who can inspect the service sees MASTER_KEY_FALLBACKS: finish that rotation (keys rewrap), then unset it"
 [[ ${RATE_LIMIT_STORAGE_URI-} != mongodb*@* ]] ||
     fail "anyone who can inspect the service sees RATE_LIMIT_STORAGE_URI: set RATE_LIMIT_STORAGE_URI_FILE (docs/install-swarm.md)"
-check_key
+keyring=
+if (($# > 0)) && grep -qE '^ +MASTER_KEYRING_FILE: *[^ ]' -- "$@"; then
+    keyring=true
+    KEYRING_CONFIG=${KEYRING_CONFIG:-$(keyring_config)}
+    export KEYRING_CONFIG=${KEYRING_CONFIG:-keyring_v1}
+    docker config inspect "$KEYRING_CONFIG" >/dev/null 2>&1 ||
+        fail "there is no keyring file: run docker config create $KEYRING_CONFIG keyring.json (docs/custody.md)"
+else
+    [[ ! $(setting MASTER_KEYRING_FILE) ]] ||
+        fail "the service has a keyring file: add the stack file that sets MASTER_KEYRING_FILE, such as stack.custody.yml"
+    check_key
+fi
 await_nodes
 find_members
 report_nodes
@@ -204,8 +235,11 @@ if [[ -z ${IMAGE-} ]]; then
     docker tag secret-manager:latest "$IMAGE"
     resolve=never
 fi
-MASTER_KEY_SECRET=$(key_name)
-secret "$MASTER_KEY_SECRET" master_key
+MASTER_KEY_SECRET=
+if [[ ! $keyring ]]; then
+    MASTER_KEY_SECRET=$(key_name)
+    secret "$MASTER_KEY_SECRET" master_key
+fi
 secret mongodb_key_file key_file
 secret mongodb_root_password random 24
 secret mongo_uri mongo_uri
@@ -229,6 +263,7 @@ for file in "$@"; do
     files+=(-c "$file")
 done
 stack_file=$(docker stack config "${files[@]}")
+[[ ! $keyring ]] || stack_file=$(without_key <<<"$stack_file")
 mapfile -t services < <(service_names)
 mapfile -t others < <(service_names | grep -v '^mongodb-[0-9]$')
 say "Deploying, and waiting until the service is ready."

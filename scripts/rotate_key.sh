@@ -11,11 +11,14 @@ Usage: scripts/rotate_key.sh
 
 Rotates the master key of the service that deploy.sh deployed, from a manager of its swarm, in four steps: adds a new
 key to every replica, encrypts under it, rewraps every secret, and removes the earlier key. Each step starts only once
-the one before has reached every worker. If interrupted, run it again: it resumes.
+the one before has reached every worker. If interrupted, run it again: it resumes. If the service has a keyring file, each
+step edits a copy of it, which becomes the next Docker config.
 
--h, --help   print this text; without arguments, a rotation starts
+-h, --help        print this text; without arguments, a rotation starts
 
-DOCKER_HOST  the Docker engine, if not the default one
+OPERATOR_SECRETS  for a keyring file, the Docker secrets with credentials that may wrap a key, if those of the replicas
+                  may not; separated by spaces, such as TRANSIT_TOKEN=operator_token
+DOCKER_HOST       the Docker engine, if not the default one
 
 Exit codes: 0 rotated, 1 refused or failed, 2 wrong usage
 END
@@ -43,6 +46,88 @@ manager() { # manager ARGUMENTS…: run secret-manager with the service's keys
     mapfile -t options <<<"$options"
     image=$(service_image) || return
     run_job "${options[@]}" --limit-memory 512M "$image" "$@"
+}
+
+edited() { # edited ARGUMENTS…: print the keyring file after `keys custody ARGUMENTS`
+    local options image pair program
+    # In memory, because the job's file system is read-only.
+    # shellcheck disable=SC2016 # the job's variables
+    program='cp "$MASTER_KEYRING_FILE" /dev/shm/keyring.json; export MASTER_KEYRING_FILE=/dev/shm/keyring.json'
+    options=$(like_service 10001 10001 && near) || return
+    mapfile -t options <<<"$options"
+    for pair in ${OPERATOR_SECRETS-}; do
+        options+=("--secret=source=${pair#*=},target=operator-${pair%%=*},uid=10001,gid=10001,mode=0400")
+        program+="; export ${pair%%=*}_FILE=/run/secrets/operator-${pair%%=*}"
+    done
+    # shellcheck disable=SC2016 # as above
+    program+='; secret-manager keys custody "$@" >&2; cat /dev/shm/keyring.json'
+    image=$(service_image) || return
+    run_job "${options[@]}" --limit-memory 512M --entrypoint sh "$image" -ec "$program" sh "$@"
+}
+
+step_of() { # step_of CONFIG: print the step of a rotation, and the config before it, that made this Docker config
+    docker config inspect "$1" --format '{{index .Spec.Labels "secret-manager.rotation"}}'
+}
+
+key_id() { # key_id ROLE: print the IDs of the keys that have this role
+    local found
+    found=$(manager keys status --json) || return
+    sed -n "s/^{\"key_id\": \"\([0-9a-f]*\)\".*\"role\": \"$1\".*/\1/p" <<<"$found"
+}
+
+edit() { # edit STEP ARGUMENTS…: update the service to the keyring file after `keys custody STEP ARGUMENTS`
+    local config next content
+    config=$(keyring_config)
+    [[ $config =~ ^(.+_v)([0-9]+)$ ]] || fail "the service has no Docker config named keyring_vN as $file: see docs/custody.md"
+    next=${BASH_REMATCH[1]}$((BASH_REMATCH[2] + 1))
+    if ! docker config inspect "$next" >/dev/null 2>&1; then
+        content=$(edited "$@") || return
+        printf '%s\n' "$content" | docker config create --label "secret-manager.rotation=$1 $config" "$next" - >/dev/null
+    fi
+    # An earlier run can have been interrupted here. Another file than that of this step must not be used.
+    [[ $(step_of "$next") == "$1 $config" ]] ||
+        fail "there is a Docker config $next already: deploy it (KEYRING_CONFIG), or remove it (docker config rm)"
+    update --config-rm "$config" --config-add "source=$next,target=$file"
+}
+
+finish_file() { # wait until no worker has the removed key, and say where the file is
+    local config
+    everywhere primary encrypting
+    config=$(keyring_config)
+    say "The service now uses $config. For manual deployments, run: export KEYRING_CONFIG=$config"
+    say "Keep a copy of it: docker config inspect $config --format '{{json .Spec.Data}}' | tr -d '\"' | base64 -d"
+    say "Keep the copies before it as long as you keep earlier backups."
+}
+
+rotate_file() { # rotate the key of the keyring file
+    local step key
+    step=$(step_of "$(keyring_config)") || return
+    step=${step%% *}
+    if [[ $step == drop && $state == updating ]]; then
+        finish_file
+        return
+    fi
+    if [[ $step != new-key && $step != promote ]]; then
+        key=$(key_id fallback) || return
+        [[ -z $key ]] || fail "the keyring file has a fallback that this script did not add, $key: see docs/custody.md"
+        say "1. Adding a new key to every replica, for decryption only."
+        edit new-key
+        step='new-key'
+    fi
+    if [[ $step == new-key ]]; then
+        everywhere fallback holding
+        key=$(key_id fallback) || return
+        say "2. Encrypting under $key; the earlier key still decrypts."
+        edit promote "$key"
+    fi
+    everywhere primary encrypting
+    say "3. Rewrapping every secret."
+    manager keys rewrap
+    manager keys status
+    key=$(key_id fallback) || return
+    say "4. Removing $key from every replica."
+    edit drop "$key"
+    finish_file
 }
 
 field() { # field NAME JSON: print the number in that field
@@ -75,8 +160,11 @@ if [[ $state == updating ]]; then
     removed=$(setting MASTER_KEY_FALLBACKS_FILE PreviousSpec)
     await_update "$service"
 fi
-[[ ! $(setting MASTER_KEYRING_FILE) ]] ||
-    fail "the master key is in a keyring file: rotate it as docs/custody.md says"
+file=$(setting MASTER_KEYRING_FILE)
+if [[ $file ]]; then
+    rotate_file
+    exit
+fi
 primary=$(setting MASTER_KEY_FILE)
 primary=${primary##*/}
 fallback=$(setting MASTER_KEY_FALLBACKS_FILE)

@@ -38,7 +38,7 @@ like_service() { # like_service USER GROUP: print options that give a job what t
         {{- range .Mounts}}--mount=type={{.Type}},source={{.Source}},target={{.Target}},readonly={{.ReadOnly}}
             {{- with .VolumeOptions}}{{with .DriverConfig}},volume-driver={{.Name}}
                 {{- range $name, $value := .Options}},"volume-opt={{$name}}={{$value}}"{{end}}{{end}}{{end}}{{println}}{{end}}
-        {{- range .Configs}}--config=source={{.ConfigName}},target={{.File.Name}}{{println}}{{end}}
+        {{- range .Configs}}--config=source={{.ConfigName}},target={{.File.Name}},mode={{printf "%#o" .File.Mode}}{{println}}{{end}}
         {{- range .Secrets}}--secret=source={{.SecretName}},target={{.File.Name}}{{println}}{{end}}
         {{- range .Env}}--env={{println .}}{{end}}{{end}}' |
         sed -En "/^--(mount|config)=/p; s/^--secret=.*/&,uid=$1,gid=$2,mode=0400/p; /^--env=($settings)=/p"

@@ -57,6 +57,15 @@ setting() { # setting NAME [PreviousSpec]: print the value in the service's envi
     sed -n "s/^$1=//p" <<<"$environment"
 }
 
+keyring_config() { # print the Docker config with the service's keyring file, or nothing
+    local file configs
+    file=$(setting MASTER_KEYRING_FILE) || return
+    [[ $file ]] || return 0
+    configs=$(await_answer docker service inspect "$service" \
+        --format '{{range .Spec.TaskTemplate.ContainerSpec.Configs}}{{.File.Name}} {{.ConfigName}}{{println}}{{end}}') || exit
+    sed -n "s|^$file ||p" <<<"$configs"
+}
+
 have_secret() { # have_secret NAME: succeed if the Docker secret exists
     docker secret inspect "$1" >/dev/null 2>&1
 }

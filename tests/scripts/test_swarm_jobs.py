@@ -408,6 +408,104 @@ def test_a_rotation_waits_for_another_update(tmp_path: Path) -> None:
     assert "1. Adding master_key_v2" in errors
 
 
+_KEYRING = """
+        *.Mounts*) echo --env=MASTER_KEYRING_FILE=/k.json ;;
+        *ConfigName*) echo "/k.json $(<"$STATE/current")" ;;
+        *Env*) echo MASTER_KEYRING_FILE=/k.json ;;
+        "config inspect "*Labels*) cat "$STATE/$3" ;;
+        "config inspect "*) [[ -e $STATE/$3 ]] ;;
+        "config create "*) echo "+ $* $(cat)" >&3; echo "${4#*=}" >"$STATE/$5" ;;
+        "service update "*) echo "+ $*" >&3; expr "$*" : '.*source=\\([^,]*\\)' >"$STATE/current" ;;
+        "service create "*) echo "+ $*" >&3; echo "$*" >"$STATE/job" ;;
+        "logs "*)
+            row() {
+                printf '{"key_id": "%s", "role": "%s", "workers": 2, "encrypting": 2, "holding": 2}\\n' "$@"
+            }
+            case "$(<"$STATE/job") $(<"$STATE/$(<"$STATE/current")")" in
+                *"status --json "*new-key*) row a1 primary; row b2 fallback ;;
+                *"status --json "*promote*) row b2 primary; row a1 fallback ;;
+                *"status --json "*) row b2 primary; [[ ! -e $STATE/foreign ]] || row c3 fallback ;;
+                *custody*) echo file ;;
+            esac
+            ;;
+"""
+
+
+def rotate_file(folder: Path, current: str, **configs: str) -> tuple[int, list[str], str]:
+    """Return the exit status, changes and errors of a rotation from the config *current*."""
+    folder.mkdir(exist_ok=True)
+    for name, step in ({current: ""} | configs | {"current": current}).items():
+        (folder / name).write_text(f"{step}\n")
+    status, _, errors = run_script(
+        "rotate_key.sh",
+        _KEYRING,
+        folder,
+        STATE=str(folder),
+        OPERATOR_SECRETS="TRANSIT_TOKEN=operator_token",
+    )
+    # Commands of jobs, and options of changes.
+    shown = r"(?<=\.json sh ).*|keys rewrap|config create .*|(?<=--config-add ).*"
+    return status, re.findall(shown, errors), errors
+
+
+STEPS = [
+    "new-key",
+    "config create --label secret-manager.rotation=new-key keyring_v1 keyring_v2 - file",
+    "source=keyring_v2,target=/k.json secret-manager_secret-manager",
+    "promote b2",
+    "config create --label secret-manager.rotation=promote keyring_v2 keyring_v3 - file",
+    "source=keyring_v3,target=/k.json secret-manager_secret-manager",
+    "keys rewrap",
+    "drop a1",
+    "config create --label secret-manager.rotation=drop keyring_v3 keyring_v4 - file",
+    "source=keyring_v4,target=/k.json secret-manager_secret-manager",
+]
+
+
+def test_each_step_with_a_keyring_file_is_its_next_config(tmp_path: Path) -> None:
+    """Jobs edit a copy of the file, as an operator who may wrap; each edit is a new Docker config."""
+    status, changes, errors = rotate_file(tmp_path, "keyring_v1")
+    assert (status, changes) == (0, STEPS), errors
+    assert "--secret=source=operator_token,target=operator-TRANSIT_TOKEN," in errors
+    assert "export TRANSIT_TOKEN_FILE=/run/secrets/operator-TRANSIT_TOKEN;" in errors
+    assert "export KEYRING_CONFIG=keyring_v4" in errors
+
+
+@pytest.mark.parametrize(
+    ("current", "configs", "left"),
+    [
+        ("keyring_v1", {"keyring_v2": "new-key keyring_v1"}, STEPS[2:]),
+        ("keyring_v2", {"keyring_v2": "new-key keyring_v1"}, STEPS[3:]),
+        (
+            "keyring_v3",
+            {"keyring_v3": "promote keyring_v2", "keyring_v4": "drop keyring_v3"},
+            [STEPS[6], STEPS[9]],
+        ),
+    ],
+    ids=["step 1", "step 2", "step 4"],
+)
+def test_an_interrupted_rotation_of_a_file_resumes(
+    tmp_path: Path, current: str, configs: dict[str, str], left: list[str]
+) -> None:
+    """A config that an interrupted run has created is used, and no second key is made."""
+    status, changes, errors = rotate_file(tmp_path, current, **configs)
+    assert (status, changes) == (0, left), errors
+
+
+def test_files_of_others_are_not_rotated(tmp_path: Path) -> None:
+    """An unrelated config with the next name, a fallback from elsewhere, and other names are refused."""
+    for number, (current, configs, reason) in enumerate(
+        (
+            ("keyring_v1", {"keyring_v2": ""}, "there is a Docker config keyring_v2 already"),
+            ("keyring_v1", {"foreign": ""}, "a fallback that this script did not add, c3"),
+            ("mine", {}, "no Docker config named keyring_vN"),
+        )
+    ):
+        status, changes, errors = rotate_file(tmp_path / str(number), current, **configs)
+        assert (status, changes) == (1, []), errors
+        assert reason in errors
+
+
 def test_each_job_has_a_name_of_its_own() -> None:
     """Docker can still have the container of an earlier job, so no name is used again; all are removed."""
     answers = """

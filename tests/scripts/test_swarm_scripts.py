@@ -26,6 +26,8 @@ case "$*" in
     "node ls "*Hostname*) awk '{ print $1, $2, $3, $1 }' nodes ;;
     "node ls "*) cut -d ' ' -f 1-3 nodes ;;
     "node inspect "*) sed -n "s/^$3 [^ ]* [^ ]* *//p" nodes ;;
+    *ConfigName*) echo "/etc/secret-manager/keyring.json keyring_v3" ;;
+    "config inspect "*) grep -qx "$3" configs ;;
     "service ls "*) cut -d ' ' -f 1 members; [[ ! -e service ]] || echo secret-manager_secret-manager ;;
     *UpdateStatus*) ;;
     *Replicated*) echo 2 ;;
@@ -43,7 +45,7 @@ case "$*" in
     "stack config "*) printf 'services:\n  %s:\n' secret-manager mongodb-1 mongodb-2 mongodb-3 ;;
     "stack deploy "*)
         services=$(sed -n 's/^  //p' | paste -sd ' ')
-        printf '%s\n' "$*" "$services" "${MONGO_IMAGE-}" "$MASTER_KEY_SECRET" >>made
+        printf '%s\n' "$*" "$services" "${MONGO_IMAGE-}" "${KEYRING_CONFIG-}$MASTER_KEY_SECRET" >>made
         exit 1
         ;;
     "buildx imagetools inspect "*) grep "^$4 " registry | cut -d ' ' -f 2 | grep . ;;
@@ -95,6 +97,7 @@ def swarm(tmp_path: Path) -> Swarm:
     found.has("nodes", "A Ready Active")
     found.has("members")
     found.has("secrets")
+    found.has("configs")
     return found
 
 
@@ -265,6 +268,21 @@ def test_unsuitable_keys_and_passwords_are_refused(
     assert (status, made) == (1, [])
     assert why in errors
     assert _KEY not in errors
+
+
+def test_with_a_keyring_file_there_is_no_master_key(swarm: Swarm) -> None:
+    """With stack.custody.yml, no Docker secret has a master key; the config with the file must exist."""
+    command = ("scripts/deploy.sh", "stack.custody.yml")
+    image = {"IMAGE": "registry.example.com/secret-manager:1"}
+    status, errors, made = swarm.run(*command, **image)
+    assert (status, made) == (1, [])
+    assert "docker config create keyring_v1 keyring.json" in errors
+    swarm.has("configs", "keyring_v1", "keyring_v3")
+    swarm.has("service", "MASTER_KEYRING_FILE=/etc/secret-manager/keyring.json")
+    assert "add the stack file that sets MASTER_KEYRING_FILE" in swarm.deploy()[1]
+    _, errors, made = swarm.run(*command, **image)
+    assert not [line for line in made if "master_key" in line]
+    assert made[-1] == "keyring_v3"
 
 
 def test_one_of_several_keys_is_not_guessed(swarm: Swarm) -> None:
