@@ -2,16 +2,21 @@
 
 import os
 import signal
+import subprocess
+import sys
 import time
 from base64 import b64encode
+from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 
-from tests.support.commands import run_command
+from tests.cli.waiting import wait_until
+from tests.support.commands import command_environment, run_command
 from tests.support.leaks import Marks
 from tests.support.rotation import Stored
 from tests.support.service import Service, children
+from tests.system.test_rotation import Fleet, under_load
 from vault.cli.dev.mongod import free_port
 from vault.crypto import MasterKey
 from vault.custody.keyring_file import KeyringFile, Slot, WrappedKey
@@ -21,6 +26,7 @@ pytestmark = pytest.mark.process
 #: The key is stored upside down, as what is wrapped must not be what is searched for.
 _SCRIPT = """#!/bin/sh
 echo "$1" >> {log}
+test -e {hold} && test $(wc -l < {log}) = $(cat {hold}) && exec sleep 600
 test -e {code} && exit $(cat {code})
 exec tr '\\000-\\377' '\\200-\\377\\000-\\177'
 """
@@ -35,14 +41,15 @@ class Custody:
         slots = []
         for name in "ab":
             program = folder / name
-            program.write_text(_SCRIPT.format(log=folder / f"{name}.log", code=folder / f"{name}.code"))
+            files = {kind: folder / f"{name}.{kind}" for kind in ("log", "hold", "code")}
+            program.write_text(_SCRIPT.format(**files))
             program.chmod(0o755)
             slots.append(Slot(name, "command", str(program), blob))
         self.file = folder / "keyring.json"
         self.file.write_text(KeyringFile((WrappedKey(key.id, "primary", tuple(slots)),)).text())
 
     def answers(self, name: str, code: int | None) -> None:
-        """Make the slot *name* exit with *code* from now on, or unwrap."""
+        """Make the slot *name* exit with *code* from now on, or unwrap if that is None."""
         file = self.folder / f"{name}.code"
         file.unlink(missing_ok=True)
         if code is not None:
@@ -56,6 +63,18 @@ class Custody:
     def settings(self, uri: str, **more: str) -> dict[str, str]:
         """Return the settings of the service."""
         return {"MONGO_URI": uri, "MASTER_KEYRING_FILE": str(self.file), "PATH": os.environ["PATH"]} | more
+
+
+class FileFleet(Fleet):
+    """Replicas that open the keyring file."""
+
+    def __init__(self, custody: Custody, uri: str) -> None:
+        super().__init__(uri, custody.folder)
+        self._environment = custody.settings(uri)
+
+    def settings(self, *_: MasterKey) -> dict[str, str]:
+        """Return the environment of each replica."""
+        return self._environment
 
 
 @pytest.fixture
@@ -139,3 +158,66 @@ def test_a_provider_that_returns_lets_the_start_go_on(
         service.wait_until_started()
     finally:
         service.stop(signal.SIGTERM)
+
+
+@pytest.mark.promise(7)
+def test_a_rotation_with_the_file_fails_no_request(custody: Custody, mongo_uri: str) -> None:
+    """The four steps, each an edit of the file and a rolling update, rotate the key under load."""
+    fleet = FileFleet(custody, mongo_uri)
+
+    def run(*command: str) -> str:
+        done = run_command("keys", *command, environment=fleet.settings(), folder=custody.folder)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def ids() -> list[str]:
+        return [key.id for key in KeyringFile.read(custody.file).keys]
+
+    with ExitStack() as replicas:
+        replicas.callback(fleet.stop)
+        fleet.add()
+        with under_load(fleet) as load:
+
+            def update() -> None:
+                """Restart all replicas, and let the clients work for a while."""
+                fleet.update()
+                already = load.answered.total()
+                wait_until(lambda: load.answered.total() > already + 50)
+
+            [old] = ids()
+            run("custody", "new-key")
+            update()
+            [new] = set(ids()) - {old}
+            run("custody", "promote", new)
+            update()
+            assert run("rewrap").endswith(" 0 failed, 0 left\n")
+            run("custody", "drop", old)
+            update()
+        for secret_id in load.values:
+            load.fetch(secret_id)
+    assert load.failures == []
+    assert ids() == [new]
+
+
+@pytest.mark.promise(7)
+@pytest.mark.parametrize("request_number", [1, 3, 4], ids=["opens", "wraps", "opens again"])
+def test_a_command_that_is_killed_leaves_the_file(
+    custody: Custody, mongo_uri: str, request_number: int
+) -> None:
+    """`kill -9` while a provider is asked leaves the file as it was, and the next command works."""
+    before = custody.file.read_bytes()
+    hold = custody.folder / "a.hold"
+    hold.write_text(str(request_number))
+    command = [sys.executable, "-m", "vault.cli", "keys", "custody", "rewrap", "a"]
+    environment = command_environment(custody.settings(mongo_uri))
+    with subprocess.Popen(command, env=environment, cwd=custody.folder) as process:
+        wait_until(lambda: custody.requests("a") == request_number)
+        [program] = children(process.pid)
+        process.kill()
+    os.kill(int(program), signal.SIGKILL)
+    assert custody.file.read_bytes() == before
+    hold.unlink()
+    done = run_command(
+        *("keys", "custody", "rewrap", "a"), environment=custody.settings(mongo_uri), folder=custody.folder
+    )
+    assert done.returncode == 0, done.stderr

@@ -37,9 +37,13 @@ class Fleet:
         self._in_flight: Counter[Service] = Counter()
         self._changed = Condition()
 
+    def settings(self, *keys: MasterKey) -> dict[str, str]:
+        """Return the environment of a replica with *keys*, the primary first."""
+        return settings(self._uri, *keys)
+
     def add(self, *keys: MasterKey) -> None:
         """Start a replica with *keys*, the primary first, and send requests there once it is ready."""
-        replica = Service({**settings(self._uri, *keys), "WEB_CONCURRENCY": "1"}, folder=self._folder)
+        replica = Service({**self.settings(*keys), "WEB_CONCURRENCY": "1"}, folder=self._folder)
         replica.start()
         replica.wait_until("/health/ready")
         with self._changed:

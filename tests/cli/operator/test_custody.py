@@ -3,9 +3,12 @@
 import json
 import os
 import re
-from collections.abc import Callable, Iterator
+import signal
+import sys
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from shutil import rmtree
 from typing import Any
 
 import click
@@ -29,6 +32,7 @@ from vault.custodian import with_keys
 from vault.custody import handover, shares
 from vault.custody.keyring_file import KeyringFile
 from vault.custody.opening import Opened
+from vault.keys.custody import identify
 
 pytestmark = pytest.mark.process
 
@@ -380,3 +384,83 @@ def test_shares_are_shown_once_on_a_terminal_and_typed_in(
     assert recovery.read_secret(Output()) == secret
     assert len(notes) == 1
     assert "Type it again" in notes[0]
+
+
+def events_of(desk: Desk, near: str, arguments: Sequence[str], given: str, kill_at: int = 0) -> list[bool]:
+    """Run a command in a fork of this process, which is killed at its *kill_at*-th event that Python audits.
+
+    Without that, return the events: True for each that concerns a file whose path contains *near*.
+    """
+    reader, writer = os.pipe()
+    pid = os.fork()
+    if not pid:
+        seen: list[bool] = []
+
+        def count(name: str, details: tuple[object, ...]) -> None:
+            seen.append(near in str(details[:2]) and name != "subprocess.Popen")
+            if len(seen) == kill_at:
+                os.kill(os.getpid(), signal.SIGKILL)
+
+        sys.addaudithook(count)
+        try:
+            desk.custody(*arguments, given=given)
+            os.write(writer, bytes(seen))
+        finally:
+            os._exit(0)
+    os.close(writer)
+    with os.fdopen(reader, "rb") as pipe:
+        ended = pipe.read()
+    _, status = os.waitpid(pid, 0)
+    assert os.WIFSIGNALED(status) == bool(kill_at)
+    return [*map(bool, ended)]
+
+
+def points(events: list[bool], count: int) -> list[int]:
+    """Return the numbers of *count* events: one of two concerns the file, and the others are spread."""
+    near = [number for number, is_near in enumerate(events, 1) if is_near]
+    chosen = [near[at * len(near) // (count // 2)] for at in range(count // 2)]
+    rest = count - len(chosen)
+    return chosen + [1 + at * len(events) // rest for at in range(rest)]
+
+
+@pytest.mark.promise(7)
+def test_a_hundred_kills_of_commands_leave_a_file_that_opens(desk: Desk) -> None:
+    """Every command that writes the file is killed at many of its steps; each slot still opens its key."""
+    desk.begin()
+    desk.use()
+    words = "".join(made_shares(desk, "--threshold", "2", "--shares", "2"))
+    new = json.loads(desk.custody("new-key", "--json").stdout)["key_id"]
+    desk.restart()
+    whole = desk.file.read_bytes()
+    slot = f"c=command,{desk.program('c')}"
+    commands = {
+        ("init", "made.json", "--slot", slot): "",
+        ("add", "c", "command", str(desk.folder / "c")): "",
+        ("remove", "b"): "",
+        ("rewrap", "a"): "",
+        ("new-key",): "",
+        ("promote", new): "",
+        ("drop", new): "",
+        ("recovery", "create", "--threshold", "2", "--shares", "2", "--out-dir", "out"): "",
+        ("recovery", "restore", "--slot", slot): words,
+    }
+    kills = 0
+    for arguments, given in commands.items():
+        path = desk.folder / "made.json" if arguments[0] == "init" else desk.file
+        events = events_of(desk, str(path), arguments, given)
+        assert path.read_bytes() != whole, arguments
+        for point in points(events, 12):
+            desk.file.write_bytes(whole)
+            (desk.folder / "made.json").unlink(missing_ok=True)
+            rmtree("out", ignore_errors=True)
+            events_of(desk, str(path), arguments, given, kill_at=point)
+            kills += 1
+            file = KeyringFile.read(path) if path.exists() else KeyringFile.parse(whole)
+            wrapped = [
+                (key.id, one.blob) for key in file.keys for one in key.slots if one.scheme == "command"
+            ]
+            for key_id, blob in wrapped:
+                assert identify(bytes((byte + 128) % 256 for byte in blob)) == key_id
+    assert kills > 100
+    desk.file.write_bytes(whole)
+    desk.custody("rewrap", "a")
