@@ -235,8 +235,9 @@ if [[ -z ${IMAGE-} ]]; then
     docker tag secret-manager:latest "$IMAGE"
     resolve=never
 fi
-MASTER_KEY_SECRET=
-if [[ ! $keyring ]]; then
+if [[ $keyring ]]; then
+    MASTER_KEY_SECRET=
+else
     MASTER_KEY_SECRET=$(key_name)
     secret "$MASTER_KEY_SECRET" master_key
 fi

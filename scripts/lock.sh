@@ -38,9 +38,11 @@ printf 'setuptools>=80\n' |
     lock requirements/dev.txt setup.cfg - --constraint requirements/service.txt --extra embedded "$@"
 printf 'setuptools>=80\n' | lock requirements/build.txt - --constraint requirements/dev.txt "$@"
 lock requirements/test.txt setup.cfg --constraint requirements/dev.txt --constraint requirements/tracing.txt \
-    --extra embedded --extra pkcs11 --extra test --extra tpm2 --extra tracing "$@"
+    --extra embedded --extra pkcs11 --extra test --extra tracing "$@"
 lock requirements/bench.txt setup.cfg --constraint requirements/test.txt \
-    --extra embedded --extra pkcs11 --extra test --extra tpm2 --extra tracing --extra bench "$@"
+    --extra embedded --extra pkcs11 --extra test --extra tracing --extra bench "$@"
+# Compiled from its source, which needs libraries in C: not a part of the others.
+lock requirements/tpm2.txt setup.cfg --constraint requirements/test.txt --extra tpm2 "$@"
 printf 'locust>=2.40\n' | lock loadtest/requirements.txt - --constraint requirements/bench.txt "$@"
 # Generators of clients, and the libraries that their clients import.
 printf '%s\n' openapi-generator-cli openapi-python-client attrs httpx pydantic python-dateutil typing-extensions urllib3 |

@@ -11,8 +11,8 @@ Usage: scripts/rotate_key.sh
 
 Rotates the master key of the service that deploy.sh deployed, from a manager of its swarm, in four steps: adds a new
 key to every replica, encrypts under it, rewraps every secret, and removes the earlier key. Each step starts only once
-the one before has reached every worker. If interrupted, run it again: it resumes. If the service has a keyring file, each
-step edits a copy of it, which becomes the next Docker config.
+the one before has reached every worker. If interrupted, run it again: it resumes. If the service has a keyring file,
+each step edits a copy of it, which becomes the next Docker config.
 
 -h, --help        print this text; without arguments, a rotation starts
 

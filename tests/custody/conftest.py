@@ -1,14 +1,13 @@
 """Real providers: SoftHSM 2, a TPM emulator, OpenBao's transit engine; and a server of any behaviour."""
 
 import fcntl
+import importlib.util
 import json
 import os
-import shutil
 import socket
 import subprocess
 import sys
 import tempfile
-import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -18,7 +17,9 @@ from typing import Any
 
 import pytest
 
+from tests.cli.waiting import wait_until
 from tests.differential.servers import OpenBao
+from tests.support.system import missing, needs
 
 PIN = "1234"
 MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")
@@ -42,7 +43,7 @@ with token.open(rw=True, user_pin={PIN!r}) as session:
 def softhsm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     """Return the settings of a token whose keys cannot be extracted, and name it in the environment."""
     if not MODULE.exists():
-        pytest.skip("needs softhsm2")
+        raise missing("needs SoftHSM (Debian package: softhsm2)")
     folder = tmp_path_factory.mktemp("softhsm")
     (folder / "tokens").mkdir()
     configuration = folder / "softhsm2.conf"
@@ -62,27 +63,44 @@ def hsm(softhsm: dict[str, str], monkeypatch: pytest.MonkeyPatch) -> dict[str, s
     return {name: value for name, value in softhsm.items() if name.startswith("PKCS11")}
 
 
+class Emulator:
+    """A TPM emulator where the default TCTI finds it."""
+
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Switch on the TPM, with the keys that it had before, and with fresh PCRs."""
+        ports = (f"type=tcp,port={_TPM_PORT}", f"type=tcp,port={_TPM_PORT + 1}")
+        command = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self._folder}", "--server", ports[0]]
+        command += ["--ctrl", ports[1], "--flags", "not-need-init,startup-clear"]
+        self._process = subprocess.Popen(command)
+        # Not a connection: the emulator ends after its first client.
+        wait_until(lambda: b":%04X " % _TPM_PORT in Path("/proc/net/tcp").read_bytes())
+
+    def stop(self) -> None:
+        """Switch off the TPM."""
+        assert self._process
+        self._process.kill()
+        self._process.wait()
+
+
 @pytest.fixture
-def tpm(tmp_path: Path) -> Iterator[subprocess.Popen[bytes]]:
-    """Run a TPM emulator where the default TCTI finds it; one at a time on this machine."""
-    if not shutil.which("swtpm"):
-        pytest.skip("needs swtpm")
+def tpm(tmp_path: Path) -> Iterator[Emulator]:
+    """Run a TPM emulator; one at a time on this machine."""
+    needs("swtpm")
+    if importlib.util.find_spec("tpm2_pytss") is None:
+        raise missing("needs tpm2-pytss (pip install -r requirements/tpm2.txt, with libtss2-dev and gcc)")
+    (tmp_path / "tpm").mkdir()
+    emulator = Emulator(tmp_path / "tpm")
     with (Path(tempfile.gettempdir()) / "secret-manager-tests-tpm.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        ports = (f"type=tcp,port={_TPM_PORT}", f"type=tcp,port={_TPM_PORT + 1}")
-        command = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={tmp_path}", "--server", ports[0]]
-        command += ["--ctrl", ports[1], "--flags", "not-need-init,startup-clear"]
-        process = subprocess.Popen(command)
-        deadline = time.monotonic() + 60
-        # Not a connection: the emulator ends after its first client.
-        while b":%04X " % _TPM_PORT not in Path("/proc/net/tcp").read_bytes():
-            assert time.monotonic() < deadline
-            time.sleep(0.02)
+        emulator.start()
         try:
-            yield process
+            yield emulator
         finally:
-            process.kill()
-            process.wait()
+            emulator.stop()
 
 
 @dataclass(frozen=True)

@@ -58,6 +58,7 @@ def test_a_program_wraps_and_unwraps(tmp_path: Path, monkeypatch: pytest.MonkeyP
         ("exec sleep 60", CustodyUnavailableError),
         ("exec >&-; exec sleep 60", CustodyUnavailableError),
         ("sleep 60 & cat", CustodyUnavailableError),
+        ("while :; do printf x; sleep 0.1; done", CustodyUnavailableError),
     ],
 )
 def test_each_failure_is_one_of_two_errors(

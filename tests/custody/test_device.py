@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.custody.conftest import Emulator
 from vault.custody import child
-from vault.custody import tpm as tpm_child
 from vault.custody.device import Device, Library
 from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
 from vault.custody.provider import context_of
@@ -93,6 +93,18 @@ def test_a_token_that_is_away_is_found_once_it_is_there(hsm: dict[str, str]) -> 
     broken.close()
 
 
+def test_what_a_library_prints_is_no_reply(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Output of a library in C, which shares the child's standard output, does not reach this process."""
+    code = "import os; from vault.custody.device import serve\n"
+    code += "def echo(kek, content, context): os.write(1, b'{}\\n'); return content\n"
+    code += "serve(lambda _: {'unwrap': echo})\n"
+    (tmp_path / "chatty.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    library = Library("chatty", {})
+    assert Device(library, "any").unwrap(KEY, CONTEXT).material == KEY
+    library.close()
+
+
 @pytest.mark.parametrize(
     ("code", "error"),
     [
@@ -115,9 +127,9 @@ def test_a_library_that_crashes_or_hangs_takes_nothing_along(
     assert library._child is None
 
 
-def test_a_tpm_opens_only_in_the_same_state(tpm: "subprocess.Popen[bytes]") -> None:
+def test_a_tpm_opens_only_in_the_same_state(tpm: Emulator) -> None:
     """A sealed key opens while the PCRs are as they were, on this TPM; without one, it is unavailable."""
-    library = Library(tpm_child.__name__, {})
+    library = Library("vault.custody.tpm", {})
     device = Device(library, "tpm2:pcrs=7,11")
     blob = device.wrap(KEY, CONTEXT)
     for _ in range(4):
@@ -127,8 +139,7 @@ def test_a_tpm_opens_only_in_the_same_state(tpm: "subprocess.Popen[bytes]") -> N
     assert "refused" in refusal(library, "tpm2:pcrs=7,11", b"")
     for kek in ("tpm2:pcrs=24", "tpm2:", "tpm2:pcrs=7;pin=1"):
         assert "not in the form" in refusal(library, kek, blob)
-    tpm.kill()
-    tpm.wait()
+    tpm.stop()
     with pytest.raises(CustodyUnavailableError, match="TPM does not answer"):
         device.unwrap(blob, CONTEXT)
     device.close()

@@ -90,15 +90,29 @@ def test_an_invalid_file_is_refused(found: Any) -> None:
 
 
 def test_unreadable_files_are_refused(tmp_path: Path) -> None:
-    """A missing file, one that is no JSON, and one that grows without end are refused."""
+    """A missing file, no JSON, a file that grows, blocks or has no end, and everyone's file are refused."""
+    path, pipe = tmp_path / "file", tmp_path / "pipe"
     with pytest.raises(KeyringFileError, match="cannot be read"):
-        KeyringFile.read(tmp_path / "missing")
-    for content in (b"{", b'{"format": 1, "format": 1}', b" " * 2_000_000):
-        (tmp_path / "file").write_bytes(content)
+        KeyringFile.read(path)
+    for content in (
+        b"{",
+        b'{"format": 1, "format": 1}',
+        b"[" * 1_000_000,
+        b'{"format": 1, "keys": 1e999999}',
+    ):
+        path.write_bytes(content)
         with pytest.raises(KeyringFileError, match="not a valid keyring file"):
-            KeyringFile.read(tmp_path / "file")
+            KeyringFile.read(path)
+    os.truncate(path, 1 << 40)
     with pytest.raises(KeyringFileError, match="larger"):
-        KeyringFile.read(Path("/dev/zero"))
+        KeyringFile.read(path)
+    os.mkfifo(pipe)
+    for special in (pipe, tmp_path, Path("/dev/zero")):
+        with pytest.raises(KeyringFileError, match="not a regular file"):
+            KeyringFile.read(special)
+    path.chmod(0o646)
+    with pytest.raises(KeyringFileError, match="everyone can write"):
+        KeyringFile.read(path)
 
 
 def test_slots_are_added_replaced_and_removed() -> None:
@@ -143,6 +157,12 @@ def test_a_write_replaces_the_file_and_keeps_the_former_one(tmp_path: Path) -> N
     assert KeyringFile.read(tmp_path / "keyring.json.before") == first
     assert path.stat().st_mode & 0o777 == 0o644
     assert announced == ["new", "changed"]
+    (tmp_path / "keyring.json.before").unlink()
+    (tmp_path / "keyring.json.before").symlink_to(tmp_path / "other")
+    with pytest.raises(KeyringFileError, match="before cannot be written"):
+        keyring_file.write(path, first, before=second, announce=lambda: None)
+    assert KeyringFile.read(path) == second
+    assert not (tmp_path / "other").exists()
 
 
 def test_a_write_is_refused_if_the_file_is_not_the_expected_one(tmp_path: Path) -> None:

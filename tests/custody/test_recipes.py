@@ -1,7 +1,6 @@
 """The recipes for programs in docs/custody.md, with the real age, clevis and tang."""
 
 import re
-import shutil
 import socket
 import subprocess
 from collections.abc import Iterator
@@ -12,6 +11,7 @@ from threading import Thread
 import pytest
 
 from tests.docs.documents import blocks
+from tests.support.system import missing, needs
 from vault.custody.command import Command
 from vault.custody.errors import CustodyRefusedError
 from vault.custody.provider import context_of
@@ -32,8 +32,7 @@ def program(folder: Path, script: str) -> Command:
 
 def test_the_recipe_for_age_works(tmp_path: Path) -> None:
     """The script wraps for a recipient, and unwraps with the identity; without it, the slot is refused."""
-    if not shutil.which("age"):
-        pytest.skip("needs age")
+    needs("age")
     [script] = [block.text for block in blocks("docs/custody.md", "sh") if "age --encrypt" in block.text]
     identity, recipients = tmp_path / "age.identity", tmp_path / "age.recipients"
     subprocess.run(["age-keygen", "-o", identity], check=True, capture_output=True)
@@ -51,8 +50,9 @@ def test_the_recipe_for_age_works(tmp_path: Path) -> None:
 @pytest.fixture
 def tang(tmp_path: Path) -> Iterator[str]:
     """Run tang, which serves one connection on its standard streams, and return its address."""
-    if not (TANGD.exists() and shutil.which("clevis")):
-        pytest.skip("needs clevis and tang")
+    needs("clevis")
+    if not TANGD.exists():
+        raise missing("needs tang (Debian package: tang)")
     keys = tmp_path / "tang"
     keys.mkdir()
     subprocess.run(["/usr/libexec/tangd-keygen", keys], check=True)

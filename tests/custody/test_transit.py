@@ -121,9 +121,9 @@ BODIES: list[object] = [
 def test_a_reply_of_another_form_is_refused(stub: Stub, body: object) -> None:
     """A lying engine gets neither a slot nor a key accepted."""
     stub.answer = lambda _: (200, {}, body)
-    with pytest.raises(CustodyRefusedError, match="without a ciphertext"):
+    with pytest.raises(CustodyRefusedError, match="without ciphertext"):
         at(stub).wrap(KEY, CONTEXT)
-    with pytest.raises(CustodyRefusedError, match="without a plaintext"):
+    with pytest.raises(CustodyRefusedError, match="without plaintext"):
         at(stub).unwrap(b"vault:v1:AAAA", CONTEXT)
 
 

@@ -126,6 +126,9 @@ def remove() -> None:
     ours = [name for name in secrets if name == "mongo_uri" or name.startswith(("master_key_v", "mongodb_"))]
     if ours:
         docker("secret", "rm", *ours)
+    configs = docker("config", "ls", "-q", "--filter", "name=keyring_v").split()
+    if configs:
+        docker("config", "rm", *configs)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,6 +1,7 @@
 """The production deployment, created by scripts/deploy.sh and rotated by scripts/rotate_key.sh."""
 
 import re
+from base64 import b64decode
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -22,6 +23,8 @@ from tests.deployment.engine import (
     run,
     wait_for,
 )
+from vault.crypto import MasterKey
+from vault.custody.keyring_file import KeyringFile, Slot, WrappedKey
 
 pytestmark = pytest.mark.process
 
@@ -187,3 +190,26 @@ def test_a_backup_is_made_and_drilled_next_to_mongodb(token: str, tmp_path: Path
         )
     finally:
         docker("service", "rm", "drill")
+
+
+def test_the_key_moves_into_custody_and_is_rotated_there(token: str) -> None:
+    """With a keyring file as a Docker config, no container has the key, and rotate_key.sh edits the file."""
+    _, created = replicas()[0].create(b"before custody", token=token)
+    name = replicas()[0].run("ls", "/run/secrets").split()[0]
+    key = MasterKey(b64decode(replicas()[0].run("cat", f"/run/secrets/{name}")))
+    blob = bytes((byte + 128) % 256 for byte in key._material)
+    slot = Slot("program", "command", "/etc/secret-manager/program", blob)
+    file = KeyringFile((WrappedKey(key.id, "primary", (slot,)),))
+    run("docker", "config", "create", "keyring_v1", "-", stdin=file.text())
+    run("scripts/deploy.sh", OVERRIDE, "tests/deployment/custody.yml", **_DEPLOY)
+    wait_for(lambda: is_healthy(2), what="two healthy replicas")
+    done = run("scripts/rotate_key.sh")
+    assert "0 left" in done.stdout
+    assert "export KEYRING_CONFIG=keyring_v4" in done.stderr
+    wait_for(lambda: is_healthy(2), what="two healthy replicas")
+    for replica in replicas():
+        assert replica.fetch(created["secret_id"], token=token)[0] == 200
+        assert replica.run("ls", "/run/secrets") == "mongo_uri"
+    content = b64decode(docker("config", "inspect", "keyring_v4", "--format", "{{json .Spec.Data}}"))
+    [rotated] = KeyringFile.parse(content).keys
+    assert rotated.id != key.id

@@ -49,7 +49,7 @@ class Custody:
         self.file.write_text(KeyringFile((WrappedKey(key.id, "primary", tuple(slots)),)).text())
 
     def answers(self, name: str, code: int | None) -> None:
-        """Make the slot *name* exit with *code* from now on, or unwrap if that is None."""
+        """Make the slot *name* exit with *code* from now on, and to unwrap with None."""
         file = self.folder / f"{name}.code"
         file.unlink(missing_ok=True)
         if code is not None:

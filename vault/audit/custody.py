@@ -105,7 +105,7 @@ class ProviderLog:
             else:
                 prefix, found = "arn:", _of_cloudtrail(json.loads("".join([first, *text]))["Records"])
             return cls(prefix, sorted(found, key=lambda one: one.time))
-        except (AttributeError, KeyError, TypeError, ValueError):
+        except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
             raise TransferError(
                 "the file is neither OpenBao's audit log nor CloudTrail's JSON", hint="give it uncompressed"
             ) from None

@@ -1,9 +1,8 @@
 """The scheme `awskms`: a symmetric key of AWS KMS, by signed HTTP."""
 
-import binascii
 import json
 import re
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
@@ -13,7 +12,7 @@ from vault.custody.aws_credentials import SETTINGS as CREDENTIAL_SETTINGS
 from vault.custody.aws_credentials import credentials
 from vault.custody.aws_signature import signed
 from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
-from vault.custody.provider import MAX_BLOB_BYTES, Unwrapped
+from vault.custody.provider import Provider, Unwrapped
 
 #: The names of the settings, of which some are secret.
 SETTINGS = (*CREDENTIAL_SETTINGS, "AWS_ENDPOINT_URL_KMS")
@@ -26,7 +25,7 @@ _TRANSIENT = {
 }
 
 
-class AwsKms:
+class AwsKms(Provider):
     """A key of AWS KMS, by the ARN of the key or of an alias."""
 
     def __init__(self, kek: str, settings: Mapping[str, str]) -> None:
@@ -46,20 +45,12 @@ class AwsKms:
     def wrap(self, material: bytes, context: dict[str, str]) -> bytes:
         """Return *material* wrapped by the key, with *context* as its encryption context."""
         found, _ = self._post("Encrypt", context, Plaintext=b64encode(material).decode())
-        return _content(found, "CiphertextBlob")
+        return http.content(found, "CiphertextBlob")
 
     def unwrap(self, blob: bytes, context: dict[str, str]) -> Unwrapped:
         """Return the wrapped key."""
         found, request_id = self._post("Decrypt", context, CiphertextBlob=b64encode(blob).decode())
-        return Unwrapped(_content(found, "Plaintext"), request_id)
-
-    def describe(self, blob: bytes) -> str:
-        """Return nothing: only KMS knows which material of the key wrapped *blob*."""
-        del blob
-        return ""
-
-    def close(self) -> None:
-        """Do nothing: no connection is kept."""
+        return Unwrapped(http.content(found, "Plaintext"), request_id)
 
     def _post(self, operation: str, context: dict[str, str], **members: str) -> tuple[dict[str, Any], str]:
         body = json.dumps({"KeyId": self._kek, "EncryptionContext": context, **members}).encode()
@@ -85,13 +76,3 @@ class AwsKms:
         if kind in _TRANSIENT:
             raise CustodyUnavailableError(f"KMS is not available now: {kind}")
         raise CustodyRefusedError(f"KMS refused: {kind or reply.status}")
-
-
-def _content(found: Mapping[str, Any], name: str) -> bytes:
-    try:
-        content = b64decode(http.text(found, name), validate=True)
-    except (binascii.Error, ValueError):
-        content = b""
-    if not 0 < len(content) <= MAX_BLOB_BYTES:
-        raise CustodyRefusedError(f"KMS replied without {name}")
-    return content

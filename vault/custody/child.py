@@ -24,7 +24,10 @@ _GRACE_SECONDS = 5.0
 
 
 class Child:
-    """A running program, which gets bytes and answers with bytes; it ends with the block."""
+    """A running program, which gets bytes and answers with bytes."""
+
+    #: The time until which it has to answer.
+    _deadline = 0.0
 
     def __init__(self, command: Sequence[str], variables: dict[str, str]) -> None:
         """Start *command* with *variables* in its environment.
@@ -52,6 +55,7 @@ class Child:
     def send(self, content: bytes, *, last: bool = False) -> None:
         """Send *content*, which fits into a pipe; end the input if it is the *last* one."""
         assert self._process.stdin  # noqa: S101 - for mypy
+        self._deadline = monotonic() + TIMEOUT_SECONDS
         # A program that reads nothing may still answer, and one that has ended has an exit code.
         with suppress(BrokenPipeError):
             self._process.stdin.write(content)
@@ -66,9 +70,9 @@ class Child:
             CustodyRefusedError: It is too large.
         """
         assert self._process.stdout  # noqa: S101 - for mypy
-        content, until = b"", monotonic() + TIMEOUT_SECONDS
+        content = b""
         while not (end and content.endswith(end)):
-            ready, _, _ = select.select([self._process.stdout], [], [], max(until - monotonic(), 0))
+            ready, _, _ = select.select([self._process.stdout], [], [], self._left())
             if not ready:
                 raise CustodyUnavailableError("the provider does not answer in time")
             part = os.read(self._process.stdout.fileno(), 65_536)
@@ -86,9 +90,12 @@ class Child:
             CustodyUnavailableError: It does not end.
         """
         try:
-            return self._process.wait(TIMEOUT_SECONDS)
+            return self._process.wait(self._left())
         except subprocess.TimeoutExpired:
             raise CustodyUnavailableError("the provider does not end in time") from None
+
+    def _left(self) -> float:
+        return max(self._deadline - monotonic(), 0)
 
     def close(self) -> None:
         """End the program's input, and after a while kill it with all that it has started."""

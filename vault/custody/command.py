@@ -7,13 +7,13 @@ from pathlib import Path
 
 from vault.custody.child import Child
 from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
-from vault.custody.provider import MAX_BLOB_BYTES, Unwrapped, encoded
+from vault.custody.provider import MAX_BLOB_BYTES, Provider, Unwrapped, encoded
 
 #: The exit code that means "not available now", as EX_TEMPFAIL of sysexits.h.
 _UNAVAILABLE = 75
 
 
-class Command:
+class Command(Provider):
     """A program that gets `wrap` or `unwrap` as its argument, and bytes on standard input and output."""
 
     def __init__(self, kek: str) -> None:
@@ -36,14 +36,6 @@ class Command:
     def unwrap(self, blob: bytes, context: dict[str, str]) -> Unwrapped:
         """Return the program's output for *blob*."""
         return Unwrapped(self._run("unwrap", blob, context))
-
-    def describe(self, blob: bytes) -> str:
-        """Return nothing: the program does not tell versions."""
-        del blob
-        return ""
-
-    def close(self) -> None:
-        """Do nothing: each program has ended."""
 
     def _run(self, operation: str, content: bytes, context: dict[str, str]) -> bytes:
         with closing(

@@ -5,6 +5,7 @@ does not break TLS here. The child keeps its session, so there is one login for 
 """
 
 import json
+import os
 import sys
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
@@ -12,7 +13,7 @@ from collections.abc import Callable, Mapping
 from vault.core.processes import harden
 from vault.custody.child import Child
 from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
-from vault.custody.provider import Unwrapped, encoded
+from vault.custody.provider import Provider, Unwrapped, encoded
 
 #: An operation of a library: the KEK, the content and the context, as bytes.
 Operation = Callable[[str, bytes, bytes], bytes]
@@ -45,7 +46,10 @@ class Library:
             reply = json.loads(self._child.receive(b"\n"))
         except ValueError:
             self.close()
-            raise CustodyRefusedError("the library of the provider crashed") from None
+            raise CustodyRefusedError(
+                "the library of the provider crashed",
+                hint="check that its extra is installed, such as secret-manager[pkcs11]",
+            ) from None
         except CustodyUnavailableError:
             self.close()
             raise
@@ -66,7 +70,7 @@ class Library:
             self._child = None
 
 
-class Device:
+class Device(Provider):
     """A provider whose KEK is in a device that *library* reaches."""
 
     def __init__(self, library: Library, kek: str) -> None:
@@ -81,11 +85,6 @@ class Device:
         """Return the key that the device unwraps."""
         return Unwrapped(self._library.ask("unwrap", self._kek, blob, context))
 
-    def describe(self, blob: bytes) -> str:
-        """Return nothing: the keys of devices have no versions."""
-        del blob
-        return ""
-
     def close(self) -> None:
         """End the child, and with it the session of all keys of this device."""
         self._library.close()
@@ -98,6 +97,9 @@ def _line(content: Mapping[str, str]) -> bytes:
 def serve(connect: Callable[[dict[str, str]], Mapping[str, Operation]]) -> None:
     """Answer a `Device` in this child process, by the operations that *connect* returns for its settings."""
     harden()
+    # Libraries print, too: only replies may reach the parent.
+    replies = os.fdopen(os.dup(1), "w")
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
     operations = connect(json.loads(sys.stdin.readline()))
     for line in sys.stdin:
         request = json.loads(line)
@@ -110,5 +112,5 @@ def serve(connect: Callable[[dict[str, str]], Mapping[str, Operation]]) -> None:
             reply = {"outcome": "unavailable", "content": str(error)}
         except CustodyRefusedError as error:
             reply = {"outcome": "refused", "content": str(error)}
-        sys.stdout.write(json.dumps(reply) + "\n")
-        sys.stdout.flush()
+        replies.write(json.dumps(reply) + "\n")
+        replies.flush()

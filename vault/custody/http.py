@@ -1,6 +1,8 @@
 """Requests of providers to HTTP APIs, with the errors of custody."""
 
+import binascii
 import json
+from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
@@ -64,3 +66,18 @@ def text(document: Mapping[str, Any], name: str) -> str:
     """Return the text *name* of *document*; empty without one."""
     found = document.get(name)
     return found if isinstance(found, str) else ""
+
+
+def content(document: Mapping[str, Any], name: str) -> bytes:
+    """Return the decoded base64 *name* of *document*.
+
+    Raises:
+        CustodyRefusedError: It is missing, empty, too large or no base64.
+    """
+    try:
+        found = b64decode(text(document, name), validate=True)
+    except (binascii.Error, ValueError):
+        found = b""
+    if not 0 < len(found) <= MAX_BLOB_BYTES:
+        raise CustodyRefusedError(f"the provider replied without {name}")
+    return found

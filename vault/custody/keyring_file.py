@@ -3,6 +3,7 @@
 import json
 import os
 import re
+import stat
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping
@@ -205,7 +206,7 @@ def write(path: Path, new: KeyringFile, *, before: KeyringFile | None, announce:
         finally:
             os.close(folder)
     except OSError as error:
-        raise KeyringFileError(f"{path} cannot be written: {error.strerror}") from None
+        raise KeyringFileError(f"{error.filename or path} cannot be written: {error.strerror}") from None
 
 
 def _replace(
@@ -236,6 +237,12 @@ def _write(path: Path, content: bytes, *, like: Path) -> None:
 
 def _read(path: Path) -> bytes:
     try:
+        state = path.stat()
+        # A pipe would block, and a device has no end.
+        if not stat.S_ISREG(state.st_mode):
+            _refuse("it is not a regular file")
+        if state.st_mode & stat.S_IWOTH:
+            raise KeyringFileError(f"everyone can write to {path}", hint="run `chmod o-w` on it")
         with path.open("rb") as file:
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:

@@ -22,7 +22,7 @@ from cryptography.hazmat.primitives.hpke import (
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
 from vault.custody.errors import CustodyRefusedError
-from vault.custody.provider import Unwrapped, encoded
+from vault.custody.provider import Provider, Unwrapped, encoded
 
 #: Bytes of the secret that people share.
 SECRET_BYTES = 32
@@ -32,7 +32,7 @@ _SEED_BYTES, _X25519_BYTES, _TAG_BYTES = 64, 32, 16
 _PUBLIC_BYTES = 1_184 + _X25519_BYTES
 
 
-class Recovery:
+class Recovery(Provider):
     """A provider that wraps for the public key of *blob*, and unwraps with the people's *secret*.
 
     A blob is the public key, a tag and the wrapped key. The tag is derived from the wrapped key and the
@@ -87,11 +87,6 @@ class Recovery:
             raise CustodyRefusedError(
                 "the public key of the recovery slot was exchanged", hint="restore the file from its backup"
             )
-
-    def describe(self, blob: bytes) -> str:
-        """Return nothing: a recovery key has no versions."""
-        del blob
-        return ""
 
     def close(self) -> None:
         """Forget the secret."""

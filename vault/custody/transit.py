@@ -1,21 +1,20 @@
 """The scheme `transit`: a derived key of OpenBao's or Vault's secrets engine `transit`."""
 
-import binascii
 import re
-from base64 import b64decode, b64encode
+from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
 from vault.client import address
 from vault.custody import http
 from vault.custody.errors import CustodyRefusedError
-from vault.custody.provider import MAX_BLOB_BYTES, Unwrapped, encoded
+from vault.custody.provider import MAX_BLOB_BYTES, Provider, Unwrapped, encoded
 
 _KEK = re.compile(r"(https?://[^/]+/v1/(?:[\w.-]+/)+)keys/([\w.-]+)", re.ASCII)
 _VERSION = re.compile(rb"vault:(v[0-9]{1,9}):")
 
 
-class Transit:
+class Transit(Provider):
     """A key of OpenBao, by the address at which its API describes it."""
 
     def __init__(self, kek: str, settings: Mapping[str, str]) -> None:
@@ -42,27 +41,18 @@ class Transit:
         data, _ = self._post("encrypt", context, plaintext=b64encode(material).decode())
         blob = http.text(data, "ciphertext").encode()
         if not _VERSION.match(blob) or len(blob) > MAX_BLOB_BYTES:
-            raise CustodyRefusedError("the transit engine replied without a ciphertext")
+            raise CustodyRefusedError("the provider replied without ciphertext")
         return blob
 
     def unwrap(self, blob: bytes, context: dict[str, str]) -> Unwrapped:
         """Return the wrapped key."""
         data, request_id = self._post("decrypt", context, ciphertext=blob.decode("ascii", "replace"))
-        try:
-            material = b64decode(http.text(data, "plaintext"), validate=True)
-        except (binascii.Error, ValueError):
-            material = b""
-        if not material:
-            raise CustodyRefusedError("the transit engine replied without a plaintext")
-        return Unwrapped(material, request_id)
+        return Unwrapped(http.content(data, "plaintext"), request_id)
 
     def describe(self, blob: bytes) -> str:
         """Return the version of the key."""
         match = _VERSION.match(blob)
         return match[1].decode() if match else ""
-
-    def close(self) -> None:
-        """Do nothing: no connection is kept."""
 
     def _post(self, verb: str, context: dict[str, str], **members: str) -> tuple[dict[str, Any], str]:
         reply = http.send(
