@@ -24,6 +24,7 @@ class Fake:
 
     replies: list[bytes | Exception]
     contexts: list[dict[str, str]] = field(default_factory=list)
+    request_id: str = "request-1"
 
     def wrap(self, material: bytes, context: dict[str, str]) -> bytes:
         """Return *material* in the clear."""
@@ -37,7 +38,7 @@ class Fake:
         reply = self.replies.pop(0) if len(self.replies) > 1 else self.replies[0]
         if isinstance(reply, Exception):
             raise reply
-        return Unwrapped(reply, "request-1")
+        return Unwrapped(reply, self.request_id)
 
     def describe(self, blob: bytes) -> str:
         """Return a version."""
@@ -121,6 +122,13 @@ def test_refusals_end_the_start_at_once(pauses: list[float]) -> None:
     with pytest.raises(CustodyRefusedError, match="only a recovery slot"):
         opened(file_of("people"), {})
     assert pauses == []
+
+
+@pytest.mark.parametrize("request_id", ["", "r" * 129, "\x1b[2J", "a b", "\u202e"], ids=ascii)
+def test_only_a_plain_request_id_is_kept(request_id: str) -> None:
+    """What a provider sends as the ID of a request reaches trail and terminal as short visible ASCII only."""
+    (found,) = opened(KeyringFile(file_of("a").keys[1:]), {"a": Fake([b"1"], request_id=request_id)})
+    assert found.request_id == ""
 
 
 @pytest.mark.promise(7)

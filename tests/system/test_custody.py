@@ -10,6 +10,7 @@ from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
+import requests
 
 from tests.cli.waiting import wait_until
 from tests.support.commands import command_environment, run_command
@@ -112,10 +113,20 @@ def test_a_start_unwraps_once(
 def test_a_start_falls_through_to_the_next_slot(
     custody: Custody, mongo_uri: str, stored: Stored, tmp_path: Path
 ) -> None:
-    """With the first provider refusing, the second one opens the key, and the entry says why."""
+    """If the first provider refuses, the second opens the key; the entry says why, and metrics show both."""
     custody.answers("a", 1)
-    with Service(custody.settings(mongo_uri), measured=True, folder=tmp_path) as service:
+    bind = f"127.0.0.1:{free_port()}"
+    settings = custody.settings(mongo_uri, METRICS_BIND=bind, CUSTODY_CHECK_SECONDS="1")
+
+    def is_up(slot: str, value: int) -> bool:
+        metrics = requests.get(f"http://{bind}/metrics", timeout=60).text
+        return f'secret_manager_custody_slot_up{{slot="{slot}"}} {value}' in metrics
+
+    with Service(settings, measured=True, folder=tmp_path) as service:
         service.wait_until_started()
+        wait_until(lambda: is_up("a", 0) and is_up("b", 1))
+        custody.answers("a", None)
+        wait_until(lambda: is_up("a", 1))
     [entry] = stored.audit_logs.find({"action": "key_opened"})
     assert entry["details"]["slot"] == "b"
     assert [reason[:10] for reason in entry["details"]["skipped"]] == ["a refused:"]

@@ -2,6 +2,7 @@
 
 import logging
 import random
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from time import monotonic, sleep
@@ -16,6 +17,7 @@ logger = logging.getLogger(__name__)
 #: Returns the key ID of key material, which is not needed to have the right size.
 Identify = Callable[[bytes], str]
 
+_REQUEST_ID = re.compile("[!-~]{1,128}")
 _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 1.0, 30.0
 
 
@@ -48,8 +50,10 @@ def unwrap(provider: Provider, slot: Slot, key_id: str, identify: Identify) -> O
         raise CustodyRefusedError(
             f"slot {slot.name} opens another key than {key_id}", hint="the file, or the provider, was changed"
         )
+    # It goes on record, and a provider could send anything.
+    request_id = unwrapped.request_id if _REQUEST_ID.fullmatch(unwrapped.request_id) else ""
     version = provider.describe(slot.blob)
-    return Opened(key_id, slot.name, slot.kek, version, unwrapped.request_id, (), unwrapped.material)
+    return Opened(key_id, slot.name, slot.kek, version, request_id, (), unwrapped.material)
 
 
 def open_all(

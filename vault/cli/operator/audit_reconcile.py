@@ -10,7 +10,7 @@ from vault.audit.custody import ProviderLog, known_keks, mismatches
 from vault.cli.operator.context import connected
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Output, output_options
-from vault.core.text import quantity
+from vault.core.text import printable, quantity
 from vault.core.timestamps import moment
 
 
@@ -32,7 +32,7 @@ def reconcile(output: Output, file: TextIO) -> None:
     with connected(output, reading=True):
         log = ProviderLog.read(file, known_keks())
         found = mismatches(log)
-    lines = [f"{moment(one.time)}  {one.kind}  {one.request_id}" for one in found]
+    lines = [f"{moment(one.time)}  {one.kind}  {printable(one.request_id)}" for one in found]
     counts = f"{quantity(len(log.unwraps), 'unwrap')} in the log, {quantity(len(found), 'finding')}"
     output.result(
         {"unwraps": len(log.unwraps), "findings": [*map(asdict, found)]}, "\n".join([*lines, counts])
