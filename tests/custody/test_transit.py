@@ -1,6 +1,8 @@
 """The scheme `transit`: a real OpenBao with a token that may only decrypt, and servers that misbehave."""
 
+import time
 from base64 import b64encode
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -95,6 +97,22 @@ def test_an_engine_that_does_not_serve_now_is_unavailable(
     """Sealed, throttled, redirecting, cut and endless replies let the next slot have its turn."""
     monkeypatch.setattr(http, "_REQUEST_SECONDS", 2)
     stub.answer = lambda _: reply
+    with pytest.raises(CustodyUnavailableError):
+        at(stub).unwrap(b"vault:v1:AAAA", CONTEXT)
+
+
+def test_an_engine_that_sends_a_byte_at_a_time_is_unavailable(
+    stub: Stub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A reply has to end in time: each of its bytes alone does not extend that."""
+    monkeypatch.setattr(http, "_REQUEST_SECONDS", 0.5)
+
+    def drip() -> Iterator[bytes]:
+        while True:
+            yield b" "
+            time.sleep(0.05)
+
+    stub.answer = lambda _: (200, {"Content-Length": "1000"}, drip())
     with pytest.raises(CustodyUnavailableError):
         at(stub).unwrap(b"vault:v1:AAAA", CONTEXT)
 

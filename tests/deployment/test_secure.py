@@ -23,6 +23,7 @@ from tests.deployment.engine import (
     run,
     wait_for,
 )
+from tests.support.custody import turned
 from vault.crypto import MasterKey
 from vault.custody.keyring_file import KeyringFile, Slot, WrappedKey
 
@@ -197,8 +198,7 @@ def test_the_key_moves_into_custody_and_is_rotated_there(token: str) -> None:
     _, created = replicas()[0].create(b"before custody", token=token)
     name = replicas()[0].run("ls", "/run/secrets").split()[0]
     key = MasterKey(b64decode(replicas()[0].run("cat", f"/run/secrets/{name}")))
-    blob = bytes((byte + 128) % 256 for byte in key._material)
-    slot = Slot("program", "command", "/etc/secret-manager/program", blob)
+    slot = Slot("program", "command", "/etc/secret-manager/program", turned(key._material))
     file = KeyringFile((WrappedKey(key.id, "primary", (slot,)),))
     run("docker", "config", "create", "keyring_v1", "-", stdin=file.text())
     run("scripts/deploy.sh", OVERRIDE, "tests/deployment/custody.yml", **_DEPLOY)

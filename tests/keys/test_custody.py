@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from tests.support.custody import make_program, set_code, turned
 from tests.support.rotation import Stored
 from vault.audit.writer import AuditTrail
 from vault.core.errors import AuditUnavailableError
@@ -39,15 +40,10 @@ class Gauges(dict[str, float]):
 
 @pytest.fixture
 def file(tmp_path: Path, key: MasterKey) -> Path:
-    """Return a file with the slots `a` and `b`, whose programs obey NAME.exit, and one for people."""
+    """Return a file with the slots `a` and `b`, and one for people."""
     slots = [Slot("people", "recovery", "3 of 5", b"blob")]
     for name in SLOTS:
-        program = tmp_path / name
-        program.write_text(
-            f"#!/bin/sh\ntest -e {tmp_path}/{name}.exit && exit $(cat {tmp_path}/{name}.exit)\ncat\n"
-        )
-        program.chmod(0o755)
-        slots.append(Slot(name, "command", str(program), key._material))
+        slots.append(Slot(name, "command", make_program(tmp_path / name), turned(key._material)))
     path = tmp_path / "keyring.json"
     path.write_text(KeyringFile((WrappedKey(key.id, "primary", tuple(slots)),)).text())
     return path
@@ -125,11 +121,11 @@ def test_slots_are_checked_by_one_process(
     first.check()
     second.check()
     assert gauges == {"a": 1, "b": 1}
-    (file.parent / "b.exit").write_text("75")
+    set_code(file.parent / "b", 75)
     first.check()
     first.check()
     assert gauges == {"a": 1, "b": 0}
-    (file.parent / "b.exit").unlink()
+    set_code(file.parent / "b", None)
     first.check()
     assert gauges == {"a": 1, "b": 1}
     lines = [record.getMessage() for record in caplog.records if record.name == custody.__name__]

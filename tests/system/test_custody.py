@@ -14,6 +14,7 @@ import requests
 
 from tests.cli.waiting import wait_until
 from tests.support.commands import command_environment, run_command
+from tests.support.custody import make_program, set_code, turned
 from tests.support.leaks import Marks
 from tests.support.rotation import Stored
 from tests.support.service import Service, children
@@ -24,37 +25,20 @@ from vault.custody.keyring_file import KeyringFile, Slot, WrappedKey
 
 pytestmark = pytest.mark.process
 
-#: The key is stored upside down, as what is wrapped must not be what is searched for.
-_SCRIPT = """#!/bin/sh
-echo "$1" >> {log}
-test -e {hold} && test $(wc -l < {log}) = $(cat {hold}) && exec sleep 600
-test -e {code} && exit $(cat {code})
-exec tr '\\000-\\377' '\\200-\\377\\000-\\177'
-"""
-
 
 class Custody:
     """A keyring file with the slots `a` and `b`, whose programs note their requests and obey NAME.code."""
 
     def __init__(self, folder: Path, key: MasterKey) -> None:
         self.folder = folder
-        blob = bytes((byte + 128) % 256 for byte in key._material)
-        slots = []
-        for name in "ab":
-            program = folder / name
-            files = {kind: folder / f"{name}.{kind}" for kind in ("log", "hold", "code")}
-            program.write_text(_SCRIPT.format(**files))
-            program.chmod(0o755)
-            slots.append(Slot(name, "command", str(program), blob))
+        blob = turned(key._material)
+        slots = [Slot(name, "command", make_program(folder / name), blob) for name in "ab"]
         self.file = folder / "keyring.json"
         self.file.write_text(KeyringFile((WrappedKey(key.id, "primary", tuple(slots)),)).text())
 
     def answers(self, name: str, code: int | None) -> None:
-        """Make the slot *name* exit with *code* from now on, and to unwrap with None."""
-        file = self.folder / f"{name}.code"
-        file.unlink(missing_ok=True)
-        if code is not None:
-            file.write_text(str(code))
+        """Make the slot *name* exit with *code* from now on, or work again with None."""
+        set_code(self.folder / name, code)
 
     def requests(self, name: str) -> int:
         """Return the number of requests to the slot *name*."""

@@ -8,7 +8,7 @@ from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping
 from contextlib import suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import asdict, dataclass, field, replace
 from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any, NoReturn
@@ -119,23 +119,11 @@ class KeyringFile:
 
     def text(self) -> str:
         """Return the content of the file."""
-        keys = [
-            {
-                "id": key.id,
-                "role": key.role,
-                "slots": [
-                    {
-                        "name": slot.name,
-                        "scheme": slot.scheme,
-                        "kek": slot.kek,
-                        "blob": b64encode(slot.blob).decode(),
-                    }
-                    for slot in key.slots
-                ],
-            }
-            for key in self.keys
-        ]
-        return json.dumps({"format": FORMAT, "keys": keys}, indent=1, ensure_ascii=False) + "\n"
+        document = {"format": FORMAT, **asdict(self)}
+        text = json.dumps(
+            document, indent=1, ensure_ascii=False, default=lambda blob: b64encode(blob).decode()
+        )
+        return f"{text}\n"
 
     def with_slots(self, slots: Mapping[str, Slot]) -> "KeyringFile":
         """Return this file with the slot in *slots* of each key, by key ID, in place of its namesake."""

@@ -18,6 +18,7 @@ from flask import Flask
 
 from tests.conftest import running_app, start
 from tests.support.backups import history
+from tests.support.custody import make_program, set_code, turned
 from tests.support.leaks import Marks
 from tests.support.lifecycle import ALICE, Caller, b64
 from tests.support.rotation import Stored, claim, connected, new_key, settings
@@ -36,13 +37,6 @@ from vault.keys.custody import identify
 
 pytestmark = pytest.mark.process
 
-_SCRIPT = """#!/bin/sh
-echo "$1" >> {log}
-test -e {away} && exit 75
-test -e {broken} && exit 1
-exec tr '\\000-\\377' '\\200-\\377\\000-\\177'
-"""
-
 
 class Desk:
     """An operator's desk: a folder with programs as providers, and the commands."""
@@ -54,13 +48,8 @@ class Desk:
         self.shown = ""
 
     def program(self, name: str) -> str:
-        """Return the path of a provider, which notes its requests in NAME.log and obeys NAME.away."""
-        path = self.folder / name
-        path.write_text(
-            _SCRIPT.format(**{kind: self.folder / f"{name}.{kind}" for kind in ("log", "away", "broken")})
-        )
-        path.chmod(0o755)
-        return str(path)
+        """Return the path of a provider."""
+        return make_program(self.folder / name)
 
     def run(self, *arguments: str, code: int = 0, given: str = "", **environment: str) -> Result:
         """Run a command with the keyring file, and check its exit code."""
@@ -133,7 +122,7 @@ def desk(tmp_path: Path, mongo_uri: str, monkeypatch: pytest.MonkeyPatch) -> Ite
     os.environ.pop(handover.VARIABLE, None)
     keys = KeyringFile.read(desk.file).keys if desk.file.exists() else ()
     wrapped = [slot.blob for key in keys for slot in key.slots if slot.scheme == "command"]
-    for material in (bytes((byte + 128) % 256 for byte in blob) for blob in wrapped):
+    for material in map(turned, wrapped):
         assert not Marks(key=material).found(desk.shown)
 
 
@@ -153,11 +142,11 @@ def test_a_file_is_made_shown_and_checked(desk: Desk, stored: Stored) -> None:
     assert stored.audit_logs.count_documents({}) == 0, "a database without a trail stays empty"
     desk.use()
     desk.custody("check")
-    (Path("b.away")).touch()
+    set_code(Path("b"), 75)
     assert "unavailable" in desk.custody("check", code=5).stdout
-    (Path("a.broken")).touch()
+    set_code(Path("a"), 1)
     assert "refused" in desk.custody("check", code=1).stdout
-    Path("a.broken").unlink()
+    set_code(Path("a"), None)
     *_, checked = actions(stored, "custody_checked")
     assert [one["state"] for one in checked["slots"]] == ["up", "unavailable"]
     assert checked["recovery"] is False
@@ -191,7 +180,7 @@ def test_a_slot_that_fails_changes_nothing(desk: Desk) -> None:
     """Without its provider, or if it does not return what it wrapped, a slot is not added."""
     desk.begin()
     before = desk.file.read_bytes()
-    (desk.folder / "c.away").touch()
+    set_code(Path("c"), 75)
     desk.custody("add", "c", "command", desk.program("c"), code=5)
     liar = desk.folder / "liar"
     liar.write_text("#!/bin/sh\nexec head -c 32 /dev/zero\n")
@@ -460,7 +449,7 @@ def test_a_hundred_kills_of_commands_leave_a_file_that_opens(desk: Desk) -> None
                 (key.id, one.blob) for key in file.keys for one in key.slots if one.scheme == "command"
             ]
             for key_id, blob in wrapped:
-                assert identify(bytes((byte + 128) % 256 for byte in blob)) == key_id
+                assert identify(turned(blob)) == key_id
     assert kills > 100
     desk.file.write_bytes(whole)
     desk.custody("rewrap", "a")

@@ -1,0 +1,34 @@
+"""A provider of the scheme `command` for tests."""
+
+from pathlib import Path
+
+_SCRIPT = """#!/bin/sh
+echo "$1" >> {path}.log
+test -e {path}.hold && test $(wc -l < {path}.log) = $(cat {path}.hold) && exec sleep 600
+test -e {path}.code && exit $(cat {path}.code)
+exec tr '\\000-\\377' '\\200-\\377\\000-\\177'
+"""
+
+
+def make_program(path: Path) -> str:
+    """Write a program at *path* that wraps and unwraps as `turned` does, and return its path.
+
+    It notes its requests in PATH.log, hangs at that whose number is in PATH.hold, and exits with the code in
+    PATH.code.
+    """
+    path.write_text(_SCRIPT.format(path=path))
+    path.chmod(0o755)
+    return str(path)
+
+
+def turned(content: bytes) -> bytes:
+    """Return *content* wrapped or unwrapped: what is stored must not be what a search would find."""
+    return bytes((byte + 128) % 256 for byte in content)
+
+
+def set_code(path: Path, code: int | None) -> None:
+    """Make the program at *path* exit with *code* from now on, or work again with None."""
+    file = path.with_name(f"{path.name}.code")
+    file.unlink(missing_ok=True)
+    if code is not None:
+        file.write_text(str(code))
