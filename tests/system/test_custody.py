@@ -73,7 +73,7 @@ def custody(tmp_path: Path, key: MasterKey) -> Custody:
 def test_a_start_unwraps_once(
     custody: Custody, mongo_uri: str, stored: Stored, key: MasterKey, tmp_path: Path, workers: str
 ) -> None:
-    """All workers have the key of one unwrap, with one entry, and no one sees the key."""
+    """All workers have the key of one unwrap, on record once; no file, dump, variable or argument has it."""
     with Service(custody.settings(mongo_uri, WEB_CONCURRENCY=workers), folder=tmp_path) as service:
         service.wait_until_started()
         secret_id = service.create(b"value")
@@ -85,11 +85,16 @@ def test_a_start_unwraps_once(
         for pid in {str(service.process.pid), *children(service.process.pid)}:
             for name in ("environ", "cmdline"):
                 assert not marks.found(Path(f"/proc/{pid}/{name}").read_bytes().decode("latin-1"))
+            limits = Path(f"/proc/{pid}/limits").read_text().splitlines()
+            [core] = [line.split() for line in limits if line.startswith("Max core file size")]
+            assert core[4:6] == ["0", "0"]
         custody.answers("a", 75)
         custody.answers("b", 75)
         assert service.fetch(secret_id).status == 200, "without providers, requests are as before"
     assert stored.audit_logs.count_documents({"action": "key_opened"}) == 1
-    assert not marks.found(service.log.read_text())
+    assert service.log in tmp_path.rglob("*")
+    for file in filter(Path.is_file, tmp_path.rglob("*")):
+        assert not marks.found(file.read_bytes().decode("latin-1")), file
     for collection in stored.list_collection_names():
         assert not marks.found(repr([*stored[collection].find()]))
 
