@@ -78,7 +78,7 @@ key_id() { # key_id ROLE: print the IDs of the keys that have this role
 edit() { # edit STEP ARGUMENTS…: update the service to the keyring file after `keys custody STEP ARGUMENTS`
     local config next content
     config=$(keyring_config)
-    [[ $config =~ ^(.+_v)([0-9]+)$ ]] || fail "the service has no Docker config named keyring_vN as $file: see docs/custody.md"
+    [[ $config =~ ^(.+_v)([0-9]+)$ ]] || fail "the Docker config $config is not named keyring_vN: see docs/custody.md"
     next=${BASH_REMATCH[1]}$((BASH_REMATCH[2] + 1))
     if ! docker config inspect "$next" >/dev/null 2>&1; then
         content=$(edited "$@") || return
@@ -101,7 +101,9 @@ finish_file() { # wait until no worker has the removed key, and say where the fi
 
 rotate_file() { # rotate the key of the keyring file
     local step key
-    step=$(step_of "$(keyring_config)") || return
+    step=$(keyring_config)
+    [[ $step ]] || fail "no Docker config of the service is $file: see docs/custody.md"
+    step=$(step_of "$step") || return
     step=${step%% *}
     if [[ $step == drop && $state == updating ]]; then
         finish_file

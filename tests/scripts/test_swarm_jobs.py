@@ -498,7 +498,7 @@ def test_files_of_others_are_not_rotated(tmp_path: Path) -> None:
         (
             ("keyring_v1", {"keyring_v2": ""}, "there is a Docker config keyring_v2 already"),
             ("keyring_v1", {"foreign": ""}, "a fallback that this script did not add, c3"),
-            ("mine", {}, "no Docker config named keyring_vN"),
+            ("mine", {}, "is not named keyring_vN"),
         )
     ):
         status, changes, errors = rotate_file(tmp_path / str(number), current, **configs)
