@@ -1,7 +1,6 @@
 """Real providers: SoftHSM 2, a TPM emulator, OpenBao's transit engine; and a server of any behaviour."""
 
 import fcntl
-import importlib.util
 import json
 import os
 import socket
@@ -12,6 +11,7 @@ from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from importlib import import_module
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -91,8 +91,10 @@ class Emulator:
 def tpm(tmp_path: Path) -> Iterator[Emulator]:
     """Run a TPM emulator; one at a time on this machine."""
     needs("swtpm")
-    if importlib.util.find_spec("tpm2_pytss") is None:
-        raise missing("needs tpm2-pytss (pip install -r requirements/tpm2.txt, with libtss2-dev and gcc)")
+    try:
+        import_module("vault.custody.tpm")
+    except ImportError:
+        raise missing("needs tpm2-pytss (requirements/tpm2.txt, with libtss2-dev and gcc)") from None
     (tmp_path / "tpm").mkdir()
     emulator = Emulator(tmp_path / "tpm")
     with (Path(tempfile.gettempdir()) / "secret-manager-tests-tpm.lock").open("w") as lock:

@@ -105,20 +105,20 @@ def test_what_a_library_prints_is_no_reply(tmp_path: Path, monkeypatch: pytest.M
 
 
 @pytest.mark.parametrize(
-    ("code", "error"),
+    ("code", "seconds", "error"),
     [
-        ("raise SystemExit(1)", CustodyRefusedError),
-        ("print('no JSON', flush=True)", CustodyRefusedError),
-        ("import time; time.sleep(60)", CustodyUnavailableError),
+        ("raise SystemExit(1)", 60, CustodyRefusedError),
+        ("print('no JSON', flush=True)", 60, CustodyRefusedError),
+        ("import time; time.sleep(60)", 1, CustodyUnavailableError),
     ],
 )
 def test_a_library_that_crashes_or_hangs_takes_nothing_along(
-    code: str, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    code: str, seconds: int, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A crash is a refusal, and silence means unavailable; the child is gone in both cases."""
     (tmp_path / "library_of_tests.py").write_text(code)
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
-    monkeypatch.setattr(child, "TIMEOUT_SECONDS", 2)
+    monkeypatch.setattr(child, "TIMEOUT_SECONDS", seconds)
     monkeypatch.setattr(child, "_GRACE_SECONDS", 0.1)
     library = Library("library_of_tests", {})
     with pytest.raises(error):

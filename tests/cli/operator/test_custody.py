@@ -186,8 +186,10 @@ def test_a_slot_that_fails_changes_nothing(desk: Desk) -> None:
     liar.write_text("#!/bin/sh\nexec head -c 32 /dev/zero\n")
     liar.chmod(0o755)
     assert "opens another key" in desk.custody("add", "c", "command", str(liar), code=1).stderr
-    nowhere = {"MONGO_URI": "mongodb://127.0.0.1:1/?serverSelectionTimeoutMS=50&replicaSet=rs0"}
-    desk.custody("add", "c", "command", desk.program("d"), code=5, **nowhere)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("vault.documents.database.OPERATION_TIMEOUT_SECONDS", 0.05)
+        nowhere = {"MONGO_URI": "mongodb://127.0.0.1:1/?replicaSet=rs0"}
+        desk.custody("add", "c", "command", desk.program("d"), code=5, **nowhere)
     for wrong in (("add", "C", "command", "x"), ("add", "c", "recovery", "3 of 5")):
         desk.custody(*wrong, code=2)
     desk.custody("init", "new", "--slot", "a", code=2)
@@ -221,6 +223,25 @@ def test_a_rotation_is_edits_of_one_file(desk: Desk, stored: Stored) -> None:
     (desk.folder / "thief").write_text(f"#!/bin/sh\ncat > {desk.folder}/stolen\n")
     assert "nothing more is wrapped there" in desk.custody("new-key", code=1).stderr
     assert (desk.folder / "stolen").read_bytes() == file.keys[0].slots[0].blob
+
+
+def test_a_provider_s_log_is_compared_with_the_trail(desk: Desk) -> None:
+    """`audit reconcile` names an unwrap without an entry, and exits with 1; without findings, with 0."""
+    desk.begin()
+    desk.use()
+    stolen = {
+        "eventName": "Decrypt",
+        "eventTime": "2026-11-29T12:01:00Z",
+        "requestID": "stolen\nrequest",
+        "requestParameters": {"encryptionContext": {"purpose": "secret-manager master key"}},
+    }
+    arguments = ("audit", "reconcile", "--provider-log", "log")
+    Path("log").write_text(json.dumps({"Records": [stolen]}))
+    shown = desk.run(*arguments, code=1).stdout.splitlines()
+    assert shown[0].endswith("no entry  stolen\\u000arequest")
+    assert shown[1] == "1 unwrap in the log, 1 finding"
+    Path("log").write_text(json.dumps({"Records": []}))
+    assert json.loads(desk.run(*arguments, "--json").stdout) == {"unwraps": 0, "findings": []}
 
 
 def test_the_keys_of_the_settings_are_wrapped(desk: Desk, stored: Stored) -> None:
