@@ -17,7 +17,7 @@ from tests.support.commands import command_environment, run_command
 from tests.support.custody import make_program, set_code, turned
 from tests.support.leaks import Marks
 from tests.support.rotation import Stored
-from tests.support.service import Service, children
+from tests.support.service import SERVE, Service, children
 from tests.system.test_rotation import Fleet, under_load
 from vault.cli.dev.mongod import free_port
 from vault.crypto import MasterKey
@@ -74,7 +74,9 @@ def test_a_start_unwraps_once(
     custody: Custody, mongo_uri: str, stored: Stored, key: MasterKey, tmp_path: Path, workers: str
 ) -> None:
     """All workers have the key of one unwrap, on record once; no file, dump, variable or argument has it."""
-    with Service(custody.settings(mongo_uri, WEB_CONCURRENCY=workers), folder=tmp_path) as service:
+    with Service(
+        custody.settings(mongo_uri, WEB_CONCURRENCY=workers), command=SERVE, folder=tmp_path
+    ) as service:
         service.wait_until_started()
         secret_id = service.create(b"value")
         assert service.fetch(secret_id).body["secret"] == b64encode(b"value").decode()
@@ -145,7 +147,7 @@ def test_a_provider_that_returns_lets_the_start_go_on(
     """While no provider answers, nothing listens; once one does, the service starts."""
     custody.answers("a", 75)
     custody.answers("b", 75)
-    service = Service(custody.settings(mongo_uri), folder=tmp_path)
+    service = Service(custody.settings(mongo_uri), command=SERVE, folder=tmp_path)
     service.start()
     try:
         deadline = time.monotonic() + 120

@@ -16,7 +16,7 @@ from vault.config import validators as forms
 from vault.config.validators import weakness
 from vault.core.errors import SettingsError
 from vault.core.networks import Network
-from vault.custody import providers
+from vault.custody.settings import SETTINGS as PROVIDER_SETTINGS
 
 #: MongoDB stores a TTL in seconds, at most 2**31 - 1.
 _MAX_TTL_DAYS = (2**31 - 1) // 86_400
@@ -131,7 +131,7 @@ class Settings:
             loaded: dict[str, Any] = schema.load(values)
         except ValidationError as error:
             errors = dict(error.messages_dict) | errors
-        custody, custody_errors = _read(providers.SETTINGS, environment, dotenv or {})
+        custody, custody_errors = _read(PROVIDER_SETTINGS, environment, dotenv or {})
         errors |= custody_errors
         # Not from `.env`: OpenTelemetry's SDK reads its variables from the environment only.
         tracing, otel_errors = otel.read(environment)
@@ -187,9 +187,9 @@ def custody_settings() -> dict[str, str]:
         SettingsError: One is invalid.
     """
     dotenv = read_dotenv()
-    values, errors = _read(providers.SETTINGS, os.environ, dotenv)
+    values, errors = _read(PROVIDER_SETTINGS, os.environ, dotenv)
     if errors:
-        raise _settings_error(errors, _effective(providers.SETTINGS, dotenv, os.environ))
+        raise _settings_error(errors, _effective(PROVIDER_SETTINGS, dotenv, os.environ))
     return values
 
 
@@ -339,7 +339,7 @@ def _mistakes(
     keys = {f"{name}_FILE": variables.get(f"{name}_FILE") for name in names}
     files = {name: file for name, file in (keys | {"TLS_KEY": values.get("TLS_KEY")}).items() if file}
     set_names = [name for name, value in variables.items() if value]
-    near = mistakes.near_misses(set_names, [*SettingsSchema().fields, *providers.SETTINGS], values)
+    near = mistakes.near_misses(set_names, [*SettingsSchema().fields, *PROVIDER_SETTINGS], values)
     return (*near, *mistakes.exposed_files(files))
 
 

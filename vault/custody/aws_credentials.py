@@ -12,15 +12,6 @@ from vault.custody.errors import CustodyRefusedError
 _ECS = "http://169.254.170.2"
 _EC2 = "http://169.254.169.254"
 
-#: The names of the settings, of which some are secret.
-SETTINGS = (
-    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
-    *("AWS_ROLE_ARN", "AWS_WEB_IDENTITY_TOKEN_FILE", "AWS_ROLE_SESSION_NAME", "AWS_ENDPOINT_URL_STS"),
-    *("AWS_CONTAINER_CREDENTIALS_FULL_URI", "AWS_CONTAINER_CREDENTIALS_RELATIVE_URI"),
-    *("AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE"),
-    *("AWS_EC2_METADATA_SERVICE_ENDPOINT",),
-)
-
 
 def credentials(settings: Mapping[str, str], region: str) -> Credentials:
     """Return the credentials of this process for *region*, which can expire within hours.

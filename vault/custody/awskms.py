@@ -8,14 +8,10 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vault.custody import http
-from vault.custody.aws_credentials import SETTINGS as CREDENTIAL_SETTINGS
 from vault.custody.aws_credentials import credentials
 from vault.custody.aws_signature import signed
 from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
 from vault.custody.provider import Provider, Unwrapped
-
-#: The names of the settings, of which some are secret.
-SETTINGS = (*CREDENTIAL_SETTINGS, "AWS_ENDPOINT_URL_KMS")
 
 _KEK = re.compile(r"arn:(aws|aws-cn|aws-us-gov):kms:([a-z0-9-]+):[0-9]{12}:(?:key|alias)/[\w/-]+", re.ASCII)
 _DOMAINS = {"aws-cn": "amazonaws.com.cn"}

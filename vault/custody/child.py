@@ -10,14 +10,13 @@ from time import monotonic
 
 from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
 from vault.custody.provider import MAX_BLOB_BYTES, TIMEOUT_SECONDS
+from vault.custody.settings import SECRET
 
 #: Settings that no child gets, in either form: keys, other providers' credentials, and the database.
-_SECRET = {
+_WITHHELD = {
     *("MASTER_KEY", "MASTER_KEY_FALLBACKS", "MONGO_URI", "VAULT_TOKEN", "RATE_LIMIT_STORAGE_URI"),
-    *("PKCS11_PIN", "TRANSIT_TOKEN", "AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"),
-    *("AWS_CONTAINER_AUTHORIZATION_TOKEN", "AWS_WEB_IDENTITY_TOKEN", "KEYS_OPENED"),
+    *(*SECRET, "AWS_WEB_IDENTITY_TOKEN", "KEYS_OPENED"),
 }
-
 
 #: Seconds in which a program ends by itself once its input has ended.
 _GRACE_SECONDS = 5.0
@@ -36,7 +35,7 @@ class Child:
             CustodyRefusedError: It cannot be started.
         """
         kept = {
-            name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in _SECRET
+            name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in _WITHHELD
         }
         try:
             self._process = subprocess.Popen(  # noqa: S603 - no shell takes part

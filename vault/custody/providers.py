@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Self
 
-from vault.custody.awskms import SETTINGS as AWS_SETTINGS
 from vault.custody.awskms import AwsKms
 from vault.custody.command import Command
 from vault.custody.device import Device, Library
@@ -12,9 +11,6 @@ from vault.custody.keyring_file import Slot
 from vault.custody.provider import Provider
 from vault.custody.recovery import Recovery
 from vault.custody.transit import Transit
-
-#: The names of all settings of providers, of which some are secret.
-SETTINGS = ("PKCS11_MODULE", "PKCS11_PIN", "TRANSIT_TOKEN", "TRANSIT_CA", *AWS_SETTINGS)
 
 #: The scheme that only people with shares can open.
 RECOVERY = "recovery"
@@ -27,7 +23,7 @@ class Providers:
     """The providers of slots; they share sessions, and so logins, until the end of the block."""
 
     def __init__(self, settings: Mapping[str, str]) -> None:
-        """Take the values of `SETTINGS` that are set."""
+        """Take the values of the settings, by name, that are set."""
         self._settings = settings
         self._made: dict[tuple[str, str], Provider] = {}
         self._libraries: dict[str, Library] = {}

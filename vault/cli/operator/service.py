@@ -16,8 +16,6 @@ import click
 from vault.cli.shell.output import Output, output_options
 from vault.config.settings import Settings, single
 from vault.core.errors import ServiceUnavailableError, SettingsError
-from vault.custodian import with_keys
-from vault.observability import logs
 
 _ANY_ADDRESS = ("0.0.0.0", "[::]")  # noqa: S104 - compared with, not bound to
 #: Longer than the service takes to detect that MongoDB is unavailable.
@@ -125,6 +123,10 @@ def serve(output: Output) -> None:
     settings = Settings.from_environment()
     _require_free_ports(settings)
     if settings.master_keyring_file:
+        # Not loaded by a health check.
+        from vault.custodian import with_keys
+        from vault.observability import logs
+
         logs.configure(settings.log_level)
         # Before any listener exists: a supervisor sees that the service has not started.
         with_keys(settings)
