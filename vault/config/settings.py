@@ -174,7 +174,7 @@ def keyring_path() -> Path:
     Raises:
         SettingsError: It is unset.
     """
-    file: str | None = _single("MASTER_KEYRING_FILE")
+    file: str | None = single("MASTER_KEYRING_FILE")
     if file is None:
         raise _settings_error({"MASTER_KEYRING_FILE": ["is required: the path of the keyring file."]})
     return Path(file)
