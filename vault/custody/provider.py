@@ -43,6 +43,7 @@ class Provider(Protocol):
 
     def close(self) -> None:
         """End sessions and child processes."""
+        return
 
 
 def context_of(key_id: str) -> dict[str, str]:
