@@ -126,7 +126,7 @@ def test_refusals_end_the_start_at_once(pauses: list[float]) -> None:
 
 @pytest.mark.parametrize("request_id", ["", "r" * 129, "\x1b[2J", "a b", "\u202e"], ids=ascii)
 def test_only_a_plain_request_id_is_kept(request_id: str) -> None:
-    """What a provider sends as the ID of a request reaches trail and terminal as short visible ASCII only."""
+    """A provider's ID of a request reaches trail and terminal as short visible ASCII, or not at all."""
     (found,) = opened(KeyringFile(file_of("a").keys[1:]), {"a": Fake([b"1"], request_id=request_id)})
     assert found.request_id == ""
 
