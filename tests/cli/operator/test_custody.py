@@ -331,10 +331,21 @@ def test_shares_are_drilled_and_replaced(desk: Desk, stored: Stored) -> None:
         ("--threshold", "2", "--shares", "3", "--group", "a=1/1"),
         ("--group", "a"),
         ("--threshold", "2", "--shares", "3"),
+        ("--group", "people=1/1", "--group", "people=2/3", "--out-dir", "s"),
     ):
+        before = desk.file.read_bytes()
         desk.custody("recovery", "create", *wrong, code=2)
+        assert desk.file.read_bytes() == before
+        assert not Path("s").exists()
     desk.custody("recovery", "create", "--threshold", "4", "--shares", "3", "--out-dir", "s", code=1)
     desk.custody("recovery", "restore", "--slot", f"a=command,{desk.program('a')}", given="", code=1)
+
+
+def test_no_share_is_written_over_another(tmp_path: Path) -> None:
+    """A file that is there already is an error, not the end of a share."""
+    with pytest.raises(FileExistsError):
+        recovery._write_shares(tmp_path / "out", [("people-1", "first"), ("people-1", "second")])
+    assert (tmp_path / "out" / "people-1.txt").read_text() == "first\n"
 
 
 def test_a_restore_needs_a_recovery_slot_and_a_new_name(desk: Desk) -> None:

@@ -79,6 +79,8 @@ def create(
         raise click.UsageError("set either --threshold and --shares, or --group")
     if out_dir is None and (output.as_json or not _is_terminal()):
         raise click.UsageError("shares are shown on a terminal only; use --out-dir")
+    if len({name for name, _ in groups}) != len(groups):
+        raise click.UsageError("each --group needs a name of its own")
     named = groups or (("share", Group(threshold or 0, count or 0)),)
     kek = " and ".join(
         f"{'' if not groups else name + ' '}{group.threshold} of {group.shares}" for name, group in named
@@ -183,7 +185,8 @@ def read_secret(output: Output) -> bytes:
 def _write_shares(folder: Path, texts: list[tuple[str, str]]) -> None:
     folder.mkdir(mode=0o700)
     for name, text in texts:
-        private_files.write(folder / f"{name}.txt", f"{text}\n".encode())
+        with private_files.replacement(folder / f"{name}.txt", overwrite=False) as file:
+            file.write(f"{text}\n".encode())
 
 
 def _show_shares(texts: list[tuple[str, str]]) -> None:
