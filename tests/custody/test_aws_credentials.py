@@ -24,6 +24,10 @@ def test_the_environment_comes_first() -> None:
         "AWS_SESSION_TOKEN": "a token",
     }
     assert credentials(settings, "eu-central-1") == FOUND
+    for wrong in ("a token\n", "\udcff"):
+        for name in ("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN"):
+            with pytest.raises(CustodyRefusedError, match="the environment has no credentials"):
+                credentials(settings | {name: wrong}, "eu-central-1")
 
 
 def test_a_service_account_of_kubernetes_assumes_its_role(stub: Stub, tmp_path: Path) -> None:
@@ -59,8 +63,9 @@ def test_a_container_asks_its_address(stub: Stub, tmp_path: Path) -> None:
     assert credentials(settings | {"AWS_CONTAINER_AUTHORIZATION_TOKEN": "a token"}, "r") == FOUND
     file = {"AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE": str(tmp_path / "token")}
     assert credentials(settings | file, "r") == FOUND
+    assert credentials(settings | {"AWS_CONTAINER_AUTHORIZATION_TOKEN": "a\nb"}, "r") == FOUND
     tokens = [request.headers.get("Authorization") for request in stub.requests]
-    assert tokens == [None, "a token", "from a file"]
+    assert tokens == [None, "a token", "from a file", None]
     with pytest.raises(CustodyRefusedError, match="neither https"):
         credentials({"AWS_CONTAINER_CREDENTIALS_FULL_URI": "http://192.0.2.1/"}, "r")
 

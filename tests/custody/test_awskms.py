@@ -138,3 +138,13 @@ def test_the_kek_is_an_arn_with_its_region() -> None:
     for kek in ("alias/sm", ARN.replace("kms", "s3"), ARN + "?"):
         with pytest.raises(CustodyRefusedError, match="ARN"):
             AwsKms(kek, STATIC)
+
+
+@pytest.mark.parametrize(
+    "url", ["http://[", "https://user:word@kms/", "https://b%00/", "kms", "https://kms:99999/"]
+)
+def test_the_endpoint_is_the_address_of_a_server(url: str) -> None:
+    """Another endpoint is refused before anything is sent, and no message quotes a password."""
+    with pytest.raises(CustodyRefusedError, match="without a user name") as caught:
+        AwsKms(ARN, STATIC | {"AWS_ENDPOINT_URL_KMS": url})
+    assert "word" not in str(caught.value)

@@ -75,7 +75,7 @@ def test_each_failure_is_one_of_two_errors(
 def test_a_program_that_cannot_run_is_refused(tmp_path: Path) -> None:
     """A relative, missing or publicly writable path is refused, as is a file that is no program."""
     good = program(tmp_path, "cat")
-    for path in ("cat", str(tmp_path / "missing"), str(tmp_path)):
+    for path in ("cat", str(tmp_path / "missing"), str(tmp_path), str(tmp_path / ("a" * 300))):
         with pytest.raises(CustodyRefusedError, match="absolute path"):
             Command(path)
     Path(good).chmod(0o757)

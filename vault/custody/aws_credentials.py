@@ -21,10 +21,11 @@ def credentials(settings: Mapping[str, str], region: str) -> Credentials:
         CustodyRefusedError: It has none for this process.
     """
     if settings.get("AWS_ACCESS_KEY_ID"):
-        return Credentials(
+        return _checked(
             settings["AWS_ACCESS_KEY_ID"],
             settings.get("AWS_SECRET_ACCESS_KEY", ""),
             settings.get("AWS_SESSION_TOKEN", ""),
+            "the environment",
         )
     if settings.get("AWS_WEB_IDENTITY_TOKEN_FILE"):
         return _of_web_identity(settings, region)
@@ -58,7 +59,8 @@ def _of_web_identity(settings: Mapping[str, str], region: str) -> Credentials:
 
 def _of_container(url: str, settings: Mapping[str, str]) -> Credentials:
     file = settings.get("AWS_CONTAINER_AUTHORIZATION_TOKEN_FILE")
-    token = _token(file) if file else settings.get("AWS_CONTAINER_AUTHORIZATION_TOKEN", "")
+    given = settings.get("AWS_CONTAINER_AUTHORIZATION_TOKEN", "").encode("utf-8", "surrogateescape")
+    token = _token(file) if file else _line(given)
     is_local = url.startswith((f"{_ECS}/", "http://169.254.170.23/", "http://[fd00:ec2::23]/"))
     reply = http.send("GET", url, headers={"Authorization": token} if token else {}, is_local=is_local)
     return _made(http.members(reply), "Token", "the container's address for credentials")
@@ -82,7 +84,14 @@ def _made(found: Any, token_name: str, source: str) -> Credentials:
     document = found if isinstance(found, dict) else {}
     key_id = http.text(document, "AccessKeyId")
     secret, token = http.text(document, "SecretAccessKey"), http.text(document, token_name)
-    if not (key_id and secret and all(part.isascii() and part.isprintable() for part in (key_id, token))):
+    return _checked(key_id, secret, token, source)
+
+
+def _checked(key_id: str, secret: str, token: str, source: str) -> Credentials:
+    # Anything else can neither be a header nor sign one.
+    if not (
+        key_id and secret and all(part.isascii() and part.isprintable() for part in (key_id, secret, token))
+    ):
         raise CustodyRefusedError(f"{source} has no credentials for this process")
     return Credentials(key_id, secret, token)
 

@@ -28,7 +28,7 @@ class AwsKms(Provider):
         """Take credentials and the endpoint from *settings*.
 
         Raises:
-            CustodyRefusedError: *kek* is no such ARN.
+            CustodyRefusedError: *kek* is no such ARN, or the endpoint is no address.
         """
         match = _KEK.fullmatch(kek)
         if match is None:
@@ -36,6 +36,7 @@ class AwsKms(Provider):
         self._kek, self._region = kek, match[2]
         domain = _DOMAINS.get(match[1], "amazonaws.com")
         self._url = settings.get("AWS_ENDPOINT_URL_KMS") or f"https://kms.{self._region}.{domain}/"
+        http.checked(self._url)
         self._settings = settings
 
     def wrap(self, material: bytes, context: dict[str, str]) -> bytes:

@@ -23,7 +23,8 @@ class Command(Provider):
             CustodyRefusedError: It is not an executable file, or anyone may write to it.
         """
         path = Path(kek)
-        if not (path.is_absolute() and path.is_file() and os.access(path, os.X_OK)):
+        # In this order: `is_file` raises for a path that is too long, or in a closed folder.
+        if not (path.is_absolute() and os.access(path, os.X_OK) and path.is_file()):
             raise CustodyRefusedError(f"{kek} is not the absolute path of a program that you can execute")
         if path.stat().st_mode & stat.S_IWOTH:
             raise CustodyRefusedError(f"everyone can write to {kek}", hint="run `chmod o-w` on it")

@@ -2,10 +2,11 @@
 
 import binascii
 import json
+import re
 from base64 import b64decode
 from collections.abc import Mapping
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import SplitResult, urlsplit
 
 from vault.client import address
 from vault.client.http import HTTPClient, Reply, RequestFailedError
@@ -14,6 +15,26 @@ from vault.custody.provider import MAX_BLOB_BYTES
 
 #: Seconds for one request. Credentials of a machine can take three before the one that needs them.
 _REQUEST_SECONDS = 4.0
+
+#: The server of a URL, which errors quote: never a user name with a password.
+_SERVER = re.compile(r"(?:[\w.-]+|\[[0-9A-Fa-f:.]+\])(?::[0-9]{1,5})?", re.ASCII)
+
+
+def checked(url: str) -> SplitResult:
+    """Return the parts of *url*.
+
+    Raises:
+        CustodyRefusedError: It is no address of a server, or has a user name; the message does not quote it.
+    """
+    try:
+        parts = urlsplit(url)
+        is_address = parts.scheme in ("http", "https") and parts.port != 0
+        if is_address and re.fullmatch("[!-~]+", url) and _SERVER.fullmatch(parts.netloc):
+            return parts
+    except ValueError:
+        # Brackets, or a port, that cannot be.
+        pass
+    raise CustodyRefusedError("the provider's address is not https://HOST/…, without a user name")
 
 
 def send(
@@ -31,11 +52,12 @@ def send(
 
     Raises:
         CustodyUnavailableError: There is no whole reply, or the server does not serve now.
-        CustodyRefusedError: What is sent could be read by others, or *ca_file* has no certificates.
+        CustodyRefusedError: *url* is no address, what is sent could be read by others, or *ca_file* has no
+            certificates.
     """
+    parts = checked(url)
     if not (is_local or address.is_private(url)):
         raise CustodyRefusedError(f"{url} is neither https://… nor on this machine")
-    parts = urlsplit(url)
     target = f"{parts.path or '/'}{'?' if parts.query else ''}{parts.query}"
     try:
         client = HTTPClient(url, max_bytes=2 * MAX_BLOB_BYTES, ca_file=ca_file, allows_proxy=not is_local)
