@@ -58,12 +58,23 @@ def test_the_former_version_of_a_key_is_unwrapped_by_no_one_once_it_is_gone(tran
         "https://user:word@bao:8200/v1/transit/keys/sm",
         "https://bao:99999/v1/transit/keys/sm",
         "ftp://bao/v1/transit/keys/sm",
+        "https://bao:8200/v1/transit/../sys/keys/sm",
+        "https://bao:8200/v1/transit/./keys/sm",
+        "https://bao:8200/v1/transit/keys/..",
     ],
 )
 def test_the_kek_is_the_address_of_a_key(kek: str) -> None:
     """Other addresses are refused before anything is sent."""
     with pytest.raises(CustodyRefusedError, match="not in the form"):
         Transit(kek, {"TRANSIT_TOKEN": "token"})
+
+
+@pytest.mark.parametrize("host", ["b%00", "b%zz", "b,c", "user:word@b"])
+def test_a_host_is_a_name_or_an_address(host: str) -> None:
+    """A host that cannot be is a refusal of its slot, whose message does not quote it."""
+    with pytest.raises(CustodyRefusedError) as caught:
+        Transit(f"https://{host}/v1/transit/keys/sm", {"TRANSIT_TOKEN": "token"}).unwrap(b"", CONTEXT)
+    assert host not in str(caught.value)
 
 
 def test_the_token_is_required_and_stays_private(stub: Stub, tmp_path: Path) -> None:
@@ -76,6 +87,8 @@ def test_the_token_is_required_and_stays_private(stub: Stub, tmp_path: Path) -> 
     with pytest.raises(CustodyRefusedError, match="trusted certificates"):
         secure = "https://localhost:1/v1/transit/keys/sm"
         Transit(secure, {"TRANSIT_TOKEN": "token", "TRANSIT_CA": str(tmp_path / "ca")}).wrap(KEY, CONTEXT)
+    with pytest.raises(CustodyRefusedError, match="TRANSIT_CA is set"):
+        at(stub, TRANSIT_CA=str(tmp_path / "ca"))
     assert stub.requests == []
 
 

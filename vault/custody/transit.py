@@ -10,7 +10,7 @@ from vault.custody import http
 from vault.custody.errors import CustodyRefusedError
 from vault.custody.provider import MAX_BLOB_BYTES, Provider, Unwrapped, encoded
 
-_KEK = re.compile(r"(https?://[^/]+/v1/(?:[\w.-]+/)+)keys/([\w.-]+)", re.ASCII)
+_KEK = re.compile(r"(https?://[^/]+/v1/(?:[\w-][\w.-]*/)+)keys/(\w[\w.-]*)", re.ASCII)
 _VERSION = re.compile(rb"vault:(v[0-9]{1,9}):")
 
 
@@ -21,7 +21,8 @@ class Transit(Provider):
         """Take the token and the file of trusted certificates from *settings*.
 
         Raises:
-            CustodyRefusedError: *kek* is no such address, or there is no token.
+            CustodyRefusedError: *kek* is no such address, or there is no token; or without TLS, no
+                certificate shows that the server is one that TRANSIT_CA trusts.
         """
         match = _KEK.fullmatch(kek)
         try:
@@ -35,6 +36,8 @@ class Transit(Provider):
         self._ca_file = settings.get("TRANSIT_CA")
         if not self._token or not self._token.isascii() or not self._token.isprintable():
             raise CustodyRefusedError("TRANSIT_TOKEN is unset, or not a token")
+        if self._ca_file and not kek.startswith("https:"):
+            raise CustodyRefusedError("TRANSIT_CA is set, so the KEK must be https://…")
 
     def wrap(self, material: bytes, context: dict[str, str]) -> bytes:
         """Return *material* wrapped by the newest version of the key."""
