@@ -1,5 +1,6 @@
 """Settings with the keys of the keyring file, which is opened once a start."""
 
+from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,10 +12,11 @@ from vault.custody.providers import Providers
 from vault.keys.custody import identify
 
 
-def with_keys(settings: Settings) -> tuple[Settings, list[Opened]]:
+def with_keys(settings: Settings, providers: Providers | None = None) -> tuple[Settings, list[Opened]]:
     """Return *settings* with the keys of the keyring file, and how they were opened; without a file, as is.
 
-    Keys that were handed down are taken. Others are opened, and handed down.
+    Keys that were handed down are taken. Others are opened, and handed down. A command that asks *providers*
+    itself gives them, so that a wrong PIN costs one of a token's tries.
 
     Raises:
         CustodyUnavailableError: No provider of a key answers in time.
@@ -26,8 +28,9 @@ def with_keys(settings: Settings) -> tuple[Settings, list[Opened]]:
     opened = handover.handed_down()
     if not opened:
         file = KeyringFile.read(Path(settings.master_keyring_file))
-        with Providers(settings.custody) as providers:
-            opened = open_all(file, providers.of, identify, timeout_seconds=settings.custody_timeout_seconds)
+        with ExitStack() as stack:
+            asked = providers or stack.enter_context(Providers(settings.custody))
+            opened = open_all(file, asked.of, identify, timeout_seconds=settings.custody_timeout_seconds)
         handover.hand_down(opened)
     primary, *fallbacks = [key.material for key in opened]
     return replace(settings, master_key=primary, master_key_fallbacks=tuple(fallbacks)), opened

@@ -1,4 +1,4 @@
-"""The flags of tokens that SoftHSM never sets."""
+"""The flags of tokens that SoftHSM never sets, and an unset PIN."""
 
 from typing import Any
 
@@ -35,4 +35,14 @@ def test_a_pin_that_would_lock_is_not_tried(flag: TokenFlag, monkeypatch: pytest
     for _ in range(2):
         with pytest.raises(CustodyRefusedError):
             Token({"PKCS11_PIN": "1234"}).unwrap("pkcs11:token=sm;object=kek-1", b"\1", b"")
+    assert token.logins == []
+
+
+@pytest.mark.promise(7)
+def test_an_unset_pin_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a PIN there is no login, which would be a wrong one."""
+    token = Locking(TokenFlag.LOGIN_REQUIRED)
+    monkeypatch.setattr(pkcs11, "lib", lambda _module: token)
+    with pytest.raises(CustodyRefusedError, match="PKCS11_PIN is unset"):
+        Token({}).unwrap("pkcs11:token=sm;object=kek-1", b"\1", b"")
     assert token.logins == []

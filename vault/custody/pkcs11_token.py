@@ -78,6 +78,8 @@ class Token:
         name = unquote(token)
         if name not in self._sessions:
             found = pkcs11.lib(self._module).get_token(token_label=name)
+            if not self._pin:
+                raise CustodyRefusedError("PKCS11_PIN is unset")
             # Until a session is open: a refused PIN is not tried again.
             self._sessions[name] = None
             self._sessions[name] = self._login(found)

@@ -7,6 +7,7 @@ import signal
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -30,8 +31,9 @@ from vault.cli.shell.output import Output
 from vault.config.settings import Settings
 from vault.crypto import Keyring, MasterKey
 from vault.custodian import with_keys
-from vault.custody import handover, shares
-from vault.custody.keyring_file import KeyringFile
+from vault.custody import handover, providers, shares
+from vault.custody.errors import CustodyRefusedError
+from vault.custody.keyring_file import KeyringFile, Slot
 from vault.custody.opening import Opened
 from vault.keys.custody import identify
 
@@ -197,6 +199,37 @@ def test_a_slot_that_fails_changes_nothing(desk: Desk) -> None:
     handover.hand_down([Opened(other.id, "a", "kek", "", "", (), other._material)])
     assert "changed meanwhile" in desk.custody("remove", "a", code=1).stderr
     assert desk.file.read_bytes() == before
+
+
+@pytest.mark.promise(7)
+def test_a_wrong_pin_costs_one_try_of_a_command(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A command asks a token's library in one session, which logs in once, also where it connects, too."""
+    started: list[str] = []
+
+    class Refusing:
+        def __init__(self, module: str, _: object) -> None:
+            started.append(module)
+
+        def ask(self, *_: object) -> bytes:
+            raise CustodyRefusedError("the token refused: PinIncorrect")
+
+        def close(self) -> None:
+            pass
+
+    desk.begin()
+    key = KeyringFile.read(desk.file).primary
+    slots = (Slot("hsm", "pkcs11", "pkcs11:token=sm;object=kek-1", b"blob"), *key.slots)
+    desk.file.write_text(KeyringFile((replace(key, slots=slots),)).text())
+    monkeypatch.setattr(providers, "Library", Refusing)
+    for arguments, code in (
+        (("check",), 1),
+        (("add", "c", "command", desk.program("c")), 0),
+        (("rewrap", "hsm"), 1),
+        (("new-key",), 1),
+    ):
+        started.clear()
+        desk.custody(*arguments, code=code)
+        assert len(started) == 1, arguments
 
 
 def test_a_rotation_is_edits_of_one_file(desk: Desk, stored: Stored) -> None:

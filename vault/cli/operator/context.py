@@ -12,6 +12,7 @@ from vault.core.attempt import Action, Attempt
 from vault.core.errors import SettingsError, StorageUnavailableError, VaultError
 from vault.core.principal import OPERATOR
 from vault.custodian import with_keys
+from vault.custody.providers import Providers
 from vault.documents import Database
 from vault.keys.custody import opened_attempts
 from vault.keys.guard import require_agreement
@@ -29,6 +30,7 @@ def connected(
     recorded: bool = False,
     scratch: str = "",
     audit_enabled: bool | None = None,
+    providers: Providers | None = None,
 ) -> Iterator[Parts]:
     """Connect as the service does, and yield its parts.
 
@@ -38,7 +40,8 @@ def connected(
     servers; its trail has no retention.
 
     Other commands, and reading ones that are *recorded*, need every master key in use, and the database's
-    state of the audit trail. *audit_enabled* replaces the setting.
+    state of the audit trail. *audit_enabled* replaces the setting. *providers* open the keyring file, as in
+    `with_keys`.
 
     Raises:
         AuditStateError: `AUDIT_ENABLED` disagrees with the database; nothing was written.
@@ -47,7 +50,7 @@ def connected(
         SettingsError: The environment has invalid settings.
         StorageUnavailableError: MongoDB is not available.
     """
-    settings, opened = with_keys(_settings())
+    settings, opened = with_keys(_settings(), providers)
     if settings.dotenv:
         output.note(f"Settings from {dotenv_path()}: {', '.join(settings.dotenv)}")
     days = 0 if scratch else settings.audit_ttl_days

@@ -175,15 +175,15 @@ def check_slots(output: Output, with_shares: bool) -> None:
         states = [
             *check(file, provider_of, identify, skips=lambda slot: slot.scheme == RECOVERY and not secret)
         ]
-    output.table(_CHECKED, map(asdict, states))
-    if {one.key_id for one in states if one.state == "up" and one.scheme != RECOVERY} == {
-        key.id for key in file.keys
-    }:
-        with connected(output, reading=True, recorded=True):
-            attempt = checked_attempt(states, OPERATOR)
-            people = [one for one in states if one.scheme == RECOVERY]
-            attempt.details["recovery"] = bool(people) and all(one.state == "up" for one in people)
-            record(attempt)
+        output.table(_CHECKED, map(asdict, states))
+        if {one.key_id for one in states if one.state == "up" and one.scheme != RECOVERY} == {
+            key.id for key in file.keys
+        }:
+            with connected(output, reading=True, recorded=True, providers=providers):
+                attempt = checked_attempt(states, OPERATOR)
+                people = [one for one in states if one.scheme == RECOVERY]
+                attempt.details["recovery"] = bool(people) and all(one.state == "up" for one in people)
+                record(attempt)
     sys.exit(_exit_code(states))
 
 

@@ -11,7 +11,7 @@ import click
 from vault.audit.reader import record
 from vault.cli.operator.context import connected
 from vault.cli.shell.output import Output
-from vault.config.settings import keyring_path
+from vault.config.settings import custody_settings, keyring_path
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
 from vault.custody import keyring_file
@@ -52,13 +52,15 @@ def opened_custody(output: Output) -> Iterator[Custody]:
     """
     path = keyring_path()
     file = KeyringFile.read(path)
-    with connected(output, reading=True, recorded=True) as parts:
+    with (
+        Providers(custody_settings()) as providers,
+        connected(output, reading=True, recorded=True, providers=providers) as parts,
+    ):
         settings = parts.settings
         materials = {identify(key): key for key in (settings.master_key, *settings.master_key_fallbacks)}
         if materials.keys() != {key.id for key in file.keys}:
             raise KeyringFileError(f"{path} was changed meanwhile", hint="run the command again")
-        with Providers(settings.custody) as providers:
-            yield Custody(path, file, parts, materials, Wrapper(providers.of, identify))
+        yield Custody(path, file, parts, materials, Wrapper(providers.of, identify))
 
 
 def changed_attempt(new: KeyringFile, wrapper: Wrapper, operation: str, **details: str) -> Attempt:
