@@ -12,6 +12,7 @@ from vault.audit.writer import AuditTrail
 from vault.core.errors import AuditUnavailableError
 from vault.crypto import MasterKey
 from vault.custody import handover
+from vault.custody.errors import KeyringFileError
 from vault.custody.keyring_file import KeyringFile, Slot, WrappedKey
 from vault.custody.opening import Opened
 from vault.keys import custody
@@ -136,6 +137,27 @@ def test_slots_are_checked_by_one_process(
         "a": "up",
         "b": "unavailable",
     }
+
+
+@pytest.mark.usefixtures("_recording")
+def test_no_slot_is_up_without_a_file(
+    opened: list[Opened], file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A file that cannot be read shows as slots that are down: the next start would fail."""
+    gauges = Gauges()
+    monkeypatch.setattr(metrics, "CUSTODY_SLOT_UP", gauges)
+    one, content = watch(opened, file), file.read_text()
+    file.write_text("broken")
+    with pytest.raises(KeyringFileError):
+        one.check()
+    assert gauges == {"a": 0}
+    file.write_text(content)
+    one.check()
+    assert gauges == {"a": 1, "b": 1}
+    file.unlink()
+    with pytest.raises(KeyringFileError):
+        one.check()
+    assert gauges == {"a": 0, "b": 0}
 
 
 @pytest.mark.usefixtures("_recording")

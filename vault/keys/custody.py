@@ -11,6 +11,7 @@ from vault.core.principal import SERVICE, Principal
 from vault.crypto.master_key import KEY_SIZE, MasterKey
 from vault.custody import handover
 from vault.custody.checking import SlotState, check
+from vault.custody.errors import KeyringFileError
 from vault.custody.keyring_file import KeyringFile, Slot
 from vault.custody.opening import Opened
 from vault.custody.providers import RECOVERY, Providers
@@ -79,6 +80,8 @@ class CustodyWatch:
         self._settings = settings
         self._place = handover.Place()
         self._checks = Periodic("custody-check", check_seconds, self.check)
+        #: The slots of the last check that found the file whole, and those of them that were down.
+        self._known = {key.slot for key in opened}
         self._down: set[str] = set()
         #: Slots whose token refused: a second wrong PIN could lock it.
         self._refused: set[str] = set()
@@ -102,15 +105,25 @@ class CustodyWatch:
         self._checks.close()
 
     def check(self) -> None:
-        """Check all slots, unless that is another process's task; record and show the result."""
+        """Check all slots, unless that is another process's task; record and show the result.
+
+        Raises:
+            KeyringFileError: The file cannot be read; all slots are shown as down.
+        """
         if not self._place.take():
             return
-        file = KeyringFile.read(self._path)
+        try:
+            file = KeyringFile.read(self._path)
+        except KeyringFileError:
+            for name in self._known:
+                metrics.CUSTODY_SLOT_UP.labels(name).set(False)
+            raise
         with Providers(self._settings) as providers:
             states = [*check(file, providers.of, identify, skips=self._skips)]
         down = {one.slot for one in states if one.state != "up"}
         self._refused |= {one.slot for one in states if one.scheme == "pkcs11" and one.state == "refused"}
-        for name in {one.slot for one in states} | self._refused:
+        self._known = {one.slot for one in states} | self._refused
+        for name in self._known:
             metrics.CUSTODY_SLOT_UP.labels(name).set(name not in down | self._refused)
         for one in states:
             if one.slot in down - self._down and one.state != "up":
