@@ -12,6 +12,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, dataclass, field
 from functools import cache
 from importlib.resources import files
+from itertools import islice
 from typing import NamedTuple
 
 from vault.custody.errors import CustodyRefusedError
@@ -93,7 +94,7 @@ def split(secret: bytes, groups: Sequence[Group], group_threshold: int) -> list[
 
 
 def combine(mnemonics: Iterable[str], *, passphrase: bytes = b"") -> bytes:
-    """Return the secret of these shares; more than needed are allowed.
+    """Return the secret of these shares; more than needed are allowed, and one of them may be forged.
 
     Raises:
         CustodyRefusedError: A share is damaged or of another set, or there are too few.
@@ -198,13 +199,18 @@ def _points(threshold: int, count: int, secret: bytes) -> dict[int, bytes]:
 def _restored(threshold: int, points: Mapping[int, bytes]) -> bytes:
     if threshold == 1:
         return next(iter(points.values()))
-    used = dict(list(points.items())[:threshold])
-    if len({len(value) for value in used.values()}) != 1:
-        raise CustodyRefusedError("two shares contradict each other", hint="use the shares of one set")
-    secret, check = _interpolated(used, _SECRET_INDEX), _interpolated(used, _DIGEST_INDEX)
-    if not hmac.compare_digest(check[:_DIGEST_BYTES], _digest(secret, check[_DIGEST_BYTES:])):
-        raise CustodyRefusedError("the shares do not fit each other", hint="one of them is forged")
-    return secret
+    # With more than are needed, each is left out in turn: one that is forged does not prevent a restore.
+    attempts = [points]
+    if len(points) > threshold:
+        attempts += [{x: value for x, value in points.items() if x != left_out} for left_out in points]
+    for attempt in attempts:
+        used = dict(islice(attempt.items(), threshold))
+        if len({len(value) for value in used.values()}) != 1:
+            continue
+        secret, check = _interpolated(used, _SECRET_INDEX), _interpolated(used, _DIGEST_INDEX)
+        if hmac.compare_digest(check[:_DIGEST_BYTES], _digest(secret, check[_DIGEST_BYTES:])):
+            return secret
+    raise CustodyRefusedError("the shares do not fit each other", hint="one of them is forged")
 
 
 def _cipher(value: bytes, rounds: Iterable[int], *, exponent: int, salt: bytes, passphrase: bytes) -> bytes:
