@@ -14,6 +14,7 @@ from vault.cli.operator.custody_context import changed_attempt, named_slot, new_
 from vault.cli.operator.recovery import read_secret, recovery
 from vault.cli.shell.output import Output, output_options
 from vault.config.settings import custody_settings, keyring_path
+from vault.core.errors import StorageUnavailableError
 from vault.core.outcomes import Exit
 from vault.core.principal import OPERATOR
 from vault.custody import keyring_file
@@ -163,7 +164,8 @@ def rewrap(output: Output, name: str) -> None:
 def check_slots(output: Output, with_shares: bool) -> None:
     """Open every slot of every key, and record the result.
 
-    Exits with 1 if a slot refuses, and with 5 if a provider does not answer.
+    Exits with 1 if a slot refuses, and with 5 if a provider does not answer. Without MongoDB, the result is
+    not recorded.
     """
     file = KeyringFile.read(keyring_path())
     secret = read_secret(output) if with_shares else b""
@@ -179,12 +181,19 @@ def check_slots(output: Output, with_shares: bool) -> None:
         if {one.key_id for one in states if one.state == "up" and one.scheme != RECOVERY} == {
             key.id for key in file.keys
         }:
-            with connected(output, reading=True, recorded=True, providers=providers):
-                attempt = checked_attempt(states, OPERATOR)
-                people = [one for one in states if one.scheme == RECOVERY]
-                attempt.details["recovery"] = bool(people) and all(one.state == "up" for one in people)
-                record(attempt)
+            _record_check(output, states, providers)
     sys.exit(_exit_code(states))
+
+
+def _record_check(output: Output, states: list[SlotState], providers: Providers) -> None:
+    attempt = checked_attempt(states, OPERATOR)
+    people = [one for one in states if one.scheme == RECOVERY]
+    attempt.details["recovery"] = bool(people) and all(one.state == "up" for one in people)
+    try:
+        with connected(output, reading=True, recorded=True, providers=providers):
+            record(attempt)
+    except StorageUnavailableError as error:
+        output.note(f"The check is not recorded: {error.problem}")
 
 
 def _exit_code(states: list[SlotState]) -> Exit:
