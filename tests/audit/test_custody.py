@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from bson.datetime_ms import DatetimeMS
 
 from tests.support.rotation import Stored
 from vault.audit.custody import ProviderLog, custody_activity, known_keks, mismatches
@@ -97,6 +98,42 @@ def test_openbao_s_log_is_compared_with_the_trail(database: Database, stored: St
         ("no entry", "stolen too"),
     ]
     assert mismatches(ProviderLog.read([unwrap(6, "x", "sys/health")], keks)) == []
+
+
+def test_a_forged_entry_hides_nothing(database: Database, stored: Stored) -> None:
+    """Times that Python cannot hold, and a KEK that is no address, neither stop a comparison nor count."""
+    del database
+    drill = entry("key_recovered", -367 * 1440)
+    stored.audit_logs.insert_many(
+        [
+            drill,
+            entry("key_opened", 1, request_id="", kek="http://["),
+            *(
+                entry("key_opened", 2, request_id="stolen", kek=BAO) | {"seq": number, "ts": DatetimeMS(time)}
+                for number, time in enumerate((-(2**62), 2**62))
+            ),
+            *(
+                entry("key_recovered", 2) | {"seq": number, "ts": DatetimeMS(time)}
+                for number, time in enumerate((-(2**61), 2**61), 10)
+            ),
+        ]
+    )
+    found = mismatches(ProviderLog.read([unwrap(1, "stolen")], known_keks()))
+    assert [(one.kind, one.request_id) for one in found] == [("no entry", "stolen")]
+    activity = custody_activity(NOW - timedelta(days=30), NOW + timedelta(days=1))
+    assert (activity.last_drill, activity.needs_drill) == (drill["ts"], True)
+
+
+def test_an_entry_needs_an_unwrap_in_the_whole_span_of_the_log(database: Database, stored: Stored) -> None:
+    """A log without any unwrap shows the entries that have none, from its first line to its last."""
+    del database
+    stored.audit_logs.insert_many(
+        [entry("key_opened", minutes, request_id=f"at {minutes}", kek=BAO) for minutes in (0, 2, 9)]
+    )
+    lines = [unwrap(1, "x", "sys/health"), unwrap(3, "x", "sys/health")]
+    log = ProviderLog.read(lines, {BAO})
+    assert log.unwraps == []
+    assert [(one.kind, one.request_id) for one in mismatches(log)] == [("no unwrap", "at 2")]
 
 
 def test_cloudtrail_s_log_is_compared_with_the_trail(database: Database, stored: Stored) -> None:

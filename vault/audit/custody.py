@@ -23,6 +23,8 @@ _MAX_DRILL_AGE = timedelta(days=365)
 _ACTIONS = (Action.KEY_OPENED, Action.CUSTODY_CHANGED, Action.CUSTODY_CHECKED, Action.KEY_RECOVERED)
 _CHECKED = Action.CUSTODY_CHECKED.value
 _SUCCEEDED = {"status": Status.SUCCESS.value}
+#: The times that Python can hold: a forged entry can have others.
+_MIN_TIME, _MAX_TIME = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,7 +52,7 @@ def custody_activity(since: datetime, until: datetime) -> CustodyActivity:
     period = {"ts": {"$gte": since, "$lt": until}, **_SUCCEEDED}
     drill = {
         **_SUCCEEDED,
-        "ts": {"$type": "date"},
+        "ts": {"$gte": _MIN_TIME, "$lt": until},
         "$or": [{"action": Action.KEY_RECOVERED.value}, {"action": _CHECKED, "details.recovery": True}],
     }
     with storage_errors():
@@ -89,6 +91,9 @@ class ProviderLog:
     #: The beginning of the KEKs of this kind of provider.
     kek_prefix: str
     unwraps: list[Unwrap]
+    #: The times of the first and the last line, whatever they are about; None of an empty log.
+    since: datetime | None
+    until: datetime | None
 
     @classmethod
     def read(cls, lines: Iterable[str], keks: Iterable[str]) -> "ProviderLog":
@@ -104,7 +109,9 @@ class ProviderLog:
                 prefix, found = "http", _of_openbao([first, *text], keks)
             else:
                 prefix, found = "arn:", _of_cloudtrail(json.loads("".join([first, *text]))["Records"])
-            return cls(prefix, sorted(found, key=lambda one: one.time))
+            lines_found = sorted(found, key=lambda one: one.time)
+            times = [one.time for one in lines_found] or [None]
+            return cls(prefix, [one for one in lines_found if one.request_id], times[0], times[-1])
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
             raise TransferError(
                 "the file is neither OpenBao's audit log nor CloudTrail's JSON", hint="give it uncompressed"
@@ -112,20 +119,30 @@ class ProviderLog:
 
 
 def _of_openbao(lines: Iterable[str], keks: Iterable[str]) -> Iterator[Unwrap]:
-    paths = {urlsplit(kek).path.removeprefix("/v1/").replace("/keys/", "/decrypt/") for kek in keks}
+    """Yield all *lines*, those that are no unwrap without the ID of a request."""
+    paths = set(map(_decrypt_path, keks))
     for found in map(json.loads, filter(str.strip, lines)):
         request = found.get("request", {})
-        if found["type"] == "response" and not found.get("error") and request.get("path") in paths:
-            # OpenBao has nanoseconds, which Python cannot read.
-            yield Unwrap(_time(found["time"][:19] + "+00:00"), request["id"])
+        is_unwrap = found["type"] == "response" and not found.get("error") and request.get("path") in paths
+        # OpenBao has nanoseconds, which Python cannot read.
+        yield Unwrap(_time(found["time"][:19] + "+00:00"), request["id"] if is_unwrap else "")
+
+
+def _decrypt_path(kek: str) -> str | None:
+    try:
+        return urlsplit(kek).path.removeprefix("/v1/").replace("/keys/", "/decrypt/")
+    except ValueError:
+        # Of a forged entry.
+        return None
 
 
 def _of_cloudtrail(records: Iterable[Any]) -> Iterator[Unwrap]:
+    """Yield all *records*, those that are no unwrap without the ID of a request."""
     for found in records:
         context = (found.get("requestParameters") or {}).get("encryptionContext") or {}
         is_unwrap = found["eventName"] == "Decrypt" and not found.get("errorCode")
-        if is_unwrap and context.get("purpose") == PURPOSE:
-            yield Unwrap(_time(found["eventTime"]), found["requestID"])
+        is_ours = is_unwrap and context.get("purpose") == PURPOSE
+        yield Unwrap(_time(found["eventTime"]), found["requestID"] if is_ours else "")
 
 
 def _time(text: str) -> datetime:
@@ -149,11 +166,14 @@ def mismatches(log: ProviderLog) -> list[Mismatch]:
     Raises:
         StorageUnavailableError: MongoDB is unavailable.
     """
-    if not log.unwraps:
+    if log.since is None or log.until is None:
         return []
-    since, until = log.unwraps[0].time, log.unwraps[-1].time + timedelta(seconds=1)
+    until = log.until + timedelta(seconds=1)
     # An entry can follow its unwrap by minutes: a start waits for MongoDB.
-    query = {"ts": {"$gte": since}, "action": {"$in": [action.value for action in _ACTIONS]}}
+    query = {
+        "ts": {"$gte": log.since, "$lte": _MAX_TIME},
+        "action": {"$in": [action.value for action in _ACTIONS]},
+    }
     with storage_errors():
         entries = list(collection().find(query, {"ts": 1, "details": 1}))
     requests = [(entry["ts"], *one) for entry in entries for one in _requests(entry.get("details"))]
