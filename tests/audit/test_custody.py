@@ -74,6 +74,7 @@ def test_openbao_s_log_is_compared_with_the_trail(database: Database, stored: St
             entry("key_opened", 2.5, request_id="forged", kek=BAO),
             entry("key_opened", 2.6, request_id="other", kek=ARN),
             entry("custody_checked", 3.1, slots=[{"request_id": "check", "kek": BAO}, 1, {"request_id": 2}]),
+            entry("custody_checked", 3.2, slots=[{"request_id": "", "kek": f"{BAO}2"}]),
             entry("custody_changed", 4.1, request_ids=["change"], slots="hostile"),
             entry("custody_changed", 4.2) | {"details": "hostile"},
             entry("key_opened", 9, request_id="later", kek=BAO),
@@ -87,10 +88,10 @@ def test_openbao_s_log_is_compared_with_the_trail(database: Database, stored: St
         unwrap(6, "refused", error="permission denied"),
         unwrap(6, "not ours", "transit/decrypt/other"),
         unwrap(6, "a request").replace("response", "request"),
-        unwrap(7, "stolen too"),
+        unwrap(7, "stolen too", "transit/decrypt/sm2"),
     ]
     keks = known_keks()
-    assert keks == {BAO, "pkcs11:token=sm", ARN}
+    assert keks == {BAO, f"{BAO}2", "pkcs11:token=sm", ARN}
     found = mismatches(ProviderLog.read(lines, keks))
     assert [(one.kind, one.request_id) for one in found] == [
         ("no unwrap", "forged"),

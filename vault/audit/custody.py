@@ -150,14 +150,16 @@ def _time(text: str) -> datetime:
 
 
 def known_keks() -> set[str]:
-    """Return the KEKs that have opened a key, by the trail.
+    """Return the KEKs that have opened a key, or were checked, by the trail.
 
     Raises:
         StorageUnavailableError: MongoDB is unavailable.
     """
     with storage_errors():
-        found = collection().distinct("details.kek", {"action": Action.KEY_OPENED.value})
-    return {kek for kek in found if isinstance(kek, str)}
+        opened = collection().distinct("details.kek", {"action": Action.KEY_OPENED.value})
+        # A slot that is never the first one to open a key is only in these.
+        checked = collection().distinct("details.slots.kek", {"action": _CHECKED})
+    return {kek for kek in [*opened, *checked] if isinstance(kek, str)}
 
 
 def mismatches(log: ProviderLog) -> list[Mismatch]:
