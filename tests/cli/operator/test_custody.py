@@ -203,7 +203,7 @@ def test_a_slot_that_fails_changes_nothing(desk: Desk) -> None:
 
 
 @pytest.mark.promise(7)
-def test_a_wrong_pin_costs_one_try_of_a_command(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_command_tries_a_wrong_pin_once(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
     """A command asks a token's library in one session, which logs in once, also where it connects, too."""
     started: list[str] = []
 
@@ -376,7 +376,7 @@ def test_shares_are_drilled_and_replaced(desk: Desk, stored: Stored) -> None:
 
 
 def test_no_share_is_written_over_another(tmp_path: Path) -> None:
-    """A file that is there already is an error, not the end of a share."""
+    """An existing file is an error, not the end of a share."""
     with pytest.raises(FileExistsError):
         recovery._write_shares(tmp_path / "out", [("people-1", "first"), ("people-1", "second")])
     assert (tmp_path / "out" / "people-1.txt").read_text() == "first\n"
