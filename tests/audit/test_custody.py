@@ -119,7 +119,8 @@ def test_a_forged_entry_hides_nothing(database: Database, stored: Stored) -> Non
             ),
         ]
     )
-    found = mismatches(ProviderLog.read([unwrap(1, "stolen")], known_keks()))
+    lines = [unwrap(1, "stolen"), unwrap(1, "no path").replace('"path"', '"other"')]
+    found = mismatches(ProviderLog.read(lines, known_keks()))
     assert [(one.kind, one.request_id) for one in found] == [("no entry", "stolen")]
     activity = custody_activity(NOW - timedelta(days=30), NOW + timedelta(days=1))
     assert (activity.last_drill, activity.needs_drill) == (drill["ts"], True)

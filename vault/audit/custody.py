@@ -5,6 +5,7 @@ Anyone with write access to MongoDB can store any type in any field, so types ar
 
 import json
 from collections.abc import Iterable, Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -110,8 +111,8 @@ class ProviderLog:
             else:
                 prefix, found = "arn:", _of_cloudtrail(json.loads("".join([first, *text]))["Records"])
             lines_found = sorted(found, key=lambda one: one.time)
-            times = [one.time for one in lines_found] or [None]
-            return cls(prefix, [one for one in lines_found if one.request_id], times[0], times[-1])
+            times, unwraps = [one.time for one in lines_found], [one for one in lines_found if one.request_id]
+            return cls(prefix, unwraps, min(times, default=None), max(times, default=None))
         except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
             raise TransferError(
                 "the file is neither OpenBao's audit log nor CloudTrail's JSON", hint="give it uncompressed"
@@ -120,7 +121,7 @@ class ProviderLog:
 
 def _of_openbao(lines: Iterable[str], keks: Iterable[str]) -> Iterator[Unwrap]:
     """Yield all *lines*, those that are no unwrap without the ID of a request."""
-    paths = set(map(_decrypt_path, keks))
+    paths = set(_decrypt_paths(keks))
     for found in map(json.loads, filter(str.strip, lines)):
         request = found.get("request", {})
         is_unwrap = found["type"] == "response" and not found.get("error") and request.get("path") in paths
@@ -128,12 +129,11 @@ def _of_openbao(lines: Iterable[str], keks: Iterable[str]) -> Iterator[Unwrap]:
         yield Unwrap(_time(found["time"][:19] + "+00:00"), request["id"] if is_unwrap else "")
 
 
-def _decrypt_path(kek: str) -> str | None:
-    try:
-        return urlsplit(kek).path.removeprefix("/v1/").replace("/keys/", "/decrypt/")
-    except ValueError:
-        # Of a forged entry.
-        return None
+def _decrypt_paths(keks: Iterable[str]) -> Iterator[str]:
+    for kek in keks:
+        # That of a forged entry can be no address.
+        with suppress(ValueError):
+            yield urlsplit(kek).path.removeprefix("/v1/").replace("/keys/", "/decrypt/")
 
 
 def _of_cloudtrail(records: Iterable[Any]) -> Iterator[Unwrap]:
