@@ -14,7 +14,7 @@ from pymongo.errors import AutoReconnect
 from tests.cli.waiting import wait_until
 from tests.conftest import memory_or_disk, running_app, start
 from tests.support.databases import new_database
-from tests.support.lifecycle import ALICE, Caller, b64, trail
+from tests.support.lifecycle import ALICE, Caller, b64, in_past, trail
 from tests.support.rotation import Stored
 from tests.support.unrecorded import unrecorded
 from tests.support.written_trail import findings
@@ -51,6 +51,9 @@ MOMENTS: dict[str, tuple[Any, str]] = {
 }
 #: The transaction is committed, but not known to be on a majority.
 UNCERTAIN = {"writeConcernError": {"code": 64, "errmsg": "timed out"}}
+
+#: The commit succeeds after the timeout of requests in the tests that use it.
+LATE = {"blockConnection": True, "blockTimeMS": 2_500}
 
 
 @pytest.fixture(scope="module")
@@ -98,13 +101,18 @@ def step_down(stored: Stored) -> None:
 def stored_ids(stored: Stored) -> list[str]:
     """Return the IDs of all secrets, which must be those of the entries of successful creates."""
     ids = sorted(found["_id"] for found in stored.secrets.find({"pending": None}))
-    assert ids == sorted(
+    assert ids == created_ids(stored)
+    assert unrecorded(stored) == {}
+    return ids
+
+
+def created_ids(stored: Stored) -> list[str]:
+    """Return the IDs in the entries of successful creates."""
+    return sorted(
         entry["secret_id"]
         for entry in trail(stored)
         if (entry["action"], entry["status"]) == ("create", "success")
     )
-    assert unrecorded(stored) == {}
-    return ids
 
 
 def streams(stored: Stored, key: MasterKey) -> int:
@@ -150,19 +158,82 @@ def test_a_lasting_fault_leaves_nothing(
 
 @pytest.mark.promise(3)
 @pytest.mark.usefixtures("own_timeouts")
-def test_a_commit_of_unknown_outcome_leaves_both(
+def test_a_commit_of_unknown_outcome_leaves_only_its_entry(
     environment: dict[str, str], stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """If no majority confirms a commit, the answer is 503, and both the secret and its entry are stored."""
+    """If no majority confirms a commit, the answer is 503, and the secret is removed: no one has its ID."""
     with running_app(environment) as app:
         start(app)
         alice = Caller(app.test_client(), monkeypatch).become(ALICE)
         with failing(stored, "commit", UNCERTAIN):
             assert alice.refused("create", **PLAIN) == 503
-        assert len(stored_ids(stored)) == 1
-        alice.create()
-        assert len(stored_ids(stored)) == 2
+        assert created_ids(stored)
+        assert stored.secrets.count_documents({}) == 0
+        secret_id = alice.create()
+        assert [found["_id"] for found in stored.secrets.find()] == [secret_id]
+        assert len(created_ids(stored)) == 2
     assert streams(stored, key) == 2
+
+
+@pytest.mark.promise(3)
+@pytest.mark.usefixtures("own_timeouts")
+@pytest.mark.parametrize("is_cut_off", [True, False], ids=["cut off", "unconfirmed"])
+def test_a_key_of_unknown_outcome_creates_one_secret(
+    environment: dict[str, str], stored: Stored, monkeypatch: pytest.MonkeyPatch, is_cut_off: bool
+) -> None:
+    """A create whose outcome is unknown keeps its key for a while; then a repeat creates the only secret."""
+    with running_app({**environment, "REQUEST_TIMEOUT_SECONDS": "2"}) as app:
+        start(app)
+        alice = Caller(app.test_client(), monkeypatch).become(ALICE)
+        alice("list")
+        header = {"Idempotency-Key": "key"}
+        with failing(stored, "commit", LATE if is_cut_off else UNCERTAIN, times=int(is_cut_off)):
+            assert alice.post("create", PLAIN, **header).status_code == 503
+            assert alice.post("create", PLAIN, **header).status_code == 503
+            wait_until(lambda: created_ids(stored))
+        assert alice.post("create", PLAIN, **header).status_code == 503
+        stored.idempotency_keys.update_one({}, {"$set": {"held_until": in_past(seconds=1)}})
+        replies = [alice.post("create", PLAIN, **header) for _ in range(2)]
+        assert [reply.status_code for reply in replies] == [200, 200]
+        [secret_id] = {reply.json["secret_id"] for reply in replies}
+        assert alice.fetch(secret_id) == PLAIN["secret"]
+    assert [found["_id"] for found in stored.secrets.find()] == [secret_id]
+
+
+@pytest.mark.promise(3)
+def test_a_take_over_removes_what_was_stored_late(
+    environment: dict[str, str], stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a secret of a request that was cut off is stored and stays, the repeat with its key removes it."""
+    with running_app({**environment, "REQUEST_TIMEOUT_SECONDS": "2"}) as app:
+        start(app)
+        alice = Caller(app.test_client(), monkeypatch).become(ALICE)
+        alice("list")
+        header = {"Idempotency-Key": "key"}
+        monkeypatch.setattr(Secret, "remove_abandoned", lambda _: None)
+        with failing(stored, "commit", LATE, times=1):
+            assert alice.post("create", PLAIN, **header).status_code == 503
+            wait_until(lambda: stored.secrets.count_documents({}))
+        stored.idempotency_keys.update_one({}, {"$set": {"held_until": in_past(seconds=1)}})
+        reply = alice.post("create", PLAIN, **header)
+        assert reply.status_code == 200
+    assert [found["_id"] for found in stored.secrets.find()] == [reply.json["secret_id"]]
+
+
+@pytest.mark.promise(3)
+def test_a_secret_of_a_request_that_was_cut_off_is_removed(
+    environment: dict[str, str], stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A secret stored after its request was answered with 503 is removed: no one has its ID."""
+    with running_app({**environment, "REQUEST_TIMEOUT_SECONDS": "2"}) as app:
+        start(app)
+        alice = Caller(app.test_client(), monkeypatch).become(ALICE)
+        alice("list")
+        with failing(stored, "commit", LATE, times=1):
+            assert alice.refused("create", **PLAIN) == 503
+            assert stored.secrets.count_documents({}) == 0
+            wait_until(lambda: created_ids(stored))
+        wait_until(lambda: stored.secrets.count_documents({}) == 0)
 
 
 @pytest.mark.promise(3)

@@ -7,6 +7,8 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+from pymongo.client_session import ClientSession
+
 from vault.audit import checkpoint, signing_keys
 from vault.audit.refusal_counter import Count, Kind, RefusalCounter, attempt_of
 from vault.audit.sinks import NoSink, Sink
@@ -218,7 +220,8 @@ class AuditTrail:
 
     def _on_finish(self, outcomes: Sequence[Outcome], new_secrets: Sequence[UnstoredSecret] = ()) -> bool:
         # A required sink has the entries before anyone can find the secrets.
-        shared = new_secrets and not self._sink.is_required and AuditEntry.has_transactions()
+        is_shared = new_secrets and not self._sink.is_required and AuditEntry.has_transactions()
+        shared = new_secrets if is_shared else ()
         recorded = [
             (attempt, status)
             for attempt, status in outcomes
@@ -226,8 +229,11 @@ class AuditTrail:
         ]
         if recorded:
             try:
-                self._start(recorded, new_secrets if shared else ())()
+                self._start(recorded, shared)()
             except StorageUnavailableError:
+                # The caller was cut off, or the outcome of the commit is unknown.
+                for secret in shared:
+                    secret.may_be_stored = True
                 raise AuditUnavailableError from None
         return bool(shared)
 
@@ -277,22 +283,40 @@ class AuditTrail:
             self.log_head()
             stream = stream.successor()
         stream.chain(entries, now)
+        effect = _Effect(new_secrets)
         try:
             with storage_errors("insert"):
-                AuditEntry.store(entries, partial(Secret.insert_all, new_secrets) if new_secrets else None)
+                AuditEntry.store(entries, effect if new_secrets else None)
             stream.committed(entries[-1])
-        except BaseException:
+        except BaseException as error:
             # After any error, the entries may be stored: their numbers are not used again.
             self._failed = True
             metrics.ENTRIES_FAILED.inc(len(entries))
             self.log_head()
             self._stream = stream.successor()
+            if new_secrets and not effect.is_complete and isinstance(error, StorageUnavailableError):
+                # MongoDB was not asked to commit: unlike after that error, certainly nothing is stored.
+                raise AuditUnavailableError from None
             raise
         self._failed = False
         self._stream = stream
         metrics.ENTRIES_WRITTEN.inc(len(entries))
+        Secret.remove_abandoned(new_secrets)
         self._sink.write(entries)
         return [None] * len(entries)
+
+
+class _Effect:
+    """Stores new secrets in the transaction of their entries."""
+
+    def __init__(self, new_secrets: Sequence[UnstoredSecret]) -> None:
+        self._new_secrets = new_secrets
+        #: True once the transaction can be committed.
+        self.is_complete = False
+
+    def __call__(self, session: ClientSession) -> None:
+        Secret.insert_all(self._new_secrets, session)
+        self.is_complete = True
 
 
 def _entry(attempt: Attempt, status: Status) -> StoredEntry:

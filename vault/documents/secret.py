@@ -1,6 +1,6 @@
 """Secrets in MongoDB: the schema, and new secrets."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any, ClassVar
@@ -17,12 +17,14 @@ from mongoengine import (
     StringField,
     signals,
 )
+from pymongo import DeleteOne
 from pymongo.client_session import ClientSession
 from pymongo.errors import BulkWriteError
 
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.crypto import Keyring
 from vault.documents.base import BaseDocument
+from vault.documents.guard import best_effort_cleanup
 from vault.documents.stored_secret import BoundFields, StoredSecret
 
 _DUPLICATE_KEY = 11_000
@@ -89,8 +91,10 @@ class UnstoredSecret(_Encryptable):
     pending: bool | None = None
     purge_at: datetime | None = None
 
-    #: Set before the first write.
+    #: Set if a write may have stored it, or may still store it.
     may_be_stored: bool = field(default=False, init=False)
+    #: Set before it is withdrawn: if a write still stores it, the writer removes it.
+    is_abandoned: bool = field(default=False, init=False)
 
     def document(self) -> dict[str, Any]:
         """Return the document to store.
@@ -104,7 +108,9 @@ class UnstoredSecret(_Encryptable):
 
 #: The fields of a new secret's document after its `_id`, in the order of `Secret`.
 _DOCUMENT_FIELDS = tuple(
-    name for name in UnstoredSecret.__dataclass_fields__ if name not in ("id", "may_be_stored")
+    name
+    for name in UnstoredSecret.__dataclass_fields__
+    if name not in ("id", "may_be_stored", "is_abandoned")
 )
 
 
@@ -155,6 +161,13 @@ class Secret(_Encryptable, BaseDocument):
     def insert_all(cls, secrets: Sequence[UnstoredSecret], session: ClientSession | None = None) -> None:
         """Store all of the new *secrets*."""
         cls.insert(cls._documents(secrets), session)
+
+    @classmethod
+    def remove_abandoned(cls, secrets: Iterable[UnstoredSecret]) -> None:
+        """Remove those of the new, stored *secrets* whose callers were cut off. Ignore errors."""
+        if abandoned := [secret.id for secret in secrets if secret.is_abandoned]:
+            with best_effort_cleanup():
+                cls.raw().bulk_write([DeleteOne({"_id": secret_id}) for secret_id in abandoned])
 
     @classmethod
     def insert_each(cls, secrets: Sequence[UnstoredSecret]) -> list[UnstoredSecret]:

@@ -120,7 +120,14 @@ class _KeyReservation(Reservation):
             raise SecretBusyError
 
     def abandon(self) -> None:
-        """Remove the secrets and leave the key to the next request. Ignore errors and the deadline."""
+        """Remove the secrets and leave the key to the next request. Ignore errors and the deadline.
+
+        If a secret may still be stored, the next request can take over only once the record's time is up. It
+        removes the secret then.
+        """
+        if any(secret.may_be_stored and secret.name is None for secret in self._secrets):
+            super().abandon()
+            return
         unfinished = self._held | {"stored": False}
         with best_effort_cleanup():
             is_gone = not self._store.withdraw(self._ids) and not self.existing

@@ -182,9 +182,11 @@ class SecretStore:
 
     def roll_back(self, secrets: Iterable[UnstoredSecret]) -> None:
         """Withdraw the new secrets that may be stored. Ignore errors and the request's deadline."""
-        if sent := [secret.id for secret in secrets if secret.may_be_stored]:
+        if sent := [secret for secret in secrets if secret.may_be_stored]:
+            for secret in sent:
+                secret.is_abandoned = True
             with best_effort_cleanup():
-                self.withdraw(sent)
+                self.withdraw([secret.id for secret in sent])
 
 
 def _read(secret_ids: Sequence[str]) -> Sequence[Mapping[str, Any] | None]:
@@ -197,6 +199,7 @@ def _read(secret_ids: Sequence[str]) -> Sequence[Mapping[str, Any] | None]:
 def _insert(secrets: Sequence[UnstoredSecret]) -> Sequence[None]:
     with storage_errors("insert"):
         Secret.insert_all(secrets)
+    Secret.remove_abandoned(secrets)
     return [None] * len(secrets)
 
 
