@@ -88,7 +88,7 @@ def run(command: str, service: Service, folder: Path, **environment: str) -> str
             "PATH": ":".join([*map(str, _INSTALLED), os.environ["PATH"]]),
             "HOME": str(folder),
             # Generators end before what the second compiler makes would pay off.
-            "JAVA_OPTS": "-Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+            "JAVA_OPTS": "-Xmx512m",
             "NPM_CONFIG_UPDATE_NOTIFIER": "false",
             "REDOCLY_TELEMETRY": "off",
             "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true",

@@ -339,15 +339,14 @@ def test_no_plaintext_leaves_without_its_entry(
     assert entries(stored) == [("create", "success")]
 
 
-def test_a_secret_that_cannot_be_stored_is_on_record(
+def test_a_secret_that_cannot_be_stored_leaves_nothing(
     client: FlaskClient, stored: MongoDatabase[dict[str, Any]]
 ) -> None:
-    """If MongoDB refuses only the secrets, the answer is 503 and the attempt has one entry."""
+    """If MongoDB refuses only the secrets, the answer is 503, and neither a secret nor an entry is stored."""
     start(client.application)
     stored.command("collMod", "secrets", validator={"never": {"$exists": True}})
     assert post(client, CREATE, {"secret": "YQ=="}).status_code == 503
-    # The entry comes first.
-    assert entries(stored) == [("create", "success")]
+    assert entries(stored) == []
     assert stored.secrets.count_documents({}) == 0
     block_trail(stored)
     assert_refused(post(client, CREATE, {"secret": "YQ=="}), 503, "The service cannot write its audit trail.")

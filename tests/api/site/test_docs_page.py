@@ -150,11 +150,11 @@ def test_replies_are_described(document: dict[str, Any]) -> None:
             assert set(problem["required"]) <= set(content["example"]) <= set(problem["properties"])
 
 
-def test_headers_are_described(environment: dict[str, str], document: dict[str, Any]) -> None:
+def test_headers_are_described(environment: dict[str, str]) -> None:
     """The document has exactly the headers of each reply, those of a rate limit included."""
-    responses = document["paths"][FETCH]["post"]["responses"]
     with running_app({**environment, "RATE_LIMIT": "4/hour", "FAILED_AUTH_LIMIT": "9/hour"}) as app:
         client = app.test_client()
+        document = client.get("/openapi.json").json
         created = client.post(CREATE, json={"secret": "YQ=="}).json
         asked: list[tuple[Any, dict[str, str]]] = [
             *((body, {}) for body in (created, {}, {"secret_id": UUID}, created)),
@@ -162,6 +162,7 @@ def test_headers_are_described(environment: dict[str, str], document: dict[str, 
         ]
         replies = [client.post(FETCH, json=body, headers=headers) for body, headers in asked]
         replies += [client.get(FETCH), client.get("/health/live")]
+    responses = document["paths"][FETCH]["post"]["responses"]
     assert [reply.status_code for reply in replies] == [200, 422, 404, 429, 401, 405, 200]
     for reply in replies[:-1]:
         described = resolve(document, responses[str(reply.status_code)])["headers"]

@@ -12,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.support.browser import TIMEOUT, running_browser
+from vault.audit.custody import CustodyActivity
 from vault.audit.findings import Kind
 from vault.audit.summary import Activity, Counts, Event, PrincipalRow, RefusalRow, SecretRow, Slot
 from vault.auth.token_ages import TokenAges
@@ -63,6 +64,7 @@ def report_of(text: str, kind: Kind | None = Kind.NOTE) -> Report:
         SecretAges(2, 1, {"under 7 days": 1, "365 days or more": 1}, [old, unnamed], 1, [old]),
         TokenAges(states, 1, [token], 1, [token]),
         [KeyStatus("aa" * 8, KeyRole.FALLBACK, 5, False, 2, 2, 0, 0)],
+        CustodyActivity(True, 3, 1, 2, 0, NOW, False),
     )
 
 

@@ -96,6 +96,7 @@ def test_texts_of_others_cannot_change_a_terminal(capsys: pytest.CaptureFixture[
 OTHER_PRINTS = {
     "operator/audit": "entries and checkpoints as JSON in ASCII",
     "shell/exits": "errors, which are escaped there",
+    "operator/recovery": "shares, word by word, and the sequence that clears them",
     "operator/report": "a page of HTML",
     "user/secret_files": "values, in a format that a terminal shows as they are",
     "user/secret_values": "values, byte for byte",
