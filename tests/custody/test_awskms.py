@@ -76,11 +76,12 @@ def kms(stub: Stub, state: str = "Enabled") -> Callable[[Request], tuple[int, di
             )
         context = json.dumps(body["EncryptionContext"], sort_keys=True).encode()
         if request.headers["X-Amz-Target"] == "TrentService.Encrypt":
-            return 200, {}, {"CiphertextBlob": b64encode(context + b64decode(body["Plaintext"])).decode()}
+            wrapped = b64decode(body["Plaintext"])[::-1]
+            return 200, {}, {"CiphertextBlob": b64encode(context + wrapped).decode()}
         blob = b64decode(body["CiphertextBlob"])
         if not blob.startswith(context):
             return 400, {}, {"__type": "InvalidCiphertextException"}
-        plaintext = b64encode(blob.removeprefix(context)).decode()
+        plaintext = b64encode(blob.removeprefix(context)[::-1]).decode()
         return 200, {"x-amzn-RequestId": "request-1"}, {"Plaintext": plaintext, "KeyId": ARN}
 
     return answer

@@ -27,9 +27,9 @@ class Fake:
     request_id: str = "request-1"
 
     def wrap(self, material: bytes, context: dict[str, str]) -> bytes:
-        """Return *material* in the clear."""
+        """Return *material* in another form."""
         self.contexts.append(context)
-        return b"wrapped " + material
+        return b"wrapped " + material.hex().encode()
 
     def unwrap(self, blob: bytes, context: dict[str, str]) -> Unwrapped:
         """Return or raise the next reply."""
@@ -78,12 +78,13 @@ def opened(file: KeyringFile, fakes: dict[str, Fake], seconds: float = 300) -> l
     return open_all(file, lambda slot: fakes[slot.name], identify, timeout_seconds=seconds)
 
 
-def test_the_first_slot_that_opens_is_enough(pauses: list[float]) -> None:
+def test_the_first_slot_that_opens_is_enough(pauses: list[float], caplog: pytest.LogCaptureFixture) -> None:
     """Keys come with the primary one first, with its slot, the KEK's version and the slots before it."""
     fakes = {"a": Fake([AWAY, b"2"]), "b": Fake([NO, b"2"]), "c": Fake([b"1"])}
     primary, fallback = opened(file_of("people", "a", "b", "c"), fakes)
     assert (primary.key_id, primary.slot, primary.kek, primary.version) == ("1" * 16, "c", "c", "v4")
     assert primary.skipped == ("a unavailable: away", "b refused: no")
+    assert caplog.messages == ["slot a unavailable: away", "slot b refused: no"]
     assert (fallback.key_id, fallback.slot, fallback.skipped) == ("2" * 16, "a", ())
     assert primary.request_id == "request-1"
     assert fakes["c"].contexts == [context_of("1" * 16)]
@@ -100,7 +101,8 @@ def test_only_unavailable_slots_are_asked_again(
     assert primary.slot == "a"
     assert len(fakes["b"].contexts) == 1
     assert [0.5 <= pause / 2**at <= 1 for at, pause in enumerate(pauses)] == [True] * 3
-    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 3
+    assert [record.levelno for record in caplog.records] == [logging.WARNING] * 5
+    assert [text.startswith("waiting for custody") for text in caplog.messages] == [True] * 3 + [False] * 2
 
 
 def test_unavailable_providers_end_the_start_after_the_timeout(pauses: list[float]) -> None:
@@ -158,18 +160,21 @@ def test_a_check_tries_every_slot() -> None:
 
 
 def test_what_is_wrapped_is_opened_before_it_counts() -> None:
-    """A provider that does not return what it wrapped gets no slot; a recovery slot is checked by its tag."""
+    """A provider that does not wrap, or not what it returns, gets no slot; recovery is checked by its tag."""
+    one, two = b"1 is a key", b"2 is a key"
     empty = Slot("a", "command", "k")
-    wrapper = Wrapper(lambda _: Fake([b"1"]), identify)
-    made = wrapper.wrap(empty, "1" * 16, b"1")
+    wrapper = Wrapper(lambda _: Fake([one]), identify)
+    made = wrapper.wrap(empty, "1" * 16, one)
     assert wrapper.request_ids == ["request-1"]
-    assert made.blob == b"wrapped 1"
+    assert made.blob == b"wrapped " + one.hex().encode()
     with pytest.raises(CustodyRefusedError, match="opens another key"):
-        Wrapper(lambda _: Fake([b"2"]), identify).wrap(empty, "1" * 16, b"1")
+        Wrapper(lambda _: Fake([two]), identify).wrap(empty, "1" * 16, one)
+    with pytest.raises(CustodyRefusedError, match="slot a returned the key as it is"):
+        Wrapper(lambda _: Fake([b"1"]), identify).wrap(empty, "1" * 16, b"1")
     people = Recovery("3 of 5", secret=SECRET)
-    blob = Wrapper(lambda _: people, identify).wrap(empty, "1" * 16, b"1").blob
-    again = Wrapper(lambda _: Recovery("3 of 5", blob=blob), identify).wrap(empty, "2" * 16, b"2")
-    assert people.unwrap(again.blob, context_of("2" * 16)).material == b"2"
+    blob = Wrapper(lambda _: people, identify).wrap(empty, "1" * 16, one).blob
+    again = Wrapper(lambda _: Recovery("3 of 5", blob=blob), identify).wrap(empty, "2" * 16, two)
+    assert people.unwrap(again.blob, context_of("2" * 16)).material == two
 
 
 @pytest.mark.promise(7)

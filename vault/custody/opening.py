@@ -70,7 +70,10 @@ def open_all(
     """
     until = monotonic() + timeout_seconds
     keys = sorted(file.keys, key=lambda key: key is not file.primary)
-    return [_open(key, provider_of, identify, until) for key in keys]
+    found = [_open(key, provider_of, identify, until) for key in keys]
+    for reason in dict.fromkeys(reason for opened in found for reason in opened.skipped):
+        logger.warning("slot %s", reason)
+    return found
 
 
 def _open(

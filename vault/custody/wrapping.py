@@ -28,7 +28,7 @@ class Wrapper:
         A recovery slot opens only with shares: without them, its public key is checked.
 
         Raises:
-            CustodyRefusedError: The provider refuses, or does not return what it wrapped.
+            CustodyRefusedError: The provider refuses, does not return what it wrapped, or does not wrap.
         """
         provider = self._provider_of(slot)
         made = replace(slot, blob=provider.wrap(material, context_of(key_id)))
@@ -36,6 +36,8 @@ class Wrapper:
             provider.require_own(made.blob, material)
         else:
             self._open(provider, made, key_id)
+        if material in made.blob:
+            raise CustodyRefusedError(f"the provider of slot {slot.name} returned the key as it is")
         return made
 
     def require_trusted(self, slot: Slot, key: WrappedKey, material: bytes) -> None:

@@ -152,7 +152,8 @@ def restore(output: Output, slots: tuple[Slot, ...]) -> None:
     names = [slot.name for slot in slots]
     output.result(
         {"keys": [key.key_id for key in opened], "slots": names},
-        f"{len(opened)} keys are restored; {', '.join(names)} open them now. Start the service",
+        f"{len(opened)} keys are restored; {', '.join(names)} open them now."
+        " Restore the backup, or start the service",
     )
 
 
