@@ -12,10 +12,9 @@ import pytest
 from tests.custody.conftest import Emulator, Request, Stub, TransitEngine
 from tests.custody.test_awskms import ARN, STATIC, kms
 from tests.support.custody import make_program, set_code
-from vault.custody.checking import check
 from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError, KeyringFileError
 from vault.custody.keyring_file import KeyringFile, Slot, WrappedKey
-from vault.custody.opening import Opened, open_all
+from vault.custody.opening import Opened, check, open_all
 from vault.custody.providers import Providers
 from vault.custody.wrapping import Wrapper
 from vault.keys.custody import identify

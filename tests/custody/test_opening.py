@@ -6,10 +6,9 @@ from dataclasses import dataclass, field
 import pytest
 
 from vault.custody import opening
-from vault.custody.checking import check
 from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
 from vault.custody.keyring_file import KeyringFile, Slot, WrappedKey
-from vault.custody.opening import open_all
+from vault.custody.opening import check, open_all
 from vault.custody.provider import Unwrapped, context_of
 from vault.custody.recovery import Recovery
 from vault.custody.wrapping import Wrapper

@@ -121,3 +121,13 @@ def attempt_of(kind: Kind, count: Count) -> Attempt:
         ip=kind.source,
         details=({"reason": kind.reason} if kind.reason else {}) | details,
     )
+
+
+def is_counted(attempt: Attempt, status: Status) -> bool:
+    """Return whether the refusal can be counted with others: anyone can cause any number of them.
+
+    Where no credential is required, callers without one have rights, so their invalid requests are recorded.
+    """
+    principal = attempt.principal
+    has_rights = principal.authenticated or principal.scopes
+    return status is Status.DENIED or (status is Status.BAD_REQUEST and not has_rights)

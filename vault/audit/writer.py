@@ -10,7 +10,7 @@ from typing import Any
 from pymongo.client_session import ClientSession
 
 from vault.audit import checkpoint, signing_keys
-from vault.audit.refusal_counter import Count, Kind, RefusalCounter, attempt_of
+from vault.audit.refusal_counter import Count, Kind, RefusalCounter, attempt_of, is_counted
 from vault.audit.sinks import NoSink, Sink
 from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, StoredEntry, Stream
 from vault.core import deadline
@@ -225,7 +225,7 @@ class AuditTrail:
         recorded = [
             (attempt, status)
             for attempt, status in outcomes
-            if not _is_counted(attempt, status) or self._refusals.is_single(attempt, status)
+            if not is_counted(attempt, status) or self._refusals.is_single(attempt, status)
         ]
         if recorded:
             try:
@@ -394,13 +394,3 @@ class DisabledAuditTrail(NoAuditTrail):
             guard.require_agreement(self._keyring, signing_keys.trusted, audit_enabled=False)
             self._agrees = True
         return super()._on_finish(outcomes, new_secrets)
-
-
-def _is_counted(attempt: Attempt, status: Status) -> bool:
-    """Return whether the refusal can be counted with others: anyone can cause any number of them.
-
-    Where no credential is required, callers without one have rights, so their invalid requests are recorded.
-    """
-    principal = attempt.principal
-    has_rights = principal.authenticated or principal.scopes
-    return status is Status.DENIED or (status is Status.BAD_REQUEST and not has_rights)

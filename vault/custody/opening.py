@@ -1,9 +1,9 @@
-"""Opening of the keyring file: each key by the first of its slots whose provider unwraps it."""
+"""Opening of the keyring file: each key by the first of its slots whose provider unwraps it, or by all."""
 
 import logging
 import random
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field, replace
 from time import monotonic, sleep
 
@@ -107,3 +107,41 @@ def _open(
         f"no slot opens key {key.id}: {'; '.join(reasons.values()) or 'it has only a recovery slot'}",
         hint="check the providers' settings, or run `secret-manager keys custody recovery restore`",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class SlotState:
+    """A slot of a key: whether it opens the key, and otherwise why not."""
+
+    key_id: str
+    slot: str
+    scheme: str
+    kek: str
+    #: `up`, `unavailable` or `refused`.
+    state: str
+    reason: str = ""
+    version: str = ""
+    request_id: str = ""
+
+
+def check(
+    file: KeyringFile,
+    provider_of: Callable[[Slot], Provider],
+    identify: Identify,
+    *,
+    skips: Callable[[Slot], bool],
+) -> Iterator[SlotState]:
+    """Yield the state of each slot of *file*, except those that *skips* leaves out."""
+    for key in file.keys:
+        for slot in key.slots:
+            if skips(slot):
+                continue
+            about = (key.id, slot.name, slot.scheme, slot.kek)
+            try:
+                opened = unwrap(provider_of(slot), slot, key.id, identify)
+            except CustodyUnavailableError as error:
+                yield SlotState(*about, "unavailable", str(error))
+            except CustodyRefusedError as error:
+                yield SlotState(*about, "refused", str(error))
+            else:
+                yield SlotState(*about, "up", "", opened.version, opened.request_id)

@@ -10,10 +10,9 @@ from vault.core.periodic import Periodic
 from vault.core.principal import SERVICE, Principal
 from vault.crypto.master_key import KEY_SIZE, MasterKey
 from vault.custody import handover
-from vault.custody.checking import SlotState, check
 from vault.custody.errors import KeyringFileError
 from vault.custody.keyring_file import KeyringFile, Slot
-from vault.custody.opening import Opened
+from vault.custody.opening import Opened, SlotState, check
 from vault.custody.providers import RECOVERY, Providers
 from vault.observability import metrics
 

@@ -18,9 +18,9 @@ from vault.core.errors import StorageUnavailableError
 from vault.core.outcomes import Exit
 from vault.core.principal import OPERATOR
 from vault.custody import keyring_file
-from vault.custody.checking import SlotState, check
 from vault.custody.errors import KeyringFileError
 from vault.custody.keyring_file import FALLBACK, PRIMARY, KeyringFile, Slot, WrappedKey
+from vault.custody.opening import SlotState, check
 from vault.custody.provider import Provider
 from vault.custody.providers import RECOVERY, Providers
 from vault.custody.recovery import Recovery
