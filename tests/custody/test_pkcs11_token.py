@@ -38,6 +38,13 @@ def test_a_pin_that_would_lock_is_not_tried(flag: TokenFlag, monkeypatch: pytest
     assert token.logins == []
 
 
+def test_a_module_that_is_no_library_is_named() -> None:
+    """A module that cannot be loaded is a refusal that names its setting."""
+    for settings in ({}, {"PKCS11_MODULE": __file__}):
+        with pytest.raises(CustodyRefusedError, match="PKCS11_MODULE is unset, or no PKCS#11 library"):
+            Token(settings).unwrap("pkcs11:token=sm;object=kek-1", b"\1", b"")
+
+
 @pytest.mark.promise(7)
 def test_an_unset_pin_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a PIN there is no login, which would be a wrong one."""

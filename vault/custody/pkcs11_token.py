@@ -77,7 +77,7 @@ class Token:
         named |= {Attribute.ID: unquote_to_bytes(key_id)} if key_id else {}
         name = unquote(token)
         if name not in self._sessions:
-            found = pkcs11.lib(self._module).get_token(token_label=name)
+            found = self._library().get_token(token_label=name)
             if not self._pin:
                 raise CustodyRefusedError("PKCS11_PIN is unset")
             # Until a session is open: a refused PIN is not tried again.
@@ -86,6 +86,12 @@ class Token:
         if self._sessions[name] is None:
             raise CustodyRefusedError("the token refused the PIN before; it is not tried again")
         return self._sessions[name], named
+
+    def _library(self) -> Any:
+        try:
+            return pkcs11.lib(self._module)
+        except pkcs11.PKCS11Error:
+            raise CustodyRefusedError("PKCS11_MODULE is unset, or no PKCS#11 library") from None
 
     def _login(self, token: Any) -> Any:
         if token.flags & _LOCKING:
