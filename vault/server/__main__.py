@@ -3,7 +3,12 @@
 import os
 import sys
 
-from gunicorn.app.wsgiapp import WSGIApplication
+from vault.core.processes import harden
+
+# Before the other modules are loaded, which takes a second: keys may be handed down to this process.
+harden()
+
+from gunicorn.app.wsgiapp import WSGIApplication  # noqa: E402
 
 # Imported before gunicorn, the package is empty. Imported again as `--config python:vault.server`, it is not.
 # On SIGUSR2, gunicorn runs this file as a script: then the package was not imported.
