@@ -68,10 +68,10 @@ class _Honest:
         """Create a secret and fetch it; return whether both were answered."""
         value = b64encode(f"{monotonic()}".encode()).decode()
         made = self._ask(CREATE, {"secret": value})
-        fetched = self._ask(FETCH, made) if "secret_id" in made else {}
-        if fetched not in ({"secret": value}, {}):
+        fetched = self._ask(FETCH, made).get("secret") if "secret_id" in made else None
+        if fetched not in (value, None):
             self._outcome.answers["another value"] += 1
-        return bool(fetched)
+        return fetched is not None
 
     def _ask(self, path: str, body: dict[str, str]) -> dict[str, str]:
         began = monotonic()
