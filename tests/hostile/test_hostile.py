@@ -45,7 +45,9 @@ def service(mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) -> Iterato
 @pytest.fixture(scope="module")
 def crowded(mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Run a service with few connections, in all and for each address except one."""
-    settings = {"WEB_CONCURRENCY": "1", "MAX_CONNECTIONS": "20", "MAX_CONNECTIONS_PER_ADDRESS": "5"}
+    # A connection that its client has closed counts until the service has seen that: the four honest clients,
+    # who share an address, need more than four.
+    settings = {"WEB_CONCURRENCY": "1", "MAX_CONNECTIONS": "20", "MAX_CONNECTIONS_PER_ADDRESS": "10"}
     folder = tmp_path_factory.mktemp("crowded")
     with _serving(mongod, folder, TRUSTED_PROXIES=address(100), **settings) as service:
         yield service
@@ -84,10 +86,8 @@ def test_honest_clients_are_answered_although_all_connections_are_taken(
     outcome = run(crowded, attack, connections=40, addresses=40, round_trips=3)
     assert "Traceback" not in crowded.log.read_text()
     assert outcome.answers["200"] >= 4 * 3 * 2
-    # A connection can be closed while its client sends nothing, as by any server, or refused while all others
-    # are at work, on a busy machine; the client then retries.
-    closed = {"RemoteDisconnected", "ConnectionResetError", "BrokenPipeError"}
-    assert set(outcome.failures) <= {*closed, "503"}
+    # A connection can be closed while its client sends nothing, as by any server; the client then retries.
+    assert set(outcome.failures) <= {"RemoteDisconnected", "ConnectionResetError", "BrokenPipeError"}
     assert not outcome.killed
     assert outcome.megabytes < LIMIT_MB
 
@@ -107,20 +107,22 @@ def _is_answered(connection: socket.socket) -> bool:
 @pytest.mark.promise("network")
 def test_each_address_has_a_connection_limit(crowded: Service) -> None:
     """A connection over an address's limit is refused immediately, and other addresses are answered."""
+    # Not one of the attackers before, whose connections may still be open.
+    own = address(200)
     with ExitStack() as held:
-        mine = [held.enter_context(_connect(crowded, address(0))) for _ in range(5)]
+        mine = [held.enter_context(_connect(crowded, own)) for _ in range(10)]
         assert all(map(_is_answered, mine))
-        with _connect(crowded, address(0)) as refused:
+        with _connect(crowded, own) as refused:
             reply = HTTPResponse(refused)
             reply.begin()
             assert (reply.status, reply.getheader("Retry-After")) == (503, "2")
             problem = json.load(reply)
             assert problem["code"] == "overloaded"
             assert problem["request_id"] == reply.getheader("X-Request-ID") == "refused-connection"
-        with _connect(crowded, address(1)) as other:
+        with _connect(crowded, address(201)) as other:
             assert _is_answered(other)
         mine[0].close()
-        wait_until(lambda: _is_answered(held.enter_context(_connect(crowded, address(0)))))
+        wait_until(lambda: _is_answered(held.enter_context(_connect(crowded, own))))
     assert "connections are refused" in crowded.log.read_text()
 
 

@@ -17,6 +17,7 @@ from pymongo.errors import OperationFailure
 
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app
+from vault.cli import commands
 from vault.cli.dev.mongod import Mongod
 from vault.cli.operator import replicaset
 from vault.cli.operator.replicaset import ReplicaSet
@@ -267,6 +268,6 @@ def test_too_few_members_are_a_warning(monkeypatch: pytest.MonkeyPatch, size: in
     made = SimpleNamespace(size=size, initiate=lambda **_: None)
     monkeypatch.setattr(replicaset, "ReplicaSet", lambda *_, **__: made)
     settings = {"MONGO_URI": uri(["a:1"]), "AUDIT_TTL_DAYS": "0"}
-    done = CliRunner().invoke(replicaset.replicaset, ["initiate"], env=settings)
+    done = CliRunner().invoke(commands, ["replicaset", "initiate"], env=settings)
     assert done.exit_code == 0, done.output
     assert ("no node may be lost" in done.stderr) == warns
