@@ -16,8 +16,8 @@ each step edits a copy of it, which becomes the next Docker config.
 
 -h, --help        print this text; without arguments, a rotation starts
 
-OPERATOR_SECRETS  for a keyring file, the Docker secrets with credentials that may wrap a key, if those of the replicas
-                  may not; separated by spaces, such as TRANSIT_TOKEN=operator_token
+OPERATOR_SECRETS  for a keyring file, Docker secrets with credentials that may wrap a key, if the replicas' own may only
+                  unwrap; separated by spaces, such as TRANSIT_TOKEN=operator_token
 DOCKER_HOST       the Docker engine, if not the default one
 
 Exit codes: 0 rotated, 1 refused or failed, 2 wrong usage
@@ -84,7 +84,7 @@ edit() { # edit STEP ARGUMENTS…: update the service to the keyring file after 
         content=$(edited "$@") || return
         printf '%s\n' "$content" | docker config create --label "secret-manager.rotation=$1 $config" "$next" - >/dev/null
     fi
-    # An earlier run can have been interrupted here. Another file than that of this step must not be used.
+    # An interrupted run may have made it. A config of another step must not be used.
     [[ $(step_of "$next") == "$1 $config" ]] ||
         fail "there is a Docker config $next already: deploy it (KEYRING_CONFIG), or remove it (docker config rm)"
     update --config-rm "$config" --config-add "source=$next,target=$file"

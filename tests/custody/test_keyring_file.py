@@ -144,7 +144,7 @@ def test_keys_are_promoted_and_dropped() -> None:
 
 
 def test_a_write_replaces_the_file_and_keeps_the_former_one(tmp_path: Path) -> None:
-    """The former file stays as FILE.before, and the mode is that of the file, also through a link."""
+    """The former file stays as FILE.before, and the new one keeps its mode, also through a link."""
     path, link = tmp_path / "keyring.json", tmp_path / "link"
     link.symlink_to(path)
     first = parsed(document())

@@ -83,6 +83,7 @@ def test_the_first_slot_that_opens_is_enough(pauses: list[float], caplog: pytest
     primary, fallback = opened(file_of("people", "a", "b", "c"), fakes)
     assert (primary.key_id, primary.slot, primary.kek, primary.version) == ("1" * 16, "c", "c", "v4")
     assert primary.skipped == ("a unavailable: away", "b refused: no")
+    assert primary.refused == ("b",)
     assert caplog.messages == ["slot a unavailable: away", "slot b refused: no"]
     assert (fallback.key_id, fallback.slot, fallback.skipped) == ("2" * 16, "a", ())
     assert primary.request_id == "request-1"
@@ -94,7 +95,7 @@ def test_the_first_slot_that_opens_is_enough(pauses: list[float], caplog: pytest
 def test_only_unavailable_slots_are_asked_again(
     pauses: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A provider that refuses is asked once; one that is away is asked with growing pauses, each one line."""
+    """A provider that refuses is asked once. One that is away is asked again, after growing pauses."""
     fakes = {"a": Fake([AWAY, AWAY, AWAY, b"1", b"2"]), "b": Fake([NO])}
     primary, _ = opened(file_of("a", "b"), fakes)
     assert primary.slot == "a"

@@ -50,13 +50,13 @@ def test_groups_restore_with_the_oracle_too() -> None:
 
 @given(st.binary(min_size=16, max_size=32).filter(lambda secret: len(secret) % 2 == 0))
 def test_shares_of_the_oracle_restore_here(secret: bytes) -> None:
-    """Shares of Trezor's library restore their secret here, also those of a set that is not extendable."""
+    """Shares that Trezor's library made restore their secret here, whether their set is extendable or not."""
     (made,) = shamir_mnemonic.generate_mnemonics(1, [(2, 3)], secret, extendable=False, iteration_exponent=0)
     assert shares.combine(made[1:]) == secret
 
 
 def test_products_are_those_of_the_field() -> None:
-    """Each product in GF(256) equals that of a table, for a whole vector at once."""
+    """Multiplying a vector in GF(256) gives the same products as a table, byte by byte."""
     exponents = [1]
     for _ in range(254):
         last = exponents[-1]
@@ -136,7 +136,7 @@ def test_a_mistake_is_named_without_its_word() -> None:
     }.items():
         with pytest.raises(CustodyRefusedError, match=reason) as caught:
             shares.combine([made[1], text])
-        # The one word that the refusals themselves have in common with the list.
+        # "paper" is in the list of words, and in a hint.
         assert not {"nonsense", *words[10:]} - {"paper"} & set(str(caught.value).split())
 
 

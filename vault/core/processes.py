@@ -7,11 +7,14 @@ import subprocess
 from collections.abc import Callable
 from contextlib import suppress
 
-#: Settings that `hide_keys` takes out of the environment.
-_KEYS = (
-    *("MASTER_KEY", "MASTER_KEY_FALLBACKS", "PKCS11_PIN", "TRANSIT_TOKEN"),
+#: Settings with credentials that unwrap master keys.
+CREDENTIALS = (
+    *("PKCS11_PIN", "TRANSIT_TOKEN"),
     *("AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN"),
 )
+
+#: Settings that `hide_keys` takes out of the environment.
+_KEYS = ("MASTER_KEY", "MASTER_KEY_FALLBACKS", *CREDENTIALS)
 
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4

@@ -45,8 +45,14 @@ def handed_down() -> list[Opened]:
     if not path:
         return []
     rows = json.loads(Path(path).read_bytes()[len(_NEW) :])
-    changed = [{"skipped": tuple(row["skipped"]), "material": b64decode(row["material"])} for row in rows]
-    return [Opened(**row | change) for row, change in zip(rows, changed, strict=True)]
+    return [
+        Opened(
+            **row
+            | {name: tuple(row[name]) for name in ("skipped", "refused")}
+            | {"material": b64decode(row["material"])}
+        )
+        for row in rows
+    ]
 
 
 class Place:

@@ -35,6 +35,8 @@ class Opened:
     #: The slots before this one that did not open, with the reason.
     skipped: tuple[str, ...]
     material: bytes = field(repr=False)
+    #: The names of the slots before this one that refused.
+    refused: tuple[str, ...] = ()
 
 
 def unwrap(provider: Provider, slot: Slot, key_id: str, identify: Identify) -> Opened:
@@ -92,7 +94,8 @@ def _open(
                 reasons[slot.name] = f"{slot.name} refused: {error}"
                 waiting.remove(slot)
             else:
-                return replace(opened, skipped=tuple(reasons.values()))
+                refused = reasons.keys() - {slot.name for slot in waiting}
+                return replace(opened, skipped=tuple(reasons.values()), refused=tuple(refused))
         if waiting and monotonic() + pause > until:
             raise CustodyUnavailableError(
                 f"no slot opens key {key.id}: {'; '.join(reasons.values())}",

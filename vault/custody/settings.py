@@ -1,10 +1,9 @@
 """The names of the providers' settings, apart from the providers: their libraries take time to load."""
 
+from vault.core.processes import CREDENTIALS
+
 #: Secret ones. Each of them also has a form with the suffix `_FILE`.
-SECRET = (
-    *("PKCS11_PIN", "TRANSIT_TOKEN"),
-    *("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_CONTAINER_AUTHORIZATION_TOKEN"),
-)
+SECRET = (*CREDENTIALS, "AWS_ACCESS_KEY_ID")
 
 #: All of them; those of AWS have AWS's names.
 SETTINGS = (

@@ -82,8 +82,8 @@ class CustodyWatch:
         #: The slots of the last check that found the file whole, and those of them that were down.
         self._known = {key.slot for key in opened}
         self._down: set[str] = set()
-        #: Slots whose token refused: a second wrong PIN could lock it.
-        self._refused: set[str] = set()
+        #: Slots whose token refused, at the start or since: a second wrong PIN could lock it.
+        self._refused = {name for key in opened for name in key.refused}
 
     def record(self) -> None:
         """Record the opening, unless that is done, or is another process's task.
@@ -117,6 +117,7 @@ class CustodyWatch:
             for name in self._known:
                 metrics.CUSTODY_SLOT_UP.labels(name).set(False)
             raise
+        self._refused &= {slot.name for key in file.keys for slot in key.slots if slot.scheme == "pkcs11"}
         with Providers(self._settings) as providers:
             states = [*check(file, providers.of, identify, skips=self._skips)]
         down = {one.slot for one in states if one.state != "up"}

@@ -29,8 +29,8 @@ _MAX_HEADERS = 100
 #: The end of a head.
 END = b"\r\n\r\n"
 
-# The quantifiers of characters are possessive, and a line matches in one way only, so matching is linear.
-# of groups are not possessive, as Python before 3.11.5 has defects in these.
+# Quantifiers of characters are possessive, and a line matches in one way only, so matching takes linear time.
+# Quantifiers of groups are not possessive: Python before 3.11.5 has defects there.
 NAME = r"[!#$%&'*+.^_`|~0-9A-Za-z-]++"
 # Lower case is refused in methods, and `#` in targets: not all readers take them in the same way.
 _REQUEST_LINE = r"(?:\r\n)?([!$%&'*+.^_`|~0-9A-Z-]{3,20}+) ([!\"$-~]++) HTTP/1\.([01])\r\n"

@@ -50,7 +50,7 @@ PATHS = [
 
 @pytest.mark.parametrize("path", PATHS)
 def test_a_reply_is_that_of_flask(path: str) -> None:
-    """Routes, URLs, redirects and headers are those of Flask itself."""
+    """Routes, URLs, redirects and headers are the same as with Flask itself."""
     for method in ("GET", "HEAD", "POST", "PUT", "OPTIONS"):
         assert replies(Application, path, method) == replies(Flask, path, method)
 
@@ -62,7 +62,7 @@ def test_a_reply_is_that_of_flask(path: str) -> None:
 )
 @pytest.mark.parametrize("host", ["b.example", "c.example", "c.example:8000"])
 def test_settings_of_hosts_have_their_effect(config: dict[str, Any], host: str) -> None:
-    """With Flask's own settings of hosts, URLs and refusals are those of Flask."""
+    """Flask's settings of trusted hosts and the server's name have the same effect as with Flask itself."""
     options = {"config": config, "headers": {"Host": host}}
     assert replies(Application, "/a/b", **options) == replies(Flask, "/a/b", **options)
 
