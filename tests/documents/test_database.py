@@ -1,7 +1,7 @@
 """The connection and its indexes."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
@@ -10,10 +10,15 @@ from threading import Barrier, Event, Semaphore, Thread
 from typing import Any
 
 import pytest
+from bson import ObjectId
+from pymongo import IndexModel, MongoClient
+from pymongo.collection import Collection
 from pymongo.database import Database as MongoDatabase
 from pymongo.errors import ServerSelectionTimeoutError
 
 from tests.cli.waiting import wait_until
+from tests.conftest import running_app, start
+from tests.support.commands import invoke
 from vault.cli.dev.mongod import Mongod
 from vault.core.errors import StorageUnavailableError
 from vault.documents import AuditEntry, Database, Secret, Token, database, indexes
@@ -22,6 +27,7 @@ from vault.documents.issuer import Issuer
 from vault.documents.role import Role
 
 FOR_GOOD = 2**31 - 1
+_PLACE = [("stream", 1), ("seq", 1)]
 
 
 @contextmanager
@@ -47,10 +53,46 @@ def test_the_retention_follows_its_setting(mongo_uri: str, stored: MongoDatabase
         assert retention(stored) == seconds
 
 
+_Prepare = Callable[[MongoDatabase[dict[str, Any]]], object]
+
+
+def _index_often(collection: Collection[dict[str, Any]]) -> None:
+    collection.create_indexes([IndexModel(f"f{number}") for number in range(63)])
+
+
+@pytest.mark.new_database
+@pytest.mark.parametrize(
+    ("code", "index", "prepare"),
+    [
+        (86, "retention of audit_logs", lambda db: db.audit_logs.create_index("other", name="retention")),
+        (86, "stream_1_seq_1 of audit_logs", lambda db: db.audit_logs.create_index(_PLACE)),
+        (86, "name_1 of roles", lambda db: db.roles.create_index("name")),
+        (86, "purge_at_1 of tokens", lambda db: db.tokens.create_index("purge_at")),
+        (
+            *(85, "created_at_1 of idempotency_keys"),
+            lambda db: db.idempotency_keys.create_index("created_at", name="other"),
+        ),
+        (72, "name_1 of roles", lambda db: db.create_collection("roles", timeseries={"timeField": "ts"})),
+        (67, "created_at_1 of idempotency_keys", lambda db: _index_often(db.idempotency_keys)),
+    ],
+)
+def test_an_index_that_cannot_be_built_is_named(
+    mongo_uri: str, stored: MongoDatabase[dict[str, Any]], code: int, index: str, prepare: _Prepare
+) -> None:
+    """If MongoDB refuses an index, the service is not ready; the error names the index and what to do."""
+    prepare(stored)
+    with connected(mongo_uri) as database, pytest.raises(StorageUnavailableError) as refused:
+        database.prepare()
+    problem, hint = f"MongoDB cannot build the index {index}", refused.value.hint
+    assert str(refused.value) == f"{problem}; {hint}"
+    assert hint.startswith("drop the index" if code in (85, 86) else "make the collection")
+    assert refused.value.reason == f"{problem} (OperationFailure {code}); {hint}"
+
+
 @pytest.mark.new_database
 def test_another_index_error_is_reported(mongo_uri: str, stored: MongoDatabase[dict[str, Any]]) -> None:
-    """If an index cannot be created, except for different options, the service is not ready."""
-    stored.audit_logs.create_index("other", name="retention")
+    """If an index cannot be created for any other reason, the service is not ready."""
+    stored.create_collection("audit_logs", viewOn="other", pipeline=[])
     with connected(mongo_uri) as database, pytest.raises(StorageUnavailableError):
         database.prepare()
 
@@ -74,16 +116,6 @@ def test_a_trail_with_a_duplicate_entry_is_served_and_named(
     with connected(mongo_uri) as database:
         database.prepare()
     assert stored.audit_logs.index_information()["stream_1_seq_1"]["unique"]
-
-
-@pytest.mark.new_database
-def test_another_index_in_that_place_is_reported(
-    mongo_uri: str, stored: MongoDatabase[dict[str, Any]]
-) -> None:
-    """Only a duplicate is tolerated: with a non-unique index, the service is not ready."""
-    stored.audit_logs.create_index([("stream", 1), ("seq", 1)])
-    with connected(mongo_uri) as database, pytest.raises(StorageUnavailableError):
-        database.prepare()
 
 
 @pytest.mark.promise(4)
@@ -119,6 +151,28 @@ def test_closing_does_not_wait_for_mongodb(tmp_path: Path) -> None:
     closing.start()
     closing.join(60)
     assert not closing.is_alive()
+
+
+@pytest.mark.process
+def test_a_single_shard_is_refused(tmp_path: Path, master_key: str, caplog: pytest.LogCaptureFixture) -> None:
+    """At one shard of a cluster, no worker serves and no command reads; both say what to do."""
+    shard = Mongod(tmp_path / "db", options=["--shardsvr"])
+    shard.start()
+    identity = {"shardName": "one", "clusterId": ObjectId(), "configsvrConnectionString": "cfg/127.0.0.1:1"}
+    with MongoClient[dict[str, Any]](shard.uri) as client:
+        client.admin["system.version"].insert_one({"_id": "shardIdentity", **identity})
+    environment = {"MASTER_KEY": master_key, "MONGO_URI": shard.uri}
+    refused = "MONGO_URI leads to a single shard of a cluster, which has only a part of the data"
+    with running_app(environment) as app:
+        start(app)
+        reply = app.test_client().get("/health/ready")
+    assert reply.status_code == 503
+    assert f"not serving: MongoDB is not available: {refused}; name the cluster's routers" in caplog.text
+    done = invoke("audit", "verify", environment=environment, folder=tmp_path)
+    assert done.returncode == 5
+    assert done.stderr.startswith(f"error: {refused}. Hint: name the cluster's routers")
+    # It would wait half a minute for its config servers.
+    shard.kill()
 
 
 @pytest.mark.usefixtures("own_timeouts")
@@ -198,7 +252,7 @@ def test_indexes_are_built_while_callers_are_refused(mongo_uri: str, monkeypatch
     monkeypatch.setattr(database, "OPERATION_TIMEOUT_SECONDS", 0.2)
     with connected(mongo_uri) as made:
         # Its time would be as short.
-        monkeypatch.setattr(made, "ping", lambda: None)
+        monkeypatch.setattr(made, "require_whole", lambda: None)
         for _ in range(3):
             with pytest.raises(StorageUnavailableError, match="still building"):
                 made.prepare()

@@ -1,9 +1,10 @@
-"""The primary's answer to a ping: its clock, and the size of its replica set."""
+"""The primary's answer to a ping: its clock, its replica set, and whether that is a shard."""
 
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from bson import Timestamp
 
 from vault.documents.primary import Primary
 
@@ -54,3 +55,17 @@ def test_a_difference_is_a_warning_then_a_failure(offset: float, warns: bool, fa
 def test_fewer_than_three_members_are_a_warning(hello: dict[str, Any], warning: str) -> None:
     """With fewer than three members, or a standalone server, the loss of a node stops the service."""
     assert primary(**hello).redundancy_warning == warning
+
+
+@pytest.mark.parametrize(
+    ("hello", "is_shard"),
+    [
+        ({"setName": "rs0", "lastCommittedOpTime": Timestamp(1, 1)}, True),
+        ({"setName": "rs0"}, False),
+        ({"msg": "isdbgrid", "lastCommittedOpTime": Timestamp(1, 1)}, False),
+        ({}, False),
+    ],
+)
+def test_members_of_a_shard_are_recognized(hello: dict[str, Any], is_shard: bool) -> None:
+    """Members of a shard add a field to replies; other replica sets, routers and single servers do not."""
+    assert primary(**hello).is_single_shard is is_shard

@@ -131,6 +131,17 @@ class Database:
             hello = get_db().command("hello")
             return Primary(hello, asked_at, datetime.now(UTC))
 
+    def require_whole(self) -> None:
+        """Require that the connection string leads to a whole database, and not to one shard of a cluster.
+
+        Raises:
+            StorageUnavailableError: It leads to a shard; the error has a hint.
+        """
+        if self.ping().is_single_shard:
+            problem = "MONGO_URI leads to a single shard of a cluster, which has only a part of the data"
+            hint = "name the cluster's routers (mongos) in it, without replicaSet: see docs/sharding.md"
+            raise StorageUnavailableError(problem, hint=hint, reason=f"{problem}; {hint}")
+
     def explanation(self) -> str:
         """Return why no server of the connection string is a usable primary; empty if one is."""
         return members.explanation(self._uri)
@@ -148,7 +159,7 @@ class Database:
             return
         with outage.ignored(), storage_errors():
             get_db()
-        self.ping()
+        self.require_whole()
         try:
             self._building(check).result(OPERATION_TIMEOUT_SECONDS)
         except TimeoutError:
@@ -189,7 +200,9 @@ class Database:
         except StorageUnavailableError as error:
             self._preparation = None
             preparation.set_exception(
-                StorageUnavailableError(str(error), is_denied=error.is_denied, reason=error.reason)
+                StorageUnavailableError(
+                    error.problem, hint=error.hint, is_denied=error.is_denied, reason=error.reason
+                )
             )
         except VaultError as error:
             self._preparation = None

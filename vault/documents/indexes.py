@@ -8,7 +8,7 @@ from mongoengine.connection import get_db
 from pymongo import IndexModel
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
-from vault.core.errors import DuplicateNameError, TrailIndexMissingError
+from vault.core.errors import DuplicateNameError, StorageUnavailableError, TrailIndexMissingError
 from vault.documents.audit import AuditEntry
 from vault.documents.base import IDEMPOTENCY_COLLECTION, IDEMPOTENCY_SECONDS
 from vault.documents.issuer import Issuer
@@ -47,7 +47,19 @@ _RETENTION_INDEX = "retention"
 UNAUTHORIZED = 13
 #: Fields in MongoDB's description of an index without effect on its behaviour.
 _NO_OPTIONS = ("v", "background")
-_INDEX_OPTIONS_CONFLICT = 85
+_INDEX_OPTIONS_CONFLICT, _INDEX_KEY_SPECS_CONFLICT = 85, 86
+_CANNOT_CREATE_INDEX, _INVALID_OPTIONS = 67, 72
+_OTHER_INDEX = "drop the index that has its name or its fields, but is different"
+_OTHER_COLLECTION = (
+    "make the collection an ordinary one, with fewer than 64 indexes; for a sharded one, see docs/sharding.md"
+)
+#: What to do if MongoDB does not build an index, by its error code.
+_REMEDIES = {
+    _CANNOT_CREATE_INDEX: _OTHER_COLLECTION,
+    _INVALID_OPTIONS: _OTHER_COLLECTION,
+    _INDEX_OPTIONS_CONFLICT: _OTHER_INDEX,
+    _INDEX_KEY_SPECS_CONFLICT: _OTHER_INDEX,
+}
 _SECONDS_A_DAY = 86_400
 #: For entries that are kept permanently: MongoDB's longest TTL, 68 years.
 _MAX_TTL_SECONDS = 2**31 - 1
@@ -58,26 +70,26 @@ def build(*, audit_ttl_days: int) -> None:
 
     Raises:
         DuplicateNameError: Two secrets, tokens, issuers or roles have one name.
-        TrailIndexMissingError: As `build_trail`.
+        StorageUnavailableError, TrailIndexMissingError: As `build_trail`.
         PyMongoError: MongoDB refused, or did not answer.
     """
     build_trail(AuditEntry.raw(), audit_ttl_days=audit_ttl_days)
     try:
         _index_secrets()
-        Role.raw().create_indexes(_NAMED)
-        Issuer.raw().create_indexes([*_NAMED, IndexModel(_ISSUER_INDEX, unique=True)])
-        Token.raw().create_indexes(
-            [
-                *_NAMED,
-                IndexModel(_TOKEN_INDEX, partialFilterExpression={"pending": None}),
-                IndexModel("expires_at", sparse=True),
-                IndexModel("created_by", sparse=True),
-            ]
+        _create(Role.raw(), *_NAMED)
+        _create(Issuer.raw(), *_NAMED, IndexModel(_ISSUER_INDEX, unique=True))
+        _create(
+            Token.raw(),
+            *_NAMED,
+            IndexModel(_TOKEN_INDEX, partialFilterExpression={"pending": None}),
+            IndexModel("expires_at", sparse=True),
+            IndexModel("created_by", sparse=True),
         )
     except DuplicateKeyError:
         # Its text quotes the name.
         raise DuplicateNameError from None
-    get_db()[IDEMPOTENCY_COLLECTION].create_index("created_at", expireAfterSeconds=IDEMPOTENCY_SECONDS)
+    expiry = IndexModel("created_at", expireAfterSeconds=IDEMPOTENCY_SECONDS)
+    _create(get_db()[IDEMPOTENCY_COLLECTION], expiry)
 
 
 def retention_seconds(days: int) -> int:
@@ -92,6 +104,7 @@ def build_trail(entries: Any, *, audit_ttl_days: int) -> None:
     the unique index, which keeps entries from being stored twice, the service does not serve.
 
     Raises:
+        StorageUnavailableError: MongoDB cannot build an index; the message names it, with a hint.
         TrailIndexMissingError: The unique index is missing, and this user may not build it.
         PyMongoError: MongoDB refused, or did not answer.
     """
@@ -110,7 +123,7 @@ def build_trail(entries: Any, *, audit_ttl_days: int) -> None:
     missing = [
         key
         for key, options in _TRAIL_QUERY_INDEXES
-        if not (_has(existing, key, options) or _may(entries.create_index, key, **options))
+        if not (_has(existing, key, options) or _may(_create, entries, IndexModel(key, **options)))
     ]
     if missing:
         logger.error(
@@ -121,21 +134,19 @@ def build_trail(entries: Any, *, audit_ttl_days: int) -> None:
 
 def _index_secrets() -> None:
     is_deleted = {"deleted_at": {"$exists": True}}
-    # In one command, and so in one scan of the collection.
-    Secret.raw().create_indexes(
-        [
-            IndexModel(_KEY_INDEX),
-            IndexModel(_LIST_INDEX),
-            # An index slows down every create, so those of rare fields leave out secrets without the field.
-            # Two on the keys of older versions: MongoDB finds distinct values by seeks only in the sparse
-            # one, and batches in the compound one.
-            IndexModel("older.key_id", sparse=True),
-            IndexModel(_OLDER_KEY_INDEX, partialFilterExpression={"older.key_id": {"$exists": True}}),
-            IndexModel(_NAME_INDEX, unique=True, partialFilterExpression={"name": {"$exists": True}}),
-            IndexModel(_LIST_INDEX, name="deleted", partialFilterExpression=is_deleted),
-            IndexModel(_LABEL_INDEX, partialFilterExpression={"labels": {"$exists": True}}),
-            _PURGE_INDEX,
-        ]
+    _create(
+        Secret.raw(),
+        IndexModel(_KEY_INDEX),
+        IndexModel(_LIST_INDEX),
+        # An index slows down every create, so those of rare fields leave out secrets without the field.
+        # Two on the keys of older versions: MongoDB finds distinct values by seeks only in the sparse
+        # one, and batches in the compound one.
+        IndexModel("older.key_id", sparse=True),
+        IndexModel(_OLDER_KEY_INDEX, partialFilterExpression={"older.key_id": {"$exists": True}}),
+        IndexModel(_NAME_INDEX, unique=True, partialFilterExpression={"name": {"$exists": True}}),
+        IndexModel(_LIST_INDEX, name="deleted", partialFilterExpression=is_deleted),
+        IndexModel(_LABEL_INDEX, partialFilterExpression={"labels": {"$exists": True}}),
+        _PURGE_INDEX,
     )
 
 
@@ -144,13 +155,14 @@ def _set_retention(entries: Any, seconds: int) -> None:
 
     The index exists from the first start, so a changed setting never has to build one over a large trail.
     """
+    index = IndexModel(RETENTION_KEY, name=_RETENTION_INDEX, expireAfterSeconds=seconds)
     try:
-        entries.create_index(RETENTION_KEY, name=_RETENTION_INDEX, expireAfterSeconds=seconds)
+        entries.create_indexes([index])
     except OperationFailure as error:
         if error.code != _INDEX_OPTIONS_CONFLICT:
-            raise
-        index = {"keyPattern": RETENTION_KEY, "expireAfterSeconds": seconds}
-        entries.database.command("collMod", entries.name, index=index)
+            raise _explained(error, entries, index) from None
+        changed = {"keyPattern": RETENTION_KEY, "expireAfterSeconds": seconds}
+        entries.database.command("collMod", entries.name, index=changed)
 
 
 def _number_entries_once(entries: Any) -> None:
@@ -160,7 +172,7 @@ def _number_entries_once(entries: Any) -> None:
     service still serves.
     """
     try:
-        entries.create_index(_STREAM_INDEX, unique=True)
+        _create(entries, IndexModel(_STREAM_INDEX, unique=True))
     except DuplicateKeyError:
         _report_an_entry_twice()
 
@@ -199,6 +211,28 @@ def _has(existing: list[dict[str, Any]], key: list[tuple[str, int]], options: di
     return any(
         wanted == {name: index[name] for name in index if name not in _NO_OPTIONS} for index in existing
     )
+
+
+def _create(collection: Any, *indexes: IndexModel) -> None:
+    """Create the missing *indexes* in one command, and so in one scan of the collection."""
+    try:
+        collection.create_indexes([*indexes])
+    except OperationFailure as error:
+        if error.code not in _REMEDIES or len(indexes) == 1:
+            raise _explained(error, collection, indexes[0]) from None
+        # MongoDB does not say by a field which of them it refused.
+        _create(collection, indexes[0])
+        _create(collection, *indexes[1:])
+
+
+def _explained(error: OperationFailure, collection: Any, index: IndexModel) -> Exception:
+    """Return *error*, or if it can be about this *index* alone, one that names it, with a hint."""
+    if error.code not in _REMEDIES:
+        return error
+    problem = f"MongoDB cannot build the index {index.document['name']} of {collection.name}"
+    reason = f"{problem} ({type(error).__name__} {error.code})"
+    hint = _REMEDIES[error.code]
+    return StorageUnavailableError(problem, hint=hint, reason=f"{reason}; {hint}")
 
 
 def _may(build: Callable[..., object], *arguments: object, **options: object) -> bool:

@@ -1,4 +1,4 @@
-"""The primary's answer to a ping: its clock, and the size of its replica set."""
+"""The primary's answer to a ping: its clock, its replica set, and whether that is a shard."""
 
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -40,6 +40,15 @@ class Primary:
         ahead = (self.asked_at - there).total_seconds()
         behind = (self.answered_at - there).total_seconds()
         return ahead if ahead > 0 else min(behind, 0.0)
+
+    @property
+    def is_single_shard(self) -> bool:
+        """True if it is a member of one shard of a cluster, or of its config servers, and no router.
+
+        Such members add this field to each reply. A user without further privileges learns it by no other
+        command.
+        """
+        return "setName" in self.hello and "lastCommittedOpTime" in self.hello
 
     @property
     def clock_failure(self) -> str:

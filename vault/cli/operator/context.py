@@ -86,9 +86,9 @@ def _settings() -> Settings:
 
 def _ping(database: Database, uri: str) -> None:
     try:
-        database.ping()
+        database.require_whole()
     except StorageUnavailableError as error:
-        if error.is_denied:
+        if error.is_denied or error.hint:
             raise
         raise StorageUnavailableError(
             f"{error.problem}: {database.explanation() or error.reason}",
