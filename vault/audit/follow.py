@@ -50,8 +50,10 @@ class TrailFollower:
     def _documents(self) -> Iterator[Mapping[str, Any]]:
         with storage_errors():
             # An index bound: a condition would omit an `_id` of another type, above every one of the service.
+            by_id = [("_id", 1)]
             yield from (
-                collection().find(batch_size=_MIN_ENTRIES).min([("_id", self._start)]).hint([("_id", 1)])
+                # In the index's own order, so that the router of a sharded trail merges by it.
+                collection().find(batch_size=_MIN_ENTRIES).min([("_id", self._start)]).hint(by_id).sort(by_id)
             )
 
 

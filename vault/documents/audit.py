@@ -58,6 +58,7 @@ class AuditEntry(BaseDocument):
     ) -> None:
         """Store *entries*, in their stored form, by one write within `COMMIT_TIMEOUT_SECONDS`.
 
+        In order: of a write that fails halfway, an entry after a gap would look like a removed one before it.
         With an *effect*, which makes its own writes, by one transaction. Until the timeout, the driver
         repeats one that certainly failed, as when the primary changes, and a commit of unknown outcome.
 

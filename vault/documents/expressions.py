@@ -112,4 +112,6 @@ def within(paths: Paths, *, prefix: str = "", above: str = "") -> list[dict[str,
     prefixes = [
         max(own, prefix) for own in paths.prefixes if own.startswith(prefix) or prefix.startswith(own)
     ]
-    return [{"$in": sorted(names)}, *(beginning_with(own, above=above) for own in prefixes)]
+    ranges = [beginning_with(own, above=above) for own in prefixes]
+    # At least one, as MongoDB refuses an empty list of alternatives.
+    return [{"$in": sorted(names)}, *ranges] if names or not ranges else ranges

@@ -78,15 +78,14 @@ class SecretStore:
             return [None] * len(items)
         by_id = [(item.reference.secret_id, item.version) for item in asked if item.reference.secret_id]
         by_name = [(item.reference.name, item.version) for item in asked if item.reference.name]
-        query = {
-            "$or": [
-                {"_id": {"$in": [secret_id for secret_id, _ in by_id]}},
-                {"namespace": namespace, "name": {"$in": [name for name, _ in by_name]}},
-            ]
-        }
+        either: list[dict[str, Any]] = []
+        if by_id:
+            either.append({"_id": {"$in": [secret_id for secret_id, _ in by_id]}})
+        if by_name:
+            either.append({"namespace": namespace, "name": {"$in": [name for name, _ in by_name]}})
         wanted = bounded_fetch(share(max_bytes, len(items)), by_id=by_id, by_name=by_name)
         with storage_errors("find"):
-            found = [StoredSecret(document) for document in Secret.raw().find(query, wanted)]
+            found = [StoredSecret(document) for document in Secret.raw().find({"$or": either}, wanted)]
         secrets = {secret.id: secret for secret in found}
         names = {(secret.namespace, secret.name): secret for secret in found}
         return [
