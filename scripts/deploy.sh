@@ -205,7 +205,7 @@ fallbacks=${MASTER_KEY_FALLBACKS-}$(setting MASTER_KEY_FALLBACKS)
 [[ ${RATE_LIMIT_STORAGE_URI-} != mongodb*@* ]] ||
     fail "anyone who can inspect the service sees RATE_LIMIT_STORAGE_URI: set RATE_LIMIT_STORAGE_URI_FILE (docs/install-swarm.md)"
 keyring=
-if (($# > 0)) && grep -qE '^ +MASTER_KEYRING_FILE: *[^ ]' -- "$@"; then
+if (($# > 0)) && grep -qE "^[^#]*\\bMASTER_KEYRING_FILE[\"']?[:=] *[^ ]" -- "$@"; then
     keyring=true
     KEYRING_CONFIG=${KEYRING_CONFIG:-$(keyring_config)}
     export KEYRING_CONFIG=${KEYRING_CONFIG:-keyring_v1}

@@ -12,7 +12,8 @@ Usage: scripts/rotate_key.sh
 Rotates the master key of the service that deploy.sh deployed, from a manager of its swarm, in four steps: adds a new
 key to every replica, encrypts under it, rewraps every secret, and removes the earlier key. Each step starts only once
 the one before has reached every worker. If interrupted, run it again: it resumes. If the service has a keyring file,
-each step edits a copy of it, which becomes the next Docker config.
+each step edits a copy of it, which becomes the next Docker config. If the copy was recorded but is lost, the next run
+says that the file is not the newest one: run scripts/run_command.sh keys custody check --accept, and then this script.
 
 -h, --help        print this text; without arguments, a rotation starts
 
@@ -48,7 +49,7 @@ manager() { # manager ARGUMENTS…: run secret-manager with the service's keys
     run_job "${options[@]}" --limit-memory 512M "$image" "$@"
 }
 
-edited() { # edited ARGUMENTS…: print the keyring file after `keys custody ARGUMENTS`
+edited() { # edited ARGUMENTS…: print the keyring file after `keys custody ARGUMENTS`, and a line with its SHA-256
     local options image pair program
     # In memory, because the job's file system is read-only.
     # shellcheck disable=SC2016 # the job's variables
@@ -60,7 +61,7 @@ edited() { # edited ARGUMENTS…: print the keyring file after `keys custody ARG
         program+="; export ${pair%%=*}_FILE=/run/secrets/operator-${pair%%=*}"
     done
     # shellcheck disable=SC2016 # as above
-    program+='; secret-manager keys custody "$@" >&2; cat /dev/shm/keyring.json'
+    program+='; secret-manager keys custody "$@" >&2; cat /dev/shm/keyring.json; sha256sum </dev/shm/keyring.json'
     image=$(service_image) || return
     run_job "${options[@]}" --limit-memory 512M --entrypoint sh "$image" -ec "$program" sh "$@"
 }
@@ -76,12 +77,17 @@ key_id() { # key_id ROLE: print the IDs of the keys that have this role
 }
 
 edit() { # edit STEP ARGUMENTS…: update the service to the keyring file after `keys custody STEP ARGUMENTS`
-    local config next content
+    local config next content digest
     config=$(keyring_config)
     [[ $config =~ ^(.+_v)([0-9]+)$ ]] || fail "the Docker config $config is not named keyring_vN: see docs/custody.md"
     next=${BASH_REMATCH[1]}$((BASH_REMATCH[2] + 1))
     if ! docker config inspect "$next" >/dev/null 2>&1; then
         content=$(edited "$@") || return
+        digest=${content##*$'\n'}
+        content=${content%$'\n'*}
+        # Docker's logs can be cut, or have lines of others.
+        [[ $(printf '%s\n' "$content" | sha256sum) == "$digest" ]] ||
+            fail "the log of the job is not the keyring file: run scripts/run_command.sh keys custody check --accept, and then this script"
         printf '%s\n' "$content" | docker config create --label "secret-manager.rotation=$1 $config" "$next" - >/dev/null
     fi
     # An interrupted run may have made it. A config of another step must not be used.

@@ -25,7 +25,7 @@ from vault.core.processes import harden
 from vault.custodian import with_keys
 from vault.custody.opening import Opened
 from vault.documents import Database, EncryptOnSave, outage
-from vault.keys.custody import CustodyWatch
+from vault.keys.custody import CustodyWatch, NoCustodyWatch
 from vault.keys.status import KeyUsageCache
 from vault.observability import logs, metrics
 from vault.observability.spans import NoTracing
@@ -120,9 +120,9 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
     return app
 
 
-def _custody_watch(settings: Settings, opened: Sequence[Opened]) -> CustodyWatch | None:
+def _custody_watch(settings: Settings, opened: Sequence[Opened]) -> CustodyWatch | NoCustodyWatch:
     if settings.master_keyring_file is None or not opened:
-        return None
+        return NoCustodyWatch()
     return CustodyWatch(
         opened,
         Path(settings.master_keyring_file),
@@ -175,8 +175,10 @@ def from_environment() -> Flask:
     harden()
     settings = Settings.from_environment()
     logs.configure(settings.log_level)
+    # As they are set: not with the keys of the keyring file.
+    shown = summary(settings)
     settings, opened = with_keys(settings)
-    logger.info("starting", extra={"version": __version__, "settings": summary(settings)})
+    logger.info("starting", extra={"version": __version__, "settings": shown})
     _warn(settings)
     app = create_app(settings, opened)
     # Not now: no thread survives the fork of a server that preloads the application.

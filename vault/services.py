@@ -25,7 +25,7 @@ from vault.core.errors import (
 from vault.core.periodic import Periodic
 from vault.documents import Database
 from vault.documents.primary import Primary
-from vault.keys.custody import CustodyWatch
+from vault.keys.custody import CustodyWatch, NoCustodyWatch
 from vault.keys.guard import INTERVAL_SECONDS, KeyringGuard
 from vault.secrets.changes import SecretWriter
 from vault.secrets.metadata import MetadataWriter
@@ -55,7 +55,7 @@ class Startup:
         guard: KeyringGuard,
         trail: AuditTrail | NoAuditTrail,
         ended_tokens: EndedTokens,
-        custody: CustodyWatch | None = None,
+        custody: CustodyWatch | NoCustodyWatch,
     ) -> None:
         self._database = database
         self._guard = guard
@@ -77,8 +77,7 @@ class Startup:
         if not self._retries.started:
             self._retries.start()
             self._ended_tokens.start()
-            if self._custody:
-                self._custody.start()
+            self._custody.start()
 
     def attempt(self) -> None:
         """Complete the missing steps, and keep the failure if there is one."""
@@ -86,8 +85,7 @@ class Startup:
             if not self._guard.started or self._trail.needs_start:
                 self._guard.require()
                 self._trail.start()
-            if self._custody:
-                self._custody.record()
+            self._custody.record()
             if not self._has_warned:
                 self._warn(self._database.ping())
             self.failure = None
@@ -118,8 +116,7 @@ class Startup:
         """Stop retrying, after the current attempt if there is one, and stop removing tokens."""
         self._retries.close()
         self._ended_tokens.close()
-        if self._custody:
-            self._custody.close()
+        self._custody.close()
 
 
 @dataclass(frozen=True, slots=True)

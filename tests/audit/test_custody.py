@@ -39,7 +39,7 @@ def unwrap(minutes: float, request_id: str, path: str = "transit/decrypt/sm", **
 
 
 def test_custody_is_counted_and_a_drill_expires(database: Database, stored: Stored) -> None:
-    """A report has the period's counts, and asks for a drill a year after the last one."""
+    """A report has the period's counts, a drill is due a year after the last one, and an old file shows."""
     del database
 
     def activity() -> Any:
@@ -62,6 +62,12 @@ def test_custody_is_counted_and_a_drill_expires(database: Database, stored: Stor
     stored.audit_logs.insert_one(entry("custody_checked", -60, recovery=True))
     assert not activity().needs_drill
     assert activity().last_drill == NOW - timedelta(hours=1)
+    service = {"principal": "service"}
+    stored.audit_logs.insert_one(entry("key_opened", -50, is_newest=True) | service)
+    stored.audit_logs.insert_one(entry("key_opened", -40, is_newest=False) | {"principal": "operator"})
+    assert activity().is_newest
+    stored.audit_logs.insert_one(entry("custody_checked", -30, is_newest=False) | service)
+    assert not activity().is_newest
 
 
 def test_openbao_s_log_is_compared_with_the_trail(database: Database, stored: Stored) -> None:

@@ -30,6 +30,7 @@ def test_every_setting_is_logged_as_json() -> None:
     assert list(result) == [field.name.upper() for field in fields(Settings)]
     assert json.loads(json.dumps(result)) == result
     assert (result["MASTER_KEY"], result["MASTER_KEY_FALLBACKS"]) == ("set", None)
+    assert shown(MASTER_KEY="", MASTER_KEYRING_FILE="/f")["MASTER_KEY"] is None
     assert (result["AUDIT_TTL_DAYS"], result["AUTH_ENABLED"], result["RATE_LIMIT"]) == (0, False, None)
     assert result["ALLOWED_NETWORKS"] == ["10.0.0.0/8", "::1/128"]
     assert result["RATE_LIMIT_STORAGE_URI"] == "memory://"

@@ -40,12 +40,10 @@ with token.open(rw=True, user_pin={PIN!r}) as session:
 """
 
 
-@pytest.fixture(scope="session")
-def softhsm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
-    """Return the settings of a token whose keys cannot be extracted, and name it in the environment."""
+def make_token(folder: Path) -> dict[str, str]:
+    """Make a token in *folder*/tokens whose keys cannot be extracted, and return its settings."""
     if not MODULE.exists():
         raise missing("needs SoftHSM (Debian package: softhsm2)")
-    folder = tmp_path_factory.mktemp("softhsm")
     (folder / "tokens").mkdir()
     configuration = folder / "softhsm2.conf"
     configuration.write_text(f"directories.tokendir = {folder / 'tokens'}\nlog.level = ERROR\n")
@@ -55,6 +53,12 @@ def softhsm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
     # In a process of its own: the module leaves errors behind in OpenSSL.
     subprocess.run([sys.executable, "-c", _MAKE_KEYS], env=environment, check=True)
     return {"SOFTHSM2_CONF": str(configuration), "PKCS11_MODULE": str(MODULE), "PKCS11_PIN": PIN}
+
+
+@pytest.fixture(scope="session")
+def softhsm(tmp_path_factory: pytest.TempPathFactory) -> dict[str, str]:
+    """Return the settings of a token."""
+    return make_token(tmp_path_factory.mktemp("softhsm"))
 
 
 @pytest.fixture
@@ -120,9 +124,8 @@ class TransitEngine:
         return {"TRANSIT_TOKEN": self.bao.tokens.get(token, token)}
 
 
-@pytest.fixture(scope="session")
-def transit(openbao: OpenBao) -> TransitEngine:
-    """Return the transit engine of a real OpenBao."""
+def make_engine(openbao: OpenBao) -> TransitEngine:
+    """Make the transit engine of *openbao*."""
     for path, body in {
         "sys/mounts/transit": {"type": "transit"},
         "transit/keys/sm": {"type": "aes256-gcm96", "derived": True},
@@ -134,6 +137,12 @@ def transit(openbao: OpenBao) -> TransitEngine:
     body = {"policies": ["replica"], "no_parent": True, "no_default_policy": True}
     reader = openbao.ask("POST", "auth/token/create", body).body["auth"]["client_token"]
     return TransitEngine(openbao, f"{openbao.url}/v1/transit/keys/sm", reader)
+
+
+@pytest.fixture(scope="session")
+def transit(openbao: OpenBao) -> TransitEngine:
+    """Return the transit engine of a real OpenBao."""
+    return make_engine(openbao)
 
 
 @dataclass

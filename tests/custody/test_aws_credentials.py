@@ -10,7 +10,7 @@ from tests.custody.conftest import Request, Stub
 from vault.custody import aws_credentials, http
 from vault.custody.aws_credentials import credentials
 from vault.custody.aws_signature import Credentials
-from vault.custody.errors import CustodyRefusedError
+from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
 
 MADE = {"AccessKeyId": "AKID", "SecretAccessKey": "a secret", "Token": "a token"}
 FOUND = Credentials("AKID", "a secret", "a token")
@@ -52,6 +52,25 @@ def test_a_service_account_of_kubernetes_assumes_its_role(stub: Stub, tmp_path: 
     stub.answer = lambda _: (403, {}, {"Error": {"Code": "AccessDenied"}})
     with pytest.raises(CustodyRefusedError, match="STS has no credentials"):
         credentials(settings, "eu-central-1")
+    stub.answer = lambda _: (400, {}, {"Error": {"Code": "Throttling"}})
+    with pytest.raises(CustodyUnavailableError, match="Throttling"):
+        credentials(settings, "eu-central-1")
+
+
+def test_china_has_a_domain_of_its_own(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """STS is asked in the domain of the region."""
+    asked: list[str] = []
+
+    def send(_method: str, url: str, **_: object) -> Any:
+        asked.append(url)
+        raise CustodyUnavailableError("away")
+
+    monkeypatch.setattr(http, "send", send)
+    (tmp_path / "token").write_text("token")
+    for region in ("eu-central-1", "cn-north-1"):
+        with pytest.raises(CustodyUnavailableError):
+            credentials({"AWS_WEB_IDENTITY_TOKEN_FILE": str(tmp_path / "token")}, region)
+    assert asked == ["https://sts.eu-central-1.amazonaws.com/", "https://sts.cn-north-1.amazonaws.com.cn/"]
 
 
 def test_a_container_asks_its_address(stub: Stub, tmp_path: Path) -> None:
@@ -84,6 +103,7 @@ def test_a_machine_has_a_role(stub: Stub) -> None:
         ("PUT", "/latest/api/token"): b"session\n",
         ("GET", "/latest/meta-data/iam/security-credentials/"): b"the-role",
         ("GET", "/latest/meta-data/iam/security-credentials/the-role"): MADE,
+        ("GET", "/latest/meta-data/iam/security-credentials/a.b@c,d=e+f_g"): MADE,
     }
 
     def answer(request: Request) -> tuple[int, dict[str, str], Any]:
@@ -93,9 +113,12 @@ def test_a_machine_has_a_role(stub: Stub) -> None:
     stub.answer = answer
     settings = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": f"{stub.url}/"}
     assert credentials(settings, "r") == FOUND
-    replies["GET", "/latest/meta-data/iam/security-credentials/"] = b"../../x"
-    with pytest.raises(CustodyRefusedError, match="no role"):
-        credentials(settings, "r")
+    replies["GET", "/latest/meta-data/iam/security-credentials/"] = b"a.b@c,d=e+f_g"
+    assert credentials(settings, "r") == FOUND
+    for hostile in (b"../../x", b"..", b"a/b", b"a%2fb", b"a?b"):
+        replies["GET", "/latest/meta-data/iam/security-credentials/"] = hostile
+        with pytest.raises(CustodyRefusedError, match="no role"):
+            credentials(settings, "r")
     replies["PUT", "/latest/api/token"] = b"\xff\n"
     with pytest.raises(CustodyRefusedError, match="no role"):
         credentials(settings, "r")

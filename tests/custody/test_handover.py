@@ -9,7 +9,10 @@ from vault.custody import handover
 from vault.custody.handover import Place, hand_down, handed_down
 from vault.custody.opening import Opened
 
-OPENED = Opened("1" * 16, "bao", "https://bao", "v1", "request-1", ("hsm refused: no",), bytes(range(32)))
+OPENED = Opened(
+    *("1" * 16, "bao", "https://bao", "v1", "request-1", ("hsm refused: no",), bytes(range(32))),
+    *(("hsm",), "hash", ("hsm", "bao")),
+)
 
 
 @pytest.fixture(autouse=True)

@@ -1,7 +1,9 @@
 """The keyring file: what it refuses, its edits, and writes that leave a whole file whatever happens."""
 
+import hashlib
 import json
 import os
+from fcntl import LOCK_EX, flock
 from pathlib import Path
 from typing import Any
 
@@ -39,6 +41,13 @@ def test_a_file_is_read_as_it_is_written() -> None:
     assert json.loads(file.text()) == document()
     assert file.primary.id == ONE
     assert "blob" not in repr(file.keys[0].slots[0]).replace("blob=", "")
+
+
+def test_the_hash_of_a_file_is_that_of_its_content() -> None:
+    """The hash is what `sha256sum` prints for a file as it is written; another layout has the same one."""
+    file = parsed(document())
+    assert file.digest == hashlib.sha256(file.text().encode()).hexdigest()
+    assert file.promoted(TWO).digest != file.digest
 
 
 INVALID: list[Any] = [
@@ -101,14 +110,23 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
         b'{"format": 1, "keys": 1e999999}',
     ):
         path.write_bytes(content)
-        with pytest.raises(KeyringFileError, match="not a valid keyring file"):
+        with pytest.raises(KeyringFileError, match=f"{path} is not a valid keyring file") as caught:
             KeyringFile.read(path)
+        assert not caught.value.hint
+    former = tmp_path / "file.before"
+    former.touch()
+    with pytest.raises(KeyringFileError) as caught:
+        KeyringFile.read(path)
+    assert str(former) in caught.value.hint
     os.truncate(path, 1 << 40)
     with pytest.raises(KeyringFileError, match="larger"):
         KeyringFile.read(path)
     os.mkfifo(pipe)
-    for special in (pipe, tmp_path, Path("/dev/zero")):
-        with pytest.raises(KeyringFileError, match="not a regular file"):
+    for special, reason in (
+        *((pipe, "not a regular file"), (Path("/dev/zero"), "not a regular file")),
+        (tmp_path, "Is a directory"),
+    ):
+        with pytest.raises(KeyringFileError, match=f"{special}.*{reason}"):
             KeyringFile.read(special)
     path.chmod(0o646)
     with pytest.raises(KeyringFileError, match="everyone can write"):
@@ -178,6 +196,11 @@ def test_a_write_is_refused_if_the_file_is_not_the_expected_one(tmp_path: Path) 
     def fail() -> None:
         raise LookupError
 
+    other = os.open(tmp_path, os.O_RDONLY)
+    flock(other, LOCK_EX)
+    with pytest.raises(KeyringFileError, match=f"another command is changing a file in {tmp_path}"):
+        keyring_file.write(path, first.promoted(TWO), before=first, announce=fail)
+    os.close(other)
     with pytest.raises(LookupError):
         keyring_file.write(path, first.promoted(TWO), before=first, announce=fail)
     with pytest.raises(KeyringFileError, match="cannot be written"):

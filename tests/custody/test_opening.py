@@ -80,10 +80,13 @@ def opened(file: KeyringFile, fakes: dict[str, Fake], seconds: float = 300) -> l
 def test_the_first_slot_that_opens_is_enough(pauses: list[float], caplog: pytest.LogCaptureFixture) -> None:
     """Keys come with the primary one first, with its slot, the KEK's version and the slots before it."""
     fakes = {"a": Fake([AWAY, b"2"]), "b": Fake([NO, b"2"]), "c": Fake([b"1"])}
-    primary, fallback = opened(file_of("people", "a", "b", "c"), fakes)
+    file = file_of("people", "a", "b", "c")
+    primary, fallback = opened(file, fakes)
     assert (primary.key_id, primary.slot, primary.kek, primary.version) == ("1" * 16, "c", "c", "v4")
     assert primary.skipped == ("a unavailable: away", "b refused: no")
     assert primary.refused == ("b",)
+    assert primary.file == fallback.file == file.digest
+    assert primary.slots == ("people", "a", "b", "c")
     assert caplog.messages == ["slot a unavailable: away", "slot b refused: no"]
     assert (fallback.key_id, fallback.slot, fallback.skipped) == ("2" * 16, "a", ())
     assert primary.request_id == "request-1"

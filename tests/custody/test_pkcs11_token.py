@@ -1,4 +1,4 @@
-"""The flags of tokens that SoftHSM never sets, and an unset PIN."""
+"""The flags and errors of tokens that SoftHSM never has, and an unset PIN."""
 
 from typing import Any
 
@@ -6,8 +6,8 @@ import pkcs11
 import pytest
 from pkcs11 import TokenFlag
 
-from vault.custody.errors import CustodyRefusedError
-from vault.custody.pkcs11_token import Token
+from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
+from vault.custody.pkcs11_token import Token, connect
 
 
 class Locking:
@@ -53,3 +53,43 @@ def test_an_unset_pin_is_not_tried(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(CustodyRefusedError, match="PKCS11_PIN is unset"):
         Token({}).unwrap("pkcs11:token=sm;object=kek-1", b"\1", b"")
     assert token.logins == []
+
+
+class Failing:
+    """A module whose token, or whose key, fails in general."""
+
+    flags = TokenFlag(0)
+
+    def __init__(self, *, only_decrypts_badly: bool) -> None:
+        self._only_decrypts_badly = only_decrypts_badly
+
+    def get_token(self, **_: str) -> "Failing":
+        """Return the token, or fail."""
+        if not self._only_decrypts_badly:
+            raise pkcs11.GeneralError
+        return self
+
+    def open(self, **_: str) -> "Failing":
+        """Return the session, which is the same object."""
+        return self
+
+    def get_objects(self, _: object) -> list["Failing"]:
+        """Return the key, which is the same object."""
+        return [self]
+
+    def decrypt(self, _: bytes, **__: object) -> bytes:
+        """Fail."""
+        raise pkcs11.GeneralError
+
+
+@pytest.mark.parametrize("only_decrypts_badly", [False, True])
+def test_a_general_error_is_a_refusal_only_of_a_ciphertext(
+    monkeypatch: pytest.MonkeyPatch, *, only_decrypts_badly: bool
+) -> None:
+    """A token that fails in general is asked again; one that says so of a ciphertext refuses it."""
+    module = Failing(only_decrypts_badly=only_decrypts_badly)
+    monkeypatch.setattr(pkcs11, "lib", lambda _module: module)
+    error = CustodyRefusedError if only_decrypts_badly else CustodyUnavailableError
+    for blob in (b"\1", b"\2"):
+        with pytest.raises(error, match="GeneralError"):
+            connect({"PKCS11_PIN": "1234"})["unwrap"]("pkcs11:token=sm;object=kek-1", blob, b"")

@@ -98,6 +98,7 @@ def test_the_token_is_required_and_stays_private(stub: Stub, tmp_path: Path) -> 
         (503, {}, {"errors": ["Vault is sealed"]}),
         (500, {}, {}),
         (429, {}, {}),
+        (412, {}, {"errors": ["required index state not present"]}),
         (307, {"Location": "http://192.0.2.1/"}, {}),
         (200, {"Content-Length": "9"}, {}),
         (200, {}, b" " * 1_000_000),
@@ -107,7 +108,7 @@ def test_the_token_is_required_and_stays_private(stub: Stub, tmp_path: Path) -> 
 def test_an_engine_that_does_not_serve_now_is_unavailable(
     stub: Stub, reply: tuple[int, dict[str, str], object], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Sealed, throttled, redirecting, cut and endless replies let the next slot have its turn."""
+    """Sealed, throttled, lagging, redirecting, cut and endless replies let the next slot have its turn."""
     monkeypatch.setattr(http, "_REQUEST_SECONDS", 2)
     stub.answer = lambda _: reply
     with pytest.raises(CustodyUnavailableError):

@@ -10,19 +10,23 @@ import pytest
 from tests.support.custody import make_program, set_code, turned
 from tests.support.rotation import Stored
 from vault.audit.writer import AuditTrail
-from vault.core.errors import AuditUnavailableError
+from vault.core.attempt import Action, Attempt
+from vault.core.errors import AuditUnavailableError, StorageUnavailableError
+from vault.core.outcomes import Status
+from vault.core.principal import OPERATOR
 from vault.crypto import MasterKey
 from vault.custody import handover
 from vault.custody.errors import KeyringFileError
 from vault.custody.keyring_file import KeyringFile, Slot, WrappedKey
 from vault.custody.opening import Opened
 from vault.keys import custody
-from vault.keys.custody import CustodyWatch, identify
+from vault.keys.custody import CustodyWatch, about_file, identify, newest_file, opened_attempts
 from vault.observability import metrics
 
 pytestmark = pytest.mark.process
 
 SLOTS = ("a", "b")
+DIGEST = "hash of the file"
 
 
 class Gauges(dict[str, float]):
@@ -55,7 +59,8 @@ def file(tmp_path: Path, key: MasterKey) -> Path:
 def opened(key: MasterKey, monkeypatch: pytest.MonkeyPatch) -> Iterator[list[Opened]]:
     """Hand the key down to this process."""
     monkeypatch.setenv(handover.VARIABLE, "")
-    made = [Opened(key.id, "a", "kek", "v1", "request-1", ("b unavailable: " + "x" * 200,), key._material)]
+    reasons = ("b unavailable: " + "x" * 200,)
+    made = [Opened(key.id, "a", "kek", "v1", "request-1", reasons, key._material, (), DIGEST, ("a", "b"))]
     handover.hand_down(made)
     yield made
     os.close(int(os.environ[handover.VARIABLE].rpartition("/")[2]))
@@ -95,9 +100,53 @@ def test_one_process_records_the_opening(
         "kek": "kek",
         "version": "v1",
         "request_id": "request-1",
+        "slots": ["a", "b"],
+        "file": DIGEST,
+        "is_newest": True,
     }
     assert entry["principal"] == "service"
     assert [len(reason) for reason in skipped] == [120]
+
+
+@pytest.mark.promise(7)
+@pytest.mark.usefixtures("_recording")
+def test_a_file_that_was_put_back_never_becomes_the_newest(
+    opened: list[Opened], file: Path, stored: Stored, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A start with an earlier file is recorded as one, and logged; the newest stays that of the change."""
+    now = KeyringFile.read(file).digest
+    opened_attempts([opened[0].of(KeyringFile.read(file))], OPERATOR)[0].finish(Status.SUCCESS)
+    changed = Attempt(
+        action=Action.CUSTODY_CHANGED, principal=OPERATOR, details=about_file("2", accepts=True)
+    )
+    changed.finish(Status.SUCCESS)
+    for details in ({"file": "forged"}, {"file": "forged", "is_newest": True}):
+        Attempt(action=Action.LIST, principal=OPERATOR, details=details).finish(Status.SUCCESS)
+    one = watch([opened[0].of(KeyringFile.read(file))], file)
+    one.record()
+    one.check()
+    newest = newest_file()
+    assert newest
+    assert newest.digest == "2"
+    entries = stored.audit_logs.find({"details.is_newest": False})
+    assert [entry["details"]["file"] for entry in entries] == [now, now]
+    assert caplog.messages.count("the keyring file is not the newest on record") == 1
+
+
+@pytest.mark.usefixtures("_recording")
+def test_a_trail_that_cannot_be_searched_prevents_no_start(
+    opened: list[Opened], file: Path, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The entry then leaves open whether the file is the newest one."""
+
+    def fail() -> None:
+        raise StorageUnavailableError("away")
+
+    monkeypatch.setattr(custody, "newest_file", fail)
+    watch(opened, file).record()
+    [entry] = stored.audit_logs.find({"action": "key_opened"})
+    assert entry["details"]["file"] == DIGEST
+    assert "is_newest" not in entry["details"]
 
 
 def test_without_a_trail_the_opening_stays_to_be_recorded(opened: list[Opened], file: Path) -> None:

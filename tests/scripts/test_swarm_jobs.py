@@ -425,7 +425,7 @@ _KEYRING = """
                 *"status --json "*new-key*) row a1 primary; row b2 fallback ;;
                 *"status --json "*promote*) row b2 primary; row a1 fallback ;;
                 *"status --json "*) row b2 primary; [[ ! -e $STATE/foreign ]] || row c3 fallback ;;
-                *custody*) echo file ;;
+                *custody*) echo file; [[ -e $STATE/cut ]] || echo file | sha256sum ;;
             esac
             ;;
 """
@@ -460,6 +460,13 @@ STEPS = [
     "config create --label secret-manager.rotation=drop keyring_v3 keyring_v4 - file",
     "source=keyring_v4,target=/k.json secret-manager_secret-manager",
 ]
+
+
+def test_a_log_that_is_not_the_file_becomes_no_config(tmp_path: Path) -> None:
+    """If Docker's log of the job lacks a part, nothing is deployed."""
+    status, changes, errors = rotate_file(tmp_path, "keyring_v1", cut="")
+    assert (status, changes) == (1, ["new-key"])
+    assert "the log of the job is not the keyring file" in errors
 
 
 def test_each_step_with_a_keyring_file_is_its_next_config(tmp_path: Path) -> None:

@@ -283,6 +283,11 @@ def test_with_a_keyring_file_there_is_no_master_key(swarm: Swarm) -> None:
     _, errors, made = swarm.run(*command, **image)
     assert not [line for line in made if "master_key" in line]
     assert made[-1] == "keyring_v3"
+    file, name = swarm.state / "stack.yml", "MASTER_KEYRING_FILE"
+    for line in (f"- {name}=/k.json", f'- "{name}=/k.json"', f'"{name}": /k.json', f"{{{name}: /k.json}}"):
+        file.write_text(f"services:\n  secret-manager:\n    environment:\n      {line}\n")
+        _, errors, _ = swarm.run("scripts/deploy.sh", str(file), **image)
+        assert "the service has a keyring file" not in errors, line
 
 
 def test_one_of_several_keys_is_not_guessed(swarm: Swarm) -> None:

@@ -95,6 +95,7 @@ def test_a_start_unwraps_once(
         assert service.fetch(secret_id).status == 200, "without providers, requests are as before"
     assert stored.audit_logs.count_documents({"action": "key_opened"}) == 1
     assert service.log in tmp_path.rglob("*")
+    assert '"MASTER_KEY": null' in service.log.read_text()
     for file in filter(Path.is_file, tmp_path.rglob("*")):
         assert not marks.found(file.read_bytes().decode("latin-1")), file
     for collection in stored.list_collection_names():

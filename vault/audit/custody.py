@@ -15,6 +15,7 @@ from vault.audit.collection import collection
 from vault.core.attempt import Action
 from vault.core.errors import TransferError
 from vault.core.outcomes import Status
+from vault.core.principal import SERVICE
 from vault.custody.provider import PURPOSE
 from vault.documents.guard import storage_errors
 
@@ -42,6 +43,8 @@ class CustodyActivity:
     last_drill: datetime | None
     #: True if a keyring file was opened and no drill is younger than a year.
     needs_drill: bool
+    #: False if the service last used a keyring file that was not the newest one on record.
+    is_newest: bool
 
 
 def custody_activity(since: datetime, until: datetime) -> CustodyActivity:
@@ -62,9 +65,13 @@ def custody_activity(since: datetime, until: datetime) -> CustodyActivity:
         )
         last = collection().find_one(drill, {"ts": 1}, sort=[("ts", -1)])
         is_used = collection().find_one({"action": Action.KEY_OPENED.value}, {"_id": 1}) is not None
+        query = {**_SUCCEEDED, "ts": drill["ts"], "principal": SERVICE.name}
+        query["details.is_newest"] = {"$type": "bool"}
+        used = collection().find_one(query, {"details.is_newest": 1}, sort=[("ts", -1)])
     time = last["ts"] if last else None
     needs_drill = is_used and (time is None or until - time > _MAX_DRILL_AGE)
-    return CustodyActivity(is_used, opened, changed, checked, recovered, time, needs_drill)
+    is_newest = used is None or used["details"]["is_newest"] is True
+    return CustodyActivity(is_used, opened, changed, checked, recovered, time, needs_drill, is_newest)
 
 
 @dataclass(frozen=True, slots=True)

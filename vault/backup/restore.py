@@ -1,11 +1,11 @@
 """Restoring a backup into an empty database."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from vault.backup import dump
 from vault.backup.archive import Progress
 from vault.backup.create import VerifiedBackup
-from vault.core.attempt import Action, Attempt
+from vault.core.attempt import Action, Attempt, finish_all
 from vault.core.errors import AuditStateError, DuplicateNameError, RestoreRefusedError
 from vault.core.outcomes import Status
 from vault.core.principal import OPERATOR
@@ -17,11 +17,18 @@ _BATCH = 1_000
 _BATCH_BYTES = 16_777_216
 
 
-def restore(backup: VerifiedBackup, database: Database, *, audit_enabled: bool, progress: Progress) -> None:
+def restore(
+    backup: VerifiedBackup,
+    database: Database,
+    *,
+    audit_enabled: bool,
+    progress: Progress,
+    also: Sequence[Attempt] = (),
+) -> None:
     """Restore *backup* into the connected *database*, which must be empty.
 
     From before the first write until the end, no worker serves on the database. An interrupted restore is
-    resumed by restoring the same backup again.
+    resumed by restoring the same backup again. The attempts *also* are recorded with the restore.
 
     Raises:
         InvalidBackupError: The file was changed after it was verified; all written documents are verified.
@@ -42,7 +49,8 @@ def restore(backup: VerifiedBackup, database: Database, *, audit_enabled: bool, 
         # The backup had it, and an operator can remove it here: no worker serves until then.
         duplicate = error
     details = {"backup": backup.id, "as_of": backup.manifest["as_of"], "documents": backup.counts}
-    Attempt(action=Action.BACKUP_RESTORE, principal=OPERATOR, details=details).finish(Status.SUCCESS)
+    attempt = Attempt(action=Action.BACKUP_RESTORE, principal=OPERATOR, details=details)
+    finish_all([(one, Status.SUCCESS) for one in (*also, attempt)])
     with storage_errors():
         registry.end_restore()
     if duplicate:

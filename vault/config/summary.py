@@ -19,7 +19,7 @@ def summary(settings: Settings) -> dict[str, Any]:
 
 
 def _shown(field: Field[Any], value: Any) -> Any:
-    if value in (None, ()):
+    if value in (None, (), b""):
         return None
     if show := _SHOWN.get(field.name):
         return show(value)

@@ -1,5 +1,6 @@
 """Credentials of AWS: from the environment, EKS, ECS and EC2, in this order, under AWS's names."""
 
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -7,10 +8,18 @@ from urllib.parse import urlencode
 
 from vault.custody import http
 from vault.custody.aws_signature import Credentials
-from vault.custody.errors import CustodyRefusedError
+from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
 
 _ECS = "http://169.254.170.2"
 _EC2 = "http://169.254.169.254"
+_ROLE = re.compile(r"[\w+=,.@-]{1,128}", re.ASCII)
+#: Codes of STS with status 400 that can pass by themselves.
+_TRANSIENT = {"IDPCommunicationError", "RequestLimitExceeded", "Throttling", "ThrottlingException"}
+
+
+def domain_of(region: str) -> str:
+    """Return the domain of AWS's services in *region*."""
+    return "amazonaws.com.cn" if region.startswith("cn-") else "amazonaws.com"
 
 
 def credentials(settings: Mapping[str, str], region: str) -> Credentials:
@@ -47,11 +56,15 @@ def _of_web_identity(settings: Mapping[str, str], region: str) -> Credentials:
     }
     reply = http.send(
         "POST",
-        settings.get("AWS_ENDPOINT_URL_STS") or f"https://sts.{region}.amazonaws.com/",
+        settings.get("AWS_ENDPOINT_URL_STS") or f"https://sts.{region}.{domain_of(region)}/",
         headers={"Content-Type": "application/x-www-form-urlencoded", "Accept": "application/json"},
         body=urlencode(form).encode(),
     )
     found: Any = http.members(reply)
+    error = found.get("Error")
+    code = http.text(error if isinstance(error, dict) else {}, "Code")
+    if code in _TRANSIENT:
+        raise CustodyUnavailableError(f"STS is not available now: {code}")
     for name in ("AssumeRoleWithWebIdentityResponse", "AssumeRoleWithWebIdentityResult", "Credentials"):
         found = found.get(name) if isinstance(found, dict) else None
     return _made(found, "SessionToken", "STS")
@@ -74,7 +87,7 @@ def _of_instance(endpoint: str) -> Credentials:
     path = f"{endpoint}/latest/meta-data/iam/security-credentials/"
     reply = http.send("GET", path, headers=token, is_local=is_local)
     role = _line(reply.content) if reply.status == 200 else ""
-    if not role.replace("-", "").replace("_", "").isalnum():
+    if not _ROLE.fullmatch(role) or not role.strip("."):
         raise CustodyRefusedError("this machine has no credentials of AWS, and no role")
     reply = http.send("GET", path + role, headers=token, is_local=is_local)
     return _made(http.members(reply), "Token", "the metadata service")

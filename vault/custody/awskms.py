@@ -8,13 +8,12 @@ from datetime import UTC, datetime
 from typing import Any
 
 from vault.custody import http
-from vault.custody.aws_credentials import credentials
+from vault.custody.aws_credentials import credentials, domain_of
 from vault.custody.aws_signature import signed
 from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
 from vault.custody.provider import Provider, Unwrapped
 
-_KEK = re.compile(r"arn:(aws|aws-cn|aws-us-gov):kms:([a-z0-9-]+):[0-9]{12}:(?:key|alias)/[\w/-]+", re.ASCII)
-_DOMAINS = {"aws-cn": "amazonaws.com.cn"}
+_KEK = re.compile(r"arn:(?:aws|aws-cn|aws-us-gov):kms:([a-z0-9-]+):[0-9]{12}:(?:key|alias)/[\w/-]+", re.ASCII)
 _TRANSIENT = {
     *("ThrottlingException", "KMSInternalException", "DependencyTimeoutException", "LimitExceededException"),
     *("KeyUnavailableException", "RequestLimitExceeded", "ExpiredTokenException"),
@@ -33,9 +32,9 @@ class AwsKms(Provider):
         match = _KEK.fullmatch(kek)
         if match is None:
             raise CustodyRefusedError("the KEK is not the ARN of a key or an alias of KMS")
-        self._kek, self._region = kek, match[2]
-        domain = _DOMAINS.get(match[1], "amazonaws.com")
-        self._url = settings.get("AWS_ENDPOINT_URL_KMS") or f"https://kms.{self._region}.{domain}/"
+        self._kek, self._region = kek, match[1]
+        default = f"https://kms.{self._region}.{domain_of(self._region)}/"
+        self._url = settings.get("AWS_ENDPOINT_URL_KMS") or default
         http.checked(self._url)
         self._settings = settings
 

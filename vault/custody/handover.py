@@ -48,7 +48,7 @@ def handed_down() -> list[Opened]:
     return [
         Opened(
             **row
-            | {name: tuple(row[name]) for name in ("skipped", "refused")}
+            | {name: tuple(row[name]) for name in ("skipped", "refused", "slots")}
             | {"material": b64decode(row["material"])}
         )
         for row in rows

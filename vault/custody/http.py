@@ -69,8 +69,9 @@ def send(
         raise CustodyUnavailableError(f"{parts.netloc} {error}") from None
     finally:
         client.close()
-    # A redirect leads from a standby to the server that serves, which the KEK does not name.
-    if reply.status >= 500 or reply.status == 429 or 300 <= reply.status < 400:
+    # A redirect leads from a standby to the server that serves, which the KEK does not name. A standby that
+    # lags behind answers with 412.
+    if reply.status >= 500 or reply.status in (412, 429) or 300 <= reply.status < 400:
         raise CustodyUnavailableError(f"{parts.netloc} answers with status {reply.status}")
     return reply
 

@@ -1,5 +1,6 @@
 """The keyring file: the wrapped master keys. It is not secret. A writer to it can prevent a start."""
 
+import hashlib
 import json
 import os
 import re
@@ -7,9 +8,9 @@ import stat
 from base64 import b64decode, b64encode
 from binascii import Error as Base64Error
 from collections.abc import Callable, Mapping
-from contextlib import suppress
+from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field, replace
-from fcntl import LOCK_EX, flock
+from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -113,9 +114,15 @@ class KeyringFile:
         """Return the file at *path*.
 
         Raises:
-            KeyringFileError: It cannot be read, or `parse` refuses its content.
+            KeyringFileError: It cannot be read, or `parse` refuses its content; the message names *path*.
         """
-        return cls.parse(_read(path))
+        content = _read(path)
+        try:
+            return cls.parse(content)
+        except KeyringFileError as error:
+            former = path.with_name(f"{path.name}.before")
+            hint = f"{former} has the file before its last change" if former.exists() else ""
+            raise KeyringFileError(f"{path} is {error.problem}", hint=hint) from None
 
     def text(self) -> str:
         """Return the content of the file."""
@@ -124,6 +131,11 @@ class KeyringFile:
             document, indent=1, ensure_ascii=False, default=lambda blob: b64encode(blob).decode()
         )
         return f"{text}\n"
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 hash of the content, in hexadecimal."""
+        return hashlib.sha256(self.text().encode()).hexdigest()
 
     def with_slots(self, slots: Mapping[str, Slot]) -> "KeyringFile":
         """Return this file with the slot in *slots* of each key, by key ID, in place of its namesake."""
@@ -181,18 +193,22 @@ def write(path: Path, new: KeyringFile, *, before: KeyringFile | None, announce:
     file stays as `FILE.before`. Whenever this process ends, the file is whole: the former or the new one.
 
     Raises:
-        KeyringFileError: The file changed meanwhile, or it cannot be written.
+        KeyringFileError: The file changed meanwhile, another process is changing it, or it cannot be written.
     """
     path = path.resolve()
     try:
         folder = os.open(path.parent, os.O_RDONLY | os.O_DIRECTORY)
         try:
-            # Of two commands at a time, the second one finds that the file has changed.
-            flock(folder, LOCK_EX)
+            # Not waiting: once the other command has ended, the file is not the one that this command read.
+            flock(folder, LOCK_EX | LOCK_NB)
             _replace(path, new, before=before, announce=announce)
             os.fsync(folder)
         finally:
             os.close(folder)
+    except BlockingIOError:
+        raise KeyringFileError(
+            f"another command is changing a file in {path.parent}", hint="run the command again"
+        ) from None
     except OSError as error:
         raise KeyringFileError(f"{error.filename or path} cannot be written: {error.strerror}") from None
 
@@ -207,38 +223,46 @@ def _replace(
     content = b"" if before is None else _read(path)
     if before is not None and KeyringFile.parse(content) != before:
         raise KeyringFileError(f"{path} was changed meanwhile", hint="run the command again")
-    announce()
-    if content:
-        _write(path.with_name(f"{path.name}.before"), content, like=path)
-    _write(path, new.text().encode(), like=path)
+    with ExitStack() as files:
+        # Both are written before *announce*, and then take their names: first FILE.before.
+        _write(files, path, new.text().encode(), like=path)
+        if content:
+            _write(files, path.with_name(f"{path.name}.before"), content, like=path)
+        announce()
 
 
-def _write(path: Path, content: bytes, *, like: Path) -> None:
-    with private_files.replacement(path) as file:
-        # The service may run as another user than the one who changes the file.
-        with suppress(FileNotFoundError):
-            state = like.stat()
-            os.fchmod(file.fileno(), state.st_mode & 0o777)
-            os.fchown(file.fileno(), state.st_uid, state.st_gid)
-        file.write(content)
+def _write(files: ExitStack, path: Path, content: bytes, *, like: Path) -> None:
+    file = files.enter_context(private_files.replacement(path))
+    # The service may run as another user than the one who changes the file.
+    with suppress(FileNotFoundError):
+        state = like.stat()
+        os.fchmod(file.fileno(), state.st_mode & 0o777)
+        os.fchown(file.fileno(), state.st_uid, state.st_gid)
+    file.write(content)
+    file.flush()
+
+
+def _opened(path: str, flags: int) -> int:
+    # A pipe without a writer would block.
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 def _read(path: Path) -> bytes:
     try:
-        state = path.stat()
-        # A pipe would block, and a device has no end.
-        if not stat.S_ISREG(state.st_mode):
-            _refuse("it is not a regular file")
-        if state.st_mode & stat.S_IWOTH:
-            raise KeyringFileError(f"everyone can write to {path}", hint="run `chmod o-w` on it")
-        with path.open("rb") as file:
+        with open(path, "rb", opener=_opened) as file:
+            state = os.fstat(file.fileno())
+            # A device has no end.
+            if not stat.S_ISREG(state.st_mode):
+                raise KeyringFileError(f"{path} is not a regular file")
+            if state.st_mode & stat.S_IWOTH:
+                raise KeyringFileError(f"everyone can write to {path}", hint="run `chmod o-w` on it")
             content = file.read(_MAX_BYTES + 1)
     except OSError as error:
         raise KeyringFileError(
             f"{path} cannot be read: {error.strerror}", hint="MASTER_KEYRING_FILE names it"
         ) from None
     if len(content) > _MAX_BYTES:
-        _refuse(f"the file is larger than {_MAX_BYTES} bytes")
+        raise KeyringFileError(f"{path} is larger than {_MAX_BYTES} bytes")
     return content
 
 

@@ -37,6 +37,13 @@ class Opened:
     material: bytes = field(repr=False)
     #: The names of the slots before this one that refused.
     refused: tuple[str, ...] = ()
+    #: The hash of the keyring file, and the names of its slots.
+    file: str = ""
+    slots: tuple[str, ...] = ()
+
+    def of(self, file: KeyringFile) -> "Opened":
+        """Return this key as one of *file*."""
+        return replace(self, file=file.digest, slots=tuple(file.slot_names))
 
 
 def unwrap(provider: Provider, slot: Slot, key_id: str, identify: Identify) -> Opened:
@@ -63,8 +70,8 @@ def open_all(
 ) -> list[Opened]:
     """Return all keys of *file*, the primary one first, by the first slot of each that opens.
 
-    Providers that do not answer are asked again until *timeout_seconds* have passed; one that refuses is
-    asked once for each key.
+    Providers that do not answer are asked again until *timeout_seconds* have passed, after which no new round
+    of requests begins; one that refuses is asked once for each key.
 
     Raises:
         CustodyUnavailableError: No slot of a key opens, and the provider of at least one does not answer.
@@ -75,7 +82,7 @@ def open_all(
     found = [_open(key, provider_of, identify, until) for key in keys]
     for reason in dict.fromkeys(reason for opened in found for reason in opened.skipped):
         logger.warning("slot %s", reason)
-    return found
+    return [opened.of(file) for opened in found]
 
 
 def _open(

@@ -26,7 +26,7 @@ _LOCKING = TokenFlag.USER_PIN_FINAL_TRY | TokenFlag.USER_PIN_LOCKED
 _TRANSIENT = (
     *(pkcs11.DeviceError, pkcs11.DeviceMemory, pkcs11.DeviceRemoved, pkcs11.HostMemory),
     *(pkcs11.NoSuchToken, pkcs11.SessionClosed, pkcs11.SessionCount, pkcs11.SessionHandleInvalid),
-    *(pkcs11.TokenNotPresent, pkcs11.FunctionCancelled),
+    *(pkcs11.TokenNotPresent, pkcs11.FunctionCancelled, pkcs11.FunctionFailed, pkcs11.GeneralError),
 )
 
 
@@ -60,10 +60,9 @@ class Token:
         if key is None:
             raise CustodyRefusedError("the token has no such key")
         if blob[:1] == _RSA:
-            return bytes(key.decrypt(blob[1:], mechanism=Mechanism.RSA_PKCS_OAEP, mechanism_param=_OAEP))
+            return _decrypted(key, blob[1:], Mechanism.RSA_PKCS_OAEP, _OAEP)
         nonce, rest = blob[1 : 1 + _NONCE_BYTES], blob[1 + _NONCE_BYTES :]
-        parameters = GCMParams(nonce, context)
-        return bytes(key.decrypt(rest, mechanism=Mechanism.AES_GCM, mechanism_param=parameters))
+        return _decrypted(key, rest, Mechanism.AES_GCM, GCMParams(nonce, context))
 
     def _session(self, kek: str) -> tuple[Any, dict[Attribute, Any]]:
         """Return the session of the token, after its only login, and the attributes of the key."""
@@ -106,6 +105,14 @@ def _found(session: Any, named: dict[Attribute, Any], kind: ObjectClass) -> Any:
     return keys[0] if keys else None
 
 
+def _decrypted(key: Any, content: bytes, mechanism: Mechanism, parameters: Any) -> bytes:
+    try:
+        return bytes(key.decrypt(content, mechanism=mechanism, mechanism_param=parameters))
+    except (pkcs11.FunctionFailed, pkcs11.GeneralError) as error:
+        # Some tokens, such as SoftHSM's, say this of a forged ciphertext.
+        raise CustodyRefusedError(f"the token refused: {type(error).__name__}") from None
+
+
 def _translated(operation: Operation) -> Operation:
     def run(kek: str, content: bytes, context: bytes) -> bytes:
         try:
@@ -113,7 +120,6 @@ def _translated(operation: Operation) -> Operation:
         except _TRANSIENT as error:
             raise CustodyUnavailableError(f"the token does not answer: {type(error).__name__}") from None
         except pkcs11.PKCS11Error as error:
-            # Also a general error: that is what some tokens say of a forged ciphertext.
             raise CustodyRefusedError(f"the token refused: {type(error).__name__}") from None
 
     return run

@@ -60,7 +60,10 @@ class Providers:
                 if slot.scheme not in self._libraries:
                     self._libraries[slot.scheme] = Library(_LIBRARIES[slot.scheme], self._settings_of(slot))
                 return Device(self._libraries[slot.scheme], slot.kek)
-        raise CustodyRefusedError(f"there is no scheme {slot.scheme}")
+        raise CustodyRefusedError(
+            f"there is no scheme {slot.scheme}",
+            hint="the schemes are awskms, command, pkcs11, recovery, tpm2 and transit",
+        )
 
     def _settings_of(self, slot: Slot) -> dict[str, str]:
         """Return the settings for the child of *slot*: only those of its own scheme."""

@@ -1,10 +1,16 @@
-"""The keyring file while a process runs: its opening is recorded, and its slots are checked."""
+"""The keyring file on record, and in a running process: its opening is recorded, its slots are checked."""
 
 import logging
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
+from typing import Any
+
+from pymongo import timeout
 
 from vault.core.attempt import Action, Attempt, finish_all
+from vault.core.errors import StorageUnavailableError
 from vault.core.outcomes import Status
 from vault.core.periodic import Periodic
 from vault.core.principal import SERVICE, Principal
@@ -14,6 +20,8 @@ from vault.custody.errors import KeyringFileError
 from vault.custody.keyring_file import KeyringFile, Slot
 from vault.custody.opening import Opened, SlotState, check
 from vault.custody.providers import RECOVERY, Providers
+from vault.documents.audit import AuditEntry
+from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
 from vault.observability import metrics
 
 logger = logging.getLogger(__name__)
@@ -27,8 +35,49 @@ def identify(material: bytes) -> str:
     return MasterKey(material).id if len(material) == KEY_SIZE else ""
 
 
-def opened_attempts(opened: Iterable[Opened], principal: Principal) -> list[Attempt]:
-    """Return the attempts that record how the keys were opened, one for each."""
+@dataclass(frozen=True, slots=True)
+class NewestFile:
+    """The newest keyring file on record, by its hash, and the time of its latest entry."""
+
+    digest: str
+    time: datetime
+
+
+def newest_file() -> NewestFile | None:
+    """Return the newest keyring file on record: of the last change, or an unchanged one that was used since.
+
+    None if the trail has none. Entries about a file that someone put back have `is_newest` false.
+
+    Raises:
+        StorageUnavailableError: MongoDB is unavailable.
+    """
+    actions = (Action.CUSTODY_CHANGED, Action.CUSTODY_CHECKED, Action.KEY_OPENED)
+    query = {"action": {"$in": [*actions]}, "status": Status.SUCCESS, "details.is_newest": True}
+    with storage_errors():
+        # By the index of the retention: a running service has an entry for each check.
+        found = AuditEntry.raw().find_one(query, {"ts": 1, "details.file": 1}, sort=[("ts", -1)])
+    return NewestFile(found["details"]["file"], found["ts"]) if found else None
+
+
+def about_file(digest: str, *, accepts: bool = False) -> dict[str, Any]:
+    """Return the details of an entry about the keyring file with *digest*, which an operator *accepts*.
+
+    They have its hash, and whether it is the newest one on record; the first one is.
+    """
+    try:
+        with timeout(OPERATION_TIMEOUT_SECONDS):
+            newest = None if accepts else newest_file()
+    except StorageUnavailableError:
+        # Also if the search takes too long: nothing has to wait for it.
+        return {"file": digest}
+    return {"file": digest, "is_newest": newest is None or newest.digest == digest}
+
+
+def opened_attempts(
+    opened: Sequence[Opened], principal: Principal, *, accepts: bool = False
+) -> list[Attempt]:
+    """Return the attempts that record how the keys were opened, one for each; *accepts* as `about_file`."""
+    about = about_file(opened[0].file, accepts=accepts) if opened else {}
     return [
         Attempt(
             action=Action.KEY_OPENED,
@@ -40,14 +89,16 @@ def opened_attempts(opened: Iterable[Opened], principal: Principal) -> list[Atte
                 "version": key.version,
                 "request_id": key.request_id,
                 "skipped": [reason[:_MAX_REASON] for reason in key.skipped],
+                "slots": [*key.slots],
+                **about,
             },
         )
         for key in opened
     ]
 
 
-def checked_attempt(states: Sequence[SlotState], principal: Principal) -> Attempt:
-    """Return the attempt that records a check of the slots."""
+def checked_attempt(states: Sequence[SlotState], about: Mapping[str, Any], principal: Principal) -> Attempt:
+    """Return the attempt that records a check of the slots, with what `about_file` returns."""
     return Attempt(
         action=Action.CUSTODY_CHECKED,
         principal=principal,
@@ -62,7 +113,8 @@ def checked_attempt(states: Sequence[SlotState], principal: Principal) -> Attemp
                     "request_id": one.request_id,
                 }
                 for one in states
-            ]
+            ],
+            **about,
         },
     )
 
@@ -84,6 +136,7 @@ class CustodyWatch:
         self._down: set[str] = set()
         #: Slots whose token refused, at the start or since: a second wrong PIN could lock it.
         self._refused = {name for key in opened for name in key.refused}
+        self._is_newest = True
 
     def record(self) -> None:
         """Record the opening, unless that is done, or is another process's task.
@@ -93,7 +146,9 @@ class CustodyWatch:
         """
         with self._place.recording() as is_due:
             if is_due:
-                finish_all([(one, Status.SUCCESS) for one in opened_attempts(self._opened, SERVICE)])
+                attempts = opened_attempts(self._opened, SERVICE)
+                finish_all([(one, Status.SUCCESS) for one in attempts])
+                self._compare(attempts[0])
 
     def start(self) -> None:
         """Start the checks; the first one follows after the interval."""
@@ -131,7 +186,28 @@ class CustodyWatch:
         for name in sorted((self._down - down) & {one.slot for one in states}):
             logger.warning("slot %s is up again", name)
         self._down = down
-        checked_attempt(states, SERVICE).finish(Status.SUCCESS)
+        attempt = checked_attempt(states, about_file(file.digest), SERVICE)
+        attempt.finish(Status.SUCCESS)
+        self._compare(attempt)
+
+    def _compare(self, attempt: Attempt) -> None:
+        is_newest = attempt.details.get("is_newest", True)
+        if self._is_newest and not is_newest:
+            logger.warning("the keyring file is not the newest on record")
+        self._is_newest = is_newest
 
     def _skips(self, slot: Slot) -> bool:
         return slot.scheme == RECOVERY or slot.name in self._refused
+
+
+class NoCustodyWatch:
+    """Stands in for `CustodyWatch` if there is no keyring file."""
+
+    def record(self) -> None:
+        """Do nothing."""
+
+    def start(self) -> None:
+        """Do nothing."""
+
+    def close(self) -> None:
+        """Do nothing."""

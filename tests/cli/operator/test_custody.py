@@ -1,5 +1,6 @@
 """The commands `keys custody …`, with programs as providers, on a real database."""
 
+import hashlib
 import json
 import os
 import re
@@ -8,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from datetime import UTC, datetime
 from pathlib import Path
 from shutil import rmtree
 from typing import Any
@@ -18,6 +20,8 @@ from click.testing import CliRunner, Result
 from flask import Flask
 
 from tests.conftest import running_app, start
+from tests.custody.conftest import make_engine, make_token
+from tests.differential.servers import OpenBao
 from tests.support.backups import history
 from tests.support.custody import make_program, set_code, turned
 from tests.support.leaks import Marks
@@ -26,7 +30,7 @@ from tests.support.rotation import Stored, claim, connected, new_key, settings
 from vault.api.operations.blueprint import EXTENSION
 from vault.app import CLOSE, create_app
 from vault.cli import commands
-from vault.cli.operator import recovery
+from vault.cli.operator import custody_context, recovery
 from vault.cli.shell.output import Output
 from vault.config.settings import Settings
 from vault.crypto import Keyring, MasterKey
@@ -46,6 +50,8 @@ class Desk:
     def __init__(self, folder: Path, uri: str) -> None:
         self.folder, self.uri = folder, uri
         self.file = folder / "keyring.json"
+        #: The settings of the providers.
+        self.settings: dict[str, str] = {}
         #: All that was printed.
         self.shown = ""
 
@@ -56,7 +62,7 @@ class Desk:
     def run(self, *arguments: str, code: int = 0, given: str = "", **environment: str) -> Result:
         """Run a command with the keyring file, and check its exit code."""
         own = {"MASTER_KEYRING_FILE": str(self.file), "MONGO_URI": self.uri, "CUSTODY_TIMEOUT_SECONDS": "1"}
-        done = CliRunner(env=own | environment).invoke(
+        done = CliRunner(env=own | self.settings | environment).invoke(
             commands, arguments, input=given, prog_name="secret-manager"
         )
         os.environ.pop(handover.VARIABLE, None)
@@ -84,7 +90,9 @@ class Desk:
         """Return the settings of a service with the keys of the file, which stay handed down."""
         os.environ.pop(handover.VARIABLE, None)
         return with_keys(
-            Settings.from_mapping({"MASTER_KEYRING_FILE": str(self.file), "MONGO_URI": self.uri})
+            Settings.from_mapping(
+                {"MASTER_KEYRING_FILE": str(self.file), "MONGO_URI": self.uri, **self.settings}
+            )
         )
 
     @contextmanager
@@ -178,6 +186,60 @@ def test_slots_are_added_rewrapped_and_removed(desk: Desk, stored: Stored) -> No
     assert {one["key_id"] for one in actions(stored, "key_opened")} == {key_id}
 
 
+@pytest.mark.promise(7)
+def test_a_file_that_was_put_back_gets_no_new_key(desk: Desk, stored: Stored) -> None:
+    """With a removed slot or old shares put back, no command changes the file; the newest one is named."""
+    desk.begin()
+    desk.use()
+    [start] = actions(stored, "key_opened")
+    assert (start["slots"], start["is_newest"]) == (["a", "b"], True)
+    assert start["file"] == KeyringFile.read(desk.file).digest
+    made_shares(desk, "--threshold", "2", "--shares", "2")
+    old = desk.file.read_bytes()
+    made_shares(desk, "--threshold", "2", "--shares", "2")
+    desk.custody("remove", "b")
+    newest = desk.file.read_bytes()
+    key_id = KeyringFile.read(desk.file).primary.id
+    desk.file.write_bytes(old)
+    now = f"{datetime.now(UTC):%Y-%m}"
+    for _ in range(2):
+        for arguments in (
+            ("add", "c", "command", desk.program("c")),
+            *(("remove", "a"), ("rewrap", "b"), ("new-key",), ("promote", key_id), ("drop", key_id)),
+            ("recovery", "create", "--threshold", "2", "--shares", "2", "--out-dir", "out"),
+        ):
+            refused = desk.custody(*arguments, code=1).stderr
+            assert f"is not the newest keyring file on record: that is the one of {now}" in refused
+            assert hashlib.sha256(newest).hexdigest() in refused
+        assert desk.file.read_bytes() == old
+        assert not Path("out").exists()
+        desk.use()
+    assert "A KEYRING FILE THAT IS NOT" in desk.run("audit", "report", "--no-verify").stdout
+    page = desk.run("audit", "report", "--no-verify", "--html", "-").stdout
+    assert "not the newest one on record" in page
+    assert "not the newest" in desk.custody("check").stderr
+    desk.file.write_bytes(newest)
+    desk.custody("new-key")
+
+
+def test_an_operator_accepts_a_file_whose_successor_is_lost(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """`check --accept` makes an earlier file the newest one, but not without its entry."""
+    desk.begin()
+    desk.use()
+    old = desk.file.read_bytes()
+    desk.custody("rewrap", "a")
+    desk.file.write_bytes(old)
+    with monkeypatch.context() as patch:
+        patch.setattr("vault.documents.database.OPERATION_TIMEOUT_SECONDS", 0.05)
+        nowhere = {"MONGO_URI": "mongodb://127.0.0.1:1/?replicaSet=rs0"}
+        desk.custody("check", "--accept", code=5, **nowhere)
+    desk.custody("rewrap", "a", code=1)
+    assert "not the newest" not in desk.custody("check", "--accept").stderr
+    desk.custody("rewrap", "a")
+
+
 def test_a_slot_that_fails_changes_nothing(desk: Desk) -> None:
     """Without its provider, or if it does not return what it wrapped, a slot is not added."""
     desk.begin()
@@ -255,6 +317,8 @@ def test_a_rotation_is_edits_of_one_file(desk: Desk, stored: Stored) -> None:
     thief = desk.program("thief")
     desk.file.write_text(desk.file.read_text().replace(str(desk.folder / "a"), thief))
     (desk.folder / "thief").write_text(f"#!/bin/sh\ncat > {desk.folder}/stolen\n")
+    assert "not the newest" in desk.custody("new-key", code=1).stderr
+    desk.custody("check", "--accept", code=1)
     assert "nothing more is wrapped there" in desk.custody("new-key", code=1).stderr
     assert (desk.folder / "stolen").read_bytes() == file.keys[0].slots[0].blob
 
@@ -307,35 +371,46 @@ def made_shares(desk: Desk, *options: str) -> list[str]:
 @pytest.mark.promise(7)
 @pytest.mark.new_database
 def test_a_backup_the_file_and_three_people_restore_everything(
-    desk: Desk, stored: Stored, monkeypatch: pytest.MonkeyPatch
+    desk: Desk, stored: Stored, monkeypatch: pytest.MonkeyPatch, tmp_path_factory: pytest.TempPathFactory
 ) -> None:
-    """With all providers and the swarm lost, three of five people's words restore every secret."""
-    desk.begin()
+    """With the HSM, OpenBao and the swarm destroyed, three of five people's words restore every secret."""
+    folder = tmp_path_factory.mktemp("softhsm")
+    desk.settings = make_token(folder)
+    # For the token's library, which the service starts, too.
+    monkeypatch.setenv("SOFTHSM2_CONF", desk.settings["SOFTHSM2_CONF"])
     values = {}
-    with desk.service() as app:
-        caller = Caller(app.test_client(), monkeypatch).become(ALICE)
-        for number in range(3):
-            value = f"value {number}".encode()
-            values[caller.create(value)] = b64(value)
-    words = made_shares(desk, "--threshold", "3", "--shares", "5")
-    desk.custody("new-key")
-    with history(desk.uri):
-        desk.run("backup", "backup.tar")
-    for name in "ab":
-        Path(name).unlink()
+    with OpenBao(tmp_path_factory.mktemp("bao")) as bao:
+        desk.settings["TRANSIT_TOKEN"] = bao.tokens["admin"]
+        slots = ("hsm=pkcs11,pkcs11:token=sm;object=kek-1", f"bao=transit,{make_engine(bao).kek}")
+        options = [part for slot in slots for part in ("--slot", slot)]
+        desk.custody("init", str(desk.file), *options, MASTER_KEYRING_FILE="")
+        with desk.service() as app:
+            caller = Caller(app.test_client(), monkeypatch).become(ALICE)
+            for number in range(3):
+                value = f"value {number}".encode()
+                values[caller.create(value)] = b64(value)
+        words = made_shares(desk, "--threshold", "3", "--shares", "5")
+        desk.custody("new-key")
+        desk.custody("check")
+        with history(desk.uri):
+            desk.run("backup", "backup.tar")
+    rmtree(folder / "tokens")
+    (folder / "tokens").mkdir()
     desk.uri = re.sub("/([^/?]+)\\?", r"/\1_copy?", desk.uri)
-    desk.custody("check", code=1)
-    slot = f"new=command,{desk.program('new')}"
-    too_few = desk.custody("recovery", "restore", "--slot", slot, given="".join(words[:2]), code=1)
-    assert "too few shares" in too_few.stderr
-    desk.custody("recovery", "restore", "--slot", slot, given="\n".join([words[4], *words[:2]]))
-    assert stored.client[f"{stored.name}_copy"].list_collection_names() == []
-    desk.run("restore", "backup.tar")
-    for name in "ab":
-        desk.custody("remove", name)
-    with desk.service() as app:
-        caller = Caller(app.test_client(), monkeypatch).become(ALICE)
-        assert {secret_id: caller.fetch(secret_id) for secret_id in values} == values
+    desk.custody("check", code=5)
+    with OpenBao(tmp_path_factory.mktemp("new-bao")) as bao:
+        desk.settings["TRANSIT_TOKEN"] = bao.tokens["admin"]
+        slot = f"new=transit,{make_engine(bao).kek}"
+        too_few = desk.custody("recovery", "restore", "--slot", slot, given="".join(words[:2]), code=1)
+        assert "too few shares" in too_few.stderr
+        desk.custody("recovery", "restore", "--slot", slot, given="\n".join([words[4], *words[:2]]))
+        assert stored.client[f"{stored.name}_copy"].list_collection_names() == []
+        desk.run("restore", "backup.tar")
+        for name in ("hsm", "bao"):
+            desk.custody("remove", name)
+        with desk.service() as app:
+            caller = Caller(app.test_client(), monkeypatch).become(ALICE)
+            assert {secret_id: caller.fetch(secret_id) for secret_id in values} == values
     slot = f"more=command,{desk.program('more')}"
     desk.custody("recovery", "restore", "--slot", slot, given="".join(words[:3]))
     copy = stored.client[f"{stored.name}_copy"]
@@ -479,7 +554,9 @@ def points(events: list[bool], count: int) -> list[int]:
 
 
 @pytest.mark.promise(7)
-def test_a_hundred_kills_of_commands_leave_a_file_that_opens(desk: Desk) -> None:
+def test_a_hundred_kills_of_commands_leave_a_file_that_opens(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Every command that writes the file is killed at many of its steps; each slot still opens its key."""
     desk.begin()
     desk.use()
@@ -500,6 +577,8 @@ def test_a_hundred_kills_of_commands_leave_a_file_that_opens(desk: Desk) -> None
         ("recovery", "restore", "--slot", slot): words,
     }
     kills = 0
+    # The same file is put back again and again.
+    monkeypatch.setattr(custody_context, "newest_file", lambda: None)
     for arguments, given in commands.items():
         path = desk.folder / "made.json" if arguments[0] == "init" else desk.file
         events = events_of(desk, str(path), arguments, given)

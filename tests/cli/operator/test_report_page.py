@@ -64,7 +64,7 @@ def report_of(text: str, kind: Kind | None = Kind.NOTE) -> Report:
         SecretAges(2, 1, {"under 7 days": 1, "365 days or more": 1}, [old, unnamed], 1, [old]),
         TokenAges(states, 1, [token], 1, [token]),
         [KeyStatus("aa" * 8, KeyRole.FALLBACK, 5, False, 2, 2, 0, 0)],
-        CustodyActivity(True, 3, 1, 2, 0, NOW, False),
+        CustodyActivity(True, 3, 1, 2, 0, NOW, needs_drill=False, is_newest=True),
     )
 
 

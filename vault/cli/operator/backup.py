@@ -27,8 +27,11 @@ from vault.cli.operator.context import connected
 from vault.cli.shell.output import Output, output_options
 from vault.client import private_files
 from vault.core.errors import BackupRefusedError
+from vault.core.principal import OPERATOR
 from vault.core.text import printable, quantity
 from vault.crypto import Keyring
+from vault.custody import handover
+from vault.keys.custody import opened_attempts
 from vault.parts import Parts
 
 #: A text: as a `Path`, the file `./-` would be standard output.
@@ -112,6 +115,8 @@ def restore(output: Output, file: BinaryIO) -> None:
                 found,
                 parts.database,
                 audit_enabled=parts.audit_enabled,
+                # The keyring file of this command is the one to use from now on.
+                also=opened_attempts(handover.handed_down(), OPERATOR, accepts=True),
                 progress=shown.advance,
             )
     output.result(_data(found), f"{_described(found)} restored, as of {found.manifest['as_of']}")

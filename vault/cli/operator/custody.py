@@ -17,6 +17,7 @@ from vault.config.settings import custody_settings, keyring_path
 from vault.core.errors import StorageUnavailableError
 from vault.core.outcomes import Exit
 from vault.core.principal import OPERATOR
+from vault.core.text import quantity
 from vault.custody import keyring_file
 from vault.custody.errors import KeyringFileError
 from vault.custody.keyring_file import FALLBACK, PRIMARY, KeyringFile, Slot, WrappedKey
@@ -25,7 +26,7 @@ from vault.custody.provider import Provider
 from vault.custody.providers import RECOVERY, Providers
 from vault.custody.recovery import Recovery
 from vault.custody.wrapping import Wrapper
-from vault.keys.custody import checked_attempt, identify
+from vault.keys.custody import about_file, checked_attempt, identify
 from vault.keys.status import key_statuses
 
 _SHOWN = {"key id": "key_id", "role": "role", "slot": "slot", "scheme": "scheme", "KEK": "kek"}
@@ -71,8 +72,8 @@ def init(output: Output, file: Path, slots: tuple[Slot, ...], from_settings: boo
                 keyring_file.write(file, made, before=None, announce=partial(record, attempt))
     output.result(
         {"file": str(file), "key_id": made.primary.id, "slots": made.slot_names},
-        f"{file} has key {made.primary.id} in {len(slots)} slots. Set MASTER_KEYRING_FILE={file}, "
-        "and run `secret-manager keys custody recovery create`.",
+        f"{file} has key {made.primary.id} in {quantity(len(slots), 'slot')}. "
+        f"Set MASTER_KEYRING_FILE={file}, and run `secret-manager keys custody recovery create`.",
     )
 
 
@@ -124,7 +125,7 @@ def add(output: Output, name: str, scheme: str, kek: str) -> None:
             raise KeyringFileError(f"there is a slot {name} already", hint="remove it first, or use `rewrap`")
         slots = {key.id: found.wrap(slot, key.id) for key in found.file.keys}
         found.write(found.file.with_slots(slots), "add", slot=name)
-    output.result({"slot": name}, f"slot {name} opens {len(slots)} keys")
+    output.result({"slot": name}, f"slot {name} opens {quantity(len(slots), 'key')}")
 
 
 @custody.command()
@@ -160,12 +161,16 @@ def rewrap(output: Output, name: str) -> None:
 
 @custody.command("check")
 @click.option("--recovery", "with_shares", is_flag=True, help="Ask for shares, and try them, too.")
+@click.option("--accept", "accepts", is_flag=True, help="Record the file as the newest one.")
 @output_options
-def check_slots(output: Output, with_shares: bool) -> None:
+def check_slots(output: Output, with_shares: bool, accepts: bool) -> None:
     """Open every slot of every key, and record the result.
 
     Exits with 1 if a slot refuses, and with 5 if a provider does not answer. Without MongoDB, the result is
     not recorded.
+
+    Other commands refuse a file that is not the newest one on record. Use --accept if the newest one is lost,
+    or MongoDB has an older state, and all slots are known: new keys go into them.
     """
     file = KeyringFile.read(keyring_path())
     secret = read_secret(output) if with_shares else b""
@@ -181,18 +186,24 @@ def check_slots(output: Output, with_shares: bool) -> None:
         if {one.key_id for one in states if one.state == "up" and one.scheme != RECOVERY} == {
             key.id for key in file.keys
         }:
-            _record_check(output, states, providers)
+            _record_check(output, states, providers, file, accepts=accepts)
     sys.exit(_exit_code(states))
 
 
-def _record_check(output: Output, states: list[SlotState], providers: Providers) -> None:
-    attempt = checked_attempt(states, OPERATOR)
+def _record_check(
+    output: Output, states: list[SlotState], providers: Providers, file: KeyringFile, *, accepts: bool
+) -> None:
     people = [one for one in states if one.scheme == RECOVERY]
-    attempt.details["recovery"] = bool(people) and all(one.state == "up" for one in people)
     try:
         with connected(output, reading=True, recorded=True, providers=providers):
+            attempt = checked_attempt(states, about_file(file.digest, accepts=accepts), OPERATOR)
+            attempt.details["recovery"] = bool(people) and all(one.state == "up" for one in people)
             record(attempt)
+        if attempt.details.get("is_newest") is False:
+            output.note("The file is not the newest one on record")
     except StorageUnavailableError as error:
+        if accepts:
+            raise
         output.note(f"The check is not recorded: {error.problem}")
 
 

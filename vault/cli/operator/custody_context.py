@@ -14,12 +14,13 @@ from vault.cli.shell.output import Output
 from vault.config.settings import custody_settings, keyring_path
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
+from vault.core.timestamps import moment
 from vault.custody import keyring_file
 from vault.custody.errors import KeyringFileError
 from vault.custody.keyring_file import KeyringFile, Slot
 from vault.custody.providers import Providers
 from vault.custody.wrapping import Wrapper
-from vault.keys.custody import identify
+from vault.keys.custody import about_file, identify, newest_file
 from vault.parts import Parts
 
 
@@ -45,8 +46,10 @@ class Custody:
 
 
 @contextmanager
-def opened_custody(output: Output) -> Iterator[Custody]:
+def opened_custody(output: Output, *, recovers: bool = False) -> Iterator[Custody]:
     """Open the keyring file of the settings, and connect as other commands do.
+
+    The file must be the newest one on record, unless the command *recovers* it with shares.
 
     Raises what `connected` raises, and KeyringFileError.
     """
@@ -60,12 +63,26 @@ def opened_custody(output: Output) -> Iterator[Custody]:
         materials = {identify(key): key for key in (settings.master_key, *settings.master_key_fallbacks)}
         if materials.keys() != {key.id for key in file.keys}:
             raise KeyringFileError(f"{path} was changed meanwhile", hint="run the command again")
+        newest = newest_file()
+        if newest and newest.digest != file.digest:
+            problem = (
+                f"{path} is not the newest keyring file on record: that is the one of {moment(newest.time)}, "
+                f"whose SHA-256 hash is {newest.digest}"
+            )
+            if not recovers:
+                raise KeyringFileError(
+                    problem,
+                    hint="put that one back; if it is lost, look at the slots of this one, and run "
+                    "`secret-manager keys custody check --accept`",
+                )
+            output.note(problem)
         yield Custody(path, file, parts, materials, Wrapper(providers.of, identify))
 
 
 def changed_attempt(new: KeyringFile, wrapper: Wrapper, operation: str, **details: str) -> Attempt:
     """Return the attempt that records a change of the file to *new*."""
     more = {"slots": new.slot_names, "request_ids": wrapper.request_ids}
+    more |= about_file(new.digest, accepts=True)
     return Attempt(
         action=Action.CUSTODY_CHANGED,
         principal=OPERATOR,

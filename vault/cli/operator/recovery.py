@@ -15,6 +15,7 @@ from vault.client import private_files
 from vault.config.settings import keyring_path
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
+from vault.core.text import quantity
 from vault.custody import handover, shares
 from vault.custody.errors import CustodyRefusedError, KeyringFileError
 from vault.custody.keyring_file import KeyringFile, Slot
@@ -107,7 +108,7 @@ def create(
     place = f"in {out_dir}" if out_dir else "shown"
     output.result(
         {"slot": RECOVERY, "kek": kek, "shares": len(texts)},
-        f"{len(texts)} shares {place}; {kek} restore all keys. Try them: "
+        f"{quantity(len(texts), 'share')} {place}; {kek} restore all keys. Try them: "
         "`secret-manager keys custody check --recovery`",
     )
 
@@ -134,12 +135,12 @@ def restore(output: Output, slots: tuple[Slot, ...]) -> None:
         raise KeyringFileError("a key has no recovery slot", hint="see `secret-manager keys custody show`")
     secret = read_secret(output)
     opened = [
-        unwrap(Recovery(slot.kek, secret=secret), slot, key.id, identify)
+        unwrap(Recovery(slot.kek, secret=secret), slot, key.id, identify).of(file)
         for key, slot in sorted(held, key=lambda pair: pair[0] is not file.primary)
     ]
     # In place of what the providers of the file would open, which may all be lost.
     handover.hand_down(opened)
-    with opened_custody(output) as found:
+    with opened_custody(output, recovers=True) as found:
         new = found.file
         for slot in slots:
             if slot.name in new.slot_names:
@@ -152,8 +153,8 @@ def restore(output: Output, slots: tuple[Slot, ...]) -> None:
     names = [slot.name for slot in slots]
     output.result(
         {"keys": [key.key_id for key in opened], "slots": names},
-        f"{len(opened)} keys are restored; {', '.join(names)} open them now."
-        " Restore the backup, or start the service",
+        f"{quantity(len(opened), 'key')} restored, and wrapped into {', '.join(names)}. "
+        "Restore the backup, or start the service",
     )
 
 

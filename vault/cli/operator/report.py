@@ -178,6 +178,7 @@ def _custody_text(custody: CustodyActivity) -> str:
     counts = f"{custody.opened:,} opened, {custody.changed:,} changed, {custody.checked:,} checked"
     drill = moment(custody.last_drill) if custody.last_drill else "never"
     warning = "; TRY THE SHARES: no drill within a year" if custody.needs_drill else ""
+    warning += "" if custody.is_newest else "; THE SERVICE HAS A KEYRING FILE THAT IS NOT THE NEWEST"
     return f"{counts}, {custody.recovered:,} recovered, last drill with shares: {drill}{warning}"
 
 
