@@ -577,7 +577,7 @@ def test_a_hundred_kills_of_commands_leave_a_file_that_opens(
         ("recovery", "restore", "--slot", slot): words,
     }
     kills = 0
-    # The same file is put back again and again.
+    # The same file is put back after each kill.
     monkeypatch.setattr(custody_context, "newest_file", lambda: None)
     for arguments, given in commands.items():
         path = desk.folder / "made.json" if arguments[0] == "init" else desk.file
