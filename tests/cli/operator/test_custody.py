@@ -225,9 +225,10 @@ def test_a_file_that_was_put_back_gets_no_new_key(desk: Desk, stored: Stored) ->
 def test_an_operator_accepts_a_file_whose_successor_is_lost(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """`check --accept` makes an earlier file the newest one, but not without its entry."""
+    """`check --accept`, though not without its entry, and people with shares make it the newest one."""
     desk.begin()
     desk.use()
+    words = "".join(made_shares(desk, "--threshold", "2", "--shares", "2"))
     old = desk.file.read_bytes()
     desk.custody("rewrap", "a")
     desk.file.write_bytes(old)
@@ -237,6 +238,10 @@ def test_an_operator_accepts_a_file_whose_successor_is_lost(
         desk.custody("check", "--accept", code=5, **nowhere)
     desk.custody("rewrap", "a", code=1)
     assert "not the newest" not in desk.custody("check", "--accept").stderr
+    desk.custody("rewrap", "a")
+    desk.file.write_bytes(old)
+    slot = f"c=command,{desk.program('c')}"
+    assert "not the newest" in desk.custody("recovery", "restore", "--slot", slot, given=words).stderr
     desk.custody("rewrap", "a")
 
 
