@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from itertools import product
 from threading import Event
 from typing import Any
 from uuid import uuid4
@@ -17,6 +18,7 @@ from vault.crypto import Keyring, MasterKey
 from vault.documents import Secret
 from vault.documents.secret import UnstoredSecret
 from vault.secrets import store as module
+from vault.secrets.requests import Key
 from vault.secrets.store import SecretStore
 
 pytestmark = pytest.mark.usefixtures("encrypting")
@@ -99,19 +101,20 @@ def test_a_rollback_removes_a_secret_that_may_be_stored(stored: Stored, is_sent:
 
 
 def test_each_reader_gets_its_own_secret(stored: Stored, key: MasterKey) -> None:
-    """Each of many concurrent reads gets its own secret, even the same one twice, without older versions."""
-    values = {put(stored, key, b"%d" % number): b"%d" % number for number in range(20)}
+    """Each of many concurrent reads, by ID or name, gets its own secret without older versions, or none."""
+    values: dict[Key, bytes] = {}
+    for namespace, name in product(("default", "other"), ("a", "b", "c")):
+        value = f"{namespace} {name}".encode()
+        secret_id = put(stored, key, value, namespace=namespace, name=name)
+        values |= {secret_id: value, (namespace, name): value}
     stored.secrets.update_many({}, {"$set": {"older": [{"version": 0}]}})
-    wanted = [*values, *values, UNKNOWN_ID] * 5
+    wanted = [*values, *values, UNKNOWN_ID, ("third", "a")] * 5
     store = SecretStore()
     with ThreadPoolExecutor(16) as pool:
         found = list(pool.map(store.find, wanted))
-    for secret_id, secret in zip(wanted, found, strict=True):
-        if secret_id == UNKNOWN_ID:
-            assert secret is None
-        else:
-            assert secret
-            assert secret.decrypt(Keyring(key)) == values[secret_id]
+    for one, secret in zip(wanted, found, strict=True):
+        assert (secret and secret.decrypt(Keyring(key))) == values.get(one)
+        assert not (secret and secret.older)
 
 
 def test_few_large_values_share_a_round_trip(monkeypatch: pytest.MonkeyPatch) -> None:

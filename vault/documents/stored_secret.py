@@ -106,7 +106,7 @@ class StoredSecret(BoundFields):
     """
 
     #: The projection of a document for a fetch of the newest version.
-    NEWEST: Mapping[str, Any] = {"older": 0, "labels": 0, "held_reads": 0}
+    NEWEST: Mapping[str, Any] = {"older": 0, "held_reads": 0}
 
     def __init__(self, document: Mapping[str, Any]) -> None:
         self._document = document

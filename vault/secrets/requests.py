@@ -98,6 +98,10 @@ def limit_details(secret: UnstoredSecret) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+#: A secret's ID, or its namespace and name.
+Key = str | tuple[str, str]
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Reference:
     """A secret's ID, or its name in the caller's namespace."""
@@ -119,6 +123,10 @@ class Reference:
             return
         reach.require_credential(self.name, attempt)
         reach.require(attempt.principal.namespace, self.name, attempt)
+
+    def key(self, namespace: str) -> Key:
+        """Return the key of the secret, to which a caller of *namespace* refers."""
+        return self.secret_id or (namespace, self.name or "")
 
     def find(self, *, attempt: Attempt, without: tuple[str, ...] = ()) -> StoredSecret:
         """Return the secret, visible or not, less the fields in *without*; `admit` comes first.

@@ -222,9 +222,10 @@ class SecretService:
 
     def _find(self, item: Fetch) -> StoredSecret:
         """Return the secret of *item*: without its older versions, unless a version is asked for."""
-        if item.version is None and item.reference.secret_id is not None:
-            return reach.reached(self._store.find(item.reference.secret_id), item.attempt)
-        return item.reference.find(attempt=item.attempt, without=() if item.version else ("older",))
+        if item.version is None:
+            key = item.reference.key(item.attempt.principal.namespace)
+            return reach.reached(self._store.find(key), item.attempt)
+        return item.reference.find(attempt=item.attempt)
 
     def _miss(self, item: Fetch, secret: StoredSecret) -> NoReturn:
         """Raise SecretNotFoundError for a version that is not stored; *item* gets a genuine *secret*."""

@@ -25,6 +25,7 @@ from vault.documents.secret import Secret, UnstoredSecret
 from vault.documents.stored_secret import StoredSecret
 from vault.secrets.items import MAX_ITEMS, Fetch
 from vault.secrets.queries import find_page
+from vault.secrets.requests import Key
 
 #: Maximum bytes of all values in a batch of fetches.
 MAX_BATCH_VALUES_BYTES = 8 * 1_048_576
@@ -51,19 +52,18 @@ class SecretStore:
     def __init__(self, *, max_bytes: int = 1) -> None:
         """Share reads of values of up to *max_bytes*; all values of a round trip are in memory together."""
         count = min(MAX_ITEMS, 2 * MAX_BATCH_VALUES_BYTES // max_bytes)
-        self._reads: Batcher[str, Mapping[str, Any] | None] = Batcher(
+        self._reads: Batcher[Key, StoredSecret | None] = Batcher(
             _read, gather=wait_until_idle, queue="reads", max_batch=count
         )
         self._writes: Batcher[UnstoredSecret, None] = Batcher(_insert, gather=wait_until_idle, queue="writes")
 
-    def find(self, secret_id: str) -> StoredSecret | None:
-        """Return a secret without its older versions.
+    def find(self, key: Key) -> StoredSecret | None:
+        """Return the secret with this *key*, without its older versions.
 
         Raises:
             OverloadedError: The queue is full.
         """
-        document = self._reads.call(secret_id)
-        return None if document is None else StoredSecret(document)
+        return self._reads.call(key)
 
     def find_each(
         self, items: Sequence[Fetch], namespace: str, *, max_bytes: int
@@ -78,22 +78,9 @@ class SecretStore:
             return [None] * len(items)
         by_id = [(item.reference.secret_id, item.version) for item in asked if item.reference.secret_id]
         by_name = [(item.reference.name, item.version) for item in asked if item.reference.name]
-        either: list[dict[str, Any]] = []
-        if by_id:
-            either.append({"_id": {"$in": [secret_id for secret_id, _ in by_id]}})
-        if by_name:
-            either.append({"namespace": namespace, "name": {"$in": [name for name, _ in by_name]}})
         wanted = bounded_fetch(share(max_bytes, len(items)), by_id=by_id, by_name=by_name)
-        with storage_errors("find"):
-            found = [StoredSecret(document) for document in Secret.raw().find({"$or": either}, wanted)]
-        secrets = {secret.id: secret for secret in found}
-        names = {(secret.namespace, secret.name): secret for secret in found}
-        return [
-            secrets.get(item.reference.secret_id)
-            if item.reference.secret_id
-            else names.get((namespace, item.reference.name))
-            for item in items
-        ]
+        found = _find([item.reference.key(namespace) for item in asked], wanted)
+        return [found.get(item.reference.key(namespace)) for item in items]
 
     def find_by_prefix(self, prefix: str, principal: Principal, *, max_bytes: int) -> list[StoredSecret]:
         """Return the visible secrets whose names begin with *prefix*, without older versions, as `find_each`.
@@ -188,11 +175,25 @@ class SecretStore:
                 self.withdraw([secret.id for secret in sent])
 
 
-def _read(secret_ids: Sequence[str]) -> Sequence[Mapping[str, Any] | None]:
+def _read(keys: Sequence[Key]) -> Sequence[StoredSecret | None]:
+    found = _find(keys, StoredSecret.NEWEST)
+    return [found.get(key) for key in keys]
+
+
+def _find(keys: Sequence[Key], wanted: Mapping[str, Any]) -> Mapping[Key, StoredSecret]:
+    """Return the secrets with these *keys*, at least one, with the *wanted* fields."""
+    ids = [key for key in keys if isinstance(key, str)]
+    names: dict[str, list[str]] = {}
+    for namespace, name in (key for key in keys if not isinstance(key, str)):
+        names.setdefault(namespace, []).append(name)
+    conditions: list[dict[str, Any]] = [{"_id": {"$in": ids}}] if ids else []
+    conditions += ({"namespace": namespace, "name": {"$in": some}} for namespace, some in names.items())
+    query = conditions[0] if len(conditions) == 1 else {"$or": conditions}
     with storage_errors("find"):
-        found = Secret.raw().find({"_id": {"$in": list(secret_ids)}}, StoredSecret.NEWEST)
-        documents = {document["_id"]: document for document in found}
-    return [documents.get(secret_id) for secret_id in secret_ids]
+        found = [StoredSecret(document) for document in Secret.raw().find(query, wanted)]
+    # An attacker may have stored a name in another form. With a collation, MongoDB finds others, too.
+    by_name = {(secret.namespace, secret.name): secret for secret in found if secret.name}
+    return {secret.id: secret for secret in found} | by_name
 
 
 def _insert(secrets: Sequence[UnstoredSecret]) -> Sequence[None]:
