@@ -234,7 +234,7 @@ def test_a_mongodb_of_one_member_is_a_warning(app: Flask, caplog: pytest.LogCapt
 def test_a_probe_without_mongodb_is_not_ready(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """A probe whose reads fail reports that MongoDB is unreachable."""
 
-    def fail() -> set[str]:
+    def fail(_: object) -> set[str]:
         raise ServerSelectionTimeoutError("gone")
 
     monkeypatch.setattr(registry, "stored_key_ids", fail)

@@ -268,4 +268,4 @@ def test_a_backup_of_an_earlier_version_has_the_state_of_its_trail(
         restore.restore(earlier, database, audit_enabled=False, progress=nothing)
     assert stored.list_collection_names() == []
     restore.restore(earlier, database, audit_enabled=True, progress=nothing)
-    assert not registry.claim(KEYRING, "one", audit_enabled=False)
+    assert not registry.Worker(KEYRING, audit_enabled=False).claim()

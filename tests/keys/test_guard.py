@@ -3,10 +3,11 @@
 import json
 import logging
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Barrier, Event, Thread, get_ident
 from threading import enumerate as running_threads
+from time import monotonic
 from typing import Any
 
 import pytest
@@ -22,10 +23,11 @@ from tests.support.rotation import Stored, age_claims, claim, fill, new_key, set
 from vault.audit import signing_keys
 from vault.core.errors import KeyMissingError, StorageUnavailableError
 from vault.crypto import Keyring
+from vault.crypto.audit_chain import SigningKey
 from vault.documents import Database, registry
 from vault.documents.stored_secret import StoredSecret
 from vault.keys import guard
-from vault.keys.guard import Disagreement, KeyringGuard
+from vault.keys.guard import KeyringGuard
 from vault.keys.rewrap import rewrap_version, write_rewrapped
 
 CREATE = "/vault/secret/create/"
@@ -49,6 +51,12 @@ def seldom(monkeypatch: pytest.MonkeyPatch) -> None:
 def often(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make the thread check continuously."""
     monkeypatch.setattr(guard, "INTERVAL_SECONDS", 0.01)
+
+
+@pytest.fixture
+def searching(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make each check search for the keys in use."""
+    monkeypatch.setattr(guard, "SEARCH_INTERVAL_SECONDS", 0)
 
 
 @pytest.fixture
@@ -176,7 +184,7 @@ def test_a_replica_serves_after_the_rewrap(
 
 
 @pytest.mark.promise(6)
-@pytest.mark.usefixtures("seldom")
+@pytest.mark.usefixtures("seldom", "searching")
 def test_a_serving_replica_stops_when_an_unknown_key_appears(
     app: Flask, client: FlaskClient, stored: Stored
 ) -> None:
@@ -195,16 +203,16 @@ def test_a_key_unknown_to_running_workers_is_not_used(
     client: FlaskClient, stored: Stored, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A replica swapped too early does not serve and logs why; running ones continue."""
-    assert registry.claim(Keyring(FOREIGN), "one that runs")
+    running = registry.Worker(Keyring(FOREIGN))
+    assert running.claim()
     fill(stored, FOREIGN, 1)
     swapped = KeyringGuard(Keyring(OURS, [FOREIGN]), Database.__new__(Database), trusts=signing_keys.trusted)
-    swapped._worker = "swapped"
     swapped.look()
     assert (
         f"other workers lack this one's primary master key {OURS.id}; start this one with theirs"
         in caplog.text
     )
-    assert registry.claim(Keyring(FOREIGN), "one that runs")
+    assert running.renewed_signer() == ""
     assert_refuses(client)
 
 
@@ -213,18 +221,14 @@ def test_a_key_unknown_to_running_workers_is_not_used(
 def test_a_replica_serves_only_with_a_claim(
     watch: KeyringGuard, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """When a conflicting claim ends between two checks, the replica makes its own claim."""
+    """If another replica makes a conflicting claim just before its own one, the replica does not serve."""
+    ask, answers = registry.claims, [[]]
+    monkeypatch.setattr(registry, "claims", lambda: answers.pop() if answers else ask())
     claim(Keyring(FOREIGN))
-    ask = registry.claims
-
-    def a_moment_later() -> list[registry.Claim]:
-        age_claims(stored)
-        return ask()
-
-    monkeypatch.setattr(registry, "claims", a_moment_later)
-    watch.look()
-    assert [claim.key_id for claim in ask()] == [OURS.id]
+    assert refused(watch)
+    age_claims(stored)
     assert not refused(watch)
+    assert [claim.key_id for claim in ask()] == [OURS.id]
 
 
 @pytest.mark.usefixtures("seldom")
@@ -271,7 +275,7 @@ def test_a_secret_with_a_missing_key_is_503(client: FlaskClient, stored: Stored)
     assert entry["status"] == "error"
 
 
-@pytest.mark.usefixtures("often")
+@pytest.mark.usefixtures("often", "searching")
 def test_the_watch_survives_failures(
     watch: KeyringGuard, stored: Stored, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -280,11 +284,11 @@ def test_the_watch_survives_failures(
     errors = [ServerSelectionTimeoutError("gone"), RuntimeError("a defect"), OperationFailure("no", code=13)]
     asked_by = set()
 
-    def ask_or_fail() -> set[str]:
+    def ask_or_fail(besides: Iterable[str]) -> set[str]:
         asked_by.add(get_ident())
         if len(asked_by) > 1 and errors:
             raise errors.pop()
-        return ask()
+        return ask(besides)
 
     monkeypatch.setattr(registry, "stored_key_ids", ask_or_fail)
     watch.require()
@@ -309,7 +313,7 @@ def test_the_watch_renews_its_claim(watch: KeyringGuard, stored: Stored) -> None
         wait_until(lambda: registry.writing_key_ids() == {OURS.id})
 
 
-@pytest.mark.usefixtures("often")
+@pytest.mark.usefixtures("often", "searching")
 def test_closing_ends_the_watch(database: Database, monkeypatch: pytest.MonkeyPatch) -> None:
     """Closing waits for the check in progress and ends the thread."""
     watch = KeyringGuard(Keyring(OURS), database, trusts=signing_keys.trusted)
@@ -317,7 +321,7 @@ def test_closing_ends_the_watch(database: Database, monkeypatch: pytest.MonkeyPa
     began = Event()
     ended: list[bool] = []
 
-    def look_slowly() -> set[str]:
+    def look_slowly(_: object) -> set[str]:
         began.set()
         watch._watch._closed.wait(60)
         time.sleep(0.2)
@@ -362,22 +366,91 @@ def test_requests_time_out_in_parallel(monkeypatch: pytest.MonkeyPatch) -> None:
         assert not threads()
 
 
+def fail(*_: object) -> Any:
+    raise ServerSelectionTimeoutError("gone")
+
+
+@pytest.mark.usefixtures("seldom", "searching")
 def test_without_mongodb_the_last_result_applies(
-    watch: KeyringGuard, monkeypatch: pytest.MonkeyPatch
+    watch: KeyringGuard, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A failed check neither stops a serving replica nor admits a refused one."""
-
-    def fail() -> set[str]:
-        raise ServerSelectionTimeoutError("gone")
-
     watch.require()
+    with monkeypatch.context() as patch:
+        patch.setattr(registry.Worker, "renewed_signer", fail)
+        with pytest.raises(StorageUnavailableError):
+            watch.look()
+        watch.require()
+    fill(stored, FOREIGN, 1)
+    watch.look()
+    assert refused(watch)
     monkeypatch.setattr(registry, "stored_key_ids", fail)
     with pytest.raises(StorageUnavailableError):
-        watch.look()
+        watch.require()
+
+
+@pytest.mark.usefixtures("seldom", "searching")
+def test_a_failed_search_stops_no_request_while_the_claim_holds(
+    watch: KeyringGuard, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If one shard does not answer, a replica serves on as long as it renews its claim, and no longer."""
+    now = 1_000.0
+    monkeypatch.setattr(guard, "monotonic", lambda: now)
     watch.require()
-    watch._found = Disagreement(missing=frozenset({FOREIGN.id}))
+    monkeypatch.setattr(registry, "stored_key_ids", fail)
+    for _ in range(3):
+        now += registry.CLAIM_MILLISECONDS / 1_000
+        watch.require()
+    assert "MongoDB failed" in caplog.text
+    monkeypatch.setattr(registry.Worker, "renewed_signer", fail)
+    now += registry.CLAIM_MILLISECONDS / 1_000
     with pytest.raises(StorageUnavailableError):
         watch.require()
+
+
+@pytest.mark.promise(6)
+@pytest.mark.usefixtures("seldom")
+def test_a_value_stored_before_the_claim_is_noticed(
+    watch: KeyringGuard, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If another process writes, and stops, between the search and the claim, the replica does not serve."""
+    claim_ours = registry.Worker.claim
+
+    def write_first(worker: registry.Worker) -> bool:
+        fill(stored, FOREIGN, 1)
+        return claim_ours(worker)
+
+    monkeypatch.setattr(registry.Worker, "claim", write_first)
+    assert refused(watch)
+    assert registry.writing_key_ids() == set()
+
+
+@pytest.mark.usefixtures("seldom")
+def test_a_check_is_cheap(watch: KeyringGuard, stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An idle replica reads the claims at each check, and writes its own document at each second one.
+
+    For all replicas with the same keys, one of them writes the claim.
+    """
+    registry.begin_trail(SigningKey(OURS).public.signer)
+    watch.require()
+    now = monotonic()
+    monkeypatch.setattr(registry, "monotonic", lambda: now)
+
+    def commands() -> list[str]:
+        stored.command("profile", 2)
+        watch.look()
+        stored.command("profile", 0)
+        found = stored["system.profile"].find({"ns": {"$regex": "keys$|secrets$|audit_logs$"}})
+        made = [operation["op"] for operation in found]
+        stored["system.profile"].drop()
+        return made
+
+    assert commands() == ["query"]
+    now += 10
+    assert commands() == ["update", "query"]
+    age_claims(stored, 11_000)
+    assert commands() == ["query", "command"]
+    assert commands() == ["query"]
 
 
 def test_no_representation_of_a_watch_shows_a_key(

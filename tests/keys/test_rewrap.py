@@ -40,11 +40,14 @@ from vault.documents import EncryptOnSave, Secret, registry
 from vault.documents.stored_secret import StoredSecret
 from vault.documents.token import StoredTokenKey
 from vault.keys import rewrap as rewrap_module
+from vault.keys.guard import KeyringGuard
 from vault.keys.rewrap import Rewrap, Rewrapped, rewrap
 
 #: Documents as bytes: some contain values that Python cannot represent.
 RAW = CodecOptions(document_class=RawBSONDocument)
 OLD, OLDER, NEW, FOREIGN = (new_key() for _ in range(4))
+#: That of the operator's command.
+GUARDS: list[KeyringGuard] = []
 
 
 @pytest.fixture(autouse=True)
@@ -54,14 +57,17 @@ def operator(mongo_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) ->
     monkeypatch.chdir(tmp_path)
     for name, value in settings(mongo_uri, NEW, OLD, OLDER).items():
         monkeypatch.setenv(name, value)
-    with connected(Output()):
+    with connected(Output()) as parts:
+        GUARDS.append(parts.guard)
         yield
+        GUARDS.clear()
 
 
 def run(
     *fallbacks: MasterKey, dry_run: bool = False, progress: Callable[[Rewrap], None] = lambda _: None
 ) -> Rewrap:
-    return rewrap(Keyring(NEW, fallbacks or [OLD]), dry_run=dry_run, progress=progress)
+    [guard] = GUARDS
+    return rewrap(Keyring(NEW, fallbacks or [OLD]), guard, dry_run=dry_run, progress=progress)
 
 
 def trail(stored: Stored) -> list[dict[str, Any]]:
@@ -218,11 +224,10 @@ def test_an_older_version_without_a_key_id_is_left(stored: Stored, key_id: objec
     assert run() == Rewrap(total=1, rewrapped=1)
 
 
-@pytest.mark.parametrize("key_id", [["x"], [["x"]]], ids=str)
-def test_a_list_names_the_keys_in_it(stored: Stored, key_id: object) -> None:
+def test_a_list_names_the_keys_in_it(stored: Stored) -> None:
     """A version whose key ID is a list of texts needs those keys, as MongoDB treats it."""
     secret_id, _ = versioned(stored, NEW, NEW)
-    stored.secrets.update_one({"_id": secret_id}, {"$set": {"older.0.key_id": key_id}})
+    stored.secrets.update_one({"_id": secret_id}, {"$set": {"older.0.key_id": ["x"]}})
     assert run(dry_run=True).left == 1
     with pytest.raises(KeyMissingError, match=": x"):
         run()

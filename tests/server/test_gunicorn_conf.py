@@ -105,8 +105,8 @@ def test_workers_start_before_any_request(service: Service, stored: MongoDatabas
     """Every worker claims its key and begins the trail without waiting for a request."""
 
     def started() -> list[Any]:
-        document = stored["keys"].find_one() or {}
-        return [document.get("trail", {}).get("signer"), *document.get("workers", [])]
+        document = stored["keys"].find_one("claims") or {}
+        return [document.get("trail", {}).get("signer"), *stored["keys"].distinct("worker")]
 
     assert service.process is not None
     wait_until(lambda: len(started()) == 3 and started()[0])

@@ -131,12 +131,19 @@ def under(stored: Stored, key: MasterKey) -> int:
 def age_claims(stored: Stored, milliseconds: int = CLAIM_MILLISECONDS + 1_000) -> None:
     """Age all claims by *milliseconds*, by default beyond their expiry."""
     then = datetime.now(UTC) - timedelta(milliseconds=milliseconds)
-    stored["keys"].update_one({}, {"$set": {"workers.$[].renewed_at": then}})
+    stored["keys"].update_one({"_id": "claims"}, {"$set": {"workers.$[].renewed_at": then}})
+    stored["keys"].update_many({"worker": {"$exists": True}}, {"$set": {"renewed_at": then}})
 
 
-def claim(keyring: Keyring, worker: str = "") -> bool:
-    """Claim as a worker; by default as the only worker that has this primary key."""
-    return registry.claim(keyring, worker or keyring.primary.id)
+def claim(keyring: Keyring) -> bool:
+    """Claim as a new worker."""
+    return registry.Worker(keyring).claim()
+
+
+def elements(stored: Stored) -> list[dict[str, Any]]:
+    """Return the elements of the document of the claims."""
+    found = stored["keys"].find_one({"_id": "claims"})
+    return list(found["workers"]) if found else []
 
 
 def rows(printed: str) -> dict[str, list[str]]:

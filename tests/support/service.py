@@ -173,7 +173,7 @@ class Service:
         workers = int(self._environment.get("WEB_CONCURRENCY", "2"))
         with MongoClient[dict[str, Any]](self._environment["MONGO_URI"]) as client:
             claims = client.get_default_database("vault")["keys"]
-            wait_until(lambda: len((claims.find_one() or {}).get("workers", ())) >= workers)
+            wait_until(lambda: claims.count_documents({"worker": {"$exists": True}}) >= workers)
 
     def wait_until(self, path: str, *, status: int = 200, seconds: float = 120) -> None:
         """Return once *path* answers with *status*; fail after *seconds*."""

@@ -149,9 +149,9 @@ def _are_other_keys_held(keyring: Keyring) -> bool:
     """Return whether a key that is not in *keyring* is in use, or held by a running worker."""
     with storage_errors():
         claims = registry.claims()
-        in_use = registry.stored_key_ids()
+        missing = registry.stored_key_ids(key.id for key in keyring)
     held = {key_id for claim in claims for key_id in (claim.key_id, *claim.held)}
-    return any(key_id not in keyring for key_id in in_use | held)
+    return bool(missing) or any(key_id not in keyring for key_id in held)
 
 
 def _is_trail_disabled() -> bool:

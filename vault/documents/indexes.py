@@ -139,8 +139,8 @@ def _index_secrets() -> None:
         IndexModel(_KEY_INDEX),
         IndexModel(_LIST_INDEX),
         # An index slows down every create, so those of rare fields leave out secrets without the field.
-        # Two on the keys of older versions: MongoDB finds distinct values by seeks only in the sparse
-        # one, and batches in the compound one.
+        # Two on the keys of older versions: MongoDB searches for keys in use only in the sparse one, and for
+        # batches in the compound one.
         IndexModel("older.key_id", sparse=True),
         IndexModel(_OLDER_KEY_INDEX, partialFilterExpression={"older.key_id": {"$exists": True}}),
         IndexModel(_NAME_INDEX, unique=True, partialFilterExpression={"name": {"$exists": True}}),

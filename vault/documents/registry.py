@@ -1,23 +1,34 @@
 """The master keys in use: those of stored secrets, and those that workers claim to encrypt under.
 
 The document of the claims also has the state of the audit trail and of a restore, so that one atomic step
-checks and changes all three.
+checks and changes all three. It has one element for all workers with the same keys, and one for each worker
+of 1.0. In addition, each worker has a document that only it renews.
 """
 
+from collections import Counter
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
+from secrets import token_hex
+from time import monotonic
 from typing import Any
 
+from bson import ObjectId
 from mongoengine.connection import get_db
-from pymongo import timeout
+from pymongo import WriteConcern, timeout
 
 from vault.crypto import Keyring
 from vault.documents.audit import AuditEntry
-from vault.documents.base import is_text
+from vault.documents.base import is_text, text
 from vault.documents.secret import Secret
 from vault.documents.token import StoredTokenKey
 
-#: Milliseconds after which a claim expires, unless its worker renews it.
+#: Milliseconds after which a claim expires, unless one of its workers renews it; and after which they do.
 CLAIM_MILLISECONDS = 20_000
+_RENEWAL_MILLISECONDS = 10_000
+
+#: Milliseconds after which a worker's document is that of one that has ended. A failover can lose renewals.
+_ENDED_MILLISECONDS = 40_000
 
 #: Timeout of a count over all versions.
 _COUNT_TIMEOUT_SECONDS = 600
@@ -33,7 +44,16 @@ _TRAIL_SIGNER = "trail.signer"
 _MAX_RECENT_ENTRIES = 1_000
 #: The action of the last entry of a disabled trail.
 _DISABLED_ACTION = "audit_disabled"
-_IS_FRESH = {"$gt": ["$$this.renewed_at", {"$subtract": ["$$NOW", CLAIM_MILLISECONDS]}]}
+
+
+def _is_younger(time: str, milliseconds: int = CLAIM_MILLISECONDS) -> dict[str, Any]:
+    return {"$gt": [time, {"$subtract": ["$$NOW", milliseconds]}]}
+
+
+_IS_FRESH = _is_younger("$$this.renewed_at")
+#: Of a worker's own document.
+_RUNS = _is_younger("$renewed_at")
+_MAY_RUN = _is_younger("$renewed_at", _ENDED_MILLISECONDS)
 _FRESH = {"$filter": {"input": "$workers", "cond": _IS_FRESH}}
 #: MongoDB matches a list by its members: a list with a string among them does not match.
 _IS_NO_TEXT = {"$not": {"$type": "string"}}
@@ -42,7 +62,7 @@ _FRESH_IDS = {"$map": {"input": _FRESH, "in": "$$this.key_id"}}
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A worker's claim: the key that it encrypts under, and the keys that it holds."""
+    """The claim of workers with the same keys: the key that they encrypt under, and those that they hold."""
 
     key_id: str
     held: frozenset[str]
@@ -61,14 +81,38 @@ class TrailState:
     signer: str
 
 
-def stored_key_ids() -> set[str]:
-    """Return the IDs of the keys that stored secrets and the token key need; one index seek per key.
+def stored_key_ids(besides: Iterable[str] = ()) -> set[str]:
+    """Return the IDs of the keys that stored secrets and the token key need, other than *besides*.
 
-    An ID that is not a string belongs to no key: its value does not verify under any.
+    One index seek per key. By queries, because `distinct` also finds what a shard still has of documents that
+    were moved to another one. An ID that is not a string belongs to no key: its value does not verify under
+    any.
     """
-    secrets = [*Secret.raw().distinct("key_id"), *Secret.raw().distinct("older.key_id")]
-    found = [*secrets, *StoredTokenKey.objects.distinct("key_id")]
-    return {key_id for key_id in found if is_text(key_id)}
+    before = set(besides)
+    known = before.copy()
+    for collection, array in ((Secret, ""), (Secret, "older"), (StoredTokenKey, "")):
+        while others := _other_key_ids(collection.raw(), array, sorted(known)):
+            known |= others
+    return known - before
+
+
+def _other_key_ids(collection: Any, array: str, known: Sequence[str]) -> set[str]:
+    """Return the IDs in a document that names a key not in *known*, itself or in *array*; else none."""
+    query: dict[str, Any] = {"key_id": {"$nin": known, "$type": "string"}}
+    if array:
+        # In its index, MongoDB seeks ranges, but not what `$nin` leaves.
+        gaps = [{"$gt": low, "$lt": high} for low, high in pairwise(known)]
+        ends = [{"$lt": known[0]}, {"$gt": known[-1]}] if known else [{"$gte": ""}]
+        query = {array: {"$elemMatch": {**query, "$or": [{"key_id": texts} for texts in (*gaps, *ends)]}}}
+    # Read by MongoDB: of a field that occurs twice in a document, the driver reads the other one.
+    named = {"_id": 0, "ids": f"${array}.key_id" if array else "$key_id"}
+    found = collection.find_one(query, named) or {"ids": []}
+    ids = [key_id for value in _listed(found["ids"]) for key_id in _listed(value)]
+    return {key_id for key_id in ids if is_text(key_id)}.difference(known)
+
+
+def _listed(value: Any) -> list[Any]:
+    return value if isinstance(value, list) else [value]
 
 
 def stored_versions(key_id: str) -> int:
@@ -129,9 +173,26 @@ def claims() -> list[Claim]:
 
     A malformed claim may stand for a worker, so it becomes one that no process agrees with.
     """
+    return [_claim(element) for element in _fresh_elements()]
+
+
+def running_workers() -> Counter[Claim]:
+    """Return the number of running workers by their claim."""
+    # Each once: of two requests that start a worker, each may have written a document.
+    distinct = {"$group": {"_id": {"keyring": "$keyring", "worker": "$worker"}}}
+    count = {"$group": {"_id": "$_id.keyring", "workers": {"$sum": 1}}}
+    found = list(_collection().aggregate([{"$match": {"$expr": _RUNS}}, distinct, count]))
+    sharing = {each["_id"]: each["workers"] for each in found if is_text(each["_id"])}
+    counted: Counter[Claim] = Counter()
+    for element in _fresh_elements():
+        # A worker of 1.0 has an element of its own, and an element in use has at least one worker.
+        counted[_claim(element)] += sharing.get(text(element.get("worker")), 1)
+    return counted
+
+
+def _fresh_elements() -> list[dict[str, Any]]:
     pipeline: list[dict[str, Any]] = [{"$match": _CLAIMS}, {"$project": {"workers": _FRESH}}]
-    found = _collection().aggregate(pipeline)
-    return [_claim(stored) for document in found for stored in document["workers"]]
+    return [element for document in _collection().aggregate(pipeline) for element in document["workers"]]
 
 
 def _claim(stored: dict[str, Any]) -> Claim:
@@ -146,41 +207,125 @@ def writing_key_ids() -> set[str]:
     return {claim.key_id for claim in claims()}
 
 
-def claim(keyring: Keyring, worker: str, *, audit_enabled: bool = True) -> bool:
-    """Claim that *worker* encrypts under the primary key; return whether the claim holds.
+class Worker:
+    """A process that claims that it encrypts under the primary key of *keyring*.
 
-    It holds if *keyring* has every other worker's primary key, each of them holds that of *keyring*, and the
-    state of the audit trail is *audit_enabled*. A database without that state gets it. All claims are one
-    document, so of workers that start at the same time with different keys, exactly one gets its claim. Times
-    are MongoDB's: the machines' clocks do not matter.
+    Whichever of the workers with the same keys looks first renews their claim, so renewals cost the same for
+    any number of workers. The last one that stops withdraws it. Times are MongoDB's: the machines' clocks do
+    not matter.
     """
-    known = [key.id for key in keyring]
-    holds = {"$in": [keyring.primary.id, "$$this.held"]}
-    held_by_all = {"$allElementsTrue": [{"$map": {"input": _FRESH, "in": holds}}]}
-    others = {"$and": [_IS_FRESH, {"$ne": ["$$this.worker", worker]}]}
-    own = {"worker": worker, "key_id": keyring.primary.id, "held": known, "renewed_at": "$$NOW"}
-    kept = {"$filter": {"input": "$workers", "cond": others}}
-    state = {"$ifNull": [f"${_TRAIL_ENABLED}", audit_enabled]}
-    agrees = {"$eq": [{"$eq": [state, True]}, audit_enabled]}
-    for _ in range(2):
-        result = _collection().update_one(
-            {
-                **_CLAIMS,
-                _RESTORED: None,
-                "$expr": {"$and": [{"$setIsSubset": [_FRESH_IDS, known]}, held_by_all, agrees]},
-            },
-            [{"$set": {"workers": {"$concatArrays": [kept, [own]]}, _TRAIL_ENABLED: state}}],
-        )
-        if result.matched_count:
-            return True
-        # Either another worker disagrees, or the document does not exist yet.
-        _collection().update_one(_CLAIMS, {"$setOnInsert": {"workers": []}}, upsert=True)
-    return False
 
+    def __init__(self, keyring: Keyring, *, audit_enabled: bool = True) -> None:
+        self._primary, *fallbacks = [key.id for key in keyring]
+        self._held = [self._primary, *sorted(fallbacks)]
+        self._keyring = " ".join(self._held)
+        self._trail_enabled = {"$ifNull": [f"${_TRAIL_ENABLED}", audit_enabled]}
+        self._trail_agrees = {"$eq": [{"$eq": [self._trail_enabled, True]}, audit_enabled]}
+        # Drawn in the process that serves: all workers would share a name from before gunicorn's fork.
+        self._name = ""
+        self._id: ObjectId | None = None
+        #: The time of the last renewal of its document, on the clock of `monotonic`.
+        self._renewed = 0.0
 
-def release(worker: str) -> None:
-    """Withdraw the claim of *worker*, which stops serving."""
-    _collection().update_one(_CLAIMS, {"$pull": {"workers": {"worker": worker}}})
+    def claim(self) -> bool:
+        """Claim the primary key; return whether the claim holds.
+
+        It holds if the keyring has every other worker's primary key, each of them holds that of the keyring,
+        no restore is unfinished, and the state of the audit trail is *audit_enabled*. A database without that
+        state gets it. All claims are one document, so of workers that start at the same time with different
+        keys, exactly those with one of the keys get their claim.
+        """
+        # First: a worker that stops meanwhile either sees this document or does not know this claim.
+        self._enter()
+        own = {"worker": self._keyring, "key_id": self._primary, "held": self._held, "renewed_at": "$$NOW"}
+        others = {"$and": [_IS_FRESH, {"$ne": ["$$this.worker", self._keyring]}]}
+        kept = {"$filter": {"input": "$workers", "cond": others}}
+        workers = {"$concatArrays": [kept, [own | {"claim": token_hex(8)}]]}
+        for _ in range(2):
+            change = [{"$set": {"workers": workers, _TRAIL_ENABLED: self._trail_enabled}}]
+            if _collection().update_one(self._agreeing(), change).matched_count:
+                return True
+            # Either another worker disagrees, or the document does not exist yet.
+            _collection().update_one(_CLAIMS, {"$setOnInsert": {"workers": []}}, upsert=True)
+        self._leave()
+        return False
+
+    def renewed_signer(self) -> str | None:
+        """Renew the claim; return the trail's signer, empty if the database does not record it.
+
+        Returns None if the claim has expired, or something disagrees: claim again. Otherwise it holds for at
+        least half of its duration.
+        """
+        milliseconds = (monotonic() - self._renewed) * 1_000
+        # Later, other workers no longer count this one, and may have withdrawn the claim.
+        if milliseconds >= CLAIM_MILLISECONDS:
+            return None
+        # Without waiting for other members: if a failover loses this renewal, there is time for the next one.
+        documents = _collection().with_options(write_concern=WriteConcern(w=1))
+        if milliseconds >= _RENEWAL_MILLISECONDS and not self._renew(documents):
+            return None
+        options: dict[str, Any] = {"projection": {"_id": 0, "signer": f"${_TRAIL_SIGNER}"}}
+        # While the claim holds, no other one disagrees.
+        found = _collection().find_one(self._where(self._has_claim(_RENEWAL_MILLISECONDS)), **options)
+        if found is None:
+            agreeing = self._agreeing(self._has_claim(CLAIM_MILLISECONDS)) | {"workers.worker": self._keyring}
+            renewal = {"$currentDate": {"workers.$.renewed_at": True}}
+            found = _collection().find_one_and_update(agreeing, renewal, **options)
+        return None if found is None else text(found.get("signer"))
+
+    def release(self) -> None:
+        """Stop; withdraw the claim if no other worker shares it."""
+        self._leave()
+        keys = _collection()
+        own = {"$elemMatch": {"worker": self._keyring}}
+        found = keys.find_one({**_CLAIMS, "workers": own}, {"workers": own})
+        if found and not keys.find_one({"keyring": self._keyring, "$expr": _MAY_RUN}):
+            # Not if another one has started since: that claim has another value.
+            which = {"worker": self._keyring, "claim": found["workers"][0].get("claim")}
+            keys.update_one(_CLAIMS, {"$pull": {"workers": which}})
+
+    def _enter(self) -> None:
+        """Renew this worker's document, or take over one of a worker that ended, or insert one.
+
+        So there are no more than workers that ran at a time, and none has to be removed, which the service's
+        MongoDB user may not do.
+        """
+        self._name = self._name or token_hex(8)
+        if self._id and self._renew(_collection()):
+            return
+        taken = [{"$set": {"worker": self._name, "keyring": self._keyring, "renewed_at": "$$NOW"}}]
+        ended = {"worker": {"$exists": True}, "$expr": {"$not": [_MAY_RUN]}}
+        self._renewed = monotonic()
+        found = _collection().find_one_and_update(ended, taken, projection=["_id"])
+        self._id = found["_id"] if found else ObjectId()
+        if not found:
+            _collection().update_one({"_id": self._id}, taken, upsert=True)
+
+    def _leave(self) -> None:
+        _collection().update_many({"worker": self._name}, {"$set": {"renewed_at": None}})
+
+    def _renew(self, documents: Any) -> bool:
+        """Renew this worker's document; return False if it has none any more."""
+        started = monotonic()
+        own = {"_id": self._id, "worker": self._name}
+        found = documents.update_one(own, {"$currentDate": {"renewed_at": True}}).matched_count
+        self._renewed = started
+        return bool(found)
+
+    def _agreeing(self, *conditions: dict[str, Any]) -> dict[str, Any]:
+        """Return the query for the document of the claims if no other claim disagrees."""
+        holds = {"$in": [self._primary, "$$this.held"]}
+        held_by_all = {"$allElementsTrue": [{"$map": {"input": _FRESH, "in": holds}}]}
+        return self._where({"$setIsSubset": [_FRESH_IDS, self._held]}, held_by_all, *conditions)
+
+    def _where(self, *conditions: dict[str, Any]) -> dict[str, Any]:
+        """Return the query for it if the trail and the *conditions* agree and no restore is unfinished."""
+        return {**_CLAIMS, _RESTORED: None, "$expr": {"$and": [self._trail_agrees, *conditions]}}
+
+    def _has_claim(self, milliseconds: int) -> dict[str, Any]:
+        is_own = {"$eq": ["$$this.worker", self._keyring]}
+        is_young = _is_younger("$$this.renewed_at", milliseconds)
+        return {"$anyElementTrue": [{"$map": {"input": "$workers", "in": {"$and": [is_own, is_young]}}}]}
 
 
 def begin_restore(backup: str, *, audit_enabled: bool | None) -> bool:

@@ -2,10 +2,13 @@
 
 A process that lacks a key in use, or disagrees on the trail, must not write. The service checks that with a
 `KeyringGuard` before it first serves and every few seconds; commands check it once, by `require_agreement`.
+
+All that encrypts has a claim, and claims under keys that another claim lacks exclude each other. So a process
+that has a claim, and then finds no foreign key among the stored ones, need not search again while it holds.
+The search of every minute finds what was put into the database from outside.
 """
 
 import logging
-import secrets
 from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -32,6 +35,9 @@ Trusts = Callable[[Keyring], Mapping[str, VerifyingKey]]
 
 #: Seconds between two checks; a claim lasts for several of them.
 INTERVAL_SECONDS = 5.0
+
+#: Seconds between two searches for keys in use, of a process whose claim holds.
+SEARCH_INTERVAL_SECONDS = 60.0
 
 #: Seconds after a check for which its claim certainly holds.
 _RELIABLE_SECONDS = registry.CLAIM_MILLISECONDS / 2_000
@@ -70,7 +76,10 @@ class KeyringGuard:
         self._trusts = trusts
         self._audit_enabled = audit_enabled
         self._database = database
-        self._worker = ""
+        self._worker = registry.Worker(keyring, audit_enabled=audit_enabled)
+        #: Whether a claim was made, and no obstacle was seen since.
+        self._has_claimed = False
+        self._searched = 0.0
         self._found = Disagreement()
         self._is_restored = False
         self._looked = 0.0
@@ -84,8 +93,6 @@ class KeyringGuard:
     def require(self) -> None:
         """Require that this process may read and write secrets."""
         if not self.started:
-            # Named in the process that serves: all workers would share a name from before gunicorn's fork.
-            self._worker = self._worker or secrets.token_hex(8)
             # Until one request has reached MongoDB, each tries itself: none waits for another's timeout.
             self._database.prepare(self._require_agreement)
             self.look()
@@ -101,25 +108,57 @@ class KeyringGuard:
         """Require that this process could serve a request now. Reads only, for probes."""
         if self.started and not self._is_due():
             return
-        found, is_restored = self._compare(), False
-        if not found:
-            with storage_errors():
-                found, is_restored = self._obstacles()
+        found, is_restored = self._obstacles()
         self._refuse(found, is_restored=is_restored)
         if not self.started:
             raise StorageUnavailableError("this process has not started to use MongoDB yet")
 
     def look(self) -> None:
-        """Check the agreement with the database now, and claim the primary key."""
+        """Renew the claim, or check the agreement with the database and claim the primary key."""
         started = monotonic()
-        is_restored = False
-        found = self._compare()
         with storage_errors():
-            # Again if the obstacle is gone by now: without a claim, this process does not serve.
-            while not (found or is_restored) and not self._claim():
-                found, is_restored = self._obstacles()
+            signer = self._worker.renewed_signer() if self._has_claimed else None
+        # Looked at again: what was renewed can be a claim that another thread has just made.
+        if signer is None or not self._has_claimed:
+            self._has_claimed = False
+            found, is_restored = self._claim()
+            self._looked = self._searched = started
+            self._has_claimed = not (found or is_restored)
+            self._see(found, is_restored=is_restored)
+            return
         self._looked = started
-        self._see(found, is_restored=is_restored)
+        # Only the claim decides whether requests are served. Without an answer to the rest, nothing changes.
+        with suppress(StorageUnavailableError):
+            if found := self._found_meanwhile(signer):
+                self._has_claimed = False
+                self._see(found, is_restored=False)
+
+    def _claim(self) -> tuple[Disagreement, bool]:
+        """Claim the primary key; return the obstacles, and whether a restore is unfinished."""
+        # A process that starts has just compared, before it built the indexes.
+        is_known = not (self.started or self._found or self._is_restored)
+        found, is_restored = (Disagreement(), False) if is_known else self._obstacles()
+        while not (found or is_restored):
+            with storage_errors():
+                if self._worker.claim():
+                    # Until now, another process could still encrypt under a key that this one lacks.
+                    found = self._compare()
+                    if found:
+                        self._worker.release()
+                    return found, False
+            # Again if the obstacle is gone by now: without a claim, this process does not serve.
+            found, is_restored = self._obstacles()
+        return found, is_restored
+
+    def _found_meanwhile(self, signer: str) -> Disagreement:
+        """Return what disagrees although the claim holds."""
+        if is_due := monotonic() - self._searched >= SEARCH_INTERVAL_SECONDS:
+            self._searched = monotonic()
+        return Disagreement(
+            missing=frozenset(_missing(self._keyring) if is_due else ()),
+            # Without a recorded one, it is searched for in the trail.
+            signer=_unknown_signer(self._keyring, self._trusts, signer) if signer or is_due else "",
+        )
 
     def _require_agreement(self) -> None:
         """Check before the indexes are built: a database of other keys stays unchanged."""
@@ -133,16 +172,14 @@ class KeyringGuard:
 
     def _obstacles(self) -> tuple[Disagreement, bool]:
         """Return the obstacles to this process's claim, and whether a restore is unfinished."""
-        is_restored = registry.unfinished_restore() is not None
-        unshared = unshared_keys(self._keyring, registry.claims())
+        with storage_errors():
+            is_restored = registry.unfinished_restore() is not None
+            unshared = unshared_keys(self._keyring, registry.claims())
         found = self._compare()
         return replace(found, missing=found.missing | unshared), is_restored
 
     def _compare(self) -> Disagreement:
         return compare(self._keyring, self._trusts, audit_enabled=self._audit_enabled)
-
-    def _claim(self) -> bool:
-        return registry.claim(self._keyring, self._worker, audit_enabled=self._audit_enabled)
 
     def _refuse(self, found: Disagreement, *, is_restored: bool) -> None:
         if is_restored:
@@ -173,7 +210,7 @@ class KeyringGuard:
         self._watch.close()
         if self._watch.started:
             with best_effort_cleanup():
-                registry.release(self._worker)
+                self._worker.release()
 
 
 def compare(keyring: Keyring, trusts: Trusts, *, audit_enabled: bool | None) -> Disagreement:
@@ -182,10 +219,9 @@ def compare(keyring: Keyring, trusts: Trusts, *, audit_enabled: bool | None) -> 
     With None for *audit_enabled*, any state of the trail agrees.
     """
     with storage_errors():
-        missing = registry.stored_key_ids() - {key.id for key in keyring}
         state = registry.trail_state()
     return Disagreement(
-        missing=frozenset(missing),
+        missing=frozenset(_missing(keyring)),
         signer=_unknown_signer(keyring, trusts, state.signer),
         audit_state=None not in (audit_enabled, state.enabled) and state.enabled is not audit_enabled,
     )
@@ -255,6 +291,12 @@ def _report(found: Disagreement, primary: str, *, is_restored: bool) -> None:
             key_id,
             need,
         )
+
+
+def _missing(keyring: Keyring) -> set[str]:
+    """Return the IDs of the keys that stored values need and *keyring* lacks."""
+    with storage_errors():
+        return registry.stored_key_ids(key.id for key in keyring)
 
 
 def _signing_key(signer: str) -> str:

@@ -23,6 +23,7 @@ from vault.documents.guard import storage_errors
 from vault.documents.secret import Secret
 from vault.documents.stored_secret import StoredSecret, StoredVersion
 from vault.documents.token import StoredTokenKey
+from vault.keys.guard import KeyringGuard
 
 #: Secrets that are read in one round trip, and written in another.
 _BATCH = 100
@@ -78,14 +79,18 @@ class Rewrapped:
         return UpdateOne({"_id": self.secret_id, "older": before}, {"$set": placed})
 
 
-def rewrap(keyring: Keyring, *, dry_run: bool, progress: Callable[[Rewrap], None]) -> Rewrap:
+def rewrap(
+    keyring: Keyring, guard: KeyringGuard, *, dry_run: bool, progress: Callable[[Rewrap], None]
+) -> Rewrap:
     """Put every version of every secret, and the token key, under the primary key; return the counts.
 
     It may be interrupted at any point, repeated, and run twice at a time: each version is replaced only if
     its envelope is still the one that was read. *progress* is called after each batch. With *dry_run*,
-    everything is read and decrypted, and nothing is changed.
+    everything is read and decrypted, and nothing is changed. Otherwise it has a claim as workers have: no
+    process that lacks the primary key starts meanwhile.
 
     Raises:
+        KeyMissingError: As `KeyringGuard.require`, whose other errors are possible, too.
         RewrapRefusedError: Running workers encrypt under other keys; they may lack the primary one.
         StorageUnavailableError: MongoDB became unavailable; finished batches stay rewrapped.
         AuditUnavailableError: The start or the end could not be recorded.
@@ -105,10 +110,16 @@ def rewrap(keyring: Keyring, *, dry_run: bool, progress: Callable[[Rewrap], None
         outcome.add(_rewrap_token_key(keyring, dry_run=True))
         _rewrap_all(keyring, outcome, progress, _pretend)
         return outcome
+
+    def write(changes: Sequence[Rewrapped]) -> int:
+        guard.require()
+        return write_rewrapped(changes)
+
     _record(Action.REWRAP_START, Status.SUCCESS, keyring, outcome)
     try:
+        guard.require()
         outcome.add(_rewrap_token_key(keyring, dry_run=False))
-        _rewrap_all(keyring, outcome, progress, write_rewrapped)
+        _rewrap_all(keyring, outcome, progress, write)
         outcome.left = _left(keyring)
     finally:
         _record(Action.REWRAP_END, Status.ERROR if outcome.left else Status.SUCCESS, keyring, outcome)
@@ -211,7 +222,8 @@ def _rewrap_token_key(keyring: Keyring, *, dry_run: bool) -> Rewrap:
 
 def _left(keyring: Keyring) -> int:
     with storage_errors():
-        others = registry.stored_key_ids() - {keyring.primary.id}
+        held = {key.id for key in keyring}
+        others = (held | registry.stored_key_ids(held)) - {keyring.primary.id}
         unnamed = registry.unnamed_versions() + registry.unnamed_token_keys()
         return unnamed + sum(
             registry.stored_versions(key_id) + registry.opens_tokens(key_id) for key_id in others

@@ -86,7 +86,7 @@ class KeyStatus:
 def key_statuses(keyring: Keyring) -> list[KeyStatus]:
     """Return all master keys in *keyring* or in use: the primary key first, missing keys last."""
     with storage_errors():
-        claims = registry.claims()
+        claims = registry.running_workers()
         unnamed = registry.unnamed_versions() + registry.unnamed_token_keys()
         return [
             KeyStatus(
@@ -94,9 +94,9 @@ def key_statuses(keyring: Keyring) -> list[KeyStatus]:
                 role=KeyRole.of(key_id, keyring),
                 versions=registry.stored_versions(key_id),
                 tokens=registry.opens_tokens(key_id),
-                workers=len(claims),
-                holding=sum(key_id in claim.held for claim in claims),
-                encrypting=sum(key_id == claim.key_id for claim in claims),
+                workers=claims.total(),
+                holding=sum(count for claim, count in claims.items() if key_id in claim.held),
+                encrypting=sum(count for claim, count in claims.items() if key_id == claim.key_id),
                 unnamed=unnamed,
             )
             for key_id in _held_first(keyring, registry.stored_key_ids() | {claim.key_id for claim in claims})

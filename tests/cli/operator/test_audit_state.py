@@ -124,18 +124,18 @@ def test_a_new_database_takes_the_state_of_the_first_process(mongo_uri: str, ena
 def test_an_installation_of_an_earlier_version_keeps_working(mongo_uri: str, stored: Stored) -> None:
     """Without a recorded state, existing entries mean a trail; without entries the setting decides."""
     assert ready(mongo_uri, **OFF) == {}
-    stored["keys"].update_one({}, {"$unset": {"trail": True}})
+    stored["keys"].update_one({"_id": "claims"}, {"$unset": {"trail": True}})
     assert ready(mongo_uri, **OFF) == {}
-    stored["keys"].update_one({}, {"$unset": {"trail": True}})
+    stored["keys"].update_one({"_id": "claims"}, {"$unset": {"trail": True}})
     assert ready(mongo_uri) == {}
-    stored["keys"].update_one({}, {"$unset": {"trail": True}})
+    stored["keys"].update_one({"_id": "claims"}, {"$unset": {"trail": True}})
     assert list(ready(mongo_uri, **OFF)) == ["audit"]
 
 
 def test_a_replica_of_an_earlier_version_leaves_the_state(mongo_uri: str, stored: Stored) -> None:
     """In a rolling update, an older worker claims and releases without changing the state."""
     assert ready(mongo_uri) == {}
-    before = stored["keys"].find_one({}, {"trail": True})
+    before = stored["keys"].find_one("claims", {"trail": True})
     # The form that earlier versions write.
     own = {"worker": "older", "key_id": KEY.id, "held": [KEY.id], "renewed_at": "$$NOW"}
     for _ in range(2):
@@ -145,7 +145,7 @@ def test_a_replica_of_an_earlier_version_leaves_the_state(mongo_uri: str, stored
         )
     assert ready(mongo_uri) == {}
     stored["keys"].update_one({"_id": "claims"}, {"$pull": {"workers": {"worker": "older"}}})
-    assert stored["keys"].find_one({}, {"trail": True}) == before
+    assert stored["keys"].find_one("claims", {"trail": True}) == before
     assert before is not None
     assert before["trail"]["enabled"] is True
 
@@ -160,7 +160,7 @@ def test_a_forged_state_can_only_stop_the_service(mongo_uri: str, stored: Stored
         client = app.test_client()
         assert client.post(PATH, json=SECRET).status_code == 200
         entries = stored.audit_logs.count_documents({})
-        stored["keys"].update_one({}, {"$set": {"trail.enabled": planted}})
+        stored["keys"].update_one({"_id": "claims"}, {"$set": {"trail.enabled": planted}})
         watch_of(app).look()
         assert client.post(PATH, json=SECRET).status_code == 503
         assert fields_of(client.get("/health/ready").json) == ["audit"]
@@ -171,11 +171,11 @@ def test_a_forged_state_can_only_stop_the_service(mongo_uri: str, stored: Stored
 def test_a_malformed_state_is_ignored(mongo_uri: str, stored: Stored, planted: Any) -> None:
     """An invalid stored state breaks neither its periodic check nor the commands that set it."""
     assert ready(mongo_uri) == {}
-    stored["keys"].update_one({}, {"$set": {"trail": planted}})
+    stored["keys"].update_one({"_id": "claims"}, {"$set": {"trail": planted}})
     assert set(ready(mongo_uri)) <= {"audit"}
     with connected(mongo_uri):
         registry.set_trail_enabled(enabled=True)
-        assert registry.claim(Keyring(KEY), "one") == (not isinstance(planted, list))
+        assert registry.Worker(Keyring(KEY)).claim() == (not isinstance(planted, list))
 
 
 @pytest.mark.process

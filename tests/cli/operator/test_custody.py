@@ -26,7 +26,7 @@ from tests.support.backups import history
 from tests.support.custody import make_program, set_code, turned
 from tests.support.leaks import Marks
 from tests.support.lifecycle import ALICE, Caller, b64
-from tests.support.rotation import Stored, claim, connected, new_key, settings
+from tests.support.rotation import Stored, connected, new_key, settings
 from vault.api.operations.blueprint import EXTENSION
 from vault.app import CLOSE, create_app
 from vault.cli import commands
@@ -39,6 +39,7 @@ from vault.custody import handover, providers, shares
 from vault.custody.errors import CustodyRefusedError
 from vault.custody.keyring_file import KeyringFile, Slot
 from vault.custody.opening import Opened
+from vault.documents import registry
 from vault.keys.custody import identify
 
 pytestmark = pytest.mark.process
@@ -52,6 +53,7 @@ class Desk:
         self.file = folder / "keyring.json"
         #: The settings of the providers.
         self.settings: dict[str, str] = {}
+        self.worker: registry.Worker | None = None
         #: All that was printed.
         self.shown = ""
 
@@ -111,7 +113,10 @@ class Desk:
         primary, *fallbacks = [MasterKey(key.material) for key in self.opened()[1]]
         os.environ.pop(handover.VARIABLE, None)
         with connected(self.uri):
-            assert claim(Keyring(primary, fallbacks), "worker")
+            if self.worker:
+                self.worker.release()
+            self.worker = registry.Worker(Keyring(primary, fallbacks))
+            assert self.worker.claim()
 
 
 @contextmanager

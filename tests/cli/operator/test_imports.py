@@ -84,7 +84,7 @@ def test_a_tree_moves_in(tree: Tree, run: Run, stored: Stored) -> None:
     assert verified.stdout.startswith("compared: 3 secrets, 3 versions\n")
     assert has_equal_hashes(verified)
     assert stored.secrets.count_documents({}) == stored.audit_logs.count_documents({"action": "create"}) == 3
-    assert stored["keys"].find_one()["workers"] == []
+    assert stored["keys"].find_one("claims")["workers"] == []
     assert unrecorded(stored) == {}
 
 

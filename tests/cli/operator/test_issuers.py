@@ -68,7 +68,7 @@ def test_an_issuer_and_a_role_admit_a_jwt(run: Run, environment: dict[str, str],
     assert json.loads(good(run("issuers", "delete", "ci", "--json"))) == {"name": "ci", "state": "deleted"}
     actions = [entry["action"] for entry in stored.audit_logs.find({"principal": "operator"})]
     assert actions == ["issuer_create", "role_create", "role_delete", "issuer_delete"]
-    assert stored["keys"].find_one()["workers"] == []
+    assert stored["keys"].find_one("claims")["workers"] == []
 
 
 def test_lists_show_everything(run: Run) -> None:

@@ -67,10 +67,11 @@ def assert_names_no_secret(done: Done, stored: Stored) -> None:
         assert document["_id"] not in done.stdout + done.stderr
 
 
-def claim_at(uri: str, keyring: Keyring, worker: str = "") -> None:
-    """Claim as a worker that renews its claim: for the next hour."""
+def claim_at(uri: str, *keyrings: Keyring) -> None:
+    """Claim as the only workers, which renew their claims: for the next hour."""
     with connected(uri), MongoClient[dict[str, Any]](uri) as client:
-        assert claim(keyring, worker)
+        age_claims(client.get_default_database(), 60_000)
+        assert all(claim(keyring) for keyring in keyrings)
         age_claims(client.get_default_database(), -3_600_000)
 
 
@@ -115,14 +116,12 @@ def test_status_shows_the_use_of_each_key(keys: Run, stored: Stored, mongo_uri: 
 
 def test_status_shows_the_progress_of_a_rotation(keys: Run, mongo_uri: str) -> None:
     """The numbers of workers that hold and use a key show when a step is complete."""
-    claim_at(mongo_uri, Keyring(OLD), "not updated")
-    claim_at(mongo_uri, Keyring(OLD, [NEW]), "updated")
+    claim_at(mongo_uri, Keyring(OLD), Keyring(OLD), Keyring(OLD, [NEW]))
     found = rows(keys("status").stdout)
-    assert (found[OLD.id][1:3], found[NEW.id][1:3]) == (["2 of 2", "2 of 2"], ["1 of 2", "0 of 2"])
-    claim_at(mongo_uri, Keyring(OLD, [NEW]), "not updated")
-    claim_at(mongo_uri, Keyring(NEW, [OLD]), "updated")
+    assert (found[OLD.id][1:3], found[NEW.id][1:3]) == (["3 of 3", "3 of 3"], ["1 of 3", "0 of 3"])
+    claim_at(mongo_uri, Keyring(OLD, [NEW]), Keyring(NEW, [OLD]), Keyring(NEW, [OLD]))
     found = rows(keys("status").stdout)
-    assert (found[OLD.id][1:3], found[NEW.id][1:3]) == (["2 of 2", "1 of 2"], ["2 of 2", "1 of 2"])
+    assert (found[OLD.id][1:3], found[NEW.id][1:3]) == (["3 of 3", "1 of 3"], ["3 of 3", "2 of 3"])
 
 
 def test_status_fails_while_a_key_is_missing(keys: Run, stored: Stored, mongo_uri: str) -> None:
@@ -238,8 +237,7 @@ def test_a_dry_run_reports_the_pending_work(keys: Run, stored: Stored) -> None:
 def test_a_rewrap_next_to_the_old_primary_must_be_repeated(keys: Run, stored: Stored, mongo_uri: str) -> None:
     """While some workers encrypt under another key, a rewrap succeeds, and a warning asks to repeat it."""
     fill(stored, OLD, 5)
-    claim_at(mongo_uri, Keyring(OLD, [NEW]), "not swapped")
-    claim_at(mongo_uri, Keyring(NEW, [OLD]), "swapped")
+    claim_at(mongo_uri, Keyring(OLD, [NEW]), Keyring(NEW, [OLD]))
     done = keys("rewrap")
     assert (done.returncode, done.stdout) == (0, "5 rewrapped, 0 changed meanwhile, 0 failed, 0 left\n")
     assert done.stderr == (
@@ -247,7 +245,7 @@ def test_a_rewrap_next_to_the_old_primary_must_be_repeated(keys: Run, stored: St
         "Hint: run this again once `secret-manager keys status` shows that none of them does\n"
     )
     fill(stored, OLD, 2)
-    claim_at(mongo_uri, Keyring(NEW, [OLD]), "not swapped")
+    claim_at(mongo_uri, Keyring(NEW, [OLD]))
     done = keys("rewrap")
     assert (done.returncode, done.stderr) == (0, "")
     assert done.stdout == "2 rewrapped, 0 changed meanwhile, 0 failed, 0 left\n"

@@ -104,7 +104,7 @@ def rewrap(output: Output, dry_run: bool) -> None:
         def show(outcome: Rewrap) -> None:
             shown.reach(outcome.seen, outcome.total)
 
-        outcome = rewrap_all(parts.keyring, dry_run=dry_run, progress=show)
+        outcome = rewrap_all(parts.keyring, parts.guard, dry_run=dry_run, progress=show)
         writing = other_writing_keys(parts.keyring)
     verb = "could be rewrapped" if dry_run else "rewrapped"
     output.result(
