@@ -17,8 +17,6 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from pymongo import MongoClient
-
 from tests.cli.waiting import wait_until
 from tests.support.nursery import Fork, Nursery
 from tests.support.system import coverage_of_greenlets
@@ -165,15 +163,15 @@ class Service:
         return found
 
     def wait_until_started(self) -> None:
-        """Return once each worker has claimed its key, after the indexes were built; no request is sent.
+        """Return once each worker has claimed its key and begun the trail; no request is sent.
 
         The first worker to answer says nothing about the others, and a request that finds MongoDB without
         indexes is refused if it takes long to build them.
         """
-        workers = int(self._environment.get("WEB_CONCURRENCY", "2"))
-        with MongoClient[dict[str, Any]](self._environment["MONGO_URI"]) as client:
-            claims = client.get_default_database("vault")["keys"]
-            wait_until(lambda: claims.count_documents({"worker": {"$exists": True}}) >= workers)
+        workers = self.workers(int(self._environment.get("WEB_CONCURRENCY", "2")))
+        # When it has started, a worker warns that the tests' MongoDB has one member.
+        lines = [f'"pid": {worker}, "message": "no redundancy' for worker in workers]
+        wait_until(lambda: all(line in self.log.read_text() for line in lines))
 
     def wait_until(self, path: str, *, status: int = 200, seconds: float = 120) -> None:
         """Return once *path* answers with *status*; fail after *seconds*."""
