@@ -68,6 +68,17 @@ def test_one_of_many_workers_renews_their_claim(stored: Stored) -> None:
         assert written == [bool(age), False, False, False, False]
 
 
+def test_a_renewal_that_a_failover_can_take_back_is_none(stored: Stored) -> None:
+    """A worker trusts its claim only as a majority of the members has it."""
+    worker = Worker(Keyring(OURS))
+    assert worker.claim()
+    stored.command("profile", 2)
+    assert worker.renewed_signer() == ""
+    stored.command("profile", 0)
+    [read] = stored["system.profile"].find({"ns": {"$regex": "keys$"}})
+    assert read["command"]["readConcern"]["level"] == "majority"
+
+
 def test_a_worker_takes_over_the_document_of_one_that_ended(stored: Stored) -> None:
     """There are as many documents as workers at a time, whether others stopped or were killed."""
     for _ in range(3):

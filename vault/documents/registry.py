@@ -16,6 +16,7 @@ from typing import Any
 from bson import ObjectId
 from mongoengine.connection import get_db
 from pymongo import WriteConcern, timeout
+from pymongo.read_concern import ReadConcern
 
 from vault.crypto import Keyring
 from vault.documents.audit import AuditEntry
@@ -266,7 +267,9 @@ class Worker:
             return None
         options: dict[str, Any] = {"projection": {"_id": 0, "signer": f"${_TRAIL_SIGNER}"}}
         # While the claim holds, no other one disagrees.
-        found = _collection().find_one(self._where(self._has_claim(_RENEWAL_MILLISECONDS)), **options)
+        # What only this member has, a failover can take back.
+        sure = _collection().with_options(read_concern=ReadConcern("majority"))
+        found = sure.find_one(self._where(self._has_claim(_RENEWAL_MILLISECONDS)), **options)
         if found is None:
             agreeing = self._agreeing(self._has_claim(CLAIM_MILLISECONDS)) | {"workers.worker": self._keyring}
             renewal = {"$currentDate": {"workers.$.renewed_at": True}}
