@@ -399,7 +399,8 @@ def test_a_failed_search_stops_no_request_while_the_claim_holds(
     watch.require()
     monkeypatch.setattr(registry, "stored_key_ids", fail)
     for _ in range(3):
-        now += registry.CLAIM_MILLISECONDS / 1_000
+        now += registry.CLAIM_MILLISECONDS / 2_000
+        watch.look()
         watch.require()
     assert "MongoDB failed" in caplog.text
     monkeypatch.setattr(registry.Worker, "renewed_signer", fail)
@@ -423,6 +424,25 @@ def test_a_value_stored_before_the_claim_is_noticed(
     monkeypatch.setattr(registry.Worker, "claim", write_first)
     assert refused(watch)
     assert registry.writing_key_ids() == set()
+
+
+@pytest.mark.promise(6)
+@pytest.mark.usefixtures("seldom")
+def test_a_paused_replica_does_not_trust_a_claim_that_another_one_has_just_made(
+    watch: KeyringGuard, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After a pause in which its claim may have expired, a replica searches for keys in use."""
+    watch.require()
+    age_claims(stored)
+    newer = registry.Worker(Keyring(FOREIGN, [OURS]))
+    assert newer.claim()
+    fill(stored, FOREIGN, 1)
+    newer.release()
+    # Before its second search, which withdraws this claim.
+    assert registry.Worker(Keyring(OURS)).claim()
+    later = monotonic() + registry.CLAIM_MILLISECONDS / 2_000
+    monkeypatch.setattr(guard, "monotonic", lambda: later)
+    assert refused(watch)
 
 
 @pytest.mark.usefixtures("seldom")

@@ -118,8 +118,10 @@ class KeyringGuard:
         started = monotonic()
         with storage_errors():
             signer = self._worker.renewed_signer() if self._has_claimed else None
-        # Looked at again: what was renewed can be a claim that another thread has just made.
-        if signer is None or not self._has_claimed:
+        # Looked at again: what was renewed can be a claim that another thread has just made. Or, after a
+        # pause, one that had expired and that another worker has just made: in between, others may have
+        # written under a key that this one lacks.
+        if signer is None or not self._has_claimed or self._may_have_expired():
             self._has_claimed = False
             found, is_restored = self._claim()
             self._looked = self._searched = started
@@ -168,7 +170,11 @@ class KeyringGuard:
 
     def _is_due(self) -> bool:
         """Return whether the last check no longer suffices to serve a request."""
-        return bool(self._found or self._is_restored or monotonic() - self._looked > _RELIABLE_SECONDS)
+        return bool(self._found or self._is_restored or self._may_have_expired())
+
+    def _may_have_expired(self) -> bool:
+        """Return whether the claim was last seen too long ago to hold certainly."""
+        return monotonic() - self._looked > _RELIABLE_SECONDS
 
     def _obstacles(self) -> tuple[Disagreement, bool]:
         """Return the obstacles to this process's claim, and whether a restore is unfinished."""
