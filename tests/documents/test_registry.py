@@ -114,6 +114,13 @@ def test_no_stored_value_hides_another_key(stored: Stored, known: list[MasterKey
     assert stored_key_ids(key.id for key in known) == found - {key.id for key in known}
 
 
+def test_a_search_ends_before_all_of_many_ids(stored: Stored) -> None:
+    """However many IDs someone puts into the database, a search for keys in use is short, and finds some."""
+    stored.secrets.insert_many([{"_id": str(number), "key_id": f"{number:016x}"} for number in range(102)])
+    stored.token_keys.insert_one({"_id": "tokens", "key_id": OLD.id})
+    assert len(stored_key_ids([NEW.id])) == 100
+
+
 def profiled(stored: Stored, act: Any) -> list[dict[str, Any]]:
     """Return MongoDB's profile of the operations of *act*."""
     stored.command("profile", 2)

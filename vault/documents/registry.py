@@ -31,6 +31,9 @@ _RENEWAL_MILLISECONDS = 10_000
 #: Milliseconds after which a worker's document is that of one that has ended. A failover can lose renewals.
 _ENDED_MILLISECONDS = 40_000
 
+#: IDs after which a search ends. Anyone who can write to the database can store any number of them.
+_MAX_KEY_IDS = 100
+
 #: Timeout of a count over all versions.
 _COUNT_TIMEOUT_SECONDS = 600
 
@@ -87,12 +90,14 @@ def stored_key_ids(besides: Iterable[str] = ()) -> set[str]:
 
     One index seek per key. By queries, because `distinct` also finds what a shard still has of documents that
     were moved to another one. An ID that is not a string belongs to no key: its value does not verify under
-    any.
+    any. A search that has found 100 IDs ends.
     """
     before = set(besides)
     known = before.copy()
     for collection, array in ((Secret, ""), (Secret, "older"), (StoredTokenKey, "")):
-        while others := _other_key_ids(collection.raw(), array, sorted(known)):
+        while len(known) < len(before) + _MAX_KEY_IDS and (
+            others := _other_key_ids(collection.raw(), array, sorted(known))
+        ):
             known |= others
     return known - before
 
