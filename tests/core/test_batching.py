@@ -130,14 +130,26 @@ def test_the_items_of_a_call_share_a_flush(pool: ThreadPoolExecutor) -> None:
     batcher: Batcher[int, object] = Batcher(gate, max_batch=4, gather=wait_until_idle, queue="test")
     calls = Calls(batcher, pool)
     lone = calls.lead(0, gate)
-    waits = [batcher.start(items) for items in ([1, 2], [3], [4, 5], [6, 7, 8, 9], [10])]
+    waits = [batcher.start(items) for items in ([1, 2], [4, 5], [6, 7, 8, 9], [10])]
     gate.release(5)
-    assert [list(wait()) for wait in waits] == [[10, 20], [30], [40, 50], [60, 70, 80, 90], [100]]
+    assert [list(wait()) for wait in waits] == [[10, 20], [40, 50], [60, 70, 80, 90], [100]]
     assert results([lone]) == [0]
-    assert gate.flushes == [[0], [1, 2, 3], [4, 5], [6, 7, 8, 9], [10]]
+    assert gate.flushes == [[0], [10, 1, 2], [4, 5], [6, 7, 8, 9]]
     gate.release()
     wait_until(lambda: not batcher._busy)
     assert list(batcher.call_all([11, 12])) == [110, 120]
+
+
+def test_calls_of_one_item_are_not_behind_many_of_several(pool: ThreadPoolExecutor) -> None:
+    """Calls of one item come first in every other flush, so that neither kind waits for all of the other."""
+    gate = Gate()
+    batcher: Batcher[int, object] = Batcher(gate, max_batch=2, gather=wait_until_idle, queue="test")
+    lone = Calls(batcher, pool).lead(0, gate)
+    waits = [batcher.start(items) for items in ([1, 2], [3, 4], [5], [6], [7], [8])]
+    gate.release(6)
+    assert [list(wait()) for wait in waits] == [[10, 20], [30, 40], [50], [60], [70], [80]]
+    assert results([lone]) == [0]
+    assert gate.flushes == [[0], [5, 6], [1, 2], [7, 8], [3, 4]]
 
 
 def test_a_full_queue_counts_items(pool: ThreadPoolExecutor) -> None:

@@ -49,8 +49,9 @@ class Batcher(Generic[Item, Result]):
     A lone call flushes its own item immediately; calls that arrive meanwhile share the next flush. A thread
     (under gevent, a greenlet) runs shared flushes whenever something is pending, so that cancelling one
     caller does not cancel the others. *flush* gets the pending items in the order of their calls, at most
-    *max_batch* of them, and returns a result for each. All items of a call are in one flush. Flushes never
-    run concurrently. If one raises, exactly its own calls fail, with its error. A shared flush ignores the
+    *max_batch* of them, and returns a result for each. All items of a call are in one flush. Calls of one
+    item come first, in every other flush if calls of several items wait as well. Flushes never run
+    concurrently. If one raises, exactly its own calls fail, with its error. A shared flush ignores the
     deadlines of its callers. At most *max_pending* items wait; a call of several items is refused beyond half
     of that. *gather* waits for further calls between shared flushes. *queue* is the name in the metrics.
     """
@@ -81,6 +82,8 @@ class Batcher(Generic[Item, Result]):
         finalize(self, self._wake.release).atexit = False
         #: True if the last flush had several callers: then further callers will join the next one.
         self._is_shared = False
+        #: True if calls of one item came first in the last flush.
+        self._made_way = False
         self._waiting = metrics.BATCH_WAITING.labels(queue)
         self._sizes = metrics.BATCH_SIZE.labels(queue)
 
@@ -210,15 +213,18 @@ class Batcher(Generic[Item, Result]):
         return batch
 
     def _take(self) -> list[_Call[Item, Result]]:
-        """Remove and return the first pending calls, with at most *max_batch* items."""
-        count = taken = 0
-        for call in self._pending:
+        """Remove and return pending calls with at most *max_batch* items."""
+        by_size = sorted(self._pending, key=lambda call: len(call.items) > 1)
+        # Otherwise one client's batches would be before everybody's requests.
+        self._made_way = not self._made_way and by_size != self._pending
+        count, batch = 0, []
+        for call in by_size if self._made_way else self._pending:
             if count + len(call.items) > self._max_batch:
                 break
             count += len(call.items)
-            taken += 1
-        batch = self._pending[:taken]
-        del self._pending[:taken]
+            batch.append(call)
+        taken = set(batch)
+        self._pending = [call for call in self._pending if call not in taken]
         self._add(-count)
         return batch
 
