@@ -452,6 +452,19 @@ def test_memory_does_not_grow_with_planted_entries() -> None:
     assert kept < 500_000
 
 
+@pytest.mark.promise(3)
+def test_a_forged_head_hides_no_other() -> None:
+    """The holder of a dropped key cannot hide a missing stream by calling it long removed."""
+    old = SigningKey(new_key())
+    keys = KEYS | {old.public.signer: old.public}
+    left = {"stream": "short", "seq": 10**9, "ts": "", "hashes": []}
+    successor = rehash({"ts": TRAIL[-1]["ts"], "stream": "next", "seq": 0, "replaces": [left]}, None, old)
+    heads = {"short": HEADS["short"]}
+    assert tampering([successor], keys, kept_since=HEADS["short"]["ts"], heads=heads) == [
+        ("short", 20, "is missing with its whole stream: the checkpoint lists it")
+    ]
+
+
 def test_a_pruned_trail_is_intact() -> None:
     """A trail without the entries past the retention has notes and no tampering."""
     for at in (1, 10, 40):

@@ -332,17 +332,19 @@ class Verifier:
     ) -> Iterator[tuple[str, int, str]]:
         """Yield each stream that ends before its newest known entry, with that entry's number and witness."""
         known: dict[str, tuple[Head, str]] = {}
+        kept_since = self._kept_since()
         for witness, heads in (
             *(("the retirement of its key", heads) for heads in bounds.values()),
             ("its successor", replaced),
             ("the checkpoint", self._checkpoint),
         ):
             for name, head in heads.items():
-                if name not in known or head.seq >= known[name][0].seq:
+                # Each head by itself: a forged one, which is past the retention, must not hide another.
+                is_due = head.seq > self._reached(name) and head.ts >= kept_since
+                if is_due and (name not in known or head.seq >= known[name][0].seq):
                     known[name] = head, witness
         for name, (head, witness) in known.items():
-            if head.seq > self._reached(name) and head.ts >= self._kept_since():
-                yield name, head.seq, witness
+            yield name, head.seq, witness
 
     def _reached(self, name: str) -> int:
         """Return the number of the last entry of a stream, -1 for none."""
