@@ -79,4 +79,5 @@ def written_by(uri: str, keyring: Keyring, count: int) -> None:
         for number in range(count):
             attempt = Attempt(action=Action.FETCH, request_id=str(number))
             worker._on_finish([(attempt, Status.SUCCESS)])
+        worker.retire_signers()
         worker.disconnect()

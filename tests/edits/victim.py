@@ -143,6 +143,7 @@ def _write(*keys: MasterKey) -> None:
     _fail(workers[0], kept=1)
     for worker in workers:
         worker._on_finish([(Attempt(action=Action.TRAIL_RESUMED), Status.SUCCESS)])
+        worker.retire_signers()
         worker.disconnect()
 
 

@@ -41,6 +41,10 @@ _SETTLED_SECONDS = 4
 _MAX_ROUNDS = 5
 
 _BY_DROPPED = "is signed by a master key that had been dropped before"
+_NOT_RETIRED = (
+    "is signed by a master key that was dropped and is not retired yet: a running service does so within "
+    "two minutes"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -289,8 +293,7 @@ class Verifier:
             mine = (signed for signed in self._signed() if signed.signer == signer)
             unproven = [signed for signed in mine if not retirement.reaches(self._checkpoint, signed.place)]
             if signer not in bounds and unproven:
-                text = "is signed by a master key that was dropped, and that no process has retired since"
-                yield unproven[-1].finding(text, Kind.LOOK)
+                yield unproven[-1].finding(_NOT_RETIRED, Kind.LOOK)
 
     def _signed(self) -> list[Entry]:
         """Return the last signed entry of each stream that has one."""

@@ -126,9 +126,6 @@ class AuditTrail:
         with suppress(AuditUnavailableError), deadline.Within(OPERATION_TIMEOUT_SECONDS):
             if self._failed:
                 self.start()
-            if self._retirement.started:
-                # A command ends before the first search.
-                self.retire_signers()
         attempts_finished.disconnect(self._on_finish)
         self._heads.close()
         with deadline.Within(OPERATION_TIMEOUT_SECONDS):
