@@ -71,7 +71,10 @@ class Supervised(Service):
             self._set_clock(0)
 
     def _set_clock(self, seconds: int) -> None:
-        self._clock.write_text(f"{seconds:+d}\n")
+        # Renamed into place: a process that reads half of it ends.
+        new = self._clock.with_suffix(".new")
+        new.write_text(f"{seconds:+d}\n")
+        new.replace(self._clock)
 
     def _workers(self) -> list[int]:
         assert self.process is not None
