@@ -162,7 +162,7 @@ def retirements(stored: Stored) -> list[Record]:
 
 BY_DROPPED = (Kind.TAMPERING, "is signed by a master key that had been dropped before")
 NOT_RETIRED = (
-    "is signed by a master key that was dropped and is not retired yet: a running service does so within "
+    "is signed by a master key that was dropped and is not retired yet: a running service retires it within "
     "two minutes"
 )
 

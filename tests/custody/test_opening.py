@@ -98,7 +98,7 @@ def test_the_first_slot_that_opens_is_enough(pauses: list[float], caplog: pytest
 def test_only_unavailable_slots_are_asked_again(
     pauses: list[float], caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A provider that refuses is asked once. One that is away is asked again, after growing pauses."""
+    """A provider that refuses is asked once; an unavailable one is asked again, after growing pauses."""
     fakes = {"a": Fake([AWAY, AWAY, AWAY, b"1", b"2"]), "b": Fake([NO])}
     primary, _ = opened(file_of("a", "b"), fakes)
     assert primary.slot == "a"

@@ -53,7 +53,7 @@ def test_many_workers_rotate_their_key(stored: Stored) -> None:
 
 
 def test_one_of_many_workers_renews_their_claim(stored: Stored) -> None:
-    """Within half of its duration, a claim is written once, however many workers look at it."""
+    """For half of its duration, a claim is written only once, by any number of workers."""
     workers = [Worker(Keyring(OURS)) for _ in range(5)]
     assert all(worker.claim() for worker in workers)
     for age in (0, 11_000):

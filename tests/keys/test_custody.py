@@ -113,7 +113,7 @@ def test_one_process_records_the_opening(
 def test_a_file_that_was_put_back_never_becomes_the_newest(
     opened: list[Opened], file: Path, stored: Stored, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """A start with an earlier file is recorded as one, and logged; the newest stays that of the change."""
+    """A start with an earlier file is recorded and logged as such, and the changed file stays the newest."""
     now = KeyringFile.read(file).digest
     opened_attempts([opened[0].of(KeyringFile.read(file))], OPERATOR)[0].finish(Status.SUCCESS)
     changed = Attempt(

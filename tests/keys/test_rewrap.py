@@ -46,7 +46,7 @@ from vault.keys.rewrap import Rewrap, Rewrapped, rewrap
 #: Documents as bytes: some contain values that Python cannot represent.
 RAW = CodecOptions(document_class=RawBSONDocument)
 OLD, OLDER, NEW, FOREIGN = (new_key() for _ in range(4))
-#: That of the operator's command.
+#: The guard of the operator's command.
 GUARDS: list[KeyringGuard] = []
 
 

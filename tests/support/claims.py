@@ -243,7 +243,7 @@ class Interleaving:
                     raise one.error
 
     def _pause(self, process: _Process | None) -> None:
-        """Make the claim of *process*, or those of all, expire: they look again before they serve."""
+        """Expire the claim of *process*, or all claims; the processes look again before they serve."""
         if process is None:
             age_claims(self._stored)
             for process in self._processes:

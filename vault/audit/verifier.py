@@ -42,7 +42,7 @@ _MAX_ROUNDS = 5
 
 _BY_DROPPED = "is signed by a master key that had been dropped before"
 _NOT_RETIRED = (
-    "is signed by a master key that was dropped and is not retired yet: a running service does so within "
+    "is signed by a master key that was dropped and is not retired yet: a running service retires it within "
     "two minutes"
 )
 

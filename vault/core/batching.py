@@ -215,7 +215,7 @@ class Batcher(Generic[Item, Result]):
     def _take(self) -> list[_Call[Item, Result]]:
         """Remove and return pending calls with at most *max_batch* items."""
         by_size = sorted(self._pending, key=lambda call: len(call.items) > 1)
-        # Otherwise one client's batches would be before all clients' requests.
+        # Otherwise, the batches of one client would delay the requests of all others.
         self._made_way = not self._made_way and by_size != self._pending
         count, batch = 0, []
         for call in by_size if self._made_way else self._pending:

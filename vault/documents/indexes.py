@@ -138,7 +138,7 @@ def _index_secrets() -> None:
         Secret.raw(),
         IndexModel(_KEY_INDEX),
         IndexModel(_LIST_INDEX),
-        # An index slows down every create, so those of rare fields leave out secrets without the field.
+        # An index slows down every create, so indexes of rare fields contain only secrets with the field.
         # Two on the keys of older versions: MongoDB searches for keys in use only in the sparse one, and for
         # batches in the compound one.
         IndexModel("older.key_id", sparse=True),

@@ -28,7 +28,7 @@ from vault.documents.token import StoredTokenKey
 CLAIM_MILLISECONDS = 20_000
 _RENEWAL_MILLISECONDS = 10_000
 
-#: Milliseconds after which a worker's document is that of one that has ended. A failover can lose renewals.
+#: Milliseconds without a renewal after which a worker has ended. Longer, as a failover can lose renewals.
 _ENDED_MILLISECONDS = 40_000
 
 #: IDs after which a search ends. Anyone who can write to the database can store any number of them.
@@ -236,10 +236,10 @@ class Worker:
     def claim(self) -> bool:
         """Claim the primary key; return whether the claim holds.
 
-        It holds if the keyring has every other worker's primary key, each of them holds that of the keyring,
-        no restore is unfinished, and the state of the audit trail is *audit_enabled*. A database without that
-        state gets it. All claims are one document, so of workers that start at the same time with different
-        keys, exactly those with one of the keys get their claim.
+        It holds if this keyring has the primary key of every other worker, each of those has this one's
+        primary key, no restore is unfinished, and the state of the audit trail is *audit_enabled*. A database
+        without that state gets it. All claims are one document, so of workers that start at the same time
+        with different keys, exactly those with one of the keys get their claim.
         """
         # First: a worker that stops meanwhile either sees this document or does not know this claim.
         self._enter()
