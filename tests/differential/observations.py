@@ -53,9 +53,10 @@ def masked(server: Server, seen: Any, name: str = "") -> Any:
 
 
 def _rounded(seconds: int) -> int:
-    """Return *seconds*, rounded to an hour or ten minutes: a part of a long TTL has passed."""
+    """Return *seconds*, rounded to an hour, half an hour or ten minutes: a part of a long TTL has passed."""
     # A short one is a new token's.
-    unit = next((unit for least, unit in ((20 * 3_600, 3_600), (300, 600)) if seconds >= least), 1)
+    units = ((20 * 3_600, 3_600), (3_000, 1_800), (300, 600))
+    unit = next((unit for least, unit in units if seconds >= least), 1)
     return round(seconds / unit) * unit
 
 

@@ -97,7 +97,8 @@ def test_a_stop_cuts_off_what_does_not_end(environment: dict[str, str], tmp_path
             )
             # Otherwise it could make way once it has been idle for a while.
             if number < 5:
-                clients[-1].sendall(HEAD)
+                clients[-1].sendall(HEAD.replace(b"\r\n\r\n", b"\r\nExpect: 100-continue\r\n\r\n"))
+                assert received(clients[-1], end=b"\r\n\r\n") == b"HTTP/1.1 100 Continue\r\n\r\n"
         for client in clients[-2:]:
             assert client.recv(12) == b"HTTP/1.1 503"
         # As when the master reloads: it stops its workers, and does not wait for them.
@@ -108,10 +109,10 @@ def test_a_stop_cuts_off_what_does_not_end(environment: dict[str, str], tmp_path
     assert service.log.read_text().count("connections are refused") == 1
 
 
-def received(client: socket.socket) -> bytes:
-    """Return a reply with its body of 53 bytes, a line of JSON."""
+def received(client: socket.socket, *, end: bytes = b"}\n") -> bytes:
+    """Return what *client* receives up to *end*: a reply with its body, a line of JSON."""
     said = b""
-    while not said.endswith(b"}\n"):
+    while not said.endswith(end):
         more = client.recv(65_536)
         assert more, said
         said += more

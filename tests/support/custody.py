@@ -5,7 +5,7 @@ from pathlib import Path
 _SCRIPT = """#!/bin/sh
 echo "$1" >> {path}.log
 test -e {path}.hold && test $(wc -l < {path}.log) = $(cat {path}.hold) && exec sleep 600
-test -e {path}.code && exit $(cat {path}.code)
+code=$(cat {path}.code 2>&-) && exit $code
 exec tr '\\000-\\377' '\\200-\\377\\000-\\177'
 """
 
@@ -29,6 +29,10 @@ def turned(content: bytes) -> bytes:
 def set_code(path: Path, code: int | None) -> None:
     """Make the program at *path* exit with *code* from now on, or work again with None."""
     file = path.with_name(f"{path.name}.code")
-    file.unlink(missing_ok=True)
-    if code is not None:
-        file.write_text(str(code))
+    if code is None:
+        file.unlink(missing_ok=True)
+        return
+    # In one step: a program that runs meanwhile has the code of before or this one.
+    written = path.with_name(f"{path.name}.written")
+    written.write_text(str(code))
+    written.replace(file)
