@@ -1,0 +1,44 @@
+"""Leases, each of which elects one process for a task that all of them could do."""
+
+from typing import Any
+
+from mongoengine.connection import get_db
+from pymongo import ReturnDocument
+
+#: That of the claims: the service may neither create others nor remove documents.
+_COLLECTION = "keys"
+
+
+class Lease:
+    """A lease by its *name*: at most one process has it, until it expires.
+
+    It is no lock: after a step of MongoDB's clock, two processes can have it for a while. Methods raise
+    `PyMongoError`.
+    """
+
+    def __init__(self, name: str) -> None:
+        self._document = {"_id": f"lease {name}"}
+
+    def take(self, holder: str, seconds: int) -> bool:
+        """Take the lease for *seconds*, by MongoDB's clock, or renew it if *holder* has it; return whether.
+
+        All holders must pass the same *seconds*.
+        """
+        until = {"$add": ["$$NOW", 1_000 * seconds]}
+        # A time further ahead comes from a clock that was wrong, or is none.
+        is_taken = {"$and": [{"$gt": ["$until", "$$NOW"]}, {"$lte": ["$until", until]}]}
+        is_others = {"$and": [is_taken, {"$ne": ["$holder", {"$literal": holder}]}]}
+        taken = {"holder": {"$literal": holder}, "until": until}
+        change = {name: {"$cond": [is_others, f"${name}", value]} for name, value in taken.items()}
+        found = _collection().find_one_and_update(
+            self._document, [{"$set": change}], upsert=True, return_document=ReturnDocument.AFTER
+        )
+        return bool(found["holder"] == holder)
+
+    def release(self, holder: str) -> None:
+        """Give up the lease if *holder* has it."""
+        _collection().update_one({**self._document, "holder": holder}, {"$set": {"until": None}})
+
+
+def _collection() -> Any:
+    return get_db()[_COLLECTION]
