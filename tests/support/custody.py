@@ -32,7 +32,7 @@ def set_code(path: Path, code: int | None) -> None:
     if code is None:
         file.unlink(missing_ok=True)
         return
-    # In one step: a program that runs meanwhile has the code of before or this one.
+    # In one step: a program that runs meanwhile has the earlier code or this one.
     written = path.with_name(f"{path.name}.written")
     written.write_text(str(code))
     written.replace(file)

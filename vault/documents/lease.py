@@ -25,7 +25,7 @@ class Lease:
         All holders must pass the same *seconds*.
         """
         until = {"$add": ["$$NOW", 1_000 * seconds]}
-        # A time further ahead comes from a clock that was wrong, or is none.
+        # A time further ahead comes from a clock that was wrong; another value is not a time.
         is_taken = {"$and": [{"$gt": ["$until", "$$NOW"]}, {"$lte": ["$until", until]}]}
         is_others = {"$and": [is_taken, {"$ne": ["$holder", {"$literal": holder}]}]}
         taken = {"holder": {"$literal": holder}, "until": until}
@@ -33,7 +33,7 @@ class Lease:
         found = _collection().find_one_and_update(
             self._document, [{"$set": change}], upsert=True, return_document=ReturnDocument.AFTER
         )
-        return bool(found["holder"] == holder)
+        return bool(found.get("holder") == holder)
 
     def release(self, holder: str) -> None:
         """Give up the lease if *holder* has it."""
