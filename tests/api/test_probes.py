@@ -18,7 +18,7 @@ from tests.support.problems import fields_of, messages_of
 from tests.support.rotation import Stored, age_claims, fill, new_key, settings
 from tests.support.trail import block_trail, restore_trail
 from vault import services as health
-from vault.documents import Database, registry
+from vault.documents import Database, keys_in_use, registry
 from vault.documents.primary import Primary
 from vault.keys import guard
 from vault.keys.guard import KeyringGuard
@@ -237,7 +237,7 @@ def test_a_probe_without_mongodb_is_not_ready(app: Flask, monkeypatch: pytest.Mo
     def fail(_: object) -> set[str]:
         raise ServerSelectionTimeoutError("gone")
 
-    monkeypatch.setattr(registry, "stored_key_ids", fail)
+    monkeypatch.setattr(keys_in_use, "stored_key_ids", fail)
     assert list(app.extensions["secret-manager"].health.readiness().failures) == ["mongodb"]
 
 

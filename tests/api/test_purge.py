@@ -24,7 +24,7 @@ from tests.support.trail import block_trail, restore_trail
 from vault.backup import drill
 from vault.core.principal import ANONYMOUS, ROLES, Principal, Scope
 from vault.crypto import Keyring, MasterKey
-from vault.documents import registry
+from vault.documents import keys_in_use
 from vault.documents.stored_secret import StoredSecret
 from vault.keys import rewrap
 from vault.secrets.lease import Lease
@@ -257,8 +257,8 @@ def test_a_purged_version_needs_no_master_key(
     secret_id = three_versions(alice)
     for version in (1, 2):
         alice("purge", secret_id=secret_id, version=version)
-    assert registry.stored_versions(key.id) == 1
+    assert keys_in_use.stored_versions(key.id) == 1
     checked = drill.decrypt_secrets(Keyring(key), lambda _: None)
     assert (checked.seen, checked.failed) == (1, 0)
-    assert keyring.primary.id not in registry.stored_key_ids()
+    assert keyring.primary.id not in keys_in_use.stored_key_ids()
     assert stored.secrets.count_documents({"older.key_id": key.id}) == 0

@@ -24,7 +24,7 @@ from vault.audit import signing_keys
 from vault.core.errors import KeyMissingError, StorageUnavailableError
 from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey
-from vault.documents import Database, registry
+from vault.documents import Database, keys_in_use, registry
 from vault.documents.stored_secret import StoredSecret
 from vault.keys import guard
 from vault.keys.guard import KeyringGuard
@@ -256,7 +256,7 @@ def test_a_missing_key_is_named_without_a_count(
     def fail(_: str) -> int:
         raise ExecutionTimeout("operation exceeded time limit", code=50)
 
-    monkeypatch.setattr(registry, "stored_versions", fail)
+    monkeypatch.setattr(keys_in_use, "stored_versions", fail)
     fill(stored, FOREIGN, 1)
     assert refused(watch)
     assert f"not serving: master key {FOREIGN.id} is in use and not in the keyring" in caplog.text
@@ -280,7 +280,7 @@ def test_the_watch_survives_failures(
     watch: KeyringGuard, stored: Stored, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     """After a MongoDB failure or a defect, the watch still notices a new key."""
-    ask = registry.stored_key_ids
+    ask = keys_in_use.stored_key_ids
     errors = [ServerSelectionTimeoutError("gone"), RuntimeError("a defect"), OperationFailure("no", code=13)]
     asked_by = set()
 
@@ -290,7 +290,7 @@ def test_the_watch_survives_failures(
             raise errors.pop()
         return ask(besides)
 
-    monkeypatch.setattr(registry, "stored_key_ids", ask_or_fail)
+    monkeypatch.setattr(keys_in_use, "stored_key_ids", ask_or_fail)
     watch.require()
     wait_until(lambda: not errors)
     fill(stored, FOREIGN, 1)
@@ -328,7 +328,7 @@ def test_closing_ends_the_watch(database: Database, monkeypatch: pytest.MonkeyPa
         ended.append(True)
         return set()
 
-    monkeypatch.setattr(registry, "stored_key_ids", look_slowly)
+    monkeypatch.setattr(keys_in_use, "stored_key_ids", look_slowly)
     assert began.wait(60)
     watch.close()
     assert ended == [True]
@@ -384,7 +384,7 @@ def test_without_mongodb_the_last_result_applies(
     fill(stored, FOREIGN, 1)
     watch.look()
     assert refused(watch)
-    monkeypatch.setattr(registry, "stored_key_ids", fail)
+    monkeypatch.setattr(keys_in_use, "stored_key_ids", fail)
     with pytest.raises(StorageUnavailableError):
         watch.require()
 
@@ -397,7 +397,7 @@ def test_a_failed_search_stops_no_request_while_the_claim_holds(
     now = 1_000.0
     monkeypatch.setattr(guard, "monotonic", lambda: now)
     watch.require()
-    monkeypatch.setattr(registry, "stored_key_ids", fail)
+    monkeypatch.setattr(keys_in_use, "stored_key_ids", fail)
     for _ in range(3):
         now += registry.CLAIM_MILLISECONDS / 2_000
         watch.look()

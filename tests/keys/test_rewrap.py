@@ -36,7 +36,7 @@ from vault.core.errors import (
     StorageUnavailableError,
 )
 from vault.crypto import Keyring, MasterKey
-from vault.documents import EncryptOnSave, Secret, registry
+from vault.documents import EncryptOnSave, Secret, keys_in_use
 from vault.documents.stored_secret import StoredSecret
 from vault.documents.token import StoredTokenKey
 from vault.keys import rewrap as rewrap_module
@@ -112,7 +112,7 @@ def test_a_rewrap_leaves_only_the_primary_key(stored: Stored) -> None:
     untouched = list(stored.secrets.find({}, others).sort("_id"))
     new = list(stored.secrets.find({"key_id": NEW.id}).sort("_id"))
     assert run(OLD, OLDER) == Rewrap(total=52, rewrapped=52)
-    assert registry.stored_key_ids() == {NEW.id}
+    assert keys_in_use.stored_key_ids() == {NEW.id}
     assert values(stored, NEW) == before
     assert list(stored.secrets.find({}, others).sort("_id")) == untouched
     # Secrets with the primary key are not even written.
@@ -408,11 +408,11 @@ def test_older_versions_are_rewrapped_and_counted(stored: Stored) -> None:
             versioned(stored, NEW, NEW),
         ]
     )
-    assert [registry.stored_versions(key.id) for key in (OLD, OLDER, NEW)] == [5, 2, 7]
+    assert [keys_in_use.stored_versions(key.id) for key in (OLD, OLDER, NEW)] == [5, 2, 7]
     assert run(OLD, OLDER, dry_run=True) == Rewrap(total=7, rewrapped=7)
     assert run(OLD, OLDER) == Rewrap(total=7, rewrapped=7)
-    assert registry.stored_key_ids() == {NEW.id}
-    assert registry.stored_versions(NEW.id) == 14
+    assert keys_in_use.stored_key_ids() == {NEW.id}
+    assert keys_in_use.stored_versions(NEW.id) == 14
     for secret_id, versions in secrets.items():
         assert versions_of(stored, secret_id, NEW) == versions
 
@@ -560,7 +560,7 @@ def test_changes_under_the_old_key_during_a_rewrap_lose_nothing(stored: Stored, 
             for future in changing:
                 future.result()
         assert run_next_to_a_new_worker().left == 0
-        assert registry.stored_key_ids() == {NEW.id}
+        assert keys_in_use.stored_key_ids() == {NEW.id}
     for secret_id in secrets:
         assert versions_of(stored, secret_id, NEW) == {n: b"value %d" % n for n in range(1, 7)}
         found = stored.secrets.find_one({"_id": secret_id})

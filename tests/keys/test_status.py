@@ -12,7 +12,7 @@ from tests.cli.waiting import wait_until
 from tests.support.rotation import Stored, connected, fill, new_key
 from vault.core.errors import StorageUnavailableError
 from vault.crypto import Keyring
-from vault.documents import Database, registry
+from vault.documents import Database, keys_in_use
 from vault.keys import status
 from vault.keys.status import KeyRole, KeyUsage, KeyUsageCache
 
@@ -89,7 +89,7 @@ def test_a_scrape_does_not_wait_for_a_slow_count(tmp_path: Path, monkeypatch: py
         proceed.wait(30)
         return {PRIMARY.id: 5}
 
-    monkeypatch.setattr(registry, "all_versions", count)
+    monkeypatch.setattr(keys_in_use, "all_versions", count)
     monkeypatch.setattr(status, "monotonic", lambda: next(clock))
     monkeypatch.setattr(status, "time", lambda: 1_000.0)
     monkeypatch.setattr(status, "_SCRAPE_TIMEOUT_SECONDS", 0.05)
@@ -135,7 +135,7 @@ def test_a_failed_count_keeps_the_one_before(
         def fail(error: type[Exception] = error) -> None:
             raise error
 
-        monkeypatch.setattr(registry, "all_versions", fail)
+        monkeypatch.setattr(keys_in_use, "all_versions", fail)
         with caplog.at_level(logging.ERROR, "vault"):
             assert cache.usage() == before
     [record] = caplog.records

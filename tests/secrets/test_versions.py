@@ -30,7 +30,7 @@ from vault.core.errors import (
 from vault.core.paths import Paths
 from vault.core.principal import ANONYMOUS, Principal
 from vault.crypto import Keyring, MasterKey
-from vault.documents import registry
+from vault.documents import keys_in_use
 from vault.documents.stored_secret import StoredSecret, VersionInfo
 from vault.keys import rewrap
 from vault.secrets.items import Fetch
@@ -430,7 +430,7 @@ def test_secrets_without_a_value_are_rewrapped_and_drilled(
     for found in map(StoredSecret, stored.secrets.find()):
         changes = [rewrap.rewrap_version(found, version, both) for version in found.versions]
         assert rewrap.write_rewrapped([change for change in changes if change]) == len(found.versions)
-    assert registry.stored_key_ids() - {keyring.primary.id} == set()
+    assert keys_in_use.stored_key_ids() - {keyring.primary.id} == set()
     assert [states_of(world) for world in (empty, purged)] == before
     assert (empty.write(b"one"), purged.write(b"four")) == (1, 4)
 

@@ -24,7 +24,7 @@ from pymongo import MongoClient
 from tests.support.rotation import Stored, age_claims, new_key
 from vault.cli.dev.mongod import Mongod
 from vault.crypto import Keyring
-from vault.documents import Database, registry
+from vault.documents import Database, keys_in_use, registry
 from vault.documents.registry import Worker
 from vault.keys import guard
 
@@ -349,7 +349,7 @@ def rotate(stored: Stored, count: int) -> None:
     def replace(before: Worker | None, keyring: Keyring) -> Worker:
         worker = Worker(keyring)
         assert worker.claim()
-        assert not registry.stored_key_ids(key.id for key in keyring)
+        assert not keys_in_use.stored_key_ids(key.id for key in keyring)
         if before:
             assert before.renewed_signer() is not None
             before.release()

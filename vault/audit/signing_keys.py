@@ -12,7 +12,7 @@ from vault.audit.retirement import Heads, Part
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey, VerifyingKey
-from vault.documents import registry
+from vault.documents import keys_in_use, registry
 from vault.documents.audit import AuditKey, Record
 from vault.documents.guard import storage_errors
 
@@ -149,7 +149,7 @@ def _are_other_keys_held(keyring: Keyring) -> bool:
     """Return whether a key that is not in *keyring* is in use, or held by a running worker."""
     with storage_errors():
         claims = registry.claims()
-        missing = registry.stored_key_ids(key.id for key in keyring)
+        missing = keys_in_use.stored_key_ids(key.id for key in keyring)
     held = {key_id for claim in claims for key_id in (claim.key_id, *claim.held)}
     return bool(missing) or any(key_id not in keyring for key_id in held)
 

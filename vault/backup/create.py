@@ -21,7 +21,7 @@ from vault.core.principal import OPERATOR
 from vault.core.text import printable
 from vault.core.timestamps import moment
 from vault.crypto import Keyring, audit_chain
-from vault.documents import registry
+from vault.documents import keys_in_use, registry
 from vault.documents.base import is_text
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
 
@@ -143,7 +143,7 @@ def _keys_in_use(keyring: Keyring) -> list[str]:
             raise BackupRefusedError(
                 "a restore into this database is not finished", hint="restore the same backup again"
             )
-        stored, writing = registry.stored_key_ids(), registry.writing_key_ids()
+        stored, writing = keys_in_use.stored_key_ids(), registry.writing_key_ids()
     # Anyone who can write to the database can store any value as a key ID.
     missing = sorted(printable(str(key_id)) for key_id in stored | writing if key_id not in keyring)
     if missing:

@@ -1,4 +1,4 @@
-"""The master keys in use: those of stored secrets, and those that workers claim to encrypt under.
+"""The master keys that workers claim to encrypt under.
 
 The document of the claims also has the state of the audit trail and of a restore, so that one atomic step
 checks and changes all three. It has one element for all workers with the same keys, and one for each worker
@@ -6,23 +6,19 @@ of 1.0. In addition, each worker has a document that only it renews.
 """
 
 from collections import Counter
-from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from itertools import pairwise
 from secrets import token_hex
 from time import monotonic
 from typing import Any
 
 from bson import ObjectId
 from mongoengine.connection import get_db
-from pymongo import WriteConcern, timeout
+from pymongo import WriteConcern
 from pymongo.read_concern import ReadConcern
 
 from vault.crypto import Keyring
 from vault.documents.audit import AuditEntry
 from vault.documents.base import is_text, text
-from vault.documents.secret import Secret
-from vault.documents.token import StoredTokenKey
 
 #: Milliseconds after which a claim expires, unless one of its workers renews it; and after which they do.
 CLAIM_MILLISECONDS = 20_000
@@ -30,12 +26,6 @@ _RENEWAL_MILLISECONDS = 10_000
 
 #: Milliseconds without a renewal after which a worker has ended. Longer, as a failover can lose renewals.
 _ENDED_MILLISECONDS = 40_000
-
-#: IDs after which a search ends. Anyone who can write to the database can store any number of them.
-_MAX_KEY_IDS = 100
-
-#: Timeout of a count over all versions.
-_COUNT_TIMEOUT_SECONDS = 600
 
 _COLLECTION = "keys"
 _CLAIMS = {"_id": "claims"}
@@ -59,8 +49,6 @@ _IS_FRESH = _is_younger("$$this.renewed_at")
 _RUNS = _is_younger("$renewed_at")
 _MAY_RUN = _is_younger("$renewed_at", _ENDED_MILLISECONDS)
 _FRESH = {"$filter": {"input": "$workers", "cond": _IS_FRESH}}
-#: MongoDB matches a list by its members: a list with a string among them does not match.
-_IS_NO_TEXT = {"$not": {"$type": "string"}}
 _FRESH_IDS = {"$map": {"input": _FRESH, "in": "$$this.key_id"}}
 
 
@@ -83,95 +71,6 @@ class TrailState:
     enabled: bool | None
     #: The signer of the process that last began to write entries; empty if none is recorded.
     signer: str
-
-
-def stored_key_ids(besides: Iterable[str] = ()) -> set[str]:
-    """Return the IDs of the keys that stored secrets and the token key need, other than *besides*.
-
-    One index seek per key. By queries, because `distinct` also finds what a shard still has of documents that
-    were moved to another one. An ID that is not a string belongs to no key: its value does not verify under
-    any. A search that has found 100 IDs ends.
-    """
-    before = set(besides)
-    known = before.copy()
-    for collection, array in ((Secret, ""), (Secret, "older"), (StoredTokenKey, "")):
-        while len(known) < len(before) + _MAX_KEY_IDS and (
-            others := _other_key_ids(collection.raw(), array, sorted(known))
-        ):
-            known |= others
-    return known - before
-
-
-def _other_key_ids(collection: Any, array: str, known: Sequence[str]) -> set[str]:
-    """Return the IDs in a document that names a key not in *known*, itself or in *array*; else none."""
-    query: dict[str, Any] = {"key_id": {"$nin": known, "$type": "string"}}
-    if array:
-        # In its index, MongoDB seeks ranges, but not what `$nin` leaves.
-        gaps = [{"$gt": low, "$lt": high} for low, high in pairwise(known)]
-        ends = [{"$lt": known[0]}, {"$gt": known[-1]}] if known else [{"$gte": ""}]
-        query = {array: {"$elemMatch": {**query, "$or": [{"key_id": texts} for texts in (*gaps, *ends)]}}}
-    # Read by MongoDB: of a field that occurs twice in a document, the driver reads the other one.
-    named = {"_id": 0, "ids": f"${array}.key_id" if array else "$key_id"}
-    found = collection.find_one(query, named) or {"ids": []}
-    ids = [key_id for value in _listed(found["ids"]) for key_id in _listed(value)]
-    return {key_id for key_id in ids if is_text(key_id)}.difference(known)
-
-
-def _listed(value: Any) -> list[Any]:
-    return value if isinstance(value, list) else [value]
-
-
-def stored_versions(key_id: str) -> int:
-    """Return the number of secret versions under the key.
-
-    Newest versions are counted in an index, about a million a second; secrets with older versions are read.
-    """
-    newest: int = Secret.raw().count_documents({"key_id": key_id})
-    # MongoDB also finds a list by its members.
-    named = {"$cond": [{"$isArray": "$$this.key_id"}, "$$this.key_id", ["$$this.key_id"]]}
-    is_under_it = {"$filter": {"input": "$older", "cond": {"$in": [key_id, named]}}}
-    # The service always stores a list. Anything else still names the key, and counts.
-    count = {"$cond": [{"$isArray": "$older"}, {"$size": is_under_it}, 1]}
-    older = Secret.raw().aggregate(
-        [
-            {"$match": {"older.key_id": key_id}},
-            {"$group": {"_id": None, "count": {"$sum": count}}},
-        ]
-    )
-    return newest + sum(int(found["count"]) for found in older)
-
-
-def unnamed_versions() -> int:
-    """Return the number of secrets with a version that has no valid key ID, and may need any key.
-
-    The service always writes key IDs, so these were removed from outside. They can be put back while the key
-    is held. This reads all secrets.
-    """
-    older = {"$elemMatch": {"key_id": _IS_NO_TEXT}}
-    with timeout(_COUNT_TIMEOUT_SECONDS):
-        return int(Secret.raw().count_documents({"$or": [{"key_id": _IS_NO_TEXT}, {"older": older}]}))
-
-
-def unnamed_token_keys() -> int:
-    """Return the number of token keys without a valid key ID."""
-    return int(StoredTokenKey.raw().count_documents({"key_id": _IS_NO_TEXT}))
-
-
-def all_versions() -> dict[str, int]:
-    """Return the number of secret versions by key ID. It takes long: do not let a request wait for it.
-
-    Versions without a valid key ID have an empty one.
-    """
-    with timeout(_COUNT_TIMEOUT_SECONDS):
-        named = {key_id: stored_versions(key_id) for key_id in stored_key_ids()}
-        unnamed = unnamed_versions()
-    return named | {"": unnamed} if unnamed else named
-
-
-def opens_tokens(key_id: str) -> bool:
-    """Return whether the token key is encrypted under this key."""
-    found: int = StoredTokenKey.objects(key_id=key_id).count()
-    return found > 0
 
 
 def claims() -> list[Claim]:

@@ -25,7 +25,7 @@ from vault.core.periodic import Periodic
 from vault.core.text import printable
 from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey, VerifyingKey
-from vault.documents import Database, registry
+from vault.documents import Database, keys_in_use, registry
 from vault.documents.guard import best_effort_cleanup, storage_errors
 
 logger = logging.getLogger(__name__)
@@ -289,8 +289,8 @@ def _report(found: Disagreement, primary: str, *, is_restored: bool) -> None:
         need = "an unknown number of secret versions need it"
         # With many millions of secrets, the count takes longer than a request may. Log the rest anyway.
         with suppress(StorageUnavailableError), storage_errors():
-            versions = registry.stored_versions(key_id)
-            need = "all tokens need it" if registry.opens_tokens(key_id) else "a worker encrypts under it"
+            versions = keys_in_use.stored_versions(key_id)
+            need = "all tokens need it" if keys_in_use.opens_tokens(key_id) else "a worker encrypts under it"
             need = f"{versions} secret versions need it" if versions else need
         logger.error(
             "not serving: master key %s is in use and not in the keyring; %s: add it to MASTER_KEY_FALLBACKS",
@@ -302,7 +302,7 @@ def _report(found: Disagreement, primary: str, *, is_restored: bool) -> None:
 def _missing(keyring: Keyring) -> set[str]:
     """Return the IDs of the keys that stored values need and *keyring* lacks."""
     with storage_errors():
-        return registry.stored_key_ids(key.id for key in keyring)
+        return keys_in_use.stored_key_ids(key.id for key in keyring)
 
 
 def _signing_key(signer: str) -> str:

@@ -18,7 +18,7 @@ from vault.core.errors import DecryptionError, RewrapRefusedError
 from vault.core.outcomes import Status
 from vault.core.principal import OPERATOR
 from vault.crypto import Keyring
-from vault.documents import registry
+from vault.documents import keys_in_use, registry
 from vault.documents.guard import storage_errors
 from vault.documents.secret import Secret
 from vault.documents.stored_secret import StoredSecret, StoredVersion
@@ -105,7 +105,7 @@ def rewrap(
             )
     left = _left(keyring)
     with storage_errors():
-        outcome = Rewrap(total=left, left=left, unreadable=registry.unnamed_versions())
+        outcome = Rewrap(total=left, left=left, unreadable=keys_in_use.unnamed_versions())
     if dry_run:
         outcome.add(_rewrap_token_key(keyring, dry_run=True))
         _rewrap_all(keyring, outcome, progress, _pretend)
@@ -223,10 +223,10 @@ def _rewrap_token_key(keyring: Keyring, *, dry_run: bool) -> Rewrap:
 def _left(keyring: Keyring) -> int:
     with storage_errors():
         held = {key.id for key in keyring}
-        others = (held | registry.stored_key_ids(held)) - {keyring.primary.id}
-        unnamed = registry.unnamed_versions() + registry.unnamed_token_keys()
+        others = (held | keys_in_use.stored_key_ids(held)) - {keyring.primary.id}
+        unnamed = keys_in_use.unnamed_versions() + keys_in_use.unnamed_token_keys()
         return unnamed + sum(
-            registry.stored_versions(key_id) + registry.opens_tokens(key_id) for key_id in others
+            keys_in_use.stored_versions(key_id) + keys_in_use.opens_tokens(key_id) for key_id in others
         )
 
 

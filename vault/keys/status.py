@@ -25,7 +25,7 @@ from typing import NamedTuple
 
 from vault.core.errors import StorageUnavailableError
 from vault.crypto import Keyring
-from vault.documents import registry
+from vault.documents import keys_in_use, registry
 from vault.documents.guard import storage_errors
 
 logger = logging.getLogger(__name__)
@@ -87,19 +87,20 @@ def key_statuses(keyring: Keyring) -> list[KeyStatus]:
     """Return all master keys in *keyring* or in use: the primary key first, missing keys last."""
     with storage_errors():
         claims = registry.running_workers()
-        unnamed = registry.unnamed_versions() + registry.unnamed_token_keys()
+        unnamed = keys_in_use.unnamed_versions() + keys_in_use.unnamed_token_keys()
+        needed = keys_in_use.stored_key_ids()
         return [
             KeyStatus(
                 key_id=key_id,
                 role=KeyRole.of(key_id, keyring),
-                versions=registry.stored_versions(key_id),
-                tokens=registry.opens_tokens(key_id),
+                versions=keys_in_use.stored_versions(key_id),
+                tokens=keys_in_use.opens_tokens(key_id),
                 workers=claims.total(),
                 holding=sum(count for claim, count in claims.items() if key_id in claim.held),
                 encrypting=sum(count for claim, count in claims.items() if key_id == claim.key_id),
                 unnamed=unnamed,
             )
-            for key_id in _held_first(keyring, registry.stored_key_ids() | {claim.key_id for claim in claims})
+            for key_id in _held_first(keyring, needed | {claim.key_id for claim in claims})
         ]
 
 
@@ -166,7 +167,7 @@ class KeyUsageCache:
                 flock(lock, LOCK_EX | LOCK_NB)
                 started = monotonic()
                 with storage_errors():
-                    stored = registry.all_versions()
+                    stored = keys_in_use.all_versions()
                 pause = max(_INTERVAL_SECONDS, _MIN_PAUSE_RATIO * (monotonic() - started))
                 versions: Counter[str] = Counter()
                 for key_id, number in stored.items():
