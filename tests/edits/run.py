@@ -28,7 +28,7 @@ def run(victim: Victim, seed: int) -> bool:
             refused = f", refused in part: {type(error).__name__}"
         else:
             refused = ""
-        if any(finding.tampering for finding in victim.verify()):
+        if any(finding.tampering for finding in victim.verify(by_receipts=seed % 2 == 1)):
             return True
         if victim.reads() != victim.shown:
             raise UnnoticedError(f"seed {seed}: {edit.__name__}{refused}")

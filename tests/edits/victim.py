@@ -1,7 +1,7 @@
 """The edited trail, and the results of its readers."""
 
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -9,17 +9,19 @@ from typing import Any
 import pytest
 
 from tests.support.rotation import Stored, connected, new_key
-from vault.audit import checkpoint, reader, signing_keys
+from vault.audit import checkpoint, reader, receipts, signing_keys
 from vault.audit.checkpoint import Checkpoint
 from vault.audit.findings import Finding, Kind
 from vault.audit.follow import TrailFollower
 from vault.audit.reader import Filter
+from vault.audit.receipts import Receipts
 from vault.audit.stream import StoredEntry
 from vault.audit.verifier import Verifier, verify_records
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.core.attempt import Action, Attempt
 from vault.core.outcomes import Status
 from vault.crypto import Keyring, MasterKey
+from vault.crypto.audit_chain import SigningKey
 from vault.documents import AuditEntry
 from vault.documents.audit import record_of
 
@@ -45,6 +47,8 @@ class Victim:
     documents: Documents
     earlier: list[Documents]
     checkpoint: Checkpoint
+    #: Receipts of the newest signed entry of each stream.
+    receipts: list[str]
     #: The unsigned entries of failed commits: verification notes them, and vouches for none.
     leftovers: frozenset[str]
     shown: Shown
@@ -60,12 +64,16 @@ class Victim:
                 self.stored[name].insert_many(self.documents[name])
             self.stored.audit_logs.create_index([("stream", 1), ("seq", 1)], unique=True)
 
-    def verify(self) -> list[Finding]:
-        """Return the findings of verification now, with the earlier checkpoint."""
-        verifier = Verifier.of_database(
-            self.keyring, heads=self.checkpoint.heads, retired=self.checkpoint.retired
-        )
-        return list(verify_records(verifier, reader.export(Filter())))
+    def verify(self, *, by_receipts: bool = False) -> list[Finding]:
+        """Return the findings of verification now, with the checkpoint, or with receipts in its place."""
+        if by_receipts:
+            held = Receipts(signing_keys.trusted(self.keyring))
+            forged = [one for line, text in enumerate(self.receipts, 1) for one in held.add(text, line)]
+            verifier = Verifier.of_database(self.keyring, receipts=held)
+        else:
+            heads, retired, forged = self.checkpoint.heads, self.checkpoint.retired, []
+            verifier = Verifier.of_database(self.keyring, heads=heads, retired=retired)
+        return forged + list(verify_records(verifier, reader.export(Filter())))
 
     def reads(self) -> Shown:
         """Return the current results of readers, without the leftovers."""
@@ -101,11 +109,12 @@ def victim(uri: str, stored: Stored) -> Iterator[Victim]:
             earlier.append(_documents(stored))
         keyring = Keyring(new)
         made = checkpoint.read(json.dumps(checkpoint.make(keyring)), signing_keys.own(keyring))
-        found = Victim(stored, keyring, earlier[-1], earlier[:-1], made, frozenset(), {})
+        held = list(_receipts(earlier[-1]["audit_logs"], (SigningKey(old), SigningKey(new))))
+        found = Victim(stored, keyring, earlier[-1], earlier[:-1], made, held, frozenset(), {})
         found.leftovers = frozenset(_leftovers(found.documents["audit_logs"]))
         found.shown = found.reads()
-        before = found.verify()
-        assert {finding.kind for finding in before} == {Kind.NOTE}, before
+        for before in (found.verify(), found.verify(by_receipts=True)):
+            assert {finding.kind for finding in before} == {Kind.NOTE}, before
         assert len(found.leftovers) == 9
         assert found.checkpoint.retired
         yield found
@@ -114,6 +123,13 @@ def victim(uri: str, stored: Stored) -> Iterator[Victim]:
 
 def _documents(stored: Stored) -> Documents:
     return {name: list(stored[name].find()) for name in COLLECTIONS}
+
+
+def _receipts(documents: list[dict[str, Any]], keys: Iterable[SigningKey]) -> Iterator[str]:
+    by_signer = {key.public.signer: key for key in keys}
+    newest = {one["stream"]: one for one in sorted(documents, key=_seq) if "signature" in one}
+    for document in newest.values():
+        yield receipts.make(document, by_signer[document["signer"]])
 
 
 def _leftovers(documents: list[dict[str, Any]]) -> Iterator[str]:

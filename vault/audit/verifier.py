@@ -23,6 +23,7 @@ from vault.audit.collection import collection_findings, records
 from vault.audit.entry import FOREIGN, MAX_TEXT_LENGTH, Entry, Predecessor, shown
 from vault.audit.findings import Finding, Kind
 from vault.audit.reader import earliest_id
+from vault.audit.receipts import Receipts
 from vault.audit.retirement import Head, Heads, Part, Place
 from vault.audit.stream import MAX_ENTRIES_PER_COMMIT
 from vault.core.attempt import Action
@@ -121,6 +122,7 @@ class Verifier:
         retired: Mapping[str, str] = MappingProxyType({}),
         dropped: Collection[str] = (),
         of_collection: Sequence[Finding] = (),
+        receipts: Receipts | None = None,
     ) -> None:
         """Prepare for a trail signed by *keys* (by signer), of which the first is the current one.
 
@@ -128,7 +130,8 @@ class Verifier:
         permanent; it is called for each gap, because pruning continues meanwhile. *heads* are the heads of a
         checkpoint, by stream, and *retired* the keys that sign nothing beyond them, each with the time of the
         checkpoint. *retirements* are known in addition to those in the trail. *dropped* keys must be retired.
-        *of_collection* are findings about the collection as a whole.
+        *of_collection* are findings about the collection as a whole. Each of the *receipts* must have its
+        entry.
         """
         self._keys = keys
         self._kept_since = kept_since
@@ -139,6 +142,7 @@ class Verifier:
         self._retired = retired
         self._dropped = dropped
         self._of_collection = of_collection
+        self._receipts = receipts
         self._streams: dict[str, StreamState] = {}
         #: Signer and place of the last signature before each gap, except signatures of the current key.
         self._before_gaps: list[tuple[str, Place]] = []
@@ -153,6 +157,7 @@ class Verifier:
         heads: Mapping[str, Record] | None = None,
         retired: Mapping[str, str] = MappingProxyType({}),
         retention_days: int | None = None,
+        receipts: Receipts | None = None,
     ) -> Self:
         """Prepare for the trail in the connected database, with the evidence that *keyring* vouches for.
 
@@ -167,6 +172,7 @@ class Verifier:
             retired=retired,
             dropped=signing_keys.dropped(keyring),
             of_collection=collection_findings(retention_days),
+            receipts=receipts,
         )
 
     @property
@@ -190,6 +196,8 @@ class Verifier:
             part = Part.of(record.get("details"), self._keys, entry.place)
             self._retirements += [part] if part else []
         yield from self._move(entry)
+        if self._receipts:
+            self._receipts.meet(entry)
         head = self._checkpoint.get(entry.stream)
         if head and head.seq == entry.seq and head.hash != entry.hash:
             yield entry.finding("is not the entry in the checkpoint")
@@ -261,6 +269,8 @@ class Verifier:
         for name, seq, witness in self._cut(bounds, replaced):
             where = "at the end" if name in self._streams else "with its whole stream"
             yield Finding(name, seq, f"is missing {where}: {witness} lists it", is_gap=True)
+        if self._receipts:
+            yield from self._receipts.unproved(self._kept_since(), bounds, self._dropped)
 
     def _signature(self, signed: Entry) -> Iterator[Finding]:
         """Yield a finding unless a known key signed the entry *signed*."""

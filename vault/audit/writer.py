@@ -9,7 +9,7 @@ from typing import Any
 
 from pymongo.client_session import ClientSession
 
-from vault.audit import checkpoint, signing_keys
+from vault.audit import checkpoint, receipts, signing_keys
 from vault.audit.refusal_counter import Count, Kind, RefusalCounter, attempt_of, is_counted
 from vault.audit.sinks import NoSink, Sink
 from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, StoredEntry, Stream
@@ -91,11 +91,12 @@ class AuditTrail:
 
     def __init__(self, keyring: Keyring, sink: Sink | NoSink | None = None) -> None:
         self._keyring = keyring
+        self._signing_key = SigningKey(keyring.primary)
         self._sink = sink or NoSink()
         # Created in the worker: created before gunicorn forks, all workers would share it.
         self._stream: Stream | None = None
         #: Entries, each with the new secrets that are stored with it.
-        self._commits: Batcher[tuple[StoredEntry, Sequence[UnstoredSecret]], None] = Batcher(
+        self._commits: Batcher[tuple[StoredEntry, Sequence[UnstoredSecret]], StoredEntry] = Batcher(
             self._commit, gather=wait_until_idle, queue="entries", max_batch=MAX_ENTRIES_PER_COMMIT
         )
         self._refusals = RefusalCounter()
@@ -226,17 +227,20 @@ class AuditTrail:
         ]
         if recorded:
             try:
-                self._start(recorded, shared)()
+                entries = self._start(recorded, shared)()
             except StorageUnavailableError:
                 # The caller was cut off, or the outcome of the commit is unknown.
                 for secret in shared:
                     secret.may_be_stored = True
                 raise AuditUnavailableError from None
+            for (attempt, status), entry in zip(recorded, entries, strict=True):
+                if receipts.is_due(attempt, status):
+                    attempt.receipt = receipts.make(entry, self._signing_key)
         return bool(shared)
 
     def _start(
         self, outcomes: Sequence[Outcome], new_secrets: Sequence[UnstoredSecret] = ()
-    ) -> Callable[[], object]:
+    ) -> Callable[[], Sequence[StoredEntry]]:
         """Start to write the entries of *outcomes*; return a function that waits until they are durable.
 
         So are the *new_secrets* then, which the same commit stores.
@@ -260,13 +264,13 @@ class AuditTrail:
                 raise AuditUnavailableError
             signing_keys.endorse(self._keyring)
             with storage_errors():
-                registry.begin_trail(SigningKey(self._keyring.primary).public.signer)
+                registry.begin_trail(self._signing_key.public.signer)
         except StorageUnavailableError:
             raise AuditUnavailableError from None
         self._heads.start()
         self._retirement.start()
 
-    def _commit(self, items: Sequence[tuple[StoredEntry, Sequence[UnstoredSecret]]]) -> Sequence[None]:
+    def _commit(self, items: Sequence[tuple[StoredEntry, Sequence[UnstoredSecret]]]) -> Sequence[StoredEntry]:
         entries = [entry for entry, _ in items]
         new_secrets = [secret for _, secrets in items for secret in secrets]
         try:
@@ -275,7 +279,7 @@ class AuditTrail:
             metrics.ENTRIES_FAILED.inc(len(entries))
             raise
         now = datetime.now(UTC)
-        stream = self._stream or Stream(SigningKey(self._keyring.primary))
+        stream = self._stream or Stream(self._signing_key)
         if stream.is_behind(now) or stream.is_full(len(entries)):
             self.log_head()
             stream = stream.successor()
@@ -300,7 +304,7 @@ class AuditTrail:
         metrics.ENTRIES_WRITTEN.inc(len(entries))
         Secret.remove_abandoned(new_secrets)
         self._sink.write(entries)
-        return [None] * len(entries)
+        return entries
 
 
 class _Effect:
@@ -331,7 +335,7 @@ def _entry(attempt: Attempt, status: Status) -> StoredEntry:
         # Escaped for terminals. Truncated again afterwards: an escaped character takes up to ten.
         "ua": printable(without_tokens(attempt.user_agent)[:length])[:length],
         "request_id": attempt.request_id,
-        "details": (origin | attempt.details) or None,
+        "details": (origin | attempt.details | receipts.nonce(attempt, status)) or None,
     }
     entry = {name: value for name, value in entry.items() if value is not None}
     # An entry that cannot be hashed fails here alone, not together with the others of its commit.

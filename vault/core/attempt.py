@@ -97,6 +97,9 @@ class Attempt:
     details: dict[str, Any] = field(default_factory=dict)
     #: Contents of the entry of a success only.
     success_details: dict[str, Any] = field(default_factory=dict)
+    #: The receipt of a success, once its entry is durable. Until then it is empty, or None if the caller does
+    #: not ask for one.
+    receipt: str | None = field(default=None, repr=False)
     #: The attempt at the batch, if this one is at an item of it.
     whole: "Attempt | None" = field(default=None, repr=False)
     finished: bool = field(default=False, init=False, repr=False)

@@ -74,6 +74,7 @@ class Upsert:
         """
 
         def create() -> Written:
+            attempt.details["version"] = NO_VERSION
             return self._creates.create_named(new_secret, attempt=attempt)
 
         _either(change, create, Action.UPDATE_METADATA, attempt)

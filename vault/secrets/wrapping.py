@@ -134,9 +134,11 @@ class Wrapping:
             return make(reply), Origin(*json.loads(origin))
 
         try:
-            return self._secrets.read(item, made)
+            found = self._secrets.read(item, made)
         except SecretNotFoundError:
             raise InvalidWrappingTokenError("unknown") from None
+        attempt.receipt = item.attempt.receipt
+        return found
 
     def look_up(self, token: WrappingToken, *, attempt: Attempt) -> Origin:
         """Return where the reply of *token* comes from, without unwrapping it. Errors as `unwrap`."""

@@ -84,7 +84,7 @@ def test_a_listed_origin_may_call(shared: FlaskClient) -> None:
     assert reply.headers["Access-Control-Allow-Origin"] == APP
     assert reply.headers["Access-Control-Allow-Methods"] == "POST, OPTIONS"
     assert reply.headers["Access-Control-Allow-Headers"] == (
-        "Authorization, Content-Type, Idempotency-Key, X-Request-ID, X-Role"
+        "Authorization, Content-Type, Idempotency-Key, X-Receipt, X-Request-ID, X-Role"
     )
     assert reply.headers["Access-Control-Max-Age"] == "600"
     for status, reply in (
@@ -95,7 +95,7 @@ def test_a_listed_origin_may_call(shared: FlaskClient) -> None:
         assert reply.status_code == status
         assert reply.headers["Access-Control-Allow-Origin"] == APP
         exposed = reply.headers["Access-Control-Expose-Headers"].split(", ")
-        assert {"Retry-After", "X-Request-ID", "RateLimit", "RateLimit-Policy"} <= set(exposed)
+        assert {"Retry-After", "X-Receipt", "X-Request-ID", "RateLimit", "RateLimit-Policy"} <= set(exposed)
         assert reply.headers["Vary"] == "Origin"
 
 

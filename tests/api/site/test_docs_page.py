@@ -157,7 +157,8 @@ def test_headers_are_described(environment: dict[str, str]) -> None:
         document = client.get("/openapi.json").json
         created = client.post(CREATE, json={"secret": "YQ=="}).json
         asked: list[tuple[Any, dict[str, str]]] = [
-            *((body, {}) for body in (created, {}, {"secret_id": UUID}, created)),
+            (created, {"X-Receipt": "1"}),
+            *((body, {}) for body in ({}, {"secret_id": UUID}, created)),
             (created, {"Authorization": "Bearer x"}),
         ]
         replies = [client.post(FETCH, json=body, headers=headers) for body, headers in asked]

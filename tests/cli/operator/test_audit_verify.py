@@ -14,6 +14,7 @@ import pytest
 from tests.cli.audit_commands import INTACT, Trail, offline, pem, printable
 from tests.support.rotation import Stored, fill, new_key, text
 from tests.support.written_trail import Record, WrittenTrail, as_stored, rechain, rehash, stream_of, streams
+from vault.audit import receipts
 from vault.audit.findings import Finding
 from vault.cli.operator.audit_verify import _parsed
 from vault.core.errors import StorageUnavailableError
@@ -403,6 +404,46 @@ def test_many_findings_are_all_printed(trail: Trail, monkeypatch: pytest.MonkeyP
     parts = trail.run("verify")
     assert (parts.returncode, parts.stdout) == (1, whole.stdout)
     assert parts.stdout.count("was altered") == 180
+
+
+@pytest.mark.promise(3)
+def test_receipts_find_what_was_cut_off(trail: Trail) -> None:
+    """Without a checkpoint, receipts find a removed stream, in the database and in an export."""
+    key = SigningKey(trail.written.keyring.primary)
+    lines = [receipts.make(document, key) for document in trail.written.documents]
+    arguments = ("verify", "--receipts", trail.file("receipts", "\n\n".join(lines)))
+    done = trail.run(*arguments)
+    counts = "receipts: 180 proved, 0 unproved, 0 past retention, 0 forged"
+    assert (done.returncode, done.stdout) == (0, f"180 entries in 3 streams, {counts}: intact\n")
+    last = trail.written.records[-1]
+    trail.stored.audit_logs.delete_many({"stream": last["stream"]})
+    count = sum(record["stream"] == last["stream"] for record in trail.written.records)
+    assert trail.run("verify").returncode == 0
+    for source in ([], offline(trail)):
+        done = trail.run(*arguments, *source)
+        *found, verdict = done.stdout.splitlines()
+        assert (done.returncode, len(found)) == (1, count)
+        place = f"TAMPERING: stream {last['stream']} seq {last['seq']}"
+        assert found[-1].startswith(f"{place}: is missing: the receipt in line 359 proves it (")
+        assert f"receipts: {180 - count} proved, {count} unproved" in verdict
+    *_, summary = map(json.loads, trail.run(*arguments, "--json").stdout.splitlines())
+    assert summary["receipts"] == {"proved": 180 - count, "unproved": count, "past_retention": 0, "forged": 0}
+    assert summary["verdict"] == "TAMPERING"
+
+
+def test_a_bad_receipt_is_no_tampering(trail: Trail) -> None:
+    """A forged receipt has words and an exit code of its own; a line in another form is refused by number."""
+    forged = receipts.make(trail.written.documents[0], SigningKey(new_key()))
+    done = trail.run("verify", "--receipts", trail.file("receipts", forged))
+    assert (done.returncode, done.stdout.startswith("needs a look: the receipt in line 1 is forged, or")) == (
+        3,
+        True,
+    )
+    assert done.stdout.splitlines()[1].endswith(", 1 forged: not proven intact")
+    for junk in (b"\xff", b"x" * 20_000):
+        done = trail.run("verify", "--receipts", trail.file("receipts", b"\n\n" + junk))
+        assert done.returncode == 2
+        assert "--receipts: line 3 is not a receipt" in done.stderr
 
 
 def test_an_invalid_checkpoint_is_refused(trail: Trail) -> None:

@@ -9,7 +9,7 @@ import flask
 from apispec import APISpec
 from flask import Request, request
 from marshmallow import Schema, fields
-from werkzeug.exceptions import MethodNotAllowed, UnsupportedMediaType
+from werkzeug.exceptions import BadRequest, MethodNotAllowed, UnsupportedMediaType
 
 from vault.api.dialect import credentials, wrapping_replies
 from vault.api.dialect.envelopes import CONTENT_TYPE, WITH_BODY
@@ -107,7 +107,9 @@ class DialectBlueprint(Blueprint):
         returns them. Unless one *has_value* or *has_labels*, it is small. *takes* and *example* document the
         body.
         """
-        intake = Intake(authorize or partial(_authorize, scope), partial(_max_size, media_type), _receive)
+        intake = Intake(
+            authorize or partial(_authorize, scope), partial(_max_size, media_type), _receive, BadRequest
+        )
         small = _LABELS_BODY_BYTES if has_labels else _BODY_BYTES if authorize is None else _OPEN_BODY_BYTES
 
         def decorate(view: View) -> Any:

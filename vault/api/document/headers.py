@@ -7,6 +7,20 @@ from apispec import APISpec
 from vault.api.http.refusals import RETRY_AFTER_SECONDS
 from vault.api.http.request_log import REQUEST_ID_PATTERN
 
+#: The header that asks for a receipt, and that has it.
+RECEIPT = "X-Receipt"
+
+#: The receipt of a fetch.
+RECEIPT_EXAMPLE = (
+    "v1."
+    "eyJhY3Rpb24iOiJmZXRjaCIsImF0IjoiMjAyNi0xMS0yNFQxNTozMDowMC4wMDBaIiwiaGFzaCI6IjJlYzk4OWRiNDMxNjAxM2E0"
+    "YTFlNTMxYTU1NzdkZjdhYzg1ODg1OTMxYzI4MTcwYjMzYjBlYjUwYmYwZGU3N2IiLCJuYW1lIjoiYmlsbGluZy9kYi1wYXNzd29y"
+    "ZCIsInByaW5jaXBhbCI6ImNpIiwicmVxdWVzdF9pZCI6InItMjA0MSIsInNlY3JldF9pZCI6IjU1MGU4NDAwLWUyOWItNDFkNC1h"
+    "NzE2LTQ0NjY1NTQ0MDAwMCIsInNlcSI6Nywic3RyZWFtIjoiMi0wZjFlMmQzYzRiNWE2OTc4ODc5NmE1YjRjM2QyZTEiLCJ2ZXJz"
+    "aW9uIjoyfQ"
+    "._hIr_JUibcyUuP7FdXMmgW_EzjsJwEqQ1dct1w-Ke7e1riuBC9GxepKY1DmY3Xvs38B70ec23F0e2h-jN6B9DA"
+)
+
 #: OpenAPI's header objects by name.
 _HEADERS: dict[str, dict[str, Any]] = {
     "X-Request-ID": {
@@ -38,6 +52,14 @@ _HEADERS: dict[str, dict[str, Any]] = {
         "required": True,
         "schema": {"type": "integer", "minimum": 1, "example": RETRY_AFTER_SECONDS},
     },
+    RECEIPT: {
+        "description": "The receipt of the request's audit entry, if the request has `X-Receipt: 1`.",
+        "schema": {
+            "type": "string",
+            "pattern": r"^v1\.[A-Za-z0-9_-]+\.[A-Za-z0-9_-]{86}$",
+            "example": RECEIPT_EXAMPLE,
+        },
+    },
     "WWW-Authenticate": {
         "description": "`Bearer`, with the error if a credential was sent (RFC 6750).",
         "schema": {"type": "string", "example": "Bearer"},
@@ -54,6 +76,9 @@ ALWAYS = ("X-Request-ID", "X-Content-Type-Options")
 
 #: Names of the headers of an operation's replies.
 OF_OPERATIONS = (*ALWAYS, "Cache-Control", "RateLimit-Policy", "RateLimit")
+
+#: Names of the headers of an operation's successes.
+OF_SUCCESSES = (*OF_OPERATIONS, RECEIPT)
 
 #: Names of further headers of a refusal, by its status.
 OF_STATUS = {

@@ -10,10 +10,10 @@ from vault.api.http.errors import refuse
 from vault.config.validators import ANY_ORIGIN
 
 #: Request headers that a page of another origin may send.
-_REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Request-ID, X-Role"
+_REQUEST_HEADERS = "Authorization, Content-Type, Idempotency-Key, X-Receipt, X-Request-ID, X-Role"
 
 #: Reply headers that a page of another origin may read, in addition to the headers that every page may.
-_REPLY_HEADERS = "RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, X-Request-ID"
+_REPLY_HEADERS = "RateLimit, RateLimit-Policy, Retry-After, WWW-Authenticate, X-Receipt, X-Request-ID"
 
 #: Seconds for which a browser may keep the reply to a preflight request.
 _MAX_AGE_SECONDS = 600

@@ -29,17 +29,20 @@ _items = cache(metrics.BATCH_ITEMS.labels)
 _refusals = cache(metrics.REFUSALS.labels)
 
 
-def create(new_secrets: Sequence[dict[str, Any]], *, idempotency_key: str | None) -> list[Outcome]:
-    """Create the secrets with these fields. Raises the errors of `SecretService.create_all`."""
+def create(new_secrets: Sequence[dict[str, Any]], *, idempotency_key: str | None) -> dict[str, Any]:
+    """Return the reply, once the secrets with these fields are created.
+
+    Raises the errors of `SecretService.create_all`.
+    """
     attempt = current_attempt()
     items = [_creation(fields) for fields in new_secrets]
     rate_limits.count_items(len(items), attempt=attempt)
     services().secrets.create_all(items, idempotency_key=idempotency_key, attempt=attempt)
-    return [_problem(item) or {"secret_id": item.secret_id} for item in items]
+    return _reply(items, [_problem(item) or {"secret_id": item.secret_id} for item in items])
 
 
-def fetch(references: Sequence[dict[str, Any]]) -> list[Outcome]:
-    """Fetch the secrets of these *references*.
+def fetch(references: Sequence[dict[str, Any]]) -> dict[str, Any]:
+    """Return the reply with the secrets of these *references*.
 
     Raises the errors of `deliveries.record` and of `SecretService.fetch_all`.
     """
@@ -48,11 +51,11 @@ def fetch(references: Sequence[dict[str, Any]]) -> list[Outcome]:
     rate_limits.count_items(len(items), attempt=attempt)
     with reply_memory(services().secrets.batch_bytes(len(items))) as memory:
         services().secrets.fetch_all(items, on_size=memory.shrink, attempt=attempt)
-        return [_fetched(item) for item in items]
+        return _reply(items, [_fetched(item) for item in items])
 
 
-def fetch_by_prefix(prefix: str) -> list[Outcome]:
-    """Fetch the secrets whose names have this *prefix*; problems have ID and name, too.
+def fetch_by_prefix(prefix: str) -> dict[str, Any]:
+    """Return the reply with the secrets whose names have this *prefix*; problems have ID and name, too.
 
     Raises:
         CredentialRequiredError: The caller may not list secrets, and sent no credential.
@@ -67,7 +70,14 @@ def fetch_by_prefix(prefix: str) -> list[Outcome]:
             prefix, admit=admit, on_size=memory.shrink, attempt=attempt
         )
         known = [{"secret_id": item.attempt.secret_id, "name": item.reference.name} for item in items]
-        return [one | _fetched(item) for one, item in zip(known, items, strict=True)]
+        return _reply(items, [one | _fetched(item) for one, item in zip(known, items, strict=True)])
+
+
+def _reply(items: Sequence[Item], outcomes: Sequence[Outcome]) -> dict[str, Any]:
+    """Return the reply with the *outcomes* of *items*, and their receipts if the caller asks for some."""
+    if current_attempt().receipt is None:
+        return {"secrets": outcomes}
+    return {"secrets": outcomes, "receipts": [item.attempt.receipt or None for item in items]}
 
 
 def _creation(fields: dict[str, Any]) -> Creation:

@@ -16,6 +16,7 @@ from vault.api.document.fields import (
     objects_field,
     time_field,
 )
+from vault.api.document.headers import RECEIPT_EXAMPLE
 from vault.api.native.secret_requests import CURSOR, NAME, SECRET
 from vault.secrets.queries import CURSOR_PATTERN
 
@@ -49,6 +50,14 @@ def _item_problem() -> fields.Nested:
     return fields.Nested(Problem, metadata={"description": description})
 
 
+def _receipts() -> fields.List[Any]:
+    description = (
+        "With `X-Receipt`: the receipt for each item's audit entry; null for an item with a problem."
+    )
+    receipt = fields.String(allow_none=True)
+    return fields.List(receipt, metadata={"description": description, "example": [RECEIPT_EXAMPLE]})
+
+
 class SecretLocation(Reply):
     """The ID of a secret."""
 
@@ -72,6 +81,7 @@ class CreatedBatch(Reply):
     """The outcomes for all secrets of a batch."""
 
     secrets = objects_field(CreatedItem, "In the order of the request.")
+    receipts = _receipts()
 
 
 class FetchedItem(Reply):
@@ -88,6 +98,7 @@ class FetchedBatch(Reply):
     """The outcomes for all secrets of a batch."""
 
     secrets = objects_field(FetchedItem, "In the order of the request; for `name_prefix`, in order of name.")
+    receipts = _receipts()
 
 
 class UpdatedSecret(Reply):

@@ -111,7 +111,7 @@ def create_secrets(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, A
     and the others are created. The `Idempotency-Key` covers the whole batch: a retry returns the same IDs and
     problems. For the rate limit, each secret counts as a request.
     """
-    return {"secrets": batches.create(body["secrets"], **headers)}
+    return batches.create(body["secrets"], **headers)
 
 
 @blueprint.post("/fetch")
@@ -157,8 +157,8 @@ def fetch_secrets(body: dict[str, Any]) -> dict[str, Any]:
     the rate limit, each secret counts as a request.
     """
     if "name_prefix" in body:
-        return {"secrets": batches.fetch_by_prefix(body["name_prefix"])}
-    return {"secrets": batches.fetch(body["secrets"])}
+        return batches.fetch_by_prefix(body["name_prefix"])
+    return batches.fetch(body["secrets"])
 
 
 @blueprint.post("/update")

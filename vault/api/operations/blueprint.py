@@ -10,9 +10,10 @@ from typing import Any, TypeVar
 import flask_smorest
 from flask import Request, current_app, g, request
 from marshmallow import Schema
+from werkzeug.exceptions import HTTPException, UnprocessableEntity
 
 from vault.api.document.errors import responses_with_body
-from vault.api.document.headers import OF_OPERATIONS, references
+from vault.api.document.headers import OF_SUCCESSES, RECEIPT, references
 from vault.api.http import auth, bodies, connections
 from vault.api.http.bodies import StrictJsonParser
 from vault.api.http.client_ip import address_of
@@ -82,6 +83,8 @@ class Intake:
     max_size: Callable[[Request], int] = bodies.max_size
     #: Receives the body.
     receive: Callable[[Request], None] = bodies.receive
+    #: Refuses an invalid header.
+    refuse: type[HTTPException] = UnprocessableEntity
 
 
 def perform(view: Callable[[], Any], action: Action, intake: Intake) -> Any:
@@ -99,10 +102,13 @@ def perform(view: Callable[[], Any], action: Action, intake: Intake) -> Any:
             # Without the keys nothing is recorded: other workers could not verify the signature.
             services().guard.require()
         try:
-            return _answer(req, view, attempt, intake, slot=slot, memory=app.extensions[BODY_MEMORY])
+            reply = _answer(req, view, attempt, intake, slot=slot, memory=app.extensions[BODY_MEMORY])
         except Exception as error:
             _record(error, attempt)
             raise
+        if attempt.receipt:
+            reply.headers[RECEIPT] = attempt.receipt
+        return reply
 
 
 def _answer(
@@ -111,6 +117,11 @@ def _answer(
     """Authorize *req*, receive its body, and return the reply of *view*."""
     with slot:
         intake.authorize(req, attempt)
+    asked = req.headers.get(RECEIPT)
+    if asked is not None:
+        if asked != "1":
+            raise intake.refuse(f"The header {RECEIPT} must be 1.")
+        attempt.receipt = ""
     connection = connections.current.get()
     size = intake.max_size(req)
     with memory.reserve(size, source(attempt.ip), connection.disconnect) as reservation:
@@ -153,7 +164,7 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
 
     def response(self, status: int, schema: type[Schema], **options: Any) -> Any:
         """Reply with *schema*, and document the headers that all replies of operations have."""
-        return super().response(status, schema, headers=references(*OF_OPERATIONS), **options)
+        return super().response(status, schema, headers=references(*OF_SUCCESSES), **options)
 
     def operation(
         self, action: Action, *, scope: Scope | None, refusals: tuple[str, ...] = (), is_batch: bool = False

@@ -26,7 +26,7 @@ If the service requires a credential, choose *Authorize* and enter a token (`smt
 
 Every error is a problem document (RFC 9457), and its `code` names the [kind](/problems/). Below `/v1/`,
 errors have Vault's form, `{"errors": […]}`. Every reply has an `X-Request-ID` header; logs and the audit
-trail contain the same ID.
+trail contain the same ID. With the header `X-Receipt: 1`, a success has a signed receipt of its audit entry.
 """
 
 _CONTACT = {"name": "The Secret Manager authors"}

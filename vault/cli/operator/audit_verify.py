@@ -17,6 +17,7 @@ from vault.audit import reader, signing_keys
 from vault.audit.collection import MAX_ENTRY_BYTES
 from vault.audit.findings import NO_PLACE, Finding, Kind, gravest
 from vault.audit.reader import Filter
+from vault.audit.receipts import MAX_LENGTH, Receipts
 from vault.audit.verifier import ReadOn, Verifier, nothing_more, read_on, retention_start, verify_records
 from vault.cli.operator.context import connected
 from vault.cli.shell import parameters
@@ -106,6 +107,12 @@ def _days(text: str) -> int:
     "--checkpoint", type=parameters.TEXT_FILE, help="Verify against the output of `audit checkpoint`."
 )
 @click.option(
+    "--receipts",
+    "receipt_file",
+    type=parameters.TEXT_FILE,
+    help="Look for the entries of receipts, one a line.",
+)
+@click.option(
     "--retention-days",
     "days",
     metavar="DAYS",
@@ -118,6 +125,7 @@ def verify(
     file: IO[str] | None,
     keys: IO[bytes] | None,
     checkpoint: IO[str] | None,
+    receipt_file: IO[str] | None,
     days: int | None,
 ) -> None:
     """Verify the trail's hash chains and signatures.
@@ -125,7 +133,7 @@ def verify(
     Exits with 0 if the trail is intact, with 1 if it is not what the service wrote, and with 3 if a finding
     needs a look.
 
-    Only a checkpoint can show that the end of a stream, or a whole stream, was removed.
+    Only a checkpoint, or a receipt, can show that the end of a stream, or a whole stream, was removed.
     """
     if file is not None and days and checkpoint is None:
         # Counted back from today, it would excuse every gap in an old archive.
@@ -139,13 +147,17 @@ def verify(
             raise click.UsageError("--file and --public-key belong together.")
         held = checkpoints.read(checkpoint.read(), source.keys) if checkpoint else None
         exported = held.time + _MAX_EXPORT_DELAY if held and file else None
+        receipts = Receipts(source.keys) if receipt_file else None
         verifier = source.verifier(
             kept_since=lambda: retention_start(source.days, exported or datetime.now(UTC)),
             heads=held.heads if held else None,
             retired=held.retired if held else {},
+            receipts=receipts,
         )
         report = _Report(source, output)
         try:
+            for finding in _read(receipt_file, receipts):
+                report.add(finding)
             with output.bar("Verifying") as shown:
                 records = reader.counted(source.records, shown.advance)
                 for finding in verify_records(verifier, records, source.read_on):
@@ -157,18 +169,37 @@ def verify(
             report.finish()
     worst = gravest(report.kinds)
     entries = quantity(verifier.entries, "entry", "entries")
+    counts = receipts.counts if receipts else {}
     output.result(
         {
             "entries": verifier.entries,
             "streams": verifier.streams,
+            **({"receipts": counts} if receipts else {}),
             "verdict": worst,
             "intact": worst is Kind.NOTE,
         },
-        f"{entries} in {quantity(verifier.streams, 'stream')}: {worst.verdict}",
+        f"{entries} in {quantity(verifier.streams, 'stream')}{_counted(counts)}: {worst.verdict}",
     )
     if worst is not Kind.NOTE:
         output.note(_RUNBOOK)
     sys.exit(_EXIT_CODES[worst])
+
+
+def _read(file: IO[str] | None, receipts: Receipts | None) -> Iterator[Finding]:
+    """Add the lines of *file* to *receipts*, if there are any; yield the findings about forged ones."""
+    if file is None or receipts is None:
+        return
+    for number, line in enumerate(iter(partial(file.readline, MAX_LENGTH), ""), 1):
+        try:
+            yield from receipts.add(line.strip(), number) if line.strip() else ()
+        except ValueError:
+            raise click.BadParameter(f"line {number} is not a receipt", param_hint="--receipts") from None
+
+
+def _counted(counts: Mapping[str, int]) -> str:
+    """Return the *counts* of receipts, for people; "" without any."""
+    shown = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
+    return f", receipts: {shown}" if shown else ""
 
 
 def _file(file: Iterable[str], bundle: bytes, days: int) -> _Source:
