@@ -23,7 +23,8 @@ def connect(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> list[str]:
     ) -> Reply:
         paths.append(target)
         reply = client.open(target, method=method, data=body, headers=dict(headers))
-        return Reply(reply.status_code, reply.data, reply.headers.get("Retry-After", ""))
+        names = ("Retry-After", "x-amzn-RequestId", "X-Receipt")
+        return Reply(reply.status_code, reply.data, *(reply.headers.get(name, "") for name in names))
 
     monkeypatch.setattr(HTTPClient, "request", request)
     return paths

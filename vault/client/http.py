@@ -57,6 +57,8 @@ class Reply:
     retry_after: str = ""
     #: The header `x-amzn-RequestId`; other services have the ID in the content, or none.
     request_id: str = ""
+    #: The header `X-Receipt`.
+    receipt: str = ""
 
 
 class HTTPClient:
@@ -126,7 +128,11 @@ class HTTPClient:
             raise RequestFailedError(Failure.CUT_SHORT)
         headers = reply.headers
         return Reply(
-            reply.status, content, headers.get("Retry-After", ""), headers.get("x-amzn-RequestId", "")
+            reply.status,
+            content,
+            headers.get("Retry-After", ""),
+            headers.get("x-amzn-RequestId", ""),
+            headers.get("X-Receipt", ""),
         )
 
     def _pool(self) -> urllib3.HTTPConnectionPool:

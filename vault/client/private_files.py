@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from tempfile import mkstemp
-from typing import BinaryIO
+from typing import BinaryIO, TextIO
 
 
 def is_replaceable(path: Path) -> bool:
@@ -62,6 +62,18 @@ def _rename(name: str, path: Path, *, overwrite: bool) -> None:
         # Fails if a file has the name by now. A hard link would too, but some filesystems lack them.
         path.touch(0o600, exist_ok=False)
     os.replace(name, path)  # noqa: PTH105 - it has a name, not a path
+
+
+@contextmanager
+def appended(path: Path) -> Iterator[TextIO]:
+    """Yield the file *path*, new ones with mode 0600, to append lines, each of which is written at once.
+
+    Raises:
+        OSError: The file cannot be opened.
+    """
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600)
+    with os.fdopen(descriptor, "a", buffering=1) as file:
+        yield file
 
 
 def write(path: Path, content: bytes) -> None:

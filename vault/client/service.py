@@ -2,7 +2,7 @@
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 from urllib.parse import urlsplit
@@ -51,6 +51,9 @@ _HINTS = {
 #: The code of a path that the service does not have.
 _NO_PATH = "not_found"
 
+#: The form of a receipt, of which each is a line in a file.
+_RECEIPT = re.compile(r"v1\.[A-Za-z0-9_-]{1,8000}\.[A-Za-z0-9_-]{86}")
+
 #: A number of seconds, as this service sends it.
 _RETRY_AFTER = re.compile("[0-9]{1,6}")
 
@@ -82,10 +85,12 @@ class Service:
         role: str = "",
         ca_file: str | None = None,
         credential_hint: str = LOGIN,
+        on_receipt: Callable[[str], object] | None = None,
     ) -> None:
         """Trust the certificates of *ca_file* in place of the system's.
 
         *credential_hint* says what to do about a missing or invalid token; JWTs have a hint of their own.
+        *on_receipt* gets the receipt of each success, which is not verified; without it, none is asked for.
 
         Raises:
             ValueError: *url* is not an address of the service, or *token* or *role* cannot be in a header.
@@ -108,6 +113,9 @@ class Service:
             self._headers["Authorization"] = f"Bearer {token}"
         if role:
             self._headers["X-Role"] = role
+        self._on_receipt = on_receipt
+        if on_receipt:
+            self._headers["X-Receipt"] = "1"
         # A JWT has three parts, and a token one.
         self._credential_hint = _NEW_JWT if token.count(".") == 2 else credential_hint
         self._root = urlsplit(self.url).path
@@ -135,6 +143,9 @@ class Service:
             raise ServiceUnavailableError(f"{self.url} {error}", hint=hint) from None
         content = _object(reply.content)
         if reply.status == HTTPStatus.OK and content is not None:
+            if self._on_receipt:
+                for receipt in _receipts(reply.receipt, content.get("receipts")):
+                    self._on_receipt(receipt)
             return content
         raise self.refusal(reply.status, content or {}, reply.retry_after)
 
@@ -197,6 +208,11 @@ def _object(content: bytes) -> dict[str, Any] | None:
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
+
+
+def _receipts(of_request: str, of_items: Any) -> list[str]:
+    found = [of_request, *(of_items if isinstance(of_items, list) else [])]
+    return [one for one in found if isinstance(one, str) and _RECEIPT.fullmatch(one)]
 
 
 def _text(found: Any) -> str:

@@ -90,6 +90,26 @@ def test_an_invalid_role_is_refused(role: str) -> None:
     assert "--role, or VAULT_ROLE: must be the name of a role" in result.stderr
 
 
+def test_receipts_are_appended_to_a_private_file(tmp_path: Path) -> None:
+    """With `--receipt`, a file that only its owner can read gets a line for each receipt alone."""
+    file, first, second = tmp_path / "receipts", *(f"v1.{part}.{part * 86}" for part in "ab")
+    batch = json.dumps({"receipts": [first, None, 5, f"{second}\nforged", second]})
+    replies = (reply(200, "{}", f"X-Receipt: {first}"), reply(200, batch), reply(200, '{"receipts": 5}'))
+    with peer(*replies, reply(200, batch)) as server:
+        asked = [run(ask, "--receipt", file, VAULT_URL=server.url) for _ in replies]
+        assert run(ask, VAULT_URL=server.url).stderr == ""
+    assert [result.stderr for result in asked] == ["", "", "warning: the service sent no receipt\n"]
+    assert file.read_text() == f"{first}\n{first}\n{second}\n"
+    assert file.stat().st_mode & 0o777 == 0o600
+    assert [b"X-Receipt: 1" in request for request in server.requests] == [True, True, True, False]
+
+
+def test_an_unwritable_file_for_receipts_is_refused(tmp_path: Path) -> None:
+    """If the file for receipts cannot be opened, nothing is sent."""
+    result = CliRunner().invoke(ask, ["--receipt", str(tmp_path / "none" / "receipts")])
+    assert isinstance(result.exception, FileNotFoundError)
+
+
 @pytest.mark.promise("commands")
 def test_a_login_is_for_its_own_address() -> None:
     """The token of a login is sent to no other address than its own."""

@@ -1,7 +1,8 @@
 """The connection of a command to the service: its address, its credential and its trust."""
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from functools import wraps
 from pathlib import Path
 from typing import Any, TypeVar
@@ -10,7 +11,7 @@ import click
 
 from vault.cli.shell import parameters
 from vault.cli.shell.output import warn
-from vault.client import address
+from vault.client import address, private_files
 from vault.client.profile import Profile, load
 from vault.client.service import LOGIN, Service
 from vault.core.principal import is_name
@@ -84,9 +85,15 @@ def address_options(command: Command, *, otherwise: str = "VAULT_TOKEN, or your 
 
 
 def service_options(command: Command) -> Command:
-    """Give *command* the options of its connection, and pass it the `service`."""
+    """Give *command* the options of its connection and `--receipt`, and pass it the `service`."""
 
     @address_options
+    @click.option(
+        "--receipt",
+        metavar="FILE",
+        type=_FILE,
+        help="Append the receipts of what you do to a file.",
+    )
     @wraps(command)
     def connected(
         *arguments: Any,
@@ -94,11 +101,30 @@ def service_options(command: Command) -> Command:
         token_file: Path | None,
         ca_cert: Path | None,
         role: str,
+        receipt: Path | None,
         **options: Any,
     ) -> Any:
-        return command(*arguments, service=_service(url, token_file, ca_cert, role), **options)
+        with _kept(receipt) if receipt else nullcontext() as on_receipt:
+            service = _service(url, token_file, ca_cert, role, on_receipt)
+            return command(*arguments, service=service, **options)
 
     return connected  # type: ignore[return-value]
+
+
+@contextmanager
+def _kept(path: Path) -> Iterator[Callable[[str], object]]:
+    """Yield a function that appends a receipt to the file *path*; warn after a success without any."""
+    kept = 0
+
+    def keep(receipt: str) -> None:
+        nonlocal kept
+        kept += 1
+        file.write(f"{receipt}\n")
+
+    with private_files.appended(path) as file:
+        yield keep
+    if not kept:
+        warn("warning: the service sent no receipt")
 
 
 def read_token(file: Path) -> str:
@@ -122,11 +148,17 @@ def read_token(file: Path) -> str:
 
 
 def connect(
-    url: str, token: str, ca_cert: Path | str | None, role: str, *, credential_hint: str = LOGIN
+    url: str,
+    token: str,
+    ca_cert: Path | str | None,
+    role: str,
+    *,
+    credential_hint: str = LOGIN,
+    on_receipt: Callable[[str], object] | None = None,
 ) -> Service:
     """Return the service at *url*, and warn if others can read what is sent to it.
 
-    *credential_hint* is as for `Service`.
+    *credential_hint* and *on_receipt* are as for `Service`.
 
     Raises:
         BadParameter: One of the arguments cannot be used.
@@ -138,6 +170,7 @@ def connect(
             role=role,
             ca_file=str(ca_cert) if ca_cert else None,
             credential_hint=credential_hint,
+            on_receipt=on_receipt,
         )
     except OSError:
         # An SSLError is one, too.
@@ -151,7 +184,13 @@ def connect(
     return service
 
 
-def _service(url: str | None, token_file: Path | None, ca_cert: Path | None, role: str) -> Service:
+def _service(
+    url: str | None,
+    token_file: Path | None,
+    ca_cert: Path | None,
+    role: str,
+    on_receipt: Callable[[str], object] | None,
+) -> Service:
     token = read_token(token_file) if token_file else os.environ.get("VAULT_TOKEN", "").strip()
     login = None if url and token and ca_cert else load()
     profile = login or Profile(address.DEFAULT, "")
@@ -162,5 +201,10 @@ def _service(url: str | None, token_file: Path | None, ca_cert: Path | None, rol
         if login and not token:
             credential_hint = f"your login is for {login.url}: use that address, or {LOGIN}"
     return connect(
-        profile.url, token or profile.token, ca_cert or profile.ca_cert, role, credential_hint=credential_hint
+        profile.url,
+        token or profile.token,
+        ca_cert or profile.ca_cert,
+        role,
+        credential_hint=credential_hint,
+        on_receipt=on_receipt,
     )
