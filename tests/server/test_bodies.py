@@ -1,6 +1,8 @@
 """Bodies that arrive after their heads, or never; test_grammar.py has their framing."""
 
+from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from typing import Any
 
 import gevent
@@ -11,6 +13,7 @@ from werkzeug.exceptions import ClientDisconnected, HTTPException
 from tests.server.conversations import HEAD, MAX_REST, Recorder, admitted, everything, send, talk
 from vault.api.http.connections import Connections
 from vault.server import bodies, clients
+from vault.server.turns import TURNS
 
 LENGTH = HEAD.replace(b"GET", b"POST") + b"Content-Length: %d\r\n\r\n"
 CHUNKED = HEAD.replace(b"GET", b"POST") + b"Transfer-Encoding: chunked\r\n\r\n"
@@ -44,6 +47,27 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bodies, "CLIENT_SECONDS", 0.1)
     monkeypatch.setattr(clients, "CLIENT_SECONDS", 0.1)
     monkeypatch.setattr(clients, "_PASS_SECONDS", 0.01)
+
+
+@pytest.mark.usefixtures("short")
+def test_the_refusals_of_many_late_bodies_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many bodies are late at the same time, other requests run between their refusals."""
+    monkeypatch.setattr(clients, "_PASS_SECONDS", 0.3)
+    refused: Counter[float] = Counter()
+
+    def read(body: Any) -> object:
+        try:
+            return body.read()
+        finally:
+            refused[TURNS.round()] += 1
+
+    with ExitStack() as held:
+        talks = [held.enter_context(talk(Reader(read))) for _ in range(8)]
+        for client, _ in talks:
+            client.sendall(LENGTH % 4 + b"b")
+        for client, _ in talks:
+            assert everything(client).startswith(b"HTTP/1.1 408")
+    assert max(refused.values()) <= 2
 
 
 @pytest.mark.parametrize(

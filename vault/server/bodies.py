@@ -126,6 +126,8 @@ class Body(IOBase):
         try:
             data = data or client.receive(size, self._deadline)
         except TimeoutError:
+            # Those of many connections end at once.
+            TURNS.take(connection.source)
             raise RequestTimeout("The body did not arrive in time.") from None
         if connection.is_evicted:
             raise ClientDisconnected
