@@ -20,6 +20,7 @@ from vault.audit.stream import StoredEntry, Stream
 from vault.audit.writer import NoAuditTrail
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import StorageUnavailableError
+from vault.core.principal import ANONYMOUS
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey
@@ -329,3 +330,25 @@ def test_settled_entries_leave_a_short_cursor() -> None:
     follower.catch_up()
     assert len(follower.cursor or "") == 32
     assert len(follower.seen) == 9
+
+
+def test_an_examination_takes_few_entries_at_a_time(minutes: Stored) -> None:
+    """Each page is found among so many entries, so that a rare kind needs no long query; none is missed."""
+    for which, numbers, pages in [
+        (Filter(action="restore"), [], 4),
+        (Filter(), [*range(1_000)], 11),
+        (Filter(since=BEGIN + 500 * MINUTE), [*range(500, 1_000)], 6),
+    ]:
+        found: list[int] = []
+        cursor, count = None, 0
+        while count == 0 or cursor is not None:
+            part = reader.examine(which, ANONYMOUS, cursor=cursor, limit=100, count=300)
+            found += [entry["seq"] for entry in part.entries]
+            cursor, count = part.cursor, count + 1
+        assert (found, count) == (numbers, pages)
+    now = datetime.now(UTC)
+    minutes.audit_logs.delete_many({})
+    records = (rehash({"ts": moment(now), "stream": "aa", "seq": number}, None) for number in range(9))
+    minutes.audit_logs.insert_many(map(as_stored, records))
+    newest = reader.examine(Filter(action="restore"), ANONYMOUS, cursor=None, limit=100, count=3)
+    assert (newest.entries, newest.cursor) == ([], None)

@@ -147,12 +147,38 @@ def read(which: Filter, principal: Principal, *, cursor: str | None, limit: int,
     return Page(shown if order is Order.OLDEST_FIRST else shown[::-1], next_page, follow)
 
 
-def _oldest(
-    which: Filter, principal: Principal, cursor: str | None, limit: int, boundary: ObjectId
-) -> tuple[list[Any], str | None, str]:
-    """Return entries after *cursor*, and the page's cursors."""
+def examine(which: Filter, principal: Principal, *, cursor: str | None, limit: int, count: int) -> Page:
+    """Return a page as `read` does, oldest first, of about the next *count* entries in the trail.
+
+    So its time is limited, however few of them the filter accepts. A page with a `cursor` can be empty.
+
+    Raises:
+        InvalidCursorError: *cursor* is not a cursor of this order.
+    """
+    boundary = stream.first_entry_id(datetime.now(UTC).timestamp() - SETTLED_SECONDS)
     position = Position.decode(cursor) if cursor is not None else Position()
-    documents, complete_to = _read(which, principal, position, limit)
+    start = max(position.reached, earliest_id(which.since)) if which.since else position.reached
+    with storage_errors(), timeout(OPERATION_TIMEOUT_SECONDS):
+        ahead = collection().find({"_id": {"$gt": start}}, {"_id": True}).sort("_id", 1).skip(count).limit(1)
+        through = next((document["_id"] for document in ahead), _LAST)
+    # Of unsettled entries all: without any for the page, its position would stay.
+    through = through if through <= boundary else _LAST
+    documents, next_page, follow = _oldest(which, principal, cursor, limit, boundary, through)
+    shown = by_time(record_of(document) for document in documents if _is_shown(document, principal))
+    return Page(shown, next_page, follow)
+
+
+def _oldest(
+    which: Filter,
+    principal: Principal,
+    cursor: str | None,
+    limit: int,
+    boundary: ObjectId,
+    through: ObjectId = _LAST,
+) -> tuple[list[Any], str | None, str]:
+    """Return entries after *cursor*, of those until *through*, and the page's cursors."""
+    position = Position.decode(cursor) if cursor is not None else Position()
+    documents, complete_to = _read(which, principal, position, limit, through)
     after = position.after((document["_id"] for document in documents), settled=min(boundary, complete_to))
     follow = after.encode()
     return documents, None if complete_to == _LAST else follow, follow
@@ -222,18 +248,18 @@ def latest(count: int) -> list[Record]:
 
 
 def _read(
-    which: Filter, principal: Principal, position: "Position", limit: int
+    which: Filter, principal: Principal, position: "Position", limit: int, through: ObjectId
 ) -> tuple[list[Any], ObjectId]:
-    """Return entries after *position*, and the identifier up to which they are complete."""
+    """Return entries after *position* until *through*, and the identifier up to which they are complete."""
     # One timeout for all: by default, the driver retries a transaction for two minutes.
     with storage_errors(), timeout(OPERATION_TIMEOUT_SECONDS), get_connection().start_session() as session:
         finder = _Finder(which, principal, session)
         if _is_standalone(session.client):
-            return _read_at_once(finder, position, limit)
+            return _read_at_once(finder, position, limit, through)
         # A snapshot: a plain scan can miss an entry and find a later one of the same stream. Not a snapshot
         # session: that needs the history that the server is set to keep.
         result: tuple[list[Any], ObjectId] = session.with_transaction(
-            lambda _: _read_at_once(finder, position, limit), read_concern=ReadConcern("snapshot")
+            lambda _: _read_at_once(finder, position, limit, through), read_concern=ReadConcern("snapshot")
         )
         return result
 
@@ -244,7 +270,9 @@ def _is_standalone(client: MongoClient[Any]) -> bool:
     return any(server.server_type_name == "Standalone" for server in servers)
 
 
-def _read_at_once(finder: "_Finder", position: "Position", limit: int) -> tuple[list[Any], ObjectId]:
+def _read_at_once(
+    finder: "_Finder", position: "Position", limit: int, through: ObjectId
+) -> tuple[list[Any], ObjectId]:
     late: list[Any] = []
     if position.returned:
         unsettled = {"$gt": position.settled, "$lte": position.reached}
@@ -256,8 +284,8 @@ def _read_at_once(finder: "_Finder", position: "Position", limit: int) -> tuple[
             return late, missing[-1]
         if len(seen) == _MAX_UNSETTLED:
             return late, seen[-1]
-    documents = [*late, *finder.find({"$gt": position.reached}, limit - len(late))]
-    return documents, documents[-1]["_id"] if len(documents) == limit else _LAST
+    documents = [*late, *finder.find({"$gt": position.reached, "$lte": through}, limit - len(late))]
+    return documents, documents[-1]["_id"] if len(documents) == limit else through
 
 
 class _Finder:
