@@ -25,6 +25,7 @@ from vault.core.processes import harden
 from vault.custodian import with_keys
 from vault.custody.opening import Opened
 from vault.documents import Database, EncryptOnSave, outage
+from vault.events.sender import Sender
 from vault.keys.custody import CustodyWatch, NoCustodyWatch
 from vault.keys.status import KeyUsageCache
 from vault.observability import logs, metrics
@@ -65,7 +66,8 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
     encrypt_on_save.connect()
     token_uses = TokenUses()
     custody = _custody_watch(settings, opened)
-    startup = Startup(database, guard, parts.trail, EndedTokens(token_keys), custody)
+    sender = Sender(token_keys, settings.webhook_networks, audit_ttl_days=settings.audit_ttl_days)
+    startup = Startup(database, guard, parts.trail, EndedTokens(token_keys), custody, sender)
     retention = Retention(max_versions=settings.max_versions, recovery_days=settings.delete_recovery_days)
     creates = SecretService(keyring, guard, max_bytes=settings.max_secret_bytes)
     changes = SecretWriter(keyring, guard, max_bytes=settings.max_secret_bytes, retention=retention)
@@ -73,6 +75,7 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
         secrets=creates,
         changes=changes,
         wrapping=Wrapping(keyring, guard, creates),
+        webhooks=parts.webhooks,
         versions=VersionWriter(keyring, guard),
         metadata=MetadataWriter(keyring, guard, retention),
         upsert=Upsert(creates, changes),

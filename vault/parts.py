@@ -13,6 +13,7 @@ from vault.auth.tokens import Tokens
 from vault.config.settings import Settings
 from vault.crypto import Keyring
 from vault.documents import Database
+from vault.events.webhooks import Webhooks
 from vault.keys.guard import KeyringGuard
 
 
@@ -42,6 +43,7 @@ class Parts:
         )
         self.issuers = Issuers(self.token_keys, own_issuer)
         self.roles = Roles(self.token_keys, self.issuers)
+        self.webhooks = Webhooks(self.token_keys, settings.webhook_networks)
         self.jwts = JWTCredentials(own_issuer, Directory(self.token_keys))
 
     def close(self) -> None:

@@ -23,8 +23,11 @@ from vault.core.errors import (
     VaultError,
 )
 from vault.core.periodic import Periodic
+from vault.core.text import quantity
 from vault.documents import Database
 from vault.documents.primary import Primary
+from vault.events.sender import Sender
+from vault.events.webhooks import Webhooks
 from vault.keys.custody import CustodyWatch, NoCustodyWatch
 from vault.keys.guard import INTERVAL_SECONDS, KeyringGuard
 from vault.secrets.changes import SecretWriter
@@ -56,12 +59,14 @@ class Startup:
         trail: AuditTrail | NoAuditTrail,
         ended_tokens: EndedTokens,
         custody: CustodyWatch | NoCustodyWatch,
+        sender: Sender,
     ) -> None:
         self._database = database
         self._guard = guard
         self._trail = trail
         self._ended_tokens = ended_tokens
         self._custody = custody
+        self._sender = sender
         self._has_warned = False
         self._reported = ""
         self._retries = Periodic("startup", INTERVAL_SECONDS, self.attempt, at_once=True)
@@ -78,6 +83,7 @@ class Startup:
             self._retries.start()
             self._ended_tokens.start()
             self._custody.start()
+            self._sender.start()
 
     def attempt(self) -> None:
         """Complete the missing steps, and keep the failure if there is one."""
@@ -117,6 +123,12 @@ class Startup:
         self._retries.close()
         self._ended_tokens.close()
         self._custody.close()
+        self._sender.close()
+
+    @property
+    def dead_webhooks(self) -> int:
+        """The number of webhooks to which the service no longer sends."""
+        return self._sender.dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -127,13 +139,15 @@ class Readiness:
     failures: dict[str, list[str]]
     #: None if MongoDB is not available.
     primary: Primary | None = None
+    dead_webhooks: int = 0
 
     @property
     def warnings(self) -> list[str]:
-        """The facts about MongoDB that operators should know."""
+        """The facts about MongoDB and webhooks that operators should know."""
         if self.primary is None:
             return []
-        return [text for text in (self.primary.redundancy_warning, self.primary.clock_warning) if text]
+        dead = f"{quantity(self.dead_webhooks, 'webhook')} dead" if self.dead_webhooks else ""
+        return [text for text in (self.primary.redundancy_warning, self.primary.clock_warning, dead) if text]
 
 
 class Health:
@@ -156,7 +170,7 @@ class Health:
         failures = self._disagreement()
         if not failures and primary.clock_failure:
             failures = {"clock": [primary.clock_failure]}
-        return Readiness(failures, primary)
+        return Readiness(failures, primary, self._startup.dead_webhooks)
 
     def _disagreement(self) -> dict[str, list[str]]:
         try:
@@ -205,3 +219,4 @@ class Services:
     other_tokens: OtherTokens
     authenticator: Authenticator
     wrapping: Wrapping
+    webhooks: Webhooks

@@ -148,6 +148,11 @@ ENTRIES = {
     "tokens create": _mongodb("--name", "ci", "--role", "reader"),
     "tokens list": _mongodb(),
     "tokens revoke": _mongodb("ci"),
+    "webhooks create": _mongodb("https://hooks.invalid/", "--event", "secret.updated"),
+    "webhooks delete": _mongodb("0" * 16),
+    "webhooks list": _mongodb(),
+    "webhooks replay": _mongodb("0" * 16, "--from", "12h"),
+    "webhooks test": _mongodb("0" * 16, own_codes="1 the receiver does not accept the event"),
     "whoami": Entry(Needs.SERVICE),
 }
 

@@ -71,6 +71,7 @@ def test_only_the_master_key_is_required() -> None:
         tls_client_ca=None,
         trusted_proxies=(),
         allowed_networks=(),
+        webhook_networks=(),
         allowed_hosts=(),
         cors_origins=(),
         log_level="info",
@@ -156,6 +157,7 @@ def test_every_invalid_setting_is_named_at_once() -> None:
         "TLS_KEY": "/hunter2.key",
         "TRUSTED_PROXIES": "hunter2-everyone",
         "ALLOWED_NETWORKS": "hunter2-everywhere",
+        "WEBHOOK_NETWORKS": "hunter2-nowhere",
         "CORS_ORIGINS": "hunter2.example",
         "LOG_LEVEL": "hunter2-loud",
     }

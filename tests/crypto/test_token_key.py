@@ -42,6 +42,13 @@ def test_the_vectors_follow_from_the_description(vector: dict[str, Any]) -> None
         assert hmac.new(key, purpose + message.encode(), hashlib.sha256).hexdigest() == expected
 
 
+def test_the_secret_of_a_webhook_follows_from_the_key() -> None:
+    """The signing secret of a webhook stays the same permanently: receivers keep it."""
+    key = bytes.fromhex(VECTORS[0]["token_key"])
+    expected = hmac.new(key, b"secret-manager webhook secret\x000f8b", hashlib.sha256).digest()
+    assert TokenKey(key).webhook_secret("0f8b") == expected
+
+
 def test_another_key_finds_and_seals_nothing() -> None:
     """Without the token key, neither a hash nor a seal can be computed."""
     one, other = (TokenKey(TokenKey.new_material()) for _ in range(2))

@@ -85,7 +85,7 @@ class World:
         """Remove everything stored except the trail, and make the documents' ID the ID of a secret."""
         with MongoClient[dict[str, Any]](self.settings["MONGO_URI"]) as client:
             database = client.get_default_database()
-            for name in ("secrets", "tokens", "issuers", "roles"):
+            for name in ("secrets", "tokens", "issuers", "roles", "webhooks"):
                 database[name].delete_many({})
             # One section deletes the key of all tokens, which the service knows.
             if self.token_keys:

@@ -15,6 +15,7 @@ from vault.documents.base import BaseDocument
 from vault.documents.issuer import Issuer
 from vault.documents.role import Role
 from vault.documents.token import Token
+from vault.documents.webhook import Webhook
 
 KEY, OTHER = new_key(), new_key()
 KEYRING = Keyring(KEY)
@@ -121,7 +122,7 @@ VALUES = (
 )
 
 
-@pytest.mark.parametrize("kind", [Token, Role, Issuer])
+@pytest.mark.parametrize("kind", [Token, Role, Issuer, Webhook])
 def test_a_document_is_read_whatever_its_fields_contain(kind: type[BaseDocument]) -> None:
     """No type in any field, and no field that MongoEngine takes for an argument, is an error."""
     names = [*kind._reverse_db_field_map, "_cls", "_created", "_auto_dereference", "$x", "a.b", "", "pk"]

@@ -228,6 +228,10 @@ def live(client: FlaskClient, token: str, name: str, *, recovers: bool) -> None:
     call("role/list", {})
     call("role/delete", {"name": name})
     call("issuer/delete", {"name": "a"})
+    hook = {"url": "https://hooks.invalid/", "events": ["secret.updated"]}
+    webhook = {"webhook_id": call("webhook/create", hook)["webhook_id"]}
+    call("webhook/list", {})
+    call("webhook/delete", webhook)
     own = {"name": f"own-{name}", "role": "reader", "expires_in": 60, "renewable": True}
     bearer = {"Authorization": f"Bearer {call('token/create', own)['token']}"}
     call("token/self", {}, **bearer)

@@ -6,6 +6,7 @@ import secrets
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Callable, Iterator
+from itertools import takewhile
 from typing import Any
 from urllib.parse import quote
 
@@ -13,6 +14,7 @@ from tests.api.site.test_docs_page import content_of_body, of_rest, operations
 from tests.support.issuer import AUDIENCE, ISSUER, UNPUBLISHED_KEY, public_pem, sign
 from tests.support.leaks import Marks, Output
 from tests.support.lifecycle import UNKNOWN_ID
+from vault.events.webhooks import MAX_WEBHOOKS
 
 #: No form of it can be mistaken for a name.
 VALUE = f"a value § /+?{secrets.token_hex(12)}!\n".encode()
@@ -77,7 +79,11 @@ RETURNED = {
     # Their paths.
     "/vault/token/list": {"name"},
     "/vault/role/list": {"name"},
+    "/vault/webhook/create": {"new token"},
+    "/vault/webhook/list": {"name"},
 }
+REVOKE_SELF = "/vault/token/revoke-self"
+WEBHOOK_CREATE = "/vault/webhook/create"
 #: Operations that need no secret of their own, each with a valid body.
 QUERIES: dict[str, dict[str, Any]] = {
     "/vault/secret/list": {"name_prefix": NAME, "labels": {"mark": LABEL}},
@@ -87,13 +93,14 @@ QUERIES: dict[str, dict[str, Any]] = {
     "/vault/token/renew": {},
     "/vault/role/list": {},
     "/vault/issuer/list": {},
+    "/vault/webhook/list": {},
+    WEBHOOK_CREATE: {"url": "https://hooks.invalid/x", "events": ["secret.updated"]},
 }
 #: The fields of changes, except those that identify the secret.
 CHANGES: dict[str, dict[str, Any]] = {
     "update": {"secret": b64(OTHER_VALUE)},
     "update-metadata": {"labels": {"mark": LABEL}, "ttl_seconds": 60},
 }
-REVOKE_SELF = "/vault/token/revoke-self"
 #: Some operations, if a process is searched in which the others differ in nothing.
 FEW = ("/vault/secret/create", "/vault/secret/fetch-batch", "/vault/token/create", REVOKE_SELF)
 #: By operation, changes to its valid body, so that some body has each field; null removes a field.
@@ -131,6 +138,7 @@ REST: dict[str, list[dict[str, Any]]] = {
     ],
     "/vault/issuer/list": [{"state": "active"}],
     "/vault/issuer/delete": [{"force": True}],
+    WEBHOOK_CREATE: [{"paths": [NAME]}],
 }
 #: Fields of issuers and roles that can be any text, are not secret, and are listed.
 CONFIGURED = {"issuer", "audience"}
@@ -218,6 +226,8 @@ class World:
                     self.marks.add("id", secret["secret_id"])
             if "token" in reply:
                 self.marks.add("new token", reply["token"])
+            if path == WEBHOOK_CREATE:
+                self.marks.add("new token", reply["secret"])
         self.outputs.append(Output(f"{status} of {path}", text, frozenset(returned)))
         self.seen[path].add(status)
         return status
@@ -239,6 +249,8 @@ class World:
             return {"secrets": [{"name": name}, *({"secret_id": secret_id} for secret_id in ids)]}
         if path.startswith(("/vault/role/", "/vault/issuer/")) and path not in QUERIES:
             return self._trusted(send, path)
+        if path.startswith("/vault/webhook/") and path not in QUERIES:
+            return {"webhook_id": self.webhook(send)}
         return dict(QUERIES[path]) if path in QUERIES else self._body(send, path)
 
     def _body(self, send: Send, path: str) -> dict[str, Any]:
@@ -267,6 +279,13 @@ class World:
                 assert self.ask(send, "/vault/token/create", body, self.tokens["admin"]) == 200
                 return {"name": name}
         raise AssertionError(f"{path} has no body here")
+
+    def webhook(self, send: Send) -> str:
+        """Create a webhook and return its ID; empty if there are as many as there can be."""
+        status = self.ask(send, WEBHOOK_CREATE, QUERIES[WEBHOOK_CREATE], self.tokens["admin"])
+        assert status in (200, 409)
+        reply = json.loads(self.outputs[-1].text.partition("\n\n")[2])
+        return str(reply["webhook_id"]) if status == 200 else ""
 
     def _trusted(self, send: Send, path: str) -> dict[str, Any]:
         """Return a new issuer or role, or the name of one to delete."""
@@ -338,9 +357,9 @@ def exhaust(world: World, send: Send) -> None:
         for method in ("GET", "PUT", "DELETE", "TRACE"):
             _, text = send(method, f"{path}?secret={quote(VALUE)}&token={admin}", b"", {})
             world.outputs.append(Output(f"{method} of {path}", text))
-        for name in ("secret_id", "name"):
+        unknown = {"secret_id": UNKNOWN_ID, "name": f"n-{secrets.token_hex(4)}", "webhook_id": "0" * 16}
+        for name, nobody in unknown.items():
             if name in good:
-                nobody = UNKNOWN_ID if name == "secret_id" else f"n-{secrets.token_hex(4)}"
                 assert world.ask(send, path, {**good, name: nobody}, admin) in (404, 200)
         assert world.ask(send, path, world.good_body(send, path), admin) == 200
     send("GET", f"/{quote(VALUE)}/{admin}", b"", {})
@@ -380,5 +399,9 @@ def conflicts(world: World, send: Send) -> None:
     assert [world.ask(send, "/vault/role/create", role, admin) for _ in range(2)] == [200, 409]
     assert world.ask(send, "/vault/role/create", role | {"issuer": "unknown"}, admin) == 404
     assert world.ask(send, "/vault/issuer/delete", {"name": issuer["name"]}, admin) == 409
+    webhooks = [*takewhile(bool, (world.webhook(send) for _ in range(MAX_WEBHOOKS + 1)))]
+    assert len(webhooks) <= MAX_WEBHOOKS
+    for webhook_id in webhooks:
+        assert world.ask(send, "/vault/webhook/delete", {"webhook_id": webhook_id}, admin) == 200
     once = {"secret_id": world.create(send, max_reads=1)}
     assert [world.ask(send, "/vault/secret/fetch", once, admin) for _ in range(2)] == [200, 404]

@@ -1,4 +1,4 @@
-"""Publishing tokens, roles and issuers: each has its audit entry before it takes effect.
+"""Publishing tokens, roles, issuers and webhooks: each has its audit entry before it takes effect.
 
 Functions raise `StorageUnavailableError`, and `AuditUnavailableError` if an entry could not be written: then
 its change was not made.
@@ -16,6 +16,7 @@ from vault.documents.issuer import Issuer
 from vault.documents.role import Role
 from vault.documents.sealed import SealedDocument
 from vault.documents.token import Token
+from vault.documents.webhook import Webhook
 
 
 def publish(document: SealedDocument, *, attempt: Attempt) -> None:
@@ -49,14 +50,14 @@ def _require_not_revoked(attempt: Attempt) -> None:
         raise InvalidCredentialError("revoked", principal=creator)
 
 
-def delete_roles_and_issuers_of(creators: Iterable[str], key: TokenKey, attempt: Attempt) -> None:
-    """Delete the roles and issuers that *creators* made, each after its own entry, as part of *attempt*.
+def delete_made_by(creators: Iterable[str], key: TokenKey, attempt: Attempt) -> None:
+    """Delete the roles, issuers and webhooks of *creators*, each after its own entry, as part of *attempt*.
 
     Roles of others for these issuers stay, and are without an issuer.
     """
     names = list(creators)
     with storage_errors():
-        roles, issuers = Role.made_by(names), Issuer.made_by(names)
+        roles, issuers, webhooks = Role.made_by(names), Issuer.made_by(names), Webhook.made_by(names)
     # The creator of an altered one is uncertain, and it is invalid anyway.
     for role in filter(None, (Role.genuine(document, key) for document in roles)):
         details = {"role_name": role.plain_name, "namespace": role.namespace, "created_by": role.created_by}
@@ -64,6 +65,9 @@ def delete_roles_and_issuers_of(creators: Iterable[str], key: TokenKey, attempt:
     for issuer in filter(None, (Issuer.genuine(document, key) for document in issuers)):
         details = {"issuer_name": issuer.name, "created_by": issuer.created_by}
         _delete(issuer, replace(attempt, action=Action.ISSUER_DELETE, details=details))
+    for webhook in filter(None, (Webhook.genuine(document, key) for document in webhooks)):
+        details = {"webhook_id": webhook.id, "created_by": webhook.created_by}
+        _delete(webhook, replace(attempt, action=Action.WEBHOOK_DELETE, details=details))
 
 
 def _delete(document: SealedDocument, attempt: Attempt) -> None:

@@ -1,4 +1,4 @@
-"""Revocations of tokens, alone or with their descendants, roles and issuers. Errors as in `publishing`."""
+"""Revocations of tokens, alone or with all that they created. Errors as in `publishing`."""
 
 from collections.abc import Sequence
 from dataclasses import replace
@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from ipaddress import ip_network
 
-from vault.auth.publishing import delete_roles_and_issuers_of
+from vault.auth.publishing import delete_made_by
 from vault.core.attempt import Attempt
 from vault.core.errors import RevocationRefusedError
 from vault.core.networks import cover
@@ -26,7 +26,7 @@ class Cascade(Enum):
     NONE = ""
     #: The tokens that it created, except orphans.
     CHILDREN = "children"
-    #: All tokens that it created, also orphans, and its roles and issuers.
+    #: All tokens that it created, also orphans, and its roles, issuers and webhooks.
     ALL = "cascade"
 
     @property
@@ -103,7 +103,7 @@ def _revoke(token: Token, key: TokenKey) -> bool:
 def _revoke_created(creators: Sequence[str], key: TokenKey, cascade: Cascade, attempt: Attempt) -> list[str]:
     """Revoke the tokens that *creators* created, directly or through others; return their names.
 
-    With `Cascade.ALL`, the roles and issuers that they created are deleted.
+    With `Cascade.ALL`, the roles, issuers and webhooks that they created are deleted.
 
     No token has more than its creator, so a principal that may revoke the first may revoke all.
     """
@@ -111,7 +111,7 @@ def _revoke_created(creators: Sequence[str], key: TokenKey, cascade: Cascade, at
     seen = set(creators)
     while creators:
         if cascade is Cascade.ALL:
-            delete_roles_and_issuers_of(creators, key, attempt)
+            delete_made_by(creators, key, attempt)
         with storage_errors():
             made = Token.created_by_any(creators)
         # The creator of an altered token is uncertain, and the token is invalid anyway.

@@ -25,6 +25,7 @@ from vault.documents.issuer import Issuer
 from vault.documents.role import Role
 from vault.documents.stored_secret import StoredSecret
 from vault.documents.token import StoredTokenKey
+from vault.documents.webhook import Webhook
 
 #: Secrets that are read in one round trip.
 _BATCH = 1_000
@@ -69,7 +70,7 @@ class Report:
 
     versions: Checked
     tokens: Checked
-    #: Issuers of JWTs, and roles.
+    #: Issuers of JWTs, roles and webhooks.
     roles: Checked
     #: Audit entries, and their streams.
     entries: int
@@ -148,7 +149,7 @@ def _decrypted(document: Mapping[str, Any], keyring: Keyring) -> Iterator[bool]:
 
 
 def verify_sealed(keyring: Keyring) -> tuple[Checked, Checked]:
-    """Verify the seals of all tokens, and of all issuers and roles."""
+    """Verify the seals of all tokens, and of all issuers, roles and webhooks."""
     tokens, roles = Checked(), Checked()
     with storage_errors():
         stored = StoredTokenKey.stored()
@@ -156,7 +157,7 @@ def verify_sealed(keyring: Keyring) -> tuple[Checked, Checked]:
             key = stored and stored.decrypt(keyring)
         except (DecryptionError, KeyMissingError):
             key = None
-        for kind, checked in ((Token, tokens), (Issuer, roles), (Role, roles)):
+        for kind, checked in ((Token, tokens), (Issuer, roles), (Role, roles), (Webhook, roles)):
             for document in kind.active():
                 checked.add(passed=kind.genuine(document, key) is not None)
     return tokens, roles

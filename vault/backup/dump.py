@@ -19,10 +19,11 @@ from vault.documents.issuer import Issuer
 from vault.documents.role import Role
 from vault.documents.secret import Secret
 from vault.documents.token import StoredTokenKey, Token
+from vault.documents.webhook import Webhook
 
 #: The collections with permanent documents, except the trail; the largest last.
 STATE = (
-    *(document.collection_name() for document in (StoredTokenKey, Token, Issuer, Role, AuditKey)),
+    *(document.collection_name() for document in (StoredTokenKey, Token, Issuer, Role, Webhook, AuditKey)),
     IDEMPOTENCY_COLLECTION,
     Secret.collection_name(),
 )

@@ -35,6 +35,7 @@ _FUNCTIONS = {
     "swarm": "vault.cli.swarm.group:swarm",
     "swarm-driver": "vault.cli.swarm.driver:swarm_driver",
     "tokens": "vault.cli.operator.tokens:tokens",
+    "webhooks": "vault.cli.operator.webhooks:webhooks",
     "whoami": "vault.cli.user.login:whoami",
 }
 

@@ -1,4 +1,4 @@
-"""The HTTP client: of the service, of Vault, and of the issuers of JWTs."""
+"""The HTTP client: of the service, of Vault, of the issuers of JWTs, and of the receivers of webhooks."""
 
 import ssl
 from collections.abc import Callable, Mapping
@@ -68,17 +68,27 @@ class HTTPClient:
     """
 
     def __init__(
-        self, url: str, *, max_bytes: int, ca_file: str | None = None, allows_proxy: bool = False
+        self,
+        url: str,
+        *,
+        max_bytes: int,
+        ca_file: str | None = None,
+        allows_proxy: bool = False,
+        address: str = "",
     ) -> None:
         """Refuse replies of more than *max_bytes*; trust *ca_file* in place of the system's certificates.
 
-        With *allows_proxy*, the environment's proxy is used for HTTPS, which it cannot read.
+        With *allows_proxy*, the environment's proxy is used for HTTPS, which it cannot read. With an
+        *address*, connections are made to it, and the certificate must still be the host's.
 
         Raises:
             OSError: *ca_file* has no certificates.
         """
         parts = urlsplit(url)
         self._host, self._port = str(parts.hostname), parts.port or _PORTS[parts.scheme]
+        self._own_headers = {"Host": parts.netloc} if address else {}
+        # As a URL has it.
+        self._connects_to = f"[{address}]" if ":" in address else address or self._host
         self._max_bytes = max_bytes
         self._tls = ssl.create_default_context(cafile=ca_file) if parts.scheme == "https" else None
         self._allows_proxy = allows_proxy
@@ -105,6 +115,7 @@ class HTTPClient:
         Raises:
             RequestFailedError: There is no whole reply.
         """
+        headers = {**headers, **self._own_headers}
         if isinstance(timeout, urllib3.Timeout):
             return self._answer(self._kept, method, target, headers=headers, body=body, timeout=timeout)
         with closing(self._pool()) as pool:
@@ -137,12 +148,16 @@ class HTTPClient:
 
     def _pool(self) -> urllib3.HTTPConnectionPool:
         if self._tls is None:
-            return urllib3.HTTPConnectionPool(self._host, self._port, maxsize=_MAX_IDLE)
+            return urllib3.HTTPConnectionPool(self._connects_to, self._port, maxsize=_MAX_IDLE)
         is_direct = not self._allows_proxy or proxy_bypass(f"{self._host}:{self._port}")
         proxy = None if is_direct else getproxies().get("https")
         if proxy is None:
             return urllib3.HTTPSConnectionPool(
-                self._host, self._port, maxsize=_MAX_IDLE, ssl_context=self._tls
+                self._connects_to,
+                self._port,
+                maxsize=_MAX_IDLE,
+                ssl_context=self._tls,
+                server_hostname=self._host,
             )
         url = urllib3.util.parse_url(proxy if "://" in proxy else f"http://{proxy}")
         credential = urllib3.make_headers(proxy_basic_auth=unquote(url.auth)) if url.auth else None

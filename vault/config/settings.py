@@ -76,6 +76,7 @@ class Settings:
     allowed_networks: tuple[Network, ...]
     allowed_hosts: tuple[str, ...]
     cors_origins: tuple[str, ...]
+    webhook_networks: tuple[Network, ...]
     log_level: str
     tracing: bool
     #: The settings of custody's providers, by name.
@@ -235,6 +236,7 @@ class SettingsSchema(Schema):
     ALLOWED_NETWORKS = forms.Networks(load_default=())
     ALLOWED_HOSTS = forms.Hosts(load_default=())
     CORS_ORIGINS = forms.Origins(load_default=())
+    WEBHOOK_NETWORKS = forms.Networks(load_default=())
     LOG_LEVEL = forms.Word(
         load_default="info", validate=validate.OneOf(["debug", "info", "warning", "error"])
     )

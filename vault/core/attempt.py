@@ -74,6 +74,17 @@ class Action(StrEnum):
     KEY_RECOVERED = "key_recovered"
     CUSTODY_CHANGED = "custody_changed"
     CUSTODY_CHECKED = "custody_checked"
+    WEBHOOK_CREATE = "webhook_create"
+    WEBHOOK_LIST = "webhook_list"
+    WEBHOOK_DELETE = "webhook_delete"
+    WEBHOOK_TEST = "webhook_test"
+    WEBHOOK_REPLAY = "webhook_replay"
+    #: A receiver failed for a day, so the service has stopped sending.
+    WEBHOOK_DEAD = "webhook_dead"
+    #: The daily look found something to announce.
+    SECRET_EXPIRING = "secret_expiring"
+    SECRET_UNUSED = "secret_unused"
+    TOKEN_EXPIRING = "token_expiring"
     AUDIT_ENABLED = "audit_enabled"
     AUDIT_DISABLED = "audit_disabled"
 

@@ -37,6 +37,8 @@ class Scope(StrEnum):
     AUDIT_READ = "audit:read"
     #: Create, list and revoke tokens; create, list and delete roles for JWTs and their issuers.
     TOKEN_MANAGE = "token:manage"
+    #: Create, list, test and delete webhooks.
+    WEBHOOK_MANAGE = "webhook:manage"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The token key, which hashes tokens, and seals stored tokens, issuers and roles.
+"""The token key, which hashes tokens, signs webhooks, and seals stored tokens, issuers, roles and webhooks.
 
 It is 32 random bytes, generated once and stored only in an envelope under the master key. A rotation of the
 master key re-encrypts this one key, and every token stays valid.
@@ -16,6 +16,7 @@ from vault.crypto.encoding import canonical
 _SIZE = 32
 # No purpose begins with another, so all of them can share the key.
 _HASH_PURPOSE = b"secret-manager token\x00"
+_WEBHOOK_PURPOSE = b"secret-manager webhook secret\x00"
 
 
 class RecordKind(Enum):
@@ -24,6 +25,7 @@ class RecordKind(Enum):
     TOKEN = b"secret-manager token record\x00"
     ISSUER = b"secret-manager issuer record\x00"
     ROLE = b"secret-manager role record\x00"
+    WEBHOOK = b"secret-manager webhook record\x00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -59,6 +61,10 @@ class TokenKey:
         to the database from adding their own token.
         """
         return hmac.digest(self._material, _HASH_PURPOSE + token.encode(), "sha256").hex()
+
+    def webhook_secret(self, webhook_id: str) -> bytes:
+        """Return the 32 bytes with which the webhook signs: derived, so that none is stored."""
+        return hmac.digest(self._material, _WEBHOOK_PURPOSE + webhook_id.encode(), "sha256")
 
     def seal(self, record: Mapping[str, Any], kind: RecordKind = RecordKind.TOKEN) -> str:
         """Return the seal of *record*: HMAC-SHA256 over its canonical JSON, in hexadecimal.

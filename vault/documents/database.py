@@ -27,6 +27,7 @@ from vault.documents.primary import Primary
 from vault.documents.role import Role
 from vault.documents.secret import Secret
 from vault.documents.token import StoredTokenKey, Token
+from vault.documents.webhook import Webhook
 
 logger = logging.getLogger(__name__)
 
@@ -236,6 +237,7 @@ COLLECTION_PRIVILEGES: Mapping[str, Sequence[str]] = {
     Token.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
     Issuer.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
     Role.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
+    Webhook.collection_name(): ("find", "insert", "update", "remove"),
     # Removed only by operators, to end all tokens after a leak of the master key; see docs/runbook.md.
     StoredTokenKey.collection_name(): ("find", "insert", "update", "remove"),
     IDEMPOTENCY_COLLECTION: ("find", "insert", "update", "remove", "createIndex"),

@@ -21,8 +21,9 @@ _PENDING_MILLISECONDS = 120_000
 _NO_SEAL = ""
 
 #: Fields outside the seal. `pending` and `purge_at` disable or remove a document; an attacker who can write
-#: them could remove it as well. The last use of a token informs operators, and grants nothing.
-_UNSEALED = frozenset({"seal", "pending", "purge_at", "last_used_at"})
+#: them could remove it as well. The last use of a token informs operators, and grants nothing. Neither does
+#: the progress of a webhook, nor the announced expiry of a token.
+_UNSEALED = frozenset({"seal", "pending", "purge_at", "last_used_at", "progress", "announced"})
 
 
 class SealedDocument(BaseDocument):

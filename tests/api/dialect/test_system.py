@@ -167,6 +167,7 @@ GIVEN: dict[Scope, dict[str, list[str]]] = {
     Scope.SECRET_LIST: {"secret/metadata/a": ["list"]},
     Scope.AUDIT_READ: {},
     Scope.TOKEN_MANAGE: {"auth/token/create": ["update"]},
+    Scope.WEBHOOK_MANAGE: {},
 }
 
 

@@ -23,6 +23,7 @@ from tests.system.test_tls import make
 from vault import __version__
 from vault.api.http.refusals import REFUSALS
 from vault.cli.dev.mongod import free_port
+from vault.events.webhooks import STATES
 
 pytestmark = pytest.mark.process
 
@@ -158,7 +159,7 @@ def only_our_words(labels: dict[str, set[str]], bind: str) -> None:
             *REFUSALS,
             *("does_not_verify", "unknown_key", "address", "full", "evicted"),
         },
-        "outcome": {"written", "failed", "succeeded"},
+        "outcome": {"written", "failed", "succeeded", "delivered"},
         "queue": {"reads", "writes", "entries", "roles"},
         "check": {"mongodb", "restore", "keys", "audit", "clock"},
         "version": {__version__},
@@ -168,6 +169,8 @@ def only_our_words(labels: dict[str, set[str]], bind: str) -> None:
     }
     for name, values in words.items():
         assert labels.pop(name) <= values, name
+    # As soon as there is a token, there can be webhooks.
+    assert labels.pop("state", set()) <= {*STATES}
     [key_id] = labels.pop("key_id")
     assert len(key_id) == 16
     assert all(command.isalpha() for command in labels.pop("command"))

@@ -157,6 +157,14 @@ ERROR_DOCS = {
         errors.RoleNameTakenError("Role name already used in this namespace."), "limit_reached"
     ),
     "RoleNotFound": ErrorDoc(errors.RoleNotFoundError()),
+    "WebhookRefused": ErrorDoc(
+        errors.GrantRefusedError("A webhook cannot have more than its creator: paths."), *_FORBIDDEN
+    ),
+    "TooManyWebhooks": ErrorDoc(errors.LimitReachedError("There can be at most 50 webhooks.")),
+    "WebhookNotFound": ErrorDoc(errors.WebhookNotFoundError()),
+    "InvalidWebhook": ErrorDoc(
+        errors.WebhookAddressError("The host of the webhook has no public address."), "unprocessable_entity"
+    ),
     "InvalidToken": ErrorDoc(_invalid("role", "Must be one of: reader, writer, driver, auditor, admin.")),
     "OutsidePaths": ErrorDoc(errors.OutsidePathsError(), *_FORBIDDEN),
     "SecretNotFound": ErrorDoc(errors.SecretNotFoundError()),

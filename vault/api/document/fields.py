@@ -61,6 +61,19 @@ def flawless(flaw_of: Callable[[str], str]) -> Callable[[str], None]:
     return check
 
 
+def as_sentence(check: Callable[[str], None]) -> Callable[[str], None]:
+    """Return *check*, a validator of settings, with errors that are sentences."""
+
+    def checked(text: str) -> None:
+        try:
+            check(text)
+        except ValidationError as error:
+            message = str(error.messages[0])
+            raise ValidationError(message[:1].upper() + message[1:]) from None
+
+    return checked
+
+
 def matches(pattern: str, error: str) -> Callable[[str], None]:
     """Return a validator that requires the whole text to match *pattern*."""
 

@@ -85,8 +85,14 @@ PARAGRAPHS = {
         "issuer and no condition says whose JWT it must be. Add such a condition, for example on repository."
     ),
     "limit_reached": (
-        "There are as many issuers or roles as the service allows, because a JWT is compared with all roles "
-        "of its issuer. Delete unused ones."
+        "There are as many issuers, roles or webhooks as the service allows. A JWT is compared with all "
+        "roles of its issuer, and each webhook reads the audit trail. Delete unused ones."
+    ),
+    # --- Webhooks
+    "webhook_not_found": "No webhook of the caller's namespace and paths has this ID.",
+    "webhook_address": (
+        "The host of the URL has only addresses in networks that are not public, or the URL is http:// and "
+        "they are not of this machine. Operators allow such networks as WEBHOOK_NETWORKS."
     ),
     # --- Secrets
     "outside_paths": (

@@ -1,6 +1,5 @@
 """Issuers of JWTs over HTTP, and the schemas of their requests and replies."""
 
-from collections.abc import Callable
 from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
@@ -11,6 +10,7 @@ from vault.api.document.fields import (
     BoundedList,
     Moment,
     Reply,
+    as_sentence,
     choice_field,
     flag_field,
     name_field,
@@ -49,19 +49,6 @@ _PEM = (
 )
 
 
-def _as_sentence(check: Callable[[str], None]) -> Callable[[str], None]:
-    """Return *check*, a validator of settings, with errors that are sentences."""
-
-    def checked(text: str) -> None:
-        try:
-            check(text)
-        except ValidationError as error:
-            message = str(error.messages[0])
-            raise ValidationError(message[:1].upper() + message[1:]) from None
-
-    return checked
-
-
 def _claim(description: str, example: str) -> fields.String:
     return text_field(
         description,
@@ -89,14 +76,14 @@ class NewIssuerSchema(Body):
         _JWKS_URL,
         shape={"format": "uri"},
         load_default=None,
-        validate=[validate.Length(max=_MAX_URL_LENGTH), _as_sentence(forms.public_url)],
+        validate=[validate.Length(max=_MAX_URL_LENGTH), as_sentence(forms.public_url)],
     )
     public_key = text_field(
         "Its public key in PEM.",
         _PEM,
         shape={"pattern": _PEM_PATTERN},
         load_default=None,
-        validate=[validate.Length(max=_MAX_PEM_LENGTH), _as_sentence(forms.public_key)],
+        validate=[validate.Length(max=_MAX_PEM_LENGTH), as_sentence(forms.public_key)],
     )
     algorithms = BoundedList(
         fields.String(validate=validate.OneOf(ALGORITHMS)),

@@ -3,7 +3,7 @@
 import json
 import time
 from collections.abc import Iterable, Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import wraps
 from typing import Any, NoReturn
 
@@ -45,25 +45,15 @@ _SUBJECTS = {"name": "", "token": "token ", "role_name": "role ", "issuer_name":
 _TAIL_INTERVAL_SECONDS = 1
 
 
-def _time(text: str) -> datetime:
-    """Return the time in *text*, in UTC unless it has another offset, or that long ago."""
-    if text[-1:] in tuple("smhdw"):
-        return datetime.now(UTC) - parameters.duration(text)
-    try:
-        moment = datetime.fromisoformat(text)
-        # In UTC, the time may be before year 1 or after 9999, which Python does not support.
-        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
-    except (OverflowError, ValueError):
-        raise click.BadParameter(
-            "must be a time such as 2026-11-24 or 2026-11-24T15:30:00+01:00, or a duration such as 12h"
-        ) from None
-
-
 def _filters(command: Command) -> Command:
     """Add the options for the criteria of entries to *command*, which gets their `Filter`."""
 
-    @click.option("--since", metavar="TIME", type=_time, help="Only entries from this time on, or since 12h.")
-    @click.option("--until", metavar="TIME", type=_time, help="Only entries before it, e.g. 2026-11-24.")
+    @click.option(
+        "--since", metavar="TIME", type=parameters.time, help="Only entries from this time on, or since 12h."
+    )
+    @click.option(
+        "--until", metavar="TIME", type=parameters.time, help="Only entries before it, e.g. 2026-11-24."
+    )
     @click.option(
         "--action",
         metavar="ACTION",

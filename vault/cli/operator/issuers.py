@@ -28,7 +28,7 @@ _COLUMNS: Mapping[str, Column] = {
 }
 
 
-def _checked(option: str, check: Callable[[str], None], text: str | None) -> str | None:
+def checked(option: str, check: Callable[[str], None], text: str | None) -> str | None:
     """Return *text*, which *option* has, if *check*, a validator of settings, accepts it."""
     try:
         if text is not None:
@@ -92,8 +92,8 @@ def create(
         name=name,
         issuer=issuer,
         audience=audience,
-        jwks_url=_checked("--jwks-url", forms.public_url, jwks_url),
-        public_key=_checked("--public-key", forms.public_key, public_key.read() if public_key else None),
+        jwks_url=checked("--jwks-url", forms.public_url, jwks_url),
+        public_key=checked("--public-key", forms.public_key, public_key.read() if public_key else None),
         algorithms=algorithms,
     )
     if not set(algorithms) <= set(new.fitting_algorithms()):

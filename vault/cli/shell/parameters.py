@@ -3,7 +3,7 @@
 import re
 from collections.abc import Callable, Iterable
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
 
 import click
@@ -89,6 +89,20 @@ def duration(text: str) -> timedelta:
         if timedelta(seconds=1) <= length <= MAX_LIFETIME:
             return length
     raise click.BadParameter("must be between 1 second and 3650 days")
+
+
+def time(text: str) -> datetime:
+    """Return the time in *text*, in UTC unless it has another offset, or that long ago."""
+    if text[-1:] in tuple("smhdw"):
+        return datetime.now(UTC) - duration(text)
+    try:
+        moment = datetime.fromisoformat(text)
+        # In UTC, the time may be before year 1 or after 9999, which Python does not support.
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).astimezone(UTC)
+    except (OverflowError, ValueError):
+        raise click.BadParameter(
+            "must be a time such as 2026-11-24 or 2026-11-24T15:30:00+01:00, or a duration such as 12h"
+        ) from None
 
 
 def secret(text: str) -> str:

@@ -124,7 +124,17 @@ class RoleTooBroadError(AccessDeniedError):
 
 
 class LimitReachedError(RefusedInputError):
-    """There are as many issuers or roles as there can be; the message has the limit."""
+    """There are as many issuers, roles or webhooks as there can be; the message has the limit."""
+
+
+class WebhookNotFoundError(MissingError):
+    """No webhook that the principal can see has this ID."""
+
+    message = "Webhook not found"
+
+
+class WebhookAddressError(RefusedInputError):
+    """The service may not connect to the host of a webhook; the message says why."""
 
 
 class AddressRefusedError(AccessDeniedError):

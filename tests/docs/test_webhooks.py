@@ -1,0 +1,56 @@
+"""The receivers in docs/webhooks.md verify signatures, and recognize repeated events."""
+
+import os
+import socket
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+import pytest
+
+from tests.docs.documents import blocks
+from vault.cli.dev.mongod import free_port
+from vault.core.networks import network
+from vault.events.endpoint import Endpoint, UndeliveredError, shown_secret
+
+PAGE = "docs/webhooks.md"
+SECRET = bytes(range(32))
+RECEIVERS = {"python": ("python3", "receiver.py"), "javascript": ("node", "receiver.js")}
+
+
+@contextmanager
+def running(language: str, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Run the receiver in *language*; yield its URL, and the file with its output."""
+    program, name = RECEIVERS[language]
+    [block] = blocks(PAGE, language)
+    (folder / name).write_text(block.text)
+    port, output = free_port(), folder / "output"
+    environment = {**os.environ, "WEBHOOK_SECRET": shown_secret(SECRET), "PORT": str(port)}
+    with output.open("w") as file:
+        process = subprocess.Popen([program, name], cwd=folder, env=environment, stdout=file, stderr=file)
+        try:
+            while process.poll() is None:
+                try:
+                    socket.create_connection(("127.0.0.1", port), 1).close()
+                    break
+                except OSError:
+                    continue
+            yield f"http://127.0.0.1:{port}/", output
+        finally:
+            process.kill()
+            process.wait(30)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize("language", RECEIVERS)
+def test_the_receivers_work(language: str, tmp_path: Path) -> None:
+    """A signed event is accepted and handled once, however often it arrives; others are refused."""
+    with running(language, tmp_path) as (url, output):
+        endpoint = Endpoint(url, SECRET, (network("127.0.0.0/8"),))
+        for _ in range(2):
+            endpoint.send("evt_1", b'{"type": "secret.updated"}')
+        with pytest.raises(UndeliveredError, match="status 401"):
+            Endpoint(url, b"another", endpoint.networks).send("evt_2", b'{"type": "secret.deleted"}')
+        lines = [line for line in output.read_text().splitlines() if line.startswith("secret.")]
+    assert lines == ["secret.updated"]

@@ -1,0 +1,110 @@
+"""Events: made from audit entries, without values, and with the same ID for the same change."""
+
+import json
+from typing import Any
+
+import pytest
+
+from vault.events.kinds import _ACTIONS, Event, Kind, event_of, in_order
+
+ENTRY: dict[str, Any] = {
+    "action": "update",
+    "status": "success",
+    "principal": "team-a/ci",
+    "secret_id": "550e8400-e29b-41d4-a716-446655440000",
+    "details": {"name": "billing/db", "namespace": "team-a", "version": 3, "reason": "x"},
+    "stream": "2-00",
+    "seq": 7,
+    "ts": "2026-11-24T15:30:00.000Z",
+}
+
+
+def event(namespace: str = "team-a", **changes: Any) -> Event | None:
+    return event_of({**ENTRY, **changes}, namespace)
+
+
+def id_of(**changes: Any) -> str:
+    found = event(**changes)
+    assert found
+    return found.id
+
+
+def payload(found: Event | None) -> dict[str, Any]:
+    assert found
+    body: dict[str, Any] = json.loads(found.body)
+    return body
+
+
+def test_an_event_says_what_changed() -> None:
+    """The payload has the kind, the time, and what the entry says about the secret; nothing else."""
+    assert payload(event()) == {
+        "type": "secret.updated",
+        "timestamp": "2026-11-24T15:30:00.000Z",
+        "data": {
+            "name": "billing/db",
+            "namespace": "team-a",
+            "version": 3,
+            "secret_id": ENTRY["secret_id"],
+            "principal": "ci",
+            "entry": {"stream": "2-00", "seq": 7},
+        },
+    }
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_every_kind_has_an_action(kind: Kind) -> None:
+    """Each kind is made from one action, of an entry that says what it is about."""
+    details = {"name": "a", "token": "team-a/b", "key_id": "c"} | {"namespace": "team-a"}
+    found = payload(event(action=_ACTIONS[kind].value, details=details))
+    assert found["type"] == kind
+    about = {"secret": ("name", "a"), "token": ("token", "b"), "key": ("key_id", "c")}
+    name, value = about[kind.partition(".")[0]]
+    assert found["data"][name] == value
+
+
+def test_the_first_version_is_1() -> None:
+    """An entry of a create has no version, except for all those of an import."""
+    details = {"name": "a", "namespace": "team-a"}
+    assert payload(event(action="create", details=details))["data"]["version"] == 1
+    imported = payload(event(action="create", details={**details, "versions": [2, 3]}))["data"]
+    assert (imported["versions"], "version" in imported) == ([2, 3], False)
+
+
+def test_a_change_that_is_recorded_twice_is_one_event() -> None:
+    """Two entries of one version have one ID; other versions, secrets and kinds have others."""
+    assert id_of() == id_of(stream="2-01", seq=1, ts="2027-01-01T00:00:00.000Z")
+    ids = {id_of(action="create"), id_of(action="create", secret_id="other"), id_of(secret_id="other")}
+    ids |= {id_of(), id_of(details={**ENTRY["details"], "version": 4})}
+    ids |= {id_of(action="delete"), id_of(action="delete", seq=8), id_of(action="restore")}
+    assert len(ids) == 8
+
+
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {"action": "fetch"},
+        {"action": 1},
+        {"details": None},
+        {"action": "create", "details": {**ENTRY["details"], "repeated": True}},
+        {"details": {"namespace": "team-a", "version": 3}},
+        {"details": {"name": "billing/db", "version": 3}},
+        {"details": {**ENTRY["details"], "namespace": "team-b"}},
+        {"details": {**ENTRY["details"], "version": {1, 2}}},
+        {"stream": None},
+        {"ts": 1},
+    ],
+    ids=str,
+)
+def test_another_entry_makes_no_event(changes: dict[str, Any]) -> None:
+    """Reads, secrets without a name, other namespaces and forged entries make no event."""
+    assert event(**changes) is None
+
+
+def test_versions_are_in_their_order() -> None:
+    """The versions of each secret are in order, whatever the clocks say; other events keep their places."""
+
+    def made(secret_id: str, version: int | None) -> Event:
+        return Event(f"{secret_id}{version}", b"", secret_id, version)
+
+    events = [made("a", 2), made("b", 1), made("a", 1), made("a", None), made("b", 2), made("a", 3)]
+    assert [found.id for found in in_order(events)] == ["a1", "b1", "a2", "aNone", "b2", "a3"]

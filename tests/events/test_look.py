@@ -1,0 +1,111 @@
+"""The daily look: what expires soon or is unused is an event, once for each threshold."""
+
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flask import Flask
+
+from tests.events.conftest import Subscribe, new_sender, turn
+from tests.support.access import age_token, make_token, services
+from tests.support.lifecycle import ALICE
+from tests.support.receiver import Receiver
+from tests.support.rotation import Stored
+from tests.support.trail import block_trail, restore_trail
+from vault.audit import stream
+from vault.core.attempt import Action, Attempt
+from vault.events.kinds import Kind
+from vault.secrets.requests import NewSecret, Reference
+
+DAY = 86_400
+
+
+def create(app: Flask, name: str | None, days: float | None = None) -> str:
+    new = NewSecret(plaintext=b"value", name=name, ttl_seconds=round(days * DAY) if days else None)
+    attempt = Attempt(action=Action.CREATE, principal=ALICE)
+    return services(app).secrets.create(new, attempt=attempt)
+
+
+def look(app: Flask, hook: Receiver, **options: Any) -> list[dict[str, Any]]:
+    """Return the data of the events of a look after a start."""
+    before = len(hook.events)
+    sender = new_sender(app, **options)
+    turn(sender)
+    turn(sender)
+    sender.close()
+    return [event["data"] for _, event in hook.events[before:]]
+
+
+def test_an_expiring_secret_is_announced_once_for_each_threshold(
+    app: Flask, subscribe: Subscribe, hook: Receiver, stored: Stored
+) -> None:
+    """A secret that expires within 30, 7 or 1 days is announced once each; others are not."""
+    subscribe(Kind.SECRET_EXPIRING)
+    for name, days in [
+        ("month", 29.5),
+        ("week", 6.5),
+        ("day", 0.5),
+        ("year", 365),
+        (None, 3),
+        ("never", None),
+    ]:
+        create(app, name, days)
+    assert {data["name"]: data["days"] for data in look(app, hook)} == {"month": 30, "week": 7, "day": 1}
+    assert look(app, hook) == []
+    soon = datetime.now(UTC) + timedelta(days=6)
+    stored.secrets.update_one({"name": "month"}, {"$set": {"expires_at": soon, "purge_at": soon}})
+    [data] = look(app, hook)
+    assert (data["name"], data["days"]) == ("month", 7)
+    # As an attacker can store it.
+    stored.secrets.update_one({"name": "week"}, {"$set": {"expires_at": [soon], "purge_at": soon}})
+    assert look(app, hook) == []
+
+
+def test_an_unused_secret_is_announced_once(
+    app: Flask, subscribe: Subscribe, hook: Receiver, stored: Stored
+) -> None:
+    """A secret that no one has fetched for 90 days is announced, and again only after another read."""
+    subscribe(Kind.SECRET_UNUSED)
+    used, unused = create(app, "used"), create(app, "unused")
+    create(app, "new")
+    old = {"created_at": datetime.now(UTC) - timedelta(days=100)}
+    stored.secrets.update_many({"_id": {"$in": [used, unused]}}, {"$set": old})
+    fetch = Attempt(action=Action.FETCH, principal=ALICE)
+    services(app).secrets.fetch(Reference(secret_id=used), attempt=fetch)
+    assert [data["name"] for data in look(app, hook)] == ["unused"]
+    assert look(app, hook) == []
+    assert look(app, hook, audit_ttl_days=90) == []
+    # As if it were its last read, 95 days ago.
+    long_ago = stream.first_entry_id((datetime.now(UTC) - timedelta(days=95)).timestamp())
+    entry = stored.audit_logs.find_one({"secret_id": used, "action": "fetch"})
+    stored.audit_logs.delete_one({"_id": entry["_id"]})
+    stored.audit_logs.insert_one({**entry, "_id": long_ago})
+    assert [data["name"] for data in look(app, hook)] == ["used"]
+
+
+def test_an_expiring_token_is_announced_once(app: Flask, subscribe: Subscribe, hook: Receiver) -> None:
+    """A token that ends soon and cannot be renewed is announced once for each threshold."""
+    subscribe(Kind.TOKEN_EXPIRING)
+    make_token(app, "ends", seconds=20 * DAY)
+    make_token(app, "lasts", seconds=90 * DAY)
+    make_token(app, "renewed", seconds=DAY, max_age=90 * DAY)
+    [data] = look(app, hook)
+    assert (data["token"], data["days"]) == ("ends", 30)
+    assert look(app, hook) == []
+    age_token(app, "ends", days=15)
+    [data] = look(app, hook)
+    assert data["days"] == 7
+
+
+def test_a_look_without_a_trail_finds_it_the_next_time(
+    app: Flask, subscribe: Subscribe, hook: Receiver, stored: Stored
+) -> None:
+    """The next look finds what could not be put on record; without a subscription, it looks for nothing."""
+    subscribe(Kind.SECRET_DELETED)
+    create(app, "day", 0.5)
+    assert look(app, hook) == []
+    subscribe(Kind.SECRET_EXPIRING)
+    block_trail(stored)
+    assert look(app, hook) == []
+    restore_trail(stored)
+    services(app).startup.attempt()
+    assert [data["name"] for data in look(app, hook)] == ["day"]

@@ -1,0 +1,1 @@
+"""Events: the audit trail's changes, sent to webhooks."""
