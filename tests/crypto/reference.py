@@ -23,6 +23,7 @@ class Sealed:
     expires_at_milliseconds: int | None
     max_reads: int | None
     name: str | None = None
+    is_canary: bool = False
 
     def envelope(self) -> bytes:
         """Return format byte, key ID, nonce, ciphertext, tag."""
@@ -40,6 +41,7 @@ class Sealed:
                 number(self.expires_at_milliseconds),
                 number(self.max_reads),
                 *([] if self.name is None else [self.name.encode("utf-8")]),
+                *([b"canary"] if self.is_canary else []),
             )
         )
         ciphertext = encryptor.update(self.plaintext) + encryptor.finalize()

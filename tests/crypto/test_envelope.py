@@ -16,12 +16,12 @@ from vault.core.errors import DecryptionError
 from vault.crypto import Binding, MasterKey
 from vault.crypto import envelope as envelopes
 
-_FIRST, _SECOND = (
-    json.loads((Path(__file__).parents[1] / "vectors" / f"envelope-{number}.json").read_text())
-    for number in (1, 2)
+_FIRST, _SECOND, _CANARIES = (
+    json.loads((Path(__file__).parents[1] / "vectors" / name).read_text())
+    for name in ("envelope-1.json", "envelope-2.json", "canary-1.json")
 )
 #: Secrets of format 1 have no name: there, the word is the name of the vector.
-VECTORS = [{**vector, "title": vector["name"], "name": None} for vector in _FIRST] + _SECOND
+VECTORS = [{**vector, "title": vector["name"], "name": None} for vector in _FIRST] + _SECOND + _CANARIES
 KEY = MasterKey(bytes(range(32)))
 BINDING = Binding(
     secret_id="550e8400-e29b-41d4-a716-446655440000",
@@ -38,7 +38,7 @@ def encrypt(plaintext: bytes = b"correct horse", binding: Binding = BINDING) -> 
 
 
 def decrypt(envelope: bytes, binding: Binding = BINDING) -> bytes:
-    return envelopes.decrypt(envelope, key=KEY, binding=binding)
+    return envelopes.decrypt(envelope, key=KEY, bindings=[binding])[0]
 
 
 def binding_of(vector: dict[str, Any]) -> Binding:
@@ -52,6 +52,7 @@ def binding_of(vector: dict[str, Any]) -> Binding:
         else datetime(1970, 1, 1, tzinfo=UTC) + timedelta(milliseconds=milliseconds),
         max_reads=vector["max_reads"],
         name=vector["name"],
+        is_canary=vector.get("is_canary", False),
     )
 
 
@@ -60,7 +61,8 @@ def binding_of(vector: dict[str, Any]) -> Binding:
 def test_stored_envelopes_stay_readable(vector: dict[str, Any]) -> None:
     """An existing envelope of either format stays readable permanently."""
     key = MasterKey(bytes.fromhex(vector["master_key"]))
-    plaintext = envelopes.decrypt(bytes.fromhex(vector["envelope"]), key=key, binding=binding_of(vector))
+    bindings = [binding_of(vector)]
+    plaintext, _ = envelopes.decrypt(bytes.fromhex(vector["envelope"]), key=key, bindings=bindings)
     assert plaintext.hex() == vector["plaintext"]
 
 
@@ -122,12 +124,13 @@ def test_every_truncation_is_refused() -> None:
         {"max_reads": None},
         {"name": "billing/db-passwore"},
         {"name": ""},
+        {"is_canary": True},
     ],
     ids=lambda change: next(iter(change)),
 )
 @pytest.mark.parametrize("binding", [BINDING, NAMED], ids=["unnamed", "named"])
 def test_a_changed_binding_is_refused(binding: Binding, change: dict[str, Any]) -> None:
-    """A ciphertext does not decrypt for another secret, version, namespace, limit or name."""
+    """A ciphertext does not decrypt for another secret, version, namespace, limit or name, or canary."""
     envelope = encrypt(binding=binding)
     with pytest.raises(DecryptionError):
         decrypt(envelope, replace(binding, **change))
@@ -151,7 +154,7 @@ def test_one_format_never_reads_as_the_other(binding: Binding) -> None:
 def test_another_key_is_refused() -> None:
     """An envelope does not decrypt with another master key."""
     with pytest.raises(DecryptionError):
-        envelopes.decrypt(encrypt(), key=MasterKey(bytes(32)), binding=BINDING)
+        envelopes.decrypt(encrypt(), key=MasterKey(bytes(32)), bindings=[BINDING])
 
 
 @pytest.mark.promise(1)
@@ -172,6 +175,7 @@ bindings = st.builds(
     ),
     max_reads=st.none() | st.integers(0, 2**63 - 1),
     name=st.none() | st.text(st.characters(codec="utf-8"), max_size=40),
+    is_canary=st.booleans(),
 )
 
 
@@ -189,6 +193,7 @@ def test_associated_data_matches_the_description(binding: Binding, header: bytes
     described = [header, binding.secret_id, binding.version, binding.namespace, expiry]
     described.append("" if binding.max_reads is None else binding.max_reads)
     described += [] if binding.name is None else [binding.name]
+    described += ["canary"] if binding.is_canary else []
     assert parts == [
         part
         if isinstance(part, bytes)

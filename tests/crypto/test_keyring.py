@@ -18,14 +18,14 @@ def test_the_primary_key_encrypts() -> None:
 def test_fallback_keys_decrypt() -> None:
     """A value of the previous key stays readable while that key is a fallback."""
     envelope = Keyring(OLD).encrypt(b"value", BINDING)
-    assert Keyring(NEW, [OLD]).decrypt(envelope, BINDING) == b"value"
+    assert Keyring(NEW, [OLD]).decrypt(envelope, [BINDING])[0] == b"value"
 
 
 def test_a_missing_key_decrypts_nothing() -> None:
     """A value whose key was dropped is refused like any other that does not verify."""
     envelope = Keyring(OLD).encrypt(b"value", BINDING)
     with pytest.raises(DecryptionError):
-        Keyring(NEW, [FOREIGN]).decrypt(envelope, BINDING)
+        Keyring(NEW, [FOREIGN]).decrypt(envelope, [BINDING])
 
 
 def test_a_keyring_finds_its_keys_by_id() -> None:

@@ -66,10 +66,10 @@ def test_the_token_key_cannot_be_read_as_a_secret(keyring: Keyring) -> None:
     binding = Binding(secret_id="", version=0, namespace="")
     envelope = keyring.encrypt(b"the token key", TokenKeyBinding())
     with pytest.raises(DecryptionError):
-        keyring.decrypt(envelope, binding)
+        keyring.decrypt(envelope, [binding])
     with pytest.raises(DecryptionError):
-        keyring.decrypt(keyring.encrypt(b"a secret", binding), TokenKeyBinding())
-    assert keyring.decrypt(envelope, TokenKeyBinding()) == b"the token key"
+        keyring.decrypt(keyring.encrypt(b"a secret", binding), [TokenKeyBinding()])
+    assert keyring.decrypt(envelope, [TokenKeyBinding()])[0] == b"the token key"
 
 
 def test_no_representation_shows_a_key() -> None:
@@ -85,7 +85,7 @@ def test_a_stored_token_key_stays_readable() -> None:
     file = Path(__file__).parents[1] / "vectors" / "token-key-3.json"
     vector = {name: bytes.fromhex(value) for name, value in json.loads(file.read_text()).items()}
     keyring = Keyring(MasterKey(vector["master_key"]))
-    assert keyring.decrypt(vector["envelope"], TokenKeyBinding()) == vector["token_key"]
+    assert keyring.decrypt(vector["envelope"], [TokenKeyBinding()])[0] == vector["token_key"]
 
 
 def test_the_stored_token_key_follows_from_the_description() -> None:

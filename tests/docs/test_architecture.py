@@ -50,7 +50,8 @@ def test_every_bound_and_unbound_field_is_listed() -> None:
         text,
     )
     fields = {field.db_field for field in Secret._fields.values()} | BESIDE["secrets"]
-    names = {field.name for field in dataclasses.fields(Binding)} - {"secret_id"} | {"_id", "key_id"}
+    names = {field.name for field in dataclasses.fields(Binding)} - {"secret_id", "is_canary"}
+    names |= {"_id", "key_id"}
     assert names_in(bound) == names
     assert names_in(unbound) == fields - names - {"envelope"}
 

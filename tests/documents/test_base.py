@@ -53,7 +53,7 @@ def counters(monkeypatch: pytest.MonkeyPatch) -> dict[str, Counter]:
 
 def test_a_genuine_envelope_decrypts(counters: dict[str, Counter]) -> None:
     """The plaintext comes back, and no failure is counted."""
-    assert base.decrypt(Stored(), lambda: BINDING, KEYRING) == b"value"
+    assert base.decrypt(Stored(), lambda: [BINDING], KEYRING) == (b"value", BINDING)
     assert {counter.value for counter in counters.values()} == {0}
 
 
@@ -74,7 +74,7 @@ def test_a_failure_is_counted_by_its_reason(
 ) -> None:
     """An unknown key and a value that does not verify have different errors and counters."""
     with pytest.raises(error):
-        base.decrypt(stored, lambda: BINDING, KEYRING)
+        base.decrypt(stored, lambda: [BINDING], KEYRING)
     assert {name: counter.value for name, counter in counters.items()} == dict.fromkeys(counters, 0) | {
         counted: 1
     }
@@ -87,7 +87,7 @@ def test_a_binding_of_wrong_types_does_not_verify(
     """A field of another type in the binding counts as a value that does not verify."""
     wrong = {"secret_id": "a", "version": 1, "namespace": "default", **fields}
     with pytest.raises(DecryptionError):
-        base.decrypt(Stored(), lambda: Binding(**wrong), KEYRING)
+        base.decrypt(Stored(), lambda: [Binding(**wrong)], KEYRING)
     assert (counters["DOES_NOT_VERIFY"].value, counters["UNKNOWN_KEY"].value) == (1, 0)
 
 

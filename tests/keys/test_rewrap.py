@@ -499,6 +499,7 @@ def test_an_update_between_read_and_write_loses_nothing(
         assert document
         newest = {name: document[name] for name in ("version", "envelope", "key_id", "created_at")}
         secret = StoredSecret(document)
+        secret.decrypt(Keyring(NEW, [OLD]))
         change = {
             "older": [*document["older"], newest],
             "version": 3,

@@ -9,6 +9,8 @@ from vault.crypto.encoding import joined
 
 _UNNAMED = b"\x01"
 _NAMED = b"\x02"
+#: Made once: the time of a write must not show it.
+_CANARY = joined(b"canary")
 
 
 class Bound(Protocol):
@@ -51,6 +53,8 @@ class Binding:
     max_reads: int | None = None
     #: The secret's name.
     name: str | None = None
+    #: Whether a read of the secret is an alarm. Only the associated data has it, so MongoDB does not show it.
+    is_canary: bool = False
 
     @property
     def format(self) -> bytes:
@@ -66,11 +70,11 @@ class Binding:
         """Return the bytes to authenticate. Each part follows its length, so the bytes are unambiguous.
 
         The parts in order: format byte and key ID; secret ID; version; namespace; expiry in milliseconds
-        since 1970 (empty if unset); read limit (empty if unset); name (omitted if unset). Texts are UTF-8,
-        numbers 8 bytes and lengths 4 bytes, both big-endian.
+        since 1970 (empty if unset); read limit (empty if unset); name (omitted if unset); `canary` (omitted
+        unless it is one). Texts are UTF-8, numbers 8 bytes and lengths 4 bytes, both big-endian.
         """
         name = [] if self.name is None else [self.name.encode()]
-        return joined(
+        data = joined(
             format_and_key_id,
             self.secret_id.encode(),
             _integer(self.version),
@@ -79,6 +83,7 @@ class Binding:
             b"" if self.max_reads is None else _integer(self.max_reads),
             *name,
         )
+        return data + _CANARY if self.is_canary else data
 
 
 def _integer(number: int) -> bytes:

@@ -2,11 +2,14 @@
 
 from collections.abc import Iterator, Sequence
 from types import MappingProxyType
+from typing import TypeVar
 
 from vault.core.errors import DecryptionError
 from vault.crypto import envelope as envelopes
 from vault.crypto.binding import Bound
 from vault.crypto.master_key import MasterKey
+
+_B = TypeVar("_B", bound=Bound)
 
 
 class Keyring:
@@ -32,18 +35,18 @@ class Keyring:
         """Return *plaintext* encrypted under the primary key, as an envelope bound to *binding*."""
         return envelopes.encrypt(plaintext, key=self._primary, binding=binding)
 
-    def decrypt(self, envelope: bytes, binding: Bound) -> bytes:
-        """Return the plaintext of *envelope*.
+    def decrypt(self, envelope: bytes, bindings: Sequence[_B]) -> tuple[bytes, _B]:
+        """Return the plaintext of *envelope*, and the one of *bindings* that it has.
 
         The key is found by the ID in the envelope, so values stay readable after a rotation.
 
         Raises:
-            DecryptionError: The envelope or *binding* was altered, or no key here has the envelope's key ID.
+            DecryptionError: The envelope or binding was altered, or no key here has the envelope's key ID.
         """
         key = self._keys.get(envelopes.key_id(envelope))
         if key is None:
             raise DecryptionError
-        return envelopes.decrypt(envelope, key=key, binding=binding)
+        return envelopes.decrypt(envelope, key=key, bindings=bindings)
 
     def __contains__(self, key_id: object) -> bool:
         return key_id in self._keys

@@ -1,7 +1,7 @@
 """The base of stored documents, which alone reaches into MongoEngine, and the decryption of envelopes."""
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, ClassVar, Protocol, Self, TypeGuard
+from typing import Any, ClassVar, Protocol, Self, TypeGuard, TypeVar
 
 from mongoengine import Document
 from pymongo.client_session import ClientSession
@@ -11,6 +11,8 @@ from vault.crypto import Keyring
 from vault.crypto.binding import Bound
 from vault.crypto.envelope import key_id
 from vault.observability import metrics
+
+_B = TypeVar("_B", bound=Bound)
 
 #: The collection of idempotency keys, see `vault.secrets.idempotency`.
 IDEMPOTENCY_COLLECTION = "idempotency_keys"
@@ -98,17 +100,19 @@ class StoredEnvelope(Protocol):
     key_id: str
 
 
-def decrypt(stored: StoredEnvelope, binding: Callable[[], Bound], keyring: Keyring) -> bytes:
-    """Return the plaintext of *stored*, and count a failure by its reason.
+def decrypt(
+    stored: StoredEnvelope, bindings: Callable[[], Sequence[_B]], keyring: Keyring
+) -> tuple[bytes, _B]:
+    """Return the plaintext of *stored*, and the one of *bindings* that it has; count a failure by its reason.
 
-    Anyone who can write to the database can store any type in any field, those of the *binding* included.
+    Anyone who can write to the database can store any type in any field, those of the *bindings* included.
 
     Raises:
         KeyMissingError: *stored* needs a master key that *keyring* does not have.
         DecryptionError: The document is not as it was saved.
     """
     try:
-        return _decrypted(stored, binding, keyring)
+        return _decrypted(stored, bindings, keyring)
     except KeyMissingError:
         metrics.UNKNOWN_KEY.inc()
         raise
@@ -118,7 +122,9 @@ def decrypt(stored: StoredEnvelope, binding: Callable[[], Bound], keyring: Keyri
         raise DecryptionError from None
 
 
-def _decrypted(stored: StoredEnvelope, binding: Callable[[], Bound], keyring: Keyring) -> bytes:
+def _decrypted(
+    stored: StoredEnvelope, bindings: Callable[[], Sequence[_B]], keyring: Keyring
+) -> tuple[bytes, _B]:
     if not stored.key_id or not isinstance(stored.key_id, str):
         raise DecryptionError
     if stored.key_id not in keyring:
@@ -126,4 +132,4 @@ def _decrypted(stored: StoredEnvelope, binding: Callable[[], Bound], keyring: Ke
     # A wrong key ID would hide the value from a rewrap, and dropping its real key would lose it.
     if key_id(stored.envelope) != stored.key_id:
         raise DecryptionError
-    return keyring.decrypt(stored.envelope, binding())
+    return keyring.decrypt(stored.envelope, bindings())

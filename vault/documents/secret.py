@@ -49,6 +49,7 @@ class _Encryptable(BoundFields):
     envelope: bytes
     key_id: str
 
+    is_canary = False
     _plaintext: bytes | None = None
 
     def set_plaintext(self, plaintext: bytes) -> None:
@@ -91,6 +92,8 @@ class UnstoredSecret(_Encryptable):
     pending: bool | None = None
     purge_at: datetime | None = None
 
+    #: Part of the ciphertext's binding, and not of the document.
+    is_canary: bool = False
     #: Set if a write may have stored it, or may still store it.
     may_be_stored: bool = field(default=False, init=False)
     #: Set before it is withdrawn: if a write still stores it, the writer removes it.
@@ -110,7 +113,7 @@ class UnstoredSecret(_Encryptable):
 _DOCUMENT_FIELDS = tuple(
     name
     for name in UnstoredSecret.__dataclass_fields__
-    if name not in ("id", "may_be_stored", "is_abandoned")
+    if name not in ("id", "is_canary", "may_be_stored", "is_abandoned")
 )
 
 

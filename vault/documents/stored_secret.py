@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
+from secrets import randbits
 from typing import Any
 
 from vault.core.errors import DecryptionError
@@ -30,9 +31,14 @@ class BoundFields:
     expires_at: datetime | None
     max_reads: int | None
     name: str | None
+    #: Whether a read of the secret is an alarm. No stored field shows it.
+    is_canary: bool
 
     def binding(self, version: int) -> Binding:
         """Return the binding of the ciphertext of *version*."""
+        return self._bound(version, is_canary=self.is_canary)
+
+    def _bound(self, version: int, *, is_canary: bool) -> Binding:
         return Binding(
             secret_id=self.id,
             version=version,
@@ -40,6 +46,7 @@ class BoundFields:
             expires_at=self.expires_at,
             max_reads=self.max_reads,
             name=self.name,
+            is_canary=is_canary,
         )
 
 
@@ -102,7 +109,8 @@ class StoredSecret(BoundFields):
 
     Anyone with write access to MongoDB can store a field of another type. This class alone handles that: such
     a field reads as unset, so every attribute has its declared type. If the ciphertext is bound to the field,
-    the secret does not decrypt. If the field can hide the secret, the secret is hidden.
+    the secret does not decrypt. If the field can hide the secret, the secret is hidden. `is_canary`, and so
+    `binding`, exist once a version was decrypted: only the ciphertext shows it.
     """
 
     #: The projection of a document for a fetch of the newest version.
@@ -246,12 +254,16 @@ class StoredSecret(BoundFields):
             KeyMissingError: *keyring* lacks the master key of the version.
             DecryptionError: The document was changed since the service stored it.
         """
-        return decrypt(stored, lambda: self._checked_binding(stored), keyring)
+        plaintext, binding = decrypt(stored, lambda: self._bindings(stored), keyring)
+        self.is_canary = binding.is_canary
+        return plaintext
 
-    def _checked_binding(self, stored: StoredVersion) -> Binding:
+    def _bindings(self, stored: StoredVersion) -> Sequence[Binding]:
+        """Return both bindings that *stored* can have, in a random order: the time must not show which."""
         if not (self._is_well_formed and stored.is_well_formed):
             raise DecryptionError
-        return self.binding(stored.version)
+        first = bool(randbits(1))
+        return [self._bound(stored.version, is_canary=flag) for flag in (first, not first)]
 
 
 def _number(value: object) -> int:

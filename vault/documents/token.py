@@ -62,7 +62,7 @@ class StoredTokenKey(BaseDocument):
         return bool(changed)
 
     def _material(self, keyring: Keyring) -> bytes:
-        return decrypt(self, TokenKeyBinding, keyring)
+        return decrypt(self, lambda: [TokenKeyBinding()], keyring)[0]
 
 
 #: Characters of an ID that are the accessor: 96 bits.
