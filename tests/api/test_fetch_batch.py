@@ -366,7 +366,7 @@ def test_a_prefix_returns_all_readable_secrets(
     ]
     recorded, default = {"status": "success", "principal": "alice"}, {"namespace": "default"}
     assert trail(stored) == [
-        {"action": "list", **recorded},
+        {"action": "list", **recorded, "details": {"name": "app/", **default, "fetched": 2}},
         {"action": "fetch", **recorded, "secret_id": first, "details": {"name": "app/a", **default}},
         {
             "action": "fetch",

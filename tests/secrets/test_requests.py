@@ -23,6 +23,7 @@ new_secrets = st.builds(
     max_reads=st.none() | st.integers(1, 3),
     name=st.none() | st.sampled_from(["a", "b", "null"]),
     labels=st.dictionaries(st.sampled_from(["a", "b"]), st.sampled_from(["", "a", "b"])),
+    canary=st.booleans(),
 )
 
 

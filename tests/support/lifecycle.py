@@ -21,7 +21,8 @@ from vault.crypto import Keyring, MasterKey
 from vault.documents import Secret
 
 UNKNOWN_ID = "550e8400-e29b-41d4-a716-446655440000"
-EVERYTHING = frozenset(Scope) - {Scope.AUDIT_READ}
+#: `canary:manage` shows in replies.
+EVERYTHING = frozenset(Scope) - {Scope.AUDIT_READ, Scope.CANARY_MANAGE}
 ALICE = Principal(name="alice", scopes=EVERYTHING)
 BOB = Principal(name="bob", scopes=EVERYTHING)
 #: In another namespace.

@@ -105,8 +105,10 @@ CHANGES: dict[str, dict[str, Any]] = {
 FEW = ("/vault/secret/create", "/vault/secret/fetch-batch", "/vault/token/create", REVOKE_SELF)
 #: By operation, changes to its valid body, so that some body has each field; null removes a field.
 REST: dict[str, list[dict[str, Any]]] = {
-    "/vault/secret/create": [{"ttl_seconds": 60, "max_reads": 2}],
-    "/vault/secret/create-batch": [{"secrets": [{"secret": b64(VALUE), "ttl_seconds": 60, "max_reads": 2}]}],
+    "/vault/secret/create": [{"ttl_seconds": 60, "max_reads": 2, "canary": True}],
+    "/vault/secret/create-batch": [
+        {"secrets": [{"secret": b64(VALUE), "ttl_seconds": 60, "max_reads": 2, "canary": True}]}
+    ],
     "/vault/secret/fetch": [BY_NAME, {"version": 1, "delivery": DELIVERY}],
     "/vault/secret/fetch-batch": [
         {"secrets": [{"name": NAME, "version": 1, "delivery": DELIVERY}]},

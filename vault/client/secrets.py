@@ -53,6 +53,8 @@ class Written:
 
     secret_id: str
     version: int
+    #: The reason why programs would read the new canary; empty without one.
+    warning: str = ""
 
 
 def is_id(text: str) -> bool:
@@ -289,7 +291,7 @@ class Secrets:
 
     def _written(self, reply: Mapping[str, Any]) -> Written:
         try:
-            return Written(str(reply["secret_id"]), int(reply["version"]))
+            return Written(str(reply["secret_id"]), int(reply["version"]), str(reply.get("warning", "")))
         except (KeyError, TypeError, ValueError):
             raise self._service.odd_reply() from None
 

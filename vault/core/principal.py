@@ -34,6 +34,8 @@ class Scope(StrEnum):
     #: Permanently destroy a version, or a deleted secret before its recovery period ends.
     SECRET_PURGE = "secret:purge"
     SECRET_LIST = "secret:list"
+    #: Create canaries, and see which secrets are canaries.
+    CANARY_MANAGE = "canary:manage"
     AUDIT_READ = "audit:read"
     #: Create, list and revoke tokens; create, list and delete roles for JWTs and their issuers.
     TOKEN_MANAGE = "token:manage"

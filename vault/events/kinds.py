@@ -30,6 +30,7 @@ class Kind(StrEnum):
     TOKEN_EXPIRING = "token.expiring"
     KEY_OPENED = "key.opened"
     KEY_RECOVERED = "key.recovered"
+    CANARY_READ = "canary.read"
 
 
 _ACTIONS = {
@@ -45,6 +46,8 @@ _ACTIONS = {
     Kind.TOKEN_EXPIRING: Action.TOKEN_EXPIRING,
     Kind.KEY_OPENED: Action.KEY_OPENED,
     Kind.KEY_RECOVERED: Action.KEY_RECOVERED,
+    # Only of canaries.
+    Kind.CANARY_READ: Action.FETCH,
 }
 _KINDS = {action.value: kind for kind, action in _ACTIONS.items()}
 
@@ -53,9 +56,15 @@ _SHOWN = {
     "secret": ("name", "namespace", "version", "versions", "days", "expires_at"),
     "token": ("token", "namespace", "days", "expires_at"),
     "key": ("key_id", "slot"),
+    "canary": ("name", "namespace", "version"),
 }
 #: Without the first of these details, an entry of the sort makes no event: it does not say what it is about.
-_REQUIRED = {"secret": ("name", "namespace"), "token": ("token", "namespace"), "key": ("key_id",)}
+_REQUIRED = {
+    "secret": ("name", "namespace"),
+    "token": ("token", "namespace"),
+    "key": ("key_id",),
+    "canary": ("name", "namespace"),
+}
 
 #: The details that make two entries announce the same: after a worker was killed, a change can be recorded
 #: twice.
@@ -87,8 +96,12 @@ class EventFilter(Filter):
 
     def query(self) -> dict[str, Any]:
         """Return the filter as a MongoDB query."""
-        actions = sorted(_ACTIONS[kind] for kind in self.kinds)
-        return Filter.query(self) | {"action": {"$in": actions}, "status": Status.SUCCESS.value}
+        actions = sorted(_ACTIONS[kind] for kind in self.kinds - {Kind.CANARY_READ})
+        found: list[dict[str, Any]] = [{"action": {"$in": actions}}]
+        if Kind.CANARY_READ in self.kinds:
+            found.append({"action": Action.FETCH.value, "details.canary": True})
+        # Within a list, as the limit to paths is an alternative, too.
+        return Filter.query(self) | {"$and": [{"$or": found}], "status": Status.SUCCESS.value}
 
 
 def event_of(entry: Record, namespace: str) -> Event | None:
@@ -100,6 +113,8 @@ def event_of(entry: Record, namespace: str) -> Event | None:
     details, kind = entry.get("details"), _KINDS.get(str(entry.get("action")))
     # A repeated create stored nothing.
     if kind is None or not isinstance(details, dict) or "repeated" in details:
+        return None
+    if kind is Kind.CANARY_READ and details.get("canary") is not True:
         return None
     sort = kind.partition(".")[0]
     required = [entry.get("stream"), entry.get("ts"), *(details.get(name) for name in _REQUIRED[sort])]

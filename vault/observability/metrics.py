@@ -103,6 +103,8 @@ _SINK_ENTRIES = _counter(
 SINK_WRITTEN = _SINK_ENTRIES.labels("written")
 SINK_FAILED = _SINK_ENTRIES.labels("failed")
 
+CANARY_READS = _counter("canary_reads", "Reads of canaries, which no program makes.", [])
+
 CUSTODY_SLOT_UP = _gauge(
     "custody_slot_up", "1 if the slot opens every key of the keyring file, else 0.", ["slot"]
 )

@@ -14,6 +14,7 @@ from vault.core.errors import (
     KeyMissingError,
     NameTakenError,
     OutsidePathsError,
+    ScopeMissingError,
     SecretBusyError,
     SecretNotFoundError,
     SecretTooLargeError,
@@ -35,6 +36,7 @@ _OWN_ERRORS = (
     DeliveryRefusedError,
     KeyMissingError,
     OutsidePathsError,
+    ScopeMissingError,
     SecretNotFoundError,
     SecretTooLargeError,
     TooLargeForBatchError,
@@ -94,6 +96,7 @@ class Fetch(Item):
     name: str | None = None
     max_reads: int | None = None
     fetched_version: int = 0
+    is_canary: bool = False
     plaintext: bytes = field(default=b"", repr=False)
 
     @property

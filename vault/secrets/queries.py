@@ -3,6 +3,7 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from datetime import UTC, datetime
 from typing import Any
 from urllib.parse import quote, unquote
@@ -10,10 +11,16 @@ from urllib.parse import quote, unquote
 from pymongo.collation import Collation
 
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import InvalidCursorError, SecretNotFoundError, TooManyKeysError
+from vault.core.errors import (
+    DecryptionError,
+    InvalidCursorError,
+    KeyMissingError,
+    SecretNotFoundError,
+    TooManyKeysError,
+)
 from vault.core.outcomes import Status
 from vault.core.paths import Paths
-from vault.core.principal import Principal
+from vault.core.principal import Principal, Scope
 from vault.crypto import Keyring
 from vault.documents import AuditEntry
 from vault.documents.base import text
@@ -31,6 +38,9 @@ _ORDER = [("name", 1), ("_id", 1)]
 _LABELLED_AT_ONCE = 101
 #: Secrets without their labels that are read in one round trip.
 _AT_ONCE = 250
+#: Secrets that are read in one round trip with their values, each up to a megabyte.
+_OPENED_AT_ONCE = 16
+_NEWEST: Mapping[str, Any] = {**StoredSecret.NEWEST, "labels": 0}
 
 #: By the collation of a collection that an attacker has made, other names would be within the bounds.
 _BY_BYTES = Collation("simple")
@@ -152,6 +162,8 @@ class SecretQueries:
     def describe(self, reference: Reference, *, attempt: Attempt) -> dict[str, Any]:
         """Return everything about a secret except its value, once the audit entry is durable.
 
+        It has `canary` if the principal may see that.
+
         Raises:
             CredentialRequiredError: By name, without a credential.
             SecretNotFoundError: The secret does not exist, or may no longer be read.
@@ -178,6 +190,7 @@ class SecretQueries:
             "max_reads": secret.max_reads,
             "reads_left": secret.reads_left,
             "last_fetched_at": last_fetch,
+            **({"canary": secret.is_canary} if _may_see_canaries(attempt) else {}),
         }
 
     def page(
@@ -193,7 +206,7 @@ class SecretQueries:
         """Return up to *limit* secrets that the principal reaches by name, and the next page's cursor.
 
         With *deleted*, return restorable secrets instead of readable ones. A page ends early if its secrets
-        take `MAX_PAGE_BYTES`.
+        take `MAX_PAGE_BYTES`. Each has `canary` if the principal may see which of them are.
 
         Raises:
             InvalidCursorError: This function did not return *cursor*.
@@ -212,9 +225,26 @@ class SecretQueries:
                 deleted=deleted,
             )
             shown, has_more = _page(found, limit)
+            summaries = [_summary(StoredSecret(document)) for document in shown]
+            if _may_see_canaries(attempt):
+                self._mark_canaries(summaries)
         attempt.finish(Status.SUCCESS)
         more = _cursor(shown[-1].get("name"), shown[-1]["_id"]) if has_more else None
-        return [_summary(StoredSecret(document)) for document in shown], more
+        return summaries, more
+
+    def _mark_canaries(self, summaries: Sequence[dict[str, Any]]) -> None:
+        """Add to each summary whether the secret is a canary; None for one that does not verify."""
+        ids = [summary["secret_id"] for summary in summaries]
+        found = Secret.raw().find({"_id": {"$in": ids}}, _NEWEST, batch_size=_OPENED_AT_ONCE)
+        canaries = {document["_id"]: self._is_canary(StoredSecret(document)) for document in found}
+        for summary in summaries:
+            summary["canary"] = canaries.get(summary["secret_id"])
+
+    def _is_canary(self, secret: StoredSecret) -> bool | None:
+        with suppress(DecryptionError, KeyMissingError):
+            secret.decrypt(self._keyring)
+            return secret.is_canary
+        return None
 
     def level(self, folder: str, *, after: str, limit: int | None, attempt: Attempt) -> list[str]:
         """Return up to *limit* keys below *folder*, which is empty or ends in a slash, that come after a key.
@@ -288,6 +318,10 @@ def _page(found: Iterable[Mapping[str, Any]], limit: int) -> tuple[list[Mapping[
         left -= len(json.dumps(document, default=str))
         shown.append(document)
     return shown, False
+
+
+def _may_see_canaries(attempt: Attempt) -> bool:
+    return Scope.CANARY_MANAGE in attempt.principal.scopes
 
 
 def _summary(secret: StoredSecret) -> dict[str, Any]:

@@ -32,6 +32,8 @@ class NewSecret:
     name: str | None = None
     labels: Mapping[str, str] = field(default_factory=dict)
     rules: WriteRules = field(default_factory=WriteRules)
+    #: Whether a read of the secret is an alarm.
+    canary: bool = False
 
     def document(self, namespace: str, secret_id: str) -> UnstoredSecret:
         """Return this secret, with this new ID, in *namespace*."""
@@ -51,6 +53,7 @@ class NewSecret:
             version=1 if self.plaintext else 0,
             metadata_version=None if self.plaintext else 1,
             rules=dict(self.rules.stored()) or None,
+            is_canary=self.canary,
         )
         secret.set_plaintext(self.plaintext)
         return secret
@@ -60,6 +63,8 @@ class NewSecret:
         values = asdict(self) | {"plaintext": b64encode(self.plaintext).decode()}
         # No request with an idempotency key has rules. Records of earlier versions have none.
         del values["rules"]
+        if not self.canary:
+            del values["canary"]
         return json.dumps(values, sort_keys=True).encode()
 
 

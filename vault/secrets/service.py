@@ -13,11 +13,13 @@ from vault.core.errors import (
     VaultError,
 )
 from vault.core.outcomes import Status
+from vault.core.principal import Scope
 from vault.core.timestamps import to_milliseconds
 from vault.crypto import Keyring
 from vault.documents.guard import best_effort_cleanup
 from vault.documents.stored_secret import StoredSecret, StoredVersion, VersionInfo
 from vault.keys.guard import KeyringGuard
+from vault.observability import metrics
 from vault.secrets import reach, read_limits
 from vault.secrets.idempotency import IdempotentCreate
 from vault.secrets.items import CreateRequest, Creation, Fetch, Item, Reserve, need_not_reserve
@@ -54,8 +56,9 @@ class SecretService:
         If the *idempotency_key* was used for the same new secret before, return that one's ID.
 
         Raises:
-            CredentialRequiredError: It has a name, and the caller has no credential.
+            CredentialRequiredError: It has a name or is a canary, and the caller has no credential.
             OutsidePathsError: Its name is outside the principal's paths, or it has none.
+            ScopeMissingError: It is a canary, and the principal may not create those.
             SecretTooLargeError: It is longer than the limit in bytes.
             NameTakenError: Another secret of the namespace has the name.
             WeakIdempotencyKeyError: The idempotency key of an anonymous caller is too short.
@@ -97,6 +100,8 @@ class SecretService:
         if item.new_secret.name is not None:
             reach.require_credential(item.new_secret.name, item.attempt)
         reach.require_within(item.new_secret.name, item.attempt)
+        if item.new_secret.canary:
+            item.attempt.require(Scope.CANARY_MANAGE)
         require_size(item.new_secret.plaintext, self._max_bytes)
 
     def _create(
@@ -204,7 +209,11 @@ class SecretService:
         _admit(items)
         self._open_each(items, found)
         on_size(_size(items))
-        self._finish_fetches(items, attempt.part(Action.LIST))
+        listing = attempt.part(Action.LIST)
+        reach.record(attempt.principal.namespace, prefix, listing)
+        # Shows later that programs read by this prefix, so that no canary belongs there.
+        listing.details["fetched"] = len(items)
+        self._finish_fetches(items, listing)
         return items
 
     def batch_bytes(self, count: int) -> int:
@@ -258,6 +267,7 @@ class SecretService:
             raise TooLargeForBatchError
         item.plaintext = plaintext
         item.name, item.max_reads, item.fetched_version = secret.name, secret.max_reads, stored.version
+        item.is_canary = secret.is_canary
         if item.version or secret.version > 1:
             item.attempt.details["version"] = stored.version
 
@@ -265,6 +275,9 @@ class SecretService:
         """Record the outcomes of *items* and the success of *further* attempts, and count limited reads."""
         limited = [item for item in items if item.error is None and item.max_reads is not None]
         reads = _reserve_reads(limited) if limited else []
+        canaries = [item for item in items if item.is_canary and item.error is None]
+        for item in canaries:
+            item.attempt.details["canary"] = True
         try:
             finish_all([*((attempt, Status.SUCCESS) for attempt in further), *self._outcomes(items)])
             counted = read_limits.commit_reads(reads) if reads else []
@@ -273,6 +286,8 @@ class SecretService:
                 with best_effort_cleanup():
                     read_limits.release_reads(reads)
             raise
+        if canaries:
+            metrics.CANARY_READS.inc(len(canaries))
         held = (item for item in limited if item.error is None)
         for item in [item for item, is_counted in zip(held, counted, strict=True) if not is_counted]:
             item.error = SecretBusyError()

@@ -97,8 +97,10 @@ class Wrapping:
         self._secrets = secrets
         self._store = SecretStore()
 
-    def keep(self, token: WrappingToken, reply: bytes, origin: Origin) -> None:
+    def keep(self, token: WrappingToken, reply: bytes, origin: Origin, *, has_canary: bool = False) -> None:
         """Keep *reply* for the one who presents the new *token* during its life, at most `MAX_LIFETIME`.
+
+        If it *has_canary*, who unwraps it reads a canary.
 
         The request that it answers has an entry; keeping the reply has no other.
 
@@ -109,7 +111,9 @@ class Wrapping:
         require_size(reply, MAX_BYTES)
         # Encrypted together, so that no one else can say where a reply comes from.
         plaintext = json.dumps(origin).encode() + b"\n" + reply
-        new_secret = NewSecret(plaintext=plaintext, ttl_seconds=origin.seconds, max_reads=1)
+        new_secret = NewSecret(
+            plaintext=plaintext, ttl_seconds=origin.seconds, max_reads=1, canary=has_canary
+        )
         self._store.publish([new_secret.document(_NAMESPACE, token.accessor)])
 
     def unwrap(

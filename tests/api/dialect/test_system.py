@@ -165,6 +165,7 @@ GIVEN: dict[Scope, dict[str, list[str]]] = {
     },
     Scope.SECRET_PURGE: {"secret/metadata/a": ["delete"], "secret/destroy/a": ["update"]},
     Scope.SECRET_LIST: {"secret/metadata/a": ["list"]},
+    Scope.CANARY_MANAGE: {},
     Scope.AUDIT_READ: {},
     Scope.TOKEN_MANAGE: {"auth/token/create": ["update"]},
     Scope.WEBHOOK_MANAGE: {},

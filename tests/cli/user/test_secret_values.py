@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 from flask import Flask
+from flask.testing import FlaskClient
 
 from tests.cli.people import Person
-from tests.support.access import make_token
+from tests.support.access import bearer, make_token
 from tests.support.lifecycle import UNKNOWN_ID, trail
 from tests.support.rotation import Stored
 from vault.client.secrets import Secrets
@@ -167,6 +168,21 @@ def test_an_expected_version_prevents_lost_updates(person: Person) -> None:
     person.fails_to("secret", "set", NAME, "--expected-version", 2, send=b"two", code=1)
     person.does("secret", "set", NAME, "--expected-version", 1, send=b"two")
     assert person.does("secret", "get", NAME) == "two"
+
+
+def test_a_canary_is_a_new_secret(app: Flask, client: FlaskClient, person: Person) -> None:
+    """`--canary` creates a canary, which only `describe` shows, and warns where programs read by prefix."""
+    person.environment["VAULT_TOKEN"] = token = make_token(app, "keeper", role="admin")
+    result = person.try_to("secret", "set", NAME, "--canary", send=b"decoy")
+    assert (result.stdout, result.stderr) == (f"stored version 1 of {NAME}\n", "")
+    assert "canary        each read is an alarm\n" in person.does("secret", "describe", NAME)
+    client.post("/vault/secret/fetch-batch", json={"name_prefix": "billing/"}, headers=bearer(token))
+    result = person.try_to("secret", "set", "billing/other", "--canary", "--json", send=b"decoy")
+    assert json.loads(result.stdout).keys() == {"secret_id", "version"}
+    assert result.stderr.startswith("warning: In the last 30 days, a batch by prefix")
+    assert "already used" in person.fails_to("secret", "set", NAME, "--canary", send=b"x", code=1)
+    for arguments in ((UNKNOWN_ID,), (NAME, "--expected-version", 1)):
+        person.fails_to("secret", "set", *arguments, "--canary", send=b"x", code=2)
 
 
 def test_an_id_is_as_good_as_a_name(person: Person) -> None:

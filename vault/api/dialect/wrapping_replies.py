@@ -59,7 +59,8 @@ def wrapped(view: Callable[[], Response], *, has_body: bool) -> Response:
     seconds = min(seconds, _seconds_left(now))
     origin = Origin(request.path.removeprefix(DIALECT), moment(now), seconds)
     content = reply.get_data()
-    services().wrapping.keep(token, content, origin)
+    has_canary = "canary" in current_attempt().details
+    services().wrapping.keep(token, content, origin, has_canary=has_canary)
     info = {
         "token": token.text,
         "accessor": token.accessor,

@@ -12,10 +12,12 @@ from vault.api.document.fields import InvalidValue
 from vault.api.http import rate_limits
 from vault.api.http.errors import problem_body
 from vault.api.native import deliveries
+from vault.api.native.secret_replies import CANARY_WARNING
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import reply_memory
 from vault.core.principal import Scope
 from vault.observability import metrics
+from vault.secrets import canaries
 from vault.secrets.items import MAX_ITEMS, Creation, Fetch, Item
 from vault.secrets.requests import NewSecret
 
@@ -37,8 +39,13 @@ def create(new_secrets: Sequence[dict[str, Any]], *, idempotency_key: str | None
     attempt = current_attempt()
     items = [_creation(fields) for fields in new_secrets]
     rate_limits.count_items(len(items), attempt=attempt)
+    warnings = [canary_warning(item.new_secret) for item in items]
     services().secrets.create_all(items, idempotency_key=idempotency_key, attempt=attempt)
-    return _reply(items, [_problem(item) or {"secret_id": item.secret_id} for item in items])
+    outcomes = [
+        _problem(item) or {"secret_id": item.secret_id, **warning}
+        for item, warning in zip(items, warnings, strict=True)
+    ]
+    return _reply(items, outcomes)
 
 
 def fetch(references: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -78,6 +85,12 @@ def _reply(items: Sequence[Item], outcomes: Sequence[Outcome]) -> dict[str, Any]
     if current_attempt().receipt is None:
         return {"secrets": outcomes}
     return {"secrets": outcomes, "receipts": [item.attempt.receipt or None for item in items]}
+
+
+def canary_warning(new_secret: NewSecret) -> dict[str, str]:
+    """Return the `warning` of the reply if programs would read the new canary."""
+    is_met = canaries.meets_prefix_reads(new_secret, current_attempt().principal)
+    return {"warning": CANARY_WARNING} if is_met else {}
 
 
 def _creation(fields: dict[str, Any]) -> Creation:

@@ -14,11 +14,17 @@ from vault.api.document.fields import (
     mapping_field,
     next_cursor_field,
     objects_field,
+    text_field,
     time_field,
 )
 from vault.api.document.headers import RECEIPT_EXAMPLE
 from vault.api.native.secret_requests import CURSOR, NAME, SECRET
+from vault.core.principal import Scope
 from vault.secrets.queries import CURSOR_PATTERN
+
+CANARY_WARNING = (
+    "In the last 30 days, a batch by prefix has read where this canary is: the next one sets off the alarm."
+)
 
 #: In order: a secret's creation, its second version, its last fetch and its expiry.
 _CREATED = "2026-11-24T15:30:00.000Z"
@@ -64,6 +70,18 @@ class SecretLocation(Reply):
     secret_id = _secret_id("The secret's ID. Keep it: without a name, it is the only way to the secret.")
 
 
+def _warning() -> fields.String:
+    return text_field(
+        "The reason why programs would read this canary; missing without one.", CANARY_WARNING, required=False
+    )
+
+
+class CreatedSecret(SecretLocation):
+    """The ID of a new secret."""
+
+    warning = _warning()
+
+
 class SecretValue(Reply):
     """A secret's value."""
 
@@ -74,6 +92,7 @@ class CreatedItem(Reply):
     """The outcome for one secret of a batch: `problem` if it failed, otherwise `secret_id`."""
 
     secret_id = _secret_id(required=False)
+    warning = _warning()
     problem = _item_problem()
 
 
@@ -142,6 +161,14 @@ class SecretSummary(Reply):
     secret_id = _secret_id()
     name = _name(required=True)
     labels = mapping_field("The secret's labels.", LABELS["example"])
+    canary = fields.Boolean(
+        allow_none=True,
+        metadata={
+            "description": "True if each read is an alarm, null if the secret does not verify. Missing "
+            f"without the scope `{Scope.CANARY_MANAGE}`.",
+            "example": False,
+        },
+    )
 
 
 class SecretDescription(SecretSummary):

@@ -28,6 +28,7 @@ from vault.api.document.fields import (
 from vault.api.native.deliveries import delivery_field
 from vault.core.labels import MAX_KEY_BYTES, MAX_LABELS, MAX_TEXT_BYTES
 from vault.core.paths import MAX_NAME_BYTES, name_flaw, prefix_flaw
+from vault.core.principal import Scope
 from vault.secrets.idempotency import MIN_ANONYMOUS_KEY_LENGTH
 from vault.secrets.items import MAX_ITEMS
 from vault.secrets.queries import CURSOR_PATTERN
@@ -96,6 +97,10 @@ class NewSecretSchema(Body):
         description=f"Up to {MAX_LABELS} texts by key, for finding secrets. They are not encrypted. Keys "
         f"have up to {MAX_KEY_BYTES} bytes in UTF-8, of visible characters except `=`, in the Unicode normal "
         f"form NFC, and no space at an end; texts are one line of up to {MAX_TEXT_BYTES} bytes."
+    )
+    canary = flag_field(
+        "If true, each read of the secret is an alarm, and readers cannot tell it from others. This requires "
+        f"the scope `{Scope.CANARY_MANAGE}`."
     )
 
 

@@ -15,9 +15,9 @@ from vault.secrets.queries import page_bytes
 from vault.secrets.requests import NewSecret
 
 
-def _links(*operations: str) -> dict[int, Any]:
-    """Return OpenAPI links from a reply to the *operations* of which it is a valid body."""
-    links = {name: {"operationId": name, "requestBody": "$response.body"} for name in operations}
+def _links(*operations: str, body: Any = "$response.body") -> dict[int, Any]:
+    """Return OpenAPI links from a reply to *operations* that take it, or a *body* of its parts."""
+    links = {name: {"operationId": name, "requestBody": body} for name in operations}
     return {200: {"links": links}}
 
 
@@ -49,6 +49,7 @@ _CREATIONS = {
     "named": _example(
         "With a name and labels", **_VALUE, **_BY_NAME, labels=LABELS["example"], needs_credential=True
     ),
+    "canary": _example("A canary", **_VALUE, name="ops/root-password", canary=True, needs_credential=True),
 }
 _CREATE_BATCHES = {
     "values": _example("Two values", secrets=[_VALUE, {"secret": "b3RoZXI=", "max_reads": 1}]),
@@ -80,9 +81,14 @@ _NOT_FOUND = {"problem": ERROR_DOCS["SecretNotFound"].example}
 @blueprint.arguments(secret_requests.NewSecretSchema, examples=_CREATIONS)
 @blueprint.arguments(secret_requests.IdempotencyKey, location="headers")
 @blueprint.response(
-    200, secret_replies.SecretLocation, description="The secret and its audit entry are stored durably."
+    200, secret_replies.CreatedSecret, description="The secret and its audit entry are stored durably."
 )
-@blueprint.doc(responses=_links("fetch_secret", "describe_secret", "delete_secret"))
+@blueprint.doc(
+    responses=_links(
+        *("fetch_secret", "describe_secret", "delete_secret"),
+        body={"secret_id": "$response.body#/secret_id"},
+    )
+)
 def create_secret(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, str]:
     """Create a secret.
 
@@ -90,7 +96,9 @@ def create_secret(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, st
     Keep the `secret_id`: unless you give the secret a name, it is the only way to it.
     """
     new_secret = NewSecret(plaintext=body.pop("secret"), **body)
-    return {"secret_id": services().secrets.create(new_secret, **headers, attempt=current_attempt())}
+    warning = batches.canary_warning(new_secret)
+    secret_id = services().secrets.create(new_secret, **headers, attempt=current_attempt())
+    return {"secret_id": secret_id, **warning}
 
 
 @blueprint.post("/create-batch")

@@ -130,5 +130,6 @@ def _facts(found: dict[str, Any]) -> dict[str, Any]:
         "expires": moment_cell(found["expires_at"] or "never"),
         "reads left": found["reads_left"] if found["max_reads"] else "no limit",
         "last fetched": moment_cell(found["last_fetched_at"]),
+        **({"canary": "each read is an alarm"} if found.get("canary") else {}),
         **versions,
     }

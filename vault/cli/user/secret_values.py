@@ -6,7 +6,6 @@ import string
 import sys
 from base64 import b64encode
 from contextlib import AbstractContextManager, nullcontext, suppress
-from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,7 +16,7 @@ from vault.cli.shell import parameters
 from vault.cli.shell.output import Output, output_options, warn
 from vault.cli.user.connection import service_options
 from vault.client import private_files
-from vault.client.secrets import MAX_VALUE_BYTES, Fetched, Secrets, all_of, reference
+from vault.client.secrets import MAX_VALUE_BYTES, Fetched, Secrets, all_of, is_id, reference
 from vault.client.service import Service
 from vault.core import strict_json
 from vault.core.errors import FieldNotFoundError, VaultError
@@ -107,6 +106,7 @@ def get(
     type=click.IntRange(0),
     help="Refuse if the newest version is another; 0: if the secret exists.",
 )
+@click.option("--canary", is_flag=True, help="Make a new secret whose reads are alarms.")
 @service_options
 @output_options
 def set_value(
@@ -118,6 +118,7 @@ def set_value(
     max_reads: int | None,
     labels: tuple[tuple[str, str], ...],
     expected_version: int | None,
+    canary: bool,
     service: Service,
     output: Output,
 ) -> None:
@@ -133,17 +134,22 @@ def set_value(
         )
     if from_file and generate:
         raise click.UsageError("--from-file and --generate are alternatives: choose one of them.")
+    if canary and (expected_version or is_id(secret)):
+        raise click.UsageError("--canary is for a new secret, by its name.")
     value = new_value(secret, from_file, generate, output)
-    seconds = int(ttl.total_seconds()) if ttl else None
-    written = Secrets(service).put(
-        secret,
-        value,
-        expected_version=expected_version,
-        max_reads=max_reads,
-        labels=dict(labels) or None,
-        ttl_seconds=seconds,
-    )
-    output.result(asdict(written), f"stored version {written.version} of {secret}")
+    properties: dict[str, Any] = {
+        "labels": dict(labels) or None,
+        "ttl_seconds": int(ttl.total_seconds()) if ttl else None,
+        "max_reads": max_reads,
+    }
+    if canary:
+        written = Secrets(service).create(value, name=secret, canary=True, **properties)
+    else:
+        written = Secrets(service).put(secret, value, expected_version=expected_version, **properties)
+    if written.warning:
+        warn(f"warning: {written.warning}")
+    result = {"secret_id": written.secret_id, "version": written.version}
+    output.result(result, f"stored version {written.version} of {secret}")
 
 
 def new_value(secret: str, from_file: Path | None, generate: int | None, output: Output) -> bytes:
