@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from threading import Thread
+from typing import Any
 
 import pytest
 
@@ -351,3 +352,48 @@ def test_the_token_is_read_at_each_request(tmp_path: Path) -> None:
         with pytest.raises(NotDeliveredError, match="cannot be read"):
             client.fetch([FETCH])
     assert sent == ["Bearer smt_one", "Bearer smt_two"]
+
+
+@pytest.mark.parametrize(
+    ("replies", "expected"),
+    [
+        ([(200, {"secret_id": "x", "canary": True})], ["describe"]),
+        ([(404, {}), (200, {"secret_id": "x"})], ["describe", "create"]),
+        (
+            [(404, {}), (409, {}), (200, {"secret_id": "x", "canary": True})],
+            ["describe", "create", "describe"],
+        ),
+        ([(200, {"secret_id": "x", "canary": False})], RefusedError),
+        ([(200, {"secret_id": "x"})], RefusedError),
+        ([(403, {"code": "scope_missing"})], DeniedError),
+        ([(404, {}), (403, {"code": "scope_missing"})], DeniedError),
+        ([(404, {}), (409, {}), (404, {})], DeniedError),
+        ([(200, [])], UnavailableError),
+    ],
+)
+def test_a_decoy_refers_to_a_canary(
+    token: TokenFile, replies: list[tuple[int, Any]], expected: list[str] | type[NotDeliveredError]
+) -> None:
+    """A decoy is the ID of a canary, which is created once and never fetched; no other secret becomes one."""
+    asked: list[tuple[str, Any]] = []
+
+    def handle(connection: socket.socket) -> None:
+        status, body = replies[len(asked)]
+        line, _, sent = received(connection)
+        asked.append((line.split("/")[3].split()[0], json.loads(sent)))
+        connection.sendall(http(json.dumps(body).encode(), status))
+
+    with peer(handle) as service:
+        decoy = Fetch(Reference(name="canaries/shop_api"), TASK, is_decoy=True)
+        [found] = Client(service.url, token).fetch([decoy])
+    if not isinstance(expected, list):
+        assert isinstance(found, expected)
+        return
+    assert isinstance(found, Fetched)
+    assert json.loads(found.value) == {"url": service.url, "secret_id": "x"}
+    assert [operation for operation, _ in asked] == expected
+    for operation, body in asked:
+        assert body.pop("name") == "canaries/shop_api"
+        assert body.pop("canary", False) is (operation == "create")
+        assert len(body.pop("secret", "")) >= 40 * (operation == "create")
+        assert not body

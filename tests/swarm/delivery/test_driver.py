@@ -380,3 +380,21 @@ def test_a_defect_while_a_refusal_is_recorded_keeps_the_refusal(world: World) ->
     world.service.error = ZeroDivisionError("hush")
     assert "does not name" in str(world.ask(name="a", services="web"))
     assert world.logged()["recorded"] is False
+
+
+def test_each_service_has_a_decoy_of_its_own(world: World) -> None:
+    """With decoys, the name `canaries` stands for the service's canary, also in the cache."""
+    world.service.secrets |= {
+        "canaries": b"a secret",
+        "canaries/shop_api": b"a decoy",
+        "canaries/web": b"another",
+    }
+    assert world.ask(name="canaries") == b"a secret"
+    world.new(has_decoys=True, cache=EncryptedCache(60))
+    assert world.ask(name="canaries") == b"a decoy"
+    [[fetch]] = world.service.batches[1:]
+    assert (fetch.reference, fetch.is_decoy) == (Reference(name="canaries/shop_api"), True)
+    world.service.error = UnavailableError("no reply")
+    assert world.ask(name="canaries") == b"a decoy"
+    assert world.logged()["secret_name"] == "canaries"
+    assert "decoy" not in json.dumps(world.logged())

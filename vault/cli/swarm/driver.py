@@ -107,6 +107,13 @@ def _cache_seconds(text: str) -> int:
     show_default=True,
     help="debug, info, warning or error.",
 )
+@click.option(
+    "--canary-for-each-service",
+    "has_decoys",
+    is_flag=True,
+    envvar="SECRET_MANAGER_DRIVER_CANARY_FOR_EACH_SERVICE",
+    help="Under the name `canaries`, give each service its own decoy.",
+)
 @click.option("--check", is_flag=True, help="Check that a driver answers on the socket, and exit.")
 @output_options
 def swarm_driver(
@@ -119,6 +126,7 @@ def swarm_driver(
     cache_seconds: int,
     metrics_bind: tuple[str, int] | None,
     log_level: str,
+    has_decoys: bool,
     check: bool,
 ) -> None:
     """Give Docker Swarm's tasks their secrets.
@@ -136,7 +144,9 @@ def swarm_driver(
         raise click.UsageError("Set --url and --token-file, or their variables.")
     logs.configure("warning" if output.quiet else log_level)
     metrics = Metrics()
-    driver = _driver(url, TokenFile(token_file), ca_cert, policy_file, cache_seconds, metrics)
+    driver = _driver(
+        url, TokenFile(token_file), ca_cert, policy_file, cache_seconds, metrics, has_decoys=has_decoys
+    )
     try:
         with ExitStack() as running:
             if metrics_bind:
@@ -157,6 +167,8 @@ def _driver(
     policy_file: Path | None,
     cache_seconds: int,
     metrics: Metrics,
+    *,
+    has_decoys: bool,
 ) -> Driver:
     if not address.is_private(url):
         logger.warning("values travel unencrypted, unless the network encrypts them: use https://")
@@ -171,4 +183,4 @@ def _driver(
     except NotDeliveredError as error:
         raise VaultError(str(error)) from None
     cache = EncryptedCache(cache_seconds)
-    return Driver(client, token, policy=policy, cache=cache, metrics=metrics)
+    return Driver(client, token, policy=policy, cache=cache, metrics=metrics, has_decoys=has_decoys)

@@ -1,11 +1,12 @@
 """The client of the service: batches of fetches over HTTP, each within a deadline."""
 
 import json
-from base64 import b64decode
+from base64 import b64decode, b64encode
 from collections.abc import Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from pathlib import Path
+from secrets import token_urlsafe
 from time import monotonic
 from typing import Any
 from urllib.parse import urlsplit
@@ -35,7 +36,7 @@ _MAX_REPLY_BYTES = 16 * 1_048_576
 #: The API takes a reason of that length.
 _MAX_REFUSAL_LENGTH = 256
 
-_PATH = "/vault/secret/fetch-batch"
+_PATH = "/vault/secret/"
 
 #: Statuses of a service, or of a proxy in front of it, that cannot serve for now.
 _AWAY = frozenset(
@@ -61,6 +62,8 @@ class Fetch:
     task: Task
     #: The reason why the task may not have it: then the fetch returns no value, and puts this on record.
     refusal: str = ""
+    #: The task gets a reference to this canary, which is created if missing. Its value is not fetched.
+    is_decoy: bool = False
 
     def body(self) -> dict[str, Any]:
         """Return the fetch as the API takes it."""
@@ -100,22 +103,51 @@ class Client:
         Raises:
             OSError: *ca_file* has no certificates.
         """
+        self._url = url
         self._target = urlsplit(url).path.rstrip("/") + _PATH
         self._http = HTTPClient(url, max_bytes=_MAX_REPLY_BYTES, ca_file=ca_file)
         self._token = token
         self._paused_until = 0.0
 
     def fetch(self, fetches: Sequence[Fetch]) -> Sequence[Fetched | NotDeliveredError]:
-        """Return the value or the error of each of *fetches*, 1 to 100.
+        """Return the value or the error of each of *fetches*, 1 to 100; a decoy is alone.
 
         Raises:
             UnavailableError: The service is unavailable.
             RefusedError: It refuses all of them.
             NotDeliveredError: There is no token.
         """
+        if fetches[0].is_decoy:
+            return [self._decoy(fetches[0].reference.name)]
+        items = [fetch.body() for fetch in fetches]
+        status, reply, request_id = self._post("fetch-batch", {"secrets": items})
+        if status != HTTPStatus.OK:
+            raise _refusal(reply, status)
+        return _outcomes(reply, len(items), request_id)
+
+    def _decoy(self, name: str) -> Fetched | NotDeliveredError:
+        """Return a reference to the canary *name*: anyone who follows it reads that canary."""
+        new = {"name": name, "secret": b64encode(token_urlsafe().encode()).decode(), "canary": True}
+        known = {"name": name}
+        # The last one is for tasks that start at the same time.
+        for operation, body in (("describe", known), ("create", new), ("describe", known)):
+            status, reply, request_id = self._post(operation, body)
+            if status not in (HTTPStatus.NOT_FOUND, HTTPStatus.CONFLICT):
+                break
+        if status != HTTPStatus.OK:
+            return _refusal(reply, status)
+        try:
+            if operation == "describe" and not reply.get("canary"):
+                return RefusedError(f"the secret {name} exists, and the token sees no canary")
+            value = {"url": self._url, "secret_id": reply["secret_id"]}
+        except (AttributeError, KeyError, TypeError):
+            return UnavailableError("the reply of the service has no ID")
+        return Fetched(1, json.dumps(value).encode(), request_id, frozenset({name}))
+
+    def _post(self, operation: str, body: dict[str, Any]) -> tuple[int, Any, str]:
+        """Return the status, the JSON and the ID of the request."""
         if monotonic() < self._paused_until:
             raise UnavailableError(f"the service did not answer within the last {_PAUSE_SECONDS} s")
-        items = [fetch.body() for fetch in fetches]
         request_id = uuid4().hex
         headers = {
             "Authorization": f"Bearer {self._token.read()}",
@@ -126,16 +158,14 @@ class Client:
         try:
             reply = self._http.request(
                 "POST",
-                self._target,
+                self._target + operation,
                 headers=headers,
-                body=json.dumps({"secrets": items}).encode(),
+                body=json.dumps(body).encode(),
                 timeout=_TIMEOUT_SECONDS,
             )
         except RequestFailedError as error:
             raise self._away(error) from None
-        if reply.status != HTTPStatus.OK:
-            raise _refusal(_json(reply.content), reply.status)
-        return _outcomes(_json(reply.content), len(items), request_id)
+        return reply.status, _json(reply.content), request_id
 
     def _away(self, error: RequestFailedError) -> UnavailableError:
         if error.failure is Failure.LATE:

@@ -4,6 +4,7 @@ import json
 import logging
 from base64 import b64encode
 from collections.abc import Sequence
+from contextlib import suppress
 from hashlib import sha256
 from time import monotonic, sleep
 from typing import Any
@@ -31,6 +32,9 @@ logger = logging.getLogger(__name__)
 #: Time for a call: Docker has its reply within 2 s.
 _CALL_SECONDS = 1.8
 
+#: The name of the secret in whose place each service gets a reference to its canary, if decoys are on.
+DECOYS = "canaries"
+
 #: The service takes that many items at a time.
 _MAX_ITEMS = 100
 
@@ -55,16 +59,18 @@ class Driver:
         policy: PolicyFile | None,
         cache: EncryptedCache,
         metrics: Metrics,
+        has_decoys: bool = False,
     ) -> None:
         self._service = service
         self._token = token
         self._policy = policy
         self._cache = cache
         self._metrics = metrics
+        self._decoys = DECOYS if has_decoys else None
         self._batches: _Fetches = Batcher(
             self._fetch, gather=self._gather, queue="fetches", max_batch=_MAX_ITEMS
         )
-        #: For values that are too large for a batch.
+        #: For decoys, and for values that are too large for a batch.
         self._single: _Fetches = Batcher(self._fetch, gather=self._gather, queue="fetches", max_batch=1)
 
     def get_secret(self, body: bytes) -> dict[str, Any]:
@@ -108,7 +114,11 @@ class Driver:
         except ForbiddenError as error:
             shown["recorded"] = self._record(Fetch(reference, task, str(error)), end=end)
             raise
-        fetched, outcome = self._fetched(Fetch(reference, task), end=end)
+        fetch = Fetch(reference, task)
+        if reference.name == self._decoys:
+            # A name for each service, so that a read of the canary names the source of the leak.
+            fetch = Fetch(Reference(name=f"{DECOYS}/{task.service}"), task, is_decoy=True)
+        fetched, outcome = self._fetched(fetch, end=end)
         shown |= {"version": fetched.version, "request_id": fetched.request_id}
         return values.content(fetched.value, selection), outcome
 
@@ -140,10 +150,10 @@ class Driver:
         return fetched, Outcome.DELIVERED
 
     def _call(self, fetch: Fetch, *, end: float) -> Fetched:
-        try:
-            return _call(self._batches, fetch, end=end)
-        except LargeValueError:
-            return _call(self._single, fetch, end=end)
+        if not fetch.is_decoy:
+            with suppress(LargeValueError):
+                return _call(self._batches, fetch, end=end)
+        return _call(self._single, fetch, end=end)
 
     def _gather(self) -> None:
         end, before = monotonic() + _MAX_GATHERING_SECONDS, -1
