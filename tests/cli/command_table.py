@@ -89,6 +89,7 @@ ENTRIES = {
     "completion": Entry(Needs.NOTHING, ("bash",)),
     "dev": Entry(Needs.SERVING),
     "drill": _mongodb("backup.tar", own_codes="1 the backup is bad, 3 a finding needs a look"),
+    "exposure": _mongodb("app/db"),
     "import vault": Entry(
         Needs.SERVICE,
         ("--token-file", "token", "--address", "SERVER"),

@@ -63,11 +63,13 @@ def names_in(text: str) -> set[str]:
 def described(index: dict[str, Any]) -> str:
     """Return the kind of *index* in the document's words."""
     partial = index.get("partialFilterExpression", {})
+    is_unset, exists = None in partial.values(), {"$exists": True} in partial.values()
+    condition = "is unset" if is_unset else "exists" if exists else f"is `{next(iter(partial.values()), '')}`"
     kinds = {
         "unique": index.get("unique"),
         "sparse": index.get("sparse"),
         "TTL": "expireAfterSeconds" in index,
-        f"where `{next(iter(partial), '')}` {'is unset' if None in partial.values() else 'exists'}": partial,
+        f"where `{next(iter(partial), '')}` {condition}": partial,
     }
     return ", ".join(kind for kind, found in kinds.items() if found)
 

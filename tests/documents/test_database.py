@@ -118,6 +118,20 @@ def test_a_trail_with_a_duplicate_entry_is_served_and_named(
     assert stored.audit_logs.index_information()["stream_1_seq_1"]["unique"]
 
 
+@pytest.mark.new_database
+def test_a_trail_that_cannot_be_indexed_is_served(
+    mongo_uri: str, stored: MongoDatabase[dict[str, Any]], caplog: pytest.LogCaptureFixture
+) -> None:
+    """An entry with lists, which blocks an index for queries, stops no worker; the log says what to run."""
+    stored.audit_logs.insert_one({"stream": "a", "seq": 1, "principal": ["a"], "secret_id": ["b"]})
+    with caplog.at_level(logging.ERROR), connected(mongo_uri) as database:
+        database.prepare()
+        # The later indexes exist.
+        assert "details.accessor_1" in stored.audit_logs.index_information()
+    [record] = caplog.records
+    assert "run `secret-manager audit verify`" in record.message
+
+
 @pytest.mark.promise(4)
 def test_writes_are_durable_whatever_the_connection_string_says(mongo_uri: str) -> None:
     """The service itself sets majority, journal and reads from the primary."""

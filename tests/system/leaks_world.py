@@ -75,6 +75,7 @@ RETURNED = {
     "/vault/secret/purge": {"id"},
     "/vault/secret/list": {"id", "name", "label"},
     "/vault/audit/query": {"id", "name"},
+    "/vault/audit/exposure": {"id", "name"},
     "/vault/token/create": {"new token"},
     # Their paths.
     "/vault/token/list": {"name"},
@@ -88,6 +89,7 @@ WEBHOOK_CREATE = "/vault/webhook/create"
 QUERIES: dict[str, dict[str, Any]] = {
     "/vault/secret/list": {"name_prefix": NAME, "labels": {"mark": LABEL}},
     "/vault/audit/query": {},
+    "/vault/audit/exposure": {"principal": "admin"},
     "/vault/token/list": {},
     "/vault/token/self": {},
     "/vault/token/renew": {},
@@ -121,6 +123,12 @@ REST: dict[str, list[dict[str, Any]]] = {
     "/vault/audit/query": [
         {"since": "2026-01-01T00:00:00Z", "action": "fetch", "principal": "admin", "limit": 1},
         {"until": "2126-01-01T00:00:00Z", "order": "newest_first"},
+    ],
+    "/vault/audit/exposure": [
+        {"secret": {"name": NAME}, "stale": True, "limit": 1},
+        {"secret": {"secret_id": "550e8400-e29b-41d4-a716-446655440000"}},
+        {"token": "admin", "address": "127.0.0.1", "since": "2026-01-01T00:00:00Z"},
+        {"service": "shop", "node": "node"},
     ],
     "/vault/token/create": [
         {"scopes": ["secret:fetch"], "namespace": "default", "networks": ["127.0.0.1"], "paths": [NAME]},

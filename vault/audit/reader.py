@@ -292,7 +292,7 @@ class _Finder:
     """Finds the entries of a filter, if a principal may see them, by their identifiers, in order."""
 
     def __init__(self, which: Filter, principal: Principal, session: ClientSession) -> None:
-        self._query = which.query() | _shown(principal)
+        self._query = which.query() | shown(principal)
         # With bounds on `_id`, MongoDB neither scans nor sorts the whole trail.
         self._bounds: dict[str, Any] = {"$gte": earliest_id(which.since)} if which.since else {}
         if which.until:
@@ -316,16 +316,19 @@ class _Finder:
         return list(documents.limit(max_count))
 
 
-def _shown(principal: Principal) -> dict[str, Any]:
-    """Return the condition for entries that *principal* may see: without paths, all of them."""
+def shown(principal: Principal, place: str = "details.") -> dict[str, Any]:
+    """Return the condition for entries that *principal* may see: without paths, all of them.
+
+    *place* is where the name and the namespace of the secret are.
+    """
     if not principal.paths:
         return {}
-    names = [{"details.name": condition} for condition in within(principal.paths)]
-    return {"details.namespace": principal.namespace, "$or": names}
+    names = [{f"{place}name": condition} for condition in within(principal.paths)]
+    return {f"{place}namespace": principal.namespace, "$or": names}
 
 
 def _is_shown(document: Mapping[str, Any], principal: Principal) -> bool:
-    """Return whether *principal* may see an entry, which `_shown` found.
+    """Return whether *principal* may see an entry, which `shown` found.
 
     An attacker may have stored a list, in which MongoDB finds one name among others.
     """

@@ -196,24 +196,25 @@ class _Period:
         """Return the stages that find the entries with these *conditions*, with *fields* in safe types."""
         query = {"ts": {"$gte": self.since, "$lt": self.until}, **conditions}
         # A list of dates is found by the bounds, and has no hour.
-        is_time = {"$expr": _is_type("$ts", "date")}
+        is_time = {"$expr": is_type("$ts", "date")}
         shown = {name: _FIELDS[name] for name in fields}
         return [{"$match": query | is_time}, {"$project": {"_id": False, "ts": True, **shown}}]
 
 
-def _is_type(path: str, *types: str) -> dict[str, Any]:
+def is_type(path: str, *types: str) -> dict[str, Any]:
+    """Return MongoDB's expression for whether the value at *path* has one of these *types*."""
     return {"$in": [{"$type": path}, list(types)]}
 
 
-def _text_at(path: str, default: Any = None) -> dict[str, Any]:
+def text_at(path: str, default: Any = None) -> dict[str, Any]:
     """Return MongoDB's expression for the text at *path*, or *default* if it is missing.
 
     It is bounded, as it is the key of groups.
     """
     is_short = {"$lte": [{"$strLenBytes": path}, _MAX_TEXT_BYTES]}
     # Not `$and`: MongoDB may evaluate the length of any other value.
-    shown = {"$cond": [_is_type(path, "string"), {"$cond": [is_short, path, UNREADABLE]}, UNREADABLE]}
-    return {"$cond": [_is_type(path, "missing", "null"), default, shown]}
+    shown = {"$cond": [is_type(path, "string"), {"$cond": [is_short, path, UNREADABLE]}, UNREADABLE]}
+    return {"$cond": [is_type(path, "missing", "null"), default, shown]}
 
 
 #: Refusals beyond the first few are counted in one entry.
@@ -221,7 +222,7 @@ _COUNT = {
     "$cond": [
         {
             "$and": [
-                _is_type("$details.count", "int", "long"),
+                is_type("$details.count", "int", "long"),
                 {"$gt": ["$details.count", 0]},
                 {"$lt": ["$details.count", _MAX_COUNT]},
             ]
@@ -243,16 +244,16 @@ _KIND = {
 _FIELDS = {
     "kind": _KIND,
     "count": _COUNT,
-    "action": _text_at("$action", UNREADABLE),
-    "status": _text_at("$status", UNREADABLE),
-    "principal": _text_at("$principal", UNREADABLE),
-    "secret_id": _text_at("$secret_id"),
-    "name": _text_at("$details.name"),
-    "namespace": _text_at("$details.namespace"),
-    "reason": _text_at("$details.reason"),
-    "as_of": _text_at("$details.as_of", ""),
-    "ip": _text_at("$ip", ""),
-    "ua": _text_at("$ua", ""),
+    "action": text_at("$action", UNREADABLE),
+    "status": text_at("$status", UNREADABLE),
+    "principal": text_at("$principal", UNREADABLE),
+    "secret_id": text_at("$secret_id"),
+    "name": text_at("$details.name"),
+    "namespace": text_at("$details.namespace"),
+    "reason": text_at("$details.reason"),
+    "as_of": text_at("$details.as_of", ""),
+    "ip": text_at("$ip", ""),
+    "ua": text_at("$ua", ""),
 }
 _SUM = {"$sum": "$count"}
 

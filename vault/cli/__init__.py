@@ -21,6 +21,7 @@ _FUNCTIONS = {
     "completion": "vault.cli.shell.completion:completion",
     "dev": "vault.cli.dev.command:dev",
     "drill": "vault.cli.operator.backup:drill",
+    "exposure": "vault.cli.operator.exposure:exposure",
     "import": "vault.cli.operator.imports:imports",
     "issuers": "vault.cli.operator.issuers:issuers",
     "keys": "vault.cli.operator.keys:keys",

@@ -33,6 +33,7 @@ class Action(StrEnum):
     PURGE = "purge"
     LIST = "list"
     AUDIT_QUERY = "audit_query"
+    AUDIT_EXPOSURE = "audit_exposure"
     TOKEN_CREATE = "token_create"
     TOKEN_LIST = "token_list"
     TOKEN_REVOKE = "token_revoke"

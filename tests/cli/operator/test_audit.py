@@ -20,7 +20,7 @@ from tests.support.rotation import Stored, new_key, settings
 from tests.support.trail import block_trail
 from tests.support.written_trail import WrittenTrail
 from vault.audit.stream import derive_entry_id
-from vault.cli.operator.audit import _Lines
+from vault.cli.operator.audit import _lines
 from vault.cli.shell.exits import SignalledError
 from vault.cli.shell.output import Output
 from vault.core.timestamps import moment
@@ -130,7 +130,7 @@ def test_tail_shows_the_newest_entries(trail: Trail) -> None:
 
 def test_columns_align(capsys: pytest.CaptureFixture[str]) -> None:
     """Columns are as wide as their longest text so far, and name the token, role or issuer of an entry."""
-    lines = _Lines(Output())
+    lines = _lines(Output())
     entry = {"ts": "2026-11-24T15:30:00.000Z", "action": "fetch", "status": "success", "principal": "ci"}
     details: list[Any] = [
         {"name": "app/key", "namespace": "default"},

@@ -74,6 +74,7 @@ def read_kv_subkeys(path: str) -> Response:
     depth = number_in_query("depth")
     # To Vault, 0 stands for all levels, and a negative number for one.
     levels = max(depth, 1) if depth else 0
+    current_attempt().success_details["subkeys"] = True
     with MemoryIfLarge() as memory:
         item = _item(path, memory.reserve)
         try:

@@ -55,7 +55,8 @@ class _Time(fields.AwareDateTime):
             return _FIRST if time.year == MINYEAR else _LAST
 
 
-def _time(description: str, example: str) -> fields.AwareDateTime:
+def bound_field(description: str, example: str) -> fields.AwareDateTime:
+    """Return a field for a bound of a period in a request, with its documentation."""
     metadata = {"description": description, "example": example}
     return _Time(default_timezone=UTC, load_default=None, metadata=metadata)
 
@@ -63,8 +64,8 @@ def _time(description: str, example: str) -> fields.AwareDateTime:
 class AuditQuery(Body):
     """Filters for audit entries, all optional."""
 
-    since = _time("Only entries from this time on.", _TIME)
-    until = _time("Only entries before this time.", "2026-11-25T00:00:00Z")
+    since = bound_field("Only entries from this time on.", _TIME)
+    until = bound_field("Only entries before this time.", "2026-11-25T00:00:00Z")
     action = choice_field("Only entries of this action.", Action.FETCH, Action, load_default=None)
     principal = text_field(
         "Only entries of this principal.",

@@ -55,7 +55,7 @@ class _Converter(OpenAPIConverter):
     def nested2properties(self, field: Field[Any], ret: dict[str, Any]) -> dict[str, Any]:
         """Describe an object that may be null in place: next to a reference, apispec accepts any object."""
         if isinstance(field, Nested) and field.allow_none:
-            return self.schema2jsonschema(field.schema)
+            return {**self.schema2jsonschema(field.schema), "nullable": True}
         found: dict[str, Any] = super().nested2properties(field, ret)
         return found
 

@@ -2,7 +2,7 @@
 
 import json
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from datetime import datetime
 from functools import wraps
 from typing import Any, NoReturn
@@ -20,23 +20,20 @@ from vault.cli.operator.context import connected
 from vault.cli.operator.report import report
 from vault.cli.shell import parameters
 from vault.cli.shell.exits import SignalledError
-from vault.cli.shell.output import Output, joined, output_options, width_of
+from vault.cli.shell.output import Lines, Output, output_options
 from vault.cli.shell.parameters import Command
 from vault.client.secrets import is_id
 from vault.core.attempt import Action, Attempt
 from vault.core.outcomes import Status
 from vault.core.principal import OPERATOR
-from vault.core.text import printable
 from vault.documents.audit import Record
 from vault.keys import guard
 
 #: The maximum number of entries of a page; `query` reads as many pages as it needs.
 _PAGE_LIMIT = 1_000
 
-_HEADINGS = ("time", "action", "status", "principal", "about", "reason")
-_LEAST_WIDTHS = (24, 11, 9, 10, 10, 0)
-#: Longer texts are printed whole, and move what follows.
-_MAX_WIDTH = 40
+#: The headings, and the minimum widths of their columns.
+_COLUMNS = {"time": 24, "action": 11, "status": 9, "principal": 10, "about": 10, "reason": 0}
 
 #: By the field with the name of what an entry is about, the word before the name.
 _SUBJECTS = {"name": "", "token": "token ", "role_name": "role ", "issuer_name": "issuer "}
@@ -48,9 +45,7 @@ _TAIL_INTERVAL_SECONDS = 1
 def _filters(command: Command) -> Command:
     """Add the options for the criteria of entries to *command*, which gets their `Filter`."""
 
-    @click.option(
-        "--since", metavar="TIME", type=parameters.time, help="Only entries from this time on, or since 12h."
-    )
+    @parameters.since_option
     @click.option(
         "--until", metavar="TIME", type=parameters.time, help="Only entries before it, e.g. 2026-11-24."
     )
@@ -127,7 +122,7 @@ def tail(output: Output, lines: int, follow: bool) -> None:
     """
     with connected(output, reading=True):
         if not follow:
-            _Lines(output).show(reader.latest(lines) if lines else [])
+            _lines(output).show(reader.latest(lines) if lines else [])
             return
         try:
             _follow(lines, output)
@@ -139,7 +134,7 @@ def tail(output: Output, lines: int, follow: bool) -> None:
 
 
 def _follow(lines: int, output: Output) -> NoReturn:
-    end, shown = TrailFollower(lines), _Lines(output)
+    end, shown = TrailFollower(lines), _lines(output)
     fresh = reader.by_time(end.poll())
     shown.show(fresh[len(fresh) - min(lines, len(fresh)) :])
     while True:
@@ -147,25 +142,8 @@ def _follow(lines: int, output: Output) -> NoReturn:
         shown.show(reader.by_time(end.poll()))
 
 
-class _Lines:
-    """Lines of entries in columns, each as wide as its longest text so far: the next entries are unknown."""
-
-    def __init__(self, output: Output) -> None:
-        self._output = output
-        self._widths = [*_LEAST_WIDTHS]
-        self._is_first = True
-
-    def show(self, records: Iterable[Record]) -> None:
-        """Print *records*, and before the first of them the headings."""
-        rows = [(record, [*map(printable, _texts(record))]) for record in records]
-        for _, cells in rows:
-            longest = [min(width_of(cell), _MAX_WIDTH) for cell in cells]
-            self._widths = [max(pair) for pair in zip(self._widths, longest, strict=True)]
-        if self._is_first:
-            self._output.text(joined(_HEADINGS, self._widths))
-            self._is_first = False
-        for record, cells in rows:
-            self._output.result(record, joined(cells, self._widths))
+def _lines(output: Output) -> Lines:
+    return Lines(output, _COLUMNS, _texts)
 
 
 def _texts(record: Record) -> list[str]:
@@ -202,7 +180,7 @@ def query(output: Output, which: Filter, limit: int, newest_first: bool) -> None
     order = Order.NEWEST_FIRST if newest_first else Order.OLDEST_FIRST
     with connected(output, reading=True, recorded=True):
         _record(Action.AUDIT_QUERY, which)
-        cursor, left, shown = None, limit, _Lines(output)
+        cursor, left, shown = None, limit, _lines(output)
         while left:
             page = reader.read(which, OPERATOR, cursor=cursor, limit=min(left, _PAGE_LIMIT), order=order)
             shown.show(page.entries)

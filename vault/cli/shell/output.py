@@ -33,6 +33,8 @@ Column = str | Callable[[Row], Any]
 #: The width of tables that do not go to a terminal.
 _WIDTH = 100
 _GAP = "  "
+#: The maximum width of a column of lines. Longer texts are printed whole, and move what follows.
+_MAX_LINE_COLUMN = 40
 _NONE = "-"
 
 
@@ -230,6 +232,32 @@ def _wrapped(cell: str, width: int) -> list[str]:
         return [cell]
     # All characters can be wide ones.
     return textwrap.wrap(cell, width if cell.isascii() else max(width // 2, 1), break_on_hyphens=False)
+
+
+class Lines:
+    """Lines in columns, each as wide as its longest text so far: the next lines are unknown."""
+
+    def __init__(
+        self, output: Output, widths: Mapping[str, int], texts_of: Callable[[Row], Sequence[str]]
+    ) -> None:
+        """Begin with the headings in *widths*, whose columns are at least so wide."""
+        self._output = output
+        self._headings = list(widths)
+        self._widths = list(widths.values())
+        self._texts_of = texts_of
+        self._is_first = True
+
+    def show(self, records: Iterable[Row]) -> None:
+        """Print *records*, and before the first of them the headings."""
+        rows = [(record, [*map(printable, self._texts_of(record))]) for record in records]
+        for _, cells in rows:
+            longest = [min(width_of(cell), _MAX_LINE_COLUMN) for cell in cells]
+            self._widths = [max(pair) for pair in zip(self._widths, longest, strict=True)]
+        if self._is_first:
+            self._output.text(joined(self._headings, self._widths))
+            self._is_first = False
+        for record, cells in rows:
+            self._output.result(record, joined(cells, self._widths))
 
 
 class Bar:

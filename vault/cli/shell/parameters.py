@@ -105,6 +105,12 @@ def time(text: str) -> datetime:
         ) from None
 
 
+#: The option for the beginning of a period of the audit trail.
+since_option = click.option(
+    "--since", metavar="TIME", type=time, help="Only entries from this time on, or since 12h."
+)
+
+
 def secret(text: str) -> str:
     """Return the name or the ID of a secret. The message does not have the text: it may be a value."""
     if not is_id(text) and (flaw := name_flaw(text)):

@@ -1,0 +1,90 @@
+"""`secret-manager exposure`: its forms, and its entry."""
+
+import json
+from typing import Any
+
+import pytest
+from click.testing import CliRunner
+
+from tests.support.lifecycle import BOB, Caller
+from tests.support.rotation import Stored
+from vault import cli
+from vault.cli.operator import exposure as command
+
+
+@pytest.fixture
+def secret_id(alice: Caller) -> str:
+    """Return the ID of a secret that alice wrote twice, and bob fetched for a task and otherwise."""
+    secret_id = alice.create(name="app/db")
+    alice.update(secret_id, b"new")
+    alice.become(BOB).fetch(secret_id)
+    alice("fetch", name="app/db", delivery={"service": "shop_api", "task_id": "task"})
+    return secret_id
+
+
+def run(environment: dict[str, str], *arguments: str) -> Any:
+    return CliRunner().invoke(cli.commands, ["exposure", *arguments], env=environment)
+
+
+@pytest.mark.usefixtures("secret_id")
+def test_exposures_are_lines(environment: dict[str, str]) -> None:
+    """Each exposure is a line, and notes say how far the answer goes and what the trail cannot know."""
+    done = run(environment, "app/db", "--stale")
+    assert done.exit_code == 0
+    headings, *lines = done.stdout.splitlines()
+    assert headings.split() == ["secret", "version", "principal", "how", "count", "first", "last"]
+    found = [line.split()[:6] for line in lines]
+    assert found[0] == ["app/db", "1", "(stale)", "alice", "write", "1"]
+    assert found[1][:5] == ["app/db", "2", "alice", "write", "1"]
+    assert found[2] == ["app/db", "2", "bob", "delivery", "fetch", "(shop_api)"]
+    notes = done.stderr.splitlines()[-2:]
+    assert notes[0].startswith("3 exposures, complete until 20")
+    assert notes[1].startswith("The trail cannot know: values that readers passed on")
+    assert max(map(len, [headings, *lines])) <= 110
+
+
+def test_pages_and_json(environment: dict[str, str], secret_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With `--json`, each exposure of each page is one object."""
+    monkeypatch.setattr(command, "MAX_LIMIT", 1)
+    for arguments in (
+        ("app/db",),
+        (secret_id,),
+        ("--service", "shop_api", "--address", "127.0.0.1", "app/db"),
+    ):
+        done = run(environment, *arguments, "--json", "-q")
+        assert (done.exit_code, done.stderr) == (0, "")
+        found = [json.loads(line) for line in done.stdout.splitlines()]
+        assert [(one["principal"], one["version"]) for one in found][-1] == ("bob", 2)
+        assert {one["secret_id"] for one in found} == {secret_id}
+        assert found[-1]["last_entry"]["seq"] >= 0
+    assert run(environment, "app/db", "--namespace", "other", "--json", "-q").stdout == ""
+
+
+@pytest.mark.promise(3)
+def test_a_question_is_on_record(environment: dict[str, str], stored: Stored, secret_id: str) -> None:
+    """The entry of the command says what was asked, and comes before the answer."""
+    assert run(environment, secret_id, "--principal", "bob").exit_code == 0
+    entry = stored.audit_logs.find_one({"action": "audit_exposure"})
+    assert entry
+    assert (entry["principal"], entry["secret_id"], entry["details"]) == (
+        "operator",
+        secret_id,
+        {"criteria": ["principal"]},
+    )
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ((), "Add SECRET, --principal, --token, --address, --service or --node."),
+        (("--address", "localhost"), "must be an IP address"),
+        (("--principal", "a", "--since", "never"), "must be a time"),
+        (("a//b",), "must be an ID, or a name"),
+    ],
+    ids=str,
+)
+def test_invalid_questions_are_refused(arguments: tuple[str, ...], message: str) -> None:
+    """A question without a criterion, or with an invalid one, is a usage error that says why."""
+    done = run({}, *arguments)
+    assert done.exit_code == 2
+    assert message in done.stderr

@@ -1,0 +1,509 @@
+"""Exposure: who has got which value, by the entries of the trail.
+
+A value leaves the service only after its entry, and every entry names the version. So the entries prove who
+knows what: a principal that fetched or unwrapped a version, or that wrote it. Anyone who can write to MongoDB
+can add and remove entries; `audit verify` finds that.
+
+MongoDB groups the entries, so the memory here is that of a page. A page looks at a bounded number of secrets,
+in the order of their IDs, and ends early if these have many entries. So a page can be empty although more
+follow.
+
+Functions that read MongoDB raise `StorageUnavailableError`.
+"""
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pymongo.errors import OperationFailure
+
+from vault.audit.collection import collection
+from vault.audit.reader import SETTLED_SECONDS, shown
+from vault.audit.summary import UNREADABLE, Pipeline, is_type, text_at
+from vault.core.attempt import Action, Attempt
+from vault.core.errors import InvalidCursorError
+from vault.core.outcomes import Status
+from vault.core.principal import DEFAULT_NAMESPACE, Principal
+from vault.documents import AuditEntry, Secret
+from vault.documents.guard import storage_errors
+from vault.documents.indexes import PRINCIPAL_INDEX, UNWRAP_INDEX, Index
+from vault.documents.stored_secret import StoredSecret
+from vault.documents.token import Token
+
+#: The maximum number of exposures in a page.
+MAX_LIMIT = 1_000
+
+#: What the trail cannot know, by its name in replies.
+UNKNOWN: Mapping[str, str] = {
+    "copies": "values that readers passed on, such as exports by hand",
+    "driver_caches": "tasks that got a value from the cache of a Swarm driver",
+    "backups": "holders of a backup and of its master key",
+    "missing_entries": "entries past their retention, and requests while auditing was off",
+}
+
+#: The entries of a step that looks for the next secrets, the steps of a page, and the secrets after which it
+#: takes no further one.
+_STEP_ENTRIES = 200
+_MAX_STEPS = 50
+_MAX_SECRETS = 1_000
+#: The secrets whose entries one query groups, and the number of entries after which a page ends.
+_SECRETS_AT_ONCE = 20
+_MAX_ENTRIES = 50_000
+
+CURSOR_PATTERN = "^[A-Za-z0-9_-]+={0,2}$"
+MAX_CURSOR_LENGTH = 8_192
+#: MongoDB's error code for a hint at an index that does not exist.
+_BAD_HINT = 2
+
+#: Above every number of a version.
+_AFTER_ALL = 2**31
+
+#: The ID of a secret, a version and a principal. Exposures are in this order.
+_Key = tuple[str, int, str]
+
+_SUCCESS = {"status": Status.SUCCESS.value}
+_FETCH = Action.FETCH.value
+#: Entries that prove who knows a value. A wrapped one is known to those who unwrap it. The keys of a value
+#: are not the value, and a new secret can be without one.
+_KNOWN = {
+    **_SUCCESS,
+    "action": {"$in": [_FETCH, Action.CREATE.value, Action.UPDATE.value]},
+    "$nor": [
+        {"action": _FETCH, "details.wrapped": True},
+        {"action": _FETCH, "details.subkeys": True},
+        {"action": Action.CREATE.value, "details.version": 0},
+    ],
+}
+_WRAPPED = {
+    **_SUCCESS,
+    "action": _FETCH,
+    "details.wrapped": True,
+    "details.subkeys": {"$ne": True},
+}
+#: A reply that was wrapped again is no value yet.
+_ANY_UNWRAP = {**_SUCCESS, "action": Action.UNWRAP.value}
+_UNWRAPPED = {**_ANY_UNWRAP, "details.wrapped": {"$ne": True}}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Question:
+    """The exposures to find, by at least one of the first fields; None accepts every value.
+
+    Its `repr` has no texts: callers mistake a value for a name.
+    """
+
+    secret_id: str | None = field(default=None, repr=False)
+    #: The name of a secret in `namespace`.
+    secret_name: str | None = None
+    principal: str | None = field(default=None, repr=False)
+    #: The name of a token as the trail has it, or its accessor.
+    token: str | None = field(default=None, repr=False)
+    #: The address of the client, in its shortest form.
+    address: str | None = None
+    #: The name of a service, and the ID of a node, to which a driver delivered the value.
+    service: str | None = field(default=None, repr=False)
+    node: str | None = field(default=None, repr=False)
+    since: datetime | None = None
+    namespace: str = DEFAULT_NAMESPACE
+    #: True to include replaced versions, and secrets that cannot be read.
+    stale: bool = False
+
+    def record(self, attempt: Attempt) -> None:
+        """Put the secret, and the names of the other criteria, on record in *attempt*.
+
+        Not their texts: callers mistake a value for a name, and the trail is permanent.
+        """
+        attempt.secret_id = self.secret_id
+        if self.secret_name is not None:
+            attempt.details |= {"name": self.secret_name, "namespace": self.namespace}
+        names = ("principal", "token", "address", "service", "node", "since")
+        attempt.details["criteria"] = [name for name in names if getattr(self, name) is not None]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Exposure:
+    """A version of a secret, and a principal that knows it."""
+
+    name: str | None
+    namespace: str | None
+    secret_id: str
+    version: int
+    #: True if it is the newest version of a secret that can be read.
+    is_current: bool
+    principal: str
+    #: `fetch`, `unwrap`, `delivery` and `write`.
+    how: Sequence[str]
+    #: The services for which it was fetched.
+    services: Sequence[str]
+    first_at: datetime
+    last_at: datetime
+    count: int
+    #: The `stream`, `seq` and `hash` of the newest entry.
+    last_entry: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of exposures."""
+
+    exposures: Sequence[Exposure]
+    #: The cursor for the next page; None on the last page.
+    cursor: str | None
+    #: Everything before this time is included.
+    complete_until: datetime
+    #: The approximate share of all secrets that this page and the pages before it have looked at.
+    progress: float
+
+
+def page(question: Question, *, cursor: str | None, limit: int, attempt: Attempt) -> Page:
+    """Return a page of exposures, as `read`, and record the *attempt*.
+
+    Raises:
+        AuditUnavailableError: The question could not be recorded.
+        InvalidCursorError: *cursor* is not a cursor that this function returned.
+    """
+    question.record(attempt)
+    found = read(question, attempt.principal, cursor=cursor, limit=limit)
+    attempt.finish(Status.SUCCESS)
+    return found
+
+
+def read(question: Question, caller: Principal, *, cursor: str | None, limit: int) -> Page:
+    """Return up to *limit* exposures after *cursor*, in the order of secrets, versions and principals.
+
+    A caller that is limited to paths gets only the exposures of secrets that it reaches.
+
+    Raises:
+        InvalidCursorError: *cursor* is not the cursor of a page.
+    """
+    complete_until = datetime.now(UTC) - timedelta(seconds=SETTLED_SECONDS)
+    after = ("", 0, "") if cursor is None else _decode(cursor)
+    with storage_errors():
+        exposures, end = _Finder(question, caller, after, limit).find()
+    return Page(exposures, end and _encode(end), complete_until, _progress(end))
+
+
+class _Finder:
+    """Finds the exposures after a position."""
+
+    def __init__(self, question: Question, caller: Principal, after: _Key, limit: int) -> None:
+        self._question = question
+        self._caller = caller
+        self._after = after
+        self._limit = limit
+        principals = _principals(question)
+        self._of_principal: dict[str, Any] = {"principal": {"$in": principals}} if principals else {}
+        self._is_by_principal = bool(principals) and question.secret_id is question.secret_name is None
+        conditions = {
+            "ip": question.address,
+            "details.delivery.service": question.service,
+            "details.delivery.node": question.node,
+            "ts": {"$gte": question.since} if question.since else None,
+        }
+        #: The conditions for entries of those who know a value.
+        self._entries = self._of_principal | {
+            name: value for name, value in conditions.items() if value is not None
+        }
+        #: By ID, the newest version of secrets that can be read; None for others.
+        self._current: dict[str, int | None] = {}
+
+    def find(self) -> tuple[list[Exposure], _Key | None]:
+        """Return exposures, and if there are more, the position up to which these are complete."""
+        ids, is_last = self._secret_ids()
+        self._look_up(ids)
+        rows, end = self._known(ids)
+        if end is None and not is_last:
+            end = _end_of(ids[-1])
+        more, other_end = self._unwrapped(ids, end)
+        end = min((one for one in (end, other_end) if one), default=None)
+        self._look_up({row["_id"]["secret_id"] for row in more})
+        merged: dict[_Key, Mapping[str, Any]] = {}
+        for row in (*rows, *more):
+            key = _key(row)
+            if (end is None or key <= end) and (self._question.stale or self._is_current(key)):
+                merged[key] = _joined(merged[key], row) if key in merged else row
+        keys = sorted(merged)
+        if len(keys) > self._limit:
+            end = keys[self._limit - 1]
+        return [_exposure(merged[key], self._is_current(key)) for key in keys[: self._limit]], end
+
+    def _is_current(self, key: _Key) -> bool:
+        return self._current.get(key[0]) == key[1]
+
+    def _secret_ids(self) -> tuple[list[str], bool]:
+        """Return IDs of the next secrets, in order, and whether they are the last."""
+        question, (start, version, _) = self._question, self._after
+        if question.secret_id is not None:
+            return [question.secret_id], True
+        if question.secret_name is not None:
+            return self._ids_of_name(question.secret_name)
+        # Without the other conditions: the time that a step takes must not depend on how rarely they are met.
+        query: dict[str, Any] = {**_KNOWN, **self._of_principal}
+        ids: list[str] = []
+        bound = {"$gt" if version == _AFTER_ALL else "$gte": start}
+        for _ in range(_MAX_STEPS):
+            groups = self._step(query | {"secret_id": bound})
+            ids += [group["_id"] for group in groups]
+            if sum(group["count"] for group in groups) < _STEP_ENTRIES:
+                return ids, True
+            if len(ids) >= _MAX_SECRETS:
+                break
+            bound = {"$gt": ids[-1]}
+        return ids, False
+
+    def _step(self, query: dict[str, Any]) -> list[dict[str, Any]]:
+        # An attacker may have stored a list of IDs, or a long text.
+        is_text = {"$expr": {"$eq": [text_at("$secret_id"), "$secret_id"]}}
+        group = {"$group": {"_id": "$secret_id", "count": {"$sum": 1}}}
+        steps: Pipeline = [
+            {"$match": query | is_text},
+            {"$sort": {"secret_id": 1}},
+            {"$limit": _STEP_ENTRIES},
+        ]
+        return self._aggregate([*steps, group, {"$sort": {"_id": 1}}], PRINCIPAL_INDEX)
+
+    def _ids_of_name(self, name: str) -> tuple[list[str], bool]:
+        """Return the ID of the secret with *name*; with stale ones, also those of its predecessors."""
+        start = self._after[0]
+        owner = {"namespace": self._question.namespace, "name": name}
+        found = [one["_id"] for one in Secret.raw().find(owner, {"_id": True})]
+        ids = {one for one in found if isinstance(one, str) and one >= start}
+        if self._question.stale:
+            named = {f"details.{field}": value for field, value in owner.items()}
+            groups = collection().aggregate(
+                [
+                    {"$match": {**_SUCCESS, **named}},
+                    {"$group": {"_id": text_at("$secret_id")}},
+                    {"$match": {"_id": {"$gte": start}}},
+                    {"$sort": {"_id": 1}},
+                    {"$limit": _MAX_SECRETS + 1},
+                ],
+                allowDiskUse=True,
+            )
+            ids |= {group["_id"] for group in groups}
+        return sorted(ids)[:_MAX_SECRETS], len(ids) <= _MAX_SECRETS
+
+    def _look_up(self, ids: Sequence[str] | set[str]) -> None:
+        """Read the current versions of the secrets with these *ids*."""
+        now = datetime.now(UTC)
+        missing = [one for one in ids if one not in self._current]
+        self._current |= dict.fromkeys(missing)
+        for document in Secret.raw().find({"_id": {"$in": missing}}, _WITHOUT_VALUES):
+            secret = StoredSecret(document)
+            if secret.is_visible(now) and secret.is_readable(secret.version, now):
+                self._current[secret.id] = secret.version
+
+    def _known(self, ids: Sequence[str]) -> tuple[list[dict[str, Any]], _Key | None]:
+        """Return rows of those who fetched or wrote, and the end up to which these are complete."""
+        rows: list[dict[str, Any]] = []
+        if not self._question.stale:
+            ids = [one for one in ids if self._current[one] is not None]
+        for at in range(0, len(ids), _SECRETS_AT_ONCE):
+            some = ids[at : at + _SECRETS_AT_ONCE]
+            query = {**_KNOWN, **self._entries, "secret_id": {"$in": some}}
+            rows += self._rows([{"$match": query}], PRINCIPAL_INDEX, wanted=self._wanted(some))
+            if len(rows) > self._limit:
+                return rows, _key(rows[-1])
+            if sum(row["count"] for row in rows) > _MAX_ENTRIES:
+                return rows, _end_of(some[-1])
+        return rows, None
+
+    def _unwrapped(self, ids: Sequence[str], end: _Key | None) -> tuple[list[dict[str, Any]], _Key | None]:
+        """Return rows up to *end* of those who unwrapped, and the end up to which these are complete."""
+        if self._is_by_principal:
+            # From their entries to the first ones: a reply can have been wrapped several times.
+            query, of_entry, of_origin = {**_UNWRAPPED, **self._entries}, "", "links."
+            links = _links("$secret_id", "secret_id", "details.accessor", _SUCCESS)
+            after: dict[str, Any] = {f"links.{name}": value for name, value in _WRAPPED.items()}
+            after["links.secret_id"] = {"$gte": self._after[0], **({"$lte": end[0]} if end else {})}
+        else:
+            query, of_entry, of_origin = {**_WRAPPED, "secret_id": {"$in": list(ids)}}, "links.", ""
+            links = _links("$details.accessor", "details.accessor", "secret_id", _ANY_UNWRAP)
+            after = {f"links.{name}": value for name, value in (_UNWRAPPED | self._entries).items()}
+        stages = [{"$match": query}, links, {"$unwind": "$links"}, {"$match": after}]
+        rows = self._rows(stages, UNWRAP_INDEX, entry=of_entry, origin=of_origin)
+        return rows, _key(rows[-1]) if len(rows) > self._limit else None
+
+    def _wanted(self, ids: Sequence[str]) -> Pipeline:
+        """Return the stages that select the current versions, if the question is about these alone."""
+        if self._question.stale:
+            return []
+        return [{"$match": {"$or": [{"secret_id": one, "version": self._current[one]} for one in ids]}}]
+
+    def _rows(
+        self, stages: Pipeline, index: Index, *, entry: str = "", origin: str = "", wanted: Sequence[Any] = ()
+    ) -> list[dict[str, Any]]:
+        """Return the rows of what *stages* find, up to one more than the limit.
+
+        *entry* is where the entry of one who knows the value is, and *origin* where that about the secret is.
+        """
+        key = {name: f"${name}" for name in ("secret_id", "version", "principal")}
+        newest = ("ts", "stream", "seq", "hash", "name", "namespace")
+        group = {
+            "_id": key,
+            "how": {"$addToSet": "$how"},
+            "services": {"$addToSet": "$service"},
+            "first_at": {"$min": "$ts"},
+            "last": {"$max": {name: f"${name}" for name in newest}},
+            "count": {"$sum": 1},
+        }
+        secret_id, version, principal = self._after
+        after = {"secret_id": secret_id, "version": version, "principal": principal}
+        pipeline = [
+            *stages,
+            {"$project": _fields(f"${entry}", f"${origin}")},
+            {"$unwind": "$version"},
+            {"$match": _SAFE | shown(self._caller, "")},
+            *wanted,
+            {"$group": group},
+            {"$match": {"_id": {"$gt": after}}},
+            {"$sort": {"_id": 1}},
+            {"$limit": self._limit + 1},
+        ]
+        return self._aggregate(pipeline, index)
+
+    def _aggregate(self, pipeline: Pipeline, index: Index) -> list[dict[str, Any]]:
+        """Return what *pipeline* finds: by *index*, if it begins with entries of principals.
+
+        MongoDB would often choose another one: it judges by the first entries that it finds.
+        """
+        if self._is_by_principal:
+            try:
+                return list(collection().aggregate(pipeline, allowDiskUse=True, hint=dict(index)))
+            except OperationFailure as error:
+                if error.code != _BAD_HINT:
+                    raise
+        return list(collection().aggregate(pipeline, allowDiskUse=True))
+
+
+#: Without the ciphertexts.
+_WITHOUT_VALUES = {"older": False, "envelope": False, "held_reads": False}
+
+#: An attacker may have stored other types.
+_SAFE = {
+    "$expr": {
+        "$and": [
+            {"$ne": ["$secret_id", UNREADABLE]},
+            is_type("$ts", "date"),
+            *(is_type(f"${name}", "int", "long") for name in ("version", "seq")),
+        ]
+    }
+}
+
+
+def _fields(entry: str, origin: str) -> dict[str, Any]:
+    """Return the fields of a row, in safe types, of an *entry* and of its *origin*."""
+    details = f"{origin}details"
+    # A fetch of a secret that has only its first version, and most creates, have none.
+    version = {"$cond": [is_type(f"{details}.version", "missing"), 1, f"{details}.version"]}
+    has_service = {"$eq": [{"$type": f"{entry}details.delivery"}, "object"]}
+    fetched = {"$cond": [has_service, "delivery", "fetch"]}
+    kinds = {Action.FETCH: fetched, Action.UNWRAP: "unwrap"}
+    branches = [{"case": {"$eq": [f"{entry}action", one.value]}, "then": how} for one, how in kinds.items()]
+    return {
+        "_id": False,
+        "secret_id": text_at(f"{origin}secret_id"),
+        # An import has several.
+        "version": {"$cond": [is_type(f"{details}.versions", "array"), f"{details}.versions", version]},
+        "name": text_at(f"{details}.name"),
+        "namespace": text_at(f"{details}.namespace"),
+        "principal": text_at(f"{entry}principal", UNREADABLE),
+        "how": {"$switch": {"branches": branches, "default": "write"}},
+        "service": text_at(f"{entry}details.delivery.service", "$$REMOVE"),
+        **{name: f"{entry}{name}" for name in ("ts", "seq")},
+        **{name: text_at(f"{entry}{name}") for name in ("stream", "hash")},
+    }
+
+
+def _links(start: str, source: str, target: str, which: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the stage that follows wrapped replies from entry to entry."""
+    return {
+        "$graphLookup": {
+            "from": AuditEntry.raw().name,
+            "startWith": start,
+            "connectFromField": source,
+            "connectToField": target,
+            "as": "links",
+            "restrictSearchWithMatch": which,
+        }
+    }
+
+
+def _principals(question: Question) -> list[str]:
+    """Return the names of the principals that *question* is about; none for all."""
+    if question.principal is not None:
+        return [question.principal]
+    if question.token is None:
+        return []
+    return [token.name for token in Token.with_accessor(question.token)] or [question.token]
+
+
+def _key(row: Mapping[str, Any]) -> _Key:
+    key = row["_id"]
+    return key["secret_id"], key["version"], key["principal"]
+
+
+def _end_of(secret_id: str) -> _Key:
+    """Return the position after all exposures of a secret."""
+    return secret_id, _AFTER_ALL, ""
+
+
+def _joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
+    """Return two rows with the same key as one."""
+    return {
+        "_id": one["_id"],
+        "how": [*one["how"], *other["how"]],
+        "services": [*one["services"], *other["services"]],
+        "first_at": min(one["first_at"], other["first_at"]),
+        "last": max(one["last"], other["last"], key=lambda last: last["ts"]),
+        "count": one["count"] + other["count"],
+    }
+
+
+def _exposure(row: Mapping[str, Any], is_current: bool) -> Exposure:
+    secret_id, version, principal = _key(row)
+    last = row["last"]
+    return Exposure(
+        name=last["name"],
+        namespace=last["namespace"],
+        secret_id=secret_id,
+        version=version,
+        is_current=is_current,
+        principal=principal,
+        how=sorted(row["how"]),
+        services=sorted(row["services"]),
+        first_at=row["first_at"],
+        last_at=last["ts"],
+        count=row["count"],
+        last_entry={name: last[name] for name in ("stream", "seq", "hash")},
+    )
+
+
+def _progress(end: _Key | None) -> float:
+    """Return the share of all IDs up to *end*: they are random. An attacker may have stored other texts."""
+    if end is None:
+        return 1.0
+    try:
+        return int(end[0][:8], 16) / 2**32
+    except ValueError:
+        return 0.0
+
+
+def _encode(key: _Key) -> str:
+    return urlsafe_b64encode(json.dumps(key).encode()).decode()
+
+
+def _decode(cursor: str) -> _Key:
+    try:
+        secret_id, version, principal = json.loads(urlsafe_b64decode(cursor))
+        # MongoDB takes neither parts of characters nor larger numbers.
+        f"{secret_id}{principal}".encode()
+        is_key = (type(secret_id), type(version), type(principal)) == (str, int, str)
+    except (RecursionError, TypeError, ValueError):
+        is_key = False
+    if not is_key or not 0 <= version <= _AFTER_ALL:
+        raise InvalidCursorError
+    return secret_id, version, principal

@@ -1,0 +1,113 @@
+"""The command `exposure`: who has got which value."""
+
+import sys
+from dataclasses import asdict, replace
+from datetime import datetime
+from ipaddress import ip_address
+
+import click
+
+from vault.audit import exposure as exposures
+from vault.audit import reader
+from vault.audit.exposure import MAX_LIMIT, UNKNOWN, Question
+from vault.audit.summary import shown_name
+from vault.cli.operator.context import connected
+from vault.cli.shell import parameters
+from vault.cli.shell.output import Lines, Output, Row, cell, output_options
+from vault.client.secrets import is_id
+from vault.core.attempt import Action, Attempt
+from vault.core.principal import DEFAULT_NAMESPACE, OPERATOR
+from vault.core.text import quantity
+from vault.core.timestamps import moment
+
+#: The headings, and the minimum widths of their columns.
+_COLUMNS = {"secret": 12, "version": 7, "principal": 10, "how": 5, "count": 5, "first": 17, "last": 17}
+_STEPS = 1_000
+
+
+def _address(text: str) -> str:
+    try:
+        return str(ip_address(text))
+    except ValueError:
+        raise click.BadParameter("must be an IP address") from None
+
+
+@click.command()
+@click.argument("secret", metavar="[SECRET]", required=False, type=parameters.secret)
+@click.option("--principal", metavar="NAME", help="What this principal knows.")
+@click.option(
+    "--token",
+    metavar="NAME",
+    type=parameters.name_of_token,
+    help="What the caller with this token knows; also by its accessor.",
+)
+@click.option("--address", metavar="IP", type=_address, help="What was released to this address.")
+@click.option("--service", metavar="NAME", help="What was delivered for this service.")
+@click.option("--node", metavar="ID", help="What was delivered to this node.")
+@parameters.since_option
+@click.option("--stale", is_flag=True, help="Also replaced versions and deleted secrets.")
+@parameters.namespace_option(
+    "The namespace of the named SECRET.", default=DEFAULT_NAMESPACE, show_default=True
+)
+@output_options
+def exposure(
+    output: Output,
+    secret: str | None,
+    namespace: str,
+    principal: str | None,
+    token: str | None,
+    address: str | None,
+    service: str | None,
+    node: str | None,
+    since: datetime | None,
+    stale: bool,
+) -> None:
+    """List who knows the current value of SECRET, a name or an ID.
+
+    Or list the current values that a principal, or another one of the options, has got: who fetched or
+    unwrapped a version, or wrote it. The entries of the audit trail prove it; `audit verify` verifies them.
+    The question is recorded: it needs a MongoDB user who may insert into the trail.
+    """
+    if not any((secret, principal, token, address, service, node)):
+        raise click.UsageError("Add SECRET, --principal, --token, --address, --service or --node.")
+    is_name = secret is not None and not is_id(secret)
+    question = Question(
+        secret_id=None if is_name else secret,
+        secret_name=secret if is_name else None,
+        namespace=namespace,
+        principal=principal,
+        token=token,
+        address=address,
+        service=service,
+        node=node,
+        since=since,
+        stale=stale,
+    )
+    with connected(output, reading=True, recorded=True):
+        attempt = Attempt(action=Action.AUDIT_EXPOSURE, principal=OPERATOR)
+        question.record(attempt)
+        reader.record(attempt)
+        _show(question, output)
+
+
+def _show(question: Question, output: Output) -> None:
+    lines, number, cursor = Lines(output, _COLUMNS, _texts), 0, None
+    # On one terminal, the bar would be between the lines.
+    with replace(output, quiet=output.quiet or sys.stdout.isatty()).bar("Exposures", _STEPS) as bar:
+        while True:
+            page = exposures.read(question, OPERATOR, cursor=cursor, limit=MAX_LIMIT)
+            lines.show(map(asdict, page.exposures))
+            bar.reach(int(page.progress * _STEPS), _STEPS)
+            number, cursor = number + len(page.exposures), page.cursor
+            if cursor is None:
+                break
+    output.note(f"{quantity(number, 'exposure')}, complete until {moment(page.complete_until)}")
+    output.note(f"The trail cannot know: {'; '.join(UNKNOWN.values())}")
+
+
+def _texts(row: Row) -> list[str]:
+    how = [*row["how"], *(f"({service})" for service in row["services"])]
+    times = (cell(row[name]) for name in ("first_at", "last_at"))
+    secret = shown_name(row["secret_id"], row["name"], row["namespace"])
+    version = f"{row['version']}{'' if row['is_current'] else ' (stale)'}"
+    return [secret, version, row["principal"], " ".join(how), str(row["count"]), *times]
