@@ -31,6 +31,7 @@ like_service() { # like_service USER GROUP: print options that give a job what t
     local settings='MASTER_KEY_FILE|MASTER_KEY_FALLBACKS_FILE|MONGO_URI_FILE|TOKEN_MAX_DAYS'
     settings+='|MASTER_KEYRING_FILE|CUSTODY_TIMEOUT_SECONDS|TRANSIT_TOKEN_FILE|TRANSIT_CA|PKCS11_MODULE|PKCS11_PIN_FILE|AWS_[A-Z_]+'
     settings+='|AUDIT_ENABLED|AUDIT_TTL_DAYS|AUDIT_SINK|AUDIT_SINK_REQUIRED'
+    settings+='|AUDIT_WITNESSES|AUDIT_WITNESS_MINUTES|AUDIT_WITNESS_TOKEN_FILE|AUDIT_WITNESS_CA'
     # AUDIT_SINK can be a host outside MongoDB's network, or a file that the service mounts.
     printf -- '--network=%s_secret-manager-network\n' "$stack"
     # shellcheck disable=SC2016 # Go's variables

@@ -12,6 +12,8 @@ from vault import __version__, api
 from vault.api.http.application import Application
 from vault.api.operations.blueprint import EXTENSION
 from vault.api.site import metrics as metrics_page
+from vault.audit.witnessed import WitnessedCheckpoints
+from vault.audit.witnesses import Witnesses
 from vault.auth.authenticator import Authenticator, TokenCredentials
 from vault.auth.ended_tokens import EndedTokens
 from vault.auth.other_tokens import OtherTokens
@@ -67,7 +69,13 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
     token_uses = TokenUses()
     custody = _custody_watch(settings, opened)
     sender = Sender(token_keys, settings.webhook_networks, audit_ttl_days=settings.audit_ttl_days)
-    startup = Startup(database, guard, parts.trail, EndedTokens(token_keys), custody, sender)
+    witnesses = Witnesses(
+        parts.witnesses,
+        keyring,
+        minutes=settings.audit_witness_minutes,
+        retention_days=settings.audit_ttl_days,
+    )
+    startup = Startup(database, guard, parts.trail, EndedTokens(token_keys), custody, sender, witnesses)
     retention = Retention(max_versions=settings.max_versions, recovery_days=settings.delete_recovery_days)
     creates = SecretService(keyring, guard, max_bytes=settings.max_secret_bytes)
     changes = SecretWriter(keyring, guard, max_bytes=settings.max_secret_bytes, retention=retention)
@@ -76,13 +84,14 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
         changes=changes,
         wrapping=Wrapping(keyring, guard, creates),
         webhooks=parts.webhooks,
+        witnessed=WitnessedCheckpoints(keyring),
         versions=VersionWriter(keyring, guard),
         metadata=MetadataWriter(keyring, guard, retention),
         upsert=Upsert(creates, changes),
         queries=SecretQueries(keyring, guard),
         guard=guard,
         startup=startup,
-        health=Health(database, guard, parts.trail, startup),
+        health=Health(database, guard, parts.trail, startup, witnesses),
         tokens=parts.tokens,
         issuers=parts.issuers,
         roles=parts.roles,

@@ -2,6 +2,7 @@
 
 from vault.audit import signing_keys
 from vault.audit.sinks import sink
+from vault.audit.witness import Witness
 from vault.audit.writer import audit_trail
 from vault.auth.directory import Directory
 from vault.auth.issuers import Issuers
@@ -18,13 +19,17 @@ from vault.keys.guard import KeyringGuard
 
 
 class Parts:
-    """The keyring, the database, the connected audit trail, the guard, and the operations on credentials."""
+    """The keyring, database, connected audit trail, its witnesses, guard, and operations on credentials."""
 
     def __init__(self, settings: Settings, database: Database, *, audit_enabled: bool | None = None) -> None:
         """Wire them, and connect the trail. *audit_enabled* replaces the setting."""
         self.settings = settings
         self.database = database
         self.audit_enabled = settings.audit_enabled if audit_enabled is None else audit_enabled
+        self.witnesses = [
+            Witness(url, settings.audit_witness_token or "", settings.audit_witness_ca)
+            for url in settings.audit_witnesses
+        ]
         self.keyring = Keyring.of(settings.master_key, settings.master_key_fallbacks)
         entry_sink = sink(settings.audit_sink, required=settings.audit_sink_required)
         self.trail = audit_trail(self.keyring, entry_sink, enabled=self.audit_enabled)

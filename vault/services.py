@@ -4,8 +4,11 @@ Startup writes to MongoDB; health checks only read.
 """
 
 import logging
+from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vault.audit.witnessed import WitnessedCheckpoints
+from vault.audit.witnesses import Witnesses
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.auth.authenticator import Authenticator
 from vault.auth.ended_tokens import EndedTokens
@@ -60,6 +63,7 @@ class Startup:
         ended_tokens: EndedTokens,
         custody: CustodyWatch | NoCustodyWatch,
         sender: Sender,
+        witnesses: Witnesses,
     ) -> None:
         self._database = database
         self._guard = guard
@@ -67,6 +71,7 @@ class Startup:
         self._ended_tokens = ended_tokens
         self._custody = custody
         self._sender = sender
+        self._witnesses = witnesses
         self._has_warned = False
         self._reported = ""
         self._retries = Periodic("startup", INTERVAL_SECONDS, self.attempt, at_once=True)
@@ -92,6 +97,7 @@ class Startup:
                 self._guard.require()
                 self._trail.start()
             self._custody.record()
+            self._witnesses.start()
             if not self._has_warned:
                 self._warn(self._database.ping())
             self.failure = None
@@ -124,6 +130,7 @@ class Startup:
         self._ended_tokens.close()
         self._custody.close()
         self._sender.close()
+        self._witnesses.close()
 
     @property
     def dead_webhooks(self) -> int:
@@ -140,26 +147,35 @@ class Readiness:
     #: None if MongoDB is not available.
     primary: Primary | None = None
     dead_webhooks: int = 0
+    #: The warnings about witnesses of the trail.
+    witness_warnings: Sequence[str] = ()
 
     @property
     def warnings(self) -> list[str]:
-        """The facts about MongoDB and webhooks that operators should know."""
+        """The facts about MongoDB, webhooks and witnesses that operators should know."""
         if self.primary is None:
             return []
         dead = f"{quantity(self.dead_webhooks, 'webhook')} dead" if self.dead_webhooks else ""
-        return [text for text in (self.primary.redundancy_warning, self.primary.clock_warning, dead) if text]
+        texts = (self.primary.redundancy_warning, self.primary.clock_warning, dead)
+        return [*filter(None, texts), *self.witness_warnings]
 
 
 class Health:
     """The readiness checks. They write nothing to MongoDB."""
 
     def __init__(
-        self, database: Database, guard: KeyringGuard, trail: AuditTrail | NoAuditTrail, startup: Startup
+        self,
+        database: Database,
+        guard: KeyringGuard,
+        trail: AuditTrail | NoAuditTrail,
+        startup: Startup,
+        witnesses: Witnesses,
     ) -> None:
         self._database = database
         self._guard = guard
         self._trail = trail
         self._startup = startup
+        self._witnesses = witnesses
 
     def readiness(self) -> Readiness:
         """Check whether this process serves."""
@@ -170,7 +186,7 @@ class Health:
         failures = self._disagreement()
         if not failures and primary.clock_failure:
             failures = {"clock": [primary.clock_failure]}
-        return Readiness(failures, primary, self._startup.dead_webhooks)
+        return Readiness(failures, primary, self._startup.dead_webhooks, self._witnesses.warnings)
 
     def _disagreement(self) -> dict[str, list[str]]:
         try:
@@ -220,3 +236,4 @@ class Services:
     authenticator: Authenticator
     wrapping: Wrapping
     webhooks: Webhooks
+    witnessed: WitnessedCheckpoints

@@ -85,6 +85,7 @@ ENTRIES = {
     "audit report": _mongodb(),
     "audit tail": _mongodb("--no-follow"),
     "audit verify": _mongodb(own_codes="1 the trail was changed, 3 a finding needs a look"),
+    "audit witness": _mongodb(own_codes="1 a witness refuses, 5 also if a witness does not answer"),
     "backup": _mongodb("new.tar"),
     "completion": Entry(Needs.NOTHING, ("bash",)),
     "dev": Entry(Needs.SERVING),

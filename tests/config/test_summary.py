@@ -71,6 +71,12 @@ def test_no_secret_is_logged() -> None:
             assert result["JWT_JWKS_URL"] == "https://keys.example:8443/jwks"
         else:
             assert result["JWT_PUBLIC_KEY"] == "set"
+    result = shown(
+        AUDIT_WITNESSES=f"tsa+https://a.example/b?key={HUNTER},witness+https://c.example",
+        AUDIT_WITNESS_TOKEN=HUNTER,
+    )
+    assert result["AUDIT_WITNESSES"] == ["tsa+https://a.example/b", "witness+https://c.example"]
+    assert result["AUDIT_WITNESS_TOKEN"] == "set"
 
 
 @pytest.mark.promise("processes")

@@ -87,3 +87,10 @@ def test_contents_are_told_apart(pair: Pair, tmp_path: Path) -> None:
     assert "hunter2" not in str(found)
     text = "must name a file with certificates in PEM."
     assert reasons(pair, TLS_CLIENT_CA=str(damaged)) == {"TLS_CLIENT_CA": [text]}
+
+
+def test_authorities_need_certificates(pair: Pair) -> None:
+    """A file of trusted certificates is accepted only if it has some."""
+    tls_files.authorities(str(pair.certificate))
+    with pytest.raises(ValidationError, match="must name a file with certificates in PEM"):
+        tls_files.authorities(str(pair.key))

@@ -88,6 +88,7 @@ IN_COMMANDS = {
     "trail_index_missing",
     "transfer",
     "vault",
+    "witness",
 }
 
 #: Codes that no response in the document has: of Vault's API, of an item of a batch, of other paths and

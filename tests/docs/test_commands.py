@@ -30,6 +30,7 @@ NOT_RUN = {
     "# Asks for the token.": "needs a terminal: cli/test_login.py",
     "# Asks for the value.": "the same: cli/test_secret_values.py, docs/test_first_minutes.py",
     "# With your own providers.": "needs an HSM and OpenBao: tests/custody, cli/operator/test_custody.py",
+    "# With your own witnesses.": "needs an authority: cli/operator/test_audit_witness.py has one",
     "# With people who hold shares, and MONGO_URI of an empty MongoDB.": "the same",
     "# The tests, except slow ones that start programs.": "this is one of them",
     "# Tested with every change.": "tests/clients runs them, with the tools that they need",

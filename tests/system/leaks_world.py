@@ -85,6 +85,15 @@ RETURNED = {
 }
 REVOKE_SELF = "/vault/token/revoke-self"
 WEBHOOK_CREATE = "/vault/webhook/create"
+_TIME = "2026-11-24T15:30:00.000Z"
+#: A checkpoint of another installation.
+CHECKPOINT = {
+    "ts": _TIME,
+    "heads": [{"stream": "aa", "seq": 0, "ts": _TIME, "hash": "0f" * 32}],
+    "retired": [],
+    "signer": "0f" * 8,
+    "signature": "0f" * 64,
+}
 #: Operations that need no secret of their own, each with a valid body.
 QUERIES: dict[str, dict[str, Any]] = {
     "/vault/secret/list": {"name_prefix": NAME, "labels": {"mark": LABEL}},
@@ -97,6 +106,7 @@ QUERIES: dict[str, dict[str, Any]] = {
     "/vault/issuer/list": {},
     "/vault/webhook/list": {},
     WEBHOOK_CREATE: {"url": "https://hooks.invalid/x", "events": ["secret.updated"]},
+    "/vault/witness/checkpoint": {"checkpoint": CHECKPOINT, "retention_days": 1},
 }
 #: The fields of changes, except those that identify the secret.
 CHANGES: dict[str, dict[str, Any]] = {
@@ -149,6 +159,8 @@ REST: dict[str, list[dict[str, Any]]] = {
     "/vault/issuer/list": [{"state": "active"}],
     "/vault/issuer/delete": [{"force": True}],
     WEBHOOK_CREATE: [{"paths": [NAME]}],
+    # A contradiction.
+    "/vault/witness/checkpoint": [{"checkpoint": {**CHECKPOINT, "heads": []}, "retention_days": 0}],
 }
 #: Fields of issuers and roles that can be any text, are not secret, and are listed.
 CONFIGURED = {"issuer", "audience"}
@@ -361,7 +373,7 @@ def exhaust(world: World, send: Send) -> None:
             {"Content-Type": f"application/json; charset={IDEMPOTENCY_KEY}"},
         ):
             assert world.ask(send, path, good, admin, **headers) == 415
-        times = 100 if path.endswith("-batch") else 4
+        times = 100 if path.endswith(("-batch", "/checkpoint")) else 4
         large = b'{"secret": "%s"}' % (b64encode(VALUE * 3) * (times * BODY_LIMIT // 100))
         assert world.ask(send, path, large, admin) == 413
         for method in ("GET", "PUT", "DELETE", "TRACE"):

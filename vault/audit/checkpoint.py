@@ -3,6 +3,7 @@
 Functions that read MongoDB raise `StorageUnavailableError`.
 """
 
+import hashlib
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
@@ -14,7 +15,7 @@ from vault.audit import retirement, signing_keys
 from vault.audit.collection import collection, records
 from vault.core.errors import InvalidCheckpointError
 from vault.core.timestamps import moment
-from vault.crypto import Keyring, audit_chain
+from vault.crypto import Keyring, audit_chain, encoding
 from vault.crypto.audit_chain import SigningKey, VerifyingKey
 from vault.documents.audit import Record
 from vault.documents.base import is_text
@@ -85,13 +86,25 @@ def read(text: str, keys: Mapping[str, VerifyingKey]) -> Checkpoint:
         InvalidCheckpointError: *text* is not a checkpoint, or none of *keys* signed it.
     """
     try:
-        made = json.loads(text)
+        return parsed(json.loads(text), keys)
+    except (RecursionError, ValueError):
+        raise InvalidCheckpointError("this is not a checkpoint") from None
+
+
+def parsed(made: Any, keys: Mapping[str, VerifyingKey]) -> Checkpoint:
+    """Return the checkpoint that *made*, decoded JSON, represents. Errors as `read`."""
+    try:
         if not is_signed(made, keys):
             raise InvalidCheckpointError("the checkpoint is not signed by a key that is known")
         heads = {head["stream"]: head for head in made["heads"]}
         return Checkpoint(datetime.fromisoformat(made["ts"]), heads, retired_by(made))
-    except (KeyError, RecursionError, TypeError, ValueError):
+    except (KeyError, TypeError, ValueError):
         raise InvalidCheckpointError("this is not a checkpoint") from None
+
+
+def digest(made: Mapping[str, Any]) -> str:
+    """Return the SHA-256 of the whole checkpoint *made*, in hexadecimal."""
+    return hashlib.sha256(encoding.canonical(made)).hexdigest()
 
 
 def retired_by(made: Mapping[str, Any]) -> dict[str, str]:

@@ -171,7 +171,7 @@ def _stored(query: dict[str, Any]) -> Iterator[Mapping[str, Any]]:
 
 def _candidates() -> Iterator[tuple[VerifyingKey, Mapping[str, Any]]]:
     """Yield the stored keys and their endorsements; both can be forged."""
-    for stored in _stored({"retirement": {"$exists": False}}):
+    for stored in _stored({"retirement": {"$exists": False}, "witnessed": {"$exists": False}}):
         key, endorsements = VerifyingKey.of(stored.get("public_key")), stored.get("endorsements")
         if key and isinstance(endorsements, dict):
             yield key, endorsements

@@ -118,6 +118,7 @@ class Verifier:
         *,
         kept_since: Callable[[], str] = lambda: "",
         heads: Mapping[str, Record] | None = None,
+        hashes: Mapping[Place, str] | None = None,
         retirements: Sequence[Part] = (),
         retired: Mapping[str, str] = MappingProxyType({}),
         dropped: Collection[str] = (),
@@ -129,7 +130,8 @@ class Verifier:
         Entries older than *kept_since* may be missing. It returns a time as in records, or "" if entries are
         permanent; it is called for each gap, because pruning continues meanwhile. *heads* are the heads of a
         checkpoint, by stream, and *retired* the keys that sign nothing beyond them, each with the time of the
-        checkpoint. *retirements* are known in addition to those in the trail. *dropped* keys must be retired.
+        checkpoint. With several checkpoints, *heads* are the newest ones, and *hashes* those of all heads, by
+        place. *retirements* are known in addition to those in the trail. *dropped* keys must be retired.
         *of_collection* are findings about the collection as a whole. Each of the *receipts* must have its
         entry.
         """
@@ -138,6 +140,8 @@ class Verifier:
         self._checkpoint = {
             name: Head(head["seq"], head["ts"], head["hash"]) for name, head in (heads or {}).items()
         }
+        known = {(name, head.seq): head.hash for name, head in self._checkpoint.items()}
+        self._hashes: Mapping[Place, str | None] = hashes or known
         self._retirements = list(retirements)
         self._retired = retired
         self._dropped = dropped
@@ -155,6 +159,7 @@ class Verifier:
         *,
         kept_since: Callable[[], str] = lambda: "",
         heads: Mapping[str, Record] | None = None,
+        hashes: Mapping[Place, str] | None = None,
         retired: Mapping[str, str] = MappingProxyType({}),
         retention_days: int | None = None,
         receipts: Receipts | None = None,
@@ -168,6 +173,7 @@ class Verifier:
             signing_keys.trusted(keyring),
             kept_since=kept_since,
             heads=heads,
+            hashes=hashes,
             retirements=signing_keys.retirements(keyring),
             retired=retired,
             dropped=signing_keys.dropped(keyring),
@@ -198,8 +204,7 @@ class Verifier:
         yield from self._move(entry)
         if self._receipts:
             self._receipts.meet(entry)
-        head = self._checkpoint.get(entry.stream)
-        if head and head.seq == entry.seq and head.hash != entry.hash:
+        if self._hashes.get(entry.place, entry.hash) != entry.hash:
             yield entry.finding("is not the entry in the checkpoint")
 
     def _move(self, entry: Entry) -> Iterator[Finding]:

@@ -86,8 +86,10 @@ class Service:
         ca_file: str | None = None,
         credential_hint: str = LOGIN,
         on_receipt: Callable[[str], object] | None = None,
+        timeout: urllib3.Timeout | float = _TIMEOUT,
+        max_reply_bytes: int = _MAX_REPLY_BYTES,
     ) -> None:
-        """Trust the certificates of *ca_file* in place of the system's.
+        """Trust the certificates of *ca_file* in place of the system's. The *timeout* is one of `HTTPClient`.
 
         *credential_hint* says what to do about a missing or invalid token; JWTs have a hint of their own.
         *on_receipt* gets the receipt of each success, which is not verified; without it, none is asked for.
@@ -119,7 +121,8 @@ class Service:
         # A JWT has three parts, and a token one.
         self._credential_hint = _NEW_JWT if token.count(".") == 2 else credential_hint
         self._root = urlsplit(self.url).path
-        self._http = HTTPClient(self.url, max_bytes=_MAX_REPLY_BYTES, ca_file=ca_file)
+        self._timeout = timeout
+        self._http = HTTPClient(self.url, max_bytes=max_reply_bytes, ca_file=ca_file)
 
     def call(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Post *body* to *path*, such as `/vault/secret/fetch-batch`, and return the reply.
@@ -134,7 +137,7 @@ class Service:
                 self._root + path,
                 headers=self._headers,
                 body=json.dumps(body).encode(),
-                timeout=_TIMEOUT,
+                timeout=self._timeout,
             )
         except RequestFailedError as error:
             hint = _FAILURE_HINTS.get(error.failure, "")

@@ -30,7 +30,7 @@ _DECISIVE = frozenset(
     {
         *("AUDIT_ENABLED", "AUTH_ENABLED", "ALLOWED_NETWORKS", "TRUSTED_PROXIES", "TLS_CLIENT_CA"),
         *("JWT_JWKS_URL", "JWT_PUBLIC_KEY", "JWT_ISSUER", "JWT_AUDIENCE", "JWT_ROLES_ONLY"),
-        *("FAILED_AUTH_LIMIT", "ALLOWED_HOSTS", "CORS_ORIGINS"),
+        *("FAILED_AUTH_LIMIT", "ALLOWED_HOSTS", "CORS_ORIGINS", "AUDIT_WITNESSES"),
     }
 )
 
@@ -50,6 +50,10 @@ class Settings:
     audit_ttl_days: int
     audit_sink: str | None
     audit_sink_required: bool
+    audit_witnesses: tuple[str, ...] = field(repr=False)
+    audit_witness_minutes: int
+    audit_witness_token: str | None = field(repr=False)
+    audit_witness_ca: str | None
     max_secret_bytes: int
     max_versions: int
     delete_recovery_days: int
@@ -209,6 +213,10 @@ class SettingsSchema(Schema):
     AUDIT_TTL_DAYS = fields.Integer(load_default=0, validate=validate.Range(0, _MAX_TTL_DAYS))
     AUDIT_SINK = fields.String(load_default=None, validate=forms.audit_sink)
     AUDIT_SINK_REQUIRED = fields.Boolean(load_default=True)
+    AUDIT_WITNESSES = forms.Witnesses(load_default=())
+    AUDIT_WITNESS_MINUTES = fields.Integer(load_default=60, validate=validate.Range(1, 10_080))
+    AUDIT_WITNESS_TOKEN = fields.String(load_default=None, validate=forms.credential)
+    AUDIT_WITNESS_CA = fields.String(load_default=None, validate=tls_files.authorities)
     MAX_SECRET_BYTES = fields.Integer(load_default=65_536, validate=validate.Range(1, _MAX_SECRET_BYTES))
     MAX_VERSIONS = fields.Integer(load_default=10, validate=validate.Range(1, 1_000))
     DELETE_RECOVERY_DAYS = fields.Integer(load_default=0, validate=validate.Range(0, 3_650))
@@ -251,9 +259,14 @@ class SettingsSchema(Schema):
             )
 
     @validates_schema
-    def _check_sink(self, data: dict[str, Any], **_: Any) -> None:
-        if data["AUDIT_SINK"] and not data["AUDIT_ENABLED"]:
-            raise ValidationError("requires AUDIT_ENABLED=true.", "AUDIT_SINK")
+    def _check_trail(self, data: dict[str, Any], **_: Any) -> None:
+        for name in ("AUDIT_SINK", "AUDIT_WITNESSES"):
+            if data[name] and not data["AUDIT_ENABLED"]:
+                raise ValidationError("requires AUDIT_ENABLED=true.", name)
+
+    @validates_schema
+    def _check_witnesses(self, data: dict[str, Any], **_: Any) -> None:
+        forms.witnesses(data["AUDIT_WITNESSES"], has_token=bool(data["AUDIT_WITNESS_TOKEN"]))
 
     @validates_schema
     def _check_ports(self, data: dict[str, Any], **_: Any) -> None:
@@ -337,7 +350,7 @@ def _mistakes(
 ) -> tuple[str, ...]:
     """Return the likely mistakes in valid settings, of which *values* are set."""
     variables = dict(dotenv) | dict(environment)
-    names = ("MASTER_KEY", "MASTER_KEY_FALLBACKS", "PKCS11_PIN", "TRANSIT_TOKEN")
+    names = ("MASTER_KEY", "MASTER_KEY_FALLBACKS", "PKCS11_PIN", "TRANSIT_TOKEN", "AUDIT_WITNESS_TOKEN")
     keys = {f"{name}_FILE": variables.get(f"{name}_FILE") for name in names}
     files = {name: file for name, file in (keys | {"TLS_KEY": values.get("TLS_KEY")}).items() if file}
     set_names = [name for name, value in variables.items() if value]

@@ -53,6 +53,7 @@ _SHOWN: dict[str, Callable[[Any], Any]] = {
     "mongo_uri": mongodb_address,
     "rate_limit_storage_uri": mongodb_address,
     "jwt_jwks_url": _url,
+    "audit_witnesses": lambda urls: [_url(url) for url in urls],
     # The names of those that are set.
     "custody": sorted,
     # Too long to be of use.

@@ -36,6 +36,16 @@ def check(values: Mapping[str, str]) -> None:
         raise ValidationError({"TLS_CLIENT_CA": ["must name a file with certificates in PEM."]}) from None
 
 
+def authorities(path: str) -> None:
+    """Refuse a file that has no certificates. Errors as a validator's."""
+    if reason := unreadable(Path(path)):
+        raise ValidationError(reason)
+    try:
+        ssl.create_default_context(cafile=path)
+    except (OSError, ValueError):
+        raise ValidationError("must name a file with certificates in PEM.") from None
+
+
 def unreadable(path: Path) -> str:
     """Return the reason why the file at *path* cannot be read; empty if it can."""
     try:

@@ -3,7 +3,8 @@
 import binascii
 import re
 from base64 import b64decode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from importlib.util import find_spec
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -234,6 +235,47 @@ def public_url(url: str) -> None:
     jwks_url(url)
     if urlsplit(url).username is not None:
         raise ValidationError("must not have a user name or a password.")
+
+
+class Witnesses(fields.Field[tuple[str, ...]]):
+    """URLs of witnesses, separated by commas: `tsa+https://…` or `witness+https://…`."""
+
+    def _deserialize(self, value: str, *_: object, **__: object) -> tuple[str, ...]:
+        urls = tuple(dict.fromkeys(part.strip() for part in value.split(",")))
+        if not all(map(_is_witness, urls)):
+            raise ValidationError(
+                "must be tsa+https://… or witness+https://…, separated by commas, without user names; http "
+                "only on this machine."
+            )
+        return urls
+
+
+def _is_witness(text: str) -> bool:
+    kind, _, url = text.partition("+")
+    unwanted = {"tsa": {"#"}, "witness": {"#", "?"}}.get(kind)
+    try:
+        public_url(url)
+    except ValidationError:
+        return False
+    return unwanted is not None and unwanted.isdisjoint(url)
+
+
+def witnesses(urls: Sequence[str], *, has_token: bool) -> None:
+    """Refuse witnesses that need a package or a token that is not there."""
+    if any(url.startswith("tsa+") for url in urls) and find_spec("rfc3161_client") is None:
+        raise ValidationError({"AUDIT_WITNESSES": ["requires secret-manager[witness] for tsa+https://…."]})
+    installations = sum(url.startswith("witness+") for url in urls)
+    if installations > 1:
+        # The token is one of a single installation: another one would learn it.
+        raise ValidationError({"AUDIT_WITNESSES": ["must have at most one witness+https://…."]})
+    if installations and not has_token:
+        raise ValidationError({"AUDIT_WITNESS_TOKEN": ["is required with witness+https://…."]})
+
+
+def credential(text: str) -> None:
+    """Refuse a text that cannot be in a header."""
+    if not _VISIBLE.fullmatch(text):
+        raise ValidationError("must have visible ASCII characters only.")
 
 
 def public_key(pem: str) -> None:

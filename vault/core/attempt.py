@@ -86,6 +86,10 @@ class Action(StrEnum):
     SECRET_EXPIRING = "secret_expiring"
     SECRET_UNUSED = "secret_unused"
     TOKEN_EXPIRING = "token_expiring"
+    #: A witness has confirmed a checkpoint of this trail.
+    AUDIT_WITNESSED = "audit_witnessed"
+    #: Another installation has shown a checkpoint of its trail.
+    WITNESS_CHECKPOINT = "witness_checkpoint"
     AUDIT_ENABLED = "audit_enabled"
     AUDIT_DISABLED = "audit_disabled"
 

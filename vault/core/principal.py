@@ -37,6 +37,8 @@ class Scope(StrEnum):
     #: Create canaries, and see which secrets are canaries.
     CANARY_MANAGE = "canary:manage"
     AUDIT_READ = "audit:read"
+    #: Show checkpoints of another installation's trail.
+    AUDIT_WITNESS = "audit:witness"
     #: Create, list and revoke tokens; create, list and delete roles for JWTs and their issuers.
     TOKEN_MANAGE = "token:manage"
     #: Create, list, test and delete webhooks.

@@ -96,7 +96,10 @@ def record_of(document: Mapping[str, Any]) -> dict[str, Any]:
 
 
 class AuditKey(BaseDocument):
-    """A public key: it verifies entries after the master key that signed them has been dropped."""
+    """A public key: it verifies entries after the master key that signed them has been dropped.
+
+    Separate documents have parts of retirements, and the newest checkpoint of each other installation.
+    """
 
     #: The signer, as entries name it.
     id = StringField(primary_key=True)
@@ -104,7 +107,9 @@ class AuditKey(BaseDocument):
     public_key = StringField(required=True)
     #: Signatures of the public key, by their signers.
     endorsements = DictField()
-    #: Part of the retirement of a key, in a separate document, see `vault.audit.retirement`.
+    #: Part of the retirement of a key, see `vault.audit.retirement`.
     retirement = DictField()
+    #: The checkpoint of another installation, see `vault.audit.witnessed`.
+    witnessed = DictField()
 
     meta: ClassVar = {"collection": "audit_keys"}

@@ -8,7 +8,7 @@ import os
 from collections.abc import Sequence
 from functools import partial
 from operator import getitem
-from typing import Self, cast
+from typing import Literal, Self, cast
 
 from prometheus_client import Counter, Gauge, Histogram, values
 from prometheus_client.multiprocess import mark_process_dead
@@ -64,10 +64,12 @@ def _counter(name: str, text: str, labels: Sequence[str]) -> Counter:
     return Counter(name, text, labels, namespace=_NAMESPACE, registry=None)
 
 
-def _gauge(name: str, text: str, labels: Sequence[str]) -> Gauge:
+def _gauge(
+    name: str, text: str, labels: Sequence[str], mode: Literal["livesum", "livemax"] = "livesum"
+) -> Gauge:
     if not FOLDER:
         return cast(Gauge, _NoInstrument())
-    return Gauge(name, text, labels, namespace=_NAMESPACE, registry=None, multiprocess_mode="livesum")
+    return Gauge(name, text, labels, namespace=_NAMESPACE, registry=None, multiprocess_mode=mode)
 
 
 def _histogram(name: str, text: str, labels: Sequence[str], buckets: Sequence[float]) -> Histogram:
@@ -107,6 +109,16 @@ CANARY_READS = _counter("canary_reads", "Reads of canaries, which no program mak
 
 CUSTODY_SLOT_UP = _gauge(
     "custody_slot_up", "1 if the slot opens every key of the keyring file, else 0.", ["slot"]
+)
+
+WITNESS_SUCCESS = _gauge(
+    "audit_witness_last_success_timestamp_seconds",
+    "Time at which the witness last confirmed a checkpoint, in seconds since 1970.",
+    ["witness"],
+    "livemax",
+)
+WITNESS_FAILURES = _counter(
+    "audit_witness_failures", "Checkpoints that the witness did not confirm.", ["witness"]
 )
 
 WEBHOOKS = _gauge("webhooks", "Number of webhooks, by state.", ["state"])

@@ -167,6 +167,7 @@ GIVEN: dict[Scope, dict[str, list[str]]] = {
     Scope.SECRET_LIST: {"secret/metadata/a": ["list"]},
     Scope.CANARY_MANAGE: {},
     Scope.AUDIT_READ: {},
+    Scope.AUDIT_WITNESS: {},
     Scope.TOKEN_MANAGE: {"auth/token/create": ["update"]},
     Scope.WEBHOOK_MANAGE: {},
 }

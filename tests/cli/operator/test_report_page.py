@@ -15,6 +15,7 @@ from tests.support.browser import TIMEOUT, running_browser
 from vault.audit.custody import CustodyActivity
 from vault.audit.findings import Kind
 from vault.audit.summary import Activity, Counts, Event, PrincipalRow, RefusalRow, SecretRow, Slot
+from vault.audit.witness_activity import WitnessActivity
 from vault.auth.token_ages import TokenAges
 from vault.auth.token_info import TokenInfo
 from vault.cli.operator.report_content import Report, Trail, Verification
@@ -65,6 +66,7 @@ def report_of(text: str, kind: Kind | None = Kind.NOTE) -> Report:
         TokenAges(states, 1, [token], 1, [token]),
         [KeyStatus("aa" * 8, KeyRole.FALLBACK, 5, False, 2, 2, 0, 0)],
         CustodyActivity(True, 3, 1, 2, 0, NOW, needs_drill=False, is_newest=True),
+        WitnessActivity(4, {text: NOW, "b.example": None}),
     )
 
 

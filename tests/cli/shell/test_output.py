@@ -97,6 +97,7 @@ OTHER_PRINTS = {
     "operator/audit": "entries and checkpoints as JSON in ASCII",
     "shell/exits": "errors, which are escaped there",
     "operator/recovery": "shares, word by word, and the sequence that clears them",
+    "operator/audit_witness": "checkpoints as JSON in ASCII",
     "operator/report": "a page of HTML",
     "user/secret_files": "values, in a format that a terminal shows as they are",
     "user/secret_values": "values, byte for byte",

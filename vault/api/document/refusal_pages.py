@@ -94,6 +94,12 @@ PARAGRAPHS = {
         "The host of the URL has only addresses in networks that are not public, or the URL is http:// and "
         "they are not of this machine. Operators allow such networks as WEBHOOK_NETWORKS."
     ),
+    # --- Witnesses
+    "checkpoint_contradicted": (
+        "The checkpoint contradicts an earlier one of the same principal, as the detail says: the sender's "
+        "trail lacks entries that it had, or has others. Its operator has to find out why, with audit verify "
+        "--witnesses. After the restore of a backup, show the next checkpoints with a new token."
+    ),
     # --- Secrets
     "outside_paths": (
         "The credential is limited to paths, and the new secret has a name outside them, or no name. The "

@@ -16,6 +16,7 @@ from vault.audit.reader import Filter, Order
 from vault.audit.summary import shown_name
 from vault.cli.operator.audit_reconcile import reconcile
 from vault.cli.operator.audit_verify import verify
+from vault.cli.operator.audit_witness import witness
 from vault.cli.operator.context import connected
 from vault.cli.operator.report import report
 from vault.cli.shell import parameters
@@ -102,6 +103,7 @@ def audit() -> None:
 audit.add_command(verify)
 audit.add_command(report)
 audit.add_command(reconcile)
+audit.add_command(witness)
 
 
 @audit.command()

@@ -8,13 +8,16 @@ from contextlib import ExitStack, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
+from itertools import chain
 from typing import IO
 
 import click
+from cryptography.x509 import load_pem_x509_certificates
 
 from vault.audit import checkpoint as checkpoints
 from vault.audit import reader, signing_keys
 from vault.audit.collection import MAX_ENTRY_BYTES
+from vault.audit.evidence import Evidence
 from vault.audit.findings import NO_PLACE, Finding, Kind, gravest
 from vault.audit.reader import Filter
 from vault.audit.receipts import MAX_LENGTH, Receipts
@@ -24,6 +27,7 @@ from vault.cli.shell import parameters
 from vault.cli.shell.output import Output, output_options
 from vault.core.errors import StorageUnavailableError
 from vault.core.text import printable, quantity, unique_names
+from vault.core.timestamps import moment
 from vault.crypto import Keyring
 from vault.crypto.audit_chain import VerifyingKey
 from vault.documents.audit import Record
@@ -106,6 +110,17 @@ def _days(text: str) -> int:
 @click.option(
     "--checkpoint", type=parameters.TEXT_FILE, help="Verify against the output of `audit checkpoint`."
 )
+@click.option("--witnesses", type=parameters.TEXT_FILE, help="Verify against the output of `audit witness`.")
+@click.option(
+    "--tsa-ca",
+    type=click.File("rb"),
+    help="With --witnesses: the CA of the time stamps' authority, as PEM.",
+)
+@click.option(
+    "--witness-key",
+    type=click.File("rb"),
+    help="With --witnesses: `audit public-key` of the other installation.",
+)
 @click.option(
     "--receipts",
     "receipt_file",
@@ -125,6 +140,9 @@ def verify(
     file: IO[str] | None,
     keys: IO[bytes] | None,
     checkpoint: IO[str] | None,
+    witnesses: IO[str] | None,
+    tsa_ca: IO[bytes] | None,
+    witness_key: IO[bytes] | None,
     receipt_file: IO[str] | None,
     days: int | None,
 ) -> None:
@@ -134,10 +152,12 @@ def verify(
     needs a look.
 
     Only a checkpoint, or a receipt, can show that the end of a stream, or a whole stream, was removed.
+    Witnessed checkpoints also show what the holders of the master key changed.
     """
-    if file is not None and days and checkpoint is None:
+    if file is not None and days and checkpoint is None and witnesses is None:
         # Counted back from today, it would excuse every gap in an old archive.
         raise click.UsageError("--retention-days with --file needs --checkpoint: it counts back from that.")
+    witnessed = _witnessed(witnesses, tsa_ca, witness_key)
     with ExitStack() as stack:
         if file is not None and keys is not None:
             source = _file(file, keys.read(), days or 0)
@@ -145,12 +165,16 @@ def verify(
             source = _database(stack.enter_context(connected(output, reading=True)), days)
         else:
             raise click.UsageError("--file and --public-key belong together.")
-        held = checkpoints.read(checkpoint.read(), source.keys) if checkpoint else None
+        evidence = Evidence(source.keys)
+        kept = [checkpoints.read(checkpoint.read(), source.keys)] if checkpoint else []
+        contradictions = [*chain.from_iterable(map(evidence.add, kept)), *witnessed(evidence)]
+        held = evidence.newest
         exported = held.time + _MAX_EXPORT_DELAY if held and file else None
         receipts = Receipts(source.keys) if receipt_file else None
         verifier = source.verifier(
             kept_since=lambda: retention_start(source.days, exported or datetime.now(UTC)),
-            heads=held.heads if held else None,
+            heads=evidence.heads,
+            hashes=evidence.hashes,
             retired=held.retired if held else {},
             receipts=receipts,
         )
@@ -160,7 +184,7 @@ def verify(
                 report.add(finding)
             with output.bar("Verifying") as shown:
                 records = reader.counted(source.records, shown.advance)
-                for finding in verify_records(verifier, records, source.read_on):
+                for finding in chain(contradictions, verify_records(verifier, records, source.read_on)):
                     report.add(finding)
                 for number in source.torn:
                     report.add(Finding(*NO_PLACE, _TORN.format(number), Kind.LOOK))
@@ -177,9 +201,11 @@ def verify(
             **({"receipts": counts} if receipts else {}),
             "verdict": worst,
             "intact": worst is Kind.NOTE,
+            **({"confirmed_checkpoints": evidence.confirmed} if witnesses else {}),
         },
         f"{entries} in {quantity(verifier.streams, 'stream')}{_counted(counts)}: {worst.verdict}",
     )
+    _name_witnesses(evidence, output)
     if worst is not Kind.NOTE:
         output.note(_RUNBOOK)
     sys.exit(_EXIT_CODES[worst])
@@ -203,13 +229,38 @@ def _counted(counts: Mapping[str, int]) -> str:
 
 
 def _file(file: Iterable[str], bundle: bytes, days: int) -> _Source:
-    try:
-        keys = {key.signer: key for key in VerifyingKey.from_pem(bundle)}
-    except ValueError:
-        raise click.UsageError("--public-key does not hold Ed25519 public keys.") from None
+    keys = _keys(bundle, "--public-key")
     torn: list[int] = []
     records = _parsed(file, torn)
     return _Source(keys, "--public-key", _OTHER_FILE, records, days, partial(Verifier, keys), torn=torn)
+
+
+def _keys(bundle: bytes, option: str) -> dict[str, VerifyingKey]:
+    try:
+        return {key.signer: key for key in VerifyingKey.from_pem(bundle)}
+    except ValueError:
+        raise click.UsageError(f"{option} does not hold Ed25519 public keys.") from None
+
+
+def _witnessed(
+    file: IO[str] | None, tsa_ca: IO[bytes] | None, witness_key: IO[bytes] | None
+) -> Callable[[Evidence], Iterable[Finding]]:
+    """Return a function that adds the witnessed checkpoints in *file*, if there is one."""
+    if file is None:
+        if tsa_ca or witness_key:
+            raise click.UsageError("--tsa-ca and --witness-key need --witnesses.")
+        return lambda _: ()
+    try:
+        authorities = load_pem_x509_certificates(tsa_ca.read()) if tsa_ca else []
+    except ValueError:
+        raise click.UsageError("--tsa-ca does not hold certificates in PEM.") from None
+    keys = _keys(witness_key.read(), "--witness-key") if witness_key else None
+    return lambda evidence: evidence.read_witnessed(file, authorities=authorities, witness_keys=keys)
+
+
+def _name_witnesses(evidence: Evidence, output: Output) -> None:
+    for name, time in evidence.last_confirmed.items():
+        output.note(f"{printable(name)} has confirmed a checkpoint at {moment(time)}")
 
 
 def _database(parts: Parts, days: int | None) -> _Source:

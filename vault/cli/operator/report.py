@@ -16,6 +16,7 @@ from vault.audit.findings import Kind, gravest
 from vault.audit.reader import Filter
 from vault.audit.summary import summarize
 from vault.audit.verifier import Verifier, read_on, retention_start, verify_records
+from vault.audit.witness_activity import WitnessActivity, witness_activity
 from vault.auth.token_ages import token_ages
 from vault.cli.operator.context import connected
 from vault.cli.operator.report_content import Report, Trail, Verification
@@ -42,8 +43,8 @@ _MAX_FINDINGS = 20
 
 _STANDARD_OUTPUT = "-"
 
-#: The steps of a report: the summary, secrets, tokens, keys, custody and heads.
-_STEPS = summary.STEPS + 5
+#: The steps of a report: the summary, secrets, tokens, keys, custody, witnesses and heads.
+_STEPS = summary.STEPS + 6
 
 
 def _checked_path(_context: click.Context, _option: click.Parameter, path: str | None) -> str | None:
@@ -120,13 +121,15 @@ def _report(parts: Parts, now: datetime, period: timedelta, output: Output, *, i
         shown.advance(1)
         custody = custody_activity(now - period, now)
         shown.advance(1)
+        witnesses = witness_activity(now - period, now, [one.host for one in parts.witnesses])
+        shown.advance(1)
         heads = sorted(checkpoint.heads(keyring), key=lambda head: str(head["ts"]), reverse=True)
         with storage_errors():
             enabled = registry.trail_state().enabled
         shown.advance(1)
     verification = _verification(parts, now, output) if is_verified else None
     trail = Trail(enabled, len(heads), heads[:_MAX_HEADS], verification)
-    return Report(now, __version__, activity, trail, secrets, tokens, keys, custody)
+    return Report(now, __version__, activity, trail, secrets, tokens, keys, custody, witnesses)
 
 
 def _verification(parts: Parts, now: datetime, output: Output) -> Verification:
@@ -169,6 +172,7 @@ def _text(found: Report) -> str:
         "keys": f"{quantity(len(found.keys), 'master key')}, "
         f"{quantity(found.pending_rewraps, 'pending rewrap')}",
         **({"custody": _custody_text(found.custody)} if found.custody.is_used else {}),
+        **({"witnesses": _witnesses_text(found.witnesses)} if found.witnesses.last else {}),
         "last backup": f"{moment(backup.time)}, {backup.status}" if backup else "none in this period",
     }
     return facts({f"{label}:": text for label, text in lines.items()})
@@ -180,6 +184,11 @@ def _custody_text(custody: CustodyActivity) -> str:
     warning = "; TRY THE SHARES: no drill within a year" if custody.needs_drill else ""
     warning += "" if custody.is_newest else "; THE SERVICE HAS A KEYRING FILE THAT IS NOT THE NEWEST"
     return f"{counts}, {custody.recovered:,} recovered, last drill with shares: {drill}{warning}"
+
+
+def _witnesses_text(witnesses: WitnessActivity) -> str:
+    last = (f"{name} last {moment(time) if time else 'NEVER'}" for name, time in witnesses.last.items())
+    return f"{quantity(witnesses.confirmed, 'confirmed checkpoint')}, {', '.join(last)}"
 
 
 def _trail_text(trail: Trail) -> str:

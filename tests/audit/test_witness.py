@@ -1,0 +1,112 @@
+"""A witness's answer is about the checkpoint, or refused; its failure names its host."""
+
+import sys
+from base64 import b64decode
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import pytest
+from cryptography.x509 import load_pem_x509_certificates
+
+import vault.audit
+from tests.support.time_stamps import Authority, authority
+from vault.audit import time_stamps
+from vault.audit import witness as witness_module
+from vault.audit.witness import Witness
+from vault.core.errors import SettingsError, WitnessError
+from vault.core.outcomes import Exit
+from vault.crypto import encoding
+
+pytestmark = pytest.mark.process
+
+MADE = {"ts": "2026-11-24T12:00:00.000Z", "heads": [], "retired": []}
+
+
+@pytest.fixture(scope="module")
+def tsa(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Authority]:
+    """Run an authority."""
+    with authority(tmp_path_factory.mktemp("tsa") / "tsa") as found:
+        yield found
+
+
+def witness(url: str, ca_file: str | None = None) -> Witness:
+    """Return the witness at *url*."""
+    return Witness(url, "token", ca_file)
+
+
+@pytest.mark.parametrize("path", ["", "/stamp?key=secret"])
+def test_a_time_stamp_proves_when_a_checkpoint_existed(tsa: Authority, path: str) -> None:
+    """The time stamp verifies by the authority's CA and the checkpoint, and by no other of either."""
+    answer = witness(tsa.url + path).confirm(MADE, 0)
+    assert list(answer) == ["time_stamp"]
+    stamp = b64decode(answer["time_stamp"])
+    authorities = load_pem_x509_certificates(Path(tsa.ca).read_bytes())
+    assert time_stamps.verified_time(stamp, encoding.canonical(MADE), authorities).tzinfo
+    with pytest.raises(ValueError, match="Mismatch between messages"):
+        time_stamps.verified_time(stamp, encoding.canonical({**MADE, "retired": ["aa"]}), authorities)
+
+
+@pytest.mark.parametrize(
+    ("tamper", "said"),
+    [
+        (lambda reply: (500, reply, {}), "answers with status 500"),
+        (lambda _: (302, b"", {"Location": "http://127.0.0.1:1"}), "answers with status 302"),
+        (lambda reply: (200, reply[:-9], {}), "sends another reply than expected"),
+        (lambda _: (200, bytes.fromhex("30053003020102"), {}), "sends another reply than expected"),
+        (lambda reply: (200, reply + b" " * 70_000, {}), "sends a reply of more than 65536 bytes"),
+    ],
+    ids=["failed", "redirect", "cut", "refused", "large"],
+)
+def test_another_reply_is_no_answer(
+    tsa: Authority, monkeypatch: pytest.MonkeyPatch, tamper: Callable[[bytes], object], said: str
+) -> None:
+    """A failure, a redirect, and a reply without a time stamp are refused, with the host and the reason."""
+    monkeypatch.setattr(tsa, "tamper", tamper)
+    one = witness(tsa.url)
+    with pytest.raises(WitnessError) as caught:
+        one.confirm(MADE, 0)
+    assert str(caught.value) == f"{one.host} {said}"
+    assert caught.value.exit_code is Exit.UNAVAILABLE
+
+
+def test_a_time_stamp_of_another_request_is_no_answer(
+    tsa: Authority, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A time stamp that was made before, or of something else, or was not granted, is refused."""
+    first = time_stamps.request_for(encoding.canonical(MADE))
+    earlier = tsa.reply(first.as_bytes())
+    time_stamps.check(earlier, first)
+    monkeypatch.setattr(tsa, "tamper", lambda _: (200, earlier, {}))
+    with pytest.raises(WitnessError, match="another reply"):
+        witness(tsa.url).confirm(MADE, 0)
+
+
+def test_an_unavailable_witness_is_named(tmp_path: Path) -> None:
+    """Neither a witness that does not answer nor a missing file of certificates is a defect."""
+    for url in ("tsa+http://127.0.0.1:1/secret", "witness+http://127.0.0.1:1"):
+        with pytest.raises(WitnessError, match=r"127\.0\.0\.1:1.* cannot be reached"):
+            witness(url).confirm(MADE, 0)
+    with pytest.raises(WitnessError, match="AUDIT_WITNESS_CA cannot be read"):
+        witness("tsa+https://tsa.example", str(tmp_path / "missing")).confirm(MADE, 0)
+
+
+def test_an_answer_about_another_checkpoint_is_no_answer(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An installation whose reply is no counter-signature of this checkpoint has not confirmed it."""
+    monkeypatch.setattr(witness_module.Service, "call", lambda *_: {"digest": "other"})
+    with pytest.raises(WitnessError, match="another reply"):
+        witness("witness+http://127.0.0.1:1").confirm(MADE, 0)
+
+
+def test_time_stamps_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without the optional package, the error says how to install it."""
+    monkeypatch.delattr(vault.audit, "time_stamps")
+    monkeypatch.setitem(sys.modules, "vault.audit.time_stamps", None)
+    with pytest.raises(SettingsError, match=r"secret-manager\[witness\]"):
+        witness_module.time_stamps()
+
+
+def test_the_name_of_a_witness_has_no_query() -> None:
+    """A query can have a credential: logs, entries and MongoDB get the URL without it."""
+    one = witness("tsa+https://tsa.example:8443/a?key=secret")
+    assert (one.name, one.host) == ("tsa+https://tsa.example:8443/a", "tsa.example:8443")
+    assert "token" not in repr(one)

@@ -1,0 +1,209 @@
+"""The witnesses are shown checkpoints by one worker, and their failures are warnings."""
+
+import logging
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.cli.waiting import wait_until
+from tests.support.metrics import Growth, measured
+from tests.support.rotation import Stored, new_key
+from vault.audit import checkpoint, counter_signature, witnesses
+from vault.audit.witness import Witness
+from vault.audit.witnesses import Witnesses
+from vault.audit.writer import AuditTrail
+from vault.core.errors import StorageUnavailableError, WitnessError
+from vault.core.timestamps import moment
+from vault.crypto import Keyring
+
+URL, HOST = "tsa+https://tsa.example/a", "tsa.example"
+
+
+class World:
+    """Witnesses of the test's trail, which answer, or fail as *failure* says."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self.keyring = keyring
+        self.failure: WitnessError | None = None
+        self.size = 10
+        self.shown: list[str] = []
+
+    def confirm(self, one: Witness, _made: dict[str, Any], _days: int) -> dict[str, Any]:
+        """Answer as a witness."""
+        self.shown.append(one.name)
+        if self.failure:
+            raise self.failure
+        return {"time_stamp": "A" * self.size}
+
+    def worker(self, *urls: str) -> Witnesses:
+        """Return the witnesses of one worker, which has begun to miss them."""
+        found = Witnesses(
+            [Witness(url, "", None) for url in urls or (URL,)], self.keyring, minutes=60, retention_days=0
+        )
+        found._holder, found._since = str(id(found)), datetime.now(UTC)
+        return found
+
+
+@pytest.fixture
+def world(trail: AuditTrail, keyring: Keyring, monkeypatch: pytest.MonkeyPatch) -> Iterator[World]:
+    """Connect a trail with an entry; replace the requests to witnesses."""
+    trail.connect()
+    trail.start()
+    made = World(keyring)
+    monkeypatch.setattr(Witness, "confirm", lambda *arguments: made.confirm(*arguments))
+    yield made
+    trail.disconnect()
+
+
+def state(stored: Stored, name: str = URL) -> dict[str, Any]:
+    """Return the stored state of a witness."""
+    found = stored["keys"].find_one({"_id": f"witness {name}"})
+    assert found is not None
+    return found
+
+
+def test_one_worker_shows_a_checkpoint_in_each_interval(
+    world: World, stored: Stored, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Of two workers, one shows it, once; the trail has the answer, and the log the checkpoint as well."""
+    caplog.set_level(logging.INFO)
+    first, second = world.worker(), world.worker()
+    first.look()
+    second.look()
+    first.look()
+    assert world.shown == [URL]
+    [entry] = stored.audit_logs.find({"action": "audit_witnessed"})
+    [line] = [record for record in caplog.records if record.message == "audit witnessed"]
+    shown = line.__dict__["witnessed"]
+    assert (entry["principal"], entry["status"]) == ("service", "success")
+    assert entry["details"] == {
+        "witness": HOST,
+        "digest": checkpoint.digest(shown["checkpoint"]),
+        "answer": shown["answer"],
+    }
+    assert measured("audit_witness_last_success_timestamp_seconds", witness=HOST) > 0
+    assert first.warnings == second.warnings == []
+    second._interval = timedelta()
+    stored["keys"].update_one({"_id": "lease witnesses"}, {"$set": {"until": None}})
+    second.look()
+    assert len(world.shown) == 2
+
+
+def test_a_started_worker_looks_at_once(world: World) -> None:
+    """The first look follows the start of a worker, which then has a name of its own; none precedes it."""
+    worker = world.worker()
+    worker._since = None
+    assert (worker.warnings, world.shown) == ([], [])
+    worker.start()
+    worker.start()
+    wait_until(lambda: world.shown)
+    worker.close()
+    assert world.shown == [URL]
+    assert len(worker._holder) == 16
+
+
+def test_a_large_answer_is_neither_recorded_nor_logged(
+    world: World, stored: Stored, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An answer that is too large for an entry, or for a line of the log, is left out."""
+    caplog.set_level(logging.INFO)
+    world.size = 70_000
+    world.worker().look()
+    [entry] = stored.audit_logs.find({"action": "audit_witnessed"})
+    assert set(entry["details"]) == {"witness", "digest"}
+    assert "audit witnessed" not in caplog.messages
+
+
+@pytest.mark.parametrize("is_refusal", [False, True])
+def test_a_failing_witness_is_a_warning_in_all_workers(
+    world: World, caplog: pytest.LogCaptureFixture, is_refusal: bool
+) -> None:
+    """A failure is counted, logged, and a warning of readiness until the next success."""
+    caplog.set_level(logging.WARNING)
+    failures = Growth("audit_witness_failures_total", witness=HOST)
+    world.failure = WitnessError(f"{HOST} does not answer in time", is_refusal=is_refusal)
+    first, second = world.worker(), world.worker()
+    first.look()
+    first.look()
+    second.look()
+    assert (world.shown, failures.now) == ([URL], 1)
+    assert (
+        first.warnings
+        == second.warnings
+        == [f"the witness {HOST} has confirmed no checkpoint of the audit trail yet"]
+    )
+    kind = "a witness refuses: " if is_refusal else "a witness is unavailable: "
+    assert [record.message for record in caplog.records] == [kind + str(world.failure)]
+    first._retry_at.clear()
+    first.look()
+    assert len(caplog.records) == 1 + is_refusal
+    world.failure = None
+    first._retry_at.clear()
+    first.look()
+    second.look()
+    assert first.warnings == second.warnings == []
+
+
+def test_a_success_that_is_too_old_is_a_warning(world: World, stored: Stored) -> None:
+    """Without a success for two intervals, there is a warning, even if no worker may ask the witness."""
+    worker = world.worker()
+    worker.look()
+    stored["keys"].update_one({"_id": "lease witnesses"}, {"$set": {"holder": "attacker"}})
+    worker._interval = timedelta()
+    worker.look()
+    assert len(world.shown) == 1
+    [warning] = worker.warnings
+    success = state(stored)["success"]["ts"]
+    assert warning == f"the witness {HOST} has confirmed no checkpoint of the audit trail since {success}"
+
+
+def test_a_worker_that_loses_the_lease_stops(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With several witnesses, each is shown the checkpoint only while the worker has the lease."""
+    worker = world.worker(URL, "tsa+https://b.example")
+    answers = iter([True, True, False])
+    monkeypatch.setattr(worker, "_has_lease", lambda: next(answers))
+    worker.look()
+    assert world.shown == [URL]
+
+
+@pytest.mark.parametrize("forged", ["later", "other", "unsigned", "odd", "future"])
+def test_nobody_can_pretend_a_success(world: World, stored: Stored, forged: str) -> None:
+    """A forged success in MongoDB does not keep the service from showing checkpoints."""
+    success = {"witness": URL, "ts": moment(datetime.now(UTC))}
+    genuine = checkpoint.signed(success, world.keyring)
+    later = moment(datetime.now(UTC) + timedelta(days=9))
+    made: Any = {
+        "later": genuine | {"ts": later},
+        "other": checkpoint.signed(success | {"witness": "tsa+https://b.example"}, world.keyring),
+        "unsigned": checkpoint.signed(success, Keyring(new_key())),
+        "odd": 7,
+        "future": checkpoint.signed(success | {"ts": later}, world.keyring),
+    }[forged]
+    stored["keys"].insert_one({"_id": f"witness {URL}", "success": made})
+    world.worker().look()
+    assert world.shown == [URL]
+
+
+def test_without_mongodb_the_next_look_tries_again(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An error of MongoDB is not the witness's failure."""
+
+    def fail(_: object) -> None:
+        raise StorageUnavailableError
+
+    monkeypatch.setattr(witnesses.witness_state, "read", fail)
+    worker = world.worker()
+    worker.look()
+    assert (world.shown, worker.warnings) == ([], [])
+
+
+def test_a_counter_signature_is_about_one_checkpoint(keyring: Keyring) -> None:
+    """It verifies by the key in it, and by known keys; not for another digest, nor if it was changed."""
+    made = counter_signature.make("site-a", "digest", keyring)
+    assert counter_signature.verifies(made, "digest")
+    assert not counter_signature.verifies(made, "other")
+    assert not counter_signature.verifies(made, "digest", {})
+    for change in ({"sender": "b"}, {"ts": 7}, {"public_key": "no key"}, {"signature": None}):
+        assert not counter_signature.verifies(made | change, "digest")
+    assert not counter_signature.verifies({}, "digest")

@@ -1,0 +1,101 @@
+"""The checkpoints against which a trail is verified: one that the operator kept, and witnessed ones."""
+
+import json
+from base64 import b64decode
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from cryptography.x509 import Certificate
+
+from vault.audit import checkpoint, counter_signature
+from vault.audit.checkpoint import Checkpoint
+from vault.audit.findings import NO_PLACE, Finding
+from vault.audit.retirement import Place
+from vault.audit.witness import time_stamps
+from vault.core.errors import InvalidCheckpointError
+from vault.core.text import unique_names
+from vault.crypto import encoding
+from vault.crypto.audit_chain import VerifyingKey
+from vault.documents.audit import Record
+
+
+class Evidence:
+    """The heads of several checkpoints. Memory grows with the number of different heads."""
+
+    def __init__(self, keys: Mapping[str, VerifyingKey]) -> None:
+        """Take checkpoints that one of *keys* signed."""
+        self._keys = keys
+        #: The newest checkpoint.
+        self.newest: Checkpoint | None = None
+        #: The newest head of each stream, and the hashes of all of them by place.
+        self.heads: dict[str, Record] = {}
+        self.hashes: dict[Place, str] = {}
+        #: The number of confirmed checkpoints, and the newest time at which one was confirmed, by witness.
+        self.confirmed = 0
+        self.last_confirmed: dict[str, datetime] = {}
+
+    def add(self, found: Checkpoint) -> Iterator[Finding]:
+        """Take a checkpoint; yield a finding if it contradicts another one."""
+        if self.newest is None or found.time > self.newest.time:
+            self.newest = found
+        for stream, head in found.heads.items():
+            place = stream, head["seq"]
+            if self.hashes.setdefault(place, head["hash"]) != head["hash"]:
+                yield Finding(*place, "differs between two genuine checkpoints")
+            if stream not in self.heads or self.heads[stream]["seq"] < head["seq"]:
+                self.heads[stream] = head
+
+    def read_witnessed(
+        self,
+        lines: Iterable[str],
+        *,
+        authorities: Sequence[Certificate],
+        witness_keys: Mapping[str, VerifyingKey] | None,
+    ) -> Iterator[Finding]:
+        """Take the output of `audit witness`, or lines of the service's log that have it.
+
+        *authorities* vouch for time stamps. Without *witness_keys*, each counter-signature is verified by the
+        key in it.
+
+        Raises:
+            InvalidCheckpointError: A line has another form, or a checkpoint is not signed by a known key.
+        """
+        for number, line in enumerate(lines, 1):
+            try:
+                found = json.loads(line, object_pairs_hook=unique_names)
+                found = found.get("witnessed", found)
+                made, witness, answer = found["checkpoint"], str(found["witness"]), dict(found["answer"])
+            except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+                raise InvalidCheckpointError(f"line {number} is not a witnessed checkpoint") from None
+            if "time_stamp" in answer and not authorities:
+                raise InvalidCheckpointError(f"line {number} has a time stamp", hint="add --tsa-ca")
+            yield from self.add(checkpoint.parsed(made, self._keys))
+            try:
+                time = _confirmed_at(made, answer, authorities, witness_keys)
+            except ValueError as error:
+                text = f"line {number} of the witnessed checkpoints: {witness} does not confirm it: {error}"
+                yield Finding(*NO_PLACE, text)
+                continue
+            self.confirmed += 1
+            self.last_confirmed[witness] = max(time, self.last_confirmed.get(witness, time))
+
+
+def _confirmed_at(
+    made: Mapping[str, Any],
+    answer: Mapping[str, Any],
+    authorities: Sequence[Certificate],
+    witness_keys: Mapping[str, VerifyingKey] | None,
+) -> datetime:
+    """Return the time at which *answer* confirms that the checkpoint *made* existed.
+
+    Raises:
+        ValueError: It confirms nothing; the message says why.
+    """
+    if "time_stamp" in answer:
+        reply = b64decode(str(answer["time_stamp"]), validate=True)
+        time: datetime = time_stamps().verified_time(reply, encoding.canonical(made), authorities)
+        return time
+    if not counter_signature.verifies(answer, checkpoint.digest(made), witness_keys):
+        raise ValueError("its counter-signature is invalid, or of a key that is not known")
+    return datetime.fromisoformat(answer["ts"]).astimezone(UTC)

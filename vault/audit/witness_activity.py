@@ -1,0 +1,40 @@
+"""The checkpoints that witnesses have confirmed, by the trail."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import datetime
+
+from vault.audit.collection import collection
+from vault.core.attempt import Action
+from vault.core.outcomes import Status
+from vault.documents.guard import storage_errors
+
+
+@dataclass(frozen=True, slots=True)
+class WitnessActivity:
+    """The work of witnesses in a period."""
+
+    #: The number of answers.
+    confirmed: int
+    #: The time of the last answer in the period, by host and port; None without one.
+    last: dict[str, datetime | None]
+
+
+def witness_activity(since: datetime, until: datetime, hosts: Sequence[str]) -> WitnessActivity:
+    """Return the work of witnesses from *since* until before *until*, also of *hosts* that did none.
+
+    Raises:
+        StorageUnavailableError: MongoDB is unavailable.
+    """
+    # Of texts only: anyone with write access to MongoDB can store anything.
+    query = {
+        "ts": {"$gte": since, "$lt": until},
+        "action": Action.AUDIT_WITNESSED.value,
+        "status": Status.SUCCESS.value,
+        "details.witness": {"$type": "string"},
+    }
+    group = {"_id": "$details.witness", "last": {"$max": "$ts"}, "count": {"$sum": 1}}
+    with storage_errors():
+        found = list(collection().aggregate([{"$match": query}, {"$group": group}, {"$limit": 100}]))
+    last = {str(row["_id"]): row["last"] for row in found}
+    return WitnessActivity(sum(row["count"] for row in found), dict.fromkeys(hosts) | last)

@@ -1,0 +1,197 @@
+"""The witnesses of this trail: one worker shows them a checkpoint in each interval."""
+
+import json
+import logging
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime, timedelta
+from secrets import token_hex
+from time import monotonic
+from typing import Any
+
+from vault.audit import checkpoint, signing_keys
+from vault.audit.witness import Witness
+from vault.core.attempt import Action, Attempt
+from vault.core.errors import VaultError, WitnessError
+from vault.core.outcomes import Status
+from vault.core.periodic import Periodic
+from vault.core.principal import SERVICE, Principal
+from vault.core.timestamps import moment
+from vault.crypto import Keyring, encoding
+from vault.documents import witness_state
+from vault.documents.guard import storage_errors
+from vault.documents.lease import Lease
+from vault.observability import metrics
+
+logger = logging.getLogger(__name__)
+
+#: Seconds between two looks at the state of the witnesses, and the maximum random delay: of workers that
+#: start together, the first one then shows the checkpoint for all.
+_LOOK_SECONDS, _LOOK_SPREAD_SECONDS = 15, 5
+
+#: Seconds until a witness that failed is asked again, unless the interval is shorter.
+_RETRY_SECONDS = 300
+
+#: Longer than one witness takes.
+_LEASE_SECONDS = 120
+
+#: Intervals without a success after which there is a warning.
+_MAX_MISSED = 2
+
+#: The maximum lead of another replica's clock.
+_MAX_CLOCK_LEAD = timedelta(minutes=10)
+
+#: The maximum sizes of an answer in an entry of the trail, and of a witnessed checkpoint in the log.
+_MAX_RECORDED_BYTES, _MAX_LOGGED_BYTES = 16_384, 65_536
+
+
+def confirmed(
+    witness: Witness, made: Mapping[str, Any], *, retention_days: int, principal: Principal
+) -> dict[str, Any]:
+    """Show the checkpoint *made* to *witness*; return it with the answer, which is on record then.
+
+    Raises:
+        AuditUnavailableError: It could not be recorded.
+        WitnessError: There is no answer.
+    """
+    answer = witness.confirm(made, retention_days)
+    details: dict[str, Any] = {"witness": witness.host, "digest": checkpoint.digest(made)}
+    if len(encoding.canonical(answer)) <= _MAX_RECORDED_BYTES:
+        details["answer"] = answer
+    Attempt(action=Action.AUDIT_WITNESSED, principal=principal, details=details).finish(Status.SUCCESS)
+    return {"witness": witness.name, "checkpoint": made, "answer": answer}
+
+
+class Witnesses:
+    """Shows checkpoints of this trail to *witnesses*, and shows in all workers when each confirmed one.
+
+    The worker that has the lease does the work. MongoDB keeps the time of each success, signed: no one who
+    can write to MongoDB can pretend a later one. Holding the lease for ever leads to warnings.
+    """
+
+    def __init__(
+        self, witnesses: Sequence[Witness], keyring: Keyring, *, minutes: int, retention_days: int
+    ) -> None:
+        self._witnesses = witnesses
+        self._keyring = keyring
+        self._interval = timedelta(minutes=minutes)
+        self._retention_days = retention_days
+        self._lease = Lease("witnesses")
+        self._looks = Periodic(
+            "audit-witnesses", _LOOK_SECONDS, self.look, spread=_LOOK_SPREAD_SECONDS, at_once=True
+        )
+        self._holder = ""
+        #: The time from which a success is missed.
+        self._since: datetime | None = None
+        #: By name: the last success; the witnesses that have failed since; and when to ask these again, by
+        #: `monotonic`.
+        self._last: dict[str, datetime] = {}
+        self._failing: set[str] = set()
+        self._retry_at: dict[str, float] = {}
+
+    def start(self) -> None:
+        """Start to look, if there are witnesses."""
+        if self._witnesses and not self._looks.started:
+            # Drawn in the worker, or all workers would be one holder.
+            self._holder, self._since = token_hex(8), datetime.now(UTC)
+            self._looks.start()
+
+    def close(self) -> None:
+        """Stop; another worker continues."""
+        self._looks.close()
+
+    @property
+    def warnings(self) -> list[str]:
+        """The witnesses that have confirmed nothing for too long, as sentences for operators."""
+        return [
+            f"the witness {one.host} has confirmed no checkpoint of the audit trail "
+            + (f"since {moment(self._last[one.name])}" if one.name in self._last else "yet")
+            for one in self._witnesses
+            if one.name in self._failing or self._is_late(one)
+        ]
+
+    def look(self) -> None:
+        """Read the state; if a checkpoint is due and this worker has the lease, show one."""
+        # Without MongoDB, the trail or a key, the next look tries again.
+        with suppress(VaultError):
+            self._refresh()
+            if self._due() and self._has_lease():
+                # Another worker may have done it.
+                self._refresh()
+                self._show(self._due())
+
+    def _is_late(self, witness: Witness) -> bool:
+        since = self._last.get(witness.name, self._since)
+        return since is not None and datetime.now(UTC) - since > _MAX_MISSED * self._interval
+
+    def _refresh(self) -> None:
+        with storage_errors():
+            stored = witness_state.read([one.name for one in self._witnesses])
+        keys, now = signing_keys.own(self._keyring), datetime.now(UTC)
+        for one in self._witnesses:
+            state = stored.get(one.name, {})
+            time = _time_of(state.get("success"), one.name, keys)
+            if time and time < now + _MAX_CLOCK_LEAD:
+                self._last[one.name] = time
+                metrics.WITNESS_SUCCESS.labels(one.host).set(time.timestamp())
+            (self._failing.add if state.get("is_failing") is True else self._failing.discard)(one.name)
+
+    def _due(self) -> list[Witness]:
+        now = datetime.now(UTC)
+        return [
+            one
+            for one in self._witnesses
+            if (one.name not in self._last or now - self._last[one.name] >= self._interval)
+            and monotonic() >= self._retry_at.get(one.name, 0)
+        ]
+
+    def _has_lease(self) -> bool:
+        with storage_errors():
+            return self._lease.take(self._holder, _LEASE_SECONDS)
+
+    def _show(self, due: Sequence[Witness]) -> None:
+        made = checkpoint.make(self._keyring) if due else {}
+        for one in due:
+            # A worker that stops does not wait for the others.
+            if self._looks.closed or not self._has_lease():
+                return
+            try:
+                shown = confirmed(one, made, retention_days=self._retention_days, principal=SERVICE)
+            except WitnessError as error:
+                self._fail(one, error)
+            else:
+                self._succeed(one, shown)
+
+    def _succeed(self, witness: Witness, shown: Mapping[str, Any]) -> None:
+        success = {"witness": witness.name, "ts": moment(datetime.now(UTC))}
+        with storage_errors():
+            witness_state.update(
+                witness.name, success=checkpoint.signed(success, self._keyring), is_failing=False
+            )
+        if len(json.dumps(shown)) <= _MAX_LOGGED_BYTES:
+            # Out of reach of anyone with write access to MongoDB, as the heads in the log.
+            logger.info("audit witnessed", extra={"witnessed": shown})
+        self._refresh()
+
+    def _fail(self, witness: Witness, error: WitnessError) -> None:
+        metrics.WITNESS_FAILURES.labels(witness.host).inc()
+        self._retry_at[witness.name] = monotonic() + min(_RETRY_SECONDS, self._interval.total_seconds())
+        if error.is_refusal:
+            # A refusal can mean that the trail lacks entries.
+            logger.error("a witness refuses: %s", error)
+        elif witness.name not in self._failing:
+            logger.warning("a witness is unavailable: %s", error)
+        with storage_errors():
+            witness_state.update(witness.name, is_failing=True)
+        self._refresh()
+
+
+def _time_of(success: Any, name: str, keys: Mapping[str, Any]) -> datetime | None:
+    """Return the time in a stored *success* of the witness *name*; None if it is not genuine."""
+    try:
+        if checkpoint.is_signed(success, keys) and success["witness"] == name:
+            return datetime.fromisoformat(success["ts"])
+    except (KeyError, TypeError, ValueError):
+        # Anyone with write access to MongoDB can store anything.
+        pass
+    return None

@@ -1,0 +1,52 @@
+"""The command `audit witness`: show a checkpoint to the witnesses, and keep their answers."""
+
+import json
+import os
+from contextlib import nullcontext
+from typing import IO
+
+import click
+
+from vault.audit import checkpoint, signing_keys
+from vault.audit.witnesses import confirmed
+from vault.cli.operator.context import connected
+from vault.cli.shell.output import Output, output_options
+from vault.core.errors import SettingsError, WitnessError
+from vault.core.principal import OPERATOR
+from vault.keys import guard
+
+
+@click.command()
+@click.option("--output", "path", metavar="FILE", help="Append to FILE, with mode 0600, instead.")
+@output_options
+def witness(output: Output, path: str | None) -> None:
+    """Show a checkpoint to the witnesses, and print their answers.
+
+    AUDIT_WITNESSES names them. Keep the output out of reach of anyone with write access to MongoDB: `audit
+    verify --witnesses` takes it. Each answer is recorded, so the command needs a MongoDB user who may
+    insert into the trail. The service does the same regularly, and writes the answers to its log.
+    """
+    problems: list[WitnessError] = []
+    with connected(output, reading=True, recorded=True) as parts:
+        if not parts.witnesses:
+            raise SettingsError("AUDIT_WITNESSES is unset", hint="see docs/settings.md")
+        # With another key, no head would verify.
+        guard.require_signer(parts.keyring, signing_keys.trusted)
+        days = parts.settings.audit_ttl_days
+        with _opened(path) if path else nullcontext() as file:
+            made = checkpoint.make(parts.keyring)
+            for one in parts.witnesses:
+                try:
+                    shown = confirmed(one, made, retention_days=days, principal=OPERATOR)
+                except WitnessError as error:
+                    problems.append(error)
+                else:
+                    click.echo(json.dumps(shown), file=file)
+    if problems:
+        text = "; ".join(error.problem for error in problems)
+        raise WitnessError(text, is_refusal=any(error.is_refusal for error in problems))
+
+
+def _opened(path: str) -> IO[str]:
+    descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode=0o600)
+    return os.fdopen(descriptor, "a", encoding="utf-8")
