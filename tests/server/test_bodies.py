@@ -53,7 +53,7 @@ def short(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_the_refusals_of_many_late_bodies_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     """However many bodies are late at the same time, other requests run between their refusals."""
     monkeypatch.setattr(clients, "_PASS_SECONDS", 0.3)
-    refused: Counter[float] = Counter()
+    refused: Counter[int] = Counter()
 
     def read(body: Any) -> object:
         try:

@@ -1,5 +1,7 @@
 """Turns of requests: a client with many connections does not delay another one."""
 
+from time import monotonic
+
 import gevent
 import pytest
 
@@ -69,16 +71,16 @@ def test_a_greenlet_killed_while_waiting_blocks_no_other() -> None:
 
 def test_a_request_that_has_just_arrived_need_not_wait(monkeypatch: pytest.MonkeyPatch) -> None:
     """Of the greenlets that have waited for their clients, only the first go on without giving way."""
-    now = [1.0]
+    now = [1]
     turns = Turns()
     monkeypatch.setattr(turns, "round", lambda: now[0])
     assert [turns.take_now() for _ in range(4)] == [True, True, False, False]
-    now[0] = 2.0
+    now[0] = 2
     assert turns.take_now()
     waiting = [gevent.spawn(turns.take, "a") for _ in range(3)]
     gevent.sleep(0)
     # Others were first.
-    now[0] = 3.0
+    now[0] = 3
     assert not turns.take_now()
     with gevent.Timeout(60):
         while not all(greenlet.dead for greenlet in waiting):
@@ -86,3 +88,21 @@ def test_a_request_that_has_just_arrived_need_not_wait(monkeypatch: pytest.Monke
             gevent.sleep(0.001)
     now[0] += 1
     assert turns.take_now()
+
+
+def test_timers_let_no_further_requests_go_on() -> None:
+    """Of the greenlets that run in one step, few go on without giving way, even if each starts a timer."""
+    turns = Turns()
+    went_on: list[bool] = []
+
+    def client() -> None:
+        went_on.append(turns.take_now())
+        # A timer is set by the clock, which has to advance.
+        began = monotonic()
+        while monotonic() == began:
+            pass
+        with gevent.Timeout(60):
+            gevent.sleep(0)
+
+    gevent.joinall([gevent.spawn(client) for _ in range(20)], raise_error=True)
+    assert sum(went_on) == 2

@@ -22,12 +22,13 @@ class Turns:
         self._queues: dict[str, deque[Any]] = {}
         self._timer: Any = None
         self._begun = 0
-        self._round = 0.0
+        self._round = -1
 
-    def round(self) -> float:
-        """Return gevent's time, which stands still from one look for what has arrived to the next."""
-        now: float = get_hub().loop.now()
-        return now
+    def round(self) -> int:
+        """Return the number of times that gevent has looked for what has arrived."""
+        # Not gevent's time: each timer that starts may advance it between two looks.
+        count: int = get_hub().loop.iteration
+        return count
 
     def take_now(self) -> bool:
         """Return whether a greenlet that has just waited may go on without giving way."""
