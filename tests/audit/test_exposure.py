@@ -17,7 +17,7 @@ from tests.support.lifecycle import BOB, EVE, Caller
 from tests.support.rotation import Stored
 from vault.audit import exposure
 from vault.audit.exposure import Exposure, Question
-from vault.core.errors import InvalidCursorError
+from vault.core.errors import InvalidCursorError, StorageUnavailableError
 from vault.core.paths import Paths
 from vault.core.principal import OPERATOR, Principal, Scope
 from vault.documents.indexes import PRINCIPAL_INDEX
@@ -203,8 +203,10 @@ def test_another_cursor_is_refused(database: object, cursor: str) -> None:
 
 # In others, an index may be slow because a list was once in it.
 @pytest.mark.new_database
-def test_a_page_examines_little_of_a_large_trail(stored: Stored, alice: Caller) -> None:
-    """The first page about a principal examines no entries of others, and few of its own."""
+def test_a_page_examines_little_of_a_large_trail(
+    stored: Stored, alice: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The first page about a principal examines few entries; without its index, the answer is the same."""
     secret_id = alice.create(name="app/db")
     template = stored.audit_logs.find_one({"secret_id": secret_id})
     assert template
@@ -232,5 +234,8 @@ def test_a_page_examines_little_of_a_large_trail(stored: Stored, alice: Caller) 
     stored.audit_logs.drop_index(PRINCIPAL_INDEX)
     again = exposure.read(Question(principal="principal-0", stale=True), OPERATOR, cursor=None, limit=100)
     assert (again.exposures, again.cursor) == (page.exposures, page.cursor)
+    monkeypatch.setattr(exposure, "_BAD_HINT", -1)
+    with pytest.raises(StorageUnavailableError):
+        exposure.read(Question(principal="principal-0"), OPERATOR, cursor=None, limit=100)
     # 10 entries of each secret; the last steps and queries go on for a bit.
     assert 1_000 <= sum(one["docsExamined"] for one in profile) <= 6_000
