@@ -352,3 +352,25 @@ def test_an_examination_takes_few_entries_at_a_time(minutes: Stored) -> None:
     minutes.audit_logs.insert_many(map(as_stored, records))
     newest = reader.examine(Filter(action="restore"), ANONYMOUS, cursor=None, limit=100, count=3)
     assert (newest.entries, newest.cursor) == ([], None)
+
+
+@pytest.mark.parametrize("count", [1, 2, 4, 100])
+def test_pages_of_an_examination_keep_the_order_of_times(minutes: Stored, count: int) -> None:
+    """Entries of several streams in one second are on one page: their identifiers are in another order."""
+    minutes.audit_logs.delete_many({})
+    times = [
+        *(BEGIN + timedelta(seconds=second, milliseconds=ms) for second in (1, 2, 3) for ms in (0, 5, 9))
+    ]
+    streams = [f"2-{number:02x}{'0' * 28}" for number in (9, 5, 1)] * 3
+    records = (
+        rehash({"ts": moment(time), "stream": stream, "seq": number}, None)
+        for number, (time, stream) in enumerate(zip(times, streams, strict=True))
+    )
+    minutes.audit_logs.insert_many(map(as_stored, records))
+    found: list[int] = []
+    cursor, is_first = None, True
+    while is_first or cursor is not None:
+        part = reader.examine(Filter(), ANONYMOUS, cursor=cursor, limit=2, count=count)
+        found += [entry["seq"] for entry in part.entries]
+        cursor, is_first = part.cursor, False
+    assert found == [*range(9)]

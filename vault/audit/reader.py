@@ -150,35 +150,55 @@ def read(which: Filter, principal: Principal, *, cursor: str | None, limit: int,
 def examine(which: Filter, principal: Principal, *, cursor: str | None, limit: int, count: int) -> Page:
     """Return a page as `read` does, oldest first, of about the next *count* entries in the trail.
 
-    So its time is limited, however few of them the filter accepts. A page with a `cursor` can be empty.
+    So its time is limited, however few of them the filter accepts. A page with a `cursor` can be empty. Pages
+    have whole seconds, so that all entries are in the order of their times; for that, one can exceed *limit*.
 
     Raises:
         InvalidCursorError: *cursor* is not a cursor of this order.
     """
     boundary = stream.first_entry_id(datetime.now(UTC).timestamp() - SETTLED_SECONDS)
     position = Position.decode(cursor) if cursor is not None else Position()
+    through = _second_after(which, position, count)
+    # Of unsettled entries all: without any for the page, its position would stay.
+    through = through if through <= boundary else _LAST
+    documents, complete_to = _read(which, principal, position, limit, through)
+    if len(documents) == limit:
+        start = _start_of_second(documents[-1]["_id"])
+        documents = [document for document in documents if document["_id"] < start]
+        if not documents:
+            return examine(which, principal, cursor=cursor, limit=10 * limit, count=count)
+        complete_to = documents[-1]["_id"]
+    after = position.after((document["_id"] for document in documents), settled=min(boundary, complete_to))
+    shown = by_time(record_of(document) for document in documents if _is_shown(document, principal))
+    follow = after.encode()
+    return Page(shown, None if complete_to == _LAST else follow, follow)
+
+
+def _second_after(which: Filter, position: "Position", count: int) -> ObjectId:
+    """Return the start of the second in which *count* entries after *position* end; a later one for progress.
+
+    Without so many entries, return the last identifier.
+    """
     start = max(position.reached, earliest_id(which.since)) if which.since else position.reached
     with storage_errors(), timeout(OPERATION_TIMEOUT_SECONDS):
         ahead = collection().find({"_id": {"$gt": start}}, {"_id": True}).sort("_id", 1).skip(count).limit(1)
-        through = next((document["_id"] for document in ahead), _LAST)
-    # Of unsettled entries all: without any for the page, its position would stay.
-    through = through if through <= boundary else _LAST
-    documents, next_page, follow = _oldest(which, principal, cursor, limit, boundary, through)
-    shown = by_time(record_of(document) for document in documents if _is_shown(document, principal))
-    return Page(shown, next_page, follow)
+        last = next((document["_id"] for document in ahead), None)
+    if last is None:
+        return _LAST
+    found = _start_of_second(last)
+    return found if found > start else stream.first_entry_id(last.generation_time.timestamp() + 1)
+
+
+def _start_of_second(identifier: ObjectId) -> ObjectId:
+    return stream.first_entry_id(identifier.generation_time.timestamp())
 
 
 def _oldest(
-    which: Filter,
-    principal: Principal,
-    cursor: str | None,
-    limit: int,
-    boundary: ObjectId,
-    through: ObjectId = _LAST,
+    which: Filter, principal: Principal, cursor: str | None, limit: int, boundary: ObjectId
 ) -> tuple[list[Any], str | None, str]:
-    """Return entries after *cursor*, of those until *through*, and the page's cursors."""
+    """Return entries after *cursor*, and the page's cursors."""
     position = Position.decode(cursor) if cursor is not None else Position()
-    documents, complete_to = _read(which, principal, position, limit, through)
+    documents, complete_to = _read(which, principal, position, limit, _LAST)
     after = position.after((document["_id"] for document in documents), settled=min(boundary, complete_to))
     follow = after.encode()
     return documents, None if complete_to == _LAST else follow, follow
