@@ -1,5 +1,6 @@
 """The sender: every event arrives, at least once, in order for each secret, and no failure harms others."""
 
+from collections import Counter
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -233,6 +234,31 @@ def test_progress_of_another_sender_is_not_overwritten(
     hook.answer = answer
     turn(sender)
     assert stored.webhooks.find_one({})["progress"]["cursor"] == ahead.cursor
+
+
+def test_few_processes_look_often(
+    app: Flask, sender: Sender, subscribe: Subscribe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Only the sender looks each second; others are enough for its end, and for the first webhook."""
+    now, looks = [1000.0], Counter[str]()
+    active = Webhook.active
+    monkeypatch.setattr(module, "monotonic", lambda: now[0])
+
+    def look(who: str, process: Sender) -> None:
+        with monkeypatch.context() as patch:
+            patch.setattr(Webhook, "active", lambda: [looks.update([who]), active()][1])
+            now[0] += 40
+            for _ in range(100):
+                process.act_if_due()
+                now[0] += 1
+
+    look("without webhooks", sender)
+    subscribe(Kind.SECRET_CREATED)
+    turn(other := new_sender(app, "two"))
+    look("while another one sends", sender)
+    other.close()
+    look("the sender", sender)
+    assert looks == {"without webhooks": 3, "while another one sends": 10, "the sender": 100}
 
 
 def test_a_hanging_receiver_holds_up_no_other(

@@ -34,8 +34,9 @@ from vault.observability import metrics
 
 logger = logging.getLogger(__name__)
 
-#: Seconds between two looks at the webhooks.
-_INTERVAL_SECONDS = 1
+#: Seconds between two looks at the webhooks: of the sender, of a process while another one is the sender, and
+#: while there is no webhook. Any number of processes cost MongoDB little.
+_INTERVAL_SECONDS, _STAND_BY_SECONDS, _IDLE_SECONDS = 1, 10, 40
 
 #: Seconds of the lease. Requests in progress end before it does, with a margin for clocks.
 LEASE_SECONDS = 20
@@ -77,7 +78,8 @@ class Sender:
         self._lease = Lease("webhooks")
         # Drawn at the start: workers are forks of one process.
         self._holder = ""
-        self._periodic = Periodic("webhooks", _INTERVAL_SECONDS, self.act)
+        self._periodic = Periodic("webhooks", _INTERVAL_SECONDS, self.act_if_due)
+        self._acts_at = 0.0
         #: The time until which requests may begin.
         self._until = 0.0
         #: By webhook: its thread, when it began last, and its progress with the time of the last save.
@@ -108,6 +110,11 @@ class Sender:
             with best_effort_cleanup():
                 self._lease.release(self._holder)
 
+    def act_if_due(self) -> None:
+        """Act if it is time for that."""
+        if monotonic() >= self._acts_at:
+            self.act()
+
     def act(self) -> None:
         """Serve the webhooks that are due, if this process is the sender."""
         try:
@@ -117,13 +124,14 @@ class Sender:
             self._stand_back()
 
     def _act(self) -> None:
+        began = monotonic()
+        self._acts_at = began + _STAND_BY_SECONDS
         # Not logged: without the privilege on the collection, no one has created a webhook.
         with storage_errors(is_logged=False):
             documents = Webhook.active()
         key = self._keys.find() if documents else None
         found = [one for one in (Subscription.of(document, key) for document in documents) if one]
         self.dead = sum(one.state == "dead" for one in found)
-        began = monotonic()
         is_sender = False
         if found:
             with storage_errors():
@@ -131,9 +139,11 @@ class Sender:
         for state in STATES:
             metrics.WEBHOOKS.labels(state).set(sum(one.state == state for one in found) * is_sender)
         if is_sender and key:
+            self._acts_at = began
             self._until = began + LEASE_SECONDS - _LAST_REQUEST_SECONDS
             self._begin(found, key)
         else:
+            self._acts_at = began + (_STAND_BY_SECONDS if found else _IDLE_SECONDS)
             self._stand_back()
 
     def _stand_back(self) -> None:
