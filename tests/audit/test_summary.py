@@ -145,7 +145,9 @@ def test_any_stored_value_is_summed_up(store: Store, stored: Stored) -> None:
         *(b"a", bson.Decimal128("1E+6000"), "x" * 2_000, None, bson.MinKey(), NOON, [NOON]),
     ):
         stored.audit_logs.delete_many({})
-        store({}, *({field: value} for field in fields), dict.fromkeys(fields, value))
+        # MongoDB indexes no two lists of one entry.
+        every = fields if not isinstance(value, list) else [name for name in fields if name != "principal"]
+        store({}, *({field: value} for field in fields), dict.fromkeys(every, value))
         details = {"secret_id": "a", "details": dict.fromkeys(names, value)}
         store(*({**details, "status": status} for status in ("success", "denied")))
         activity = summed()

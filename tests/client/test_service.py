@@ -202,7 +202,7 @@ def test_a_proxy_of_the_environment_is_not_used(monkeypatch: pytest.MonkeyPatch)
 
 def test_a_large_reply_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """A reply larger than any of the service is not kept in memory."""
-    monkeypatch.setattr(module, "_MAX_REPLY_BYTES", 100)
+    monkeypatch.setitem(Service.__init__.__kwdefaults__, "max_reply_bytes", 100)
     assert failure(reply(200, '"' + "x" * 200 + '"')) == "URL sends a reply of more than 100 bytes"
 
 

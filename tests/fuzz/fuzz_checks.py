@@ -47,6 +47,7 @@ _NETWORKS = strategies.one_of(
     strategies.ip_addresses().map(str),
 ).filter(lambda text: not text.startswith("::ffff:"))
 schemathesis.openapi.format("cidr", _NETWORKS)
+schemathesis.openapi.format("ip", strategies.ip_addresses().map(str))
 
 #: URLs of key sets, and public keys of the kinds that an issuer can have.
 schemathesis.openapi.format(
@@ -86,7 +87,7 @@ def before_call(_context: schemathesis.HookContext, case: schemathesis.Case, **_
     if isinstance(key, str) and _VALID_KEY.fullmatch(key):
         case.headers[_KEY] = f"{key[:200]}-{next(_numbers)}"
     if case.meta and case.meta.generation.mode is GenerationMode.POSITIVE:
-        case.body = _in_form(case.body)
+        case.body = _alone(_in_form(case.body))
     for field, own in (("name", _PRINCIPAL), ("accessor", _accessor())):
         if isinstance(case.body, dict) and case.body.get(field) == own:
             case.body[field] = "another"
@@ -143,6 +144,15 @@ def _in_form(body: Any) -> Any:
             for key, text in found["labels"].items()
         }
     return found
+
+
+def _alone(body: Any) -> Any:
+    """Return a valid *body* without a second head of a stream, or a second form of a reference."""
+    if isinstance(body, dict) and isinstance(made := body.get("checkpoint"), dict):
+        made["heads"] = list({head["stream"]: head for head in made["heads"]}.values())
+    if isinstance(body, dict) and isinstance(secret := body.get("secret"), dict) and len(secret) > 1:
+        del secret["name"]
+    return body
 
 
 def _plain(text: str) -> str:

@@ -73,7 +73,10 @@ class ExposureQuery(Body):
     secret = fields.Nested(
         SecretReference,
         load_default=None,
-        metadata={"description": "Who knows this secret: by its ID, or its name in your namespace."},
+        metadata={
+            "description": "Who knows this secret: by its ID, or its name in your namespace.",
+            "example": {"name": "billing/db-password"},
+        },
     )
     principal = _text("What this principal knows.", "alice")
     token = _text("What the caller with this token knows: by its name in the trail, or its accessor.", "ci")
@@ -103,12 +106,15 @@ class ExposureQuery(Body):
             raise ValidationError(f"At least one of {', '.join(_CRITERIA)} is required.", "secret")
 
 
+_ENTRY: dict[str, Any] = {"stream": "2-" + "9f" * 15, "seq": 7, "hash": "9f" * 32}
+
+
 class EntryReference(Reply):
     """The place of an entry in the trail."""
 
-    stream = text_field("The entry's chain.", "2-" + "9f" * 15, required=True)
-    seq = integer_field("The entry's number in its chain.", 7, required=True)
-    hash = text_field("The entry's hash.", "9f" * 32, required=True)
+    stream = text_field("The entry's chain.", _ENTRY["stream"], required=True)
+    seq = integer_field("The entry's number in its chain.", _ENTRY["seq"], required=True)
+    hash = text_field("The entry's hash.", _ENTRY["hash"], required=True)
 
 
 class ExposureRecord(Reply):
@@ -129,7 +135,9 @@ class ExposureRecord(Reply):
     last_at = time_field("The time of the newest entry.", _TIME, allow_none=False)
     count = integer_field("The number of entries.", 2, required=True)
     last_entry = fields.Nested(
-        EntryReference, required=True, metadata={"description": "The newest entry, as evidence."}
+        EntryReference,
+        required=True,
+        metadata={"description": "The newest entry, as evidence.", "example": _ENTRY},
     )
 
 

@@ -15,9 +15,9 @@ from vault.secrets.queries import page_bytes
 from vault.secrets.requests import NewSecret
 
 
-def _links(*operations: str, body: Any = "$response.body") -> dict[int, Any]:
-    """Return OpenAPI links from a reply to *operations* that take it, or a *body* of its parts."""
-    links = {name: {"operationId": name, "requestBody": body} for name in operations}
+def _links(*operations: str) -> dict[int, Any]:
+    """Return OpenAPI links from a reply to the *operations* of which it is a valid body."""
+    links = {name: {"operationId": name, "requestBody": "$response.body"} for name in operations}
     return {200: {"links": links}}
 
 
@@ -82,12 +82,6 @@ _NOT_FOUND = {"problem": ERROR_DOCS["SecretNotFound"].example}
 @blueprint.arguments(secret_requests.IdempotencyKey, location="headers")
 @blueprint.response(
     200, secret_replies.CreatedSecret, description="The secret and its audit entry are stored durably."
-)
-@blueprint.doc(
-    responses=_links(
-        *("fetch_secret", "describe_secret", "delete_secret"),
-        body={"secret_id": "$response.body#/secret_id"},
-    )
 )
 def create_secret(body: dict[str, Any], headers: dict[str, Any]) -> dict[str, str]:
     """Create a secret.
