@@ -118,7 +118,7 @@ def test_no_reply_in_vaults_api_tells_a_canary_from_others(app: Flask) -> None:
 
 @pytest.mark.promise(1)
 def test_the_database_shows_no_canary(ready: Caller, stored: Stored) -> None:
-    """Before a read, a canary's document and entries have the same fields and sizes as those of others."""
+    """Until it is read, a canary has a document and entries of the same fields and sizes as other secrets."""
     ready.become(KEEPER)
     for name, options in ((CANARY, {"canary": True}), (ORDINARY, {})):
         ready.create(b"value", name=name, **options)

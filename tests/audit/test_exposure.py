@@ -43,7 +43,7 @@ def rows(caller: Principal = OPERATOR, **question: Any) -> list[tuple[str | None
 
 
 def require_answers(model: Model) -> None:
-    """Compare all answers with those of *model*."""
+    """Assert that all answers equal those of *model*."""
     for stale in (False, True):
         expected = model.expected(stale=stale)
         for who in (*model.principals, "anonymous", "powerless", "none"):

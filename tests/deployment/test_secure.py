@@ -193,7 +193,6 @@ def test_a_backup_is_made_and_drilled_next_to_mongodb(token: str, tmp_path: Path
         docker("service", "rm", "drill")
 
 
-@pytest.mark.nightly
 def test_the_key_moves_into_custody_and_is_rotated_there(token: str) -> None:
     """With a keyring file as a Docker config, no container has the key, and rotate_key.sh edits the file."""
     _, created = replicas()[0].create(b"before custody", token=token)

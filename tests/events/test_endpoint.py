@@ -1,6 +1,7 @@
 """Endpoints of webhooks: signed requests, to checked addresses only."""
 
 import socket
+import ssl
 from base64 import b64decode
 from ipaddress import ip_network
 from typing import Any
@@ -9,6 +10,7 @@ import pytest
 
 from tests.client.peers import peer, reply
 from tests.support.receiver import receiver
+from vault.cli.dev.mongod import free_port
 from vault.events.endpoint import Endpoint, UndeliveredError, shown_secret, signed_headers
 
 SECRET = bytes(range(32))
@@ -27,6 +29,18 @@ def test_a_signature_is_that_of_the_specification() -> None:
         "webhook-signature": "v1,g0hM9SsE+OTPJTGt/tmIKtSyZlE3uFJELVlNIOLJ1OE=",
     }
     assert shown_secret(secret) == "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"
+
+
+def test_the_certificates_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An endpoint reads the trusted certificates once for all of its requests."""
+    contexts = []
+    create = ssl.create_default_context
+    monkeypatch.setattr(ssl, "create_default_context", lambda **options: contexts.append(create(**options)))
+    endpoint = Endpoint(f"https://127.0.0.1:{free_port()}/", SECRET, LOCAL)
+    for _ in range(3):
+        with pytest.raises(UndeliveredError):
+            endpoint.send("evt_1", b"{}")
+    assert len(contexts) == 1
 
 
 def test_an_event_arrives_with_its_signature() -> None:

@@ -63,7 +63,7 @@ def test_every_kind_has_an_action(kind: Kind) -> None:
 
 
 def test_the_first_version_is_1() -> None:
-    """An entry of a create has no version, except for all those of an import."""
+    """A create's entry has no version: it is 1. An import's entry has all of its versions."""
     details = {"name": "a", "namespace": "team-a"}
     assert payload(event(action="create", details=details))["data"]["version"] == 1
     imported = payload(event(action="create", details={**details, "versions": [2, 3]}))["data"]

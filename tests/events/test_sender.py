@@ -261,6 +261,21 @@ def test_few_processes_look_often(
     assert looks == {"without webhooks": 3, "while another one sends": 10, "the sender": 100}
 
 
+def test_many_unsettled_entries_are_not_compared(
+    sender: Sender, subscribe: Subscribe, change: Change, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Under load, each look counts as one with news, and reads a limited number of entries."""
+    monkeypatch.setattr(module, "_MAX_UNSETTLED", 2)
+    subscribe(Kind.SECRET_CREATED)
+    for name, news in (("a", 1), ("b", 2), ("c", 3)):
+        change("create", name)
+        turn(sender)
+        assert sender._news == news
+    turn(sender)
+    assert sender._news == 4
+    assert len(sender._unsettled) == 2
+
+
 def test_a_hanging_receiver_holds_up_no_other(
     sender: Sender, subscribe: Subscribe, hook: Receiver, change: Change
 ) -> None:
@@ -365,7 +380,7 @@ def test_at_most_so_many_webhooks_are_served_at_a_time(
 ) -> None:
     """The longest waiting webhooks come first, so that all get their turn."""
     monkeypatch.setattr(module, "_MAX_SERVED", 1)
-    monkeypatch.setattr(Endpoint, "send", lambda endpoint, *_: sent.append(endpoint.url))
+    monkeypatch.setattr(Endpoint, "send", lambda endpoint, *_: sent.append(endpoint._url))
     sent: list[str] = []
     urls = [f"{hook.url}&{number}" for number in range(3)]
     for url in urls:

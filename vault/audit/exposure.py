@@ -4,7 +4,7 @@ A value leaves the service only after its entry, and every entry names the versi
 knows what: a principal that fetched or unwrapped a version, or that wrote it. Anyone who can write to MongoDB
 can add and remove entries; `audit verify` finds that.
 
-MongoDB groups the entries, so the memory here is that of a page. A page looks at a bounded number of secrets,
+MongoDB groups the entries, so the memory here is that of one page. A page covers a limited number of secrets,
 in the order of their IDs, and ends early if these have many entries. So a page can be empty although more
 follow.
 
@@ -266,7 +266,7 @@ class _Finder:
         return self._aggregate([*steps, group, {"$sort": {"_id": 1}}], PRINCIPAL_INDEX)
 
     def _ids_of_name(self, name: str) -> tuple[list[str], bool]:
-        """Return the ID of the secret with *name*; with stale ones, also those of its predecessors."""
+        """Return the ID of the secret with *name*; if stale ones count, also of those that had it before."""
         start = self._after[0]
         owner = {"namespace": self._question.namespace, "name": name}
         found = [one["_id"] for one in Secret.raw().find(owner, {"_id": True})]

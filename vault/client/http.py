@@ -74,21 +74,17 @@ class HTTPClient:
         max_bytes: int,
         ca_file: str | None = None,
         allows_proxy: bool = False,
-        address: str = "",
     ) -> None:
         """Refuse replies of more than *max_bytes*; trust *ca_file* in place of the system's certificates.
 
-        With *allows_proxy*, the environment's proxy is used for HTTPS, which it cannot read. With an
-        *address*, connections are made to it, and the certificate must still be the host's.
+        With *allows_proxy*, the environment's proxy is used for HTTPS, which it cannot read.
 
         Raises:
             OSError: *ca_file* has no certificates.
         """
         parts = urlsplit(url)
         self._host, self._port = str(parts.hostname), parts.port or _PORTS[parts.scheme]
-        self._own_headers = {"Host": parts.netloc} if address else {}
-        # As a URL has it.
-        self._connects_to = f"[{address}]" if ":" in address else address or self._host
+        self._netloc = parts.netloc
         self._max_bytes = max_bytes
         self._tls = ssl.create_default_context(cafile=ca_file) if parts.scheme == "https" else None
         self._allows_proxy = allows_proxy
@@ -106,19 +102,22 @@ class HTTPClient:
         headers: Mapping[str, str],
         body: bytes | None = None,
         timeout: urllib3.Timeout | float,
+        address: str = "",
     ) -> Reply:
         """Return the reply to *method* for *target*, a path with its query.
 
         A `Timeout` limits each wait. A number of seconds limits the request as a whole once it is connected,
-        and takes a new connection: an idle one can turn out to be closed.
+        and takes a new connection: an idle one can turn out to be closed. With an *address*, that is made to
+        it, and the certificate must still be the host's.
 
         Raises:
             RequestFailedError: There is no whole reply.
         """
-        headers = {**headers, **self._own_headers}
         if isinstance(timeout, urllib3.Timeout):
             return self._answer(self._kept, method, target, headers=headers, body=body, timeout=timeout)
-        with closing(self._pool()) as pool:
+        headers = {**headers, "Host": self._netloc} if address else headers
+        # An IPv6 address as a URL has it.
+        with closing(self._pool(f"[{address}]" if ":" in address else address)) as pool:
             pool.ConnectionCls = _bounded(pool.ConnectionCls, monotonic() + timeout)  # type: ignore[assignment]
             waits = urllib3.Timeout(total=timeout)
             return self._answer(pool, method, target, headers=headers, body=body, timeout=waits)
@@ -146,14 +145,14 @@ class HTTPClient:
             headers.get("X-Receipt", ""),
         )
 
-    def _pool(self) -> urllib3.HTTPConnectionPool:
+    def _pool(self, address: str = "") -> urllib3.HTTPConnectionPool:
         if self._tls is None:
-            return urllib3.HTTPConnectionPool(self._connects_to, self._port, maxsize=_MAX_IDLE)
+            return urllib3.HTTPConnectionPool(address or self._host, self._port, maxsize=_MAX_IDLE)
         is_direct = not self._allows_proxy or proxy_bypass(f"{self._host}:{self._port}")
         proxy = None if is_direct else getproxies().get("https")
         if proxy is None:
             return urllib3.HTTPSConnectionPool(
-                self._connects_to,
+                address or self._host,
                 self._port,
                 maxsize=_MAX_IDLE,
                 ssl_context=self._tls,

@@ -3,7 +3,6 @@
 import hmac
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from time import time
 from urllib.parse import urlsplit
 
@@ -40,13 +39,15 @@ def signed_headers(event_id: str, body: bytes, secret: bytes, *, timestamp: int)
     }
 
 
-@dataclass(frozen=True, slots=True)
 class Endpoint:
     """A URL with its signing secret, and the networks besides public ones to which it may lead."""
 
-    url: str
-    secret: bytes = field(repr=False)
-    networks: Sequence[Network]
+    def __init__(self, url: str, secret: bytes, networks: Sequence[Network]) -> None:
+        self._url = url
+        self._secret = secret
+        self._networks = networks
+        # Once: it reads all certificates of the system.
+        self._client = HTTPClient(url, max_bytes=_MAX_REPLY_BYTES)
 
     def send(self, event_id: str, body: bytes) -> None:
         """Send one event.
@@ -54,10 +55,10 @@ class Endpoint:
         Raises:
             UndeliveredError: The receiver did not accept it, or could not be reached.
         """
-        headers = signed_headers(event_id, body, self.secret, timestamp=int(time()))
+        headers = signed_headers(event_id, body, self._secret, timestamp=int(time()))
         headers |= {"Content-Type": "application/json", "User-Agent": USER_AGENT}
         try:
-            reply = self._reply(addresses(self.url, self.networks), headers, body)
+            reply = self._reply(addresses(self._url, self._networks), headers, body)
         except OSError:
             raise UndeliveredError("its host has no address") from None
         except (WebhookAddressError, RequestFailedError) as error:
@@ -67,12 +68,13 @@ class Endpoint:
 
     def _reply(self, found: Sequence[str], headers: Mapping[str, str], body: bytes) -> Reply:
         """Return the reply of the first of the addresses that can be reached."""
-        parts = urlsplit(self.url)
+        parts = urlsplit(self._url)
         target = f"{parts.path or '/'}?{parts.query}" if parts.query else parts.path or "/"
 
         def request(address: str) -> Reply:
-            client = HTTPClient(self.url, max_bytes=_MAX_REPLY_BYTES, address=address)
-            return client.request("POST", target, headers=headers, body=body, timeout=TIMEOUT_SECONDS)
+            return self._client.request(
+                "POST", target, headers=headers, body=body, timeout=TIMEOUT_SECONDS, address=address
+            )
 
         *others, last = found[:_MAX_ADDRESSES]
         for address in others:

@@ -56,6 +56,9 @@ _PAGE = 100
 #: The entries of any kind that are searched for those of a page.
 _EXAMINED = 20_000
 
+#: The unsettled entries that are compared with those of the look before. More always count as news.
+_MAX_UNSETTLED = 1_000
+
 #: The first and the longest pause after a failure, and the time after which a webhook is dead.
 _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 5, 3_600
 DEAD_AFTER = timedelta(days=1)
@@ -170,8 +173,8 @@ class Sender:
         bounds = {"_id": {"$gte": stream.first_entry_id(now - SETTLED_SECONDS)}}
         with storage_errors():
             documents = collection().find(EventFilter(kinds=kinds).query() | bounds, {"_id": True})
-            unsettled = {str(document["_id"]) for document in documents}
-        self._news += not unsettled <= self._unsettled
+            unsettled = {str(document["_id"]) for document in documents.limit(_MAX_UNSETTLED)}
+        self._news += len(unsettled) == _MAX_UNSETTLED or not unsettled <= self._unsettled
         self._unsettled = unsettled
 
     def _is_due(self, one: Subscription) -> bool:
