@@ -47,10 +47,11 @@ def running(language: str, folder: Path) -> Iterator[tuple[str, Path]]:
 def test_the_receivers_work(language: str, tmp_path: Path) -> None:
     """A signed event is accepted and handled once, however often it arrives; others are refused."""
     with running(language, tmp_path) as (url, output):
-        endpoint = Endpoint(url, SECRET, (network("127.0.0.0/8"),))
+        networks = (network("127.0.0.0/8"),)
+        endpoint = Endpoint(url, SECRET, networks)
         for _ in range(2):
             endpoint.send("evt_1", b'{"type": "secret.updated"}')
         with pytest.raises(UndeliveredError, match="status 401"):
-            Endpoint(url, b"another", endpoint.networks).send("evt_2", b'{"type": "secret.deleted"}')
+            Endpoint(url, b"another", networks).send("evt_2", b'{"type": "secret.deleted"}')
         lines = [line for line in output.read_text().splitlines() if line.startswith("secret.")]
     assert lines == ["secret.updated"]

@@ -115,14 +115,15 @@ def make(tmp_path: Path) -> Iterator[Make]:
 
 
 def _processes(folder: Path, name: str = "") -> list[int]:
-    """Return the IDs of the processes that work in *folder* and have *name* in their command."""
+    """Return the IDs of the processes in *folder* that have *name* in their command, oldest first."""
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
             command = (process / "cmdline").read_text()
             if _is_in(process, folder) and name in command:
-                found.append(int(process.name))
-    return sorted(found)
+                started = (process / "stat").read_text().rpartition(")")[2].split()[19]
+                found.append((int(started), int(process.name)))
+    return [process for _, process in sorted(found)]
 
 
 def _command_line(process: int) -> bytes:
