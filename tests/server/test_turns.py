@@ -5,7 +5,8 @@ from time import monotonic
 import gevent
 import pytest
 
-from vault.server.turns import _MAX_AT_ONCE, Turns
+from vault.server import turns as turns_module
+from vault.server.turns import _MAX_AT_ONCE, _MAX_OF_ONE, Turns
 
 
 def test_a_client_waits_for_few_requests_of_another() -> None:
@@ -74,20 +75,34 @@ def test_a_request_that_has_just_arrived_need_not_wait(monkeypatch: pytest.Monke
     now = [1]
     turns = Turns()
     monkeypatch.setattr(turns, "round", lambda: now[0])
-    assert [turns.take_now() for _ in range(_MAX_AT_ONCE + 2)] == [True] * _MAX_AT_ONCE + [False] * 2
+    assert [turns.take_now("a") for _ in range(_MAX_AT_ONCE + 2)] == [True] * _MAX_AT_ONCE + [False] * 2
     now[0] = 2
-    assert turns.take_now()
+    assert turns.take_now("a")
     waiting = [gevent.spawn(turns.take, "a") for _ in range(_MAX_AT_ONCE + 1)]
     gevent.sleep(0)
     # Others were first.
     now[0] = 3
-    assert not turns.take_now()
+    assert not turns.take_now("a")
     with gevent.Timeout(60):
         while not all(greenlet.dead for greenlet in waiting):
             now[0] += 1
             gevent.sleep(0.001)
     now[0] += 1
-    assert turns.take_now()
+    assert turns.take_now("a")
+
+
+def test_an_address_gets_fewer_turns_while_another_is_active(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Next to another address, one begins two requests in a step; alone again, eight; all together, eight."""
+    step = [1]
+    turns = Turns()
+    monkeypatch.setattr(turns, "round", lambda: step[0])
+    assert turns.take_now("b")
+    monkeypatch.setattr(turns_module, "_ACTIVE_SECONDS", 60)
+    taken = {name: sum(turns.take_now(name) for _ in range(10)) for name in ("a", "b", "c", "d", "e")}
+    assert taken == {"a": _MAX_OF_ONE, "b": 1, "c": _MAX_OF_ONE, "d": _MAX_OF_ONE, "e": 0}
+    monkeypatch.setattr(turns_module, "_ACTIVE_SECONDS", 0)
+    step[0] = 2
+    assert sum(turns.take_now("a") for _ in range(10)) == _MAX_AT_ONCE
 
 
 def test_timers_let_no_further_requests_go_on() -> None:
@@ -96,7 +111,7 @@ def test_timers_let_no_further_requests_go_on() -> None:
     went_on: list[bool] = []
 
     def client() -> None:
-        went_on.append(turns.take_now())
+        went_on.append(turns.take_now("a"))
         # A timer is set by the clock, which has to advance.
         began = monotonic()
         while monotonic() == began:

@@ -77,7 +77,7 @@ class Conversation:
             if (end := data.find(heads.END)) < 0:
                 return None
         # A connection whose next request has always arrived would never let another one run.
-        if not (has_waited and TURNS.take_now()):
+        if not (has_waited and TURNS.take_now(connection.source)):
             connection.wait()
             TURNS.take(connection.source)
         if connection.is_evicted:
