@@ -86,7 +86,7 @@ def test_a_changed_receipt_is_forged() -> None:
 
 
 def test_a_receipt_has_one_form() -> None:
-    """Whichever character of a receipt changes, it is forged or no receipt."""
+    """A receipt with another character, at any place, is forged or no receipt."""
     genuine = receipt(stream()[0])
     digits = f"{string.ascii_letters}{string.digits}-_"
     changed = {genuine[:-1] + digit for digit in digits}

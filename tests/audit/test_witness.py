@@ -120,7 +120,7 @@ def test_an_answer_with_anything_else_is_no_answer(
 
 
 def test_a_changed_time_stamp_proves_the_same_or_nothing(tsa: Authority) -> None:
-    """Whatever is changed in a time stamp, it proves its time or is refused."""
+    """A time stamp with any change proves its time, or is refused."""
     stamp = tsa.reply(time_stamps.request_for(encoding.canonical(MADE)).as_bytes())
     authorities = load_pem_x509_certificates(Path(tsa.ca).read_bytes())
     proved = time_stamps.verified_time(stamp, encoding.canonical(MADE), authorities)
