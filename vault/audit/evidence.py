@@ -37,6 +37,8 @@ class Evidence:
         #: The number of confirmed checkpoints, and the newest time at which one was confirmed, by witness.
         self.confirmed = 0
         self.last_confirmed: dict[str, datetime] = {}
+        #: True if a counter-signature was verified by the key in it: then nothing proves whose it is.
+        self.trusts_answers = False
 
     def add(self, found: Checkpoint) -> Iterator[Finding]:
         """Take a checkpoint; yield a finding if it contradicts another one."""
@@ -83,6 +85,7 @@ class Evidence:
                 yield Finding(*NO_PLACE, text)
                 continue
             self.confirmed += 1
+            self.trusts_answers |= witness_keys is None and "time_stamp" not in answer
             self.last_confirmed[witness] = max(time, self.last_confirmed.get(witness, time))
 
 

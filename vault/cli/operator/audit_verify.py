@@ -263,6 +263,8 @@ def _witnessed(
 def _name_witnesses(evidence: Evidence, output: Output) -> None:
     for name, time in evidence.last_confirmed.items():
         output.note(f"{printable(name)} has confirmed a checkpoint at {moment(time)}")
+    if evidence.trusts_answers:
+        output.note("Nothing proves who counter-signed the checkpoints. Hint: add --witness-key")
 
 
 def _database(parts: Parts, days: int | None) -> _Source:
