@@ -68,7 +68,7 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
     encrypt_on_save.connect()
     token_uses = TokenUses()
     custody = _custody_watch(settings, opened)
-    sender = Sender(token_keys, settings.webhook_networks, audit_ttl_days=settings.audit_ttl_days)
+    sender = Sender(token_keys, settings.webhook_networks, database.ping)
     witnesses = Witnesses(
         parts.witnesses,
         keyring,

@@ -53,6 +53,7 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
     ("fetch", {}),
     ("fetch", {"version": 1}),
     ("fetch", {"version": 7}),
+    ("fetch", {"delivery": {"service": "shop_api", "task_id": "t", "refusal": "not allowed"}}),
     ("create", VALUE),
     ("create", {**VALUE, "canary": True}),
     ("update", {**VALUE, "expected_version": 3}),

@@ -2,9 +2,11 @@
 
 import socket
 from ipaddress import ip_network
+from threading import BoundedSemaphore
 
 import pytest
 
+from vault.client import destination
 from vault.client.destination import addresses
 from vault.core.errors import WebhookAddressError
 
@@ -18,6 +20,7 @@ INTERNAL = [
     *("240.0.0.1", "255.255.255.255", "[::]", "[::1]", "[::ffff:127.0.0.1]", "[::ffff:a9fe:a9fe]"),
     *("[::127.0.0.1]", "[64:ff9b::7f00:1]", "[64:ff9b:1::1]", "[2002:7f00:1::1]", "[2001:0:7f00:1::1]"),
     *("[fe80::1]", "[fec0::1]", "[fd00:ec2::254]", "[fc00::1]", "[ff02::1]", "[2001:db8::1]", "[100::1]"),
+    *("192.0.0.9", "[2001:1::1]", "[::ffff:0:127.0.0.1]", "[64:ff9b::a9fe:a9fe]", "[3fff::1]"),
 ]
 
 
@@ -63,3 +66,11 @@ def test_a_host_without_an_address_is_an_error(host: str) -> None:
     """An invalid name, or one that does not resolve, is an error of the network."""
     with pytest.raises(OSError):  # noqa: PT011 - of any kind
         addresses(f"https://{host}/", ())
+
+
+def test_few_hosts_are_looked_up_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Name servers that do not answer leave some of the threads for look-ups to the rest of the service."""
+    monkeypatch.setattr(destination, "_LOOK_UPS", BoundedSemaphore(0))
+    monkeypatch.setattr(destination, "_MAX_WAIT_SECONDS", 0)
+    with pytest.raises(OSError, match="too many hosts"):
+        addresses("https://1.1.1.1/", ())

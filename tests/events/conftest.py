@@ -62,10 +62,10 @@ def sender(app: Flask) -> Iterator[Sender]:
     found.close()
 
 
-def new_sender(app: Flask, holder: str = "one", **options: Any) -> Sender:
+def new_sender(app: Flask, holder: str = "one") -> Sender:
     """Return a sender of *app* that has not started its own thread."""
     webhooks = services(app).webhooks
-    found = Sender(webhooks._keys, webhooks._networks, **{"audit_ttl_days": 0, **options})
+    found = Sender(webhooks._keys, webhooks._networks, services(app).startup._database.ping)
     found._holder = holder
     return found
 

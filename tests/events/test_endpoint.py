@@ -4,12 +4,14 @@ import socket
 import ssl
 from base64 import b64decode
 from ipaddress import ip_network
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.client.peers import peer, reply
 from tests.support.receiver import receiver
+from tests.system.test_tls import make
 from vault.cli.dev.mongod import free_port
 from vault.events.endpoint import Endpoint, UndeliveredError, shown_secret, signed_headers
 
@@ -32,14 +34,19 @@ def test_a_signature_is_that_of_the_specification() -> None:
 
 
 def test_the_certificates_are_read_once(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An endpoint reads the trusted certificates once for all of its requests."""
+    """All endpoints of a process share the trusted certificates: reading them holds up all requests."""
     contexts = []
     create = ssl.create_default_context
-    monkeypatch.setattr(ssl, "create_default_context", lambda **options: contexts.append(create(**options)))
-    endpoint = Endpoint(f"https://127.0.0.1:{free_port()}/", SECRET, LOCAL)
+
+    def created(**options: Any) -> ssl.SSLContext:
+        contexts.append(create(**options))
+        return contexts[-1]
+
+    monkeypatch.setattr(ssl, "create_default_context", created)
+    monkeypatch.setenv("SSL_CERT_FILE", "another")
     for _ in range(3):
         with pytest.raises(UndeliveredError):
-            endpoint.send("evt_1", b"{}")
+            Endpoint(f"https://127.0.0.1:{free_port()}/", SECRET, LOCAL).send("evt_1", b"{}")
     assert len(contexts) == 1
 
 
@@ -111,3 +118,18 @@ def test_the_checked_address_is_the_one_that_is_used(monkeypatch: pytest.MonkeyP
             Endpoint(f"http://hooks.example:{port}/", SECRET, LOCAL).send("evt_1", b"{}")
     # It may have accepted the event.
     assert len(broken.requests) == 1
+
+
+def test_the_certificate_must_be_that_of_the_host(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A connection to a checked address still needs a certificate for the name in the URL."""
+    pair = make(tmp_path, "for 127.0.0.1")
+    tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    tls.load_cert_chain(pair.certificate, pair.key)
+    monkeypatch.setenv("SSL_CERT_FILE", str(pair.certificate))
+    with receiver(tls=tls) as running:
+        Endpoint(running.url, SECRET, LOCAL).send("evt_1", b"{}")
+        monkeypatch.setattr("vault.events.endpoint.addresses", lambda *_: ["127.0.0.1"])
+        named = Endpoint(running.url.replace("127.0.0.1", "hooks.example"), SECRET, LOCAL)
+        with pytest.raises(UndeliveredError, match="has a certificate that is not trusted"):
+            named.send("evt_1", b"{}")
+        assert running.requests == 1

@@ -80,6 +80,23 @@ def test_a_change_that_is_recorded_twice_is_one_event() -> None:
 
 
 @pytest.mark.parametrize(
+    ("action", "details"),
+    [
+        ("secret_expiring", {"name": "a", "days": 7, "expires_at": "2026-12-01T00:00:00.000Z"}),
+        ("secret_unused", {"name": "a", "last_fetched_at": None}),
+        ("token_expiring", {"token": "team-a/b", "days": 7, "expires_at": "2026-12-01T00:00:00.000Z"}),
+    ],
+)
+def test_what_two_looks_find_is_one_event(action: str, details: dict[str, Any]) -> None:
+    """Senders that look at the same time, and both put a find on record, announce it under one ID."""
+    details = {"namespace": "team-a", **details}
+    assert id_of(action=action, details=details) == id_of(action=action, details=details, seq=8)
+    assert id_of(action=action, details=details) != id_of(
+        action=action, details={**details, "days": 1, "last_fetched_at": "2026-08-01T00:00:00.000Z"}
+    )
+
+
+@pytest.mark.parametrize(
     "changes",
     [
         {"action": "fetch"},

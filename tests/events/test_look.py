@@ -3,6 +3,7 @@
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from bson import ObjectId
 from flask import Flask
 
 from tests.events.conftest import Subscribe, new_sender, turn
@@ -13,6 +14,7 @@ from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
 from vault.audit import stream
 from vault.core.attempt import Action, Attempt
+from vault.core.timestamps import moment, to_milliseconds
 from vault.events.kinds import Kind
 from vault.secrets.requests import NewSecret, Reference
 
@@ -25,10 +27,10 @@ def create(app: Flask, name: str | None, days: float | None = None) -> str:
     return services(app).secrets.create(new, attempt=attempt)
 
 
-def look(app: Flask, hook: Receiver, **options: Any) -> list[dict[str, Any]]:
+def look(app: Flask, hook: Receiver) -> list[dict[str, Any]]:
     """Return the data of the events of a look after a start."""
     before = len(hook.events)
-    sender = new_sender(app, **options)
+    sender = new_sender(app)
     turn(sender)
     turn(sender)
     sender.close()
@@ -65,21 +67,31 @@ def test_an_unused_secret_is_announced_once(
 ) -> None:
     """A secret that no one has fetched for 90 days is announced, and again only after another read."""
     subscribe(Kind.SECRET_UNUSED)
-    used, unused = create(app, "used"), create(app, "unused")
+    used, unused, imported = (create(app, name) for name in ("used", "unused", "imported"))
     create(app, "new")
     old = {"created_at": datetime.now(UTC) - timedelta(days=100)}
-    stored.secrets.update_many({"_id": {"$in": [used, unused]}}, {"$set": old})
+    stored.secrets.update_many({"_id": {"$in": [used, unused, imported]}}, {"$set": old})
+    # A new trail does not know their reads.
+    assert look(app, hook) == []
+    age(stored, 100, {"secret_id": {"$in": [used, unused]}})
     fetch = Attempt(action=Action.FETCH, principal=ALICE)
     services(app).secrets.fetch(Reference(secret_id=used), attempt=fetch)
-    assert [data["name"] for data in look(app, hook)] == ["unused"]
+    [data] = look(app, hook)
+    assert (data["name"], data["last_fetched_at"]) == ("unused", None)
     assert look(app, hook) == []
-    assert look(app, hook, audit_ttl_days=90) == []
-    # As if it were its last read, 95 days ago.
-    long_ago = stream.first_entry_id((datetime.now(UTC) - timedelta(days=95)).timestamp())
-    entry = stored.audit_logs.find_one({"secret_id": used, "action": "fetch"})
-    stored.audit_logs.delete_one({"_id": entry["_id"]})
-    stored.audit_logs.insert_one({**entry, "_id": long_ago})
-    assert [data["name"] for data in look(app, hook)] == ["used"]
+    read_at = age(stored, 95, {"secret_id": used, "action": "fetch"})
+    [data] = look(app, hook)
+    assert (data["name"], data["last_fetched_at"]) == ("used", read_at)
+
+
+def age(stored: Stored, days: int, query: dict[str, Any]) -> str:
+    """Make the entries of *query* older; return their new time."""
+    then = to_milliseconds(datetime.now(UTC) - timedelta(days=days))
+    for entry in [*stored.audit_logs.find(query)]:
+        stored.audit_logs.delete_one({"_id": entry["_id"]})
+        older = ObjectId(stream.first_entry_id(then.timestamp()).binary[:4] + entry["_id"].binary[4:])
+        stored.audit_logs.insert_one({**entry, "_id": older, "ts": then})
+    return moment(then)
 
 
 def test_an_expiring_token_is_announced_once(app: Flask, subscribe: Subscribe, hook: Receiver) -> None:

@@ -21,6 +21,7 @@ from vault.core.errors import StorageUnavailableError
 from vault.core.paths import Paths
 from vault.core.principal import OPERATOR, Principal, Scope
 from vault.documents.lease import Lease
+from vault.documents.primary import Primary
 from vault.documents.webhook import Progress, Webhook
 from vault.events import sender as module
 from vault.events.endpoint import Endpoint
@@ -219,6 +220,22 @@ def test_another_sender_continues(
     other.close()
 
 
+def test_a_process_with_another_clock_sends_nothing(
+    app: Flask, sender: Sender, subscribe: Subscribe, hook: Receiver, change: Change
+) -> None:
+    """A clock ahead of the others makes no webhook pass entries that are still written; another one sends."""
+    subscribe(Kind.SECRET_CREATED)
+    change("create", "a")
+    now = datetime.now(UTC)
+    sender._ping = lambda: Primary({"localTime": now.replace(tzinfo=None) - timedelta(seconds=11)}, now, now)
+    turn(sender)
+    assert hook.requests == 0
+    other = new_sender(app, "other")
+    turn(other)
+    assert hook.requests == 1
+    other.close()
+
+
 def test_progress_of_another_sender_is_not_overwritten(
     sender: Sender, subscribe: Subscribe, hook: Receiver, change: Change, stored: Stored
 ) -> None:
@@ -234,6 +251,26 @@ def test_progress_of_another_sender_is_not_overwritten(
     hook.answer = answer
     turn(sender)
     assert stored.webhooks.find_one({})["progress"]["cursor"] == ahead.cursor
+
+
+def test_a_deleted_webhook_gets_nothing_more(
+    app: Flask, sender: Sender, subscribe: Subscribe, hook: Receiver, change: Change
+) -> None:
+    """The next look ends the turn of a webhook that was deleted, also within a page."""
+    webhook_id = subscribe(Kind.SECRET_CREATED)
+    subscribe(Kind.SECRET_DELETED, url=f"{hook.url}&other")
+    for name in "abc":
+        change("create", name)
+
+    def answer(number: int) -> int:
+        if number == 0:
+            services(app).webhooks.delete(webhook_id, attempt=operator(Action.WEBHOOK_DELETE))
+            sender.act()
+        return 204
+
+    hook.answer = answer
+    turn(sender)
+    assert hook.named() == [("secret.created", "a", 1)]
 
 
 def test_few_processes_look_often(
@@ -336,7 +373,14 @@ def test_a_quiet_webhook_writes_little(
 
 @pytest.mark.parametrize(
     "progress",
-    [None, [], {}, {"revision": "1", "sent": 1, "attempts": 2**40}, {"failing_since": 1, "cursor": 1}],
+    [
+        None,
+        [],
+        {},
+        {"revision": "1", "sent": 1, "attempts": 2**40},
+        {"failing_since": 1, "cursor": 1},
+        {"cursor": "z"},
+    ],
     ids=str,
 )
 def test_progress_of_another_hand_is_a_new_start(

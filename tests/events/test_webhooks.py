@@ -5,6 +5,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from bson import ObjectId
 from flask import Flask
 
 from tests.events.conftest import Subscribe, info
@@ -135,6 +136,22 @@ def test_there_is_a_limit(subscribe: Subscribe, monkeypatch: pytest.MonkeyPatch)
     subscribe(Kind.SECRET_UPDATED)
     with pytest.raises(LimitReachedError):
         subscribe(Kind.SECRET_UPDATED)
+
+
+def test_a_new_webhook_reads_no_old_entries(subscribe: Subscribe, stored: Stored) -> None:
+    """However large the trail is, and rare its kinds are, a webhook is created at once."""
+    old = [
+        {"_id": ObjectId((10**9).to_bytes(4) + seq.to_bytes(8)), "stream": "old", "seq": seq}
+        for seq in range(100)
+    ]
+    stored.audit_logs.insert_many(old)
+    stored.command("profile", 2)
+    subscribe(Kind.KEY_RECOVERED)
+    stored.command("profile", 0)
+    reads = list(stored["system.profile"].find({"command.find": "audit_logs"}))
+    stored["system.profile"].drop()
+    assert reads
+    assert all(read["docsExamined"] < len(old) for read in reads)
 
 
 def test_without_an_entry_there_is_no_webhook(subscribe: Subscribe, stored: Stored) -> None:

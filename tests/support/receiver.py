@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import ssl
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -47,8 +48,8 @@ def signature(secret: str, event_id: str, timestamp: str, body: bytes) -> str:
 
 
 @contextmanager
-def receiver(port: int = 0) -> Iterator[Receiver]:
-    """Run a receiver on this machine."""
+def receiver(port: int = 0, *, tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
+    """Run a receiver on this machine, behind *tls* if it is given."""
     running = Receiver()
 
     class Handler(BaseHTTPRequestHandler):
@@ -74,7 +75,9 @@ def receiver(port: int = 0) -> Iterator[Receiver]:
 
     with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
         server.daemon_threads = True
-        running.url = f"http://127.0.0.1:{server.server_address[1]}/hook?x=1"
+        if tls:
+            server.socket = tls.wrap_socket(server.socket, server_side=True)
+        running.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}/hook?x=1"
         thread = Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01}, daemon=True)
         thread.start()
         yield running

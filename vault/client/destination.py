@@ -3,18 +3,25 @@
 import socket
 from collections.abc import Sequence
 from ipaddress import ip_address, ip_network
+from threading import BoundedSemaphore
 from urllib.parse import urlsplit
 
 from vault.core.errors import WebhookAddressError
 from vault.core.networks import Network, contain, unmapped
 
-#: Networks that count as public, in which addresses lead to others: of IPv4 inside IPv6 (6to4, Teredo), and
-#: the metadata service of a cloud.
-_NOT_PUBLIC = tuple(map(ip_network, ("2001::/32", "2002::/16", "192.88.99.0/24", "168.63.129.16/32")))
+#: Networks that count as public, in which addresses lead to others: of IPv4 inside IPv6 (6to4, Teredo), to
+#: the nearest gateway (of IETF protocols), and the metadata service of a cloud.
+_NOT_PUBLIC = tuple(
+    map(ip_network, ("2001::/23", "2002::/16", "192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32"))
+)
 #: All other IPv6 addresses are local, multicast, reserved, or lead to IPv4 (NAT64).
 _PUBLIC_IPV6 = ip_network("2000::/3")
 
 _PORTS = {"http": 80, "https": 443}
+
+#: The look-ups at a time, and the seconds that others wait for one to end. gevent makes all of a process in
+#: 10 threads, and anyone's name server can hold each for long: MongoDB's names need the rest.
+_LOOK_UPS, _MAX_WAIT_SECONDS = BoundedSemaphore(8), 5
 
 
 def addresses(url: str, networks: Sequence[Network]) -> list[str]:
@@ -28,12 +35,16 @@ def addresses(url: str, networks: Sequence[Network]) -> list[str]:
         WebhookAddressError: It has none that is allowed.
     """
     parts = urlsplit(url)
+    if not _LOOK_UPS.acquire(timeout=_MAX_WAIT_SECONDS):
+        raise OSError("too many hosts are looked up")
     try:
         found = socket.getaddrinfo(
             parts.hostname, parts.port or _PORTS[parts.scheme], type=socket.SOCK_STREAM
         )
     except UnicodeError:
         raise OSError("the host name is not valid") from None
+    finally:
+        _LOOK_UPS.release()
     all_of_them = dict.fromkeys(unmapped(str(one[4][0])) for one in found)
     allowed = [one for one in all_of_them if is_allowed(one, networks, is_encrypted=parts.scheme == "https")]
     if not allowed:

@@ -1,10 +1,12 @@
 """The HTTP client: of the service, of Vault, of the issuers of JWTs, and of the receivers of webhooks."""
 
+import os
 import ssl
 from collections.abc import Callable, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
 from http.client import HTTPResponse
 from io import BufferedReader
 from socket import socket
@@ -86,7 +88,7 @@ class HTTPClient:
         self._host, self._port = str(parts.hostname), parts.port or _PORTS[parts.scheme]
         self._netloc = parts.netloc
         self._max_bytes = max_bytes
-        self._tls = ssl.create_default_context(cafile=ca_file) if parts.scheme == "https" else None
+        self._tls = _trust(ca_file) if parts.scheme == "https" else None
         self._allows_proxy = allows_proxy
         self._kept = self._pool()
 
@@ -162,6 +164,19 @@ class HTTPClient:
         credential = urllib3.make_headers(proxy_basic_auth=unquote(url.auth)) if url.auth else None
         manager = urllib3.ProxyManager(url.url, proxy_headers=credential, ssl_context=self._tls)
         return manager.connection_from_host(self._host, self._port, "https")
+
+
+def _trust(ca_file: str | None) -> ssl.SSLContext:
+    """Return the context that trusts *ca_file*, or else the system's certificates."""
+    if ca_file:
+        return timed_reads.limited(ssl.create_default_context(cafile=ca_file))
+    return _system_trust(*map(os.environ.get, ("SSL_CERT_FILE", "SSL_CERT_DIR")))
+
+
+@cache
+def _system_trust(*_: str | None) -> ssl.SSLContext:
+    """Return the context with the certificates of these places. Reading them holds up all greenlets."""
+    return timed_reads.limited(ssl.create_default_context())
 
 
 class _Timed:

@@ -46,7 +46,6 @@ class Endpoint:
         self._url = url
         self._secret = secret
         self._networks = networks
-        # Once: it reads all certificates of the system.
         self._client = HTTPClient(url, max_bytes=_MAX_REPLY_BYTES)
 
     def send(self, event_id: str, body: bytes) -> None:

@@ -53,7 +53,7 @@ _KINDS = {action.value: kind for kind, action in _ACTIONS.items()}
 
 #: The details that each sort of events repeats.
 _SHOWN = {
-    "secret": ("name", "namespace", "version", "versions", "days", "expires_at"),
+    "secret": ("name", "namespace", "version", "versions", "days", "expires_at", "last_fetched_at"),
     "token": ("token", "namespace", "days", "expires_at"),
     "key": ("key_id", "slot"),
     "canary": ("name", "namespace", "version"),
@@ -67,11 +67,13 @@ _REQUIRED = {
 }
 
 #: The details that make two entries announce the same: after a worker was killed, a change can be recorded
-#: twice.
+#: twice, and two senders can look at the same time.
 _SAME = {
     Kind.SECRET_CREATED: (),
     Kind.SECRET_UPDATED: ("version",),
     Kind.SECRET_EXPIRING: ("days", "expires_at"),
+    Kind.SECRET_UNUSED: ("last_fetched_at",),
+    Kind.TOKEN_EXPIRING: ("namespace", "token", "days", "expires_at"),
 }
 
 

@@ -17,14 +17,15 @@ from vault.core.outcomes import Status
 from vault.core.principal import SERVICE
 from vault.core.timestamps import moment
 from vault.crypto.token_key import TokenKey
-from vault.documents.base import is_text
+from vault.documents.audit import record_of
+from vault.documents.base import is_text, text
 from vault.documents.guard import storage_errors
 from vault.documents.secret import Secret
 from vault.documents.token import Token
 from vault.events.kinds import Kind
 
-#: Seconds between two looks.
-INTERVAL_SECONDS = 86_400
+#: Seconds between two looks: less than a day, so that one of them has an hour left of each last day.
+INTERVAL_SECONDS = 82_800
 
 #: The days before an expiry at which it is announced.
 _DAYS = (1, 7, 30)
@@ -34,26 +35,20 @@ _UNUSED = timedelta(days=90)
 _BATCH = 100
 
 _SHOWN = {"name": True, "namespace": True, "expires_at": True}
+_ENTRY = {"action": True, "ts": True}
 
 
-class Look:
-    """A look at all secrets and tokens."""
-
-    def __init__(self, *, audit_ttl_days: int) -> None:
-        """Look for unused secrets only if the trail, which has their reads, is kept long enough."""
-        self._has_reads = audit_ttl_days == 0 or timedelta(days=audit_ttl_days) > _UNUSED
-
-    def run(self, kinds: Iterable[Kind], key: TokenKey) -> None:
-        """Look for what makes events of *kinds*. What an outage of MongoDB prevents, the next look finds."""
-        now, wanted = datetime.now(UTC), set(kinds)
-        # Already logged.
-        with suppress(VaultError):
-            if Kind.SECRET_EXPIRING in wanted:
-                _announce(_expiring_secrets(now))
-            if Kind.SECRET_UNUSED in wanted and self._has_reads:
-                _announce(_unused_secrets(now))
-            if Kind.TOKEN_EXPIRING in wanted:
-                _announce_tokens(now, key)
+def look(kinds: Iterable[Kind], key: TokenKey) -> None:
+    """Look for what makes events of *kinds*. What an outage of MongoDB prevents, the next look finds."""
+    now, wanted = datetime.now(UTC), set(kinds)
+    # Already logged.
+    with suppress(VaultError):
+        if Kind.SECRET_EXPIRING in wanted:
+            _announce(_expiring_secrets(now))
+        if Kind.SECRET_UNUSED in wanted:
+            _announce(_unused_secrets(now))
+        if Kind.TOKEN_EXPIRING in wanted:
+            _announce_tokens(now, key)
 
 
 def _announce(attempts: Iterable[Attempt]) -> None:
@@ -79,26 +74,34 @@ def _expiring_secrets(now: datetime) -> Iterator[Attempt]:
     for document in _secrets({"purge_at": {"$lte": soon}, "expires_at": {"$gt": now, "$lte": soon}}):
         details = _details(document["expires_at"], now)
         known = {f"details.{name}": value for name, value in details.items()}
-        if not _newest(document["_id"], {"action": Action.SECRET_EXPIRING.value, **known}):
+        known |= {"secret_id": document["_id"], "action": Action.SECRET_EXPIRING.value}
+        if not _newest(known):
             yield _attempt(Action.SECRET_EXPIRING, document, details)
 
 
 def _unused_secrets(now: datetime) -> Iterator[Attempt]:
+    earliest = earliest_id(now - _UNUSED)
+    # A younger trail does not have all reads.
+    if not _newest({"_id": {"$lt": earliest}}):
+        return
+    # An imported secret is older than its entry.
+    actions = [Action.CREATE.value, Action.FETCH.value, Action.SECRET_UNUSED.value]
     for document in _secrets({"created_at": {"$lte": now - _UNUSED}}):
-        actions = [Action.FETCH.value, Action.SECRET_UNUSED.value]
-        newest = _newest(document["_id"], {"action": {"$in": actions}, "status": Status.SUCCESS.value})
+        newest = _newest(
+            {"secret_id": document["_id"], "action": {"$in": actions}, "status": Status.SUCCESS.value}
+        )
         is_known = newest and newest["action"] == Action.SECRET_UNUSED.value
         # As text: an attacker can have stored an identifier of any type.
-        if not is_known and (not newest or str(newest["_id"]) < str(earliest_id(now - _UNUSED))):
-            yield _attempt(Action.SECRET_UNUSED, document, {})
+        if not is_known and (not newest or str(newest["_id"]) < str(earliest)):
+            is_fetched = newest and newest["action"] == Action.FETCH.value
+            last = text(record_of(newest).get("ts")) if newest and is_fetched else ""
+            yield _attempt(Action.SECRET_UNUSED, document, {"last_fetched_at": last or None})
 
 
-def _newest(secret_id: str, query: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the newest entry of *query* about a secret, if there is one."""
+def _newest(query: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the newest entry of *query*, if there is one."""
     with storage_errors():
-        found: Mapping[str, Any] | None = collection().find_one(
-            {"secret_id": secret_id, **query}, {"action": True}, sort=[("_id", -1)]
-        )
+        found: Mapping[str, Any] | None = collection().find_one(query, _ENTRY, sort=[("_id", -1)])
     return found
 
 

@@ -3,17 +3,22 @@
 import secrets
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from vault.audit.reader import Order, read
+from vault.audit.reader import SETTLED_SECONDS, Order, Position, read
 from vault.auth.publishing import publish
 from vault.auth.token_keys import TokenKeys
 from vault.client.destination import addresses
 from vault.core.attempt import Attempt
-from vault.core.errors import GrantRefusedError, LimitReachedError, WebhookNotFoundError
+from vault.core.errors import (
+    GrantRefusedError,
+    InvalidCursorError,
+    LimitReachedError,
+    WebhookNotFoundError,
+)
 from vault.core.networks import Network
 from vault.core.outcomes import Status
 from vault.core.paths import ALL_PATHS, Paths
@@ -84,8 +89,12 @@ class Subscription:
     @classmethod
     def of(cls, document: Mapping[str, Any], key: TokenKey | None) -> "Subscription | None":
         """Return the subscription that is stored as *document*; None if it was altered."""
-        webhook = Webhook.genuine(document, key)
-        return webhook and cls(webhook, Progress.of(document.get("progress")))
+        webhook, progress = Webhook.genuine(document, key), Progress.of(document.get("progress"))
+        try:
+            Position.decode(progress.cursor)
+        except InvalidCursorError:
+            progress = replace(progress, cursor="")
+        return webhook and cls(webhook, progress)
 
     @property
     def id(self) -> str:
@@ -170,9 +179,9 @@ class Webhooks:
             expires_at=creator.expires_at and to_milliseconds(creator.expires_at),
         )
         subscription = Subscription(webhook, Progress())
-        newest = read(
-            subscription.filter, subscription.reader, cursor=None, limit=_MAX_SEEN, order=Order.NEWEST_FIRST
-        )
+        # Earlier entries are behind the place anyway: without an index, MongoDB would examine all of them.
+        recent = replace(subscription.filter, since=datetime.now(UTC) - timedelta(seconds=SETTLED_SECONDS))
+        newest = read(recent, subscription.reader, cursor=None, limit=_MAX_SEEN, order=Order.NEWEST_FIRST)
         webhook.progress = {"revision": 0, "cursor": newest.follow}
         webhook.close(key)
         publish(webhook, attempt=attempt)

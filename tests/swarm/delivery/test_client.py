@@ -384,7 +384,7 @@ def test_a_decoy_refers_to_a_canary(
         connection.sendall(http(json.dumps(body).encode(), status))
 
     with peer(handle) as service:
-        decoy = Fetch(Reference(name="canaries/shop_api"), TASK, is_decoy=True)
+        decoy = Fetch(Reference(name="service-accounts/shop_api"), TASK, is_decoy=True)
         [found] = Client(service.url, token).fetch([decoy])
     if not isinstance(expected, list):
         assert isinstance(found, expected)
@@ -393,7 +393,7 @@ def test_a_decoy_refers_to_a_canary(
     assert json.loads(found.value) == {"url": service.url, "secret_id": "x"}
     assert [operation for operation, _ in asked] == expected
     for operation, body in asked:
-        assert body.pop("name") == "canaries/shop_api"
+        assert body.pop("name") == "service-accounts/shop_api"
         assert body.pop("canary", False) is (operation == "create")
         assert len(body.pop("secret", "")) >= 40 * (operation == "create")
         assert not body

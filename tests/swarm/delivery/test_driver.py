@@ -386,14 +386,14 @@ def test_each_service_has_a_decoy_of_its_own(world: World) -> None:
     """With decoys, the name `canaries` stands for the service's canary, also in the cache."""
     world.service.secrets |= {
         "canaries": b"a secret",
-        "canaries/shop_api": b"a decoy",
-        "canaries/web": b"another",
+        "service-accounts/shop_api": b"a decoy",
+        "service-accounts/web": b"another",
     }
     assert world.ask(name="canaries") == b"a secret"
     world.new(has_decoys=True, cache=EncryptedCache(60))
     assert world.ask(name="canaries") == b"a decoy"
     [[fetch]] = world.service.batches[1:]
-    assert (fetch.reference, fetch.is_decoy) == (Reference(name="canaries/shop_api"), True)
+    assert (fetch.reference, fetch.is_decoy) == (Reference(name="service-accounts/shop_api"), True)
     world.service.error = UnavailableError("no reply")
     assert world.ask(name="canaries") == b"a decoy"
     assert world.logged()["secret_name"] == "canaries"

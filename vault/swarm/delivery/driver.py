@@ -34,6 +34,8 @@ _CALL_SECONDS = 1.8
 
 #: The name of the secret in whose place each service gets a reference to its canary, if decoys are on.
 DECOYS = "canaries"
+#: The folder of these canaries: anyone who follows a reference can have the name described.
+_DECOYS_FOLDER = "service-accounts/"
 
 #: The service takes that many items at a time.
 _MAX_ITEMS = 100
@@ -117,7 +119,7 @@ class Driver:
         fetch = Fetch(reference, task)
         if reference.name == self._decoys:
             # A name for each service, so that a read of the canary names the source of the leak.
-            fetch = Fetch(Reference(name=f"{DECOYS}/{task.service}"), task, is_decoy=True)
+            fetch = Fetch(Reference(name=f"{_DECOYS_FOLDER}{task.service}"), task, is_decoy=True)
         fetched, outcome = self._fetched(fetch, end=end)
         shown |= {"version": fetched.version, "request_id": fetched.request_id}
         return values.content(fetched.value, selection), outcome
