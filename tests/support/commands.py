@@ -3,12 +3,12 @@
 import atexit
 import os
 import subprocess
-import sys
+from collections.abc import Sequence
 from contextlib import chdir
 from functools import cache
 from pathlib import Path
 from tempfile import TemporaryFile
-from typing import IO
+from typing import IO, Any
 
 from click.testing import CliRunner
 
@@ -39,19 +39,41 @@ def invoke(*arguments: object, environment: dict[str, str], folder: Path) -> Don
     return subprocess.CompletedProcess(words, done.exit_code, done.stdout, done.stderr)
 
 
+class Started(subprocess.Popen[str]):
+    """A command in a fork of the nursery, in a session of its own."""
+
+    def _execute_child(self, args: Sequence[str], *rest: Any) -> None:
+        folder, environment, pipes = rest[4], rest[5], rest[9:15]
+        reading, _, _, writing, _, errors = pipes
+        self._fork = nursery().start(
+            *args, environment=environment, folder=folder, streams=[reading, writing, errors]
+        )
+        self._child_created, self.pid = True, self._fork.pid
+        self._close_pipe_fds(*pipes)
+
+    def _internal_poll(self, *_: object, **_options: object) -> int | None:
+        self.returncode = self._fork.poll()
+        return self.returncode
+
+    def _wait(self, timeout: float | None) -> int:
+        self.returncode = self._fork.wait(timeout)
+        return self.returncode
+
+
 def start_command(
     name: str,
     *arguments: object,
     environment: dict[str, str],
     folder: Path,
     stderr: int = subprocess.PIPE,
-) -> subprocess.Popen[str]:
+    stdin: int = subprocess.DEVNULL,
+) -> Started:
     """Start `secret-manager` *name* in *folder*."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "vault.cli", name, *map(str, arguments)],
+    return Started(
+        [name, *map(str, arguments)],
         cwd=folder,
         env=command_environment(environment),
-        stdin=subprocess.DEVNULL,
+        stdin=stdin,
         stdout=subprocess.PIPE,
         stderr=stderr,
         text=True,

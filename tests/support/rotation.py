@@ -14,7 +14,7 @@ from pymongo.errors import OperationFailure
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Database, Secret, registry
 from vault.documents.registry import CLAIM_MILLISECONDS
-from vault.documents.secret import SecretVersion
+from vault.documents.secret import SecretVersion, UnstoredSecret
 from vault.documents.stored_secret import StoredSecret
 
 #: A database without this package's classes.
@@ -55,12 +55,13 @@ def connected(uri: str) -> Iterator[Database]:
 def fill(stored: Stored, key: MasterKey, count: int) -> dict[str, bytes]:
     """Store *count* secrets with *key* and return their values by ID."""
     values = {str(uuid4()): secrets.token_bytes(24) for _ in range(count)}
+    keyring = Keyring(key)
     documents = []
     for secret_id, value in values.items():
-        secret = Secret(id=secret_id, created_at=datetime.now(UTC))
+        secret = UnstoredSecret(id=secret_id, created_at=datetime.now(UTC))
         secret.set_plaintext(value)
-        secret.encrypt(Keyring(key))
-        documents.append(secret.to_mongo().to_dict())
+        secret.encrypt(keyring)
+        documents.append(secret.document())
     stored.secrets.insert_many(documents)
     return values
 

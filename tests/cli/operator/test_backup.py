@@ -7,6 +7,7 @@ import re
 import secrets
 import signal
 import stat
+import subprocess
 import sys
 import tarfile
 import tempfile
@@ -28,7 +29,7 @@ from tests.conftest import running_app
 from tests.support.access import bearer, make_token
 from tests.support.access_roles import make_issuer, make_role
 from tests.support.backups import history
-from tests.support.commands import Done, invoke, run_command_into, start_command
+from tests.support.commands import Done, command_environment, invoke, run_command_into, start_command
 from tests.support.issuer import public_pem
 from tests.support.rotation import Stored, fill, new_key, settings, values, versioned
 from tests.support.service import Service
@@ -385,16 +386,18 @@ def test_a_closed_terminal_is_handled_once() -> None:
         signal.signal(signal.SIGHUP, before)
 
 
-def test_nohup_survives_a_closed_terminal(
-    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_nohup_survives_a_closed_terminal(environment: dict[str, str], tmp_path: Path) -> None:
     """Under `nohup` a command continues after the terminal is closed."""
-    python = tmp_path / "python"
-    python.write_text(f'#!/bin/sh\nexec nohup {sys.executable} "$@"\n')
-    python.chmod(0o700)
     os.mkfifo(tmp_path / "b.tar")
-    monkeypatch.setattr(sys, "executable", str(python))
-    process = start_command("drill", "b.tar", environment=environment, folder=tmp_path)
+    process = subprocess.Popen(
+        ["nohup", sys.executable, "-m", "vault.cli", "drill", "b.tar"],
+        cwd=tmp_path,
+        env=command_environment(environment),
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
     # It reads the file when it has set its signals.
     with (tmp_path / "b.tar").open("wb"):
         process.send_signal(signal.SIGHUP)

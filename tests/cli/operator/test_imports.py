@@ -3,6 +3,8 @@
 import re
 import secrets
 import signal
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -10,7 +12,7 @@ import pytest
 from click.testing import CliRunner
 
 from tests.cli.waiting import wait_until
-from tests.support.commands import Done, invoke, start_command
+from tests.support.commands import Done, command_environment, invoke, start_command
 from tests.support.leaks import Marks
 from tests.support.moving import Tree
 from tests.support.rotation import Stored, connected
@@ -119,7 +121,7 @@ def test_a_killed_import_is_completed(
     tree: Tree, source: dict[str, str], run: Run, mongo_uri: str, stored: Stored, tmp_path: Path
 ) -> None:
     """After `kill -9` halfway, a repeated import leaves both sides with equal hashes, all on record."""
-    tree.fill(250)
+    tree.fill(250, versions=1)
     with connected(mongo_uri):
         pass  # The creation of an index would wait, too.
     with stored.client.start_session() as session, session.start_transaction():
@@ -136,7 +138,7 @@ def test_a_killed_import_is_completed(
     assert 0 < stored.secrets.count_documents({}) < 250
     done = run("--quiet")
     assert (done.returncode, done.stderr) == (0, "")
-    assert "compared: 250 secrets, 750 versions\n" in done.stdout
+    assert "compared: 250 secrets, 250 versions\n" in done.stdout
     assert has_equal_hashes(done)
     assert stored.secrets.count_documents({"pending": None}) == 250
     assert stored.secrets.count_documents({"pending": True}) == 0
@@ -170,10 +172,13 @@ def test_no_value_and_no_token_leaks(
     settings = {**source, "VAULT_TOKEN": "", "MAX_SECRET_BYTES": "100", "LOG_LEVEL": "debug"}
     file = tmp_path / "token"
     file.write_text(f"{token}\n")
-    process = start_command(
-        *("import", "vault", "--mount", tree.mount, "--token-file", file),
-        environment=settings,
-        folder=tmp_path,
+    process = subprocess.Popen(
+        [sys.executable, "-m", "vault.cli", "import", "vault", "--mount", tree.mount, "--token-file", file],
+        cwd=tmp_path,
+        env=command_environment(settings),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
     )
     listed = Path(f"/proc/{process.pid}/cmdline").read_text()
     outputs = "".join(process.communicate())

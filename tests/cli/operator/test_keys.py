@@ -281,12 +281,12 @@ def read_all(terminal: int) -> str:
 
 def test_an_interrupted_rewrap_is_on_record(stored: Stored, mongo_uri: str, tmp_path: Path) -> None:
     """A stop ends a rewrap with a message and an entry, as Ctrl-C does; the next run completes it."""
-    before = fill(stored, OLD, 3_000)
+    before = fill(stored, OLD, 10 * rewrap._BATCH)
     environment = settings(mongo_uri, NEW, OLD)
-    # Halfway it cannot continue, and waits once the batches after that one are done too. A signal while it
-    # is busy could interrupt the coverage measurement and be lost.
-    waits = (1_500 // rewrap._BATCH + rewrap._WORKERS) * rewrap._BATCH
-    with held(mongo_uri, stored, sorted(before)[1_500]):
+    # There it cannot continue, and waits once the batches after that one are done too. A signal while it is
+    # busy could interrupt the coverage measurement and be lost.
+    waits = (2 + rewrap._WORKERS) * rewrap._BATCH
+    with held(mongo_uri, stored, sorted(before)[2 * rewrap._BATCH]):
         process = start_command("keys", "rewrap", environment=environment, folder=tmp_path)
         wait_until(lambda: under(stored, NEW) >= waits)
         process.send_signal(signal.SIGTERM)
@@ -304,13 +304,13 @@ def test_an_interrupted_rewrap_is_on_record(stored: Stored, mongo_uri: str, tmp_
 def test_a_killed_rewrap_loses_nothing(stored: Stored, mongo_uri: str, tmp_path: Path) -> None:
     """A rewrap killed at any point and run again loses no secret and encrypts none twice."""
     environment = settings(mongo_uri, NEW, OLD)
-    before = fill(stored, OLD, 1_000)
+    before = fill(stored, OLD, 100)
     # The first once some work is done, the other at any point.
-    for more in (1, random.randrange(1, 700)):  # noqa: S311 - not secret
-        fresh = fill(stored, OLD, 1_000)
+    for more in (1, random.randrange(1, 250)):  # noqa: S311 - not secret
+        fresh = fill(stored, OLD, 400)
         before |= fresh
         wanted = under(stored, NEW) + more
-        # One batch cannot be written, so the run does not complete; at least 750 are in the others. A fresh
+        # One batch cannot be written, so the run does not complete; at least 250 are in the others. A fresh
         # secret: others may be in a batch that MongoDB writes although its process was killed.
         with (
             held(mongo_uri, stored, max(fresh)),

@@ -14,7 +14,7 @@ import pytest
 from tests.cli.conftest import Served
 from tests.cli.people import Person
 from tests.cli.waiting import wait_until
-from tests.support.commands import command_environment
+from tests.support.commands import start_command
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
 from vault.cli.user import secret_run
@@ -36,14 +36,11 @@ SHOW = (
 
 def start(served: Served, *arguments: str, **environment: str) -> subprocess.Popen[str]:
     """Start `secret run` with *arguments*; its input is a pipe."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "vault.cli", "secret", "run", *arguments],
-        cwd=served.folder,
-        env=command_environment(served.environment | environment),
+    return start_command(
+        *("secret", "run", *arguments),
+        environment=served.environment | environment,
+        folder=served.folder,
         stdin=subprocess.PIPE,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
     )
 
 
