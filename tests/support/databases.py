@@ -1,7 +1,7 @@
 """Databases of a running MongoDB for one test each."""
 
 import secrets
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -44,7 +44,7 @@ class EmptyDatabases:
             database = client.get_default_database()
             for collection in _WITHOUT_INDEXES:
                 database.create_collection(collection)
-            self._usual = _indexes(database)
+            self._usual = _structure(database)
 
     @contextmanager
     def one(self) -> Iterator[str]:
@@ -52,15 +52,16 @@ class EmptyDatabases:
         name = self._unused.pop() if self._unused else self._new()
         yield self._uri_of(name)
         database = self._client[name]
-        found = _indexes(database)
-        if any(collection.startswith("system.") for collection in found):
+        if any(collection.startswith("system.") for collection in database.list_collection_names()):
             self._client.drop_database(name)
             return
-        for collection, indexes in found.items():
-            if indexes == self._usual.get(collection):
-                database[collection].delete_many({})
-            else:
+        found = _structure(database)
+        filled = {document["collection"] for document in _of_each(database, found, {"$limit": 1})}
+        for collection, structure in found.items():
+            if structure != self._usual.get(collection):
                 database.drop_collection(collection)
+            elif collection in filled:
+                database[collection].delete_many({})
         self._unused.append(name)
 
     def _new(self) -> str:
@@ -77,10 +78,24 @@ class EmptyDatabases:
         self._client.close()
 
 
-def _indexes(database: MongoDatabase[dict[str, Any]]) -> dict[str, object]:
-    """Return the indexes of each collection, with the collection's options; views have none."""
-    return {
-        found["name"]: (found["options"], list(database[found["name"]].list_indexes()))
-        for found in database.list_collections()
-        if found["type"] != "view"
-    }
+def _structure(database: MongoDatabase[dict[str, Any]]) -> dict[str, object]:
+    """Return the options and the indexes of each collection; views have none."""
+    found = {one["name"]: one["options"] for one in database.list_collections() if one["type"] != "view"}
+    indexes: dict[str, dict[str, object]] = {name: {} for name in found}
+    for index in _of_each(database, found, {"$indexStats": {}}):
+        indexes[index["collection"]][index["name"]] = index["spec"]
+    return {name: (options, indexes[name]) for name, options in found.items()}
+
+
+def _of_each(
+    database: MongoDatabase[dict[str, Any]], collections: Iterable[str], stage: dict[str, object]
+) -> Iterator[dict[str, Any]]:
+    """Yield `name` and `spec` of what *stage* reads of each of the *collections*, and its `collection`.
+
+    One command for all collections takes a tenth of the time.
+    """
+    parts: list[dict[str, object]] = [{"$documents": []}]
+    for name in collections:
+        fields = {"_id": 0, "name": 1, "spec": 1, "collection": {"$literal": name}}
+        parts.append({"$unionWith": {"coll": name, "pipeline": [stage, {"$project": fields}]}})
+    yield from database.aggregate(parts)
