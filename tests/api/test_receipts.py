@@ -12,10 +12,12 @@ from werkzeug.test import TestResponse
 from tests.conftest import running_app
 from tests.support.access import bearer, make_token
 from tests.support.dialect import DialectClient
+from tests.support.lifecycle import Caller
 from tests.support.rotation import Stored
 from vault.core.timestamps import moment
 from vault.crypto import MasterKey
 from vault.crypto.audit_chain import SigningKey
+from vault.secrets import read_limits
 
 ASKED = {"X-Receipt": "1"}
 
@@ -111,6 +113,17 @@ def test_a_batch_has_a_receipt_for_each_item(
             if receipt:
                 assert entry_of(receipt, key, stored)["secret_id"] == item["secret_id"]
         assert "receipts" not in post(client, operation, body, **token).json
+
+
+def test_an_item_that_fails_after_its_entry_has_no_receipt(
+    alice: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An item whose read was not counted has a problem, and null as its receipt."""
+    once = {"secret_id": alice.create(max_reads=1)}
+    monkeypatch.setattr(read_limits, "commit_reads", lambda reads: [False] * len(reads))
+    reply = alice.post("fetch-batch", {"secrets": [once]}, **ASKED).json
+    assert reply["secrets"][0]["problem"]["code"] == "secret_busy"
+    assert reply["receipts"] == [None]
 
 
 def test_vaults_dialect_has_receipts(root: DialectClient, key: MasterKey, stored: Stored) -> None:

@@ -1,6 +1,7 @@
 """Exposure: who has got which value, by the entries of the trail."""
 
 import random
+from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -114,6 +115,56 @@ def test_a_token_is_known_by_its_name_and_its_accessor(app: Flask, client: Flask
     assert client
 
 
+def test_all_criteria_count(alice: Caller) -> None:
+    """A principal and a token together are what both say: another token's principal knows nothing."""
+    alice.create(name="app/db")
+    assert rows(principal="alice", token="alice") == [("app/db", 1, "alice")]
+    assert rows(principal="alice", token="bob") == rows(principal="bob", token="alice") == []
+
+
+def test_a_secret_whose_create_has_expired_is_found(app: Flask, stored: Stored) -> None:
+    """By an address, a wrapped read is enough to find who unwrapped, without an entry of the write."""
+    vault = DialectClient.of(app, "ci", role="admin")
+    vault("POST", "secret/data/app/db", {"data": {"a": 1}})
+    stored.audit_logs.delete_many({"action": {"$in": ["create", "update"]}})
+    token = vault("GET", "secret/data/app/db", X_Vault_Wrap_TTL="60")["wrap_info"]["token"]
+    vault("POST", "sys/wrapping/unwrap", {"token": token})
+    assert rows(address="127.0.0.1") == [("app/db", 1, "ci")]
+
+
+@pytest.mark.promise(3)
+def test_many_services_hide_nothing(alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A driver that names any number of services cannot make an answer too large."""
+    monkeypatch.setattr(exposure, "_MAX_SERVICES", 2)
+    secret_id = alice.create(name="app/db")
+    alice.fetch(secret_id)
+    for service in ("c", "a", "b", "a"):
+        alice("fetch", secret_id=secret_id, delivery={"service": service, "task_id": "task"})
+    [one] = found(secret_id=secret_id)
+    assert (one.how, one.services, one.count) == (["delivery", "fetch", "write"], ["a", "b"], 6)
+
+
+@pytest.mark.promise("names")
+@pytest.mark.parametrize("bounds", [{"STEP_ENTRIES": 2, "MAX_STEPS": 2}, {"MAX_ENTRIES": 0}], ids=str)
+def test_a_cursor_shows_no_other_secret(
+    alice: Caller, monkeypatch: pytest.MonkeyPatch, bounds: dict[str, int]
+) -> None:
+    """An ID can be the right to read, so cursors have no ID of a secret outside the caller's paths."""
+    for name, value in bounds.items():
+        monkeypatch.setattr(exposure, f"_{name}", value)
+    others = [alice.create(name=f"other/{number}") for number in range(12)]
+    mine = [alice.create(name=f"billing/{number}") for number in range(2)]
+    limited = Principal(name="auditor", scopes=frozenset(Scope), paths=Paths.of(["billing/"]))
+    cursor, shown, seen = None, [], ""
+    while not seen or cursor:
+        page = exposure.read(Question(principal="alice"), limited, cursor=cursor, limit=9)
+        cursor = page.cursor
+        shown += [one.secret_id for one in page.exposures]
+        seen += urlsafe_b64decode(cursor or "").decode() + "."
+    assert shown == sorted(mine)
+    assert not [one for one in others if one in seen]
+
+
 def test_since_leaves_out_earlier_entries(alice: Caller) -> None:
     """`since` counts only entries from then on."""
     secret_id = alice.create(name="app/db")
@@ -162,6 +213,26 @@ def test_an_altered_entry_hides_no_other(alice: Caller, stored: Stored, change: 
         assert ("app/db", 1, "alice") in rows(**question, stale=True)
     assert ("app/db", 1, "alice") in rows(address="127.0.0.1", stale=True)
     assert list(found(principal="bob", stale=True)) is not None
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        *({"version": version} for version in ("x", {"$gt": 0}, None, [1], 2**40, -1, float("nan"))),
+        *({name: odd} for name in ("states", "purged", "expires_at", "deleted_at") for odd in ("x", [7], {})),
+        *({name: odd} for name in ("max_reads", "reads", "namespace", "labels") for odd in ("x", [7], {})),
+    ],
+    ids=str,
+)
+def test_an_altered_secret_hides_no_other(alice: Caller, stored: Stored, change: dict[str, Any]) -> None:
+    """An attacker who stores other types in a secret changes no answer about other secrets."""
+    altered = alice.create(name="app/altered")
+    alice.create(name="app/db")
+    stored.secrets.update_one({"_id": altered}, {"$set": change})
+    for stale in (False, True):
+        assert ("app/db", 1, "alice") in rows(principal="alice", stale=stale)
+        assert rows(secret_id=altered, stale=stale) is not None
+        assert rows(secret_name="app/altered", stale=stale) is not None
 
 
 def test_secrets_with_other_ids_are_no_obstacle(stored: Stored, alice: Caller) -> None:

@@ -1,7 +1,9 @@
 """Receipts: their form, and what they prove about a trail."""
 
 import json
+import string
 from collections.abc import Iterable
+from contextlib import suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -81,6 +83,17 @@ def test_a_changed_receipt_is_forged() -> None:
     ):
         with pytest.raises(ValueError, match="not a receipt"):
             receipts.read(junk, KEYS)
+
+
+def test_a_receipt_has_one_form() -> None:
+    """A receipt with another character, at any place, is forged or no receipt."""
+    genuine = receipt(stream()[0])
+    digits = f"{string.ascii_letters}{string.digits}-_"
+    changed = {genuine[:-1] + digit for digit in digits}
+    changed |= {genuine[:at] + digit + genuine[at + 1 :] for at in range(len(genuine)) for digit in "A_"}
+    for text in changed - {genuine}:
+        with suppress(ValueError):
+            assert receipts.read(text, KEYS) is None, text
 
 
 @pytest.mark.promise(3)

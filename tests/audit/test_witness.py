@@ -1,21 +1,26 @@
 """A witness's answer is about the checkpoint, or refused; its failure names its host."""
 
+import json
 import sys
 from base64 import b64decode
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
+from random import Random
+from typing import Any
 
 import pytest
 from cryptography.x509 import load_pem_x509_certificates
 
 import vault.audit
+from tests.support.rotation import new_key
 from tests.support.time_stamps import Authority, authority
-from vault.audit import time_stamps
+from vault.audit import checkpoint, counter_signature, time_stamps
 from vault.audit import witness as witness_module
 from vault.audit.witness import Witness
 from vault.core.errors import SettingsError, WitnessError
 from vault.core.outcomes import Exit
-from vault.crypto import encoding
+from vault.crypto import Keyring, encoding
 
 pytestmark = pytest.mark.process
 
@@ -95,6 +100,38 @@ def test_an_answer_about_another_checkpoint_is_no_answer(monkeypatch: pytest.Mon
     monkeypatch.setattr(witness_module.Service, "call", lambda *_: {"digest": "other"})
     with pytest.raises(WitnessError, match="another reply"):
         witness("witness+http://127.0.0.1:1").confirm(MADE, 0)
+
+
+@pytest.mark.promise(3)
+@pytest.mark.parametrize(
+    "more",
+    [{"more": 2**70}, {"a.b\0": 1}, {"more": json.loads("[" * 200 + "]" * 200)}, {"sender": 2**70}],
+    ids=["number", "name", "depth", "type"],
+)
+def test_an_answer_with_anything_else_is_no_answer(
+    monkeypatch: pytest.MonkeyPatch, more: dict[str, Any]
+) -> None:
+    """Nothing of another installation's choice gets into an entry: that could make whole commits fail."""
+    keyring = Keyring(new_key())
+    made = counter_signature.make("site-a", checkpoint.digest(MADE), keyring)
+    monkeypatch.setattr(witness_module.Service, "call", lambda *_: checkpoint.signed(made | more, keyring))
+    with pytest.raises(WitnessError, match="another reply"):
+        witness("witness+http://127.0.0.1:1").confirm(MADE, 0)
+
+
+def test_a_changed_time_stamp_proves_the_same_or_nothing(tsa: Authority) -> None:
+    """A time stamp with any change proves its time, or is refused."""
+    stamp = tsa.reply(time_stamps.request_for(encoding.canonical(MADE)).as_bytes())
+    authorities = load_pem_x509_certificates(Path(tsa.ca).read_bytes())
+    proved = time_stamps.verified_time(stamp, encoding.canonical(MADE), authorities)
+    random = Random(1)  # noqa: S311 - must be repeatable
+    for _ in range(300):
+        changed = bytearray(stamp)
+        for _ in range(random.choice((1, 1, 2, 9))):
+            changed[random.randrange(len(changed))] = random.randrange(256)
+        del changed[random.choice((len(changed), random.randrange(len(changed)))) :]
+        with suppress(ValueError):
+            assert time_stamps.verified_time(bytes(changed), encoding.canonical(MADE), authorities) == proved
 
 
 def test_time_stamps_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:

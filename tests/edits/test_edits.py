@@ -21,9 +21,9 @@ def edited(mongo_uri: str, stored: Stored) -> Iterator[Victim]:
 
 @pytest.mark.promise(3)
 def test_random_edits_are_tampering_or_without_effect(edited: Victim) -> None:
-    """Each of 25 edits is found, or leaves every entry of an export, a query and a tail unchanged.
+    """Each of 25 edits is found, or leaves every entry of an export, a query and a tail, and every exposure.
 
-    Every other one must be found without a checkpoint, by the receipts that clients hold.
+    Every other one must be found without a witnessed checkpoint, by the receipts that clients hold.
     """
     first = SystemRandom().randrange(2**32)
     # Shown when it fails.

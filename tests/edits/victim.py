@@ -3,14 +3,15 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import pytest
 
 from tests.support.rotation import Stored, connected, new_key
-from vault.audit import checkpoint, reader, receipts, signing_keys
-from vault.audit.checkpoint import Checkpoint
+from vault.audit import checkpoint, counter_signature, exposure, reader, receipts, signing_keys
+from vault.audit.evidence import Evidence
+from vault.audit.exposure import Question
 from vault.audit.findings import Finding, Kind
 from vault.audit.follow import TrailFollower
 from vault.audit.reader import Filter
@@ -20,6 +21,7 @@ from vault.audit.verifier import Verifier, verify_records
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.core.attempt import Action, Attempt
 from vault.core.outcomes import Status
+from vault.core.principal import OPERATOR
 from vault.crypto import Keyring, MasterKey
 from vault.crypto.audit_chain import SigningKey
 from vault.documents import AuditEntry
@@ -30,6 +32,9 @@ COLLECTIONS = ("audit_logs", "audit_keys")
 
 #: The name of the secret of all entries.
 _NAME = "billing/db"
+
+#: The number of commits that fail.
+_FAILED = 99
 
 Documents = Mapping[str, list[dict[str, Any]]]
 
@@ -46,7 +51,8 @@ class Victim:
     #: The documents of `COLLECTIONS`, now and at earlier times.
     documents: Documents
     earlier: list[Documents]
-    checkpoint: Checkpoint
+    #: The line of a checkpoint that a witness has confirmed.
+    witnessed: str
     #: Receipts of the newest signed entry of each stream.
     receipts: list[str]
     #: The unsigned entries of failed commits: verification notes them, and vouches for none.
@@ -65,14 +71,19 @@ class Victim:
             self.stored.audit_logs.create_index([("stream", 1), ("seq", 1)], unique=True)
 
     def verify(self, *, by_receipts: bool = False) -> list[Finding]:
-        """Return the findings of verification now, with the checkpoint, or with receipts in its place."""
+        """Return the findings of verification now, with the witnessed checkpoint, or by receipts."""
         if by_receipts:
             held = Receipts(signing_keys.trusted(self.keyring))
             forged = [one for line, text in enumerate(self.receipts, 1) for one in held.add(text, line)]
             verifier = Verifier.of_database(self.keyring, receipts=held)
         else:
-            heads, retired, forged = self.checkpoint.heads, self.checkpoint.retired, []
-            verifier = Verifier.of_database(self.keyring, heads=heads, retired=retired)
+            evidence = Evidence(signing_keys.trusted(self.keyring))
+            forged = [*evidence.read_witnessed([self.witnessed], authorities=[], witness_keys=None)]
+            assert evidence.newest
+            heads, retired = evidence.heads, evidence.newest.retired
+            verifier = Verifier.of_database(
+                self.keyring, heads=heads, hashes=evidence.hashes, retired=retired
+            )
         return forged + list(verify_records(verifier, reader.export(Filter())))
 
     def reads(self) -> Shown:
@@ -80,11 +91,15 @@ class Victim:
         count = self.stored.audit_logs.count_documents({}) + 1
         attempt = Attempt(action=Action.AUDIT_QUERY)
         page = reader.page(Filter(), cursor=None, limit=count, attempt=attempt).entries
+        question = Question(principal="anonymous", stale=True)
+        exposures = exposure.read(question, OPERATOR, cursor=None, limit=1_000).exposures
         shown = {
             "export": reader.export(Filter()),
             "export by name": reader.export(Filter(secret_name=_NAME)),
             "query": page,
             "tail": TrailFollower(count).poll(),
+            # Leftovers are about this secret only.
+            "exposure": [asdict(one) for one in exposures if one.secret_id != f"secret-{_FAILED}"],
         }
         texts_of = {name: [_text(record) for record in records] for name, records in shown.items()}
         return {
@@ -108,15 +123,17 @@ def victim(uri: str, stored: Stored) -> Iterator[Victim]:
             _write(*keys)
             earlier.append(_documents(stored))
         keyring = Keyring(new)
-        made = checkpoint.read(json.dumps(checkpoint.make(keyring)), signing_keys.own(keyring))
+        made = checkpoint.make(keyring)
+        assert made["retired"]
+        answer = counter_signature.make("site-a", checkpoint.digest(made), Keyring(new_key()))
+        witnessed = json.dumps({"witness": "w", "checkpoint": made, "answer": answer})
         held = list(_receipts(earlier[-1]["audit_logs"], (SigningKey(old), SigningKey(new))))
-        found = Victim(stored, keyring, earlier[-1], earlier[:-1], made, held, frozenset(), {})
+        found = Victim(stored, keyring, earlier[-1], earlier[:-1], witnessed, held, frozenset(), {})
         found.leftovers = frozenset(_leftovers(found.documents["audit_logs"]))
         found.shown = found.reads()
         for before in (found.verify(), found.verify(by_receipts=True)):
             assert {finding.kind for finding in before} == {Kind.NOTE}, before
         assert len(found.leftovers) == 9
-        assert found.checkpoint.retired
         yield found
     no_trail.disconnect()
 
@@ -174,7 +191,7 @@ def _fail(worker: AuditTrail, *, kept: int) -> None:
     real = AuditEntry.store
     with pytest.MonkeyPatch.context() as broken, suppress(KeyboardInterrupt):
         broken.setattr(AuditEntry, "store", store)
-        worker._commit([(_entry(99, seq), ()) for seq in range(3)])
+        worker._commit([(_entry(_FAILED, seq), ()) for seq in range(3)])
 
 
 def _entry(commit: int, number: int) -> StoredEntry:

@@ -8,6 +8,10 @@ from vault.audit import checkpoint
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey, VerifyingKey
+from vault.documents.base import is_text
+
+#: The members, all of which are texts. With others, an answer could keep the sender's trail from storing it.
+_MEMBERS = {"sender", "digest", "ts", "public_key", "signer", "signature"}
 
 
 def make(sender: str, digest: str, keyring: Keyring) -> dict[str, Any]:
@@ -20,11 +24,18 @@ def make(sender: str, digest: str, keyring: Keyring) -> dict[str, Any]:
 
 def verifies(made: Mapping[str, Any], digest: str, keys: Mapping[str, VerifyingKey] | None = None) -> bool:
     """Return whether *made* is a signed statement about *digest*, by one of *keys*, or by the key in it."""
+    if made.keys() != _MEMBERS or not all(map(is_text, made.values())):
+        return False
     if keys is None:
-        own = VerifyingKey.of(made.get("public_key"))
+        own = VerifyingKey.of(made["public_key"])
         keys = {own.signer: own} if own else {}
     try:
-        datetime.fromisoformat(made["ts"])
+        confirmed_at(made)
         return made["digest"] == digest and checkpoint.is_signed(made, keys)
-    except (KeyError, TypeError, ValueError):
+    except (OverflowError, ValueError):
         return False
+
+
+def confirmed_at(made: Mapping[str, Any]) -> datetime:
+    """Return the time in *made*, a statement that verifies."""
+    return datetime.fromisoformat(made["ts"]).astimezone(UTC)

@@ -3,7 +3,7 @@
 import json
 from base64 import b64decode
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from datetime import UTC, datetime
+from datetime import datetime, timedelta
 from typing import Any
 
 from cryptography.x509 import Certificate
@@ -18,6 +18,9 @@ from vault.core.text import unique_names
 from vault.crypto import encoding
 from vault.crypto.audit_chain import VerifyingKey
 from vault.documents.audit import Record
+
+#: The maximum lead of the service's clock over that of a witness.
+_MAX_CLOCK_LEAD = timedelta(minutes=10)
 
 
 class Evidence:
@@ -34,6 +37,8 @@ class Evidence:
         #: The number of confirmed checkpoints, and the newest time at which one was confirmed, by witness.
         self.confirmed = 0
         self.last_confirmed: dict[str, datetime] = {}
+        #: True if a counter-signature was verified by the key in it: then nothing proves whose it is.
+        self.trusts_answers = False
 
     def add(self, found: Checkpoint) -> Iterator[Finding]:
         """Take a checkpoint; yield a finding if it contradicts another one."""
@@ -70,15 +75,24 @@ class Evidence:
                 raise InvalidCheckpointError(f"line {number} is not a witnessed checkpoint") from None
             if "time_stamp" in answer and not authorities:
                 raise InvalidCheckpointError(f"line {number} has a time stamp", hint="add --tsa-ca")
-            yield from self.add(checkpoint.parsed(made, self._keys))
+            shown = checkpoint.parsed(made, self._keys)
+            yield from self.add(shown)
             try:
                 time = _confirmed_at(made, answer, authorities, witness_keys)
+                _require_earlier(shown, time)
             except ValueError as error:
                 text = f"line {number} of the witnessed checkpoints: {witness} does not confirm it: {error}"
                 yield Finding(*NO_PLACE, text)
                 continue
             self.confirmed += 1
+            self.trusts_answers |= witness_keys is None and "time_stamp" not in answer
             self.last_confirmed[witness] = max(time, self.last_confirmed.get(witness, time))
+
+
+def _require_earlier(shown: Checkpoint, time: datetime) -> None:
+    """Raise ValueError if a checkpoint was *shown* before its own time: the retention counts back from it."""
+    if shown.time - time > _MAX_CLOCK_LEAD:
+        raise ValueError("its time is later than that of the answer")
 
 
 def _confirmed_at(
@@ -98,4 +112,4 @@ def _confirmed_at(
         return time
     if not counter_signature.verifies(answer, checkpoint.digest(made), witness_keys):
         raise ValueError("its counter-signature is invalid, or of a key that is not known")
-    return datetime.fromisoformat(answer["ts"]).astimezone(UTC)
+    return counter_signature.confirmed_at(answer)

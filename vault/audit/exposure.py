@@ -61,6 +61,12 @@ _BAD_HINT = 2
 #: Above every number of a version.
 _AFTER_ALL = 2**31
 
+#: The first digits of an ID, which a cursor can show to those who may not know the secret.
+_SHOWN_DIGITS = 8
+
+#: The maximum number of services in an exposure: a driver chooses their names.
+_MAX_SERVICES = 100
+
 #: The ID of a secret, a version and a principal. Exposures are in this order.
 _Key = tuple[str, int, str]
 
@@ -83,6 +89,8 @@ _WRAPPED = {
     "details.wrapped": True,
     "details.subkeys": {"$ne": True},
 }
+#: Entries of all secrets that someone can know: a create can be past the retention, and all reads wrapped.
+_ABOUT_VALUES = {**_SUCCESS, "action": _KNOWN["action"]}
 #: A reply that was wrapped again is no value yet.
 _ANY_UNWRAP = {**_SUCCESS, "action": Action.UNWRAP.value}
 _UNWRAPPED = {**_ANY_UNWRAP, "details.wrapped": {"$ne": True}}
@@ -136,7 +144,7 @@ class Exposure:
     principal: str
     #: `fetch`, `unwrap`, `delivery` and `write`.
     how: Sequence[str]
-    #: The services for which it was fetched.
+    #: The services for which it was fetched: the first ones by name, if there are many.
     services: Sequence[str]
     first_at: datetime
     last_at: datetime
@@ -195,8 +203,9 @@ class _Finder:
         self._after = after
         self._limit = limit
         principals = _principals(question)
-        self._of_principal: dict[str, Any] = {"principal": {"$in": principals}} if principals else {}
-        self._is_by_principal = bool(principals) and question.secret_id is question.secret_name is None
+        is_by_principal = principals is not None
+        self._of_principal: dict[str, Any] = {"principal": {"$in": principals}} if is_by_principal else {}
+        self._is_by_principal = is_by_principal and question.secret_id is question.secret_name is None
         conditions = {
             "ip": question.address,
             "details.delivery.service": question.service,
@@ -216,7 +225,7 @@ class _Finder:
         self._look_up(ids)
         rows, end = self._known(ids)
         if end is None and not is_last:
-            end = _end_of(ids[-1])
+            end = self._before(ids[-1])
         more, other_end = self._unwrapped(ids, end)
         end = min((one for one in (end, other_end) if one), default=None)
         self._look_up({row["_id"]["secret_id"] for row in more})
@@ -230,6 +239,11 @@ class _Finder:
             end = keys[self._limit - 1]
         return [_exposure(merged[key], self._is_current(key)) for key in keys[: self._limit]], end
 
+    def _before(self, secret_id: str) -> _Key:
+        """Return a position before a secret that the caller may not know, if it is after that of the page."""
+        position = secret_id[:_SHOWN_DIGITS], 0, ""
+        return position if position > self._after else _end_of(secret_id)
+
     def _is_current(self, key: _Key) -> bool:
         return self._current.get(key[0]) == key[1]
 
@@ -241,7 +255,7 @@ class _Finder:
         if question.secret_name is not None:
             return self._ids_of_name(question.secret_name)
         # Without the other conditions: the time that a step takes must not depend on how rarely they are met.
-        query: dict[str, Any] = {**_KNOWN, **self._of_principal}
+        query: dict[str, Any] = {**_KNOWN, **self._of_principal} if self._is_by_principal else _ABOUT_VALUES
         ids: list[str] = []
         bound = {"$gt" if version == _AFTER_ALL else "$gte": start}
         for _ in range(_MAX_STEPS):
@@ -308,7 +322,7 @@ class _Finder:
             if len(rows) > self._limit:
                 return rows, _key(rows[-1])
             if sum(row["count"] for row in rows) > _MAX_ENTRIES:
-                return rows, _end_of(some[-1])
+                return rows, _end_of(_key(rows[-1])[0])
         return rows, None
 
     def _unwrapped(self, ids: Sequence[str], end: _Key | None) -> tuple[list[dict[str, Any]], _Key | None]:
@@ -342,13 +356,19 @@ class _Finder:
         """
         key = {name: f"${name}" for name in ("secret_id", "version", "principal")}
         newest = ("ts", "stream", "seq", "hash", "name", "namespace")
-        group = {
-            "_id": key,
-            "how": {"$addToSet": "$how"},
-            "services": {"$addToSet": "$service"},
+        by_service = {
+            "_id": {**key, "how": "$how", "service": "$service"},
             "first_at": {"$min": "$ts"},
             "last": {"$max": {name: f"${name}" for name in newest}},
             "count": {"$sum": 1},
+        }
+        group = {
+            "_id": {name: f"$_id.{name}" for name in key},
+            "how": {"$addToSet": "$_id.how"},
+            "services": {"$minN": {"input": "$_id.service", "n": _MAX_SERVICES}},
+            "first_at": {"$min": "$first_at"},
+            "last": {"$max": "$last"},
+            "count": {"$sum": "$count"},
         }
         secret_id, version, principal = self._after
         after = {"secret_id": secret_id, "version": version, "principal": principal}
@@ -358,6 +378,7 @@ class _Finder:
             {"$unwind": "$version"},
             {"$match": _SAFE | shown(self._caller, "")},
             *wanted,
+            {"$group": by_service},
             {"$group": group},
             {"$match": {"_id": {"$gt": after}}},
             {"$sort": {"_id": 1}},
@@ -432,13 +453,13 @@ def _links(start: str, source: str, target: str, which: Mapping[str, Any]) -> di
     }
 
 
-def _principals(question: Question) -> list[str]:
-    """Return the names of the principals that *question* is about; none for all."""
-    if question.principal is not None:
-        return [question.principal]
+def _principals(question: Question) -> list[str] | None:
+    """Return the names of the principals that *question* is about; None for all."""
+    asked = None if question.principal is None else [question.principal]
     if question.token is None:
-        return []
-    return [token.name for token in Token.with_accessor(question.token)] or [question.token]
+        return asked
+    names = [token.name for token in Token.with_accessor(question.token)] or [question.token]
+    return names if asked is None else [name for name in names if name in asked]
 
 
 def _key(row: Mapping[str, Any]) -> _Key:
@@ -474,7 +495,7 @@ def _exposure(row: Mapping[str, Any], is_current: bool) -> Exposure:
         is_current=is_current,
         principal=principal,
         how=sorted(row["how"]),
-        services=sorted(row["services"]),
+        services=sorted(set(row["services"])),
         first_at=row["first_at"],
         last_at=last["ts"],
         count=row["count"],

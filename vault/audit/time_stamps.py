@@ -22,7 +22,7 @@ def request_for(content: bytes) -> TimeStampRequest:
 
 
 def check(reply: bytes, request: TimeStampRequest) -> None:
-    """Check that *reply* is a time stamp that answers *request*; not yet by whom it is signed.
+    """Check that *reply* is a time stamp that answers *request*, and has certificates; not yet whose.
 
     Raises:
         ValueError: It is not.
@@ -31,8 +31,15 @@ def check(reply: bytes, request: TimeStampRequest) -> None:
     if PKIStatus(response.status) is not PKIStatus.GRANTED:
         raise ValueError("no time stamp was granted")
     stamp = response.tst_info
-    if (stamp.nonce, stamp.message_imprint.message) != (request.nonce, request.message_imprint.message):
+    mine, asked = stamp.message_imprint, request.message_imprint
+    if (stamp.nonce, mine.hash_algorithm, mine.message) != (
+        request.nonce,
+        asked.hash_algorithm,
+        asked.message,
+    ):
         raise ValueError("the time stamp is of something else")
+    if not response.signed_data.certificates:
+        raise ValueError("no one could verify the time stamp later")
 
 
 def verified_time(reply: bytes, content: bytes, authorities: Sequence[Certificate]) -> datetime:

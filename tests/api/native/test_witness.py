@@ -138,6 +138,7 @@ def test_an_altered_checkpoint_is_not_believed(
         {**BEFORE, "more": 1},
         {**BEFORE, "ts": "today"},
         {**BEFORE, "signature": "aa"},
+        {**BEFORE, "retired": ["a" * 16] * 1_001},
         *({**BEFORE, "heads": heads} for heads in (7, [7], [{**head("aa", 1), "more": 1}])),
         *({**BEFORE, "heads": [head("aa", seq)]} for seq in (-1, True, 2**40, "1")),
         *({**BEFORE, "heads": [{**head("aa", 1), name: "Ä"}]} for name in ("stream", "ts", "hash")),

@@ -1,6 +1,8 @@
 """`secret-manager exposure`: its forms, and its entry."""
 
 import json
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -9,7 +11,10 @@ from click.testing import CliRunner
 from tests.support.lifecycle import BOB, Caller
 from tests.support.rotation import Stored
 from vault import cli
+from vault.audit import exposure as exposures
+from vault.audit.exposure import Page
 from vault.cli.operator import exposure as command
+from vault.core.timestamps import moment
 
 
 @pytest.fixture
@@ -48,7 +53,7 @@ def test_pages_and_json(environment: dict[str, str], secret_id: str, monkeypatch
     monkeypatch.setattr(command, "MAX_LIMIT", 1)
     for arguments in (
         ("app/db",),
-        (secret_id,),
+        (secret_id.upper(),),
         ("--service", "shop_api", "--address", "127.0.0.1", "app/db"),
     ):
         done = run(environment, *arguments, "--json", "-q")
@@ -58,6 +63,26 @@ def test_pages_and_json(environment: dict[str, str], secret_id: str, monkeypatch
         assert {one["secret_id"] for one in found} == {secret_id}
         assert found[-1]["last_entry"]["seq"] >= 0
     assert run(environment, "app/db", "--namespace", "other", "--json", "-q").stdout == ""
+
+
+@pytest.mark.usefixtures("secret_id")
+def test_an_answer_is_complete_until_its_first_page(
+    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Entries that arrive while further pages are read can be missing from earlier ones."""
+    pages: list[Page] = []
+    read = exposures.read
+
+    def kept(*arguments: Any, **options: Any) -> Page:
+        page = read(*arguments, **options)
+        pages.append(replace(page, complete_until=page.complete_until + timedelta(hours=len(pages))))
+        return pages[-1]
+
+    monkeypatch.setattr(exposures, "read", kept)
+    monkeypatch.setattr(command, "MAX_LIMIT", 1)
+    done = run(environment, "app/db", "--stale")
+    assert len(pages) == 3
+    assert f"3 exposures, complete until {moment(pages[0].complete_until)}" in done.stderr
 
 
 @pytest.mark.promise(3)

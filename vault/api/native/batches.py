@@ -84,7 +84,9 @@ def _reply(items: Sequence[Item], outcomes: Sequence[Outcome]) -> dict[str, Any]
     """Return the reply with the *outcomes* of *items*, and their receipts if the caller asks for some."""
     if current_attempt().receipt is None:
         return {"secrets": outcomes}
-    return {"secrets": outcomes, "receipts": [item.attempt.receipt or None for item in items]}
+    # An item can fail after its entry.
+    receipts = [None if item.error else item.attempt.receipt or None for item in items]
+    return {"secrets": outcomes, "receipts": receipts}
 
 
 def canary_warning(new_secret: NewSecret) -> dict[str, str]:

@@ -30,6 +30,7 @@ from vault.api.operations.replies import reply_memory
 from vault.audit import exposure
 from vault.audit.exposure import MAX_LIMIT, UNKNOWN, Question
 from vault.core.attempt import Action
+from vault.core.networks import unmapped
 from vault.core.principal import Scope
 from vault.core.text import ONE_LINE_PATTERN
 
@@ -51,9 +52,9 @@ class _Address(fields.String):
 
 
 def _shortest(text: str) -> str:
-    """Return the address in *text* in its shortest form, or nothing: an error would quote the text."""
+    """Return the address in *text* as entries have it, or nothing: an error would quote the text."""
     with suppress(ValueError):
-        return str(ip_address(text))
+        return str(ip_address(unmapped(text)))
     return ""
 
 
@@ -130,7 +131,7 @@ class ExposureRecord(Reply):
         "`fetch`, also in a batch; `unwrap`, of a wrapped reply; `delivery`, a fetch for a task; `write`.",
         ["fetch", "write"],
     )
-    services = texts_field("The services for which it was fetched.", [])
+    services = texts_field("The services for which it was fetched; at most 100.", [])
     first_at = time_field("The time of the first entry.", _TIME, allow_none=False)
     last_at = time_field("The time of the newest entry.", _TIME, allow_none=False)
     count = integer_field("The number of entries.", 2, required=True)
@@ -149,7 +150,8 @@ class ExposurePage(Reply):
     complete_until = Moment(
         required=True,
         metadata={
-            "description": "Everything before this time is included; later entries can be missing.",
+            "description": "Everything before this time is included; later entries can be missing. Of "
+            "several pages, the first one's counts.",
             "example": _TIME,
         },
     )

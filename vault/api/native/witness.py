@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
-from vault.api.document.fields import Body, Reply, matches, text_field
+from vault.api.document.fields import Body, BoundedList, Reply, matches, text_field
 from vault.api.operations.blueprint import Blueprint, current_attempt, services
 from vault.audit.witnessed import heads_of
 from vault.core.attempt import Action
@@ -18,6 +18,8 @@ _DIGEST = "2c26b46b68ffc68ff99b453c1d30413413422d706483bfa0f98a5e886266e7ae"
 _SIGNATURE = "5e" * 64
 _SIGNER_PATTERN, _HASH_PATTERN, _SIGNATURE_PATTERN = (f"^[0-9a-f]{{{count}}}$" for count in (16, 64, 128))
 _MAX_DAYS = 36_500
+#: More master keys than anyone drops. A schema checks 100,000 items a second, and bodies can be large.
+_MAX_RETIRED = 1_000
 
 
 def _hexadecimal(description: str, example: str, pattern: str) -> fields.String:
@@ -63,8 +65,9 @@ class CheckpointSchema(Body):
     heads = _Heads(
         fields.Nested(HeadSchema), required=True, metadata={"description": "The head of each stream."}
     )
-    retired = fields.List(
+    retired = BoundedList(
         _hexadecimal("A signer.", _SIGNER, _SIGNER_PATTERN),
+        max_size=_MAX_RETIRED,
         required=True,
         metadata={"description": "The retired signing keys."},
     )

@@ -154,9 +154,6 @@ def verify(
     Only a checkpoint, or a receipt, can show that the end of a stream, or a whole stream, was removed.
     Witnessed checkpoints also show what the holders of the master key changed.
     """
-    if file is not None and days and checkpoint is None and witnesses is None:
-        # Counted back from today, it would excuse every gap in an old archive.
-        raise click.UsageError("--retention-days with --file needs --checkpoint: it counts back from that.")
     witnessed = _witnessed(witnesses, tsa_ca, witness_key)
     with ExitStack() as stack:
         if file is not None and keys is not None:
@@ -169,6 +166,11 @@ def verify(
         kept = [checkpoints.read(checkpoint.read(), source.keys)] if checkpoint else []
         contradictions = [*chain.from_iterable(map(evidence.add, kept)), *witnessed(evidence)]
         held = evidence.newest
+        if file is not None and days and held is None:
+            # Counted back from today, it would excuse every gap in an old archive.
+            raise click.UsageError(
+                "--retention-days with --file needs --checkpoint: it counts back from that."
+            )
         exported = held.time + _MAX_EXPORT_DELAY if held and file else None
         receipts = Receipts(source.keys) if receipt_file else None
         verifier = source.verifier(
@@ -261,6 +263,8 @@ def _witnessed(
 def _name_witnesses(evidence: Evidence, output: Output) -> None:
     for name, time in evidence.last_confirmed.items():
         output.note(f"{printable(name)} has confirmed a checkpoint at {moment(time)}")
+    if evidence.trusts_answers:
+        output.note("Nothing proves who counter-signed the checkpoints. Hint: add --witness-key")
 
 
 def _database(parts: Parts, days: int | None) -> _Source:

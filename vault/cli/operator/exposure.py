@@ -16,6 +16,7 @@ from vault.cli.shell import parameters
 from vault.cli.shell.output import Lines, Output, Row, cell, output_options
 from vault.client.secrets import is_id
 from vault.core.attempt import Action, Attempt
+from vault.core.networks import unmapped
 from vault.core.principal import DEFAULT_NAMESPACE, OPERATOR
 from vault.core.text import quantity
 from vault.core.timestamps import moment
@@ -27,7 +28,7 @@ _STEPS = 1_000
 
 def _address(text: str) -> str:
     try:
-        return str(ip_address(text))
+        return str(ip_address(unmapped(text)))
     except ValueError:
         raise click.BadParameter("must be an IP address") from None
 
@@ -72,7 +73,7 @@ def exposure(
         raise click.UsageError("Add SECRET, --principal, --token, --address, --service or --node.")
     is_name = secret is not None and not is_id(secret)
     question = Question(
-        secret_id=None if is_name else secret,
+        secret_id=None if is_name else secret and secret.lower(),
         secret_name=secret if is_name else None,
         namespace=namespace,
         principal=principal,
@@ -92,16 +93,19 @@ def exposure(
 
 def _show(question: Question, output: Output) -> None:
     lines, number, cursor = Lines(output, _COLUMNS, _texts), 0, None
+    first: exposures.Page | None = None
     # On one terminal, the bar would be between the lines.
     with replace(output, quiet=output.quiet or sys.stdout.isatty()).bar("Exposures", _STEPS) as bar:
         while True:
             page = exposures.read(question, OPERATOR, cursor=cursor, limit=MAX_LIMIT)
+            # Entries that arrive later can be missing from it.
+            first = first or page
             lines.show(map(asdict, page.exposures))
             bar.reach(int(page.progress * _STEPS), _STEPS)
             number, cursor = number + len(page.exposures), page.cursor
             if cursor is None:
                 break
-    output.note(f"{quantity(number, 'exposure')}, complete until {moment(page.complete_until)}")
+    output.note(f"{quantity(number, 'exposure')}, complete until {moment(first.complete_until)}")
     output.note(f"The trail cannot know: {'; '.join(UNKNOWN.values())}")
 
 
