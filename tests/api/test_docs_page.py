@@ -179,24 +179,33 @@ class DocsPage:
         return status.split()[0], json.loads(reply.locator(".highlight-code code").first.inner_text())
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture
 def browser() -> Iterator[Browser]:
-    """Run a browser for all tests of this module."""
+    """Run a browser."""
     with running_browser() as browser:
         yield browser
 
 
 @pytest.mark.promise("network")
-def test_a_secret_is_created_as_plain_text_and_fetched(browser: Browser, shared_service: Service) -> None:
-    """Plain text becomes base64 in the body; a fetched value is shown as text only on demand."""
-    docs = DocsPage(browser, shared_service)
+def test_what_a_reader_does_in_a_browser(browser: Browser, guarded: tuple[Service, str]) -> None:
+    """Operations are refused before *Authorize* and answered after; the page shows and stores no token.
+
+    Plain text becomes base64 in the body; a fetched value is shown as text only on demand.
+    """
+    service, token = guarded
+    docs = DocsPage(browser, service)
     create = docs.open(CREATE)
+    assert docs.execute(create, {"secret": "YQ=="})[0] == "401"
+    _authorize(docs.page, token)
+    create.get_by_role("button", name="Clear").click()
     field = create.get_by_label("Plain text of secret")
     field.fill(TEXT)
     body = json.loads(create.locator("textarea.body-param__text").input_value())
     assert body["secret"] == b64encode(TEXT.encode()).decode()
     status, created = docs.execute(create, {"secret": body["secret"]})
     assert status == "200"
+    # The command to copy has a placeholder.
+    expect(create.locator(".curl-command")).to_contain_text("Authorization: Bearer TOKEN")
     fetch = docs.open(FETCH)
     assert docs.execute(fetch, created) == ("200", {"secret": body["secret"]})
     show = fetch.get_by_role("button", name="Show plain text")
@@ -207,28 +216,17 @@ def test_a_secret_is_created_as_plain_text_and_fetched(browser: Browser, shared_
     expect(fetch.locator("pre", has_text=TEXT)).to_have_count(0)
     create.locator("textarea.body-param__text").fill('{"secret": "/w=="}')
     expect(field).to_have_attribute("placeholder", "The value is not text in UTF-8.")
-    assert docs.complaints == []
-
-
-@pytest.mark.promise("network")
-def test_a_credential_is_sent_and_masked(browser: Browser, guarded: tuple[Service, str]) -> None:
-    """Operations are refused before *Authorize* and answered after; the page shows and stores no token."""
-    service, token = guarded
-    docs = DocsPage(browser, service)
-    create = docs.open(CREATE)
-    assert docs.execute(create, {"secret": "YQ=="})[0] == "401"
-    docs.page.locator(".auth-wrapper .authorize").click()
-    field = docs.page.locator("#auth-bearer-value")
-    expect(field).to_have_attribute("type", "password")
-    field.fill(token)
-    docs.page.locator(".auth-btn-wrapper .authorize").click()
-    docs.page.locator(".auth-btn-wrapper .btn-done").click()
-    create.get_by_role("button", name="Clear").click()
-    assert docs.execute(create, {"secret": "YQ=="})[0] == "200"
-    # The command to copy has a placeholder.
-    expect(create.locator(".curl-command")).to_contain_text("Authorization: Bearer TOKEN")
     assert token not in docs.page.content()
     assert (
         docs.page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie])") == '[{},{},""]'
     )
     assert [text for text in docs.complaints if "401" not in text] == []
+
+
+def _authorize(page: Page, token: str) -> None:
+    page.locator(".auth-wrapper .authorize").click()
+    field = page.locator("#auth-bearer-value")
+    expect(field).to_have_attribute("type", "password")
+    field.fill(token)
+    page.locator(".auth-btn-wrapper .authorize").click()
+    page.locator(".auth-btn-wrapper .btn-done").click()

@@ -107,19 +107,19 @@ def test_prometheus_gets_exact_counts(
         def agrees() -> None:
             prometheus.wait_until(REQUESTS, traffic.expected(), by=("operation", "status"))
 
-        traffic.send(10)
+        traffic.send(5)
         agrees()
         killed = min(workers)
         os.kill(int(killed), signal.SIGKILL)
         wait_until(lambda: killed not in children(master) and len(children(master)) == 2)
         agrees()
-        traffic.send(10)
+        traffic.send(5)
         agrees()
         before = service.workers()
         os.kill(master, signal.SIGHUP)
         wait_until(lambda: len(children(master)) == 2 and not children(master) & before)
         agrees()
-        traffic.send(10)
+        traffic.send(5)
         agrees()
 
         def several_took_part() -> bool:

@@ -564,10 +564,13 @@ def points(events: list[bool], count: int) -> list[int]:
 
 
 @pytest.mark.promise(7)
-def test_a_hundred_kills_of_commands_leave_a_file_that_opens(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    "each", [4, pytest.param(12, marks=pytest.mark.nightly)], ids=["a few times", "a hundred times"]
+)
+def test_commands_that_are_killed_leave_a_file_that_opens(
+    desk: Desk, monkeypatch: pytest.MonkeyPatch, each: int
 ) -> None:
-    """Every command that writes the file is killed at many of its steps; each slot still opens its key."""
+    """Every command that writes the file is killed at some of its steps; each slot still opens its key."""
     desk.begin()
     desk.use()
     words = "".join(made_shares(desk, "--threshold", "2", "--shares", "2"))
@@ -586,25 +589,22 @@ def test_a_hundred_kills_of_commands_leave_a_file_that_opens(
         ("recovery", "create", "--threshold", "2", "--shares", "2", "--out-dir", "out"): "",
         ("recovery", "restore", "--slot", slot): words,
     }
-    kills = 0
     # The same file is put back after each kill.
     monkeypatch.setattr(custody_context, "newest_file", lambda: None)
     for arguments, given in commands.items():
         path = desk.folder / "made.json" if arguments[0] == "init" else desk.file
         events = events_of(desk, str(path), arguments, given)
         assert path.read_bytes() != whole, arguments
-        for point in points(events, 12):
+        for point in points(events, each):
             desk.file.write_bytes(whole)
             (desk.folder / "made.json").unlink(missing_ok=True)
             rmtree("out", ignore_errors=True)
             events_of(desk, str(path), arguments, given, kill_at=point)
-            kills += 1
             file = KeyringFile.read(path) if path.exists() else KeyringFile.parse(whole)
             wrapped = [
                 (key.id, one.blob) for key in file.keys for one in key.slots if one.scheme == "command"
             ]
             for key_id, blob in wrapped:
                 assert identify(turned(blob)) == key_id
-    assert kills > 100
     desk.file.write_bytes(whole)
     desk.custody("rewrap", "a")
