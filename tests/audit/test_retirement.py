@@ -99,6 +99,15 @@ def test_a_signature_of_a_retired_key_is_tampering(what: str, evidence: str) -> 
     assert tampering_in(findings_for([*records, *CURRENT_STREAM], **options))[: len(expected)] == expected
 
 
+@pytest.mark.promise(3)
+def test_a_forgotten_key_hides_nothing() -> None:
+    """A retirement counts even if someone removed its key from MongoDB, with all that the key signed."""
+    made, keys = retired(), {CURRENT.public.signer: CURRENT.public}
+    expected = [("aa", 5, "is missing with its whole stream: the retirement of its key lists it")]
+    assert tampering_in(findings_for([entry(made[0])], keys=keys)) == expected
+    assert tampering_in(findings_for(CURRENT_STREAM, keys=keys, retirements=parts(made))) == expected
+
+
 def test_a_retired_key_s_own_streams_are_intact() -> None:
     """Entries signed before the retirement stay genuine, with all pieces of evidence."""
     made, again = retired(), retired(ts="2026-11-24T13:00:01.000Z")

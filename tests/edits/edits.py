@@ -298,6 +298,14 @@ def remove_keys(attack: Attack) -> None:
         attack.keys.insert_many(earlier)
 
 
+def forget_key(attack: Attack) -> None:
+    """Remove a key, every stream that it signed, and the unsigned ones, as if it had never been."""
+    signer = attack.random.choice(sorted({one["signer"] for one in attack.documents if "signer" in one}))
+    others = {one["stream"] for one in attack.documents if one.get("signer", signer) != signer}
+    attack.entries.delete_many({"stream": {"$nin": [*others]}})
+    attack.keys.delete_many({"_id": {"$regex": f"^{signer}"}})
+
+
 def forge_keys(attack: Attack) -> None:
     """Forge an endorsement or a retirement of a key."""
     signer = attack.random.choice([one for one in attack.documents if "signer" in one])["signer"]
@@ -387,6 +395,7 @@ EDITS: list[Edit] = [
         excuse,
         double_field,
         remove_keys,
+        forget_key,
         forge_keys,
         spoil_keys,
         move_retirement,

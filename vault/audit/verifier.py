@@ -288,7 +288,9 @@ class Verifier:
     def _bounds(self) -> dict[str, Heads]:
         """Return the last genuine signatures of each retired key, by signer."""
         known = {signer: (ts, self._checkpoint) for signer, ts in self._retired.items()}
-        return retirement.bounds(self._keys, self._retirements, known)
+        # Also of keys that are unknown: someone may have removed a key with all that it signed.
+        signers = dict.fromkeys((*self._keys, *(part.signer for part in self._retirements)))
+        return retirement.bounds(signers, self._retirements, known)
 
     def _out_of_bounds(self, bounds: Mapping[str, Heads]) -> Iterator[Finding]:
         """Yield the entries that a retired key signed beyond its heads, or that differ from them."""
