@@ -69,18 +69,15 @@ def custody(tmp_path: Path, key: MasterKey) -> Custody:
 
 
 @pytest.mark.promise(7)
-@pytest.mark.parametrize("workers", ["2", "8"])
 def test_a_start_unwraps_once(
-    custody: Custody, mongo_uri: str, stored: Stored, key: MasterKey, tmp_path: Path, workers: str
+    custody: Custody, mongo_uri: str, stored: Stored, key: MasterKey, tmp_path: Path
 ) -> None:
     """All workers have the key of one unwrap, on record once; no file, dump, variable or argument has it."""
-    with Service(
-        custody.settings(mongo_uri, WEB_CONCURRENCY=workers), command=SERVE, folder=tmp_path
-    ) as service:
+    with Service(custody.settings(mongo_uri, WEB_CONCURRENCY="4"), command=SERVE, folder=tmp_path) as service:
         service.wait_until_started()
         secret_id = service.create(b"value")
         assert service.fetch(secret_id).body["secret"] == b64encode(b"value").decode()
-        service.workers(int(workers))
+        service.workers(4)
         assert (custody.requests("a"), custody.requests("b")) == (1, 0)
         assert service.process
         marks = Marks(key=key._material)
@@ -108,7 +105,7 @@ def test_a_start_falls_through_to_the_next_slot(
     """If the first provider refuses, the second opens the key; the entry says why, and metrics show both."""
     custody.answers("a", 1)
     bind = f"127.0.0.1:{free_port()}"
-    settings = custody.settings(mongo_uri, METRICS_BIND=bind, CUSTODY_CHECK_SECONDS="1")
+    settings = custody.settings(mongo_uri, METRICS_BIND=bind, CUSTODY_CHECK_SECONDS="1", WEB_CONCURRENCY="1")
 
     def is_up(slot: str, value: int) -> bool:
         metrics = requests.get(f"http://{bind}/metrics", timeout=60).text

@@ -162,8 +162,7 @@ def test_a_rotation_under_load(mongo_uri: str, stored: Stored, tmp_path: Path) -
     fleet = Fleet(mongo_uri, tmp_path)
     with ExitStack() as replicas:
         replicas.callback(fleet.stop)
-        for _ in range(2):
-            fleet.add(OLD)
+        fleet.add(OLD)
         with under_load(fleet) as load:
 
             def some_more() -> None:

@@ -22,6 +22,7 @@ from click.testing import CliRunner
 
 from tests.cli.waiting import wait_until
 from tests.support.commands import nursery
+from tests.support.nursery import Fork
 from tests.support.system import coverage_of_greenlets
 from vault.cli import commands
 from vault.cli.dev.folder import DevFolder
@@ -40,31 +41,40 @@ _started: set[str] = set()
 
 
 class Dev:
-    """`secret-manager dev`, run in *folder*."""
+    """`secret-manager dev`, run in *folder* with one worker.
+
+    It is a fork of the nursery, whose service does not count for the coverage, or as in production.
+    """
 
     def __init__(self, folder: Path, **environment: str) -> None:
         self.folder = folder
         self.port = free_port()
         self.url = f"http://127.0.0.1:{self.port}"
         self.output = folder / "output"
-        self.environment = {"BIND": f"127.0.0.1:{self.port}", **environment}
+        self.environment = {"BIND": f"127.0.0.1:{self.port}", "WEB_CONCURRENCY": "1", **environment}
         self.options: tuple[str, ...] = ()
-        self.process: subprocess.Popen[bytes] | None = None
+        self.as_in_production = False
+        self.process: subprocess.Popen[bytes] | Fork | None = None
 
     def start(self) -> "Dev":
         """Start it, without waiting."""
         inherited = ("PATH", "PYTHON")
-        with self.output.open("wb") as output:
-            self.process = subprocess.Popen(
-                [sys.executable, "-m", "vault.cli", "dev", *self.options],
-                cwd=self.folder,
-                env={n: v for n, v in os.environ.items() if n.startswith(inherited)}
-                | coverage_of_greenlets()
-                | self.environment,
-                stdout=output,
-                stderr=output,
-                start_new_session=True,
-            )
+        environment = {n: v for n, v in os.environ.items() if n.startswith(inherited)} | self.environment
+        with self.output.open("wb") as output, Path(os.devnull).open() as nothing:
+            if not self.as_in_production:
+                streams = [nothing.fileno(), output.fileno(), output.fileno()]
+                self.process = nursery().start(
+                    "dev", *self.options, environment=environment, folder=self.folder, streams=streams
+                )
+            else:
+                self.process = subprocess.Popen(
+                    [sys.executable, "-m", "vault.cli", "dev", *self.options],
+                    cwd=self.folder,
+                    env=environment | coverage_of_greenlets(),
+                    stdout=output,
+                    stderr=output,
+                    start_new_session=True,
+                )
         _started.add(str(self.process.pid))
         return self
 
@@ -90,7 +100,7 @@ class Dev:
         self._running().kill()
         self._running().wait()
 
-    def _running(self) -> "subprocess.Popen[bytes]":
+    def _running(self) -> "subprocess.Popen[bytes] | Fork":
         assert self.process, "it was not started"
         return self.process
 
@@ -243,7 +253,7 @@ def test_one_run_keeps_its_promises(make: Make, tmp_path: Path) -> None:
     (tmp_path / "gunicorn").mkdir()
     (tmp_path / "gunicorn" / "__init__.py").write_text("raise SystemExit('a planted module ran')\n")
     dev = make(PYTHONSAFEPATH="", MASTER_KEY_FALLBACKS="an-older-key-of-thirty-two-chars")
-    dev.options = ("--verbose", "--json")
+    dev.options, dev.as_in_production = ("--verbose", "--json"), True
     dev.start().wait_until_it_says('{"url"')
     [shown] = [json.loads(line) for line in dev.output.read_text().splitlines() if line.startswith('{"url"')]
     assert (shown["url"], shown["folder"], shown["token_file"]) == (dev.url, str(folder), str(token))
