@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from vault import __version__, api
+from vault import __version__, api, console
 from vault.api.http.application import Application
 from vault.api.operations.blueprint import EXTENSION
 from vault.api.site import metrics as metrics_page
@@ -18,6 +18,7 @@ from vault.auth.authenticator import Authenticator, TokenCredentials
 from vault.auth.ended_tokens import EndedTokens
 from vault.auth.other_tokens import OtherTokens
 from vault.auth.own_credential import OwnCredential
+from vault.auth.sessions import Sessions
 from vault.auth.token_uses import TokenUses
 from vault.config.settings import Settings, dotenv_path
 from vault.config.summary import summary
@@ -79,6 +80,12 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
     retention = Retention(max_versions=settings.max_versions, recovery_days=settings.delete_recovery_days)
     creates = SecretService(keyring, guard, max_bytes=settings.max_secret_bytes)
     changes = SecretWriter(keyring, guard, max_bytes=settings.max_secret_bytes, retention=retention)
+    authenticator = Authenticator(
+        TokenCredentials(token_keys),
+        parts.jwts,
+        anonymous=UNAUTHENTICATED if settings.auth_enabled else ANONYMOUS,
+        uses=token_uses,
+    )
     services = Services(
         secrets=creates,
         changes=changes,
@@ -97,12 +104,8 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
         roles=parts.roles,
         own_credential=OwnCredential(token_keys, max_days=settings.token_max_days),
         other_tokens=OtherTokens(token_keys, max_days=settings.token_max_days),
-        authenticator=Authenticator(
-            TokenCredentials(token_keys),
-            parts.jwts,
-            anonymous=UNAUTHENTICATED if settings.auth_enabled else ANONYMOUS,
-            uses=token_uses,
-        ),
+        authenticator=authenticator,
+        sessions=Sessions(token_keys, authenticator),
     )
     app = Application(__name__, static_folder=None)
 
@@ -118,6 +121,8 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
     app.extensions[CLOSE] = close
     tracing.connect(app)
     api.init_app(app, services, settings)
+    if settings.console_enabled:
+        console.init_app(app)
     if settings.metrics_bind and metrics.FOLDER:
         folder = Path(metrics.FOLDER)
         key_usage = KeyUsageCache(keyring, folder)

@@ -16,6 +16,7 @@ from vault.auth.issuers import Issuers
 from vault.auth.other_tokens import OtherTokens
 from vault.auth.own_credential import OwnCredential
 from vault.auth.roles import Roles
+from vault.auth.sessions import Sessions
 from vault.auth.tokens import Tokens
 from vault.core.errors import (
     AuditStateError,
@@ -234,6 +235,7 @@ class Services:
     own_credential: OwnCredential
     other_tokens: OtherTokens
     authenticator: Authenticator
+    sessions: Sessions
     wrapping: Wrapping
     webhooks: Webhooks
     witnessed: WitnessedCheckpoints

@@ -76,6 +76,7 @@ def test_only_the_master_key_is_required() -> None:
         trusted_proxies=(),
         allowed_networks=(),
         webhook_networks=(),
+        console_enabled=False,
         allowed_hosts=(),
         cors_origins=(),
         log_level="info",

@@ -18,6 +18,7 @@ from vault.documents.indexes import UNAUTHORIZED
 from vault.documents.issuer import Issuer
 from vault.documents.role import Role
 from vault.documents.secret import Secret
+from vault.documents.session import Session
 from vault.documents.token import StoredTokenKey, Token
 from vault.documents.webhook import Webhook
 
@@ -29,8 +30,8 @@ STATE = (
 )
 TRAIL = AuditEntry.collection_name()
 
-#: The collections that are outdated after seconds: the claims of running workers, and request counts.
-PASSING = frozenset({"keys", "rate_limits", "rate_limit_windows"})
+#: The collections that are soon outdated: the claims of running workers, request counts, and sessions.
+PASSING = frozenset({"keys", "rate_limits", "rate_limit_windows", Session.collection_name()})
 
 #: Maximum documents per round trip; without a limit MongoDB sends 16 MiB.
 _BATCH = 1_000

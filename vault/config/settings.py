@@ -31,6 +31,7 @@ _DECISIVE = frozenset(
         *("AUDIT_ENABLED", "AUTH_ENABLED", "ALLOWED_NETWORKS", "TRUSTED_PROXIES", "TLS_CLIENT_CA"),
         *("JWT_JWKS_URL", "JWT_PUBLIC_KEY", "JWT_ISSUER", "JWT_AUDIENCE", "JWT_ROLES_ONLY"),
         *("FAILED_AUTH_LIMIT", "ALLOWED_HOSTS", "CORS_ORIGINS", "AUDIT_WITNESSES"),
+        "CONSOLE_ENABLED",
     }
 )
 
@@ -81,6 +82,7 @@ class Settings:
     allowed_hosts: tuple[str, ...]
     cors_origins: tuple[str, ...]
     webhook_networks: tuple[Network, ...]
+    console_enabled: bool
     log_level: str
     tracing: bool
     #: The settings of custody's providers, by name.
@@ -245,6 +247,7 @@ class SettingsSchema(Schema):
     ALLOWED_HOSTS = forms.Hosts(load_default=())
     CORS_ORIGINS = forms.Origins(load_default=())
     WEBHOOK_NETWORKS = forms.Networks(load_default=())
+    CONSOLE_ENABLED = fields.Boolean(load_default=False)
     LOG_LEVEL = forms.Word(
         load_default="info", validate=validate.OneOf(["debug", "info", "warning", "error"])
     )

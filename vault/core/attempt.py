@@ -48,8 +48,10 @@ class Action(StrEnum):
     TOKEN_SELF = "token_self"
     #: A token extended itself.
     TOKEN_RENEW = "token_renew"
-    #: A client of Vault exchanged a token or a JWT for a client token.
+    #: A client of Vault exchanged a token or a JWT for a client token, or a person for a session.
     LOGIN = "login"
+    #: A person ended a session of the console.
+    LOGOUT = "logout"
     #: In Vault's dialect: a reply was wrapped, the holder of its token took it, or looked it up.
     WRAP = "wrap"
     UNWRAP = "unwrap"

@@ -1,4 +1,4 @@
-"""The token key, which hashes tokens, signs webhooks, and seals stored tokens, issuers, roles and webhooks.
+"""The token key: hashes tokens, signs webhooks, encrypts credentials of sessions, and seals documents.
 
 It is 32 random bytes, generated once and stored only in an envelope under the master key. A rotation of the
 master key re-encrypts this one key, and every token stays valid.
@@ -11,12 +11,17 @@ from dataclasses import dataclass
 from enum import Enum
 from typing import Any, ClassVar
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from vault.crypto.encoding import canonical
 
 _SIZE = 32
+_NONCE_SIZE = 12
 # No purpose begins with another, so all of them can share the key.
 _HASH_PURPOSE = b"secret-manager token\x00"
 _WEBHOOK_PURPOSE = b"secret-manager webhook secret\x00"
+_SESSION_PURPOSE = b"secret-manager session credential\x00"
+_FORM_PURPOSE = b"secret-manager session form\x00"
 
 
 class RecordKind(Enum):
@@ -26,6 +31,7 @@ class RecordKind(Enum):
     ISSUER = b"secret-manager issuer record\x00"
     ROLE = b"secret-manager role record\x00"
     WEBHOOK = b"secret-manager webhook record\x00"
+    SESSION = b"secret-manager session record\x00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +71,25 @@ class TokenKey:
     def webhook_secret(self, webhook_id: str) -> bytes:
         """Return the 32 bytes with which the webhook signs: derived, so that none is stored."""
         return hmac.digest(self._material, _WEBHOOK_PURPOSE + webhook_id.encode(), "sha256")
+
+    def encrypt_credential(self, credential: str, session: str) -> bytes:
+        """Return *credential* encrypted for the holder of *session*: nonce, ciphertext and tag.
+
+        The key is derived from both, so the master key and the database are not enough to read it.
+        """
+        nonce = os.urandom(_NONCE_SIZE)
+        return nonce + self._cipher(session).encrypt(nonce, credential.encode(), None)
+
+    def decrypt_credential(self, encrypted: bytes, session: str) -> str:
+        """Return the credential that `encrypt_credential` encrypted for the holder of *session*."""
+        return self._cipher(session).decrypt(encrypted[:_NONCE_SIZE], encrypted[_NONCE_SIZE:], None).decode()
+
+    def _cipher(self, session: str) -> AESGCM:
+        return AESGCM(hmac.digest(self._material, _SESSION_PURPOSE + session.encode(), "sha256"))
+
+    def form_token(self, session: str) -> str:
+        """Return the text that forms of *session* contain, which only its pages know, in hexadecimal."""
+        return hmac.digest(self._material, _FORM_PURPOSE + session.encode(), "sha256").hex()
 
     def seal(self, record: Mapping[str, Any], kind: RecordKind = RecordKind.TOKEN) -> str:
         """Return the seal of *record*: HMAC-SHA256 over its canonical JSON, in hexadecimal.

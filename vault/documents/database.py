@@ -26,6 +26,7 @@ from vault.documents.issuer import Issuer
 from vault.documents.primary import Primary
 from vault.documents.role import Role
 from vault.documents.secret import Secret
+from vault.documents.session import Session
 from vault.documents.token import StoredTokenKey, Token
 from vault.documents.webhook import Webhook
 
@@ -238,6 +239,7 @@ COLLECTION_PRIVILEGES: Mapping[str, Sequence[str]] = {
     Issuer.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
     Role.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
     Webhook.collection_name(): ("find", "insert", "update", "remove"),
+    Session.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
     # Removed only by operators, to end all tokens after a leak of the master key; see docs/runbook.md.
     StoredTokenKey.collection_name(): ("find", "insert", "update", "remove"),
     IDEMPOTENCY_COLLECTION: ("find", "insert", "update", "remove", "createIndex"),

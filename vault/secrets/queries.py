@@ -2,6 +2,7 @@
 
 import json
 import re
+import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
@@ -77,6 +78,29 @@ def find_page(
 
     Only of those that *principal* reaches, and that meet the condition *only*.
     """
+    condition = _condition(
+        principal, now=now, after=after, name_prefix=name_prefix, labels=labels, deleted=deleted, only=only
+    )
+    at_once = _LABELLED_AT_ONCE if "labels" in wanted else _AT_ONCE
+    found: Iterator[Mapping[str, Any]] = (
+        Secret.raw()
+        .find(condition, wanted, batch_size=at_once, collation=_BY_BYTES)
+        .sort(_ORDER)
+        .limit(limit)
+    )
+    return found
+
+
+def _condition(
+    principal: Principal,
+    *,
+    now: datetime,
+    after: Position | None,
+    name_prefix: str,
+    labels: Sequence[str] = (),
+    deleted: bool = False,
+    only: Mapping[str, Any] = _NO_CONDITION,
+) -> dict[str, Any]:
     conditions: list[Mapping[str, Any]] = [
         _reached(principal, prefix=name_prefix, after=after),
         # The conditions of `StoredSecret.is_visible`.
@@ -89,14 +113,7 @@ def find_page(
         conditions.append({"purge_at": {"$gt": now}})
     if labels:
         conditions.append({"labels": {"$all": list(labels)}})
-    at_once = _LABELLED_AT_ONCE if "labels" in wanted else _AT_ONCE
-    found: Iterator[Mapping[str, Any]] = (
-        Secret.raw()
-        .find({"$and": conditions}, wanted, batch_size=at_once, collation=_BY_BYTES)
-        .sort(_ORDER)
-        .limit(limit)
-    )
-    return found
+    return {"$and": conditions}
 
 
 def _reached(principal: Principal, *, prefix: str = "", after: Position | None = None) -> dict[str, Any]:
@@ -134,6 +151,9 @@ def _within(paths: Paths, prefix: str, after: Position | None) -> dict[str, Any]
         found.append({"name": name, "_id": {"$gt": secret_id}})
     return {"$or": found}
 
+
+#: The secrets that one search looks at.
+MAX_SEARCHED = 100_000
 
 #: Maximum bytes of a page of secrets, and of one secret in it, as JSON, where a byte of a label can take 3.
 MAX_PAGE_BYTES = 1_048_576
@@ -232,6 +252,44 @@ class SecretQueries:
         more = _cursor(shown[-1].get("name"), shown[-1]["_id"]) if has_more else None
         return summaries, more
 
+    def search(
+        self, query: str, *, folder: str, cursor: str | None, limit: int, attempt: Attempt
+    ) -> tuple[list[dict[str, Any]], str | None]:
+        """Return secrets with *query* in their names or labels, in any case, and the next page's cursor.
+
+        Only of those in *folder* that the principal reaches, up to *limit* of them. MongoDB looks at no more
+        than `MAX_SEARCHED` secrets, so a page can be empty although more follow.
+
+        Raises:
+            InvalidCursorError: This function did not return *cursor*.
+        """
+        after = None if cursor is None else _position(cursor)
+        self._guard.require()
+        with storage_errors():
+            end = _end_of_search(attempt.principal, folder, after)
+            condition = _condition(
+                attempt.principal, now=datetime.now(UTC), after=after, name_prefix=folder
+            )
+            found = Secret.raw().aggregate(
+                [
+                    {"$match": condition},
+                    {"$sort": dict(_ORDER)},
+                    {"$limit": MAX_SEARCHED},
+                    {"$match": _containing(query)},
+                    {"$limit": limit + 1},
+                    {"$project": _SUMMARY_FIELDS},
+                ],
+                batchSize=_LABELLED_AT_ONCE,
+                collation=_BY_BYTES,
+            )
+            shown, has_more = _page(found, limit)
+        attempt.finish(Status.SUCCESS)
+        if has_more:
+            end = _position_of(shown[-1])
+        # Secrets that are not visible do not count above, so that the last of them can be beyond the end.
+        shown = [document for document in shown if end is None or _rank(_position_of(document)) <= _rank(end)]
+        return [_summary(StoredSecret(document)) for document in shown], end and _cursor(*end)
+
     def _mark_canaries(self, summaries: Sequence[dict[str, Any]]) -> None:
         """Add to each summary whether the secret is a canary; None for one that does not verify."""
         ids = [summary["secret_id"] for summary in summaries]
@@ -249,14 +307,13 @@ class SecretQueries:
     def level(self, folder: str, *, after: str, limit: int | None, attempt: Attempt) -> list[str]:
         """Return up to *limit* keys below *folder*, which is empty or ends in a slash, that come after a key.
 
-        A key is the rest of a secret's name or, with a slash at its end, the name of a folder. MongoDB seeks
-        past what is in a folder.
+        A key is the rest of a secret's name or, with a slash at its end, the name of a folder. Only of secrets
+        that the principal reaches. MongoDB seeks past what is in a folder.
 
         Raises:
-            OutsidePathsError: The folder is outside the principal's paths.
             TooManyKeysError: The keys take more than `MAX_PAGE_BYTES`.
         """
-        reach.require_folder(folder, attempt)
+        reach.record(attempt.principal.namespace, folder or None, attempt)
         self._guard.require()
         found: list[str] = []
         left = MAX_PAGE_BYTES
@@ -269,6 +326,36 @@ class SecretQueries:
                 break
         attempt.finish(Status.SUCCESS)
         return found
+
+
+def _end_of_search(principal: Principal, folder: str, after: Position | None) -> Position | None:
+    """Return the position at which a search stops; None if it gets to the end of the folder before."""
+    reached = _reached(principal, prefix=folder, after=after)
+    # The index has all of these fields.
+    last = (
+        Secret.raw()
+        .find(reached, {"name": 1}, collation=_BY_BYTES)
+        .sort(_ORDER)
+        .skip(MAX_SEARCHED - 1)
+        .limit(1)
+    )
+    return next(map(_position_of, last), None)
+
+
+def _containing(query: str) -> dict[str, Any]:
+    """Return the condition for secrets with *query* in their name or a label."""
+    literal = {"$regex": re.escape(unicodedata.normalize("NFC", query)), "$options": "i"}
+    return {"$or": [{"name": literal}, {"labels": literal}]}
+
+
+def _position_of(document: Mapping[str, Any]) -> Position:
+    """Return the position of a secret. An attacker may have stored another type, which reads as no name."""
+    return text(document.get("name")) or None, text(document["_id"])
+
+
+def _rank(position: Position) -> tuple[str, str]:
+    name, secret_id = position
+    return name or "", secret_id
 
 
 def _keys(principal: Principal, folder: str, after: str) -> Iterator[str]:

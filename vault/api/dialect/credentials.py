@@ -65,10 +65,8 @@ def authorize_request(req: Request, scope: Scope | None, *, attempt: Attempt) ->
 
 
 def admit_request(_req: Request, attempt: Attempt) -> None:
-    """Require an allowed address and rate, but no credential: the body may have one."""
-    attempt.principal = UNAUTHENTICATED
-    auth.require_address(attempt)
-    rate_limits.count_request(attempt)
+    """Admit a request whose body may have a credential."""
+    auth.admit(attempt)
 
 
 def admit_holder(req: Request, attempt: Attempt) -> None:

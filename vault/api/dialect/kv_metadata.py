@@ -35,6 +35,7 @@ from vault.core.outcomes import Status
 from vault.core.principal import Scope
 from vault.documents.stored_secret import StoredSecret, VersionInfo
 from vault.documents.write_rules import WriteRules
+from vault.secrets import reach
 from vault.secrets.queries import MAX_PAGE_BYTES
 from vault.secrets.requests import NewSecret, Reference
 
@@ -92,6 +93,7 @@ def list_kv_secrets(path: str) -> Response:
     require_no_token(path)
     folder = f"{path.rstrip('/')}/" if path else ""
     limit = number_in_query("limit")
+    reach.require_folder(folder, current_attempt())
     with reply_memory(MAX_PAGE_BYTES):
         keys = services().queries.level(
             folder,

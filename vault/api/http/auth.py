@@ -10,7 +10,7 @@ from vault.api.http import client_ip, rate_limits
 from vault.auth.authenticator import Authenticator
 from vault.core.attempt import Attempt
 from vault.core.errors import AddressRefusedError, InvalidCredentialError
-from vault.core.principal import ANONYMOUS, Scope
+from vault.core.principal import ANONYMOUS, UNAUTHENTICATED, Scope
 from vault.crypto.token import PREFIX
 
 #: The header that names the role of a JWT.
@@ -39,6 +39,18 @@ def authorize_request(
     identify(bearer_credential(req), named_role(req), attempt=attempt, authenticator=authenticator)
     rate_limits.count_request(attempt)
     attempt.require(scope)
+
+
+def admit(attempt: Attempt) -> None:
+    """Require an allowed address and rate of *attempt*, but no credential: the body may have one.
+
+    Raises:
+        AddressRefusedError: The address is not in `ALLOWED_NETWORKS`.
+        RateLimitedError: There were too many requests.
+    """
+    attempt.principal = UNAUTHENTICATED
+    require_address(attempt)
+    rate_limits.count_request(attempt)
 
 
 def require_address(attempt: Attempt) -> None:

@@ -15,6 +15,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 from vault.audit.summary import shown_name
 from vault.cli.operator import charts
 from vault.cli.operator.report_content import Report
+from vault.core.style import BASE
 from vault.core.text import printable
 
 _WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
@@ -34,7 +35,7 @@ def page_of(report: Report) -> str:
         finalize=_shown,
     )
     environment.filters |= {"number": "{:,}".format, "age": _age, "cut": _cut}
-    style = environment.get_template("report.css").render()
+    style = BASE + environment.get_template("report.css").render()
     activity = report.activity
     slots = [(slot.start, asdict(slot.counts)) for slot in activity.slots]
     return environment.get_template("report.html").render(

@@ -1,0 +1,109 @@
+"""Sessions of people who signed in to the console.
+
+A session is no right of its own: each request acts with the credential of its sign-in, which is checked as if it
+came with the request. So what ends, narrows or revokes the credential does the same to its sessions.
+"""
+
+import re
+import secrets
+from datetime import UTC, datetime, timedelta
+
+from vault.auth.authenticator import Authenticator
+from vault.auth.publishing import publish
+from vault.auth.token_keys import TokenKeys
+from vault.core.attempt import Attempt
+from vault.core.errors import InvalidCredentialError
+from vault.core.outcomes import Status
+from vault.core.timestamps import to_milliseconds
+from vault.crypto.token_key import TokenKey
+from vault.documents.guard import storage_errors
+from vault.documents.session import Session
+
+#: The longest session, and the longest time between two requests of one.
+MAX_LIFETIME = timedelta(hours=8)
+MAX_IDLE = timedelta(minutes=30)
+
+#: The time for which a use is not stored again. An idle session ends up to this much earlier.
+_RESOLUTION = timedelta(minutes=1)
+
+#: Bytes of a cookie's value, before base64.
+_COOKIE_BYTES = 32
+_COOKIE = re.compile("[A-Za-z0-9_-]{43}")
+
+
+class Sessions:
+    """The sessions of one deployment.
+
+    Methods raise `StorageUnavailableError` if MongoDB is not available, and `AuditUnavailableError` if the
+    entry could not be written: then nothing has happened.
+    """
+
+    def __init__(self, keys: TokenKeys, authenticator: Authenticator) -> None:
+        self._keys = keys
+        self._authenticator = authenticator
+        self._is_indexed = False
+
+    def begin(self, credential: str, *, attempt: Attempt) -> str:
+        """Identify the principal of *attempt* by its *credential*; return the cookie of a new session.
+
+        Raises the errors of `Authenticator.identify`.
+        """
+        self._authenticator.identify(credential, attempt=attempt)
+        key = self._keys.find_or_make()
+        cookie = secrets.token_urlsafe(_COOKIE_BYTES)
+        now = _now()
+        session = Session.new(cookie, credential, key, now=now, ends_at=now + MAX_LIFETIME)
+        if not self._is_indexed:
+            with storage_errors():
+                Session.index()
+            self._is_indexed = True
+        publish(session, attempt=attempt)
+        return cookie
+
+    def identify(self, cookie: str, *, attempt: Attempt) -> None:
+        """Set the principal of *attempt* by the session with this *cookie*.
+
+        Raises the errors of `Authenticator.identify`.
+
+        Raises:
+            InvalidCredentialError: There is no such session, or it has ended.
+        """
+        session, key = self._found(cookie)
+        now = _now()
+        if now >= min(session.ends_at, session.used_at + MAX_IDLE):
+            raise InvalidCredentialError("session")
+        self._authenticator.identify(session.credential_of(cookie, key), attempt=attempt)
+        if now - session.used_at >= _RESOLUTION:
+            with storage_errors():
+                session.note_use(now, key)
+
+    def end(self, cookie: str, *, attempt: Attempt) -> None:
+        """End the session with this *cookie*, on every replica at once."""
+        session, _ = self._found(cookie)
+        attempt.finish(Status.SUCCESS)
+        with storage_errors():
+            session.withdraw()
+
+    def form_token(self, cookie: str) -> str:
+        """Return the text that proves that a form is of the session with this *cookie*."""
+        return self._key().form_token(cookie)
+
+    def _found(self, cookie: str) -> tuple[Session, TokenKey]:
+        key = self._key()
+        if _COOKIE.fullmatch(cookie):
+            with storage_errors():
+                session = Session.of_holder(cookie, key)
+            if session:
+                return session, key
+        raise InvalidCredentialError("session")
+
+    def _key(self) -> TokenKey:
+        """Return the token key. Without one, there are no sessions."""
+        key = self._keys.find()
+        if key is None:
+            raise InvalidCredentialError("session")
+        return key
+
+
+def _now() -> datetime:
+    return to_milliseconds(datetime.now(UTC))

@@ -1,0 +1,16 @@
+"""The console: pages for people, over the services, limits and entries of the API."""
+
+from flask import Flask
+
+from vault.console import assets, pages
+from vault.console.operations import blueprint
+
+__all__ = ["init_app"]
+
+
+def init_app(app: Flask) -> None:
+    """Serve the console, with its *pages*, at `/console/`."""
+    # Now: the workers are forks and share the files, compressed.
+    assets.load()
+    app.register_blueprint(blueprint)
+    app.jinja_env.globals["console_asset_of"] = assets.address

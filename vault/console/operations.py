@@ -1,0 +1,150 @@
+"""The console's operations: as those of the API, with a session as the credential, and pages as replies."""
+
+from collections.abc import Callable
+from functools import partial, wraps
+from http import HTTPStatus
+from typing import Any, TypeVar
+
+from flask import Blueprint, Request, Response, g, redirect, render_template, request, url_for
+from werkzeug.exceptions import BadRequest, UnprocessableEntity
+
+from vault.api.http import auth, bodies, errors, rate_limits
+from vault.api.http.refusals import detail_of, refusal
+from vault.api.operations.blueprint import Intake, current_attempt, perform, services
+from vault.console import requests
+from vault.core.attempt import Action, Attempt
+from vault.core.errors import InvalidCredentialError
+from vault.core.principal import UNAUTHENTICATED, Scope
+
+View = TypeVar("View", bound=Callable[[], Response])
+
+#: Enough for the longest JWT that headers have room for.
+_MAX_BODY_BYTES = 32_768
+
+_CONTENT_SECURITY_POLICY = (
+    "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
+    "form-action 'self'; frame-ancestors 'none'; base-uri 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'"
+)
+
+blueprint = Blueprint("console", __name__, url_prefix="/console", template_folder="templates")
+
+
+def operation(action: Action, scope: Scope | None = None, *, is_page: bool = True) -> Callable[[View], View]:
+    """Make a view the operation *action* of people who signed in and have *scope*, if one is given.
+
+    Without a cookie, a page leads to the sign-in. What is no page takes JSON, and is refused with a problem.
+    """
+    intake = _FORM_INTAKE if is_page else _JSON_INTAKE
+
+    def decorate(view: View) -> Any:
+        @wraps(view)
+        def run() -> Any:
+            if is_page and not requests.cookie_of(request):
+                return redirect(url_for("console.console_sign_in_page"), HTTPStatus.SEE_OTHER)
+            return _perform(view, action, intake(partial(_authorize, scope)), is_page=is_page)
+
+        return run
+
+    return decorate
+
+
+def sign_in_operation(view: View) -> Any:
+    """Make *view* the sign-in, whose form has the credential."""
+
+    @wraps(view)
+    def run() -> Any:
+        return _perform(view, Action.LOGIN, _FORM_INTAKE(_admit), is_page=True)
+
+    return run
+
+
+_FORM_INTAKE = partial(Intake, max_size=requests.max_size, receive=requests.receive, refuse=BadRequest)
+_JSON_INTAKE = partial(Intake, max_size=bodies.max_size, receive=bodies.receive, refuse=UnprocessableEntity)
+
+
+def _perform(view: View, action: Action, intake: Intake, *, is_page: bool) -> Any:
+    g.is_page = is_page
+    request.max_content_length = _MAX_BODY_BYTES
+    return perform(view, action, intake)
+
+
+def _admit(req: Request, attempt: Attempt) -> None:
+    _begin(req, attempt)
+    auth.admit(attempt)
+
+
+def _authorize(scope: Scope | None, req: Request, attempt: Attempt) -> None:
+    _begin(req, attempt)
+    auth.require_address(attempt)
+    with auth.CountedFailures(attempt):
+        services().sessions.identify(requests.cookie_of(req), attempt=attempt)
+    rate_limits.count_request(attempt)
+    attempt.require(scope)
+
+
+def _begin(req: Request, attempt: Attempt) -> None:
+    attempt.details["via"] = "console"
+    attempt.principal = UNAUTHENTICATED
+    if req.method == "POST":
+        requests.require_own_origin(req)
+
+
+def form_token() -> str:
+    """Return the form token of the current session."""
+    return services().sessions.form_token(requests.cookie_of(request))
+
+
+def arguments() -> dict[str, str]:
+    """Return the arguments of the current page: the fields of its form, or else those in the URL.
+
+    Raises:
+        BadRequest: The form cannot be read, or is of another session.
+    """
+    if request.method != "POST":
+        return request.args.to_dict()
+    form = requests.fields()
+    requests.require_form_token(form.pop(requests.FORM_TOKEN, ""), form_token())
+    return form
+
+
+def page(template: str, **values: Any) -> Response:
+    """Return the page of *template* for the current principal."""
+    principal = current_attempt().principal
+    return Response(
+        render_template(
+            f"console/{template}.html", principal=principal, form_token=form_token(), Scope=Scope, **values
+        ),
+        content_type="text/html; charset=utf-8",
+    )
+
+
+def _refuse(error: Exception) -> Response:
+    """Return the refusal because of *error*: a page, or a problem for what is no page."""
+    reply = errors.refuse(error)
+    if not g.get("is_page", True):
+        return reply
+    if isinstance(error, InvalidCredentialError):
+        is_sign_in = request.endpoint == "console.console_sign_in"
+        text = render_template("console/sign_in.html", problem="failed" if is_sign_in else "ended")
+        requests.set_cookie(reply, request, "")
+    else:
+        text = render_template("console/refused.html", title=refusal(error).title, detail=detail_of(error))
+    reply.set_data(text)
+    reply.content_type = "text/html; charset=utf-8"
+    return reply
+
+
+@blueprint.after_request
+def _protect(reply: Response) -> Response:
+    """Restrict the pages to content from this service, and keep them out of caches and other pages."""
+    reply.headers.setdefault("Cache-Control", "no-store")
+    reply.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
+    reply.headers["Referrer-Policy"] = "no-referrer"
+    reply.headers["Cross-Origin-Opener-Policy"] = "same-origin"
+    reply.headers["Cross-Origin-Resource-Policy"] = "same-origin"
+    reply.headers["Permissions-Policy"] = "camera=(), microphone=(), geolocation=()"
+    return reply
+
+
+blueprint.register_error_handler(Exception, _refuse)

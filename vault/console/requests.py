@@ -1,0 +1,135 @@
+"""Requests of the console's pages: the session's cookie, the page's own origin, and forms."""
+
+import hmac
+from ipaddress import ip_address
+from urllib.parse import parse_qsl, urlsplit
+
+from flask import Request, Response
+from werkzeug.exceptions import BadRequest, UnsupportedMediaType
+
+from vault.api.http import bodies
+from vault.api.http.hosts import host_of, is_address
+
+_FORM = "application/x-www-form-urlencoded"
+_MAX_FIELDS = 8
+#: Name of the field of a form that proves its session.
+FORM_TOKEN = "form_token"  # noqa: S105 - a name
+
+_ELSEWHERE = (
+    "The request does not come from a page of this console. Open the console over HTTPS, or on this machine."
+)
+_UNREADABLE = "The form could not be read."
+
+
+def _is_on_this_machine(host: str) -> bool:
+    return host == "localhost" or (is_address(host) and ip_address(host.strip("[]")).is_loopback)
+
+
+def _is_plain(req: Request) -> bool:
+    """Return whether *req* came over plain HTTP within this machine, the only way without HTTPS.
+
+    A proxy can have received it over HTTPS: then the browser keeps the cookie in either form.
+    """
+    return req.scheme == "http" and _is_on_this_machine(host_of(req.host))
+
+
+def _cookie_name(req: Request) -> str:
+    return "session" if _is_plain(req) else "__Host-session"
+
+
+def cookie_of(req: Request) -> str:
+    """Return the cookie of the session of *req*; empty without one."""
+    return req.cookies.get(_cookie_name(req), "")
+
+
+def set_cookie(reply: Response, req: Request, cookie: str) -> None:
+    """Make the browser that sent *req* keep *cookie* until it ends, or forget it if *cookie* is empty."""
+    reply.set_cookie(
+        _cookie_name(req),
+        cookie,
+        max_age=None if cookie else 0,
+        secure=not _is_plain(req),
+        httponly=True,
+        samesite="Strict",
+    )
+
+
+def require_own_origin(req: Request) -> None:
+    """Require that a page of this console sent *req*.
+
+    With the policy `no-referrer`, browsers send forms with the origin `null`, and say in `Sec-Fetch-Site`, which no
+    page can set, that they come from the same origin.
+
+    Raises:
+        BadRequest: Another page sent it, or it does not say which.
+    """
+    site = req.headers.get("Sec-Fetch-Site")
+    origin = req.headers.get("Origin")
+    if origin is None:
+        origin = req.headers.get("Referer", "")
+    if site not in (None, "same-origin") or not (
+        _is_own(origin, req) or (origin == "null" and site == "same-origin")
+    ):
+        raise BadRequest(_ELSEWHERE)
+
+
+def _is_own(origin: str, req: Request) -> bool:
+    """Return whether *origin*, the beginning of an address, is of the host that *req* asks for."""
+    try:
+        parts = urlsplit(origin)
+        port = parts.port
+    except ValueError:
+        return False
+    host = host_of(req.host)
+    if not host or host_of(parts.netloc) != host:
+        return False
+    if parts.scheme == "http" and not _is_plain(req):
+        return False
+    # A proxy can remove the port from the host.
+    named = urlsplit(f"//{req.host}").port
+    return parts.scheme in ("http", "https") and (named is None or named == port)
+
+
+def max_size(req: Request) -> int:
+    """Return the maximum size of the form in *req*, in bytes; 0 without one. Errors as `bodies.max_size`."""
+    if req.method != "POST":
+        return 0
+    if req.mimetype != _FORM:
+        raise UnsupportedMediaType(f"The Content-Type must be {_FORM}.")
+    return bodies.max_size_of_any(req)
+
+
+def receive(req: Request) -> None:
+    """Read the form of *req*, if it has one."""
+    if req.method == "POST":
+        bodies.receive(req)
+
+
+def fields() -> dict[str, str]:
+    """Return the fields of the form.
+
+    Raises:
+        BadRequest: It cannot be read.
+    """
+    try:
+        pairs = parse_qsl(
+            bodies.received().decode("ascii"),
+            keep_blank_values=True,
+            strict_parsing=True,
+            errors="strict",
+            max_num_fields=_MAX_FIELDS,
+        )
+    except ValueError:
+        # Its text quotes the form.
+        raise BadRequest(_UNREADABLE) from None
+    return dict(pairs)
+
+
+def require_form_token(given: str, expected: str) -> None:
+    """Require the form token of the session.
+
+    Raises:
+        BadRequest: The form is not of this session.
+    """
+    if not hmac.compare_digest(given.encode(), expected.encode()):
+        raise BadRequest("The page is of another session. Reload it.")

@@ -1,0 +1,6 @@
+"""The style that the pages for people share: the console and the audit report."""
+
+from pathlib import Path
+
+#: The stylesheet; pages add their own to it.
+BASE = (Path(__file__).parent / "base.css").read_text()
