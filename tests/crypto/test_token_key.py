@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from tests.crypto.reference import hkdf
@@ -97,3 +98,15 @@ def test_the_stored_token_key_follows_from_the_description() -> None:
     assert envelope[:9] == header
     key = hkdf(vector["master_key"], info=b"secret-manager token key", size=32)
     assert AESGCM(key).decrypt(envelope[9:21], envelope[21:], header) == vector["token_key"]
+
+
+def test_a_credential_is_for_the_holder_of_its_session() -> None:
+    """Neither another session nor another token key decrypts a credential, or has its form token."""
+    one, other = (TokenKey(TokenKey.new_material()) for _ in range(2))
+    encrypted = one.encrypt_credential("smt_x", "session")
+    assert encrypted != one.encrypt_credential("smt_x", "session")
+    assert one.decrypt_credential(encrypted, "session") == "smt_x"
+    for key, session in ((one, "other"), (other, "session")):
+        with pytest.raises(InvalidTag):
+            key.decrypt_credential(encrypted, session)
+        assert key.form_token(session) != one.form_token("session")

@@ -10,7 +10,7 @@ from werkzeug.exceptions import BadRequest, UnprocessableEntity
 
 from vault.api.http import auth, bodies, errors, rate_limits
 from vault.api.http.refusals import detail_of, refusal
-from vault.api.operations.blueprint import Intake, current_attempt, perform, services
+from vault.api.operations.blueprint import Intake, perform, services
 from vault.console import requests
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidCredentialError
@@ -26,6 +26,8 @@ _CONTENT_SECURITY_POLICY = (
     "form-action 'self'; frame-ancestors 'none'; base-uri 'none'; "
     "require-trusted-types-for 'script'; trusted-types 'none'"
 )
+
+_HTML = "text/html; charset=utf-8"
 
 blueprint = Blueprint("console", __name__, url_prefix="/console", template_folder="templates")
 
@@ -110,13 +112,14 @@ def arguments() -> dict[str, str]:
 
 def page(template: str, **values: Any) -> Response:
     """Return the page of *template* for the current principal."""
-    principal = current_attempt().principal
-    return Response(
-        render_template(
-            f"console/{template}.html", principal=principal, form_token=form_token(), Scope=Scope, **values
-        ),
-        content_type="text/html; charset=utf-8",
-    )
+    return Response(_rendered(template, **values), content_type=_HTML)
+
+
+def _rendered(template: str, **values: Any) -> str:
+    attempt: Attempt | None = g.get("attempt")
+    if attempt and attempt.principal.authenticated:
+        values |= {"principal": attempt.principal, "form_token": form_token()}
+    return render_template(f"console/{template}.html", Scope=Scope, **values)
 
 
 def _refuse(error: Exception) -> Response:
@@ -126,12 +129,11 @@ def _refuse(error: Exception) -> Response:
         return reply
     if isinstance(error, InvalidCredentialError):
         is_sign_in = request.endpoint == "console.console_sign_in"
-        text = render_template("console/sign_in.html", problem="failed" if is_sign_in else "ended")
+        reply.set_data(_rendered("sign_in", problem="failed" if is_sign_in else "ended"))
         requests.set_cookie(reply, request, "")
     else:
-        text = render_template("console/refused.html", title=refusal(error).title, detail=detail_of(error))
-    reply.set_data(text)
-    reply.content_type = "text/html; charset=utf-8"
+        reply.set_data(_rendered("refused", title=refusal(error).title, detail=detail_of(error)))
+    reply.content_type = _HTML
     return reply
 
 

@@ -343,7 +343,9 @@ def _end_of_search(principal: Principal, folder: str, after: Position | None) ->
 
 
 def _containing(query: str) -> dict[str, Any]:
-    """Return the condition for secrets with *query* in their name or a label."""
+    """Return the condition for secrets with *query* in their name or a label; every secret has an empty one."""
+    if not query:
+        return {}
     literal = {"$regex": re.escape(unicodedata.normalize("NFC", query)), "$options": "i"}
     return {"$or": [{"name": literal}, {"labels": literal}]}
 

@@ -1,0 +1,1 @@
+"""The console: sessions, pages, and what a browser does with them."""

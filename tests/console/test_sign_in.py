@@ -1,0 +1,210 @@
+"""Signing in to the console, and the end of sessions."""
+
+from datetime import timedelta
+
+import pytest
+from flask import Flask
+
+from tests.console.conftest import SignIn
+from tests.console.person import Person
+from tests.conftest import running_app
+from tests.support.access import age_token, bearer, make_token, revoke, services
+from tests.support.issuer import sign
+from tests.support.lifecycle import in_past, trail
+from tests.support.rotation import Stored
+from tests.support.trail import block_trail
+from vault.auth import sessions
+from vault.documents.session import Session
+
+
+def test_without_the_setting_there_is_no_console(console_environment: dict[str, str]) -> None:
+    """The console is off unless `CONSOLE_ENABLED` is true."""
+    with running_app({**console_environment, "CONSOLE_ENABLED": "false"}) as app:
+        for path in ("/console/", "/console/sign-in"):
+            assert app.test_client().get(path).status_code == 404
+
+
+@pytest.mark.parametrize(
+    ("origin", "name", "attributes"),
+    [
+        ("http://localhost", "session", {"HttpOnly", "SameSite=Strict", "Path=/"}),
+        ("http://[::1]:8000", "session", {"HttpOnly", "SameSite=Strict", "Path=/"}),
+        ("https://vault.example", "__Host-session", {"Secure", "HttpOnly", "SameSite=Strict", "Path=/"}),
+        # A proxy that receives HTTPS and sends HTTP.
+        ("http://vault.example", "__Host-session", {"Secure", "HttpOnly", "SameSite=Strict", "Path=/"}),
+    ],
+)
+def test_a_cookie_is_for_this_host_only(app: Flask, origin: str, name: str, attributes: set[str]) -> None:
+    """No script reads the cookie, no other site sends it, and outside this machine it requires HTTPS."""
+    person = Person(app, make_token(app, "alice", role="admin"), origin=origin)
+    reply = person.sign_in()
+    assert (reply.status_code, reply.headers["Location"]) == (303, "/console/")
+    cookie, *found = reply.headers["Set-Cookie"].split("; ")
+    assert cookie.startswith(f"{name}=")
+    assert set(found) == attributes
+
+
+def test_a_jwt_signs_in(app: Flask) -> None:
+    """A JWT begins a session that acts with the rights of the JWT."""
+    jwt = sign(sub="bob", scope="secret:list")
+    person = Person(app, f" {jwt[:40]}\n{jwt[40:]}\n")
+    assert person.sign_in().status_code == 303
+    page = person.get()
+    assert page.status_code == 200
+    assert "jwt:bob" in page.text
+
+
+def test_refused_sign_ins_look_alike_and_count(console_environment: dict[str, str], stored: Stored) -> None:
+    """Each invalid credential gets the same page, and counts; beyond the limit, only valid ones are accepted."""
+    with running_app({**console_environment, "FAILED_AUTH_LIMIT": "6/hour"}) as app:
+        expired = make_token(app, "expired", role="admin", seconds=60)
+        age_token(app, "expired", minutes=2)
+        revoked = make_token(app, "revoked", role="admin")
+        revoke(app, "revoked")
+        elsewhere = make_token(app, "elsewhere", role="admin", networks=("192.0.2.0/24",))
+        valid = make_token(app, "valid", role="admin")
+        unknown = valid[:-7] + valid[-7:][::-1]
+        refused = [
+            Person(app, text).sign_in() for text in (expired, revoked, elsewhere, unknown, "", sign(aud="no"))
+        ]
+        assert {(reply.status_code, reply.text) for reply in refused} == {(401, refused[0].text)}
+        assert "The sign-in failed" in refused[0].text
+        assert all("session=;" in reply.headers["Set-Cookie"] for reply in refused)
+        limited = Person(app, unknown).sign_in()
+        assert (limited.status_code, "Retry-After" in limited.headers) == (429, True)
+        assert Person(app, valid).sign_in().status_code == 303
+    assert stored.sessions.count_documents({}) == 1
+
+
+def test_a_session_is_on_record(app: Flask, stored: Stored, signed_in: SignIn) -> None:
+    """A sign-in, a page, a refused sign-in and a sign-out leave an entry each, which says that it is by console."""
+    person = signed_in()
+    person.get()
+    Person(app, "smt_x").sign_in()
+    assert person.submit("sign-out").status_code == 303
+    via = [(entry["action"], entry["status"], entry["details"].get("via")) for entry in trail(stored)[1:]]
+    assert via == [
+        ("login", "success", "console"),
+        ("list", "success", "console"),
+        ("login", "denied", "console"),
+        # The page with the button.
+        ("list", "success", "console"),
+        ("logout", "success", "console"),
+    ]
+
+
+def test_no_api_accepts_a_session(app: Flask, signed_in: SignIn) -> None:
+    """The cookie is no credential for the APIs, in none of their headers."""
+    person = signed_in()
+    value = person.cookie()
+    assert len(value) == 43
+    for headers in ({}, bearer(value), {"X-Vault-Token": value}):
+        for path in ("/vault/secret/list", "/vault/token/self"):
+            reply = person.client.post(path, json={}, headers=headers, base_url="http://localhost")
+            assert reply.status_code == 401, headers
+        listed = person.client.get("/v1/secret/metadata/?list=true", headers=headers, base_url="http://localhost")
+        assert listed.status_code == 403
+
+
+def test_the_database_has_neither_cookie_nor_credential(stored: Stored, signed_in: SignIn) -> None:
+    """A stored session does not contain what a browser or a person sends, not even the principal's name."""
+    person = signed_in()
+    [document] = stored.sessions.find()
+    assert set(document) == {"_id", "credential", "used_at", "ends_at", "seal"}
+    for text in (person.cookie(), person.token, "alice"):
+        assert text not in str(document)
+    [index] = [index for index in stored.sessions.list_indexes() if "expireAfterSeconds" in index]
+    assert (dict(index["key"]), index["expireAfterSeconds"]) == ({"ends_at": 1}, 0)
+
+
+def test_a_session_ends_on_every_replica(
+    app: Flask, console_environment: dict[str, str], signed_in: SignIn
+) -> None:
+    """After a sign-out, no replica accepts the cookie; each session has a cookie of its own."""
+    person, other = signed_in(), signed_in("bob")
+    old = person.cookie()
+    assert old != other.cookie()
+    with running_app(console_environment) as replica:
+        there = Person(replica)
+        there.client.set_cookie("session", old, domain="localhost")
+        assert there.get().status_code == 200
+        reply = person.submit("sign-out")
+        assert (reply.status_code, reply.headers["Location"], person.cookie()) == (303, "/console/sign-in", "")
+        page = there.get()
+        assert (page.status_code, there.cookie()) == (401, "")
+        assert "Your session has ended" in page.text
+    person.client.set_cookie("session", old, domain="localhost")
+    assert person.get().status_code == 401
+    assert other.get().status_code == 200
+
+
+def test_a_revoked_token_ends_its_sessions(app: Flask, signed_in: SignIn) -> None:
+    """A session acts with the credential as it is now."""
+    person = signed_in()
+    revoke(app, "alice")
+    # As after 3 seconds.
+    services(app).authenticator._tokens._recent._values.clear()
+    assert person.get().status_code == 401
+
+
+@pytest.mark.parametrize(
+    ("field", "moment", "status"),
+    [
+        ("used_at", sessions.MAX_IDLE - timedelta(minutes=1), 200),
+        ("used_at", sessions.MAX_IDLE, 401),
+        ("ends_at", timedelta(seconds=-60), 200),
+        ("ends_at", timedelta(), 401),
+    ],
+)
+def test_a_session_ends_by_itself(
+    app: Flask, signed_in: SignIn, field: str, moment: timedelta, status: int
+) -> None:
+    """A session ends after 30 minutes without a request, and at its end in any case."""
+    person = signed_in()
+    session = Session.objects.get()
+    assert abs(session.ends_at - session.used_at - timedelta(hours=8)) < timedelta(seconds=1)
+    setattr(session, field, in_past(seconds=moment.total_seconds()))
+    key = services(app).tokens._keys.find()
+    assert key
+    session.close(key)
+    session.save()
+    assert person.get().status_code == status
+    if field == "used_at" and status == 200:
+        # Stored, and sealed again.
+        assert Session.objects.get().used_at > in_past(minutes=1)
+        assert person.get().status_code == 200
+
+
+@pytest.mark.parametrize("change", [{"ends_at": in_past(hours=-99)}, {"credential": "AA=="}, {"seal": "0"}])
+def test_an_altered_session_is_refused(stored: Stored, signed_in: SignIn, change: dict[str, object]) -> None:
+    """Write access to the database does not prolong or change a session."""
+    person = signed_in()
+    stored.sessions.update_one({}, {"$set": change})
+    assert person.get().status_code == 401
+
+
+def test_a_session_needs_a_durable_entry(app: Flask, stored: Stored) -> None:
+    """Without the trail, no session begins."""
+    person = Person(app, make_token(app, "alice", role="admin"))
+    block_trail(stored)
+    reply = person.sign_in()
+    assert (reply.status_code, person.cookie()) == (503, "")
+    assert "audit trail" in reply.text
+    assert stored.sessions.count_documents({}) == 0
+
+
+def test_a_planted_cookie_does_not_become_a_session(app: Flask) -> None:
+    """The cookie of a session is always new, whatever the browser had."""
+    person = Person(app, make_token(app, "alice", role="admin"))
+    planted = "A" * 43
+    person.client.set_cookie("session", planted, domain="localhost")
+    person.sign_in()
+    assert person.cookie() not in ("", planted)
+
+
+def test_without_a_token_key_there_are_no_sessions(mongo_uri: str, console_environment: dict[str, str]) -> None:
+    """A service that never had a token refuses every cookie."""
+    with running_app({**console_environment, "MONGO_URI": mongo_uri}) as app:
+        person = Person(app)
+        person.client.set_cookie("session", "A" * 43, domain="localhost")
+        assert person.get().status_code == 401
