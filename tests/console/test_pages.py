@@ -8,6 +8,7 @@ from flask import Flask
 
 from tests.console.conftest import SignIn
 from tests.console.person import Person, links
+from tests.conftest import running_app
 from tests.support.access import make_token, services
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
@@ -169,7 +170,6 @@ def test_without_the_trail_nothing_is_revealed(app: Flask, stored: Stored, signe
     secret_id = create(app, "billing/db")
     form_token = person.form_token
     block_trail(stored)
-    reply = person.reveal(secret_id, form_token=form_token) if False else None
     assert person.get().status_code == 503
     body = {"secret_id": secret_id, "form_token": form_token}
     reply = person.client.post("/console/reveal", json=body, headers={"Origin": "http://localhost"})
@@ -227,8 +227,6 @@ def test_texts_of_others_are_only_text(app: Flask, signed_in: SignIn) -> None:
 
 def test_the_console_counts_for_the_rate_limit(console_environment: dict[str, str]) -> None:
     """Pages count as requests of their principal, like those of the API."""
-    from tests.conftest import running_app
-
     with running_app({**console_environment, "RATE_LIMIT": "4/hour"}) as app:
         person = Person(app, make_token(app, "limited-person", role="admin"))
         person.sign_in()

@@ -69,7 +69,6 @@ def test_refused_sign_ins_look_alike_and_count(console_environment: dict[str, st
         ]
         assert {(reply.status_code, reply.text) for reply in refused} == {(401, refused[0].text)}
         assert "The sign-in failed" in refused[0].text
-        assert all("session=;" in reply.headers["Set-Cookie"] for reply in refused)
         limited = Person(app, unknown).sign_in()
         assert (limited.status_code, "Retry-After" in limited.headers) == (429, True)
         assert Person(app, valid).sign_in().status_code == 303

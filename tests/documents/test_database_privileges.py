@@ -18,6 +18,7 @@ from pymongo.errors import OperationFailure
 from pymongo.monitoring import CommandStartedEvent
 
 from tests.conftest import memory_or_disk, running_app, start
+from tests.console.person import Person
 from tests.docs.documents import table
 from tests.support.access_control import Client, Locked, locked_mongod
 from tests.support.issuer import public_pem, sign
@@ -168,6 +169,7 @@ def settings(locked: Locked, *keys: Any) -> dict[str, str]:
         "AUTH_ENABLED": "true",
         "RATE_LIMIT": "1000/minute",
         "RATE_LIMIT_STORAGE_URI": locked.uri(),
+        "CONSOLE_ENABLED": "true",
     }
 
 
@@ -238,6 +240,8 @@ def live(client: FlaskClient, token: str, name: str, *, recovers: bool) -> None:
     call("token/renew", {}, **bearer)
     call("token/revoke-self", {}, **bearer)
     call("audit/query", {})
+    person = Person(client.application, token)
+    assert person.sign_in().status_code == person.submit("sign-out").status_code == 303
     call("secret/fetch", created, 401, Authorization="Bearer x")
 
 

@@ -21,6 +21,12 @@ def running_browser() -> Iterator[Browser]:
     arguments = ["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in quiet)]
     with (
         sync_playwright() as playwright,
-        playwright.chromium.launch(executable_path=chromium, args=arguments, timeout=TIMEOUT) as browser,
+        playwright.chromium.launch(
+            executable_path=chromium,
+            args=arguments,
+            # Playwright's own: browsers of people keep pages, with all that these show, for the way back.
+            ignore_default_args=["--disable-back-forward-cache"],
+            timeout=TIMEOUT,
+        ) as browser,
     ):
         yield browser

@@ -51,7 +51,10 @@ def test_the_wheel_ships_license_types_and_pages(tmp_path: Path) -> None:
         assert metadata(wheel)["License-Expression"] == "Apache-2.0"
         pages = {
             path.relative_to(ROOT).as_posix()
-            for folder in ("api/site/static", "api/site/templates", "cli/operator/templates")
+            for folder in (
+                *("api/site/static", "api/site/templates", "cli/operator/templates"),
+                *("console/static", "console/templates/console"),
+            )
             for path in (ROOT / "vault" / folder).iterdir()
-        }
+        } | {"vault/core/base.css"}
         assert {"vault/py.typed", *pages} <= set(wheel.namelist())

@@ -128,9 +128,10 @@ def _refuse(error: Exception) -> Response:
     if not g.get("is_page", True):
         return reply
     if isinstance(error, InvalidCredentialError):
-        is_sign_in = request.endpoint == "console.console_sign_in"
-        reply.set_data(_rendered("sign_in", problem="failed" if is_sign_in else "ended"))
-        requests.set_cookie(reply, request, "")
+        has_failed = request.endpoint == "console.console_sign_in"
+        reply.set_data(_rendered("sign_in", problem="failed" if has_failed else "ended"))
+        if not has_failed:
+            requests.set_cookie(reply, request, "")
     else:
         reply.set_data(_rendered("refused", title=refusal(error).title, detail=detail_of(error)))
     reply.content_type = _HTML

@@ -75,19 +75,17 @@ def require_own_origin(req: Request) -> None:
 
 def _is_own(origin: str, req: Request) -> bool:
     """Return whether *origin*, the beginning of an address, is of the host that *req* asks for."""
+    host = host_of(req.host)
     try:
         parts = urlsplit(origin)
-        port = parts.port
+        port, asked = parts.port, urlsplit(f"//{req.host}").port
     except ValueError:
         return False
-    host = host_of(req.host)
-    if not host or host_of(parts.netloc) != host:
-        return False
-    if parts.scheme == "http" and not _is_plain(req):
+    ports = {"https": 443} | ({"http": 80} if _is_plain(req) else {})
+    if not host or host_of(parts.netloc) != host or parts.scheme not in ports:
         return False
     # A proxy can remove the port from the host.
-    named = urlsplit(f"//{req.host}").port
-    return parts.scheme in ("http", "https") and (named is None or named == port)
+    return asked is None or asked == (port or ports[parts.scheme])
 
 
 def max_size(req: Request) -> int:
