@@ -8,7 +8,6 @@ from flask import Flask
 
 from tests.console.conftest import SignIn
 from tests.console.person import Person, links
-from tests.conftest import running_app
 from tests.support.access import make_token, services
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
@@ -223,12 +222,3 @@ def test_texts_of_others_are_only_text(app: Flask, signed_in: SignIn) -> None:
     for page in pages:
         assert "<img" not in page.text
         assert "&lt;img" in page.text
-
-
-def test_the_console_counts_for_the_rate_limit(console_environment: dict[str, str]) -> None:
-    """Pages count as requests of their principal, like those of the API."""
-    with running_app({**console_environment, "RATE_LIMIT": "4/hour"}) as app:
-        person = Person(app, make_token(app, "limited-person", role="admin"))
-        person.sign_in()
-        statuses = [person.get().status_code for _ in range(5)]
-        assert statuses == [200, 200, 200, 200, 429]

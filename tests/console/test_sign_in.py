@@ -7,21 +7,17 @@ from flask import Flask
 
 from tests.console.conftest import SignIn
 from tests.console.person import Person
-from tests.conftest import running_app
-from tests.support.access import age_token, bearer, make_token, revoke, services
+from tests.support.access import bearer, make_token, revoke, services
 from tests.support.issuer import sign
 from tests.support.lifecycle import in_past, trail
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail
 from vault.auth import sessions
+from vault.auth.sessions import Sessions
+from vault.auth.token_keys import TokenKeys
+from vault.core.attempt import Action, Attempt
+from vault.core.errors import InvalidCredentialError
 from vault.documents.session import Session
-
-
-def test_without_the_setting_there_is_no_console(console_environment: dict[str, str]) -> None:
-    """The console is off unless `CONSOLE_ENABLED` is true."""
-    with running_app({**console_environment, "CONSOLE_ENABLED": "false"}) as app:
-        for path in ("/console/", "/console/sign-in"):
-            assert app.test_client().get(path).status_code == 404
 
 
 @pytest.mark.parametrize(
@@ -52,27 +48,6 @@ def test_a_jwt_signs_in(app: Flask) -> None:
     page = person.get()
     assert page.status_code == 200
     assert "jwt:bob" in page.text
-
-
-def test_refused_sign_ins_look_alike_and_count(console_environment: dict[str, str], stored: Stored) -> None:
-    """Each invalid credential gets the same page, and counts; beyond the limit, only valid ones are accepted."""
-    with running_app({**console_environment, "FAILED_AUTH_LIMIT": "6/hour"}) as app:
-        expired = make_token(app, "expired", role="admin", seconds=60)
-        age_token(app, "expired", minutes=2)
-        revoked = make_token(app, "revoked", role="admin")
-        revoke(app, "revoked")
-        elsewhere = make_token(app, "elsewhere", role="admin", networks=("192.0.2.0/24",))
-        valid = make_token(app, "valid", role="admin")
-        unknown = valid[:-7] + valid[-7:][::-1]
-        refused = [
-            Person(app, text).sign_in() for text in (expired, revoked, elsewhere, unknown, "", sign(aud="no"))
-        ]
-        assert {(reply.status_code, reply.text) for reply in refused} == {(401, refused[0].text)}
-        assert "The sign-in failed" in refused[0].text
-        limited = Person(app, unknown).sign_in()
-        assert (limited.status_code, "Retry-After" in limited.headers) == (429, True)
-        assert Person(app, valid).sign_in().status_code == 303
-    assert stored.sessions.count_documents({}) == 1
 
 
 def test_a_session_is_on_record(app: Flask, stored: Stored, signed_in: SignIn) -> None:
@@ -116,24 +91,24 @@ def test_the_database_has_neither_cookie_nor_credential(stored: Stored, signed_i
     assert (dict(index["key"]), index["expireAfterSeconds"]) == ({"ends_at": 1}, 0)
 
 
-def test_a_session_ends_on_every_replica(
-    app: Flask, console_environment: dict[str, str], signed_in: SignIn
-) -> None:
+def test_a_session_ends_on_every_replica(app: Flask, signed_in: SignIn) -> None:
     """After a sign-out, no replica accepts the cookie; each session has a cookie of its own."""
     person, other = signed_in(), signed_in("bob")
     old = person.cookie()
     assert old != other.cookie()
-    with running_app(console_environment) as replica:
-        there = Person(replica)
-        there.client.set_cookie("session", old, domain="localhost")
-        assert there.get().status_code == 200
-        reply = person.submit("sign-out")
-        assert (reply.status_code, reply.headers["Location"], person.cookie()) == (303, "/console/sign-in", "")
-        page = there.get()
-        assert (page.status_code, there.cookie()) == (401, "")
-        assert "Your session has ended" in page.text
+    keys, authenticator = services(app).tokens._keys, services(app).authenticator
+    replica = Sessions(TokenKeys(keys._keyring, keys._guard), authenticator)
+    attempt = Attempt(action=Action.LIST)
+    replica.identify(old, attempt=attempt)
+    assert attempt.principal.name == "alice"
+    reply = person.submit("sign-out")
+    assert (reply.status_code, reply.headers["Location"], person.cookie()) == (303, "/console/sign-in", "")
+    with pytest.raises(InvalidCredentialError):
+        replica.identify(old, attempt=attempt)
     person.client.set_cookie("session", old, domain="localhost")
-    assert person.get().status_code == 401
+    page = person.get()
+    assert (page.status_code, person.cookie()) == (401, "")
+    assert "Your session has ended" in page.text
     assert other.get().status_code == 200
 
 
@@ -199,11 +174,3 @@ def test_a_planted_cookie_does_not_become_a_session(app: Flask) -> None:
     person.client.set_cookie("session", planted, domain="localhost")
     person.sign_in()
     assert person.cookie() not in ("", planted)
-
-
-def test_without_a_token_key_there_are_no_sessions(mongo_uri: str, console_environment: dict[str, str]) -> None:
-    """A service that never had a token refuses every cookie."""
-    with running_app({**console_environment, "MONGO_URI": mongo_uri}) as app:
-        person = Person(app)
-        person.client.set_cookie("session", "A" * 43, domain="localhost")
-        assert person.get().status_code == 401

@@ -1,0 +1,53 @@
+"""The console under the settings of a service."""
+
+from tests.conftest import running_app
+from tests.console.person import Person
+from tests.support.access import age_token, make_token, revoke
+from tests.support.issuer import sign
+from tests.support.rotation import Stored
+
+
+def test_without_the_setting_there_is_no_console(console_environment: dict[str, str]) -> None:
+    """The console is off unless `CONSOLE_ENABLED` is true."""
+    with running_app({**console_environment, "CONSOLE_ENABLED": "false"}) as app:
+        for path in ("/console/", "/console/sign-in"):
+            assert app.test_client().get(path).status_code == 404
+
+
+def test_refused_sign_ins_look_alike_and_count(console_environment: dict[str, str], stored: Stored) -> None:
+    """Each invalid credential gets the same page, and counts; beyond the limit, only valid ones are accepted."""
+    with running_app({**console_environment, "FAILED_AUTH_LIMIT": "6/hour"}) as app:
+        expired = make_token(app, "expired", role="admin", seconds=60)
+        age_token(app, "expired", minutes=2)
+        revoked = make_token(app, "revoked", role="admin")
+        revoke(app, "revoked")
+        elsewhere = make_token(app, "elsewhere", role="admin", networks=("192.0.2.0/24",))
+        valid = make_token(app, "valid", role="admin")
+        unknown = valid[:-7] + valid[-7:][::-1]
+        refused = [
+            Person(app, text).sign_in() for text in (expired, revoked, elsewhere, unknown, "", sign(aud="no"))
+        ]
+        assert {(reply.status_code, reply.text) for reply in refused} == {(401, refused[0].text)}
+        assert "The sign-in failed" in refused[0].text
+        limited = Person(app, unknown).sign_in()
+        assert (limited.status_code, "Retry-After" in limited.headers) == (429, True)
+        assert Person(app, valid).sign_in().status_code == 303
+    assert stored.sessions.count_documents({}) == 1
+
+
+def test_without_a_token_key_there_are_no_sessions(mongo_uri: str, console_environment: dict[str, str]) -> None:
+    """A service that never had a token refuses every cookie."""
+    with running_app({**console_environment, "MONGO_URI": mongo_uri}) as app:
+        person = Person(app)
+        person.client.set_cookie("session", "A" * 43, domain="localhost")
+        assert person.get().status_code == 401
+
+
+
+def test_the_console_counts_for_the_rate_limit(console_environment: dict[str, str]) -> None:
+    """Pages count as requests of their principal, like those of the API."""
+    with running_app({**console_environment, "RATE_LIMIT": "4/hour"}) as app:
+        person = Person(app, make_token(app, "limited-person", role="admin"))
+        person.sign_in()
+        statuses = [person.get().status_code for _ in range(5)]
+        assert statuses == [200, 200, 200, 200, 429]
