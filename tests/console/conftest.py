@@ -6,8 +6,8 @@ import pytest
 from flask import Flask
 from pymongo import MongoClient
 
-from tests.console.person import Person
 from tests.conftest import running_app
+from tests.console.person import Person
 from tests.support.access import make_token
 from tests.support.databases import new_database
 from tests.support.issuer import AUDIENCE, ISSUER, public_pem
@@ -24,8 +24,13 @@ def console_environment(mongod: Mongod, master_key: str) -> Iterator[dict[str, s
     """Return the settings of a service with the console."""
     with new_database(mongod) as uri:
         yield {
-            **{"MASTER_KEY": master_key, "MONGO_URI": uri, "AUTH_ENABLED": "true", "CONSOLE_ENABLED": "true"},
-            **{"JWT_PUBLIC_KEY": public_pem(), "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE},
+            "MASTER_KEY": master_key,
+            "MONGO_URI": uri,
+            "AUTH_ENABLED": "true",
+            "CONSOLE_ENABLED": "true",
+            "JWT_PUBLIC_KEY": public_pem(),
+            "JWT_ISSUER": ISSUER,
+            "JWT_AUDIENCE": AUDIENCE,
             "FAILED_AUTH_LIMIT": "1000/minute",
         }
 

@@ -26,7 +26,10 @@ class Person:
     def post(self, path: str, *, headers: dict[str, str] | None = None, **fields: str) -> TestResponse:
         """Return the answer to a form with *fields*, sent by a page of the console."""
         return self.client.post(
-            f"/console/{path}", data=fields, headers=OWN if headers is None else headers, base_url=self._origin
+            f"/console/{path}",
+            data=fields,
+            headers=OWN if headers is None else headers,
+            base_url=self._origin,
         )
 
     def sign_in(self, **options: Any) -> TestResponse:
@@ -49,7 +52,10 @@ class Person:
         body = {"secret_id": secret_id, "form_token": self.form_token, **fields}
         origin = {"Origin": self._origin, "Sec-Fetch-Site": "same-origin"}
         return self.client.post(
-            "/console/reveal", json=body, headers=origin if headers is None else headers, base_url=self._origin
+            "/console/reveal",
+            json=body,
+            headers=origin if headers is None else headers,
+            base_url=self._origin,
         )
 
     def cookie(self, name: str = "session") -> str:

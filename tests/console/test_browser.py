@@ -63,7 +63,9 @@ class Screen:
 
     def kept(self) -> str:
         """Return what the page and the browser keep: elements, addresses, cookies and storage."""
-        stores = self.page.evaluate("JSON.stringify([localStorage, sessionStorage, history.state, document.cookie])")
+        stores = self.page.evaluate(
+            "JSON.stringify([localStorage, sessionStorage, history.state, document.cookie])"
+        )
         storage = json.dumps(self.context.storage_state())
         return "\n".join((self.page.content(), self.page.url, *self.loaded, stores, storage))
 
@@ -75,8 +77,10 @@ class Screen:
         expect(self.page.get_by_role("heading", name="Secrets")).to_be_visible()
 
 
-def test_a_value_is_found_by_keyboard_and_hidden_again(browser: Browser, console: tuple[Service, str]) -> None:
-    """From sign-in to reveal by keys alone; after 30 s, in another tab and on other pages, the value is gone."""
+def test_a_value_is_found_by_keyboard_and_hidden_again(
+    browser: Browser, console: tuple[Service, str]
+) -> None:
+    """From sign-in to reveal by keys alone; after 30 s, in another tab or on another page, no value is left."""
     service, token = console
     with browser.new_context(
         viewport={"width": 320, "height": 640}, permissions=["clipboard-read", "clipboard-write"]

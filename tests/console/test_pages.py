@@ -8,7 +8,7 @@ from flask import Flask
 
 from tests.console.conftest import SignIn
 from tests.console.person import Person, links
-from tests.support.access import make_token, services
+from tests.support.access import services
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail
@@ -38,7 +38,7 @@ def create(app: Flask, name: str | None = None, value: bytes = VALUE, **options:
 
 
 def test_every_reply_is_restricted(app: Flask, signed_in: SignIn) -> None:
-    """All pages, refusals and values have the console's headers, and no cache keeps them; files stay in caches."""
+    """Pages, refusals and values have the console's headers, and no cache keeps them; caches keep its files."""
     person = signed_in()
     secret_id = create(app, "billing/db")
     page = person.get("secret", name="billing/db")
@@ -94,11 +94,14 @@ def test_folders_and_search(app: Flask, signed_in: SignIn) -> None:
         assert person.get(**arguments).status_code == 400
 
 
-def test_pages_of_a_list_follow_each_other(app: Flask, stored: Stored, signed_in: SignIn) -> None:
+def test_pages_of_a_list_follow_each_other(stored: Stored, signed_in: SignIn) -> None:
     """A list of more than 100 rows has a next page; the one of a search is a form, as IDs are in no URL."""
     person = signed_in()
     stored.secrets.insert_many(
-        [{"_id": str(UUID(int=number)), "namespace": "default", "name": f"s{number:03}"} for number in range(150)]
+        [
+            {"_id": str(UUID(int=number)), "namespace": "default", "name": f"s{number:03}"}
+            for number in range(150)
+        ]
     )
     first = person.get()
     assert "/console/?after=s099" in links(first)
@@ -127,7 +130,12 @@ def test_the_page_of_a_secret(app: Flask, signed_in: SignIn) -> None:
     assert known.status_code == 200
     assert "By the audit trail" in known.text
     nameless = create(app)
-    pages = [page, known, person.submit("secret", secret_id=nameless), person.submit("known", secret_id=nameless)]
+    pages = [
+        page,
+        known,
+        person.submit("secret", secret_id=nameless),
+        person.submit("known", secret_id=nameless),
+    ]
     for reply in [*pages, person.get(q="")]:
         assert reply.status_code == 200
         assert "hunter2" not in reply.text
@@ -160,7 +168,12 @@ def test_each_reveal_is_one_entry(app: Flask, stored: Stored, signed_in: SignIn)
     fetches = [entry for entry in trail(stored) if entry["action"] == "fetch"]
     assert [entry["status"] for entry in fetches] == [*["success"] * 4, "not_found", "bad_request"]
     assert {entry["details"]["via"] for entry in fetches} == {"console"}
-    assert fetches[0]["details"] == {"via": "console", "name": "billing/db", "namespace": "default", "version": 1}
+    assert fetches[0]["details"] == {
+        "via": "console",
+        "name": "billing/db",
+        "namespace": "default",
+        "version": 1,
+    }
 
 
 def test_without_the_trail_nothing_is_revealed(app: Flask, stored: Stored, signed_in: SignIn) -> None:
@@ -218,7 +231,12 @@ def test_texts_of_others_are_only_text(app: Flask, signed_in: SignIn) -> None:
     create(app, name, labels={"k": evil})
     person = signed_in()
     person.get("secret", name=name)
-    pages = [person.get(folder="a/"), person.get(q="img"), person.get(q=evil), person.get("secret", name=name)]
+    pages = [
+        person.get(folder="a/"),
+        person.get(q="img"),
+        person.get(q=evil),
+        person.get("secret", name=name),
+    ]
     for page in pages:
         assert "<img" not in page.text
         assert "&lt;img" in page.text

@@ -44,7 +44,7 @@ def test_a_form_comes_from_the_console(app: Flask, origin: str, headers: dict[st
     assert ("Set-Cookie" in reply.headers) == (status == 303)
 
 
-def test_a_form_is_of_its_session(app: Flask, stored: Stored, signed_in: SignIn) -> None:
+def test_a_form_is_of_its_session(stored: Stored, signed_in: SignIn) -> None:
     """Each form and each reveal needs the form token of its session, and the console's origin."""
     alice, bob = signed_in("alice"), signed_in("bob")
     for fields in ({}, {"form_token": "é"}, {"form_token": bob.form_token}):

@@ -15,7 +15,7 @@ def test_without_the_setting_there_is_no_console(console_environment: dict[str, 
 
 
 def test_refused_sign_ins_look_alike_and_count(console_environment: dict[str, str], stored: Stored) -> None:
-    """Each invalid credential gets the same page, and counts; beyond the limit, only valid ones are accepted."""
+    """Each invalid credential gets the same page, and counts; beyond the limit, valid ones are accepted."""
     with running_app({**console_environment, "FAILED_AUTH_LIMIT": "6/hour"}) as app:
         expired = make_token(app, "expired", role="admin", seconds=60)
         age_token(app, "expired", minutes=2)
@@ -35,13 +35,14 @@ def test_refused_sign_ins_look_alike_and_count(console_environment: dict[str, st
     assert stored.sessions.count_documents({}) == 1
 
 
-def test_without_a_token_key_there_are_no_sessions(mongo_uri: str, console_environment: dict[str, str]) -> None:
+def test_without_a_token_key_there_are_no_sessions(
+    mongo_uri: str, console_environment: dict[str, str]
+) -> None:
     """A service that never had a token refuses every cookie."""
     with running_app({**console_environment, "MONGO_URI": mongo_uri}) as app:
         person = Person(app)
         person.client.set_cookie("session", "A" * 43, domain="localhost")
         assert person.get().status_code == 401
-
 
 
 def test_the_console_counts_for_the_rate_limit(console_environment: dict[str, str]) -> None:

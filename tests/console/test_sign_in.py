@@ -51,7 +51,7 @@ def test_a_jwt_signs_in(app: Flask) -> None:
 
 
 def test_a_session_is_on_record(app: Flask, stored: Stored, signed_in: SignIn) -> None:
-    """A sign-in, a page, a refused sign-in and a sign-out leave an entry each, which says that it is by console."""
+    """A sign-in, a page, a refused sign-in and a sign-out leave an entry each, with `via: console`."""
     person = signed_in()
     person.get()
     Person(app, "smt_x").sign_in()
@@ -67,7 +67,7 @@ def test_a_session_is_on_record(app: Flask, stored: Stored, signed_in: SignIn) -
     ]
 
 
-def test_no_api_accepts_a_session(app: Flask, signed_in: SignIn) -> None:
+def test_no_api_accepts_a_session(signed_in: SignIn) -> None:
     """The cookie is no credential for the APIs, in none of their headers."""
     person = signed_in()
     value = person.cookie()
@@ -76,7 +76,9 @@ def test_no_api_accepts_a_session(app: Flask, signed_in: SignIn) -> None:
         for path in ("/vault/secret/list", "/vault/token/self"):
             reply = person.client.post(path, json={}, headers=headers, base_url="http://localhost")
             assert reply.status_code == 401, headers
-        listed = person.client.get("/v1/secret/metadata/?list=true", headers=headers, base_url="http://localhost")
+        listed = person.client.get(
+            "/v1/secret/metadata/?list=true", headers=headers, base_url="http://localhost"
+        )
         assert listed.status_code == 403
 
 

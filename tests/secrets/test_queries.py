@@ -209,7 +209,9 @@ def test_a_level_has_only_names_within_the_paths(app: Flask, stored: Stored) -> 
     """A principal that is limited to paths lists these, and the folders that lead to them."""
     put_names(stored, "billing/a", "billing/b/c", "private/z", "shared/x", "shared/y")
     principal = within("billing/", "shared/x")
-    found = {folder: level(app, folder, principal=principal) for folder in ("", "billing/", "shared/", "private/")}
+    found = {
+        folder: level(app, folder, principal=principal) for folder in ("", "billing/", "shared/", "private/")
+    }
     assert found == {"": ["billing/", "shared/"], "billing/": ["a", "b/"], "shared/": ["x"], "private/": []}
 
 

@@ -1,7 +1,7 @@
 """Sessions of people who signed in to the console.
 
-A session is no right of its own: each request acts with the credential of its sign-in, which is checked as if it
-came with the request. So what ends, narrows or revokes the credential does the same to its sessions.
+A session gives no right of its own: each request acts with the credential of its sign-in, which is checked as
+if it came with the request. So what ends, narrows or revokes the credential does the same to its sessions.
 """
 
 import re

@@ -2,14 +2,12 @@
 
 from flask import Flask
 
-from vault.console import assets, pages
-from vault.console.operations import blueprint
-
-__all__ = ["init_app"]
+from vault.console import assets
+from vault.console.pages import blueprint
 
 
 def init_app(app: Flask) -> None:
-    """Serve the console, with its *pages*, at `/console/`."""
+    """Serve the console at `/console/`."""
     # Now: the workers are forks and share the files, compressed.
     assets.load()
     app.register_blueprint(blueprint)

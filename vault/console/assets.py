@@ -19,7 +19,10 @@ _HASH_CHARACTERS = 16
 @cache
 def load() -> dict[str, tuple[str, Asset]]:
     """Return the address and content of each file, by the end of its name."""
-    contents = {"css": style.BASE + (_FOLDER / "console.css").read_text(), "js": (_FOLDER / "console.js").read_text()}
+    contents = {
+        "css": style.BASE + (_FOLDER / "console.css").read_text(),
+        "js": (_FOLDER / "console.js").read_text(),
+    }
     return {
         kind: (
             f"console.{sha256(content.encode()).hexdigest()[:_HASH_CHARACTERS]}.{kind}",

@@ -5,7 +5,7 @@ from functools import partial, wraps
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from flask import Blueprint, Request, Response, g, redirect, render_template, request, url_for
+from flask import Blueprint, Request, Response, g, render_template, request, url_for
 from werkzeug.exceptions import BadRequest, UnprocessableEntity
 
 from vault.api.http import auth, bodies, errors, rate_limits
@@ -43,7 +43,7 @@ def operation(action: Action, scope: Scope | None = None, *, is_page: bool = Tru
         @wraps(view)
         def run() -> Any:
             if is_page and not requests.cookie_of(request):
-                return redirect(url_for("console.console_sign_in_page"), HTTPStatus.SEE_OTHER)
+                return see_other("console_sign_in_page")
             return _perform(view, action, intake(partial(_authorize, scope)), is_page=is_page)
 
         return run
@@ -90,6 +90,11 @@ def _begin(req: Request, attempt: Attempt) -> None:
     attempt.principal = UNAUTHENTICATED
     if req.method == "POST":
         requests.require_own_origin(req)
+
+
+def see_other(endpoint: str) -> Response:
+    """Return the reply that leads to the page with this *endpoint*."""
+    return Response(status=HTTPStatus.SEE_OTHER, headers={"Location": url_for(f"console.{endpoint}")})
 
 
 def form_token() -> str:

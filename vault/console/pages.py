@@ -3,10 +3,9 @@
 import json
 import re
 from base64 import b64encode
-from http import HTTPStatus
 from typing import Any
 
-from flask import Response, redirect, render_template, request, url_for
+from flask import Response, render_template, request
 from marshmallow import fields
 from werkzeug.exceptions import BadRequest
 
@@ -18,7 +17,15 @@ from vault.api.operations.replies import MemoryIfLarge, reply_memory
 from vault.audit import exposure
 from vault.audit.exposure import Question
 from vault.console import requests
-from vault.console.operations import arguments, blueprint, form_token, operation, page, sign_in_operation
+from vault.console.operations import (
+    arguments,
+    blueprint,
+    form_token,
+    operation,
+    page,
+    see_other,
+    sign_in_operation,
+)
 from vault.core.attempt import Action
 from vault.core.paths import name_flaw, prefix_flaw
 from vault.core.principal import Scope
@@ -49,7 +56,7 @@ def console_sign_in() -> Response:
     attempt = current_attempt()
     with CountedFailures(attempt):
         cookie = services().sessions.begin(credential, attempt=attempt)
-    reply = _see("console_secrets")
+    reply = see_other("console_secrets")
     requests.set_cookie(reply, request, cookie)
     return reply
 
@@ -60,13 +67,11 @@ def console_sign_out() -> Response:
     """End the session."""
     arguments()
     services().sessions.end(requests.cookie_of(request), attempt=current_attempt())
-    reply = _see("console_sign_in_page")
+    reply = see_other("console_sign_in_page")
     requests.set_cookie(reply, request, "")
     return reply
 
 
-def _see(endpoint: str) -> Any:
-    return redirect(url_for(f"console.{endpoint}"), HTTPStatus.SEE_OTHER)
 
 
 @blueprint.route("/", methods=["GET", "POST"])

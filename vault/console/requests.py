@@ -57,8 +57,8 @@ def set_cookie(reply: Response, req: Request, cookie: str) -> None:
 def require_own_origin(req: Request) -> None:
     """Require that a page of this console sent *req*.
 
-    With the policy `no-referrer`, browsers send forms with the origin `null`, and say in `Sec-Fetch-Site`, which no
-    page can set, that they come from the same origin.
+    With the policy `no-referrer`, browsers send forms with the origin `null`, and say in `Sec-Fetch-Site`,
+    which no page can set, that they come from the same origin.
 
     Raises:
         BadRequest: Another page sent it, or it does not say which.

@@ -36,12 +36,14 @@ class Session(SealedDocument):
 
     @classmethod
     def of_holder(cls, cookie: str, key: TokenKey) -> "Session | None":
-        """Return the session with this *cookie*; None without one, or if it is not as the service wrote it."""
+        """Return the session with this *cookie*, if it exists and is as the service wrote it."""
         found = cls.active({"_id": key.hash(cookie)})
         return cls.genuine(found[0], key) if found else None
 
     @classmethod
-    def new(cls, cookie: str, credential: str, key: TokenKey, *, now: datetime, ends_at: datetime) -> "Session":
+    def new(
+        cls, cookie: str, credential: str, key: TokenKey, *, now: datetime, ends_at: datetime
+    ) -> "Session":
         """Return a session that begins *now*, not yet stored."""
         encrypted = b64encode(key.encrypt_credential(credential, cookie)).decode()
         session = cls(id=key.hash(cookie), credential=encrypted, used_at=now, ends_at=ends_at)

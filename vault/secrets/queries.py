@@ -267,9 +267,7 @@ class SecretQueries:
         self._guard.require()
         with storage_errors():
             end = _end_of_search(attempt.principal, folder, after)
-            condition = _condition(
-                attempt.principal, now=datetime.now(UTC), after=after, name_prefix=folder
-            )
+            condition = _condition(attempt.principal, now=datetime.now(UTC), after=after, name_prefix=folder)
             found = Secret.raw().aggregate(
                 [
                     {"$match": condition},
@@ -307,8 +305,8 @@ class SecretQueries:
     def level(self, folder: str, *, after: str, limit: int | None, attempt: Attempt) -> list[str]:
         """Return up to *limit* keys below *folder*, which is empty or ends in a slash, that come after a key.
 
-        A key is the rest of a secret's name or, with a slash at its end, the name of a folder. Only of secrets
-        that the principal reaches. MongoDB seeks past what is in a folder.
+        A key is the rest of the name of a secret that the principal reaches or, with a slash at its end, the
+        name of a folder. MongoDB seeks past what is in a folder.
 
         Raises:
             TooManyKeysError: The keys take more than `MAX_PAGE_BYTES`.
@@ -343,7 +341,7 @@ def _end_of_search(principal: Principal, folder: str, after: Position | None) ->
 
 
 def _containing(query: str) -> dict[str, Any]:
-    """Return the condition for secrets with *query* in their name or a label; every secret has an empty one."""
+    """Return the condition for secrets with *query* in their name or a label; none for an empty one."""
     if not query:
         return {}
     literal = {"$regex": re.escape(unicodedata.normalize("NFC", query)), "$options": "i"}
