@@ -80,7 +80,7 @@ class Screen:
 def test_a_value_is_found_by_keyboard_and_hidden_again(
     browser: Browser, console: tuple[Service, str]
 ) -> None:
-    """From sign-in to reveal by keys alone; after 30 s, in another tab or on another page, no value is left."""
+    """From sign-in to reveal by keys alone; after 30 s, in another tab or on another page, it is gone."""
     service, token = console
     with browser.new_context(
         viewport={"width": 320, "height": 640}, permissions=["clipboard-read", "clipboard-write"]

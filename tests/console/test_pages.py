@@ -38,7 +38,7 @@ def create(app: Flask, name: str | None = None, value: bytes = VALUE, **options:
 
 
 def test_every_reply_is_restricted(app: Flask, signed_in: SignIn) -> None:
-    """Pages, refusals and values have the console's headers, and no cache keeps them; caches keep its files."""
+    """Pages, refusals and values have the console's headers, and no cache keeps them; caches keep files."""
     person = signed_in()
     secret_id = create(app, "billing/db")
     page = person.get("secret", name="billing/db")
@@ -65,8 +65,8 @@ def test_every_reply_is_restricted(app: Flask, signed_in: SignIn) -> None:
 
 def test_pages_without_a_session_lead_to_the_sign_in(someone: Person, stored: Stored) -> None:
     """Without a cookie, each page leads to the sign-in and leaves no entry; a reveal is a problem."""
-    for path in ("", "secret?name=a", "known?name=a"):
-        reply = someone.get(path)
+    for path in ("", "secret", "known"):
+        reply = someone.get(path, name="a")
         assert (reply.status_code, reply.headers["Location"]) == (303, "/console/sign-in")
     assert someone.post("sign-out").status_code == 303
     assert trail(stored) == []

@@ -47,7 +47,7 @@ def test_a_form_comes_from_the_console(app: Flask, origin: str, headers: dict[st
 def test_a_form_is_of_its_session(stored: Stored, signed_in: SignIn) -> None:
     """Each form and each reveal needs the form token of its session, and the console's origin."""
     alice, bob = signed_in("alice"), signed_in("bob")
-    for fields in ({}, {"form_token": "é"}, {"form_token": bob.form_token}):
+    for fields in ({"other": "field"}, {"form_token": "é"}, {"form_token": bob.form_token}):
         assert alice.post("sign-out", **fields).status_code == 400
     foreign = {"Origin": "https://evil.example"}
     assert alice.post("sign-out", headers=foreign, form_token=alice.form_token).status_code == 400

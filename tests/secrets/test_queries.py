@@ -4,6 +4,7 @@ import re
 from dataclasses import replace
 from itertools import islice
 from typing import Any
+from uuid import UUID
 
 import pytest
 from bson import BSON
@@ -295,8 +296,13 @@ def test_a_search_looks_at_a_limited_number_of_secrets(
 ) -> None:
     """A page ends at its limit, or after so many secrets; all pages together have each match once."""
     monkeypatch.setattr(queries, "MAX_SEARCHED", 4)
-    put_unnamed(stored, 3)
-    put_names(stored, *(f"{number:02}" for number in range(10)))
+    names = [None, None, None, *(f"{number:02}" for number in range(10))]
+    stored.secrets.insert_many(
+        [
+            {"_id": str(UUID(int=number)), "namespace": "default", **({"name": name} if name else {})}
+            for number, name in enumerate(names)
+        ]
+    )
     stored.secrets.update_many({"name": {"$in": ["01", "02"]}}, {"$set": {"deleted_at": in_past(hours=1)}})
     # The first window: three without a name, and 00. The deleted ones count for its end only.
     assert search(app, "0") == [["00"], ["03", "04"], ["05", "06", "07", "08"], ["09"]]
@@ -307,6 +313,7 @@ def test_a_search_looks_at_a_limited_number_of_secrets(
 def test_a_search_reads_an_index_and_is_on_record(app: Flask, stored: Stored) -> None:
     """A search sorts nothing, and its entry does not have the text, which can be a value."""
     put_names(stored, *(f"{number:04}" for number in range(500)))
+    stored["system.profile"].drop()
     begin_profile(stored)
     assert search(app, "0007") == [["0007"]]
     _, plans = end_profile(stored)

@@ -8,7 +8,15 @@ import pytest
 #: Beginnings of the paths of tests in which whole services run next to other programs.
 _SLOW = (
     *("clients/", "differential/", "docs/", "faults/", "fuzz/", "hostile/", "loadtest/", "monitoring/"),
-    *("observability/", "server/", "system/", "api/site/", "api/test_docs_page", "cli/dev/", "console/test_browser"),
+    *(
+        "observability/",
+        "server/",
+        "system/",
+        "api/site/",
+        "api/test_docs_page",
+        "cli/dev/",
+        "console/test_browser",
+    ),
     *("cli/operator/test_audit_verify_lifecycle", "cli/operator/test_imports"),
     *("cli/operator/test_replicaset", "core/test_processes", "scripts/test_swarm_jobs"),
 )

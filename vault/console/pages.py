@@ -72,8 +72,6 @@ def console_sign_out() -> Response:
     return reply
 
 
-
-
 @blueprint.route("/", methods=["GET", "POST"])
 @operation(Action.LIST, Scope.SECRET_LIST)
 def console_secrets() -> Response:

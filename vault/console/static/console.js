@@ -93,6 +93,7 @@ const begin = (panel) => {
 
 const panel = document.getElementById("value");
 if (panel) {
+  document.getElementById("scriptless").hidden = true;
   begin(panel);
 }
 
