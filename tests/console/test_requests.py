@@ -1,4 +1,4 @@
-"""Which requests are from a page of the console."""
+"""Requests that come from a page of the console, and requests that do not."""
 
 import pytest
 from flask import Flask
