@@ -33,6 +33,8 @@ from vault.core.text import is_one_line, is_shown
 from vault.secrets.queries import MAX_PAGE_BYTES
 from vault.secrets.requests import Reference
 
+__all__ = ["blueprint"]
+
 #: Rows of a page.
 _PAGE_SIZE = 100
 _MAX_QUERY_CHARACTERS = 200
