@@ -291,11 +291,9 @@ def test_a_search_is_limited_to_the_paths_and_the_folder(app: Flask, stored: Sto
     assert search(app, "key", principal=within("b/", "d/key"), folder="b/c/") == [["b/c/key"]]
 
 
-def test_a_search_looks_at_a_limited_number_of_secrets(
-    app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A page ends at its limit, or after so many secrets; all pages together have each match once."""
-    monkeypatch.setattr(queries, "MAX_SEARCHED", 4)
+def test_a_search_takes_a_limited_time(app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A page ends at its limit, or when its time is over; all pages together have each match once."""
+    monkeypatch.setattr(queries, "_SEARCHED_AT_ONCE", 4)
     names = [None, None, None, *(f"{number:02}" for number in range(10))]
     stored.secrets.insert_many(
         [
@@ -304,7 +302,11 @@ def test_a_search_looks_at_a_limited_number_of_secrets(
         ]
     )
     stored.secrets.update_many({"name": {"$in": ["01", "02"]}}, {"$set": {"deleted_at": in_past(hours=1)}})
-    # The first window: three without a name, and 00. The deleted ones count for its end only.
+    assert search(app, "0") == [[f"{number:02}" for number in (0, *range(3, 10))]]
+    assert search(app, "0", limit=4) == [["00", "03", "04", "05"], ["06", "07", "08", "09"]]
+    assert search(app, "9") == [["09"]]
+    monkeypatch.setattr(queries, "MAX_SEARCH_SECONDS", 0)
+    # At first, three without a name, and 00. The deleted ones count only for the end of a window.
     assert search(app, "0") == [["00"], ["03", "04"], ["05", "06", "07", "08"], ["09"]]
     assert search(app, "9") == [[], [], [], ["09"]]
     assert search(app, "0", limit=2) == [["00"], ["03", "04"], ["05", "06"], ["07", "08"], ["09"]]

@@ -6,6 +6,8 @@ import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import takewhile
+from time import monotonic
 from typing import Any
 from urllib.parse import quote, unquote
 
@@ -152,8 +154,9 @@ def _within(paths: Paths, prefix: str, after: Position | None) -> dict[str, Any]
     return {"$or": found}
 
 
-#: The secrets that one search looks at.
-MAX_SEARCHED = 100_000
+#: The time after which a search looks at no further secrets, and the number that it looks at in between.
+MAX_SEARCH_SECONDS = 1.0
+_SEARCHED_AT_ONCE = 5_000
 
 #: Maximum bytes of a page of secrets, and of one secret in it, as JSON, where a byte of a label can take 3.
 MAX_PAGE_BYTES = 1_048_576
@@ -257,35 +260,29 @@ class SecretQueries:
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Return secrets with *query* in their names or labels, in any case, and the next page's cursor.
 
-        Only of those in *folder* that the principal reaches, up to *limit* of them. MongoDB looks at no more
-        than `MAX_SEARCHED` secrets, so a page can be empty although more follow.
+        Only of those in *folder* that the principal reaches, up to *limit* of them. A page ends early after
+        `MAX_SEARCH_SECONDS`, so it can be empty although more follow.
 
         Raises:
             InvalidCursorError: This function did not return *cursor*.
         """
-        after = None if cursor is None else _position(cursor)
+        end = None if cursor is None else _position(cursor)
         self._guard.require()
+        until = monotonic() + MAX_SEARCH_SECONDS
+
+        def matches() -> Iterator[Mapping[str, Any]]:
+            nonlocal end
+            is_last = False
+            while not is_last:
+                after, end = end, _end_of_window(attempt.principal, folder, end)
+                yield from _matches(query, attempt.principal, folder, after, end, limit + 1)
+                is_last = end is None or monotonic() >= until
+
         with storage_errors():
-            end = _end_of_search(attempt.principal, folder, after)
-            condition = _condition(attempt.principal, now=datetime.now(UTC), after=after, name_prefix=folder)
-            found = Secret.raw().aggregate(
-                [
-                    {"$match": condition},
-                    {"$sort": dict(_ORDER)},
-                    {"$limit": MAX_SEARCHED},
-                    {"$match": _containing(query)},
-                    {"$limit": limit + 1},
-                    {"$project": _SUMMARY_FIELDS},
-                ],
-                batchSize=_LABELLED_AT_ONCE,
-                collation=_BY_BYTES,
-            )
-            shown, has_more = _page(found, limit)
+            shown, has_more = _page(matches(), limit)
         attempt.finish(Status.SUCCESS)
         if has_more:
             end = _position_of(shown[-1])
-        # Secrets that are not visible do not count above, so that the last of them can be beyond the end.
-        shown = [document for document in shown if end is None or _rank(_position_of(document)) <= _rank(end)]
         return [_summary(StoredSecret(document)) for document in shown], end and _cursor(*end)
 
     def _mark_canaries(self, summaries: Sequence[dict[str, Any]]) -> None:
@@ -326,18 +323,36 @@ class SecretQueries:
         return found
 
 
-def _end_of_search(principal: Principal, folder: str, after: Position | None) -> Position | None:
-    """Return the position at which a search stops; None if it gets to the end of the folder before."""
+def _end_of_window(principal: Principal, folder: str, after: Position | None) -> Position | None:
+    """Return the end of the next secrets of a search; None if they are the last ones of *folder*."""
     reached = _reached(principal, prefix=folder, after=after)
     # The index has all of these fields.
     last = (
         Secret.raw()
         .find(reached, {"name": 1}, collation=_BY_BYTES)
         .sort(_ORDER)
-        .skip(MAX_SEARCHED - 1)
+        .skip(_SEARCHED_AT_ONCE - 1)
         .limit(1)
     )
     return next(map(_position_of, last), None)
+
+
+def _matches(
+    query: str, principal: Principal, folder: str, after: Position | None, end: Position | None, limit: int
+) -> Iterator[Mapping[str, Any]]:
+    """Yield up to *limit* secrets with *query* in their names or labels, after a position and up to *end*."""
+    condition = _condition(principal, now=datetime.now(UTC), after=after, name_prefix=folder)
+    steps = [
+        {"$match": condition},
+        {"$sort": dict(_ORDER)},
+        {"$limit": _SEARCHED_AT_ONCE},
+        {"$match": _containing(query)},
+        {"$limit": limit},
+        {"$project": _SUMMARY_FIELDS},
+    ]
+    found = Secret.raw().aggregate(steps, batchSize=_LABELLED_AT_ONCE, collation=_BY_BYTES)
+    # The steps do not count secrets that are not visible, so that they can go beyond the end.
+    return takewhile(lambda document: end is None or _rank(_position_of(document)) <= _rank(end), found)
 
 
 def _containing(query: str) -> dict[str, Any]:
