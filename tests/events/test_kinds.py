@@ -54,10 +54,12 @@ def test_an_event_says_what_changed() -> None:
 @pytest.mark.parametrize("kind", Kind)
 def test_every_kind_has_an_action(kind: Kind) -> None:
     """Each kind is made from one action, of an entry that says what it is about."""
-    details = {"name": "a", "token": "team-a/b", "key_id": "c", "namespace": "team-a", "canary": True}
+    details = {"name": "a", "token": "team-a/b", "key_id": "c", "slot": "d", "namespace": "team-a"}
+    details["canary"] = True
     found = payload(event(action=_ACTIONS[kind].value, details=details))
     assert found["type"] == kind
-    about = {"token": ("token", "b"), "key": ("key_id", "c")}
+    about = {"token": ("token", "b"), "key": ("key_id", "c"), "custody": ("slot", "d")}
+    about["audit"] = ("principal", "ci")
     name, value = about.get(kind.partition(".")[0], ("name", "a"))
     assert found["data"][name] == value
 

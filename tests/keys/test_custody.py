@@ -187,6 +187,8 @@ def test_slots_are_checked_by_one_process(
         "a": "up",
         "b": "unavailable",
     }
+    [down] = stored.audit_logs.find({"action": "custody_slot_down"})
+    assert (down["details"]["slot"], down["details"]["state"]) == ("b", "unavailable")
 
 
 @pytest.mark.usefixtures("_recording")

@@ -77,6 +77,8 @@ class Action(StrEnum):
     KEY_RECOVERED = "key_recovered"
     CUSTODY_CHANGED = "custody_changed"
     CUSTODY_CHECKED = "custody_checked"
+    #: A slot of the keyring file opened at the last check, and no longer does.
+    CUSTODY_SLOT_DOWN = "custody_slot_down"
     WEBHOOK_CREATE = "webhook_create"
     WEBHOOK_LIST = "webhook_list"
     WEBHOOK_DELETE = "webhook_delete"
@@ -92,6 +94,8 @@ class Action(StrEnum):
     AUDIT_WITNESSED = "audit_witnessed"
     #: Another installation has shown a checkpoint of its trail.
     WITNESS_CHECKPOINT = "witness_checkpoint"
+    #: An operator's command found that the trail is not what the service wrote.
+    AUDIT_TAMPERING = "audit_tampering"
     AUDIT_ENABLED = "audit_enabled"
     AUDIT_DISABLED = "audit_disabled"
 

@@ -30,6 +30,8 @@ class Kind(StrEnum):
     TOKEN_EXPIRING = "token.expiring"
     KEY_OPENED = "key.opened"
     KEY_RECOVERED = "key.recovered"
+    CUSTODY_SLOT_DOWN = "custody.slot_down"
+    AUDIT_TAMPERING = "audit.tampering"
     CANARY_READ = "canary.read"
 
 
@@ -46,6 +48,8 @@ _ACTIONS = {
     Kind.TOKEN_EXPIRING: Action.TOKEN_EXPIRING,
     Kind.KEY_OPENED: Action.KEY_OPENED,
     Kind.KEY_RECOVERED: Action.KEY_RECOVERED,
+    Kind.CUSTODY_SLOT_DOWN: Action.CUSTODY_SLOT_DOWN,
+    Kind.AUDIT_TAMPERING: Action.AUDIT_TAMPERING,
     # Only of canaries.
     Kind.CANARY_READ: Action.FETCH,
 }
@@ -56,6 +60,8 @@ _SHOWN = {
     "secret": ("name", "namespace", "version", "versions", "days", "expires_at", "last_fetched_at"),
     "token": ("token", "namespace", "days", "expires_at"),
     "key": ("key_id", "slot"),
+    "custody": ("key_id", "slot", "state"),
+    "audit": (),
     "canary": ("name", "namespace", "version"),
 }
 #: Without the first of these details, an entry of the sort makes no event: it does not say what it is about.
@@ -63,6 +69,8 @@ _REQUIRED = {
     "secret": ("name", "namespace"),
     "token": ("token", "namespace"),
     "key": ("key_id",),
+    "custody": ("slot",),
+    "audit": (),
     "canary": ("name", "namespace"),
 }
 
@@ -109,8 +117,8 @@ class EventFilter(Filter):
 def event_of(entry: Record, namespace: str) -> Event | None:
     """Return the event that *entry* makes in *namespace*, if it makes one there.
 
-    The namespace of a secret without a name is not on record, so its entries make none. Events of master keys
-    are in the default namespace.
+    The namespace of a secret without a name is not on record, so its entries make none. Events of master
+    keys, their slots and the trail are in the default namespace.
     """
     details, kind = entry.get("details"), _KINDS.get(str(entry.get("action")))
     # A repeated create stored nothing.

@@ -119,6 +119,11 @@ def checked_attempt(states: Sequence[SlotState], about: Mapping[str, Any], princ
     )
 
 
+def _down_attempt(state: SlotState) -> Attempt:
+    details = {"key_id": state.key_id, "slot": state.slot, "state": state.state}
+    return Attempt(action=Action.CUSTODY_SLOT_DOWN, principal=SERVICE, details=details)
+
+
 class CustodyWatch:
     """Records the opening of the keys, and then checks the slots, in one of the processes of a start."""
 
@@ -180,14 +185,14 @@ class CustodyWatch:
         self._known = {one.slot for one in states} | self._refused
         for name in self._known:
             metrics.CUSTODY_SLOT_UP.labels(name).set(name not in down | self._refused)
-        for one in states:
-            if one.slot in down - self._down and one.state != "up":
-                logger.warning("slot %s is down: %s: %s", one.slot, one.state, one.reason)
+        new = [one for one in states if one.slot in down - self._down and one.state != "up"]
+        for one in new:
+            logger.warning("slot %s is down: %s: %s", one.slot, one.state, one.reason)
         for name in sorted((self._down - down) & {one.slot for one in states}):
             logger.warning("slot %s is up again", name)
-        self._down = down
         attempt = checked_attempt(states, about_file(file.digest), SERVICE)
-        attempt.finish(Status.SUCCESS)
+        finish_all([(one, Status.SUCCESS) for one in (attempt, *map(_down_attempt, new))])
+        self._down = down
         self._compare(attempt)
 
     def _compare(self, attempt: Attempt) -> None:

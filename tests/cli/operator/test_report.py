@@ -97,6 +97,7 @@ def test_tampering_is_the_first_thing_in_a_report(trail: Trail, stored: Stored) 
     assert verified["kind"] == "TAMPERING"
     assert verified["finding_count"] > len(verified["findings"]) == 20
     assert "NOT what the service wrote" in report(trail).stdout
+    assert stored.audit_logs.count_documents({"action": "audit_tampering"}) == 2
 
 
 @pytest.mark.parametrize(

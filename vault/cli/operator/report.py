@@ -147,6 +147,8 @@ def _verification(parts: Parts, now: datetime, output: Output) -> Verification:
             count += 1
             if count <= _MAX_FINDINGS:
                 findings.append(str(finding))
+    if Kind.TAMPERING in kinds:
+        reader.record(Attempt(action=Action.AUDIT_TAMPERING, principal=OPERATOR))
     return Verification(gravest(kinds), verifier.entries, verifier.streams, count, findings)
 
 
