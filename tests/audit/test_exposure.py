@@ -17,7 +17,7 @@ from tests.support.dialect import DialectClient
 from tests.support.lifecycle import BOB, EVE, Caller
 from tests.support.rotation import Stored
 from vault.audit import exposure
-from vault.audit.exposure import Exposure, Question
+from vault.audit.knowledge import Exposure, Question
 from vault.core.errors import InvalidCursorError, StorageUnavailableError
 from vault.core.paths import Paths
 from vault.core.principal import OPERATOR, Principal, Scope
@@ -135,7 +135,7 @@ def test_a_secret_whose_create_has_expired_is_found(app: Flask, stored: Stored) 
 @pytest.mark.promise(3)
 def test_many_services_hide_nothing(alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
     """A driver that names any number of services cannot make an answer too large."""
-    monkeypatch.setattr(exposure, "_MAX_SERVICES", 2)
+    monkeypatch.setattr(exposure, "MAX_SERVICES", 2)
     secret_id = alice.create(name="app/db")
     alice.fetch(secret_id)
     for service in ("c", "a", "b", "a"):

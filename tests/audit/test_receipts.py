@@ -48,7 +48,7 @@ def held(*lines: str) -> Receipts:
 
 def findings_for(records: Iterable[Record], found: Receipts, **options: Any) -> list[Finding]:
     """Return the findings about *records* that name a receipt."""
-    verifier = Verifier(KEYS, receipts=found, **options)
+    verifier = Verifier(KEYS, claims=[found], **options)
     return [one for one in verify_records(verifier, records) if "receipt" in one.text]
 
 

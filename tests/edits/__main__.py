@@ -10,7 +10,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from tests.edits.run import UnnoticedError, run
+from tests.edits.run import UnnoticedError, alter, run
 from tests.edits.victim import victim
 from vault.cli.dev.mongod import Mongod
 
@@ -29,6 +29,7 @@ def main() -> int:
             for seed in range(options.seed, options.seed + options.count):
                 try:
                     outcomes["tampering" if run(found, seed) else "without effect"] += 1
+                    outcomes["certificates refused"] += alter(found, seed)
                 except UnnoticedError as unnoticed:
                     outcomes["unnoticed"] += 1
                     _tell(str(unnoticed))

@@ -9,15 +9,23 @@ from typing import Any
 import pytest
 
 from tests.support.rotation import Stored, connected, new_key
-from vault.audit import checkpoint, counter_signature, exposure, reader, receipts, signing_keys
+from vault.audit import (
+    certificate,
+    checkpoint,
+    counter_signature,
+    exposure,
+    reader,
+    receipts,
+    signing_keys,
+)
 from vault.audit.evidence import Evidence
-from vault.audit.exposure import Question
 from vault.audit.findings import Finding, Kind
 from vault.audit.follow import TrailFollower
+from vault.audit.knowledge import Question
 from vault.audit.reader import Filter
 from vault.audit.receipts import Receipts
 from vault.audit.stream import StoredEntry
-from vault.audit.verifier import Verifier, verify_records
+from vault.audit.verifier import Claims, Verifier, verify_records
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.core.attempt import Action, Attempt
 from vault.core.outcomes import Status
@@ -29,6 +37,9 @@ from vault.documents.audit import record_of
 
 #: The collections that verifying reads.
 COLLECTIONS = ("audit_logs", "audit_keys")
+
+#: What can prove that the end of a stream was removed.
+EVIDENCE = ("checkpoint", "receipts", "certificate")
 
 #: The name of the secret of all entries.
 _NAME = "billing/db"
@@ -55,6 +66,8 @@ class Victim:
     witnessed: str
     #: Receipts of the newest signed entry of each stream.
     receipts: list[str]
+    #: The certificate of who knows what.
+    certificate: str
     #: The unsigned entries of failed commits: verification notes them, and vouches for none.
     leftovers: frozenset[str]
     shown: Shown
@@ -70,20 +83,26 @@ class Victim:
                 self.stored[name].insert_many(self.documents[name])
             self.stored.audit_logs.create_index([("stream", 1), ("seq", 1)], unique=True)
 
-    def verify(self, *, by_receipts: bool = False) -> list[Finding]:
-        """Return the findings of verification now, with the witnessed checkpoint, or by receipts."""
-        if by_receipts:
-            held = Receipts(signing_keys.trusted(self.keyring))
+    def verify(self, evidence: str) -> list[Finding]:
+        """Return the findings of verification now, by one kind of `EVIDENCE`."""
+        keys = signing_keys.trusted(self.keyring)
+        known, claims, forged = Evidence(keys), list[Claims](), list[Finding]()
+        if evidence == "checkpoint":
+            forged = [*known.read_witnessed([self.witnessed], authorities=[], witness_keys=None)]
+        elif evidence == "receipts":
+            held = Receipts(keys)
             forged = [one for line, text in enumerate(self.receipts, 1) for one in held.add(text, line)]
-            verifier = Verifier.of_database(self.keyring, receipts=held)
+            claims = [held]
         else:
-            evidence = Evidence(signing_keys.trusted(self.keyring))
-            forged = [*evidence.read_witnessed([self.witnessed], authorities=[], witness_keys=None)]
-            assert evidence.newest
-            heads, retired = evidence.heads, evidence.newest.retired
-            verifier = Verifier.of_database(
-                self.keyring, heads=heads, hashes=evidence.hashes, retired=retired
-            )
+            found = certificate.read(self.certificate, keys)
+            forged, claims = [*known.add_heads(found.heads)], [found]
+        verifier = Verifier.of_database(
+            self.keyring,
+            heads=known.heads,
+            hashes=known.hashes,
+            retired=known.newest.retired if known.newest else {},
+            claims=claims,
+        )
         return forged + list(verify_records(verifier, reader.export(Filter())))
 
     def reads(self) -> Shown:
@@ -128,10 +147,15 @@ def victim(uri: str, stored: Stored) -> Iterator[Victim]:
         answer = counter_signature.make("site-a", checkpoint.digest(made), Keyring(new_key()))
         witnessed = json.dumps({"witness": "w", "checkpoint": made, "answer": answer})
         held = list(_receipts(earlier[-1]["audit_logs"], (SigningKey(old), SigningKey(new))))
-        found = Victim(stored, keyring, earlier[-1], earlier[:-1], witnessed, held, frozenset(), {})
+        question = Question(address="192.0.2.1", stale=True)
+        made = certificate.make(question, keyring, retention_days=0, progress=lambda _: None)
+        certified = json.dumps(made)
+        found = Victim(
+            stored, keyring, earlier[-1], earlier[:-1], witnessed, held, certified, frozenset(), {}
+        )
         found.leftovers = frozenset(_leftovers(found.documents["audit_logs"]))
         found.shown = found.reads()
-        for before in (found.verify(), found.verify(by_receipts=True)):
+        for before in map(found.verify, EVIDENCE):
             assert {finding.kind for finding in before} == {Kind.NOTE}, before
         assert len(found.leftovers) == 9
         yield found

@@ -44,7 +44,11 @@ class Evidence:
         """Take a checkpoint; yield a finding if it contradicts another one."""
         if self.newest is None or found.time > self.newest.time:
             self.newest = found
-        for stream, head in found.heads.items():
+        yield from self.add_heads(found.heads)
+
+    def add_heads(self, heads: Mapping[str, Record]) -> Iterator[Finding]:
+        """Take the heads of a checkpoint or certificate, as `add`."""
+        for stream, head in heads.items():
             place = stream, head["seq"]
             if self.hashes.setdefault(place, head["hash"]) != head["hash"]:
                 yield Finding(*place, "differs between two genuine checkpoints")

@@ -1,8 +1,7 @@
 """Exposure: who has got which value, by the entries of the trail.
 
-A value leaves the service only after its entry, and every entry names the version. So the entries prove who
-knows what: a principal that fetched or unwrapped a version, or that wrote it. Anyone who can write to MongoDB
-can add and remove entries; `audit verify` finds that.
+`vault.audit.knowledge` says what an entry proves. Anyone who can write to MongoDB can add and remove entries;
+`audit verify` finds that, and a certificate is made of verified entries.
 
 MongoDB groups the entries, so the memory here is that of one page. A page covers a limited number of secrets,
 in the order of their IDs, and ends early if these have many entries. So a page can be empty although more
@@ -13,20 +12,38 @@ Functions that read MongoDB raise `StorageUnavailableError`.
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pymongo.errors import OperationFailure
 
 from vault.audit.collection import collection
+from vault.audit.knowledge import (
+    ABOUT_VALUES,
+    ANY_UNWRAP,
+    KNOWN,
+    MAX_SERVICES,
+    SAFE,
+    SUCCESS,
+    UNWRAPPED,
+    WRAPPED,
+    Exposure,
+    Key,
+    Question,
+    conditions,
+    exposure_of,
+    fields,
+    joined,
+    key_of,
+)
 from vault.audit.reader import SETTLED_SECONDS, shown
-from vault.audit.summary import UNREADABLE, Pipeline, is_type, text_at
-from vault.core.attempt import Action, Attempt
+from vault.audit.summary import Pipeline, text_at
+from vault.core.attempt import Attempt
 from vault.core.errors import InvalidCursorError
 from vault.core.outcomes import Status
-from vault.core.principal import DEFAULT_NAMESPACE, Principal
+from vault.core.principal import Principal
 from vault.documents import AuditEntry, Secret
 from vault.documents.guard import storage_errors
 from vault.documents.indexes import PRINCIPAL_INDEX, UNWRAP_INDEX, Index
@@ -63,94 +80,6 @@ _AFTER_ALL = 2**31
 
 #: The first digits of an ID, which a cursor can show to those who may not know the secret.
 _SHOWN_DIGITS = 8
-
-#: The maximum number of services in an exposure: a driver chooses their names.
-_MAX_SERVICES = 100
-
-#: The ID of a secret, a version and a principal. Exposures are in this order.
-_Key = tuple[str, int, str]
-
-_SUCCESS = {"status": Status.SUCCESS.value}
-_FETCH = Action.FETCH.value
-#: Entries that prove who knows a value. A wrapped one is known to those who unwrap it. The keys of a value
-#: are not the value, and a new secret can be without one.
-_KNOWN = {
-    **_SUCCESS,
-    "action": {"$in": [_FETCH, Action.CREATE.value, Action.UPDATE.value]},
-    "$nor": [
-        {"action": _FETCH, "details.wrapped": True},
-        {"action": _FETCH, "details.subkeys": True},
-        {"action": Action.CREATE.value, "details.version": 0},
-    ],
-}
-_WRAPPED = {
-    **_SUCCESS,
-    "action": _FETCH,
-    "details.wrapped": True,
-    "details.subkeys": {"$ne": True},
-}
-#: Entries of all secrets that someone can know: a create can be past the retention, and all reads wrapped.
-_ABOUT_VALUES = {**_SUCCESS, "action": _KNOWN["action"]}
-#: A reply that was wrapped again is no value yet.
-_ANY_UNWRAP = {**_SUCCESS, "action": Action.UNWRAP.value}
-_UNWRAPPED = {**_ANY_UNWRAP, "details.wrapped": {"$ne": True}}
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Question:
-    """The exposures to find, by at least one of the first fields; None accepts every value.
-
-    Its `repr` has no texts: callers mistake a value for a name.
-    """
-
-    secret_id: str | None = field(default=None, repr=False)
-    #: The name of a secret in `namespace`.
-    secret_name: str | None = None
-    principal: str | None = field(default=None, repr=False)
-    #: The name of a token as the trail has it, or its accessor.
-    token: str | None = field(default=None, repr=False)
-    #: The address of the client, in its shortest form.
-    address: str | None = None
-    #: The name of a service, and the ID of a node, to which a driver delivered the value.
-    service: str | None = field(default=None, repr=False)
-    node: str | None = field(default=None, repr=False)
-    since: datetime | None = None
-    namespace: str = DEFAULT_NAMESPACE
-    #: True to include replaced versions, and secrets that cannot be read.
-    stale: bool = False
-
-    def record(self, attempt: Attempt) -> None:
-        """Put the secret, and the names of the other criteria, on record in *attempt*.
-
-        Not their texts: callers mistake a value for a name, and the trail is permanent.
-        """
-        attempt.secret_id = self.secret_id
-        if self.secret_name is not None:
-            attempt.details |= {"name": self.secret_name, "namespace": self.namespace}
-        names = ("principal", "token", "address", "service", "node", "since")
-        attempt.details["criteria"] = [name for name in names if getattr(self, name) is not None]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Exposure:
-    """A version of a secret, and a principal that knows it."""
-
-    name: str | None
-    namespace: str | None
-    secret_id: str
-    version: int
-    #: True if it is the newest version of a secret that can be read.
-    is_current: bool
-    principal: str
-    #: `fetch`, `unwrap`, `delivery` and `write`.
-    how: Sequence[str]
-    #: The services for which it was fetched: the first ones by name, if there are many.
-    services: Sequence[str]
-    first_at: datetime
-    last_at: datetime
-    count: int
-    #: The `stream`, `seq` and `hash` of the newest entry.
-    last_entry: Mapping[str, Any]
 
 
 @dataclass(frozen=True, slots=True)
@@ -197,29 +126,21 @@ def read(question: Question, caller: Principal, *, cursor: str | None, limit: in
 class _Finder:
     """Finds the exposures after a position."""
 
-    def __init__(self, question: Question, caller: Principal, after: _Key, limit: int) -> None:
+    def __init__(self, question: Question, caller: Principal, after: Key, limit: int) -> None:
         self._question = question
         self._caller = caller
         self._after = after
         self._limit = limit
-        principals = _principals(question)
+        principals = principals_of(question)
         is_by_principal = principals is not None
         self._of_principal: dict[str, Any] = {"principal": {"$in": principals}} if is_by_principal else {}
-        self._is_by_principal = is_by_principal and question.secret_id is question.secret_name is None
-        conditions = {
-            "ip": question.address,
-            "details.delivery.service": question.service,
-            "details.delivery.node": question.node,
-            "ts": {"$gte": question.since} if question.since else None,
-        }
+        self._is_by_principal = is_by_principal and not question.is_about_secret
         #: The conditions for entries of those who know a value.
-        self._entries = self._of_principal | {
-            name: value for name, value in conditions.items() if value is not None
-        }
+        self._entries = conditions(question, principals)
         #: By ID, the newest version of secrets that can be read; None for others.
         self._current: dict[str, int | None] = {}
 
-    def find(self) -> tuple[list[Exposure], _Key | None]:
+    def find(self) -> tuple[list[Exposure], Key | None]:
         """Return exposures, and if there are more, the position up to which these are complete."""
         ids, is_last = self._secret_ids()
         self._look_up(ids)
@@ -229,33 +150,31 @@ class _Finder:
         more, other_end = self._unwrapped(ids, end)
         end = min((one for one in (end, other_end) if one), default=None)
         self._look_up({row["_id"]["secret_id"] for row in more})
-        merged: dict[_Key, Mapping[str, Any]] = {}
+        merged: dict[Key, Mapping[str, Any]] = {}
         for row in (*rows, *more):
-            key = _key(row)
+            key = key_of(row)
             if (end is None or key <= end) and (self._question.stale or self._is_current(key)):
-                merged[key] = _joined(merged[key], row) if key in merged else row
+                merged[key] = joined(merged[key], row) if key in merged else row
         keys = sorted(merged)
         if len(keys) > self._limit:
             end = keys[self._limit - 1]
-        return [_exposure(merged[key], self._is_current(key)) for key in keys[: self._limit]], end
+        return [exposure_of(merged[key], self._is_current(key)) for key in keys[: self._limit]], end
 
-    def _before(self, secret_id: str) -> _Key:
+    def _before(self, secret_id: str) -> Key:
         """Return a position before a secret that the caller may not know, if it is after that of the page."""
         position = secret_id[:_SHOWN_DIGITS], 0, ""
         return position if position > self._after else _end_of(secret_id)
 
-    def _is_current(self, key: _Key) -> bool:
+    def _is_current(self, key: Key) -> bool:
         return self._current.get(key[0]) == key[1]
 
     def _secret_ids(self) -> tuple[list[str], bool]:
         """Return IDs of the next secrets, in order, and whether they are the last."""
         question, (start, version, _) = self._question, self._after
-        if question.secret_id is not None:
-            return [question.secret_id], True
-        if question.secret_name is not None:
-            return self._ids_of_name(question.secret_name)
+        if question.is_about_secret:
+            return ids_of(question, start)
         # Without the other conditions: the time that a step takes must not depend on how rarely they are met.
-        query: dict[str, Any] = {**_KNOWN, **self._of_principal} if self._is_by_principal else _ABOUT_VALUES
+        query: dict[str, Any] = {**KNOWN, **self._of_principal} if self._is_by_principal else ABOUT_VALUES
         ids: list[str] = []
         bound = {"$gt" if version == _AFTER_ALL else "$gte": start}
         for _ in range(_MAX_STEPS):
@@ -279,67 +198,40 @@ class _Finder:
         ]
         return self._aggregate([*steps, group, {"$sort": {"_id": 1}}], PRINCIPAL_INDEX)
 
-    def _ids_of_name(self, name: str) -> tuple[list[str], bool]:
-        """Return the ID of the secret with *name*; if stale ones count, also of those that had it before."""
-        start = self._after[0]
-        owner = {"namespace": self._question.namespace, "name": name}
-        found = [one["_id"] for one in Secret.raw().find(owner, {"_id": True})]
-        ids = {one for one in found if isinstance(one, str) and one >= start}
-        if self._question.stale:
-            named = {f"details.{field}": value for field, value in owner.items()}
-            groups = collection().aggregate(
-                [
-                    {"$match": {**_SUCCESS, **named}},
-                    {"$group": {"_id": text_at("$secret_id")}},
-                    {"$match": {"_id": {"$gte": start}}},
-                    {"$sort": {"_id": 1}},
-                    {"$limit": _MAX_SECRETS + 1},
-                ],
-                allowDiskUse=True,
-            )
-            ids |= {group["_id"] for group in groups}
-        return sorted(ids)[:_MAX_SECRETS], len(ids) <= _MAX_SECRETS
-
-    def _look_up(self, ids: Sequence[str] | set[str]) -> None:
-        """Read the current versions of the secrets with these *ids*."""
-        now = datetime.now(UTC)
+    def _look_up(self, ids: Collection[str]) -> None:
         missing = [one for one in ids if one not in self._current]
-        self._current |= dict.fromkeys(missing)
-        for document in Secret.raw().find({"_id": {"$in": missing}}, _WITHOUT_VALUES):
-            secret = StoredSecret(document)
-            if secret.is_visible(now) and secret.is_readable(secret.version, now):
-                self._current[secret.id] = secret.version
+        self._current |= current_versions(missing)
 
-    def _known(self, ids: Sequence[str]) -> tuple[list[dict[str, Any]], _Key | None]:
+    def _known(self, ids: Sequence[str]) -> tuple[list[dict[str, Any]], Key | None]:
         """Return rows of those who fetched or wrote, and the end up to which these are complete."""
         rows: list[dict[str, Any]] = []
         if not self._question.stale:
             ids = [one for one in ids if self._current[one] is not None]
         for at in range(0, len(ids), _SECRETS_AT_ONCE):
             some = ids[at : at + _SECRETS_AT_ONCE]
-            query = {**_KNOWN, **self._entries, "secret_id": {"$in": some}}
+            query = {**KNOWN, **self._entries, "secret_id": {"$in": some}}
             rows += self._rows([{"$match": query}], PRINCIPAL_INDEX, wanted=self._wanted(some))
             if len(rows) > self._limit:
-                return rows, _key(rows[-1])
+                return rows, key_of(rows[-1])
             if sum(row["count"] for row in rows) > _MAX_ENTRIES:
-                return rows, _end_of(_key(rows[-1])[0])
+                return rows, _end_of(key_of(rows[-1])[0])
         return rows, None
 
-    def _unwrapped(self, ids: Sequence[str], end: _Key | None) -> tuple[list[dict[str, Any]], _Key | None]:
+    def _unwrapped(self, ids: Sequence[str], end: Key | None) -> tuple[list[dict[str, Any]], Key | None]:
         """Return rows up to *end* of those who unwrapped, and the end up to which these are complete."""
         if self._is_by_principal:
             # From their entries to the first ones: a reply can have been wrapped several times.
-            query, of_entry, of_origin = {**_UNWRAPPED, **self._entries}, "", "links."
-            links = _links("$secret_id", "secret_id", "details.accessor", _SUCCESS)
-            after: dict[str, Any] = {f"links.{name}": value for name, value in _WRAPPED.items()}
+            query, of_entry, of_origin = {**UNWRAPPED, **self._entries}, "", "links."
+            links = _links("$secret_id", "secret_id", "details.accessor", SUCCESS)
+            after: dict[str, Any] = {f"links.{name}": value for name, value in WRAPPED.items()}
             after["links.secret_id"] = {"$gte": self._after[0], **({"$lte": end[0]} if end else {})}
         else:
-            query, of_entry, of_origin = {**_WRAPPED, "secret_id": {"$in": list(ids)}}, "links.", ""
-            links = _links("$details.accessor", "details.accessor", "secret_id", _ANY_UNWRAP)
-            after = {f"links.{name}": value for name, value in (_UNWRAPPED | self._entries).items()}
+            query, of_entry, of_origin = {**WRAPPED, "secret_id": {"$in": list(ids)}}, "links.", ""
+            links = _links("$details.accessor", "details.accessor", "secret_id", ANY_UNWRAP)
+            after = {f"links.{name}": value for name, value in (UNWRAPPED | self._entries).items()}
         stages = [{"$match": query}, links, {"$unwind": "$links"}, {"$match": after}]
         rows = self._rows(stages, UNWRAP_INDEX, entry=of_entry, origin=of_origin)
-        return rows, _key(rows[-1]) if len(rows) > self._limit else None
+        return rows, key_of(rows[-1]) if len(rows) > self._limit else None
 
     def _wanted(self, ids: Sequence[str]) -> Pipeline:
         """Return the stages that select the current versions, if the question is about these alone."""
@@ -365,7 +257,7 @@ class _Finder:
         group = {
             "_id": {name: f"$_id.{name}" for name in key},
             "how": {"$addToSet": "$_id.how"},
-            "services": {"$minN": {"input": "$_id.service", "n": _MAX_SERVICES}},
+            "services": {"$minN": {"input": "$_id.service", "n": MAX_SERVICES}},
             "first_at": {"$min": "$first_at"},
             "last": {"$max": "$last"},
             "count": {"$sum": "$count"},
@@ -374,9 +266,9 @@ class _Finder:
         after = {"secret_id": secret_id, "version": version, "principal": principal}
         pipeline = [
             *stages,
-            {"$project": _fields(f"${entry}", f"${origin}")},
+            {"$project": fields(f"${entry}", f"${origin}")},
             {"$unwind": "$version"},
-            {"$match": _SAFE | shown(self._caller, "")},
+            {"$match": SAFE | shown(self._caller, "")},
             *wanted,
             {"$group": by_service},
             {"$group": group},
@@ -400,43 +292,44 @@ class _Finder:
         return list(collection().aggregate(pipeline, allowDiskUse=True))
 
 
+def ids_of(question: Question, start: str) -> tuple[list[str], bool]:
+    """Return IDs of the secrets that *question* names, from *start* on, and whether they are the last.
+
+    If stale ones count, also of those that had the name before.
+    """
+    if question.secret_id is not None:
+        return [question.secret_id], True
+    owner = {"namespace": question.namespace, "name": question.secret_name}
+    found = [one["_id"] for one in Secret.raw().find(owner, {"_id": True})]
+    ids = {one for one in found if isinstance(one, str) and one >= start}
+    if question.stale:
+        groups = collection().aggregate(
+            [
+                {"$match": {**SUCCESS, **{f"details.{field}": value for field, value in owner.items()}}},
+                {"$group": {"_id": text_at("$secret_id")}},
+                {"$match": {"_id": {"$gte": start}}},
+                {"$sort": {"_id": 1}},
+                {"$limit": _MAX_SECRETS + 1},
+            ],
+            allowDiskUse=True,
+        )
+        ids |= {group["_id"] for group in groups}
+    return sorted(ids)[:_MAX_SECRETS], len(ids) <= _MAX_SECRETS
+
+
+def current_versions(ids: Sequence[str]) -> dict[str, int | None]:
+    """Return the current versions of the secrets with these *ids*; None for those that cannot be read."""
+    now = datetime.now(UTC)
+    found: dict[str, int | None] = dict.fromkeys(ids)
+    for document in Secret.raw().find({"_id": {"$in": ids}}, _WITHOUT_VALUES):
+        secret = StoredSecret(document)
+        if secret.is_visible(now) and secret.is_readable(secret.version, now):
+            found[secret.id] = secret.version
+    return found
+
+
 #: Without the ciphertexts.
 _WITHOUT_VALUES = {"older": False, "envelope": False, "held_reads": False}
-
-#: An attacker may have stored other types.
-_SAFE = {
-    "$expr": {
-        "$and": [
-            {"$ne": ["$secret_id", UNREADABLE]},
-            is_type("$ts", "date"),
-            *(is_type(f"${name}", "int", "long") for name in ("version", "seq")),
-        ]
-    }
-}
-
-
-def _fields(entry: str, origin: str) -> dict[str, Any]:
-    """Return the fields of a row, in safe types, of an *entry* and of its *origin*."""
-    details = f"{origin}details"
-    # A fetch of a secret that has only its first version, and most creates, have none.
-    version = {"$cond": [is_type(f"{details}.version", "missing"), 1, f"{details}.version"]}
-    has_service = {"$eq": [{"$type": f"{entry}details.delivery"}, "object"]}
-    fetched = {"$cond": [has_service, "delivery", "fetch"]}
-    kinds = {Action.FETCH: fetched, Action.UNWRAP: "unwrap"}
-    branches = [{"case": {"$eq": [f"{entry}action", one.value]}, "then": how} for one, how in kinds.items()]
-    return {
-        "_id": False,
-        "secret_id": text_at(f"{origin}secret_id"),
-        # An import has several.
-        "version": {"$cond": [is_type(f"{details}.versions", "array"), f"{details}.versions", version]},
-        "name": text_at(f"{details}.name"),
-        "namespace": text_at(f"{details}.namespace"),
-        "principal": text_at(f"{entry}principal", UNREADABLE),
-        "how": {"$switch": {"branches": branches, "default": "write"}},
-        "service": text_at(f"{entry}details.delivery.service", "$$REMOVE"),
-        **{name: f"{entry}{name}" for name in ("ts", "seq")},
-        **{name: text_at(f"{entry}{name}") for name in ("stream", "hash")},
-    }
 
 
 def _links(start: str, source: str, target: str, which: Mapping[str, Any]) -> dict[str, Any]:
@@ -453,7 +346,7 @@ def _links(start: str, source: str, target: str, which: Mapping[str, Any]) -> di
     }
 
 
-def _principals(question: Question) -> list[str] | None:
+def principals_of(question: Question) -> list[str] | None:
     """Return the names of the principals that *question* is about; None for all."""
     asked = None if question.principal is None else [question.principal]
     if question.token is None:
@@ -462,48 +355,12 @@ def _principals(question: Question) -> list[str] | None:
     return names if asked is None else [name for name in names if name in asked]
 
 
-def _key(row: Mapping[str, Any]) -> _Key:
-    key = row["_id"]
-    return key["secret_id"], key["version"], key["principal"]
-
-
-def _end_of(secret_id: str) -> _Key:
+def _end_of(secret_id: str) -> Key:
     """Return the position after all exposures of a secret."""
     return secret_id, _AFTER_ALL, ""
 
 
-def _joined(one: Mapping[str, Any], other: Mapping[str, Any]) -> dict[str, Any]:
-    """Return two rows with the same key as one."""
-    return {
-        "_id": one["_id"],
-        "how": [*one["how"], *other["how"]],
-        "services": [*one["services"], *other["services"]],
-        "first_at": min(one["first_at"], other["first_at"]),
-        "last": max(one["last"], other["last"], key=lambda last: last["ts"]),
-        "count": one["count"] + other["count"],
-    }
-
-
-def _exposure(row: Mapping[str, Any], is_current: bool) -> Exposure:
-    secret_id, version, principal = _key(row)
-    last = row["last"]
-    return Exposure(
-        name=last["name"],
-        namespace=last["namespace"],
-        secret_id=secret_id,
-        version=version,
-        is_current=is_current,
-        principal=principal,
-        how=sorted(row["how"]),
-        services=sorted(set(row["services"])),
-        first_at=row["first_at"],
-        last_at=last["ts"],
-        count=row["count"],
-        last_entry={name: last[name] for name in ("stream", "seq", "hash")},
-    )
-
-
-def _progress(end: _Key | None) -> float:
+def _progress(end: Key | None) -> float:
     """Return the share of all IDs up to *end*: they are random. An attacker may have stored other texts."""
     if end is None:
         return 1.0
@@ -513,11 +370,11 @@ def _progress(end: _Key | None) -> float:
         return 0.0
 
 
-def _encode(key: _Key) -> str:
+def _encode(key: Key) -> str:
     return urlsafe_b64encode(json.dumps(key).encode()).decode()
 
 
-def _decode(cursor: str) -> _Key:
+def _decode(cursor: str) -> Key:
     try:
         secret_id, version, principal = json.loads(urlsafe_b64decode(cursor))
         # MongoDB takes neither parts of characters nor larger numbers.

@@ -26,6 +26,7 @@ from vault.core.outcomes import Status
 from vault.core.timestamps import moment
 from vault.crypto import encoding
 from vault.crypto.audit_chain import SigningKey, VerifyingKey
+from vault.documents.audit import Record
 
 #: More characters than the service's longest receipt has.
 MAX_LENGTH = 8_192
@@ -159,7 +160,7 @@ class Receipts:
         self._execute(_INSERT, row)
         self._last[stream] = max(seq, self._last.get(stream, seq))
 
-    def meet(self, entry: Entry) -> None:
+    def meet(self, entry: Entry, _record: Record) -> None:
         """Compare the receipts of this place with *entry*, which is in the trail."""
         if entry.seq > self._last.get(entry.stream, -1):
             return

@@ -16,14 +16,13 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from types import MappingProxyType
-from typing import Self
+from typing import Protocol, Self
 
 from vault.audit import retirement, signing_keys
 from vault.audit.collection import collection_findings, records
 from vault.audit.entry import FOREIGN, MAX_TEXT_LENGTH, Entry, Predecessor, shown
 from vault.audit.findings import Finding, Kind
 from vault.audit.reader import earliest_id
-from vault.audit.receipts import Receipts
 from vault.audit.retirement import Head, Heads, Part, Place
 from vault.audit.stream import MAX_ENTRIES_PER_COMMIT
 from vault.core.attempt import Action
@@ -109,6 +108,22 @@ def retention_start(days: int, now: datetime) -> str:
     return moment(now - timedelta(days=days) + _MAX_CLOCK_LEAD) if days else ""
 
 
+class Claims(Protocol):
+    """Claims about a trail: receipts, or a certificate."""
+
+    def meet(self, entry: Entry, record: Record, /) -> None:
+        """Take the next *entry*, which is decoded from *record*."""
+
+    def unproved(
+        self, kept_since: str, bounds: Mapping[str, Heads], dropped: Collection[str], /
+    ) -> Iterator[Finding]:
+        """Yield, after the last entry, a finding for each claim that the trail does not prove.
+
+        Entries from before *kept_since* may be missing. *bounds* are the last genuine signatures of retired
+        keys, and *dropped* the keys that must be retired.
+        """
+
+
 class Verifier:
     """Takes all records of a trail, and yields findings on each and at the end."""
 
@@ -123,7 +138,7 @@ class Verifier:
         retired: Mapping[str, str] = MappingProxyType({}),
         dropped: Collection[str] = (),
         of_collection: Sequence[Finding] = (),
-        receipts: Receipts | None = None,
+        claims: Sequence[Claims] = (),
     ) -> None:
         """Prepare for a trail signed by *keys* (by signer), of which the first is the current one.
 
@@ -132,8 +147,7 @@ class Verifier:
         checkpoint, by stream, and *retired* the keys that sign nothing beyond them, each with the time of the
         checkpoint. With several checkpoints, *heads* are the newest ones, and *hashes* those of all heads, by
         place. *retirements* are known in addition to those in the trail. *dropped* keys must be retired.
-        *of_collection* are findings about the collection as a whole. Each of the *receipts* must have its
-        entry.
+        *of_collection* are findings about the collection as a whole. The entries must prove the *claims*.
         """
         self._keys = keys
         self._kept_since = kept_since
@@ -146,7 +160,7 @@ class Verifier:
         self._retired = retired
         self._dropped = dropped
         self._of_collection = of_collection
-        self._receipts = receipts
+        self._claims = claims
         self._streams: dict[str, StreamState] = {}
         #: Signer and place of the last signature before each gap, except signatures of the current key.
         self._before_gaps: list[tuple[str, Place]] = []
@@ -162,7 +176,7 @@ class Verifier:
         hashes: Mapping[Place, str] | None = None,
         retired: Mapping[str, str] = MappingProxyType({}),
         retention_days: int | None = None,
-        receipts: Receipts | None = None,
+        claims: Sequence[Claims] = (),
     ) -> Self:
         """Prepare for the trail in the connected database, with the evidence that *keyring* vouches for.
 
@@ -178,7 +192,7 @@ class Verifier:
             retired=retired,
             dropped=signing_keys.dropped(keyring),
             of_collection=collection_findings(retention_days),
-            receipts=receipts,
+            claims=claims,
         )
 
     @property
@@ -202,8 +216,8 @@ class Verifier:
             part = Part.of(record.get("details"), self._keys, entry.place)
             self._retirements += [part] if part else []
         yield from self._move(entry)
-        if self._receipts:
-            self._receipts.meet(entry)
+        for claims in self._claims:
+            claims.meet(entry, record)
         if self._hashes.get(entry.place, entry.hash) != entry.hash:
             yield entry.finding("is not the entry in the checkpoint")
 
@@ -274,8 +288,8 @@ class Verifier:
         for name, seq, witness in self._cut(bounds, replaced):
             where = "at the end" if name in self._streams else "with its whole stream"
             yield Finding(name, seq, f"is missing {where}: {witness} lists it", is_gap=True)
-        if self._receipts:
-            yield from self._receipts.unproved(self._kept_since(), bounds, self._dropped)
+        for claims in self._claims:
+            yield from claims.unproved(self._kept_since(), bounds, self._dropped)
 
     def _signature(self, signed: Entry) -> Iterator[Finding]:
         """Yield a finding unless a known key signed the entry *signed*."""

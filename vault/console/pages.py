@@ -15,7 +15,7 @@ from vault.api.http.bodies import StrictJsonParser
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import MemoryIfLarge, reply_memory
 from vault.audit import exposure
-from vault.audit.exposure import Question
+from vault.audit.knowledge import Question
 from vault.console import requests
 from vault.console.operations import (
     arguments,

@@ -3,6 +3,7 @@
 import json
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -96,6 +97,41 @@ def test_a_question_is_on_record(environment: dict[str, str], stored: Stored, se
         secret_id,
         {"criteria": ["principal"]},
     )
+
+
+@pytest.mark.promise(3)
+@pytest.mark.usefixtures("secret_id")
+def test_a_certificate_verifies_without_the_database(
+    environment: dict[str, str], stored: Stored, tmp_path: Path
+) -> None:
+    """The trail and its export prove a certificate; without its last entries, an export does not."""
+
+    def audit(*arguments: object) -> Any:
+        return CliRunner().invoke(cli.commands, ["audit", *map(str, arguments)], env=environment)
+
+    file, trail, pem = tmp_path / "certificate", tmp_path / "trail", tmp_path / "pem"
+    plain = run(environment, "app/db")
+    done = run(environment, "app/db", "--certificate", str(file))
+    assert (done.exit_code, done.stdout) == (0, plain.stdout)
+    assert f"certified in {file}" in done.stderr
+    assert file.stat().st_mode & 0o777 == 0o600
+    pem.write_text(audit("public-key").stdout)
+    assert json.loads(file.read_text())["public_key"] == pem.read_text()
+    trail.write_text(audit("export").stdout)
+    offline = ("--file", trail, "--public-key", pem)
+    for source in ((), offline):
+        done = audit("verify", "--certificate", file, *source)
+        assert done.exit_code == 0
+        assert done.stdout.endswith("certificate: 2 proved, 0 unproved, 0 past retention: intact\n")
+    lines = trail.read_text().splitlines(keepends=True)
+    trail.write_text("".join(line for line in lines if '"delivery"' not in line))
+    done = audit("verify", "--certificate", file, *offline, "--json")
+    assert done.exit_code == 1
+    assert json.loads(done.stdout.splitlines()[-1])["certificate"]["unproved"] == 1
+    stored.audit_logs.delete_one({"details.delivery": {"$exists": True}})
+    done = run(environment, "app/db", "--certificate", str(tmp_path / "other"))
+    assert (done.exit_code, done.stdout, (tmp_path / "other").exists()) == (1, "", False)
+    assert stored.audit_logs.find_one({"action": "audit_tampering"})
 
 
 @pytest.mark.parametrize(

@@ -28,7 +28,8 @@ from vault.api.native.secret_requests import NAME, SecretReference
 from vault.api.operations.blueprint import Blueprint, current_attempt
 from vault.api.operations.replies import reply_memory
 from vault.audit import exposure
-from vault.audit.exposure import MAX_LIMIT, UNKNOWN, Question
+from vault.audit.exposure import MAX_LIMIT, UNKNOWN
+from vault.audit.knowledge import Question
 from vault.core.attempt import Action
 from vault.core.networks import unmapped
 from vault.core.principal import Scope

@@ -14,8 +14,10 @@ from typing import IO
 import click
 from cryptography.x509 import load_pem_x509_certificates
 
+from vault.audit import certificate as certificates
 from vault.audit import checkpoint as checkpoints
 from vault.audit import reader, signing_keys
+from vault.audit.certificate import Certificate
 from vault.audit.collection import MAX_ENTRY_BYTES
 from vault.audit.evidence import Evidence
 from vault.audit.findings import NO_PLACE, Finding, Kind, gravest
@@ -128,6 +130,12 @@ def _days(text: str) -> int:
     help="Look for the entries of receipts, one a line.",
 )
 @click.option(
+    "--certificate",
+    "certificate_file",
+    type=parameters.TEXT_FILE,
+    help="Compare with the output of `exposure --certificate`.",
+)
+@click.option(
     "--retention-days",
     "days",
     metavar="DAYS",
@@ -144,6 +152,7 @@ def verify(
     tsa_ca: IO[bytes] | None,
     witness_key: IO[bytes] | None,
     receipt_file: IO[str] | None,
+    certificate_file: IO[str] | None,
     days: int | None,
 ) -> None:
     """Verify the trail's hash chains and signatures.
@@ -151,8 +160,8 @@ def verify(
     Exits with 0 if the trail is intact, with 1 if it is not what the service wrote, and with 3 if a finding
     needs a look.
 
-    Only a checkpoint, or a receipt, can show that the end of a stream, or a whole stream, was removed.
-    Witnessed checkpoints also show what the holders of the master key changed.
+    Only a checkpoint, a certificate or a receipt can show that the end of a stream, or a whole stream, was
+    removed. Witnessed checkpoints also show what the holders of the master key changed.
     """
     witnessed = _witnessed(witnesses, tsa_ca, witness_key)
     with ExitStack() as stack:
@@ -164,7 +173,12 @@ def verify(
             raise click.UsageError("--file and --public-key belong together.")
         evidence = Evidence(source.keys)
         kept = [checkpoints.read(checkpoint.read(), source.keys)] if checkpoint else []
-        contradictions = [*chain.from_iterable(map(evidence.add, kept)), *witnessed(evidence)]
+        certificate = certificates.read(certificate_file.read(), source.keys) if certificate_file else None
+        contradictions = [
+            *chain.from_iterable(map(evidence.add, kept)),
+            *witnessed(evidence),
+            *(evidence.add_heads(certificate.heads) if certificate else ()),
+        ]
         held = evidence.newest
         if file is not None and days and held is None:
             # Counted back from today, it would excuse every gap in an old archive.
@@ -173,12 +187,14 @@ def verify(
             )
         exported = held.time + _MAX_EXPORT_DELAY if held and file else None
         receipts = Receipts(source.keys) if receipt_file else None
+        claims: dict[str, Receipts | Certificate | None]
+        claims = {"receipts": receipts, "certificate": certificate}
         verifier = source.verifier(
             kept_since=lambda: retention_start(source.days, exported or datetime.now(UTC)),
             heads=evidence.heads,
             hashes=evidence.hashes,
             retired=held.retired if held else {},
-            receipts=receipts,
+            claims=[one for one in claims.values() if one],
         )
         report = _Report(source, output)
         try:
@@ -195,12 +211,12 @@ def verify(
             report.finish()
     worst = gravest(report.kinds)
     entries = quantity(verifier.entries, "entry", "entries")
-    counts = receipts.counts if receipts else {}
+    counts = {name: one.counts for name, one in claims.items() if one}
     output.result(
         {
             "entries": verifier.entries,
             "streams": verifier.streams,
-            **({"receipts": counts} if receipts else {}),
+            **counts,
             "verdict": worst,
             "intact": worst is Kind.NOTE,
             **({"confirmed_checkpoints": evidence.confirmed} if witnesses else {}),
@@ -224,10 +240,13 @@ def _read(file: IO[str] | None, receipts: Receipts | None) -> Iterator[Finding]:
             raise click.BadParameter(f"line {number} is not a receipt", param_hint="--receipts") from None
 
 
-def _counted(counts: Mapping[str, int]) -> str:
-    """Return the *counts* of receipts, for people; "" without any."""
-    shown = ", ".join(f"{count} {name.replace('_', ' ')}" for name, count in counts.items())
-    return f", receipts: {shown}" if shown else ""
+def _counted(counts: Mapping[str, Mapping[str, int]]) -> str:
+    """Return the *counts* of what receipts and a certificate claim, for people; "" without any."""
+    shown = {
+        name: ", ".join(f"{count} {outcome.replace('_', ' ')}" for outcome, count in one.items())
+        for name, one in counts.items()
+    }
+    return "".join(f", {name}: {text}" for name, text in shown.items())
 
 
 def _file(file: Iterable[str], bundle: bytes, days: int) -> _Source:

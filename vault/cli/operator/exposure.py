@@ -1,25 +1,32 @@
 """The command `exposure`: who has got which value."""
 
+import json
 import sys
 from dataclasses import asdict, replace
 from datetime import datetime
 from ipaddress import ip_address
+from pathlib import Path
 
 import click
 
+from vault.audit import certificate as certificates
 from vault.audit import exposure as exposures
-from vault.audit import reader
-from vault.audit.exposure import MAX_LIMIT, UNKNOWN, Question
+from vault.audit import reader, signing_keys
+from vault.audit.exposure import MAX_LIMIT, UNKNOWN
+from vault.audit.knowledge import Question
 from vault.audit.summary import shown_name
 from vault.cli.operator.context import connected
 from vault.cli.shell import parameters
-from vault.cli.shell.output import Lines, Output, Row, cell, output_options
+from vault.cli.shell.output import Lines, Output, Row, moment_cell, output_options
+from vault.client import private_files
 from vault.client.secrets import is_id
 from vault.core.attempt import Action, Attempt
 from vault.core.networks import unmapped
 from vault.core.principal import DEFAULT_NAMESPACE, OPERATOR
 from vault.core.text import quantity
 from vault.core.timestamps import moment
+from vault.keys import guard
+from vault.parts import Parts
 
 #: The headings, and the minimum widths of their columns.
 _COLUMNS = {"secret": 12, "version": 7, "principal": 10, "how": 5, "count": 5, "first": 17, "last": 17}
@@ -47,6 +54,12 @@ def _address(text: str) -> str:
 @click.option("--node", metavar="ID", help="What was delivered to this node.")
 @parameters.since_option
 @click.option("--stale", is_flag=True, help="Also replaced versions and deleted secrets.")
+@click.option(
+    "--certificate",
+    "path",
+    type=click.Path(dir_okay=False, path_type=Path),
+    help="Verify the whole trail, and write the answer, signed, to FILE.",
+)
 @parameters.namespace_option(
     "The namespace of the named SECRET.", default=DEFAULT_NAMESPACE, show_default=True
 )
@@ -62,6 +75,7 @@ def exposure(
     node: str | None,
     since: datetime | None,
     stale: bool,
+    path: Path | None,
 ) -> None:
     """List who knows the current value of SECRET, a name or an ID.
 
@@ -84,11 +98,28 @@ def exposure(
         since=since,
         stale=stale,
     )
-    with connected(output, reading=True, recorded=True):
+    with connected(output, reading=True, recorded=True) as parts:
+        if path is not None:
+            # A certificate of another key would verify nowhere.
+            guard.require_signer(parts.keyring, signing_keys.trusted)
         attempt = Attempt(action=Action.AUDIT_EXPOSURE, principal=OPERATOR)
         question.record(attempt)
         reader.record(attempt)
-        _show(question, output)
+        if path is None:
+            _show(question, output)
+        else:
+            _certify(question, path, parts, output)
+    output.note(f"The trail cannot know: {'; '.join(UNKNOWN.values())}")
+
+
+def _certify(question: Question, path: Path, parts: Parts, output: Output) -> None:
+    with output.bar("Verifying", reader.estimate()) as bar:
+        days = parts.settings.audit_ttl_days
+        made = certificates.make(question, parts.keyring, retention_days=days, progress=bar.advance)
+    private_files.write(path, json.dumps(made).encode() + b"\n")
+    Lines(output, _COLUMNS, _texts).show(made["exposures"])
+    number, until = len(made["exposures"]), made["query"]["complete_until"]
+    output.note(f"{quantity(number, 'exposure')}, complete until {until}, certified in {path}")
 
 
 def _show(question: Question, output: Output) -> None:
@@ -106,12 +137,11 @@ def _show(question: Question, output: Output) -> None:
             if cursor is None:
                 break
     output.note(f"{quantity(number, 'exposure')}, complete until {moment(first.complete_until)}")
-    output.note(f"The trail cannot know: {'; '.join(UNKNOWN.values())}")
 
 
 def _texts(row: Row) -> list[str]:
     how = [*row["how"], *(f"({service})" for service in row["services"])]
-    times = (cell(row[name]) for name in ("first_at", "last_at"))
+    times = (moment_cell(row[name]) for name in ("first_at", "last_at"))
     secret = shown_name(row["secret_id"], row["name"], row["namespace"])
     version = f"{row['version']}{'' if row['is_current'] else ' (stale)'}"
     return [secret, version, row["principal"], " ".join(how), str(row["count"]), *times]

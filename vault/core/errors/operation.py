@@ -117,7 +117,7 @@ class AuditUnavailableError(VaultError):
 
 
 class InvalidCheckpointError(VaultError):
-    """A file is not a checkpoint of the audit trail, or is not signed by a trusted key."""
+    """A file is not a checkpoint or certificate of the audit trail, or is not signed by a trusted key."""
 
 
 class CheckpointContradictedError(RefusedInputError):

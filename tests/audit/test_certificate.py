@@ -1,0 +1,289 @@
+"""Certificates: what they list, and what a trail proves or contradicts."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from tests.audit.exposure_model import SERVICES, Model
+from tests.audit.test_exposure import found as exposures_of
+from tests.support.lifecycle import BOB, Caller
+from tests.support.rotation import Stored, new_key
+from tests.support.written_trail import Record, Records, rehash
+from vault.audit import certificate, reader, signing_keys
+from vault.audit.certificate import Answer
+from vault.audit.evaluation import matches
+from vault.audit.findings import Finding, Kind
+from vault.audit.knowledge import Question
+from vault.audit.reader import Filter
+from vault.audit.verifier import Verifier, verify_records
+from vault.config.settings import Settings
+from vault.core.errors import InvalidCheckpointError, VaultError
+from vault.core.timestamps import moment
+from vault.crypto import Keyring, MasterKey
+from vault.crypto.audit_chain import SigningKey
+
+VECTOR = json.loads((Path(__file__).parents[1] / "vectors" / "certificate-1.json").read_text())
+KEYRING = Keyring(new_key())
+KEYS = signing_keys.own(KEYRING)
+START = datetime(2026, 11, 24, 12, tzinfo=UTC)
+QUERY: Mapping[str, Any] = {
+    "stale": False,
+    "complete_until": moment(START + timedelta(hours=1)),
+    "secret_ids": None,
+    "principals": ["alice"],
+    "current": {"one": 2, "gone": None},
+}
+
+
+@pytest.fixture
+def keyring(app: Flask, environment: dict[str, str]) -> Keyring:
+    """Return the keyring of the application."""
+    found = Settings.from_mapping(environment)
+    assert app
+    return Keyring.of(found.master_key, found.master_key_fallbacks)
+
+
+def of_principal(principal: str, *entries: Record, stream: str = "aa") -> Records:
+    """Return a signed stream of successful *entries* of a principal, each a second after the one before."""
+    made: Records = []
+    for number, entry in enumerate(entries):
+        record = {
+            "ts": moment(START + timedelta(seconds=number)),
+            "stream": stream,
+            "seq": number,
+            "status": "success",
+            "principal": principal,
+            **entry,
+        }
+        made.append(rehash(record, made[-1] if made else None, SigningKey(KEYRING.primary)))
+    return made
+
+
+def fetch(secret_id: str, version: int = 1, **details: Any) -> Record:
+    """Return what the entry of a fetch has."""
+    return {"action": "fetch", "secret_id": secret_id, "details": {"version": version, **details}}
+
+
+#: Alice's: two of a current version, one of an earlier one, one of a deleted secret, and one that is wrapped.
+RECORDS = of_principal(
+    "alice",
+    fetch("one", 2, name="app/one", namespace="default"),
+    fetch("one", 1),
+    fetch("gone"),
+    fetch("one", 2),
+    fetch("two", 7, wrapped=True, accessor="w"),
+)
+
+
+def certified(records: Records = RECORDS, keyring: Keyring = KEYRING, **query: Any) -> str:
+    """Return the certificate that the service would sign, if *records* were its whole trail."""
+    asked = {**QUERY, **query}
+    answer = Answer(asked, {record["stream"]: record for record in records})
+    list(verify_records(Verifier(KEYS, claims=[answer]), records))
+    return json.dumps(certificate._signed(asked, answer, keyring))
+
+
+def findings(text: str, records: Records, **options: Any) -> tuple[list[Finding], dict[str, int]]:
+    """Return the findings about *records* and the counts of exposures, by the certificate in *text*."""
+    held = certificate.read(text, KEYS)
+    verifier = Verifier(KEYS, claims=[held], **options)
+    return list(verify_records(verifier, records)), held.counts
+
+
+def test_a_certificate_that_someone_keeps_stays_valid() -> None:
+    """The form of a certificate, and the bytes that its signature covers, are pinned."""
+    keyring = Keyring(MasterKey(bytes.fromhex(VECTOR["master_key"])))
+    made = VECTOR["certificate"]
+    keys = signing_keys.own(keyring)
+    answer = Answer(made["query"], {head["stream"]: head for head in made["heads"]})
+    held = certificate.read(json.dumps(made), keys)
+    assert [*verify_records(Verifier(keys, claims=[answer, held]), VECTOR["records"])] == []
+    assert certificate._signed(made["query"], answer, keyring) == made
+    assert held.counts == {"proved": 3, "unproved": 0, "past_retention": 0}
+
+
+@pytest.mark.promise(3)
+def test_certificates_equal_the_answers_without_one(app: Flask, keyring: Keyring) -> None:
+    """The exposures of a certificate are those of the question, in every field, and the trail proves them."""
+    model = Model(app, count=4, secret_count=8, seed=2)
+    model.run(100)
+    some_id = min(model.current)
+    questions: list[dict[str, Any]] = [
+        {"address": "127.0.0.1"},
+        {"principal": "principal-0"},
+        {"principal": "anonymous"},
+        {"token": "principal-1", "since": datetime.now(UTC) - timedelta(days=1)},
+        {"service": SERVICES[0]},
+        {"secret_id": some_id},
+        {"secret_name": "app/1"},
+        {"secret_name": "none"},
+    ]
+    for number, question in enumerate(questions):
+        for stale in (False, True) if number < 4 else (number % 2 == 0,):
+            asked = Question(**question, stale=stale)
+            made = certificate.make(asked, keyring, retention_days=0, progress=lambda _: None)
+            expected = [asdict(one) for one in exposures_of(**question, stale=stale)]
+            times = ("first_at", "last_at")
+            assert made["exposures"] == [
+                one | {name: moment(one[name]) for name in times} for one in expected
+            ], question
+            held = certificate.read(json.dumps(made), signing_keys.trusted(keyring))
+            verifier = Verifier.of_database(keyring, heads=held.heads, claims=[held])
+            assert [*verify_records(verifier, reader.export(Filter()))] == []
+            assert held.counts["proved"] == len(expected)
+
+
+def test_entries_after_the_heads_change_nothing(keyring: Keyring, alice: Caller) -> None:
+    """A certificate stays true while the trail grows; a version that became current later is not in it."""
+    secret_id = alice.create(name="app/db")
+    made = certificate.make(
+        Question(secret_name="app/db"), keyring, retention_days=0, progress=lambda _: None
+    )
+    alice.become(BOB).fetch(secret_id)
+    alice.update(secret_id, b"new")
+    held = certificate.read(json.dumps(made), signing_keys.trusted(keyring))
+    assert [*verify_records(Verifier.of_database(keyring, claims=[held]), reader.export(Filter()))] == []
+    assert held.counts == {"proved": 1, "unproved": 0, "past_retention": 0}
+    assert [one["principal"] for one in made["exposures"]] == ["alice"]
+    assert made["query"]["current"] == {secret_id: 1}
+
+
+@pytest.mark.promise(3)
+@pytest.mark.parametrize("is_hidden", [False, True], ids=["changed", "hidden for a moment"])
+def test_a_trail_that_was_tampered_with_is_not_certified(
+    keyring: Keyring, alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, is_hidden: bool
+) -> None:
+    """Nothing is signed if the trail does not verify, or lacked an entry while the heads were read."""
+    alice.create(name="app/db")
+    if is_hidden:
+        monkeypatch.setattr(certificate, "SETTLED_SECONDS", -60)
+        monkeypatch.setattr(certificate.checkpoint, "heads", lambda _: [])
+    else:
+        stored.audit_logs.update_one({"action": "create"}, {"$set": {"principal": "bob"}})
+    with pytest.raises(VaultError, match="not what the service wrote"):
+        certificate.make(Question(principal="alice"), keyring, retention_days=0, progress=lambda _: None)
+
+
+def test_an_intact_trail_proves_a_certificate() -> None:
+    """Only current versions are listed, and each is proved."""
+    found, counts = findings(certified(), RECORDS)
+    assert (found, counts) == ([], {"proved": 1, "unproved": 0, "past_retention": 0})
+    [one] = json.loads(certified())["exposures"]
+    assert (one["secret_id"], one["version"], one["count"], one["last_entry"]["seq"]) == ("one", 2, 2, 3)
+    stale = json.loads(certified(stale=True))["exposures"]
+    assert [(row["secret_id"], row["version"], row["is_current"]) for row in stale] == [
+        ("gone", 1, False),
+        ("one", 1, False),
+        ("one", 2, True),
+    ]
+
+
+@pytest.mark.promise(3)
+def test_what_a_certificate_gets_wrong_is_found() -> None:
+    """An exposure too many, one too few, and another count are tampering."""
+    more = [*RECORDS, *of_principal("alice", fetch("two", 7), stream="bb")]
+    text = certified(more, current={**QUERY["current"], "two": 7})
+    recount, unlisted = json.loads(text), json.loads(certified(more))
+    recount["exposures"][1]["count"] = 2
+    del unlisted["exposures"][1]
+    for held, records, said in (
+        (_again(recount), more, "proves otherwise than the certificate that {}"),
+        (text, RECORDS, "does not prove that {}: the certificate lists it"),
+        (_again(unlisted), more, "proves that {}: the certificate does not list it"),
+    ):
+        [found], counts = findings(held, records)
+        assert found.text == said.format("alice knows version 7 of two…")
+        assert found.kind is Kind.TAMPERING
+        assert counts == {"proved": 1, "unproved": 1, "past_retention": 0}
+
+
+def _again(made: dict[str, Any]) -> str:
+    """Return the certificate *made*, which was changed, signed again: by the holder of the key."""
+    signed = {name: value for name, value in made.items() if name != "signature"}
+    key = SigningKey(KEYRING.primary)
+    message = certificate._PURPOSE + certificate.encoding.canonical(signed)
+    return json.dumps({**signed, "signature": key.sign(message)})
+
+
+def test_past_the_retention_an_exposure_may_be_unproved() -> None:
+    """If entries may be missing, what they proved is not compared; an unwrap needs an older entry."""
+    unwrap = of_principal("alice", {"action": "unwrap", "secret_id": "w", "details": {}}, stream="bb")
+    text = certified([*RECORDS, *unwrap], current={**QUERY["current"], "two": 7})
+    assert [one["how"] for one in json.loads(text)["exposures"]] == [["fetch"], ["unwrap"]]
+    found, counts = findings(text, unwrap, kept_since=lambda: moment(START + timedelta(seconds=1)))
+    assert (found, counts) == ([], {"proved": 0, "unproved": 0, "past_retention": 2})
+    found, counts = findings(text, unwrap, kept_since=lambda: moment(START))
+    assert [one.seq for one in found] == [3]
+    assert counts == {"proved": 0, "unproved": 1, "past_retention": 1}
+
+
+def test_what_a_certificate_should_cover_needs_a_look() -> None:
+    """An entry from before it beyond its heads, and another secret with the name, need a look."""
+    named = of_principal("bob", fetch("other", name="app/one", namespace="default"), stream="bb")
+    question = {"secret": {"name": "app/one", "namespace": "default"}, "secret_ids": ["one"], "stale": True}
+    text = certified([*RECORDS, *named], **question)
+    [one] = findings(text, [*RECORDS, *named])[0]
+    assert (one.stream, one.kind) == ("bb", Kind.LOOK)
+    [one] = findings(certified(), [*RECORDS, *named])[0]
+    assert one.text == "should be covered by the certificate, and is not"
+    assert findings(certified(complete_until=moment(START)), [*RECORDS, *named])[0] == []
+
+
+def test_a_reply_that_is_wrapped_again_exposes_to_the_last() -> None:
+    """Replies are followed through all wrappings, and entries that lead in a circle to nothing."""
+    again = {"action": "unwrap", "secret_id": "w", "details": {"wrapped": True, "accessor": "x"}}
+    circle = {"action": "unwrap", "secret_id": "x", "details": {"wrapped": True, "accessor": "w"}}
+    last = {"action": "unwrap", "secret_id": "x"}
+    of_list = {"action": "unwrap", "secret_id": ["x"], "details": []}
+    records = [*RECORDS, *of_principal("alice", again, circle, last, of_list, stream="bb")]
+    made = json.loads(certified(records, current={"two": 7}, stale=True))
+    assert [one["how"] for one in made["exposures"] if one["secret_id"] == "two"] == [["unwrap"]]
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        fetch("two", 1) | {"secret_id": None},
+        fetch("two", 1) | {"ts": "2026-W48-2"},
+        fetch("two", 1) | {"ts": "0001-01-01T00:00:00+10:00"},
+        fetch("two", 1) | {"ts": "later"},
+        fetch("two", "1"),  # type: ignore[arg-type]
+        fetch("two", 0.5),  # type: ignore[arg-type]
+        fetch("x" * 2_000, 1),
+        fetch("two", versions=[]),
+    ],
+    ids=lambda entry: str(entry)[:60],
+)
+def test_an_entry_of_another_form_proves_nothing(entry: Record) -> None:
+    """Fields that the service does not write so expose nothing, and stop nothing."""
+    made = json.loads(certified(of_principal("alice", entry), stale=True))
+    assert made["exposures"] == []
+
+
+def test_a_bool_is_no_number() -> None:
+    """As in MongoDB, `true` is not 1, and a missing field is another one."""
+    assert matches({"a": 1, "b": {"$ne": 1}}, {"a": 1})
+    assert not matches({"a": 1}, {"a": True})
+    assert not matches({"a": {"$gte": START}}, {"a": "2027"})
+
+
+def test_another_file_is_no_certificate() -> None:
+    """Each change, another key, and another format are refused; so is what is not a certificate."""
+    made = json.loads(certified())
+    for text in ("", "[]", "{}", "[" * 100_000, '{"signature": 1, "public_key": NaN}', '{"a": 1, "a": 2}'):
+        with pytest.raises(InvalidCheckpointError, match="not a certificate"):
+            certificate.read(text, KEYS)
+    other = Keyring(new_key())
+    changed = {**made, "heads": []}
+    renamed = {**made, "public_key": SigningKey(other.primary).public.pem()}
+    for text in (json.dumps(changed), json.dumps(renamed), certified(keyring=other)):
+        with pytest.raises(InvalidCheckpointError, match="not signed by a key that is known"):
+            certificate.read(text, KEYS | (signing_keys.own(other) if text == json.dumps(renamed) else {}))
+    with pytest.raises(InvalidCheckpointError, match="later release"):
+        certificate.read(_again({**made, "format": 2}), KEYS)
