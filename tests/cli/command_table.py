@@ -118,6 +118,7 @@ ENTRIES = {
     "keys status": _mongodb(own_codes="1 a key is missing"),
     "login": Entry(Needs.SERVICE, ("--token-file", "token")),
     "logout": Entry(Needs.NOTHING),
+    "offboard": _mongodb("--principal", "alice"),
     "ready": Entry(Needs.PROBED, own_codes="1 the service is not ready"),
     "replicaset grant": _mongodb("--admin-uri-file", "admin-uri"),
     "replicaset initiate": _mongodb(

@@ -262,6 +262,7 @@ SUCCESSES = (
     "webhooks list",
     "keys status",
     "keys rewrap",
+    "offboard --principal ci",
     "tokens revoke ci",
     "backup new.tar",
     "drill new.tar",

@@ -4,7 +4,7 @@ Functions raise `StorageUnavailableError`, and `AuditUnavailableError` if an ent
 its change was not made.
 """
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from vault.core.attempt import Action, Attempt
@@ -50,27 +50,29 @@ def _require_not_revoked(attempt: Attempt) -> None:
         raise InvalidCredentialError("revoked", principal=creator)
 
 
-def delete_made_by(creators: Iterable[str], key: TokenKey, attempt: Attempt) -> None:
-    """Delete the roles, issuers and webhooks of *creators*, each after its own entry, as part of *attempt*.
-
-    Roles of others for these issuers stay, and are without an issuer.
-    """
+def made_by(
+    creators: Iterable[str], key: TokenKey
+) -> Iterator[tuple[SealedDocument, Action, Mapping[str, str]]]:
+    """Yield the roles, issuers and webhooks of *creators*, with the action and details of each deletion."""
     names = list(creators)
     with storage_errors():
         roles, issuers, webhooks = Role.made_by(names), Issuer.made_by(names), Webhook.made_by(names)
     # The creator of an altered one is uncertain, and it is invalid anyway.
     for role in filter(None, (Role.genuine(document, key) for document in roles)):
         details = {"role_name": role.plain_name, "namespace": role.namespace, "created_by": role.created_by}
-        _delete(role, replace(attempt, action=Action.ROLE_DELETE, details=details))
+        yield role, Action.ROLE_DELETE, details
     for issuer in filter(None, (Issuer.genuine(document, key) for document in issuers)):
-        details = {"issuer_name": issuer.name, "created_by": issuer.created_by}
-        _delete(issuer, replace(attempt, action=Action.ISSUER_DELETE, details=details))
+        yield issuer, Action.ISSUER_DELETE, {"issuer_name": issuer.name, "created_by": issuer.created_by}
     for webhook in filter(None, (Webhook.genuine(document, key) for document in webhooks)):
-        details = {"webhook_id": webhook.id, "created_by": webhook.created_by}
-        _delete(webhook, replace(attempt, action=Action.WEBHOOK_DELETE, details=details))
+        yield webhook, Action.WEBHOOK_DELETE, {"webhook_id": webhook.id, "created_by": webhook.created_by}
 
 
-def _delete(document: SealedDocument, attempt: Attempt) -> None:
-    attempt.finish(Status.SUCCESS)
-    with storage_errors():
-        document.withdraw()
+def delete_made_by(creators: Iterable[str], key: TokenKey, attempt: Attempt) -> None:
+    """Delete the roles, issuers and webhooks of *creators*, each after its own entry, as part of *attempt*.
+
+    Roles of others for these issuers stay, and are without an issuer.
+    """
+    for document, action, details in made_by(creators, key):
+        replace(attempt, action=action, details=dict(details)).finish(Status.SUCCESS)
+        with storage_errors():
+            document.withdraw()

@@ -1,12 +1,12 @@
 """Revocations of tokens, alone or with all that they created. Errors as in `publishing`."""
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from enum import Enum
 from ipaddress import ip_network
 
-from vault.auth.publishing import delete_made_by
+from vault.auth.publishing import delete_made_by, made_by
 from vault.core.attempt import Attempt
 from vault.core.errors import RevocationRefusedError
 from vault.core.networks import cover
@@ -83,6 +83,44 @@ def revoke_all(
     return (*ended, *_revoke_created([token.name for token in tokens], key, cascade, attempt))
 
 
+def holdings(principal: str, key: TokenKey) -> list[tuple[str, str]]:
+    """Return the kind and name of all that `offboard` ends. Tokens have their stored names."""
+    with storage_errors():
+        tokens = list(Token.objects(name=principal, pending=None))
+    found = [("token", str(token.name)) for token in tokens if not token.revoked_at]
+    creators, seen = [principal], {principal}
+    while creators:
+        for _, _, details in made_by(creators, key):
+            field, name = next(iter(details.items()))
+            found.append((field.partition("_")[0], name))
+        with storage_errors():
+            made = [token for token in Token.created_by_any(creators) if _is_descendant(token, key, seen)]
+        found += [("token", str(token.name)) for token in made if not token.revoked_at]
+        creators = [token.name for token in made]
+        seen.update(creators)
+    return found
+
+
+def offboard(principal: str, key: TokenKey, attempt: Attempt) -> None:
+    """Revoke the tokens of *principal*, a name as the trail has it, and end everything that it created.
+
+    Each has its entry first. To complete a failed call, repeat it.
+    """
+    with storage_errors():
+        tokens = list(Token.objects(name=principal, pending=None))
+    for token in tokens:
+        if not token.revoked_at:
+            details = {"token": token.plain_name, "namespace": token.namespace, **Cascade.ALL.details}
+            replace(attempt, details=details).finish(Status.SUCCESS)
+            _revoke(token, key)
+    _revoke_created([principal], key, Cascade.ALL, attempt)
+
+
+def _is_descendant(token: Token, key: TokenKey, seen: Collection[str]) -> bool:
+    """Return whether *token* is one. The creator of an altered one is uncertain, and it is invalid."""
+    return token.is_genuine(key) and token.name not in seen
+
+
 def _revoke(token: Token, key: TokenKey) -> bool:
     """Revoke *token*; return False if it already was."""
     changes = {"set__revoked_at": to_milliseconds(datetime.now(UTC))}
@@ -113,14 +151,12 @@ def _revoke_created(creators: Sequence[str], key: TokenKey, cascade: Cascade, at
         if cascade is Cascade.ALL:
             delete_made_by(creators, key, attempt)
         with storage_errors():
+            Token.withdraw_pending(creators)
             made = Token.created_by_any(creators)
-        # The creator of an altered token is uncertain, and the token is invalid anyway.
         made = [
             token
             for token in made
-            if token.is_genuine(key)
-            and token.name not in seen
-            and (cascade is Cascade.ALL or not token.orphan)
+            if _is_descendant(token, key, seen) and (cascade is Cascade.ALL or not token.orphan)
         ]
         for token in made:
             if not token.revoked_at:

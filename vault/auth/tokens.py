@@ -1,10 +1,11 @@
 """Creating, listing and revoking tokens."""
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from vault.auth.publishing import publish
-from vault.auth.revocations import Cascade, require_covered, revoke_all
+from vault.auth.revocations import Cascade, holdings, offboard, require_covered, revoke_all
 from vault.auth.token_info import CredentialInfo, TokenInfo, info_of
 from vault.auth.token_keys import TokenKeys
 from vault.auth.token_pages import TokenPages
@@ -172,6 +173,20 @@ class Tokens:
             require_covered(token, key, attempt)
         attempt.finish(Status.SUCCESS)
         return revoke_all(tokens, key, cascade=extent, attempt=attempt)
+
+    def offboard(self, principal: str, *, is_plan: bool, attempt: Attempt) -> Sequence[tuple[str, str]]:
+        """Revoke every token of *principal*, a name as the trail has it, and end all that it created.
+
+        Return the kind and name of each token, role, issuer and webhook that ends; with *is_plan*, nothing
+        does. To complete a failed call, repeat it.
+        """
+        key = self._keys.find()
+        if key is None:
+            return []
+        found = holdings(principal, key)
+        if not is_plan:
+            offboard(principal, key, attempt)
+        return found
 
     def _token(self, grant: Grant, creator: Principal, now: datetime) -> Token:
         """Return the token for *grant*; omitted fields come from its *creator*."""

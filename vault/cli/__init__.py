@@ -27,6 +27,7 @@ _FUNCTIONS = {
     "keys": "vault.cli.operator.keys:keys",
     "login": "vault.cli.user.login:login",
     "logout": "vault.cli.user.login:logout",
+    "offboard": "vault.cli.operator.offboard:offboard",
     "ready": "vault.cli.operator.service:ready",
     "replicaset": "vault.cli.operator.replicaset:replicaset",
     "restore": "vault.cli.operator.backup:restore",

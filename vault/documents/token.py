@@ -164,13 +164,13 @@ class Token(SealedDocument):
 
     @classmethod
     def created_by_any(cls, names: Iterable[str]) -> "list[Token]":
-        """Return the tokens that the tokens with these stored *names* created.
+        """Return the tokens that the principals with these *names* created."""
+        return list(cls.objects(__raw__={"created_by": {"$in": list(names)}}).order_by("name"))
 
-        Pending ones are removed, so that `activate` fails.
-        """
-        made = {"created_by": {"$in": list(names)}}
-        cls.raw().delete_many({**made, "pending": True})
-        return list(cls.objects(__raw__=made).order_by("name"))
+    @classmethod
+    def withdraw_pending(cls, names: Iterable[str]) -> None:
+        """Remove the pending tokens of these creators, so that `activate` fails."""
+        cls.raw().delete_many({"created_by": {"$in": list(names)}, "pending": True})
 
     @classmethod
     def long_expired(cls, *, without: int, limit: int) -> "list[Token]":
