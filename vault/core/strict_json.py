@@ -18,7 +18,7 @@ LARGE_BYTES = 131_072
 #: The maximum number of values and of fields. Values are counted by their separators, so a valid text can
 #: seem to have many: 100 items can have 4 labels each, of 512 commas.
 _MAX_VALUES = 250_000
-_MAX_FIELDS = 2_500
+MAX_FIELDS = 2_500
 
 
 class InvalidJSONError(ValueError):
@@ -35,7 +35,12 @@ class TooManyPartsError(ValueError):
 
 
 def decode(
-    text: bytes, number: Callable[[str], Any] | None = None, *, pause: Pause = never, is_own: bool = False
+    text: bytes,
+    number: Callable[[str], Any] | None = None,
+    *,
+    pause: Pause = never,
+    is_own: bool = False,
+    max_fields: int = MAX_FIELDS,
 ) -> Any:
     """Return the decoded JSON *text*; *number* makes the value of a number from its text.
 
@@ -47,7 +52,7 @@ def decode(
         TooManyPartsError: It has too many values or fields.
     """
     try:
-        decoder = _small_decoder(number) if is_own else _decoder(text, number, pause)
+        decoder = _small_decoder(number) if is_own else _decoder(text, number, pause, max_fields)
         return decoder.decode(text.decode())
     except TooManyPartsError:
         raise
@@ -78,7 +83,9 @@ def _new_decoder(pairs: _Pairs, number: Callable[[str], Any] | None) -> json.JSO
 _small_decoder = cache(partial(_new_decoder, unique_names))
 
 
-def _decoder(text: bytes, number: Callable[[str], Any] | None, pause: Pause) -> json.JSONDecoder:
+def _decoder(
+    text: bytes, number: Callable[[str], Any] | None, pause: Pause, max_fields: int
+) -> json.JSONDecoder:
     """Return the decoder for *text*; raise `TooManyPartsError` if it has too many values."""
     if len(text) <= LARGE_BYTES:
         return _small_decoder(number) if len(text) <= _SMALL_BYTES else _paced(unique_names, number, pause)
@@ -88,7 +95,7 @@ def _decoder(text: bytes, number: Callable[[str], Any] | None, pause: Pause) -> 
         count += text.count(separator)
         if count > _MAX_VALUES:
             raise TooManyPartsError("has too many values")
-    return _paced(_FewFields(), number, pause)
+    return _paced(_FewFields(max_fields), number, pause)
 
 
 def _paced(pairs: _Pairs, number: Callable[[str], Any] | None, pause: Pause) -> json.JSONDecoder:
@@ -100,12 +107,13 @@ def _paced(pairs: _Pairs, number: Callable[[str], Any] | None, pause: Pause) -> 
 class _FewFields:
     """Counts the fields of all objects in a text."""
 
-    def __init__(self) -> None:
+    def __init__(self, maximum: int) -> None:
+        self._maximum = maximum
         self._count = 0
 
     def __call__(self, pairs: Sequence[tuple[str, Any]]) -> dict[str, Any]:
         """Return the object of *pairs*; raise `TooManyPartsError` if all have too many fields together."""
         self._count += len(pairs)
-        if self._count > _MAX_FIELDS:
+        if self._count > self._maximum:
             raise TooManyPartsError("has too many fields")
         return unique_names(pairs)

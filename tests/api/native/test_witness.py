@@ -102,6 +102,13 @@ def test_a_contradiction_is_refused(
     show(sender, BEFORE)
 
 
+def test_a_checkpoint_of_many_streams_is_accepted(sender: FlaskClient) -> None:
+    """A trail has a stream for each start of a worker, and its checkpoint a head for each stream."""
+    heads = [head(f"{number:032x}", 5) for number in range(5_000)]
+    assert show(sender, made(*heads))["sender"] == "site-a"
+    assert "was shown before" in show(sender, made(*heads[1:]), 409)["detail"]
+
+
 def test_each_sender_has_its_own_checkpoint(app: Flask, sender: FlaskClient) -> None:
     """A checkpoint of one sender says nothing about another one's."""
     show(sender, BEFORE)

@@ -26,14 +26,15 @@ class StrictJsonParser(FlaskParser):
         super().handle_error(error, req, schema, **options)
 
     def load_json(self, req: Request, schema: Schema) -> Any:  # noqa: ARG002 - webargs' signature
-        """Return the decoded body of *req*, which `receive` has read.
+        """Return the decoded body of *req*, which `receive` has read. A *schema* can allow more fields.
 
         Raises:
             BadRequest: It is not JSON, or readers could understand it differently.
             RequestEntityTooLarge: It has too many values or fields.
         """
         try:
-            return strict_json.decode(received())
+            max_fields = getattr(schema, "max_fields", strict_json.MAX_FIELDS)
+            return strict_json.decode(received(), max_fields=max_fields)
         except strict_json.TooManyPartsError as error:
             raise RequestEntityTooLarge(f"The body {error}.") from None
         except strict_json.InvalidJSONError as error:

@@ -78,6 +78,9 @@ class CheckpointSchema(Body):
 class ShownCheckpoint(Body):
     """A checkpoint of the sender's trail."""
 
+    #: Of 25,000 heads: each start of a worker begins a stream.
+    max_fields = 100_000
+
     checkpoint = fields.Nested(CheckpointSchema, required=True)
     retention_days = fields.Integer(
         strict=True,
