@@ -44,6 +44,26 @@ def test_a_form_comes_from_the_console(app: Flask, origin: str, headers: dict[st
     assert ("Set-Cookie" in reply.headers) == (status == 303)
 
 
+@pytest.mark.parametrize(
+    ("origin", "headers", "status"),
+    [
+        (HERE, {}, 200),
+        (AWAY, {}, 200),
+        # A proxy that receives HTTPS: browsers send these headers only over HTTPS, or within a machine.
+        ("http://vault.example", {"Sec-Fetch-Mode": "navigate"}, 200),
+        ("http://vault.example", {}, 400),
+        # A proxy that replaces the host.
+        (HERE, {"X-Forwarded-For": "192.0.2.1"}, 400),
+    ],
+)
+def test_no_credential_is_asked_for_over_plain_http(
+    someone: Person, origin: str, headers: dict[str, str], status: int
+) -> None:
+    """Over plain HTTP from another machine, there is no form for a token."""
+    reply = someone.client.get("/console/sign-in", headers=headers, base_url=origin)
+    assert (reply.status_code, "password" in reply.text) == (status, status == 200)
+
+
 def test_a_form_is_of_its_session(stored: Stored, signed_in: SignIn) -> None:
     """Each form and each reveal needs the form token of its session, and the console's origin."""
     alice, bob = signed_in("alice"), signed_in("bob")
@@ -55,6 +75,7 @@ def test_a_form_is_of_its_session(stored: Stored, signed_in: SignIn) -> None:
     secret_id = "550e8400-e29b-41d4-a716-446655440000"
     assert alice.reveal(secret_id, form_token=bob.form_token).status_code == 400
     assert alice.reveal(secret_id, headers=foreign).status_code == 400
+    assert alice.reveal(secret_id, form_token="\ud800").status_code == 400
     assert alice.reveal(secret_id).status_code == 404
 
 

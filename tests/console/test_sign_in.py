@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 
 from tests.console.conftest import SignIn
-from tests.console.person import Person
+from tests.console.person import OWN, Person
 from tests.support.access import bearer, make_token, revoke, services
 from tests.support.issuer import sign
 from tests.support.lifecycle import in_past, trail
@@ -19,21 +19,27 @@ from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidCredentialError
 from vault.documents.session import Session
 
+SECURE = {"Secure", "HttpOnly", "SameSite=Strict", "Path=/"}
+
 
 @pytest.mark.parametrize(
-    ("origin", "name", "attributes"),
+    ("origin", "forwarded", "name", "attributes"),
     [
-        ("http://localhost", "session", {"HttpOnly", "SameSite=Strict", "Path=/"}),
-        ("http://[::1]:8000", "session", {"HttpOnly", "SameSite=Strict", "Path=/"}),
-        ("https://vault.example", "__Host-session", {"Secure", "HttpOnly", "SameSite=Strict", "Path=/"}),
+        ("http://localhost", {}, "session", {"HttpOnly", "SameSite=Strict", "Path=/"}),
+        ("http://[::1]:8000", {}, "session", {"HttpOnly", "SameSite=Strict", "Path=/"}),
+        ("https://vault.example", {}, "__Host-session", SECURE),
         # A proxy that receives HTTPS and sends HTTP.
-        ("http://vault.example", "__Host-session", {"Secure", "HttpOnly", "SameSite=Strict", "Path=/"}),
+        ("http://vault.example", {}, "__Host-session", SECURE),
+        # One that also replaces the host.
+        ("http://localhost", {"X-Forwarded-For": "192.0.2.1"}, "__Host-session", SECURE),
     ],
 )
-def test_a_cookie_is_for_this_host_only(app: Flask, origin: str, name: str, attributes: set[str]) -> None:
+def test_a_cookie_is_for_this_host_only(
+    app: Flask, origin: str, forwarded: dict[str, str], name: str, attributes: set[str]
+) -> None:
     """No script reads the cookie, no other site sends it, and outside this machine it requires HTTPS."""
     person = Person(app, make_token(app, "alice", role="admin"), origin=origin)
-    reply = person.sign_in()
+    reply = person.sign_in(headers={**OWN, **forwarded})
     assert (reply.status_code, reply.headers["Location"]) == (303, "/console/")
     cookie, *found = reply.headers["Set-Cookie"].split("; ")
     assert cookie.startswith(f"{name}=")

@@ -46,6 +46,7 @@ _parser = StrictJsonParser()
 @blueprint.get("/sign-in")
 def console_sign_in_page() -> str:
     """Return the page on which people sign in."""
+    requests.require_private(request)
     return render_template("console/sign_in.html", problem="")
 
 

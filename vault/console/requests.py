@@ -28,9 +28,10 @@ def _is_on_this_machine(host: str) -> bool:
 def _is_plain(req: Request) -> bool:
     """Return whether *req* came over plain HTTP within this machine, the only way without HTTPS.
 
-    A proxy can have received it over HTTPS: then the browser keeps the cookie in either form.
+    A proxy can have received it from elsewhere, and have replaced the host by its own name for the service.
     """
-    return req.scheme == "http" and _is_on_this_machine(host_of(req.host))
+    is_direct = req.scheme == "http" and "X-Forwarded-For" not in req.headers
+    return is_direct and _is_on_this_machine(host_of(req.host))
 
 
 def _cookie_name(req: Request) -> str:
@@ -52,6 +53,18 @@ def set_cookie(reply: Response, req: Request, cookie: str) -> None:
         httponly=True,
         samesite="Strict",
     )
+
+
+def require_private(req: Request) -> None:
+    """Require that the browser got here over HTTPS, or within this machine.
+
+    Over plain HTTP from elsewhere, browsers do not send `Sec-Fetch-Mode`.
+
+    Raises:
+        BadRequest: It did not, so that a credential would be readable on the way.
+    """
+    if req.scheme == "http" and not _is_plain(req) and "Sec-Fetch-Mode" not in req.headers:
+        raise BadRequest(_ELSEWHERE)
 
 
 def require_own_origin(req: Request) -> None:
@@ -129,5 +142,5 @@ def require_form_token(given: str, expected: str) -> None:
     Raises:
         BadRequest: The form is not of this session.
     """
-    if not hmac.compare_digest(given.encode(), expected.encode()):
+    if not hmac.compare_digest(given.encode(errors="replace"), expected.encode()):
         raise BadRequest("The page is of another session. Reload it.")
