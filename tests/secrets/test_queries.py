@@ -312,9 +312,51 @@ def test_a_search_takes_a_limited_time(app: Flask, stored: Stored, monkeypatch: 
     assert search(app, "0", limit=2) == [["00"], ["03", "04"], ["05", "06"], ["07", "08"], ["09"]]
 
 
+def test_a_search_takes_smaller_steps_if_they_are_slow(
+    app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number of secrets that are read at once depends on how long that takes, and deleted ones count."""
+    put_names(stored, *(f"{number:04}" for number in range(1_000)), deleted_at=in_past(hours=1))
+    monkeypatch.setattr(queries, "_SEARCHED_AT_ONCE", 200)
+    seconds = iter([*(0.01,) * 3, *(0.2,) * 5])
+    counts: list[int] = []
+    now = 0.0
+    end_of_window = queries._end_of_window
+
+    def step(reached: dict[str, Any], count: int) -> queries.Position | None:
+        nonlocal now
+        counts.append(count)
+        now += next(seconds)
+        return end_of_window(reached, count)
+
+    monkeypatch.setattr(queries, "monotonic", lambda: now)
+    monkeypatch.setattr(queries, "_end_of_window", step)
+    attempt = Attempt(action=Action.LIST, principal=ALICE)
+    found, cursor = services(app).queries.search("0", folder="", cursor=None, limit=9, attempt=attempt)
+    assert (found, bool(cursor)) == ([], True)
+    assert counts == [100, 200, 200, 200, 100, 50, 25, 12]
+
+
+def test_secrets_that_change_during_a_search_are_found_once(
+    app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If secrets are removed meanwhile, each of the others is found once."""
+    monkeypatch.setattr(queries, "_SEARCHED_AT_ONCE", 4)
+    put_names(stored, *(f"{number:02}" for number in range(10)))
+    end_of_window = queries._end_of_window
+
+    def remove_first(reached: dict[str, Any], count: int) -> queries.Position | None:
+        end = end_of_window(reached, count)
+        stored.secrets.delete_one({"name": "00"})
+        return end
+
+    monkeypatch.setattr(queries, "_end_of_window", remove_first)
+    assert search(app, "0") == [[f"{number:02}" for number in range(1, 10)]]
+
+
 def test_a_search_reads_an_index_and_is_on_record(app: Flask, stored: Stored) -> None:
     """A search sorts nothing, and its entry does not have the text, which can be a value."""
-    put_names(stored, *(f"{number:04}" for number in range(500)))
+    put_names(stored, *(f"{number:04}" for number in range(queries._SEARCHED_AT_FIRST - 1)))
     stored["system.profile"].drop()
     begin_profile(stored)
     assert search(app, "0007") == [["0007"]]

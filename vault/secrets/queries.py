@@ -80,42 +80,30 @@ def find_page(
 
     Only of those that *principal* reaches, and that meet the condition *only*.
     """
-    condition = _condition(
-        principal, now=now, after=after, name_prefix=name_prefix, labels=labels, deleted=deleted, only=only
-    )
+    conditions = [
+        _reached(principal, prefix=name_prefix, after=after),
+        *_visible(now, deleted=deleted),
+        only,
+        *([{"labels": {"$all": list(labels)}}] if labels else []),
+    ]
     at_once = _LABELLED_AT_ONCE if "labels" in wanted else _AT_ONCE
     found: Iterator[Mapping[str, Any]] = (
         Secret.raw()
-        .find(condition, wanted, batch_size=at_once, collation=_BY_BYTES)
+        .find({"$and": conditions}, wanted, batch_size=at_once, collation=_BY_BYTES)
         .sort(_ORDER)
         .limit(limit)
     )
     return found
 
 
-def _condition(
-    principal: Principal,
-    *,
-    now: datetime,
-    after: Position | None,
-    name_prefix: str,
-    labels: Sequence[str] = (),
-    deleted: bool = False,
-    only: Mapping[str, Any] = _NO_CONDITION,
-) -> dict[str, Any]:
-    conditions: list[Mapping[str, Any]] = [
-        _reached(principal, prefix=name_prefix, after=after),
-        # The conditions of `StoredSecret.is_visible`.
+def _visible(now: datetime, *, deleted: bool = False) -> list[dict[str, Any]]:
+    """Return the conditions of `StoredSecret.is_visible`, or with *deleted* those for restorable secrets."""
+    return [
         {"pending": None, "deleted_at": {"$exists": True} if deleted else None},
         {"$or": [{"expires_at": None}, {"expires_at": {"$gt": now}}]},
         {"$or": [{"max_reads": None}, {"$expr": {"$lt": [{"$ifNull": ["$reads", 0]}, "$max_reads"]}}]},
-        only,
+        *([{"purge_at": {"$gt": now}}] if deleted else []),
     ]
-    if deleted:
-        conditions.append({"purge_at": {"$gt": now}})
-    if labels:
-        conditions.append({"labels": {"$all": list(labels)}})
-    return {"$and": conditions}
 
 
 def _reached(principal: Principal, *, prefix: str = "", after: Position | None = None) -> dict[str, Any]:
@@ -154,9 +142,13 @@ def _within(paths: Paths, prefix: str, after: Position | None) -> dict[str, Any]
     return {"$or": found}
 
 
-#: The time after which a search looks at no further secrets, and the number that it looks at in between.
+#: The time after which a search looks at no further secrets.
 MAX_SEARCH_SECONDS = 1.0
-_SEARCHED_AT_ONCE = 5_000
+#: The number that it looks at in between, at first and at most: as many as take about this time. A document
+#: can have 640 KB.
+_SEARCHED_AT_FIRST = 100
+_SEARCHED_AT_ONCE = 1_000
+_SEARCHED_SECONDS = 0.1
 
 #: Maximum bytes of a page of secrets, and of one secret in it, as JSON, where a byte of a label can take 3.
 MAX_PAGE_BYTES = 1_048_576
@@ -268,15 +260,21 @@ class SecretQueries:
         """
         end = None if cursor is None else _position(cursor)
         self._guard.require()
-        until = monotonic() + MAX_SEARCH_SECONDS
+        principal, now = attempt.principal, monotonic()
+        until = now + MAX_SEARCH_SECONDS
 
         def matches() -> Iterator[Mapping[str, Any]]:
-            nonlocal end
+            nonlocal end, now
+            count = min(_SEARCHED_AT_FIRST, _SEARCHED_AT_ONCE)
             is_last = False
             while not is_last:
-                after, end = end, _end_of_window(attempt.principal, folder, end)
-                yield from _matches(query, attempt.principal, folder, after, end, limit + 1)
-                is_last = end is None or monotonic() >= until
+                began, reached = now, _reached(principal, prefix=folder, after=end)
+                end = _end_of_window(reached, count)
+                yield from _matches(query, reached, end, count, limit + 1)
+                now = monotonic()
+                is_slow = now - began >= _SEARCHED_SECONDS
+                count = max(count // 2, 1) if is_slow else min(count * 2, _SEARCHED_AT_ONCE)
+                is_last = end is None or now >= until
 
         with storage_errors():
             shown, has_more = _page(matches(), limit)
@@ -323,35 +321,28 @@ class SecretQueries:
         return found
 
 
-def _end_of_window(principal: Principal, folder: str, after: Position | None) -> Position | None:
-    """Return the end of the next secrets of a search; None if they are the last ones of *folder*."""
-    reached = _reached(principal, prefix=folder, after=after)
+def _end_of_window(reached: Mapping[str, Any], count: int) -> Position | None:
+    """Return the position of the secret with this *count* of those *reached*; None if they are fewer."""
     # The index has all of these fields.
-    last = (
-        Secret.raw()
-        .find(reached, {"name": 1}, collation=_BY_BYTES)
-        .sort(_ORDER)
-        .skip(_SEARCHED_AT_ONCE - 1)
-        .limit(1)
-    )
+    last = Secret.raw().find(reached, {"name": 1}, collation=_BY_BYTES).sort(_ORDER).skip(count - 1).limit(1)
     return next(map(_position_of, last), None)
 
 
 def _matches(
-    query: str, principal: Principal, folder: str, after: Position | None, end: Position | None, limit: int
+    query: str, reached: Mapping[str, Any], end: Position | None, count: int, limit: int
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield up to *limit* secrets with *query* in their names or labels, after a position and up to *end*."""
-    condition = _condition(principal, now=datetime.now(UTC), after=after, name_prefix=folder)
+    """Yield up to *limit* secrets with *query* in name or labels, of the first *count* that are *reached*."""
     steps = [
-        {"$match": condition},
+        {"$match": reached},
         {"$sort": dict(_ORDER)},
-        {"$limit": _SEARCHED_AT_ONCE},
-        {"$match": _containing(query)},
+        # Before the other conditions, so that the secrets that do not meet them count, too.
+        {"$limit": count},
+        {"$match": {"$and": [*_visible(datetime.now(UTC)), _containing(query)]}},
         {"$limit": limit},
         {"$project": _SUMMARY_FIELDS},
     ]
     found = Secret.raw().aggregate(steps, batchSize=_LABELLED_AT_ONCE, collation=_BY_BYTES)
-    # The steps do not count secrets that are not visible, so that they can go beyond the end.
+    # If secrets were removed after the end was read, the steps go beyond it.
     return takewhile(lambda document: end is None or _rank(_position_of(document)) <= _rank(end), found)
 
 
