@@ -122,6 +122,13 @@ def test_a_value_is_found_by_keyboard_and_hidden_again(
         page.wait_for_function("async () => (await navigator.clipboard.readText()) === ''")
 
         reveal.click()
+        page.evaluate("void (navigator.clipboard.readText = () => Promise.reject(new Error('not allowed')))")
+        page.get_by_role("button", name="Copy").click()
+        expect(page.get_by_text("Copied.")).to_be_visible()
+        page.clock.run_for(30_500)
+        expect(page.get_by_text("empty it yourself")).to_be_visible()
+
+        reveal.click()
         expect(value).to_have_text(VALUE)
         page.evaluate(
             "Object.defineProperty(document, 'hidden', { value: true, configurable: true });"

@@ -9,6 +9,7 @@ from flask import Flask
 from tests.console.conftest import SignIn
 from tests.console.person import Person, links
 from tests.support.access import services
+from tests.support.issuer import sign
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail
@@ -45,10 +46,18 @@ def test_every_reply_is_restricted(app: Flask, signed_in: SignIn) -> None:
         *(page, person.get(), person.get(q="b"), person.get("known", name="billing/db"), Person(app).get()),
         *(person.reveal(secret_id), person.reveal("x"), Person(app).get("sign-in"), person.get(folder="x")),
         *(Person(app, "x").sign_in(), person.get("assets/none.css"), person.get("secret", name="none")),
+        # Where there is no page.
+        *(
+            person.get("none"),
+            person.get("sign-out"),
+            person.client.options("/console/"),
+            person.get("a/../b"),
+        ),
     ]
     for reply in replies:
         assert {name: reply.headers.get(name) for name in HEADERS} == HEADERS, reply.request.path
         assert reply.headers["Cache-Control"] == "no-store"
+    assert "Referrer-Policy" not in person.client.get("/console-none").headers
     assets = [link for link in links(page) if link.startswith("/console/assets/")]
     assert [link.rpartition(".")[2] for link in assets] == ["css", "js"]
     for link in assets:
@@ -127,6 +136,9 @@ def test_the_page_of_a_secret(app: Flask, signed_in: SignIn) -> None:
     known = person.get("known", name="billing/db")
     assert known.status_code == 200
     assert "By the audit trail" in known.text
+    deletion = Attempt(action=Action.DELETE, principal=OPERATOR)
+    services(app).versions.delete(Reference(name="billing/db"), [1], attempt=deletion)
+    assert 'data-version="1"' not in person.get("secret", name="billing/db").text
     nameless = create(app)
     pages = [
         page,
@@ -144,6 +156,19 @@ def test_the_page_of_a_secret(app: Flask, signed_in: SignIn) -> None:
     refused = person.get("secret", name="none")
     assert (refused.status_code, refused.mimetype) == (404, "text/html")
     assert "Secret not found" in refused.text
+
+
+def test_those_who_know_a_secret_are_shown_by_their_whole_names(app: Flask, signed_in: SignIn) -> None:
+    """Principals whose names begin alike are separate rows, each with its name."""
+    secret_id = create(app, "billing/db")
+    names = [f"jwt:{'n' * 100}{number}" for number in range(2)]
+    for name in names:
+        scopes = "secret:list secret:describe secret:fetch"
+        person = Person(app, sign(sub=name.removeprefix("jwt:"), scope=scopes))
+        person.sign_in()
+        assert person.reveal(secret_id).status_code == 200
+    known = signed_in().get("known", name="billing/db")
+    assert all(f"{name}<" in known.text for name in names)
 
 
 def test_each_reveal_is_one_entry(app: Flask, stored: Stored, signed_in: SignIn) -> None:
@@ -201,6 +226,15 @@ def test_what_a_person_may_not_do_is_not_shown(app: Flask, signed_in: SignIn) ->
     for listed in (lister.get(folder="billing/"), lister.get(q="db")):
         assert "db" in listed.text
         assert not any("/console/secret" in link for link in links(listed))
+    fetcher = signed_in("fetcher", scopes=("secret:describe", "secret:fetch"))
+    assert not any(
+        link.startswith("/console/?folder") for link in links(fetcher.get("secret", name="billing/db"))
+    )
+    auditor = signed_in("auditor", scopes=("audit:read",))
+    assert {"/console/", "/console/secret?name=billing/db"}.isdisjoint(
+        links(auditor.get("known", name="billing/db"))
+    )
+    assert "/console/" not in links(auditor.get())
     none = signed_in("none", scopes=("audit:read",))
     refused = none.get()
     assert (refused.status_code, "Sign out" in refused.text, "Search" in refused.text) == (403, True, False)

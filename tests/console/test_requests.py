@@ -80,6 +80,23 @@ def test_a_form_is_of_its_session(stored: Stored, signed_in: SignIn) -> None:
 
 
 @pytest.mark.parametrize(
+    ("site", "mode", "status"),
+    [
+        ("none", "navigate", 200),
+        ("same-origin", "no-cors", 200),
+        ("same-site", "navigate", 200),
+        ("same-site", "no-cors", 400),
+        ("cross-site", "cors", 400),
+    ],
+)
+def test_a_page_is_no_part_of_another_page(signed_in: SignIn, site: str, mode: str, status: int) -> None:
+    """Pages elsewhere can lead to the console, and cannot load its pages as images or scripts."""
+    person = signed_in()
+    headers = {"Sec-Fetch-Site": site, "Sec-Fetch-Mode": mode}
+    assert person.client.get("/console/", headers=headers, base_url="http://localhost").status_code == status
+
+
+@pytest.mark.parametrize(
     ("data", "content_type", "status"),
     [
         (b"token", "application/x-www-form-urlencoded", 400),

@@ -4,6 +4,7 @@ from tests.conftest import running_app
 from tests.console.person import Person
 from tests.support.access import age_token, make_token, revoke
 from tests.support.issuer import sign
+from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
 
 
@@ -31,8 +32,24 @@ def test_refused_sign_ins_look_alike_and_count(console_environment: dict[str, st
         assert "The sign-in failed" in refused[0].text
         limited = Person(app, unknown).sign_in()
         assert (limited.status_code, "Retry-After" in limited.headers) == (429, True)
+        old = Person(app)
+        old.client.set_cookie("session", "A" * 43, domain="localhost")
+        assert (old.get().status_code, old.cookie()) == (429, "")
         assert Person(app, valid).sign_in().status_code == 303
     assert stored.sessions.count_documents({}) == 1
+
+
+def test_refused_addresses_are_on_record(console_environment: dict[str, str], stored: Stored) -> None:
+    """From an address that is not allowed there is nothing, and operations leave an entry."""
+    with running_app({**console_environment, "ALLOWED_NETWORKS": "192.0.2.0/24"}) as app:
+        person = Person(app, "x")
+        replies = [person.get(path) for path in ("", "sign-in", "assets/none.css", "none")]
+        replies.append(person.sign_in())
+        person.client.set_cookie("session", "A" * 43, domain="localhost")
+        replies += [person.get(), person.post("sign-out", headers={})]
+        assert [reply.status_code for reply in replies] == [403] * 7
+    refused = [entry["action"] for entry in trail(stored) if entry["details"].get("reason") == "address"]
+    assert refused == ["login", "list", "logout"]
 
 
 def test_without_a_token_key_there_are_no_sessions(
@@ -46,9 +63,11 @@ def test_without_a_token_key_there_are_no_sessions(
 
 
 def test_the_console_counts_for_the_rate_limit(console_environment: dict[str, str]) -> None:
-    """Pages count as requests of their principal, like those of the API."""
+    """Pages count as requests of their principal, like those of the API; a sign-out is always possible."""
     with running_app({**console_environment, "RATE_LIMIT": "4/hour"}) as app:
         person = Person(app, make_token(app, "limited-person", role="admin"))
         person.sign_in()
-        statuses = [person.get().status_code for _ in range(5)]
-        assert statuses == [200, 200, 200, 200, 429]
+        form_token = person.form_token
+        statuses = [person.get().status_code for _ in range(4)]
+        assert statuses == [200, 200, 200, 429]
+        assert person.post("sign-out", form_token=form_token).status_code == 303

@@ -120,6 +120,16 @@ def test_a_session_ends_on_every_replica(app: Flask, signed_in: SignIn) -> None:
     assert other.get().status_code == 200
 
 
+def test_a_sign_in_ends_the_session_before(stored: Stored, signed_in: SignIn) -> None:
+    """A browser has one session at a time."""
+    person, other = signed_in(), signed_in("bob")
+    old = person.cookie()
+    assert person.sign_in().status_code == 303
+    assert person.cookie() not in ("", old)
+    assert stored.sessions.count_documents({}) == 2
+    assert {person.get().status_code, other.get().status_code} == {200}
+
+
 def test_a_revoked_token_ends_its_sessions(app: Flask, signed_in: SignIn) -> None:
     """A session acts with the credential as it is now."""
     person = signed_in()

@@ -16,7 +16,7 @@ from vault.core.errors import InvalidCredentialError
 from vault.core.outcomes import Status
 from vault.core.timestamps import to_milliseconds
 from vault.crypto.token_key import TokenKey
-from vault.documents.guard import storage_errors
+from vault.documents.guard import best_effort_cleanup, storage_errors
 from vault.documents.session import Session
 
 #: The longest session, and the longest time between two requests of one.
@@ -43,8 +43,10 @@ class Sessions:
         self._authenticator = authenticator
         self._is_indexed = False
 
-    def begin(self, credential: str, *, attempt: Attempt) -> str:
+    def begin(self, credential: str, *, earlier: str, attempt: Attempt) -> str:
         """Identify the principal of *attempt* by its *credential*; return the cookie of a new session.
+
+        It replaces the session with the cookie *earlier*, if there is one.
 
         Raises the errors of `Authenticator.identify`.
         """
@@ -58,6 +60,9 @@ class Sessions:
                 Session.index()
             self._is_indexed = True
         publish(session, attempt=attempt)
+        if earlier:
+            with best_effort_cleanup():
+                Session(id=key.hash(earlier)).withdraw()
         return cookie
 
     def identify(self, cookie: str, *, attempt: Attempt) -> None:

@@ -8,7 +8,7 @@ from flask import Response, url_for
 from werkzeug.exceptions import NotFound
 
 from vault.api.site.assets import Asset
-from vault.console.operations import blueprint
+from vault.console.operations import blueprint, require_address
 from vault.core import style
 
 _FOLDER = Path(__file__).parent / "static"
@@ -40,6 +40,7 @@ def address(kind: str) -> str:
 @blueprint.get("/assets/<name>")
 def console_asset(name: str) -> Response:
     """Return one of the files."""
+    require_address()
     found = dict(load().values()).get(name)
     if found is None:
         raise NotFound

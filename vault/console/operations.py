@@ -8,12 +8,13 @@ from typing import Any, TypeVar
 from flask import Blueprint, Request, Response, g, render_template, request, url_for
 from werkzeug.exceptions import BadRequest, UnprocessableEntity
 
-from vault.api.http import auth, bodies, errors, rate_limits
+from vault.api.http import auth, bodies, client_ip, errors, rate_limits
+from vault.api.http.prefixes import CONSOLE
 from vault.api.http.refusals import detail_of, refusal
-from vault.api.operations.blueprint import Intake, perform, services
+from vault.api.operations.blueprint import Intake, current_attempt, perform, services
 from vault.console import requests
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import InvalidCredentialError
+from vault.core.errors import InvalidCredentialError, RateLimitedError
 from vault.core.principal import UNAUTHENTICATED, Scope
 
 View = TypeVar("View", bound=Callable[[], Response])
@@ -29,7 +30,7 @@ _CONTENT_SECURITY_POLICY = (
 
 _HTML = "text/html; charset=utf-8"
 
-blueprint = Blueprint("console", __name__, url_prefix="/console", template_folder="templates")
+blueprint = Blueprint("console", __name__, url_prefix=CONSOLE.rstrip("/"), template_folder="templates")
 
 
 def operation(action: Action, scope: Scope | None = None, *, is_page: bool = True) -> Callable[[View], View]:
@@ -43,6 +44,7 @@ def operation(action: Action, scope: Scope | None = None, *, is_page: bool = Tru
         @wraps(view)
         def run() -> Any:
             if is_page and not requests.cookie_of(request):
+                require_address()
                 return see_other("console_sign_in_page")
             return _perform(view, action, intake(partial(_authorize, scope)), is_page=is_page)
 
@@ -73,23 +75,35 @@ def _perform(view: View, action: Action, intake: Intake, *, is_page: bool) -> An
 
 def _admit(req: Request, attempt: Attempt) -> None:
     _begin(req, attempt)
-    auth.admit(attempt)
+    rate_limits.count_request(attempt)
 
 
 def _authorize(scope: Scope | None, req: Request, attempt: Attempt) -> None:
     _begin(req, attempt)
-    auth.require_address(attempt)
     with auth.CountedFailures(attempt):
         services().sessions.identify(requests.cookie_of(req), attempt=attempt)
-    rate_limits.count_request(attempt)
+    if attempt.action is not Action.LOGOUT:
+        rate_limits.count_request(attempt)
     attempt.require(scope)
 
 
 def _begin(req: Request, attempt: Attempt) -> None:
     attempt.details["via"] = "console"
     attempt.principal = UNAUTHENTICATED
+    auth.require_address(attempt)
     if req.method == "POST":
         requests.require_own_origin(req)
+    else:
+        requests.require_whole_page(req)
+
+
+def require_address() -> None:
+    """Require an allowed address of the current request, which is no operation.
+
+    Raises:
+        AddressRefusedError: It is not in `ALLOWED_NETWORKS`.
+    """
+    client_ip.require_allowed(client_ip.address_of(request))
 
 
 def see_other(endpoint: str) -> Response:
@@ -132,20 +146,26 @@ def _refuse(error: Exception) -> Response:
     reply = errors.refuse(error)
     if not g.get("is_page", True):
         return reply
-    if isinstance(error, InvalidCredentialError):
-        has_failed = request.endpoint == "console.console_sign_in"
-        reply.set_data(_rendered("sign_in", problem="failed" if has_failed else "ended"))
-        if not has_failed:
-            requests.set_cookie(reply, request, "")
+    is_sign_in = request.endpoint == "console.console_sign_in"
+    is_invalid = isinstance(error, InvalidCredentialError)
+    # Beyond the limit on invalid credentials, the principal is unknown, too.
+    is_limited = isinstance(error, RateLimitedError) and not current_attempt().principal.authenticated
+    if (is_invalid or is_limited) and not is_sign_in:
+        requests.set_cookie(reply, request, "")
+    if is_invalid:
+        reply.set_data(_rendered("sign_in", problem="failed" if is_sign_in else "ended"))
     else:
         reply.set_data(_rendered("refused", title=refusal(error).title, detail=detail_of(error)))
     reply.content_type = _HTML
     return reply
 
 
-@blueprint.after_request
+@blueprint.after_app_request
 def _protect(reply: Response) -> Response:
     """Restrict the pages to content from this service, and keep them out of caches and other pages."""
+    # Where there is no page, the request is not of the blueprint.
+    if not f"{request.path}/".startswith(CONSOLE):
+        return reply
     reply.headers.setdefault("Cache-Control", "no-store")
     reply.headers["Content-Security-Policy"] = _CONTENT_SECURITY_POLICY
     reply.headers["Referrer-Policy"] = "no-referrer"

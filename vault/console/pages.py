@@ -3,6 +3,7 @@
 import json
 import re
 from base64 import b64encode
+from datetime import UTC, datetime
 from typing import Any
 
 from flask import Response, render_template, request
@@ -23,6 +24,7 @@ from vault.console.operations import (
     form_token,
     operation,
     page,
+    require_address,
     see_other,
     sign_in_operation,
 )
@@ -46,6 +48,7 @@ _parser = StrictJsonParser()
 @blueprint.get("/sign-in")
 def console_sign_in_page() -> str:
     """Return the page on which people sign in."""
+    require_address()
     requests.require_private(request)
     return render_template("console/sign_in.html", problem="")
 
@@ -58,7 +61,7 @@ def console_sign_in() -> Response:
     credential = "".join(requests.fields().get("token", "").split())
     attempt = current_attempt()
     with CountedFailures(attempt):
-        cookie = services().sessions.begin(credential, attempt=attempt)
+        cookie = services().sessions.begin(credential, earlier=requests.cookie_of(request), attempt=attempt)
     reply = see_other("console_secrets")
     requests.set_cookie(reply, request, cookie)
     return reply
@@ -103,7 +106,7 @@ def console_secrets() -> Response:
 def console_secret() -> Response:
     """Return the page of a secret."""
     secret = services().queries.describe(_reference(arguments()), attempt=current_attempt())
-    return page("secret", secret=secret)
+    return page("secret", secret=secret, now=datetime.now(UTC))
 
 
 @blueprint.route("/known", methods=["GET", "POST"])

@@ -86,6 +86,19 @@ def require_own_origin(req: Request) -> None:
         raise BadRequest(_ELSEWHERE)
 
 
+def require_whole_page(req: Request) -> None:
+    """Require that a person opened the page that *req* asks for, or a page of this console did.
+
+    A part of another page, such as an image, would tell that page how long the reply takes.
+
+    Raises:
+        BadRequest: Another page asks for it as a part of its own.
+    """
+    site, mode = req.headers.get("Sec-Fetch-Site"), req.headers.get("Sec-Fetch-Mode")
+    if site in ("same-site", "cross-site") and mode != "navigate":
+        raise BadRequest(_ELSEWHERE)
+
+
 def _is_own(origin: str, req: Request) -> bool:
     """Return whether *origin*, the beginning of an address, is of the host that *req* asks for."""
     host = host_of(req.host)

@@ -6,5 +6,8 @@ REST = "/vault/"
 #: Of Vault's dialect.
 DIALECT = "/v1/"
 
-#: Of both: their replies are not stored, and their operations record a refused address themselves.
+#: Of the console, if there is one.
+CONSOLE = "/console/"
+
+#: Of both APIs: their replies are not stored, and their operations record a refused address themselves.
 OPERATIONS = (REST, DIALECT)

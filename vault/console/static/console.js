@@ -7,14 +7,21 @@ const digestOf = async (text) => {
   return new Uint8Array(bytes).join();
 };
 
-/** Empties the clipboard, if it still has the text with this digest; only a page with the focus may do that. */
-const clearClipboard = async (digest) => {
+/**
+ * Empties the clipboard, if it still has the text with this digest; only a page with the focus may do that.
+ * Says so in `state` if the browser does not allow it.
+ */
+const clearClipboard = async (digest, state) => {
   if (!document.hasFocus()) {
-    addEventListener("focus", () => clearClipboard(digest), { once: true });
+    addEventListener("focus", () => clearClipboard(digest, state), { once: true });
     return;
   }
-  if ((await digestOf(await navigator.clipboard.readText())) === digest) {
-    await navigator.clipboard.writeText("");
+  try {
+    if ((await digestOf(await navigator.clipboard.readText())) === digest) {
+      await navigator.clipboard.writeText("");
+    }
+  } catch {
+    state.textContent = "The clipboard could not be emptied: empty it yourself.";
   }
 };
 
@@ -80,7 +87,7 @@ const begin = (panel) => {
     const text = shown.textContent;
     await navigator.clipboard.writeText(text);
     const digest = await digestOf(text);
-    setTimeout(() => clearClipboard(digest), SHOWN_MILLISECONDS);
+    setTimeout(() => clearClipboard(digest, state), SHOWN_MILLISECONDS);
     state.textContent = "Copied. The clipboard is emptied after 30 seconds, unless it has changed.";
   });
   addEventListener("pagehide", () => hide());
