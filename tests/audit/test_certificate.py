@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from bson import Int64
 from flask import Flask
 
 from tests.audit.exposure_model import SERVICES, Model
@@ -271,6 +272,22 @@ def test_a_bool_is_no_number() -> None:
     assert matches({"a": 1, "b": {"$ne": 1}}, {"a": 1})
     assert not matches({"a": 1}, {"a": True})
     assert not matches({"a": {"$gte": START}}, {"a": "2027"})
+
+
+def test_a_version_stored_as_a_long_hides_no_exposure(
+    keyring: Keyring, alice: Caller, stored: Stored
+) -> None:
+    """Anyone who can write to MongoDB can change its type; then the entry and its hash prove the same."""
+    alice.update(alice.create(name="app/db"), b"new")
+    change = {"$set": {"details.version": Int64(2)}}
+    assert stored.audit_logs.update_one({"action": "update"}, change).modified_count == 1
+    made = certificate.make(Question(principal="alice"), keyring, retention_days=0, progress=lambda _: None)
+    [one] = exposures_of(principal="alice")
+    assert (
+        [(row["version"], row["count"]) for row in made["exposures"]]
+        == [(one.version, one.count)]
+        == [(2, 1)]
+    )
 
 
 def test_another_file_is_no_certificate() -> None:

@@ -7,6 +7,8 @@ from collections.abc import Callable, Mapping
 from datetime import datetime
 from typing import Any, Final
 
+from bson import Int64
+
 Document = Mapping[str, Any]
 
 #: The value at a path that does not exist.
@@ -57,7 +59,8 @@ def _at(path: str, document: Document) -> Any:
     found: Any = document
     for name in path.split("."):
         found = found.get(name, MISSING) if isinstance(found, Mapping) else MISSING
-    return found
+    # Anyone who can write to MongoDB can store an integer as a long: its hash and its value stay.
+    return int(found) if type(found) is Int64 else found
 
 
 def _equals(one: Any, other: Any) -> bool:
