@@ -137,6 +137,7 @@ class _Finder:
         self._is_by_principal = is_by_principal and not question.is_about_secret
         #: The conditions for entries of those who know a value.
         self._entries = conditions(question, principals)
+        self._known_by: dict[str, Any] = {**KNOWN, "$nor": KNOWN["$nor"][1:]} if question.wrapped else KNOWN
         #: By ID, the newest version of secrets that can be read; None for others.
         self._current: dict[str, int | None] = {}
 
@@ -174,7 +175,9 @@ class _Finder:
         if question.is_about_secret:
             return ids_of(question, start)
         # Without the other conditions: the time that a step takes must not depend on how rarely they are met.
-        query: dict[str, Any] = {**KNOWN, **self._of_principal} if self._is_by_principal else ABOUT_VALUES
+        query: dict[str, Any] = (
+            {**self._known_by, **self._of_principal} if self._is_by_principal else ABOUT_VALUES
+        )
         ids: list[str] = []
         bound = {"$gt" if version == _AFTER_ALL else "$gte": start}
         for _ in range(_MAX_STEPS):
@@ -209,7 +212,7 @@ class _Finder:
             ids = [one for one in ids if self._current[one] is not None]
         for at in range(0, len(ids), _SECRETS_AT_ONCE):
             some = ids[at : at + _SECRETS_AT_ONCE]
-            query = {**KNOWN, **self._entries, "secret_id": {"$in": some}}
+            query = {**self._known_by, **self._entries, "secret_id": {"$in": some}}
             rows += self._rows([{"$match": query}], PRINCIPAL_INDEX, wanted=self._wanted(some))
             if len(rows) > self._limit:
                 return rows, key_of(rows[-1])
@@ -221,7 +224,8 @@ class _Finder:
         """Return rows up to *end* of those who unwrapped, and the end up to which these are complete."""
         if self._is_by_principal:
             # From their entries to the first ones: a reply can have been wrapped several times.
-            query, of_entry, of_origin = {**UNWRAPPED, **self._entries}, "", "links."
+            unwrapped = ANY_UNWRAP if self._question.wrapped else UNWRAPPED
+            query, of_entry, of_origin = {**unwrapped, **self._entries}, "", "links."
             links = _links("$secret_id", "secret_id", "details.accessor", SUCCESS)
             after: dict[str, Any] = {f"links.{name}": value for name, value in WRAPPED.items()}
             after["links.secret_id"] = {"$gte": self._after[0], **({"$lte": end[0]} if end else {})}

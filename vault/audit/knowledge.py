@@ -27,7 +27,7 @@ SUCCESS = {"status": Status.SUCCESS.value}
 _FETCH = Action.FETCH.value
 #: Entries that prove who knows a value. A wrapped one is known to those who unwrap it. The keys of a value
 #: are not the value, and a new secret can be without one.
-KNOWN = {
+KNOWN: dict[str, Any] = {
     **SUCCESS,
     "action": {"$in": [_FETCH, Action.CREATE.value, Action.UPDATE.value]},
     "$nor": [
@@ -71,6 +71,8 @@ class Question:
     namespace: str = DEFAULT_NAMESPACE
     #: True to include replaced versions, and secrets that cannot be read.
     stale: bool = False
+    #: True if who asked for a wrapped reply knows the value, too: anyone unwraps it, as `anonymous`.
+    wrapped: bool = False
 
     @property
     def is_about_secret(self) -> bool:

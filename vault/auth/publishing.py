@@ -54,9 +54,9 @@ def made_by(
     creators: Iterable[str], key: TokenKey
 ) -> Iterator[tuple[SealedDocument, Action, Mapping[str, str]]]:
     """Yield the roles, issuers and webhooks of *creators*, with the action and details of each deletion."""
-    names = list(creators)
+    made = {"created_by": {"$in": list(creators)}}
     with storage_errors():
-        roles, issuers, webhooks = Role.made_by(names), Issuer.made_by(names), Webhook.made_by(names)
+        roles, issuers, webhooks = Role.active(made), Issuer.active(made), Webhook.active(made)
     # The creator of an altered one is uncertain, and it is invalid anyway.
     for role in filter(None, (Role.genuine(document, key) for document in roles)):
         details = {"role_name": role.plain_name, "namespace": role.namespace, "created_by": role.created_by}
@@ -70,9 +70,13 @@ def made_by(
 def delete_made_by(creators: Iterable[str], key: TokenKey, attempt: Attempt) -> None:
     """Delete the roles, issuers and webhooks of *creators*, each after its own entry, as part of *attempt*.
 
-    Roles of others for these issuers stay, and are without an issuer.
+    Pending ones are withdrawn first. Roles of others for these issuers stay, and are without an issuer.
     """
-    for document, action, details in made_by(creators, key):
+    names = list(creators)
+    with storage_errors():
+        for kind in (Role, Issuer, Webhook):
+            kind.withdraw_pending(names)
+    for document, action, details in made_by(names, key):
         replace(attempt, action=action, details=dict(details)).finish(Status.SUCCESS)
         with storage_errors():
             document.withdraw()

@@ -83,22 +83,25 @@ def revoke_all(
     return (*ended, *_revoke_created([token.name for token in tokens], key, cascade, attempt))
 
 
-def holdings(principal: str, key: TokenKey) -> list[tuple[str, str]]:
-    """Return the kind and name of all that `offboard` ends. Tokens have their stored names."""
+def holdings(principal: str, key: TokenKey) -> tuple[list[tuple[str, str]], list[str]]:
+    """Return the kind and name of all that `offboard` ends, and the names of *principal* and its descendants.
+
+    Tokens have their stored names. The descendants include revoked ones.
+    """
     with storage_errors():
         tokens = list(Token.objects(name=principal, pending=None))
     found = [("token", str(token.name)) for token in tokens if not token.revoked_at]
-    creators, seen = [principal], {principal}
+    creators = names = [principal]
     while creators:
         for _, _, details in made_by(creators, key):
             field, name = next(iter(details.items()))
             found.append((field.partition("_")[0], name))
         with storage_errors():
-            made = [token for token in Token.created_by_any(creators) if _is_descendant(token, key, seen)]
+            made = [token for token in Token.created_by_any(creators) if _is_descendant(token, key, names)]
         found += [("token", str(token.name)) for token in made if not token.revoked_at]
         creators = [token.name for token in made]
-        seen.update(creators)
-    return found
+        names = names + creators
+    return found, names
 
 
 def offboard(principal: str, key: TokenKey, attempt: Attempt) -> None:

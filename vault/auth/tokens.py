@@ -15,6 +15,7 @@ from vault.core.errors import (
     GrantRefusedError,
     InvalidTokenNameError,
     TokenNotFoundError,
+    VaultError,
 )
 from vault.core.networks import Network, cover
 from vault.core.outcomes import Status
@@ -174,19 +175,28 @@ class Tokens:
         attempt.finish(Status.SUCCESS)
         return revoke_all(tokens, key, cascade=extent, attempt=attempt)
 
-    def offboard(self, principal: str, *, is_plan: bool, attempt: Attempt) -> Sequence[tuple[str, str]]:
+    def offboard(
+        self, principal: str, *, is_plan: bool, attempt: Attempt
+    ) -> tuple[Sequence[tuple[str, str]], Sequence[str]]:
         """Revoke every token of *principal*, a name as the trail has it, and end all that it created.
 
         Return the kind and name of each token, role, issuer and webhook that ends; with *is_plan*, nothing
-        does. To complete a failed call, repeat it.
+        does. Also return the name of *principal*, and of each token that it created, directly or through
+        others. To complete a failed call, repeat it.
+
+        Raises:
+            VaultError: The token key is missing, so nothing can end.
         """
         key = self._keys.find()
         if key is None:
-            return []
-        found = holdings(principal, key)
+            with storage_errors():
+                if Token.objects.first():
+                    raise VaultError("the token key is missing", hint="restore `token_keys` from a backup")
+            return [], [principal]
+        found, names = holdings(principal, key)
         if not is_plan:
             offboard(principal, key, attempt)
-        return found
+        return found, names
 
     def _token(self, grant: Grant, creator: Principal, now: datetime) -> Token:
         """Return the token for *grant*; omitted fields come from its *creator*."""

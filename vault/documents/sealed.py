@@ -114,14 +114,9 @@ class SealedDocument(BaseDocument):
         return list(cls.raw().find({**condition, "pending": None}))
 
     @classmethod
-    def made_by(cls, names: Iterable[str]) -> list[dict[str, Any]]:
-        """Return the documents that the principals with these *names* created.
-
-        Pending ones are removed, so that `activate` fails.
-        """
-        made = {"created_by": {"$in": list(names)}}
-        cls.raw().delete_many({**made, "pending": True})
-        return cls.active(made)
+    def withdraw_pending(cls, names: Iterable[str]) -> None:
+        """Remove the pending documents of these creators, so that `activate` fails."""
+        cls.raw().delete_many({"created_by": {"$in": list(names)}, "pending": True})
 
     @classmethod
     def remove(cls, documents: Iterable[Mapping[str, Any]]) -> None:

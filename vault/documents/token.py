@@ -168,11 +168,6 @@ class Token(SealedDocument):
         return list(cls.objects(__raw__={"created_by": {"$in": list(names)}}).order_by("name"))
 
     @classmethod
-    def withdraw_pending(cls, names: Iterable[str]) -> None:
-        """Remove the pending tokens of these creators, so that `activate` fails."""
-        cls.raw().delete_many({"created_by": {"$in": list(names)}, "pending": True})
-
-    @classmethod
     def long_expired(cls, *, without: int, limit: int) -> "list[Token]":
         """Return up to *limit* tokens that expired long ago, the earliest first, *without* the first ones."""
         return list(cls.objects(__raw__=_long_expired()).order_by("expires_at").skip(without).limit(limit))

@@ -10,6 +10,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.support.access import bearer, make_token
+from tests.support.dialect import DialectClient
 from tests.support.rotation import Stored
 from vault import cli
 
@@ -75,12 +76,60 @@ def test_access_ends_and_rotations_are_listed(
     assert token
 
 
+def test_what_its_tokens_know_is_to_rotate(run: Run, app: Flask, token: str) -> None:
+    """Reads by its tokens count, also by one that was revoked before, and replies that it had wrapped."""
+    client = DialectClient.of(app, "writer", role="admin")
+    for name in ("wrapped", "of-child"):
+        client("POST", f"secret/data/app/{name}", {"data": {"a": "b"}})
+    client.having(token)("GET", "secret/data/app/wrapped", X_Vault_Wrap_TTL="60")
+    child = client.having(token).client.post(
+        "/vault/token/create", json={"name": "reader", "scopes": ["secret:fetch"]}, headers=bearer(token)
+    )
+    client.having(child.json["token"])("GET", "secret/data/app/of-child")
+    client.having(child.json["token"])("GET", "secret/data/app/first")
+    reply = client.client.post("/vault/token/revoke", json={"name": "reader"}, headers=bearer(token))
+    assert reply.status_code == 200
+    found = {one["name"]: one for one in run("--principal", "alice") if "how" in one}
+    assert [*found] == ["app/first", "app/of-child", "app/wrapped", "app/second"]
+    assert (found["app/first"]["how"], found["app/first"]["count"]) == (["fetch", "write"], 3)
+    assert found["app/wrapped"]["how"] == ["fetch"]
+
+
+@pytest.mark.usefixtures("token")
+def test_a_plan_withdraws_nothing(run: Run, stored: Stored) -> None:
+    """Webhooks, roles and issuers in the making stay with `--plan`, and are withdrawn without it."""
+    kinds = (stored.webhooks, stored.roles, stored.issuers)
+    for one in kinds:
+        one.insert_one({"_id": "x", "name": "x", "created_by": "alice", "pending": True, "seal": ""})
+    run("--principal", "alice", "--plan")
+    assert all(one.count_documents({"_id": "x"}) for one in kinds)
+    run("--principal", "alice")
+    assert not any(one.count_documents({"_id": "x"}) for one in kinds)
+
+
+@pytest.mark.usefixtures("token")
+def test_without_the_token_key_nothing_can_end(environment: dict[str, str], stored: Stored) -> None:
+    """Someone removed the key of the tokens: the command says so, not that there is nothing to end."""
+    stored.token_keys.delete_many({})
+    done = CliRunner().invoke(cli.commands, ["offboard", "--principal", "alice"], env=environment)
+    assert done.exit_code == 1
+    assert "the token key is missing" in done.stderr
+
+
+def test_notes_say_what_stays(environment: dict[str, str], app: Flask, stored: Stored) -> None:
+    """A JWT ends elsewhere, also of a principal with a token; a name without anything may be another one."""
+    make_token(app, "jwt:alice")
+    for name, said in (("jwt:alice", "A JWT stays valid"), ("alcie", "Nothing to end")):
+        done = CliRunner().invoke(cli.commands, ["offboard", "--principal", name], env=environment)
+        assert (done.exit_code, stored.tokens.count_documents({"revoked_at": None})) == (0, 0)
+        assert said in done.stderr
+        assert "Repeat this in a minute" in done.stderr
+
+
 @pytest.mark.usefixtures("database")
-def test_a_principal_without_a_token_is_no_error(environment: dict[str, str], run: Run) -> None:
-    """A JWT ends elsewhere: a note says so."""
-    assert run("--principal", "jwt:alice") == []
-    done = CliRunner().invoke(cli.commands, ["offboard", "--principal", "jwt:alice"], env=environment)
-    assert done.stderr.splitlines()[-2].startswith("No token: ")
+def test_a_principal_without_a_token_is_no_error(run: Run) -> None:
+    """Nothing ends, and nothing is to rotate."""
+    assert run("--principal", "alice") == []
 
 
 def test_a_name_for_many_is_refused(environment: dict[str, str]) -> None:

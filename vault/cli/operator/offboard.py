@@ -1,7 +1,7 @@
 """The command `offboard`: end the access of a principal, and list what it knows."""
 
-from collections.abc import Mapping
-from dataclasses import asdict
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, replace
 
 import click
 
@@ -46,35 +46,54 @@ def offboard(output: Output, principal: str, is_plan: bool) -> None:
     """End the access of a principal, and list the secrets to rotate.
 
     Revokes its tokens, and ends everything that it created, directly or through other tokens: tokens, roles,
-    issuers and webhooks. Then lists each secret whose current value it knows, the one last read first. To
-    repeat it is not an error.
+    issuers and webhooks. Then lists each secret whose current value it or these tokens know, or asked for in
+    a wrapped reply, the one last read first. To repeat it is not an error.
     """
     with connected(output, reading=is_plan, recorded=True) as parts:
-        question = Question(principal=principal)
         asked = Attempt(action=Action.AUDIT_EXPOSURE, principal=OPERATOR)
-        question.record(asked)
+        Question(principal=principal).record(asked)
         reader.record(asked)
         attempt = Attempt(action=Action.TOKEN_REVOKE, principal=OPERATOR)
-        ended = parts.tokens.offboard(principal, is_plan=is_plan, attempt=attempt)
+        ended, names = parts.tokens.offboard(principal, is_plan=is_plan, attempt=attempt)
         for kind, name in ended:
             done = ("would end" if is_plan else "ended") + f": {kind} {name}"
             output.result({"ends": kind, "name": name}, done)
-        found, until = _exposures(question, output)
+        found, until = _exposures(names, output)
     output.table(_COLUMNS, map(asdict, found))
-    if not ended:
-        output.note("No token: a JWT's principal has to be removed at its issuer")
+    if ":" in principal:
+        output.note("A JWT stays valid until its exp: remove the principal at its issuer")
+    elif not ended:
+        output.note("Nothing to end: is this the name in the trail, NAMESPACE/NAME?")
     output.note(f"{quantity(len(found), 'secret')} to rotate, complete until {until}")
+    if not is_plan:
+        output.note("Repeat this in a minute: requests that were in progress can add to it")
 
 
-def _exposures(question: Question, output: Output) -> tuple[list[Exposure], str]:
-    """Return all exposures, the latest first, and the time until which they are complete."""
-    found, cursor = list[Exposure](), None
+def _exposures(names: Iterable[str], output: Output) -> tuple[list[Exposure], str]:
+    """Return the exposures of each secret to *names* as one, the latest first, and until when all are."""
+    found, until = dict[str, Exposure](), ""
     with output.bar("Exposures") as bar:
-        while True:
-            page = exposures.read(question, OPERATOR, cursor=cursor, limit=MAX_LIMIT)
-            found += page.exposures
-            bar.advance(len(page.exposures))
-            cursor = page.cursor
-            if cursor is None:
-                found.sort(key=lambda one: one.last_at, reverse=True)
-                return found, moment(page.complete_until)
+        for name in names:
+            question, cursor = Question(principal=name, wrapped=True), None
+            while True:
+                page = exposures.read(question, OPERATOR, cursor=cursor, limit=MAX_LIMIT)
+                # Entries that arrive later can be missing from the first page.
+                until = until or moment(page.complete_until)
+                for one in page.exposures:
+                    other = found.get(one.secret_id)
+                    found[one.secret_id] = _joined(other, one) if other else one
+                bar.advance(len(page.exposures))
+                cursor = page.cursor
+                if cursor is None:
+                    break
+    return sorted(found.values(), key=lambda one: one.last_at, reverse=True), until
+
+
+def _joined(one: Exposure, other: Exposure) -> Exposure:
+    return replace(
+        max(one, other, key=lambda each: each.last_at),
+        how=sorted({*one.how, *other.how}),
+        services=sorted({*one.services, *other.services}),
+        first_at=min(one.first_at, other.first_at),
+        count=one.count + other.count,
+    )
