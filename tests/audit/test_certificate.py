@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -106,7 +106,7 @@ def test_a_certificate_that_someone_keeps_stays_valid() -> None:
     held = certificate.read(json.dumps(made), keys)
     assert [*verify_records(Verifier(keys, claims=[answer, held]), VECTOR["records"])] == []
     assert certificate._signed(made["query"], answer, keyring) == made
-    assert held.counts == {"proved": 3, "unproved": 0, "past_retention": 0}
+    assert held.counts == {"proved": 3, "unproved": 0, "past_retention": 0, "stale": 1}
 
 
 @pytest.mark.promise(3)
@@ -122,8 +122,8 @@ def test_certificates_equal_the_answers_without_one(app: Flask, keyring: Keyring
         {"token": "principal-1", "since": datetime.now(UTC) - timedelta(days=1)},
         {"service": SERVICES[0]},
         {"secret_id": some_id},
-        {"secret_name": "app/1"},
         {"secret_name": "none"},
+        {"secret_name": "app/1"},
     ]
     for number, question in enumerate(questions):
         for stale in (False, True) if number < 4 else (number % 2 == 0,):
@@ -150,7 +150,7 @@ def test_entries_after_the_heads_change_nothing(keyring: Keyring, alice: Caller)
     alice.update(secret_id, b"new")
     held = certificate.read(json.dumps(made), signing_keys.trusted(keyring))
     assert [*verify_records(Verifier.of_database(keyring, claims=[held]), reader.export(Filter()))] == []
-    assert held.counts == {"proved": 1, "unproved": 0, "past_retention": 0}
+    assert held.counts == {"proved": 1, "unproved": 0, "past_retention": 0, "stale": 0}
     assert [one["principal"] for one in made["exposures"]] == ["alice"]
     assert made["query"]["current"] == {secret_id: 1}
 
@@ -171,10 +171,51 @@ def test_a_trail_that_was_tampered_with_is_not_certified(
         certificate.make(Question(principal="alice"), keyring, retention_days=0, progress=lambda _: None)
 
 
+def test_what_changes_meanwhile_is_listed_whole(
+    keyring: Keyring, alice: Caller, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of secrets that are written while the trail is verified, all versions are listed."""
+    ids = [alice.create(name=f"app/{number}") for number in range(2)]
+
+    def changed(*arguments: Any) -> Any:
+        alice.update(ids[0], b"new")
+        return verify_records(*arguments)
+
+    monkeypatch.setattr(certificate, "verify_records", changed)
+    question = Question(principal="alice")
+    made = certificate.make(question, keyring, retention_days=0, progress=lambda _: None)
+    assert made["query"]["current"] == {ids[1]: 1}
+    assert {(one["secret_id"], one["version"]) for one in made["exposures"]} == {(one, 1) for one in ids}
+    held = certificate.read(json.dumps(made), signing_keys.trusted(keyring))
+    assert [*verify_records(Verifier.of_database(keyring, claims=[held]), reader.export(Filter()))] == []
+
+
+@pytest.mark.usefixtures("alice")
+def test_a_name_that_no_secret_has_is_not_certified(keyring: Keyring) -> None:
+    """Someone can have hidden the secret; with stale ones, the trail has all that had the name."""
+    question = Question(secret_name="app/none")
+    with pytest.raises(VaultError, match="no secret has this name"):
+        certificate.make(question, keyring, retention_days=0, progress=lambda _: None)
+    stale = replace(question, stale=True)
+    assert certificate.make(stale, keyring, retention_days=0, progress=lambda _: None)["exposures"] == []
+
+
+def test_a_version_above_the_current_one_needs_a_look() -> None:
+    """Someone can have put an earlier version back; who knows a later one is counted as stale."""
+    written = of_principal(
+        "bob", {"action": "update", "secret_id": "one", "details": {"version": 3}}, stream="bb"
+    )
+    text = certified([*RECORDS, *written])
+    [found], counts = findings(text, [*RECORDS, *written])
+    assert (found.stream, found.kind) == ("bb", Kind.LOOK)
+    assert found.text == "wrote a version above the one that the certificate calls current"
+    assert counts == {"proved": 1, "unproved": 0, "past_retention": 0, "stale": 2}
+
+
 def test_an_intact_trail_proves_a_certificate() -> None:
     """Only current versions are listed, and each is proved."""
     found, counts = findings(certified(), RECORDS)
-    assert (found, counts) == ([], {"proved": 1, "unproved": 0, "past_retention": 0})
+    assert (found, counts) == ([], {"proved": 1, "unproved": 0, "past_retention": 0, "stale": 2})
     [one] = json.loads(certified())["exposures"]
     assert (one["secret_id"], one["version"], one["count"], one["last_entry"]["seq"]) == ("one", 2, 2, 3)
     stale = json.loads(certified(stale=True))["exposures"]
@@ -201,7 +242,7 @@ def test_what_a_certificate_gets_wrong_is_found() -> None:
         [found], counts = findings(held, records)
         assert found.text == said.format("alice knows version 7 of two…")
         assert found.kind is Kind.TAMPERING
-        assert counts == {"proved": 1, "unproved": 1, "past_retention": 0}
+        assert counts == {"proved": 1, "unproved": 1, "past_retention": 0, "stale": 2}
 
 
 def _again(made: dict[str, Any]) -> str:
@@ -218,10 +259,10 @@ def test_past_the_retention_an_exposure_may_be_unproved() -> None:
     text = certified([*RECORDS, *unwrap], current={**QUERY["current"], "two": 7})
     assert [one["how"] for one in json.loads(text)["exposures"]] == [["fetch"], ["unwrap"]]
     found, counts = findings(text, unwrap, kept_since=lambda: moment(START + timedelta(seconds=1)))
-    assert (found, counts) == ([], {"proved": 0, "unproved": 0, "past_retention": 2})
+    assert (found, counts) == ([], {"proved": 0, "unproved": 0, "past_retention": 2, "stale": 0})
     found, counts = findings(text, unwrap, kept_since=lambda: moment(START))
     assert [one.seq for one in found] == [3]
-    assert counts == {"proved": 0, "unproved": 1, "past_retention": 1}
+    assert counts == {"proved": 0, "unproved": 1, "past_retention": 1, "stale": 0}
 
 
 def test_what_a_certificate_should_cover_needs_a_look() -> None:

@@ -58,6 +58,9 @@ _SECRETS_AT_ONCE = 1_000
 #: The fields of an exposure, as an expression for each, of an entry and of the one that it unwraps.
 _ROW = {name: made for name, made in fields("$entry.", "$origin.").items() if made is not False}
 
+#: Entries of new versions.
+_WRITTEN = KNOWN | {"action": {"$in": [Action.CREATE.value, Action.UPDATE.value]}}
+
 #: Entries of wrapped replies have the accessor of their token.
 _LINKED = {"$expr": is_type("$details.accessor", "string")}
 _REWRAPPED = ANY_UNWRAP | _LINKED
@@ -92,6 +95,8 @@ class Answer:
             self._named |= {"$expr": is_type("$secret_id", "string"), "$nor": [which]}
         #: By stream, the first entry that the query or the heads should cover, and do not.
         self.left_out: dict[str, Entry] = {}
+        #: By secret, the entry of the first version above the one that the query states as current.
+        self._above: dict[str, Entry] = {}
         self._rows: dict[Key, Mapping[str, Any]] = {}
         #: The entries of replies that were wrapped, by the accessor of their token, and of those unwrapped.
         self._origins: dict[str, list[Document]] = defaultdict(list)
@@ -109,6 +114,7 @@ class Answer:
         document = {**record, "ts": _time(entry.ts)}
         if self._named and matches(self._named, document):
             self.left_out.setdefault(entry.stream, entry)
+        self._compare_version(entry, document)
         if matches(self._known, document):
             self._take(document, document)
         elif matches(self._unwrapped, document):
@@ -143,16 +149,23 @@ class Answer:
                 self._take(document, origin)
         for entry in self.left_out.values():
             yield entry.finding("should be covered by the certificate, and is not", Kind.LOOK)
+        for entry in self._above.values():
+            yield entry.finding("wrote a version above the one that the certificate calls current", Kind.LOOK)
+
+    def _compare_version(self, entry: Entry, document: Document) -> None:
+        if not matches(_WRITTEN, document):
+            return
+        found = _fields(document, document)
+        stated = self._query.get("current", {}).get(str(found["secret_id"]))
+        if stated is not None and any(version > stated for version in _versions(found)):
+            self._above.setdefault(found["secret_id"], entry)
 
     def _take(self, entry: Document, origin: Document) -> None:
-        pair = {"entry": entry, "origin": origin}
-        found = {name: value(made, pair) for name, made in _ROW.items()}
-        versions = found["version"] if isinstance(found["version"], list) else [found["version"]]
-        for version in versions if isinstance(found["secret_id"], str) else ():
-            if matches(SAFE, found | {"version": version}):
-                row = _grouped(found, version)
-                key = key_of(row)
-                self._rows[key] = joined(self._rows[key], row) if key in self._rows else row
+        found = _fields(entry, origin)
+        for version in _versions(found):
+            row = _grouped(found, version)
+            key = key_of(row)
+            self._rows[key] = joined(self._rows[key], row) if key in self._rows else row
 
     def _origins_of(self, unwrap: Document) -> Iterator[Document]:
         """Yield the entries of the reply that *unwrap* took: it can have been wrapped several times."""
@@ -177,8 +190,8 @@ class Certificate(Answer):
         self._listed = {
             (one["secret_id"], one["version"], one["principal"]): one for one in made["exposures"]
         }
-        #: The numbers of exposures by outcome.
-        self.counts = {"proved": 0, "unproved": 0, "past_retention": 0}
+        #: The numbers of exposures by outcome. The `stale` ones are not listed, as the query says.
+        self.counts = {"proved": 0, "unproved": 0, "past_retention": 0, "stale": 0}
 
     def unproved(
         self, kept_since: str, bounds: Mapping[str, Heads], dropped: Collection[str], /
@@ -189,6 +202,7 @@ class Certificate(Answer):
         """
         yield from super().unproved(kept_since, bounds, dropped)
         found = self.exposures(self._query["current"])
+        self.counts["stale"] = len(self._rows) - len(found)
         for key in sorted(self._listed.keys() | found.keys()):
             listed = self._listed.get(key)
             if listed == found.get(key):
@@ -249,7 +263,7 @@ def make(
             hint="run `secret-manager audit verify`; see docs/runbook.md",
         )
     with storage_errors():
-        query["current"] = _current(answer.secret_ids.difference(query["current"])) | query["current"]
+        query["current"] = _current(answer.secret_ids.union(query["secret_ids"] or ()), began)
     return _signed(query, answer, keyring)
 
 
@@ -292,6 +306,9 @@ def _query(question: Question, now: datetime) -> dict[str, Any]:
         owner = {"name": question.secret_name, "namespace": question.namespace}
         secret = owner if question.secret_id is None else {"secret_id": question.secret_id}
         ids = sorted(_ids(question))
+        if not (ids or question.stale):
+            # Anyone who can write to MongoDB can hide it.
+            raise VaultError("no secret has this name", hint="add --stale for those that had it")
     given = {
         "secret": secret,
         **{name: getattr(question, name) for name in ("principal", "token", "address", "service", "node")},
@@ -303,8 +320,6 @@ def _query(question: Question, now: datetime) -> dict[str, Any]:
         "complete_until": moment(now - timedelta(seconds=SETTLED_SECONDS)),
         "secret_ids": ids,
         "principals": exposure.principals_of(question),
-        # Before the heads: an earlier read of a version that is current now has its entry up to these.
-        "current": _current(ids or ()),
     }
 
 
@@ -317,11 +332,27 @@ def _ids(question: Question) -> set[str]:
     return found
 
 
-def _current(ids: Iterable[str]) -> dict[str, int | None]:
+def _current(ids: Iterable[str], began: datetime) -> dict[str, int | None]:
+    """Return the current version of each secret that was not written since the scan *began*.
+
+    Of a version that was written meanwhile, reads can be beyond the heads.
+    """
     ordered, found = sorted(ids), dict[str, int | None]()
     for at in range(0, len(ordered), _SECRETS_AT_ONCE):
-        found |= exposure.current_versions(ordered[at : at + _SECRETS_AT_ONCE])
+        found |= exposure.current_versions(ordered[at : at + _SECRETS_AT_ONCE], before=began)
     return found
+
+
+def _fields(entry: Document, origin: Document) -> dict[str, Any]:
+    pair = {"entry": entry, "origin": origin}
+    return {name: value(made, pair) for name, made in _ROW.items()}
+
+
+def _versions(found: dict[str, Any]) -> list[int]:
+    """Return the versions in the fields that were *found*; none if these are not what the service writes."""
+    versions = found["version"] if isinstance(found["version"], list) else [found["version"]]
+    is_about_secret = isinstance(found["secret_id"], str)
+    return [one for one in versions if is_about_secret and matches(SAFE, found | {"version": one})]
 
 
 def _grouped(found: Mapping[str, Any], version: int) -> dict[str, Any]:

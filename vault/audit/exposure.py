@@ -321,13 +321,19 @@ def ids_of(question: Question, start: str) -> tuple[list[str], bool]:
     return sorted(ids)[:_MAX_SECRETS], len(ids) <= _MAX_SECRETS
 
 
-def current_versions(ids: Sequence[str]) -> dict[str, int | None]:
-    """Return the current versions of the secrets with these *ids*; None for those that cannot be read."""
+def current_versions(ids: Sequence[str], *, before: datetime | None = None) -> dict[str, int | None]:
+    """Return the current versions of the secrets with these *ids*; None for those that cannot be read.
+
+    With *before*, those are left out whose current version is not from before that time.
+    """
     now = datetime.now(UTC)
     found: dict[str, int | None] = dict.fromkeys(ids)
     for document in Secret.raw().find({"_id": {"$in": ids}}, _WITHOUT_VALUES):
         secret = StoredSecret(document)
-        if secret.is_visible(now) and secret.is_readable(secret.version, now):
+        written_at = secret.newest.created_at
+        if before and written_at and written_at >= before:
+            found.pop(secret.id, None)
+        elif secret.is_visible(now) and secret.is_readable(secret.version, now):
             found[secret.id] = secret.version
     return found
 

@@ -122,7 +122,7 @@ def test_a_certificate_verifies_without_the_database(
     for source in ((), offline):
         done = audit("verify", "--certificate", file, *source)
         assert done.exit_code == 0
-        assert done.stdout.endswith("certificate: 2 proved, 0 unproved, 0 past retention: intact\n")
+        assert done.stdout.endswith("certificate: 2 proved, 0 unproved, 0 past retention, 1 stale: intact\n")
     lines = trail.read_text().splitlines(keepends=True)
     trail.write_text("".join(line for line in lines if '"delivery"' not in line))
     done = audit("verify", "--certificate", file, *offline, "--json")
