@@ -18,7 +18,9 @@ from tests.support.rotation import Stored, new_key
 from tests.support.written_trail import Record, Records, rehash
 from vault.audit import certificate, reader, signing_keys
 from vault.audit.certificate import Answer
+from vault.audit.checkpoint import Checkpoint
 from vault.audit.evaluation import matches
+from vault.audit.evidence import Evidence
 from vault.audit.findings import Finding, Kind
 from vault.audit.knowledge import Question
 from vault.audit.reader import Filter
@@ -329,6 +331,24 @@ def test_a_version_stored_as_a_long_hides_no_exposure(
         == [(one.version, one.count)]
         == [(2, 1)]
     )
+
+
+def test_a_dropped_key_certifies_nothing() -> None:
+    """The holder of a master key that was dropped, retired or not, can make one: it needs a look."""
+    signer = SigningKey(KEYRING.primary).public.signer
+    [found], counts = findings(certified(), RECORDS, dropped=[signer], heads={"aa": RECORDS[-1]})
+    assert (found.kind, found.text) == (
+        Kind.LOOK,
+        "the certificate's master key was dropped: its holder could have made it at any time",
+    )
+    assert counts["proved"] == 1
+    held = certificate.read(certified(), KEYS)
+    assert next(held.unproved("", {signer: {}}, ())).text == found.text
+    evidence = Evidence(KEYS)
+    for retired, heads in (({signer: moment(START)}, {}), ({}, held.heads)):
+        evidence.newest = Checkpoint(START, {}, retired)
+        assert [*evidence.add_certified(held.heads, held.signer)] == []
+        assert evidence.heads == heads
 
 
 def test_another_file_is_no_certificate() -> None:

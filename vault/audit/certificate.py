@@ -19,7 +19,7 @@ from typing import Any
 from vault.audit import checkpoint, exposure, reader
 from vault.audit.entry import Entry
 from vault.audit.evaluation import MISSING, Document, matches, value
-from vault.audit.findings import Finding, Kind
+from vault.audit.findings import NO_PLACE, Finding, Kind
 from vault.audit.knowledge import (
     ANY_UNWRAP,
     KNOWN,
@@ -51,6 +51,11 @@ from vault.documents.guard import storage_errors
 
 _FORMAT = 1
 _PURPOSE = b"secret-manager exposure certificate "
+
+_BY_DROPPED = "the certificate's master key was dropped: its holder could have made it at any time"
+
+#: The members of a query that the trail does not show.
+_LOOKED_UP = frozenset({"secret_ids", "principals", "current"})
 
 #: The secrets that one query looks up.
 _SECRETS_AT_ONCE = 1_000
@@ -184,8 +189,11 @@ class Answer:
 class Certificate(Answer):
     """A genuine certificate, to compare with a trail."""
 
-    def __init__(self, made: Mapping[str, Any]) -> None:
-        """Prepare for the trail to compare with, of the certificate *made*."""
+    def __init__(self, made: Mapping[str, Any], signer: str) -> None:
+        """Prepare for the trail to compare with, of the certificate *made*, which *signer* signed."""
+        self.signer = signer
+        #: What was asked, without what the trail does not say.
+        self.question = {name: one for name, one in made["query"].items() if name not in _LOOKED_UP}
         super().__init__(made["query"], {head["stream"]: head for head in made["heads"]})
         self._listed = {
             (one["secret_id"], one["version"], one["principal"]): one for one in made["exposures"]
@@ -201,6 +209,8 @@ class Certificate(Answer):
         Entries from before *kept_since* may be missing, and with them what they prove.
         """
         yield from super().unproved(kept_since, bounds, dropped)
+        if self.signer in bounds or self.signer in dropped:
+            yield Finding(*NO_PLACE, _BY_DROPPED, Kind.LOOK)
         found = self.exposures(self._query["current"])
         self.counts["stale"] = len(self._rows) - len(found)
         for key in sorted(self._listed.keys() | found.keys()):
@@ -279,11 +289,12 @@ def read(text: str, keys: Mapping[str, VerifyingKey]) -> Certificate:
         signed = _PURPOSE + encoding.canonical(made)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         raise InvalidCheckpointError("this is not a certificate") from None
-    if not any(key.pem() == signer and key.verifies(signature, signed) for key in keys.values()):
+    found = (key for key in keys.values() if key.pem() == signer and key.verifies(signature, signed))
+    if (key := next(found, None)) is None:
         raise InvalidCheckpointError("the certificate is not signed by a key that is known")
     if made["format"] != _FORMAT:
         raise InvalidCheckpointError("the certificate is of a later release")
-    return Certificate(made)
+    return Certificate(made, key.signer)
 
 
 def _signed(query: Mapping[str, Any], answer: Answer, keyring: Keyring) -> dict[str, Any]:

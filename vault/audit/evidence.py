@@ -46,6 +46,14 @@ class Evidence:
             self.newest = found
         yield from self.add_heads(found.heads)
 
+    def add_certified(self, heads: Mapping[str, Record], signer: str) -> Iterator[Finding]:
+        """Take the heads of a certificate after all checkpoints, as `add`.
+
+        With a key that the newest checkpoint retired, its holder must not extend what the key signed.
+        """
+        if self.newest is None or signer not in self.newest.retired:
+            yield from self.add_heads(heads)
+
     def add_heads(self, heads: Mapping[str, Record]) -> Iterator[Finding]:
         """Take the heads of a checkpoint or certificate, as `add`."""
         for stream, head in heads.items():

@@ -123,11 +123,15 @@ def test_a_certificate_verifies_without_the_database(
         done = audit("verify", "--certificate", file, *source)
         assert done.exit_code == 0
         assert done.stdout.endswith("certificate: 2 proved, 0 unproved, 0 past retention, 1 stale: intact\n")
+        secret = '"secret": {"name": "app/db", "namespace": "default"}, "stale": false, "complete_until": "20'
+        assert f"The certificate answers: {{{secret}" in done.stderr
     lines = trail.read_text().splitlines(keepends=True)
     trail.write_text("".join(line for line in lines if '"delivery"' not in line))
     done = audit("verify", "--certificate", file, *offline, "--json")
     assert done.exit_code == 1
-    assert json.loads(done.stdout.splitlines()[-1])["certificate"]["unproved"] == 1
+    result = json.loads(done.stdout.splitlines()[-1])
+    assert result["certificate"]["unproved"] == 1
+    assert result["question"]["secret"] == {"name": "app/db", "namespace": "default"}
     stored.audit_logs.delete_one({"details.delivery": {"$exists": True}})
     done = run(environment, "app/db", "--certificate", str(tmp_path / "other"))
     assert (done.exit_code, done.stdout, (tmp_path / "other").exists()) == (1, "", False)

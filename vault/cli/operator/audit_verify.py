@@ -9,7 +9,7 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from itertools import chain
-from typing import IO
+from typing import IO, Any
 
 import click
 from cryptography.x509 import load_pem_x509_certificates
@@ -177,7 +177,7 @@ def verify(
         contradictions = [
             *chain.from_iterable(map(evidence.add, kept)),
             *witnessed(evidence),
-            *(evidence.add_heads(certificate.heads) if certificate else ()),
+            *(evidence.add_certified(certificate.heads, certificate.signer) if certificate else ()),
         ]
         held = evidence.newest
         if file is not None and days and held is None:
@@ -217,6 +217,7 @@ def verify(
             "entries": verifier.entries,
             "streams": verifier.streams,
             **counts,
+            **_question(certificate, output),
             "verdict": worst,
             "intact": worst is Kind.NOTE,
             **({"confirmed_checkpoints": evidence.confirmed} if witnesses else {}),
@@ -277,6 +278,14 @@ def _witnessed(
         raise click.UsageError("--tsa-ca does not hold certificates in PEM.") from None
     keys = _keys(witness_key.read(), "--witness-key") if witness_key else None
     return lambda evidence: evidence.read_witnessed(file, authorities=authorities, witness_keys=keys)
+
+
+def _question(certificate: Certificate | None, output: Output) -> dict[str, Any]:
+    """Return the question of *certificate* for the result, and note it: FILE could have another one."""
+    if certificate is None:
+        return {}
+    output.note(f"The certificate answers: {printable(json.dumps(certificate.question))}")
+    return {"question": certificate.question}
 
 
 def _name_witnesses(evidence: Evidence, output: Output) -> None:
