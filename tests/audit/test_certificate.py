@@ -16,7 +16,7 @@ from tests.audit.test_exposure import found as exposures_of
 from tests.support.lifecycle import BOB, Caller
 from tests.support.rotation import Stored, new_key
 from tests.support.written_trail import Record, Records, rehash
-from vault.audit import certificate, reader, signing_keys
+from vault.audit import certificate, exposure, reader, signing_keys
 from vault.audit.certificate import Answer
 from vault.audit.checkpoint import Checkpoint
 from vault.audit.evaluation import matches
@@ -299,7 +299,7 @@ def test_a_reply_that_is_wrapped_again_exposes_to_the_last() -> None:
         fetch("two", 1) | {"ts": "later"},
         fetch("two", "1"),  # type: ignore[arg-type]
         fetch("two", 0.5),  # type: ignore[arg-type]
-        fetch("x" * 2_000, 1),
+        fetch("x" * 5_000, 1),
         fetch("two", versions=[]),
     ],
     ids=lambda entry: str(entry)[:60],
@@ -308,6 +308,17 @@ def test_an_entry_of_another_form_proves_nothing(entry: Record) -> None:
     """Fields that the service does not write so expose nothing, and stop nothing."""
     made = json.loads(certified(of_principal("alice", entry), stale=True))
     assert made["exposures"] == []
+
+
+def test_the_longest_subject_of_a_jwt_is_a_principal() -> None:
+    """It is readable, also in a cursor, so it is not merged with others."""
+    name = "issuer/jwt:" + "\U0001f511" * 512
+    [one] = json.loads(certified(of_principal(name, fetch("one", 2)), principals=[name]))["exposures"]
+    assert one["principal"] == name
+    key = ("one", 2, name)
+    cursor = exposure._encode(key)
+    assert len(cursor) < exposure.MAX_CURSOR_LENGTH
+    assert exposure._decode(cursor) == key
 
 
 def test_a_bool_is_no_number() -> None:

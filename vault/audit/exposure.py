@@ -381,7 +381,7 @@ def _progress(end: Key | None) -> float:
 
 
 def _encode(key: Key) -> str:
-    return urlsafe_b64encode(json.dumps(key).encode()).decode()
+    return urlsafe_b64encode(json.dumps(key, ensure_ascii=False).encode()).decode()
 
 
 def _decode(cursor: str) -> Key:

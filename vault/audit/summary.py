@@ -18,8 +18,8 @@ from vault.documents.guard import storage_errors
 #: The maximum number of rows in each list.
 MAX_ROWS = 12
 
-#: Longer texts are shown as unreadable: the service stores none.
-_MAX_TEXT_BYTES = 1_024
+#: Longer texts are shown as unreadable: the service stores none. Subjects of JWTs have up to 512 characters.
+_MAX_TEXT_BYTES = 4_096
 UNREADABLE = "(unreadable)"
 
 #: More refusals than a worker can count in a minute.
