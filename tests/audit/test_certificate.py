@@ -13,6 +13,7 @@ from flask import Flask
 
 from tests.audit.exposure_model import SERVICES, Model
 from tests.audit.test_exposure import found as exposures_of
+from tests.support.access import make_token
 from tests.support.lifecycle import BOB, Caller
 from tests.support.rotation import Stored, new_key
 from tests.support.written_trail import Record, Records, rehash
@@ -30,6 +31,7 @@ from vault.core.errors import InvalidCheckpointError, VaultError
 from vault.core.timestamps import moment
 from vault.crypto import Keyring, MasterKey
 from vault.crypto.audit_chain import SigningKey
+from vault.documents.token import accessor_of
 
 VECTOR = json.loads((Path(__file__).parents[1] / "vectors" / "certificate-1.json").read_text())
 KEYRING = Keyring(new_key())
@@ -308,6 +310,19 @@ def test_an_entry_of_another_form_proves_nothing(entry: Record) -> None:
     """Fields that the service does not write so expose nothing, and stop nothing."""
     made = json.loads(certified(of_principal("alice", entry), stale=True))
     assert made["exposures"] == []
+
+
+def test_the_accessor_of_an_altered_token_is_not_certified(
+    app: Flask, keyring: Keyring, stored: Stored
+) -> None:
+    """A certificate would name another principal; a genuine token is what its accessor says."""
+    make_token(app, "carol", role="auditor")
+    question = Question(token=accessor_of(stored.tokens.find_one({"name": "carol"})["_id"]))
+    made = certificate.make(question, keyring, retention_days=0, progress=lambda _: None)
+    assert made["query"]["principals"] == ["carol"]
+    stored.tokens.update_one({"name": "carol"}, {"$set": {"name": "dave"}})
+    with pytest.raises(VaultError, match="was altered"):
+        certificate.make(question, keyring, retention_days=0, progress=lambda _: None)
 
 
 def test_the_longest_subject_of_a_jwt_is_a_principal() -> None:

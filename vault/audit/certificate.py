@@ -48,6 +48,7 @@ from vault.crypto import Keyring, encoding
 from vault.crypto.audit_chain import SigningKey, VerifyingKey
 from vault.documents.audit import Record
 from vault.documents.guard import storage_errors
+from vault.documents.token import StoredTokenKey, Token
 
 _FORMAT = 1
 _PURPOSE = b"secret-manager exposure certificate "
@@ -252,7 +253,7 @@ def make(
     """
     began = datetime.now(UTC)
     with storage_errors():
-        query = _query(question, began)
+        query = _query(question, began, keyring)
     answer = Answer(query, {head["stream"]: head for head in checkpoint.heads(keyring)})
     verifier = Verifier.of_database(
         keyring,
@@ -309,7 +310,7 @@ def _signed(query: Mapping[str, Any], answer: Answer, keyring: Keyring) -> dict[
     return {**made, "signature": key.sign(_PURPOSE + encoding.canonical(made))}
 
 
-def _query(question: Question, now: datetime) -> dict[str, Any]:
+def _query(question: Question, now: datetime, keyring: Keyring) -> dict[str, Any]:
     """Return *question* with what the trail does not say, as of *now*."""
     secret: dict[str, Any] | None = None
     ids: list[str] | None = None
@@ -330,8 +331,15 @@ def _query(question: Question, now: datetime) -> dict[str, Any]:
         "stale": question.stale,
         "complete_until": moment(now - timedelta(seconds=SETTLED_SECONDS)),
         "secret_ids": ids,
-        "principals": exposure.principals_of(question),
+        "principals": exposure.principals_of(question, partial(_require_genuine, keyring)),
     }
+
+
+def _require_genuine(keyring: Keyring, token: Token) -> None:
+    """Require that *token* is as the service wrote it: an attacker may have given it another name."""
+    stored = StoredTokenKey.stored()
+    if stored is None or not token.is_genuine(stored.decrypt(keyring)):
+        raise VaultError("the record of the token with this accessor was altered")
 
 
 def _ids(question: Question) -> set[str]:

@@ -12,7 +12,7 @@ Functions that read MongoDB raise `StorageUnavailableError`.
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -356,12 +356,18 @@ def _links(start: str, source: str, target: str, which: Mapping[str, Any]) -> di
     }
 
 
-def principals_of(question: Question) -> list[str] | None:
-    """Return the names of the principals that *question* is about; None for all."""
+def principals_of(question: Question, require: Callable[[Token], None] = lambda _: None) -> list[str] | None:
+    """Return the names of the principals that *question* is about; None for all.
+
+    *require* raises an error for a token with the accessor that must not count.
+    """
     asked = None if question.principal is None else [question.principal]
     if question.token is None:
         return asked
-    names = [token.name for token in Token.with_accessor(question.token)] or [question.token]
+    tokens = Token.with_accessor(question.token)
+    for token in tokens:
+        require(token)
+    names = [token.name for token in tokens] or [question.token]
     return names if asked is None else [name for name in names if name in asked]
 
 
