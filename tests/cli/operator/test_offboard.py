@@ -79,9 +79,11 @@ def test_access_ends_and_rotations_are_listed(
 def test_what_its_tokens_know_is_to_rotate(run: Run, app: Flask, token: str) -> None:
     """Reads by its tokens count, also by one that was revoked before, and replies that it had wrapped."""
     client = DialectClient.of(app, "writer", role="admin")
-    for name in ("wrapped", "of-child"):
+    for name in ("wrapped", "wrapped-again", "of-child"):
         client("POST", f"secret/data/app/{name}", {"data": {"a": "b"}})
     client.having(token)("GET", "secret/data/app/wrapped", X_Vault_Wrap_TTL="60")
+    first = client("GET", "secret/data/app/wrapped-again", X_Vault_Wrap_TTL="60")["wrap_info"]["token"]
+    client.having(token)("POST", "sys/wrapping/unwrap", {"token": first}, X_Vault_Wrap_TTL="50")
     child = client.having(token).client.post(
         "/vault/token/create", json={"name": "reader", "scopes": ["secret:fetch"]}, headers=bearer(token)
     )
@@ -90,9 +92,9 @@ def test_what_its_tokens_know_is_to_rotate(run: Run, app: Flask, token: str) -> 
     reply = client.client.post("/vault/token/revoke", json={"name": "reader"}, headers=bearer(token))
     assert reply.status_code == 200
     found = {one["name"]: one for one in run("--principal", "alice") if "how" in one}
-    assert [*found] == ["app/first", "app/of-child", "app/wrapped", "app/second"]
+    assert [*found] == ["app/first", "app/of-child", "app/wrapped-again", "app/wrapped", "app/second"]
     assert (found["app/first"]["how"], found["app/first"]["count"]) == (["fetch", "write"], 3)
-    assert found["app/wrapped"]["how"] == ["fetch"]
+    assert [found[f"app/wrapped{which}"]["how"] for which in ("", "-again")] == [["fetch"], ["unwrap"]]
 
 
 @pytest.mark.usefixtures("token")
