@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from cryptography.x509 import load_pem_x509_certificates
+from rfc3161_client import TimestampRequestBuilder
 
 import vault.audit
 from tests.support.rotation import new_key
@@ -84,6 +85,15 @@ def test_a_time_stamp_of_another_request_is_no_answer(
     monkeypatch.setattr(tsa, "tamper", lambda _: (200, earlier, {}))
     with pytest.raises(WitnessError, match="another reply"):
         witness(tsa.url).confirm(MADE, 0)
+
+
+def test_a_time_stamp_without_certificates_is_no_answer(tsa: Authority) -> None:
+    """A time stamp that nobody could verify later is refused."""
+    request = (
+        TimestampRequestBuilder().data(encoding.canonical(MADE)).cert_request(cert_request=False).build()
+    )
+    with pytest.raises(ValueError, match="no one could verify"):
+        time_stamps.check(tsa.reply(request.as_bytes()), request)
 
 
 def test_an_unavailable_witness_is_named(tmp_path: Path) -> None:

@@ -122,3 +122,10 @@ def test_a_private_service_has_other_lines(caplog: pytest.LogCaptureFixture) -> 
         ("INFO", "settings from .env"),
         ("WARNING", "AUTH_ENABLED is off: anyone on this machine who knows an ID can read that secret"),
     ]
+
+
+@pytest.mark.promise("processes")
+def test_a_service_that_requires_credentials_has_no_warning(caplog: pytest.LogCaptureFixture) -> None:
+    """Nothing is said about access where every request needs a credential."""
+    _warn(Settings.from_mapping({"MASTER_KEY": KEY, "BIND": "127.0.0.1:1", "AUTH_ENABLED": "true"}))
+    assert not caplog.records

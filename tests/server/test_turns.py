@@ -49,7 +49,7 @@ def test_other_greenlets_run_between_turns() -> None:
         between.append(len(begun) - before)
     ended = True
     gevent.joinall(flood, raise_error=True)
-    assert max(between) <= 2 * _MAX_AT_ONCE
+    assert max(between) <= 5 * _MAX_AT_ONCE
     assert sum(between) > 0
 
 
