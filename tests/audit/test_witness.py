@@ -88,7 +88,7 @@ def test_a_time_stamp_of_another_request_is_no_answer(
 
 
 def test_a_time_stamp_without_certificates_is_no_answer(tsa: Authority) -> None:
-    """A time stamp that nobody could verify later is refused."""
+    """A time stamp that no one could verify later is refused."""
     wanted = TimestampRequestBuilder().data(b"1").hash_algorithm(HashAlgorithm.SHA256)
     request = wanted.cert_request(cert_request=False).build()
     with pytest.raises(ValueError, match="no one could verify"):

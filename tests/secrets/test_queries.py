@@ -293,6 +293,7 @@ def test_a_search_is_limited_to_the_paths_and_the_folder(app: Flask, stored: Sto
 
 def test_a_search_takes_a_limited_time(app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page ends at its limit, or when its time is over; all pages together have each match once."""
+    monkeypatch.setattr(queries, "_SEARCHED_AT_FIRST", 4)
     monkeypatch.setattr(queries, "_SEARCHED_AT_ONCE", 4)
     names = [None, None, None, *(f"{number:02}" for number in range(10))]
     stored.secrets.insert_many(
@@ -341,6 +342,7 @@ def test_secrets_that_change_during_a_search_are_found_once(
     app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If secrets are removed meanwhile, each of the others is found once."""
+    monkeypatch.setattr(queries, "_SEARCHED_AT_FIRST", 4)
     monkeypatch.setattr(queries, "_SEARCHED_AT_ONCE", 4)
     put_names(stored, *(f"{number:02}" for number in range(10)))
     end_of_window = queries._end_of_window

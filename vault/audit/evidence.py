@@ -19,7 +19,7 @@ from vault.crypto import encoding
 from vault.crypto.audit_chain import VerifyingKey
 from vault.documents.audit import Record
 
-#: The maximum lead of the service's clock over that of a witness.
+#: The clock of the service may be ahead of a witness's clock by this much.
 _MAX_CLOCK_LEAD = timedelta(minutes=10)
 
 

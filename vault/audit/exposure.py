@@ -3,9 +3,9 @@
 `vault.audit.knowledge` says what an entry proves. Anyone who can write to MongoDB can add and remove entries;
 `audit verify` finds that, and a certificate is made of verified entries.
 
-MongoDB groups the entries, so the memory here is that of one page. A page covers a limited number of secrets,
-in the order of their IDs, and ends early if these have many entries. So a page can be empty although more
-follow.
+MongoDB groups the entries, so this process needs only the memory of one page. A page covers a limited number
+of secrets, in the order of their IDs, and ends early if these have many entries. So a page can be empty
+although more follow.
 
 Functions that read MongoDB raise `StorageUnavailableError`.
 """

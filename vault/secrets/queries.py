@@ -265,7 +265,7 @@ class SecretQueries:
 
         def matches() -> Iterator[Mapping[str, Any]]:
             nonlocal end, now
-            count = min(_SEARCHED_AT_FIRST, _SEARCHED_AT_ONCE)
+            count = _SEARCHED_AT_FIRST
             is_last = False
             while not is_last:
                 began, reached = now, _reached(principal, prefix=folder, after=end)
