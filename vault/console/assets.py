@@ -20,8 +20,8 @@ _HASH_CHARACTERS = 16
 def load() -> dict[str, tuple[str, Asset]]:
     """Return the address and content of each file, by the end of its name."""
     contents = {
-        "css": style.BASE + (_FOLDER / "console.css").read_text(),
-        "js": (_FOLDER / "console.js").read_text(),
+        "css": style.BASE + _joined("css"),
+        "js": _joined("js"),
     }
     return {
         kind: (
@@ -30,6 +30,10 @@ def load() -> dict[str, tuple[str, Asset]]:
         )
         for kind, content in contents.items()
     }
+
+
+def _joined(kind: str) -> str:
+    return "".join(path.read_text() for path in sorted(_FOLDER.glob(f"*.{kind}")))
 
 
 def address(kind: str) -> str:

@@ -1,17 +1,21 @@
 """The console's operations: as those of the API, with a session as the credential, and pages as replies."""
 
+import json
 from collections.abc import Callable
 from functools import partial, wraps
 from http import HTTPStatus
 from typing import Any, TypeVar
 
-from flask import Blueprint, Request, Response, g, render_template, request, url_for
+from flask import Blueprint, Request, Response, current_app, g, render_template, request, url_for
+from marshmallow import fields
 from werkzeug.exceptions import BadRequest, UnprocessableEntity
 
+from vault.api.document.fields import Body
 from vault.api.http import auth, bodies, client_ip, errors, rate_limits
+from vault.api.http.bodies import StrictJsonParser
 from vault.api.http.prefixes import CONSOLE
 from vault.api.http.refusals import detail_of, refusal
-from vault.api.operations.blueprint import Intake, current_attempt, perform, services
+from vault.api.operations.blueprint import BODY_LENGTH, Intake, current_attempt, perform, services
 from vault.console import requests
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidCredentialError, RateLimitedError
@@ -33,10 +37,22 @@ _HTML = "text/html; charset=utf-8"
 blueprint = Blueprint("console", __name__, url_prefix=CONSOLE.rstrip("/"), template_folder="templates")
 
 
-def operation(action: Action, scope: Scope | None = None, *, is_page: bool = True) -> Callable[[View], View]:
+_parser = StrictJsonParser()
+
+
+class FormBody(Body):
+    """What a script of a page sends: JSON, with the proof of the session."""
+
+    form_token = fields.String(required=True)
+
+
+def operation(
+    action: Action, scope: Scope | None = None, *, is_page: bool = True, has_value: bool = False
+) -> Callable[[View], View]:
     """Make a view the operation *action* of people who signed in and have *scope*, if one is given.
 
     Without a cookie, a page leads to the sign-in. What is no page takes JSON, and is refused with a problem.
+    A body that *has_value* can be as large as those of the API.
     """
     intake = _FORM_INTAKE if is_page else _JSON_INTAKE
 
@@ -46,7 +62,8 @@ def operation(action: Action, scope: Scope | None = None, *, is_page: bool = Tru
             if is_page and not requests.cookie_of(request):
                 require_address()
                 return see_other("console_sign_in_page")
-            return _perform(view, action, intake(partial(_authorize, scope)), is_page=is_page)
+            max_bytes = current_app.config[BODY_LENGTH] if has_value else _MAX_BODY_BYTES
+            return _perform(view, action, intake(partial(_authorize, scope)), max_bytes, is_page=is_page)
 
         return run
 
@@ -58,7 +75,7 @@ def sign_in_operation(view: View) -> Any:
 
     @wraps(view)
     def run() -> Any:
-        return _perform(view, Action.LOGIN, _FORM_INTAKE(_admit), is_page=True)
+        return _perform(view, Action.LOGIN, _FORM_INTAKE(_admit), _MAX_BODY_BYTES, is_page=True)
 
     return run
 
@@ -67,9 +84,9 @@ _FORM_INTAKE = partial(Intake, max_size=requests.max_size, receive=requests.rece
 _JSON_INTAKE = partial(Intake, max_size=bodies.max_size, receive=bodies.receive, refuse=UnprocessableEntity)
 
 
-def _perform(view: View, action: Action, intake: Intake, *, is_page: bool) -> Any:
+def _perform(view: View, action: Action, intake: Intake, max_bytes: int, *, is_page: bool) -> Any:
     g.is_page = is_page
-    request.max_content_length = _MAX_BODY_BYTES
+    request.max_content_length = max_bytes
     return perform(view, action, intake)
 
 
@@ -127,6 +144,23 @@ def arguments() -> dict[str, str]:
     form = requests.fields()
     requests.require_form_token(form.pop(requests.FORM_TOKEN, ""), form_token())
     return form
+
+
+def body(schema: type[FormBody]) -> dict[str, Any]:
+    """Return the JSON that a page's script has sent, by *schema*, without the form token.
+
+    Raises:
+        BadRequest: It cannot be read, or is of another session.
+        UnprocessableEntity: It does not have the form of *schema*.
+    """
+    asked: dict[str, Any] = _parser.parse(schema(), request)
+    requests.require_form_token(asked.pop("form_token"), form_token())
+    return asked
+
+
+def answer(**values: Any) -> Response:
+    """Return the JSON reply to a page's script."""
+    return Response(json.dumps(values) + "\n", content_type="application/json")
 
 
 def page(template: str, **values: Any) -> Response:

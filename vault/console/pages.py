@@ -1,27 +1,26 @@
 """The console's pages."""
 
-import json
 import re
 from base64 import b64encode
 from datetime import UTC, datetime
 from typing import Any
 
 from flask import Response, render_template, request
-from marshmallow import fields
 from werkzeug.exceptions import BadRequest
 
-from vault.api.document.fields import UUID_PATTERN, Body, id_field, number_field
+from vault.api.document.fields import UUID_PATTERN, id_field, number_field
 from vault.api.http.auth import CountedFailures
-from vault.api.http.bodies import StrictJsonParser
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import MemoryIfLarge, reply_memory
 from vault.audit import exposure
 from vault.audit.knowledge import Question
 from vault.console import requests
 from vault.console.operations import (
+    FormBody,
+    answer,
     arguments,
     blueprint,
-    form_token,
+    body,
     operation,
     page,
     require_address,
@@ -41,8 +40,6 @@ __all__ = ["blueprint"]
 _PAGE_SIZE = 100
 _MAX_QUERY_CHARACTERS = 200
 _MAX_VERSION = 2**31 - 1
-
-_parser = StrictJsonParser()
 
 
 @blueprint.get("/sign-in")
@@ -140,10 +137,9 @@ def _reference(asked: dict[str, str]) -> Reference:
     return Reference(name=name)
 
 
-class _Version(Body):
-    """A version of a secret to reveal, and the proof of the session."""
+class _Version(FormBody):
+    """A version of a secret to reveal."""
 
-    form_token = fields.String(required=True)
     secret_id = id_field("The secret's ID.", required=True)
     version = number_field("The version; the newest if omitted.", 1, maximum=_MAX_VERSION)
 
@@ -152,8 +148,7 @@ class _Version(Body):
 @operation(Action.FETCH, Scope.SECRET_FETCH, is_page=False)
 def console_reveal() -> Response:
     """Return a value as JSON: as text if it can be shown, or else in base64."""
-    asked = _parser.parse(_Version(), request)
-    requests.require_form_token(asked["form_token"], form_token())
+    asked = body(_Version)
     with MemoryIfLarge() as memory:
         value = services().secrets.fetch(
             Reference(secret_id=asked["secret_id"]),
@@ -161,7 +156,7 @@ def console_reveal() -> Response:
             reserve=memory.reserve,
             attempt=current_attempt(),
         )
-        return Response(json.dumps(_shown(value)) + "\n", content_type="application/json")
+        return answer(**_shown(value))
 
 
 def _shown(value: bytes) -> dict[str, str]:
