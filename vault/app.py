@@ -12,8 +12,8 @@ from vault import __version__, api, console
 from vault.api.http.application import Application
 from vault.api.operations.blueprint import EXTENSION
 from vault.api.site import metrics as metrics_page
-from vault.audit.witnessed import WitnessedCheckpoints
-from vault.audit.witnesses import Witnesses
+from vault.audit.witness.witnessed import WitnessedCheckpoints
+from vault.audit.witness.witnesses import Witnesses
 from vault.auth.authenticator import Authenticator, TokenCredentials
 from vault.auth.ended_tokens import EndedTokens
 from vault.auth.other_tokens import OtherTokens

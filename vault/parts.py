@@ -2,7 +2,7 @@
 
 from vault.audit import signing_keys
 from vault.audit.sinks import sink
-from vault.audit.witness import Witness
+from vault.audit.witness.witness import Witness
 from vault.audit.writer import audit_trail
 from vault.auth.directory import Directory
 from vault.auth.issuers import Issuers

@@ -7,8 +7,8 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from vault.audit.witnessed import WitnessedCheckpoints
-from vault.audit.witnesses import Witnesses
+from vault.audit.witness.witnessed import WitnessedCheckpoints
+from vault.audit.witness.witnesses import Witnesses
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.auth.authenticator import Authenticator
 from vault.auth.ended_tokens import EndedTokens

@@ -18,7 +18,7 @@ from tests.support.lifecycle import BOB, Caller
 from tests.support.rotation import Stored, new_key
 from tests.support.written_trail import Record, Records, rehash
 from vault.audit import certificate, exposure, reader, signing_keys
-from vault.audit.certificate import Answer
+from vault.audit.answer import Answer
 from vault.audit.checkpoint import Checkpoint
 from vault.audit.evaluation import matches
 from vault.audit.evidence import Evidence

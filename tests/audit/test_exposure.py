@@ -16,7 +16,7 @@ from tests.support.access import services
 from tests.support.dialect import DialectClient
 from tests.support.lifecycle import BOB, EVE, Caller
 from tests.support.rotation import Stored
-from vault.audit import exposure
+from vault.audit import exposure, lookup
 from vault.audit.knowledge import Exposure, Question
 from vault.core.errors import InvalidCursorError, StorageUnavailableError
 from vault.core.paths import Paths
@@ -66,7 +66,8 @@ def test_answers_equal_those_of_a_model(app: Flask, monkeypatch: pytest.MonkeyPa
     # As with many entries: pages end early.
     for name, value in (("STEP_ENTRIES", 3), ("MAX_STEPS", 2), ("SECRETS_AT_ONCE", 2), ("MAX_ENTRIES", 5)):
         monkeypatch.setattr(exposure, f"_{name}", value)
-    monkeypatch.setattr(exposure, "_MAX_SECRETS", 4)
+    for module in (exposure, lookup):
+        monkeypatch.setattr(module, "_MAX_SECRETS", 4)
     require_answers(model)
 
 

@@ -9,35 +9,18 @@ service looks these up, and states them in the question.
 """
 
 import json
-from collections import defaultdict
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
-from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from vault.audit import checkpoint, exposure, reader
-from vault.audit.entry import Entry
-from vault.audit.evaluation import MISSING, Document, matches, value
+from vault.audit import checkpoint, lookup, reader
+from vault.audit.answer import Answer
 from vault.audit.findings import NO_PLACE, Finding, Kind
-from vault.audit.knowledge import (
-    ANY_UNWRAP,
-    KNOWN,
-    SAFE,
-    SUCCESS,
-    UNWRAPPED,
-    WRAPPED,
-    Key,
-    Question,
-    conditions,
-    exposure_of,
-    fields,
-    joined,
-    key_of,
-)
+from vault.audit.knowledge import Question
 from vault.audit.reader import SETTLED_SECONDS, Filter
 from vault.audit.retirement import Heads
-from vault.audit.summary import is_type, shown_name
+from vault.audit.summary import shown_name
 from vault.audit.verifier import Verifier, read_on, retention_start, verify_records
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidCheckpointError, VaultError
@@ -46,7 +29,6 @@ from vault.core.text import unique_names
 from vault.core.timestamps import moment
 from vault.crypto import Keyring, encoding
 from vault.crypto.audit_chain import SigningKey, VerifyingKey
-from vault.documents.audit import Record
 from vault.documents.guard import storage_errors
 from vault.documents.token import StoredTokenKey, Token
 
@@ -60,131 +42,6 @@ _LOOKED_UP = frozenset({"secret_ids", "principals", "current"})
 
 #: The secrets that one query looks up.
 _SECRETS_AT_ONCE = 1_000
-
-#: The fields of an exposure, as an expression for each, of an entry and of the one that it unwraps.
-_ROW = {name: made for name, made in fields("$entry.", "$origin.").items() if made is not False}
-
-#: Entries of new versions.
-_WRITTEN = KNOWN | {"action": {"$in": [Action.CREATE.value, Action.UPDATE.value]}}
-
-#: Entries of wrapped replies have the accessor of their token.
-_LINKED = {"$expr": is_type("$details.accessor", "string")}
-_REWRAPPED = ANY_UNWRAP | _LINKED
-
-
-class Answer:
-    """The exposures that the entries up to some heads prove.
-
-    Memory grows with the number of exposures, and of wrapped replies.
-    """
-
-    def __init__(self, query: Mapping[str, Any], heads: Mapping[str, Record]) -> None:
-        """Prepare for the *query* of a certificate and its *heads*, by stream."""
-        self._query = query
-        self.heads = heads
-        since = query.get("since")
-        question = Question(
-            address=query.get("address"),
-            service=query.get("service"),
-            node=query.get("node"),
-            since=since and datetime.fromisoformat(since),
-        )
-        ids, who = query["secret_ids"], conditions(question, query["principals"])
-        which: dict[str, Any] = {} if ids is None else {"secret_id": {"$in": ids}}
-        self._known = KNOWN | which | who
-        self._wrapped = WRAPPED | which | _LINKED
-        self._unwrapped = UNWRAPPED | who
-        #: The conditions for entries with the name in the question, if each secret that had it counts.
-        self._named: dict[str, Any] | None = None
-        if query["stale"] and "name" in (named := query.get("secret", {})):
-            self._named = {f"details.{name}": text for name, text in named.items()}
-            self._named |= {"$expr": is_type("$secret_id", "string"), "$nor": [which]}
-        #: By stream, the first entry that the query or the heads should cover, and do not.
-        self.left_out: dict[str, Entry] = {}
-        #: By secret, the entry of the first version above the one that the query states as current.
-        self._above: dict[str, Entry] = {}
-        self._rows: dict[Key, Mapping[str, Any]] = {}
-        #: The entries of replies that were wrapped, by the accessor of their token, and of those unwrapped.
-        self._origins: dict[str, list[Document]] = defaultdict(list)
-        self._unwraps: list[Document] = []
-
-    def meet(self, entry: Entry, record: Record) -> None:
-        """Take the next *entry* of a trail, which is decoded from *record*."""
-        head = self.heads.get(entry.stream)
-        if head is None or entry.seq > head["seq"]:
-            if entry.is_signed and entry.ts < self._query["complete_until"]:
-                self.left_out.setdefault(entry.stream, entry)
-            return
-        if entry.flaw or not matches(SUCCESS, record):
-            return
-        document = {**record, "ts": _time(entry.ts)}
-        if self._named and matches(self._named, document):
-            self.left_out.setdefault(entry.stream, entry)
-        self._compare_version(entry, document)
-        if matches(self._known, document):
-            self._take(document, document)
-        elif matches(self._unwrapped, document):
-            self._unwraps.append(document)
-        elif matches(self._wrapped, document) or matches(_REWRAPPED, document):
-            self._origins[value("$details.accessor", document)].append(document)
-
-    def exposures(self, current: Mapping[str, int | None]) -> dict[Key, dict[str, Any]]:
-        """Return the exposures by their keys, in order, in the form of a certificate.
-
-        *current* has the current versions of secrets by their IDs.
-        """
-        # Of a secret without a stated version, all are: then a certificate that leaves some out is found.
-        is_current = {key: current.get(key[0], key[1]) == key[1] for key in self._rows}
-        return {
-            key: _shown(self._rows[key], is_current[key])
-            for key in sorted(self._rows)
-            if self._query["stale"] or is_current[key]
-        }
-
-    @property
-    def secret_ids(self) -> set[str]:
-        """The IDs of all secrets with an exposure, also one that is not current."""
-        return {secret_id for secret_id, _, _ in self._rows}
-
-    def unproved(
-        self, _kept_since: str, _bounds: Mapping[str, Heads], _dropped: Collection[str], /
-    ) -> Iterator[Finding]:
-        """Follow the wrapped replies, after the last entry, and yield a finding for what is left out."""
-        for document in self._unwraps:
-            for origin in self._origins_of(document):
-                self._take(document, origin)
-        for entry in self.left_out.values():
-            yield entry.finding("should be covered by the certificate, and is not", Kind.LOOK)
-        for entry in self._above.values():
-            yield entry.finding("wrote a version above the one that the certificate calls current", Kind.LOOK)
-
-    def _compare_version(self, entry: Entry, document: Document) -> None:
-        if not matches(_WRITTEN, document):
-            return
-        found = _fields(document, document)
-        stated = self._query.get("current", {}).get(str(found["secret_id"]))
-        if stated is not None and any(version > stated for version in _versions(found)):
-            self._above.setdefault(found["secret_id"], entry)
-
-    def _take(self, entry: Document, origin: Document) -> None:
-        found = _fields(entry, origin)
-        for version in _versions(found):
-            row = _grouped(found, version)
-            key = key_of(row)
-            self._rows[key] = joined(self._rows[key], row) if key in self._rows else row
-
-    def _origins_of(self, unwrap: Document) -> Iterator[Document]:
-        """Yield the entries of the reply that *unwrap* took: it can have been wrapped several times."""
-        seen, pending = set[str](), [unwrap]
-        while pending:
-            accessor = str(pending.pop().get("secret_id"))
-            if accessor not in seen:
-                seen.add(accessor)
-                for document in self._origins.get(accessor, ()):
-                    if document["action"] == Action.FETCH:
-                        yield document
-                    else:
-                        pending.append(document)
 
 
 class Certificate(Answer):
@@ -212,8 +69,8 @@ class Certificate(Answer):
         yield from super().unproved(kept_since, bounds, dropped)
         if self.signer in bounds or self.signer in dropped:
             yield Finding(*NO_PLACE, _BY_DROPPED, Kind.LOOK)
-        found = self.exposures(self._query["current"])
-        self.counts["stale"] = len(self._rows) - len(found)
+        found = self.exposures(self.query["current"])
+        self.counts["stale"] = len(self.rows) - len(found)
         for key in sorted(self._listed.keys() | found.keys()):
             listed = self._listed.get(key)
             if listed == found.get(key):
@@ -331,7 +188,7 @@ def _query(question: Question, now: datetime, keyring: Keyring) -> dict[str, Any
         "stale": question.stale,
         "complete_until": moment(now - timedelta(seconds=SETTLED_SECONDS)),
         "secret_ids": ids,
-        "principals": exposure.principals_of(question, partial(_require_genuine, keyring)),
+        "principals": lookup.principals_of(question, partial(_require_genuine, keyring)),
     }
 
 
@@ -345,7 +202,7 @@ def _require_genuine(keyring: Keyring, token: Token) -> None:
 def _ids(question: Question) -> set[str]:
     found, is_last, after = set[str](), False, ""
     while not is_last:
-        ids, is_last = exposure.ids_of(question, after)
+        ids, is_last = lookup.ids_of(question, after)
         found |= set(ids)
         after = max(ids, default="")
     return found
@@ -358,45 +215,5 @@ def _current(ids: Iterable[str], began: datetime) -> dict[str, int | None]:
     """
     ordered, found = sorted(ids), dict[str, int | None]()
     for at in range(0, len(ordered), _SECRETS_AT_ONCE):
-        found |= exposure.current_versions(ordered[at : at + _SECRETS_AT_ONCE], before=began)
+        found |= lookup.current_versions(ordered[at : at + _SECRETS_AT_ONCE], before=began)
     return found
-
-
-def _fields(entry: Document, origin: Document) -> dict[str, Any]:
-    pair = {"entry": entry, "origin": origin}
-    return {name: value(made, pair) for name, made in _ROW.items()}
-
-
-def _versions(found: dict[str, Any]) -> list[int]:
-    """Return the versions in the fields that were *found*; none if these are not what the service writes."""
-    versions = found["version"] if isinstance(found["version"], list) else [found["version"]]
-    is_about_secret = isinstance(found["secret_id"], str)
-    return [one for one in versions if is_about_secret and matches(SAFE, found | {"version": one})]
-
-
-def _grouped(found: Mapping[str, Any], version: int) -> dict[str, Any]:
-    """Return the row of one entry, in the form that MongoDB groups to."""
-    newest = ("ts", "stream", "seq", "hash", "name", "namespace")
-    return {
-        "_id": {"secret_id": found["secret_id"], "version": version, "principal": found["principal"]},
-        "how": {found["how"]},
-        "services": {found["service"]} - {MISSING},
-        "first_at": found["ts"],
-        "last": {name: found[name] for name in newest},
-        "count": 1,
-    }
-
-
-def _shown(row: Mapping[str, Any], is_current: bool) -> dict[str, Any]:
-    """Return an exposure in the form of replies."""
-    one = asdict(exposure_of(row, is_current))
-    return one | {name: moment(one[name]) for name in ("first_at", "last_at")}
-
-
-def _time(text: str) -> datetime | str:
-    """Return the time of an entry; *text* itself if the service writes no such."""
-    try:
-        time = datetime.fromisoformat(text)
-        return time if moment(time) == text else text
-    except (OverflowError, ValueError):
-        return text

@@ -12,13 +12,14 @@ Functions that read MongoDB raise `StorageUnavailableError`.
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from pymongo.errors import OperationFailure
 
+from vault.audit import lookup
 from vault.audit.collection import collection
 from vault.audit.knowledge import (
     ABOUT_VALUES,
@@ -44,11 +45,9 @@ from vault.core.attempt import Attempt
 from vault.core.errors import InvalidCursorError
 from vault.core.outcomes import Status
 from vault.core.principal import Principal
-from vault.documents import AuditEntry, Secret
+from vault.documents import AuditEntry
 from vault.documents.guard import storage_errors
 from vault.documents.indexes import PRINCIPAL_INDEX, UNWRAP_INDEX, Index
-from vault.documents.stored_secret import StoredSecret
-from vault.documents.token import Token
 
 #: The maximum number of exposures in a page.
 MAX_LIMIT = 1_000
@@ -131,7 +130,7 @@ class _Finder:
         self._caller = caller
         self._after = after
         self._limit = limit
-        principals = principals_of(question)
+        principals = lookup.principals_of(question)
         is_by_principal = principals is not None
         self._of_principal: dict[str, Any] = {"principal": {"$in": principals}} if is_by_principal else {}
         self._is_by_principal = is_by_principal and not question.is_about_secret
@@ -173,7 +172,7 @@ class _Finder:
         """Return IDs of the next secrets, in order, and whether they are the last."""
         question, (start, version, _) = self._question, self._after
         if question.is_about_secret:
-            return ids_of(question, start)
+            return lookup.ids_of(question, start)
         # Without the other conditions: the time that a step takes must not depend on how rarely they are met.
         query: dict[str, Any] = (
             {**self._known_by, **self._of_principal} if self._is_by_principal else ABOUT_VALUES
@@ -203,7 +202,7 @@ class _Finder:
 
     def _look_up(self, ids: Collection[str]) -> None:
         missing = [one for one in ids if one not in self._current]
-        self._current |= current_versions(missing)
+        self._current |= lookup.current_versions(missing)
 
     def _known(self, ids: Sequence[str]) -> tuple[list[dict[str, Any]], Key | None]:
         """Return rows of those who fetched or wrote, and the end up to which these are complete."""
@@ -296,52 +295,6 @@ class _Finder:
         return list(collection().aggregate(pipeline, allowDiskUse=True))
 
 
-def ids_of(question: Question, start: str) -> tuple[list[str], bool]:
-    """Return IDs of the secrets that *question* names, from *start* on, and whether they are the last.
-
-    If stale ones count, also of those that had the name before.
-    """
-    if question.secret_id is not None:
-        return [question.secret_id], True
-    owner = {"namespace": question.namespace, "name": question.secret_name}
-    found = [one["_id"] for one in Secret.raw().find(owner, {"_id": True})]
-    ids = {one for one in found if isinstance(one, str) and one >= start}
-    if question.stale:
-        groups = collection().aggregate(
-            [
-                {"$match": {**SUCCESS, **{f"details.{field}": value for field, value in owner.items()}}},
-                {"$group": {"_id": text_at("$secret_id")}},
-                {"$match": {"_id": {"$gte": start}}},
-                {"$sort": {"_id": 1}},
-                {"$limit": _MAX_SECRETS + 1},
-            ],
-            allowDiskUse=True,
-        )
-        ids |= {group["_id"] for group in groups}
-    return sorted(ids)[:_MAX_SECRETS], len(ids) <= _MAX_SECRETS
-
-
-def current_versions(ids: Sequence[str], *, before: datetime | None = None) -> dict[str, int | None]:
-    """Return the current versions of the secrets with these *ids*; None for those that cannot be read.
-
-    With *before*, those are left out whose current version is not from before that time.
-    """
-    now = datetime.now(UTC)
-    found: dict[str, int | None] = dict.fromkeys(ids)
-    for document in Secret.raw().find({"_id": {"$in": ids}}, _WITHOUT_VALUES):
-        secret = StoredSecret(document)
-        written_at = secret.newest.created_at
-        if before and written_at and written_at >= before:
-            found.pop(secret.id, None)
-        elif secret.is_visible(now) and secret.is_readable(secret.version, now):
-            found[secret.id] = secret.version
-    return found
-
-
-#: Without the ciphertexts.
-_WITHOUT_VALUES = {"older": False, "envelope": False, "held_reads": False}
-
-
 def _links(start: str, source: str, target: str, which: Mapping[str, Any]) -> dict[str, Any]:
     """Return the stage that follows wrapped replies from entry to entry."""
     return {
@@ -354,21 +307,6 @@ def _links(start: str, source: str, target: str, which: Mapping[str, Any]) -> di
             "restrictSearchWithMatch": which,
         }
     }
-
-
-def principals_of(question: Question, require: Callable[[Token], None] = lambda _: None) -> list[str] | None:
-    """Return the names of the principals that *question* is about; None for all.
-
-    *require* raises an error for a token with the accessor that must not count.
-    """
-    asked = None if question.principal is None else [question.principal]
-    if question.token is None:
-        return asked
-    tokens = Token.with_accessor(question.token)
-    for token in tokens:
-        require(token)
-    names = [token.name for token in tokens] or [question.token]
-    return names if asked is None else [name for name in names if name in asked]
 
 
 def _end_of(secret_id: str) -> Key:

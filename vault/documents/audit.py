@@ -109,7 +109,7 @@ class AuditKey(BaseDocument):
     endorsements = DictField()
     #: Part of the retirement of a key, see `vault.audit.retirement`.
     retirement = DictField()
-    #: The checkpoint of another installation, see `vault.audit.witnessed`.
+    #: The checkpoint of another installation, see `vault.audit.witness.witnessed`.
     witnessed = DictField()
 
     meta: ClassVar = {"collection": "audit_keys"}

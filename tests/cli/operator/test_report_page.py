@@ -15,7 +15,7 @@ from tests.support.browser import TIMEOUT, running_browser
 from vault.audit.custody import CustodyActivity
 from vault.audit.findings import Kind
 from vault.audit.summary import Activity, Counts, Event, PrincipalRow, RefusalRow, SecretRow, Slot
-from vault.audit.witness_activity import WitnessActivity
+from vault.audit.witness.activity import WitnessActivity
 from vault.auth.token_ages import TokenAges
 from vault.auth.token_info import TokenInfo
 from vault.cli.operator.report_content import Report, Trail, Verification

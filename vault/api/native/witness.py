@@ -6,7 +6,7 @@ from marshmallow import ValidationError, fields, validate
 
 from vault.api.document.fields import Body, BoundedList, Reply, matches, text_field
 from vault.api.operations.blueprint import Blueprint, current_attempt, services
-from vault.audit.witnessed import heads_of
+from vault.audit.witness.witnessed import heads_of
 from vault.core.attempt import Action
 from vault.core.principal import Scope
 

@@ -8,7 +8,7 @@ from typing import IO
 import click
 
 from vault.audit import checkpoint, signing_keys
-from vault.audit.witnesses import confirmed
+from vault.audit.witness.witnesses import confirmed
 from vault.cli.operator.context import connected
 from vault.cli.shell.output import Output, output_options
 from vault.core.errors import SettingsError, WitnessError

@@ -16,7 +16,7 @@ from vault.audit.findings import Kind, gravest
 from vault.audit.reader import Filter
 from vault.audit.summary import summarize
 from vault.audit.verifier import Verifier, read_on, retention_start, verify_records
-from vault.audit.witness_activity import WitnessActivity, witness_activity
+from vault.audit.witness.activity import WitnessActivity, witness_activity
 from vault.auth.token_ages import token_ages
 from vault.cli.operator.context import connected
 from vault.cli.operator.report_content import Report, Trail, Verification

@@ -8,7 +8,7 @@ from typing import Any
 from vault.audit.custody import CustodyActivity
 from vault.audit.findings import Kind
 from vault.audit.summary import Activity, shown_name
-from vault.audit.witness_activity import WitnessActivity
+from vault.audit.witness.activity import WitnessActivity
 from vault.auth.token_ages import TokenAges
 from vault.documents.audit import Record
 from vault.keys.status import KeyRole, KeyStatus

@@ -13,9 +13,10 @@ from typing import Any
 
 from pymongo.errors import DuplicateKeyError
 
-from vault.audit import checkpoint, counter_signature, signing_keys
+from vault.audit import checkpoint, signing_keys
 from vault.audit.retirement import Head, Heads
 from vault.audit.verifier import retention_start
+from vault.audit.witness import counter_signature
 from vault.core.attempt import Attempt
 from vault.core.errors import CheckpointContradictedError, OverloadedError
 from vault.core.outcomes import Status

@@ -10,7 +10,7 @@ from time import monotonic
 from typing import Any
 
 from vault.audit import checkpoint, signing_keys
-from vault.audit.witness import Witness
+from vault.audit.witness.witness import Witness
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import VaultError, WitnessError
 from vault.core.outcomes import Status

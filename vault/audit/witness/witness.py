@@ -8,7 +8,8 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
-from vault.audit import checkpoint, counter_signature
+from vault.audit import checkpoint
+from vault.audit.witness import counter_signature
 from vault.client.http import USER_AGENT, HTTPClient, RequestFailedError
 from vault.client.service import Service
 from vault.core.errors import ServiceRefusedError, ServiceUnavailableError, SettingsError, WitnessError
@@ -31,7 +32,7 @@ def time_stamps() -> ModuleType:
         SettingsError: The packages that it needs are not installed.
     """
     try:
-        from vault.audit import time_stamps
+        from vault.audit.witness import time_stamps
     except ImportError:
         raise SettingsError(
             "time stamps need the package rfc3161-client", hint="install secret-manager[witness]"

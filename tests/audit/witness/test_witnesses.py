@@ -10,9 +10,10 @@ import pytest
 from tests.cli.waiting import wait_until
 from tests.support.metrics import Growth, measured
 from tests.support.rotation import Stored, new_key
-from vault.audit import checkpoint, counter_signature, witnesses
-from vault.audit.witness import Witness
-from vault.audit.witnesses import Witnesses
+from vault.audit import checkpoint
+from vault.audit.witness import counter_signature, witnesses
+from vault.audit.witness.witness import Witness
+from vault.audit.witness.witnesses import Witnesses
 from vault.audit.writer import AuditTrail
 from vault.core.errors import StorageUnavailableError, WitnessError
 from vault.core.timestamps import moment

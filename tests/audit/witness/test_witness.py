@@ -13,12 +13,13 @@ import pytest
 from cryptography.x509 import load_pem_x509_certificates
 from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 
-import vault.audit
+import vault.audit.witness
 from tests.support.rotation import new_key
 from tests.support.time_stamps import Authority, authority
-from vault.audit import checkpoint, counter_signature, time_stamps
-from vault.audit import witness as witness_module
-from vault.audit.witness import Witness
+from vault.audit import checkpoint
+from vault.audit.witness import counter_signature, time_stamps
+from vault.audit.witness import witness as witness_module
+from vault.audit.witness.witness import Witness
 from vault.core.errors import SettingsError, WitnessError
 from vault.core.outcomes import Exit
 from vault.crypto import Keyring, encoding
@@ -145,8 +146,8 @@ def test_a_changed_time_stamp_proves_the_same_or_nothing(tsa: Authority) -> None
 
 def test_time_stamps_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the optional package, the error says how to install it."""
-    monkeypatch.delattr(vault.audit, "time_stamps")
-    monkeypatch.setitem(sys.modules, "vault.audit.time_stamps", None)
+    monkeypatch.delattr(vault.audit.witness, "time_stamps")
+    monkeypatch.setitem(sys.modules, "vault.audit.witness.time_stamps", None)
     with pytest.raises(SettingsError, match=r"secret-manager\[witness\]"):
         witness_module.time_stamps()
 

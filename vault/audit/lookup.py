@@ -1,0 +1,77 @@
+"""Lookups: the secrets and principals that a question names, and current versions, which no entry states.
+
+All functions raise `PyMongoError`.
+"""
+
+from collections.abc import Callable, Sequence
+from datetime import UTC, datetime
+
+from vault.audit.collection import collection
+from vault.audit.knowledge import SUCCESS, Question
+from vault.audit.summary import text_at
+from vault.documents import Secret
+from vault.documents.stored_secret import StoredSecret
+from vault.documents.token import Token
+
+#: The maximum number of secrets with one name that a call returns.
+_MAX_SECRETS = 1_000
+
+#: Without the ciphertexts.
+_WITHOUT_VALUES = {"older": False, "envelope": False, "held_reads": False}
+
+
+def ids_of(question: Question, start: str) -> tuple[list[str], bool]:
+    """Return IDs of the secrets that *question* names, from *start* on, and whether they are the last.
+
+    If stale ones count, also of those that had the name before.
+    """
+    if question.secret_id is not None:
+        return [question.secret_id], True
+    owner = {"namespace": question.namespace, "name": question.secret_name}
+    found = [one["_id"] for one in Secret.raw().find(owner, {"_id": True})]
+    ids = {one for one in found if isinstance(one, str) and one >= start}
+    if question.stale:
+        groups = collection().aggregate(
+            [
+                {"$match": {**SUCCESS, **{f"details.{field}": value for field, value in owner.items()}}},
+                {"$group": {"_id": text_at("$secret_id")}},
+                {"$match": {"_id": {"$gte": start}}},
+                {"$sort": {"_id": 1}},
+                {"$limit": _MAX_SECRETS + 1},
+            ],
+            allowDiskUse=True,
+        )
+        ids |= {group["_id"] for group in groups}
+    return sorted(ids)[:_MAX_SECRETS], len(ids) <= _MAX_SECRETS
+
+
+def current_versions(ids: Sequence[str], *, before: datetime | None = None) -> dict[str, int | None]:
+    """Return the current versions of the secrets with these *ids*; None for those that cannot be read.
+
+    With *before*, those are left out whose current version is not from before that time.
+    """
+    now = datetime.now(UTC)
+    found: dict[str, int | None] = dict.fromkeys(ids)
+    for document in Secret.raw().find({"_id": {"$in": ids}}, _WITHOUT_VALUES):
+        secret = StoredSecret(document)
+        written_at = secret.newest.created_at
+        if before and written_at and written_at >= before:
+            found.pop(secret.id, None)
+        elif secret.is_visible(now) and secret.is_readable(secret.version, now):
+            found[secret.id] = secret.version
+    return found
+
+
+def principals_of(question: Question, require: Callable[[Token], None] = lambda _: None) -> list[str] | None:
+    """Return the names of the principals that *question* is about; None for all.
+
+    *require* raises an error for a token with the accessor that must not count.
+    """
+    asked = None if question.principal is None else [question.principal]
+    if question.token is None:
+        return asked
+    tokens = Token.with_accessor(question.token)
+    for token in tokens:
+        require(token)
+    names = [token.name for token in tokens] or [question.token]
+    return names if asked is None else [name for name in names if name in asked]

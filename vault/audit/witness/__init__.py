@@ -1,0 +1,1 @@
+"""Witnesses of the trail: they confirm checkpoints, out of reach of its database."""
