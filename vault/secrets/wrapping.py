@@ -2,10 +2,11 @@
 
 import json
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from hashlib import sha256
+from itertools import islice
 from secrets import token_urlsafe
 from typing import NamedTuple, Self
 from uuid import UUID
@@ -15,7 +16,8 @@ from vault.core.errors import InvalidWrappingTokenError, SecretNotFoundError, Va
 from vault.core.outcomes import Status
 from vault.core.paths import ALL_PATHS
 from vault.crypto import Keyring
-from vault.documents.guard import best_effort_cleanup
+from vault.documents.guard import best_effort_cleanup, storage_errors
+from vault.documents.secret import Secret
 from vault.documents.stored_secret import StoredSecret
 from vault.keys.guard import KeyringGuard
 from vault.secrets import read_limits
@@ -32,6 +34,9 @@ MAX_LIFETIME = timedelta(days=30)
 
 #: The maximum bytes of a wrapped reply: that of a value of a megabyte, or a long list, as JSON.
 MAX_BYTES = 2 * 1_048_576
+
+#: The maximum number of accessors that `unspent` yields at once.
+UNSPENT_AT_ONCE = 1_000
 
 _RANDOM_BYTES = 32
 _FORM = re.compile(PREFIX + "[A-Za-z0-9_-]{43}")
@@ -181,3 +186,30 @@ class Wrapping:
         if secret is None or secret.namespace != _NAMESPACE or not secret.is_visible(datetime.now(UTC)):
             raise InvalidWrappingTokenError("unknown")
         return secret
+
+
+def unspent() -> Iterator[Sequence[str]]:
+    """Yield the accessors of all replies that no one has taken, in lists.
+
+    Raises:
+        StorageUnavailableError: MongoDB is unavailable.
+    """
+    now = datetime.now(UTC)
+    with storage_errors():
+        stored = Secret.raw().find({"namespace": _NAMESPACE}, {**StoredSecret.NEWEST, "envelope": 0})
+        secrets = map(StoredSecret, stored)
+        found = (secret.id for secret in secrets if secret.is_visible(now))
+        while some := list(islice(found, UNSPENT_AT_ONCE)):
+            yield some
+
+
+def end(accessor: str, *, attempt: Attempt) -> None:
+    """Make the token of a reply invalid, after the entry of *attempt*.
+
+    Raises:
+        StorageUnavailableError, AuditUnavailableError: Repeat it.
+    """
+    attempt.secret_id = accessor
+    attempt.finish(Status.SUCCESS)
+    with storage_errors():
+        Secret.raw().delete_one({"_id": accessor, "namespace": _NAMESPACE})

@@ -13,6 +13,7 @@ from tests.support.access import bearer, make_token
 from tests.support.dialect import DialectClient
 from tests.support.rotation import Stored
 from vault import cli
+from vault.secrets.wrapping import WrappingToken
 
 Run = Callable[..., list[dict[str, Any]]]
 
@@ -95,6 +96,41 @@ def test_what_its_tokens_know_is_to_rotate(run: Run, app: Flask, token: str) -> 
     assert [*found] == ["app/first", "app/of-child", "app/wrapped-again", "app/wrapped", "app/second"]
     assert (found["app/first"]["how"], found["app/first"]["count"]) == (["fetch", "write"], 3)
     assert [found[f"app/wrapped{which}"]["how"] for which in ("", "-again")] == [["fetch"], ["unwrap"]]
+
+
+def test_replies_that_it_had_wrapped_end(
+    run: Run, app: Flask, stored: Stored, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also those of its tokens, and those that it wrapped again; neither spent ones nor those of others."""
+    monkeypatch.setattr("vault.secrets.wrapping.UNSPENT_AT_ONCE", 1)
+    writer, alice = DialectClient.of(app, "writer", role="admin"), DialectClient(app.test_client(), token)
+    child = alice.client.post(
+        "/vault/token/create", json={"name": "wrapper", "scopes": ["secret:fetch"]}, headers=bearer(token)
+    )
+    spent, others, handed = (writer.wrap({"a": 1}) for _ in range(3))
+    again = alice("POST", "sys/wrapping/unwrap", {"token": handed}, X_Vault_Wrap_TTL="50")
+    ending = [
+        alice.wrap({"a": 1}),
+        alice.having(child.json["token"]).wrap({"a": 1}),
+        again["wrap_info"]["token"],
+    ]
+    taken = alice.wrap({"a": 1})
+    for one in (spent, taken):
+        writer("POST", "sys/wrapping/unwrap", {"token": one})
+    kept = WrappingToken(others).accessor
+    before = [one for one in run("--principal", "alice", "--plan") if one.get("ends") == "wrapped reply"]
+    ids = {one["name"] for one in before}
+    assert ids == {WrappingToken(one).accessor for one in ending}
+    stayed = {one["_id"] for one in stored.secrets.find({"_id": {"$in": [*ids, kept]}})}
+    assert stayed == ids | {kept}
+    assert [one for one in run("--principal", "alice") if one.get("ends") == "wrapped reply"] == before
+    assert [one["_id"] for one in stored.secrets.find({"_id": {"$in": [*ids, kept]}})] == [kept]
+    entries = list(stored.audit_logs.find({"action": "token_revoke", "secret_id": {"$ne": None}}))
+    # In this process, the trail of the application writes them, too.
+    assert {one["secret_id"] for one in entries} == ids
+    assert {one["principal"] for one in entries} == {"operator"}
+    assert {one["details"]["created_by"] for one in entries} == {"alice", "wrapper"}
+    assert not any("wrapped reply" in one.values() for one in run("--principal", "alice"))
 
 
 @pytest.mark.usefixtures("token")

@@ -1,7 +1,8 @@
 """The command `offboard`: end the access of a principal, and list what it knows."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
+from itertools import chain
 
 import click
 
@@ -10,12 +11,14 @@ from vault.audit import reader
 from vault.audit.exposure import MAX_LIMIT
 from vault.audit.knowledge import Exposure, Question
 from vault.audit.summary import shown_name
+from vault.audit.wrapped import wrapped_by
 from vault.cli.operator.context import connected
 from vault.cli.shell.output import Column, Output, output_options
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR, RESERVED_NAMES
 from vault.core.text import quantity
 from vault.core.timestamps import moment
+from vault.secrets import wrapping
 
 _COLUMNS: Mapping[str, Column] = {
     "rotate": lambda row: shown_name(row["secret_id"], row["name"], row["namespace"]),
@@ -46,8 +49,9 @@ def offboard(output: Output, principal: str, is_plan: bool) -> None:
     """End the access of a principal, and list the secrets to rotate.
 
     Revokes its tokens, and ends everything that it created, directly or through other tokens: tokens, roles,
-    issuers and webhooks. Then lists each secret whose current value it or these tokens know, or asked for in
-    a wrapped reply, the one last read first. To repeat it is not an error.
+    issuers, webhooks, and wrapped replies that no one has taken. Then lists each secret whose current value
+    it or these tokens know, or asked for in a wrapped reply, the one last read first. To repeat it is not an
+    error.
     """
     with connected(output, reading=is_plan, recorded=True) as parts:
         asked = Attempt(action=Action.AUDIT_EXPOSURE, principal=OPERATOR)
@@ -55,18 +59,31 @@ def offboard(output: Output, principal: str, is_plan: bool) -> None:
         reader.record(asked)
         attempt = Attempt(action=Action.TOKEN_REVOKE, principal=OPERATOR)
         ended, names = parts.tokens.offboard(principal, is_plan=is_plan, attempt=attempt)
-        for kind, name in ended:
+        is_any = False
+        for kind, name in chain(ended, _wrapped(names, is_plan=is_plan)):
+            is_any = True
             done = ("would end" if is_plan else "ended") + f": {kind} {name}"
             output.result({"ends": kind, "name": name}, done)
         found, until = _exposures(names, output)
     output.table(_COLUMNS, map(asdict, found))
     if ":" in principal:
         output.note("A JWT stays valid until its exp: remove the principal at its issuer")
-    elif not ended:
+    elif not is_any:
         output.note("Nothing to end: is this the name in the trail, NAMESPACE/NAME?")
     output.note(f"{quantity(len(found), 'secret')} to rotate, complete until {until}")
     if not is_plan:
         output.note("Repeat this in a minute: requests that were in progress can add to it")
+
+
+def _wrapped(names: Collection[str], *, is_plan: bool) -> Iterator[tuple[str, str]]:
+    """Yield the kind and accessor of each reply that *names* had wrapped, after it ends without *is_plan*."""
+    for accessors in wrapping.unspent():
+        for accessor, creator in wrapped_by(names, accessors).items():
+            if not is_plan:
+                details = {"created_by": creator}
+                attempt = Attempt(action=Action.TOKEN_REVOKE, principal=OPERATOR, details=details)
+                wrapping.end(accessor, attempt=attempt)
+            yield "wrapped reply", accessor
 
 
 def _exposures(names: Iterable[str], output: Output) -> tuple[list[Exposure], str]:
