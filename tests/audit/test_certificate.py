@@ -253,7 +253,7 @@ def _again(made: dict[str, Any]) -> str:
     """Return the certificate *made*, which was changed, signed again: by the holder of the key."""
     signed = {name: value for name, value in made.items() if name != "signature"}
     key = SigningKey(KEYRING.primary)
-    message = certificate._PURPOSE + certificate.encoding.canonical(signed)
+    message = certificate.PURPOSE + certificate.encoding.canonical(signed)
     return json.dumps({**signed, "signature": key.sign(message)})
 
 

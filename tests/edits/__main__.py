@@ -10,8 +10,8 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from tests.edits.run import UnnoticedError, alter, run
-from tests.edits.victim import victim
+from tests.edits.run import UnnoticedError, alter_certificate, alter_receipt, run
+from tests.edits.victim import EVIDENCE, victim
 from vault.cli.dev.mongod import Mongod
 
 
@@ -20,6 +20,7 @@ def main() -> int:
     parser = ArgumentParser(prog="python -m tests.edits", description=__doc__)
     parser.add_argument("--count", type=int, default=500)
     parser.add_argument("--seed", type=int, default=SystemRandom().randrange(2**32))
+    parser.add_argument("--evidence", choices=EVIDENCE, default="", help="default: each kind in turn")
     options = parser.parse_args()
     _tell(f"seeds {options.seed} to {options.seed + options.count - 1}")
     outcomes: Counter[str] = Counter()
@@ -28,8 +29,9 @@ def main() -> int:
         with MongoClient[dict[str, Any]](uri, tz_aware=True) as client, victim(uri, client.edits) as found:
             for seed in range(options.seed, options.seed + options.count):
                 try:
-                    outcomes["tampering" if run(found, seed) else "without effect"] += 1
-                    outcomes["certificates refused"] += alter(found, seed)
+                    outcomes["tampering" if run(found, seed, options.evidence) else "without effect"] += 1
+                    outcomes["certificates refused"] += alter_certificate(found, seed)
+                    outcomes["receipts refused"] += alter_receipt(found, seed)
                 except UnnoticedError as unnoticed:
                     outcomes["unnoticed"] += 1
                     _tell(str(unnoticed))

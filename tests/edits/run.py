@@ -1,23 +1,26 @@
 """Apply edits, one after the other, and judge each."""
 
 import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
 from random import Random
 from typing import Any
 
 from pymongo.errors import PyMongoError
 
-from tests.edits.edits import EDITS, Attack
+from tests.edits.edits import EDITS, FORGER, Attack
 from tests.edits.victim import EVIDENCE, Victim
 from vault.audit import certificate, signing_keys
+from vault.audit.receipts import Receipts
 from vault.core.errors import InvalidCheckpointError
+from vault.crypto import encoding
 
 
 class UnnoticedError(AssertionError):
     """An edit changed the results of readers, and verification found no tampering."""
 
 
-def run(victim: Victim, seed: int) -> bool:
-    """Apply the edit of this *seed*; return whether it is tampering.
+def run(victim: Victim, seed: int, evidence: str = "") -> bool:
+    """Apply the edit of this *seed*; return whether it is tampering, by *evidence* or by each kind in turn.
 
     Raises:
         UnnoticedError: It is not, and the results of readers changed.
@@ -32,14 +35,14 @@ def run(victim: Victim, seed: int) -> bool:
             refused = f", refused in part: {type(error).__name__}"
         else:
             refused = ""
-        if any(finding.tampering for finding in victim.verify(EVIDENCE[seed % 3])):
+        if any(finding.tampering for finding in victim.verify(evidence or EVIDENCE[seed % len(EVIDENCE)])):
             return True
         if victim.reads() != victim.shown:
             raise UnnoticedError(f"seed {seed}: {edit.__name__}{refused}")
         return False
 
 
-def alter(victim: Victim, seed: int) -> bool:
+def alter_certificate(victim: Victim, seed: int) -> bool:
     """Alter the certificate by the edit of this *seed*; return whether it is refused.
 
     Raises:
@@ -54,6 +57,10 @@ def alter(victim: Victim, seed: int) -> bool:
     else:
         made = json.loads(text)
         _alter(made, genuine, random)
+        if random.random() < 0.5:
+            made["public_key"] = FORGER.public.pem()
+            made.pop("signature", None)
+            made["signature"] = FORGER.sign(certificate.PURPOSE + encoding.canonical(made))
         text = json.dumps(made)
     try:
         certificate.read(text, signing_keys.trusted(victim.keyring))
@@ -62,6 +69,45 @@ def alter(victim: Victim, seed: int) -> bool:
     if json.loads(text) != genuine:
         raise UnnoticedError(f"seed {seed}: the certificate")
     return False
+
+
+def alter_receipt(victim: Victim, seed: int) -> bool:
+    """Alter a receipt by the edit of this *seed*; return whether it is refused, or a finding.
+
+    Raises:
+        UnnoticedError: It is not, and is another text than a genuine one.
+    """
+    random = Random(seed)  # noqa: S311 - must be repeatable
+    text, other = random.choice(victim.receipts), random.choice(victim.receipts)
+    version, payload, signature = text.split(".")
+    kind = random.randrange(5)
+    if kind == 0:
+        at = random.randrange(len(text))
+        piece = random.choice(("", "A", "-", ".", "=", "\n", "é", random.choice(text)))
+        text = text[:at] + piece + text[at + random.choice((0, 1, 1, 4)) :]
+    elif kind == 1:
+        text = f"{version}.{payload}.{other.split('.')[2]}"
+    elif kind == 2:
+        # Several last digits decode to the same signature.
+        text = text[:-1] + random.choice("ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_")
+    else:
+        made = json.loads(urlsafe_b64decode(payload + "=="))
+        _alter(made, made | {"seq": random.randrange(99)}, random)
+        signed = f"{version}.{_encoded(encoding.canonical(made))}"
+        seal = bytes.fromhex(FORGER.sign(signed.encode()))
+        text = f"{signed}.{signature if kind == 3 else _encoded(seal)}"
+    held = Receipts(signing_keys.trusted(victim.keyring))
+    try:
+        is_found = bool(list(held.add(text, 1)))
+    except ValueError:
+        return True
+    if not is_found and text not in victim.receipts:
+        raise UnnoticedError(f"seed {seed}: the receipt")
+    return is_found
+
+
+def _encoded(raw: bytes) -> str:
+    return urlsafe_b64encode(raw).decode().rstrip("=")
 
 
 def _alter(made: Any, genuine: Any, random: Random) -> None:

@@ -9,15 +9,7 @@ from typing import Any
 import pytest
 
 from tests.support.rotation import Stored, connected, new_key
-from vault.audit import (
-    certificate,
-    checkpoint,
-    counter_signature,
-    exposure,
-    reader,
-    receipts,
-    signing_keys,
-)
+from vault.audit import certificate, checkpoint, exposure, reader, receipts, signing_keys
 from vault.audit.evidence import Evidence
 from vault.audit.findings import Finding, Kind
 from vault.audit.follow import TrailFollower
@@ -26,6 +18,7 @@ from vault.audit.reader import Filter
 from vault.audit.receipts import Receipts
 from vault.audit.stream import StoredEntry
 from vault.audit.verifier import Claims, Verifier, verify_records
+from vault.audit.witness import counter_signature
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.core.attempt import Action, Attempt
 from vault.core.outcomes import Status

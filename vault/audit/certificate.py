@@ -33,7 +33,8 @@ from vault.documents.guard import storage_errors
 from vault.documents.token import StoredTokenKey, Token
 
 _FORMAT = 1
-_PURPOSE = b"secret-manager exposure certificate "
+#: What a signature covers before the certificate itself.
+PURPOSE = b"secret-manager exposure certificate "
 
 _BY_DROPPED = "the certificate's master key was dropped: its holder could have made it at any time"
 
@@ -144,7 +145,7 @@ def read(text: str, keys: Mapping[str, VerifyingKey]) -> Certificate:
     try:
         made = json.loads(text, object_pairs_hook=unique_names)
         signature, signer = made.pop("signature"), made["public_key"]
-        signed = _PURPOSE + encoding.canonical(made)
+        signed = PURPOSE + encoding.canonical(made)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         raise InvalidCheckpointError("this is not a certificate") from None
     found = (key for key in keys.values() if key.pem() == signer and key.verifies(signature, signed))
@@ -164,7 +165,7 @@ def _signed(query: Mapping[str, Any], answer: Answer, keyring: Keyring) -> dict[
         "heads": list(answer.heads.values()),
         "public_key": key.public.pem(),
     }
-    return {**made, "signature": key.sign(_PURPOSE + encoding.canonical(made))}
+    return {**made, "signature": key.sign(PURPOSE + encoding.canonical(made))}
 
 
 def _query(question: Question, now: datetime, keyring: Keyring) -> dict[str, Any]:
