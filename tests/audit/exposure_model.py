@@ -61,8 +61,8 @@ class Model:
             *(self._learn_nothing, self._delete, self._delete_version, self._use_up, self._write_first),
         ]
         for _ in range(steps):
-            name = f"app/{self._random.randrange(self.secret_count)}"
-            self._random.choice(operations)(self._random.choice(self.principals), name)
+            name = self._name(self._random.randrange(self.secret_count))
+            self._perform(self._random.choice(operations), self._random.choice(self.principals), name)
 
     def expected(self, *, stale: bool = False) -> dict[Fact, tuple[list[str], int, bool]]:
         """Return the ways, the number of entries, and whether the version is current, of all facts."""
@@ -71,6 +71,13 @@ class Model:
             for fact, how in self.facts.items()
             if stale or self.current[fact[1]] == fact[2]
         }
+
+    def _name(self, number: int) -> str:
+        """Return the name of the secret with this number."""
+        return f"app/{number}"
+
+    def _perform(self, operation: Callable[[str, str], None], who: str, name: str) -> None:
+        operation(who, name)
 
     def _knows(self, who: str, secret: _Secret, how: str, version: int | None = None) -> None:
         self.facts[who, secret.secret_id, version or secret.version].append(how)
@@ -118,12 +125,13 @@ class Model:
         self._knows(who, secret, "fetch")
 
     def _fetch_prefix(self, who: str, name: str) -> None:
-        secret = self._secret(who, name)
-        self._post(who, "fetch-batch", name_prefix=name)
-        for one in self._secrets.values():
-            if one.name.startswith(name) and not one.is_deleted:
-                self._knows(who, one, "fetch")
-        assert secret.name.startswith(name)
+        self._secret(who, name)
+        expected = [one for one in self._secrets.values() if one.name.startswith(name) and not one.is_deleted]
+        got = self._post(who, "fetch-batch", name_prefix=name)["secrets"]
+        versions = {one["secret_id"]: one["version"] for one in got if "version" in one}
+        assert versions.items() >= {(one.secret_id, one.version) for one in expected}
+        for secret_id, version in versions.items():
+            self.facts[who, secret_id, version].append("fetch")
 
     def _deliver(self, who: str, name: str) -> None:
         secret = self._secret(who, name)
@@ -225,9 +233,9 @@ class Model:
         """Create a secret without a value, and write its first one."""
         name = f"{name}-{self._random.random()}"
         self._clients[who].ask("POST", f"secret/metadata/{name}", {"max_versions": 5})
+        secret_id = self._post(who, "describe", name=name)["secret_id"]
         writer = self._random.choice(self.principals)
         self._clients[writer]("POST", f"secret/data/{name}", {"data": {"a": 1}})
-        secret_id = self._post(who, "describe", name=name)["secret_id"]
         self._secrets[name] = secret = _Secret(name, secret_id)
         self._knows(writer, secret, "write")
         self._set_current(secret)

@@ -4,6 +4,7 @@ import random
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -12,10 +13,13 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.audit.exposure_model import SERVICES, Model, facts
+from tests.audit.killed_model import KilledModel
+from tests.conftest import start
 from tests.support.access import services
 from tests.support.dialect import DialectClient
 from tests.support.lifecycle import BOB, EVE, Caller
 from tests.support.rotation import Stored
+from tests.support.service import Service
 from vault.audit import exposure, lookup
 from vault.audit.knowledge import Exposure, Question
 from vault.core.errors import InvalidCursorError, StorageUnavailableError
@@ -78,6 +82,29 @@ def test_answers_equal_those_of_a_large_model(app: Flask, seed: int) -> None:
     model = Model(app, count=50, secret_count=100, seed=seed)
     model.run(5_000)
     require_answers(model)
+
+
+@pytest.mark.process
+@pytest.mark.parametrize(
+    ("count", "secret_count", "kills"), [(5, 12, 3), pytest.param(50, 100, 50, marks=pytest.mark.nightly)]
+)
+def test_answers_are_complete_after_workers_were_killed(
+    app: Flask,
+    environment: dict[str, str],
+    stored: Stored,
+    tmp_path: Path,
+    count: int,
+    secret_count: int,
+    kills: int,
+) -> None:
+    """What a killed worker's caller did not hear of is in the answers exactly if its entry is."""
+    start(app)
+    with Service(environment, folder=tmp_path) as service:
+        service.wait_until_started()
+        model = KilledModel(app, count, secret_count, seed=kills, service=service, stored=stored)
+        model.run_while_killing(kills)
+        require_answers(model)
+    assert model.http.unanswered
 
 
 def test_a_name_is_that_of_the_current_secret(alice: Caller) -> None:

@@ -131,11 +131,17 @@ def test_a_host_may_get_its_address_later(app: Flask, subscribe: Subscribe) -> N
 
 
 def test_there_is_a_limit(subscribe: Subscribe, monkeypatch: pytest.MonkeyPatch) -> None:
-    """There are at most so many webhooks, because each reads the trail."""
-    monkeypatch.setattr(module, "MAX_WEBHOOKS", 1)
-    subscribe(Kind.SECRET_UPDATED)
+    """There are at most so many webhooks, because each reads the trail; one namespace has fewer."""
+    monkeypatch.setattr(module, "MAX_WEBHOOKS", 3)
+    monkeypatch.setattr(module, "MAX_IN_NAMESPACE", 2)
+    first, other = MANAGER, replace(MANAGER, name="team-b/boss", namespace="team-b")
+    for _ in range(2):
+        subscribe(Kind.SECRET_UPDATED, principal=first)
     with pytest.raises(LimitReachedError):
-        subscribe(Kind.SECRET_UPDATED)
+        subscribe(Kind.SECRET_UPDATED, principal=first)
+    subscribe(Kind.SECRET_UPDATED, principal=other)
+    with pytest.raises(LimitReachedError):
+        subscribe(Kind.SECRET_UPDATED, principal=other)
 
 
 def test_a_new_webhook_reads_no_old_entries(subscribe: Subscribe, stored: Stored) -> None:

@@ -31,8 +31,10 @@ from vault.documents.webhook import Progress, Webhook
 from vault.events.endpoint import Endpoint, UndeliveredError, shown_secret
 from vault.events.kinds import EventFilter, Kind
 
-#: The maximum number of webhooks. Each reads the trail by itself.
+#: The maximum number of webhooks, and of those in a namespace: one tenant must not use up all. Each reads the
+#: trail by itself.
 MAX_WEBHOOKS = 50
+MAX_IN_NAMESPACE = 20
 
 #: The states of a webhook; `dead`: its receiver failed for a day; `altered`: its document is not as the
 #: service wrote it.
@@ -145,7 +147,7 @@ class Webhooks:
         Raises:
             GrantRefusedError: It would have more than its creator.
             InvalidCredentialError: The creator was revoked in the meantime.
-            LimitReachedError: There are `MAX_WEBHOOKS`.
+            LimitReachedError: There are `MAX_WEBHOOKS`, or `MAX_IN_NAMESPACE` in its namespace.
             WebhookAddressError: The service may not connect to its host.
         """
         creator, webhook_id = attempt.principal, secrets.token_hex(8)
@@ -165,8 +167,11 @@ class Webhooks:
             addresses(new.url, self._networks)
         key = self._keys.find_or_make()
         with storage_errors():
-            if len(Webhook.active()) >= MAX_WEBHOOKS:
-                raise LimitReachedError(f"There can be at most {MAX_WEBHOOKS} webhooks.")
+            namespaces = [one.get("namespace") for one in Webhook.active()]
+        if len(namespaces) >= MAX_WEBHOOKS or namespaces.count(namespace) >= MAX_IN_NAMESPACE:
+            raise LimitReachedError(
+                f"There can be at most {MAX_IN_NAMESPACE} webhooks in a namespace, and {MAX_WEBHOOKS} in all."
+            )
         webhook = Webhook(
             id=webhook_id,
             url=new.url,

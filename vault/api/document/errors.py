@@ -163,7 +163,9 @@ ERROR_DOCS = {
     "WebhookRefused": ErrorDoc(
         errors.GrantRefusedError("A webhook cannot have more than its creator: paths."), *_FORBIDDEN
     ),
-    "TooManyWebhooks": ErrorDoc(errors.LimitReachedError("There can be at most 50 webhooks.")),
+    "TooManyWebhooks": ErrorDoc(
+        errors.LimitReachedError("There can be at most 20 webhooks in a namespace, and 50 in all.")
+    ),
     "WebhookNotFound": ErrorDoc(errors.WebhookNotFoundError()),
     "InvalidWebhook": ErrorDoc(
         errors.WebhookAddressError("The host of the webhook has no public address."), "unprocessable_entity"
