@@ -94,7 +94,7 @@ class KilledModel(Model):
         self._unknown: set[str] = set()
 
     def run_while_killing(self, kills: int) -> None:
-        """Perform random operations until *kills* workers were killed, and note what the entries say."""
+        """Perform random operations until both workers were killed *kills* times; note what entries say."""
         with ThreadPoolExecutor(1) as pool:
             killer = pool.submit(self._kill, kills)
             while not killer.done():
@@ -111,10 +111,12 @@ class KilledModel(Model):
     def _kill(self, kills: int) -> None:
         random = Random(self.seed)  # noqa: S311 - not for secrets
         for _ in range(kills):
-            workers = sorted(self.service.workers())
+            workers = self.service.workers()
+            # At any place of an operation.
             sleep(random.random())
-            with suppress(ProcessLookupError):
-                os.kill(int(random.choice(workers)), signal.SIGKILL)
+            for worker in workers:
+                with suppress(ProcessLookupError):
+                    os.kill(int(worker), signal.SIGKILL)
 
     def _name(self, number: int) -> str:
         name = super()._name(number)
