@@ -53,7 +53,7 @@ class HTTPClient:
         """Return the answer.
 
         Raises:
-            UnansweredError: There is none, which `unanswered` has then.
+            UnansweredError: No answer came, and `unanswered` has the ID then.
         """
         sent = {"X-Request-ID": str(uuid4()), "Content-Type": "application/json", **headers}
         body = data if json is None else _encoded(json)

@@ -97,7 +97,7 @@ def test_answers_are_complete_after_workers_were_killed(
     secret_count: int,
     kills: int,
 ) -> None:
-    """What a killed worker's caller did not hear of is in the answers exactly if its entry is."""
+    """A request that a killed worker left without a reply is in the answers exactly if its entry exists."""
     start(app)
     with Service(environment, folder=tmp_path) as service:
         service.wait_until_started()
