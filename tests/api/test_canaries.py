@@ -95,6 +95,7 @@ def test_no_list_and_no_batch_tells_a_canary_from_others(ready: Caller) -> None:
     for action, body in (
         ("list", {}),
         ("list", {"name_prefix": "shop/"}),
+        ("list", {"search": "o"}),
         ("fetch-batch", {"secrets": [{"name": CANARY}, {"name": ORDINARY}]}),
         ("fetch-batch", {"name_prefix": "shop/"}),
     ):
@@ -231,7 +232,8 @@ def test_the_scope_shows_canaries(ready: Caller, stored: Stored, canary: str) ->
         True,
         False,
     )
-    assert [found["canary"] for found in ready("list")["secrets"]] == [True, False]
+    for query in ({}, {"search": "shop"}):
+        assert [found["canary"] for found in ready("list", **query)["secrets"]] == [True, False]
     stored.secrets.update_one({"_id": canary}, {"$set": {"max_reads": 5}})
     assert [found["canary"] for found in ready("list")["secrets"]] == [None, False]
     assert all("canary" not in found for found in ready.become(BOB)("list")["secrets"])

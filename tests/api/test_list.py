@@ -295,3 +295,32 @@ def test_the_last_page_costs_no_more_than_the_first(alice: Caller, stored: Store
     assert operation["keysExamined"] < 30
     assert operation["docsExamined"] < 30
     assert "hasSortStage" not in operation
+
+
+def test_a_search_combines_all_filters(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """`search` and `expires_within` narrow a list like its other filters; only the latter shows expiries."""
+    soon, later = in_future(days=1), in_future(days=60)
+    put(stored, key, name="app/db", labels=["env=prod"], expires_at=soon)
+    put(stored, key, name="app/key", labels=["of=DB-2"], expires_at=later)
+    put(stored, key, name="app/x", labels=["env=prod"])
+    put(stored, key, name="web/db", expires_at=soon)
+    put(stored, key, name="old/db", deleted_at=in_past(days=1), purge_at=soon, expires_at=soon)
+    month: dict[str, Any] = {"expires_within": 30 * 86_400}
+    for query, expected in (
+        ({"search": "DB"}, ["app/db", "app/key", "web/db"]),
+        ({"search": "d."}, []),
+        ({"search": "db", "name_prefix": "app/"}, ["app/db", "app/key"]),
+        ({"search": "prod", "labels": {"env": "prod"}}, ["app/db", "app/x"]),
+        ({"search": "db", "deleted": True}, ["old/db"]),
+        (month, ["app/db", "web/db"]),
+        (month | {"search": "web"}, ["web/db"]),
+        (month | {"labels": {"env": "prod"}}, ["app/db"]),
+    ):
+        for limit in (1, 100):
+            assert names(alice, **query, limit=limit) == expected
+    [row] = alice("list", **month, search="app")["secrets"]
+    assert row.keys() == {"secret_id", "name", "labels", "expires_at"}
+    assert row["expires_at"].startswith(f"{soon:%Y-%m-%d}")
+    assert alice("list", search="app/x")["secrets"][0].keys() == {"secret_id", "name", "labels"}
+    for field, value in {"search": "a\nb", "expires_within": 0}.items():
+        assert alice.refused("list", **{field: value}) == 422

@@ -129,7 +129,7 @@ REST: dict[str, list[dict[str, Any]]] = {
     **{f"/vault/secret/{action}": [BY_NAME] for action in ("update", "describe", "delete", "restore")},
     "/vault/secret/update-metadata": [BY_NAME, {"ttl_seconds": None, "never_expires": True}],
     "/vault/secret/purge": [BY_NAME, {"version": 1}],
-    "/vault/secret/list": [{"limit": 1, "deleted": True}],
+    "/vault/secret/list": [{"limit": 1, "deleted": True}, {"search": LABEL, "expires_within": 60}],
     "/vault/audit/query": [
         {"since": "2026-01-01T00:00:00Z", "action": "fetch", "principal": "admin", "limit": 1},
         {"until": "2126-01-01T00:00:00Z", "order": "newest_first"},

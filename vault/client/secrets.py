@@ -98,10 +98,20 @@ class Secrets:
         return all_of([self._fetched({}, item) for item in items], [prefix] * len(items))
 
     def listed(
-        self, prefix: str = "", *, labels: Mapping[str, str] | None = None, deleted: bool = False
+        self,
+        prefix: str = "",
+        *,
+        labels: Mapping[str, str] | None = None,
+        deleted: bool = False,
+        **filters: Any,
     ) -> Iterator[dict[str, Any]]:
-        """Yield the secrets whose names begin with *prefix* and that have all *labels*, page by page."""
+        """Yield the secrets whose names begin with *prefix* and that have all *labels*, page by page.
+
+        *filters* are further ones, as the API has them.
+        """
         query = {"name_prefix": prefix, "labels": labels, "deleted": deleted, "limit": _PAGE, "cursor": None}
+        # Not those without a value: an earlier version of the service does not know them.
+        query |= {name: text for name, text in filters.items() if text}
         while True:
             page = self._call("list", query)
             yield from self._objects(page)

@@ -31,14 +31,13 @@ from vault.core.attempt import Action
 from vault.core.paths import name_flaw, prefix_flaw
 from vault.core.principal import Scope
 from vault.core.text import is_one_line, is_shown
-from vault.secrets.queries import MAX_PAGE_BYTES
+from vault.secrets.queries import MAX_PAGE_BYTES, MAX_SEARCH_CHARACTERS
 from vault.secrets.requests import Reference
 
 __all__ = ["blueprint"]
 
 #: Rows of a page.
 _PAGE_SIZE = 100
-_MAX_QUERY_CHARACTERS = 200
 _MAX_VERSION = 2**31 - 1
 
 
@@ -89,8 +88,8 @@ def console_secrets() -> Response:
         if query is None:
             keys = queries.level(folder, after=asked.get("after", ""), limit=_PAGE_SIZE + 1, attempt=attempt)
             return page("folder", keys=keys[:_PAGE_SIZE], has_more=len(keys) > _PAGE_SIZE, **shown)
-        if len(query) > _MAX_QUERY_CHARACTERS or not is_one_line(query):
-            raise BadRequest(f"A search has one line of at most {_MAX_QUERY_CHARACTERS} characters.")
+        if len(query) > MAX_SEARCH_CHARACTERS or not is_one_line(query):
+            raise BadRequest(f"A search has one line of at most {MAX_SEARCH_CHARACTERS} characters.")
         cursor = asked.get("cursor")
         secrets, cursor = queries.search(
             query, folder=folder, cursor=cursor, limit=_PAGE_SIZE, attempt=attempt

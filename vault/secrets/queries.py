@@ -5,7 +5,7 @@ import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from itertools import takewhile
 from time import monotonic
 from typing import Any
@@ -49,6 +49,7 @@ _NEWEST: Mapping[str, Any] = {**StoredSecret.NEWEST, "labels": 0}
 _BY_BYTES = Collation("simple")
 
 _NO_CONDITION: Mapping[str, Any] = {}
+_NO_LABELS: Mapping[str, str] = {}
 _SUMMARY_FIELDS: Mapping[str, Any] = {"name": 1, "labels": 1}
 
 #: The end of a page: the last secret's name, if it has one, and its ID.
@@ -84,7 +85,7 @@ def find_page(
         _reached(principal, prefix=name_prefix, after=after),
         *_visible(now, deleted=deleted),
         only,
-        *([{"labels": {"$all": list(labels)}}] if labels else []),
+        _with_labels(labels),
     ]
     at_once = _LABELLED_AT_ONCE if "labels" in wanted else _AT_ONCE
     found: Iterator[Mapping[str, Any]] = (
@@ -142,6 +143,8 @@ def _within(paths: Paths, prefix: str, after: Position | None) -> dict[str, Any]
     return {"$or": found}
 
 
+#: The maximum length of a text to search for.
+MAX_SEARCH_CHARACTERS = 200
 #: The time after which a search looks at no further secrets.
 MAX_SEARCH_SECONDS = 1.0
 #: The number that it looks at in between, at first and at most: as many as take about this time. A document
@@ -248,12 +251,22 @@ class SecretQueries:
         return summaries, more
 
     def search(
-        self, query: str, *, folder: str, cursor: str | None, limit: int, attempt: Attempt
+        self,
+        query: str,
+        *,
+        folder: str,
+        cursor: str | None,
+        limit: int,
+        attempt: Attempt,
+        labels: Mapping[str, str] = _NO_LABELS,
+        deleted: bool = False,
+        expires_within: timedelta | None = None,
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Return secrets with *query* in their names or labels, in any case, and the next page's cursor.
 
-        Only of those in *folder* that the principal reaches, up to *limit* of them. A page ends early after
-        `MAX_SEARCH_SECONDS`, so it can be empty although more follow.
+        Only of those in *folder* that the principal reaches, up to *limit* of them; *labels* and *deleted* are
+        as for `page`. With *expires_within*, only those that expire in this time, and each has `expires_at`. A
+        page ends early after `MAX_SEARCH_SECONDS`, so it can be empty although more follow.
 
         Raises:
             InvalidCursorError: This function did not return *cursor*.
@@ -262,6 +275,13 @@ class SecretQueries:
         self._guard.require()
         principal, now = attempt.principal, monotonic()
         until = now + MAX_SEARCH_SECONDS
+        time = datetime.now(UTC)
+        wanted = [
+            *_visible(time, deleted=deleted),
+            _containing(query),
+            _with_labels(stored_labels(labels)),
+            *([{"expires_at": {"$lte": time + expires_within}}] if expires_within else []),
+        ]
 
         def matches() -> Iterator[Mapping[str, Any]]:
             nonlocal end, now
@@ -270,7 +290,7 @@ class SecretQueries:
             while not is_last:
                 began, reached = now, _reached(principal, prefix=folder, after=end)
                 end = _end_of_window(reached, count)
-                yield from _matches(query, reached, end, count, limit + 1)
+                yield from _matches(wanted, reached, end, count, limit + 1)
                 now = monotonic()
                 is_slow = now - began >= _SEARCHED_SECONDS
                 count = max(count // 2, 1) if is_slow else min(count * 2, _SEARCHED_AT_ONCE)
@@ -278,10 +298,16 @@ class SecretQueries:
 
         with storage_errors():
             shown, has_more = _page(matches(), limit)
+            summaries = [_summary(StoredSecret(document)) for document in shown]
+            if expires_within:
+                for summary, document in zip(summaries, shown, strict=True):
+                    summary["expires_at"] = document["expires_at"]
+            if _may_see_canaries(attempt):
+                self._mark_canaries(summaries)
         attempt.finish(Status.SUCCESS)
         if has_more:
             end = _position_of(shown[-1])
-        return [_summary(StoredSecret(document)) for document in shown], end and _cursor(*end)
+        return summaries, end and _cursor(*end)
 
     def _mark_canaries(self, summaries: Sequence[dict[str, Any]]) -> None:
         """Add to each summary whether the secret is a canary; None for one that does not verify."""
@@ -329,17 +355,21 @@ def _end_of_window(reached: Mapping[str, Any], count: int) -> Position | None:
 
 
 def _matches(
-    query: str, reached: Mapping[str, Any], end: Position | None, count: int, limit: int
+    wanted: Sequence[Mapping[str, Any]],
+    reached: Mapping[str, Any],
+    end: Position | None,
+    count: int,
+    limit: int,
 ) -> Iterator[Mapping[str, Any]]:
-    """Yield up to *limit* secrets with *query* in name or labels, of the first *count* that are *reached*."""
+    """Yield up to *limit* secrets that meet all of *wanted*, of the first *count* that are *reached*."""
     steps = [
         {"$match": reached},
         {"$sort": dict(_ORDER)},
         # Before the other conditions, so that the secrets that do not meet them count, too.
         {"$limit": count},
-        {"$match": {"$and": [*_visible(datetime.now(UTC)), _containing(query)]}},
+        {"$match": {"$and": wanted}},
         {"$limit": limit},
-        {"$project": _SUMMARY_FIELDS},
+        {"$project": {**_SUMMARY_FIELDS, "expires_at": 1}},
     ]
     found = Secret.raw().aggregate(steps, batchSize=_LABELLED_AT_ONCE, collation=_BY_BYTES)
     # If secrets were removed after the end was read, the steps go beyond it.
@@ -352,6 +382,11 @@ def _containing(query: str) -> dict[str, Any]:
         return {}
     literal = {"$regex": re.escape(unicodedata.normalize("NFC", query)), "$options": "i"}
     return {"$or": [{"name": literal}, {"labels": literal}]}
+
+
+def _with_labels(labels: Sequence[str]) -> dict[str, Any]:
+    """Return the condition for secrets that have all of *labels*, as they are stored."""
+    return {"labels": {"$all": list(labels)}} if labels else {}
 
 
 def _position_of(document: Mapping[str, Any]) -> Position:

@@ -29,6 +29,21 @@ def test_secrets_are_listed_without_values(person: Person) -> None:
     person.fails_to("secret", "list", "--label", "env", code=2)
 
 
+def test_a_list_finds_texts_and_expiries(person: Person) -> None:
+    """`list --search` finds a text in names and labels; `--expiring` has the next to expire first."""
+    person.does("secret", "set", NAME, "--ttl", "20d", send=b"hunter2")
+    person.does("secret", "set", "app/key", "--ttl", "10d", "--label", "of=Billing", send=b"hunter2")
+    person.does("secret", "set", "app/other", "--ttl", "90d", send=b"hunter2")
+    assert [row["name"] for row in person.sees("secret", "list", "--search", "BILL")] == ["app/key", NAME]
+    assert [row["name"] for row in person.sees("secret", "list", "app/", "--search", "bill")] == ["app/key"]
+    lines = person.does("secret", "list", "--expiring", "30d").splitlines()
+    assert lines[0].split() == ["name", "ID", "labels", "expires"]
+    assert [line.split()[0] for line in lines[1:]] == ["app/key", NAME]
+    assert person.sees("secret", "list", "--expiring", "12d")[0]["expires_at"].startswith("2")
+    assert person.sees("secret", "list", "--expiring", "1h", "--search", "key") == []
+    person.fails_to("secret", "list", "--expiring", "soon", code=2)
+
+
 def test_a_list_has_all_pages(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     """`list` asks for page after page."""
     monkeypatch.setattr(secrets, "_PAGE", 2)

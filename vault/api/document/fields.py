@@ -260,10 +260,12 @@ def choice_field(description: str, example: str, choices: Iterable[str], **optio
     return text_field(description, example, validate=validate.OneOf([str(one) for one in choices]), **options)
 
 
-def time_field(description: str, example: str | None, *, allow_none: bool = True) -> Moment:
+def time_field(
+    description: str, example: str | None, *, allow_none: bool = True, required: bool = True
+) -> Moment:
     """Return a field for a time in a reply, with its documentation."""
     metadata = {"description": description, "example": example}
-    return Moment(required=True, allow_none=allow_none, metadata=metadata)
+    return Moment(required=required, allow_none=allow_none, metadata=metadata)
 
 
 def texts_field(

@@ -156,7 +156,7 @@ class KeptVersion(Reply):
 
 
 class SecretSummary(Reply):
-    """A secret in a list."""
+    """A secret's ID, name and labels."""
 
     secret_id = _secret_id()
     name = _name(required=True)
@@ -168,6 +168,14 @@ class SecretSummary(Reply):
             f"without the scope `{Scope.CANARY_MANAGE}`.",
             "example": False,
         },
+    )
+
+
+class ListedSecret(SecretSummary):
+    """A secret in a list."""
+
+    expires_at = time_field(
+        "The time of the secret's expiry. Missing without `expires_within`.", _EXPIRES, required=False
     )
 
 
@@ -198,5 +206,5 @@ class SecretDescription(SecretSummary):
 class SecretPage(Reply):
     """A page of secrets, and the cursor for the next page."""
 
-    secrets = objects_field(SecretSummary, "In order of name; secrets without a name come first.")
+    secrets = objects_field(ListedSecret, "In order of name; secrets without a name come first.")
     cursor = next_cursor_field(CURSOR, CURSOR_PATTERN)

@@ -24,14 +24,17 @@ from vault.api.document.fields import (
     matches,
     neither_nor_both,
     number_field,
+    one_line,
+    text_field,
 )
 from vault.api.native.deliveries import delivery_field
 from vault.core.labels import MAX_KEY_BYTES, MAX_LABELS, MAX_TEXT_BYTES
 from vault.core.paths import MAX_NAME_BYTES, name_flaw, prefix_flaw
 from vault.core.principal import Scope
+from vault.core.text import ONE_LINE_PATTERN
 from vault.secrets.idempotency import MIN_ANONYMOUS_KEY_LENGTH
 from vault.secrets.items import MAX_ITEMS
-from vault.secrets.queries import CURSOR_PATTERN
+from vault.secrets.queries import CURSOR_PATTERN, MAX_SEARCH_CHARACTERS
 from vault.secrets.requests import Reference
 
 SECRET = {"example": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
@@ -260,5 +263,17 @@ class ListQuery(Body):
     )
     labels = labels_field(description="Only secrets that have all of these labels.")
     deleted = flag_field("If true, list the deleted secrets that can be restored, instead of the others.")
+    search = text_field(
+        "Only secrets with this text in their name or a label, in any case.",
+        "db",
+        shape={"pattern": ONE_LINE_PATTERN},
+        load_default="",
+        validate=[validate.Length(max=MAX_SEARCH_CHARACTERS), one_line],
+    )
+    expires_within = number_field(
+        "Only secrets that expire in this many seconds; each then has `expires_at`.",
+        30 * 86_400,
+        maximum=_TEN_YEARS_SECONDS,
+    )
     limit = number_field("Maximum number of secrets; 100 if omitted.", 100, maximum=_MAX_LISTED, default=100)
     cursor = cursor_field("secret", CURSOR, CURSOR_PATTERN)

@@ -1,5 +1,6 @@
 """Secrets over HTTP."""
 
+from datetime import timedelta
 from typing import Any
 
 from vault.api.document.errors import ERROR_DOCS
@@ -68,6 +69,7 @@ _FETCH_BATCHES = {
 _LISTS = {
     "all": _example("All secrets", limit=100),
     "prefix": _example("By name prefix", name_prefix="billing/", limit=100),
+    "expiring": _example("Expiring in 30 days", search="db", expires_within=2_592_000),
 }
 _NOT_FOUND = {"problem": ERROR_DOCS["SecretNotFound"].example}
 
@@ -293,8 +295,17 @@ def list_secrets(body: dict[str, Any]) -> dict[str, Any]:
 
     Returns the IDs, names and labels of the secrets in your namespace, page by page: send each reply's
     `cursor` with the next query until it is null. Requires the scope `secret:list`, which anonymous callers
-    never have.
+    never have. With `search` or `expires_within`, a page ends early after a second of searching, and can be
+    empty although more follow.
     """
+    queries, attempt = services().queries, current_attempt()
+    query, seconds = body.pop("search"), body.pop("expires_within")
     with reply_memory(page_bytes(body["limit"])):
-        secrets, cursor = services().queries.page(**body, attempt=current_attempt())
+        if query or seconds:
+            folder = body.pop("name_prefix")
+            within = timedelta(seconds=seconds) if seconds else None
+            found = queries.search(query, folder=folder, expires_within=within, **body, attempt=attempt)
+        else:
+            found = queries.page(**body, attempt=attempt)
+        secrets, cursor = found
         return {"secrets": secrets, "cursor": cursor}

@@ -1,12 +1,13 @@
 """The commands `secret list`, `describe`, `delete`, `restore` and `purge`: secrets without their values."""
 
 import sys
+from datetime import timedelta
 from typing import Any
 
 import click
 
 from vault.cli.shell import parameters
-from vault.cli.shell.output import Output, cell, facts, moment_cell, output_options
+from vault.cli.shell.output import Column, Output, cell, facts, moment_cell, output_options
 from vault.cli.user.connection import service_options
 from vault.client.secrets import Secrets, reference
 from vault.client.service import Service
@@ -22,20 +23,43 @@ _SECRET = click.argument("secret", metavar="NAME_OR_ID", type=parameters.secret)
 @click.argument("prefix", required=False, default="", type=parameters.prefix)
 @parameters.labels_option("Only secrets with this label. Can be repeated.")
 @click.option("--deleted", is_flag=True, help="List deleted secrets that can be restored instead.")
+@click.option("--search", metavar="TEXT", help="Only secrets with this text in their name or a label.")
+@click.option(
+    "--expiring",
+    metavar="DURATION",
+    type=parameters.duration,
+    help="Only secrets that expire within this time, such as 30d, the next one first.",
+)
 @service_options
 @output_options
 def list_secrets(
-    prefix: str, labels: tuple[tuple[str, str], ...], deleted: bool, service: Service, output: Output
+    prefix: str,
+    labels: tuple[tuple[str, str], ...],
+    deleted: bool,
+    search: str | None,
+    expiring: timedelta | None,
+    service: Service,
+    output: Output,
 ) -> None:
     """List secrets, without their values.
 
-    Lists those whose names begin with PREFIX, or all of them.
+    Lists those whose names begin with PREFIX, or all of them. A search ignores case.
     """
-    rows = list(Secrets(service).listed(prefix, labels=dict(labels) or None, deleted=deleted))
-    output.table(
-        {"name": "name", "ID": "secret_id", "labels": lambda row: _pairs(row["labels"])},
-        rows,
+    seconds = int(expiring.total_seconds()) if expiring else None
+    rows = list(
+        Secrets(service).listed(
+            prefix, labels=dict(labels) or None, deleted=deleted, search=search, expires_within=seconds
+        )
     )
+    columns: dict[str, Column] = {
+        "name": "name",
+        "ID": "secret_id",
+        "labels": lambda row: _pairs(row["labels"]),
+    }
+    if expiring:
+        rows.sort(key=lambda row: str(row.get("expires_at")))
+        columns["expires"] = lambda row: moment_cell(row.get("expires_at"))
+    output.table(columns, rows)
     output.note(quantity(len(rows), "secret"))
 
 
