@@ -50,6 +50,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
         if name.startswith(("VAULT_", "BAO_", "MONGO", "MASTER", "SECRET_MANAGER", "AUDIT", "AUTH")):
             monkeypatch.delenv(name)
     monkeypatch.setenv("HOME", str(tmp_path))
+    monkeypatch.setenv("EDITOR", "true")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     for name in ("token", "jwt", "admin-uri", "key", "password", "backup.tar"):
         Path(name).write_text(name)
@@ -277,6 +278,7 @@ SUCCESSES = (
     "audit verify",
     "audit disable",
     "completion bash",
+    "secret generate",
     "logout",
 )
 

@@ -39,7 +39,7 @@ def place() -> Path:
             return candidate
     raise ProgramError(
         "there is no place in memory for files: neither XDG_RUNTIME_DIR nor /dev/shm is a writable tmpfs",
-        hint="mount one, or leave out --file",
+        hint="mount one, or set XDG_RUNTIME_DIR to one",
     )
 
 

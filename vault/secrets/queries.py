@@ -264,9 +264,9 @@ class SecretQueries:
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Return secrets with *query* in their names or labels, in any case, and the next page's cursor.
 
-        Only of those in *folder* that the principal reaches, up to *limit* of them; *labels* and *deleted* are
-        as for `page`. With *expires_within*, only those that expire in this time, and each has `expires_at`. A
-        page ends early after `MAX_SEARCH_SECONDS`, so it can be empty although more follow.
+        Only of those in *folder* that the principal reaches, up to *limit* of them; *labels* and *deleted*
+        are as for `page`. With *expires_within*, only those that expire in this time, and each has
+        `expires_at`. A page ends early after `MAX_SEARCH_SECONDS`, so it can be empty although more follow.
 
         Raises:
             InvalidCursorError: This function did not return *cursor*.

@@ -100,6 +100,7 @@ OTHER_PRINTS = {
     "operator/audit_witness": "checkpoints as JSON in ASCII",
     "operator/report": "a page of HTML",
     "user/secret_files": "values, in a format that a terminal shows as they are",
+    "user/secret_generate": "random values in ASCII",
     "user/secret_values": "values, byte for byte",
     "swarm/imports": "JSON in ASCII, for another process",
 }

@@ -8,8 +8,12 @@ from vault.cli.shell.lazy_group import LazyGroup
 _FUNCTIONS = {
     "delete": "vault.cli.user.secret_records:delete",
     "describe": "vault.cli.user.secret_records:describe",
+    "diff": "vault.cli.user.secret_versions:diff",
+    "edit": "vault.cli.user.secret_edit:edit",
     "export": "vault.cli.user.secret_files:export",
+    "generate": "vault.cli.user.secret_generate:generate",
     "get": "vault.cli.user.secret_values:get",
+    "history": "vault.cli.user.secret_versions:history",
     "import": "vault.cli.user.secret_files:import_file",
     "list": "vault.cli.user.secret_records:list_secrets",
     "purge": "vault.cli.user.secret_records:purge",
@@ -18,8 +22,11 @@ _FUNCTIONS = {
     "set": "vault.cli.user.secret_values:set_value",
 }
 
+#: The commands for words of other programs.
+_SYNONYMS = {"create": "set", "put": "set", "rm": "delete", "show": "get"}
 
-@click.group(cls=LazyGroup, functions=_FUNCTIONS)
+
+@click.group(cls=LazyGroup, functions=_FUNCTIONS, synonyms=_SYNONYMS)
 def secret() -> None:
     """Store, read and use secrets with a token.
 

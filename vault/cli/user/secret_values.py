@@ -1,8 +1,6 @@
 """The commands `secret get` and `secret set`: values of secrets."""
 
 import json
-import secrets as random
-import string
 import sys
 from base64 import b64encode
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -15,15 +13,13 @@ import click
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Output, output_options, warn
 from vault.cli.user.connection import service_options
+from vault.cli.user.secret_generate import LENGTH, random_text
 from vault.client import private_files
 from vault.client.secrets import MAX_VALUE_BYTES, Fetched, Secrets, all_of, is_id, reference
 from vault.client.service import Service
 from vault.core import strict_json
 from vault.core.errors import FieldNotFoundError, VaultError
 from vault.core.text import is_shown
-
-#: The alphabet of generated values. It needs no quotes in shells, URLs and files.
-_ALPHABET = string.ascii_letters + string.digits
 
 _MAX_READS = 1_000
 
@@ -85,7 +81,7 @@ def get(
 @click.option(
     "--generate",
     metavar="N",
-    type=click.IntRange(8, 1_024),
+    type=LENGTH,
     help="Store a random value of N letters and digits.",
 )
 @click.option(
@@ -160,7 +156,7 @@ def new_value(secret: str, from_file: Path | None, generate: int | None, output:
         OSError: The file cannot be read.
     """
     if generate:
-        return "".join(random.choice(_ALPHABET) for _ in range(generate)).encode()
+        return random_text(generate).encode()
     if from_file == _STANDARD:
         value = sys.stdin.buffer.read(MAX_VALUE_BYTES + 1)
     elif from_file:
