@@ -226,6 +226,22 @@ def test_a_credential_without_permission_is_one_line(
     assert_fails(run(*arguments_of(name, denying), **environment), Exit.DENIED)
 
 
+#: The commands that use a token where there is no master key.
+WITH_TOKEN = ("audit query", "audit tail", "tokens create", "tokens list", "tokens revoke")
+
+
+@pytest.mark.parametrize("name", WITH_TOKEN)
+def test_with_a_token_a_command_has_the_same_style(name: str, run: Run, denying: str) -> None:
+    """Without a master key, these commands have the help, errors and exit codes of commands for people."""
+    token = {"VAULT_TOKEN": "t", "COLUMNS": "80", "LINES": "24"}
+    done = run(*name.split(), "--help", **token)
+    assert "--token-file" in done.stdout
+    assert max(map(len, done.stdout.splitlines())) <= 80
+    assert_fails(run(*name.split(), "--no-such-option", **token), Exit.USAGE)
+    for url, code in ((f"http://{NOWHERE}", Exit.UNAVAILABLE), (denying, Exit.DENIED)):
+        assert_fails(run(*arguments_of(name), **token, VAULT_URL=url), code)
+
+
 def table() -> str:
     """Return the table of the commands that differ from the page's list."""
     rows = ["| Command | Unavailable | Not permitted | Own meanings |", "| --- | --- | --- | --- |"]

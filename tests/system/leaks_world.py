@@ -133,6 +133,7 @@ REST: dict[str, list[dict[str, Any]]] = {
     "/vault/audit/query": [
         {"since": "2026-01-01T00:00:00Z", "action": "fetch", "principal": "admin", "limit": 1},
         {"until": "2126-01-01T00:00:00Z", "order": "newest_first"},
+        {"name": NAME, "status": "success"},
     ],
     "/vault/audit/exposure": [
         {"secret": {"name": NAME}, "stale": True, "limit": 1},

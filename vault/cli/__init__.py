@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from vault import __version__
+from vault.cli.shell.credentials import by_credential
 from vault.cli.shell.exits import SignalledError, closed_pipes, discard_unwritten, reported
 from vault.cli.shell.lazy_group import LazyGroup
 from vault.core.processes import harden, hide_memory
@@ -36,7 +37,7 @@ _FUNCTIONS = {
     "serve": "vault.cli.operator.service:serve",
     "swarm": "vault.cli.swarm.group:swarm",
     "swarm-driver": "vault.cli.swarm.driver:swarm_driver",
-    "tokens": "vault.cli.operator.tokens:tokens",
+    "tokens": by_credential("vault.cli.operator.tokens:tokens", "vault.cli.user.tokens:tokens"),
     "webhooks": "vault.cli.operator.webhooks:webhooks",
     "whoami": "vault.cli.user.login:whoami",
 }

@@ -124,8 +124,10 @@ class Service:
         self._timeout = timeout
         self._http = HTTPClient(self.url, max_bytes=max_reply_bytes, ca_file=ca_file)
 
-    def call(self, path: str, body: Mapping[str, Any]) -> dict[str, Any]:
+    def call(self, path: str, body: Mapping[str, Any], *, request_id: str = "") -> dict[str, Any]:
         """Post *body* to *path*, such as `/vault/secret/fetch-batch`, and return the reply.
+
+        The *request_id* is in the audit entry; without one, the service makes one.
 
         Raises:
             ServiceRefusedError: The service refuses the request.
@@ -135,7 +137,7 @@ class Service:
             reply = self._http.request(
                 "POST",
                 self._root + path,
-                headers=self._headers,
+                headers=self._headers | ({"X-Request-ID": request_id} if request_id else {}),
                 body=json.dumps(body).encode(),
                 timeout=self._timeout,
             )

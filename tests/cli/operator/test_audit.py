@@ -20,7 +20,7 @@ from tests.support.rotation import Stored, new_key, settings
 from tests.support.trail import block_trail
 from tests.support.written_trail import WrittenTrail
 from vault.audit.stream import derive_entry_id
-from vault.cli.operator.audit import _lines
+from vault.cli.shell import entries
 from vault.cli.shell.exits import SignalledError
 from vault.cli.shell.output import Output
 from vault.core.timestamps import moment
@@ -130,7 +130,7 @@ def test_tail_shows_the_newest_entries(trail: Trail) -> None:
 
 def test_columns_align(capsys: pytest.CaptureFixture[str]) -> None:
     """Columns are as wide as their longest text so far, and name the token, role or issuer of an entry."""
-    lines = _lines(Output())
+    lines = entries.lines(Output())
     entry = {"ts": "2026-11-24T15:30:00.000Z", "action": "fetch", "status": "success", "principal": "ci"}
     details: list[Any] = [
         {"name": "app/key", "namespace": "default"},
@@ -235,7 +235,7 @@ def test_query_finds_a_secret_by_name_or_id_and_an_outcome(trail: Trail, stored:
 
 def test_a_long_query_reads_several_pages(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
     """A query reads as many pages as its limit needs."""
-    monkeypatch.setattr("vault.cli.operator.audit._PAGE_LIMIT", 70)
+    monkeypatch.setattr("vault.cli.shell.entries.PAGE_LIMIT", 70)
     for order in ([], ["--newest-first"]):
         done = trail.run("query", "--limit", "175", "--json", *order)
         assert len(set(done.stdout.splitlines())) == 175, done.output

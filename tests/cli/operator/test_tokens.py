@@ -18,8 +18,8 @@ from tests.support.commands import Done, invoke
 from tests.support.rotation import Stored, new_key, settings, table, text
 from tests.support.trail import block_trail
 from vault.auth.token_info import TokenInfo
-from vault.cli.operator.tokens import _COLUMNS
 from vault.cli.shell.output import Output
+from vault.cli.shell.token_options import COLUMNS
 from vault.core.principal import ROLES
 from vault.core.timestamps import moment
 from vault.crypto.token import is_token
@@ -296,7 +296,7 @@ def test_a_list_of_tokens_breaks_no_word(monkeypatch: pytest.MonkeyPatch) -> Non
     )
     lines: list[str] = []
     monkeypatch.setattr(click, "echo", lines.append)
-    Output().table(_COLUMNS, [asdict(info)])
+    Output().table(COLUMNS, [asdict(info)])
     words = {word for line in lines for word in line.split()}
     assert words >= {
         *ROLES["admin"],

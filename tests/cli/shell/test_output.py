@@ -13,7 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.docs.documents import ROOT
-from vault.cli.operator.audit import _lines
+from vault.cli.shell import entries
 from vault.cli.shell.exits import reported
 from vault.cli.shell.output import Column, Output, cell, facts, in_color, moment_cell, output_options, warn
 from vault.core.errors import VaultError
@@ -249,7 +249,7 @@ def test_lines_of_the_trail_align_after_wide_characters_and_marks(capsys: pytest
     """`audit tail` pads names as tables do, with two columns for a wide character and none for a mark."""
     about = ["app/key", "漢字/é", "ก\u0e34"]
     details = [{"name": name, "reason": "network"} for name in about]
-    _lines(Output()).show({"details": each} for each in details)
+    entries.lines(Output()).show({"details": each} for each in details)
     heading, *shown = capsys.readouterr().out.splitlines()
     before = [line.partition("network")[0] for line in shown]
     assert [len(line) for line in before] == [heading.index("reason") + shift for shift in (0, -2, 1)]

@@ -18,6 +18,7 @@ from vault.api.document.fields import (
     one_line,
     text_field,
 )
+from vault.api.native.secret_requests import name_field
 from vault.api.operations.blueprint import Blueprint, current_attempt
 from vault.api.operations.replies import reply_memory
 from vault.audit import reader
@@ -75,6 +76,12 @@ class AuditQuery(Body):
         validate=one_line,
     )
     secret_id = id_field("Only entries about this secret.", load_default=None)
+    name = name_field(
+        description="Only entries about secrets with this name, in any namespace.",
+        load_default=None,
+        attribute="secret_name",
+    )
+    status = choice_field("Only entries with this outcome.", Status.DENIED, Status, load_default=None)
     limit = number_field("Maximum number of entries; 100 if omitted.", 100, maximum=_MAX_ENTRIES, default=100)
     order = choice_field(
         "`oldest_first` if omitted. With `newest_first`, the newest come first, and `cursor` leads to "

@@ -47,12 +47,10 @@ _MAX_LISTED = 1_000
 _MAX_VERSION = 2**31 - 1
 
 
-def name_field(**description: Any) -> fields.String:
+def name_field(*, description: str, **options: Any) -> fields.String:
     """Return the field for a secret's name."""
-    return fields.String(
-        validate=flawless(name_flaw),
-        metadata=NAME | {"pattern": NAME_OF_SECRET_PATTERN, "maxLength": MAX_NAME_BYTES, **description},
-    )
+    shape = {"pattern": NAME_OF_SECRET_PATTERN, "maxLength": MAX_NAME_BYTES, "description": description}
+    return fields.String(validate=flawless(name_flaw), metadata=NAME | shape, **options)
 
 
 def prefix_field(description: str, *, min_length: int = 0, **options: Any) -> fields.String:

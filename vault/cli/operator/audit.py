@@ -3,8 +3,6 @@
 import json
 import time
 from collections.abc import Mapping
-from datetime import datetime
-from functools import wraps
 from typing import Any, NoReturn
 
 import click
@@ -13,89 +11,32 @@ from vault.audit import checkpoint as checkpoints
 from vault.audit import reader, signing_keys, writer
 from vault.audit.follow import TrailFollower
 from vault.audit.reader import Filter, Order
-from vault.audit.summary import shown_name
 from vault.cli.operator.audit_reconcile import reconcile
 from vault.cli.operator.audit_verify import verify
 from vault.cli.operator.audit_witness import witness
 from vault.cli.operator.context import connected
 from vault.cli.operator.report import report
-from vault.cli.shell import parameters
+from vault.cli.shell import entries
+from vault.cli.shell.credentials import by_credential
 from vault.cli.shell.exits import SignalledError
-from vault.cli.shell.output import Lines, Output, output_options
-from vault.cli.shell.parameters import Command
-from vault.client.secrets import is_id
+from vault.cli.shell.lazy_group import LazyGroup
+from vault.cli.shell.output import Output, output_options
 from vault.core.attempt import Action, Attempt
-from vault.core.outcomes import Status
 from vault.core.principal import OPERATOR
-from vault.documents.audit import Record
 from vault.keys import guard
-
-#: The maximum number of entries of a page; `query` reads as many pages as it needs.
-_PAGE_LIMIT = 1_000
-
-#: The headings, and the minimum widths of their columns.
-_COLUMNS = {"time": 24, "action": 11, "status": 9, "principal": 10, "about": 10, "reason": 0}
-
-#: By the field with the name of what an entry is about, the word before the name.
-_SUBJECTS = {"name": "", "token": "token ", "role_name": "role ", "issuer_name": "issuer "}
 
 #: Seconds between two looks of `tail`.
 _TAIL_INTERVAL_SECONDS = 1
 
 
-def _filters(command: Command) -> Command:
-    """Add the options for the criteria of entries to *command*, which gets their `Filter`."""
-
-    @parameters.since_option
-    @click.option(
-        "--until", metavar="TIME", type=parameters.time, help="Only entries before it, e.g. 2026-11-24."
-    )
-    @click.option(
-        "--action",
-        metavar="ACTION",
-        type=click.Choice([action.value for action in Action]),
-        help="Only entries of it, such as fetch.",
-    )
-    @click.option(
-        "--status",
-        type=click.Choice([status.value for status in Status]),
-        help="Only entries with this outcome.",
-    )
-    @click.option("--principal", metavar="NAME", help="Only entries of this principal.")
-    @click.option(
-        "--secret",
-        metavar="NAME|ID",
-        type=parameters.secret,
-        help="Only entries about this secret; a name is one in any namespace.",
-    )
-    @wraps(command)
-    def filtered(
-        *arguments: Any,
-        since: datetime | None,
-        until: datetime | None,
-        action: str | None,
-        status: str | None,
-        principal: str | None,
-        secret: str | None,
-        **options: Any,
-    ) -> Any:
-        if since and until and since >= until:
-            raise click.UsageError("--since must be before --until.")
-        which = Filter(
-            since=since, until=until, action=action, status=status, principal=principal, **_about(secret)
-        )
-        return command(*arguments, which=which, **options)
-
-    return filtered  # type: ignore[return-value]
+#: The commands that also work with a token.
+_FUNCTIONS = {
+    name: by_credential(f"vault.cli.operator.audit:{name}", f"vault.cli.user.audit:{name}")
+    for name in ("query", "tail")
+}
 
 
-def _about(secret: str | None) -> dict[str, str]:
-    if secret is None:
-        return {}
-    return {"secret_id" if is_id(secret) else "secret_name": secret}
-
-
-@click.group()
+@click.group(cls=LazyGroup, functions=_FUNCTIONS)
 def audit() -> None:
     """Inspect, export and verify the audit trail."""
 
@@ -106,15 +47,9 @@ audit.add_command(reconcile)
 audit.add_command(witness)
 
 
-@audit.command()
-@click.option(
-    "--lines",
-    type=click.IntRange(0),
-    default=10,
-    show_default=True,
-    help="Number of earlier entries to show first.",
-)
-@click.option("--follow/--no-follow", default=True, show_default=True, help="Wait for new entries.")
+@click.command
+@entries.lines_option(click.IntRange(0))
+@entries.follow_option
 @output_options
 def tail(output: Output, lines: int, follow: bool) -> None:
     """Show the newest entries, and follow the trail.
@@ -124,7 +59,7 @@ def tail(output: Output, lines: int, follow: bool) -> None:
     """
     with connected(output, reading=True):
         if not follow:
-            _lines(output).show(reader.latest(lines) if lines else [])
+            entries.lines(output).show(reader.latest(lines) if lines else [])
             return
         try:
             _follow(lines, output)
@@ -136,7 +71,7 @@ def tail(output: Output, lines: int, follow: bool) -> None:
 
 
 def _follow(lines: int, output: Output) -> NoReturn:
-    end, shown = TrailFollower(lines), _lines(output)
+    end, shown = TrailFollower(lines), entries.lines(output)
     fresh = reader.by_time(end.poll())
     shown.show(fresh[len(fresh) - min(lines, len(fresh)) :])
     while True:
@@ -144,47 +79,26 @@ def _follow(lines: int, output: Output) -> NoReturn:
         shown.show(reader.by_time(end.poll()))
 
 
-def _lines(output: Output) -> Lines:
-    return Lines(output, _COLUMNS, _texts)
-
-
-def _texts(record: Record) -> list[str]:
-    details = record.get("details")
-    # An attacker may have stored anything.
-    known = details if isinstance(details, dict) else {}
-    fields = [record.get(field) for field in ("ts", "action", "status", "principal")]
-    found = [*fields, _subject(known) or record.get("secret_id")]
-    return [*(str(text or "-") for text in found), str(known.get("reason") or "")]
-
-
-def _subject(details: Mapping[str, Any]) -> str:
-    """Return the name of the secret, token, role or issuer that *details* are about; empty for none."""
-    for field, kind in _SUBJECTS.items():
-        if name := details.get(field):
-            return kind + shown_name("", str(name), details.get("namespace"))
-    return ""
-
-
-@audit.command()
-@_filters
-@click.option(
-    "--limit", metavar="N", type=click.IntRange(1), default=100, show_default=True, help="At most so many."
-)
-@click.option("--newest-first", is_flag=True, help="Begin with the newest entry.")
+@click.command
+@entries.filters
+@entries.limit_option
+@entries.newest_first_option
 @output_options
-def query(output: Output, which: Filter, limit: int, newest_first: bool) -> None:
+def query(output: Output, which: Mapping[str, Any], limit: int, newest_first: bool) -> None:
     """Show entries, oldest first.
 
     --json has all fields of the entries. Without it, each entry is one line.
 
     The query is recorded: it needs a MongoDB user who may insert into the trail.
     """
-    order = Order.NEWEST_FIRST if newest_first else Order.OLDEST_FIRST
+    order, only = Order.NEWEST_FIRST if newest_first else Order.OLDEST_FIRST, Filter(**which)
     with connected(output, reading=True, recorded=True):
-        _record(Action.AUDIT_QUERY, which)
-        cursor, left, shown = None, limit, _lines(output)
+        _record(Action.AUDIT_QUERY, only)
+        cursor, left, shown = None, limit, entries.lines(output)
         while left:
-            page = reader.read(which, OPERATOR, cursor=cursor, limit=min(left, _PAGE_LIMIT), order=order)
+            page = reader.read(
+                only, OPERATOR, cursor=cursor, limit=min(left, entries.PAGE_LIMIT), order=order
+            )
             shown.show(page.entries)
             cursor, left = page.cursor, left - len(page.entries)
             if cursor is None:
@@ -195,17 +109,18 @@ def query(output: Output, which: Filter, limit: int, newest_first: bool) -> None
 
 
 @audit.command()
-@_filters
+@entries.filters
 @output_options
-def export(output: Output, which: Filter) -> None:
+def export(output: Output, which: Mapping[str, Any]) -> None:
     """Print entries as JSON lines.
 
     Only an export without filters can be verified as a whole. The export is recorded: it needs a MongoDB user
     who may insert into the trail.
     """
     with connected(output, reading=True, recorded=True):
-        _record(Action.AUDIT_EXPORT, which)
-        for record in reader.export(which):
+        only = Filter(**which)
+        _record(Action.AUDIT_EXPORT, only)
+        for record in reader.export(only):
             # The service writes only JSON types; `verify` reports entries with other types.
             click.echo(json.dumps(record, default=str))
 

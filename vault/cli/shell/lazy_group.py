@@ -1,6 +1,6 @@
 """Groups of commands that load a command when it is asked for."""
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pkgutil import resolve_name
 from typing import Any
 
@@ -15,12 +15,13 @@ class LazyGroup(click.Group):
     def __init__(
         self,
         *arguments: Any,
-        functions: Mapping[str, str],
+        functions: Mapping[str, str | Callable[[], str]],
         synonyms: Mapping[str, str] = _NONE,
         **options: Any,
     ) -> None:
         """Take the path of each command's function, such as `vault.cli.dev.command:dev`, by command.
 
+        In place of a path, there can be a function that chooses one when the command is asked for.
         *synonyms* are words that people may use in place of a command; the error for each names the command.
         """
         super().__init__(*arguments, **options)
@@ -34,8 +35,10 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """Return the command of this name, if there is one."""
         # For a name that no command has, click looks for a similar one among loaded commands.
-        for name in [cmd_name] if cmd_name in self._functions else self._functions:
-            self.add_command(resolve_name(self._functions[name]))
+        others = () if cmd_name in self.commands else self._functions
+        for name in [cmd_name] if cmd_name in self._functions else others:
+            path = self._functions[name]
+            self.add_command(resolve_name(path if isinstance(path, str) else path()))
         return super().get_command(ctx, cmd_name)
 
     def resolve_command(

@@ -3,7 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext
-from functools import wraps
+from functools import partial, wraps
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -58,21 +58,19 @@ _OPTIONS = (
         envvar="VAULT_CACERT",
         help="The service's CA in PEM.  [default: VAULT_CACERT, your login's, or the system's]",
     ),
-    click.option(
-        "--role",
-        metavar="NAME",
-        type=_role,
-        envvar="VAULT_ROLE",
-        default="",
-        help="The role of a JWT, if it matches several.  [default: VAULT_ROLE]",
-    ),
 )
 
 
-def address_options(command: Command, *, otherwise: str = "VAULT_TOKEN, or your login's token") -> Command:
+def address_options(
+    command: Command,
+    *,
+    otherwise: str = "VAULT_TOKEN, or your login's token",
+    role_option: str = "--role",
+) -> Command:
     """Give *command* the options of a connection: `url`, `token_file` and `ca_cert`, None if absent.
 
-    Also `role`, empty if absent. *otherwise* is the help's source of a token without `token_file`.
+    Also `jwt_role`, empty if absent, by the option *role_option*. *otherwise* is the help's source of a token
+    without `token_file`.
     """
     token_file = click.option(
         "--token-file",
@@ -80,14 +78,26 @@ def address_options(command: Command, *, otherwise: str = "VAULT_TOKEN, or your 
         type=_FILE,
         help=f"A file with your token.  [default: {otherwise}]",
     )
-    url, ca_cert, role = _OPTIONS
+    role = click.option(
+        role_option,
+        "jwt_role",
+        metavar="NAME",
+        type=_role,
+        envvar="VAULT_ROLE",
+        default="",
+        help="The role of a JWT, if it matches several.  [default: VAULT_ROLE]",
+    )
+    url, ca_cert = _OPTIONS
     return url(token_file(ca_cert(role(command))))
 
 
-def service_options(command: Command) -> Command:
-    """Give *command* the options of its connection and `--receipt`, and pass it the `service`."""
+def service_options(command: Command, *, role_option: str = "--role") -> Command:
+    """Give *command* the options of its connection and `--receipt`, and pass it the `service`.
 
-    @address_options
+    *role_option* is as for `address_options`.
+    """
+
+    @partial(address_options, role_option=role_option)
     @click.option(
         "--receipt",
         metavar="FILE",
@@ -100,12 +110,12 @@ def service_options(command: Command) -> Command:
         url: str | None,
         token_file: Path | None,
         ca_cert: Path | None,
-        role: str,
+        jwt_role: str,
         receipt: Path | None,
         **options: Any,
     ) -> Any:
         with _kept(receipt) if receipt else nullcontext() as on_receipt:
-            service = _service(url, token_file, ca_cert, role, on_receipt)
+            service = _service(url, token_file, ca_cert, jwt_role, on_receipt)
             return command(*arguments, service=service, **options)
 
     return connected  # type: ignore[return-value]

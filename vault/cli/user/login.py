@@ -30,7 +30,9 @@ _CHECK = "check the token: it may be mistyped, expired, revoked, or limited to o
 @click.command
 @partial(address_options, otherwise="standard input")
 @output_options
-def login(url: str | None, token_file: Path | None, ca_cert: Path | None, role: str, output: Output) -> None:
+def login(
+    url: str | None, token_file: Path | None, ca_cert: Path | None, jwt_role: str, output: Output
+) -> None:
     """Keep an address and a token for later commands.
 
     Asks for the token, or reads it from standard input if that is not a terminal, or from --token-file;
@@ -38,7 +40,7 @@ def login(url: str | None, token_file: Path | None, ca_cert: Path | None, role: 
     """
     url = url or address.DEFAULT
     token = read_token(token_file) if token_file else _asked_token(url)
-    service = connect(url, token, ca_cert, role, credential_hint=_CHECK)
+    service = connect(url, token, ca_cert, jwt_role, credential_hint=_CHECK)
     found = _self(service)
     profile.save(Profile(service.url, service.token, str(ca_cert.resolve()) if ca_cert else None))
     output.result(
@@ -46,7 +48,7 @@ def login(url: str | None, token_file: Path | None, ca_cert: Path | None, role: 
     )
     if os.environ.get("VAULT_TOKEN"):
         output.note("note: VAULT_TOKEN is set, and precedes this login: unset it")
-    if role and not os.environ.get("VAULT_ROLE"):
+    if jwt_role and not os.environ.get("VAULT_ROLE"):
         output.note("note: the login does not keep the role: name it for each command, or set VAULT_ROLE")
 
 

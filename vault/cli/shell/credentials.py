@@ -1,0 +1,26 @@
+"""The credential of commands that work with the master key, or else with a token."""
+
+import os
+from collections.abc import Callable
+from pkgutil import resolve_name
+
+from vault.client import profile
+
+#: Loaded when it is needed: that takes a while.
+_READ_DOTENV = "vault.config.settings:read_dotenv"
+
+#: Settings that lead to a master key.
+_KEYS = ("MASTER_KEY", "MASTER_KEY_FILE", "MASTER_KEYRING_FILE", "MASTER_KEYRING_FILE_FILE")
+
+
+def by_credential(operator: str, person: str) -> Callable[[], str]:
+    """Return a function that returns *operator*, or *person* if there is a token and no master key."""
+    return lambda: person if _has_token() and not _has_key() else operator
+
+
+def _has_token() -> bool:
+    return bool(os.environ.get("VAULT_TOKEN", "").strip()) or profile.load() is not None
+
+
+def _has_key() -> bool:
+    return any(map(os.environ.get, _KEYS)) or any(map(resolve_name(_READ_DOTENV)().get, _KEYS))

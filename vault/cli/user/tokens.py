@@ -1,0 +1,103 @@
+"""The commands `tokens …` for holders of a token: create, list and revoke tokens over HTTP."""
+
+from collections.abc import Iterator
+from datetime import timedelta
+from functools import partial
+from typing import Any
+
+import click
+
+from vault.cli.shell import parameters
+from vault.cli.shell.output import Output, output_options
+from vault.cli.shell.token_options import (
+    COLUMNS,
+    NewToken,
+    new_token_options,
+    print_token,
+    revoked_text,
+    unused_option,
+)
+from vault.cli.user.connection import service_options
+from vault.client.service import Service
+
+_PAGE = 1_000
+
+
+@click.group()
+def tokens() -> None:
+    """Create, list and revoke tokens.
+
+    There is no master key, so these commands use your token, which needs the scope token:manage. See
+    docs/cli.md.
+    """
+
+
+@tokens.command()
+@new_token_options
+@partial(service_options, role_option="--jwt-role")
+@output_options
+def create(new_token: NewToken, service: Service, output: Output) -> None:
+    """Create a token and print it. It is not shown again.
+
+    It is in your namespace, and cannot exceed your own token.
+    """
+    parameters.note_single_names(new_token.paths, output)
+    body: dict[str, Any] = {
+        "name": new_token.name,
+        "role": new_token.role,
+        "scopes": list(new_token.scopes) or None,
+        "networks": [str(network) for network in new_token.networks] or None,
+        "paths": list(new_token.paths) or None,
+        "expires_in": _seconds(new_token.lifetime),
+        "renewable": new_token.renewable or None,
+        "max_age": _seconds(new_token.max_age),
+    }
+    token = service.call("/vault/token/create", body).get("token")
+    if not isinstance(token, str):
+        raise service.odd_reply()
+    print_token(output, new_token.name, {"name": new_token.name}, token)
+
+
+@tokens.command("list")
+@unused_option
+@service_options
+@output_options
+def list_tokens(unused_for: timedelta | None, service: Service, output: Output) -> None:
+    """List the tokens of your namespace, including expired and revoked ones."""
+    output.table(COLUMNS, list(_listed(service, unused_for)))
+
+
+@tokens.command()
+@click.argument("name", type=parameters.name_of_token)
+@click.option("--cascade", is_flag=True, help="Also revoke the tokens that it created.")
+@service_options
+@output_options
+def revoke(name: str, cascade: bool, service: Service, output: Output) -> None:
+    """Revoke the token NAME.
+
+    With --cascade, every token that it created is also revoked, directly or through other tokens. To revoke a
+    token again is not an error.
+    """
+    revoked = service.call("/vault/token/revoke", {"name": name, "cascade": cascade}).get("revoked")
+    if not isinstance(revoked, list):
+        raise service.odd_reply()
+    output.result({"revoked": revoked}, revoked_text(name, map(str, revoked)))
+
+
+def _listed(service: Service, unused_for: timedelta | None) -> Iterator[dict[str, Any]]:
+    """Yield the tokens, page by page."""
+    cursor = None
+    while True:
+        body = {"limit": _PAGE, "cursor": cursor, "unused_for": _seconds(unused_for)}
+        page = service.call("/vault/token/list", body)
+        rows = page.get("tokens")
+        if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
+            raise service.odd_reply()
+        yield from rows
+        cursor = page.get("cursor")
+        if cursor is None:
+            return
+
+
+def _seconds(duration: timedelta | None) -> int | None:
+    return int(duration.total_seconds()) if duration else None
