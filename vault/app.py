@@ -30,7 +30,7 @@ from vault.custody.opening import Opened
 from vault.documents import Database, EncryptOnSave, outage
 from vault.events.sender import Sender
 from vault.keys.custody import CustodyWatch, NoCustodyWatch
-from vault.keys.status import KeyUsageCache
+from vault.keys.status import KeyStatuses, KeyUsageCache
 from vault.observability import logs, metrics
 from vault.observability.spans import NoTracing
 from vault.parts import Parts
@@ -92,6 +92,7 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
         wrapping=Wrapping(keyring, guard, creates),
         webhooks=parts.webhooks,
         witnessed=WitnessedCheckpoints(keyring),
+        keys=KeyStatuses(keyring, has_file=settings.master_keyring_file is not None),
         versions=VersionWriter(keyring, guard),
         metadata=MetadataWriter(keyring, guard, retention),
         upsert=Upsert(creates, changes),

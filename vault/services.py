@@ -34,6 +34,7 @@ from vault.events.sender import Sender
 from vault.events.webhooks import Webhooks
 from vault.keys.custody import CustodyWatch, NoCustodyWatch
 from vault.keys.guard import INTERVAL_SECONDS, KeyringGuard
+from vault.keys.status import KeyStatuses
 from vault.secrets.changes import SecretWriter
 from vault.secrets.metadata import MetadataWriter
 from vault.secrets.queries import SecretQueries
@@ -239,3 +240,4 @@ class Services:
     wrapping: Wrapping
     webhooks: Webhooks
     witnessed: WitnessedCheckpoints
+    keys: KeyStatuses

@@ -93,6 +93,7 @@ def test_a_value_is_found_by_keyboard_and_hidden_again(
         page.keyboard.press("?")
         expect(page.get_by_role("dialog")).to_be_visible()
         page.keyboard.press("Escape")
+        expect(page.get_by_role("dialog")).to_be_hidden()
         page.keyboard.press("/")
         page.keyboard.type("ROCKET")
         page.keyboard.press("Enter")

@@ -22,27 +22,29 @@ from vault.core.errors import AuditUnavailableError, InvalidCursorError, TooMany
 from vault.core.paths import Paths
 from vault.core.principal import Principal
 from vault.documents.expressions import ABOVE_ALL
-from vault.secrets import queries
+from vault.secrets import queries, selection
+from vault.secrets import search as searching
+from vault.secrets.search import Search
 
 pytestmark = pytest.mark.usefixtures("shared_app")
 
 ENOUGH = 10_000
 
 
-@given(st.from_regex(queries.CURSOR_PATTERN, fullmatch=True))
+@given(st.from_regex(selection.CURSOR_PATTERN, fullmatch=True))
 def test_every_text_of_the_documented_form_is_a_position(cursor: str) -> None:
     """The document's pattern accepts only cursors that the service accepts, also with escapes of its own."""
-    position = queries._position(cursor)
-    assert queries._position(queries._cursor(*position)) == position
+    position = selection.position_at(cursor)
+    assert selection.position_at(selection.cursor_of(*position)) == position
     BSON.encode({"position": position})
 
 
 @given(st.text(st.characters(codec="utf-8"), min_size=1, max_size=128))
 def test_a_cursor_is_ascii_and_its_name_is_exact(name: str) -> None:
     """A cursor after a name in any script has the documented form, and is the position of that name."""
-    cursor = queries._cursor(name, UNKNOWN_ID)
-    assert re.fullmatch(queries.CURSOR_PATTERN, cursor)
-    assert queries._position(cursor) == (name, UNKNOWN_ID)
+    cursor = selection.cursor_of(name, UNKNOWN_ID)
+    assert re.fullmatch(selection.CURSOR_PATTERN, cursor)
+    assert selection.position_at(cursor) == (name, UNKNOWN_ID)
 
 
 def put_names(stored: Stored, *names: object, **fields: Any) -> None:
@@ -112,7 +114,7 @@ def test_a_level_has_only_secrets_that_readers_may_know_of(app: Flask, stored: S
 @pytest.mark.promise("names")
 def test_many_secrets_without_a_name_do_not_stop_a_level(app: Flask, stored: Stored) -> None:
     """The first level is found behind any number of secrets without a name, which are not read."""
-    put_unnamed(stored, 2 * queries._AT_ONCE)
+    put_unnamed(stored, 2 * queries.AT_ONCE)
     assert level(app) == []
     put_names(stored, "a/b", "c")
     assert level(app) == ["a/", "c"]
@@ -120,13 +122,13 @@ def test_many_secrets_without_a_name_do_not_stop_a_level(app: Flask, stored: Sto
 
 def test_names_of_other_forms_end_a_level(app: Flask, stored: Stored) -> None:
     """Names that the service does not store, as an attacker can, are passed like others, and it ends."""
-    put_names(stored, *(f"a/{ABOVE_ALL}{number}" for number in range(2 * queries._AT_ONCE)), "b", "", "/")
-    put_names(stored, *([f"zz{number}"] for number in range(2 * queries._AT_ONCE)))
+    put_names(stored, *(f"a/{ABOVE_ALL}{number}" for number in range(2 * queries.AT_ONCE)), "b", "", "/")
+    put_names(stored, *([f"zz{number}"] for number in range(2 * queries.AT_ONCE)))
     assert {"a/", "b"} <= set(level(app))
     assert level(app, "a/") == []
 
 
-@pytest.mark.parametrize("count", [queries._AT_ONCE, queries._AT_ONCE + 1])
+@pytest.mark.parametrize("count", [queries.AT_ONCE, queries.AT_ONCE + 1])
 def test_a_level_of_any_size_is_whole(app: Flask, stored: Stored, count: int) -> None:
     """A level has every key, however many documents are read at a time."""
     put_names(stored, *(f"a/k{number:04}" for number in range(count)), "a/z/1", "a/z/2", "b")
@@ -148,13 +150,13 @@ def test_the_pages_of_a_level_have_each_key_once(
     below = sorted(name.removeprefix(folder) for name in names if name.startswith(folder) and name != folder)
     expected = list(dict.fromkeys(name.partition("/")[0] + "/" * ("/" in name) for name in below))
 
-    def find_page(_: Principal, *, after: queries.Position, limit: int, **__: Any) -> list[dict[str, str]]:
+    def find_page(_: Principal, *, after: searching.Position, limit: int, **__: Any) -> list[dict[str, str]]:
         found = [name for name in sorted(names) if name.startswith(folder) and name > after[0]]
         return [{"name": name} for name in found[:limit]]
 
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(queries, "find_page", find_page)
-        patch.setattr(queries, "_AT_ONCE", at_once)
+        patch.setattr(queries, "AT_ONCE", at_once)
         found: list[str] = []
         while page := list(islice(queries._keys(ALICE, folder, found[-1] if found else ""), limit)):
             found += page
@@ -253,7 +255,7 @@ def search(
     while cursor or not pages:
         attempt = Attempt(action=Action.LIST, principal=principal)
         found, cursor = services(app).queries.search(
-            query, folder=folder, cursor=cursor, limit=limit, attempt=attempt
+            Search(text=query, folder=folder), cursor=cursor, limit=limit, attempt=attempt
         )
         pages.append([secret["name"] for secret in found])
     return pages
@@ -293,8 +295,8 @@ def test_a_search_is_limited_to_the_paths_and_the_folder(app: Flask, stored: Sto
 
 def test_a_search_takes_a_limited_time(app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
     """A page ends at its limit, or when its time is over; all pages together have each match once."""
-    monkeypatch.setattr(queries, "_SEARCHED_AT_FIRST", 4)
-    monkeypatch.setattr(queries, "_SEARCHED_AT_ONCE", 4)
+    monkeypatch.setattr(searching, "_AT_FIRST", 4)
+    monkeypatch.setattr(searching, "_AT_ONCE", 4)
     names = [None, None, None, *(f"{number:02}" for number in range(10))]
     stored.secrets.insert_many(
         [
@@ -306,7 +308,7 @@ def test_a_search_takes_a_limited_time(app: Flask, stored: Stored, monkeypatch: 
     assert search(app, "0") == [[f"{number:02}" for number in (0, *range(3, 10))]]
     assert search(app, "0", limit=4) == [["00", "03", "04", "05"], ["06", "07", "08", "09"]]
     assert search(app, "9") == [["09"]]
-    monkeypatch.setattr(queries, "MAX_SEARCH_SECONDS", 0)
+    monkeypatch.setattr(searching, "MAX_SECONDS", 0)
     # At first, three without a name, and 00. The deleted ones count only for the end of a window.
     assert search(app, "0") == [["00"], ["03", "04"], ["05", "06", "07", "08"], ["09"]]
     assert search(app, "9") == [[], [], [], ["09"]]
@@ -318,22 +320,22 @@ def test_a_search_takes_smaller_steps_if_they_are_slow(
 ) -> None:
     """The number of secrets that are read at once depends on how long that takes, and deleted ones count."""
     put_names(stored, *(f"{number:04}" for number in range(1_000)), deleted_at=in_past(hours=1))
-    monkeypatch.setattr(queries, "_SEARCHED_AT_ONCE", 200)
+    monkeypatch.setattr(searching, "_AT_ONCE", 200)
     seconds = iter([*(0.01,) * 3, *(0.2,) * 5])
     counts: list[int] = []
     now = 0.0
-    end_of_window = queries._end_of_window
+    end_of_window = searching._end_of_window
 
-    def step(reached: dict[str, Any], count: int) -> queries.Position | None:
+    def step(reached: dict[str, Any], count: int) -> searching.Position | None:
         nonlocal now
         counts.append(count)
         now += next(seconds)
         return end_of_window(reached, count)
 
-    monkeypatch.setattr(queries, "monotonic", lambda: now)
-    monkeypatch.setattr(queries, "_end_of_window", step)
+    monkeypatch.setattr(searching, "monotonic", lambda: now)
+    monkeypatch.setattr(searching, "_end_of_window", step)
     attempt = Attempt(action=Action.LIST, principal=ALICE)
-    found, cursor = services(app).queries.search("0", folder="", cursor=None, limit=9, attempt=attempt)
+    found, cursor = services(app).queries.search(Search(text="0"), cursor=None, limit=9, attempt=attempt)
     assert (found, bool(cursor)) == ([], True)
     assert counts == [100, 200, 200, 200, 100, 50, 25, 12]
 
@@ -342,23 +344,23 @@ def test_secrets_that_change_during_a_search_are_found_once(
     app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If secrets are removed meanwhile, each of the others is found once."""
-    monkeypatch.setattr(queries, "_SEARCHED_AT_FIRST", 4)
-    monkeypatch.setattr(queries, "_SEARCHED_AT_ONCE", 4)
+    monkeypatch.setattr(searching, "_AT_FIRST", 4)
+    monkeypatch.setattr(searching, "_AT_ONCE", 4)
     put_names(stored, *(f"{number:02}" for number in range(10)))
-    end_of_window = queries._end_of_window
+    end_of_window = searching._end_of_window
 
-    def remove_first(reached: dict[str, Any], count: int) -> queries.Position | None:
+    def remove_first(reached: dict[str, Any], count: int) -> searching.Position | None:
         end = end_of_window(reached, count)
         stored.secrets.delete_one({"name": "00"})
         return end
 
-    monkeypatch.setattr(queries, "_end_of_window", remove_first)
+    monkeypatch.setattr(searching, "_end_of_window", remove_first)
     assert search(app, "0") == [[f"{number:02}" for number in range(1, 10)]]
 
 
 def test_a_search_reads_an_index_and_is_on_record(app: Flask, stored: Stored) -> None:
     """A search sorts nothing, and its entry does not have the text, which can be a value."""
-    put_names(stored, *(f"{number:04}" for number in range(queries._SEARCHED_AT_FIRST - 1)))
+    put_names(stored, *(f"{number:04}" for number in range(searching._AT_FIRST - 1)))
     stored["system.profile"].drop()
     begin_profile(stored)
     assert search(app, "0007") == [["0007"]]
@@ -373,4 +375,4 @@ def test_a_search_refuses_other_cursors(app: Flask) -> None:
     """A text that is no cursor is refused."""
     attempt = Attempt(action=Action.LIST, principal=ALICE)
     with pytest.raises(InvalidCursorError):
-        services(app).queries.search("a", folder="", cursor="x", limit=1, attempt=attempt)
+        services(app).queries.search(Search(text="a"), cursor="x", limit=1, attempt=attempt)

@@ -4,7 +4,7 @@ Anyone with write access to MongoDB can store any type in any field, so types ar
 """
 
 import json
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -72,6 +72,57 @@ def custody_activity(since: datetime, until: datetime) -> CustodyActivity:
     needs_drill = is_used and (time is None or until - time > _MAX_DRILL_AGE)
     is_newest = used is None or used["details"]["is_newest"] is True
     return CustodyActivity(is_used, opened, changed, checked, recovered, time, needs_drill, is_newest)
+
+
+@dataclass(frozen=True, slots=True)
+class SlotRecord:
+    """A slot of the keyring file, by the newest entry about it."""
+
+    key_id: str
+    name: str
+    kek: str
+    #: `up`, `opened`, or why it is down.
+    state: str
+
+
+@dataclass(frozen=True, slots=True)
+class CustodyState:
+    """The slots of the keyring file, and the last drill with the shares."""
+
+    #: The time of the newest check or opening; None without one.
+    time: datetime | None
+    slots: Sequence[SlotRecord]
+    #: The last drill within a year; None without one.
+    last_drill: datetime | None
+
+
+def custody_state(now: datetime) -> CustodyState:
+    """Return the state of custody at the time *now*, by the trail of a year.
+
+    Raises:
+        StorageUnavailableError: MongoDB is unavailable.
+    """
+    period = {"ts": {"$gte": now - _MAX_DRILL_AGE, "$lt": now}, **_SUCCEEDED}
+    drill = {"$or": [{"action": Action.KEY_RECOVERED.value}, {"action": _CHECKED, "details.recovery": True}]}
+    looked = {"action": {"$in": [Action.KEY_OPENED.value, _CHECKED]}, "principal": SERVICE.name}
+    with storage_errors():
+        last = collection().find_one(period | drill, {"ts": 1}, sort=[("ts", -1)])
+        newest = collection().find_one(period | looked, {"ts": 1, "details": 1}, sort=[("ts", -1)])
+    details = newest["details"] if newest and isinstance(newest["details"], Mapping) else {}
+    slots = details.get("slots")
+    # The entry of an opening is about one slot.
+    found = slots if isinstance(slots, list) and any(isinstance(one, Mapping) for one in slots) else [details]
+    records = [
+        SlotRecord(str(one.get("key_id")), str(one["slot"]), str(one.get("kek")), _state(one))
+        for one in found
+        if isinstance(one, Mapping) and "slot" in one
+    ]
+    return CustodyState(newest["ts"] if newest else None, records, last["ts"] if last else None)
+
+
+def _state(slot: Mapping[str, Any]) -> str:
+    """Return the state of a checked *slot*, with the reason; an opening has none."""
+    return " ".join(filter(None, (str(slot.get("state", "opened")), str(slot.get("reason", "")))))
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,7 +5,7 @@ with write access to MongoDB can store any type in any field, so every expressio
 """
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
@@ -38,6 +38,7 @@ _UNITS = (("hour", timedelta(days=5)), ("day", timedelta(days=120)), ("week", ti
 _LONGEST_UNIT = "month"
 
 Pipeline = list[dict[str, Any]]
+NO_CONDITION: Mapping[str, Any] = {}
 
 
 @dataclass(slots=True)
@@ -144,15 +145,25 @@ class Activity:
 STEPS = 5
 
 
-def summarize(since: datetime, until: datetime, *, progress: Callable[[int], None]) -> Activity:
-    """Return the summary of the period from *since* until before *until*.
+def _show_nothing(_step: int) -> None:
+    """Stand in for the progress of a caller that shows none."""
+
+
+def summarize(
+    since: datetime,
+    until: datetime,
+    *,
+    only: Mapping[str, Any] = NO_CONDITION,
+    progress: Callable[[int], None] = _show_nothing,
+) -> Activity:
+    """Return the summary of the period from *since* until before *until*, of entries that meet *only*.
 
     *progress* is called with 1 after each of `STEPS` steps.
 
     Raises:
         StorageUnavailableError: MongoDB is unavailable.
     """
-    period = _Period(since, until)
+    period = _Period(since, until, only)
     length = until - since
     unit = next((unit for unit, longest in _UNITS if length <= longest), _LONGEST_UNIT)
     with storage_errors():
@@ -185,16 +196,30 @@ def summarize(since: datetime, until: datetime, *, progress: Callable[[int], Non
     )
 
 
+def is_larger(
+    since: datetime, until: datetime, count: int, *, only: Mapping[str, Any] = NO_CONDITION
+) -> bool:
+    """Return whether the period has more than *count* entries that meet *only*.
+
+    Raises:
+        StorageUnavailableError: MongoDB is unavailable.
+    """
+    query = {"ts": {"$gte": since, "$lt": until}, **only}
+    with storage_errors():
+        return int(collection().count_documents(query, limit=count + 1)) > count
+
+
 @dataclass(frozen=True, slots=True)
 class _Period:
-    """The entries from *since* until before *until*."""
+    """The entries from *since* until before *until* that meet *only*."""
 
     since: datetime
     until: datetime
+    only: Mapping[str, Any] = field(default_factory=dict)
 
     def entries(self, *fields: str, **conditions: Any) -> Pipeline:
         """Return the stages that find the entries with these *conditions*, with *fields* in safe types."""
-        query = {"ts": {"$gte": self.since, "$lt": self.until}, **conditions}
+        query = {"ts": {"$gte": self.since, "$lt": self.until}, **self.only, **conditions}
         # A list of dates is found by the bounds, and has no hour.
         is_time = {"$expr": is_type("$ts", "date")}
         shown = {name: _FIELDS[name] for name in fields}

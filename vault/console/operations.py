@@ -41,7 +41,7 @@ _parser = StrictJsonParser()
 
 
 class FormBody(Body):
-    """What a script of a page sends: JSON, with the proof of the session."""
+    """The JSON that a script of a page sends, with the proof of the session."""
 
     form_token = fields.String(required=True)
 
@@ -123,9 +123,10 @@ def require_address() -> None:
     client_ip.require_allowed(client_ip.address_of(request))
 
 
-def see_other(endpoint: str) -> Response:
-    """Return the reply that leads to the page with this *endpoint*."""
-    return Response(status=HTTPStatus.SEE_OTHER, headers={"Location": url_for(f"console.{endpoint}")})
+def see_other(endpoint: str, **values: Any) -> Response:
+    """Return the reply that leads to the page with this *endpoint* and these *values* in its URL."""
+    address = url_for(f"console.{endpoint}", **values)
+    return Response(status=HTTPStatus.SEE_OTHER, headers={"Location": address})
 
 
 def form_token() -> str:

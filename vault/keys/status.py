@@ -23,7 +23,9 @@ from threading import Thread
 from time import monotonic, time
 from typing import NamedTuple
 
+from vault.core.attempt import Attempt
 from vault.core.errors import StorageUnavailableError
+from vault.core.outcomes import Status
 from vault.crypto import Keyring
 from vault.documents import keys_in_use, registry
 from vault.documents.guard import storage_errors
@@ -102,6 +104,26 @@ def key_statuses(keyring: Keyring) -> list[KeyStatus]:
             )
             for key_id in _held_first(keyring, needed | {claim.key_id for claim in claims})
         ]
+
+
+class KeyStatuses:
+    """The master keys of one deployment, for people."""
+
+    def __init__(self, keyring: Keyring, *, has_file: bool) -> None:
+        """Take the *keyring*, and whether it comes from a keyring file."""
+        self._keyring = keyring
+        self.has_file = has_file
+
+    def list(self, *, attempt: Attempt) -> list[KeyStatus]:
+        """Return all master keys as `key_statuses` does, once the audit entry is durable.
+
+        Raises:
+            StorageUnavailableError: MongoDB is unavailable.
+            AuditUnavailableError: The entry could not be written.
+        """
+        found = key_statuses(self._keyring)
+        attempt.finish(Status.SUCCESS)
+        return found
 
 
 def _held_first(keyring: Keyring, used: set[str]) -> list[str]:

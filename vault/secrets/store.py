@@ -24,8 +24,8 @@ from vault.documents.retry import attempts
 from vault.documents.secret import Secret, UnstoredSecret
 from vault.documents.stored_secret import StoredSecret
 from vault.secrets.items import MAX_ITEMS, Fetch
-from vault.secrets.queries import find_page
 from vault.secrets.requests import Key
+from vault.secrets.selection import find_page
 
 #: Maximum bytes of all values in a batch of fetches.
 MAX_BATCH_VALUES_BYTES = 8 * 1_048_576

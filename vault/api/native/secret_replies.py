@@ -20,7 +20,7 @@ from vault.api.document.fields import (
 from vault.api.document.headers import RECEIPT_EXAMPLE
 from vault.api.native.secret_requests import CURSOR, NAME, SECRET
 from vault.core.principal import Scope
-from vault.secrets.queries import CURSOR_PATTERN
+from vault.secrets.selection import CURSOR_PATTERN
 
 CANARY_WARNING = (
     "In the last 30 days, a batch by prefix has read where this canary is: the next one sets off the alarm."

@@ -34,8 +34,9 @@ from vault.core.principal import Scope
 from vault.core.text import ONE_LINE_PATTERN
 from vault.secrets.idempotency import MIN_ANONYMOUS_KEY_LENGTH
 from vault.secrets.items import MAX_ITEMS
-from vault.secrets.queries import CURSOR_PATTERN, MAX_SEARCH_CHARACTERS
 from vault.secrets.requests import Reference
+from vault.secrets.search import MAX_CHARACTERS
+from vault.secrets.selection import CURSOR_PATTERN
 
 SECRET = {"example": "bXlfc2VjcmV0X3Bhc3N3b3Jk"}
 NAME = {"example": "billing/db-password"}
@@ -266,7 +267,7 @@ class ListQuery(Body):
         "db",
         shape={"pattern": ONE_LINE_PATTERN},
         load_default="",
-        validate=[validate.Length(max=MAX_SEARCH_CHARACTERS), one_line],
+        validate=[validate.Length(max=MAX_CHARACTERS), one_line],
     )
     expires_within = number_field(
         "Only secrets that expire in this many seconds; each then has `expires_at`.",

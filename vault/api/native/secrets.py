@@ -14,6 +14,7 @@ from vault.core.principal import Scope
 from vault.secrets.metadata import Expiry
 from vault.secrets.queries import page_bytes
 from vault.secrets.requests import NewSecret
+from vault.secrets.search import Search
 
 
 def _links(*operations: str) -> dict[int, Any]:
@@ -302,9 +303,15 @@ def list_secrets(body: dict[str, Any]) -> dict[str, Any]:
     query, seconds = body.pop("search"), body.pop("expires_within")
     with reply_memory(page_bytes(body["limit"])):
         if query or seconds:
-            folder = body.pop("name_prefix")
-            within = timedelta(seconds=seconds) if seconds else None
-            found = queries.search(query, folder=folder, expires_within=within, **body, attempt=attempt)
+            search = Search(
+                text=query,
+                folder=body["name_prefix"],
+                labels=body["labels"],
+                deleted=body["deleted"],
+                expires_within=timedelta(seconds=seconds) if seconds else None,
+            )
+            place = {"cursor": body["cursor"], "limit": body["limit"]}
+            found = queries.search(search, **place, attempt=attempt)
         else:
             found = queries.page(**body, attempt=attempt)
         secrets, cursor = found

@@ -5,21 +5,21 @@ from typing import Any
 from marshmallow import fields, post_load, validate
 
 from vault.api.document.fields import (
+    WEBHOOK_URL,
     Body,
     BoundedList,
     Moment,
     Reply,
-    as_sentence,
     boolean_field,
     matches,
     objects_field,
     text_field,
     texts_field,
     time_field,
+    webhook_url_field,
 )
 from vault.api.native.token_schemas import NoOptions, paths_field
 from vault.api.operations.blueprint import Blueprint, current_attempt, current_slot, services
-from vault.config import validators as forms
 from vault.core.attempt import Action
 from vault.core.paths import Paths
 from vault.core.principal import Scope
@@ -33,10 +33,8 @@ blueprint = Blueprint(
     description="Send events about secrets, tokens and master keys to URLs, as Standard Webhooks.",
 )
 
-_MAX_URL_LENGTH = 2_048
 _ID = "0f8b2c7d9e1a4b3c"
 _ID_PATTERN = "^[0-9a-f]{16}$"
-_URL = "https://hooks.example.com/vault"
 _EXAMPLE_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - an example
 _TIME = "2026-11-24T15:30:00.000Z"
 
@@ -48,14 +46,7 @@ def _id_field() -> fields.String:
 class NewWebhookSchema(Body):
     """A webhook to create. It cannot exceed the caller's paths, the default for omitted ones."""
 
-    url = text_field(
-        "The URL that gets the events: https, or http on this machine. Networks that are not public, this "
-        "machine included, must be in `WEBHOOK_NETWORKS`.",
-        _URL,
-        shape={"format": "uri"},
-        required=True,
-        validate=[validate.Length(max=_MAX_URL_LENGTH), as_sentence(forms.public_url)],
-    )
+    url = webhook_url_field()
     events = BoundedList(
         fields.String(validate=validate.OneOf([kind.value for kind in Kind])),
         max_size=len(Kind),
@@ -118,7 +109,7 @@ class WebhookRecord(WebhookId):
         shape={"enum": list(STATES)},
         required=True,
     )
-    url = text_field("The URL that gets the events.", _URL, required=True)
+    url = text_field("The URL that gets the events.", WEBHOOK_URL, required=True)
     events = texts_field("The kinds of its events.", [Kind.SECRET_UPDATED.value])
     paths = texts_field("The names of its secrets; empty for all names.", ["billing/"])
     created_at = Moment(required=True, allow_none=True, metadata={"example": _TIME})
@@ -141,7 +132,8 @@ class WebhookList(Reply):
     refusals=("WebhookRefused", "TooManyWebhooks", "InvalidWebhook"),
 )
 @blueprint.arguments(
-    NewWebhookSchema, example={"url": _URL, "events": [Kind.SECRET_UPDATED.value], "paths": ["billing/"]}
+    NewWebhookSchema,
+    example={"url": WEBHOOK_URL, "events": [Kind.SECRET_UPDATED.value], "paths": ["billing/"]},
 )
 @blueprint.response(200, CreatedWebhookSchema, description="The webhook is created.")
 def create_webhook(new: NewWebhook) -> CreatedWebhook:

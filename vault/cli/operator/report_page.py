@@ -10,15 +10,13 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import ChoiceLoader, DictLoader, Environment, PackageLoader, StrictUndefined
 
 from vault.audit.summary import shown_name
-from vault.cli.operator import charts
 from vault.cli.operator.report_content import Report
-from vault.core.style import BASE
+from vault.core import charts
+from vault.core.style import BASE, CHARTS, WEEKDAYS
 from vault.core.text import printable
-
-_WEEKDAYS = ("Mon", "Tue", "Wed", "Thu", "Fri", "Sat", "Sun")
 
 #: The length of texts in tables; longer ones are cut.
 _MAX_TEXT_LENGTH = 80
@@ -28,7 +26,7 @@ def page_of(report: Report) -> str:
     """Return the page of *report*."""
     environment = Environment(
         autoescape=True,
-        loader=PackageLoader("vault.cli.operator"),
+        loader=ChoiceLoader([PackageLoader("vault.cli.operator"), DictLoader({"charts.html": CHARTS})]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -45,7 +43,7 @@ def page_of(report: Report) -> str:
         style_hash=b64encode(sha256(style.encode()).digest()).decode(),
         chart=charts.stacked_bars(slots, unit=activity.unit, since=activity.since, until=activity.until),
         charts=charts,
-        weekdays=_WEEKDAYS,
+        weekdays=WEEKDAYS,
         busiest_hour=max(map(max, activity.hours)),
         most_reads=max((max(row.by_principal, default=0) for row in activity.secrets), default=0),
         most_requests=max((row.counts.total for row in activity.principals), default=0),

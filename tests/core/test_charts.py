@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vault.cli.operator.charts import HEIGHT, MAX_LEVEL, WIDTH, level, share, stacked_bars
+from vault.core.charts import HEIGHT, MAX_LEVEL, WIDTH, level, share, stacked_bars
 
 BEGIN = datetime(2026, 11, 1, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -1,0 +1,37 @@
+"""Reasons to rely on the trail: its state, the witnesses of a period, and what verifications found."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+
+from vault.audit.collection import collection
+from vault.audit.witness.activity import witness_activity
+from vault.core.attempt import Action
+from vault.documents import registry
+from vault.documents.guard import storage_errors
+
+
+@dataclass(frozen=True, slots=True)
+class Assurance:
+    """The state of the trail, by what is on record of a period."""
+
+    #: None if no process has set it yet.
+    is_enabled: bool | None
+    #: The last time at which a verification found tampering, in the period; None if none did.
+    tampering_at: datetime | None
+    #: The time of the last answer of each witness in the period.
+    witnesses: Mapping[str, datetime | None]
+
+
+def state(since: datetime, until: datetime) -> Assurance:
+    """Return the state of the trail, by the period from *since* until before *until*.
+
+    Raises:
+        StorageUnavailableError: MongoDB is unavailable.
+    """
+    query = {"ts": {"$gte": since, "$lt": until}, "action": Action.AUDIT_TAMPERING.value}
+    with storage_errors():
+        found = collection().find_one(query, {"ts": 1}, sort=[("ts", -1)])
+        is_enabled = registry.trail_state().enabled
+    witnesses = witness_activity(since, until, ()).last
+    return Assurance(is_enabled, found["ts"] if found else None, witnesses)

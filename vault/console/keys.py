@@ -1,0 +1,22 @@
+"""The page of master keys."""
+
+from datetime import UTC, datetime
+
+from flask import Response
+
+from vault.api.operations.blueprint import current_attempt, services
+from vault.audit.custody import custody_state
+from vault.console.operations import blueprint, operation, page
+from vault.core.attempt import Action
+from vault.core.principal import Scope
+from vault.secrets.reach import require_folder
+
+
+@blueprint.get("/keys")
+@operation(Action.KEYS_STATUS, Scope.AUDIT_READ)
+def console_keys() -> Response:
+    """Return the page of master keys, and of the slots that open them, for those who see the whole trail."""
+    attempt, keys = current_attempt(), services().keys
+    require_folder("", attempt)
+    custody = custody_state(datetime.now(UTC)) if keys.has_file else None
+    return page("keys", keys=keys.list(attempt=attempt), custody=custody)

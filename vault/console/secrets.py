@@ -1,0 +1,155 @@
+"""The pages of secrets: folders and searches, one secret, and those who know it; and reveals of values."""
+
+import re
+from base64 import b64encode
+from collections.abc import Mapping
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flask import Response, request
+from werkzeug.exceptions import BadRequest
+
+from vault.api.document.fields import UUID_PATTERN, id_field, number_field
+from vault.api.operations.blueprint import current_attempt, services
+from vault.api.operations.replies import MemoryIfLarge, reply_memory
+from vault.audit import exposure
+from vault.audit.knowledge import Question
+from vault.console.operations import FormBody, answer, arguments, blueprint, body, operation, page
+from vault.core.attempt import Action
+from vault.core.labels import are_labels
+from vault.core.paths import name_flaw, prefix_flaw
+from vault.core.principal import Scope
+from vault.core.text import is_one_line, is_shown
+from vault.secrets.queries import MAX_PAGE_BYTES
+from vault.secrets.requests import Reference
+from vault.secrets.search import MAX_CHARACTERS, Search
+
+#: Rows of a page.
+_PAGE_SIZE = 100
+MAX_VERSION = 2**31 - 1
+
+#: What expires within this time, expires soon; what was not fetched for this time, is unused.
+_SOON, _UNUSED = timedelta(days=30), timedelta(days=90)
+_FILTERS = ("expiring", "unused")
+
+
+@blueprint.route("/", methods=["GET", "POST"])
+@operation(Action.LIST, Scope.SECRET_LIST)
+def console_secrets() -> Response:
+    """Return a page of secrets: a folder, or those in it and below that a search and filters select."""
+    asked = arguments()
+    folder, attempt, queries = folder_of(asked), current_attempt(), services().queries
+    with reply_memory(MAX_PAGE_BYTES):
+        if not asked.keys() & {"q", "label", "show"}:
+            keys = queries.level(folder, after=asked.get("after", ""), limit=_PAGE_SIZE + 1, attempt=attempt)
+            shown = {"keys": keys[:_PAGE_SIZE], "has_more": len(keys) > _PAGE_SIZE}
+            return page("folder", folder=folder, **shown)
+        query, show = asked.get("q", ""), asked.get("show", "")
+        if len(query) > MAX_CHARACTERS or not is_one_line(query):
+            raise BadRequest(f"A search has one line of at most {MAX_CHARACTERS} characters.")
+        if show and show not in _FILTERS:
+            raise BadRequest("There is no such filter.")
+        search = Search(
+            text=query,
+            folder=folder,
+            labels=_label_of(asked),
+            expires_within=_SOON if show == "expiring" else None,
+            unused_for=_UNUSED if show == "unused" else None,
+        )
+        secrets, cursor = queries.search(
+            search, cursor=asked.get("cursor"), limit=_PAGE_SIZE, attempt=attempt
+        )
+        found = {"secrets": secrets, "cursor": cursor}
+        return page("found", folder=folder, query=query, label=asked.get("label"), show=show, **found)
+
+
+def folder_of(asked: Mapping[str, str]) -> str:
+    """Return the folder of the arguments *asked*; empty for the top.
+
+    Raises:
+        BadRequest: It is not valid.
+    """
+    folder = asked.get("folder", "")
+    if prefix_flaw(folder) or (folder and not folder.endswith("/")):
+        raise BadRequest("A folder's name ends with a slash.")
+    return folder
+
+
+def _label_of(asked: Mapping[str, str]) -> dict[str, str]:
+    key, _, text = asked.get("label", "").partition("=")
+    found = {key: text} if "label" in asked else {}
+    if not are_labels(found):
+        raise BadRequest("A label has the form key=text.")
+    return found
+
+
+@blueprint.route("/secret", methods=["GET", "POST"])
+@operation(Action.DESCRIBE, Scope.SECRET_DESCRIBE)
+def console_secret() -> Response:
+    """Return the page of a secret."""
+    secret = services().queries.describe(reference_of(arguments()), attempt=current_attempt())
+    recovery = services().changes.retention.recovery
+    return page("secret", secret=secret, now=datetime.now(UTC), recovery_days=recovery.days)
+
+
+@blueprint.route("/known", methods=["GET", "POST"])
+@operation(Action.AUDIT_EXPOSURE, Scope.AUDIT_READ)
+def console_known() -> Response:
+    """Return a page of those who know versions of a secret."""
+    asked, attempt = arguments(), current_attempt()
+    reference = reference_of(asked)
+    question = Question(
+        secret_id=reference.secret_id,
+        secret_name=reference.name,
+        namespace=attempt.principal.namespace,
+        stale=True,
+    )
+    with reply_memory(MAX_PAGE_BYTES):
+        found = exposure.page(question, cursor=asked.get("cursor"), limit=_PAGE_SIZE, attempt=attempt)
+        return page("known", reference=reference, found=found)
+
+
+def reference_of(asked: Mapping[str, str]) -> Reference:
+    """Return the reference to a secret: by its name, or in a form by its ID, which is in no URL.
+
+    Raises:
+        BadRequest: Neither is valid.
+    """
+    name, secret_id = asked.get("name"), asked.get("secret_id", "")
+    if name is None and request.method == "POST" and re.fullmatch(UUID_PATTERN, secret_id):
+        return Reference(secret_id=secret_id.lower())
+    if name is None or name_flaw(name):
+        raise BadRequest("A secret's name is missing, or invalid.")
+    return Reference(name=name)
+
+
+class _Version(FormBody):
+    """A version of a secret to reveal."""
+
+    secret_id = id_field("The secret's ID.", required=True)
+    version = number_field("The version; the newest if omitted.", 1, maximum=MAX_VERSION)
+
+
+@blueprint.post("/reveal")
+@operation(Action.FETCH, Scope.SECRET_FETCH, is_page=False)
+def console_reveal() -> Response:
+    """Return a value as JSON: as text if it can be shown, or else in base64."""
+    asked = body(_Version)
+    with MemoryIfLarge() as memory:
+        value = services().secrets.fetch(
+            Reference(secret_id=asked["secret_id"]),
+            version=asked["version"],
+            reserve=memory.reserve,
+            attempt=current_attempt(),
+        )
+        return answer(**_shown(value))
+
+
+def _shown(value: bytes) -> dict[str, Any]:
+    try:
+        text = value.decode()
+    except UnicodeDecodeError:
+        text = "\0"
+    if is_shown(text.replace("\r\n", "\n")):
+        return {"value": text, "form": "text"}
+    return {"value": b64encode(value).decode(), "form": "base64"}

@@ -1,0 +1,71 @@
+// Sends forms as JSON: values that people store, and requests whose answer is shown once.
+
+/** 64 characters, so that six bits make one; none of them needs quotes in a shell or a URL. */
+const ALPHABET = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789-_";
+const GENERATED_CHARACTERS = 32;
+
+const generate = () =>
+  Array.from(crypto.getRandomValues(new Uint8Array(GENERATED_CHARACTERS)), (byte) => ALPHABET[byte & 63]).join("");
+
+/** Returns the fields of `form` that have a value; those of checkboxes are lists. */
+const bodyOf = (form) => {
+  const body = {};
+  for (const field of form.elements) {
+    if (!field.name || field.value === "" || (field.type === "checkbox" && !field.checked)) {
+      continue;
+    }
+    const isNumber = field.type === "number" || "number" in field.dataset;
+    if (field.type === "checkbox") {
+      body[field.name] = [...(body[field.name] ?? []), field.value];
+    } else {
+      body[field.name] = isNumber ? Number(field.value) : field.value;
+    }
+  }
+  return body;
+};
+
+/** Empties the fields of `form` that people fill in, and its answer. */
+const clear = (form) => {
+  form.reset();
+  const result = form.querySelector(".result");
+  result.hidden = true;
+  result.querySelector("output").textContent = "";
+};
+
+for (const form of document.querySelectorAll("form[data-json]")) {
+  const state = form.querySelector("[role=status]");
+  const result = form.querySelector(".result");
+  const button = form.querySelector("button:not([type])");
+  form.hidden = false;
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    state.textContent = "…";
+    button.disabled = true;
+    try {
+      const answer = await send(form.dataset.json, bodyOf(form));
+      clear(form);
+      state.textContent = answer.message;
+      if (answer.location) {
+        location.assign(answer.location);
+      }
+      if (answer.value) {
+        result.querySelector("output").textContent = answer.value;
+        result.hidden = false;
+      }
+    } catch (error) {
+      state.textContent = error.message;
+    }
+    button.disabled = false;
+  });
+  const copy = result.querySelector("[data-copy]");
+  copy.hidden = !navigator.clipboard;
+  copy.addEventListener("click", () => copyFor(result.querySelector("output").textContent, state));
+  // Pages that browsers keep for the way back have no values.
+  addEventListener("pagehide", () => clear(form));
+}
+
+for (const button of document.querySelectorAll("[data-generate]")) {
+  button.addEventListener("click", () => {
+    document.getElementById(button.dataset.generate).value = generate();
+  });
+}

@@ -1,0 +1,168 @@
+"""The pages of the audit trail: its entries, and the activity of a period."""
+
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from flask import Response
+from marshmallow import fields
+from werkzeug.exceptions import BadRequest
+
+from vault.api.document.fields import id_field
+from vault.api.operations.blueprint import current_attempt, services
+from vault.api.operations.replies import reply_memory
+from vault.audit import assurance, reader, summary
+from vault.audit.reader import Filter, Order
+from vault.console.operations import FormBody, answer, arguments, blueprint, body, operation, page
+from vault.console.secrets import reference_of
+from vault.core import charts, style
+from vault.core.attempt import Action
+from vault.core.outcomes import Status
+from vault.core.paths import name_flaw
+from vault.core.principal import Scope
+from vault.core.text import is_one_line, printable
+
+#: Rows of a page, and bytes of an entry.
+_PAGE_SIZE = 50
+_ENTRY_BYTES = 4_096
+
+#: The longest text of a row.
+_MAX_CHARACTERS = 160
+
+#: The periods that people choose from, in days.
+_PERIODS = (1, 7, 30)
+#: The entries beyond which a period takes too long for a page.
+_MAX_ENTRIES = 300_000
+
+#: Details that have columns of their own.
+_COLUMNS = ("name", "namespace", "via")
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """An entry as a page shows it. An attacker may have stored anything in it."""
+
+    time: str
+    action: str
+    status: str
+    principal: str
+    secret: str
+    origin: str
+    details: str
+
+    @classmethod
+    def of(cls, entry: Mapping[str, Any]) -> "Row":
+        """Return the row of *entry*."""
+        found = entry.get("details")
+        details = found if isinstance(found, dict) else {}
+        more = {name: value for name, value in details.items() if name not in _COLUMNS}
+        via = " in the console" if details.get("via") == "console" else ""
+        return cls(
+            time=_text(entry.get("ts"))[:19].replace("T", " "),
+            action=_text(entry.get("action")),
+            status=_text(entry.get("status")),
+            principal=_text(entry.get("principal")),
+            secret=_text(details.get("name")),
+            origin=_text(entry.get("ip")) + via,
+            details=", ".join(f"{_text(name)}: {_text(value)}" for name, value in more.items()),
+        )
+
+
+def _text(value: object) -> str:
+    text = value if isinstance(value, str) else "" if value is None else json.dumps(value, default=str)
+    text = printable(text)
+    return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 1] + "…"
+
+
+@blueprint.route("/audit", methods=["GET", "POST"])
+@operation(Action.AUDIT_QUERY, Scope.AUDIT_READ)
+def console_audit() -> Response:
+    """Return a page of entries, the newest first: all, or those of a principal, an action or a secret."""
+    asked = arguments()
+    which = _filter_of(asked)
+    with reply_memory(_PAGE_SIZE * _ENTRY_BYTES):
+        found = reader.page(
+            which,
+            cursor=asked.get("cursor"),
+            limit=_PAGE_SIZE,
+            order=Order.NEWEST_FIRST,
+            attempt=current_attempt(),
+        )
+        rows = [Row.of(entry) for entry in found.entries]
+        return page("audit", rows=rows, found=found, which=which, actions=list(Action))
+
+
+class _Following(FormBody):
+    """The entries after those of a page."""
+
+    cursor = fields.String(required=True)
+    principal = fields.String(load_default="")
+    action = fields.String(load_default="")
+    name = fields.String(load_default="")
+    secret_id = id_field("A secret's ID.", load_default="")
+
+
+@blueprint.post("/audit/follow")
+@operation(Action.AUDIT_QUERY, Scope.AUDIT_READ, is_page=False)
+def console_follow() -> Response:
+    """Return the entries that came since a page, without those of following itself."""
+    asked, attempt = body(_Following), current_attempt()
+    which, cursor = _filter_of(asked), asked["cursor"]
+    with reply_memory(_PAGE_SIZE * _ENTRY_BYTES):
+        found = reader.page(which, cursor=cursor, limit=_PAGE_SIZE, attempt=attempt)
+        rows = [asdict(Row.of(entry)) for entry in found.entries if not _is_following(entry)]
+        return answer(rows=rows, cursor=found.follow)
+
+
+def _is_following(entry: Mapping[str, Any]) -> bool:
+    return entry.get("action") == Action.AUDIT_QUERY and entry.get("details") == {"via": "console"}
+
+
+def _filter_of(asked: Mapping[str, str]) -> Filter:
+    principal, action, name = (asked.get(field) or None for field in ("principal", "action", "name"))
+    if action is not None and action not in list(Action):
+        raise BadRequest("There is no such action.")
+    if principal is not None and not is_one_line(principal):
+        raise BadRequest("A principal's name is one line.")
+    if name is not None and name_flaw(name):
+        raise BadRequest("A secret's name is invalid.")
+    secret_id = reference_of({"secret_id": asked["secret_id"]}).secret_id if asked.get("secret_id") else None
+    return Filter(action=action, principal=principal, secret_name=name, secret_id=secret_id)
+
+
+@blueprint.get("/activity")
+@operation(Action.AUDIT_REPORT, Scope.AUDIT_READ)
+def console_activity() -> Response:
+    """Return the report's charts of a period, and the state of the trail."""
+    days = arguments().get("days", str(_PERIODS[0]))
+    if days not in map(str, _PERIODS):
+        raise BadRequest("There is no such period.")
+    attempt, now = current_attempt(), datetime.now(UTC)
+    since = now - timedelta(days=int(days))
+    only = reader.shown(attempt.principal)
+    is_large = summary.is_larger(since, now, _MAX_ENTRIES, only=only)
+    activity = None if is_large else summary.summarize(since, now, only=only)
+    # Of the whole trail, for those who see all of it.
+    state = None if attempt.principal.paths else assurance.state(since, now)
+    warnings = [] if attempt.principal.paths else services().health.readiness().warnings
+    attempt.finish(Status.SUCCESS)
+    chart = activity and charts.stacked_bars(
+        [(slot.start, asdict(slot.counts)) for slot in activity.slots],
+        unit=activity.unit,
+        since=activity.since,
+        until=activity.until,
+    )
+    return page(
+        "activity",
+        days=int(days),
+        periods=_PERIODS,
+        activity=activity,
+        chart=chart,
+        charts=charts,
+        weekdays=style.WEEKDAYS,
+        busiest_hour=max(map(max, activity.hours)) if activity else 0,
+        state=state,
+        warnings=warnings,
+    )
