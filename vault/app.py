@@ -31,6 +31,8 @@ from vault.documents import Database, EncryptOnSave, outage
 from vault.events.sender import Sender
 from vault.keys.custody import CustodyWatch, NoCustodyWatch
 from vault.keys.status import KeyStatuses, KeyUsageCache
+from vault.links.requests import Requests
+from vault.links.shares import Shares
 from vault.observability import logs, metrics
 from vault.observability.spans import NoTracing
 from vault.parts import Parts
@@ -91,6 +93,8 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
         changes=changes,
         wrapping=Wrapping(keyring, guard, creates),
         webhooks=parts.webhooks,
+        shares=Shares(keyring, guard, creates, max_bytes=settings.max_secret_bytes),
+        requests=Requests(token_keys, creates, max_bytes=settings.max_secret_bytes),
         witnessed=WitnessedCheckpoints(keyring),
         keys=KeyStatuses(keyring, has_file=settings.master_keyring_file is not None),
         versions=VersionWriter(keyring, guard),

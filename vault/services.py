@@ -35,6 +35,8 @@ from vault.events.webhooks import Webhooks
 from vault.keys.custody import CustodyWatch, NoCustodyWatch
 from vault.keys.guard import INTERVAL_SECONDS, KeyringGuard
 from vault.keys.status import KeyStatuses
+from vault.links.requests import Requests
+from vault.links.shares import Shares
 from vault.secrets.changes import SecretWriter
 from vault.secrets.metadata import MetadataWriter
 from vault.secrets.queries import SecretQueries
@@ -239,5 +241,7 @@ class Services:
     sessions: Sessions
     wrapping: Wrapping
     webhooks: Webhooks
+    shares: Shares
+    requests: Requests
     witnessed: WitnessedCheckpoints
     keys: KeyStatuses

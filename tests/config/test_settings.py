@@ -77,6 +77,7 @@ def test_only_the_master_key_is_required() -> None:
         allowed_networks=(),
         webhook_networks=(),
         console_enabled=False,
+        public_url=None,
         allowed_hosts=(),
         cors_origins=(),
         log_level="info",

@@ -234,6 +234,12 @@ def live(client: FlaskClient, token: str, name: str, *, recovers: bool) -> None:
     webhook = {"webhook_id": call("webhook/create", hook)["webhook_id"]}
     call("webhook/list", {})
     call("webhook/delete", webhook)
+    asked = {"name": f"asked/{name}"}
+    filled = {"token": call("secret/request", asked)["token"], "secret": "YQ=="}
+    call("request/fill", filled)
+    locked = {"token": call("secret/share", {"secret": "YQ==", "passphrase": "a"})["token"]}
+    call("share/open", {**locked, "passphrase": "b"}, 403)
+    call("share/open", {**locked, "passphrase": "a"})
     own = {"name": f"own-{name}", "role": "reader", "expires_in": 60, "renewable": True}
     bearer = {"Authorization": f"Bearer {call('token/create', own)['token']}"}
     call("token/self", {}, **bearer)

@@ -102,7 +102,7 @@ def test_a_new_secret_is_stored_as_its_schema_says(
 def test_new_secrets_have_the_fields_of_the_schema() -> None:
     """Each field of a new secret is one of the schema, which adds those that only later changes set."""
     fields = set(UnstoredSecret.__dataclass_fields__) - {"is_canary", "may_be_stored", "is_abandoned"}
-    assert fields | {"reads", "deleted_at"} == set(Secret._fields)
+    assert fields | {"reads", "deleted_at", "tries"} == set(Secret._fields)
 
 
 def test_a_new_secret_is_not_stored_without_the_hook(

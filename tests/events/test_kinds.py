@@ -1,11 +1,12 @@
 """Events: made from audit entries, without values, and with the same ID for the same change."""
 
 import json
+from collections.abc import Iterable
 from typing import Any
 
 import pytest
 
-from vault.events.kinds import _ACTIONS, Event, Kind, event_of, in_order
+from vault.events.kinds import _ACTIONS, Event, Kind, events_of, in_order
 
 ENTRY: dict[str, Any] = {
     "action": "update",
@@ -19,8 +20,10 @@ ENTRY: dict[str, Any] = {
 }
 
 
-def event(namespace: str = "team-a", **changes: Any) -> Event | None:
-    return event_of({**ENTRY, **changes}, namespace)
+def event(namespace: str = "team-a", kinds: Iterable[Kind] = Kind, **changes: Any) -> Event | None:
+    found = events_of({**ENTRY, **changes}, namespace, kinds)
+    assert len(found) < 2
+    return found[0] if found else None
 
 
 def id_of(**changes: Any) -> str:
@@ -55,13 +58,32 @@ def test_an_event_says_what_changed() -> None:
 def test_every_kind_has_an_action(kind: Kind) -> None:
     """Each kind is made from one action, of an entry that says what it is about."""
     details = {"name": "a", "token": "team-a/b", "key_id": "c", "slot": "d", "namespace": "team-a"}
-    details["canary"] = True
-    found = payload(event(action=_ACTIONS[kind].value, details=details))
+    details |= {"canary": True, "share": True, "request": True}
+    found = payload(event(kinds=[kind], action=_ACTIONS[kind].value, details=details))
     assert found["type"] == kind
     about = {"token": ("token", "b"), "key": ("key_id", "c"), "custody": ("slot", "d")}
     about["audit"] = ("principal", "ci")
     name, value = about.get(kind.partition(".")[0], ("name", "a"))
     assert found["data"][name] == value
+
+
+def test_an_entry_can_make_two_events() -> None:
+    """Filling a request creates a secret; each webhook gets the kinds that it wants."""
+    details = {"name": "a", "namespace": "team-a", "request": True, "requested_by": "alice"}
+    entry = {**ENTRY, "action": "create", "details": details}
+    both = [Kind.SECRET_CREATED, Kind.REQUEST_FILLED]
+    found = {payload(one)["type"]: payload(one)["data"] for one in events_of(entry, "team-a", both)}
+    assert found.keys() == set(both)
+    assert found["request.filled"]["requested_by"] == "alice"
+    assert [payload(event(kinds=[kind], **entry))["type"] for kind in both] == both
+
+
+def test_an_opened_share_is_not_its_secret() -> None:
+    """The event has who shared it, and the name and version of the secret if there is one; never an ID."""
+    details = {"namespace": "team-a", "share": True, "shared_by": "alice"}
+    data = payload(event(action="unwrap", details=details))["data"]
+    assert data.keys() == {"namespace", "shared_by", "principal", "entry"}
+    assert event(action="unwrap", details={"namespace": "team-a"}) is None
 
 
 def test_the_first_version_is_1() -> None:

@@ -31,12 +31,12 @@ def shared_app(mongod: Mongod, master_key: str) -> Iterator[tuple[Flask, Stored]
 
 @pytest.fixture
 def app(request: pytest.FixtureRequest, mongod: Mongod) -> Iterator[Flask]:
-    """Return the application of the module, without secrets, entries and tokens, or one of the test's own."""
+    """Return the application of the module, emptied, or one of the test's own."""
     # An argument of both: by it, tests have their tier.
     assert mongod
     if "shared_app" in request.fixturenames:
         shared, database = request.getfixturevalue("shared_app")
-        for name in ("secrets", "audit_logs", "tokens"):
+        for name in ("secrets", "audit_logs", "tokens", "requests"):
             database[name].delete_many({})
         # Equal refusals of earlier tests would be counted in place of an entry.
         shared.extensions["secret-manager"].startup._trail._refusals.take()

@@ -61,6 +61,7 @@ SETTINGS = {
     "TRANSIT_TOKEN": PASSWORD,
 }
 
+SHARE, REQUEST = "/vault/secret/share", "/vault/secret/request"
 #: The values that only a reply of 200 may contain.
 RETURNED = {
     "/vault/secret/create": {"id"},
@@ -74,6 +75,10 @@ RETURNED = {
     "/vault/secret/restore": {"id"},
     "/vault/secret/purge": {"id"},
     "/vault/secret/list": {"id", "name", "label"},
+    SHARE: {"new token"},
+    "/vault/share/open": {"value"},
+    REQUEST: {"new token"},
+    "/vault/request/describe": {"name"},
     "/vault/audit/query": {"id", "name"},
     "/vault/audit/exposure": {"id", "name"},
     "/vault/token/create": {"new token"},
@@ -130,6 +135,9 @@ REST: dict[str, list[dict[str, Any]]] = {
     "/vault/secret/update-metadata": [BY_NAME, {"ttl_seconds": None, "never_expires": True}],
     "/vault/secret/purge": [BY_NAME, {"version": 1}],
     "/vault/secret/list": [{"limit": 1, "deleted": True}, {"search": LABEL, "expires_within": 60}],
+    SHARE: [{"ttl_seconds": 60, "passphrase": PASSWORD}, {"secret_id": None, "secret": b64(VALUE)}, BY_NAME],
+    REQUEST: [{"ttl_seconds": 60, "max_bytes": 9}],
+    "/vault/share/open": [{"passphrase": PASSWORD}],
     "/vault/audit/query": [
         {"since": "2026-01-01T00:00:00Z", "action": "fetch", "principal": "admin", "limit": 1},
         {"until": "2126-01-01T00:00:00Z", "order": "newest_first"},
@@ -272,6 +280,8 @@ class World:
             return {"secrets": [{"name": name}, *({"secret_id": secret_id} for secret_id in ids)]}
         if path.startswith(("/vault/role/", "/vault/issuer/")) and path not in QUERIES:
             return self._trusted(send, path)
+        if path.startswith(("/vault/share/", "/vault/request/")) or path == REQUEST:
+            return self._linked(send, path)
         if path.startswith("/vault/webhook/") and path not in QUERIES:
             return {"webhook_id": self.webhook(send)}
         return dict(QUERIES[path]) if path in QUERIES else self._body(send, path)
@@ -302,6 +312,18 @@ class World:
                 assert self.ask(send, "/vault/token/create", body, self.tokens["admin"]) == 200
                 return {"name": name}
         raise AssertionError(f"{path} has no body here")
+
+    def _linked(self, send: Send, path: str) -> dict[str, Any]:
+        """Return the name of a new request, or the token of a new link."""
+        if path == REQUEST:
+            return {"name": f"{NAME}/{secrets.token_hex(4)}"}
+        token = {"token": self.link(send, SHARE if path.startswith("/vault/share/") else REQUEST)}
+        return token | ({"secret": b64(VALUE)} if path.endswith("/fill") else {})
+
+    def link(self, send: Send, path: str, **more: Any) -> str:
+        """Return the token of a new share or request."""
+        assert self.ask(send, path, self.good_body(send, path) | more, self.tokens["admin"]) == 200
+        return str(json.loads(self.outputs[-1].text.partition("\n\n")[2])["token"])
 
     def webhook(self, send: Send) -> str:
         """Create a webhook and return its ID; empty if there are as many as there can be."""
@@ -349,8 +371,8 @@ def exhaust(world: World, send: Send) -> None:
     admin = world.tokens["admin"]
     for path, operation in world.operations:
         good = world.good_body(send, path)
-        # Any valid credential is enough for an operation without a scope.
-        refused = (401, 403) if "x-scope" in operation else (200, 401, 403, 409)
+        # Any valid credential is enough for an operation without a scope; some need none.
+        refused = (401, 403) if "x-scope" in operation else (200, 401, 403, 404, 409)
         kept = {"admin", "nothing"} if path == REVOKE_SELF else {"admin"}
         credentials = [
             *(token for kind, token in world.tokens.items() if kind not in kept),
@@ -363,8 +385,7 @@ def exhaust(world: World, send: Send) -> None:
         ]
         for credential in credentials:
             assert world.ask(send, path, good, credential) in refused, path
-        assert world.ask(send, path, good) == 401
-        assert world.ask(send, path, good, Authorization=f"Basic {b64(admin.encode())}") == 401
+        without_credential(world, send, path, operation, good)
         for body in bad_bodies(good):
             # Some lack nothing: a field may be a string or be omitted.
             assert world.ask(send, path, body, admin) in (200, 400, 404, 409, 413, 422), (path, body)
@@ -381,12 +402,23 @@ def exhaust(world: World, send: Send) -> None:
             _, text = send(method, f"{path}?secret={quote(VALUE)}&token={admin}", b"", {})
             world.outputs.append(Output(f"{method} of {path}", text))
         unknown = {"secret_id": UNKNOWN_ID, "name": f"n-{secrets.token_hex(4)}", "webhook_id": "0" * 16}
+        unknown["token"] = f"smw_{'0' * 43}"
         for name, nobody in unknown.items():
             if name in good:
                 assert world.ask(send, path, {**good, name: nobody}, admin) in (404, 200)
         assert world.ask(send, path, world.good_body(send, path), admin) == 200
     send("GET", f"/{quote(VALUE)}/{admin}", b"", {})
     conflicts(world, send)
+
+
+def without_credential(
+    world: World, send: Send, path: str, operation: dict[str, Any], good: dict[str, Any]
+) -> None:
+    """Send a *good* body without a credential of this service."""
+    # The token in the body is the right to some operations.
+    is_open = "x-scope" not in operation and {} in operation["security"]
+    for headers in ({}, {"Authorization": f"Basic {b64(world.tokens['admin'].encode())}"}):
+        assert world.ask(send, path, good, **headers) in ((200, 404) if is_open else (401,))
 
 
 def fill(world: World, send: Send) -> None:
@@ -426,5 +458,12 @@ def conflicts(world: World, send: Send) -> None:
     assert len(webhooks) <= MAX_WEBHOOKS
     for webhook_id in webhooks:
         assert world.ask(send, "/vault/webhook/delete", {"webhook_id": webhook_id}, admin) == 200
+    body = world.good_body(send, REQUEST)
+    request = world.link(send, REQUEST, **body)
+    assert world.ask(send, "/vault/secret/create", {**body, "secret": b64(VALUE)}, admin) == 200
+    assert world.ask(send, REQUEST, body, admin) == 409
+    assert world.ask(send, "/vault/request/fill", {"token": request, "secret": b64(VALUE)}) == 409
+    locked = {"token": world.link(send, SHARE, passphrase=PASSWORD), "passphrase": f"{PASSWORD}x"}
+    assert world.ask(send, "/vault/share/open", locked) == 403
     once = {"secret_id": world.create(send, max_reads=1)}
     assert [world.ask(send, "/vault/secret/fetch", once, admin) for _ in range(2)] == [200, 404]

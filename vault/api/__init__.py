@@ -10,7 +10,7 @@ from vault.api.dialect import tokens as dialect_tokens
 from vault.api.http import client_ip, cors, errors, hosts, rate_limits, request_log
 from vault.api.http.client_ip import TRUSTED_PROXIES
 from vault.api.http.memory import Memory
-from vault.api.native import audit, exposure, issuers, roles, secrets, tokens, webhooks, witness
+from vault.api.native import audit, exposure, issuers, links, roles, secrets, tokens, webhooks, witness
 from vault.api.operations.blueprint import (
     BATCH_LENGTH,
     BODY_MEMORY,
@@ -19,6 +19,7 @@ from vault.api.operations.blueprint import (
     MAX_BODY_BYTES,
     MAX_REPLY_BYTES,
     MAX_VALUE_BYTES,
+    PUBLIC_URL,
     REPLY_MEMORY,
     REQUEST_TIMEOUT,
     SLOTS,
@@ -37,7 +38,7 @@ _BODY_ALLOWANCE = 131_072
 _BLUEPRINTS = tuple(
     module.blueprint
     for module in (
-        *(secrets, audit, exposure, witness, tokens, roles, issuers, webhooks, health),
+        *(secrets, links, audit, exposure, witness, tokens, roles, issuers, webhooks, health),
         *(kv, kv_metadata, system, auth, dialect_tokens, wrapping),
     )
 )
@@ -58,6 +59,7 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
         **{
             TRUSTED_PROXIES: settings.trusted_proxies,
             BATCH_LENGTH: MAX_BATCH_BYTES,
+            PUBLIC_URL: settings.public_url,
             REQUEST_TIMEOUT: settings.request_timeout_seconds,
             client_ip.ALLOWED_NETWORKS: settings.allowed_networks,
             health.WARNINGS: [health.NO_AUTHENTICATION] if settings.is_open else [],

@@ -68,7 +68,8 @@ def make(entry: StoredEntry, key: SigningKey) -> str:
         "hash": entry["hash"],
         "at": moment(entry["ts"]),
         "action": entry["action"],
-        "secret_id": entry.get("secret_id"),
+        # Without a credential, the ID is the right to change the secret.
+        "secret_id": None if "request" in details else entry.get("secret_id"),
         "name": details.get("name"),
         "version": details.get("version", 1 if entry["action"] in _WITH_VALUE else None),
         "principal": entry["principal"],

@@ -1,4 +1,4 @@
-"""Publishing tokens, roles, issuers and webhooks: each has its audit entry before it takes effect.
+"""Publishing tokens, roles, issuers, webhooks and requests: each has its audit entry before it takes effect.
 
 Functions raise `StorageUnavailableError`, and `AuditUnavailableError` if an entry could not be written: then
 its change was not made.
@@ -16,6 +16,7 @@ from vault.documents.issuer import Issuer
 from vault.documents.role import Role
 from vault.documents.sealed import SealedDocument
 from vault.documents.token import Token
+from vault.documents.value_request import ValueRequest
 from vault.documents.webhook import Webhook
 
 
@@ -53,10 +54,11 @@ def _require_not_revoked(attempt: Attempt) -> None:
 def made_by(
     creators: Iterable[str], key: TokenKey
 ) -> Iterator[tuple[SealedDocument, Action, Mapping[str, str]]]:
-    """Yield the roles, issuers and webhooks of *creators*, with the action and details of each deletion."""
+    """Yield all that *creators* made, except tokens, with the action and details of each deletion."""
     made = {"created_by": {"$in": list(creators)}}
     with storage_errors():
         roles, issuers, webhooks = Role.active(made), Issuer.active(made), Webhook.active(made)
+        requests = ValueRequest.active(made)
     # The creator of an altered one is uncertain, and it is invalid anyway.
     for role in filter(None, (Role.genuine(document, key) for document in roles)):
         details = {"role_name": role.plain_name, "namespace": role.namespace, "created_by": role.created_by}
@@ -65,16 +67,19 @@ def made_by(
         yield issuer, Action.ISSUER_DELETE, {"issuer_name": issuer.name, "created_by": issuer.created_by}
     for webhook in filter(None, (Webhook.genuine(document, key) for document in webhooks)):
         yield webhook, Action.WEBHOOK_DELETE, {"webhook_id": webhook.id, "created_by": webhook.created_by}
+    for request in filter(None, (ValueRequest.genuine(document, key) for document in requests)):
+        subject = {"request_name": request.name, "namespace": request.namespace}
+        yield request, Action.REQUEST_DELETE, {**subject, "created_by": request.created_by}
 
 
 def delete_made_by(creators: Iterable[str], key: TokenKey, attempt: Attempt) -> None:
-    """Delete the roles, issuers and webhooks of *creators*, each after its own entry, as part of *attempt*.
+    """Delete what *creators* made, except tokens, each after its own entry, as part of *attempt*.
 
     Pending ones are withdrawn first. Roles of others for these issuers stay, and are without an issuer.
     """
     names = list(creators)
     with storage_errors():
-        for kind in (Role, Issuer, Webhook):
+        for kind in (Role, Issuer, Webhook, ValueRequest):
             kind.withdraw_pending(names)
     for document, action, details in made_by(names, key):
         replace(attempt, action=action, details=dict(details)).finish(Status.SUCCESS)

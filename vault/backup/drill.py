@@ -25,6 +25,7 @@ from vault.documents.issuer import Issuer
 from vault.documents.role import Role
 from vault.documents.stored_secret import StoredSecret
 from vault.documents.token import StoredTokenKey
+from vault.documents.value_request import ValueRequest
 from vault.documents.webhook import Webhook
 
 #: Secrets that are read in one round trip.
@@ -70,7 +71,7 @@ class Report:
 
     versions: Checked
     tokens: Checked
-    #: Issuers of JWTs, roles and webhooks.
+    #: Issuers of JWTs, roles, webhooks and requests for values.
     roles: Checked
     #: Audit entries, and their streams.
     entries: int
@@ -149,7 +150,7 @@ def _decrypted(document: Mapping[str, Any], keyring: Keyring) -> Iterator[bool]:
 
 
 def verify_sealed(keyring: Keyring) -> tuple[Checked, Checked]:
-    """Verify the seals of all tokens, and of all issuers, roles and webhooks."""
+    """Verify the seals of all tokens, and of all issuers, roles, webhooks and requests."""
     tokens, roles = Checked(), Checked()
     with storage_errors():
         stored = StoredTokenKey.stored()
@@ -157,7 +158,8 @@ def verify_sealed(keyring: Keyring) -> tuple[Checked, Checked]:
             key = stored and stored.decrypt(keyring)
         except (DecryptionError, KeyMissingError):
             key = None
-        for kind, checked in ((Token, tokens), (Issuer, roles), (Role, roles), (Webhook, roles)):
+        for kind in (Token, Issuer, Role, Webhook, ValueRequest):
+            checked = tokens if kind is Token else roles
             for document in kind.active():
                 checked.add(passed=kind.genuine(document, key) is not None)
     return tokens, roles

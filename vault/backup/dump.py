@@ -20,11 +20,15 @@ from vault.documents.role import Role
 from vault.documents.secret import Secret
 from vault.documents.session import Session
 from vault.documents.token import StoredTokenKey, Token
+from vault.documents.value_request import ValueRequest
 from vault.documents.webhook import Webhook
 
 #: The collections with permanent documents, except the trail; the largest last.
 STATE = (
-    *(document.collection_name() for document in (StoredTokenKey, Token, Issuer, Role, Webhook, AuditKey)),
+    *(
+        document.collection_name()
+        for document in (StoredTokenKey, Token, Issuer, Role, Webhook, ValueRequest, AuditKey)
+    ),
     IDEMPOTENCY_COLLECTION,
     Secret.collection_name(),
 )

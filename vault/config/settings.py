@@ -83,6 +83,7 @@ class Settings:
     cors_origins: tuple[str, ...]
     webhook_networks: tuple[Network, ...]
     console_enabled: bool
+    public_url: str | None
     log_level: str
     tracing: bool
     #: The settings of custody's providers, by name.
@@ -248,6 +249,7 @@ class SettingsSchema(Schema):
     CORS_ORIGINS = forms.Origins(load_default=())
     WEBHOOK_NETWORKS = forms.Networks(load_default=())
     CONSOLE_ENABLED = fields.Boolean(load_default=False)
+    PUBLIC_URL = fields.String(load_default=None, validate=forms.own_url)
     LOG_LEVEL = forms.Word(
         load_default="info", validate=validate.OneOf(["debug", "info", "warning", "error"])
     )

@@ -237,6 +237,13 @@ def public_url(url: str) -> None:
         raise ValidationError("must not have a user name or a password.")
 
 
+def own_url(url: str) -> None:
+    """Refuse a URL as `public_url` does, and one with a query or a fragment: paths are appended to it."""
+    public_url(url)
+    if not {"?", "#"}.isdisjoint(url):
+        raise ValidationError("must not have a query or a fragment.")
+
+
 class Witnesses(fields.Field[tuple[str, ...]]):
     """URLs of witnesses, separated by commas: `tsa+https://…` or `witness+https://…`."""
 

@@ -52,10 +52,15 @@ class Action(StrEnum):
     LOGIN = "login"
     #: A person ended a session of the console.
     LOGOUT = "logout"
-    #: In Vault's dialect: a reply was wrapped, the holder of its token took it, or looked it up.
+    #: A reply of Vault's dialect, or a shared value, was wrapped; the holder of its token took it, or looked
+    #: it up.
     WRAP = "wrap"
     UNWRAP = "unwrap"
     WRAP_LOOKUP = "wrap_lookup"
+    #: A person was asked for a value by a link, looked at the request, or the request ended with its maker.
+    REQUEST = "request"
+    REQUEST_LOOKUP = "request_lookup"
+    REQUEST_DELETE = "request_delete"
     #: A client of Vault listed mounts, or its rights to paths.
     MOUNTS = "mounts"
     CAPABILITIES = "capabilities"

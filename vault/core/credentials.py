@@ -2,8 +2,9 @@
 
 import re
 
-#: A token, and a wrapping token. A name that contains one is refused: names are in the trail and in lists.
-_TOKEN = re.compile("smt_[0-9A-Za-z]{38}|smw_[0-9A-Za-z_-]{43}")
+#: A token, a wrapping token, and the token of a request for a value. A name that contains one is refused:
+#: names are in the trail and in lists.
+_TOKEN = re.compile("smt_[0-9A-Za-z]{38}|sm[wr]_[0-9A-Za-z_-]{43}")
 
 _CREDENTIAL = re.compile(
     "|".join(

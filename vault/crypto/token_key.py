@@ -32,6 +32,7 @@ class RecordKind(Enum):
     ROLE = b"secret-manager role record\x00"
     WEBHOOK = b"secret-manager webhook record\x00"
     SESSION = b"secret-manager session record\x00"
+    REQUEST = b"secret-manager request record\x00"
 
 
 @dataclass(frozen=True, slots=True)

@@ -28,6 +28,7 @@ from vault.documents.role import Role
 from vault.documents.secret import Secret
 from vault.documents.session import Session
 from vault.documents.token import StoredTokenKey, Token
+from vault.documents.value_request import ValueRequest
 from vault.documents.webhook import Webhook
 
 logger = logging.getLogger(__name__)
@@ -239,6 +240,7 @@ COLLECTION_PRIVILEGES: Mapping[str, Sequence[str]] = {
     Issuer.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
     Role.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
     Webhook.collection_name(): ("find", "insert", "update", "remove"),
+    ValueRequest.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
     Session.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
     # Removed only by operators, to end all tokens after a leak of the master key; see docs/runbook.md.
     StoredTokenKey.collection_name(): ("find", "insert", "update", "remove"),

@@ -148,6 +148,8 @@ class Secret(_Encryptable, BaseDocument):
     max_reads = IntField()
     #: Reads so far, counted only with a read limit; see `vault.secrets.read_limits`.
     reads = IntField()
+    #: The tries to open a shared value with a passphrase; see `vault.secrets.wrapping`.
+    tries = IntField()
     name = StringField()
     #: Each has the form `key=value`.
     labels = ListField(StringField(), default=None)

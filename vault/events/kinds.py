@@ -33,6 +33,8 @@ class Kind(StrEnum):
     CUSTODY_SLOT_DOWN = "custody.slot_down"
     AUDIT_TAMPERING = "audit.tampering"
     CANARY_READ = "canary.read"
+    SHARE_OPENED = "share.opened"
+    REQUEST_FILLED = "request.filled"
 
 
 _ACTIONS = {
@@ -50,10 +52,12 @@ _ACTIONS = {
     Kind.KEY_RECOVERED: Action.KEY_RECOVERED,
     Kind.CUSTODY_SLOT_DOWN: Action.CUSTODY_SLOT_DOWN,
     Kind.AUDIT_TAMPERING: Action.AUDIT_TAMPERING,
-    # Only of canaries.
     Kind.CANARY_READ: Action.FETCH,
+    Kind.SHARE_OPENED: Action.UNWRAP,
+    Kind.REQUEST_FILLED: Action.CREATE,
 }
-_KINDS = {action.value: kind for kind, action in _ACTIONS.items()}
+#: The detail without which an entry of the action makes no event of the kind.
+_MARKS = {Kind.CANARY_READ: "canary", Kind.SHARE_OPENED: "share", Kind.REQUEST_FILLED: "request"}
 
 #: The details that each sort of events repeats.
 _SHOWN = {
@@ -63,8 +67,10 @@ _SHOWN = {
     "custody": ("key_id", "slot", "state"),
     "audit": (),
     "canary": ("name", "namespace", "version"),
+    "share": ("name", "namespace", "version", "shared_by"),
+    "request": ("name", "namespace", "requested_by"),
 }
-#: Without the first of these details, an entry of the sort makes no event: it does not say what it is about.
+#: Without these details, an entry of the sort makes no event: it does not say what it is about.
 _REQUIRED = {
     "secret": ("name", "namespace"),
     "token": ("token", "namespace"),
@@ -72,12 +78,15 @@ _REQUIRED = {
     "custody": ("slot",),
     "audit": (),
     "canary": ("name", "namespace"),
+    "share": ("namespace",),
+    "request": ("name", "namespace"),
 }
 
 #: The details that make two entries announce the same: after a worker was killed, a change can be recorded
 #: twice, and two senders can look at the same time.
 _SAME = {
     Kind.SECRET_CREATED: (),
+    Kind.REQUEST_FILLED: (),
     Kind.SECRET_UPDATED: ("version",),
     Kind.SECRET_EXPIRING: ("days", "expires_at"),
     Kind.SECRET_UNUSED: ("last_fetched_at",),
@@ -106,25 +115,32 @@ class EventFilter(Filter):
 
     def query(self) -> dict[str, Any]:
         """Return the filter as a MongoDB query."""
-        actions = sorted(_ACTIONS[kind] for kind in self.kinds - {Kind.CANARY_READ})
+        actions = sorted(_ACTIONS[kind] for kind in self.kinds - _MARKS.keys())
         found: list[dict[str, Any]] = [{"action": {"$in": actions}}]
-        if Kind.CANARY_READ in self.kinds:
-            found.append({"action": Action.FETCH.value, "details.canary": True})
+        for kind in sorted(self.kinds & _MARKS.keys()):
+            found.append({"action": _ACTIONS[kind].value, f"details.{_MARKS[kind]}": True})
         # Within a list, as the limit to paths is an alternative, too.
         return Filter.query(self) | {"$and": [{"$or": found}], "status": Status.SUCCESS.value}
 
 
-def event_of(entry: Record, namespace: str) -> Event | None:
-    """Return the event that *entry* makes in *namespace*, if it makes one there.
+def events_of(entry: Record, namespace: str, kinds: Iterable[Kind]) -> list[Event]:
+    """Return the events of *kinds* that *entry* makes in *namespace*."""
+    action = str(entry.get("action"))
+    made = (_event_of(entry, kind, namespace) for kind in sorted(kinds) if _ACTIONS[kind] == action)
+    return [event for event in made if event]
+
+
+def _event_of(entry: Record, kind: Kind, namespace: str) -> Event | None:
+    """Return the event of *kind* that *entry*, of its action, makes in *namespace*, if it makes one there.
 
     The namespace of a secret without a name is not on record, so its entries make none. Events of master
     keys, their slots and the trail are in the default namespace.
     """
-    details, kind = entry.get("details"), _KINDS.get(str(entry.get("action")))
+    details = entry.get("details")
     # A repeated create stored nothing.
-    if kind is None or not isinstance(details, dict) or "repeated" in details:
+    if not isinstance(details, dict) or "repeated" in details:
         return None
-    if kind is Kind.CANARY_READ and details.get("canary") is not True:
+    if kind in _MARKS and details.get(_MARKS[kind]) is not True:
         return None
     sort = kind.partition(".")[0]
     required = [entry.get("stream"), entry.get("ts"), *(details.get(name) for name in _REQUIRED[sort])]
@@ -147,7 +163,8 @@ def _event(entry: Record, kind: Kind, details: Mapping[str, Any], namespace: str
         data["version"] = 1
     place = {"stream": entry["stream"], "seq": entry.get("seq")}
     secret_id = str(entry.get("secret_id") or "")
-    if secret_id:
+    # That of an opened share is its own.
+    if secret_id and kind is not Kind.SHARE_OPENED:
         data["secret_id"] = secret_id
     principal = plain_name(str(entry.get("principal")), namespace)
     body = {"type": kind, "timestamp": entry["ts"], "data": {**data, "principal": principal, "entry": place}}

@@ -27,7 +27,7 @@ from vault.documents.lease import Lease
 from vault.documents.primary import Primary
 from vault.documents.webhook import Progress, Webhook
 from vault.events.endpoint import TIMEOUT_SECONDS, Endpoint, UndeliveredError
-from vault.events.kinds import Event, EventFilter, Kind, event_of, in_order
+from vault.events.kinds import Event, EventFilter, Kind, events_of, in_order
 from vault.events.look import INTERVAL_SECONDS as LOOK_INTERVAL_SECONDS
 from vault.events.look import look
 from vault.events.webhooks import STATES, Subscription
@@ -219,7 +219,8 @@ class Sender:
                 count=_EXAMINED,
             )
             namespace = str(found.webhook.namespace)
-            events = in_order(filter(None, (event_of(entry, namespace) for entry in page.entries)))
+            kinds = found.filter.kinds
+            events = in_order(event for entry in page.entries for event in events_of(entry, namespace, kinds))
             progress, is_whole = self._send_page(found, progress, events, endpoint, end)
             has_more = is_whole and page.cursor is not None
             if is_whole:

@@ -106,6 +106,15 @@ class SecretStore:
             raise TooManyMatchesError
         return found
 
+    def has_name(self, namespace: str, name: str) -> bool:
+        """Return whether a secret of *namespace*, which can be deleted and restorable, has the *name*."""
+        free = {"$or": [_IS_PURGEABLE, IS_USED_UP]}
+        taken = {"namespace": namespace, "name": name, "$expr": {"$not": [free]}}
+        with storage_errors("find"):
+            # With a collation, MongoDB finds other names, too.
+            found = list(Secret.raw().find(taken, {"name": 1}))
+        return any(name in _names(document) for document in found)
+
     def hold_names(self, secrets: Iterable[UnstoredSecret]) -> Mapping[str, VaultError]:
         """Store those of *secrets* that have names as pending, so that no others get their names.
 

@@ -11,6 +11,8 @@ from secrets import token_urlsafe
 from typing import NamedTuple, Self
 from uuid import UUID
 
+from pymongo import ReturnDocument
+
 from vault.core.attempt import Attempt
 from vault.core.errors import InvalidWrappingTokenError, SecretNotFoundError, VaultError
 from vault.core.outcomes import Status
@@ -41,8 +43,17 @@ UNSPENT_AT_ONCE = 1_000
 _RANDOM_BYTES = 32
 _FORM = re.compile(PREFIX + "[A-Za-z0-9_-]{43}")
 
-#: The namespace of wrapped replies. It has a colon, so no principal has it: none can reach one by its ID.
-_NAMESPACE = "service:wrapping"
+#: The namespaces of wrapped replies, and of shared values. They have a colon, so no principal has one: none
+#: can reach a reply by its ID.
+NAMESPACE = "service:wrapping"
+SHARES = "service:sharing"
+
+_ANY = {"namespace": {"$in": [NAMESPACE, SHARES]}}
+
+#: Wrong passphrases after which a shared value is spent.
+MAX_TRIES = 5
+
+_TRIES = {"$ifNull": ["$tries", 0]}
 
 
 class Origin(NamedTuple):
@@ -96,7 +107,11 @@ class Wrapping:
     be written.
     """
 
-    def __init__(self, keyring: Keyring, guard: KeyringGuard, secrets: SecretService) -> None:
+    def __init__(
+        self, keyring: Keyring, guard: KeyringGuard, secrets: SecretService, *, namespace: str = NAMESPACE
+    ) -> None:
+        """Keep replies in *namespace*: a token opens only those of the same one."""
+        self._namespace = namespace
         self._keyring = keyring
         self._guard = guard
         self._secrets = secrets
@@ -119,7 +134,7 @@ class Wrapping:
         new_secret = NewSecret(
             plaintext=plaintext, ttl_seconds=origin.seconds, max_reads=1, canary=has_canary
         )
-        self._store.publish([new_secret.document(_NAMESPACE, token.accessor)])
+        self._store.publish([new_secret.document(self._namespace, token.accessor)])
 
     def unwrap(
         self, token: WrappingToken, make: Callable[[bytes], Made], *, attempt: Attempt
@@ -135,7 +150,7 @@ class Wrapping:
         """
         reference = Reference(secret_id=token.accessor)
         # The token alone is the right to read it.
-        reader = replace(attempt.principal, namespace=_NAMESPACE, paths=ALL_PATHS)
+        reader = replace(attempt.principal, namespace=self._namespace, paths=ALL_PATHS)
         item = Fetch(attempt=replace(attempt, principal=reader, whole=attempt), reference=reference)
 
         def made(item: Fetch) -> tuple[Made, Origin]:
@@ -151,11 +166,44 @@ class Wrapping:
 
     def look_up(self, token: WrappingToken, *, attempt: Attempt) -> Origin:
         """Return where the reply of *token* comes from, without unwrapping it. Errors as `unwrap`."""
-        secret = self._find(token)
-        attempt.secret_id = secret.id
-        origin = Origin(*json.loads(secret.decrypt(self._keyring).partition(b"\n")[0]))
+        origin, _ = self.peek(token)
+        attempt.secret_id = token.accessor
         attempt.finish(Status.SUCCESS)
         return origin
+
+    def peek(self, token: WrappingToken) -> tuple[Origin, bytes]:
+        """Return the origin and the content of the reply of *token*, which stays wrapped.
+
+        Raises:
+            InvalidWrappingTokenError: It is unknown, was unwrapped before, or has expired.
+            DecryptionError: The stored reply does not verify.
+        """
+        origin, _, reply = self._find(token).decrypt(self._keyring).partition(b"\n")
+        return Origin(*json.loads(origin)), reply
+
+    def take_try(self, token: WrappingToken) -> int:
+        """Take one of `MAX_TRIES` to open the reply of *token*; return its number, or 0 if none is left.
+
+        However many callers take one at the same time, no two get the same.
+        """
+        # An attacker may have stored another type, which is greater than every number: then none is left.
+        one_left = {"_id": token.accessor, "$expr": {"$lt": [_TRIES, MAX_TRIES]}}
+        taken = [{"$set": {"tries": {"$add": [_TRIES, 1]}}}]
+        with storage_errors():
+            found = Secret.raw().find_one_and_update(
+                one_left, taken, projection={"tries": 1}, return_document=ReturnDocument.AFTER
+            )
+        return int(found["tries"]) if found else 0
+
+    def return_try(self, token: WrappingToken) -> None:
+        """Return the try of a caller that was right, but did not get the reply. Ignore errors."""
+        with best_effort_cleanup():
+            Secret.raw().update_one({"_id": token.accessor}, {"$inc": {"tries": -1}})
+
+    def end_if_tried(self, token: WrappingToken) -> None:
+        """Remove the reply of *token* if no try is left."""
+        with storage_errors():
+            Secret.raw().delete_one({"_id": token.accessor, "tries": {"$gte": MAX_TRIES}})
 
     def spend(self, token: WrappingToken, *, attempt: Attempt) -> bool:
         """Make *token* invalid, because someone used it for something else; return False if it already was.
@@ -183,20 +231,20 @@ class Wrapping:
     def _find(self, token: WrappingToken) -> StoredSecret:
         self._guard.require()
         secret = self._store.find(token.accessor)
-        if secret is None or secret.namespace != _NAMESPACE or not secret.is_visible(datetime.now(UTC)):
+        if secret is None or secret.namespace != self._namespace or not secret.is_visible(datetime.now(UTC)):
             raise InvalidWrappingTokenError("unknown")
         return secret
 
 
 def unspent() -> Iterator[Sequence[str]]:
-    """Yield the accessors of all replies that no one has taken, in lists.
+    """Yield the accessors of all replies and shares that no one has taken, in lists.
 
     Raises:
         StorageUnavailableError: MongoDB is unavailable.
     """
     now = datetime.now(UTC)
     with storage_errors():
-        stored = Secret.raw().find({"namespace": _NAMESPACE}, {**StoredSecret.NEWEST, "envelope": 0})
+        stored = Secret.raw().find(_ANY, {**StoredSecret.NEWEST, "envelope": 0})
         secrets = map(StoredSecret, stored)
         found = (secret.id for secret in secrets if secret.is_visible(now))
         while some := list(islice(found, UNSPENT_AT_ONCE)):
@@ -212,4 +260,4 @@ def end(accessor: str, *, attempt: Attempt) -> None:
     attempt.secret_id = accessor
     attempt.finish(Status.SUCCESS)
     with storage_errors():
-        Secret.raw().delete_one({"_id": accessor, "namespace": _NAMESPACE})
+        Secret.raw().delete_one({"_id": accessor, **_ANY})

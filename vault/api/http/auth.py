@@ -35,10 +35,18 @@ def authorize_request(
         ScopeMissingError: The principal lacks the scope.
         CredentialsUnavailableError: The credential cannot be checked now.
     """
+    admit_anyone(req, attempt=attempt, authenticator=authenticator)
+    attempt.require(scope)
+
+
+def admit_anyone(req: Request, *, attempt: Attempt, authenticator: Authenticator) -> None:
+    """Require an allowed address and rate, and check the credential of *req* if there is one.
+
+    Raises the errors of `authorize_request`, except those about scopes.
+    """
     require_address(attempt)
     identify(bearer_credential(req), named_role(req), attempt=attempt, authenticator=authenticator)
     rate_limits.count_request(attempt)
-    attempt.require(scope)
 
 
 def admit(attempt: Attempt) -> None:
@@ -125,11 +133,13 @@ def document(spec: APISpec) -> None:
     )
 
 
-#: The security requirement of an operation that always needs a credential, for the OpenAPI document.
+#: The security requirements of an operation that always needs a credential, and of one that never does, for
+#: the OpenAPI document.
 REQUIRED = [{_SCHEME: list[str]()}]
+OPTIONAL = [*REQUIRED, {}]
 
 
 def security(scope: Scope | None) -> list[dict[str, Any]]:
     """Return the security requirements of an operation with *scope*, if any, for the OpenAPI document."""
     # Without `AUTH_ENABLED`, anonymous callers can use operations for which knowing the ID is enough.
-    return [*REQUIRED, {}] if scope in ANONYMOUS.scopes else [*REQUIRED]
+    return [*OPTIONAL] if scope in ANONYMOUS.scopes else [*REQUIRED]

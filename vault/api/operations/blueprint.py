@@ -42,6 +42,8 @@ REPLY_MEMORY = "secret-manager-reply-memory"
 VALUE_MEMORY = "secret-manager-value-memory"
 BODY_LENGTH = "MAX_CONTENT_LENGTH"
 BATCH_LENGTH = "MAX_BATCH_LENGTH"
+#: The address at which people reach the service, if it is known.
+PUBLIC_URL = "PUBLIC_URL"
 
 #: Maximum bytes of a batch's body.
 MAX_BATCH_BYTES = 8 * 1_048_576
@@ -142,6 +144,10 @@ def _authorize(scope: Scope | None, req: Request, attempt: Attempt) -> None:
     auth.authorize_request(req, scope, attempt=attempt, authenticator=services().authenticator)
 
 
+def _admit(req: Request, attempt: Attempt) -> None:
+    auth.admit_anyone(req, attempt=attempt, authenticator=services().authenticator)
+
+
 def _record(error: Exception, attempt: Attempt) -> None:
     """Record in the audit trail that *error* refuses the request."""
     if isinstance(error, StorageUnavailableError):
@@ -167,21 +173,28 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
         return super().response(status, schema, headers=references(*OF_SUCCESSES), **options)
 
     def operation(
-        self, action: Action, *, scope: Scope | None, refusals: tuple[str, ...] = (), is_batch: bool = False
+        self,
+        action: Action,
+        *,
+        scope: Scope | None,
+        refusals: tuple[str, ...] = (),
+        is_batch: bool = False,
+        is_open: bool = False,
     ) -> Callable[[View], Any]:
         """Make a view the operation *action*: it runs as an `Attempt`, and every refusal is recorded.
 
         This decorator belongs directly below the route, so that it encloses the reading of the body. Callers
-        need *scope*; None stands for any valid credential. *refusals* are kinds of
+        need *scope*; None stands for any valid credential, or for none if it *is_open*: then the token in the
+        body is the right to it. *refusals* are kinds of
         `vault.api.document.errors`, each in place of the common kind with the same status. The body of a
         batch may be larger.
         """
         documentation = {
             **({"x-scope": scope} if scope else {}),
-            "security": auth.security(scope),
+            "security": auth.OPTIONAL if is_open else auth.security(scope),
             "responses": responses_with_body(*refusals),
         }
-        intake = Intake(partial(_authorize, scope))
+        intake = Intake(_admit if is_open else partial(_authorize, scope))
         length = BATCH_LENGTH if is_batch else BODY_LENGTH
 
         def decorate(view: View) -> Any:

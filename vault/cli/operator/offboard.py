@@ -49,9 +49,9 @@ def offboard(output: Output, principal: str, is_plan: bool) -> None:
     """End the access of a principal, and list the secrets to rotate.
 
     Revokes its tokens, and ends everything that it created, directly or through other tokens: tokens, roles,
-    issuers, webhooks, and wrapped replies that no one has taken. Then lists each secret whose current value
-    it or these tokens know, or asked for in a wrapped reply, the one last read first. To repeat it is not an
-    error.
+    issuers, webhooks, requests, and wrapped or shared values that no one has taken. Then lists each secret
+    whose current value it or these tokens know, or asked for in a wrapped reply, the one last read first.
+    To repeat it is not an error.
     """
     with connected(output, reading=is_plan, recorded=True) as parts:
         asked = Attempt(action=Action.AUDIT_EXPOSURE, principal=OPERATOR)

@@ -35,6 +35,18 @@ class InvalidWrappingTokenError(InvalidCredentialError):
     """A wrapping token is unknown, was used before, or has expired. Only the audit trail has the reason."""
 
 
+class InvalidLinkError(InvalidCredentialError):
+    """The token of a share or of a request for a value is unknown, was used before, or has expired."""
+
+    message = "The link was used before, has expired, or never existed."
+
+
+class WrongPassphraseError(InvalidCredentialError):
+    """The passphrase of a share is missing or wrong."""
+
+    message = "The passphrase is wrong."
+
+
 # Denied, not an error: anyone can send forged credentials.
 class CredentialsUnavailableError(AccessDeniedError):
     """The service that validates credentials is unavailable, so no credential is accepted."""

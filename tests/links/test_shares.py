@@ -1,0 +1,237 @@
+"""Shares: a value that one person opens, once, by the token in a link."""
+
+import json
+from base64 import b64encode
+from collections import Counter
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from tests.links.conftest import Sender
+from tests.support.access import services
+from tests.support.lifecycle import trail
+from tests.support.rotation import Stored
+from tests.support.trail import block_trail, restore_trail
+from vault.api.http import rate_limits
+from vault.audit import receipts
+from vault.core.attempt import Action, Attempt
+from vault.core.errors import InvalidLinkError, WrongPassphraseError
+from vault.crypto import MasterKey
+from vault.crypto.audit_chain import SigningKey
+
+pytestmark = pytest.mark.usefixtures("shared_app")
+
+NAME = "team/db"
+VALUE = b64encode("päss\0word".encode()).decode()
+
+
+@pytest.fixture(autouse=True)
+def _no_limit(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Count failures without a limit: all tests have one address."""
+    monkeypatch.setattr(app.extensions["secret-manager-limits"].failure, "limits", [])
+
+
+@pytest.fixture
+def secret(alice: Sender) -> str:
+    """Return the ID of a secret of Alice's."""
+    return str(alice.ask("secret/create", {"name": NAME, "secret": VALUE}).json["secret_id"])
+
+
+@pytest.mark.usefixtures("secret")
+def test_a_share_opens_once(alice: Sender, stored: Stored) -> None:
+    """Looks spend nothing; the first to open it gets the value, and everyone after that a refusal."""
+    made = alice.ask("secret/share", {"name": NAME, "ttl_seconds": 60}).json
+    assert made.keys() == {"token", "expires_at"}
+    token = {"token": made["token"]}
+    for _ in range(3):
+        told = alice.open("share/describe", token).json
+        assert told == {"shared_by": "alice", "expires_at": made["expires_at"], "has_passphrase": False}
+    assert alice.open("share/open", token).json == {"secret": VALUE}
+    for operation in ("share/open", "share/describe"):
+        assert alice.open(operation, token, 404).json["code"] == "invalid_link"
+    entries = {entry["action"]: entry for entry in trail(stored) if entry["status"] == "success"}
+    shared, opened = entries["fetch"], entries["unwrap"]
+    assert (shared["principal"], opened["principal"]) == ("alice", "anonymous")
+    about = {"share": True, "name": NAME, "namespace": "default"}
+    assert about.items() <= shared["details"].items()
+    assert {**about, "version": 1, "shared_by": "alice"}.items() <= opened["details"].items()
+    assert shared["details"]["accessor"] == opened["secret_id"]
+    assert made["token"] not in json.dumps(trail(stored), default=str)
+
+
+def test_what_can_be_shared(alice: Sender, secret: str) -> None:
+    """A secret by its ID, and a value that is stored nowhere; not what is missing or outside the paths."""
+    assert alice.open("share/open", {"token": alice.share(secret_id=secret)}).json == {"secret": VALUE}
+    assert alice.open("share/open", {"token": alice.share(secret="YQ==")}).json == {"secret": "YQ=="}
+    for name in ("elsewhere/db", "team/missing"):
+        assert alice.ask("secret/share", {"name": name}, 404).json["code"] == "secret_not_found"
+    for body in ({}, {"name": NAME, "secret": "YQ=="}, {"name": NAME, "secret_id": secret}):
+        alice.ask("secret/share", body, 422)
+    too_long = {"secret": "YQ==", "ttl_seconds": 30 * 86_400 + 1}
+    alice.ask("secret/share", too_long, 422)
+    alice.ask("secret/share", {"secret": "YQ==", "passphrase": "two\nlines"}, 422)
+    alice.ask("secret/share", {"secret": b64encode(bytes(65_537)).decode()}, 413)
+
+
+@pytest.mark.usefixtures("secret")
+def test_a_wrong_passphrase_does_not_spend_a_share(alice: Sender, stored: Stored) -> None:
+    """Four wrong ones are refused, each with its entry; the right one opens it."""
+    token = alice.share(name=NAME, passphrase="corréct")
+    assert alice.open("share/describe", {"token": token}).json["has_passphrase"]
+    for passphrase in ("wrong", "Corréct", "corréct ", "correct"):
+        body = {"token": token, "passphrase": passphrase}
+        assert alice.open("share/open", body, 403).json["code"] == "wrong_passphrase"
+    for _ in range(6):
+        alice.open("share/open", {"token": token}, 403)
+    # In the other form of é.
+    assert alice.open("share/open", {"token": token, "passphrase": "corre\u0301ct"}).json["secret"] == VALUE
+    tries = [entry["details"]["try"] for entry in trail(stored) if "try" in entry["details"]]
+    assert tries == [1, 2, 3, 4]
+    [document] = [one for one in stored.secrets.find() if one["namespace"] == "service:sharing"]
+    assert document["reads"] == 1
+
+
+def test_the_fifth_wrong_passphrase_spends_a_share(alice: Sender, stored: Stored) -> None:
+    """After it, the right one is refused, and nothing is left of the value."""
+    token = alice.share(secret=VALUE, passphrase="right")
+    for _ in range(5):
+        alice.open("share/open", {"token": token, "passphrase": "wrong"}, 403)
+    alice.open("share/open", {"token": token, "passphrase": "right"}, 404)
+    assert stored.secrets.count_documents({}) == 0
+
+
+@pytest.mark.parametrize("passphrase", ["", "right"])
+def test_of_many_at_once_one_opens(app: Flask, alice: Sender, passphrase: str) -> None:
+    """Of 50 who open a share at the same time, exactly one gets the value."""
+    secured = {"passphrase": passphrase} if passphrase else {}
+    token, shares = alice.share(secret=VALUE, **secured), services(app).shares
+
+    def opened(_: int) -> bytes | None:
+        try:
+            return shares.open(token, passphrase, attempt=Attempt(action=Action.UNWRAP))
+        except InvalidLinkError:
+            return None
+
+    with ThreadPoolExecutor(50) as pool:
+        got = list(filter(None, pool.map(opened, range(50))))
+    # With a passphrase, those beyond five get no try; none opens it twice.
+    assert got == ["päss\0word".encode()]
+
+
+def test_of_many_guesses_at_once_five_are_tried(
+    app: Flask, alice: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However many guess at the same time, five passphrases are compared, and then the share is spent."""
+    token, shares = alice.share(secret=VALUE, passphrase="right"), services(app).shares
+    compared: list[str] = []
+    cipher = shares._cipher
+
+    def counted(passphrase: str, salt: bytes) -> Any:
+        compared.append(passphrase)
+        return cipher(passphrase, salt)
+
+    monkeypatch.setattr(shares, "_cipher", counted)
+
+    def guess(number: int) -> str:
+        try:
+            shares.open(token, f"guess {number}", attempt=Attempt(action=Action.UNWRAP))
+        except (InvalidLinkError, WrongPassphraseError) as error:
+            return error.kind
+        return "opened"
+
+    with ThreadPoolExecutor(20) as pool:
+        outcomes = Counter(pool.map(guess, range(20)))
+    assert outcomes == {"wrong_passphrase": 5, "invalid_link": 15}
+    assert len(compared) == 5
+
+
+def test_a_share_stays_without_its_entry(alice: Sender, stored: Stored) -> None:
+    """Without the trail no value is released, however often someone tries, and no try is used up."""
+    token = alice.share(secret=VALUE, passphrase="right")
+    body = {"token": token, "passphrase": "right"}
+    block_trail(stored)
+    for _ in range(6):
+        assert alice.open("share/open", body, 503).json["code"] == "audit_unavailable"
+    restore_trail(stored)
+    assert alice.open("share/open", body).json == {"secret": VALUE}
+
+
+def test_a_value_opens_only_under_its_own_token(alice: Sender, stored: Stored) -> None:
+    """A passphrase protects the value in the database, too, and a share cannot take another one's place."""
+    token = alice.share(secret=VALUE, passphrase="right")
+    [first] = stored.secrets.find()
+    other = alice.share(secret="b3RoZXI=", passphrase="right")
+    stored.secrets.update_one({"_id": {"$ne": first["_id"]}}, {"$set": {"envelope": first["envelope"]}})
+    assert alice.open("share/open", {"token": other, "passphrase": "right"}, 500).json["code"] == "decryption"
+    stored.secrets.update_one({"_id": first["_id"]}, {"$set": {"tries": "many"}})
+    alice.open("share/open", {"token": token, "passphrase": "right"}, 404)
+
+
+def test_a_share_is_no_wrapped_reply(alice: Sender, app: Flask) -> None:
+    """Vault's API neither opens nor spends a share, and no reference finds it."""
+    token = alice.share(secret=VALUE)
+    client = app.test_client()
+    for headers in ({"X-Vault-Token": token}, {}):
+        reply = client.post("/v1/sys/wrapping/unwrap", json={"token": token}, headers=headers)
+        assert reply.status_code in (400, 403)
+    assert client.get("/v1/secret/data/a", headers={"X-Vault-Token": token}).status_code == 403
+    assert alice.open("share/open", {"token": token}).json == {"secret": VALUE}
+
+
+def test_guesses_count_as_failures(alice: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Unknown tokens and wrong passphrases count for `FAILED_AUTH_LIMIT`; a valid link still opens."""
+    counted: list[str] = []
+    monkeypatch.setattr(rate_limits, "count_failure", lambda attempt: counted.append(attempt.action))
+    token = alice.share(secret=VALUE, passphrase="right")
+    for unknown in ("nope", f"smw_{'0' * 43}", token[:-1] + ("0" if token[-1] != "0" else "1")):
+        alice.open("share/open", {"token": unknown}, 404)
+        alice.open("share/describe", {"token": unknown}, 404)
+    alice.open("share/open", {"token": token, "passphrase": "wrong"}, 403)
+    assert Counter(counted) == {"unwrap": 4, "wrap_lookup": 3}
+
+
+@pytest.mark.usefixtures("secret")
+def test_who_opens_a_share_knows_the_value(alice: Sender, key: MasterKey) -> None:
+    """The exposure of the secret names the one who opened it, not the sender, and receipts prove both."""
+    asked = {"X-Receipt": "1"}
+    shared = alice.ask("secret/share", {"name": NAME}, **asked)
+    opened = alice.open("share/open", {"token": shared.json["token"]}, **asked)
+    reply = alice.ask("audit/exposure", {"secret": {"name": NAME}}).json
+    found = {(one["principal"], *one["how"]) for one in reply["exposures"]}
+    assert found == {("alice", "write"), ("anonymous", "unwrap")}
+    keys = {"signer": SigningKey(key).public}
+    for answer, action in ((shared, "fetch"), (opened, "unwrap")):
+        receipt = receipts.read(answer.headers["X-Receipt"], keys)
+        assert receipt
+        assert (receipt.payload["action"], receipt.payload["name"]) == (action, NAME)
+
+
+def test_a_canary_stays_one(alice: Sender) -> None:
+    """Sharing a canary sets off its alarm, and so does opening the share."""
+    alice.ask("secret/create", {"name": NAME, "secret": VALUE, "canary": True})
+    token = alice.share(name=NAME)
+    alice.open("share/open", {"token": token})
+    reply = alice.ask("audit/query", {}).json
+    alarms = [entry["action"] for entry in reply["entries"] if entry["details"].get("canary")]
+    assert alarms == ["fetch", "unwrap"]
+
+
+@pytest.fixture
+def _public(app: Flask) -> Iterator[None]:
+    app.config["PUBLIC_URL"] = "https://secrets.example/sub/"
+    yield
+    app.config["PUBLIC_URL"] = None
+
+
+@pytest.mark.usefixtures("_public")
+def test_a_link_has_the_public_address(alice: Sender) -> None:
+    """With `PUBLIC_URL`, replies have links, with the tokens in their fragments."""
+    for operation, body, page in (
+        ("secret/share", {"secret": "YQ=="}, "share"),
+        ("secret/request", {"name": "team/new"}, "request"),
+    ):
+        reply = alice.ask(operation, body).json
+        assert reply["url"] == f"https://secrets.example/sub/console/{page}#{reply['token']}"

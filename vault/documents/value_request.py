@@ -1,0 +1,47 @@
+"""Stored requests for values."""
+
+from datetime import datetime
+from typing import Any, ClassVar
+
+from mongoengine import DateTimeField, IntField, StringField
+from pymongo import IndexModel
+
+from vault.crypto.token_key import RecordKind, TokenKey
+from vault.documents.sealed import SealedDocument
+
+
+class ValueRequest(SealedDocument):
+    """A request by which someone without a credential stores one value under one name.
+
+    The seal covers every permanent field. The token in its link cannot be found from it.
+    """
+
+    #: The keyed hash of the token in its link.
+    id = StringField(primary_key=True)
+    #: The name of the secret, in `namespace`.
+    name = StringField(required=True)
+    namespace = StringField(required=True)
+    max_bytes = IntField(required=True)
+    created_at = DateTimeField(required=True)
+    created_by = StringField(required=True)
+    #: The ID of its creator's token; empty for other principals.
+    token_id = StringField()
+    expires_at = DateTimeField(required=True)
+
+    meta: ClassVar = {"collection": "requests"}
+
+    record_kind = RecordKind.REQUEST
+
+    @classmethod
+    def index(cls) -> None:
+        """Make MongoDB remove expired requests, as `Session.index` does."""
+        cls.raw().create_indexes([IndexModel("expires_at", expireAfterSeconds=0)])
+
+    @classmethod
+    def of_holder(cls, token: str, key: TokenKey, now: datetime) -> "ValueRequest | None":
+        """Return the request with this *token*, if it exists, has not expired, and is genuine."""
+        documents = cls.active({"_id": key.hash(token), "expires_at": {"$gt": now}})
+        return cls.genuine(documents[0], key) if documents else None
+
+    def _holders(self) -> dict[str, Any]:
+        return {"_id": self.id}

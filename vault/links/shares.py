@@ -1,0 +1,215 @@
+"""Shares: values that one person can open, once, by the token in a link."""
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from threading import BoundedSemaphore
+from typing import Any, NoReturn
+
+from vault.core.attempt import Attempt
+from vault.core.errors import InvalidLinkError, InvalidWrappingTokenError, VaultError, WrongPassphraseError
+from vault.core.greenlets import in_thread
+from vault.core.outcomes import Status
+from vault.core.principal import plain_name
+from vault.core.timestamps import moment
+from vault.crypto import Keyring
+from vault.crypto.passphrase import Cipher, new_salt, salt_of
+from vault.keys.guard import KeyringGuard
+from vault.secrets.items import Fetch, Reserve
+from vault.secrets.requests import Reference
+from vault.secrets.service import SecretService, require_size
+from vault.secrets.wrapping import MAX_TRIES, SHARES, Origin, Wrapping, WrappingToken
+
+#: In place of the path of a request.
+_PATH = "secret/share"
+
+#: Passphrases that one process checks at the same time: each takes 32 MiB.
+_MAX_CHECKED = 2
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Terms:
+    """The terms of a share."""
+
+    #: The time until it expires, in seconds.
+    seconds: int
+    #: Empty for none.
+    passphrase: str = field(repr=False)
+
+    @property
+    def details(self) -> dict[str, Any]:
+        """The details of the entry."""
+        return {"share": True, "seconds": self.seconds, "passphrase": bool(self.passphrase)}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewShare:
+    """A new share: its token, which only this reply contains, and its expiry."""
+
+    token: str = field(repr=False)
+    expires_at: datetime
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Share:
+    """A stored share."""
+
+    #: The principal that shared it, within its namespace.
+    shared_by: str
+    expires_at: datetime
+    has_passphrase: bool
+    #: What the entry of its opening says of it.
+    details: dict[str, Any] = field(repr=False)
+    #: Encrypted if it has a passphrase.
+    value: bytes = field(repr=False)
+
+    @classmethod
+    def of(cls, origin: Origin, content: bytes) -> "Share":
+        """Return the share that is stored as *content*."""
+        text, _, value = content.partition(b"\n")
+        header = json.loads(text)
+        details = {name: header[name] for name in ("name", "namespace", "version") if header.get(name)}
+        return cls(
+            shared_by=plain_name(header["shared_by"], header["namespace"]),
+            expires_at=origin.end,
+            has_passphrase=header["has_passphrase"],
+            details={**details, "share": True, "shared_by": header["shared_by"]},
+            value=value,
+        )
+
+
+class Shares:
+    """The shares of one deployment.
+
+    Methods raise `StorageUnavailableError` without MongoDB, and `AuditUnavailableError` if an entry could not
+    be written: then nothing was released.
+    """
+
+    def __init__(
+        self, keyring: Keyring, guard: KeyringGuard, secrets: SecretService, *, max_bytes: int
+    ) -> None:
+        self._secrets = secrets
+        self._max_bytes = max_bytes
+        self._wrapping = Wrapping(keyring, guard, secrets, namespace=SHARES)
+        self._checks = BoundedSemaphore(_MAX_CHECKED)
+
+    def share_secret(
+        self, reference: Reference, terms: Terms, *, reserve: Reserve, attempt: Attempt
+    ) -> NewShare:
+        """Share the newest value of a secret. It is read for that, with the entry of a wrapped fetch.
+
+        Errors as `SecretService.fetch`.
+        """
+        token = WrappingToken.new()
+        attempt.success_details |= {"wrapped": True, "accessor": token.accessor, **terms.details}
+        item = Fetch(attempt=attempt, reference=reference, reserve=reserve)
+        value = self._secrets.read(item, lambda found: found.plaintext)
+        about = {"name": item.name, "version": item.fetched_version}
+        return self._keep(token, value, terms, about, attempt, has_canary=item.is_canary)
+
+    def share_value(self, value: bytes, terms: Terms, *, attempt: Attempt) -> NewShare:
+        """Share *value*, which is stored nowhere else.
+
+        Raises:
+            SecretTooLargeError: It is longer than the limit in bytes.
+        """
+        require_size(value, self._max_bytes)
+        token = WrappingToken.new()
+        attempt.success_details |= {"accessor": token.accessor, **terms.details}
+        attempt.finish(Status.SUCCESS)
+        return self._keep(token, value, terms, {}, attempt)
+
+    def _keep(
+        self,
+        token: WrappingToken,
+        value: bytes,
+        terms: Terms,
+        about: dict[str, Any],
+        attempt: Attempt,
+        *,
+        has_canary: bool = False,
+    ) -> NewShare:
+        if terms.passphrase:
+            value = self._cipher(terms.passphrase, new_salt()).encrypt(value, _bound_to(token))
+        header = {
+            **about,
+            "namespace": attempt.principal.namespace,
+            "shared_by": attempt.principal.name,
+            "has_passphrase": bool(terms.passphrase),
+        }
+        origin = Origin(_PATH, moment(datetime.now(UTC)), terms.seconds)
+        content = json.dumps(header).encode() + b"\n" + value
+        self._wrapping.keep(token, content, origin, has_canary=has_canary)
+        return NewShare(token=token.text, expires_at=origin.end)
+
+    def look_up(self, text: str, *, attempt: Attempt) -> Share:
+        """Return the share with the token *text*, without opening it.
+
+        Raises:
+            InvalidLinkError: The token is unknown, was used before, or has expired.
+        """
+        _, share = self._find(text, attempt)
+        attempt.finish(Status.SUCCESS)
+        return share
+
+    def open(self, text: str, passphrase: str, *, attempt: Attempt) -> bytes:
+        """Return the value of the share with the token *text*: of all calls, only one gets it.
+
+        A wrong passphrase does not spend it, unless it is the last of `MAX_TRIES`.
+
+        Raises:
+            InvalidLinkError: The token is unknown, was used before, or has expired.
+            WrongPassphraseError: The passphrase is missing or wrong.
+        """
+        token, share = self._find(text, attempt)
+        if not share.has_passphrase:
+            return self._spend(token, share.value, attempt)
+        if not passphrase:
+            raise WrongPassphraseError("no passphrase")
+        # Before the check, which is slow: no more callers than tries get there.
+        number = self._wrapping.take_try(token)
+        if not number:
+            raise InvalidLinkError("no try left")
+        value = self._cipher(passphrase, salt_of(share.value)).decrypt(share.value, _bound_to(token))
+        if value is None:
+            self._refuse(token, number, attempt)
+        try:
+            return self._spend(token, value, attempt)
+        except VaultError:
+            self._wrapping.return_try(token)
+            raise
+
+    def _find(self, text: str, attempt: Attempt) -> tuple[WrappingToken, Share]:
+        token = WrappingToken(text)
+        try:
+            share = Share.of(*self._wrapping.peek(token))
+        except InvalidWrappingTokenError as error:
+            raise InvalidLinkError(error.reason) from None
+        attempt.secret_id = token.accessor
+        attempt.details |= share.details
+        return token, share
+
+    def _spend(self, token: WrappingToken, value: bytes, attempt: Attempt) -> bytes:
+        """Return *value*, which that of *token* is, if no one else gets it."""
+        try:
+            return self._wrapping.unwrap(token, lambda _: value, attempt=attempt)[0]
+        except InvalidWrappingTokenError as error:
+            raise InvalidLinkError(error.reason) from None
+
+    def _refuse(self, token: WrappingToken, number: int, attempt: Attempt) -> NoReturn:
+        """Refuse a wrong passphrase, the one with this *number*, after its entry."""
+        attempt.details |= {"reason": "passphrase", "try": number}
+        # Not as denied: the first few denials only have entries of their own.
+        attempt.finish(Status.BAD_REQUEST)
+        if number >= MAX_TRIES:
+            self._wrapping.end_if_tried(token)
+        raise WrongPassphraseError("passphrase")
+
+    def _cipher(self, passphrase: str, salt: bytes) -> Cipher:
+        with self._checks:
+            return in_thread(lambda: Cipher(passphrase, salt))
+
+
+def _bound_to(token: WrappingToken) -> bytes:
+    """Return what an encrypted value is bound to: it opens under its own token only."""
+    return b"secret-manager share\x00" + token.accessor.encode()
