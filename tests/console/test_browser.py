@@ -2,6 +2,7 @@
 
 import json
 from collections.abc import Iterator
+from urllib.parse import quote
 
 import pytest
 from playwright.sync_api import Browser, BrowserContext, Page, expect
@@ -174,3 +175,69 @@ def test_without_a_script_everything_can_be_read(browser: Browser, console: tupl
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_label("Token")).to_be_visible()
         assert screen.complaints == []
+
+
+def test_a_link_hands_a_value_over(browser: Browser, console: tuple[Service, str]) -> None:
+    """One person shares, another opens with the passphrase; after 30 s the value is nowhere."""
+    service, token = console
+    with browser.new_context() as mine, browser.new_context(viewport={"width": 320, "height": 640}) as theirs:
+        sender, receiver = Screen(mine), Screen(theirs)
+        sender.sign_in(service, token)
+        sender.page.goto(f"{service.url}/console/secret?name={NAME}")
+        sender.page.get_by_label("Passphrase").fill("correct horse")
+        sender.page.get_by_role("button", name="Share").click()
+        link = sender.page.get_by_text(f"{service.url}/console/share#smw_").text_content()
+        assert link
+        page = receiver.page
+        page.clock.install(time=0)
+        page.clock.pause_at(1_000)
+        page.goto(link)
+        expect(page.get_by_text("Shared by alice, until")).to_be_visible()
+        page.get_by_label("Passphrase").fill("wrong")
+        page.get_by_role("button", name="Open").click()
+        expect(page.get_by_text("The passphrase is wrong.")).to_be_visible()
+        page.get_by_label("Passphrase").fill("correct horse")
+        page.keyboard.press("Enter")
+        value = page.get_by_label("Value", exact=True)
+        expect(value).to_have_text(VALUE)
+        assert page.url == f"{service.url}/console/share"
+        assert page.evaluate("document.documentElement.scrollWidth") <= 320
+        page.clock.run_for(30_500)
+        expect(page.get_by_text("Hidden.")).to_be_visible()
+        assert MARK not in receiver.kept()
+        page.goto("about:blank")
+        page.goto(link)
+        expect(page.get_by_text("was used before")).to_be_visible()
+        expect(page.get_by_role("button", name="Open")).to_be_hidden()
+        assert [text for text in receiver.complaints if "40" not in text] == sender.complaints == []
+    log = service.log.read_text()
+    assert link.partition("#")[2] not in log
+    assert "correct horse" not in log
+
+
+def test_a_link_takes_a_value_in(browser: Browser, console: tuple[Service, str]) -> None:
+    """One person asks, another sends a text as it is, and goes; neither page shows markup of names."""
+    service, token = console
+    name = "billing/<img src=x onerror=alert(1)>"
+    with browser.new_context() as mine, browser.new_context() as theirs:
+        sender, receiver = Screen(mine), Screen(theirs)
+        sender.sign_in(service, token)
+        sender.page.get_by_text("Request a value").click()
+        sender.page.get_by_label("Name", exact=True).fill(name)
+        sender.page.get_by_role("button", name="Request").click()
+        link = sender.page.get_by_text(f"{service.url}/console/request#smr_").text_content()
+        assert link
+        page = receiver.page
+        page.goto(link)
+        expect(page.get_by_text(f"alice asks for a value for {name}, until")).to_be_visible()
+        page.get_by_label("Value", exact=True).fill(VALUE)
+        page.get_by_role("button", name="Send").click()
+        expect(page.get_by_text("Stored.")).to_be_visible()
+        expect(page.get_by_role("button", name="Send")).to_be_hidden()
+        assert MARK not in receiver.kept()
+        page.goto(f"{service.url}/console/request")
+        expect(page.get_by_text("The link is not complete.")).to_be_visible()
+        sender.page.goto(f"{service.url}/console/secret?name={quote(name)}")
+        sender.page.get_by_role("button", name="Reveal").click()
+        expect(sender.page.get_by_label("Value", exact=True)).to_have_text(VALUE)
+        assert receiver.complaints == sender.complaints == []

@@ -2,12 +2,12 @@
 
 from flask import Flask
 
-from vault.console import assets, changes, credentials, keys, pages, secrets, trail, webhooks
+from vault.console import assets, changes, credentials, keys, links, pages, secrets, trail, webhooks
 from vault.console.operations import blueprint
 from vault.core import style
 from vault.core.text import printable
 
-__all__ = ["changes", "credentials", "init_app", "keys", "pages", "secrets", "trail", "webhooks"]
+__all__ = ["changes", "credentials", "init_app", "keys", "links", "pages", "secrets", "trail", "webhooks"]
 
 
 def init_app(app: Flask) -> None:

@@ -24,7 +24,7 @@ _MAX_DAYS = 3_650
 _MAX_READS = 1_000
 
 
-class _Value(fields.String):
+class Value(fields.String):
     """The text of a value, as its bytes."""
 
     def _deserialize(self, *args: Any, **kwargs: Any) -> bytes:  # type: ignore[override]
@@ -54,7 +54,7 @@ class _NewSecret(FormBody):
     """A secret to create."""
 
     name = fields.String(required=True, validate=flawless(name_flaw))
-    value = _Value(required=True)
+    value = Value(required=True)
     labels = _Labels(load_default=dict)
     days = number_field("Days until it expires; never if omitted.", 30, maximum=_MAX_DAYS)
     max_reads = number_field("Maximum number of fetches; unlimited if omitted.", 1, maximum=_MAX_READS)
@@ -64,7 +64,7 @@ class _NewVersion(FormBody):
     """The next version of a secret."""
 
     secret_id = id_field("The secret's ID.", required=True)
-    value = _Value(required=True)
+    value = Value(required=True)
     expected_version = number_field("The newest version that the page has.", 1, maximum=MAX_VERSION)
 
 

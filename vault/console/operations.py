@@ -80,6 +80,23 @@ def sign_in_operation(view: View) -> Any:
     return run
 
 
+def open_operation(action: Action, *, has_value: bool = False) -> Callable[[View], View]:
+    """Make a view the operation *action* of people without a session, who have the token of a link.
+
+    It takes JSON, and is refused with a problem. A body that *has_value* can be as large as those of the API.
+    """
+
+    def decorate(view: View) -> Any:
+        @wraps(view)
+        def run() -> Any:
+            max_bytes = current_app.config[BODY_LENGTH] if has_value else _MAX_BODY_BYTES
+            return _perform(view, action, _JSON_INTAKE(_admit), max_bytes, is_page=False)
+
+        return run
+
+    return decorate
+
+
 _FORM_INTAKE = partial(Intake, max_size=requests.max_size, receive=requests.receive, refuse=BadRequest)
 _JSON_INTAKE = partial(Intake, max_size=bodies.max_size, receive=bodies.receive, refuse=UnprocessableEntity)
 
@@ -162,6 +179,29 @@ def body(schema: type[FormBody]) -> dict[str, Any]:
 def answer(**values: Any) -> Response:
     """Return the JSON reply to a page's script."""
     return Response(json.dumps(values) + "\n", content_type="application/json")
+
+
+def open_body(schema: type[Body]) -> dict[str, Any]:
+    """Return the JSON that the script of a page without a session has sent, by *schema*.
+
+    Raises:
+        UnprocessableEntity: It does not have the form of *schema*.
+    """
+    asked: dict[str, Any] = _parser.parse(schema(), request)
+    return asked
+
+
+def open_page(template: str) -> Response:
+    """Return the page of *template* for people without a session. It depends on nothing, and leaves no entry.
+
+    Raises:
+        AddressRefusedError: Their address is not in `ALLOWED_NETWORKS`.
+        BadRequest: The page would be read or changed on the way, or is a part of another page.
+    """
+    require_address()
+    requests.require_private(request)
+    requests.require_whole_page(request)
+    return Response(render_template(f"console/{template}.html"), content_type=_HTML)
 
 
 def page(template: str, **values: Any) -> Response:

@@ -42,8 +42,8 @@ def console_secrets() -> Response:
     with reply_memory(MAX_PAGE_BYTES):
         if not asked.keys() & {"q", "label", "show"}:
             keys = queries.level(folder, after=asked.get("after", ""), limit=_PAGE_SIZE + 1, attempt=attempt)
-            shown = {"keys": keys[:_PAGE_SIZE], "has_more": len(keys) > _PAGE_SIZE}
-            return page("folder", folder=folder, **shown)
+            found = {"keys": keys[:_PAGE_SIZE], "has_more": len(keys) > _PAGE_SIZE}
+            return page("folder", folder=folder, **found)
         query, show = asked.get("q", ""), asked.get("show", "")
         if len(query) > MAX_CHARACTERS or not is_one_line(query):
             raise BadRequest(f"A search has one line of at most {MAX_CHARACTERS} characters.")
@@ -142,10 +142,11 @@ def console_reveal() -> Response:
             reserve=memory.reserve,
             attempt=current_attempt(),
         )
-        return answer(**_shown(value))
+        return answer(**shown(value))
 
 
-def _shown(value: bytes) -> dict[str, Any]:
+def shown(value: bytes) -> dict[str, Any]:
+    """Return *value* as scripts show it: as text if that is possible, or else in base64."""
     try:
         text = value.decode()
     except UnicodeDecodeError:

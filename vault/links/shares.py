@@ -23,6 +23,8 @@ from vault.secrets.wrapping import MAX_TRIES, SHARES, Origin, Wrapping, Wrapping
 #: In place of the path of a request.
 _PATH = "secret/share"
 
+MAX_PASSPHRASE_CHARACTERS = 256
+
 #: Passphrases that one process checks at the same time: each takes 32 MiB.
 _MAX_CHECKED = 2
 

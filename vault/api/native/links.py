@@ -30,14 +30,13 @@ from vault.core.attempt import Action
 from vault.core.principal import Scope
 from vault.core.text import ONE_LINE_PATTERN
 from vault.links.requests import NewRequest, RequestInfo
-from vault.links.shares import NewShare, Share, Terms
+from vault.links.shares import MAX_PASSPHRASE_CHARACTERS, NewShare, Share, Terms
 from vault.secrets.requests import Reference
 from vault.secrets.wrapping import MAX_BYTES, MAX_LIFETIME, MAX_TRIES
 
 _HOUR, _WEEK = 3_600, 604_800
 _MAX_SECONDS = round(MAX_LIFETIME.total_seconds())
 _MAX_SIZE = 1_048_576
-_MAX_PASSPHRASE_CHARACTERS = 256
 _SHARE, _REQUEST = f"smw_{'0' * 43}", f"smr_{'0' * 43}"
 _TOKEN_PATTERN = "^[0-9A-Za-z_-]{1,64}$"  # noqa: S105 - a pattern
 _PASSPHRASE = "correct horse battery staple"  # noqa: S105 - an example
@@ -68,7 +67,7 @@ def _passphrase_field(description: str) -> fields.String:
         _PASSPHRASE,
         shape={"pattern": ONE_LINE_PATTERN},
         load_default="",
-        validate=[validate.Length(1, _MAX_PASSPHRASE_CHARACTERS), one_line],
+        validate=[validate.Length(1, MAX_PASSPHRASE_CHARACTERS), one_line],
     )
 
 

@@ -48,8 +48,9 @@ for (const form of document.querySelectorAll("form[data-json]")) {
       if (answer.location) {
         location.assign(answer.location);
       }
-      if (answer.value) {
-        result.querySelector("output").textContent = answer.value;
+      const value = answer.link ? new URL(answer.link, location.href).href : answer.value;
+      if (value) {
+        result.querySelector("output").textContent = value;
         result.hidden = false;
       }
     } catch (error) {

@@ -1,0 +1,156 @@
+"""Links: the forms that make them, and the pages on which people without a session open or fill them."""
+
+from flask import Response, url_for
+from marshmallow import fields, validate
+
+from vault.api.document.fields import Body, flawless, id_field, matches, number_field, one_line
+from vault.api.http.auth import CountedFailures
+from vault.api.operations.blueprint import current_attempt, services
+from vault.api.operations.replies import MemoryIfLarge, reply_memory
+from vault.console.changes import Value
+from vault.console.operations import (
+    FormBody,
+    answer,
+    blueprint,
+    body,
+    open_body,
+    open_operation,
+    open_page,
+    operation,
+)
+from vault.console.secrets import shown
+from vault.core.attempt import Action
+from vault.core.paths import name_flaw
+from vault.core.principal import Scope
+from vault.core.timestamps import moment
+from vault.links.shares import MAX_PASSPHRASE_CHARACTERS, Terms
+from vault.secrets.requests import Reference
+from vault.secrets.wrapping import MAX_BYTES, MAX_LIFETIME
+
+_MAX_SECONDS = round(MAX_LIFETIME.total_seconds())
+_TOKEN_PATTERN = "^[0-9A-Za-z_-]{1,64}$"  # noqa: S105 - a pattern
+
+
+def _passphrase() -> fields.String:
+    return fields.String(load_default="", validate=[validate.Length(1, MAX_PASSPHRASE_CHARACTERS), one_line])
+
+
+def _seconds() -> fields.Integer:
+    return number_field("Seconds until it expires.", 3_600, maximum=_MAX_SECONDS, default=3_600)
+
+
+class _NewShare(FormBody):
+    """A secret to share."""
+
+    secret_id = id_field("The secret's ID.", required=True)
+    seconds = _seconds()
+    passphrase = _passphrase()
+
+
+class _NewRequest(FormBody):
+    """A value to ask for."""
+
+    name = fields.String(required=True, validate=flawless(name_flaw))
+    seconds = _seconds()
+
+
+class _Link(Body):
+    """The token of a link."""
+
+    token = fields.String(required=True, validate=matches(_TOKEN_PATTERN, "The link is not complete."))
+
+
+class _Share(_Link):
+    """A share to open."""
+
+    passphrase = _passphrase()
+
+
+class _Filling(_Link):
+    """The value that a request asks for."""
+
+    value = Value(required=True)
+
+
+@blueprint.post("/share/new")
+@operation(Action.FETCH, Scope.SECRET_FETCH, is_page=False)
+def console_new_share() -> Response:
+    """Share a secret, and return the link to the page's script."""
+    asked, attempt = body(_NewShare), current_attempt()
+    terms = Terms(seconds=asked["seconds"], passphrase=asked["passphrase"])
+    with MemoryIfLarge() as memory:
+        new = services().shares.share_secret(
+            Reference(secret_id=asked["secret_id"]), terms, reserve=memory.reserve, attempt=attempt
+        )
+    return _new_link("console_share", new.token, "One person can open it, once.")
+
+
+@blueprint.post("/request/new")
+@operation(Action.REQUEST, Scope.SECRET_CREATE, is_page=False)
+def console_new_request() -> Response:
+    """Ask for a value, and return the link to the page's script."""
+    asked, requests = body(_NewRequest), services().requests
+    new = requests.create(
+        asked["name"], seconds=asked["seconds"], max_bytes=requests.max_bytes, attempt=current_attempt()
+    )
+    return _new_link("console_request", new.token, "One person can store the value, once.")
+
+
+def _new_link(endpoint: str, token: str, message: str) -> Response:
+    """Return the reply with a new link. The script makes it a whole address: it knows that of the page."""
+    return answer(link=f"{url_for(f'console.{endpoint}')}#{token}", message=message)
+
+
+@blueprint.get("/share")
+def console_share() -> Response:
+    """Return the page of all shares: which one is in the fragment, which browsers send to no server."""
+    return open_page("share")
+
+
+@blueprint.post("/share/describe")
+@open_operation(Action.WRAP_LOOKUP)
+def console_describe_share() -> Response:
+    """Say who shares, and until when."""
+    attempt = current_attempt()
+    with CountedFailures(attempt):
+        share = services().shares.look_up(open_body(_Link)["token"], attempt=attempt)
+    return answer(by=share.shared_by, until=moment(share.expires_at), has_passphrase=share.has_passphrase)
+
+
+@blueprint.post("/share/open")
+@open_operation(Action.UNWRAP)
+def console_open_share() -> Response:
+    """Return the value of a share as JSON, to the first who asks."""
+    asked, attempt = open_body(_Share), current_attempt()
+    # Reserved first: afterwards, the share is spent.
+    with CountedFailures(attempt), reply_memory(MAX_BYTES):
+        value = services().shares.open(asked["token"], asked["passphrase"], attempt=attempt)
+        return answer(**shown(value))
+
+
+@blueprint.get("/request")
+def console_request() -> Response:
+    """Return the page of all requests, as `console_share`."""
+    return open_page("request")
+
+
+@blueprint.post("/request/describe")
+@open_operation(Action.REQUEST_LOOKUP)
+def console_describe_request() -> Response:
+    """Say who asks for what, and until when."""
+    attempt = current_attempt()
+    with CountedFailures(attempt):
+        found = services().requests.look_up(open_body(_Link)["token"], attempt=attempt)
+    return answer(
+        by=found.requested_by, until=moment(found.expires_at), name=found.name, max_bytes=found.max_bytes
+    )
+
+
+@blueprint.post("/request/fill")
+@open_operation(Action.CREATE, has_value=True)
+def console_fill_request() -> Response:
+    """Store the value that a request asks for."""
+    asked, attempt = open_body(_Filling), current_attempt()
+    with CountedFailures(attempt):
+        services().requests.fill(asked["token"], asked["value"], attempt=attempt)
+    return answer(message="Stored. You can close this page.")

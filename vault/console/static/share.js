@@ -1,0 +1,84 @@
+// The pages of links. Their token is in the fragment, which the browser sends to no server: only this script does.
+
+const timeOf = (text) => new Date(text).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+
+const ABOUT = {
+  share: (found) => `Shared by ${found.by}, until ${timeOf(found.until)}.`,
+  request: (found) =>
+    `${found.by} asks for a value for ${found.name}, until ${timeOf(found.until)}. ` +
+    `It can have up to ${found.max_bytes.toLocaleString()} bytes.`,
+};
+
+/** Shows a value that cannot be opened again: not hidden when the tab changes, as a reveal is. */
+const showOnce = (panel, value, state, note) => {
+  const opened = panel.querySelector("[data-opened]");
+  const output = opened.querySelector("output");
+  const copy = opened.querySelector("[data-copy-value]");
+  const hide = () => {
+    output.textContent = "";
+    opened.hidden = true;
+    state.textContent = "Hidden. The link does not open it again.";
+  };
+  output.textContent = value;
+  opened.hidden = false;
+  copy.hidden = !navigator.clipboard;
+  copy.addEventListener("click", () => copyFor(output.textContent, state));
+  opened.querySelector("[data-hide]").addEventListener("click", hide);
+  state.textContent = `Hidden after 30 seconds: copy it now.${note}`;
+  setTimeout(hide, SHOWN_MILLISECONDS);
+  addEventListener("pagehide", hide);
+};
+
+const openLink = async (panel) => {
+  const { link, describe, send: address } = panel.dataset;
+  const token = location.hash.slice(1);
+  const about = document.getElementById("about");
+  const outcome = document.getElementById("outcome");
+  const form = panel.querySelector("form");
+  const button = form.querySelector("button");
+  // Another link in the same tab changes the fragment only.
+  addEventListener("hashchange", () => location.reload());
+  let found;
+  try {
+    if (!token) {
+      throw new Error("The link is not complete. Open it again, or ask the person who sent it.");
+    }
+    found = await send(describe, { token });
+  } catch (error) {
+    about.textContent = error.message;
+    return;
+  }
+  about.textContent = ABOUT[link](found);
+  const passphrase = form.querySelector("[data-passphrase]");
+  if (passphrase) {
+    passphrase.hidden = !found.has_passphrase;
+    form.elements.passphrase.required = found.has_passphrase;
+  }
+  form.hidden = false;
+  form.addEventListener("submit", async (event) => {
+    event.preventDefault();
+    outcome.textContent = "…";
+    button.disabled = true;
+    try {
+      const answer = await send(address, { token, ...bodyOf(form) });
+      form.reset();
+      form.hidden = true;
+      // Without the token, which is of no more use.
+      history.replaceState(null, "", location.pathname);
+      if (link === "share") {
+        showOnce(panel, answer.value, outcome, answer.form === "base64" ? " It is not text, so this is its base64." : "");
+      } else {
+        outcome.textContent = answer.message;
+      }
+    } catch (error) {
+      outcome.textContent = error.message;
+    }
+    button.disabled = false;
+  });
+  addEventListener("pagehide", () => form.reset());
+};
+
+const linkPanel = document.querySelector("[data-link]");
+if (linkPanel) {
+  openLink(linkPanel);
+}
