@@ -205,6 +205,26 @@ class Secrets:
         """Change the `labels` and the `ttl_seconds` of *secret*."""
         self._call("update-metadata", {**secret, **properties})
 
+    def share(self, secret: Mapping[str, Any], **terms: Any) -> dict[str, Any]:
+        """Return the `token` and `expires_at` of a new link to the value of *secret*, and its `url` if known.
+
+        *terms* are those of the API.
+        """
+        return self._link(self._call_for({**secret, **terms}, "share"))
+
+    def share_value(self, value: bytes, **terms: Any) -> dict[str, Any]:
+        """Return what `share` does for *value*, which is not stored as a secret."""
+        return self._link(self._call("share", _encoded(value) | terms))
+
+    def request(self, name: str, **terms: Any) -> dict[str, Any]:
+        """Return what `share` does, for a link by which someone stores the secret *name*."""
+        return self._link(self._call_for({"name": name, **terms}, "request"))
+
+    def _link(self, reply: dict[str, Any]) -> dict[str, Any]:
+        if not (isinstance(reply.get("token"), str) and isinstance(reply.get("expires_at"), str)):
+            raise self._service.odd_reply()
+        return reply
+
     def _update_properties(self, secret: str, written: Written, properties: Mapping[str, Any]) -> None:
         try:
             self.update_metadata(reference(secret), **properties)

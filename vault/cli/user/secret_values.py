@@ -163,7 +163,7 @@ def new_value(secret: str, from_file: Path | None, generate: int | None, output:
         with from_file.open("rb") as file:
             value = file.read(MAX_VALUE_BYTES + 1)
     elif sys.stdin.isatty():
-        value = _typed(f"Value of {secret}")
+        value = typed(f"Value of {secret}")
     else:
         value = sys.stdin.buffer.read(MAX_VALUE_BYTES + 1)
         if value.endswith(b"\n"):
@@ -175,7 +175,7 @@ def new_value(secret: str, from_file: Path | None, generate: int | None, output:
     return value
 
 
-def _typed(label: str) -> bytes:
+def typed(label: str) -> bytes:
     """Return a text that the user types twice; empty if it is empty."""
     # With a default, an empty text does not repeat the question.
     texts = []
