@@ -90,6 +90,7 @@ _TIMEOUTS = (
     *("audit.reader.OPERATION_TIMEOUT_SECONDS", "audit.writer.OPERATION_TIMEOUT_SECONDS"),
     *("backup.create.OPERATION_TIMEOUT_SECONDS", "documents.retry._TIMEOUT_SECONDS"),
     *("api.http.memory._WAIT_TIMEOUT_SECONDS", "secrets.metadata._WAIT_SECONDS"),
+    "links.shares._WAIT_TIMEOUT_SECONDS",
     *("audit.sinks._TIMEOUT_SECONDS", "auth.jwt_auth.FETCH_SECONDS", "keys.status._SCRAPE_TIMEOUT_SECONDS"),
 )
 _PATIENCE_SECONDS = 60

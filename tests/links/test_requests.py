@@ -9,14 +9,16 @@ import pytest
 from flask import Flask
 
 from tests.links.conftest import Sender
-from tests.support.access import age_token, revoke, services
+from tests.support.access import age_token, bearer, revoke, services
+from tests.support.access_roles import delete_role, make_issuer, make_role
+from tests.support.issuer import AUDIENCE, ISSUER, public_pem, sign
 from tests.support.lifecycle import in_past, trail
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
 from vault.audit import receipts
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidLinkError, NameTakenError
-from vault.core.principal import OPERATOR
+from vault.core.principal import OPERATOR, Principal
 from vault.crypto import MasterKey
 from vault.crypto.audit_chain import SigningKey
 
@@ -81,9 +83,12 @@ def test_a_request_overwrites_nothing(alice: Sender, stored: Stored) -> None:
     assert [(entry["action"], entry["details"]["name"]) for entry in refused] == [("create", NAME)]
 
 
-def test_of_many_at_once_one_fills(app: Flask, alice: Sender, stored: Stored) -> None:
+def test_of_many_at_once_one_fills(app: Flask, stored: Stored) -> None:
     """Of 20 who fill a request at the same time, exactly one does."""
-    token, requests = alice.request(NAME), services(app).requests
+    requests = services(app).requests
+    # With a JWT whose own scopes suffice.
+    maker = Attempt(action=Action.REQUEST, principal=Principal(name=f"{ISSUER}:build"))
+    token = requests.create(NAME, seconds=60, max_bytes=9, attempt=maker).token
 
     def fill(number: int) -> str:
         try:
@@ -130,6 +135,22 @@ def test_a_request_ends_with_its_makers_token(app: Flask, stored: Stored, end: s
             assert entry["details"]["created_by"] == maker.name
     assert maker.open("request/fill", filling(token), 404).json["code"] == "invalid_link"
     assert stored.secrets.count_documents({}) == 0
+
+
+def test_a_request_by_a_jwt_ends_with_its_role(app: Flask, stored: Stored) -> None:
+    """It outlives the JWT, and ends when the role with which it was made is deleted."""
+    make_issuer(app, "asking", iss=ISSUER, keys=public_pem(), audience=AUDIENCE)
+    make_role(app, "asking", "asking", claims={"sub": "build"}, scopes=("secret:create",))
+    client = app.test_client()
+    tokens = []
+    for name in ("team/a", "team/b"):
+        reply = client.post("/vault/secret/request", json={"name": name}, headers=bearer(sign()))
+        assert reply.status_code == 200, reply.text
+        tokens.append(reply.json["token"])
+    assert client.post("/vault/request/fill", json=filling(tokens[0])).status_code == 200
+    delete_role(app, "asking")
+    assert client.post("/vault/request/fill", json=filling(tokens[1])).status_code == 404
+    assert stored.secrets.count_documents({}) == 1
 
 
 def test_a_request_that_expired_or_was_altered_is_none(alice: Sender, stored: Stored) -> None:

@@ -5,6 +5,7 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import BoundedSemaphore
 from typing import Any
 
 import pytest
@@ -15,7 +16,8 @@ from tests.support.access import services
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
-from vault.api.http import rate_limits
+from vault.api.http import memory, rate_limits
+from vault.api.operations.blueprint import REPLY_MEMORY
 from vault.audit import receipts
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidLinkError, WrongPassphraseError
@@ -146,6 +148,36 @@ def test_of_many_guesses_at_once_five_are_tried(
         outcomes = Counter(pool.map(guess, range(20)))
     assert outcomes == {"wrong_passphrase": 5, "invalid_link": 15}
     assert len(compared) == 5
+
+
+def test_a_check_that_does_not_begin_uses_up_no_try(
+    app: Flask, alice: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While too many passphrases are checked, a further one is refused, and none of its tries is lost."""
+    token, shares = alice.share(secret=VALUE, passphrase="right"), services(app).shares
+    body = {"token": token, "passphrase": "right"}
+    with monkeypatch.context() as patch:
+        patch.setattr("vault.links.shares._WAIT_TIMEOUT_SECONDS", 0.001)
+        patch.setattr(shares, "_checks", BoundedSemaphore(1))
+        with shares._checks:
+            for _ in range(6):
+                assert alice.open("share/open", body, 503).json["code"] == "overloaded"
+    assert alice.open("share/open", body).json == {"secret": VALUE}
+
+
+def test_a_large_share_reserves_its_memory_first(
+    app: Flask, alice: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Without memory for the reply, a large value stays shared; a small one and a guess need none."""
+    large = b64encode(bytes(60_000)).decode()
+    tokens = [alice.share(secret=secret) for secret in (VALUE, large)]
+    with monkeypatch.context() as patch:
+        patch.setattr(memory, "_WAIT_TIMEOUT_SECONDS", 0.001)
+        patch.setitem(app.extensions, REPLY_MEMORY, memory.Memory(1_000))
+        assert alice.open("share/open", {"token": tokens[0]}).json == {"secret": VALUE}
+        assert alice.open("share/open", {"token": tokens[1]}, 503).json["code"] == "overloaded"
+        alice.open("share/open", {"token": f"smw_{'0' * 43}"}, 404)
+    assert alice.open("share/open", {"token": tokens[1]}).json == {"secret": large}
 
 
 def test_a_share_stays_without_its_entry(alice: Sender, stored: Stored) -> None:

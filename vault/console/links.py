@@ -6,7 +6,7 @@ from marshmallow import fields, validate
 from vault.api.document.fields import Body, flawless, id_field, matches, number_field, one_line
 from vault.api.http.auth import CountedFailures
 from vault.api.operations.blueprint import current_attempt, services
-from vault.api.operations.replies import MemoryIfLarge, reply_memory
+from vault.api.operations.replies import MemoryIfLarge
 from vault.console.changes import Value
 from vault.console.operations import (
     FormBody,
@@ -25,7 +25,7 @@ from vault.core.principal import Scope
 from vault.core.timestamps import moment
 from vault.links.shares import MAX_PASSPHRASE_CHARACTERS, Terms
 from vault.secrets.requests import Reference
-from vault.secrets.wrapping import MAX_BYTES, MAX_LIFETIME
+from vault.secrets.wrapping import MAX_LIFETIME
 
 _MAX_SECONDS = round(MAX_LIFETIME.total_seconds())
 _TOKEN_PATTERN = "^[0-9A-Za-z_-]{1,64}$"  # noqa: S105 - a pattern
@@ -122,9 +122,8 @@ def console_describe_share() -> Response:
 def console_open_share() -> Response:
     """Return the value of a share as JSON, to the first who asks."""
     asked, attempt = open_body(_Share), current_attempt()
-    # Reserved first: afterwards, the share is spent.
-    with CountedFailures(attempt), reply_memory(MAX_BYTES):
-        value = services().shares.open(asked["token"], asked["passphrase"], attempt=attempt)
+    with CountedFailures(attempt), MemoryIfLarge() as memory:
+        value = services().shares.open(**asked, reserve=memory.reserve, attempt=attempt)
         return answer(**shown(value))
 
 

@@ -24,8 +24,9 @@ class ValueRequest(SealedDocument):
     max_bytes = IntField(required=True)
     created_at = DateTimeField(required=True)
     created_by = StringField(required=True)
-    #: The ID of its creator's token; empty for other principals.
+    #: The ID of its creator's token, or the name of the role that its creator acted with; else empty.
     token_id = StringField()
+    role = StringField()
     expires_at = DateTimeField(required=True)
 
     meta: ClassVar = {"collection": "requests"}

@@ -15,6 +15,7 @@ from vault.core.principal import plain_name
 from vault.core.timestamps import moment, to_milliseconds
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import best_effort_cleanup, storage_errors
+from vault.documents.role import Role
 from vault.documents.token import Token
 from vault.documents.value_request import ValueRequest
 from vault.secrets import reach
@@ -88,6 +89,7 @@ class Requests:
             created_at=to_milliseconds(now),
             created_by=creator.name,
             token_id=creator.token_id,
+            role=creator.role,
             expires_at=expires_at,
         )
         request.close(key)
@@ -143,15 +145,22 @@ class Requests:
             if key is None or request is None:
                 raise InvalidLinkError("unknown")
             reach.record(request.namespace, request.name, attempt)
-            if request.token_id and not _is_valid(request.token_id, key, now):
+            if not _is_makers_right_valid(request, key, now):
                 raise InvalidLinkError("its maker was revoked")
         return request
 
 
-def _is_valid(token_id: str, key: TokenKey, now: datetime) -> bool:
-    """Return whether the token with this ID is valid, wherever it is used."""
-    found = [Token.genuine(document, key) for document in Token.active({"_id": token_id})]
-    return any(
-        token and not token.revoked_at and not (token.expires_at and token.expires_at <= now)
-        for token in found
-    )
+def _is_makers_right_valid(request: ValueRequest, key: TokenKey, now: datetime) -> bool:
+    """Return whether the token or the role of the maker of *request* is valid, wherever it is used.
+
+    A JWT is not: it lives for minutes.
+    """
+    if request.token_id:
+        found = [Token.genuine(document, key) for document in Token.active({"_id": request.token_id})]
+        is_any = [token for token in found if token and not token.revoked_at]
+    elif request.role:
+        found = [Role.genuine(document, key) for document in Role.active({"name": request.role})]
+        is_any = [role for role in found if role]
+    else:
+        return True
+    return any(not (one.expires_at and one.expires_at <= now) for one in is_any)

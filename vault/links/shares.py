@@ -4,10 +4,16 @@ import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from threading import BoundedSemaphore
-from typing import Any, NoReturn
+from typing import Any
 
 from vault.core.attempt import Attempt
-from vault.core.errors import InvalidLinkError, InvalidWrappingTokenError, VaultError, WrongPassphraseError
+from vault.core.errors import (
+    InvalidLinkError,
+    InvalidWrappingTokenError,
+    OverloadedError,
+    VaultError,
+    WrongPassphraseError,
+)
 from vault.core.greenlets import in_thread
 from vault.core.outcomes import Status
 from vault.core.principal import plain_name
@@ -15,7 +21,7 @@ from vault.core.timestamps import moment
 from vault.crypto import Keyring
 from vault.crypto.passphrase import Cipher, new_salt, salt_of
 from vault.keys.guard import KeyringGuard
-from vault.secrets.items import Fetch, Reserve
+from vault.secrets.items import Fetch, Reserve, need_not_reserve
 from vault.secrets.requests import Reference
 from vault.secrets.service import SecretService, require_size
 from vault.secrets.wrapping import MAX_TRIES, SHARES, Origin, Wrapping, WrappingToken
@@ -25,8 +31,12 @@ _PATH = "secret/share"
 
 MAX_PASSPHRASE_CHARACTERS = 256
 
-#: Passphrases that one process checks at the same time: each takes 32 MiB.
+#: Passphrases that one process checks at the same time, as each takes 32 MiB; and the longest wait for that.
 _MAX_CHECKED = 2
+_WAIT_TIMEOUT_SECONDS = 3.0
+
+#: The size from which an opened value needs memory that is reserved.
+_LARGE_BYTES = 16_384
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -144,42 +154,49 @@ class Shares:
         self._wrapping.keep(token, content, origin, has_canary=has_canary)
         return NewShare(token=token.text, expires_at=origin.end)
 
-    def look_up(self, text: str, *, attempt: Attempt) -> Share:
-        """Return the share with the token *text*, without opening it.
+    def look_up(self, token: str, *, attempt: Attempt) -> Share:
+        """Return the share with this *token*, without opening it.
 
         Raises:
             InvalidLinkError: The token is unknown, was used before, or has expired.
         """
-        _, share = self._find(text, attempt)
+        _, share = self._find(token, attempt)
         attempt.finish(Status.SUCCESS)
         return share
 
-    def open(self, text: str, passphrase: str, *, attempt: Attempt) -> bytes:
-        """Return the value of the share with the token *text*: of all calls, only one gets it.
+    def open(
+        self, token: str, passphrase: str, *, reserve: Reserve = need_not_reserve, attempt: Attempt
+    ) -> bytes:
+        """Return the value of the share with this *token*: of all calls, only one gets it.
 
-        A wrong passphrase does not spend it, unless it is the last of `MAX_TRIES`.
+        A wrong passphrase does not spend it, unless it is the last of `MAX_TRIES`. *reserve* is called before
+        a large value is spent. Raises its errors, too.
 
         Raises:
             InvalidLinkError: The token is unknown, was used before, or has expired.
             WrongPassphraseError: The passphrase is missing or wrong.
+            OverloadedError: Too many passphrases are being checked.
         """
-        token, share = self._find(text, attempt)
+        found, share = self._find(token, attempt)
+        if len(share.value) > _LARGE_BYTES:
+            reserve(2 * len(share.value), _hold_on)
         if not share.has_passphrase:
-            return self._spend(token, share.value, attempt)
+            return self._spend(found, share.value, attempt)
         if not passphrase:
             raise WrongPassphraseError("no passphrase")
         # Before the check, which is slow: no more callers than tries get there.
-        number = self._wrapping.take_try(token)
+        number = self._wrapping.take_try(found)
         if not number:
             raise InvalidLinkError("no try left")
-        value = self._cipher(passphrase, salt_of(share.value)).decrypt(share.value, _bound_to(token))
-        if value is None:
-            self._refuse(token, number, attempt)
         try:
-            return self._spend(token, value, attempt)
+            value = self._cipher(passphrase, salt_of(share.value)).decrypt(share.value, _bound_to(found))
+            if value is not None:
+                return self._spend(found, value, attempt)
         except VaultError:
-            self._wrapping.return_try(token)
+            # The passphrase is not known to be wrong.
+            self._wrapping.return_try(found)
             raise
+        raise self._wrong(found, number, attempt)
 
     def _find(self, text: str, attempt: Attempt) -> tuple[WrappingToken, Share]:
         token = WrappingToken(text)
@@ -198,18 +215,26 @@ class Shares:
         except InvalidWrappingTokenError as error:
             raise InvalidLinkError(error.reason) from None
 
-    def _refuse(self, token: WrappingToken, number: int, attempt: Attempt) -> NoReturn:
-        """Refuse a wrong passphrase, the one with this *number*, after its entry."""
+    def _wrong(self, token: WrappingToken, number: int, attempt: Attempt) -> WrongPassphraseError:
+        """Return the error of a wrong passphrase, the one with this *number*, after its entry."""
         attempt.details |= {"reason": "passphrase", "try": number}
         # Not as denied: the first few denials only have entries of their own.
         attempt.finish(Status.BAD_REQUEST)
         if number >= MAX_TRIES:
             self._wrapping.end_if_tried(token)
-        raise WrongPassphraseError("passphrase")
+        return WrongPassphraseError("passphrase")
 
     def _cipher(self, passphrase: str, salt: bytes) -> Cipher:
-        with self._checks:
+        if not self._checks.acquire(timeout=_WAIT_TIMEOUT_SECONDS):
+            raise OverloadedError
+        try:
             return in_thread(lambda: Cipher(passphrase, salt))
+        finally:
+            self._checks.release()
+
+
+def _hold_on() -> None:
+    """Keep the value while waiting for memory: only the holder of a link can make the service do that."""
 
 
 def _bound_to(token: WrappingToken) -> bytes:

@@ -25,14 +25,14 @@ from vault.api.http.auth import CountedFailures
 from vault.api.http.prefixes import CONSOLE
 from vault.api.native.secret_requests import NAME, SECRET, name_field, value_field
 from vault.api.operations.blueprint import PUBLIC_URL, Blueprint, current_attempt, services
-from vault.api.operations.replies import MemoryIfLarge, reply_memory
+from vault.api.operations.replies import MemoryIfLarge
 from vault.core.attempt import Action
 from vault.core.principal import Scope
 from vault.core.text import ONE_LINE_PATTERN
 from vault.links.requests import NewRequest, RequestInfo
 from vault.links.shares import MAX_PASSPHRASE_CHARACTERS, NewShare, Share, Terms
 from vault.secrets.requests import Reference
-from vault.secrets.wrapping import MAX_BYTES, MAX_LIFETIME, MAX_TRIES
+from vault.secrets.wrapping import MAX_LIFETIME, MAX_TRIES
 
 _HOUR, _WEEK = 3_600, 604_800
 _MAX_SECONDS = round(MAX_LIFETIME.total_seconds())
@@ -302,9 +302,9 @@ def open_share(body: dict[str, Any]) -> dict[str, bytes]:
     passphrase does not spend it, the fifth one does.
     """
     attempt = current_attempt()
-    # Reserved first: afterwards, the share is spent.
-    with CountedFailures(attempt), reply_memory(MAX_BYTES):
-        return {"secret": services().shares.open(body["token"], body["passphrase"], attempt=attempt)}
+    with CountedFailures(attempt), MemoryIfLarge() as memory:
+        value = services().shares.open(**body, reserve=memory.reserve, attempt=attempt)
+        return {"secret": value}
 
 
 @blueprint.post("/secret/request")
