@@ -105,6 +105,8 @@ def test_answers_are_complete_after_workers_were_killed(
         model.run_while_killing(kills)
         require_answers(model)
     assert model.http.unanswered
+    # No secret is a canary, so no read is an alarm.
+    assert stored.audit_logs.count_documents({"details.canary": {"$exists": True}}) == 0
 
 
 def test_a_name_is_that_of_the_current_secret(alice: Caller) -> None:
