@@ -182,7 +182,8 @@ def test_a_second_run_continues_the_first(make: Make, tmp_path: Path) -> None:
     assert first.end(signal.SIGTERM) == (0, f"Stopped. Your data is in {tmp_path / '.dev'}/")
     assert not _processes(tmp_path)
     lines = _exports(first)
-    second = make(BIND=first.environment["BIND"], AUTH_ENABLED="true").ready()
+    second = make(BIND=first.environment["BIND"], AUTH_ENABLED="true", CONSOLE_ENABLED="false").ready()
+    assert "/console/" not in second.output.read_text()
     assert "Every request needs a credential" in second.output.read_text()
     assert _exports(second) == lines
     assert identifier in _paste(second, *lines, f"secret-manager secret describe {identifier}")
@@ -198,6 +199,8 @@ def _check_banner(dev: Dev) -> None:
     output = dev.output.read_text()
     assert output.endswith("Press Ctrl-C to stop.\n")
     assert f"{dev.url}/docs" in output
+    assert f"{dev.url}/console/" in output
+    assert "Sign in" in requests.get(f"{dev.url}/console/sign-in", timeout=30).text
     commands = _commands(dev)
     assert f"VAULT_URL={dev.url} " in commands[0]
     stored, printed = _paste(dev, *commands, 'printf "%s" "$VAULT_TOKEN"').split("hello")

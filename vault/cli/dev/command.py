@@ -43,7 +43,7 @@ _POLL_INTERVAL_SECONDS = 0.1
 _PROGRAM = (sys.executable, "-P", "-m", "vault.cli")
 
 _BANNER = """
-Secret Manager is ready: {url}/docs
+Secret Manager is ready: {url}/docs{console}
 
 Paste these lines into another terminal. They set the address, a token with the role admin, and the settings
 of commands for operators:
@@ -89,6 +89,7 @@ def dev(*, verbose: bool, output: Output) -> None:
         environment = _environment(mongod.uri, folder.key_file)
         host, port = _address(environment)
         _set_default(environment, "ALLOWED_HOSTS", f"{_HOSTS},{host}")
+        _set_default(environment, "CONSOLE_ENABLED", "true")
         _lift_limit(environment)
         _require_free(host, port)
         output.note("Starting MongoDB and the service.")
@@ -165,6 +166,7 @@ def _addresses(folder: DevFolder, url: str, uri: str) -> dict[str, str]:
 
 def _banner(folder: DevFolder, url: str, uri: str, environment: dict[str, str]) -> str:
     return _BANNER.format(
+        console=_console(folder, url, environment),
         access=_access(environment),
         url=url,
         quoted_url=shlex.quote(url),
@@ -177,9 +179,16 @@ def _banner(folder: DevFolder, url: str, uri: str, environment: dict[str, str]) 
     )
 
 
+def _console(folder: DevFolder, url: str, environment: dict[str, str]) -> str:
+    """Return where the console is, as a line of its own; empty if it is off."""
+    if not _settings(environment).console_enabled:
+        return ""
+    return f"\nThe console, for your browser: {url}/console/ (sign in with the token in {folder.token_file})"
+
+
 def _access(environment: dict[str, str]) -> str:
     """Return who can read a secret, in a sentence."""
-    if Settings.from_mapping(environment, dotenv=read_dotenv()).auth_enabled:
+    if _settings(environment).auth_enabled:
         return "Every request needs a credential, because AUTH_ENABLED is true."
     return "Anyone who knows an ID can read that secret, unless AUTH_ENABLED is true."
 
@@ -213,13 +222,17 @@ def _set_default(environment: dict[str, str], name: str, value: str) -> None:
 
 def _lift_limit(environment: dict[str, str]) -> None:
     """Allow one address all connections if only clients on this machine can reach the service."""
-    if is_loopback(Settings.from_mapping(environment, dotenv=read_dotenv()).bind):
+    if is_loopback(_settings(environment).bind):
         _set_default(environment, "MAX_CONNECTIONS_PER_ADDRESS", _NO_LIMIT)
+
+
+def _settings(environment: dict[str, str]) -> Settings:
+    return Settings.from_mapping(environment, dotenv=read_dotenv())
 
 
 def _address(environment: dict[str, str]) -> tuple[str, int]:
     """Return the host and port of the service, for clients on this machine."""
-    settings = Settings.from_mapping(environment, dotenv=read_dotenv())
+    settings = _settings(environment)
     if settings.tls_cert:
         raise VaultError("`dev` does not support TLS", hint="unset TLS_CERT, or run `secret-manager serve`")
     return local_address(settings.bind)
