@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install the client generators and linters that tests/clients needs: scripts/install_clients.sh --help
+# Install the programs that tests/clients and tests/console need: scripts/install_clients.sh --help
 # A separate environment: generated clients bring libraries that the service must not depend on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,8 +10,9 @@ usage() { # print the usage
     cat <<'END'
 Usage: scripts/install_clients.sh
 
-Installs the client generators and linters that the tests in tests/clients need, into that folder. Requires npm,
-access to PyPI and to npm's registry, and the .venv that scripts/install.sh creates.
+Installs the client generators and linters of tests/clients, and the OpenID Connect provider and axe-core of
+tests/console, into these folders. Requires npm, access to PyPI and to npm's registry, and the .venv that
+scripts/install.sh creates.
 
 -h, --help     print this text
 
@@ -26,3 +27,4 @@ expect_none "$@"
 .venv/bin/python -m venv tests/clients/.venv
 tests/clients/.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tests/clients/requirements.txt
 npm ci --silent --prefix tests/clients
+npm ci --silent --prefix tests/console

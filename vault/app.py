@@ -16,6 +16,7 @@ from vault.audit.witness.witnessed import WitnessedCheckpoints
 from vault.audit.witness.witnesses import Witnesses
 from vault.auth.authenticator import Authenticator, TokenCredentials
 from vault.auth.ended_tokens import EndedTokens
+from vault.auth.open_id import OpenID
 from vault.auth.other_tokens import OtherTokens
 from vault.auth.own_credential import OwnCredential
 from vault.auth.sessions import Sessions
@@ -47,6 +48,7 @@ from vault.secrets.wrapping import Wrapping
 from vault.services import Health, Services, Startup
 
 if TYPE_CHECKING:
+    from vault.auth.open_id_provider import OpenIDProvider
     from vault.observability.tracing import Tracing
 
 logger = logging.getLogger(__name__)
@@ -111,6 +113,7 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
         other_tokens=OtherTokens(token_keys, max_days=settings.token_max_days),
         authenticator=authenticator,
         sessions=Sessions(token_keys, authenticator),
+        open_id=OpenID(token_keys, _provider(settings)),
     )
     app = Application(__name__, static_folder=None)
 
@@ -127,7 +130,7 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
     tracing.connect(app)
     api.init_app(app, services, settings)
     if settings.console_enabled:
-        console.init_app(app)
+        console.init_app(app, needs_reason=settings.console_reason_required)
     if settings.metrics_bind and metrics.FOLDER:
         folder = Path(metrics.FOLDER)
         key_usage = KeyUsageCache(keyring, folder)
@@ -140,6 +143,18 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
             hosts=settings.allowed_hosts,
         )
     return app
+
+
+def _provider(settings: Settings) -> "OpenIDProvider | None":
+    """Return the provider by which people sign in to the console, if there is one."""
+    if not (settings.console_enabled and settings.oidc_issuer):
+        return None
+    # Imported lazily: its library takes memory.
+    from vault.auth.open_id_provider import OpenIDProvider
+
+    return OpenIDProvider(
+        settings.oidc_issuer, str(settings.oidc_client_id), str(settings.oidc_client_secret)
+    )
 
 
 def _custody_watch(settings: Settings, opened: Sequence[Opened]) -> CustodyWatch | NoCustodyWatch:

@@ -13,6 +13,7 @@ from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.auth.authenticator import Authenticator
 from vault.auth.ended_tokens import EndedTokens
 from vault.auth.issuers import Issuers
+from vault.auth.open_id import OpenID
 from vault.auth.other_tokens import OtherTokens
 from vault.auth.own_credential import OwnCredential
 from vault.auth.roles import Roles
@@ -239,6 +240,7 @@ class Services:
     other_tokens: OtherTokens
     authenticator: Authenticator
     sessions: Sessions
+    open_id: OpenID
     wrapping: Wrapping
     webhooks: Webhooks
     shares: Shares

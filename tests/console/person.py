@@ -15,13 +15,14 @@ class Person:
     """A person at *origin* with a *token*, whose browser keeps cookies."""
 
     def __init__(self, app: Flask, token: str = "", *, origin: str = "http://localhost") -> None:
+        self.app = app
         self.client = app.test_client()
         self.token = token
-        self._origin = origin
+        self.origin = origin
 
     def get(self, path: str = "", **arguments: str) -> TestResponse:
         """Return the page at *path*."""
-        return self.client.get(f"/console/{path}", query_string=arguments, base_url=self._origin)
+        return self.client.get(f"/console/{path}", query_string=arguments, base_url=self.origin)
 
     def post(self, path: str, *, headers: dict[str, str] | None = None, **fields: str) -> TestResponse:
         """Return the answer to a form with *fields*, sent by a page of the console."""
@@ -29,7 +30,7 @@ class Person:
             f"/console/{path}",
             data=fields,
             headers=OWN if headers is None else headers,
-            base_url=self._origin,
+            base_url=self.origin,
         )
 
     def sign_in(self, **options: Any) -> TestResponse:
@@ -50,17 +51,17 @@ class Person:
     def reveal(self, secret_id: str, *, headers: dict[str, str] | None = None, **fields: Any) -> TestResponse:
         """Return the answer to a reveal, as the script asks for it."""
         body = {"secret_id": secret_id, "form_token": self.form_token, **fields}
-        origin = {"Origin": self._origin, "Sec-Fetch-Site": "same-origin"}
+        origin = {"Origin": self.origin, "Sec-Fetch-Site": "same-origin"}
         return self.client.post(
             "/console/reveal",
             json=body,
             headers=origin if headers is None else headers,
-            base_url=self._origin,
+            base_url=self.origin,
         )
 
     def cookie(self, name: str = "session") -> str:
         """Return the value of a cookie; empty without one."""
-        found = self.client.get_cookie(name, self._origin.rpartition("/")[2])
+        found = self.client.get_cookie(name, self.origin.rpartition("/")[2])
         return found.value if found else ""
 
 

@@ -2,6 +2,7 @@
 
 from tests.conftest import running_app
 from tests.console.person import Person
+from tests.console.test_pages import create
 from tests.support.access import age_token, make_token, revoke
 from tests.support.issuer import sign
 from tests.support.lifecycle import trail
@@ -71,3 +72,22 @@ def test_the_console_counts_for_the_rate_limit(console_environment: dict[str, st
         statuses = [person.get().status_code for _ in range(4)]
         assert statuses == [200, 200, 200, 429]
         assert person.post("sign-out", form_token=form_token).status_code == 303
+
+
+def test_a_reveal_can_need_a_reason(console_environment: dict[str, str], stored: Stored) -> None:
+    """With the setting, a reveal without a reason is refused; the entry of each keeps its reason."""
+    for needed in ("true", "false"):
+        with running_app({**console_environment, "CONSOLE_REASON_REQUIRED": needed}) as app:
+            secret_id = create(app, f"reasons/{needed}")
+            person = Person(app, make_token(app, f"revealer-{needed}", role="admin"))
+            person.sign_in()
+            page = person.get("secret", name=f"reasons/{needed}").text
+            assert ('id="reason"' in page) == (needed == "true")
+            refused = [person.reveal(secret_id, reason=text) for text in ("a\nb", "a" * 201)]
+            assert {reply.status_code for reply in refused} == {422}
+            assert all("hunter2" not in reply.text for reply in refused)
+            bare = [person.reveal(secret_id).status_code, person.reveal(secret_id, reason=" ").status_code]
+            assert bare == ([422, 422] if needed == "true" else [200, 200])
+            assert person.reveal(secret_id, reason=" INC-7 <b> ").status_code == 200
+            kept = [entry["details"].get("reason") for entry in trail(stored) if entry["action"] == "fetch"]
+            assert kept[-1] == "INC-7 <b>"

@@ -56,6 +56,15 @@ def test_a_jwt_signs_in(app: Flask) -> None:
     assert "jwt:bob" in page.text
 
 
+def test_a_role_can_be_necessary(app: Flask, stored: Stored) -> None:
+    """A sign-in that needs a role is refused to a JWT with scopes of its own."""
+    attempt = Attempt(action=Action.LOGIN)
+    with pytest.raises(InvalidCredentialError) as caught:
+        services(app).sessions.begin(sign(scope="secret:list"), needs_role=True, earlier="", attempt=attempt)
+    assert caught.value.reason == "role: none"
+    assert stored.sessions.count_documents({}) == 0
+
+
 def test_a_session_is_on_record(app: Flask, stored: Stored, signed_in: SignIn) -> None:
     """A sign-in, a page, a refused sign-in and a sign-out leave an entry each, with `via: console`."""
     person = signed_in()

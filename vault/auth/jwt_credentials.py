@@ -160,9 +160,9 @@ class JWTCredentials:
         if jwt.issuer.is_own and known.has_all_roles and not (applying or name or self._own.roles_only):
             return own_principal(jwt.claims)
         if matching:
-            reason = f"several roles: {_listed(sorted(role.name for role in matching))}"
-        else:
-            reason = _mismatch_reason(candidates, jwt, now, known)
+            names = sorted(role.name for role in matching)
+            raise InvalidCredentialError(f"several roles: {_listed(names)}", principal=jwt.name, roles=names)
+        reason = _mismatch_reason(candidates, jwt, now, known)
         raise InvalidCredentialError(reason, principal=jwt.name)
 
 

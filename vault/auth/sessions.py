@@ -43,18 +43,33 @@ class Sessions:
         self._authenticator = authenticator
         self._is_indexed = False
 
-    def begin(self, credential: str, *, earlier: str, attempt: Attempt) -> str:
+    def begin(
+        self, credential: str, *, role: str = "", needs_role: bool = False, earlier: str, attempt: Attempt
+    ) -> str:
         """Identify the principal of *attempt* by its *credential*; return the cookie of a new session.
 
-        It replaces the session with the cookie *earlier*, if there is one.
+        It acts with this *role*, or with the only one that matches. If several match, it does nothing until
+        its holder has chosen one. It replaces the session with the cookie *earlier*, if there is one.
 
         Raises the errors of `Authenticator.identify`.
+
+        Raises:
+            InvalidCredentialError: No role matches, and it *needs_role*.
         """
-        self._authenticator.identify(credential, attempt=attempt)
+        try:
+            self._authenticator.identify(credential, role=role, attempt=attempt)
+        except InvalidCredentialError as error:
+            if not error.roles:
+                raise
+            attempt.details["reason"] = "role to be chosen"
+        else:
+            role = attempt.principal.role
+            if needs_role and not role:
+                raise InvalidCredentialError("role: none", principal=attempt.principal.name)
         key = self._keys.find_or_make()
         cookie = secrets.token_urlsafe(_COOKIE_BYTES)
         now = _now()
-        session = Session.new(cookie, credential, key, now=now, ends_at=now + MAX_LIFETIME)
+        session = Session.new(cookie, credential, role, key, now=now, ends_at=now + MAX_LIFETIME)
         if not self._is_indexed:
             with storage_errors():
                 Session.index()
@@ -65,6 +80,15 @@ class Sessions:
                 Session(id=key.hash(earlier)).withdraw()
         return cookie
 
+    def choose(self, role: str, *, cookie: str, attempt: Attempt) -> str:
+        """Return the cookie of the session that replaces the one with *cookie*, and acts with this *role*.
+
+        Raises the errors of `begin` and `identify`.
+        """
+        session, key = self._current(cookie)
+        credential, _ = session.credential_of(cookie, key)
+        return self.begin(credential, role=role, needs_role=True, earlier=cookie, attempt=attempt)
+
     def identify(self, cookie: str, *, attempt: Attempt) -> None:
         """Set the principal of *attempt* by the session with this *cookie*.
 
@@ -73,11 +97,10 @@ class Sessions:
         Raises:
             InvalidCredentialError: There is no such session, or it has ended.
         """
-        session, key = self._found(cookie)
+        session, key = self._current(cookie)
         now = _now()
-        if now >= min(session.ends_at, session.used_at + MAX_IDLE):
-            raise InvalidCredentialError("session")
-        self._authenticator.identify(session.credential_of(cookie, key), attempt=attempt)
+        credential, role = session.credential_of(cookie, key)
+        self._authenticator.identify(credential, role=role, attempt=attempt)
         if now - session.used_at >= _RESOLUTION:
             with storage_errors():
                 session.note_use(now, key)
@@ -92,6 +115,12 @@ class Sessions:
     def form_token(self, cookie: str) -> str:
         """Return the text that proves that a form is of the session with this *cookie*."""
         return self._key().form_token(cookie)
+
+    def _current(self, cookie: str) -> tuple[Session, TokenKey]:
+        session, key = self._found(cookie)
+        if _now() >= min(session.ends_at, session.used_at + MAX_IDLE):
+            raise InvalidCredentialError("session")
+        return session, key
 
     def _found(self, cookie: str) -> tuple[Session, TokenKey]:
         key = self._key()

@@ -31,7 +31,7 @@ _DECISIVE = frozenset(
         *("AUDIT_ENABLED", "AUTH_ENABLED", "ALLOWED_NETWORKS", "TRUSTED_PROXIES", "TLS_CLIENT_CA"),
         *("JWT_JWKS_URL", "JWT_PUBLIC_KEY", "JWT_ISSUER", "JWT_AUDIENCE", "JWT_ROLES_ONLY"),
         *("FAILED_AUTH_LIMIT", "ALLOWED_HOSTS", "CORS_ORIGINS", "AUDIT_WITNESSES"),
-        "CONSOLE_ENABLED",
+        *("CONSOLE_ENABLED", "OIDC_ISSUER", "OIDC_CLIENT_ID"),
     }
 )
 
@@ -84,6 +84,10 @@ class Settings:
     webhook_networks: tuple[Network, ...]
     console_enabled: bool
     public_url: str | None
+    console_reason_required: bool
+    oidc_issuer: str | None
+    oidc_client_id: str | None
+    oidc_client_secret: str | None = field(repr=False)
     log_level: str
     tracing: bool
     #: The settings of custody's providers, by name.
@@ -250,6 +254,10 @@ class SettingsSchema(Schema):
     WEBHOOK_NETWORKS = forms.Networks(load_default=())
     CONSOLE_ENABLED = fields.Boolean(load_default=False)
     PUBLIC_URL = fields.String(load_default=None, validate=forms.own_url)
+    CONSOLE_REASON_REQUIRED = fields.Boolean(load_default=False)
+    OIDC_ISSUER = fields.String(load_default=None, validate=forms.own_url)
+    OIDC_CLIENT_ID = fields.String(load_default=None, validate=forms.credential)
+    OIDC_CLIENT_SECRET = fields.String(load_default=None, validate=forms.credential)
     LOG_LEVEL = forms.Word(
         load_default="info", validate=validate.OneOf(["debug", "info", "warning", "error"])
     )
@@ -286,6 +294,10 @@ class SettingsSchema(Schema):
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def _check_jwt(self, _values: object, raw: Mapping[str, str], **_: object) -> None:
         forms.jwt(raw)
+
+    @validates_schema(skip_on_field_errors=False, pass_original=True)
+    def _check_oidc(self, _values: object, raw: Mapping[str, str], **_: object) -> None:
+        forms.oidc(raw)
 
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def _check_tls(self, _values: object, raw: Mapping[str, str], **_: object) -> None:

@@ -20,8 +20,14 @@ from vault.console import requests
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidCredentialError, RateLimitedError
 from vault.core.principal import UNAUTHENTICATED, Scope
+from vault.core.text import is_one_line
 
 View = TypeVar("View", bound=Callable[[], Response])
+
+#: In the application's configuration: true if each reveal needs a reason.
+NEEDS_REASON = "CONSOLE_REASON_REQUIRED"
+
+_MAX_REASON_CHARACTERS = 200
 
 #: Enough for the longest JWT that headers have room for.
 _MAX_BODY_BYTES = 32_768
@@ -33,6 +39,9 @@ _CONTENT_SECURITY_POLICY = (
 )
 
 _HTML = "text/html; charset=utf-8"
+
+#: The endpoints of sign-ins: their failures end no session.
+_SIGN_INS = frozenset(f"console.console_{name}" for name in ("sign_in", "oidc_start", "oidc_callback"))
 
 blueprint = Blueprint("console", __name__, url_prefix=CONSOLE.rstrip("/"), template_folder="templates")
 
@@ -204,6 +213,21 @@ def open_page(template: str) -> Response:
     return Response(render_template(f"console/{template}.html"), content_type=_HTML)
 
 
+def keep_reason(reason: str, attempt: Attempt) -> None:
+    """Keep the *reason* for a reveal in the entry of *attempt*.
+
+    Raises:
+        UnprocessableEntity: It is necessary and missing, or too long, or has several lines.
+    """
+    if not reason:
+        if current_app.config[NEEDS_REASON]:
+            raise UnprocessableEntity("A reveal needs a reason.")
+        return
+    if len(reason) > _MAX_REASON_CHARACTERS or not is_one_line(reason):
+        raise UnprocessableEntity(f"A reason has one line of at most {_MAX_REASON_CHARACTERS} characters.")
+    attempt.details["reason"] = reason
+
+
 def page(template: str, **values: Any) -> Response:
     """Return the page of *template* for the current principal."""
     return Response(_rendered(template, **values), content_type=_HTML)
@@ -213,6 +237,7 @@ def _rendered(template: str, **values: Any) -> str:
     attempt: Attempt | None = g.get("attempt")
     if attempt and attempt.principal.authenticated:
         values |= {"principal": attempt.principal, "form_token": form_token()}
+    values["offers_open_id"] = services().open_id.is_offered
     return render_template(f"console/{template}.html", Scope=Scope, **values)
 
 
@@ -221,13 +246,16 @@ def _refuse(error: Exception) -> Response:
     reply = errors.refuse(error)
     if not g.get("is_page", True):
         return reply
-    is_sign_in = request.endpoint == "console.console_sign_in"
+    is_sign_in = request.endpoint in _SIGN_INS
     is_invalid = isinstance(error, InvalidCredentialError)
+    roles = error.roles if isinstance(error, InvalidCredentialError) else ()
     # Beyond the limit on invalid credentials, the principal is unknown, too.
     is_limited = isinstance(error, RateLimitedError) and not current_attempt().principal.authenticated
-    if (is_invalid or is_limited) and not is_sign_in:
+    if (is_invalid or is_limited) and not (is_sign_in or roles):
         requests.set_cookie(reply, request, "")
-    if is_invalid:
+    if roles:
+        reply.set_data(_rendered("role", roles=roles, form_token=form_token()))
+    elif is_invalid:
         reply.set_data(_rendered("sign_in", problem="failed" if is_sign_in else "ended"))
     else:
         reply.set_data(_rendered("refused", title=refusal(error).title, detail=detail_of(error)))

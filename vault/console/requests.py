@@ -1,6 +1,7 @@
 """Requests of the console's pages: the session's cookie, the page's own origin, and forms."""
 
 import hmac
+from dataclasses import dataclass
 from ipaddress import ip_address
 from urllib.parse import parse_qsl, urlsplit
 
@@ -9,6 +10,7 @@ from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from vault.api.http import bodies
 from vault.api.http.hosts import host_of, is_address
+from vault.auth.open_id import MAX_DURATION
 
 _FORM = "application/x-www-form-urlencoded"
 _MAX_FIELDS = 8
@@ -34,25 +36,62 @@ def _is_plain(req: Request) -> bool:
     return is_direct and _is_on_this_machine(host_of(req.host))
 
 
-def _cookie_name(req: Request) -> str:
-    return "session" if _is_plain(req) else "__Host-session"
+@dataclass(frozen=True, slots=True)
+class Cookie:
+    """A cookie that no script can read and that is for one host only."""
+
+    name: str
+    same_site: str
+    #: None: until the browser ends.
+    max_age: int | None = None
+
+    def name_for(self, req: Request) -> str:
+        """Return its name for the browser that sent *req*."""
+        return self.name if _is_plain(req) else f"__Host-{self.name}"
 
 
-def cookie_of(req: Request) -> str:
-    """Return the cookie of the session of *req*; empty without one."""
-    return req.cookies.get(_cookie_name(req), "")
+#: The session.
+SESSION = Cookie("session", "Strict")
+#: A sign-in at a provider, which sends the browser back from another site.
+SIGN_IN = Cookie("sign-in", "Lax", int(MAX_DURATION.total_seconds()))
 
 
-def set_cookie(reply: Response, req: Request, cookie: str) -> None:
-    """Make the browser that sent *req* keep *cookie* until it ends, or forget it if *cookie* is empty."""
+def cookie_of(req: Request, cookie: Cookie = SESSION) -> str:
+    """Return the text of the *cookie* in *req*; empty without one."""
+    return req.cookies.get(cookie.name_for(req), "")
+
+
+def set_cookie(reply: Response, req: Request, text: str, cookie: Cookie = SESSION) -> None:
+    """Make the browser that sent *req* keep *text* as *cookie*, or forget it if *text* is empty."""
     reply.set_cookie(
-        _cookie_name(req),
-        cookie,
-        max_age=None if cookie else 0,
+        cookie.name_for(req),
+        text,
+        max_age=cookie.max_age if text else 0,
         secure=not _is_plain(req),
         httponly=True,
-        samesite="Strict",
+        samesite=cookie.same_site,
     )
+
+
+def origin_of(req: Request) -> str:
+    """Return the origin of the pages of this console, by the address that *req* asks for.
+
+    Raises:
+        BadRequest: The address has no valid host.
+    """
+    if not host_of(req.host):
+        raise BadRequest(_ELSEWHERE)
+    return f"{'http' if _is_plain(req) else 'https'}://{req.host}"
+
+
+def require_same_origin(req: Request) -> None:
+    """Require that no page elsewhere sent *req*, as far as the browser says.
+
+    Raises:
+        BadRequest: One did.
+    """
+    if req.headers.get("Sec-Fetch-Site") in ("same-site", "cross-site"):
+        raise BadRequest(_ELSEWHERE)
 
 
 def require_private(req: Request) -> None:

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask import Response, request
+from marshmallow import fields
 from werkzeug.exceptions import BadRequest
 
 from vault.api.document.fields import UUID_PATTERN, id_field, number_field
@@ -14,7 +15,16 @@ from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import MemoryIfLarge, reply_memory
 from vault.audit import exposure
 from vault.audit.knowledge import Question
-from vault.console.operations import FormBody, answer, arguments, blueprint, body, operation, page
+from vault.console.operations import (
+    FormBody,
+    answer,
+    arguments,
+    blueprint,
+    body,
+    keep_reason,
+    operation,
+    page,
+)
 from vault.core.attempt import Action
 from vault.core.labels import are_labels
 from vault.core.paths import name_flaw, prefix_flaw
@@ -126,6 +136,7 @@ def reference_of(asked: Mapping[str, str]) -> Reference:
 class _Version(FormBody):
     """A version of a secret to reveal."""
 
+    reason = fields.String(load_default="")
     secret_id = id_field("The secret's ID.", required=True)
     version = number_field("The version; the newest if omitted.", 1, maximum=MAX_VERSION)
 
@@ -134,13 +145,14 @@ class _Version(FormBody):
 @operation(Action.FETCH, Scope.SECRET_FETCH, is_page=False)
 def console_reveal() -> Response:
     """Return a value as JSON: as text if it can be shown, or else in base64."""
-    asked = body(_Version)
+    asked, attempt = body(_Version), current_attempt()
+    keep_reason(asked["reason"].strip(), attempt)
     with MemoryIfLarge() as memory:
         value = services().secrets.fetch(
             Reference(secret_id=asked["secret_id"]),
             version=asked["version"],
             reserve=memory.reserve,
-            attempt=current_attempt(),
+            attempt=attempt,
         )
         return answer(**shown(value))
 

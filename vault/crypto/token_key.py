@@ -22,6 +22,7 @@ _HASH_PURPOSE = b"secret-manager token\x00"
 _WEBHOOK_PURPOSE = b"secret-manager webhook secret\x00"
 _SESSION_PURPOSE = b"secret-manager session credential\x00"
 _FORM_PURPOSE = b"secret-manager session form\x00"
+_SIGN_IN_PURPOSE = b"secret-manager sign-in\x00"
 
 
 class RecordKind(Enum):
@@ -91,6 +92,11 @@ class TokenKey:
     def form_token(self, session: str) -> str:
         """Return the text that forms of *session* contain, which only its pages know, in hexadecimal."""
         return hmac.digest(self._material, _FORM_PURPOSE + session.encode(), "sha256").hex()
+
+    def sign_in_text(self, part: str, cookie: str) -> str:
+        """Return the *part* of a sign-in elsewhere that began with *cookie*, in 64 hexadecimal digits."""
+        text = f"{part}\0{cookie}".encode()
+        return hmac.digest(self._material, _SIGN_IN_PURPOSE + text, "sha256").hex()
 
     def seal(self, record: Mapping[str, Any], kind: RecordKind = RecordKind.TOKEN) -> str:
         """Return the seal of *record*: HMAC-SHA256 over its canonical JSON, in hexadecimal.

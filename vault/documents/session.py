@@ -12,14 +12,14 @@ from vault.documents.sealed import SealedDocument
 
 
 class Session(SealedDocument):
-    """A session: the credential with which a person signed in, encrypted for the holder of the cookie.
+    """A session: a person's credential and its role, encrypted for the holder of the cookie.
 
     The seal covers every permanent field. Neither the cookie nor the credential can be found from it.
     """
 
     #: The keyed hash of the cookie.
     id = StringField(primary_key=True)
-    #: In base64.
+    #: The role, empty for none, and the credential; in base64.
     credential = StringField(required=True)
     #: To about a minute.
     used_at = DateTimeField(required=True)
@@ -42,17 +42,18 @@ class Session(SealedDocument):
 
     @classmethod
     def new(
-        cls, cookie: str, credential: str, key: TokenKey, *, now: datetime, ends_at: datetime
+        cls, cookie: str, credential: str, role: str, key: TokenKey, *, now: datetime, ends_at: datetime
     ) -> "Session":
         """Return a session that begins *now*, not yet stored."""
-        encrypted = b64encode(key.encrypt_credential(credential, cookie)).decode()
+        encrypted = b64encode(key.encrypt_credential(f"{role}\n{credential}", cookie)).decode()
         session = cls(id=key.hash(cookie), credential=encrypted, used_at=now, ends_at=ends_at)
         session.close(key)
         return session
 
-    def credential_of(self, cookie: str, key: TokenKey) -> str:
-        """Return the credential, for the holder of the *cookie*."""
-        return key.decrypt_credential(b64decode(str(self.credential)), cookie)
+    def credential_of(self, cookie: str, key: TokenKey) -> tuple[str, str]:
+        """Return the credential and its role, for the holder of the *cookie*."""
+        role, _, credential = key.decrypt_credential(b64decode(str(self.credential)), cookie).partition("\n")
+        return credential, role
 
     def note_use(self, now: datetime, key: TokenKey) -> None:
         """Store that it is used *now*, unless it was changed or ended since it was read."""

@@ -83,6 +83,8 @@ def identify(credential: str | None, role: str, *, attempt: Attempt, authenticat
 class CountedFailures:
     """Record why a credential inside the block is invalid, and count it for the limit on them.
 
+    A valid JWT that must name its role is not counted.
+
     Raises:
         RateLimitedError: There were too many.
     """
@@ -98,7 +100,8 @@ class CountedFailures:
     def __exit__(self, _kind: object, error: BaseException | None, _trace: object) -> None:
         if isinstance(error, InvalidCredentialError):
             self._attempt.details["reason"] = error.reason
-            rate_limits.count_failure(self._attempt)
+            if not error.roles:
+                rate_limits.count_failure(self._attempt)
 
 
 def named_role(req: Request) -> str:

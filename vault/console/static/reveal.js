@@ -112,6 +112,7 @@ const begin = (panel) => {
   const copy = document.getElementById("copy");
   const hideButton = document.getElementById("hide");
   const compare = document.getElementById("compare");
+  const reason = document.getElementById("reason");
   const { address, secretId, formToken } = panel.dataset;
   // The number of the latest reveal: the replies to earlier ones are dropped.
   let turn = 0;
@@ -125,10 +126,16 @@ const begin = (panel) => {
     copy.hidden = hideButton.hidden = true;
   };
 
-  const fetchVersion = (version) => send(address, { secret_id: secretId, version, form_token: formToken });
+  const fetchVersion = (version) => {
+    const why = reason ? { reason: reason.value } : {};
+    return send(address, { secret_id: secretId, version, form_token: formToken, ...why });
+  };
 
   /** Shows what `show` puts into the panel for `versions`, once all are there. */
   const reveal = async (versions, show) => {
+    if (reason && !reason.reportValidity()) {
+      return;
+    }
     hide("…");
     panel.hidden = false;
     const own = turn;
@@ -182,5 +189,6 @@ const begin = (panel) => {
 
 const panel = document.getElementById("value");
 if (panel) {
+  document.getElementById("why")?.removeAttribute("hidden");
   begin(panel);
 }

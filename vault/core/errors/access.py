@@ -1,5 +1,7 @@
 """Errors about callers: their credentials, tokens, issuers, roles, addresses and namespaces."""
 
+from collections.abc import Sequence
+
 from vault.core.credentials import without_tokens
 from vault.core.errors.base import AccessDeniedError, MissingError, RefusedInputError
 
@@ -15,9 +17,11 @@ class InvalidCredentialError(AccessDeniedError):
 
     message = "The credential is invalid."
 
-    def __init__(self, reason: str, *, principal: str = "") -> None:
+    def __init__(self, reason: str, *, principal: str = "", roles: Sequence[str] = ()) -> None:
         super().__init__()
         self.reason = reason
+        #: The roles that a valid JWT matches, if they are several.
+        self.roles = roles
         #: The credential's principal, if it is certain; otherwise empty.
         self.principal = principal
 

@@ -1,0 +1,104 @@
+"""Signing in to the console, and out of it."""
+
+from http import HTTPStatus
+
+from flask import Response, request, url_for
+
+from vault.api.http.auth import CountedFailures
+from vault.api.operations.blueprint import current_attempt, services
+from vault.console import requests
+from vault.console.operations import (
+    arguments,
+    blueprint,
+    operation,
+    page,
+    require_address,
+    see_other,
+    sign_in_operation,
+)
+from vault.console.requests import SIGN_IN
+from vault.core.attempt import Action
+
+
+@blueprint.get("/sign-in")
+def console_sign_in_page() -> Response:
+    """Return the page on which people sign in."""
+    require_address()
+    requests.require_private(request)
+    return page("sign_in", problem="")
+
+
+@blueprint.post("/sign-in")
+@sign_in_operation
+def console_sign_in() -> Response:
+    """Begin a session for the holder of a token or a JWT."""
+    # A pasted credential can have white space around it, and a JWT line breaks in it.
+    credential = "".join(requests.fields().get("token", "").split())
+    attempt = current_attempt()
+    with CountedFailures(attempt):
+        cookie = services().sessions.begin(credential, earlier=requests.cookie_of(request), attempt=attempt)
+    return _begun(see_other("console_secrets"), cookie)
+
+
+@blueprint.get("/oidc/start")
+@sign_in_operation
+def console_oidc_start() -> Response:
+    """Lead to the provider of OpenID Connect."""
+    requests.require_private(request)
+    requests.require_same_origin(request)
+    with CountedFailures(current_attempt()):
+        cookie, address = services().open_id.begin(_callback())
+    reply = Response(status=HTTPStatus.SEE_OTHER, headers={"Location": address})
+    requests.set_cookie(reply, request, cookie, SIGN_IN)
+    return reply
+
+
+@blueprint.get("/oidc/callback")
+@sign_in_operation
+def console_oidc_callback() -> Response:
+    """Begin a session for the person whom the provider sends back.
+
+    The reply is a page, not a redirect: browsers do not send `SameSite=Strict` cookies with a request that
+    another site began, redirects included.
+    """
+    attempt, open_id = current_attempt(), services().open_id
+    with CountedFailures(attempt):
+        credential = open_id.credential(
+            requests.cookie_of(request, SIGN_IN), request.args.to_dict(), _callback()
+        )
+        cookie = services().sessions.begin(
+            credential, needs_role=True, earlier=requests.cookie_of(request), attempt=attempt
+        )
+    reply = _begun(page("signed_in"), cookie)
+    requests.set_cookie(reply, request, "", SIGN_IN)
+    return reply
+
+
+def _callback() -> str:
+    return requests.origin_of(request) + url_for("console.console_oidc_callback")
+
+
+@blueprint.post("/role")
+@sign_in_operation
+def console_choose_role() -> Response:
+    """Begin the session again, with one of the roles that the person's JWT matches."""
+    role, attempt = arguments().get("role", ""), current_attempt()
+    with CountedFailures(attempt):
+        cookie = services().sessions.choose(role, cookie=requests.cookie_of(request), attempt=attempt)
+    return _begun(see_other("console_secrets"), cookie)
+
+
+def _begun(reply: Response, cookie: str) -> Response:
+    requests.set_cookie(reply, request, cookie)
+    return reply
+
+
+@blueprint.post("/sign-out")
+@operation(Action.LOGOUT)
+def console_sign_out() -> Response:
+    """End the session."""
+    arguments()
+    services().sessions.end(requests.cookie_of(request), attempt=current_attempt())
+    reply = see_other("console_sign_in_page")
+    requests.set_cookie(reply, request, "")
+    return reply
