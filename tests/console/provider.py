@@ -9,10 +9,16 @@ from pathlib import Path
 from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 
 import requests
+from flask import Flask
 
 from tests.cli.waiting import wait_until
+from tests.support.access import services
 from tests.support.system import missing, needs
+from vault.auth.issuers import NewIssuer
+from vault.auth.roles import NewRole
 from vault.cli.dev.mongod import free_port
+from vault.core.attempt import Action, Attempt
+from vault.core.principal import OPERATOR, Scope
 
 _FOLDER = Path(__file__).parent
 #: The client's secret has characters that RFC 6749 encodes.
@@ -82,6 +88,19 @@ class Provider:
                     form = {"prompt": "login", "login": login, "password": "any"}
                     page = browser.post(page.url, form, timeout=60, allow_redirects=False)
             return target
+
+
+def trust(app: Flask, provider: Provider) -> None:
+    """Create the issuer, and a role for each group."""
+    services(app).issuers.create(
+        NewIssuer(name="idp", issuer=provider.url, audience="console", jwks_url=f"{provider.url}/jwks"),
+        attempt=Attempt(action=Action.ISSUER_CREATE, principal=OPERATOR),
+    )
+    for group, scopes in (("readers", {Scope.SECRET_LIST}), ("admins", frozenset(Scope))):
+        services(app).roles.create(
+            NewRole(name=group, issuer="idp", claims=(f"groups={group}",), scopes=frozenset(scopes)),
+            attempt=Attempt(action=Action.ROLE_CREATE, principal=OPERATOR),
+        )
 
 
 def changed(address: str, **arguments: str) -> str:

@@ -1,26 +1,31 @@
 """The console in a browser: from the sign-in to a value, and what is left of it."""
 
-import json
+import re
 from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
-from playwright.sync_api import Browser, BrowserContext, Page, expect
+import requests
+from playwright.sync_api import Browser, expect
 
 from tests.conftest import running_app
+from tests.console.person import OWN
+from tests.console.provider import Provider, trust
+from tests.console.screens import MARK, NAME, SCREENS, VALUE, Screen
 from tests.console.test_pages import create
-from tests.support.access import make_token
-from tests.support.browser import TIMEOUT, running_browser
+from tests.support.access import make_token, services
+from tests.support.browser import running_browser
 from tests.support.databases import new_database
 from tests.support.service import Service
 from vault.cli.dev.mongod import Mongod
+from vault.core.attempt import Action, Attempt
+from vault.core.principal import OPERATOR
+from vault.secrets.requests import Reference
 
 pytestmark = pytest.mark.process
 
-VALUE = "hunter2-planted <i>\nsecond line"
-#: The beginning of the value, which is in nothing that is kept.
-MARK = "hunter2-planted"
-NAME = "billing/eu/db-password"
+#: The version before `VALUE`.
+OTHER = b"hunter2-planted, and another line\nof another width"
 
 
 @pytest.fixture(scope="module")
@@ -30,59 +35,43 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
+#: A service, a replica of it, and a token.
+Console = tuple[Service, Service, str]
+
+
+@pytest.fixture(scope="module")
+def provider() -> Provider:
+    """Return a provider that does not run yet."""
+    return Provider()
+
+
 @pytest.fixture(scope="module")
 def console(
-    mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFactory
-) -> Iterator[tuple[Service, str]]:
-    """Run a service with a secret, and return it with a token."""
+    mongod: Mongod, master_key: str, provider: Provider, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[Console]:
+    """Run a service with a secret and a replica of it, and return them with a token."""
     with new_database(mongod) as uri:
         settings = {"MASTER_KEY": master_key, "MONGO_URI": uri, "CONSOLE_ENABLED": "true"}
+        settings |= {"CONSOLE_REASON_REQUIRED": "true", "WEB_CONCURRENCY": "1", **provider.environment}
         with running_app(settings) as app:
+            trust(app, provider)
             token = make_token(app, "alice", role="admin")
-            create(app, NAME, VALUE.encode(), labels={"team": "rocket"})
+            create(app, NAME, OTHER, labels={"team": "rocket"})
+            attempt = Attempt(action=Action.UPDATE, principal=OPERATOR)
+            services(app).changes.update(
+                Reference(name=NAME), VALUE.encode(), expected_version=1, attempt=attempt
+            )
             create(app, "other")
-        with Service(settings, folder=tmp_path_factory.mktemp("console")) as service:
-            service.wait_until_started()
-            yield service, token
+        folder = tmp_path_factory.mktemp("console")
+        with Service(settings, folder=folder) as service, Service(settings, folder=folder) as replica:
+            for each in (service, replica):
+                each.wait_until_started()
+            yield service, replica, token
 
 
-class Screen:
-    """A page in *context*; it records what a finished page must not do, and all that it loads."""
-
-    def __init__(self, context: BrowserContext) -> None:
-        self.context = context
-        self.complaints: list[str] = []
-        self.loaded: list[str] = []
-        self.page: Page = context.new_page()
-        self.page.set_default_timeout(TIMEOUT)
-        self.page.on("console", lambda message: self.complaints.append(message.text))
-        self.page.on("pageerror", lambda error: self.complaints.append(f"error: {error}"))
-        self.page.on(
-            "response",
-            lambda reply: reply.request.resource_type == "document" and self.loaded.append(reply.url),
-        )
-
-    def kept(self) -> str:
-        """Return what the page and the browser keep: elements, addresses, cookies and storage."""
-        stores = self.page.evaluate(
-            "JSON.stringify([localStorage, sessionStorage, history.state, document.cookie])"
-        )
-        storage = json.dumps(self.context.storage_state())
-        return "\n".join((self.page.content(), self.page.url, *self.loaded, stores, storage))
-
-    def sign_in(self, service: Service, token: str) -> None:
-        """Open the console and sign in."""
-        self.page.goto(f"{service.url}/console/")
-        self.page.get_by_label("Token").fill(token)
-        self.page.get_by_label("Token").press("Enter")
-        expect(self.page.get_by_role("heading", name="Secrets")).to_be_visible()
-
-
-def test_a_value_is_found_by_keyboard_and_hidden_again(
-    browser: Browser, console: tuple[Service, str]
-) -> None:
+def test_a_value_is_found_by_keyboard_and_hidden_again(browser: Browser, console: Console) -> None:
     """From sign-in to reveal by keys alone; after 30 s, in another tab or on another page, it is gone."""
-    service, token = console
+    service, _, token = console
     with browser.new_context(
         viewport={"width": 320, "height": 640}, permissions=["clipboard-read", "clipboard-write"]
     ) as context:
@@ -98,17 +87,24 @@ def test_a_value_is_found_by_keyboard_and_hidden_again(
         page.keyboard.press("/")
         page.keyboard.type("ROCKET")
         page.keyboard.press("Enter")
-        expect(page.get_by_role("link", name=NAME)).to_be_visible()
+        screen.shows("Search for")
         page.keyboard.press("j")
         page.keyboard.press("Enter")
-        expect(page.get_by_role("heading", name=NAME)).to_be_visible()
+        screen.shows(NAME)
         value = page.get_by_label("Value", exact=True)
-        reveal = page.get_by_role("button", name="Reveal")
+        reveal = page.get_by_role("button", name="Reveal").first
         page.keyboard.press("j")
         expect(reveal).to_be_focused()
         page.keyboard.press("Enter")
+        expect(page.get_by_label("Reason")).to_be_focused()
+        page.keyboard.type("INC-7")
+        # The table, which can be scrolled by keys, and its first button.
+        page.keyboard.press("Tab")
+        page.keyboard.press("Tab")
+        expect(reveal).to_be_focused()
+        page.keyboard.press("Enter")
         expect(value).to_have_text(VALUE)
-        assert page.evaluate("document.documentElement.scrollWidth") <= 320
+        assert screen.width() <= 320
         page.clock.run_for(29_000)
         expect(value).to_have_text(VALUE)
         page.clock.run_for(1_500)
@@ -141,8 +137,8 @@ def test_a_value_is_found_by_keyboard_and_hidden_again(
         reveal.click()
         expect(value).to_have_text(VALUE)
         page.get_by_role("link", name="All", exact=True).click()
-        expect(page.get_by_role("heading", name="Secrets")).to_be_visible()
-        page.go_back()
+        screen.shows("Secrets")
+        page.go_back(wait_until="commit")
         expect(page.get_by_role("heading", name=NAME)).to_be_visible()
         assert MARK not in screen.kept()
         page.get_by_role("button", name="Sign out").click()
@@ -157,9 +153,9 @@ def test_a_value_is_found_by_keyboard_and_hidden_again(
         assert text not in log
 
 
-def test_without_a_script_everything_can_be_read(browser: Browser, console: tuple[Service, str]) -> None:
+def test_without_a_script_everything_can_be_read(browser: Browser, console: Console) -> None:
     """Without JavaScript, people sign in, search and read all except values."""
-    service, token = console
+    service, _, token = console
     with browser.new_context(java_script_enabled=False) as context:
         screen = Screen(context)
         page = screen.page
@@ -169,6 +165,7 @@ def test_without_a_script_everything_can_be_read(browser: Browser, console: tupl
         page.get_by_role("link", name=NAME).click()
         expect(page.get_by_text("the console needs JavaScript")).to_be_visible()
         expect(page.get_by_role("cell", name="current")).to_be_visible()
+        expect(page.get_by_label("Reason")).to_be_hidden()
         expect(page.get_by_role("button", name="Reveal")).to_have_count(0)
         page.get_by_role("link", name="Who knows it").click()
         expect(page.get_by_role("heading", name="Who knows")).to_be_visible()
@@ -177,9 +174,9 @@ def test_without_a_script_everything_can_be_read(browser: Browser, console: tupl
         assert screen.complaints == []
 
 
-def test_a_link_hands_a_value_over(browser: Browser, console: tuple[Service, str]) -> None:
+def test_a_link_hands_a_value_over(browser: Browser, console: Console) -> None:
     """One person shares, another opens with the passphrase; after 30 s the value is nowhere."""
-    service, token = console
+    service, _, token = console
     with browser.new_context() as mine, browser.new_context(viewport={"width": 320, "height": 640}) as theirs:
         sender, receiver = Screen(mine), Screen(theirs)
         sender.sign_in(service, token)
@@ -201,7 +198,7 @@ def test_a_link_hands_a_value_over(browser: Browser, console: tuple[Service, str
         value = page.get_by_label("Value", exact=True)
         expect(value).to_have_text(VALUE)
         assert page.url == f"{service.url}/console/share"
-        assert page.evaluate("document.documentElement.scrollWidth") <= 320
+        assert receiver.width() <= 320
         page.clock.run_for(30_500)
         expect(page.get_by_text("Hidden.")).to_be_visible()
         assert MARK not in receiver.kept()
@@ -215,9 +212,9 @@ def test_a_link_hands_a_value_over(browser: Browser, console: tuple[Service, str
     assert "correct horse" not in log
 
 
-def test_a_link_takes_a_value_in(browser: Browser, console: tuple[Service, str]) -> None:
+def test_a_link_takes_a_value_in(browser: Browser, console: Console) -> None:
     """One person asks, another sends a text as it is, and goes; neither page shows markup of names."""
-    service, token = console
+    service, _, token = console
     name = "billing/<img src=x onerror=alert(1)>"
     with browser.new_context() as mine, browser.new_context() as theirs:
         sender, receiver = Screen(mine), Screen(theirs)
@@ -238,6 +235,130 @@ def test_a_link_takes_a_value_in(browser: Browser, console: tuple[Service, str])
         page.goto(f"{service.url}/console/request")
         expect(page.get_by_text("The link is not complete.")).to_be_visible()
         sender.page.goto(f"{service.url}/console/secret?name={quote(name)}")
+        sender.page.get_by_label("Reason").fill("INC-9")
         sender.page.get_by_role("button", name="Reveal").click()
         expect(sender.page.get_by_label("Value", exact=True)).to_have_text(VALUE)
         assert receiver.complaints == sender.complaints == []
+
+
+def test_nothing_serious_hinders_anyone(browser: Browser, console: Console) -> None:
+    """Each screen passes axe-core in light and dark, fits 320 pixels, and has fewer than 60 kB."""
+    service, _, token = console
+    with browser.new_context(viewport={"width": 320, "height": 640}) as context:
+        screen = Screen(context)
+        found = {}
+        for address in ("sign-in", *SCREENS):
+            if address == SCREENS[0]:
+                screen.sign_in(service, token)
+            reply = screen.page.goto(f"{service.url}/console/{address}")
+            assert reply
+            assert len(reply.body()) < 60_000
+            found[address, "width"] = [width] if (width := screen.width()) > 320 else []
+            for scheme in ("light", "dark"):
+                screen.page.emulate_media(color_scheme=scheme)
+                found[address, scheme] = screen.flaws()
+    assert {key: flaws for key, flaws in found.items() if flaws} == {}
+
+
+def test_a_planted_value_is_kept_nowhere(browser: Browser, console: Console) -> None:
+    """After its 30 seconds, a value is in no screen, address, store, history, log or picture.
+
+    Each reveal is one entry.
+    """
+    service, _, token = console
+    with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
+        screen = Screen(context)
+        page = screen.page
+        page.clock.install(time=0)
+        page.clock.pause_at(1_000)
+        screen.sign_in(service, token)
+        before = reveals(service, token)
+        page.get_by_role("link", name="billing/").click()
+        page.get_by_role("link", name="eu/").click()
+        page.get_by_role("link", name="db-password").click()
+        page.get_by_label("Reason").fill("INC-8")
+        pictures = []
+        for button, value in zip(
+            page.get_by_role("button", name="Reveal").all(), (VALUE, OTHER.decode()), strict=True
+        ):
+            button.click()
+            expect(page.get_by_label("Value", exact=True)).to_have_text(value)
+            assert MARK in screen.kept()
+            page.clock.run_for(30_500)
+            expect(page.get_by_text("Hidden.")).to_be_visible()
+            page.get_by_label("Reason").focus()
+            page.mouse.move(0, 0)
+            assert MARK not in screen.kept()
+            pictures.append(page.screenshot(caret="hide", animations="disabled"))
+        # Of values of other lengths, the pictures are the same.
+        assert pictures[0] == pictures[1]
+        page.get_by_role("button", name="Reveal").first.click()
+        expect(page.get_by_label("Value", exact=True)).to_have_text(VALUE)
+        for address in SCREENS:
+            page.goto(f"{service.url}/console/{address}")
+            assert MARK not in screen.kept()
+        for address in reversed(SCREENS[:-1]):
+            # From the cache for the way back, a page does not load.
+            page.go_back(wait_until="commit")
+            page.wait_for_url(f"{service.url}/console/{address}", wait_until="commit")
+            assert MARK not in screen.kept()
+        assert reveals(service, token) == before + 3
+    assert MARK not in service.log.read_text()
+
+
+def reveals(service: Service, token: str) -> int:
+    """Return the number of entries of reveals by this module's person."""
+    headers = {"Authorization": f"Bearer {token}"}
+    asked = {"action": "fetch", "principal": "alice", "limit": 1000}
+    reply = service.post("/vault/audit/query", asked, **headers)
+    assert reply.status == 200, reply
+    assert all(entry["details"]["reason"].startswith("INC-") for entry in reply.body["entries"])
+    return len(reply.body["entries"])
+
+
+def test_people_sign_in_at_their_provider(browser: Browser, console: Console, provider: Provider) -> None:
+    """From the console to the provider, which is another site, and back; then one of two roles is chosen."""
+    service, *_ = console
+    with provider.running(service.url), browser.new_context() as context:
+        # A font of the provider's page, from elsewhere.
+        context.route(re.compile("googleapis"), lambda route: route.abort())
+        screen = Screen(context)
+        page = screen.page
+        page.goto(f"{service.url}/console/")
+        page.get_by_role("link", name="Sign in with OpenID Connect").click()
+        page.locator("[name=login]").fill("both")
+        page.locator("[name=password]").fill("any")
+        page.locator("[name=password]").press("Enter")
+        expect(page.get_by_role("heading", name="Choose a role")).to_be_visible()
+        assert screen.flaws() == []
+        page.get_by_role("button", name="admins").click()
+        expect(page.get_by_role("heading", name="Secrets")).to_be_visible()
+        assert page.url == f"{service.url}/console/"
+        expect(page.get_by_text("idp/jwt:both")).to_be_visible()
+        cookies = {cookie["name"]: cookie for cookie in context.cookies(service.url)}
+        assert set(cookies) == {"session"}
+        assert (cookies["session"]["sameSite"], cookies["session"]["httpOnly"]) == ("Strict", True)
+        assert not any("code=" in text for text in (page.url, screen.page.content()))
+    log = service.log.read_text()
+    assert "code=" not in log
+
+
+def test_a_session_is_of_all_replicas(console: Console) -> None:
+    """Replicas take requests of one session in turn; after its end on one, the other refuses it."""
+    service, replica, token = console
+    with requests.Session() as browser:
+        browser.headers.update(OWN)
+        reply = browser.post(f"{service.url}/console/sign-in", {"token": token}, allow_redirects=False)
+        assert reply.status_code == 303
+        old = browser.cookies["session"]
+        for each in (replica, service) * 2:
+            page = browser.get(f"{each.url}/console/")
+            assert page.status_code == 200
+        found = re.search(r'name="form_token" value="([0-9a-f]{64})"', page.text)
+        assert found
+        reply = browser.post(
+            f"{replica.url}/console/sign-out", {"form_token": found[1]}, allow_redirects=False
+        )
+        assert (reply.status_code, "session" in browser.cookies) == (303, False)
+    for each in (service, replica):
+        assert requests.get(f"{each.url}/console/", cookies={"session": old}, timeout=60).status_code == 401

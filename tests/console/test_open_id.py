@@ -10,15 +10,11 @@ from werkzeug.test import TestResponse
 
 from tests.conftest import running_app
 from tests.console.person import Person
-from tests.console.provider import Provider, argument, changed
+from tests.console.provider import Provider, argument, changed, trust
 from tests.support.access import services
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
 from vault.auth import open_id, open_id_provider
-from vault.auth.issuers import NewIssuer
-from vault.auth.roles import NewRole
-from vault.core.attempt import Action, Attempt
-from vault.core.principal import OPERATOR, Scope
 
 pytestmark = pytest.mark.process
 
@@ -31,19 +27,6 @@ def provider() -> Iterator[Provider]:
     provider = Provider()
     with provider.running(HERE, "https://vault.example"):
         yield provider
-
-
-def trust(app: Flask, provider: Provider) -> None:
-    """Create the issuer, and a role for each group."""
-    services(app).issuers.create(
-        NewIssuer(name="idp", issuer=provider.url, audience="console", jwks_url=f"{provider.url}/jwks"),
-        attempt=Attempt(action=Action.ISSUER_CREATE, principal=OPERATOR),
-    )
-    for group, scopes in (("readers", {Scope.SECRET_LIST}), ("admins", frozenset(Scope))):
-        services(app).roles.create(
-            NewRole(name=group, issuer="idp", claims=(f"groups={group}",), scopes=frozenset(scopes)),
-            attempt=Attempt(action=Action.ROLE_CREATE, principal=OPERATOR),
-        )
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from flask import Flask
 
 from tests.console.conftest import SignIn
 from tests.console.person import Person, links
+from tests.console.screens import SCREENS
 from tests.support.access import services
 from tests.support.issuer import sign
 from tests.support.lifecycle import trail
@@ -69,6 +70,17 @@ def test_every_reply_is_restricted(app: Flask, signed_in: SignIn) -> None:
         assert len(reply.data) < 60_000
         for text in ("<style", "style=", "onclick=", "//"):
             assert text not in reply.text.replace("http://www.w3.org", "")
+
+
+def test_every_screen_is_in_the_list_of_the_browser(app: Flask) -> None:
+    """Each page has the checks of `test_browser`: for people who cannot see or point, and for kept values."""
+    listed = {address.partition("?")[0] for address in SCREENS}
+    paths = {
+        rule.rule.removeprefix("/console/")
+        for rule in app.url_map.iter_rules()
+        if rule.endpoint.startswith("console.") and "GET" in (rule.methods or ())
+    }
+    assert paths - listed == {"assets/<name>", "oidc/start", "oidc/callback"}
 
 
 def test_pages_without_a_session_lead_to_the_sign_in(someone: Person, stored: Stored) -> None:
