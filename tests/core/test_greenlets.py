@@ -1,12 +1,13 @@
 """A shared flush waits for the greenlets that can run, and not for long."""
 
+import threading
 from collections.abc import Iterator
 
 import gevent
 import pytest
 
 from vault.core import greenlets as module
-from vault.core.greenlets import wait_until_idle
+from vault.core.greenlets import in_thread, wait_until_idle
 
 
 @pytest.fixture
@@ -60,3 +61,20 @@ def test_threads_do_not_wait_for_each_other(monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(module, "with_timeout", lambda seconds, *_, **__: waited.append(seconds))
     wait_until_idle()
     assert waited == []
+
+
+def test_work_in_a_thread_lets_others_run(greenlets: list[gevent.Greenlet]) -> None:
+    """Other greenlets run while one waits for a thread."""
+    done = threading.Event()
+
+    def work() -> str:
+        assert done.wait(60)
+        return threading.current_thread().name
+
+    greenlets.append(gevent.spawn(done.set))
+    assert in_thread(work) != threading.current_thread().name
+
+
+def test_work_without_greenlets_is_done_in_place() -> None:
+    """Threads take turns by themselves."""
+    assert in_thread(threading.get_ident) == threading.get_ident()

@@ -1,6 +1,6 @@
 // The pages of links. Their token is in the fragment, which the browser sends to no server: only this script does.
 
-const timeOf = (text) => new Date(text).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "short" });
+const timeOf = (text) => new Date(text).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" });
 
 const ABOUT = {
   share: (found) => `Shared by ${found.by}, until ${timeOf(found.until)}.`,
