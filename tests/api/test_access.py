@@ -31,6 +31,15 @@ LET_IN = {200, 404, 409, 422}
 REVOKE_SELF = "/vault/token/revoke-self"
 OWN = {"/vault/token/self", "/vault/token/renew", REVOKE_SELF}
 
+#: The operations for which the token of a link is enough.
+LINKS = {
+    *("/vault/share/describe", "/vault/share/open"),
+    *("/vault/request/describe", "/vault/request/fill"),
+}
+
+#: Operations whose example has a name, which requires a credential.
+NAMED = {"/vault/secret/share", "/vault/secret/request"}
+
 
 @dataclass(frozen=True)
 class World:
@@ -171,17 +180,17 @@ REFUSED: dict[str, tuple[Callable[[World], str | None], str]] = {
 
 @pytest.mark.promise("credentials")
 def test_every_operation_documents_its_scope(world: World) -> None:
-    """Every path below `/vault/` needs a scope or any credential, and the document names both."""
+    """Every path below `/vault/` needs a scope, any credential or a link, and the document says which."""
     document = world.app.test_client().get("/openapi.json").json
     described = {path: operation for path, _, operation in operations(document) if path.startswith("/vault/")}
     routes = {rule.rule for rule in world.app.url_map.iter_rules() if rule.rule.startswith("/vault/")}
     assert set(described) == {path for path, _, _ in world.operations} == routes
     for path, operation in described.items():
-        assert ("x-scope" in operation) != (path in OWN), path
+        assert ("x-scope" in operation) != (path in OWN | LINKS), path
         scope = operation.get("x-scope")
-        assert path in OWN or scope in list(Scope), path
+        assert path in OWN | LINKS or scope in list(Scope), path
         assert {"token": []} in operation["security"], path
-        assert ({} in operation["security"]) == (scope in ANONYMOUS.scopes), path
+        assert ({} in operation["security"]) == (scope in ANONYMOUS.scopes or path in LINKS), path
         assert {"401", "403", "429"} <= set(operation["responses"]), path
     assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
 
@@ -225,10 +234,14 @@ def test_a_missing_credential_is_401_where_one_is_required(world: World, header:
     expected = []
     for path, scope, body in world.operations:
         reply = world.ask(client, path, body, header)
-        if not asking and scope in ANONYMOUS.scopes:
+        if not asking and scope in ANONYMOUS.scopes and path not in NAMED:
             assert reply.status_code in LET_IN, path
             continue
         expected.append(("denied", "anonymous"))
+        if path in LINKS:
+            # The example's token is unknown.
+            assert reply.status_code == 404, path
+            continue
         assert reply.status_code == 401, path
         assert reply.headers["WWW-Authenticate"] == "Bearer"
     denied = world.stored.audit_logs.find({"status": "denied"})
@@ -297,7 +310,7 @@ def test_a_role_of_a_jwt_authorizes_exactly_its_operations(world: World, held: S
     client = world.app.test_client()
     header = f"Bearer {of_ci(kind=held, scope=' '.join(Scope))}"
     for path, scope, body in world.operations:
-        if path in OWN:
+        if path in OWN | LINKS:
             # Another test describes a JWT.
             continue
         reply = world.ask(client, path, {"name": "nobody"} if path.endswith("/delete") else body, header)
@@ -385,13 +398,14 @@ def bodies_about(action: str, example: dict[str, Any], secret_id: str, name: str
         "create-batch": [{"secrets": [new]}],
         "fetch-batch": [{"secrets": [{"secret_id": secret_id}, {"name": name}]}, {"name_prefix": name}],
         "list": [{"name_prefix": name}],
+        "request": [{"name": name}],
     }
     more = {field: value for field, value in example.items() if field != "secret_id"}
     return own.get(action, [{**more, "secret_id": secret_id}, {**more, "name": name}])
 
 
 #: The refusals of operations on secrets outside the paths; all others get 404.
-OUTSIDE = {"create": {"403"}, "create-batch": {"403"}, "list": set()}
+OUTSIDE = {"create": {"403"}, "create-batch": {"403"}, "request": {"403"}, "list": set()}
 
 
 @pytest.mark.promise("names")
