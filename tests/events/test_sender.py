@@ -68,6 +68,39 @@ def test_events_arrive_in_order_without_values(
     assert b"plaintext" not in sent
 
 
+def test_the_sender_of_a_link_gets_events(
+    client: FlaskClient, sender: Sender, subscribe: Subscribe, change: Change
+) -> None:
+    """An opened share and a filled request are events, without values and tokens; others' links are none."""
+    limited = Principal(name="b", paths=Paths.of(["b/"]), scopes=frozenset({Scope.WEBHOOK_MANAGE}))
+    kinds = (Kind.SHARE_OPENED, Kind.REQUEST_FILLED)
+    with receiver() as every, receiver() as inside:
+        subscribe(*kinds, url=every.url)
+        subscribe(*kinds, url=inside.url, principal=limited)
+        change("create", "b/c")
+        tokens = [change("share", name)["token"] for name in ("b/c", "b/c")]
+        tokens.append(post(client, "/vault/secret/share", {"secret": VALUE})["token"])
+        filling = {"token": change("request", "b/new")["token"], "secret": VALUE}
+        client.environ_base.pop("HTTP_AUTHORIZATION")
+        for token in tokens[1:]:
+            post(client, "/vault/share/open", {"token": token})
+        post(client, "/vault/request/fill", filling)
+        post(client, "/vault/share/open", {"token": tokens[1]}, 404)
+        turn(sender)
+        sent = [
+            (event["type"], event["data"].get("name"), event["data"]["principal"])
+            for _, event in every.events
+        ]
+        opened = ("share.opened", "b/c", "anonymous"), ("share.opened", None, "anonymous")
+        assert sorted(sent, key=str) == sorted([*opened, ("request.filled", "b/new", "anonymous")], key=str)
+        assert {event["type"]: event["data"].get("name") for _, event in inside.events} == {
+            "share.opened": "b/c",
+            "request.filled": "b/new",
+        }
+        bodies = b"".join(every.bodies)
+        assert not any(text.encode() in bodies for text in (VALUE, filling["token"], *tokens))
+
+
 def test_a_webhook_gets_only_what_it_may_see(
     app: Flask, sender: Sender, subscribe: Subscribe, change: Change
 ) -> None:
