@@ -64,7 +64,8 @@ def test_what_can_be_requested(alice: Sender) -> None:
     assert alice.ask("secret/request", {"name": "elsewhere/a"}, 403).json["code"] == "outside_paths"
     alice.ask("secret/create", {"name": NAME, "secret": "YQ=="})
     assert alice.ask("secret/request", {"name": NAME}, 409).json["code"] == "name_taken"
-    for more in ({"max_bytes": 65_537}, {"max_bytes": 2_000_000}, {"ttl_seconds": 30 * 86_400 + 1}):
+    alice.ask("secret/request", {"name": "team/b", "max_bytes": 65_537}, 413)
+    for more in ({"max_bytes": 2_000_000}, {"ttl_seconds": 30 * 86_400 + 1}):
         problem = alice.ask("secret/request", {"name": "team/b", **more}, 422).json
         assert [error["field"] for error in problem["errors"]] == list(more)
     alice.open("secret/request", {"name": "team/b"}, 401)

@@ -89,10 +89,7 @@ def console_new_share() -> Response:
 @operation(Action.REQUEST, Scope.SECRET_CREATE, is_page=False)
 def console_new_request() -> Response:
     """Ask for a value, and return the link to the page's script."""
-    asked, requests = body(_NewRequest), services().requests
-    new = requests.create(
-        asked["name"], seconds=asked["seconds"], max_bytes=requests.max_bytes, attempt=current_attempt()
-    )
+    new = services().requests.create(**body(_NewRequest), attempt=current_attempt())
     return _new_link("console_request", new.token, "One person can store the value, once.")
 
 

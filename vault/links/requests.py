@@ -20,7 +20,7 @@ from vault.documents.token import Token
 from vault.documents.value_request import ValueRequest
 from vault.secrets import reach
 from vault.secrets.requests import NewSecret
-from vault.secrets.service import SecretService
+from vault.secrets.service import SecretService, require_size
 from vault.secrets.store import SecretStore
 
 #: The prefix of the tokens in their links.
@@ -57,16 +57,18 @@ class Requests:
 
     def __init__(self, keys: TokenKeys, secrets: SecretService, *, max_bytes: int) -> None:
         self._keys = keys
-        #: The maximum bytes of a value.
-        self.max_bytes = max_bytes
+        self._max_bytes = max_bytes
         self._secrets = secrets
         self._store = SecretStore()
         self._is_indexed = False
 
-    def create(self, name: str, *, seconds: int, max_bytes: int, attempt: Attempt) -> NewRequest:
-        """Ask for a value of up to *max_bytes* for the new secret *name*.
+    def create(
+        self, name: str, *, seconds: int, max_bytes: int | None = None, attempt: Attempt
+    ) -> NewRequest:
+        """Ask for a value of up to *max_bytes*, by default as many as possible, for the new secret *name*.
 
         Raises:
+            SecretTooLargeError: *max_bytes* is more than the limit.
             CredentialRequiredError: The caller has no credential.
             OutsidePathsError: The name is outside the principal's paths.
             NameTakenError: A secret of the namespace has the name.
@@ -75,6 +77,9 @@ class Requests:
         creator = attempt.principal
         reach.require_credential(name, attempt)
         reach.require_within(name, attempt)
+        max_bytes = max_bytes or self._max_bytes
+        if max_bytes > self._max_bytes:
+            raise SecretTooLargeError(f"A secret may have at most {self._max_bytes} bytes.")
         if self._store.has_name(creator.namespace, name):
             raise NameTakenError
         now = datetime.now(UTC)
@@ -124,8 +129,7 @@ class Requests:
             NameTakenError: Another secret got the name in the meantime.
         """
         request = self._find(token, attempt)
-        if len(value) > request.max_bytes:
-            raise SecretTooLargeError(f"The value may have at most {request.max_bytes} bytes.")
+        require_size(value, request.max_bytes)
         attempt.details |= {"request": True, "requested_by": request.created_by}
         # The token alone is the right to create this one secret.
         writer = replace(attempt.principal, namespace=request.namespace, paths=ALL_PATHS, authenticated=True)

@@ -4,7 +4,6 @@ from typing import Any, ClassVar
 
 from flask import current_app
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
-from werkzeug.exceptions import UnprocessableEntity
 
 from vault.api.document.fields import (
     BASE64_PATTERN,
@@ -308,7 +307,9 @@ def open_share(body: dict[str, Any]) -> dict[str, bytes]:
 
 
 @blueprint.post("/secret/request")
-@blueprint.operation(Action.REQUEST, scope=Scope.SECRET_CREATE, refusals=("OutsidePaths", "NameTaken"))
+@blueprint.operation(
+    Action.REQUEST, scope=Scope.SECRET_CREATE, refusals=("OutsidePaths", "NameTaken", "SecretTooLarge")
+)
 @blueprint.arguments(
     RequestSchema,
     examples={
@@ -327,15 +328,11 @@ def request_secret(body: dict[str, Any]) -> dict[str, Any]:
     of this name, once. The link can do nothing else. It ends when your token does. The webhook event
     `request.filled` tells that the value is there.
     """
-    limit: int = services().requests.max_bytes
-    size = body["max_bytes"] or limit
-    if size > limit:
-        error = UnprocessableEntity()
-        messages = {"json": {"max_bytes": [f"Must be at most {limit}."]}}
-        error.data = {"messages": messages}  # type: ignore[attr-defined] # as by webargs
-        raise error
     found = services().requests.create(
-        body["name"], seconds=body["ttl_seconds"], max_bytes=size, attempt=current_attempt()
+        body["name"],
+        seconds=body["ttl_seconds"],
+        max_bytes=body["max_bytes"],
+        attempt=current_attempt(),
     )
     return _with_url(found, "request")
 
