@@ -5,7 +5,6 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from threading import BoundedSemaphore
 from typing import Any
 
 import pytest
@@ -158,7 +157,6 @@ def test_a_check_that_does_not_begin_uses_up_no_try(
     body = {"token": token, "passphrase": "right"}
     with monkeypatch.context() as patch:
         patch.setattr("vault.links.shares._WAIT_TIMEOUT_SECONDS", 0.001)
-        patch.setattr(shares, "_checks", BoundedSemaphore(1))
         with shares._checks:
             for _ in range(6):
                 assert alice.open("share/open", body, 503).json["code"] == "overloaded"

@@ -3,7 +3,7 @@
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from threading import BoundedSemaphore
+from threading import Lock
 from typing import Any
 
 from vault.core.attempt import Attempt
@@ -31,8 +31,8 @@ _PATH = "secret/share"
 
 MAX_PASSPHRASE_CHARACTERS = 256
 
-#: Passphrases that one process checks at the same time, as each takes 32 MiB; and the longest wait for that.
-_MAX_CHECKED = 2
+#: The longest wait for the check of another passphrase. A process makes one at a time: each takes a processor
+#: for 0.1 s, and 32 MiB.
 _WAIT_TIMEOUT_SECONDS = 3.0
 
 #: The size from which an opened value needs memory that is reserved.
@@ -103,7 +103,7 @@ class Shares:
         self._secrets = secrets
         self._max_bytes = max_bytes
         self._wrapping = Wrapping(keyring, guard, secrets, namespace=SHARES)
-        self._checks = BoundedSemaphore(_MAX_CHECKED)
+        self._checks = Lock()
 
     def share_secret(
         self, reference: Reference, terms: Terms, *, reserve: Reserve, attempt: Attempt
