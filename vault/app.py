@@ -12,6 +12,7 @@ from vault import __version__, api, console
 from vault.api.http.application import Application
 from vault.api.operations.blueprint import EXTENSION
 from vault.api.site import metrics as metrics_page
+from vault.audit.compaction import Compaction
 from vault.audit.witness.witnessed import WitnessedCheckpoints
 from vault.audit.witness.witnesses import Witnesses
 from vault.auth.authenticator import Authenticator, TokenCredentials
@@ -80,7 +81,9 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
         minutes=settings.audit_witness_minutes,
         retention_days=settings.audit_ttl_days,
     )
-    startup = Startup(database, guard, parts.trail, EndedTokens(token_keys), custody, sender, witnesses)
+    startup = Startup(
+        database, guard, parts.trail, EndedTokens(token_keys), custody, sender, witnesses, Compaction(keyring)
+    )
     retention = Retention(max_versions=settings.max_versions, recovery_days=settings.delete_recovery_days)
     creates = SecretService(keyring, guard, max_bytes=settings.max_secret_bytes)
     changes = SecretWriter(keyring, guard, max_bytes=settings.max_secret_bytes, retention=retention)

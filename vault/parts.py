@@ -52,7 +52,8 @@ class Parts:
         self.jwts = JWTCredentials(own_issuer, Directory(self.token_keys))
 
     def close(self) -> None:
-        """Withdraw the guard's claim, end the trail and close the database."""
-        self.guard.close()
+        """End the trail, withdraw the guard's claim and close the database."""
+        # Without the claim, other processes may retire the key that signs the last entries.
         self.trail.disconnect()
+        self.guard.close()
         self.database.close()

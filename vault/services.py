@@ -7,6 +7,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from vault.audit.compaction import Compaction
 from vault.audit.witness.witnessed import WitnessedCheckpoints
 from vault.audit.witness.witnesses import Witnesses
 from vault.audit.writer import AuditTrail, NoAuditTrail
@@ -69,10 +70,12 @@ class Startup:
         custody: CustodyWatch | NoCustodyWatch,
         sender: Sender,
         witnesses: Witnesses,
+        compaction: Compaction,
     ) -> None:
         self._database = database
         self._guard = guard
         self._trail = trail
+        self._compaction = compaction
         self._ended_tokens = ended_tokens
         self._custody = custody
         self._sender = sender
@@ -103,6 +106,7 @@ class Startup:
                 self._trail.start()
             self._custody.record()
             self._witnesses.start()
+            self._compaction.start()
             if not self._has_warned:
                 self._warn(self._database.ping())
             self.failure = None
@@ -136,6 +140,7 @@ class Startup:
         self._custody.close()
         self._sender.close()
         self._witnesses.close()
+        self._compaction.close()
 
     @property
     def dead_webhooks(self) -> int:

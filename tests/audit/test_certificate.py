@@ -20,6 +20,7 @@ from tests.support.written_trail import Record, Records, rehash
 from vault.audit import certificate, exposure, reader, signing_keys
 from vault.audit.answer import Answer
 from vault.audit.checkpoint import Checkpoint
+from vault.audit.claims import Proof
 from vault.audit.evaluation import matches
 from vault.audit.evidence import Evidence
 from vault.audit.findings import Finding, Kind
@@ -369,7 +370,7 @@ def test_a_dropped_key_certifies_nothing() -> None:
     )
     assert counts["proved"] == 1
     held = certificate.read(certified(), KEYS)
-    assert next(held.unproved("", {signer: {}}, ())).text == found.text
+    assert next(held.unproved(Proof(bounds={signer: {}}))).text == found.text
     evidence = Evidence(KEYS)
     for retired, heads in (({signer: moment(START)}, {}), ({}, held.heads)):
         evidence.newest = Checkpoint(START, {}, retired)

@@ -299,7 +299,8 @@ def test_a_closing_trail_records_its_recovery(
             trail.disconnect()
             trail.disconnect()
     # The one that nevertheless could not end quietly.
-    [entry] = records(stored)
+    entry, closing = records(stored)
+    assert closing["action"] == "stream_closed"
     assert (entry["action"], entry["seq"], entry["replaces"][0]["seq"]) == ("trail_resumed", 0, -1)
 
 

@@ -76,6 +76,7 @@ _ROLE = ("deploy", "--issuer", "ci", "--claim", "sub=job", "--scope", "secret:fe
 #: By the words of the command.
 ENTRIES = {
     "audit checkpoint": _mongodb(),
+    "audit compact": _mongodb(),
     "audit disable": _mongodb(),
     "audit enable": _mongodb(),
     "audit export": _mongodb(),

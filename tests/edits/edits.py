@@ -155,7 +155,7 @@ def append(attack: Attack) -> None:
     count = attack.random.choice((1, 2, 100, 101))
     for number in range(1, count + 1):
         content = {**attack.entry(), "stream": last["stream"], "seq": last["seq"] + 1, "ts": last["ts"]}
-        content |= {"_id": _id(content["ts"]), "secret_id": f"forged-{number}"}
+        content |= {"_id": new_id(content["ts"]), "secret_id": f"forged-{number}"}
         key = FORGER if number == count and attack.random.random() < 0.5 else None
         last = chained(content, last, key)
         attack.entries.insert_one(last)
@@ -177,7 +177,7 @@ def squeeze_in(attack: Attack) -> None:
         )
     )
     attack.free()
-    new = {**old, "_id": _id(old["ts"]), "seq": seq, "secret_id": "forged"}
+    new = {**old, "_id": new_id(old["ts"]), "seq": seq, "secret_id": "forged"}
     _refit(attack, new)
     attack.entries.insert_one(new)
 
@@ -185,7 +185,10 @@ def squeeze_in(attack: Attack) -> None:
 def duplicate(attack: Attack) -> None:
     """Insert an entry again, unchanged or with another stream."""
     attack.free()
-    new = {**attack.entry(), "_id": attack.random.choice((_id(datetime.now(UTC)), "text", 5, Binary(b"x")))}
+    new = {
+        **attack.entry(),
+        "_id": attack.random.choice((new_id(datetime.now(UTC)), "text", 5, Binary(b"x"))),
+    }
     if attack.random.random() < 0.5:
         new["stream"] = attack.random.choice(("ff" * 16, attack.entry()["stream"], ["a"], None))
     attack.entries.insert_one(new)
@@ -233,7 +236,7 @@ def new_stream(attack: Attack) -> None:
         content = {
             key: value for key, value in content.items() if not key.startswith(("previous", "replaces"))
         }
-        content["_id"] = _id(content["ts"])
+        content["_id"] = new_id(content["ts"])
         if number == 0 and attack.random.random() < 0.5:
             content["replaces"] = [left]
         last = chained(content, last, attack.random.choice((None, FORGER)))
@@ -262,7 +265,7 @@ def excuse(attack: Attack) -> None:
     content = {
         name: value for name, value in content.items() if not name.startswith(("previous", "replaces"))
     }
-    content |= {"_id": _id(content["ts"]), "ts": last["ts"] if last else content["ts"]}
+    content |= {"_id": new_id(content["ts"]), "ts": last["ts"] if last else content["ts"]}
     forged = chained(content, last)
     attack.entries.insert_one(forged)
     if attack.random.random() < 0.5:
@@ -340,7 +343,7 @@ def move_retirement(attack: Attack) -> None:
         other = attack.entry()
         attack.replace(other, {**other, "action": old["action"], "details": details})
     else:
-        content = {**old, "_id": _id(old["ts"]), "stream": "dd" * 16, "seq": 0}
+        content = {**old, "_id": new_id(old["ts"]), "stream": "dd" * 16, "seq": 0}
         attack.entries.insert_one(chained(content, None))
 
 
@@ -381,7 +384,7 @@ def move_id(attack: Attack) -> None:
     attack.entries.insert_one({**old, "_id": ObjectId(old["_id"].binary[:4] + attack.random.randbytes(8))})
 
 
-def _id(time: datetime) -> ObjectId:
+def new_id(time: datetime) -> ObjectId:
     return ObjectId(int(time.timestamp()).to_bytes(4, "big") + ObjectId().binary[4:])
 
 

@@ -7,7 +7,8 @@ from typing import Any
 
 from pymongo.errors import PyMongoError
 
-from tests.edits.edits import EDITS, FORGER, Attack
+from tests.edits.compactions import ALL as EDITS
+from tests.edits.edits import FORGER, Attack
 from tests.edits.victim import EVIDENCE, Victim
 from vault.audit import certificate, signing_keys
 from vault.audit.receipts import Receipts

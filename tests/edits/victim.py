@@ -4,12 +4,14 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tests.support.rotation import Stored, connected, new_key
-from vault.audit import certificate, checkpoint, exposure, reader, receipts, signing_keys
+from vault.audit import certificate, checkpoint, compaction, exposure, reader, receipts, signing_keys
+from vault.audit.claims import Claims
 from vault.audit.evidence import Evidence
 from vault.audit.findings import Finding, Kind
 from vault.audit.follow import TrailFollower
@@ -17,7 +19,7 @@ from vault.audit.knowledge import Question
 from vault.audit.reader import Filter
 from vault.audit.receipts import Receipts
 from vault.audit.stream import StoredEntry
-from vault.audit.verifier import Claims, Verifier, verify_records
+from vault.audit.verifier import Verifier, verify_records
 from vault.audit.witness import counter_signature
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.core.attempt import Action, Attempt
@@ -133,6 +135,8 @@ def victim(uri: str, stored: Stored) -> Iterator[Victim]:
         earlier = []
         for keys in ((old,), (new, old), (new,)):
             _write(*keys)
+            if len(keys) == 2 or not earlier:
+                _compact(*keys)
             earlier.append(_documents(stored))
         keyring = Keyring(new)
         made = checkpoint.make(keyring)
@@ -163,7 +167,7 @@ def _receipts(documents: list[dict[str, Any]], keys: Iterable[SigningKey]) -> It
     by_signer = {key.public.signer: key for key in keys}
     newest = {one["stream"]: one for one in sorted(documents, key=_seq) if "signature" in one}
     for document in newest.values():
-        yield receipts.make(document, by_signer[document["signer"]])
+        yield receipts.make({"request_id": "", **document}, by_signer[document["signer"]])
 
 
 def _leftovers(documents: list[dict[str, Any]]) -> Iterator[str]:
@@ -195,6 +199,14 @@ def _write(*keys: MasterKey) -> None:
         worker._on_finish([(Attempt(action=Action.TRAIL_RESUMED), Status.SUCCESS)])
         worker.retire_signers()
         worker.disconnect()
+
+
+def _compact(*keys: MasterKey) -> None:
+    """Close the streams of the processes that did not, and list closed streams in several summaries."""
+    with pytest.MonkeyPatch.context() as small:
+        small.setattr(compaction, "_MIN_CLOSED", timedelta())
+        small.setattr(compaction, "MAX_ROWS", 2)
+        assert compaction.compact(Keyring(keys[0], keys[1:]), idle=timedelta()).listed >= 4
 
 
 def _fail(worker: AuditTrail, *, kept: int) -> None:

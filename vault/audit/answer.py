@@ -1,11 +1,12 @@
-"""Answers: the exposures that entries prove, evaluated one entry after the other."""
+"""The answer of a certificate: the exposures that the entries of a trail prove."""
 
 from collections import defaultdict
-from collections.abc import Collection, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict
 from datetime import datetime
 from typing import Any
 
+from vault.audit.claims import Proof
 from vault.audit.entry import Entry
 from vault.audit.evaluation import MISSING, Document, matches, value
 from vault.audit.findings import Finding, Kind
@@ -24,7 +25,7 @@ from vault.audit.knowledge import (
     joined,
     key_of,
 )
-from vault.audit.retirement import Heads
+from vault.audit.retirement import Head
 from vault.audit.summary import is_type
 from vault.core.attempt import Action
 from vault.core.timestamps import moment
@@ -49,7 +50,8 @@ class Answer:
 
     def __init__(self, query: Mapping[str, Any], heads: Mapping[str, Record]) -> None:
         """Prepare for the *query* of a certificate and its *heads*, by stream."""
-        self.query, self.heads = query, heads
+        self.query = query
+        self.heads = heads
         since = query.get("since")
         question = Question(
             address=query.get("address"),
@@ -67,35 +69,37 @@ class Answer:
         if query["stale"] and "name" in (named := query.get("secret", {})):
             self._named = {f"details.{name}": text for name, text in named.items()}
             self._named |= {"$expr": is_type("$secret_id", "string"), "$nor": [which]}
-        #: By stream, the first entry that the query or the heads should cover, and do not.
-        self.left_out: dict[str, Entry] = {}
-        #: By secret, the entry of the first version above the one that the query states as current.
-        self._above: dict[str, Entry] = {}
-        #: As `vault.audit.exposure` groups entries, by key.
-        self.rows: dict[Key, Mapping[str, Any]] = {}
-        #: The entries of replies that were wrapped, by the accessor of their token, and of those unwrapped.
-        self._origins: dict[str, list[Document]] = defaultdict(list)
-        self._unwraps: list[Document] = []
+        self._found = _Found()
+        #: Of each stream without a head, what it adds if the heads cover it through summaries; and the first
+        #: entry that they should cover.
+        self._apart: dict[str, _Found] = {}
+        self._uncovered: dict[str, Entry] = {}
 
     def meet(self, entry: Entry, record: Record) -> None:
         """Take the next *entry* of a trail, which is decoded from *record*."""
         head = self.heads.get(entry.stream)
         if head is None or entry.seq > head["seq"]:
             if entry.is_signed and entry.ts < self.query["complete_until"]:
-                self.left_out.setdefault(entry.stream, entry)
-            return
-        if entry.flaw or not matches(SUCCESS, record):
-            return
-        document = {**record, "ts": _time(entry.ts)}
+                kept = self._uncovered if head is None else self.left_out
+                kept.setdefault(entry.stream, entry)
+            if head:
+                return
+        if not entry.flaw and matches(SUCCESS, record):
+            found = self._found if head else self._apart.get(entry.stream, _Found())
+            self._take(entry, {**record, "ts": _time(entry.ts)}, found)
+            if found.has_any and not head:
+                self._apart[entry.stream] = found
+
+    def _take(self, entry: Entry, document: Document, found: "_Found") -> None:
         if self._named and matches(self._named, document):
-            self.left_out.setdefault(entry.stream, entry)
-        self._compare_version(entry, document)
+            found.left_out.setdefault(entry.stream, entry)
+        self._compare_version(entry, document, found)
         if matches(self._known, document):
-            self._take(document, document)
+            found.add(document, document)
         elif matches(self._unwrapped, document):
-            self._unwraps.append(document)
+            found.unwraps.append(document)
         elif matches(self._wrapped, document) or matches(_REWRAPPED, document):
-            self._origins[value("$details.accessor", document)].append(document)
+            found.origins[value("$details.accessor", document)].append(document)
 
     def exposures(self, current: Mapping[str, int | None]) -> dict[Key, dict[str, Any]]:
         """Return the exposures by their keys, in order, in the form of a certificate.
@@ -111,45 +115,98 @@ class Answer:
         }
 
     @property
+    def rows(self) -> Mapping[Key, Mapping[str, Any]]:
+        """The exposures as `vault.audit.exposure` groups entries, by key."""
+        return self._found.rows
+
+    @property
     def secret_ids(self) -> set[str]:
         """The IDs of all secrets with an exposure, also one that is not current."""
         return {secret_id for secret_id, _, _ in self.rows}
 
-    def unproved(
-        self, _kept_since: str, _bounds: Mapping[str, Heads], _dropped: Collection[str], /
-    ) -> Iterator[Finding]:
-        """Follow the wrapped replies, after the last entry, and yield a finding for what is left out."""
-        for document in self._unwraps:
-            for origin in self._origins_of(document):
-                self._take(document, origin)
+    @property
+    def left_out(self) -> dict[str, Entry]:
+        """By stream, the first entry that the query or the heads should cover, and do not."""
+        return self._found.left_out
+
+    def unproved(self, proof: Proof, /) -> Iterator[Finding]:
+        """Complete the answer, after the last entry, and yield a finding for what is left out."""
+        self._add_covered(proof)
+        for document in self._found.unwraps:
+            for origin in self._found.origins_of(document):
+                self._found.add(document, origin)
         for entry in self.left_out.values():
             yield entry.finding("should be covered by the certificate, and is not", Kind.LOOK)
-        for entry in self._above.values():
+        for entry in self._found.above.values():
             yield entry.finding("wrote a version above the one that the certificate calls current", Kind.LOOK)
 
-    def _compare_version(self, entry: Entry, document: Document) -> None:
+    def _add_covered(self, proof: Proof) -> None:
+        """Add the streams that the heads cover through summaries."""
+        heads = {name: Head(head["seq"], head["ts"], head["hash"]) for name, head in self.heads.items()}
+        covered = proof.covered(heads)
+        for stream, found in self._apart.items():
+            if stream in covered:
+                self._found.join(found)
+        for stream, entry in self._uncovered.items():
+            # A summary and the streams in it expire at about the same time.
+            if stream not in covered and entry.ts >= proof.kept_since:
+                self.left_out.setdefault(stream, entry)
+
+    def _compare_version(self, entry: Entry, document: Document, found: "_Found") -> None:
         if not matches(_WRITTEN, document):
             return
-        found = _fields(document, document)
-        stated = self.query.get("current", {}).get(str(found["secret_id"]))
-        if stated is not None and any(version > stated for version in _versions(found)):
-            self._above.setdefault(found["secret_id"], entry)
+        stored = _fields(document, document)
+        stated = self.query.get("current", {}).get(str(stored["secret_id"]))
+        if stated is not None and any(version > stated for version in _versions(stored)):
+            found.above.setdefault(stored["secret_id"], entry)
 
-    def _take(self, entry: Document, origin: Document) -> None:
+
+class _Found:
+    """What the entries of some streams add to an answer."""
+
+    def __init__(self) -> None:
+        #: By stream, the first entry that the query should cover, and does not.
+        self.left_out: dict[str, Entry] = {}
+        #: By secret, the entry of the first version above the one that the query states as current.
+        self.above: dict[str, Entry] = {}
+        self.rows: dict[Key, Mapping[str, Any]] = {}
+        #: The entries of replies that were wrapped, by the accessor of their token, and of those unwrapped.
+        self.origins: dict[str, list[Document]] = defaultdict(list)
+        self.unwraps: list[Document] = []
+
+    @property
+    def has_any(self) -> bool:
+        """True if there is anything."""
+        return bool(self.rows or self.unwraps or self.origins or self.left_out or self.above)
+
+    def join(self, other: "_Found") -> None:
+        """Add what *other* has."""
+        self.left_out |= other.left_out
+        self.above |= other.above
+        for row in other.rows.values():
+            self._add_row(row)
+        for accessor, documents in other.origins.items():
+            self.origins[accessor] += documents
+        self.unwraps += other.unwraps
+
+    def add(self, entry: Document, origin: Document) -> None:
+        """Add the exposures that *entry* proves, by its *origin* if it unwraps one."""
         found = _fields(entry, origin)
         for version in _versions(found):
-            row = _grouped(found, version)
-            key = key_of(row)
-            self.rows[key] = joined(self.rows[key], row) if key in self.rows else row
+            self._add_row(_grouped(found, version))
 
-    def _origins_of(self, unwrap: Document) -> Iterator[Document]:
+    def _add_row(self, row: Mapping[str, Any]) -> None:
+        key = key_of(row)
+        self.rows[key] = joined(self.rows[key], row) if key in self.rows else row
+
+    def origins_of(self, unwrap: Document) -> Iterator[Document]:
         """Yield the entries of the reply that *unwrap* took: it can have been wrapped several times."""
         seen, pending = set[str](), [unwrap]
         while pending:
             accessor = str(pending.pop().get("secret_id"))
             if accessor not in seen:
                 seen.add(accessor)
-                for document in self._origins.get(accessor, ()):
+                for document in self.origins.get(accessor, ()):
                     if document["action"] == Action.FETCH:
                         yield document
                     else:

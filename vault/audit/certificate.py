@@ -9,17 +9,17 @@ service looks these up, and states them in the question.
 """
 
 import json
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
 from vault.audit import checkpoint, lookup, reader
 from vault.audit.answer import Answer
+from vault.audit.claims import Proof
 from vault.audit.findings import NO_PLACE, Finding, Kind
 from vault.audit.knowledge import Question
 from vault.audit.reader import SETTLED_SECONDS, Filter
-from vault.audit.retirement import Heads
 from vault.audit.summary import shown_name
 from vault.audit.verifier import Verifier, read_on, retention_start, verify_records
 from vault.core.attempt import Action, Attempt
@@ -60,15 +60,10 @@ class Certificate(Answer):
         #: The numbers of exposures by outcome. The `stale` ones are not listed, as the query says.
         self.counts = {"proved": 0, "unproved": 0, "past_retention": 0, "stale": 0}
 
-    def unproved(
-        self, kept_since: str, bounds: Mapping[str, Heads], dropped: Collection[str], /
-    ) -> Iterator[Finding]:
-        """Yield, after the last entry, a finding for each exposure that the trail contradicts.
-
-        Entries from before *kept_since* may be missing, and with them what they prove.
-        """
-        yield from super().unproved(kept_since, bounds, dropped)
-        if self.signer in bounds or self.signer in dropped:
+    def unproved(self, proof: Proof, /) -> Iterator[Finding]:
+        """Yield, after the last entry, a finding for each exposure that the trail contradicts."""
+        yield from super().unproved(proof)
+        if self.signer in proof.bounds or self.signer in proof.dropped:
             yield Finding(*NO_PLACE, _BY_DROPPED, Kind.LOOK)
         found = self.exposures(self.query["current"])
         self.counts["stale"] = len(self.rows) - len(found)
@@ -76,7 +71,9 @@ class Certificate(Answer):
             listed = self._listed.get(key)
             if listed == found.get(key):
                 self.counts["proved"] += 1
-            elif listed and (listed["first_at"] < kept_since or (kept_since and "unwrap" in listed["how"])):
+            elif listed and (
+                listed["first_at"] < proof.kept_since or (proof.kept_since and "unwrap" in listed["how"])
+            ):
                 # An unwrap proves nothing without the entry of the wrapped reply, which is older.
                 self.counts["past_retention"] += 1
             else:

@@ -1,4 +1,4 @@
-"""Checkpoints: the signed heads of all streams, kept outside the database.
+"""Checkpoints: signed heads that cover all streams, kept outside the database.
 
 Functions that read MongoDB raise `StorageUnavailableError`.
 """
@@ -8,21 +8,15 @@ import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from itertools import islice
 from typing import Any
 
-from vault.audit import retirement, signing_keys
-from vault.audit.collection import collection, records
+from vault.audit import ends, signing_keys
+from vault.audit.summaries import Listed
 from vault.core.errors import InvalidCheckpointError
 from vault.core.timestamps import moment
 from vault.crypto import Keyring, audit_chain, encoding
 from vault.crypto.audit_chain import SigningKey, VerifyingKey
 from vault.documents.audit import Record
-from vault.documents.base import is_text
-from vault.documents.guard import storage_errors
-
-#: The number of entries at the end of a stream that are read in one round trip.
-_BATCH_SIZE = 10
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,28 +44,19 @@ def signed(made: Mapping[str, Any], keyring: Keyring) -> dict[str, Any]:
 
 
 def heads(keyring: Keyring) -> list[Record]:
-    """Return the place, time and hash of the newest entry of each stream that is genuine and signed."""
+    """Return the place, time and hash of each entry of `newest_signed`."""
     names = ("stream", "seq", "ts", "hash")
     return [{name: record[name] for name in names} for record in newest_signed(keyring)]
 
 
 def newest_signed(keyring: Keyring) -> Iterator[Record]:
-    """Yield the newest entry of each stream that is genuine and signed."""
+    """Yield the newest genuine and signed entry of each stream, except for streams that a summary lists.
+
+    One of the entries covers that summary. It is older than the search for the ends.
+    """
+    listed = Listed(keyring).rows
     keys, bounds = signing_keys.trusted(keyring), signing_keys.retired(keyring)
-    with storage_errors():
-        streams = collection().distinct("stream")
-    # The service writes only strings; in a query, anything else could be a condition.
-    for stream in (stream for stream in streams if is_text(stream)):
-        query = {"stream": stream, "signature": {"$exists": True}}
-        # A small batch: the first is almost always genuine, and a worker may do this while it serves.
-        signed = records(query, ("seq", -1), batch_size=_BATCH_SIZE)
-        genuine = (
-            record
-            for record in signed
-            if _is_genuine(record, keys)
-            and retirement.is_within(bounds, record["signer"], (record["stream"], record["seq"]))
-        )
-        yield from islice(genuine, 1)
+    return ends.newest_signed(ends.highest(except_for=listed), keys, bounds)
 
 
 def retired(keyring: Keyring) -> list[str]:
@@ -116,13 +101,3 @@ def is_signed(made: Mapping[str, Any], keys: Mapping[str, VerifyingKey]) -> bool
     """Return whether one of *keys* signed *made*."""
     key = keys.get(made["signer"])
     return key is not None and key.verifies(made["signature"], audit_chain.canonical(made))
-
-
-def _is_genuine(record: Record, keys: Mapping[str, VerifyingKey]) -> bool:
-    """Return whether one of *keys* signed this entry with this content."""
-    try:
-        key = keys[record["signer"]]
-        is_signed = key.verifies(record["signature"], record["hash"].encode())
-        return is_signed and record["hash"] == audit_chain.digest(record)
-    except (AttributeError, KeyError, TypeError, ValueError):
-        return False

@@ -7,9 +7,12 @@ from typing import Any
 import bson
 from bson import Code, ObjectId
 from bson.raw_bson import RawBSONDocument
+from pymongo.read_concern import ReadConcern
 
 from vault.audit import stream
 from vault.audit.findings import NO_PLACE, Finding, Kind
+from vault.crypto import audit_chain
+from vault.crypto.audit_chain import VerifyingKey
 from vault.documents import AuditEntry
 from vault.documents.audit import Record, record_of
 from vault.documents.guard import storage_errors
@@ -17,6 +20,9 @@ from vault.documents.indexes import RETENTION_KEY, retention_seconds
 
 #: The number of entries read in one round trip.
 _BATCH_SIZE = 1_000
+
+#: For what a failover must not undo: only the primary may have the newest commits.
+MAJORITY = ReadConcern("majority")
 
 #: The maximum size of an entry that is decoded: over twice the size of the largest one of the service.
 #: Decoded, a hostile one takes up to 30 times its size.
@@ -55,7 +61,10 @@ _MAX_NAME_LENGTH = 40
 
 
 def records(
-    query: Mapping[str, Any], *order: tuple[str, int], batch_size: int = _BATCH_SIZE
+    query: Mapping[str, Any],
+    *order: tuple[str, int],
+    batch_size: int = _BATCH_SIZE,
+    read_concern: ReadConcern | None = None,
 ) -> Iterator[Record]:
     """Yield the entries of *query*, in *order*, as records; *batch_size* of them are read at a time.
 
@@ -64,10 +73,12 @@ def records(
     """
     entries = collection()
     options = entries.codec_options
-    raw = entries.with_options(codec_options=options.with_options(document_class=RawBSONDocument))
+    raw = entries.with_options(
+        options.with_options(document_class=RawBSONDocument), read_concern=read_concern
+    )
     with storage_errors():
         before: Mapping[str, Any] | None = None
-        for stored in raw.find(query, batch_size=batch_size).sort(order):
+        for stored in raw.find(query, sort=order or None, batch_size=batch_size):
             if len(stored.raw) > MAX_ENTRY_BYTES:
                 yield _place(entries, stored.raw)
                 continue
@@ -80,6 +91,16 @@ def records(
                 fits = False
             record = record_of(document)
             yield record if fits else record | {"hash": None}
+
+
+def is_genuine(record: Record, keys: Mapping[str, VerifyingKey]) -> bool:
+    """Return whether one of *keys* signed this entry with this content."""
+    try:
+        key = keys[record["signer"]]
+        is_signed = key.verifies(record["signature"], record["hash"].encode())
+        return is_signed and record["hash"] == audit_chain.digest(record)
+    except (AttributeError, KeyError, TypeError, ValueError):
+        return False
 
 
 def _place(entries: Any, stored: bytes) -> Record:

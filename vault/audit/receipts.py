@@ -9,16 +9,16 @@ import json
 import re
 import sqlite3
 from base64 import urlsafe_b64decode, urlsafe_b64encode
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any
 from weakref import finalize
 
 from vault.audit import retirement
+from vault.audit.claims import Proof
 from vault.audit.entry import Entry
 from vault.audit.findings import NO_PLACE, Finding, Kind
-from vault.audit.retirement import Heads
 from vault.audit.stream import StoredEntry
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import VaultError
@@ -173,23 +173,20 @@ class Receipts:
             else:
                 self._execute(_UPDATE, entry.place)
 
-    def unproved(
-        self, kept_since: str, bounds: Mapping[str, Heads], dropped: Collection[str]
-    ) -> Iterator[Finding]:
+    def unproved(self, proof: Proof) -> Iterator[Finding]:
         """Yield, after the last entry, a finding for each receipt without its entry.
 
-        Entries from before *kept_since* may be missing. Of keys that are retired, by *bounds*, or *dropped*,
-        a receipt beyond the last genuine signatures can be forged.
+        Of keys that are retired or dropped, a receipt beyond the last genuine signatures can be forged.
         """
         for stream, seq, at, action, signer, line, is_replaced in self._execute(_SELECT_ALL):
-            if at < kept_since and not is_replaced:
+            if at < proof.kept_since and not is_replaced:
                 self.counts["past_retention"] += 1
                 continue
             self.counts["unproved"] += 1
             text = (_REPLACED if is_replaced else _MISSING).format(line)
             kind = Kind.TAMPERING
-            is_unretired = signer in dropped and signer not in bounds
-            if is_unretired or not retirement.is_within(bounds, signer, (stream, seq)):
+            is_unretired = signer in proof.dropped and signer not in proof.bounds
+            if is_unretired or not retirement.is_within(proof.bounds, signer, (stream, seq)):
                 text, kind = text + _UNLESS, Kind.LOOK
             yield Finding(stream, seq, text, kind, is_gap=not is_replaced, ts=at, action=action)
 

@@ -5,7 +5,7 @@ that each part fits into an entry of the trail. The signature of a part covers i
 signature.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from secrets import token_hex
 from types import MappingProxyType
@@ -98,16 +98,17 @@ def bounds(
     signers: Iterable[str],
     parts: Iterable[Part],
     known: Mapping[str, tuple[str, Heads]] = MappingProxyType({}),
+    covered: Callable[[Heads], Heads] = lambda heads: heads,
 ) -> dict[str, Heads]:
     """Return the heads of each retired key of *signers*; the earliest retirement of a key takes effect.
 
     The first of *signers* is the current key, which is never retired. A retired key can no longer retire
     others: of its retirements, only those in entries within its own heads take effect. *known* retirements
-    need no proof; each has its time.
+    need no proof; each has its time. *covered* adds what heads cover through summaries.
     """
     by, *pending = signers
     parts = list(parts)
-    ends = {signer: end for signer, end in known.items() if signer in pending}
+    ends = {signer: (ts, covered(heads)) for signer, (ts, heads) in known.items() if signer in pending}
     while True:
         end = ends.get(by)
         valid = [
@@ -117,7 +118,7 @@ def bounds(
         ]
         for signer, ts, heads in complete(valid):
             if signer in pending and (signer not in ends or ts < ends[signer][0]):
-                ends[signer] = ts, heads
+                ends[signer] = ts, covered(heads)
         if not pending:
             return {signer: heads for signer, (_, heads) in ends.items()}
         # Retired keys first: an attacker with one of them must not be able to retire later keys.

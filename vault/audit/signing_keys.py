@@ -9,6 +9,7 @@ from typing import Any
 
 from vault.audit import retirement
 from vault.audit.retirement import Heads, Part
+from vault.audit.summaries import Listed
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey, VerifyingKey
@@ -99,8 +100,8 @@ def retire(
     keys that the next call can skip as *settled*.
 
     The primary key signs the retirements. It repeats those by an earlier key, which is dropped in its turn.
-    *heads* returns the newest signed entry of each stream. *record* writes a part into the trail. Only then
-    does `audit_keys` get the part, so an interrupted retirement is repeated.
+    *heads* returns the heads of the trail, as `checkpoint.newest_signed`. *record* writes a part into the
+    trail. Only then does `audit_keys` get the part, so an interrupted retirement is repeated.
 
     Does nothing while other processes hold keys that are not in *keyring*, because those can still sign; nor
     while the trail is disabled, because nothing may follow its last entry.
@@ -117,10 +118,12 @@ def retire(
     known = retired(keyring)
     newest = [] if known.keys() >= missing else list(heads())
     # Retention can remove everything that a key signed; but as primary key, it endorsed its fallbacks.
-    used = known.keys() | {head["signer"] for head in newest} | _former_primaries(trusted(keyring))
+    used = known.keys() | {head["signer"] for head in newest} | Listed(keyring).signers
+    used |= _former_primaries(trusted(keyring))
     # Another process can have retired some meanwhile.
     for signer in sorted(_unretired(missing & used, keyring)):
-        ends: Iterable[Record] = [head for head in newest if head["signer"] == signer]
+        # Of other keys, too: their entries can be summaries of streams that this key signed.
+        ends: Iterable[Record] = newest
         if signer in known:
             ends = ({"stream": name, **head.row()} for name, head in known[signer].items())
         for made in retirement.make(signer, ends, primary, moment(datetime.now(UTC))):

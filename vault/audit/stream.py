@@ -14,6 +14,7 @@ from typing import Any
 
 from bson import ObjectId
 
+from vault.core.attempt import Action
 from vault.core.timestamps import to_milliseconds
 from vault.crypto import audit_chain
 from vault.documents.audit import record_of
@@ -29,6 +30,10 @@ MAX_ENTRIES = 2**24
 
 #: The maximum step back of a clock within a stream, whose times never decrease.
 _MAX_CLOCK_STEP_BACK = timedelta(seconds=1)
+
+#: The age of its last entry with which a stream ends. Other processes close a stream that is twice as old: so
+#: they close none whose process may still write to it, and fail its next commit.
+_MAX_IDLE = timedelta(hours=12)
 
 #: The number of streams that a successor names of the first ones it replaces, and of the last ones. In an
 #: outage, thousands of commits can fail. Only those at its two ends can leave unsigned entries, because
@@ -65,6 +70,18 @@ class Stream:
         #: The hashes of a commit in progress, or of one that failed.
         self._attempted: list[str] = []
 
+    @classmethod
+    def resume(cls, signing_key: audit_chain.SigningKey, last: StoredEntry) -> "Stream":
+        """Return the stream, of any process, that ends with the entry *last*."""
+        stream = cls(signing_key)
+        stream.id, stream._last = last["stream"], last
+        return stream
+
+    @property
+    def is_open(self) -> bool:
+        """True if it has entries, and no last one that closes it."""
+        return self._last is not None and self._last.get("action") != Action.STREAM_CLOSED
+
     @property
     def head(self) -> dict[str, Any] | None:
         """The newest entry known to be stored, as evidence for later verification."""
@@ -77,6 +94,12 @@ class Stream:
     def is_behind(self, now: datetime) -> bool:
         """Return whether the clock has stepped back too far for this stream to continue."""
         return self._last is not None and bool(now < self._last["ts"] - _MAX_CLOCK_STEP_BACK)
+
+    def is_over(self, now: datetime) -> bool:
+        """Return whether this stream is closed, or too old to be continued."""
+        if self._last is None:
+            return False
+        return not self.is_open or bool(now > self._last["ts"] + _MAX_IDLE)
 
     def is_full(self, more: int) -> bool:
         """Return whether *more* entries are too many for this stream."""
@@ -129,6 +152,11 @@ class Stream:
         else:
             replaced = [{**{name: head[name] for name in ("stream", "seq", "ts")}, **attempted}]
         return Stream(self._signing_key, replaces=replaced)
+
+
+def is_closable(stream: str) -> bool:
+    """Return whether another process can continue *stream*: in an older one, it would not know the IDs."""
+    return bool(_STREAM.fullmatch(stream))
 
 
 def new_stream_id() -> str:

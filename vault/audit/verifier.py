@@ -15,16 +15,19 @@ import time
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from itertools import chain
 from types import MappingProxyType
-from typing import Protocol, Self
+from typing import Self
 
 from vault.audit import retirement, signing_keys
+from vault.audit.claims import Claims, Proof
 from vault.audit.collection import collection_findings, records
 from vault.audit.entry import FOREIGN, MAX_TEXT_LENGTH, Entry, Predecessor, shown
 from vault.audit.findings import Finding, Kind
 from vault.audit.reader import earliest_id
 from vault.audit.retirement import Head, Heads, Part, Place
-from vault.audit.stream import MAX_ENTRIES_PER_COMMIT
+from vault.audit.stream_state import StreamState
+from vault.audit.summaries import closure, rows_of
 from vault.core.attempt import Action
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
@@ -41,6 +44,8 @@ _SETTLED_SECONDS = 4
 _MAX_ROUNDS = 5
 
 _BY_DROPPED = "is signed by a master key that had been dropped before"
+_NOT_LISTED = "is not the entry that the summary of its stream lists"
+_AFTER_LISTED = "comes after the end of its stream: a summary lists an earlier one"
 _NOT_RETIRED = (
     "is signed by a master key that was dropped and is not retired yet: a running service retires it within "
     "two minutes"
@@ -106,22 +111,6 @@ def read_on(ends: Sequence[End], *, began: datetime) -> Iterator[Record]:
 def retention_start(days: int, now: datetime) -> str:
     """Return the time, as in records, since which no entry may be missing; "" if none may be missing."""
     return moment(now - timedelta(days=days) + _MAX_CLOCK_LEAD) if days else ""
-
-
-class Claims(Protocol):
-    """Claims about a trail: receipts, or a certificate."""
-
-    def meet(self, entry: Entry, record: Record, /) -> None:
-        """Take the next *entry*, which is decoded from *record*."""
-
-    def unproved(
-        self, kept_since: str, bounds: Mapping[str, Heads], dropped: Collection[str], /
-    ) -> Iterator[Finding]:
-        """Yield, after the last entry, a finding for each claim that the trail does not prove.
-
-        Entries from before *kept_since* may be missing. *bounds* are the last genuine signatures of retired
-        keys, and *dropped* the keys that must be retired.
-        """
 
 
 class Verifier:
@@ -200,6 +189,11 @@ class Verifier:
         """The number of streams seen."""
         return len(self._streams)
 
+    @property
+    def _signed(self) -> list[Entry]:
+        """The last signed entry of each stream that has one."""
+        return [stream.signed for stream in self._streams.values() if stream.signed]
+
     def add(self, record: Record) -> Iterator[Finding]:
         """Take the next record; yield the findings about it."""
         self.entries += 1
@@ -218,6 +212,11 @@ class Verifier:
         yield from self._move(entry)
         for claims in self._claims:
             claims.meet(entry, record)
+        if not entry.flaw and (rows := rows_of(record)):
+            state = self._streams[entry.stream]
+            # Only of known keys: other summaries prove nothing, and would fill the memory.
+            if state.last is entry and not any(self._signature(entry)):
+                state.summaries = (*state.summaries, (entry.seq, rows))
         if self._hashes.get(entry.place, entry.hash) != entry.hash:
             yield entry.finding("is not the entry in the checkpoint")
 
@@ -225,6 +224,8 @@ class Verifier:
         """Move the stream of *entry* by the event that *entry* is."""
         stream = self._streams.get(entry.stream)
         expected = stream.last.seq + 1 if stream else 0
+        if stream and stream.is_closed and entry.seq >= expected:
+            yield entry.finding("comes after the entry that closes its stream")
         if entry.seq > expected:
             yield from self._gap(stream, expected, entry)
             self._streams[entry.stream] = StreamState(entry)
@@ -266,30 +267,34 @@ class Verifier:
     def ends(self) -> list[End]:
         """Return the ends of streams that are tampering unless more entries arrive.
 
-        While the service writes, a commit can be read in part, and a stream can grow after its own reading
-        and before the reading of its successor. Read on from these ends, and look for further successors.
+        While the service writes, a commit can be read in part, and a stream can grow before its successor is
+        read. Read on from these ends, and look for further successors.
         """
         bounds = self._bounds()
-        replaced = self._replaced(bounds)
+        replaced, closed = self._replaced(bounds), self._closed(bounds)
         tails = [End(tail.stream, tail.seq) for tail in self._tails(replaced) if tail.tampering]
-        return tails + [End(name, self._reached(name), seq) for name, seq, _ in self._cut(bounds, replaced)]
+        cut = self._cut(bounds, replaced, closed)
+        return tails + [End(name, self._reached(name), seq) for name, seq, _ in cut]
 
     def finish(self) -> Iterator[Finding]:
         """Yield the final judgement: the findings about the collection, and about the ends of all streams."""
         yield from self._of_collection
-        for stream in self._streams.values():
-            if stream.signed:
-                yield from self._signature(stream.signed)
         bounds = self._bounds()
+        closed = self._closed(bounds)
+        for name, stream in self._streams.items():
+            # A genuine row covers the signature, too.
+            if stream.signed and not stream.ends_with(closed.get(name)):
+                yield from self._signature(stream.signed)
+        yield from self._beyond(closed)
         yield from self._out_of_bounds(bounds)
         yield from self._unbounded(bounds)
         replaced = self._replaced(bounds)
         yield from self._tails(replaced)
-        for name, seq, witness in self._cut(bounds, replaced):
+        for name, seq, witness in self._cut(bounds, replaced, closed):
             where = "at the end" if name in self._streams else "with its whole stream"
             yield Finding(name, seq, f"is missing {where}: {witness} lists it", is_gap=True)
         for claims in self._claims:
-            yield from claims.unproved(self._kept_since(), bounds, self._dropped)
+            yield from claims.unproved(Proof(self._kept_since(), bounds, self._dropped, self._covered))
 
     def _signature(self, signed: Entry) -> Iterator[Finding]:
         """Yield a finding unless a known key signed the entry *signed*."""
@@ -304,65 +309,74 @@ class Verifier:
         known = {signer: (ts, self._checkpoint) for signer, ts in self._retired.items()}
         # Also of keys that are unknown: someone may have removed a key with all that it signed.
         signers = dict.fromkeys((*self._keys, *(part.signer for part in self._retirements)))
-        return retirement.bounds(signers, self._retirements, known)
+        return retirement.bounds(signers, self._retirements, known, self._covered)
+
+    def _covered(self, heads: Heads) -> Heads:
+        """Return *heads* with the ends of the streams that they cover through summaries.
+
+        All that is within heads is genuine, or there is a finding: but not before a gap.
+        """
+        summaries = {name: stream.summaries for name, stream in self._streams.items() if stream.summaries}
+        return closure(heads, summaries)
+
+    def _closed(self, bounds: Mapping[str, Heads]) -> Heads:
+        """Return the ends of the streams that genuine summaries list."""
+        streams = (stream for stream in self._streams.values() if stream.summaries)
+        lists = (stream.summaries for stream in streams if self._is_genuine(stream, bounds))
+        return {name: head for _, rows in chain.from_iterable(lists) for name, head in rows.items()}
+
+    def _is_genuine(self, stream: StreamState, bounds: Mapping[str, Heads]) -> bool:
+        """Return whether the last signature of *stream* is genuine, and so all that it covers."""
+        last = stream.signed
+        if last is None or not retirement.is_within(bounds, last.signer, last.place):
+            return False
+        return not any(self._signature(last))
+
+    def _beyond(self, closed: Heads) -> Iterator[Finding]:
+        """Yield a finding for each *closed* stream that has another entry at its end, or goes on after it."""
+        for name, head in closed.items():
+            stream = self._streams.get(name)
+            if stream and stream.last.seq >= head.seq and not stream.ends_with(head):
+                is_same = stream.last.seq == head.seq
+                yield stream.last.finding(_NOT_LISTED if is_same else _AFTER_LISTED)
 
     def _out_of_bounds(self, bounds: Mapping[str, Heads]) -> Iterator[Finding]:
         """Yield the entries that a retired key signed beyond its heads, or that differ from them."""
         for signer, place in self._before_gaps:
             if not retirement.is_within(bounds, signer, place):
                 yield Finding(*place, _BY_DROPPED)
-        for signed in self._signed():
+        for signed in self._signed:
             head = bounds.get(signed.signer, {}).get(signed.stream)
             if not retirement.is_within(bounds, signed.signer, signed.place):
-                yield signed.finding(_BY_DROPPED)
-            elif head and head.seq == signed.seq and head.hash != signed.hash:
+                # Expected only while MongoDB removes a stream, and has removed its summary.
+                is_expired = signed.ts < self._kept_since()
+                yield signed.finding(_BY_DROPPED, Kind.LOOK if is_expired else Kind.TAMPERING)
+            elif head and head.seq == signed.seq and head.hash not in (signed.hash, signed.link):
                 yield signed.finding("is not the entry in the retirement of its key")
 
     def _unbounded(self, bounds: Mapping[str, Heads]) -> Iterator[Finding]:
         """Yield, for each dropped key that is not retired, one entry that its holder could have forged."""
+        covered = self._covered(self._checkpoint)
         for signer in self._dropped:
-            mine = (signed for signed in self._signed() if signed.signer == signer)
-            unproven = [signed for signed in mine if not retirement.reaches(self._checkpoint, signed.place)]
+            mine = (signed for signed in self._signed if signed.signer == signer)
+            unproven = [signed for signed in mine if not retirement.reaches(covered, signed.place)]
             if signer not in bounds and unproven:
                 yield unproven[-1].finding(_NOT_RETIRED, Kind.LOOK)
 
-    def _signed(self) -> list[Entry]:
-        """Return the last signed entry of each stream that has one."""
-        return [stream.signed for stream in self._streams.values() if stream.signed]
-
     def _replaced(self, bounds: Mapping[str, Heads]) -> dict[str, Predecessor]:
         """Return the streams that genuine successors replace: a forged successor excuses nothing."""
-        replaced: dict[str, Predecessor] = {}
-        for stream in self._streams.values():
-            signed = stream.signed
-            if stream.replaces and signed and retirement.is_within(bounds, signed.signer, signed.place):
-                replaced |= {} if any(self._signature(signed)) else stream.replaces
-        return replaced
+        successors = (stream for stream in self._streams.values() if stream.replaces)
+        genuine = (stream for stream in successors if self._is_genuine(stream, bounds))
+        return {name: known for stream in genuine for name, known in stream.replaces.items()}
 
     def _tails(self, replaced: Mapping[str, Predecessor]) -> Iterator[Finding]:
         """Yield a finding for each stream with an unsigned tail."""
         for name, stream in self._streams.items():
             if stream.unsigned:
-                yield self._tail(stream, replaced.get(name))
-
-    def _tail(self, stream: "StreamState", known: Predecessor | None) -> Finding:
-        """Judge the unsigned tail of *stream*; *known* is what a successor says about the stream, if any."""
-        last = stream.last
-        if known and stream.is_leftover(known):
-            names = f"with the {stream.unsigned - 1} before it " if stream.unsigned > 1 else ""
-            text = f"is {names}of a commit that failed"
-            if known.hashes is None:
-                reason = "the version that wrote it did not record what it tried to store"
-                return last.finding(f"{text}, or forged: {reason}", Kind.LOOK)
-            if known.hashes.issuperset(stream.unsigned_hashes):
-                return last.finding(f"{text}; nothing was released", Kind.NOTE)
-        elif last.ts < self._kept_since():
-            # Expected only while MongoDB is removing the stream. A forged entry can be as old.
-            return last.finding("is past the retention, and no signature covers it", Kind.LOOK)
-        return last.finding("ends its stream, and no signature covers it", is_gap=True)
+                yield stream.tail(replaced.get(name), self._kept_since())
 
     def _cut(
-        self, bounds: Mapping[str, Heads], replaced: Mapping[str, Predecessor]
+        self, bounds: Mapping[str, Heads], replaced: Mapping[str, Predecessor], closed: Heads
     ) -> Iterator[tuple[str, int, str]]:
         """Yield each stream that ends before its newest known entry, with that entry's number and witness."""
         known: dict[str, tuple[Head, str]] = {}
@@ -370,6 +384,7 @@ class Verifier:
         for witness, heads in (
             *(("the retirement of its key", heads) for heads in bounds.values()),
             ("its successor", replaced),
+            ("a summary", closed),
             ("the checkpoint", self._checkpoint),
         ):
             for name, head in heads.items():
@@ -383,37 +398,3 @@ class Verifier:
     def _reached(self, name: str) -> int:
         """Return the number of the last entry of a stream, -1 for none."""
         return self._streams[name].last.seq if name in self._streams else -1
-
-
-class StreamState:
-    """The state of a stream since its beginning or its last gap."""
-
-    __slots__ = ("_first", "last", "replaces", "signed", "unsigned", "unsigned_hashes")
-
-    def __init__(self, entry: Entry) -> None:
-        """Begin with *entry*."""
-        self._first = entry.seq
-        #: The streams that this one replaces, because their commits failed.
-        self.replaces = entry.replaces
-        self.signed: Entry | None = None
-        #: The length of the unsigned tail, and its hashes, at most of one commit.
-        self.unsigned = 0
-        self.unsigned_hashes: list[str] = []
-        self.extend(entry)
-
-    def extend(self, entry: Entry) -> None:
-        """Continue with *entry*."""
-        self.last = entry
-        if entry.is_signed:
-            self.signed, self.unsigned, self.unsigned_hashes = entry, 0, []
-            return
-        self.unsigned += 1
-        if self.unsigned <= MAX_ENTRIES_PER_COMMIT:
-            self.unsigned_hashes.append(entry.hash)
-
-    def is_leftover(self, known: Predecessor) -> bool:
-        """Return whether a commit that failed after the *known* head can have left the unsigned tail."""
-        covered = self.signed.seq if self.signed else self._first - 1
-        return (
-            known.seq == covered and self.unsigned <= MAX_ENTRIES_PER_COMMIT and self.last.ts <= known.until
-        )

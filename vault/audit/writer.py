@@ -10,20 +10,19 @@ from typing import Any
 from pymongo.client_session import ClientSession
 
 from vault.audit import checkpoint, receipts, signing_keys
+from vault.audit.content import entry_of
 from vault.audit.refusal_counter import Count, Kind, RefusalCounter, attempt_of, is_counted
 from vault.audit.sinks import NoSink, Sink
 from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, StoredEntry, Stream
 from vault.core import deadline
 from vault.core.attempt import Action, Attempt, Outcome, attempts_finished
 from vault.core.batching import Batcher
-from vault.core.credentials import has_token, without_tokens
 from vault.core.errors import AuditUnavailableError, OverloadedError, StorageUnavailableError, VaultError
 from vault.core.greenlets import wait_until_idle
 from vault.core.outcomes import Status
 from vault.core.periodic import Periodic
-from vault.core.principal import OPERATOR, SERVICE
-from vault.core.text import printable
-from vault.crypto import Keyring, audit_chain
+from vault.core.principal import OPERATOR, SERVICE, Principal
+from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey
 from vault.documents import AuditEntry, Secret, registry
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
@@ -32,11 +31,6 @@ from vault.keys import guard
 from vault.observability import metrics
 
 logger = logging.getLogger(__name__)
-
-#: The maximum length of a recorded user agent; lower for refused requests, and for items of batches: one
-#: request has many of them.
-_MAX_USER_AGENT_LENGTH = 256
-_MAX_SHORT_USER_AGENT_LENGTH = 64
 
 #: Seconds between two heads in the log, and between two records of counted refusals.
 _HEAD_INTERVAL_SECONDS = 60
@@ -111,13 +105,14 @@ class AuditTrail:
         self._settled: set[str] = set()
         self._logged: dict[str, Any] | None = None
         self._failed = False
+        self._has_started = False
 
     def connect(self) -> None:
         """Start listening."""
         attempts_finished.connect(self._on_finish)
 
     def disconnect(self) -> None:
-        """Stop listening, and log the head.
+        """Stop listening, close the stream, and log the head.
 
         If the last commit failed and the trail can be written again, first write an entry that says so.
         Without it, nothing would explain the entries that the commit may have left.
@@ -131,8 +126,20 @@ class AuditTrail:
         self._heads.close()
         with deadline.Within(OPERATION_TIMEOUT_SECONDS):
             self.record_refusals()
+            with suppress(VaultError):
+                self._close_stream()
         self.log_head()
         self._sink.close()
+
+    def _close_stream(self) -> None:
+        """Write the stream's last entry, unless the trail is disabled: nothing follows its own last one.
+
+        Commands that only write an entry or two leave that to compaction: an export could not contain it.
+        """
+        is_open = self._stream is not None and self._stream.is_open and not self._failed
+        with storage_errors():
+            if self._has_started and is_open and registry.trail_state().enabled:
+                self.record(Action.STREAM_CLOSED, {})
 
     @property
     def needs_start(self) -> bool:
@@ -164,6 +171,7 @@ class AuditTrail:
         self._sink.prepare()
         if not self._heads.started:
             self._begin()
+        self._has_started = True
         if self._failed:
             Attempt(action=Action.TRAIL_RESUMED, principal=SERVICE).finish(Status.SUCCESS)
 
@@ -186,12 +194,15 @@ class AuditTrail:
         heads = partial(checkpoint.newest_signed, self._keyring)
         with suppress(AuditUnavailableError, OverloadedError, StorageUnavailableError):
             self._settled |= signing_keys.retire(
-                self._keyring, heads, self._record_retirement, settled=self._settled
+                self._keyring,
+                heads,
+                partial(self.record, Action.SIGNER_RETIRED),
+                settled=self._settled,
             )
 
-    def _record_retirement(self, part: dict[str, Any]) -> None:
-        attempt = Attempt(action=Action.SIGNER_RETIRED, principal=SERVICE, details=part)
-        self._on_finish([(attempt, Status.SUCCESS)])
+    def record(self, action: Action, details: dict[str, Any], principal: Principal = SERVICE) -> None:
+        """Write an entry, also while the trail is not connected. Errors as `Attempt.finish`."""
+        self._on_finish([(Attempt(action=action, principal=principal, details=details), Status.SUCCESS)])
 
     def record_refusals(self) -> None:
         """Write one entry for each counted kind of refusal; if that fails, keep its count."""
@@ -245,7 +256,7 @@ class AuditTrail:
 
         So are the *new_secrets* then, which the same commit stores.
         """
-        first, *others = [_entry(attempt, status) for attempt, status in outcomes]
+        first, *others = [entry_of(attempt, status) for attempt, status in outcomes]
         if not self._heads.started:
             self._begin()
         # A separate thread commits even a single entry: a cancelled or late caller cancels no commit.
@@ -271,7 +282,8 @@ class AuditTrail:
         self._retirement.start()
 
     def _commit(self, items: Sequence[tuple[StoredEntry, Sequence[UnstoredSecret]]]) -> Sequence[StoredEntry]:
-        entries = [entry for entry, _ in items]
+        # Nothing follows an entry that closes the stream.
+        entries = sorted((entry for entry, _ in items), key=_is_closing)
         new_secrets = [secret for _, secrets in items for secret in secrets]
         try:
             self._sink.prepare()
@@ -280,7 +292,7 @@ class AuditTrail:
             raise
         now = datetime.now(UTC)
         stream = self._stream or Stream(self._signing_key)
-        if stream.is_behind(now) or stream.is_full(len(entries)):
+        if stream.is_over(now) or stream.is_behind(now) or stream.is_full(len(entries)):
             self.log_head()
             stream = stream.successor()
         stream.chain(entries, now)
@@ -304,7 +316,7 @@ class AuditTrail:
         metrics.ENTRIES_WRITTEN.inc(len(entries))
         Secret.remove_abandoned(new_secrets)
         self._sink.write(entries)
-        return entries
+        return [entry for entry, _ in items]
 
 
 class _Effect:
@@ -320,41 +332,8 @@ class _Effect:
         self.is_complete = True
 
 
-def _entry(attempt: Attempt, status: Status) -> StoredEntry:
-    """Return the entry for an outcome, before it is chained."""
-    is_short = status is Status.DENIED or attempt.whole
-    length = _MAX_SHORT_USER_AGENT_LENGTH if is_short else _MAX_USER_AGENT_LENGTH
-    principal = attempt.principal
-    origin = {"role": principal.role, "issuer": principal.issuer} if principal.role else {}
-    entry = {
-        "action": str(attempt.action),
-        "status": str(status),
-        "principal": principal.name,
-        "secret_id": attempt.secret_id,
-        "ip": attempt.ip,
-        # Escaped for terminals. Truncated again afterwards: an escaped character takes up to ten.
-        "ua": printable(without_tokens(attempt.user_agent)[:length])[:length],
-        "request_id": attempt.request_id,
-        "details": (origin | attempt.details | receipts.nonce(attempt, status)) or None,
-    }
-    entry = {name: value for name, value in entry.items() if value is not None}
-    # An entry that cannot be hashed fails here alone, not together with the others of its commit.
-    if has_token(audit_chain.canonical(entry).decode()):
-        # Callers mistake a token for a name, and the trail is permanent.
-        return {name: _without_tokens(value) for name, value in entry.items()}
-    return entry
-
-
-def _without_tokens(value: Any) -> Any:
-    match value:
-        case str():
-            return without_tokens(value)
-        case dict():
-            return {_without_tokens(name): _without_tokens(inner) for name, inner in value.items()}
-        case list() | tuple():
-            return [_without_tokens(inner) for inner in value]
-        case _:
-            return value
+def _is_closing(entry: StoredEntry) -> bool:
+    return bool(entry["action"] == Action.STREAM_CLOSED)
 
 
 class NoAuditTrail:

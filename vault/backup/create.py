@@ -1,16 +1,15 @@
 """Backups: creating one, and reading one after verifying every byte of it."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Container, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
-from pymongo.read_concern import ReadConcern
-
 from vault import __version__
-from vault.audit import checkpoint, signing_keys
-from vault.audit.collection import collection
+from vault.audit import checkpoint, ends, signing_keys
+from vault.audit.collection import MAJORITY, collection
+from vault.audit.summaries import Listed
 from vault.backup import archive, dump
 from vault.backup.archive import ArchiveWriter, Progress
 from vault.core import deadline
@@ -22,11 +21,13 @@ from vault.core.text import printable
 from vault.core.timestamps import moment
 from vault.crypto import Keyring, audit_chain
 from vault.documents import keys_in_use, registry
-from vault.documents.base import is_text
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
 
 #: The file format of this version. Files that it could not read correctly have another number.
 FORMAT = 1
+
+#: The number of closed streams that are read at once.
+_STREAMS_AT_ONCE = 1_000
 
 _NO_ARRAY: Mapping[str, Any] = {"$not": {"$type": "array"}}
 
@@ -114,10 +115,13 @@ def _make(file: BinaryIO, keyring: Keyring, audit_ttl_days: int, progress: Progr
             writer.add(name, dump.batches(name), progress)
     with dump.no_earlier_than(state):
         heads = checkpoint.heads(keyring)
-        ends = dict(_signed_ends())
-        if any(ends.get(head["stream"], -1) < head["seq"] for head in heads):
+        before = {head["stream"]: head["seq"] for head in heads}
+        ended = dict(_signed_ends(before, Listed(keyring).rows))
+        # Read again: of a summary in the backup, all streams are.
+        closed = Listed(keyring).rows
+        if any(stream not in closed and ended.get(stream, -1) < seq for stream, seq in before.items()):
             raise BackupRefusedError("the end of the trail was removed in the meantime", hint="try again")
-        writer.add(dump.TRAIL, _trail(ends), progress)
+        writer.add(dump.TRAIL, _trail(ended, closed), progress)
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "version": __version__,
@@ -160,26 +164,38 @@ def _audit_enabled() -> bool | None:
         return registry.trail_state().enabled
 
 
-def _signed_ends() -> Iterator[tuple[str, int]]:
-    """Yield each stream with its last signed number. Later entries are of a failed commit or one in progress.
+def _signed_ends(heads: Mapping[str, int], closed: Container[str]) -> Iterator[tuple[str, int]]:
+    """Yield each stream that is not *closed*, with its last signed number: mostly that in *heads*.
 
-    Anyone who can write to MongoDB can store anything there, so only well-formed entries count.
+    Later entries are of a failed commit or one in progress. Anyone who can write to MongoDB can store
+    anything there, so only well-formed entries count.
     """
     # A failover can undo a commit that only the primary has. The next verification would miss its entries.
-    entries = collection().with_options(read_concern=ReadConcern("majority"))
-    with storage_errors():
-        for stream in entries.distinct("stream"):
-            if is_text(stream):
-                signed = {"signature": {"$exists": True}, "seq": {"$type": ["int", "long"], **_NO_ARRAY}}
-                # By MongoDB: of a field that occurs twice in a document, the driver reads the other one.
-                ends = entries.find({"stream": _is(stream), **signed}, {"_id": 0, "end": "$seq"})
-                for found in ends.sort("seq", -1).limit(1):
-                    yield stream, found["end"]
+    entries = collection().with_options(read_concern=MAJORITY)
+    for stream, highest in ends.highest(except_for=closed):
+        if heads.get(stream) == highest and not isinstance(highest, bool):
+            yield stream, highest
+            continue
+        signed = {"signature": {"$exists": True}, "seq": {"$type": ["int", "long"], **_NO_ARRAY}}
+        with storage_errors():
+            # By MongoDB: of a field that occurs twice in a document, the driver reads the other one.
+            found = entries.find({"stream": _is(stream), **signed}, {"_id": 0, "end": "$seq"})
+            for one in found.sort("seq", -1).limit(1):
+                yield stream, one["end"]
 
 
-def _trail(ends: Mapping[str, int]) -> Iterator[bytes]:
-    for stream, end in ends.items():
-        yield from dump.batches(dump.TRAIL, {"stream": _is(stream), "seq": {"$lte": end}}, ("seq", 1))
+def _trail(ended: Mapping[str, int], closed: Collection[str]) -> Iterator[bytes]:
+    """Yield all entries of the *closed* streams, and those of the *ended* ones up to their numbers."""
+    order = (("stream", 1), ("seq", 1))
+    names = [*closed]
+    for at in range(0, len(names), _STREAMS_AT_ONCE):
+        some = {"$in": names[at : at + _STREAMS_AT_ONCE], **_NO_ARRAY}
+        yield from dump.batches(dump.TRAIL, {"stream": some}, *order)
+    for stream, end in ended.items():
+        # Of one that was closed meanwhile, the backup has all entries already.
+        if stream not in closed:
+            query = {"stream": _is(stream), "seq": {"$lte": end}}
+            yield from dump.batches(dump.TRAIL, query, *order)
 
 
 def _is(stream: str) -> dict[str, Any]:

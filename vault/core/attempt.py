@@ -68,6 +68,9 @@ class Action(StrEnum):
     UNKNOWN_PATH = "unknown_path"
     TRAIL_RESUMED = "trail_resumed"
     SIGNER_RETIRED = "signer_retired"
+    #: The last entry of a stream.
+    STREAM_CLOSED = "stream_closed"
+    STREAMS_COMPACTED = "streams_compacted"
     REWRAP_START = "rewrap_start"
     REWRAP_END = "rewrap_end"
     BACKUP = "backup"

@@ -31,7 +31,7 @@ class World:
         self.size = 10
         self.shown: list[str] = []
 
-    def confirm(self, one: Witness, _made: dict[str, Any], _days: int) -> dict[str, Any]:
+    def confirm(self, one: Witness, _made: dict[str, Any], _days: int, _closed: object) -> dict[str, Any]:
         """Answer as a witness."""
         self.shown.append(one.name)
         if self.failure:

@@ -78,21 +78,22 @@ def test_the_trail_is_disabled_and_enabled_on_record(mongo_uri: str, stored: Sto
     assert ready(mongo_uri) == {}
     on = "AUDIT_ENABLED is off, but this database has an audit trail; set AUDIT_ENABLED=true, "
     assert ready(mongo_uri, **OFF) == {"audit": [on + "or run `secret-manager audit disable`"]}
+    served = ["create", "stream_closed"]
     for _ in range(2):
         # The service's future setting, or its current one.
         assert run(tmp_path, mongo_uri, "audit", "disable", **(OFF if _ else {})).returncode == 0
-    assert actions(stored) == ["create", "audit_disabled"]
+    assert actions(stored) == [*served, "audit_disabled"]
     assert ready(mongo_uri, **OFF) == {}
     off = "AUDIT_ENABLED is on, but the audit trail of this database is disabled; set AUDIT_ENABLED=false, "
     assert ready(mongo_uri) == {"audit": [off + "or run `secret-manager audit enable`"]}
     assert run(tmp_path, mongo_uri, *CREATE, "ci").returncode == 1
     assert run(tmp_path, mongo_uri, *CREATE, "ci", **OFF).returncode == 0
-    assert actions(stored) == ["create", "audit_disabled"]
+    assert actions(stored) == [*served, "audit_disabled"]
     assert run(tmp_path, mongo_uri, "audit", "enable", **OFF).returncode == 0
     assert ready(mongo_uri) == {}
-    assert actions(stored) == ["create", "audit_disabled", "audit_enabled", "create"]
+    assert actions(stored) == [*served, "audit_disabled", "audit_enabled", *served]
     done = run(tmp_path, mongo_uri, "audit", "verify")
-    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "4 entries in 4 streams: intact")
+    assert (done.returncode, done.stdout.splitlines()[-1]) == (0, "6 entries in 4 streams: intact")
     for action in ("audit_disabled", "audit_enabled"):
         entry = stored.audit_logs.find_one({"action": action})
         assert entry is not None

@@ -142,12 +142,12 @@ def test_a_service_continues_from_a_backup(
         assert service.post("/vault/secret/update", {"name": "db", "secret": "bmV3"}, **token).status == 200
     made = command("backup", "b.tar")
     assert (made.returncode, made.stderr) == (0, "")
-    assert re.fullmatch(r"2 secrets, 2 tokens and 6 audit entries in b\.tar, [\d,]+ bytes\n", made.stdout)
+    assert re.fullmatch(r"2 secrets, 2 tokens and 7 audit entries in b\.tar, [\d,]+ bytes\n", made.stdout)
     assert (tmp_path / "b.tar").stat().st_mode & 0o777 == 0o600
     there = {"MONGO_URI": uri_of(environment, restored)}
     done = command("restore", "b.tar", **there)
     assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout.startswith("2 secrets, 2 tokens and 6 audit entries restored, as of 20")
+    assert done.stdout.startswith("2 secrets, 2 tokens and 7 audit entries restored, as of 20")
     with Service(secured | there, folder=tmp_path) as service:
         assert service.post(fetch, {"name": "db"}, **token).body == {"secret": "bmV3"}
         assert service.post(fetch, {"name": "db", "version": 1}, **token).body == {"secret": named["secret"]}

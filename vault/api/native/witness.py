@@ -82,6 +82,14 @@ class ShownCheckpoint(Body):
     max_fields = 100_000
 
     checkpoint = fields.Nested(CheckpointSchema, required=True)
+    closed = _Heads(
+        fields.Nested(HeadSchema),
+        load_default=list,
+        metadata={
+            "description": "The last entries of streams that the checkpoint no longer has, because the "
+            "sender's trail lists them as closed."
+        },
+    )
     retention_days = fields.Integer(
         strict=True,
         load_default=0,
@@ -120,6 +128,7 @@ _EXAMPLE = {
         "signer": _SIGNER,
         "signature": _SIGNATURE,
     },
+    "closed": [],
     "retention_days": 0,
 }
 
@@ -138,9 +147,12 @@ def witness_checkpoint(body: dict[str, Any]) -> dict[str, Any]:
 
     The service stores it as the newest one of this principal, and counter-signs it. It refuses a checkpoint
     that contradicts the one before: one with a lower or another head of a stream, or without a stream that
-    cannot have expired. It does not check the signature of the checkpoint, because it does not know the
-    sender's keys.
+    is not closed and cannot have expired. It does not check the signature of the checkpoint, because it does
+    not know the sender's keys.
     """
     return services().witnessed.confirm(
-        body["checkpoint"], retention_days=body["retention_days"], attempt=current_attempt()
+        body["checkpoint"],
+        retention_days=body["retention_days"],
+        closed=body["closed"],
+        attempt=current_attempt(),
     )

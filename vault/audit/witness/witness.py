@@ -1,7 +1,7 @@
 """A witness: it confirms that a checkpoint existed, out of reach of anyone with write access to MongoDB."""
 
 from base64 import b64encode
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from http import HTTPStatus
 from types import ModuleType
@@ -14,6 +14,7 @@ from vault.client.http import USER_AGENT, HTTPClient, RequestFailedError
 from vault.client.service import Service
 from vault.core.errors import ServiceRefusedError, ServiceUnavailableError, SettingsError, WitnessError
 from vault.crypto import encoding
+from vault.documents.audit import Record
 
 _TIMEOUT_SECONDS = 10
 
@@ -62,8 +63,10 @@ class Witness:
         """Its host and port, for people."""
         return urlsplit(self.url).netloc
 
-    def confirm(self, made: Mapping[str, Any], retention_days: int) -> dict[str, Any]:
-        """Show it the checkpoint *made*, and return its answer.
+    def confirm(
+        self, made: Mapping[str, Any], retention_days: int, closed: Sequence[Record] = ()
+    ) -> dict[str, Any]:
+        """Show it the checkpoint *made*, and return its answer. *closed* are heads that it no longer has.
 
         Raises:
             WitnessError: It does not answer, or refuses.
@@ -71,7 +74,7 @@ class Witness:
         try:
             if self.url.startswith("tsa+"):
                 return self._time_stamp(made)
-            return self._signature(made, retention_days)
+            return self._signature({"checkpoint": made, "retention_days": retention_days, "closed": closed})
         except OSError:
             # The file of certificates had some when the process started.
             raise WitnessError(f"{self.host} cannot be asked: AUDIT_WITNESS_CA cannot be read") from None
@@ -97,7 +100,7 @@ class Witness:
             raise WitnessError(_NO_ANSWER.format(self.host)) from None
         return {"time_stamp": b64encode(reply.content).decode()}
 
-    def _signature(self, made: Mapping[str, Any], retention_days: int) -> dict[str, Any]:
+    def _signature(self, shown: Mapping[str, Any]) -> dict[str, Any]:
         service = Service(
             self.url.removeprefix("witness+"),
             self.token,
@@ -106,11 +109,11 @@ class Witness:
             max_reply_bytes=_MAX_ANSWER_BYTES,
         )
         try:
-            answer = service.call(_PATH, {"checkpoint": made, "retention_days": retention_days})
+            answer = service.call(_PATH, shown)
         except ServiceRefusedError as error:
             raise WitnessError(f"{self.host}: {error.problem}", is_refusal=True) from None
         except ServiceUnavailableError as error:
             raise WitnessError(error.problem) from None
-        if not counter_signature.verifies(answer, checkpoint.digest(made)):
+        if not counter_signature.verifies(answer, checkpoint.digest(shown["checkpoint"])):
             raise WitnessError(_NO_ANSWER.format(self.host))
         return answer

@@ -7,7 +7,7 @@ senders have, and the entries of the trail, remain.
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
@@ -66,11 +66,13 @@ class WitnessedCheckpoints:
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
 
-    def confirm(self, made: Mapping[str, Any], *, retention_days: int, attempt: Attempt) -> dict[str, Any]:
+    def confirm(
+        self, made: Mapping[str, Any], *, retention_days: int, closed: Sequence[Any], attempt: Attempt
+    ) -> dict[str, Any]:
         """Store the checkpoint *made* of the attempt's principal, and return the counter-signature.
 
         *retention_days* is the sender's retention, 0 if entries are permanent: only streams past it may be
-        missing.
+        missing. So may *closed* streams, with their last entries: the sender's trail has summaries of them.
 
         Raises:
             CheckpointContradictedError: It contradicts the one before; nothing was stored.
@@ -79,12 +81,14 @@ class WitnessedCheckpoints:
         """
         sender = attempt.principal.name
         heads, digest = heads_of(made["heads"]), checkpoint.digest(made)
+        # Summaries have other hashes.
+        ended = {stream: Head(head.seq, head.ts) for stream, head in heads_of(closed).items()}
         attempt.details |= {"digest": digest, "heads": len(heads)}
         kept_since = retention_start(retention_days, datetime.now(UTC))
         for _ in range(_MAX_ATTEMPTS):
             before = _stored(sender)
             try:
-                self._require_consistent(before, sender, heads, kept_since)
+                self._require_consistent(before, sender, ended | heads, kept_since)
             except CheckpointContradictedError as error:
                 attempt.details["reason"] = error.problem
                 raise
@@ -122,7 +126,7 @@ def _contradiction(before: Head, now: Head | None, kept_since: str) -> str:
         return "" if before.ts < kept_since else f"entry {before.seq} was shown before, and none is now"
     if now.seq < before.seq:
         return f"entry {before.seq} was shown before, and the newest is entry {now.seq} now"
-    if now.seq == before.seq and now.hash != before.hash:
+    if now.seq == before.seq and now.hash not in (None, before.hash):
         return f"another entry {before.seq} was shown before"
     return ""
 

@@ -10,6 +10,7 @@ from time import monotonic
 from typing import Any
 
 from vault.audit import checkpoint, signing_keys
+from vault.audit.summaries import Listed
 from vault.audit.witness.witness import Witness
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import VaultError, WitnessError
@@ -19,6 +20,7 @@ from vault.core.principal import SERVICE, Principal
 from vault.core.timestamps import moment
 from vault.crypto import Keyring, encoding
 from vault.documents import witness_state
+from vault.documents.audit import Record
 from vault.documents.guard import storage_errors
 from vault.documents.lease import Lease
 from vault.observability import metrics
@@ -41,12 +43,25 @@ _MAX_MISSED = 2
 #: The maximum lead of another replica's clock.
 _MAX_CLOCK_LEAD = timedelta(minutes=10)
 
+#: The time for which witnesses get the heads of closed streams that a checkpoint no longer has.
+_SHOWN_CLOSED = timedelta(days=14)
+
 #: The maximum sizes of an answer in an entry of the trail, and of a witnessed checkpoint in the log.
 _MAX_RECORDED_BYTES, _MAX_LOGGED_BYTES = 16_384, 65_536
 
 
+def recently_closed(keyring: Keyring) -> list[Record]:
+    """Return the heads that checkpoints no longer have because summaries list their streams."""
+    return Listed(keyring, since=datetime.now(UTC) - _SHOWN_CLOSED).heads()
+
+
 def confirmed(
-    witness: Witness, made: Mapping[str, Any], *, retention_days: int, principal: Principal
+    witness: Witness,
+    made: Mapping[str, Any],
+    *,
+    retention_days: int,
+    closed: Sequence[Record],
+    principal: Principal,
 ) -> dict[str, Any]:
     """Show the checkpoint *made* to *witness*; return it with the answer, which is on record then.
 
@@ -54,7 +69,7 @@ def confirmed(
         AuditUnavailableError: It could not be recorded.
         WitnessError: There is no answer.
     """
-    answer = witness.confirm(made, retention_days)
+    answer = witness.confirm(made, retention_days, closed)
     details: dict[str, Any] = {"witness": witness.host, "digest": checkpoint.digest(made)}
     if len(encoding.canonical(answer)) <= _MAX_RECORDED_BYTES:
         details["answer"] = answer
@@ -151,12 +166,20 @@ class Witnesses:
 
     def _show(self, due: Sequence[Witness]) -> None:
         made = checkpoint.make(self._keyring) if due else {}
+        # After the checkpoint: of each stream that it no longer has.
+        closed = recently_closed(self._keyring) if due else []
         for one in due:
             # A worker that stops does not wait for the others.
             if self._looks.closed or not self._has_lease():
                 return
             try:
-                shown = confirmed(one, made, retention_days=self._retention_days, principal=SERVICE)
+                shown = confirmed(
+                    one,
+                    made,
+                    retention_days=self._retention_days,
+                    closed=closed,
+                    principal=SERVICE,
+                )
             except WitnessError as error:
                 self._fail(one, error)
             else:

@@ -3,12 +3,14 @@
 import json
 import time
 from collections.abc import Mapping
+from dataclasses import asdict
+from datetime import timedelta
 from typing import Any, NoReturn
 
 import click
 
 from vault.audit import checkpoint as checkpoints
-from vault.audit import reader, signing_keys, writer
+from vault.audit import compaction, reader, signing_keys, writer
 from vault.audit.follow import TrailFollower
 from vault.audit.reader import Filter, Order
 from vault.cli.operator.audit_reconcile import reconcile
@@ -16,13 +18,14 @@ from vault.cli.operator.audit_verify import verify
 from vault.cli.operator.audit_witness import witness
 from vault.cli.operator.context import connected
 from vault.cli.operator.report import report
-from vault.cli.shell import entries
+from vault.cli.shell import entries, parameters
 from vault.cli.shell.credentials import by_credential
 from vault.cli.shell.exits import SignalledError
 from vault.cli.shell.lazy_group import LazyGroup
 from vault.cli.shell.output import Output, output_options
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
+from vault.core.text import quantity
 from vault.keys import guard
 
 #: Seconds between two looks of `tail`.
@@ -158,6 +161,29 @@ def checkpoint(output: Output) -> None:
         # With another key, no head would verify: the checkpoint would be empty, and prove nothing.
         guard.require_signer(parts.keyring, signing_keys.trusted)
         click.echo(json.dumps(checkpoints.make(parts.keyring)))
+
+
+@audit.command()
+@click.option(
+    "--idle",
+    metavar="DURATION",
+    type=parameters.duration,
+    default="1d",
+    show_default=True,
+    help="Minimum time without an entry of streams to close.",
+)
+@output_options
+def compact(output: Output, idle: timedelta) -> None:
+    """Close the streams of ended processes, and list closed streams in summaries.
+
+    Checkpoints, backups and retirements then name the summaries instead of all these streams. The service
+    does the same once a week. If a process still writes to an idle stream, its next request gets 503, and it
+    continues in another stream.
+    """
+    with connected(output) as parts:
+        done = compaction.compact(parts.keyring, idle=idle, principal=OPERATOR)
+    closed = quantity(done.closed, "idle stream")
+    output.result(asdict(done), f"Closed {closed}, listed {quantity(done.listed, 'closed stream')}")
 
 
 @audit.command()

@@ -8,7 +8,7 @@ from typing import IO
 import click
 
 from vault.audit import checkpoint, signing_keys
-from vault.audit.witness.witnesses import confirmed
+from vault.audit.witness.witnesses import confirmed, recently_closed
 from vault.cli.operator.context import connected
 from vault.cli.shell.output import Output, output_options
 from vault.core.errors import SettingsError, WitnessError
@@ -35,9 +35,10 @@ def witness(output: Output, path: str | None) -> None:
         days = parts.settings.audit_ttl_days
         with _opened(path) if path else nullcontext() as file:
             made = checkpoint.make(parts.keyring)
+            closed = recently_closed(parts.keyring)
             for one in parts.witnesses:
                 try:
-                    shown = confirmed(one, made, retention_days=days, principal=OPERATOR)
+                    shown = confirmed(one, made, retention_days=days, closed=closed, principal=OPERATOR)
                 except WitnessError as error:
                     problems.append(error)
                 else:

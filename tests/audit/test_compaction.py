@@ -1,0 +1,315 @@
+"""Compaction of the audit trail: streams that end, and summaries that list them."""
+
+import json
+from collections.abc import Iterator, Sequence
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.support.rotation import Stored, connected, new_key
+from tests.support.written_trail import Record, as_stored, rehash, stream_of
+from vault.audit import checkpoint, compaction, reader, signing_keys, summaries
+from vault.audit.compaction import Compaction, compact
+from vault.audit.findings import Finding
+from vault.audit.reader import Filter
+from vault.audit.stream import Stream
+from vault.audit.verifier import Verifier, verify_records
+from vault.audit.writer import AuditTrail, disable_trail
+from vault.core.attempt import Action, Attempt
+from vault.core.errors import AuditUnavailableError
+from vault.core.outcomes import Status
+from vault.crypto import Keyring, MasterKey
+from vault.crypto.audit_chain import SigningKey
+from vault.documents.audit import record_of
+
+FIRST, SECOND, THIRD = (new_key() for _ in range(3))
+BY_DROPPED = "is signed by a master key that had been dropped before"
+NOW = timedelta()
+
+
+@pytest.fixture(autouse=True)
+def _fast(mongo_uri: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Connect; a closed stream can be listed at once."""
+    monkeypatch.setattr(compaction, "_MIN_CLOSED", timedelta())
+    with connected(mongo_uri):
+        yield
+
+
+def begin(*keys: MasterKey, entries: int = 1) -> AuditTrail:
+    """Start a process with these keys that writes entries."""
+    trail = AuditTrail(Keyring(keys[0], keys[1:]))
+    trail.start()
+    for _ in range(entries):
+        write(trail)
+    return trail
+
+
+def write(trail: AuditTrail, action: Action = Action.FETCH) -> None:
+    trail._on_finish([(Attempt(action=action), Status.SUCCESS)])
+
+
+def kill(trail: AuditTrail) -> str:
+    """End a process that cannot close its stream; return the stream."""
+    stream, trail._stream = trail._stream, None
+    trail.disconnect()
+    assert stream is not None
+    return stream.id
+
+
+def verified(*keys: MasterKey, made: Record | None = None, **options: Any) -> list[Finding]:
+    """Return the findings for the database, also by the checkpoint *made*."""
+    keyring = Keyring(keys[0], keys[1:])
+    found = checkpoint.read(json.dumps(made), signing_keys.trusted(keyring)) if made else None
+    if found:
+        options |= {"heads": found.heads, "retired": found.retired}
+    return list(verify_records(Verifier.of_database(keyring, **options), reader.export(Filter())))
+
+
+def texts(findings: Sequence[Finding]) -> list[str]:
+    return [finding.text for finding in findings if finding.tampering]
+
+
+def test_a_process_that_stops_closes_its_stream(stored: Stored) -> None:
+    """The last entry is signed and on its own; whatever comes after it is tampering."""
+    trail = begin(FIRST)
+    trail.disconnect()
+    trail.disconnect()
+    entries = list(stored.audit_logs.find().sort("seq"))
+    assert [one["action"] for one in entries] == ["fetch", "stream_closed"]
+    assert "signature" in entries[1]
+    assert verified(FIRST) == []
+    forged = Stream.resume(SigningKey(FIRST), entries[1])
+    more = {"action": "fetch", "status": "success", "principal": "x"}
+    forged.chain([more], datetime.now(UTC))
+    stored.audit_logs.insert_one(more)
+    assert texts(verified(FIRST)) == ["comes after the entry that closes its stream"]
+
+
+def test_nothing_follows_the_entry_that_closes_a_stream(stored: Stored) -> None:
+    """Entries of requests that are still running come before it, or begin another stream."""
+    trail = begin(FIRST)
+    entry = {"status": "success", "principal": "x"}
+    trail._commit([({**entry, "action": action}, ()) for action in ("stream_closed", "fetch")])
+    write(trail)
+    kill(trail)
+    by_stream = {}
+    for one in stored.audit_logs.find().sort("seq"):
+        by_stream.setdefault(one["stream"], []).append(one["action"])
+    assert sorted(by_stream.values()) == [["fetch"], ["fetch", "fetch", "stream_closed"]]
+    assert verified(FIRST) == []
+
+
+def test_a_disabled_trail_gets_no_further_entry(stored: Stored) -> None:
+    """A process that stops after the trail was disabled closes no stream, and nothing is compacted."""
+    trail = begin(FIRST)
+    trail.connect()
+    disable_trail(Keyring(FIRST))
+    trail.disconnect()
+    compaction.Compaction(Keyring(FIRST)).look()
+    assert [one["action"] for one in stored.audit_logs.find().sort("seq")] == ["fetch", "audit_disabled"]
+
+
+def test_a_checkpoint_names_the_summary_of_closed_streams(
+    stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """It covers those streams: without one, or without the end of one, it does not verify."""
+    monkeypatch.setattr(compaction, "MAX_ROWS", 3)
+    before = checkpoint.make(Keyring(FIRST))
+    for _ in range(4):
+        begin(FIRST).disconnect()
+    killed = [kill(begin(FIRST, entries=3)) for _ in range(4)]
+    open_before = checkpoint.make(Keyring(FIRST))
+    assert len(open_before["heads"]) == 8
+    done = compact(Keyring(FIRST), idle=NOW)
+    assert (done.closed, done.listed) == (4, 8)
+    made = checkpoint.make(Keyring(FIRST))
+    [head] = made["heads"]
+    for one in (before, open_before, made):
+        assert verified(FIRST, made=one) == []
+    # Their own stream is closed, and in the next summary.
+    assert compact(Keyring(FIRST), idle=NOW).listed == 1
+    again = checkpoint.make(Keyring(FIRST))
+    [other] = again["heads"]
+    assert other["stream"] != head["stream"]
+    for one in (before, open_before, made, again):
+        assert verified(FIRST, made=one) == []
+    documents = list(stored.audit_logs.find())
+    for query in (
+        {"stream": killed[0]},
+        {"stream": killed[0], "seq": 3},
+        {"stream": head["stream"], "seq": {"$gte": 1}},
+        {"stream": {"$in": [head["stream"], *killed]}},
+        {"stream": {"$in": [head["stream"], other["stream"], *killed]}},
+    ):
+        stored.audit_logs.delete_many(query)
+        for one in (made, again):
+            assert texts(verified(FIRST, made=one)), query
+        stored.audit_logs.delete_many({})
+        stored.audit_logs.insert_many(documents)
+
+
+def test_a_process_that_still_lives_continues_in_another_stream(stored: Stored) -> None:
+    """If a stream was closed under a process, one of its commits fails, and nothing is lost or tampering."""
+    trail = begin(FIRST)
+    assert compact(Keyring(FIRST), idle=NOW).closed == 1
+    with pytest.raises(AuditUnavailableError):
+        write(trail)
+    write(trail)
+    trail.disconnect()
+    assert stored.audit_logs.count_documents({"action": "fetch"}) == 2
+    assert verified(FIRST) == []
+
+
+def test_a_process_leaves_a_stream_that_others_may_close(monkeypatch: pytest.MonkeyPatch) -> None:
+    """After half of that time without an entry, a process begins another stream, and no commit fails."""
+    trail = begin(FIRST)
+    monkeypatch.setattr("vault.audit.stream._MAX_IDLE", timedelta())
+    assert compact(Keyring(FIRST), idle=NOW).closed == 1
+    write(trail)
+    monkeypatch.undo()
+    trail.disconnect()
+    assert verified(FIRST) == []
+
+
+def test_a_process_that_writes_meanwhile_keeps_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only one of two processes stores the next number of a stream."""
+    trail, idle = begin(FIRST), begin(FIRST)
+    resume = Stream.resume
+    monkeypatch.setattr(Stream, "resume", lambda *given: write(trail) or resume(*given))
+    done = compact(Keyring(FIRST), idle=NOW)
+    assert (done.closed, done.listed) == (1, 1)
+    monkeypatch.undo()
+    trail.disconnect()
+    kill(idle)
+    assert verified(FIRST) == []
+
+
+def test_an_end_that_is_not_genuine_stays(stored: Stored) -> None:
+    """Unsigned and forged ends, older streams and recent entries are neither closed nor listed."""
+    trail = begin(FIRST)
+    ends = [stream_of(3, Keyring(FIRST), name=f"2-{1:030x}", signed=2)]
+    ends.append(stream_of(2, Keyring(SECOND), name=f"2-{7:010x}{7:020x}"))
+    ends.append(stream_of(2, Keyring(FIRST), name="ab" * 16))
+    for records in ends:
+        stored.audit_logs.insert_many([as_stored({"action": "fetch", **one}) for one in records])
+    before = stored.audit_logs.count_documents({})
+    compact(Keyring(FIRST))
+    assert stored.audit_logs.count_documents({}) == before
+    kill(trail)
+
+
+def rotate() -> tuple[str, Record]:
+    """Compact streams of the first key, retire it, and return one with a checkpoint of afterwards."""
+    one = kill(begin(FIRST, entries=3))
+    begin(FIRST).disconnect()
+    compact(Keyring(FIRST), idle=NOW)
+    begin(SECOND, FIRST).disconnect()
+    compact(Keyring(SECOND, (FIRST,)), idle=NOW)
+    trail = begin(SECOND)
+    trail.retire_signers()
+    trail.disconnect()
+    return one, checkpoint.make(Keyring(SECOND))
+
+
+@pytest.mark.promise(3)
+def test_the_bounds_of_a_dropped_key_include_what_its_summaries_list(stored: Stored) -> None:
+    """Streams that it signed stay genuine, by the retirement and by a checkpoint; forged ones are found."""
+    _, made = rotate()
+    [part] = [one["details"] for one in stored.audit_logs.find({"action": "signer_retired"})]
+    assert part["signer"] == SigningKey(FIRST).public.signer
+    assert len(part["heads"]) < stored.audit_logs.distinct("stream").__len__()
+    assert verified(SECOND) == verified(SECOND, made=made) == []
+    # A summary of its own, for a stream of its own.
+    forged = stream_of(2, Keyring(FIRST), name=f"2-{5:030x}")
+    stored.audit_logs.insert_many(map(as_stored, forged))
+    summary = {
+        "ts": forged[1]["ts"],
+        "stream": f"2-{6:030x}",
+        "seq": 0,
+        "action": "streams_compacted",
+        "details": summaries.details_of(forged[1:]),
+    }
+    stored.audit_logs.insert_one(as_stored(rehash(summary, None, SigningKey(FIRST))))
+    for given in (None, made):
+        assert texts(verified(SECOND, made=given)) == [BY_DROPPED] * 2
+    assert {head["stream"] for head in checkpoint.make(Keyring(SECOND))["heads"]} == {
+        head["stream"] for head in made["heads"]
+    }
+
+
+@pytest.mark.promise(3)
+@pytest.mark.parametrize("is_compacted", [False, True])
+def test_what_the_holder_of_a_dropped_key_replaced_is_not_closed(stored: Stored, is_compacted: bool) -> None:
+    """Compaction does not sign after it, so it is found as before."""
+    one = kill(begin(FIRST, entries=3))
+    begin(SECOND, FIRST).disconnect()
+    trail = begin(SECOND)
+    trail.retire_signers()
+    trail.disconnect()
+    last = stored.audit_logs.find_one({"stream": one, "seq": 2})
+    before = stored.audit_logs.find_one({"stream": one, "seq": 1})
+    assert last
+    assert before
+    record = record_of(last) | {"principal": "forged"}
+    stored.audit_logs.replace_one(
+        {"_id": last["_id"]},
+        as_stored(rehash(record, record_of(before), SigningKey(FIRST))),
+    )
+    if is_compacted:
+        compact(Keyring(SECOND), idle=NOW)
+    assert texts(verified(SECOND)) == ["is not the entry in the retirement of its key"]
+
+
+def test_under_a_new_key_closed_streams_are_listed_again(stored: Stored) -> None:
+    """A summary by a key that can be dropped is not what a checkpoint relies on."""
+    begin(FIRST).disconnect()
+    compact(Keyring(FIRST), idle=NOW)
+    keyring = Keyring(SECOND, (FIRST,))
+    begin(SECOND, FIRST).disconnect()
+    assert len(checkpoint.make(keyring)["heads"]) == 3
+    compact(keyring, idle=NOW)
+    assert len(checkpoint.make(keyring)["heads"]) == 1
+    # A key that signed only closed streams is retired, too.
+    trail = begin(SECOND)
+    trail.retire_signers()
+    kill(trail)
+    assert stored.audit_keys.count_documents({"retirement.signer": SigningKey(FIRST).public.signer}) == 1
+    assert verified(SECOND) == []
+
+
+def test_expired_streams_and_their_summary_are_no_tampering(stored: Stored) -> None:
+    """MongoDB removes a summary and its streams at about the same time, in any order."""
+    one, made = rotate()
+    kept_since = (datetime.now(UTC) + timedelta(minutes=1)).isoformat()
+    expired: dict[str, Any] = {"kept_since": lambda: kept_since}
+    stored.audit_logs.delete_many({"stream": one})
+    assert texts(verified(SECOND, made=made, **expired)) == []
+    stored.audit_logs.delete_many({"action": "streams_compacted"})
+    assert texts(verified(SECOND, made=made, **expired)) == []
+
+
+def test_one_worker_compacts_once_a_week(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Workers take turns by a lease; one that failed, or was stopped, leaves it to the next look."""
+    begin(FIRST).disconnect()
+    workers = [Compaction(Keyring(FIRST)) for _ in range(2)]
+    for worker in workers:
+        worker.start()
+        worker._is_ending.wait = lambda _: True  # type: ignore[method-assign]
+    with monkeypatch.context() as broken:
+        broken.setattr(compaction, "compact", lambda *_, **__: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            workers[0].look()
+    workers[1].look()
+    assert stored.audit_logs.count_documents({"action": "streams_compacted"}) == 1
+    begin(FIRST).disconnect()
+    for worker in workers:
+        worker.look()
+        worker.close()
+    assert stored.audit_logs.count_documents({"action": "streams_compacted"}) == 1
+    # Under another key at once; and again if it was not completed.
+    for _ in range(2):
+        stopped = Compaction(Keyring(SECOND, (FIRST,)))
+        stopped.close()
+        stopped.look()
+    assert stored.audit_logs.count_documents({"action": "streams_compacted"}) == 3

@@ -1,0 +1,86 @@
+"""The ends of streams: their entries with the highest numbers, as MongoDB has them.
+
+All functions raise `StorageUnavailableError`. They read what a majority of MongoDB's members has: a failover
+can undo a commit that only the primary has, and verification would miss a head that was made from it.
+"""
+
+from collections import defaultdict
+from collections.abc import Container, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import Any
+
+from pymongo.errors import OperationFailure
+
+from vault.audit import retirement
+from vault.audit.collection import MAJORITY, collection, is_genuine, records
+from vault.audit.retirement import Heads
+from vault.crypto.audit_chain import VerifyingKey
+from vault.documents.audit import Record
+from vault.documents.base import is_text
+from vault.documents.guard import storage_errors
+
+#: The highest number of each stream. MongoDB seeks each in the index, and reads no entry.
+_HIGHEST = [{"$sort": {"stream": -1, "seq": -1}}, {"$group": {"_id": "$stream", "seq": {"$first": "$seq"}}}]
+
+#: Without the index, an entry with lists makes MongoDB refuse to sort, with this code: then leave it out.
+_TEXTS = {"$match": {"stream": {"$type": "string", "$not": {"$type": "array"}}}}
+_BAD_VALUE = 2
+
+#: The number of streams in one round trip: of names and numbers, and of entries.
+_BATCH_SIZE, _ENTRIES_AT_ONCE = 10_000, 200
+
+#: The number of entries at the end of a stream that are read in one round trip.
+_TAIL_SIZE = 10
+
+
+def highest(*, except_for: Container[str]) -> list[tuple[str, Any]]:
+    """Return each stream with its highest number, which can be of any type, *except_for* some streams."""
+    entries = collection().with_options(read_concern=MAJORITY)
+    with storage_errors():
+        try:
+            found = list(entries.aggregate(_HIGHEST, batchSize=_BATCH_SIZE, allowDiskUse=True))
+        except OperationFailure as error:
+            if error.code != _BAD_VALUE:
+                raise
+            found = list(entries.aggregate([_TEXTS, *_HIGHEST], allowDiskUse=True))
+        # The service writes only strings; in a query, anything else could be a condition.
+        return [
+            (one["_id"], one["seq"]) for one in found if is_text(one["_id"]) and one["_id"] not in except_for
+        ]
+
+
+def final(
+    ends: Sequence[tuple[str, Any]], keys: Mapping[str, VerifyingKey]
+) -> Iterator[tuple[str, Record | None]]:
+    """Yield each stream of *ends*, with its entry of the given number; None if none of *keys* signed it."""
+    for at in range(0, len(ends), _ENTRIES_AT_ONCE):
+        part = ends[at : at + _ENTRIES_AT_ONCE]
+        streams = defaultdict[int, list[str]](list)
+        for name, seq in part:
+            if isinstance(seq, int):
+                streams[seq].append(name)
+        places = [{"stream": {"$in": names}, "seq": seq} for seq, names in streams.items()]
+        query = {"$or": places or [{"seq": None}]}
+        genuine = {
+            record["stream"]: record
+            for record in records(query, read_concern=MAJORITY)
+            if is_genuine(record, keys) and is_text(record["stream"])
+        }
+        yield from ((name, genuine.get(name)) for name, _ in part)
+
+
+def newest_signed(
+    ends: Sequence[tuple[str, Any]], keys: Mapping[str, VerifyingKey], bounds: Mapping[str, Heads]
+) -> Iterator[Record]:
+    """Yield the newest entry of each stream of *ends* that one of *keys* signed, retired ones by *bounds*."""
+    for name, last in final(ends, keys):
+        if last and _is_within(bounds, last):
+            yield last
+            continue
+        query = {"stream": name, "signature": {"$exists": True}}
+        signed = records(query, ("seq", -1), batch_size=_TAIL_SIZE, read_concern=MAJORITY)
+        yield from islice((one for one in signed if is_genuine(one, keys) and _is_within(bounds, one)), 1)
+
+
+def _is_within(bounds: Mapping[str, Heads], record: Record) -> bool:
+    return retirement.is_within(bounds, record["signer"], (record["stream"], record["seq"]))
