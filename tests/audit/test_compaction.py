@@ -9,15 +9,18 @@ import pytest
 
 from tests.support.rotation import Stored, connected, new_key
 from tests.support.written_trail import Record, as_stored, rehash, stream_of
-from vault.audit import checkpoint, compaction, reader, signing_keys, summaries
+from vault.audit import certificate, checkpoint, compaction, reader, signing_keys, summaries
 from vault.audit.compaction import Compaction, compact
 from vault.audit.findings import Finding
+from vault.audit.knowledge import Question
 from vault.audit.reader import Filter
 from vault.audit.stream import Stream
 from vault.audit.verifier import Verifier, verify_records
+from vault.audit.witnessed import WitnessedCheckpoints
+from vault.audit.witnesses import recently_closed
 from vault.audit.writer import AuditTrail, disable_trail
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import AuditUnavailableError
+from vault.core.errors import AuditUnavailableError, CheckpointContradictedError
 from vault.core.outcomes import Status
 from vault.crypto import Keyring, MasterKey
 from vault.crypto.audit_chain import SigningKey
@@ -276,6 +279,60 @@ def test_under_a_new_key_closed_streams_are_listed_again(stored: Stored) -> None
     kill(trail)
     assert stored.audit_keys.count_documents({"retirement.signer": SigningKey(FIRST).public.signer}) == 1
     assert verified(SECOND) == []
+
+
+@pytest.mark.promise(3)
+def test_a_witness_is_told_which_streams_are_closed() -> None:
+    """It accepts a checkpoint without them, and refuses one without any other stream."""
+    keyring, other = Keyring(FIRST), Keyring(THIRD)
+    begin(FIRST).disconnect()
+    trail = begin(FIRST)
+    trail.connect()
+    witness = WitnessedCheckpoints(other)
+
+    def show(made: Record, closed: Sequence[Record]) -> None:
+        attempt = Attempt(action=Action.WITNESS_CHECKPOINT)
+        witness.confirm(made, retention_days=0, closed=closed, attempt=attempt)
+
+    show(checkpoint.make(keyring), recently_closed(keyring))
+    compact(keyring)
+    made = checkpoint.make(keyring)
+    with pytest.raises(CheckpointContradictedError):
+        show(made, [])
+    show(made, recently_closed(keyring))
+    assert trail._stream
+    less = {**made, "heads": [head for head in made["heads"] if head["stream"] != trail._stream.id]}
+    with pytest.raises(CheckpointContradictedError):
+        show(less, recently_closed(keyring))
+    kill(trail)
+
+
+@pytest.mark.promise(3)
+def test_a_certificate_covers_closed_streams(stored: Stored) -> None:
+    """With the heads of open streams only, it verifies, and finds an exposure that is missing or forged."""
+    keyring = Keyring(FIRST)
+    read = Attempt(action=Action.FETCH, ip="192.0.2.1", secret_id="one", details={"version": 1})
+    trail = begin(FIRST)
+    trail._on_finish([(read, Status.SUCCESS)])
+    closed = kill(trail)
+    compact(keyring, idle=NOW)
+    made = certificate.make(Question(address="192.0.2.1"), keyring, retention_days=0, progress=lambda _: None)
+    assert closed not in {head["stream"] for head in made["heads"]}
+    assert [one["secret_id"] for one in made["exposures"]] == ["one"]
+
+    def check() -> tuple[list[str], dict[str, int]]:
+        found = certificate.read(json.dumps(made), signing_keys.trusted(keyring))
+        return texts(verified(FIRST, heads=found.heads, claims=[found])), found.counts
+
+    assert check() == ([], {"proved": 1, "unproved": 0, "past_retention": 0, "stale": 0})
+    # What is written and compacted later changes nothing.
+    begin(FIRST).disconnect()
+    compact(keyring, idle=NOW)
+    assert check()[0] == []
+    stored.audit_logs.delete_many({"stream": closed})
+    found, counts = check()
+    assert counts["unproved"] == 1
+    assert "is missing with its whole stream: a summary lists it" in found
 
 
 def test_expired_streams_and_their_summary_are_no_tampering(stored: Stored) -> None:

@@ -405,7 +405,7 @@ def test_a_large_retirement_fits_into_a_datagram(
         server.bind(("127.0.0.1", 0))
         worker = trail(f"syslog://127.0.0.1:{server.getsockname()[1]}")
         for part in retirement.make("f" * 16, heads, SigningKey(keyring.primary), row["ts"]):
-            worker.record(Action.SIGNER_RETIRED, part)
+            worker._record_retirement(part)
             assert received(server, 1) == records(stored)[-1:]
 
 

@@ -8,12 +8,12 @@ from secrets import token_hex
 from threading import Event
 from typing import Any
 
-from vault.audit import ends, signing_keys, summaries
+from vault.audit import ends, signing_keys
 from vault.audit.retirement import Heads
 from vault.audit.stream import StoredEntry, Stream, is_closable
-from vault.audit.summaries import MAX_ROWS, Listed
+from vault.audit.summaries import MAX_ROWS, SUBJECT, Listed, details_of
 from vault.audit.writer import AuditTrail
-from vault.core.attempt import Action
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import VaultError
 from vault.core.outcomes import Status
 from vault.core.periodic import Periodic
@@ -110,7 +110,14 @@ def compact(
         trail.start()
         compactor = _Compactor(keyring, idle)
         for rows in compactor.rows():
-            trail.record(Action.STREAMS_COMPACTED, summaries.details_of(rows), principal)
+            trail.record(
+                Attempt(
+                    action=Action.STREAMS_COMPACTED,
+                    principal=principal,
+                    secret_id=SUBJECT,
+                    details=details_of(rows),
+                )
+            )
             compacted.listed += len(rows)
             if pause():
                 break

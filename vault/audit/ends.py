@@ -26,8 +26,9 @@ _HIGHEST = [{"$sort": {"stream": -1, "seq": -1}}, {"$group": {"_id": "$stream", 
 _TEXTS = {"$match": {"stream": {"$type": "string", "$not": {"$type": "array"}}}}
 _BAD_VALUE = 2
 
-#: The number of streams in one round trip: of names and numbers, and of entries.
-_BATCH_SIZE, _ENTRIES_AT_ONCE = 10_000, 200
+#: The number of streams in one round trip: of names and numbers, and of entries. A worker does this while it
+#: serves.
+_BATCH_SIZE, _ENTRIES_AT_ONCE = 10_000, 100
 
 #: The number of entries at the end of a stream that are read in one round trip.
 _TAIL_SIZE = 10

@@ -19,11 +19,14 @@ from vault.crypto import Keyring, audit_chain
 from vault.crypto.audit_chain import SigningKey
 from vault.documents.audit import Record
 
+#: The subject of summaries, in the field for the ID of a secret: an index of all versions finds them by it.
+SUBJECT = "streams"
+
 #: The maximum number of rows in a summary: about 57 kB, as in a part of a retirement.
 MAX_ROWS = 400
 
-#: The number of summaries that are read in one round trip.
-_BATCH_SIZE = 50
+#: The number of summaries that are read in one round trip, also by a worker while it serves.
+_BATCH_SIZE = 10
 
 #: By stream, its summaries, each with its number.
 Summaries = Mapping[str, Sequence[tuple[int, Heads]]]
@@ -86,7 +89,7 @@ class Listed:
         self.rows: dict[str, Head] = {}
         #: The keys that signed the ends of these streams.
         self.signers: set[str] = set()
-        query = {"action": Action.STREAMS_COMPACTED.value}
+        query = {"secret_id": SUBJECT, "action": Action.STREAMS_COMPACTED.value}
         for record in records(query, batch_size=_BATCH_SIZE, read_concern=MAJORITY):
             if is_genuine(record, {key.signer: key}) and record["ts"] >= earliest:
                 self.rows |= rows_of(record)

@@ -21,7 +21,7 @@ from vault.core.errors import AuditUnavailableError, OverloadedError, StorageUna
 from vault.core.greenlets import wait_until_idle
 from vault.core.outcomes import Status
 from vault.core.periodic import Periodic
-from vault.core.principal import OPERATOR, SERVICE, Principal
+from vault.core.principal import OPERATOR, SERVICE
 from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey
 from vault.documents import AuditEntry, Secret, registry
@@ -139,7 +139,7 @@ class AuditTrail:
         is_open = self._stream is not None and self._stream.is_open and not self._failed
         with storage_errors():
             if self._has_started and is_open and registry.trail_state().enabled:
-                self.record(Action.STREAM_CLOSED, {})
+                self.record(Attempt(action=Action.STREAM_CLOSED, principal=SERVICE))
 
     @property
     def needs_start(self) -> bool:
@@ -196,13 +196,16 @@ class AuditTrail:
             self._settled |= signing_keys.retire(
                 self._keyring,
                 heads,
-                partial(self.record, Action.SIGNER_RETIRED),
+                self._record_retirement,
                 settled=self._settled,
             )
 
-    def record(self, action: Action, details: dict[str, Any], principal: Principal = SERVICE) -> None:
-        """Write an entry, also while the trail is not connected. Errors as `Attempt.finish`."""
-        self._on_finish([(Attempt(action=action, principal=principal, details=details), Status.SUCCESS)])
+    def _record_retirement(self, part: dict[str, Any]) -> None:
+        self.record(Attempt(action=Action.SIGNER_RETIRED, principal=SERVICE, details=part))
+
+    def record(self, attempt: Attempt) -> None:
+        """Write the entry of a success, also while the trail is not connected. Errors as `Attempt.finish`."""
+        self._on_finish([(attempt, Status.SUCCESS)])
 
     def record_refusals(self) -> None:
         """Write one entry for each counted kind of refusal; if that fails, keep its count."""

@@ -37,8 +37,6 @@ _STREAM_INDEX = [("stream", 1), ("seq", 1)]
 #: Find what a principal has got: secret by secret, and out of wrapped replies.
 PRINCIPAL_INDEX = [("principal", 1), ("secret_id", 1)]
 UNWRAP_INDEX = [("principal", 1)]
-#: Finds the summaries of closed streams.
-SUMMARY_INDEX = [("action", 1)]
 #: Indexes that only make queries faster: the promises of the trail do not depend on them.
 _TRAIL_QUERY_INDEXES: tuple[tuple[list[tuple[str, int]], dict[str, Any]], ...] = (
     ([("secret_id", 1), ("_id", 1)], {}),
@@ -50,7 +48,6 @@ _TRAIL_QUERY_INDEXES: tuple[tuple[list[tuple[str, int]], dict[str, Any]], ...] =
     # Here the build can fail: see `_may`.
     (PRINCIPAL_INDEX, {}),
     (UNWRAP_INDEX, {"partialFilterExpression": {"action": "unwrap"}}),
-    (SUMMARY_INDEX, {"partialFilterExpression": {"action": "streams_compacted"}}),
     # Wrapped replies.
     (
         [("details.accessor", 1)],

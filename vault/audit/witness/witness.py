@@ -21,6 +21,9 @@ _TIMEOUT_SECONDS = 10
 #: The maximum size of an answer: a time stamp has about 6 KiB, with the certificates of its authority.
 _MAX_ANSWER_BYTES = 65_536
 
+#: The maximum number of heads that another installation takes.
+_MAX_HEADS = 24_000
+
 _PATH = "/vault/witness/checkpoint"
 
 _NO_ANSWER = "{} sends another reply than expected"
@@ -74,7 +77,8 @@ class Witness:
         try:
             if self.url.startswith("tsa+"):
                 return self._time_stamp(made)
-            return self._signature({"checkpoint": made, "retention_days": retention_days, "closed": closed})
+            some = closed[: max(0, _MAX_HEADS - len(made["heads"]))]
+            return self._signature({"checkpoint": made, "retention_days": retention_days, "closed": some})
         except OSError:
             # The file of certificates had some when the process started.
             raise WitnessError(f"{self.host} cannot be asked: AUDIT_WITNESS_CA cannot be read") from None
