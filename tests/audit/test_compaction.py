@@ -316,7 +316,9 @@ def test_a_certificate_covers_closed_streams(stored: Stored) -> None:
     trail._on_finish([(read, Status.SUCCESS)])
     closed = kill(trail)
     compact(keyring, idle=NOW)
-    made = certificate.make(Question(address="192.0.2.1"), keyring, retention_days=0, progress=lambda _: None)
+    made = certificate.make(
+        Question(address="192.0.2.1", stale=True), keyring, retention_days=0, progress=lambda _: None
+    )
     assert closed not in {head["stream"] for head in made["heads"]}
     assert [one["secret_id"] for one in made["exposures"]] == ["one"]
 

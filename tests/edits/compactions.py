@@ -76,7 +76,7 @@ def remove_closed(attack: Attack) -> None:
 
 
 def revive(attack: Attack) -> None:
-    """Let a closed stream go on, after its end or instead of it."""
+    """Continue a closed stream, after its end or instead of it."""
     stream = _of(attack, _listed(attack))
     if attack.random.random() < 0.5:
         attack.entries.delete_one({"_id": stream.pop()["_id"]})

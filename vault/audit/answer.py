@@ -162,7 +162,7 @@ class Answer:
 
 
 class _Found:
-    """What the entries of some streams add to an answer."""
+    """The part of an answer that the entries of some streams prove."""
 
     def __init__(self) -> None:
         #: By stream, the first entry that the query should cover, and does not.
