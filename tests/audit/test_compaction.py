@@ -16,8 +16,8 @@ from vault.audit.knowledge import Question
 from vault.audit.reader import Filter
 from vault.audit.stream import Stream
 from vault.audit.verifier import Verifier, verify_records
-from vault.audit.witnessed import WitnessedCheckpoints
-from vault.audit.witnesses import recently_closed
+from vault.audit.witness.witnessed import WitnessedCheckpoints
+from vault.audit.witness.witnesses import recently_closed
 from vault.audit.writer import AuditTrail, disable_trail
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import AuditUnavailableError, CheckpointContradictedError
