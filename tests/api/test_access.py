@@ -400,7 +400,7 @@ def bodies_about(action: str, example: dict[str, Any], secret_id: str, name: str
         "list": [{"name_prefix": name}],
         "request": [{"name": name}],
     }
-    more = {field: value for field, value in example.items() if field != "secret_id"}
+    more = {field: value for field, value in example.items() if field not in ("secret_id", "name")}
     return own.get(action, [{**more, "secret_id": secret_id}, {**more, "name": name}])
 
 

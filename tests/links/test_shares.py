@@ -18,10 +18,14 @@ from tests.support.trail import block_trail, restore_trail
 from vault.api.http import memory, rate_limits
 from vault.api.operations.blueprint import REPLY_MEMORY
 from vault.audit import receipts
+from vault.audit.wrapped import wrapped_by
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidLinkError, WrongPassphraseError
+from vault.core.principal import OPERATOR
 from vault.crypto import MasterKey
 from vault.crypto.audit_chain import SigningKey
+from vault.secrets import wrapping
+from vault.secrets.wrapping import WrappingToken
 
 pytestmark = pytest.mark.usefixtures("shared_app")
 
@@ -209,6 +213,16 @@ def test_a_share_is_no_wrapped_reply(alice: Sender, app: Flask) -> None:
         assert reply.status_code in (400, 403)
     assert client.get("/v1/secret/data/a", headers={"X-Vault-Token": token}).status_code == 403
     assert alice.open("share/open", {"token": token}).json == {"secret": VALUE}
+
+
+def test_offboarding_ends_shares(alice: Sender) -> None:
+    """A share that no one has opened is found by the trail as its sender's, and ends with an entry."""
+    token = alice.share(secret=VALUE)
+    accessor = WrappingToken(token).accessor
+    assert [accessor] in list(wrapping.unspent())
+    assert wrapped_by({"alice"}, [accessor]) == {accessor: "alice"}
+    wrapping.end(accessor, attempt=Attempt(action=Action.TOKEN_REVOKE, principal=OPERATOR))
+    alice.open("share/open", {"token": token}, 404)
 
 
 def test_guesses_count_as_failures(alice: Sender, monkeypatch: pytest.MonkeyPatch) -> None:
