@@ -8,6 +8,7 @@ from pymongo import MongoClient
 
 from tests.conftest import running_app
 from tests.console.person import Person
+from tests.console.provider import Provider
 from tests.support.access import make_token
 from tests.support.databases import new_database
 from tests.support.issuer import AUDIENCE, ISSUER, public_pem
@@ -76,3 +77,11 @@ def signed_in(app: Flask) -> SignIn:
         return person
 
     return sign_in
+
+
+@pytest.fixture(scope="module")
+def provider() -> Iterator[Provider]:
+    """Run a provider of OpenID Connect for all tests of a module."""
+    provider = Provider()
+    with provider.running("http://localhost", "https://vault.example"):
+        yield provider

@@ -11,22 +11,16 @@ from werkzeug.test import TestResponse
 from tests.conftest import running_app
 from tests.console.person import Person
 from tests.console.provider import Provider, argument, changed, trust
-from tests.support.access import services
+from tests.support.access import bearer, services
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
-from vault.auth import open_id, open_id_provider
+from vault.auth import jwt_auth, open_id, open_id_provider
+from vault.auth.directory import KnownRole
+from vault.documents.session import Session
 
 pytestmark = pytest.mark.process
 
 HERE = "http://localhost"
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[Provider]:
-    """Run a provider for all tests of this module."""
-    provider = Provider()
-    with provider.running(HERE, "https://vault.example"):
-        yield provider
 
 
 @pytest.fixture(scope="module")
@@ -282,18 +276,30 @@ def test_a_provider_that_does_not_answer_has_a_page(
     services(person.app).open_id._provider._calls._failed = -float("inf")  # type: ignore[union-attr]
 
 
-def test_refused_answers_count_for_the_limit(
-    provider: Provider, console_environment: dict[str, str], stored: Stored
+def test_a_session_can_outlast_its_id_token(
+    person: Person, provider: Provider, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Refused answers count like invalid tokens; without the settings, the sign-in is not offered."""
-    settings = {**console_environment, **provider.environment, "FAILED_AUTH_LIMIT": "2/hour"}
-    with running_app(settings) as app:
-        person = Person(app)
-        answer = provider.answer(begin(person), "nobody")
-        assert [end(person, answer).status_code for _ in range(3)] == [401, 401, 429]
-    with running_app(console_environment) as app:
-        person = Person(app)
-        assert "OpenID" not in person.get("sign-in").text
-        for path in ("oidc/start", "oidc/callback"):
-            assert person.get(path).status_code == 401
-    assert stored.sessions.count_documents({}) == 0
+    """A session is valid after the expiry of its ID token, as long as its role allows; the token is not."""
+    answer = provider.answer(begin(person), "both")
+    provider.set_clock(-3_700)
+    try:
+        with monkeypatch.context() as patch:
+            patch.setattr(open_id_provider, "LEEWAY_SECONDS", 7_200)
+            patch.setattr(jwt_auth, "LEEWAY_SECONDS", 7_200)
+            assert end(person, answer).status_code == 200
+    finally:
+        provider.set_clock(0)
+    choice = person.get()
+    assert "Choose a role" in choice.text
+    ends_at = Session.objects.get().ends_at
+    form_token = choice.text.partition('name="form_token" value="')[2][:64]
+    assert person.post("role", role="admins", form_token=form_token).status_code == 303
+    assert person.get().status_code == 200
+    assert Session.objects.get().ends_at == ends_at
+    key = services(person.app).tokens._keys.find()
+    assert key
+    [token, *_] = Session.objects.get().held(person.cookie(), key)
+    api = person.client.post("/vault/token/self", json={}, headers=bearer(token) | {"X-Role": "admins"})
+    assert api.status_code == 401
+    monkeypatch.setattr(KnownRole, "latest_use", lambda _role, issued_at: issued_at)
+    assert person.get().status_code == 401

@@ -1,12 +1,17 @@
 """The console under the settings of a service."""
 
+import pytest
+
 from tests.conftest import running_app
 from tests.console.person import Person
+from tests.console.provider import Provider
 from tests.console.test_pages import create
 from tests.support.access import age_token, make_token, revoke
 from tests.support.issuer import sign
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
+
+HERE = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
 
 
 def test_without_the_setting_there_is_no_console(console_environment: dict[str, str]) -> None:
@@ -89,5 +94,28 @@ def test_a_reveal_can_need_a_reason(console_environment: dict[str, str], stored:
             bare = [person.reveal(secret_id).status_code, person.reveal(secret_id, reason=" ").status_code]
             assert bare == ([422, 422] if needed == "true" else [200, 200])
             assert person.reveal(secret_id, reason=" INC-7 <b> ").status_code == 200
+            link = {"form_token": person.form_token, "secret_id": secret_id}
+            share = person.client.post("/console/share/new", json=link, headers=HERE, base_url=person.origin)
+            assert share.status_code == (422 if needed == "true" else 200)
             kept = [entry["details"].get("reason") for entry in trail(stored) if entry["action"] == "fetch"]
-            assert kept[-1] == "INC-7 <b>"
+            assert "INC-7 <b>" in kept
+
+
+@pytest.mark.process
+def test_refused_answers_of_a_provider_count(
+    provider: Provider, console_environment: dict[str, str], stored: Stored
+) -> None:
+    """Refused answers count like invalid tokens; without the settings, the sign-in is not offered."""
+    settings = {**console_environment, **provider.environment, "FAILED_AUTH_LIMIT": "2/hour"}
+    with running_app(settings) as app:
+        person = Person(app)
+        answer = provider.answer(person.get("oidc/start").headers["Location"], "nobody")
+        path, _, query = answer.removeprefix("http://localhost/console/").partition("?")
+        refused = [person.client.get(f"/console/{path}?{query}", base_url=person.origin) for _ in range(3)]
+        assert [reply.status_code for reply in refused] == [401, 401, 429]
+    with running_app(console_environment) as app:
+        person = Person(app)
+        assert "OpenID" not in person.get("sign-in").text
+        for path in ("oidc/start", "oidc/callback"):
+            assert person.get(path).status_code == 401
+    assert stored.sessions.count_documents({}) == 0

@@ -60,7 +60,7 @@ def test_a_role_can_be_necessary(app: Flask, stored: Stored) -> None:
     """A sign-in that needs a role is refused to a JWT with scopes of its own."""
     attempt = Attempt(action=Action.LOGIN)
     with pytest.raises(InvalidCredentialError) as caught:
-        services(app).sessions.begin(sign(scope="secret:list"), needs_role=True, earlier="", attempt=attempt)
+        services(app).sessions.begin(sign(scope="secret:list"), is_id_token=True, earlier="", attempt=attempt)
     assert caught.value.reason == "role: none"
     assert stored.sessions.count_documents({}) == 0
 

@@ -41,11 +41,18 @@ class Authenticator:
         self._anonymous = anonymous
         self._uses = uses
 
-    def identify(self, credential: str | None, *, attempt: Attempt, role: str = "") -> None:
+    def identify(
+        self,
+        credential: str | None,
+        *,
+        attempt: Attempt,
+        role: str = "",
+        may_be_expired: bool = False,
+    ) -> None:
         """Set the principal of *attempt* by its *credential*; None stands for no credential.
 
         A credential is always checked, even where none is required: its sender relies on it. A JWT acts with
-        the *role* of this name; tokens have no role.
+        the *role* of this name; tokens have no role. One that *may_be_expired* was valid at a sign-in.
 
         Raises:
             InvalidCredentialError: It is invalid; *attempt* has the reason, and a principal that is certain.
@@ -59,7 +66,7 @@ class Authenticator:
             principal = (
                 self._tokens.principal(credential)
                 if credential.startswith(PREFIX)
-                else self._jwts.principal(credential, role)
+                else self._jwts.principal(credential, role, may_be_expired=may_be_expired)
             )
             _require_unexpired_and_in_network(principal, attempt.ip)
         except InvalidCredentialError as error:

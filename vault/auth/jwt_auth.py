@@ -75,7 +75,7 @@ class JWTVerifier:
         self.audience = audience
         self._algorithms = algorithms
 
-    def claims(self, credential: str) -> Claims:
+    def claims(self, credential: str, *, may_be_expired: bool = False) -> Claims:
         """Return the claims of *credential*.
 
         Raises:
@@ -83,11 +83,11 @@ class JWTVerifier:
             CredentialsUnavailableError: The issuer's keys are not available now.
         """
         try:
-            return self._claims(credential)
+            return self._claims(credential, may_be_expired=may_be_expired)
         except (PyJWTError, TypeError, ValueError) as error:
             raise InvalidCredentialError(f"jwt {type(error).__name__}") from None
 
-    def _claims(self, credential: str) -> Claims:
+    def _claims(self, credential: str, *, may_be_expired: bool) -> Claims:
         if len(credential) > _MAX_CHARACTERS:
             raise jwt.DecodeError
         header = jwt.get_unverified_header(credential)
@@ -101,7 +101,11 @@ class JWTVerifier:
             issuer=self.issuer,
             audience=self.audience,
             leeway=LEEWAY_SECONDS,
-            options={"require": _REQUIRED, "enforce_minimum_key_length": True},
+            options={
+                "require": _REQUIRED,
+                "enforce_minimum_key_length": True,
+                "verify_exp": not may_be_expired,
+            },
         )
         return claims
 

@@ -32,6 +32,8 @@ _MAX_NAMED = 3
 #: The maximum number of roles that are searched for the closest one.
 _MAX_COMPARED = 50
 
+_NEVER = datetime.max.replace(tzinfo=UTC)
+
 #: The number of dots in a JWT.
 _DOTS = 2
 
@@ -58,10 +60,10 @@ class _JWT:
     issued_at: datetime | None
 
     @classmethod
-    def verified(cls, issuer: KnownIssuer, credential: str) -> Self:
+    def verified(cls, issuer: KnownIssuer, credential: str, *, may_be_expired: bool = False) -> Self:
         """Verify *credential* with the keys of *issuer*. Errors as `JWTVerifier.claims`."""
         try:
-            claims = issuer.verifier.claims(credential)
+            claims = issuer.verifier.claims(credential, may_be_expired=may_be_expired)
         except InvalidCredentialError as error:
             raise InvalidCredentialError(f"issuer {issuer.name}: {error.reason}") from None
         # Names of tokens and issuers have no colon: no JWT can pass for a token, or for another issuer's.
@@ -69,7 +71,8 @@ class _JWT:
             name = f"jwt:{subject(claims)}"
         else:
             name = f"{issuer.name}/jwt:{subject(claims, MAX_LONG_SUBJECT_CHARACTERS)}"
-        return cls(issuer, claims, name, expiry(claims, principal=name), issued_at(claims))
+        expires_at = _NEVER if may_be_expired else expiry(claims, principal=name)
+        return cls(issuer, claims, name, expires_at, issued_at(claims))
 
 
 class JWTCredentials:
@@ -84,10 +87,11 @@ class JWTCredentials:
         self._own = own
         self._directory = directory
 
-    def principal(self, credential: str, role: str = "") -> Principal:
+    def principal(self, credential: str, role: str = "", *, may_be_expired: bool = False) -> Principal:
         """Return the principal of a JWT, which acts with the *role* of this name, if one is given.
 
-        The caller checks its expiry and networks.
+        The caller checks its expiry and networks. The principal of a JWT that *may_be_expired* and acts with
+        a role expires with the longest age of the role.
 
         Raises:
             InvalidCredentialError: The JWT is invalid, or does not match exactly one role.
@@ -100,7 +104,8 @@ class JWTCredentials:
         if known.is_empty and not (role or self._own.roles_only):
             return self._own.principal(credential)
         issuer = self._issuer(credential, known)
-        return self._principal_for(_JWT.verified(issuer, credential), role, known)
+        verified = _JWT.verified(issuer, credential, may_be_expired=may_be_expired)
+        return self._principal_for(verified, role, known)
 
     def explain(self, credential: str, role: str = "") -> Iterator[Finding]:
         """Yield the findings about a JWT, part by part, until one refuses it.

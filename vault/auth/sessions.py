@@ -2,6 +2,7 @@
 
 A session gives no right of its own: each request acts with the credential of its sign-in, which is checked as
 if it came with the request. So what ends, narrows or revokes the credential does the same to its sessions.
+Only the expiry of an ID token, often minutes away, does not: it is for the sign-in alone.
 """
 
 import re
@@ -17,7 +18,7 @@ from vault.core.outcomes import Status
 from vault.core.timestamps import to_milliseconds
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import best_effort_cleanup, storage_errors
-from vault.documents.session import Session
+from vault.documents.session import Held, Session
 
 #: The longest session, and the longest time between two requests of one.
 MAX_LIFETIME = timedelta(hours=8)
@@ -43,33 +44,37 @@ class Sessions:
         self._authenticator = authenticator
         self._is_indexed = False
 
-    def begin(
-        self, credential: str, *, role: str = "", needs_role: bool = False, earlier: str, attempt: Attempt
-    ) -> str:
+    def begin(self, credential: str, *, is_id_token: bool = False, earlier: str, attempt: Attempt) -> str:
         """Identify the principal of *attempt* by its *credential*; return the cookie of a new session.
 
-        It acts with this *role*, or with the only one that matches. If several match, it does nothing until
-        its holder has chosen one. It replaces the session with the cookie *earlier*, if there is one.
+        A JWT acts with the only role that matches. If several match, the session does nothing until its
+        holder has chosen one. An ID token needs a role, and the session can outlast it.
+
+        It replaces the session with the cookie *earlier*, if there is one.
 
         Raises the errors of `Authenticator.identify`.
 
         Raises:
-            InvalidCredentialError: No role matches, and it *needs_role*.
+            InvalidCredentialError: No role matches the ID token.
         """
+        held = Held(credential, is_id_token=is_id_token)
         try:
-            self._authenticator.identify(credential, role=role, attempt=attempt)
+            self._authenticator.identify(credential, attempt=attempt)
         except InvalidCredentialError as error:
             if not error.roles:
                 raise
             attempt.details["reason"] = "role to be chosen"
         else:
-            role = attempt.principal.role
-            if needs_role and not role:
+            held = held._replace(role=attempt.principal.role)
+            if is_id_token and not held.role:
                 raise InvalidCredentialError("role: none", principal=attempt.principal.name)
+        return self._begun(held, _now() + MAX_LIFETIME, earlier=earlier, attempt=attempt)
+
+    def _begun(self, held: Held, ends_at: datetime, *, earlier: str, attempt: Attempt) -> str:
+        """Return the cookie of a new session, which replaces the one with the cookie *earlier*."""
         key = self._keys.find_or_make()
         cookie = secrets.token_urlsafe(_COOKIE_BYTES)
-        now = _now()
-        session = Session.new(cookie, credential, role, key, now=now, ends_at=now + MAX_LIFETIME)
+        session = Session.new(cookie, held, key, now=_now(), ends_at=ends_at)
         if not self._is_indexed:
             with storage_errors():
                 Session.index()
@@ -83,11 +88,14 @@ class Sessions:
     def choose(self, role: str, *, cookie: str, attempt: Attempt) -> str:
         """Return the cookie of the session that replaces the one with *cookie*, and acts with this *role*.
 
-        Raises the errors of `begin` and `identify`.
+        It ends when that one would. Raises the errors of `begin` and `identify`.
         """
         session, key = self._current(cookie)
-        credential, _ = session.credential_of(cookie, key)
-        return self.begin(credential, role=role, needs_role=True, earlier=cookie, attempt=attempt)
+        held = session.held(cookie, key)._replace(role=role)
+        self._act(held, attempt)
+        if not attempt.principal.role:
+            raise InvalidCredentialError("role: none", principal=attempt.principal.name)
+        return self._begun(held, session.ends_at, earlier=cookie, attempt=attempt)
 
     def identify(self, cookie: str, *, attempt: Attempt) -> None:
         """Set the principal of *attempt* by the session with this *cookie*.
@@ -98,12 +106,17 @@ class Sessions:
             InvalidCredentialError: There is no such session, or it has ended.
         """
         session, key = self._current(cookie)
+        self._act(session.held(cookie, key), attempt)
         now = _now()
-        credential, role = session.credential_of(cookie, key)
-        self._authenticator.identify(credential, role=role, attempt=attempt)
         if now - session.used_at >= _RESOLUTION:
             with storage_errors():
                 session.note_use(now, key)
+
+    def _act(self, held: Held, attempt: Attempt) -> None:
+        """Set the principal of *attempt* by what a session holds."""
+        self._authenticator.identify(
+            held.credential, role=held.role, may_be_expired=held.is_id_token, attempt=attempt
+        )
 
     def end(self, cookie: str, *, attempt: Attempt) -> None:
         """End the session with this *cookie*, on every replica at once."""

@@ -10,6 +10,7 @@ from vault.api.operations.replies import MemoryIfLarge
 from vault.console.changes import Value
 from vault.console.operations import (
     FormBody,
+    ReasonedBody,
     answer,
     blueprint,
     body,
@@ -17,6 +18,7 @@ from vault.console.operations import (
     open_operation,
     open_page,
     operation,
+    reasoned_body,
 )
 from vault.console.secrets import shown
 from vault.core.attempt import Action
@@ -39,7 +41,7 @@ def _seconds() -> fields.Integer:
     return number_field("Seconds until it expires.", 3_600, maximum=_MAX_SECONDS, default=3_600)
 
 
-class _NewShare(FormBody):
+class _NewShare(ReasonedBody):
     """A secret to share."""
 
     secret_id = id_field("The secret's ID.", required=True)
@@ -76,7 +78,8 @@ class _Filling(_Link):
 @operation(Action.FETCH, Scope.SECRET_FETCH, is_page=False)
 def console_new_share() -> Response:
     """Share a secret, and return the link to the page's script."""
-    asked, attempt = body(_NewShare), current_attempt()
+    attempt = current_attempt()
+    asked = reasoned_body(_NewShare, attempt)
     terms = Terms(seconds=asked["seconds"], passphrase=asked["passphrase"])
     with MemoryIfLarge() as memory:
         new = services().shares.share_secret(

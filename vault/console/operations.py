@@ -213,19 +213,28 @@ def open_page(template: str) -> Response:
     return Response(render_template(f"console/{template}.html"), content_type=_HTML)
 
 
-def keep_reason(reason: str, attempt: Attempt) -> None:
-    """Keep the *reason* for a reveal in the entry of *attempt*.
+class ReasonedBody(FormBody):
+    """What a script sends to read a value, perhaps with the reason."""
+
+    reason = fields.String(load_default="")
+
+
+def reasoned_body(schema: type[ReasonedBody], attempt: Attempt) -> dict[str, Any]:
+    """Return the JSON that a script has sent, by *schema*, and keep its reason in the entry of *attempt*.
 
     Raises:
-        UnprocessableEntity: It is necessary and missing, or too long, or has several lines.
+        UnprocessableEntity: As `body`; or the reason is necessary and missing, too long, or several lines.
     """
+    asked = body(schema)
+    reason = asked.pop("reason").strip()
     if not reason:
         if current_app.config[NEEDS_REASON]:
-            raise UnprocessableEntity("A reveal needs a reason.")
-        return
+            raise UnprocessableEntity("A reason is required.")
+        return asked
     if len(reason) > _MAX_REASON_CHARACTERS or not is_one_line(reason):
         raise UnprocessableEntity(f"A reason has one line of at most {_MAX_REASON_CHARACTERS} characters.")
     attempt.details["reason"] = reason
+    return asked
 
 
 def page(template: str, **values: Any) -> Response:

@@ -7,7 +7,6 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from flask import Response, request
-from marshmallow import fields
 from werkzeug.exceptions import BadRequest
 
 from vault.api.document.fields import UUID_PATTERN, id_field, number_field
@@ -16,14 +15,13 @@ from vault.api.operations.replies import MemoryIfLarge, reply_memory
 from vault.audit import exposure
 from vault.audit.knowledge import Question
 from vault.console.operations import (
-    FormBody,
+    ReasonedBody,
     answer,
     arguments,
     blueprint,
-    body,
-    keep_reason,
     operation,
     page,
+    reasoned_body,
 )
 from vault.core.attempt import Action
 from vault.core.labels import are_labels
@@ -133,10 +131,9 @@ def reference_of(asked: Mapping[str, str]) -> Reference:
     return Reference(name=name)
 
 
-class _Version(FormBody):
+class _Version(ReasonedBody):
     """A version of a secret to reveal."""
 
-    reason = fields.String(load_default="")
     secret_id = id_field("The secret's ID.", required=True)
     version = number_field("The version; the newest if omitted.", 1, maximum=MAX_VERSION)
 
@@ -145,8 +142,8 @@ class _Version(FormBody):
 @operation(Action.FETCH, Scope.SECRET_FETCH, is_page=False)
 def console_reveal() -> Response:
     """Return a value as JSON: as text if it can be shown, or else in base64."""
-    asked, attempt = body(_Version), current_attempt()
-    keep_reason(asked["reason"].strip(), attempt)
+    attempt = current_attempt()
+    asked = reasoned_body(_Version, attempt)
     with MemoryIfLarge() as memory:
         value = services().secrets.fetch(
             Reference(secret_id=asked["secret_id"]),

@@ -67,7 +67,7 @@ def console_oidc_callback() -> Response:
             requests.cookie_of(request, SIGN_IN), request.args.to_dict(), _callback()
         )
         cookie = services().sessions.begin(
-            credential, needs_role=True, earlier=requests.cookie_of(request), attempt=attempt
+            credential, is_id_token=True, earlier=requests.cookie_of(request), attempt=attempt
         )
     reply = _begun(page("signed_in"), cookie)
     requests.set_cookie(reply, request, "", SIGN_IN)

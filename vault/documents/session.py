@@ -1,8 +1,9 @@
 """Stored sessions of the console."""
 
+import json
 from base64 import b64decode, b64encode
 from datetime import datetime
-from typing import Any, ClassVar
+from typing import Any, ClassVar, NamedTuple
 
 from mongoengine import DateTimeField, StringField
 from pymongo import IndexModel
@@ -11,15 +12,25 @@ from vault.crypto.token_key import RecordKind, TokenKey
 from vault.documents.sealed import SealedDocument
 
 
+class Held(NamedTuple):
+    """What a session acts with."""
+
+    credential: str
+    #: Of a JWT; empty for none.
+    role: str = ""
+    #: True for an ID token, which proves the sign-in. It can expire earlier than the session.
+    is_id_token: bool = False
+
+
 class Session(SealedDocument):
-    """A session: a person's credential and its role, encrypted for the holder of the cookie.
+    """A session: what it acts with, encrypted for the holder of the cookie.
 
     The seal covers every permanent field. Neither the cookie nor the credential can be found from it.
     """
 
     #: The keyed hash of the cookie.
     id = StringField(primary_key=True)
-    #: The role, empty for none, and the credential; in base64.
+    #: The JSON of `Held`, in base64.
     credential = StringField(required=True)
     #: To about a minute.
     used_at = DateTimeField(required=True)
@@ -41,19 +52,16 @@ class Session(SealedDocument):
         return cls.genuine(found[0], key) if found else None
 
     @classmethod
-    def new(
-        cls, cookie: str, credential: str, role: str, key: TokenKey, *, now: datetime, ends_at: datetime
-    ) -> "Session":
+    def new(cls, cookie: str, held: Held, key: TokenKey, *, now: datetime, ends_at: datetime) -> "Session":
         """Return a session that begins *now*, not yet stored."""
-        encrypted = b64encode(key.encrypt_credential(f"{role}\n{credential}", cookie)).decode()
+        encrypted = b64encode(key.encrypt_credential(json.dumps(held), cookie)).decode()
         session = cls(id=key.hash(cookie), credential=encrypted, used_at=now, ends_at=ends_at)
         session.close(key)
         return session
 
-    def credential_of(self, cookie: str, key: TokenKey) -> tuple[str, str]:
-        """Return the credential and its role, for the holder of the *cookie*."""
-        role, _, credential = key.decrypt_credential(b64decode(str(self.credential)), cookie).partition("\n")
-        return credential, role
+    def held(self, cookie: str, key: TokenKey) -> Held:
+        """Return what it acts with, for the holder of the *cookie*."""
+        return Held(*json.loads(key.decrypt_credential(b64decode(str(self.credential)), cookie)))
 
     def note_use(self, now: datetime, key: TokenKey) -> None:
         """Store that it is used *now*, unless it was changed or ended since it was read."""
