@@ -106,6 +106,7 @@ def test_refused_answers_of_a_provider_count(
     provider: Provider, console_environment: dict[str, str], stored: Stored
 ) -> None:
     """Refused answers count like invalid tokens; without the settings, the sign-in is not offered."""
+    stored.sessions.delete_many({})
     settings = {**console_environment, **provider.environment, "FAILED_AUTH_LIMIT": "2/hour"}
     with running_app(settings) as app:
         person = Person(app)

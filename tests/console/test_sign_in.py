@@ -65,6 +65,12 @@ def test_a_role_can_be_necessary(app: Flask, stored: Stored) -> None:
     assert stored.sessions.count_documents({}) == 0
 
 
+def test_a_token_has_no_role_to_choose(signed_in: SignIn) -> None:
+    """Only a session of a JWT gets a role."""
+    person = signed_in()
+    assert (person.submit("role", role="admin").status_code, person.cookie()) == (401, "")
+
+
 def test_a_session_is_on_record(app: Flask, stored: Stored, signed_in: SignIn) -> None:
     """A sign-in, a page, a refused sign-in and a sign-out leave an entry each, with `via: console`."""
     person = signed_in()

@@ -214,7 +214,7 @@ def open_page(template: str) -> Response:
 
 
 class ReasonedBody(FormBody):
-    """What a script sends to read a value, perhaps with the reason."""
+    """The JSON that a script sends to read a value, with the reason if there is one."""
 
     reason = fields.String(load_default="")
 

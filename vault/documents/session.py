@@ -13,7 +13,7 @@ from vault.documents.sealed import SealedDocument
 
 
 class Held(NamedTuple):
-    """What a session acts with."""
+    """The credential of a session, and how it acts."""
 
     credential: str
     #: Of a JWT; empty for none.
