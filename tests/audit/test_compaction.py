@@ -9,18 +9,19 @@ import pytest
 
 from tests.support.rotation import Stored, connected, new_key
 from tests.support.written_trail import Record, as_stored, rehash, stream_of
-from vault.audit import certificate, checkpoint, compaction, reader, signing_keys, summaries
+from vault.audit import certificate, checkpoint, compaction, ends, reader, signing_keys, summaries
 from vault.audit.compaction import Compaction, compact
 from vault.audit.findings import Finding
 from vault.audit.knowledge import Question
 from vault.audit.reader import Filter
+from vault.audit.retirement import Head
 from vault.audit.stream import Stream
 from vault.audit.verifier import Verifier, verify_records
 from vault.audit.witness.witnessed import WitnessedCheckpoints
 from vault.audit.witness.witnesses import recently_closed
 from vault.audit.writer import AuditTrail, disable_trail
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import AuditUnavailableError, CheckpointContradictedError
+from vault.core.errors import AuditUnavailableError, CheckpointContradictedError, StorageUnavailableError
 from vault.core.outcomes import Status
 from vault.crypto import Keyring, MasterKey
 from vault.crypto.audit_chain import SigningKey
@@ -348,7 +349,7 @@ def test_expired_streams_and_their_summary_are_no_tampering(stored: Stored) -> N
     assert texts(verified(SECOND, made=made, **expired)) == []
 
 
-def test_one_worker_compacts_once_a_week(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_one_worker_compacts_once_a_day(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
     """Workers take turns by a lease; one that failed, or was stopped, leaves it to the next look."""
     begin(FIRST).disconnect()
     workers = [Compaction(Keyring(FIRST)) for _ in range(2)]
@@ -372,3 +373,39 @@ def test_one_worker_compacts_once_a_week(stored: Stored, monkeypatch: pytest.Mon
         stopped.close()
         stopped.look()
     assert stored.audit_logs.count_documents({"action": "streams_compacted"}) == 3
+
+
+def test_streams_are_listed_an_hour_after_they_were_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An export that has their summary has their ends, although it read these before."""
+    begin(FIRST).disconnect()
+    kill(begin(FIRST))
+    monkeypatch.setattr(compaction, "_MIN_CLOSED", timedelta(hours=1))
+    done = compact(Keyring(FIRST), idle=NOW)
+    assert (done.closed, done.listed, done.waiting) == (1, 0, 2)
+    monkeypatch.setattr(compaction, "_MIN_CLOSED", timedelta())
+    assert compact(Keyring(FIRST), idle=NOW).listed == 2
+
+
+def test_a_forged_summary_of_any_form_lists_nothing() -> None:
+    """The holder of a dropped key can sign anything; rows of another form cause no error."""
+    action = "streams_compacted"
+    for details in (None, [], {}, {"heads": 5}, {"heads": [[1]]}, {"heads": [["a", "x", "", ""]]}):
+        assert summaries.rows_of({"action": action, "details": details}) == {}
+
+
+def test_heads_cover_only_the_summaries_that_they_reach() -> None:
+    """Entries after a head, such as forgeries by a dropped key, are not covered."""
+    one, other, last = (Head(5, "", name) for name in ("one", "other", "last"))
+    listed = {"a": [(3, {"b": one}), (6, {"c": other})], "b": [(5, {"d": last, "a": Head(1, "", "")})]}
+    assert summaries.closure({"a": one}, listed) == {"a": one, "b": one, "d": last}
+
+
+def test_lists_in_entries_hide_no_stream(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without its index, MongoDB does not sort such entries; then streams are found without it."""
+    kill(begin(FIRST))
+    stored.audit_logs.drop_indexes()
+    stored.audit_logs.insert_one({"stream": ["a", "b"], "seq": [1, 2]})
+    assert len(checkpoint.make(Keyring(FIRST))["heads"]) == 1
+    monkeypatch.setattr(ends, "_BAD_VALUE", 0)
+    with pytest.raises(StorageUnavailableError):
+        checkpoint.make(Keyring(FIRST))

@@ -234,10 +234,10 @@ def test_the_trail_is_read_as_of_a_later_moment(mongo_uri: str, stored: Stored) 
         for number, (name, concern) in enumerate(reads.seen)
         if name == dump.TRAIL and number >= begun and concern.get("level") != "snapshot"
     ]
-    # Summaries, ends and entries for the heads; ends and summaries for the dump, twice; and the dump.
-    assert len(trail) == 7
+    # Summaries, ends and entries for the heads; summaries and ends for the dump; and the dump.
+    assert len(trail) == 6
     assert all(concern["afterClusterTime"] >= moment for concern in trail)
-    assert [concern.get("level") for concern in trail] == [*["majority"] * 6, None]
+    assert [concern.get("level") for concern in trail] == [*["majority"] * 5, None]
 
 
 @pytest.mark.promise("purges")

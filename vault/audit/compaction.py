@@ -28,11 +28,12 @@ from vault.documents.lease import Lease
 #: The minimum age of the last entry of a stream that is closed here: its process no longer writes to it.
 MIN_IDLE = timedelta(days=1)
 
-#: The minimum age of a last entry in a summary: clocks differ, and no stream is younger than its summary.
-_MIN_CLOSED = timedelta(minutes=1)
+#: The minimum age of a last entry in a summary. Exports and backups read stream by stream: one with a summary
+#: must have the ends of its streams, which it read up to an hour before.
+_MIN_CLOSED = timedelta(hours=1)
 
 #: Seconds between two looks of a worker, their maximum random delay, and those from one success to the next.
-_LOOK_SECONDS, _LOOK_SPREAD_SECONDS, _INTERVAL_SECONDS = 600, 600, 604_800
+_LOOK_SECONDS, _LOOK_SPREAD_SECONDS, _INTERVAL_SECONDS = 600, 600, 86_400
 
 #: Seconds between two summaries of a worker: with more streams in that time, readers that follow the trail
 #: would get entries twice.
@@ -41,14 +42,15 @@ _PAUSE_SECONDS = 30
 
 @dataclass(slots=True)
 class Compacted:
-    """The numbers of streams that a compaction has closed, and has listed in summaries."""
+    """The numbers of streams that a compaction has closed, has listed, and has left for a later one."""
 
     closed: int = 0
     listed: int = 0
+    waiting: int = 0
 
 
 class Compaction:
-    """Compacts the trail once a week, in one worker, and again under each new primary key."""
+    """Compacts the trail once a day, in one worker, and again under each new primary key."""
 
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
@@ -66,7 +68,7 @@ class Compaction:
         self._looks.close()
 
     def look(self) -> None:
-        """Compact the trail if no worker has done so for a week."""
+        """Compact the trail if no worker has done so for a day."""
         # Without MongoDB, the trail or a key, the next look tries again.
         with suppress(VaultError):
             self._compact_if_due()
@@ -94,75 +96,76 @@ def compact(
     principal: Principal = SERVICE,
     pause: Callable[[], bool] = lambda: False,
 ) -> Compacted:
-    """Close the streams without an entry for the time *idle*, and list all closed streams in summaries.
+    """Close the streams without an entry for the time *idle*, and list closed streams in summaries.
 
-    *pause* is called after each summary; it returns True to stop. Streams with an unsigned or forged end stay
-    as they are. The entries go only to MongoDB: another machine's sink may not have those streams.
+    Streams that were closed within the last hour are left for a later call. *pause* is called after each
+    step; it returns True to stop. Streams with an unsigned or forged end stay as they are. The entries go
+    only to MongoDB: another machine's sink may not have those streams.
 
     Raises:
         AuditStateError: The database has no trail.
         AuditUnavailableError, StorageUnavailableError: MongoDB is unavailable; run it again.
         KeyMissingError: A key in use is missing.
     """
-    compacted = Compacted()
+    done = Compacted()
     trail = AuditTrail(keyring)
     try:
         trail.start()
-        compactor = _Compactor(keyring, idle)
-        for rows in compactor.rows():
-            trail.record(
-                Attempt(
-                    action=Action.STREAMS_COMPACTED,
-                    principal=principal,
-                    secret_id=SUBJECT,
-                    details=details_of(rows),
+        for rows in _Compactor(keyring, idle, done).rows():
+            if rows:
+                details = details_of(rows)
+                compacted = Action.STREAMS_COMPACTED
+                trail.record(
+                    Attempt(action=compacted, principal=principal, secret_id=SUBJECT, details=details)
                 )
-            )
-            compacted.listed += len(rows)
+                done.listed += len(rows)
             if pause():
                 break
-        compacted.closed = compactor.closed
     finally:
         trail.disconnect()
-    return compacted
+    return done
 
 
 class _Compactor:
     """Finds closed streams, and closes idle ones."""
 
-    def __init__(self, keyring: Keyring, idle: timedelta) -> None:
+    def __init__(self, keyring: Keyring, idle: timedelta, done: Compacted) -> None:
         self._key = SigningKey(keyring.primary)
         self._keys = signing_keys.trusted(keyring)
         self._bounds = signing_keys.retired(keyring)
         self._ends = ends.highest(except_for=Listed(keyring).rows)
-        self._idle = max(idle, _MIN_CLOSED)
-        self.closed = 0
+        self._idle, self._done = idle, done
 
     def rows(self) -> Iterator[Sequence[Record]]:
-        """Yield the last entries of closed streams, `MAX_ROWS` of them at a time."""
+        """Yield the last entries of closed streams, `MAX_ROWS` of them at a time; none after closing some."""
         closed: list[Record] = []
         for at in range(0, len(self._ends), MAX_ROWS):
+            before = self._done.closed
             closed += self._closed(self._ends[at : at + MAX_ROWS])
             while len(closed) >= MAX_ROWS:
                 yield closed[:MAX_ROWS]
                 del closed[:MAX_ROWS]
+            if self._done.closed > before:
+                yield ()
         if closed:
             yield closed
 
-    def _closed(self, some: Sequence[tuple[str, Any]]) -> Iterator[Record]:
+    def _closed(self, some: Sequence[tuple[str, Any]]) -> list[Record]:
+        """Close the idle ones of *some* streams; return the last entries of those to list."""
         now = datetime.now(UTC)
+        closed: list[Record] = []
         idle: list[StoredEntry] = []
         for _, last in ends.final(some, self._keys):
             if last is None or not _is_end(last, self._bounds):
                 continue
-            age = now - datetime.fromisoformat(last["ts"])
             if last["action"] == Action.STREAM_CLOSED:
-                if age >= _MIN_CLOSED:
-                    yield last
-            elif age >= self._idle and is_closable(last["stream"]):
+                closed.append(last)
+            elif _age(last, now) >= self._idle and is_closable(last["stream"]):
                 idle.append(self._closing(last, now))
-        if idle:
-            yield from self._stored(idle)
+        closed += self._stored(idle) if idle else ()
+        due = [last for last in closed if _age(last, now) >= _MIN_CLOSED]
+        self._done.waiting += len(closed) - len(due)
+        return due
 
     def _closing(self, last: Record, now: datetime) -> StoredEntry:
         """Return the entry that closes the stream that ends with the entry *last*."""
@@ -176,15 +179,19 @@ class _Compactor:
         Stream.resume(self._key, before).chain([entry], now)
         return entry
 
-    def _stored(self, entries: Sequence[StoredEntry]) -> Iterator[Record]:
-        """Store *entries*, each of another stream; yield those that are stored.
+    def _stored(self, entries: Sequence[StoredEntry]) -> list[Record]:
+        """Store *entries*, each of another stream; return those that are stored.
 
         A process that writes to its stream after all makes the number a duplicate.
         """
         with storage_errors("insert"):
             stored = AuditEntry.store_each(entries)
-        self.closed += len(stored)
-        return map(record_of, stored)
+        self._done.closed += len(stored)
+        return [record_of(entry) for entry in stored]
+
+
+def _age(record: Record, now: datetime) -> timedelta:
+    return now - datetime.fromisoformat(record["ts"])
 
 
 def _is_end(record: Record, bounds: Mapping[str, Heads]) -> bool:

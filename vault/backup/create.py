@@ -116,9 +116,8 @@ def _make(file: BinaryIO, keyring: Keyring, audit_ttl_days: int, progress: Progr
     with dump.no_earlier_than(state):
         heads = checkpoint.heads(keyring)
         before = {head["stream"]: head["seq"] for head in heads}
-        ended = dict(_signed_ends(before, Listed(keyring).rows))
-        # Read again: of a summary in the backup, all streams are.
         closed = Listed(keyring).rows
+        ended = dict(_signed_ends(before, closed))
         if any(stream not in closed and ended.get(stream, -1) < seq for stream, seq in before.items()):
             raise BackupRefusedError("the end of the trail was removed in the meantime", hint="try again")
         writer.add(dump.TRAIL, _trail(ended, closed), progress)
@@ -192,10 +191,8 @@ def _trail(ended: Mapping[str, int], closed: Collection[str]) -> Iterator[bytes]
         some = {"$in": names[at : at + _STREAMS_AT_ONCE], **_NO_ARRAY}
         yield from dump.batches(dump.TRAIL, {"stream": some}, *order)
     for stream, end in ended.items():
-        # Of one that was closed meanwhile, the backup has all entries already.
-        if stream not in closed:
-            query = {"stream": _is(stream), "seq": {"$lte": end}}
-            yield from dump.batches(dump.TRAIL, query, *order)
+        query = {"stream": _is(stream), "seq": {"$lte": end}}
+        yield from dump.batches(dump.TRAIL, query, *order)
 
 
 def _is(stream: str) -> dict[str, Any]:

@@ -177,13 +177,15 @@ def compact(output: Output, idle: timedelta) -> None:
     """Close the streams of ended processes, and list closed streams in summaries.
 
     Checkpoints, backups and retirements then name the summaries instead of all these streams. The service
-    does the same once a week. If a process still writes to an idle stream, its next request gets 503, and it
-    continues in another stream.
+    does the same once a day. Streams are listed an hour after they were closed: run the command again then.
+    If a process still writes to an idle stream, its next request gets 503, and it continues in another one.
     """
     with connected(output) as parts:
         done = compaction.compact(parts.keyring, idle=idle, principal=OPERATOR)
-    closed = quantity(done.closed, "idle stream")
-    output.result(asdict(done), f"Closed {closed}, listed {quantity(done.listed, 'closed stream')}")
+    closed, listed = quantity(done.closed, "idle stream"), quantity(done.listed, "closed stream")
+    output.result(asdict(done), f"Closed {closed}, listed {listed}")
+    if done.waiting:
+        output.note(f"{quantity(done.waiting, 'stream')} closed within the last hour: run this again later")
 
 
 @audit.command()
