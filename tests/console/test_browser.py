@@ -169,6 +169,11 @@ def test_without_a_script_everything_can_be_read(browser: Browser, console: Cons
         expect(page.get_by_role("button", name="Reveal")).to_have_count(0)
         page.get_by_role("link", name="Who knows it").click()
         expect(page.get_by_role("heading", name="Who knows")).to_be_visible()
+        for address in SCREENS:
+            page.goto(f"{service.url}/console/{address}")
+            expect(page.get_by_role("heading").first).to_be_visible()
+            expect(page.get_by_role("button", name=re.compile("Reveal|Open|Send|Copy"))).to_have_count(0)
+        page.goto(f"{service.url}/console/")
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_label("Token")).to_be_visible()
         assert screen.complaints == []

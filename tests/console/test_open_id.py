@@ -116,8 +116,13 @@ def test_of_several_roles_the_person_chooses_one(person: Person, provider: Provi
     assert stored.sessions.count_documents({}) == 1
     assert person.get().status_code == 200
     assert person.get("known", name="a").status_code == 403
+    key = services(person.app).tokens._keys.find()
+    assert key
+    pasted = Person(person.app, Session.objects.get().held(person.cookie(), key).credential)
+    assert pasted.sign_in().status_code == 303
+    assert "Choose a role" in pasted.get().text
     details = [entry["details"] for entry in trail(stored) if entry["action"] == "login"]
-    assert [entry.get("role") for entry in details] == [None, None, "readers"]
+    assert [entry.get("role") for entry in details] == [None, None, "readers", None]
     refused = person.post("role", role="none", form_token=person.form_token)
     assert (refused.status_code, person.cookie()) == (401, "")
 
@@ -272,7 +277,8 @@ def test_a_provider_that_does_not_answer_has_a_page(
         for _ in range(2):
             reply = end(person, answer)
             assert (reply.status_code, reply.headers["Retry-After"]) == (503, "2")
-            assert "cannot check credentials" in reply.text
+            assert "The identity provider does not answer" in reply.text
+            assert 'name="token"' in reply.text
     services(person.app).open_id._provider._calls._failed = -float("inf")  # type: ignore[union-attr]
 
 

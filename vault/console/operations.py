@@ -18,7 +18,7 @@ from vault.api.http.refusals import detail_of, refusal
 from vault.api.operations.blueprint import BODY_LENGTH, Intake, current_attempt, perform, services
 from vault.console import requests
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import InvalidCredentialError, RateLimitedError
+from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError, RateLimitedError
 from vault.core.principal import UNAUTHENTICATED, Scope
 from vault.core.text import is_one_line
 
@@ -264,6 +264,8 @@ def _refuse(error: Exception) -> Response:
         requests.set_cookie(reply, request, "")
     if roles:
         reply.set_data(_rendered("role", roles=roles, form_token=form_token()))
+    elif is_sign_in and isinstance(error, CredentialsUnavailableError):
+        reply.set_data(_rendered("sign_in", problem="unavailable"))
     elif is_invalid:
         reply.set_data(_rendered("sign_in", problem="failed" if is_sign_in else "ended"))
     else:
