@@ -104,11 +104,13 @@ def test_a_value_is_found_by_keyboard_and_hidden_again(browser: Browser, console
         expect(reveal).to_be_focused()
         page.keyboard.press("Enter")
         expect(value).to_have_text(VALUE)
+        expect(page.locator("#copy")).to_be_focused()
         assert screen.width() <= 320
         page.clock.run_for(29_000)
         expect(value).to_have_text(VALUE)
         page.clock.run_for(1_500)
         expect(page.get_by_text("Hidden.")).to_be_visible()
+        expect(reveal).to_be_focused()
         assert MARK not in screen.kept()
 
         reveal.click()
@@ -136,7 +138,7 @@ def test_a_value_is_found_by_keyboard_and_hidden_again(browser: Browser, console
 
         reveal.click()
         expect(value).to_have_text(VALUE)
-        page.get_by_role("link", name="All", exact=True).click()
+        page.get_by_label("Folders").get_by_role("link", name="Secrets").click()
         screen.shows("Secrets")
         page.go_back(wait_until="commit")
         expect(page.get_by_role("heading", name=NAME)).to_be_visible()
@@ -199,6 +201,7 @@ def test_a_link_hands_a_value_over(browser: Browser, console: Console) -> None:
         page.get_by_label("Passphrase").fill("wrong")
         page.get_by_role("button", name="Open").click()
         expect(page.get_by_text("The passphrase is wrong.")).to_be_visible()
+        expect(page.get_by_label("Passphrase")).to_be_focused()
         page.get_by_label("Passphrase").fill("correct horse")
         page.keyboard.press("Enter")
         value = page.get_by_label("Value", exact=True)
@@ -228,6 +231,8 @@ def test_a_link_takes_a_value_in(browser: Browser, console: Console) -> None:
         sender.page.get_by_text("Request a value").click()
         sender.page.get_by_label("Name", exact=True).fill(name)
         sender.page.get_by_role("button", name="Request").click()
+        expect(sender.page.get_by_text(f"One person can store {name}, once.")).to_be_visible()
+        expect(sender.page.get_by_role("button", name="Copy")).to_be_focused()
         link = sender.page.get_by_text(f"{service.url}/console/request#smr_").text_content()
         assert link
         page = receiver.page

@@ -114,6 +114,14 @@ def test_folders_and_search(app: Flask, signed_in: SignIn) -> None:
         assert person.get(**arguments).status_code == 400
 
 
+def test_what_expires_first_is_first(app: Flask, signed_in: SignIn) -> None:
+    """The page of what expires is in the order of the times, not of the names."""
+    for name, days in (("a", 9), ("b", 1), ("c", 5), ("d", 60)):
+        create(app, name, ttl_seconds=days * 86_400)
+    listed = [link.partition("?name=")[2] for link in links(signed_in().get(show="expiring"))]
+    assert [name for name in listed if name] == ["b", "c", "a"]
+
+
 def test_pages_of_a_list_follow_each_other(stored: Stored, signed_in: SignIn) -> None:
     """A list of more than 100 rows has a next page; the one of a search is a form, as IDs are in no URL."""
     person = signed_in()

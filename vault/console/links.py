@@ -92,8 +92,9 @@ def console_new_share() -> Response:
 @operation(Action.REQUEST, Scope.SECRET_CREATE, is_page=False)
 def console_new_request() -> Response:
     """Ask for a value, and return the link to the page's script."""
-    new = services().requests.create(**body(_NewRequest), attempt=current_attempt())
-    return _new_link("console_request", new.token, "One person can store the value, once.")
+    asked = body(_NewRequest)
+    new = services().requests.create(**asked, attempt=current_attempt())
+    return _new_link("console_request", new.token, f"One person can store {asked['name']}, once.")
 
 
 def _new_link(endpoint: str, token: str, message: str) -> Response:

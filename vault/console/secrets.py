@@ -67,6 +67,8 @@ def console_secrets() -> Response:
         secrets, cursor = queries.search(
             search, cursor=asked.get("cursor"), limit=_PAGE_SIZE, attempt=attempt
         )
+        if show == "expiring":
+            secrets.sort(key=lambda secret: secret["expires_at"])
         found = {"secrets": secrets, "cursor": cursor}
         return page("found", folder=folder, query=query, label=asked.get("label"), show=show, **found)
 

@@ -37,7 +37,7 @@ _PERIODS = (1, 7, 30)
 _MAX_ENTRIES = 300_000
 
 #: Details that have columns of their own.
-_COLUMNS = ("name", "namespace", "via")
+_COLUMNS = ("name", "namespace")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,14 +58,13 @@ class Row:
         found = entry.get("details")
         details = found if isinstance(found, dict) else {}
         more = {name: value for name, value in details.items() if name not in _COLUMNS}
-        via = " in the console" if details.get("via") == "console" else ""
         return cls(
             time=_text(entry.get("ts"))[:19].replace("T", " "),
             action=_text(entry.get("action")),
             status=_text(entry.get("status")),
             principal=_text(entry.get("principal")),
             secret=_text(details.get("name")),
-            origin=_text(entry.get("ip")) + via,
+            origin=_text(entry.get("ip")),
             details=", ".join(f"{_text(name)}: {_text(value)}" for name, value in more.items()),
         )
 

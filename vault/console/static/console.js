@@ -4,6 +4,12 @@ for (const note of document.querySelectorAll(".scriptless")) {
   note.hidden = true;
 }
 
+/** Says `text` in `state`; a failure looks like one. */
+const say = (state, text, isFailure = false) => {
+  state.textContent = text;
+  state.classList.toggle("bad", isFailure);
+};
+
 /** Focuses the row `step` rows after the one with the focus. */
 const move = (step) => {
   const rows = [...document.querySelectorAll("[data-row]:not([hidden])")];

@@ -36,15 +36,17 @@ for (const form of document.querySelectorAll("form[data-json]")) {
   const state = form.querySelector("[role=status]");
   const result = form.querySelector(".result");
   const button = form.querySelector("button:not([type])");
+  const copy = result.querySelector("[data-copy]");
+  copy.hidden = !navigator.clipboard;
   form.hidden = false;
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    state.textContent = "…";
+    say(state, "…");
     button.disabled = true;
     try {
       const answer = await send(form.dataset.json, bodyOf(form));
       clear(form);
-      state.textContent = answer.message;
+      say(state, answer.message);
       if (answer.location) {
         location.assign(answer.location);
       }
@@ -52,14 +54,14 @@ for (const form of document.querySelectorAll("form[data-json]")) {
       if (value) {
         result.querySelector("output").textContent = value;
         result.hidden = false;
+        // Where the link or the token is, which can be below what a small screen shows.
+        (copy.hidden ? result.querySelector("output") : copy).focus();
       }
     } catch (error) {
-      state.textContent = error.message;
+      say(state, error.message, true);
     }
     button.disabled = false;
   });
-  const copy = result.querySelector("[data-copy]");
-  copy.hidden = !navigator.clipboard;
   copy.addEventListener("click", () => copyFor(result.querySelector("output").textContent, state));
   // Pages that browsers keep for the way back have no values.
   addEventListener("pagehide", () => clear(form));

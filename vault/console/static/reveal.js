@@ -83,7 +83,7 @@ const clearClipboard = async (digest, state) => {
       await navigator.clipboard.writeText("");
     }
   } catch {
-    state.textContent = "The clipboard could not be emptied: empty it yourself.";
+    say(state, "The clipboard could not be emptied: empty it yourself.", true);
   }
 };
 
@@ -92,7 +92,7 @@ const copyFor = async (text, state) => {
   await navigator.clipboard.writeText(text);
   const digest = await digestOf(text);
   setTimeout(() => clearClipboard(digest, state), SHOWN_MILLISECONDS);
-  state.textContent = "Copied. The clipboard is emptied after 30 seconds, unless it has changed.";
+  say(state, "Copied. The clipboard is emptied after 30 seconds, unless it has changed.");
 };
 
 /** Calls `hide` when the page is no longer looked at. */
@@ -117,12 +117,17 @@ const begin = (panel) => {
   // The number of the latest reveal: the replies to earlier ones are dropped.
   let turn = 0;
   let timer;
+  // The button of this reveal.
+  let asked;
 
-  const hide = (reason = "Hidden.") => {
+  const hide = (reason = "Hidden.", isFailure = false) => {
     turn += 1;
     clearTimeout(timer);
     shown.textContent = "";
-    state.textContent = reason;
+    say(state, reason, isFailure);
+    if (panel.contains(document.activeElement)) {
+      asked.focus({ preventScroll: true });
+    }
     copy.hidden = hideButton.hidden = true;
   };
 
@@ -132,11 +137,12 @@ const begin = (panel) => {
   };
 
   /** Shows what `show` puts into the panel for `versions`, once all are there. */
-  const reveal = async (versions, show) => {
+  const reveal = async (button, versions, show) => {
     if (reason && !reason.reportValidity()) {
       return;
     }
     hide("…");
+    asked = button;
     panel.hidden = false;
     const own = turn;
     try {
@@ -150,16 +156,18 @@ const begin = (panel) => {
       state.textContent = show(found);
     } catch (error) {
       if (own === turn) {
-        hide(error.message);
+        hide(error.message, true);
       }
       return;
     }
     hideButton.hidden = false;
+    // Scrolls to the value, and the next keys are for it.
+    (copy.hidden ? hideButton : copy).focus();
     timer = setTimeout(hide, SHOWN_MILLISECONDS);
   };
 
-  const revealOne = (version) =>
-    reveal([version], ([found]) => {
+  const revealOne = (button, version) =>
+    reveal(button, [version], ([found]) => {
       shown.textContent = found.value;
       copy.hidden = !navigator.clipboard;
       const form = found.form === "base64" ? " It is not text, so this is its base64." : "";
@@ -168,14 +176,14 @@ const begin = (panel) => {
 
   for (const button of document.querySelectorAll("[data-version]")) {
     button.hidden = false;
-    button.addEventListener("click", () => revealOne(Number(button.dataset.version)));
+    button.addEventListener("click", () => revealOne(button, Number(button.dataset.version)));
   }
   if (compare) {
     compare.hidden = false;
     compare.addEventListener("submit", (event) => {
       event.preventDefault();
       const versions = ["compare-old", "compare-new"].map((id) => Number(document.getElementById(id).value));
-      reveal(versions, ([older, newer]) => {
+      reveal(event.submitter, versions, ([older, newer]) => {
         const lines = differenceOf(older.value.split("\n"), newer.value.split("\n"));
         shown.replaceChildren(...lines.map(lineOf));
         return `Version ${versions[0]} (−) and ${versions[1]} (+), hidden after 30 seconds.`;

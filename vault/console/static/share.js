@@ -1,6 +1,7 @@
 // The pages of links. Their token is in the fragment, which the browser sends to no server: only this script does.
 
-const timeOf = (text) => new Date(text).toLocaleString(undefined, { dateStyle: "medium", timeStyle: "long" });
+const TIME = { day: "numeric", month: "short", year: "numeric", hour: "numeric", minute: "2-digit", timeZoneName: "short" };
+const timeOf = (text) => new Date(text).toLocaleString(undefined, TIME);
 
 const ABOUT = {
   share: (found) => `Shared by ${found.by}, until ${timeOf(found.until)}.`,
@@ -17,14 +18,15 @@ const showOnce = (panel, value, state, note) => {
   const hide = () => {
     output.textContent = "";
     opened.hidden = true;
-    state.textContent = "Hidden. The link does not open it again.";
+    say(state, "Hidden. The link does not open it again.");
   };
   output.textContent = value;
   opened.hidden = false;
   copy.hidden = !navigator.clipboard;
   copy.addEventListener("click", () => copyFor(output.textContent, state));
   opened.querySelector("[data-hide]").addEventListener("click", hide);
-  state.textContent = `Hidden after 30 seconds: copy it now.${note}`;
+  say(state, `Hidden after 30 seconds: copy it now.${note}`);
+  (copy.hidden ? output : copy).focus();
   setTimeout(hide, SHOWN_MILLISECONDS);
   addEventListener("pagehide", hide);
 };
@@ -57,7 +59,7 @@ const openLink = async (panel) => {
   form.hidden = false;
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    outcome.textContent = "…";
+    say(outcome, "…");
     button.disabled = true;
     try {
       const answer = await send(address, { token, ...bodyOf(form) });
@@ -68,10 +70,11 @@ const openLink = async (panel) => {
       if (link === "share") {
         showOnce(panel, answer.value, outcome, answer.form === "base64" ? " It is not text, so this is its base64." : "");
       } else {
-        outcome.textContent = answer.message;
+        say(outcome, answer.message);
       }
     } catch (error) {
-      outcome.textContent = error.message;
+      say(outcome, error.message, true);
+      passphrase?.querySelector("input").focus();
     }
     button.disabled = false;
   });

@@ -23,11 +23,11 @@ for (const form of document.querySelectorAll("form[data-follow]")) {
   let left = 0;
   let timer;
 
-  const stop = (reason) => {
+  const stop = (reason, isFailure = false) => {
     left = 0;
     clearTimeout(timer);
     button.setAttribute("aria-pressed", "false");
-    state.textContent = reason;
+    say(state, reason, isFailure);
   };
 
   const ask = async () => {
@@ -38,7 +38,7 @@ for (const form of document.querySelectorAll("form[data-follow]")) {
         entries.prepend(rowOf(entry));
       }
     } catch (error) {
-      stop(error.message);
+      stop(error.message, true);
     }
     left -= 1;
     if (left > 0) {
@@ -57,7 +57,7 @@ for (const form of document.querySelectorAll("form[data-follow]")) {
     }
     left = MAX_QUESTIONS;
     button.setAttribute("aria-pressed", "true");
-    state.textContent = "New entries appear at the top.";
+    say(state, "New entries appear at the top.");
     ask();
   });
   document.addEventListener("visibilitychange", () => {
