@@ -23,13 +23,16 @@ expect_none "$@"
 needed=()
 for pair in chromium:chromium shellcheck:shellcheck curl:curl wrk:wrk ip:iproute2 prometheus:prometheus \
     nginx:nginx-light haproxy:haproxy caddy:caddy node:nodejs npm:npm java:default-jre-headless \
-    softhsm2-util:softhsm2 swtpm:swtpm age:age clevis:clevis cc:gcc pkg-config:pkg-config; do
+    softhsm2-util:softhsm2 swtpm:swtpm age:age clevis:clevis cc:gcc pkg-config:pkg-config mariadbd:mariadb-server redis-server:redis-server \
+    valkey-server:valkey-server; do
     command -v "${pair%:*}" >/dev/null || needed+=("${pair#*:}")
 done
 # Libraries that the embedded mongod needs.
 ldconfig -p | grep -q 'libcurl\.so\.4 ' || needed+=(libcurl4t64)
 # The library of TPMs, for which pip compiles a binding.
 [[ -e /usr/include/tss2/tss2_esys.h ]] || needed+=(libtss2-dev libffi-dev)
+# Sources of passwords that rotate; PostgreSQL has its programs in a folder of its version.
+compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || needed+=(postgresql)
 # A server for clevis.
 [[ -e /usr/libexec/tangd ]] || needed+=(tang)
 # Sets the clock of a process under test.

@@ -38,9 +38,9 @@ printf 'setuptools>=80\n' |
     lock requirements/dev.txt setup.cfg - --constraint requirements/service.txt --extra embedded "$@"
 printf 'setuptools>=80\n' | lock requirements/build.txt - --constraint requirements/dev.txt "$@"
 lock requirements/test.txt setup.cfg --constraint requirements/dev.txt --constraint requirements/tracing.txt \
-    --extra embedded --extra pkcs11 --extra test --extra tracing --extra witness "$@"
+    --extra embedded --extra pkcs11 --extra rotation --extra test --extra tracing --extra witness "$@"
 lock requirements/bench.txt setup.cfg --constraint requirements/test.txt \
-    --extra embedded --extra pkcs11 --extra test --extra tracing --extra witness --extra bench "$@"
+    --extra embedded --extra pkcs11 --extra rotation --extra test --extra tracing --extra witness --extra bench "$@"
 # Compiled from its source, which needs libraries in C: not a part of the others.
 lock requirements/tpm2.txt setup.cfg --constraint requirements/test.txt --extra tpm2 "$@"
 printf 'locust>=2.40\n' | lock loadtest/requirements.txt - --constraint requirements/bench.txt "$@"

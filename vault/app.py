@@ -38,11 +38,8 @@ from vault.links.shares import Shares
 from vault.observability import logs, metrics
 from vault.observability.spans import NoTracing
 from vault.parts import Parts
-from vault.secrets.changes import SecretWriter
 from vault.secrets.metadata import MetadataWriter
 from vault.secrets.queries import SecretQueries
-from vault.secrets.retention import Retention
-from vault.secrets.service import SecretService
 from vault.secrets.upsert import Upsert
 from vault.secrets.versions import VersionWriter
 from vault.secrets.wrapping import Wrapping
@@ -82,11 +79,17 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
         retention_days=settings.audit_ttl_days,
     )
     startup = Startup(
-        database, guard, parts.trail, EndedTokens(token_keys), custody, sender, witnesses, Compaction(keyring)
+        database,
+        guard,
+        parts.trail,
+        EndedTokens(token_keys),
+        custody,
+        sender,
+        witnesses,
+        parts.rotations.runner,
+        Compaction(keyring),
     )
-    retention = Retention(max_versions=settings.max_versions, recovery_days=settings.delete_recovery_days)
-    creates = SecretService(keyring, guard, max_bytes=settings.max_secret_bytes)
-    changes = SecretWriter(keyring, guard, max_bytes=settings.max_secret_bytes, retention=retention)
+    creates, changes = parts.secrets, parts.changes
     authenticator = Authenticator(
         TokenCredentials(token_keys),
         parts.jwts,
@@ -100,10 +103,11 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
         webhooks=parts.webhooks,
         shares=Shares(keyring, guard, creates, max_bytes=settings.max_secret_bytes),
         requests=Requests(token_keys, creates, max_bytes=settings.max_secret_bytes),
+        rotations=parts.rotations,
         witnessed=WitnessedCheckpoints(keyring),
         keys=KeyStatuses(keyring, has_file=settings.master_keyring_file is not None),
         versions=VersionWriter(keyring, guard),
-        metadata=MetadataWriter(keyring, guard, retention),
+        metadata=MetadataWriter(keyring, guard, changes.retention),
         upsert=Upsert(creates, changes),
         queries=SecretQueries(keyring, guard),
         guard=guard,

@@ -16,6 +16,11 @@ from vault.crypto import Keyring
 from vault.documents import Database
 from vault.events.webhooks import Webhooks
 from vault.keys.guard import KeyringGuard
+from vault.rotation.plans import Rotations
+from vault.rotation.run import Tools
+from vault.secrets.changes import SecretWriter
+from vault.secrets.retention import Retention
+from vault.secrets.service import SecretService
 
 
 class Parts:
@@ -49,6 +54,20 @@ class Parts:
         self.issuers = Issuers(self.token_keys, own_issuer)
         self.roles = Roles(self.token_keys, self.issuers)
         self.webhooks = Webhooks(self.token_keys, settings.webhook_networks)
+        retention = Retention(max_versions=settings.max_versions, recovery_days=settings.delete_recovery_days)
+        max_bytes = settings.max_secret_bytes
+        self.changes = SecretWriter(self.keyring, self.guard, max_bytes=max_bytes, retention=retention)
+        self.secrets = SecretService(self.keyring, self.guard, max_bytes=max_bytes)
+        self.rotations = Rotations(
+            self.token_keys,
+            Tools(
+                self.secrets,
+                self.changes,
+                step_seconds=settings.rotation_step_seconds,
+                check_seconds=settings.rotation_check_seconds,
+                commands=settings.rotation_commands,
+            ),
+        )
         self.jwts = JWTCredentials(own_issuer, Directory(self.token_keys))
 
     def close(self) -> None:

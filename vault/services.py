@@ -39,6 +39,8 @@ from vault.keys.guard import INTERVAL_SECONDS, KeyringGuard
 from vault.keys.status import KeyStatuses
 from vault.links.requests import Requests
 from vault.links.shares import Shares
+from vault.rotation.plans import Rotations
+from vault.rotation.runner import Runner
 from vault.secrets.changes import SecretWriter
 from vault.secrets.metadata import MetadataWriter
 from vault.secrets.queries import SecretQueries
@@ -70,6 +72,7 @@ class Startup:
         custody: CustodyWatch | NoCustodyWatch,
         sender: Sender,
         witnesses: Witnesses,
+        rotations: Runner,
         compaction: Compaction,
     ) -> None:
         self._database = database
@@ -80,6 +83,7 @@ class Startup:
         self._custody = custody
         self._sender = sender
         self._witnesses = witnesses
+        self._rotations = rotations
         self._has_warned = False
         self._reported = ""
         self._retries = Periodic("startup", INTERVAL_SECONDS, self.attempt, at_once=True)
@@ -97,6 +101,7 @@ class Startup:
             self._ended_tokens.start()
             self._custody.start()
             self._sender.start()
+            self._rotations.start()
 
     def attempt(self) -> None:
         """Complete the missing steps, and keep the failure if there is one."""
@@ -139,6 +144,7 @@ class Startup:
         self._ended_tokens.close()
         self._custody.close()
         self._sender.close()
+        self._rotations.close()
         self._witnesses.close()
         self._compaction.close()
 
@@ -250,5 +256,6 @@ class Services:
     webhooks: Webhooks
     shares: Shares
     requests: Requests
+    rotations: Rotations
     witnessed: WitnessedCheckpoints
     keys: KeyStatuses

@@ -87,6 +87,8 @@ RETURNED = {
     "/vault/role/list": {"name"},
     "/vault/webhook/create": {"new token"},
     "/vault/webhook/list": {"name"},
+    # Of their secrets.
+    **{f"/vault/rotation/{one}": {"name"} for one in ("create", "list", "show", "run", "pause", "delete")},
 }
 REVOKE_SELF = "/vault/token/revoke-self"
 WEBHOOK_CREATE = "/vault/webhook/create"
@@ -110,6 +112,7 @@ QUERIES: dict[str, dict[str, Any]] = {
     "/vault/role/list": {},
     "/vault/issuer/list": {},
     "/vault/webhook/list": {},
+    "/vault/rotation/list": {},
     WEBHOOK_CREATE: {"url": "https://hooks.invalid/x", "events": ["secret.updated"]},
     "/vault/witness/checkpoint": {"checkpoint": CHECKPOINT, "retention_days": 1},
 }
@@ -284,6 +287,8 @@ class World:
             return self._linked(send, path)
         if path.startswith("/vault/webhook/") and path not in QUERIES:
             return {"webhook_id": self.webhook(send)}
+        if path.startswith("/vault/rotation/") and path not in QUERIES:
+            return self._rotation(send, path)
         return dict(QUERIES[path]) if path in QUERIES else self._body(send, path)
 
     def _body(self, send: Send, path: str) -> dict[str, Any]:
@@ -324,6 +329,19 @@ class World:
         """Return the token of a new share or request."""
         assert self.ask(send, path, self.good_body(send, path) | more, self.tokens["admin"]) == 200
         return str(json.loads(self.outputs[-1].text.partition("\n\n")[2])["token"])
+
+    def _rotation(self, send: Send, path: str) -> dict[str, Any]:
+        """Return a new rotation plan whose source does not answer, or the name of one."""
+        name, admin = (f"{NAME}/{secrets.token_hex(4)}" for _ in range(2))
+        value = json.dumps({"username": "a", "password": VALUE.decode(errors="replace")}).encode()
+        self.create(send, name=name, secret=b64(value))
+        url = f"postgresql://root:{PASSWORD}@127.0.0.1:1/postgres"
+        self.create(send, name=admin, secret=b64(url.encode()))
+        new = {"name": name, "kind": "postgresql", "admin": admin, "users": ["a", "b"], "every_seconds": 60}
+        if path.endswith("/create"):
+            return new
+        assert self.ask(send, "/vault/rotation/create", new, self.tokens["admin"]) == 200
+        return {"name": name}
 
     def webhook(self, send: Send) -> str:
         """Create a webhook and return its ID; empty if there are as many as there can be."""

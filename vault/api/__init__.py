@@ -10,7 +10,18 @@ from vault.api.dialect import tokens as dialect_tokens
 from vault.api.http import client_ip, cors, errors, hosts, rate_limits, request_log
 from vault.api.http.client_ip import TRUSTED_PROXIES
 from vault.api.http.memory import Memory
-from vault.api.native import audit, exposure, issuers, links, roles, secrets, tokens, webhooks, witness
+from vault.api.native import (
+    audit,
+    exposure,
+    issuers,
+    links,
+    roles,
+    rotations,
+    secrets,
+    tokens,
+    webhooks,
+    witness,
+)
 from vault.api.operations.blueprint import (
     BATCH_LENGTH,
     BODY_MEMORY,
@@ -38,7 +49,7 @@ _BODY_ALLOWANCE = 131_072
 _BLUEPRINTS = tuple(
     module.blueprint
     for module in (
-        *(secrets, links, audit, exposure, witness, tokens, roles, issuers, webhooks, health),
+        *(secrets, links, audit, exposure, witness, tokens, roles, issuers, webhooks, rotations, health),
         *(kv, kv_metadata, system, auth, dialect_tokens, wrapping),
     )
 )

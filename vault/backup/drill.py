@@ -23,6 +23,7 @@ from vault.documents import Database, Secret, Token
 from vault.documents.guard import storage_errors
 from vault.documents.issuer import Issuer
 from vault.documents.role import Role
+from vault.documents.rotation import Rotation
 from vault.documents.stored_secret import StoredSecret
 from vault.documents.token import StoredTokenKey
 from vault.documents.value_request import ValueRequest
@@ -71,7 +72,7 @@ class Report:
 
     versions: Checked
     tokens: Checked
-    #: Issuers of JWTs, roles, webhooks and requests for values.
+    #: Issuers of JWTs, roles, webhooks, rotation plans and requests for values.
     roles: Checked
     #: Audit entries, and their streams.
     entries: int
@@ -158,7 +159,7 @@ def verify_sealed(keyring: Keyring) -> tuple[Checked, Checked]:
             key = stored and stored.decrypt(keyring)
         except (DecryptionError, KeyMissingError):
             key = None
-        for kind in (Token, Issuer, Role, Webhook, ValueRequest):
+        for kind in (Token, Issuer, Role, Webhook, Rotation, ValueRequest):
             checked = tokens if kind is Token else roles
             for document in kind.active():
                 checked.add(passed=kind.genuine(document, key) is not None)

@@ -17,6 +17,7 @@ from vault.documents.guard import storage_errors
 from vault.documents.indexes import UNAUTHORIZED
 from vault.documents.issuer import Issuer
 from vault.documents.role import Role
+from vault.documents.rotation import Rotation
 from vault.documents.secret import Secret
 from vault.documents.session import Session
 from vault.documents.token import StoredTokenKey, Token
@@ -27,7 +28,7 @@ from vault.documents.webhook import Webhook
 STATE = (
     *(
         document.collection_name()
-        for document in (StoredTokenKey, Token, Issuer, Role, Webhook, ValueRequest, AuditKey)
+        for document in (StoredTokenKey, Token, Issuer, Role, Webhook, Rotation, ValueRequest, AuditKey)
     ),
     IDEMPOTENCY_COLLECTION,
     Secret.collection_name(),

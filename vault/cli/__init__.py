@@ -33,6 +33,7 @@ _FUNCTIONS = {
     "replicaset": "vault.cli.operator.replicaset:replicaset",
     "restore": "vault.cli.operator.backup:restore",
     "roles": "vault.cli.operator.roles:roles",
+    "rotation": "vault.cli.operator.rotation:rotation",
     "secret": "vault.cli.user.secret:secret",
     "serve": "vault.cli.operator.service:serve",
     "swarm": "vault.cli.swarm.group:swarm",

@@ -82,6 +82,9 @@ class Settings:
     allowed_hosts: tuple[str, ...]
     cors_origins: tuple[str, ...]
     webhook_networks: tuple[Network, ...]
+    rotation_check_seconds: int
+    rotation_step_seconds: int
+    rotation_commands: tuple[str, ...]
     console_enabled: bool
     public_url: str | None
     console_reason_required: bool
@@ -252,6 +255,9 @@ class SettingsSchema(Schema):
     ALLOWED_HOSTS = forms.Hosts(load_default=())
     CORS_ORIGINS = forms.Origins(load_default=())
     WEBHOOK_NETWORKS = forms.Networks(load_default=())
+    ROTATION_CHECK_SECONDS = fields.Integer(load_default=15, validate=validate.Range(1, 3_600))
+    ROTATION_STEP_SECONDS = fields.Integer(load_default=10, validate=validate.Range(1, 30))
+    ROTATION_COMMANDS = forms.Programs(load_default=())
     CONSOLE_ENABLED = fields.Boolean(load_default=False)
     PUBLIC_URL = fields.String(load_default=None, validate=forms.own_url)
     CONSOLE_REASON_REQUIRED = fields.Boolean(load_default=False)

@@ -124,6 +124,16 @@ class Networks(fields.Field[tuple[Network, ...]]):
             raise ValidationError("must be networks such as 10.0.0.0/8, separated by commas.") from None
 
 
+class Programs(fields.Field[tuple[str, ...]]):
+    """Absolute paths of programs, separated by commas."""
+
+    def _deserialize(self, value: str, *_: object, **__: object) -> tuple[str, ...]:
+        programs = tuple(part.strip() for part in value.split(","))
+        if not all(program.startswith("/") for program in programs):
+            raise ValidationError("must be absolute paths of programs, separated by commas.")
+        return programs
+
+
 class Hosts(fields.Field[tuple[str, ...]]):
     """Host names and addresses, without ports, separated by commas."""
 

@@ -94,6 +94,19 @@ class Action(StrEnum):
     WEBHOOK_REPLAY = "webhook_replay"
     #: A receiver failed for a day, so the service has stopped sending.
     WEBHOOK_DEAD = "webhook_dead"
+    ROTATION_CREATE = "rotation_create"
+    ROTATION_LIST = "rotation_list"
+    ROTATION_SHOW = "rotation_show"
+    ROTATION_RUN = "rotation_run"
+    ROTATION_PAUSE = "rotation_pause"
+    ROTATION_DELETE = "rotation_delete"
+    #: A step of a rotation: its entry is durable before the step.
+    ROTATION_STEP = "rotation_step"
+    #: The new password is published.
+    ROTATION_DONE = "rotation_done"
+    ROTATION_FAILED = "rotation_failed"
+    #: The password in use no longer opens its source.
+    ROTATION_DRIFT = "rotation_drift"
     #: The daily look found something to announce.
     SECRET_EXPIRING = "secret_expiring"
     SECRET_UNUSED = "secret_unused"

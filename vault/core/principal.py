@@ -43,6 +43,8 @@ class Scope(StrEnum):
     TOKEN_MANAGE = "token:manage"
     #: Create, list, test and delete webhooks.
     WEBHOOK_MANAGE = "webhook:manage"
+    #: Create, list, run, pause and delete rotation plans.
+    ROTATION_MANAGE = "rotation:manage"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""The token key: hashes tokens, signs webhooks, encrypts credentials of sessions, and seals documents.
+"""The token key: hashes tokens, signs webhooks, encrypts some credentials, and seals documents.
 
 It is 32 random bytes, generated once and stored only in an envelope under the master key. A rotation of the
 master key re-encrypts this one key, and every token stays valid.
@@ -23,6 +23,7 @@ _WEBHOOK_PURPOSE = b"secret-manager webhook secret\x00"
 _SESSION_PURPOSE = b"secret-manager session credential\x00"
 _FORM_PURPOSE = b"secret-manager session form\x00"
 _SIGN_IN_PURPOSE = b"secret-manager sign-in\x00"
+_ROTATION_PURPOSE = b"secret-manager rotation password\x00"
 
 
 class RecordKind(Enum):
@@ -34,6 +35,7 @@ class RecordKind(Enum):
     WEBHOOK = b"secret-manager webhook record\x00"
     SESSION = b"secret-manager session record\x00"
     REQUEST = b"secret-manager request record\x00"
+    ROTATION = b"secret-manager rotation record\x00"
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,15 +81,22 @@ class TokenKey:
 
         The key is derived from both, so the master key and the database are not enough to read it.
         """
-        nonce = os.urandom(_NONCE_SIZE)
-        return nonce + self._cipher(session).encrypt(nonce, credential.encode(), None)
+        return _encrypted(credential, self._cipher(_SESSION_PURPOSE, session))
 
     def decrypt_credential(self, encrypted: bytes, session: str) -> str:
         """Return the credential that `encrypt_credential` encrypted for the holder of *session*."""
-        return self._cipher(session).decrypt(encrypted[:_NONCE_SIZE], encrypted[_NONCE_SIZE:], None).decode()
+        return _decrypted(encrypted, self._cipher(_SESSION_PURPOSE, session))
 
-    def _cipher(self, session: str) -> AESGCM:
-        return AESGCM(hmac.digest(self._material, _SESSION_PURPOSE + session.encode(), "sha256"))
+    def encrypt_password(self, password: str, plan: str) -> bytes:
+        """Return the *password* that a rotation *plan* has not published yet, encrypted: as a credential."""
+        return _encrypted(password, self._cipher(_ROTATION_PURPOSE, plan))
+
+    def decrypt_password(self, encrypted: bytes, plan: str) -> str:
+        """Return the password that `encrypt_password` encrypted for *plan*."""
+        return _decrypted(encrypted, self._cipher(_ROTATION_PURPOSE, plan))
+
+    def _cipher(self, purpose: bytes, holder: str) -> AESGCM:
+        return AESGCM(hmac.digest(self._material, purpose + holder.encode(), "sha256"))
 
     def form_token(self, session: str) -> str:
         """Return the text that forms of *session* contain, which only its pages know, in hexadecimal."""
@@ -111,3 +120,12 @@ class TokenKey:
 
     def __repr__(self) -> str:
         return "<TokenKey>"
+
+
+def _encrypted(text: str, cipher: AESGCM) -> bytes:
+    nonce = os.urandom(_NONCE_SIZE)
+    return nonce + cipher.encrypt(nonce, text.encode(), None)
+
+
+def _decrypted(encrypted: bytes, cipher: AESGCM) -> str:
+    return cipher.decrypt(encrypted[:_NONCE_SIZE], encrypted[_NONCE_SIZE:], None).decode()

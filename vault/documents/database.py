@@ -25,6 +25,7 @@ from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
 from vault.documents.issuer import Issuer
 from vault.documents.primary import Primary
 from vault.documents.role import Role
+from vault.documents.rotation import Rotation
 from vault.documents.secret import Secret
 from vault.documents.session import Session
 from vault.documents.token import StoredTokenKey, Token
@@ -241,6 +242,7 @@ COLLECTION_PRIVILEGES: Mapping[str, Sequence[str]] = {
     Role.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
     Webhook.collection_name(): ("find", "insert", "update", "remove"),
     ValueRequest.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
+    Rotation.collection_name(): ("find", "insert", "update", "remove"),
     Session.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
     # Removed only by operators, to end all tokens after a leak of the master key; see docs/runbook.md.
     StoredTokenKey.collection_name(): ("find", "insert", "update", "remove"),

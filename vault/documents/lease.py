@@ -1,6 +1,7 @@
 """Leases, each of which elects one process for a task that all of them could do."""
 
-from typing import Any
+from datetime import UTC, datetime, timedelta
+from typing import Any, Self
 
 from mongoengine.connection import get_db
 from pymongo import ReturnDocument
@@ -17,7 +18,18 @@ class Lease:
     """
 
     def __init__(self, name: str) -> None:
+        self._collection = _COLLECTION
         self._document = {"_id": f"lease {name}"}
+        self._is_made = True
+        #: The time at which it was last taken, by MongoDB's clock.
+        self.taken_at = datetime.min.replace(tzinfo=UTC)
+
+    @classmethod
+    def of(cls, collection: str, document_id: str) -> Self:
+        """Return the lease on a document, which has it in two of its fields; no one has it without that."""
+        lease = cls("")
+        lease._collection, lease._document, lease._is_made = collection, {"_id": document_id}, False
+        return lease
 
     def take(self, holder: str, seconds: int) -> bool:
         """Take the lease for *seconds*, by MongoDB's clock, or renew it if *holder* has it; return whether.
@@ -30,15 +42,21 @@ class Lease:
         is_others = {"$and": [is_taken, {"$ne": ["$holder", {"$literal": holder}]}]}
         taken = {"holder": {"$literal": holder}, "until": until}
         change = {name: {"$cond": [is_others, f"${name}", value]} for name, value in taken.items()}
-        found = _collection().find_one_and_update(
-            self._document, [{"$set": change}], upsert=True, return_document=ReturnDocument.AFTER
+        found = self._stored().find_one_and_update(
+            self._document,
+            [{"$set": change}],
+            upsert=self._is_made,
+            projection={"holder": True, "until": True},
+            return_document=ReturnDocument.AFTER,
         )
-        return bool(found.get("holder") == holder)
+        if found is None or found.get("holder") != holder:
+            return False
+        self.taken_at = found["until"] - timedelta(seconds=seconds)
+        return True
 
     def release(self, holder: str) -> None:
         """Give up the lease if *holder* has it."""
-        _collection().update_one({**self._document, "holder": holder}, {"$set": {"until": None}})
+        self._stored().update_one({**self._document, "holder": holder}, {"$set": {"until": None}})
 
-
-def _collection() -> Any:
-    return get_db()[_COLLECTION]
+    def _stored(self) -> Any:
+        return get_db()[self._collection]

@@ -35,6 +35,9 @@ class Kind(StrEnum):
     CANARY_READ = "canary.read"
     SHARE_OPENED = "share.opened"
     REQUEST_FILLED = "request.filled"
+    ROTATION_DONE = "rotation.done"
+    ROTATION_FAILED = "rotation.failed"
+    ROTATION_DRIFT = "rotation.drift"
 
 
 _ACTIONS = {
@@ -52,6 +55,9 @@ _ACTIONS = {
     Kind.KEY_RECOVERED: Action.KEY_RECOVERED,
     Kind.CUSTODY_SLOT_DOWN: Action.CUSTODY_SLOT_DOWN,
     Kind.AUDIT_TAMPERING: Action.AUDIT_TAMPERING,
+    Kind.ROTATION_DONE: Action.ROTATION_DONE,
+    Kind.ROTATION_FAILED: Action.ROTATION_FAILED,
+    Kind.ROTATION_DRIFT: Action.ROTATION_DRIFT,
     Kind.CANARY_READ: Action.FETCH,
     Kind.SHARE_OPENED: Action.UNWRAP,
     Kind.REQUEST_FILLED: Action.CREATE,
@@ -69,6 +75,7 @@ _SHOWN = {
     "canary": ("name", "namespace", "version"),
     "share": ("name", "namespace", "version", "shared_by"),
     "request": ("name", "namespace", "requested_by"),
+    "rotation": ("name", "namespace", "version", "user", "step", "reason"),
 }
 #: Without these details, an entry of the sort makes no event: it does not say what it is about.
 _REQUIRED = {
@@ -80,6 +87,7 @@ _REQUIRED = {
     "canary": ("name", "namespace"),
     "share": ("namespace",),
     "request": ("name", "namespace"),
+    "rotation": ("name", "namespace"),
 }
 
 #: The details that make two entries announce the same: after a worker was killed, a change can be recorded
@@ -89,6 +97,7 @@ _SAME = {
     Kind.REQUEST_FILLED: (),
     Kind.SECRET_UPDATED: ("version",),
     Kind.SECRET_EXPIRING: ("days", "expires_at"),
+    Kind.ROTATION_DONE: ("version",),
     Kind.SECRET_UNUSED: ("last_fetched_at",),
     Kind.TOKEN_EXPIRING: ("namespace", "token", "days", "expires_at"),
 }

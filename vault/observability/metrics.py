@@ -127,6 +127,13 @@ _WEBHOOK_REQUESTS = _counter("webhook_requests", "Requests to webhooks, by outco
 WEBHOOK_DELIVERED = _WEBHOOK_REQUESTS.labels("delivered")
 WEBHOOK_FAILED = _WEBHOOK_REQUESTS.labels("failed")
 
+_ROTATIONS = _counter("rotations", "Rotations of passwords at their sources, by outcome.", ["outcome"])
+ROTATION_DONE = _ROTATIONS.labels("done")
+#: It is retried.
+ROTATION_FAILED = _ROTATIONS.labels("failed")
+#: Someone has changed the password at its source.
+ROTATION_DRIFT = _ROTATIONS.labels("drift")
+
 _DECRYPTION_FAILURES = _counter("decryption_failures", "Stored values that failed to decrypt.", ["reason"])
 DOES_NOT_VERIFY = _DECRYPTION_FAILURES.labels("does_not_verify")
 UNKNOWN_KEY = _DECRYPTION_FAILURES.labels("unknown_key")

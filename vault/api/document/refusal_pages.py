@@ -103,6 +103,21 @@ PARAGRAPHS = {
         "The host of the URL has only addresses in networks that are not public, or the URL is http:// and "
         "they are not of this machine. Operators allow such networks as WEBHOOK_NETWORKS."
     ),
+    # --- Rotation
+    "rotation_exists": "The secret has a rotation plan, or one is being created. Delete it first.",
+    "rotation_not_found": "No secret with this name, in the caller's namespace and paths, has a plan.",
+    "rotation_refused": (
+        "The secret cannot be rotated like this, as the detail says. Its value must be a JSON object with "
+        "the texts username and password, and the user one of the two of the plan."
+    ),
+    "rotation_busy": (
+        "A rotation of this secret is in progress, or its former password is still open for its holders. "
+        "Show the plan to see the end."
+    ),
+    "rotation_failed": (
+        "The source did not do a step of the rotation, as the detail says. The published password stays "
+        "valid, and the service tries again, less and less often."
+    ),
     # --- Witnesses
     "checkpoint_contradicted": (
         "The checkpoint contradicts an earlier one of the same principal, as the detail says: the sender's "

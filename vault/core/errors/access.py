@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from vault.core.credentials import without_tokens
-from vault.core.errors.base import AccessDeniedError, MissingError, RefusedInputError
+from vault.core.errors.base import AccessDeniedError, MissingError, RefusedInputError, VaultError
 
 
 class CredentialRequiredError(AccessDeniedError):
@@ -151,6 +151,28 @@ class WebhookNotFoundError(MissingError):
 
 class WebhookAddressError(RefusedInputError):
     """The service may not connect to the host of a webhook; the message says why."""
+
+
+class RotationExistsError(RefusedInputError):
+    """The secret of a new rotation plan has one, or one is pending; the message says which."""
+
+
+class RotationNotFoundError(MissingError):
+    """No secret that the principal can reach has a rotation plan with this name."""
+
+    message = "Rotation plan not found"
+
+
+class RotationRefusedError(RefusedInputError):
+    """A secret cannot be rotated as its plan says; the message says why."""
+
+
+class RotationBusyError(RefusedInputError):
+    """A rotation cannot start now; the message says why."""
+
+
+class RotationFailedError(VaultError):
+    """The source of a password did not do a step of a rotation; the message says which and why."""
 
 
 class AddressRefusedError(AccessDeniedError):

@@ -1,0 +1,1 @@
+"""Tests of rotation at the source."""

@@ -1,0 +1,140 @@
+"""Fixtures of the tests of rotation."""
+
+import json
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+from flask import Flask
+
+from tests.conftest import running_app
+from tests.rotation import servers
+from tests.rotation.fake import Fake
+from tests.rotation.servers import FIRST_PASSWORD, USERS, Server
+from tests.support.access import services
+from vault.core.attempt import Action, Attempt
+from vault.core.principal import OPERATOR
+from vault.documents import AuditEntry
+from vault.documents.rotation import Rotation
+from vault.rotation import run
+from vault.rotation.plans import NewRotation, RotationInfo
+from vault.rotation.sources.source import SourceKind
+from vault.secrets.items import Fetch
+from vault.secrets.requests import NewSecret, Reference
+
+
+class World:
+    """An application, the secrets of a plan in it, and its source."""
+
+    def __init__(self, app: Flask) -> None:
+        self.app = app
+        self.rotations = services(app).rotations
+        self.runner = self.rotations.runner
+
+    def attempt(self, action: Action = Action.CREATE) -> Attempt:
+        """Return an attempt of an operator."""
+        return Attempt(action=action, principal=OPERATOR)
+
+    def store(self, name: str, value: str, **options: Any) -> None:
+        """Create a secret."""
+        new = NewSecret(plaintext=value.encode(), name=name, **options)
+        services(self.app).secrets.create(new, attempt=self.attempt())
+
+    def write(self, name: str, value: str) -> None:
+        """Store the next version of a secret."""
+        services(self.app).changes.update(
+            Reference(name=name), value.encode(), expected_version=None, attempt=self.attempt(Action.UPDATE)
+        )
+
+    def fetch(self, name: str = "db", version: int | None = None, attempt: Attempt | None = None) -> Any:
+        """Return the value of a secret, decoded."""
+        attempt = attempt or self.attempt(Action.FETCH)
+        item = Fetch(attempt=attempt, reference=Reference(name=name), version=version)
+        return json.loads(services(self.app).secrets.read(item, lambda found: found.plaintext))
+
+    def plan(self, kind: str, admin: str, password: str = FIRST_PASSWORD, **options: Any) -> RotationInfo:
+        """Create the secrets, and a plan for them."""
+        self.store("db-admin", admin)
+        value = {"username": USERS[0], "password": password, "host": "db.example"}
+        self.store("db", json.dumps(value))
+        return self.create(kind=kind, **options)
+
+    def create(self, **options: Any) -> RotationInfo:
+        """Create a plan."""
+        values = {"name": "db", "admin": "db-admin", "users": USERS, "every_seconds": 3_600, **options}
+        new = NewRotation(**values | {"kind": SourceKind(values["kind"])})
+        return self.rotations.create(new, attempt=self.attempt(Action.ROTATION_CREATE))
+
+    def run(self, name: str = "db") -> int:
+        """Run the plan now."""
+        return self.rotations.run(name, attempt=self.attempt(Action.ROTATION_RUN))()
+
+    def change(self, name: str = "db", **values: Any) -> None:
+        """Change fields of the stored plan, as the service would."""
+        key = self.rotations._keys.find()
+        [document] = Rotation.with_id(f"default/{name}")
+        plan = Rotation.genuine(document, key)
+        assert plan
+        assert key
+        for field, value in values.items():
+            setattr(plan, field, value)
+        assert plan.save_changes(key)
+
+    def make_due(self, field: str = "next_at") -> None:
+        """Make the runner work on the plan now."""
+        self.change(**{field: datetime.now(UTC) - timedelta(days=2)})
+
+    def act(self) -> RotationInfo:
+        """Make the plan due, let the runner act, and return the plan."""
+        self.make_due()
+        self.runner.act()
+        return self.show()
+
+    def entries(self, action: Action) -> list[dict[str, Any]]:
+        """Return the details of all entries of *action*, in order."""
+        found = AuditEntry.raw().find({"action": action}).sort([("ts", 1), ("seq", 1)])
+        return [entry["details"] for entry in found]
+
+    def show(self, name: str = "db") -> RotationInfo:
+        """Return the plan."""
+        return self.rotations.show(name, attempt=self.attempt(Action.ROTATION_SHOW))
+
+
+def rotation_app(environment: dict[str, str], **settings: str) -> Any:
+    """Run an application for rotations, whose steps take at most 2 seconds."""
+    return running_app(environment | {"ROTATION_STEP_SECONDS": "2"} | settings)
+
+
+@pytest.fixture
+def world(environment: dict[str, str]) -> Iterator[World]:
+    """Return an application."""
+    with rotation_app(environment) as app:
+        services(app).startup.attempt()
+        yield World(app)
+
+
+@pytest.fixture
+def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
+    """Replace all sources by one in this process."""
+    found = Fake()
+    found.passwords = dict.fromkeys(USERS, FIRST_PASSWORD)
+    monkeypatch.setattr(run, "open_source", lambda *_, **__: found)
+    return found
+
+
+#: The servers, by the name of the test's parameter.
+SERVERS = {
+    "postgresql": servers.postgresql,
+    "mariadb": servers.mariadb,
+    "mongodb": servers.mongodb,
+    "redis": lambda: servers.key_value("redis"),
+    "valkey": lambda: servers.key_value("valkey"),
+}
+
+
+@pytest.fixture(scope="session", params=list(SERVERS))
+def server(request: pytest.FixtureRequest) -> Iterator[Server]:
+    """Run each of the servers, one after another."""
+    with SERVERS[request.param]() as server:
+        yield server

@@ -1,0 +1,32 @@
+"""A source in this process, which fails on demand."""
+
+from collections.abc import Callable
+
+
+class Fake:
+    """The passwords of users, and a hook that is called before and after each operation."""
+
+    def __init__(self) -> None:
+        self.passwords: dict[str, str] = {}
+        self.calls: list[tuple[str, str]] = []
+        self.hook: Callable[[str], None] = lambda _: None
+
+    def set_password(self, user: str, password: str) -> None:
+        """As `Source`."""
+        self._change("set", user, password)
+
+    def close(self, user: str, password: str) -> None:
+        """As `Source`."""
+        self._change("close", user, password)
+
+    def login(self, user: str, password: str) -> bool:
+        """As `Source`."""
+        self.hook("login")
+        self.calls.append(("login", user))
+        return self.passwords.get(user) == password
+
+    def _change(self, name: str, user: str, password: str) -> None:
+        self.hook(name)
+        self.calls.append((name, user))
+        self.passwords[user] = password
+        self.hook(f"{name} done")

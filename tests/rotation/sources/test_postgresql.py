@@ -1,0 +1,87 @@
+"""PostgreSQL as a source."""
+
+from collections.abc import Iterator
+
+import psycopg
+import pytest
+
+from tests.rotation import servers
+from tests.rotation.servers import FIRST_PASSWORD, USERS, Server
+from vault.rotation.sources.errors import SourceError, SourceRefusedError, SourceUnavailableError
+from vault.rotation.sources.postgresql import PostgreSQL, _failure, _refusal
+
+pytestmark = pytest.mark.process
+
+
+@pytest.fixture(scope="module")
+def postgresql() -> Iterator[Server]:
+    """Run PostgreSQL."""
+    with servers.postgresql() as server:
+        yield server
+
+
+def test_a_refusal_says_why_and_changes_nothing(postgresql: Server) -> None:
+    """A missing user, no rights, hostile names, wrong passwords and certificates: each has its own reason."""
+    source = PostgreSQL(postgresql.url, 5)
+    source.set_password(USERS[0], FIRST_PASSWORD)
+    for user in ("missing", 'app_a" SUPERUSER; --', "app_a' --", "a\x00b"):
+        with pytest.raises(SourceError):
+            source.set_password(user, "hunter2-Password")
+    with pytest.raises(SourceRefusedError, match="does not have the user"):
+        source.set_password("missing", "hunter2-Password")
+    assert source.login(USERS[0], FIRST_PASSWORD)
+    assert not source.login(USERS[0], "wrong")
+    assert not source.login("missing", "wrong")
+    place = postgresql.url.partition("@")[2]
+    weak = PostgreSQL(f"postgresql://{USERS[0]}:{FIRST_PASSWORD}@{place}", 5)
+    with pytest.raises(SourceRefusedError, match="may not change the user's password"):
+        weak.set_password(USERS[1], "hunter2-Password")
+    with pytest.raises(SourceRefusedError, match="refuses the administrator"):
+        PostgreSQL(f"postgresql://root_user:wrong@{place}", 5).set_password(USERS[0], "x")
+    trusted = f"{postgresql.url}?sslrootcert={postgresql.certificate}"
+    assert PostgreSQL(trusted, 5).login(USERS[0], FIRST_PASSWORD)
+    with servers.own_folder() as (folder, _):
+        other = servers.certificate(folder, "localhost")
+        with pytest.raises(SourceRefusedError, match="TLS to the server fails"):
+            PostgreSQL(f"{postgresql.url}?sslrootcert={other}", 5).login(USERS[0], FIRST_PASSWORD)
+    assert b"hunter2" not in postgresql.logs()
+
+
+@pytest.mark.parametrize(
+    ("url", "mode", "authorities"),
+    [
+        ("postgresql://a:b@db.example/c", "verify-full", "system"),
+        ("postgresql://a:b@db.example/c?sslrootcert=/ca.pem", "verify-full", "/ca.pem"),
+        ("postgresql://a:b@db.example/c?sslmode=require", "require", None),
+        ("postgresql://a:b@localhost?sslrootcert=/ca.pem", "verify-full", "/ca.pem"),
+        ("postgresql://a:b@[::1],%2Frun/c", None, None),
+    ],
+)
+def test_tls_verifies_the_server_unless_the_url_says_otherwise(
+    url: str, mode: str | None, authorities: str | None
+) -> None:
+    """Only a server on this machine needs no TLS."""
+    options = PostgreSQL(url, 5)._options
+    assert (options.get("sslmode"), options.get("sslrootcert")) == (mode, authorities)
+
+
+@pytest.mark.parametrize(
+    ("error", "kind", "text"),
+    [
+        (psycopg.errors.QueryCanceled("hunter2"), SourceUnavailableError, "in time"),
+        (psycopg.OperationalError("hunter2"), SourceUnavailableError, "connection to the server was lost"),
+        (psycopg.errors.ReadOnlySqlTransaction("hunter2"), SourceRefusedError, "with the code 25006"),
+    ],
+)
+def test_a_failed_change_is_not_quoted(error: psycopg.Error, kind: type[Exception], text: str) -> None:
+    """PostgreSQL's messages repeat statements; the reason has its code at most."""
+    found = _refusal(error)
+    assert isinstance(found, kind)
+    assert text in str(found)
+    assert "hunter2" not in str(found)
+
+
+def test_a_full_server_is_unavailable() -> None:
+    """A refusal that is not about the password is not taken for one."""
+    error = psycopg.OperationalError("FATAL: sorry, too many clients already")
+    assert isinstance(_failure(error, is_admin=False), SourceUnavailableError)

@@ -1,0 +1,88 @@
+"""Every real server as a source."""
+
+import socket
+from typing import Any
+
+import pytest
+
+from tests.rotation.conftest import World
+from tests.rotation.servers import ADMIN_PASSWORD, FIRST_PASSWORD, USERS, Server
+from vault.rotation.sources.errors import SourceError, SourceRefusedError, SourceUnavailableError
+from vault.rotation.sources.source import SourceKind, open_source
+
+pytestmark = pytest.mark.process
+
+
+def opened(kind: str, url: str, seconds: int = 10) -> Any:
+    """Return a source."""
+    return open_source(SourceKind(kind), url, seconds=seconds, commands=())
+
+
+def test_a_password_rotates_and_no_log_has_it(world: World, server: Server) -> None:
+    """Each rotation publishes a password of the other user, which logs in; no log of the server has one."""
+    source = opened(server.kind, server.url)
+    source.set_password(USERS[0], FIRST_PASSWORD.ljust(32, "-"))
+    world.plan(server.kind, server.url, password=FIRST_PASSWORD.ljust(32, "-"), grace_seconds=0)
+    seen = [world.fetch()]
+    for version in (2, 3, 4):
+        assert world.run() == version
+        now = world.fetch()
+        assert source.login(now["username"], now["password"])
+        assert source.login(seen[-1]["username"], seen[-1]["password"])
+        assert now["username"] != seen[-1]["username"]
+        assert now["host"] == "db.example"
+        seen.append(now)
+        world.runner.act()
+        assert (world.show().step, world.show().error) == (None, "")
+        assert not source.login(seen[-2]["username"], seen[-2]["password"])
+    logs = server.logs()
+    assert USERS[0].encode() in logs
+    assert [value for value in seen[1:] if value["password"].encode() in logs] == []
+
+
+def test_a_refusal_changes_nothing_and_quotes_nothing(server: Server) -> None:
+    """Missing users, hostile names and wrong passwords are refused; users and passwords stay."""
+    source = opened(server.kind, server.url)
+    password = FIRST_PASSWORD.ljust(32, "-")
+    source.set_password(USERS[0], password)
+    for user in ("missing", "app_a' OR '1'='1", 'app_a"; DROP --', "app_a@%", "app_a >x on", "a\\", ""):
+        with pytest.raises(SourceError) as refused:
+            source.set_password(user, "hunter2-Password-".ljust(32, "-"))
+        assert "hunter2" not in str(refused.value)
+        assert not source.login(user, "hunter2")
+    assert source.login(USERS[0], password)
+    assert not source.login(USERS[0], "wrong")
+    with pytest.raises(SourceRefusedError, match="refuses the administrator"):
+        opened(server.kind, server.url.replace(ADMIN_PASSWORD, "wrong")).set_password(USERS[0], "x" * 32)
+
+
+def test_rights_are_needed(server: Server) -> None:
+    """A user without the right to change passwords is refused as an administrator."""
+    source = opened(server.kind, server.url)
+    password = FIRST_PASSWORD.ljust(32, "-")
+    source.set_password(USERS[0], password)
+    place = server.url.partition("@")[2]
+    scheme = server.url.partition(":")[0]
+    user = "guest:x" if scheme == "redis" else f"{USERS[0]}:{password}"
+    weak = f"{scheme}://{user}@{place}"
+    with pytest.raises(SourceRefusedError, match="may not"):
+        opened(server.kind, weak).set_password(USERS[1], "x" * 32)
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql", "mongodb", "redis"])
+def test_a_server_that_is_away_or_hangs_is_unavailable(kind: str) -> None:
+    """A closed port, and a server that accepts and says nothing, are no refusals, and end in time."""
+    for address in ("127.0.0.1:1", None):
+        with socket.create_server(("127.0.0.1", 0)) as silent:
+            place = address or f"127.0.0.1:{silent.getsockname()[1]}"
+            with pytest.raises(SourceUnavailableError):
+                opened(kind, f"{kind}://a:b@{place}/", 2).login("a", "b")
+
+
+@pytest.mark.parametrize("kind", ["postgresql", "mysql", "mongodb", "redis"])
+def test_an_invalid_url_is_not_quoted(kind: str) -> None:
+    """The error does not contain the administrator's secret."""
+    for url in ("hunter2", "hunter2://hunter2", f"{kind}://a:b@hunter2:port/?x"):
+        with pytest.raises(SourceRefusedError) as refused:
+            opened(kind, url)
+        assert "hunter2" not in str(refused.value)

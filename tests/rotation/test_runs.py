@@ -1,0 +1,370 @@
+"""Runs of rotation plans, with a source in this process."""
+
+import json
+import re
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+import pytest
+
+from tests.rotation.conftest import World
+from tests.rotation.fake import Fake
+from tests.rotation.servers import FIRST_PASSWORD, USERS
+from vault.core.attempt import Action, Attempt
+from vault.core.errors import (
+    AuditUnavailableError,
+    RotationBusyError,
+    RotationFailedError,
+    RotationNotFoundError,
+)
+from vault.core.principal import Principal, Scope
+from vault.documents import Secret
+from vault.documents.rotation import Rotation
+from vault.rotation.sources.errors import SourceRefusedError, SourceUnavailableError
+
+A, B = USERS
+
+
+@pytest.fixture
+def planned(world: World, fake: Fake) -> World:
+    """Return an application with a plan, without a grace period."""
+    world.plan("command", "/bin/program", grace_seconds=0)
+    fake.passwords[B] = "unknown"
+    return world
+
+
+def test_a_run_takes_its_steps_in_order_each_on_record(planned: World, fake: Fake) -> None:
+    """The other user gets a password, logs in, is published; then the former password ends."""
+    assert planned.run() == 2
+    assert planned.show().open_user == A
+    assert planned.fetch() == {"username": B, "password": fake.passwords[B], "host": "db.example"}
+    assert fake.passwords[A] == FIRST_PASSWORD
+    planned.runner.act()
+    assert fake.passwords[A] != FIRST_PASSWORD
+    assert fake.calls == [("login", A), ("set", B), ("login", B), ("close", A)]
+    steps = [(entry["step"], entry["user"]) for entry in planned.entries(Action.ROTATION_STEP)]
+    assert steps == [("generate", B), ("set", B), ("login", B), ("close", A)]
+    [done] = planned.entries(Action.ROTATION_DONE)
+    assert (done["name"], done["version"], done["user"]) == ("db", 2, B)
+    assert all(re.fullmatch("[A-Za-z0-9_-]{32}", fake.passwords[user]) for user in USERS)
+    assert planned.run() == 3
+    assert planned.fetch()["username"] == A
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+def _kill_points(fake: Fake, monkeypatch: pytest.MonkeyPatch) -> dict[str, int]:
+    """Return the counter of points at which a process can end: it ends at point `at`."""
+    points = {"seen": 0, "at": -1}
+
+    def reach(_name: str = "") -> None:
+        points["seen"] += 1
+        if points["seen"] == points["at"]:
+            raise Killed
+
+    def around(owner: Any, name: str) -> None:
+        original = getattr(owner, name)
+
+        def changed(*arguments: Any, **options: Any) -> Any:
+            reach()
+            found = original(*arguments, **options)
+            reach()
+            return found
+
+        monkeypatch.setattr(owner, name, changed)
+
+    fake.hook = reach
+    around(Rotation, "save_changes")
+    around(Attempt, "finish")
+    return points
+
+
+def test_a_run_that_ends_at_any_point_is_continued(
+    planned: World, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Wherever a process ends, the published password logs in; the next runner publishes and closes."""
+    points = _kill_points(fake, monkeypatch)
+    is_killed, at = True, 0
+    while is_killed:
+        at += 1
+        points.update(seen=0, at=at)
+        try:
+            planned.runner.run_now("default/db")
+            with planned.runner._held("default/db") as held:
+                held.run.close()
+            is_killed = False
+        except Killed:
+            # A killed process keeps its lease on the secret for 30 s.
+            Secret.raw().update_many({}, {"$unset": {"lease": ""}})
+        points["at"] = -1
+        value = planned.fetch()
+        assert fake.passwords[value["username"]] == value["password"]
+        if planned.show().step is not None:
+            assert planned.show().next_at <= datetime.now(UTC)
+            planned.runner.act()
+            planned.runner.act()
+        plan, value = planned.show(), planned.fetch()
+        assert (plan.step, plan.error) == (None, "")
+        assert fake.passwords[value["username"]] == value["password"]
+    assert at > 25
+    versions = [entry["version"] for entry in planned.entries(Action.ROTATION_DONE)]
+    assert sorted(set(versions)) == list(range(2, (planned.show().version or 0) + 1))
+
+
+def test_a_failure_backs_off_and_the_old_value_stays(planned: World, fake: Fake) -> None:
+    """A failed step is an entry and a state with its reason, is retried ever later, and changes no value."""
+
+    def refuse(name: str) -> None:
+        if name == "set":
+            raise SourceRefusedError("the server does not have the user")
+
+    fake.hook = refuse
+    pauses = []
+    for _ in range(3):
+        with pytest.raises(RotationFailedError, match="at the step set: the server does not have the user"):
+            planned.run()
+        plan = planned.show()
+        assert (plan.state, plan.error) == ("failing", "the server does not have the user")
+        assert plan.next_at
+        pauses.append(plan.next_at - datetime.now(UTC))
+    assert pauses[0] < pauses[1] < pauses[2]
+    assert [entry["step"] for entry in planned.entries(Action.ROTATION_FAILED)] == ["set"] * 3
+    assert planned.fetch()["password"] == FIRST_PASSWORD == fake.passwords[A]
+    fake.hook = lambda _: None
+    assert planned.act().state == "published"
+    assert planned.fetch()["username"] == B
+
+
+def test_a_new_password_that_does_not_log_in_is_not_published(planned: World, fake: Fake) -> None:
+    """A source that accepts a password and refuses the login keeps the old value."""
+    fake.hook = lambda name: fake.passwords.update({B: "locked"}) if name == "set done" else None
+    with pytest.raises(RotationFailedError, match="is the user locked"):
+        planned.run()
+    assert planned.fetch()["username"] == A
+
+
+def test_a_password_that_was_changed_by_hand_is_drift(planned: World, fake: Fake) -> None:
+    """It fails the run and the daily login, is one event, and is not overwritten."""
+    fake.passwords[A] = "by hand"
+    with pytest.raises(RotationFailedError, match="someone has changed it there"):
+        planned.run()
+    planned.make_due("check_at")
+    planned.runner.act()
+    assert planned.show().state == "drifted"
+    assert fake.passwords == {A: "by hand", B: "unknown"}
+    [drift] = planned.entries(Action.ROTATION_DRIFT)
+    assert drift["step"] == "generate"
+    fake.passwords[A] = FIRST_PASSWORD
+    planned.make_due("check_at")
+    planned.runner.act()
+    assert planned.show().state == "failing"
+    assert planned.act().state == "published"
+
+
+def test_the_daily_login_finds_drift(planned: World, fake: Fake) -> None:
+    """Without a run, too; a source that does not answer is asked again, and other errors are shown."""
+    assert planned.show().state == "waiting"
+    for error, text in (
+        (SourceUnavailableError("x"), ""),
+        (SourceRefusedError("the program refuses"), "the program refuses"),
+    ):
+
+        def fail(_name: str, error: Exception = error) -> None:
+            raise error
+
+        fake.hook = fail
+        planned.make_due("check_at")
+        planned.runner.act()
+        assert planned.show().error == text
+    fake.hook = lambda _: None
+    fake.passwords[A] = "by hand"
+    planned.make_due("check_at")
+    planned.runner.act()
+    assert planned.show().state == "drifted"
+    assert planned.entries(Action.ROTATION_DRIFT)[0]["step"] == "check"
+
+
+def test_a_value_that_changes_during_a_run_wins(planned: World, fake: Fake) -> None:
+    """A version that someone else writes is not replaced by the run, and the next run starts from it."""
+
+    def write(name: str) -> None:
+        if name == "set done":
+            fake.hook = lambda _: None
+            planned.write(
+                "db", json.dumps({"username": A, "password": FIRST_PASSWORD, "host": "new.example"})
+            )
+
+    fake.hook = write
+    with pytest.raises(RotationFailedError, match="changed during the rotation"):
+        planned.run()
+    assert planned.fetch()["host"] == "new.example"
+    assert planned.run() == 3
+    assert planned.fetch() == {"username": B, "password": fake.passwords[B], "host": "new.example"}
+
+
+def test_a_value_that_is_stored_again_keeps_its_password(planned: World, fake: Fake) -> None:
+    """If someone restores the former value before it is closed, its password stays."""
+    planned.run()
+    planned.write("db", json.dumps({"username": A, "password": FIRST_PASSWORD}))
+    assert planned.act().step is None
+    assert fake.passwords[A] == FIRST_PASSWORD
+    assert planned.run() == 4
+
+
+def test_a_run_is_refused_while_another_one_is_in_progress(planned: World) -> None:
+    """By another process, or while the former password is open; the timer waits, too."""
+    lease = Rotation(id="default/db").lease
+    assert lease.take("another process", planned.runner._lease_seconds)
+    with pytest.raises(RotationBusyError, match="in progress"):
+        planned.run()
+    assert planned.act().step is None
+    lease.release("another process")
+    assert planned.run() == 2
+    planned.change(grace_seconds=60, close_at=datetime.now(UTC) + timedelta(hours=1))
+    with pytest.raises(RotationBusyError, match="still open"):
+        planned.run()
+
+
+def test_a_process_that_loses_its_lease_or_plan_stops(planned: World, fake: Fake) -> None:
+    """A runner that hangs changes nothing after another one took over, or someone deleted the plan."""
+    lease = Rotation(id="default/db").lease
+
+    def lose(name: str) -> None:
+        if name == "set done":
+            Rotation.raw().update_one({}, {"$set": {"until": None}})
+            assert lease.take("another process", planned.runner._lease_seconds)
+
+    fake.hook = lose
+    with pytest.raises(RotationBusyError):
+        planned.run()
+    assert planned.fetch()["username"] == A
+    lease.release("another process")
+    fake.hook = lambda name: (
+        planned.rotations.delete("db", attempt=planned.attempt()) if name == "set" else None
+    )
+    planned.change(step=None)
+    with pytest.raises(RotationBusyError):
+        planned.run()
+    assert planned.fetch()["username"] == A
+    with pytest.raises(RotationNotFoundError):
+        planned.run()
+    planned.runner.act()
+
+
+def test_without_its_entry_nothing_happens(
+    planned: World, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """No step is taken at the source, and nothing is published, if its entry cannot be written."""
+    finish = Attempt.finish
+
+    refused = ""
+
+    def fail(attempt: Attempt, status: Any) -> None:
+        if attempt.details.get("step") == refused:
+            raise AuditUnavailableError
+        finish(attempt, status)
+
+    monkeypatch.setattr(Attempt, "finish", fail)
+
+    def changes() -> list[tuple[str, str]]:
+        fake.calls.clear()
+        with pytest.raises(AuditUnavailableError):
+            planned.runner.run_now("default/db")
+        return [call for call in fake.calls if call[0] != "login"]
+
+    refused = "set"
+    assert changes() == []
+    refused = "login"
+    assert changes() == [("set", B)]
+    refused = "publish"
+    assert changes() == []
+    refused = "close"
+    planned.run()
+    planned.act()
+    assert fake.passwords[A] == FIRST_PASSWORD
+
+
+def test_a_pause_holds_the_timer_and_not_the_close(planned: World, fake: Fake) -> None:
+    """A paused plan starts no run by itself; a run ends the pause, and an open password still ends."""
+    planned.rotations.pause("db", attempt=planned.attempt())
+    assert planned.act().state == "paused"
+    assert not fake.calls
+    assert planned.run() == 2
+    planned.rotations.pause("db", attempt=planned.attempt())
+    assert planned.act().state == "paused"
+    assert fake.passwords[A] != FIRST_PASSWORD
+
+
+def test_a_plan_changed_in_the_database_does_not_run(planned: World, fake: Fake) -> None:
+    """Write access to MongoDB is not enough to open, close or publish a password."""
+    planned.run()
+    Rotation.raw().update_one({}, {"$set": {"former": B, "next_at": datetime(2020, 1, 1, tzinfo=UTC)}})
+    fake.calls.clear()
+    planned.runner.act()
+    assert not fake.calls
+    assert planned.show().state == "altered"
+    [found] = planned.rotations.list(attempt=planned.attempt())
+    assert (found.name, found.state, found.admin) == ("db", "altered", "")
+    for change in (planned.rotations.pause, planned.run):
+        with pytest.raises(RotationNotFoundError):
+            change("db", **({} if change == planned.run else {"attempt": planned.attempt()}))
+    planned.rotations.delete("db", attempt=planned.attempt())
+    Rotation.raw().insert_one({"_id": 7, "next_at": datetime(2020, 1, 1, tzinfo=UTC)})
+    planned.runner.act()
+
+
+def test_the_former_password_ends_with_its_last_holder(world: World, fake: Fake) -> None:
+    """It stays open while someone who got the old value has not got the new one; grace is the limit."""
+    world.plan("command", "/bin/program")
+    reader = Principal(name="app", scopes=frozenset({Scope.SECRET_FETCH}))
+
+    def fetch(address: str) -> None:
+        world.fetch(attempt=Attempt(action=Action.FETCH, principal=reader, ip=address, user_agent="app/1"))
+
+    fetch("192.0.2.1")
+    fetch("192.0.2.2")
+    assert world.run() == 2
+    fetch("192.0.2.1")
+    plan = world.act()
+    # Whoever wrote the secret knows it, too.
+    assert (plan.state, plan.holders) == ("published", ("app", "operator"))
+    assert plan.next_at
+    assert plan.close_at
+    assert plan.next_at < plan.close_at
+    world.fetch()
+    fetch("192.0.2.2")
+    assert world.act().step is None
+    assert fake.passwords[A] != FIRST_PASSWORD
+    assert world.run() == 3
+    world.change(close_at=datetime.now(UTC))
+    assert world.act().step is None
+    assert world.entries(Action.ROTATION_STEP)[-1]["holders"] == ["app", "operator"]
+
+
+def test_a_password_alone_rotates(world: World, fake: Fake) -> None:
+    """With a field, the value is the password; the user in use is found by logging in."""
+    world.store("db", FIRST_PASSWORD)
+    world.store("db-admin", "/bin/program")
+    world.create(kind="command", password_only=True, grace_seconds=0)
+    fake.passwords = {A: "other", B: FIRST_PASSWORD}
+    assert world.run() == 2
+    assert world.show().open_user == B
+    assert world.act().step is None
+    assert world.run() == 3
+    assert world.show().field == "password"
+
+
+def test_defects_are_logged_without_their_texts(
+    planned: World, fake: Fake, caplog: pytest.LogCaptureFixture
+) -> None:
+    """An unexpected error leaves other plans alone; its text, which could be a password, is not logged."""
+
+    def fail(_name: str) -> None:
+        raise ZeroDivisionError("hunter2")
+
+    fake.hook = fail
+    planned.act()
+    assert "a rotation failed: ZeroDivisionError" in caplog.text
+    assert "hunter2" not in caplog.text

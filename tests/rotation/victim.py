@@ -1,0 +1,31 @@
+"""`python -m tests.rotation.victim`: a process that rotates until it is killed.
+
+It prints a line once it has begun. Its settings are those of the environment.
+"""
+
+import os
+import sys
+from contextlib import suppress
+
+from tests.rotation.conftest import World, rotation_app
+from tests.support.access import services
+from vault.core.errors import VaultError
+from vault.rotation import runner
+
+
+def main() -> None:
+    """Rotate again and again."""
+    # Short leases, as each killed process keeps its own.
+    runner._MARGIN_SECONDS = 1
+    with rotation_app(dict(os.environ), ROTATION_STEP_SECONDS="1") as app:
+        services(app).startup.attempt()
+        world = World(app)
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        while True:
+            with suppress(VaultError, AssertionError):
+                world.act()
+
+
+if __name__ == "__main__":
+    main()

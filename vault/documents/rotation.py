@@ -1,0 +1,116 @@
+"""Stored rotation plans, each with the state of its run."""
+
+from collections.abc import Sequence
+from datetime import datetime
+from typing import Any, ClassVar
+
+from mongoengine import BooleanField, DateTimeField, IntField, ListField, StringField
+
+from vault.core.errors import RotationExistsError
+from vault.crypto.token_key import RecordKind, TokenKey
+from vault.documents.base import is_text
+from vault.documents.lease import Lease
+from vault.documents.sealed import SealedDocument
+
+
+class Rotation(SealedDocument):
+    """A plan for the password of a named secret. The seal covers the state of the run, too.
+
+    So an attacker who can write to MongoDB can neither make the service close a password that is in use, nor
+    publish another one. Its lease is in further fields, without a seal.
+    """
+
+    #: Namespace and name of the secret, with a slash in between. A namespace has none.
+    id = StringField(primary_key=True)
+    namespace = StringField(required=True)
+    name = StringField(required=True)
+    #: The kind of the source.
+    kind = StringField(required=True)
+    #: The name of the secret with the administrator's URL.
+    admin = StringField(required=True)
+    users = ListField(StringField())
+    #: `password` if this is the whole value of the secret, which otherwise is a JSON object.
+    field = StringField()
+    every_seconds = IntField(required=True)
+    grace_seconds = IntField(required=True)
+    created_at = DateTimeField(required=True)
+    created_by = StringField(required=True)
+    is_paused = BooleanField()
+
+    #: Increases with each change, so that none is overwritten by one who has not seen it.
+    revision = IntField(required=True)
+    #: The next time at which there is something to do, and the next daily login.
+    next_at = DateTimeField(required=True)
+    check_at = DateTimeField(required=True)
+    #: The failures since the last step, and the reason of the last one.
+    failures = IntField()
+    error = StringField()
+    #: Whether the password at the source was last seen to be another one.
+    has_drifted = BooleanField()
+
+    #: The last step of the run, as `Step`; unset between two runs.
+    step = StringField()
+    #: The user that gets the new password, and the user of the value that it replaces.
+    user = StringField()
+    former = StringField()
+    #: The version that has the new password, and until it is published, that password, encrypted.
+    version = IntField()
+    password = StringField()
+    #: The times of the last publication and of the one before, and the time at which the former password ends
+    #: with or without holders.
+    done_at = DateTimeField()
+    before_at = DateTimeField()
+    close_at = DateTimeField()
+    #: Those who may still use the former password.
+    holders = ListField(StringField())
+
+    meta: ClassVar = {"collection": "rotations"}
+
+    record_kind = RecordKind.ROTATION
+    taken_error = RotationExistsError
+    taken = "The secret has a rotation plan."
+    busy = "A rotation plan for the secret is being created."
+
+    def _holders(self) -> dict[str, Any]:
+        return {"_id": self.id}
+
+    @staticmethod
+    def id_of(namespace: str, name: str) -> str:
+        """Return the ID of the plan of a secret."""
+        return f"{namespace}/{name}"
+
+    @property
+    def lease(self) -> Lease:
+        """The lease on its run."""
+        return Lease.of(self.collection_name(), self.id)
+
+    def save_changes(self, key: TokenKey) -> bool:
+        """Store the fields as the next revision; return False if someone else has changed or removed it."""
+        before = self.revision
+        self.revision = before + 1
+        self.close(key)
+        stored = self.to_mongo().to_dict()
+        names = self._fields.keys() - {"id", "pending", "purge_at"}
+        change = {
+            "$set": {name: stored[name] for name in names if name in stored},
+            "$unset": {name: "" for name in names if name not in stored},
+        }
+        known = {"_id": self.id, "revision": before, "pending": None}
+        return bool(self.raw().update_one(known, change).matched_count)
+
+    @classmethod
+    def with_id(cls, plan_id: str) -> list[dict[str, Any]]:
+        """Return the plan with this ID, if there is one, as PyMongo reads it."""
+        return cls.active({"_id": plan_id})
+
+    @classmethod
+    def due_ids(cls) -> Sequence[str]:
+        """Return the IDs of the plans with something to do, by MongoDB's clock."""
+        is_due = {"$or": [{"$lte": [f"${name}", "$$NOW"]} for name in ("next_at", "check_at")]}
+        found = cls.raw().find({"pending": None, "$expr": is_due}, {"_id": True})
+        return [one["_id"] for one in found if is_text(one["_id"])]
+
+
+def is_due(time: datetime | None, now: datetime) -> bool:
+    """Return whether *time* has come."""
+    return time is not None and time <= now

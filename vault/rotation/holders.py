@@ -1,0 +1,57 @@
+"""Holders: those who, by the entries of the trail, may still use a former password."""
+
+from collections.abc import Sequence
+from datetime import datetime, timedelta
+from typing import Any
+
+from vault.audit.collection import collection
+from vault.audit.knowledge import KNOWN, SAFE, SUCCESS, fields
+from vault.audit.reader import SETTLED_SECONDS, earliest_id
+from vault.core.attempt import Action
+from vault.core.principal import SERVICE
+from vault.documents.guard import storage_errors
+
+#: The maximum number of holders that are named.
+MAX_HOLDERS = 100
+
+#: Who asks for a wrapped value counts, too: who unwraps it is not known yet. All who know a value count, and
+#: wrapped values never count as replaced.
+_READS: dict[str, Any] = {**SUCCESS, "action": {"$in": [Action.FETCH, Action.CREATE, Action.UPDATE]}}
+
+
+def holders(secret_id: str, version: int, since: datetime | None) -> Sequence[str]:
+    """Return the principals that got a value before *version*, and not that one or a later one.
+
+    A principal at another address, with another program, or for another task of Docker Swarm is another
+    holder: each process has a value of its own. Values from before *since* do not count.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not available.
+    """
+    query: dict[str, Any] = {**_READS, "$nor": KNOWN["$nor"][1:], "secret_id": secret_id}
+    query["principal"] = {"$ne": SERVICE.name}
+    if since:
+        query["_id"] = {"$gte": earliest_id(since - timedelta(seconds=SETTLED_SECONDS))}
+    origin = {name: f"${name}" for name in ("ip", "ua")}
+    place = {**origin, "task": "$details.delivery.task", "wrapped": "$details.wrapped"}
+    with storage_errors():
+        rows = collection().aggregate(
+            [
+                {"$match": query},
+                {"$project": fields("$", "$") | place},
+                {"$unwind": "$version"},
+                {"$match": SAFE},
+                {
+                    "$group": {
+                        "_id": {name: f"${name}" for name in ("principal", *place)},
+                        "version": {"$max": {"$cond": [{"$eq": ["$wrapped", True]}, 0, "$version"]}},
+                    }
+                },
+                {"$match": {"version": {"$lt": version}}},
+                {"$group": {"_id": "$_id.principal"}},
+                {"$sort": {"_id": 1}},
+                {"$limit": MAX_HOLDERS},
+            ],
+            allowDiskUse=True,
+        )
+        return [row["_id"] for row in rows]

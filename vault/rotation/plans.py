@@ -1,0 +1,299 @@
+"""Creating, listing, running, pausing and deleting rotation plans."""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from threading import Thread
+from typing import Any
+
+from vault.auth.publishing import publish
+from vault.auth.token_keys import TokenKeys
+from vault.core import deadline
+from vault.core.attempt import Attempt
+from vault.core.errors import (
+    RotationBusyError,
+    RotationNotFoundError,
+    RotationRefusedError,
+    SecretNotFoundError,
+    VaultError,
+)
+from vault.core.outcomes import Status
+from vault.core.principal import OPERATOR, plain_name
+from vault.core.timestamps import to_milliseconds
+from vault.crypto.token_key import TokenKey
+from vault.documents.guard import storage_errors
+from vault.documents.rotation import Rotation
+from vault.rotation.run import Tools
+from vault.rotation.runner import Runner
+from vault.rotation.sources.errors import SourceError
+from vault.rotation.sources.source import SourceKind
+from vault.rotation.step import Step
+from vault.rotation.value import PASSWORD, credential
+from vault.secrets import reach
+
+STATES = ("waiting", "running", "published", "failing", "drifted", "paused", "altered")
+
+#: Seconds that a request needs for its reply.
+_REPLY_SECONDS = 0.5
+#: The longest wait of a command for a run.
+_MAX_WAIT_SECONDS = 600
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewRotation:
+    """A plan to create."""
+
+    name: str
+    kind: SourceKind
+    #: The name of the secret with the administrator's URL.
+    admin: str
+    #: The two users that take turns.
+    users: Sequence[str]
+    every_seconds: int
+    grace_seconds: int = 86_400
+    #: True if the value of the secret is the password alone.
+    password_only: bool = False
+    #: None stands for the caller's.
+    namespace: str | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RotationInfo:
+    """A plan, and the state of its run. If someone has altered it in MongoDB, it has a name and no more."""
+
+    name: str
+    namespace: str
+    #: One of `STATES`.
+    state: str
+    kind: str = ""
+    admin: str = ""
+    users: Sequence[str] = ()
+    field: str | None = None
+    every_seconds: int = 0
+    grace_seconds: int = 0
+    created_at: datetime | None = None
+    created_by: str = ""
+    #: The last completed step of the run; None between two runs.
+    step: str | None = None
+    #: The time of the last publication, and the version that has the new password.
+    done_at: datetime | None = None
+    version: int | None = None
+    next_at: datetime | None = None
+    #: The user whose former password is still open, who may use it, and until when at the latest.
+    open_user: str | None = None
+    holders: Sequence[str] = ()
+    close_at: datetime | None = None
+    #: The reason of the last failure.
+    error: str = ""
+
+
+class Rotations:
+    """The rotation plans of one deployment.
+
+    Methods raise `StorageUnavailableError` if MongoDB is not available: a change may have taken effect.
+    They raise `AuditUnavailableError` if the entry could not be written: then nothing has happened.
+    """
+
+    def __init__(self, keys: TokenKeys, tools: Tools) -> None:
+        self._keys = keys
+        self._tools = tools
+        self.runner = Runner(keys, tools)
+
+    def create(self, new: NewRotation, *, attempt: Attempt) -> RotationInfo:
+        """Create a plan for an existing secret; its first run comes after one period.
+
+        Raises:
+            RotationExistsError: The secret has a plan.
+            RotationRefusedError: It cannot be rotated like this; the message says why.
+            SecretNotFoundError: The secret, or the administrator's, does not exist, or the principal cannot
+                reach it.
+        """
+        namespace = new.namespace or attempt.principal.namespace
+        attempt.details |= {"kind": new.kind.value, "admin": new.admin, "users": list(new.users)}
+        _require_reached(namespace, new.admin, attempt)
+        _require_reached(namespace, new.name, attempt)
+        if len(set(new.users)) != 2:
+            raise RotationRefusedError("A plan has two users, which take turns.")
+        member = PASSWORD if new.password_only else None
+        self._require_usable(namespace, new, member)
+        key = self._keys.find_or_make()
+        now = to_milliseconds(datetime.now(UTC))
+        plan = Rotation(
+            id=Rotation.id_of(namespace, new.name),
+            namespace=namespace,
+            name=new.name,
+            kind=new.kind.value,
+            admin=new.admin,
+            users=list(new.users),
+            field=member,
+            every_seconds=new.every_seconds,
+            grace_seconds=new.grace_seconds,
+            created_at=now,
+            created_by=attempt.principal.name,
+            revision=0,
+            next_at=now + timedelta(seconds=new.every_seconds),
+            check_at=now + timedelta(days=1),
+        )
+        plan.close(key)
+        publish(plan, attempt=attempt)
+        return _info(plan)
+
+    def _require_usable(self, namespace: str, new: NewRotation, member: str | None) -> None:
+        read = self._tools.read(namespace, new.name)
+        if read.max_reads is not None:
+            raise RotationRefusedError("The secret has a read limit, and the service itself reads it.")
+        found = credential(read.plaintext, member)
+        if found.user is not None and found.user not in new.users:
+            raise RotationRefusedError("The user in the value of the secret is not one of the plan.")
+        try:
+            self._tools.source(namespace, new.admin, new.kind)
+        except SourceError as error:
+            raise RotationRefusedError(f"The source cannot be used: {error}.") from None
+
+    def list(self, *, attempt: Attempt) -> list[RotationInfo]:
+        """Return the plans of the principal's namespace and paths, by their names; for operators, all."""
+        key, principal = self._keys.find(), attempt.principal
+        with storage_errors():
+            documents = Rotation.active()
+        attempt.finish(Status.SUCCESS)
+        infos = [_info_of(document, key) for document in documents]
+        visible = [
+            info for info in infos if principal is OPERATOR or principal.reaches(info.namespace, info.name)
+        ]
+        return sorted(visible, key=lambda info: (info.namespace, info.name))
+
+    def show(self, name: str, *, namespace: str | None = None, attempt: Attempt) -> RotationInfo:
+        """Return a plan.
+
+        Raises:
+            RotationNotFoundError: The secret has none, or the principal cannot reach it.
+        """
+        document, key = self._find(name, namespace, attempt)
+        attempt.finish(Status.SUCCESS)
+        return _info_of(document, key)
+
+    def run(self, name: str, *, namespace: str | None = None, attempt: Attempt) -> Callable[[], int]:
+        """Return the function that runs a plan up to the publication, which can take long.
+
+        It returns the new version, and raises the errors of `Runner.run_now`.
+
+        Raises:
+            RotationNotFoundError: As `show`.
+        """
+        document, _ = self._find(name, namespace, attempt)
+        attempt.finish(Status.SUCCESS)
+        plan_id = str(document["_id"])
+        return lambda: self._run(plan_id)
+
+    def _run(self, plan_id: str) -> int:
+        versions: list[int] = []
+        failures: list[VaultError] = []
+
+        def run() -> None:
+            try:
+                versions.append(self.runner.run_now(plan_id))
+            except VaultError as error:
+                failures.append(error.detached())
+
+        # Not on the thread of the request, which its deadline would end in the middle of a step.
+        thread = Thread(target=run, daemon=True)
+        thread.start()
+        thread.join(max(min(deadline.remaining() - _REPLY_SECONDS, _MAX_WAIT_SECONDS), 0))
+        if failures:
+            raise failures[0]
+        if not versions:
+            raise RotationBusyError("The rotation is in progress.", hint="Its plan shows the end.")
+        return versions[0]
+
+    def pause(self, name: str, *, namespace: str | None = None, attempt: Attempt) -> None:
+        """Start no run of a plan by its timer, until someone runs it. A former password still ends.
+
+        Raises:
+            RotationBusyError: It is changing.
+            RotationNotFoundError: As `show`, or someone has altered it in MongoDB.
+        """
+        document, key = self._find(name, namespace, attempt)
+        plan = Rotation.genuine(document, key)
+        if plan is None or key is None:
+            raise RotationNotFoundError
+        attempt.finish(Status.SUCCESS)
+        plan.is_paused = True
+        with storage_errors():
+            if not plan.save_changes(key):
+                raise RotationBusyError("The rotation is in progress.", hint="Try again later.")
+
+    def delete(self, name: str, *, namespace: str | None = None, attempt: Attempt) -> None:
+        """Delete a plan. A former password that is still open stays so.
+
+        Raises:
+            RotationNotFoundError: As `show`.
+        """
+        document, _ = self._find(name, namespace, attempt)
+        attempt.finish(Status.SUCCESS)
+        with storage_errors():
+            Rotation.remove([document])
+
+    def _find(
+        self, name: str, namespace: str | None, attempt: Attempt
+    ) -> tuple[Mapping[str, Any], TokenKey | None]:
+        namespace = namespace or attempt.principal.namespace
+        try:
+            _require_reached(namespace, name, attempt)
+        except SecretNotFoundError:
+            raise RotationNotFoundError from None
+        key = self._keys.find()
+        with storage_errors():
+            found = Rotation.with_id(Rotation.id_of(namespace, name))
+        if not found:
+            raise RotationNotFoundError
+        return found[0], key
+
+
+def _require_reached(namespace: str, name: str, attempt: Attempt) -> None:
+    reach.record(namespace, name, attempt)
+    if attempt.principal is not OPERATOR:
+        reach.require(namespace, name, attempt)
+
+
+def _info_of(document: Mapping[str, Any], key: TokenKey | None) -> RotationInfo:
+    plan = Rotation.genuine(document, key)
+    if plan is None:
+        # No other field can be trusted, not even its type.
+        namespace, _, name = str(document["_id"]).partition("/")
+        return RotationInfo(name=name, namespace=namespace, state="altered")
+    return _info(plan)
+
+
+def _info(plan: Rotation) -> RotationInfo:
+    is_published = plan.step == Step.PUBLISHED
+    return RotationInfo(
+        name=plan.name,
+        namespace=plan.namespace,
+        state=_state(plan),
+        kind=plan.kind,
+        admin=plan.admin,
+        users=tuple(plan.users),
+        field=plan.field,
+        every_seconds=plan.every_seconds,
+        grace_seconds=plan.grace_seconds,
+        created_at=plan.created_at,
+        created_by=plain_name(plan.created_by, plan.namespace),
+        step=plan.step,
+        done_at=plan.done_at,
+        version=plan.version if plan.done_at else None,
+        next_at=plan.next_at,
+        open_user=plan.former if is_published else None,
+        holders=tuple(plan.holders or ()) if is_published else (),
+        close_at=plan.close_at,
+        error=plan.error or "",
+    )
+
+
+def _state(plan: Rotation) -> str:
+    if plan.has_drifted:
+        return "drifted"
+    if plan.failures:
+        return "failing"
+    if plan.step is not None:
+        return "published" if plan.step == Step.PUBLISHED else "running"
+    return "paused" if plan.is_paused else "waiting"

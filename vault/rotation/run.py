@@ -1,0 +1,291 @@
+"""A run of a rotation plan: two users take turns, so that no login fails at any moment.
+
+Each step has its entry first, and is stored after it. After a crash, the next run continues where this one
+ended: whether the source has the new password, a login with it decides, and whether it is published, the
+secret itself.
+"""
+
+from base64 import b64decode, b64encode
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from typing import Any
+
+from vault.audit.reader import SETTLED_SECONDS
+from vault.core.attempt import Action, Attempt
+from vault.core.errors import RotationRefusedError, VersionConflictError
+from vault.core.outcomes import Status
+from vault.core.principal import SERVICE, Principal
+from vault.crypto.token_key import TokenKey
+from vault.documents.guard import storage_errors
+from vault.documents.rotation import Rotation
+from vault.rotation.holders import holders
+from vault.rotation.sources.source import Source, SourceKind, open_source
+from vault.rotation.step import Step, Work
+from vault.rotation.value import Credential, changed, credential, new_password
+from vault.secrets.changes import SecretWriter
+from vault.secrets.items import Fetch
+from vault.secrets.requests import Reference
+from vault.secrets.service import SecretService
+
+
+class DriftError(Exception):
+    """The password in use does not open the source."""
+
+
+class LostError(Exception):
+    """Another runner has the plan, or someone has changed or deleted it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What runs need: the operations on secrets, and settings."""
+
+    secrets: SecretService
+    changes: SecretWriter
+    #: Seconds of each step at a source, and between two looks at the plans.
+    step_seconds: int
+    check_seconds: int
+    #: The programs that may be a source.
+    commands: tuple[str, ...]
+
+    def read(self, namespace: str, name: str) -> Fetch:
+        """Return the newest version of a secret: the service reads it, on record."""
+        details = {"rotation": True}
+        attempt = Attempt(action=Action.FETCH, principal=principal_of(namespace), details=details)
+        item = Fetch(attempt=attempt, reference=Reference(name=name))
+        self.secrets.read(item, lambda found: found)
+        return item
+
+    def source(self, namespace: str, admin: str, kind: str) -> Source:
+        """Return the source with the administrator in the secret *admin*.
+
+        Raises:
+            RotationRefusedError: The administrator's secret is no text, and as `open_source`.
+            SourceError: As `open_source`.
+        """
+        try:
+            url = self.read(namespace, admin).plaintext.decode()
+        except UnicodeDecodeError:
+            raise RotationRefusedError("The value of the administrator's secret is not a text.") from None
+        return open_source(SourceKind(kind), url, seconds=self.step_seconds, commands=self.commands)
+
+
+def principal_of(namespace: str) -> Principal:
+    """Return the service itself, as it acts in *namespace*."""
+    return replace(SERVICE, namespace=namespace)
+
+
+class Run:
+    """A run of *plan*, under its lease.
+
+    *keep* renews the lease, and returns the time by MongoDB's clock; it raises `LostError` if it cannot. So
+    do all methods. They raise `SourceError`, too, and the errors of the operations on secrets.
+    """
+
+    def __init__(self, plan: Rotation, key: TokenKey, tools: Tools, keep: Callable[[], datetime]) -> None:
+        self._plan = plan
+        self._key = key
+        self._tools = tools
+        self._keep = keep
+        self._source: Source | None = None
+        #: The step in progress.
+        self.work = Work.GENERATE
+        #: The ID of the secret, once it was read.
+        self.secret_id: str | None = None
+
+    def publish(self) -> None:
+        """Give the other user a new password, and publish it.
+
+        Raises:
+            DriftError: The password in use does not open the source.
+            RotationRefusedError: The secret does not have the form that the plan says, or someone else has
+                changed it during the run.
+        """
+        if self._plan.step is None:
+            self._generate()
+        else:
+            self._resume()
+        if self._plan.step == Step.GENERATED:
+            self._set()
+        if self._plan.step == Step.SET:
+            self._prove()
+        if self._plan.step == Step.PROVED:
+            self._publish()
+
+    def check(self) -> None:
+        """Log in with the password in use.
+
+        Raises:
+            DriftError: The source does not accept it.
+        """
+        self.work = Work.CHECK
+        self._keep()
+        self._in_use(credential(self._current().plaintext, self._plan.field))
+
+    def close(self) -> None:
+        """Close the former password, if no one holds it, or the grace period has ended."""
+        plan, self.work = self._plan, Work.CLOSE
+        now = self._keep()
+        current = self._current()
+        user = credential(current.plaintext, plan.field).user
+        left = holders(self.secret_id or "", plan.version, plan.before_at)
+        plan.holders = list(left)
+        if left and now < plan.close_at:
+            # Less and less often: it can take days.
+            pause = max(timedelta(seconds=self._tools.check_seconds), (now - plan.done_at) / 10)
+            plan.next_at = min(plan.close_at, now + pause)
+            self._save()
+            return
+        # Unless someone has stored the former value again.
+        if user != plan.former:
+            self._record(self.work, user=plan.former, holders=list(left))
+            self._connected().close(plan.former, new_password())
+        plan.step = plan.user = plan.former = plan.close_at = None
+        plan.next_at = max(plan.done_at + timedelta(seconds=plan.every_seconds), now)
+        self._save()
+
+    def _generate(self) -> None:
+        plan, self.work = self._plan, Work.GENERATE
+        # From now on, the runner continues what a crash interrupts.
+        plan.next_at = self._keep()
+        current = self._current()
+        former = self._in_use(credential(current.plaintext, plan.field))
+        plan.former = former
+        plan.user = next(user for user in plan.users if user != former)
+        plan.version = current.fetched_version + 1
+        plan.password = b64encode(self._key.encrypt_password(new_password(), plan.id)).decode()
+        self._record(self.work, user=plan.user, version=plan.version)
+        self._step(Step.GENERATED)
+
+    def _resume(self) -> None:
+        """Find out how far the run before this one came."""
+        self._keep()
+        if self._is_published():
+            self._finish()
+        elif self._plan.step == Step.GENERATED:
+            self.work = Work.LOGIN
+            if self._connected().login(self._plan.user, self._new().password):
+                self._step(Step.SET)
+
+    def _set(self) -> None:
+        plan, self.work = self._plan, Work.SET
+        self._keep()
+        self._record(self.work, user=plan.user, version=plan.version)
+        self._connected().set_password(plan.user, self._new().password)
+        self._step(Step.SET)
+
+    def _prove(self) -> None:
+        plan, self.work = self._plan, Work.LOGIN
+        self._keep()
+        self._record(self.work, user=plan.user, version=plan.version)
+        if not self._connected().login(plan.user, self._new().password):
+            raise RotationRefusedError(
+                "The source refuses a login with the new password: is the user locked?"
+            )
+        self._step(Step.PROVED)
+
+    def _publish(self) -> None:
+        plan, new, self.work = self._plan, self._new(), Work.PUBLISH
+        self._keep()
+        attempt = Attempt(
+            action=Action.UPDATE, principal=principal_of(plan.namespace), details={"rotation": True}
+        )
+        try:
+            self._tools.changes.patch(
+                Reference(name=plan.name),
+                lambda current: changed(current.plaintext, plan.field, new),
+                expected_version=plan.version - 1,
+                attempt=attempt,
+            )
+        except VersionConflictError:
+            # Raises an error if another value is published.
+            self._is_published()
+        self._finish()
+
+    def _finish(self) -> None:
+        """Put the publication on record."""
+        plan, self.work = self._plan, Work.PUBLISH
+        now = self._keep()
+        self._record(self.work, Action.ROTATION_DONE, user=plan.user, version=plan.version)
+        plan.before_at, plan.done_at = plan.done_at, now
+        plan.close_at = now + timedelta(seconds=plan.grace_seconds)
+        # Until then, the trail can lack reads.
+        plan.next_at = now + timedelta(seconds=min(plan.grace_seconds, SETTLED_SECONDS))
+        plan.password = None
+        self._step(Step.PUBLISHED)
+
+    def _is_published(self) -> bool:
+        """Return whether the secret has the new password.
+
+        Raises:
+            RotationRefusedError: It has neither that nor the former version: the run ends.
+        """
+        current, plan = self._current(), self._plan
+        if current.fetched_version < plan.version:
+            return False
+        found, new = credential(current.plaintext, plan.field), self._new()
+        if found.password == new.password and found.user in (None, new.user):
+            return True
+        # No one knows the new password, and the next run replaces it.
+        plan.step = plan.user = plan.former = plan.password = None
+        raise RotationRefusedError("The secret was changed during the rotation.")
+
+    def _in_use(self, found: Credential) -> str:
+        """Return the user of the password that is *found* in the secret.
+
+        Raises:
+            DriftError: The password does not open the source.
+            RotationRefusedError: The plan does not have the user.
+        """
+        users = list(self._plan.users) if found.user is None else [found.user]
+        if found.user is not None and found.user not in self._plan.users:
+            raise RotationRefusedError("The user in the value of the secret is not one of the plan.")
+        for user in users:
+            if self._connected().login(user, found.password):
+                return user
+        raise DriftError
+
+    def _current(self) -> Fetch:
+        current = self._tools.read(self._plan.namespace, self._plan.name)
+        self.secret_id = current.attempt.secret_id
+        return current
+
+    def _connected(self) -> Source:
+        if self._source is None:
+            self._source = self._tools.source(self._plan.namespace, self._plan.admin, self._plan.kind)
+        return self._source
+
+    def _new(self) -> Credential:
+        plan = self._plan
+        return Credential(plan.user, self._key.decrypt_password(b64decode(plan.password), plan.id))
+
+    def _record(self, work: Work, action: Action = Action.ROTATION_STEP, **details: Any) -> None:
+        record(self._plan, action, self.secret_id, step=work, **details)
+
+    def _step(self, step: Step) -> None:
+        self._plan.step, self._plan.failures, self._plan.error, self._plan.has_drifted = step, 0, None, False
+        self._save()
+
+    def _save(self) -> None:
+        save(self._plan, self._key)
+
+
+def record(plan: Rotation, action: Action, secret_id: str | None, **details: Any) -> None:
+    """Put an *action* of the service on record."""
+    named = {"name": plan.name, "namespace": plan.namespace, **details}
+    attempt = Attempt(
+        action=action, principal=principal_of(plan.namespace), secret_id=secret_id, details=named
+    )
+    attempt.finish(Status.SUCCESS)
+
+
+def save(plan: Rotation, key: TokenKey) -> None:
+    """Store *plan*.
+
+    Raises:
+        LostError: Someone else has changed or deleted it.
+    """
+    with storage_errors():
+        if not plan.save_changes(key):
+            raise LostError

@@ -1,0 +1,213 @@
+"""The runner: of all processes, one at a time works on a plan, by a lease."""
+
+import logging
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from secrets import token_hex
+from threading import Thread
+
+from vault.auth.token_keys import TokenKeys
+from vault.core.attempt import Action
+from vault.core.errors import (
+    AuditUnavailableError,
+    RotationBusyError,
+    RotationFailedError,
+    RotationNotFoundError,
+    StorageUnavailableError,
+    VaultError,
+)
+from vault.core.periodic import Periodic
+from vault.crypto.token_key import TokenKey
+from vault.documents.guard import best_effort_cleanup, storage_errors
+from vault.documents.rotation import Rotation, is_due
+from vault.observability import metrics
+from vault.rotation.run import DriftError, LostError, Run, Tools, record, save
+from vault.rotation.sources.errors import SourceError, SourceUnavailableError
+from vault.rotation.step import Step
+
+logger = logging.getLogger(__name__)
+
+#: Seconds that a lease has in addition to a step at the source: for MongoDB and entries of the trail.
+_MARGIN_SECONDS = 15
+
+#: Plans that a process works on at the same time.
+_MAX_PLANS = 8
+
+#: The first and the longest pause after a failure.
+_FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 10, 3_600
+
+#: The time between two logins that look for a changed password, and after one without an answer.
+_CHECK_INTERVAL, _CHECK_RETRY = timedelta(days=1), timedelta(hours=1)
+
+_DRIFT = "the password in use does not open the source: someone has changed it there"
+
+
+@dataclass(frozen=True, slots=True)
+class _Held:
+    """A plan under a lease, with its run, at this time."""
+
+    plan: Rotation
+    key: TokenKey
+    run: Run
+    now: datetime
+
+
+class Runner:
+    """Runs the plans that are due. Any process can continue what another one began."""
+
+    def __init__(self, keys: TokenKeys, tools: Tools) -> None:
+        self._keys = keys
+        self._tools = tools
+        self._lease_seconds = tools.step_seconds + _MARGIN_SECONDS
+        self._periodic = Periodic(
+            "rotations", tools.check_seconds, self.act, spread=tools.check_seconds / 4, at_once=True
+        )
+
+    def start(self) -> None:
+        """Start, in a thread."""
+        self._periodic.start()
+
+    def close(self) -> None:
+        """Stop after the plans in progress."""
+        self._periodic.close()
+
+    def act(self) -> None:
+        """Work on all plans that are due, and return after that."""
+        # Not logged: without the privilege on the collection, no one has created a plan.
+        with storage_errors(is_logged=False):
+            due = Rotation.due_ids()
+        while due and not self._periodic.closed:
+            some, due = due[:_MAX_PLANS], due[_MAX_PLANS:]
+            threads = [Thread(target=self._act, args=[plan_id], daemon=True) for plan_id in some]
+            for thread in threads:
+                thread.start()
+            for thread in threads:
+                thread.join()
+
+    def _act(self, plan_id: str) -> None:
+        try:
+            with self._held(plan_id) as held:
+                self._work(held)
+        except (LostError, VaultError):
+            pass  # Another one is at it, or it is already logged and on record.
+        except Exception as error:  # noqa: BLE001 - the others go on
+            # Its text could contain a password.
+            logger.error("a rotation failed: %s", type(error).__name__)  # noqa: TRY400
+
+    def _work(self, held: _Held) -> None:
+        plan = held.plan
+        if plan.step == Step.PUBLISHED:
+            if is_due(plan.next_at, held.now):
+                self._attempted(held, held.run.close)
+        elif is_due(plan.next_at, held.now) and not plan.is_paused:
+            self._attempted(held, held.run.publish)
+        if is_due(plan.check_at, held.now):
+            self._check(held)
+
+    def run_now(self, plan_id: str) -> int:
+        """Run a plan up to the publication, also while it is paused, which ends; return the new version.
+
+        Raises:
+            RotationBusyError: Another run is in progress, or the former password is still open.
+            RotationFailedError: A step failed; it is retried later.
+            RotationNotFoundError: The plan was deleted.
+        """
+        try:
+            with self._held(plan_id) as held:
+                if held.plan.step == Step.PUBLISHED:
+                    raise RotationBusyError("The former password is still open.", hint=_WAIT)
+                held.plan.is_paused = None
+                self._attempted(held, held.run.publish)
+                return int(held.plan.version)
+        except LostError:
+            raise RotationBusyError("The rotation is in progress.", hint="Try again later.") from None
+
+    @contextmanager
+    def _held(self, plan_id: str) -> Iterator[_Held]:
+        """Yield a plan under its lease.
+
+        Raises:
+            LostError: Another process has it.
+            RotationNotFoundError: It was deleted, or someone has altered it in MongoDB.
+        """
+        # Anew for each run: a process can be asked for one while it works on the same plan.
+        holder = f"{os.getpid()}-{token_hex(8)}"
+        lease = Rotation(id=plan_id).lease
+
+        def keep() -> datetime:
+            with storage_errors():
+                if not lease.take(holder, self._lease_seconds):
+                    raise LostError
+            return lease.taken_at
+
+        key = self._keys.find()
+        now = keep()
+        try:
+            with storage_errors():
+                documents = Rotation.with_id(plan_id)
+            plan = next(filter(None, (Rotation.genuine(document, key) for document in documents)), None)
+            if plan is None or key is None:
+                raise RotationNotFoundError
+            yield _Held(plan, key, Run(plan, key, self._tools, keep), now)
+        finally:
+            with best_effort_cleanup():
+                lease.release(holder)
+
+    def _attempted(self, held: _Held, work: Callable[[], None]) -> None:
+        """Do *work*; put a failure on record, and on the plan, to retry it later.
+
+        Raises:
+            RotationFailedError: It failed.
+        """
+        before = held.plan.step
+        try:
+            work()
+        except (AuditUnavailableError, LostError, StorageUnavailableError):
+            raise
+        except DriftError:
+            self._drifted(held)
+            self._failed(held, _DRIFT)
+        except (SourceError, VaultError) as error:
+            self._failed(held, str(error))
+        if held.plan.step != before and held.plan.step == Step.PUBLISHED:
+            metrics.ROTATION_DONE.inc()
+
+    def _check(self, held: _Held) -> None:
+        plan = held.plan
+        plan.check_at = held.now + _CHECK_INTERVAL
+        try:
+            held.run.check()
+            plan.has_drifted = False
+        except DriftError:
+            self._drifted(held)
+        except SourceUnavailableError:
+            plan.check_at = held.now + _CHECK_RETRY
+        except (SourceError, VaultError) as error:
+            plan.error = str(error)
+        save(plan, held.key)
+
+    def _drifted(self, held: _Held) -> None:
+        plan = held.plan
+        if not plan.has_drifted:
+            record(plan, Action.ROTATION_DRIFT, held.run.secret_id, step=held.run.work)
+            metrics.ROTATION_DRIFT.inc()
+            logger.warning("rotation of %s: %s", plan.id, _DRIFT)
+        plan.has_drifted = True
+
+    def _failed(self, held: _Held, reason: str) -> None:
+        plan, step = held.plan, held.run.work
+        record(plan, Action.ROTATION_FAILED, held.run.secret_id, step=step, reason=reason)
+        metrics.ROTATION_FAILED.inc()
+        logger.warning("rotation of %s failed at the step %s: %s", plan.id, step, reason)
+        failures = int(plan.failures or 0)
+        pause = min(_FIRST_PAUSE_SECONDS << min(failures, 10), _MAX_PAUSE_SECONDS)
+        plan.failures, plan.error = failures + 1, reason
+        plan.next_at = held.now + timedelta(seconds=pause)
+        save(plan, held.key)
+        raise RotationFailedError(f"The rotation failed at the step {step}: {reason}") from None
+
+
+_WAIT = "It ends with its last holder, or with the grace period."

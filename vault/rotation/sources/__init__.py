@@ -1,0 +1,1 @@
+"""Sources: the servers in which passwords change."""

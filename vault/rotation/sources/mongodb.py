@@ -1,0 +1,104 @@
+"""The source `mongodb`."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+from pymongo import MongoClient
+from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
+
+from vault.rotation.sources.errors import SourceRefusedError, SourceUnavailableError
+from vault.rotation.sources.hosts import is_this_machine
+
+_AUTHENTICATION_FAILED, _UNAUTHORIZED, _NO_USER = 18, 13, 11
+
+
+class MongoDB:
+    """A MongoDB deployment. MongoDB hides passwords in commands from its logs; TLS protects the way to it."""
+
+    def __init__(self, url: str, seconds: int) -> None:
+        """Connect as the *url* says within *seconds*; the users are in its `authSource`.
+
+        Raises:
+            SourceRefusedError: The URL is not valid.
+        """
+        self._url = url.strip()
+        milliseconds = 1_000 * seconds
+        self._options: dict[str, Any] = {
+            "serverSelectionTimeoutMS": milliseconds,
+            "connectTimeoutMS": milliseconds,
+            "socketTimeoutMS": milliseconds,
+            "appname": "secret-manager",
+        }
+        parts = urlsplit(self._url)
+        given = {name.lower(): value for name, value in parse_qsl(parts.query)}
+        is_local = all(map(is_this_machine, _hosts(parts.netloc)))
+        if "tlscafile" in given or not (given.keys() & {"tls", "ssl"} or is_local):
+            self._options["tls"] = True
+        self._users = given.get("authsource") or unquote(parts.path.strip("/")) or "admin"
+        try:
+            self._client({}).close()
+        except (ConfigurationError, InvalidURI, ValueError):
+            # The text can quote the URL.
+            raise SourceRefusedError("the administrator's secret is not a URL of MongoDB") from None
+
+    def set_password(self, user: str, password: str) -> None:
+        """As `Source`."""
+        with self._connected({}) as client:
+            client[self._users].command("updateUser", user, pwd=password)
+
+    def login(self, user: str, password: str) -> bool:
+        """As `Source`."""
+        try:
+            with self._connected({"username": user, "password": password, "authSource": self._users}):
+                return True
+        except _WrongPasswordError:
+            return False
+
+    def close(self, user: str, password: str) -> None:
+        """As `Source`."""
+        self.set_password(user, password)
+
+    def _client(self, credential: dict[str, Any]) -> "MongoClient[dict[str, Any]]":
+        return MongoClient(self._url, connect=False, **self._options, **credential)
+
+    @contextmanager
+    def _connected(self, credential: dict[str, Any]) -> "Iterator[MongoClient[dict[str, Any]]]":
+        with self._client(credential) as client:
+            try:
+                # Authenticates, and needs no right.
+                client.admin.command("ping")
+                yield client
+            except PyMongoError as error:
+                raise _failure(error, is_admin=not credential) from None
+
+
+class _WrongPasswordError(SourceRefusedError):
+    """The server does not accept the password."""
+
+
+def _hosts(place: str) -> list[str]:
+    names = place.rpartition("@")[2].split(",")
+    return [
+        name.partition("]")[0].strip("[") if name.startswith("[") else name.partition(":")[0]
+        for name in names
+    ]
+
+
+def _failure(error: PyMongoError, *, is_admin: bool) -> SourceRefusedError | SourceUnavailableError:
+    if isinstance(error, OperationFailure):
+        if error.code == _AUTHENTICATION_FAILED:
+            if is_admin:
+                return SourceRefusedError("the server refuses the administrator's user or password")
+            return _WrongPasswordError("the server refuses the user or the password")
+        if error.code == _UNAUTHORIZED:
+            return SourceRefusedError("the administrator may not change the user's password")
+        if error.code == _NO_USER:
+            return SourceRefusedError("the server does not have the user")
+        return SourceRefusedError(f"the server refuses, with the code {error.code}")
+    if "certificate" in str(error).lower():
+        return SourceRefusedError(
+            "TLS to the server fails: check its certificate, and the options of the URL"
+        )
+    return SourceUnavailableError("the server cannot be reached")

@@ -1,0 +1,149 @@
+"""The source `mysql`: MySQL and MariaDB."""
+
+import ssl
+from base64 import b64encode
+from collections.abc import Iterator
+from contextlib import closing, contextmanager
+from hashlib import sha1
+from typing import Any
+from urllib.parse import parse_qsl, unquote, urlsplit
+
+import pymysql
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from vault.rotation.sources.errors import SourceRefusedError, SourceUnavailableError
+from vault.rotation.sources.hosts import is_this_machine
+
+#: Options of the driver that a URL can have.
+_TEXTS = frozenset({"ssl_ca", "ssl_cert", "ssl_key", "unix_socket"})
+_FLAGS = frozenset({"ssl_disabled", "ssl_verify_cert", "ssl_verify_identity"})
+_TRUE = ("1", "true", "yes", "on")
+
+_PORT = 3_306
+
+#: The server's codes for a wrong user or password, a user that may not do this, and a missing user.
+_WRONG_PASSWORD = frozenset({1045, 1698})
+_NO_RIGHTS = frozenset({1044, 1142, 1227})
+_NO_USER = 1396
+#: Codes of the server and of the driver for a connection that is not possible now, or was lost.
+_UNAVAILABLE = frozenset({1040, 1053, 1203, 1226, 2003, 2006, 2013})
+#: A password that the policy of the server does not allow, or that has to be replaced first.
+_POLICY = frozenset({1819, 1820, 1862, 1873})
+
+
+class MySQL:
+    """A MySQL or MariaDB server. Of MariaDB, which logs statements as they are, it gets the hash only."""
+
+    def __init__(self, url: str, seconds: int) -> None:
+        """Connect as the *url* says, `mysql://user:password@host:port/?ssl_ca=…`, within *seconds*.
+
+        Raises:
+            SourceRefusedError: The URL is not valid.
+        """
+        try:
+            parts = urlsplit(url.strip())
+            port = parts.port or _PORT
+            given = dict(parse_qsl(parts.query, strict_parsing=True)) if parts.query else {}
+        except ValueError:
+            raise SourceRefusedError(_INVALID) from None
+        if parts.scheme not in ("mysql", "mariadb") or not parts.username or given.keys() - _TEXTS - _FLAGS:
+            raise SourceRefusedError(_INVALID)
+        host = parts.hostname or "localhost"
+        options: dict[str, Any] = {name: given[name] for name in _TEXTS & given.keys()}
+        options |= {name: given[name].lower() in _TRUE for name in _FLAGS & given.keys()}
+        if "ssl_ca" in options:
+            options = {"ssl_verify_cert": True, "ssl_verify_identity": True} | options
+        elif not _FLAGS & options.keys() and "unix_socket" not in options and not is_this_machine(host):
+            options["ssl"] = ssl.create_default_context()
+        self._options = {
+            "host": host,
+            "port": port,
+            "connect_timeout": seconds,
+            "read_timeout": seconds,
+            "write_timeout": seconds,
+            "autocommit": True,
+            **options,
+        }
+        self._admin = {"user": unquote(parts.username), "password": unquote(parts.password or "")}
+
+    def set_password(self, user: str, password: str) -> None:
+        """As `Source`: of the user at each of its hosts."""
+        with self._connected(self._admin) as connection, connection.cursor() as cursor:
+            try:
+                cursor.execute("SELECT Host, plugin FROM mysql.user WHERE User = %s", [user])
+                accounts = cursor.fetchall()
+                if not accounts:
+                    raise SourceRefusedError("the server does not have the user")
+                for host, plugin in accounts:
+                    cursor.execute(
+                        *_change(user, host, plugin, password, "MariaDB" in connection.server_version)
+                    )
+            except pymysql.Error as error:
+                # The text can quote the statement.
+                raise _failure(error) from None
+
+    def login(self, user: str, password: str) -> bool:
+        """As `Source`."""
+        try:
+            with self._connected({"user": user, "password": password}):
+                return True
+        except _WrongPasswordError:
+            return False
+
+    def close(self, user: str, password: str) -> None:
+        """As `Source`."""
+        self.set_password(user, password)
+
+    @contextmanager
+    def _connected(self, credential: dict[str, str]) -> Iterator[Any]:
+        try:
+            connection = pymysql.connect(**self._options, **credential)
+        except (pymysql.Error, OSError, RuntimeError) as error:
+            failure = _failure(error)
+            if isinstance(failure, _WrongPasswordError) and credential is self._admin:
+                raise SourceRefusedError("the server refuses the administrator's user or password") from None
+            raise failure from None
+        with closing(connection):
+            yield connection
+
+
+_INVALID = "the administrator's secret is not a URL of MySQL, or has an option that is not supported"
+
+
+class _WrongPasswordError(SourceRefusedError):
+    """The server does not accept the password."""
+
+
+def _change(user: str, host: str, plugin: str, password: str, is_mariadb: bool) -> tuple[str, list[str]]:
+    """Return the statement and its arguments, which the driver quotes."""
+    if not is_mariadb:
+        # MySQL itself hides passwords from its logs.
+        return "ALTER USER %s@%s IDENTIFIED BY %s", [user, host, password]
+    if plugin == "ed25519":
+        # MariaDB's key is that of the password as a seed, of any length. Ours has the length of a seed.
+        seed = Ed25519PrivateKey.from_private_bytes(password.encode())
+        verifier = b64encode(seed.public_key().public_bytes_raw()).decode().rstrip("=")
+    else:
+        plugin = "mysql_native_password"
+        inner = sha1(password.encode()).digest()  # noqa: S324 - as the server hashes
+        verifier = "*" + sha1(inner).hexdigest().upper()  # noqa: S324 - as the server hashes
+    return f"ALTER USER %s@%s IDENTIFIED VIA {plugin} USING %s", [user, host, verifier]
+
+
+def _failure(error: Exception) -> SourceRefusedError | SourceUnavailableError:
+    code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
+    if code in _WRONG_PASSWORD:
+        return _WrongPasswordError("the server refuses the user or the password")
+    if code in _NO_RIGHTS:
+        return SourceRefusedError("the administrator may not change the user's password")
+    if code == _NO_USER:
+        return SourceRefusedError("the server does not have the user, or the administrator may not change it")
+    if code in _POLICY:
+        return SourceRefusedError("the server's policy refuses the password, or the user must change it")
+    if "certificate" in str(error).lower() or "ssl" in str(error).lower():
+        return SourceRefusedError(
+            "TLS to the server fails: check its certificate, and the options of the URL"
+        )
+    if code in _UNAVAILABLE or not code:
+        return SourceUnavailableError("the server cannot be reached")
+    return SourceRefusedError(f"the server refuses, with the code {code}")

@@ -1,0 +1,102 @@
+"""The source `redis`: Redis and Valkey, with their ACLs in a file."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from hashlib import sha256
+from typing import Any
+from urllib.parse import urlsplit
+
+import redis
+from redis import exceptions
+from redis.backoff import NoBackoff
+from redis.retry import Retry
+
+from vault.rotation.sources.errors import SourceRefusedError, SourceUnavailableError
+from vault.rotation.sources.hosts import is_this_machine
+
+
+class Redis:
+    """A Redis or Valkey server. It gets the SHA-256 of a password only."""
+
+    def __init__(self, url: str, seconds: int) -> None:
+        """Connect as the *url* says, in the form of the driver, within *seconds*.
+
+        Raises:
+            SourceRefusedError: The URL is not valid.
+        """
+        self._url = url.strip()
+        parts = urlsplit(self._url)
+        if parts.scheme == "redis" and not is_this_machine(parts.hostname or ""):
+            raise SourceRefusedError("a URL redis:// leads to another machine without TLS: use rediss://")
+        self._options: dict[str, Any] = {
+            "socket_timeout": seconds,
+            "socket_connect_timeout": seconds,
+            "retry": Retry(NoBackoff(), 0),
+        }
+        try:
+            self._pooled({}).close()
+        except (TypeError, ValueError):
+            raise SourceRefusedError("the administrator's secret is not a URL of Redis") from None
+
+    def set_password(self, user: str, password: str) -> None:
+        """As `Source`: also in the ACL file, so that it survives a restart."""
+        digest = sha256(password.encode()).hexdigest()
+        with self._connected({}) as client:
+            # Redis would create a missing user.
+            if client.execute_command("ACL", "GETUSER", user) is None:
+                raise SourceRefusedError("the server does not have the user")
+            client.execute_command("ACL", "SETUSER", user, "resetpass", f"#{digest}")
+            client.execute_command("ACL", "SAVE")
+
+    def login(self, user: str, password: str) -> bool:
+        """As `Source`."""
+        try:
+            with self._connected({"username": user, "password": password}):
+                return True
+        except _WrongPasswordError:
+            return False
+
+    def close(self, user: str, password: str) -> None:
+        """As `Source`."""
+        self.set_password(user, password)
+
+    def _pooled(self, credential: dict[str, str]) -> Any:
+        pool = redis.ConnectionPool.from_url(self._url, **self._options)
+        # The URL's own would take precedence.
+        pool.connection_kwargs.update(credential)
+        return redis.Redis.from_pool(pool)
+
+    @contextmanager
+    def _connected(self, credential: dict[str, str]) -> Iterator[Any]:
+        with self._pooled(credential) as client:
+            try:
+                # Connects, and so authenticates. Whether the user may do more does not matter.
+                connection = client.connection_pool.get_connection()
+                client.connection_pool.release(connection)
+                yield client
+            except exceptions.RedisError as error:
+                # The text can quote the command.
+                raise _failure(error, is_admin=not credential) from None
+
+
+class _WrongPasswordError(SourceRefusedError):
+    """The server does not accept the password."""
+
+
+def _failure(error: Exception, *, is_admin: bool) -> SourceRefusedError | SourceUnavailableError:
+    text = str(error).lower()
+    if isinstance(error, exceptions.NoPermissionError):
+        return SourceRefusedError("the administrator may not use ACL GETUSER, SETUSER and SAVE")
+    if isinstance(error, exceptions.AuthenticationError) or "wrongpass" in text:
+        if is_admin:
+            return SourceRefusedError("the server refuses the administrator's user or password")
+        return _WrongPasswordError("the server refuses the user or the password")
+    if "acl file" in text:
+        return SourceRefusedError("the server has no ACL file, so a restart would undo the change")
+    if "certificate" in text or "ssl" in text:
+        return SourceRefusedError(
+            "TLS to the server fails: check its certificate, and the options of the URL"
+        )
+    if isinstance(error, exceptions.ResponseError):
+        return SourceRefusedError("the server refuses the command")
+    return SourceUnavailableError("the server cannot be reached")

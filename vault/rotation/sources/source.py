@@ -1,0 +1,132 @@
+"""The interface of sources: servers that store the passwords of users."""
+
+from collections.abc import Callable
+from enum import StrEnum
+from importlib.util import find_spec
+from threading import Thread
+from typing import Protocol, TypeVar
+
+from vault.core.errors import RotationRefusedError
+from vault.rotation.sources.errors import SourceError, SourceUnavailableError
+
+Result = TypeVar("Result")
+
+
+class SourceKind(StrEnum):
+    """A kind of sources."""
+
+    POSTGRESQL = "postgresql"
+    MYSQL = "mysql"
+    MONGODB = "mongodb"
+    REDIS = "redis"
+    COMMAND = "command"
+
+
+#: The modules of the extra `rotation` that the kinds need.
+_DRIVERS = {SourceKind.POSTGRESQL: "psycopg", SourceKind.MYSQL: "pymysql", SourceKind.REDIS: "redis"}
+
+
+class Source(Protocol):
+    """A server with its administrator. Each method connects anew, and raises `SourceError`."""
+
+    def set_password(self, user: str, password: str) -> None:
+        """Give an existing user this password, and no other one."""
+
+    def login(self, user: str, password: str) -> bool:
+        """Return whether the user can log in with this password."""
+
+    def close(self, user: str, password: str) -> None:
+        """As `set_password`, with a password that no one knows."""
+
+
+def require_driver(kind: SourceKind) -> None:
+    """Require the package that connects to sources of *kind*.
+
+    Raises:
+        RotationRefusedError: It is not installed.
+    """
+    driver = _DRIVERS.get(kind)
+    if driver and find_spec(driver) is None:
+        raise RotationRefusedError(
+            f"The service cannot connect to {kind}: install the extra `rotation` of its package."
+        )
+
+
+def open_source(kind: SourceKind, admin: str, *, seconds: int, commands: tuple[str, ...]) -> Source:
+    """Return the source of *kind* with this value of the administrator's secret.
+
+    Operations take at most *seconds*. *commands* are the programs that may be a source.
+
+    Raises:
+        RotationRefusedError: Its driver is missing, or the program is not one of *commands*.
+        SourceRefusedError: *admin* is not valid.
+    """
+    require_driver(kind)
+    # Imported lazily: the drivers are optional.
+    found: Source
+    match kind:
+        case SourceKind.POSTGRESQL:
+            from vault.rotation.sources.postgresql import PostgreSQL
+
+            found = PostgreSQL(admin, seconds)
+        case SourceKind.MYSQL:
+            from vault.rotation.sources.mysql import MySQL
+
+            found = MySQL(admin, seconds)
+        case SourceKind.MONGODB:
+            from vault.rotation.sources.mongodb import MongoDB
+
+            found = MongoDB(admin, seconds)
+        case SourceKind.REDIS:
+            from vault.rotation.sources.redis import Redis
+
+            found = Redis(admin, seconds)
+        case SourceKind.COMMAND:
+            from vault.rotation.sources.command import Command
+
+            # It has a timeout of its own.
+            return Command(admin, seconds, commands)
+    return Timed(found, seconds)
+
+
+class Timed:
+    """A source whose operations end in time, also if its driver waits for longer."""
+
+    def __init__(self, source: Source, seconds: int) -> None:
+        self._source = source
+        self._seconds = seconds
+
+    def set_password(self, user: str, password: str) -> None:
+        """As `Source`."""
+        self._within(lambda: self._source.set_password(user, password))
+
+    def login(self, user: str, password: str) -> bool:
+        """As `Source`."""
+        return self._within(lambda: self._source.login(user, password))
+
+    def close(self, user: str, password: str) -> None:
+        """As `Source`."""
+        self._within(lambda: self._source.close(user, password))
+
+    def _within(self, operation: Callable[[], Result]) -> Result:
+        results: list[Result] = []
+        failures: list[Exception] = []
+
+        def run() -> None:
+            try:
+                results.append(operation())
+            except Exception as error:  # noqa: BLE001 - raised in the other thread
+                failures.append(error)
+
+        thread = Thread(target=run, daemon=True)
+        thread.start()
+        # The driver's own timeouts end the thread, of which one alone does not limit an operation.
+        thread.join(self._seconds)
+        if results:
+            return results[0]
+        if failures:
+            if isinstance(failures[0], SourceError):
+                raise failures[0]
+            # The text could contain a password.
+            raise SourceUnavailableError(f"the driver failed: {type(failures[0]).__name__}")
+        raise SourceUnavailableError(f"the source does not answer within {self._seconds} s")
