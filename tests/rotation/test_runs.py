@@ -328,7 +328,7 @@ def test_the_former_password_ends_with_its_last_holder(world: World, fake: Fake)
     assert world.run() == 2
     fetch("192.0.2.1")
     plan = world.act()
-    # Whoever wrote the secret knows it, too.
+    # The one who wrote the secret knows it, too.
     assert (plan.state, plan.holders) == ("published", ("app", "operator"))
     assert plan.next_at
     assert plan.close_at

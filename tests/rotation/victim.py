@@ -14,7 +14,7 @@ from vault.rotation import runner
 
 
 def main() -> None:
-    """Rotate again and again."""
+    """Rotate repeatedly."""
     # Short leases, as each killed process keeps its own.
     runner._MARGIN_SECONDS = 1
     with rotation_app(dict(os.environ), ROTATION_STEP_SECONDS="1") as app:

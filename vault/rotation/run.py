@@ -39,7 +39,7 @@ class LostError(Exception):
 
 @dataclass(frozen=True, slots=True)
 class Tools:
-    """What runs need: the operations on secrets, and settings."""
+    """The operations on secrets, and the settings, that runs need."""
 
     secrets: SecretService
     changes: SecretWriter

@@ -92,7 +92,7 @@ class Runner:
             with self._held(plan_id) as held:
                 self._work(held)
         except (LostError, VaultError):
-            pass  # Another one is at it, or it is already logged and on record.
+            pass  # Another process has the plan, or the failure is already on record.
         except Exception as error:  # noqa: BLE001 - the others go on
             # Its text could contain a password.
             logger.error("a rotation failed: %s", type(error).__name__)  # noqa: TRY400
@@ -133,7 +133,7 @@ class Runner:
             LostError: Another process has it.
             RotationNotFoundError: It was deleted, or someone has altered it in MongoDB.
         """
-        # Anew for each run: a process can be asked for one while it works on the same plan.
+        # A new one for each run: a process can be asked for one while it works on the same plan.
         holder = f"{os.getpid()}-{token_hex(8)}"
         lease = Rotation(id=plan_id).lease
 
@@ -194,14 +194,14 @@ class Runner:
         if not plan.has_drifted:
             record(plan, Action.ROTATION_DRIFT, held.run.secret_id, step=held.run.work)
             metrics.ROTATION_DRIFT.inc()
-            logger.warning("rotation of %s: %s", plan.id, _DRIFT)
+            logger.warning("rotation drift: %s", _DRIFT)
         plan.has_drifted = True
 
     def _failed(self, held: _Held, reason: str) -> None:
         plan, step = held.plan, held.run.work
         record(plan, Action.ROTATION_FAILED, held.run.secret_id, step=step, reason=reason)
         metrics.ROTATION_FAILED.inc()
-        logger.warning("rotation of %s failed at the step %s: %s", plan.id, step, reason)
+        logger.warning("rotation failed at the step %s: %s", step, reason)
         failures = int(plan.failures or 0)
         pause = min(_FIRST_PAUSE_SECONDS << min(failures, 10), _MAX_PAUSE_SECONDS)
         plan.failures, plan.error = failures + 1, reason

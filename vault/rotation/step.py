@@ -4,7 +4,7 @@ from enum import StrEnum
 
 
 class Step(StrEnum):
-    """A step that a run has completed, as its plan has it. Between two runs there is none."""
+    """A step that a run has completed, as its plan has it. Unset between two runs."""
 
     #: The new password is stored, encrypted, and nowhere else.
     GENERATED = "generated"
@@ -17,7 +17,7 @@ class Step(StrEnum):
 
 
 class Work(StrEnum):
-    """What a run does, by its name in the trail."""
+    """A part of a run, by its name in the trail."""
 
     GENERATE = "generate"
     SET = "set"

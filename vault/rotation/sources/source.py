@@ -27,7 +27,7 @@ _DRIVERS = {SourceKind.POSTGRESQL: "psycopg", SourceKind.MYSQL: "pymysql", Sourc
 
 
 class Source(Protocol):
-    """A server with its administrator. Each method connects anew, and raises `SourceError`."""
+    """A server with its administrator. Each method makes a connection, and raises `SourceError`."""
 
     def set_password(self, user: str, password: str) -> None:
         """Give an existing user this password, and no other one."""
