@@ -59,6 +59,7 @@ SETTINGS = {
     "JWT_AUDIENCE": AUDIENCE,
     "PKCS11_PIN": PASSWORD,
     "TRANSIT_TOKEN": PASSWORD,
+    "ROTATION_COMMANDS": "/bin/true,/bin/false",
 }
 
 SHARE, REQUEST = "/vault/secret/share", "/vault/secret/request"
@@ -331,17 +332,24 @@ class World:
         return str(json.loads(self.outputs[-1].text.partition("\n\n")[2])["token"])
 
     def _rotation(self, send: Send, path: str) -> dict[str, Any]:
-        """Return a new rotation plan whose source does not answer, or the name of one."""
-        name, admin = (f"{NAME}/{secrets.token_hex(4)}" for _ in range(2))
-        value = json.dumps({"username": "a", "password": VALUE.decode(errors="replace")}).encode()
-        self.create(send, name=name, secret=b64(value))
-        url = f"postgresql://root:{PASSWORD}@127.0.0.1:1/postgres"
-        self.create(send, name=admin, secret=b64(url.encode()))
-        new = {"name": name, "kind": "postgresql", "admin": admin, "users": ["a", "b"], "every_seconds": 60}
+        """Return a new rotation plan, or the name of one."""
         if path.endswith("/create"):
-            return new
+            return self.plan(send, "/bin/true")
+        return {"name": self.planned(send, "/bin/true")}
+
+    def plan(self, send: Send, program: str) -> dict[str, Any]:
+        """Return a new rotation plan with this *program* as its source."""
+        name, admin = (f"{NAME}/{secrets.token_hex(4)}" for _ in range(2))
+        value = json.dumps({"username": "a", "password": b64(VALUE)}).encode()
+        self.create(send, name=name, secret=b64(value))
+        self.create(send, name=admin, secret=b64(program.encode()))
+        return {"name": name, "kind": "command", "admin": admin, "users": ["a", "b"], "every_seconds": 60}
+
+    def planned(self, send: Send, program: str) -> str:
+        """Create a rotation plan, and return the name of its secret."""
+        new = self.plan(send, program)
         assert self.ask(send, "/vault/rotation/create", new, self.tokens["admin"]) == 200
-        return {"name": name}
+        return str(new["name"])
 
     def webhook(self, send: Send) -> str:
         """Create a webhook and return its ID; empty if there are as many as there can be."""
@@ -472,6 +480,14 @@ def conflicts(world: World, send: Send) -> None:
     assert [world.ask(send, "/vault/role/create", role, admin) for _ in range(2)] == [200, 409]
     assert world.ask(send, "/vault/role/create", role | {"issuer": "unknown"}, admin) == 404
     assert world.ask(send, "/vault/issuer/delete", {"name": issuer["name"]}, admin) == 409
+    plan = world.good_body(send, "/vault/rotation/create")
+    assert [world.ask(send, "/vault/rotation/create", plan, admin) for _ in range(2)] == [200, 409]
+    assert [world.ask(send, "/vault/rotation/run", {"name": plan["name"]}, admin) for _ in range(2)] == [
+        200,
+        409,
+    ]
+    failing = {"name": world.planned(send, "/bin/false")}
+    assert world.ask(send, "/vault/rotation/run", failing, admin) == 424
     webhooks = [*takewhile(bool, (world.webhook(send) for _ in range(MAX_WEBHOOKS + 1)))]
     assert len(webhooks) <= MAX_WEBHOOKS
     for webhook_id in webhooks:

@@ -230,6 +230,7 @@ def everything(world: World, app: Flask, settings: dict[str, str]) -> None:
 
 
 @pytest.mark.promise(1, 2)
+@pytest.mark.process
 @pytest.mark.long
 def test_no_secret_appears_where_it_must_not(settings: dict[str, str], stored: Stored) -> None:
     """Across every documented answer of every operation, no mark appears where it must not."""

@@ -209,18 +209,21 @@ class Rotations:
         """Start no run of a plan by its timer, until someone runs it. A former password still ends.
 
         Raises:
-            RotationBusyError: It is changing.
             RotationNotFoundError: As `show`, or someone has altered it in MongoDB.
         """
         document, key = self._find(name, namespace, attempt)
-        plan = Rotation.genuine(document, key)
-        if plan is None or key is None:
-            raise RotationNotFoundError
-        attempt.finish(Status.SUCCESS)
-        plan.is_paused = True
-        with storage_errors():
-            if not plan.save_changes(key):
-                raise RotationBusyError("The rotation is in progress.", hint="Try again later.")
+        is_saved = False
+        while not is_saved:
+            plan = Rotation.genuine(document, key)
+            if plan is None or key is None:
+                raise RotationNotFoundError
+            attempt.finish(Status.SUCCESS)
+            plan.is_paused = True
+            with storage_errors():
+                is_saved = plan.save_changes(key)
+            if not is_saved:
+                # A run has changed it in the meantime.
+                document, key = self._find(name, namespace, attempt)
 
     def delete(self, name: str, *, namespace: str | None = None, attempt: Attempt) -> None:
         """Delete a plan. A former password that is still open stays so.

@@ -233,9 +233,7 @@ def run_rotation(body: dict[str, Any]) -> dict[str, Any]:
 
 
 @blueprint.post("/pause")
-@blueprint.operation(
-    Action.ROTATION_PAUSE, scope=Scope.ROTATION_MANAGE, refusals=("RotationNotFound", "RotationBusy")
-)
+@blueprint.operation(Action.ROTATION_PAUSE, scope=Scope.ROTATION_MANAGE, refusals=("RotationNotFound",))
 @blueprint.arguments(RotationReference, example={"name": _NAME})
 @blueprint.response(200, RotationName, description="The plan is paused.")
 def pause_rotation(body: dict[str, Any]) -> dict[str, str]:

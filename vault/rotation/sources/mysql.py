@@ -74,10 +74,9 @@ class MySQL:
                 accounts = cursor.fetchall()
                 if not accounts:
                     raise SourceRefusedError("the server does not have the user")
+                is_mariadb = "MariaDB" in connection.server_version
                 for host, plugin in accounts:
-                    cursor.execute(
-                        *_change(user, host, plugin, password, "MariaDB" in connection.server_version)
-                    )
+                    cursor.execute(*_change(user, host, plugin, password, is_mariadb=is_mariadb))
             except pymysql.Error as error:
                 # The text can quote the statement.
                 raise _failure(error) from None
@@ -114,7 +113,7 @@ class _WrongPasswordError(SourceRefusedError):
     """The server does not accept the password."""
 
 
-def _change(user: str, host: str, plugin: str, password: str, is_mariadb: bool) -> tuple[str, list[str]]:
+def _change(user: str, host: str, plugin: str, password: str, *, is_mariadb: bool) -> tuple[str, list[str]]:
     """Return the statement and its arguments, which the driver quotes."""
     if not is_mariadb:
         # MySQL itself hides passwords from its logs.
