@@ -2,7 +2,7 @@
 ARG PYTHON_IMAGE=python:3.13-slim
 FROM ${PYTHON_IMAGE} AS build
 WORKDIR /build
-# `--build-arg LOCK=tracing` builds an image with tracing.
+# `--build-arg LOCK=tracing` builds an image with tracing, `LOCK=rotation` one with the drivers of databases.
 ARG LOCK=service
 COPY requirements/build.txt requirements/${LOCK}.txt requirements/
 # Wheels only: nothing is compiled, and no package's code runs during the build. /app contains no pip.

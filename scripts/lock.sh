@@ -32,12 +32,14 @@ lock() { # lock OUTPUT ARGUMENTS…: write OUTPUT; ARGUMENTS are the inputs to r
 }
 
 lock requirements/service.txt setup.cfg "$@"
+lock requirements/rotation.txt setup.cfg --constraint requirements/service.txt --extra rotation "$@"
 lock requirements/tracing.txt setup.cfg --constraint requirements/service.txt --extra tracing "$@"
 # Lock the build backend too: the package is installed without build isolation.
 printf 'setuptools>=80\n' |
     lock requirements/dev.txt setup.cfg - --constraint requirements/service.txt --extra embedded "$@"
 printf 'setuptools>=80\n' | lock requirements/build.txt - --constraint requirements/dev.txt "$@"
-lock requirements/test.txt setup.cfg --constraint requirements/dev.txt --constraint requirements/tracing.txt \
+lock requirements/test.txt setup.cfg --constraint requirements/dev.txt --constraint requirements/rotation.txt \
+    --constraint requirements/tracing.txt \
     --extra embedded --extra pkcs11 --extra rotation --extra test --extra tracing --extra witness "$@"
 lock requirements/bench.txt setup.cfg --constraint requirements/test.txt \
     --extra embedded --extra pkcs11 --extra rotation --extra test --extra tracing --extra witness --extra bench "$@"
