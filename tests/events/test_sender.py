@@ -71,7 +71,7 @@ def test_events_arrive_in_order_without_values(
 def test_the_sender_of_a_link_gets_events(
     client: FlaskClient, sender: Sender, subscribe: Subscribe, change: Change
 ) -> None:
-    """An opened share and a filled request are events, without values and tokens; others' links are none."""
+    """An opened share and a filled request are events, without values and tokens, within the paths."""
     limited = Principal(name="b", paths=Paths.of(["b/"]), scopes=frozenset({Scope.WEBHOOK_MANAGE}))
     kinds = (Kind.SHARE_OPENED, Kind.REQUEST_FILLED)
     with receiver() as every, receiver() as inside:
