@@ -8,6 +8,7 @@ import pytest
 import requests
 from playwright.sync_api import Browser, expect
 
+from tests.cli.waiting import wait_until
 from tests.conftest import running_app
 from tests.console.person import OWN
 from tests.console.provider import Provider, trust
@@ -84,7 +85,10 @@ def test_a_value_is_found_by_keyboard_and_hidden_again(browser: Browser, console
         expect(page.get_by_role("dialog")).to_be_visible()
         page.keyboard.press("Escape")
         expect(page.get_by_role("dialog")).to_be_hidden()
-        page.keyboard.press("/")
+        search = page.get_by_label("Search")
+        wait_until(
+            lambda: page.keyboard.press("/") or search.evaluate("(field) => field === document.activeElement")
+        )
         page.keyboard.type("ROCKET")
         page.keyboard.press("Enter")
         screen.shows("Search for")
@@ -178,7 +182,8 @@ def test_without_a_script_everything_can_be_read(browser: Browser, console: Cons
         page.goto(f"{service.url}/console/")
         page.get_by_role("button", name="Sign out").click()
         expect(page.get_by_label("Token")).to_be_visible()
-        assert screen.complaints == []
+        # One of the screens is a refusal.
+        assert [text for text in screen.complaints if "404" not in text] == []
 
 
 def test_a_link_hands_a_value_over(browser: Browser, console: Console) -> None:
@@ -277,7 +282,8 @@ def test_a_planted_value_is_kept_nowhere(browser: Browser, console: Console) -> 
     Each reveal is one entry.
     """
     service, _, token = console
-    with browser.new_context(viewport={"width": 1280, "height": 800}) as context:
+    # So high that nothing scrolls.
+    with browser.new_context(viewport={"width": 1280, "height": 2400}) as context:
         screen = Screen(context)
         page = screen.page
         page.clock.install(time=0)
