@@ -38,7 +38,11 @@ class World:
 
     def store(self, name: str, value: str, **options: Any) -> None:
         """Create a secret."""
-        new = NewSecret(plaintext=value.encode(), name=name, **options)
+        self.store_bytes(name, value.encode(), **options)
+
+    def store_bytes(self, name: str, value: bytes, **options: Any) -> None:
+        """Create a secret."""
+        new = NewSecret(plaintext=value, name=name, **options)
         services(self.app).secrets.create(new, attempt=self.attempt())
 
     def write(self, name: str, value: str) -> None:

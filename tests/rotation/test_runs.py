@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 
+from tests.cli.waiting import wait_until
 from tests.rotation.conftest import World
 from tests.rotation.fake import Fake
 from tests.rotation.servers import FIRST_PASSWORD, USERS
@@ -16,6 +17,7 @@ from vault.core.errors import (
     RotationBusyError,
     RotationFailedError,
     RotationNotFoundError,
+    RotationRefusedError,
 )
 from vault.core.principal import Principal, Scope
 from vault.documents import Secret
@@ -368,3 +370,63 @@ def test_defects_are_logged_without_their_texts(
     planned.act()
     assert "a rotation failed: ZeroDivisionError" in caplog.text
     assert "hunter2" not in caplog.text
+
+
+def test_what_cannot_be_rotated_is_refused_with_the_reason(world: World) -> None:
+    """When the plan is created, and again in a run if the secrets have changed since."""
+    good = json.dumps({"username": A, "password": FIRST_PASSWORD})
+    world.store("db", good)
+    world.store("limited", good, max_reads=5)
+    for name, value in (("url", "no url"), ("program", "/bin/true"), ("number", '{"username": 1}')):
+        world.store(name, value)
+    world.store_bytes("binary", b"\xff")
+    for change, text in (
+        ({"name": "limited"}, "read limit"),
+        ({"name": "number"}, "JSON object"),
+        ({"name": "binary"}, "JSON object"),
+        ({"name": "binary", "password_only": True}, "not a text"),
+        ({"admin": "binary"}, "secret is not a text"),
+        ({"admin": "url"}, "The source cannot be used: the administrator's secret is not a URL"),
+        ({"admin": "program", "kind": "command"}, "ROTATION_COMMANDS"),
+    ):
+        with pytest.raises(RotationRefusedError, match=text):
+            world.create(**{"name": "db", "kind": "mongodb", "admin": "program", **change})
+
+
+def test_a_user_that_the_plan_does_not_have_fails_the_run(planned: World, fake: Fake) -> None:
+    """A value that someone else stores with another user is left alone."""
+    planned.write("db", json.dumps({"username": "other", "password": FIRST_PASSWORD}))
+    with pytest.raises(RotationFailedError, match="not one of the plan"):
+        planned.run()
+    assert not fake.calls
+
+
+def test_a_pause_and_a_step_at_the_same_time_both_take_effect(
+    planned: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A pause is repeated if a run has changed the plan in the meantime."""
+    save = Rotation.save_changes
+
+    def meanwhile(plan: Rotation, key: Any) -> bool:
+        monkeypatch.setattr(Rotation, "save_changes", save)
+        planned.change(error="meanwhile")
+        return save(plan, key)
+
+    monkeypatch.setattr(Rotation, "save_changes", meanwhile)
+    planned.rotations.pause("db", attempt=planned.attempt())
+    plan = planned.show()
+    assert (plan.state, plan.error) == ("paused", "meanwhile")
+
+
+def test_the_timer_runs_what_is_due_in_a_thread(planned: World) -> None:
+    """The runner looks once at its start, leaves what is not due, and ends with its process."""
+    planned.make_due()
+    planned.runner.start()
+    wait_until(lambda: planned.show().version == 2)
+    planned.runner.close()
+    planned.change(
+        next_at=datetime.now(UTC) + timedelta(hours=1), check_at=datetime.now(UTC) - timedelta(hours=1)
+    )
+    with planned.runner._held("default/db") as held:
+        planned.runner._work(held)
+    assert planned.show().state == "published"
