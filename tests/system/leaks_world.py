@@ -130,6 +130,7 @@ REST: dict[str, list[dict[str, Any]]] = {
     "/vault/secret/create-batch": [
         {"secrets": [{"secret": b64(VALUE), "ttl_seconds": 60, "max_reads": 2, "canary": True}]}
     ],
+    "/vault/rotation/create": [{"field": "password", "grace_seconds": 60}],
     "/vault/secret/fetch": [BY_NAME, {"version": 1, "delivery": DELIVERY}],
     "/vault/secret/fetch-batch": [
         {"secrets": [{"name": NAME, "version": 1, "delivery": DELIVERY}]},
