@@ -81,7 +81,7 @@ def open_source(kind: SourceKind, admin: str, *, seconds: int, commands: tuple[s
             from vault.rotation.sources.redis import Redis
 
             found = Redis(admin, seconds)
-        case SourceKind.COMMAND:
+        case _:
             from vault.rotation.sources.command import Command
 
             # It has a timeout of its own.
