@@ -86,11 +86,12 @@ def folder_of(asked: Mapping[str, str]) -> str:
 
 
 def _label_of(asked: Mapping[str, str]) -> dict[str, str]:
-    key, _, text = asked.get("label", "").partition("=")
-    found = {key: text} if "label" in asked else {}
-    if not are_labels(found):
+    if "label" not in asked:
+        return {}
+    key, equals, text = asked["label"].partition("=")
+    if not equals or not are_labels({key: text}):
         raise BadRequest("A label has the form key=text.")
-    return found
+    return {key: text}
 
 
 @blueprint.route("/secret", methods=["GET", "POST"])

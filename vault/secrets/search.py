@@ -37,7 +37,7 @@ MAX_SECONDS = 1.0
 #: The number that it looks at in between, at first and at most: as many as take about this time. A document
 #: can have 640 KB.
 _AT_FIRST = 100
-_AT_ONCE = 1_000
+_AT_ONCE = 4_000
 _STEP_SECONDS = 0.1
 
 

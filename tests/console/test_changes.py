@@ -1,0 +1,96 @@
+"""Changes of secrets in the console, without scripts: their requests are sent as the scripts send them."""
+
+import pytest
+from flask import Flask
+
+from tests.console.conftest import SignIn
+from tests.console.test_pages import create
+from tests.support.access import services
+from tests.support.lifecycle import trail
+from tests.support.rotation import Stored
+from vault.core.attempt import Action, Attempt
+from vault.core.principal import OPERATOR
+from vault.secrets.requests import Reference
+
+
+def fetch(app: Flask, **reference: str) -> bytes:
+    attempt = Attempt(action=Action.FETCH, principal=OPERATOR)
+    return services(app).secrets.fetch(Reference(**reference), attempt=attempt)
+
+
+def test_a_new_secret_is_stored_with_its_limits(app: Flask, stored: Stored, signed_in: SignIn) -> None:
+    """A person stores a text exactly, with labels and limits; the answer leads to the page of the secret."""
+    person = signed_in()
+    assert 'value="billing/"' in person.get("new", folder="billing/").text
+    value = "pass wörd\r\n<b>"
+    reply = person.send(
+        "create",
+        name="billing/db",
+        value=value,
+        labels=" team = billing ,, env=prod",
+        days=30,
+        max_reads=2,
+    )
+    assert reply.json == {"message": "Stored.", "location": "/console/secret?name=billing/db"}
+    page = person.get("secret", name="billing/db").text
+    for text in ("team", "prod", "2 of 2"):
+        assert text in page
+    assert fetch(app, name="billing/db") == value.encode()
+    [entry] = [entry for entry in trail(stored) if entry["action"] == "create"]
+    assert (entry["principal"], entry["details"]["via"]) == ("alice", "console")
+    again = person.send("create", name="billing/db", value="x")
+    assert (again.status_code, again.mimetype) == (409, "application/problem+json")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"value": ""},
+        {"value": "\ud800"},
+        {"name": "a//b"},
+        {"labels": "no text"},
+        {"labels": "=text"},
+        {"days": 0},
+        {"max_reads": 1_001},
+        {"other": "x"},
+    ],
+)
+def test_a_secret_with_invalid_fields_is_refused(signed_in: SignIn, fields: dict[str, object]) -> None:
+    """A refusal names the field, and never has the value."""
+    reply = signed_in().send("create", **{"name": "a", "value": "hunter2", **fields})
+    assert reply.status_code == 422
+    assert [error["field"] for error in reply.json["errors"]] == [*fields]
+    assert "hunter2" not in reply.text
+
+
+def test_a_version_is_stored_unless_another_came_first(app: Flask, signed_in: SignIn) -> None:
+    """The next version names the version that the person saw; a conflict changes nothing, and says so."""
+    person = signed_in()
+    secret_id = create(app, "billing/db")
+    page = person.get("secret", name="billing/db").text
+    assert 'name="expected_version" value="1"' in page
+    reply = person.send("update", secret_id=secret_id, value="second", expected_version=1)
+    assert reply.json == {
+        "message": "Stored as version 2.",
+        "location": "/console/secret?name=billing/db",
+    }
+    late = person.send("update", secret_id=secret_id, value="third", expected_version=1)
+    assert (late.status_code, late.json["code"]) == (409, "version_conflict")
+    assert fetch(app, secret_id=secret_id) == b"second"
+    nameless = create(app)
+    assert person.send("update", secret_id=nameless, value="x").json == {"message": "Stored as version 2."}
+    updater = signed_in("updater", scopes=("secret:update", "secret:delete"))
+    assert updater.send("update", secret_id=secret_id, value="x").json == {"message": "Stored as version 3."}
+    deleted = updater.submit("delete", secret_id=secret_id)
+    assert (deleted.status_code, "Deleted" in deleted.text) == (200, True)
+
+
+def test_without_a_recovery_period_a_deletion_is_final(app: Flask, signed_in: SignIn) -> None:
+    """Otherwise the page says that a deletion is final, and leads back to the folder."""
+    person = signed_in()
+    secret_id = create(app, "billing/db")
+    assert "It cannot be restored" in person.get("secret", name="billing/db").text
+    reply = person.submit("delete", secret_id=secret_id)
+    assert reply.headers["Location"] == "/console/?folder=billing/"
+    assert person.submit("delete", secret_id=create(app, "top")).headers["Location"] == "/console/"
+    assert person.get("secret", name="billing/db").status_code == 404

@@ -1,0 +1,239 @@
+"""The console's screens for people who look after the service."""
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from flask import Flask
+
+from tests.console.conftest import SignIn
+from tests.console.person import Person, links
+from tests.console.test_pages import create
+from tests.support.access import make_token, services
+from tests.support.lifecycle import trail
+from tests.support.rotation import Stored
+from vault.auth.directory import SETTINGS_ISSUER
+from vault.auth.roles import NewRole
+from vault.console import trail as trail_pages
+from vault.core.attempt import Action, Attempt
+from vault.core.outcomes import Status
+from vault.core.principal import OPERATOR, SERVICE, Principal, Scope
+from vault.secrets.requests import Reference
+
+#: Each screen, with its scope and the action that it leaves in the trail.
+SCREENS = {
+    "deleted": ("secret:list", "list"),
+    "new": ("secret:create", None),
+    "audit": ("audit:read", "audit_query"),
+    "activity": ("audit:read", "audit_report"),
+    "tokens": ("token:manage", "token_list"),
+    "roles": ("token:manage", "role_list"),
+    "webhooks": ("webhook:manage", "webhook_list"),
+    "keys": ("audit:read", "keys_status"),
+}
+
+
+def record(action: Action, principal: Principal = SERVICE, **details: object) -> None:
+    Attempt(action=action, principal=principal, details=details).finish(Status.SUCCESS)
+
+
+@pytest.mark.parametrize("path", SCREENS)
+def test_each_screen_needs_its_scope_and_is_on_record(stored: Stored, signed_in: SignIn, path: str) -> None:
+    """A screen is one entry, small, in no page of those who lack its scope, and refused to them."""
+    scope, action = SCREENS[path]
+    person = signed_in("holder", scopes=(scope,))
+    stored.audit_logs.delete_many({})
+    page = person.get(path)
+    assert (page.status_code, len(page.data) < 60_000) == (200, True)
+    assert f"/console/{path}" in links(page) or path in ("deleted", "new")
+    entries = [(entry["action"], entry["details"]["via"]) for entry in trail(stored)]
+    assert entries == ([(action, "console")] if action else [])
+    others = tuple({one for one, _ in SCREENS.values()} - {scope})
+    other = signed_in("other", scopes=others)
+    refused = other.get(path)
+    assert refused.status_code == 403
+    assert f"/console/{path}" not in links(refused)
+
+
+def test_secrets_are_filtered(app: Flask, stored: Stored, signed_in: SignIn) -> None:
+    """Filters show what expires soon, what no one fetched for 90 days, and what has a label."""
+    person = signed_in()
+    create(app, "soon", ttl_seconds=86_400)
+    create(app, "later", ttl_seconds=86_400 * 60, labels={"team": "rocket"})
+    used, unused = create(app, "used"), create(app, "unused")
+    old = datetime.now(UTC) - timedelta(days=100)
+    stored.secrets.update_many({"_id": {"$in": [used, unused]}}, {"$set": {"created_at": old}})
+    person.reveal(used)
+    for arguments, names in (
+        ({"show": "expiring"}, {"soon"}),
+        ({"show": "unused"}, {"unused"}),
+        ({"label": "team=rocket"}, {"later"}),
+        ({"label": "team=rocket", "q": "none"}, set()),
+    ):
+        page = person.get(**arguments)
+        found = {link.partition("secret?name=")[2] for link in links(page)} - {""}
+        assert found == names, arguments
+    assert "expires <time" in person.get(show="expiring").text
+    assert "/console/?label=team%3Drocket" in links(person.get("secret", name="later"))
+    for arguments in ({"show": "other"}, {"label": "text"}):
+        assert person.get(**arguments).status_code == 400
+
+
+def test_the_trail_is_filtered_and_followed(app: Flask, stored: Stored, signed_in: SignIn) -> None:
+    """The trail shows the newest entries first, all or some; following shows what comes, not itself."""
+    person = signed_in()
+    secret_id, nameless = create(app, "billing/db"), create(app)
+    for _ in range(2):
+        person.reveal(secret_id)
+    person.reveal(nameless)
+    page = person.get("audit", name="billing/db", action="fetch", principal="alice")
+    assert page.text.count("<td>fetch</td>") == 2
+    assert "in the console" in page.text
+    history = person.submit("audit", secret_id=nameless, action="fetch")
+    assert history.text.count("<td>fetch</td>") == 1
+    assert not any(nameless in link for link in links(history))
+    for arguments in ({"action": "x"}, {"principal": "a\nb"}, {"name": "a//b"}, {"cursor": "x"}):
+        assert person.get("audit", **arguments).status_code in (400, 422), arguments
+    cursor = page.text.partition('name="cursor" value="')[2].partition('"')[0]
+    person.reveal(secret_id)
+    reply = person.send("audit/follow", cursor=cursor, name="billing/db")
+    assert reply.json["rows"][-1]["action"] == "fetch"
+    assert reply.json["rows"][-1]["secret"] == "billing/db"
+    again = person.send("audit/follow", cursor=reply.json["cursor"]).json
+    assert "audit_query" not in [row["action"] for row in again["rows"]]
+    assert [entry["action"] for entry in trail(stored)].count("audit_query") >= 4
+
+
+def test_the_trail_has_pages(app: Flask, signed_in: SignIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Earlier entries are a page of their own; of a secret without a name, by a form."""
+    monkeypatch.setattr(trail_pages, "_PAGE_SIZE", 2)
+    person = signed_in()
+    nameless = create(app)
+    for _ in range(3):
+        person.reveal(nameless)
+    first = person.get("audit", action="fetch")
+    [earlier] = [link for link in links(first) if "cursor=" in link]
+    assert person.client.get(earlier).text.count("<td>fetch</td>") == 1
+    assert "Next page" in person.submit("audit", secret_id=nameless, action="fetch").text
+
+
+@pytest.mark.parametrize("details", [None, [1], {"a": {"b": 1}, "name": ["x" * 300]}])
+def test_an_altered_entry_is_shown_as_text(stored: Stored, signed_in: SignIn, details: object) -> None:
+    """Whatever an attacker stores in an entry, the page has it as text, and short."""
+    person = signed_in()
+    evil = "<img src=x>"
+    stored.audit_logs.update_many({}, {"$set": {"details": details, "ip": evil, "ua": 1, "status": None}})
+    page = person.get("audit")
+    assert page.status_code == 200
+    assert "<img" not in page.text
+    assert "&lt;img" in page.text
+    assert "x" * 200 not in page.text
+
+
+def test_activity_has_the_charts_of_the_report(
+    app: Flask, signed_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page has numbers, charts, witnesses and findings of a period; a large one has no charts."""
+    person = signed_in()
+    secret_id = create(app, "billing/db")
+    person.reveal(secret_id)
+    page = person.get("activity").text
+    for text in ("Requests by hour", "billing/db", "alice", "No verification has found tampering"):
+        assert text in page
+    record(Action.AUDIT_TAMPERING, OPERATOR)
+    record(Action.AUDIT_WITNESSED, witness="tsa.example:443")
+    person.get("secret", name="none")
+    page = person.get("activity", days="30").text
+    for text in ("found tampering on", "tsa.example:443", "Refusals and failures"):
+        assert text in page
+    assert person.get("activity", days="2").status_code == 400
+    limited = signed_in("limited", scopes=("audit:read",), paths=("other/",))
+    own = limited.get("activity")
+    assert own.status_code == 200
+    for text in ("billing/db", "tsa.example", "tampering"):
+        assert text not in own.text
+    monkeypatch.setattr(trail_pages, "_MAX_ENTRIES", 1)
+    assert "too many entries" in person.get("activity").text
+
+
+def test_tokens_are_created_and_revoked(app: Flask, signed_in: SignIn) -> None:
+    """A new token is in the answer to the script only; a revoked one is refused."""
+    person = signed_in()
+    reply = person.send("tokens/create", name="ci", role="reader", paths="billing/, shared/db", days=30)
+    text = reply.json["value"]
+    page = person.get("tokens")
+    for shown in ("ci", "reader", "billing/, shared/db"):
+        assert shown in page.text
+    assert text not in page.text
+    assert Person(app, text).sign_in().status_code == 303
+    assert "ci" not in person.get("tokens", state="revoked").text
+    assert person.submit("tokens/revoke", name="ci").headers["Location"] == "/console/tokens"
+    assert Person(app, text).sign_in().status_code == 401
+    assert "ci" in person.get("tokens", state="revoked").text
+    assert person.submit("tokens/revoke", name="none").status_code == 404
+    for fields in ({"role": "none"}, {"paths": "a//b"}, {"days": 0}, {"name": "a/b"}):
+        assert person.send("tokens/create", **{"name": "x", "role": "reader", **fields}).status_code == 422
+    assert person.send("tokens/create", name="forever", role="auditor").status_code == 200
+
+
+def test_tokens_have_pages(app: Flask, signed_in: SignIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Tokens beyond a page are on the next one."""
+    monkeypatch.setattr("vault.console.credentials._PAGE_SIZE", 1)
+    person = signed_in()
+    make_token(app, "bob", role="reader")
+    assert "/console/tokens?cursor=alice" in links(person.get("tokens"))
+    assert "bob" in person.get("tokens", cursor="alice").text
+
+
+def test_roles_are_listed_and_deleted(app: Flask, signed_in: SignIn) -> None:
+    """Roles are shown with their conditions, and can be deleted."""
+    person = signed_in()
+    new = NewRole(
+        name="deploy", issuer=SETTINGS_ISSUER, claims=("sub=ci",), scopes=frozenset({Scope.SECRET_FETCH})
+    )
+    services(app).roles.create(new, attempt=Attempt(action=Action.ROLE_CREATE, principal=OPERATOR))
+    page = person.get("roles")
+    for text in ("deploy", "sub=ci", "secret:fetch"):
+        assert text in page.text
+    assert person.submit("roles/delete", name="deploy").headers["Location"] == "/console/roles"
+    assert "deploy" not in person.get("roles").text
+
+
+def test_keys_are_shown_with_their_slots(
+    app: Flask, signed_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The page has keys, workers and slots, and the last drill, for those who see the whole trail."""
+    person = signed_in()
+    keys = services(app).keys
+    [key] = keys.list(attempt=Attempt(action=Action.KEYS_STATUS, principal=OPERATOR))
+    page = person.get("keys").text
+    assert key.key_id in page
+    assert "there are no slots" in page
+    monkeypatch.setattr(keys, "has_file", True)
+    assert "not tried within a year" in person.get("keys").text
+    slots = [{"key_id": key.key_id, "slot": "hsm", "kek": "pkcs11:x", "state": "refused", "reason": "PIN"}]
+    record(Action.CUSTODY_CHECKED, slots=slots, recovery=True)
+    page = person.get("keys").text
+    for text in ("hsm", "pkcs11:x", "refused PIN", "were last tried on"):
+        assert text in page
+    limited = signed_in("limited", scopes=("audit:read",), paths=("billing/",))
+    assert limited.get("keys").status_code == 403
+
+
+def test_people_see_the_rules_of_a_secret(app: Flask, signed_in: SignIn, stored: Stored) -> None:
+    """Write rules, and whether each read is an alarm, are on the page for those who may see it."""
+    create(app, "ruled", canary=True)
+    rules = {"version_required": True, "metadata_version_required": True, "max_versions": 3}
+    stored.secrets.update_one({}, {"$set": {"rules": {**rules, "delete_after_seconds": 60}}})
+    page = signed_in().get("secret", name="ruled").text
+    for text in (
+        "must name the newest version",
+        "At most 3 versions",
+        "after 60 seconds",
+        "Each read is an alarm",
+    ):
+        assert text in page
+    reader = signed_in("reader", role="reader").get("secret", name="ruled").text
+    assert "alarm" not in reader
+    assert services(app).queries.describe(
+        Reference(name="ruled"), attempt=Attempt(action=Action.DESCRIBE, principal=OPERATOR)
+    )
