@@ -378,3 +378,46 @@ def test_a_session_is_of_all_replicas(console: Console) -> None:
         assert (reply.status_code, "session" in browser.cookies) == (303, False)
     for each in (service, replica):
         assert requests.get(f"{each.url}/console/", cookies={"session": old}, timeout=60).status_code == 401
+
+
+def test_people_store_and_compare_versions(browser: Browser, console: Console) -> None:
+    """A value is made in the browser; a conflict is shown; a comparison is two reveals on record."""
+    service, _, token = console
+    with browser.new_context() as context:
+        screen, other = Screen(context), Screen(context)
+        page = screen.page
+        screen.sign_in(service, token)
+        other.page.goto(f"{service.url}/console/audit?action=fetch&name=made/here")
+        other.page.get_by_role("button", name="Follow").click()
+        expect(other.page.get_by_text("New entries appear")).to_be_visible()
+
+        page.get_by_role("link", name="New secret").click()
+        page.get_by_label("Name", exact=True).fill("made/here")
+        page.get_by_role("button", name="Generate").click()
+        made = page.get_by_label("Value", exact=True).input_value()
+        assert re.fullmatch("[A-Za-z0-9_-]{32}", made)
+        page.get_by_role("button", name="Store").click()
+        screen.shows("made/here")
+
+        stale = context.new_page()
+        stale.goto(page.url)
+        for each, stored in ((page, True), (stale, False)):
+            each.get_by_label("New value").fill(f"{made}\nsecond line")
+            each.get_by_role("button", name="Store").click()
+            said = (
+                each.get_by_role("cell", name="replaced") if stored else each.get_by_text("expected_version")
+            )
+            expect(said).to_be_visible()
+        assert stale.get_by_label("New value").input_value()
+
+        page.get_by_label("Reason").fill("INC-8")
+        page.get_by_role("button", name="Compare", exact=True).click()
+        value = page.get_by_label("Value", exact=True)
+        expect(value).to_have_text(f"  {made}\n+ second line\n")
+        expect(page.get_by_role("button", name="Copy").first).to_be_hidden()
+        page.get_by_role("button", name="Hide").click()
+        expect(value).to_have_text("")
+        assert made not in screen.kept()
+        # Following stops while the page is hidden; this browser shows all of them.
+        expect(other.page.get_by_role("cell", name="INC-8")).to_have_count(2)
+        assert screen.complaints == other.complaints == []
