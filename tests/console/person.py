@@ -65,8 +65,8 @@ class Person:
         return self.client.post(
             f"/console/{path}",
             json={"form_token": self.form_token, **fields},
-            headers={"Origin": self._origin, "Sec-Fetch-Site": "same-origin"},
-            base_url=self._origin,
+            headers={"Origin": self.origin, "Sec-Fetch-Site": "same-origin"},
+            base_url=self.origin,
         )
 
     def cookie(self, name: str = "session") -> str:
