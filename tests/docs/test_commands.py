@@ -132,7 +132,6 @@ PRINTED: dict[Section, Callable[[str], None]] = {
     ("docs/audit.md", "A second sink"): contains("intact"),
     ("docs/backup.md", "Back up, and drill"): contains("the backup is good"),
     ("docs/backup.md", "Restore"): contains("restored, as of", "intact"),
-    ("docs/master-key.md", "Raw keys in lists"): contains("YSBrZXksIGFuZCBhIGNvbW1hLCAzMiBsZXR0ZXJzISE="),
     ("docs/monitoring.md", "Metrics"): contains("secret_manager_build_info"),
     ("docs/runbook.md", "The master key has leaked"): contains("altered"),
     ("docs/runbook.md", "Runbook"): contains('"ok"', "2 of 2"),
