@@ -292,6 +292,7 @@ SUCCESSES = (
     "audit tail --no-follow",
     "audit public-key",
     "audit checkpoint",
+    "audit compact",
     "audit verify",
     "audit disable",
     "completion bash",

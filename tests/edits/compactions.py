@@ -52,7 +52,7 @@ def alter_summary(attack: Attack) -> None:
     elif choice == 1:
         row[1] += attack.random.choice((-1, 1, 5))
     elif choice == 2:
-        row[attack.random.choice((0, 2, 3))] = attack.value("hash")
+        row[attack.random.choice((0, 2, 3))] = attack.random.choice(("", 0, None, [], attack.entry()["hash"]))
     else:
         rows.append([*attack.random.choice(rows)])
     new = {**old, "details": {**old["details"], "heads": rows}}

@@ -115,7 +115,11 @@ QUERIES: dict[str, dict[str, Any]] = {
     "/vault/webhook/list": {},
     "/vault/rotation/list": {},
     WEBHOOK_CREATE: {"url": "https://hooks.invalid/x", "events": ["secret.updated"]},
-    "/vault/witness/checkpoint": {"checkpoint": CHECKPOINT, "retention_days": 1},
+    "/vault/witness/checkpoint": {
+        "checkpoint": CHECKPOINT,
+        "closed": CHECKPOINT["heads"],
+        "retention_days": 1,
+    },
 }
 #: The fields of changes, except those that identify the secret.
 CHANGES: dict[str, dict[str, Any]] = {

@@ -174,7 +174,7 @@ def checkpoint(output: Output) -> None:
 )
 @output_options
 def compact(output: Output, idle: timedelta) -> None:
-    """Close the streams of ended processes, and list closed streams in summaries.
+    """Close idle streams, and list closed ones in summaries.
 
     Checkpoints, backups and retirements then name the summaries instead of all these streams. The service
     does the same once a day. Streams are listed an hour after they were closed: run the command again then.
