@@ -178,7 +178,9 @@ REST: dict[str, list[dict[str, Any]]] = {
     "/vault/issuer/delete": [{"force": True}],
     WEBHOOK_CREATE: [{"paths": [NAME]}],
     # A contradiction.
-    "/vault/witness/checkpoint": [{"checkpoint": {**CHECKPOINT, "heads": []}, "retention_days": 0}],
+    "/vault/witness/checkpoint": [
+        {"checkpoint": {**CHECKPOINT, "heads": []}, "closed": [], "retention_days": 0}
+    ],
 }
 #: Fields of issuers and roles that can be any text, are not secret, and are listed.
 CONFIGURED = {"issuer", "audience"}
