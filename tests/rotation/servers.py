@@ -68,12 +68,13 @@ def running(command: list[str], log: Path, options: dict[str, Any]) -> Iterator[
 class Server:
     """A running source: the administrator's URL, and its logs."""
 
-    def __init__(self, kind: str, url: str, folder: Path, pid: int, certificate: str = "") -> None:
+    def __init__(self, kind: str, url: str, folder: Path, certificate: Path, tls_url: str) -> None:
         self.kind = kind
         self.url = url
         self.folder = folder
-        self.pid = pid
         self.certificate = certificate
+        #: A URL with TLS; the path of a certificate authority follows.
+        self.tls_url = tls_url
 
     def logs(self) -> bytes:
         """Return all that the server has logged, in any file."""
@@ -156,7 +157,7 @@ def postgresql() -> Iterator[Server]:
         }
         command = [postgres, "-D", data, *(f"--{name}={value}" for name, value in settings.items())]
         url = f"postgresql://root_user:{ADMIN_PASSWORD}@127.0.0.1:{port}/postgres"
-        with running(command, folder / "server.log", options) as process:
+        with running(command, folder / "server.log", options):
             import psycopg
 
             def create() -> bool:
@@ -169,7 +170,7 @@ def postgresql() -> Iterator[Server]:
             wait_until(create)
             # What the tests themselves did.
             (folder / "server.log").write_bytes(b"")
-            yield Server("postgresql", url, folder, process.pid, str(tls))
+            yield Server("postgresql", url, folder, tls, f"{url}?sslrootcert=")
 
 
 @contextmanager
@@ -223,7 +224,7 @@ def mariadb() -> Iterator[Server]:
         }
         command = [daemon, "--no-defaults", *(f"--{name}={value}" for name, value in settings.items())]
         url = f"mysql://root_user:{ADMIN_PASSWORD}@127.0.0.1:{port}/"
-        with running(command, folder / "server.log", options) as process:
+        with running(command, folder / "server.log", options):
             from vault.rotation.sources.mysql import MySQL
 
             def ready() -> bool:
@@ -232,7 +233,7 @@ def mariadb() -> Iterator[Server]:
                 return False
 
             wait_until(ready)
-            yield Server("mysql", url, folder, process.pid, str(tls))
+            yield Server("mysql", url, folder, tls, f"{url}?ssl_ca=")
 
 
 @contextmanager
@@ -263,7 +264,7 @@ def key_value(name: str) -> Iterator[Server]:
         }
         command = [daemon, *(str(word) for key, value in settings.items() for word in (f"--{key}", value))]
         url = f"redis://:{ADMIN_PASSWORD}@127.0.0.1:{port}/0"
-        with running(command, folder / "server.log", options) as process:
+        with running(command, folder / "server.log", options):
             from vault.rotation.sources.redis import Redis
 
             def ready() -> bool:
@@ -272,7 +273,8 @@ def key_value(name: str) -> Iterator[Server]:
                 return False
 
             wait_until(ready)
-            yield Server("redis", url, folder, process.pid, str(tls))
+            secure = f"rediss://:{ADMIN_PASSWORD}@127.0.0.1:{tls_port}/0?ssl_ca_certs="
+            yield Server("redis", url, folder, tls, secure)
 
 
 @contextmanager
@@ -283,7 +285,10 @@ def mongodb() -> Iterator[Server]:
         (folder / "data").mkdir()
         if os.geteuid() == 0:
             shutil.chown(folder / "data", "nobody", "nogroup")
-        port = free_port()
+        port, tls = free_port(), certificate(folder, "localhost")
+        both = folder / "both.pem"
+        both.write_bytes(tls.read_bytes() + Path(f"{tls}.key").read_bytes())
+        both.chmod(0o644)
         command = [
             *(
                 daemon,
@@ -296,11 +301,12 @@ def mongodb() -> Iterator[Server]:
                 "--auth",
             ),
             *("--profile", "2", "--slowms", "0", "-vvv", "--nounixsocket"),
+            *("--tlsMode", "preferTLS", "--tlsCertificateKeyFile", str(both)),
         ]
         place = f"127.0.0.1:{port}"
         url = f"mongodb://root_user:{ADMIN_PASSWORD}@{place}/?directConnection=true"
         options["env"]["GLIBC_TUNABLES"] = os.environ.get("GLIBC_TUNABLES", "")
-        with running(command, folder / "server.log", options) as process:
+        with running(command, folder / "server.log", options):
 
             def create() -> bool:
                 with (
@@ -317,4 +323,4 @@ def mongodb() -> Iterator[Server]:
             with MongoClient(url) as client:
                 for user in USERS:
                     client.admin.command("createUser", user, pwd=FIRST_PASSWORD, roles=["read"])
-            yield Server("mongodb", url, folder, process.pid)
+            yield Server("mongodb", url, folder, tls, f"{url}&tlsCAFile=")

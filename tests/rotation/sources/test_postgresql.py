@@ -38,12 +38,6 @@ def test_a_refusal_says_why_and_changes_nothing(postgresql: Server) -> None:
         weak.set_password(USERS[1], "hunter2-Password")
     with pytest.raises(SourceRefusedError, match="refuses the administrator"):
         PostgreSQL(f"postgresql://root_user:wrong@{place}", 5).set_password(USERS[0], "x")
-    trusted = f"{postgresql.url}?sslrootcert={postgresql.certificate}"
-    assert PostgreSQL(trusted, 5).login(USERS[0], FIRST_PASSWORD)
-    with servers.own_folder() as (folder, _):
-        other = servers.certificate(folder, "localhost")
-        with pytest.raises(SourceRefusedError, match="TLS to the server fails"):
-            PostgreSQL(f"{postgresql.url}?sslrootcert={other}", 5).login(USERS[0], FIRST_PASSWORD)
     assert b"hunter2" not in postgresql.logs()
 
 

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.rotation.conftest import World
-from tests.rotation.servers import ADMIN_PASSWORD, FIRST_PASSWORD, USERS, Server
+from tests.rotation.servers import ADMIN_PASSWORD, FIRST_PASSWORD, USERS, Server, certificate, own_folder
 from vault.rotation.sources.errors import SourceError, SourceRefusedError, SourceUnavailableError
 from vault.rotation.sources.source import SourceKind, open_source
 
@@ -67,6 +67,17 @@ def test_rights_are_needed(server: Server) -> None:
     weak = f"{scheme}://{user}@{place}"
     with pytest.raises(SourceRefusedError, match="may not"):
         opened(server.kind, weak).set_password(USERS[1], "x" * 32)
+
+
+def test_a_wrong_certificate_is_refused(server: Server) -> None:
+    """With the right certificate authority in the URL a login works, and with another one it is refused."""
+    password = FIRST_PASSWORD.ljust(32, "-")
+    opened(server.kind, server.url).set_password(USERS[0], password)
+    assert opened(server.kind, f"{server.tls_url}{server.certificate}").login(USERS[0], password)
+    with own_folder() as (folder, _):
+        other = certificate(folder, "localhost")
+        with pytest.raises(SourceRefusedError, match="TLS to the server fails"):
+            opened(server.kind, f"{server.tls_url}{other}").login(USERS[0], password)
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "mysql", "mongodb", "redis"])
