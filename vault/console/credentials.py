@@ -15,12 +15,11 @@ from vault.auth.tokens import Grant
 from vault.console.operations import FormBody, answer, arguments, blueprint, body, operation, page, see_other
 from vault.core.attempt import Action
 from vault.core.paths import MAX_PATHS, Paths, path_flaw
-from vault.core.principal import ROLES, Scope
+from vault.core.principal import ROLES, Scope, role_of
 
 #: Rows of a page.
 _PAGE_SIZE = 50
 _MAX_DAYS = 3_650
-_ROLES_BY_SCOPES = {frozenset(map(str, scopes)): role for role, scopes in ROLES.items()}
 #: The most that all roles take.
 _ROLES_BYTES = 1_048_576
 
@@ -39,7 +38,7 @@ def console_tokens() -> Response:
             limit=_PAGE_SIZE,
             attempt=current_attempt(),
         )
-        shown = [(token, _ROLES_BY_SCOPES.get(frozenset(token.scopes), "")) for token in tokens]
+        shown = [(token, role_of(token.scopes)) for token in tokens]
         return page("tokens", tokens=shown, cursor=cursor, state=state, states=STATES, roles=ROLES)
 
 

@@ -126,6 +126,14 @@ ROLES: dict[str, frozenset[Scope]] = {
 }
 
 
+_ROLES_BY_SCOPES = {frozenset(map(str, scopes)): role for role, scopes in ROLES.items()}
+
+
+def role_of(scopes: Iterable[str]) -> str | None:
+    """Return the role with exactly these *scopes*; None if there is none."""
+    return _ROLES_BY_SCOPES.get(frozenset(scopes))
+
+
 def plain_name(name: str, namespace: str) -> str:
     """Return the *name* of a principal within its *namespace*; names of JWTs stay whole."""
     return name if ":" in name else name.removeprefix(f"{namespace}/")

@@ -13,7 +13,7 @@ from vault.cli.shell.output import Column, Output, moment_cell
 from vault.core.errors import VaultError
 from vault.core.networks import Network
 from vault.core.paths import MAX_PATHS
-from vault.core.principal import ROLES
+from vault.core.principal import ROLES, role_of
 from vault.core.text import printable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -45,7 +45,9 @@ def _joined(first: str, word: str, second: str) -> Column:
 
 #: Few enough for 100 columns without a broken word.
 COLUMNS: Mapping[str, Column] = {
-    **{name: name for name in ("name", "state", "namespace", "scopes")},
+    **{name: name for name in ("name", "state", "namespace")},
+    # The scopes of an administrator take 13 lines.
+    "scopes": lambda token: role_of(token["scopes"]) or token["scopes"],
     "limited to": lambda token: [*token["networks"], *token["paths"]],
     "created": _joined("created_at", "by", "created_by"),
     "expires": _joined("expires_at", "renewable until", "renewable_until"),
