@@ -9,7 +9,7 @@ import signal
 import sys
 import threading
 from base64 import b64decode, b64encode
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from itertools import cycle, islice
 from pathlib import Path
@@ -24,6 +24,7 @@ from hypothesis import settings as hypothesis
 from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 from werkzeug.routing import Rule
+from werkzeug.routing.rules import RulePart
 
 from tests.differential.servers import OpenBao
 from tests.support.access import make_token
@@ -67,8 +68,10 @@ def _measured_threads() -> Iterator[None]:
 
 @pytest.fixture(scope="session", autouse=True)
 def _urls_compiled_once() -> Iterator[None]:
-    """Compile the function that builds a rule's URLs once: it takes nine tenths of making an application."""
+    """Parse a rule, and compile the function that builds its URLs, once: making an application takes that."""
     compiled: dict[tuple[object, ...], Callable[..., tuple[str, str]]] = {}
+    parsed: dict[str, tuple[list[RulePart], list[tuple[bool, str]]]] = {}
+    really_parse = Rule._parse_rule
     really_compile = Rule._compile_builder
 
     def compile_builder(rule: Rule, append_unknown: bool = True) -> Callable[..., tuple[str, str]]:
@@ -79,8 +82,20 @@ def _urls_compiled_once() -> Iterator[None]:
             compiled[key] = really_compile(rule, append_unknown)
         return compiled[key]
 
+    def parse_rule(rule: Rule, text: str) -> Iterable[RulePart]:
+        # A variable has a converter, which belongs to one application.
+        if "<" in text:
+            return really_parse(rule, text)
+        if text not in parsed:
+            start = len(rule._trace)
+            parsed[text] = list(really_parse(rule, text)), rule._trace[start:]
+        else:
+            rule._trace += parsed[text][1]
+        return parsed[text][0]
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(Rule, "_compile_builder", compile_builder)
+        patch.setattr(Rule, "_parse_rule", parse_rule)
         yield
 
 
