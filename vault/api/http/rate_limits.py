@@ -60,8 +60,7 @@ class _Limits:
 
     def __init__(self, settings: Settings) -> None:
         uri, memory = settings.rate_limit_storage_uri, MemoryStorage()
-        # limits starts a timer for the storage, and another when it needs one. No thread survives a fork.
-        memory.timer.cancel()
+        # limits starts a timer for the storage; no thread survives gunicorn's fork.
         memory.timer.join()
         self.request = _Quota("requests", settings.rate_limit)
         self.failure = _Quota("failures", settings.failed_auth_limit)
