@@ -87,7 +87,7 @@ def test_the_trail_is_filtered_and_followed(app: Flask, stored: Stored, signed_i
     person.reveal(nameless)
     page = person.get("audit", name="billing/db", action="fetch", principal="alice")
     assert page.text.count("<td>fetch</td>") == 2
-    assert "in the console" in page.text
+    assert "via: console" in page.text
     history = person.submit("audit", secret_id=nameless, action="fetch")
     assert history.text.count("<td>fetch</td>") == 1
     assert not any(nameless in link for link in links(history))
