@@ -12,7 +12,7 @@ from vault.events.endpoint import Endpoint, UndeliveredError
 
 
 def test_a_deleted_secret_can_be_restored(console_environment: dict[str, str], stored: Stored) -> None:
-    """Where deleted secrets are kept, the console lists and restores them."""
+    """The console lists and restores deleted secrets, if they are kept."""
     with running_app({**console_environment, "DELETE_RECOVERY_DAYS": "30"}) as app:
         person = Person(app, make_token(app, "restorer", role="admin"))
         person.sign_in()

@@ -118,7 +118,7 @@ def test_the_trail_has_pages(app: Flask, signed_in: SignIn, monkeypatch: pytest.
 
 @pytest.mark.parametrize("details", [None, [1], {"a": {"b": 1}, "name": ["x" * 300]}])
 def test_an_altered_entry_is_shown_as_text(stored: Stored, signed_in: SignIn, details: object) -> None:
-    """Whatever an attacker stores in an entry, the page has it as text, and short."""
+    """Anything that an attacker stores in an entry is shown as text, and short."""
     person = signed_in()
     evil = "<img src=x>"
     stored.audit_logs.update_many({}, {"$set": {"details": details, "ip": evil, "ua": 1, "status": None}})
