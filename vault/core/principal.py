@@ -130,7 +130,7 @@ _ROLES_BY_SCOPES = {frozenset(map(str, scopes)): role for role, scopes in ROLES.
 
 
 def role_of(scopes: Iterable[str]) -> str | None:
-    """Return the role with exactly these *scopes*; None if there is none."""
+    """Return the role with exactly these *scopes*, if one has them."""
     return _ROLES_BY_SCOPES.get(frozenset(scopes))
 
 
