@@ -135,7 +135,7 @@ def test_a_reply_has_its_life(wraps: Wrapping, stored: Stored) -> None:
     assert life == timedelta(seconds=60)
     expired = WrappingToken.new()
     new = wrapping.NewSecret(plaintext=b"[]\nreply", ttl_seconds=60, max_reads=1)
-    secret = new.document(wrapping._NAMESPACE, expired.accessor)
+    secret = new.document(wrapping.NAMESPACE, expired.accessor)
     secret.expires_at = secret.purge_at = in_past(seconds=1)
     wraps._store.publish([secret])
     for use in (partial(wraps.unwrap, make=bytes), wraps.look_up):
