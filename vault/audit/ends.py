@@ -13,6 +13,7 @@ from pymongo.errors import OperationFailure
 
 from vault.audit import retirement
 from vault.audit.collection import MAJORITY, collection, is_genuine, records
+from vault.audit.entry import MAX_TEXT_LENGTH
 from vault.audit.retirement import Heads
 from vault.crypto.audit_chain import VerifyingKey
 from vault.documents.audit import Record
@@ -44,9 +45,11 @@ def highest(*, except_for: Container[str]) -> list[tuple[str, Any]]:
             if error.code != _BAD_VALUE:
                 raise
             found = list(entries.aggregate([_TEXTS, *_HIGHEST], allowDiskUse=True))
-        # The service writes only strings; in a query, anything else could be a condition.
+        # The service writes only short strings: in a query, anything else could be a condition, or too large.
         return [
-            (one["_id"], one["seq"]) for one in found if is_text(one["_id"]) and one["_id"] not in except_for
+            (one["_id"], one["seq"])
+            for one in found
+            if is_text(one["_id"]) and len(one["_id"]) <= MAX_TEXT_LENGTH and one["_id"] not in except_for
         ]
 
 
