@@ -1,6 +1,6 @@
 """Compaction: closing the streams of ended processes, and listing closed streams in summaries."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
@@ -9,7 +9,6 @@ from threading import Event
 from typing import Any
 
 from vault.audit import ends, signing_keys
-from vault.audit.retirement import Heads
 from vault.audit.stream import StoredEntry, Stream, is_closable
 from vault.audit.summaries import MAX_ROWS, SUBJECT, Listed, details_of
 from vault.audit.writer import AuditTrail
@@ -99,8 +98,9 @@ def compact(
     """Close the streams without an entry for the time *idle*, and list closed streams in summaries.
 
     Streams that were closed within the last hour are left for a later call. *pause* is called after each
-    step; it returns True to stop. Streams with an unsigned or forged end stay as they are. The entries go
-    only to MongoDB: another machine's sink may not have those streams.
+    step; it returns True to stop. Streams with an unsigned or forged end stay as they are, and those of a
+    dropped key until it is retired. The entries go only to MongoDB: another machine's sink may not have those
+    streams.
 
     Raises:
         AuditStateError: The database has no trail.
@@ -132,7 +132,7 @@ class _Compactor:
     def __init__(self, keyring: Keyring, idle: timedelta, done: Compacted) -> None:
         self._key = SigningKey(keyring.primary)
         self._keys = signing_keys.trusted(keyring)
-        self._bounds = signing_keys.retired(keyring)
+        self._own, self._bounds = signing_keys.own(keyring), signing_keys.retired(keyring)
         self._ends = ends.highest(except_for=Listed(keyring).rows)
         self._idle, self._done = idle, done
 
@@ -156,7 +156,7 @@ class _Compactor:
         closed: list[Record] = []
         idle: list[StoredEntry] = []
         for _, last in ends.final(some, self._keys):
-            if last is None or not _is_end(last, self._bounds):
+            if last is None or not self._is_end(last):
                 continue
             if last["action"] == Action.STREAM_CLOSED:
                 closed.append(last)
@@ -166,6 +166,17 @@ class _Compactor:
         due = [last for last in closed if _age(last, now) >= _MIN_CLOSED]
         self._done.waiting += len(closed) - len(due)
         return due
+
+    def _is_end(self, last: Record) -> bool:
+        """Return whether the newest entry of a stream is of a key in use, or the one at which it was retired.
+
+        Otherwise another key would sign after what the holder of a dropped one forged, replaced or cut off.
+        """
+        heads = self._bounds.get(last["signer"])
+        if heads is None:
+            return last["signer"] in self._own
+        head = heads.get(last["stream"])
+        return head is not None and (head.seq, head.hash) == (last["seq"], last["hash"])
 
     def _closing(self, last: Record, now: datetime) -> StoredEntry:
         """Return the entry that closes the stream that ends with the entry *last*."""
@@ -192,15 +203,3 @@ class _Compactor:
 
 def _age(record: Record, now: datetime) -> timedelta:
     return now - datetime.fromisoformat(record["ts"])
-
-
-def _is_end(record: Record, bounds: Mapping[str, Heads]) -> bool:
-    """Return whether the newest entry of a stream is the very one at which its signer was retired, if it was.
-
-    Otherwise another key would sign after what the holder of a dropped one replaced or cut off.
-    """
-    heads = bounds.get(record["signer"])
-    if heads is None:
-        return True
-    head = heads.get(record["stream"])
-    return head is not None and (head.seq, head.hash) == (record["seq"], record["hash"])
