@@ -23,6 +23,7 @@ from vault.audit.writer import AuditTrail, disable_trail
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import AuditUnavailableError, CheckpointContradictedError, StorageUnavailableError
 from vault.core.outcomes import Status
+from vault.core.timestamps import moment
 from vault.crypto import Keyring, MasterKey
 from vault.crypto.audit_chain import SigningKey
 from vault.documents.audit import record_of
@@ -263,6 +264,70 @@ def test_what_the_holder_of_a_dropped_key_replaced_is_not_closed(stored: Stored,
     if is_compacted:
         compact(Keyring(SECOND), idle=NOW)
     assert texts(verified(SECOND)) == ["is not the entry in the retirement of its key"]
+
+
+def forge(key: MasterKey, stream: str, seq: int, ts: datetime, **fields: Any) -> Record:
+    """Return an entry that *key* signs, after entries that seem to be past the retention."""
+    record: Record = {
+        "ts": moment(ts),
+        "stream": stream,
+        "seq": seq,
+        "action": "fetch",
+        "status": "success",
+        "principal": "forged",
+        "previous_ts": moment(ts - timedelta(days=1)),
+        **fields,
+    }
+    return rehash(record, None, SigningKey(key))
+
+
+@pytest.mark.promise(3)
+def test_before_a_dropped_key_is_retired_its_streams_are_not_closed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The signature of the current key would hide that the holder of the dropped one can have forged them."""
+    monkeypatch.setattr(signing_keys, "_are_other_keys_held", lambda _: True)
+    kill(begin(FIRST))
+    begin(SECOND, FIRST).disconnect()
+    findings = [one.text for one in verified(SECOND)]
+    assert len(findings) == 1
+    compact(Keyring(SECOND), idle=NOW)
+    assert [one.text for one in verified(SECOND)] == findings
+
+
+@pytest.mark.promise(3)
+@pytest.mark.parametrize("is_listed", [False, True])
+def test_a_dropped_key_signs_nothing_new_in_place_of_expired_entries(stored: Stored, is_listed: bool) -> None:
+    """Its heads bound the time, too: of what it signs there, and of what it lists in a summary there."""
+    expired = kill(begin(FIRST, entries=9))
+    begin(SECOND, FIRST).disconnect()
+    trail = begin(SECOND)
+    trail.retire_signers()
+    trail.disconnect()
+    made = checkpoint.make(Keyring(SECOND))
+    last = stored.audit_logs.find_one({"stream": expired, "seq": 8})
+    assert last
+    stored.audit_logs.delete_many({"stream": expired})
+    kept_since = moment(last["ts"] + timedelta(milliseconds=1))
+    later = last["ts"] + timedelta(hours=3)
+    forged = [forge(FIRST, expired, 5, later)]
+    if is_listed:
+        other = forge(FIRST, f"2-{7:030x}", 0, later)
+        details = summaries.details_of([other])
+        forged = [
+            other,
+            forge(FIRST, expired, 5, last["ts"], action="streams_compacted", details=details),
+        ]
+    stored.audit_logs.insert_many(map(as_stored, forged))
+    for given in (None, made):
+        found = verified(SECOND, made=given, kept_since=lambda: kept_since)
+        assert texts(found) == [BY_DROPPED]
+
+
+def test_names_of_any_length_stop_no_search_for_ends(stored: Stored) -> None:
+    """A query could not hold a hundred of them, and the service writes none of that length."""
+    kill(begin(FIRST))
+    stored.audit_logs.insert_many([{"stream": letter * 9_000_000, "seq": 1} for letter in "ab"])
+    assert len(checkpoint.make(Keyring(FIRST))["heads"]) == 1
+    assert compact(Keyring(FIRST), idle=NOW).closed == 1
 
 
 def test_under_a_new_key_closed_streams_are_listed_again(stored: Stored) -> None:

@@ -50,12 +50,13 @@ def _signers(record: Record) -> Iterator[str]:
 
 
 def rows_of(record: Record) -> Heads:
-    """Return the rows of a summary; none if *record* is not one."""
+    """Return the rows of a summary; none if *record* is not one. No stream ends after its summary."""
     if record.get("action") != Action.STREAMS_COMPACTED:
         return {}
     try:
         rows = record["details"]["heads"]
-        return {str(name): Head(int(seq), str(ts), str(link)) for name, seq, ts, link in rows}
+        found = {str(name): Head(int(seq), str(ts), str(link)) for name, seq, ts, link in rows}
+        return {name: head for name, head in found.items() if head.ts <= record["ts"]}
     except (KeyError, TypeError, ValueError):
         # The service does not write that; a holder of a dropped key can.
         return {}

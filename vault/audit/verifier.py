@@ -316,8 +316,7 @@ class Verifier:
 
         All that is within heads is genuine, or there is a finding: but not before a gap.
         """
-        summaries = {name: stream.summaries for name, stream in self._streams.items() if stream.summaries}
-        return closure(heads, summaries)
+        return closure(heads, {name: stream.summaries for name, stream in self._streams.items()})
 
     def _closed(self, bounds: Mapping[str, Heads]) -> Heads:
         """Return the ends of the streams that genuine summaries list."""
@@ -337,8 +336,7 @@ class Verifier:
         for name, head in closed.items():
             stream = self._streams.get(name)
             if stream and stream.last.seq >= head.seq and not stream.ends_with(head):
-                is_same = stream.last.seq == head.seq
-                yield stream.last.finding(_NOT_LISTED if is_same else _AFTER_LISTED)
+                yield stream.last.finding(_NOT_LISTED if stream.last.seq == head.seq else _AFTER_LISTED)
 
     def _out_of_bounds(self, bounds: Mapping[str, Heads]) -> Iterator[Finding]:
         """Yield the entries that a retired key signed beyond its heads, or that differ from them."""
@@ -347,7 +345,9 @@ class Verifier:
                 yield Finding(*place, _BY_DROPPED)
         for signed in self._signed:
             head = bounds.get(signed.signer, {}).get(signed.stream)
-            if not retirement.is_within(bounds, signed.signer, signed.place):
+            # Retention can have removed the entry of the head: then its time is what bounds the others.
+            is_within = retirement.is_within(bounds, signed.signer, signed.place)
+            if not is_within or (head and signed.ts > head.ts):
                 # Expected only while MongoDB removes a stream, and has removed its summary.
                 is_expired = signed.ts < self._kept_since()
                 yield signed.finding(_BY_DROPPED, Kind.LOOK if is_expired else Kind.TAMPERING)
