@@ -5,6 +5,7 @@ from base64 import b64encode
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from threading import Event
 from typing import Any
 
 import pytest
@@ -20,8 +21,9 @@ from vault.api.operations.blueprint import REPLY_MEMORY
 from vault.audit import receipts
 from vault.audit.wrapped import wrapped_by
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import InvalidLinkError, WrongPassphraseError
+from vault.core.errors import InvalidLinkError, OverloadedError, WrongPassphraseError
 from vault.core.principal import OPERATOR
+from vault.core.turns import Turns
 from vault.crypto import MasterKey
 from vault.crypto.audit_chain import SigningKey
 from vault.secrets import wrapping
@@ -160,11 +162,43 @@ def test_a_check_that_does_not_begin_uses_up_no_try(
     token, shares = alice.share(secret=VALUE, passphrase="right"), services(app).shares
     body = {"token": token, "passphrase": "right"}
     with monkeypatch.context() as patch:
-        patch.setattr("vault.links.shares._WAIT_TIMEOUT_SECONDS", 0.001)
+        patch.setattr(shares._checks, "seconds", 0.001)
         with shares._checks:
             for _ in range(6):
                 assert alice.open("share/open", body, 503).json["code"] == "overloaded"
     assert alice.open("share/open", body).json == {"secret": VALUE}
+
+
+def test_sharing_reads_nothing_while_too_many_passphrases_are_checked(
+    app: Flask, alice: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The refusal comes before the read, so a secret that can be read once still can be."""
+    alice.ask("secret/create", {"name": NAME, "secret": VALUE, "max_reads": 1})
+    with monkeypatch.context() as patch:
+        checks = services(app).shares._checks
+        patch.setattr(checks, "seconds", 0.001)
+        with checks:
+            alice.ask("secret/share", {"name": NAME, "passphrase": "right"}, 503)
+    assert alice.ask("secret/fetch", {"name": NAME}).json == {"secret": VALUE}
+
+
+def test_few_wait_for_the_check_of_a_passphrase() -> None:
+    """Those beyond are refused at once, so a flood of passphrases does not take the slots of all others."""
+    turns, refused = Turns(5, seconds=60), Event()
+
+    def check(_: int) -> str:
+        try:
+            with turns:
+                return "checked"
+        except OverloadedError:
+            refused.set()
+            return "refused"
+
+    with ThreadPoolExecutor(5) as pool:
+        with turns:
+            outcomes = pool.map(check, range(5))
+            assert refused.wait(30)
+        assert Counter(outcomes) == {"checked": 4, "refused": 1}
 
 
 def test_a_large_share_reserves_its_memory_first(

@@ -3,14 +3,12 @@
 import json
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from threading import Lock
 from typing import Any
 
 from vault.core.attempt import Attempt
 from vault.core.errors import (
     InvalidLinkError,
     InvalidWrappingTokenError,
-    OverloadedError,
     VaultError,
     WrongPassphraseError,
 )
@@ -18,6 +16,7 @@ from vault.core.greenlets import in_thread
 from vault.core.outcomes import Status
 from vault.core.principal import plain_name
 from vault.core.timestamps import moment
+from vault.core.turns import Turns
 from vault.crypto import Keyring
 from vault.crypto.passphrase import Cipher, new_salt, salt_of
 from vault.keys.guard import KeyringGuard
@@ -34,6 +33,9 @@ MAX_PASSPHRASE_CHARACTERS = 256
 #: The longest wait for the check of another passphrase. A process makes one at a time: each takes a processor
 #: for 0.1 s, and 32 MiB.
 _WAIT_TIMEOUT_SECONDS = 3.0
+
+#: The number that are checked in that time.
+MAX_CHECKS = 30
 
 #: The size from which an opened value needs memory that is reserved.
 _LARGE_BYTES = 16_384
@@ -103,51 +105,56 @@ class Shares:
         self._secrets = secrets
         self._max_bytes = max_bytes
         self._wrapping = Wrapping(keyring, guard, secrets, namespace=SHARES)
-        self._checks = Lock()
+        self._checks = Turns(MAX_CHECKS, seconds=_WAIT_TIMEOUT_SECONDS)
 
     def share_secret(
         self, reference: Reference, terms: Terms, *, reserve: Reserve, attempt: Attempt
     ) -> NewShare:
         """Share the newest value of a secret. It is read for that, with the entry of a wrapped fetch.
 
-        Errors as `SecretService.fetch`.
+        Raises the errors of `SecretService.fetch`, and `OverloadedError` as `open`: then nothing was read.
         """
         token = WrappingToken.new()
         attempt.success_details |= {"wrapped": True, "accessor": token.accessor, **terms.details}
+        # First: it can be refused, and the read may be the last that the secret has.
+        cipher = self._new_cipher(terms)
         item = Fetch(attempt=attempt, reference=reference, reserve=reserve)
         value = self._secrets.read(item, lambda found: found.plaintext)
         about = {"name": item.name, "version": item.fetched_version}
-        return self._keep(token, value, terms, about, attempt, has_canary=item.is_canary)
+        return self._keep(token, value, terms, cipher, about, attempt, has_canary=item.is_canary)
 
     def share_value(self, value: bytes, terms: Terms, *, attempt: Attempt) -> NewShare:
         """Share *value*, which is stored nowhere else.
 
         Raises:
             SecretTooLargeError: It is longer than the limit in bytes.
+            OverloadedError: As `open`.
         """
         require_size(value, self._max_bytes)
         token = WrappingToken.new()
         attempt.success_details |= {"accessor": token.accessor, **terms.details}
+        cipher = self._new_cipher(terms)
         attempt.finish(Status.SUCCESS)
-        return self._keep(token, value, terms, {}, attempt)
+        return self._keep(token, value, terms, cipher, {}, attempt)
 
     def _keep(
         self,
         token: WrappingToken,
         value: bytes,
         terms: Terms,
+        cipher: Cipher | None,
         about: dict[str, Any],
         attempt: Attempt,
         *,
         has_canary: bool = False,
     ) -> NewShare:
-        if terms.passphrase:
-            value = self._cipher(terms.passphrase, new_salt()).encrypt(value, _bound_to(token))
+        if cipher:
+            value = cipher.encrypt(value, _bound_to(token))
         header = {
             **about,
             "namespace": attempt.principal.namespace,
             "shared_by": attempt.principal.name,
-            "has_passphrase": bool(terms.passphrase),
+            "has_passphrase": cipher is not None,
         }
         origin = Origin(_PATH, moment(datetime.now(UTC)), terms.seconds)
         content = json.dumps(header).encode() + b"\n" + value
@@ -224,13 +231,12 @@ class Shares:
             self._wrapping.end_if_tried(token)
         return WrongPassphraseError("passphrase")
 
+    def _new_cipher(self, terms: Terms) -> Cipher | None:
+        return self._cipher(terms.passphrase, new_salt()) if terms.passphrase else None
+
     def _cipher(self, passphrase: str, salt: bytes) -> Cipher:
-        if not self._checks.acquire(timeout=_WAIT_TIMEOUT_SECONDS):
-            raise OverloadedError
-        try:
+        with self._checks:
             return in_thread(lambda: Cipher(passphrase, salt))
-        finally:
-            self._checks.release()
 
 
 def _hold_on() -> None:

@@ -1,0 +1,37 @@
+"""Turns for long work: one at a time in a process, and few that wait."""
+
+from threading import Lock, Semaphore
+from types import TracebackType
+
+from vault.core.errors import OverloadedError
+
+
+class Turns:
+    """Turns for blocks that take long. At most *max_count* are in one or wait, each for *seconds* at most.
+
+    Who waits holds one of the worker's slots: without the limit, a flood takes all of them.
+    """
+
+    def __init__(self, max_count: int, *, seconds: float) -> None:
+        self._places = Semaphore(max_count)
+        self._turn = Lock()
+        self.seconds = seconds
+
+    def __enter__(self) -> None:
+        """Wait for the turn.
+
+        Raises:
+            OverloadedError: Too many others wait, or the wait was too long.
+        """
+        if not self._places.acquire(blocking=False):
+            raise OverloadedError
+        if not self._turn.acquire(timeout=self.seconds):
+            self._places.release()
+            raise OverloadedError
+
+    def __exit__(
+        self, _kind: type[BaseException] | None, _error: BaseException | None, _trace: TracebackType | None
+    ) -> None:
+        """End the turn."""
+        self._turn.release()
+        self._places.release()
