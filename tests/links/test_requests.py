@@ -151,6 +151,9 @@ def test_a_request_by_a_jwt_ends_with_its_role(app: Flask, stored: Stored) -> No
     assert client.post("/vault/request/fill", json=filling(tokens[0])).status_code == 200
     delete_role(app, "asking")
     assert client.post("/vault/request/fill", json=filling(tokens[1])).status_code == 404
+    # Another role of the name does not revive it.
+    make_role(app, "asking", "asking", claims={"sub": "build"}, scopes=("secret:create",))
+    assert client.post("/vault/request/fill", json=filling(tokens[1])).status_code == 404
     assert stored.secrets.count_documents({}) == 1
 
 

@@ -164,7 +164,8 @@ def _is_makers_right_valid(request: ValueRequest, key: TokenKey, now: datetime) 
         is_any = [token for token in found if token and not token.revoked_at]
     elif request.role:
         found = [Role.genuine(document, key) for document in Role.active({"name": request.role})]
-        is_any = [role for role in found if role]
+        # Not of one that was deleted, and made again under its name.
+        is_any = [role for role in found if role and role.created_at <= request.created_at]
     else:
         return True
     return any(not (one.expires_at and one.expires_at <= now) for one in is_any)
