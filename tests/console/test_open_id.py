@@ -16,6 +16,8 @@ from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
 from vault.auth import jwt_auth, open_id, open_id_provider
 from vault.auth.directory import KnownRole
+from vault.core.attempt import Action, Attempt
+from vault.core.principal import OPERATOR
 from vault.documents.session import Session
 
 pytestmark = pytest.mark.process
@@ -280,6 +282,20 @@ def test_a_provider_that_does_not_answer_has_a_page(
             assert "The identity provider does not answer" in reply.text
             assert 'name="token"' in reply.text
     services(person.app).open_id._provider._calls._failed = -float("inf")  # type: ignore[union-attr]
+
+
+def test_offboarding_ends_a_session_at_once(person: Person, provider: Provider, stored: Stored) -> None:
+    """There is no token to revoke, and the provider is not asked: the session ends, with its entry."""
+    assert end(person, provider.answer(begin(person), "alice")).status_code == 200
+    assert person.get().status_code == 200
+    for is_plan in (True, False):
+        attempt = Attempt(action=Action.TOKEN_REVOKE, principal=OPERATOR)
+        ended, _ = services(person.app).tokens.offboard("idp/jwt:alice", is_plan=is_plan, attempt=attempt)
+        assert ended == [("session", "idp/jwt:alice")]
+        assert stored.sessions.count_documents({}) == is_plan
+    assert person.get().status_code == 401
+    [entry] = [entry for entry in trail(stored) if entry["action"] == "logout"]
+    assert entry["details"] == {"session_of": "idp/jwt:alice"}
 
 
 def test_a_session_can_outlast_its_id_token(

@@ -107,7 +107,7 @@ def test_the_database_has_neither_cookie_nor_credential(stored: Stored, signed_i
     """A stored session does not contain what a browser or a person sends, not even the principal's name."""
     person = signed_in()
     [document] = stored.sessions.find()
-    assert set(document) == {"_id", "credential", "used_at", "ends_at", "seal"}
+    assert set(document) == {"_id", "credential", "holder", "used_at", "ends_at", "seal"}
     for text in (person.cookie(), person.token, "alice"):
         assert text not in str(document)
     [index] = [index for index in stored.sessions.list_indexes() if "expireAfterSeconds" in index]

@@ -1,4 +1,4 @@
-"""Publishing tokens, roles, issuers, webhooks and requests: each has its audit entry before it takes effect.
+"""Publishing tokens, roles, issuers, webhooks, requests and sessions, each after its audit entry.
 
 Functions raise `StorageUnavailableError`, and `AuditUnavailableError` if an entry could not be written: then
 its change was not made.
@@ -15,6 +15,7 @@ from vault.documents.guard import best_effort_cleanup, storage_errors
 from vault.documents.issuer import Issuer
 from vault.documents.role import Role
 from vault.documents.sealed import SealedDocument
+from vault.documents.session import Session
 from vault.documents.token import Token
 from vault.documents.value_request import ValueRequest
 from vault.documents.webhook import Webhook
@@ -55,10 +56,11 @@ def made_by(
     creators: Iterable[str], key: TokenKey
 ) -> Iterator[tuple[SealedDocument, Action, Mapping[str, str]]]:
     """Yield all that *creators* made, except tokens, with the action and details of each deletion."""
-    made = {"created_by": {"$in": list(creators)}}
+    names = list(creators)
+    made = {"created_by": {"$in": names}}
     with storage_errors():
         roles, issuers, webhooks = Role.active(made), Issuer.active(made), Webhook.active(made)
-        requests = ValueRequest.active(made)
+        requests, sessions = ValueRequest.active(made), list(Session.of_principals(names, key))
     # The creator of an altered one is uncertain, and it is invalid anyway.
     for role in filter(None, (Role.genuine(document, key) for document in roles)):
         details = {"role_name": role.plain_name, "namespace": role.namespace, "created_by": role.created_by}
@@ -70,6 +72,9 @@ def made_by(
     for request in filter(None, (ValueRequest.genuine(document, key) for document in requests)):
         subject = {"request_name": request.name, "namespace": request.namespace}
         yield request, Action.REQUEST_DELETE, {**subject, "created_by": request.created_by}
+    # Those of tokens end with these. Those of ID tokens would last for hours.
+    for session, name in sessions:
+        yield session, Action.LOGOUT, {"session_of": name}
 
 
 def delete_made_by(creators: Iterable[str], key: TokenKey, attempt: Attempt) -> None:

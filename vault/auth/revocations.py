@@ -26,7 +26,7 @@ class Cascade(Enum):
     NONE = ""
     #: The tokens that it created, except orphans.
     CHILDREN = "children"
-    #: All tokens that it created, also orphans, and its roles, issuers, webhooks and requests.
+    #: All tokens that it created, also orphans, and its roles, issuers, webhooks, requests and sessions.
     ALL = "cascade"
 
     @property
@@ -144,7 +144,7 @@ def _revoke(token: Token, key: TokenKey) -> bool:
 def _revoke_created(creators: Sequence[str], key: TokenKey, cascade: Cascade, attempt: Attempt) -> list[str]:
     """Revoke the tokens that *creators* created, directly or through others; return their names.
 
-    With `Cascade.ALL`, the roles, issuers, webhooks and requests that they created are deleted.
+    With `Cascade.ALL`, the roles, issuers, webhooks, requests and sessions that they created are deleted.
 
     No token has more than its creator, so a principal that may revoke the first may revoke all.
     """

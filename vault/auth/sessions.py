@@ -74,7 +74,8 @@ class Sessions:
         """Return the cookie of a new session, which replaces the one with the cookie *earlier*."""
         key = self._keys.find_or_make()
         cookie = secrets.token_urlsafe(_COOKIE_BYTES)
-        session = Session.new(cookie, held, key, now=_now(), ends_at=ends_at)
+        name = attempt.principal.name
+        session = Session.new(cookie, held, key, principal=name, now=_now(), ends_at=ends_at)
         if not self._is_indexed:
             with storage_errors():
                 Session.index()

@@ -2,6 +2,7 @@
 
 import json
 from base64 import b64decode, b64encode
+from collections.abc import Iterable, Iterator
 from datetime import datetime
 from typing import Any, ClassVar, NamedTuple
 
@@ -32,6 +33,8 @@ class Session(SealedDocument):
     id = StringField(primary_key=True)
     #: The JSON of `Held`, in base64.
     credential = StringField(required=True)
+    #: The keyed hash of the principal's name, by which offboarding finds its sessions.
+    holder = StringField(required=True)
     #: To about a minute.
     used_at = DateTimeField(required=True)
     ends_at = DateTimeField(required=True)
@@ -52,10 +55,21 @@ class Session(SealedDocument):
         return cls.genuine(found[0], key) if found else None
 
     @classmethod
-    def new(cls, cookie: str, held: Held, key: TokenKey, *, now: datetime, ends_at: datetime) -> "Session":
-        """Return a session that begins *now*, not yet stored."""
+    def of_principals(cls, names: Iterable[str], key: TokenKey) -> "Iterator[tuple[Session, str]]":
+        """Yield the sessions of the principals with these *names*, each with the name."""
+        holders = {key.hash(name): name for name in names}
+        for document in cls.active({"holder": {"$in": list(holders)}}):
+            if session := cls.genuine(document, key):
+                yield session, holders[session.holder]
+
+    @classmethod
+    def new(
+        cls, cookie: str, held: Held, key: TokenKey, *, principal: str, now: datetime, ends_at: datetime
+    ) -> "Session":
+        """Return a session of *principal* that begins *now*, not yet stored."""
         encrypted = b64encode(key.encrypt_credential(json.dumps(held), cookie)).decode()
-        session = cls(id=key.hash(cookie), credential=encrypted, used_at=now, ends_at=ends_at)
+        holder = key.hash(principal)
+        session = cls(id=key.hash(cookie), credential=encrypted, holder=holder, used_at=now, ends_at=ends_at)
         session.close(key)
         return session
 
