@@ -7,6 +7,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 from flask import Flask
+from pymongo.errors import AutoReconnect
 
 from tests.links.conftest import Sender
 from tests.support.access import age_token, bearer, revoke, services
@@ -21,6 +22,7 @@ from vault.core.errors import InvalidLinkError, NameTakenError
 from vault.core.principal import OPERATOR, Principal
 from vault.crypto import MasterKey
 from vault.crypto.audit_chain import SigningKey
+from vault.documents.value_request import ValueRequest
 
 pytestmark = pytest.mark.usefixtures("shared_app")
 
@@ -82,6 +84,22 @@ def test_a_request_overwrites_nothing(alice: Sender, stored: Stored) -> None:
     alice.open("request/describe", {"token": second})
     refused = [entry for entry in trail(stored) if entry["status"] == "bad_request"]
     assert [(entry["action"], entry["details"]["name"]) for entry in refused] == [("create", NAME)]
+
+
+def test_a_filled_request_is_at_its_end_although_it_cannot_be_removed(
+    alice: Sender, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Nothing fills it again, not even when the secret is gone and its name is free."""
+    token = alice.request(NAME)
+
+    def fail(_request: ValueRequest) -> None:
+        raise AutoReconnect
+
+    monkeypatch.setattr(ValueRequest, "withdraw", fail)
+    alice.open("request/fill", filling(token))
+    alice.ask("secret/delete", {"name": NAME})
+    for operation, body in (("request/fill", filling(token)), ("request/describe", {"token": token})):
+        assert alice.open(operation, body, 404).json["code"] == "invalid_link"
 
 
 def test_of_many_at_once_one_fills(app: Flask, stored: Stored) -> None:

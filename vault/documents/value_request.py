@@ -44,5 +44,11 @@ class ValueRequest(SealedDocument):
         documents = cls.active({"_id": key.hash(token), "expires_at": {"$gt": now}})
         return cls.genuine(documents[0], key) if documents else None
 
+    def take(self) -> bool:
+        """Make it pending, so that no one else can fill it; return False if someone else has done that."""
+        found = {"_id": self.id, "seal": self.seal, "pending": None}
+        # As `store` does: without a seal.
+        return bool(self.raw().update_one(found, {"$set": {"pending": True, "seal": ""}}).matched_count)
+
     def _holders(self) -> dict[str, Any]:
         return {"_id": self.id}

@@ -8,7 +8,7 @@ from secrets import token_urlsafe
 from vault.auth.publishing import publish
 from vault.auth.token_keys import TokenKeys
 from vault.core.attempt import Attempt
-from vault.core.errors import InvalidLinkError, NameTakenError, SecretTooLargeError
+from vault.core.errors import InvalidLinkError, NameTakenError, SecretTooLargeError, VaultError
 from vault.core.outcomes import Status
 from vault.core.paths import ALL_PATHS
 from vault.core.principal import plain_name
@@ -134,8 +134,16 @@ class Requests:
         # The token alone is the right to create this one secret.
         writer = replace(attempt.principal, namespace=request.namespace, paths=ALL_PATHS, authenticated=True)
         part = replace(attempt, principal=writer, whole=attempt)
-        # Of several callers, one gets the name.
-        self._secrets.create(NewSecret(plaintext=value, name=request.name), attempt=part)
+        # First: the link is at its end even if no one can remove it afterwards, and the secret is purged.
+        with storage_errors():
+            if not request.take():
+                raise InvalidLinkError("unknown")
+        try:
+            self._secrets.create(NewSecret(plaintext=value, name=request.name), attempt=part)
+        except VaultError:
+            with best_effort_cleanup():
+                request.activate()
+            raise
         attempt.receipt = part.receipt
         with best_effort_cleanup():
             request.withdraw()
