@@ -98,9 +98,23 @@ def test_the_trail_is_filtered_and_followed(app: Flask, stored: Stored, signed_i
     reply = person.send("audit/follow", cursor=cursor, name="billing/db")
     assert reply.json["rows"][-1]["action"] == "fetch"
     assert reply.json["rows"][-1]["secret"] == "billing/db"
+    signed_in("mallory").get("audit")
     again = person.send("audit/follow", cursor=reply.json["cursor"]).json
-    assert "audit_query" not in [row["action"] for row in again["rows"]]
+    # No one reads the trail unseen.
+    assert [row["principal"] for row in again["rows"] if row["action"] == "audit_query"] == ["mallory"]
     assert [entry["action"] for entry in trail(stored)].count("audit_query") >= 4
+
+
+def test_one_summary_of_the_trail_is_made_at_a_time(
+    signed_in: SignIn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """While another person's is made, a further one is refused after a short wait."""
+    person = signed_in()
+    monkeypatch.setattr(trail_pages._SUMMARIES, "seconds", 0.001)
+    with trail_pages._SUMMARIES:
+        reply = person.get("activity")
+    assert (reply.status_code, "Retry-After" in reply.headers) == (503, True)
+    assert person.get("activity").status_code == 200
 
 
 def test_the_trail_has_pages(app: Flask, signed_in: SignIn, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,6 +23,7 @@ from vault.core.outcomes import Status
 from vault.core.paths import name_flaw
 from vault.core.principal import Scope
 from vault.core.text import is_one_line, printable
+from vault.core.turns import Turns
 
 #: Rows of a page, and bytes of an entry.
 _PAGE_SIZE = 50
@@ -35,6 +36,8 @@ _MAX_CHARACTERS = 160
 _PERIODS = (1, 7, 30)
 #: The entries beyond which a period takes too long for a page.
 _MAX_ENTRIES = 300_000
+#: MongoDB can be busy with one for seconds, and every person who looks at the trail can ask for any number.
+_SUMMARIES = Turns(3, seconds=5.0)
 
 #: Details that have columns of their own.
 _COLUMNS = ("name", "namespace")
@@ -111,12 +114,15 @@ def console_follow() -> Response:
     which, cursor = _filter_of(asked), asked["cursor"]
     with reply_memory(_PAGE_SIZE * _ENTRY_BYTES):
         found = reader.page(which, cursor=cursor, limit=_PAGE_SIZE, attempt=attempt)
-        rows = [asdict(Row.of(entry)) for entry in found.entries if not _is_following(entry)]
+        own = attempt.principal.name
+        rows = [asdict(Row.of(entry)) for entry in found.entries if not _is_following(entry, own)]
         return answer(rows=rows, cursor=found.follow)
 
 
-def _is_following(entry: Mapping[str, Any]) -> bool:
-    return entry.get("action") == Action.AUDIT_QUERY and entry.get("details") == {"via": "console"}
+def _is_following(entry: Mapping[str, Any], principal: str) -> bool:
+    is_query = entry.get("action") == Action.AUDIT_QUERY and entry.get("details") == {"via": "console"}
+    # Those of others are shown: no one can read the trail unseen.
+    return is_query and entry.get("principal") == principal
 
 
 def _filter_of(asked: Mapping[str, str]) -> Filter:
@@ -141,8 +147,9 @@ def console_activity() -> Response:
     attempt, now = current_attempt(), datetime.now(UTC)
     since = now - timedelta(days=int(days))
     only = reader.shown(attempt.principal)
-    is_large = summary.is_larger(since, now, _MAX_ENTRIES, only=only)
-    activity = None if is_large else summary.summarize(since, now, only=only)
+    with _SUMMARIES:
+        is_large = summary.is_larger(since, now, _MAX_ENTRIES, only=only)
+        activity = None if is_large else summary.summarize(since, now, only=only)
     # Of the whole trail, for those who see all of it.
     state = None if attempt.principal.paths else assurance.state(since, now)
     warnings = [] if attempt.principal.paths else services().health.readiness().warnings
