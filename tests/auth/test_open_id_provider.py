@@ -127,6 +127,7 @@ def test_the_scopes_are_those_that_the_provider_knows(
         (METADATA, 404, "status 404"),
         (METADATA | {"issuer": "https://evil.example"}, 200, "another issuer"),
         (METADATA | {"token_endpoint": "http://idp.example/token"}, 200, "endpoints"),
+        (METADATA | {"token_endpoint": "http://127.0.0.1:8000/"}, 200, "endpoints"),
         (METADATA | {"token_endpoint": "https://[/"}, 200, "endpoints"),
         (METADATA | {"authorization_endpoint": None}, 200, "endpoints"),
         (METADATA | {"authorization_endpoint": "https://x:0"}, 200, "endpoints"),

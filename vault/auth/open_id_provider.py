@@ -4,7 +4,7 @@ import json
 import logging
 import re
 from base64 import b64encode
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from threading import Lock, Thread
@@ -136,7 +136,9 @@ class _Metadata:
         if document.get("issuer") != issuer:
             raise _UnusableError("its metadata has another issuer than OIDC_ISSUER")
         endpoints = [document.get(f"{name}_endpoint") for name in ("authorization", "token")]
-        if not all(map(_is_private, endpoints)):
+        # A provider elsewhere does not send requests to this machine.
+        schemes = ("https", "http") if issuer.startswith("http:") else ("https",)
+        if not all(_is_private(url, schemes) for url in endpoints):
             raise _UnusableError("its endpoints are not https://…")
         methods = document.get("token_endpoint_auth_methods_supported")
         is_basic = not isinstance(methods, list) or _BASIC in methods
@@ -152,14 +154,14 @@ class _Metadata:
         )
 
 
-def _is_private(url: object) -> bool:
-    """Return whether requests to *url* are encrypted, or stay on this machine."""
+def _is_private(url: object, schemes: Sequence[str]) -> bool:
+    """Return whether *url* has one of *schemes*, and requests to it are encrypted or stay on this machine."""
     try:
         parts = urlsplit(url) if isinstance(url, str) else urlsplit("")
         host = parts.hostname if parts.port != 0 else None
     except ValueError:
         return False
-    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK))
+    return bool(host) and parts.scheme in schemes and (parts.scheme == "https" or host in _LOOPBACK)
 
 
 class OpenIDProvider:
