@@ -10,11 +10,12 @@ import pytest
 from tests.cli.waiting import wait_until
 from tests.support.metrics import Growth, measured
 from tests.support.rotation import Stored, new_key
-from vault.audit import checkpoint
+from vault.audit import checkpoint, compaction
 from vault.audit.witness import counter_signature, witnesses
 from vault.audit.witness.witness import Witness
 from vault.audit.witness.witnesses import Witnesses
 from vault.audit.writer import AuditTrail
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import StorageUnavailableError, WitnessError
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
@@ -30,9 +31,13 @@ class World:
         self.failure: WitnessError | None = None
         self.size = 10
         self.shown: list[str] = []
+        self.closed: list[str] = []
 
-    def confirm(self, one: Witness, _made: dict[str, Any], _days: int, _closed: object) -> dict[str, Any]:
+    def confirm(
+        self, one: Witness, _made: dict[str, Any], _days: int, closed: list[dict[str, Any]]
+    ) -> dict[str, Any]:
         """Answer as a witness."""
+        self.closed = [head["ts"] for head in closed]
         self.shown.append(one.name)
         if self.failure:
             raise self.failure
@@ -158,6 +163,27 @@ def test_a_success_that_is_too_old_is_a_warning(world: World, stored: Stored) ->
     [warning] = worker.warnings
     success = state(stored)["success"]["ts"]
     assert warning == f"the witness {HOST} has confirmed no checkpoint of the audit trail since {success}"
+
+
+@pytest.mark.parametrize(("last", "shown"), [(None, 2), (timedelta(0), 2), (timedelta(hours=1), 0)])
+def test_a_witness_gets_all_streams_that_were_closed_since_its_last_success(
+    world: World, monkeypatch: pytest.MonkeyPatch, last: timedelta | None, shown: int
+) -> None:
+    """However long it was unavailable, it does not take them for removed; the newest come first."""
+    monkeypatch.setattr(witnesses, "_SHOWN_CLOSED", timedelta())
+    monkeypatch.setattr(compaction, "_MIN_CLOSED", timedelta())
+    worker = world.worker()
+    if last is not None:
+        worker._last[URL] = datetime.now(UTC) + last
+    for _ in range(2):
+        other = AuditTrail(world.keyring)
+        other.start()
+        other.record(Attempt(action=Action.FETCH))
+        other.disconnect()
+    compaction.compact(world.keyring)
+    worker._show(worker._witnesses)
+    assert len(world.closed) == shown
+    assert world.closed == sorted(world.closed, reverse=True)
 
 
 def test_a_worker_that_loses_the_lease_stops(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

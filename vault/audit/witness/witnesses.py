@@ -43,16 +43,21 @@ _MAX_MISSED = 2
 #: The maximum lead of another replica's clock.
 _MAX_CLOCK_LEAD = timedelta(minutes=10)
 
-#: The time for which witnesses get the heads of closed streams that a checkpoint no longer has.
+#: The time before its last success from which a witness gets the heads of closed streams that a checkpoint no
+#: longer has: it can have been restored from a backup.
 _SHOWN_CLOSED = timedelta(days=14)
 
 #: The maximum sizes of an answer in an entry of the trail, and of a witnessed checkpoint in the log.
 _MAX_RECORDED_BYTES, _MAX_LOGGED_BYTES = 16_384, 65_536
 
 
-def recently_closed(keyring: Keyring) -> list[Record]:
-    """Return the heads that checkpoints no longer have because summaries list their streams."""
-    return Listed(keyring, since=datetime.now(UTC) - _SHOWN_CLOSED).heads()
+def recently_closed(keyring: Keyring, last: datetime | None = None) -> list[Record]:
+    """Return the heads that checkpoints no longer have because summaries list their streams, newest first.
+
+    Without the time of a witness's *last* success, return all: it can remember a checkpoint of any age.
+    """
+    heads = Listed(keyring, since=last and last - _SHOWN_CLOSED).heads()
+    return sorted(heads, key=lambda head: str(head["ts"]), reverse=True)
 
 
 def confirmed(
@@ -167,7 +172,9 @@ class Witnesses:
     def _show(self, due: Sequence[Witness]) -> None:
         made = checkpoint.make(self._keyring) if due else {}
         # After the checkpoint: of each stream that it no longer has.
-        closed = recently_closed(self._keyring) if due else []
+        known = [self._last.get(one.name) for one in due]
+        last = None if None in known else min(filter(None, known), default=None)
+        closed = recently_closed(self._keyring, last) if due else []
         for one in due:
             # A worker that stops does not wait for the others.
             if self._looks.closed or not self._has_lease():
