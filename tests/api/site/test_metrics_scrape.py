@@ -160,7 +160,7 @@ def only_our_words(labels: dict[str, set[str]], bind: str) -> None:
             *REFUSALS,
             *("does_not_verify", "unknown_key", "address", "full", "evicted"),
         },
-        "outcome": {"written", "failed", "succeeded", "delivered"},
+        "outcome": {"written", "failed", "succeeded", "delivered", "done", "drift"},
         "queue": {"reads", "writes", "entries", "roles"},
         "check": {"mongodb", "restore", "keys", "audit", "clock"},
         "version": {__version__},
