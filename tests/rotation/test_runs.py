@@ -22,6 +22,7 @@ from vault.core.errors import (
 from vault.core.principal import Principal, Scope
 from vault.documents import Secret
 from vault.documents.rotation import Rotation
+from vault.rotation.run import LostError
 from vault.rotation.sources.errors import SourceRefusedError, SourceUnavailableError
 
 A, B = USERS
@@ -255,6 +256,16 @@ def test_a_process_that_loses_its_lease_or_plan_stops(planned: World, fake: Fake
     planned.runner.act()
 
 
+def test_a_check_stops_without_its_lease(planned: World, fake: Fake) -> None:
+    """A runner that has lost its plan does not even log in."""
+    with planned.runner._held("default/db") as held:
+        Rotation.raw().update_one({}, {"$set": {"until": None}})
+        assert Rotation(id="default/db").lease.take("another process", planned.runner._lease_seconds)
+        with pytest.raises(LostError):
+            planned.runner._check(held)
+    assert not fake.calls
+
+
 def test_without_its_entry_nothing_happens(
     planned: World, fake: Fake, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -359,16 +370,31 @@ def test_a_password_alone_rotates(world: World, fake: Fake) -> None:
 
 
 def test_defects_are_logged_without_their_texts(
-    planned: World, fake: Fake, caplog: pytest.LogCaptureFixture
+    planned: World, fake: Fake, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An unexpected error leaves other plans alone; its text, which could be a password, is not logged."""
+    """An unexpected error fails the run, with an entry and a pause; its text is not shown."""
 
     def fail(_name: str) -> None:
         raise ZeroDivisionError("hunter2")
 
     fake.hook = fail
-    planned.act()
-    assert "a rotation failed: ZeroDivisionError" in caplog.text
+    planned.make_due("check_at")
+    plan = planned.act()
+    assert (plan.state, plan.error) == ("failing", "an unexpected error: ZeroDivisionError")
+    assert plan.next_at
+    assert plan.next_at > datetime.now(UTC)
+    [failed] = planned.entries(Action.ROTATION_FAILED)
+    assert failed["reason"] == plan.error
+
+    def break_down(_plan_id: str) -> int:
+        raise ZeroDivisionError("hunter2")
+
+    monkeypatch.setattr(planned.runner, "_held", break_down)
+    with pytest.raises(RotationFailedError, match=r"an unexpected error: ZeroDivisionError\Z"):
+        planned.run()
+    planned.make_due()
+    planned.runner.act()
+    assert caplog.text.count("a rotation failed: ZeroDivisionError") == 2
     assert "hunter2" not in caplog.text
 
 

@@ -1,9 +1,9 @@
 """Creating, listing, running, pausing and deleting rotation plans."""
 
+import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
-from threading import Thread
 from typing import Any
 
 from vault.auth.publishing import publish
@@ -12,6 +12,7 @@ from vault.core import deadline
 from vault.core.attempt import Attempt
 from vault.core.errors import (
     RotationBusyError,
+    RotationFailedError,
     RotationNotFoundError,
     RotationRefusedError,
     SecretNotFoundError,
@@ -19,6 +20,7 @@ from vault.core.errors import (
 )
 from vault.core.outcomes import Status
 from vault.core.principal import OPERATOR, plain_name
+from vault.core.timed_call import CallTimeoutError, call_within
 from vault.core.timestamps import to_milliseconds
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
@@ -30,6 +32,8 @@ from vault.rotation.sources.source import SourceKind
 from vault.rotation.step import Step
 from vault.rotation.value import PASSWORD, credential
 from vault.secrets import reach
+
+logger = logging.getLogger(__name__)
 
 STATES = ("waiting", "running", "published", "failing", "drifted", "paused", "altered")
 
@@ -186,24 +190,18 @@ class Rotations:
         return lambda: self._run(plan_id)
 
     def _run(self, plan_id: str) -> int:
-        versions: list[int] = []
-        failures: list[VaultError] = []
-
-        def run() -> None:
-            try:
-                versions.append(self.runner.run_now(plan_id))
-            except VaultError as error:
-                failures.append(error.detached())
-
         # Not on the thread of the request, which its deadline would end in the middle of a step.
-        thread = Thread(target=run, daemon=True)
-        thread.start()
-        thread.join(max(min(deadline.remaining() - _REPLY_SECONDS, _MAX_WAIT_SECONDS), 0))
-        if failures:
-            raise failures[0]
-        if not versions:
-            raise RotationBusyError("The rotation is in progress.", hint="Its plan shows the end.")
-        return versions[0]
+        seconds = min(deadline.remaining() - _REPLY_SECONDS, _MAX_WAIT_SECONDS)
+        try:
+            return call_within(seconds, lambda: self.runner.run_now(plan_id))
+        except CallTimeoutError:
+            raise RotationBusyError("The rotation is in progress.", hint="Its plan shows the end.") from None
+        except VaultError as error:
+            raise error.detached() from None
+        except Exception as error:  # noqa: BLE001 - its text could contain a password
+            name = type(error).__name__
+        logger.error("a rotation failed: %s", name)
+        raise RotationFailedError(f"The rotation failed: an unexpected error: {name}")
 
     def pause(self, name: str, *, namespace: str | None = None, attempt: Attempt) -> None:
         """Start no run of a plan by its timer, until someone runs it. A former password still ends.

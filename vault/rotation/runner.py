@@ -170,8 +170,8 @@ class Runner:
         except DriftError:
             self._drifted(held)
             self._failed(held, _DRIFT)
-        except (SourceError, VaultError) as error:
-            self._failed(held, str(error))
+        except Exception as error:  # noqa: BLE001 - also a defect is put on record, and backs off
+            self._failed(held, _reason(error))
         if held.plan.step != before and held.plan.step == Step.PUBLISHED:
             metrics.ROTATION_DONE.inc()
 
@@ -185,8 +185,10 @@ class Runner:
             self._drifted(held)
         except SourceUnavailableError:
             plan.check_at = held.now + _CHECK_RETRY
-        except (SourceError, VaultError) as error:
-            plan.error = str(error)
+        except LostError:
+            raise
+        except Exception as error:  # noqa: BLE001 - as of a run
+            plan.error = _reason(error)
         save(plan, held.key)
 
     def _drifted(self, held: _Held) -> None:
@@ -208,6 +210,13 @@ class Runner:
         plan.next_at = held.now + timedelta(seconds=pause)
         save(plan, held.key)
         raise RotationFailedError(f"The rotation failed at the step {step}: {reason}") from None
+
+
+def _reason(error: Exception) -> str:
+    if isinstance(error, SourceError | VaultError):
+        return str(error)
+    # The text could contain a password.
+    return f"an unexpected error: {type(error).__name__}"
 
 
 _WAIT = "It ends with its last holder, or with the grace period."

@@ -80,6 +80,24 @@ def test_a_wrong_certificate_is_refused(server: Server) -> None:
             opened(server.kind, f"{server.tls_url}{other}").login(USERS[0], password)
 
 
+@pytest.mark.parametrize("server", ["mariadb"], indirect=True)
+def test_no_option_of_mysql_weakens_tls(server: Server) -> None:
+    """Whichever options ask for TLS, an unknown certificate is refused, unless the URL says otherwise."""
+    password = FIRST_PASSWORD.ljust(32, "-")
+    opened("mysql", server.url).set_password(USERS[0], password)
+    own = f"ssl_cert={server.certificate}&ssl_key={server.certificate}.key"
+    for options in (own, "ssl_verify_identity=true", "ssl_verify_cert=true", "ssl_disabled=false"):
+        with pytest.raises(SourceRefusedError, match="TLS to the server fails"):
+            opened("mysql", f"{server.url}?{options}").login(USERS[0], password)
+    known = f"{server.tls_url}{server.certificate}"
+    other_name = known.replace("127.0.0.1", "127.0.0.2").replace("?", "?ssl_verify_identity={}&")
+    for good in (f"{known}&{own}", f"{server.url}?ssl_verify_cert=false", f"{server.url}?ssl_disabled=true"):
+        assert opened("mysql", good).login(USERS[0], password)
+    with pytest.raises(SourceRefusedError, match="TLS to the server fails"):
+        opened("mysql", other_name.format("true")).login(USERS[0], password)
+    assert opened("mysql", other_name.format("false")).login(USERS[0], password)
+
+
 @pytest.mark.parametrize("kind", ["postgresql", "mysql", "mongodb", "redis"])
 def test_a_server_that_is_away_or_hangs_is_unavailable(kind: str) -> None:
     """A closed port, and a server that accepts and says nothing, are no refusals, and end in time."""
@@ -92,8 +110,16 @@ def test_a_server_that_is_away_or_hangs_is_unavailable(kind: str) -> None:
 
 @pytest.mark.parametrize("kind", ["postgresql", "mysql", "mongodb", "redis"])
 def test_an_invalid_url_is_not_quoted(kind: str) -> None:
-    """The error does not contain the administrator's secret."""
-    for url in ("hunter2", "hunter2://hunter2", f"{kind}://a:b@hunter2:port/?x"):
+    """The error does not contain the administrator's secret; also what no URL can have is a refusal."""
+    urls = ["hunter2", "hunter2://hunter2", f"{kind}://a:b@hunter2:port/?x"]
+    # PostgreSQL's library looks neither up before it connects.
+    if kind != "postgresql":
+        urls += [f"{kind}://[hunter2", f"{kind}://a:hunter2℀@h/"]
+    urls += {
+        "mysql": ["mysql://a:b@h/?ssl_ca=/hunter2"],
+        "mongodb": ["mongodb://a:b@h/?tlsCAFile=/hunter2"],
+    }.get(kind, [])
+    for url in urls:
         with pytest.raises(SourceRefusedError) as refused:
             opened(kind, url)
         assert "hunter2" not in str(refused.value)

@@ -6,7 +6,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from pymongo import MongoClient
-from pymongo.errors import ConfigurationError, InvalidURI, OperationFailure, PyMongoError
+from pymongo.errors import OperationFailure, PyMongoError
 
 from vault.rotation.sources.errors import SourceRefusedError, SourceUnavailableError
 from vault.rotation.sources.hosts import is_this_machine
@@ -33,7 +33,11 @@ class MongoDB:
             "socketTimeoutMS": milliseconds,
             "appname": "secret-manager",
         }
-        parts = urlsplit(self._url)
+        try:
+            parts = urlsplit(self._url)
+        except ValueError:
+            # The text can quote the URL.
+            raise SourceRefusedError(_INVALID) from None
         if parts.scheme not in ("mongodb", "mongodb+srv"):
             raise SourceRefusedError(_INVALID)
         given = {name.lower(): value for name, value in parse_qsl(parts.query)}
@@ -43,8 +47,8 @@ class MongoDB:
         self._users = given.get("authsource") or unquote(parts.path.strip("/")) or "admin"
         try:
             self._client({}).close()
-        except (ConfigurationError, InvalidURI, ValueError):
-            # The text can quote the URL.
+        except (OSError, PyMongoError, TypeError, ValueError):
+            # As above; and a file that an option names may be missing.
             raise SourceRefusedError(_INVALID) from None
 
     def set_password(self, user: str, password: str) -> None:

@@ -33,7 +33,7 @@ class PostgreSQL:
         """
         try:
             options = conninfo_to_dict(url.strip())
-        except psycopg.Error:
+        except (psycopg.Error, ValueError):
             # The text quotes the URL.
             raise SourceRefusedError("the administrator's secret is not a URL of PostgreSQL") from None
         if "sslmode" not in options and not _is_local(options):

@@ -25,18 +25,19 @@ class Redis:
             SourceRefusedError: The URL is not valid.
         """
         self._url = url.strip()
-        parts = urlsplit(self._url)
-        if parts.scheme == "redis" and not is_this_machine(parts.hostname or ""):
-            raise SourceRefusedError("a URL redis:// leads to another machine without TLS: use rediss://")
         self._options: dict[str, Any] = {
             "socket_timeout": seconds,
             "socket_connect_timeout": seconds,
             "retry": Retry(NoBackoff(), 0),
         }
         try:
+            parts = urlsplit(self._url)
             self._pooled({}).close()
-        except (TypeError, ValueError):
+        except (OSError, TypeError, ValueError):
+            # The text can quote the URL.
             raise SourceRefusedError("the administrator's secret is not a URL of Redis") from None
+        if parts.scheme == "redis" and not is_this_machine(parts.hostname or ""):
+            raise SourceRefusedError("a URL redis:// leads to another machine without TLS: use rediss://")
 
     def set_password(self, user: str, password: str) -> None:
         """As `Source`: also in the ACL file, so that it survives a restart."""

@@ -3,13 +3,11 @@
 from collections.abc import Callable
 from enum import StrEnum
 from importlib.util import find_spec
-from threading import Thread
-from typing import Protocol, TypeVar
+from typing import Protocol
 
 from vault.core.errors import RotationRefusedError
+from vault.core.timed_call import CallTimeoutError, Result, call_within
 from vault.rotation.sources.errors import SourceError, SourceUnavailableError
-
-Result = TypeVar("Result")
 
 
 class SourceKind(StrEnum):
@@ -109,24 +107,13 @@ class Timed:
         self._within(lambda: self._source.close(user, password))
 
     def _within(self, operation: Callable[[], Result]) -> Result:
-        results: list[Result] = []
-        failures: list[Exception] = []
-
-        def run() -> None:
-            try:
-                results.append(operation())
-            except Exception as error:  # noqa: BLE001 - raised in the other thread
-                failures.append(error)
-
-        thread = Thread(target=run, daemon=True)
-        thread.start()
         # The driver's own timeouts end the thread, of which one alone does not limit an operation.
-        thread.join(self._seconds)
-        if results:
-            return results[0]
-        if failures:
-            if isinstance(failures[0], SourceError):
-                raise failures[0]
-            # The text could contain a password.
-            raise SourceUnavailableError(f"the driver failed: {type(failures[0]).__name__}")
-        raise SourceUnavailableError(f"the source does not answer within {self._seconds} s")
+        try:
+            return call_within(self._seconds, operation)
+        except SourceError:
+            raise
+        except CallTimeoutError:
+            reason = f"the source does not answer within {self._seconds} s"
+        except Exception as error:  # noqa: BLE001 - its text could contain a password
+            reason = f"the driver failed: {type(error).__name__}"
+        raise SourceUnavailableError(reason)
