@@ -206,7 +206,7 @@ def mariadb() -> Iterator[Server]:
         settings = {
             "datadir": data,
             "port": port,
-            "bind-address": "127.0.0.1",
+            "bind-address": "127.0.0.1,127.0.0.2",
             "socket": folder / "socket",
             "general-log": 1,
             "general-log-file": folder / "general.log",
@@ -214,6 +214,7 @@ def mariadb() -> Iterator[Server]:
             "slow-query-log": 1,
             "long-query-time": 0,
             "slow-query-log-file": folder / "slow.log",
+            "ssl-ca": tls,
             "ssl-cert": tls,
             "ssl-key": f"{tls}.key",
             "init-file": folder / "init.sql",

@@ -74,10 +74,6 @@ def test_tls_verifies_the_server_unless_the_url_says_otherwise() -> None:
     """Only a server on this machine needs no TLS; a certificate authority in the URL is used."""
     options = mysql.MySQL("mysql://a:b@db.example/", 5)._options
     assert options["ssl"].check_hostname
-    options = mysql.MySQL("mysql://a:b@127.0.0.1:1/?ssl_ca=/ca.pem", 5)._options
-    assert (options["ssl_ca"], options["ssl_verify_cert"], options["ssl_verify_identity"]) == (
-        *("/ca.pem", True, True),
-    )
     assert mysql.MySQL("mysql://a:b@db.example/?ssl_disabled=true", 5)._options["ssl_disabled"]
     assert "ssl" not in mysql.MySQL("mysql://a:b@db.example/?unix_socket=/run/mysqld", 5)._options
     assert mongodb.MongoDB("mongodb://a:b@db.example,db2.example/", 5)._options["tls"]

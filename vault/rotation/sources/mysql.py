@@ -2,7 +2,7 @@
 
 import ssl
 from base64 import b64encode
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
 from hashlib import sha1
 from typing import Any
@@ -17,6 +17,8 @@ from vault.rotation.sources.hosts import is_this_machine
 #: Options of the driver that a URL can have.
 _TEXTS = frozenset({"ssl_ca", "ssl_cert", "ssl_key", "unix_socket"})
 _FLAGS = frozenset({"ssl_disabled", "ssl_verify_cert", "ssl_verify_identity"})
+#: Those that ask for TLS.
+_TLS = (_TEXTS | _FLAGS) - {"unix_socket", "ssl_disabled"}
 _TRUE = ("1", "true", "yes", "on")
 
 _PORT = 3_306
@@ -49,12 +51,13 @@ class MySQL:
         if parts.scheme not in ("mysql", "mariadb") or not parts.username or given.keys() - _TEXTS - _FLAGS:
             raise SourceRefusedError(_INVALID)
         host = parts.hostname or "localhost"
-        options: dict[str, Any] = {name: given[name] for name in _TEXTS & given.keys()}
-        options |= {name: given[name].lower() in _TRUE for name in _FLAGS & given.keys()}
-        if "ssl_ca" in options:
-            options = {"ssl_verify_cert": True, "ssl_verify_identity": True} | options
-        elif not _FLAGS & options.keys() and "unix_socket" not in options and not is_this_machine(host):
-            options["ssl"] = ssl.create_default_context()
+        flags = {name: given[name].lower() in _TRUE for name in _FLAGS & given.keys()}
+        is_local = "unix_socket" in given or is_this_machine(host)
+        options: dict[str, Any] = {"unix_socket": given["unix_socket"]} if "unix_socket" in given else {}
+        if flags.get("ssl_disabled", is_local and not given.keys() & _TLS):
+            options["ssl_disabled"] = True
+        else:
+            options["ssl"] = _context(given, flags)
         self._options = {
             "host": host,
             "port": port,
@@ -111,6 +114,27 @@ _INVALID = "the administrator's secret is not a URL of MySQL, or has an option t
 
 class _WrongPasswordError(SourceRefusedError):
     """The server does not accept the password."""
+
+
+def _context(given: Mapping[str, str], flags: Mapping[str, bool]) -> ssl.SSLContext:
+    """Return the options of TLS. The driver's own would not verify the server with each of them.
+
+    Raises:
+        SourceRefusedError: A file cannot be used.
+    """
+    try:
+        context = ssl.create_default_context(cafile=given.get("ssl_ca"))
+        if "ssl_cert" in given or "ssl_key" in given:
+            context.load_cert_chain(given.get("ssl_cert", ""), given.get("ssl_key"))
+    except (OSError, ValueError):
+        raise SourceRefusedError("a file in the options of the URL is not a certificate or a key") from None
+    # As the driver does: certificates of private authorities often lack extensions.
+    context.verify_flags &= ~ssl.VERIFY_X509_STRICT
+    is_verified = flags.get("ssl_verify_cert", True)
+    context.check_hostname = flags.get("ssl_verify_identity", is_verified)
+    if not is_verified and not context.check_hostname:
+        context.verify_mode = ssl.CERT_NONE
+    return context
 
 
 def _change(user: str, host: str, plugin: str, password: str, *, is_mariadb: bool) -> tuple[str, list[str]]:
