@@ -18,7 +18,7 @@ def connect(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> list[str]:
         target: str,
         *,
         headers: Mapping[str, str],
-        body: bytes,
+        body: bytes | None = None,
         **_options: object,
     ) -> Reply:
         paths.append(target)

@@ -6,7 +6,7 @@ from tests.conftest import running_app
 from tests.console.person import Person
 from tests.console.provider import Provider
 from tests.console.test_pages import create
-from tests.support.access import age_token, make_token, revoke
+from tests.support.access import age_token, bearer, make_token, revoke
 from tests.support.issuer import sign
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
@@ -15,10 +15,19 @@ HERE = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
 
 
 def test_without_the_setting_there_is_no_console(console_environment: dict[str, str]) -> None:
-    """The console is off unless `CONSOLE_ENABLED` is true."""
-    with running_app({**console_environment, "CONSOLE_ENABLED": "false"}) as app:
-        for path in ("/console/", "/console/sign-in"):
-            assert app.test_client().get(path).status_code == 404
+    """The console is off unless `CONSOLE_ENABLED` is true, and links lead to it only if it is on."""
+    link = {"PUBLIC_URL": "https://secrets.example"}
+    for enabled in ("false", "true"):
+        with running_app({**console_environment, **link, "CONSOLE_ENABLED": enabled}) as app:
+            client, is_on = app.test_client(), enabled == "true"
+            for path in ("/console/share", "/console/sign-in"):
+                assert client.get(path).status_code == (200 if is_on else 404)
+            new = client.post(
+                "/vault/secret/share",
+                json={"secret": "YQ=="},
+                headers=bearer(make_token(app, enabled, role="admin")),
+            )
+            assert ("url" in new.json) == is_on
 
 
 def test_refused_sign_ins_look_alike_and_count(console_environment: dict[str, str], stored: Stored) -> None:

@@ -83,6 +83,13 @@ def test_what_can_be_shared(alice: Sender, secret: str) -> None:
     alice.ask("secret/share", {"secret": b64encode(bytes(65_537)).decode()}, 413)
 
 
+def test_a_value_is_shared_by_those_who_may_create(app: Flask, secret: str) -> None:
+    """A value of the sender's own takes the same right as a new secret; a secret, the right to fetch it."""
+    reader = Sender(app, "reader", scopes=("secret:fetch",), paths=("team/",))
+    reader.share(secret_id=secret)
+    assert reader.ask("secret/share", {"secret": VALUE}, 403).json["code"] == "scope_missing"
+
+
 @pytest.mark.usefixtures("secret")
 def test_a_wrong_passphrase_does_not_spend_a_share(alice: Sender, stored: Stored) -> None:
     """Four wrong ones are refused, each with its entry; the right one opens it."""
@@ -172,13 +179,17 @@ def test_a_check_that_does_not_begin_uses_up_no_try(
 def test_sharing_reads_nothing_while_too_many_passphrases_are_checked(
     app: Flask, alice: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """The refusal comes before the read, so a secret that can be read once still can be."""
+    """The refusal comes before the read, so a secret that can be read once still can be.
+
+    For a secret that is not there, no passphrase takes the time of those who open theirs.
+    """
     alice.ask("secret/create", {"name": NAME, "secret": VALUE, "max_reads": 1})
     with monkeypatch.context() as patch:
         checks = services(app).shares._checks
         patch.setattr(checks, "seconds", 0.001)
         with checks:
             alice.ask("secret/share", {"name": NAME, "passphrase": "right"}, 503)
+            alice.ask("secret/share", {"name": "team/missing", "passphrase": "right"}, 404)
     assert alice.ask("secret/fetch", {"name": NAME}).json == {"secret": VALUE}
 
 

@@ -70,7 +70,7 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
         **{
             TRUSTED_PROXIES: settings.trusted_proxies,
             BATCH_LENGTH: MAX_BATCH_BYTES,
-            PUBLIC_URL: settings.public_url,
+            PUBLIC_URL: settings.public_url if settings.console_enabled else None,
             REQUEST_TIMEOUT: settings.request_timeout_seconds,
             client_ip.ALLOWED_NETWORKS: settings.allowed_networks,
             health.WARNINGS: [health.NO_AUTHENTICATION] if settings.is_open else [],

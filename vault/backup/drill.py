@@ -151,7 +151,7 @@ def _decrypted(document: Mapping[str, Any], keyring: Keyring) -> Iterator[bool]:
 
 
 def verify_sealed(keyring: Keyring) -> tuple[Checked, Checked]:
-    """Verify the seals of all tokens, and of all issuers, roles, webhooks and requests."""
+    """Verify the seals of all tokens, and of all issuers, roles, webhooks, rotation plans and requests."""
     tokens, roles = Checked(), Checked()
     with storage_errors():
         stored = StoredTokenKey.stored()

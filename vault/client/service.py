@@ -154,6 +154,16 @@ class Service:
             return content
         raise self.refusal(reply.status, content or {}, reply.retry_after)
 
+    def has_page(self, path: str) -> bool:
+        """Return whether the service has a page for people at *path*; True if that is not certain."""
+        try:
+            reply = self._http.request(
+                "GET", self._root + path, headers={"User-Agent": USER_AGENT}, timeout=self._timeout
+            )
+        except RequestFailedError:
+            return True
+        return reply.status != HTTPStatus.NOT_FOUND
+
     def refusal(
         self, status: int, problem: Mapping[str, Any], retry_after: str = ""
     ) -> ServiceUnavailableError | ServiceRefusedError:

@@ -1,9 +1,10 @@
 """Links: the forms that make them, and the pages on which people without a session open or fill them."""
 
 from flask import Response, url_for
-from marshmallow import fields, validate
+from marshmallow import fields
 
-from vault.api.document.fields import Body, flawless, id_field, matches, number_field, one_line
+from vault.api.document.fields import Body, flawless, id_field, matches, number_field
+from vault.api.document.links import MAX_SECONDS, TOKEN_PATTERN, passphrase_field
 from vault.api.http.auth import CountedFailures
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import MemoryIfLarge
@@ -25,20 +26,12 @@ from vault.core.attempt import Action
 from vault.core.paths import name_flaw
 from vault.core.principal import Scope
 from vault.core.timestamps import moment
-from vault.links.shares import MAX_PASSPHRASE_CHARACTERS, Terms
+from vault.links.shares import Terms
 from vault.secrets.requests import Reference
-from vault.secrets.wrapping import MAX_LIFETIME
-
-_MAX_SECONDS = round(MAX_LIFETIME.total_seconds())
-_TOKEN_PATTERN = "^[0-9A-Za-z_-]{1,64}$"  # noqa: S105 - a pattern
-
-
-def _passphrase() -> fields.String:
-    return fields.String(load_default="", validate=[validate.Length(1, MAX_PASSPHRASE_CHARACTERS), one_line])
 
 
 def _seconds() -> fields.Integer:
-    return number_field("Seconds until it expires.", 3_600, maximum=_MAX_SECONDS, default=3_600)
+    return number_field("Seconds until it expires.", 3_600, maximum=MAX_SECONDS, default=3_600)
 
 
 class _NewShare(ReasonedBody):
@@ -46,7 +39,7 @@ class _NewShare(ReasonedBody):
 
     secret_id = id_field("The secret's ID.", required=True)
     seconds = _seconds()
-    passphrase = _passphrase()
+    passphrase = passphrase_field("The passphrase.")
 
 
 class _NewRequest(FormBody):
@@ -59,13 +52,13 @@ class _NewRequest(FormBody):
 class _Link(Body):
     """The token of a link."""
 
-    token = fields.String(required=True, validate=matches(_TOKEN_PATTERN, "The link is not complete."))
+    token = fields.String(required=True, validate=matches(TOKEN_PATTERN, "The link is not complete."))
 
 
 class _Share(_Link):
     """A share to open."""
 
-    passphrase = _passphrase()
+    passphrase = passphrase_field("The passphrase.")
 
 
 class _Filling(_Link):

@@ -60,7 +60,7 @@ def operation(
 ) -> Callable[[View], View]:
     """Make a view the operation *action* of people who signed in and have *scope*, if one is given.
 
-    Without a cookie, a page leads to the sign-in. What is no page takes JSON, and is refused with a problem.
+    Without a cookie, a page leads to the sign-in. Other views take JSON, and their refusals are problems.
     A body that *has_value* can be as large as those of the API.
     """
     intake = _FORM_INTAKE if is_page else _JSON_INTAKE
@@ -251,7 +251,7 @@ def _rendered(template: str, **values: Any) -> str:
 
 
 def _refuse(error: Exception) -> Response:
-    """Return the refusal because of *error*: a page, or a problem for what is no page."""
+    """Return the refusal because of *error*: a page, or a problem if the view is not a page."""
     reply = errors.refuse(error)
     if not g.get("is_page", True):
         return reply

@@ -9,7 +9,7 @@ from vault.core.errors import OverloadedError
 class Turns:
     """Turns for blocks that take long. At most *max_count* are in one or wait, each for *seconds* at most.
 
-    Who waits holds one of the worker's slots: without the limit, a flood takes all of them.
+    Each waiting request holds one of the worker's slots: without the limit, a flood takes all of them.
     """
 
     def __init__(self, max_count: int, *, seconds: float) -> None:

@@ -116,10 +116,10 @@ class Shares:
         """
         token = WrappingToken.new()
         attempt.success_details |= {"wrapped": True, "accessor": token.accessor, **terms.details}
-        # First: it can be refused, and the read may be the last that the secret has.
-        cipher = self._new_cipher(terms)
         item = Fetch(attempt=attempt, reference=reference, reserve=reserve)
-        value = self._secrets.read(item, lambda found: found.plaintext)
+        # The cipher is slow: it is made only for a secret that can be read. It can be refused: it is made
+        # before the read counts, which may be the last one.
+        value, cipher = self._secrets.read(item, lambda found: (found.plaintext, self._new_cipher(terms)))
         about = {"name": item.name, "version": item.fetched_version}
         return self._keep(token, value, terms, cipher, about, attempt, has_canary=item.is_canary)
 
@@ -216,7 +216,7 @@ class Shares:
         return token, share
 
     def _spend(self, token: WrappingToken, value: bytes, attempt: Attempt) -> bytes:
-        """Return *value*, which that of *token* is, if no one else gets it."""
+        """Spend *token*, and return its *value* if no one else gets it."""
         try:
             return self._wrapping.unwrap(token, lambda _: value, attempt=attempt)[0]
         except InvalidWrappingTokenError as error:

@@ -14,8 +14,8 @@ from vault.documents.guard import storage_errors
 #: The maximum number of holders that are named.
 MAX_HOLDERS = 100
 
-#: Who asks for a wrapped value counts, too: who unwraps it is not known yet. All who know a value count, and
-#: wrapped values never count as replaced.
+#: Includes fetches of wrapped values, because the person who unwraps one is not known yet. Everyone who
+#: knows a value is a holder, and a wrapped value never counts as replaced.
 _READS: dict[str, Any] = {**SUCCESS, "action": {"$in": [Action.FETCH, Action.CREATE, Action.UPDATE]}}
 
 

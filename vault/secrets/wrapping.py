@@ -120,7 +120,7 @@ class Wrapping:
     def keep(self, token: WrappingToken, reply: bytes, origin: Origin, *, has_canary: bool = False) -> None:
         """Keep *reply* for the one who presents the new *token* during its life, at most `MAX_LIFETIME`.
 
-        If it *has_canary*, who unwraps it reads a canary.
+        With *has_canary*, unwrapping it counts as a read of a canary.
 
         The request that it answers has an entry; keeping the reply has no other.
 

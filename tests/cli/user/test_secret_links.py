@@ -8,9 +8,16 @@ from flask.testing import FlaskClient
 
 from tests.cli.people import Person
 from tests.support.access import post
+from vault.client.http import Failure, HTTPClient, Reply, RequestFailedError
 
 NAME = "billing/db-password"
 PAGE = "http://localhost:8000/console/"
+
+
+@pytest.fixture
+def environment(environment: dict[str, str]) -> dict[str, str]:
+    """Return the settings of a service with the console."""
+    return environment | {"CONSOLE_ENABLED": "true"}
 
 
 @pytest.fixture
@@ -74,3 +81,27 @@ def test_the_public_address_comes_first(person: Person, app: Flask) -> None:
     app.config["PUBLIC_URL"] = "https://secrets.example"
     link = person.does("secret", "request", "billing/public")
     assert link.startswith("https://secrets.example/console/request#smr_")
+    assert "/console/request" not in person.calls
+
+
+def test_without_a_console_there_is_no_link(
+    person: Person, someone: FlaskClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If the service has no page for people, the token alone is printed, and the call that takes it."""
+    request = HTTPClient.request
+    broken = RequestFailedError(Failure.LATE)
+
+    def without_pages(client: HTTPClient, method: str, target: str, **options: Any) -> Reply:
+        if target == "/console/share":
+            return Reply(404, b"")
+        if target == "/console/request":
+            raise broken
+        return request(client, method, target, **options)
+
+    monkeypatch.setattr(HTTPClient, "request", without_pages)
+    done = person.try_to("secret", "share", "-", send=b"hunter1")
+    assert done.stdout.startswith("smw_")
+    assert "POST /vault/share/open" in done.stderr
+    token = {"token": done.stdout.strip()}
+    assert post(someone, "/vault/share/open", token)["secret"] == "aHVudGVyMQ=="
+    assert person.does("secret", "request", NAME).startswith(f"{PAGE}request#smr_")

@@ -28,8 +28,8 @@ def test_a_history_has_every_version_and_its_state(person: Person, app: Flask) -
     lines = person.does("secret", "history", NAME).splitlines()
     assert lines[0].split() == ["version", "state", "created", "deleted"]
     assert [line.split()[:2] for line in lines[1:]] == [
-        ["4", "newest"],
-        ["3", "older"],
+        ["4", "current"],
+        ["3", "replaced"],
         ["2", "deleted"],
         ["1", "purged"],
     ]

@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 from flask import current_app
-from marshmallow import ValidationError, fields, post_load, validate, validates_schema
+from marshmallow import ValidationError, fields, post_load, validates_schema
 
 from vault.api.document.fields import (
     BASE64_PATTERN,
@@ -16,10 +16,10 @@ from vault.api.document.fields import (
     integer_field,
     matches,
     number_field,
-    one_line,
     text_field,
     time_field,
 )
+from vault.api.document.links import MAX_SECONDS, PASSPHRASE_EXAMPLE, TOKEN_PATTERN, passphrase_field
 from vault.api.http.auth import CountedFailures
 from vault.api.http.prefixes import CONSOLE
 from vault.api.native.secret_requests import NAME, SECRET, name_field, value_field
@@ -27,20 +27,16 @@ from vault.api.operations.blueprint import PUBLIC_URL, Blueprint, current_attemp
 from vault.api.operations.replies import MemoryIfLarge
 from vault.core.attempt import Action
 from vault.core.principal import Scope
-from vault.core.text import ONE_LINE_PATTERN
 from vault.links.requests import NewRequest, RequestInfo
-from vault.links.shares import MAX_PASSPHRASE_CHARACTERS, NewShare, Share, Terms
+from vault.links.shares import NewShare, Share, Terms
 from vault.secrets.requests import Reference
-from vault.secrets.wrapping import MAX_LIFETIME, MAX_TRIES
+from vault.secrets.wrapping import MAX_TRIES
 
 _HOUR, _WEEK = 3_600, 604_800
-_MAX_SECONDS = round(MAX_LIFETIME.total_seconds())
 _MAX_SIZE = 1_048_576
 _SHARE, _REQUEST = f"smw_{'0' * 43}", f"smr_{'0' * 43}"
-_TOKEN_PATTERN = "^[0-9A-Za-z_-]{1,64}$"  # noqa: S105 - a pattern
-_PASSPHRASE = "correct horse battery staple"  # noqa: S105 - an example
 _EXPIRES = "2026-11-24T16:30:00.000Z"
-_SECONDS = f"at most {_MAX_SECONDS} (30 days)."
+_SECONDS = f"at most {MAX_SECONDS} (30 days)."
 
 blueprint = Blueprint(
     "Links",
@@ -54,19 +50,9 @@ def _token_field(example: str) -> fields.String:
     return text_field(
         "The token in the link.",
         example,
-        shape={"pattern": _TOKEN_PATTERN},
+        shape={"pattern": TOKEN_PATTERN},
         required=True,
-        validate=matches(_TOKEN_PATTERN, "Must be the token in a link."),
-    )
-
-
-def _passphrase_field(description: str) -> fields.String:
-    return text_field(
-        description,
-        _PASSPHRASE,
-        shape={"pattern": ONE_LINE_PATTERN},
-        load_default="",
-        validate=[validate.Length(1, MAX_PASSPHRASE_CHARACTERS), one_line],
+        validate=matches(TOKEN_PATTERN, "Must be the token in a link."),
     )
 
 
@@ -76,7 +62,8 @@ def _new_token_field(example: str) -> fields.String:
 
 def _url_field(page: str, example: str) -> fields.String:
     return text_field(
-        "The link, with the token in its fragment; missing unless operators set `PUBLIC_URL`.",
+        "The link, with the token in its fragment; missing unless operators set `CONSOLE_ENABLED` and "
+        "`PUBLIC_URL`.",
         f"https://secrets.example.com{CONSOLE}{page}#{example}",
         required=False,
     )
@@ -99,7 +86,8 @@ class ShareSchema(Body):
     secret = Base64(
         metadata=SECRET
         | {
-            "description": "A value that is not stored as a secret, in place of a name, in canonical base64.",
+            "description": "A value that is not stored as a secret, in place of a name, in canonical base64. "
+            f"It requires the scope `{Scope.SECRET_CREATE}`, too.",
             "format": "byte",
             "pattern": BASE64_PATTERN,
         }
@@ -107,10 +95,10 @@ class ShareSchema(Body):
     ttl_seconds = number_field(
         f"Seconds until the link expires; an hour if omitted, {_SECONDS}",
         _HOUR,
-        maximum=_MAX_SECONDS,
+        maximum=MAX_SECONDS,
         default=_HOUR,
     )
-    passphrase = _passphrase_field(
+    passphrase = passphrase_field(
         f"A passphrase that the value opens with. After {MAX_TRIES} wrong ones, the link is spent."
     )
 
@@ -146,7 +134,7 @@ class ShareToken(Body):
 class OpenSchema(ShareToken):
     """A share to open."""
 
-    passphrase = _passphrase_field("The passphrase, if the share has one.")
+    passphrase = passphrase_field("The passphrase, if the share has one.")
 
 
 class ShareInfoSchema(Reply):
@@ -174,7 +162,7 @@ class RequestSchema(Body):
     ttl_seconds = number_field(
         f"Seconds until the link expires; a week if omitted, {_SECONDS}",
         _WEEK,
-        maximum=_MAX_SECONDS,
+        maximum=MAX_SECONDS,
         default=_WEEK,
     )
     max_bytes = number_field(
@@ -241,7 +229,7 @@ _TERMS = {"ttl_seconds": _HOUR}
         "value": {"summary": "A value", "value": {"secret": SECRET["example"], **_TERMS}},
         "passphrase": {
             "summary": "With a passphrase",
-            "value": {"secret": SECRET["example"], "passphrase": _PASSPHRASE},
+            "value": {"secret": SECRET["example"], "passphrase": PASSPHRASE_EXAMPLE},
         },
     },
 )
@@ -250,13 +238,14 @@ def share_secret(body: dict[str, Any]) -> dict[str, Any]:
     """Share a secret once.
 
     Returns the token of a link with which one person, without a credential, can open the newest value of a
-    secret, or a value in the body, once. A secret is read for that, as by a fetch. Send the token in a
-    link's fragment, as the `url`, and a passphrase another way. The event `share.opened` says that someone
-    has opened it.
+    secret, or a value in the body, once. A secret is read for that, as by a fetch. A value in the body is
+    stored until then, so it requires the scope `secret:create`, too. Send the token in a link's fragment, as
+    the `url`, and a passphrase another way. The event `share.opened` says that someone has opened it.
     """
     attempt, terms = current_attempt(), body["terms"]
     if "value" in body:
         attempt.action = Action.WRAP
+        attempt.require(Scope.SECRET_CREATE)
         return _with_url(services().shares.share_value(body["value"], terms, attempt=attempt), "share")
     with MemoryIfLarge() as memory:
         found = services().shares.share_secret(
@@ -289,7 +278,7 @@ def describe_share(body: dict[str, Any]) -> Share:
         "token": {"summary": "Without a passphrase", "value": {"token": _SHARE}},
         "passphrase": {
             "summary": "With a passphrase",
-            "value": {"token": _SHARE, "passphrase": _PASSPHRASE},
+            "value": {"token": _SHARE, "passphrase": PASSPHRASE_EXAMPLE},
         },
     },
 )

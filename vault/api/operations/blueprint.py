@@ -42,7 +42,7 @@ REPLY_MEMORY = "secret-manager-reply-memory"
 VALUE_MEMORY = "secret-manager-value-memory"
 BODY_LENGTH = "MAX_CONTENT_LENGTH"
 BATCH_LENGTH = "MAX_BATCH_LENGTH"
-#: The address at which people reach the service, if it is known.
+#: The address at which people reach the console, if there is one and it is known.
 PUBLIC_URL = "PUBLIC_URL"
 
 #: Maximum bytes of a batch's body.

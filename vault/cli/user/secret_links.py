@@ -21,6 +21,9 @@ _STANDARD = "-"
 _MAX_LIFETIME = timedelta(days=30)
 _MAX_PASSPHRASE_LENGTH = 256
 
+#: The call of the API that takes the token of a link, by its page.
+_CALLS = {"share": "POST /vault/share/open", "request": "POST /vault/request/fill"}
+
 
 def _lifetime(text: str) -> timedelta:
     length = parameters.duration(text)
@@ -56,7 +59,8 @@ def share(secret: str, ttl: timedelta, has_passphrase: bool, service: Service, o
     """Print a link with which one person sees a value, once.
 
     The value is the secret's newest one. With - as the name, it is typed at a hidden prompt, or is standard
-    input, and is stored nowhere else. Without a terminal, the passphrase is the first line of standard input.
+    input, and is stored nowhere else. Without a terminal, the passphrase for a secret is the first line of
+    standard input; one for a value needs a terminal.
     """
     if has_passphrase and secret == _STANDARD and not sys.stdin.isatty():
         raise click.UsageError("--passphrase and a value from standard input need a terminal.")
@@ -102,7 +106,16 @@ def _passphrase() -> str:
 
 
 def _print(found: Mapping[str, Any], page: str, service: Service, output: Output) -> None:
-    """Print the link *found*, at the address that the service has for people, or else at its own."""
-    url = found.get("url") or f"{service.url}/console/{page}#{found['token']}"
-    output.result({**found, "url": url}, url)
+    """Print the link *found*, at the address that the service has for people, or else at its own.
+
+    Without the console, print its token.
+    """
+    path, url = f"/console/{page}", found.get("url")
+    if not url and service.has_page(path):
+        url = f"{service.url}{path}#{found['token']}"
+    if url:
+        output.result({**found, "url": url}, url)
+    else:
+        output.result(found, found["token"])
+        output.note(f"a token, as the service has no console; it is for {_CALLS[page]}")
     output.note(f"one person can use it, once, until {moment_cell(found['expires_at'])}")

@@ -51,7 +51,7 @@ def _versions(found: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
         if deleted_at and datetime.fromisoformat(deleted_at) <= now:
             state = "deleted"
         else:
-            state = "newest" if one["version"] == found["version"] else "older"
+            state = "current" if one["version"] == found["version"] else "replaced"
         yield {
             "version": one["version"],
             "state": state,
