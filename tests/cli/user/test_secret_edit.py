@@ -2,6 +2,7 @@
 
 import os
 from pathlib import Path
+from typing import Any
 
 import pytest
 from flask import Flask
@@ -12,6 +13,8 @@ from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
 from vault.cli.user import secret_edit
 from vault.client import memory_folder
+from vault.client.secrets import Secrets, Written
+from vault.core.errors import ServiceRefusedError, ServiceUnavailableError
 
 pytestmark = pytest.mark.process
 
@@ -75,7 +78,7 @@ def test_without_a_change_nothing_is_stored(person: Person, editor: pytest.Monke
 
 
 def test_a_version_that_came_meanwhile_stays(person: Person, editor: pytest.MonkeyPatch, app: Flask) -> None:
-    """If another version is the newest by now, or the caller may not store one, the edit is refused."""
+    """If another version is the newest by now, the edit is refused; without the scope, nothing is read."""
     person.does("secret", "set", NAME, send=b"hunter2")
     run = secret_edit._run
 
@@ -90,7 +93,42 @@ def test_a_version_that_came_meanwhile_stays(person: Person, editor: pytest.Monk
     assert f"{NAME} changed while you edited version 1" in line
     assert person.does("secret", "get", NAME) == "meanwhile"
     person.environment["VAULT_TOKEN"] = make_token(app, "reader", scopes=("secret:fetch",))
+    del person.calls[:]
+    assert "lacks the scope secret:update" in person.fails_to("secret", "edit", NAME, code=4)
+    assert person.calls == ["/vault/token/self"]
+    person.environment["VAULT_TOKEN"] = ""
     person.fails_to("secret", "edit", NAME, code=4)
+
+
+def test_a_text_that_was_not_stored_can_be_opened_again(
+    person: Person, editor: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    """On a terminal, neither another version nor a refusal loses the text, unless the user says so."""
+    person.does("secret", "set", NAME, "-q", send=b"hunter2")
+    seen = tmp_path / "seen"
+    editor.setenv("EDITOR", write_script(tmp_path, f'cat "$1" >> {seen}', 'printf x >> "$1"'))
+    update = Secrets.update
+    outcomes: list[Any] = [b"meanwhile", ServiceRefusedError("no", status=429, code="rate_limited"), None]
+
+    def next_outcome(secrets: Secrets, *arguments: Any, **options: Any) -> Written:
+        outcome = outcomes.pop(0)
+        if isinstance(outcome, bytes):
+            update(secrets, {"name": NAME}, outcome)
+        elif outcome:
+            raise outcome
+        return update(secrets, *arguments, **options)
+
+    editor.setattr(Secrets, "update", next_outcome)
+    person.sit_at_terminal("<stdin>")
+    done = person.try_to("secret", "edit", NAME, send=b"y\n\n")
+    assert done.stdout == f"stored version 3 of {NAME}\n"
+    assert "replace the newest version?" in done.stderr
+    assert person.does("secret", "get", NAME) == "hunter2xxx"
+    assert seen.read_text() == "hunter2hunter2xhunter2xx"
+    outcomes.append(ServiceUnavailableError("down"))
+    assert person.try_to("secret", "edit", NAME, send=b"n\n").exit_code == 5
+    editor.setenv("EDITOR", "false")
+    assert "false ended" in person.fails_to("secret", "edit", NAME, code=1)
 
 
 @pytest.mark.parametrize(
@@ -112,9 +150,8 @@ def test_a_failed_edit_stores_nothing(
     del person.calls[:]
     editor.setenv("EDITOR", command)
     assert problem in person.fails_to("secret", "edit", NAME, code=1)
-    assert person.calls == (
-        [] if "there is" in problem or "cannot be" in problem else ["/vault/secret/fetch-batch"]
-    )
+    calls = ["/vault/token/self", "/vault/secret/fetch-batch"]
+    assert person.calls == ([] if "there is" in problem or "cannot be" in problem else calls)
     assert person.does("secret", "get", NAME) == "hunter2"
 
 

@@ -2,22 +2,29 @@
 
 import os
 import shlex
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from http import HTTPStatus
 from pathlib import Path
 
 import click
 
 from vault.cli.shell import parameters
-from vault.cli.shell.output import Output, output_options
+from vault.cli.shell.output import Output, output_options, warn
 from vault.cli.user.connection import service_options
 from vault.client import private_files, program
 from vault.client.memory_folder import memory_folder, place
-from vault.client.secrets import MAX_VALUE_BYTES, Secrets, all_of, reference
+from vault.client.secrets import MAX_VALUE_BYTES, Fetched, Secrets, all_of, reference
 from vault.client.service import Service
 from vault.core.errors import ProgramError, ServiceRefusedError, VaultError
 
 _CONFLICT = "version_conflict"
+_SCOPE = "secret:update"
+
+
+class _OutdatedError(VaultError):
+    """Another version came while the user edited one."""
 
 
 @click.command
@@ -28,29 +35,90 @@ def edit(secret: str, service: Service, output: Output) -> None:
     """Edit a secret's value in your editor.
 
     Starts VISUAL, EDITOR or else vi, with a file in memory that only you can read. What you save becomes the
-    next version, unless another version came meanwhile.
+    next version, unless another version came meanwhile. If it cannot be stored, you can open your text again.
     """
     editor = _editor()
     # Before the fetch, which can be the last one that is allowed.
     program.require(editor)
     place()
+    _require_scope(service)
     secrets = Secrets(service)
-    [found] = all_of(secrets.fetch([reference(secret)]), [secret])
-    value = _edited(found.value, editor)
-    result = {"secret_id": found.secret_id, "version": found.version}
-    if value == found.value:
-        output.result(result, "no change, so nothing was stored")
-        return
+    base = _fetched(secrets, secret)
+    if not _is_text(base.value):
+        raise VaultError(
+            "the value is not text, and an editor could damage it",
+            hint="use `secret-manager secret get --out` and `secret-manager secret set --from-file`",
+        )
+    with _file_in_memory(base.value) as path:
+        is_outdated = False
+        while True:
+            try:
+                if is_outdated:
+                    base, is_outdated = _fetched(secrets, secret), False
+                _run([*editor, str(path)])
+                version = _stored(secrets, secret, base, _edited(path, base.value))
+                break
+            except ProgramError:
+                raise
+            except VaultError as error:
+                # Until then, the file keeps the text.
+                if not _opens_again(error):
+                    raise
+                is_outdated |= isinstance(error, _OutdatedError)
+    result = {"secret_id": base.secret_id, "version": version}
+    is_stored = version != base.version
+    output.result(
+        result,
+        f"stored version {version} of {secret}" if is_stored else "no change, so nothing was stored",
+    )
+
+
+def _require_scope(service: Service) -> None:
+    """Require that the holder of the token may store the edited value.
+
+    Raises:
+        ServiceRefusedError: The token lacks the scope, or is refused.
+    """
+    # Without a token, only the service knows.
+    scopes = service.call("/vault/token/self", {}).get("scopes") if service.token else None
+    if isinstance(scopes, list) and _SCOPE not in scopes:
+        raise ServiceRefusedError(
+            f"your token lacks the scope {_SCOPE}, so nothing was read",
+            status=HTTPStatus.FORBIDDEN,
+            code="scope_missing",
+            hint="`secret-manager whoami` shows your scopes; use a token that has this one",
+        )
+
+
+def _fetched(secrets: Secrets, secret: str) -> Fetched:
+    return all_of(secrets.fetch([reference(secret)]), [secret])[0]
+
+
+def _stored(secrets: Secrets, secret: str, base: Fetched, value: bytes) -> int:
+    """Store *value* as the version after *base*, unless it is the same; return the newest version."""
+    if value == base.value:
+        return base.version
     try:
-        written = secrets.update(reference(secret), value, expected_version=found.version)
+        return secrets.update(reference(secret), value, expected_version=base.version).version
     except ServiceRefusedError as error:
         if error.code != _CONFLICT:
             raise
-        raise VaultError(
-            f"{secret} changed while you edited version {found.version}, so nothing was stored",
+        raise _OutdatedError(
+            f"{secret} changed while you edited version {base.version}, so nothing was stored",
             hint="edit the newest version",
         ) from None
-    output.result(result | {"version": written.version}, f"stored version {written.version} of {secret}")
+
+
+def _opens_again(error: VaultError) -> bool:
+    """Return whether the user wants to go on with the text that *error* kept from being stored."""
+    if not sys.stdin.isatty():
+        return False
+    warn(error.problem)
+    is_outdated = isinstance(error, _OutdatedError)
+    question = (
+        "Open your text again, to replace the newest version?" if is_outdated else "Open your text again?"
+    )
+    return click.confirm(question, default=True, err=True)
 
 
 def _editor() -> list[str]:
@@ -66,24 +134,17 @@ def _editor() -> list[str]:
     return ["vi"]
 
 
-def _edited(value: bytes, editor: list[str]) -> bytes:
-    """Return *value* as *editor* leaves it.
+def _edited(path: Path, before: bytes) -> bytes:
+    """Return the value in *path*, which was *before*.
 
     Raises:
-        VaultError: *value* is no text, or the new one is empty or too long, or the editor failed.
+        VaultError: It is empty or too long.
     """
-    if not _is_text(value):
-        raise VaultError(
-            "the value is not text, and an editor could damage it",
-            hint="use `secret-manager secret get --out` and `secret-manager secret set --from-file`",
-        )
-    with _file_in_memory(value) as path:
-        _run([*editor, str(path)])
-        with path.open("rb") as file:
-            edited = file.read(MAX_VALUE_BYTES + 1)
+    with path.open("rb") as file:
+        edited = file.read(MAX_VALUE_BYTES + 1)
     if len(edited) > MAX_VALUE_BYTES:
         raise VaultError(f"the value has more than {MAX_VALUE_BYTES} bytes, so nothing was stored")
-    if not value.endswith(b"\n"):
+    if not before.endswith(b"\n"):
         # Editors add one to the last line.
         edited = edited.removesuffix(b"\n")
     if not edited:
