@@ -2,6 +2,7 @@
 
 import re
 from dataclasses import replace
+from datetime import timedelta
 from itertools import islice
 from typing import Any
 from uuid import UUID
@@ -313,6 +314,34 @@ def test_a_search_takes_a_limited_time(app: Flask, stored: Stored, monkeypatch: 
     assert search(app, "0") == [["00"], ["03", "04"], ["05", "06", "07", "08"], ["09"]]
     assert search(app, "9") == [[], [], [], ["09"]]
     assert search(app, "0", limit=2) == [["00"], ["03", "04"], ["05", "06"], ["07", "08"], ["09"]]
+
+
+def test_a_search_for_unused_secrets_takes_a_limited_time(
+    app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each secret asks the trail, so the time can be over within a window; the next page goes on there."""
+    names = [f"{number:02}" for number in range(9)]
+    stored.secrets.insert_many(
+        [
+            {
+                "_id": str(UUID(int=int(name))),
+                "namespace": "default",
+                "name": name,
+                "created_at": in_past(hours=9),
+            }
+            for name in names
+        ]
+    )
+    unused = Search(unused_for=timedelta(hours=1))
+    monkeypatch.setattr(searching, "MAX_SECONDS", 0)
+    pages: list[list[str]] = []
+    cursor = None
+    while cursor or not pages:
+        found, cursor = services(app).queries.search(
+            unused, cursor=cursor, limit=ENOUGH, attempt=Attempt(action=Action.LIST, principal=ALICE)
+        )
+        pages.append([secret["name"] for secret in found])
+    assert pages == [*([name] for name in names), []]
 
 
 def test_a_search_takes_smaller_steps_if_they_are_slow(

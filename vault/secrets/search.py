@@ -92,13 +92,16 @@ class Finder:
             own = reached(self._principal, prefix=self._search.folder, after=self.end)
             window = {"$and": [own, self._labelled]}
             self.end = _end_of_window(window, count)
-            yield from self._found(window, count, limit)
+            yield from self._found(window, count, limit, until)
             now = monotonic()
             is_slow = now - began >= _STEP_SECONDS
             count = max(count // 2, 1) if is_slow else min(count * 2, _AT_ONCE)
             is_last = self.end is None or now >= until
 
-    def _found(self, window: Mapping[str, Any], count: int, limit: int) -> Iterator[Mapping[str, Any]]:
+    def _found(
+        self, window: Mapping[str, Any], count: int, limit: int, until: float
+    ) -> Iterator[Mapping[str, Any]]:
+        """Yield the secrets of a *window*; if each asks the trail, only *until* a time, and move the end."""
         unused_for = self._search.unused_for
         if unused_for is None:
             yield from _matches(self._wanted, window, self.end, count, limit)
@@ -106,6 +109,9 @@ class Finder:
         for document in _matches(self._wanted, window, self.end, count, count):
             if not _is_fetched(document["_id"], self._now - unused_for):
                 yield document
+            if monotonic() >= until:
+                self.end = position_of(document)
+                return
 
 
 def _end_of_window(window: Mapping[str, Any], count: int) -> Position | None:

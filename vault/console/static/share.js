@@ -1,13 +1,18 @@
 // The pages of links. Their token is in the fragment, which the browser sends to no server: only this script does.
 
 const TIME = { day: "numeric", month: "short", year: "numeric", hour: "numeric", minute: "2-digit", timeZoneName: "short" };
+const ROUGH = { maximumSignificantDigits: 2, roundingMode: "floor" };
 const timeOf = (text) => new Date(text).toLocaleString(undefined, TIME);
+
+const INCOMPLETE = "The link is not complete. Open it again, or ask the person who sent it.";
+// The state of a page whose link was used: the browser keeps it when someone reloads the page.
+const USED = "used";
 
 const ABOUT = {
   share: (found) => `Shared by ${found.by}, until ${timeOf(found.until)}.`,
   request: (found) =>
     `${found.by} asks for a value for ${found.name}, until ${timeOf(found.until)}. ` +
-    `It can have up to ${found.max_bytes.toLocaleString()} bytes.`,
+    `It can have up to about ${found.max_bytes.toLocaleString(undefined, ROUGH)} characters.`,
 };
 
 /** Shows a value that cannot be opened again: not hidden when the tab changes, as a reveal is. */
@@ -43,7 +48,7 @@ const openLink = async (panel) => {
   let found;
   try {
     if (!token) {
-      throw new Error("The link is not complete. Open it again, or ask the person who sent it.");
+      throw new Error(history.state === USED ? "The link was used. It works only once." : INCOMPLETE);
     }
     found = await send(describe, { token });
   } catch (error) {
@@ -66,7 +71,7 @@ const openLink = async (panel) => {
       form.reset();
       form.hidden = true;
       // Without the token, which is of no more use.
-      history.replaceState(null, "", location.pathname);
+      history.replaceState(USED, "", location.pathname);
       if (link === "share") {
         showOnce(panel, answer.value, outcome, answer.form === "base64" ? " It is not text, so this is its base64." : "");
       } else {
