@@ -11,19 +11,28 @@ from tests.cli.waiting import wait_until
 from tests.rotation.conftest import World
 from tests.rotation.fake import Fake
 from tests.rotation.servers import FIRST_PASSWORD, USERS
+from tests.support.access import services
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AuditUnavailableError,
+    KeyMissingError,
     RotationBusyError,
     RotationFailedError,
     RotationNotFoundError,
     RotationRefusedError,
+    SecretBusyError,
+    VersionConflictError,
 )
 from vault.core.principal import Principal, Scope
 from vault.documents import Secret
 from vault.documents.rotation import Rotation
+from vault.rotation import run
 from vault.rotation.run import LostError
+from vault.rotation.runner import Runner
+from vault.rotation.server import server_of
 from vault.rotation.sources.errors import SourceRefusedError, SourceUnavailableError
+from vault.secrets.changes import SecretWriter
+from vault.secrets.requests import Reference
 
 A, B = USERS
 
@@ -207,13 +216,19 @@ def test_a_value_that_changes_during_a_run_wins(planned: World, fake: Fake) -> N
     assert planned.fetch() == {"username": B, "password": fake.passwords[B], "host": "new.example"}
 
 
-def test_a_value_that_is_stored_again_keeps_its_password(planned: World, fake: Fake) -> None:
-    """If someone restores the former value before it is closed, its password stays."""
-    planned.run()
-    planned.write("db", json.dumps({"username": A, "password": FIRST_PASSWORD}))
-    assert planned.act().step is None
+@pytest.mark.parametrize("is_alone", [False, True])
+def test_a_value_that_is_stored_again_keeps_its_password(world: World, fake: Fake, is_alone: bool) -> None:
+    """If someone restores the former value before it is closed, its password stays, in both forms."""
+    value = FIRST_PASSWORD if is_alone else json.dumps({"username": A, "password": FIRST_PASSWORD})
+    world.store("db", value)
+    world.store("db-admin", "/bin/program")
+    world.create(kind="command", password_only=is_alone, grace_seconds=0)
+    fake.passwords[B] = "unknown"
+    world.run()
+    world.write("db", value)
+    assert world.act().step is None
     assert fake.passwords[A] == FIRST_PASSWORD
-    assert planned.run() == 4
+    assert world.run() == 4
 
 
 def test_a_run_is_refused_while_another_one_is_in_progress(planned: World) -> None:
@@ -453,6 +468,159 @@ def test_the_timer_runs_what_is_due_in_a_thread(planned: World) -> None:
     planned.change(
         next_at=datetime.now(UTC) + timedelta(hours=1), check_at=datetime.now(UTC) - timedelta(hours=1)
     )
-    with planned.runner._held("default/db") as held:
-        planned.runner._work(held)
+    runner = Runner(planned.rotations._keys, planned.rotations._tools)
+    with runner._held("default/db") as held:
+        runner._work(held)
     assert planned.show().state == "published"
+
+
+def test_another_server_in_the_administrators_secret_gets_no_login(planned: World, fake: Fake) -> None:
+    """A writer of that secret does not get the password in use; the error says what to do."""
+    services(planned.app).changes.delete(Reference(name="db-admin"), attempt=planned.attempt(Action.DELETE))
+    with pytest.raises(RotationFailedError, match="The administrator's secret does not exist"):
+        planned.run()
+    planned.store("db-admin", "/bin/other")
+    with pytest.raises(RotationFailedError, match=r"names another server.*Create the plan again"):
+        planned.run()
+    planned.make_due("check_at")
+    planned.runner.act()
+    assert not fake.calls
+    planned.write("db-admin", " /bin/program\n")
+    assert planned.run() == 2
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "is_same"),
+    [
+        ("rediss://a:old@db.example:1/", "rediss://b:new@db.example:1/", True),
+        ("rediss://a:old@db.example/", "rediss://a:old@db.example:1/", False),
+        ("rediss://a:old@db.example/", "redis://a:old@db.example/", False),
+        ("rediss://a:old@db.example/", "rediss://a:old@db.example/?ssl_ca_certs=/other.pem", False),
+        # Parsers of URLs do not agree where the host of these is.
+        ("rediss://a:old@db.example/", "rediss://other/@db.example/", False),
+        ("rediss://a:old@db.example/", "rediss://other?@db.example/", False),
+        ("rediss://a:old@db.example/", "rediss://other#@db.example/", False),
+        ("rediss://a:old@db.example/", "rediss://a:old@other,@db.example/", False),
+    ],
+)
+def test_a_server_is_all_but_user_and_password(before: str, after: str, is_same: bool) -> None:
+    """A new password of the administrator needs no new plan; every other change does."""
+    assert (server_of(before) == server_of(after)) is is_same
+
+
+@pytest.mark.parametrize("limited", ["db", "db-admin"])
+def test_a_secret_with_a_read_limit_is_refused_and_not_read(world: World, fake: Fake, limited: str) -> None:
+    """Its only read is left for its reader."""
+    for name, value in (
+        ("db", json.dumps({"username": A, "password": FIRST_PASSWORD})),
+        ("db-admin", '"/bin/program"'),
+    ):
+        world.store(name, value, max_reads=1 if name == limited else None)
+    with pytest.raises(RotationRefusedError, match=f"The secret {limited} has a read limit"):
+        world.create(kind="command")
+    assert world.fetch(limited)
+    assert not fake.calls
+
+
+def test_another_secret_that_gets_the_name_is_left_alone(planned: World, fake: Fake) -> None:
+    """Neither its value nor a publication: the plan was made for the former secret, and is paused."""
+    value = {"username": A, "password": FIRST_PASSWORD, "owner": "new"}
+
+    def replace(name: str) -> None:
+        if name == "set done":
+            fake.hook = lambda _: None
+            services(planned.app).changes.remove(Reference(name="db"), attempt=planned.attempt(Action.PURGE))
+            planned.store("db", json.dumps(value))
+
+    fake.hook = replace
+    with pytest.raises(RotationFailedError, match="the secret does not exist"):
+        planned.run()
+    assert planned.act().state == "paused"
+    assert planned.show().error == "the secret does not exist"
+    assert planned.fetch() == value
+    assert not planned.entries(Action.ROTATION_DONE)
+    assert len(planned.entries(Action.ROTATION_FAILED)) == 1
+
+
+def test_a_conflict_without_the_new_password_is_no_publication(
+    planned: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The run ends refused if the secret has neither the expected version nor the new password."""
+
+    def conflict(*_: Any, **__: Any) -> None:
+        raise VersionConflictError
+
+    patch = SecretWriter.patch
+    monkeypatch.setattr(SecretWriter, "patch", conflict)
+    with pytest.raises(RotationFailedError, match="changed during the rotation"):
+        planned.run()
+    assert not planned.entries(Action.ROTATION_DONE)
+    assert planned.show().step is None
+    # Another process, which has lost its lease by now, has published it.
+    monkeypatch.setattr(SecretWriter, "patch", lambda *args, **options: conflict(patch(*args, **options)))
+    assert planned.run() == 2
+    assert planned.entries(Action.ROTATION_DONE)
+
+
+def test_a_lease_that_ends_while_the_trail_is_read_closes_nothing(
+    planned: World, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The lease is renewed directly before the close at the source."""
+    planned.run()
+
+    def slow(*_: object) -> list[str]:
+        Rotation.raw().update_one({}, {"$set": {"until": None}})
+        assert Rotation(id="default/db").lease.take("another process", planned.runner._lease_seconds)
+        return []
+
+    monkeypatch.setattr(run, "holders", slow)
+    planned.act()
+    assert fake.passwords[A] == FIRST_PASSWORD
+
+
+def test_a_process_that_ends_leaves_the_next_steps_to_others(planned: World, fake: Fake) -> None:
+    """It does not wait for the whole run, which can take longer than it has."""
+    fake.hook = lambda name: planned.runner._periodic._closed.set() if name == "set done" else None
+    with pytest.raises(RotationBusyError):
+        planned.run()
+    assert planned.show().step == "set"
+    assert planned.fetch()["username"] == A
+    fake.hook = lambda _: None
+    Runner(planned.rotations._keys, planned.rotations._tools).act()
+    assert planned.fetch()["username"] == B
+
+
+@pytest.mark.parametrize("error", [SecretBusyError(), KeyMissingError("x")])
+def test_failures_of_the_service_are_none_of_the_plan(
+    planned: World, monkeypatch: pytest.MonkeyPatch, error: Exception
+) -> None:
+    """A busy secret or a missing key is no event, and is retried at once."""
+
+    def fail(*_: object) -> None:
+        raise error
+
+    with monkeypatch.context() as patched:
+        patched.setattr(run.Tools, "read", fail)
+        planned.make_due("check_at")
+        planned.runner.act()
+        planned.act()
+    assert (planned.show().state, planned.show().error) == ("waiting", "")
+    assert not planned.entries(Action.ROTATION_FAILED)
+    planned.runner.act()
+    assert planned.show().version == 2
+
+
+def test_a_plan_made_again_is_another_one(planned: World) -> None:
+    """A process with the deleted plan can neither change, remove nor activate the new one."""
+    key = planned.rotations._keys.find()
+    assert key
+    [document] = Rotation.with_id("default/db")
+    old = Rotation.genuine(document, key)
+    assert old
+    planned.rotations.delete("db", attempt=planned.attempt())
+    planned.create(kind="command")
+    assert not old.save_changes(key)
+    Rotation.remove([document])
+    assert planned.show().state == "waiting"
+    Rotation.raw().update_one({}, {"$set": {"pending": True}})
+    assert not old.activate()

@@ -56,7 +56,6 @@ from vault.api.http import errors, rate_limits, request_log
 from vault.cli.dev.mongod import free_port
 from vault.core.attempt import Outcome, attempts_finished
 from vault.core.errors import AuditUnavailableError, KeyMissingError, StorageUnavailableError
-from vault.core.principal import SERVICE
 from vault.crypto import MasterKey
 from vault.documents import database
 from vault.observability import logs
@@ -176,8 +175,8 @@ def failing(kind: type[Exception]) -> Iterator[None]:
 
     def fail(outcomes: Sequence[Outcome], new_secrets: Sequence[Any]) -> bool:
         nonlocal failed
-        # The service itself reads the secrets of a new rotation plan first.
-        if not failed and any(attempt.principal.name != SERVICE.name for attempt, _ in outcomes):
+        # The secrets of a new rotation plan are read first.
+        if not failed and not any(attempt.details.get("rotation") for attempt, _ in outcomes):
             failed = True
             raise kind(*quoting) from PyMongoError(f"{EVERYTHING}")
         return any(receive(outcomes, new_secrets) for receive in receivers(outcomes))

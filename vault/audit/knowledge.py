@@ -25,16 +25,16 @@ Key = tuple[str, int, str]
 
 SUCCESS = {"status": Status.SUCCESS.value}
 _FETCH = Action.FETCH.value
-#: Entries that prove who knows a value. A wrapped one is known to those who unwrap it. The keys of a value
-#: are not the value, and a new secret can be without one.
+#: Successes without a value: its keys are not the value, and a new secret can be without one.
+NO_VALUES: Sequence[dict[str, Any]] = (
+    {"action": _FETCH, "details.subkeys": True},
+    {"action": Action.CREATE.value, "details.version": 0},
+)
+#: Entries that prove who knows a value. A wrapped one is known to those who unwrap it.
 KNOWN: dict[str, Any] = {
     **SUCCESS,
     "action": {"$in": [_FETCH, Action.CREATE.value, Action.UPDATE.value]},
-    "$nor": [
-        {"action": _FETCH, "details.wrapped": True},
-        {"action": _FETCH, "details.subkeys": True},
-        {"action": Action.CREATE.value, "details.version": 0},
-    ],
+    "$nor": [{"action": _FETCH, "details.wrapped": True}, *NO_VALUES],
 }
 WRAPPED = {
     **SUCCESS,

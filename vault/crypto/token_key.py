@@ -24,6 +24,7 @@ _SESSION_PURPOSE = b"secret-manager session credential\x00"
 _FORM_PURPOSE = b"secret-manager session form\x00"
 _SIGN_IN_PURPOSE = b"secret-manager sign-in\x00"
 _ROTATION_PURPOSE = b"secret-manager rotation password\x00"
+_SERVER_PURPOSE = b"secret-manager rotation server\x00"
 
 
 class RecordKind(Enum):
@@ -94,6 +95,11 @@ class TokenKey:
     def decrypt_password(self, encrypted: bytes, plan: str) -> str:
         """Return the password that `encrypt_password` encrypted for *plan*."""
         return _decrypted(encrypted, self._cipher(_ROTATION_PURPOSE, plan))
+
+    def rotation_server(self, server: str, plan: str) -> str:
+        """Return the hash by which a rotation *plan* knows its *server*, in hexadecimal."""
+        text = f"{plan}\0{server}".encode()
+        return hmac.digest(self._material, _SERVER_PURPOSE + text, "sha256").hex()
 
     def _cipher(self, purpose: bytes, holder: str) -> AESGCM:
         return AESGCM(hmac.digest(self._material, purpose + holder.encode(), "sha256"))

@@ -1,6 +1,6 @@
 """Stored rotation plans, each with the state of its run."""
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from datetime import datetime
 from typing import Any, ClassVar
 
@@ -11,6 +11,9 @@ from vault.crypto.token_key import RecordKind, TokenKey
 from vault.documents.base import is_text
 from vault.documents.lease import Lease
 from vault.documents.sealed import SealedDocument
+
+#: Fields that tell a plan from earlier and later ones for the secret.
+_OWN = ("created_at", "created_by")
 
 
 class Rotation(SealedDocument):
@@ -26,8 +29,11 @@ class Rotation(SealedDocument):
     name = StringField(required=True)
     #: The kind of the source.
     kind = StringField(required=True)
-    #: The name of the secret with the administrator's URL.
+    #: The ID of the secret: another one that gets the name later has no plan.
+    secret_id = StringField(required=True)
+    #: The name of the secret with the administrator's URL, and a keyed hash of the server in it.
     admin = StringField(required=True)
+    server = StringField(required=True)
     users = ListField(StringField())
     #: `password` if this is the whole value of the secret, which otherwise is a JSON object.
     field = StringField()
@@ -76,8 +82,7 @@ class Rotation(SealedDocument):
 
     def _own(self) -> dict[str, Any]:
         # Not by its ID alone, which other plans for the secret have, too.
-        new = {name: getattr(self, name) for name in ("created_at", "created_by")}
-        return {"_id": self.id, "pending": True, **new}
+        return {"_id": self.id, "pending": True, **{name: getattr(self, name) for name in _OWN}}
 
     @staticmethod
     def id_of(namespace: str, name: str) -> str:
@@ -88,6 +93,10 @@ class Rotation(SealedDocument):
     def lease(self) -> Lease:
         """The lease on its run."""
         return Lease.of(self.collection_name(), self.id)
+
+    def end_run(self) -> None:
+        """Forget a run that has published nothing, or whose former password stays as it is."""
+        self.step = self.user = self.former = self.password = self.close_at = None
 
     def save_changes(self, key: TokenKey) -> bool:
         """Store the fields as the next revision; return False if someone else has changed or removed it."""
@@ -100,8 +109,16 @@ class Rotation(SealedDocument):
             "$set": {name: stored[name] for name in names if name in stored},
             "$unset": {name: "" for name in names if name not in stored},
         }
-        known = {"_id": self.id, "revision": before, "pending": None}
+        known = self._own() | {"revision": before, "pending": None}
         return bool(self.raw().update_one(known, change).matched_count)
+
+    @classmethod
+    def remove(cls, documents: Iterable[Mapping[str, Any]]) -> None:
+        """Remove *documents*, and no other plans that have their IDs by now."""
+        for document in documents:
+            # Altered ones can have any type.
+            own = {name: {"$eq": document.get(name)} for name in ("_id", *_OWN)}
+            cls.raw().delete_one(own)
 
     @classmethod
     def with_id(cls, plan_id: str) -> list[dict[str, Any]]:
@@ -112,7 +129,9 @@ class Rotation(SealedDocument):
     def due_ids(cls) -> Sequence[str]:
         """Return the IDs of the plans with something to do, by MongoDB's clock."""
         is_due = {"$or": [{"$lte": [f"${name}", "$$NOW"]} for name in ("next_at", "check_at")]}
-        found = cls.raw().find({"pending": None, "$expr": is_due}, {"_id": True})
+        # Of paused ones, only a former password can be due: `Step.PUBLISHED`.
+        can_act = {"$or": [{"is_paused": {"$ne": True}}, {"step": {"$ne": None}}]}
+        found = cls.raw().find({"pending": None, "$expr": is_due, **can_act}, {"_id": True})
         return [one["_id"] for one in found if is_text(one["_id"])]
 
 

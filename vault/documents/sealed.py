@@ -85,7 +85,7 @@ class SealedDocument(BaseDocument):
     def activate(self) -> bool:
         """Seal the pending document, so that it can be used; return False if it was pending too long."""
         change = {"$set": {"seal": self.seal}, "$unset": {"pending": "", "purge_at": ""}}
-        return bool(self.raw().update_one({"_id": self.id, "pending": True}, change).matched_count)
+        return bool(self.raw().update_one(self._own() | {"pending": True}, change).matched_count)
 
     def withdraw(self) -> None:
         """Remove the document, so that its name is free again."""

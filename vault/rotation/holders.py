@@ -5,7 +5,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from vault.audit.collection import collection
-from vault.audit.knowledge import KNOWN, SAFE, SUCCESS, fields
+from vault.audit.knowledge import NO_VALUES, SAFE, SUCCESS, fields
 from vault.audit.reader import SETTLED_SECONDS, earliest_id
 from vault.core.attempt import Action
 from vault.core.principal import SERVICE
@@ -17,6 +17,8 @@ MAX_HOLDERS = 100
 #: Includes fetches of wrapped values, because the person who unwraps one is not known yet. Everyone who
 #: knows a value is a holder, and a wrapped value never counts as replaced.
 _READS: dict[str, Any] = {**SUCCESS, "action": {"$in": [Action.FETCH, Action.CREATE, Action.UPDATE]}}
+#: Who creates a plan does not get the value to use it.
+_CREATES_PLAN = {"action": Action.FETCH, "details.rotation": True}
 
 
 def holders(secret_id: str, version: int, since: datetime | None) -> Sequence[str]:
@@ -28,7 +30,7 @@ def holders(secret_id: str, version: int, since: datetime | None) -> Sequence[st
     Raises:
         StorageUnavailableError: MongoDB is not available.
     """
-    query: dict[str, Any] = {**_READS, "$nor": KNOWN["$nor"][1:], "secret_id": secret_id}
+    query: dict[str, Any] = {**_READS, "$nor": [*NO_VALUES, _CREATES_PLAN], "secret_id": secret_id}
     query["principal"] = {"$ne": SERVICE.name}
     if since:
         query["_id"] = {"$gte": earliest_id(since - timedelta(seconds=SETTLED_SECONDS))}

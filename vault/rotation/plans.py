@@ -2,7 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -19,7 +19,7 @@ from vault.core.errors import (
     VaultError,
 )
 from vault.core.outcomes import Status
-from vault.core.principal import OPERATOR, plain_name
+from vault.core.principal import OPERATOR, Scope, plain_name
 from vault.core.timed_call import CallTimeoutError, call_within
 from vault.core.timestamps import to_milliseconds
 from vault.crypto.token_key import TokenKey
@@ -27,11 +27,14 @@ from vault.documents.guard import storage_errors
 from vault.documents.rotation import Rotation
 from vault.rotation.run import Tools
 from vault.rotation.runner import Runner
+from vault.rotation.server import server_of
 from vault.rotation.sources.errors import SourceError
 from vault.rotation.sources.source import SourceKind
 from vault.rotation.step import Step
 from vault.rotation.value import PASSWORD, credential
 from vault.secrets import reach
+from vault.secrets.items import Fetch
+from vault.secrets.requests import Reference
 
 logger = logging.getLogger(__name__)
 
@@ -107,6 +110,7 @@ class Rotations:
         """Create a plan for an existing secret; its first run comes after one period.
 
         Raises:
+            ScopeMissingError: The principal may not fetch and update secrets.
             RotationExistsError: The secret has a plan.
             RotationRefusedError: It cannot be rotated like this; the message says why.
             SecretNotFoundError: The secret, or the administrator's, does not exist, or the principal cannot
@@ -114,16 +118,23 @@ class Rotations:
         """
         namespace = new.namespace or attempt.principal.namespace
         attempt.details |= {"kind": new.kind.value, "admin": new.admin, "users": list(new.users)}
+        _require_scopes(attempt)
         _require_reached(namespace, new.admin, attempt)
         _require_reached(namespace, new.name, attempt)
         if len(set(new.users)) != 2:
             raise RotationRefusedError("A plan has two users, which take turns.")
         member = PASSWORD if new.password_only else None
-        self._require_usable(namespace, new, member)
+        # The caller reads both: who chooses the server can learn the password.
+        reader = replace(attempt, principal=replace(attempt.principal, namespace=namespace))
+        url = self._tools.url(new.admin, reader)
+        current = self._require_usable(url, new, member, reader)
         key = self._keys.find_or_make()
         now = to_milliseconds(datetime.now(UTC))
+        plan_id = Rotation.id_of(namespace, new.name)
         plan = Rotation(
-            id=Rotation.id_of(namespace, new.name),
+            id=plan_id,
+            secret_id=current.attempt.secret_id,
+            server=key.rotation_server(server_of(url), plan_id),
             namespace=namespace,
             name=new.name,
             kind=new.kind.value,
@@ -142,17 +153,16 @@ class Rotations:
         publish(plan, attempt=attempt)
         return _info(plan)
 
-    def _require_usable(self, namespace: str, new: NewRotation, member: str | None) -> None:
-        read = self._tools.read(namespace, new.name)
-        if read.max_reads is not None:
-            raise RotationRefusedError("The secret has a read limit, and the service itself reads it.")
-        found = credential(read.plaintext, member)
+    def _require_usable(self, url: str, new: NewRotation, member: str | None, reader: Attempt) -> Fetch:
+        current = self._tools.read(Reference(name=new.name), reader)
+        found = credential(current.plaintext, member)
         if found.user is not None and found.user not in new.users:
             raise RotationRefusedError("The user in the value of the secret is not one of the plan.")
         try:
-            self._tools.source(namespace, new.admin, new.kind)
+            self._tools.source(url, new.kind)
         except SourceError as error:
             raise RotationRefusedError(f"The source cannot be used: {error}.") from None
+        return current
 
     def list(self, *, attempt: Attempt) -> list[RotationInfo]:
         """Return the plans of the principal's namespace and paths, by their names; for operators, all."""
@@ -182,9 +192,15 @@ class Rotations:
         It returns the new version, and raises the errors of `Runner.run_now`.
 
         Raises:
-            RotationNotFoundError: As `show`.
+            ScopeMissingError: As `create`.
+            RotationNotFoundError: As `show`, or the principal cannot reach the administrator's secret.
         """
-        document, _ = self._find(name, namespace, attempt)
+        _require_scopes(attempt)
+        document, key = self._find(name, namespace, attempt)
+        plan, principal = Rotation.genuine(document, key), attempt.principal
+        if plan and principal is not OPERATOR and not principal.reaches(plan.namespace, plan.admin):
+            attempt.details["reason"] = reach.OUTSIDE_PATHS
+            raise RotationNotFoundError
         attempt.finish(Status.SUCCESS)
         plan_id = str(document["_id"])
         return lambda: self._run(plan_id)
@@ -250,6 +266,11 @@ class Rotations:
         return found[0], key
 
 
+def _require_scopes(attempt: Attempt) -> None:
+    for scope in (Scope.SECRET_FETCH, Scope.SECRET_UPDATE):
+        attempt.require(scope)
+
+
 def _require_reached(namespace: str, name: str, attempt: Attempt) -> None:
     reach.record(namespace, name, attempt)
     if attempt.principal is not OPERATOR:
@@ -293,8 +314,10 @@ def _info(plan: Rotation) -> RotationInfo:
 def _state(plan: Rotation) -> str:
     if plan.has_drifted:
         return "drifted"
+    if plan.is_paused and plan.step is None:
+        return "paused"
     if plan.failures:
         return "failing"
     if plan.step is not None:
         return "published" if plan.step == Step.PUBLISHED else "running"
-    return "paused" if plan.is_paused else "waiting"
+    return "waiting"

@@ -9,17 +9,18 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NoReturn
 
 from vault.audit.reader import SETTLED_SECONDS
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import RotationRefusedError, VersionConflictError
+from vault.core.errors import RotationRefusedError, SecretNotFoundError, VersionConflictError
 from vault.core.outcomes import Status
 from vault.core.principal import SERVICE, Principal
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
 from vault.documents.rotation import Rotation
 from vault.rotation.holders import holders
+from vault.rotation.server import server_of
 from vault.rotation.sources.source import Source, SourceKind, open_source
 from vault.rotation.step import Step, Work
 from vault.rotation.value import Credential, changed, credential, new_password
@@ -49,31 +50,48 @@ class Tools:
     #: The programs that may be a source.
     commands: tuple[str, ...]
 
-    def read(self, namespace: str, name: str) -> Fetch:
-        """Return the newest version of a secret: the service reads it, on record."""
-        details = {"rotation": True}
-        attempt = Attempt(action=Action.FETCH, principal=principal_of(namespace), details=details)
-        item = Fetch(attempt=attempt, reference=Reference(name=name))
-        self.secrets.read(item, lambda found: found)
-        return item
-
-    def source(self, namespace: str, admin: str, kind: str) -> Source:
-        """Return the source with the administrator in the secret *admin*.
+    def read(self, reference: Reference, reader: Attempt) -> Fetch:
+        """Return the newest version of a secret: *reader* reads it, on record.
 
         Raises:
-            RotationRefusedError: The administrator's secret is no text, and as `open_source`.
-            SourceError: As `open_source`.
+            RotationRefusedError: The secret has a read limit. No read is counted.
+        """
+        attempt = replace(
+            reader, action=Action.FETCH, secret_id=None, details={"rotation": True}, receipt=None
+        )
+        item = Fetch(attempt=attempt, reference=reference)
+        return self.secrets.read(item, _unlimited)
+
+    def url(self, admin: str, reader: Attempt) -> str:
+        """Return the administrator's URL in the secret *admin*, which *reader* reads.
+
+        Raises:
+            RotationRefusedError: It is no text, and as `read`.
         """
         try:
-            url = self.read(namespace, admin).plaintext.decode()
+            return self.read(Reference(name=admin), reader).plaintext.decode()
         except UnicodeDecodeError:
             raise RotationRefusedError("The value of the administrator's secret is not a text.") from None
+
+    def source(self, url: str, kind: str) -> Source:
+        """Return the source with the administrator's *url*. Errors as `open_source`."""
         return open_source(SourceKind(kind), url, seconds=self.step_seconds, commands=self.commands)
+
+
+def _unlimited(found: Fetch) -> Fetch:
+    if found.max_reads is not None:
+        name = found.name
+        raise RotationRefusedError(f"The secret {name} has a read limit, and the service itself reads it.")
+    return found
 
 
 def principal_of(namespace: str) -> Principal:
     """Return the service itself, as it acts in *namespace*."""
     return replace(SERVICE, namespace=namespace)
+
+
+def _reader_of(namespace: str) -> Attempt:
+    return Attempt(action=Action.FETCH, principal=principal_of(namespace))
 
 
 class Run:
@@ -91,8 +109,6 @@ class Run:
         self._source: Source | None = None
         #: The step in progress.
         self.work = Work.GENERATE
-        #: The ID of the secret, once it was read.
-        self.secret_id: str | None = None
 
     def publish(self) -> None:
         """Give the other user a new password, and publish it.
@@ -128,8 +144,8 @@ class Run:
         plan, self.work = self._plan, Work.CLOSE
         now = self._keep()
         current = self._current()
-        user = credential(current.plaintext, plan.field).user
-        left = holders(self.secret_id or "", plan.version, plan.before_at)
+        found = credential(current.plaintext, plan.field)
+        left = holders(plan.secret_id, plan.version, plan.before_at)
         plan.holders = list(left)
         if left and now < plan.close_at:
             # Less and less often: it can take days.
@@ -138,10 +154,13 @@ class Run:
             self._save()
             return
         # Unless someone has stored the former value again.
-        if user != plan.former:
+        if (found.user or self._in_use(found)) != plan.former:
+            source = self._connected()
             self._record(self.work, user=plan.former, holders=list(left))
-            self._connected().close(plan.former, new_password())
-        plan.step = plan.user = plan.former = plan.close_at = None
+            # The trail can take long.
+            self._keep()
+            source.close(plan.former, new_password())
+        plan.end_run()
         plan.next_at = max(plan.done_at + timedelta(seconds=plan.every_seconds), now)
         self._save()
 
@@ -193,14 +212,15 @@ class Run:
         )
         try:
             self._tools.changes.patch(
-                Reference(name=plan.name),
+                Reference(secret_id=plan.secret_id),
                 lambda current: changed(current.plaintext, plan.field, new),
                 expected_version=plan.version - 1,
                 attempt=attempt,
             )
         except VersionConflictError:
-            # Raises an error if another value is published.
-            self._is_published()
+            # A process that died may have published the password itself.
+            if not self._is_published():
+                self._give_up()
         self._finish()
 
     def _finish(self) -> None:
@@ -225,10 +245,13 @@ class Run:
         if current.fetched_version < plan.version:
             return False
         found, new = credential(current.plaintext, plan.field), self._new()
-        if found.password == new.password and found.user in (None, new.user):
-            return True
-        # No one knows the new password, and the next run replaces it.
-        plan.step = plan.user = plan.former = plan.password = None
+        if found.password != new.password or found.user not in (None, new.user):
+            self._give_up()
+        return True
+
+    def _give_up(self) -> NoReturn:
+        """End the run without a publication. No one knows the new password, and the next run replaces it."""
+        self._plan.end_run()
         raise RotationRefusedError("The secret was changed during the rotation.")
 
     def _in_use(self, found: Credential) -> str:
@@ -241,19 +264,36 @@ class Run:
         users = list(self._plan.users) if found.user is None else [found.user]
         if found.user is not None and found.user not in self._plan.users:
             raise RotationRefusedError("The user in the value of the secret is not one of the plan.")
+        source = self._connected()
         for user in users:
-            if self._connected().login(user, found.password):
+            self._keep()
+            if source.login(user, found.password):
                 return user
         raise DriftError
 
     def _current(self) -> Fetch:
-        current = self._tools.read(self._plan.namespace, self._plan.name)
-        self.secret_id = current.attempt.secret_id
-        return current
+        # By its ID: another secret that gets the name later has another owner.
+        return self._tools.read(Reference(secret_id=self._plan.secret_id), _reader_of(self._plan.namespace))
 
     def _connected(self) -> Source:
+        """Return the source.
+
+        Raises:
+            RotationRefusedError: The administrator's secret is missing or names another server.
+        """
+        plan = self._plan
         if self._source is None:
-            self._source = self._tools.source(self._plan.namespace, self._plan.admin, self._plan.kind)
+            try:
+                url = self._tools.url(plan.admin, _reader_of(plan.namespace))
+            except SecretNotFoundError:
+                raise RotationRefusedError("The administrator's secret does not exist.") from None
+            # Who may write that secret would get the password in use by a login there.
+            if self._key.rotation_server(server_of(url), plan.id) != plan.server:
+                raise RotationRefusedError(
+                    "The administrator's secret names another server than at the creation of the plan. "
+                    "Create the plan again."
+                )
+            self._source = self._tools.source(url, plan.kind)
         return self._source
 
     def _new(self) -> Credential:
@@ -261,7 +301,7 @@ class Run:
         return Credential(plan.user, self._key.decrypt_password(b64decode(plan.password), plan.id))
 
     def _record(self, work: Work, action: Action = Action.ROTATION_STEP, **details: Any) -> None:
-        record(self._plan, action, self.secret_id, step=work, **details)
+        record(self._plan, action, step=work, **details)
 
     def _step(self, step: Step) -> None:
         self._plan.step, self._plan.failures, self._plan.error, self._plan.has_drifted = step, 0, None, False
@@ -271,11 +311,11 @@ class Run:
         save(self._plan, self._key)
 
 
-def record(plan: Rotation, action: Action, secret_id: str | None, **details: Any) -> None:
+def record(plan: Rotation, action: Action, **details: Any) -> None:
     """Put an *action* of the service on record."""
     named = {"name": plan.name, "namespace": plan.namespace, **details}
     attempt = Attempt(
-        action=action, principal=principal_of(plan.namespace), secret_id=secret_id, details=named
+        action=action, principal=principal_of(plan.namespace), secret_id=plan.secret_id, details=named
     )
     attempt.finish(Status.SUCCESS)
 

@@ -13,9 +13,12 @@ from vault.auth.token_keys import TokenKeys
 from vault.core.attempt import Action
 from vault.core.errors import (
     AuditUnavailableError,
+    KeyMissingError,
     RotationBusyError,
     RotationFailedError,
     RotationNotFoundError,
+    SecretBusyError,
+    SecretNotFoundError,
     StorageUnavailableError,
     VaultError,
 )
@@ -41,6 +44,9 @@ _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 10, 3_600
 
 #: The time between two logins that look for a changed password, and after one without an answer.
 _CHECK_INTERVAL, _CHECK_RETRY = timedelta(days=1), timedelta(hours=1)
+
+#: Errors that say nothing about the source or the plan.
+_UNRELATED = (AuditUnavailableError, KeyMissingError, LostError, SecretBusyError, StorageUnavailableError)
 
 _DRIFT = "the password in use does not open the source: someone has changed it there"
 
@@ -71,7 +77,7 @@ class Runner:
         self._periodic.start()
 
     def close(self) -> None:
-        """Stop after the plans in progress."""
+        """Stop after the steps in progress. Another process continues with the next ones."""
         self._periodic.close()
 
     def act(self) -> None:
@@ -104,7 +110,7 @@ class Runner:
                 self._attempted(held, held.run.close)
         elif is_due(plan.next_at, held.now) and not plan.is_paused:
             self._attempted(held, held.run.publish)
-        if is_due(plan.check_at, held.now):
+        if is_due(plan.check_at, held.now) and not plan.is_paused:
             self._check(held)
 
     def run_now(self, plan_id: str) -> int:
@@ -130,7 +136,7 @@ class Runner:
         """Yield a plan under its lease.
 
         Raises:
-            LostError: Another process has it.
+            LostError: Another process has it, or this one ends.
             RotationNotFoundError: It was deleted, or someone has altered it in MongoDB.
         """
         # A new one for each run: a process can be asked for one while it works on the same plan.
@@ -138,6 +144,9 @@ class Runner:
         lease = Rotation(id=plan_id).lease
 
         def keep() -> datetime:
+            if self._periodic.closed:
+                # The process ends soon, also in the middle of a step.
+                raise LostError
             with storage_errors():
                 if not lease.take(holder, self._lease_seconds):
                     raise LostError
@@ -165,11 +174,16 @@ class Runner:
         before = held.plan.step
         try:
             work()
-        except (AuditUnavailableError, LostError, StorageUnavailableError):
+        except _UNRELATED:
             raise
         except DriftError:
             self._drifted(held)
             self._failed(held, _DRIFT)
+        except SecretNotFoundError:
+            # Until someone restores it, and runs the plan.
+            held.plan.end_run()
+            held.plan.is_paused = True
+            self._failed(held, "the secret does not exist")
         except Exception as error:  # noqa: BLE001 - also a defect is put on record, and backs off
             self._failed(held, _reason(error))
         if held.plan.step != before and held.plan.step == Step.PUBLISHED:
@@ -181,12 +195,12 @@ class Runner:
         try:
             held.run.check()
             plan.has_drifted = False
+        except _UNRELATED:
+            raise
         except DriftError:
             self._drifted(held)
         except SourceUnavailableError:
             plan.check_at = held.now + _CHECK_RETRY
-        except LostError:
-            raise
         except Exception as error:  # noqa: BLE001 - as of a run
             plan.error = _reason(error)
         save(plan, held.key)
@@ -194,14 +208,14 @@ class Runner:
     def _drifted(self, held: _Held) -> None:
         plan = held.plan
         if not plan.has_drifted:
-            record(plan, Action.ROTATION_DRIFT, held.run.secret_id, step=held.run.work)
+            record(plan, Action.ROTATION_DRIFT, step=held.run.work)
             metrics.ROTATION_DRIFT.inc()
             logger.warning("rotation drift: %s", _DRIFT)
         plan.has_drifted = True
 
     def _failed(self, held: _Held, reason: str) -> None:
         plan, step = held.plan, held.run.work
-        record(plan, Action.ROTATION_FAILED, held.run.secret_id, step=step, reason=reason)
+        record(plan, Action.ROTATION_FAILED, step=step, reason=reason)
         metrics.ROTATION_FAILED.inc()
         logger.warning("rotation failed at the step %s: %s", step, reason)
         failures = int(plan.failures or 0)

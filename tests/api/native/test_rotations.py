@@ -12,6 +12,7 @@ from tests.rotation.fake import Fake
 from tests.support.access import make_token, post
 from tests.support.lifecycle import b64
 from tests.support.problems import fields_of
+from tests.support.rotation import Stored
 from vault.api.operations.blueprint import REQUEST_TIMEOUT
 from vault.rotation import run
 from vault.rotation.sources.errors import SourceUnavailableError
@@ -101,6 +102,29 @@ def test_a_plan_needs_its_scope_and_both_secrets_within_the_paths(app: Flask, ma
     manager.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
     for path, body in ((CREATE, NEW), (LIST, {}), *((path, NAMED) for path in (SHOW, RUN, PAUSE, DELETE))):
         assert post(manager, path, body, 403)["code"] == "scope_missing"
+
+
+@pytest.mark.parametrize("missing", ["secret:fetch", "secret:update"])
+def test_who_may_not_read_the_password_cannot_rotate_it(
+    app: Flask, manager: FlaskClient, fake: Fake, stored: Stored, missing: str
+) -> None:
+    """Else the password in use would log in at a server of the caller's choice; the read is the caller's."""
+    post(manager, CREATE, NEW)
+    reads = list(stored.audit_logs.find({"action": "fetch"}))
+    assert {(one["principal"], one["details"]["name"]) for one in reads} == {
+        ("dba", "billing/admin"),
+        ("dba", "billing/db"),
+    }
+    scopes = {"rotation:manage", "secret:create", "secret:fetch", "secret:update"} - {missing}
+    token = make_token(app, "other", scopes=sorted(scopes), paths=("billing/",))
+    manager.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+    for path, body in ((CREATE, NEW), (RUN, NAMED)):
+        problem = post(manager, path, body, 403)
+        assert (problem["code"], missing in problem["detail"]) == ("scope_missing", True)
+    within = make_token(app, "within", role="admin", paths=("billing/db",))
+    manager.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {within}"
+    assert post(manager, RUN, NAMED, 404)["code"] == "rotation_not_found"
+    assert not fake.calls
 
 
 def test_an_invalid_plan_is_422(manager: FlaskClient) -> None:

@@ -181,8 +181,9 @@ class RotationList(Reply):
 def create_rotation(new: NewRotation) -> RotationInfo:
     """Create a rotation plan.
 
-    Requires the scope `rotation:manage`, and both secrets within your paths. The first rotation comes after
-    one period.
+    Requires the scopes `rotation:manage`, `secret:fetch` and `secret:update`, and both secrets within your
+    paths. The first rotation comes after one period. Later, the administrator's secret must name the same
+    server.
     """
     return services().rotations.create(new, attempt=current_attempt())
 
@@ -222,8 +223,9 @@ def show_rotation(body: dict[str, Any]) -> RotationInfo:
 def run_rotation(body: dict[str, Any]) -> dict[str, Any]:
     """Rotate a password now.
 
-    Requires the scope `rotation:manage`. The reply comes after the publication; the former password stays
-    open for its holders. Refused until that is closed. Ends a pause.
+    Requires the scopes `rotation:manage`, `secret:fetch` and `secret:update`, and both secrets within your
+    paths. The reply comes after the publication; the former password stays open for its holders. Refused
+    until that is closed. Ends a pause.
     """
     run = services().rotations.run(**body, attempt=current_attempt())
     # The source can be slow.
