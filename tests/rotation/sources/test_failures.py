@@ -14,7 +14,7 @@ from vault.rotation.sources.errors import SourceError, SourceRefusedError, Sourc
 @pytest.mark.parametrize(
     ("error", "kind", "text"),
     [
-        (pymysql.err.OperationalError(1045, "hunter2"), SourceRefusedError, "user or the password"),
+        (pymysql.err.OperationalError(1045, "hunter2"), SourceRefusedError, "refuses the administrator"),
         (pymysql.err.OperationalError(1227, "hunter2"), SourceRefusedError, "may not change"),
         (pymysql.err.OperationalError(1396, "hunter2"), SourceRefusedError, "does not have the user"),
         (pymysql.err.OperationalError(1819, "hunter2"), SourceRefusedError, "policy"),
@@ -26,7 +26,7 @@ from vault.rotation.sources.errors import SourceError, SourceRefusedError, Sourc
 )
 def test_of_mysql(error: Exception, kind: type[SourceError], text: str) -> None:
     """The code decides; the text, which can quote the statement, is not shown."""
-    found = mysql._failure(error)
+    found = mysql._failure(error, is_admin=True)
     assert isinstance(found, kind)
     assert text in str(found)
     assert "hunter2" not in str(found)

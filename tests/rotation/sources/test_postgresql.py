@@ -75,7 +75,37 @@ def test_a_failed_change_is_not_quoted(error: psycopg.Error, kind: type[Exceptio
     assert "hunter2" not in str(found)
 
 
-def test_a_full_server_is_unavailable() -> None:
-    """A refusal that is not about the password is not taken for one."""
-    error = psycopg.OperationalError("FATAL: sorry, too many clients already")
-    assert isinstance(_failure(error, is_admin=False), SourceUnavailableError)
+@pytest.mark.parametrize(
+    "text",
+    [
+        "FATAL: sorry, too many clients already",
+        "FATAL: remaining connection slots are reserved for roles with the SUPERUSER attribute",
+        "FATAL: the database system is in recovery mode",
+        "FATAL: the database system is not yet accepting connections",
+        "FATAL: terminating connection due to administrator command",
+        "FATAL: something new",
+        "server closed the connection unexpectedly",
+    ],
+)
+def test_a_full_or_restarting_server_is_unavailable(text: str) -> None:
+    """A refusal that is not about the password is not taken for one, also after the password was sent."""
+    assert isinstance(_failure(psycopg.OperationalError(text), is_admin=False), SourceUnavailableError)
+
+
+def test_a_right_password_is_never_taken_for_a_wrong_one(postgresql: Server) -> None:
+    """A missing or closed database, and a full one, are unavailable; a locked user is refused."""
+    admin = PostgreSQL(postgresql.url, 5)
+    admin.set_password(USERS[0], FIRST_PASSWORD)
+    with psycopg.connect(postgresql.url, autocommit=True) as connection:
+        connection.execute("CREATE DATABASE closed ALLOW_CONNECTIONS false")
+        for name, reason in (("missing", "does not have the database"), ("closed", "accepts no connections")):
+            with pytest.raises(SourceUnavailableError, match=reason):
+                PostgreSQL(postgresql.url.replace("/postgres", f"/{name}"), 5).login(USERS[0], FIRST_PASSWORD)
+        connection.execute(f"ALTER ROLE {USERS[0]} CONNECTION LIMIT 0")
+        with pytest.raises(SourceUnavailableError, match="too many connections"):
+            admin.login(USERS[0], FIRST_PASSWORD)
+        connection.execute(f"ALTER ROLE {USERS[0]} CONNECTION LIMIT -1 NOLOGIN")
+        assert not admin.login(USERS[0], FIRST_PASSWORD)
+        connection.execute(f"ALTER ROLE {USERS[0]} LOGIN")
+    assert not admin.login("too many", "wrong")
+    assert admin.login(USERS[0], FIRST_PASSWORD)

@@ -8,6 +8,7 @@ import pytest
 from tests.rotation.conftest import World
 from tests.rotation.servers import ADMIN_PASSWORD, FIRST_PASSWORD, USERS, Server, certificate, own_folder
 from vault.rotation.sources.errors import SourceError, SourceRefusedError, SourceUnavailableError
+from vault.rotation.sources.hosts import require_allowed
 from vault.rotation.sources.source import SourceKind, open_source
 
 pytestmark = pytest.mark.process
@@ -108,6 +109,37 @@ def test_a_server_that_is_away_or_hangs_is_unavailable(kind: str) -> None:
                 opened(kind, f"{kind}://a:b@{place}/", 2).login("a", "b")
 
 
+#: Options with which a URL would use files of the service, and the forms that hide them.
+FOREIGN_OPTIONS = {
+    "postgresql": ["service=hunter2", "passfile=/hunter2", "sslkey=/hunter2", "sslkeylogfile=/hunter2"],
+    "mysql": ["read_default_file=/hunter2"],
+    "mongodb": [
+        *(
+            "tlsCertificateKeyFile=/hunter2",
+            "authMechanism=MONGODB-AWS",
+            "w=1;tlsCertificateKeyFile=/hunter2",
+        ),
+        "appName=x#&tlsCertificateKeyFile=/hunter2",
+    ],
+    "redis": ["ssl_keyfile=/hunter2", "host=hunter2"],
+}
+
+
+@pytest.mark.parametrize("host", ["169.254.169.254", "2852039166", "[fe80::1]", "[::ffff:169.254.1.1]"])
+@pytest.mark.parametrize("scheme", ["postgresql", "mysql", "mongodb", "rediss"])
+def test_metadata_services_are_out_of_reach(scheme: str, host: str) -> None:
+    """No URL leads to a link-local address, however it is written."""
+    with pytest.raises(SourceRefusedError, match="does not connect to link-local"):
+        opened(scheme.removesuffix("s"), f"{scheme}://a:b@{host}/").login("a", "b")
+
+
+def test_a_host_without_an_address_is_unavailable() -> None:
+    """A name that cannot be one is not looked up by the driver."""
+    require_allowed(["192.0.2.1", "127.0.0.1"])
+    with pytest.raises(SourceUnavailableError, match="has no address"):
+        opened("mysql", "mysql://a:b@a..b/").login("a", "b")
+
+
 @pytest.mark.parametrize("kind", ["postgresql", "mysql", "mongodb", "redis"])
 def test_an_invalid_url_is_not_quoted(kind: str) -> None:
     """The error does not contain the administrator's secret; also what no URL can have is a refusal."""
@@ -119,6 +151,7 @@ def test_an_invalid_url_is_not_quoted(kind: str) -> None:
         "mysql": ["mysql://a:b@h/?ssl_ca=/hunter2"],
         "mongodb": ["mongodb://a:b@h/?tlsCAFile=/hunter2"],
     }.get(kind, [])
+    urls += [f"{kind}://a:b@h/?{option}" for option in FOREIGN_OPTIONS[kind]]
     for url in urls:
         with pytest.raises(SourceRefusedError) as refused:
             opened(kind, url)

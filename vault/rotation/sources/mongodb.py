@@ -8,10 +8,24 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
-from vault.rotation.sources.errors import SourceRefusedError, SourceUnavailableError
-from vault.rotation.sources.hosts import is_this_machine
+from vault.rotation.sources.errors import (
+    SourceRefusedError,
+    SourceUnavailableError,
+    WrongPasswordError,
+    tls_failure,
+    wrong_password,
+)
+from vault.rotation.sources.hosts import is_this_machine, require_allowed
 
-_INVALID = "the administrator's secret is not a URL of MongoDB"
+_INVALID = "the administrator's secret is not a URL of MongoDB, or has an option that is not supported"
+#: Options of the driver that a URL can have, in lower case. Others name files, or the service's own identity.
+_OPTIONS = frozenset(
+    {
+        *("appname", "authsource", "directconnection", "loadbalanced", "readpreference", "replicaset"),
+        *("journal", "retryreads", "retrywrites", "ssl", "tls", "tlsallowinvalidcertificates"),
+        *("tlsallowinvalidhostnames", "tlscafile", "tlsinsecure", "w"),
+    }
+)
 _AUTHENTICATION_FAILED, _UNAUTHORIZED, _NO_USER = 18, 13, 11
 
 
@@ -34,14 +48,21 @@ class MongoDB:
             "appname": "secret-manager",
         }
         try:
-            parts = urlsplit(self._url)
+            # As the driver, which reads on behind a `#`, and splits at a `;`, too.
+            parts = urlsplit(self._url, allow_fragments=False)
         except ValueError:
             # The text can quote the URL.
             raise SourceRefusedError(_INVALID) from None
         if parts.scheme not in ("mongodb", "mongodb+srv"):
             raise SourceRefusedError(_INVALID)
         given = {name.lower(): value for name, value in parse_qsl(parts.query)}
-        is_local = all(map(is_this_machine, _hosts(parts.netloc)))
+        is_ambiguous = ";" in parts.query or (parts.query and not parts.path)
+        if is_ambiguous or given.keys() - _OPTIONS:
+            raise SourceRefusedError(_INVALID)
+        hosts = _hosts(parts.netloc)
+        # The driver looks up the hosts behind the name of a mongodb+srv://.
+        self._hosts = hosts if parts.scheme == "mongodb" else []
+        is_local = all(map(is_this_machine, hosts))
         if "tlscafile" in given or not (given.keys() & {"tls", "ssl"} or is_local):
             self._options["tls"] = True
         self._users = given.get("authsource") or unquote(parts.path.strip("/")) or "admin"
@@ -64,7 +85,7 @@ class MongoDB:
         try:
             with self._connected({"username": user, "password": password, "authSource": self._users}):
                 return True
-        except _WrongPasswordError:
+        except WrongPasswordError:
             return False
 
     def close(self, user: str, password: str) -> None:
@@ -76,6 +97,7 @@ class MongoDB:
 
     @contextmanager
     def _connected(self, credential: dict[str, Any]) -> "Iterator[MongoClient[dict[str, Any]]]":
+        require_allowed(self._hosts)
         with self._client(credential) as client:
             try:
                 # Authenticates, and needs no right.
@@ -83,10 +105,6 @@ class MongoDB:
                 yield client
             except PyMongoError as error:
                 raise _failure(error, is_admin=not credential) from None
-
-
-class _WrongPasswordError(SourceRefusedError):
-    """The server does not accept the password."""
 
 
 def _hosts(place: str) -> list[str]:
@@ -100,16 +118,12 @@ def _hosts(place: str) -> list[str]:
 def _failure(error: PyMongoError, *, is_admin: bool) -> SourceRefusedError | SourceUnavailableError:
     if isinstance(error, OperationFailure):
         if error.code == _AUTHENTICATION_FAILED:
-            if is_admin:
-                return SourceRefusedError("the server refuses the administrator's user or password")
-            return _WrongPasswordError("the server refuses the user or the password")
+            return wrong_password(is_admin=is_admin)
         if error.code == _UNAUTHORIZED:
             return SourceRefusedError("the administrator may not change the user's password")
         if error.code == _NO_USER:
             return SourceRefusedError("the server does not have the user")
         return SourceRefusedError(f"the server refuses, with the code {error.code}")
     if "certificate" in str(error).lower():
-        return SourceRefusedError(
-            "TLS to the server fails: check its certificate, and the options of the URL"
-        )
+        return tls_failure()
     return SourceUnavailableError("the server cannot be reached")

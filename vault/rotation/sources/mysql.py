@@ -11,8 +11,14 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import pymysql
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from vault.rotation.sources.errors import SourceRefusedError, SourceUnavailableError
-from vault.rotation.sources.hosts import is_this_machine
+from vault.rotation.sources.errors import (
+    SourceRefusedError,
+    SourceUnavailableError,
+    WrongPasswordError,
+    tls_failure,
+    wrong_password,
+)
+from vault.rotation.sources.hosts import is_this_machine, require_allowed
 
 #: Options of the driver that a URL can have.
 _TEXTS = frozenset({"ssl_ca", "ssl_cert", "ssl_key", "unix_socket"})
@@ -58,6 +64,7 @@ class MySQL:
             options["ssl_disabled"] = True
         else:
             options["ssl"] = _context(given, flags)
+        self._hosts = [] if "unix_socket" in given else [host]
         self._options = {
             "host": host,
             "port": port,
@@ -82,14 +89,14 @@ class MySQL:
                     cursor.execute(*_change(user, host, plugin, password, is_mariadb=is_mariadb))
             except pymysql.Error as error:
                 # The text can quote the statement.
-                raise _failure(error) from None
+                raise _failure(error, is_admin=True) from None
 
     def login(self, user: str, password: str) -> bool:
         """As `Source`."""
         try:
             with self._connected({"user": user, "password": password}):
                 return True
-        except _WrongPasswordError:
+        except WrongPasswordError:
             return False
 
     def close(self, user: str, password: str) -> None:
@@ -98,22 +105,16 @@ class MySQL:
 
     @contextmanager
     def _connected(self, credential: dict[str, str]) -> Iterator[Any]:
+        require_allowed(self._hosts)
         try:
             connection = pymysql.connect(**self._options, **credential)
         except (pymysql.Error, OSError, RuntimeError) as error:
-            failure = _failure(error)
-            if isinstance(failure, _WrongPasswordError) and credential is self._admin:
-                raise SourceRefusedError("the server refuses the administrator's user or password") from None
-            raise failure from None
+            raise _failure(error, is_admin=credential is self._admin) from None
         with closing(connection):
             yield connection
 
 
 _INVALID = "the administrator's secret is not a URL of MySQL, or has an option that is not supported"
-
-
-class _WrongPasswordError(SourceRefusedError):
-    """The server does not accept the password."""
 
 
 def _context(given: Mapping[str, str], flags: Mapping[str, bool]) -> ssl.SSLContext:
@@ -153,10 +154,10 @@ def _change(user: str, host: str, plugin: str, password: str, *, is_mariadb: boo
     return f"ALTER USER %s@%s IDENTIFIED VIA {plugin} USING %s", [user, host, verifier]
 
 
-def _failure(error: Exception) -> SourceRefusedError | SourceUnavailableError:
+def _failure(error: Exception, *, is_admin: bool) -> SourceRefusedError | SourceUnavailableError:
     code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     if code in _WRONG_PASSWORD:
-        return _WrongPasswordError("the server refuses the user or the password")
+        return wrong_password(is_admin=is_admin)
     if code in _NO_RIGHTS:
         return SourceRefusedError("the administrator may not change the user's password")
     if code == _NO_USER:
@@ -164,9 +165,7 @@ def _failure(error: Exception) -> SourceRefusedError | SourceUnavailableError:
     if code in _POLICY:
         return SourceRefusedError("the server's policy refuses the password, or the user must change it")
     if "certificate" in str(error).lower() or "ssl" in str(error).lower():
-        return SourceRefusedError(
-            "TLS to the server fails: check its certificate, and the options of the URL"
-        )
+        return tls_failure()
     if code in _UNAVAILABLE or not code:
         return SourceUnavailableError("the server cannot be reached")
     return SourceRefusedError(f"the server refuses, with the code {code}")

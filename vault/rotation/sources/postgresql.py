@@ -1,6 +1,7 @@
 """The source `postgresql`."""
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -8,18 +9,47 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
-from vault.rotation.sources.errors import SourceRefusedError, SourceUnavailableError
-from vault.rotation.sources.hosts import is_this_machine
+from vault.rotation.sources.errors import (
+    SourceRefusedError,
+    SourceUnavailableError,
+    WrongPasswordError,
+    tls_failure,
+    wrong_password,
+)
+from vault.rotation.sources.hosts import is_this_machine, require_allowed
+
+#: Options of libpq that a URL can have. Others name files, or services in files.
+_OPTIONS = frozenset(
+    {
+        *("host", "hostaddr", "port", "dbname", "user", "password", "options", "application_name"),
+        *("sslmode", "sslrootcert", "sslnegotiation", "ssl_min_protocol_version", "channel_binding"),
+        *("require_auth", "target_session_attrs", "load_balance_hosts", "connect_timeout"),
+    }
+)
+
+_INVALID = "the administrator's secret is not a URL of PostgreSQL, or has an option that is not supported"
 
 #: Texts of PostgreSQL's refusals of a connection that are not about the password. libpq does not pass on
 #: the code of an error that comes before a connection exists.
 _OTHER_REFUSALS = (
+    ("remaining connection slots", "the server has too many connections"),
+    ("recovery mode", "the server is starting"),
+    ("not yet accepting connections", "the server is starting"),
+    ("terminating connection", "the server is shutting down"),
+    ("database  does not exist", "the server does not have the database of the URL"),
+    ("database  is not currently accepting", "the database of the URL accepts no connections"),
     ("too many", "the server has too many connections"),
     ("permission denied for database", "the user may not connect to the database of the URL"),
     ("pg_hba.conf", "the server does not accept the user from this machine"),
     ("starting up", "the server is starting"),
     ("shutting down", "the server is shutting down"),
 )
+
+
+#: Texts of refusals of a user, also without a password.
+_REFUSALS = ("authentication failed", "role  does not exist", "role  is not permitted to log in")
+
+_QUOTED = re.compile('"[^"]*"')
 
 
 class PostgreSQL:
@@ -35,7 +65,9 @@ class PostgreSQL:
             options = conninfo_to_dict(url.strip())
         except (psycopg.Error, ValueError):
             # The text quotes the URL.
-            raise SourceRefusedError("the administrator's secret is not a URL of PostgreSQL") from None
+            raise SourceRefusedError(_INVALID) from None
+        if options.keys() - _OPTIONS:
+            raise SourceRefusedError(_INVALID)
         if "sslmode" not in options and not _is_local(options):
             # libpq's default does not verify the server.
             options["sslmode"] = "verify-full"
@@ -67,7 +99,7 @@ class PostgreSQL:
         try:
             with self._connected({"user": user, "password": password}):
                 return True
-        except _WrongPasswordError:
+        except WrongPasswordError:
             return False
 
     def close(self, user: str, password: str) -> None:
@@ -76,6 +108,7 @@ class PostgreSQL:
 
     @contextmanager
     def _connected(self, credential: dict[str, str]) -> Iterator[psycopg.Connection[Any]]:
+        require_allowed(_hosts(self._options))
         try:
             connection = psycopg.connect(make_conninfo(**self._options | credential), autocommit=True)
         except psycopg.Error as error:
@@ -84,31 +117,29 @@ class PostgreSQL:
             yield connection
 
 
-class _WrongPasswordError(SourceRefusedError):
-    """The server does not accept the password."""
-
-
 def _is_local(options: dict[str, Any]) -> bool:
     """Return whether the server is on this machine, and no certificate is asked for."""
-    hosts = [*str(options.get("host", "")).split(","), *str(options.get("hostaddr", "")).split(",")]
-    is_local = all(map(is_this_machine, hosts))
-    return is_local and "sslrootcert" not in options
+    return all(map(is_this_machine, _hosts(options))) and "sslrootcert" not in options
+
+
+def _hosts(options: Mapping[str, Any]) -> list[str]:
+    return [*str(options.get("host", "")).split(","), *str(options.get("hostaddr", "")).split(",")]
 
 
 def _failure(error: psycopg.Error, *, is_admin: bool) -> SourceRefusedError | SourceUnavailableError:
     """Return the reason why there is no connection."""
-    text = str(error).lower()
+    # Without names, which can contain any text.
+    text = _QUOTED.sub("", str(error).lower())
     for part, reason in _OTHER_REFUSALS:
         if part in text:
             return SourceUnavailableError(reason)
     if any(part in text for part in ("certificate", "ssl error", "support ssl")):
-        return SourceRefusedError(
-            "TLS to the server fails: check its certificate, and the options of the URL"
-        )
-    if "fatal:" in text or (error.pgconn is not None and error.pgconn.used_password):
-        if is_admin:
-            return SourceRefusedError("the server refuses the administrator's user or password")
-        return _WrongPasswordError("the server refuses the user or the password")
+        return tls_failure()
+    # The server can have messages in another language; those of a lost connection come from libpq.
+    is_of_server = "fatal" in text or not text.isascii()
+    is_used = error.pgconn is not None and error.pgconn.used_password
+    if any(part in text for part in _REFUSALS) or (is_of_server and is_used):
+        return wrong_password(is_admin=is_admin)
     return SourceUnavailableError("the server cannot be reached")
 
 

@@ -4,15 +4,26 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from hashlib import sha256
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import parse_qs, urlsplit
 
 import redis
 from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
-from vault.rotation.sources.errors import SourceRefusedError, SourceUnavailableError
-from vault.rotation.sources.hosts import is_this_machine
+from vault.rotation.sources.errors import (
+    SourceRefusedError,
+    SourceUnavailableError,
+    WrongPasswordError,
+    tls_failure,
+    wrong_password,
+)
+from vault.rotation.sources.hosts import is_this_machine, require_allowed
+
+#: Options of the driver that a URL can have. Others name files, or hosts besides the one of the URL.
+_OPTIONS = frozenset({"db", "protocol", "ssl_ca_certs", "ssl_cert_reqs", "ssl_check_hostname"})
+
+_INVALID = "the administrator's secret is not a URL of Redis, or has an option that is not supported"
 
 
 class Redis:
@@ -35,8 +46,11 @@ class Redis:
             self._pooled({}).close()
         except (OSError, TypeError, ValueError):
             # The text can quote the URL.
-            raise SourceRefusedError("the administrator's secret is not a URL of Redis") from None
-        if parts.scheme == "redis" and not is_this_machine(parts.hostname or ""):
+            raise SourceRefusedError(_INVALID) from None
+        if parse_qs(parts.query).keys() - _OPTIONS:
+            raise SourceRefusedError(_INVALID)
+        self._host = parts.hostname or ""
+        if parts.scheme == "redis" and not is_this_machine(self._host):
             raise SourceRefusedError("a URL redis:// leads to another machine without TLS: use rediss://")
 
     def set_password(self, user: str, password: str) -> None:
@@ -54,7 +68,7 @@ class Redis:
         try:
             with self._connected({"username": user, "password": password}):
                 return True
-        except _WrongPasswordError:
+        except WrongPasswordError:
             return False
 
     def close(self, user: str, password: str) -> None:
@@ -69,6 +83,7 @@ class Redis:
 
     @contextmanager
     def _connected(self, credential: dict[str, str]) -> Iterator[Any]:
+        require_allowed([self._host])
         with self._pooled(credential) as client:
             try:
                 # Connects, and so authenticates. Whether the user may do more does not matter.
@@ -80,24 +95,16 @@ class Redis:
                 raise _failure(error, is_admin=not credential) from None
 
 
-class _WrongPasswordError(SourceRefusedError):
-    """The server does not accept the password."""
-
-
 def _failure(error: Exception, *, is_admin: bool) -> SourceRefusedError | SourceUnavailableError:
     text = str(error).lower()
     if isinstance(error, exceptions.NoPermissionError):
         return SourceRefusedError("the administrator may not use ACL GETUSER, SETUSER and SAVE")
     if isinstance(error, exceptions.AuthenticationError) or "wrongpass" in text:
-        if is_admin:
-            return SourceRefusedError("the server refuses the administrator's user or password")
-        return _WrongPasswordError("the server refuses the user or the password")
+        return wrong_password(is_admin=is_admin)
     if "acl file" in text:
         return SourceRefusedError("the server has no ACL file, so a restart would undo the change")
     if "certificate" in text or "ssl" in text:
-        return SourceRefusedError(
-            "TLS to the server fails: check its certificate, and the options of the URL"
-        )
+        return tls_failure()
     if isinstance(error, exceptions.ResponseError):
         return SourceRefusedError("the server refuses the command")
     return SourceUnavailableError("the server cannot be reached")
