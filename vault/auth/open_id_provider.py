@@ -7,9 +7,9 @@ from base64 import b64encode
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
-from threading import Lock, Thread
+from threading import Lock
 from time import monotonic
-from typing import Any, Generic, TypeVar
+from typing import Any
 from urllib.parse import quote_plus, urlencode, urlsplit
 
 from authlib.oauth2 import OAuth2Error
@@ -22,6 +22,7 @@ from jwt.utils import base64url_decode
 from vault.auth.jwt_auth import FETCH_SECONDS, LEEWAY_SECONDS, MAX_WAITING, RETRY_SECONDS
 from vault.client.http import USER_AGENT, HTTPClient, RequestFailedError
 from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError
+from vault.core.timed_call import CallTimeoutError, Result, call_within
 
 logger = logging.getLogger(__name__)
 
@@ -40,33 +41,9 @@ _LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _CODE = re.compile("[!-~]{1,2048}")
 _ERROR = re.compile("[a-z_]{1,40}")
 
-_Result = TypeVar("_Result")
-
 
 class _UnusableError(Exception):
     """The provider answers, and its answer cannot be used; the text says why, and quotes nothing secret."""
-
-
-class _Wait(Generic[_Result]):
-    """A call in a thread: the client's timeout does not limit the look-up of a name."""
-
-    def __init__(self, call: Callable[[], _Result]) -> None:
-        self._call = call
-        self._results: list[_Result] = []
-        self.error: Exception | None = None
-        self._thread = Thread(target=self._run, daemon=True)
-
-    def _run(self) -> None:
-        try:
-            self._results.append(self._call())
-        except Exception as error:  # noqa: BLE001 - the provider can send anything; the caller handles it
-            self.error = error
-
-    def result(self) -> _Result | None:
-        """Return the result; None if it fails, with the `error`, or takes too long."""
-        self._thread.start()
-        self._thread.join(FETCH_SECONDS)
-        return next(iter(self._results), None)
 
 
 class _Calls:
@@ -81,7 +58,7 @@ class _Calls:
         self._waiting = 0
         self._failed = -float("inf")
 
-    def perform(self, call: Callable[[], _Result]) -> _Result:
+    def perform(self, call: Callable[[], Result]) -> Result:
         """Return the result of *call*.
 
         Raises:
@@ -91,23 +68,25 @@ class _Calls:
             if monotonic() - self._failed < RETRY_SECONDS or self._waiting >= MAX_WAITING:
                 raise CredentialsUnavailableError
             self._waiting += 1
-        wait = _Wait(call)
+        reason: object
         try:
-            result = wait.result()
+            # The client's timeout does not limit the look-up of a name.
+            return call_within(FETCH_SECONDS, call)
+        except InvalidCredentialError as error:
+            raise error.detached() from None
+        except _UnusableError as error:
+            # It costs no wait.
+            reason = error
+        except Exception as error:  # noqa: BLE001 - the provider can send anything
+            self._failed = monotonic()
+            reason = (
+                error if isinstance(error, RequestFailedError | CallTimeoutError) else type(error).__name__
+            )
         finally:
             with self._lock:
                 self._waiting -= 1
-        if isinstance(wait.error, InvalidCredentialError):
-            raise wait.error.detached()
-        if result is None:
-            # An unusable answer costs no wait.
-            if not isinstance(wait.error, _UnusableError):
-                self._failed = monotonic()
-            is_named = isinstance(wait.error, RequestFailedError | _UnusableError)
-            reason = wait.error if is_named else type(wait.error).__name__ if wait.error else "no answer"
-            logger.warning("the OpenID provider failed: %s: %s", self._host, reason)
-            raise CredentialsUnavailableError
-        return result
+        logger.warning("the OpenID provider failed: %s: %s", self._host, reason)
+        raise CredentialsUnavailableError
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,5 +33,5 @@ def call_within(seconds: float, call: Callable[[], Result]) -> Result:
         # Not kept here as well: its frames can have a password.
         raise failures.pop()
     if not results:
-        raise CallTimeoutError
+        raise CallTimeoutError("no answer in time")
     return results[0]
