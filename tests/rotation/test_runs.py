@@ -12,10 +12,12 @@ from tests.rotation.conftest import World
 from tests.rotation.fake import Fake
 from tests.rotation.servers import FIRST_PASSWORD, USERS
 from tests.support.access import services
+from vault.auth.publishing import made_by
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AuditUnavailableError,
     KeyMissingError,
+    LimitReachedError,
     RotationBusyError,
     RotationFailedError,
     RotationNotFoundError,
@@ -26,7 +28,7 @@ from vault.core.errors import (
 from vault.core.principal import Principal, Scope
 from vault.documents import Secret
 from vault.documents.rotation import Rotation
-from vault.rotation import run
+from vault.rotation import plans, run
 from vault.rotation.run import LostError
 from vault.rotation.runner import Runner
 from vault.rotation.server import server_of
@@ -608,6 +610,44 @@ def test_failures_of_the_service_are_none_of_the_plan(
     assert not planned.entries(Action.ROTATION_FAILED)
     planned.runner.act()
     assert planned.show().version == 2
+
+
+def test_there_is_a_limit(planned: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One namespace cannot use up all plans, and sees no plans of others."""
+    monkeypatch.setattr(plans, "MAX_IN_NAMESPACE", 1)
+    with pytest.raises(LimitReachedError, match="at most 1 plans in a namespace"):
+        planned.create(kind="command")
+    monkeypatch.setattr(plans, "MAX_IN_NAMESPACE", 2)
+    monkeypatch.setattr(plans, "MAX_PLANS", 1)
+    with pytest.raises(LimitReachedError):
+        planned.create(kind="command")
+    assert [one["_id"] for one in Rotation.in_namespace("default")] == ["default/db"]
+    assert not Rotation.in_namespace("def")
+
+
+def test_a_plan_ends_with_its_creator(planned: World, fake: Fake, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is paused, also during a step, and logs in nowhere; once it is deleted, there is nothing to do."""
+    key = planned.rotations._keys.find()
+    assert key
+    save = Rotation.save_changes
+
+    def meanwhile(plan: Rotation, key: Any) -> bool:
+        monkeypatch.setattr(Rotation, "save_changes", save)
+        planned.change(error="meanwhile")
+        return save(plan, key)
+
+    [(plan, action, details)] = made_by(["operator"], key)
+    assert (action, details["rotation_name"]) == (Action.ROTATION_PAUSE, "db")
+    monkeypatch.setattr(Rotation, "save_changes", meanwhile)
+    plan.end(key)
+    planned.make_due("check_at")
+    assert planned.act().state == "paused"
+    assert not fake.calls
+    assert not [*made_by(["operator"], key)]
+    planned.change(is_paused=None)
+    [(plan, _, _)] = made_by(["operator"], key)
+    planned.rotations.delete("db", attempt=planned.attempt())
+    plan.end(key)
 
 
 def test_a_plan_made_again_is_another_one(planned: World) -> None:

@@ -1,4 +1,4 @@
-"""Publishing tokens, roles, issuers, webhooks, requests and sessions, each after its audit entry.
+"""Publishing tokens, roles, issuers, webhooks, requests, plans and sessions, each after its audit entry.
 
 Functions raise `StorageUnavailableError`, and `AuditUnavailableError` if an entry could not be written: then
 its change was not made.
@@ -14,6 +14,7 @@ from vault.crypto.token_key import TokenKey
 from vault.documents.guard import best_effort_cleanup, storage_errors
 from vault.documents.issuer import Issuer
 from vault.documents.role import Role
+from vault.documents.rotation import Rotation
 from vault.documents.sealed import SealedDocument
 from vault.documents.session import Session
 from vault.documents.token import Token
@@ -55,12 +56,13 @@ def _require_not_revoked(attempt: Attempt) -> None:
 def made_by(
     creators: Iterable[str], key: TokenKey
 ) -> Iterator[tuple[SealedDocument, Action, Mapping[str, str]]]:
-    """Yield all that *creators* made, except tokens, with the action and details of each deletion."""
+    """Yield all that *creators* made, except tokens, with the action and details of the end of each."""
     names = list(creators)
     made = {"created_by": {"$in": names}}
     with storage_errors():
         roles, issuers, webhooks = Role.active(made), Issuer.active(made), Webhook.active(made)
         requests, sessions = ValueRequest.active(made), list(Session.of_principals(names, key))
+        plans = Rotation.active(made | {"is_paused": {"$ne": True}})
     # The creator of an altered one is uncertain, and it is invalid anyway.
     for role in filter(None, (Role.genuine(document, key) for document in roles)):
         details = {"role_name": role.plain_name, "namespace": role.namespace, "created_by": role.created_by}
@@ -72,21 +74,25 @@ def made_by(
     for request in filter(None, (ValueRequest.genuine(document, key) for document in requests)):
         subject = {"request_name": request.name, "namespace": request.namespace}
         yield request, Action.REQUEST_DELETE, {**subject, "created_by": request.created_by}
+    for plan in filter(None, (Rotation.genuine(document, key) for document in plans)):
+        subject = {"rotation_name": plan.name, "namespace": plan.namespace}
+        yield plan, Action.ROTATION_PAUSE, {**subject, "created_by": plan.created_by}
     # Those of tokens end with these. Those of ID tokens would last for hours.
     for session, name in sessions:
         yield session, Action.LOGOUT, {"session_of": name}
 
 
 def delete_made_by(creators: Iterable[str], key: TokenKey, attempt: Attempt) -> None:
-    """Delete what *creators* made, except tokens, each after its own entry, as part of *attempt*.
+    """End what *creators* made, except tokens, each after its own entry, as part of *attempt*.
 
-    Pending ones are withdrawn first. Roles of others for these issuers stay, and are without an issuer.
+    Rotation plans are paused, all others deleted. Pending ones are withdrawn first. Roles of others for these
+    issuers stay, and are without an issuer.
     """
     names = list(creators)
     with storage_errors():
-        for kind in (Role, Issuer, Webhook, ValueRequest):
+        for kind in (Role, Issuer, Webhook, ValueRequest, Rotation):
             kind.withdraw_pending(names)
     for document, action, details in made_by(names, key):
         replace(attempt, action=action, details=dict(details)).finish(Status.SUCCESS)
         with storage_errors():
-            document.withdraw()
+            document.end(key)

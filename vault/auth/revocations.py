@@ -144,7 +144,8 @@ def _revoke(token: Token, key: TokenKey) -> bool:
 def _revoke_created(creators: Sequence[str], key: TokenKey, cascade: Cascade, attempt: Attempt) -> list[str]:
     """Revoke the tokens that *creators* created, directly or through others; return their names.
 
-    With `Cascade.ALL`, the roles, issuers, webhooks, requests and sessions that they created are deleted.
+    With `Cascade.ALL`, the roles, issuers, webhooks, requests and sessions that they created are deleted,
+    and their rotation plans paused.
 
     No token has more than its creator, so a principal that may revoke the first may revoke all.
     """

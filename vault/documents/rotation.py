@@ -112,6 +112,23 @@ class Rotation(SealedDocument):
         known = self._own() | {"revision": before, "pending": None}
         return bool(self.raw().update_one(known, change).matched_count)
 
+    def end(self, key: TokenKey) -> None:
+        """Pause the plan, until someone else runs it: its secret needs rotations all the same."""
+        plan: Rotation | None = self
+        own = {"_id": self.id, **{name: getattr(self, name) for name in _OWN}}
+        while plan and not plan.is_paused:
+            plan.is_paused = True
+            if not plan.save_changes(key):
+                # A run has changed it in the meantime.
+                stored = (self.genuine(document, key) for document in self.active(own))
+                plan = next(filter(None, stored), None)
+
+    @classmethod
+    def in_namespace(cls, namespace: str) -> list[dict[str, Any]]:
+        """Return the plans of *namespace*, as PyMongo reads them."""
+        # By their IDs, which no one can alter.
+        return cls.active({"_id": {"$gte": f"{namespace}/", "$lt": f"{namespace}0"}})
+
     @classmethod
     def remove(cls, documents: Iterable[Mapping[str, Any]]) -> None:
         """Remove *documents*, and no other plans that have their IDs by now."""

@@ -91,6 +91,10 @@ class SealedDocument(BaseDocument):
         """Remove the document, so that its name is free again."""
         self.raw().delete_one(self._own())
 
+    def end(self, key: TokenKey) -> None:  # noqa: ARG002 - others stay, under a new seal
+        """Put the document out of effect, because its creator was revoked with all that it made."""
+        self.withdraw()
+
     def close(self, key: TokenKey) -> None:
         """Seal the current fields."""
         self.seal = key.seal(self._record(), self.record_kind)

@@ -11,6 +11,7 @@ from vault.auth.token_keys import TokenKeys
 from vault.core import deadline
 from vault.core.attempt import Attempt
 from vault.core.errors import (
+    LimitReachedError,
     RotationBusyError,
     RotationFailedError,
     RotationNotFoundError,
@@ -39,6 +40,10 @@ from vault.secrets.requests import Reference
 logger = logging.getLogger(__name__)
 
 STATES = ("waiting", "running", "published", "failing", "drifted", "paused", "altered")
+
+#: The maximum number of plans, and of those in a namespace: one tenant must not use up all.
+MAX_PLANS = 1_000
+MAX_IN_NAMESPACE = 100
 
 #: Seconds that a request needs for its reply.
 _REPLY_SECONDS = 0.5
@@ -111,6 +116,7 @@ class Rotations:
 
         Raises:
             ScopeMissingError: The principal may not fetch and update secrets.
+            LimitReachedError: There are `MAX_PLANS`, or `MAX_IN_NAMESPACE` in its namespace.
             RotationExistsError: The secret has a plan.
             RotationRefusedError: It cannot be rotated like this; the message says why.
             SecretNotFoundError: The secret, or the administrator's, does not exist, or the principal cannot
@@ -123,6 +129,13 @@ class Rotations:
         _require_reached(namespace, new.name, attempt)
         if len(set(new.users)) != 2:
             raise RotationRefusedError("A plan has two users, which take turns.")
+        with storage_errors():
+            is_full = len(Rotation.in_namespace(namespace)) >= MAX_IN_NAMESPACE
+            is_full = is_full or len(Rotation.active()) >= MAX_PLANS
+        if is_full:
+            raise LimitReachedError(
+                f"There can be at most {MAX_IN_NAMESPACE} plans in a namespace, and {MAX_PLANS} in all."
+            )
         member = PASSWORD if new.password_only else None
         # The caller reads both: who chooses the server can learn the password.
         reader = replace(attempt, principal=replace(attempt.principal, namespace=namespace))
@@ -168,7 +181,8 @@ class Rotations:
         """Return the plans of the principal's namespace and paths, by their names; for operators, all."""
         key, principal = self._keys.find(), attempt.principal
         with storage_errors():
-            documents = Rotation.active()
+            is_all = principal is OPERATOR
+            documents = Rotation.active() if is_all else Rotation.in_namespace(principal.namespace)
         attempt.finish(Status.SUCCESS)
         infos = [_info_of(document, key) for document in documents]
         visible = [

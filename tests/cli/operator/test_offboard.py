@@ -136,7 +136,7 @@ def test_replies_that_it_had_wrapped_end(
 @pytest.mark.usefixtures("token")
 def test_a_plan_withdraws_nothing(run: Run, stored: Stored) -> None:
     """Webhooks, roles and issuers in the making stay with `--plan`, and are withdrawn without it."""
-    kinds = (stored.webhooks, stored.roles, stored.issuers)
+    kinds = (stored.webhooks, stored.roles, stored.issuers, stored.rotations)
     for one in kinds:
         one.insert_one({"_id": "x", "name": "x", "created_by": "alice", "pending": True, "seal": ""})
     run("--principal", "alice", "--plan")

@@ -170,7 +170,9 @@ ERROR_DOCS = {
     "InvalidWebhook": ErrorDoc(
         errors.WebhookAddressError("The host of the webhook has no public address."), "unprocessable_entity"
     ),
-    "RotationExists": ErrorDoc(errors.RotationExistsError("The secret has a rotation plan.")),
+    "RotationExists": ErrorDoc(
+        errors.RotationExistsError("The secret has a rotation plan."), "limit_reached"
+    ),
     "RotationNotFound": ErrorDoc(errors.RotationNotFoundError()),
     "InvalidRotation": ErrorDoc(
         errors.RotationRefusedError("A plan has two users, which take turns."), "unprocessable_entity"

@@ -94,8 +94,8 @@ PARAGRAPHS = {
         "issuer and no condition says whose JWT it must be. Add such a condition, for example on repository."
     ),
     "limit_reached": (
-        "There are as many issuers, roles or webhooks as the service allows. A JWT is compared with all "
-        "roles of its issuer, and each webhook reads the audit trail. Delete unused ones."
+        "There are as many issuers, roles, webhooks or rotation plans as the service allows. A JWT is "
+        "compared with all roles of its issuer, and each webhook reads the audit trail. Delete unused ones."
     ),
     # --- Webhooks
     "webhook_not_found": "No webhook of the caller's namespace and paths has this ID.",

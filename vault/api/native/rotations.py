@@ -23,10 +23,12 @@ from vault.api.document.fields import (
 )
 from vault.api.native.token_schemas import NoOptions
 from vault.api.operations.blueprint import Blueprint, current_attempt, current_slot, services
+from vault.api.operations.replies import reply_memory
 from vault.core.attempt import Action
 from vault.core.paths import MAX_NAME_BYTES, name_flaw
 from vault.core.principal import Scope
-from vault.rotation.plans import STATES, NewRotation, RotationInfo
+from vault.rotation.holders import MAX_HOLDERS
+from vault.rotation.plans import MAX_IN_NAMESPACE, STATES, NewRotation, RotationInfo
 from vault.rotation.sources.source import SourceKind
 from vault.rotation.step import Step
 from vault.rotation.value import PASSWORD
@@ -45,6 +47,8 @@ _KINDS = [kind.value for kind in SourceKind]
 _TIME = "2026-11-24T15:30:00.000Z"
 _TEN_YEARS_SECONDS = 315_360_000
 _MAX_USER_LENGTH = 128
+#: Bytes of the largest list: the holders of each plan, of 128 bytes each, and its other fields.
+_MAX_LIST_BYTES = MAX_IN_NAMESPACE * (MAX_HOLDERS * 128 + 4_096)
 
 
 def _secret_field(description: str, example: str = _NAME) -> fields.String:
@@ -197,7 +201,8 @@ def list_rotations(_body: dict[str, Any]) -> dict[str, list[RotationInfo]]:
 
     Requires the scope `rotation:manage`. Returns the plans of your namespace and paths.
     """
-    return {"rotations": services().rotations.list(attempt=current_attempt())}
+    with reply_memory(_MAX_LIST_BYTES):
+        return {"rotations": services().rotations.list(attempt=current_attempt())}
 
 
 @blueprint.post("/show")

@@ -49,7 +49,8 @@ def offboard(output: Output, principal: str, is_plan: bool) -> None:
     """End the access of a principal, and list the secrets to rotate.
 
     Revokes its tokens, and ends everything that it created, directly or through other tokens: tokens, roles,
-    issuers, webhooks, requests, and wrapped or shared values that no one has taken. Then lists each secret
+    issuers, webhooks, requests, and wrapped or shared values that no one has taken. Pauses its rotation
+    plans: check their servers before you run them. Then lists each secret
     whose current value it or these tokens know, or asked for in a wrapped reply, the one last read first.
     To repeat it is not an error.
     """

@@ -140,7 +140,7 @@ class RoleTooBroadError(AccessDeniedError):
 
 
 class LimitReachedError(RefusedInputError):
-    """There are as many issuers, roles or webhooks as there can be; the message has the limit."""
+    """There are as many issuers, roles, webhooks or plans as there can be; the message has the limit."""
 
 
 class WebhookNotFoundError(MissingError):
