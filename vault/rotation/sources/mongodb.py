@@ -16,6 +16,7 @@ from vault.rotation.sources.errors import (
     wrong_password,
 )
 from vault.rotation.sources.hosts import is_this_machine, require_allowed
+from vault.rotation.sources.source import Source
 
 _INVALID = "the administrator's secret is not a URL of MongoDB, or has an option that is not supported"
 #: Options of the driver that a URL can have, in lower case. Others name files, or the service's own identity.
@@ -29,7 +30,7 @@ _OPTIONS = frozenset(
 _AUTHENTICATION_FAILED, _UNAUTHORIZED, _NO_USER = 18, 13, 11
 
 
-class MongoDB:
+class MongoDB(Source):
     """A MongoDB deployment. MongoDB hides passwords in commands from its logs; TLS protects the way to it."""
 
     def __init__(self, url: str, seconds: int) -> None:
@@ -87,10 +88,6 @@ class MongoDB:
                 return True
         except WrongPasswordError:
             return False
-
-    def close(self, user: str, password: str) -> None:
-        """As `Source`."""
-        self.set_password(user, password)
 
     def _client(self, credential: dict[str, Any]) -> "MongoClient[dict[str, Any]]":
         return MongoClient(self._url, connect=False, **self._options, **credential)

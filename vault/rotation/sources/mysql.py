@@ -19,6 +19,7 @@ from vault.rotation.sources.errors import (
     wrong_password,
 )
 from vault.rotation.sources.hosts import is_this_machine, require_allowed
+from vault.rotation.sources.source import Source
 
 #: Options of the driver that a URL can have.
 _TEXTS = frozenset({"ssl_ca", "ssl_cert", "ssl_key", "unix_socket"})
@@ -39,7 +40,7 @@ _UNAVAILABLE = frozenset({1040, 1053, 1203, 1226, 2003, 2006, 2013})
 _POLICY = frozenset({1819, 1820, 1862, 1873})
 
 
-class MySQL:
+class MySQL(Source):
     """A MySQL or MariaDB server. Of MariaDB, which logs statements as they are, it gets the hash only."""
 
     def __init__(self, url: str, seconds: int) -> None:
@@ -98,10 +99,6 @@ class MySQL:
                 return True
         except WrongPasswordError:
             return False
-
-    def close(self, user: str, password: str) -> None:
-        """As `Source`."""
-        self.set_password(user, password)
 
     @contextmanager
     def _connected(self, credential: dict[str, str]) -> Iterator[Any]:

@@ -17,6 +17,7 @@ from vault.rotation.sources.errors import (
     wrong_password,
 )
 from vault.rotation.sources.hosts import is_this_machine, require_allowed
+from vault.rotation.sources.source import Source
 
 #: Options of libpq that a URL can have. Others name files, or services in files.
 _OPTIONS = frozenset(
@@ -52,7 +53,7 @@ _REFUSALS = ("authentication failed", "role  does not exist", "role  is not perm
 _QUOTED = re.compile('"[^"]*"')
 
 
-class PostgreSQL:
+class PostgreSQL(Source):
     """A PostgreSQL server. Verifiers are computed here, so that no log of the server has a password."""
 
     def __init__(self, url: str, seconds: int) -> None:
@@ -101,10 +102,6 @@ class PostgreSQL:
                 return True
         except WrongPasswordError:
             return False
-
-    def close(self, user: str, password: str) -> None:
-        """As `Source`."""
-        self.set_password(user, password)
 
     @contextmanager
     def _connected(self, credential: dict[str, str]) -> Iterator[psycopg.Connection[Any]]:

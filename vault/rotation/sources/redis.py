@@ -19,6 +19,7 @@ from vault.rotation.sources.errors import (
     wrong_password,
 )
 from vault.rotation.sources.hosts import is_this_machine, require_allowed
+from vault.rotation.sources.source import Source
 
 #: Options of the driver that a URL can have. Others name files, or hosts besides the one of the URL.
 _OPTIONS = frozenset({"db", "protocol", "ssl_ca_certs", "ssl_cert_reqs", "ssl_check_hostname"})
@@ -26,7 +27,7 @@ _OPTIONS = frozenset({"db", "protocol", "ssl_ca_certs", "ssl_cert_reqs", "ssl_ch
 _INVALID = "the administrator's secret is not a URL of Redis, or has an option that is not supported"
 
 
-class Redis:
+class Redis(Source):
     """A Redis or Valkey server. It gets the SHA-256 of a password only."""
 
     def __init__(self, url: str, seconds: int) -> None:
@@ -70,10 +71,6 @@ class Redis:
                 return True
         except WrongPasswordError:
             return False
-
-    def close(self, user: str, password: str) -> None:
-        """As `Source`."""
-        self.set_password(user, password)
 
     def _pooled(self, credential: dict[str, str]) -> Any:
         pool = redis.ConnectionPool.from_url(self._url, **self._options)

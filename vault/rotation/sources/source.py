@@ -35,6 +35,7 @@ class Source(Protocol):
 
     def close(self, user: str, password: str) -> None:
         """As `set_password`, with a password that no one knows."""
+        self.set_password(user, password)
 
 
 def require_driver(kind: SourceKind) -> None:
