@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Callable, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -252,6 +253,21 @@ class Rotations:
             if not is_saved:
                 # A run has changed it in the meantime.
                 document, key = self._find(name, namespace, attempt)
+
+    def start(self, name: str, namespace: str, *, attempt: Attempt) -> bool:
+        """Make a plan due, so that the service runs it soon; return whether.
+
+        False if the secret has no plan, or one that is paused, altered or in progress.
+        """
+        with suppress(RotationNotFoundError):
+            document, key = self._find(name, namespace, attempt)
+            plan = Rotation.genuine(document, key)
+            if plan and key and not plan.is_paused and plan.step is None:
+                attempt.finish(Status.SUCCESS)
+                plan.next_at = to_milliseconds(datetime.now(UTC))
+                with storage_errors():
+                    return plan.save_changes(key)
+        return False
 
     def delete(self, name: str, *, namespace: str | None = None, attempt: Attempt) -> None:
         """Delete a plan. A former password that is still open stays so.

@@ -9,10 +9,16 @@ from click.testing import CliRunner
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.support.access import bearer, make_token
+from tests.support.access import bearer, make_token, services
 from tests.support.dialect import DialectClient
+from tests.support.lifecycle import b64
 from tests.support.rotation import Stored
 from vault import cli
+from vault.core.attempt import Action, Attempt
+from vault.core.principal import OPERATOR
+from vault.rotation import run as runs
+from vault.rotation.plans import NewRotation
+from vault.rotation.sources.source import SourceKind
 from vault.secrets.wrapping import WrappingToken
 
 Run = Callable[..., list[dict[str, Any]]]
@@ -131,6 +137,38 @@ def test_replies_that_it_had_wrapped_end(
     assert {one["principal"] for one in entries} == {"operator"}
     assert {one["details"]["created_by"] for one in entries} == {"alice", "wrapper"}
     assert not any("wrapped reply" in one.values() for one in run("--principal", "alice"))
+
+
+def test_rotation_plans_start_and_its_own_are_paused(
+    run: Run, app: Flask, stored: Stored, token: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Plans of others for secrets that it knows are due at once; `--plan` changes none."""
+    monkeypatch.setattr(runs, "open_source", lambda *_, **__: None)
+    client = app.test_client()
+
+    def call(path: str, body: dict[str, Any]) -> None:
+        assert client.post(f"/vault/{path}", json=body, headers=bearer(token)).status_code == 200
+
+    value = b64(b'{"username": "a", "password": "b"}')
+    for name in ("app/admin", "app/db", "app/own"):
+        call("secret/create", {"name": name, "secret": value})
+    plan = {"name": "app/own", "kind": "command", "admin": "app/admin", "users": ["a", "b"]}
+    call("rotation/create", plan | {"every_seconds": 3600})
+    new = NewRotation(
+        name="app/db", kind=SourceKind.COMMAND, admin="app/admin", users=("a", "b"), every_seconds=3_600
+    )
+    attempt = Attempt(action=Action.ROTATION_CREATE, principal=OPERATOR)
+    services(app).rotations.create(new, attempt=attempt)
+    before = list(stored.rotations.find())
+    assert {"ends": "rotation", "name": "app/own"} in run("--principal", "alice", "--plan")
+    assert list(stored.rotations.find()) == before
+    rows = run("--principal", "alice")
+    assert {"ends": "rotation", "name": "app/own"} in rows
+    assert [one["name"] for one in rows if "starts" in one] == ["app/db"]
+    db, own = stored.rotations.find().sort("_id")
+    assert db["next_at"] < before[0]["next_at"]
+    assert (own["is_paused"], db.get("is_paused")) == (True, None)
+    assert {"ends": "rotation", "name": "app/own"} not in run("--principal", "alice")
 
 
 @pytest.mark.usefixtures("token")

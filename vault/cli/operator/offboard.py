@@ -52,7 +52,7 @@ def offboard(output: Output, principal: str, is_plan: bool) -> None:
     issuers, webhooks, requests, and wrapped or shared values that no one has taken. Pauses its rotation
     plans: check their servers before you run them. Then lists each secret
     whose current value it or these tokens know, or asked for in a wrapped reply, the one last read first.
-    To repeat it is not an error.
+    Starts their rotation plans, if they are not paused. To repeat it is not an error.
     """
     with connected(output, reading=is_plan, recorded=True) as parts:
         asked = Attempt(action=Action.AUDIT_EXPOSURE, principal=OPERATOR)
@@ -66,6 +66,11 @@ def offboard(output: Output, principal: str, is_plan: bool) -> None:
             done = ("would end" if is_plan else "ended") + f": {kind} {name}"
             output.result({"ends": kind, "name": name}, done)
         found, until = _exposures(names, output)
+        for secret in [] if is_plan else found:
+            run = Attempt(action=Action.ROTATION_RUN, principal=OPERATOR)
+            named, namespace = secret.name, secret.namespace
+            if named and namespace and parts.rotations.start(named, namespace, attempt=run):
+                output.result({"starts": "rotation", "name": named}, f"started: rotation {named}")
     output.table(_COLUMNS, map(asdict, found))
     if ":" in principal:
         output.note("A JWT stays valid until its exp: remove the principal at its issuer")
