@@ -146,7 +146,7 @@ def test_an_expired_token_is_looked_up_once_more(
 def test_any_expired_credential_is_refused() -> None:
     """A credential of any kind is refused once its principal has expired."""
     old = Principal(name="jwt:old", scopes=frozenset(Scope), expires_at=datetime(2000, 1, 1, tzinfo=UTC))
-    kind = SimpleNamespace(principal=lambda *_: old)
+    kind = SimpleNamespace(principal=lambda *_, **__: old)
     authenticator = Authenticator(kind, kind, anonymous=ANONYMOUS, uses=TokenUses())
     asked = Attempt(action=Action.FETCH)
     with pytest.raises(InvalidCredentialError):

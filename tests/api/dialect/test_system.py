@@ -170,6 +170,7 @@ GIVEN: dict[Scope, dict[str, list[str]]] = {
     Scope.AUDIT_WITNESS: {},
     Scope.TOKEN_MANAGE: {"auth/token/create": ["update"]},
     Scope.WEBHOOK_MANAGE: {},
+    Scope.ROTATION_MANAGE: {},
 }
 
 

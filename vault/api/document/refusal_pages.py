@@ -106,7 +106,7 @@ PARAGRAPHS = {
     # --- Rotation
     "rotation_exists": "The secret has a rotation plan, or one is being created. Delete it first.",
     "rotation_not_found": "No secret with this name, in the caller's namespace and paths, has a plan.",
-    "rotation_refused": (
+    "plan_refused": (
         "The secret cannot be rotated like this, as the detail says. Its value must be a JSON object with "
         "the texts username and password, and the user one of the two of the plan."
     ),
@@ -114,7 +114,7 @@ PARAGRAPHS = {
         "A rotation of this secret is in progress, or its former password is still open for its holders. "
         "Show the plan to see the end."
     ),
-    "rotation_failed": (
+    "source_failed": (
         "The source did not do a step of the rotation, as the detail says. The published password stays "
         "valid, and the service tries again, less and less often."
     ),

@@ -75,9 +75,9 @@ REFUSALS = {
     # --- Rotation
     "rotation_exists": Refusal(409, "Rotation plan exists"),
     "rotation_not_found": Refusal(404, "Rotation plan not found"),
-    "rotation_refused": Refusal(422, "Rotation refused"),
+    "plan_refused": Refusal(422, "Plan refused"),
     "rotation_busy": Refusal(409, "Rotation in progress"),
-    "rotation_failed": Refusal(424, "Rotation failed"),
+    "source_failed": Refusal(424, "Source failed"),
     # --- Witnesses
     "checkpoint_contradicted": Refusal(409, "Checkpoint contradicts an earlier one"),
     # --- Secrets

@@ -2,11 +2,10 @@
 
 from typing import Any
 
-from marshmallow import fields, post_load, validate
+from marshmallow import ValidationError, fields, post_load, validate
 
 from vault.api.document.fields import (
     NAME_OF_SECRET_PATTERN,
-    TEXT,
     Body,
     BoundedList,
     Moment,
@@ -27,6 +26,7 @@ from vault.api.operations.replies import reply_memory
 from vault.core.attempt import Action
 from vault.core.paths import MAX_NAME_BYTES, name_flaw
 from vault.core.principal import Scope
+from vault.core.text import ONE_LINE_PATTERN
 from vault.rotation.holders import MAX_HOLDERS
 from vault.rotation.plans import MAX_IN_NAMESPACE, STATES, NewRotation, RotationInfo
 from vault.rotation.sources.source import SourceKind
@@ -56,6 +56,11 @@ def _secret_field(description: str, example: str = _NAME) -> fields.String:
     return text_field(description, example, shape=shape, required=True, validate=flawless(name_flaw))
 
 
+def _are_different(users: list[str]) -> None:
+    if len(set(users)) < len(users):
+        raise ValidationError("Must be different.")
+
+
 class NewRotationSchema(Body):
     """A rotation plan to create."""
 
@@ -65,11 +70,17 @@ class NewRotationSchema(Body):
         "The secret with the administrator's URL; for the kind `command`, with the program's path.", _ADMIN
     )
     users = BoundedList(
-        fields.String(validate=[validate.Length(1, _MAX_USER_LENGTH), one_line], metadata=TEXT),
+        fields.String(
+            validate=[validate.Length(1, _MAX_USER_LENGTH), one_line], metadata={"pattern": ONE_LINE_PATTERN}
+        ),
         max_size=2,
         required=True,
-        validate=validate.Length(equal=2),
-        metadata={"description": "The two users that take turns. They must exist.", "example": _USERS},
+        validate=[validate.Length(equal=2), _are_different],
+        metadata={
+            "description": "The two users that take turns. They must exist.",
+            "example": _USERS,
+            "uniqueItems": True,
+        },
     )
     every_seconds = fields.Integer(
         strict=True,
@@ -140,7 +151,7 @@ class RotationRecord(RotationName):
     step = text_field(
         "The last completed step of the run; null between two runs.",
         None,
-        shape={"enum": [*(step.value for step in Step), None]},
+        shape={"enum": [step.value for step in Step]},
         allow_none=True,
         required=True,
     )

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 
 from vault.core.credentials import without_tokens
-from vault.core.errors.base import AccessDeniedError, MissingError, RefusedInputError, VaultError
+from vault.core.errors.base import AccessDeniedError, MissingError, RefusedInputError
 
 
 class CredentialRequiredError(AccessDeniedError):
@@ -166,13 +166,18 @@ class RotationNotFoundError(MissingError):
 class RotationRefusedError(RefusedInputError):
     """A secret cannot be rotated as its plan says; the message says why."""
 
+    #: The rotation of a swarm's secret has the other name.
+    kind = "plan_refused"
+
 
 class RotationBusyError(RefusedInputError):
     """A rotation cannot start now; the message says why."""
 
 
-class RotationFailedError(VaultError):
+class RotationFailedError(RefusedInputError):
     """The source of a password did not do a step of a rotation; the message says which and why."""
+
+    kind = "source_failed"
 
 
 class AddressRefusedError(AccessDeniedError):
