@@ -2,10 +2,13 @@
 
 import json
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
+from pymongo.collection import Collection
+from pymongo.errors import BulkWriteError
 
 from tests.support.rotation import Stored, connected, new_key
 from tests.support.written_trail import Record, as_stored, rehash, stream_of
@@ -378,8 +381,9 @@ def test_a_certificate_covers_closed_streams(stored: Stored) -> None:
     """With the heads of open streams only, it verifies, and finds an exposure that is missing or forged."""
     keyring = Keyring(FIRST)
     read = Attempt(action=Action.FETCH, ip="192.0.2.1", secret_id="one", details={"version": 1})
+    wrapped = replace(read, secret_id="two", details={"wrapped": True, "accessor": "w"})
     trail = begin(FIRST)
-    trail._on_finish([(read, Status.SUCCESS)])
+    trail._on_finish([(read, Status.SUCCESS), (wrapped, Status.SUCCESS)])
     closed = kill(trail)
     compact(keyring, idle=NOW)
     made = certificate.make(
@@ -394,7 +398,9 @@ def test_a_certificate_covers_closed_streams(stored: Stored) -> None:
 
     assert check() == ([], {"proved": 1, "unproved": 0, "past_retention": 0, "stale": 0})
     # What is written and compacted later changes nothing.
-    begin(FIRST).disconnect()
+    later = begin(FIRST)
+    later.record(replace(read, secret_id="three"))
+    later.disconnect()
     compact(keyring, idle=NOW)
     assert check()[0] == []
     stored.audit_logs.delete_many({"stream": closed})
@@ -474,3 +480,15 @@ def test_lists_in_entries_hide_no_stream(stored: Stored, monkeypatch: pytest.Mon
     monkeypatch.setattr(ends, "_BAD_VALUE", 0)
     with pytest.raises(StorageUnavailableError):
         checkpoint.make(Keyring(FIRST))
+
+
+def test_a_closing_entry_that_is_not_durable_stops_the_compaction(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Only a number that is in use is no error: its process lives."""
+    kill(begin(FIRST))
+
+    def fail(*_: object, **__: object) -> None:
+        raise BulkWriteError({"writeErrors": [], "writeConcernErrors": [{"code": 64, "errmsg": "timeout"}]})
+
+    monkeypatch.setattr(Collection, "insert_many", fail)
+    with pytest.raises(StorageUnavailableError):
+        compact(Keyring(FIRST), idle=NOW)

@@ -7,6 +7,7 @@ import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +21,7 @@ from tests.support.backups import changed, history, made, nothing, read
 from tests.support.databases import new_database
 from tests.support.rotation import Stored, claim, connected, fill, new_key
 from tests.support.trail import block_trail
-from vault.audit import checkpoint
+from vault.audit import checkpoint, compaction
 from vault.audit.writer import AuditTrail
 from vault.backup import archive, create, dump
 from vault.cli.dev.mongod import Mongod
@@ -101,6 +102,23 @@ def test_it_contains_all_permanent_data(stored: Stored) -> None:
     assert found.counts == {name: len(documents) for name, documents in there.items()}
     assert found.manifest["key_ids"] == sorted([OLD.id, NEW.id])
     assert read(content, KEYRING).manifest == found.manifest
+
+
+@pytest.mark.usefixtures("stored")
+def test_it_contains_the_streams_that_a_summary_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+    """They are whole in the backup's trail, although its heads do not name them."""
+    monkeypatch.setattr(compaction, "_MIN_CLOSED", timedelta())
+    other = AuditTrail(KEYRING)
+    other.start()
+    other.record(Attempt(action=Action.FETCH))
+    assert other._stream
+    closed = other._stream.id
+    other.disconnect()
+    assert compaction.compact(KEYRING).listed == 1
+    content, found = made(KEYRING)
+    actions = [entry["action"] for entry in dumps(content)[dump.TRAIL] if entry["stream"] == closed]
+    assert actions == ["fetch", "stream_closed"]
+    assert closed not in {head["stream"] for head in found.manifest["heads"]}
 
 
 def test_the_manifest_is_a_checkpoint(stored: Stored) -> None:

@@ -1,6 +1,6 @@
 """Signing in to the console, and the end of sessions."""
 
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 
 import pytest
 from flask import Flask
@@ -17,6 +17,7 @@ from vault.auth.sessions import Sessions
 from vault.auth.token_keys import TokenKeys
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidCredentialError
+from vault.core.principal import OPERATOR
 from vault.documents.session import Session
 
 SECURE = {"Secure", "HttpOnly", "SameSite=Strict", "Path=/"}
@@ -101,6 +102,16 @@ def test_no_api_accepts_a_session(signed_in: SignIn) -> None:
             "/v1/secret/metadata/?list=true", headers=headers, base_url="http://localhost"
         )
         assert listed.status_code == 403
+
+
+def test_an_altered_session_is_none_to_end(app: Flask, stored: Stored, signed_in: SignIn) -> None:
+    """Offboarding ends the sessions that the service wrote; another one signs no one in."""
+    person = signed_in()
+    stored.sessions.update_one({}, {"$set": {"ends_at": datetime(2100, 1, 1, tzinfo=UTC)}})
+    attempt = Attempt(action=Action.TOKEN_REVOKE, principal=OPERATOR)
+    ended, _ = services(app).tokens.offboard("alice", is_plan=True, attempt=attempt)
+    assert "session" not in dict(ended)
+    assert person.get().status_code == 401
 
 
 def test_the_database_has_neither_cookie_nor_credential(stored: Stored, signed_in: SignIn) -> None:

@@ -68,6 +68,7 @@ IN_COMMANDS = {
     "missing",
     "mongod_unavailable",
     "not_delivered",
+    "outdated",
     "profile",
     "program",
     "refused_input",

@@ -121,6 +121,16 @@ def test_of_many_at_once_one_fills(app: Flask, stored: Stored) -> None:
     assert stored.secrets.count_documents({}) == 1
 
 
+def test_a_request_is_filled_by_the_first(
+    alice: Sender, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The second finds the link used, even if both have read the request before."""
+    token = alice.request(NAME)
+    monkeypatch.setattr(ValueRequest, "take", lambda _: False)
+    assert alice.open("request/fill", filling(token), 404).json["code"] == "invalid_link"
+    assert stored.secrets.count_documents({}) == 0
+
+
 def test_a_request_stays_without_its_entry(alice: Sender, stored: Stored) -> None:
     """Without the trail nothing is stored, and the request can be filled later."""
     token = alice.request(NAME)

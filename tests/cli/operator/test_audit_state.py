@@ -213,3 +213,16 @@ def test_a_backup_contains_the_state(mongo_uri: str, stored: Stored, tmp_path: P
     assert done.returncode == 0, done.stderr
     assert ready(mongo_uri, **setting) == {}
     assert list(ready(mongo_uri, **other)) == ["audit"]
+
+
+def test_streams_that_have_just_ended_wait(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
+    """`audit compact` closes idle streams, and says to run it again an hour later."""
+    assert run(tmp_path, mongo_uri, *CREATE, "ci").returncode == 0
+
+    def compact() -> str:
+        done = run(tmp_path, mongo_uri, "audit", "compact", "--idle", "1s")
+        assert done.returncode == 0
+        return done.stderr
+
+    wait_until(lambda: "run this again later" in compact())
+    assert "stream_closed" in actions(stored)

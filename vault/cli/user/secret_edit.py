@@ -26,6 +26,8 @@ _SCOPE = "secret:update"
 class _OutdatedError(VaultError):
     """Another version came while the user edited one."""
 
+    kind = "outdated"
+
 
 @click.command
 @click.argument("secret", metavar="NAME_OR_ID", type=parameters.secret)
