@@ -431,6 +431,7 @@ def test_what_cannot_be_rotated_is_refused_with_the_reason(world: World) -> None
         ({"admin": "binary"}, "secret is not a text"),
         ({"admin": "url"}, "The source cannot be used: the administrator's secret is not a URL"),
         ({"admin": "program", "kind": "command"}, "ROTATION_COMMANDS"),
+        ({"users": (A, A)}, "two users"),
     ):
         with pytest.raises(RotationRefusedError, match=text):
             world.create(**{"name": "db", "kind": "mongodb", "admin": "program", **change})
