@@ -377,8 +377,9 @@ def test_a_witness_is_told_which_streams_are_closed() -> None:
 
 
 @pytest.mark.promise(3)
-def test_a_certificate_covers_closed_streams(stored: Stored) -> None:
+def test_a_certificate_covers_closed_streams(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
     """With the heads of open streams only, it verifies, and finds an exposure that is missing or forged."""
+    monkeypatch.setattr(certificate, "SETTLED_SECONDS", 0)
     keyring = Keyring(FIRST)
     read = Attempt(action=Action.FETCH, ip="192.0.2.1", secret_id="one", details={"version": 1})
     wrapped = replace(read, secret_id="two", details={"wrapped": True, "accessor": "w"})

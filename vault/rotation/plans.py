@@ -123,9 +123,9 @@ class Rotations:
             SecretNotFoundError: The secret, or the administrator's, does not exist, or the principal cannot
                 reach it.
         """
+        _require_scopes(attempt)
         namespace = new.namespace or attempt.principal.namespace
         attempt.details |= {"kind": new.kind.value, "admin": new.admin, "users": list(new.users)}
-        _require_scopes(attempt)
         _require_reached(namespace, new.admin, attempt)
         _require_reached(namespace, new.name, attempt)
         if len(set(new.users)) != 2:

@@ -150,7 +150,7 @@ class RotationRecord(RotationName):
     created_by = text_field("The principal that created the plan.", "operator", required=True)
     step = text_field(
         "The last completed step of the run; null between two runs.",
-        None,
+        Step.PUBLISHED.value,
         shape={"enum": [step.value for step in Step]},
         allow_none=True,
         required=True,
