@@ -49,8 +49,8 @@ def test_a_person_shares_and_another_opens(app: Flask, signed_in: SignIn, stored
     secret_id = create(app, NAME, VALUE.encode())
     token = new_link(signed_in(), "share", secret_id=secret_id, seconds=60, passphrase="opén")
     someone = Person(app)
-    told = ask(someone, "share/describe", token=token)
-    assert (told["by"], told["has_passphrase"]) == ("alice", True)
+    described = ask(someone, "share/describe", token=token)
+    assert (described["by"], described["has_passphrase"]) == ("alice", True)
     assert ask(someone, "share/open", 403, token=token, passphrase="x")["code"] == "wrong_passphrase"
     assert ask(someone, "share/open", token=token, passphrase="opén") == {"value": VALUE, "form": "text"}
     assert ask(someone, "share/open", 404, token=token, passphrase="opén")["code"] == "invalid_link"
@@ -66,8 +66,8 @@ def test_a_person_asks_and_another_sends(app: Flask, signed_in: SignIn, stored: 
     """A link from the list stores one text of up to the service's limit, once, without a session."""
     person, someone = signed_in(), Person(app)
     token = new_link(person, "request", name=NAME, seconds=60)
-    told = ask(someone, "request/describe", token=token)
-    assert (told["by"], told["name"], told["max_bytes"]) == ("alice", NAME, 65_536)
+    described = ask(someone, "request/describe", token=token)
+    assert (described["by"], described["name"], described["max_bytes"]) == ("alice", NAME, 65_536)
     large = "é" * 32_768
     assert ask(someone, "request/fill", 413, token=token, value=f"{large}a")["code"] == "secret_too_large"
     ask(someone, "request/fill", 422, token=token, value="")

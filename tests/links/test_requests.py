@@ -44,9 +44,9 @@ def test_a_request_is_filled_once(alice: Sender, stored: Stored) -> None:
     made = alice.ask("secret/request", {"name": NAME, "ttl_seconds": 60, "max_bytes": 5}).json
     assert made.keys() == {"token", "expires_at"}
     token = made["token"]
-    told = {"requested_by": "alice", "name": NAME, "expires_at": made["expires_at"], "max_bytes": 5}
+    described = {"requested_by": "alice", "name": NAME, "expires_at": made["expires_at"], "max_bytes": 5}
     for _ in range(2):
-        assert alice.open("request/describe", {"token": token}).json == told
+        assert alice.open("request/describe", {"token": token}).json == described
     assert alice.open("request/fill", filling(token, b"123456"), 413).json["code"] == "secret_too_large"
     assert alice.open("request/fill", filling(token)).json == {"stored": True}
     assert alice.ask("secret/fetch", {"name": NAME}).json == {"secret": "dmFsdWU="}

@@ -54,8 +54,8 @@ def test_a_share_opens_once(alice: Sender, stored: Stored) -> None:
     assert made.keys() == {"token", "expires_at"}
     token = {"token": made["token"]}
     for _ in range(3):
-        told = alice.open("share/describe", token).json
-        assert told == {"shared_by": "alice", "expires_at": made["expires_at"], "has_passphrase": False}
+        described = alice.open("share/describe", token).json
+        assert described == {"shared_by": "alice", "expires_at": made["expires_at"], "has_passphrase": False}
     assert alice.open("share/open", token).json == {"secret": VALUE}
     for operation in ("share/open", "share/describe"):
         assert alice.open(operation, token, 404).json["code"] == "invalid_link"

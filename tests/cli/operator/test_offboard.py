@@ -107,7 +107,7 @@ def test_what_its_tokens_know_is_to_rotate(run: Run, app: Flask, token: str) -> 
 def test_replies_that_it_had_wrapped_end(
     run: Run, app: Flask, stored: Stored, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Also those of its tokens, and those that it wrapped again; neither spent ones nor those of others."""
+    """Replies of its tokens, and those wrapped again, end too; spent replies and other principals' stay."""
     monkeypatch.setattr("vault.secrets.wrapping.UNSPENT_AT_ONCE", 1)
     writer, alice = DialectClient.of(app, "writer", role="admin"), DialectClient(app.test_client(), token)
     child = alice.client.post(
