@@ -6,7 +6,7 @@ import socket
 import stat
 import threading
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import suppress
 from pathlib import Path
 from threading import Event, Thread
 
@@ -57,24 +57,11 @@ def test_no_value_is_part_of_a_repr() -> None:
     assert "aHVzaA==" not in repr(Answer(b'{"Value": "aHVzaA=="}', "application/json"))
 
 
-@contextmanager
-def running(path: Path, driver: Driver) -> Iterator[None]:
-    """Serve on the socket *path* in a thread."""
-    with listening(path, driver) as docker:
-        thread = Thread(target=docker.serve_forever, args=[0.01])
-        thread.start()
-        try:
-            yield
-        finally:
-            docker.shutdown()
-            thread.join(30)
-
-
 @pytest.fixture
 def path(driver: Driver, tmp_path: Path) -> Iterator[Path]:
     """Return the socket of a running server."""
     path = tmp_path / "plugins" / "secret-manager.sock"
-    with running(path, driver):
+    with listening(path, driver):
         yield path
 
 
@@ -180,7 +167,7 @@ def test_connections_are_limited(
     """A connection beyond the limit is closed immediately, and one that ends makes room."""
     monkeypatch.setattr(server, "_MAX_CALLS", 1)
     path = tmp_path / "driver.sock"
-    with running(path, driver):
+    with listening(path, driver):
         with connect(path), connect(path) as second:
             assert second.recv(1) == b""
         assert "too many connections" in caplog.text
@@ -203,7 +190,7 @@ def test_a_thread_that_cannot_start_uses_up_no_room(
 
     monkeypatch.setattr(server, "_MAX_CALLS", 1)
     path = tmp_path / "driver.sock"
-    with running(path, driver):
+    with listening(path, driver):
         with monkeypatch.context() as patch:
             patch.setattr(Thread, "start", fail)
             # Closed before its request was read, or after.
@@ -212,12 +199,34 @@ def test_a_thread_that_cannot_start_uses_up_no_room(
         assert ask(path, "/health", None, method="GET").body == {"status": "ok"}
 
 
+def test_an_interruption_gives_its_room_back_once(
+    driver: Driver, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A signal that arrives while a request's thread starts is not lost in a second release of its room."""
+    start = Thread.start
+
+    def interrupted(thread: Thread) -> None:
+        start(thread)
+        thread.join()
+        raise KeyboardInterrupt
+
+    path = tmp_path / "driver.sock"
+    with server._SocketServer(path) as docker:
+        docker.begin(server.routes(driver), max_connections=1)
+        near, far = socket.socketpair()
+        monkeypatch.setattr(Thread, "start", interrupted)
+        with far:
+            far.shutdown(socket.SHUT_WR)
+            with pytest.raises(KeyboardInterrupt):
+                docker.process_request(near, "")
+
+
 def test_the_end_waits_for_calls(driver: Driver, service: Service, tmp_path: Path) -> None:
     """A stopping driver answers the calls in progress, and removes its socket."""
     path = tmp_path / "driver.sock"
     service.release.clear()
     replies = []
-    with running(path, driver):
+    with listening(path, driver):
         caller = Thread(target=lambda: replies.append(get_secret(path, {"name": "a"})))
         caller.start()
         service.began.wait(30)
@@ -232,7 +241,7 @@ def test_a_stale_socket_is_replaced(driver: Driver, tmp_path: Path) -> None:
     path = tmp_path / "driver.sock"
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(str(path))
-    with running(path, driver):
+    with listening(path, driver):
         assert get_secret(path, {"name": "a"}).value == b"hush"
 
 

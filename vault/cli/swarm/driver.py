@@ -4,6 +4,7 @@ import logging
 import re
 from contextlib import ExitStack, suppress
 from pathlib import Path
+from time import sleep
 
 import click
 
@@ -26,6 +27,7 @@ logger = logging.getLogger(__name__)
 _SOCKET = "/run/docker/plugins/secret-manager.sock"
 _FILE = click.Path(dir_okay=False, path_type=Path)
 _MAX_CACHE_SECONDS = 86_400
+_POLL_SECONDS = 0.2
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -148,14 +150,15 @@ def swarm_driver(
         url, TokenFile(token_file), ca_cert, policy_file, cache_seconds, metrics, has_decoys=has_decoys
     )
     try:
-        with ExitStack() as running:
+        # The orchestrator's stop, and Ctrl-C, end it.
+        with suppress(KeyboardInterrupt), ExitStack() as running:
             if metrics_bind:
                 running.enter_context(serving_metrics(*metrics_bind, metrics))
-            server = running.enter_context(listening(socket_path, driver))
+            running.enter_context(listening(socket_path, driver))
             logger.info("serving", extra={"socket": str(socket_path), "url": url})
-            # The orchestrator's stop, and Ctrl-C: calls in progress end first.
-            with suppress(KeyboardInterrupt):
-                server.serve_forever()
+            # The system may give the signal to another thread, which does not wake this one.
+            while True:
+                sleep(_POLL_SECONDS)
     except OSError as error:
         raise VaultError(f"cannot listen: {error}") from None
 

@@ -27,6 +27,8 @@ logger = logging.getLogger(__name__)
 
 #: Time for reading a request. Docker sends its requests at once.
 _READ_SECONDS = 2
+#: How often a server looks whether it has to stop.
+_POLL_SECONDS = 0.1
 #: Docker's requests have the labels of a service and a secret.
 _MAX_BODY_BYTES = 4 * 1_048_576
 
@@ -147,7 +149,7 @@ class _Server(BaseServer):
             return
         try:
             Thread(target=self._serve, args=(request, client_address)).start()
-        except BaseException:
+        except RuntimeError:
             self._free.release()
             raise
 
@@ -202,8 +204,8 @@ class _MetricsServer(_Server, TCPServer):
 
 
 @contextmanager
-def listening(path: Path, driver: Driver) -> Iterator[UnixStreamServer]:
-    """Yield the server for Docker on the socket *path*, which is removed at the end.
+def listening(path: Path, driver: Driver) -> Iterator[None]:
+    """Serve Docker on the socket *path* while the block runs; calls in progress end, and it is removed.
 
     Raises:
         SocketInUseError: Another process listens on it, or *path* is not a socket.
@@ -213,7 +215,8 @@ def listening(path: Path, driver: Driver) -> Iterator[UnixStreamServer]:
     _remove_stale(path)
     with _SocketServer(path) as server:
         server.begin(routes(driver), max_connections=_MAX_CALLS)
-        yield server
+        with _accepting(server):
+            yield
 
 
 @contextmanager
@@ -228,13 +231,20 @@ def serving_metrics(host: str, port: int, metrics: Metrics) -> Iterator[None]:
     }
     with _MetricsServer(host, port) as server:
         server.begin(page, max_connections=_MAX_SCRAPES)
-        thread = Thread(target=server.serve_forever, name="metrics")
-        thread.start()
-        try:
+        with _accepting(server):
             yield
-        finally:
-            server.shutdown()
-            thread.join()
+
+
+@contextmanager
+def _accepting(server: BaseServer) -> Iterator[None]:
+    """Accept connections in a thread: a signal interrupts the main one, anywhere."""
+    thread = Thread(target=server.serve_forever, args=[_POLL_SECONDS], daemon=True)
+    thread.start()
+    try:
+        yield
+    finally:
+        server.shutdown()
+        thread.join()
 
 
 def _remove_stale(path: Path) -> None:
