@@ -33,6 +33,8 @@ ldconfig -p | grep -q 'libcurl\.so\.4 ' || needed+=(libcurl4t64)
 [[ -e /usr/include/tss2/tss2_esys.h ]] || needed+=(libtss2-dev libffi-dev)
 # Sources of passwords that rotate; PostgreSQL has its programs in a folder of its version.
 compgen -G '/usr/lib/postgresql/*/bin/postgres' >/dev/null || needed+=(postgresql)
+# The plugin `docker compose`.
+docker compose version >/dev/null 2>&1 || needed+=(docker-compose)
 # A server for clevis.
 [[ -e /usr/libexec/tangd ]] || needed+=(tang)
 # Sets the clock of a process under test.

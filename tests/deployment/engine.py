@@ -140,7 +140,7 @@ class Replica:
     @property
     def url(self) -> str:
         """Its address on this machine."""
-        port = re.findall(r"0\.0\.0\.0:(\d+)", docker("port", self.container, "8000"))[0]
+        port = re.findall(r"(?:0\.0\.0\.0|127\.0\.0\.1):(\d+)", docker("port", self.container, "8000"))[0]
         return f"http://127.0.0.1:{port}"
 
     def post(self, path: str, body: object, *, token: str = "") -> tuple[int, Any]:
@@ -221,8 +221,9 @@ def load(*, callers: int = 8, seconds: float = 2) -> Iterator[Load]:
     assert outcome.requests
 
 
-def assert_nothing_is_lost(outcome: Load) -> None:
+def assert_nothing_is_lost(outcome: Load, replica: Replica | None = None, *, token: str = "") -> None:
     """Compare the stored secrets with the acknowledged ones, fetch a part of them, and verify the trail."""
+    replica = replica or replicas()[0]
     ask = (
         "import json, sys\n"
         "from pymongo import MongoClient\n"
@@ -231,10 +232,9 @@ def assert_nothing_is_lost(outcome: Load) -> None:
         "requests = stored.audit_logs.find({'status': 'success'}).distinct('request_id')\n"
         "json.dump([stored.secrets.distinct('_id'), requests], sys.stdout)\n"
     )
-    replica = replicas()[0]
     secrets, recorded = json.loads(replica.run("python", "-c", ask))
     assert outcome.secrets.keys() <= set(secrets)
     assert set(outcome.requests) <= set(recorded)
     for secret_id in random.sample(list(outcome.secrets), min(_SAMPLE, len(outcome.secrets))):
-        assert replica.fetch(secret_id) == (200, {"secret": outcome.secrets[secret_id]})
+        assert replica.fetch(secret_id, token=token) == (200, {"secret": outcome.secrets[secret_id]})
     assert replica.run("secret-manager", "audit", "verify").endswith("intact")

@@ -45,6 +45,8 @@ def test_paths_exist() -> None:
 
 def invocations(text: str) -> Iterator[list[str]]:
     """Yield the arguments of each `secret-manager` that *text* runs."""
+    # Compose's service has the command's name.
+    text = re.sub(r"docker compose exec (-T )?secret-manager", "", text)
     for line in text.replace("\\\n", " ").splitlines():
         for found in re.findall(r"(?<![\w:./-])secret-manager ([a-z][^|&;>#`)\n]*)", line):
             yield shlex.split(found.replace("'", " ").replace('"', " "))
