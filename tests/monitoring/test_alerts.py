@@ -75,5 +75,5 @@ def test_an_alert_has_severity_problem_and_remedy(rule: dict[str, Any]) -> None:
 def test_the_alerts_are_explained() -> None:
     """The table of alerts has each of them with its severity, and no other."""
     rows = table("docs/monitoring.md", "Dashboard and alerts")
-    documented = {name: severity for names, severity, _ in rows for name in re.findall(r"`(\w+)`", names)}
+    documented = {name: severity for severity, names in rows for name in re.findall(r"`(\w+)`", names)}
     assert documented == {rule["alert"]: rule["labels"]["severity"] for rule in RULES}
