@@ -246,10 +246,12 @@ def test_with_a_token_a_command_has_the_same_style(name: str, run: Run, denying:
 def table() -> str:
     """Return the table of the commands that differ from the page's list."""
     rows = ["| Command | Unavailable | Not permitted | Own meanings |", "| --- | --- | --- | --- |"]
+    alike: dict[str, list[str]] = {}
     for name, entry in sorted(ENTRIES.items()):
         if entry.own_codes or (entry.away, entry.denied) != (Exit.UNAVAILABLE, Exit.DENIED):
             codes = [str(int(code)) if code else "" for code in (entry.away, entry.denied)]
-            rows.append(f"| `{name}` | {' | '.join(codes)} | {entry.own_codes} |")
+            alike.setdefault(f"{' | '.join(codes)} | {entry.own_codes}", []).append(f"`{name}`")
+    rows += [f"| {', '.join(names)} | {cells} |" for cells, names in alike.items()]
     return "\n".join(rows) + "\n"
 
 
