@@ -31,20 +31,21 @@ lock() { # lock OUTPUT ARGUMENTS…: write OUTPUT; ARGUMENTS are the inputs to r
         "$@" --output-file "$output"
 }
 
-lock requirements/service.txt setup.cfg "$@"
-lock requirements/rotation.txt setup.cfg --constraint requirements/service.txt --extra rotation "$@"
-lock requirements/tracing.txt setup.cfg --constraint requirements/service.txt --extra tracing "$@"
+lock requirements/service.txt setup.cfg --extra server "$@"
+lock requirements/client.txt setup.cfg --constraint requirements/service.txt "$@"
+lock requirements/rotation.txt setup.cfg --constraint requirements/service.txt --extra server --extra rotation "$@"
+lock requirements/tracing.txt setup.cfg --constraint requirements/service.txt --extra server --extra tracing "$@"
 # Lock the build backend too: the package is installed without build isolation.
 printf 'setuptools>=80\n' |
-    lock requirements/dev.txt setup.cfg - --constraint requirements/service.txt --extra embedded "$@"
+    lock requirements/dev.txt setup.cfg - --constraint requirements/service.txt --extra server --extra embedded "$@"
 printf 'setuptools>=80\n' | lock requirements/build.txt - --constraint requirements/dev.txt "$@"
 lock requirements/test.txt setup.cfg --constraint requirements/dev.txt --constraint requirements/rotation.txt \
     --constraint requirements/tracing.txt \
-    --extra embedded --extra pkcs11 --extra rotation --extra test --extra tracing --extra witness "$@"
+    --extra server --extra embedded --extra pkcs11 --extra rotation --extra test --extra tracing --extra witness "$@"
 lock requirements/bench.txt setup.cfg --constraint requirements/test.txt \
-    --extra embedded --extra pkcs11 --extra rotation --extra test --extra tracing --extra witness --extra bench "$@"
+    --extra server --extra embedded --extra pkcs11 --extra rotation --extra test --extra tracing --extra witness --extra bench "$@"
 # Compiled from its source, which needs libraries in C: not a part of the others.
-lock requirements/tpm2.txt setup.cfg --constraint requirements/test.txt --extra tpm2 "$@"
+lock requirements/tpm2.txt setup.cfg --constraint requirements/test.txt --extra server --extra tpm2 "$@"
 printf 'locust>=2.40\n' | lock loadtest/requirements.txt - --constraint requirements/bench.txt "$@"
 # Generators of clients, and the libraries that their clients import.
 printf '%s\n' openapi-generator-cli openapi-python-client attrs httpx pydantic python-dateutil typing-extensions urllib3 |

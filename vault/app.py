@@ -22,7 +22,8 @@ from vault.auth.other_tokens import OtherTokens
 from vault.auth.own_credential import OwnCredential
 from vault.auth.sessions import Sessions
 from vault.auth.token_uses import TokenUses
-from vault.config.settings import Settings, dotenv_path
+from vault.config.dotenv import dotenv_path
+from vault.config.settings import Settings
 from vault.config.summary import summary
 from vault.config.validators import port
 from vault.core.principal import ANONYMOUS, UNAUTHENTICATED

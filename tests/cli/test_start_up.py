@@ -24,6 +24,7 @@ COMMANDS = [
         ["secret", "describe", "a"],
     ),
     ["secret", "export"],
+    *(["--help"], ["--version"], ["audit", "--help"], ["tokens", "--help"]),
     *(["secret", "delete", "a"], ["secret", "restore", "a"], ["secret", "run", "--env", "A=a", "--", "true"]),
 ]
 
@@ -47,10 +48,11 @@ assert not {{"pymongo", "cryptography"}} & set(sys.modules)
 commands(["serve", "--help"], standalone_mode=False)
 assert not {{"mongoengine", "vault.documents", "vault.parts"}} & set(sys.modules)
 """
+    environment = {"VAULT_URL": "http://localhost:1", "VAULT_TOKEN": "t", "XDG_CONFIG_HOME": str(tmp_path)}
     done = subprocess.run(
         [sys.executable, "-c", program],
         cwd=tmp_path,
-        env=command_environment({"VAULT_URL": "http://localhost:1", "XDG_CONFIG_HOME": str(tmp_path)}),
+        env=command_environment(environment),
         input="v",
         capture_output=True,
         text=True,

@@ -49,6 +49,7 @@ IN_COMMANDS = {
     "docker_config_changed",
     "docker_refused",
     "duplicate_name",
+    "extra_missing",
     "fetch_denied",
     "fetch_refused",
     "field_not_found",

@@ -43,6 +43,33 @@ _FUNCTIONS = {
     "whoami": "vault.cli.user.login:whoami",
 }
 
+_SUMMARIES = {
+    "audit": "Inspect, export and verify the audit trail.",
+    "backup": "Write a backup to FILE, or to standard output.",
+    "completion": "Print a script that completes commands in a shell.",
+    "dev": "Run the service with its own MongoDB, for development.",
+    "drill": "Check a backup: restore FILE into a scratch database.",
+    "exposure": "List who knows the current value of SECRET, a name or an ID.",
+    "import": "Move secrets in from another secret manager.",
+    "issuers": "Create, list, delete and test issuers of JWTs.",
+    "keys": "Generate, inspect and rotate master keys.",
+    "login": "Keep an address and a token for later commands.",
+    "logout": "Remove the address and the token of your login.",
+    "offboard": "End the access of a principal, and list the secrets to rotate.",
+    "ready": "Check that the service on this machine is ready.",
+    "replicaset": "MongoDB's replica set: create it, show it, grant privileges.",
+    "restore": "Restore the backup in FILE into MONGO_URI's empty database.",
+    "roles": "Create, list, delete and test roles for JWTs.",
+    "rotation": "Change passwords at their sources, such as a database.",
+    "secret": "Store, read and use secrets with a token.",
+    "serve": "Run the service under gunicorn.",
+    "swarm": "Manage secrets of Docker Swarm's services.",
+    "swarm-driver": "Give Docker Swarm's tasks their secrets.",
+    "tokens": "Create, list and revoke tokens.",
+    "webhooks": "Create, list, test, replay and delete webhooks.",
+    "whoami": "Print who you are to the service, and your rights.",
+}
+
 #: The command that becomes the user's program, which keeps its rights and limits. No options precede it.
 _RUN = ["secret", "run"]
 
@@ -70,7 +97,12 @@ class _CommandLine(LazyGroup):
             return super().invoke(ctx)
 
 
-@click.group(cls=_CommandLine, functions=_FUNCTIONS, context_settings={"help_option_names": ["-h", "--help"]})
+@click.group(
+    cls=_CommandLine,
+    functions=_FUNCTIONS,
+    summaries=_SUMMARIES,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
 @click.version_option(__version__, prog_name="secret-manager")
 def commands() -> None:
     """Run and operate the Secret Manager."""

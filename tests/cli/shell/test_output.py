@@ -94,7 +94,7 @@ def test_texts_of_others_cannot_change_a_terminal(capsys: pytest.CaptureFixture[
 
 #: Modules that print what they must not change.
 OTHER_PRINTS = {
-    "operator/audit": "entries and checkpoints as JSON in ASCII",
+    "operator/audit_trail": "entries and checkpoints as JSON in ASCII",
     "shell/exits": "errors, which are escaped there",
     "operator/recovery": "shares, word by word, and the sequence that clears them",
     "operator/audit_witness": "checkpoints as JSON in ASCII",

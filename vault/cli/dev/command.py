@@ -22,7 +22,8 @@ from vault.cli.dev.mongod import Mongod, free_port
 from vault.cli.operator.service import local_address
 from vault.cli.shell.output import Output, output_options
 from vault.client.service import Service
-from vault.config.settings import Settings, read_dotenv
+from vault.config.dotenv import read_dotenv
+from vault.config.settings import Settings
 from vault.config.validators import is_loopback
 from vault.core.errors import MongodUnavailableError, ServiceRefusedError, ServiceUnavailableError, VaultError
 from vault.core.processes import die_with_parent, end

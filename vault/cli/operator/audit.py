@@ -1,220 +1,42 @@
-"""The commands `audit …`: inspect, export, sign, enable and disable the audit trail."""
-
-import json
-import time
-from collections.abc import Mapping
-from dataclasses import asdict
-from datetime import timedelta
-from typing import Any, NoReturn
+"""The commands `audit …`: the audit trail, by the master key or by a token."""
 
 import click
 
-from vault.audit import checkpoint as checkpoints
-from vault.audit import compaction, reader, signing_keys, writer
-from vault.audit.follow import TrailFollower
-from vault.audit.reader import Filter, Order
-from vault.cli.operator.audit_reconcile import reconcile
-from vault.cli.operator.audit_verify import verify
-from vault.cli.operator.audit_witness import witness
-from vault.cli.operator.context import connected
-from vault.cli.operator.report import report
-from vault.cli.shell import entries, parameters
 from vault.cli.shell.credentials import by_credential
-from vault.cli.shell.exits import SignalledError
 from vault.cli.shell.lazy_group import LazyGroup
-from vault.cli.shell.output import Output, output_options
-from vault.core.attempt import Action, Attempt
-from vault.core.principal import OPERATOR
-from vault.core.text import quantity
-from vault.keys import guard
 
-#: Seconds between two looks of `tail`.
-_TAIL_INTERVAL_SECONDS = 1
-
-
-#: The commands that also work with a token.
+#: The function of each command, after its module.
 _FUNCTIONS = {
-    name: by_credential(f"vault.cli.operator.audit:{name}", f"vault.cli.user.audit:{name}")
-    for name in ("query", "tail")
+    "checkpoint": "vault.cli.operator.audit_trail:checkpoint",
+    "compact": "vault.cli.operator.audit_trail:compact",
+    "disable": "vault.cli.operator.audit_trail:disable",
+    "enable": "vault.cli.operator.audit_trail:enable",
+    "export": "vault.cli.operator.audit_trail:export",
+    "public-key": "vault.cli.operator.audit_trail:public_key",
+    "query": by_credential("vault.cli.operator.audit_trail:query", "vault.cli.user.audit:query"),
+    "reconcile": "vault.cli.operator.audit_reconcile:reconcile",
+    "report": "vault.cli.operator.report:report",
+    "tail": by_credential("vault.cli.operator.audit_trail:tail", "vault.cli.user.audit:tail"),
+    "verify": "vault.cli.operator.audit_verify:verify",
+    "witness": "vault.cli.operator.audit_witness:witness",
+}
+
+_SUMMARIES = {
+    "checkpoint": "Print the heads of all streams, signed.",
+    "compact": "Close idle streams, and list closed ones in summaries.",
+    "disable": "Disable the audit trail of this database.",
+    "enable": "Enable the audit trail of this database.",
+    "export": "Print entries as JSON lines.",
+    "public-key": "Print the public keys that verify the trail, as PEM.",
+    "query": "Show entries, oldest first.",
+    "reconcile": "Compare custody's entries with the log of a provider.",
+    "report": "Show who fetched what, and what needs attention.",
+    "tail": "Show the newest entries, and follow the trail.",
+    "verify": "Verify the trail's hash chains and signatures.",
+    "witness": "Show a checkpoint to the witnesses, and print their answers.",
 }
 
 
-@click.group(cls=LazyGroup, functions=_FUNCTIONS)
+@click.group(cls=LazyGroup, functions=_FUNCTIONS, summaries=_SUMMARIES)
 def audit() -> None:
     """Inspect, export and verify the audit trail."""
-
-
-audit.add_command(verify)
-audit.add_command(report)
-audit.add_command(reconcile)
-audit.add_command(witness)
-
-
-@click.command
-@entries.lines_option(click.IntRange(0))
-@entries.follow_option
-@output_options
-def tail(output: Output, lines: int, follow: bool) -> None:
-    """Show the newest entries, and follow the trail.
-
-    The newest entry is last. With --follow, new entries are shown until Ctrl-C. --json has all fields of the
-    entries.
-    """
-    with connected(output, reading=True):
-        if not follow:
-            entries.lines(output).show(reader.latest(lines) if lines else [])
-            return
-        try:
-            _follow(lines, output)
-        except SignalledError:
-            raise
-        except KeyboardInterrupt:
-            # The usual end of a command that follows.
-            return
-
-
-def _follow(lines: int, output: Output) -> NoReturn:
-    end, shown = TrailFollower(lines), entries.lines(output)
-    fresh = reader.by_time(end.poll())
-    shown.show(fresh[len(fresh) - min(lines, len(fresh)) :])
-    while True:
-        time.sleep(_TAIL_INTERVAL_SECONDS)
-        shown.show(reader.by_time(end.poll()))
-
-
-@click.command
-@entries.filters
-@entries.limit_option
-@entries.newest_first_option
-@output_options
-def query(output: Output, which: Mapping[str, Any], limit: int, newest_first: bool) -> None:
-    """Show entries, oldest first.
-
-    --json has all fields of the entries. Without it, each entry is one line.
-
-    The query is recorded: it needs a MongoDB user who may insert into the trail.
-    """
-    order, only = Order.NEWEST_FIRST if newest_first else Order.OLDEST_FIRST, Filter(**which)
-    with connected(output, reading=True, recorded=True):
-        _record(Action.AUDIT_QUERY, only)
-        cursor, left, shown = None, limit, entries.lines(output)
-        while left:
-            page = reader.read(
-                only, OPERATOR, cursor=cursor, limit=min(left, entries.PAGE_LIMIT), order=order
-            )
-            shown.show(page.entries)
-            cursor, left = page.cursor, left - len(page.entries)
-            if cursor is None:
-                if left == limit:
-                    output.note("0 entries")
-                return
-    output.note("There are more entries. Hint: use a higher --limit")
-
-
-@audit.command()
-@entries.filters
-@output_options
-def export(output: Output, which: Mapping[str, Any]) -> None:
-    """Print entries as JSON lines.
-
-    Only an export without filters can be verified as a whole. The export is recorded: it needs a MongoDB user
-    who may insert into the trail.
-    """
-    with connected(output, reading=True, recorded=True):
-        only = Filter(**which)
-        _record(Action.AUDIT_EXPORT, only)
-        for record in reader.export(only):
-            # The service writes only JSON types; `verify` reports entries with other types.
-            click.echo(json.dumps(record, default=str))
-
-
-def _record(action: Action, which: Filter) -> None:
-    """Record an operator's *action*, before it reads anything."""
-    attempt = Attempt(action=action, principal=OPERATOR, secret_id=which.secret_id)
-    attempt.details = {name: value for name, value in which.details().items() if name != "secret_id"}
-    reader.record(attempt)
-
-
-@audit.command("public-key")
-@output_options
-def public_key(output: Output) -> None:
-    """Print the public keys that verify the trail, as PEM.
-
-    The current key is first. Needs the master key that signs the trail, or a later one.
-    """
-    with connected(output, reading=True) as parts:
-        # The keys of another installation cannot verify this trail.
-        guard.require_signer(parts.keyring, signing_keys.trusted)
-        for key in signing_keys.trusted(parts.keyring).values():
-            output.result({"signer": key.signer, "public_key": key.pem()}, key.pem().removesuffix("\n"))
-
-
-@audit.command()
-@output_options
-def checkpoint(output: Output) -> None:
-    """Print the heads of all streams, signed.
-
-    Keep the checkpoint out of reach of anyone with write access to MongoDB. Needs the master key that signs
-    the trail, or a later one.
-    """
-    with connected(output, reading=True) as parts:
-        # With another key, no head would verify: the checkpoint would be empty, and prove nothing.
-        guard.require_signer(parts.keyring, signing_keys.trusted)
-        click.echo(json.dumps(checkpoints.make(parts.keyring)))
-
-
-@audit.command()
-@click.option(
-    "--idle",
-    metavar="DURATION",
-    type=parameters.duration,
-    default="1d",
-    show_default=True,
-    help="Minimum time without an entry of streams to close.",
-)
-@output_options
-def compact(output: Output, idle: timedelta) -> None:
-    """Close idle streams, and list closed ones in summaries.
-
-    Checkpoints, backups and retirements then name the summaries instead of all these streams. The service
-    does the same once a day. Streams are listed an hour after they were closed: run the command again then.
-    If a process still writes to an idle stream, its next request gets 503, and it continues in another one.
-    """
-    with connected(output) as parts:
-        done = compaction.compact(parts.keyring, idle=idle, principal=OPERATOR)
-    closed, listed = quantity(done.closed, "idle stream"), quantity(done.listed, "closed stream")
-    output.result(asdict(done), f"Closed {closed}, listed {listed}")
-    if done.waiting:
-        output.note(f"{quantity(done.waiting, 'stream')} closed within the last hour: run this again later")
-
-
-@audit.command()
-@output_options
-def enable(output: Output) -> None:
-    """Enable the audit trail of this database.
-
-    Processes with AUDIT_ENABLED=false stop serving within 5 seconds. Needs the master key in use.
-    """
-    # The command ignores the setting, which the operator changes next.
-    with connected(output, reading=True, audit_enabled=True) as parts:
-        writer.enable_trail(parts.keyring)
-    output.result(
-        {"audit_enabled": True}, "The audit trail is enabled. Start the service with AUDIT_ENABLED=true."
-    )
-
-
-@audit.command()
-@output_options
-def disable(output: Output) -> None:
-    """Disable the audit trail of this database.
-
-    Existing entries stay. Processes with AUDIT_ENABLED=true stop serving within 5 seconds. Needs the master
-    key in use.
-    """
-    with connected(output, reading=True, audit_enabled=True) as parts:
-        was_enabled = writer.disable_trail(parts.keyring)
-    verdict = "is disabled" if was_enabled else "was already disabled"
-    output.result(
-        {"audit_enabled": False},
-        f"The audit trail {verdict}. Start the service with AUDIT_ENABLED=false.",
-    )

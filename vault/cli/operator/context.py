@@ -6,7 +6,8 @@ from contextlib import contextmanager, nullcontext, suppress
 from vault.audit import signing_keys
 from vault.audit.reader import record
 from vault.cli.shell.output import Output
-from vault.config.settings import Settings, dotenv_path
+from vault.config.dotenv import dotenv_path
+from vault.config.settings import Settings
 from vault.config.summary import mongodb_address
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import SettingsError, StorageUnavailableError, VaultError

@@ -2,20 +2,27 @@
 
 import os
 from collections.abc import Callable
+from importlib.util import find_spec
 from pkgutil import resolve_name
 
 from vault.client import profile
 
 #: Loaded when it is needed: that takes a while.
-_READ_DOTENV = "vault.config.settings:read_dotenv"
+_READ_DOTENV = "vault.config.dotenv:read_dotenv"
+
+#: A package that only the extra `server` installs.
+_OF_SERVER = "mongoengine"
 
 #: Settings that lead to a master key.
 _KEYS = ("MASTER_KEY", "MASTER_KEY_FILE", "MASTER_KEYRING_FILE", "MASTER_KEYRING_FILE_FILE")
 
 
 def by_credential(operator: str, person: str) -> Callable[[], str]:
-    """Return a function that returns *operator*, or *person* if there is a token and no master key."""
-    return lambda: person if _has_token() and not _has_key() else operator
+    """Return a function that returns *operator*, or *person* if there is a token and no master key.
+
+    Without the packages of the service, it returns *person*.
+    """
+    return lambda: person if find_spec(_OF_SERVER) is None or (_has_token() and not _has_key()) else operator
 
 
 def _has_token() -> bool:

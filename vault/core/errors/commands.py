@@ -96,3 +96,12 @@ class TransferError(VaultError):
 
 class ProgramError(VaultError):
     """A program cannot get its secrets, or cannot be started; the message says why."""
+
+
+class ExtraMissingError(VaultError):
+    """A command needs packages that are not installed; the message names the extra that has them."""
+
+    remedy = "install secret-manager[server], for example with pipx or pip"
+
+    def __init__(self, command: str, *, package: str) -> None:
+        super().__init__(f"`{command}` needs packages of the service, such as {package}")
