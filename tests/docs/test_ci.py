@@ -1,24 +1,21 @@
 """The workflows in docs/ci.md, run as a CI system runs them, fetch a secret without a stored credential."""
 
-import json
 import os
+import re
 import subprocess
-import threading
 from collections.abc import Iterator
-from contextlib import contextmanager
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
 
 import pytest
 import yaml
 
 from tests.conftest import running_app
-from tests.docs.documents import blocks
+from tests.docs.documents import ROOT, blocks
 from tests.support.access import services
 from tests.support.access_roles import AUDIENCE, make_issuer, make_role
 from tests.support.databases import new_database
+from tests.support.github import Runner, token_endpoint
 from tests.support.issuer import public_pem, sign
 from tests.support.service import Service
 from tests.system.test_ci import GITHUB, GITLAB, SYSTEMS
@@ -27,29 +24,12 @@ from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
 from vault.secrets.requests import NewSecret
 
-REQUEST_TOKEN = "the-runner-s-own"
-
-
-@contextmanager
-def token_endpoint() -> Iterator[str]:
-    """Serve JWTs like GitHub does for a job, for the audience in the query; yield the URL."""
-
-    class Tokens(BaseHTTPRequestHandler):
-        def do_GET(self) -> None:
-            assert self.headers["Authorization"] == f"Bearer {REQUEST_TOKEN}"
-            [audience] = parse_qs(urlsplit(self.path).query)["audience"]
-            credential = sign(iss=SYSTEMS["GitHub Actions"].iss, aud=audience, **GITHUB)
-            self.send_response(200)
-            self.end_headers()
-            self.wfile.write(json.dumps({"count": 1, "value": credential}).encode())
-
-        def log_message(self, *_: Any) -> None:
-            pass
-
-    with ThreadingHTTPServer(("127.0.0.1", 0), Tokens) as server:
-        threading.Thread(target=server.serve_forever, daemon=True).start()
-        yield f"http://127.0.0.1:{server.server_port}/token?api-version=2.0"
-        server.shutdown()
+#: The secrets of the document's jobs.
+SECRETS = {
+    "acme/api/db-password": b"a password",
+    "acme/api/smtp": b'{"username": "mailer", "password": "p"}',
+    "acme/api/deploy-key": b"a key\n",
+}
 
 
 @pytest.fixture(scope="module")
@@ -65,26 +45,12 @@ def serving(environment: dict[str, str], folder: Path) -> Iterator[Service]:
             system = SYSTEMS[issuer]
             make_issuer(app, role, iss=system.iss, keys=public_pem())
             make_role(app, role, role, claims=system.claims, paths=(system.path,))
-        new = NewSecret(plaintext=b"a password", name="acme/api/db-password")
-        services(app).secrets.create(new, attempt=Attempt(action=Action.CREATE, principal=OPERATOR))
+        for name, value in SECRETS.items():
+            new = NewSecret(plaintext=value, name=name)
+            services(app).secrets.create(new, attempt=Attempt(action=Action.CREATE, principal=OPERATOR))
     with Service({**environment, "AUTH_ENABLED": "true", "WEB_CONCURRENCY": "1"}, folder=folder) as service:
         service.wait_until("/health/ready")
         yield service
-
-
-def run(script: str, folder: Path, **variables: str) -> str:
-    """Return the output of *script*, which must succeed."""
-    done = subprocess.run(
-        ["bash", "-e", "-c", script],
-        cwd=folder,
-        env={"PATH": os.environ["PATH"], **variables},
-        capture_output=True,
-        text=True,
-        timeout=240,
-        check=False,
-    )
-    assert (done.returncode, done.stderr) == (0, ""), done.stderr
-    return done.stdout
 
 
 def workflow(heading: str) -> dict[str, Any]:
@@ -94,31 +60,57 @@ def workflow(heading: str) -> dict[str, Any]:
     return found
 
 
-def test_the_github_workflow_fetches_a_secret(service: Service, tmp_path: Path) -> None:
-    """The job requests its JWT, and the password is masked and in the environment of later steps."""
+def test_the_github_workflow_fetches_secrets(service: Service, tmp_path: Path) -> None:
+    """The job of the document gets variables and a file by the action of this repository."""
     found = workflow("GitHub Actions")
     assert found["permissions"]["id-token"] == "write"
     [step] = found["jobs"]["deploy"]["steps"]
-    with token_endpoint() as url:
-        printed = run(
-            step["run"],
-            tmp_path,
-            VAULT_URL=service.url,
-            ACTIONS_ID_TOKEN_REQUEST_URL=url,
-            ACTIONS_ID_TOKEN_REQUEST_TOKEN=REQUEST_TOKEN,
-            GITHUB_ENV=str(tmp_path / "env"),
-        )
-    assert printed == "::add-mask::a password\n"
-    assert (tmp_path / "env").read_text() == "DB_PASSWORD=a password\n"
+    assert re.fullmatch(r"acme/secret-manager@v[\d.]+", step["uses"])
+    # The audience is the URL, which is another one here.
+    inputs = {**step["with"], "url": service.url, "audience": step["with"]["url"]}
+    with token_endpoint(SYSTEMS["GitHub Actions"].iss, GITHUB) as url:
+        job = Runner(ROOT, tmp_path, token_url=url, inputs=inputs)
+        run = job.step()
+    assert (run.succeeded, run.errors) == (True, [])
+    variables = job.variables
+    key = Path(variables.pop("DEPLOY_KEY"))
+    assert variables == {"DB_PASSWORD": "a password", "SMTP_USER": "mailer"}
+    assert key.read_bytes() == b"a key\n"
 
 
-def test_the_gitlab_job_fetches_a_secret(service: Service, tmp_path: Path) -> None:
-    """The job gets its JWT as a variable, and writes the password to a file."""
+@pytest.mark.parametrize(("ref", "is_deployed"), [("main", True), ("other", False)])
+def test_the_gitlab_job_fetches_a_secret(
+    ref: str, is_deployed: bool, service: Service, tmp_path: Path
+) -> None:
+    """The job passes the password on in a private file; a job of another branch stops before that."""
     job = workflow("GitLab CI")["deploy"]
-    [script] = job["script"]
-    credential = sign(iss=SYSTEMS["GitLab"].iss, aud=job["id_tokens"]["VAULT_JWT"]["aud"], **GITLAB)
-    assert run(script, tmp_path, VAULT_URL=service.url, VAULT_JWT=credential) == ""
-    assert (tmp_path / "db-password").read_bytes() == b"a password"
+    deploy = tmp_path / "deploy"
+    deploy.write_text('#!/bin/sh\nstat -c %a "$2"\ncp "$2" deployed\necho "$2"\n')
+    deploy.chmod(0o700)
+    claims = {**GITLAB, "ref": ref}
+    done = subprocess.run(
+        ["bash", "-e", "-o", "pipefail", "-c", "\n".join(job["script"])],
+        cwd=tmp_path,
+        env={
+            "PATH": os.environ["PATH"],
+            "VAULT_URL": service.url,
+            "VAULT_JWT": sign(iss=SYSTEMS["GitLab"].iss, aud=job["id_tokens"]["VAULT_JWT"]["aud"], **claims),
+        },
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
+    if is_deployed:
+        assert (done.returncode, done.stderr) == (0, "")
+        mode, path = done.stdout.splitlines()
+        assert mode == "600"
+        assert not Path(path).exists()
+        assert (tmp_path / "deployed").read_bytes() == b"a password"
+    else:
+        assert done.returncode
+        assert "401" in done.stderr
+        assert not (tmp_path / "deployed").exists()
 
 
 def test_the_pod_gets_a_jwt_for_the_service() -> None:
