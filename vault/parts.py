@@ -1,7 +1,7 @@
 """The parts that the service and operators' commands share, wired by the settings."""
 
-from vault.audit import signing_keys
 from vault.audit.sinks import sink
+from vault.audit.streams import signing_keys
 from vault.audit.witness.witness import Witness
 from vault.audit.writer import audit_trail
 from vault.auth.directory import Directory

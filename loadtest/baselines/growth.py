@@ -15,7 +15,7 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
 from baselines.processes import VALUE
-from vault.audit.stream import StoredEntry, Stream, derive_entry_id, new_stream_id
+from vault.audit.streams.stream import StoredEntry, Stream, derive_entry_id, new_stream_id
 from vault.crypto import Binding, Keyring
 from vault.crypto.audit_chain import SigningKey
 

@@ -12,13 +12,15 @@ from pymongo.errors import BulkWriteError
 
 from tests.support.rotation import Stored, connected, new_key
 from tests.support.written_trail import Record, as_stored, rehash, stream_of
-from vault.audit import certificate, checkpoint, compaction, ends, reader, signing_keys, summaries
+from vault.audit import compaction, reader
 from vault.audit.compaction import Compaction, compact
+from vault.audit.exposures import certificate
+from vault.audit.exposures.knowledge import Question
 from vault.audit.findings import Finding
-from vault.audit.knowledge import Question
 from vault.audit.reader import Filter
-from vault.audit.retirement import Head
-from vault.audit.stream import Stream
+from vault.audit.streams import checkpoint, ends, signing_keys, summaries
+from vault.audit.streams.retirement import Head
+from vault.audit.streams.stream import Stream
 from vault.audit.verifier import Verifier, verify_records
 from vault.audit.witness.witnessed import WitnessedCheckpoints
 from vault.audit.witness.witnesses import recently_closed
@@ -172,7 +174,7 @@ def test_a_process_that_still_lives_continues_in_another_stream(stored: Stored) 
 def test_a_process_leaves_a_stream_that_others_may_close(monkeypatch: pytest.MonkeyPatch) -> None:
     """After half of that time without an entry, a process begins another stream, and no commit fails."""
     trail = begin(FIRST)
-    monkeypatch.setattr("vault.audit.stream._MAX_IDLE", timedelta())
+    monkeypatch.setattr("vault.audit.streams.stream._MAX_IDLE", timedelta())
     assert compact(Keyring(FIRST), idle=NOW).closed == 1
     write(trail)
     monkeypatch.undo()

@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from tests.support.rotation import new_key
-from vault.audit import checkpoint, signing_keys
 from vault.audit.evidence import Evidence
+from vault.audit.streams import checkpoint, signing_keys
 from vault.audit.witness import counter_signature
 from vault.core.errors import InvalidCheckpointError
 from vault.core.timestamps import moment

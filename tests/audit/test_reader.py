@@ -16,7 +16,7 @@ from tests.support.rotation import Stored, new_key
 from tests.support.written_trail import as_stored, rehash
 from vault.audit import reader
 from vault.audit.reader import COMMIT_TIME, Filter, Order
-from vault.audit.stream import StoredEntry, Stream
+from vault.audit.streams.stream import StoredEntry, Stream
 from vault.audit.writer import NoAuditTrail
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import StorageUnavailableError

@@ -12,9 +12,9 @@ from pymongo.errors import PyMongoError
 from tests.support.rotation import Stored, connected, new_key
 from tests.support.written_trail import as_stored, findings, rehash, stream_of
 from vault.audit import reader
-from vault.audit.entry import FOREIGN
 from vault.audit.reader import Filter
-from vault.audit.signing_keys import own
+from vault.audit.streams.entry import FOREIGN
+from vault.audit.streams.signing_keys import own
 from vault.audit.verifier import Verifier
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt

@@ -8,8 +8,9 @@ from bson import ObjectId
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vault.audit import reader, stream
+from vault.audit import reader
 from vault.audit.reader import Position
+from vault.audit.streams import stream
 from vault.core.errors import InvalidCursorError
 
 

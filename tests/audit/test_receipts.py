@@ -12,10 +12,11 @@ import pytest
 
 from tests.support.rotation import new_key
 from tests.support.written_trail import Record, Records, as_stored, rehash, stream_of
-from vault.audit import receipts, retirement
+from vault.audit import receipts
 from vault.audit.findings import Finding, Kind
 from vault.audit.receipts import Receipts
-from vault.audit.retirement import Part
+from vault.audit.streams import retirement
+from vault.audit.streams.retirement import Part
 from vault.audit.verifier import Verifier, verify_records
 from vault.core.errors import VaultError
 from vault.crypto import Keyring, MasterKey

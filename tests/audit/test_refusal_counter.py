@@ -10,7 +10,7 @@ from tests.support.trail import block_trail, restore_trail
 from tests.support.written_trail import findings
 from vault.audit import refusal_counter
 from vault.audit.refusal_counter import MAX_SINGLE, MAX_SINGLE_OF_KIND, MAX_SOURCES
-from vault.audit.signing_keys import own
+from vault.audit.streams.signing_keys import own
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import AuditUnavailableError, OverloadedError

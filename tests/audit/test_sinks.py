@@ -27,9 +27,10 @@ from tests.support.problems import fields_of
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
 from tests.support.written_trail import findings
-from vault.audit import retirement, sinks
-from vault.audit.signing_keys import own
+from vault.audit import sinks
 from vault.audit.sinks import FileOutput, Sink, sink
+from vault.audit.streams import retirement
+from vault.audit.streams.signing_keys import own
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import AuditUnavailableError

@@ -25,9 +25,9 @@ from tests.support.written_trail import (
     tampering,
     write_trail,
 )
-from vault.audit.entry import FOREIGN, Entry
 from vault.audit.findings import Finding, Kind
-from vault.audit.signing_keys import own
+from vault.audit.streams.entry import FOREIGN, Entry
+from vault.audit.streams.signing_keys import own
 from vault.audit.verifier import End, Verifier
 from vault.cli.dev.mongod import Mongod
 from vault.crypto import Keyring, audit_chain

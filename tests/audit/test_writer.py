@@ -19,9 +19,9 @@ from tests.conftest import running_app
 from tests.support.rotation import connected
 from tests.support.trail import block_trail, restore_trail
 from tests.support.written_trail import findings
-from vault.audit import collection
-from vault.audit.signing_keys import own
-from vault.audit.stream import Stream
+from vault.audit.streams import collection
+from vault.audit.streams.signing_keys import own
+from vault.audit.streams.stream import Stream
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt, finish_all
 from vault.core.errors import AuditUnavailableError

@@ -21,7 +21,8 @@ from tests.support.backups import changed, history, made, nothing, read
 from tests.support.databases import new_database
 from tests.support.rotation import Stored, claim, connected, fill, new_key
 from tests.support.trail import block_trail
-from vault.audit import checkpoint, compaction
+from vault.audit import compaction
+from vault.audit.streams import checkpoint
 from vault.audit.writer import AuditTrail
 from vault.backup import archive, create, dump
 from vault.cli.dev.mongod import Mongod

@@ -4,7 +4,7 @@ from contextlib import suppress
 from typing import Any
 
 from tests.edits.edits import EDITS, FORGER, Attack, Document, Edit, chained, new_id
-from vault.audit.summaries import details_of
+from vault.audit.streams.summaries import details_of
 from vault.documents.audit import record_of
 
 

@@ -10,7 +10,7 @@ from bson.raw_bson import RawBSONDocument
 
 from tests.edits.victim import Documents, Victim
 from tests.support.rotation import new_key
-from vault.audit import retirement
+from vault.audit.streams import retirement
 from vault.crypto import audit_chain
 from vault.crypto.audit_chain import SigningKey
 from vault.documents.audit import record_of

@@ -10,8 +10,9 @@ from pymongo.errors import PyMongoError
 from tests.edits.compactions import ALL as EDITS
 from tests.edits.edits import FORGER, Attack
 from tests.edits.victim import EVIDENCE, Victim
-from vault.audit import certificate, signing_keys
+from vault.audit.exposures import certificate
 from vault.audit.receipts import Receipts
+from vault.audit.streams import signing_keys
 from vault.core.errors import InvalidCheckpointError
 from vault.crypto import encoding
 

@@ -10,15 +10,17 @@ from typing import Any
 import pytest
 
 from tests.support.rotation import Stored, connected, new_key
-from vault.audit import certificate, checkpoint, compaction, exposure, reader, receipts, signing_keys
+from vault.audit import compaction, reader, receipts
 from vault.audit.claims import Claims
 from vault.audit.evidence import Evidence
+from vault.audit.exposures import certificate, exposure
+from vault.audit.exposures.knowledge import Question
 from vault.audit.findings import Finding, Kind
 from vault.audit.follow import TrailFollower
-from vault.audit.knowledge import Question
 from vault.audit.reader import Filter
 from vault.audit.receipts import Receipts
-from vault.audit.stream import StoredEntry
+from vault.audit.streams import checkpoint, signing_keys
+from vault.audit.streams.stream import StoredEntry
 from vault.audit.verifier import Verifier, verify_records
 from vault.audit.witness import counter_signature
 from vault.audit.writer import AuditTrail, NoAuditTrail

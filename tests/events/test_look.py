@@ -12,7 +12,7 @@ from tests.support.lifecycle import ALICE
 from tests.support.receiver import Receiver
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
-from vault.audit import stream
+from vault.audit.streams import stream
 from vault.core.attempt import Action, Attempt
 from vault.core.timestamps import moment, to_milliseconds
 from vault.events.kinds import Kind

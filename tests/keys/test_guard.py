@@ -20,7 +20,7 @@ from tests.cli.waiting import wait_until
 from tests.conftest import running_app
 from tests.support.problems import messages_of
 from tests.support.rotation import Stored, age_claims, claim, fill, new_key, settings, text, values
-from vault.audit import signing_keys
+from vault.audit.streams import signing_keys
 from vault.core.errors import KeyMissingError, StorageUnavailableError
 from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey

@@ -19,7 +19,7 @@ from tests.support.trail import block_trail, restore_trail
 from vault.api.http import memory, rate_limits
 from vault.api.operations.blueprint import REPLY_MEMORY
 from vault.audit import receipts
-from vault.audit.wrapped import wrapped_by
+from vault.audit.exposures.wrapped import wrapped_by
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidLinkError, OverloadedError, WrongPassphraseError
 from vault.core.principal import OPERATOR

@@ -14,7 +14,7 @@ from pymongo import MongoClient
 from tests.loadtest.modules import LOADTEST, imported
 from tests.support.rotation import connected
 from tests.support.system import needs, unmeasured
-from vault.audit.stream import entry_id_fits
+from vault.audit.streams.stream import entry_id_fits
 from vault.crypto import Keyring
 from vault.documents.audit import AuditEntry
 from vault.documents.stored_secret import StoredSecret

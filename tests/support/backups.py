@@ -8,7 +8,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from vault.audit import checkpoint
+from vault.audit.streams import checkpoint
 from vault.backup import archive, create
 from vault.backup.create import VerifiedBackup
 from vault.crypto import Keyring, audit_chain

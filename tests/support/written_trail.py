@@ -13,9 +13,9 @@ from bson import ObjectId
 from pymongo import MongoClient
 
 from tests.support.rotation import connected, new_key
-from vault.audit import checkpoint, signing_keys
 from vault.audit.findings import Finding
-from vault.audit.stream import derive_entry_id
+from vault.audit.streams import checkpoint, signing_keys
+from vault.audit.streams.stream import derive_entry_id
 from vault.audit.verifier import ReadOn, Verifier, nothing_more, verify_records
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt

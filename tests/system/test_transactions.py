@@ -18,8 +18,8 @@ from tests.support.lifecycle import ALICE, Caller, b64, in_past, trail
 from tests.support.rotation import Stored
 from tests.support.unrecorded import unrecorded
 from tests.support.written_trail import findings
-from vault.audit.signing_keys import own
 from vault.audit.sinks import Sink
+from vault.audit.streams.signing_keys import own
 from vault.cli.dev.mongod import Mongod
 from vault.crypto import Keyring, MasterKey
 from vault.documents import AuditEntry, Secret

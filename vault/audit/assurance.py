@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
-from vault.audit.collection import collection
+from vault.audit.streams.collection import collection
 from vault.audit.witness.activity import witness_activity
 from vault.core.attempt import Action
 from vault.documents import registry

@@ -4,9 +4,9 @@ from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Protocol
 
-from vault.audit.entry import Entry
 from vault.audit.findings import Finding
-from vault.audit.retirement import Heads
+from vault.audit.streams.entry import Entry
+from vault.audit.streams.retirement import Heads
 from vault.documents.audit import Record
 
 

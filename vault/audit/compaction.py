@@ -8,9 +8,9 @@ from secrets import token_hex
 from threading import Event
 from typing import Any
 
-from vault.audit import ends, signing_keys
-from vault.audit.stream import StoredEntry, Stream, is_closable
-from vault.audit.summaries import MAX_ROWS, SUBJECT, Listed, details_of
+from vault.audit.streams import ends, signing_keys
+from vault.audit.streams.stream import StoredEntry, Stream, is_closable
+from vault.audit.streams.summaries import MAX_ROWS, SUBJECT, Listed, details_of
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import VaultError

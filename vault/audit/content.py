@@ -3,7 +3,7 @@
 from typing import Any
 
 from vault.audit import receipts
-from vault.audit.stream import StoredEntry
+from vault.audit.streams.stream import StoredEntry
 from vault.core.attempt import Attempt
 from vault.core.credentials import has_token, without_tokens
 from vault.core.outcomes import Status

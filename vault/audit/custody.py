@@ -11,7 +11,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from vault.audit.collection import collection
+from vault.audit.streams.collection import collection
 from vault.core.attempt import Action
 from vault.core.errors import TransferError
 from vault.core.outcomes import Status

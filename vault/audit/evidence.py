@@ -8,10 +8,10 @@ from typing import Any
 
 from cryptography.x509 import Certificate
 
-from vault.audit import checkpoint
-from vault.audit.checkpoint import Checkpoint
 from vault.audit.findings import NO_PLACE, Finding
-from vault.audit.retirement import Place
+from vault.audit.streams import checkpoint
+from vault.audit.streams.checkpoint import Checkpoint
+from vault.audit.streams.retirement import Place
 from vault.audit.witness import counter_signature
 from vault.audit.witness.witness import time_stamps
 from vault.core.errors import InvalidCheckpointError

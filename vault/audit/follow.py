@@ -6,9 +6,9 @@ from typing import Any
 
 from bson import ObjectId
 
-from vault.audit import stream
-from vault.audit.collection import collection
 from vault.audit.reader import SETTLED_SECONDS
+from vault.audit.streams import stream
+from vault.audit.streams.collection import collection
 from vault.documents.audit import Record, record_of
 from vault.documents.guard import storage_errors
 

@@ -23,8 +23,8 @@ from pymongo import MongoClient, timeout
 from pymongo.client_session import ClientSession
 from pymongo.read_concern import ReadConcern
 
-from vault.audit import stream
-from vault.audit.collection import collection, records
+from vault.audit.streams import stream
+from vault.audit.streams.collection import collection, records
 from vault.core.attempt import Attempt
 from vault.core.errors import InvalidCursorError
 from vault.core.outcomes import Status

@@ -15,11 +15,11 @@ from secrets import token_hex
 from typing import Any
 from weakref import finalize
 
-from vault.audit import retirement
 from vault.audit.claims import Proof
-from vault.audit.entry import Entry
 from vault.audit.findings import NO_PLACE, Finding, Kind
-from vault.audit.stream import StoredEntry
+from vault.audit.streams import retirement
+from vault.audit.streams.entry import Entry
+from vault.audit.streams.stream import StoredEntry
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import VaultError
 from vault.core.outcomes import Status

@@ -19,15 +19,15 @@ from itertools import chain
 from types import MappingProxyType
 from typing import Self
 
-from vault.audit import retirement, signing_keys
 from vault.audit.claims import Claims, Proof
-from vault.audit.collection import collection_findings, records
-from vault.audit.entry import FOREIGN, MAX_TEXT_LENGTH, Entry, Predecessor, shown
 from vault.audit.findings import Finding, Kind
 from vault.audit.reader import earliest_id
-from vault.audit.retirement import Head, Heads, Part, Place
-from vault.audit.stream_state import StreamState
-from vault.audit.summaries import closure, rows_of
+from vault.audit.streams import retirement, signing_keys
+from vault.audit.streams.collection import collection_findings, records
+from vault.audit.streams.entry import FOREIGN, MAX_TEXT_LENGTH, Entry, Predecessor, shown
+from vault.audit.streams.retirement import Head, Heads, Part, Place
+from vault.audit.streams.state import StreamState
+from vault.audit.streams.summaries import closure, rows_of
 from vault.core.attempt import Action
 from vault.core.timestamps import moment
 from vault.crypto import Keyring

@@ -9,11 +9,12 @@ from typing import Any
 
 from pymongo.client_session import ClientSession
 
-from vault.audit import checkpoint, receipts, signing_keys
+from vault.audit import receipts
 from vault.audit.content import entry_of
 from vault.audit.refusal_counter import Count, Kind, RefusalCounter, attempt_of, is_counted
 from vault.audit.sinks import NoSink, Sink
-from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, StoredEntry, Stream
+from vault.audit.streams import checkpoint, signing_keys
+from vault.audit.streams.stream import MAX_ENTRIES_PER_COMMIT, StoredEntry, Stream
 from vault.core import deadline
 from vault.core.attempt import Action, Attempt, Outcome, attempts_finished
 from vault.core.batching import Batcher

@@ -7,9 +7,9 @@ from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
 from vault import __version__
-from vault.audit import checkpoint, ends, signing_keys
-from vault.audit.collection import MAJORITY, collection
-from vault.audit.summaries import Listed
+from vault.audit.streams import checkpoint, ends, signing_keys
+from vault.audit.streams.collection import MAJORITY, collection
+from vault.audit.streams.summaries import Listed
 from vault.backup import archive, dump
 from vault.backup.archive import ArchiveWriter, Progress
 from vault.core import deadline

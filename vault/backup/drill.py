@@ -7,9 +7,10 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Any, Protocol
 
-from vault.audit import checkpoint, reader
+from vault.audit import reader
 from vault.audit.findings import Finding, Kind
 from vault.audit.reader import Filter
+from vault.audit.streams import checkpoint
 from vault.audit.verifier import Verifier, retention_start, verify_records
 from vault.backup import dump
 from vault.backup.archive import Progress

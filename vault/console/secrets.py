@@ -12,8 +12,8 @@ from werkzeug.exceptions import BadRequest
 from vault.api.document.fields import UUID_PATTERN, id_field, number_field
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import MemoryIfLarge, reply_memory
-from vault.audit import exposure
-from vault.audit.knowledge import Question
+from vault.audit.exposures import exposure
+from vault.audit.exposures.knowledge import Question
 from vault.console.operations import (
     ReasonedBody,
     answer,

@@ -13,7 +13,8 @@ from werkzeug.exceptions import BadRequest
 from vault.api.document.fields import id_field
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import reply_memory
-from vault.audit import assurance, reader, summary
+from vault.audit import assurance, reader
+from vault.audit.exposures import summary
 from vault.audit.reader import Filter, Order
 from vault.console.operations import FormBody, answer, arguments, blueprint, body, operation, page
 from vault.console.secrets import reference_of

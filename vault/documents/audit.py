@@ -126,7 +126,7 @@ class AuditKey(BaseDocument):
     public_key = StringField(required=True)
     #: Signatures of the public key, by their signers.
     endorsements = DictField()
-    #: Part of the retirement of a key, see `vault.audit.retirement`.
+    #: Part of the retirement of a key, see `vault.audit.streams.retirement`.
     retirement = DictField()
     #: The checkpoint of another installation, see `vault.audit.witness.witnessed`.
     witnessed = DictField()

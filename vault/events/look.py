@@ -9,8 +9,8 @@ from datetime import UTC, datetime, timedelta
 from itertools import batched
 from typing import Any
 
-from vault.audit.collection import collection
 from vault.audit.reader import earliest_id
+from vault.audit.streams.collection import collection
 from vault.core.attempt import Action, Attempt, finish_all
 from vault.core.errors import VaultError
 from vault.core.outcomes import Status

@@ -11,9 +11,9 @@ from threading import Thread
 from time import monotonic
 from urllib.parse import urlsplit
 
-from vault.audit import stream
-from vault.audit.collection import collection
 from vault.audit.reader import SETTLED_SECONDS, examine
+from vault.audit.streams import stream
+from vault.audit.streams.collection import collection
 from vault.auth.token_keys import TokenKeys
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import VaultError, WebhookNotFoundError

@@ -4,9 +4,9 @@ from collections.abc import Sequence
 from datetime import datetime, timedelta
 from typing import Any
 
-from vault.audit.collection import collection
-from vault.audit.knowledge import NO_VALUES, SAFE, SUCCESS, fields
+from vault.audit.exposures.knowledge import NO_VALUES, SAFE, SUCCESS, fields
 from vault.audit.reader import SETTLED_SECONDS, earliest_id
+from vault.audit.streams.collection import collection
 from vault.core.attempt import Action
 from vault.core.principal import SERVICE
 from vault.documents.guard import storage_errors

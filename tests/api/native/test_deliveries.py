@@ -12,8 +12,9 @@ from tests.support.lifecycle import ALICE, UNKNOWN_ID, Caller, b64, trail
 from tests.support.problems import messages_of
 from tests.support.rotation import Stored
 from vault.api.native.deliveries import EXAMPLE
-from vault.audit import reader, signing_keys
+from vault.audit import reader
 from vault.audit.reader import Filter
+from vault.audit.streams import signing_keys
 from vault.audit.verifier import Verifier, verify_records
 from vault.core.principal import ANONYMOUS, ROLES, Principal, Scope
 from vault.crypto import Keyring, MasterKey

@@ -9,7 +9,7 @@ from tests.support.lifecycle import ALICE, BOB, Caller, trail
 from tests.support.problems import fields_of
 from tests.support.rotation import Stored
 from vault.api.native.deliveries import EXAMPLE
-from vault.audit.exposure import UNKNOWN
+from vault.audit.exposures.exposure import UNKNOWN
 from vault.core.paths import Paths
 from vault.core.principal import Principal, Scope
 

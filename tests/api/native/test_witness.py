@@ -11,7 +11,7 @@ from flask.testing import FlaskClient
 
 from tests.support.access import make_token, post
 from tests.support.rotation import Stored, new_key
-from vault.audit import checkpoint, signing_keys
+from vault.audit.streams import checkpoint, signing_keys
 from vault.audit.witness import counter_signature, witnessed
 from vault.core.timestamps import moment
 from vault.crypto import Keyring, MasterKey

@@ -16,7 +16,7 @@ from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 import vault.audit.witness
 from tests.support.rotation import new_key
 from tests.support.time_stamps import Authority, authority
-from vault.audit import checkpoint
+from vault.audit.streams import checkpoint
 from vault.audit.witness import counter_signature, time_stamps
 from vault.audit.witness import witness as witness_module
 from vault.audit.witness.witness import Witness

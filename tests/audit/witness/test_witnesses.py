@@ -10,7 +10,8 @@ import pytest
 from tests.cli.waiting import wait_until
 from tests.support.metrics import Growth, measured
 from tests.support.rotation import Stored, new_key
-from vault.audit import checkpoint, compaction
+from vault.audit import compaction
+from vault.audit.streams import checkpoint
 from vault.audit.witness import counter_signature, witnesses
 from vault.audit.witness.witness import Witness
 from vault.audit.witness.witnesses import Witnesses

@@ -19,7 +19,7 @@ from tests.support.commands import invoke
 from tests.support.rotation import Stored, new_key, settings
 from tests.support.trail import block_trail
 from tests.support.written_trail import WrittenTrail
-from vault.audit.stream import derive_entry_id
+from vault.audit.streams.stream import derive_entry_id
 from vault.cli.shell import entries
 from vault.cli.shell.exits import SignalledError
 from vault.cli.shell.output import Output

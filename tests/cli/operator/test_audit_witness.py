@@ -15,7 +15,7 @@ from tests.support.commands import invoke
 from tests.support.rotation import new_key, settings
 from tests.support.service import Service
 from tests.support.time_stamps import Authority, authority
-from vault.audit import checkpoint
+from vault.audit.streams import checkpoint
 from vault.audit.witness import counter_signature
 from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey

@@ -12,8 +12,8 @@ from click.testing import CliRunner
 from tests.support.lifecycle import BOB, Caller
 from tests.support.rotation import Stored
 from vault import cli
-from vault.audit import exposure as exposures
-from vault.audit.exposure import Page
+from vault.audit.exposures import exposure as exposures
+from vault.audit.exposures.exposure import Page
 from vault.cli.operator import exposure as command
 from vault.core.timestamps import moment
 

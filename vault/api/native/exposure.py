@@ -27,9 +27,9 @@ from vault.api.native.audit import bound_field
 from vault.api.native.secret_requests import NAME, SecretReference
 from vault.api.operations.blueprint import Blueprint, current_attempt
 from vault.api.operations.replies import reply_memory
-from vault.audit import exposure
-from vault.audit.exposure import MAX_LIMIT, UNKNOWN
-from vault.audit.knowledge import Question
+from vault.audit.exposures import exposure
+from vault.audit.exposures.exposure import MAX_LIMIT, UNKNOWN
+from vault.audit.exposures.knowledge import Question
 from vault.core.attempt import Action
 from vault.core.networks import unmapped
 from vault.core.principal import Scope

@@ -4,7 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from vault.audit.collection import collection
+from vault.audit.streams.collection import collection
 from vault.core.attempt import Action
 from vault.core.outcomes import Status
 from vault.documents.guard import storage_errors

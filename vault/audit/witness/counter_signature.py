@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from vault.audit import checkpoint
+from vault.audit.streams import checkpoint
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey, VerifyingKey

@@ -8,7 +8,7 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
-from vault.audit import checkpoint
+from vault.audit.streams import checkpoint
 from vault.audit.witness import counter_signature
 from vault.client.http import USER_AGENT, HTTPClient, RequestFailedError
 from vault.client.service import Service

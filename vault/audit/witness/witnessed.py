@@ -13,8 +13,8 @@ from typing import Any
 
 from pymongo.errors import DuplicateKeyError
 
-from vault.audit import checkpoint, signing_keys
-from vault.audit.retirement import Head, Heads
+from vault.audit.streams import checkpoint, signing_keys
+from vault.audit.streams.retirement import Head, Heads
 from vault.audit.verifier import retention_start
 from vault.audit.witness import counter_signature
 from vault.core.attempt import Attempt

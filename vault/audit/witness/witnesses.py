@@ -9,8 +9,8 @@ from secrets import token_hex
 from time import monotonic
 from typing import Any
 
-from vault.audit import checkpoint, signing_keys
-from vault.audit.summaries import Listed
+from vault.audit.streams import checkpoint, signing_keys
+from vault.audit.streams.summaries import Listed
 from vault.audit.witness.witness import Witness
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import VaultError, WitnessError

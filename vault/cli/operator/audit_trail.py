@@ -9,10 +9,11 @@ from typing import Any, NoReturn
 
 import click
 
-from vault.audit import checkpoint as checkpoints
-from vault.audit import compaction, reader, signing_keys, writer
+from vault.audit import compaction, reader, writer
 from vault.audit.follow import TrailFollower
 from vault.audit.reader import Filter, Order
+from vault.audit.streams import checkpoint as checkpoints
+from vault.audit.streams import signing_keys
 from vault.cli.operator.context import connected
 from vault.cli.shell import entries, parameters
 from vault.cli.shell.exits import SignalledError

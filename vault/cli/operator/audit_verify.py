@@ -14,15 +14,16 @@ from typing import IO, Any
 import click
 from cryptography.x509 import load_pem_x509_certificates
 
-from vault.audit import certificate as certificates
-from vault.audit import checkpoint as checkpoints
-from vault.audit import reader, signing_keys
-from vault.audit.certificate import Certificate
-from vault.audit.collection import MAX_ENTRY_BYTES
+from vault.audit import reader
 from vault.audit.evidence import Evidence
+from vault.audit.exposures import certificate as certificates
+from vault.audit.exposures.certificate import Certificate
 from vault.audit.findings import NO_PLACE, Finding, Kind, gravest
 from vault.audit.reader import Filter
 from vault.audit.receipts import MAX_LENGTH, Receipts
+from vault.audit.streams import checkpoint as checkpoints
+from vault.audit.streams import signing_keys
+from vault.audit.streams.collection import MAX_ENTRY_BYTES
 from vault.audit.verifier import ReadOn, Verifier, nothing_more, read_on, retention_start, verify_records
 from vault.cli.operator.context import connected
 from vault.cli.shell import parameters

@@ -7,7 +7,7 @@ from typing import IO
 
 import click
 
-from vault.audit import checkpoint, signing_keys
+from vault.audit.streams import checkpoint, signing_keys
 from vault.audit.witness.witnesses import confirmed, recently_closed
 from vault.cli.operator.context import connected
 from vault.cli.shell.output import Output, output_options

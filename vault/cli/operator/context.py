@@ -3,8 +3,8 @@
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
 
-from vault.audit import signing_keys
 from vault.audit.reader import record
+from vault.audit.streams import signing_keys
 from vault.cli.shell.output import Output
 from vault.config.dotenv import dotenv_path
 from vault.config.settings import Settings

@@ -9,12 +9,13 @@ from pathlib import Path
 
 import click
 
-from vault.audit import certificate as certificates
-from vault.audit import exposure as exposures
-from vault.audit import reader, signing_keys
-from vault.audit.exposure import MAX_LIMIT, UNKNOWN
-from vault.audit.knowledge import Question
-from vault.audit.summary import shown_name
+from vault.audit import reader
+from vault.audit.exposures import certificate as certificates
+from vault.audit.exposures import exposure as exposures
+from vault.audit.exposures.exposure import MAX_LIMIT, UNKNOWN
+from vault.audit.exposures.knowledge import Question
+from vault.audit.exposures.summary import shown_name
+from vault.audit.streams import signing_keys
 from vault.cli.operator.context import connected
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Lines, Output, Row, moment_cell, output_options

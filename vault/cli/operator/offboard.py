@@ -6,12 +6,12 @@ from itertools import chain
 
 import click
 
-from vault.audit import exposure as exposures
 from vault.audit import reader
-from vault.audit.exposure import MAX_LIMIT
-from vault.audit.knowledge import Exposure, Question
-from vault.audit.summary import shown_name
-from vault.audit.wrapped import wrapped_by
+from vault.audit.exposures import exposure as exposures
+from vault.audit.exposures.exposure import MAX_LIMIT
+from vault.audit.exposures.knowledge import Exposure, Question
+from vault.audit.exposures.summary import shown_name
+from vault.audit.exposures.wrapped import wrapped_by
 from vault.cli.operator.context import connected
 from vault.cli.shell.output import Column, Output, output_options
 from vault.core.attempt import Action, Attempt

@@ -10,11 +10,13 @@ from pathlib import Path
 import click
 
 from vault import __version__
-from vault.audit import checkpoint, reader, summary
+from vault.audit import reader
 from vault.audit.custody import CustodyActivity, custody_activity
+from vault.audit.exposures import summary
+from vault.audit.exposures.summary import summarize
 from vault.audit.findings import Kind, gravest
 from vault.audit.reader import Filter
-from vault.audit.summary import summarize
+from vault.audit.streams import checkpoint
 from vault.audit.verifier import Verifier, read_on, retention_start, verify_records
 from vault.audit.witness.activity import WitnessActivity, witness_activity
 from vault.auth.token_ages import token_ages

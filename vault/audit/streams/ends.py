@@ -11,10 +11,10 @@ from typing import Any
 
 from pymongo.errors import OperationFailure
 
-from vault.audit import retirement
-from vault.audit.collection import MAJORITY, collection, is_genuine, records
-from vault.audit.entry import MAX_TEXT_LENGTH
-from vault.audit.retirement import Heads
+from vault.audit.streams import retirement
+from vault.audit.streams.collection import MAJORITY, collection, is_genuine, records
+from vault.audit.streams.entry import MAX_TEXT_LENGTH
+from vault.audit.streams.retirement import Heads
 from vault.crypto.audit_chain import VerifyingKey
 from vault.documents.audit import Record
 from vault.documents.base import is_text

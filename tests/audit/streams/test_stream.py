@@ -12,7 +12,7 @@ from tests.support.trail import block_trail, restore_trail
 from tests.support.written_trail import as_stored, findings, rehash
 from vault.audit import writer
 from vault.audit.findings import Kind
-from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, StoredEntry, Stream
+from vault.audit.streams.stream import MAX_ENTRIES_PER_COMMIT, StoredEntry, Stream
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import AuditUnavailableError

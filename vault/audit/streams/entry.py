@@ -6,8 +6,8 @@ from types import MappingProxyType
 from typing import Any
 
 from vault.audit.findings import Finding, Kind
-from vault.audit.retirement import Head, Place
-from vault.audit.stream import MAX_ENTRIES_PER_COMMIT, MAX_REPLACED
+from vault.audit.streams.retirement import Head, Place
+from vault.audit.streams.stream import MAX_ENTRIES_PER_COMMIT, MAX_REPLACED
 from vault.crypto import audit_chain
 from vault.documents.audit import Record
 from vault.documents.base import is_text

@@ -20,8 +20,8 @@ from tests.support.dialect import DialectClient
 from tests.support.lifecycle import BOB, EVE, Caller
 from tests.support.rotation import Stored
 from tests.support.service import Service
-from vault.audit import exposure, lookup
-from vault.audit.knowledge import Exposure, Question
+from vault.audit.exposures import exposure, lookup
+from vault.audit.exposures.knowledge import Exposure, Question
 from vault.core.errors import InvalidCursorError, StorageUnavailableError
 from vault.core.paths import Paths
 from vault.core.principal import OPERATOR, Principal, Scope

@@ -9,8 +9,8 @@ import bson
 import pytest
 
 from tests.support.rotation import Stored
-from vault.audit import summary
-from vault.audit.summary import MAX_ROWS, STEPS, UNREADABLE, Activity, Counts, shown_name, summarize
+from vault.audit.exposures import summary
+from vault.audit.exposures.summary import MAX_ROWS, STEPS, UNREADABLE, Activity, Counts, shown_name, summarize
 from vault.documents import Database
 
 #: A Tuesday.

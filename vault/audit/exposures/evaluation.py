@@ -1,6 +1,6 @@
 """MongoDB's conditions and expressions, evaluated on an entry that is not in MongoDB.
 
-Only those that `vault.audit.knowledge` uses. Unlike in MongoDB, no path leads into a list.
+Only those that `vault.audit.exposures.knowledge` uses. Unlike in MongoDB, no path leads into a list.
 """
 
 from collections.abc import Callable, Mapping

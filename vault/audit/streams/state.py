@@ -2,10 +2,10 @@
 
 from collections.abc import Sequence
 
-from vault.audit.entry import Entry, Predecessor
 from vault.audit.findings import Finding, Kind
-from vault.audit.retirement import Head, Heads
-from vault.audit.stream import MAX_ENTRIES_PER_COMMIT
+from vault.audit.streams.entry import Entry, Predecessor
+from vault.audit.streams.retirement import Head, Heads
+from vault.audit.streams.stream import MAX_ENTRIES_PER_COMMIT
 from vault.core.attempt import Action
 
 

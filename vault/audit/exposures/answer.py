@@ -7,10 +7,8 @@ from datetime import datetime
 from typing import Any
 
 from vault.audit.claims import Proof
-from vault.audit.entry import Entry
-from vault.audit.evaluation import MISSING, Document, matches, value
-from vault.audit.findings import Finding, Kind
-from vault.audit.knowledge import (
+from vault.audit.exposures.evaluation import MISSING, Document, matches, value
+from vault.audit.exposures.knowledge import (
     ANY_UNWRAP,
     KNOWN,
     SAFE,
@@ -25,8 +23,10 @@ from vault.audit.knowledge import (
     joined,
     key_of,
 )
-from vault.audit.retirement import Head
-from vault.audit.summary import is_type
+from vault.audit.exposures.summary import is_type
+from vault.audit.findings import Finding, Kind
+from vault.audit.streams.entry import Entry
+from vault.audit.streams.retirement import Head
 from vault.core.attempt import Action
 from vault.core.timestamps import moment
 from vault.documents.audit import Record
@@ -116,7 +116,7 @@ class Answer:
 
     @property
     def rows(self) -> Mapping[Key, Mapping[str, Any]]:
-        """The exposures as `vault.audit.exposure` groups entries, by key."""
+        """The exposures as `vault.audit.exposures.exposure` groups entries, by key."""
         return self._found.rows
 
     @property

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from bson import ObjectId
 
-from vault.audit.stream import (
+from vault.audit.streams.stream import (
     derive_entry_id,
     entry_id_fits,
     entry_id_follows,
@@ -18,7 +18,7 @@ from vault.audit.stream import (
     writer_of,
 )
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "entry-id-1.json").read_text())
+VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "entry-id-1.json").read_text())
 NOW = datetime(2026, 11, 24, 15, 30, 0, 999_000, tzinfo=UTC)
 OLDER = "0f1e2d3c4b5a69788796a5b4c3d2e1f0"
 

@@ -6,9 +6,9 @@ All functions raise `PyMongoError`.
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
-from vault.audit.collection import collection
-from vault.audit.knowledge import SUCCESS, Question
-from vault.audit.summary import text_at
+from vault.audit.exposures.knowledge import SUCCESS, Question
+from vault.audit.exposures.summary import text_at
+from vault.audit.streams.collection import collection
 from vault.documents import Secret
 from vault.documents.stored_secret import StoredSecret
 from vault.documents.token import Token

@@ -4,7 +4,7 @@ A value leaves the service only after its entry, and every entry names the versi
 knows what: a principal that fetched or unwrapped a version, or that wrote it.
 
 The rules are MongoDB's conditions and expressions. Those of one entry are also evaluated here, by
-`vault.audit.evaluation`, for entries of an export.
+`vault.audit.exposures.evaluation`, for entries of an export.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from vault.audit.summary import UNREADABLE, is_type, text_at
+from vault.audit.exposures.summary import UNREADABLE, is_type, text_at
 from vault.core.attempt import Action, Attempt
 from vault.core.outcomes import Status
 from vault.core.principal import DEFAULT_NAMESPACE

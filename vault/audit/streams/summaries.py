@@ -11,8 +11,8 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any
 
-from vault.audit.collection import MAJORITY, is_genuine, records
-from vault.audit.retirement import Head, Heads
+from vault.audit.streams.collection import MAJORITY, is_genuine, records
+from vault.audit.streams.retirement import Head, Heads
 from vault.core.attempt import Action
 from vault.core.timestamps import moment
 from vault.crypto import Keyring, audit_chain

@@ -14,13 +14,15 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from vault.audit import checkpoint, lookup, reader
-from vault.audit.answer import Answer
+from vault.audit import reader
 from vault.audit.claims import Proof
+from vault.audit.exposures import lookup
+from vault.audit.exposures.answer import Answer
+from vault.audit.exposures.knowledge import Question
+from vault.audit.exposures.summary import shown_name
 from vault.audit.findings import NO_PLACE, Finding, Kind
-from vault.audit.knowledge import Question
 from vault.audit.reader import SETTLED_SECONDS, Filter
-from vault.audit.summary import shown_name
+from vault.audit.streams import checkpoint
 from vault.audit.verifier import Verifier, read_on, retention_start, verify_records
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidCheckpointError, VaultError

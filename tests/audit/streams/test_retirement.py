@@ -10,9 +10,9 @@ from bson import encode
 
 from tests.support.rotation import new_key
 from tests.support.written_trail import Record, Records, rehash, stream_of
-from vault.audit import retirement
 from vault.audit.findings import Finding, Kind
-from vault.audit.retirement import Part
+from vault.audit.streams import retirement
+from vault.audit.streams.retirement import Part
 from vault.audit.verifier import Verifier, verify_records
 from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey, VerifyingKey
@@ -251,7 +251,7 @@ def test_a_forged_retirement_is_ignored(change: dict[str, Any]) -> None:
     assert Part.of(retired()[0] | change, KEYS) is None
 
 
-VECTORS = json.loads((Path(__file__).parents[1] / "vectors" / "retirement-1.json").read_text())
+VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "retirement-1.json").read_text())
 
 
 @pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: str(vector["name"]))

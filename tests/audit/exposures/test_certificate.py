@@ -12,20 +12,22 @@ from bson import Int64
 from flask import Flask
 
 from tests.audit.exposure_model import SERVICES, Model
-from tests.audit.test_exposure import found as exposures_of
+from tests.audit.exposures.test_exposure import found as exposures_of
 from tests.support.access import make_token
 from tests.support.lifecycle import BOB, Caller
 from tests.support.rotation import Stored, new_key
 from tests.support.written_trail import Record, Records, rehash
-from vault.audit import certificate, exposure, reader, signing_keys
-from vault.audit.answer import Answer
-from vault.audit.checkpoint import Checkpoint
+from vault.audit import reader
 from vault.audit.claims import Proof
-from vault.audit.evaluation import matches
 from vault.audit.evidence import Evidence
+from vault.audit.exposures import certificate, exposure
+from vault.audit.exposures.answer import Answer
+from vault.audit.exposures.evaluation import matches
+from vault.audit.exposures.knowledge import Question
 from vault.audit.findings import Finding, Kind
-from vault.audit.knowledge import Question
 from vault.audit.reader import Filter
+from vault.audit.streams import signing_keys
+from vault.audit.streams.checkpoint import Checkpoint
 from vault.audit.verifier import Verifier, verify_records
 from vault.config.settings import Settings
 from vault.core.errors import InvalidCheckpointError, VaultError
@@ -34,7 +36,7 @@ from vault.crypto import Keyring, MasterKey
 from vault.crypto.audit_chain import SigningKey
 from vault.documents.token import accessor_of
 
-VECTOR = json.loads((Path(__file__).parents[1] / "vectors" / "certificate-1.json").read_text())
+VECTOR = json.loads((Path(__file__).parents[2] / "vectors" / "certificate-1.json").read_text())
 KEYRING = Keyring(new_key())
 KEYS = signing_keys.own(KEYRING)
 START = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -7,9 +7,9 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, S
 from datetime import UTC, datetime
 from typing import Any
 
-from vault.audit import retirement
-from vault.audit.retirement import Heads, Part
-from vault.audit.summaries import Listed
+from vault.audit.streams import retirement
+from vault.audit.streams.retirement import Heads, Part
+from vault.audit.streams.summaries import Listed
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey, VerifyingKey

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from vault.audit.collection import collection
+from vault.audit.streams.collection import collection
 from vault.core.attempt import Action
 from vault.core.outcomes import Status
 from vault.core.principal import DEFAULT_NAMESPACE

@@ -9,8 +9,8 @@ from bson import Code, ObjectId
 from bson.raw_bson import RawBSONDocument
 from pymongo.read_concern import ReadConcern
 
-from vault.audit import stream
 from vault.audit.findings import NO_PLACE, Finding, Kind
+from vault.audit.streams import stream
 from vault.crypto import audit_chain
 from vault.crypto.audit_chain import VerifyingKey
 from vault.documents import AuditEntry

@@ -10,8 +10,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from vault.audit import ends, signing_keys
-from vault.audit.summaries import Listed
+from vault.audit.streams import ends, signing_keys
+from vault.audit.streams.summaries import Listed
 from vault.core.errors import InvalidCheckpointError
 from vault.core.timestamps import moment
 from vault.crypto import Keyring, audit_chain, encoding

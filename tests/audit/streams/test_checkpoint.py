@@ -9,7 +9,7 @@ from bson import ObjectId
 
 from tests.support.rotation import Stored, connected, new_key
 from tests.support.written_trail import as_stored, stream_of
-from vault.audit import checkpoint
+from vault.audit.streams import checkpoint
 from vault.core.errors import InvalidCheckpointError
 from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey

@@ -1,7 +1,7 @@
 """Exposure: who has got which value, by the entries of the trail.
 
-`vault.audit.knowledge` says what an entry proves. Anyone who can write to MongoDB can add and remove entries;
-`audit verify` finds that, and a certificate is made of verified entries.
+`vault.audit.exposures.knowledge` says what an entry proves. Anyone who can write to MongoDB can add and
+remove entries; `audit verify` finds that, and a certificate is made of verified entries.
 
 MongoDB groups the entries, so this process needs only the memory of one page. A page covers a limited number
 of secrets, in the order of their IDs, and ends early if these have many entries. So a page can be empty
@@ -19,9 +19,8 @@ from typing import Any
 
 from pymongo.errors import OperationFailure
 
-from vault.audit import lookup
-from vault.audit.collection import collection
-from vault.audit.knowledge import (
+from vault.audit.exposures import lookup
+from vault.audit.exposures.knowledge import (
     ABOUT_VALUES,
     ANY_UNWRAP,
     KNOWN,
@@ -39,8 +38,9 @@ from vault.audit.knowledge import (
     joined,
     key_of,
 )
+from vault.audit.exposures.summary import Pipeline, text_at
 from vault.audit.reader import SETTLED_SECONDS, shown
-from vault.audit.summary import Pipeline, text_at
+from vault.audit.streams.collection import collection
 from vault.core.attempt import Attempt
 from vault.core.errors import InvalidCursorError
 from vault.core.outcomes import Status

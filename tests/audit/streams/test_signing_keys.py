@@ -10,10 +10,11 @@ import pytest
 from tests.support.rotation import Stored, age_claims, claim, connected, fill, new_key
 from tests.support.trail import block_trail, restore_trail
 from tests.support.written_trail import Record, as_stored, rehash, stream_of
-from vault.audit import checkpoint, reader, signing_keys, writer
+from vault.audit import reader, writer
 from vault.audit.findings import Kind
 from vault.audit.reader import Filter
-from vault.audit.signing_keys import endorse, trusted
+from vault.audit.streams import checkpoint, signing_keys
+from vault.audit.streams.signing_keys import endorse, trusted
 from vault.audit.verifier import Verifier, verify_records
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt
@@ -240,7 +241,7 @@ def test_a_process_searches_once_for_dropped_keys(stored: Stored, monkeypatch: p
         searches.append(keyring)
         return []
 
-    monkeypatch.setattr("vault.audit.checkpoint.newest_signed", search)
+    monkeypatch.setattr("vault.audit.streams.checkpoint.newest_signed", search)
     trail = AuditTrail(Keyring(FIRST))
     for _ in range(3):
         trail.retire_signers()

@@ -1,0 +1,1 @@
+"""Exposures: which principal knows which value, by the entries of the trail."""
