@@ -89,7 +89,7 @@ def read_kv_subkeys(path: str) -> Response:
     Action.UPDATE,
     scope=None,
     has_value=True,
-    takes=kv_schemas.NewKVVersion,
+    takes=kv_schemas.KVWrite,
     example={"data": {"password": "correct horse"}, "options": {"cas": 1}},
 )
 @blueprint.enveloped(kv_schemas.KVVersion, description="The new version is stored durably.")
@@ -117,7 +117,7 @@ def write_kv_secret(path: str) -> Response:
     scope=Scope.SECRET_UPDATE,
     media_type=MERGE_PATCH,
     has_value=True,
-    takes=kv_schemas.NewKVVersion,
+    takes=kv_schemas.KVWrite,
     example={"data": {"password": "correct horse", "old": None}},
 )
 @blueprint.enveloped(kv_schemas.KVVersion, description="The new version is stored durably.")

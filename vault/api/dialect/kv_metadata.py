@@ -124,7 +124,7 @@ def list_all_kv_secrets() -> Any:
     Action.UPDATE_METADATA,
     scope=Scope.SECRET_UPDATE,
     has_labels=True,
-    takes=kv_schemas.NewKVMetadata,
+    takes=kv_schemas.KVMetadataChange,
     example={"custom_metadata": {"team": "billing"}},
 )
 def write_kv_metadata(path: str) -> Response:
@@ -163,7 +163,7 @@ def write_kv_metadata(path: str) -> Response:
     scope=Scope.SECRET_UPDATE,
     media_type=MERGE_PATCH,
     has_labels=True,
-    takes=kv_schemas.NewKVMetadata,
+    takes=kv_schemas.KVMetadataChange,
     example={"custom_metadata": {"team": "billing", "env": None}},
 )
 @blueprint.doc(responses={404: {"description": "There is nothing to patch."}})

@@ -107,7 +107,7 @@ class KVOptions(Reply):
     cas = integer_field("The version that must be the newest; 0 for a secret without one.", 1)
 
 
-class NewKVVersion(Reply):
+class KVWrite(Reply):
     """A new value for a secret."""
 
     data = _object("The value: any object.", {"password": "x"}, allow_none=True)
@@ -122,7 +122,7 @@ class KVVersions(Reply):
     )
 
 
-class NewKVMetadata(Reply):
+class KVMetadataChange(Reply):
     """New metadata of a secret."""
 
     custom_metadata = _labels()

@@ -117,7 +117,7 @@ class ShareSchema(Body):
         return {"reference": Reference(**data), "terms": terms}
 
 
-class NewShareSchema(Reply):
+class CreatedShareSchema(Reply):
     """A new link to a value."""
 
     token = _new_token_field(_SHARE)
@@ -170,7 +170,7 @@ class RequestSchema(Body):
     )
 
 
-class NewRequestSchema(Reply):
+class CreatedRequestSchema(Reply):
     """A new link by which someone stores a value."""
 
     token = _new_token_field(_REQUEST)
@@ -233,7 +233,7 @@ _TERMS = {"ttl_seconds": _HOUR}
         },
     },
 )
-@blueprint.response(200, NewShareSchema, description="The value waits for the one who opens it.")
+@blueprint.response(200, CreatedShareSchema, description="The value waits for the one who opens it.")
 def share_secret(body: dict[str, Any]) -> dict[str, Any]:
     """Share a secret once.
 
@@ -309,7 +309,7 @@ def open_share(body: dict[str, Any]) -> dict[str, bytes]:
         }
     },
 )
-@blueprint.response(200, NewRequestSchema, description="The request can be filled.")
+@blueprint.response(200, CreatedRequestSchema, description="The request can be filled.")
 def request_secret(body: dict[str, Any]) -> dict[str, Any]:
     """Request a value.
 
