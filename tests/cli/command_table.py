@@ -25,7 +25,7 @@ class Needs(Enum):
     PROBED = auto()
     #: A Docker Engine in swarm mode, and the service.
     ENGINE = auto()
-    #: A keyring file, and MongoDB; `tests/cli/operator/test_custody.py` has their failures.
+    #: A keyring file, and MongoDB; `tests/cli/operator/custody/test_group.py` has their failures.
     CUSTODY = auto()
     #: It is a server, which runs until it is stopped.
     SERVING = auto()

@@ -17,7 +17,7 @@ from vault.core.processes import harden, hide_memory
 
 #: The function of each command, after its module.
 _FUNCTIONS = {
-    "audit": "vault.cli.operator.audit:audit",
+    "audit": "vault.cli.operator.audit.group:audit",
     "backup": "vault.cli.operator.backup:backup",
     "completion": "vault.cli.shell.completion:completion",
     "dev": "vault.cli.dev.command:dev",

@@ -94,11 +94,11 @@ def test_texts_of_others_cannot_change_a_terminal(capsys: pytest.CaptureFixture[
 
 #: Modules that print what they must not change.
 OTHER_PRINTS = {
-    "operator/audit_trail": "entries and checkpoints as JSON in ASCII",
+    "operator/audit/trail": "entries and checkpoints as JSON in ASCII",
     "shell/exits": "errors, which are escaped there",
-    "operator/recovery": "shares, word by word, and the sequence that clears them",
-    "operator/audit_witness": "checkpoints as JSON in ASCII",
-    "operator/report": "a page of HTML",
+    "operator/custody/recovery": "shares, word by word, and the sequence that clears them",
+    "operator/audit/witness": "checkpoints as JSON in ASCII",
+    "operator/audit/report": "a page of HTML",
     "user/secret_files": "values, in a format that a terminal shows as they are",
     "user/secret_generate": "random values in ASCII",
     "user/secret_values": "values, byte for byte",

@@ -11,7 +11,7 @@ import click
 
 from vault.audit import reader
 from vault.cli.operator.context import connected
-from vault.cli.operator.custody import custody
+from vault.cli.operator.custody.group import custody
 from vault.cli.shell.output import Column, Output, Row, output_options
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import KeyMissingError

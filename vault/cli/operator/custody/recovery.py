@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from vault.audit.reader import record
-from vault.cli.operator.custody_context import new_slot, opened_custody
+from vault.cli.operator.custody.context import new_slot, opened_custody
 from vault.cli.shell.output import Output, output_options
 from vault.client import private_files
 from vault.config.settings import keyring_path

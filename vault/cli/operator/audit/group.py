@@ -7,18 +7,18 @@ from vault.cli.shell.lazy_group import LazyGroup
 
 #: The function of each command, after its module.
 _FUNCTIONS = {
-    "checkpoint": "vault.cli.operator.audit_trail:checkpoint",
-    "compact": "vault.cli.operator.audit_trail:compact",
-    "disable": "vault.cli.operator.audit_trail:disable",
-    "enable": "vault.cli.operator.audit_trail:enable",
-    "export": "vault.cli.operator.audit_trail:export",
-    "public-key": "vault.cli.operator.audit_trail:public_key",
-    "query": by_credential("vault.cli.operator.audit_trail:query", "vault.cli.user.audit:query"),
-    "reconcile": "vault.cli.operator.audit_reconcile:reconcile",
-    "report": "vault.cli.operator.report:report",
-    "tail": by_credential("vault.cli.operator.audit_trail:tail", "vault.cli.user.audit:tail"),
-    "verify": "vault.cli.operator.audit_verify:verify",
-    "witness": "vault.cli.operator.audit_witness:witness",
+    "checkpoint": "vault.cli.operator.audit.trail:checkpoint",
+    "compact": "vault.cli.operator.audit.trail:compact",
+    "disable": "vault.cli.operator.audit.trail:disable",
+    "enable": "vault.cli.operator.audit.trail:enable",
+    "export": "vault.cli.operator.audit.trail:export",
+    "public-key": "vault.cli.operator.audit.trail:public_key",
+    "query": by_credential("vault.cli.operator.audit.trail:query", "vault.cli.user.audit:query"),
+    "reconcile": "vault.cli.operator.audit.reconcile:reconcile",
+    "report": "vault.cli.operator.audit.report:report",
+    "tail": by_credential("vault.cli.operator.audit.trail:tail", "vault.cli.user.audit:tail"),
+    "verify": "vault.cli.operator.audit.verify:verify",
+    "witness": "vault.cli.operator.audit.witness:witness",
 }
 
 _SUMMARIES = {

@@ -18,8 +18,8 @@ from vault.audit.findings import Kind
 from vault.audit.witness.activity import WitnessActivity
 from vault.auth.token_ages import TokenAges
 from vault.auth.token_info import TokenInfo
-from vault.cli.operator.report_content import Report, Trail, Verification
-from vault.cli.operator.report_page import page_of
+from vault.cli.operator.audit.report_content import Report, Trail, Verification
+from vault.cli.operator.audit.report_page import page_of
 from vault.keys.status import KeyRole, KeyStatus
 from vault.secrets.ages import AgedSecret, SecretAges
 

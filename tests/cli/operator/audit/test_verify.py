@@ -16,7 +16,7 @@ from tests.support.rotation import Stored, fill, new_key, text
 from tests.support.written_trail import Record, WrittenTrail, as_stored, rechain, rehash, stream_of, streams
 from vault.audit import receipts
 from vault.audit.findings import Finding
-from vault.cli.operator.audit_verify import _parsed
+from vault.cli.operator.audit.verify import _parsed
 from vault.core.errors import StorageUnavailableError
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
@@ -184,7 +184,7 @@ def test_other_options_of_the_collection_are_intact(trail: Trail) -> None:
     assert (done.returncode, done.stdout) == (0, "0 entries in 0 streams: intact\n")
 
 
-ROOT = Path(__file__).parents[3]
+ROOT = Path(__file__).parents[4]
 #: The note after a finding.
 RUNBOOK = 'The next steps are in docs/runbook.md, under "Audit verify reports a finding".\n'
 
@@ -391,7 +391,7 @@ def test_findings_before_a_failure_are_printed(trail: Trail, monkeypatch: pytest
         yield Finding("a", 5, "was altered")
         raise StorageUnavailableError
 
-    monkeypatch.setattr("vault.cli.operator.audit_verify.verify_records", fail)
+    monkeypatch.setattr("vault.cli.operator.audit.verify.verify_records", fail)
     done = trail.run("verify")
     assert (done.returncode, done.stdout) == (5, "TAMPERING: stream a seq 5: was altered\n")
 
@@ -400,7 +400,7 @@ def test_many_findings_are_all_printed(trail: Trail, monkeypatch: pytest.MonkeyP
     """More findings than are held back are all printed, in their order."""
     trail.stored.audit_logs.update_many({}, {"$set": {"status": "denied"}})
     whole = trail.run("verify")
-    monkeypatch.setattr("vault.cli.operator.audit_verify._MAX_HELD", 7)
+    monkeypatch.setattr("vault.cli.operator.audit.verify._MAX_HELD", 7)
     parts = trail.run("verify")
     assert (parts.returncode, parts.stdout) == (1, whole.stdout)
     assert parts.stdout.count("was altered") == 180

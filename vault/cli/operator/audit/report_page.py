@@ -13,7 +13,7 @@ from typing import Any
 from jinja2 import ChoiceLoader, DictLoader, Environment, PackageLoader, StrictUndefined
 
 from vault.audit.exposures.summary import shown_name
-from vault.cli.operator.report_content import Report
+from vault.cli.operator.audit.report_content import Report
 from vault.core import charts
 from vault.core.style import BASE, CHARTS, WEEKDAYS
 from vault.core.text import printable

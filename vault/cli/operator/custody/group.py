@@ -10,8 +10,8 @@ import click
 
 from vault.audit.reader import record
 from vault.cli.operator.context import connected
-from vault.cli.operator.custody_context import changed_attempt, named_slot, new_slot, opened_custody
-from vault.cli.operator.recovery import read_secret, recovery
+from vault.cli.operator.custody.context import changed_attempt, named_slot, new_slot, opened_custody
+from vault.cli.operator.custody.recovery import read_secret, recovery
 from vault.cli.shell.output import Output, output_options
 from vault.config.settings import custody_settings, keyring_path
 from vault.core.errors import StorageUnavailableError

@@ -272,7 +272,7 @@ def test_only_ctrl_c_is_the_end_of_tail(
     def stop(_seconds: float) -> None:
         raise end
 
-    monkeypatch.setattr("vault.cli.operator.audit_trail.time", SimpleNamespace(sleep=stop))
+    monkeypatch.setattr("vault.cli.operator.audit.trail.time", SimpleNamespace(sleep=stop))
     done = trail.run("tail", "--lines", "1")
     assert (done.returncode, len(done.stdout.splitlines())) == (code, 2)
 
@@ -285,7 +285,7 @@ def test_ctrl_c_before_tail_follows_is_an_interruption(
     def interrupt(*_: object, **__: object) -> None:
         raise KeyboardInterrupt
 
-    monkeypatch.setattr("vault.cli.operator.audit_trail.connected", interrupt)
+    monkeypatch.setattr("vault.cli.operator.audit.trail.connected", interrupt)
     assert invoke("audit", "tail", environment={}, folder=tmp_path).returncode == 130
 
 

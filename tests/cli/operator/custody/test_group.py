@@ -30,7 +30,8 @@ from tests.support.rotation import Stored, connected, new_key, settings
 from vault.api.operations.blueprint import EXTENSION
 from vault.app import CLOSE, create_app
 from vault.cli import commands
-from vault.cli.operator import custody_context, recovery
+from vault.cli.operator.custody import context as custody_context
+from vault.cli.operator.custody import recovery
 from vault.cli.shell.output import Output
 from vault.config.settings import Settings
 from vault.crypto import Keyring, MasterKey

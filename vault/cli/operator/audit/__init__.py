@@ -1,0 +1,1 @@
+"""`secret-manager audit`: read, report, verify and switch the audit trail."""

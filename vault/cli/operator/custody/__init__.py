@@ -1,0 +1,1 @@
+"""`secret-manager keys custody`: the keyring file, its slots and shares."""
