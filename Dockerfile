@@ -1,25 +1,53 @@
 # The newest image of this tag. scripts/deploy.sh builds from the digest that scripts/pin_images.sh wrote.
 ARG PYTHON_IMAGE=python:3.13-slim
-FROM ${PYTHON_IMAGE} AS build
+FROM ${PYTHON_IMAGE} AS tools
 WORKDIR /build
-# `--build-arg LOCK=tracing` builds an image with tracing, `LOCK=rotation` one with the drivers of databases.
-ARG LOCK=service
-COPY requirements/build.txt requirements/${LOCK}.txt requirements/
+COPY requirements/build.txt requirements/
 # Wheels only: nothing is compiled, and no package's code runs during the build. /app contains no pip.
 RUN python -m venv tools && python -m venv --without-pip /app \
-    && tools/bin/pip install --quiet --no-cache-dir --only-binary :all: --require-hashes -r requirements/build.txt \
-    && tools/bin/pip --python /app/bin/python install --quiet --no-cache-dir --only-binary :all: --require-hashes \
-        -r requirements/${LOCK}.txt
+    && tools/bin/pip install --quiet --no-cache-dir --only-binary :all: --require-hashes -r requirements/build.txt
+
+FROM tools AS wheel
 COPY setup.cfg pyproject.toml README.md LICENSE ./
 COPY vault vault
-RUN tools/bin/pip --quiet wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir wheels . \
-    && tools/bin/pip --python /app/bin/python install --quiet --no-cache-dir --no-deps wheels/*.whl
+RUN tools/bin/pip --quiet wheel --no-cache-dir --no-deps --no-build-isolation --wheel-dir wheels .
 
-FROM ${PYTHON_IMAGE}
+FROM tools AS client-packages
+COPY requirements/client.txt requirements/
+RUN tools/bin/pip --python /app/bin/python install --quiet --no-cache-dir --only-binary :all: --require-hashes \
+        -r requirements/client.txt
+COPY --from=wheel /build/wheels wheels
+RUN tools/bin/pip --python /app/bin/python install --quiet --no-cache-dir --no-deps wheels/*.whl
+
+# `--target client`: the command for people, and the Swarm driver.
+FROM ${PYTHON_IMAGE} AS client
+LABEL org.opencontainers.image.title="secret-manager-client" org.opencontainers.image.version="1.0.0" \
+    org.opencontainers.image.licenses="Apache-2.0"
+RUN useradd --uid 10001 --no-create-home --home-dir / --shell /usr/sbin/nologin secret-manager
+COPY --from=client-packages /app /app
+ENV PATH=/app/bin:$PATH PYTHONDONTWRITEBYTECODE=1 TMPDIR=/dev/shm
+USER 10001:10001
+# It is healthy while it answers, also without the service.
+HEALTHCHECK --start-period=30s --start-interval=2s --interval=30s --timeout=30s --retries=5 \
+    CMD ["secret-manager", "swarm-driver", "--check"]
+ENTRYPOINT ["secret-manager"]
+CMD ["swarm-driver"]
+
+FROM tools AS server-packages
+# `--build-arg LOCK=tracing` builds an image with tracing, `LOCK=rotation` one with the drivers of databases.
+ARG LOCK=service
+COPY requirements/${LOCK}.txt requirements/
+RUN tools/bin/pip --python /app/bin/python install --quiet --no-cache-dir --only-binary :all: --require-hashes \
+        -r requirements/${LOCK}.txt
+COPY --from=wheel /build/wheels wheels
+RUN tools/bin/pip --python /app/bin/python install --quiet --no-cache-dir --no-deps wheels/*.whl
+
+# The service, and all commands: the default target.
+FROM ${PYTHON_IMAGE} AS server
 LABEL org.opencontainers.image.title="secret-manager" org.opencontainers.image.version="1.0.0" \
     org.opencontainers.image.licenses="Apache-2.0"
 RUN useradd --uid 10001 --no-create-home --home-dir / --shell /usr/sbin/nologin secret-manager
-COPY --from=build /app /app
+COPY --from=server-packages /app /app
 # /dev/shm: gunicorn needs a folder for its workers' heartbeat files, and the root file system may be read-only.
 ENV PATH=/app/bin:$PATH PYTHONDONTWRITEBYTECODE=1 TMPDIR=/dev/shm
 USER 10001:10001

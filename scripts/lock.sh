@@ -39,6 +39,9 @@ lock requirements/tracing.txt setup.cfg --constraint requirements/service.txt --
 printf 'setuptools>=80\n' |
     lock requirements/dev.txt setup.cfg - --constraint requirements/service.txt --extra server --extra embedded "$@"
 printf 'setuptools>=80\n' | lock requirements/build.txt - --constraint requirements/dev.txt "$@"
+# The tools of scripts/build.sh.
+printf '%s\n' 'setuptools>=80' 'cyclonedx-bom>=7.3' |
+    lock requirements/release.txt - --constraint requirements/build.txt "$@"
 lock requirements/test.txt setup.cfg --constraint requirements/dev.txt --constraint requirements/rotation.txt \
     --constraint requirements/tracing.txt \
     --extra server --extra embedded --extra pkcs11 --extra rotation --extra test --extra tracing --extra witness "$@"

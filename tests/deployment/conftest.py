@@ -7,6 +7,7 @@ import pytest
 
 from tests.deployment.engine import (
     API,
+    CLIENT_IMAGE,
     IMAGE,
     STACK,
     Replica,
@@ -53,6 +54,14 @@ def image() -> str:
         )
     build(IMAGE)
     return IMAGE
+
+
+@pytest.fixture(scope="session")
+def client_image(image: str) -> str:
+    """Return the small image of this checkout, which has no service."""
+    assert image
+    build(CLIENT_IMAGE, target="client")
+    return CLIENT_IMAGE
 
 
 @pytest.fixture(scope="module")

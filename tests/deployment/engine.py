@@ -22,6 +22,7 @@ API = f"{STACK}_secret-manager"
 NETWORK = f"{STACK}_secret-manager-network"
 MONGODB_NETWORK = f"{STACK}_mongodb-network"
 IMAGE = "secret-manager:latest"
+CLIENT_IMAGE = "secret-manager-client:latest"
 #: Options for `docker build` on a machine where only the host's network reaches a package index.
 BUILD_OPTIONS = "--network=host"
 _TIMEOUT_SECONDS = 600
@@ -61,10 +62,10 @@ def wait_for(condition: Callable[[], object], *, what: str) -> None:
         time.sleep(0.5)
 
 
-def build(tag: str, dockerfile: str | None = None) -> None:
-    """Build the checkout's image, or the one in *dockerfile*."""
+def build(tag: str, dockerfile: str | None = None, *, target: str = "server") -> None:
+    """Build the checkout's image for *target*, or the one in *dockerfile*."""
     if dockerfile is None:
-        docker("build", "--quiet", *BUILD_OPTIONS.split(), "-t", tag, ".")
+        docker("build", "--quiet", *BUILD_OPTIONS.split(), "--target", target, "-t", tag, ".")
         return
     subprocess.run(
         ["docker", "build", "--quiet", *BUILD_OPTIONS.split(), "-t", tag, "-"],

@@ -67,8 +67,9 @@ def is_removed(secret: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def driver(quick_start: list[Replica]) -> Iterator[Replica]:
+def driver(quick_start: list[Replica], client_image: str) -> Iterator[Replica]:
     """Deploy the driver by its stack file, and return a replica of the service with a secret."""
+    assert client_image
     replica = quick_start[0]
     create = ("secret-manager", "tokens", "create", "--name")
     admin = replica.run(*create, "admin", "--role", "admin")
@@ -96,6 +97,19 @@ def driver(quick_start: list[Replica]) -> Iterator[Replica]:
             remove_stack(stack)
         wait_for(lambda: is_gone(_SHOP) and is_gone(_DRIVER), what="an end")
         docker("secret", "rm", "swarm_driver_token")
+
+
+def test_the_drivers_image_is_small_and_has_no_privileges(client_image: str) -> None:
+    """It works on a read-only root, without root's rights, and has at most half the size of the service's."""
+    assert "secret-manager" in docker(
+        "run", "--rm", "--read-only", "--cap-drop=ALL", client_image, "--version"
+    )
+    assert docker("run", "--rm", "--entrypoint", "id", client_image, "-u") == "10001"
+    program = "import importlib.util; assert not importlib.util.find_spec('flask')"
+    docker("run", "--rm", "--entrypoint", "python", client_image, "-c", program)
+    du = ("run", "--rm", "--entrypoint", "du")
+    own, whole = (int(docker(*du, one, "-sk", "/app").split()[0]) for one in (client_image, IMAGE))
+    assert own * 2 <= whole
 
 
 def test_a_stock_stack_gets_its_secret(driver: Replica) -> None:

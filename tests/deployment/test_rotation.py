@@ -96,7 +96,7 @@ def _docker_variables() -> dict[str, str]:
 
 
 @pytest.fixture(scope="module")
-def swarm(image: str, mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
+def swarm(client_image: str, mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Swarm]:
     """Run the service next to the swarm, and the driver on its manager."""
     folder = tmp_path_factory.mktemp("rotation")
     with new_database(mongod) as uri:
@@ -115,7 +115,7 @@ def swarm(image: str, mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) 
             docker(
                 *("run", "--detach", "--rm", "--name", _DRIVER, "--network", "host", "--user", "0:0"),
                 *("--volume", "/run/docker/plugins:/run/docker/plugins", "--volume", f"{file}:/token:ro"),
-                *(image, "swarm-driver", "--url", service.url, "--token-file", "/token"),
+                *(client_image, "swarm-driver", "--url", service.url, "--token-file", "/token"),
             )
             try:
                 check = ("docker", "exec", _DRIVER, "secret-manager", "swarm-driver", "--check")

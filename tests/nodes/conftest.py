@@ -6,7 +6,7 @@ from contextlib import contextmanager
 
 import pytest
 
-from tests.deployment.engine import BUILD_OPTIONS, IMAGE
+from tests.deployment.engine import BUILD_OPTIONS, CLIENT_IMAGE, IMAGE
 from tests.nodes.cluster import Cluster, missing, run
 from tests.support import system
 
@@ -25,6 +25,14 @@ def image() -> str:
         raise system.missing(reason)
     run("docker", "build", "--quiet", *BUILD_OPTIONS.split(), "-t", IMAGE, ".")
     return IMAGE
+
+
+@pytest.fixture(scope="session")
+def client_image(image: str) -> str:
+    """Build the small image of this checkout, which has no service, and return its name."""
+    assert image
+    run("docker", "build", "--quiet", *BUILD_OPTIONS.split(), "--target", "client", "-t", CLIENT_IMAGE, ".")
+    return CLIENT_IMAGE
 
 
 @contextmanager

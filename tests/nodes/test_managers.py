@@ -75,11 +75,11 @@ def replicas(node: Node, service: str) -> str:
 
 
 @pytest.fixture(scope="module")
-def shop(cluster: Cluster, token: str, image: str) -> str:
+def shop(cluster: Cluster, token: str, image: str, client_image: str) -> str:
     """Deploy the driver on all managers, and a stack that uses it; return the image's name."""
-    registry = cluster.push(image)[0]
+    registry, client = cluster.push(image, client_image)
     first = cluster.nodes[0]
-    environment = {"DOCKER_HOST": first.host, "IMAGE": registry}
+    environment = {"DOCKER_HOST": first.host, "IMAGE": registry, "CLIENT_IMAGE": client}
     assert token
     driver = cluster.run(
         "secret-manager", "tokens", "create", "--name", "driver", "--role", "driver", "--path", "shop/"

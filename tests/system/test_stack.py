@@ -16,9 +16,9 @@ ROOT = Path(__file__).parents[2]
 
 
 def test_the_image_label_is_the_package_version() -> None:
-    """The image's version label is the package's version."""
-    [label] = re.findall(r'image\.version="(.+?)"', (ROOT / "Dockerfile").read_text())
-    assert label == __version__
+    """The version label of both images is the package's version."""
+    labels = re.findall(r'image\.version="(.+?)"', (ROOT / "Dockerfile").read_text())
+    assert labels == [__version__] * 2
 
 
 def test_every_setting_can_be_exported() -> None:

@@ -9,18 +9,22 @@ from vault.cli.shell.output import Output, output_options
 _VARIABLE = "_SECRET_MANAGER_COMPLETE"
 
 
+def script(shell: str) -> str:
+    """Return the script that completes `secret-manager` in a *shell*."""
+    kind = get_completion_class(shell)
+    assert kind is not None, "click has all of them"  # noqa: S101 - for mypy
+    # The script does not depend on the command. Not `source()`: for bash, it runs a bash to see its version.
+    own = kind(click.Command(None), {}, "secret-manager", _VARIABLE)
+    return own.source_template % own.source_vars()
+
+
 @click.command
 @click.argument("shell", type=click.Choice(["bash", "zsh", "fish"]))
 @output_options
-@click.pass_context
-def completion(ctx: click.Context, output: Output, shell: str) -> None:
+def completion(output: Output, shell: str) -> None:
     """Print a script that completes commands in a shell.
 
     For bash, add this to ~/.bashrc: source <(secret-manager completion bash)
     """
-    kind = get_completion_class(shell)
-    assert kind is not None, "click has all of the choices"  # noqa: S101 - for mypy
-    script = kind(ctx.find_root().command, {}, "secret-manager", _VARIABLE)
-    # Not `source()`: for bash, it runs a bash to see its version.
-    text = script.source_template % script.source_vars()
+    text = script(shell)
     output.result({"shell": shell, "script": text}, text)
