@@ -4,7 +4,7 @@ from ipaddress import ip_network
 
 import pytest
 
-from vault.core.networks import contain, cover, network, source, unmapped
+from vault.core.networks import contain, cover, is_loopback, network, source, unmapped
 
 NETWORKS = [ip_network("10.0.0.0/8"), ip_network("2001:db8::/32")]
 
@@ -70,3 +70,15 @@ def test_a_network_or_an_address_is_valid(text: str) -> None:
 def test_an_address_is_counted_as_its_source(address: str, expected: str) -> None:
     """IPv6 counts by /64 without zone, IPv4-mapped as IPv4; an invalid address is unchanged."""
     assert source(unmapped(address)) == expected
+
+
+@pytest.mark.parametrize(
+    ("host", "expected"),
+    [
+        *(("localhost", True), ("127.0.0.1", True), ("127.8.0.1", True), ("::1", True)),
+        *(("192.0.2.7", False), ("localhost.example", False), ("", False), (None, False)),
+    ],
+)
+def test_a_host_of_this_machine_is_known_by_its_form(host: str | None, expected: bool) -> None:
+    """The name `localhost` and all loopback addresses are this machine; no name is looked up."""
+    assert is_loopback(host) is expected

@@ -22,6 +22,7 @@ from jwt.utils import base64url_decode
 from vault.auth.jwt_auth import FETCH_SECONDS, LEEWAY_SECONDS, MAX_WAITING, RETRY_SECONDS
 from vault.client.http import USER_AGENT, HTTPClient, RequestFailedError
 from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError
+from vault.core.networks import is_loopback
 from vault.core.timed_call import CallTimeoutError, Result, call_within
 
 logger = logging.getLogger(__name__)
@@ -37,7 +38,6 @@ _SCOPES = ("profile", "email", "groups")
 #: The way to authenticate that every provider must know.
 _BASIC = "client_secret_basic"
 
-_LOOPBACK = frozenset({"localhost", "127.0.0.1", "::1"})
 _CODE = re.compile("[!-~]{1,2048}")
 _ERROR = re.compile("[a-z_]{1,40}")
 
@@ -140,7 +140,7 @@ def _is_private(url: object, schemes: Sequence[str]) -> bool:
         host = parts.hostname if parts.port != 0 else None
     except ValueError:
         return False
-    return bool(host) and parts.scheme in schemes and (parts.scheme == "https" or host in _LOOPBACK)
+    return bool(host) and parts.scheme in schemes and (parts.scheme == "https" or is_loopback(host))
 
 
 class OpenIDProvider:

@@ -3,9 +3,9 @@
 import re
 from urllib.parse import urlsplit
 
-DEFAULT = "http://localhost:8000"
+from vault.core.networks import is_loopback
 
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
+DEFAULT = "http://localhost:8000"
 
 
 def checked(url: str) -> str:
@@ -28,4 +28,4 @@ def checked(url: str) -> str:
 def is_private(url: str) -> bool:
     """Return whether no one else can read what is sent to *url*: with TLS, or on this machine."""
     parts = urlsplit(url)
-    return parts.scheme == "https" or parts.hostname in _LOOPBACK
+    return parts.scheme == "https" or is_loopback(parts.hostname)

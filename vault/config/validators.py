@@ -13,6 +13,7 @@ from urllib.parse import unquote, urlsplit
 from marshmallow import ValidationError, fields
 
 from vault.core.networks import Network, network
+from vault.core.networks import is_loopback as is_loopback_host
 
 _KEY_SIZE = 32
 _NO_KEY = "is required: the key of this database, or for a new one that of `secret-manager keys generate`."
@@ -28,7 +29,6 @@ _KEY_LIST_HINT = (
 _CLASHING_OPTIONS = {"readpreferencetags", "maxstalenessseconds", "fsync"}
 #: The storage of rate limits that each worker has for itself.
 MEMORY = "memory://"
-_LOOPBACK = {"localhost", "127.0.0.1", "::1"}
 _MIN_RSA_BITS = 2_048
 #: In `CORS_ORIGINS`: the pages of every origin.
 ANY_ORIGIN = "*"
@@ -219,11 +219,7 @@ def port(address: str) -> str:
 
 def is_loopback(address: str) -> bool:
     """Return whether an address that `bind` accepts can only be reached from this machine."""
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host == "localhost"
+    return is_loopback_host(address.rpartition(":")[0].strip("[]"))
 
 
 _VISIBLE = re.compile("[!-~]+")
@@ -236,7 +232,7 @@ def jwks_url(url: str) -> None:
         host = parts.hostname if _VISIBLE.fullmatch(url) and parts.port != 0 else None
     except ValueError:
         host = None
-    if not host or not (parts.scheme == "https" or (parts.scheme == "http" and host in _LOOPBACK)):
+    if not host or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback_host(host))):
         raise ValidationError("must be https://…, or http://… on this machine.")
 
 

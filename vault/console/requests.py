@@ -2,15 +2,15 @@
 
 import hmac
 from dataclasses import dataclass
-from ipaddress import ip_address
 from urllib.parse import parse_qsl, urlsplit
 
 from flask import Request, Response
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from vault.api.http import bodies
-from vault.api.http.hosts import host_of, is_address
+from vault.api.http.hosts import host_of
 from vault.auth.open_id import MAX_DURATION
+from vault.core.networks import is_loopback
 
 _FORM = "application/x-www-form-urlencoded"
 _MAX_FIELDS = 8
@@ -24,7 +24,7 @@ _UNREADABLE = "The form could not be read."
 
 
 def _is_on_this_machine(host: str) -> bool:
-    return host == "localhost" or (is_address(host) and ip_address(host.strip("[]")).is_loopback)
+    return is_loopback(host.strip("[]"))
 
 
 def _is_plain(req: Request) -> bool:

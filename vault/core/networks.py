@@ -29,6 +29,14 @@ def contain(networks: Iterable[Network], address: str) -> bool:
     return any(parsed in network for network in networks)
 
 
+def is_loopback(host: str | None) -> bool:
+    """Return whether *host*, a name or an address, is this machine by its form; false without one."""
+    try:
+        return ip_address(host or "").is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
 def cover(networks: Iterable[Network], other: Network) -> bool:
     """Return whether all of *other* lies within one of *networks*."""
     return any(

@@ -2,9 +2,9 @@
 
 import socket
 from collections.abc import Iterable
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_network
 
-from vault.core.networks import contain, unmapped
+from vault.core.networks import contain, is_loopback, unmapped
 from vault.rotation.sources.errors import SourceRefusedError, SourceUnavailableError
 
 #: Link-local networks, also behind NAT64, and the metadata services of clouds outside of them.
@@ -21,10 +21,7 @@ _REFUSED = tuple(
 
 def is_this_machine(host: str) -> bool:
     """Return whether *host* is empty, a loopback address, or the path of a socket."""
-    try:
-        return ip_address(host).is_loopback
-    except ValueError:
-        return host in ("", "localhost") or host.startswith("/")
+    return not host or host.startswith("/") or is_loopback(host)
 
 
 def require_allowed(hosts: Iterable[str]) -> None:
