@@ -8,7 +8,7 @@ import pytest
 from tests.rotation import servers
 from tests.rotation.servers import FIRST_PASSWORD, USERS, Server
 from vault.rotation.sources.errors import SourceError, SourceRefusedError, SourceUnavailableError
-from vault.rotation.sources.postgresql import PostgreSQL, _failure, _refusal
+from vault.rotation.sources.postgresql import NO_FILE, PostgreSQL, _failure, _refusal
 
 pytestmark = pytest.mark.process
 
@@ -46,9 +46,9 @@ def test_a_refusal_says_why_and_changes_nothing(postgresql: Server) -> None:
     [
         ("postgresql://a:b@db.example/c", "verify-full", "system"),
         ("postgresql://a:b@db.example/c?sslrootcert=/ca.pem", "verify-full", "/ca.pem"),
-        ("postgresql://a:b@db.example/c?sslmode=require", "require", None),
+        ("postgresql://a:b@db.example/c?sslmode=require", "require", NO_FILE),
         ("postgresql://a:b@localhost?sslrootcert=/ca.pem", "verify-full", "/ca.pem"),
-        ("postgresql://a:b@[::1],%2Frun/c", None, None),
+        ("postgresql://a:b@[::1],%2Frun/c", None, NO_FILE),
     ],
 )
 def test_tls_verifies_the_server_unless_the_url_says_otherwise(

@@ -1,6 +1,7 @@
 """Every real server as a source."""
 
 import socket
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -86,17 +87,83 @@ def test_no_option_of_mysql_weakens_tls(server: Server) -> None:
     """Whichever options ask for TLS, an unknown certificate is refused, unless the URL says otherwise."""
     password = FIRST_PASSWORD.ljust(32, "-")
     opened("mysql", server.url).set_password(USERS[0], password)
-    own = f"ssl_cert={server.certificate}&ssl_key={server.certificate}.key"
-    for options in (own, "ssl_verify_identity=true", "ssl_verify_cert=true", "ssl_disabled=false"):
+    for options in ("ssl_verify_identity=true", "ssl_verify_cert=true", "ssl_disabled=false"):
         with pytest.raises(SourceRefusedError, match="TLS to the server fails"):
             opened("mysql", f"{server.url}?{options}").login(USERS[0], password)
     known = f"{server.tls_url}{server.certificate}"
     other_name = known.replace("127.0.0.1", "127.0.0.2").replace("?", "?ssl_verify_identity={}&")
-    for good in (f"{known}&{own}", f"{server.url}?ssl_verify_cert=false", f"{server.url}?ssl_disabled=true"):
+    for good in (known, f"{server.url}?ssl_verify_cert=false", f"{server.url}?ssl_disabled=true"):
         assert opened("mysql", good).login(USERS[0], password)
     with pytest.raises(SourceRefusedError, match="TLS to the server fails"):
         opened("mysql", other_name.format("true")).login(USERS[0], password)
     assert opened("mysql", other_name.format("false")).login(USERS[0], password)
+
+
+#: Variables of clients, with which a connection would go elsewhere, fail, or need no password.
+VARIABLES = {
+    "PGPASSWORD": FIRST_PASSWORD,
+    "PGHOSTADDR": "192.0.2.1",
+    "PGSSLROOTCERT": "/hunter2",
+    "PGPORT": "1",
+    "PGSERVICE": "hunter2",
+    "PGSERVICEFILE": "/hunter2",
+    "PGOPTIONS": "-c hunter2=1",
+    "PGSSLMODE": "allow",
+    "PGREQUIREAUTH": "none",
+    "PGREQUIREPEER": "hunter2",
+    "PGTARGETSESSIONATTRS": "standby",
+    "MYSQL_PWD": FIRST_PASSWORD,
+    "MYSQL_HOST": "192.0.2.1",
+    "REDISCLI_AUTH": FIRST_PASSWORD,
+}
+
+
+def test_files_and_variables_of_the_service_have_no_effect(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Neither the environment nor the home folder gives a password, a certificate, an option or a server."""
+    password = FIRST_PASSWORD.ljust(32, "-")
+    opened(server.kind, server.url).set_password(USERS[0], password)
+    files = {
+        ".pgpass": f"*:*:*:*:{password}\n",
+        ".pg_service.conf": "[hunter2]\nhost=192.0.2.1\n",
+        ".my.cnf": f"[client]\npassword={password}\nhost=192.0.2.1\n",
+        ".mylogin.cnf": "hunter2",
+        ".rediscli_auth": password,
+    }
+    files |= {f".postgresql/{name}": "hunter2" for name in ("postgresql.crt", "postgresql.key", "root.crt")}
+    files[".postgresql/root.crl"] = server.certificate.read_text()
+    for name, content in files.items():
+        path = tmp_path / name
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(content)
+        path.chmod(0o600)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    for url in (server.url, f"{server.tls_url}{server.certificate}"):
+        for name, value in VARIABLES.items():
+            monkeypatch.setenv(name, value.replace(FIRST_PASSWORD, password))
+        source = opened(server.kind, url)
+        assert source.login(USERS[0], password)
+        assert not source.login(USERS[0], "")
+
+
+@pytest.mark.parametrize("server", ["postgresql"], indirect=True)
+@pytest.mark.parametrize(("mode", "works"), [("require", True), ("verify-ca", False), ("verify-full", False)])
+def test_postgresql_verifies_with_the_file_of_the_url_only(
+    server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, mode: str, works: bool
+) -> None:
+    """Without a file in the URL, an authority in the home folder verifies nothing."""
+    opened("postgresql", server.url).set_password(USERS[0], FIRST_PASSWORD)
+    (tmp_path / ".postgresql").mkdir()
+    (tmp_path / ".postgresql/root.crt").write_text(server.certificate.read_text())
+    monkeypatch.setenv("HOME", str(tmp_path))
+    source = opened("postgresql", f"{server.url}?sslmode={mode}")
+    if works:
+        (tmp_path / ".postgresql/root.crt").write_text("hunter2")
+        assert source.login(USERS[0], FIRST_PASSWORD)
+    else:
+        with pytest.raises(SourceRefusedError, match="TLS to the server fails"):
+            source.login(USERS[0], FIRST_PASSWORD)
 
 
 @pytest.mark.parametrize("kind", ["postgresql", "mysql", "mongodb", "redis"])
@@ -112,7 +179,7 @@ def test_a_server_that_is_away_or_hangs_is_unavailable(kind: str) -> None:
 #: Options with which a URL would use files of the service, and the forms that hide them.
 FOREIGN_OPTIONS = {
     "postgresql": ["service=hunter2", "passfile=/hunter2", "sslkey=/hunter2", "sslkeylogfile=/hunter2"],
-    "mysql": ["read_default_file=/hunter2"],
+    "mysql": ["read_default_file=/hunter2", "ssl_cert=/hunter2", "ssl_key=/hunter2"],
     "mongodb": [
         *(
             "tlsCertificateKeyFile=/hunter2",

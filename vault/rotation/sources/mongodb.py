@@ -80,8 +80,8 @@ class MongoDB(Source):
 
     def login(self, user: str, password: str) -> bool:
         """As `Source`."""
-        if not user:
-            # The driver would connect without a user.
+        if not user or not password:
+            # The driver would connect without a user, and fails without a password.
             return False
         try:
             with self._connected({"username": user, "password": password, "authSource": self._users}):

@@ -21,8 +21,8 @@ from vault.rotation.sources.errors import (
 from vault.rotation.sources.hosts import is_this_machine, require_allowed
 from vault.rotation.sources.source import Source
 
-#: Options of the driver that a URL can have.
-_TEXTS = frozenset({"ssl_ca", "ssl_cert", "ssl_key", "unix_socket"})
+#: Options of the driver that a URL can have. Others name the service's own files.
+_TEXTS = frozenset({"ssl_ca", "unix_socket"})
 _FLAGS = frozenset({"ssl_disabled", "ssl_verify_cert", "ssl_verify_identity"})
 #: Those that ask for TLS.
 _TLS = (_TEXTS | _FLAGS) - {"unix_socket", "ssl_disabled"}
@@ -122,10 +122,8 @@ def _context(given: Mapping[str, str], flags: Mapping[str, bool]) -> ssl.SSLCont
     """
     try:
         context = ssl.create_default_context(cafile=given.get("ssl_ca"))
-        if "ssl_cert" in given or "ssl_key" in given:
-            context.load_cert_chain(given.get("ssl_cert", ""), given.get("ssl_key"))
     except (OSError, ValueError):
-        raise SourceRefusedError("a file in the options of the URL is not a certificate or a key") from None
+        raise SourceRefusedError("the file ssl_ca of the URL is not a certificate") from None
     # As the driver does: certificates of private authorities often lack extensions.
     context.verify_flags &= ~ssl.VERIFY_X509_STRICT
     is_verified = flags.get("ssl_verify_cert", True)

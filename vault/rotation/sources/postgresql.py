@@ -1,5 +1,6 @@
 """The source `postgresql`."""
 
+import os
 import re
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -28,6 +29,12 @@ _OPTIONS = frozenset(
     }
 )
 
+#: The beginning of the names of libpq's variables: each one is the default of an option, or names a file.
+_VARIABLES = "PG"
+#: A path that no file has. libpq otherwise looks for these in the home folder.
+NO_FILE = "/dev/null/none"
+_NO_FILES = dict.fromkeys(("passfile", "sslcert", "sslcrl"), NO_FILE)
+
 _INVALID = "the administrator's secret is not a URL of PostgreSQL, or has an option that is not supported"
 
 #: Texts of PostgreSQL's refusals of a connection that are not about the password. libpq does not pass on
@@ -48,7 +55,10 @@ _OTHER_REFUSALS = (
 
 
 #: Texts of refusals of a user, also without a password.
-_REFUSALS = ("authentication failed", "role  does not exist", "role  is not permitted to log in")
+_REFUSALS = (
+    *("authentication failed", "no password supplied"),
+    *("role  does not exist", "role  is not permitted to log in"),
+)
 
 _QUOTED = re.compile('"[^"]*"')
 
@@ -72,7 +82,9 @@ class PostgreSQL(Source):
         if "sslmode" not in options and not _is_local(options):
             # libpq's default does not verify the server.
             options["sslmode"] = "verify-full"
-            options.setdefault("sslrootcert", "system")
+        # Only this mode can use the authorities of the system.
+        is_verified = options.get("sslmode") == "verify-full"
+        options.setdefault("sslrootcert", "system" if is_verified else NO_FILE)
         options["dbname"] = options.get("dbname") or "postgres"
         self._options: dict[str, str] = {
             **{name: str(value) for name, value in options.items()},
@@ -80,6 +92,8 @@ class PostgreSQL(Source):
             "options": f"{options.get('options', '')} -c statement_timeout={1_000 * seconds}".strip(),
             "tcp_user_timeout": str(1_000 * seconds),
             "application_name": "secret-manager",
+            "gssencmode": "disable",
+            **_NO_FILES,
         }
 
     def set_password(self, user: str, password: str) -> None:
@@ -106,12 +120,19 @@ class PostgreSQL(Source):
     @contextmanager
     def _connected(self, credential: dict[str, str]) -> Iterator[psycopg.Connection[Any]]:
         require_allowed(_hosts(self._options))
+        _forget_variables()
         try:
             connection = psycopg.connect(make_conninfo(**self._options | credential), autocommit=True)
         except psycopg.Error as error:
             raise _failure(error, is_admin=not credential) from None
         with connection:
             yield connection
+
+
+def _forget_variables() -> None:
+    """Remove libpq's variables from the environment. No option can do so: one of them names a service."""
+    for name in [name for name in os.environ if name.startswith(_VARIABLES)]:
+        del os.environ[name]
 
 
 def _is_local(options: dict[str, Any]) -> bool:
