@@ -65,6 +65,26 @@ def test_a_run_takes_its_steps_in_order_each_on_record(planned: World, fake: Fak
     assert planned.fetch()["username"] == A
 
 
+def test_entries_name_who_asked_for_a_run(planned: World) -> None:
+    """Entries of a run, reads included, name who asked for it; by the timer, they name no one."""
+    planned.run()
+    planned.act()
+    named = {
+        action: {
+            entry.get("asked_by")
+            for entry in planned.entries(action)
+            if entry.get("rotation") or "step" in entry
+        }
+        for action in (Action.FETCH, Action.UPDATE, Action.ROTATION_STEP, Action.ROTATION_DONE)
+    }
+    assert named == {
+        Action.FETCH: {None, "operator"},
+        Action.UPDATE: {"operator"},
+        Action.ROTATION_STEP: {None, "operator"},
+        Action.ROTATION_DONE: {"operator"},
+    }
+
+
 class Killed(BaseException):
     """The process ends here."""
 
@@ -105,7 +125,7 @@ def test_a_run_that_ends_at_any_point_is_continued(
         at += 1
         points.update(seen=0, at=at)
         try:
-            planned.runner.run_now("default/db")
+            planned.runner.run_now("default/db", "alice")
             with planned.runner._held("default/db") as held:
                 held.run.close()
             is_killed = False
@@ -301,7 +321,7 @@ def test_without_its_entry_nothing_happens(
     def changes() -> list[tuple[str, str]]:
         fake.calls.clear()
         with pytest.raises(AuditUnavailableError):
-            planned.runner.run_now("default/db")
+            planned.runner.run_now("default/db", "alice")
         return [call for call in fake.calls if call[0] != "login"]
 
     refused = "set"
@@ -403,7 +423,7 @@ def test_defects_are_logged_without_their_texts(
     [failed] = planned.entries(Action.ROTATION_FAILED)
     assert failed["reason"] == plan.error
 
-    def break_down(_plan_id: str) -> int:
+    def break_down(*_: object) -> int:
         raise ZeroDivisionError("hunter2")
 
     monkeypatch.setattr(planned.runner, "_held", break_down)

@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -18,15 +18,17 @@ from vault.core.errors import (
     RotationNotFoundError,
     RotationRefusedError,
     SecretNotFoundError,
+    StorageUnavailableError,
     VaultError,
 )
 from vault.core.outcomes import Status
-from vault.core.principal import OPERATOR, Scope, plain_name
+from vault.core.principal import OPERATOR, Principal, Scope, plain_name
 from vault.core.timed_call import CallTimeoutError, call_within
 from vault.core.timestamps import to_milliseconds
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
 from vault.documents.rotation import Rotation
+from vault.rotation.holders import MAX_HOLDERS
 from vault.rotation.run import Tools
 from vault.rotation.runner import Runner
 from vault.rotation.server import server_of
@@ -45,6 +47,12 @@ STATES = ("waiting", "running", "published", "failing", "drifted", "paused", "al
 #: The maximum number of plans, and of those in a namespace: one tenant must not use up all.
 MAX_PLANS = 1_000
 MAX_IN_NAMESPACE = 100
+MAX_USER_LENGTH = 128
+#: Bytes of the largest list of a namespace: the holders of each plan, of 128 bytes each, and other fields.
+MAX_LIST_BYTES = MAX_IN_NAMESPACE * (MAX_HOLDERS * 128 + 4_096)
+
+#: What creates and runs need besides the scope for plans.
+_SCOPES = (Scope.SECRET_FETCH, Scope.SECRET_UPDATE)
 
 #: Seconds that a request needs for its reply.
 _REPLY_SECONDS = 0.5
@@ -78,6 +86,7 @@ class RotationInfo:
     namespace: str
     #: One of `STATES`.
     state: str
+    secret_id: str = field(default="", repr=False)
     kind: str = ""
     admin: str = ""
     users: Sequence[str] = ()
@@ -139,7 +148,7 @@ class Rotations:
             )
         member = PASSWORD if new.password_only else None
         # The caller reads both: who chooses the server can learn the password.
-        reader = replace(attempt, principal=replace(attempt.principal, namespace=namespace))
+        reader = replace(attempt, principal=replace(attempt.principal, namespace=namespace), details={})
         url = self._tools.url(new.admin, reader)
         current = self._require_usable(url, new, member, reader)
         key = self._keys.find_or_make()
@@ -191,6 +200,18 @@ class Rotations:
         ]
         return sorted(visible, key=lambda info: (info.namespace, info.name))
 
+    def of(self, name: str, principal: Principal) -> RotationInfo | None:
+        """Return the plan of a secret that *principal* has found in its namespace; None without one.
+
+        For a page of the secret, whose entry covers it. Without the privilege on the collection, no one has
+        created a plan.
+        """
+        key = self._keys.find()
+        with suppress(StorageUnavailableError), storage_errors(is_logged=False):
+            found = Rotation.with_id(Rotation.id_of(principal.namespace, name))
+            return _info_of(found[0], key) if found else None
+        return None
+
     def show(self, name: str, *, namespace: str | None = None, attempt: Attempt) -> RotationInfo:
         """Return a plan.
 
@@ -218,13 +239,13 @@ class Rotations:
             raise RotationNotFoundError
         attempt.finish(Status.SUCCESS)
         plan_id = str(document["_id"])
-        return lambda: self._run(plan_id)
+        return lambda: self._run(plan_id, principal.name)
 
-    def _run(self, plan_id: str) -> int:
+    def _run(self, plan_id: str, asked_by: str) -> int:
         # Not on the thread of the request, which its deadline would end in the middle of a step.
         seconds = min(deadline.remaining() - _REPLY_SECONDS, _MAX_WAIT_SECONDS)
         try:
-            return call_within(seconds, lambda: self.runner.run_now(plan_id))
+            return call_within(seconds, lambda: self.runner.run_now(plan_id, asked_by))
         except CallTimeoutError:
             raise RotationBusyError("The rotation is in progress.", hint="Its plan shows the end.") from None
         except VaultError as error:
@@ -296,8 +317,13 @@ class Rotations:
         return found[0], key
 
 
+def may_run(principal: Principal) -> bool:
+    """Return whether *principal*, who may manage plans, may also create and run them."""
+    return principal.scopes.issuperset(_SCOPES)
+
+
 def _require_scopes(attempt: Attempt) -> None:
-    for scope in (Scope.SECRET_FETCH, Scope.SECRET_UPDATE):
+    for scope in _SCOPES:
         attempt.require(scope)
 
 
@@ -322,6 +348,7 @@ def _info(plan: Rotation) -> RotationInfo:
         name=plan.name,
         namespace=plan.namespace,
         state=_state(plan),
+        secret_id=plan.secret_id,
         kind=plan.kind,
         admin=plan.admin,
         users=tuple(plan.users),

@@ -6,7 +6,7 @@ secret itself.
 """
 
 from base64 import b64decode, b64encode
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
@@ -56,9 +56,8 @@ class Tools:
         Raises:
             RotationRefusedError: The secret has a read limit. No read is counted.
         """
-        attempt = replace(
-            reader, action=Action.FETCH, secret_id=None, details={"rotation": True}, receipt=None
-        )
+        details = reader.details | {"rotation": True}
+        attempt = replace(reader, action=Action.FETCH, secret_id=None, details=details, receipt=None)
         item = Fetch(attempt=attempt, reference=reference)
         return self.secrets.read(item, _unlimited)
 
@@ -90,22 +89,27 @@ def principal_of(namespace: str) -> Principal:
     return replace(SERVICE, namespace=namespace)
 
 
-def _reader_of(namespace: str) -> Attempt:
-    return Attempt(action=Action.FETCH, principal=principal_of(namespace))
-
-
 class Run:
     """A run of *plan*, under its lease.
 
     *keep* renews the lease, and returns the time by MongoDB's clock; it raises `LostError` if it cannot. So
-    do all methods. They raise `SourceError`, too, and the errors of the operations on secrets.
+    do all methods. They raise `SourceError`, too, and the errors of the operations on secrets. *asked* has
+    the person who asks for the run, if there is one, as details of its entries.
     """
 
-    def __init__(self, plan: Rotation, key: TokenKey, tools: Tools, keep: Callable[[], datetime]) -> None:
+    def __init__(
+        self,
+        plan: Rotation,
+        key: TokenKey,
+        tools: Tools,
+        keep: Callable[[], datetime],
+        asked: Mapping[str, str],
+    ) -> None:
         self._plan = plan
         self._key = key
         self._tools = tools
         self._keep = keep
+        self.asked = asked
         self._source: Source | None = None
         #: The step in progress.
         self.work = Work.GENERATE
@@ -208,7 +212,9 @@ class Run:
         plan, new, self.work = self._plan, self._new(), Work.PUBLISH
         self._keep()
         attempt = Attempt(
-            action=Action.UPDATE, principal=principal_of(plan.namespace), details={"rotation": True}
+            action=Action.UPDATE,
+            principal=principal_of(plan.namespace),
+            details={**self.asked, "rotation": True},
         )
         try:
             self._tools.changes.patch(
@@ -273,7 +279,11 @@ class Run:
 
     def _current(self) -> Fetch:
         # By its ID: another secret that gets the name later has another owner.
-        return self._tools.read(Reference(secret_id=self._plan.secret_id), _reader_of(self._plan.namespace))
+        return self._tools.read(Reference(secret_id=self._plan.secret_id), self._reader())
+
+    def _reader(self) -> Attempt:
+        principal = principal_of(self._plan.namespace)
+        return Attempt(action=Action.FETCH, principal=principal, details=dict(self.asked))
 
     def _connected(self) -> Source:
         """Return the source.
@@ -284,7 +294,7 @@ class Run:
         plan = self._plan
         if self._source is None:
             try:
-                url = self._tools.url(plan.admin, _reader_of(plan.namespace))
+                url = self._tools.url(plan.admin, self._reader())
             except SecretNotFoundError:
                 raise RotationRefusedError("The administrator's secret does not exist.") from None
             # Who may write that secret would get the password in use by a login there.
@@ -301,7 +311,7 @@ class Run:
         return Credential(plan.user, self._key.decrypt_password(b64decode(plan.password), plan.id))
 
     def _record(self, work: Work, action: Action = Action.ROTATION_STEP, **details: Any) -> None:
-        record(self._plan, action, step=work, **details)
+        record(self._plan, action, step=work, **details, **self.asked)
 
     def _step(self, step: Step) -> None:
         self._plan.step, self._plan.failures, self._plan.error, self._plan.has_drifted = step, 0, None, False

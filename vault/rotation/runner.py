@@ -2,7 +2,7 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -47,6 +47,9 @@ _CHECK_INTERVAL, _CHECK_RETRY = timedelta(days=1), timedelta(hours=1)
 
 #: Errors that say nothing about the source or the plan.
 _UNRELATED = (AuditUnavailableError, KeyMissingError, LostError, SecretBusyError, StorageUnavailableError)
+
+#: The details of entries of a run that no one asked for.
+_BY_TIMER: Mapping[str, str] = {}
 
 _DRIFT = "the password in use does not open the source: someone has changed it there"
 
@@ -113,8 +116,10 @@ class Runner:
         if is_due(plan.check_at, held.now) and not plan.is_paused:
             self._check(held)
 
-    def run_now(self, plan_id: str) -> int:
+    def run_now(self, plan_id: str, asked_by: str) -> int:
         """Run a plan up to the publication, also while it is paused, which ends; return the new version.
+
+        Its entries name the principal *asked_by*.
 
         Raises:
             RotationBusyError: Another run is in progress, or the former password is still open.
@@ -122,7 +127,7 @@ class Runner:
             RotationNotFoundError: The plan was deleted.
         """
         try:
-            with self._held(plan_id) as held:
+            with self._held(plan_id, {"asked_by": asked_by}) as held:
                 if held.plan.step == Step.PUBLISHED:
                     raise RotationBusyError("The former password is still open.", hint=_WAIT)
                 held.plan.is_paused = None
@@ -132,7 +137,7 @@ class Runner:
             raise RotationBusyError("The rotation is in progress.", hint="Try again later.") from None
 
     @contextmanager
-    def _held(self, plan_id: str) -> Iterator[_Held]:
+    def _held(self, plan_id: str, asked: Mapping[str, str] = _BY_TIMER) -> Iterator[_Held]:
         """Yield a plan under its lease.
 
         Raises:
@@ -160,7 +165,7 @@ class Runner:
             plan = next(filter(None, (Rotation.genuine(document, key) for document in documents)), None)
             if plan is None or key is None:
                 raise RotationNotFoundError
-            yield _Held(plan, key, Run(plan, key, self._tools, keep), now)
+            yield _Held(plan, key, Run(plan, key, self._tools, keep, asked), now)
         finally:
             with best_effort_cleanup():
                 lease.release(holder)
@@ -208,14 +213,14 @@ class Runner:
     def _drifted(self, held: _Held) -> None:
         plan = held.plan
         if not plan.has_drifted:
-            record(plan, Action.ROTATION_DRIFT, step=held.run.work)
+            record(plan, Action.ROTATION_DRIFT, step=held.run.work, **held.run.asked)
             metrics.ROTATION_DRIFT.inc()
             logger.warning("rotation drift: %s", _DRIFT)
         plan.has_drifted = True
 
     def _failed(self, held: _Held, reason: str) -> None:
         plan, step = held.plan, held.run.work
-        record(plan, Action.ROTATION_FAILED, step=step, reason=reason)
+        record(plan, Action.ROTATION_FAILED, step=step, reason=reason, **held.run.asked)
         metrics.ROTATION_FAILED.inc()
         logger.warning("rotation failed at the step %s: %s", step, reason)
         failures = int(plan.failures or 0)

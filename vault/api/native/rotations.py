@@ -27,8 +27,7 @@ from vault.core.attempt import Action
 from vault.core.paths import MAX_NAME_BYTES, name_flaw
 from vault.core.principal import Scope
 from vault.core.text import ONE_LINE_PATTERN
-from vault.rotation.holders import MAX_HOLDERS
-from vault.rotation.plans import MAX_IN_NAMESPACE, STATES, NewRotation, RotationInfo
+from vault.rotation.plans import MAX_LIST_BYTES, MAX_USER_LENGTH, STATES, NewRotation, RotationInfo
 from vault.rotation.sources.source import SourceKind
 from vault.rotation.step import Step
 from vault.rotation.value import PASSWORD
@@ -46,9 +45,6 @@ _USERS = ["billing_a", "billing_b"]
 _KINDS = [kind.value for kind in SourceKind]
 _TIME = "2026-11-24T15:30:00.000Z"
 _TEN_YEARS_SECONDS = 315_360_000
-_MAX_USER_LENGTH = 128
-#: Bytes of the largest list: the holders of each plan, of 128 bytes each, and its other fields.
-_MAX_LIST_BYTES = MAX_IN_NAMESPACE * (MAX_HOLDERS * 128 + 4_096)
 
 
 def _secret_field(description: str, example: str = _NAME) -> fields.String:
@@ -71,7 +67,7 @@ class NewRotationSchema(Body):
     )
     users = BoundedList(
         fields.String(
-            validate=[validate.Length(1, _MAX_USER_LENGTH), one_line], metadata={"pattern": ONE_LINE_PATTERN}
+            validate=[validate.Length(1, MAX_USER_LENGTH), one_line], metadata={"pattern": ONE_LINE_PATTERN}
         ),
         max_size=2,
         required=True,
@@ -212,7 +208,7 @@ def list_rotations(_body: dict[str, Any]) -> dict[str, list[RotationInfo]]:
 
     Requires the scope `rotation:manage`. Returns the plans of your namespace and paths.
     """
-    with reply_memory(_MAX_LIST_BYTES):
+    with reply_memory(MAX_LIST_BYTES):
         return {"rotations": services().rotations.list(attempt=current_attempt())}
 
 
