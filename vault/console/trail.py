@@ -28,15 +28,15 @@ from vault.core.turns import Turns
 
 #: Rows of a page, and bytes of an entry.
 _PAGE_SIZE = 50
-_ENTRY_BYTES = 4_096
+ENTRY_BYTES = 4_096
 
 #: The longest text of a row.
 _MAX_CHARACTERS = 160
 
 #: The periods that people choose from, in days.
 _PERIODS = (1, 7, 30)
-#: The entries beyond which a period takes too long for a page.
-_MAX_ENTRIES = 300_000
+#: The entries and the seconds beyond which a period takes too long for a page.
+_MAX_ENTRIES, _MAX_SECONDS = 300_000, 5.0
 #: MongoDB can be busy with one for seconds, and every person who looks at the trail can ask for any number.
 _SUMMARIES = Turns(3, seconds=5.0)
 
@@ -85,7 +85,7 @@ def console_audit() -> Response:
     """Return a page of entries, the newest first: all, or those of a principal, an action or a secret."""
     asked = arguments()
     which = _filter_of(asked)
-    with reply_memory(_PAGE_SIZE * _ENTRY_BYTES):
+    with reply_memory(_PAGE_SIZE * ENTRY_BYTES):
         found = reader.page(
             which,
             cursor=asked.get("cursor"),
@@ -113,7 +113,7 @@ def console_follow() -> Response:
     """Return the entries that came since a page, without those of following itself."""
     asked, attempt = body(_Following), current_attempt()
     which, cursor = _filter_of(asked), asked["cursor"]
-    with reply_memory(_PAGE_SIZE * _ENTRY_BYTES):
+    with reply_memory(_PAGE_SIZE * ENTRY_BYTES):
         found = reader.page(which, cursor=cursor, limit=_PAGE_SIZE, attempt=attempt)
         own = attempt.principal.name
         rows = [asdict(Row.of(entry)) for entry in found.entries if not _is_following(entry, own)]
@@ -149,8 +149,7 @@ def console_activity() -> Response:
     since = now - timedelta(days=int(days))
     only = reader.shown(attempt.principal)
     with _SUMMARIES:
-        is_large = summary.is_larger(since, now, _MAX_ENTRIES, only=only)
-        activity = None if is_large else summary.summarize(since, now, only=only)
+        activity = summary.summarize_within(_MAX_SECONDS, since, now, _MAX_ENTRIES, only=only)
     # Of the whole trail, for those who see all of it.
     state = None if attempt.principal.paths else assurance.state(since, now)
     warnings = [] if attempt.principal.paths else services().health.readiness().warnings

@@ -7,10 +7,21 @@ from typing import Any
 
 import bson
 import pytest
+from pymongo.errors import OperationFailure
 
 from tests.support.rotation import Stored
 from vault.audit.exposures import summary
-from vault.audit.exposures.summary import MAX_ROWS, STEPS, UNREADABLE, Activity, Counts, shown_name, summarize
+from vault.audit.exposures.summary import (
+    MAX_ROWS,
+    STEPS,
+    UNREADABLE,
+    Activity,
+    Counts,
+    shown_name,
+    summarize,
+    summarize_within,
+)
+from vault.core.errors import StorageUnavailableError
 from vault.documents import Database
 
 #: A Tuesday.
@@ -206,3 +217,25 @@ def test_a_name_has_its_namespace() -> None:
         "a",
         "team: a",
     ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "max_count", "is_made"), [(60, 3, True), (60, 2, False), (1e-9, 3, False)]
+)
+def test_a_summary_for_a_page_is_bounded(store: Store, seconds: float, max_count: int, is_made: bool) -> None:
+    """Beyond a number of entries, or a time, no summary is made; MongoDB ends its work on it."""
+    store({}, times=3)
+    activity = summarize_within(seconds, NOON - DAY, NOON + DAY, max_count)
+    assert (activity is not None) is is_made
+
+
+def test_a_summary_without_mongodb_is_a_failure(store: Store, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An unavailable MongoDB is no large period."""
+    store({})
+
+    def fail() -> None:
+        raise OperationFailure("no", 13)
+
+    monkeypatch.setattr(summary, "collection", fail)
+    with pytest.raises(StorageUnavailableError):
+        summarize_within(60, NOON - DAY, NOON + DAY, 3)

@@ -9,8 +9,11 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
+from pymongo import timeout
+
 from vault.audit.streams.collection import collection
 from vault.core.attempt import Action
+from vault.core.errors import StorageUnavailableError
 from vault.core.outcomes import Status
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.documents.guard import storage_errors
@@ -196,17 +199,32 @@ def summarize(
     )
 
 
-def is_larger(
-    since: datetime, until: datetime, count: int, *, only: Mapping[str, Any] = NO_CONDITION
-) -> bool:
-    """Return whether the period has more than *count* entries that meet *only*.
+def summarize_within(
+    seconds: float,
+    since: datetime,
+    until: datetime,
+    max_count: int,
+    *,
+    only: Mapping[str, Any] = NO_CONDITION,
+) -> Activity | None:
+    """Return the summary, as `summarize` does; None if it takes more than *seconds*.
+
+    Also None if the period has more than *max_count* entries that meet *only*.
 
     Raises:
         StorageUnavailableError: MongoDB is unavailable.
     """
     query = {"ts": {"$gte": since, "$lt": until}, **only}
-    with storage_errors():
-        return int(collection().count_documents(query, limit=count + 1)) > count
+    try:
+        # MongoDB ends them, too.
+        with timeout(seconds):
+            with storage_errors():
+                count = int(collection().count_documents(query, limit=max_count + 1))
+            return summarize(since, until, only=only) if count <= max_count else None
+    except StorageUnavailableError as error:
+        if getattr(error.__context__, "timeout", False):
+            return None
+        raise
 
 
 @dataclass(frozen=True, slots=True)
