@@ -15,6 +15,8 @@ VALUE = "hunter2-planted <i>\nsecond line"
 #: The beginning of the value, which is in nothing that is kept.
 MARK = "hunter2-planted"
 NAME = "billing/eu/db-password"
+#: A secret with a rotation plan.
+ROTATED = "shop/db"
 
 #: Every screen, by its address below `/console/`.
 SCREENS = (
@@ -35,6 +37,9 @@ SCREENS = (
     "new",
     "request",
     "roles",
+    f"rotation?name={quote(ROTATED, safe='')}",
+    "rotations",
+    f"secret?name={quote(ROTATED, safe='')}",
     "share",
     "sign-in",
     "tokens",

@@ -94,3 +94,25 @@ def test_without_a_recovery_period_a_deletion_is_final(app: Flask, signed_in: Si
     assert reply.headers["Location"] == "/console/?folder=billing/"
     assert person.submit("delete", secret_id=create(app, "top")).headers["Location"] == "/console/"
     assert person.get("secret", name="billing/db").status_code == 404
+
+
+def test_labels_are_replaced(app: Flask, stored: Stored, signed_in: SignIn) -> None:
+    """A person edits labels, one a line; others lack the form, and flawed labels are refused."""
+    person = signed_in()
+    secret_id = create(app, "billing/db", labels={"team": "a, b=c", "old": ""})
+    assert "old=\nteam=a, b=c\n</textarea>" in person.get("secret", name="billing/db").text
+    reply = person.send("labels", secret_id=secret_id, labels="team = a, b=c\r\n\nenv=prod\n")
+    assert reply.json == {"message": "Stored.", "location": "/console/secret?name=billing/db"}
+    document = stored.secrets.find_one({"_id": secret_id})
+    assert document
+    assert document["labels"] == ["env=prod", "team=a, b=c"]
+    [entry] = [entry for entry in trail(stored) if entry["action"] == "update_metadata"]
+    assert (entry["principal"], entry["details"]["via"]) == ("alice", "console")
+    for labels in ("no text", "a=1\na=2", "=x"):
+        refused = person.send("labels", secret_id=secret_id, labels=labels)
+        assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "labels")
+    assert person.send("labels", secret_id=secret_id).status_code == 200
+    assert "labels" not in (stored.secrets.find_one({"_id": secret_id}) or {})
+    reader = signed_in("reader", role="reader")
+    assert "Store labels" not in reader.get("secret", name="billing/db").text
+    assert reader.send("labels", secret_id=secret_id, labels="a=b").status_code == 403

@@ -28,6 +28,7 @@ SCREENS = {
     "tokens": ("token:manage", "token_list"),
     "roles": ("token:manage", "role_list"),
     "webhooks": ("webhook:manage", "webhook_list"),
+    "rotations": ("rotation:manage", "rotation_list"),
     "keys": ("audit:read", "keys_status"),
 }
 

@@ -67,6 +67,8 @@ class Filter:
     since: datetime | None = None
     until: datetime | None = None
     action: str | None = None
+    #: Several actions, instead of one.
+    actions: Sequence[str] | None = None
     principal: str | None = None
     secret_id: str | None = None
     #: The name of a secret, in any namespace.
@@ -78,7 +80,7 @@ class Filter:
         bounds = {"$gte": self.since, "$lt": self.until}
         query = {
             "ts": {name: bound for name, bound in bounds.items() if bound} or None,
-            "action": self.action,
+            "action": self.action or (self.actions and {"$in": list(self.actions)}),
             "principal": self.principal,
             "secret_id": self.secret_id,
             "details.name": self.secret_name,

@@ -2,12 +2,34 @@
 
 from flask import Flask
 
-from vault.console import assets, changes, credentials, keys, links, secrets, sign_in, trail, webhooks
+from vault.console import (
+    assets,
+    changes,
+    credentials,
+    keys,
+    links,
+    rotations,
+    secrets,
+    sign_in,
+    trail,
+    webhooks,
+)
 from vault.console.operations import NEEDS_REASON, blueprint
 from vault.core import style
 from vault.core.text import printable
 
-__all__ = ["changes", "credentials", "init_app", "keys", "links", "secrets", "sign_in", "trail", "webhooks"]
+__all__ = [
+    "changes",
+    "credentials",
+    "init_app",
+    "keys",
+    "links",
+    "rotations",
+    "secrets",
+    "sign_in",
+    "trail",
+    "webhooks",
+]
 
 
 def init_app(app: Flask, *, needs_reason: bool) -> None:

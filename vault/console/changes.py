@@ -39,14 +39,20 @@ class Value(fields.String):
 
 
 class _Labels(fields.String):
-    """Labels as people write them: `team=billing, env=prod`."""
+    """Labels as people write them, by default in one line: `team=billing, env=prod`."""
+
+    def __init__(self, separator: str = ",", between: str = "commas in between", **options: Any) -> None:
+        super().__init__(**options)
+        self._separator = separator
+        self._between = between
 
     def _deserialize(self, *args: Any, **kwargs: Any) -> dict[str, str]:  # type: ignore[override]
-        parts = [part.strip() for part in super()._deserialize(*args, **kwargs).split(",")]
+        parts = [part.strip() for part in super()._deserialize(*args, **kwargs).split(self._separator)]
         pairs = [part.partition("=") for part in parts if part]
         found = {key.strip(): text.strip() for key, _, text in pairs}
-        if not (all(equals for _, equals, _ in pairs) and are_labels(found)):
-            raise ValidationError("Write labels as key=text, with commas in between.")
+        is_whole = len(found) == len(pairs) and all(equals for _, equals, _ in pairs)
+        if not (is_whole and are_labels(found)):
+            raise ValidationError(f"Write labels as key=text, with {self._between}.")
         return found
 
 
@@ -66,6 +72,14 @@ class _NewVersion(FormBody):
     secret_id = id_field("The secret's ID.", required=True)
     value = Value(required=True)
     expected_version = number_field("The newest version that the page has.", 1, maximum=MAX_VERSION)
+
+
+class _NewLabels(FormBody):
+    """All labels of a secret."""
+
+    secret_id = id_field("The secret's ID.", required=True)
+    # One has commas only if each is a line.
+    labels = _Labels("\n", "each on a line", load_default=dict)
 
 
 @blueprint.get("/new")
@@ -104,6 +118,19 @@ def console_update() -> Response:
         attempt=attempt,
     )
     return _stored(f"Stored as version {written.version}.", attempt.details.get("name"))
+
+
+@blueprint.post("/labels")
+@operation(Action.UPDATE_METADATA, Scope.SECRET_UPDATE, is_page=False)
+def console_labels() -> Response:
+    """Replace the labels of a secret."""
+    asked, attempt = body(_NewLabels), current_attempt()
+    services().metadata.change(
+        Reference(secret_id=asked["secret_id"]),
+        relabelled=lambda _present: asked["labels"],
+        attempt=attempt,
+    )
+    return _stored("Stored.", attempt.details.get("name"))
 
 
 def _stored(message: str, name: str | None) -> Response:

@@ -28,6 +28,8 @@ from vault.core.labels import are_labels
 from vault.core.paths import name_flaw, prefix_flaw
 from vault.core.principal import Scope
 from vault.core.text import is_one_line, is_shown
+from vault.rotation.plans import may_run
+from vault.rotation.remedies import remedy_of
 from vault.secrets.queries import MAX_PAGE_BYTES
 from vault.secrets.requests import Reference
 from vault.secrets.search import MAX_CHARACTERS, Search
@@ -98,9 +100,23 @@ def _label_of(asked: Mapping[str, str]) -> dict[str, str]:
 @operation(Action.DESCRIBE, Scope.SECRET_DESCRIBE)
 def console_secret() -> Response:
     """Return the page of a secret."""
-    secret = services().queries.describe(reference_of(arguments()), attempt=current_attempt())
+    attempt = current_attempt()
+    secret = services().queries.describe(reference_of(arguments()), attempt=attempt)
     recovery = services().changes.retention.recovery
-    return page("secret", secret=secret, now=datetime.now(UTC), recovery_days=recovery.days)
+    plan, may_plan = None, False
+    if secret["name"] and Scope.ROTATION_MANAGE in attempt.principal.scopes:
+        plan = services().rotations.of(secret["name"], attempt.principal)
+        may_plan = may_run(attempt.principal)
+    remedy = remedy_of(plan.state, plan.error) if plan else ""
+    return page(
+        "secret",
+        secret=secret,
+        now=datetime.now(UTC),
+        recovery_days=recovery.days,
+        plan=plan,
+        may_plan=may_plan,
+        remedy=remedy,
+    )
 
 
 @blueprint.route("/known", methods=["GET", "POST"])
