@@ -11,21 +11,24 @@ from typing import Any, NamedTuple
 
 import pytest
 
-from tests.docs.documents import blocks, table
+from tests.docs.documents import ROOT, blocks, table
 from tests.support.access import bearer, tokens
+from tests.support.commands import run_command
 from tests.support.databases import new_database
+from tests.support.gate import Gate
 from tests.support.service import Service
 from tests.support.system import missing, needs
 from vault.cli.dev.mongod import Mongod
 from vault.core.principal import ROLES
 
 HERE = Path(__file__).parent
+EXAMPLES = ROOT / "docs/examples"
 PAGE = "docs/clients.md"
 
 #: The folders of the tools.
 _INSTALLED = (HERE / ".venv/bin", HERE / "node_modules/.bin")
 
-#: The output of each program.
+#: The output of the first steps, and of a cache afterwards.
 PRINTED = """\
 fetched b2xk
 updated to version 2
@@ -35,23 +38,37 @@ fetched together bmV3
 created a token smt_
 refused 404 secret_not_found
 """
+USED = "using version 2\n"
 
 
 class Client(NamedTuple):
     """A row of the page's table, with the commands below the heading of the same name."""
 
     name: str
-    program: Path
+    #: The folder of its programs, which is that of the language.
+    folder: Path
+    programs: list[Path]
     commands: str
+
+    @property
+    def id(self) -> str:
+        """The name in letters and hyphens."""
+        return re.sub(r"\W+", "-", self.name.lower())
+
+    @property
+    def cached(self) -> str:
+        """The command that runs the program with a cache, or an empty text."""
+        return self.commands.splitlines()[-1].partition("echo use | ")[2]
 
 
 def clients() -> Iterator[Client]:
-    """Yield each client that has a program."""
-    commands = {block.heading: block.text for block in blocks(PAGE, "bash")}
-    for link, program in table(PAGE, "Client libraries"):
+    """Yield each client of the page."""
+    for link, *programs in table(PAGE, "Client libraries"):
         name = link[1:].partition("]")[0]
-        if found := re.search(r"\(\.\./tests/clients/(.+)\)", program):
-            yield Client(name, HERE / found[1], commands[name])
+        commands = [block.text for block in blocks(PAGE, "bash") if block.heading == name]
+        paths = [EXAMPLES / path for path in re.findall(r"\(examples/(.+?)\)", " ".join(programs))]
+        folder = EXAMPLES / paths[0].relative_to(EXAMPLES).parts[0]
+        yield Client(name, folder, paths, "".join(commands))
 
 
 CLIENTS = list(clients())
@@ -71,28 +88,35 @@ def service(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactor
         yield service
 
 
-def run(command: str, service: Service, folder: Path, **environment: str) -> str:
-    """Return the output of *command*, for a service on port 8000, in *folder*, with the installed tools."""
-    tools = set(re.findall(r"openapi-[a-z-]+|spectral|redocly|tsc", command))
+def tools_for(commands: str, folder: Path) -> dict[str, str]:
+    """Return the variables by which *commands* find the installed tools that they need in *folder*."""
+    tools = set(re.findall(r"openapi-[a-z-]+|spectral|redocly|tsc", commands))
     for name in sorted(tools):
         if not any((installed / name).exists() for installed in _INSTALLED):
             raise missing(f"needs {name}: scripts/install_clients.sh")
     if "openapi-generator-cli" in tools:
         needs("java", package="default-jre-headless")
+    if re.search(r"^go ", commands, re.MULTILINE):
+        needs("go", package="golang-go")
     (folder / "node_modules").symlink_to(HERE / "node_modules")
+    return {
+        "PATH": ":".join([*map(str, _INSTALLED), os.environ["PATH"]]),
+        "HOME": str(folder),
+        # Generators end before what the second compiler makes would pay off.
+        "JDK_JAVA_OPTIONS": "-Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1",
+        "NPM_CONFIG_UPDATE_NOTIFIER": "false",
+        "REDOCLY_TELEMETRY": "off",
+        "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true",
+    }
+
+
+def run(command: str, service: Service, folder: Path, **environment: str) -> str:
+    """Return the output of *command*, for a service on port 8000, in *folder*, with the installed tools."""
+    tools = tools_for(command, folder)
     done = subprocess.run(
         ["bash", "-euo", "pipefail", "-c", command.replace("http://localhost:8000", service.url)],
         cwd=folder,
-        env={
-            **environment,
-            "PATH": ":".join([*map(str, _INSTALLED), os.environ["PATH"]]),
-            "HOME": str(folder),
-            # Generators end before what the second compiler makes would pay off.
-            "JDK_JAVA_OPTIONS": "-Xmx512m -XX:+UseSerialGC -XX:TieredStopAtLevel=1",
-            "NPM_CONFIG_UPDATE_NOTIFIER": "false",
-            "REDOCLY_TELEMETRY": "off",
-            "REDOCLY_SUPPRESS_UPDATE_NOTICE": "true",
-        },
+        env={**environment, **tools},
         capture_output=True,
         text=True,
         timeout=900,
@@ -102,18 +126,25 @@ def run(command: str, service: Service, folder: Path, **environment: str) -> str
     return done.stderr + done.stdout
 
 
-@pytest.mark.parametrize("client", CLIENTS, ids=lambda client: client.program.stem)
+@pytest.mark.parametrize(
+    "client",
+    [
+        pytest.param(client, marks=[pytest.mark.nightly] if client.folder.name == "go" else [])
+        for client in CLIENTS
+    ],
+    ids=lambda client: client.id,
+)
 def test_a_generated_client_works(
     client: Client, service: Service, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """The commands of the page generate and compile a client, and its program reaches the service."""
-    shutil.copyfile(client.program, tmp_path / f"program{client.program.suffix}")
-    namespace = client.program.stem
+    """The commands of the page generate and compile a client, and its programs reach the service."""
+    folder = tmp_path / client.folder.name
+    shutil.copytree(client.folder, folder)
     admin = tokens(
-        environment, tmp_path, *("create", "--name", "admin", "--role", "admin", "--namespace", namespace)
+        environment, tmp_path, *("create", "--name", "admin", "--role", "admin", "--namespace", client.id)
     )
-    printed = run(client.commands, service, tmp_path, VAULT_URL=service.url, VAULT_TOKEN=admin)
-    assert printed.endswith(PRINTED), printed
+    printed = run(client.commands, service, folder, VAULT_URL=service.url, VAULT_TOKEN=admin)
+    assert printed.endswith(PRINTED + (USED if client.cached else "")), printed
     # openapi-python-client leaves out what it does not understand, and reports only this.
     assert "Warning(s) encountered" not in printed
     stored = service.post("/vault/secret/fetch", {"name": "billing/db-password"}, **bearer(admin))
@@ -121,12 +152,91 @@ def test_a_generated_client_works(
     listed = service.post("/vault/token/list", {}, **bearer(admin)).body["tokens"]
     [made] = [token for token in listed if token["name"] == "ci"]
     assert set(made["scopes"]) == ROLES["reader"]
+    if client.cached:
+        require_a_cache(client, service, environment, folder, admin)
+
+
+class Session:
+    """A running program with a cache, of which each line of input uses the secret."""
+
+    def __init__(self, command: str, folder: Path, **environment: str) -> None:
+        self._process = subprocess.Popen(
+            ["bash", "-c", command],
+            cwd=folder,
+            env={
+                "PATH": ":".join([*map(str, _INSTALLED), os.environ["PATH"]]),
+                "HOME": str(folder),
+                **environment,
+            },
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+        )
+
+    def use(self, line: str = "use") -> str:
+        """Return the program's answer to *line*."""
+        assert self._process.stdin
+        assert self._process.stdout
+        self._process.stdin.write(f"{line}\n")
+        self._process.stdin.flush()
+        return self._process.stdout.readline().strip()
+
+    def end(self) -> tuple[int, str]:
+        """Return the exit status, and what the program has printed to standard error."""
+        _, errors = self._process.communicate(timeout=240)
+        return self._process.returncode, errors
+
+
+def require_a_cache(
+    client: Client, service: Service, environment: dict[str, str], folder: Path, admin: str
+) -> None:
+    """Require that the program asks the service no more than it has to, and survives an outage."""
+
+    def update(value: str) -> None:
+        changed = {"name": "billing/db-password", "secret": value}
+        assert service.post("/vault/secret/update", changed, **bearer(admin)).status == 200
+
+    with Gate(service.url) as gate:
+        variables = {"VAULT_URL": gate.url, "VAULT_TOKEN": admin, "RECEIPTS_FILE": "receipts"}
+        gate.refusals += ["0", "1"]
+        program = Session(client.cached, folder, **variables, MAX_AGE_SECONDS="3600")
+        assert [program.use() for _ in range(3)] == ["using version 2"] * 3
+        assert gate.count == 3, "two refusals and one fetch"
+        update("djM=")
+        assert program.use() == "using version 2"
+        assert program.use("refused") == "using version 3"
+        assert gate.count == 4
+        # The service asks not to be asked again for an hour.
+        gate.is_open.clear()
+        assert [program.use("refused") for _ in range(3)] == ["using version 3"] * 3
+        assert gate.count == 5
+        status, errors = program.end()
+        assert status == 0, errors
+        assert errors.count("unavailable: keeping version 3 of billing/db-password") == 1
+        gate.is_open.set()
+        aged = Session(client.cached, folder, **variables, MAX_AGE_SECONDS="0")
+        assert aged.use() == "using version 3"
+        update("djQ=")
+        assert aged.use() == "using version 4"
+        assert aged.end() == (0, "")
+        # Without a value to keep, the refusal ends the program.
+        gate.is_open.clear()
+        first = Session(client.cached, folder, **variables)
+        assert first.use() == ""
+        status, errors = first.end()
+        assert status != 0
+        assert "the service is unavailable" in errors
+        assert gate.count == 8
+    done = run_command("audit", "verify", "--receipts", "receipts", environment=environment, folder=folder)
+    assert done.returncode == 0, done.stderr + done.stdout
+    assert len((folder / "receipts").read_text().splitlines()) == 4
 
 
 def test_the_go_client_sends_every_field(service: Service, tmp_path: Path) -> None:
     """OpenAPI Generator's Go client sends every field of every request body, and declares no name twice."""
-    [commands] = [block.text for block in blocks(PAGE, "bash") if block.heading == "OpenAPI Generator, Go"]
-    run(commands, service, tmp_path)
+    generation, _ = [block.text for block in blocks(PAGE, "bash") if block.heading == "OpenAPI Generator, Go"]
+    run(generation, service, tmp_path)
     schemas = service.get("/openapi.json").body["components"]["schemas"]
     sent = {}
     for path in tmp_path.glob("client/model_*.go"):
@@ -166,8 +276,12 @@ def test_linters_accept_the_document(command: str, service: Service, tmp_path: P
 
 
 def test_every_program_is_in_the_table() -> None:
-    """The page lists every program."""
-    assert {client.program for client in CLIENTS} == set((HERE / "programs").iterdir())
+    """The page links every program, and each other file of the examples belongs to one."""
+    linked = {program for client in CLIENTS for program in client.programs}
+    files = {file for client in CLIENTS for file in client.folder.rglob("*") if file.is_file()}
+    shared = {"go.mod", "cache.go", "secret_cache.py", "secret_cache.ts"}
+    assert {file.name for file in files - linked} == shared
+    assert linked <= files
 
 
 def test_the_lock_file_names_no_registry() -> None:

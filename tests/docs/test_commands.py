@@ -35,6 +35,7 @@ NOT_RUN = {
     "# With people who hold shares, and MONGO_URI of an empty MongoDB.": "the same",
     "# The tests, except slow ones that start programs.": "this is one of them",
     "# Tested with every change.": "tests/clients runs them, with the tools that they need",
+    "# Tested before a release.": "the same, with -m nightly",
     "# CI runs this too.": "it does: test_what_ci_is_said_to_run_it_runs",
     "# Takes minutes; the test suite runs a shorter version.": (
         "tests/loadtest, tests/faults, tests/fuzz, tests/hostile"
