@@ -171,6 +171,7 @@ ENTRIES = {
     "secret share": Entry(Needs.SERVICE, ("app/db",)),
     "serve": Entry(Needs.SERVING),
     "swarm check": Entry(Needs.SERVICE, ("stack.yml", "--stack", "s")),
+    "swarm follow": Entry(Needs.ENGINE),
     "swarm holders": Entry(Needs.SERVICE, ("app/db",)),
     "swarm import": Entry(Needs.ENGINE),
     "swarm rotate": Entry(Needs.ENGINE, ("app/db", "--generate", "32")),

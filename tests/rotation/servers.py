@@ -110,8 +110,8 @@ def certificate(folder: Path, name: str) -> Path:
 
 
 @contextmanager
-def postgresql() -> Iterator[Server]:
-    """Run a PostgreSQL server that logs every statement."""
+def postgresql(address: str = "127.0.0.1") -> Iterator[Server]:
+    """Run a PostgreSQL server that logs every statement, and listens on *address* as well."""
     initdb = program("initdb", "postgresql", "usr/lib/postgresql/*/bin/initdb")
     postgres = str(Path(initdb).with_name("postgres"))
     with own_folder() as (folder, options):
@@ -139,9 +139,11 @@ def postgresql() -> Iterator[Server]:
             capture_output=True,
             **options,
         )
+        with (folder / "data" / "pg_hba.conf").open("a") as rules:
+            rules.write("host all all all scram-sha-256\n")
         settings = {
             "port": port,
-            "listen_addresses": "127.0.0.1",
+            "listen_addresses": f"127.0.0.1,{address}",
             "unix_socket_directories": folder,
             "fsync": "off",
             "log_statement": "all",

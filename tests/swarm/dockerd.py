@@ -237,7 +237,7 @@ class Dockerd:
         return [
             task
             for task in self.tasks
-            if task["DesiredState"] in filters["desired-state"]
+            if task["DesiredState"] in filters.get("desired-state", task["DesiredState"])
             and task["ServiceID"] in filters.get("service", task["ServiceID"])
         ]
 

@@ -100,6 +100,9 @@ class Action(StrEnum):
     ROTATION_RUN = "rotation_run"
     ROTATION_PAUSE = "rotation_pause"
     ROTATION_DELETE = "rotation_delete"
+    #: A driver asked which rotations wait for tasks of its, or said that these have ended.
+    ROTATION_WAITING = "rotation_waiting"
+    ROTATION_RELEASE = "rotation_release"
     #: A step of a rotation: its entry is durable before the step.
     ROTATION_STEP = "rotation_step"
     #: The new password is published.

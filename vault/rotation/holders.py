@@ -1,15 +1,18 @@
 """Holders: those who, by the entries of the trail, may still use a former password."""
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, Self
 
 from vault.audit.exposures.knowledge import NO_VALUES, SAFE, SUCCESS, fields
+from vault.audit.exposures.summary import is_type, text_at
 from vault.audit.reader import SETTLED_SECONDS, earliest_id
 from vault.audit.streams.collection import collection
 from vault.core.attempt import Action
 from vault.core.principal import SERVICE
 from vault.documents.guard import storage_errors
+from vault.documents.rotation import Rotation
 
 #: The maximum number of holders that are named.
 MAX_HOLDERS = 100
@@ -19,41 +22,96 @@ MAX_HOLDERS = 100
 _READS: dict[str, Any] = {**SUCCESS, "action": {"$in": [Action.FETCH, Action.CREATE, Action.UPDATE]}}
 #: Who creates a plan does not get the value to use it.
 _CREATES_PLAN = {"action": Action.FETCH, "details.rotation": True}
+#: A task keeps its first value: a manager asks again for the secrets of running tasks, whose files stay.
+_OLDEST = {"$cond": [is_type("$_id.task", "string"), "$oldest", "$newest"]}
 
 
-def holders(secret_id: str, version: int, since: datetime | None) -> Sequence[str]:
-    """Return the principals that got a value before *version*, and not that one or a later one.
+@dataclass(frozen=True, slots=True)
+class Former:
+    """The values of a secret before *version*, since a time; None stands for all."""
 
-    A principal at another address, with another program, or for another task of Docker Swarm is another
-    holder: each process has a value of its own. Values from before *since* do not count.
+    secret_id: str
+    version: int
+    since: datetime | None
+
+    @classmethod
+    def of(cls, plan: Rotation) -> Self:
+        """Return the values before the last publication of *plan*, whose users can log in."""
+        return cls(plan.secret_id, plan.version, plan.before_at)
+
+    def query(self) -> dict[str, Any]:
+        """Return the condition for entries about it."""
+        query: dict[str, Any] = {**SUCCESS, "secret_id": self.secret_id}
+        if self.since:
+            query["_id"] = {"$gte": earliest_id(self.since - timedelta(seconds=SETTLED_SECONDS))}
+        return query
+
+
+def holders(former: Former) -> Sequence[str]:
+    """Return the principals that got a *former* value, and not a later one.
+
+    A principal at another address or with another program is another holder: each process has a value of its
+    own. So is each task of Docker Swarm, until the principal that delivered its value has released it.
 
     Raises:
         StorageUnavailableError: MongoDB is not available.
     """
-    query: dict[str, Any] = {**_READS, "$nor": [*NO_VALUES, _CREATES_PLAN], "secret_id": secret_id}
-    query["principal"] = {"$ne": SERVICE.name}
-    if since:
-        query["_id"] = {"$gte": earliest_id(since - timedelta(seconds=SETTLED_SECONDS))}
-    origin = {name: f"${name}" for name in ("ip", "ua")}
-    place = {**origin, "task": "$details.delivery.task", "wrapped": "$details.wrapped"}
+    return sorted({principal for principal, _ in _unreleased(former)})[:MAX_HOLDERS]
+
+
+def tasks(former: Former, principal: str) -> Sequence[str]:
+    """Return the IDs of tasks that hold a *former* value from *principal*, up to `MAX_HOLDERS`.
+
+    Errors as `holders`.
+    """
+    found = {task for one, task in _unreleased(former) if one == principal and task is not None}
+    return sorted(found)[:MAX_HOLDERS]
+
+
+def _unreleased(former: Former) -> Iterator[tuple[str, str | None]]:
+    """Yield the principals that hold a *former* value, each with the ID of its task if it is for one."""
     with storage_errors():
-        rows = collection().aggregate(
-            [
-                {"$match": query},
-                {"$project": fields("$", "$") | place},
-                {"$unwind": "$version"},
-                {"$match": SAFE},
-                {
-                    "$group": {
-                        "_id": {name: f"${name}" for name in ("principal", *place)},
-                        "version": {"$max": {"$cond": [{"$eq": ["$wrapped", True]}, 0, "$version"]}},
-                    }
-                },
-                {"$match": {"version": {"$lt": version}}},
-                {"$group": {"_id": "$_id.principal"}},
-                {"$sort": {"_id": 1}},
-                {"$limit": MAX_HOLDERS},
-            ],
-            allowDiskUse=True,
-        )
-        return [row["_id"] for row in rows]
+        # First: a task that ends later is a holder until the next look.
+        released = set(_released(former))
+        rows = list(_rows(former))
+    for row in rows:
+        holder = (row["principal"], row.get("task"))
+        if holder not in released:
+            yield holder
+
+
+def _released(former: Former) -> Iterator[tuple[str, str]]:
+    query = {**former.query(), "action": Action.ROTATION_RELEASE, "details.version": former.version}
+    for entry in collection().find(query, {"principal": True, "details.tasks": True}):
+        # An attacker may have stored other types.
+        details = entry.get("details")
+        ids = details.get("tasks") if isinstance(details, dict) else None
+        for task in ids if isinstance(ids, list) else ():
+            yield str(entry.get("principal")), str(task)
+
+
+def _rows(former: Former) -> Iterator[dict[str, Any]]:
+    query = {**former.query(), **_READS, "$nor": [*NO_VALUES, _CREATES_PLAN]}
+    query["principal"] = {"$ne": SERVICE.name}
+    origin = {name: f"${name}" for name in ("ip", "ua")}
+    place = {**origin, "task": text_at("$details.delivery.task_id"), "wrapped": "$details.wrapped"}
+    version = {"$cond": [{"$eq": ["$_id.wrapped", True]}, 0, _OLDEST]}
+    return collection().aggregate(
+        [
+            {"$match": query},
+            {"$project": fields("$", "$") | place},
+            {"$unwind": "$version"},
+            {"$match": SAFE},
+            {
+                "$group": {
+                    "_id": {name: f"${name}" for name in ("principal", *place)},
+                    "newest": {"$max": "$version"},
+                    "oldest": {"$min": "$version"},
+                }
+            },
+            {"$match": {"$expr": {"$lt": [version, former.version]}}},
+            {"$group": {"_id": {"principal": "$_id.principal", "task": "$_id.task"}}},
+            {"$replaceRoot": {"newRoot": "$_id"}},
+        ],
+        allowDiskUse=True,
+    )

@@ -35,6 +35,7 @@ from vault.rotation.server import server_of
 from vault.rotation.sources.errors import SourceError
 from vault.rotation.sources.source import SourceKind
 from vault.rotation.step import Step
+from vault.rotation.tasks import HoldingTasks
 from vault.rotation.value import PASSWORD, credential
 from vault.secrets import reach
 from vault.secrets.items import Fetch
@@ -120,6 +121,7 @@ class Rotations:
         self._keys = keys
         self._tools = tools
         self.runner = Runner(keys, tools)
+        self.tasks = HoldingTasks(keys)
 
     def create(self, new: NewRotation, *, attempt: Attempt) -> RotationInfo:
         """Create a plan for an existing secret; its first run comes after one period.

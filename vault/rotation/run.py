@@ -19,7 +19,7 @@ from vault.core.principal import SERVICE, Principal
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
 from vault.documents.rotation import Rotation
-from vault.rotation.holders import holders
+from vault.rotation.holders import Former, holders
 from vault.rotation.server import server_of
 from vault.rotation.sources.source import Source, SourceKind, open_source
 from vault.rotation.step import Step, Work
@@ -149,7 +149,7 @@ class Run:
         now = self._keep()
         current = self._current()
         found = credential(current.plaintext, plan.field)
-        left = holders(plan.secret_id, plan.version, plan.before_at)
+        left = holders(Former.of(plan))
         plan.holders = list(left)
         if left and now < plan.close_at:
             # Less and less often: it can take days.

@@ -22,6 +22,9 @@ DRIVER = "secret-manager"
 #: The timeout of a call. Without a leader, managers answer after longer than a client can wait.
 _TIMEOUT_SECONDS = 15
 
+#: States without a secret: the task has no node yet, or it has ended. A lost task may run on its node.
+_WITHOUT_SECRETS = frozenset({"new", "allocated", "pending", "complete", "shutdown", "failed", "rejected"})
+
 #: Docker's refusal of an update of what has changed since it was read.
 _OUT_OF_SEQUENCE = "update out of sequence"
 
@@ -145,6 +148,12 @@ class Engine:
             for one in found
             if (service := services.get(one.get("ServiceID")))
         ]
+
+    def living(self) -> frozenset[str]:
+        """Return the IDs of all tasks that may have a secret, also of those that Docker stops."""
+        with self._calls():
+            found = self._client.tasks()
+        return frozenset(one["ID"] for one in found if one["Status"]["State"] not in _WITHOUT_SECRETS)
 
     def service(self, service_id: str) -> SwarmService | None:
         """Return a service; None if it was removed."""

@@ -17,8 +17,9 @@ from vault.api.operations.blueprint import REQUEST_TIMEOUT
 from vault.rotation import run
 from vault.rotation.sources.errors import SourceUnavailableError
 
-CREATE, LIST, SHOW, RUN, PAUSE, DELETE = (
-    f"/vault/rotation/{one}" for one in ("create", "list", "show", "run", "pause", "delete")
+CREATE, LIST, SHOW, RUN, PAUSE, DELETE, WAITING, RELEASE = (
+    f"/vault/rotation/{one}"
+    for one in ("create", "list", "show", "run", "pause", "delete", "waiting", "release")
 )
 NEW = {
     "name": "billing/db",
@@ -150,3 +151,31 @@ def test_an_invalid_plan_is_422(manager: FlaskClient) -> None:
         problem = post(manager, CREATE, NEW | change, 422)
         assert problem["code"] == "plan_refused"
         assert text in problem["detail"]
+
+
+def test_a_driver_releases_its_tasks(app: Flask, manager: FlaskClient) -> None:
+    """A driver sees the rotations that wait for its tasks, and says that they have ended; no more scopes."""
+    post(manager, CREATE, NEW)
+    rights = manager.environ_base["HTTP_AUTHORIZATION"]
+    token = make_token(app, "swarm", role="driver", paths=("billing/",))
+    manager.environ_base["HTTP_AUTHORIZATION"] = driver = f"Bearer {token}"
+    task = {"service": "shop_api", "task_id": "t1"}
+    post(manager, "/vault/secret/fetch", {**NAMED, "delivery": task})
+    release = {**NAMED, "version": 2, "tasks": ["t1"]}
+    assert post(manager, WAITING, {}) == {"rotations": []}
+    assert post(manager, RELEASE, release, 404)["code"] == "rotation_not_found"
+    manager.environ_base["HTTP_AUTHORIZATION"] = rights
+    post(manager, RUN, NAMED)
+    assert post(manager, WAITING, {}) == {"rotations": []}
+    manager.environ_base["HTTP_AUTHORIZATION"] = driver
+    [found] = post(manager, WAITING, {})["rotations"]
+    assert found.pop("secret_id")
+    assert found == release
+    for wrong in ({"tasks": []}, {"tasks": ["a b"]}, {"tasks": ["t"] * 101}, {"version": 0}):
+        assert post(manager, RELEASE, release | wrong, 422)["code"] == "unprocessable_entity"
+    assert post(manager, RELEASE, release) == NAMED
+    assert post(manager, WAITING, {}) == {"rotations": []}
+    token = make_token(app, "reader", role="reader")
+    manager.environ_base["HTTP_AUTHORIZATION"] = f"Bearer {token}"
+    for path, body in ((WAITING, {}), (RELEASE, release)):
+        assert post(manager, path, body, 403)["code"] == "scope_missing"

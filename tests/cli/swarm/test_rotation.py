@@ -14,10 +14,11 @@ from prometheus_client import values
 from tests.client.in_process import connect
 from tests.support.lifecycle import Caller
 from tests.swarm.dockerd import serving
-from tests.swarm.world import NAME, OPERATOR, World
+from tests.swarm.world import DRIVER, NAME, OPERATOR, World
 from vault.cli import commands
 from vault.cli.shell.output import Output
 from vault.swarm.engine import Engine
+from vault.swarm.rotation import follower
 from vault.swarm.rotation.lock import RotationLock
 
 
@@ -189,3 +190,21 @@ def test_holders_are_a_table(world: World) -> None:
         "is_pinned": False,
     }
     assert [line["version"] for line in lines] == [1, 1, 2, None]
+
+
+def test_rotations_at_the_source_are_followed_until_a_stop(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The follower looks for rotations at its interval; a stop ends it without an error."""
+    pauses: list[float] = []
+
+    def stop(seconds: float) -> None:
+        pauses.append(seconds)
+        if len(pauses) == 2:
+            raise KeyboardInterrupt
+
+    monkeypatch.setattr(follower, "sleep", stop)
+    world.caller.become(DRIVER)
+    done = CliRunner().invoke(commands, ["swarm", "follow", "--interval", "3s"])
+    assert (done.exit_code, done.stdout, done.stderr) == (0, "", "following rotations\n")
+    assert pauses == [3, 3]

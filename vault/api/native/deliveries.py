@@ -27,7 +27,10 @@ _REFUSAL = "refusal"
 _REASON = "refused by the client"
 
 
-def _text(description: str, example: str, *, max_length: int = _MAX_LENGTH, **options: Any) -> fields.String:
+def docker_text(
+    description: str, example: str, *, max_length: int = _MAX_LENGTH, **options: Any
+) -> fields.String:
+    """Return the field for a name or an ID of Docker's."""
     return fields.String(
         validate=[
             validate.Length(1, max_length),
@@ -41,12 +44,12 @@ def _text(description: str, example: str, *, max_length: int = _MAX_LENGTH, **op
 class Delivery(Body):
     """The task for which a secret is fetched."""
 
-    service = _text("The service's name.", "shop_api", required=True)
-    service_id = _text("The service's ID.", "9mnpnzenvg8p8tdbtq4wvbkcz")
-    task = _text("The task's name.", "shop_api.1.kzzqdtbrqefyh3pmblf5kv9m0")
-    task_id = _text("The task's ID.", "kzzqdtbrqefyh3pmblf5kv9m0", required=True)
-    node = _text("The ID of the node that runs the task.", "24ifsmvkjbyhk0r2pvfnmdxtb")
-    image = _text(
+    service = docker_text("The service's name.", "shop_api", required=True)
+    service_id = docker_text("The service's ID.", "9mnpnzenvg8p8tdbtq4wvbkcz")
+    task = docker_text("The task's name.", "shop_api.1.kzzqdtbrqefyh3pmblf5kv9m0")
+    task_id = docker_text("The task's ID.", "kzzqdtbrqefyh3pmblf5kv9m0", required=True)
+    node = docker_text("The ID of the node that runs the task.", "24ifsmvkjbyhk0r2pvfnmdxtb")
+    image = docker_text(
         "The image that the task runs.", "registry.example.com/shop/api:1.4", max_length=_MAX_IMAGE_LENGTH
     )
     refusal = text_field(

@@ -20,6 +20,8 @@ from vault.api.document.fields import (
     texts_field,
     time_field,
 )
+from vault.api.native.deliveries import docker_text
+from vault.api.native.secret_replies import secret_id_field
 from vault.api.native.token_schemas import NoOptions
 from vault.api.operations.blueprint import Blueprint, current_attempt, current_slot, services
 from vault.api.operations.replies import reply_memory
@@ -27,9 +29,11 @@ from vault.core.attempt import Action
 from vault.core.paths import MAX_NAME_BYTES, name_flaw
 from vault.core.principal import Scope
 from vault.core.text import ONE_LINE_PATTERN
+from vault.rotation.holders import MAX_HOLDERS
 from vault.rotation.plans import MAX_LIST_BYTES, MAX_USER_LENGTH, STATES, NewRotation, RotationInfo
 from vault.rotation.sources.source import SourceKind
 from vault.rotation.step import Step
+from vault.rotation.tasks import Waiting
 from vault.rotation.value import PASSWORD
 
 blueprint = Blueprint(
@@ -42,9 +46,11 @@ blueprint = Blueprint(
 _NAME = "billing/db"
 _ADMIN = "billing/db-admin"
 _USERS = ["billing_a", "billing_b"]
+_TASK = "kzzqdtbrqefyh3pmblf5kv9m0"
 _KINDS = [kind.value for kind in SourceKind]
 _TIME = "2026-11-24T15:30:00.000Z"
 _TEN_YEARS_SECONDS = 315_360_000
+_MAX_VERSION = 2**31 - 1
 
 
 def _secret_field(description: str, example: str = _NAME) -> fields.String:
@@ -172,6 +178,38 @@ class RotationList(Reply):
     rotations = objects_field(RotationRecord, "In the order of their names.")
 
 
+class WaitingRotation(RotationName):
+    """A published rotation that waits for tasks."""
+
+    secret_id = secret_id_field("The ID of the secret.")
+    version = integer_field("The version with the new password.", 2, required=True)
+    tasks = texts_field("The IDs of tasks with an earlier version, at most 100.", [_TASK])
+
+
+class WaitingRotations(Reply):
+    """The rotations that wait for the caller's tasks."""
+
+    rotations = objects_field(WaitingRotation, "In the order of their names.")
+
+
+class ReleaseSchema(RotationReference):
+    """Tasks that have ended."""
+
+    version = fields.Integer(
+        strict=True,
+        required=True,
+        validate=validate.Range(1, _MAX_VERSION),
+        metadata={"description": "The version with the new password.", "example": 2},
+    )
+    tasks = BoundedList(
+        docker_text("The task's ID.", _TASK),
+        max_size=MAX_HOLDERS,
+        required=True,
+        validate=validate.Length(1, MAX_HOLDERS),
+        metadata={"description": "The IDs of the tasks.", "example": [_TASK]},
+    )
+
+
 @blueprint.post("/create")
 @blueprint.operation(
     Action.ROTATION_CREATE,
@@ -270,4 +308,32 @@ def delete_rotation(body: dict[str, Any]) -> dict[str, str]:
     Requires the scope `rotation:manage`. The passwords stay as they are, also a former one that is open.
     """
     services().rotations.delete(**body, attempt=current_attempt())
+    return {"name": body["name"]}
+
+
+@blueprint.post("/waiting")
+@blueprint.operation(Action.ROTATION_WAITING, scope=Scope.SECRET_DELIVER)
+@blueprint.arguments(NoOptions, example={})
+@blueprint.response(200, WaitingRotations, description="The rotations.")
+def list_waiting_rotations(_body: dict[str, Any]) -> dict[str, list[Waiting]]:
+    """List the rotations that wait for your tasks.
+
+    Requires the scope `secret:deliver`. Returns the rotations whose former password is open for tasks to
+    which you delivered it.
+    """
+    with reply_memory(MAX_LIST_BYTES):
+        return {"rotations": services().rotations.tasks.waiting(attempt=current_attempt())}
+
+
+@blueprint.post("/release")
+@blueprint.operation(Action.ROTATION_RELEASE, scope=Scope.SECRET_DELIVER, refusals=("RotationNotFound",))
+@blueprint.arguments(ReleaseSchema, example={"name": _NAME, "version": 2, "tasks": [_TASK]})
+@blueprint.response(200, RotationName, description="It is on record.")
+def release_tasks(body: dict[str, Any]) -> dict[str, str]:
+    """Report that tasks have ended, so that a rotation no longer waits for them.
+
+    Requires the scope `secret:deliver`. Only tasks to which you delivered the value matter. Refused unless
+    the former password of a rotation to this version is open.
+    """
+    services().rotations.tasks.release(**body, attempt=current_attempt())
     return {"name": body["name"]}

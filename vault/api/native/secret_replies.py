@@ -33,7 +33,8 @@ _FETCHED = "2026-11-24T16:30:00.000Z"
 _EXPIRES = "2026-11-25T15:30:00.000Z"
 
 
-def _secret_id(description: str = "The secret's ID.", *, required: bool = True) -> fields.String:
+def secret_id_field(description: str = "The secret's ID.", *, required: bool = True) -> fields.String:
+    """Return the field for the ID of a secret."""
     return fields.String(required=required, metadata=SECRET_ID | {"description": description})
 
 
@@ -67,7 +68,7 @@ def _receipts() -> fields.List[Any]:
 class SecretLocation(Reply):
     """The ID of a secret."""
 
-    secret_id = _secret_id("The secret's ID. Keep it: without a name, it is the only way to the secret.")
+    secret_id = secret_id_field("The secret's ID. Keep it: without a name, it is the only way to the secret.")
 
 
 def _warning() -> fields.String:
@@ -91,7 +92,7 @@ class SecretValue(Reply):
 class CreatedItem(Reply):
     """The outcome for one secret of a batch: `problem` if it failed, otherwise `secret_id`."""
 
-    secret_id = _secret_id(required=False)
+    secret_id = secret_id_field(required=False)
     warning = _warning()
     problem = _item_problem()
 
@@ -106,7 +107,7 @@ class CreatedBatch(Reply):
 class FetchedItem(Reply):
     """The outcome for one secret of a batch: `problem` if it failed, otherwise all other fields."""
 
-    secret_id = _secret_id(required=False)
+    secret_id = secret_id_field(required=False)
     name = _name()
     version = integer_field("The version of the value.", 1)
     secret = _value()
@@ -123,14 +124,14 @@ class FetchedBatch(Reply):
 class UpdatedSecret(Reply):
     """The version of the new value."""
 
-    secret_id = _secret_id()
+    secret_id = secret_id_field()
     version = _number("The new version.", 2)
 
 
 class DeletedSecret(Reply):
     """A deleted secret."""
 
-    secret_id = _secret_id()
+    secret_id = secret_id_field()
     restorable_until = time_field(
         "The end of the period in which `restore` works; null without one, which is the default.", None
     )
@@ -139,7 +140,7 @@ class DeletedSecret(Reply):
 class PurgedSecret(Reply):
     """A purged secret or version."""
 
-    secret_id = _secret_id()
+    secret_id = secret_id_field()
     version = _number("The purged version; null for the whole secret.", 1, allow_none=True)
 
 
@@ -158,7 +159,7 @@ class KeptVersion(Reply):
 class SecretSummary(Reply):
     """A secret's ID, name and labels."""
 
-    secret_id = _secret_id()
+    secret_id = secret_id_field()
     name = _name(required=True)
     labels = mapping_field("The secret's labels.", LABELS["example"])
     canary = fields.Boolean(

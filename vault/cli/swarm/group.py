@@ -7,6 +7,7 @@ from vault.cli.shell.lazy_group import LazyGroup
 #: The function of each command, after its module.
 _FUNCTIONS = {
     "check": "vault.cli.swarm.check:check",
+    "follow": "vault.cli.swarm.rotation:follow",
     "holders": "vault.cli.swarm.rotation:holders",
     "import": "vault.cli.swarm.imports:swarm_import",
     "import-task": "vault.cli.swarm.imports:import_task",

@@ -1,9 +1,9 @@
-"""The commands `swarm rotate` and `swarm holders`: a new version of a secret, and those that tasks have."""
+"""The commands `swarm rotate`, `follow` and `holders`: versions of a secret, and those that tasks have."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,11 +16,21 @@ from vault.cli.user.connection import service_options
 from vault.cli.user.secret_values import new_value
 from vault.client.service import Service
 from vault.swarm.engine import Engine
+from vault.swarm.rotation.follower import Follower
 from vault.swarm.rotation.holders import Holder, Holders
 from vault.swarm.rotation.lock import RotationLock
 from vault.swarm.rotation.restarts import Progress
 from vault.swarm.rotation.rotation import Rotation
 from vault.swarm.stored import Secret, Stored
+
+_timeout_option = click.option(
+    "--timeout",
+    metavar="DURATION",
+    type=parameters.duration,
+    default="5m",
+    show_default=True,
+    help="The time for each service to become healthy.",
+)
 
 
 @click.command()
@@ -78,14 +88,7 @@ def _shown_version(row: Mapping[str, Any]) -> str:
     "--from-version", metavar="N", type=click.IntRange(1), help="The value of an earlier version, to go back."
 )
 @click.option("--resume", is_flag=True, help="Store nothing: continue with the newest version.")
-@click.option(
-    "--timeout",
-    metavar="DURATION",
-    type=parameters.duration,
-    default="5m",
-    show_default=True,
-    help="The time for each service to become healthy.",
-)
+@_timeout_option
 @click.option(
     "--owner", metavar="TEXT", default="", help="The lock's owner, for others.  [default: host and process]"
 )
@@ -134,6 +137,36 @@ def rotate(
         {"event": "rotated", "name": name, "version": version, "services": rotation.restarted},
         f"version {version} of {name} is in use",
     )
+
+
+@click.command()
+@click.option(
+    "--interval",
+    metavar="DURATION",
+    type=parameters.duration,
+    default="30s",
+    show_default=True,
+    help="The time between two looks for rotations.",
+)
+@_timeout_option
+@parameters.driver_option
+@service_options
+@output_options
+def follow(interval: timedelta, timeout: timedelta, driver: str, service: Service, output: Output) -> None:
+    """Restart services after rotations at the source.
+
+    Runs on a manager of a swarm, with the token of its driver, until it is stopped. Once a rotation plan has
+    published a new password, the services whose running tasks have an older one are restarted one after
+    another. When those tasks have ended, the service closes the former password. See docs/swarm-rotation.md.
+    """
+    with closing(Engine(driver)) as engine:
+        follower = Follower(
+            service, engine, progress=_progress(output), timeout_seconds=timeout.total_seconds()
+        )
+        output.note("following rotations")
+        # The orchestrator's stop, and Ctrl-C.
+        with suppress(KeyboardInterrupt):
+            follower.run(interval.total_seconds())
 
 
 def _progress(output: Output) -> Progress:

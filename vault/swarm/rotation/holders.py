@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 
-from vault.swarm.engine import Engine, Task
+from vault.swarm.engine import Engine, SwarmService, Task
 from vault.swarm.selection import Selection
 from vault.swarm.stored import Secret, Stored
+
+#: The label of a service that is restarted before others, and its value.
+_ORDER_LABEL, _FIRST = "secret-manager.rotation", "first"
 
 #: The maximum difference between the clocks of the managers and of the service.
 _MAX_SKEW = timedelta(minutes=5)
@@ -89,3 +92,17 @@ def _of(secret: Secret, task: Task) -> Sequence[Selection]:
         for selected in task.secrets
         if secret.name == selected.reference.name or secret.id == selected.reference.secret_id
     ]
+
+
+def services_of(holders: Sequence[Holder], is_wanted: Callable[[Holder], bool]) -> dict[str, SwarmService]:
+    """Return the services to restart that have a holder that *is_wanted*, by ID."""
+    return {
+        holder.task.service.id: holder.task.service
+        for holder in holders
+        if not holder.left_alone and is_wanted(holder)
+    }
+
+
+def order(service: SwarmService) -> tuple[bool, str]:
+    """Return the place of *service* among those to restart."""
+    return service.labels.get(_ORDER_LABEL) != _FIRST, service.name

@@ -10,7 +10,7 @@ from typing import NoReturn
 from vault.core.errors import ServiceRefusedError, VaultError
 from vault.swarm.engine import Engine, SwarmService
 from vault.swarm.outcomes import UnsuitableValueError
-from vault.swarm.rotation.holders import Holder, Holders
+from vault.swarm.rotation.holders import Holder, Holders, order, services_of
 from vault.swarm.rotation.lock import LockedService, RotationLock
 from vault.swarm.rotation.restarts import (
     POLL_SECONDS,
@@ -22,9 +22,6 @@ from vault.swarm.rotation.restarts import (
 from vault.swarm.rotation.state import Phase, RotationState
 from vault.swarm.stored import Service, Stored
 from vault.swarm.values import content
-
-#: The label of a service that is restarted before others, and its value.
-_ORDER_LABEL, _FIRST = "secret-manager.rotation", "first"
 
 #: The code of a refusal because the newest version is not the expected one.
 _CONFLICT = "version_conflict"
@@ -181,7 +178,7 @@ class Rotation:
             raise
 
     def _require_settled(self, holders: Sequence[Holder]) -> None:
-        services = _services(holders, lambda _: True)
+        services = services_of(holders, lambda _: True)
         for service in services.values():
             if reason := self._restarts.unsettled(service):
                 raise RotationRefusedError(
@@ -225,13 +222,13 @@ class Rotation:
         for name, reason in left_alone.items():
             self._progress("left_alone", f"{name}: left alone: {reason}", service=name, reason=reason)
         self._bring(
-            lambda: _services(self._all_holders(), lambda holder: holder.version != self._state.version)
+            lambda: services_of(self._all_holders(), lambda holder: holder.version != self._state.version)
         )
 
     def _bring(self, wanted: Callable[[], Mapping[str, SwarmService]]) -> None:
         """Restart the *wanted* services, one after another. They are asked for again before each restart."""
         while left := [service for service in wanted().values() if service.id not in self._done]:
-            service = min(left, key=_order)
+            service = min(left, key=order)
             self._done[service.id] = service
             self._state.restarting = service.name
             if self._restarts.run(service, self._state.version):
@@ -277,7 +274,7 @@ class Rotation:
                 self._bring(
                     lambda: {
                         **restarted,
-                        **_services(self._all_holders(), lambda holder: bad in holder.delivered),
+                        **services_of(self._all_holders(), lambda holder: bad in holder.delivered),
                     }
                 )
             except UnhealthyError as error:
@@ -309,19 +306,6 @@ _STORING = {
     Phase.BEGUN: (Phase.STORING, Phase.STORED),
     Phase.STORED: (Phase.STORING_OLD, Phase.BACK),
 }
-
-
-def _services(holders: Sequence[Holder], is_wanted: Callable[[Holder], bool]) -> dict[str, SwarmService]:
-    """Return the services to restart that have a holder that *is_wanted*, by ID."""
-    return {
-        holder.task.service.id: holder.task.service
-        for holder in holders
-        if not holder.left_alone and is_wanted(holder)
-    }
-
-
-def _order(service: SwarmService) -> tuple[bool, str]:
-    return service.labels.get(_ORDER_LABEL) != _FIRST, service.name
 
 
 def _reason(error: BaseException) -> str:
