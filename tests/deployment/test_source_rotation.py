@@ -7,7 +7,6 @@ import time
 from base64 import b64decode, b64encode
 from collections.abc import Iterator
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 import psycopg
@@ -24,7 +23,7 @@ from vault.cli.dev.mongod import Mongod
 pytestmark = pytest.mark.process
 
 _SHOP, _NAME = "database-shop", "shop/database"
-_DRIVER, _FOLLOWER = "source-driver", "source-follower"
+_DRIVER = "secret-manager-driver"
 _GRACE_SECONDS = 3_600
 _IMAGE = "FROM python:3.13-slim\nRUN pip install --quiet --root-user-action=ignore 'psycopg[binary]'\n"
 
@@ -72,21 +71,28 @@ class Shop:
 
 
 @contextmanager
-def _container(name: str, token: Path, *options: str) -> Iterator[None]:
-    """Run the service's image with a driver's token."""
-    docker(
-        *("run", "--detach", "--rm", "--name", name, "--network", "host", "--user", "0:0"),
-        *("--volume", f"{token}:/token:ro", *options),
-    )
+def _driver(token: str, url: str) -> Iterator[None]:
+    """Deploy the driver and the follower by their stack files, with this token and service."""
+    files = ("stack.driver.yml", "stack.rotation.yml", "tests/deployment/follower.override.yml")
+    socket = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
+    run("docker", "secret", "create", "swarm_driver_token", "-", stdin=token)
     try:
+        run(
+            *("docker", "stack", "deploy", "--resolve-image", "never", "--detach=true"),
+            *(part for file in files for part in ("-c", file)),
+            _DRIVER,
+            SECRET_MANAGER_URL=url,
+            SECRET_MANAGER_NETWORK="host",
+            DOCKER_SOCKET=socket,
+        )
+        wait_for(lambda: _replicas(_DRIVER) == ["1/1", "1/1"], what="the driver and the follower")
         yield
     finally:
-        print(run("docker", "logs", name, check=False))  # noqa: T201 - of a failure
-        run("docker", "stop", name, check=False)
-
-
-def _docker_socket() -> str:
-    return os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
+        # Of a failure.
+        print(run("docker", "service", "logs", "--raw", f"{_DRIVER}_swarm-follower", check=False))  # noqa: T201
+        remove_stack(_DRIVER)
+        wait_for(lambda: is_gone(_DRIVER), what="the end of the driver")
+        docker("secret", "rm", "swarm_driver_token")
 
 
 @pytest.fixture(scope="module")
@@ -109,47 +115,29 @@ def shop(image: str, mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) -
             admin = tokens(environment, folder, "create", "--name", "admin", "--role", "admin")
             scopes = ("secret:fetch", "secret:deliver", "audit:read")
             options = [part for scope in scopes for part in ("--scope", scope)]
-            token = folder / "token"
-            token.write_text(
-                tokens(environment, folder, "create", "--name", "driver", "--path", "shop/", *options)
-            )
+            token = tokens(environment, folder, "create", "--name", "driver", "--path", "shop/", *options)
             found = Shop(service, admin, server)
             found.store(f"{_NAME}-admin", server.url)
             found.store(_NAME, json.dumps({"username": USERS[0], "password": FIRST_PASSWORD}))
             plan = {"kind": "postgresql", "users": list(USERS), "every_seconds": 86_400}
             plan |= {"name": _NAME, "admin": f"{_NAME}-admin", "grace_seconds": _GRACE_SECONDS}
             found.call("rotation/create", **plan)
-            connection_options = ("--url", service.url, "--token-file", "/token")
-            driver = _container(
-                _DRIVER,
-                token,
-                "--volume=/run/docker/plugins:/run/docker/plugins",
-                *(image, "swarm-driver", *connection_options),
-            )
-            follower = _container(
-                _FOLLOWER,
-                token,
-                f"--volume={_docker_socket()}:/var/run/docker.sock",
-                *(image, "swarm", "follow", "--interval", "2s", *connection_options),
-            )
-            with driver, follower:
+            with _driver(token, service.url):
                 try:
-                    check = ("docker", "exec", _DRIVER, "secret-manager", "swarm-driver", "--check")
-                    wait_for(lambda: not run(*check, check=False).returncode, what="the driver")
                     run(
                         *("docker", "stack", "deploy", "--resolve-image", "never", "--detach=true"),
                         *("-c", "tests/deployment/database_shop.yml", _SHOP),
                         DATABASE=f"postgresql://{place}",
                     )
-                    wait_for(lambda: _replicas() == "3/3", what="the shop")
+                    wait_for(lambda: _replicas(_SHOP) == ["3/3"], what="the shop")
                     yield found
                 finally:
                     remove_stack(_SHOP)
                     wait_for(lambda: is_gone(_SHOP), what="the end of the shop")
 
 
-def _replicas() -> str:
-    return docker("stack", "services", _SHOP, "--format", "{{.Replicas}}")
+def _replicas(stack: str) -> list[str]:
+    return docker("stack", "services", stack, "--format", "{{.Replicas}}").split()
 
 
 @contextmanager

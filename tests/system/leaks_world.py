@@ -89,7 +89,11 @@ RETURNED = {
     "/vault/webhook/create": {"new token"},
     "/vault/webhook/list": {"name"},
     # Of their secrets.
-    **{f"/vault/rotation/{one}": {"name"} for one in ("create", "list", "show", "run", "pause", "delete")},
+    **{
+        f"/vault/rotation/{one}": {"name"}
+        for one in ("create", "list", "show", "run", "pause", "delete", "release")
+    },
+    "/vault/rotation/waiting": {"id", "name"},
 }
 REVOKE_SELF = "/vault/token/revoke-self"
 WEBHOOK_CREATE = "/vault/webhook/create"
@@ -114,6 +118,7 @@ QUERIES: dict[str, dict[str, Any]] = {
     "/vault/issuer/list": {},
     "/vault/webhook/list": {},
     "/vault/rotation/list": {},
+    "/vault/rotation/waiting": {},
     WEBHOOK_CREATE: {"url": "https://hooks.invalid/x", "events": ["secret.updated"]},
     "/vault/witness/checkpoint": {
         "checkpoint": CHECKPOINT,
@@ -342,7 +347,11 @@ class World:
         """Return a new rotation plan, or the name of one."""
         if path.endswith("/create"):
             return self.plan(send, "/bin/true")
-        return {"name": self.planned(send, "/bin/true")}
+        named = {"name": self.planned(send, "/bin/true")}
+        if path.endswith("/release"):
+            assert self.ask(send, "/vault/rotation/run", named, self.tokens["admin"]) == 200
+            return {**named, "version": 2, "tasks": [DELIVERY["task_id"]]}
+        return named
 
     def plan(self, send: Send, program: str) -> dict[str, Any]:
         """Return a new rotation plan with this *program* as its source."""
