@@ -96,7 +96,7 @@ def _rows(former: Former) -> Iterator[dict[str, Any]]:
     origin = {name: f"${name}" for name in ("ip", "ua")}
     place = {**origin, "task": text_at("$details.delivery.task_id"), "wrapped": "$details.wrapped"}
     version = {"$cond": [{"$eq": ["$_id.wrapped", True]}, 0, _OLDEST]}
-    return collection().aggregate(
+    yield from collection().aggregate(
         [
             {"$match": query},
             {"$project": fields("$", "$") | place},
