@@ -89,6 +89,7 @@ ENTRIES = {
     "audit witness": _mongodb(own_codes="1 a witness refuses, 5 also if a witness does not answer"),
     "backup": _mongodb("new.tar"),
     "completion": Entry(Needs.NOTHING, ("bash",)),
+    "credentials": Entry(Needs.SERVING),
     "dev": Entry(Needs.SERVING),
     "drill": _mongodb("backup.tar", own_codes="1 the backup is bad, 3 a finding needs a look"),
     "exposure": _mongodb("app/db"),

@@ -68,6 +68,7 @@ IN_COMMANDS = {
     "keyring_file",
     "missing",
     "mongod_unavailable",
+    "no_socket",
     "not_delivered",
     "outdated",
     "profile",

@@ -23,6 +23,7 @@ NOT_RUN = {
     "# On a manager of the swarm.": "needs a Docker Engine: tests/deployment has one (-m swarm)",
     "# On one machine, with Docker.": "the same: tests/deployment deploys so, on an empty engine",
     "# On an administrator's machine.": "needs access control: cli/test_mongodb_commands.py",
+    "# As root, with systemd 257 or newer.": "needs it as the first process: systemd/test_units.py has one",
     "# With MongoDB's database tools.": "bsondump is not part of this project",
     "# From Vault or OpenBao.": "needs a server to move from: cli/test_imports.py runs them on one",
     "# Through your own proxy.": "docs/test_proxy.py does so through each of them",

@@ -12,9 +12,8 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import running_app, start
-from tests.docs.documents import DOCUMENTS, ROOT, blocks, table
+from tests.docs.documents import DOCUMENTS, ROOT, table
 from vault.api.http.refusals import REFUSALS
-from vault.config.settings import SettingsSchema
 from vault.core import errors
 from vault.core.errors import VaultError
 from vault.observability import metrics
@@ -125,12 +124,3 @@ def test_the_metrics_are_explained(
     }
     assert documented == {**counted, **looked_at}
     assert set(looked_at) & {"secret_manager_ready", "secret_manager_secrets_stored"}
-
-
-def test_the_systemd_unit_sets_settings_of_the_service() -> None:
-    """The unit runs `serve`, and passes its credentials as files of settings that exist."""
-    [unit] = blocks("docs/install-systemd.md", "ini")
-    credentials = dict(re.findall(r"(\w+)_FILE=%d/([\w-]+)", unit.text))
-    assert set(credentials) == {"MASTER_KEY", "MONGO_URI"} <= set(SettingsSchema().fields)
-    assert list(credentials.values()) == re.findall(r"LoadCredential=([\w-]+):", unit.text)
-    assert re.search(r"^ExecStart=\S+/secret-manager serve$", unit.text, re.MULTILINE)

@@ -20,6 +20,7 @@ _FUNCTIONS = {
     "audit": "vault.cli.operator.audit.group:audit",
     "backup": "vault.cli.operator.backup:backup",
     "completion": "vault.cli.shell.completion:completion",
+    "credentials": "vault.cli.swarm.credentials:credentials",
     "dev": "vault.cli.dev.command:dev",
     "drill": "vault.cli.operator.backup:drill",
     "exposure": "vault.cli.operator.exposure:exposure",

@@ -2,13 +2,15 @@
 
 import json
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVar
 
 from vault.core.paths import Paths, is_path
 from vault.swarm.outcomes import ForbiddenError
 from vault.swarm.selection import Patterns, Reference, Selection, Task
+
+Rules = TypeVar("Rules")
 
 _FORM = 'must have a table "services" with lists of names of secrets, such as web = ["billing/"]'
 
@@ -27,8 +29,44 @@ def require_labels(selection: Selection, task: Task) -> None:
         raise ForbiddenError(f"the label secret-manager.images does not name the image {image}")
 
 
+class FormError(ValueError):
+    """The content of a file does not have its form."""
+
+
+class RulesFile(Generic[Rules]):
+    """Rules in a file, TOML or JSON, which can change at any time."""
+
+    def __init__(self, path: Path, parse: Callable[[Any], Rules]) -> None:
+        """Read the rules by *parse*, which raises `FormError`.
+
+        Raises:
+            ForbiddenError: They cannot be read, or are invalid.
+        """
+        self._path = path
+        self._parse = parse
+        self._read: bytes | None = None
+        self._rules: Rules
+        self.current()
+
+    def current(self) -> Rules:
+        """Return the current rules.
+
+        Raises:
+            ForbiddenError: The file has become unreadable or invalid.
+        """
+        try:
+            content = self._path.read_bytes()
+            if content != self._read:
+                load: Any = json.loads if self._path.suffix == ".json" else tomllib.loads
+                self._rules, self._read = self._parse(load(content.decode())), content
+        except (OSError, RecursionError, ValueError) as error:
+            reason = str(error) if isinstance(error, FormError) else type(error).__name__
+            raise ForbiddenError(f"the policy {self._path.name} cannot be used: {reason}") from None
+        return self._rules
+
+
 class PolicyFile:
-    """The table in a file, TOML or JSON, that allows names of secrets to services, and nothing else."""
+    """The table in a file that allows names of secrets to services, and nothing else."""
 
     def __init__(self, path: Path) -> None:
         """Read the table.
@@ -36,10 +74,7 @@ class PolicyFile:
         Raises:
             ForbiddenError: It cannot be read, or is invalid.
         """
-        self._path = path
-        self._read: bytes | None = None
-        self._rules: Sequence[tuple[Patterns, Paths]] = ()
-        self._refresh()
+        self._file = RulesFile(path, _rules)
 
     def require(self, reference: Reference, task: Task) -> None:
         """Require that the current table allows the secret, by the name or ID in its label, to the service.
@@ -49,31 +84,15 @@ class PolicyFile:
         """
         wanted = reference.name or reference.secret_id
         if not any(
-            services.match(task.service) and paths.include(wanted) for services, paths in self._refresh()
+            services.match(task.service) and paths.include(wanted) for services, paths in self._file.current()
         ):
             raise ForbiddenError(f"the policy does not allow this secret to the service {task.service}")
 
-    def _refresh(self) -> Sequence[tuple[Patterns, Paths]]:
-        try:
-            content = self._path.read_bytes()
-            if content != self._read:
-                self._rules, self._read = _rules(self._path, content), content
-        except (OSError, RecursionError, ValueError) as error:
-            reason = str(error) if isinstance(error, _FormError) else type(error).__name__
-            raise ForbiddenError(f"the policy {self._path.name} cannot be used: {reason}") from None
-        return self._rules
 
-
-class _FormError(ValueError):
-    """A policy does not have the form of one."""
-
-
-def _rules(path: Path, content: bytes) -> Sequence[tuple[Patterns, Paths]]:
-    load: Any = json.loads if path.suffix == ".json" else tomllib.loads
-    found = load(content.decode())
+def _rules(found: Any) -> Sequence[tuple[Patterns, Paths]]:
     services = found.get("services") if isinstance(found, dict) and len(found) == 1 else None
     if not isinstance(services, dict):
-        raise _FormError(_FORM)
+        raise FormError(_FORM)
     return [(_service(pattern), _paths(pattern, names)) for pattern, names in services.items()]
 
 
@@ -81,13 +100,13 @@ def _service(pattern: str) -> Patterns:
     try:
         return Patterns([pattern])
     except ValueError:
-        raise _FormError(f"{pattern!r} must be a service, with * only at the end") from None
+        raise FormError(f"{pattern!r} must be a service, with * only at the end") from None
 
 
 def _paths(service: str, names: Any) -> Paths:
     if not isinstance(names, list) or not names:
-        raise _FormError(_FORM)
+        raise FormError(_FORM)
     for name in names:
         if not isinstance(name, str) or not is_path(name):
-            raise _FormError(f"{service!r} has a name that is neither a name nor a prefix such as billing/")
+            raise FormError(f"{service!r} has a name that is neither a name nor a prefix such as billing/")
     return Paths.of(names)

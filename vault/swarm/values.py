@@ -11,17 +11,19 @@ from vault.swarm.selection import Encoding, Selection
 MAX_BYTES = 500 * 1024 - 1
 
 
-def content(value: bytes, selection: Selection) -> bytes:
+def content(
+    value: bytes, selection: Selection, *, max_bytes: int = MAX_BYTES, recipient: str = "Docker"
+) -> bytes:
     """Return the part of *value* that the labels select, decoded.
 
     Raises:
-        UnsuitableValueError: The value does not have it, or Docker does not take it.
+        UnsuitableValueError: The value does not have it, or the *recipient* does not take it.
     """
     part = _field(value, selection.field) if selection.field else value
     if selection.encoding is Encoding.BASE64:
         part = _decoded(part)
-    if not 1 <= len(part) <= MAX_BYTES:
-        raise UnsuitableValueError(f"Docker takes 1 to {MAX_BYTES} bytes, and the value has {len(part)}")
+    if not 1 <= len(part) <= max_bytes:
+        raise UnsuitableValueError(f"{recipient} takes 1 to {max_bytes} bytes, and the value has {len(part)}")
     return part
 
 

@@ -15,6 +15,7 @@ from tests.cli.waiting import wait_until
 from tests.swarm.docker import CONTEXT, asked
 from vault.core import batching
 from vault.observability.logs import JsonFormatter
+from vault.swarm.delivery import deliveries
 from vault.swarm.delivery import driver as module
 from vault.swarm.delivery.cache import EncryptedCache, Fetched
 from vault.swarm.delivery.client import Fetch, TokenFile
@@ -308,7 +309,7 @@ def test_deliveries_share_requests(world: World, monkeypatch: pytest.MonkeyPatch
         wait_until(lambda: world.service.batches)
         for count, name in enumerate("bcb", 1):
             replies.append(pool.submit(world.ask, name=name))
-            wait_until(lambda count=count: world.driver._batches.waiting == count)
+            wait_until(lambda count=count: world.driver._deliveries._batches.waiting == count)
         world.service.answers.set()
         assert [reply.result() for reply in replies] == [b"hush", b"hush too", "no", b"hush too"]
     assert [len(batch) for batch in world.service.batches] == [1, 3]
@@ -316,27 +317,27 @@ def test_deliveries_share_requests(world: World, monkeypatch: pytest.MonkeyPatch
 
 def test_a_shared_request_gathers_deliveries(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a shared request, the next one waits until it is full, or until none has come for a moment."""
-    monkeypatch.setattr(module, "_MAX_ITEMS", 2)
+    monkeypatch.setattr(deliveries, "_MAX_ITEMS", 2)
     slept: list[float] = []
 
     def sleep(seconds: float) -> None:
         slept.append(seconds)
         if len(slept) == 2:
-            world.driver._batches.start([FETCH])
+            world.driver._deliveries._batches.start([FETCH])
 
-    monkeypatch.setattr(module, "sleep", sleep)
-    world.driver._gather()
+    monkeypatch.setattr(deliveries, "sleep", sleep)
+    world.driver._deliveries._gather()
     assert len(slept) == 1
     world.service.answers.clear()
-    waits = [world.driver._batches.start([FETCH])]
+    waits = [world.driver._deliveries._batches.start([FETCH])]
     wait_until(lambda: world.service.batches)
-    waits.append(world.driver._batches.start([FETCH]))
-    world.driver._gather()
-    world.driver._gather()
-    assert (len(slept), world.driver._batches.waiting) == (2, 2)
-    monkeypatch.setattr(module, "_MAX_GATHERING_SECONDS", 0)
-    monkeypatch.setattr(module, "_MAX_ITEMS", 100)
-    world.driver._gather()
+    waits.append(world.driver._deliveries._batches.start([FETCH]))
+    world.driver._deliveries._gather()
+    world.driver._deliveries._gather()
+    assert (len(slept), world.driver._deliveries._batches.waiting) == (2, 2)
+    monkeypatch.setattr(deliveries, "_MAX_GATHERING_SECONDS", 0)
+    monkeypatch.setattr(deliveries, "_MAX_ITEMS", 100)
+    world.driver._deliveries._gather()
     assert len(slept) == 2
     world.service.answers.set()
     assert [len(wait()) for wait in waits] == [1, 1]

@@ -4,30 +4,32 @@ import logging
 import re
 from contextlib import ExitStack, suppress
 from pathlib import Path
-from time import sleep
 
 import click
 
-from vault.cli.shell import parameters
 from vault.cli.shell.output import Output, output_options
-from vault.client import address
+from vault.cli.swarm.delivery import (
+    FILE,
+    cache_option,
+    connect,
+    connection_options,
+    failures,
+    log_option,
+    wait_until_stopped,
+)
 from vault.core.errors import ServiceUnavailableError, VaultError
 from vault.observability import logs
 from vault.swarm.delivery import health
 from vault.swarm.delivery.cache import EncryptedCache
-from vault.swarm.delivery.client import Client, TokenFile
+from vault.swarm.delivery.client import TokenFile
 from vault.swarm.delivery.driver import Driver
 from vault.swarm.delivery.metrics import Metrics
 from vault.swarm.delivery.server import listening, serving_metrics
-from vault.swarm.outcomes import NotDeliveredError
 from vault.swarm.policy import PolicyFile
 
 logger = logging.getLogger(__name__)
 
 _SOCKET = "/run/docker/plugins/secret-manager.sock"
-_FILE = click.Path(dir_okay=False, path_type=Path)
-_MAX_CACHE_SECONDS = 86_400
-_POLL_SECONDS = 0.2
 
 
 def _address(text: str) -> tuple[str, int]:
@@ -37,40 +39,13 @@ def _address(text: str) -> tuple[str, int]:
     return host.strip("[]"), int(port)
 
 
-def _cache_seconds(text: str) -> int:
-    seconds = 0 if text == "0" else int(parameters.duration(text).total_seconds())
-    if seconds > _MAX_CACHE_SECONDS:
-        raise click.BadParameter("must be at most 24h")
-    return seconds
-
-
 @click.command("swarm-driver")
-@click.option(
-    "--url",
-    metavar="URL",
-    type=parameters.service_url,
-    envvar="SECRET_MANAGER_URL",
-    help="The service: https://…, or http://….  [default: SECRET_MANAGER_URL]",
-)
-@click.option(
-    "--token-file",
-    metavar="FILE",
-    type=_FILE,
-    envvar="SECRET_MANAGER_TOKEN_FILE",
-    help="The driver's token. The file can change.  [default: SECRET_MANAGER_TOKEN_FILE]",
-)
-@click.option(
-    "--ca-cert",
-    metavar="FILE",
-    type=_FILE,
-    envvar="SECRET_MANAGER_CA_CERT",
-    help="The service's CA in PEM.  [default: SECRET_MANAGER_CA_CERT, or the system's]",
-)
+@connection_options
 @click.option(
     "--socket",
     "socket_path",
     metavar="FILE",
-    type=_FILE,
+    type=FILE,
     envvar="SECRET_MANAGER_DRIVER_SOCKET",
     default=_SOCKET,
     show_default=True,
@@ -80,19 +55,11 @@ def _cache_seconds(text: str) -> int:
     "--policy",
     "policy_file",
     metavar="FILE",
-    type=_FILE,
+    type=FILE,
     envvar="SECRET_MANAGER_DRIVER_POLICY",
     help="Services and their secrets, in TOML or JSON.  [default: labels decide]",
 )
-@click.option(
-    "--cache-seconds",
-    metavar="DURATION",
-    type=_cache_seconds,
-    envvar="SECRET_MANAGER_DRIVER_CACHE_SECONDS",
-    default="0",
-    show_default=True,
-    help="Use values of this age, such as 60 or 5m, while the service is unavailable; 0 for never.",
-)
+@cache_option("SECRET_MANAGER_DRIVER_CACHE_SECONDS")
 @click.option(
     "--metrics-bind",
     metavar="ADDRESS:PORT",
@@ -100,15 +67,7 @@ def _cache_seconds(text: str) -> int:
     envvar="SECRET_MANAGER_DRIVER_METRICS_BIND",
     help="Serve metrics at /metrics of this address.  [default: none]",
 )
-@click.option(
-    "--log-level",
-    metavar="LEVEL",
-    type=click.Choice(["debug", "info", "warning", "error"], case_sensitive=False),
-    envvar="SECRET_MANAGER_DRIVER_LOG_LEVEL",
-    default="info",
-    show_default=True,
-    help="debug, info, warning or error.",
-)
+@log_option("SECRET_MANAGER_DRIVER_LOG_LEVEL")
 @click.option(
     "--canary-for-each-service",
     "has_decoys",
@@ -150,15 +109,13 @@ def swarm_driver(
         url, TokenFile(token_file), ca_cert, policy_file, cache_seconds, metrics, has_decoys=has_decoys
     )
     try:
-        # The orchestrator's stop, and Ctrl-C, end it.
+        # Interrupted at any place.
         with suppress(KeyboardInterrupt), ExitStack() as running:
             if metrics_bind:
                 running.enter_context(serving_metrics(*metrics_bind, metrics))
             running.enter_context(listening(socket_path, driver))
             logger.info("serving", extra={"socket": str(socket_path), "url": url})
-            # The system may give the signal to another thread, which does not wake this one.
-            while True:
-                sleep(_POLL_SECONDS)
+            wait_until_stopped()
     except OSError as error:
         raise VaultError(f"cannot listen: {error}") from None
 
@@ -173,17 +130,8 @@ def _driver(
     *,
     has_decoys: bool,
 ) -> Driver:
-    if not address.is_private(url):
-        logger.warning("values travel unencrypted, unless the network encrypts them: use https://")
-    try:
-        client = Client(url, token, ca_file=str(ca_cert) if ca_cert else None)
-    except OSError:
-        # An SSLError is one, too.
-        raise VaultError("--ca-cert does not name a file with certificates") from None
-    try:
-        token.read()
+    client = connect(url, token, ca_cert, agent="swarm-driver")
+    with failures():
         policy = PolicyFile(policy_file) if policy_file else None
-    except NotDeliveredError as error:
-        raise VaultError(str(error)) from None
     cache = EncryptedCache(cache_seconds)
     return Driver(client, token, policy=policy, cache=cache, metrics=metrics, has_decoys=has_decoys)

@@ -97,8 +97,10 @@ class TokenFile:
 class Client:
     """Client of the service at *url*; it counts as unavailable until it answers."""
 
-    def __init__(self, url: str, token: TokenFile, *, ca_file: str | None = None) -> None:
-        """Trust the certificates of *ca_file* in place of the system's.
+    def __init__(
+        self, url: str, token: TokenFile, *, ca_file: str | None = None, agent: str = "swarm-driver"
+    ) -> None:
+        """Trust the certificates of *ca_file* in place of the system's; *agent* is on record.
 
         Raises:
             OSError: *ca_file* has no certificates.
@@ -107,6 +109,7 @@ class Client:
         self._target = urlsplit(url).path.rstrip("/") + _PATH
         self._http = HTTPClient(url, max_bytes=_MAX_REPLY_BYTES, ca_file=ca_file)
         self._token = token
+        self._agent = f"secret-manager-{agent}/{__version__}"
         self._paused_until = 0.0
 
     def fetch(self, fetches: Sequence[Fetch]) -> Sequence[Fetched | NotDeliveredError]:
@@ -152,7 +155,7 @@ class Client:
         headers = {
             "Authorization": f"Bearer {self._token.read()}",
             "Content-Type": "application/json",
-            "User-Agent": f"secret-manager-swarm-driver/{__version__}",
+            "User-Agent": self._agent,
             "X-Request-ID": request_id,
         }
         try:

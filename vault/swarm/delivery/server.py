@@ -1,11 +1,9 @@
 """The driver's servers: Docker's protocol on a unix socket, and the metrics at an address if asked for."""
 
 import json
-import logging
 import re
 import socket
 import stat
-import sys
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -13,22 +11,17 @@ from http import HTTPStatus
 from http.server import BaseHTTPRequestHandler
 from os import umask
 from pathlib import Path
-from socketserver import BaseServer, TCPServer, UnixStreamServer
-from threading import BoundedSemaphore, Thread
+from socketserver import TCPServer, UnixStreamServer
 from time import monotonic
-from typing import Any
 
 from vault.client import timed_reads
 from vault.core.errors import VaultError
 from vault.swarm.delivery.driver import Driver
 from vault.swarm.delivery.metrics import Metrics
-
-logger = logging.getLogger(__name__)
+from vault.swarm.delivery.threads import ThreadedServer, accepting
 
 #: Time for reading a request. Docker sends its requests at once.
 _READ_SECONDS = 2
-#: How often a server looks whether it has to stop.
-_POLL_SECONDS = 0.1
 #: Docker's requests have the labels of a service and a secret.
 _MAX_BODY_BYTES = 4 * 1_048_576
 
@@ -126,51 +119,13 @@ class _Handler(BaseHTTPRequestHandler):
         """Log nothing: the driver logs each delivery."""
 
 
-class _Server(BaseServer):
-    """A server with a thread for each of at most *max_connections*.
-
-    Not `ThreadingMixIn`: at its end, it also waits for threads that could not start, which is an error.
-    """
-
-    request_queue_size = 512
-    _max_connections = 0
+class _Server(ThreadedServer):
+    """A server of `routes`."""
 
     def begin(self, routes: Routes, *, max_connections: int) -> None:
         """Set what is needed before the first connection."""
         self.routes = routes
-        self._max_connections = max_connections
-        self._free = BoundedSemaphore(max_connections)
-
-    def process_request(self, request: Any, client_address: Any) -> None:
-        """Answer a request in a thread, or close the connection if there are too many."""
-        if not self._free.acquire(blocking=False):
-            logger.warning("too many connections")
-            self.shutdown_request(request)
-            return
-        try:
-            Thread(target=self._serve, args=(request, client_address)).start()
-        except RuntimeError:
-            self._free.release()
-            raise
-
-    def _serve(self, request: Any, client_address: Any) -> None:
-        try:
-            self.finish_request(request, client_address)
-        except Exception:  # noqa: BLE001 - as in `socketserver`: an error of one connection ends that one
-            self.handle_error(request, client_address)
-        finally:
-            self.shutdown_request(request)
-            self._free.release()
-
-    def server_close(self) -> None:
-        """Close the socket, and wait for the calls in progress."""
-        super().server_close()
-        for _ in range(self._max_connections):
-            self._free.acquire()
-
-    def handle_error(self, request: Any, client_address: Any) -> None:  # noqa: ARG002
-        """Log an error of a connection, such as a client that left."""
-        logger.info("a connection failed", exc_info=sys.exc_info())
+        self.limit(max_connections=max_connections)
 
 
 class _SocketServer(_Server, UnixStreamServer):
@@ -215,7 +170,7 @@ def listening(path: Path, driver: Driver) -> Iterator[None]:
     _remove_stale(path)
     with _SocketServer(path) as server:
         server.begin(routes(driver), max_connections=_MAX_CALLS)
-        with _accepting(server):
+        with accepting(server):
             yield
 
 
@@ -231,20 +186,8 @@ def serving_metrics(host: str, port: int, metrics: Metrics) -> Iterator[None]:
     }
     with _MetricsServer(host, port) as server:
         server.begin(page, max_connections=_MAX_SCRAPES)
-        with _accepting(server):
+        with accepting(server):
             yield
-
-
-@contextmanager
-def _accepting(server: BaseServer) -> Iterator[None]:
-    """Accept connections in a thread: a signal interrupts the main one, anywhere."""
-    thread = Thread(target=server.serve_forever, args=[_POLL_SECONDS], daemon=True)
-    thread.start()
-    try:
-        yield
-    finally:
-        server.shutdown()
-        thread.join()
 
 
 def _remove_stale(path: Path) -> None:

@@ -1,0 +1,1 @@
+"""Tests of credentials for units of systemd."""
