@@ -48,6 +48,7 @@ _SUMMARIES = {
     "audit": "Inspect, export and verify the audit trail.",
     "backup": "Write a backup to FILE, or to standard output.",
     "completion": "Print a script that completes commands in a shell.",
+    "credentials": "Give units of systemd their credentials.",
     "dev": "Run the service with its own MongoDB, for development.",
     "drill": "Check a backup: restore FILE into a scratch database.",
     "exposure": "List who knows the current value of SECRET, a name or an ID.",

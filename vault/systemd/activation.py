@@ -32,7 +32,7 @@ def passed(environment: Mapping[str, str]) -> Passed:
     """Return the sockets that systemd passes to this process.
 
     Raises:
-        NoSocketError: There are none.
+        NoSocketError: It passes nothing.
     """
     if environment.get("LISTEN_PID") != str(os.getpid()):
         raise NoSocketError

@@ -1,4 +1,4 @@
-"""Credentials: from the name of a unit's credential to its value, or to the reason why there is none."""
+"""Credentials: from the name of a unit's credential to its value, or to the reason why it has no value."""
 
 import logging
 import re

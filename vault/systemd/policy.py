@@ -35,7 +35,7 @@ class UnitPolicy:
         """Return the secret that is the *credential* of *unit*, by the current table.
 
         Raises:
-            ForbiddenError: There is none, or the file has become unreadable or invalid.
+            ForbiddenError: The unit has no such credential, or the file has become unreadable or invalid.
         """
         for rule in self._file.current():
             if credential in rule.credentials and rule.units.match(unit):

@@ -50,7 +50,7 @@ def test_what_cannot_work_is_refused_at_the_start(arguments: list[str], tmp_path
     (tmp_path / "token").write_text("smt_abc")
     done = run_command(*arguments, environment={}, folder=tmp_path)
     assert done.returncode == 1
-    assert "systemd passes no socket; start it by secret-manager-credentials.socket" in done.stderr
+    assert "systemd passes no socket. Hint: start it by secret-manager-credentials.socket" in done.stderr
 
 
 def test_it_serves_until_it_is_stopped(

@@ -1,4 +1,4 @@
-"""What the commands that deliver secrets share: connection, cache, log and stop."""
+"""Options and steps that the commands that deliver secrets share: connection, cache, log and stop."""
 
 import logging
 from collections.abc import Callable, Iterator

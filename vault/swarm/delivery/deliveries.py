@@ -60,7 +60,7 @@ class Deliveries:
         """Return the value of *fetch* until *end*, a monotonic time, and DELIVERED or CACHED.
 
         Raises:
-            NotDeliveredError: There is none.
+            NotDeliveredError: The service and the cache do not have it.
         """
         # With another token, there can be other rights.
         key = _key(self._token.read(), fetch.reference)
