@@ -26,6 +26,7 @@ NOT_RUN = {
     "# As root, with systemd 257 or newer.": "needs it as the first process: systemd/test_units.py has one",
     "# With MongoDB's database tools.": "bsondump is not part of this project",
     "# From Vault or OpenBao.": "needs a server to move from: cli/test_imports.py runs them on one",
+    "# With pipx.": "a build takes a minute: scripts/test_build.py (-m nightly)",
     "# Through your own proxy.": "docs/test_proxy.py does so through each of them",
     "./scripts/dev.sh   # until Ctrl-C": "docs/test_first_minutes.py runs it, and the commands below it",
     "# Asks for the token.": "needs a terminal: cli/test_login.py",

@@ -101,7 +101,8 @@ class ProgramError(VaultError):
 class ExtraMissingError(VaultError):
     """A command needs packages that are not installed; the message names the extra that has them."""
 
-    remedy = "install secret-manager[server], for example with pipx or pip"
+    # Not a name for PyPI, where another project has it.
+    remedy = "install its wheel with the extra server: `pipx install --force 'WHEEL[server]'`"
 
     def __init__(self, command: str, *, package: str) -> None:
         super().__init__(f"`{command}` needs packages of the service, such as {package}")
