@@ -112,7 +112,7 @@ def test_a_plan_is_run_by_keyboard(browser: Browser, console: Console) -> None:
         assert MARK not in screen.kept()
         page.get_by_role("link", name=ROTATED).first.click()
         screen.shows(ROTATED)
-        page.get_by_text("Labels", exact=True).first.click()
+        page.get_by_text("Edit labels").click()
         page.get_by_label("Labels", exact=True).fill("team=shop\nenv=prod")
         page.get_by_role("button", name="Store labels").click()
         expect(page.get_by_role("link", name="env=prod")).to_be_visible()
