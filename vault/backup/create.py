@@ -192,7 +192,8 @@ def _trail(ended: Mapping[str, int], closed: Collection[str]) -> Iterator[bytes]
         yield from dump.batches(dump.TRAIL, {"stream": some}, *order)
     for stream, end in ended.items():
         query = {"stream": _is(stream), "seq": {"$lte": end}}
-        yield from dump.batches(dump.TRAIL, query, *order)
+        # Not by stream: with an array in that field of any entry, MongoDB would sort them itself.
+        yield from dump.batches(dump.TRAIL, query, ("seq", 1))
 
 
 def _is(stream: str) -> dict[str, Any]:

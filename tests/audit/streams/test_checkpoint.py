@@ -6,10 +6,12 @@ from typing import Any
 
 import pytest
 from bson import ObjectId
+from pymongo.collection import Collection
+from pymongo.errors import ExecutionTimeout
 
 from tests.support.rotation import Stored, connected, new_key
 from tests.support.written_trail import as_stored, stream_of
-from vault.audit.streams import checkpoint
+from vault.audit.streams import checkpoint, ends
 from vault.core.errors import InvalidCheckpointError
 from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey
@@ -45,6 +47,34 @@ def test_a_checkpoint_does_not_read_whole_streams(mongo_uri: str, stored: Stored
     assert [head["seq"] for head in heads] == [199, 199]
     queries = list(stored.system.profile.find({"command.find": "audit_logs"}))
     assert 2 <= sum(query["nreturned"] for query in queries) <= 40
+
+
+def test_an_array_as_a_stream_makes_no_search_for_ends_slow(
+    mongo_uri: str, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An index with arrays gives MongoDB no ends in time; then it seeks that of each stream."""
+    aggregate = Collection.aggregate
+
+    def without_time(entries: Collection[Any], pipeline: Any, **options: Any) -> Any:
+        if pipeline == ends._HIGHEST:
+            raise ExecutionTimeout("operation exceeded time limit", 50)
+        return aggregate(entries, pipeline, **options)
+
+    whole = {name: stream_of(200, KEYRING, name=name) for name in ("aa", "bb", "cc")}
+    with connected(mongo_uri):
+        for part in whole.values():
+            stored.audit_logs.insert_many([as_stored(record) for record in part])
+        forged = as_stored(whole["aa"][-1]) | {"_id": ObjectId(), "stream": ["aa", "bb"], "seq": 500}
+        stored.audit_logs.insert_one(forged)
+        expected = sorted(ends.highest(except_for={"bb"}))
+        monkeypatch.setattr(Collection, "aggregate", without_time)
+        monkeypatch.setattr(ends, "_ENTRIES_AT_ONCE", 1)
+        stored.command("profile", 2)
+        assert sorted(ends.highest(except_for={"bb"})) == expected == [("aa", 199), ("cc", 199)]
+        stored.command("profile", 0)
+    searches = list(stored.system.profile.find({"command.aggregate": "audit_logs"}))
+    # Of "aa", also the entry with the array.
+    assert sorted(search["docsExamined"] for search in searches) == [1, 2]
 
 
 def test_an_invalid_stream_is_not_in_a_checkpoint(mongo_uri: str, stored: Stored) -> None:

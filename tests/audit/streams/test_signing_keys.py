@@ -237,7 +237,7 @@ def test_a_process_searches_once_for_dropped_keys(stored: Stored, monkeypatch: p
     process(FIRST, SECOND)
     searches: list[Keyring] = []
 
-    def search(keyring: Keyring) -> list[Record]:
+    def search(keyring: Keyring, _: object) -> list[Record]:
         searches.append(keyring)
         return []
 

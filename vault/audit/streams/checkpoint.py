@@ -49,14 +49,15 @@ def heads(keyring: Keyring) -> list[Record]:
     return [{name: record[name] for name in names} for record in newest_signed(keyring)]
 
 
-def newest_signed(keyring: Keyring) -> Iterator[Record]:
+def newest_signed(keyring: Keyring, listed: Listed | None = None) -> Iterator[Record]:
     """Yield the newest genuine and signed entry of each stream, except for streams that a summary lists.
 
-    One of the entries covers that summary. It is older than the search for the ends.
+    One of the entries covers that summary. It is older than the search for the ends. *listed* has the
+    summaries, if they have just been read.
     """
-    listed = Listed(keyring).rows
+    rows = (listed or Listed(keyring)).rows
     keys, bounds = signing_keys.trusted(keyring), signing_keys.retired(keyring)
-    return ends.newest_signed(ends.highest(except_for=listed), keys, bounds)
+    return ends.newest_signed(ends.highest(except_for=rows), keys, bounds)
 
 
 def retired(keyring: Keyring) -> list[str]:

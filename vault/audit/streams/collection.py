@@ -164,9 +164,14 @@ def _is_as_written(document: Mapping[str, Any]) -> bool:
 
 def _has_code(value: object) -> bool:
     """Return whether *value* has BSON's code at any depth. It has the hash of a text that queries miss."""
-    if isinstance(value, dict | list):
-        return any(map(_has_code, value.values() if isinstance(value, dict) else value))
-    return isinstance(value, Code)
+    pending = [value]
+    while pending:
+        part = pending.pop()
+        if isinstance(part, dict | list):
+            pending.extend(part.values() if isinstance(part, dict) else part)
+        elif isinstance(part, Code):
+            return True
+    return False
 
 
 def _fits_after(document: Mapping[str, Any], before: Mapping[str, Any]) -> bool:

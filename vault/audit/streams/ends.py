@@ -9,7 +9,7 @@ from collections.abc import Container, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import Any
 
-from pymongo.errors import OperationFailure
+from pymongo.errors import ExecutionTimeout, OperationFailure
 
 from vault.audit.streams import retirement
 from vault.audit.streams.collection import MAJORITY, collection, is_genuine, records
@@ -23,8 +23,11 @@ from vault.documents.guard import storage_errors
 #: The highest number of each stream. MongoDB seeks each in the index, and reads no entry.
 _HIGHEST = [{"$sort": {"stream": -1, "seq": -1}}, {"$group": {"_id": "$stream", "seq": {"$first": "$seq"}}}]
 
+#: Part of a query for one stream: only a text, because for an array, MongoDB tests the items.
+_NO_ARRAY = {"$not": {"$type": "array"}}
+
 #: Without the index, an entry with lists makes MongoDB refuse to sort, with this code: then leave it out.
-_TEXTS = {"$match": {"stream": {"$type": "string", "$not": {"$type": "array"}}}}
+_TEXTS = {"$match": {"stream": {"$type": "string", **_NO_ARRAY}}}
 _BAD_VALUE = 2
 
 #: The number of streams in one round trip: of names and numbers, and of entries. A worker does this while it
@@ -41,16 +44,43 @@ def highest(*, except_for: Container[str]) -> list[tuple[str, Any]]:
     with storage_errors():
         try:
             found = list(entries.aggregate(_HIGHEST, batchSize=_BATCH_SIZE, allowDiskUse=True))
+        except ExecutionTimeout:
+            # One entry with an array as its stream, which the service does not write, and MongoDB no longer
+            # seeks: it reads all entries, even after that one is removed, until the index is built again.
+            found = _each_highest(entries, except_for)
         except OperationFailure as error:
             if error.code != _BAD_VALUE:
                 raise
             found = list(entries.aggregate([_TEXTS, *_HIGHEST], allowDiskUse=True))
-        # The service writes only short strings: in a query, anything else could be a condition, or too large.
-        return [
-            (one["_id"], one["seq"])
-            for one in found
-            if is_text(one["_id"]) and len(one["_id"]) <= MAX_TEXT_LENGTH and one["_id"] not in except_for
-        ]
+        return [(one["_id"], one["seq"]) for one in found if _is_name(one["_id"], except_for)]
+
+
+def _is_name(name: Any, except_for: Container[str]) -> bool:
+    """Return whether *name* can be a stream's of the service, *except_for* some.
+
+    It writes only short strings: in a query, anything else could be a condition, or too large.
+    """
+    return is_text(name) and len(name) <= MAX_TEXT_LENGTH and name not in except_for
+
+
+def _each_highest(entries: Any, except_for: Container[str]) -> list[dict[str, Any]]:
+    """Return the same as `_HIGHEST`, *except_for* some streams, by a search in the index for each stream."""
+    names = [name for name in entries.distinct("stream") if _is_name(name, except_for)]
+    found: list[dict[str, Any]] = []
+    for at in range(0, len(names), _ENTRIES_AT_ONCE):
+        first, *others = (_highest_of(name) for name in names[at : at + _ENTRIES_AT_ONCE])
+        unions = [{"$unionWith": {"coll": entries.name, "pipeline": other}} for other in others]
+        found += entries.aggregate([*first, *unions])
+    return found
+
+
+def _highest_of(name: str) -> list[dict[str, Any]]:
+    return [
+        {"$match": {"stream": {"$eq": name, **_NO_ARRAY}}},
+        {"$sort": {"seq": -1}},
+        {"$limit": 1},
+        {"$project": {"_id": "$stream", "seq": True}},
+    ]
 
 
 def final(

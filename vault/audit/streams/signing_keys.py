@@ -89,7 +89,7 @@ def is_primary_retired(keyring: Keyring) -> bool:
 
 def retire(
     keyring: Keyring,
-    heads: Callable[[], Iterable[Record]],
+    heads: Callable[[Listed], Iterable[Record]],
     record: Callable[[dict[str, Any]], None],
     *,
     settled: Collection[str] = (),
@@ -100,8 +100,9 @@ def retire(
     keys that the next call can skip as *settled*.
 
     The primary key signs the retirements. It repeats those by an earlier key, which is dropped in its turn.
-    *heads* returns the heads of the trail, as `checkpoint.newest_signed`. *record* writes a part into the
-    trail. Only then does `audit_keys` get the part, so an interrupted retirement is repeated.
+    *heads* returns the heads of the trail apart from summaries, as `checkpoint.newest_signed`. *record*
+    writes a part into the trail. Only then does `audit_keys` get the part, so an interrupted retirement is
+    repeated.
 
     Does nothing while other processes hold keys that are not in *keyring*, because those can still sign; nor
     while the trail is disabled, because nothing may follow its last entry.
@@ -116,9 +117,10 @@ def retire(
     if _are_other_keys_held(keyring) or _is_trail_disabled():
         return set()
     known = retired(keyring)
-    newest = [] if known.keys() >= missing else list(heads())
+    listed = Listed(keyring)
+    newest = [] if known.keys() >= missing else list(heads(listed))
     # Retention can remove everything that a key signed; but as primary key, it endorsed its fallbacks.
-    used = known.keys() | {head["signer"] for head in newest} | Listed(keyring).signers
+    used = known.keys() | {head["signer"] for head in newest} | listed.signers
     used |= _former_primaries(trusted(keyring))
     # Another process can have retired some meanwhile.
     for signer in sorted(_unretired(missing & used, keyring)):
