@@ -1,17 +1,12 @@
 """Reads of the audit trail: pages with a cursor, and exports.
 
-Pages return entries in the order of their identifiers. An entry can become visible up to `SETTLED_SECONDS`
-after a younger entry of another stream: commits take time, and clocks differ. So a position consists of the
-identifier up to which the trail is settled and, for each stream with entries above it, the newest returned
-one. One is enough, because the entries of a stream become visible in their order.
+Pages return entries in the order of their identifiers.
 
 Functions that read MongoDB raise `StorageUnavailableError`.
 """
 
-import re
-from base64 import urlsafe_b64decode, urlsafe_b64encode
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 from math import ceil
@@ -23,6 +18,7 @@ from pymongo import MongoClient, timeout
 from pymongo.client_session import ClientSession
 from pymongo.read_concern import ReadConcern
 
+from vault.audit.position import LAST, Position
 from vault.audit.streams import stream
 from vault.audit.streams.collection import collection, records
 from vault.core.attempt import Attempt
@@ -43,21 +39,9 @@ SETTLED_SECONDS = COMMIT_TIMEOUT_SECONDS + 10
 #: The maximum difference between the time of an entry and the time in its `_id`; queries by time rely on it.
 COMMIT_TIME = timedelta(minutes=10)
 
-#: The maximum number of streams in a cursor. With more within `SETTLED_SECONDS`, pages repeat entries.
-_MAX_STREAMS = 1_000
-
 #: The maximum number of unsettled entries that a page searches for late ones. With more within
 #: `SETTLED_SECONDS`, a page has younger entries only after some of those are settled.
 _MAX_UNSETTLED = 50_000
-
-_ID_BYTES = 12
-#: Below and above every identifier that the service makes.
-_FIRST, _LAST = ObjectId(bytes(_ID_BYTES)), ObjectId(b"\xff" * _ID_BYTES)
-
-#: The form of cursors: an identifier in hexadecimal, or several in base64. Each such text is a position.
-CURSOR_PATTERN = "^(?:[0-9A-Fa-f]{24}|(?:[A-Za-z0-9_-]{16}){2,})$"
-_OLDER_CURSOR_LENGTH = 24
-MAX_CURSOR_LENGTH = 16 * (_MAX_STREAMS + 1)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,7 +146,7 @@ def examine(which: Filter, principal: Principal, *, cursor: str | None, limit: i
     position = Position.decode(cursor) if cursor is not None else Position()
     through = _second_after(which, position, count)
     # Of unsettled entries all: without any for the page, its position would stay.
-    through = through if through <= boundary else _LAST
+    through = through if through <= boundary else LAST
     documents, complete_to = _read(which, principal, position, limit, through)
     if len(documents) == limit:
         start = _start_of_second(documents[-1]["_id"])
@@ -173,10 +157,10 @@ def examine(which: Filter, principal: Principal, *, cursor: str | None, limit: i
     after = position.after((document["_id"] for document in documents), settled=min(boundary, complete_to))
     shown = by_time(record_of(document) for document in documents if _is_shown(document, principal))
     follow = after.encode()
-    return Page(shown, None if complete_to == _LAST else follow, follow)
+    return Page(shown, None if complete_to == LAST else follow, follow)
 
 
-def _second_after(which: Filter, position: "Position", count: int) -> ObjectId:
+def _second_after(which: Filter, position: Position, count: int) -> ObjectId:
     """Return the start of the second in which *count* entries after *position* end; a later one for progress.
 
     Without so many entries, return the last identifier.
@@ -186,7 +170,7 @@ def _second_after(which: Filter, position: "Position", count: int) -> ObjectId:
         ahead = collection().find({"_id": {"$gt": start}}, {"_id": True}).sort("_id", 1).skip(count).limit(1)
         last = next((document["_id"] for document in ahead), None)
     if last is None:
-        return _LAST
+        return LAST
     found = _start_of_second(last)
     return found if found > start else stream.first_entry_id(last.generation_time.timestamp() + 1)
 
@@ -200,17 +184,17 @@ def _oldest(
 ) -> tuple[list[Any], str | None, str]:
     """Return entries after *cursor*, and the page's cursors."""
     position = Position.decode(cursor) if cursor is not None else Position()
-    documents, complete_to = _read(which, principal, position, limit, _LAST)
+    documents, complete_to = _read(which, principal, position, limit, LAST)
     after = position.after((document["_id"] for document in documents), settled=min(boundary, complete_to))
     follow = after.encode()
-    return documents, None if complete_to == _LAST else follow, follow
+    return documents, None if complete_to == LAST else follow, follow
 
 
 def _newest(
     which: Filter, principal: Principal, cursor: str | None, limit: int, boundary: ObjectId
 ) -> tuple[list[Any], str | None, str]:
     """Return entries before *cursor*, and the page's cursors."""
-    position = Position.decode(cursor) if cursor is not None else Position(_LAST)
+    position = Position.decode(cursor) if cursor is not None else Position(LAST)
     if position.returned:
         # The cursor is of a page in the other order: it has a position for each stream.
         raise InvalidCursorError
@@ -270,7 +254,7 @@ def latest(count: int) -> list[Record]:
 
 
 def _read(
-    which: Filter, principal: Principal, position: "Position", limit: int, through: ObjectId
+    which: Filter, principal: Principal, position: Position, limit: int, through: ObjectId
 ) -> tuple[list[Any], ObjectId]:
     """Return entries after *position* until *through*, and the identifier up to which they are complete."""
     # One timeout for all: by default, the driver retries a transaction for two minutes.
@@ -293,7 +277,7 @@ def _is_standalone(client: MongoClient[Any]) -> bool:
 
 
 def _read_at_once(
-    finder: "_Finder", position: "Position", limit: int, through: ObjectId
+    finder: "_Finder", position: Position, limit: int, through: ObjectId
 ) -> tuple[list[Any], ObjectId]:
     late: list[Any] = []
     if position.returned:
@@ -359,56 +343,6 @@ def _is_shown(document: Mapping[str, Any], principal: Principal) -> bool:
     details = document["details"]
     namespace, name = (isinstance(details, dict) and details.get(field) for field in ("namespace", "name"))
     return is_text(namespace) and is_text(name) and principal.reaches(namespace, name)
-
-
-@dataclass(frozen=True, slots=True)
-class Position:
-    """A position in the trail, by default before the first entry."""
-
-    #: Every entry up to this identifier was returned, and no more become visible.
-    settled: ObjectId = _FIRST
-    #: The newest returned entry of each stream above that, by `stream.writer_of`.
-    returned: Mapping[bytes, ObjectId] = field(default_factory=dict)
-
-    @classmethod
-    def decode(cls, cursor: str) -> "Position":
-        """Return the position in *cursor*: made by `encode`, or an identifier alone, as in older versions.
-
-        Raises:
-            InvalidCursorError: *cursor* is neither.
-        """
-        if len(cursor) > MAX_CURSOR_LENGTH or not re.fullmatch(CURSOR_PATTERN, cursor):
-            raise InvalidCursorError
-        if len(cursor) == _OLDER_CURSOR_LENGTH:
-            return cls(ObjectId(cursor))
-        raw = urlsafe_b64decode(cursor)
-        # In order, so that identifiers in any order are a position.
-        settled, *newest = sorted(ObjectId(raw[at : at + _ID_BYTES]) for at in range(0, len(raw), _ID_BYTES))
-        return cls(settled, {stream.writer_of(identifier): identifier for identifier in newest})
-
-    def encode(self) -> str:
-        """Return the position as a cursor. Without unsettled entries, older versions understand it too."""
-        if not self.returned:
-            return str(self.settled)
-        identifiers = (self.settled, *sorted(self.returned.values()))
-        return urlsafe_b64encode(b"".join(identifier.binary for identifier in identifiers)).decode()
-
-    @property
-    def reached(self) -> ObjectId:
-        """The highest returned identifier."""
-        return max(self.returned.values(), default=self.settled)
-
-    def has(self, identifier: ObjectId) -> bool:
-        """Return whether the entry with *identifier*, which is above `settled`, was returned."""
-        newest = self.returned.get(stream.writer_of(identifier))
-        return newest is not None and identifier <= newest
-
-    def after(self, identifiers: Iterable[ObjectId], *, settled: ObjectId) -> "Position":
-        """Return the position after *identifiers* are returned too; never one before this position."""
-        settled = max(self.settled, settled)
-        newest = {stream.writer_of(made): made for made in sorted((*self.returned.values(), *identifiers))}
-        kept = sorted(made for made in newest.values() if made > settled)[:_MAX_STREAMS]
-        return Position(settled, {stream.writer_of(made): made for made in kept})
 
 
 def earliest_id(time: datetime) -> ObjectId:

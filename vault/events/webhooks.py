@@ -8,7 +8,8 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from vault.audit.reader import SETTLED_SECONDS, Order, Position, read
+from vault.audit.position import Position
+from vault.audit.reader import SETTLED_SECONDS, Order, read
 from vault.auth.publishing import publish
 from vault.auth.token_keys import TokenKeys
 from vault.client.destination import addresses

@@ -21,7 +21,7 @@ from vault.api.document.fields import (
 from vault.api.native.secret_requests import name_field
 from vault.api.operations.blueprint import Blueprint, current_attempt
 from vault.api.operations.replies import reply_memory
-from vault.audit import reader
+from vault.audit import position, reader
 from vault.audit.reader import Filter, Order
 from vault.core.attempt import Action
 from vault.core.outcomes import Status
@@ -30,7 +30,7 @@ from vault.core.text import ONE_LINE_PATTERN
 
 _TIME = "2026-11-24T15:30:00Z"
 _CURSOR = "6b05a36cf43fd516532765c5"
-_CURSOR_SHAPE = {"pattern": reader.CURSOR_PATTERN, "maxLength": reader.MAX_CURSOR_LENGTH}
+_CURSOR_SHAPE = {"pattern": position.CURSOR_PATTERN, "maxLength": position.MAX_CURSOR_LENGTH}
 _MAX_ENTRIES = 1_000
 #: Bytes of an entry in a reply; hardly any has more.
 _ENTRY_BYTES = 4_096

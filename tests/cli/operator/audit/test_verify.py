@@ -16,7 +16,7 @@ from tests.support.rotation import Stored, fill, new_key, text
 from tests.support.written_trail import Record, WrittenTrail, as_stored, rechain, rehash, stream_of, streams
 from vault.audit import receipts
 from vault.audit.findings import Finding
-from vault.cli.operator.audit.verify import _parsed
+from vault.cli.operator.audit.source import _parsed
 from vault.core.errors import StorageUnavailableError
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
@@ -400,7 +400,7 @@ def test_many_findings_are_all_printed(trail: Trail, monkeypatch: pytest.MonkeyP
     """More findings than are held back are all printed, in their order."""
     trail.stored.audit_logs.update_many({}, {"$set": {"status": "denied"}})
     whole = trail.run("verify")
-    monkeypatch.setattr("vault.cli.operator.audit.verify._MAX_HELD", 7)
+    monkeypatch.setattr("vault.cli.operator.audit.findings._MAX_HELD", 7)
     parts = trail.run("verify")
     assert (parts.returncode, parts.stdout) == (1, whole.stdout)
     assert parts.stdout.count("was altered") == 180

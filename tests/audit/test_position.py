@@ -8,8 +8,7 @@ from bson import ObjectId
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from vault.audit import reader
-from vault.audit.reader import Position
+from vault.audit.position import _MAX_STREAMS, CURSOR_PATTERN, Position
 from vault.audit.streams import stream
 from vault.core.errors import InvalidCursorError
 
@@ -49,10 +48,10 @@ def test_a_cursor_has_a_maximum_size() -> None:
     """With more streams than fit into a cursor, the youngest are returned again and none is omitted."""
     identifiers = [identifier(100, number) for number in range(1_200)]
     after = Position().after(identifiers, settled=identifier(1, 0))
-    assert len(after.returned) == reader._MAX_STREAMS
-    assert len(after.encode()) == 16 * (reader._MAX_STREAMS + 1)
+    assert len(after.returned) == _MAX_STREAMS
+    assert len(after.encode()) == 16 * (_MAX_STREAMS + 1)
     assert Position.decode(after.encode()) == after
-    assert after.reached == identifiers[reader._MAX_STREAMS - 1]
+    assert after.reached == identifiers[_MAX_STREAMS - 1]
 
 
 A, B, C = identifier(1, 7), identifier(2, 8), identifier(3, 9)
@@ -97,7 +96,7 @@ def test_identifiers_in_any_order_are_a_position(identifiers: tuple[ObjectId, ..
 
 
 @settings(max_examples=25)
-@given(st.from_regex(reader.CURSOR_PATTERN, fullmatch=True))
+@given(st.from_regex(CURSOR_PATTERN, fullmatch=True))
 def test_every_text_of_the_documented_form_is_a_position(text: str) -> None:
     """The document's pattern accepts only cursors that the service accepts."""
     assert Position.decode(text).reached >= Position.decode(text).settled
