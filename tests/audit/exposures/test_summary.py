@@ -11,10 +11,10 @@ from pymongo.errors import OperationFailure
 
 from tests.support.rotation import Stored
 from vault.audit.exposures import summary
+from vault.audit.exposures.expressions import UNREADABLE
 from vault.audit.exposures.summary import (
     MAX_ROWS,
     STEPS,
-    UNREADABLE,
     Activity,
     Counts,
     shown_name,

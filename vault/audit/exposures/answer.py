@@ -8,6 +8,7 @@ from typing import Any
 
 from vault.audit.claims import Proof
 from vault.audit.exposures.evaluation import MISSING, Document, matches, value
+from vault.audit.exposures.expressions import is_type
 from vault.audit.exposures.knowledge import (
     ANY_UNWRAP,
     KNOWN,
@@ -23,7 +24,6 @@ from vault.audit.exposures.knowledge import (
     joined,
     key_of,
 )
-from vault.audit.exposures.summary import is_type
 from vault.audit.findings import Finding, Kind
 from vault.audit.streams.entry import Entry
 from vault.audit.streams.retirement import Head

@@ -20,6 +20,7 @@ from typing import Any
 from pymongo.errors import OperationFailure
 
 from vault.audit.exposures import lookup
+from vault.audit.exposures.expressions import Pipeline, text_at
 from vault.audit.exposures.knowledge import (
     ABOUT_VALUES,
     ANY_UNWRAP,
@@ -38,7 +39,6 @@ from vault.audit.exposures.knowledge import (
     joined,
     key_of,
 )
-from vault.audit.exposures.summary import Pipeline, text_at
 from vault.audit.reader import SETTLED_SECONDS, shown
 from vault.audit.streams.collection import collection
 from vault.core.attempt import Attempt

@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from vault.audit.exposures.summary import UNREADABLE, is_type, text_at
+from vault.audit.exposures.expressions import UNREADABLE, is_type, text_at
 from vault.core.attempt import Action, Attempt
 from vault.core.outcomes import Status
 from vault.core.principal import DEFAULT_NAMESPACE

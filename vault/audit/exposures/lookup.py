@@ -6,8 +6,8 @@ All functions raise `PyMongoError`.
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 
+from vault.audit.exposures.expressions import text_at
 from vault.audit.exposures.knowledge import SUCCESS, Question
-from vault.audit.exposures.summary import text_at
 from vault.audit.streams.collection import collection
 from vault.documents import Secret
 from vault.documents.stored_secret import StoredSecret

@@ -11,6 +11,7 @@ from typing import Any
 
 from pymongo import timeout
 
+from vault.audit.exposures.expressions import UNREADABLE, Pipeline, is_type, text_at
 from vault.audit.streams.collection import collection
 from vault.core.attempt import Action
 from vault.core.errors import StorageUnavailableError
@@ -20,10 +21,6 @@ from vault.documents.guard import storage_errors
 
 #: The maximum number of rows in each list.
 MAX_ROWS = 12
-
-#: Longer texts are shown as unreadable: the service stores none. Subjects of JWTs have up to 512 characters.
-_MAX_TEXT_BYTES = 4_096
-UNREADABLE = "(unreadable)"
 
 #: More refusals than a worker can count in a minute.
 _MAX_COUNT = 1_000_000_000
@@ -40,7 +37,6 @@ _EVENTS = (
 _UNITS = (("hour", timedelta(days=5)), ("day", timedelta(days=120)), ("week", timedelta(days=800)))
 _LONGEST_UNIT = "month"
 
-Pipeline = list[dict[str, Any]]
 NO_CONDITION: Mapping[str, Any] = {}
 
 
@@ -242,22 +238,6 @@ class _Period:
         is_time = {"$expr": is_type("$ts", "date")}
         shown = {name: _FIELDS[name] for name in fields}
         return [{"$match": query | is_time}, {"$project": {"_id": False, "ts": True, **shown}}]
-
-
-def is_type(path: str, *types: str) -> dict[str, Any]:
-    """Return MongoDB's expression for whether the value at *path* has one of these *types*."""
-    return {"$in": [{"$type": path}, list(types)]}
-
-
-def text_at(path: str, default: Any = None) -> dict[str, Any]:
-    """Return MongoDB's expression for the text at *path*, or *default* if it is missing.
-
-    It is bounded, as it is the key of groups.
-    """
-    is_short = {"$lte": [{"$strLenBytes": path}, _MAX_TEXT_BYTES]}
-    # Not `$and`: MongoDB may evaluate the length of any other value.
-    shown = {"$cond": [is_type(path, "string"), {"$cond": [is_short, path, UNREADABLE]}, UNREADABLE]}
-    return {"$cond": [is_type(path, "missing", "null"), default, shown]}
 
 
 #: Refusals beyond the first few are counted in one entry.

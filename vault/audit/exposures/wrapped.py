@@ -2,8 +2,8 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
+from vault.audit.exposures.expressions import text_at
 from vault.audit.exposures.knowledge import SUCCESS
-from vault.audit.exposures.summary import text_at
 from vault.audit.streams.collection import collection
 from vault.documents.guard import storage_errors
 
