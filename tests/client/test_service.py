@@ -12,7 +12,6 @@ import urllib3
 
 from tests.client.peers import peer, received_request, reply
 from tests.system.test_tls import make
-from vault.client import service as module
 from vault.client.service import Service
 from vault.core.errors import ServiceRefusedError, ServiceUnavailableError, VaultError
 
@@ -228,14 +227,14 @@ def test_an_impossible_host_is_an_error() -> None:
         Service("http://a..b", TOKEN).call(PATH, {})
 
 
-def test_a_silent_service_is_an_error(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_service_is_an_error() -> None:
     """A service that accepts a connection and says nothing is given up."""
-    monkeypatch.setattr(module, "_TIMEOUT", urllib3.Timeout(connect=5, read=0.01))
+    soon = urllib3.Timeout(connect=5, read=0.01)
     with (
         socket.create_server(("127.0.0.1", 0)) as listener,
         pytest.raises(ServiceUnavailableError, match="does not answer in time"),
     ):
-        Service(f"http://127.0.0.1:{listener.getsockname()[1]}", TOKEN).call(PATH, {})
+        Service(f"http://127.0.0.1:{listener.getsockname()[1]}", TOKEN, timeout=soon).call(PATH, {})
 
 
 def test_a_service_without_tls_is_an_error() -> None:

@@ -66,10 +66,8 @@ def trickle(service: Service, beginning: bytes, piece: bytes) -> bytes:
     raise AssertionError("the service did not hang up")
 
 
-@pytest.mark.promise("network")
-@pytest.mark.parametrize("piece", [b"", b" "], ids=["half open", "slow"])
-def test_an_unfinished_request_is_disconnected(one_worker: Service, piece: bytes) -> None:
-    """Half a body returns 408, half a head returns nothing, and both lose the connection in time."""
+def unfinished(piece: bytes) -> list[tuple[bytes, bytes]]:
+    """Return beginnings of requests, each with the *piece* that a slow client repeats after it."""
     length, chunked = HEAD + b"Content-Length: 1000\r\n\r\n{", HEAD + b"Transfer-Encoding: chunked\r\n\r\n"
     framed = b"1\r\n" + piece + b"\r\n" if piece else b""
     kinds = [
@@ -80,20 +78,27 @@ def test_an_unfinished_request_is_disconnected(one_worker: Service, piece: bytes
         (b"", b""),
     ]
     # After an answered request, like a client that keeps its connection, which may then be idle.
-    kinds += [(WHOLE + beginning, more) for beginning, more in kinds if beginning]
+    return kinds + [(WHOLE + beginning, more) for beginning, more in kinds if beginning]
+
+
+@pytest.mark.promise("network")
+def test_an_unfinished_request_is_disconnected(one_worker: Service) -> None:
+    """Half a body returns 408, half a head returns nothing, and both lose the connection, slow or not."""
+    kinds = [*unfinished(b""), *unfinished(b" ")]
     with ThreadPoolExecutor(len(kinds)) as pool:
         ends = [pool.submit(trickle, one_worker, beginning, more) for beginning, more in kinds]
         while not all(end.done() for end in ends):
             assert one_worker.fetch(one_worker.create(b"meanwhile")).status == 200
             time.sleep(0.1)
-        said = [end.result() for end in ends]
-    for alone, after in zip(said[:4], said[5:], strict=True):
-        assert after.startswith(b"HTTP/1.1 200 OK")
-        assert after.count(b"HTTP/1.1 ") == 1 + alone.count(b"HTTP/1.1 ")
-    assert [alone[:13] for alone in said[:5]] == [b"HTTP/1.1 408 "] * 3 + [b"", b""]
-    assert b"The body did not arrive in time." in said[0]
-    # A client must not send its next request on this connection.
-    assert all(b"\r\nConnection: close\r\n" in alone for alone in said[:3])
+        answers = [end.result() for end in ends]
+    for said in (answers[:9], answers[9:]):
+        for alone, after in zip(said[:4], said[5:], strict=True):
+            assert after.startswith(b"HTTP/1.1 200 OK")
+            assert after.count(b"HTTP/1.1 ") == 1 + alone.count(b"HTTP/1.1 ")
+        assert [alone[:13] for alone in said[:5]] == [b"HTTP/1.1 408 "] * 3 + [b"", b""]
+        assert b"The body did not arrive in time." in said[0]
+        # A client must not send its next request on this connection.
+        assert all(b"\r\nConnection: close\r\n" in alone for alone in said[:3])
     wait_until(lambda: held(one_worker) == 0, pause=0.2)
 
 
