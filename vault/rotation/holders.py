@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, Self
 
+from vault.audit.exposures.expressions import is_type, text_at
 from vault.audit.exposures.knowledge import NO_VALUES, SAFE, SUCCESS, fields
-from vault.audit.exposures.summary import is_type, text_at
 from vault.audit.reader import SETTLED_SECONDS, earliest_id
 from vault.audit.streams.collection import collection
 from vault.core.attempt import Action

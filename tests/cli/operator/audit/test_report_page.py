@@ -13,7 +13,7 @@ from playwright.sync_api import Browser
 
 from tests.support.browser import TIMEOUT, running_browser
 from vault.audit.custody import CustodyActivity
-from vault.audit.exposures.summary import Activity, Counts, Event, PrincipalRow, RefusalRow, SecretRow, Slot
+from vault.audit.exposures.activity import Activity, Counts, Event, PrincipalRow, RefusalRow, SecretRow, Slot
 from vault.audit.findings import Kind
 from vault.audit.witness.activity import WitnessActivity
 from vault.auth.token_ages import TokenAges

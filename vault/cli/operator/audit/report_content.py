@@ -6,7 +6,8 @@ from datetime import datetime
 from typing import Any
 
 from vault.audit.custody import CustodyActivity
-from vault.audit.exposures.summary import Activity, shown_name
+from vault.audit.exposures.activity import Activity
+from vault.audit.exposures.summary import shown_name
 from vault.audit.findings import Kind
 from vault.audit.witness.activity import WitnessActivity
 from vault.auth.token_ages import TokenAges
