@@ -18,6 +18,8 @@ from tests.support import system
 from vault.cli.dev.mongod import find_mongod
 from vault.config.settings import SettingsSchema
 
+pytestmark = pytest.mark.process
+
 _UNITS = ROOT / "systemd"
 _SERVICES = ("secret-manager", "secret-manager-credentials", "secret-manager-swarm-driver")
 _CREDENTIAL = "LoadCredential=db-password:/run/secret-manager/credential.sock"
@@ -152,7 +154,6 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
             Path(folder).rmdir()
 
 
-@pytest.mark.process
 @pytest.mark.long
 def test_systemd_gives_units_their_credentials(machine: Machine) -> None:
     """The hardened service runs; a unit gets its own credential, and fails rather than starts without one."""
