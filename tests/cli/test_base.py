@@ -20,7 +20,18 @@ pytestmark = pytest.mark.process
 
 #: The commands that need no package of the service; of the others, none works.
 FOR_PEOPLE = {
-    *("completion", "credentials", "login", "logout", "secret", "swarm", "swarm-driver", "tokens", "whoami"),
+    *(
+        "completion",
+        "compose",
+        "credentials",
+        "login",
+        "logout",
+        "secret",
+        "swarm",
+        "swarm-driver",
+        "tokens",
+        "whoami",
+    ),
     *("audit", "audit query", "audit tail"),
 }
 

@@ -119,6 +119,11 @@ def reported() -> Iterator[None]:
         raise SystemExit(code) from None
 
 
+def reason(error: Exception) -> str:
+    """Return the reason of a failure, and the hint, on one line."""
+    return _report(error)[1].removeprefix("error: ")
+
+
 def _report(error: BaseException) -> tuple[int, str]:
     """Return the exit code and the line for *error*."""
     match error:

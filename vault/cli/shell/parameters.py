@@ -11,6 +11,7 @@ import click
 from vault.cli.shell.output import Output
 from vault.client import address
 from vault.client.secrets import is_id
+from vault.client.variables import is_variable
 from vault.core.credentials import has_token
 from vault.core.durations import parse_duration
 from vault.core.labels import are_labels
@@ -124,6 +125,14 @@ def label(text: str) -> tuple[str, str]:
     if not separator or not are_labels({key: value}):
         raise click.BadParameter("must be KEY=TEXT, such as env=prod")
     return key, value
+
+
+def assignment(text: str) -> tuple[str, str]:
+    """Return a variable, and the name or ID of its secret."""
+    variable, separator, named = text.partition("=")
+    if not (separator and is_variable(variable)):
+        raise click.BadParameter("must be NAME=SECRET, such as DB_PASSWORD=billing/db-password")
+    return variable, secret(named)
 
 
 def prefix(text: str) -> str:

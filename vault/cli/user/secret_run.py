@@ -15,17 +15,9 @@ from vault.client.memory_folder import memory_folder, place
 from vault.client.secrets import Secrets
 from vault.client.selection import Selection
 from vault.client.service import Service
-from vault.client.variables import is_variable
 from vault.client.watch import Found, watching
 
 _FOLDER = "SECRETS_DIR"
-
-
-def _assignment(text: str) -> tuple[str, str]:
-    variable, separator, secret = text.partition("=")
-    if not (separator and is_variable(variable)):
-        raise click.BadParameter("must be NAME=SECRET, such as DB_PASSWORD=billing/db-password")
-    return variable, parameters.secret(secret)
 
 
 @click.command(context_settings={"allow_interspersed_args": False})
@@ -35,7 +27,7 @@ def _assignment(text: str) -> tuple[str, str]:
     "single",
     metavar="NAME=SECRET",
     multiple=True,
-    type=_assignment,
+    type=parameters.assignment,
     help="A variable, and the name or ID of its secret. Can be repeated.",
 )
 @click.option(
