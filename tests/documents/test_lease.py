@@ -39,6 +39,17 @@ def test_a_released_lease_is_free() -> None:
     assert LEASE.take("second", 60)
 
 
+def test_a_lease_that_another_process_has_had_is_not_renewed() -> None:
+    """Its holder renews it also after its time, unless it was released or taken since."""
+    assert not LEASE.renew("first", 60)
+    assert LEASE.take("first", 0)
+    assert LEASE.renew("first", 0)
+    assert LEASE.take("second", 0)
+    LEASE.release("second")
+    assert not LEASE.renew("first", 60)
+    assert not LEASE.renew("second", 60)
+
+
 @pytest.mark.parametrize(
     ("until", "is_free"),
     [

@@ -22,12 +22,32 @@ def can_set_clock() -> bool:
     return bool(_LIBRARIES)
 
 
+def set_clock(file: Path, seconds: int) -> None:
+    """Set the clock of the processes with `clock_environment`, as *seconds* ahead."""
+    # Renamed into place: a process that reads half of it ends.
+    new = file.with_suffix(".new")
+    new.write_text(f"{seconds:+d}\n")
+    new.replace(file)
+
+
+def clock_environment(file: Path) -> dict[str, str]:
+    """Return the variables of a process whose clock follows *file*."""
+    return {
+        "LD_PRELOAD": str(_LIBRARIES[0]),
+        # Read again each second.
+        "FAKETIME_TIMESTAMP_FILE": str(file),
+        "FAKETIME_CACHE_DURATION": "1",
+        # A change of a machine's clock does not change these.
+        "FAKETIME_DONT_FAKE_MONOTONIC": "1",
+    }
+
+
 class Supervised(Service):
     """The service with several workers on the MongoDB at *uri*."""
 
     def __init__(self, uri: str, master_key: str, *, folder: Path) -> None:
         self._clock = folder / "clock"
-        self._set_clock(0)
+        set_clock(self._clock, 0)
         environment = {
             "MASTER_KEY": master_key,
             "MONGO_URI": uri,
@@ -35,14 +55,7 @@ class Supervised(Service):
             "DELETE_RECOVERY_DAYS": "1",
         }
         if can_set_clock():
-            environment |= {
-                "LD_PRELOAD": str(_LIBRARIES[0]),
-                # Read again each second.
-                "FAKETIME_TIMESTAMP_FILE": str(self._clock),
-                "FAKETIME_CACHE_DURATION": "1",
-                # A change of a machine's clock does not change these.
-                "FAKETIME_DONT_FAKE_MONOTONIC": "1",
-            }
+            environment |= clock_environment(self._clock)
         super().__init__(environment, folder=folder)
         self.environment = environment
 
@@ -64,17 +77,11 @@ class Supervised(Service):
     @contextmanager
     def clock(self, seconds: int) -> Iterator[None]:
         """Set its clock *seconds* ahead during the block."""
-        self._set_clock(seconds)
+        set_clock(self._clock, seconds)
         try:
             yield
         finally:
-            self._set_clock(0)
-
-    def _set_clock(self, seconds: int) -> None:
-        # Renamed into place: a process that reads half of it ends.
-        new = self._clock.with_suffix(".new")
-        new.write_text(f"{seconds:+d}\n")
-        new.replace(self._clock)
+            set_clock(self._clock, 0)
 
     def _workers(self) -> list[int]:
         assert self.process is not None

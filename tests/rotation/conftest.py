@@ -1,6 +1,7 @@
 """Fixtures of the tests of rotation."""
 
 import json
+import os
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -14,7 +15,7 @@ from tests.rotation.fake import Fake
 from tests.rotation.servers import FIRST_PASSWORD, USERS, Server
 from tests.support.access import services
 from vault.core.attempt import Action, Attempt
-from vault.core.principal import OPERATOR
+from vault.core.principal import OPERATOR, Principal, Scope
 from vault.documents import AuditEntry
 from vault.documents.rotation import Rotation
 from vault.rotation import run
@@ -56,6 +57,12 @@ class World:
         attempt = attempt or self.attempt(Action.FETCH)
         item = Fetch(attempt=attempt, reference=Reference(name=name), version=version)
         return json.loads(services(self.app).secrets.read(item, lambda found: found.plaintext))
+
+    def fetch_as(self, number: int) -> dict[str, Any]:
+        """Return the value, as an application with this *number*; 0 is the operator, who wrote the first."""
+        reader = Principal(name=f"app-{number}", scopes=frozenset({Scope.SECRET_FETCH}))
+        attempt = Attempt(action=Action.FETCH, principal=reader if number else OPERATOR)
+        return dict(self.fetch(attempt=attempt))
 
     def plan(self, kind: str, admin: str, password: str = FIRST_PASSWORD, **options: Any) -> RotationInfo:
         """Create the secrets, and a plan for them."""
@@ -131,6 +138,7 @@ def fake(monkeypatch: pytest.MonkeyPatch) -> Fake:
 SERVERS = {
     "postgresql": servers.postgresql,
     "mariadb": servers.mariadb,
+    **({"mysql": servers.mysql} if "MYSQLD" in os.environ else {}),
     "mongodb": servers.mongodb,
     "redis": lambda: servers.key_value("redis"),
     "valkey": lambda: servers.key_value("valkey"),

@@ -180,28 +180,36 @@ def mariadb() -> Iterator[Server]:
     """Run a MariaDB server with its general log and its binary log."""
     daemon = program("mariadbd", "mariadb-server", "usr/sbin/mariadbd")
     install = program("mariadb-install-db", "mariadb-server")
+    statements = [
+        "INSTALL SONAME 'auth_ed25519'",
+        *(
+            f"CREATE USER {user}@'%' IDENTIFIED VIA {plugin} USING PASSWORD('{FIRST_PASSWORD}')"
+            for user, plugin in zip(USERS, ("ed25519", "mysql_native_password"), strict=True)
+        ),
+    ]
+    prepare = [install, "--no-defaults", "--auth-root-authentication-method=normal", "--skip-test-db"]
+    with _mysql(daemon, prepare, statements) as server:
+        yield server
+
+
+@contextmanager
+def mysql() -> Iterator[Server]:
+    """Run a MySQL server, whose program is in the variable `MYSQLD`: Debian's stable release has none."""
+    daemon = os.environ["MYSQLD"]
+    statements = [f"CREATE USER {user}@'%' IDENTIFIED BY '{FIRST_PASSWORD}'" for user in USERS]
+    with _mysql(daemon, [daemon, "--no-defaults", "--initialize-insecure"], statements) as server:
+        yield server
+
+
+@contextmanager
+def _mysql(daemon: str, prepare: list[str], statements: list[str]) -> Iterator[Server]:
     with own_folder() as (folder, options):
         data, port, tls = folder / "data", free_port(), certificate(folder, "localhost")
-        subprocess.run(
-            [
-                install,
-                "--no-defaults",
-                f"--datadir={data}",
-                "--auth-root-authentication-method=normal",
-                "--skip-test-db",
-            ],
-            check=True,
-            capture_output=True,
-            **options,
-        )
+        subprocess.run([*prepare, f"--datadir={data}"], check=True, capture_output=True, **options)
         statements = [
-            "INSTALL SONAME 'auth_ed25519'",
             f"CREATE USER root_user@'%' IDENTIFIED BY '{ADMIN_PASSWORD}'",
             "GRANT ALL ON *.* TO root_user@'%' WITH GRANT OPTION",
-            *(
-                f"CREATE USER {user}@'%' IDENTIFIED VIA {plugin} USING PASSWORD('{FIRST_PASSWORD}')"
-                for user, plugin in zip(USERS, ("ed25519", "mysql_native_password"), strict=True)
-            ),
+            *statements,
         ]
         (folder / "init.sql").write_text("".join(f"{statement};\n" for statement in statements))
         (folder / "init.sql").chmod(0o644)

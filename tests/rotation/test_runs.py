@@ -29,10 +29,9 @@ from vault.core.principal import Principal, Scope
 from vault.documents import Secret
 from vault.documents.rotation import Rotation
 from vault.rotation import plans, run
-from vault.rotation.run import LostError
 from vault.rotation.runner import Runner
 from vault.rotation.server import server_of
-from vault.rotation.sources.errors import SourceRefusedError, SourceUnavailableError
+from vault.rotation.sources.errors import LostError, SourceRefusedError, SourceUnavailableError
 from vault.secrets.changes import SecretWriter
 from vault.secrets.requests import Reference
 
@@ -282,7 +281,7 @@ def test_a_process_that_loses_its_lease_or_plan_stops(planned: World, fake: Fake
     assert planned.fetch()["username"] == A
     lease.release("another process")
     fake.hook = lambda name: (
-        planned.rotations.delete("db", attempt=planned.attempt()) if name == "set" else None
+        planned.rotations.delete("db", attempt=planned.attempt()) if name == "set done" else None
     )
     planned.change(step=None)
     with pytest.raises(RotationBusyError):
@@ -685,3 +684,39 @@ def test_a_plan_made_again_is_another_one(planned: World) -> None:
     assert planned.show().state == "waiting"
     Rotation.raw().update_one({}, {"$set": {"pending": True}})
     assert not old.activate()
+
+
+@pytest.mark.parametrize(("late", "turns"), [("set", 5), ("close", 2)])
+def test_a_runner_that_hangs_at_the_source_changes_nothing_later(
+    planned: World, fake: Fake, late: str, turns: int
+) -> None:
+    """Others rotate meanwhile; it makes no change after that, and what is published logs in."""
+
+    def hang(name: str) -> None:
+        if name == late:
+            fake.hook = lambda _: None
+            Rotation.raw().update_one({}, {"$set": {"until": None}})
+            for _ in range(turns):
+                planned.act()
+
+    fake.hook = hang
+    planned.act()
+    planned.act()
+    value = planned.fetch()
+    assert (planned.show().version or 0) >= 3
+    assert fake.passwords[value["username"]] == value["password"]
+
+
+def test_a_clock_that_was_ahead_delays_nothing(planned: World, fake: Fake) -> None:
+    """Times of the plan that no pause explains have come, and hide none of those who may use a password."""
+    ahead = datetime.now(UTC) + timedelta(days=400)
+    planned.change(next_at=ahead, done_at=ahead, grace_seconds=60)
+    planned.runner.act()
+    assert planned.show().version == 2
+    planned.change(next_at=ahead)
+    planned.runner.act()
+    assert planned.show().holders == ("operator",)
+    fake.passwords[B] = "by hand"
+    planned.change(check_at=ahead)
+    planned.runner.act()
+    assert planned.show().state == "drifted"

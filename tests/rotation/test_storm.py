@@ -4,26 +4,23 @@ import random
 import subprocess
 import sys
 import time
-from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Event
 
 import pytest
 
 from tests.cli.waiting import wait_until
+from tests.rotation.applications import applications
 from tests.rotation.conftest import World, rotation_app
 from tests.rotation.servers import FIRST_PASSWORD, USERS, Server
 from tests.support.access import services
 from tests.support.commands import command_environment, invoke
-from vault.core.attempt import Action, Attempt
-from vault.core.principal import Principal, Scope
 from vault.documents import Secret
 from vault.rotation import run, runner
 from vault.rotation.sources.source import SourceKind, open_source
 
 pytestmark = [pytest.mark.process, pytest.mark.nightly]
 
-_ROTATIONS, _CLIENTS, _LOGINS_A_SECOND, _KILLS = 20, 5, 50, 50
+_ROTATIONS, _KILLS = 20, 50
 _FIRST = FIRST_PASSWORD.ljust(32, "-")
 
 
@@ -34,51 +31,25 @@ def test_no_login_fails_and_no_log_has_a_password(
     monkeypatch.setattr(run, "SETTLED_SECONDS", 1)
     source = open_source(SourceKind(server.kind), server.url, seconds=10, commands=())
     source.set_password(USERS[0], _FIRST)
-    stop, passwords = Event(), {_FIRST}
 
-    def application(number: int) -> tuple[int, int]:
-        """Log in with a value that is fetched every few seconds; return the logins and the failed ones."""
-        reader = Principal(name=f"app-{number}", scopes=frozenset({Scope.SECRET_FETCH}))
-        logins = failed = 0
-        value, expires = None, 0.0
-        while not stop.is_set():
-            began = time.monotonic()
-            if began > expires:
-                value = world.fetch(attempt=Attempt(action=Action.FETCH, principal=reader))
-                passwords.add(value["password"])
-                expires = began + random.uniform(0.5, 3)  # noqa: S311 - no secret
-            logins += 1
-            failed += not source.login(value["username"], value["password"])
-            stop.wait(max(began + _CLIENTS / _LOGINS_A_SECOND - time.monotonic(), 0))
-        return logins, failed
-
-    with rotation_app(environment, ROTATION_CHECK_SECONDS="1") as app, ThreadPoolExecutor(_CLIENTS) as pool:
+    with rotation_app(environment, ROTATION_CHECK_SECONDS="1") as app:
         services(app).startup.attempt()
         world = World(app)
         world.plan(server.kind, server.url, password=_FIRST, every_seconds=1, grace_seconds=60)
         began = time.monotonic()
-        clients = [pool.submit(application, number) for number in range(_CLIENTS)]
-        # The operator wrote the first value, and so may use it.
-        world.fetch()
-        world.runner.start()
-        try:
-            versions = _ROTATIONS + 1
-            while (world.show().version or 0) < versions:
-                world.fetch()
+        with applications(lambda number: world.fetch_as(number), source.login) as record:
+            world.runner.start()
+            while (world.show().version or 0) < _ROTATIONS + 1:
                 assert not world.show().error
                 time.sleep(0.5)
-        finally:
-            stop.set()
-        counts = [client.result() for client in clients]
         seconds = time.monotonic() - began
-    logins, failed = (sum(each) for each in zip(*counts, strict=True))
     logs = server.logs()
-    found = sum(password.encode() in logs for password in passwords - {_FIRST})
+    found = sum(password.encode() in logs for password in record.passwords - {_FIRST})
     print(  # noqa: T201 - the figures
-        f"\n{server.kind}: {_ROTATIONS} rotations, {logins} logins in {seconds:.0f} s, {failed} failed; "
-        f"{found} of {len(passwords)} passwords in {len(logs)} bytes of logs"
+        f"\n{server.kind}: {_ROTATIONS} rotations, {record.logins} logins in {seconds:.0f} s, "
+        f"{record.failed} failed; {found} of {len(record.passwords)} passwords in {len(logs)} bytes of logs"
     )
-    assert (failed, found) == (0, 0)
+    assert (record.failed, found) == (0, 0)
 
 
 def test_what_is_published_logs_in_whenever_a_process_is_killed(

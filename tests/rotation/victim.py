@@ -1,6 +1,7 @@
-"""`python -m tests.rotation.victim`: a process that rotates until it is killed.
+"""`python -m tests.rotation.victim [timer]`: a process that rotates until it is killed.
 
-It prints a line once it has begun. Its settings are those of the environment.
+Without `timer`, it does so without a pause. It prints a line once it has begun. Its settings
+are those of the environment.
 """
 
 import os
@@ -10,19 +11,22 @@ from contextlib import suppress
 from tests.rotation.conftest import World, rotation_app
 from tests.support.access import services
 from vault.core.errors import VaultError
-from vault.rotation import runner
+from vault.rotation import run, runner
 
 
 def main() -> None:
-    """Rotate repeatedly."""
+    """Rotate."""
     # Short leases, as each killed process keeps its own.
-    runner._MARGIN_SECONDS = 1
-    with rotation_app(dict(os.environ), ROTATION_STEP_SECONDS="1") as app:
+    runner._MARGIN_SECONDS = run.SETTLED_SECONDS = 1
+    with rotation_app(dict(os.environ), ROTATION_STEP_SECONDS="1", ROTATION_CHECK_SECONDS="1") as app:
         services(app).startup.attempt()
         world = World(app)
         sys.stdout.write("ready\n")
         sys.stdout.flush()
-        while True:
+        if "timer" in sys.argv:
+            world.runner.start()
+            sys.stdin.read()
+        while "timer" not in sys.argv:
             with suppress(VaultError, AssertionError):
                 world.act()
 

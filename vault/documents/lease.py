@@ -36,6 +36,13 @@ class Lease:
 
         All holders must pass the same *seconds*.
         """
+        return self._take(self._document, holder, seconds, upsert=self._is_made)
+
+    def renew(self, holder: str, seconds: int) -> bool:
+        """As `take`, also after its time; return False if it was released, or another one has had it."""
+        return self._take({**self._document, "holder": holder}, holder, seconds, upsert=False)
+
+    def _take(self, known: dict[str, Any], holder: str, seconds: int, *, upsert: bool) -> bool:
         until = {"$add": ["$$NOW", 1_000 * seconds]}
         # A time further ahead comes from a clock that was wrong; another value is not a time.
         is_taken = {"$and": [{"$gt": ["$until", "$$NOW"]}, {"$lte": ["$until", until]}]}
@@ -43,9 +50,9 @@ class Lease:
         taken = {"holder": {"$literal": holder}, "until": until}
         change = {name: {"$cond": [is_others, f"${name}", value]} for name, value in taken.items()}
         found = self._stored().find_one_and_update(
-            self._document,
+            known,
             [{"$set": change}],
-            upsert=self._is_made,
+            upsert=upsert,
             projection={"holder": True, "until": True},
             return_document=ReturnDocument.AFTER,
         )
@@ -56,7 +63,8 @@ class Lease:
 
     def release(self, holder: str) -> None:
         """Give up the lease if *holder* has it."""
-        self._stored().update_one({**self._document, "holder": holder}, {"$set": {"until": None}})
+        change = {"$set": {"until": None, "holder": None}}
+        self._stored().update_one({**self._document, "holder": holder}, change)
 
     def _stored(self) -> Any:
         return get_db()[self._collection]

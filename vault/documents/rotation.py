@@ -1,7 +1,7 @@
 """Stored rotation plans, each with the state of its run."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, ClassVar
 
 from mongoengine import BooleanField, DateTimeField, IntField, ListField, StringField
@@ -14,6 +14,10 @@ from vault.documents.sealed import SealedDocument
 
 #: Fields that tell a plan from earlier and later ones for the secret.
 _OWN = ("created_at", "created_by")
+
+
+#: The longest pause that does not depend on a plan.
+_DAY_SECONDS = 86_400
 
 
 class Rotation(SealedDocument):
@@ -145,13 +149,23 @@ class Rotation(SealedDocument):
     @classmethod
     def due_ids(cls) -> Sequence[str]:
         """Return the IDs of the plans with something to do, by MongoDB's clock."""
-        is_due = {"$or": [{"$lte": [f"${name}", "$$NOW"]} for name in ("next_at", "check_at")]}
+        milliseconds = {"$multiply": [1_000, {"$max": ["$every_seconds", "$grace_seconds", _DAY_SECONDS]}]}
+        latest = {"$add": ["$$NOW", milliseconds]}
+        is_due = {
+            "$or": [
+                {"$or": [{"$lte": [f"${name}", "$$NOW"]}, {"$gt": [f"${name}", latest]}]}
+                for name in ("next_at", "check_at")
+            ]
+        }
         # Of paused ones, only a former password can be due: `Step.PUBLISHED`.
         can_act = {"$or": [{"is_paused": {"$ne": True}}, {"step": {"$ne": None}}]}
         found = cls.raw().find({"pending": None, "$expr": is_due, **can_act}, {"_id": True})
         return [one["_id"] for one in found if is_text(one["_id"])]
 
+    def is_due(self, time: datetime, now: datetime) -> bool:
+        """Return whether *time*, one of this plan, has come.
 
-def is_due(time: datetime | None, now: datetime) -> bool:
-    """Return whether *time* has come."""
-    return time is not None and time <= now
+        A time further ahead than any pause comes from a clock that was wrong.
+        """
+        latest = now + timedelta(seconds=max(self.every_seconds, self.grace_seconds, _DAY_SECONDS))
+        return not now < time <= latest

@@ -21,6 +21,7 @@ from vault.documents.guard import storage_errors
 from vault.documents.rotation import Rotation
 from vault.rotation.holders import Former, holders
 from vault.rotation.server import server_of
+from vault.rotation.sources.errors import LostError
 from vault.rotation.sources.source import Source, SourceKind, open_source
 from vault.rotation.step import Step, Work
 from vault.rotation.value import Credential, changed, credential, new_password
@@ -32,10 +33,6 @@ from vault.secrets.service import SecretService
 
 class DriftError(Exception):
     """The password in use does not open the source."""
-
-
-class LostError(Exception):
-    """Another runner has the plan, or someone has changed or deleted it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,9 +158,7 @@ class Run:
         if (found.user or self._in_use(found)) != plan.former:
             source = self._connected()
             self._record(self.work, user=plan.former, holders=list(left))
-            # The trail can take long.
-            self._keep()
-            source.close(plan.former, new_password())
+            source.close(plan.former, new_password(), self._keep)
         plan.end_run()
         plan.next_at = max(plan.done_at + timedelta(seconds=plan.every_seconds), now)
         self._save()
@@ -195,7 +190,7 @@ class Run:
         plan, self.work = self._plan, Work.SET
         self._keep()
         self._record(self.work, user=plan.user, version=plan.version)
-        self._connected().set_password(plan.user, self._new().password)
+        self._connected().set_password(plan.user, self._new().password, self._keep)
         self._step(Step.SET)
 
     def _prove(self) -> None:
@@ -234,7 +229,9 @@ class Run:
         plan, self.work = self._plan, Work.PUBLISH
         now = self._keep()
         self._record(self.work, Action.ROTATION_DONE, user=plan.user, version=plan.version)
-        plan.before_at, plan.done_at = plan.done_at, now
+        # A time ahead comes from a clock that was wrong.
+        plan.before_at = plan.done_at if plan.done_at and plan.done_at <= now else None
+        plan.done_at = now
         plan.close_at = now + timedelta(seconds=plan.grace_seconds)
         # Until then, the trail can lack reads.
         plan.next_at = now + timedelta(seconds=min(plan.grace_seconds, SETTLED_SECONDS))

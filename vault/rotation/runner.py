@@ -25,10 +25,10 @@ from vault.core.errors import (
 from vault.core.periodic import Periodic
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import best_effort_cleanup, storage_errors
-from vault.documents.rotation import Rotation, is_due
+from vault.documents.rotation import Rotation
 from vault.observability import metrics
-from vault.rotation.run import DriftError, LostError, Run, Tools, record, save
-from vault.rotation.sources.errors import SourceError, SourceUnavailableError
+from vault.rotation.run import DriftError, Run, Tools, record, save
+from vault.rotation.sources.errors import LostError, SourceError, SourceUnavailableError
 from vault.rotation.step import Step
 
 logger = logging.getLogger(__name__)
@@ -109,11 +109,11 @@ class Runner:
     def _work(self, held: _Held) -> None:
         plan = held.plan
         if plan.step == Step.PUBLISHED:
-            if is_due(plan.next_at, held.now):
+            if plan.is_due(plan.next_at, held.now):
                 self._attempted(held, held.run.close)
-        elif is_due(plan.next_at, held.now) and not plan.is_paused:
+        elif plan.is_due(plan.next_at, held.now) and not plan.is_paused:
             self._attempted(held, held.run.publish)
-        if is_due(plan.check_at, held.now) and not plan.is_paused:
+        if plan.is_due(plan.check_at, held.now) and not plan.is_paused:
             self._check(held)
 
     def run_now(self, plan_id: str, asked_by: str) -> int:
@@ -148,24 +148,24 @@ class Runner:
         holder = f"{os.getpid()}-{token_hex(8)}"
         lease = Rotation(id=plan_id).lease
 
-        def keep() -> datetime:
+        def kept(take: Callable[[str, int], bool]) -> datetime:
             if self._periodic.closed:
                 # The process ends soon, also in the middle of a step.
                 raise LostError
             with storage_errors():
-                if not lease.take(holder, self._lease_seconds):
+                if not take(holder, self._lease_seconds):
                     raise LostError
             return lease.taken_at
 
         key = self._keys.find()
-        now = keep()
+        now = kept(lease.take)
         try:
             with storage_errors():
                 documents = Rotation.with_id(plan_id)
             plan = next(filter(None, (Rotation.genuine(document, key) for document in documents)), None)
             if plan is None or key is None:
                 raise RotationNotFoundError
-            yield _Held(plan, key, Run(plan, key, self._tools, keep, asked), now)
+            yield _Held(plan, key, Run(plan, key, self._tools, lambda: kept(lease.renew), asked), now)
         finally:
             with best_effort_cleanup():
                 lease.release(holder)

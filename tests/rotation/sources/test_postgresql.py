@@ -7,6 +7,7 @@ import pytest
 
 from tests.rotation import servers
 from tests.rotation.servers import FIRST_PASSWORD, USERS, Server
+from vault.rotation.sources import postgresql as module
 from vault.rotation.sources.errors import SourceError, SourceRefusedError, SourceUnavailableError
 from vault.rotation.sources.postgresql import NO_FILE, PostgreSQL, _failure, _refusal
 
@@ -39,6 +40,17 @@ def test_a_refusal_says_why_and_changes_nothing(postgresql: Server) -> None:
     with pytest.raises(SourceRefusedError, match="refuses the administrator"):
         PostgreSQL(f"postgresql://root_user:wrong@{place}", 5).set_password(USERS[0], "x")
     assert b"hunter2" not in postgresql.logs()
+
+
+def test_a_server_without_a_timeout_for_idle_sessions_rotates(
+    postgresql: Server, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """PostgreSQL 13 does not get the setting, which it would refuse."""
+    monkeypatch.setattr(module, "_IDLE_TIMEOUT_SINCE", 1_000_000)
+    source, before = PostgreSQL(postgresql.url, 5), postgresql.logs().count(b"idle_session_timeout")
+    source.set_password(USERS[0], FIRST_PASSWORD)
+    assert source.login(USERS[0], FIRST_PASSWORD)
+    assert postgresql.logs().count(b"idle_session_timeout") == before
 
 
 @pytest.mark.parametrize(

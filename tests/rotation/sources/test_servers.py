@@ -1,12 +1,17 @@
 """Every real server as a source."""
 
 import socket
+from collections.abc import Iterator
+from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import pytest
 
-from tests.rotation.conftest import World
+from tests.cli.waiting import wait_until
+from tests.rotation.conftest import SERVERS, World
 from tests.rotation.servers import ADMIN_PASSWORD, FIRST_PASSWORD, USERS, Server, certificate, own_folder
 from vault.rotation.sources.errors import SourceError, SourceRefusedError, SourceUnavailableError
 from vault.rotation.sources.hosts import require_allowed
@@ -20,23 +25,37 @@ def opened(kind: str, url: str, seconds: int = 10) -> Any:
     return open_source(SourceKind(kind), url, seconds=seconds, commands=())
 
 
+@contextmanager
+def connected(server: Server) -> Iterator[Any]:
+    """Yield a cursor of the administrator, whom the server does not know as the service."""
+    parts = urlsplit(server.url)
+    user = {"host": parts.hostname, "port": parts.port, "user": parts.username, "password": parts.password}
+    options: dict[str, Any] = {"dbname": "postgres"} if server.kind == "postgresql" else {}
+    driver: Any = import_module("psycopg" if server.kind == "postgresql" else "pymysql")
+    with driver.connect(**user, **options, autocommit=True) as connection, connection.cursor() as cursor:
+        yield cursor
+
+
 def test_a_password_rotates_and_no_log_has_it(world: World, server: Server) -> None:
-    """Each rotation publishes a password of the other user, which logs in; no log of the server has one."""
+    """Each rotation publishes a password of the other user, which logs in; no log of the server has one.
+
+    The former one logs in until its last holder has got the new one, and then no more.
+    """
     source = opened(server.kind, server.url)
     source.set_password(USERS[0], FIRST_PASSWORD.ljust(32, "-"))
-    world.plan(server.kind, server.url, password=FIRST_PASSWORD.ljust(32, "-"), grace_seconds=0)
-    seen = [world.fetch()]
+    world.plan(server.kind, server.url, password=FIRST_PASSWORD.ljust(32, "-"))
+    seen = [world.fetch_as(1)]
     for version in (2, 3, 4):
         assert world.run() == version
-        now = world.fetch()
+        now, former = world.fetch(), seen[-1]
         assert source.login(now["username"], now["password"])
-        assert source.login(seen[-1]["username"], seen[-1]["password"])
-        assert now["username"] != seen[-1]["username"]
+        assert now["username"] != former["username"]
         assert now["host"] == "db.example"
-        seen.append(now)
-        world.runner.act()
-        assert (world.show().step, world.show().error) == (None, "")
-        assert not source.login(seen[-2]["username"], seen[-2]["password"])
+        assert (world.act().holders, world.show().error) == (("app-1",), "")
+        assert source.login(former["username"], former["password"])
+        seen.append(world.fetch_as(1))
+        assert (world.act().step, world.show().error) == (None, "")
+        assert not source.login(former["username"], former["password"])
     logs = server.logs()
     assert logs
     assert [value for value in seen[1:] if value["password"].encode() in logs] == []
@@ -80,6 +99,42 @@ def test_a_wrong_certificate_is_refused(server: Server) -> None:
         other = certificate(folder, "localhost")
         with pytest.raises(SourceRefusedError, match="TLS to the server fails"):
             opened(server.kind, f"{server.tls_url}{other}").login(USERS[0], password)
+
+
+#: The number of the service's sessions, by the kind of the server.
+_SESSIONS = {
+    "postgresql": "SELECT count(*) FROM pg_stat_activity WHERE application_name = 'secret-manager'",
+    "mysql": "SELECT count(*) - 1 FROM information_schema.processlist WHERE user = 'root_user'",
+}
+
+
+@pytest.mark.parametrize(
+    "server", [name for name in SERVERS if name in ("postgresql", "mariadb", "mysql")], indirect=True
+)
+def test_a_process_that_hangs_before_a_change_does_not_make_it_later(server: Server) -> None:
+    """PostgreSQL and MySQL end its session after the time of a step, which is shorter than its lease."""
+    password = FIRST_PASSWORD.ljust(32, "-")
+    opened(server.kind, server.url).set_password(USERS[0], password)
+    source = opened(server.kind, server.url, seconds=60)
+    # Without the limit for the whole, which a process that hangs does not see.
+    if server.kind == "postgresql":
+        source._source._seconds = 1
+    else:
+        source._source._options["read_timeout"] = 1
+
+    def hang() -> None:
+        with connected(server) as cursor:
+
+            def is_ended() -> bool:
+                cursor.execute(_SESSIONS[server.kind])
+                [row] = cursor.fetchall()
+                return bool(row[0] == 0)
+
+            wait_until(is_ended)
+
+    with pytest.raises(SourceUnavailableError):
+        source.set_password(USERS[0], "x" * 32, hang)
+    assert source.login(USERS[0], password)
 
 
 @pytest.mark.parametrize("server", ["mariadb"], indirect=True)

@@ -8,6 +8,7 @@ from contextlib import suppress
 
 from vault.core.errors import RotationRefusedError
 from vault.rotation.sources.errors import SourceRefusedError, SourceUnavailableError
+from vault.rotation.sources.source import Confirm, unconditionally
 
 #: The exit code of a program whose server cannot be reached (EX_TEMPFAIL).
 _UNAVAILABLE = 75
@@ -33,16 +34,18 @@ class Command:
                 "The administrator's secret is not a program in the setting `ROTATION_COMMANDS`."
             )
 
-    def set_password(self, user: str, password: str) -> None:
+    def set_password(self, user: str, password: str, confirm: Confirm = unconditionally) -> None:
         """As `Source`."""
+        confirm()
         self._require("set", user, password)
 
     def login(self, user: str, password: str) -> bool:
         """As `Source`."""
         return self._run("login", user, password) == 0
 
-    def close(self, user: str, password: str) -> None:
+    def close(self, user: str, password: str, confirm: Confirm = unconditionally) -> None:
         """As `Source`."""
+        confirm()
         self._require("close", user, password)
 
     def _require(self, step: str, user: str, password: str) -> None:

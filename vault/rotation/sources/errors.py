@@ -1,4 +1,8 @@
-"""Failures of sources. Their texts quote nothing that a source sends: it can repeat a statement."""
+"""Failures at sources. Their texts quote nothing that a source sends: it can repeat a statement."""
+
+
+class LostError(Exception):
+    """Another runner has the plan, or someone has changed or deleted it."""
 
 
 class SourceError(Exception):

@@ -16,7 +16,7 @@ from vault.rotation.sources.errors import (
     wrong_password,
 )
 from vault.rotation.sources.hosts import is_this_machine, require_allowed
-from vault.rotation.sources.source import Source
+from vault.rotation.sources.source import Confirm, Source, unconditionally
 
 _INVALID = "the administrator's secret is not a URL of MongoDB, or has an option that is not supported"
 #: Options of the driver that a URL can have, in lower case. Others name files, or the service's own identity.
@@ -73,9 +73,10 @@ class MongoDB(Source):
             # As above; and a file that an option names may be missing.
             raise SourceRefusedError(_INVALID) from None
 
-    def set_password(self, user: str, password: str) -> None:
+    def set_password(self, user: str, password: str, confirm: Confirm = unconditionally) -> None:
         """As `Source`."""
         with self._connected({}) as client:
+            confirm()
             client[self._users].command("updateUser", user, pwd=password)
 
     def login(self, user: str, password: str) -> bool:

@@ -19,7 +19,7 @@ from vault.rotation.sources.errors import (
     wrong_password,
 )
 from vault.rotation.sources.hosts import is_this_machine, require_allowed
-from vault.rotation.sources.source import Source
+from vault.rotation.sources.source import Confirm, Source, unconditionally
 
 #: Options of the driver that a URL can have. Others name the service's own files.
 _TEXTS = frozenset({"ssl_ca", "unix_socket"})
@@ -35,7 +35,7 @@ _WRONG_PASSWORD = frozenset({1045, 1698})
 _NO_RIGHTS = frozenset({1044, 1142, 1227})
 _NO_USER = 1396
 #: Codes of the server and of the driver for a connection that is not possible now, or was lost.
-_UNAVAILABLE = frozenset({1040, 1053, 1203, 1226, 2003, 2006, 2013})
+_UNAVAILABLE = frozenset({1040, 1053, 1203, 1226, 2003, 2006, 2013, 4031})
 #: A password that the policy of the server does not allow, or that has to be replaced first.
 _POLICY = frozenset({1819, 1820, 1862, 1873})
 
@@ -77,7 +77,7 @@ class MySQL(Source):
         }
         self._admin = {"user": unquote(parts.username), "password": unquote(parts.password or "")}
 
-    def set_password(self, user: str, password: str) -> None:
+    def set_password(self, user: str, password: str, confirm: Confirm = unconditionally) -> None:
         """As `Source`: of the user at each of its hosts."""
         with self._connected(self._admin) as connection, connection.cursor() as cursor:
             try:
@@ -86,6 +86,9 @@ class MySQL(Source):
                 if not accounts:
                     raise SourceRefusedError("the server does not have the user")
                 is_mariadb = "MariaDB" in connection.server_version
+                # If this process hangs after the confirmation, the server ends the session.
+                cursor.execute("SET SESSION wait_timeout = %s", [self._options["read_timeout"]])
+                confirm()
                 for host, plugin in accounts:
                     cursor.execute(*_change(user, host, plugin, password, is_mariadb=is_mariadb))
             except pymysql.Error as error:

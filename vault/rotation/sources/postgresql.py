@@ -18,7 +18,7 @@ from vault.rotation.sources.errors import (
     wrong_password,
 )
 from vault.rotation.sources.hosts import is_this_machine, require_allowed
-from vault.rotation.sources.source import Source
+from vault.rotation.sources.source import Confirm, Source, unconditionally
 
 #: Options of libpq that a URL can have. Others name files, or services in files.
 _OPTIONS = frozenset(
@@ -60,6 +60,9 @@ _REFUSALS = (
     *("role  does not exist", "role  is not permitted to log in"),
 )
 
+#: The version of PostgreSQL that has `idle_session_timeout`, as the driver writes it.
+_IDLE_TIMEOUT_SINCE = 140_000
+
 _QUOTED = re.compile('"[^"]*"')
 
 
@@ -85,6 +88,7 @@ class PostgreSQL(Source):
         # Only this mode can use the authorities of the system.
         is_verified = options.get("sslmode") == "verify-full"
         options.setdefault("sslrootcert", "system" if is_verified else NO_FILE)
+        self._seconds = seconds
         options["dbname"] = options.get("dbname") or "postgres"
         self._options: dict[str, str] = {
             **{name: str(value) for name, value in options.items()},
@@ -96,7 +100,7 @@ class PostgreSQL(Source):
             **_NO_FILES,
         }
 
-    def set_password(self, user: str, password: str) -> None:
+    def set_password(self, user: str, password: str, confirm: Confirm = unconditionally) -> None:
         """As `Source`."""
         with self._connected({}) as connection:
             verifier = connection.pgconn.encrypt_password(password.encode(), user.encode(), b"scram-sha-256")
@@ -104,6 +108,10 @@ class PostgreSQL(Source):
                 sql.Identifier(user), sql.Literal(verifier.decode())
             )
             try:
+                if connection.info.server_version >= _IDLE_TIMEOUT_SINCE:
+                    # If this process hangs after the confirmation, the server ends the session.
+                    connection.execute(sql.SQL("SET idle_session_timeout = {}").format(1_000 * self._seconds))
+                confirm()
                 connection.execute(change)
             except psycopg.Error as error:
                 # The text quotes the statement.
@@ -168,6 +176,6 @@ def _refusal(error: psycopg.Error) -> SourceRefusedError | SourceUnavailableErro
         return SourceRefusedError("the server does not have the user")
     if isinstance(error, errors.QueryCanceled):
         return SourceUnavailableError("the server does not answer in time")
-    if error.sqlstate is None:
+    if error.sqlstate is None or isinstance(error, errors.IdleSessionTimeout):
         return SourceUnavailableError("the connection to the server was lost")
     return SourceRefusedError(f"the server refuses the change, with the code {error.sqlstate}")

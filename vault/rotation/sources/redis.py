@@ -19,7 +19,7 @@ from vault.rotation.sources.errors import (
     wrong_password,
 )
 from vault.rotation.sources.hosts import is_this_machine, require_allowed
-from vault.rotation.sources.source import Source
+from vault.rotation.sources.source import Confirm, Source, unconditionally
 
 #: Options of the driver that a URL can have. Others name files, or hosts besides the one of the URL.
 _OPTIONS = frozenset({"db", "protocol", "ssl_ca_certs", "ssl_cert_reqs", "ssl_check_hostname"})
@@ -54,13 +54,14 @@ class Redis(Source):
         if parts.scheme == "redis" and not is_this_machine(self._host):
             raise SourceRefusedError("a URL redis:// leads to another machine without TLS: use rediss://")
 
-    def set_password(self, user: str, password: str) -> None:
+    def set_password(self, user: str, password: str, confirm: Confirm = unconditionally) -> None:
         """As `Source`: also in the ACL file, so that it survives a restart."""
         digest = sha256(password.encode()).hexdigest()
         with self._connected({}) as client:
             # Redis would create a missing user.
             if client.execute_command("ACL", "GETUSER", user) is None:
                 raise SourceRefusedError("the server does not have the user")
+            confirm()
             client.execute_command("ACL", "SETUSER", user, "resetpass", f"#{digest}")
             client.execute_command("ACL", "SAVE")
 

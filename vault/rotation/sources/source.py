@@ -5,9 +5,9 @@ from enum import StrEnum
 from importlib.util import find_spec
 from typing import Protocol
 
-from vault.core.errors import RotationRefusedError
+from vault.core.errors import RotationRefusedError, VaultError
 from vault.core.timed_call import CallTimeoutError, Result, call_within
-from vault.rotation.sources.errors import SourceError, SourceUnavailableError
+from vault.rotation.sources.errors import LostError, SourceError, SourceUnavailableError
 
 
 class SourceKind(StrEnum):
@@ -24,18 +24,26 @@ class SourceKind(StrEnum):
 _DRIVERS = {SourceKind.POSTGRESQL: "psycopg", SourceKind.MYSQL: "pymysql", SourceKind.REDIS: "redis"}
 
 
+#: A function that a source calls between the connection and the change: what it raises prevents the change.
+Confirm = Callable[[], object]
+
+
+def unconditionally() -> None:
+    """Confirm every change."""
+
+
 class Source(Protocol):
     """A server with its administrator. Each method makes a connection, and raises `SourceError`."""
 
-    def set_password(self, user: str, password: str) -> None:
-        """Give an existing user this password, and no other one."""
+    def set_password(self, user: str, password: str, confirm: Confirm = unconditionally) -> None:
+        """Give an existing user this password, and no other one. It also raises what *confirm* raises."""
 
     def login(self, user: str, password: str) -> bool:
         """Return whether the user can log in with this password."""
 
-    def close(self, user: str, password: str) -> None:
+    def close(self, user: str, password: str, confirm: Confirm = unconditionally) -> None:
         """As `set_password`, with a password that no one knows."""
-        self.set_password(user, password)
+        self.set_password(user, password, confirm)
 
 
 def require_driver(kind: SourceKind) -> None:
@@ -95,23 +103,23 @@ class Timed:
         self._source = source
         self._seconds = seconds
 
-    def set_password(self, user: str, password: str) -> None:
+    def set_password(self, user: str, password: str, confirm: Confirm = unconditionally) -> None:
         """As `Source`."""
-        self._within(lambda: self._source.set_password(user, password))
+        self._within(lambda: self._source.set_password(user, password, confirm))
 
     def login(self, user: str, password: str) -> bool:
         """As `Source`."""
         return self._within(lambda: self._source.login(user, password))
 
-    def close(self, user: str, password: str) -> None:
-        """As `Source`."""
-        self._within(lambda: self._source.close(user, password))
+    def close(self, user: str, password: str, confirm: Confirm = unconditionally) -> None:
+        """As `set_password`."""
+        self._within(lambda: self._source.close(user, password, confirm))
 
     def _within(self, operation: Callable[[], Result]) -> Result:
         # The driver's own timeouts end the thread, of which one alone does not limit an operation.
         try:
             return call_within(self._seconds, operation)
-        except SourceError:
+        except (LostError, SourceError, VaultError):
             raise
         except CallTimeoutError:
             reason = f"the source does not answer within {self._seconds} s"
