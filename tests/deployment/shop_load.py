@@ -11,6 +11,7 @@ import socket
 import sys
 import threading
 import time
+from contextlib import closing
 from http.client import HTTPConnection, HTTPException
 
 _TIMEOUT_SECONDS = 20
@@ -37,10 +38,10 @@ class Load:
     def _order(self) -> int:
         _, _, addresses = socket.gethostbyname_ex(self._address[0])
         address = random.choice(addresses)  # noqa: S311 - not secret
-        connection = HTTPConnection(address, self._address[1], timeout=_TIMEOUT_SECONDS)
-        connection.request("POST", "/orders", headers={"Connection": "close"})
-        reply = connection.getresponse()
-        text = reply.read().decode()
+        with closing(HTTPConnection(address, self._address[1], timeout=_TIMEOUT_SECONDS)) as connection:
+            connection.request("POST", "/orders", headers={"Connection": "close"})
+            with connection.getresponse() as reply:
+                text = reply.read().decode()
         if reply.status != 200:
             raise HTTPException(f"{reply.status} {text}")
         return int(text)

@@ -1,5 +1,6 @@
-"""A shop that counts its orders in Redis: POST /orders returns the number of the order."""
+"""A shop that counts its orders in Redis and stores them in PostgreSQL: POST /orders returns the number."""
 
+import os
 import signal
 import sys
 import threading
@@ -8,9 +9,11 @@ from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
+import psycopg
 import redis
+from database import Database
 
-_PORT = 8080
+_PORT = int(os.environ.get("PORT", "8080"))
 #: After the stop signal, clients that still know the address of this task are served for this time.
 _DRAIN_SECONDS = 3
 
@@ -19,13 +22,16 @@ class Handler(BaseHTTPRequestHandler):
     """Take orders."""
 
     protocol_version = "HTTP/1.1"
-    store: redis.Redis
+    counter: redis.Redis
+    database: Database
 
     def do_POST(self) -> None:
         """Take an order."""
         try:
-            self._answer(200, str(self.store.incr("shop:orders")))
-        except redis.RedisError as error:
+            number = self.counter.incr("shop:orders")
+            self.database.add(number)
+            self._answer(200, str(number))
+        except (redis.RedisError, psycopg.Error, OSError) as error:
             self._answer(503, type(error).__name__)
 
     def do_GET(self) -> None:
@@ -50,18 +56,21 @@ class Server(ThreadingHTTPServer):
     request_queue_size = 128
 
 
-def connect() -> redis.Redis:
-    """Return the connection to Redis, once it accepts the password: until then, the task is not healthy."""
-    store = redis.Redis("redis", username="shop", password=Path("/run/secrets/redis_password").read_text())
+def connect() -> None:
+    """Connect to both servers: until they accept the passwords, the task is not healthy."""
+    password = Path(os.environ["REDIS_PASSWORD_FILE"]).read_text()
+    Handler.counter = redis.Redis.from_url(os.environ["REDIS_URL"], username="shop", password=password)
+    Handler.database = Database()
     while True:
         try:
-            store.ping()
-        except (redis.AuthenticationError, redis.ConnectionError) as error:
-            # At the first start of the stack, Redis and its user may not be there yet.
+            Handler.counter.ping()
+            Handler.database.connect().close()
+        except (redis.AuthenticationError, redis.ConnectionError, psycopg.Error, OSError) as error:
+            # At the first start of the stack, the servers and their users may not be there yet.
             print(f"waiting: {type(error).__name__}", file=sys.stderr, flush=True)  # noqa: T201 - its log
             time.sleep(1)
         else:
-            return store
+            return
 
 
 def check() -> None:
@@ -74,7 +83,7 @@ def check() -> None:
 
 def main() -> None:
     """Serve until SIGTERM."""
-    Handler.store = connect()
+    connect()
     server = Server(("", _PORT), Handler)
 
     def stop() -> None:
