@@ -1,4 +1,4 @@
-// Fetch secrets in a job of GitHub Actions. The runner runs this file twice, by action.yml: as a step, and after the job.
+// Fetch secrets in a job of GitHub Actions. The runner runs this file twice, see action.yml: as a step, and at the end.
 //
 // It needs only Node.js. The JWT stays in memory and acts itself: there is no token to revoke. Every text
 // reaches the log through `command`, which escapes it: a line that begins with :: would be a command of its own.
@@ -119,9 +119,11 @@ async function ask(url, request) {
   }
 }
 
+/** Return the JSON object in *text*, or an empty one. */
 function parsed(text) {
   try {
-    return JSON.parse(text) ?? {};
+    const found = JSON.parse(text);
+    return typeof found === "object" && found && !Array.isArray(found) ? found : {};
   } catch {
     return {};
   }
@@ -154,7 +156,8 @@ async function fetched(service, jwt, role, names, ca) {
   const reply = await ask(url, { method: "POST", headers, body, ca });
   const { secrets, code, detail, request_id: request } = parsed(reply.text);
   if (reply.status === 401) {
-    throw new Failure(`The service refused the job's JWT for the role ${role}. Its audit trail says why: ${request}`);
+    const reason = `Its audit trail says why: ${request ?? "-"}`;
+    throw new Failure(`The service refused the job's JWT for the role ${role}. ${reason}`);
   }
   if (reply.status !== 200) {
     throw new Failure(`The service replied ${reply.status} ${code ?? ""}: ${detail ?? "no problem document"}`);
@@ -179,7 +182,7 @@ function textOf(bytes) {
 /** Return one field of a JSON object as text. Numbers that JavaScript would change are refused. */
 function fieldOf(bytes, { secret, field }) {
   const object = parsed(textOf(bytes) ?? "");
-  const value = Object.hasOwn(object, field) && !Array.isArray(object) ? object[field] : undefined;
+  const value = Object.hasOwn(object, field) ? object[field] : undefined;
   if (typeof value === "string") return value;
   if (typeof value === "boolean" || Number.isSafeInteger(value)) return String(value);
   throw new Failure(`${secret} has no field ${field} that is a text, an integer or a boolean.`);

@@ -38,6 +38,7 @@ HOSTILE = {
     "shell": "$(id) `id` \"double\" 'single' \\",
     "letters": "\ufeffpässwörd \u2028 \U0001f511",
     "short": "x\n{\n}",
+    "json": '"a text in JSON"',
     "fields": '{"user": "service-user", "empty": "", "port": 5432, "big": 12345678901234567890}',
 }
 BINARY = b"\x00\xff\xfe binary \x00"
@@ -138,6 +139,7 @@ def test_files_are_private_and_removed_after_the_job(
         ),
         ({"secrets": "A=acme/api/binary"}, "acme/api/binary is not text"),
         ({"secrets": "A.big=acme/api/fields"}, "acme/api/fields has no field big that is"),
+        ({"secrets": "A.length=acme/api/json"}, "acme/api/json has no field length that is"),
         ({"secrets": "A.0=acme/api/shell"}, "acme/api/shell has no field 0 that is"),
         ({"secrets": "A=acme/api/shell\n-"}, "A line of secrets is not NAME=SECRET or NAME.FIELD=SECRET: -"),
         ({"files": "A=acme/api/shell"}, "Two lines set A."),
