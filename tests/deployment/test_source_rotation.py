@@ -96,9 +96,9 @@ def _driver(token: str, url: str) -> Iterator[None]:
 
 
 @pytest.fixture(scope="module")
-def shop(image: str, mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
+def shop(client_image: str, mongod: Mongod, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Shop]:
     """Run PostgreSQL, the service and the driver next to the swarm, and the shop on it."""
-    assert image
+    assert client_image
     folder = tmp_path_factory.mktemp("source")
     gateway = docker(
         "network", "inspect", "docker_gwbridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"
