@@ -62,6 +62,16 @@ export VAULT_TOKEN
 printf hush | sm secret set shop/db-password
 """
 
+#: Runs a command of operators, like the document.
+_OPERATE = """
+cd /etc/secret-manager
+systemd-run --quiet --pipe --wait -p EnvironmentFile=$PWD/service.env \
+  -p LoadCredentialEncrypted=master-key:$PWD/master-key.cred \
+  -p LoadCredentialEncrypted=mongo-uri:$PWD/mongo-uri.cred \
+  sh -c 'cd "$CREDENTIALS_DIRECTORY" && MASTER_KEY_FILE=master-key MONGO_URI_FILE=mongo-uri "$@"' sh \
+  env PYTHONPATH=/opt/checkout /opt/secret-manager/bin/python -m vault.cli COMMAND
+"""
+
 
 @pytest.mark.parametrize("service", _SERVICES)
 def test_a_service_is_hardened(service: str) -> None:
@@ -97,7 +107,7 @@ class Machine:
     first: int
 
     def run(self, command: str, *, check: bool = True) -> subprocess.CompletedProcess[str]:
-        """Run a *command* of Bash there, at most two minutes."""
+        """Run a *command* of Bash there, at most five minutes."""
         enter = [
             "nsenter",
             f"--target={self.first}",
@@ -110,7 +120,7 @@ class Machine:
         ]
         clean = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]
         done = subprocess.run(
-            [*enter, *clean, "bash", "-c", command], capture_output=True, text=True, check=False, timeout=120
+            [*enter, *clean, "bash", "-c", command], capture_output=True, text=True, check=False, timeout=300
         )
         assert not check or done.returncode == 0, done.stderr
         return done
@@ -142,7 +152,8 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         wait_until(lambda: children.read_text().split())
         found = Machine(int(children.read_text()))
         is_up = "systemctl is-system-running 2>/dev/null"
-        wait_until(lambda: found.run(is_up, check=False).stdout.strip() in ("running", "degraded"))
+        states = ("running", "degraded")
+        wait_until(lambda: found.run(is_up, check=False).stdout.strip() in states, seconds=240, pause=0.2)
         mongod = str(find_mongod()).replace(sys.prefix, "/opt/secret-manager")
         found.run(_SETUP.replace("MONGOD", mongod))
         yield found
@@ -159,8 +170,11 @@ def test_systemd_gives_units_their_credentials(machine: Machine) -> None:
     """The hardened service runs; a unit gets its own credential, and fails rather than starts without one."""
     assert machine.start("shop") == (0, "hush")
     assert machine.start("other") == (_NO_CREDENTIALS, "")
-    trail = machine.run("journalctl -u secret-manager-credentials -o cat").stdout
-    assert "hush" not in trail
+    assert "hush" not in machine.run("journalctl -u secret-manager-credentials -o cat").stdout
+    assert (
+        "shop/db-password"
+        in machine.run(_OPERATE.replace("COMMAND", "exposure --service shop.service")).stdout
+    )
     # A killed server: the unit that waits for it must not start with an empty credential.
     machine.run("systemctl stop secret-manager")
     machine.run(
