@@ -38,6 +38,16 @@ def test_tasks_of_unknown_services_are_ignored(world: World) -> None:
     world.engine.restart(service_id)
 
 
+def test_tasks_live_until_they_have_ended(world: World) -> None:
+    """A task that Docker stops, or whose node is lost, may have a secret; one without a node has none."""
+    states = ("pending", "assigned", "running", "orphaned", "rejected", "complete")
+    service_id = world.dockerd.service("shop_a", [], mode={"Replicated": {"Replicas": len(states)}})
+    for task, state in zip(world.dockerd.tasks, states, strict=True):
+        task |= {"ID": state, "DesiredState": "shutdown", "Status": {"State": state}}
+    del world.dockerd.services[service_id]
+    assert world.engine.living() == {"assigned", "running", "orphaned"}
+
+
 def test_a_restart_changes_nothing_else(world: World) -> None:
     """A restart keeps the specification of the service as it is, and each has another number."""
     service_id = world.dockerd.service("shop_a", [], labels={"a": "b"})
