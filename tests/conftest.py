@@ -106,7 +106,8 @@ _TIMEOUTS = (
     *("backup.create.OPERATION_TIMEOUT_SECONDS", "documents.retry._TIMEOUT_SECONDS"),
     *("api.http.memory._WAIT_TIMEOUT_SECONDS", "secrets.metadata._WAIT_SECONDS"),
     "links.shares._WAIT_TIMEOUT_SECONDS",
-    *("audit.sinks._TIMEOUT_SECONDS", "auth.jwt_auth.FETCH_SECONDS", "keys.status._SCRAPE_TIMEOUT_SECONDS"),
+    *("audit.sinks._TIMEOUT_SECONDS", "auth.jwts.verification.FETCH_SECONDS"),
+    "keys.status._SCRAPE_TIMEOUT_SECONDS",
 )
 _PATIENCE_SECONDS = 60
 

@@ -16,12 +16,12 @@ from vault.audit.compaction import Compaction
 from vault.audit.witness.witnessed import WitnessedCheckpoints
 from vault.audit.witness.witnesses import Witnesses
 from vault.auth.authenticator import Authenticator, TokenCredentials
-from vault.auth.ended_tokens import EndedTokens
 from vault.auth.open_id import OpenID
-from vault.auth.other_tokens import OtherTokens
-from vault.auth.own_credential import OwnCredential
 from vault.auth.sessions import Sessions
-from vault.auth.token_uses import TokenUses
+from vault.auth.tokens.ended import EndedTokens
+from vault.auth.tokens.others import OtherTokens
+from vault.auth.tokens.own_credential import OwnCredential
+from vault.auth.tokens.uses import TokenUses
 from vault.config.dotenv import dotenv_path
 from vault.config.settings import Settings
 from vault.config.summary import summary

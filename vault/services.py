@@ -12,14 +12,14 @@ from vault.audit.witness.witnessed import WitnessedCheckpoints
 from vault.audit.witness.witnesses import Witnesses
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.auth.authenticator import Authenticator
-from vault.auth.ended_tokens import EndedTokens
-from vault.auth.issuers import Issuers
+from vault.auth.jwts.issuers import Issuers
+from vault.auth.jwts.roles import Roles
 from vault.auth.open_id import OpenID
-from vault.auth.other_tokens import OtherTokens
-from vault.auth.own_credential import OwnCredential
-from vault.auth.roles import Roles
 from vault.auth.sessions import Sessions
-from vault.auth.tokens import Tokens
+from vault.auth.tokens.ended import EndedTokens
+from vault.auth.tokens.others import OtherTokens
+from vault.auth.tokens.own_credential import OwnCredential
+from vault.auth.tokens.tokens import Tokens
 from vault.core.errors import (
     AuditStateError,
     AuditUnavailableError,

@@ -14,7 +14,7 @@ from tests.support.access import age_token, make_token, revoke, services
 from tests.support.rotation import Stored
 from vault.auth import ttl_cache
 from vault.auth.authenticator import CACHE_SECONDS, Authenticator
-from vault.auth.token_uses import TokenUses
+from vault.auth.tokens.uses import TokenUses
 from vault.auth.ttl_cache import TTLCache
 from vault.core import principal
 from vault.core.attempt import Action, Attempt

@@ -14,8 +14,8 @@ from flask import Flask
 from tests.cli.waiting import wait_until
 from tests.support.access import services
 from tests.support.system import missing, needs
-from vault.auth.issuers import NewIssuer
-from vault.auth.roles import NewRole
+from vault.auth.jwts.issuers import NewIssuer
+from vault.auth.jwts.roles import NewRole
 from vault.cli.dev.mongod import free_port
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR, Scope

@@ -14,8 +14,9 @@ from tests.console.provider import Provider, argument, changed, trust
 from tests.support.access import bearer, services
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
-from vault.auth import jwt_auth, open_id, open_id_provider
-from vault.auth.directory import KnownRole
+from vault.auth import open_id, open_id_provider
+from vault.auth.jwts import verification as jwt_auth
+from vault.auth.jwts.directory import KnownRole
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
 from vault.documents.session import Session

@@ -11,8 +11,8 @@ from tests.console.test_pages import create
 from tests.support.access import make_token, services
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
-from vault.auth.directory import SETTINGS_ISSUER
-from vault.auth.roles import NewRole
+from vault.auth.jwts.directory import SETTINGS_ISSUER
+from vault.auth.jwts.roles import NewRole
 from vault.console import trail as trail_pages
 from vault.core.attempt import Action, Attempt
 from vault.core.outcomes import Status

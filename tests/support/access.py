@@ -9,7 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.support.commands import run_command
-from vault.auth.tokens import Grant
+from vault.auth.tokens.tokens import Grant
 from vault.core.attempt import Action, Attempt
 from vault.core.paths import Paths
 from vault.core.principal import OPERATOR, ROLES, scopes_named

@@ -8,8 +8,8 @@ from flask import Flask
 
 from tests.support.access import services
 from tests.support.issuer import Issuer
-from vault.auth.issuers import NewIssuer
-from vault.auth.roles import NewRole
+from vault.auth.jwts.issuers import NewIssuer
+from vault.auth.jwts.roles import NewRole
 from vault.core.attempt import Action, Attempt
 from vault.core.paths import Paths
 from vault.core.principal import OPERATOR, scopes_named

@@ -22,8 +22,8 @@ from tests.support.access import services
 from tests.support.lifecycle import ALICE
 from vault import api
 from vault.app import create_app
-from vault.auth.roles import NewRole
-from vault.auth.tokens import Grant
+from vault.auth.jwts.roles import NewRole
+from vault.auth.tokens.tokens import Grant
 from vault.config.settings import Settings
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR

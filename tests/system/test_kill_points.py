@@ -15,7 +15,7 @@ from tests.support.issuer import AUDIENCE, ISSUER, public_pem
 from tests.support.lifecycle import ALICE, Caller, b64, in_past
 from tests.support.rotation import Stored
 from tests.support.unrecorded import unrecorded
-from vault.auth.tokens import Grant
+from vault.auth.tokens.tokens import Grant
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidTokenNameError
 

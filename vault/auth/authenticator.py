@@ -5,9 +5,9 @@ from ipaddress import ip_network
 from time import monotonic
 from typing import NamedTuple
 
-from vault.auth.jwt_credentials import JWTCredentials
+from vault.auth.jwts.credentials import JWTCredentials
 from vault.auth.token_keys import TokenKeys
-from vault.auth.token_uses import TokenUses
+from vault.auth.tokens.uses import TokenUses
 from vault.auth.ttl_cache import TTLCache
 from vault.core.attempt import Attempt
 from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError

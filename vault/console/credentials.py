@@ -9,9 +9,9 @@ from marshmallow import fields, validate
 from vault.api.document.fields import flawless, name_field, number_field
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import reply_memory
-from vault.auth.token_info import STATES
-from vault.auth.token_pages import page_bytes
-from vault.auth.tokens import Grant
+from vault.auth.tokens.info import STATES
+from vault.auth.tokens.pages import page_bytes
+from vault.auth.tokens.tokens import Grant
 from vault.console.operations import FormBody, answer, arguments, blueprint, body, operation, page, see_other
 from vault.core.attempt import Action
 from vault.core.paths import MAX_PATHS, Paths, path_flaw

@@ -344,7 +344,7 @@ def test_a_failure_is_in_the_form_of_vault(
         raise RuntimeError("hidden")
 
     with monkeypatch.context() as patch:
-        patch.setattr("vault.auth.own_credential.OwnCredential.describe", fail)
+        patch.setattr("vault.auth.tokens.own_credential.OwnCredential.describe", fail)
         assert root.refused("GET", SELF) == (500, {"errors": ["The request could not be completed."]})
     assert trail(stored)[-1]["status"] == "error"
 

@@ -14,7 +14,7 @@ from tests.support.lifecycle import trail
 from tests.support.problems import fields_of
 from tests.support.rotation import Stored
 from vault.api.operations.blueprint import REPLY_MEMORY
-from vault.auth.token_pages import page_bytes
+from vault.auth.tokens.pages import page_bytes
 from vault.core.paths import MAX_PATHS
 from vault.crypto.token import new_token
 from vault.documents import database

@@ -17,7 +17,7 @@ from tests.support.access import bearer
 from tests.support.commands import Done, invoke
 from tests.support.rotation import Stored, new_key, settings, table, text
 from tests.support.trail import block_trail
-from vault.auth.token_info import TokenInfo
+from vault.auth.tokens.info import TokenInfo
 from vault.cli.shell.output import Output
 from vault.cli.shell.token_options import COLUMNS
 from vault.core.principal import ROLES

@@ -10,7 +10,7 @@ from werkzeug.exceptions import BadRequest
 from vault.api.dialect import warnings as dialect_warnings
 from vault.api.dialect.values import duration
 from vault.api.document.fields import Body, boolean_field, text_field, texts_field
-from vault.auth.tokens import Grant
+from vault.auth.tokens.tokens import Grant
 from vault.core.credentials import has_token
 from vault.core.principal import MAX_LIFETIME, ROLES, Scope, is_name, scopes_named
 

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from vault.auth.token_info import CredentialInfo
+from vault.auth.tokens.info import CredentialInfo
 from vault.core.principal import Scope
 from vault.core.timestamps import moment
 

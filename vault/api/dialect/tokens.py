@@ -24,8 +24,8 @@ from vault.api.document.fields import (
 )
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import reply_memory
-from vault.auth.other_tokens import TokenReference
 from vault.auth.revocations import Cascade
+from vault.auth.tokens.others import TokenReference
 from vault.core.attempt import Action
 from vault.core.errors import (
     TokenNotFoundError,

@@ -21,9 +21,9 @@ from vault.api.document.fields import (
     texts_field,
 )
 from vault.api.operations.blueprint import Blueprint, current_attempt, services
-from vault.auth.claims import MAX_VALUE_LENGTH
-from vault.auth.issuers import STATES, IssuerInfo, NewIssuer
-from vault.auth.jwt_auth import ALGORITHMS
+from vault.auth.jwts.claims import MAX_VALUE_LENGTH
+from vault.auth.jwts.issuers import STATES, IssuerInfo, NewIssuer
+from vault.auth.jwts.verification import ALGORITHMS
 from vault.config import validators as forms
 from vault.core.attempt import Action
 from vault.core.principal import Scope

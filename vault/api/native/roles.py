@@ -24,7 +24,7 @@ from vault.api.document.fields import (
 from vault.api.native.token_schemas import granted_networks, networks_field, paths_field, scopes_field
 from vault.api.operations.blueprint import Blueprint, current_attempt, services
 from vault.api.operations.replies import reply_memory
-from vault.auth.claims import (
+from vault.auth.jwts.claims import (
     KEY_PATTERN,
     MAX_ASTERISKS,
     MAX_CONDITIONS,
@@ -33,8 +33,8 @@ from vault.auth.claims import (
     are_small,
     is_key,
 )
-from vault.auth.directory import MAX_ROLES
-from vault.auth.roles import MAX_AGE, STATES, NewRole, RoleInfo
+from vault.auth.jwts.directory import MAX_ROLES
+from vault.auth.jwts.roles import MAX_AGE, STATES, NewRole, RoleInfo
 from vault.core.attempt import Action
 from vault.core.paths import Paths
 from vault.core.principal import Scope, scopes_named

@@ -25,9 +25,9 @@ from vault.api.document.fields import (
     time_field,
 )
 from vault.api.document.fields import name_field as _name
-from vault.auth.token_info import KINDS, STATES
-from vault.auth.token_pages import CURSOR_PATTERN
-from vault.auth.tokens import Grant
+from vault.auth.tokens.info import KINDS, STATES
+from vault.auth.tokens.pages import CURSOR_PATTERN
+from vault.auth.tokens.tokens import Grant
 from vault.core.networks import Network, network
 from vault.core.paths import MAX_NAME_BYTES, MAX_PATHS, Paths, path_flaw
 from vault.core.principal import MAX_LIFETIME, ROLES, Scope, scopes_named

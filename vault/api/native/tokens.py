@@ -6,9 +6,9 @@ from typing import Any
 from vault.api.native import token_schemas
 from vault.api.operations.blueprint import Blueprint, current_attempt, services
 from vault.api.operations.replies import reply_memory
-from vault.auth.token_info import CredentialInfo
-from vault.auth.token_pages import page_bytes
-from vault.auth.tokens import Grant
+from vault.auth.tokens.info import CredentialInfo
+from vault.auth.tokens.pages import page_bytes
+from vault.auth.tokens.tokens import Grant
 from vault.core.attempt import Action
 from vault.core.principal import Scope
 

@@ -7,9 +7,9 @@ from typing import Any, TextIO
 import click
 from marshmallow import ValidationError
 
-from vault.auth.claims import MAX_VALUE_LENGTH
-from vault.auth.issuers import NewIssuer
-from vault.auth.jwt_auth import ALGORITHMS
+from vault.auth.jwts.claims import MAX_VALUE_LENGTH
+from vault.auth.jwts.issuers import NewIssuer
+from vault.auth.jwts.verification import ALGORITHMS
 from vault.cli.operator.context import operator_attempt
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Column, Output, cell, output_options

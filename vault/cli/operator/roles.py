@@ -7,7 +7,7 @@ from typing import TextIO
 
 import click
 
-from vault.auth.claims import (
+from vault.auth.jwts.claims import (
     MAX_ASTERISKS,
     MAX_CONDITIONS,
     MAX_TOTAL_BYTES,
@@ -15,7 +15,7 @@ from vault.auth.claims import (
     are_small,
     is_key,
 )
-from vault.auth.roles import MAX_AGE, NewRole
+from vault.auth.jwts.roles import MAX_AGE, NewRole
 from vault.cli.operator.context import operator_attempt
 from vault.cli.operator.issuers import print_findings
 from vault.cli.shell import parameters

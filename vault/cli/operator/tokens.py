@@ -5,7 +5,7 @@ from datetime import timedelta
 
 import click
 
-from vault.auth.tokens import Grant
+from vault.auth.tokens.tokens import Grant
 from vault.cli.operator.context import operator_attempt
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Output, cell, output_options, warn

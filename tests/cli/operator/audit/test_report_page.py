@@ -16,8 +16,8 @@ from vault.audit.custody import CustodyActivity
 from vault.audit.exposures.activity import Activity, Counts, Event, PrincipalRow, RefusalRow, SecretRow, Slot
 from vault.audit.findings import Kind
 from vault.audit.witness.activity import WitnessActivity
-from vault.auth.token_ages import TokenAges
-from vault.auth.token_info import TokenInfo
+from vault.auth.tokens.ages import TokenAges
+from vault.auth.tokens.info import TokenInfo
 from vault.cli.operator.audit.report_content import Report, Trail, Verification
 from vault.cli.operator.audit.report_page import page_of
 from vault.keys.status import KeyRole, KeyStatus

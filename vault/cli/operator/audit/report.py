@@ -19,7 +19,7 @@ from vault.audit.reader import Filter
 from vault.audit.streams import checkpoint
 from vault.audit.verifier import Verifier, read_on, retention_start, verify_records
 from vault.audit.witness.activity import WitnessActivity, witness_activity
-from vault.auth.token_ages import token_ages
+from vault.auth.tokens.ages import token_ages
 from vault.cli.operator.audit.report_content import Report, Trail, Verification
 from vault.cli.operator.audit.report_page import page_of
 from vault.cli.operator.context import connected

@@ -10,7 +10,7 @@ from vault.audit.exposures.activity import Activity
 from vault.audit.exposures.summary import shown_name
 from vault.audit.findings import Kind
 from vault.audit.witness.activity import WitnessActivity
-from vault.auth.token_ages import TokenAges
+from vault.auth.tokens.ages import TokenAges
 from vault.documents.audit import Record
 from vault.keys.status import KeyRole, KeyStatus
 from vault.secrets.ages import SecretAges

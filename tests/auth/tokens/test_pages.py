@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from tests.support.access import age_token, make_token, revoke, services
 from tests.support.rotation import Stored
-from vault.auth import token_pages
-from vault.auth.token_pages import CURSOR_PATTERN, TokenPages
+from vault.auth.tokens import pages as token_pages
+from vault.auth.tokens.pages import CURSOR_PATTERN, TokenPages
 from vault.core.errors import InvalidCursorError
 from vault.core.paths import Paths
 from vault.core.principal import OPERATOR, Principal, Scope

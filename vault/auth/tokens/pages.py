@@ -8,7 +8,7 @@ from typing import Any
 
 from pymongo.cursor import Cursor
 
-from vault.auth.token_info import TokenInfo, info_of
+from vault.auth.tokens.info import TokenInfo, info_of
 from vault.core.errors import InvalidCursorError
 from vault.core.paths import Paths
 from vault.core.principal import NAME_PATTERN, OPERATOR, Principal

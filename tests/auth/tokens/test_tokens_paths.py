@@ -7,8 +7,8 @@ from flask import Flask
 
 from tests.support.access import bearer, make_token, services
 from tests.support.rotation import Stored
-from vault.auth.token_info import TokenInfo
-from vault.auth.tokens import Grant
+from vault.auth.tokens.info import TokenInfo
+from vault.auth.tokens.tokens import Grant
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import GrantRefusedError, RevocationRefusedError
 from vault.core.paths import Paths

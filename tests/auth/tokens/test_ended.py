@@ -12,10 +12,10 @@ from tests.support.access import age_token, bearer, make_token, services
 from tests.support.access_roles import operator
 from tests.support.issuer import public_pem
 from tests.support.rotation import Stored
-from vault.auth import ended_tokens
-from vault.auth.ended_tokens import EndedTokens
-from vault.auth.issuers import NewIssuer
-from vault.auth.tokens import Grant
+from vault.auth.jwts.issuers import NewIssuer
+from vault.auth.tokens import ended as ended_tokens
+from vault.auth.tokens.ended import EndedTokens
+from vault.auth.tokens.tokens import Grant
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import TokenNameTakenError
 from vault.core.principal import OPERATOR, Principal, Scope

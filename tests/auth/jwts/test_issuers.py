@@ -13,9 +13,9 @@ from tests.support.access_roles import make_issuer, make_role, operator
 from tests.support.issuer import AUDIENCE, EC_KEY, ED_KEY, ISSUER, RSA_KEY, public_pem
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail
-from vault.auth import issuers as module
-from vault.auth.issuers import IssuerInfo, NewIssuer
-from vault.auth.jwt_auth import ALGORITHMS
+from vault.auth.jwts import issuers as module
+from vault.auth.jwts.issuers import IssuerInfo, NewIssuer
+from vault.auth.jwts.verification import ALGORITHMS
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AuditUnavailableError,

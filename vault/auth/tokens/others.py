@@ -3,11 +3,11 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from vault.auth.renewals import renew
 from vault.auth.revocations import Cascade, require_covered, revoke_all
-from vault.auth.token_info import CredentialInfo, info_of
 from vault.auth.token_keys import TokenKeys
-from vault.auth.token_pages import TokenPages
+from vault.auth.tokens.info import CredentialInfo, info_of
+from vault.auth.tokens.pages import TokenPages
+from vault.auth.tokens.renewals import renew
 from vault.core.attempt import Attempt
 from vault.core.errors import TokenNotFoundError
 from vault.core.outcomes import Status

@@ -17,9 +17,9 @@ from tests.support.access_roles import AUDIENCE, delete_role, forget, make_issue
 from tests.support.issuer import ED_KEY, RSA_KEY, public_pem, sign
 from tests.support.lifecycle import in_future, in_past
 from tests.support.rotation import Stored
-from vault.auth import directory as directories
-from vault.auth.directory import CACHE_SECONDS, Directory
-from vault.auth.roles import NewRole
+from vault.auth.jwts import directory as directories
+from vault.auth.jwts.directory import CACHE_SECONDS, Directory
+from vault.auth.jwts.roles import NewRole
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidCredentialError, StorageUnavailableError
 from vault.core.principal import Principal, Scope

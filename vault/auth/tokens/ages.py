@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from heapq import nsmallest
 
-from vault.auth.token_info import STATES, TokenInfo, info_of
+from vault.auth.tokens.info import STATES, TokenInfo, info_of
 from vault.crypto import Keyring
 from vault.documents.guard import storage_errors
 from vault.documents.token import StoredTokenKey, Token

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.rotation import Stored
-from vault.auth.token_ages import TokenAges, token_ages
+from vault.auth.tokens.ages import TokenAges, token_ages
 from vault.crypto import Keyring
 from vault.crypto.token import new_token
 from vault.crypto.token_key import TokenKey

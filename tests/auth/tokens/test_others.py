@@ -4,7 +4,7 @@ import pytest
 from flask import Flask
 
 from tests.support.access import services
-from vault.auth.other_tokens import TokenReference
+from vault.auth.tokens.others import TokenReference
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import TokenNotFoundError
 from vault.core.principal import Principal, Scope

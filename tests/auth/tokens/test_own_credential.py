@@ -13,9 +13,9 @@ from tests.conftest import running_app
 from tests.support.access import age_token, make_token, revoke, services
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
-from vault.auth import renewals
-from vault.auth.token_info import CredentialInfo, TokenInfo
-from vault.auth.tokens import Grant
+from vault.auth.tokens import renewals
+from vault.auth.tokens.info import CredentialInfo, TokenInfo
+from vault.auth.tokens.tokens import Grant
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AuditUnavailableError,

@@ -32,8 +32,8 @@ from tests.support.issuer import (
     sign,
 )
 from vault.api.operations.slots import MAX_CONCURRENT_REQUESTS
-from vault.auth import jwt_auth
-from vault.auth.jwt_auth import JWKSCache, JWTAuthenticator, JWTVerifier, KeySource, fixed_key
+from vault.auth.jwts import verification as jwt_auth
+from vault.auth.jwts.verification import JWKSCache, JWTAuthenticator, JWTVerifier, KeySource, fixed_key
 from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError
 from vault.core.principal import Principal, Scope
 

@@ -2,10 +2,10 @@
 
 from datetime import UTC, datetime, timedelta
 
-from vault.auth.renewals import renew
 from vault.auth.revocations import Cascade, revoke_all
-from vault.auth.token_info import CredentialInfo, info_of
 from vault.auth.token_keys import TokenKeys
+from vault.auth.tokens.info import CredentialInfo, info_of
+from vault.auth.tokens.renewals import renew
 from vault.core.attempt import Attempt
 from vault.core.errors import InvalidCredentialError, TokenRequiredError
 from vault.core.outcomes import Status

@@ -16,9 +16,10 @@ from tests.support.access_roles import AUDIENCE, delete_role, forget, make_issue
 from tests.support.issuer import AUDIENCE as SETTINGS_AUDIENCE
 from tests.support.issuer import ED_KEY, ISSUER, Issuer, public_pem, sign
 from tests.support.rotation import Stored
-from vault.auth import directory, jwt_auth
-from vault.auth.jwt_auth import JWKSCache
-from vault.auth.jwt_credentials import Finding
+from vault.auth.jwts import directory
+from vault.auth.jwts import verification as jwt_auth
+from vault.auth.jwts.credentials import Finding
+from vault.auth.jwts.verification import JWKSCache
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError
 from vault.core.principal import Principal, Scope

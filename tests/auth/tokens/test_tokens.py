@@ -15,8 +15,8 @@ from tests.support.access import make_token, revoke, services
 from tests.support.lifecycle import in_future, in_past, unswept
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
-from vault.auth.token_info import TokenInfo
-from vault.auth.tokens import Grant
+from vault.auth.tokens.info import TokenInfo
+from vault.auth.tokens.tokens import Grant
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AmbiguousTokenNameError,
@@ -567,7 +567,7 @@ def test_a_pending_token_can_be_neither_seen_used_nor_revoked(
     """Until its entry is durable, a token is not listed, not valid and not revocable."""
     make_token(app, "first")
     texts, seen = [], []
-    monkeypatch.setattr("vault.auth.tokens.new_token", lambda: texts.append(new_token()) or texts[-1])
+    monkeypatch.setattr("vault.auth.tokens.tokens.new_token", lambda: texts.append(new_token()) or texts[-1])
 
     def look() -> None:
         seen.append([document["name"] for document in stored.tokens.find()])

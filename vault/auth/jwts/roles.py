@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from vault.auth.claims import WILDCARD, Condition, conditions
-from vault.auth.directory import MAX_ROLES, SETTINGS_ISSUER, shown_name
-from vault.auth.issuers import Issuers, require_unlimited
+from vault.auth.jwts.claims import WILDCARD, Condition, conditions
+from vault.auth.jwts.directory import MAX_ROLES, SETTINGS_ISSUER, shown_name
+from vault.auth.jwts.issuers import Issuers, require_unlimited
 from vault.auth.publishing import publish
 from vault.auth.revocations import require_rights
 from vault.auth.token_keys import TokenKeys

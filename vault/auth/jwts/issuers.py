@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
-from vault.auth.directory import MAX_ISSUERS, SETTINGS_ISSUER, settings_issuer_id, shown_name
-from vault.auth.jwt_auth import ALGORITHMS, JWTAuthenticator, JWTVerifier, key_algorithms
+from vault.auth.jwts.directory import MAX_ISSUERS, SETTINGS_ISSUER, settings_issuer_id, shown_name
+from vault.auth.jwts.verification import ALGORITHMS, JWTAuthenticator, JWTVerifier, key_algorithms
 from vault.auth.publishing import publish
 from vault.auth.token_keys import TokenKeys
 from vault.core.attempt import Attempt

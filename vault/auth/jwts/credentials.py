@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
 
-from vault.auth.directory import (
+from vault.auth.jwts.directory import (
     SETTINGS_ISSUER,
     Directory,
     KnownIssuer,
@@ -13,7 +13,7 @@ from vault.auth.directory import (
     Snapshot,
     settings_issuer_id,
 )
-from vault.auth.jwt_auth import (
+from vault.auth.jwts.verification import (
     MAX_LONG_SUBJECT_CHARACTERS,
     Claims,
     JWTAuthenticator,

@@ -9,8 +9,8 @@ from ipaddress import ip_network
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
-from vault.auth.claims import Condition, conditions
-from vault.auth.jwt_auth import Claims, JWTVerifier, key_source
+from vault.auth.jwts.claims import Condition, conditions
+from vault.auth.jwts.verification import Claims, JWTVerifier, key_source
 from vault.auth.token_keys import TokenKeys
 from vault.core.batching import Batcher
 from vault.core.greenlets import wait_until_idle

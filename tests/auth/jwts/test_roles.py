@@ -17,9 +17,9 @@ from tests.support.lifecycle import in_past
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail
 from vault.audit.reader import Filter, page
-from vault.auth import roles as module
-from vault.auth.issuers import NewIssuer
-from vault.auth.roles import NewRole, RoleInfo
+from vault.auth.jwts import roles as module
+from vault.auth.jwts.issuers import NewIssuer
+from vault.auth.jwts.roles import NewRole, RoleInfo
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AuditUnavailableError,
@@ -244,7 +244,7 @@ def test_only_unlimited_administrators_take_roles_from_the_settings_issuer(
 
 def test_a_namespace_has_room_for_so_many_roles(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """The manager of one namespace cannot use up the roles of all."""
-    monkeypatch.setattr("vault.auth.roles.MAX_ROLES_OF_OTHERS", 2)
+    monkeypatch.setattr("vault.auth.jwts.roles.MAX_ROLES_OF_OTHERS", 2)
     for number in range(2):
         create(app, FREE, name=f"r{number}")
     with pytest.raises(LimitReachedError, match="at most 2 roles"):

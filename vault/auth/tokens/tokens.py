@@ -6,9 +6,9 @@ from datetime import UTC, datetime, timedelta
 
 from vault.auth.publishing import publish
 from vault.auth.revocations import Cascade, holdings, offboard, require_covered, revoke_all
-from vault.auth.token_info import CredentialInfo, TokenInfo, info_of
 from vault.auth.token_keys import TokenKeys
-from vault.auth.token_pages import TokenPages
+from vault.auth.tokens.info import CredentialInfo, TokenInfo, info_of
+from vault.auth.tokens.pages import TokenPages
 from vault.core.attempt import Attempt
 from vault.core.errors import (
     AmbiguousTokenNameError,

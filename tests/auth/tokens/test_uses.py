@@ -11,8 +11,8 @@ from tests.cli.waiting import wait_until
 from tests.conftest import running_app
 from tests.support.access import make_token, services
 from tests.support.rotation import Stored
-from vault.auth import token_uses
-from vault.auth.token_uses import TokenUses
+from vault.auth.tokens import uses as token_uses
+from vault.auth.tokens.uses import TokenUses
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidCredentialError, StorageUnavailableError
 from vault.core.periodic import Periodic

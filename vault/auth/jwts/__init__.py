@@ -1,0 +1,1 @@
+"""JWTs: their issuers, the roles that they match, and their verification."""

@@ -1,0 +1,1 @@
+"""Tokens: creating, listing, renewing and revoking them."""
