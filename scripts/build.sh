@@ -10,8 +10,9 @@ usage() { # print the usage
 Usage: scripts/build.sh
 
 Builds the commit that is checked out into dist/, without uncommitted changes: a wheel, a source distribution, what
-each size of the package installs (CycloneDX, *.cdx.json), and SHA256SUMS. The same commit gives the same bytes. The
-wheel has manual pages and shell completions. Requires git, Python 3.11 or newer, and access to PyPI.
+each size of the package installs (CycloneDX, *.cdx.json), and SHA256SUMS. The same commit gives the same bytes with the
+same version of Python. The wheel has manual pages and shell completions. Requires git, access to PyPI, and Python 3.13,
+which the images have, or else 3.11 or newer.
 
 -h, --help         print this text
 
@@ -29,6 +30,10 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 source=$work/source
 tools=$work/tools/bin
+# With other versions, the size `server` has other packages.
+python=python3.13
+# Run it: a version manager puts a shim on the PATH even for a Python that is not installed.
+"$python" -c '' 2>/dev/null || python=python3
 SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH-$(git log -1 --format=%ct)}
 # The order in sets, and the modes of new files.
 export SOURCE_DATE_EPOCH PYTHONHASHSEED=0 LC_ALL=C.UTF-8
@@ -36,7 +41,7 @@ umask 022
 
 mkdir "$source"
 git -c tar.umask=0022 archive HEAD | tar -x -C "$source"
-python3 -m venv "$work/tools"
+"$python" -m venv "$work/tools"
 "$tools/pip" install --quiet --disable-pip-version-check --require-hashes -r requirements/release.txt
 
 install_into() { # install_into ENVIRONMENT ARGUMENT…: install into an environment without pip, as the image has it
@@ -45,7 +50,7 @@ install_into() { # install_into ENVIRONMENT ARGUMENT…: install into an environ
 
 for size in client server; do
     lock=${size/server/service}
-    python3 -m venv --without-pip "$work/$size"
+    "$python" -m venv --without-pip "$work/$size"
     install_into "$size" --require-hashes -r "requirements/$lock.txt"
 done
 
