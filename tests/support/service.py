@@ -78,6 +78,7 @@ class Service:
         folder: Path,
         command: tuple[str, ...] | None = None,
         measured: bool = False,
+        bind: str = "127.0.0.1",
     ) -> None:
         """Prepare the service; *measured*, it counts for the coverage, and takes twice the CPU time.
 
@@ -96,7 +97,7 @@ class Service:
         self._environment = {
             **_of_this_process(),
             **coverage,
-            "BIND": f"127.0.0.1:{self.port}",
+            "BIND": f"{bind}:{self.port}",
             **environment,
         }
         self.process: subprocess.Popen[bytes] | Fork | None = None
