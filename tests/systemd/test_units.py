@@ -142,6 +142,8 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
     if os.geteuid() or not shutil.which("systemd-creds") or not Path("/lib/systemd/systemd").exists():
         raise system.missing("needs root and systemd (Debian packages: systemd systemd-sysv dbus)")
     groups = next(path for path in map(Path, ("/sys/fs/cgroup/unified", "/sys/fs/cgroup")) if path.is_dir())
+    if not os.access(groups, os.W_OK):
+        raise system.missing("needs a writable file system of control groups")
     group = groups / f"secret-manager-test-{os.getpid()}"
     group.mkdir()
     boot = ["bash", str(Path(__file__).with_name("boot.sh")), str(tmp_path), str(ROOT), sys.prefix]
