@@ -17,7 +17,8 @@ expect.set_options(timeout=TIMEOUT)
 def running_browser() -> Iterator[Browser]:
     """Run a browser for tests that open pages of their own; playwright's event loop ends with it."""
     chromium = needs("chromium", "chromium-browser", "google-chrome")
-    quiet = ("background-networking", "component-update", "sync", "gpu", "quic")
+    # Partial raster: parts that are painted later differ from a whole picture by a bit.
+    quiet = ("background-networking", "component-update", "sync", "gpu", "quic", "partial-raster")
     arguments = ["--no-sandbox", "--no-first-run", *(f"--disable-{what}" for what in quiet)]
     with (
         sync_playwright() as playwright,
