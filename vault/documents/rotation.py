@@ -19,6 +19,9 @@ _OWN = ("created_at", "created_by")
 #: The longest pause that does not depend on a plan.
 _DAY_SECONDS = 86_400
 
+#: More than any plan has. MongoDB fails for all plans if the sum of a time and a pause is no time.
+_MAX_SECONDS = 2**31
+
 
 class Rotation(SealedDocument):
     """A plan for the password of a named secret. The seal covers the state of the run, too.
@@ -149,7 +152,8 @@ class Rotation(SealedDocument):
     @classmethod
     def due_ids(cls) -> Sequence[str]:
         """Return the IDs of the plans with something to do, by MongoDB's clock."""
-        milliseconds = {"$multiply": [1_000, {"$max": ["$every_seconds", "$grace_seconds", _DAY_SECONDS]}]}
+        seconds = [_seconds_at(path) for path in ("$every_seconds", "$grace_seconds")]
+        milliseconds = {"$multiply": [1_000, {"$max": [*seconds, _DAY_SECONDS]}]}
         latest = {"$add": ["$$NOW", milliseconds]}
         is_due = {
             "$or": [
@@ -169,3 +173,8 @@ class Rotation(SealedDocument):
         """
         latest = now + timedelta(seconds=max(self.every_seconds, self.grace_seconds, _DAY_SECONDS))
         return not now < time <= latest
+
+
+def _seconds_at(path: str) -> dict[str, Any]:
+    """Return MongoDB's expression for the seconds at *path*; 0 if an attacker has stored another type."""
+    return {"$cond": [{"$in": [{"$type": path}, ["int", "long"]]}, {"$min": [path, _MAX_SECONDS]}, 0]}
