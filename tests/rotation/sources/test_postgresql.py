@@ -121,3 +121,16 @@ def test_a_right_password_is_never_taken_for_a_wrong_one(postgresql: Server) -> 
         connection.execute(f"ALTER ROLE {USERS[0]} LOGIN")
     assert not admin.login("too many", "wrong")
     assert admin.login(USERS[0], FIRST_PASSWORD)
+
+
+def test_two_threads_forget_the_same_variables(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A variable that another thread has just removed is no error."""
+
+    class Emptied(dict[str, str]):
+        def __iter__(self) -> Iterator[str]:
+            names = list(super().keys())
+            self.clear()
+            return iter(names)
+
+    monkeypatch.setattr(module.os, "environ", Emptied(PGHOST="db.example"))
+    module._forget_variables()

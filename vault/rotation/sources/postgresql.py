@@ -140,7 +140,8 @@ class PostgreSQL(Source):
 def _forget_variables() -> None:
     """Remove libpq's variables from the environment. No option can do so: one of them names a service."""
     for name in [name for name in os.environ if name.startswith(_VARIABLES)]:
-        del os.environ[name]
+        # Another thread may have removed it.
+        os.environ.pop(name, None)
 
 
 def _is_local(options: dict[str, Any]) -> bool:
