@@ -39,6 +39,7 @@ def test_of_mysql(error: Exception, kind: type[SourceError], text: str) -> None:
         (OperationFailure("hunter2", 13), SourceRefusedError, "may not change"),
         (OperationFailure("hunter2", 11), SourceRefusedError, "does not have the user"),
         (OperationFailure("hunter2", 9), SourceRefusedError, "with the code 9"),
+        (OperationFailure("hunter2", "hunter2"), SourceRefusedError, "with the code unknown"),
         (ServerSelectionTimeoutError("CERTIFICATE hunter2"), SourceRefusedError, "TLS"),
         (ServerSelectionTimeoutError("hunter2"), SourceUnavailableError, "cannot be reached"),
     ],

@@ -8,6 +8,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
+from vault.rotation.sources.authorities import require_file
 from vault.rotation.sources.errors import (
     SourceRefusedError,
     SourceUnavailableError,
@@ -60,6 +61,7 @@ class MongoDB(Source):
         is_ambiguous = ";" in parts.query or (parts.query and not parts.path)
         if is_ambiguous or given.keys() - _OPTIONS:
             raise SourceRefusedError(_INVALID)
+        require_file(given.get("tlscafile", ""))
         hosts = _hosts(parts.netloc)
         # The driver looks up the hosts behind the name of a mongodb+srv://.
         self._hosts = hosts if parts.scheme == "mongodb" else []
@@ -121,7 +123,9 @@ def _failure(error: PyMongoError, *, is_admin: bool) -> SourceRefusedError | Sou
             return SourceRefusedError("the administrator may not change the user's password")
         if error.code == _NO_USER:
             return SourceRefusedError("the server does not have the user")
-        return SourceRefusedError(f"the server refuses, with the code {error.code}")
+        # A server can send any type.
+        code = error.code if isinstance(error.code, int) else "unknown"
+        return SourceRefusedError(f"the server refuses, with the code {code}")
     if "certificate" in str(error).lower():
         return tls_failure()
     return SourceUnavailableError("the server cannot be reached")

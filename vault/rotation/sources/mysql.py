@@ -11,6 +11,7 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import pymysql
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from vault.rotation.sources.authorities import require_file
 from vault.rotation.sources.errors import (
     SourceRefusedError,
     SourceUnavailableError,
@@ -123,6 +124,7 @@ def _context(given: Mapping[str, str], flags: Mapping[str, bool]) -> ssl.SSLCont
     Raises:
         SourceRefusedError: A file cannot be used.
     """
+    require_file(given.get("ssl_ca", ""))
     try:
         context = ssl.create_default_context(cafile=given.get("ssl_ca"))
     except (OSError, ValueError):

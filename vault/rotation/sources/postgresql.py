@@ -10,6 +10,7 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from vault.rotation.sources.authorities import require_file
 from vault.rotation.sources.errors import (
     SourceRefusedError,
     SourceUnavailableError,
@@ -128,6 +129,7 @@ class PostgreSQL(Source):
     @contextmanager
     def _connected(self, credential: dict[str, str]) -> Iterator[psycopg.Connection[Any]]:
         require_allowed(_hosts(self._options))
+        require_file(self._options["sslrootcert"])
         _forget_variables()
         try:
             connection = psycopg.connect(make_conninfo(**self._options | credential), autocommit=True)

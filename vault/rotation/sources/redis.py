@@ -11,6 +11,7 @@ from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from vault.rotation.sources.authorities import require_file
 from vault.rotation.sources.errors import (
     SourceRefusedError,
     SourceUnavailableError,
@@ -48,8 +49,11 @@ class Redis(Source):
         except (OSError, TypeError, ValueError):
             # The text can quote the URL.
             raise SourceRefusedError(_INVALID) from None
-        if parse_qs(parts.query).keys() - _OPTIONS:
+        given = parse_qs(parts.query)
+        if given.keys() - _OPTIONS:
             raise SourceRefusedError(_INVALID)
+        for path in given.get("ssl_ca_certs", ()):
+            require_file(path)
         self._host = parts.hostname or ""
         if parts.scheme == "redis" and not is_this_machine(self._host):
             raise SourceRefusedError("a URL redis:// leads to another machine without TLS: use rediss://")
