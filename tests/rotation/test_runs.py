@@ -2,6 +2,7 @@
 
 import json
 import re
+from contextlib import suppress
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -178,6 +179,41 @@ def test_a_new_password_that_does_not_log_in_is_not_published(planned: World, fa
     assert planned.fetch()["username"] == A
 
 
+@pytest.mark.parametrize("lost_after", ["set", "login"])
+def test_a_password_that_the_source_loses_before_its_publication_is_set_again(
+    planned: World, fake: Fake, monkeypatch: pytest.MonkeyPatch, lost_after: str
+) -> None:
+    """A failover or a restored backup of the source: what a later run publishes logs in."""
+    if lost_after == "set":
+        fake.hook = lambda name: planned.runner._periodic._closed.set() if name == "set done" else None
+        with pytest.raises(RotationBusyError):
+            planned.run()
+        planned.runner._periodic._closed.clear()
+    else:
+        with monkeypatch.context() as patched:
+            patched.setattr(SecretWriter, "patch", lambda: None)
+            with pytest.raises(RotationFailedError, match="at the step publish"):
+                planned.run()
+    fake.hook = lambda _: None
+    fake.passwords[B] = "of the backup"
+    assert planned.run() == 2
+    value = planned.fetch()
+    assert fake.passwords[value["username"]] == value["password"]
+
+
+def test_pauses_grow_while_a_login_is_refused(planned: World, fake: Fake) -> None:
+    """A user that is locked at the source is not tried ever more: the password that is set again ends no pause."""
+    fake.hook = lambda name: fake.passwords.update({B: "locked"}) if name == "set done" else None
+    pauses = []
+    for _ in range(3):
+        with pytest.raises(RotationFailedError, match="is the user locked"):
+            planned.run()
+        next_at = planned.show().next_at
+        assert next_at
+        pauses.append(next_at - datetime.now(UTC))
+    assert pauses[0] < pauses[1] < pauses[2]
+
+
 def test_a_password_that_was_changed_by_hand_is_drift(planned: World, fake: Fake) -> None:
     """It fails the run and the daily login, is one event, and is not overwritten."""
     fake.passwords[A] = "by hand"
@@ -239,16 +275,30 @@ def test_a_value_that_changes_during_a_run_wins(planned: World, fake: Fake) -> N
 
 @pytest.mark.parametrize("is_alone", [False, True])
 def test_a_value_that_is_stored_again_keeps_its_password(world: World, fake: Fake, is_alone: bool) -> None:
-    """If someone restores the former value before it is closed, its password stays, in both forms."""
+    """If someone restores the former value before it is closed, its password stays, in both forms.
+
+    The one that replaced it is the former one now: it stays open for its holders, and ends.
+    """
     value = FIRST_PASSWORD if is_alone else json.dumps({"username": A, "password": FIRST_PASSWORD})
     world.store("db", value)
     world.store("db-admin", "/bin/program")
     world.create(kind="command", password_only=is_alone, grace_seconds=0)
     fake.passwords[B] = "unknown"
     world.run()
+    with suppress(ValueError):  # A password is no JSON.
+        world.fetch_as(1)
     world.write("db", value)
+    world.act()
+    replaced = fake.passwords[B]
+    world.change(grace_seconds=60, close_at=datetime.now(UTC) + timedelta(seconds=60))
+    plan = world.act()
+    assert (plan.open_user, plan.holders, fake.passwords[B]) == (B, ("app-1",), replaced)
+    with pytest.raises(RotationBusyError, match="still open"):
+        world.run()
+    world.change(close_at=datetime.now(UTC))
     assert world.act().step is None
     assert fake.passwords[A] == FIRST_PASSWORD
+    assert fake.passwords[B] != replaced
     assert world.run() == 4
 
 
@@ -434,6 +484,37 @@ def test_defects_are_logged_without_their_texts(
     assert "hunter2" not in caplog.text
 
 
+@pytest.mark.parametrize("value", [b"\xff", b'{"username": "app_b"}', None])
+def test_the_former_password_ends_without_a_valid_value(
+    planned: World, fake: Fake, value: bytes | None
+) -> None:
+    """Who may write or delete the secret cannot keep it open."""
+    planned.run()
+    if value is None:
+        services(planned.app).changes.delete(Reference(name="db"), attempt=planned.attempt(Action.DELETE))
+    else:
+        services(planned.app).changes.update(
+            Reference(name="db"), value, expected_version=None, attempt=planned.attempt(Action.UPDATE)
+        )
+    plan = planned.act()
+    assert (plan.step, plan.error) == (None, "")
+    assert fake.passwords[A] != FIRST_PASSWORD
+
+
+def test_a_failed_close_is_forgotten_once_it_succeeds(planned: World, fake: Fake) -> None:
+    """A plan does not say that it fails until its next rotation."""
+
+    def fail(_name: str) -> None:
+        raise SourceUnavailableError("the server cannot be reached")
+
+    planned.run()
+    fake.hook = fail
+    assert planned.act().state == "failing"
+    fake.hook = lambda _: None
+    plan = planned.act()
+    assert (plan.state, plan.error) == ("waiting", "")
+
+
 def test_what_cannot_be_rotated_is_refused_with_the_reason(world: World) -> None:
     """When the plan is created, and again in a run if the secrets have changed since."""
     good = json.dumps({"username": A, "password": FIRST_PASSWORD})
@@ -442,10 +523,14 @@ def test_what_cannot_be_rotated_is_refused_with_the_reason(world: World) -> None
     for name, value in (("url", "no url"), ("program", "/bin/true"), ("number", '{"username": 1}')):
         world.store(name, value)
     world.store_bytes("binary", b"\xff")
+    for name, other in (("huge", "1e999"), ("half", '"\\ud800"')):
+        world.store(name, f'{{"username": "{A}", "password": "a", "other": {other}}}')
     for change, text in (
         ({"name": "limited"}, "read limit"),
         ({"name": "number"}, "JSON object"),
         ({"name": "binary"}, "JSON object"),
+        ({"name": "huge"}, "JSON object"),
+        ({"name": "half"}, "JSON object"),
         ({"name": "binary", "password_only": True}, "not a text"),
         ({"admin": "binary"}, "secret is not a text"),
         ({"admin": "url"}, "The source cannot be used: the administrator's secret is not a URL"),
@@ -715,7 +800,12 @@ def test_a_clock_that_was_ahead_delays_nothing(planned: World, fake: Fake) -> No
     assert planned.show().version == 2
     planned.change(next_at=ahead)
     planned.runner.act()
-    assert planned.show().holders == ("operator",)
+    plan = planned.show()
+    assert plan.holders == ("operator",)
+    planned.change(close_at=ahead)
+    plan = planned.act()
+    assert plan.close_at
+    assert plan.close_at < datetime.now(UTC) + timedelta(seconds=61)
     fake.passwords[B] = "by hand"
     planned.change(check_at=ahead)
     planned.runner.act()

@@ -144,8 +144,9 @@ class Run:
         """Close the former password, if no one holds it, or the grace period has ended."""
         plan, self.work = self._plan, Work.CLOSE
         now = self._keep()
-        current = self._current()
-        found = credential(current.plaintext, plan.field)
+        # A later one comes from a clock that was wrong.
+        plan.close_at = min(plan.close_at, now + timedelta(seconds=plan.grace_seconds))
+        found, version = self._found()
         left = holders(Former.of(plan))
         plan.holders = list(left)
         if left and now < plan.close_at:
@@ -154,14 +155,47 @@ class Run:
             plan.next_at = min(plan.close_at, now + pause)
             self._save()
             return
-        # Unless someone has stored the former value again.
-        if (found.user or self._in_use(found)) != plan.former:
-            source = self._connected()
-            self._record(self.work, user=plan.former, holders=list(left))
-            source.close(plan.former, new_password(), self._keep)
+        source = self._connected()
+        if found and self._is_former(found, source):
+            # Someone has stored the former value again: the password that replaced it is to end now.
+            plan.former, plan.user, plan.version = plan.user, plan.former, version
+            self._open(now)
+            self._save()
+            return
+        self._record(self.work, user=plan.former, holders=list(left))
+        source.close(plan.former, new_password(), self._keep)
         plan.end_run()
+        plan.failures, plan.error = 0, None
         plan.next_at = max(plan.done_at + timedelta(seconds=plan.every_seconds), now)
         self._save()
+
+    def _open(self, now: datetime) -> None:
+        """Leave the former password open for the grace period, which begins *now*."""
+        plan = self._plan
+        plan.close_at = now + timedelta(seconds=plan.grace_seconds)
+        # Until then, the trail can lack reads.
+        plan.next_at = now + timedelta(seconds=min(plan.grace_seconds, SETTLED_SECONDS))
+
+    def _found(self) -> tuple[Credential | None, int]:
+        """Return the credential in the secret, and its version.
+
+        None if there is no valid one: the former password ends all the same.
+        """
+        version = 0
+        try:
+            current = self._current()
+            version = current.fetched_version
+            return credential(current.plaintext, self._plan.field), version
+        except (RotationRefusedError, SecretNotFoundError):
+            return None, version
+
+    def _is_former(self, found: Credential, source: Source) -> bool:
+        """Return whether the password that is *found* in the secret is that of the former user."""
+        former = self._plan.former
+        if found.user is not None:
+            return bool(found.user == former)
+        self._keep()
+        return source.login(former, found.password)
 
     def _generate(self) -> None:
         plan, self.work = self._plan, Work.GENERATE
@@ -181,10 +215,13 @@ class Run:
         self._keep()
         if self._is_published():
             self._finish()
+            return
+        self.work = Work.LOGIN
+        # Also after it was set: the source may have been restored since, or someone has changed it there.
+        if not self._connected().login(self._plan.user, self._new().password):
+            self._plan.step = Step.GENERATED
         elif self._plan.step == Step.GENERATED:
-            self.work = Work.LOGIN
-            if self._connected().login(self._plan.user, self._new().password):
-                self._step(Step.SET)
+            self._step(Step.SET)
 
     def _set(self) -> None:
         plan, self.work = self._plan, Work.SET
@@ -232,9 +269,7 @@ class Run:
         # A time ahead comes from a clock that was wrong.
         plan.before_at = plan.done_at if plan.done_at and plan.done_at <= now else None
         plan.done_at = now
-        plan.close_at = now + timedelta(seconds=plan.grace_seconds)
-        # Until then, the trail can lack reads.
-        plan.next_at = now + timedelta(seconds=min(plan.grace_seconds, SETTLED_SECONDS))
+        self._open(now)
         plan.password = None
         self._step(Step.PUBLISHED)
 
@@ -311,7 +346,11 @@ class Run:
         record(self._plan, action, step=work, **details, **self.asked)
 
     def _step(self, step: Step) -> None:
-        self._plan.step, self._plan.failures, self._plan.error, self._plan.has_drifted = step, 0, None, False
+        plan = self._plan
+        plan.step, plan.has_drifted = step, False
+        if step == Step.PUBLISHED:
+            # Not before: steps that are taken again must not end the pauses.
+            plan.failures, plan.error = 0, None
         self._save()
 
     def _save(self) -> None:

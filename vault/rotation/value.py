@@ -57,7 +57,11 @@ def changed(value: bytes, member: str | None, new: Credential) -> bytes:
     if member is not None:
         return new.password.encode()
     content = _object(value) | {_USERNAME: new.user, PASSWORD: new.password}
-    return json.dumps(content, ensure_ascii=False).encode()
+    return _json(content)
+
+
+def _json(content: object) -> bytes:
+    return json.dumps(content, ensure_ascii=False, allow_nan=False).encode()
 
 
 _FORM = "The value of the secret is not a JSON object with the texts username and password."
@@ -66,6 +70,8 @@ _FORM = "The value of the secret is not a JSON object with the texts username an
 def _object(value: bytes) -> dict[str, object]:
     try:
         content = json.loads(value)
+        # A run must be able to write what it reads: numbers beyond floats, halves of characters.
+        _json(content)
     except (RecursionError, ValueError):
         content = None
     if not isinstance(content, dict):
