@@ -202,7 +202,7 @@ def test_a_password_that_the_source_loses_before_its_publication_is_set_again(
 
 
 def test_pauses_grow_while_a_login_is_refused(planned: World, fake: Fake) -> None:
-    """A user that is locked at the source is not tried ever more: the password that is set again ends no pause."""
+    """A user that is locked at the source is tried less and less often, though each run sets the password."""
     fake.hook = lambda name: fake.passwords.update({B: "locked"}) if name == "set done" else None
     pauses = []
     for _ in range(3):

@@ -28,9 +28,9 @@ def test_a_pipe_is_not_read(tmp_path: Path, kind: SourceKind) -> None:
 def test_a_large_file_is_not_read(tmp_path: Path) -> None:
     """As a pipe; a missing file is left to the driver, which refuses it."""
     path = tmp_path / "large"
-    require_file(path)
+    require_file(str(path))
     path.touch()
-    require_file(path)
+    require_file(str(path))
     os.truncate(path, 2**30)
     with pytest.raises(SourceRefusedError, match="too large"):
-        require_file(path)
+        require_file(str(path))

@@ -1,6 +1,5 @@
 """Files of certificate authorities that the URLs of sources name."""
 
-import os
 from pathlib import Path
 from stat import S_ISREG
 
@@ -10,16 +9,18 @@ from vault.rotation.sources.errors import SourceRefusedError
 _MAX_BYTES = 4_194_304
 
 
-def require_file(path: str | Path) -> None:
+def require_file(path: str | None) -> None:
     """Require that *path* is no pipe, device or large file: who reads one can hang, with the whole process.
 
-    A missing file is left to the driver.
+    No path, and a missing file, are left to the driver.
 
     Raises:
         SourceRefusedError: It is.
     """
+    if path is None:
+        return
     try:
-        found = os.stat(path)
+        found = Path(path).stat()
     except (OSError, ValueError):
         return
     if not S_ISREG(found.st_mode) or found.st_size > _MAX_BYTES:

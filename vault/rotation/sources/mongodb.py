@@ -61,7 +61,7 @@ class MongoDB(Source):
         is_ambiguous = ";" in parts.query or (parts.query and not parts.path)
         if is_ambiguous or given.keys() - _OPTIONS:
             raise SourceRefusedError(_INVALID)
-        require_file(given.get("tlscafile", ""))
+        require_file(given.get("tlscafile"))
         hosts = _hosts(parts.netloc)
         # The driver looks up the hosts behind the name of a mongodb+srv://.
         self._hosts = hosts if parts.scheme == "mongodb" else []

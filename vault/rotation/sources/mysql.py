@@ -124,7 +124,7 @@ def _context(given: Mapping[str, str], flags: Mapping[str, bool]) -> ssl.SSLCont
     Raises:
         SourceRefusedError: A file cannot be used.
     """
-    require_file(given.get("ssl_ca", ""))
+    require_file(given.get("ssl_ca"))
     try:
         context = ssl.create_default_context(cafile=given.get("ssl_ca"))
     except (OSError, ValueError):
