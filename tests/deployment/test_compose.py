@@ -166,6 +166,8 @@ def test_killed_containers_lose_nothing_acknowledged(project: Project, token: st
             wait_for(lambda: inspected(container, "{{.State.Pid}}") not in ("0", first), what="a restart")  # noqa: B023
             wait_for(project.is_ready, what="a ready service")
             assert project.replica.create(b"after", token=token)[0] == 200
+    backup = project.replica.run("sh", "-c", "secret-manager backup - | tar -t | head -n 1")
+    assert backup
     assert outcome.secrets
     assert outcome.failures
     assert_nothing_is_lost(outcome, project.replica, token=token)
