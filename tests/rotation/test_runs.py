@@ -488,7 +488,7 @@ def test_defects_are_logged_without_their_texts(
 def test_the_former_password_ends_without_a_valid_value(
     planned: World, fake: Fake, value: bytes | None
 ) -> None:
-    """Who may write or delete the secret cannot keep it open."""
+    """A change or deletion of the secret by others does not keep it open."""
     planned.run()
     if value is None:
         services(planned.app).changes.delete(Reference(name="db"), attempt=planned.attempt(Action.DELETE))
