@@ -17,6 +17,7 @@ from vault.rotation.tasks import Waiting
 
 DRIVER = Principal(name="driver", scopes=ROLES["driver"])
 OTHER = Principal(name="other", scopes=ROLES["driver"])
+SERVICE = {"service_id": "s1"}
 
 
 @pytest.fixture
@@ -32,10 +33,10 @@ def delivered(world: World, fake: Fake) -> World:
     return world
 
 
-def deliver(world: World, task: str, driver: Principal = DRIVER) -> None:
-    """Fetch the newest version for a task."""
+def deliver(world: World, task: str, driver: Principal = DRIVER, **service: str) -> None:
+    """Fetch the newest version for a task, by default of a service of Docker's."""
     attempt = Attempt(action=Action.FETCH, principal=driver, ip="192.0.2.1", user_agent="driver/1")
-    attempt.details["delivery"] = {"service": "shop_api", "task_id": task}
+    attempt.details["delivery"] = {"service": "shop_api", "task_id": task} | (service or SERVICE)
     world.fetch(attempt=attempt)
 
 
@@ -75,6 +76,20 @@ def test_a_driver_releases_only_tasks_to_which_it_delivered(delivered: World) ->
     assert delivered.act().holders == ("driver",)
     release(delivered, "t2")
     assert delivered.act().holders == ("driver",)
+
+
+def test_only_docker_knows_that_a_task_has_ended(world: World, fake: Fake) -> None:
+    """Units of systemd, which have no service ID, hold the password until its grace period ends."""
+    world.plan("command", "/bin/program")
+    deliver(world, "t1")
+    deliver(world, "connection", service="shop.service")
+    assert world.run() == 2
+    world.fetch()
+    assert [one.tasks for one in waiting(world)] == [["t1"]]
+    release(world, "t1")
+    assert waiting(world) == []
+    assert world.act().holders == ("driver",)
+    assert fake.passwords[USERS[0]] == FIRST_PASSWORD
 
 
 def test_a_release_is_for_one_version(delivered: World) -> None:

@@ -117,7 +117,12 @@ class Dockerd:
 
     def _values(self, task: dict[str, Any]) -> list[bytes | None]:
         spec = self.services[task["ServiceID"]]["Spec"]
-        context = {"service": spec["Name"], "task_id": task["ID"], "node": "node1"}
+        context = {
+            "service": spec["Name"],
+            "service_id": task["ServiceID"],
+            "task_id": task["ID"],
+            "node": "node1",
+        }
         found = [self.secrets[one["SecretID"]] for one in task["Spec"]["ContainerSpec"]["Secrets"]]
         return [self._deliver(context, one["Spec"]["Labels"]) for one in found if "Driver" in one["Spec"]]
 

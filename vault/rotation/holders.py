@@ -3,7 +3,7 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, Self
+from typing import Any, NamedTuple, Self
 
 from vault.audit.exposures.expressions import is_type, text_at
 from vault.audit.exposures.knowledge import NO_VALUES, SAFE, SUCCESS, fields
@@ -56,27 +56,39 @@ def holders(former: Former) -> Sequence[str]:
     Raises:
         StorageUnavailableError: MongoDB is not available.
     """
-    return sorted({principal for principal, _ in _unreleased(former)})[:MAX_HOLDERS]
+    return sorted({holder.principal for holder in _unreleased(former)})[:MAX_HOLDERS]
 
 
 def tasks(former: Former, principal: str) -> Sequence[str]:
-    """Return the IDs of tasks that hold a *former* value from *principal*, up to `MAX_HOLDERS`.
+    """Return the IDs of tasks of services that hold a *former* value from *principal*, up to `MAX_HOLDERS`.
 
-    Errors as `holders`.
+    A unit of systemd has no service ID: no one can ask Docker whether it has ended. Errors as `holders`.
     """
-    found = {task for one, task in _unreleased(former) if one == principal and task is not None}
+    found = {
+        holder.task
+        for holder in _unreleased(former)
+        if holder.principal == principal and holder.task is not None and holder.is_of_service
+    }
     return sorted(found)[:MAX_HOLDERS]
 
 
-def _unreleased(former: Former) -> Iterator[tuple[str, str | None]]:
-    """Yield the principals that hold a *former* value, each with the ID of its task if it is for one."""
+class _Holder(NamedTuple):
+    """A principal that holds a value, with the ID of its task if it is for one."""
+
+    principal: str
+    task: str | None
+    is_of_service: bool
+
+
+def _unreleased(former: Former) -> Iterator[_Holder]:
+    """Yield the holders of a *former* value."""
     with storage_errors():
         # First: a task that ends later is a holder until the next look.
         released = set(_released(former))
         rows = list(_rows(former))
     for row in rows:
-        holder = (row["principal"], row.get("task"))
-        if holder not in released:
+        holder = _Holder(row["principal"], row.get("task"), row["is_of_service"])
+        if (holder.principal, holder.task) not in released:
             yield holder
 
 
@@ -95,11 +107,12 @@ def _rows(former: Former) -> Iterator[dict[str, Any]]:
     query["principal"] = {"$ne": SERVICE.name}
     origin = {name: f"${name}" for name in ("ip", "ua")}
     place = {**origin, "task": text_at("$details.delivery.task_id"), "wrapped": "$details.wrapped"}
+    is_of_service = is_type("$details.delivery.service_id", "string")
     version = {"$cond": [{"$eq": ["$_id.wrapped", True]}, 0, _OLDEST]}
     yield from collection().aggregate(
         [
             {"$match": query},
-            {"$project": fields("$", "$") | place},
+            {"$project": fields("$", "$") | place | {"is_of_service": is_of_service}},
             {"$unwind": "$version"},
             {"$match": SAFE},
             {
@@ -107,11 +120,17 @@ def _rows(former: Former) -> Iterator[dict[str, Any]]:
                     "_id": {name: f"${name}" for name in ("principal", *place)},
                     "newest": {"$max": "$version"},
                     "oldest": {"$min": "$version"},
+                    "is_of_service": {"$max": "$is_of_service"},
                 }
             },
             {"$match": {"$expr": {"$lt": [version, former.version]}}},
-            {"$group": {"_id": {"principal": "$_id.principal", "task": "$_id.task"}}},
-            {"$replaceRoot": {"newRoot": "$_id"}},
+            {
+                "$group": {
+                    "_id": {"principal": "$_id.principal", "task": "$_id.task"},
+                    "is_of_service": {"$max": "$is_of_service"},
+                }
+            },
+            {"$replaceRoot": {"newRoot": {"$mergeObjects": ["$_id", {"is_of_service": "$is_of_service"}]}}},
         ],
         allowDiskUse=True,
     )

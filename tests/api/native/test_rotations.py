@@ -159,7 +159,7 @@ def test_a_driver_releases_its_tasks(app: Flask, manager: FlaskClient) -> None:
     rights = manager.environ_base["HTTP_AUTHORIZATION"]
     token = make_token(app, "swarm", role="driver", paths=("billing/",))
     manager.environ_base["HTTP_AUTHORIZATION"] = driver = f"Bearer {token}"
-    task = {"service": "shop_api", "task_id": "t1"}
+    task = {"service": "shop_api", "service_id": "s1", "task_id": "t1"}
     post(manager, "/vault/secret/fetch", {**NAMED, "delivery": task})
     release = {**NAMED, "version": 2, "tasks": ["t1"]}
     assert post(manager, WAITING, {}) == {"rotations": []}

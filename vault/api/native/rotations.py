@@ -319,7 +319,7 @@ def list_waiting_rotations(_body: dict[str, Any]) -> dict[str, list[Waiting]]:
     """List the rotations that wait for your tasks.
 
     Requires the scope `secret:deliver`. Returns the rotations whose former password is open for tasks to
-    which you delivered it.
+    which you delivered it, with their `service_id`.
     """
     with reply_memory(MAX_LIST_BYTES):
         return {"rotations": services().rotations.tasks.waiting(attempt=current_attempt())}
