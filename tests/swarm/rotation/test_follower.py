@@ -148,6 +148,12 @@ def test_an_unhealthy_service_is_restarted_once(followed: tuple[Followed, Fake])
     source.follower.act()
     source.follower.act()
     assert dockerd.restarted == ["shop_a", "shop_b"]
+    assert source.follower._failed
+    for name in ("shop_a", "shop_b"):
+        dockerd.remove_service(name)
+    for _ in range(2):
+        source.follower.act()
+    assert not source.follower._failed
     assert any("shop_a is rollback_completed: bad; not restarting it again" in line for line in source.lines)
 
 
@@ -168,9 +174,12 @@ def test_a_task_with_an_unrecorded_value_is_waited_for(followed: tuple[Followed,
     cached[0]["Status"]["State"] = "running"
     source.follower.act()
     assert source.lines[-1] == "shop_b: healthy with version 2"
+    assert [*source.follower._unknown.values()] == [{cached[0]["ID"]}]
     source.end_tasks()
     source.follower.act()
     assert source.lines[-1] == "db: no task has a version before 2"
+    source.follower.act()
+    assert not source.follower._unknown
 
 
 def test_another_rotation_of_the_secret_comes_first(followed: tuple[Followed, Fake]) -> None:

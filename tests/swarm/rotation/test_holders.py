@@ -67,6 +67,36 @@ def test_what_is_known_is_not_asked_again(world: World) -> None:
     assert [holder.version for holder in first] == [1, 1]
 
 
+def test_a_running_task_without_delivery_is_asked_for_once(world: World) -> None:
+    """A value is on record before its task runs: a delivery that is recorded later is not of its files."""
+    world.is_recording = False
+    world.dockerd.service("shop_a", [world.dockerd.secret("db", name=NAME)])
+    starting, _ = world.dockerd.tasks
+    starting["Status"]["State"] = "starting"
+    holders, secret = Holders(world.engine, world.stored), world.stored.describe(NAME)
+    assert [holder.version for holder in holders.of(secret)] == [None, None]
+    world.is_recording = True
+    world.update(b"a")
+    world.dockerd.redeliver()
+    assert [holder.version for holder in holders.of(secret)] == [2, None]
+    world.service.away = {"query": [False]}
+    assert [holder.version for holder in holders.of(secret)] == [2, None]
+
+
+def test_tasks_that_ended_are_forgotten(world: World) -> None:
+    """A process that looks for months remembers no more tasks than run, whatever secrets they had."""
+    world.dockerd.service("shop_a", [world.dockerd.secret("db", name=NAME)])
+    holders, secret = Holders(world.engine, world.stored), world.stored.describe(NAME)
+    [first, _] = holders.of(secret)
+    for _ in range(3):
+        world.engine.restart(first.task.service.id)
+        holders.of(secret)
+    assert len(holders._known) == 2
+    world.dockerd.remove_service("shop_a")
+    holders.of(secret)
+    assert not holders._known
+
+
 def test_all_pages_of_the_trail_are_read(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """More deliveries than a page holds are all read, whatever entries are between them."""
     monkeypatch.setattr(stored, "_PAGE_LENGTH", 2)

@@ -58,14 +58,25 @@ class Follower:
         rotations = self._service.call("/vault/rotation/waiting", {})["rotations"]
         if not rotations:
             self._reported.clear()
-        for rotation in rotations:
-            secret = Secret(name=rotation["name"], id=rotation["secret_id"], version=rotation["version"])
+        secrets = [
+            Secret(name=rotation["name"], id=rotation["secret_id"], version=rotation["version"])
+            for rotation in rotations
+        ]
+        self._forget_except(secrets)
+        for secret, rotation in zip(secrets, rotations, strict=True):
             try:
                 self._restart_holders(secret)
                 self._release(secret, frozenset(rotation["tasks"]))
             except VaultError as error:
                 # The other rotations go on.
                 self._report("waiting", f"{secret.name}: {error}")
+
+    def _forget_except(self, secrets: Sequence[Secret]) -> None:
+        """Forget all rotations that no longer wait: a follower runs for months."""
+        waiting = {(secret.id, secret.version) for secret in secrets}
+        self._failed = {failed for failed in self._failed if failed[:2] in waiting}
+        ids = {secret.id for secret in secrets}
+        self._unknown = {secret_id: tasks for secret_id, tasks in self._unknown.items() if secret_id in ids}
 
     def _restart_holders(self, secret: Secret) -> None:
         """Restart the services that hold an earlier version, one after another."""
@@ -118,6 +129,7 @@ class Follower:
         """Report to the service that *tasks* have ended, if they and those with an unknown version have."""
         self._running(secret)
         living = self._engine.living()
+        self._unknown[secret.id] &= living
         # A task that Docker stops can log in until it has ended.
         if living & (tasks | self._unknown[secret.id]):
             return

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from collections.abc import Set as AbstractSet
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -60,7 +61,8 @@ class Holders:
     def __init__(self, engine: Engine, stored: Stored) -> None:
         self._engine = engine
         self._stored = stored
-        #: Deliveries by secret and task, once all files of the task have theirs: later ones do not matter.
+        #: Deliveries by secret and task, once all files of the task have theirs, or it runs with what it has:
+        #: later ones do not matter. The former are on record before the task runs.
         self._known: dict[tuple[str, str], Sequence[int]] = {}
 
     def of(self, secret: Secret, service_id: str = "") -> Sequence[Holder]:
@@ -68,7 +70,10 @@ class Holders:
 
         Raises the errors of `Engine` and of the service's calls.
         """
-        tasks = [(task, found) for task in self._engine.tasks(service_id) if (found := _of(secret, task))]
+        kept = self._engine.tasks(service_id)
+        if not service_id:
+            self._forget_except({task.id for task in kept})
+        tasks = [(task, found) for task in kept if (found := _of(secret, task))]
         if new := [task for task, _ in tasks if (secret.id, task.id) not in self._known]:
             since = min(task.created_at for task in new) - _MAX_SKEW
             delivered = self._stored.deliveries(secret, since)
@@ -77,13 +82,16 @@ class Holders:
         holders = []
         for task, found in tasks:
             key = (secret.id, task.id)
-            got = self._known.get(key) or delivered.get(task.id, ())
-            if len(got) >= len(found):
+            got = self._known[key] if key in self._known else delivered.get(task.id, ())
+            if len(got) >= len(found) or task.is_running:
                 self._known[key] = got
             holders.append(Holder(task=task, delivered=got, secrets=found))
         return sorted(
             holders, key=lambda holder: (holder.task.service.name, holder.task.name, holder.task.id)
         )
+
+    def _forget_except(self, task_ids: AbstractSet[str]) -> None:
+        self._known = {key: got for key, got in self._known.items() if key[1] in task_ids}
 
 
 def _of(secret: Secret, task: Task) -> Sequence[Selection]:
