@@ -3,7 +3,7 @@
 from collections.abc import Callable
 from typing import TypeVar
 
-from gevent import get_hub, idle, monkey, with_timeout
+from gevent import Greenlet, get_hub, getcurrent, idle, monkey, with_timeout
 
 _Result = TypeVar("_Result")
 
@@ -29,3 +29,14 @@ def in_thread(function: Callable[[], _Result]) -> _Result:
         found: _Result = get_hub().threadpool.apply(function)
         return found
     return function()
+
+
+def current() -> object:
+    """Return the current greenlet."""
+    return getcurrent()
+
+
+def end(greenlet: object) -> None:
+    """End *greenlet*, which `current` returned in it, while it waits. A thread goes on."""
+    if isinstance(greenlet, Greenlet):
+        greenlet.kill(block=False)

@@ -20,6 +20,7 @@ from vault.rotation.sources.errors import (
     wrong_password,
 )
 from vault.rotation.sources.hosts import is_this_machine, require_allowed
+from vault.rotation.sources.limits import Received, TooMuchError
 from vault.rotation.sources.source import Confirm, Source, unconditionally
 
 #: Options of the driver that a URL can have. Others name the service's own files.
@@ -37,8 +38,25 @@ _NO_RIGHTS = frozenset({1044, 1142, 1227})
 _NO_USER = 1396
 #: Codes of the server and of the driver for a connection that is not possible now, or was lost.
 _UNAVAILABLE = frozenset({1040, 1053, 1203, 1226, 2003, 2006, 2013, 4031})
+_LOST = 2013
 #: A password that the policy of the server does not allow, or that has to be replaced first.
 _POLICY = frozenset({1819, 1820, 1862, 1873})
+
+
+class _Connection(pymysql.Connection):  # type: ignore[misc] # pymysql is not typed
+    """A connection whose server cannot fill the memory: the driver reads packets of any size."""
+
+    def __init__(self, **options: Any) -> None:
+        self._received = Received()
+        super().__init__(**options)
+
+    def _read_bytes(self, num_bytes: int) -> Any:
+        try:
+            self._received.add(num_bytes)
+        except TooMuchError as error:
+            self._force_close()
+            raise pymysql.err.OperationalError(_LOST, str(error)) from None
+        return super()._read_bytes(num_bytes)
 
 
 class MySQL(Source):
@@ -108,7 +126,7 @@ class MySQL(Source):
     def _connected(self, credential: dict[str, str]) -> Iterator[Any]:
         require_allowed(self._hosts)
         try:
-            connection = pymysql.connect(**self._options, **credential)
+            connection = _Connection(**self._options, **credential)
         except (pymysql.Error, OSError, RuntimeError) as error:
             raise _failure(error, is_admin=credential is self._admin) from None
         with closing(connection):

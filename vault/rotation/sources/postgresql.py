@@ -3,7 +3,7 @@
 import os
 import re
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from typing import Any
 
 import psycopg
@@ -135,7 +135,7 @@ class PostgreSQL(Source):
             connection = psycopg.connect(make_conninfo(**self._options | credential), autocommit=True)
         except psycopg.Error as error:
             raise _failure(error, is_admin=not credential) from None
-        with connection:
+        with closing(connection):
             yield connection
 
 

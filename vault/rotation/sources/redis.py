@@ -20,10 +20,11 @@ from vault.rotation.sources.errors import (
     wrong_password,
 )
 from vault.rotation.sources.hosts import is_this_machine, require_allowed
+from vault.rotation.sources.limits import LimitedSocket
 from vault.rotation.sources.source import Confirm, Source, unconditionally
 
 #: Options of the driver that a URL can have. Others name files, or hosts besides the one of the URL.
-_OPTIONS = frozenset({"db", "protocol", "ssl_ca_certs", "ssl_cert_reqs", "ssl_check_hostname"})
+_OPTIONS = frozenset({"db", "ssl_ca_certs", "ssl_cert_reqs", "ssl_check_hostname"})
 
 _INVALID = "the administrator's secret is not a URL of Redis, or has an option that is not supported"
 
@@ -42,6 +43,8 @@ class Redis(Source):
             "socket_timeout": seconds,
             "socket_connect_timeout": seconds,
             "retry": Retry(NoBackoff(), 0),
+            # By the third version, a server can send the driver to another address.
+            "protocol": 2,
         }
         try:
             parts = urlsplit(self._url)
@@ -81,6 +84,7 @@ class Redis(Source):
         pool = redis.ConnectionPool.from_url(self._url, **self._options)
         # The URL's own would take precedence.
         pool.connection_kwargs.update(credential)
+        pool.connection_class = _limited(pool.connection_class)
         return redis.Redis.from_pool(pool)
 
     @contextmanager
@@ -95,6 +99,16 @@ class Redis(Source):
             except exceptions.RedisError as error:
                 # The text can quote the command.
                 raise _failure(error, is_admin=not credential) from None
+
+
+def _limited(kind: Any) -> Any:
+    """Return *kind*, a class of connections, with a limit: the driver takes ever longer for a long line."""
+
+    class Limited(kind):  # type: ignore[misc] # one of several classes
+        def _connect(self) -> Any:
+            return LimitedSocket(super()._connect())
+
+    return Limited
 
 
 def _failure(error: Exception, *, is_admin: bool) -> SourceRefusedError | SourceUnavailableError:

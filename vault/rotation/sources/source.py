@@ -116,9 +116,9 @@ class Timed:
         self._within(lambda: self._source.close(user, password, confirm))
 
     def _within(self, operation: Callable[[], Result]) -> Result:
-        # The driver's own timeouts end the thread, of which one alone does not limit an operation.
+        # A driver's own timeouts are for each wait, which a server can end byte by byte.
         try:
-            return call_within(self._seconds, operation)
+            return call_within(self._seconds, operation, is_ended=True)
         except (LostError, SourceError, VaultError):
             raise
         except CallTimeoutError:
