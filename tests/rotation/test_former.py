@@ -1,16 +1,55 @@
 """Former passwords, with a source in this process: they close once no one can hold them."""
 
 import json
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
 
 from tests.rotation.conftest import World
 from tests.rotation.fake import Fake
-from tests.rotation.servers import USERS
+from tests.rotation.servers import FIRST_PASSWORD, USERS
+from vault.documents import Secret
+from vault.documents.lease import Lease
 from vault.documents.rotation import Rotation
+from vault.rotation.run import Run
 
-A, _ = USERS
+A, B = USERS
+
+
+class Killed(BaseException):
+    """The process ends here."""
+
+
+@pytest.fixture
+def planned(world: World, fake: Fake) -> World:
+    """Return an application with a plan, whose former passwords stay open for a day."""
+    assert fake.passwords
+    world.plan("command", "/bin/program")
+    return world
+
+
+@pytest.fixture
+def put_clock_ahead(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
+    """Return a function that puts MongoDB's clock, as runs see it, ahead by a number of minutes."""
+    take = Lease._take
+
+    def put_ahead(minutes: int) -> None:
+        def later(lease: Lease, *arguments: Any, **options: Any) -> bool:
+            is_taken = take(lease, *arguments, **options)
+            lease.taken_at += timedelta(minutes=minutes)
+            return is_taken
+
+        monkeypatch.setattr(Lease, "_take", later)
+
+    return put_ahead
+
+
+def end_grace_period(world: World) -> None:
+    """Let the grace period end, and the runner act."""
+    world.change(close_at=datetime.now(UTC))
+    world.act()
 
 
 @pytest.mark.parametrize("value", ["x", [1], 1e300, 2**62, None])
@@ -23,3 +62,55 @@ def test_an_altered_plan_does_not_stop_others(world: World, fake: Fake, value: A
     world.act()
     assert world.show().version == 2
     assert world.show("db2").state == "altered"
+
+
+def test_a_drifted_password_leaves_the_former_one_open(planned: World, fake: Fake) -> None:
+    """If the published password does not open the source, the only one that does is not closed."""
+    planned.run()
+    published = fake.passwords[B]
+    fake.passwords[B] = "by hand"
+    end_grace_period(planned)
+    assert (planned.show().state, planned.show().open_user) == ("drifted", A)
+    assert fake.passwords[A] == FIRST_PASSWORD
+    fake.passwords[B] = published
+    assert planned.act().step is None
+    assert fake.passwords[A] != FIRST_PASSWORD
+
+
+def test_a_value_that_is_stored_again_keeps_its_holders(
+    planned: World, put_clock_ahead: Callable[[int], None]
+) -> None:
+    """Those who read the former password before the rotation that someone undid still hold it."""
+    value = planned.fetch_as(7)
+    put_clock_ahead(30)
+    planned.run()
+    planned.write("db", json.dumps(value))
+    end_grace_period(planned)
+    end_grace_period(planned)
+    put_clock_ahead(60)
+    planned.run()
+    assert "app-7" in planned.act().holders
+
+
+def test_readers_before_the_record_of_a_publication_are_holders(
+    planned: World, put_clock_ahead: Callable[[int], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process ends after it has published, and the next one puts that on record much later."""
+
+    def kill(_run: Run) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patched:
+        patched.setattr(Run, "_finish", kill)
+        with pytest.raises(Killed):
+            planned.runner.run_now("default/db", "alice")
+    # A killed process keeps its lease on the secret for 30 s.
+    Secret.raw().update_many({}, {"$unset": {"lease": ""}})
+    planned.fetch_as(7)
+    put_clock_ahead(30)
+    planned.runner.act()
+    end_grace_period(planned)
+    assert planned.show().step is None
+    put_clock_ahead(60)
+    planned.run()
+    assert "app-7" in planned.act().holders

@@ -55,7 +55,7 @@ def test_a_run_takes_its_steps_in_order_each_on_record(planned: World, fake: Fak
     assert fake.passwords[A] == FIRST_PASSWORD
     planned.runner.act()
     assert fake.passwords[A] != FIRST_PASSWORD
-    assert fake.calls == [("login", A), ("set", B), ("login", B), ("close", A)]
+    assert fake.calls == [("login", A), ("set", B), ("login", B), ("login", B), ("close", A)]
     steps = [(entry["step"], entry["user"]) for entry in planned.entries(Action.ROTATION_STEP)]
     assert steps == [("generate", B), ("set", B), ("login", B), ("close", A)]
     [done] = planned.entries(Action.ROTATION_DONE)
@@ -484,7 +484,9 @@ def test_defects_are_logged_without_their_texts(
     assert "hunter2" not in caplog.text
 
 
-@pytest.mark.parametrize("value", [b"\xff", b'{"username": "app_b"}', None])
+@pytest.mark.parametrize(
+    "value", [b"\xff", b'{"username": "app_b"}', b'{"username": "other", "password": "a"}', None]
+)
 def test_the_former_password_ends_without_a_valid_value(
     planned: World, fake: Fake, value: bytes | None
 ) -> None:
@@ -795,7 +797,7 @@ def test_a_runner_that_hangs_at_the_source_changes_nothing_later(
 def test_a_clock_that_was_ahead_delays_nothing(planned: World, fake: Fake) -> None:
     """Times of the plan that no pause explains have come, and hide none of those who may use a password."""
     ahead = datetime.now(UTC) + timedelta(days=400)
-    planned.change(next_at=ahead, done_at=ahead, grace_seconds=60)
+    planned.change(next_at=ahead, done_at=ahead, since_at=ahead, grace_seconds=60)
     planned.runner.act()
     assert planned.show().version == 2
     planned.change(next_at=ahead)

@@ -69,10 +69,13 @@ class Rotation(SealedDocument):
     #: The version that has the new password, and until it is published, that password, encrypted.
     version = IntField()
     password = StringField()
-    #: The times of the last publication and of the one before, and the time at which the former password ends
-    #: with or without holders.
-    done_at = DateTimeField()
+    #: The time before the last login with a new password, which comes before the publication.
+    proved_at = DateTimeField()
+    #: The times since which someone may have read the password in use, and the former one; unset for any.
+    since_at = DateTimeField()
     before_at = DateTimeField()
+    #: The time of the last publication, and that at which the former password ends with or without holders.
+    done_at = DateTimeField()
     close_at = DateTimeField()
     #: Those who may still use the former password.
     holders = ListField(StringField())

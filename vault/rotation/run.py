@@ -156,16 +156,17 @@ class Run:
             self._save()
             return
         source = self._connected()
-        if found and self._is_former(found, source):
+        if found and self._is_former(found):
             # Someone has stored the former value again: the password that replaced it is to end now.
             plan.former, plan.user, plan.version = plan.user, plan.former, version
+            plan.before_at, plan.since_at = plan.since_at, plan.before_at
             self._open(now)
             self._save()
             return
         self._record(self.work, user=plan.former, holders=list(left))
         source.close(plan.former, new_password(), self._keep)
         plan.end_run()
-        plan.failures, plan.error = 0, None
+        plan.failures, plan.error, plan.has_drifted = 0, None, False
         plan.next_at = max(plan.done_at + timedelta(seconds=plan.every_seconds), now)
         self._save()
 
@@ -189,13 +190,17 @@ class Run:
         except (RotationRefusedError, SecretNotFoundError):
             return None, version
 
-    def _is_former(self, found: Credential, source: Source) -> bool:
-        """Return whether the password that is *found* in the secret is that of the former user."""
-        former = self._plan.former
-        if found.user is not None:
-            return bool(found.user == former)
-        self._keep()
-        return source.login(former, found.password)
+    def _is_former(self, found: Credential) -> bool:
+        """Return whether the password that is *found* in the secret is that of the former user.
+
+        Raises:
+            DriftError: It is no one's. The former password can be the only one that opens the source.
+        """
+        try:
+            return bool(self._in_use(found) == self._plan.former)
+        except RotationRefusedError:
+            # It has another user, whom both passwords do not concern.
+            return False
 
     def _generate(self) -> None:
         plan, self.work = self._plan, Work.GENERATE
@@ -232,7 +237,7 @@ class Run:
 
     def _prove(self) -> None:
         plan, self.work = self._plan, Work.LOGIN
-        self._keep()
+        plan.proved_at = self._keep()
         self._record(self.work, user=plan.user, version=plan.version)
         if not self._connected().login(plan.user, self._new().password):
             raise RotationRefusedError(
@@ -267,7 +272,9 @@ class Run:
         now = self._keep()
         self._record(self.work, Action.ROTATION_DONE, user=plan.user, version=plan.version)
         # A time ahead comes from a clock that was wrong.
-        plan.before_at = plan.done_at if plan.done_at and plan.done_at <= now else None
+        plan.before_at = plan.since_at if plan.since_at and plan.since_at <= now else None
+        # A process may have ended after the publication, and some have read the value since.
+        plan.since_at = min(plan.proved_at or now, now)
         plan.done_at = now
         self._open(now)
         plan.password = None
