@@ -4,6 +4,7 @@ import os
 import socket
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 
@@ -131,6 +132,41 @@ def test_connections_of_a_killed_server_are_refused(world: World) -> None:
     assert world.logged()["reason"] == "the server was killed"
 
 
+def test_kept_connections_that_nobody_reads_stop_no_server(world: World) -> None:
+    """Peers that do not read their refusal delay neither the start of the server nor its end."""
+    pairs = [socket.socketpair() for _ in range(2)]
+    with world.serving(*(near for near, _ in pairs)):
+        assert world.load("shop.service", "db-password") == b"hush"
+    for _, far in pairs:
+        far.close()
+
+
+def test_only_its_peer_ends_a_connection_within_a_value() -> None:
+    """A slow reader gets the whole value: a timeout would cut the credential, and the unit would start with it."""
+    near, far = socket.socketpair()
+    value = os.urandom(_LIMIT)
+    with near, far, far.makefile("rb") as stream, ThreadPoolExecutor() as pool:
+        near.settimeout(0.001)
+        sent = pool.submit(module._send, near, value)
+        assert stream.read(_LIMIT) == value
+        sent.result(60)
+        assert near.gettimeout() is None
+
+
+def test_a_server_without_another_thread_refuses(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A unit whose connection gets no thread fails, rather than starts with an empty credential."""
+    with world.serving():
+        with monkeypatch.context() as patch:
+            patch.setattr("vault.swarm.delivery.threads.Thread", no_thread)
+            assert world.load("shop.service", "db-password") == REFUSAL
+        assert world.logged()["outcome"] == "failed"
+        assert world.load("shop.service", "db-password") == b"hush"
+
+
+def no_thread(**_: object) -> None:
+    raise RuntimeError("can't start new thread")
+
+
 def test_more_units_than_threads_wait(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """Beyond the maximum of connections, units wait, and are not closed without a reply."""
     monkeypatch.setattr(module, "_MAX_CONNECTIONS", 1)
@@ -142,7 +178,7 @@ def test_more_units_than_threads_wait(world: World, monkeypatch: pytest.MonkeyPa
         assert {wait.result(60) for wait in waits} == {b"hush"}
 
 
-def test_systemd_is_asked_to_keep_connections(tmp_path: Path) -> None:
+def test_systemd_is_asked_to_keep_connections(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A connection is sent to the socket that systemd names; without one, nothing happens."""
     near, far = socket.socketpair()
     for path, address in [
@@ -158,6 +194,10 @@ def test_systemd_is_asked_to_keep_connections(tmp_path: Path) -> None:
             kept.send(b"same")
             assert far.recv(10) == b"same"
     keep(near, {})
+    with monkeypatch.context() as patch:
+        # The process has too many files.
+        patch.setattr(socket, "socket", Mock(side_effect=OSError))
+        keep(near, {})
     near.close()
     far.close()
 

@@ -44,7 +44,7 @@ def passed(environment: Mapping[str, str]) -> Passed:
 def keep(connection: socket.socket, environment: Mapping[str, str]) -> None:
     """Have systemd keep *connection* open if this process is killed, and pass it to the next one."""
     path = environment.get("NOTIFY_SOCKET", "")
-    # Without systemd, the kernel closes it.
-    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd, suppress(OSError):
+    # Without systemd, or with too many open files, the kernel closes it.
+    with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.connect(f"\0{path[1:]}" if path.startswith("@") else path)
         socket.send_fds(systemd, [b"FDSTORE=1"], [connection.fileno()])

@@ -6,7 +6,8 @@ import socket
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from socketserver import BaseRequestHandler, UnixStreamServer
-from threading import BoundedSemaphore
+from threading import BoundedSemaphore, Thread
+from typing import Any
 
 from vault.swarm.delivery.threads import ThreadedServer, accepting
 from vault.swarm.outcomes import Outcome
@@ -15,7 +16,6 @@ from vault.systemd.credentials import REFUSAL, Credentials
 
 logger = logging.getLogger(__name__)
 
-_WRITE_SECONDS = 10
 _MAX_CONNECTIONS = 512
 
 
@@ -40,6 +40,15 @@ class _CredentialServer(ThreadedServer, UnixStreamServer):
         # For the same reason, it waits in the queue of the socket.
         return free.acquire()
 
+    def process_request(self, request: Any, client_address: Any) -> None:
+        """Answer a request in a thread, or without another thread, refuse it."""
+        try:
+            super().process_request(request, client_address)
+        except RuntimeError as error:
+            logger.warning("not delivered", extra={"outcome": Outcome.FAILED, "reason": str(error)})
+            _send(request, REFUSAL)
+            self.shutdown_request(request)
+
 
 @contextmanager
 def serving(passed: Passed, credentials: Credentials) -> Iterator[None]:
@@ -47,10 +56,7 @@ def serving(passed: Passed, credentials: Credentials) -> Iterator[None]:
     for connection in passed.kept:
         # It may have a part of a value.
         logger.warning("not delivered", extra={"outcome": Outcome.FAILED, "reason": "the server was killed"})
-        with connection:
-            _send(connection, REFUSAL)
-            with suppress(OSError):
-                connection.shutdown(socket.SHUT_RDWR)
+        Thread(target=_refuse, args=[connection], daemon=True).start()
     with _CredentialServer(passed.listener, credentials) as server:
         server.limit(max_connections=_MAX_CONNECTIONS)
         with accepting(server):
@@ -60,8 +66,17 @@ def serving(passed: Passed, credentials: Credentials) -> Iterator[None]:
                 credentials.stop()
 
 
+def _refuse(connection: socket.socket) -> None:
+    with connection:
+        _send(connection, REFUSAL)
+        # systemd keeps it open, too.
+        with suppress(OSError):
+            connection.shutdown(socket.SHUT_RDWR)
+
+
 def _send(connection: socket.socket, reply: bytes) -> None:
-    connection.settimeout(_WRITE_SECONDS)
+    # Only the peer ends it, when the start of the unit times out: a part of a value would be a credential.
+    connection.settimeout(None)
     # systemd closes its end when it has read more than it takes.
     with suppress(BrokenPipeError, ConnectionResetError):
         connection.sendall(reply)
