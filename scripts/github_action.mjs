@@ -14,6 +14,11 @@ const ATTEMPTS = 3;
 const MAX_WAIT_SECONDS = 30;
 const TIMEOUT_MS = 30_000;
 const MAX_SECRETS = 100;
+// Of one batch, the service replies with 8 MiB of values, in base64.
+const MAX_REPLY_BYTES = 16_777_216;
+// Linux starts no program with a longer one, NAME=VALUE and its end.
+const MAX_VARIABLE_BYTES = 131_072;
+const STRANGE = "The reply is not that of a Secret Manager.";
 const LOOPBACK = new Set(["localhost", "127.0.0.1", "[::1]"]);
 // The runner ignores or refuses these.
 const RESERVED = /^(GITHUB_|RUNNER_|ACTIONS_|INPUT_|STATE_)|^(CI|NODE_OPTIONS)$/;
@@ -90,7 +95,12 @@ function send(url, { method, headers, body, ca }) {
     const options = { method, headers, ca, signal: AbortSignal.timeout(TIMEOUT_MS) };
     const request = (url.protocol === "https:" ? https : http).request(url, options, (reply) => {
       const chunks = [];
-      reply.on("data", (chunk) => chunks.push(chunk));
+      let size = 0;
+      reply.on("data", (chunk) => {
+        size += chunk.length;
+        chunks.push(chunk);
+        if (size > MAX_REPLY_BYTES) reply.destroy(Object.assign(new Error(), { code: "EMSGSIZE" }));
+      });
       reply.on("error", reject);
       reply.on("end", () => {
         resolve({ status: reply.statusCode, headers: reply.headers, text: Buffer.concat(chunks).toString("utf8") });
@@ -143,7 +153,7 @@ async function jobToken(audience) {
   return value;
 }
 
-/** Return the items of the reply to one batch, in which each item has a secret or a problem. */
+/** Return the values of the secrets by *names*, from the reply to one batch: each item has a secret or a problem. */
 async function fetched(service, jwt, role, names, ca) {
   const url = new URL(`${service.href.replace(/\/+$/, "")}/vault/secret/fetch-batch`);
   const body = JSON.stringify({ secrets: names.map((name) => ({ name })) });
@@ -162,12 +172,17 @@ async function fetched(service, jwt, role, names, ca) {
   if (reply.status !== 200) {
     throw new Failure(`The service replied ${reply.status} ${code ?? ""}: ${detail ?? "no problem document"}`);
   }
-  if (!Array.isArray(secrets) || secrets.length !== names.length) {
-    throw new Failure("The reply is not that of a Secret Manager.");
-  }
-  const refused = secrets.flatMap((item, at) => (item.problem ? [`${names[at]} (${item.problem.code})`] : []));
+  if (!Array.isArray(secrets) || secrets.length !== names.length) throw new Failure(STRANGE);
+  const refused = secrets.flatMap((item, at) => (item?.problem ? [`${names[at]} (${item.problem.code})`] : []));
   if (refused.length) throw new Failure(`Not fetched: ${refused.join(", ")}`);
-  return secrets.map((item) => Buffer.from(item.secret, "base64"));
+  return new Map(secrets.map((item, at) => [names[at], bytesOf(item?.secret)]));
+}
+
+/** Return the bytes of *secret* in base64. Node.js itself skips what is not base64. */
+function bytesOf(secret) {
+  const bytes = Buffer.from(String(secret), "base64");
+  if (bytes.toString("base64") !== secret) throw new Failure(STRANGE);
+  return bytes;
 }
 
 /** Return *bytes* as text, or undefined. */
@@ -195,6 +210,9 @@ function valueOf(bytes, want) {
   if (!want.isFile && (text === undefined || text.includes("\0"))) {
     throw new Failure(`${want.secret} is not text, so no variable can have it: list it in files.`);
   }
+  if (!want.isFile && want.variable.length + value.length + 2 > MAX_VARIABLE_BYTES) {
+    throw new Failure(`${want.secret} is too large for a variable: list it in files.`);
+  }
   return { ...want, value };
 }
 
@@ -204,9 +222,11 @@ async function main() {
   const [role, ca] = [required("role"), authority()];
   if (/[^\x21-\x7e]/.test(role)) throw new Failure("The input role is not the name of a role.");
   const jwt = await jobToken(input("audience") || required("url"));
-  const values = await fetched(service, jwt, role, wants.map((want) => want.secret), ca);
+  // Several fields of a secret are one read of it.
+  const names = [...new Set(wants.map((want) => want.secret))];
+  const values = await fetched(service, jwt, role, names, ca);
   // All are masked before one is used.
-  const ready = values.map((bytes, at) => valueOf(bytes, wants[at]));
+  const ready = wants.map((want) => valueOf(values.get(want.secret), want));
   const folder = ready.some((one) => one.isFile) && mkdtempSync(join(process.env.RUNNER_TEMP, "secret-manager-"));
   if (folder) assign("GITHUB_STATE", "folder", folder);
   for (const { variable, value, isFile } of ready) {

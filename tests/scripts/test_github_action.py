@@ -2,6 +2,7 @@
 
 import re
 import stat
+import subprocess
 from base64 import b64encode
 from collections.abc import Iterator
 from pathlib import Path
@@ -10,6 +11,7 @@ import pytest
 
 from tests.conftest import running_app
 from tests.docs.documents import ROOT
+from tests.scripts.runs import answering
 from tests.support.access import services
 from tests.support.access_roles import AUDIENCE, make_issuer, make_role
 from tests.support.databases import new_database
@@ -41,6 +43,8 @@ HOSTILE = {
     "json": '"a text in JSON"',
     "fields": '{"user": "service-user", "empty": "", "port": 5432, "big": 12345678901234567890}',
 }
+#: With its variable and the end, longer than an argument of a program.
+LARGE = "A" * (131_072 - len("A=\0") + 1)
 BINARY = b"\x00\xff\xfe binary \x00"
 
 
@@ -48,13 +52,16 @@ BINARY = b"\x00\xff\xfe binary \x00"
 def service(mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Run a service with the issuer and the role of docs/ci.md, and the secrets."""
     with new_database(mongod) as uri:
-        environment = {"MASTER_KEY": master_key, "MONGO_URI": uri}
+        environment = {"MASTER_KEY": master_key, "MONGO_URI": uri, "MAX_SECRET_BYTES": "1048576"}
         with running_app(environment) as app:
             make_issuer(app, "github", iss=SYSTEM.iss, keys=public_pem())
             make_role(app, "api-main", "github", claims=SYSTEM.claims, paths=(SYSTEM.path,))
             values = {name: text.encode() for name, text in HOSTILE.items()}
-            for name, value in {**values, "binary": BINARY, "with a = in it": b"odd name"}.items():
-                new = NewSecret(plaintext=value, name=f"acme/api/{name}")
+            odd = {"binary": BINARY, "large": LARGE.encode(), "with a = in it": b"odd name"}
+            for name, value in {**values, **odd, "fields once": HOSTILE["fields"].encode()}.items():
+                new = NewSecret(
+                    plaintext=value, name=f"acme/api/{name}", max_reads=1 if name == "fields once" else None
+                )
                 services(app).secrets.create(new, attempt=Attempt(action=Action.CREATE, principal=OPERATOR))
         environment |= {"AUTH_ENABLED": "true", "WEB_CONCURRENCY": "1"}
         with Service(environment, folder=tmp_path_factory.mktemp("action")) as service:
@@ -128,6 +135,21 @@ def test_files_are_private_and_removed_after_the_job(
     assert not list(job.temporary.iterdir())
 
 
+def test_several_fields_of_a_secret_are_one_read(service: Service, token_url: str, tmp_path: Path) -> None:
+    """A secret of several lines is fetched once, so that its limit of reads counts one."""
+    lines = "A.user=acme/api/fields once\nB.port=acme/api/fields once"
+    job = runner(tmp_path, token_url, service.url, secrets=lines)
+    assert job.step().errors == []
+    assert job.variables == {"A": "service-user", "B": "5432"}
+
+
+def test_the_longest_variable_reaches_a_program() -> None:
+    """A variable of the largest size that the action sets can be passed to a program, and no longer one."""
+    subprocess.run(["true"], env={"A": LARGE[1:]}, check=True)
+    with pytest.raises(OSError, match="Argument list too long"):
+        subprocess.run(["true"], env={"A": LARGE}, check=True)
+
+
 @pytest.mark.parametrize(
     ("inputs", "error"),
     [
@@ -138,6 +160,7 @@ def test_files_are_private_and_removed_after_the_job(
             "Not fetched: acme/api/missing (secret_not_found), acme/other (secret_not_found)",
         ),
         ({"secrets": "A=acme/api/binary"}, "acme/api/binary is not text"),
+        ({"secrets": "A=acme/api/large"}, "acme/api/large is too large for a variable: list it in files."),
         ({"secrets": "A.big=acme/api/fields"}, "acme/api/fields has no field big that is"),
         ({"secrets": "A.length=acme/api/json"}, "acme/api/json has no field length that is"),
         ({"secrets": "A.0=acme/api/shell"}, "acme/api/shell has no field 0 that is"),
@@ -184,6 +207,33 @@ def test_a_service_that_is_unavailable_for_a_moment_is_asked_again(
         refused = runner(tmp_path / "second", token_url, gate.url, secrets="A=acme/api/percent").step()
         assert (refused.succeeded, gate.count) == (False, 4)
         assert "The service replied 503" in refused.errors[0]
+
+
+@pytest.mark.parametrize(
+    "reply",
+    [
+        "[]",
+        '{"secrets": [null]}',
+        '{"secrets": [{}]}',
+        '{"secrets": [{"secret": [104]}]}',
+        '{"secrets": [{"secret": "a!b"}]}',
+        '{"secrets": [{"secret": "aHVzaA"}]}',
+    ],
+)
+def test_a_reply_of_something_else_is_refused(reply: str, token_url: str, tmp_path: Path) -> None:
+    """What is not the reply of a Secret Manager sets no variable, as part of a value would be."""
+    with answering(lambda _: (200, reply.encode())) as url:
+        job = runner(tmp_path, token_url, url, secrets="A=acme/api/percent")
+        run = job.step()
+    assert (run.succeeded, run.errors) == (False, ["The reply is not that of a Secret Manager."])
+    assert job.variables == {}
+
+
+def test_an_endless_reply_is_refused(token_url: str, tmp_path: Path) -> None:
+    """A reply that is longer than those of the service is not read to its end."""
+    with answering(lambda _: (200, bytes(17 * 2**20))) as url:
+        run = runner(tmp_path, token_url, url, secrets="A=acme/api/percent").step()
+    assert (run.succeeded, run.errors) == (False, [f"No answer from {url}: EMSGSIZE"])
 
 
 def test_a_service_that_does_not_answer_is_named(token_url: str, tmp_path: Path) -> None:
