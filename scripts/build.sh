@@ -34,13 +34,14 @@ tools=$work/tools/bin
 python=python3.13
 # Run it: a version manager puts a shim on the PATH even for a Python that is not installed.
 "$python" -c '' 2>/dev/null || python=python3
-SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH-$(git log -1 --format=%ct)}
-# The order in sets, and the modes of new files.
-export SOURCE_DATE_EPOCH PYTHONHASHSEED=0 LC_ALL=C.UTF-8
+SOURCE_DATE_EPOCH=${SOURCE_DATE_EPOCH-$(git show --no-patch --no-show-signature --format=%ct HEAD)}
+export SOURCE_DATE_EPOCH LC_ALL=C.UTF-8
 umask 022
 
 mkdir "$source"
-git -c tar.umask=0022 archive HEAD | tar -x -C "$source"
+# Your settings of git would change the files.
+git -c tar.umask=0022 -c core.autocrlf=false -c core.eol=lf -c core.attributesFile=/dev/null archive HEAD |
+    tar -x -C "$source"
 "$python" -m venv "$work/tools"
 "$tools/pip" install --quiet --disable-pip-version-check --require-hashes -r requirements/release.txt
 
@@ -54,12 +55,15 @@ for size in client server; do
     install_into "$size" --require-hashes -r "requirements/$lock.txt"
 done
 
+alone() { # alone COMMAND…: run it without your settings; your login would choose other commands for the manual
+    env -i PATH="$PATH" HOME="$work" LC_ALL="$LC_ALL" PYTHONHASHSEED=0 PYTHONDONTWRITEBYTECODE=1 \
+        SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" "$@"
+}
+
 cd "$source"
-# Your login would choose other commands.
-env -i PATH="$PATH" HOME="$work" SOURCE_DATE_EPOCH="$SOURCE_DATE_EPOCH" PYTHONPATH=. PYTHONDONTWRITEBYTECODE=1 \
-    "$work/server/bin/python" scripts/manual.py share
+alone PYTHONPATH=. "$work/server/bin/python" scripts/manual.py share
 find . -exec touch --no-dereference --date="@$SOURCE_DATE_EPOCH" {} +
-"$tools/python" -c '
+alone "$tools/python" -c '
 from setuptools import build_meta
 build_meta.build_sdist("../dist")
 build_meta.build_wheel("../dist")' >"$work/log" 2>&1 || {

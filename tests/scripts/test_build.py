@@ -2,6 +2,7 @@
 
 import hashlib
 import json
+import os
 import re
 import subprocess
 import sys
@@ -88,12 +89,17 @@ def test_a_release_runs_the_same_build() -> None:
 
 @pytest.mark.nightly
 def test_two_builds_of_a_commit_are_equal(tmp_path: Path) -> None:
-    """Two clones give the same bytes; each list has what its size installs, and the wheel has the pages."""
+    """Two clones give the same bytes, whatever settings their users have; each list has what its size installs, and the wheel has the pages."""
     sums = []
-    for name, umask in (("one", 0o022), ("two", 0o077)):
+    # Settings of git, of setuptools and of the login.
+    (tmp_path / ".pydistutils.cfg").write_text("[egg_info]\ntag_build = .dev\n")
+    settings = {"GIT_CONFIG_COUNT": "1", "GIT_CONFIG_KEY_0": "core.autocrlf", "GIT_CONFIG_VALUE_0": "true"}
+    other = {**os.environ, **settings, "TZ": "Asia/Kathmandu", "COLUMNS": "40", "HOME": str(tmp_path)}
+    for name, umask, environment in (("one", 0o022, None), ("two", 0o077, other)):
         folder = tmp_path / name
         subprocess.run(["git", "clone", "--quiet", ROOT, folder], check=True)
-        subprocess.run([folder / "scripts/build.sh"], umask=umask, capture_output=True, check=True)
+        build = [folder / "scripts/build.sh"]
+        subprocess.run(build, umask=umask, env=environment, capture_output=True, check=True)
         sums.append((folder / "dist/SHA256SUMS").read_text())
     assert sums[0] == sums[1]
     dist = tmp_path / "one/dist"
