@@ -83,13 +83,24 @@ def test_a_release_runs_the_same_build() -> None:
     assert all(jobs[name]["needs"] == "build" for name in jobs.keys() - {"build"})
     assert all(jobs[name]["permissions"]["id-token"] == "write" for name in ("sign", "pypi", "images"))
     assert "secrets." not in text
+    # Names of images have no capital letters.
+    assert "github.repository_owner" not in text
     stages = re.findall(r"^FROM \S+ AS (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
     assert {one["target"] for one in jobs["images"]["strategy"]["matrix"]["include"]} <= set(stages)
 
 
+@pytest.mark.parametrize("workflow", ["ci", "release"])
+def test_actions_of_others_are_pinned(workflow: str) -> None:
+    """Workflows run actions by the hash of a commit: whoever can move a tag could change a release."""
+    text = (ROOT / f".github/workflows/{workflow}.yml").read_text()
+    used = re.findall(r"uses: (.*)", text)
+    assert used
+    assert [one for one in used if not re.fullmatch(r"[\w./-]+@[0-9a-f]{40} # v[0-9.]+", one)] == []
+
+
 @pytest.mark.nightly
 def test_two_builds_of_a_commit_are_equal(tmp_path: Path) -> None:
-    """Two clones give the same bytes, whatever settings their users have; each list has what its size installs, and the wheel has the pages."""
+    """Two users get the same bytes; each list has what its size installs, and the wheel has the pages."""
     sums = []
     # Settings of git, of setuptools and of the login.
     (tmp_path / ".pydistutils.cfg").write_text("[egg_info]\ntag_build = .dev\n")

@@ -142,7 +142,7 @@ def test_kept_connections_that_nobody_reads_stop_no_server(world: World) -> None
 
 
 def test_only_its_peer_ends_a_connection_within_a_value() -> None:
-    """A slow reader gets the whole value: a timeout would cut the credential, and the unit would start with it."""
+    """A slow reader gets the whole value: after a timeout, a unit would start with a part of it."""
     near, far = socket.socketpair()
     value = os.urandom(_LIMIT)
     with near, far, far.makefile("rb") as stream, ThreadPoolExecutor() as pool:
