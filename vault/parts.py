@@ -16,6 +16,7 @@ from vault.crypto import Keyring
 from vault.documents import Database
 from vault.events.webhooks import Webhooks
 from vault.keys.guard import KeyringGuard
+from vault.rotation.holders import TrailHolders, UnknownHolders
 from vault.rotation.plans import Rotations
 from vault.rotation.run import Tools
 from vault.secrets.changes import SecretWriter
@@ -58,6 +59,8 @@ class Parts:
         max_bytes = settings.max_secret_bytes
         self.changes = SecretWriter(self.keyring, self.guard, max_bytes=max_bytes, retention=retention)
         self.secrets = SecretService(self.keyring, self.guard, max_bytes=max_bytes)
+        days = settings.audit_ttl_days
+        holders = TrailHolders(days) if self.audit_enabled else UnknownHolders()
         self.rotations = Rotations(
             self.token_keys,
             Tools(
@@ -66,6 +69,7 @@ class Parts:
                 step_seconds=settings.rotation_step_seconds,
                 check_seconds=settings.rotation_check_seconds,
                 commands=settings.rotation_commands,
+                holders=holders,
             ),
         )
         self.jwts = JWTCredentials(own_issuer, Directory(self.token_keys))

@@ -7,12 +7,18 @@ from typing import Any
 
 import pytest
 
-from tests.rotation.conftest import World
+from tests.rotation.conftest import World, rotation_app
 from tests.rotation.fake import Fake
 from tests.rotation.servers import FIRST_PASSWORD, USERS
+from tests.support.access import services
+from vault.core.attempt import Action, Attempt
+from vault.core.errors import StorageUnavailableError
+from vault.core.outcomes import Status
+from vault.core.principal import ROLES, Principal
 from vault.documents import Secret
 from vault.documents.lease import Lease
 from vault.documents.rotation import Rotation
+from vault.rotation import holders
 from vault.rotation.run import Run
 
 A, B = USERS
@@ -114,3 +120,63 @@ def test_readers_before_the_record_of_a_publication_are_holders(
     put_clock_ahead(60)
     planned.run()
     assert "app-7" in planned.act().holders
+
+
+def test_a_search_that_takes_too_long_finds_unknown_holders(
+    planned: World, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """After many reads, the former password still ends with the grace period; drivers get a refusal."""
+    planned.run()
+    monkeypatch.setattr(holders, "MAX_SEARCH_SECONDS", 1e-6)
+    plan = planned.act()
+    assert (plan.state, plan.holders) == ("published", ("(unknown)",))
+    assert plan.next_at
+    assert plan.next_at > datetime.now(UTC)
+    driver = Principal(name="driver", scopes=ROLES["driver"])
+    with pytest.raises(StorageUnavailableError):
+        planned.rotations.tasks.waiting(attempt=Attempt(action=Action.ROTATION_WAITING, principal=driver))
+    end_grace_period(planned)
+    assert planned.show().step is None
+    assert fake.passwords[A] != FIRST_PASSWORD
+    assert planned.entries(Action.ROTATION_STEP)[-1]["holders"] == ["(unknown)"]
+
+
+def test_without_a_trail_holders_are_unknown(environment: dict[str, str], fake: Fake) -> None:
+    """Without entries, everyone may still use the former password until the grace period ends."""
+    with rotation_app(environment, AUDIT_ENABLED="false") as app:
+        services(app).startup.attempt()
+        world = World(app)
+        world.plan("command", "/bin/program")
+        world.run()
+        plan = world.act()
+        assert (plan.state, plan.holders) == ("published", ("(unknown)",))
+        assert fake.passwords[A] == FIRST_PASSWORD
+        end_grace_period(world)
+        assert world.show().step is None
+
+
+def test_a_retention_shorter_than_a_period_hides_holders(
+    environment: dict[str, str], fake: Fake, put_clock_ahead: Callable[[int], None]
+) -> None:
+    """Entries of readers may be gone, if reads since the publication of the former value are too old."""
+    assert fake.passwords
+    with rotation_app(environment, AUDIT_TTL_DAYS="1") as app:
+        services(app).startup.attempt()
+        world = World(app)
+        world.plan("command", "/bin/program", grace_seconds=10 * 86_400)
+        world.run()
+        assert world.act().holders == ("operator", "(unknown)")
+        end_grace_period(world)
+        world.run()
+        assert world.act().holders == ("operator",)
+        put_clock_ahead(2 * 24 * 60)
+        assert world.act().holders == ("operator", "(unknown)")
+
+
+@pytest.mark.parametrize("action", [Action.AUDIT_DISABLED, Action.AUDIT_ENABLED])
+def test_a_gap_in_the_trail_hides_holders(planned: World, action: Action) -> None:
+    """No entry says who read the former value while auditing was off."""
+    planned.run()
+    assert planned.act().holders == ("operator",)
+    planned.attempt(action).finish(Status.SUCCESS)
+    assert planned.act().holders == ("operator", "(unknown)")

@@ -30,6 +30,7 @@ from vault.core.principal import Principal, Scope
 from vault.documents import Secret
 from vault.documents.rotation import Rotation
 from vault.rotation import plans, run
+from vault.rotation.holders import TrailHolders
 from vault.rotation.runner import Runner
 from vault.rotation.server import server_of
 from vault.rotation.sources.errors import LostError, SourceRefusedError, SourceUnavailableError
@@ -682,7 +683,7 @@ def test_a_lease_that_ends_while_the_trail_is_read_closes_nothing(
         assert Rotation(id="default/db").lease.take("another process", planned.runner._lease_seconds)
         return []
 
-    monkeypatch.setattr(run, "holders", slow)
+    monkeypatch.setattr(TrailHolders, "of", slow)
     planned.act()
     assert fake.passwords[A] == FIRST_PASSWORD
 

@@ -3,19 +3,28 @@
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Self
+from typing import Any, NamedTuple, Protocol, Self
+
+from pymongo import timeout
 
 from vault.audit.exposures.expressions import is_type, text_at
 from vault.audit.exposures.knowledge import NO_VALUES, SAFE, SUCCESS, fields
 from vault.audit.reader import SETTLED_SECONDS, earliest_id
 from vault.audit.streams.collection import collection
+from vault.core import deadline
 from vault.core.attempt import Action
-from vault.core.principal import SERVICE
+from vault.core.errors import StorageUnavailableError
+from vault.core.principal import OPERATOR, SERVICE
 from vault.documents.guard import storage_errors
 from vault.documents.rotation import Rotation
 
 #: The maximum number of holders that are named.
 MAX_HOLDERS = 100
+#: Stands for holders that the trail may not have.
+UNKNOWN = "(unknown)"
+
+#: Seconds of a search, which reads all entries about a secret. The lease of a run is longer.
+MAX_SEARCH_SECONDS = 10
 
 #: Includes fetches of wrapped values, because the person who unwraps one is not known yet. Everyone who
 #: knows a value is a holder, and a wrapped value never counts as replaced.
@@ -24,6 +33,8 @@ _READS: dict[str, Any] = {**SUCCESS, "action": {"$in": [Action.FETCH, Action.CRE
 _CREATES_PLAN = {"action": Action.FETCH, "details.rotation": True}
 #: A task keeps its first value: a manager asks again for the secrets of running tasks, whose files stay.
 _OLDEST = {"$cond": [is_type("$_id.task", "string"), "$oldest", "$newest"]}
+#: Between these entries of the trail, there are none.
+_SWITCHES = [Action.AUDIT_DISABLED, Action.AUDIT_ENABLED]
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,10 +52,53 @@ class Former:
 
     def query(self) -> dict[str, Any]:
         """Return the condition for entries about it."""
-        query: dict[str, Any] = {**SUCCESS, "secret_id": self.secret_id}
-        if self.since:
-            query["_id"] = {"$gte": earliest_id(self.since - timedelta(seconds=SETTLED_SECONDS))}
-        return query
+        return {**SUCCESS, "secret_id": self.secret_id, **self.time()}
+
+    def time(self) -> dict[str, Any]:
+        """Return the condition for entries since it was published."""
+        if self.since is None:
+            return {}
+        return {"_id": {"$gte": earliest_id(self.since - timedelta(seconds=SETTLED_SECONDS))}}
+
+
+class Holders(Protocol):
+    """The principals that may still use a former password."""
+
+    def of(self, former: Former, now: datetime) -> Sequence[str]:
+        """Return the holders of a *former* value, at this time by MongoDB's clock; `UNKNOWN` can be one."""
+
+
+class UnknownHolders:
+    """The holders without a trail."""
+
+    def of(self, former: Former, now: datetime) -> Sequence[str]:  # noqa: ARG002 - as `Holders`
+        """As `Holders`."""
+        return [UNKNOWN]
+
+
+@dataclass(frozen=True, slots=True)
+class TrailHolders:
+    """The holders by the trail, which keeps its entries for *retention_days*; 0 stands for permanent."""
+
+    retention_days: int
+
+    def of(self, former: Former, now: datetime) -> Sequence[str]:
+        """As `Holders`, also if MongoDB does not answer in time."""
+        try:
+            missing = [UNKNOWN] if self._has_gap(former, now) else []
+            return [*holders(former), *missing]
+        except StorageUnavailableError:
+            return [UNKNOWN]
+
+    def _has_gap(self, former: Former, now: datetime) -> bool:
+        """Return whether the trail may lack entries since the *former* value was published."""
+        kept_since = now - timedelta(days=self.retention_days)
+        if self.retention_days and (former.since is None or former.since < kept_since):
+            return True
+        # By an index: these entries have no secret.
+        switched = {"principal": OPERATOR.name, "secret_id": None, "action": {"$in": _SWITCHES}}
+        with storage_errors():
+            return collection().find_one({**switched, **former.time()}, {"_id": True}) is not None
 
 
 def holders(former: Former) -> Sequence[str]:
@@ -54,7 +108,7 @@ def holders(former: Former) -> Sequence[str]:
     own. So is each task of Docker Swarm, until the principal that delivered its value has released it.
 
     Raises:
-        StorageUnavailableError: MongoDB is not available.
+        StorageUnavailableError: MongoDB is not available, or needs more than `MAX_SEARCH_SECONDS`.
     """
     return sorted({holder.principal for holder in _unreleased(former)})[:MAX_HOLDERS]
 
@@ -82,7 +136,8 @@ class _Holder(NamedTuple):
 
 def _unreleased(former: Former) -> Iterator[_Holder]:
     """Yield the holders of a *former* value."""
-    with storage_errors():
+    seconds = min(MAX_SEARCH_SECONDS, max(deadline.remaining(), 1))
+    with storage_errors(), timeout(seconds):
         # First: a task that ends later is a holder until the next look.
         released = set(_released(former))
         rows = list(_rows(former))

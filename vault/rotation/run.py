@@ -19,7 +19,7 @@ from vault.core.principal import SERVICE, Principal
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
 from vault.documents.rotation import Rotation
-from vault.rotation.holders import Former, holders
+from vault.rotation.holders import Former, Holders
 from vault.rotation.server import server_of
 from vault.rotation.sources.errors import LostError
 from vault.rotation.sources.source import Source, SourceKind, open_source
@@ -46,6 +46,7 @@ class Tools:
     check_seconds: int
     #: The programs that may be a source.
     commands: tuple[str, ...]
+    holders: Holders
 
     def read(self, reference: Reference, reader: Attempt) -> Fetch:
         """Return the newest version of a secret: *reader* reads it, on record.
@@ -147,7 +148,7 @@ class Run:
         # A later one comes from a clock that was wrong.
         plan.close_at = min(plan.close_at, now + timedelta(seconds=plan.grace_seconds))
         found, version = self._found()
-        left = holders(Former.of(plan))
+        left = self._tools.holders.of(Former.of(plan), self._keep())
         plan.holders = list(left)
         if left and now < plan.close_at:
             # Less and less often: it can take days.

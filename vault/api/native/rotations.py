@@ -167,7 +167,10 @@ class RotationRecord(RotationName):
     open_user = text_field(
         "The user whose former password is still open; null for none.", None, allow_none=True, required=True
     )
-    holders = texts_field("The principals that may still use it, at the last look.", ["billing-app"])
+    holders = texts_field(
+        "The principals that may still use it, at the last look; `(unknown)` if the trail may lack some.",
+        ["billing-app"],
+    )
     close_at = time_field("The time at which it ends at the latest; null for none.", None)
     error = text_field("The reason of the last failure; otherwise empty.", "", required=True)
 
