@@ -142,8 +142,9 @@ def test_plans_that_need_a_person_come_first(world: World, stored: Stored, signe
         "altered": {},
     }
     for name, change in changes.items():
-        create(world.app, f"shop/{name}", VALUE)
-        assert person.send("rotations/create", **{**PLAN, "name": f"shop/{name}"}).status_code == 200
+        create(world.app, f"shop/{name}", VALUE.replace(b"app_a", name.encode()))
+        users = {"first_user": name, "second_user": f"{name}_b"}
+        assert person.send("rotations/create", **{**PLAN, **users, "name": f"shop/{name}"}).status_code == 200
         world.change(f"shop/{name}", **change)
     stored.rotations.update_one({"_id": "default/shop/altered"}, {"$set": {"every_seconds": 1}})
     shown = [link.partition("rotation?name=shop/")[2] for link in links(person.get("rotations"))]

@@ -544,6 +544,16 @@ def test_what_cannot_be_rotated_is_refused_with_the_reason(world: World) -> None
             world.create(**{"name": "db", "kind": "mongodb", "admin": "program", **change})
 
 
+def test_a_user_has_one_plan(planned: World) -> None:
+    """A second plan would replace passwords that the first one has published; at another server, it may."""
+    value = json.dumps({"username": B, "password": FIRST_PASSWORD})
+    planned.store("other", value)
+    with pytest.raises(RotationRefusedError, match="Another plan changes the password of one of the users"):
+        planned.create(name="other", kind="command", users=(B, "app_c"))
+    planned.store("redis", "redis://a:b@localhost/")
+    planned.create(name="other", kind="redis", admin="redis")
+
+
 def test_a_user_that_the_plan_does_not_have_fails_the_run(planned: World, fake: Fake) -> None:
     """A value that someone else stores with another user is left alone."""
     planned.write("db", json.dumps({"username": "other", "password": FIRST_PASSWORD}))
@@ -567,6 +577,24 @@ def test_a_pause_and_a_step_at_the_same_time_both_take_effect(
     planned.rotations.pause("db", attempt=planned.attempt())
     plan = planned.show()
     assert (plan.state, plan.error) == ("paused", "meanwhile")
+
+
+def test_namespaces_take_turns(planned: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    """One that has many slow plans delays others by one step, also those that become due meanwhile."""
+    due = [f"many/{number}" for number in range(20)]
+    done: list[str] = []
+
+    def act(plan_id: str) -> None:
+        done.append(plan_id)
+        if len(done) == 8:
+            due.append("late/1")
+
+    monkeypatch.setattr(Rotation, "due_ids", lambda: [*due, "one/1"])
+    monkeypatch.setattr(planned.runner, "_act", act)
+    planned.runner.act()
+    assert "one/1" in done[:8]
+    assert "late/1" in done[8:16]
+    assert sorted(done) == sorted([*due, "one/1"])
 
 
 def test_the_timer_runs_what_is_due_in_a_thread(planned: World) -> None:
@@ -689,13 +717,15 @@ def test_a_lease_that_ends_while_the_trail_is_read_closes_nothing(
 
 
 def test_a_process_that_ends_leaves_the_next_steps_to_others(planned: World, fake: Fake) -> None:
-    """It does not wait for the whole run, which can take longer than it has."""
+    """It does not wait for the whole run, which can take longer than it has, and begins none."""
     fake.hook = lambda name: planned.runner._periodic._closed.set() if name == "set done" else None
     with pytest.raises(RotationBusyError):
         planned.run()
     assert planned.show().step == "set"
     assert planned.fetch()["username"] == A
     fake.hook = lambda _: None
+    planned.runner.act()
+    assert planned.show().step == "set"
     Runner(planned.rotations._keys, planned.rotations._tools).act()
     assert planned.fetch()["username"] == B
 

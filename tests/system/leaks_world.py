@@ -356,10 +356,12 @@ class World:
     def plan(self, send: Send, program: str) -> dict[str, Any]:
         """Return a new rotation plan with this *program* as its source."""
         name, admin = (f"{NAME}/{secrets.token_hex(4)}" for _ in range(2))
-        value = json.dumps({"username": "a", "password": b64(VALUE)}).encode()
+        # A user has one plan.
+        users = [f"{one}{secrets.token_hex(4)}" for one in "ab"]
+        value = json.dumps({"username": users[0], "password": b64(VALUE)}).encode()
         self.create(send, name=name, secret=b64(value))
         self.create(send, name=admin, secret=b64(program.encode()))
-        return {"name": name, "kind": "command", "admin": admin, "users": ["a", "b"], "every_seconds": 60}
+        return {"name": name, "kind": "command", "admin": admin, "users": users, "every_seconds": 60}
 
     def planned(self, send: Send, program: str) -> str:
         """Create a rotation plan, and return the name of its secret."""

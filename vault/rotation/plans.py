@@ -31,7 +31,7 @@ from vault.documents.rotation import Rotation
 from vault.rotation.holders import MAX_HOLDERS
 from vault.rotation.run import Tools
 from vault.rotation.runner import Runner
-from vault.rotation.server import server_of
+from vault.rotation.server import require_free, server_of
 from vault.rotation.sources.errors import SourceError
 from vault.rotation.sources.source import SourceKind
 from vault.rotation.step import Step
@@ -142,8 +142,8 @@ class Rotations:
         if len(set(new.users)) != 2:
             raise RotationRefusedError("A plan has two users, which take turns.")
         with storage_errors():
-            is_full = len(Rotation.in_namespace(namespace)) >= MAX_IN_NAMESPACE
-            is_full = is_full or len(Rotation.active()) >= MAX_PLANS
+            others = Rotation.in_namespace(namespace)
+            is_full = len(others) >= MAX_IN_NAMESPACE or len(Rotation.active()) >= MAX_PLANS
         if is_full:
             raise LimitReachedError(
                 f"There can be at most {MAX_IN_NAMESPACE} plans in a namespace, and {MAX_PLANS} in all."
@@ -156,6 +156,8 @@ class Rotations:
         key = self._keys.find_or_make()
         now = to_milliseconds(datetime.now(UTC))
         plan_id = Rotation.id_of(namespace, new.name)
+        plans = filter(None, (Rotation.genuine(document, key) for document in others))
+        require_free(new.users, url, key, (plan for plan in plans if plan.id != plan_id))
         plan = Rotation(
             id=plan_id,
             secret_id=current.attempt.secret_id,

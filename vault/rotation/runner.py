@@ -2,7 +2,8 @@
 
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -84,12 +85,19 @@ class Runner:
         self._periodic.close()
 
     def act(self) -> None:
-        """Work on all plans that are due, and return after that."""
-        # Not logged: without the privilege on the collection, no one has created a plan.
-        with storage_errors(is_logged=False):
-            due = Rotation.due_ids()
-        while due and not self._periodic.closed:
-            some, due = due[:_MAX_PLANS], due[_MAX_PLANS:]
+        """Work on all plans that are due, and return after that.
+
+        Namespaces take turns, and plans that become due meanwhile come before those of one that has many.
+        """
+        seen: set[str] = set()
+        while not self._periodic.closed:
+            # Not logged: without the privilege on the collection, no one has created a plan.
+            with storage_errors(is_logged=False):
+                due = [plan_id for plan_id in Rotation.due_ids() if plan_id not in seen]
+            if not due:
+                return
+            some = _in_turns(due)[:_MAX_PLANS]
+            seen.update(some)
             threads = [Thread(target=self._act, args=[plan_id], daemon=True) for plan_id in some]
             for thread in threads:
                 thread.start()
@@ -229,6 +237,18 @@ class Runner:
         plan.next_at = held.now + timedelta(seconds=pause)
         save(plan, held.key)
         raise RotationFailedError(f"The rotation failed at the step {step}: {reason}") from None
+
+
+def _in_turns(plan_ids: Sequence[str]) -> Sequence[str]:
+    """Return *plan_ids* in an order in which the namespaces take turns."""
+    turns: Counter[str] = Counter()
+
+    def turn(plan_id: str) -> int:
+        namespace = plan_id.partition("/")[0]
+        turns[namespace] += 1
+        return turns[namespace]
+
+    return sorted(plan_ids, key=turn)
 
 
 def _reason(error: Exception) -> str:

@@ -150,12 +150,13 @@ def test_rotation_plans_start_and_its_own_are_paused(
         assert client.post(f"/vault/{path}", json=body, headers=bearer(token)).status_code == 200
 
     value = b64(b'{"username": "a", "password": "b"}')
-    for name in ("app/admin", "app/db", "app/own"):
+    for name in ("app/admin", "app/own"):
         call("secret/create", {"name": name, "secret": value})
+    call("secret/create", {"name": "app/db", "secret": b64(b'{"username": "c", "password": "b"}')})
     plan = {"name": "app/own", "kind": "command", "admin": "app/admin", "users": ["a", "b"]}
     call("rotation/create", plan | {"every_seconds": 3600})
     new = NewRotation(
-        name="app/db", kind=SourceKind.COMMAND, admin="app/admin", users=("a", "b"), every_seconds=3_600
+        name="app/db", kind=SourceKind.COMMAND, admin="app/admin", users=("c", "d"), every_seconds=3_600
     )
     attempt = Attempt(action=Action.ROTATION_CREATE, principal=OPERATOR)
     services(app).rotations.create(new, attempt=attempt)

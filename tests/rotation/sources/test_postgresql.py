@@ -33,6 +33,9 @@ def test_a_refusal_says_why_and_changes_nothing(postgresql: Server) -> None:
     assert source.login(USERS[0], FIRST_PASSWORD)
     assert not source.login(USERS[0], "wrong")
     assert not source.login("missing", "wrong")
+    for change in (source.set_password, source.login):
+        with pytest.raises(SourceRefusedError, match="more than 63 bytes"):
+            change("é" * 32, "hunter2-Password")
     place = postgresql.url.partition("@")[2]
     weak = PostgreSQL(f"postgresql://{USERS[0]}:{FIRST_PASSWORD}@{place}", 5)
     with pytest.raises(SourceRefusedError, match="may not change the user's password"):

@@ -64,6 +64,8 @@ _REFUSALS = (
 #: The version of PostgreSQL that has `idle_session_timeout`, as the driver writes it.
 _IDLE_TIMEOUT_SINCE = 140_000
 
+_MAX_NAME_BYTES = 63
+
 _QUOTED = re.compile('"[^"]*"')
 
 
@@ -103,6 +105,7 @@ class PostgreSQL(Source):
 
     def set_password(self, user: str, password: str, confirm: Confirm = unconditionally) -> None:
         """As `Source`."""
+        _require_name(user)
         with self._connected({}) as connection:
             verifier = connection.pgconn.encrypt_password(password.encode(), user.encode(), b"scram-sha-256")
             change = sql.SQL("ALTER ROLE {} PASSWORD {}").format(
@@ -120,6 +123,7 @@ class PostgreSQL(Source):
 
     def login(self, user: str, password: str) -> bool:
         """As `Source`."""
+        _require_name(user)
         try:
             with self._connected({"user": user, "password": password}):
                 return True
@@ -137,6 +141,16 @@ class PostgreSQL(Source):
             raise _failure(error, is_admin=not credential) from None
         with closing(connection):
             yield connection
+
+
+def _require_name(user: str) -> None:
+    """Require that the server does not shorten a name: it could be that of the user in use.
+
+    Raises:
+        SourceRefusedError: It does.
+    """
+    if len(user.encode()) > _MAX_NAME_BYTES:
+        raise SourceRefusedError(f"a user's name has more than {_MAX_NAME_BYTES} bytes")
 
 
 def _forget_variables() -> None:
