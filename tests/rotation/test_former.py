@@ -53,7 +53,7 @@ def put_clock_ahead(monkeypatch: pytest.MonkeyPatch) -> Callable[[int], None]:
 
 
 def end_grace_period(world: World) -> None:
-    """Let the grace period end, and the runner act."""
+    """End the grace period, and make the runner act."""
     world.change(close_at=datetime.now(UTC))
     world.act()
 

@@ -33,7 +33,7 @@ _READS: dict[str, Any] = {**SUCCESS, "action": {"$in": [Action.FETCH, Action.CRE
 _CREATES_PLAN = {"action": Action.FETCH, "details.rotation": True}
 #: A task keeps its first value: a manager asks again for the secrets of running tasks, whose files stay.
 _OLDEST = {"$cond": [is_type("$_id.task", "string"), "$oldest", "$newest"]}
-#: Between these entries of the trail, there are none.
+#: Nothing is on record between these entries.
 _SWITCHES = [Action.AUDIT_DISABLED, Action.AUDIT_ENABLED]
 
 
