@@ -97,11 +97,15 @@ def test_without_a_recovery_period_a_deletion_is_final(app: Flask, signed_in: Si
 
 
 def test_labels_are_replaced(app: Flask, stored: Stored, signed_in: SignIn) -> None:
-    """A person edits labels, one a line; others lack the form, and flawed labels are refused."""
+    """A person edits labels, one a line, unless another has; others lack the form, flaws are refused."""
     person = signed_in()
     secret_id = create(app, "billing/db", labels={"team": "a, b=c", "old": ""})
-    assert "old=\nteam=a, b=c\n</textarea>" in person.get("secret", name="billing/db").text
-    reply = person.send("labels", secret_id=secret_id, labels="team = a, b=c\r\n\nenv=prod\n")
+    page = person.get("secret", name="billing/db").text
+    assert "old=\nteam=a, b=c\n</textarea>" in page
+    assert 'name="metadata_version" value="0" data-number' in page
+    reply = person.send(
+        "labels", secret_id=secret_id, labels="team = a, b=c\r\n\nenv=prod\n", metadata_version=0
+    )
     assert reply.json == {"message": "Stored.", "location": "/console/secret?name=billing/db"}
     document = stored.secrets.find_one({"_id": secret_id})
     assert document
@@ -109,10 +113,14 @@ def test_labels_are_replaced(app: Flask, stored: Stored, signed_in: SignIn) -> N
     [entry] = [entry for entry in trail(stored) if entry["action"] == "update_metadata"]
     assert (entry["principal"], entry["details"]["via"]) == ("alice", "console")
     for labels in ("no text", "a=1\na=2", "=x"):
-        refused = person.send("labels", secret_id=secret_id, labels=labels)
+        refused = person.send("labels", secret_id=secret_id, labels=labels, metadata_version=1)
         assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "labels")
-    assert person.send("labels", secret_id=secret_id).status_code == 200
+    late = person.send("labels", secret_id=secret_id, labels="", metadata_version=0)
+    assert (late.status_code, late.json["code"]) == (409, "version_conflict")
+    assert late.json["detail"] == "Version conflict: someone else has changed the metadata."
+    assert stored.secrets.find_one({"_id": secret_id}) == document
+    assert person.send("labels", secret_id=secret_id, metadata_version=1).status_code == 200
     assert "labels" not in (stored.secrets.find_one({"_id": secret_id}) or {})
     reader = signed_in("reader", role="reader")
     assert "Store labels" not in reader.get("secret", name="billing/db").text
-    assert reader.send("labels", secret_id=secret_id, labels="a=b").status_code == 403
+    assert reader.send("labels", secret_id=secret_id, labels="a=b", metadata_version=2).status_code == 403

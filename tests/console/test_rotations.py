@@ -209,11 +209,28 @@ def test_a_plan_with_invalid_fields_is_refused(signed_in: SignIn, fields: dict[s
 
 @pytest.mark.usefixtures("world")
 def test_without_plans_the_page_of_a_secret_stays(signed_in: SignIn, monkeypatch: pytest.MonkeyPatch) -> None:
-    """If MongoDB does not allow the service to read plans, the page of a secret shows no plan."""
+    """If plans cannot be read, the page of a secret says so, and offers no plan: there may be one."""
     person = signed_in()
 
     def fail(_plan_id: str) -> None:
         raise StorageUnavailableError("no")
 
     monkeypatch.setattr(Rotation, "with_id", fail)
-    assert "Rotate its password" in person.get("secret", name="shop/db").text
+    page = person.get("secret", name="shop/db")
+    assert "Its rotation plan cannot be read" in page.text
+    assert "Rotate its password" not in page.text
+
+
+def test_the_plan_of_an_earlier_secret_is_not_shown_as_that_of_the_secret(
+    world: World, stored: Stored, signed_in: SignIn
+) -> None:
+    """A plan stays with a purged secret: the page of another one of its name says that, and what to do."""
+    person = signed_in()
+    person.send("rotations/create", **PLAN)
+    assert "Plan and runs" in person.get("secret", name="shop/db").text
+    stored.secrets.delete_one({"name": "shop/db"})
+    create(world.app, "shop/db", VALUE)
+    page = described(person.get("secret", name="shop/db"))
+    assert "of this name is for an earlier secret" in page
+    for text in ("Plan and runs", "Next run", "Rotate its password"):
+        assert text not in page

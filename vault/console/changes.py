@@ -3,7 +3,7 @@
 from typing import Any
 
 from flask import Response, request, url_for
-from marshmallow import ValidationError, fields
+from marshmallow import ValidationError, fields, validate
 
 from vault.api.document.fields import flawless, id_field, number_field
 from vault.api.operations.blueprint import current_attempt, services
@@ -80,6 +80,8 @@ class _NewLabels(FormBody):
     secret_id = id_field("The secret's ID.", required=True)
     # One has commas only if each is a line.
     labels = _Labels("\n", "each on a line", load_default=dict)
+    #: The version of the metadata that the page has; 0 before the first change.
+    metadata_version = fields.Integer(strict=True, required=True, validate=validate.Range(0))
 
 
 @blueprint.get("/new")
@@ -123,11 +125,12 @@ def console_update() -> Response:
 @blueprint.post("/labels")
 @operation(Action.UPDATE_METADATA, Scope.SECRET_UPDATE, is_page=False)
 def console_labels() -> Response:
-    """Replace the labels of a secret."""
+    """Replace the labels of a secret, if no one else has changed its metadata in the meantime."""
     asked, attempt = body(_NewLabels), current_attempt()
     services().metadata.change(
         Reference(secret_id=asked["secret_id"]),
         relabelled=lambda _present: asked["labels"],
+        metadata_version=asked["metadata_version"],
         attempt=attempt,
     )
     return _stored("Stored.", attempt.details.get("name"))

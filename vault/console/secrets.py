@@ -24,6 +24,7 @@ from vault.console.operations import (
     reasoned_body,
 )
 from vault.core.attempt import Action
+from vault.core.errors import StorageUnavailableError
 from vault.core.labels import are_labels
 from vault.core.paths import name_flaw, prefix_flaw
 from vault.core.principal import Scope
@@ -103,10 +104,13 @@ def console_secret() -> Response:
     attempt = current_attempt()
     secret = services().queries.describe(reference_of(arguments()), attempt=attempt)
     recovery = services().changes.retention.recovery
-    plan, may_plan = None, False
+    plan, may_plan, plan_is_readable = None, False, True
     if secret["name"] and Scope.ROTATION_MANAGE in attempt.principal.scopes:
-        plan = services().rotations.of(secret["name"], attempt.principal)
         may_plan = may_run(attempt.principal)
+        try:
+            plan = services().rotations.of(secret["name"], attempt.principal)
+        except StorageUnavailableError:
+            plan_is_readable = False
     remedy = remedy_of(plan.state, plan.error) if plan else ""
     return page(
         "secret",
@@ -115,6 +119,7 @@ def console_secret() -> Response:
         recovery_days=recovery.days,
         plan=plan,
         may_plan=may_plan,
+        plan_is_readable=plan_is_readable,
         remedy=remedy,
     )
 

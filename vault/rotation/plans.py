@@ -18,7 +18,6 @@ from vault.core.errors import (
     RotationNotFoundError,
     RotationRefusedError,
     SecretNotFoundError,
-    StorageUnavailableError,
     VaultError,
 )
 from vault.core.outcomes import Status
@@ -205,16 +204,14 @@ class Rotations:
         return sorted(visible, key=lambda info: (info.namespace, info.name))
 
     def of(self, name: str, principal: Principal) -> RotationInfo | None:
-        """Return the plan of a secret that *principal* has found in its namespace; None without one.
+        """Return the plan of a secret's name that *principal* has found in its namespace; None without one.
 
-        For a page of the secret, whose entry covers it. Without the privilege on the collection, no one has
-        created a plan.
+        For a page of the secret, whose entry covers it. The plan can be of an earlier secret of that name.
         """
         key = self._keys.find()
-        with suppress(StorageUnavailableError), storage_errors(is_logged=False):
+        with storage_errors(is_logged=False):
             found = Rotation.with_id(Rotation.id_of(principal.namespace, name))
-            return _info_of(found[0], key) if found else None
-        return None
+        return _info_of(found[0], key) if found else None
 
     def show(self, name: str, *, namespace: str | None = None, attempt: Attempt) -> RotationInfo:
         """Return a plan.

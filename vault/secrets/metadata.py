@@ -8,7 +8,7 @@ from threading import BoundedSemaphore
 from typing import Any
 
 from vault.core.attempt import Attempt
-from vault.core.errors import OverloadedError, SecretNotFoundError
+from vault.core.errors import OverloadedError, SecretNotFoundError, VersionConflictError
 from vault.core.outcomes import Status
 from vault.core.principal import Scope
 from vault.core.timestamps import moment, to_milliseconds
@@ -56,17 +56,19 @@ class MetadataWriter:
         relabelled: Callable[[Labels], Labels] | None = None,
         ruled: Callable[[StoredSecret], WriteRules] | None = None,
         expiry: Expiry | None = None,
+        metadata_version: int | None = None,
         attempt: Attempt,
     ) -> StoredSecret:
         """Store the labels that *relabelled* returns for the present ones, and the *expiry*; None keeps them.
 
         Also the write rules that *ruled* returns for the secret. Some changes require the scope to purge: see
-        `Retention.requires_purge`.
+        `Retention.requires_purge`. With *metadata_version*, that must be the present one.
 
         Returns:
             The secret as it was before, without the envelopes of its older versions.
 
         Raises:
+            VersionConflictError: The metadata has another version.
             ScopeMissingError: The principal may not purge; without a credential, CredentialRequiredError.
             OverloadedError: Too many other requests store new expiries.
             DecryptionError: The stored secret does not verify.
@@ -83,6 +85,8 @@ class MetadataWriter:
             secret.decrypt(self._keyring)
             if not secret.is_visible(now):
                 raise SecretNotFoundError
+            if metadata_version not in (None, secret.metadata_version):
+                raise VersionConflictError("Version conflict: someone else has changed the metadata.")
             rules = ruled(secret) if ruled else secret.rules
             expires_at = expiry.at(now) if expiry else secret.expires_at
             _record(secret, rules, expiry, expires_at, attempt)
