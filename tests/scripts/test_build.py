@@ -91,7 +91,7 @@ def test_a_release_runs_the_same_build() -> None:
 
 @pytest.mark.parametrize("workflow", ["ci", "release"])
 def test_actions_of_others_are_pinned(workflow: str) -> None:
-    """Workflows run actions by the hash of a commit: whoever can move a tag could change a release."""
+    """Workflows run actions by the hash of a commit: anyone who moves a tag could change a release."""
     text = (ROOT / f".github/workflows/{workflow}.yml").read_text()
     used = re.findall(r"uses: (.*)", text)
     assert used

@@ -221,7 +221,7 @@ def test_a_service_that_is_unavailable_for_a_moment_is_asked_again(
     ],
 )
 def test_a_reply_of_something_else_is_refused(reply: str, token_url: str, tmp_path: Path) -> None:
-    """What is not the reply of a Secret Manager sets no variable, as part of a value would be."""
+    """Replies of something else set no variable, not even a part of a value."""
     with answering(lambda _: (200, reply.encode())) as url:
         job = runner(tmp_path, token_url, url, secrets="A=acme/api/percent")
         run = job.step()

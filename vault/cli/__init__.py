@@ -59,7 +59,7 @@ _SUMMARIES = {
     "keys": "Generate, inspect and rotate master keys.",
     "login": "Keep an address and a token for later commands.",
     "logout": "Remove the address and the token of your login.",
-    "offboard": "End the access of a principal, and list the secrets to rotate.",
+    "offboard": "End a principal's access, and list the secrets to rotate.",
     "ready": "Check that the service on this machine is ready.",
     "replicaset": "MongoDB's replica set: create it, show it, grant privileges.",
     "restore": "Restore the backup in FILE into MONGO_URI's empty database.",

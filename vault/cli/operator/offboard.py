@@ -46,7 +46,7 @@ def _principal(text: str) -> str:
 @click.option("--plan", "is_plan", is_flag=True, help="Only show what would end; change nothing.")
 @output_options
 def offboard(output: Output, principal: str, is_plan: bool) -> None:
-    """End the access of a principal, and list the secrets to rotate.
+    """End a principal's access, and list the secrets to rotate.
 
     Revokes its tokens, and ends everything that it created, directly or through other tokens: tokens, roles,
     issuers, webhooks, requests, and wrapped or shared values that no one has taken. Pauses its rotation
