@@ -62,8 +62,8 @@ def end_grace_period(world: World) -> None:
 def test_an_altered_plan_does_not_stop_others(world: World, fake: Fake, value: Any) -> None:
     """A period of another type or size, which only an attacker stores, has no effect on other plans."""
     world.plan("command", "/bin/program")
-    world.store("db2", json.dumps({"username": A, "password": fake.passwords[A]}))
-    world.create(kind="command", name="db2")
+    world.store("db2", json.dumps({"username": "other_a", "password": fake.passwords[A]}))
+    world.create(kind="command", name="db2", users=("other_a", "other_b"))
     Rotation.raw().update_one({"_id": "default/db2"}, {"$set": {"every_seconds": value}})
     world.act()
     assert world.show().version == 2
