@@ -24,7 +24,7 @@ def test_a_call_that_takes_longer_is_left() -> None:
 
 
 def test_a_greenlet_that_takes_longer_ends() -> None:
-    """What it has opened is closed, and nothing is printed."""
+    """Close what it has opened, and print nothing."""
     found: list[object] = []
     closed = Event()
 
