@@ -36,9 +36,10 @@ def test_a_policy_can_be_json_and_can_change(tmp_path: Path) -> None:
     assert found.selection("a.service", "x").reference.name == "y"
     (tmp_path / "policy.json").write_text(json.dumps({"units": {"a.service": {"x": "z"}}}))
     assert found.selection("a.service", "x").reference.name == "z"
-    (tmp_path / "policy.json").write_text("{")
-    with pytest.raises(ForbiddenError, match="cannot be used: JSONDecodeError"):
-        found.selection("a.service", "x")
+    for text in ("{", '{"units": {"a.service": {"x": "y"}, "a.service": {"x": "z"}}}'):
+        (tmp_path / "policy.json").write_text(text)
+        with pytest.raises(ForbiddenError, match="cannot be used: InvalidJSONError"):
+            found.selection("a.service", "x")
 
 
 @pytest.mark.parametrize(

@@ -1,11 +1,11 @@
 """Policy: the services and images that may have a secret, by its labels and by the operator's table."""
 
-import json
 import tomllib
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any, Generic, TypeVar
 
+from vault.core import strict_json
 from vault.core.paths import Paths, is_path
 from vault.swarm.outcomes import ForbiddenError
 from vault.swarm.selection import Patterns, Reference, Selection, Task
@@ -57,12 +57,17 @@ class RulesFile(Generic[Rules]):
         try:
             content = self._path.read_bytes()
             if content != self._read:
-                load: Any = json.loads if self._path.suffix == ".json" else tomllib.loads
-                self._rules, self._read = self._parse(load(content.decode())), content
+                self._rules, self._read = self._parse(self._load(content)), content
         except (OSError, RecursionError, ValueError) as error:
             reason = str(error) if isinstance(error, FormError) else type(error).__name__
             raise ForbiddenError(f"the policy {self._path.name} cannot be used: {reason}") from None
         return self._rules
+
+    def _load(self, content: bytes) -> Any:
+        """Return the decoded *content*, in which no name is repeated."""
+        if self._path.suffix == ".json":
+            return strict_json.decode(content, is_own=True)
+        return tomllib.loads(content.decode())
 
 
 class PolicyFile:
