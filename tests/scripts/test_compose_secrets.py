@@ -13,7 +13,7 @@ pytestmark = pytest.mark.process
 
 
 def make(folder: Path, generate: str) -> bool:
-    """Run the script in *folder*, where the shell command *generate* makes a master key; return its success."""
+    """Run the script in *folder*, where the command *generate* makes the master key; return its success."""
     (folder / "bin").mkdir(exist_ok=True)
     for name, command in {"secret-manager": generate, "chown": "true"}.items():
         (folder / "bin" / name).write_text(f"#!/bin/sh\n{command}\n")

@@ -26,6 +26,9 @@ _CREDENTIAL = "LoadCredential=db-password:/run/secret-manager/credential.sock"
 #: systemd's exit code of a unit whose credentials cannot be loaded.
 _NO_CREDENTIALS = 243
 
+#: Shows the master key, like the document.
+_DECRYPT = "systemd-creds decrypt --name=master-key master-key.cred -"
+
 #: Starts MongoDB and the service, with a secret and a token for credentials. The files are where the document
 #: has them; only the interpreter's path differs.
 _SETUP = """
@@ -45,6 +48,7 @@ cd /etc/secret-manager
 umask 077
 uri='mongodb://localhost:27017/vault?replicaSet=rs0'
 sm keys generate | tee /run/key | systemd-creds encrypt -q --name=master-key - master-key.cred
+DECRYPT | cmp - /run/key
 printf '%s' "$uri" | systemd-creds encrypt -q --name=mongo-uri - mongo-uri.cred
 printf 'AUTH_ENABLED=true\\nBIND=127.0.0.1:8000\\nWEB_CONCURRENCY=1\\n' >service.env
 printf 'SECRET_MANAGER_URL=http://127.0.0.1:8000\\n' >credentials.env
@@ -98,6 +102,7 @@ def test_the_units_name_settings_and_commands() -> None:
     assert re.search(r"^ExecStart=\S+/secret-manager serve$", unit, re.MULTILINE)
     socket = (_UNITS / "secret-manager-credentials.socket").read_text()
     assert f"ListenStream={_CREDENTIAL.partition(':')[2]}" in socket
+    assert f"\n{_DECRYPT} " in (ROOT / "docs/install-systemd.md").read_text()
 
 
 @dataclass(frozen=True, slots=True)
@@ -157,7 +162,7 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
         states = ("running", "degraded")
         wait_until(lambda: found.run(is_up, check=False).stdout.strip() in states, seconds=240, pause=0.2)
         mongod = str(find_mongod()).replace(sys.prefix, "/opt/secret-manager")
-        found.run(_SETUP.replace("MONGOD", mongod))
+        found.run(_SETUP.replace("MONGOD", mongod).replace("DECRYPT", _DECRYPT))
         yield found
     finally:
         (group / "cgroup.kill").write_text("1")
