@@ -133,7 +133,7 @@ def test_connections_of_a_killed_server_are_refused(world: World) -> None:
 
 
 def test_kept_connections_that_nobody_reads_stop_no_server(world: World) -> None:
-    """Peers that do not read their refusal delay neither the start of the server nor its end."""
+    """Peers that do not read their refusal do not delay the units that start."""
     pairs = [socket.socketpair() for _ in range(2)]
     with world.serving(*(near for near, _ in pairs)):
         assert world.load("shop.service", "db-password") == b"hush"

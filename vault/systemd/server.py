@@ -56,7 +56,8 @@ def serving(passed: Passed, credentials: Credentials) -> Iterator[None]:
     for connection in passed.kept:
         # It may have a part of a value.
         logger.warning("not delivered", extra={"outcome": Outcome.FAILED, "reason": "the server was killed"})
-        Thread(target=_refuse, args=[connection], daemon=True).start()
+        # The process waits for it at its end.
+        Thread(target=_refuse, args=[connection]).start()
     with _CredentialServer(passed.listener, credentials) as server:
         server.limit(max_connections=_MAX_CONNECTIONS)
         with accepting(server):
