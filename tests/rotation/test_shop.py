@@ -6,7 +6,8 @@ import subprocess
 import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
+from http.client import HTTPConnection
 from pathlib import Path
 from threading import Thread
 from typing import Any
@@ -99,8 +100,16 @@ def deployment(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[Ca
     ],
 )
 def test_no_order_fails(deployment: tuple[Call, list[int]], every: int, grace: int, rotations: int) -> None:
-    """Each order gets its own number, and is in the database, while the timer changes the password."""
+    """Each order gets its own number, and is in the database, while the timer changes the password.
+
+    It can have a body, also on a kept connection.
+    """
     call, ports = deployment
+    with closing(HTTPConnection("127.0.0.1", ports[0], timeout=60)) as connection:
+        for _ in range(2):
+            connection.request("POST", "/orders", b'{"item": "tea"}')
+            with connection.getresponse() as reply:
+                assert (reply.status, reply.read().isdigit()) == (200, True)
     loads = [Load("127.0.0.1", port) for port in ports]
     callers = [Thread(target=load.run) for load in loads for _ in range(_CALLERS)]
     for caller in callers:
