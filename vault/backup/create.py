@@ -61,6 +61,7 @@ class VerifiedBackup(Backup):
     """A genuine and complete backup in a file. The keyring has every key that it needs."""
 
     file: BinaryIO
+    keyring: Keyring = field(repr=False)
     #: Detects later changes of the file.
     digests: Sequence[bytes] = field(repr=False)
 
@@ -212,7 +213,7 @@ def read(file: BinaryIO, keyring: Keyring, *, progress: Progress) -> VerifiedBac
         _require_ours(manifest, keyring)
     except (KeyError, TypeError):
         raise InvalidBackupError("this is not a backup of this service: its manifest differs") from None
-    return VerifiedBackup(manifest, file, archive.verify(file, manifest, progress))
+    return VerifiedBackup(manifest, file, keyring, archive.verify(file, manifest, progress))
 
 
 def _require_ours(manifest: Mapping[str, Any], keyring: Keyring) -> None:

@@ -1,16 +1,20 @@
 """Restoring a backup into an empty database."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import suppress
 
 from vault.backup import dump
 from vault.backup.archive import Progress
 from vault.backup.create import VerifiedBackup
 from vault.core.attempt import Action, Attempt, finish_all
-from vault.core.errors import AuditStateError, DuplicateNameError, RestoreRefusedError
+from vault.core.errors import AuditStateError, DecryptionError, DuplicateNameError, RestoreRefusedError
 from vault.core.outcomes import Status
 from vault.core.principal import OPERATOR
+from vault.crypto import Keyring
 from vault.documents import Database, registry
 from vault.documents.guard import storage_errors
+from vault.documents.rotation import Rotation
+from vault.documents.token import StoredTokenKey
 
 #: Maximum documents, and bytes of documents, per round trip.
 _BATCH = 1_000
@@ -28,7 +32,8 @@ def restore(
     """Restore *backup* into the connected *database*, which must be empty.
 
     From before the first write until the end, no worker serves on the database. An interrupted restore is
-    resumed by restoring the same backup again. The attempts *also* are recorded with the restore.
+    resumed by restoring the same backup again. The attempts *also* are recorded with the restore. Rotation
+    plans are paused.
 
     Raises:
         InvalidBackupError: The file was changed after it was verified; all written documents are verified.
@@ -42,6 +47,8 @@ def restore(
         raise AuditStateError(audit_enabled=audit_enabled)
     again = _begin(backup)
     fill(backup, again=again, progress=progress)
+    with storage_errors():
+        _pause_plans(backup.keyring)
     duplicate = None
     try:
         database.build_indexes()
@@ -67,6 +74,17 @@ def fill(backup: VerifiedBackup, *, again: bool, progress: Progress) -> None:
     for collection, batch in _batches(backup):
         dump.insert(collection, batch, again=again)
         progress(len(batch))
+
+
+def _pause_plans(keyring: Keyring) -> None:
+    """Pause all rotation plans: a copy of a database would change passwords that the original publishes."""
+    stored = StoredTokenKey.stored()
+    # Without a valid key, no plan runs.
+    with suppress(DecryptionError):
+        key = stored.decrypt(keyring) if stored else None
+        for document in Rotation.active():
+            if key and (plan := Rotation.genuine(document, key)):
+                plan.end(key)
 
 
 def _begin(backup: VerifiedBackup) -> bool:

@@ -26,7 +26,7 @@ from pymongo.collection import Collection
 from tests.cli.audit_commands import written_by
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app
-from tests.support.access import bearer, make_token
+from tests.support.access import bearer, make_token, services
 from tests.support.access_roles import make_issuer, make_role
 from tests.support.backups import history
 from tests.support.commands import Done, command_environment, invoke, run_command_into, start_command
@@ -38,15 +38,21 @@ from tests.support.written_trail import as_stored, rechain, rehash, stream_of
 from vault import cli
 from vault.backup import drill as drills
 from vault.cli.operator.backup import _new_file, _standard_output
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     BackupRefusedError,
     InvalidBackupError,
     StorageUnavailableError,
 )
+from vault.core.principal import OPERATOR
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey
 from vault.documents import Database
+from vault.rotation import run
+from vault.rotation.plans import NewRotation
+from vault.rotation.sources.source import SourceKind
+from vault.secrets.requests import NewSecret
 
 pytestmark = pytest.mark.process
 
@@ -166,6 +172,35 @@ def test_a_service_continues_from_a_backup(
     )
     assert (verified.returncode, verified.stderr.strip()) == (0, "")
     assert re.fullmatch(r"1[0-9] entries in \d streams: intact\n", verified.stdout)
+
+
+def test_restored_rotation_plans_wait_for_a_person(
+    environment: dict[str, str],
+    command: Run,
+    stored: Stored,
+    restored: Stored,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A copy of a database changes no password that the original publishes; an altered plan stays altered."""
+    monkeypatch.setattr(run, "open_source", lambda *_, **__: None)
+    with running_app(environment) as app:
+        creation = Attempt(action=Action.CREATE, principal=OPERATOR)
+        for name in ("a", "b"):
+            value = f'{{"username": "{name}", "password": "x"}}'.encode()
+            services(app).secrets.create(NewSecret(plaintext=value, name=name), attempt=creation)
+            new = NewRotation(
+                name=name, kind=SourceKind.COMMAND, admin="a", users=(name, f"{name}2"), every_seconds=60
+            )
+            attempt = Attempt(action=Action.ROTATION_CREATE, principal=OPERATOR)
+            services(app).rotations.create(new, attempt=attempt)
+        stored.rotations.update_one({"_id": "default/b"}, {"$set": {"every_seconds": 1}})
+        assert command("backup", "b.tar").returncode == 0
+        there = environment | {"MONGO_URI": uri_of(environment, restored)}
+        assert command("restore", "b.tar", MONGO_URI=there["MONGO_URI"]).returncode == 0
+    with running_app(there) as app:
+        attempt = Attempt(action=Action.ROTATION_LIST, principal=OPERATOR)
+        found = services(app).rotations.list(attempt=attempt)
+    assert [(plan.name, plan.state) for plan in found] == [("a", "paused"), ("b", "altered")]
 
 
 def test_a_backup_overwrites_no_file(command: Run, stored: Stored, tmp_path: Path) -> None:
