@@ -13,6 +13,7 @@ import pytest
 from tests.cli.waiting import wait_until
 from tests.rotation.conftest import SERVERS, World
 from tests.rotation.servers import ADMIN_PASSWORD, FIRST_PASSWORD, USERS, Server, certificate, own_folder
+from vault.rotation.sources import mysql
 from vault.rotation.sources.errors import SourceError, SourceRefusedError, SourceUnavailableError
 from vault.rotation.sources.hosts import require_allowed
 from vault.rotation.sources.source import SourceKind, open_source
@@ -59,6 +60,23 @@ def test_a_password_rotates_and_no_log_has_it(world: World, server: Server) -> N
     logs = server.logs()
     assert logs
     assert [value for value in seen[1:] if value["password"].encode() in logs] == []
+
+
+@pytest.mark.parametrize("server", ["mariadb"], indirect=True)
+def test_mariadb_behind_a_proxy_gets_no_password(server: Server, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A proxy greets with a version of its own, often MySQL's; the server's decides."""
+    password = "behind-a-Proxy".ljust(32, "-")
+    greet = mysql._Connection._get_server_information
+
+    def greet_as_mysql(connection: Any) -> None:
+        greet(connection)
+        connection.server_version = "8.0.11"
+
+    monkeypatch.setattr(mysql._Connection, "_get_server_information", greet_as_mysql)
+    source = opened(server.kind, server.url)
+    source.set_password(USERS[0], password)
+    assert source.login(USERS[0], password)
+    assert password.encode() not in server.logs()
 
 
 def test_a_refusal_changes_nothing_and_quotes_nothing(server: Server) -> None:

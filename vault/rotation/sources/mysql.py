@@ -104,7 +104,9 @@ class MySQL(Source):
                 accounts = cursor.fetchall()
                 if not accounts:
                     raise SourceRefusedError("the server does not have the user")
-                is_mariadb = "MariaDB" in connection.server_version
+                # Not the greeting's, which is that of a proxy.
+                cursor.execute("SELECT VERSION()")
+                is_mariadb = "MariaDB" in str(cursor.fetchone())
                 # If this process hangs after the confirmation, the server ends the session.
                 cursor.execute("SET SESSION wait_timeout = %s", [self._options["read_timeout"]])
                 confirm()
