@@ -105,6 +105,13 @@ def test_the_units_name_settings_and_commands() -> None:
     assert f"\n{_DECRYPT} " in (ROOT / "docs/install-systemd.md").read_text()
 
 
+@pytest.mark.parametrize("service", _SERVICES)
+def test_a_service_of_root_cannot_name_units(service: str) -> None:
+    """A process of root gets any unit's credentials, so our own services of root cannot reach the socket."""
+    unit = (_UNITS / f"{service}.service").read_text().splitlines()
+    assert "DynamicUser=yes" in unit or {"User=root", "InaccessiblePaths=-/run/secret-manager"} <= {*unit}
+
+
 @dataclass(frozen=True, slots=True)
 class Machine:
     """A machine with systemd as its first process."""
