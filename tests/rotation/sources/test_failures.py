@@ -1,10 +1,14 @@
 """Failures of drivers, as reasons that quote nothing."""
 
+import socket
+import struct
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 import pymysql
 import pytest
 from pymongo.errors import OperationFailure, ServerSelectionTimeoutError
+from pymysql.constants import CLIENT
 from redis import exceptions
 
 from vault.rotation.sources import mongodb, mysql, redis
@@ -83,6 +87,28 @@ def test_tls_verifies_the_server_unless_the_url_says_otherwise() -> None:
     with pytest.raises(SourceRefusedError, match="use rediss"):
         redis.Redis("redis://a:b@db.example/0", 5)
     redis.Redis("rediss://a:b@db.example/0?ssl_ca_certs=/ca.pem", 5)
+
+
+def test_a_server_of_mysql_that_offers_no_tls_gets_no_login() -> None:
+    """An attacker in between can leave the offer out of the greeting, and ask for the password itself."""
+    without_tls = 0xFFFF_FFFF & ~CLIENT.SSL
+    low, high = (struct.pack("<H", part) for part in (without_tls & 0xFFFF, without_tls >> 16))
+    salt = (b"A" * 8 + b"\0", b"B" * 12 + b"\0")
+    greeting = b"\x0a8.0.11\0" + bytes(4) + salt[0] + low + bytes(3) + high + b"\x15" + bytes(10) + salt[1]
+    greeting += b"mysql_clear_password\0"
+    with socket.create_server(("127.0.0.1", 0)) as listener, ThreadPoolExecutor(1) as pool:
+
+        def serve() -> bytes:
+            client, _ = listener.accept()
+            with client:
+                client.sendall(struct.pack("<I", len(greeting)) + greeting)
+                return client.recv(1_000)
+
+        received = pool.submit(serve)
+        url = f"mysql://a:b@127.0.0.1:{listener.getsockname()[1]}/?ssl_verify_cert=true"
+        with pytest.raises(SourceRefusedError, match="TLS to the server fails"):
+            mysql.MySQL(url, 30).login("a", "hunter2")
+        assert received.result() == b""
 
 
 def test_mysql_gets_the_password_and_mariadb_its_hash() -> None:
