@@ -27,7 +27,16 @@ class Failure extends Error {}
 
 function command(name, text) {
   const data = text.replaceAll("%", "%25").replaceAll("\r", "%0D").replaceAll("\n", "%0A");
-  writeSync(1, `::${name}::${data}\n`);
+  const line = Buffer.from(`::${name}::${data}\n`);
+  // The pipe to the runner can take a part of a long line, and no more for the moment. A part of a value is no mask.
+  for (let at = 0; at < line.length; ) {
+    try {
+      at += writeSync(1, line, at);
+    } catch (error) {
+      if (error.code !== "EAGAIN") throw error;
+      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, 1);
+    }
+  }
 }
 
 function mask(text) {

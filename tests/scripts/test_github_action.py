@@ -135,6 +135,13 @@ def test_files_are_private_and_removed_after_the_job(
     assert not list(job.temporary.iterdir())
 
 
+def test_a_long_value_is_masked_in_whole(service: Service, token_url: str, tmp_path: Path) -> None:
+    """The mask of a value is complete, even if the pipe to the runner takes it in parts."""
+    run = runner(tmp_path, token_url, service.url, files="A=acme/api/large").step()
+    assert (run.succeeded, run.errors, run.printed) == (True, [], "")
+    assert run.masks[1:] == [LARGE]
+
+
 def test_several_fields_of_a_secret_are_one_read(service: Service, token_url: str, tmp_path: Path) -> None:
     """A secret of several lines is fetched once, so that its limit of reads counts one."""
     lines = "A.user=acme/api/fields once\nB.port=acme/api/fields once"

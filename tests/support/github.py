@@ -1,6 +1,7 @@
 """GitHub's side of a job: the endpoint of its JWTs, and a runner of actions."""
 
 import json
+import os
 import re
 import subprocess
 import threading
@@ -104,18 +105,24 @@ class Runner:
         runs = self.definition["runs"]
         assert re.fullmatch(r"node\d+", runs["using"])
         state = {f"STATE_{name}": text for name, text in _assignments(self._files["GITHUB_STATE"]).items()}
-        done = subprocess.run(
-            [needs("node", package="nodejs"), str(self._action / runs[part])],
-            env={**self._environment, **state},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            timeout=240,
-            check=False,
-        )
+        read, write = os.pipe()
+        # It takes a part of a long line.
+        os.set_blocking(write, False)
+        with (
+            os.fdopen(read, "rb") as stream,
+            subprocess.Popen(
+                [needs("node", package="nodejs"), str(self._action / runs[part])],
+                env={**self._environment, **state},
+                stdout=write,
+                stderr=write,
+            ) as process,
+        ):
+            os.close(write)
+            output = stream.read().decode()
         masks: list[str] = []
         log, printed, errors = [], [], []
         # The runner reads lines, and a line also ends with a carriage return.
-        for line in re.split(r"\r\n|\r|\n", done.stdout.decode()):
+        for line in re.split(r"\r\n|\r|\n", output):
             found = _COMMAND.match(line)
             if found and found[1] == "add-mask":
                 masks += [_unescaped(found[2])]
@@ -128,7 +135,7 @@ class Runner:
             for mask in masks:
                 text = text.replace(mask, _MASK)
             log.append(text)
-        return Run(done.returncode == 0, "\n".join(log), "\n".join(printed), errors, masks)
+        return Run(process.returncode == 0, "\n".join(log), "\n".join(printed), errors, masks)
 
 
 def _unescaped(data: str) -> str:
