@@ -50,3 +50,11 @@ def test_a_similar_command_is_suggested_before_any_is_loaded() -> None:
     """A misspelled command names the similar ones, although none is loaded."""
     done = CliRunner().invoke(commands, ["tokns"])
     assert "did you mean `tokens`? " in done.stderr
+
+
+def test_a_command_without_packages_and_summary_is_not_completed() -> None:
+    """A shell that completes words gets the others."""
+    group = LazyGroup("tool", functions={"missing": "no_such_package.commands:missing"})
+    group.add_command(click.Command("made"))
+    found = group.shell_complete(click.Context(group, resilient_parsing=True), "m")
+    assert [item.value for item in found] == ["made"]
