@@ -16,7 +16,7 @@ which the images have, or else 3.11 or newer.
 
 -h, --help         print this text
 
-SOURCE_DATE_EPOCH  the date of all files (default: that of the commit)
+SOURCE_DATE_EPOCH  the date of all files (default: the commit's)
 PIP_INDEX_URL      another package index than PyPI; pip's other settings take effect, too
 
 Exit codes: 0 built, 2 wrong usage, otherwise failed

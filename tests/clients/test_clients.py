@@ -45,7 +45,7 @@ class Client(NamedTuple):
     """A row of the page's table, with the commands below the heading of the same name."""
 
     name: str
-    #: The folder of its programs, which is that of the language.
+    #: The folder of its programs: one for each language.
     folder: Path
     programs: list[Path]
     commands: str

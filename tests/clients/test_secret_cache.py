@@ -1,4 +1,4 @@
-"""The cache of docs/examples/python, in this process. `test_clients` runs that of each language."""
+"""The cache of docs/examples/python, in this process. `test_clients` runs the cache of each language."""
 
 import threading
 from collections.abc import Callable

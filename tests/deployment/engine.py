@@ -239,3 +239,29 @@ def assert_nothing_is_lost(outcome: Load, replica: Replica | None = None, *, tok
     for secret_id in random.sample(list(outcome.secrets), min(_SAMPLE, len(outcome.secrets))):
         assert replica.fetch(secret_id, token=token) == (200, {"secret": outcome.secrets[secret_id]})
     assert replica.run("secret-manager", "audit", "verify").endswith("intact")
+
+
+@contextmanager
+def orders(stack: str, image: str) -> Iterator[dict[str, Any]]:
+    """Order from the shop in *stack* without a pause during the block, and then return the outcomes."""
+    record: dict[str, Any] = {}
+    docker("config", "create", "shop-load", "tests/deployment/shop_load.py")
+    try:
+        docker(
+            *("service", "create", "--quiet", "--detach=false", "--no-resolve-image", "--name", "shop-load"),
+            *("--network", f"{stack}_default", "--endpoint-mode", "dnsrr", "--restart-condition", "none"),
+            *("--no-healthcheck", "--config", "source=shop-load,target=/load.py"),
+            *(image, "python", "/load.py", "api", "8080", "4"),
+        )
+        [container] = docker("ps", "-q", "--filter", "label=com.docker.swarm.service.name=shop-load").split()
+        yield record
+        docker("kill", "--signal", "TERM", container)
+        docker("wait", container)
+        record |= json.loads(docker("logs", container))
+    finally:
+        run("docker", "service", "rm", "shop-load", check=False)
+        wait_for(
+            lambda: not docker("ps", "-q", "--filter", "label=com.docker.swarm.service.name=shop-load"),
+            what="the load to end",
+        )
+        run("docker", "config", "rm", "shop-load", check=False)

@@ -25,6 +25,7 @@ from tests.deployment.engine import (
     containers,
     docker,
     is_gone,
+    orders,
     remove_stack,
     run,
     wait_for,
@@ -213,28 +214,6 @@ def sample(swarm: Swarm) -> Swarm:
     return swarm
 
 
-@contextmanager
-def _orders() -> Iterator[dict[str, Any]]:
-    """Order from the sample shop without a pause during the block, and then return the outcomes."""
-    record: dict[str, Any] = {}
-    docker("config", "create", "shop-load", "tests/deployment/shop_load.py")
-    try:
-        docker(
-            *("service", "create", "--quiet", "--detach=false", "--no-resolve-image", "--name", "shop-load"),
-            *("--network", f"{_SAMPLE}_default", "--endpoint-mode", "dnsrr", "--restart-condition", "none"),
-            *("--no-healthcheck", "--config", "source=shop-load,target=/load.py"),
-            *("shop:latest", "python", "/load.py", "api", "8080", "4"),
-        )
-        [container] = docker("ps", "-q", "--filter", "label=com.docker.swarm.service.name=shop-load").split()
-        yield record
-        docker("kill", "--signal", "TERM", container)
-        docker("wait", container)
-        record |= json.loads(docker("logs", container))
-    finally:
-        run("docker", "service", "rm", "shop-load", check=False)
-        run("docker", "config", "rm", "shop-load", check=False)
-
-
 def _versions(holders: list[dict[str, Any]]) -> dict[str, list[int]]:
     found: dict[str, list[int]] = {}
     for holder in holders:
@@ -251,7 +230,7 @@ def test_no_request_fails_during_rotations(sample: Swarm) -> None:
     plan = sample.call("rotation/show", name="shop/db")
     services = {"shop_api": 3, "shop_users": 1}
     newest = sample.holders("shop/redis")[0]["newest_version"]
-    with _orders() as record:
+    with orders(_SAMPLE, "shop:latest") as record:
         for number in range(1, _ROTATIONS + 1):
             done = sample.rotate("shop/redis", secrets.token_hex(16))
             assert done.returncode == 0, done.stderr

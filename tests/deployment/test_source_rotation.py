@@ -12,7 +12,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from tests.deployment.engine import build, docker, is_gone, remove_stack, run, wait_for
+from tests.deployment.engine import build, docker, is_gone, orders, remove_stack, run, wait_for
 from tests.rotation import servers
 from tests.rotation.servers import FIRST_PASSWORD, USERS, Server
 from tests.support.access import tokens
@@ -141,32 +141,6 @@ def _replicas(stack: str) -> list[str]:
     return docker("stack", "services", stack, "--format", "{{.Replicas}}").split()
 
 
-@contextmanager
-def _orders() -> Iterator[dict[str, Any]]:
-    """Order from the shop without a pause during the block, and then return the outcomes."""
-    record: dict[str, Any] = {}
-    docker("config", "create", "shop-load", "tests/deployment/shop_load.py")
-    try:
-        docker(
-            *("service", "create", "--quiet", "--detach=false", "--no-resolve-image", "--name", "shop-load"),
-            *("--network", f"{_SHOP}_default", "--endpoint-mode", "dnsrr", "--restart-condition", "none"),
-            *("--no-healthcheck", "--config", "source=shop-load,target=/load.py"),
-            *("database-shop:latest", "python", "/load.py", "api", "8080", "4"),
-        )
-        [container] = docker("ps", "-q", "--filter", "label=com.docker.swarm.service.name=shop-load").split()
-        yield record
-        docker("kill", "--signal", "TERM", container)
-        docker("wait", container)
-        record |= json.loads(docker("logs", container))
-    finally:
-        run("docker", "service", "rm", "shop-load", check=False)
-        wait_for(
-            lambda: not docker("ps", "-q", "--filter", "label=com.docker.swarm.service.name=shop-load"),
-            what="the load to end",
-        )
-        run("docker", "config", "rm", "shop-load", check=False)
-
-
 @pytest.mark.promise("swarm")
 @pytest.mark.parametrize(
     ("rotations", "closes"), [(2, 1), pytest.param(10, 10, marks=pytest.mark.nightly)], ids=["2", "10"]
@@ -174,7 +148,7 @@ def _orders() -> Iterator[dict[str, Any]]:
 def test_no_request_fails_and_the_former_password_is_closed(shop: Shop, rotations: int, closes: int) -> None:
     """Without a command, services restart after each rotation; the trail then ends the former password."""
     closed: list[float] = []
-    with _orders() as record:
+    with orders(_SHOP, "database-shop:latest") as record:
         for number in range(rotations):
             # The last one of another test.
             wait_for(shop.has_closed, what="the close of the former password")

@@ -52,7 +52,7 @@ def test_a_checkpoint_does_not_read_whole_streams(mongo_uri: str, stored: Stored
 def test_an_array_as_a_stream_makes_no_search_for_ends_slow(
     mongo_uri: str, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """An index with arrays gives MongoDB no ends in time; then it seeks that of each stream."""
+    """With an array in the index, one search for all ends is too slow: there is one for each stream."""
     aggregate = Collection.aggregate
 
     def without_time(entries: Collection[Any], pipeline: Any, **options: Any) -> Any:

@@ -5,12 +5,11 @@ from typing import Any
 
 import click
 
-from vault.cli.shell import parameters
 from vault.cli.shell.exits import reason
 from vault.cli.shell.output import Output, output_options
 from vault.cli.user.connection import service_options
+from vault.cli.user.selection import selected, selection_options
 from vault.client.secrets import Secrets
-from vault.client.selection import Selection
 from vault.client.service import Service
 from vault.core.errors import ProgramError, VaultError
 
@@ -51,22 +50,7 @@ def compose(project_name: str) -> None:
 
 @compose.command
 @click.argument("name", metavar="SERVICE")
-@click.option(
-    "--env",
-    "single",
-    metavar="NAME=SECRET",
-    multiple=True,
-    type=parameters.assignment,
-    help="A variable, and the name or ID of its secret. Can be repeated.",
-)
-@click.option(
-    "--prefix",
-    "prefixes",
-    metavar="PREFIX",
-    multiple=True,
-    type=parameters.prefix,
-    help="All secrets whose names begin so: app/db-password is DB_PASSWORD with app/. Can be repeated.",
-)
+@selection_options
 @click.option(
     "--raw",
     metavar="BOOLEAN",
@@ -85,12 +69,7 @@ def up(
     output: Output,
 ) -> None:
     """Set variables of the services that depend on SERVICE."""
-    if not single and not prefixes:
-        raise click.UsageError("No secrets are named: use --env or --prefix.")
-    if len(dict(single)) < len(single):
-        raise click.UsageError("--env names a variable twice.")
-    parameters.note_cut_names(prefixes, output)
-    found = Selection(dict(single), prefixes).fetch(Secrets(service))
+    found = selected(single, prefixes, output).fetch(Secrets(service))
     texts = {variable: _text(variable, one.value) for variable, one in found.items()}
     for variable, text in texts.items():
         _say("rawsetenv" if raw else "setenv", f"{variable}={text}")

@@ -10,10 +10,10 @@ import click
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Output, output_options
 from vault.cli.user.connection import service_options
+from vault.cli.user.selection import selected, selection_options
 from vault.client import private_files, program
 from vault.client.memory_folder import memory_folder, place
 from vault.client.secrets import Secrets
-from vault.client.selection import Selection
 from vault.client.service import Service
 from vault.client.watch import Found, watching
 
@@ -22,22 +22,7 @@ _FOLDER = "SECRETS_DIR"
 
 @click.command(context_settings={"allow_interspersed_args": False})
 @click.argument("command", nargs=-1, required=True, type=click.UNPROCESSED, metavar="-- COMMAND...")
-@click.option(
-    "--env",
-    "single",
-    metavar="NAME=SECRET",
-    multiple=True,
-    type=parameters.assignment,
-    help="A variable, and the name or ID of its secret. Can be repeated.",
-)
-@click.option(
-    "--prefix",
-    "prefixes",
-    metavar="PREFIX",
-    multiple=True,
-    type=parameters.prefix,
-    help="All secrets whose names begin so: app/db-password is DB_PASSWORD with app/. Can be repeated.",
-)
+@selection_options
 @click.option("--file", "as_files", is_flag=True, help="Give files in memory, in the folder SECRETS_DIR.")
 @click.option("--watch", is_flag=True, help="Restart the program after a change of its secrets.")
 @click.option(
@@ -78,16 +63,11 @@ def run(
     The program replaces this command, so signals and the exit code are its own. With --file or --watch, it is
     a child that gets all signals.
     """
-    if not single and not prefixes:
-        raise click.UsageError("No secrets are named: use --env or --prefix.")
-    if len(dict(single)) < len(single):
-        raise click.UsageError("--env names a variable twice.")
-    parameters.note_cut_names(prefixes, output)
+    selection, secrets = selected(single, prefixes, output), Secrets(service)
     program.require(command)
     if as_files:
         # Before the fetch, which can be the last one that is allowed.
         place()
-    selection, secrets = Selection(dict(single), prefixes), Secrets(service)
     found: Found = selection.fetch(secrets)
     if not as_files and not watch:
         program.replace(command, program.environment(_values(found), keep_token=keep_token))
