@@ -383,7 +383,7 @@ def test_time_stamps_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None
     }
     assert load(**settings).audit_witnesses == ("witness+https://b.example", "tsa+http://[::1]:1/a?b")
     monkeypatch.setattr("vault.config.validators.find_spec", lambda _: None)
-    text = "AUDIT_WITNESSES: requires secret-manager[witness] for tsa+https://…."
+    text = "AUDIT_WITNESSES: requires the extra witness of the package for tsa+https://…."
     assert text in message(**settings)
 
 

@@ -285,7 +285,9 @@ def _is_witness(text: str) -> bool:
 def witnesses(urls: Sequence[str], *, has_token: bool) -> None:
     """Refuse witnesses that need a package or a token that is not there."""
     if any(url.startswith("tsa+") for url in urls) and find_spec("rfc3161_client") is None:
-        raise ValidationError({"AUDIT_WITNESSES": ["requires secret-manager[witness] for tsa+https://…."]})
+        raise ValidationError(
+            {"AUDIT_WITNESSES": ["requires the extra witness of the package for tsa+https://…."]}
+        )
     installations = sum(url.startswith("witness+") for url in urls)
     if installations > 1:
         # The token is one of a single installation: another one would learn it.

@@ -48,7 +48,7 @@ class Library:
             self.close()
             raise CustodyRefusedError(
                 "the library of the provider crashed",
-                hint="check that its extra is installed, such as secret-manager[pkcs11]",
+                hint="check that its extra of the package is installed, such as pkcs11",
             ) from None
         except CustodyUnavailableError:
             self.close()

@@ -39,7 +39,7 @@ def time_stamps() -> ModuleType:
         from vault.audit.witness import time_stamps
     except ImportError:
         raise SettingsError(
-            "time stamps need the package rfc3161-client", hint="install secret-manager[witness]"
+            "time stamps need the package rfc3161-client", hint="install the extra witness of the package"
         ) from None
     return time_stamps
 
