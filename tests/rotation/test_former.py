@@ -173,9 +173,9 @@ def test_a_retention_shorter_than_a_period_hides_holders(
         assert world.act().holders == ("operator", "(unknown)")
 
 
-@pytest.mark.parametrize("action", [Action.AUDIT_DISABLED, Action.AUDIT_ENABLED])
+@pytest.mark.parametrize("action", [Action.AUDIT_DISABLED, Action.AUDIT_ENABLED, Action.BACKUP_RESTORE])
 def test_a_gap_in_the_trail_hides_holders(planned: World, action: Action) -> None:
-    """No entry says who read the former value while auditing was off."""
+    """No entry says who read the former value while auditing was off, or after a backup that was restored."""
     planned.run()
     assert planned.act().holders == ("operator",)
     planned.attempt(action).finish(Status.SUCCESS)

@@ -33,7 +33,7 @@ def restore(
 
     From before the first write until the end, no worker serves on the database. An interrupted restore is
     resumed by restoring the same backup again. The attempts *also* are recorded with the restore. Rotation
-    plans are paused.
+    plans are paused, and their runs end.
 
     Raises:
         InvalidBackupError: The file was changed after it was verified; all written documents are verified.
@@ -48,7 +48,7 @@ def restore(
     again = _begin(backup)
     fill(backup, again=again, progress=progress)
     with storage_errors():
-        _pause_plans(backup.keyring)
+        _stop_plans(backup.keyring)
     duplicate = None
     try:
         database.build_indexes()
@@ -76,15 +76,18 @@ def fill(backup: VerifiedBackup, *, again: bool, progress: Progress) -> None:
         progress(len(batch))
 
 
-def _pause_plans(keyring: Keyring) -> None:
-    """Pause all rotation plans: a copy of a database would change passwords that the original publishes."""
+def _stop_plans(keyring: Keyring) -> None:
+    """Stop all rotation plans: a copy of a database would change passwords that the original publishes.
+
+    Also the former one that it knows: there, it can be in use again.
+    """
     stored = StoredTokenKey.stored()
     # Without a valid key, no plan runs.
     with suppress(DecryptionError):
         key = stored.decrypt(keyring) if stored else None
         for document in Rotation.active():
             if key and (plan := Rotation.genuine(document, key)):
-                plan.end(key)
+                plan.stop(key)
 
 
 def _begin(backup: VerifiedBackup) -> bool:

@@ -133,6 +133,12 @@ class Rotation(SealedDocument):
                 stored = (self.genuine(document, key) for document in self.active(own))
                 plan = next(filter(None, stored), None)
 
+    def stop(self, key: TokenKey) -> None:
+        """Pause the plan and forget its run, so that nothing happens at the source until someone runs it."""
+        self.end_run()
+        self.is_paused = True
+        self.save_changes(key)
+
     @classmethod
     def in_namespace(cls, namespace: str) -> list[dict[str, Any]]:
         """Return the plans of *namespace*, as PyMongo reads them."""

@@ -33,8 +33,8 @@ _READS: dict[str, Any] = {**SUCCESS, "action": {"$in": [Action.FETCH, Action.CRE
 _CREATES_PLAN = {"action": Action.FETCH, "details.rotation": True}
 #: A task keeps its first value: a manager asks again for the secrets of running tasks, whose files stay.
 _OLDEST = {"$cond": [is_type("$_id.task", "string"), "$oldest", "$newest"]}
-#: Nothing is on record between these entries.
-_SWITCHES = [Action.AUDIT_DISABLED, Action.AUDIT_ENABLED]
+#: Before one of these entries, some can be missing: while auditing was off, or after the backup.
+_GAPS = [Action.AUDIT_DISABLED, Action.AUDIT_ENABLED, Action.BACKUP_RESTORE]
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +96,9 @@ class TrailHolders:
         if self.retention_days and (former.since is None or former.since < kept_since):
             return True
         # By an index: these entries have no secret.
-        switched = {"principal": OPERATOR.name, "secret_id": None, "action": {"$in": _SWITCHES}}
+        gap = {"principal": OPERATOR.name, "secret_id": None, "action": {"$in": _GAPS}}
         with storage_errors():
-            return collection().find_one({**switched, **former.time()}, {"_id": True}) is not None
+            return collection().find_one({**gap, **former.time()}, {"_id": True}) is not None
 
 
 def holders(former: Former) -> Sequence[str]:
