@@ -107,6 +107,27 @@ def test_openbao_s_log_is_compared_with_the_trail(database: Database, stored: St
     assert mismatches(ProviderLog.read([unwrap(6, "x", "sys/health")], keks)) == []
 
 
+def test_paths_of_openbao_s_log_are_within_its_namespaces(database: Database, stored: Stored) -> None:
+    """A KEK in a namespace is one: the log has its path and that of the namespace apart."""
+    del database
+    kek = "https://bao:8200/v1/team/ops/transit/keys/sm"
+    stored.audit_logs.insert_one(entry("key_opened", 1.1, request_id="start", kek=kek))
+
+    def within(line: str, path: str) -> str:
+        found = json.loads(line)
+        found["request"]["namespace"] = {"id": "x1", "path": path}
+        return json.dumps(found) + "\n"
+
+    lines = [
+        within(unwrap(1, "start"), "team/ops/"),
+        within(unwrap(2, "stolen"), "team/ops/"),
+        within(unwrap(3, "not ours"), "other/"),
+        unwrap(4, "of the root"),
+    ]
+    found = mismatches(ProviderLog.read(lines, known_keks()))
+    assert [(one.kind, one.request_id) for one in found] == [("no entry", "stolen")]
+
+
 def test_a_forged_entry_hides_nothing(database: Database, stored: Stored) -> None:
     """Times that Python cannot hold, and a KEK that is no address, neither stop a comparison nor count."""
     del database

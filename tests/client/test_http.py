@@ -1,7 +1,11 @@
-"""The HTTP client: proxies, and servers that do not read. `test_service.py` has the other failures."""
+"""The HTTP client: proxies, servers that do not read, and those that send without end.
+
+`test_service.py` has the other failures.
+"""
 
 import socket
 from collections.abc import Iterator
+from contextlib import suppress
 from threading import Thread
 
 import pytest
@@ -105,4 +109,32 @@ def test_a_reply_with_two_lengths_is_broken_off() -> None:
         thread.start()
         url = f"http://127.0.0.1:{listener.getsockname()[1]}"
         assert failure(url, allows_proxy=False) == "breaks off its reply"
+        thread.join()
+
+
+@pytest.mark.parametrize(
+    ("head", "flood"),
+    [
+        (b"", b"HTTP/1.1 100 Continue\r\n\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n", b"a: b\r\n"),
+        (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", b"1;" + b"x" * 5_000 + b"\r\na\r\n"),
+    ],
+    ids=["interim replies", "trailers", "extensions"],
+)
+def test_a_reply_without_end_is_too_large(head: bytes, flood: bytes) -> None:
+    """What a server sends around the content has a limit, too: reading all of it would take all the CPU."""
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def answer() -> None:
+            connection, _ = listener.accept()
+            with connection, suppress(OSError):
+                connection.recv(65_536)
+                connection.sendall(head)
+                while True:
+                    connection.sendall(flood * 1_000)
+
+        thread = Thread(target=answer)
+        thread.start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        assert failure(url, allows_proxy=False) == "sends a reply of more than 100 bytes"
         thread.join()

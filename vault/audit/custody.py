@@ -182,7 +182,9 @@ def _of_openbao(lines: Iterable[str], keks: Iterable[str]) -> Iterator[Unwrap]:
     paths = set(_decrypt_paths(keks))
     for found in map(json.loads, filter(str.strip, lines)):
         request = found.get("request", {})
-        is_unwrap = found["type"] == "response" and not found.get("error") and request.get("path") in paths
+        # The path is one in the namespace, which the root has none of.
+        path = f"{request.get('namespace', {}).get('path', '')}{request.get('path')}"
+        is_unwrap = found["type"] == "response" and not found.get("error") and path in paths
         # OpenBao has nanoseconds, which Python cannot read.
         yield Unwrap(_time(found["time"][:19] + "+00:00"), request["id"] if is_unwrap else "")
 

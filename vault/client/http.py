@@ -28,6 +28,9 @@ _MAX_IDLE = 16
 
 _PORTS = {"http": 80, "https": 443}
 
+#: Bytes of the head of a reply with a deadline. Chunks, with their sizes, have up to twice its content's.
+_MAX_HEAD_BYTES = 131_072
+
 
 class Failure(Enum):
     """The reasons why a request has no reply; each continues the name of the server."""
@@ -120,7 +123,8 @@ class HTTPClient:
         headers = {**headers, "Host": self._netloc} if address else headers
         # An IPv6 address as a URL has it.
         with closing(self._pool(f"[{address}]" if ":" in address else address)) as pool:
-            pool.ConnectionCls = _bounded(pool.ConnectionCls, monotonic() + timeout)  # type: ignore[assignment]
+            limits = monotonic() + timeout, 2 * self._max_bytes + _MAX_HEAD_BYTES
+            pool.ConnectionCls = _bounded(pool.ConnectionCls, *limits)  # type: ignore[assignment]
             waits = urllib3.Timeout(total=timeout)
             return self._answer(pool, method, target, headers=headers, body=body, timeout=waits)
 
@@ -133,9 +137,9 @@ class HTTPClient:
                 # Undecoded: no server here compresses its replies, and a few bytes can unpack to many.
                 content = reply.read(self._max_bytes + 1, decode_content=False)
         except errors.HTTPError as error:
-            raise _failed(error) from None
+            raise self._failed(error) from None
         if len(content) > self._max_bytes:
-            raise RequestFailedError(Failure.TOO_LARGE, f" {self._max_bytes} bytes")
+            raise self._too_large()
         if reply.length_remaining:
             raise RequestFailedError(Failure.CUT_SHORT)
         headers = reply.headers
@@ -146,6 +150,13 @@ class HTTPClient:
             headers.get("x-amzn-RequestId", ""),
             headers.get("X-Receipt", ""),
         )
+
+    def _failed(self, error: errors.HTTPError) -> RequestFailedError:
+        is_too_large = bool(error.args) and isinstance(error.args[-1], timed_reads.TooManyBytesError)
+        return self._too_large() if is_too_large else _failed(error)
+
+    def _too_large(self) -> RequestFailedError:
+        return RequestFailedError(Failure.TOO_LARGE, f" {self._max_bytes} bytes")
 
     def _pool(self, address: str = "") -> urllib3.HTTPConnectionPool:
         if self._tls is None:
@@ -180,24 +191,26 @@ def _system_trust(*_: str | None) -> ssl.SSLContext:
 
 
 class _Timed:
-    """Stand in for a socket whose stream has the deadline *end*."""
+    """Stand in for a socket whose stream has the deadline *end*, and at most *max_bytes*."""
 
-    def __init__(self, connection: socket, end: float) -> None:
+    def __init__(self, connection: socket, end: float, max_bytes: int) -> None:
         self._connection = connection
         self._end = end
+        self._max_bytes = max_bytes
 
     def makefile(self, _mode: str) -> BufferedReader:
-        return timed_reads.stream(self._connection, self._end)
+        return timed_reads.stream(self._connection, self._end, max_bytes=self._max_bytes)
 
 
-def _bounded(kind: Callable[..., Any], end: float) -> Callable[..., Any]:
+def _bounded(kind: Callable[..., Any], end: float, max_bytes: int) -> Callable[..., Any]:
     """Return a function that makes connections of *kind* whose replies must arrive until *end*.
 
-    The library limits each wait: a server that sends a byte at a time could hold a request for long.
+    The library limits each wait: a server that sends a byte at a time could hold a request for long. And it
+    limits neither interim replies nor trailers: reading them without end would hold up all greenlets.
     """
 
     def response(connection: socket, *arguments: Any, **options: Any) -> HTTPResponse:
-        return HTTPResponse(_Timed(connection, end), *arguments, **options)  # type: ignore[arg-type]
+        return HTTPResponse(_Timed(connection, end, max_bytes), *arguments, **options)  # type: ignore[arg-type]
 
     def connection(**options: Any) -> Any:
         made = kind(**options)

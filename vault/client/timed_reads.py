@@ -1,5 +1,9 @@
-"""Streams of sockets with one deadline for all reads, against peers that send a byte at a time."""
+"""Streams of sockets with one deadline for all reads, against peers that send a byte at a time.
 
+They also limit the bytes of all reads, against peers that send without end what makes up no reply.
+"""
+
+import math
 import select
 import socket
 import ssl
@@ -10,9 +14,14 @@ from time import monotonic
 from typing import Any
 
 
+class TooManyBytesError(OSError):
+    """A peer sends more than its stream may have."""
+
+
 class _TimedReads(RawIOBase):
-    def __init__(self, connection: socket.socket, end: float) -> None:
+    def __init__(self, connection: socket.socket, end: float, max_bytes: float) -> None:
         self._connection = connection
+        self._bytes_left = max_bytes
         # It keeps the socket open as long as itself.
         self._stream: Any = connection.makefile("rb", buffering=0)
         self._end = end
@@ -23,6 +32,9 @@ class _TimedReads(RawIOBase):
     def readinto(self, buffer: Any) -> int | None:
         set_deadline(self._connection, self._end)
         read: int | None = self._stream.readinto(buffer)
+        self._bytes_left -= read or 0
+        if self._bytes_left < 0:
+            raise TooManyBytesError
         return read
 
     def close(self) -> None:
@@ -30,12 +42,12 @@ class _TimedReads(RawIOBase):
         super().close()
 
 
-def stream(connection: socket.socket, end: float) -> BufferedReader:
+def stream(connection: socket.socket, end: float, *, max_bytes: float = math.inf) -> BufferedReader:
     """Return the stream of what arrives at *connection* until *end*, a monotonic time.
 
-    Its reads raise TimeoutError afterwards.
+    Its reads raise TimeoutError afterwards, and TooManyBytesError after *max_bytes*.
     """
-    return BufferedReader(_TimedReads(connection, end))
+    return BufferedReader(_TimedReads(connection, end, max_bytes))
 
 
 def set_deadline(connection: socket.socket, end: float) -> None:

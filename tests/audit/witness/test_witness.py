@@ -144,6 +144,21 @@ def test_a_changed_time_stamp_proves_the_same_or_nothing(tsa: Authority) -> None
             assert time_stamps.verified_time(bytes(changed), encoding.canonical(MADE), authorities) == proved
 
 
+def test_a_time_stamp_with_another_certificate_is_refused(tsa: Authority) -> None:
+    """A certificate of a version that does not exist proves nothing, and stops no verification."""
+    stamp = tsa.reply(time_stamps.request_for(encoding.canonical(MADE)).as_bytes())
+    # An authority can sign any certificate.
+    signer = Path(tsa.ca).with_name("tsa.pem")
+    authorities = [
+        one for path in (Path(tsa.ca), signer) for one in load_pem_x509_certificates(path.read_bytes())
+    ]
+    version_3 = bytes.fromhex("a003020102")
+    assert version_3 in stamp
+    changed = stamp.replace(version_3, bytes.fromhex("a00302010a"))
+    with pytest.raises(ValueError, match="10 is not a valid X509 version"):
+        time_stamps.verified_time(changed, encoding.canonical(MADE), authorities)
+
+
 def test_time_stamps_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the optional package, the error says how to install it."""
     monkeypatch.delattr(vault.audit.witness, "time_stamps")

@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from datetime import datetime
 
-from cryptography.x509 import Certificate
+from cryptography.x509 import Certificate, DuplicateExtension, InvalidVersion, UnsupportedGeneralNameType
 from rfc3161_client import (
     HashAlgorithm,
     PKIStatus,
@@ -14,6 +14,9 @@ from rfc3161_client import (
     VerifierBuilder,
     decode_timestamp_response,
 )
+
+#: The errors of certificates in a time stamp that are none; all others are ValueError.
+_NO_CERTIFICATES = (DuplicateExtension, InvalidVersion, UnsupportedGeneralNameType)
 
 
 def request_for(content: bytes) -> TimeStampRequest:
@@ -53,6 +56,6 @@ def verified_time(reply: bytes, content: bytes, authorities: Sequence[Certificat
     response: TimeStampResponse = decode_timestamp_response(reply)
     try:
         VerifierBuilder(roots=list(authorities)).build().verify_message(response, content)
-    except VerificationError as error:
+    except (VerificationError, *_NO_CERTIFICATES) as error:
         raise ValueError(str(error)) from None
     return response.tst_info.gen_time
