@@ -8,7 +8,9 @@ from tests.rotation.conftest import World
 from tests.rotation.fake import Fake
 from tests.rotation.servers import USERS
 from vault.backup import restore
+from vault.core.attempt import Action
 from vault.crypto import Keyring, MasterKey
+from vault.crypto.token_key import TokenKey
 from vault.documents import Secret
 from vault.documents.rotation import Rotation
 
@@ -40,3 +42,24 @@ def test_a_restored_copy_ends_no_password_of_the_original(planned: World, fake: 
     assert not fake.calls
     planned.run()
     assert planned.fetch() == {"username": A, "password": fake.passwords[A], "host": "db.example"}
+
+
+def test_an_offboarding_while_a_former_password_is_open_is_followed_by_a_run(planned: World) -> None:
+    """A leaver knows the published password: the next run does not wait for a period, nor for chance."""
+    planned.run()
+    save = Rotation.save_changes
+
+    def meanwhile(plan: Rotation, key: TokenKey) -> bool:
+        monkeypatch.setattr(Rotation, "save_changes", save)
+        planned.change(error="meanwhile")
+        return save(plan, key)
+
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        monkeypatch.setattr(Rotation, "save_changes", meanwhile)
+        assert planned.rotations.start("db", "default", attempt=planned.attempt(Action.ROTATION_RUN))
+    assert planned.act().step is None
+    planned.runner.act()
+    assert planned.show().version == 3
+    assert planned.act().state == "waiting"
+    planned.runner.act()
+    assert planned.show().version == 3

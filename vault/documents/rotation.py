@@ -79,10 +79,13 @@ class Rotation(SealedDocument):
     close_at = DateTimeField()
     #: Those who may still use the former password.
     holders = ListField(StringField())
+    #: Whether another run is to follow the end of the former password at once.
+    is_awaited = BooleanField()
 
     meta: ClassVar = {"collection": "rotations"}
 
     record_kind = RecordKind.ROTATION
+    later = frozenset({"is_awaited"})
     taken_error = RotationExistsError
     taken = "The secret has a rotation plan."
     busy = "A rotation plan for the secret is being created."

@@ -279,17 +279,24 @@ class Rotations:
     def start(self, name: str, namespace: str, *, attempt: Attempt) -> bool:
         """Make a plan due, so that the service runs it soon; return whether.
 
-        False if the secret has no plan, or one that is paused, altered or in progress.
+        A former password that is still open ends first. False if the secret has no plan, or one that is
+        paused, altered or in progress.
         """
+        is_saved = False
         with suppress(RotationNotFoundError):
-            document, key = self._find(name, namespace, attempt)
-            plan = Rotation.genuine(document, key)
-            if plan and key and not plan.is_paused and plan.step is None:
+            while not is_saved:
+                document, key = self._find(name, namespace, attempt)
+                plan = Rotation.genuine(document, key)
+                if not plan or not key or plan.is_paused or plan.step not in (None, Step.PUBLISHED):
+                    break
                 attempt.finish(Status.SUCCESS)
-                plan.next_at = to_milliseconds(datetime.now(UTC))
+                if plan.step is None:
+                    plan.next_at = to_milliseconds(datetime.now(UTC))
+                plan.is_awaited = True
                 with storage_errors():
-                    return plan.save_changes(key)
-        return False
+                    # Not if a run has changed it in the meantime.
+                    is_saved = plan.save_changes(key)
+        return is_saved
 
     def delete(self, name: str, *, namespace: str | None = None, attempt: Attempt) -> None:
         """Delete a plan. A former password that is still open stays so.

@@ -168,7 +168,8 @@ class Run:
         source.close(plan.former, new_password(), self._keep)
         plan.end_run()
         plan.failures, plan.error, plan.has_drifted = 0, None, False
-        plan.next_at = max(plan.done_at + timedelta(seconds=plan.every_seconds), now)
+        period = timedelta(seconds=0 if plan.is_awaited else plan.every_seconds)
+        plan.next_at = max(plan.done_at + period, now)
         self._save()
 
     def _open(self, now: datetime) -> None:
@@ -213,6 +214,7 @@ class Run:
         plan.user = next(user for user in plan.users if user != former)
         plan.version = current.fetched_version + 1
         plan.password = b64encode(self._key.encrypt_password(new_password(), plan.id)).decode()
+        plan.is_awaited = None
         self._record(self.work, user=plan.user, version=plan.version)
         self._step(Step.GENERATED)
 
