@@ -126,7 +126,7 @@ class Token(SealedDocument):
     @classmethod
     def with_accessor(cls, accessor: str) -> "list[Token]":
         """Return the tokens with this *accessor*; more than one only if someone stored others."""
-        if not re.fullmatch(_ACCESSOR, accessor):
+        if not is_accessor(accessor):
             return []
         ids = {"$gte": accessor, "$lt": accessor + "g"}
         return list(cls.objects(__raw__={"_id": ids, "pending": None}))
@@ -201,6 +201,11 @@ class Token(SealedDocument):
             for identifier, age in ages.items()
         ]
         cls.raw().bulk_write(changes, ordered=False)
+
+
+def is_accessor(text: str) -> bool:
+    """Return whether *text* has the form of an accessor."""
+    return re.fullmatch(_ACCESSOR, text) is not None
 
 
 def accessor_of(token_id: object) -> str:

@@ -6,6 +6,7 @@ from dataclasses import asdict, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import pytest
 from bson import Int64
@@ -207,6 +208,31 @@ def test_a_name_that_no_secret_has_is_not_certified(keyring: Keyring) -> None:
     assert certificate.make(stale, keyring, retention_days=0, progress=lambda _: None)["exposures"] == []
 
 
+@pytest.mark.promise(3)
+def test_another_secret_under_the_name_hides_no_holder(
+    keyring: Keyring, alice: Caller, stored: Stored
+) -> None:
+    """A record that no key made is refused, and holders of a secret that lost its name are counted."""
+    former = alice.create(name="app/db")
+    alice.become(BOB).fetch(former)
+    question = Question(secret_name="app/db")
+    secret = stored.secrets.find_one({"_id": former})
+    stored.secrets.delete_one({"_id": former})
+    alice.create(name="app/db")
+    made = certificate.make(question, keyring, retention_days=0, progress=lambda _: None)
+    held = certificate.read(json.dumps(made), signing_keys.trusted(keyring))
+    assert [*verify_records(Verifier.of_database(keyring, claims=[held]), reader.export(Filter()))] == []
+    assert held.counts == {"proved": 1, "unproved": 0, "past_retention": 0, "stale": 2}
+    assert made["query"]["current"].keys() == {*made["query"]["secret_ids"]}
+    stored.secrets.update_many({}, {"$set": {"deleted_at": datetime.now(UTC)}})
+    made = certificate.make(question, keyring, retention_days=0, progress=lambda _: None)
+    assert (made["exposures"], {*made["query"]["current"].values()}) == ([], {None})
+    stored.secrets.delete_many({})
+    stored.secrets.insert_one(secret | {"_id": str(UUID(int=1))})
+    with pytest.raises(VaultError, match="was altered"):
+        certificate.make(question, keyring, retention_days=0, progress=lambda _: None)
+
+
 def test_a_version_above_the_current_one_needs_a_look() -> None:
     """Someone can have put an earlier version back; who knows a later one is counted as stale."""
     written = of_principal(
@@ -315,7 +341,7 @@ def test_an_entry_of_another_form_proves_nothing(entry: Record) -> None:
     assert made["exposures"] == []
 
 
-def test_the_accessor_of_an_altered_token_is_not_certified(
+def test_the_accessor_of_an_altered_or_removed_token_is_not_certified(
     app: Flask, keyring: Keyring, stored: Stored
 ) -> None:
     """A certificate would name another principal; a genuine token is what its accessor says."""
@@ -325,6 +351,9 @@ def test_the_accessor_of_an_altered_token_is_not_certified(
     assert made["query"]["principals"] == ["carol"]
     stored.tokens.update_one({"name": "carol"}, {"$set": {"name": "dave"}})
     with pytest.raises(VaultError, match="was altered"):
+        certificate.make(question, keyring, retention_days=0, progress=lambda _: None)
+    stored.tokens.delete_one({"name": "dave"})
+    with pytest.raises(VaultError, match="no token has this accessor"):
         certificate.make(question, keyring, retention_days=0, progress=lambda _: None)
 
 

@@ -61,12 +61,13 @@ class Answer:
         )
         ids, who = query["secret_ids"], conditions(question, query["principals"])
         which: dict[str, Any] = {} if ids is None else {"secret_id": {"$in": ids}}
-        self._known = KNOWN | which | who
-        self._wrapped = WRAPPED | which | _LINKED
+        self._which = which
+        self._known = KNOWN | who
+        self._wrapped = WRAPPED | _LINKED
         self._unwrapped = UNWRAPPED | who
-        #: The conditions for entries with the name in the question, if each secret that had it counts.
+        #: The conditions for entries of further secrets that had the name in the question.
         self._named: dict[str, Any] | None = None
-        if query["stale"] and "name" in (named := query.get("secret", {})):
+        if "name" in (named := query.get("secret", {})):
             self._named = {f"details.{name}": text for name, text in named.items()}
             self._named |= {"$expr": is_type("$secret_id", "string"), "$nor": [which]}
         self._found = _Found()
@@ -91,14 +92,17 @@ class Answer:
                 self._apart[entry.stream] = found
 
     def _take(self, entry: Entry, document: Document, found: "_Found") -> None:
-        if self._named and matches(self._named, document):
+        is_further = self._named is not None and matches(self._named, document)
+        if is_further and self.query["stale"]:
             found.left_out.setdefault(entry.stream, entry)
         self._compare_version(entry, document, found)
-        if matches(self._known, document):
+        # Those of further secrets are stale, if the question does not have them.
+        is_asked = matches(self._which, document) or (is_further and not self.query["stale"])
+        if is_asked and matches(self._known, document):
             found.add(document, document)
         elif matches(self._unwrapped, document):
             found.unwraps.append(document)
-        elif matches(self._wrapped, document) or matches(_REWRAPPED, document):
+        elif (is_asked and matches(self._wrapped, document)) or matches(_REWRAPPED, document):
             found.origins[value("$details.accessor", document)].append(document)
 
     def exposures(self, current: Mapping[str, int | None]) -> dict[Key, dict[str, Any]]:
@@ -107,7 +111,9 @@ class Answer:
         *current* has the current versions of secrets by their IDs.
         """
         # Of a secret without a stated version, all are: then a certificate that leaves some out is found.
-        is_current = {key: current.get(key[0], key[1]) == key[1] for key in self.rows}
+        is_current = {
+            key: self._is_asked(key[0]) and current.get(key[0], key[1]) == key[1] for key in self.rows
+        }
         return {
             key: _shown(self.rows[key], is_current[key])
             for key in sorted(self.rows)
@@ -121,8 +127,11 @@ class Answer:
 
     @property
     def secret_ids(self) -> set[str]:
-        """The IDs of all secrets with an exposure, also one that is not current."""
-        return {secret_id for secret_id, _, _ in self.rows}
+        """The IDs of all secrets in question with an exposure, also one that is not current."""
+        return {secret_id for secret_id, _, _ in self.rows if self._is_asked(secret_id)}
+
+    def _is_asked(self, secret_id: str) -> bool:
+        return self.query["secret_ids"] is None or secret_id in self.query["secret_ids"]
 
     @property
     def left_out(self) -> dict[str, Entry]:

@@ -178,6 +178,10 @@ def _query(question: Question, now: datetime, keyring: Keyring) -> dict[str, Any
         if not (ids or question.stale):
             # Anyone who can write to MongoDB can hide it.
             raise VaultError("no secret has this name", hint="add --stale for those that had it")
+        lookup.require_genuine(ids, keyring)
+    if question.token is not None and lookup.is_unknown_accessor(question.token):
+        # Likewise. The trail has the names of principals only.
+        raise VaultError("no token has this accessor", hint="add --principal with its name, not --token")
     given = {
         "secret": secret,
         **{name: getattr(question, name) for name in ("principal", "token", "address", "service", "node")},

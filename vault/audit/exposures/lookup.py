@@ -9,9 +9,11 @@ from datetime import UTC, datetime
 from vault.audit.exposures.expressions import text_at
 from vault.audit.exposures.knowledge import SUCCESS, Question
 from vault.audit.streams.collection import collection
+from vault.core.errors import DecryptionError, VaultError
+from vault.crypto import Keyring
 from vault.documents import Secret
 from vault.documents.stored_secret import StoredSecret
-from vault.documents.token import Token
+from vault.documents.token import Token, is_accessor
 
 #: The maximum number of secrets with one name that a call returns.
 _MAX_SECRETS = 1_000
@@ -75,3 +77,24 @@ def principals_of(question: Question, require: Callable[[Token], None] = lambda 
         require(token)
     names = [token.name for token in tokens] or [question.token]
     return names if asked is None else [name for name in names if name in asked]
+
+
+def is_unknown_accessor(text: str) -> bool:
+    """Return whether *text* has the form of an accessor, and no token has it."""
+    return is_accessor(text) and not Token.with_accessor(text)
+
+
+def require_genuine(ids: Sequence[str], keyring: Keyring) -> None:
+    """Require that the secrets with these *ids* that can be read are as the service wrote them.
+
+    Raises:
+        VaultError: One was altered: an attacker may have given its name to another one.
+    """
+    now = datetime.now(UTC)
+    for document in Secret.raw().find({"_id": {"$in": ids}}, StoredSecret.NEWEST):
+        secret = StoredSecret(document)
+        if secret.is_visible(now) and secret.is_readable(secret.version, now):
+            try:
+                secret.decrypt(keyring)
+            except DecryptionError:
+                raise VaultError("the record of a secret with this name was altered") from None
