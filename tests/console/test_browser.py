@@ -279,9 +279,9 @@ def test_a_link_hands_a_value_over(browser: Browser, console: Console) -> None:
 
 
 def test_a_link_takes_a_value_in(browser: Browser, console: Console) -> None:
-    """One person asks, another sends a text as it is, and goes; neither page shows markup of names."""
+    """One person asks, another sends a text as it is, and goes; names are neither markup nor its text."""
     service, _, token = console
-    name = "billing/<img src=x onerror=alert(1)>"
+    name = "billing/<img src=x onerror=alert(1)>, until 2030. Call 555 first \u05d0"
     with browser.new_context() as mine, browser.new_context() as theirs:
         sender, receiver = Screen(mine), Screen(theirs)
         sender.sign_in(service, token)
@@ -295,6 +295,7 @@ def test_a_link_takes_a_value_in(browser: Browser, console: Console) -> None:
         page = receiver.page
         page.goto(link)
         expect(page.get_by_text(f"alice asks for a value for {name}, until")).to_be_visible()
+        expect(page.locator("#about bdi.label")).to_have_text(["alice", name])
         expect(page.get_by_text("up to about 65,000 characters")).to_be_visible()
         page.get_by_label("Value", exact=True).fill(VALUE)
         page.get_by_role("button", name="Send").click()

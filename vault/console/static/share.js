@@ -8,11 +8,23 @@ const INCOMPLETE = "The link is not complete. Open it again, or ask the person w
 // The state of a page whose link was used: the browser keeps it when someone reloads the page.
 const USED = "used";
 
+/** Returns `name`, which someone else chose, in a frame: without one, it could be read as a sentence of the page. */
+const framed = (name) => {
+  const element = document.createElement("bdi");
+  element.className = "label";
+  element.textContent = name;
+  return element;
+};
+
 const ABOUT = {
-  share: (found) => `Shared by ${found.by}, until ${timeOf(found.until)}.`,
-  request: (found) =>
-    `${found.by} asks for a value for ${found.name}, until ${timeOf(found.until)}. ` +
-    `It can have up to about ${found.max_bytes.toLocaleString(undefined, ROUGH)} characters.`,
+  share: (found) => ["Shared by ", framed(found.by), `, until ${timeOf(found.until)}.`],
+  request: (found) => [
+    framed(found.by),
+    " asks for a value for ",
+    framed(found.name),
+    `, until ${timeOf(found.until)}. ` +
+      `It can have up to about ${found.max_bytes.toLocaleString(undefined, ROUGH)} characters.`,
+  ],
 };
 
 /** Shows a value that cannot be opened again: not hidden when the tab changes, as a reveal is. */
@@ -55,7 +67,7 @@ const openLink = async (panel) => {
     about.textContent = error.message;
     return;
   }
-  about.textContent = ABOUT[link](found);
+  about.replaceChildren(...ABOUT[link](found));
   const passphrase = form.querySelector("[data-passphrase]");
   if (passphrase) {
     passphrase.hidden = !found.has_passphrase;
