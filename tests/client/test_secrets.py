@@ -12,6 +12,9 @@ from vault.client.service import Service
 from vault.core.errors import ServiceRefusedError, ServiceUnavailableError, VaultError
 
 VALUE = {"secret_id": UNKNOWN_ID, "name": "a", "version": 1, "secret": "dg=="}
+VERSION = {"version": 1, "created_at": "2026-11-24T00:00:00Z", "deleted_at": None}
+NONE = dict.fromkeys(("created_at", "expires_at", "last_fetched_at", "max_reads", "reads_left"))
+DESCRIPTION = {**VALUE, **NONE, "labels": {}, "versions": [VERSION], "purged_versions": []}
 NOT_FOUND = {"problem": {"code": "secret_not_found", "status": 404, "detail": "Secret not found"}}
 TOO_LARGE = {"problem": {"code": "too_large_for_batch", "status": 413, "detail": "Too large."}}
 
@@ -37,7 +40,7 @@ def test_many_secrets_take_several_requests() -> None:
 
 def test_a_value_too_large_for_a_batch_is_fetched_alone() -> None:
     """A value that does not fit a batch is fetched on its own."""
-    assert fetched({"secrets": [TOO_LARGE]}, VALUE | {"version": 4}, {"secret": "dw=="}) == [
+    assert fetched({"secrets": [TOO_LARGE]}, DESCRIPTION | {"version": 4}, {"secret": "dw=="}) == [
         Fetched(UNKNOWN_ID, "a", 4, b"w")
     ]
 
@@ -56,6 +59,7 @@ def test_a_large_value_can_be_refused_alone() -> None:
         *({}, {"secrets": 5}, {"secrets": []}, {"secrets": [5]}, {"secrets": [{}]}),
         *({"secrets": [{"problem": 5}]}, {"secrets": [{"problem": {"code": "x"}}]}),
         *({"secrets": [VALUE | {"secret": "?"}]}, {"secrets": [VALUE | {"version": None}]}),
+        {"secrets": [VALUE | {"version": float("inf")}]},
     ],
     ids=json.dumps,
 )
@@ -63,6 +67,35 @@ def test_an_odd_reply_is_an_error(answer: object) -> None:
     """A reply of another form is an error, never a value."""
     with pytest.raises(ServiceUnavailableError, match="not as this service does"):
         fetched(answer)
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        *({}, VALUE, DESCRIPTION | {"name": []}, DESCRIPTION | {"version": "1"}),
+        *(DESCRIPTION | {"versions": [1]}, DESCRIPTION | {"purged_versions": [None]}),
+        *(DESCRIPTION | {"versions": [VERSION | {"deleted_at": time}]} for time in ("x", "2026-11-24")),
+    ],
+    ids=json.dumps,
+)
+def test_an_odd_description_is_an_error(answer: object) -> None:
+    """A command reads only fields that the reply has, of the types that it takes."""
+    with (
+        peer(reply(200, json.dumps(answer))) as server,
+        pytest.raises(ServiceUnavailableError, match="not as this service does"),
+    ):
+        Secrets(Service(server.url, "t")).describe({"name": "a"})
+
+
+@pytest.mark.parametrize(("method", "answer"), [("listed", {"secrets": [VALUE]}), ("share", {"url": 1})])
+def test_odd_rows_and_links_are_errors(method: str, answer: dict[str, object]) -> None:
+    """A list has names and labels, and a link is a text."""
+    content = json.dumps({"token": "t", "expires_at": "2026-11-24T00:00:00Z", **answer})
+    with (
+        peer(reply(200, content)) as server,
+        pytest.raises(ServiceUnavailableError, match="not as this service does"),
+    ):
+        list(getattr(Secrets(Service(server.url, "t")), method)("" if method == "listed" else {}))
 
 
 def test_an_odd_reply_to_a_change_is_an_error() -> None:

@@ -14,7 +14,7 @@ DECISIVE = [
     *("pythonstartup", "perllib", "perl5opt", "node-options", "node-path", "phprc", "lua-init", "rubyopt"),
     *("java-tool-options", "_java-options", "jdk-java-options", "classpath", "maven-opts", "dotnet-startup"),
     *("git-ssh-command", "lessopen", "editor", "pager", "openssl-conf", "ssl-cert-file", "https_proxy"),
-    *("sslkeylogfile", "gunicorn-cmd-args", "qt-plugin-path"),
+    *("sslkeylogfile", "gunicorn-cmd-args", "qt-plugin-path", "goflags", "vault-url", "vault-addr"),
 ]
 
 

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from http import HTTPStatus
 from typing import Any, cast
 
+from vault.client.descriptions import is_description, is_row
 from vault.client.service import Service
 from vault.core.errors import ServiceRefusedError, ServiceUnavailableError, VaultError
 
@@ -114,14 +115,19 @@ class Secrets:
         query |= {name: text for name, text in filters.items() if text}
         while True:
             page = self._call("list", query)
-            yield from self._objects(page)
+            if not all(map(is_row, rows := self._objects(page))):
+                raise self._service.odd_reply()
+            yield from rows
             query["cursor"] = page.get("cursor")
             if query["cursor"] is None:
                 return
 
     def describe(self, secret: Mapping[str, Any]) -> dict[str, Any]:
         """Return everything about *secret* except its value."""
-        return self._call_for(secret, "describe")
+        found = self._call_for(secret, "describe")
+        if not is_description(found):
+            raise self._service.odd_reply()
+        return found
 
     def find(self, secret: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return what `describe` does; None if there is no such secret that the holder can reach."""
@@ -221,7 +227,8 @@ class Secrets:
         return self._link(self._call_for({"name": name, **terms}, "request"))
 
     def _link(self, reply: dict[str, Any]) -> dict[str, Any]:
-        if not (isinstance(reply.get("token"), str) and isinstance(reply.get("expires_at"), str)):
+        texts = (reply.get("token"), reply.get("expires_at"), reply.get("url") or "")
+        if not all(isinstance(text, str) for text in texts):
             raise self._service.odd_reply()
         return reply
 
@@ -305,7 +312,7 @@ class Secrets:
         try:
             value = b64decode(item["secret"], validate=True)
             return Fetched(str(item["secret_id"]), item["name"], int(item["version"]), value)
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, OverflowError, TypeError, ValueError):
             raise self._service.odd_reply() from None
 
     def _fetched_alone(self, secret: Mapping[str, Any]) -> Fetched | VaultError:
@@ -322,7 +329,7 @@ class Secrets:
     def _written(self, reply: Mapping[str, Any]) -> Written:
         try:
             return Written(str(reply["secret_id"]), int(reply["version"]), str(reply.get("warning", "")))
-        except (KeyError, TypeError, ValueError):
+        except (KeyError, OverflowError, TypeError, ValueError):
             raise self._service.odd_reply() from None
 
 

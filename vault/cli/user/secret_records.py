@@ -88,7 +88,7 @@ def delete(secret: str, yes: bool, service: Service, output: Output) -> None:
         raise click.UsageError("Add --yes: the secret cannot be restored.")
     _confirm(f"Delete {secret}, with all its versions?", yes, "not deleted")
     done = secrets.delete(reference(secret))
-    until = done["restorable_until"]
+    until = done.get("restorable_until")
     end = f"it can be restored until {moment_cell(until)}" if until else "it cannot be restored"
     output.result(done, f"deleted {secret}; {end}")
 
