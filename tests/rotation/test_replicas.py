@@ -22,7 +22,8 @@ from tests.support.commands import command_environment
 from vault.cli.dev.mongod import Mongod
 from vault.core.errors import AuditUnavailableError, StorageUnavailableError
 from vault.documents import AuditEntry
-from vault.rotation.sources.source import SourceKind, open_source
+from vault.rotation.sources.opening import open_source
+from vault.rotation.sources.source import SourceKind
 
 pytestmark = [pytest.mark.process, pytest.mark.nightly]
 

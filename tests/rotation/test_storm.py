@@ -16,7 +16,8 @@ from tests.support.access import services
 from tests.support.commands import command_environment, invoke
 from vault.documents import Secret
 from vault.rotation import run, runner
-from vault.rotation.sources.source import SourceKind, open_source
+from vault.rotation.sources.opening import open_source
+from vault.rotation.sources.source import SourceKind
 
 pytestmark = [pytest.mark.process, pytest.mark.nightly]
 

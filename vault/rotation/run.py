@@ -22,7 +22,8 @@ from vault.documents.rotation import Rotation
 from vault.rotation.holders import Former, Holders
 from vault.rotation.server import server_of
 from vault.rotation.sources.errors import LostError
-from vault.rotation.sources.source import Source, SourceKind, open_source
+from vault.rotation.sources.opening import open_source
+from vault.rotation.sources.source import Source, SourceKind
 from vault.rotation.step import Step, Work
 from vault.rotation.value import Credential, changed, credential, new_password
 from vault.secrets.changes import SecretWriter

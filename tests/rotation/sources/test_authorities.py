@@ -7,7 +7,8 @@ import pytest
 
 from vault.rotation.sources.authorities import require_file
 from vault.rotation.sources.errors import SourceRefusedError
-from vault.rotation.sources.source import SourceKind, open_source
+from vault.rotation.sources.opening import open_source
+from vault.rotation.sources.source import SourceKind
 
 _URLS = {
     SourceKind.POSTGRESQL: "postgresql://a:b@127.0.0.1:1/c?sslrootcert=",

@@ -10,7 +10,8 @@ import pytest
 
 from vault.rotation.sources.errors import SourceUnavailableError
 from vault.rotation.sources.limits import MAX_BYTES
-from vault.rotation.sources.source import SourceKind, open_source
+from vault.rotation.sources.opening import open_source
+from vault.rotation.sources.source import SourceKind
 
 
 class Flood:

@@ -16,7 +16,8 @@ from tests.rotation.servers import ADMIN_PASSWORD, FIRST_PASSWORD, USERS, Server
 from vault.rotation.sources import mysql
 from vault.rotation.sources.errors import SourceError, SourceRefusedError, SourceUnavailableError
 from vault.rotation.sources.hosts import require_allowed
-from vault.rotation.sources.source import SourceKind, open_source
+from vault.rotation.sources.opening import open_source
+from vault.rotation.sources.source import SourceKind
 
 pytestmark = pytest.mark.process
 

@@ -2,12 +2,7 @@
 
 from collections.abc import Callable
 from enum import StrEnum
-from importlib.util import find_spec
 from typing import Protocol
-
-from vault.core.errors import RotationRefusedError, VaultError
-from vault.core.timed_call import CallTimeoutError, Result, call_within
-from vault.rotation.sources.errors import LostError, SourceError, SourceUnavailableError
 
 
 class SourceKind(StrEnum):
@@ -18,10 +13,6 @@ class SourceKind(StrEnum):
     MONGODB = "mongodb"
     REDIS = "redis"
     COMMAND = "command"
-
-
-#: The modules of the extra `rotation` that the kinds need.
-_DRIVERS = {SourceKind.POSTGRESQL: "psycopg", SourceKind.MYSQL: "pymysql", SourceKind.REDIS: "redis"}
 
 
 #: A function that a source calls between the connection and the change: what it raises prevents the change.
@@ -44,85 +35,3 @@ class Source(Protocol):
     def close(self, user: str, password: str, confirm: Confirm = unconditionally) -> None:
         """As `set_password`, with a password that no one knows."""
         self.set_password(user, password, confirm)
-
-
-def require_driver(kind: SourceKind) -> None:
-    """Require the package that connects to sources of *kind*.
-
-    Raises:
-        RotationRefusedError: It is not installed.
-    """
-    driver = _DRIVERS.get(kind)
-    if driver and find_spec(driver) is None:
-        raise RotationRefusedError(
-            f"The service cannot connect to {kind}: install the extra `rotation` of its package."
-        )
-
-
-def open_source(kind: SourceKind, admin: str, *, seconds: int, commands: tuple[str, ...]) -> Source:
-    """Return the source of *kind* with this value of the administrator's secret.
-
-    Operations take at most *seconds*. *commands* are the programs that may be a source.
-
-    Raises:
-        RotationRefusedError: Its driver is missing, or the program is not one of *commands*.
-        SourceRefusedError: *admin* is not valid.
-    """
-    require_driver(kind)
-    # Imported lazily: the drivers are optional.
-    found: Source
-    match kind:
-        case SourceKind.POSTGRESQL:
-            from vault.rotation.sources.postgresql import PostgreSQL
-
-            found = PostgreSQL(admin, seconds)
-        case SourceKind.MYSQL:
-            from vault.rotation.sources.mysql import MySQL
-
-            found = MySQL(admin, seconds)
-        case SourceKind.MONGODB:
-            from vault.rotation.sources.mongodb import MongoDB
-
-            found = MongoDB(admin, seconds)
-        case SourceKind.REDIS:
-            from vault.rotation.sources.redis import Redis
-
-            found = Redis(admin, seconds)
-        case _:
-            from vault.rotation.sources.command import Command
-
-            # It has a timeout of its own.
-            return Command(admin, seconds, commands)
-    return Timed(found, seconds)
-
-
-class Timed:
-    """A source whose operations end in time, also if its driver waits for longer."""
-
-    def __init__(self, source: Source, seconds: int) -> None:
-        self._source = source
-        self._seconds = seconds
-
-    def set_password(self, user: str, password: str, confirm: Confirm = unconditionally) -> None:
-        """As `Source`."""
-        self._within(lambda: self._source.set_password(user, password, confirm))
-
-    def login(self, user: str, password: str) -> bool:
-        """As `Source`."""
-        return self._within(lambda: self._source.login(user, password))
-
-    def close(self, user: str, password: str, confirm: Confirm = unconditionally) -> None:
-        """As `set_password`."""
-        self._within(lambda: self._source.close(user, password, confirm))
-
-    def _within(self, operation: Callable[[], Result]) -> Result:
-        # A driver's own timeouts are for each wait, which a server can end byte by byte.
-        try:
-            return call_within(self._seconds, operation, is_ended=True)
-        except (LostError, SourceError, VaultError):
-            raise
-        except CallTimeoutError:
-            reason = f"the source does not answer within {self._seconds} s"
-        except Exception as error:  # noqa: BLE001 - its text could contain a password
-            reason = f"the driver failed: {type(error).__name__}"
-        raise SourceUnavailableError(reason)

@@ -1,4 +1,4 @@
-"""Sources in general: their drivers, and operations that end in time."""
+"""Opened sources: their drivers, and operations that end in time."""
 
 from threading import Event
 
@@ -6,9 +6,10 @@ import pytest
 
 from tests.rotation.fake import Fake
 from vault.core.errors import RotationRefusedError
-from vault.rotation.sources import source as sources
+from vault.rotation.sources import opening
 from vault.rotation.sources.errors import SourceRefusedError, SourceUnavailableError
-from vault.rotation.sources.source import SourceKind, Timed, open_source
+from vault.rotation.sources.opening import Timed, open_source
+from vault.rotation.sources.source import SourceKind
 
 
 def test_a_driver_that_hangs_or_fails_is_an_unavailable_source() -> None:
@@ -33,6 +34,6 @@ def test_a_driver_that_hangs_or_fails_is_an_unavailable_source() -> None:
 
 def test_a_missing_driver_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the extra, a plan is refused and says what to install."""
-    monkeypatch.setattr(sources, "find_spec", lambda _: None)
+    monkeypatch.setattr(opening, "find_spec", lambda _: None)
     with pytest.raises(RotationRefusedError, match="install the extra `rotation`"):
         open_source(SourceKind.POSTGRESQL, "postgresql://a", seconds=1, commands=())
