@@ -7,7 +7,7 @@ from threading import BoundedSemaphore
 import pytest
 
 from vault.client import destination
-from vault.client.destination import addresses
+from vault.client.destination import TooManyLookUpsError, addresses
 from vault.core.errors import WebhookAddressError
 
 #: Hosts that lead to this machine, to networks that are not public, or to cloud metadata.
@@ -70,7 +70,6 @@ def test_a_host_without_an_address_is_an_error(host: str) -> None:
 
 def test_few_hosts_are_looked_up_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Name servers that do not answer leave some of the threads for look-ups to the rest of the service."""
-    monkeypatch.setattr(destination, "_LOOK_UPS", BoundedSemaphore(0))
     monkeypatch.setattr(destination, "_MAX_WAIT_SECONDS", 0)
-    with pytest.raises(OSError, match="too many hosts"):
-        addresses("https://1.1.1.1/", ())
+    with pytest.raises(TooManyLookUpsError, match="too many hosts"):
+        addresses("https://1.1.1.1/", (), BoundedSemaphore(0))

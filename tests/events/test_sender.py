@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Callable
+from contextlib import ExitStack
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from threading import Event as Signal
@@ -16,7 +17,8 @@ from tests.support.access import make_token, post, revoke, services
 from tests.support.access_roles import operator
 from tests.support.receiver import Receiver, receiver
 from tests.support.rotation import Stored
-from vault.core.attempt import Action
+from vault.client import destination
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import StorageUnavailableError
 from vault.core.paths import Paths
 from vault.core.principal import OPERATOR, Principal, Scope
@@ -128,6 +130,36 @@ def test_a_webhook_gets_only_what_it_may_see(
         assert inside.named() == [("secret.created", "b/c", 1), ("secret.deleted", "b/c", None)]
         assert [event["data"]["token"] for _, event in foreign.events] == ["theirs"]
         assert kinds.kinds == ["secret.deleted"]
+
+
+def test_look_ups_of_others_are_no_failure(
+    app: Flask,
+    sender: Sender,
+    subscribe: Subscribe,
+    hook: Receiver,
+    change: Change,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Hosts of others that are looked up slowly hold up a test, and neither a creation nor deliveries."""
+    webhook_id = subscribe(Kind.SECRET_CREATED)
+    change("create", "a")
+    monkeypatch.setattr(destination, "_MAX_WAIT_SECONDS", 0)
+    with ExitStack() as held:
+        for _ in range(5):
+            held.enter_context(destination.OF_SENDER)
+        turn(sender)
+        assert hook.bodies == []
+        assert (info(app, webhook_id).state, info(app, webhook_id).next_attempt_at) == ("active", None)
+    with ExitStack() as held:
+        for _ in range(3):
+            held.enter_context(destination.OF_REQUESTS)
+        attempt = Attempt(action=Action.WEBHOOK_TEST, principal=OPERATOR)
+        said = services(app).webhooks.test(webhook_id, attempt=attempt)()
+        assert said == "too many other hosts are being looked up"
+        monkeypatch.setattr(destination, "_MAX_WAIT_SECONDS", 3_600)
+        subscribe(url="https://127.0.0.1")
+        turn(sender)
+    assert hook.kinds == ["secret.created"]
 
 
 def test_a_failure_is_retried_in_order(

@@ -19,12 +19,21 @@ _PUBLIC_IPV6 = ip_network("2000::/3")
 
 _PORTS = {"http": 80, "https": 443}
 
-#: The look-ups at a time, and the seconds that others wait for one to end. gevent makes all of a process in
-#: 10 threads, and anyone's name server can hold each for long: MongoDB's names need the rest.
-_LOOK_UPS, _MAX_WAIT_SECONDS = BoundedSemaphore(8), 5
+#: The look-ups at a time: of requests, and of the sender of events, which no number of requests holds up.
+#: gevent makes all of a process in 10 threads, and anyone's name server can hold each for long: MongoDB's
+#: names need the rest.
+OF_REQUESTS, OF_SENDER = BoundedSemaphore(3), BoundedSemaphore(5)
+#: The seconds that others wait for one to end.
+_MAX_WAIT_SECONDS = 5
 
 
-def addresses(url: str, networks: Sequence[Network]) -> list[str]:
+class TooManyLookUpsError(OSError):
+    """Other hosts are being looked up: this one was not, and nothing is known of it."""
+
+
+def addresses(
+    url: str, networks: Sequence[Network], look_ups: BoundedSemaphore = OF_REQUESTS, *, waits: bool = True
+) -> list[str]:
     """Return the addresses of the host of *url* that the service may connect to, at least one.
 
     Public ones, and those in *networks*. For http, only those of this machine in *networks*. The caller must
@@ -32,11 +41,13 @@ def addresses(url: str, networks: Sequence[Network]) -> list[str]:
 
     Raises:
         OSError: The host has no address.
+        TooManyLookUpsError: As many hosts as *look_ups* allows are being looked up, also after a while if
+            it *waits*.
         WebhookAddressError: It has none that is allowed.
     """
     parts = urlsplit(url)
-    if not _LOOK_UPS.acquire(timeout=_MAX_WAIT_SECONDS):
-        raise OSError("too many hosts are looked up")
+    if not look_ups.acquire(timeout=_MAX_WAIT_SECONDS if waits else 0):
+        raise TooManyLookUpsError("too many hosts are looked up")
     try:
         found = socket.getaddrinfo(
             parts.hostname, parts.port or _PORTS[parts.scheme], type=socket.SOCK_STREAM
@@ -44,7 +55,7 @@ def addresses(url: str, networks: Sequence[Network]) -> list[str]:
     except UnicodeError:
         raise OSError("the host name is not valid") from None
     finally:
-        _LOOK_UPS.release()
+        look_ups.release()
     all_of_them = dict.fromkeys(unmapped(str(one[4][0])) for one in found)
     allowed = [one for one in all_of_them if is_allowed(one, networks, is_encrypted=parts.scheme == "https")]
     if not allowed:

@@ -3,10 +3,11 @@
 import hmac
 from base64 import b64encode
 from collections.abc import Mapping, Sequence
+from threading import BoundedSemaphore
 from time import time
 from urllib.parse import urlsplit
 
-from vault.client.destination import addresses
+from vault.client.destination import OF_REQUESTS, TooManyLookUpsError, addresses
 from vault.client.http import USER_AGENT, Failure, HTTPClient, Reply, RequestFailedError
 from vault.core.errors import WebhookAddressError
 from vault.core.networks import Network
@@ -22,6 +23,10 @@ _MAX_REPLY_BYTES = 65_536
 
 class UndeliveredError(Exception):
     """The receiver did not accept a request; the text says why, and quotes nothing of the reply."""
+
+
+class PostponedError(UndeliveredError):
+    """Nothing was sent, for a reason that is not the receiver's."""
 
 
 def shown_secret(secret: bytes) -> str:
@@ -42,8 +47,15 @@ def signed_headers(event_id: str, body: bytes, secret: bytes, *, timestamp: int)
 class Endpoint:
     """A URL with its signing secret, and the networks besides public ones to which it may lead."""
 
-    def __init__(self, url: str, secret: bytes, networks: Sequence[Network]) -> None:
+    def __init__(
+        self,
+        url: str,
+        secret: bytes,
+        networks: Sequence[Network],
+        look_ups: BoundedSemaphore = OF_REQUESTS,
+    ) -> None:
         self._url = url
+        self._look_ups = look_ups
         self._secret = secret
         self._networks = networks
         self._client = HTTPClient(url, max_bytes=_MAX_REPLY_BYTES)
@@ -53,11 +65,14 @@ class Endpoint:
 
         Raises:
             UndeliveredError: The receiver did not accept it, or could not be reached.
+            PostponedError: Too many other hosts are being looked up.
         """
         headers = signed_headers(event_id, body, self._secret, timestamp=int(time()))
         headers |= {"Content-Type": "application/json", "User-Agent": USER_AGENT}
         try:
-            reply = self._reply(addresses(self._url, self._networks), headers, body)
+            reply = self._reply(addresses(self._url, self._networks, self._look_ups), headers, body)
+        except TooManyLookUpsError:
+            raise PostponedError("too many other hosts are being looked up") from None
         except OSError:
             raise UndeliveredError("its host has no address") from None
         except (WebhookAddressError, RequestFailedError) as error:

@@ -15,6 +15,7 @@ from vault.audit.reader import SETTLED_SECONDS, examine
 from vault.audit.streams import stream
 from vault.audit.streams.collection import collection
 from vault.auth.token_keys import TokenKeys
+from vault.client.destination import OF_SENDER
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import VaultError, WebhookNotFoundError
 from vault.core.networks import Network
@@ -26,7 +27,7 @@ from vault.documents.guard import best_effort_cleanup, storage_errors
 from vault.documents.lease import Lease
 from vault.documents.primary import Primary
 from vault.documents.webhook import Progress, Webhook
-from vault.events.endpoint import TIMEOUT_SECONDS, Endpoint, UndeliveredError
+from vault.events.endpoint import TIMEOUT_SECONDS, Endpoint, PostponedError, UndeliveredError
 from vault.events.kinds import Event, EventFilter, Kind, events_of, in_order
 from vault.events.look import INTERVAL_SECONDS as LOOK_INTERVAL_SECONDS
 from vault.events.look import look
@@ -208,7 +209,8 @@ class Sender:
         progress, saved_at = self._progress.get(found.id, (found.progress, datetime.now(UTC)))
         if progress.revision != found.progress.revision:
             progress = found.progress
-        endpoint, end = found.endpoint(key, self._networks), monotonic() + _TURN_SECONDS
+        endpoint = found.endpoint(key, self._networks, OF_SENDER)
+        end = monotonic() + _TURN_SECONDS
         has_more = True
         while has_more and self._may_send(end):
             page = examine(
@@ -247,6 +249,9 @@ class Sender:
                 return progress, False
             try:
                 endpoint.send(event.id, event.body)
+            except PostponedError:
+                # Another turn follows soon.
+                return progress, False
             except UndeliveredError as error:
                 metrics.WEBHOOK_FAILED.inc()
                 return _failed(found, progress, str(error)), False

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from threading import BoundedSemaphore
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -12,7 +13,7 @@ from vault.audit.position import Position
 from vault.audit.reader import SETTLED_SECONDS, Order, read
 from vault.auth.publishing import publish
 from vault.auth.token_keys import TokenKeys
-from vault.client.destination import addresses
+from vault.client.destination import OF_REQUESTS, addresses
 from vault.core.attempt import Attempt
 from vault.core.errors import (
     GrantRefusedError,
@@ -125,9 +126,11 @@ class Subscription:
         known = {kind for kind in Kind if kind.value in self.webhook.events}
         return EventFilter(kinds=frozenset(known), since=self.progress.since)
 
-    def endpoint(self, key: TokenKey, networks: Sequence[Network]) -> Endpoint:
+    def endpoint(
+        self, key: TokenKey, networks: Sequence[Network], look_ups: BoundedSemaphore = OF_REQUESTS
+    ) -> Endpoint:
         """Return its endpoint."""
-        return Endpoint(self.webhook.url, key.webhook_secret(self.id), networks)
+        return Endpoint(self.webhook.url, key.webhook_secret(self.id), networks, look_ups)
 
 
 class Webhooks:
@@ -163,9 +166,9 @@ class Webhooks:
         }
         if not creator.paths.cover(paths):
             raise GrantRefusedError("A webhook cannot have more than its creator: paths.")
-        # A host without an address can get one later.
+        # A host without an address can get one later; each request looks it up again.
         with suppress(OSError):
-            addresses(new.url, self._networks)
+            addresses(new.url, self._networks, waits=False)
         key = self._keys.find_or_make()
         with storage_errors():
             namespaces = [one.get("namespace") for one in Webhook.active()]
