@@ -1,9 +1,11 @@
 """Shares: a value that one person opens, once, by the token in a link."""
 
+import gc
 import json
+import os
 from base64 import b64encode
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from threading import Event
 from typing import Any
@@ -11,6 +13,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
+from tests.cli.waiting import wait_until
 from tests.links.conftest import Sender
 from tests.support.access import services
 from tests.support.lifecycle import trail
@@ -26,6 +29,7 @@ from vault.core.principal import OPERATOR
 from vault.core.turns import Turns
 from vault.crypto import MasterKey
 from vault.crypto.audit_chain import SigningKey
+from vault.links.shares import Share
 from vault.secrets import wrapping
 from vault.secrets.wrapping import WrappingToken
 
@@ -143,9 +147,9 @@ def test_of_many_guesses_at_once_five_are_tried(
     compared: list[str] = []
     cipher = shares._cipher
 
-    def counted(passphrase: str, salt: bytes) -> Any:
+    def counted(passphrase: str, *others: Any) -> Any:
         compared.append(passphrase)
-        return cipher(passphrase, salt)
+        return cipher(passphrase, *others)
 
     monkeypatch.setattr(shares, "_cipher", counted)
 
@@ -193,6 +197,27 @@ def test_sharing_reads_nothing_while_too_many_passphrases_are_checked(
     assert alice.ask("secret/fetch", {"name": NAME}).json == {"secret": VALUE}
 
 
+def test_one_address_leaves_checks_of_passphrases_to_others() -> None:
+    """However many passphrases one address sends, it has a third of the checks, and others get theirs."""
+    turns, checked = Turns(6, seconds=60), list[str]()
+
+    def check(address: str) -> None:
+        with turns.of(address):
+            checked.append(address)
+
+    with ThreadPoolExecutor(3) as pool:
+        with turns.of("192.0.2.1"):
+            waits = [pool.submit(check, address) for address in ("192.0.2.1", "192.0.2.2", "192.0.2.2")]
+            wait_until(lambda: turns._of_sources.total() == 4)
+            for address in ("192.0.2.1", "192.0.2.2"):
+                with pytest.raises(OverloadedError):
+                    check(address)
+        for wait in waits:
+            wait.result()
+    assert sorted(checked) == ["192.0.2.1", "192.0.2.2", "192.0.2.2"]
+    assert not turns._of_sources
+
+
 def test_few_wait_for_the_check_of_a_passphrase() -> None:
     """Those beyond are refused at once, so a flood of passphrases does not take the slots of all others."""
     turns, refused = Turns(5, seconds=60), Event()
@@ -210,6 +235,21 @@ def test_few_wait_for_the_check_of_a_passphrase() -> None:
             outcomes = pool.map(check, range(5))
             assert refused.wait(30)
         assert Counter(outcomes) == {"checked": 4, "refused": 1}
+
+
+def test_a_share_that_waits_for_memory_is_not_held(app: Flask, alice: Sender) -> None:
+    """Of many large shares that wait for memory to be opened, none is in memory meanwhile."""
+    value = os.urandom(20_000)
+    token = alice.share(secret=b64encode(value).decode())
+    held: list[bool] = []
+
+    def reserve(_size: int, forget: Callable[[], None]) -> None:
+        forget()
+        held.append(any(type(one) is Share and one.value == value for one in gc.get_objects()))
+
+    attempt = Attempt(action=Action.UNWRAP)
+    assert services(app).shares.open(token, "", reserve=reserve, attempt=attempt) == value
+    assert held == [False]
 
 
 def test_a_large_share_reserves_its_memory_first(

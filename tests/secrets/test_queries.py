@@ -1,5 +1,6 @@
 """Cursors of lists, and levels of names."""
 
+import gc
 import re
 from dataclasses import replace
 from datetime import timedelta
@@ -23,8 +24,10 @@ from vault.core.errors import AuditUnavailableError, InvalidCursorError, TooMany
 from vault.core.paths import Paths
 from vault.core.principal import Principal
 from vault.documents.expressions import ABOVE_ALL
+from vault.documents.stored_secret import StoredSecret
 from vault.secrets import queries, selection
 from vault.secrets import search as searching
+from vault.secrets.requests import NewSecret, Reference
 from vault.secrets.search import Search
 
 pytestmark = pytest.mark.usefixtures("shared_app")
@@ -46,6 +49,22 @@ def test_a_cursor_is_ascii_and_its_name_is_exact(name: str) -> None:
     cursor = selection.cursor_of(name, UNKNOWN_ID)
     assert re.fullmatch(selection.CURSOR_PATTERN, cursor)
     assert selection.position_at(cursor) == (name, UNKNOWN_ID)
+
+
+def test_a_description_waits_without_the_value(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """While many descriptions wait for MongoDB, none of the values, up to a megabyte each, is in memory."""
+    found, describer = services(app), Attempt(action=Action.DESCRIBE)
+    secret_id = found.secrets.create(NewSecret(plaintext=b"v"), attempt=Attempt(action=Action.CREATE))
+    held: list[bool] = []
+    monkeypatch.setattr(
+        queries,
+        "_last_fetch",
+        lambda _: held.append(
+            any(type(one) is StoredSecret and one.id == secret_id for one in gc.get_objects())
+        ),
+    )
+    assert found.queries.describe(Reference(secret_id=secret_id), attempt=describer)["version"] == 1
+    assert held == [False]
 
 
 def put_names(stored: Stored, *names: object, **fields: Any) -> None:

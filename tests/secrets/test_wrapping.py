@@ -19,11 +19,14 @@ from vault.core.errors import (
     InvalidCredentialError,
     InvalidWrappingTokenError,
     SecretBusyError,
+    SecretNotFoundError,
     SecretTooLargeError,
     StorageUnavailableError,
 )
 from vault.core.principal import NAME_PATTERN
 from vault.secrets import read_limits, wrapping
+from vault.secrets.requests import Reference
+from vault.secrets.store import MAX_BATCH_VALUES_BYTES, SecretStore
 from vault.secrets.wrapping import Origin, Wrapping, WrappingToken, is_wrapping_token
 
 pytestmark = pytest.mark.usefixtures("shared_app")
@@ -74,6 +77,18 @@ def test_of_many_at_once_one_gets_the_reply(wraps: Wrapping) -> None:
     with ThreadPoolExecutor(12) as pool:
         replies = list(pool.map(unwrap, range(24)))
     assert sorted(filter(None, replies)) == [b"reply"]
+
+
+def test_no_one_else_makes_the_service_read_a_reply(wraps: Wrapping) -> None:
+    """Replies are large: no request for a secret reads one, and few look-ups at once do."""
+    token = kept(wraps)
+    reference, asked = Reference(secret_id=token.accessor), attempt(Action.FETCH)
+    assert SecretStore().find(token.accessor) is None
+    with pytest.raises(SecretNotFoundError):
+        reference.find(attempt=asked)
+    assert not asked.details
+    assert wraps.look_up(token, attempt=attempt(Action.WRAP_LOOKUP)) == ORIGIN
+    assert wraps._store._reads._max_batch * wrapping.MAX_BYTES <= 2 * MAX_BATCH_VALUES_BYTES
 
 
 def test_a_look_up_does_not_unwrap(wraps: Wrapping, stored: Stored) -> None:
@@ -135,7 +150,7 @@ def test_a_reply_has_its_life(wraps: Wrapping, stored: Stored) -> None:
     assert life == timedelta(seconds=60)
     expired = WrappingToken.new()
     new = wrapping.NewSecret(plaintext=b"[]\nreply", ttl_seconds=60, max_reads=1)
-    secret = new.document(wrapping.NAMESPACE, expired.accessor)
+    secret = new.document(wrapping.REPLIES, expired.accessor)
     secret.expires_at = secret.purge_at = in_past(seconds=1)
     wraps._store.publish([secret])
     for use in (partial(wraps.unwrap, make=bytes), wraps.look_up):

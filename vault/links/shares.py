@@ -13,6 +13,7 @@ from vault.core.errors import (
     WrongPassphraseError,
 )
 from vault.core.greenlets import in_thread
+from vault.core.networks import source
 from vault.core.outcomes import Status
 from vault.core.principal import plain_name
 from vault.core.timestamps import moment
@@ -21,9 +22,9 @@ from vault.crypto import Keyring
 from vault.crypto.passphrase import Cipher, new_salt, salt_of
 from vault.keys.guard import KeyringGuard
 from vault.secrets.items import Fetch, Reserve, need_not_reserve
-from vault.secrets.requests import Reference
+from vault.secrets.requests import SHARES, Reference
 from vault.secrets.service import SecretService, require_size
-from vault.secrets.wrapping import MAX_TRIES, SHARES, Origin, Wrapping, WrappingToken
+from vault.secrets.wrapping import MAX_TRIES, Origin, Wrapping, WrappingToken
 
 #: In place of the path of a request.
 _PATH = "secret/share"
@@ -119,7 +120,9 @@ class Shares:
         item = Fetch(attempt=attempt, reference=reference, reserve=reserve)
         # The cipher is slow: it is made only for a secret that can be read. It can be refused: it is made
         # before the read counts, which may be the last one.
-        value, cipher = self._secrets.read(item, lambda found: (found.plaintext, self._new_cipher(terms)))
+        value, cipher = self._secrets.read(
+            item, lambda found: (found.plaintext, self._new_cipher(terms, attempt))
+        )
         about = {"name": item.name, "version": item.fetched_version}
         return self._keep(token, value, terms, cipher, about, attempt, has_canary=item.is_canary)
 
@@ -133,7 +136,7 @@ class Shares:
         require_size(value, self._max_bytes)
         token = WrappingToken.new()
         attempt.success_details |= {"accessor": token.accessor, **terms.details}
-        cipher = self._new_cipher(terms)
+        cipher = self._new_cipher(terms, attempt)
         attempt.finish(Status.SUCCESS)
         return self._keep(token, value, terms, cipher, {}, attempt)
 
@@ -184,9 +187,7 @@ class Shares:
             WrongPassphraseError: The passphrase is missing or wrong.
             OverloadedError: Too many passphrases are being checked.
         """
-        found, share = self._find(token, attempt)
-        if len(share.value) > _LARGE_BYTES:
-            reserve(2 * len(share.value), _hold_on)
+        found, share = self._find_with_memory(token, reserve, attempt)
         if not share.has_passphrase:
             return self._spend(found, share.value, attempt)
         if not passphrase:
@@ -196,7 +197,8 @@ class Shares:
         if not number:
             raise InvalidLinkError("no try left")
         try:
-            value = self._cipher(passphrase, salt_of(share.value)).decrypt(share.value, _bound_to(found))
+            cipher = self._cipher(passphrase, salt_of(share.value), attempt)
+            value = cipher.decrypt(share.value, _bound_to(found))
             if value is not None:
                 return self._spend(found, value, attempt)
         except VaultError:
@@ -204,6 +206,13 @@ class Shares:
             self._wrapping.return_try(found)
             raise
         raise self._wrong(found, number, attempt)
+
+    def _find_with_memory(self, text: str, reserve: Reserve, attempt: Attempt) -> tuple[WrappingToken, Share]:
+        # Alone: what waits for memory must not hold the values of all who wait.
+        found = [self._find(text, attempt)]
+        if (size := len(found[0][1].value)) > _LARGE_BYTES:
+            reserve(2 * size, found.clear)
+        return found.pop() if found else self._find(text, attempt)
 
     def _find(self, text: str, attempt: Attempt) -> tuple[WrappingToken, Share]:
         token = WrappingToken(text)
@@ -231,16 +240,12 @@ class Shares:
             self._wrapping.end_if_tried(token)
         return WrongPassphraseError("passphrase")
 
-    def _new_cipher(self, terms: Terms) -> Cipher | None:
-        return self._cipher(terms.passphrase, new_salt()) if terms.passphrase else None
+    def _new_cipher(self, terms: Terms, attempt: Attempt) -> Cipher | None:
+        return self._cipher(terms.passphrase, new_salt(), attempt) if terms.passphrase else None
 
-    def _cipher(self, passphrase: str, salt: bytes) -> Cipher:
-        with self._checks:
+    def _cipher(self, passphrase: str, salt: bytes, attempt: Attempt) -> Cipher:
+        with self._checks.of(source(attempt.ip)):
             return in_thread(lambda: Cipher(passphrase, salt))
-
-
-def _hold_on() -> None:
-    """Keep the value while waiting for memory: only the holder of a link can make the service do that."""
 
 
 def _bound_to(token: WrappingToken) -> bytes:

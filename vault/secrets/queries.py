@@ -80,13 +80,18 @@ class SecretQueries:
         """
         reference.admit(attempt)
         self._guard.require()
+        # Without the value: what waits for MongoDB must not hold the values of all who wait.
+        found = self._described(reference, attempt)
+        last_fetch = _last_fetch(found["secret_id"])
+        attempt.finish(Status.SUCCESS)
+        return found | {"last_fetched_at": last_fetch}
+
+    def _described(self, reference: Reference, attempt: Attempt) -> dict[str, Any]:
         secret = reference.find(attempt=attempt, without=("older.envelope",))
         # Proves that name and limits are those of the secret's creation.
         secret.decrypt(self._keyring)
         if not secret.is_visible(datetime.now(UTC)):
             raise SecretNotFoundError
-        last_fetch = _last_fetch(secret.id)
-        attempt.finish(Status.SUCCESS)
         return _summary(secret) | {
             "version": secret.version,
             "metadata_version": secret.metadata_version,
@@ -98,7 +103,6 @@ class SecretQueries:
             "expires_at": secret.expires_at,
             "max_reads": secret.max_reads,
             "reads_left": secret.reads_left,
-            "last_fetched_at": last_fetch,
             **({"canary": secret.is_canary} if _may_see_canaries(attempt) else {}),
         }
 

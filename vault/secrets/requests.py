@@ -103,6 +103,15 @@ def limit_details(secret: UnstoredSecret) -> dict[str, Any]:
     return {name: value for name, value in found.items() if value is not None}
 
 
+#: The namespaces of wrapped replies, and of shared values. They have a colon, so no principal has one: none
+#: can reach a reply by its ID.
+REPLIES, SHARES = "service:wrapping", "service:sharing"
+KEPT = (REPLIES, SHARES)
+
+#: The condition for secrets. Replies can be larger than any of them, and there is no memory for those whose
+#: IDs anyone sends.
+NOT_KEPT = {"namespace": {"$nin": KEPT}}
+
 #: A secret's ID, or its namespace and name.
 Key = str | tuple[str, str]
 
@@ -147,5 +156,5 @@ class Reference:
 
     def _query(self, attempt: Attempt) -> dict[str, Any]:
         if self.secret_id:
-            return {"_id": self.secret_id}
+            return {"_id": self.secret_id, **({} if attempt.principal.namespace in KEPT else NOT_KEPT)}
         return {"namespace": attempt.principal.namespace, "name": self.name}

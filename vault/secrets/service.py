@@ -24,7 +24,7 @@ from vault.secrets import reach, read_limits
 from vault.secrets.idempotency import IdempotentCreate
 from vault.secrets.items import CreateRequest, Creation, Fetch, Item, Reserve, need_not_reserve
 from vault.secrets.read_limits import HeldRead
-from vault.secrets.requests import NewSecret, Reference, Written
+from vault.secrets.requests import KEPT, NewSecret, Reference, Written
 from vault.secrets.store import SecretStore, share
 
 #: What a reader makes of a value.
@@ -231,9 +231,9 @@ class SecretService:
 
     def _find(self, item: Fetch) -> StoredSecret:
         """Return the secret of *item*: without its older versions, unless a version is asked for."""
-        if item.version is None:
-            key = item.reference.key(item.attempt.principal.namespace)
-            return reach.reached(self._store.find(key), item.attempt)
+        namespace = item.attempt.principal.namespace
+        if item.version is None and namespace not in KEPT:
+            return reach.reached(self._store.find(item.reference.key(namespace)), item.attempt)
         return item.reference.find(attempt=item.attempt)
 
     def _miss(self, item: Fetch, secret: StoredSecret) -> NoReturn:

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from typing import Any
 
 from pymongo import DeleteOne, UpdateOne
@@ -24,7 +25,7 @@ from vault.documents.retry import attempts
 from vault.documents.secret import Secret, UnstoredSecret
 from vault.documents.stored_secret import StoredSecret
 from vault.secrets.items import MAX_ITEMS, Fetch
-from vault.secrets.requests import Key
+from vault.secrets.requests import NOT_KEPT, Key
 from vault.secrets.selection import find_page
 
 #: Maximum bytes of all values in a batch of fetches.
@@ -49,11 +50,17 @@ class SecretStore:
     Methods raise `StorageUnavailableError` without MongoDB.
     """
 
-    def __init__(self, *, max_bytes: int = 1) -> None:
-        """Share reads of values of up to *max_bytes*; all values of a round trip are in memory together."""
+    def __init__(self, *, max_bytes: int = 1, kept_in: str = "") -> None:
+        """Share reads of values of up to *max_bytes*; all values of a round trip are in memory together.
+
+        `find` reads secrets or, with *kept_in*, what is kept in that namespace of the service.
+        """
         count = min(MAX_ITEMS, 2 * MAX_BATCH_VALUES_BYTES // max_bytes)
         self._reads: Batcher[Key, StoredSecret | None] = Batcher(
-            _read, gather=wait_until_idle, queue="reads", max_batch=count
+            partial(_read_kept, kept_in) if kept_in else _read,
+            gather=wait_until_idle,
+            queue="reads",
+            max_batch=count,
         )
         self._writes: Batcher[UnstoredSecret, None] = Batcher(_insert, gather=wait_until_idle, queue="writes")
 
@@ -189,13 +196,21 @@ def _read(keys: Sequence[Key]) -> Sequence[StoredSecret | None]:
     return [found.get(key) for key in keys]
 
 
+def _read_kept(namespace: str, keys: Sequence[Key]) -> Sequence[StoredSecret | None]:
+    query = {"_id": {"$in": list(keys)}, "namespace": namespace}
+    with storage_errors("find"):
+        secrets = map(StoredSecret, Secret.raw().find(query, StoredSecret.NEWEST))
+        found = {secret.id: secret for secret in secrets}
+    return [found.get(str(key)) for key in keys]
+
+
 def _find(keys: Sequence[Key], wanted: Mapping[str, Any]) -> Mapping[Key, StoredSecret]:
     """Return the secrets with these *keys*, at least one, with the *wanted* fields."""
     ids = [key for key in keys if isinstance(key, str)]
     names: dict[str, list[str]] = {}
     for namespace, name in (key for key in keys if not isinstance(key, str)):
         names.setdefault(namespace, []).append(name)
-    conditions: list[dict[str, Any]] = [{"_id": {"$in": ids}}] if ids else []
+    conditions: list[dict[str, Any]] = [{"_id": {"$in": ids}, **NOT_KEPT}] if ids else []
     conditions += ({"namespace": namespace, "name": {"$in": some}} for namespace, some in names.items())
     query = conditions[0] if len(conditions) == 1 else {"$or": conditions}
     with storage_errors("find"):

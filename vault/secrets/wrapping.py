@@ -24,7 +24,7 @@ from vault.documents.stored_secret import StoredSecret
 from vault.keys.guard import KeyringGuard
 from vault.secrets import read_limits
 from vault.secrets.items import Fetch
-from vault.secrets.requests import NewSecret, Reference
+from vault.secrets.requests import KEPT, REPLIES, NewSecret, Reference
 from vault.secrets.service import Made, SecretService, require_size
 from vault.secrets.store import SecretStore
 
@@ -43,12 +43,7 @@ UNSPENT_AT_ONCE = 1_000
 _RANDOM_BYTES = 32
 _FORM = re.compile(PREFIX + "[A-Za-z0-9_-]{43}")
 
-#: The namespaces of wrapped replies, and of shared values. They have a colon, so no principal has one: none
-#: can reach a reply by its ID.
-NAMESPACE = "service:wrapping"
-SHARES = "service:sharing"
-
-_ANY = {"namespace": {"$in": [NAMESPACE, SHARES]}}
+_ANY = {"namespace": {"$in": KEPT}}
 
 #: Wrong passphrases after which a shared value is spent.
 MAX_TRIES = 5
@@ -108,14 +103,15 @@ class Wrapping:
     """
 
     def __init__(
-        self, keyring: Keyring, guard: KeyringGuard, secrets: SecretService, *, namespace: str = NAMESPACE
+        self, keyring: Keyring, guard: KeyringGuard, secrets: SecretService, *, namespace: str = REPLIES
     ) -> None:
         """Keep replies in *namespace*: a token opens only those of the same one."""
         self._namespace = namespace
         self._keyring = keyring
         self._guard = guard
         self._secrets = secrets
-        self._store = SecretStore()
+        # Anyone who has tokens can look up many at once.
+        self._store = SecretStore(max_bytes=MAX_BYTES, kept_in=namespace)
 
     def keep(self, token: WrappingToken, reply: bytes, origin: Origin, *, has_canary: bool = False) -> None:
         """Keep *reply* for the one who presents the new *token* during its life, at most `MAX_LIFETIME`.
@@ -231,7 +227,7 @@ class Wrapping:
     def _find(self, token: WrappingToken) -> StoredSecret:
         self._guard.require()
         secret = self._store.find(token.accessor)
-        if secret is None or secret.namespace != self._namespace or not secret.is_visible(datetime.now(UTC)):
+        if secret is None or not secret.is_visible(datetime.now(UTC)):
             raise InvalidWrappingTokenError("unknown")
         return secret
 
