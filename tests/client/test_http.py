@@ -122,7 +122,7 @@ def test_a_reply_with_two_lengths_is_broken_off() -> None:
     ids=["interim replies", "trailers", "extensions"],
 )
 def test_a_reply_without_end_is_too_large(head: bytes, flood: bytes) -> None:
-    """What a server sends around the content has a limit, too: reading all of it would take all the CPU."""
+    """The bytes that a server sends around the content are limited: all of them would take all the CPU."""
     with socket.create_server(("127.0.0.1", 0)) as listener:
 
         def answer() -> None:

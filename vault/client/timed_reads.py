@@ -1,6 +1,6 @@
 """Streams of sockets with one deadline for all reads, against peers that send a byte at a time.
 
-They also limit the bytes of all reads, against peers that send without end what makes up no reply.
+They also limit the bytes of all reads, against peers that send without end and never complete a reply.
 """
 
 import math

@@ -15,7 +15,7 @@ from rfc3161_client import (
     decode_timestamp_response,
 )
 
-#: The errors of certificates in a time stamp that are none; all others are ValueError.
+#: What the library raises for an invalid certificate in a time stamp, besides ValueError.
 _NO_CERTIFICATES = (DuplicateExtension, InvalidVersion, UnsupportedGeneralNameType)
 
 
