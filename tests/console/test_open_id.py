@@ -92,6 +92,18 @@ def test_a_person_signs_in_at_the_provider(person: Person, provider: Provider, s
     assert entry["details"]["via"] == "console"
 
 
+def test_a_sign_in_ends_the_session_before(person: Person, provider: Provider, stored: Stored) -> None:
+    """The session of the browser ends at the start: its cookie does not come back from the provider."""
+    end(person, provider.answer(begin(person), "alice"))
+    [before] = stored.sessions.find()
+    answer = provider.answer(begin(person), "alice")
+    person.client.delete_cookie("session")
+    end(person, answer)
+    [after] = stored.sessions.find()
+    assert after["_id"] != before["_id"]
+    assert person.get().status_code == 200
+
+
 def test_behind_https_the_cookie_is_for_this_host(trusting: Flask, provider: Provider) -> None:
     """The redirect has the origin of the request, and the cookie of the sign-in requires HTTPS."""
     person = Person(trusting, origin="https://vault.example")

@@ -81,10 +81,15 @@ class Sessions:
                 Session.index()
             self._is_indexed = True
         publish(session, attempt=attempt)
-        if earlier:
-            with best_effort_cleanup():
-                Session(id=key.hash(earlier)).withdraw()
+        self.forget(earlier)
         return cookie
+
+    def forget(self, cookie: str) -> None:
+        """End the session with this *cookie*, if there is one, because its browser signs in again."""
+        with best_effort_cleanup():
+            key = self._keys.find()
+            if key and cookie:
+                Session(id=key.hash(cookie)).withdraw()
 
     def choose(self, role: str, *, cookie: str, attempt: Attempt) -> str:
         """Return the cookie of the session that replaces the one with *cookie*, and acts with this *role*.

@@ -48,6 +48,8 @@ def console_oidc_start() -> Response:
     requests.require_same_origin(request)
     with CountedFailures(current_attempt()):
         cookie, address = services().open_id.begin(_callback())
+    # Browsers do not send its cookie when the provider sends them back.
+    services().sessions.forget(requests.cookie_of(request))
     reply = Response(status=HTTPStatus.SEE_OTHER, headers={"Location": address})
     requests.set_cookie(reply, request, cookie, SIGN_IN)
     return reply

@@ -78,6 +78,8 @@ def test_a_refusal_has_its_exit_code(admin: Person, app: Flask) -> None:
     [
         (("create", "--name", "x", "--role", "reader"), {"token": 1}),
         (("list",), {"tokens": [1]}),
+        (("list",), {"tokens": [{"name": "x"}]}),
+        (("list",), {"tokens": [dict.fromkeys(tokens._FIELDS)]}),
         (("revoke", "x"), {"revoked": "x"}),
     ],
 )

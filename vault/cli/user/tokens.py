@@ -22,6 +22,13 @@ from vault.client.service import Service
 
 _PAGE = 1_000
 
+#: The fields of a token that are printed, and those of them that are lists of texts.
+_LISTS = frozenset({"scopes", "networks", "paths"})
+_FIELDS = _LISTS | {
+    *("name", "state", "namespace", "created_at", "created_by", "expires_at", "renewable_until"),
+    "last_used_at",
+}
+
 
 @click.group()
 def tokens() -> None:
@@ -91,12 +98,19 @@ def _listed(service: Service, unused_for: timedelta | None) -> Iterator[dict[str
         body = {"limit": _PAGE, "cursor": cursor, "unused_for": _seconds(unused_for)}
         page = service.call("/vault/token/list", body)
         rows = page.get("tokens")
-        if not (isinstance(rows, list) and all(isinstance(row, dict) for row in rows)):
+        if not (isinstance(rows, list) and all(map(_is_token, rows))):
             raise service.odd_reply()
         yield from rows
         cursor = page.get("cursor")
         if cursor is None:
             return
+
+
+def _is_token(row: Any) -> bool:
+    if not isinstance(row, dict) or not row.keys() >= _FIELDS:
+        return False
+    lists = [row[name] for name in _LISTS]
+    return all(isinstance(one, list) and all(isinstance(text, str) for text in one) for one in lists)
 
 
 def _seconds(duration: timedelta | None) -> int | None:
