@@ -20,7 +20,7 @@ END
 answer_help "$@"
 expect_none "$@"
 scripts/install.sh test
-shellcheck .ci/* scripts/*.sh
+shellcheck .ci/* scripts/*.sh systemd/*.sh
 .venv/bin/ruff check
 .venv/bin/ruff format --check
 .venv/bin/mypy

@@ -133,7 +133,10 @@ class Startup:
         if self._retries.closed:
             # A process that ends cannot start the threads of a client.
             return
-        reason = error.reason and (self._database.explanation() or error.reason)
+        if error.is_denied:
+            reason = error.problem
+        else:
+            reason = error.reason and (self._database.explanation() or error.reason)
         if reason and reason != self._reported:
             self._reported = reason
             logger.error("not serving: MongoDB is not available: %s", reason)

@@ -18,6 +18,7 @@ from tests.support.problems import fields_of, messages_of
 from tests.support.rotation import Stored, age_claims, fill, new_key, settings
 from tests.support.trail import block_trail, restore_trail
 from vault import services as health
+from vault.core.errors import StorageUnavailableError
 from vault.documents import Database, keys_in_use, registry
 from vault.documents.primary import Primary
 from vault.keys import guard
@@ -176,6 +177,24 @@ def test_a_start_without_mongodb_is_one_error(
     logged = [(line.levelname, line.message) for line in caplog.records if line.levelno >= logging.WARNING]
     refused = "not serving: MongoDB is not available: 127.0.0.1:1: [Errno 111] Connection refused"
     assert logged == [("ERROR", refused)]
+
+
+def test_a_refused_user_is_one_log_line(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A user that MongoDB refuses is logged once, however the driver reports each attempt."""
+    codes = iter(("OperationFailure 18", "ServerSelectionTimeoutError"))
+
+    def refuse(*_: object) -> None:
+        raise StorageUnavailableError("MongoDB refuses the user", is_denied=True, reason=next(codes))
+
+    monkeypatch.setattr(KeyringGuard, "require", refuse)
+    with running_app(settings("mongodb://127.0.0.1:1/?replicaSet=rs0", OURS)) as app:
+        start(app)
+        start(app)
+        app.extensions["secret-manager"].startup.close()
+    logged = [line.message for line in caplog.records if line.levelname == "ERROR"]
+    assert logged == ["not serving: MongoDB is not available: MongoDB refuses the user"]
 
 
 def at_another_time(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:

@@ -35,6 +35,36 @@ def test_failures_are_one_error_and_quote_nothing(
     assert "hunter2" not in caplog.text
 
 
+@pytest.mark.parametrize(
+    ("error", "problem"),
+    [
+        (
+            OperationFailure("quoting hunter2", code=13),
+            "MongoDB does not allow this to the user in MONGO_URI",
+        ),
+        (
+            OperationFailure("quoting hunter2", code=18),
+            "MongoDB refuses the user or the password in MONGO_URI",
+        ),
+        # A replica set: the text of the pool's failure, with a reply that differs each time.
+        (
+            ServerSelectionTimeoutError(
+                "Authentication failed., full error: {'code': 18}, Timeout: 3.0s, Topology Description: x"
+            ),
+            "MongoDB refuses the user or the password in MONGO_URI",
+        ),
+    ],
+)
+def test_a_refused_user_is_not_an_outage(
+    error: Exception, problem: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """If MongoDB refuses the user, the error says so, and the log has no part of the reply that changes."""
+    with caplog.at_level(logging.WARNING), pytest.raises(StorageUnavailableError) as raised, storage_errors():
+        raise error
+    assert (raised.value.problem, raised.value.is_denied) == (problem, True)
+    assert "full error" not in caplog.text + raised.value.reason
+
+
 @pytest.mark.usefixtures("database")
 def test_mongoengine_s_wrapping_is_removed(
     stored: MongoDatabase[dict[str, Any]], caplog: pytest.LogCaptureFixture

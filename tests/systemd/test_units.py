@@ -1,5 +1,6 @@
 """The unit files, and a real systemd that runs them."""
 
+import json
 import os
 import re
 import shlex
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.waiting import wait_until
-from tests.docs.documents import ROOT
+from tests.docs.documents import ROOT, blocks
 from tests.support import system
 from vault.cli.dev.mongod import find_mongod
 from vault.config.settings import SettingsSchema
@@ -23,6 +24,7 @@ pytestmark = pytest.mark.process
 _UNITS = ROOT / "systemd"
 _SERVICES = ("secret-manager", "secret-manager-credentials", "secret-manager-swarm-driver")
 _CREDENTIAL = "LoadCredential=db-password:/run/secret-manager/credential.sock"
+_ROTATION = "Rotate under systemd"
 #: systemd's exit code of a unit whose credentials cannot be loaded.
 _NO_CREDENTIALS = 243
 
@@ -43,6 +45,9 @@ for service in secret-manager:serve secret-manager-credentials:credentials; do
         echo "ExecStart=/opt/secret-manager/bin/python -m vault.cli ${service#*:}"
     } >/etc/systemd/system/${service%:*}.service.d/test.conf
 done
+sed 's|/opt/secret-manager/bin/secret-manager|/opt/secret-manager/bin/python -m vault.cli|' \\
+    /opt/checkout/systemd/run_command.sh >/usr/local/sbin/secret-manager
+chmod +x /usr/local/sbin/secret-manager
 mkdir -p /etc/secret-manager /var/lib/mongodb-test
 cd /etc/secret-manager
 umask 077
@@ -61,19 +66,10 @@ sm tokens create --name credentials --role driver --path shop/ |
     systemd-creds encrypt -q --name=token - credentials-token.cred
 VAULT_TOKEN=$(sm tokens create --name writer --role writer)
 systemctl start secret-manager.service secret-manager-credentials.socket
+ss -Hltn sport = :8000 | grep -q .
 until sm ready; do sleep 0.2; done
 export VAULT_TOKEN
 printf hush | sm secret set shop/db-password
-"""
-
-#: Runs a command of operators, like the document.
-_OPERATE = """
-cd /etc/secret-manager
-systemd-run --quiet --pipe --wait -p EnvironmentFile=$PWD/service.env \
-  -p LoadCredentialEncrypted=master-key:$PWD/master-key.cred \
-  -p LoadCredentialEncrypted=mongo-uri:$PWD/mongo-uri.cred \
-  sh -c 'cd "$CREDENTIALS_DIRECTORY" && MASTER_KEY_FILE=master-key MONGO_URI_FILE=mongo-uri "$@"' sh \
-  env PYTHONPATH=/opt/checkout /opt/secret-manager/bin/python -m vault.cli COMMAND
 """
 
 
@@ -130,7 +126,7 @@ class Machine:
             "--net",
             "--cgroup",
         ]
-        clean = ["env", "-i", "PATH=/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]
+        clean = ["env", "-i", "PATH=/usr/local/sbin:/usr/sbin:/usr/bin:/sbin:/bin", "LANG=C.UTF-8"]
         done = subprocess.run(
             [*enter, *clean, "bash", "-c", command], capture_output=True, text=True, check=False, timeout=300
         )
@@ -179,16 +175,30 @@ def machine(tmp_path: Path) -> Iterator[Machine]:
             Path(folder).rmdir()
 
 
+@pytest.mark.nightly
+def test_the_master_key_is_rotated_under_systemd(machine: Machine) -> None:
+    """The document's commands rotate the key; a backup and its drill work in the folder of the caller."""
+    [steps] = [block for block in blocks("docs/master-key.md", "bash") if block.heading == _ROTATION]
+    ready = "until secret-manager ready; do sleep 0.2; done"
+    restart = "systemctl restart secret-manager"
+    machine.run(f"set -e\n{steps.text.replace(restart, f'{restart}; {ready}')}")
+    status = json.loads(machine.run("secret-manager keys status --json").stdout)
+    assert (status["role"], status["versions"]) == ("primary", 1)
+    drilled = machine.run("cd /var/tmp; secret-manager backup b.tar; secret-manager drill b.tar")
+    assert drilled.stdout.endswith("the backup is good\n")
+    # Invalid settings fail the start.
+    machine.run("echo BIND=x >>/etc/secret-manager/service.env")
+    assert machine.run(restart, check=False).returncode == 1
+
+
 @pytest.mark.long
 def test_systemd_gives_units_their_credentials(machine: Machine) -> None:
     """The hardened service runs; a unit gets its own credential, and fails rather than starts without one."""
     assert machine.start("shop") == (0, "hush")
     assert machine.start("other") == (_NO_CREDENTIALS, "")
     assert "hush" not in machine.run("journalctl -u secret-manager-credentials -o cat").stdout
-    assert (
-        "shop/db-password"
-        in machine.run(_OPERATE.replace("COMMAND", "exposure --service shop.service")).stdout
-    )
+    # A command of operators, by the script.
+    assert "shop/db-password" in machine.run("secret-manager exposure --service shop.service").stdout
     # A killed server: the unit that waits for it must not start with an empty credential.
     machine.run("systemctl stop secret-manager")
     machine.run(

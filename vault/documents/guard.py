@@ -24,7 +24,13 @@ logger = logging.getLogger(__name__)
 OPERATION_TIMEOUT_SECONDS = 3
 
 #: MongoDB's error codes for what a user may not do, and for a wrong user or password.
-_DENIED = {13, 18}
+_NOT_ALLOWED, _NOT_AUTHENTICATED = 13, 18
+_DENIED = {
+    _NOT_ALLOWED: "MongoDB does not allow this to the user in MONGO_URI",
+    _NOT_AUTHENTICATED: "MongoDB refuses the user or the password in MONGO_URI",
+}
+#: The text of a failed connection whose user MongoDB refuses.
+_REFUSED_USER = "Authentication failed."
 
 _NO_TIMEOUT = nullcontext()
 
@@ -79,10 +85,11 @@ class _Guarded:
             reason = error if isinstance(error, PyMongoError) else error.__context__ or error
             text = short_text(reason) if isinstance(reason, ConnectionFailure) else ""
             shown = " ".join(filter(None, (type(reason).__name__, _codes(reason), text)))
+            denied = _denied_problem(reason)
             if self._is_logged:
                 logger.warning("MongoDB failed: %s", shown)
             raise StorageUnavailableError(
-                "MongoDB is not available", is_denied=is_denied(reason), reason=shown
+                denied or "MongoDB is not available", is_denied=bool(denied), reason=shown
             ) from None
 
 
@@ -103,7 +110,14 @@ def best_effort_cleanup() -> Iterator[None]:
 
 def is_denied(error: BaseException) -> bool:
     """Return whether *error* says that MongoDB does not accept the user, or does not allow the operation."""
-    return getattr(error, "code", None) in _DENIED
+    return _denied_problem(error) is not None
+
+
+def _denied_problem(error: BaseException) -> str | None:
+    # To a replica set, the attempts after the first fail with the text alone.
+    if isinstance(error, ConnectionFailure) and short_text(error) == _REFUSED_USER:
+        return _DENIED[_NOT_AUTHENTICATED]
+    return _DENIED.get(getattr(error, "code", None) or 0)
 
 
 def _codes(error: BaseException) -> str:

@@ -50,8 +50,9 @@ def misfit(server: str, hello: Mapping[str, Any], name: str) -> str:
 
 
 def short_text(error: BaseException) -> str:
-    """Return the text of a connection failure without the driver's settings and its view of the servers."""
-    return sub(r" \(configured timeouts: [^)]*\)", "", str(error).partition(", Timeout: ")[0])
+    """Return the text of a connection failure without settings, the reply, and the view of the servers."""
+    text = str(error).partition(", Timeout: ")[0].partition(", full error: ")[0]
+    return sub(r" \(configured timeouts: [^)]*\)", "", text)
 
 
 def _answer(server: str, *, name: str, tls: Mapping[str, Any]) -> str:

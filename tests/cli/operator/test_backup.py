@@ -664,6 +664,25 @@ def test_the_results_of_a_drill_survive_a_failed_removal(
     assert done.stdout.endswith("the backup is good\n")
 
 
+@pytest.mark.parametrize(
+    ("denied", "hint"),
+    [(True, "a drill needs another MongoDB in MONGO_URI, or "), (False, "check that MongoDB")],
+)
+def test_a_drill_says_what_its_user_lacks(
+    command: Run, monkeypatch: pytest.MonkeyPatch, denied: bool, hint: str
+) -> None:
+    """The service's user of MongoDB may not create databases: the hint names what a drill needs."""
+    assert command("backup", "b.tar").returncode == 0
+
+    def refuse(*_: object, **__: object) -> None:
+        raise StorageUnavailableError("no", is_denied=denied)
+
+    monkeypatch.setattr(drills, "fill", refuse)
+    done = command("drill", "b.tar")
+    assert done.returncode == (4 if denied else 5)
+    assert f"error: no. Hint: {hint}" in done.stderr
+
+
 @pytest.mark.promise("purges")
 def test_a_backup_made_during_writes_is_of_one_moment(
     environment: dict[str, str], restored: Stored, command: Run, tmp_path: Path

@@ -271,3 +271,15 @@ def test_too_few_members_are_a_warning(monkeypatch: pytest.MonkeyPatch, size: in
     done = CliRunner().invoke(commands, ["replicaset", "initiate"], env=settings)
     assert done.exit_code == 0, done.output
     assert ("no node may be lost" in done.stderr) == warns
+
+
+@pytest.mark.parametrize(("user", "noted"), [("app:hunter2@", True), ("", False)])
+def test_a_user_who_is_not_created_is_noted(monkeypatch: pytest.MonkeyPatch, user: str, noted: bool) -> None:
+    """Without the key file, the command says that it creates no user, if MONGO_URI names one."""
+    made = SimpleNamespace(size=3, initiate=lambda **_: None)
+    monkeypatch.setattr(replicaset, "ReplicaSet", lambda *_, **__: made)
+    settings = {"MONGO_URI": f"mongodb://{user}a:1/?replicaSet=rs0"}
+    done = CliRunner().invoke(commands, ["replicaset", "initiate"], env=settings)
+    assert done.exit_code == 0, done.output
+    note = "note: users are created only with --key-file and --root-password-file\n"
+    assert done.stderr == note * noted

@@ -1,5 +1,6 @@
 """`secret-manager serve`."""
 
+import errno
 import os
 import socket
 from pathlib import Path
@@ -94,4 +95,15 @@ def test_an_address_of_another_machine_is_one_line(monkeypatch: pytest.MonkeyPat
     monkeypatch.chdir(tmp_path)
     environment = settings("mongodb://127.0.0.1:1", new_key()) | {"BIND": "192.0.2.1:8000"}
     done = CliRunner(env=environment).invoke(commands, ["serve"])
-    assert "cannot listen on 192.0.2.1:8000: Cannot assign requested address" in done.stderr
+    problem = "cannot listen on 192.0.2.1:8000: Cannot assign requested address"
+    assert f"{problem}. Hint: use an address of this machine in BIND" in done.stderr
+
+
+def test_a_port_of_root_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """A port that needs a privilege is reported as such, not as one in use."""
+    monkeypatch.chdir(tmp_path)
+    denied = PermissionError(errno.EACCES, "Permission denied")
+    monkeypatch.setattr(service, "_listen_error", lambda _: denied)
+    environment = settings("mongodb://127.0.0.1:1", new_key()) | {"BIND": "127.0.0.1:443"}
+    done = CliRunner(env=environment).invoke(commands, ["serve"])
+    assert "Permission denied. Hint: ports below 1024 need root or CAP_NET_BIND_SERVICE" in done.stderr

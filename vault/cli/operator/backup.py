@@ -26,7 +26,7 @@ from vault.backup.drill import Report, Step
 from vault.cli.operator.context import connected
 from vault.cli.shell.output import Output, output_options
 from vault.client import private_files
-from vault.core.errors import BackupRefusedError
+from vault.core.errors import BackupRefusedError, StorageUnavailableError
 from vault.core.principal import OPERATOR
 from vault.core.text import printable, quantity
 from vault.crypto import Keyring
@@ -138,6 +138,7 @@ def drill(output: Output, file: BinaryIO) -> None:
         drills.record(found)
     name = f"drill_{secrets.token_hex(8)}"
     with (
+        _hinted(),
         connected(output, reading=True, scratch=name) as parts,
         drills.dropped_afterwards(parts.database),
     ):
@@ -146,6 +147,17 @@ def drill(output: Output, file: BinaryIO) -> None:
         # Printed before the database is dropped, which can fail.
         code = _print(report, found, output)
     sys.exit(code)
+
+
+@contextmanager
+def _hinted() -> Iterator[None]:
+    """Say which MongoDB a drill needs, if the user in MONGO_URI may not create databases."""
+    try:
+        yield
+    except StorageUnavailableError as error:
+        if error.is_denied:
+            error.hint = "a drill needs another MongoDB in MONGO_URI, or a user who may create databases"
+        raise
 
 
 @contextmanager

@@ -83,7 +83,7 @@ def initiate(
 ) -> None:
     """Create MONGO_URI's replica set from the members it lists.
 
-    Waits for its primary. With access control, also creates the users root and MONGO_URI's own, and the audit
+    Waits for its primary. With --key-file, also creates the users root and MONGO_URI's own, and the audit
     trail's indexes and retention (AUDIT_TTL_DAYS). MONGO_URI's user gets exactly the privileges that the
     service needs: it cannot change or remove audit entries. Safe to repeat: an existing set stays unchanged,
     and users get these passwords.
@@ -99,6 +99,8 @@ def initiate(
         root_password=root_password, audit_ttl_days=days, timeout_seconds=limit.total_seconds()
     )
     output.result({"state": "ready", "members": replica_set.size}, "The replica set is ready.")
+    if root_password is None and parse_mongodb_uri(uri).username:
+        output.note("note: users are created only with --key-file and --root-password-file")
     if replica_set.size < MIN_MEMBERS:
         output.note(f"warning: {quantity(replica_set.size, 'member')}: no node may be lost")
 

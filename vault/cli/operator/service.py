@@ -22,6 +22,11 @@ _ANY_ADDRESS = ("0.0.0.0", "[::]")  # noqa: S104 - compared with, not bound to
 _TIMEOUT_SECONDS = 7
 #: The time in which a service that stops frees its ports, and the pause between two attempts.
 _LISTEN_TIMEOUT_SECONDS, _LISTEN_PAUSE_SECONDS = 5, 0.2
+#: By the error; other errors are those of an address.
+_LISTEN_HINTS = {
+    errno.EADDRINUSE: "stop the process that listens there, or change ",
+    errno.EACCES: "ports below 1024 need root or CAP_NET_BIND_SERVICE: change ",
+}
 
 
 def local_address(bind: str) -> tuple[str, int]:
@@ -91,7 +96,7 @@ def _require_free_ports(settings: Settings) -> None:
             if error.errno != errno.EADDRINUSE or monotonic() > until:
                 raise SettingsError(
                     f"cannot listen on {address}: {error.strerror}",
-                    hint=f"stop the process that listens there, or change {name}",
+                    hint=f"{_LISTEN_HINTS.get(error.errno or 0, 'use an address of this machine in ')}{name}",
                 )
             sleep(_LISTEN_PAUSE_SECONDS)
 
