@@ -1,4 +1,4 @@
-"""The checkpoints against which a trail is verified: one that the operator kept, and witnessed ones."""
+"""The heads against which a trail is verified: of checkpoints, of certificates, and of the service's log."""
 
 import json
 from base64 import b64decode
@@ -19,6 +19,7 @@ from vault.core.text import unique_names
 from vault.crypto import encoding
 from vault.crypto.audit_chain import VerifyingKey
 from vault.documents.audit import Record
+from vault.documents.base import is_text
 
 #: The clock of the service may be ahead of a witness's clock by this much.
 _MAX_CLOCK_LEAD = timedelta(minutes=10)
@@ -40,6 +41,8 @@ class Evidence:
         self.last_confirmed: dict[str, datetime] = {}
         #: True if a counter-signature was verified by the key in it: then nothing proves whose it is.
         self.trusts_answers = False
+        #: The number of streams with a head in the log.
+        self.logged = 0
 
     def add(self, found: Checkpoint) -> Iterator[Finding]:
         """Take a checkpoint; yield a finding if it contradicts another one."""
@@ -63,6 +66,33 @@ class Evidence:
                 yield Finding(*place, "differs between two genuine checkpoints")
             if stream not in self.heads or self.heads[stream]["seq"] < head["seq"]:
                 self.heads[stream] = head
+
+    def read_heads(self, lines: Iterable[str]) -> Iterator[Finding]:
+        """Take the newest head of each stream in *lines*, after all checkpoints; yield findings as `add`.
+
+        Lines are of the service's log, or entries of a second sink. Others are ignored, and so are unsigned
+        entries: a later signature covers them.
+
+        Raises:
+            InvalidCheckpointError: No line has a head that a known key signed.
+        """
+        newest: dict[str, Record] = {}
+        for line in lines:
+            try:
+                found = json.loads(line)
+                head = found.get("head", found)
+                stream, seq = head["stream"], head["seq"]
+                is_signed = self._keys[head["signer"]].verifies(head["signature"], head["hash"].encode())
+                is_newest = seq > newest.get(stream, {"seq": -1})["seq"]
+                if is_signed and is_newest and isinstance(seq, int) and is_text(head["ts"]):
+                    newest[stream] = head
+            except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
+                continue
+        if not newest:
+            raise InvalidCheckpointError("no line has a head that is signed by a key that is known")
+        self.logged = len(newest)
+        for stream, head in newest.items():
+            yield from self.add_certified({stream: head}, head["signer"])
 
     def read_witnessed(
         self,

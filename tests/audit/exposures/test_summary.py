@@ -106,6 +106,8 @@ def test_secrets_have_names_or_parts_of_their_ids(store: Store) -> None:
     store({"secret_id": "11111111-aaaa", "principal": "web", **named("billing/db")})
     store({"secret_id": "22222222-bbbb", **named("key", "team-a")}, times=2)
     store({"secret_id": "33333333-cccc"}, {"action": "describe", "secret_id": "44444444-dddd"})
+    # The accessor of a wrapped reply is no secret.
+    store({"action": "unwrap", "secret_id": "55555555-eeee"})
     activity = summed()
     assert [row.name for row in activity.principals] == ["ci", "web"]
     assert [(row.name, row.reads, row.principals, row.by_principal) for row in activity.secrets] == [

@@ -58,8 +58,11 @@ def test_a_time_stamp_proves_when_a_checkpoint_existed(tsa: Authority, path: str
     [
         (lambda reply: (500, reply, {}), "answers with status 500"),
         (lambda _: (302, b"", {"Location": "http://127.0.0.1:1"}), "answers with status 302"),
-        (lambda reply: (200, reply[:-9], {}), "sends another reply than expected"),
-        (lambda _: (200, bytes.fromhex("30053003020102"), {}), "sends another reply than expected"),
+        (lambda reply: (200, reply[:-9], {}), "sends no usable time stamp: ASN.1 parse error"),
+        (
+            lambda _: (200, bytes.fromhex("30053003020102"), {}),
+            "sends no usable time stamp: no time",
+        ),
         (lambda reply: (200, reply + b" " * 70_000, {}), "sends a reply of more than 65536 bytes"),
     ],
     ids=["failed", "redirect", "cut", "refused", "large"],
@@ -72,7 +75,7 @@ def test_another_reply_is_no_answer(
     one = witness(tsa.url)
     with pytest.raises(WitnessError) as caught:
         one.confirm(MADE, 0)
-    assert str(caught.value) == f"{one.host} {said}"
+    assert str(caught.value).startswith(f"{one.host} {said}")
     assert caught.value.exit_code is Exit.UNAVAILABLE
 
 
@@ -84,7 +87,7 @@ def test_a_time_stamp_of_another_request_is_no_answer(
     earlier = tsa.reply(first.as_bytes())
     time_stamps.check(earlier, first)
     monkeypatch.setattr(tsa, "tamper", lambda _: (200, earlier, {}))
-    with pytest.raises(WitnessError, match="another reply"):
+    with pytest.raises(WitnessError, match="the time stamp is of something else"):
         witness(tsa.url).confirm(MADE, 0)
 
 

@@ -86,6 +86,31 @@ def test_an_answer_is_complete_until_its_first_page(
     assert f"3 exposures, complete until {moment(pages[0].complete_until)}" in done.stderr
 
 
+@pytest.mark.parametrize(
+    ("arguments", "said"),
+    [
+        (("--principal", "alcie"), "The trail has no entry of this principal"),
+        (("--token", "alcie"), "The trail has no entry of this principal"),
+        (("--principal", "alcie", "--certificate", "alcie.json"), "The trail has no entry of this principal"),
+        (("app/bd",), "No secret has this name. Hint: add --stale"),
+        (("app/bd", "--stale"), "No secret has this name."),
+        (("app/db", "--principal", "operator"), ""),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("secret_id")
+def test_a_misspelled_question_is_noted(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: Any, said: str
+) -> None:
+    """An empty answer about an unknown name says so: it proves nothing about the intended name."""
+    monkeypatch.chdir(tmp_path)
+    done = run(environment, *arguments)
+    assert done.exit_code == 0
+    notes = done.stderr.splitlines()
+    assert notes[0].startswith("0 exposures")
+    assert (len(notes), notes[1].startswith(said)) == (3 if said else 2, True)
+
+
 @pytest.mark.promise(3)
 def test_a_question_is_on_record(environment: dict[str, str], stored: Stored, secret_id: str) -> None:
     """The entry of the command says what was asked, and comes before the answer."""

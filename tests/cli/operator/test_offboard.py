@@ -200,6 +200,7 @@ def test_notes_say_what_stays(environment: dict[str, str], app: Flask, stored: S
         done = CliRunner().invoke(cli.commands, ["offboard", "--principal", name], env=environment)
         assert (done.exit_code, stored.tokens.count_documents({"revoked_at": None})) == (0, 0)
         assert said in done.stderr
+        assert "Not listed: replaced values, and expired, deleted and used-up secrets." in done.stderr
         assert "Repeat this in a minute" in done.stderr
 
 

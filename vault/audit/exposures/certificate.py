@@ -147,9 +147,10 @@ def read(text: str, keys: Mapping[str, VerifyingKey]) -> Certificate:
         signed = PURPOSE + encoding.canonical(made)
     except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
         raise InvalidCheckpointError("this is not a certificate") from None
-    found = (key for key in keys.values() if key.pem() == signer and key.verifies(signature, signed))
-    if (key := next(found, None)) is None:
+    if (key := next((key for key in keys.values() if key.pem() == signer), None)) is None:
         raise InvalidCheckpointError("the certificate is not signed by a key that is known")
+    if not key.verifies(signature, signed):
+        raise InvalidCheckpointError("the certificate was altered: its signature is of another content")
     if made["format"] != _FORMAT:
         raise InvalidCheckpointError("the certificate is of a later release")
     return Certificate(made, key.signer)

@@ -3,7 +3,7 @@
 All functions raise `PyMongoError`.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 
 from vault.audit.exposures.expressions import text_at
@@ -98,3 +98,8 @@ def require_genuine(ids: Sequence[str], keyring: Keyring) -> None:
                 secret.decrypt(keyring)
             except DecryptionError:
                 raise VaultError("the record of a secret with this name was altered") from None
+
+
+def is_in_trail(principals: Collection[str]) -> bool:
+    """Return whether the trail has an entry of one of *principals*."""
+    return collection().find_one({"principal": {"$in": [*principals]}}, {"_id": True}) is not None

@@ -238,7 +238,12 @@ def _principals(period: _Period) -> tuple[int, list[PrincipalRow]]:
 
 
 def _secrets(period: _Period, principals: Sequence[str]) -> tuple[int, list[SecretRow]]:
-    is_read = {"status": Status.SUCCESS.value, "action": {"$in": _READS}, "secret_id": {"$type": "string"}}
+    # The entry of an unwrap has the accessor of the wrapped reply in place of a secret.
+    is_read = {
+        "status": Status.SUCCESS.value,
+        "action": Action.FETCH.value,
+        "secret_id": {"$type": "string"},
+    }
     read = period.entries("principal", "secret_id", "name", "namespace", **is_read)
     latest = {"$max": {"ts": "$ts", "name": "$name", "namespace": "$namespace"}}
     # By principals first: a set of them in each group would have no bound.

@@ -80,8 +80,10 @@ def read(text: str, keys: Mapping[str, VerifyingKey]) -> Checkpoint:
 def parsed(made: Any, keys: Mapping[str, VerifyingKey]) -> Checkpoint:
     """Return the checkpoint that *made*, decoded JSON, represents. Errors as `read`."""
     try:
-        if not is_signed(made, keys):
+        if made["signer"] not in keys:
             raise InvalidCheckpointError("the checkpoint is not signed by a key that is known")
+        if not is_signed(made, keys):
+            raise InvalidCheckpointError("the checkpoint was altered: its signature is of another content")
         heads = {head["stream"]: head for head in made["heads"]}
         return Checkpoint(datetime.fromisoformat(made["ts"]), heads, retired_by(made))
     except (KeyError, TypeError, ValueError):

@@ -13,7 +13,7 @@ from vault.documents.audit import Record
 from vault.documents.base import is_text
 
 _ALTERED = "was altered: its hash does not match its content"
-FOREIGN = "is not an entry of this service's making"
+FOREIGN = "was altered or planted: the service stores no entry in this form"
 
 #: The maximum length of a text that is kept: that of a signature, the longest text of the service.
 MAX_TEXT_LENGTH = 128

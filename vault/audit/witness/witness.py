@@ -13,6 +13,7 @@ from vault.audit.witness import counter_signature
 from vault.client.http import USER_AGENT, HTTPClient, RequestFailedError
 from vault.client.service import Service
 from vault.core.errors import ServiceRefusedError, ServiceUnavailableError, SettingsError, WitnessError
+from vault.core.text import printable
 from vault.crypto import encoding
 from vault.documents.audit import Record
 
@@ -23,6 +24,9 @@ _MAX_ANSWER_BYTES = 65_536
 
 #: The maximum number of heads that another installation takes.
 _MAX_HEADS = 24_000
+
+#: The maximum length of the reason against a time stamp: the library can quote from it.
+_MAX_REASON_LENGTH = 120
 
 _PATH = "/vault/witness/checkpoint"
 
@@ -100,8 +104,9 @@ class Witness:
             time_stamps().check(reply.content, request)
         except RequestFailedError as error:
             raise WitnessError(f"{self.host} {error}") from None
-        except ValueError:
-            raise WitnessError(_NO_ANSWER.format(self.host)) from None
+        except ValueError as error:
+            reason = printable(str(error)[:_MAX_REASON_LENGTH])
+            raise WitnessError(f"{self.host} sends no usable time stamp: {reason}") from None
         return {"time_stamp": b64encode(reply.content).decode()}
 
     def _signature(self, shown: Mapping[str, Any]) -> dict[str, Any]:

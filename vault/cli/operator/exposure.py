@@ -12,6 +12,7 @@ import click
 from vault.audit import reader
 from vault.audit.exposures import certificate as certificates
 from vault.audit.exposures import exposure as exposures
+from vault.audit.exposures import lookup
 from vault.audit.exposures.exposure import MAX_LIMIT, UNKNOWN
 from vault.audit.exposures.knowledge import Question
 from vault.audit.exposures.summary import shown_name
@@ -26,6 +27,7 @@ from vault.core.networks import unmapped
 from vault.core.principal import DEFAULT_NAMESPACE, OPERATOR
 from vault.core.text import quantity
 from vault.core.timestamps import moment
+from vault.documents.guard import storage_errors
 from vault.keys import guard
 from vault.parts import Parts
 
@@ -106,14 +108,25 @@ def exposure(
         attempt = Attempt(action=Action.AUDIT_EXPOSURE, principal=OPERATOR)
         question.record(attempt)
         reader.record(attempt)
-        if path is None:
-            _show(question, output)
-        else:
-            _certify(question, path, parts, output)
+        number = _show(question, output) if path is None else _certify(question, path, parts, output)
+        if number == 0:
+            _name_misspelled(question, output)
     output.note(f"The trail cannot know: {'; '.join(UNKNOWN.values())}")
 
 
-def _certify(question: Question, path: Path, parts: Parts, output: Output) -> None:
+def _name_misspelled(question: Question, output: Output) -> None:
+    """Note if an empty answer is of a principal or a secret that is not known: it can be misspelled."""
+    with storage_errors():
+        principals = lookup.principals_of(question)
+        if principals and not lookup.is_in_trail(principals):
+            output.note("The trail has no entry of this principal: is this its name there, NAMESPACE/NAME?")
+        if question.secret_name is not None and not lookup.ids_of(question, "")[0]:
+            hint = "" if question.stale else " Hint: add --stale for those that had it"
+            output.note(f"No secret has this name.{hint}")
+
+
+def _certify(question: Question, path: Path, parts: Parts, output: Output) -> int:
+    """Certify the answer to *question* in the file *path*, and return the number of exposures."""
     with output.bar("Verifying", reader.estimate()) as bar:
         days = parts.settings.audit_ttl_days
         made = certificates.make(question, parts.keyring, retention_days=days, progress=bar.advance)
@@ -121,9 +134,11 @@ def _certify(question: Question, path: Path, parts: Parts, output: Output) -> No
     Lines(output, _COLUMNS, _texts).show(made["exposures"])
     number, until = len(made["exposures"]), made["query"]["complete_until"]
     output.note(f"{quantity(number, 'exposure')}, complete until {until}, certified in {path}")
+    return number
 
 
-def _show(question: Question, output: Output) -> None:
+def _show(question: Question, output: Output) -> int:
+    """Show the answer to *question*, and return the number of exposures."""
     lines, number, cursor = Lines(output, _COLUMNS, _texts), 0, None
     first: exposures.Page | None = None
     # On one terminal, the bar would be between the lines.
@@ -138,6 +153,7 @@ def _show(question: Question, output: Output) -> None:
             if cursor is None:
                 break
     output.note(f"{quantity(number, 'exposure')}, complete until {moment(first.complete_until)}")
+    return number
 
 
 def _texts(row: Row) -> list[str]:

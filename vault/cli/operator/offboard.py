@@ -77,6 +77,10 @@ def offboard(output: Output, principal: str, is_plan: bool) -> None:
     elif not is_any:
         output.note("Nothing to end: is this the name in the trail, NAMESPACE/NAME?")
     output.note(f"{quantity(len(found), 'secret')} to rotate, complete until {until}")
+    output.note(
+        "Not listed: replaced values, and expired, deleted and used-up secrets. If such a value still works "
+        "where it was used, change it there. `secret-manager exposure --principal NAME --stale` lists them"
+    )
     if not is_plan:
         output.note("Repeat this in a minute: requests that were in progress can add to it")
 

@@ -166,12 +166,16 @@ def test_a_page_without_anything_says_so() -> None:
 
 
 def test_figures_are_complete() -> None:
-    """Counts have separators, ages have days, and cut lists say how many there are."""
-    text = " ".join(Elements(page_of(report_of("a"))).text.split())
+    """Counts have separators, ages have whole days, and cut lists say how many there are."""
+    report = report_of("a")
+    soon = AgedSecret(SECRET_ID, "default", "soon", NOW, NOW + timedelta(minutes=48))
+    report = replace(report, secrets=replace(report.secrets, expiring=[*report.secrets.expiring, soon]))
+    text = " ".join(Elements(page_of(report)).text.split())
     for part in (
         "1 of 20 principals.",
         "400 d",
         "in 1 d",
+        "in 0 d",
         "1 of 30 findings.",
         "5 pending rewraps",
         "1 failures",

@@ -68,4 +68,4 @@ def _cut(text: str) -> str:
 
 def _age(time: datetime | None, now: datetime) -> str:
     """Return the time from *time* until *now*, or from *now* until *time*, in days; empty without a time."""
-    return "" if time is None else f"{abs((now - time).days):,} d"
+    return "" if time is None else f"{abs(now - time).days:,} d"

@@ -37,6 +37,8 @@ _MAX_EXPORT_DELAY = timedelta(hours=1)
 #: By the gravest finding. Nothing is looked up by name here, so 3 has another meaning than elsewhere.
 _EXIT_CODES = {Kind.TAMPERING: 1, Kind.LOOK: 3, Kind.NOTE: 0}
 
+_NO_ENDS = "Only other evidence, such as --checkpoint, shows that the end of a stream was removed: see --help"
+
 _RUNBOOK = 'The next steps are in docs/runbook.md, under "Audit verify reports a finding".'
 
 
@@ -55,6 +57,9 @@ def _days(text: str) -> int:
 )
 @click.option(
     "--checkpoint", type=parameters.TEXT_FILE, help="Verify against the output of `audit checkpoint`."
+)
+@click.option(
+    "--heads", type=parameters.TEXT_FILE, help="Verify against heads in the service's log, or in a sink."
 )
 @click.option("--witnesses", type=parameters.TEXT_FILE, help="Verify against the output of `audit witness`.")
 @click.option(
@@ -92,6 +97,7 @@ def verify(
     file: IO[str] | None,
     keys: IO[bytes] | None,
     checkpoint: IO[str] | None,
+    heads: IO[str] | None,
     witnesses: IO[str] | None,
     tsa_ca: IO[bytes] | None,
     witness_key: IO[bytes] | None,
@@ -104,8 +110,8 @@ def verify(
     Exits with 0 if the trail is intact, with 1 if it is not what the service wrote, and with 3 if a finding
     needs a look.
 
-    Only a checkpoint, a certificate or a receipt can show that the end of a stream, or a whole stream, was
-    removed. Witnessed checkpoints also show what the holders of the master key changed.
+    Only a checkpoint, a certificate, a receipt or a head can show that the end of a stream, or a whole
+    stream, was removed. Witnessed checkpoints also show what the holders of the master key changed.
     """
     witnessed = _witnessed(witnesses, tsa_ca, witness_key)
     with ExitStack() as stack:
@@ -122,6 +128,7 @@ def verify(
             *chain.from_iterable(map(evidence.add, kept)),
             *witnessed(evidence),
             *(evidence.add_certified(certificate.heads, certificate.signer) if certificate else ()),
+            *_logged(heads, evidence),
         ]
         held = evidence.newest
         if file is not None and days and held is None:
@@ -168,9 +175,8 @@ def verify(
         },
         f"{entries} in {quantity(verifier.streams, 'stream')}{_counted(counts)}: {worst.verdict}",
     )
-    _name_witnesses(evidence, output)
-    if worst is not Kind.NOTE:
-        output.note(_RUNBOOK)
+    _name_evidence(evidence, output)
+    _name_next_steps(worst, output, has_ends=bool(evidence.heads or receipts))
     sys.exit(_EXIT_CODES[worst])
 
 
@@ -218,7 +224,21 @@ def _question(certificate: Certificate | None, output: Output) -> dict[str, Any]
     return {"question": certificate.question}
 
 
-def _name_witnesses(evidence: Evidence, output: Output) -> None:
+def _logged(file: IO[str] | None, evidence: Evidence) -> Iterable[Finding]:
+    """Add the heads in *file*, if there is one, to *evidence*; return the findings about them."""
+    return evidence.read_heads(file) if file else ()
+
+
+def _name_next_steps(worst: Kind, output: Output, *, has_ends: bool) -> None:
+    if worst is not Kind.NOTE:
+        output.note(_RUNBOOK)
+    elif not has_ends:
+        output.note(_NO_ENDS)
+
+
+def _name_evidence(evidence: Evidence, output: Output) -> None:
+    if evidence.logged:
+        output.note(f"Compared with the heads of {quantity(evidence.logged, 'stream')}")
     for name, time in evidence.last_confirmed.items():
         output.note(f"{printable(name)} has confirmed a checkpoint at {moment(time)}")
     if evidence.trusts_answers:
