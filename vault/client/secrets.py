@@ -10,14 +10,12 @@ from typing import Any, cast
 from vault.client.descriptions import is_description, is_row
 from vault.client.service import Service
 from vault.core.errors import ServiceRefusedError, ServiceUnavailableError, VaultError
+from vault.core.limits import MAX_ITEMS
 
 #: The maximum bytes of a value: no service can take more.
 MAX_VALUE_BYTES = 1_048_576
 
 _PATH = "/vault/secret/"
-
-#: The maximum number of items in a request.
-MAX_ITEMS = 100
 
 #: The base64 of a batch of new secrets. The service takes 8 MiB of values.
 _MAX_BATCH_LENGTH = 6 * 1_048_576

@@ -9,9 +9,10 @@ from vault.api.document.fields import flawless, id_field, number_field
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import reply_memory
 from vault.console.operations import FormBody, answer, arguments, blueprint, body, operation, page, see_other
-from vault.console.secrets import MAX_VERSION, folder_of, reference_of
+from vault.console.secrets import folder_of, reference_of
 from vault.core.attempt import Action
 from vault.core.labels import are_labels
+from vault.core.limits import MAX_READS, MAX_VERSION
 from vault.core.paths import name_flaw
 from vault.core.principal import Scope
 from vault.secrets.queries import MAX_PAGE_BYTES
@@ -21,7 +22,6 @@ from vault.secrets.requests import NewSecret, Reference
 _PAGE_SIZE = 100
 _SECONDS_A_DAY = 86_400
 _MAX_DAYS = 3_650
-_MAX_READS = 1_000
 
 
 class Value(fields.String):
@@ -63,7 +63,7 @@ class _NewSecret(FormBody):
     value = Value(required=True)
     labels = _Labels(load_default=dict)
     days = number_field("Days until it expires; never if omitted.", 30, maximum=_MAX_DAYS)
-    max_reads = number_field("Maximum number of fetches; unlimited if omitted.", 1, maximum=_MAX_READS)
+    max_reads = number_field("Maximum number of fetches; unlimited if omitted.", 1, maximum=MAX_READS)
 
 
 class _NewVersion(FormBody):

@@ -26,6 +26,7 @@ from vault.console.operations import (
 from vault.core.attempt import Action
 from vault.core.errors import StorageUnavailableError
 from vault.core.labels import are_labels
+from vault.core.limits import MAX_VERSION
 from vault.core.paths import name_flaw, prefix_flaw
 from vault.core.principal import Scope
 from vault.core.text import is_one_line, is_shown
@@ -37,7 +38,6 @@ from vault.secrets.search import MAX_CHARACTERS, Search
 
 #: Rows of a page.
 _PAGE_SIZE = 100
-MAX_VERSION = 2**31 - 1
 
 #: What expires within this time, expires soon; what was not fetched for this time, is unused.
 _SOON, _UNUSED = timedelta(days=30), timedelta(days=90)

@@ -26,9 +26,6 @@ from vault.documents.secret import UnstoredSecret
 from vault.documents.stored_secret import StoredSecret, VersionInfo
 from vault.secrets.requests import NewSecret, Reference, derive_ids, limit_details
 
-#: The maximum number of items in a request.
-MAX_ITEMS = 100
-
 #: Errors that fail only their own item. All others fail the whole request.
 _OWN_ERRORS = (
     CredentialRequiredError,

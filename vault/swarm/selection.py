@@ -8,13 +8,13 @@ from enum import StrEnum
 from typing import Any
 from uuid import UUID
 
+from vault.core.limits import MAX_VERSION
 from vault.core.paths import name_flaw
 from vault.swarm.outcomes import InvalidRequestError
 
 #: The beginning of the labels that this product reads.
 LABEL_PREFIX = "secret-manager."
 _LABELS = ("name", "id", "version", "field", "encoding", "services", "images")
-_MAX_VERSION = 2**31 - 1
 
 #: What the API takes in a delivery context. In a batch, one invalid context fails all items.
 _CONTEXT = re.compile("[!-~]{1,128}")
@@ -199,7 +199,7 @@ def _named(labels: Mapping[str, str]) -> dict[str, str]:
 def _version(text: str | None) -> int | None:
     if text is None:
         return None
-    if not re.fullmatch("[1-9][0-9]{0,9}", text) or int(text) > _MAX_VERSION:
+    if not re.fullmatch("[1-9][0-9]{0,9}", text) or int(text) > MAX_VERSION:
         raise InvalidRequestError(f"{LABEL_PREFIX}version must be the number of a version")
     return int(text)
 

@@ -317,7 +317,7 @@ def test_deliveries_share_requests(world: World, monkeypatch: pytest.MonkeyPatch
 
 def test_a_shared_request_gathers_deliveries(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """After a shared request, the next one waits until it is full, or until none has come for a moment."""
-    monkeypatch.setattr(deliveries, "_MAX_ITEMS", 2)
+    monkeypatch.setattr(deliveries, "MAX_ITEMS", 2)
     slept: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -336,7 +336,7 @@ def test_a_shared_request_gathers_deliveries(world: World, monkeypatch: pytest.M
     world.driver._deliveries._gather()
     assert (len(slept), world.driver._deliveries._batches.waiting) == (2, 2)
     monkeypatch.setattr(deliveries, "_MAX_GATHERING_SECONDS", 0)
-    monkeypatch.setattr(deliveries, "_MAX_ITEMS", 100)
+    monkeypatch.setattr(deliveries, "MAX_ITEMS", 100)
     world.driver._deliveries._gather()
     assert len(slept) == 2
     world.service.answers.set()

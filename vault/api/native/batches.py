@@ -15,10 +15,11 @@ from vault.api.native import deliveries
 from vault.api.native.secret_replies import CANARY_WARNING
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import reply_memory
+from vault.core.limits import MAX_ITEMS
 from vault.core.principal import Scope
 from vault.observability import metrics
 from vault.secrets import canaries
-from vault.secrets.items import MAX_ITEMS, Creation, Fetch, Item
+from vault.secrets.items import Creation, Fetch, Item
 from vault.secrets.requests import NewSecret
 
 logger = logging.getLogger(__name__)

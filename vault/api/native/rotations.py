@@ -26,6 +26,7 @@ from vault.api.native.token_schemas import NoOptions
 from vault.api.operations.blueprint import Blueprint, current_attempt, current_slot, services
 from vault.api.operations.replies import reply_memory
 from vault.core.attempt import Action
+from vault.core.limits import MAX_VERSION
 from vault.core.paths import MAX_NAME_BYTES, name_flaw
 from vault.core.principal import Scope
 from vault.core.text import ONE_LINE_PATTERN
@@ -50,7 +51,6 @@ _TASK = "kzzqdtbrqefyh3pmblf5kv9m0"
 _KINDS = [kind.value for kind in SourceKind]
 _TIME = "2026-11-24T15:30:00.000Z"
 _TEN_YEARS_SECONDS = 315_360_000
-_MAX_VERSION = 2**31 - 1
 
 
 def _secret_field(description: str, example: str = _NAME) -> fields.String:
@@ -201,7 +201,7 @@ class ReleaseSchema(RotationReference):
     version = fields.Integer(
         strict=True,
         required=True,
-        validate=validate.Range(1, _MAX_VERSION),
+        validate=validate.Range(1, MAX_VERSION),
         metadata={"description": "The version with the new password.", "example": 2},
     )
     tasks = BoundedList(

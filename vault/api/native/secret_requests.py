@@ -29,11 +29,11 @@ from vault.api.document.fields import (
 )
 from vault.api.native.deliveries import delivery_field
 from vault.core.labels import MAX_KEY_BYTES, MAX_LABELS, MAX_TEXT_BYTES
+from vault.core.limits import MAX_ITEMS, MAX_READS, MAX_VERSION
 from vault.core.paths import MAX_NAME_BYTES, name_flaw, prefix_flaw
 from vault.core.principal import Scope
 from vault.core.text import ONE_LINE_PATTERN
 from vault.secrets.idempotency import MIN_ANONYMOUS_KEY_LENGTH
-from vault.secrets.items import MAX_ITEMS
 from vault.secrets.requests import Reference
 from vault.secrets.search import MAX_CHARACTERS
 from vault.secrets.selection import CURSOR_PATTERN
@@ -43,9 +43,7 @@ NAME = {"example": "billing/db-password"}
 CURSOR = "550e8400-e29b-41d4-a716-446655440000/billing/db-password"
 
 _TEN_YEARS_SECONDS = 315_360_000
-_MAX_READS = 1_000
 _MAX_LISTED = 1_000
-_MAX_VERSION = 2**31 - 1
 
 
 def name_field(*, description: str, **options: Any) -> fields.String:
@@ -88,7 +86,7 @@ class NewSecretSchema(Body):
     max_reads = number_field(
         "Maximum number of fetches; unlimited if omitted. A fetch whose reply is lost counts.",
         1,
-        maximum=_MAX_READS,
+        maximum=MAX_READS,
     )
     name = name_field(
         description="A name in addition to the ID, unique in the namespace: a path of up to 512 bytes in "
@@ -172,7 +170,7 @@ class SecretReference(Body):
 class VersionReference(SecretReference):
     """A reference to a version of a secret."""
 
-    version = number_field("A version that is still kept; by default the newest.", 1, maximum=_MAX_VERSION)
+    version = number_field("A version that is still kept; by default the newest.", 1, maximum=MAX_VERSION)
     delivery = delivery_field()
 
 
@@ -208,7 +206,7 @@ class PurgeReference(SecretReference):
         "The version to purge, of a secret that is not deleted. It cannot be the newest. If omitted, the "
         "secret must be deleted, and is purged as a whole.",
         1,
-        maximum=_MAX_VERSION,
+        maximum=MAX_VERSION,
     )
 
 
@@ -220,7 +218,7 @@ class NewVersion(SecretReference):
         "The version that you expect to be the newest. If it is not, nothing is changed. If omitted, any "
         "version may be the newest.",
         1,
-        maximum=_MAX_VERSION,
+        maximum=MAX_VERSION,
     )
 
 

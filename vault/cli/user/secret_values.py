@@ -19,9 +19,8 @@ from vault.client.secrets import MAX_VALUE_BYTES, Fetched, Secrets, all_of, is_i
 from vault.client.service import Service
 from vault.core import strict_json
 from vault.core.errors import FieldNotFoundError, VaultError
+from vault.core.limits import MAX_READS
 from vault.core.text import is_shown
-
-_MAX_READS = 1_000
 
 _FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 _INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
@@ -93,7 +92,7 @@ def get(
     help="Time until it expires, such as 30d or 12h.",
 )
 @click.option(
-    "--max-reads", metavar="N", type=click.IntRange(1, _MAX_READS), help="Maximum number of fetches."
+    "--max-reads", metavar="N", type=click.IntRange(1, MAX_READS), help="Maximum number of fetches."
 )
 @parameters.labels_option("A label. Can be repeated; replaces all others.")
 @click.option(

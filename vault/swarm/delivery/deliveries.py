@@ -10,6 +10,7 @@ from time import monotonic, sleep
 from vault.core import deadline
 from vault.core.batching import Batcher
 from vault.core.errors import OverloadedError, StorageUnavailableError
+from vault.core.limits import MAX_ITEMS
 from vault.swarm.delivery.cache import EncryptedCache, Fetched
 from vault.swarm.delivery.client import Client, Fetch, TokenFile
 from vault.swarm.delivery.metrics import Metrics
@@ -17,9 +18,6 @@ from vault.swarm.outcomes import DeniedError, LargeValueError, NotDeliveredError
 from vault.swarm.selection import Reference
 
 logger = logging.getLogger(__name__)
-
-#: The service takes that many items at a time.
-_MAX_ITEMS = 100
 
 #: A shared request waits until no delivery has been asked for during this time …
 _QUIET_SECONDS = 0.03
@@ -40,7 +38,7 @@ class Deliveries:
         self._cache = cache
         self._metrics = metrics
         self._batches: _Fetches = Batcher(
-            self._fetch, gather=self._gather, queue="fetches", max_batch=_MAX_ITEMS
+            self._fetch, gather=self._gather, queue="fetches", max_batch=MAX_ITEMS
         )
         #: For decoys, and for values that are too large for a batch.
         self._single: _Fetches = Batcher(self._fetch, gather=self._gather, queue="fetches", max_batch=1)
@@ -86,7 +84,7 @@ class Deliveries:
 
     def _gather(self) -> None:
         end, before = monotonic() + _MAX_GATHERING_SECONDS, -1
-        while before < self._batches.waiting < _MAX_ITEMS and monotonic() < end:
+        while before < self._batches.waiting < MAX_ITEMS and monotonic() < end:
             before = self._batches.waiting
             sleep(_QUIET_SECONDS)
 
