@@ -35,9 +35,11 @@ def refusal(problem: object, status: int = 400) -> ServiceRefusedError:
 
 
 def test_a_call_is_a_post_of_json_with_the_token() -> None:
-    """A call posts its body as JSON below the address, with the token as a header."""
+    """A call posts its body as JSON below the address, without unset fields, with the token as a header."""
     with peer(reply(200, '{"a": 1}')) as server:
-        assert Service(server.url + "/below/", TOKEN).call(PATH, {"b": "ä"}) == {"a": 1}
+        assert Service(server.url + "/below/", TOKEN).call(PATH, {"b": "ä", "of_a_later_version": None}) == {
+            "a": 1
+        }
     head, _, body = server.requests[0].decode().partition("\r\n\r\n")
     assert head.startswith(f"POST /below{PATH} HTTP/1.1\r\n")
     assert {f"Authorization: Bearer {TOKEN}", "Content-Type: application/json"} <= set(head.splitlines())

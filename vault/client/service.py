@@ -127,18 +127,22 @@ class Service:
     def call(self, path: str, body: Mapping[str, Any], *, request_id: str = "") -> dict[str, Any]:
         """Post *body* to *path*, such as `/vault/secret/fetch-batch`, and return the reply.
 
+        A field that is None is not sent: to the service, null means that it is absent, and an earlier version
+        of the service may not know the field.
+
         The *request_id* is in the audit entry; without one, the service makes one.
 
         Raises:
             ServiceRefusedError: The service refuses the request.
             ServiceUnavailableError: It cannot be reached or cannot serve, or is another server.
         """
+        sent = {name: value for name, value in body.items() if value is not None}
         try:
             reply = self._http.request(
                 "POST",
                 self._root + path,
                 headers=self._headers | ({"X-Request-ID": request_id} if request_id else {}),
-                body=json.dumps(body).encode(),
+                body=json.dumps(sent).encode(),
                 timeout=self._timeout,
             )
         except RequestFailedError as error:
