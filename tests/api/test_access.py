@@ -191,7 +191,7 @@ def test_every_operation_documents_its_scope(world: World) -> None:
     routes = {rule.rule for rule in world.app.url_map.iter_rules() if rule.rule.startswith("/vault/")}
     assert set(described) == {path for path, _, _ in world.operations} == routes
     for path, operation in described.items():
-        assert ("x-scope" in operation) != (path in OWN | LINKS), path
+        assert ("x-scope" in operation) != (path in OWN | LINKS), f"{path}: see OWN and LINKS above"
         scope = operation.get("x-scope")
         assert path in OWN | LINKS or scope in list(Scope), path
         assert {"token": []} in operation["security"], path

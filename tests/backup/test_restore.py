@@ -27,7 +27,7 @@ from vault.core.errors import (
 )
 from vault.core.outcomes import Status
 from vault.crypto import Keyring
-from vault.documents import Database, registry
+from vault.documents import Database, indexes, registry
 
 KEY = new_key()
 KEYRING = Keyring(KEY)
@@ -83,7 +83,9 @@ def test_a_restore_equals_the_backup(
     assert values(stored, KEY) == kept
     assert done == [100, 100, 50]
     assert "retention" in stored.audit_logs.index_information()
-    assert len(stored.secrets.index_information()) == 9
+    restored = stored.secrets.index_information()
+    indexes.build(audit_ttl_days=0)
+    assert stored.secrets.index_information() == restored
     [entry] = stored.audit_logs.find()
     assert (entry["action"], entry["status"], entry["principal"]) == ("backup_restore", "success", "operator")
     assert entry["details"]["backup"] == source.id

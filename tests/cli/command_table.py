@@ -197,7 +197,7 @@ def leaves(group: click.Group = commands, *words: str) -> Iterator[tuple[str, cl
     context = click.Context(group)
     for name in group.list_commands(context):
         command = group.get_command(context, name)
-        assert command is not None
+        assert command is not None, f"{' '.join((*words, name))}: in _FUNCTIONS, it has another name"
         if isinstance(command, click.Group):
             yield from leaves(command, *words, name)
         elif not command.hidden:

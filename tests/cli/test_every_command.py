@@ -80,7 +80,7 @@ def assert_fails(done: Result, code: int) -> None:
 
 def test_every_command_has_an_entry() -> None:
     """The table has exactly the commands that there are."""
-    assert sorted(ENTRIES) == sorted(LEAVES)
+    assert sorted(ENTRIES) == sorted(LEAVES), "change ENTRIES in tests/cli/command_table.py"
 
 
 def texts(tree: ast.AST) -> Iterator[str]:

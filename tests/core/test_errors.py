@@ -134,7 +134,9 @@ def test_every_error_has_one_row_everywhere() -> None:
     Clients, alerts and dashboards contain these names. A renamed class is in no table.
     """
     in_replies = REFUSALS.keys() - OF_HTTP
-    assert {error.kind for error in errors()} == in_replies | IN_COMMANDS
+    assert {error.kind for error in errors()} == in_replies | IN_COMMANDS, (
+        "a new kind is in REFUSALS of vault/api/http/refusals.py, or in IN_COMMANDS above"
+    )
     assert in_replies.isdisjoint(IN_COMMANDS)
     assert REFUSALS.keys() >= OF_HTTP
     assert len({refusal.title for refusal in REFUSALS.values()}) == len(REFUSALS)

@@ -38,7 +38,7 @@ def test_every_field_is_listed() -> None:
     for kind in kinds:
         name = kind._get_collection_name()
         fields = {field.db_field for field in kind._fields.values()}
-        assert rows[name] == {"_id", *fields} | BESIDE.get(name, set())
+        assert rows[name] == {"_id", *fields} | BESIDE.get(name, set()), f"{ARCHITECTURE}: {name}"
 
 
 def test_every_bound_and_unbound_field_is_listed() -> None:
@@ -52,8 +52,8 @@ def test_every_bound_and_unbound_field_is_listed() -> None:
     fields = {field.db_field for field in Secret._fields.values()} | BESIDE["secrets"]
     names = {field.name for field in dataclasses.fields(Binding)} - {"secret_id", "is_canary"}
     names |= {"_id", "key_id"}
-    assert names_in(bound) == names
-    assert names_in(unbound) == fields - names - {"envelope"}
+    assert names_in(bound) == names, f"{ARCHITECTURE}: Bound to an envelope"
+    assert names_in(unbound) == fields - names - {"envelope"}, f"{ARCHITECTURE}: Neither encrypted nor bound"
 
 
 def names_in(text: str) -> set[str]:
@@ -85,6 +85,6 @@ def test_every_collection_and_index_is_listed(app: Flask, stored: Stored) -> Non
     )
     rows = table(ARCHITECTURE, "Indexes")
     listed = [(name, keys.strip("`"), kind) for names, keys, kind in rows for name in names_in(names)]
-    assert sorted(listed) == indexes
+    assert sorted(listed) == indexes, f"{ARCHITECTURE}: Indexes"
     collections = {name for row in table(ARCHITECTURE, "Collections") for name in names_in(row[0])}
     assert set(stored.list_collection_names()) <= collections

@@ -11,7 +11,7 @@ from pymongo.database import Database as MongoDatabase
 from vault.core.errors import DecryptionError
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Database, EncryptOnSave, Secret
-from vault.documents.secret import SecretVersion, UnstoredSecret
+from vault.documents.secret import DOCUMENT_FIELDS, SecretVersion, UnstoredSecret
 from vault.documents.stored_secret import StoredSecret
 
 OTHER = MasterKey(bytes(32))
@@ -90,6 +90,7 @@ def test_a_new_secret_is_stored_as_its_schema_says(
     }
     secret = UnstoredSecret(**fields)
     secret.set_plaintext(PLAINTEXT)
+    assert {"id", "envelope", "key_id", *fields} == {"id", *DOCUMENT_FIELDS}, "give it a value above"
     Secret.insert_all([secret])
     document = stored.secrets.find_one()
     assert document is not None
@@ -101,8 +102,7 @@ def test_a_new_secret_is_stored_as_its_schema_says(
 
 def test_new_secrets_have_the_fields_of_the_schema() -> None:
     """Each field of a new secret is one of the schema, which adds those that only later changes set."""
-    fields = set(UnstoredSecret.__dataclass_fields__) - {"is_canary", "may_be_stored", "is_abandoned"}
-    assert fields | {"reads", "deleted_at", "tries"} == set(Secret._fields)
+    assert {"id", *DOCUMENT_FIELDS} | {"reads", "deleted_at", "tries"} == set(Secret._fields)
 
 
 def test_a_new_secret_is_not_stored_without_the_hook(

@@ -9,6 +9,7 @@ from vault.core.errors import DecryptionError, KeyMissingError
 from vault.crypto import Keyring
 from vault.documents import Secret
 from vault.documents.stored_secret import StoredSecret, VersionInfo
+from vault.documents.write_rules import WriteRules
 
 PLAINTEXT = b"the plaintext nobody may find"
 NOW = datetime(2026, 11, 24, 15, 30, tzinfo=UTC)
@@ -25,12 +26,7 @@ def document(keyring: Keyring) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize(
-    "field",
-    [
-        *("_id", "namespace", "version", "envelope", "key_id", "created_at", "updated_at", "older", "purged"),
-        *("expires_at", "max_reads", "reads", "name", "labels", "deleted_at", "pending", "purge_at"),
-        *("states", "metadata_version"),
-    ],
+    "field", sorted({"held_reads", *(field.db_field for field in Secret._fields.values())})
 )
 def test_a_field_of_any_type_is_decoded(document: dict[str, Any], keyring: Keyring, field: str) -> None:
     """Attributes have their declared types whatever a field holds; decryption raises its own errors only."""
@@ -58,6 +54,8 @@ def assert_is_decoded(stored: StoredSecret) -> None:
         assert isinstance(version.envelope, bytes)
         assert isinstance(version.key_id, str)
     assert all(isinstance(text, str) for label in stored.labels.items() for text in label)
+    assert isinstance(stored.rules, WriteRules)
+    assert all(isinstance(token, str) for token in stored.held_tokens)
     assert type(stored.is_visible(NOW)) is type(stored.is_restorable(NOW)) is bool
     assert type(stored.is_readable(stored.version, NOW)) is bool
     assert type(stored.metadata_version) is int

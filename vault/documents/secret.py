@@ -105,12 +105,12 @@ class UnstoredSecret(_Encryptable):
         Raises:
             AttributeError: The secret is not encrypted.
         """
-        values = {name: getattr(self, name) for name in _DOCUMENT_FIELDS}
+        values = {name: getattr(self, name) for name in DOCUMENT_FIELDS}
         return {"_id": self.id} | {name: value for name, value in values.items() if value is not None}
 
 
 #: The fields of a new secret's document after its `_id`, in the order of `Secret`.
-_DOCUMENT_FIELDS = tuple(
+DOCUMENT_FIELDS = tuple(
     name
     for name in UnstoredSecret.__dataclass_fields__
     if name not in ("id", "is_canary", "may_be_stored", "is_abandoned")

@@ -176,6 +176,7 @@ GIVEN: dict[Scope, dict[str, list[str]]] = {
 
 def test_each_scope_gives_its_capabilities(app: Flask) -> None:
     """A scope gives exactly the capabilities of its operations, at the paths of a secret."""
+    assert GIVEN.keys() == set(Scope), "give each scope a line above, empty if it gives none"
     for scope in Scope:
         client = DialectClient.of(app, scope.replace(":", "-"), scopes=(scope,))
         paths = {path for given in GIVEN.values() for path in given} | {"secret/config", "kv/data/a"}
