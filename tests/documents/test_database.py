@@ -3,7 +3,7 @@
 import logging
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier, Event, Semaphore, Thread
@@ -51,6 +51,33 @@ def test_the_retention_follows_its_setting(mongo_uri: str, stored: MongoDatabase
             database.prepare()
             database.prepare()
         assert retention(stored) == seconds
+
+
+@pytest.mark.process
+def test_a_lost_member_keeps_no_index_from_being_built(tmp_path: Path) -> None:
+    """With one of three members lost, an index of a trail with entries is built: an update can start."""
+    with ExitStack() as servers:
+        one, other, lost = (
+            Mongod(tmp_path / name, replica_set="rs0", initiate=False) for name in ("one", "other", "lost")
+        )
+        for member in (one, other, lost):
+            member.start()
+            # Without the others, a primary takes long to stop.
+            servers.callback(member.kill)
+        members = [
+            {"_id": number, "host": member.address, "priority": int(member is one)}
+            for number, member in enumerate((one, other, lost))
+        ]
+        with MongoClient[Any](one.address, directConnection=True) as client:
+            options = {"_id": "rs0", "members": members, "settings": {"electionTimeoutMillis": 1_000}}
+            client.admin.command("replSetInitiate", options)
+        uri = f"mongodb://{one.address},{other.address}/vault?replicaSet=rs0"
+        with MongoClient[Any](uri, serverSelectionTimeoutMS=60_000) as client:
+            client.vault.audit_logs.insert_one({"stream": "a", "seq": 0, "ts": datetime.now(UTC)})
+            lost.kill()
+            with connected(uri, timeout_seconds=60) as database:
+                database.build_indexes()
+            assert "principal_1_secret_id_1" in client.vault.audit_logs.index_information()
 
 
 _Prepare = Callable[[MongoDatabase[dict[str, Any]]], object]

@@ -11,7 +11,7 @@ from pymongo.errors import BulkWriteError
 from pymongo.read_concern import ReadConcern
 
 from vault.core.timestamps import moment
-from vault.documents.base import BaseDocument
+from vault.documents.base import BaseDocument, is_in_replica_set
 
 #: A stored entry as it is hashed and exported: JSON values only.
 Record = Mapping[str, Any]
@@ -101,8 +101,7 @@ class AuditEntry(BaseDocument):
     @classmethod
     def has_transactions(cls) -> bool:
         """Return whether the driver has found a replica set: a standalone server has no transactions."""
-        known = cls.raw().database.client.topology_description
-        return bool(known.topology_type_name.startswith("ReplicaSet"))
+        return is_in_replica_set(cls.raw())
 
 
 def record_of(document: Mapping[str, Any]) -> dict[str, Any]:

@@ -21,6 +21,12 @@ IDEMPOTENCY_COLLECTION = "idempotency_keys"
 IDEMPOTENCY_SECONDS = 86_400
 
 
+def is_in_replica_set(collection: Any) -> bool:
+    """Return whether the driver has found a replica set, not a standalone server or a cluster."""
+    known = collection.database.client.topology_description
+    return bool(known.topology_type_name.startswith("ReplicaSet"))
+
+
 class BaseDocument(Document):
     """A document with a collection of its own."""
 

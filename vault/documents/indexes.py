@@ -10,7 +10,7 @@ from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from vault.core.errors import DuplicateNameError, StorageUnavailableError, TrailIndexMissingError
 from vault.documents.audit import AuditEntry
-from vault.documents.base import IDEMPOTENCY_COLLECTION, IDEMPOTENCY_SECONDS
+from vault.documents.base import IDEMPOTENCY_COLLECTION, IDEMPOTENCY_SECONDS, is_in_replica_set
 from vault.documents.issuer import Issuer
 from vault.documents.role import Role
 from vault.documents.secret import Secret
@@ -174,7 +174,7 @@ def _set_retention(entries: Any, seconds: int) -> None:
     """
     index = IndexModel(RETENTION_KEY, name=_RETENTION_INDEX, expireAfterSeconds=seconds)
     try:
-        entries.create_indexes([index])
+        _build_in_majority(entries, index)
     except OperationFailure as error:
         if error.code != _INDEX_OPTIONS_CONFLICT:
             raise _explained(error, entries, index) from None
@@ -230,10 +230,20 @@ def _has(existing: list[dict[str, Any]], key: list[tuple[str, int]], options: di
     )
 
 
+def _build_in_majority(collection: Any, *indexes: IndexModel) -> None:
+    """Build *indexes*, and return once most members have them.
+
+    By default, MongoDB waits for all members: while one is lost, no version with a new index could start.
+    """
+    # A standalone server refuses the option.
+    quorum = {"commitQuorum": "majority"} if is_in_replica_set(collection) else {}
+    collection.create_indexes([*indexes], **quorum)
+
+
 def _create(collection: Any, *indexes: IndexModel) -> None:
     """Create the missing *indexes* in one command, and so in one scan of the collection."""
     try:
-        collection.create_indexes([*indexes])
+        _build_in_majority(collection, *indexes)
     except OperationFailure as error:
         if error.code not in _REMEDIES or len(indexes) == 1:
             raise _explained(error, collection, indexes[0]) from None
