@@ -158,6 +158,13 @@ class Replica:
         """Return the answer to a fetch."""
         return self.post("/vault/secret/fetch", {"secret_id": secret_id}, token=token)
 
+    def read_kv(self, path: str, *, token: str) -> Any:
+        """Return the value that a client of Vault's API reads at *path*."""
+        reply = requests.get(
+            f"{self.url}/v1/secret/data/{path}", headers={"X-Vault-Token": token}, timeout=30
+        )
+        return reply.json()["data"]["data"]
+
     def run(self, *command: str) -> str:
         """Return the output of *command*, run inside."""
         return docker("exec", self.container, *command)
@@ -182,6 +189,8 @@ class Load:
 
     def __init__(self) -> None:
         self.secrets: dict[str, str] = {}
+        #: Values of Vault's clients by path.
+        self.kv: dict[str, str] = {}
         self.requests: list[str] = []
         #: The time in seconds since the epoch, the duration, the reason.
         self.failures: list[tuple[float, float, str]] = []
@@ -197,16 +206,25 @@ class Load:
 
 
 @contextmanager
-def load(*, callers: int = 8, seconds: float = 2) -> Iterator[Load]:
-    """Put the API under load, from a few *seconds* before the block until as many after it."""
+def load(
+    *, callers: int = 8, seconds: float = 2, token: str = "", image: str = IMAGE, node: str = ""
+) -> Iterator[Load]:
+    """Put the API under load, from a few *seconds* before the block until as many after it.
+
+    With a *token*, clients of Vault's API are among the callers. In a swarm of several nodes, all of them run
+    on *node*, whose engine is used.
+    """
     outcome = Load()
     docker("config", "create", "load", "tests/deployment/load.py")
+    run("docker", "config", "create", "load-token", "-", stdin=f"{token}\n")
     try:
         docker(
             *("service", "create", "--quiet", "--detach=false", "--no-resolve-image", "--name", "load"),
             *("--network", NETWORK, "--endpoint-mode", "dnsrr", "--restart-condition", "none"),
             *("--no-healthcheck", "--config", "source=load,target=/load.py", "--entrypoint", "python"),
-            *(IMAGE, "/load.py", "secret-manager", "8000", str(callers)),
+            *("--config", "source=load-token,target=/token"),
+            *(("--constraint", f"node.hostname=={node}") if node else ()),
+            *(image, "/load.py", "secret-manager", "8000", str(callers), "/token"),
         )
         [container] = containers("load")
         time.sleep(seconds)
@@ -218,7 +236,7 @@ def load(*, callers: int = 8, seconds: float = 2) -> Iterator[Load]:
     finally:
         run("docker", "service", "rm", "load", check=False)
         wait_for(lambda: not containers("load"), what="the load to end")
-        docker("config", "rm", "load")
+        docker("config", "rm", "load", "load-token")
     assert outcome.requests
 
 
@@ -238,6 +256,8 @@ def assert_nothing_is_lost(outcome: Load, replica: Replica | None = None, *, tok
     assert set(outcome.requests) <= set(recorded)
     for secret_id in random.sample(list(outcome.secrets), min(_SAMPLE, len(outcome.secrets))):
         assert replica.fetch(secret_id, token=token) == (200, {"secret": outcome.secrets[secret_id]})
+    for path, value in outcome.kv.items():
+        assert replica.read_kv(path, token=token) == {"value": value}
     assert replica.run("secret-manager", "audit", "verify").endswith("intact")
 
 

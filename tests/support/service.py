@@ -191,9 +191,9 @@ class Service:
             time.sleep(0.05)
         raise AssertionError(f"{path} did not answer {status} but {answer}: {self.log.read_text()[-2000:]}")
 
-    def get(self, path: str) -> Reply:
+    def get(self, path: str, **headers: str) -> Reply:
         """Return the answer to a GET of *path*."""
-        return self._ask("GET", path)
+        return self._ask("GET", path, **headers)
 
     def get_text(self, path: str) -> str:
         """Return the body of a GET of *path*."""

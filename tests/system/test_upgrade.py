@@ -1,21 +1,29 @@
-"""Upgrade: what the build before 1.0.0 stored, under this version.
+"""Upgrade: what 1.0.0 and the build before it stored, under this version.
 
-`vectors/backup-1.tar` is a backup that it made with `AUTH_ENABLED=true` and the master key below.
+`vectors/backup-1.tar` is a backup by that build, and `vectors/backup-2.tar` one by 1.0.0, after a rotation to
+the master key below; both with `AUTH_ENABLED=true`.
 """
 
+import os
+import secrets
+import subprocess
+import sys
 from base64 import b64encode
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from tests.cli.waiting import wait_until
 from tests.conftest import running_app, start
 from tests.support.access import bearer
 from tests.support.commands import run_command
+from tests.support.release import check_out
+from tests.support.service import SERVE, Service
 
 pytestmark = pytest.mark.process
 
-_BACKUP = Path(__file__).parents[1] / "vectors" / "backup-1.tar"
+_VECTORS = Path(__file__).parents[1] / "vectors"
 _KEY = b64encode(bytes(range(32))).decode()
 #: The restored tokens.
 _ADMIN = bearer("smt_OWS7jVY7MYIEyPJtuwKs4rhcJJZMHuVe42fe6j")
@@ -32,7 +40,7 @@ def _encoded(value: bytes) -> dict[str, str]:
 def test_what_the_build_before_1_0_0_stored_stays_in_use(mongo_uri: str, tmp_path: Path) -> None:
     """Its backup is restored: values, versions, limits, tokens and a trail that this version continues."""
     environment = {"MASTER_KEY": _KEY, "MONGO_URI": mongo_uri, "AUTH_ENABLED": "true"}
-    restored = run_command("restore", _BACKUP, environment=environment, folder=tmp_path)
+    restored = run_command("restore", _VECTORS / "backup-1.tar", environment=environment, folder=tmp_path)
     assert restored.stdout.startswith("4 secrets, 3 tokens and 12 audit entries restored")
     with running_app(environment) as app:
         start(app)
@@ -53,3 +61,139 @@ def test_what_the_build_before_1_0_0_stored_stays_in_use(mongo_uri: str, tmp_pat
         assert states == {"admin": "active", "reader": "active", "gone": "revoked"}
     verified = run_command("audit", "verify", environment=environment, folder=tmp_path)
     assert (verified.returncode, verified.stdout.endswith("intact\n")) == (0, True)
+
+
+#: The tokens in the backup by 1.0.0.
+_OWNER = bearer("smt_3HLcipuVEqXb6hE2D94Ee2Vo9lxwIIsq2USWoi")
+_BILLING = bearer("smt_Dw0k9FGiYPAX4NzNOsq08Hffow0Tb2kp3kRlmg")
+_REVOKED = bearer("smt_zH2l9F8qaf60KzpXGs8u1uj50yXKfQ1T3BIh77")
+
+
+def test_what_1_0_0_stored_stays_in_use(mongo_uri: str, tmp_path: Path) -> None:
+    """Its backup is restored: secrets of both APIs, versions, rules, tokens, a role, and the trail."""
+    environment = {"MASTER_KEY": _KEY, "MONGO_URI": mongo_uri, "AUTH_ENABLED": "true"}
+    restored = run_command("restore", _VECTORS / "backup-2.tar", environment=environment, folder=tmp_path)
+    assert restored.stdout.startswith("35 secrets, 6 tokens and 63 audit entries restored")
+    with running_app(environment) as app:
+        start(app)
+
+        def call(path: str, body: Any = None, token: dict[str, str] = _OWNER) -> tuple[int, Any]:
+            method = "GET" if body is None else "POST"
+            reply = app.test_client().open(path, method=method, json=body, headers=token)
+            return reply.status_code, reply.get_json(silent=True)
+
+        def read(path: str) -> Any:
+            status, body = call(f"/v1/secret/data/{path}")
+            return body["data"]["data"] if status == 200 else status
+
+        assert call(_FETCH, _NAMED) == (200, _encoded(b"second"))
+        assert call(_FETCH, {**_NAMED, "version": 1}, _BILLING) == (200, _encoded(b"first"))
+        assert call("/vault/secret/describe", _NAMED)[1]["labels"] == {"team": "a"}
+        assert [call(_FETCH, _LIMITED)[0] for _ in range(3)] == [200, 200, 404]
+        assert call(_FETCH, {"name": "billing/rotated"}) == (200, _encoded(b"rotated"))
+        assert call(_FETCH, {"name": "billing/deleted"})[0] == 404
+        assert call(_FETCH, {"name": "shop/db"}, _BILLING)[0] == 404
+        assert call(_FETCH, _NAMED, _REVOKED)[0] == 401
+        assert len(call("/vault/secret/fetch-batch", {"name_prefix": "batch/"})[1]["secrets"]) == 20
+        paths = ("kv/app", "kv/app?version=3", "kv/app?version=2", "kv/app?version=1", "kv/valueless")
+        assert [read(path) for path in paths] == [{"n": 4}, {"n": 3}, 404, 404, 404]
+        assert call("/v1/secret/undelete/kv/app", {"versions": [2]})[0] == 204
+        assert read("kv/app?version=2") == {"n": 2}
+        assert call("/v1/secret/data/kv/ruled", {"data": {}})[0] == 400
+        assert call("/v1/secret/metadata/kv/ruled")[1]["data"]["custom_metadata"] == {"owner": "x"}
+        [role] = call("/vault/role/list", {})[1]["roles"]
+        assert (role["name"], role["claims"], role["paths"]) == ("deploy", {"sub": "build"}, ["billing/"])
+        exposures = call("/vault/audit/exposure", {"secret": _NAMED})[1]["exposures"]
+        assert "ci/jwt:build" in {exposure["principal"] for exposure in exposures}
+    checkpoint = _VECTORS / "checkpoint-2.json"
+    verify = ("audit", "verify", "--checkpoint", checkpoint)
+    verified = run_command(*verify, environment=environment, folder=tmp_path)
+    assert (verified.returncode, verified.stdout.endswith("intact\n")) == (0, True)
+
+
+def _run(environment: dict[str, str], folder: Path, *arguments: object) -> str:
+    """Return the output of a command, as a process of its own."""
+    command = [sys.executable, "-m", "vault.cli", *map(str, arguments)]
+    whole = {"PATH": os.environ["PATH"], **environment}
+    done = subprocess.run(command, cwd=folder, env=whole, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.strip()
+
+
+def _agree(one: Service, other: Service, token: dict[str, str]) -> None:
+    """Store at *one* or *other* and read at the other one, by both APIs, with all that both must share."""
+
+    def ask(service: Service, path: str, body: object, **headers: str) -> Any:
+        reply = service.post(path, body, **token, **headers)
+        assert reply.status == 200, (path, reply)
+        return reply.body
+
+    name = {"name": f"shared/{secrets.token_hex(8)}"}
+    key = {"Idempotency-Key": secrets.token_hex(20)}
+    created = ask(one, "/vault/secret/create", name | _encoded(b"first"), **key)
+    assert ask(other, "/vault/secret/create", name | _encoded(b"first"), **key) == created
+    ask(other, _UPDATE, name | _encoded(b"second") | {"expected_version": 1})
+    assert ask(one, _FETCH, name) == _encoded(b"second")
+    ask(one, "/vault/secret/delete", name)
+    ask(other, "/vault/secret/restore", name)
+    assert ask(one, _FETCH, name) == _encoded(b"second")
+    path = f"/v1/secret/data/{secrets.token_hex(8)}"
+    for version, (writer, reader) in enumerate(((one, other), (other, one))):
+        ask(writer, path, {"data": {"n": version}, "options": {"cas": version}})
+        assert reader.get(path, **token).body["data"]["data"] == {"n": version}
+    wrapped = one.get(path, **token, **{"X-Vault-Wrap-TTL": "60"}).body["wrap_info"]["token"]
+    assert ask(other, "/v1/sys/wrapping/unwrap", {"token": wrapped})["data"]["data"] == {"n": 1}
+    limited = ask(one, "/vault/secret/create", _encoded(b"twice") | {"max_reads": 2})
+    once = {"secret_id": limited["secret_id"]}
+    assert [each.post(_FETCH, once, **token).status for each in (other, one, other)] == [200, 200, 404]
+    made = ask(one, "/vault/token/create", {"name": secrets.token_hex(8), "role": "reader"})
+    assert other.post(_FETCH, name, **bearer(made["token"])).status == 200
+
+
+def _listed(service: Service, token: dict[str, str]) -> int:
+    return service.post("/vault/secret/list", {}, **token).status
+
+
+@pytest.mark.nightly
+def test_1_0_0_works_on_the_same_database_before_beside_and_after(mongo_uri: str, tmp_path: Path) -> None:
+    """Both versions read and change what the other one stored, and both verify the whole trail."""
+    newer = {"MASTER_KEY": _KEY, "MONGO_URI": mongo_uri, "AUTH_ENABLED": "true", "DELETE_RECOVERY_DAYS": "1"}
+    newer |= {"WEB_CONCURRENCY": "1"}
+    release, folder = tmp_path / "release", tmp_path / "run"
+    folder.mkdir()
+    earlier = newer | {"PYTHONPATH": str(check_out(release))}
+    token = bearer(_run(earlier, folder, "tokens", "create", "--name", "admin", "--role", "admin"))
+    services = [Service(environment, folder=folder, command=SERVE) for environment in (earlier, newer)]
+    checkpoints = []
+    with services[0] as before:
+        before.wait_until("/health/ready")
+        _agree(before, before, token)
+        checkpoints.append(_run(earlier, folder, "audit", "checkpoint"))
+        _run(earlier, folder, "backup", "before.tar")
+        with services[1] as beside:
+            beside.wait_until("/health/ready")
+            for _ in range(10):
+                _agree(before, beside, token)
+                _agree(beside, before, token)
+    checkpoints.append(_run(newer, folder, "audit", "checkpoint"))
+    _run(newer, folder, "backup", "after.tar")
+    with services[0] as back:
+        back.wait_until("/health/ready")
+        _agree(back, back, token)
+
+        def is_refused() -> bool:
+            _run(newer, folder, "audit", "compact", "--idle", "1s")
+            return _listed(back, token) == 503
+
+        # As after a day without a request: its stream is closed, and it begins another one.
+        wait_until(is_refused)
+        assert _listed(back, token) == 200
+        checkpoints.append(_run(earlier, folder, "audit", "checkpoint"))
+        _run(earlier, folder, "backup", "back.tar")
+    for environment in (earlier, newer):
+        for checkpoint in checkpoints:
+            (folder / "checkpoint").write_text(checkpoint)
+            verified = _run(environment, folder, "audit", "verify", "--checkpoint", "checkpoint")
+            assert verified.endswith("intact")
+        for backup in ("before.tar", "after.tar", "back.tar"):
+            assert _run(environment, folder, "drill", backup).endswith("the backup is good")
