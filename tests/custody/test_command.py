@@ -25,7 +25,10 @@ def program(folder: Path, script: str, mode: int = 0o755) -> str:
 
 def test_a_program_wraps_and_unwraps(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Bytes go through standard input and output; the context, and no other secret, is in the environment."""
-    secrets = ("MASTER_KEY_FILE", "TRANSIT_TOKEN", "PKCS11_PIN", "AWS_SECRET_ACCESS_KEY", "MONGO_URI")
+    secrets = (
+        *("MASTER_KEY_FILE", "TRANSIT_TOKEN", "PKCS11_PIN", "AWS_SECRET_ACCESS_KEY", "MONGO_URI"),
+        *("AUDIT_WITNESS_TOKEN", "OIDC_CLIENT_SECRET_FILE", "OTEL_EXPORTER_OTLP_HEADERS"),
+    )
     for name in secrets:
         monkeypatch.setenv(name, "a secret")
     monkeypatch.setenv("KEPT", "kept")

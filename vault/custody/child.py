@@ -12,10 +12,12 @@ from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
 from vault.custody.provider import MAX_BLOB_BYTES, TIMEOUT_SECONDS
 from vault.custody.settings import SECRET
 
-#: Settings that no child gets, in either form: keys, other providers' credentials, and the database.
+#: Settings that no child gets, in either form: keys, the database, and credentials of other providers, of
+#: witnesses, of the console and of a collector of traces.
 _WITHHELD = {
     *("MASTER_KEY", "MASTER_KEY_FALLBACKS", "MONGO_URI", "VAULT_TOKEN", "RATE_LIMIT_STORAGE_URI"),
-    *(*SECRET, "AWS_WEB_IDENTITY_TOKEN", "KEYS_OPENED"),
+    *(*SECRET, "AWS_WEB_IDENTITY_TOKEN", "KEYS_OPENED", "AUDIT_WITNESS_TOKEN", "OIDC_CLIENT_SECRET"),
+    *("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"),
 }
 
 #: Seconds in which a program ends by itself once its input has ended.
