@@ -144,6 +144,24 @@ def test_there_is_a_limit(subscribe: Subscribe, monkeypatch: pytest.MonkeyPatch)
         subscribe(Kind.SECRET_UPDATED, principal=other)
 
 
+def test_simultaneous_creations_do_not_exceed_the_limit(
+    app: Flask, subscribe: Subscribe, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Of webhooks that are created at the same time, no more stay than there can be."""
+    monkeypatch.setattr(module, "MAX_IN_NAMESPACE", 1)
+    read = module.read
+
+    def meanwhile(*arguments: Any, **options: Any) -> Any:
+        monkeypatch.setattr(module, "read", read)
+        subscribe(Kind.SECRET_UPDATED, principal=MANAGER)
+        return read(*arguments, **options)
+
+    monkeypatch.setattr(module, "read", meanwhile)
+    with pytest.raises(LimitReachedError):
+        subscribe(Kind.SECRET_UPDATED, principal=MANAGER)
+    assert len(listed(app, MANAGER)) == 1
+
+
 def test_a_new_webhook_reads_no_old_entries(subscribe: Subscribe, stored: Stored) -> None:
     """However large the trail is, and rare its kinds are, a webhook is created at once."""
     old = [

@@ -4,7 +4,7 @@ Functions raise `StorageUnavailableError`, and `AuditUnavailableError` if an ent
 its change was not made.
 """
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 
 from vault.core.attempt import Action, Attempt
@@ -22,16 +22,26 @@ from vault.documents.value_request import ValueRequest
 from vault.documents.webhook import Webhook
 
 
-def publish(document: SealedDocument, *, attempt: Attempt) -> None:
+def _always_has_room() -> None:
+    """Stand in for the check of documents whose number has no exact limit."""
+
+
+def publish(
+    document: SealedDocument, *, attempt: Attempt, require_room: Callable[[], None] = _always_has_room
+) -> None:
     """Store the sealed *document*, write the entry of *attempt*, and put it into effect.
 
+    *require_room* raises an error if there are too many, with this one and all others that are pending: of
+    those that are made at the same time, the last one finds all.
+
     Raises:
-        VaultError: The error of the document's class: another one has its name.
+        VaultError: That of *require_room*, or of the document's class: another one has its name.
         InvalidCredentialError: The creator was revoked in the meantime.
     """
     try:
         with storage_errors():
             document.store()
+            require_room()
             # After it is stored: either a cascade finds it, or this finds that the creator was revoked.
             _require_not_revoked(attempt)
         attempt.finish(Status.SUCCESS)

@@ -5,6 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from functools import partial
 from threading import BoundedSemaphore
 from typing import Any
 from urllib.parse import urlsplit
@@ -170,12 +171,6 @@ class Webhooks:
         with suppress(OSError):
             addresses(new.url, self._networks, waits=False)
         key = self._keys.find_or_make()
-        with storage_errors():
-            namespaces = [one.get("namespace") for one in Webhook.active()]
-        if len(namespaces) >= MAX_WEBHOOKS or namespaces.count(namespace) >= MAX_IN_NAMESPACE:
-            raise LimitReachedError(
-                f"There can be at most {MAX_IN_NAMESPACE} webhooks in a namespace, and {MAX_WEBHOOKS} in all."
-            )
         webhook = Webhook(
             id=webhook_id,
             url=new.url,
@@ -193,7 +188,7 @@ class Webhooks:
         newest = read(recent, subscription.reader, cursor=None, limit=_MAX_SEEN, order=Order.NEWEST_FIRST)
         webhook.progress = {"revision": 0, "cursor": newest.follow}
         webhook.close(key)
-        publish(webhook, attempt=attempt)
+        publish(webhook, attempt=attempt, require_room=partial(_require_room, namespace))
         return CreatedWebhook(webhook_id=webhook_id, secret=shown_secret(key.webhook_secret(webhook_id)))
 
     def list(self, *, attempt: Attempt) -> list[WebhookInfo]:
@@ -275,6 +270,16 @@ class Webhooks:
         if not visible:
             raise WebhookNotFoundError
         return visible, key
+
+
+def _require_room(namespace: str) -> None:
+    # Without those that a killed process left pending.
+    counts = {"$or": [{"pending": None}, {"$expr": {"$gt": ["$purge_at", "$$NOW"]}}]}
+    found = [one.get("namespace") for one in Webhook.raw().find(counts, {"namespace": True})]
+    if len(found) > MAX_WEBHOOKS or found.count(namespace) > MAX_IN_NAMESPACE:
+        raise LimitReachedError(
+            f"There can be at most {MAX_IN_NAMESPACE} webhooks in a namespace, and {MAX_WEBHOOKS} in all."
+        )
 
 
 def _is_visible(document: Mapping[str, Any], key: TokenKey | None, principal: Principal) -> bool:
