@@ -17,6 +17,7 @@ from vault.core.paths import name_flaw
 from vault.core.principal import Scope
 from vault.secrets.queries import MAX_PAGE_BYTES
 from vault.secrets.requests import NewSecret, Reference
+from vault.secrets.search import Search
 
 #: Rows of a page.
 _PAGE_SIZE = 100
@@ -175,9 +176,7 @@ def console_deleted() -> Response:
     asked = arguments()
     with reply_memory(MAX_PAGE_BYTES):
         secrets, cursor = services().queries.page(
-            name_prefix="",
-            labels={},
-            deleted=True,
+            Search(deleted=True),
             cursor=asked.get("cursor"),
             limit=_PAGE_SIZE,
             attempt=current_attempt(),

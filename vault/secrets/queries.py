@@ -24,7 +24,7 @@ from vault.documents.secret import Secret
 from vault.documents.stored_secret import StoredSecret
 from vault.keys.guard import KeyringGuard
 from vault.secrets import reach
-from vault.secrets.requests import Reference, stored_labels
+from vault.secrets.requests import Reference
 from vault.secrets.search import Finder, Search
 from vault.secrets.selection import (
     AT_ONCE,
@@ -107,19 +107,12 @@ class SecretQueries:
         }
 
     def page(
-        self,
-        *,
-        name_prefix: str,
-        labels: Mapping[str, str],
-        deleted: bool,
-        cursor: str | None,
-        limit: int,
-        attempt: Attempt,
+        self, search: Search, *, cursor: str | None, limit: int, attempt: Attempt
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Return up to *limit* secrets that the principal reaches by name, and the next page's cursor.
 
-        With *deleted*, return restorable secrets instead of readable ones. A page ends early if its secrets
-        take `MAX_PAGE_BYTES`. Each has `canary` if the principal may see which of them are.
+        Of *search*, only the folder, the labels and `deleted` count. A page ends early if its secrets take
+        `MAX_PAGE_BYTES`. Each has `canary` if the principal may see which of them are.
 
         Raises:
             InvalidCursorError: This function did not return *cursor*.
@@ -133,9 +126,9 @@ class SecretQueries:
                 after=after,
                 # One more shows whether there is a next page.
                 limit=limit + 1,
-                name_prefix=name_prefix,
-                labels=stored_labels(labels),
-                deleted=deleted,
+                name_prefix=search.folder,
+                only=search.indexed,
+                deleted=search.deleted,
             )
             shown, has_more = _page(found, limit)
             summaries = [_summary(StoredSecret(document)) for document in shown]

@@ -57,8 +57,13 @@ class Search:
     #: The time before which they were created and, by the trail, since which they were not fetched.
     unused_for: timedelta | None = None
 
+    @property
+    def indexed(self) -> dict[str, Any]:
+        """The condition by whose index MongoDB finds secrets without reading the others."""
+        return with_labels(stored_labels(self.labels))
+
     def conditions(self, now: datetime) -> list[dict[str, Any]]:
-        """Return the conditions for secrets at the time *now*, besides folder, labels and the trail."""
+        """Return the conditions for secrets at the time *now*, besides folder, `indexed` and the trail."""
         return [
             *visible(now, deleted=self.deleted),
             _containing(self.text),
@@ -76,8 +81,6 @@ class Finder:
         self._principal = principal
         self._now = datetime.now(UTC)
         self._wanted = search.conditions(self._now)
-        # By their index, MongoDB finds the windows of labelled secrets without reading the others.
-        self._labelled = with_labels(stored_labels(search.labels))
         #: The end of the last window; None if there are no more secrets.
         self.end = after
 
@@ -90,7 +93,7 @@ class Finder:
         while not is_last:
             began = now
             own = reached(self._principal, prefix=self._search.folder, after=self.end)
-            window = {"$and": [own, self._labelled]}
+            window = {"$and": [own, self._search.indexed]}
             self.end = _end_of_window(window, count)
             yield from self._found(window, count, limit, until)
             now = monotonic()

@@ -43,7 +43,6 @@ def find_page(
     after: Position | None = None,
     limit: int,
     name_prefix: str,
-    labels: Sequence[str] = (),
     deleted: bool = False,
     only: Mapping[str, Any] = NO_CONDITION,
     wanted: Mapping[str, Any] = SUMMARY_FIELDS,
@@ -56,7 +55,6 @@ def find_page(
         reached(principal, prefix=name_prefix, after=after),
         *visible(now, deleted=deleted),
         only,
-        with_labels(labels),
     ]
     at_once = LABELLED_AT_ONCE if "labels" in wanted else AT_ONCE
     found: Iterator[Mapping[str, Any]] = (

@@ -300,19 +300,15 @@ def list_secrets(body: dict[str, Any]) -> dict[str, Any]:
     empty although more follow.
     """
     queries, attempt = services().queries, current_attempt()
-    query, seconds = body.pop("search"), body.pop("expires_within")
+    query, seconds = body["search"], body["expires_within"]
+    search = Search(
+        text=query,
+        folder=body["name_prefix"],
+        labels=body["labels"],
+        deleted=body["deleted"],
+        expires_within=timedelta(seconds=seconds) if seconds else None,
+    )
+    find = queries.search if query or seconds else queries.page
     with reply_memory(page_bytes(body["limit"])):
-        if query or seconds:
-            search = Search(
-                text=query,
-                folder=body["name_prefix"],
-                labels=body["labels"],
-                deleted=body["deleted"],
-                expires_within=timedelta(seconds=seconds) if seconds else None,
-            )
-            place = {"cursor": body["cursor"], "limit": body["limit"]}
-            found = queries.search(search, **place, attempt=attempt)
-        else:
-            found = queries.page(**body, attempt=attempt)
-        secrets, cursor = found
+        secrets, cursor = find(search, cursor=body["cursor"], limit=body["limit"], attempt=attempt)
         return {"secrets": secrets, "cursor": cursor}
