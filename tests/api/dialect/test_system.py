@@ -199,6 +199,17 @@ def test_metadata_is_created_with_two_scopes(app: Flask) -> None:
     assert less.refused("POST", "secret/metadata/b", {"cas_required": True}) == (403, FORBIDDEN)
 
 
+@pytest.mark.parametrize("form", [list, ",".join], ids=["list", "text"])
+def test_capabilities_of_few_paths(root: DialectClient, form: Any) -> None:
+    """A request names up to 100 paths: a reply to thousands takes much more memory than the request."""
+    paths = [f"secret/data/{number}" for number in range(101)]
+    assert len(root("POST", "sys/capabilities-self", {"paths": form(paths[1:])})["data"]) == 100
+    assert root.refused("POST", "sys/capabilities-self", {"paths": form(paths)}) == (
+        400,
+        {"errors": ["at most 100 paths"]},
+    )
+
+
 def test_capabilities_end_with_the_paths(app: Flask) -> None:
     """Outside the paths of a credential, nothing is allowed; a folder within them can be listed."""
     limited = DialectClient.of(app, "limited", role="reader", paths=("in/", "one"))

@@ -10,6 +10,9 @@ from tests.conftest import running_app
 from tests.support.access import make_token, post
 from tests.support.problems import fields_of
 from tests.support.receiver import receiver
+from vault.api.native.webhooks import _WEBHOOK_BYTES
+from vault.api.operations.blueprint import REPLY_MEMORY
+from vault.core.paths import MAX_PATHS
 
 CREATE, LIST, DELETE, TEST = (f"/vault/webhook/{one}" for one in ("create", "list", "delete", "test"))
 NEW = {"url": "https://no-such-host.invalid/hook", "events": ["secret.updated"]}
@@ -54,6 +57,18 @@ def test_a_webhook_is_created_listed_tested_and_deleted(manager: FlaskClient) ->
     assert post(manager, DELETE, created) == created
     assert post(manager, DELETE, created, 404)["code"] == "webhook_not_found"
     assert post(manager, TEST, created, 404)["code"] == "webhook_not_found"
+
+
+def test_a_long_list_counts_as_memory_for_replies(app: Flask, manager: FlaskClient) -> None:
+    """With the largest paths, a list fits into the memory reserved for it, which its client holds."""
+    paths = [f"billing/{number:02}{'é' * 251}" for number in range(MAX_PATHS)]
+    for _ in range(2):
+        post(manager, CREATE, {**NEW, "paths": paths})
+    page = manager.post(LIST, json={})
+    size, reserved = len(page.data), app.extensions[REPLY_MEMORY]._used.total()
+    page.close()
+    assert reserved == size <= 2 * _WEBHOOK_BYTES
+    assert not app.extensions[REPLY_MEMORY]._used
 
 
 def test_a_webhook_needs_its_scope_and_paths(app: Flask, manager: FlaskClient) -> None:

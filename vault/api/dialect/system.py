@@ -66,6 +66,9 @@ _AUTH_MOUNTS = {
 _MOUNTS = _SECRET_MOUNTS | {f"auth/{path}": mount for path, mount in _AUTH_MOUNTS.items()}
 
 
+#: The most paths in a question about capabilities. Of thousands, the reply is eight times the request.
+_MAX_PATHS = 100
+
 #: A path of the examples.
 _PATH = "secret/data/billing/db"
 _SEALED = "True if the service cannot create and fetch secrets."
@@ -275,7 +278,7 @@ def describe_mount(path: str) -> Response:
 def own_capabilities() -> Response:
     """Get your capabilities.
 
-    Says what your credential may do at each of the paths. Requires any valid credential.
+    Says what your credential may do at each of up to 100 paths. Requires any valid credential.
     """
     paths = _asked_paths(json_body())
     principal = current_attempt().principal
@@ -303,6 +306,8 @@ def _asked_paths(body: Mapping[str, Any]) -> list[str]:
         raise BadRequest("paths must be a list of texts")
     if not paths:
         raise BadRequest("paths must be supplied")
+    if len(paths) > _MAX_PATHS:
+        raise BadRequest(f"at most {_MAX_PATHS} paths")
     return [path.strip() for path in paths]
 
 

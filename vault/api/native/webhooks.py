@@ -20,11 +20,12 @@ from vault.api.document.fields import (
 )
 from vault.api.native.token_schemas import NoOptions, paths_field
 from vault.api.operations.blueprint import Blueprint, current_attempt, current_slot, services
+from vault.api.operations.replies import reply_memory
 from vault.core.attempt import Action
 from vault.core.paths import Paths
 from vault.core.principal import Scope
 from vault.events.kinds import Kind
-from vault.events.webhooks import STATES, CreatedWebhook, NewWebhook, WebhookInfo
+from vault.events.webhooks import MAX_WEBHOOKS, STATES, CreatedWebhook, NewWebhook, WebhookInfo
 
 blueprint = Blueprint(
     "Webhooks",
@@ -32,6 +33,9 @@ blueprint = Blueprint(
     url_prefix="/vault/webhook",
     description="Send events about secrets, tokens and master keys to URLs, as Standard Webhooks.",
 )
+
+#: Maximum bytes of a webhook in a reply, where a byte of a path can take 3.
+_WEBHOOK_BYTES = 65_536
 
 _ID = "0f8b2c7d9e1a4b3c"
 _ID_PATTERN = "^[0-9a-f]{16}$"
@@ -156,7 +160,8 @@ def list_webhooks(_body: dict[str, Any]) -> dict[str, list[WebhookInfo]]:
     Requires the scope `webhook:manage`. Returns the webhooks of your namespace whose paths are within your
     own.
     """
-    return {"webhooks": services().webhooks.list(attempt=current_attempt())}
+    with reply_memory(MAX_WEBHOOKS * _WEBHOOK_BYTES):
+        return {"webhooks": services().webhooks.list(attempt=current_attempt())}
 
 
 @blueprint.post("/delete")
