@@ -31,9 +31,9 @@ def test_a_new_secret_is_stored_with_its_limits(app: Flask, stored: Stored, sign
         days=30,
         max_reads=2,
     )
-    assert reply.json == {"message": "Stored.", "location": "/console/secret?name=billing/db"}
+    assert reply.json == {"message": "Stored.", "location": "/console/secret?name=billing/db&stored=1"}
     page = person.get("secret", name="billing/db").text
-    for text in ("team", "prod", "2 of 2"):
+    for text in ("team", "prod", "2</span> of 2"):
         assert text in page
     assert fetch(app, name="billing/db") == value.encode()
     [entry] = [entry for entry in trail(stored) if entry["action"] == "create"]
@@ -72,7 +72,7 @@ def test_a_version_is_stored_unless_another_came_first(app: Flask, signed_in: Si
     reply = person.send("update", secret_id=secret_id, value="second", expected_version=1)
     assert reply.json == {
         "message": "Stored as version 2.",
-        "location": "/console/secret?name=billing/db",
+        "location": "/console/secret?name=billing/db&stored=2",
     }
     late = person.send("update", secret_id=secret_id, value="third", expected_version=1)
     assert (late.status_code, late.json["code"]) == (409, "version_conflict")
@@ -117,7 +117,7 @@ def test_labels_are_replaced(app: Flask, stored: Stored, signed_in: SignIn) -> N
         assert (refused.status_code, refused.json["errors"][0]["field"]) == (422, "labels")
     late = person.send("labels", secret_id=secret_id, labels="", metadata_version=0)
     assert (late.status_code, late.json["code"]) == (409, "version_conflict")
-    assert late.json["detail"] == "Version conflict: someone else has changed the metadata."
+    assert late.json["detail"].startswith("Someone has changed the secret since you opened this page.")
     assert stored.secrets.find_one({"_id": secret_id}) == document
     assert person.send("labels", secret_id=secret_id, metadata_version=1).status_code == 200
     assert "labels" not in (stored.secrets.find_one({"_id": secret_id}) or {})

@@ -85,9 +85,11 @@ def test_every_screen_is_in_the_list_of_the_browser(app: Flask) -> None:
 
 def test_pages_without_a_session_lead_to_the_sign_in(someone: Person, stored: Stored) -> None:
     """Without a cookie, each page leads to the sign-in and leaves no entry; a reveal is a problem."""
-    for path in ("", "secret", "known"):
+    assert someone.get().headers["Location"] == "/console/sign-in"
+    for path in ("secret", "known"):
         reply = someone.get(path, name="a")
-        assert (reply.status_code, reply.headers["Location"]) == (303, "/console/sign-in")
+        address = f"/console/sign-in?next=/console/{path}?name%3Da"
+        assert (reply.status_code, reply.headers["Location"]) == (303, address)
     assert someone.post("sign-out").status_code == 303
     assert trail(stored) == []
     reply = someone.client.post("/console/reveal", json={}, headers={"Origin": "http://localhost"})
@@ -109,9 +111,21 @@ def test_folders_and_search(app: Flask, signed_in: SignIn) -> None:
     assert "/console/secret?name=billing/eu/db" in links(found)
     assert "/console/secret?name=billing/db" not in links(found)
     assert "Rocket" in found.text
+    assert "in <bdi>billing/</bdi>" in found.text
+    assert "/console/?q=rOCK" in links(found)
+    for query, is_found in (("eu rocket  DB", True), ("rocket top", False)):
+        assert ("/console/secret?name=billing/eu/db" in links(person.get(q=query))) == is_found
     assert nameless in person.get(q="").text
     for arguments in ({"folder": "billing"}, {"folder": "a*/"}, {"q": "a\nb"}, {"q": "a" * 201}):
         assert person.get(**arguments).status_code == 400
+
+
+def test_an_address_without_a_page_is_a_page(app: Flask, someone: Person) -> None:
+    """A wrong address below the console's is refused on a page, and elsewhere by a problem."""
+    reply = someone.get("none")
+    assert (reply.status_code, reply.mimetype) == (404, "text/html")
+    assert "/console/" in links(reply)
+    assert app.test_client().get("/none").mimetype == "application/problem+json"
 
 
 def test_what_expires_first_is_first(app: Flask, signed_in: SignIn) -> None:
@@ -150,7 +164,14 @@ def test_the_page_of_a_secret(app: Flask, signed_in: SignIn) -> None:
     services(app).changes.update(Reference(name="billing/db"), VALUE, expected_version=None, attempt=attempt)
     page = person.get("secret", name="billing/db")
     assert page.status_code == 200
-    for text in ("billing", "3 of 3", 'data-version="2"', 'data-version="1"', "current", "replaced"):
+    for text in (
+        "billing",
+        '<span id="reads-left">3</span> of 3',
+        'data-version="2"',
+        'data-version="1"',
+        "current",
+        "replaced",
+    ):
         assert text in page.text
     person.reveal(secret_id, version=1)
     known = person.get("known", name="billing/db")

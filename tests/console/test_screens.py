@@ -89,7 +89,10 @@ def test_the_trail_is_filtered_and_followed(app: Flask, stored: Stored, signed_i
     page = person.get("audit", name="billing/db", action="fetch", principal="alice")
     assert page.text.count("<td>fetch</td>") == 2
     assert "via: console" in page.text
-    history = person.submit("audit", secret_id=nameless, action="fetch")
+    record(Action.UNWRAP, name="billing/db")
+    reads = person.get("audit", name="billing/db", action="reads").text
+    assert (reads.count("<td>fetch</td>"), reads.count("<td>unwrap</td>")) == (2, 1)
+    history = person.submit("audit", secret_id=nameless, action="reads")
     assert history.text.count("<td>fetch</td>") == 1
     assert not any(nameless in link for link in links(history))
     for arguments in ({"action": "x"}, {"principal": "a\nb"}, {"name": "a//b"}, {"cursor": "x"}):

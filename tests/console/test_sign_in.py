@@ -57,6 +57,45 @@ def test_a_jwt_signs_in(app: Flask) -> None:
     assert "jwt:bob" in page.text
 
 
+@pytest.mark.parametrize(
+    ("scopes", "home"),
+    [
+        (("secret:list", "audit:read"), "/console/"),
+        (("audit:read",), "/console/activity"),
+        (("token:manage",), "/console/tokens"),
+        (("secret:fetch",), "/console/"),
+    ],
+)
+def test_a_sign_in_leads_to_a_screen_that_the_person_may_see(
+    app: Flask, scopes: tuple[str, ...], home: str
+) -> None:
+    """The first page after a sign-in is no refusal, if the person may see any screen."""
+    person = Person(app, make_token(app, "bob", scopes=scopes))
+    assert person.sign_in().headers["Location"] == home
+
+
+def test_people_go_on_where_they_were(stored: Stored, signed_in: SignIn) -> None:
+    """A sign-in leads back to the page that needed it, also after a mistake, and to no other host."""
+    person = signed_in()
+    stored.sessions.delete_many({})
+    path = "/console/secret?name=a%26b"
+    hidden = f'name="next" value="{path}"'
+    assert hidden in person.get("secret", name="a&b").text
+    assert hidden in person.get("sign-in", next=path).text
+    assert hidden in person.post("sign-in", token="smt_x", next=path).text
+    for given in (
+        "https://elsewhere.example/",
+        "//elsewhere.example",
+        "/docs",
+        "/console/\\x",
+        "/console/\r\nX: y",
+    ):
+        assert 'name="next"' not in person.get("sign-in", next=given).text
+        assert person.post("sign-in", token=person.token, next=given).headers["Location"] == "/console/"
+    reply = person.post("sign-in", token=person.token, next="/console/new?folder=a/")
+    assert reply.headers["Location"] == "/console/new?folder=a/"
+
+
 def test_a_role_can_be_necessary(app: Flask, stored: Stored) -> None:
     """A sign-in that needs a role is refused to a JWT with scopes of its own."""
     attempt = Attempt(action=Action.LOGIN)

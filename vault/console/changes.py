@@ -106,7 +106,7 @@ def console_create() -> Response:
         max_reads=asked["max_reads"],
     )
     services().secrets.create(new, attempt=current_attempt())
-    return _stored("Stored.", name)
+    return _stored("Stored.", name, version=1)
 
 
 @blueprint.post("/update")
@@ -120,7 +120,8 @@ def console_update() -> Response:
         expected_version=asked["expected_version"],
         attempt=attempt,
     )
-    return _stored(f"Stored as version {written.version}.", attempt.details.get("name"))
+    message = f"Stored as version {written.version}."
+    return _stored(message, attempt.details.get("name"), version=written.version)
 
 
 @blueprint.post("/labels")
@@ -137,11 +138,11 @@ def console_labels() -> Response:
     return _stored("Stored.", attempt.details.get("name"))
 
 
-def _stored(message: str, name: str | None) -> Response:
+def _stored(message: str, name: str | None, *, version: int | None = None) -> Response:
     """Return the reply after a write: it leads to the secret's page, if it has one for this person."""
     if name is None or Scope.SECRET_DESCRIBE not in current_attempt().principal.scopes:
         return answer(message=message)
-    return answer(message=message, location=url_for("console.console_secret", name=name))
+    return answer(message=message, location=url_for("console.console_secret", name=name, stored=version))
 
 
 @blueprint.post("/delete")

@@ -1,5 +1,7 @@
 """Links: the forms that make them, and the pages on which people without a session open or fill them."""
 
+from datetime import UTC, datetime
+
 from flask import Response, url_for
 from marshmallow import fields
 
@@ -78,7 +80,9 @@ def console_new_share() -> Response:
         new = services().shares.share_secret(
             Reference(secret_id=asked["secret_id"]), terms, reserve=memory.reserve, attempt=attempt
         )
-    return _new_link("console_share", new.token, "One person can open it, once.")
+    return _new_link(
+        "console_share", new.token, f"One person can open it, once, until {_shown(new.expires_at)}."
+    )
 
 
 @blueprint.post("/request/new")
@@ -87,7 +91,12 @@ def console_new_request() -> Response:
     """Ask for a value, and return the link to the page's script."""
     asked = body(_NewRequest)
     new = services().requests.create(**asked, attempt=current_attempt())
-    return _new_link("console_request", new.token, f"One person can store {asked['name']}, once.")
+    message = f"One person can store {asked['name']}, once, until {_shown(new.expires_at)}."
+    return _new_link("console_request", new.token, message)
+
+
+def _shown(time: datetime) -> str:
+    return f"{time.astimezone(UTC):%Y-%m-%d %H:%M} UTC"
 
 
 def _new_link(endpoint: str, token: str, message: str) -> Response:

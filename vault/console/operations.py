@@ -8,7 +8,7 @@ from typing import Any, TypeVar
 
 from flask import Blueprint, Request, Response, current_app, g, render_template, request, url_for
 from marshmallow import fields
-from werkzeug.exceptions import BadRequest, UnprocessableEntity
+from werkzeug.exceptions import BadRequest, NotFound, UnprocessableEntity
 
 from vault.api.document.fields import Body
 from vault.api.http import auth, bodies, client_ip, errors, rate_limits
@@ -17,8 +17,15 @@ from vault.api.http.prefixes import CONSOLE
 from vault.api.http.refusals import detail_of, refusal
 from vault.api.operations.blueprint import BODY_LENGTH, Intake, current_attempt, perform, services
 from vault.console import requests
+from vault.console.screens import screens_of
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError, RateLimitedError
+from vault.core.errors import (
+    CredentialsUnavailableError,
+    InvalidCredentialError,
+    NameTakenError,
+    RateLimitedError,
+    VersionConflictError,
+)
 from vault.core.principal import UNAUTHENTICATED, Scope
 from vault.core.text import is_one_line
 
@@ -42,6 +49,12 @@ _HTML = "text/html; charset=utf-8"
 
 #: The endpoints of sign-ins: their failures end no session.
 _SIGN_INS = frozenset(f"console.console_{name}" for name in ("sign_in", "oidc_start", "oidc_callback"))
+
+#: What people read instead of the API's own message.
+_WORDS: dict[type[Exception], str] = {
+    NameTakenError: "Another secret has this name, or had it and can be restored.",
+    VersionConflictError: "Someone has changed the secret since you opened this page. Reload the page first.",
+}
 
 blueprint = Blueprint("console", __name__, url_prefix=CONSOLE.rstrip("/"), template_folder="templates")
 
@@ -70,7 +83,7 @@ def operation(
         def run() -> Any:
             if is_page and not requests.cookie_of(request):
                 require_address()
-                return see_other("console_sign_in_page")
+                return see_other("console_sign_in_page", next=requests.page_of(request) or None)
             max_bytes = current_app.config[BODY_LENGTH] if has_value else _MAX_BODY_BYTES
             return _perform(view, action, intake(partial(_authorize, scope)), max_bytes, is_page=is_page)
 
@@ -151,8 +164,12 @@ def require_address() -> None:
 
 def see_other(endpoint: str, **values: Any) -> Response:
     """Return the reply that leads to the page with this *endpoint* and these *values* in its URL."""
-    address = url_for(f"console.{endpoint}", **values)
-    return Response(status=HTTPStatus.SEE_OTHER, headers={"Location": address})
+    return lead_to(url_for(f"console.{endpoint}", **values))
+
+
+def lead_to(path: str) -> Response:
+    """Return the reply that leads to the page at *path*."""
+    return Response(status=HTTPStatus.SEE_OTHER, headers={"Location": path})
 
 
 def form_token() -> str:
@@ -245,7 +262,12 @@ def page(template: str, **values: Any) -> Response:
 def _rendered(template: str, **values: Any) -> str:
     attempt: Attempt | None = g.get("attempt")
     if attempt and attempt.principal.authenticated:
-        values |= {"principal": attempt.principal, "form_token": form_token()}
+        principal = attempt.principal
+        values |= {
+            "principal": principal,
+            "screens": screens_of(principal),
+            "form_token": form_token(),
+        }
     values["offers_open_id"] = services().open_id.is_offered
     return render_template(f"console/{template}.html", Scope=Scope, **values)
 
@@ -254,6 +276,8 @@ def _refuse(error: Exception) -> Response:
     """Return the refusal because of *error*: a page, or a problem if the view is not a page."""
     reply = errors.refuse(error)
     if not g.get("is_page", True):
+        if words := _WORDS.get(type(error)):
+            reply.set_data(json.dumps({**errors.problem_body(error), "detail": words}) + "\n")
         return reply
     is_sign_in = request.endpoint in _SIGN_INS
     is_invalid = isinstance(error, InvalidCredentialError)
@@ -267,11 +291,19 @@ def _refuse(error: Exception) -> Response:
     elif is_sign_in and isinstance(error, CredentialsUnavailableError):
         reply.set_data(_rendered("sign_in", problem="unavailable"))
     elif is_invalid:
-        reply.set_data(_rendered("sign_in", problem="failed" if is_sign_in else "ended"))
+        # After a sign-in, people go on where they were.
+        following = g.get("following", "") if is_sign_in else requests.page_of(request)
+        reply.set_data(_rendered("sign_in", problem="failed" if is_sign_in else "ended", next=following))
     else:
         reply.set_data(_rendered("refused", title=refusal(error).title, detail=detail_of(error)))
     reply.content_type = _HTML
     return reply
+
+
+@blueprint.app_errorhandler(NotFound)
+def _refuse_path(error: NotFound) -> Response:
+    """Return the refusal of a path that does not exist: below the console's, a page."""
+    return _refuse(error) if request.path.startswith(CONSOLE) else errors.refuse(error)
 
 
 @blueprint.after_app_request

@@ -1,6 +1,7 @@
 """Requests of the console's pages: the session's cookie, the page's own origin, and forms."""
 
 import hmac
+import re
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, urlsplit
 
@@ -9,6 +10,7 @@ from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from vault.api.http import bodies
 from vault.api.http.hosts import host_of
+from vault.api.http.prefixes import CONSOLE
 from vault.auth.open_id import MAX_DURATION
 from vault.core.networks import is_loopback
 
@@ -21,6 +23,9 @@ _ELSEWHERE = (
     "The request does not come from a page of this console. Open the console over HTTPS, or on this machine."
 )
 _UNREADABLE = "The form could not be read."
+
+#: A page of the console, as a path that browsers follow to no other host.
+_PAGE = re.compile(rf"{CONSOLE}[!-\[\]-~]*", re.ASCII)
 
 
 def _is_on_this_machine(host: str) -> bool:
@@ -151,6 +156,17 @@ def _is_own(origin: str, req: Request) -> bool:
         return False
     # A proxy can remove the port from the host.
     return asked is None or asked == (port or ports[parts.scheme])
+
+
+def page_of(req: Request) -> str:
+    """Return the page that *req* asks for, with its arguments; empty for forms and the first page."""
+    path = f"{req.path}?{req.query_string.decode('latin-1')}".removesuffix("?")
+    return path if req.method == "GET" and path != CONSOLE and is_page(path) else ""
+
+
+def is_page(path: str) -> bool:
+    """Return whether *path* is in the console, so that a sign-in may lead to it."""
+    return _PAGE.fullmatch(path) is not None
 
 
 def max_size(req: Request) -> int:

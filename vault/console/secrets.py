@@ -102,7 +102,8 @@ def _label_of(asked: Mapping[str, str]) -> dict[str, str]:
 def console_secret() -> Response:
     """Return the page of a secret."""
     attempt = current_attempt()
-    secret = services().queries.describe(reference_of(arguments()), attempt=attempt)
+    asked = arguments()
+    secret = services().queries.describe(reference_of(asked), attempt=attempt)
     recovery = services().changes.retention.recovery
     plan, may_plan, plan_is_readable = None, False, True
     if secret["name"] and Scope.ROTATION_MANAGE in attempt.principal.scopes:
@@ -115,6 +116,7 @@ def console_secret() -> Response:
     return page(
         "secret",
         secret=secret,
+        is_stored=asked.get("stored") == str(secret["version"]),
         now=datetime.now(UTC),
         recovery_days=recovery.days,
         plan=plan,

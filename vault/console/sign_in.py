@@ -2,7 +2,7 @@
 
 from http import HTTPStatus
 
-from flask import Response, request, url_for
+from flask import Response, g, request, url_for
 
 from vault.api.http.auth import CountedFailures
 from vault.api.operations.blueprint import current_attempt, services
@@ -10,6 +10,7 @@ from vault.console import requests
 from vault.console.operations import (
     arguments,
     blueprint,
+    lead_to,
     operation,
     page,
     require_address,
@@ -17,6 +18,7 @@ from vault.console.operations import (
     sign_in_operation,
 )
 from vault.console.requests import SIGN_IN
+from vault.console.screens import home_of
 from vault.core.attempt import Action
 
 
@@ -25,7 +27,12 @@ def console_sign_in_page() -> Response:
     """Return the page on which people sign in."""
     require_address()
     requests.require_private(request)
-    return page("sign_in", problem="")
+    return page("sign_in", problem="", next=_page_or_none(request.args.get("next", "")))
+
+
+def _page_or_none(path: str) -> str:
+    """Return *path* if a sign-in may lead there, or else an empty text."""
+    return path if requests.is_page(path) else ""
 
 
 @blueprint.post("/sign-in")
@@ -33,11 +40,13 @@ def console_sign_in_page() -> Response:
 def console_sign_in() -> Response:
     """Begin a session for the holder of a token or a JWT."""
     # A pasted credential can have white space around it, and a JWT line breaks in it.
-    credential = "".join(requests.fields().get("token", "").split())
+    form = requests.fields()
+    credential = "".join(form.get("token", "").split())
+    g.following = _page_or_none(form.get("next", ""))
     attempt = current_attempt()
     with CountedFailures(attempt):
         cookie = services().sessions.begin(credential, earlier=requests.cookie_of(request), attempt=attempt)
-    return _begun(see_other("console_secrets"), cookie)
+    return _begun(lead_to(g.following or home_of(attempt.principal)), cookie)
 
 
 @blueprint.get("/oidc/start")
@@ -71,7 +80,7 @@ def console_oidc_callback() -> Response:
         cookie = services().sessions.begin(
             credential, is_id_token=True, earlier=requests.cookie_of(request), attempt=attempt
         )
-    reply = _begun(page("signed_in"), cookie)
+    reply = _begun(page("signed_in", home=home_of(attempt.principal)), cookie)
     requests.set_cookie(reply, request, "", SIGN_IN)
     return reply
 
@@ -87,7 +96,7 @@ def console_choose_role() -> Response:
     role, attempt = arguments().get("role", ""), current_attempt()
     with CountedFailures(attempt):
         cookie = services().sessions.choose(role, cookie=requests.cookie_of(request), attempt=attempt)
-    return _begun(see_other("console_secrets"), cookie)
+    return _begun(lead_to(home_of(attempt.principal)), cookie)
 
 
 def _begun(reply: Response, cookie: str) -> Response:

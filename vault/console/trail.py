@@ -40,6 +40,9 @@ _MAX_ENTRIES, _MAX_SECONDS = 300_000, 5.0
 #: MongoDB can be busy with one for seconds, and every person who looks at the trail can ask for any number.
 _SUMMARIES = Turns(3, seconds=5.0)
 
+#: The name by which people ask for all entries of who got a value, and their actions.
+READS, _READS = "reads", (Action.FETCH, Action.UNWRAP)
+
 #: Details that have columns of their own.
 _COLUMNS = ("name", "namespace")
 
@@ -94,7 +97,14 @@ def console_audit() -> Response:
             attempt=current_attempt(),
         )
         rows = [Row.of(entry) for entry in found.entries]
-        return page("audit", rows=rows, found=found, which=which, actions=list(Action))
+        return page(
+            "audit",
+            rows=rows,
+            found=found,
+            which=which,
+            action_asked=asked.get("action"),
+            actions=[READS, *Action],
+        )
 
 
 class _Following(FormBody):
@@ -128,14 +138,21 @@ def _is_following(entry: Mapping[str, Any], principal: str) -> bool:
 
 def _filter_of(asked: Mapping[str, str]) -> Filter:
     principal, action, name = (asked.get(field) or None for field in ("principal", "action", "name"))
-    if action is not None and action not in list(Action):
+    if action is not None and action not in (READS, *Action):
         raise BadRequest("There is no such action.")
     if principal is not None and not is_one_line(principal):
         raise BadRequest("A principal's name is one line.")
     if name is not None and name_flaw(name):
         raise BadRequest("A secret's name is invalid.")
     secret_id = reference_of({"secret_id": asked["secret_id"]}).secret_id if asked.get("secret_id") else None
-    return Filter(action=action, principal=principal, secret_name=name, secret_id=secret_id)
+    is_reads = action == READS
+    return Filter(
+        action=None if is_reads else action,
+        actions=_READS if is_reads else None,
+        principal=principal,
+        secret_name=name,
+        secret_id=secret_id,
+    )
 
 
 @blueprint.get("/activity")

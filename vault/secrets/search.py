@@ -45,7 +45,7 @@ _STEP_SECONDS = 0.1
 class Search:
     """A search for secrets that meet all of these criteria."""
 
-    #: A text in the name or a label, in any case.
+    #: Words that are all in the name or a label, in any case.
     text: str = ""
     #: The beginning of the names.
     folder: str = ""
@@ -66,7 +66,7 @@ class Search:
         """Return the conditions for secrets at the time *now*, besides folder, `indexed` and the trail."""
         return [
             *visible(now, deleted=self.deleted),
-            _containing(self.text),
+            *map(_containing, sorted(set(self.text.split()))),
             *([{"expires_at": {"$lte": now + self.expires_within}}] if self.expires_within else []),
             *([{"created_at": {"$lte": now - self.unused_for}}] if self.unused_for else []),
         ]
@@ -146,11 +146,9 @@ def _matches(
     return takewhile(lambda document: end is None or rank(position_of(document)) <= rank(end), found)
 
 
-def _containing(query: str) -> dict[str, Any]:
-    """Return the condition for secrets with *query* in their name or a label; none for an empty one."""
-    if not query:
-        return {}
-    literal = {"$regex": re.escape(unicodedata.normalize("NFC", query)), "$options": "i"}
+def _containing(word: str) -> dict[str, Any]:
+    """Return the condition for secrets with *word* in their name or a label."""
+    literal = {"$regex": re.escape(unicodedata.normalize("NFC", word)), "$options": "i"}
     return {"$or": [{"name": literal}, {"labels": literal}]}
 
 

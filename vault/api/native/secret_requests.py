@@ -261,7 +261,7 @@ class ListQuery(Body):
     labels = labels_field(description="Only secrets that have all of these labels.")
     deleted = flag_field("If true, list the deleted secrets that can be restored, instead of the others.")
     search = text_field(
-        "Only secrets with this text in their name or a label, in any case.",
+        "Only secrets that have all these words in their name or labels, in any case.",
         "db",
         shape={"pattern": ONE_LINE_PATTERN},
         load_default="",

@@ -23,7 +23,7 @@ _SECRET = click.argument("secret", metavar="NAME_OR_ID", type=parameters.secret)
 @click.argument("prefix", required=False, default="", type=parameters.prefix)
 @parameters.labels_option("Only secrets with this label. Can be repeated.")
 @click.option("--deleted", is_flag=True, help="List deleted secrets that can be restored instead.")
-@click.option("--search", metavar="TEXT", help="Only secrets with this text in their name or a label.")
+@click.option("--search", metavar="TEXT", help="Only secrets with all these words in name or labels.")
 @click.option(
     "--expiring",
     metavar="DURATION",

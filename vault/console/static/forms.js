@@ -44,7 +44,10 @@ for (const form of document.querySelectorAll("form[data-json]")) {
     say(state, "…");
     button.disabled = true;
     try {
-      const answer = await send(form.dataset.json, bodyOf(form));
+      const answer = await send(form.dataset.json, bodyOf(form), form);
+      if ("isRead" in form.dataset) {
+        noteRead();
+      }
       clear(form);
       say(state, answer.message);
       if (answer.location) {

@@ -39,17 +39,35 @@ const lineOf = ([mark, line]) => {
   return element;
 };
 
+/** Notes on a secret's page that this person has just used up one read of it. */
+const noteRead = () => {
+  const left = document.getElementById("reads-left");
+  if (left) {
+    left.textContent = Math.max(Number(left.textContent) - 1, 0);
+  }
+  document.getElementById("last-fetched").textContent = "since you opened this page";
+};
+
 /** Returns a digest of `text`, so that the text itself is not kept. */
 const digestOf = async (text) => {
   const bytes = await crypto.subtle.digest("SHA-256", new TextEncoder().encode(text));
   return new Uint8Array(bytes).join();
 };
 
+/** Returns what a refusal says, with the labels of the fields of `form` that it is about. */
+const messageOf = ({ detail, errors = [] }, form) => {
+  const messages = errors.map(({ field, message }) => {
+    const label = form?.elements[field]?.labels?.[0];
+    return label ? `${label.textContent}: ${message}` : message;
+  });
+  return messages.join(" ") || detail;
+};
+
 /**
  * Sends `body` as JSON to an address of the console, and returns the answer. Reloads the page if the session has
- * ended. Throws an error with a message for people if the service refuses or does not answer.
+ * ended. Throws an error with a message for people if the service refuses the fields of `form`, or does not answer.
  */
-const send = async (address, body) => {
+const send = async (address, body, form) => {
   const headers = { "Content-Type": "application/json" };
   const options = { method: "POST", headers, body: JSON.stringify(body), cache: "no-store", redirect: "error" };
   let reply;
@@ -64,7 +82,7 @@ const send = async (address, body) => {
     location.reload();
   }
   if (!reply.ok) {
-    throw new Error([answer.detail, ...(answer.errors ?? []).map((one) => one.message)].join(" "));
+    throw new Error(messageOf(answer, form));
   }
   return answer;
 };
@@ -131,9 +149,11 @@ const begin = (panel) => {
     copy.hidden = hideButton.hidden = true;
   };
 
-  const fetchVersion = (version) => {
+  const fetchVersion = async (version) => {
     const why = reason ? { reason: reason.value } : {};
-    return send(address, { secret_id: secretId, version, form_token: formToken, ...why });
+    const found = await send(address, { secret_id: secretId, version, form_token: formToken, ...why });
+    noteRead();
+    return found;
   };
 
   /** Shows what `show` puts into the panel for `versions`, once all are there. */
