@@ -64,6 +64,7 @@ def test_a_plan_is_created_run_paused_and_deleted(
     person = signed_in()
     assert "Rotate its password" in person.get("secret", name="shop/db").text
     assert 'value="shop/db"' in person.get("rotations", name="shop/db").text
+    assert "call me" not in person.get("rotations", name="call me\u202e").text
     reply = person.send("rotations/create", **PLAN)
     assert reply.json == {"message": "Created.", "location": "/console/rotation?name=shop/db"}
     page = described(person.get("rotation", name="shop/db"))

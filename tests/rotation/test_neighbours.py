@@ -1,18 +1,21 @@
 """Rotation plans next to operations that change what is around them."""
 
+import json
 from datetime import UTC, datetime
 
 import pytest
 
 from tests.rotation.conftest import World
 from tests.rotation.fake import Fake
-from tests.rotation.servers import USERS
+from tests.rotation.servers import FIRST_PASSWORD, USERS
 from vault.backup import restore
-from vault.core.attempt import Action
+from vault.core.attempt import Action, Attempt
+from vault.core.errors import RotationRefusedError
 from vault.crypto import Keyring, MasterKey
 from vault.crypto.token_key import TokenKey
 from vault.documents import Secret
 from vault.documents.rotation import Rotation
+from vault.rotation import plans
 
 A, B = USERS
 
@@ -63,3 +66,24 @@ def test_an_offboarding_while_a_former_password_is_open_is_followed_by_a_run(pla
     assert planned.act().state == "waiting"
     planned.runner.act()
     assert planned.show().version == 3
+
+
+@pytest.mark.usefixtures("fake")
+def test_of_two_plans_for_a_user_that_are_created_at_once_none_replaces_the_other(
+    world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each looks for the other one again once it exists: what both publish would not log in."""
+    value = json.dumps({"username": A, "password": FIRST_PASSWORD})
+    for name, text in (("db", value), ("other", value), ("db-admin", "/bin/program")):
+        world.store(name, text)
+    publish = plans.publish
+
+    def meanwhile(plan: Rotation, *, attempt: Attempt) -> None:
+        monkeypatch.setattr(plans, "publish", publish)
+        world.create(kind="command", name="other")
+        publish(plan, attempt=attempt)
+
+    monkeypatch.setattr(plans, "publish", meanwhile)
+    with pytest.raises(RotationRefusedError, match="Another plan changes the password"):
+        world.create(kind="command")
+    assert [one["_id"] for one in Rotation.in_namespace("default")] == ["default/other"]

@@ -39,6 +39,7 @@ _MAX_RUNS = 20
 def console_rotations() -> Response:
     """Return the page of all plans within the person's paths."""
     name = arguments().get("name", "")
+    name = "" if name_flaw(name) else name
     with reply_memory(MAX_LIST_BYTES):
         plans = services().rotations.list(attempt=current_attempt())
         return page(

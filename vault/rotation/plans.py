@@ -25,7 +25,7 @@ from vault.core.principal import OPERATOR, Principal, Scope, plain_name
 from vault.core.timed_call import CallTimeoutError, call_within
 from vault.core.timestamps import to_milliseconds
 from vault.crypto.token_key import TokenKey
-from vault.documents.guard import storage_errors
+from vault.documents.guard import best_effort_cleanup, storage_errors
 from vault.documents.rotation import Rotation
 from vault.rotation.holders import MAX_HOLDERS
 from vault.rotation.run import Tools
@@ -155,8 +155,7 @@ class Rotations:
         key = self._keys.find_or_make()
         now = to_milliseconds(datetime.now(UTC))
         plan_id = Rotation.id_of(namespace, new.name)
-        plans = filter(None, (Rotation.genuine(document, key) for document in others))
-        require_free(new.users, url, key, (plan for plan in plans if plan.id != plan_id))
+        require_free(new.users, url, key, others, own=plan_id)
         plan = Rotation(
             id=plan_id,
             secret_id=current.attempt.secret_id,
@@ -177,6 +176,15 @@ class Rotations:
         )
         plan.close(key)
         publish(plan, attempt=attempt)
+        try:
+            # Again: another one can have been created at the same time, and finds this one.
+            with storage_errors():
+                others = Rotation.in_namespace(namespace)
+            require_free(new.users, url, key, others, own=plan_id)
+        except VaultError:
+            with best_effort_cleanup():
+                Rotation.remove([plan.to_mongo().to_dict()])
+            raise
         return _info(plan)
 
     def _require_usable(self, url: str, new: NewRotation, member: str | None, reader: Attempt) -> Fetch:

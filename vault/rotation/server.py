@@ -1,7 +1,8 @@
 """The server in an administrator's secret: all of the value except a user and password."""
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Any
 
 from vault.core.errors import RotationRefusedError
 from vault.crypto.token_key import TokenKey
@@ -19,8 +20,10 @@ def server_of(url: str) -> str:
     return _USER_AND_PASSWORD.sub("", url.strip(), count=1)
 
 
-def require_free(users: Iterable[str], url: str, key: TokenKey, plans: Iterable[Rotation]) -> None:
-    """Require that none of *plans* changes the password of one of *users* on the server of *url*.
+def require_free(
+    users: Iterable[str], url: str, key: TokenKey, documents: Iterable[Mapping[str, Any]], *, own: str
+) -> None:
+    """Require that no plan in *documents* but *own* changes a password of *users* on the server of *url*.
 
     Each would replace what the other one has published.
 
@@ -28,6 +31,7 @@ def require_free(users: Iterable[str], url: str, key: TokenKey, plans: Iterable[
         RotationRefusedError: One does.
     """
     server = server_of(url)
-    for plan in plans:
-        if {*plan.users}.intersection(users) and plan.server == key.rotation_server(server, plan.id):
+    for plan in filter(None, (Rotation.genuine(document, key) for document in documents)):
+        is_same = {*plan.users}.intersection(users) and plan.server == key.rotation_server(server, plan.id)
+        if is_same and plan.id != own:
             raise RotationRefusedError("Another plan changes the password of one of the users.")
