@@ -402,6 +402,7 @@ def test_the_largest_numbers_of_versions_fit() -> None:
         ({"JWT_AUDIENCE": "a"}, "JWT_AUDIENCE"),
         ({"JWT_JWKS_URL": "https://", **JWT}, "JWT_JWKS_URL"),
         ({"JWT_JWKS_URL": "https://[half", **JWT}, "JWT_JWKS_URL"),
+        ({"JWT_JWKS_URL": "https://a%00b/keys", **JWT}, "JWT_JWKS_URL"),
         ({"JWT_JWKS_URL": "http://issuer.example/keys", **JWT}, "JWT_JWKS_URL"),
         ({"JWT_JWKS_URL": "file:///keys", **JWT}, "JWT_JWKS_URL"),
         ({"JWT_JWKS_URL": "https://issuer.example/a key", **JWT}, "JWT_JWKS_URL"),
@@ -623,6 +624,7 @@ _WITNESSES = (
         "witness+https://a.example?b",
         ",",
         "tsa+https://",
+        "tsa+https://[::1%lo]",
     ),
 )
 _ORIGINS = (

@@ -232,7 +232,9 @@ def jwks_url(url: str) -> None:
         host = parts.hostname if _VISIBLE.fullmatch(url) and parts.port != 0 else None
     except ValueError:
         host = None
-    if not host or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback_host(host))):
+    # Percent signs, also before a zone, are in no certificate, and no client takes all of them.
+    is_host = host and "%" not in host
+    if not is_host or not (parts.scheme == "https" or (parts.scheme == "http" and is_loopback_host(host))):
         raise ValidationError("must be https://…, or http://… on this machine.")
 
 
