@@ -8,6 +8,7 @@ from flask import Flask
 from tests.console.conftest import SignIn
 from tests.console.person import OWN, Person
 from tests.support.access import bearer, make_token, revoke, services
+from tests.support.access_roles import delete_role, make_role
 from tests.support.issuer import sign
 from tests.support.lifecycle import in_past, trail
 from tests.support.rotation import Stored
@@ -103,6 +104,19 @@ def test_a_role_can_be_necessary(app: Flask, stored: Stored) -> None:
         services(app).sessions.begin(sign(scope="secret:list"), is_id_token=True, earlier="", attempt=attempt)
     assert caught.value.reason == "role: none"
     assert stored.sessions.count_documents({}) == 0
+
+
+def test_a_necessary_role_stays_necessary(app: Flask) -> None:
+    """A person with several roles who has not chosen yet gets no scopes of the JWT when the roles end."""
+    for name in ("one", "two"):
+        make_role(app, name, "default", claims={"sub": "bob"})
+    found, jwt = services(app).sessions, sign(sub="bob", scope="secret:list")
+    cookie = found.begin(jwt, is_id_token=True, earlier="", attempt=Attempt(action=Action.LOGIN))
+    for name in ("one", "two"):
+        delete_role(app, name)
+    with pytest.raises(InvalidCredentialError) as caught:
+        found.identify(cookie, attempt=Attempt(action=Action.LIST))
+    assert caught.value.reason == "role: none"
 
 
 def test_a_token_has_no_role_to_choose(signed_in: SignIn) -> None:

@@ -123,6 +123,9 @@ class Sessions:
         self._authenticator.identify(
             held.credential, role=held.role, may_be_expired=held.is_id_token, attempt=attempt
         )
+        # The roles that it could choose from can have ended.
+        if held.is_id_token and not attempt.principal.role:
+            raise InvalidCredentialError("role: none", principal=attempt.principal.name)
 
     def end(self, cookie: str, *, attempt: Attempt) -> None:
         """End the session with this *cookie*, on every replica at once."""
