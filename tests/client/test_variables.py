@@ -15,6 +15,7 @@ DECISIVE = [
     *("java-tool-options", "_java-options", "jdk-java-options", "classpath", "maven-opts", "dotnet-startup"),
     *("git-ssh-command", "lessopen", "editor", "pager", "openssl-conf", "ssl-cert-file", "https_proxy"),
     *("sslkeylogfile", "gunicorn-cmd-args", "qt-plugin-path", "goflags", "vault-url", "vault-addr"),
+    *("vault-proxy-addr", "bao-addr", "bao-skip-verify", "secret-manager-url"),
 ]
 
 

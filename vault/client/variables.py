@@ -21,8 +21,9 @@ _DECISIVE = re.compile(
             ".*JAVA.*OPTIONS|.*_OPTS|JAVA_HOME|DOTNET_.*|CORECLR_.*|COMPLUS_.*",
             "GIT_.*|SSH_ASKPASS|SUDO_ASKPASS|LESSOPEN|LESSCLOSE|MAKEFLAGS",
             "GOFLAGS|RUSTC_WRAPPER|PSQLRC|WGETRC|CURL_HOME",
-            # Where a program of this product, or of Vault, sends VAULT_TOKEN.
-            "VAULT_(?:URL|ADDR|AGENT_ADDR|CACERT|CAPATH|SKIP_VERIFY|TLS_SERVER_NAME)",
+            # Where a program of this product, of Vault or of OpenBao sends its token.
+            "(?:VAULT|BAO)_(?:URL|ADDR|AGENT_ADDR|PROXY_ADDR|CACERT|CAPATH|SKIP_VERIFY|TLS_SERVER_NAME)",
+            "SECRET_MANAGER_(?:URL|CA_CERT)",
             "OPENSSL_.*|SSL_CERT_.*|SSLKEYLOGFILE|GUNICORN_CMD_ARGS|QT_PLUGIN_PATH|CURL_CA_BUNDLE|REQUESTS_CA_BUNDLE|.*_PROXY",
         )
     )
