@@ -98,6 +98,7 @@ def test_only_signed_heads_of_the_log_count() -> None:
         json.dumps(head_of(seq=8)),
         *map(json.dumps, (HEAD, head_of(WITNESS), head_of(hash="00"), head_of(hash="\ud800"), head_of(ts=1))),
         *map(json.dumps, (head_of(seq="9"), head_of(seq=9.5), head_of(stream=["a"]), head_of(signer=[]))),
+        *map(json.dumps, (head_of(stream=5), head_of(stream=None), head_of(seq=True))),
         *("", "a request", "[]", "7", '{"head": 7}', "[" * 50_000),
     ]
     assert [*evidence.read_heads(lines)] == []

@@ -84,7 +84,8 @@ class Evidence:
                 stream, seq = head["stream"], head["seq"]
                 is_signed = self._keys[head["signer"]].verifies(head["signature"], head["hash"].encode())
                 is_newest = seq > newest.get(stream, {"seq": -1})["seq"]
-                if is_signed and is_newest and isinstance(seq, int) and is_text(head["ts"]):
+                is_written = is_text(stream) and is_text(head["ts"]) and type(seq) is int
+                if is_signed and is_newest and is_written:
                     newest[stream] = head
             except (AttributeError, KeyError, RecursionError, TypeError, ValueError):
                 continue
