@@ -87,3 +87,6 @@ def test_of_two_plans_for_a_user_that_are_created_at_once_none_replaces_the_othe
     with pytest.raises(RotationRefusedError, match="Another plan changes the password"):
         world.create(kind="command")
     assert [one["_id"] for one in Rotation.in_namespace("default")] == ["default/other"]
+    # The trail has the end of the plan, too.
+    assert [one["name"] for one in world.entries(Action.ROTATION_CREATE)] == ["other", "db"]
+    assert [one["name"] for one in world.entries(Action.ROTATION_DELETE)] == ["db"]

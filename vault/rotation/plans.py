@@ -10,7 +10,7 @@ from typing import Any
 from vault.auth.publishing import publish
 from vault.auth.token_keys import TokenKeys
 from vault.core import deadline
-from vault.core.attempt import Attempt
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     LimitReachedError,
     RotationBusyError,
@@ -182,8 +182,9 @@ class Rotations:
                 others = Rotation.in_namespace(namespace)
             require_free(new.users, url, key, others, own=plan_id)
         except VaultError:
-            with best_effort_cleanup():
-                Rotation.remove([plan.to_mongo().to_dict()])
+            with suppress(RotationNotFoundError), best_effort_cleanup():
+                withdrawal = replace(attempt, action=Action.ROTATION_DELETE, details={})
+                self.delete(new.name, namespace=namespace, attempt=withdrawal)
             raise
         return _info(plan)
 
