@@ -21,7 +21,7 @@ RUN tools/bin/pip --python /app/bin/python install --quiet --no-cache-dir --no-d
 
 # `--target client`: the command for people, and the Swarm driver.
 FROM ${PYTHON_IMAGE} AS client
-LABEL org.opencontainers.image.title="secret-manager-client" org.opencontainers.image.version="1.0.0" \
+LABEL org.opencontainers.image.title="secret-manager-client" org.opencontainers.image.version="1.1.0" \
     org.opencontainers.image.licenses="Apache-2.0"
 RUN useradd --uid 10001 --no-create-home --home-dir / --shell /usr/sbin/nologin secret-manager
 COPY --from=client-packages /app /app
@@ -44,7 +44,7 @@ RUN tools/bin/pip --python /app/bin/python install --quiet --no-cache-dir --no-d
 
 # The service, and all commands: the default target.
 FROM ${PYTHON_IMAGE} AS server
-LABEL org.opencontainers.image.title="secret-manager" org.opencontainers.image.version="1.0.0" \
+LABEL org.opencontainers.image.title="secret-manager" org.opencontainers.image.version="1.1.0" \
     org.opencontainers.image.licenses="Apache-2.0"
 RUN useradd --uid 10001 --no-create-home --home-dir / --shell /usr/sbin/nologin secret-manager
 COPY --from=server-packages /app /app

@@ -1,3 +1,3 @@
 """Secret Manager: stores passwords, keys and tokens."""
 
-__version__ = "1.0.0"
+__version__ = "1.1.0"
