@@ -50,8 +50,9 @@ class Troubled:
     """A receiver on one port that fails, hangs, disappears and comes back."""
 
     def __init__(self) -> None:
-        self.port = free_port()
-        self.url = f"http://127.0.0.1:{self.port}/"
+        # On an address where no other test listens: one could take the port while this receiver is away.
+        self.address = (f"127.77.{secrets.randbelow(256)}.{1 + secrets.randbelow(254)}", free_port())
+        self.url = "http://{}:{}/".format(*self.address)
         self.events: list[tuple[str, dict[str, Any]]] = []
         self.bodies: list[bytes] = []
         self.is_healed = Event()
@@ -73,7 +74,7 @@ class Troubled:
 
     @contextmanager
     def _open(self, answer: Any) -> Iterator[Receiver]:
-        with receiver(self.port) as running:
+        with receiver(self.address) as running:
             running.answer, running.events, running.bodies = answer, self.events, self.bodies
             yield running
 

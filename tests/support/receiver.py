@@ -48,7 +48,9 @@ def signature(secret: str, event_id: str, timestamp: str, body: bytes) -> str:
 
 
 @contextmanager
-def receiver(port: int = 0, *, tls: ssl.SSLContext | None = None) -> Iterator[Receiver]:
+def receiver(
+    address: tuple[str, int] = ("127.0.0.1", 0), *, tls: ssl.SSLContext | None = None
+) -> Iterator[Receiver]:
     """Run a receiver on this machine, behind *tls* if it is given."""
     running = Receiver()
 
@@ -73,7 +75,7 @@ def receiver(port: int = 0, *, tls: ssl.SSLContext | None = None) -> Iterator[Re
         def log_message(self, *_: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", port), Handler) as server:
+    with ThreadingHTTPServer(address, Handler) as server:
         server.daemon_threads = True
         if tls:
             server.socket = tls.wrap_socket(server.socket, server_side=True)

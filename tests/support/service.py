@@ -37,11 +37,11 @@ def children(pid: int) -> set[str]:
 
 
 def patient(call: Callable[[], Reply]) -> Reply:
-    """Return the reply to *call*, which is repeated for two minutes while it is 503.
+    """Return the reply to *call*, which is repeated for five minutes while it is 503.
 
     A busy machine is slow, and MongoDB keeps the transaction of a killed worker for a minute.
     """
-    deadline = time.monotonic() + 120
+    deadline = time.monotonic() + 300
     while (reply := call()).status == 503 and time.monotonic() < deadline:
         assert reply.headers["Retry-After"]
     return reply
