@@ -145,7 +145,10 @@ def test_an_anonymous_refusal_has_its_reason() -> None:
         pytest.raises(ServiceRefusedError) as caught,
     ):
         Service(server.url, "").call(PATH, {})
-    assert str(caught.value) == "the service answers 401: d; run `secret-manager login`, or set VAULT_TOKEN"
+    assert (
+        str(caught.value)
+        == "the service answers 401: d; run `secret-manager login`, or set VAULT_TOKEN to a valid token"
+    )
 
 
 #: A server that expects TLS breaks off in the same way.

@@ -33,7 +33,7 @@ PRINTED = """\
 fetched b2xk
 updated to version 2
 refused 409 version_conflict
-listed billing/db-password
+listed first-steps/password
 fetched together bmV3
 created a token smt_
 refused 404 secret_not_found
@@ -147,10 +147,10 @@ def test_a_generated_client_works(
     assert printed.endswith(PRINTED + (USED if client.cached else "")), printed
     # openapi-python-client leaves out what it does not understand, and reports only this.
     assert "Warning(s) encountered" not in printed
-    stored = service.post("/vault/secret/fetch", {"name": "billing/db-password"}, **bearer(admin))
+    stored = service.post("/vault/secret/fetch", {"name": "first-steps/password"}, **bearer(admin))
     assert stored.body == {"secret": "bmV3"}
     listed = service.post("/vault/token/list", {}, **bearer(admin)).body["tokens"]
-    [made] = [token for token in listed if token["name"] == "ci"]
+    [made] = [token for token in listed if token["name"] == "first-steps"]
     assert set(made["scopes"]) == ROLES["reader"]
     if client.cached:
         require_a_cache(client, service, environment, folder, admin)
@@ -194,7 +194,7 @@ def require_a_cache(
     """Require that the program asks the service no more than it has to, and survives an outage."""
 
     def update(value: str) -> None:
-        changed = {"name": "billing/db-password", "secret": value}
+        changed = {"name": "first-steps/password", "secret": value}
         assert service.post("/vault/secret/update", changed, **bearer(admin)).status == 200
 
     with Gate(service.url) as gate:
@@ -213,7 +213,7 @@ def require_a_cache(
         assert gate.count == 5
         status, errors = program.end()
         assert status == 0, errors
-        assert errors.count("unavailable: keeping version 3 of billing/db-password") == 1
+        assert errors.count("unavailable: keeping version 3 of first-steps/password") == 1
         gate.is_open.set()
         aged = Session(client.cached, folder, **variables, MAX_AGE_SECONDS="0")
         assert aged.use() == "using version 3"

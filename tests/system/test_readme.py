@@ -8,6 +8,7 @@ from flask import Flask
 
 from tests.api.site.test_docs_page import content_of_body, operations, resolve
 from tests.docs.documents import DOCUMENTS, blocks, headings, table
+from tests.support.access import bearer
 from tests.support.service import Service
 from vault.config.settings import Settings, SettingsSchema
 from vault.core.principal import ROLES, Scope
@@ -29,9 +30,15 @@ def test_the_tables_have_the_settings_and_their_defaults() -> None:
         assert default == (expected.lower() if isinstance(value, bool) else expected)
 
 
+def python_below(heading: str) -> str:
+    """Return the program below this heading of the page for beginners."""
+    [program] = [block.text for block in blocks("docs/first-secret.md", "python") if block.heading == heading]
+    return program
+
+
 def test_the_python_example_works(shared_service: Service) -> None:
     """The Python example creates a secret and reads it back, also in a batch."""
-    [program] = [block.text for block in blocks("docs/first-secret.md", "python")]
+    program = python_below("Python")
     run = subprocess.run(
         [sys.executable, "-c", program.replace(DEFAULT_URL, shared_service.url)],
         capture_output=True,
@@ -39,6 +46,23 @@ def test_the_python_example_works(shared_service: Service) -> None:
         check=True,
     )
     assert run.stdout == "my_secret_password\n" * 2
+
+
+def test_the_program_with_a_token_works(guarded: tuple[Service, str]) -> None:
+    """The program reads the secret by its name, with a token that can read nothing else."""
+    service, admin = guarded
+    created = {"name": "billing/api-key", "secret": "bXlfcGFzc3dvcmQ="}
+    assert service.post("/vault/secret/create", created, **bearer(admin)).status == 200
+    wanted = {"name": "billing-app", "role": "reader", "paths": ["billing/api-key"]}
+    token = service.post("/vault/token/create", wanted, **bearer(admin)).body["token"]
+    run = subprocess.run(
+        [sys.executable, "-c", python_below("In a program")],
+        env={"VAULT_URL": service.url, "VAULT_TOKEN": token},
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    assert run.stdout == "my_password\n"
 
 
 def test_the_table_of_calls_matches_the_api(app: Flask) -> None:

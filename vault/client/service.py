@@ -30,7 +30,7 @@ _MAX_FIELDS = 5
 _AWAY = frozenset({HTTPStatus.BAD_GATEWAY, HTTPStatus.SERVICE_UNAVAILABLE, HTTPStatus.GATEWAY_TIMEOUT})
 
 #: What to do about a credential that is missing or invalid.
-LOGIN = "run `secret-manager login`, or set VAULT_TOKEN"
+LOGIN = "run `secret-manager login`, or set VAULT_TOKEN to a valid token"
 
 #: The same for a JWT, whose role or age can be why it is refused. A login would keep it past its end.
 _NEW_JWT = "use a new JWT, and name its role with --role or VAULT_ROLE"
@@ -42,8 +42,8 @@ _HINTS = {
     "outside_paths": "`secret-manager whoami` shows the paths of your token",
     "scope_missing": "`secret-manager whoami` shows your scopes; use a token that has this one",
     "secret_not_deleted": "delete it first, or name an older version with --version",
-    "secret_not_found": "see `secret-manager secret list`, also with --deleted, and for versions "
-    "`secret-manager secret describe`",
+    "secret_not_found": "see `secret-manager secret list`, also with --deleted, for versions "
+    "`secret-manager secret describe`, and for your paths `secret-manager whoami`",
     "secret_too_large": "store a shorter value, such as a key to it",
     "version_conflict": "`secret-manager secret describe` shows the newest version",
 }

@@ -20,26 +20,26 @@ configuration = Configuration(host=os.environ["VAULT_URL"], access_token=os.envi
 with ApiClient(configuration) as client:
     secrets = SecretsApi(client)
 
-    created = secrets.create_secret(NewSecret(secret="b2xk", name="billing/db-password"))
+    created = secrets.create_secret(NewSecret(secret="b2xk", name="first-steps/password"))
     print("fetched", secrets.fetch_secret(VersionReference(secret_id=created.secret_id)).secret)
 
-    update = NewVersion(name="billing/db-password", secret="bmV3", expected_version=1)
+    update = NewVersion(name="first-steps/password", secret="bmV3", expected_version=1)
     print("updated to version", secrets.update_secret(update).version)
     try:
         secrets.update_secret(update)
     except ApiException as error:
         print("refused", error.status, error.data.code)
 
-    page = secrets.list_secrets(ListQuery(name_prefix="billing/"))
+    page = secrets.list_secrets(ListQuery(name_prefix="first-steps/"))
     print("listed", *(secret.name for secret in page.secrets))
 
-    batch = secrets.fetch_secrets(FetchBatch(name_prefix="billing/"))
+    batch = secrets.fetch_secrets(FetchBatch(name_prefix="first-steps/"))
     print("fetched together", *(item.secret for item in batch.secrets))
 
-    token = TokensApi(client).create_token(NewToken(name="ci", role="reader")).token
+    token = TokensApi(client).create_token(NewToken(name="first-steps", role="reader")).token
     print("created a token", token[:4])
 
     try:
-        secrets.fetch_secret(VersionReference(name="billing/missing"))
+        secrets.fetch_secret(VersionReference(name="first-steps/missing"))
     except ApiException as error:
         print("refused", error.status, error.data.code)

@@ -16,28 +16,28 @@ async function reportRefusal(error: unknown): Promise<void> {
 
 async function main(): Promise<void> {
   const { secretId } = await secrets.createSecret({
-    newSecret: { secret: "b2xk", name: "billing/db-password" },
+    newSecret: { secret: "b2xk", name: "first-steps/password" },
   });
   const fetched = await secrets.fetchSecret({ versionReference: { secretId } });
   console.log("fetched", fetched.secret);
 
-  const update = { name: "billing/db-password", secret: "bmV3", expectedVersion: 1 };
+  const update = { name: "first-steps/password", secret: "bmV3", expectedVersion: 1 };
   const updated = await secrets.updateSecret({ newVersion: update });
   console.log("updated to version", updated.version);
   await secrets.updateSecret({ newVersion: update }).catch(reportRefusal);
 
-  const page = await secrets.listSecrets({ listQuery: { namePrefix: "billing/" } });
+  const page = await secrets.listSecrets({ listQuery: { namePrefix: "first-steps/" } });
   console.log("listed", ...page.secrets.map((secret) => secret.name));
 
-  const batch = await secrets.fetchSecrets({ fetchBatch: { namePrefix: "billing/" } });
+  const batch = await secrets.fetchSecrets({ fetchBatch: { namePrefix: "first-steps/" } });
   console.log("fetched together", ...batch.secrets.map((item) => item.secret));
 
   const tokens = new TokensApi(configuration);
-  const { token } = await tokens.createToken({ newToken: { name: "ci", role: "reader" } });
+  const { token } = await tokens.createToken({ newToken: { name: "first-steps", role: "reader" } });
   console.log("created a token", token.slice(0, 4));
 
   await secrets
-    .fetchSecret({ versionReference: { name: "billing/missing" } })
+    .fetchSecret({ versionReference: { name: "first-steps/missing" } })
     .catch(reportRefusal);
 }
 

@@ -14,28 +14,32 @@ function reportRefusal(problem?: components["schemas"]["Problem"]): void {
 
 async function main(): Promise<void> {
   const created = await client.POST("/vault/secret/create", {
-    body: { secret: "b2xk", name: "billing/db-password" },
+    body: { secret: "b2xk", name: "first-steps/password" },
   });
+  if (created.error) {
+    reportRefusal(created.error);
+    process.exit(1);
+  }
   const fetched = await client.POST("/vault/secret/fetch", {
-    body: { secret_id: created.data?.secret_id },
+    body: { secret_id: created.data.secret_id },
   });
   console.log("fetched", fetched.data?.secret);
 
-  const update = { name: "billing/db-password", secret: "bmV3", expected_version: 1 };
+  const update = { name: "first-steps/password", secret: "bmV3", expected_version: 1 };
   const updated = await client.POST("/vault/secret/update", { body: update });
   console.log("updated to version", updated.data?.version);
   reportRefusal((await client.POST("/vault/secret/update", { body: update })).error);
 
-  const page = await client.POST("/vault/secret/list", { body: { name_prefix: "billing/" } });
+  const page = await client.POST("/vault/secret/list", { body: { name_prefix: "first-steps/" } });
   console.log("listed", ...(page.data?.secrets ?? []).map((secret) => secret.name));
 
-  const batch = await client.POST("/vault/secret/fetch-batch", { body: { name_prefix: "billing/" } });
+  const batch = await client.POST("/vault/secret/fetch-batch", { body: { name_prefix: "first-steps/" } });
   console.log("fetched together", ...(batch.data?.secrets ?? []).map((item) => item.secret));
 
-  const token = await client.POST("/vault/token/create", { body: { name: "ci", role: "reader" } });
+  const token = await client.POST("/vault/token/create", { body: { name: "first-steps", role: "reader" } });
   console.log("created a token", token.data?.token.slice(0, 4));
 
-  const missing = await client.POST("/vault/secret/fetch", { body: { name: "billing/missing" } });
+  const missing = await client.POST("/vault/secret/fetch", { body: { name: "first-steps/missing" } });
   reportRefusal(missing.error);
 }
 

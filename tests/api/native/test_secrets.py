@@ -156,6 +156,16 @@ def test_an_invalid_body_is_422_and_names_each_field(
     assert stored.secrets.count_documents({}) == 0
 
 
+def test_a_name_in_place_of_an_id_is_422_and_says_where_names_go(client: FlaskClient) -> None:
+    """A name in the field of the ID is refused with the field for names."""
+    problem = assert_refused(post(client, FETCH, {"secret_id": "billing/db-password"}), 422, "")
+    [error] = problem["errors"]
+    assert error == {
+        "field": "secret_id",
+        "message": "Not a valid UUID. To use a name, send it as `name`.",
+    }
+
+
 def test_an_unknown_id_is_404(client: FlaskClient, stored: MongoDatabase[dict[str, Any]]) -> None:
     """An unknown ID returns `Secret not found`, and the attempt is recorded."""
     problem = assert_refused(post(client, FETCH, {"secret_id": UNKNOWN_ID}), 404, "Secret not found")
@@ -205,7 +215,9 @@ def test_a_body_over_the_limit_is_413_and_not_read(client: FlaskClient, declared
     reply = client.post(
         CREATE, content_type="application/json", environ_overrides={"wsgi.input": body, **length}
     )
-    assert_refused(reply, 413, "The body is larger than allowed.")
+    assert_refused(
+        reply, 413, f"The body may have at most {client.application.config['MAX_CONTENT_LENGTH']} bytes."
+    )
     assert body.read_so_far <= (0 if declared else 65_536 * 4)
 
 

@@ -125,7 +125,7 @@ def test_a_login_is_for_its_own_address() -> None:
 def test_a_missing_token_names_the_address_of_the_login() -> None:
     """Without a token for this address, the error names the address that the login is for."""
     refusal = reply(401, '{"code": "credential_required", "detail": "A credential is required."}')
-    login = "run `secret-manager login`, or set VAULT_TOKEN"
+    login = "run `secret-manager login`, or set VAULT_TOKEN to a valid token"
     with peer(*[refusal] * 3) as server:
 
         def hint(**environment: str) -> str:

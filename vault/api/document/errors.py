@@ -6,7 +6,7 @@ from apispec import APISpec
 from marshmallow import fields
 from werkzeug import exceptions as http
 
-from vault.api.document.fields import Reply, text_field
+from vault.api.document.fields import NOT_AN_ID, Reply, text_field
 from vault.api.document.headers import ALWAYS, OF_OPERATIONS, OF_STATUS, references
 from vault.api.document.refusal_pages import PARAGRAPHS
 from vault.api.http.errors import CONTENT_TYPE, problem_body
@@ -190,7 +190,7 @@ ERROR_DOCS = {
     "VersionConflict": ErrorDoc(errors.VersionConflictError(), "expected_version_required"),
     "NotPurgeable": ErrorDoc(errors.SecretNotDeletedError(), "newest_version"),
     "BodyTooSlow": ErrorDoc(http.RequestTimeout("The body did not arrive in time.")),
-    "BodyTooLarge": ErrorDoc(http.RequestEntityTooLarge()),
+    "BodyTooLarge": ErrorDoc(http.RequestEntityTooLarge("The body may have at most 218456 bytes.")),
     "SecretTooLarge": ErrorDoc(
         errors.SecretTooLargeError("A secret may have at most 65536 bytes."), "request_entity_too_large"
     ),
@@ -201,12 +201,12 @@ ERROR_DOCS = {
     "InvalidNewSecret": ErrorDoc(
         errors.IdempotencyMismatchError(), "weak_idempotency_key", "unprocessable_entity"
     ),
-    "InvalidBatch": ErrorDoc(_invalid("secrets.3.secret_id", "Not a valid UUID."), "too_many_matches"),
+    "InvalidBatch": ErrorDoc(_invalid("secrets.3.secret_id", NOT_AN_ID), "too_many_matches"),
     "InvalidNewBatch": ErrorDoc(
         _invalid("secrets.3.name", "Must be a path such as billing/db-password."),
         *("idempotency_mismatch", "weak_idempotency_key"),
     ),
-    "InvalidSecretId": ErrorDoc(_invalid("secret_id", "Not a valid UUID.")),
+    "InvalidSecretId": ErrorDoc(_invalid("secret_id", NOT_AN_ID)),
     "InvalidQuery": ErrorDoc(
         _invalid("limit", "Must be greater than or equal to 1 and less than or equal to 1000."),
         "invalid_cursor",

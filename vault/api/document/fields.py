@@ -132,13 +132,17 @@ class Base64OfItem(Base64):
             return InvalidValue(value, error.detached())
 
 
+#: The refusal of a text that is not an ID.
+NOT_AN_ID = "Not a valid UUID. To use a name, send it as `name`."
+
+
 class SecretId(fields.String):
     """A secret's ID: 36 characters in either case, converted to lower case."""
 
     def _deserialize(self, *args: Any, **kwargs: Any) -> str:
         text = super()._deserialize(*args, **kwargs)
         if not re.fullmatch(UUID_PATTERN, text):
-            raise ValidationError("Not a valid UUID.")
+            raise ValidationError(NOT_AN_ID)
         return text.lower()
 
 

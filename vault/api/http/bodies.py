@@ -81,8 +81,12 @@ def max_size_of_any(req: Request) -> int:
     # The size of a chunked body is unknown until its end.
     size = limit if coding else req.content_length or 0
     if size > limit:
-        raise RequestEntityTooLarge
+        raise _too_large(limit)
     return size
+
+
+def _too_large(limit: int | None) -> RequestEntityTooLarge:
+    return RequestEntityTooLarge(f"The body may have at most {limit} bytes.")
 
 
 def receive(req: Request) -> None:
@@ -109,7 +113,10 @@ def _read(req: Request) -> bytes:
             if length is None:
                 # The stream ends at the limit; only a further read raises.
                 body = req.stream.read()
-                req.stream.read(1)
+                try:
+                    req.stream.read(1)
+                except RequestEntityTooLarge:
+                    raise _too_large(req.max_content_length) from None
             else:
                 # Within the limit: `max_size` has checked it.
                 body = req.environ["wsgi.input"].read(length)
