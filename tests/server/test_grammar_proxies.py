@@ -128,7 +128,7 @@ def echoing() -> Iterator[tuple[int, list[Echo]]]:
 
 
 def connect(port: int) -> Any:
-    return socket.create_connection(("127.0.0.1", port), timeout=5)
+    return socket.create_connection(("127.0.0.1", port), timeout=60)
 
 
 def passed(port: int, raw: bytes) -> bytes:

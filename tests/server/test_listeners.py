@@ -32,7 +32,7 @@ def answers(client: Any) -> bytes:
 
 
 def wait_for(ended: list[bytes], count: int) -> None:
-    with gevent.Timeout(10):
+    with gevent.Timeout(60):
         while len(ended) < count:
             gevent.sleep(0.01)
     assert ended == [b""] * count
@@ -63,7 +63,7 @@ def test_a_flood_of_connections_is_refused(
             # The first ones get a reply, and all further ones are closed.
             assert Counter(map(answers, flood)) == {b"x": 2, b"H": 200, b"": 48}
         other = socket.create_connection(
-            ("127.0.0.1", server.server_port), source_address=("127.0.1.1", 0), timeout=10
+            ("127.0.0.1", server.server_port), source_address=("127.0.1.1", 0), timeout=60
         )
         assert answers(other) == b"x"
         assert served == ["127.0.0.1", "127.0.0.1", "127.0.1.1"]
@@ -141,7 +141,7 @@ def test_an_evicted_connection_ends(tmp_path: Path) -> None:
     clients = [socket.socket(socket.AF_UNIX) for _ in range(4)]
     try:
         for client in clients:
-            client.settimeout(10)
+            client.settimeout(60)
             client.connect(path)
             assert answers(client) == b"x"
         assert answers(clients[0]) == b""
@@ -166,7 +166,7 @@ def test_a_connection_takes_the_turns_of_its_address(monkeypatch: pytest.MonkeyP
     server = Listener(("127.0.0.1", 0), handle, limits=limits)
     server.start()
     try:
-        with socket.create_connection(server.address, timeout=10) as client:
+        with socket.create_connection(server.address, timeout=60) as client:
             assert client.recv(1) == b"x"
     finally:
         server.stop()
@@ -187,7 +187,7 @@ def test_a_closed_listener_ends_idle_connections(monkeypatch: pytest.MonkeyPatch
     server = Listener(("127.0.0.1", 0), handle, limits=limits)
     server.start()
     address = server.address
-    used, unused = (socket.create_connection(address, timeout=10) for _ in range(2))
+    used, unused = (socket.create_connection(address, timeout=60) for _ in range(2))
     with used, unused:
         used.sendall(b"x")
         unused.sendall(b"y")

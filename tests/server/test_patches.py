@@ -76,7 +76,7 @@ def test_a_waiting_greenlet_reads_the_end_of_a_disconnected_client() -> None:
         waiting = gevent.spawn(ours.recv, 1)
         gevent.sleep(0)
         patches.disconnect(ours)
-        assert waiting.get(timeout=10) == b""
+        assert waiting.get(timeout=60) == b""
         assert theirs.recv(1) == b""
     patches.disconnect(ours)
 
@@ -103,7 +103,7 @@ def test_unread_bytes_within_tls_are_seen(tmp_path: Path) -> None:
     client.load_verify_locations(pair.certificate)
     ours, theirs = socket.socketpair()
     connecting = gevent.spawn(client.wrap_socket, theirs, server_hostname="127.0.0.1")
-    with server.wrap_socket(ours, server_side=True) as secure, connecting.get(timeout=10) as other:
+    with server.wrap_socket(ours, server_side=True) as secure, connecting.get(timeout=60) as other:
         assert not patches.has_unread(secure)
         other.sendall(b"xy")
         assert secure.recv(1) == b"x"

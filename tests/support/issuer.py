@@ -105,7 +105,7 @@ class Issuer:
         class Keys(BaseHTTPRequestHandler):
             def do_GET(self) -> None:
                 issuer.fetches += 1
-                issuer.answers.wait(20)
+                issuer.answers.wait(60)
                 body = issuer.body
                 if body is None:
                     body = json.dumps({"keys": list(issuer.keys.values())}).encode()
