@@ -18,7 +18,6 @@ from vault.core.principal import ANONYMOUS, Principal
 from vault.crypto import MasterKey
 from vault.secrets.store import SecretStore
 
-KEY = "the key of a request"
 LONG = "8e03978e-40d5-43dd-bc93-6894a57f9324"
 VALUE = b"the value nobody may find"
 BODY = {"secret": b64(VALUE), "labels": {"a": "1", "b": "2"}, "ttl_seconds": 3_600}

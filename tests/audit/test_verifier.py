@@ -532,10 +532,10 @@ class Later:
         return self._comes.pop(0) if self._comes else []
 
 
-def successor_of(left: Record, *, name: str = "next", key: SigningKey | None = None) -> Record:
+def successor_of(left: Record, *, key: SigningKey | None = None) -> Record:
     """Return the first entry of a stream that replaces another, which is known to be stored up to *left*."""
     replaces = [{"stream": left["stream"], "seq": left["seq"], "ts": left["ts"]}]
-    first = {"ts": "2026-11-24T16:00:00.000Z", "stream": name, "seq": 0, "replaces": replaces}
+    first = {"ts": "2026-11-24T16:00:00.000Z", "stream": "next", "seq": 0, "replaces": replaces}
     return rehash(first, None, key or SigningKey(KEYRING.primary))
 
 

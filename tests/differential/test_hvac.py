@@ -17,8 +17,6 @@ from tests.support.issuer import sign
 pytestmark = pytest.mark.filterwarnings("ignore:The raise_on_deleted_version parameter:DeprecationWarning")
 
 _PROGRAMS: list[Callable[[Server, Observer], None]] = []
-#: The methods of KV version 2 that a program has called.
-_CALLED: set[str] = set()
 
 
 def program(function: Callable[[Server, Observer], None]) -> Callable[[Server, Observer], None]:

@@ -67,10 +67,10 @@ class Deployment:
     #: The secrets without a limit that no client uses any more, as they were left.
     kept: dict[str, Stored] = field(default_factory=dict)
 
-    def operate(self, *command: str, node: Node | None = None) -> str:
-        """Run the operator's `docker` *command* on *node*, or else on a manager, and record it."""
+    def operate(self, *command: str) -> str:
+        """Run the operator's `docker` *command* on a manager, and record it."""
         self.by_hand.append(shlex.join(("docker", *command)))
-        return (node or self.cluster.manager()).docker(*command)
+        return self.cluster.manager().docker(*command)
 
     def deploy(self, **settings: str) -> None:
         """Deploy with other *settings*, as an operator does, and record it."""

@@ -45,10 +45,10 @@ def attempt(action: Action = Action.UNWRAP) -> Attempt:
     return Attempt(action=action, ip="127.0.0.1")
 
 
-def kept(wraps: Wrapping, reply: bytes = b"reply", origin: Origin = ORIGIN) -> WrappingToken:
+def kept(wraps: Wrapping, reply: bytes = b"reply") -> WrappingToken:
     """Return the token of a new wrapped reply."""
     token = WrappingToken.new()
-    wraps.keep(token, reply, origin)
+    wraps.keep(token, reply, ORIGIN)
     return token
 
 

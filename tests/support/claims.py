@@ -207,17 +207,15 @@ def interleaved(stored: Stored, seed: int, *, kills: float = 0, pauses: float = 
 
 
 class Interleaving:
-    """Random steps of processes with the *keyrings* on *stored*; the share *old* of them is of 1.0."""
+    """Random steps of processes with the *keyrings* on *stored*; three of ten are of 1.0."""
 
-    def __init__(
-        self, stored: Stored, keyrings: Sequence[Keyring], chance: random.Random, *, old: float = 0.3
-    ) -> None:
+    def __init__(self, stored: Stored, keyrings: Sequence[Keyring], chance: random.Random) -> None:
         self.chance = chance
         #: IDs of the keys that values were encrypted under.
         self.written: set[str] = set()
         self.killed = self.paused = 0
         self._stored = stored
-        self._processes = [_Process(self, keyring, is_old=self.chance.random() < old) for keyring in keyrings]
+        self._processes = [_Process(self, keyring, is_old=self.chance.random() < 0.3) for keyring in keyrings]
 
     def run(self, *, kills: float = 0, pauses: float = 0) -> None:
         """Run all processes to their ends; *kills* and *pauses* are shares of the steps."""

@@ -53,14 +53,14 @@ class WrittenTrail:
         return {head["stream"]: head for head in self.checkpoint["heads"]}
 
 
-def write_trail(server: str, counts: Sequence[int], *, clients: int = 6) -> WrittenTrail:
+def write_trail(server: str, counts: Sequence[int]) -> WrittenTrail:
     """Write *counts* entries, each number as one worker, concurrently, in commits of all sizes."""
     name = f"written_{secrets.token_hex(6)}"
     uri = server.replace("/?", f"/{name}?")
     keyring = Keyring(new_key())
     with connected(uri), MongoClient[Any](server, tz_aware=True) as client:
         workers = [AuditTrail(keyring) for _ in counts]
-        with ThreadPoolExecutor(clients * len(counts)) as pool:
+        with ThreadPoolExecutor(6 * len(counts)) as pool:
             for worker, count in zip(workers, counts, strict=True):
                 for number in range(count):
                     pool.submit(worker._on_finish, [(_attempt(number), _status(number))])

@@ -108,7 +108,7 @@ class World:
             found.setdefault(holder.task.service.name, []).append(holder.version)
         return found
 
-    def rotation(self, *, timeout_seconds: float = 20, poll_seconds: float = 0) -> Rotation:
+    def rotation(self, *, timeout_seconds: float = 20) -> Rotation:
         """Return a rotation of the secret as it is now."""
         return Rotation(
             NAME,
@@ -117,5 +117,5 @@ class World:
             lock=self.lock,
             progress=self.report,
             timeout_seconds=timeout_seconds,
-            poll_seconds=poll_seconds,
+            poll_seconds=0,
         )

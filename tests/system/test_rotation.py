@@ -132,10 +132,10 @@ class Load:
 
 
 @contextmanager
-def under_load(fleet: Fleet, clients: int = 2) -> Iterator[Load]:
+def under_load(fleet: Fleet) -> Iterator[Load]:
     load = Load(fleet)
-    with ThreadPoolExecutor(clients) as pool:
-        running = [pool.submit(load.run) for _ in range(clients)]
+    with ThreadPoolExecutor(2) as pool:
+        running = [pool.submit(load.run) for _ in range(2)]
         try:
             yield load
         finally:

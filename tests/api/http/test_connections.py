@@ -8,8 +8,8 @@ from vault.api.http.connections import Connection, Connections
 from vault.core.networks import network
 
 
-def connections(*, max_total: int = 10, max_per_source: int = 10, exempt: str = "192.0.2.1") -> Connections:
-    return Connections(max_total=max_total, max_per_source=max_per_source, exempt=[network(exempt)])
+def connections(*, max_total: int = 10, max_per_source: int = 10) -> Connections:
+    return Connections(max_total=max_total, max_per_source=max_per_source, exempt=[network("192.0.2.1")])
 
 
 def admit(pool: Connections, address: str, closed: list[str] | None = None) -> Connection:

@@ -23,13 +23,13 @@ def names(reply: TestResponse) -> set[str]:
     return {name for name, _ in reply.headers if name.startswith("Access-Control-")}
 
 
-def preflight(client: FlaskClient, origin: str, path: str = FETCH, **environ: Any) -> TestResponse:
+def preflight(client: FlaskClient, origin: str, **environ: Any) -> TestResponse:
     headers = {
         "Origin": origin,
         "Access-Control-Request-Method": "POST",
         "Access-Control-Request-Headers": "authorization,content-type",
     }
-    return client.options(path, headers=headers, **environ)
+    return client.options(FETCH, headers=headers, **environ)
 
 
 # It counts the contents of the database.

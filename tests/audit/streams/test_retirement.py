@@ -36,9 +36,9 @@ def retired(
     return retirement.make(old.public.signer, heads, by, ts)
 
 
-def parts(*made: list[dict[str, Any]], place: tuple[str, int] | None = None) -> list[Part]:
+def parts(*made: list[dict[str, Any]]) -> list[Part]:
     """Return the genuine parts."""
-    read = (Part.of(part, ALL, place) for retirement in made for part in retirement)
+    read = (Part.of(part, ALL, None) for retirement in made for part in retirement)
     return [part for part in read if part]
 
 

@@ -32,9 +32,9 @@ from vault.documents.token import Token
 HOUR, DAY = 3_600, 86_400
 
 
-def attempt(app: Flask, text: str, action: Action = Action.TOKEN_RENEW, ip: str = "192.0.2.7") -> Attempt:
+def attempt(app: Flask, text: str, action: Action = Action.TOKEN_RENEW) -> Attempt:
     """Return an attempt with the token *text* as its credential."""
-    mine = Attempt(action=action, ip=ip)
+    mine = Attempt(action=action, ip="192.0.2.7")
     services(app).authenticator.identify(text, attempt=mine)
     return mine
 

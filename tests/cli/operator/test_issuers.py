@@ -47,8 +47,8 @@ def jwt(**changes: Any) -> str:
     return sign("ed-1", **{"iss": ISS, "aud": "vault", "sub": "job", "scope": None, **changes})
 
 
-def add_issuer(run: Run, name: str = "ci", command: str = "create") -> Done:
-    return run(*("issuers", command, name, "--issuer", ISS, "--audience", "vault"), "--public-key", "key.pem")
+def add_issuer(run: Run, command: str = "create") -> Done:
+    return run(*("issuers", command, "ci", "--issuer", ISS, "--audience", "vault"), "--public-key", "key.pem")
 
 
 def add_role(run: Run, name: str = "deploy", *more: str) -> Done:
