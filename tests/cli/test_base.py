@@ -97,7 +97,9 @@ def test_the_base_has_the_commands_for_people(base: Path) -> None:
     needs = (
         r"`secret-manager \S+` needs packages of the service, such as \w+; install its wheel with the extra"
     )
-    assert all(re.match(needs, refusal) for refusal in found.values() if refusal)
+    refusals = [refusal for refusal in found.values() if refusal]
+    assert refusals
+    assert all(re.match(needs, refusal) for refusal in refusals)
 
 
 @pytest.mark.parametrize(

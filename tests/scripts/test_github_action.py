@@ -272,7 +272,9 @@ def test_the_action_needs_nothing_from_outside() -> None:
     definition = Runner.definition_of(ROOT)
     assert definition["runs"]["main"] == definition["runs"]["post"]
     source = (ROOT / definition["runs"]["main"]).read_text()
-    assert all(module.startswith("node:") for module in re.findall(r'\bfrom "(.+)";', source))
+    modules = re.findall(r'\bfrom "(.+)";', source)
+    assert len(modules) == len(re.findall(r"^import\b", source, re.MULTILINE)) > 0
+    assert all(module.startswith("node:") for module in modules)
     assert not re.search(r"\brequire\(|\bimport\(|\bfetch\(", source)
     read = {*re.findall(r'\b(?:input|required)\("(.+?)"\)', source), "secrets", "files"}
     assert read == set(definition["inputs"])

@@ -350,7 +350,9 @@ def test_no_external_image_is_named_elsewhere() -> None:
         "${PYTHON_IMAGE}"
     }
     for name in ("stack.yml", "stack.secure.yml", "stack.monitoring.yml"):
-        for image in re.findall(r"^ *image: (.*)$", (root / name).read_text(), re.MULTILINE):
+        images = re.findall(r"^ *image: (.*)$", (root / name).read_text(), re.MULTILINE)
+        assert images, name
+        for image in images:
             assert re.fullmatch(r"\$\{([A-Z]+_)?IMAGE:-[^}]+\}", image), image
 
 

@@ -216,6 +216,7 @@ def test_ctrl_c_stops_as_gracefully(service: Service) -> None:
     assert service.process.wait(120) == 0
     warned = ("AUTH_ENABLED is off", "no redundancy")
     lines = log_lines(service)
+    assert lines
     assert all(line["level"] == "info" or line["message"].startswith(warned) for line in lines)
 
 

@@ -318,6 +318,7 @@ def test_a_kill_leaves_no_process(make: Make, tmp_path: Path) -> None:
     """After it is killed, and so cannot clean up, the service and MongoDB end."""
     dev = make().ready()
     found = _processes(tmp_path)
+    assert found
     dev.kill()
     wait_until(lambda: not _processes(tmp_path), seconds=120, pause=0.2)
     wait_until(lambda: not any(_command_line(process) for process in found))
