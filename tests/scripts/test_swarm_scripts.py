@@ -349,11 +349,13 @@ def test_no_external_image_is_named_elsewhere() -> None:
     assert {stage[1] for stage in stages} - {stage[3] for stage in stages if "AS" in stage} == {
         "${PYTHON_IMAGE}"
     }
-    for name in ("stack.yml", "stack.secure.yml", "stack.monitoring.yml"):
-        images = re.findall(r"^ *image: (.*)$", (root / name).read_text(), re.MULTILINE)
-        assert images, name
-        for image in images:
-            assert re.fullmatch(r"\$\{([A-Z]+_)?IMAGE:-[^}]+\}", image), image
+    names = set()
+    for file in root.glob("stack*.yml"):
+        for image in re.findall(r"^ *image: (.*)$", file.read_text(), re.MULTILINE):
+            variable = re.fullmatch(r"\$\{((?:[A-Z]+_)?IMAGE):-[^}]+\}", image)
+            assert variable, image
+            names.add(variable[1])
+    assert names == {"IMAGE", "CLIENT_IMAGE", "MONGO_IMAGE", "PROMETHEUS_IMAGE", "GRAFANA_IMAGE"}
 
 
 def test_a_deployment_uses_the_pinned_images(swarm: Swarm, tmp_path: Path) -> None:
