@@ -40,6 +40,7 @@ def test_a_new_secret_is_stored_with_its_limits(app: Flask, stored: Stored, sign
     assert (entry["principal"], entry["details"]["via"]) == ("alice", "console")
     again = person.send("create", name="billing/db", value="x")
     assert (again.status_code, again.mimetype) == (409, "application/problem+json")
+    assert again.json["detail"] == "Another secret has this name, or had it and can be restored."
 
 
 @pytest.mark.parametrize(
