@@ -185,7 +185,7 @@ def test_a_key_of_unknown_outcome_creates_one_secret(
     with running_app({**environment, "REQUEST_TIMEOUT_SECONDS": "2"}) as app:
         start(app)
         alice = Caller(app.test_client(), monkeypatch).become(ALICE)
-        alice("list")
+        wait_until(lambda: alice.post("list", {}).status_code == 200)
         header = {"Idempotency-Key": "key"}
         with failing(stored, "commit", LATE if is_cut_off else UNCERTAIN, times=int(is_cut_off)):
             assert alice.post("create", PLAIN, **header).status_code == 503
@@ -208,7 +208,7 @@ def test_a_take_over_removes_what_was_stored_late(
     with running_app({**environment, "REQUEST_TIMEOUT_SECONDS": "2"}) as app:
         start(app)
         alice = Caller(app.test_client(), monkeypatch).become(ALICE)
-        alice("list")
+        wait_until(lambda: alice.post("list", {}).status_code == 200)
         header = {"Idempotency-Key": "key"}
         monkeypatch.setattr(Secret, "remove_abandoned", lambda _: None)
         with failing(stored, "commit", LATE, times=1):
@@ -228,7 +228,7 @@ def test_a_secret_of_a_request_that_was_cut_off_is_removed(
     with running_app({**environment, "REQUEST_TIMEOUT_SECONDS": "2"}) as app:
         start(app)
         alice = Caller(app.test_client(), monkeypatch).become(ALICE)
-        alice("list")
+        wait_until(lambda: alice.post("list", {}).status_code == 200)
         with failing(stored, "commit", LATE, times=1):
             assert alice.refused("create", **PLAIN) == 503
             assert stored.secrets.count_documents({}) == 0
