@@ -154,9 +154,13 @@ everywhere() { # everywhere ROLE USE: wait until all workers do what USE says, h
 }
 
 finish() { # wait until no worker has the removed key
+    local container
     everywhere primary encrypting
+    container=$(replica)
     say "The service now uses $primary. For manual deployments, run: export MASTER_KEY_SECRET=$primary"
-    say "Keep a copy of it. Keep $fallback as long as you keep earlier backups, then run: docker secret rm $fallback"
+    [[ $container ]] || say "The replicas run on $(elsewhere): run docker exec there."
+    say "Keep a copy of it: docker exec ${container:-CONTAINER} cat /run/secrets/$primary"
+    say "Keep $fallback as long as you keep earlier backups, then run: docker secret rm $fallback"
 }
 
 check_engine

@@ -20,7 +20,7 @@ only the current folder, so name files without a path.
 MONGO_URI    a database in place of the service's; it must not contain a password
 DOCKER_HOST  the Docker engine, if not the default one
 
-Exit codes: 0 done, 1 the command failed or did not start, 2 wrong usage
+Exit codes: those of the command (docs/exit-codes.md); 1 also if it did not start, 2 also for wrong usage
 END
 }
 
@@ -33,6 +33,8 @@ source "$(dirname "$0")/swarm_lib.sh"
 # shellcheck source=scripts/swarm_jobs.sh
 source "$(dirname "$0")/swarm_jobs.sh"
 
+# shellcheck disable=SC2034 # swarm_jobs.sh uses it
+failed_status=
 check_engine
 image=$(service_image)
 options=$(like_service "$(id -u)" "$(id -g)")

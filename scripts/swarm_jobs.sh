@@ -5,6 +5,8 @@
 
 jobs=secret-manager-job-$$
 started=0
+# run_command.sh empties it: its exit code is that of the command.
+failed_status=1
 trap 'end_jobs' EXIT
 
 end_jobs() { # remove all jobs of this script
@@ -64,6 +66,14 @@ is_lost() { # is_lost NODE: succeed if the node is down, or no longer in the swa
     [[ $state == down ]]
 }
 
+command_failed() { # command_failed ERROR: fail, because the command of a job did
+    local status=$failed_status
+    # Docker's words: "task: non-zero exit (3)".
+    [[ $status || ! $1 =~ non-zero\ exit\ \(([0-9]+)\) ]] || status=${BASH_REMATCH[1]}
+    say "${0##*/}: the command failed: $1"
+    exit "${status:-1}"
+}
+
 await_job() { # await_job STATES: return when the job's state matches; fail if it ended otherwise, or cannot start
     local state node error start=$SECONDS placed=$SECONDS known=$SECONDS
     while true; do
@@ -73,7 +83,7 @@ await_job() { # await_job STATES: return when the job's state matches; fail if i
         # While the swarm elects a leader, it does not answer.
         ((SECONDS - known < wait_seconds)) || fail "the swarm does not answer: run this script again"
         [[ ! $state =~ ^($1) ]] || return 0
-        [[ ! $state =~ ^(Complete|Failed|Rejected|Shutdown|Orphaned|Remove) ]] || fail "the command failed: $error"
+        [[ ! $state =~ ^(Complete|Failed|Rejected|Shutdown|Orphaned|Remove) ]] || command_failed "$error"
         [[ $state == Pending* && $error ]] || placed=$SECONDS
         ((SECONDS - placed < unplaced_seconds)) ||
             fail "no node can run the command: ${error//\"/}. Run this script on a manager that is not drained, or make room"

@@ -158,6 +158,29 @@ def test_a_job_that_cannot_end_is_given_up(tasks: str, why: str) -> None:
     assert why in errors
 
 
+@pytest.mark.parametrize(
+    ("error", "status"),
+    [("task: non-zero exit (3)", 3), ("task: non-zero exit (143): unhealthy container", 143), ("no such image", 1)],
+)
+def test_an_operator_gets_the_commands_own_exit_code(tmp_path: Path, error: str, status: int) -> None:
+    """`run_command.sh audit verify` tells a changed trail (1) from one that needs a look (3), as the command does."""
+    answers = f"""
+        "service ps "*job*) echo 'Failed 1 second ago|node-a|"{error}"' ;;
+        "logs "*) echo the output ;;
+    """
+    code, printed, errors = run_script("run_command.sh", answers, tmp_path, "audit", "verify")
+    assert (code, printed) == (status, "the output\n")
+    assert f'the command failed: "{error}"' in errors
+
+
+def test_other_scripts_fail_with_their_own_code() -> None:
+    """For scripts that run commands as steps, a failed command is 1, as their usage says."""
+    answers = """
+        "service ps "*) echo 'Failed 1 second ago|node-a|"task: non-zero exit (3)"' ;;
+    """
+    assert run(answers, "job=job; await_job Complete")[0] == 1
+
+
 def test_a_running_job_has_no_limit() -> None:
     """A backup can take hours, and elections of the swarm's leader do not end the wait for it."""
     answers = """
@@ -393,6 +416,7 @@ def test_a_rotation_interrupted_in_its_last_step_is_finished(tmp_path: Path) -> 
     status, _, errors = run_script("rotate_key.sh", removing, tmp_path)
     assert status == 0, errors
     assert "The service now uses master_key_v1." in errors
+    assert "Keep a copy of it: docker exec container cat /run/secrets/master_key_v1\n" in errors
     assert "Keep master_key_v0 as long as you keep earlier backups" in errors
     assert "service update" not in errors
 
