@@ -127,7 +127,7 @@ def test_the_plan_changes_nothing(swarm: type[Swarm], alice: Caller, stored: Sto
     assert [line.split() for line in done.stdout.splitlines()[1:]] == [
         ["shop_db", "shop/db-password", "to", "import"],
         ["tls", "shop/tls", "exists", "here"],
-        ["2", "secrets", "to", "import.", "Nothing", "was", "changed:", "add", "--apply."],
+        "1 secret to import, 1 to compare. Nothing was changed: add --apply.".split(),
     ]
     assert done.stderr.splitlines() == [
         "not imported: master_key_v1: it belongs to Secret Manager itself",

@@ -187,15 +187,17 @@ def _say(line: Mapping[str, Any]) -> None:
 
 def _show_plan(planned: Plan, service: Service, output: Output) -> None:
     """Print what an import would do, without asking Docker or the service for a value."""
-    rows, secrets = [], Secrets(service)
+    rows, here, secrets = [], 0, Secrets(service)
     with output.bar("planning", len(planned.items)) as bar:
         for item in planned.items:
             is_here = secrets.find({"name": item.name}) is not None
+            here += is_here
             rows.append(_row(item, _HERE if is_here else ImportOutcome.MISSING.label))
             bar.advance(1)
     _show_skipped(planned, output)
     output.table(_COLUMNS, rows)
-    output.text(f"{quantity(len(rows), 'secret')} to import. Nothing was changed: add --apply.")
+    missing = quantity(len(rows) - here, "secret")
+    output.text(f"{missing} to import, {here} to compare. Nothing was changed: add --apply.")
 
 
 def _row(item: Item, outcome: str, *, reason: str = "") -> Mapping[str, Any]:
