@@ -160,10 +160,14 @@ def test_a_job_that_cannot_end_is_given_up(tasks: str, why: str) -> None:
 
 @pytest.mark.parametrize(
     ("error", "status"),
-    [("task: non-zero exit (3)", 3), ("task: non-zero exit (143): unhealthy container", 143), ("no such image", 1)],
+    [
+        ("task: non-zero exit (3)", 3),
+        ("task: non-zero exit (143): unhealthy container", 143),
+        ("no such image", 1),
+    ],
 )
 def test_an_operator_gets_the_commands_own_exit_code(tmp_path: Path, error: str, status: int) -> None:
-    """`run_command.sh audit verify` tells a changed trail (1) from one that needs a look (3), as the command does."""
+    """`run_command.sh audit verify` tells a changed trail (1) from one that needs a look (3)."""
     answers = f"""
         "service ps "*job*) echo 'Failed 1 second ago|node-a|"{error}"' ;;
         "logs "*) echo the output ;;

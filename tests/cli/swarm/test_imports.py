@@ -124,11 +124,12 @@ def test_the_plan_changes_nothing(swarm: type[Swarm], alice: Caller, stored: Sto
     alice.create(name="shop/tls")
     done = run("--prefix", "shop/", "--name", "shop_db=shop/db-password")
     assert done.exit_code == 0
-    assert [line.split() for line in done.stdout.splitlines()[1:]] == [
+    *rows, summary = done.stdout.splitlines()[1:]
+    assert [line.split() for line in rows] == [
         ["shop_db", "shop/db-password", "to", "import"],
         ["tls", "shop/tls", "exists", "here"],
-        "1 secret to import, 1 to compare. Nothing was changed: add --apply.".split(),
     ]
+    assert summary == "1 secret to import, 1 to compare. Nothing was changed: add --apply."
     assert done.stderr.splitlines() == [
         "not imported: master_key_v1: it belongs to Secret Manager itself",
         "not imported: old: the driver other has its value, not Docker",
