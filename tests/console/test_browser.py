@@ -333,6 +333,7 @@ def test_nothing_serious_hinders_anyone(browser: Browser, console: Console) -> N
     assert {key: flaws for key, flaws in found.items() if flaws} == {}
 
 
+@pytest.mark.promise("rotation")
 def test_a_planted_value_is_kept_nowhere(browser: Browser, console: Console) -> None:
     """After its 30 seconds, a value is in no screen, address, store, history, log or picture.
 

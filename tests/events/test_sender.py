@@ -47,6 +47,7 @@ def change(app: Flask, client: FlaskClient) -> Change:
     return send
 
 
+@pytest.mark.promise("rotation")
 def test_events_arrive_in_order_without_values(
     sender: Sender, subscribe: Subscribe, hook: Receiver, change: Change
 ) -> None:
@@ -162,6 +163,7 @@ def test_look_ups_of_others_are_no_failure(
     assert hook.kinds == ["secret.created"]
 
 
+@pytest.mark.promise("rotation")
 def test_a_failure_is_retried_in_order(
     app: Flask, sender: Sender, subscribe: Subscribe, hook: Receiver, change: Change, stored: Stored
 ) -> None:

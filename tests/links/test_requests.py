@@ -102,6 +102,7 @@ def test_a_filled_request_is_at_its_end_although_it_cannot_be_removed(
         assert alice.open(operation, body, 404).json["code"] == "invalid_link"
 
 
+@pytest.mark.promise("rotation")
 def test_of_many_at_once_one_fills(app: Flask, stored: Stored) -> None:
     """Of 20 who fill a request at the same time, exactly one does."""
     requests = services(app).requests

@@ -112,6 +112,7 @@ def test_a_wrong_passphrase_does_not_spend_a_share(alice: Sender, stored: Stored
     assert document["reads"] == 1
 
 
+@pytest.mark.promise("rotation")
 def test_the_fifth_wrong_passphrase_spends_a_share(alice: Sender, stored: Stored) -> None:
     """After it, the right one is refused, and nothing is left of the value."""
     token = alice.share(secret=VALUE, passphrase="right")
@@ -121,6 +122,7 @@ def test_the_fifth_wrong_passphrase_spends_a_share(alice: Sender, stored: Stored
     assert stored.secrets.count_documents({}) == 0
 
 
+@pytest.mark.promise("rotation")
 @pytest.mark.parametrize("passphrase", ["", "right"])
 def test_of_many_at_once_one_opens(app: Flask, alice: Sender, passphrase: str) -> None:
     """Of 50 who open a share at the same time, exactly one gets the value."""

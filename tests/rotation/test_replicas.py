@@ -92,6 +92,7 @@ _CASES: dict[str, tuple[Callable[[Deployment], None], str]] = {
 }
 
 
+@pytest.mark.promise("rotation")
 @pytest.mark.parametrize("case", _CASES)
 @pytest.mark.parametrize("server", ["postgresql"], indirect=True)
 def test_a_period_has_one_rotation_and_no_login_fails(
