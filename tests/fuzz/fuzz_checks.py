@@ -132,9 +132,9 @@ def _in_form(body: Any) -> Any:
     if not isinstance(body, dict):
         return body
     found = {key: _in_form(value) for key, value in body.items()}
-    for key in ("name", "name_prefix"):
+    for key in ("name", "admin", "name_prefix"):
         if isinstance(found.get(key), str):
-            flaw_of = name_flaw if key == "name" else prefix_flaw
+            flaw_of = prefix_flaw if key == "name_prefix" else name_flaw
             found[key] = found[key] if not flaw_of(found[key]) else _plain(found[key])
     if isinstance(found.get("paths"), list):
         found["paths"] = [path if not path_flaw(path) else _plain(path) for path in found["paths"]]
@@ -150,8 +150,9 @@ def _alone(body: Any) -> Any:
     """Return a valid *body* without a second head of a stream, or a second form of a reference."""
     if isinstance(body, dict) and isinstance(made := body.get("checkpoint"), dict):
         made["heads"] = list({head["stream"]: head for head in made["heads"]}.values())
-    if isinstance(body, dict) and isinstance(secret := body.get("secret"), dict) and len(secret) > 1:
-        del secret["name"]
+    if isinstance(body, dict) and isinstance(secret := body.get("secret"), dict):
+        # Null is absent.
+        body["secret"] = dict([item for item in secret.items() if item[1] is not None][:1])
     return body
 
 
