@@ -199,6 +199,7 @@ SYSTEM = (
                     {"paths": "secret/data/a,secret/data/b"},
                     {"paths": []},
                     {"paths": [""]},
+                    {"paths": ["nope"] * 101},
                     {},
                     NOTHING,
                     b"{",
