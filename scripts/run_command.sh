@@ -20,7 +20,7 @@ only the current folder, so name files without a path.
 MONGO_URI    a database in place of the service's; it must not contain a password
 DOCKER_HOST  the Docker engine, if not the default one
 
-Exit codes: those of the command (docs/exit-codes.md); 1 also if it did not start, 2 also for wrong usage
+Exit codes: the command's own (docs/exit-codes.md), or 1 if it did not start, 2 for wrong usage
 END
 }
 

@@ -5,7 +5,7 @@
 
 jobs=secret-manager-job-$$
 started=0
-# run_command.sh empties it: its exit code is that of the command.
+# The exit code if the command of a job fails. run_command.sh empties it, and exits with the command's own.
 failed_status=1
 trap 'end_jobs' EXIT
 

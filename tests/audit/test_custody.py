@@ -108,7 +108,7 @@ def test_openbao_s_log_is_compared_with_the_trail(database: Database, stored: St
 
 
 def test_paths_of_openbao_s_log_are_within_its_namespaces(database: Database, stored: Stored) -> None:
-    """A KEK in a namespace is one: the log has its path and that of the namespace apart."""
+    """An unwrap by a key in a namespace is found: the log has the namespace's path apart from the key's."""
     del database
     kek = "https://bao:8200/v1/team/ops/transit/keys/sm"
     stored.audit_logs.insert_one(entry("key_opened", 1.1, request_id="start", kek=kek))

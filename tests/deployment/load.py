@@ -37,7 +37,7 @@ class Load:
         #: Of the names of this load.
         self._prefix = f"load/{os.urandom(8).hex()}"
         self.ending = False
-        #: Acknowledged: values by ID, those of Vault's clients by path, and the request IDs of all successes.
+        #: Acknowledged values by ID, values of Vault's clients by path, and the request IDs of all successes.
         self.secrets: dict[str, str] = {}
         self.kv: dict[str, str] = {}
         self.requests: list[str] = []

@@ -66,7 +66,7 @@ def test_the_program_with_a_token_works(guarded: tuple[Service, str]) -> None:
 
 
 def test_the_table_of_calls_matches_the_api(app: Flask) -> None:
-    """The table has every call of the API document except those of Vault's API, and all of its fields."""
+    """The table has all calls of the API document with their fields, except the calls of Vault's API."""
     document = app.test_client().get("/openapi.json").json
     served = {
         f"{method.upper()} {path}"
@@ -79,7 +79,7 @@ def test_the_table_of_calls_matches_the_api(app: Flask) -> None:
     missing = {}
     for path, method, operation in operations(document):
         body = rows.get(f"{method.upper()} {path}", "…")
-        # Those of batches are in the rows of their items.
+        # The fields of batches are in the rows of their items.
         if "requestBody" in operation and "…" not in body:
             schema = resolve(document, content_of_body(operation)["schema"])
             named = set(re.findall(r"\w+", " ".join(re.findall("`(.+?)`", body))))

@@ -182,7 +182,7 @@ def _of_openbao(lines: Iterable[str], keks: Iterable[str]) -> Iterator[Unwrap]:
     paths = set(_decrypt_paths(keks))
     for found in map(json.loads, filter(str.strip, lines)):
         request = found.get("request", {})
-        # The path is one in the namespace, which the root has none of.
+        # Paths in the log are relative to their namespace. The root namespace has no path.
         path = f"{request.get('namespace', {}).get('path', '')}{request.get('path')}"
         is_unwrap = found["type"] == "response" and not found.get("error") and path in paths
         # OpenBao has nanoseconds, which Python cannot read.

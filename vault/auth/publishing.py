@@ -35,7 +35,7 @@ def publish(
     those that are made at the same time, the last one finds all.
 
     Raises:
-        VaultError: That of *require_room*, or of the document's class: another one has its name.
+        VaultError: The error of *require_room*, or of the document's class if another one has its name.
         InvalidCredentialError: The creator was revoked in the meantime.
     """
     try:

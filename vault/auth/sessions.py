@@ -87,8 +87,7 @@ class Sessions:
     def forget(self, cookie: str) -> None:
         """End the session with this *cookie*, if there is one, because its browser signs in again."""
         with best_effort_cleanup():
-            key = self._keys.find()
-            if key and cookie:
+            if cookie and (key := self._keys.find()):
                 Session(id=key.hash(cookie)).withdraw()
 
     def choose(self, role: str, *, cookie: str, attempt: Attempt) -> str:

@@ -96,7 +96,7 @@ class Answer:
         if is_further and self.query["stale"]:
             found.left_out.setdefault(entry.stream, entry)
         self._compare_version(entry, document, found)
-        # Those of further secrets are stale, if the question does not have them.
+        # Entries of further secrets count as stale ones, unless the question includes these secrets.
         is_asked = matches(self._which, document) or (is_further and not self.query["stale"])
         if is_asked and matches(self._known, document):
             found.add(document, document)

@@ -22,7 +22,7 @@ _ANY_ADDRESS = ("0.0.0.0", "[::]")  # noqa: S104 - compared with, not bound to
 _TIMEOUT_SECONDS = 7
 #: The time in which a service that stops frees its ports, and the pause between two attempts.
 _LISTEN_TIMEOUT_SECONDS, _LISTEN_PAUSE_SECONDS = 5, 0.2
-#: By the error; other errors are those of an address.
+#: By the number of the error; all other errors concern the address.
 _LISTEN_HINTS = {
     errno.EADDRINUSE: "stop the process that listens there, or change ",
     errno.EACCES: "ports below 1024 need root or CAP_NET_BIND_SERVICE: change ",

@@ -22,7 +22,7 @@ from vault.client.service import Service
 
 _PAGE = 1_000
 
-#: The fields of a token that are printed, and those of them that are lists of texts.
+#: The fields of a token that are lists of texts, and all fields that are printed.
 _LISTS = frozenset({"scopes", "networks", "paths"})
 _FIELDS = _LISTS | {
     *("name", "state", "namespace", "created_at", "created_by", "expires_at", "renewable_until"),
