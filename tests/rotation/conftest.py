@@ -150,3 +150,11 @@ def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """Run each of the servers, one after another."""
     with SERVERS[request.param]() as server:
         yield server
+
+
+@pytest.fixture
+def planned(world: World, fake: Fake) -> World:
+    """Return an application with a plan, without a grace period."""
+    world.plan("command", "/bin/program", grace_seconds=0)
+    fake.passwords[USERS[1]] = "unknown"
+    return world

@@ -20,14 +20,6 @@ from vault.rotation import plans
 A, B = USERS
 
 
-@pytest.fixture
-def planned(world: World, fake: Fake) -> World:
-    """Return an application with a plan, without a grace period."""
-    world.plan("command", "/bin/program", grace_seconds=0)
-    fake.passwords[B] = "unknown"
-    return world
-
-
 def test_a_restored_copy_ends_no_password_of_the_original(planned: World, fake: Fake, key: MasterKey) -> None:
     """The former password at the time of the backup is published again; the copy waits for a person."""
     planned.run()

@@ -40,14 +40,6 @@ from vault.secrets.requests import Reference
 A, B = USERS
 
 
-@pytest.fixture
-def planned(world: World, fake: Fake) -> World:
-    """Return an application with a plan, without a grace period."""
-    world.plan("command", "/bin/program", grace_seconds=0)
-    fake.passwords[B] = "unknown"
-    return world
-
-
 def test_a_run_takes_its_steps_in_order_each_on_record(planned: World, fake: Fake) -> None:
     """The other user gets a password, logs in, is published; then the former password ends."""
     assert planned.run() == 2

@@ -85,7 +85,6 @@ class Rotation(SealedDocument):
     meta: ClassVar = {"collection": "rotations"}
 
     record_kind = RecordKind.ROTATION
-    later = frozenset({"is_awaited"})
     taken_error = RotationExistsError
     taken = "The secret has a rotation plan."
     busy = "A rotation plan for the secret is being created."
