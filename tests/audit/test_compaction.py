@@ -467,6 +467,19 @@ def test_a_forged_summary_of_any_form_lists_nothing() -> None:
         assert summaries.rows_of({"action": action, "details": details}) == {}
 
 
+def test_a_copied_summary_lists_nothing() -> None:
+    """Only a summary in its place in its stream counts."""
+    begin(FIRST).disconnect()
+    compact(Keyring(FIRST), idle=NOW)
+    records = list(reader.export(Filter()))
+    copies = [record for record in records if record["action"] == "streams_compacted"]
+    verifier = Verifier.of_database(Keyring(FIRST))
+    found = texts(list(verify_records(verifier, [*records, *copies])))
+    assert found == ["comes after entry 1"]
+    (counted,) = [stream.summaries for stream in verifier._streams.values() if stream.summaries]
+    assert len(counted) == 1
+
+
 def test_heads_cover_only_the_summaries_that_they_reach() -> None:
     """Entries after a head, such as forgeries by a dropped key, are not covered."""
     one, other, last = (Head(5, "", name) for name in ("one", "other", "last"))
