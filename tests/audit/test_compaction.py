@@ -271,6 +271,28 @@ def test_what_the_holder_of_a_dropped_key_replaced_is_not_closed(stored: Stored,
     assert texts(verified(SECOND)) == ["is not the entry in the retirement of its key"]
 
 
+@pytest.mark.promise(3)
+@pytest.mark.parametrize(
+    ("more", "text"),
+    [
+        (0, "is not the entry that the summary of its stream lists"),
+        (1, "comes after the end of its stream: a summary lists an earlier one"),
+    ],
+)
+def test_the_holder_of_the_key_cannot_change_an_end_that_a_summary_lists(
+    stored: Stored, more: int, text: str
+) -> None:
+    """Another entry in its place, and one after it, are tampering, however they are signed."""
+    one = kill(begin(FIRST))
+    compact(Keyring(FIRST), idle=NOW)
+    before, last = (record_of(entry) for entry in stored.audit_logs.find({"stream": one}).sort("seq"))
+    stored.audit_logs.delete_one({"stream": one, "seq": last["seq"]})
+    for seq in range(last["seq"], last["seq"] + more + 1):
+        before = rehash(last | {"action": "fetch", "seq": seq}, before, SigningKey(FIRST))
+        stored.audit_logs.insert_one(as_stored(before))
+    assert texts(verified(FIRST)) == [text]
+
+
 def forge(key: MasterKey, stream: str, seq: int, ts: datetime, **fields: Any) -> Record:
     """Return an entry that *key* signs, after entries that seem to be past the retention."""
     record: Record = {
