@@ -3,6 +3,7 @@
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -10,20 +11,35 @@ from pymongo import MongoClient
 
 from tests.faults.clients import Client, Known, Pool
 from tests.faults.evidence import Entry, Evidence, Stored
-from tests.faults.history import History
+from tests.faults.history import History, Request
+
+#: The timeout for the last answer about a secret, and the seconds between two attempts.
+_ANSWERED_SECONDS, _PAUSE = 300, 0.2
 
 
 def read_all(port: int, history: History, *, token: str = "", host: str = "127.0.0.1") -> None:
-    """Fetch every acknowledged secret, those with a limit until they are used up."""
+    """Fetch every acknowledged secret until it is answered, those with a limit until they are used up."""
     created = {one.secret: one for one in history if one.action == "create" and one.succeeded}
     reader = Client(-1, port, seed=0, pool=Pool(), history=history, token=token, host=host)
     for request in created.values():
         limit = request.body.get("max_reads")
         known = Known(request.secret, request.reply["secret_id"], limited=limit is not None)
         for _ in range(1 + (limit or 0)):
-            if not reader.fetch(known).succeeded:
+            if not _answered(reader, known).succeeded:
                 break
     reader.close()
+
+
+def _answered(reader: Client, known: Known) -> Request:
+    """Return the fetch of *known* that was answered; the first if it has a limit, as each may hold a read.
+
+    Without an answer, its value would not be compared with anything.
+    """
+    deadline = time.monotonic() + _ANSWERED_SECONDS
+    while (request := reader.fetch(known)).failed and not known.limited:
+        assert time.monotonic() < deadline, f"{request} was never answered: {request.status} {request.text}"
+        time.sleep(_PAUSE)
+    return request
 
 
 def evidence(uri: str) -> Evidence:
