@@ -14,6 +14,7 @@ from tests.deployment.engine import (
     build,
     deploy,
     docker,
+    is_healthy,
     is_settled,
     remove,
     replicas,
@@ -76,7 +77,7 @@ def quick_start(master_key: str) -> Iterator[list[Replica]]:
     try:
         # As large as Docker's own secrets can be.
         deploy(MASTER_KEY=master_key, AUDIT_ENABLED="true", AUDIT_TTL_DAYS="90", MAX_SECRET_BYTES="512000")
-        wait_for(lambda: is_settled(2), what="two ready replicas")
+        wait_for(lambda: is_healthy(2), what="two healthy replicas")
         yield replicas()
     finally:
         remove()
@@ -88,4 +89,6 @@ def two(quick_start: list[Replica]) -> list[Replica]:
     assert quick_start
     if not is_settled(2):
         docker("service", "scale", f"{API}=2")
+    # After an update, one can be about to stop.
+    wait_for(lambda: is_healthy(2), what="two healthy replicas, and no other")
     return replicas()

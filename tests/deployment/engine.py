@@ -10,6 +10,7 @@ from base64 import b64encode
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -145,10 +146,19 @@ class Replica:
         return f"http://127.0.0.1:{port}"
 
     def post(self, path: str, body: object, *, token: str = "") -> tuple[int, Any]:
-        """Return status and body of the answer to a POST."""
+        """Return status and body of the answer to a POST, repeated while it is 503.
+
+        The health check asks only one of the replica's workers.
+        """
         headers = {"Authorization": f"Bearer {token}"} if token else {}
-        reply = requests.post(f"{self.url}{path}", json=body, headers=headers, timeout=30)
-        return reply.status_code, reply.json()
+        replies: list[requests.Response] = []
+
+        def is_answered() -> bool:
+            replies.append(requests.post(f"{self.url}{path}", json=body, headers=headers, timeout=30))
+            return replies[-1].status_code != HTTPStatus.SERVICE_UNAVAILABLE
+
+        wait_for(is_answered, what="all workers")
+        return replies[-1].status_code, replies[-1].json()
 
     def create(self, value: bytes, *, token: str = "") -> tuple[int, Any]:
         """Return the answer to a create."""

@@ -126,8 +126,8 @@ def test_a_stock_stack_gets_its_secret(driver: Replica) -> None:
         assert (delivery["service"], delivery["node"]) == (f"{_SHOP}_api", node)
         assert delivery["image"].startswith("secret-manager:latest")
     # Docker asks again for a value that came too late.
-    late = sum(line["message"] == "not delivered" for line in log_of_driver())
-    assert 3 <= len(entries(driver)) <= 3 + late
+    recorded, messages = len(entries(driver)), [line["message"] for line in log_of_driver()]
+    assert 3 <= recorded <= messages.count("delivered") + messages.count("not delivered")
 
 
 def test_docker_does_not_store_the_value(driver: Replica) -> None:
@@ -147,9 +147,13 @@ def test_an_unnamed_service_gets_nothing(driver: Replica) -> None:
     deploy_shop(INTRUDERS="1")
     reason = f"the label secret-manager.services does not name the service {_SHOP}_intruder"
     wait_for(lambda: any(line.get("reason") == reason for line in log_of_driver()), what="the refusal")
-    denied = [entry for entry in entries(driver) if entry["status"] == "denied"]
-    assert denied
-    assert {entry["details"]["delivery"]["refusal"] for entry in denied} == {reason}
+
+    def denied() -> list[dict[str, Any]]:
+        return [entry for entry in entries(driver) if entry["status"] == "denied"]
+
+    # A busy machine can lack the time for the first one.
+    wait_for(denied, what="its entry")
+    assert {entry["details"]["delivery"]["refusal"] for entry in denied()} == {reason}
     assert values("intruder") == []
     deploy_shop(INTRUDERS="0")
     assert _VALUE.decode() not in docker("service", "logs", "--raw", f"{_DRIVER}_swarm-driver")
@@ -173,7 +177,8 @@ def test_a_hanging_service_holds_up_no_swarm(driver: Replica) -> None:
         docker("service", "create", "--quiet", "--detach", *other, IMAGE, "infinity")
         wait_for(lambda: containers("other"), what="another service")
     finally:
-        docker("unpause", *hanging)
+        # Docker ends a replica whose health checks fail; that one is paused no more.
+        run("docker", "unpause", *hanging, check=False)
         run("docker", "service", "rm", "other", check=False)
     wait_for(lambda: delivered() > before, what="a delivery")
     wait_for(lambda: values("api") == [_VALUE] * 3, what="the value in three tasks")

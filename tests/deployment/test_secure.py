@@ -2,9 +2,8 @@
 
 import re
 from base64 import b64decode
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -93,26 +92,14 @@ def seen_from(network: str, name: str, *, milliseconds: int = 3_000) -> str:
         docker("service", "rm", name)
 
 
-def answered(ask: Callable[[], tuple[int, Any]]) -> tuple[int, Any]:
-    """Return the answer to a request, repeated while it is 503: the health check asks one worker of each."""
-    answers: list[tuple[int, Any]] = []
-
-    def is_settled() -> bool:
-        answers.append(ask())
-        return answers[-1][0] != 503
-
-    wait_for(is_settled, what="all workers")
-    return answers[-1]
-
-
 def test_only_a_token_gives_access(token: str) -> None:
     """With the first token, a secret crosses from one replica to the other; without one the answer is 401."""
     one, other = replicas()
-    status, created = answered(lambda: one.create(b"value", token=token))
+    status, created = one.create(b"value", token=token)
     assert status == 200
-    assert answered(lambda: other.fetch(created["secret_id"], token=token))[0] == 200
-    assert answered(lambda: other.fetch(created["secret_id"]))[0] == 401
-    assert answered(lambda: one.create(b"value"))[0] == 401
+    assert other.fetch(created["secret_id"], token=token)[0] == 200
+    assert other.fetch(created["secret_id"])[0] == 401
+    assert one.create(b"value")[0] == 401
 
 
 @pytest.mark.promise("swarm")
@@ -144,7 +131,8 @@ def test_containers_have_minimal_privileges_and_show_no_secret() -> None:
         assert docker("exec", container, "id", "-u") in {"10001", "999"}
         if service == "secret-manager":
             # The first process is Docker's init.
-            status = docker("exec", container, "sh", "-c", "cat /proc/[0-9]*/status")
+            # A process can end before its file is read.
+            status = docker("exec", container, "sh", "-c", "cat /proc/[0-9]*/status || true")
             assert status.count("NoNewPrivs:\t1") > 1
         for name in docker("exec", container, "ls", "/run/secrets").split():
             values.add(docker("exec", container, "cat", f"/run/secrets/{name}"))
