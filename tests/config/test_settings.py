@@ -551,6 +551,24 @@ def test_a_dotenv_file_of_another_user_is_refused(tmp_path: Path, monkeypatch: p
         Settings.from_environment()
 
 
+@pytest.mark.promise("processes")
+def test_a_dotenv_link_of_another_user_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Even if root has the file: `/proc` has one with the arguments that anyone gives a setuid program."""
+    link = dotenv(tmp_path, monkeypatch, "")
+    file = link.rename(tmp_path / "arguments")
+    file.write_text("BIND=127.0.0.1:1\n")
+    link.symlink_to(file)
+    assert Settings.from_environment().bind == "127.0.0.1:1"
+    if os.geteuid() == 0:
+        os.chown(link, 1, 1, follow_symlinks=False)
+    else:
+        mine = link.lstat()
+        other = os.stat_result((*mine[:4], mine.st_uid + 1, *mine[5:]))
+        monkeypatch.setattr(Path, "lstat", lambda _: other)
+    with pytest.raises(SettingsError, match=r"\.env: belongs to another user"):
+        Settings.from_environment()
+
+
 def test_a_folder_named_dotenv_sets_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A virtual environment in `.env` is not a settings file."""
     dotenv(tmp_path, monkeypatch, "").unlink()

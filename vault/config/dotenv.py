@@ -18,8 +18,8 @@ def dotenv_path() -> Path:
 def read_dotenv() -> dict[str, str | None]:
     """Return the settings in the `.env` file; nothing if there is no file.
 
-    These settings control access and name the database, so the file must belong to this process's user or to
-    root, and must not be writable by everyone.
+    These settings control access and name the database, so the file, and a link to it, must belong to this
+    process's user or to root. The file must not be writable by everyone.
 
     Raises:
         SettingsError: The file cannot be read, or another user can change it.
@@ -29,6 +29,8 @@ def read_dotenv() -> dict[str, str | None]:
         # A folder with this name is a virtual environment.
         if not (file.is_file() or file.is_fifo()):
             return {}
+        # A link to a file of root that another user has content in, such as a setuid program's arguments.
+        _require_safe(file.lstat())
         # Checked before opening: opening another user's FIFO would wait for that user.
         _require_safe(file.stat())
         with file.open(encoding="utf-8") as stream:
