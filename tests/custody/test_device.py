@@ -1,11 +1,14 @@
 """Devices: a SoftHSM token with keys that cannot be extracted, a TPM emulator, and libraries that fail."""
 
 import subprocess
+import sys
 from collections.abc import Iterator
+from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from tests.custody.conftest import Emulator
 from vault.custody import child
 from vault.custody.device import Device, Library
 from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
@@ -15,6 +18,15 @@ pytestmark = pytest.mark.process
 
 KEY, CONTEXT, OTHER = bytes(range(32)), context_of("1" * 16), context_of("2" * 16)
 TOKEN = "vault.custody.pkcs11_token"
+#: Leaves the TPM, from its next start on, only PCRs with SHA-1.
+_ONLY_SHA1 = """
+from tpm2_pytss import ESAPI
+from tpm2_pytss.constants import TPM2_ALG
+from tpm2_pytss.types import TPML_PCR_SELECTION, TPMS_PCR_SELECTION
+none = TPMS_PCR_SELECTION(hash=TPM2_ALG.SHA256, sizeofSelect=3)
+with ESAPI() as tpm:
+    tpm.pcr_allocate(TPML_PCR_SELECTION([TPMS_PCR_SELECTION.parse("sha1:all"), none]))
+"""
 
 
 @pytest.fixture
@@ -140,3 +152,15 @@ def test_a_tpm_opens_only_in_the_same_state() -> None:
     for kek in ("tpm2:pcrs=24", "tpm2:", "tpm2:pcrs=7;pin=1"):
         assert "not in the form" in refusal(library, kek, blob)
     device.close()
+
+
+def test_a_tpm_seals_to_no_register_that_it_lacks(tpm: Emulator) -> None:
+    """A policy leaves out registers of a hash that the firmware does not use: any state would open it."""
+    subprocess.run([sys.executable, "-c", _ONLY_SHA1], check=True, stderr=subprocess.DEVNULL)
+    tpm.stop()
+    tpm.start()
+    with (
+        closing(Device(Library("vault.custody.tpm", {}), "tpm2:pcrs=7,11")) as device,
+        pytest.raises(CustodyRefusedError, match="no PCR 7 with SHA-256"),
+    ):
+        device.wrap(KEY, CONTEXT)

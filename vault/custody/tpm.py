@@ -30,6 +30,7 @@ def wrap(kek: str, material: bytes, context: bytes) -> bytes:
     del context
     pcrs = _pcrs(kek)
     with ESAPI() as tpm, _parent(tpm) as parent:
+        _require_measured(tpm, pcrs)
         with _session(tpm, parent, TPM2_SE.TRIAL) as trial:
             tpm.policy_pcr(trial, b"", pcrs)
             policy = tpm.policy_get_digest(trial)
@@ -61,6 +62,17 @@ def _pcrs(kek: str) -> str:
     if not match or any(int(number) > 23 for number in match[1].split(",")):
         raise CustodyRefusedError("the KEK is not in the form tpm2:pcrs=7, or 7,11 and so on")
     return f"sha256:{match[1]}"
+
+
+def _require_measured(tpm: ESAPI, pcrs: str) -> None:
+    """Refuse *pcrs* that the TPM lacks: a policy leaves them out, and the key would open in any state."""
+    bank, _, numbers = pcrs.partition(":")
+    for number in numbers.split(","):
+        _, _, values = tpm.pcr_read(f"{bank}:{number}")
+        if not len(values):
+            raise CustodyRefusedError(
+                f"the TPM has no PCR {number} with SHA-256", hint="enable its SHA-256 bank, in the firmware"
+            )
 
 
 def _parent(tpm: ESAPI) -> AbstractContextManager[ESYS_TR]:
