@@ -107,6 +107,7 @@ _TIMEOUTS = (
     *("api.http.memory._WAIT_TIMEOUT_SECONDS", "secrets.metadata._WAIT_SECONDS"),
     "links.shares._WAIT_TIMEOUT_SECONDS",
     *("audit.sinks._TIMEOUT_SECONDS", "auth.jwts.verification.FETCH_SECONDS"),
+    *("custody.child.TIMEOUT_SECONDS", "custody.http._REQUEST_SECONDS"),
     "keys.status._SCRAPE_TIMEOUT_SECONDS",
 )
 _PATIENCE_SECONDS = 60

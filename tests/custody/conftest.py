@@ -81,8 +81,9 @@ class Emulator:
         command = ["swtpm", "socket", "--tpm2", "--tpmstate", f"dir={self._folder}", "--server", ports[0]]
         command += ["--ctrl", ports[1], "--flags", "not-need-init,startup-clear"]
         self._process = subprocess.Popen(command)
-        # Not a connection: the emulator ends after its first client.
-        wait_until(lambda: b":%04X " % _TPM_PORT in Path("/proc/net/tcp").read_bytes())
+        # Not a connection: the emulator ends after its first client. Earlier ones may still be in the table.
+        listening = [b":%04X 00000000:0000 0A " % port for port in (_TPM_PORT, _TPM_PORT + 1)]
+        wait_until(lambda: all(row in Path("/proc/net/tcp").read_bytes() for row in listening))
 
     def stop(self) -> None:
         """Switch off the TPM."""

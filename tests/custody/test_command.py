@@ -68,7 +68,8 @@ def test_each_failure_is_one_of_two_errors(
     script: str, error: type[Exception], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Exit code 75 and silence mean unavailable; other failures, and too much output, are refusals."""
-    monkeypatch.setattr(child, "TIMEOUT_SECONDS", 0.5)
+    # A program that answers has time, because its start can take long.
+    monkeypatch.setattr(child, "TIMEOUT_SECONDS", 60 if error is CustodyRefusedError else 0.5)
     monkeypatch.setattr(child, "_GRACE_SECONDS", 0.1)
     command = Command(program(tmp_path, script))
     with pytest.raises(error):

@@ -12,6 +12,7 @@ import pytest
 from tests.docs.documents import blocks
 from vault.cli.dev.mongod import free_port
 from vault.core.networks import network
+from vault.events import endpoint as module
 from vault.events.endpoint import Endpoint, UndeliveredError, shown_secret
 
 PAGE = "docs/webhooks.md"
@@ -44,8 +45,9 @@ def running(language: str, folder: Path) -> Iterator[tuple[str, Path]]:
 
 @pytest.mark.process
 @pytest.mark.parametrize("language", RECEIVERS)
-def test_the_receivers_work(language: str, tmp_path: Path) -> None:
+def test_the_receivers_work(language: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """A signed event is accepted and handled once, however often it arrives; others are refused."""
+    monkeypatch.setattr(module, "TIMEOUT_SECONDS", 60)
     with running(language, tmp_path) as (url, output):
         networks = (network("127.0.0.0/8"),)
         endpoint = Endpoint(url, SECRET, networks)

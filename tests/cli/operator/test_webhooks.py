@@ -14,8 +14,9 @@ Run = Callable[..., Done]
 
 
 @pytest.fixture
-def run(mongo_uri: str, tmp_path: Path) -> Run:
-    """Return the function that runs a command."""
+def run(mongo_uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Run:
+    """Return the function that runs a command, with time for a receiver on a busy machine."""
+    monkeypatch.setattr("vault.events.endpoint.TIMEOUT_SECONDS", 60)
     environment = settings(mongo_uri, new_key()) | {"WEBHOOK_NETWORKS": "127.0.0.0/8"}
 
     def command(*arguments: str) -> Done:
