@@ -308,6 +308,20 @@ def forge(key: MasterKey, stream: str, seq: int, ts: datetime, **fields: Any) ->
     return rehash(record, None, SigningKey(key))
 
 
+def test_what_a_leaked_key_signed_stops_no_compaction(stored: Stored) -> None:
+    """Closing entries can name signers of any form and size; under the next key, all are listed."""
+    for number, signer in enumerate(({"a": 1}, 5, *["x" * 900_000] * 20)):
+        record = {"ts": moment(datetime.now(UTC)), "stream": f"2-{number:010x}{number:020x}", "seq": 0}
+        record |= {"action": "stream_closed", "status": "success", "details": {"signer": signer}}
+        stored.audit_logs.insert_one(as_stored(rehash(record, None, SigningKey(FIRST))))
+    begin(SECOND, FIRST).disconnect()
+    trail = begin(SECOND)
+    trail.retire_signers()
+    trail.disconnect()
+    assert verified(SECOND) == []
+    assert compact(Keyring(SECOND)).listed == number + 3
+
+
 @pytest.mark.promise(3)
 def test_before_a_dropped_key_is_retired_its_streams_are_not_closed(monkeypatch: pytest.MonkeyPatch) -> None:
     """The signature of the current key would hide that the holder of the dropped one can have forged them."""

@@ -12,12 +12,14 @@ from datetime import datetime
 from typing import Any
 
 from vault.audit.streams.collection import MAJORITY, is_genuine, records
+from vault.audit.streams.entry import MAX_TEXT_LENGTH
 from vault.audit.streams.retirement import Head, Heads
 from vault.core.attempt import Action
 from vault.core.timestamps import moment
 from vault.crypto import Keyring, audit_chain
 from vault.crypto.audit_chain import SigningKey
 from vault.documents.audit import Record
+from vault.documents.base import is_text
 
 #: The subject of summaries, in the field for the ID of a secret: an index of all versions finds them by it.
 SUBJECT = "streams"
@@ -44,8 +46,9 @@ def details_of(closing: Iterable[Record]) -> dict[str, Any]:
 
 def _signers(record: Record) -> Iterator[str]:
     yield record["signer"]
-    # Closed by another process: the signer of the entry before.
-    if before := record.get("details", {}).get("signer"):
+    # Closed by another process: the signer of the entry before. A leaked key can sign anything there.
+    before = record.get("details", {}).get("signer")
+    if is_text(before) and len(before) <= MAX_TEXT_LENGTH:
         yield before
 
 
