@@ -174,7 +174,6 @@ def test_an_impossible_set_is_explained(monkeypatch: pytest.MonkeyPatch) -> None
 def test_missing_members_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the timeout, the error names the members and the kind of failure."""
     monkeypatch.setattr("vault.cli.operator.replicaset._STEP_MILLISECONDS", 300)
-    monkeypatch.setattr("vault.documents.members._TIMEOUT_MILLISECONDS", 300)
     refused = r"^rs0 did not get ready: 127\.0\.0\.1:1: \[Errno 111\] Connection refused$"
     with pytest.raises(StorageUnavailableError, match=refused):
         ReplicaSet("mongodb://127.0.0.1:1/?replicaSet=rs0").initiate(timeout_seconds=0)
