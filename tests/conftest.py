@@ -34,6 +34,7 @@ from tests.support.moving import Tree
 from tests.support.rotation import connected
 from tests.support.service import Service
 from tests.support.tiers import pytest_itemcollected, pytest_runtest_call  # noqa: F401 - hooks
+from tests.support.timeouts import LONG_SECONDS, lengthen
 from vault.api.operations.blueprint import REQUEST_TIMEOUT
 from vault.app import create_app
 from vault.audit.writer import AuditTrail
@@ -43,7 +44,6 @@ from vault.config.settings import Settings
 from vault.core import batching
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Database, EncryptOnSave
-from vault.documents.database import _OPTIONS
 
 # The duration of an example depends on the machine. `--hypothesis-profile nightly` runs many more.
 _EXAMPLES: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}
@@ -99,33 +99,11 @@ def _urls_compiled_once() -> Iterator[None]:
         yield
 
 
-#: The service's timeouts that a process exceeds if a busy machine stalls it or MongoDB, in seconds.
-_TIMEOUTS = (
-    *("documents.database.OPERATION_TIMEOUT_SECONDS", "documents.guard.OPERATION_TIMEOUT_SECONDS"),
-    *("audit.reader.OPERATION_TIMEOUT_SECONDS", "audit.writer.OPERATION_TIMEOUT_SECONDS"),
-    *("backup.create.OPERATION_TIMEOUT_SECONDS", "documents.retry._TIMEOUT_SECONDS"),
-    *("api.http.memory._WAIT_TIMEOUT_SECONDS", "secrets.metadata._WAIT_SECONDS"),
-    "links.shares._WAIT_TIMEOUT_SECONDS",
-    *("audit.sinks._TIMEOUT_SECONDS", "auth.jwts.verification.FETCH_SECONDS"),
-    *("custody.child.TIMEOUT_SECONDS", "custody.http._REQUEST_SECONDS"),
-    "keys.status._SCRAPE_TIMEOUT_SECONDS",
-)
-_PATIENCE_SECONDS = 60
-
-
-def _be_patient(patch: pytest.MonkeyPatch) -> None:
-    for name in _TIMEOUTS:
-        patch.setattr(f"vault.{name}", float(_PATIENCE_SECONDS))
-    patch.setattr("vault.api.http.rate_limits._TIMEOUT_MILLISECONDS", _PATIENCE_SECONDS * 1_000)
-    patch.setitem(_OPTIONS, "connectTimeoutMS", _PATIENCE_SECONDS * 1_000)
-    patch.setitem(Database.__init__.__kwdefaults__, "timeout_seconds", _PATIENCE_SECONDS)
-
-
 @pytest.fixture(scope="session", autouse=True)
 def _patience() -> Iterator[pytest.MonkeyPatch]:
     """Lengthen the timeouts of applications in this process: MongoDB can be slow, and is never away."""
     with pytest.MonkeyPatch.context() as patch:
-        _be_patient(patch)
+        lengthen(patch.setattr, patch.setitem)
         yield patch
 
 
@@ -134,7 +112,7 @@ def own_timeouts(_patience: pytest.MonkeyPatch) -> Iterator[None]:
     """Leave the timeouts of applications in this process as they are, for a test without MongoDB."""
     _patience.undo()
     yield
-    _be_patient(_patience)
+    lengthen(_patience.setattr, _patience.setitem)
 
 
 @pytest.fixture(scope="session")
@@ -232,7 +210,7 @@ def running_app(environment: dict[str, str]) -> Iterator[Flask]:
     app.config["PROPAGATE_EXCEPTIONS"] = False
     if REQUEST_TIMEOUT not in environment:
         # More than an operation has, as always.
-        app.config[REQUEST_TIMEOUT] = 2 * _PATIENCE_SECONDS
+        app.config[REQUEST_TIMEOUT] = 2 * LONG_SECONDS
     try:
         yield app
     finally:
@@ -285,7 +263,9 @@ def shared_service(
     folder = tmp_path_factory.mktemp("service")
     with (
         new_database(mongod) as uri,
-        Service({"MASTER_KEY": master_key, "MONGO_URI": uri}, measured=True, folder=folder) as service,
+        Service(
+            {"MASTER_KEY": master_key, "MONGO_URI": uri}, measured=True, patient=True, folder=folder
+        ) as service,
     ):
         service.wait_until_started()
         yield service
@@ -300,7 +280,7 @@ def guarded(
         settings = {"MASTER_KEY": master_key, "MONGO_URI": uri, "AUTH_ENABLED": "true"}
         with running_app(settings) as app:
             token = make_token(app, "ci", role="admin")
-        with Service(settings, folder=tmp_path_factory.mktemp("guarded")) as service:
+        with Service(settings, patient=True, folder=tmp_path_factory.mktemp("guarded")) as service:
             service.wait_until_started()
             yield service, token
 

@@ -84,7 +84,7 @@ def environment(mongod: Mongod, master_key: str) -> Iterator[dict[str, str]]:
 @pytest.fixture(scope="module")
 def service(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Run the service for all of these tests."""
-    with Service(environment, folder=tmp_path_factory.mktemp("service")) as service:
+    with Service(environment, patient=True, folder=tmp_path_factory.mktemp("service")) as service:
         yield service
 
 

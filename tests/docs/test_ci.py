@@ -48,7 +48,8 @@ def serving(environment: dict[str, str], folder: Path) -> Iterator[Service]:
         for name, value in SECRETS.items():
             new = NewSecret(plaintext=value, name=name)
             services(app).secrets.create(new, attempt=Attempt(action=Action.CREATE, principal=OPERATOR))
-    with Service({**environment, "AUTH_ENABLED": "true", "WEB_CONCURRENCY": "1"}, folder=folder) as service:
+    environment = {**environment, "AUTH_ENABLED": "true", "WEB_CONCURRENCY": "1"}
+    with Service(environment, patient=True, folder=folder) as service:
         service.wait_until("/health/ready")
         yield service
 

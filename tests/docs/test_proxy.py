@@ -129,7 +129,7 @@ def service(
     with new_database(mongod) as uri:
         settings = {"MASTER_KEY": master_key, "MONGO_URI": uri, "WEB_CONCURRENCY": "1"}
         settings["TRUSTED_PROXIES"] = "127.0.0.1"
-        with Service(settings, folder=tmp_path_factory.mktemp("service")) as service:
+        with Service(settings, patient=True, folder=tmp_path_factory.mktemp("service")) as service:
             service.wait_until_started()
             yield service, uri
 

@@ -41,5 +41,5 @@ def asking(mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFac
         }
         token = tokens(settings, folder, "create", "--name", "ci", "--role", "writer")
         admin = tokens(settings, folder, "create", "--name", "boss", "--role", "admin")
-        with Service(settings, folder=folder) as service:
+        with Service(settings, patient=True, folder=folder) as service:
             yield Asking(service.url, token, admin, service)

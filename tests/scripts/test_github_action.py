@@ -64,7 +64,7 @@ def service(mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFa
                 )
                 services(app).secrets.create(new, attempt=Attempt(action=Action.CREATE, principal=OPERATOR))
         environment |= {"AUTH_ENABLED": "true", "WEB_CONCURRENCY": "1"}
-        with Service(environment, folder=tmp_path_factory.mktemp("action")) as service:
+        with Service(environment, patient=True, folder=tmp_path_factory.mktemp("action")) as service:
             service.wait_until("/health/ready")
             yield service
 

@@ -16,6 +16,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing, suppress
 from importlib import import_module
+from operator import setitem
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NoReturn
 
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 _fork, _waitpid = os.fork, os.waitpid
 _MESSAGE_BYTES = 200_000
 _SECONDS = 120
+
+#: The variable of a service that waits for a slow MongoDB.
+IS_PATIENT = "NURSERY_IS_PATIENT"
 
 
 class Fork:
@@ -213,6 +217,8 @@ def _load_service() -> None:
 
 def _serve() -> None:
     """Run `serve` and the program by which it replaces its process."""
+    if os.environ.pop(IS_PATIENT, None):
+        runpy.run_path(str(Path(__file__).with_name("timeouts.py")))["lengthen"](setattr, setitem)
     # gunicorn has noted the folder in which it was loaded.
     import_module("gunicorn.config").Chdir.default = str(Path.cwd())
     with suppress(_Replaced):

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
 from tests.cli.waiting import wait_until
-from tests.support.nursery import Fork, Nursery
+from tests.support.nursery import IS_PATIENT, Fork, Nursery
 from tests.support.system import coverage_of_greenlets
 from vault.cli.dev.mongod import free_port
 
@@ -78,9 +78,13 @@ class Service:
         folder: Path,
         command: tuple[str, ...] | None = None,
         measured: bool = False,
+        patient: bool = False,
         bind: str = "127.0.0.1",
     ) -> None:
         """Prepare the service; *measured*, it counts for the coverage, and takes twice the CPU time.
+
+        A *patient* one waits for a slow MongoDB, as applications in this process do, but at most 20 s: for
+        tests that need its replies, and neither its own timeouts nor a start as in production.
 
         With a *command* of Python, such as `SERVE`, it starts as in production. Otherwise, it is a fork of a
         process that has loaded its modules, which saves most of the start.
@@ -97,6 +101,7 @@ class Service:
         self._environment = {
             **_of_this_process(),
             **coverage,
+            **({IS_PATIENT: "1", "REQUEST_TIMEOUT_SECONDS": "20"} if patient and command is None else {}),
             "BIND": f"{bind}:{self.port}",
             **environment,
         }

@@ -60,7 +60,7 @@ def test_another_installation_refuses_a_trail_that_was_cut(trail: Trail, tmp_pat
     """It counter-signs a checkpoint; it refuses the next one when entries are missing, which verify finds."""
     other = re.sub("/([^/?]+)\\?", r"/\1_other?", trail.uri)
     environment = settings(other, new_key())
-    with Service(environment | {"AUTH_ENABLED": "true"}, folder=tmp_path) as service:
+    with Service(environment | {"AUTH_ENABLED": "true"}, patient=True, folder=tmp_path) as service:
         service.wait_until("/health/ready")
         created = invoke(
             *("tokens", "create", "--name", "site-a", "--scope", "audit:witness", "--quiet"),

@@ -1,0 +1,31 @@
+"""The service's timeouts that a process exceeds if a busy machine stalls it or MongoDB."""
+
+from collections.abc import Callable
+from importlib import import_module
+from typing import Any
+
+#: The timeout in place of each, in seconds.
+LONG_SECONDS = 60
+
+_NAMES = (
+    *("documents.database.OPERATION_TIMEOUT_SECONDS", "documents.guard.OPERATION_TIMEOUT_SECONDS"),
+    *("audit.reader.OPERATION_TIMEOUT_SECONDS", "audit.writer.OPERATION_TIMEOUT_SECONDS"),
+    *("backup.create.OPERATION_TIMEOUT_SECONDS", "documents.retry._TIMEOUT_SECONDS"),
+    *("api.http.memory._WAIT_TIMEOUT_SECONDS", "secrets.metadata._WAIT_SECONDS"),
+    "links.shares._WAIT_TIMEOUT_SECONDS",
+    *("audit.sinks._TIMEOUT_SECONDS", "auth.jwts.verification.FETCH_SECONDS"),
+    *("custody.child.TIMEOUT_SECONDS", "custody.http._REQUEST_SECONDS"),
+    "keys.status._SCRAPE_TIMEOUT_SECONDS",
+)
+
+
+def lengthen(set_attribute: Callable[..., None], set_item: Callable[..., None]) -> None:
+    """Lengthen them by these functions, such as `setattr`: MongoDB can be slow, and is never away."""
+    for name in _NAMES:
+        module, _, attribute = f"vault.{name}".rpartition(".")
+        set_attribute(import_module(module), attribute, float(LONG_SECONDS))
+    limits: Any = import_module("vault.api.http.rate_limits")
+    set_attribute(limits, "_TIMEOUT_MILLISECONDS", LONG_SECONDS * 1_000)
+    database: Any = import_module("vault.documents.database")
+    set_item(database._OPTIONS, "connectTimeoutMS", LONG_SECONDS * 1_000)
+    set_item(database.Database.__init__.__kwdefaults__, "timeout_seconds", LONG_SECONDS)
