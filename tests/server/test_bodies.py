@@ -78,8 +78,10 @@ def test_the_refusals_of_many_late_bodies_take_turns(monkeypatch: pytest.MonkeyP
 @pytest.mark.usefixtures("short")
 def test_a_body_that_has_arrived_has_no_timeout(head: bytes, rest: bytes) -> None:
     """However late the reply comes after the body, the connection's next request is answered."""
+    arrived = Event()
 
     def read(body: Any) -> object:
+        arrived.wait()
         data = body.read()
         gevent.sleep(0.2)
         return data, body.read(1), body.read()
@@ -88,7 +90,9 @@ def test_a_body_that_has_arrived_has_no_timeout(head: bytes, rest: bytes) -> Non
     with talk(reader) as (client, _):
         for _ in range(2):
             send(client, head, rest)
+            arrived.set()
             reply = client.recv(65_536)
+            arrived.clear()
             assert reply.startswith(OK)
             assert b"\r\nConnection: keep-alive\r\n" in reply
     assert reader.results == [(b"body", b"", b"")] * 2

@@ -92,8 +92,8 @@ def test_many_deadlines_take_few_passes(deadlines: Deadlines, monkeypatch: pytes
     with gevent.Timeout(60):
         while not all(client.is_timed_out for client in late):
             gevent.sleep(0.001)
-    # A busy machine may delay a pass, and makes none earlier.
-    assert len(passes) <= (passes[-1] - now) / clients._PASS_SECONDS + 1
+    # A busy machine may delay a pass, and makes none earlier, except the first: gevent's time may be old.
+    assert len(passes) <= (passes[-1] - now) / clients._PASS_SECONDS + 2
 
 
 def test_an_error_leaves_other_deadlines_in_force(

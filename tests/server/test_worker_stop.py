@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from tests.cli.waiting import wait_until
-from tests.server.test_gunicorn_conf import CREATE
+from tests.server.test_gunicorn_conf import CREATE, listens
 from tests.support.service import Service
 from vault.cli.dev.mongod import free_port
 
@@ -30,19 +30,23 @@ def test_a_stop_waits_for_no_idle_connection(service: Service) -> None:
     beginnings = {"idle": b"", "in its headers": HEAD[:40], "in its body": HEAD + BODY[:5]}
     with ExitStack() as held:
         clients = {}
-        for name, beginning in beginnings.items():
+        for name in beginnings:
             clients[name] = client = socket.create_connection(("127.0.0.1", service.port), timeout=60)
             held.enter_context(client).sendall(HEAD + BODY)
             assert b"Connection: keep-alive" in received(client)
-            client.sendall(beginning)
         unused = held.enter_context(socket.create_connection(("127.0.0.1", service.port), timeout=60))
         # A reply to a later client: the workers have taken the earlier ones.
         for _ in range(8):
             service.create(b"meanwhile")
+        # Not before: the service waits 10 s for the rest.
+        for name, client in clients.items():
+            client.sendall(beginnings[name])
         assert service.process is not None
         service.process.send_signal(signal.SIGTERM)
         assert clients.pop("idle").recv(1) == b""
         assert unused.recv(1) == b""
+        # The other worker may notice the stop later.
+        wait_until(lambda: not listens(service))
         for name, client in clients.items():
             client.sendall((HEAD + BODY).removeprefix(beginnings[name]))
             reply = received(client)
