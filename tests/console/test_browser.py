@@ -71,7 +71,8 @@ def console(
             create(app, "other")
             plan(app)
         folder = tmp_path_factory.mktemp("console")
-        with Service(settings, folder=folder) as service, Service(settings, folder=folder) as replica:
+        both = (Service(settings, patient=True, folder=folder) for _ in range(2))
+        with next(both) as service, next(both) as replica:
             for each in (service, replica):
                 each.wait_until_started()
             yield service, replica, token

@@ -25,5 +25,5 @@ def servers(mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFa
             "WEB_CONCURRENCY": "1",
         }
         real = running.enter_context(OpenBao(folder))
-        service = running.enter_context(Service(environment, folder=folder))
+        service = running.enter_context(Service(environment, patient=True, folder=folder))
         yield Servers(real, SecretManager(service, environment, folder))

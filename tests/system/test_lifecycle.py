@@ -265,7 +265,7 @@ def test_no_value_is_in_database_or_log_and_the_trail_is_intact(
     environment = {"MASTER_KEY": master_key, "MONGO_URI": mongo_uri}
     settings = {**environment, "LOG_LEVEL": "debug", "MAX_VERSIONS": "2", "DELETE_RECOVERY_DAYS": "1"}
     settings["WEB_CONCURRENCY"] = "1"
-    with Service(settings, folder=tmp_path) as service:
+    with Service(settings, patient=True, folder=tmp_path) as service:
         service.wait_until_started()
         credential = bearer(tokens(environment, tmp_path, "create", "--name", "ci", "--role", "writer"))
         options = {"name": "a/b", "labels": {"k": "v"}, "max_reads": 9, "ttl_seconds": 3_600}

@@ -132,7 +132,7 @@ def served(
     with new_database(mongod) as uri:
         settings = {"MASTER_KEY": master_key, "MONGO_URI": uri}
         settings |= {"AUTH_ENABLED": "true", "MAX_SECRET_BYTES": "600000"}
-        with Service(settings, folder=tmp_path_factory.mktemp("served")) as service:
+        with Service(settings, patient=True, folder=tmp_path_factory.mktemp("served")) as service:
             service.wait_until_started()
             yield service, settings
 
