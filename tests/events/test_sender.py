@@ -12,6 +12,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from tests.cli.waiting import wait_until
 from tests.events.conftest import Subscribe, info, new_sender, turn
 from tests.support.access import make_token, post, revoke, services
 from tests.support.access_roles import operator
@@ -165,9 +166,16 @@ def test_look_ups_of_others_are_no_failure(
 
 @pytest.mark.promise("rotation")
 def test_a_failure_is_retried_in_order(
-    app: Flask, sender: Sender, subscribe: Subscribe, hook: Receiver, change: Change, stored: Stored
+    app: Flask,
+    sender: Sender,
+    subscribe: Subscribe,
+    hook: Receiver,
+    change: Change,
+    stored: Stored,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """After a failure the webhook waits, longer each time, and continues at the same event with its ID."""
+    monkeypatch.setattr(module, "_FIRST_PAUSE_SECONDS", 100)
     webhook_id = subscribe(Kind.SECRET_CREATED)
     for name in "abc":
         change("create", name)
@@ -391,10 +399,7 @@ def test_a_hanging_receiver_holds_up_no_other(
         subscribe(Kind.SECRET_CREATED)
         change("create", "a")
         sender.act()
-        for thread in [*sender._threads.values()]:
-            thread.join(0.001)
-        while not hook.events:
-            pass
+        wait_until(lambda: hook.events)
         assert hanging.events == []
         released.set()
         turn(sender)
@@ -481,8 +486,7 @@ def test_the_sender_runs_in_a_worker(
     subscribe(Kind.SECRET_CREATED)
     change("create", "a")
     services(app).startup.begin()
-    while not hook.events:
-        pass
+    wait_until(lambda: hook.events)
     assert hook.kinds == ["secret.created"]
 
 

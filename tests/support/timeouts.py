@@ -15,7 +15,8 @@ _NAMES = (
     "links.shares._WAIT_TIMEOUT_SECONDS",
     *("audit.sinks._TIMEOUT_SECONDS", "auth.jwts.verification.FETCH_SECONDS"),
     *("custody.child.TIMEOUT_SECONDS", "custody.http._REQUEST_SECONDS"),
-    "keys.status._SCRAPE_TIMEOUT_SECONDS",
+    *("keys.status._SCRAPE_TIMEOUT_SECONDS", "audit.witness.witness._TIMEOUT_SECONDS"),
+    *("events.endpoint.TIMEOUT_SECONDS", "events.sender.LEASE_SECONDS", "events.sender._TURN_SECONDS"),
 )
 
 
