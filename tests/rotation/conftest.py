@@ -113,8 +113,8 @@ class World:
 
 
 def rotation_app(environment: dict[str, str], **settings: str) -> Any:
-    """Run an application for rotations, whose steps take at most 2 seconds."""
-    return running_app(environment | {"ROTATION_STEP_SECONDS": "2"} | settings)
+    """Run an application for rotations, whose steps can be slow."""
+    return running_app(environment | {"ROTATION_STEP_SECONDS": "30"} | settings)
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from vault.core.errors import (
 from vault.core.principal import Principal, Scope
 from vault.documents import Secret
 from vault.documents.rotation import Rotation
-from vault.rotation import plans, run
+from vault.rotation import plans, run, runner
 from vault.rotation.holders import TrailHolders
 from vault.rotation.runner import Runner
 from vault.rotation.server import server_of
@@ -140,8 +140,11 @@ def test_a_run_that_ends_at_any_point_is_continued(
     assert sorted(set(versions)) == list(range(2, (planned.show().version or 0) + 1))
 
 
-def test_a_failure_backs_off_and_the_old_value_stays(planned: World, fake: Fake) -> None:
+def test_a_failure_backs_off_and_the_old_value_stays(
+    planned: World, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A failed step is an entry and a state with its reason, is retried ever later, and changes no value."""
+    monkeypatch.setattr(runner, "_FIRST_PAUSE_SECONDS", 100)
 
     def refuse(name: str) -> None:
         if name == "set":
@@ -194,8 +197,11 @@ def test_a_password_that_the_source_loses_before_its_publication_is_set_again(
     assert fake.passwords[value["username"]] == value["password"]
 
 
-def test_pauses_grow_while_a_login_is_refused(planned: World, fake: Fake) -> None:
+def test_pauses_grow_while_a_login_is_refused(
+    planned: World, fake: Fake, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """A user that is locked at the source is tried less and less often, though each run sets the password."""
+    monkeypatch.setattr(runner, "_FIRST_PAUSE_SECONDS", 100)
     fake.hook = lambda name: fake.passwords.update({B: "locked"}) if name == "set done" else None
     pauses = []
     for _ in range(3):

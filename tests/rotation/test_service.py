@@ -13,7 +13,7 @@ from tests.rotation import servers
 from tests.rotation.servers import FIRST_PASSWORD, USERS
 from tests.support.access import tokens
 from tests.support.lifecycle import b64
-from tests.support.service import Service
+from tests.support.service import Service, patient
 
 pytestmark = pytest.mark.process
 
@@ -32,7 +32,7 @@ def test_the_service_rotates_by_its_timer_and_serves_meanwhile(
         token = tokens(environment, tmp_path, "create", "--name", "dba", "--role", "admin")
 
         def call(path: str, body: dict[str, object]) -> dict[str, Any]:
-            reply = service.post(f"/vault/{path}", body, Authorization=f"Bearer {token}")
+            reply = patient(lambda: service.post(f"/vault/{path}", body, Authorization=f"Bearer {token}"))
             assert reply.status == 200, reply.body
             found: dict[str, Any] = reply.body
             return found

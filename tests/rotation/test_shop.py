@@ -22,7 +22,7 @@ from tests.deployment.shop_load import Load
 from tests.rotation import servers
 from tests.rotation.servers import ADMIN_PASSWORD
 from tests.support.access import tokens
-from tests.support.service import Service
+from tests.support.service import Service, patient
 from vault.cli.dev.mongod import free_port
 
 pytestmark = pytest.mark.process
@@ -73,7 +73,7 @@ def deployment(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[Ca
         (tmp_path / "password").write_text(ADMIN_PASSWORD)
 
         def call(path: str, body: dict[str, object]) -> dict[str, Any]:
-            reply = service.post(f"/vault/{path}", body, Authorization=f"Bearer {operator}")
+            reply = patient(lambda: service.post(f"/vault/{path}", body, Authorization=f"Bearer {operator}"))
             assert reply.status == 200, reply
             return dict(reply.body)
 

@@ -32,7 +32,7 @@ def test_a_program_gets_each_step_on_its_standard_input(
         f"found = json.load(sys.stdin); assert 'MASTER_KEY' not in os.environ and len(sys.argv) == 1\n"
         f"open({str(out)!r}, 'a').write(json.dumps(found) + chr(10))",
     )
-    source = Command(f"{path}\n", 10, (path,))
+    source = Command(f"{path}\n", 60, (path,))
     source.set_password("a'; b", "p1")
     assert source.login("a'; b", "p1")
     source.close("a'; b", "p2")
@@ -44,18 +44,20 @@ def test_a_program_gets_each_step_on_its_standard_input(
 
 
 @pytest.mark.parametrize(
-    ("body", "error", "text"),
+    ("body", "seconds", "error", "text"),
     [
-        ("sys.exit(3)", SourceRefusedError, "refuses the step set, with exit code 3"),
-        ("sys.exit(75)", SourceUnavailableError, "unavailable"),
-        ("time.sleep(60)", SourceUnavailableError, "does not end within 1 s"),
+        ("sys.exit(3)", 60, SourceRefusedError, "refuses the step set, with exit code 3"),
+        ("sys.exit(75)", 60, SourceUnavailableError, "unavailable"),
+        ("time.sleep(600)", 1, SourceUnavailableError, "does not end within 1 s"),
     ],
 )
-def test_a_program_that_fails_says_how(tmp_path: Path, body: str, error: type[Exception], text: str) -> None:
+def test_a_program_that_fails_says_how(
+    tmp_path: Path, body: str, seconds: int, error: type[Exception], text: str
+) -> None:
     """An exit code is a refusal, 75 an unavailable server; a program that hangs is killed."""
     path = program(tmp_path, body)
     with pytest.raises(error, match=text):
-        Command(path, 1, (path,)).set_password("a", "hunter2")
+        Command(path, seconds, (path,)).set_password("a", "hunter2")
 
 
 def test_only_listed_programs_run(tmp_path: Path) -> None:
@@ -66,4 +68,4 @@ def test_only_listed_programs_run(tmp_path: Path) -> None:
     with pytest.raises(SourceUnavailableError, match="cannot be started: No such file"):
         Command(missing, 1, (missing,)).login("a", "b")
     path = program(tmp_path, "sys.exit(1)")
-    assert not Command(path, 10, (path,)).login("a", "b")
+    assert not Command(path, 60, (path,)).login("a", "b")

@@ -23,7 +23,7 @@ def postgresql() -> Iterator[Server]:
 
 def test_a_refusal_says_why_and_changes_nothing(postgresql: Server) -> None:
     """A missing user, no rights, hostile names, wrong passwords and certificates: each has its own reason."""
-    source = PostgreSQL(postgresql.url, 5)
+    source = PostgreSQL(postgresql.url, 60)
     source.set_password(USERS[0], FIRST_PASSWORD)
     for user in ("missing", 'app_a" SUPERUSER; --', "app_a' --", "a\x00b"):
         with pytest.raises(SourceError):
@@ -37,11 +37,11 @@ def test_a_refusal_says_why_and_changes_nothing(postgresql: Server) -> None:
         with pytest.raises(SourceRefusedError, match="more than 63 bytes"):
             change("é" * 32, "hunter2-Password")
     place = postgresql.url.partition("@")[2]
-    weak = PostgreSQL(f"postgresql://{USERS[0]}:{FIRST_PASSWORD}@{place}", 5)
+    weak = PostgreSQL(f"postgresql://{USERS[0]}:{FIRST_PASSWORD}@{place}", 60)
     with pytest.raises(SourceRefusedError, match="may not change the user's password"):
         weak.set_password(USERS[1], "hunter2-Password")
     with pytest.raises(SourceRefusedError, match="refuses the administrator"):
-        PostgreSQL(f"postgresql://root_user:wrong@{place}", 5).set_password(USERS[0], "x")
+        PostgreSQL(f"postgresql://root_user:wrong@{place}", 60).set_password(USERS[0], "x")
     assert b"hunter2" not in postgresql.logs()
 
 
@@ -50,7 +50,7 @@ def test_a_server_without_a_timeout_for_idle_sessions_rotates(
 ) -> None:
     """PostgreSQL 13 does not get the setting, which it would refuse."""
     monkeypatch.setattr(module, "_IDLE_TIMEOUT_SINCE", 1_000_000)
-    source, before = PostgreSQL(postgresql.url, 5), postgresql.logs().count(b"idle_session_timeout")
+    source, before = PostgreSQL(postgresql.url, 60), postgresql.logs().count(b"idle_session_timeout")
     source.set_password(USERS[0], FIRST_PASSWORD)
     assert source.login(USERS[0], FIRST_PASSWORD)
     assert postgresql.logs().count(b"idle_session_timeout") == before
@@ -109,13 +109,15 @@ def test_a_full_or_restarting_server_is_unavailable(text: str) -> None:
 
 def test_a_right_password_is_never_taken_for_a_wrong_one(postgresql: Server) -> None:
     """A missing or closed database, and a full one, are unavailable; a locked user is refused."""
-    admin = PostgreSQL(postgresql.url, 5)
+    admin = PostgreSQL(postgresql.url, 60)
     admin.set_password(USERS[0], FIRST_PASSWORD)
     with psycopg.connect(postgresql.url, autocommit=True) as connection:
         connection.execute("CREATE DATABASE closed ALLOW_CONNECTIONS false")
         for name, reason in (("missing", "does not have the database"), ("closed", "accepts no connections")):
             with pytest.raises(SourceUnavailableError, match=reason):
-                PostgreSQL(postgresql.url.replace("/postgres", f"/{name}"), 5).login(USERS[0], FIRST_PASSWORD)
+                PostgreSQL(postgresql.url.replace("/postgres", f"/{name}"), 60).login(
+                    USERS[0], FIRST_PASSWORD
+                )
         connection.execute(f"ALTER ROLE {USERS[0]} CONNECTION LIMIT 0")
         with pytest.raises(SourceUnavailableError, match="too many connections"):
             admin.login(USERS[0], FIRST_PASSWORD)
