@@ -110,7 +110,10 @@ class KilledModel(Model):
 
     def _kill(self, kills: int) -> None:
         random = Random(self.seed)  # noqa: S311 - not for secrets
-        for _ in range(kills):
+        for done in range(10 * kills):
+            # A killed worker can have been between two requests.
+            if done >= kills and self.http.unanswered:
+                break
             workers = self.service.workers()
             # At any place of an operation.
             sleep(random.random())
