@@ -640,7 +640,7 @@ STEPS = st.lists(
 
 @pytest.mark.long
 @given(steps=STEPS)
-@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=10, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_versions_behave_as_in_the_model(
     app: Flask,
     stored: Stored,
