@@ -14,7 +14,7 @@ import pytest
 from tests.cli.waiting import wait_until
 from tests.server.test_gunicorn_conf import PLAINTEXT
 from tests.support.commands import command_environment
-from tests.support.service import SERVE, Service, children
+from tests.support.service import SERVE, Service, children, patient
 from vault.config.settings import Settings
 from vault.core import processes
 from vault.core.processes import hide_keys
@@ -157,7 +157,7 @@ def test_a_new_master_takes_over_on_sigusr2(environment: dict[str, str], tmp_pat
         os.kill(old, signal.SIGTERM)
         assert service.process.wait(120) == 0
         service.wait_until("/health/ready")
-        assert service.fetch(secret_id).status == 200
+        assert patient(lambda: service.fetch(secret_id)).status == 200
         os.kill(int(new), signal.SIGTERM)
         wait_until(lambda: not _command_line(new))
 
