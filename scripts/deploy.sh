@@ -204,6 +204,10 @@ fallbacks=${MASTER_KEY_FALLBACKS-}$(setting MASTER_KEY_FALLBACKS)
     fail "anyone who can inspect the service sees MASTER_KEY_FALLBACKS: finish that rotation (keys rewrap), then unset it"
 [[ ${RATE_LIMIT_STORAGE_URI-} != mongodb*@* ]] ||
     fail "anyone who can inspect the service sees RATE_LIMIT_STORAGE_URI: set RATE_LIMIT_STORAGE_URI_FILE (docs/install-swarm.md)"
+for name in AUDIT_WITNESS_TOKEN OIDC_CLIENT_SECRET; do
+    [[ -z ${!name-} ]] ||
+        fail "anyone who can inspect the service sees $name: unset it, and set ${name}_FILE in a stack file (docs/install-swarm.md)"
+done
 keyring=
 if (($# > 0)) && grep -qE "^[^#]*\\bMASTER_KEYRING_FILE[\"']?[:=] *[^ ]" -- "$@"; then
     keyring=true

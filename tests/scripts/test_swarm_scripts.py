@@ -257,6 +257,8 @@ def test_the_key_of_a_quick_start_is_kept(swarm: Swarm) -> None:
         (f"MASTER_KEY_FALLBACKS={_KEY}", {}, "MASTER_KEY_FALLBACKS"),
         ("MASTER_KEY_FALLBACKS_FILE=/run/secrets/master_key_v1", {}, "a rotation is in progress"),
         ("", {"RATE_LIMIT_STORAGE_URI": "mongodb://u:p@db/"}, "RATE_LIMIT_STORAGE_URI_FILE"),
+        ("", {"AUDIT_WITNESS_TOKEN": "smt_x"}, "AUDIT_WITNESS_TOKEN_FILE"),
+        ("", {"OIDC_CLIENT_SECRET": "x"}, "OIDC_CLIENT_SECRET_FILE"),
     ],
 )
 def test_unsuitable_keys_and_passwords_are_refused(
