@@ -15,7 +15,9 @@ DECISIVE = [
     *("java-tool-options", "_java-options", "jdk-java-options", "classpath", "maven-opts", "dotnet-startup"),
     *("git-ssh-command", "lessopen", "editor", "pager", "openssl-conf", "ssl-cert-file", "https_proxy"),
     *("sslkeylogfile", "gunicorn-cmd-args", "qt-plugin-path", "goflags", "vault-url", "vault-addr"),
-    *("vault-proxy-addr", "bao-addr", "bao-skip-verify", "secret-manager-url"),
+    *("vault-proxy-addr", "bao-addr", "bao-skip-verify", "secret-manager-url", "psql-pager", "aws-pager"),
+    *("manpager", "svn-editor", "gh-browser", "uv-default-index", "goproxy", "gonosumdb", "cargo-home"),
+    *("docker-host", "kubeconfig", "aws-config-file", "tf-cli-args"),
 ]
 
 
