@@ -250,7 +250,7 @@ def alice(anyone: Caller) -> Caller:
 @pytest.fixture
 def service(environment: dict[str, str], tmp_path: Path) -> Iterator[Service]:
     """Run the service as a process, with two workers, on the test's own real database."""
-    with Service(environment, measured=True, folder=tmp_path) as service:
+    with Service(environment, measured=True, patient=True, folder=tmp_path) as service:
         service.wait_until_started()
         yield service
 

@@ -55,7 +55,7 @@ def main(cases: int = 20_000, seed: int = 1, phases: str = _PHASES) -> int:
             text=True,
             check=True,
         ).stdout.strip()
-        with Service(settings, folder=Path(folder)) as service:
+        with Service(settings, patient=True, folder=Path(folder)) as service:
             service.wait_until("/health/ready")
             return max(
                 _fuzz(

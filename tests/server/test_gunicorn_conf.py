@@ -75,7 +75,8 @@ def test_plaintext_and_keys_are_in_neither_database_nor_log(
 ) -> None:
     """At the most verbose level, no log line contains a secret, an ID or a key."""
     forms = [PLAINTEXT.decode(), b64encode(PLAINTEXT).decode(), PLAINTEXT.hex()]
-    with Service({**environment, "LOG_LEVEL": "debug"}, measured=True, folder=tmp_path) as service:
+    settings = {**environment, "LOG_LEVEL": "debug"}
+    with Service(settings, measured=True, patient=True, folder=tmp_path) as service:
         service.wait_until_started()
         secret_id = service.create(PLAINTEXT)
         assert service.fetch(secret_id).status == 200
@@ -435,7 +436,8 @@ def test_every_answer_has_its_entry_and_every_worker_its_stream(
                 answered.update({("create", request_id), ("fetch", f"f-{request_id}")})
                 answered["create", f"r-{request_id}"] += 1
 
-    with Service({**environment, "WEB_CONCURRENCY": "4"}, measured=True, folder=tmp_path) as service:
+    settings = {**environment, "WEB_CONCURRENCY": "4"}
+    with Service(settings, measured=True, patient=True, folder=tmp_path) as service:
         service.wait_until_started()
         workers = service.workers(4)
         with ThreadPoolExecutor(32) as pool:

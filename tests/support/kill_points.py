@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable, Sequence
 from datetime import UTC, datetime, timedelta
+from operator import setitem
 from typing import Any
 
 from flask import Flask
@@ -20,6 +21,7 @@ from pymongo import monitoring
 
 from tests.support.access import services
 from tests.support.lifecycle import ALICE
+from tests.support.timeouts import lengthen
 from vault import api
 from vault.app import create_app
 from vault.auth.jwts.roles import NewRole
@@ -215,6 +217,7 @@ def _without_pages(app: Flask, services: Services, _settings: Settings) -> None:
 def main(actions: Sequence[str]) -> None:
     """Kill one process after the other, and print the name that each gave its secret or token."""
     setattr(api, "init_app", _without_pages)  # noqa: B010 - mypy would refuse the assignment
+    lengthen(setattr, setitem)
     for action in actions:
         for collection, count in _in_child(action).items():
             for number in range(1, count + 1):

@@ -37,7 +37,7 @@ def running(environment: dict[str, str], folder: Path, workers: int) -> Iterator
         "JWT_AUDIENCE": AUDIENCE,
         "FAILED_AUTH_LIMIT": "10000/minute",
     }
-    with Service({**environment, **settings}, folder=folder) as service:
+    with Service({**environment, **settings}, patient=True, folder=folder) as service:
         service.wait_until_started()
         yield service
 

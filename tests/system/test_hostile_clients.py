@@ -29,7 +29,8 @@ def one_worker(
     """Run a service with a single worker, which all clients share."""
     with new_database(mongod) as uri:
         settings = {"MASTER_KEY": master_key, "MONGO_URI": uri, "WEB_CONCURRENCY": "1"}
-        with Service(settings, measured=True, folder=tmp_path_factory.mktemp("clients")) as service:
+        folder = tmp_path_factory.mktemp("clients")
+        with Service(settings, measured=True, patient=True, folder=folder) as service:
             service.wait_until_started()
             yield service
 

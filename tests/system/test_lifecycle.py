@@ -40,7 +40,7 @@ def stored(environment: dict[str, str]) -> Iterator[Stored]:
 def service(environment: dict[str, str], tmp_path_factory: pytest.TempPathFactory) -> Iterator[Service]:
     """Run four workers."""
     settings = {**environment, "WEB_CONCURRENCY": "4", "LOG_LEVEL": "warning"}
-    with Service(settings, folder=tmp_path_factory.mktemp("life")) as service:
+    with Service(settings, patient=True, folder=tmp_path_factory.mktemp("life")) as service:
         service.wait_until_started()
         yield service
 

@@ -83,7 +83,10 @@ def test_half_sent_bodies_take_no_slot(environment: dict[str, str], tmp_path: Pa
     settings = {"WEB_CONCURRENCY": "1", "MAX_CONNECTIONS_PER_ADDRESS": "1000"}
     half = b"POST /vault/secret/create/ HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n"
     half += b"Content-Length: 1000\r\n\r\n{"
-    with Service({**environment, **settings}, measured=True, folder=tmp_path) as service, ExitStack() as held:
+    with (
+        Service({**environment, **settings}, measured=True, patient=True, folder=tmp_path) as service,
+        ExitStack() as held,
+    ):
         service.wait_until_started()
         for _ in range(MAX_CONCURRENT_REQUESTS + 20):
             connection = socket.create_connection(("127.0.0.1", service.port), timeout=30)

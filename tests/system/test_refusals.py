@@ -68,7 +68,8 @@ def test_refusals_are_on_record_and_the_record_stays_small(
     settings: dict[str, str],
 ) -> None:
     """1,200 refused requests leave a few entries, whose counts add up to 1,200, and the trail verifies."""
-    with Service({**environment, **settings, "WEB_CONCURRENCY": "1"}, folder=tmp_path) as service:
+    settings = {**environment, **settings, "WEB_CONCURRENCY": "1"}
+    with Service(settings, patient=True, folder=tmp_path) as service:
         service.wait_until_started()
         with ThreadPoolExecutor(_CONNECTIONS) as pool:
             answered = sum(

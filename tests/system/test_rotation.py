@@ -43,7 +43,8 @@ class Fleet:
 
     def add(self, *keys: MasterKey) -> None:
         """Start a replica with *keys*, the primary first, and send requests there once it is ready."""
-        replica = Service({**self.settings(*keys), "WEB_CONCURRENCY": "1"}, folder=self._folder)
+        environment = {**self.settings(*keys), "WEB_CONCURRENCY": "1"}
+        replica = Service(environment, patient=True, folder=self._folder)
         replica.start()
         replica.wait_until("/health/ready")
         with self._changed:
@@ -234,7 +235,7 @@ def test_a_replica_that_lost_the_race_for_an_empty_database_does_not_serve(
 ) -> None:
     """Of two replicas started concurrently with different keys, exactly one serves and writes."""
     with ExitStack() as running:
-        both = {key: Service(settings(mongo_uri, key), folder=tmp_path) for key in (OLD, NEW)}
+        both = {key: Service(settings(mongo_uri, key), patient=True, folder=tmp_path) for key in (OLD, NEW)}
         for replica in both.values():
             replica.start()
             running.callback(replica.stop)
