@@ -49,9 +49,9 @@ http {{
 _HAPROXY = """
 defaults
     mode http
-    timeout connect 5s
-    timeout client 5s
-    timeout server 5s
+    timeout connect 60s
+    timeout client 60s
+    timeout server 60s
 frontend public
     bind 127.0.0.1:{port}
     default_backend service

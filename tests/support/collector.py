@@ -9,8 +9,6 @@ from typing import Any, NamedTuple
 from google.protobuf.json_format import MessageToDict
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
 
-from tests.cli.waiting import wait_until
-
 
 class Span(NamedTuple):
     """A received span: its IDs in hexadecimal, its attributes' values unchanged."""
@@ -45,11 +43,6 @@ class Collector:
         spans = self.spans
         roots = [span.id for span in spans if span.kind == "SPAN_KIND_SERVER"]
         return {root: [span for span in spans if span.parent == root] for root in roots}
-
-    def wait_for(self, count: int) -> list[Span]:
-        """Return all spans once those of *count* requests have arrived."""
-        wait_until(lambda: len(self.trees()) >= count)
-        return self.spans
 
 
 def _spans(body: bytes) -> Iterator[Span]:
