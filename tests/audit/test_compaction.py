@@ -22,7 +22,7 @@ from vault.audit.streams import checkpoint, ends, signing_keys, summaries
 from vault.audit.streams.retirement import Head
 from vault.audit.streams.stream import Stream
 from vault.audit.verifier import Verifier, verify_records
-from vault.audit.witness.witnessed import WitnessedCheckpoints
+from vault.audit.witness.witnessed import WitnessedCheckpoints, heads_of
 from vault.audit.witness.witnesses import recently_closed
 from vault.audit.writer import AuditTrail, disable_trail
 from vault.core.attempt import Action, Attempt
@@ -320,6 +320,19 @@ def test_what_a_leaked_key_signed_stops_no_compaction(stored: Stored) -> None:
     trail.disconnect()
     assert verified(SECOND) == []
     assert compact(Keyring(SECOND)).listed == number + 3
+
+
+def test_a_stream_with_another_form_of_name_is_no_end(stored: Stored) -> None:
+    """Whoever had a leaked key could otherwise make each later checkpoint one that witnesses refuse."""
+    record = {"ts": moment(datetime.now(UTC)), "stream": "forged!", "seq": 0, "action": "fetch"}
+    stored.audit_logs.insert_one(as_stored(rehash(record, None, SigningKey(FIRST))))
+    begin(FIRST).disconnect()
+    begin(SECOND, FIRST).disconnect()
+    trail = begin(SECOND)
+    trail.retire_signers()
+    trail.disconnect()
+    assert len(heads_of(checkpoint.make(Keyring(SECOND))["heads"])) == 3
+    assert texts(verified(SECOND)) == [BY_DROPPED]
 
 
 @pytest.mark.promise(3)

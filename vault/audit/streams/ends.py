@@ -13,8 +13,8 @@ from pymongo.errors import ExecutionTimeout, OperationFailure
 
 from vault.audit.streams import retirement
 from vault.audit.streams.collection import MAJORITY, collection, is_genuine, records
-from vault.audit.streams.entry import MAX_TEXT_LENGTH
 from vault.audit.streams.retirement import Heads
+from vault.audit.streams.stream import NAME
 from vault.crypto.audit_chain import VerifyingKey
 from vault.documents.audit import Record
 from vault.documents.base import is_text
@@ -58,9 +58,9 @@ def highest(*, except_for: Container[str]) -> list[tuple[str, Any]]:
 def _is_name(name: Any, except_for: Container[str]) -> bool:
     """Return whether *name* can be a stream's of the service, *except_for* some.
 
-    It writes only short strings: in a query, anything else could be a condition, or too large.
+    In a query, anything else could be a condition, or too large. In a checkpoint, witnesses refuse it.
     """
-    return is_text(name) and len(name) <= MAX_TEXT_LENGTH and name not in except_for
+    return is_text(name) and NAME.fullmatch(name) is not None and name not in except_for
 
 
 def _each_highest(entries: Any, except_for: Container[str]) -> list[dict[str, Any]]:

@@ -15,6 +15,7 @@ from pymongo.errors import DuplicateKeyError
 
 from vault.audit.streams import checkpoint, signing_keys
 from vault.audit.streams.retirement import Head, Heads
+from vault.audit.streams.stream import NAME
 from vault.audit.verifier import retention_start
 from vault.audit.witness import counter_signature
 from vault.core.attempt import Attempt
@@ -28,11 +29,8 @@ from vault.documents.guard import storage_errors
 #: The maximum number of attempts, while the same sender shows other checkpoints.
 _MAX_ATTEMPTS = 3
 
-#: The forms of a head's fields; older streams have 32 hexadecimal digits.
-_STREAM, _TIME, _HASH = (
-    re.compile(form)
-    for form in ("[0-9a-f-]{1,64}", r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{3}Z", "[0-9a-f]{64}")
-)
+#: The forms of a head's fields, except its stream.
+_TIME, _HASH = map(re.compile, (r"[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}\.[0-9]{3}Z", "[0-9a-f]{64}"))
 _MAX_SEQ = 2**31 - 1
 
 _ALTERED = "What this installation was shown before was altered in its database: its operator has to look."
@@ -54,7 +52,7 @@ def heads_of(rows: object) -> dict[str, Head]:
 def _is_head(row: object) -> bool:
     if not isinstance(row, dict) or row.keys() != {"stream", "seq", "ts", "hash"}:
         return False
-    texts = {"stream": _STREAM, "ts": _TIME, "hash": _HASH}
+    texts = {"stream": NAME, "ts": _TIME, "hash": _HASH}
     return all(is_text(row[name]) and form.fullmatch(row[name]) for name, form in texts.items()) and (
         type(row["seq"]) is int and 0 <= row["seq"] <= _MAX_SEQ
     )
