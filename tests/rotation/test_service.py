@@ -26,7 +26,7 @@ def test_the_service_rotates_by_its_timer_and_serves_meanwhile(
     with (
         servers.postgresql() as server,
         socket.create_server(("127.0.0.1", 0)) as silent,
-        Service(environment | settings, folder=tmp_path) as service,
+        Service(environment | settings, patient=True, folder=tmp_path) as service,
     ):
         service.wait_until_started()
         token = tokens(environment, tmp_path, "create", "--name", "dba", "--role", "admin")

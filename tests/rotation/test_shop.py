@@ -65,7 +65,7 @@ def deployment(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[Ca
                 "ACL", "SETUSER", "shop", "on", f">{ADMIN_PASSWORD}", "~shop:*", "+@all", "-@admin"
             )
         settings = {"AUTH_ENABLED": "true", "ROTATION_CHECK_SECONDS": "1", "WEB_CONCURRENCY": "1"}
-        service = stack.enter_context(Service(environment | settings, folder=tmp_path))
+        service = stack.enter_context(Service(environment | settings, patient=True, folder=tmp_path))
         service.wait_until_started()
         operator = tokens(environment, tmp_path, "create", "--name", "dba", "--role", "admin")
         scope = ("--scope", "secret:fetch", "--path", "shop/db")
@@ -95,7 +95,8 @@ def deployment(environment: dict[str, str], tmp_path: Path) -> Iterator[tuple[Ca
     ("every", "grace", "rotations"),
     [
         # Shorter than the time between two fetches: logins fail, and the shop fetches again.
-        pytest.param(1, 1, 3, id="short"),
+        # On a busy machine, it can log in seconds after the fetch.
+        pytest.param(1, 3, 3, id="short"),
         pytest.param(120, 600, 3, id="every two minutes", marks=pytest.mark.nightly),
     ],
 )
@@ -125,7 +126,7 @@ def test_no_order_fails(deployment: tuple[Call, list[int]], every: int, grace: i
             assert not plan.get("error"), plan
             return bool((plan["version"] or 0) > rotations and plan["step"] is None)
 
-        wait_until(is_done, seconds=60 + 5 * every * rotations, pause=1)
+        wait_until(is_done, seconds=120 + 5 * every * rotations, pause=1)
     finally:
         for load in loads:
             load.ending = True
