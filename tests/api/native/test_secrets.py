@@ -100,7 +100,7 @@ def test_anything_but_canonical_base64_is_400(
     | st.text("abAZ019+/=-_ \n", max_size=12)
     | st.binary(max_size=9).map(lambda raw: b64encode(raw).decode())
 )
-@settings(suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 def test_only_the_output_of_an_encoder_is_accepted(text: str) -> None:
     """Base64 is accepted only if encoding its bytes gives the same text, exactly as the document says."""
     # As in JSON Schema, `$` is the very end.
