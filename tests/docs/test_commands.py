@@ -84,6 +84,9 @@ BEFORE: dict[Section, Sequence[str]] = {
 #: A section that needs an empty database, which is not the running service's.
 RESTORE = ("docs/backup.md", "Restore")
 
+#: A section that needs a service with metrics, which only a start as in production has.
+METRICS = ("docs/monitoring.md", "Metrics")
+
 
 def fetched_back(printed: str) -> None:
     assert printed == '{"secret":"bXlfc2VjcmV0X3Bhc3N3b3Jk"}\n'
@@ -135,7 +138,7 @@ PRINTED: dict[Section, Callable[[str], None]] = {
     ("docs/audit.md", "A second sink"): contains("intact"),
     ("docs/backup.md", "Back up, and drill"): contains("the backup is good"),
     ("docs/backup.md", "Restore"): contains("restored, as of", "intact"),
-    ("docs/monitoring.md", "Metrics"): contains("secret_manager_build_info"),
+    METRICS: contains("secret_manager_build_info"),
     ("docs/runbook.md", "The master key has leaked"): contains("altered"),
     ("docs/runbook.md", "Runbook"): contains('"ok"', "2 of 2"),
     ("docs/vault-api.md", "The command bao"): contains(
@@ -153,11 +156,10 @@ def served(
     mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[tuple[World, Service]]:
     """Run a service for all documents."""
-    bind = f"127.0.0.1:{free_port()}"
     with history(mongod.uri), new_database(mongod) as uri:
         folder = tmp_path_factory.mktemp("world")
-        settings = {"MASTER_KEY": master_key, "MONGO_URI": uri, "METRICS_BIND": bind, "HOME": str(folder)}
-        world = World(folder, settings, {**NAMES, "127.0.0.1:9464": bind})
+        settings = {"MASTER_KEY": master_key, "MONGO_URI": uri, "HOME": str(folder)}
+        world = World(folder, settings, dict(NAMES))
         with world.serving() as service:
             yield world, service
 
@@ -178,6 +180,13 @@ def test_a_reader_can_copy_the_commands(
             names = {**NAMES, "mongodb://localhost:27017/?replicaSet=rs0": uri}
             with World(tmp_path, {"PIP_NO_BUILD_ISOLATION": "0"}, names).started(scripts[0]):
                 return
+        if section == METRICS:
+            bind = f"127.0.0.1:{free_port()}"
+            settings = {"MASTER_KEY": world.settings["MASTER_KEY"], "MONGO_URI": uri, "METRICS_BIND": bind}
+            with Service(settings, folder=tmp_path):
+                world.names["127.0.0.1:9464"] = bind
+                PRINTED[section](world.run(*scripts))
+            return
         world.begin_again(service)
         world.run(*BEFORE.get(section, ()))
         printed = world.run(*scripts, **({"MONGO_URI": uri} if section == RESTORE else {}))

@@ -76,7 +76,7 @@ class World:
     @contextmanager
     def serving(self) -> Iterator[Service]:
         """Run the service; commands for the usual address reach it."""
-        with Service(self.settings, folder=self.folder) as service:
+        with Service(self.settings, patient=True, folder=self.folder) as service:
             service.wait_until_started()
             self.at(service.url)
             yield service
