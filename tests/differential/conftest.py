@@ -26,4 +26,5 @@ def servers(mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFa
         }
         real = running.enter_context(OpenBao(folder))
         service = running.enter_context(Service(environment, patient=True, folder=folder))
+        service.wait_until_started()
         yield Servers(real, SecretManager(service, environment, folder))

