@@ -8,7 +8,7 @@ from typing import Any
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.support.commands import run_command
+from tests.support.commands import run_patiently
 from vault.auth.tokens.tokens import Grant
 from vault.core.attempt import Action, Attempt
 from vault.core.paths import Paths
@@ -75,7 +75,7 @@ def age_token(app: Flask, name: str, **ago: float) -> None:
 
 def tokens(environment: dict[str, str], folder: Path, *arguments: str) -> str:
     """Return the output of the operator's command."""
-    done = run_command("tokens", *arguments, environment=environment, folder=folder)
+    done = run_patiently("tokens", *arguments, environment=environment, folder=folder)
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 

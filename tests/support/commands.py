@@ -3,6 +3,7 @@
 import atexit
 import os
 import subprocess
+import time
 from collections.abc import Sequence
 from contextlib import chdir
 from functools import cache
@@ -16,6 +17,9 @@ from tests.support.nursery import Nursery
 from vault.cli import commands
 
 Done = subprocess.CompletedProcess[str]
+
+#: The exit code without MongoDB, or with one that a busy machine stalls.
+_UNAVAILABLE = 5
 
 
 def command_environment(environment: dict[str, str]) -> dict[str, str]:
@@ -95,6 +99,15 @@ def run_command(name: str, *arguments: object, environment: dict[str, str], fold
         out.seek(0)
         done.stdout = out.read()
     return done
+
+
+def run_patiently(name: str, *arguments: object, environment: dict[str, str], folder: Path) -> Done:
+    """Run a command as `run_command` does, for up to a minute again while it finds MongoDB unavailable."""
+    deadline = time.monotonic() + 60
+    while True:
+        done = run_command(name, *arguments, environment=environment, folder=folder)
+        if done.returncode != _UNAVAILABLE or time.monotonic() > deadline:
+            return done
 
 
 def run_command_into(
