@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.custody.conftest import Emulator
+from tests.custody.conftest import MODULE, Emulator, make_token
 from vault.custody import child
 from vault.custody.device import Device, Library
 from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
@@ -18,6 +18,16 @@ pytestmark = pytest.mark.process
 
 KEY, CONTEXT, OTHER = bytes(range(32)), context_of("1" * 16), context_of("2" * 16)
 TOKEN = "vault.custody.pkcs11_token"
+#: Puts AES keys on the token without its PIN, under the names of others.
+_PLANT_KEYS = f"""
+import pkcs11
+from pkcs11 import Attribute, KeyType, ObjectClass
+known = {{Attribute.CLASS: ObjectClass.SECRET_KEY, Attribute.KEY_TYPE: KeyType.AES}}
+known |= {{Attribute.VALUE: bytes(32), Attribute.TOKEN: True, Attribute.PRIVATE: False}}
+with pkcs11.lib({str(MODULE)!r}).get_token(token_label="sm").open(rw=True) as session:
+    for label in ("kek-1", "rsa"):
+        session.create_object({{**known, Attribute.LABEL: label}})
+"""
 #: Leaves the TPM, from its next start on, only PCRs with SHA-1.
 _ONLY_SHA1 = """
 from tpm2_pytss import ESAPI
@@ -59,6 +69,19 @@ def test_a_token_wraps_by_a_key_that_never_leaves_it(token: Library) -> None:
     assert "several keys" in refusal(token, "pkcs11:token=sm;object=twins", b"\1")
     with pytest.raises(CustodyRefusedError, match="no such key"):
         Device(token, "pkcs11:token=sm;object=none").wrap(KEY, CONTEXT)
+
+
+def test_a_key_without_the_pin_is_no_kek(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever can reach the token can put a known key on it, which neither wraps nor prevents a start."""
+    settings = make_token(tmp_path)
+    monkeypatch.setenv("SOFTHSM2_CONF", settings["SOFTHSM2_CONF"])
+    subprocess.run([sys.executable, "-c", _PLANT_KEYS], check=True)
+    with closing(Library(TOKEN, settings)) as library:
+        for label, kind in (("kek-1", b"\1"), ("rsa", b"\2")):
+            device = Device(library, f"pkcs11:token=sm;object={label}")
+            blob = device.wrap(KEY, CONTEXT)
+            assert blob[:1] == kind
+            assert device.unwrap(blob, CONTEXT).material == KEY
 
 
 @pytest.mark.parametrize(

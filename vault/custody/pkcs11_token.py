@@ -99,7 +99,11 @@ class Token:
 
 
 def _found(session: Any, named: dict[Attribute, Any], kind: ObjectClass) -> Any:
-    keys = list(session.get_objects({Attribute.CLASS: kind, **named}))
+    wanted = {Attribute.CLASS: kind, **named}
+    if kind is not ObjectClass.PUBLIC_KEY:
+        # Anyone without the PIN can make others: such a key would be known, or prevent a start.
+        wanted[Attribute.PRIVATE] = True
+    keys = list(session.get_objects(wanted))
     if len(keys) > 1:
         raise CustodyRefusedError("several keys of the token have this name")
     return keys[0] if keys else None
