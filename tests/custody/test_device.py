@@ -139,6 +139,22 @@ def test_what_a_library_prints_is_no_reply(tmp_path: Path, monkeypatch: pytest.M
     library.close()
 
 
+@pytest.mark.promise("processes")
+def test_no_other_process_reads_what_a_library_gets(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before the child is hardened, others of its user could open pipes, with PINs and keys in them."""
+    code = "import os; from vault.custody.device import serve\n"
+    code += "def opens(number):\n"
+    code += "    try: os.open(f'/proc/self/fd/{number}', os.O_RDONLY)\n"
+    code += "    except OSError: return b'no'\n"
+    code += "    return b'yes'\n"
+    code += "found = opens(0) + opens(1)\n"
+    code += "serve(lambda _: {'unwrap': lambda *_: found})\n"
+    (tmp_path / "library_of_tests.py").write_text(code)
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    with closing(Library("library_of_tests", {})) as library:
+        assert Device(library, "any").unwrap(KEY, CONTEXT).material == b"nono"
+
+
 @pytest.mark.parametrize(
     ("code", "seconds", "error"),
     [

@@ -3,8 +3,9 @@
 import os
 import select
 import signal
+import socket
 import subprocess
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from time import monotonic
 
@@ -24,14 +25,28 @@ _WITHHELD = {
 _GRACE_SECONDS = 5.0
 
 
+def socket_pipe() -> tuple[int, int]:
+    """Return the ends for reading and writing of a pipe that no other process can open through `/proc`."""
+    reader, writer = (end.detach() for end in socket.socketpair())
+    # gevent's sockets do not block.
+    os.set_blocking(reader, True)
+    os.set_blocking(writer, True)
+    return reader, writer
+
+
 class Child:
     """A running program, which gets bytes and answers with bytes."""
 
     #: The time until which it has to answer.
     _deadline = 0.0
 
-    def __init__(self, command: Sequence[str], variables: dict[str, str]) -> None:
-        """Start *command* with *variables* in its environment.
+    def __init__(
+        self,
+        command: Sequence[str],
+        variables: dict[str, str],
+        pipe: Callable[[], tuple[int, int]] = os.pipe,
+    ) -> None:
+        """Start *command* with *variables* in its environment, and two of *pipe* between it and this process.
 
         Raises:
             CustodyRefusedError: It cannot be started.
@@ -39,29 +54,35 @@ class Child:
         kept = {
             name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in _WITHHELD
         }
+        (its_input, content), (output, its_output) = pipe(), pipe()
+        self._input = os.fdopen(content, "wb", buffering=0)
+        self._output = os.fdopen(output, "rb", buffering=0)
         try:
             self._process = subprocess.Popen(  # noqa: S603 - no shell takes part
                 command,
                 env=kept | variables,
-                stdin=subprocess.PIPE,
-                stdout=subprocess.PIPE,
+                stdin=its_input,
+                stdout=its_output,
                 # It could contain a secret.
                 stderr=subprocess.DEVNULL,
                 start_new_session=True,
-                bufsize=0,
             )
         except OSError as error:
+            self._input.close()
+            self._output.close()
             raise CustodyRefusedError(f"{command[0]} cannot be started: {error.strerror}") from None
+        finally:
+            os.close(its_input)
+            os.close(its_output)
 
     def send(self, content: bytes, *, last: bool = False) -> None:
         """Send *content*, which fits into a pipe; end the input if it is the *last* one."""
-        assert self._process.stdin  # noqa: S101 - for mypy
         self._deadline = monotonic() + TIMEOUT_SECONDS
         # A program that reads nothing may still answer, and one that has ended has an exit code.
-        with suppress(BrokenPipeError):
-            self._process.stdin.write(content)
+        with suppress(BrokenPipeError, ConnectionResetError):
+            self._input.write(content)
         if last:
-            self._process.stdin.close()
+            self._input.close()
 
     def receive(self, end: bytes = b"") -> bytes:
         """Return the output up to *end*, or up to its own end.
@@ -70,13 +91,12 @@ class Child:
             CustodyUnavailableError: It does not arrive in time.
             CustodyRefusedError: It is too large.
         """
-        assert self._process.stdout  # noqa: S101 - for mypy
         content = b""
         while not (end and content.endswith(end)):
-            ready, _, _ = select.select([self._process.stdout], [], [], self._left())
+            ready, _, _ = select.select([self._output], [], [], self._left())
             if not ready:
                 raise CustodyUnavailableError("the provider does not answer in time")
-            part = os.read(self._process.stdout.fileno(), 65_536)
+            part = os.read(self._output.fileno(), 65_536)
             content += part
             if len(content) > 2 * MAX_BLOB_BYTES:
                 raise CustodyRefusedError("the provider's reply is too large")
@@ -100,11 +120,10 @@ class Child:
 
     def close(self) -> None:
         """End the program's input, and after a while kill it with all that it has started."""
-        assert self._process.stdin and self._process.stdout  # noqa: S101, PT018 - for mypy
-        self._process.stdin.close()
+        self._input.close()
         with suppress(subprocess.TimeoutExpired):
             self._process.wait(_GRACE_SECONDS)
         with suppress(ProcessLookupError):
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
-        self._process.stdout.close()
+        self._output.close()

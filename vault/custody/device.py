@@ -11,7 +11,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 
 from vault.core.processes import harden
-from vault.custody.child import Child
+from vault.custody.child import Child, socket_pipe
 from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
 from vault.custody.provider import Provider, Unwrapped, encoded
 
@@ -38,8 +38,9 @@ class Library:
         """
         request = {"operation": operation, "kek": kek, "content": b64encode(content).decode()}
         if self._child is None:
-            # Not `-m` alone: that would look for modules in the working folder.
-            self._child = Child([sys.executable, "-P", "-m", self._module], {})
+            # Not `-m` alone: that would look for modules in the working folder. Until it is hardened, other
+            # processes of this user could read from a pipe of it.
+            self._child = Child([sys.executable, "-P", "-m", self._module], {}, socket_pipe)
             self._child.send(_line(self._settings))
         self._child.send(_line(request | {"context": b64encode(encoded(context)).decode()}))
         try:

@@ -9,6 +9,12 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
+from vault.core.processes import harden
+
+if __name__ == "__main__":
+    # Before the other modules are loaded: other processes of this user could attach to this one.
+    harden()
+
 import pkcs11
 from pkcs11 import MGF, Attribute, GCMParams, Mechanism, ObjectClass, TokenFlag
 

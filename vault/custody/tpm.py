@@ -8,6 +8,12 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
+from vault.core.processes import harden
+
+if __name__ == "__main__":
+    # Before the other modules are loaded: other processes of this user could attach to this one.
+    harden()
+
 from tpm2_pytss import ESAPI, TSS2_Exception
 from tpm2_pytss.constants import ESYS_TR, TPM2_ALG, TPM2_SE, TPMA_OBJECT, TPMA_SESSION, TSS2_RC
 from tpm2_pytss.types import (
