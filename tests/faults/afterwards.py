@@ -16,6 +16,9 @@ from tests.faults.history import History, Request
 #: The timeout for the last answer about a secret, and the seconds between two attempts.
 _ANSWERED_SECONDS, _PAUSE = 300, 0.2
 
+#: The exit code of a command that MongoDB did not answer in time, as on a busy machine, and its attempts.
+_UNAVAILABLE, _ATTEMPTS = 5, 10
+
 
 def read_all(port: int, history: History, *, token: str = "", host: str = "127.0.0.1") -> None:
     """Fetch every acknowledged secret until it is answered, those with a limit until they are used up."""
@@ -65,11 +68,14 @@ def _entry(document: Mapping[str, Any]) -> Entry:
 
 def verify(environment: Mapping[str, str]) -> str:
     """Return the findings of `audit verify`, or an empty text."""
-    done = subprocess.run(
-        [sys.executable, "-m", "vault.cli", "audit", "verify"],
-        env={**os.environ, **environment, "LD_PRELOAD": ""},
-        capture_output=True,
-        text=True,
-        check=False,
-    )
+    for _ in range(_ATTEMPTS):
+        done = subprocess.run(
+            [sys.executable, "-m", "vault.cli", "audit", "verify"],
+            env={**os.environ, **environment, "LD_PRELOAD": ""},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        if done.returncode != _UNAVAILABLE:
+            break
     return done.stdout + done.stderr if done.returncode else ""

@@ -71,8 +71,9 @@ class Supervised(Service):
         while self.process.poll() is not None:
             sleep(_PAUSE)
             self.start()
-            # While old workers hold the port, it ends.
-            sleep(_PAUSE)
+            # While old workers hold the port, it waits, and ends after some seconds.
+            while self.process.poll() is None and not self._workers():
+                sleep(_PAUSE)
 
     @contextmanager
     def clock(self, seconds: int) -> Iterator[None]:

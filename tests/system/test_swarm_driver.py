@@ -295,7 +295,7 @@ def test_a_stopped_service_is_survived(swarm: Swarm, start: Start) -> None:
     assert swarm.measured('deliveries_total{outcome="cached"}') == 1
     assert "the service cannot be reached" in swarm.get("shop/other").error
     swarm.service.start()
-    swarm.service.wait_until("/health/ready")
+    swarm.service.wait_until_started()
     assert swarm.get().value == b"hush"
     messages = [line["message"] for line in swarm.stop(driver)]
     assert messages.count("cached") == 1
