@@ -5,6 +5,7 @@ import subprocess
 import sys
 from email.message import Message
 from email.parser import Parser
+from functools import partial
 from pathlib import Path
 from zipfile import ZipFile
 
@@ -21,8 +22,10 @@ def built(folder: Path) -> ZipFile:
     """Return the wheel, built outside the checkout because a build writes next to its sources."""
     sources = folder / "sources"
     sources.mkdir()
+    # Other processes write their compiled modules there, under passing names.
+    copytree = partial(shutil.copytree, ignore=shutil.ignore_patterns("__pycache__"))
     for name in _SOURCES:
-        copy = shutil.copytree if (ROOT / name).is_dir() else shutil.copyfile
+        copy = copytree if (ROOT / name).is_dir() else shutil.copyfile
         copy(ROOT / name, sources / name)
     # The build backend itself, with its deprecations as errors.
     build = "import sys; from setuptools import build_meta; print(build_meta.build_wheel(sys.argv[1]))"
