@@ -18,6 +18,7 @@ from tests.hostile.attackers import address
 from tests.hostile.attacks import ATTACKS, CREATE, CREATE_BATCH, FETCH_BATCH, LABELS, LARGE
 from tests.hostile.run import LIMIT_MB, memory, run
 from tests.support.databases import new_database
+from tests.support.nursery import IS_PATIENT
 from tests.support.problems import messages_of
 from tests.support.service import Service
 from vault.cli.dev.mongod import Mongod
@@ -30,6 +31,8 @@ def _serving(mongod: Mongod, folder: Path, **settings: str) -> Iterator[Service]
     key = b64encode(secrets.token_bytes(32)).decode()
     with new_database(mongod) as uri:
         environment = {"MASTER_KEY": key, "MONGO_URI": uri, "LOG_LEVEL": "warning", **settings}
+        # It waits for a slow MongoDB, and no longer than usual for memory.
+        environment[IS_PATIENT] = "api.http.memory."
         with Service(environment, folder=folder) as service:
             service.wait_until_started()
             yield service

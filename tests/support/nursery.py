@@ -28,7 +28,7 @@ _fork, _waitpid = os.fork, os.waitpid
 _MESSAGE_BYTES = 200_000
 _SECONDS = 120
 
-#: The variable of a service that waits for a slow MongoDB.
+#: The variable of a service that waits for a slow MongoDB. Timeouts whose names begin with its value stay.
 IS_PATIENT = "NURSERY_IS_PATIENT"
 
 
@@ -217,8 +217,8 @@ def _load_service() -> None:
 
 def _serve() -> None:
     """Run `serve` and the program by which it replaces its process."""
-    if os.environ.pop(IS_PATIENT, None):
-        runpy.run_path(str(Path(__file__).with_name("timeouts.py")))["lengthen"](setattr, setitem)
+    if but := os.environ.pop(IS_PATIENT, ""):
+        runpy.run_path(str(Path(__file__).with_name("timeouts.py")))["lengthen"](setattr, setitem, but=but)
     # gunicorn has noted the folder in which it was loaded.
     import_module("gunicorn.config").Chdir.default = str(Path.cwd())
     with suppress(_Replaced):

@@ -101,7 +101,7 @@ class Service:
         self._environment = {
             **_of_this_process(),
             **coverage,
-            **({IS_PATIENT: "1", "REQUEST_TIMEOUT_SECONDS": "20"} if patient and command is None else {}),
+            **({IS_PATIENT: "-", "REQUEST_TIMEOUT_SECONDS": "20"} if patient and command is None else {}),
             "BIND": f"{bind}:{self.port}",
             **environment,
         }

@@ -21,9 +21,14 @@ _NAMES = (
 )
 
 
-def lengthen(set_attribute: Callable[..., None], set_item: Callable[..., None]) -> None:
-    """Lengthen them by these functions, such as `setattr`: MongoDB can be slow, and is never away."""
+def lengthen(set_attribute: Callable[..., None], set_item: Callable[..., None], *, but: str = "-") -> None:
+    """Lengthen them by these functions, such as `setattr`: MongoDB can be slow, and is never away.
+
+    Those whose names begin with *but* stay.
+    """
     for name in _NAMES:
+        if name.startswith(but):
+            continue
         module, _, attribute = f"vault.{name}".rpartition(".")
         set_attribute(import_module(module), attribute, float(LONG_SECONDS))
     limits: Any = import_module("vault.api.http.rate_limits")
