@@ -1,6 +1,7 @@
 """The handover: what follows a process has its keys, and exactly one process records them."""
 
 import os
+from base64 import b64encode
 from pathlib import Path
 
 import pytest
@@ -19,6 +20,7 @@ OPENED = Opened(
 def _own_environment(monkeypatch: pytest.MonkeyPatch) -> None:
     """Undo the change of the environment."""
     monkeypatch.setenv(handover.VARIABLE, "")
+    monkeypatch.setenv(handover.SOCKET, "")
 
 
 def test_keys_are_handed_down_in_memory() -> None:
@@ -27,6 +29,15 @@ def test_keys_are_handed_down_in_memory() -> None:
     hand_down([OPENED])
     assert handed_down() == handed_down() == [OPENED]
     assert str(Path(os.environ[handover.VARIABLE]).readlink()).startswith("/memfd:")
+
+
+@pytest.mark.promise("processes")
+def test_files_of_a_process_have_no_keys() -> None:
+    """What other processes of the user can open in the instant after `execve` is encrypted."""
+    hand_down([OPENED])
+    assert b64encode(OPENED.material) not in Path(os.environ[handover.VARIABLE]).read_bytes()
+    with pytest.raises(OSError, match="No such device or address"):
+        os.open(f"/proc/self/fd/{os.environ[handover.SOCKET]}", os.O_RDONLY)
 
 
 def test_old_kernels_have_the_file_too(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -2,10 +2,14 @@
 
 It survives `execve` and forks, as `serve` becomes gunicorn, which forks its workers. So the providers are
 asked once a start, whatever reads the settings. The first byte says whether the opening is recorded.
+
+After `execve`, until the process is hardened again, other processes of its user can open its files through
+`/proc`, but not its sockets. So the file is encrypted, and its key waits in a socket, where all look at it.
 """
 
 import json
 import os
+import socket
 from base64 import b64decode, b64encode
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -13,21 +17,36 @@ from dataclasses import asdict
 from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
 from vault.custody.opening import Opened
 
-#: The variable that names the file; it is no setting.
-VARIABLE = "KEYS_OPENED_FILE"
+#: The variables that name the file, and the descriptor of the socket; they are no settings.
+VARIABLE, SOCKET = "KEYS_OPENED_FILE", "KEYS_OPENED_SOCKET"
 
 _MFD_NOEXEC_SEAL = 8
 _NEW, _RECORDED = b"n", b"r"
+#: Each key encrypts one file.
+_KEY_BYTES, _NONCE = 32, bytes(12)
 
 
 def hand_down(opened: Sequence[Opened]) -> None:
     """Hand *opened* down to the program that replaces this process, and to its forks."""
     rows = [asdict(key) | {"material": b64encode(key.material).decode()} for key in opened]
+    key = os.urandom(_KEY_BYTES)
     descriptor = _memory_file()
-    os.write(descriptor, _NEW + json.dumps(rows).encode())
+    os.write(descriptor, _NEW + AESGCM(key).encrypt(_NONCE, json.dumps(rows).encode(), None))
     os.environ[VARIABLE] = f"/proc/self/fd/{descriptor}"
+    os.environ[SOCKET] = str(_waiting(key))
+
+
+def _waiting(content: bytes) -> int:
+    """Return the descriptor of a socket in which *content* waits, also for programs that follow."""
+    reader, writer = socket.socketpair()
+    with writer:
+        writer.sendall(content)
+    reader.set_inheritable(True)
+    return reader.detach()
 
 
 def _memory_file() -> int:
@@ -44,7 +63,9 @@ def handed_down() -> list[Opened]:
     path = os.environ.get(VARIABLE)
     if not path:
         return []
-    rows = json.loads(Path(path).read_bytes()[len(_NEW) :])
+    with socket.socket(fileno=os.dup(int(os.environ[SOCKET]))) as waiting:
+        key = waiting.recv(_KEY_BYTES, socket.MSG_PEEK)
+    rows = json.loads(AESGCM(key).decrypt(_NONCE, Path(path).read_bytes()[len(_NEW) :], None))
     return [
         Opened(
             **row
