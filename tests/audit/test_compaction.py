@@ -323,7 +323,7 @@ def test_what_a_leaked_key_signed_stops_no_compaction(stored: Stored) -> None:
 
 
 def test_a_stream_with_another_form_of_name_is_no_end(stored: Stored) -> None:
-    """Whoever had a leaked key could otherwise make each later checkpoint one that witnesses refuse."""
+    """With a leaked key, anyone could otherwise make witnesses refuse each later checkpoint."""
     record = {"ts": moment(datetime.now(UTC)), "stream": "forged!", "seq": 0, "action": "fetch"}
     stored.audit_logs.insert_one(as_stored(rehash(record, None, SigningKey(FIRST))))
     begin(FIRST).disconnect()

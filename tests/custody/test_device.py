@@ -72,7 +72,7 @@ def test_a_token_wraps_by_a_key_that_never_leaves_it(token: Library) -> None:
 
 
 def test_a_key_without_the_pin_is_no_kek(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Whoever can reach the token can put a known key on it, which neither wraps nor prevents a start."""
+    """Anyone who can reach the token can put a known key on it: it neither wraps nor prevents a start."""
     settings = make_token(tmp_path)
     monkeypatch.setenv("SOFTHSM2_CONF", settings["SOFTHSM2_CONF"])
     subprocess.run([sys.executable, "-c", _PLANT_KEYS], check=True)

@@ -33,7 +33,7 @@ def test_keys_are_handed_down_in_memory() -> None:
 
 @pytest.mark.promise("processes")
 def test_files_of_a_process_have_no_keys() -> None:
-    """What other processes of the user can open in the instant after `execve` is encrypted."""
+    """Other processes of the user, which can open these after `execve`, find only ciphertext."""
     hand_down([OPENED])
     assert b64encode(OPENED.material) not in Path(os.environ[handover.VARIABLE]).read_bytes()
     with pytest.raises(OSError, match="No such device or address"):
