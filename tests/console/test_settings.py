@@ -32,6 +32,7 @@ def test_without_the_setting_there_is_no_console(console_environment: dict[str, 
 
 def test_refused_sign_ins_look_alike_and_count(console_environment: dict[str, str], stored: Stored) -> None:
     """Each invalid credential gets the same page, and counts; beyond the limit, valid ones are accepted."""
+    stored.sessions.delete_many({})
     with running_app({**console_environment, "FAILED_AUTH_LIMIT": "6/hour"}) as app:
         expired = make_token(app, "expired", role="admin", seconds=60)
         age_token(app, "expired", minutes=2)
