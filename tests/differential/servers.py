@@ -40,9 +40,9 @@ _RIGHTS = {
     "agent": "team",
 }
 
-#: The lifetime of these tokens. One, the credential of an AppRole, is compared with new tokens some time
-#: later: comparisons round such a long lifetime to the hour.
-_LIFETIMES = dict.fromkeys(_RIGHTS, "1h") | {"reader": "24h"}
+#: The lifetime of these tokens. Two are not renewed: what is left of so long a life is compared by the hour.
+#: One of them is the credential of an AppRole.
+_LIFETIMES = dict.fromkeys(_RIGHTS, "1h") | dict.fromkeys(("team", "reader"), "24h")
 
 #: What a valid credential can do here, whatever its scopes: beyond OpenBao's own default policy.
 _ANY = {"secret/config": "read", "sys/mounts": "read", "auth/token/lookup-self": "read update"}
