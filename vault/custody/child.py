@@ -5,8 +5,9 @@ import select
 import signal
 import socket
 import subprocess
-from collections.abc import Callable, Sequence
-from contextlib import suppress
+from collections.abc import Callable, Mapping, Sequence
+from contextlib import ExitStack, suppress
+from io import FileIO
 from time import monotonic
 
 from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
@@ -55,26 +56,10 @@ class Child:
         kept = {
             name: value for name, value in os.environ.items() if name.removesuffix("_FILE") not in _WITHHELD
         }
-        (its_input, content), (output, its_output) = pipe(), pipe()
-        self._input = os.fdopen(content, "wb", buffering=0)
-        self._output = os.fdopen(output, "rb", buffering=0)
         try:
-            self._process = subprocess.Popen(  # noqa: S603 - no shell takes part
-                command,
-                env=kept | variables,
-                stdin=its_input,
-                stdout=its_output,
-                # It could contain a secret.
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            self._process, self._input, self._output = _started(command, kept | variables, pipe)
         except OSError as error:
-            self._input.close()
-            self._output.close()
             raise CustodyRefusedError(f"{command[0]} cannot be started: {error.strerror}") from None
-        finally:
-            os.close(its_input)
-            os.close(its_output)
 
     def send(self, content: bytes, *, last: bool = False) -> None:
         """Send *content*, which fits into a pipe; end the input if it is the *last* one."""
@@ -128,3 +113,27 @@ class Child:
             os.killpg(self._process.pid, signal.SIGKILL)
         self._process.wait()
         self._output.close()
+
+
+def _started(
+    command: Sequence[str], variables: Mapping[str, str], pipe: Callable[[], tuple[int, int]]
+) -> tuple[subprocess.Popen[bytes], FileIO, FileIO]:
+    """Start *command*; return its process, and the ends of its input and output in this process."""
+    with ExitStack() as its, ExitStack() as own:
+        its_input, ours = pipe()
+        its.callback(os.close, its_input)
+        content = own.enter_context(FileIO(ours, "wb"))
+        ours, its_output = pipe()
+        its.callback(os.close, its_output)
+        output = own.enter_context(FileIO(ours, "rb"))
+        process = subprocess.Popen(  # noqa: S603 - no shell takes part
+            command,
+            env=variables,
+            stdin=its_input,
+            stdout=its_output,
+            # It could contain a secret.
+            stderr=subprocess.DEVNULL,
+            start_new_session=True,
+        )
+        own.pop_all()
+        return process, content, output
