@@ -146,7 +146,7 @@ def swarm(client_image: str, mongod: Mongod, tmp_path_factory: pytest.TempPathFa
     with new_database(mongod) as uri:
         environment = {"MASTER_KEY": b64encode(secrets.token_bytes(32)).decode(), "MONGO_URI": uri}
         settings = {"AUTH_ENABLED": "true", "ROTATION_CHECK_SECONDS": "1"}
-        with Service(environment | settings, folder=folder, bind="0.0.0.0") as service:  # noqa: S104
+        with Service(environment | settings, patient=True, folder=folder, bind="0.0.0.0") as service:  # noqa: S104
             service.wait_until("/health/ready")
 
             def token(name: str, *options: str) -> str:

@@ -111,7 +111,7 @@ def shop(client_image: str, mongod: Mongod, tmp_path_factory: pytest.TempPathFac
             connection.execute(f"GRANT USAGE ON SEQUENCE orders TO {', '.join(USERS)}")
         environment = {"MASTER_KEY": b64encode(secrets.token_bytes(32)).decode(), "MONGO_URI": uri}
         settings = {"AUTH_ENABLED": "true", "ROTATION_CHECK_SECONDS": "1"}
-        with Service(environment | settings, folder=folder) as service:
+        with Service(environment | settings, patient=True, folder=folder) as service:
             service.wait_until("/health/ready")
             admin = tokens(environment, folder, "create", "--name", "admin", "--role", "admin")
             scopes = ("secret:fetch", "secret:deliver", "audit:read")
