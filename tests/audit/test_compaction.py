@@ -516,6 +516,15 @@ def test_a_forged_summary_of_any_form_lists_nothing() -> None:
         assert summaries.rows_of({"action": action, "details": details}) == {}
 
 
+def test_a_forged_summary_of_the_current_key_prevents_no_checkpoint(stored: Stored) -> None:
+    """With a leaked key, anyone can store summaries of any form; backups need a checkpoint, too."""
+    for number, details in enumerate(({}, {"details": {"signers": 5}}, {"details": {"signers": [{}]}})):
+        record = {"ts": moment(datetime.now(UTC)), "stream": f"2-{number:010x}{number:020x}", "seq": 0}
+        record |= {"action": "streams_compacted", "secret_id": summaries.SUBJECT, **details}
+        stored.audit_logs.insert_one(as_stored(rehash(record, None, SigningKey(FIRST))))
+    assert len(checkpoint.make(Keyring(FIRST))["heads"]) == number + 1
+
+
 def test_a_copied_summary_lists_nothing() -> None:
     """Only a summary in its place in its stream counts."""
     begin(FIRST).disconnect()

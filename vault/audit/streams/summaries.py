@@ -19,7 +19,7 @@ from vault.core.timestamps import moment
 from vault.crypto import Keyring, audit_chain
 from vault.crypto.audit_chain import SigningKey
 from vault.documents.audit import Record
-from vault.documents.base import is_text
+from vault.documents.base import is_text, texts
 
 #: The subject of summaries, in the field for the ID of a secret: an index of all versions finds them by it.
 SUBJECT = "streams"
@@ -97,7 +97,7 @@ class Listed:
         for record in records(query, batch_size=_BATCH_SIZE, read_concern=MAJORITY):
             if is_genuine(record, {key.signer: key}) and record["ts"] >= earliest:
                 self.rows |= rows_of(record)
-                self.signers.update(record["details"]["signers"])
+                self.signers.update(texts(record.get("details", {}).get("signers")))
 
     def heads(self) -> list[Record]:
         """Return the rows in the form of heads."""
