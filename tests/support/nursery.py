@@ -215,10 +215,15 @@ def _load_service() -> None:
     os.execv = _replace
 
 
+def _lengthen_timeouts(but: str = "-") -> None:
+    """Wait for a slow MongoDB, as applications in the tests' process do."""
+    runpy.run_path(str(Path(__file__).with_name("timeouts.py")))["lengthen"](setattr, setitem, but=but)
+
+
 def _serve() -> None:
     """Run `serve` and the program by which it replaces its process."""
     if but := os.environ.pop(IS_PATIENT, ""):
-        runpy.run_path(str(Path(__file__).with_name("timeouts.py")))["lengthen"](setattr, setitem, but=but)
+        _lengthen_timeouts(but)
     # gunicorn has noted the folder in which it was loaded.
     import_module("gunicorn.config").Chdir.default = str(Path.cwd())
     with suppress(_Replaced):
@@ -237,6 +242,7 @@ if __name__ == "__main__":
         _load_service()
     else:
         _load(cli.commands)
+        _lengthen_timeouts()
     # A garbage collection in a fork, for example on exit, would copy all of its memory.
     gc.freeze()
     _become_a_command(nursery)
