@@ -186,13 +186,13 @@ def speed_rows(step: Step) -> Iterator[Sequence[str]]:
     """Yield the row of each kind of load after *step*, compared with the small database."""
     for kind, block in step.speed.items():
         one = block.samples[Grown.name]
-        a_second, cpu, mongodb = (
+        a_second, cpu, database = (
             f"{block.ratio(figure, SecretManager.name, ours=Grown.name):.2f}"
-            for figure in ("a_second", "cpu", "mongodb")
+            for figure in ("a_second", "cpu", "database")
         )
         yield (
             *(f"{step.secrets:,}", f"{step.entries:,}", kind, f"{one.a_second:.0f}", a_second),
-            *(f"{one.p50:.1f}", f"{one.p99:.0f}", f"{one.cpu:.2f}", cpu, f"{one.database:.2f}", mongodb),
+            *(f"{one.p50:.1f}", f"{one.p99:.0f}", f"{one.cpu:.2f}", cpu, f"{one.database:.2f}", database),
         )
 
 

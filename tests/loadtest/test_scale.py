@@ -119,6 +119,19 @@ def test_a_database_grows_in_steps(monkeypatch: pytest.MonkeyPatch) -> None:
     assert list(additions(100, 1_000, 1_000_000)) == [(100, 1_000)]
 
 
+def test_a_grown_database_is_compared_with_a_small_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The row of a load has the rate, and the CPU time of the service and of MongoDB, each with its ratio."""
+    scale, comparison = imported("scale", monkeypatch), imported("comparison", monkeypatch)
+    samples = {
+        scale.SecretManager.name: comparison.Sample(400.0, 1.0, 2.0, 3.0, 0.5, 0.25, 0.0),
+        scale.Grown.name: comparison.Sample(300.0, 4.0, 8.0, 9.0, 1.0, 0.75, 0.0),
+    }
+    step = scale.Step(10, 100, 1, 1, 1, 1, 1.0, 1.0, {"fetch": comparison.Block("", samples)})
+    assert list(scale.speed_rows(step)) == [
+        ("10", "100", "fetch", "300", "0.75", "4.0", "8", "1.00", "2.00", "0.75", "3.00")
+    ]
+
+
 @pytest.mark.process
 @pytest.mark.nightly
 def test_a_short_run_prints_all_tables(tmp_path: Path) -> None:
