@@ -1,4 +1,4 @@
-"""The recipes in docs/vault-api.md: each does the same with this service as with OpenBao."""
+"""The recipes in docs/examples/vault: each does the same with this service as with OpenBao."""
 
 import os
 import re
@@ -16,22 +16,20 @@ import yaml
 from tests.differential.comparison import Observer, compare
 from tests.differential.external_secrets import Operator
 from tests.differential.servers import BAO, Server, Servers
-from tests.docs.documents import blocks
+from tests.docs.documents import ROOT
 
 pytestmark = pytest.mark.process
 
-_PAGE = "docs/vault-api.md"
+_FOLDER = ROOT / "docs/examples/vault"
 _URL = "http://localhost:8000"
-_SUPERVISOR = "Environment variables: the agent as supervisor"
 
 #: The secret that the recipes use.
 _SECRET = {"user": "app", "password": "a password"}
 
 
-def block(heading: str, language: str) -> str:
-    """Return the block of *language* below *heading*."""
-    [found] = [one.text for one in blocks(_PAGE, language) if one.heading == heading]
-    return found
+def recipe(name: str) -> str:
+    """Return the text of the recipe's file *name*."""
+    return (_FOLDER / name).read_text()
 
 
 def run(
@@ -73,7 +71,7 @@ def test_the_program_for_hvac(servers: Servers) -> None:
 
     def program(server: Server, folder: Path, see: Observer) -> None:
         server.ask("DELETE", "secret/metadata/shop/db")
-        (folder / "program.py").write_text(block("Python: hvac", "python").replace(_URL, server.url))
+        (folder / "program.py").write_text(recipe("kv.py").replace(_URL, server.url))
         done = run(server, folder, sys.executable, "program.py")
         see("printed", done.stdout)
         assert done.stdout.splitlines()[0] == "1 app", done.stderr
@@ -87,8 +85,7 @@ def test_the_agent_as_supervisor(servers: Servers) -> None:
 
     def program(server: Server, folder: Path, see: Observer) -> None:
         shop(server)
-        settings = block(_SUPERVISOR, "hcl")
-        (folder / "agent.hcl").write_text(settings.replace(_URL, server.url))
+        (folder / "agent.hcl").write_text(recipe("agent-env.hcl").replace(_URL, server.url))
         (folder / "server").write_text('#!/bin/sh\necho "$DB_USER $DB_PASSWORD" > said\nexit 3\n')
         (folder / "server").chmod(0o700)
         done = run(server, folder, BAO, "agent", "-config=agent.hcl")
@@ -103,12 +100,8 @@ def test_the_agent_renders_the_file(servers: Servers) -> None:
 
     def program(server: Server, folder: Path, see: Observer) -> None:
         shop(server)
-        heading = "Files: templates of the agent"
-        # With the connection and the login of the recipe before.
-        connection, _, _ = block(_SUPERVISOR, "hcl").partition("template_config")
-        settings = connection + block(heading, "hcl")
-        (folder / "agent.hcl").write_text(settings.replace(_URL, server.url))
-        (folder / "database.ini.ctmpl").write_text(block(heading, "ctmpl"))
+        (folder / "agent.hcl").write_text(recipe("agent-files.hcl").replace(_URL, server.url))
+        (folder / "database.ini.ctmpl").write_text(recipe("database.ini.ctmpl"))
         done = run(server, folder, BAO, "agent", "-config=agent.hcl")
         rendered = folder / "database.ini"
         see("file", {"exit": done.returncode, "text": rendered.read_text(), "mode": rendered.stat().st_mode})
@@ -123,8 +116,7 @@ def test_external_secrets(servers: Servers) -> None:
     def program(server: Server, see: Observer) -> None:
         shop(server)
         server.ask("POST", "secret/data/shop/cache/redis", {"data": {"url": "redis://cache"}})
-        heading = "Kubernetes: External Secrets Operator"
-        store, resource = yaml.safe_load_all(block(heading, "yaml"))
+        store, resource = yaml.safe_load_all(recipe("external-secrets.yaml"))
         assert store["spec"]["provider"]["vault"]["server"] == _URL
         assert resource["spec"]["secretStoreRef"]["name"] == store["metadata"]["name"]
         for caller in ("admin", "reader"):
@@ -142,7 +134,7 @@ def test_ansible(servers: Servers) -> None:
     def program(server: Server, see: Observer) -> None:
         shop(server)
         client = hvac.Client(server.url, token=server.tokens["admin"])
-        [play] = yaml.safe_load(block("Ansible", "yaml"))
+        [play] = yaml.safe_load(recipe("playbook.yml"))
         for task in play["tasks"]:
             for name, options in task.items():
                 see(str(options), _ansible(client, name, options))

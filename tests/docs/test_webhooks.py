@@ -1,4 +1,4 @@
-"""The receivers in docs/webhooks.md verify signatures, and recognize repeated events."""
+"""The receivers in docs/examples/webhooks verify signatures, and recognize repeated events."""
 
 import os
 import socket
@@ -9,13 +9,13 @@ from pathlib import Path
 
 import pytest
 
-from tests.docs.documents import blocks
+from tests.docs.documents import ROOT
 from vault.cli.dev.mongod import free_port
 from vault.core.networks import network
 from vault.events import endpoint as module
 from vault.events.endpoint import Endpoint, UndeliveredError, shown_secret
 
-PAGE = "docs/webhooks.md"
+FOLDER = ROOT / "docs/examples/webhooks"
 SECRET = bytes(range(32))
 RECEIVERS = {"python": ("python3", "receiver.py"), "javascript": ("node", "receiver.js")}
 
@@ -24,12 +24,12 @@ RECEIVERS = {"python": ("python3", "receiver.py"), "javascript": ("node", "recei
 def running(language: str, folder: Path) -> Iterator[tuple[str, Path]]:
     """Run the receiver in *language*; yield its URL, and the file with its output."""
     program, name = RECEIVERS[language]
-    [block] = blocks(PAGE, language)
-    (folder / name).write_text(block.text)
     port, output = free_port(), folder / "output"
     environment = {**os.environ, "WEBHOOK_SECRET": shown_secret(SECRET), "PORT": str(port)}
     with output.open("w") as file:
-        process = subprocess.Popen([program, name], cwd=folder, env=environment, stdout=file, stderr=file)
+        process = subprocess.Popen(
+            [program, FOLDER / name], cwd=folder, env=environment, stdout=file, stderr=file
+        )
         try:
             while process.poll() is None:
                 try:
