@@ -200,7 +200,7 @@ def test_a_duplicate_name_is_restored_and_named(
 @pytest.mark.new_database
 def test_a_duplicate_entry_needs_an_administrator(database: Database, stored: Stored, mongo_uri: str) -> None:
     """With an existing unique index, no entry is omitted: the error names the index to drop."""
-    twice = [{"_id": number, "stream": "hunter2", "seq": 0, "signature": "x"} for number in range(2)]
+    twice = [{"_id": number, "stream": "5ec2e7", "seq": 0, "signature": "x"} for number in range(2)]
     with history(mongo_uri):
         stored.audit_logs.insert_many(twice)
         _, found = made(KEYRING)
@@ -208,10 +208,10 @@ def test_a_duplicate_entry_needs_an_administrator(database: Database, stored: St
     database.build_indexes()
     with pytest.raises(RestoreRefusedError, match="drop the index stream_1_seq_1 of audit_logs") as refused:
         restore.restore(found, database, audit_enabled=True, progress=nothing)
-    assert "hunter2" not in str(refused.value)
+    assert "5ec2e7" not in str(refused.value)
     stored.audit_logs.drop_index("stream_1_seq_1")
     restore.restore(found, database, audit_enabled=True, progress=nothing)
-    assert stored.audit_logs.count_documents({"stream": "hunter2"}) == 2
+    assert stored.audit_logs.count_documents({"stream": "5ec2e7"}) == 2
     assert claim(KEYRING)
 
 
