@@ -13,8 +13,8 @@ from tests.nodes.losses import LOSSES, Loss
 
 pytestmark = pytest.mark.process
 
-#: Far more than measured, for a busy machine; docs/reliability.md has the measured figures.
-_SILENCE_SECONDS = 60
+#: More than measured, for a busy machine: docs/reliability.md has the figures. Most losses last 40 s.
+_LOST_SILENCE_SECONDS, _RETURNED_SILENCE_SECONDS = 30, 60
 #: The first loss is short, and always runs.
 _SHORT, *_LONG = LOSSES
 
@@ -35,8 +35,8 @@ def lose(loss: Loss, deployment: Deployment, folder: Path, pace: experiment.Pace
     print(report.row(outcome))  # noqa: T201 - the record of the test
     assert list(outcome.findings) == []
     assert outcome.trail == ""
-    assert loss.loses_majority or max(outcome.lost.writes, outcome.lost.reads) < _SILENCE_SECONDS
-    assert max(outcome.returned.writes, outcome.returned.reads) < _SILENCE_SECONDS
+    assert loss.loses_majority or max(outcome.lost.writes, outcome.lost.reads) < _LOST_SILENCE_SECONDS
+    assert max(outcome.returned.writes, outcome.returned.reads) < _RETURNED_SILENCE_SECONDS
     assert loss.needs_operator or not outcome.by_hand
 
 
