@@ -10,7 +10,6 @@ import sys
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Mapping
 
-from vault.core.processes import harden
 from vault.custody.child import Child, socket_pipe
 from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
 from vault.custody.provider import Provider, Unwrapped, encoded
@@ -96,8 +95,10 @@ def _line(content: Mapping[str, str]) -> bytes:
 
 
 def serve(connect: Callable[[dict[str, str]], Mapping[str, Operation]]) -> None:
-    """Answer a `Device` in this child process, by the operations that *connect* returns for its settings."""
-    harden()
+    """Answer a `Device` in this child process, by the operations that *connect* returns for its settings.
+
+    Its module hardens the process, before it loads the library.
+    """
     # Libraries print, too: only replies may reach the parent.
     replies = os.fdopen(os.dup(1), "w")
     os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
