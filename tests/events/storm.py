@@ -50,7 +50,7 @@ class Troubled:
     """A receiver on one port that fails, hangs, disappears and comes back."""
 
     def __init__(self) -> None:
-        # An address of its own: while this receiver is away, another test could take its port.
+        # Its own address, because another test could take the port while this receiver is away.
         self.address = (f"127.77.{secrets.randbelow(256)}.{1 + secrets.randbelow(254)}", free_port())
         self.url = "http://{}:{}/".format(*self.address)
         self.events: list[tuple[str, dict[str, Any]]] = []

@@ -29,7 +29,7 @@ def read_dotenv() -> dict[str, str | None]:
         # A folder with this name is a virtual environment.
         if not (file.is_file() or file.is_fifo()):
             return {}
-        # A link to a file of root that another user has content in, such as a setuid program's arguments.
+        # Another user can link to a file of root with chosen content, such as a setuid program's arguments.
         _require_safe(file.lstat())
         # Checked before opening: opening another user's FIFO would wait for that user.
         _require_safe(file.stat())

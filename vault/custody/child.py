@@ -48,7 +48,7 @@ class Child:
         variables: dict[str, str],
         pipe: Callable[[], tuple[int, int]] = os.pipe,
     ) -> None:
-        """Start *command* with *variables* in its environment, and two of *pipe* between it and this process.
+        """Start *command* with *variables* in its environment. *pipe* makes its input and its output.
 
         Raises:
             CustodyRefusedError: It cannot be started.

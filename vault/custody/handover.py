@@ -4,7 +4,8 @@ It survives `execve` and forks, as `serve` becomes gunicorn, which forks its wor
 asked once a start, whatever reads the settings. The first byte says whether the opening is recorded.
 
 After `execve`, until the process is hardened again, other processes of its user can open its files through
-`/proc`, but not its sockets. So the file is encrypted, and its key waits in a socket, where all look at it.
+`/proc`, but not its sockets. So the file is encrypted. Its key stays in a socket, from which every reader
+copies it.
 """
 
 import json

@@ -107,7 +107,7 @@ class Token:
 def _found(session: Any, named: dict[Attribute, Any], kind: ObjectClass) -> Any:
     wanted = {Attribute.CLASS: kind, **named}
     if kind is not ObjectClass.PUBLIC_KEY:
-        # Anyone without the PIN can make others: such a key would be known, or prevent a start.
+        # Anyone without the PIN can add public keys, whose value is known, or which make the name ambiguous.
         wanted[Attribute.PRIVATE] = True
     keys = list(session.get_objects(wanted))
     if len(keys) > 1:

@@ -129,7 +129,7 @@ def _processes(folder: Path, name: str = "") -> list[int]:
     found = []
     for process in Path("/proc").glob("[0-9]*"):
         with suppress(OSError):
-            # Those of other tests can have any bytes as arguments.
+            # The arguments of other tests' processes can be any bytes.
             if _is_in(process, folder) and name in (process / "cmdline").read_text():
                 started = (process / "stat").read_text().rpartition(")")[2].split()[19]
                 found.append((int(started), int(process.name)))

@@ -58,7 +58,7 @@ def highest(*, except_for: Container[str]) -> list[tuple[str, Any]]:
 def _is_name(name: Any, except_for: Container[str]) -> bool:
     """Return whether *name* can be a stream's of the service, *except_for* some.
 
-    In a query, anything else could be a condition, or too large. In a checkpoint, witnesses refuse it.
+    Anything else could be a condition in a query, or too large for one. Witnesses refuse it in a checkpoint.
     """
     return is_text(name) and NAME.fullmatch(name) is not None and name not in except_for
 

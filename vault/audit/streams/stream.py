@@ -41,7 +41,7 @@ _MAX_IDLE = timedelta(hours=12)
 _REPLACED_AT_EITHER_END = 25
 MAX_REPLACED = 2 * _REPLACED_AT_EITHER_END
 
-#: The form of names of streams of all versions: what the service never writes is neither a head nor closed.
+#: The form of stream names in all versions. A stream with any other name is no head, and is never closed.
 NAME = re.compile("[0-9a-f-]{1,64}")
 _STREAM = re.compile(r"2-[0-9a-f]{30}")
 _STREAM_BYTES = slice(4, 9)
