@@ -12,7 +12,7 @@ from tests.rotation.fake import Fake
 from tests.rotation.servers import FIRST_PASSWORD, USERS
 from tests.support.access import services
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import StorageUnavailableError
+from vault.core.errors import RotationFailedError, StorageUnavailableError
 from vault.core.outcomes import Status
 from vault.core.principal import ROLES, Principal
 from vault.documents import Secret
@@ -20,6 +20,7 @@ from vault.documents.lease import Lease
 from vault.documents.rotation import Rotation
 from vault.rotation import holders
 from vault.rotation.run import Run
+from vault.rotation.sources.errors import SourceRefusedError
 
 A, B = USERS
 
@@ -142,12 +143,24 @@ def test_a_search_that_takes_too_long_finds_unknown_holders(
 
 
 def test_without_a_trail_holders_are_unknown(environment: dict[str, str], fake: Fake) -> None:
-    """Without entries, everyone may still use the former password until the grace period ends."""
+    """Without entries, everyone may still use the former password until the grace period ends.
+
+    What a run before this one has published is unknown as well, and it is continued.
+    """
+
+    def refuse(name: str) -> None:
+        if name == "set":
+            raise SourceRefusedError("refused")
+
     with rotation_app(environment, AUDIT_ENABLED="false") as app:
         services(app).startup.attempt()
         world = World(app)
         world.plan("command", "/bin/program")
-        world.run()
+        fake.hook = refuse
+        with pytest.raises(RotationFailedError, match="at the step set"):
+            world.run()
+        fake.hook = lambda _: None
+        assert world.run() == 2
         plan = world.act()
         assert (plan.state, plan.holders) == ("published", ("(unknown)",))
         assert fake.passwords[A] == FIRST_PASSWORD

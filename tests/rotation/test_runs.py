@@ -175,6 +175,45 @@ def test_a_new_password_that_does_not_log_in_is_not_published(planned: World, fa
     assert planned.fetch()["username"] == A
 
 
+@pytest.mark.parametrize("step", ["generated", "set"])
+def test_a_published_password_is_never_set_again(planned: World, fake: Fake, step: str) -> None:
+    """Old copies of a plan in the middle of a run, and of its secret, set no password that someone has read.
+
+    The refusal is on record, and ends the old run: the next one finds the drift.
+    """
+    copies: dict[str, Any] = {}
+
+    def copy(_name: str) -> None:
+        # Without the lease of this run.
+        plan = Rotation.raw().find_one({}, {"holder": False, "until": False})
+        if plan and plan.get("step") == step:
+            copies.setdefault("plan", plan)
+            copies.setdefault("secret", Secret.raw().find_one({"name": "db"}))
+
+    fake.hook = copy
+    assert planned.run() == 2
+    fake.hook = lambda _: None
+    known = planned.fetch_as(1)
+    planned.act()
+    assert planned.run() == 3
+    planned.act()
+    assert planned.run() == 4
+    planned.act()
+    before = dict(fake.passwords)
+    for kind, document in ((Rotation, copies["plan"]), (Secret, copies["secret"])):
+        kind.raw().replace_one({"_id": document["_id"]}, document)
+    fake.calls.clear()
+    planned.runner.act()
+    assert fake.passwords == before
+    assert fake.passwords[known["username"]] != known["password"]
+    assert fake.calls == []
+    [failed] = planned.entries(Action.ROTATION_FAILED)
+    assert (failed["name"], failed["step"]) == ("db", "login")
+    assert (planned.show().state, planned.show().step) == ("failing", None)
+    assert planned.act().state == "drifted"
+    assert fake.passwords == before
+
+
 @pytest.mark.parametrize("lost_after", ["set", "login"])
 def test_a_password_that_the_source_loses_before_its_publication_is_set_again(
     planned: World, fake: Fake, monkeypatch: pytest.MonkeyPatch, lost_after: str

@@ -1,6 +1,7 @@
-"""Holders: those who, by the entries of the trail, may still use a former password."""
+"""The trail about a rotation: who may still use a former password, and what was published."""
 
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Protocol, Self
@@ -67,6 +68,13 @@ class Holders(Protocol):
     def of(self, former: Former, now: datetime) -> Sequence[str]:
         """Return the holders of a *former* value, at this time by MongoDB's clock; `UNKNOWN` can be one."""
 
+    def is_published(self, plan: Rotation) -> bool:
+        """Return whether the version that *plan* is to publish, or a later one, was published.
+
+        Raises:
+            StorageUnavailableError: MongoDB is not available, or needs more than `MAX_SEARCH_SECONDS`.
+        """
+
 
 class UnknownHolders:
     """The holders without a trail."""
@@ -74,6 +82,10 @@ class UnknownHolders:
     def of(self, former: Former, now: datetime) -> Sequence[str]:  # noqa: ARG002 - as `Holders`
         """As `Holders`."""
         return [UNKNOWN]
+
+    def is_published(self, plan: Rotation) -> bool:  # noqa: ARG002 - as `Holders`
+        """As `Holders`: no one knows."""
+        return False
 
 
 @dataclass(frozen=True, slots=True)
@@ -89,6 +101,14 @@ class TrailHolders:
             return [*holders(former), *missing]
         except StorageUnavailableError:
             return [UNKNOWN]
+
+    def is_published(self, plan: Rotation) -> bool:
+        """As `Holders`."""
+        # Not before the publication that the plan knows of.
+        earlier = Former(plan.secret_id, plan.version, plan.since_at or plan.created_at)
+        done = {"action": Action.ROTATION_DONE, "details.version": {"$gte": plan.version}}
+        with _search():
+            return collection().find_one(earlier.query() | done, {"_id": True}) is not None
 
     def _has_gap(self, former: Former, now: datetime) -> bool:
         """Return whether the trail may lack entries since the *former* value was published."""
@@ -126,6 +146,14 @@ def tasks(former: Former, principal: str) -> Sequence[str]:
     return sorted(found)[:MAX_HOLDERS]
 
 
+@contextmanager
+def _search() -> Iterator[None]:
+    """Limit the time of a search."""
+    seconds = min(MAX_SEARCH_SECONDS, max(deadline.remaining(), 1))
+    with storage_errors(), timeout(seconds):
+        yield
+
+
 class _Holder(NamedTuple):
     """A principal that holds a value, with the ID of its task if it is for one."""
 
@@ -136,8 +164,7 @@ class _Holder(NamedTuple):
 
 def _unreleased(former: Former) -> Iterator[_Holder]:
     """Yield the holders of a *former* value."""
-    seconds = min(MAX_SEARCH_SECONDS, max(deadline.remaining(), 1))
-    with storage_errors(), timeout(seconds):
+    with _search():
         # First: a task that ends later is a holder until the next look.
         released = set(_released(former))
         rows = list(_rows(former))

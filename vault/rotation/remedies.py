@@ -13,6 +13,7 @@ REMEDIES: Mapping[str, str] = {
     "names another server": "If the change is right, create the plan again.",
     "the secret does not exist": "Restore it and run the plan, or delete the plan.",
     "someone has changed it there": "Store the right password, or set it again at the source.",
+    "someone has put back earlier documents": "Find out who; store the value in use as the next version.",
     "altered": "Someone changed the plan in MongoDB: find out who, delete it and create it again.",
 }
 

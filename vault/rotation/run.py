@@ -226,6 +226,11 @@ class Run:
             self._finish()
             return
         self.work = Work.LOGIN
+        # Some know the password of a version that was published, and its holder may be gone.
+        if self._tools.holders.is_published(self._plan):
+            self._give_up(
+                "The version of this run was published before: someone has put back earlier documents."
+            )
         # Also after it was set: the source may have been restored since, or someone has changed it there.
         if not self._connected().login(self._plan.user, self._new().password):
             self._plan.step = Step.GENERATED
@@ -298,10 +303,10 @@ class Run:
             self._give_up()
         return True
 
-    def _give_up(self) -> NoReturn:
-        """End the run without a publication. No one knows the new password, and the next run replaces it."""
+    def _give_up(self, reason: str = "The secret was changed during the rotation.") -> NoReturn:
+        """End the run without a publication: the next run makes another password."""
         self._plan.end_run()
-        raise RotationRefusedError("The secret was changed during the rotation.")
+        raise RotationRefusedError(reason)
 
     def _in_use(self, found: Credential) -> str:
         """Return the user of the password that is *found* in the secret.
