@@ -24,6 +24,10 @@ def limits() -> Connections:
     return Connections(max_total=3, max_per_source=2)
 
 
+#: More than the kernel may hold of replies to one client, and less than it holds by itself.
+_FEW_BYTES = 262_144
+
+
 def answers(client: Any) -> bytes:
     try:
         return bytes(client.recv(1))
@@ -198,6 +202,24 @@ def test_a_closed_listener_ends_idle_connections(monkeypatch: pytest.MonkeyPatch
         assert used.recv(1) == b""
         assert unused.recv(1) == b""
     wait_for(ended, 2)
+
+
+def test_a_client_that_does_not_read_holds_little_memory_of_the_kernel() -> None:
+    """Of a long reply to a client that does not read, the kernel takes a part: the rest is within limits."""
+    taken: list[int] = []
+    server = Listener(
+        ("127.0.0.1", 0), lambda client, *_: taken.append(client.send(bytes(10_000_000))), limits=limits
+    )
+    server.start()
+    try:
+        with socket.socket() as client, gevent.Timeout(60):
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
+            client.connect(server.address)
+            while not taken:
+                gevent.sleep(0.01)
+    finally:
+        server.stop()
+    assert taken[0] < _FEW_BYTES
 
 
 class Handshake:

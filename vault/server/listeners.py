@@ -35,6 +35,10 @@ _REFUSED_SECONDS = 1
 #: Seconds between two log lines about refused connections.
 _LOG_INTERVAL_SECONDS = 60
 
+#: Bytes of a reply that the kernel holds for a client, which takes twice as many with its own data. It would
+#: hold megabytes for each client that does not read, and replies in it are outside the limits on memory.
+_UNSENT_BYTES = 65_536
+
 _REFUSED = "connections are refused: MAX_CONNECTIONS_PER_ADDRESS or MAX_CONNECTIONS is reached"
 
 #: Seconds after the beginning of a stop in which a new connection can still send its first request.
@@ -66,6 +70,11 @@ class Listener(StreamServer):  # type: ignore[misc] # gevent is not typed
         self._refused = 0
         self._logged = -float(_LOG_INTERVAL_SECONDS)
         super().__init__(listening, self._serve, spawn=spawn)
+
+    def init_socket(self) -> None:
+        """Open the socket, whose connections inherit the limit of unsent bytes."""
+        super().init_socket()
+        self.socket.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, _UNSENT_BYTES)
 
     def do_read(self) -> tuple[Any, Any, Connection] | None:
         """Accept and return a connection, or return None. Runs in the hub and must not wait."""
