@@ -8,6 +8,7 @@ REMEDIES: Mapping[str, str] = {
     "the administrator may not change the user's password": (
         "Give it the right; from PostgreSQL 16 on, ADMIN OPTION for both users."
     ),
+    "strict_password_validation": "Turn it off: MariaDB gets only hashes, which it cannot check.",
     "TLS to the server fails": "Check the authority's file, and that the certificate has the host's name.",
     "the source does not answer within": "Check the network; the service retries.",
     "names another server": "If the change is right, create the plan again.",

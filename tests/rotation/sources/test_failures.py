@@ -22,6 +22,7 @@ from vault.rotation.sources.errors import SourceError, SourceRefusedError, Sourc
         (pymysql.err.OperationalError(1227, "hunter2"), SourceRefusedError, "may not change"),
         (pymysql.err.OperationalError(1396, "hunter2"), SourceRefusedError, "does not have the user"),
         (pymysql.err.OperationalError(1819, "hunter2"), SourceRefusedError, "policy"),
+        (pymysql.err.OperationalError(1290, "--read-only hunter2"), SourceRefusedError, "with the code 1290"),
         (pymysql.err.ProgrammingError(1064, "hunter2"), SourceRefusedError, "with the code 1064"),
         (pymysql.err.OperationalError(2003, "SSL: hunter2"), SourceRefusedError, "TLS"),
         (pymysql.err.OperationalError(2013, "hunter2"), SourceUnavailableError, "cannot be reached"),

@@ -80,6 +80,29 @@ def test_mariadb_behind_a_proxy_gets_no_password(server: Server, monkeypatch: py
     assert password.encode() not in server.logs()
 
 
+@pytest.mark.parametrize("server", ["mariadb"], indirect=True)
+def test_mariadbs_password_policy_is_no_missing_user(server: Server) -> None:
+    """A policy that refuses the password of an existing user is named as such; the password stays."""
+    source, password = opened(server.kind, server.url), FIRST_PASSWORD.ljust(32, "-")
+    for user in USERS:
+        source.set_password(user, password)
+    with connected(server) as cursor:
+        cursor.execute("INSTALL SONAME 'simple_password_check'")
+        try:
+            for user in USERS:
+                with pytest.raises(SourceRefusedError, match="strict_password_validation"):
+                    source.set_password(user, "x" * 32)
+            with pytest.raises(SourceRefusedError, match="does not have the user"):
+                source.set_password("missing", "x" * 32)
+            cursor.execute("SET GLOBAL strict_password_validation = OFF")
+            source.set_password(USERS[1], "y" * 32)
+        finally:
+            cursor.execute("SET GLOBAL strict_password_validation = ON")
+            cursor.execute("UNINSTALL SONAME 'simple_password_check'")
+    assert source.login(USERS[0], password)
+    assert source.login(USERS[1], "y" * 32)
+
+
 def test_a_refusal_changes_nothing_and_quotes_nothing(server: Server) -> None:
     """Missing users, hostile names and wrong passwords are refused; users and passwords stay."""
     source = opened(server.kind, server.url)

@@ -32,10 +32,14 @@ _TRUE = ("1", "true", "yes", "on")
 
 _PORT = 3_306
 
-#: The server's codes for a wrong user or password, a user that may not do this, and a missing user.
+#: The server's codes for a wrong user or password, a user that may not do this, and a missing user, which
+#: MariaDB also sends for every failed change of an existing one.
 _WRONG_PASSWORD = frozenset({1045, 1698})
 _NO_RIGHTS = frozenset({1044, 1142, 1227})
 _NO_USER = 1396
+#: An option of the server forbids the statement, here that of MariaDB's which refuses hashes of passwords.
+_OPTION = 1290
+_STRICT = "strict-password-validation"
 #: Codes of the server and of the driver for a connection that is not possible now, or was lost.
 _UNAVAILABLE = frozenset({1040, 1053, 1203, 1226, 2003, 2006, 2013, 4031})
 _LOST = 2013
@@ -111,7 +115,7 @@ class MySQL(Source):
                 cursor.execute("SET SESSION wait_timeout = %s", [self._options["read_timeout"]])
                 confirm()
                 for host, plugin in accounts:
-                    cursor.execute(*_change(user, host, plugin, password, is_mariadb=is_mariadb))
+                    _execute(cursor, *_change(user, host, plugin, password, is_mariadb=is_mariadb))
             except pymysql.Error as error:
                 # The text can quote the statement.
                 raise _failure(error, is_admin=True) from None
@@ -174,6 +178,16 @@ def _change(user: str, host: str, plugin: str, password: str, *, is_mariadb: boo
     return f"ALTER USER %s@%s IDENTIFIED VIA {plugin} USING %s", [user, host, verifier]
 
 
+def _execute(cursor: Any, statement: str, arguments: list[str]) -> None:
+    """Change an existing user; raise the reason of a failure, and not MariaDB's code for all of them."""
+    try:
+        cursor.execute(statement, arguments)
+    except pymysql.Error as error:
+        cursor.execute("SHOW WARNINGS")
+        reasons = [row[1:] for row in cursor.fetchall() if row[0] == "Error" and row[1] != _NO_USER]
+        raise pymysql.err.OperationalError(*next(iter(reasons), error.args)) from None
+
+
 def _failure(error: Exception, *, is_admin: bool) -> SourceRefusedError | SourceUnavailableError:
     code = error.args[0] if error.args and isinstance(error.args[0], int) else 0
     if code in _WRONG_PASSWORD:
@@ -182,6 +196,10 @@ def _failure(error: Exception, *, is_admin: bool) -> SourceRefusedError | Source
         return SourceRefusedError("the administrator may not change the user's password")
     if code == _NO_USER:
         return SourceRefusedError("the server does not have the user, or the administrator may not change it")
+    if code == _OPTION and _STRICT in str(error):
+        return SourceRefusedError(
+            "the server's policy accepts no hash of a password: its strict_password_validation is on"
+        )
     if code in _POLICY:
         return SourceRefusedError("the server's policy refuses the password, or the user must change it")
     if "certificate" in str(error).lower() or "ssl" in str(error).lower():
