@@ -4,7 +4,7 @@ import json
 
 import pytest
 
-from vault.core.text import is_shown, printable, quantity, unique_names
+from vault.core.text import is_blank, is_shown, printable, quantity, unique_names
 
 
 def test_control_characters_are_escaped() -> None:
@@ -18,6 +18,21 @@ def test_control_characters_are_escaped() -> None:
 def test_text_that_could_change_a_terminal_is_known(text: str, expected: bool) -> None:
     """A terminal shows lines of printable characters and tabs as they are, and nothing else."""
     assert is_shown(text) is expected
+
+
+@pytest.mark.parametrize(
+    "text",
+    ["", " \t\u3000", "\u2800", "\u3164", "\u200b\u200d\u2060", "\u115f \ufe0f", "\U000e0020", "\U00013441"],
+)
+def test_text_without_a_visible_character_is_blank(text: str) -> None:
+    """Spaces, zero-width characters, fillers and blank symbols show nothing, however many there are."""
+    assert is_blank(text)
+
+
+@pytest.mark.parametrize("text", ["x", " INC-7 ", "\u3164a", "ü", "密", "👍\ufe0f"])
+def test_text_with_a_visible_character_is_not_blank(text: str) -> None:
+    """One visible character suffices."""
+    assert not is_blank(text)
 
 
 @pytest.mark.parametrize(("number", "expected"), [(0, "0 entries"), (1, "1 entry"), (2, "2 entries")])

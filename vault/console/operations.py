@@ -27,7 +27,7 @@ from vault.core.errors import (
     VersionConflictError,
 )
 from vault.core.principal import UNAUTHENTICATED, Scope
-from vault.core.text import is_one_line
+from vault.core.text import is_blank, is_one_line
 
 View = TypeVar("View", bound=Callable[[], Response])
 
@@ -240,11 +240,11 @@ def reasoned_body(schema: type[ReasonedBody], attempt: Attempt) -> dict[str, Any
     """Return the JSON that a script has sent, by *schema*, and keep its reason in the entry of *attempt*.
 
     Raises:
-        UnprocessableEntity: As `body`; or the reason is necessary and missing, too long, or several lines.
+        UnprocessableEntity: As `body`; or the reason is necessary and blank, too long, or several lines.
     """
     asked = body(schema)
     reason = asked.pop("reason").strip()
-    if not reason:
+    if is_blank(reason):
         if current_app.config[NEEDS_REASON]:
             raise UnprocessableEntity("A reason is required.")
         return asked

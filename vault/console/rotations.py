@@ -8,7 +8,7 @@ from flask import Response, url_for
 from marshmallow import fields, validate
 from werkzeug.exceptions import BadRequest
 
-from vault.api.document.fields import flawless, number_field, one_line
+from vault.api.document.fields import flawless, not_blank, number_field, one_line
 from vault.api.operations.blueprint import current_attempt, current_slot, services
 from vault.api.operations.replies import reply_memory
 from vault.audit import reader
@@ -122,7 +122,7 @@ def _secret_field() -> fields.String:
 
 
 def _user_field() -> fields.String:
-    return fields.String(required=True, validate=[validate.Length(1, MAX_USER_LENGTH), one_line])
+    return fields.String(required=True, validate=[validate.Length(1, MAX_USER_LENGTH), one_line, not_blank])
 
 
 class _NewRotation(FormBody):

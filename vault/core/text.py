@@ -16,13 +16,18 @@ _NOT_ONE_LINE = re.compile(rf"[{INVISIBLE}\ud800-\udfff]")
 #: selectors and blank symbols; and the two placeholders for text that could not be decoded.
 _BLANK = re.compile(
     "[\u034f\u115f\u1160\u17b4\u17b5\u180b-\u180d\u180f\u2800\u3164\ufe00-\ufe0f\uffa0\ufffc\ufffd"
-    "\U00016fe4\U0001d159\U000e0100-\U000e01ef]"
+    "\U00013441\U00013442\U00016fe4\U0001d159\U000e0100-\U000e01ef]"
 )
 
 
 def is_one_line(text: str) -> bool:
     """Return whether *text* is one line, without invisible characters."""
     return _NOT_ONE_LINE.search(text) is None
+
+
+def is_blank(text: str) -> bool:
+    """Return whether *text* shows nothing: it is empty, or has spaces and invisible characters only."""
+    return not _BLANK.sub("", "".join(filter(str.isprintable, text))).strip()
 
 
 def visible_flaw(text: str, *, max_bytes: int) -> str:

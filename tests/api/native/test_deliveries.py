@@ -185,6 +185,7 @@ LONGEST = dict.fromkeys(EXAMPLE, "x" * 128) | {
         ({"task": 7}, {"delivery.task": ["Not a valid string."]}),
         ({"refusal": "r" * 257}, {"delivery.refusal": ["Length must be between 1 and 256."]}),
         ({"refusal": "no\n"}, {"delivery.refusal": ["Must be one line, without invisible characters."]}),
+        ({"refusal": "\u2800"}, {"delivery.refusal": ["Must have a visible character."]}),
         ({"node": ""}, {"delivery.node": ["Length must be between 1 and 128.", VISIBLE]}),
         ({"image": LONGEST["image"] + "0"}, {"delivery.image": ["Length must be between 1 and 520."]}),
         *(

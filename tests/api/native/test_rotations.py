@@ -137,6 +137,7 @@ def test_an_invalid_plan_is_422(manager: FlaskClient) -> None:
         ({**NEW, "users": ["a"]}, "users"),
         ({**NEW, "users": ["a", "a"]}, "users"),
         ({**NEW, "users": ["a", "b\n"]}, "users"),
+        ({**NEW, "users": ["a", "\u3164"]}, "users"),
         ({**NEW, "every_seconds": 0}, "every_seconds"),
         ({**NEW, "grace_seconds": -1}, "grace_seconds"),
         ({**NEW, "field": "username"}, "field"),

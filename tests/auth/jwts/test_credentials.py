@@ -197,7 +197,7 @@ def test_a_subject_is_printable_and_bounded(app: Flask) -> None:
     """Subjects of stored issuers may be long, but not endless, empty or unprintable."""
     make_role(app, "deploy", "ci", globs={"sub": "*a*"})
     assert principal(app, jwt(sub="a" * 512)).name == f"ci/jwt:{'a' * 512}"
-    for sub in ("a" * 513, "a\n"):
+    for sub in ("a" * 513, "a\n", " ", "\u2800", "\u3164"):
         assert refused(app, jwt(sub=sub)) == ("jwt sub", "anonymous")
 
 

@@ -16,7 +16,7 @@ from vault.core.credentials import token_flaw
 from vault.core.errors import InvalidBase64Error
 from vault.core.labels import MAX_KEY_BYTES, MAX_LABELS, MAX_TEXT_BYTES, key_flaw, text_flaw
 from vault.core.principal import NAME_PATTERN
-from vault.core.text import INVISIBLE, ONE_LINE_PATTERN, is_one_line
+from vault.core.text import INVISIBLE, ONE_LINE_PATTERN, is_blank, is_one_line
 from vault.core.timestamps import moment
 
 LABELS = {"example": {"team": "billing", "env": "prod"}}
@@ -53,6 +53,12 @@ def one_line(text: str) -> None:
     """Validate that *text* is one line, without invisible characters."""
     if not is_one_line(text):
         raise ValidationError("Must be one line, without invisible characters.")
+
+
+def not_blank(text: str) -> None:
+    """Validate that *text* shows something, unless it is empty: for that, there is a minimum length."""
+    if text and is_blank(text):
+        raise ValidationError("Must have a visible character.")
 
 
 def flawless(flaw_of: Callable[[str], str]) -> Callable[[str], None]:

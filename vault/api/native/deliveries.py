@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import fields, validate
 
-from vault.api.document.fields import VISIBLE_PATTERN, Body, matches, one_line, text_field
+from vault.api.document.fields import VISIBLE_PATTERN, Body, matches, not_blank, one_line, text_field
 from vault.api.operations.blueprint import current_attempt
 from vault.core.attempt import Attempt
 from vault.core.errors import DeliveryRefusedError
@@ -57,7 +57,7 @@ class Delivery(Body):
         "is refused as `delivery_refused`.",
         "the policy does not name this service",
         shape={"pattern": ONE_LINE_PATTERN},
-        validate=[validate.Length(1, _MAX_REFUSAL_LENGTH), one_line],
+        validate=[validate.Length(1, _MAX_REFUSAL_LENGTH), one_line, not_blank],
     )
 
 

@@ -13,6 +13,7 @@ from vault.api.document.fields import (
     choice_field,
     flawless,
     integer_field,
+    not_blank,
     number_field,
     objects_field,
     one_line,
@@ -73,7 +74,8 @@ class NewRotationSchema(Body):
     )
     users = BoundedList(
         fields.String(
-            validate=[validate.Length(1, MAX_USER_LENGTH), one_line], metadata={"pattern": ONE_LINE_PATTERN}
+            validate=[validate.Length(1, MAX_USER_LENGTH), one_line, not_blank],
+            metadata={"pattern": ONE_LINE_PATTERN},
         ),
         max_size=2,
         required=True,

@@ -21,6 +21,7 @@ from jwt.utils import base64url_decode
 from vault.client.http import USER_AGENT, HTTPClient, RequestFailedError
 from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError
 from vault.core.principal import DEFAULT_NAMESPACE, Principal, is_name, scopes_named
+from vault.core.text import is_blank
 
 logger = logging.getLogger(__name__)
 
@@ -168,10 +169,10 @@ def subject(claims: Claims, max_characters: int = _MAX_SUBJECT_CHARACTERS) -> st
     """Return the subject of *claims*.
 
     Raises:
-        InvalidCredentialError: It is empty, too long or not printable.
+        InvalidCredentialError: It is blank, too long or not printable.
     """
     sub: str = claims["sub"]
-    if not (sub.isprintable() and 0 < len(sub) <= max_characters):
+    if not sub.isprintable() or is_blank(sub) or len(sub) > max_characters:
         raise InvalidCredentialError("jwt sub")
     return sub
 
