@@ -2,6 +2,8 @@
 
 Nothing is stored meanwhile: the browser has a random cookie, from which the token key derives the state, the
 nonce and the verifier of PKCE. So anonymous callers fill no database, and every replica can finish a sign-in.
+Once the provider has named a person, the sign-in is used, on every replica: not all providers refuse a code
+that was used.
 """
 
 import hmac
@@ -14,6 +16,8 @@ from typing import TYPE_CHECKING
 
 from vault.auth.token_keys import TokenKeys
 from vault.core.errors import InvalidCredentialError
+from vault.documents import sign_in
+from vault.documents.guard import storage_errors
 
 if TYPE_CHECKING:
     from vault.auth.open_id_provider import OpenIDProvider
@@ -72,7 +76,7 @@ class OpenID:
         Its signature is not yet verified: `Sessions.begin` does that.
 
         Raises:
-            InvalidCredentialError: The answer is not of this sign-in, or is a refusal.
+            InvalidCredentialError: The answer is a refusal, or not of this sign-in, or this sign-in was used.
             CredentialsUnavailableError: The provider does not answer.
             StorageUnavailableError: MongoDB is not available.
         """
@@ -90,12 +94,17 @@ class OpenID:
         provider.require_issuer(answer.get("iss"))
         if error := answer.get("error"):
             raise InvalidCredentialError(f"openid: {error if error in _ERRORS else 'other'}")
-        return provider.id_token(
+        token = provider.id_token(
             answer.get("code", ""),
             redirect_uri,
             nonce=key.sign_in_text("nonce", cookie),
             verifier=key.sign_in_text("verifier", cookie),
         )
+        with storage_errors():
+            is_first = sign_in.use(key.sign_in_text("use", cookie))
+        if not is_first:
+            raise InvalidCredentialError("openid: used")
+        return token
 
     def _required(self) -> "OpenIDProvider":
         if self._provider is None:
