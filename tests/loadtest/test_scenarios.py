@@ -45,8 +45,16 @@ def counted(folder: Path) -> tuple[int, int]:
     return int(total["Request Count"]), int(total["Failure Count"])
 
 
-def run(locust: str, scenario: str, service: Service, folder: Path, *options: str) -> tuple[int, int]:
-    """Return the numbers of requests and failures of the scenario."""
+def rows(folder: Path, table: str) -> list[dict[str, str]]:
+    """Return the rows of a table that locust has written down."""
+    with (folder / f"found_{table}.csv").open() as lines:
+        return list(csv.DictReader(lines))
+
+
+def run(
+    locust: str, scenario: str, service: Service, folder: Path, *options: str, token: str = ""
+) -> tuple[int, int]:
+    """Return the numbers of requests and failures of the scenario, which sends the *token*."""
     log = folder / "log"
     with (
         log.open("w") as output,
@@ -57,7 +65,7 @@ def run(locust: str, scenario: str, service: Service, folder: Path, *options: st
                 *("--host", service.url, "--csv", "found", *options),
             ],
             cwd=folder,
-            env={"PATH": os.environ["PATH"]},
+            env={"PATH": os.environ["PATH"], "SECRET_MANAGER_TOKEN": token},
             stdout=output,
             stderr=output,
         ) as load,
@@ -80,6 +88,30 @@ def test_a_scenario_runs_without_a_failure(
     requests, failures = run(locust, scenario, shared_service, tmp_path, *STEADY)
     assert requests > ENOUGH
     assert failures == 0
+
+
+def test_a_secured_service_gets_the_token(locust: str, guarded: tuple[Service, str], tmp_path: Path) -> None:
+    """With `SECRET_MANAGER_TOKEN`, no request is refused. No name in the tables has an ID or the token."""
+    service, token = guarded
+    requests, failures = run(locust, "once", service, tmp_path, *STEADY, token=token)
+    assert requests > ENOUGH
+    assert failures == 0
+    assert {row["Name"] for row in rows(tmp_path, "stats")} == {
+        "create",
+        "fetch",
+        "fetch (gone)",
+        "Aggregated",
+    }
+    assert token not in "".join(path.read_text() for path in tmp_path.iterdir())
+
+
+def test_refusals_are_counted_by_operation(locust: str, guarded: tuple[Service, str], tmp_path: Path) -> None:
+    """Requests that are refused for the same reason are one row, which has no ID of a request."""
+    requests, failures = run(locust, "once", guarded[0], tmp_path, *STEADY, "--exit-code-on-error", "0")
+    assert failures == requests > ENOUGH
+    [row] = rows(tmp_path, "failures")
+    assert row["Name"] == "create"
+    assert "'401 credential_required'" in row["Error"]
 
 
 @pytest.mark.parametrize("scenario", STAGED)
