@@ -66,7 +66,7 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
         settings.mongo_uri, audit_ttl_days=settings.audit_ttl_days, listeners=tracing.listeners
     )
     outage.current.begin(database.is_without_primary)
-    parts = Parts(settings, database)
+    parts = Parts(settings, database, auth_enabled=settings.auth_enabled)
     keyring, guard, token_keys = parts.keyring, parts.guard, parts.token_keys
     encrypt_on_save = EncryptOnSave(keyring)
     encrypt_on_save.connect()

@@ -27,8 +27,18 @@ from vault.secrets.service import SecretService
 class Parts:
     """The keyring, database, connected audit trail, its witnesses, guard, and operations on credentials."""
 
-    def __init__(self, settings: Settings, database: Database, *, audit_enabled: bool | None = None) -> None:
-        """Wire them, and connect the trail. *audit_enabled* replaces the setting."""
+    def __init__(
+        self,
+        settings: Settings,
+        database: Database,
+        *,
+        audit_enabled: bool | None = None,
+        auth_enabled: bool | None = None,
+    ) -> None:
+        """Wire them, and connect the trail.
+
+        *audit_enabled* replaces the setting. *auth_enabled* is the setting of the service; None for commands.
+        """
         self.settings = settings
         self.database = database
         self.audit_enabled = settings.audit_enabled if audit_enabled is None else audit_enabled
@@ -41,7 +51,11 @@ class Parts:
         self.trail = audit_trail(self.keyring, entry_sink, enabled=self.audit_enabled)
         self.trail.connect()
         self.guard = KeyringGuard(
-            self.keyring, database, trusts=signing_keys.trusted, audit_enabled=self.audit_enabled
+            self.keyring,
+            database,
+            trusts=signing_keys.trusted,
+            audit_enabled=self.audit_enabled,
+            auth_enabled=auth_enabled,
         )
         self.token_keys = TokenKeys(self.keyring, self.guard)
         self.tokens = Tokens(self.token_keys, max_days=settings.token_max_days)

@@ -23,6 +23,7 @@ from vault.auth.tokens.tokens import Tokens
 from vault.core.errors import (
     AuditStateError,
     AuditUnavailableError,
+    AuthStateError,
     KeyMissingError,
     RestoreUnfinishedError,
     StorageUnavailableError,
@@ -52,7 +53,7 @@ from vault.secrets.wrapping import Wrapping
 logger = logging.getLogger(__name__)
 
 #: Names of the health checks, in order; a failed check skips the later ones.
-CHECKS = ("mongodb", "restore", "keys", "audit", "clock")
+CHECKS = ("mongodb", "restore", "keys", "auth", "audit", "clock")
 
 
 class Startup:
@@ -214,7 +215,7 @@ class Health:
         except (StorageUnavailableError, AuditUnavailableError) as error:
             # Only startup knows why a process has not started, because only startup tries.
             return _by_check(self._startup.failure or error)
-        except (RestoreUnfinishedError, KeyMissingError, AuditStateError) as error:
+        except (RestoreUnfinishedError, KeyMissingError, AuthStateError, AuditStateError) as error:
             return _by_check(error)
         return {}
 
@@ -227,6 +228,7 @@ def _by_check(error: VaultError) -> dict[str, list[str]]:
     checks = {
         RestoreUnfinishedError: "restore",
         KeyMissingError: "keys",
+        AuthStateError: "auth",
         AuditStateError: "audit",
         AuditUnavailableError: "audit",
     }

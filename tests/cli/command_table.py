@@ -87,6 +87,7 @@ ENTRIES = {
     "audit tail": _mongodb("--no-follow"),
     "audit verify": _mongodb(own_codes="1 the trail was changed, 3 a finding needs a look"),
     "audit witness": _mongodb(own_codes="1 a witness refuses, 5 also if a witness does not answer"),
+    "auth disable": _mongodb("--yes"),
     "backup": _mongodb("new.tar"),
     "completion": Entry(Needs.NOTHING, ("bash",)),
     "compose down": Entry(Needs.NOTHING, ("db",)),

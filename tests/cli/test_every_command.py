@@ -270,6 +270,7 @@ def test_the_document_has_every_exit_code() -> None:
 SUCCESSES = (
     "keys generate",
     "audit enable",
+    "auth disable",
     "tokens create --name ci --role reader",
     "tokens list",
     "issuers create ci --issuer https://ci.example --audience vault --jwks-url https://ci.example/keys",

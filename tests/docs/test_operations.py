@@ -82,7 +82,7 @@ def test_every_503_is_explained() -> None:
             sentence = (refused.detail or messages[kind]).partition(".")[0]
             assert f'503 "{sentence}."' in shown
     assert {"500", "429"} <= {one[:3] for one in shown}
-    assert "`mongodb`, `keys`, `audit`, `clock` or `restore`" in DOCUMENTS[MONITORING]
+    assert "`mongodb`, `keys`, `auth`, `audit`, `clock` or `restore`" in DOCUMENTS[MONITORING]
 
 
 def test_the_fields_of_a_request_s_line_are_explained(

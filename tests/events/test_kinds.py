@@ -62,7 +62,7 @@ def test_every_kind_has_an_action(kind: Kind) -> None:
     found = payload(event(kinds=[kind], action=_ACTIONS[kind].value, details=details))
     assert found["type"] == kind
     about = {"token": ("token", "b"), "key": ("key_id", "c"), "custody": ("slot", "d")}
-    about["audit"] = ("principal", "ci")
+    about["audit"] = about["auth"] = ("principal", "ci")
     name, value = about.get(kind.partition(".")[0], ("name", "a"))
     assert found["data"][name] == value
 

@@ -51,6 +51,12 @@ class Backup:
         return True if enabled is None and self.counts.get(dump.TRAIL) else enabled
 
     @property
+    def auth_enabled(self) -> bool:
+        """True if a process has served its database with authentication."""
+        # Earlier versions did not record it.
+        return bool(self.manifest.get("auth_enabled"))
+
+    @property
     def counts(self) -> dict[str, int]:
         """The number of documents by collection."""
         return {member.collection: member.documents for member in archive.members(self.manifest)}
@@ -129,6 +135,7 @@ def _make(file: BinaryIO, keyring: Keyring, audit_ttl_days: int, progress: Progr
         "as_of": as_of,
         "audit_ttl_days": audit_ttl_days,
         "audit_enabled": _audit_enabled(),
+        "auth_enabled": _auth_enabled(),
         "key_ids": key_ids,
         "members": [asdict(member) for member in writer.members],
         "heads": heads,
@@ -162,6 +169,11 @@ def _keys_in_use(keyring: Keyring) -> list[str]:
 def _audit_enabled() -> bool | None:
     with storage_errors():
         return registry.trail_state().enabled
+
+
+def _auth_enabled() -> bool:
+    with storage_errors():
+        return registry.requires_auth()
 
 
 def _signed_ends(heads: Mapping[str, int], closed: Container[str]) -> Iterator[tuple[str, int]]:

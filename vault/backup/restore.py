@@ -105,7 +105,10 @@ def _begin(backup: VerifiedBackup) -> bool:
                 "the restore of another backup into this database is not finished",
                 hint="restore that one again, or drop the database",
             )
-        if not registry.begin_restore(backup.id, audit_enabled=backup.audit_enabled):
+        begun = registry.begin_restore(
+            backup.id, audit_enabled=backup.audit_enabled, auth_enabled=backup.auth_enabled
+        )
+        if not begun:
             raise RestoreRefusedError(
                 "workers serve on this database",
                 hint="stop the service; after one that was killed wait 20 seconds",

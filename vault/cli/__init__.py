@@ -18,6 +18,7 @@ from vault.core.processes import harden, hide_memory
 #: The function of each command, after its module.
 _FUNCTIONS = {
     "audit": "vault.cli.operator.audit.group:audit",
+    "auth": "vault.cli.operator.auth:auth",
     "backup": "vault.cli.operator.backup:backup",
     "completion": "vault.cli.shell.completion:completion",
     "compose": "vault.cli.user.compose:compose",
@@ -47,6 +48,7 @@ _FUNCTIONS = {
 
 _SUMMARIES = {
     "audit": "Inspect, export and verify the audit trail.",
+    "auth": "Disable authentication for this database.",
     "backup": "Write a backup to FILE, or to standard output.",
     "completion": "Print a script that completes commands in a shell.",
     "compose": "Give services of a Compose file their secrets.",

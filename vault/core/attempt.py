@@ -122,6 +122,8 @@ class Action(StrEnum):
     AUDIT_TAMPERING = "audit_tampering"
     AUDIT_ENABLED = "audit_enabled"
     AUDIT_DISABLED = "audit_disabled"
+    #: Processes without authentication may serve.
+    AUTH_DISABLED = "auth_disabled"
 
 
 @dataclass(slots=True, kw_only=True)

@@ -1,8 +1,8 @@
 """The master keys that workers claim to encrypt under.
 
-The document of the claims also has the state of the audit trail and of a restore, so that one atomic step
-checks and changes all three. It has one element for all workers with the same keys, and one for each worker
-of 1.0. In addition, each worker has a document that only it renews.
+The document of the claims also has the states of the audit trail, of authentication and of a restore, so that
+one atomic step checks and changes all of them. It has one element for all workers with the same keys, and one
+for each worker of 1.0. In addition, each worker has a document that only it renews.
 """
 
 from collections import Counter
@@ -34,6 +34,9 @@ _RESTORED = "restored"
 #: In the same document: the state of the audit trail, and its signer. Older versions leave them unchanged.
 _TRAIL_ENABLED = "trail.enabled"
 _TRAIL_SIGNER = "trail.signer"
+#: In the same document: whether a process served with authentication, and a value that each claim changes.
+_AUTH_ENABLED = "auth.enabled"
+_AUTH_CLAIM = "auth.claim"
 #: Newest entries to read signers from if the database does not record the signer yet.
 _MAX_RECENT_ENTRIES = 1_000
 #: The action of the last entry of a disabled trail.
@@ -48,6 +51,11 @@ _IS_FRESH = _is_younger("$$this.renewed_at")
 #: Of a worker's own document.
 _RUNS = _is_younger("$renewed_at")
 _MAY_RUN = _is_younger("$renewed_at", _ENDED_MILLISECONDS)
+#: A forged value can only stop processes without authentication.
+_REQUIRES_AUTH = {"$ne": [{"$ifNull": [f"${_AUTH_ENABLED}", False]}, False]}
+_AUTH_CLAIM_VALUE = {"$ifNull": [f"${_AUTH_CLAIM}", ""]}
+#: Of a worker's own document. Earlier versions take over a document with the name of the worker before them.
+_AUTHENTICATES = {"$eq": ["$auth", "$worker"]}
 _FRESH = {"$filter": {"input": "$workers", "cond": _IS_FRESH}}
 _FRESH_IDS = {"$map": {"input": _FRESH, "in": "$$this.key_id"}}
 
@@ -120,12 +128,17 @@ class Worker:
     not matter.
     """
 
-    def __init__(self, keyring: Keyring, *, audit_enabled: bool = True) -> None:
+    def __init__(
+        self, keyring: Keyring, *, audit_enabled: bool = True, auth_enabled: bool | None = None
+    ) -> None:
         self._primary, *fallbacks = [key.id for key in keyring]
         self._held = [self._primary, *sorted(fallbacks)]
         self._keyring = " ".join(self._held)
         self._trail_enabled = {"$ifNull": [f"${_TRAIL_ENABLED}", audit_enabled]}
         self._trail_agrees = {"$eq": [{"$eq": [self._trail_enabled, True]}, audit_enabled]}
+        self._auth_enabled = auth_enabled
+        self._auth_agrees: Any = {"$not": [_REQUIRES_AUTH]} if auth_enabled is False else True
+        self._auth_recorded: Any = _REQUIRES_AUTH if auth_enabled else True
         # Drawn in the process that serves: all workers would share a name from before gunicorn's fork.
         self._name = ""
         self._id: ObjectId | None = None
@@ -137,8 +150,10 @@ class Worker:
 
         It holds if this keyring has the primary key of every other worker, each of those has this one's
         primary key, no restore is unfinished, and the state of the audit trail is *audit_enabled*. A database
-        without that state gets it. All claims are one document, so of workers that start at the same time
-        with different keys, exactly those with one of the keys get their claim.
+        without that state gets it. True for *auth_enabled* is recorded; with False, the claim holds only
+        without that record; with None, authentication does not matter. All claims are one document, so of
+        workers that start at the same time with different keys, exactly those with one of the keys get their
+        claim.
         """
         # First: a worker that stops meanwhile either sees this document or does not know this claim.
         self._enter()
@@ -147,8 +162,10 @@ class Worker:
         kept = {"$filter": {"input": "$workers", "cond": others}}
         workers = {"$concatArrays": [kept, [own | {"claim": token_hex(8)}]]}
         for _ in range(2):
-            change = [{"$set": {"workers": workers, _TRAIL_ENABLED: self._trail_enabled}}]
-            if _collection().update_one(self._agreeing(), change).matched_count:
+            change = {"workers": workers, _TRAIL_ENABLED: self._trail_enabled}
+            if self._auth_enabled:
+                change |= {_AUTH_ENABLED: True, _AUTH_CLAIM: token_hex(8)}
+            if _collection().update_one(self._agreeing(), [{"$set": change}]).matched_count:
                 return True
             # Either another worker disagrees, or the document does not exist yet.
             _collection().update_one(_CLAIMS, {"$setOnInsert": {"workers": []}}, upsert=True)
@@ -200,7 +217,8 @@ class Worker:
         self._name = self._name or token_hex(8)
         if self._id and self._renew(_collection()):
             return
-        taken = [{"$set": {"worker": self._name, "keyring": self._keyring, "renewed_at": "$$NOW"}}]
+        own = {"worker": self._name, "keyring": self._keyring, "renewed_at": "$$NOW"}
+        taken = [{"$set": own | ({"auth": self._name} if self._auth_enabled else {})}]
         ended = {"worker": {"$exists": True}, "$expr": {"$not": [_MAY_RUN]}}
         self._renewed = monotonic()
         found = _collection().find_one_and_update(ended, taken, projection=["_id"])
@@ -226,27 +244,32 @@ class Worker:
         return self._where({"$setIsSubset": [_FRESH_IDS, self._held]}, held_by_all, *conditions)
 
     def _where(self, *conditions: dict[str, Any]) -> dict[str, Any]:
-        """Return the query for it if the trail and the *conditions* agree and no restore is unfinished."""
-        return {**_CLAIMS, _RESTORED: None, "$expr": {"$and": [self._trail_agrees, *conditions]}}
+        """Return the query for it if both states and the *conditions* agree and no restore is unfinished."""
+        agreeing = [self._trail_agrees, self._auth_agrees, *conditions]
+        return {**_CLAIMS, _RESTORED: None, "$expr": {"$and": agreeing}}
 
     def _has_claim(self, milliseconds: int) -> dict[str, Any]:
         is_own = {"$eq": ["$$this.worker", self._keyring]}
         is_young = _is_younger("$$this.renewed_at", milliseconds)
-        return {"$anyElementTrue": [{"$map": {"input": "$workers", "in": {"$and": [is_own, is_young]}}}]}
+        has_own = {"$anyElementTrue": [{"$map": {"input": "$workers", "in": {"$and": [is_own, is_young]}}}]}
+        return {"$and": [has_own, self._auth_recorded]}
 
 
-def begin_restore(backup: str, *, audit_enabled: bool | None) -> bool:
+def begin_restore(backup: str, *, audit_enabled: bool | None, auth_enabled: bool = False) -> bool:
     """Keep workers from serving until `end_restore`.
 
     *audit_enabled* is the state of the audit trail in the backup; None if the backup does not record it.
+    *auth_enabled* is whether the backup records that a process served with authentication.
     Returns False, and changes nothing, if a worker serves or the restore of another backup is unfinished.
     """
     _collection().update_one(_CLAIMS, {"$setOnInsert": {"workers": []}}, upsert=True)
     free = {**_CLAIMS, _RESTORED: {"$in": [None, backup]}, "$expr": {"$eq": [_FRESH, []]}}
     # A dropped trail may have left another state behind.
     trail = {} if audit_enabled is None else {"enabled": audit_enabled}
-    change = {"$set": {_RESTORED: backup, "trail": trail}}
-    return bool(_collection().update_one(free, change).matched_count)
+    change: dict[str, Any] = {_RESTORED: backup, "trail": trail}
+    if auth_enabled:
+        change["auth"] = {"enabled": True}
+    return bool(_collection().update_one(free, {"$set": change}).matched_count)
 
 
 def end_restore() -> None:
@@ -270,6 +293,33 @@ def trail_state() -> TrailState:
         enabled = _derived_state()
     signer = found.get("signer")
     return TrailState(None if enabled is None else enabled is True, signer if is_text(signer) else "")
+
+
+def requires_auth() -> bool:
+    """Return whether a process has served with authentication, so that none serves without it."""
+    found = _collection().aggregate([{"$match": _CLAIMS}, {"$project": {"found": _REQUIRES_AUTH}}])
+    return any(document["found"] for document in found)
+
+
+def auth_claim() -> Any:
+    """Return a value that each claim of a process with authentication changes."""
+    found: dict[str, Any] = _collection().find_one(_CLAIMS, {"_id": 0, "found": _AUTH_CLAIM_VALUE}) or {}
+    return found.get("found")
+
+
+def runs_with_auth() -> bool:
+    """Return whether a process with authentication may be running."""
+    running = {"worker": {"$exists": True}, "$expr": {"$and": [_MAY_RUN, _AUTHENTICATES]}}
+    return _collection().find_one(running, {"_id": 1}) is not None
+
+
+def disable_auth(claim: Any) -> bool:
+    """Reset what `requires_auth` returns, unless a process with authentication claimed since *claim*.
+
+    Returns False if one did, and changes nothing.
+    """
+    unclaimed = {**_CLAIMS, "$expr": {"$eq": [_AUTH_CLAIM_VALUE, {"$literal": claim}]}}
+    return bool(_collection().update_one(unclaimed, {"$set": {"auth": {"enabled": False}}}).matched_count)
 
 
 def set_trail_enabled(*, enabled: bool) -> None:

@@ -32,6 +32,7 @@ class Kind(StrEnum):
     KEY_RECOVERED = "key.recovered"
     CUSTODY_SLOT_DOWN = "custody.slot_down"
     AUDIT_TAMPERING = "audit.tampering"
+    AUTH_DISABLED = "auth.disabled"
     CANARY_READ = "canary.read"
     SHARE_OPENED = "share.opened"
     REQUEST_FILLED = "request.filled"
@@ -55,6 +56,7 @@ _ACTIONS = {
     Kind.KEY_RECOVERED: Action.KEY_RECOVERED,
     Kind.CUSTODY_SLOT_DOWN: Action.CUSTODY_SLOT_DOWN,
     Kind.AUDIT_TAMPERING: Action.AUDIT_TAMPERING,
+    Kind.AUTH_DISABLED: Action.AUTH_DISABLED,
     Kind.ROTATION_DONE: Action.ROTATION_DONE,
     Kind.ROTATION_FAILED: Action.ROTATION_FAILED,
     Kind.ROTATION_DRIFT: Action.ROTATION_DRIFT,
@@ -72,6 +74,7 @@ _SHOWN = {
     "key": ("key_id", "slot"),
     "custody": ("key_id", "slot", "state"),
     "audit": (),
+    "auth": (),
     "canary": ("name", "namespace", "version"),
     "share": ("name", "namespace", "version", "shared_by"),
     "request": ("name", "namespace", "requested_by"),
@@ -84,6 +87,7 @@ _REQUIRED = {
     "key": ("key_id",),
     "custody": ("slot",),
     "audit": (),
+    "auth": (),
     "canary": ("name", "namespace"),
     "share": ("namespace",),
     "request": ("name", "namespace"),

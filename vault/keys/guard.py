@@ -1,6 +1,7 @@
-"""Agreement of a process with its database on the master keys in use and the state of the audit trail.
+"""Agreement of a process with its database on the master keys in use, the audit trail and authentication.
 
-A process that lacks a key in use, or disagrees on the trail, must not write. The service checks that with a
+A process that lacks a key in use, or disagrees on the trail, must not write. One without authentication must
+not serve a database that was served with it. The service checks that with a
 `KeyringGuard` before it first serves and every few seconds; commands check it once, by `require_agreement`.
 
 All that encrypts has a claim, and claims under keys that another claim lacks exclude each other. So a process
@@ -16,6 +17,7 @@ from time import monotonic
 
 from vault.core.errors import (
     AuditStateError,
+    AuthStateError,
     KeyMissingError,
     KeyUnsharedError,
     RestoreUnfinishedError,
@@ -53,10 +55,12 @@ class Disagreement:
     signer: str = ""
     #: `AUDIT_ENABLED` differs from the state of the database.
     audit_state: bool = False
+    #: `AUTH_ENABLED` is off, and a process has served the database with it on.
+    auth_state: bool = False
 
     def __bool__(self) -> bool:
         """Return whether there is any reason."""
-        return bool(self.missing or self.signer or self.audit_state)
+        return bool(self.missing or self.signer or self.audit_state or self.auth_state)
 
 
 class KeyringGuard:
@@ -65,18 +69,27 @@ class KeyringGuard:
     `require` and `check` raise:
         KeyMissingError: The keyring lacks a key in use.
         AuditStateError: `AUDIT_ENABLED` disagrees with the database.
+        AuthStateError: `AUTH_ENABLED` is off, and was on for the database.
         RestoreUnfinishedError: A restore into the database is unfinished.
         StorageUnavailableError: MongoDB is not available.
     """
 
     def __init__(
-        self, keyring: Keyring, database: Database, *, trusts: Trusts, audit_enabled: bool = True
+        self,
+        keyring: Keyring,
+        database: Database,
+        *,
+        trusts: Trusts,
+        audit_enabled: bool = True,
+        auth_enabled: bool | None = None,
     ) -> None:
+        """Take the process's settings; None for *auth_enabled* if it does not serve."""
         self._keyring = keyring
         self._trusts = trusts
         self._audit_enabled = audit_enabled
+        self._auth_enabled = auth_enabled
         self._database = database
-        self._worker = registry.Worker(keyring, audit_enabled=audit_enabled)
+        self._worker = registry.Worker(keyring, audit_enabled=audit_enabled, auth_enabled=auth_enabled)
         #: Whether a claim was made, and no obstacle was seen since.
         self._has_claimed = False
         self._searched = 0.0
@@ -185,13 +198,17 @@ class KeyringGuard:
         return replace(found, missing=found.missing | unshared), is_restored
 
     def _compare(self) -> Disagreement:
-        return compare(self._keyring, self._trusts, audit_enabled=self._audit_enabled)
+        found = compare(self._keyring, self._trusts, audit_enabled=self._audit_enabled)
+        with storage_errors():
+            return replace(found, auth_state=self._auth_enabled is False and registry.requires_auth())
 
     def _refuse(self, found: Disagreement, *, is_restored: bool) -> None:
         if is_restored:
             raise RestoreUnfinishedError
         if found.missing or found.signer:
             raise KeyMissingError
+        if found.auth_state:
+            raise AuthStateError
         if found.audit_state:
             raise AuditStateError(audit_enabled=self._audit_enabled)
 
@@ -201,6 +218,8 @@ class KeyringGuard:
         self._found, self._is_restored = found, is_restored
         if (found, is_restored) == before:
             return
+        if found.auth_state:
+            logger.error("not serving: %s", AuthStateError())
         if found.audit_state:
             logger.error("not serving: %s", AuditStateError(audit_enabled=self._audit_enabled))
         if found.signer:

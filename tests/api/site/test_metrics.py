@@ -68,7 +68,7 @@ def test_the_page_has_version_and_readiness(client: FlaskClient, stored: Stored)
     start(client.application)
     measured = samples(client)
     assert measured["build_info", __version__] == 1
-    checks = ("mongodb", "restore", "keys", "audit", "clock")
+    checks = ("mongodb", "restore", "keys", "auth", "audit", "clock")
     assert {check: measured["ready", check] for check in checks} == dict.fromkeys(checks, 1)
     block_trail(stored)
     client.post("/vault/secret/fetch", json={}, base_url=PUBLIC)

@@ -140,7 +140,7 @@ def test_prometheus_gets_exact_counts(
             {("written",): entries, ("failed",): 0},
             by=("outcome",),
         )
-        prometheus.wait_until("sum(secret_manager_ready)", {(): 5}, by=())
+        prometheus.wait_until("sum(secret_manager_ready)", {(): 6}, by=())
         prometheus.wait_until("up", {(): 1}, by=())
         assert service.get("/metrics").status == 404
         only_our_words(prometheus.label_values(), bind)
@@ -162,7 +162,7 @@ def only_our_words(labels: dict[str, set[str]], bind: str) -> None:
         },
         "outcome": {"written", "failed", "succeeded", "delivered", "done", "drift"},
         "queue": {"reads", "writes", "entries", "roles"},
-        "check": {"mongodb", "restore", "keys", "audit", "clock"},
+        "check": {"mongodb", "restore", "keys", "auth", "audit", "clock"},
         "version": {__version__},
         "role": {"primary"},
         "instance": {bind},

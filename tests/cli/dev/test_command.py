@@ -171,8 +171,8 @@ def _whoami(dev: Dev, token: str) -> int:
 def test_a_second_run_continues_the_first(make: Make, tmp_path: Path) -> None:
     """A stop ends everything; a new start has the same secrets, port and token, so pasted lines work.
 
-    The commands of the banner work, also if the service requires a credential. When the service ends by
-    itself, the command names it, ends MongoDB and fails.
+    The commands of the banner work, also if the service requires a credential, and no longer does. When the
+    service ends by itself, the command names it, ends MongoDB and fails.
     """
     first = make().ready()
     assert _processes(tmp_path, "mongod")
@@ -192,6 +192,10 @@ def test_a_second_run_continues_the_first(make: Make, tmp_path: Path) -> None:
     assert status == 1
     assert "the service has ended" in line
     assert not _processes(tmp_path)
+    # Without a command: the database is for development only.
+    third = make().ready()
+    assert _post(third, "fetch", secret_id=identifier)["secret"] == "aGVsbG8="
+    assert third.end(signal.SIGTERM)[0] == 0
 
 
 def _check_banner(dev: Dev) -> None:

@@ -215,6 +215,7 @@ ERROR_DOCS = {
     "Unavailable": ErrorDoc(
         errors.StorageUnavailableError(),
         *("audit_unavailable", "credentials_unavailable", "key_missing", "key_unshared", "audit_state"),
+        "auth_state",
         *("restore_unfinished", "secret_busy", "overloaded"),
     ),
     "NotReady": ErrorDoc(errors.NotReadyError({"mongodb": ["MongoDB is not available"]}), headers=ALWAYS),

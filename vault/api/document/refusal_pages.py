@@ -262,6 +262,10 @@ PARAGRAPHS = {
         "AUDIT_ENABLED of this replica differs from the state of the database, so it does not serve. "
         "Operators find the details in the logs. Retry after the number of seconds in Retry-After."
     ),
+    "auth_state": (
+        "AUTH_ENABLED of this replica is off, and was on for the database, so the replica does not serve. "
+        "Operators find the details in the logs. Retry after the number of seconds in Retry-After."
+    ),
     "restore_unfinished": (
         "A restore into the database is incomplete, so the service does not serve. Operators complete it "
         "with the same backup."

@@ -131,6 +131,7 @@ REFUSALS = {
     "key_missing": Refusal(503, "Master key missing", _NOT_READY),
     "key_unshared": Refusal(503, "Master key not shared", _NOT_READY, is_recorded=False),
     "audit_state": Refusal(503, "Audit setting differs", _NOT_READY, is_recorded=False),
+    "auth_state": Refusal(503, "Authentication setting differs", _NOT_READY, is_recorded=False),
     "restore_unfinished": Refusal(503, "Restore incomplete", _NOT_READY, is_recorded=False),
     "storage_unavailable": Refusal(
         503,

@@ -32,6 +32,7 @@ _REFUSED = (Status.DENIED.value, Status.NOT_FOUND.value, Status.BAD_REQUEST.valu
 _EVENTS = (
     *(Action.BACKUP, Action.BACKUP_RESTORE, Action.BACKUP_DRILL, Action.REWRAP_START, Action.REWRAP_END),
     *(Action.SIGNER_RETIRED, Action.TRAIL_RESUMED, Action.AUDIT_ENABLED, Action.AUDIT_DISABLED),
+    Action.AUTH_DISABLED,
 )
 
 #: The units of slots, each with the longest period for it: charts have at most about 120 slots.

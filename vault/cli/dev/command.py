@@ -25,7 +25,13 @@ from vault.client.service import Service
 from vault.config.dotenv import read_dotenv
 from vault.config.settings import Settings
 from vault.config.validators import is_loopback
-from vault.core.errors import MongodUnavailableError, ServiceRefusedError, ServiceUnavailableError, VaultError
+from vault.core.errors import (
+    AuthStateError,
+    MongodUnavailableError,
+    ServiceRefusedError,
+    ServiceUnavailableError,
+    VaultError,
+)
 from vault.core.processes import die_with_parent, end
 
 #: The folder for all files, in the current folder.
@@ -40,6 +46,8 @@ _READY_TIMEOUT_SECONDS = 60
 #: Longer than the service's graceful timeout.
 _STOP_TIMEOUT_SECONDS = 60
 _POLL_INTERVAL_SECONDS = 0.1
+#: In the reply of a service whose AUTH_ENABLED is off, while its database says otherwise.
+_AUTH_STATE = AuthStateError.message
 #: `-P` keeps the working folder off the module search path, as in `vault.cli.operator.service`.
 _PROGRAM = (sys.executable, "-P", "-m", "vault.cli")
 
@@ -99,7 +107,7 @@ def dev(*, verbose: bool, output: Output) -> None:
             _keep_port(folder, mongod.port, output)
             with _serve(environment, log) as serve:
                 trial = _Trial(mongod, serve, log)
-                _wait_until_ready(host, port, trial, stop)
+                _wait_until_ready(host, port, trial, stop, environment)
                 if not stop.requested:
                     url = f"http://{host}:{port}"
                     _require_token(folder, url, environment)
@@ -139,8 +147,22 @@ def _accepts(url: str, token: str) -> bool:
 def _new_token(environment: dict[str, str]) -> str:
     # Names cannot be reused, and the database may outlive the file.
     name = f"dev-{secrets.token_hex(4)}"
-    done = subprocess.run(  # noqa: S603 - no input from outside
-        [*_PROGRAM, "tokens", "create", "--name", name, "--role", "admin"],
+    done = _run(environment, "tokens", "create", "--name", name, "--role", "admin")
+    if done.returncode:
+        raise VaultError(f"no token can be created: {done.stderr.strip().removeprefix('error: ')}")
+    return done.stdout.strip()
+
+
+def _disable_auth(environment: dict[str, str]) -> None:
+    """Follow the setting: the database is for development only."""
+    done = _run(environment, "auth", "disable", "--yes")
+    if done.returncode:
+        raise VaultError(f"AUTH_ENABLED cannot become false: {done.stderr.strip().removeprefix('error: ')}")
+
+
+def _run(environment: dict[str, str], *arguments: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(  # noqa: S603 - no input from outside
+        [*_PROGRAM, *arguments],
         env=environment,
         # As for the service.
         close_fds=False,
@@ -149,9 +171,6 @@ def _new_token(environment: dict[str, str]) -> str:
         text=True,
         check=False,
     )
-    if done.returncode:
-        raise VaultError(f"no token can be created: {done.stderr.strip().removeprefix('error: ')}")
-    return done.stdout.strip()
 
 
 def _addresses(folder: DevFolder, url: str, uri: str) -> dict[str, str]:
@@ -293,7 +312,7 @@ class _Trial:
             raise VaultError(f"the service has ended with exit code {code}", hint="see its messages above")
 
 
-def _wait_until_ready(host: str, port: int, trial: _Trial, stop: _Stop) -> None:
+def _wait_until_ready(host: str, port: int, trial: _Trial, stop: _Stop, environment: dict[str, str]) -> None:
     deadline = time.monotonic() + _READY_TIMEOUT_SECONDS
     last_reply = "none"
     while not stop.requested:
@@ -303,6 +322,8 @@ def _wait_until_ready(host: str, port: int, trial: _Trial, stop: _Stop) -> None:
             if response.status == 200:
                 return
             last_reply = f"{response.status} {response.read().decode(errors='replace').strip()}"
+            if _AUTH_STATE in last_reply:
+                _disable_auth(environment)
         if time.monotonic() > deadline:
             raise VaultError(
                 f"the service did not become ready in {_READY_TIMEOUT_SECONDS} s; "

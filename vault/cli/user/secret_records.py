@@ -7,11 +7,12 @@ from typing import Any
 import click
 
 from vault.cli.shell import parameters
+from vault.cli.shell.confirmation import confirm
 from vault.cli.shell.output import Column, Output, cell, facts, moment_cell, output_options
 from vault.cli.user.connection import service_options
 from vault.client.secrets import Secrets, reference
 from vault.client.service import Service
-from vault.core.errors import ServiceRefusedError, VaultError
+from vault.core.errors import ServiceRefusedError
 from vault.core.text import quantity
 
 _SCOPE_MISSING = "scope_missing"
@@ -86,7 +87,7 @@ def delete(secret: str, yes: bool, service: Service, output: Output) -> None:
     secrets = Secrets(service)
     if not yes and not sys.stdin.isatty() and not _is_restorable(secrets, secret):
         raise click.UsageError("Add --yes: the secret cannot be restored.")
-    _confirm(f"Delete {secret}, with all its versions?", yes, "not deleted")
+    confirm(f"Delete {secret}, with all its versions?", yes, "not deleted")
     done = secrets.delete(reference(secret))
     until = done.get("restorable_until")
     end = f"it can be restored until {moment_cell(until)}" if until else "it cannot be restored"
@@ -116,7 +117,7 @@ def purge(secret: str, version: int | None, yes: bool, service: Service, output:
     terminal.
     """
     what = f"version {version} of {secret}" if version else secret
-    _confirm(f"Destroy {what}, so that it cannot be restored?", yes, "not purged")
+    confirm(f"Destroy {what}, so that it cannot be restored?", yes, "not purged")
     done = Secrets(service).purge({**reference(secret), "version": version})
     output.result(done, f"purged {what}")
 
@@ -129,11 +130,6 @@ def _is_restorable(secrets: Secrets, secret: str) -> bool:
         if error.code == _SCOPE_MISSING:
             return False
         raise
-
-
-def _confirm(question: str, yes: bool, refusal: str) -> None:
-    if not yes and sys.stdin.isatty() and not click.confirm(question, err=True):
-        raise VaultError(refusal)
 
 
 def _pairs(labels: dict[str, str]) -> str:

@@ -46,6 +46,20 @@ class AuditStateError(VaultError):
         super().__init__(problem, hint=hint)
 
 
+class AuthStateError(VaultError):
+    """`AUTH_ENABLED` is off, and a process has served this database with it on."""
+
+    message = "authentication was enabled for this database"
+    remedy = "set AUTH_ENABLED=true, or run `secret-manager auth disable`"
+
+
+class AuthInUseError(VaultError):
+    """Authentication cannot be disabled: processes with `AUTH_ENABLED=true` run on this database."""
+
+    message = "processes with AUTH_ENABLED=true run on this database"
+    remedy = "stop them; after one that was killed, wait 40 seconds"
+
+
 class RestoreUnfinishedError(VaultError):
     """A restore into this database is incomplete."""
 
