@@ -100,9 +100,9 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
     services = Services(
         secrets=creates,
         changes=changes,
-        wrapping=Wrapping(keyring, guard, creates),
+        wrapping=Wrapping(keyring, guard, creates, token_keys.find),
         webhooks=parts.webhooks,
-        shares=Shares(keyring, guard, creates, max_bytes=settings.max_secret_bytes),
+        shares=Shares(keyring, guard, creates, token_keys.find, max_bytes=settings.max_secret_bytes),
         requests=Requests(token_keys, creates, max_bytes=settings.max_secret_bytes),
         rotations=parts.rotations,
         witnessed=WitnessedCheckpoints(keyring),

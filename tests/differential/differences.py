@@ -672,6 +672,17 @@ ACCEPTED: tuple[Difference, ...] = (
         },
     ),
     Difference(
+        "a wrapped value whose secret was deleted or destroyed since",
+        "200",
+        "400, unless it is restored",
+        "nothing that was destroyed can be read",
+        {
+            "http: wrapping ends": {
+                "status:200-400": ("POST sys/wrapping/unwrap as value",),
+            },
+        },
+    ),
+    Difference(
         "`sys/wrapping/lookup` with `X-Vault-Wrap-TTL`",
         "200, wrapped",
         "400",

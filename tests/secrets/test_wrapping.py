@@ -33,6 +33,8 @@ pytestmark = pytest.mark.usefixtures("shared_app")
 
 ORIGIN = Origin("secret/data/a", "2026-11-26T10:15:08.174Z", 60)
 
+REPLY = b'{"data":"reply"}'
+
 
 @pytest.fixture
 def wraps(app: Flask) -> Wrapping:
@@ -45,7 +47,7 @@ def attempt(action: Action = Action.UNWRAP) -> Attempt:
     return Attempt(action=action, ip="127.0.0.1")
 
 
-def kept(wraps: Wrapping, reply: bytes = b"reply") -> WrappingToken:
+def kept(wraps: Wrapping, reply: bytes = REPLY) -> WrappingToken:
     """Return the token of a new wrapped reply."""
     token = WrappingToken.new()
     wraps.keep(token, reply, ORIGIN)
@@ -54,8 +56,8 @@ def kept(wraps: Wrapping, reply: bytes = b"reply") -> WrappingToken:
 
 def test_a_reply_is_unwrapped_once(wraps: Wrapping, stored: Stored) -> None:
     """The first who has the token gets the reply as it was; a second one gets nothing."""
-    token = kept(wraps, b"first line\nsecond line\n")
-    assert wraps.unwrap(token, bytes, attempt=attempt()) == (b"first line\nsecond line\n", ORIGIN)
+    token = kept(wraps, b'{"first":"line"}\nsecond line\n')
+    assert wraps.unwrap(token, bytes, attempt=attempt()) == (b'{"first":"line"}\nsecond line\n', ORIGIN)
     with pytest.raises(InvalidWrappingTokenError) as caught:
         wraps.unwrap(token, bytes, attempt=attempt())
     assert caught.value.reason == "unknown"
@@ -76,7 +78,7 @@ def test_of_many_at_once_one_gets_the_reply(wraps: Wrapping) -> None:
 
     with ThreadPoolExecutor(12) as pool:
         replies = list(pool.map(unwrap, range(24)))
-    assert sorted(filter(None, replies)) == [b"reply"]
+    assert sorted(filter(None, replies)) == [REPLY]
 
 
 def test_no_one_else_makes_the_service_read_a_reply(wraps: Wrapping) -> None:
@@ -98,7 +100,7 @@ def test_a_look_up_does_not_unwrap(wraps: Wrapping, stored: Stored) -> None:
         asked = attempt(Action.WRAP_LOOKUP)
         assert wraps.look_up(token, attempt=asked) == ORIGIN
         assert asked.secret_id == token.accessor
-    assert wraps.unwrap(token, bytes, attempt=attempt())[0] == b"reply"
+    assert wraps.unwrap(token, bytes, attempt=attempt())[0] == REPLY
     with pytest.raises(InvalidWrappingTokenError):
         wraps.look_up(token, attempt=attempt(Action.WRAP_LOOKUP))
     assert [entry["action"] for entry in trail(stored)].count("wrap_lookup") == 3
@@ -123,7 +125,7 @@ def test_no_token_is_spent_without_its_entry(wraps: Wrapping, stored: Stored) ->
     with pytest.raises(AuditUnavailableError):
         wraps.spend(token, attempt=attempt())
     restore_trail(stored)
-    assert wraps.unwrap(token, bytes, attempt=attempt())[0] == b"reply"
+    assert wraps.unwrap(token, bytes, attempt=attempt())[0] == REPLY
 
 
 def test_a_malformed_or_unknown_token_is_refused(wraps: Wrapping) -> None:
@@ -149,7 +151,7 @@ def test_a_reply_has_its_life(wraps: Wrapping, stored: Stored) -> None:
     life = document(stored, token.accessor)["expires_at"] - document(stored, token.accessor)["created_at"]
     assert life == timedelta(seconds=60)
     expired = WrappingToken.new()
-    new = wrapping.NewSecret(plaintext=b"[]\nreply", ttl_seconds=60, max_reads=1)
+    new = wrapping.NewSecret(plaintext=ORIGIN.join(REPLY), ttl_seconds=60, max_reads=1)
     secret = new.document(wrapping.REPLIES, expired.accessor)
     secret.expires_at = secret.purge_at = in_past(seconds=1)
     wraps._store.publish([secret])
@@ -161,7 +163,7 @@ def test_a_reply_has_its_life(wraps: Wrapping, stored: Stored) -> None:
 @pytest.mark.promise("vault")
 def test_the_database_has_neither_the_token_nor_the_reply(wraps: Wrapping, stored: Stored) -> None:
     """MongoDB has the ciphertext and the accessor; the token cannot be derived from them."""
-    token = kept(wraps, b"hunter2")
+    token = kept(wraps, b'{"data":"hunter2"}')
     everything = str([list(stored[name].find()) for name in stored.list_collection_names()])
     assert token.accessor in everything
     assert token.text.removeprefix("smw_") not in everything
@@ -187,7 +189,7 @@ def test_no_one_reaches_a_reply_by_its_accessor(wraps: Wrapping, alice: Caller, 
     assert batch[0]["problem"]["status"] == 404
     assert ":" in document(stored, token.accessor)["namespace"]
     assert ":" not in NAME_PATTERN
-    assert wraps.unwrap(token, bytes, attempt=attempt())[0] == b"reply"
+    assert wraps.unwrap(token, bytes, attempt=attempt())[0] == REPLY
 
 
 @pytest.mark.promise("vault")
@@ -215,9 +217,9 @@ def test_an_altered_reply_is_not_released(wraps: Wrapping, stored: Stored) -> No
 def test_a_reply_has_a_maximum_size(wraps: Wrapping, monkeypatch: pytest.MonkeyPatch) -> None:
     """A reply beyond the internal limit, which no value reaches, is not wrapped."""
     monkeypatch.setattr(wrapping, "MAX_BYTES", 10)
-    assert kept(wraps, b"x" * 10)
+    assert kept(wraps, b'{"a":"bc"}')
     with pytest.raises(SecretTooLargeError):
-        kept(wraps, b"x" * 11)
+        kept(wraps, b'{"a":"bcd"}')
 
 
 def test_a_failed_count_releases_nothing(
@@ -238,4 +240,4 @@ def test_a_failed_count_releases_nothing(
         with pytest.raises(SecretBusyError):
             wraps.unwrap(token, bytes, attempt=attempt())
     stored.secrets.update_one({"_id": token.accessor}, {"$unset": {"held_reads": 1}})
-    assert wraps.unwrap(token, bytes, attempt=attempt())[0] == b"reply"
+    assert wraps.unwrap(token, bytes, attempt=attempt())[0] == REPLY

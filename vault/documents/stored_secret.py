@@ -180,6 +180,12 @@ class StoredSecret(BoundFields):
         """All stored versions, newest first."""
         return [self.newest, *self.older]
 
+    def stored(self, version: int | None) -> StoredVersion | None:
+        """Return the newest, or the given, *version*; None if it is not stored."""
+        if version is None:
+            return self.newest
+        return next((stored for stored in self.versions if stored.version == version), None)
+
     @property
     def purged_versions(self) -> list[int]:
         """The numbers of purged versions in ascending order."""

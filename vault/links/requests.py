@@ -13,10 +13,8 @@ from vault.core.outcomes import Status
 from vault.core.paths import ALL_PATHS
 from vault.core.principal import plain_name
 from vault.core.timestamps import moment, to_milliseconds
-from vault.crypto.token_key import TokenKey
 from vault.documents.guard import best_effort_cleanup, storage_errors
-from vault.documents.role import Role
-from vault.documents.token import Token
+from vault.documents.maker import Maker
 from vault.documents.value_request import ValueRequest
 from vault.secrets import reach
 from vault.secrets.requests import NewSecret
@@ -157,23 +155,7 @@ class Requests:
             if key is None or request is None:
                 raise InvalidLinkError("unknown")
             reach.record(request.namespace, request.name, attempt)
-            if not _is_makers_right_valid(request, key, now):
+            maker = Maker(request.token_id, request.role)
+            if maker.end(key, since=request.created_at) <= now:
                 raise InvalidLinkError("its maker was revoked")
         return request
-
-
-def _is_makers_right_valid(request: ValueRequest, key: TokenKey, now: datetime) -> bool:
-    """Return whether the token or the role of the maker of *request* is valid, wherever it is used.
-
-    A JWT is not: it lives for minutes.
-    """
-    if request.token_id:
-        found = [Token.genuine(document, key) for document in Token.active({"_id": request.token_id})]
-        is_any = [token for token in found if token and not token.revoked_at]
-    elif request.role:
-        found = [Role.genuine(document, key) for document in Role.active({"name": request.role})]
-        # Not of one that was deleted, and made again under its name.
-        is_any = [role for role in found if role and role.created_at <= request.created_at]
-    else:
-        return True
-    return any(not (one.expires_at and one.expires_at <= now) for one in is_any)

@@ -1,7 +1,8 @@
 """Shares: values that one person can open, once, by the token in a link."""
 
 import json
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -20,11 +21,12 @@ from vault.core.timestamps import moment
 from vault.core.turns import Turns
 from vault.crypto import Keyring
 from vault.crypto.passphrase import Cipher, new_salt, salt_of
+from vault.crypto.token_key import TokenKey
 from vault.keys.guard import KeyringGuard
 from vault.secrets.items import Fetch, Reserve, need_not_reserve
 from vault.secrets.requests import SHARES, Reference
 from vault.secrets.service import SecretService, require_size
-from vault.secrets.wrapping import MAX_TRIES, Origin, Wrapping, WrappingToken
+from vault.secrets.wrapping import MAX_TRIES, Basis, Origin, Wrapping, WrappingToken
 
 #: In place of the path of a request.
 _PATH = "secret/share"
@@ -80,7 +82,7 @@ class Share:
 
     @classmethod
     def of(cls, origin: Origin, content: bytes) -> "Share":
-        """Return the share that is stored as *content*."""
+        """Return the share that is stored as *content*, with its own expiry."""
         text, _, value = content.partition(b"\n")
         header = json.loads(text)
         details = {name: header[name] for name in ("name", "namespace", "version") if header.get(name)}
@@ -101,11 +103,18 @@ class Shares:
     """
 
     def __init__(
-        self, keyring: Keyring, guard: KeyringGuard, secrets: SecretService, *, max_bytes: int
+        self,
+        keyring: Keyring,
+        guard: KeyringGuard,
+        secrets: SecretService,
+        find_key: Callable[[], TokenKey | None],
+        *,
+        max_bytes: int,
     ) -> None:
+        """Share values of up to *max_bytes*; *find_key* as that of `Wrapping`."""
         self._secrets = secrets
         self._max_bytes = max_bytes
-        self._wrapping = Wrapping(keyring, guard, secrets, namespace=SHARES)
+        self._wrapping = Wrapping(keyring, guard, secrets, find_key, namespace=SHARES)
         self._checks = Turns(MAX_CHECKS, seconds=_WAIT_TIMEOUT_SECONDS)
 
     def share_secret(
@@ -159,9 +168,9 @@ class Shares:
             "shared_by": attempt.principal.name,
             "has_passphrase": cipher is not None,
         }
-        origin = Origin(_PATH, moment(datetime.now(UTC)), terms.seconds)
+        origin = Origin(_PATH, moment(datetime.now(UTC)), terms.seconds, Basis.of(attempt))
         content = json.dumps(header).encode() + b"\n" + value
-        self._wrapping.keep(token, content, origin, has_canary=has_canary)
+        origin = self._wrapping.keep(token, content, origin, has_canary=has_canary)
         return NewShare(token=token.text, expires_at=origin.end)
 
     def look_up(self, token: str, *, attempt: Attempt) -> Share:
@@ -217,12 +226,13 @@ class Shares:
     def _find(self, text: str, attempt: Attempt) -> tuple[WrappingToken, Share]:
         token = WrappingToken(text)
         try:
-            share = Share.of(*self._wrapping.peek(token))
+            origin, content = self._wrapping.peek(token)
+            share = Share.of(origin, content)
+            attempt.secret_id = token.accessor
+            attempt.details |= share.details
+            return token, replace(share, expires_at=self._wrapping.require_valid(origin))
         except InvalidWrappingTokenError as error:
             raise InvalidLinkError(error.reason) from None
-        attempt.secret_id = token.accessor
-        attempt.details |= share.details
-        return token, share
 
     def _spend(self, token: WrappingToken, value: bytes, attempt: Attempt) -> bytes:
         """Spend *token*, and return its *value* if no one else gets it."""

@@ -17,7 +17,7 @@ from vault.core.principal import Scope
 from vault.core.timestamps import to_milliseconds
 from vault.crypto import Keyring
 from vault.documents.guard import best_effort_cleanup
-from vault.documents.stored_secret import StoredSecret, StoredVersion, VersionInfo
+from vault.documents.stored_secret import StoredSecret, VersionInfo
 from vault.keys.guard import KeyringGuard
 from vault.observability import metrics
 from vault.secrets import reach, read_limits
@@ -164,7 +164,7 @@ class SecretService:
         item.reference.admit(item.attempt)
         self._guard.require()
         secret = self._find_with_memory(item)
-        if _version(secret, item.version) is None:
+        if secret.stored(item.version) is None:
             self._miss(item, secret)
         self._open(item, secret)
         made = make(item)
@@ -251,7 +251,7 @@ class SecretService:
 
     def _open(self, item: Fetch, secret: StoredSecret) -> None:
         now = datetime.now(UTC)
-        stored = _version(secret, item.version)
+        stored = secret.stored(item.version)
         if stored is None:
             raise SecretNotFoundError
         plaintext = b"" if stored.is_withheld else secret.decrypt_version(stored, self._keyring)
@@ -311,16 +311,9 @@ def _size(items: Sequence[Fetch]) -> int:
     return sum(len(item.plaintext) for item in items)
 
 
-def _version(secret: StoredSecret, version: int | None) -> StoredVersion | None:
-    """Return the newest, or the given, *version*; None if it is not stored."""
-    if version is None:
-        return secret.newest
-    return next((stored for stored in secret.versions if stored.version == version), None)
-
-
 def _size_of_version(secret: StoredSecret, version: int | None) -> int:
     """Return the bytes of the newest, or the given, *version*; 0 if it is not stored."""
-    stored = _version(secret, version)
+    stored = secret.stored(version)
     return len(stored.envelope) if stored else 0
 
 

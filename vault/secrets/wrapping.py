@@ -1,6 +1,7 @@
 """Wrapped replies: each is a one-time secret, and its token is the only key to it."""
 
 import json
+import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
@@ -13,18 +14,21 @@ from uuid import UUID
 
 from pymongo import ReturnDocument
 
-from vault.core.attempt import Attempt
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidWrappingTokenError, SecretNotFoundError, VaultError
 from vault.core.outcomes import Status
 from vault.core.paths import ALL_PATHS
 from vault.crypto import Keyring
+from vault.crypto.token_key import TokenKey
+from vault.documents.expressions import bounded_fetch
 from vault.documents.guard import best_effort_cleanup, storage_errors
+from vault.documents.maker import ENDLESS, Maker
 from vault.documents.secret import Secret
 from vault.documents.stored_secret import StoredSecret
 from vault.keys.guard import KeyringGuard
 from vault.secrets import read_limits
 from vault.secrets.items import Fetch
-from vault.secrets.requests import KEPT, REPLIES, NewSecret, Reference
+from vault.secrets.requests import KEPT, NOT_KEPT, REPLIES, NewSecret, Reference
 from vault.secrets.service import Made, SecretService, require_size
 from vault.secrets.store import SecretStore
 
@@ -51,6 +55,30 @@ MAX_TRIES = 5
 _TRIES = {"$ifNull": ["$tries", 0]}
 
 
+#: Precedes the basis of a reply, and follows it. Versions up to 1.1 take both for a part of the reply's own
+#: object, and ignore it there: in Vault's envelopes, it is in place of a request ID.
+_BASIS, _BASIS_END = b'{"request_id":', b",\t"
+
+
+class Basis(NamedTuple):
+    """The facts on which a kept reply depends: the right of its maker, and the secret in it.
+
+    It is encrypted with the reply, so that no one can extend a reply, or detach it from its secret.
+    """
+
+    maker: Maker = Maker()
+    #: The ID of the secret, and the number of the version whose value it has; empty, and 0 for none.
+    secret_id: str = ""
+    version: int = 0
+
+    @classmethod
+    def of(cls, attempt: Attempt) -> Self:
+        """Return the basis of the reply to *attempt*, which succeeded."""
+        # The details have the first version only if it was asked for.
+        version = attempt.details.get("version", 1) if attempt.action is Action.FETCH else 0
+        return cls(Maker.of(attempt.principal), attempt.secret_id or "", version)
+
+
 class Origin(NamedTuple):
     """The origin of a wrapped reply."""
 
@@ -60,11 +88,35 @@ class Origin(NamedTuple):
     created_at: str
     #: Its life in seconds.
     seconds: int
+    #: Empty for replies of version 1.1 and earlier.
+    basis: Basis = Basis()
+
+    @property
+    def begin(self) -> datetime:
+        """The time of wrapping."""
+        return datetime.fromisoformat(self.created_at)
 
     @property
     def end(self) -> datetime:
         """The time of its expiry."""
-        return datetime.fromisoformat(self.created_at) + timedelta(seconds=self.seconds)
+        return self.begin + timedelta(seconds=self.seconds)
+
+    def join(self, reply: bytes) -> bytes:
+        """Return this origin and *reply*, a JSON object that is not empty and can have further bytes."""
+        *first, basis = self
+        content = _BASIS + json.dumps(basis).encode() + _BASIS_END + reply.removeprefix(b"{")
+        return json.dumps(first).encode() + b"\n" + content
+
+    @classmethod
+    def split(cls, plaintext: bytes) -> tuple[Self, bytes]:
+        """Return what `join` joined."""
+        first, _, content = plaintext.partition(b"\n")
+        origin = cls(*json.loads(first))
+        if not content.startswith(_BASIS):
+            return origin, content
+        text, _, reply = content.removeprefix(_BASIS).partition(_BASIS_END)
+        maker, *others = json.loads(text)
+        return origin._replace(basis=Basis(Maker(*maker), *others)), b"{" + reply
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,20 +155,31 @@ class Wrapping:
     """
 
     def __init__(
-        self, keyring: Keyring, guard: KeyringGuard, secrets: SecretService, *, namespace: str = REPLIES
+        self,
+        keyring: Keyring,
+        guard: KeyringGuard,
+        secrets: SecretService,
+        find_key: Callable[[], TokenKey | None],
+        *,
+        namespace: str = REPLIES,
     ) -> None:
-        """Keep replies in *namespace*: a token opens only those of the same one."""
+        """Keep replies in *namespace*: a token opens only those of the same one.
+
+        *find_key* returns the key that seals the tokens of makers.
+        """
         self._namespace = namespace
+        self._find_key = find_key
         self._keyring = keyring
         self._guard = guard
         self._secrets = secrets
         # Anyone who has tokens can look up many at once.
         self._store = SecretStore(max_bytes=MAX_BYTES, kept_in=namespace)
 
-    def keep(self, token: WrappingToken, reply: bytes, origin: Origin, *, has_canary: bool = False) -> None:
+    def keep(self, token: WrappingToken, reply: bytes, origin: Origin, *, has_canary: bool = False) -> Origin:
         """Keep *reply* for the one who presents the new *token* during its life, at most `MAX_LIFETIME`.
 
-        With *has_canary*, unwrapping it counts as a read of a canary.
+        It is a JSON object that is not empty, and can have further bytes. With *has_canary*, unwrapping it
+        counts as a read of a canary. Return its origin, whose life is not longer than that of its secret.
 
         The request that it answers has an entry; keeping the reply has no other.
 
@@ -125,12 +188,13 @@ class Wrapping:
             OverloadedError: Too many requests wait for MongoDB.
         """
         require_size(reply, MAX_BYTES)
+        origin = self._within_secret(origin)
         # Encrypted together, so that no one else can say where a reply comes from.
-        plaintext = json.dumps(origin).encode() + b"\n" + reply
         new_secret = NewSecret(
-            plaintext=plaintext, ttl_seconds=origin.seconds, max_reads=1, canary=has_canary
+            plaintext=origin.join(reply), ttl_seconds=origin.seconds, max_reads=1, canary=has_canary
         )
         self._store.publish([new_secret.document(self._namespace, token.accessor)])
+        return origin
 
     def unwrap(
         self, token: WrappingToken, make: Callable[[bytes], Made], *, attempt: Attempt
@@ -140,7 +204,7 @@ class Wrapping:
         If *make* raises an error, the token stays valid.
 
         Raises:
-            InvalidWrappingTokenError: It is unknown, was unwrapped before, or has expired.
+            InvalidWrappingTokenError: It is unknown, was unwrapped before, or has ended: see `require_valid`.
             SecretBusyError: The read ended before it was counted.
             DecryptionError: The stored reply does not verify.
         """
@@ -150,8 +214,11 @@ class Wrapping:
         item = Fetch(attempt=replace(attempt, principal=reader, whole=attempt), reference=reference)
 
         def made(item: Fetch) -> tuple[Made, Origin]:
-            origin, _, reply = item.plaintext.partition(b"\n")
-            return make(reply), Origin(*json.loads(origin))
+            origin, reply = Origin.split(item.plaintext)
+            # On record even if it is refused.
+            attempt.secret_id = token.accessor
+            self.require_valid(origin)
+            return make(reply), origin
 
         try:
             found = self._secrets.read(item, made)
@@ -164,18 +231,71 @@ class Wrapping:
         """Return where the reply of *token* comes from, without unwrapping it. Errors as `unwrap`."""
         origin, _ = self.peek(token)
         attempt.secret_id = token.accessor
+        self.require_valid(origin)
         attempt.finish(Status.SUCCESS)
         return origin
 
     def peek(self, token: WrappingToken) -> tuple[Origin, bytes]:
-        """Return the origin and the content of the reply of *token*, which stays wrapped.
+        """Return the origin and the content of the reply of *token*, which stays wrapped, valid or not.
 
         Raises:
             InvalidWrappingTokenError: It is unknown, was unwrapped before, or has expired.
             DecryptionError: The stored reply does not verify.
         """
-        origin, _, reply = self._find(token).decrypt(self._keyring).partition(b"\n")
-        return Origin(*json.loads(origin)), reply
+        return Origin.split(self._find(token).decrypt(self._keyring))
+
+    def require_valid(self, origin: Origin) -> datetime:
+        """Require that a reply of this *origin*, which has not expired, has not ended; return its end.
+
+        It ends when its secret, or the version of which it has the value, can no longer be read, and when the
+        right of its maker ends. It is valid again if the secret is restored.
+
+        Raises:
+            InvalidWrappingTokenError: It has ended.
+            DecryptionError: The stored secret does not verify.
+        """
+        basis, now = origin.basis, datetime.now(UTC)
+        secret_end = ENDLESS
+        if basis.secret_id:
+            secret = self._find_secret(basis)
+            if secret is None or not _is_readable(secret, basis.version, now):
+                raise InvalidWrappingTokenError("its secret ended")
+            secret_end = secret.expires_at or ENDLESS
+        key = self._find_key()
+        with storage_errors("find"):
+            maker_end = basis.maker.end(key, since=origin.begin)
+        if maker_end <= now:
+            raise InvalidWrappingTokenError("its maker was revoked")
+        return min(origin.end, secret_end, maker_end)
+
+    def _within_secret(self, origin: Origin) -> Origin:
+        """Return *origin* with a life that ends with its secret."""
+        basis = origin.basis
+        secret = self._find_secret(basis) if basis.secret_id else None
+        if secret is None:
+            return origin
+        if secret.reads_left == 0:
+            # This reply is its last read: no one can end the secret any more, and MongoDB removes it.
+            origin = origin._replace(basis=Basis(basis.maker))
+        if secret.expires_at is None:
+            return origin
+        left = math.ceil((secret.expires_at - origin.begin).total_seconds())
+        return origin._replace(seconds=max(1, min(origin.seconds, left)))
+
+    def _find_secret(self, basis: Basis) -> StoredSecret | None:
+        """Return the secret of *basis* if it and the version exist; its limits are genuine."""
+        version = basis.version or None
+        query = {"_id": basis.secret_id, **NOT_KEPT}
+        with storage_errors("find"):
+            # Without the values of other versions, which can be megabytes.
+            document = Secret.raw().find_one(
+                query, bounded_fetch(MAX_BYTES, by_id=[(basis.secret_id, version)])
+            )
+        secret = StoredSecret(document) if document else None
+        if secret is None or not (stored := secret.stored(version)):
+            return None
+        secret.decrypt_version(stored, self._keyring)
+        return secret
 
     def take_try(self, token: WrappingToken) -> int:
         """Take one of `MAX_TRIES` to open the reply of *token*; return its number, or 0 if none is left.
@@ -230,6 +350,10 @@ class Wrapping:
         if secret is None or not secret.is_visible(datetime.now(UTC)):
             raise InvalidWrappingTokenError("unknown")
         return secret
+
+
+def _is_readable(secret: StoredSecret, version: int, now: datetime) -> bool:
+    return secret.is_visible(now) and (not version or secret.is_readable(version, now))
 
 
 def unspent() -> Iterator[Sequence[str]]:

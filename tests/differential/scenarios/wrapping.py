@@ -48,6 +48,22 @@ WRAPPING = (
             post("sys/wrapping/lookup", {"token": "{first}"}, headers=WRAP, caller="anonymous"),
             post(_UNWRAP, headers={"X-Vault-Wrap-TTL": "24h"}, caller="first", keep="second"),
             post(_UNWRAP, caller="second"),
+            post("sys/wrapping/wrap", {"a": 1}, headers=WRAP, keep="third"),
+            post(_UNWRAP, {"token": "{third}"}, headers={"X-Vault-Wrap-TTL": "30s"}, keep="fourth"),
+            post(_UNWRAP, headers=WRAP, caller="third"),
+            post(_UNWRAP, {"token": "{fourth}"}),
+        ),
+    ),
+    Scenario(
+        "wrapping ends",
+        "A wrapped value ends with its secret; a reply without a value stays.",
+        (
+            write("a", k="v"),
+            get("secret/data/~/a", headers=WRAP, keep="value"),
+            get("secret/metadata/~/a", headers=WRAP, keep="metadata"),
+            delete("secret/data/~/a"),
+            post(_UNWRAP, caller="value"),
+            post(_UNWRAP, caller="metadata"),
         ),
     ),
     Scenario(

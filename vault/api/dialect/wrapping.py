@@ -96,7 +96,7 @@ def unwrap_data() -> Response:
     # Reserved first: afterwards, the reply is spent.
     with auth.CountedFailures(attempt), reply_memory(MAX_BYTES):
         reply, origin = services().wrapping.unwrap(WrappingToken(token), restored, attempt=attempt)
-    wrapping_replies.end_by(origin.end)
+    wrapping_replies.end_with(origin)
     return reply
 
 

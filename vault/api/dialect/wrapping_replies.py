@@ -15,10 +15,10 @@ from vault.api.operations.blueprint import current_attempt, services
 from vault.core import kv_values
 from vault.core.errors import InvalidWrappingTokenError
 from vault.core.timestamps import moment
-from vault.secrets.wrapping import MAX_LIFETIME, Origin, WrappingToken
+from vault.secrets.wrapping import MAX_LIFETIME, Basis, Origin, WrappingToken
 
 _HEADER = "X-Vault-Wrap-TTL"
-_END = "wrapping_end"
+_BEFORE = "wrapped_before"
 
 
 def lifetime() -> int:
@@ -34,9 +34,9 @@ def lifetime() -> int:
     return math.ceil(found.total_seconds())
 
 
-def end_by(end: datetime) -> None:
-    """Limit the life of the wrapped reply to the current request, which was wrapped before."""
-    setattr(g, _END, end)
+def end_with(origin: Origin) -> None:
+    """End the wrapped reply to the current request as its former wrapping, of this *origin*, would have."""
+    setattr(g, _BEFORE, origin)
 
 
 def wrapped(view: Callable[[], Response], *, has_body: bool) -> Response:
@@ -45,7 +45,7 @@ def wrapped(view: Callable[[], Response], *, has_body: bool) -> Response:
     Only successes that have a body are wrapped, and the entry of the request says so.
 
     Raises:
-        InvalidWrappingTokenError: The reply ends within a second, by `end_by`.
+        InvalidWrappingTokenError: The reply ends within a second, by `end_with`.
     """
     seconds = lifetime()
     if not seconds or not has_body:
@@ -55,16 +55,14 @@ def wrapped(view: Callable[[], Response], *, has_body: bool) -> Response:
     reply = view()
     if reply.status_code != HTTPStatus.OK:
         return reply
-    now = datetime.now(UTC)
-    seconds = min(seconds, _seconds_left(now))
-    origin = Origin(request.path.removeprefix(DIALECT), moment(now), seconds)
+    origin = _origin(seconds, datetime.now(UTC))
     content = reply.get_data()
     has_canary = "canary" in current_attempt().details
-    services().wrapping.keep(token, content, origin, has_canary=has_canary)
+    origin = services().wrapping.keep(token, content, origin, has_canary=has_canary)
     info = {
         "token": token.text,
         "accessor": token.accessor,
-        "ttl": seconds,
+        "ttl": origin.seconds,
         "creation_time": origin.created_at,
         "creation_path": origin.path,
         **_wrapped_accessor(content),
@@ -72,16 +70,17 @@ def wrapped(view: Callable[[], Response], *, has_body: bool) -> Response:
     return envelope(None, wrap_info=info, request_id="")
 
 
-def _seconds_left(now: datetime) -> int:
-    """Return the whole seconds from *now* for which the reply can be kept, by `end_by`.
-
-    Rounded down: otherwise, each further wrapping would prolong it.
-    """
-    end: datetime = g.pop(_END, now + MAX_LIFETIME)
-    left = (end - now) // timedelta(seconds=1)
+def _origin(seconds: int, now: datetime) -> Origin:
+    """Return the origin of the reply to the current request, wrapped *now*, for *seconds* at most."""
+    before: Origin | None = g.pop(_BEFORE, None)
+    path = request.path.removeprefix(DIALECT)
+    if before is None:
+        return Origin(path, moment(now), seconds, Basis.of(current_attempt()))
+    # Rounded down: otherwise, each further wrapping would prolong it.
+    left = (before.end - now) // timedelta(seconds=1)
     if left < 1:
         raise InvalidWrappingTokenError("unknown")
-    return left
+    return Origin(path, moment(now), min(seconds, left), before.basis)
 
 
 def _wrapped_accessor(content: bytes) -> dict[str, str]:

@@ -18,13 +18,14 @@ PARAGRAPHS = {
         "network, or a JWT that does not match the role. Operators find the reason in the audit trail."
     ),
     "invalid_wrapping_token": (
-        "The wrapping token never existed, was unwrapped or used for another request before, or its life is "
-        "over. If no one else should have had it, treat the wrapped reply as exposed."
+        "The wrapping token never existed, was unwrapped or used for another request before, or it ended: by "
+        "itself, with its secret, or with its maker's token. If no one else should have had it, treat the "
+        "wrapped reply as exposed."
     ),
     "invalid_link": (
         "The link to a shared value, or to a request for one, never existed, was used before, or has "
-        "expired; or its maker lost the right to it. If no one else should have had it, treat the value as "
-        "exposed."
+        "expired; its maker lost the right to it, or its secret ended. If no one else should have had it, "
+        "treat the value as exposed."
     ),
     "wrong_passphrase": (
         "The shared value has a passphrase, and the request has none or another one. After five wrong ones, "

@@ -141,7 +141,9 @@ class ShareInfoSchema(Reply):
     """A share, without its value."""
 
     shared_by = text_field("The principal that shared it.", "alice", required=True)
-    expires_at = time_field("The time of its expiry.", _EXPIRES, allow_none=False)
+    expires_at = time_field(
+        "The time of its expiry, or of that of its secret or its maker's token.", _EXPIRES, allow_none=False
+    )
     has_passphrase = boolean_field("True if it opens only with a passphrase.", required=True)
 
 
@@ -240,7 +242,8 @@ def share_secret(body: dict[str, Any]) -> dict[str, Any]:
     Returns the token of a link with which one person, without a credential, can open the newest value of a
     secret, or a value in the body, once. A secret is read for that, as by a fetch. A value in the body is
     stored until then, so it requires the scope `secret:create`, too. Send the token in a link's fragment, as
-    the `url`, and a passphrase another way. The event `share.opened` says that someone has opened it.
+    the `url`, and a passphrase another way. The event `share.opened` says that someone has opened it. The
+    link ends with the secret, the version, and your token or role, too.
     """
     attempt, terms = current_attempt(), body["terms"]
     if "value" in body:

@@ -36,11 +36,11 @@ class InvalidLoginError(InvalidCredentialError):
 
 
 class InvalidWrappingTokenError(InvalidCredentialError):
-    """A wrapping token is unknown, was used before, or has expired. Only the audit trail has the reason."""
+    """A wrapping token is unknown, was used before, or has ended. Only the audit trail has the reason."""
 
 
 class InvalidLinkError(InvalidCredentialError):
-    """The token of a share or of a request for a value is unknown, was used before, or has expired."""
+    """The token of a share or of a request for a value is unknown, was used before, or has ended."""
 
     message = "The link was used before, has expired, or never existed."
 
