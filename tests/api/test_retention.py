@@ -159,6 +159,9 @@ def test_an_entry_names_changed_rules_and_dropped_versions(ask: Ask, stored: Sto
     ask("POST", "data/a/b", {"data": {}, "options": {"cas": 4}})
     ask("POST", "metadata/a/b", {"max_versions": 2, "cas_required": False})
     ask("POST", "metadata/a/b", {"max_versions": 2})
+    ask("POST", "metadata/a/b", {"delete_version_after": "90m"})
+    ask("POST", "metadata/a/b", {"delete_version_after": "0s"})
+    ask("POST", "metadata/new", {"delete_version_after": "1s"})
     assert [entry["details"] for entry in trail(stored)] == [
         NAMED
         | {"rules": {"version_required": {"old": False, "new": True}, "max_versions": {"old": 0, "new": 2}}},
@@ -166,6 +169,12 @@ def test_an_entry_names_changed_rules_and_dropped_versions(ask: Ask, stored: Sto
         NAMED | {"version": 5, "dropped": [3]},
         NAMED | {"rules": {"version_required": {"old": True, "new": False}}},
         NAMED,
+        NAMED | {"rules": {"delete_version_after": {"old": "0s", "new": "1h30m0s"}}},
+        NAMED | {"rules": {"delete_version_after": {"old": "1h30m0s", "new": "0s"}}},
+        {
+            **(NAMED | {"name": "new", "version": 0}),
+            "rules": {"delete_version_after": {"old": "0s", "new": "1s"}},
+        },
     ]
 
 

@@ -38,6 +38,7 @@ _RIGHTS = {
     "hvac": "reader",
     "bao": "reader",
     "agent": "team",
+    "manager": "manager",
 }
 
 #: The lifetime of these tokens. Two are not renewed: what is left of so long a life is compared by the hour.
@@ -45,8 +46,8 @@ _RIGHTS = {
 _LIFETIMES = dict.fromkeys(_RIGHTS, "1h") | dict.fromkeys(("team", "reader"), "24h")
 
 #: What a valid credential can do here, whatever its scopes: beyond OpenBao's own default policy.
-_ANY = {"secret/config": "read", "sys/mounts": "read", "auth/token/lookup-self": "read update"}
-#: The roles `writer`, below a folder, and `reader`.
+_ANY = {"secret/config": "read", "auth/token/lookup-self": "read update"}
+#: The roles `writer`, below a folder, and `reader`, and a reader that creates tokens.
 _POLICIES = {
     "team": {
         f"secret/data/{TEAM}/*": "create read update patch delete",
@@ -60,6 +61,11 @@ _POLICIES = {
         "secret/metadata/*": "read list",
         "secret/subkeys/*": "read",
         "secret/foo": "read",
+        "sys/mounts": "read",
+    },
+    "manager": {
+        "secret/data/*": "read",
+        "auth/token/create": "create update",
     },
 }
 
@@ -192,7 +198,11 @@ class SecretManager(Server):
 
     def __init__(self, service: Service, environment: dict[str, str], folder: Path) -> None:
         self.url, self.environment = service.url, environment
-        rights = {"team": ("--role", "writer", "--path", f"{TEAM}/"), "reader": ("--role", "reader")}
+        rights = {
+            "team": ("--role", "writer", "--path", f"{TEAM}/"),
+            "reader": ("--role", "reader"),
+            "manager": ("--scope", "secret:fetch", "--scope", "token:manage"),
+        }
         self.tokens = {
             name: tokens(environment, folder, "create", "--name", name, *options)
             for name, options in {

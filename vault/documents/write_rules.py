@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass
 from typing import Any, Self
 
+from vault.core.durations import kv_duration_text
+
 #: The maximum of a rule; in seconds, 68 years.
 MAX_NUMBER = 2**31 - 1
 
@@ -35,11 +37,16 @@ class WriteRules:
         return {name: rule for name, rule in rules.items() if rule}
 
     def changes(self, new: Self) -> dict[str, dict[str, Any]]:
-        """Return the rules that differ in *new*, each with its `old` and its `new` value."""
-        before, after = asdict(self), asdict(new)
+        """Return the rules that differ in *new*, each with its `old` and its `new` value, for an entry."""
+        before, after = self._shown(), new._shown()
         return {
             name: {"old": before[name], "new": after[name]} for name in before if before[name] != after[name]
         }
+
+    def _shown(self) -> dict[str, Any]:
+        """Return all rules; the one of time as people set it, under the name that they know."""
+        rules = asdict(self)
+        return rules | {"delete_version_after": kv_duration_text(rules.pop("delete_after_seconds"))}
 
 
 def _is_like(value: object, default: object) -> bool:

@@ -8,6 +8,7 @@ from vault.core.attempt import Action, Attempt
 from vault.core.errors import NameTakenError, SecretNotFoundError, VersionConflictError
 from vault.core.principal import Scope
 from vault.documents.retry import attempts
+from vault.documents.write_rules import WriteRules
 from vault.secrets.changes import SecretWriter
 from vault.secrets.requests import NewSecret, Reference, Written
 from vault.secrets.service import SecretService
@@ -75,6 +76,8 @@ class Upsert:
 
         def create() -> Written:
             attempt.details["version"] = NO_VERSION
+            if rules := WriteRules().changes(new_secret.rules):
+                attempt.details["rules"] = rules
             return self._creates.create_named(new_secret, attempt=attempt)
 
         _either(change, create, Action.UPDATE_METADATA, attempt)

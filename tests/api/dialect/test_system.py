@@ -82,8 +82,7 @@ def test_another_status_is_400(anonymous: DialectClient) -> None:
 
 def test_the_mounts_are_fixed(app: Flask, root: DialectClient) -> None:
     """Every credential sees the same mounts: KV version 2 at `secret/`, and the three ways to log in."""
-    limited = DialectClient.of(app, "limited", role="reader", paths=("in/",))
-    for client in (root, limited):
+    for client in (root, DialectClient.of(app, "reader", role="reader")):
         mounts = client("GET", "sys/mounts")
         assert set(mounts["data"]) == {"secret/", "sys/"}
         # Next to the envelope's own fields, as the real one has it.
@@ -93,6 +92,19 @@ def test_the_mounts_are_fixed(app: Flask, root: DialectClient) -> None:
         assert set(visible["auth"]) == {"approle/", "jwt/", "token/"}
     kv = mounts["data"]["secret/"]
     assert (kv["type"], kv["options"]) == ("kv", {"version": "2"})
+
+
+def test_a_caller_with_paths_lists_no_mounts(app: Flask, stored: Stored) -> None:
+    """As on the real server, a tenant finds the mount of its paths, and 403 in place of all mounts."""
+    tenant = DialectClient.of(app, "tenant", role="reader", paths=("billing/",))
+    assert tenant.refused("GET", "sys/mounts") == (403, FORBIDDEN)
+    entry = trail(stored)[-1]
+    assert (entry["action"], entry["status"]) == ("mounts", "denied")
+    found = tenant("POST", "sys/capabilities-self", {"paths": ["sys/mounts", "auth/token/lookup-self"]})
+    assert found["sys/mounts"] == ["deny"]
+    assert found["auth/token/lookup-self"] == ["read", "update"]
+    assert tenant("GET", "sys/internal/ui/mounts/secret/billing/db")["data"]["path"] == "secret/"
+    assert "secret/" in tenant("GET", "sys/internal/ui/mounts")["data"]["secret"]
 
 
 def test_without_a_credential_no_mounts_are_visible(anonymous: DialectClient, stored: Stored) -> None:

@@ -132,6 +132,22 @@ def test_a_token_inherits_what_its_creation_omits(app: Flask) -> None:
     assert (seconds(fixed["lease_duration"], 600), fixed["renewable"]) == (True, False)
 
 
+@pytest.mark.parametrize("name", ["ttl", "period", "explicit_max_ttl"])
+@pytest.mark.parametrize("renewable", [True, False])
+def test_a_token_ends_with_a_creator_that_expires(app: Flask, name: str, renewable: bool) -> None:
+    """A time beyond the end of the creator is shortened to that, with a warning; such a token works."""
+    creator = DialectClient.of(app, "short", scopes=(Scope.TOKEN_MANAGE, Scope.SECRET_FETCH), seconds=600)
+    reply = creator("POST", CREATE, {name: "2h", "renewable": renewable})
+    [warning] = reply["warnings"]
+    assert "exceeded the effective max_ttl" in warning
+    auth = reply["auth"]
+    assert seconds(auth["lease_duration"], 600)
+    assert creator.having(auth["client_token"])("GET", SELF)
+    fitting = creator("POST", CREATE, {name: "30s", "renewable": renewable})
+    assert fitting["warnings"] is None
+    assert seconds(fitting["auth"]["lease_duration"], 30)
+
+
 def test_what_cannot_be_honoured_is_400(root: DialectClient) -> None:
     """An option that the service does not have, or does not understand, creates no token."""
     for body in [
@@ -388,15 +404,22 @@ def test_revoking_a_token_alone_keeps_its_children(root: DialectClient) -> None:
 
 
 @pytest.mark.promise("vault")
-def test_only_a_caller_with_all_rights_makes_orphans(app: Flask) -> None:
-    """An orphan outlives a revocation of its creator, so it requires every scope and no limit to paths."""
+def test_only_a_caller_with_all_rights_makes_orphans(app: Flask, stored: Stored) -> None:
+    """An orphan outlives a revocation of its creator, so it requires every scope and no limit to paths.
+
+    As on the real server, the refusal of `create` says so.
+    """
     for name, grant in (
         ("few", {"scopes": (Scope.TOKEN_MANAGE, Scope.SECRET_FETCH)}),
         ("paths", {"role": "admin", "paths": ("a/",)}),
     ):
         manager = DialectClient.of(app, name, **grant)
         assert manager.refused("POST", ORPHAN, {}) == (403, FORBIDDEN)
-        assert manager.refused("POST", CREATE, {"no_parent": True}) == (403, FORBIDDEN)
+        status, found = manager.refused("POST", CREATE, {"no_parent": True})
+        assert status == 400
+        assert "root or sudo privileges required to create orphan token" in found["errors"][0]
+        assert "no_parent" in found["errors"][0]
+        assert trail(stored)[-1]["status"] == "denied"
 
 
 def test_ignored_parameters_get_a_warning(root: DialectClient) -> None:

@@ -118,6 +118,23 @@ TOKENS = (
         ),
     ),
     Scenario(
+        "limited creators",
+        "A caller with few rights creates tokens that read what it reads, and no orphans.",
+        (
+            post("secret/data/~/a", {"data": {"k": 1}}),
+            *(
+                call
+                for number, body in enumerate(({"ttl": "30m"}, {"ttl": "30m", "renewable": False}))
+                for call in (
+                    post(f"{_TOKEN}/create", body, caller="manager", keep=f"made{number}"),
+                    get("secret/data/~/a", caller=f"made{number}"),
+                )
+            ),
+            post(f"{_TOKEN}/create", {"ttl": "30m", "no_parent": True}, caller="manager"),
+            post(f"{_TOKEN}/create-orphan", {"ttl": "30m"}, caller="manager"),
+        ),
+    ),
+    Scenario(
         "periods",
         "A period takes the place of the lifetime, and a longest age limits both.",
         (

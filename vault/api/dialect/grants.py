@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from werkzeug.exceptions import BadRequest
@@ -12,11 +12,16 @@ from vault.api.dialect.values import duration
 from vault.api.document.fields import Body, boolean_field, text_field, texts_field
 from vault.auth.tokens.tokens import Grant
 from vault.core.credentials import has_token
-from vault.core.principal import MAX_LIFETIME, ROLES, Scope, is_name, scopes_named
+from vault.core.principal import MAX_LIFETIME, ROLES, Principal, Scope, is_name, scopes_named
 
 #: Random characters at the end of a new token's name: names of tokens cannot be reused, Vault's can.
 _NAME_SUFFIX_BYTES = 6
 _MAX_PREFIX_LENGTH = 50
+
+#: A token ends so much earlier than its creator: time passes until it is made.
+_MARGIN = timedelta(seconds=5)
+#: A cut below this gets no warning: programs ask for the lifetime with which their own token was made.
+_SMALL_CUT = timedelta(minutes=1)
 
 
 class NewClientToken(Body):
@@ -48,10 +53,8 @@ _UNSUPPORTED: dict[str, tuple[str, ...]] = {
 _KNOWN = {*NewClientToken().fields, "lease", *_HARMLESS, *_UNSUPPORTED}
 
 
-def grant_in(
-    body: Mapping[str, Any], own_scopes: frozenset[Scope], *, orphan: bool
-) -> tuple[Grant, list[str]]:
-    """Return the grant that *body* asks for, and warnings.
+def grant_in(body: Mapping[str, Any], creator: Principal, *, orphan: bool) -> tuple[Grant, list[str]]:
+    """Return the grant that *body* asks for, and warnings. It ends with its *creator* at the latest.
 
     Raises:
         BadRequest: It has an option that the service cannot honour.
@@ -69,19 +72,36 @@ def grant_in(
     asked = period or ttl
     lifetime = min(asked or longest, longest) if longest else asked
     is_renewable = renewable and bool(lifetime)
+    left = _time_left(creator)
     grant = Grant(
         name=_new_name(given.get("display_name") or "token"),
-        scopes=_scopes(given.get("policies")) or own_scopes,
+        scopes=_scopes(given.get("policies")) or creator.scopes,
         # A renewal of a periodic token is for all of its period, or until its end.
-        lifetime=(period if is_renewable and period else lifetime) or None,
+        lifetime=(period or lifetime) if is_renewable else _within(left, lifetime),
         renewable=is_renewable,
-        max_age=longest if is_renewable and longest else None,
+        max_age=_within(left, longest) if is_renewable and longest else None,
         periodic=bool(period),
         orphan=orphan or no_parent,
     )
+    asked = asked or longest
+    if left and asked - left > _SMALL_CUT:
+        longest = min(longest or left, left)
     warnings = dialect_warnings.capped("period" if period else "TTL", asked, longest)
     warnings += [f"{name}: {_HARMLESS[name]}" for name in sorted(_HARMLESS) if given.get(name)]
     return grant, warnings + dialect_warnings.ignored(given, *_KNOWN)
+
+
+def _time_left(creator: Principal) -> timedelta | None:
+    """Return the time until the end of *creator*, in whole seconds; None without an end."""
+    if creator.expires_at is None:
+        return None
+    return timedelta(seconds=int((creator.expires_at - datetime.now(UTC)).total_seconds()))
+
+
+def _within(left: timedelta | None, time: timedelta) -> timedelta | None:
+    """Return *time*, or the time *left* to the creator if that is shorter; None without a time of its own."""
+    end = time if left is None else min(time, left - _MARGIN)
+    return end if end > timedelta() else None
 
 
 def _times(given: Mapping[str, Any]) -> tuple[timedelta, timedelta, timedelta]:

@@ -1,5 +1,6 @@
 """The base of Vault's dialect: its operations, and their documentation."""
 
+import re
 from collections.abc import Callable, Mapping, Sequence
 from functools import cache, partial, wraps
 from http import HTTPStatus
@@ -25,6 +26,12 @@ from vault.core.attempt import Action, Attempt
 from vault.core.principal import Scope
 
 MERGE_PATCH = "application/merge-patch+json"
+
+_NAME = "[!#$%&'*+.^_`|~0-9A-Za-z-]++"
+#: The value of a valid `Content-Type`, as the real server reads it.
+_MEDIA_TYPE = re.compile(
+    rf'{_NAME}(?:/{_NAME})?(?:[ \t]*+;[ \t]*+{_NAME}=(?:{_NAME}|"(?:[^"\\]|\\.)*+"))*+[ \t]*+;?[ \t]*+'
+)
 
 #: The two methods of a write, which mean the same.
 WRITES = ("POST", "PUT")
@@ -198,6 +205,8 @@ def _empty_success(view: Callable[..., Any]) -> dict[int | str, Any]:
 def _max_size(media_type: str, req: Request) -> int:
     if req.method not in WITH_BODY:
         return 0
+    if media_type and not _MEDIA_TYPE.fullmatch(req.headers.get("Content-Type", "")):
+        raise BadRequest(f"{req.method} requires a valid Content-Type: {media_type}")
     if media_type and req.mimetype != media_type:
         raise UnsupportedMediaType(
             f"{req.method} requires Content-Type of {media_type}, provided {req.mimetype}"

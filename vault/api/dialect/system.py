@@ -20,6 +20,7 @@ from vault.core.errors import MountForbiddenError
 from vault.core.outcomes import Status
 from vault.core.paths import Paths
 from vault.core.principal import Principal, Scope
+from vault.secrets import reach
 
 blueprint = DialectBlueprint(
     "Vault system",
@@ -221,8 +222,9 @@ def initialization() -> Response:
 def list_mounts() -> Response:
     """List the mounts.
 
-    Requires any valid credential.
+    Requires any valid credential without paths.
     """
+    reach.require_folder("", current_attempt())
     current_attempt().finish(Status.SUCCESS)
     return _also_outside(_SECRET_MOUNTS)
 
@@ -334,6 +336,9 @@ _OF_SECRETS: dict[str, dict[str, set[Scope]]] = {
     "secret/subkeys/": {"read": {Scope.SECRET_FETCH}},
 }
 
+#: The list of mounts, which a principal with paths may not read.
+_MOUNTS_PATH = "sys/mounts"
+
 #: The capabilities of every credential.
 _OF_ALL = {
     "auth/token/lookup-self": ["read", "update"],
@@ -341,7 +346,7 @@ _OF_ALL = {
     "auth/token/revoke-self": ["update"],
     "sys/capabilities-self": ["update"],
     "sys/internal/ui/mounts": ["read"],
-    "sys/mounts": ["read"],
+    _MOUNTS_PATH: ["read"],
     "sys/wrapping/lookup": ["update"],
     "sys/wrapping/unwrap": ["update"],
     "sys/wrapping/wrap": ["update"],
@@ -352,7 +357,7 @@ def _capabilities(path: str, principal: Principal) -> list[str]:
     """Return what *principal* may do at *path*, in order."""
     if principal.has_all_rights:
         return ["root"]
-    found = list(_OF_ALL.get(path, ()))
+    found = [] if path == _MOUNTS_PATH and principal.paths else list(_OF_ALL.get(path, ()))
     if path == "auth/token/create" and Scope.TOKEN_MANAGE in principal.scopes:
         found = ["update"]
     for prefix, needed in _OF_SECRETS.items():

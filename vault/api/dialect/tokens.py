@@ -28,6 +28,7 @@ from vault.auth.revocations import Cascade
 from vault.auth.tokens.others import TokenReference
 from vault.core.attempt import Action
 from vault.core.errors import (
+    GrantRefusedError,
     TokenNotFoundError,
     TokenNotRenewableError,
     TokenRequiredError,
@@ -53,6 +54,8 @@ _ACCESSOR_BYTES = 32
 
 _NO_ACCESSOR = "1 error occurred:\n\t* missing accessor\n\n"
 _WRONG_ACCESSOR = "1 error occurred:\n\t* invalid accessor\n\n"
+#: The real server's text, and the parameter, which many send without a need for it.
+_NO_ORPHAN = "root or sudo privileges required to create orphan token: no_parent requires all rights"
 _NO_TOKEN = "missing token ID"  # noqa: S105 - a refusal
 
 
@@ -179,8 +182,14 @@ def create_orphan() -> Response:
 
 def _create(*, orphan: bool) -> Response:
     attempt = current_attempt()
-    grant, warnings = grant_in(json_body(), attempt.principal.scopes, orphan=orphan)
-    issued = services().tokens.create(grant, attempt=attempt)
+    grant, warnings = grant_in(json_body(), attempt.principal, orphan=orphan)
+    try:
+        issued = services().tokens.create(grant, attempt=attempt)
+    except GrantRefusedError:
+        if orphan or not grant.orphan or attempt.principal.has_all_rights:
+            raise
+        attempt.finish(Status.DENIED)
+        raise BadRequest(_NO_ORPHAN) from None
     return envelope(None, auth=auth_of(issued.credential, issued.text), warnings=warnings)
 
 
