@@ -63,15 +63,18 @@ def _require_not_revoked(attempt: Attempt) -> None:
         raise InvalidCredentialError("revoked", principal=creator)
 
 
-def made_by(
-    creators: Iterable[str], key: TokenKey
-) -> Iterator[tuple[SealedDocument, Action, Mapping[str, str]]]:
-    """Yield all that *creators* made, except tokens, with the action and details of the end of each."""
-    names = list(creators)
-    made = {"created_by": {"$in": names}}
+#: A document, with the action and details of the entry of its end.
+Made = tuple[SealedDocument, Action, Mapping[str, str]]
+
+
+def standing_of(creators: Iterable[str], key: TokenKey) -> Iterator[Made]:
+    """Yield the roles, issuers, webhooks and plans that *creators* made: all that a plain revocation leaves.
+
+    Paused plans are omitted.
+    """
+    made = {"created_by": {"$in": list(creators)}}
     with storage_errors():
         roles, issuers, webhooks = Role.active(made), Issuer.active(made), Webhook.active(made)
-        requests, sessions = ValueRequest.active(made), list(Session.of_principals(names, key))
         plans = Rotation.active(made | {"is_paused": {"$ne": True}})
     # The creator of an altered one is uncertain, and it is invalid anyway.
     for role in filter(None, (Role.genuine(document, key) for document in roles)):
@@ -81,12 +84,21 @@ def made_by(
         yield issuer, Action.ISSUER_DELETE, {"issuer_name": issuer.name, "created_by": issuer.created_by}
     for webhook in filter(None, (Webhook.genuine(document, key) for document in webhooks)):
         yield webhook, Action.WEBHOOK_DELETE, {"webhook_id": webhook.id, "created_by": webhook.created_by}
-    for request in filter(None, (ValueRequest.genuine(document, key) for document in requests)):
-        subject = {"request_name": request.name, "namespace": request.namespace}
-        yield request, Action.REQUEST_DELETE, {**subject, "created_by": request.created_by}
     for plan in filter(None, (Rotation.genuine(document, key) for document in plans)):
         subject = {"rotation_name": plan.name, "namespace": plan.namespace}
         yield plan, Action.ROTATION_PAUSE, {**subject, "created_by": plan.created_by}
+
+
+def made_by(creators: Iterable[str], key: TokenKey) -> Iterator[Made]:
+    """Yield all that *creators* made, except tokens."""
+    names = list(creators)
+    with storage_errors():
+        requests = ValueRequest.active({"created_by": {"$in": names}})
+        sessions = list(Session.of_principals(names, key))
+    yield from standing_of(names, key)
+    for request in filter(None, (ValueRequest.genuine(document, key) for document in requests)):
+        subject = {"request_name": request.name, "namespace": request.namespace}
+        yield request, Action.REQUEST_DELETE, {**subject, "created_by": request.created_by}
     # Those of tokens end with these. Those of ID tokens would last for hours.
     for session, name in sessions:
         yield session, Action.LOGOUT, {"session_of": name}

@@ -1,12 +1,12 @@
 """Revocations of tokens, alone or with all that they created. Errors as in `publishing`."""
 
-from collections.abc import Collection, Sequence
-from dataclasses import replace
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from enum import Enum
 from ipaddress import ip_network
 
-from vault.auth.publishing import delete_made_by, made_by
+from vault.auth.publishing import delete_made_by, made_by, standing_of
 from vault.core.attempt import Attempt
 from vault.core.errors import RevocationRefusedError
 from vault.core.networks import cover
@@ -17,11 +17,22 @@ from vault.core.timestamps import to_milliseconds
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
 from vault.documents.role import Role
+from vault.documents.sealed import SealedDocument
 from vault.documents.token import Token
+
+#: The kinds of what `cascade` ends, and a plain revocation leaves.
+STANDING = ("token", "role", "issuer", "webhook", "rotation")
+
+#: The most tokens that a revocation names as staying.
+MAX_NAMED = 1_000
 
 
 class Cascade(Enum):
-    """The extent of a revocation, with its name in the audit entry. It includes all generations."""
+    """The extent of a revocation, with its name in the audit entry. It includes all generations.
+
+    Whatever it is, what acts in the name of a revoked token ends with it: sessions, wrapped replies, and open
+    shares and requests.
+    """
 
     NONE = ""
     #: The tokens that it created, except orphans.
@@ -33,6 +44,27 @@ class Cascade(Enum):
     def details(self) -> dict[str, bool]:
         """The details of the audit entry."""
         return {self.value: True} if self.value else {}
+
+
+@dataclass(frozen=True, slots=True)
+class Standing:
+    """Something that a revoked token created, which stays in effect."""
+
+    #: One of `STANDING`.
+    kind: str
+    #: The name within its namespace, or the ID of a webhook.
+    name: str
+
+
+@dataclass(frozen=True, slots=True)
+class Revocation:
+    """The result of a revocation."""
+
+    #: The names of the tokens that it revoked, without those revoked earlier.
+    revoked: tuple[str, ...]
+    #: What those tokens created, directly, and a revocation with `Cascade.ALL` would end; of tokens, at most
+    #: `MAX_NAMED`.
+    stays: tuple[Standing, ...]
 
 
 def require_covered(token: Token, key: TokenKey, attempt: Attempt) -> None:
@@ -70,17 +102,47 @@ def require_rights(held: Token | Role, kind: str, attempt: Attempt) -> None:
         raise RevocationRefusedError(f"This {kind} has more than yours: {refused}.")
 
 
-def revoke_all(
-    tokens: Sequence[Token], key: TokenKey, *, cascade: Cascade, attempt: Attempt
-) -> tuple[str, ...]:
-    """Revoke *tokens*, and their descendants as *cascade* says; return the names of all.
+def revoke_all(tokens: Sequence[Token], key: TokenKey, *, cascade: Cascade, attempt: Attempt) -> Revocation:
+    """Revoke *tokens*, and their descendants as *cascade* says.
 
     The entry of *attempt* is durable; each further token gets its own first.
     """
     ended = [token.plain_name for token in tokens if _revoke(token, key)]
-    if cascade is Cascade.NONE:
-        return tuple(ended)
-    return (*ended, *_revoke_created([token.name for token in tokens], key, cascade, attempt))
+    # The name of an altered one can be that of another.
+    creators = {str(token.name) for token in tokens if token.is_genuine(key)}
+    if cascade is not Cascade.NONE:
+        created, names = _revoke_created([token.name for token in tokens], key, cascade, attempt)
+        ended += created
+        creators |= names
+    stays = () if cascade is Cascade.ALL else _standing(creators, key)
+    return Revocation(tuple(ended), stays)
+
+
+def _standing(creators: Collection[str], key: TokenKey) -> tuple[Standing, ...]:
+    """Return what *creators* created, and is in effect."""
+    now = datetime.now(UTC)
+    with storage_errors():
+        tokens = Token.in_effect(creators, now, limit=MAX_NAMED)
+    return (
+        *(Standing("token", token.plain_name) for token in tokens if token.is_genuine(key)),
+        *(
+            _named(details)
+            for document, _, details in standing_of(creators, key)
+            if not _has_expired(document, now)
+        ),
+    )
+
+
+def _has_expired(document: SealedDocument, now: datetime) -> bool:
+    """Return whether *document* has expired. Issuers and plans do not expire."""
+    expires_at: datetime | None = getattr(document, "expires_at", None)
+    return expires_at is not None and expires_at <= now
+
+
+def _named(details: Mapping[str, str]) -> Standing:
+    """Return what has these *details* in the entry of its end. The first one has its name."""
+    field, name = next(iter(details.items()))
+    return Standing(field.partition("_")[0], name)
 
 
 def holdings(principal: str, key: TokenKey) -> tuple[list[tuple[str, str]], list[str]]:
@@ -94,8 +156,8 @@ def holdings(principal: str, key: TokenKey) -> tuple[list[tuple[str, str]], list
     creators = names = [principal]
     while creators:
         for _, _, details in made_by(creators, key):
-            field, name = next(iter(details.items()))
-            found.append((field.partition("_")[0], name))
+            one = _named(details)
+            found.append((one.kind, one.name))
         with storage_errors():
             made = [token for token in Token.created_by_any(creators) if _is_descendant(token, key, names)]
         found += [("token", str(token.name)) for token in made if not token.revoked_at]
@@ -141,8 +203,12 @@ def _revoke(token: Token, key: TokenKey) -> bool:
     return True
 
 
-def _revoke_created(creators: Sequence[str], key: TokenKey, cascade: Cascade, attempt: Attempt) -> list[str]:
+def _revoke_created(
+    creators: Sequence[str], key: TokenKey, cascade: Cascade, attempt: Attempt
+) -> tuple[list[str], set[str]]:
     """Revoke the tokens that *creators* created, directly or through others; return their names.
+
+    Also return the stored names of *creators* and of all these tokens, revoked earlier or now.
 
     With `Cascade.ALL`, the roles, issuers, webhooks, requests and sessions that they created are deleted,
     and their rotation plans paused.
@@ -174,4 +240,4 @@ def _revoke_created(creators: Sequence[str], key: TokenKey, cascade: Cascade, at
                 ended.append(token.plain_name)
         creators = [token.name for token in made]
         seen.update(creators)
-    return ended
+    return ended, seen

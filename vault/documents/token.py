@@ -168,6 +168,13 @@ class Token(SealedDocument):
         return list(cls.objects(__raw__={"created_by": {"$in": list(names)}}).order_by("name"))
 
     @classmethod
+    def in_effect(cls, creators: Iterable[str], now: datetime, *, limit: int) -> "list[Token]":
+        """Return up to *limit* tokens that *creators* created, by name, without revoked and expired ones."""
+        is_alive = {"$or": [{"expires_at": None}, {"expires_at": {"$gt": now}}]}
+        mine = {"created_by": {"$in": list(creators)}, "pending": None, "revoked_at": None, **is_alive}
+        return list(cls.objects(__raw__=mine).order_by("name").limit(limit))
+
+    @classmethod
     def long_expired(cls, *, without: int, limit: int) -> "list[Token]":
         """Return up to *limit* tokens that expired long ago, the earliest first, *without* the first ones."""
         return list(cls.objects(__raw__=_long_expired()).order_by("expires_at").skip(without).limit(limit))

@@ -369,7 +369,7 @@ def test_a_token_revokes_itself(app: Flask, stored: Stored) -> None:
     text = make_token(app, "ci", namespace="team-a")
     make_token(app, "other", role="reader")
     mine = attempt(app, text, Action.TOKEN_REVOKE)
-    assert services(app).own_credential.revoke(attempt=mine) == ("ci",)
+    assert services(app).own_credential.revoke(attempt=mine).revoked == ("ci",)
     assert (info(app).state, info(app, "other").state) == ("revoked", "active")
     entry = stored.audit_logs.find_one({"action": "token_revoke"})
     assert entry is not None
@@ -385,6 +385,6 @@ def test_a_token_revokes_itself_and_what_it_made(app: Flask, stored: Stored) -> 
             attempt=attempt(app, text, Action.TOKEN_CREATE),
         )
     mine = attempt(app, text, Action.TOKEN_REVOKE)
-    assert services(app).own_credential.revoke(cascade=True, attempt=mine) == ("root", "a", "b")
+    assert services(app).own_credential.revoke(cascade=True, attempt=mine).revoked == ("root", "a", "b")
     assert {info(app, name).state for name in ("root", "a", "b")} == {"revoked"}
     assert stored.audit_logs.count_documents({"action": "token_revoke", "status": "success"}) == 3

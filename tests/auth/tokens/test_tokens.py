@@ -70,7 +70,7 @@ def infos(app: Flask, principal: Principal = OPERATOR) -> list[TokenInfo]:
 def cascade(app: Flask, name: str = "root") -> tuple[str, ...]:
     """Revoke a token and all that it created, as an operator."""
     revocation = attempt(Action.TOKEN_REVOKE, OPERATOR)
-    return services(app).tokens.revoke(name, cascade=True, attempt=revocation)
+    return services(app).tokens.revoke(name, cascade=True, attempt=revocation).revoked
 
 
 def token_key(app: Flask) -> TokenKey:
@@ -199,7 +199,7 @@ def test_tokens_of_an_earlier_version_keep_their_names(app: Flask, stored: Store
     with pytest.raises(TokenNameTakenError, match="already used"):
         create(app, name="ci")
     unbound = Principal(name="admin", namespace="team-a", scopes=frozenset(Scope))
-    assert services(app).tokens.revoke("ci", attempt=attempt(Action.TOKEN_REVOKE, unbound)) == ("ci",)
+    assert services(app).tokens.revoke("ci", attempt=attempt(Action.TOKEN_REVOKE, unbound)).revoked == ("ci",)
 
 
 @pytest.mark.promise("names")
@@ -237,7 +237,7 @@ def test_an_ambiguous_name_needs_a_namespace(app: Flask) -> None:
     tokens = services(app).tokens
 
     def revoke_ci(name: str = "ci", **options: Any) -> tuple[str, ...]:
-        return tokens.revoke(name, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR), **options)
+        return tokens.revoke(name, attempt=attempt(Action.TOKEN_REVOKE, OPERATOR), **options).revoked
 
     with pytest.raises(AmbiguousTokenNameError):
         revoke_ci()
@@ -303,7 +303,7 @@ def test_a_token_can_always_revoke_itself(app: Flask) -> None:
     )
     mine = Attempt(action=Action.TOKEN_REVOKE, ip="10.0.0.1")
     services(app).authenticator.identify(text, attempt=mine)
-    assert services(app).tokens.revoke("me", attempt=mine) == ("me",)
+    assert services(app).tokens.revoke("me", attempt=mine).revoked == ("me",)
     assert [token.state for token in infos(app)] == ["revoked"]
 
 
@@ -349,7 +349,7 @@ def test_a_cascade_revokes_all_descendants(app: Flask, stored: Stored) -> None:
 def test_without_a_cascade_children_stay_active(app: Flask) -> None:
     """A plain revocation ends one token only."""
     family(app)
-    assert services(app).tokens.revoke("a", attempt=attempt(Action.TOKEN_REVOKE, OPERATOR)) == ("a",)
+    assert services(app).tokens.revoke("a", attempt=attempt(Action.TOKEN_REVOKE, OPERATOR)).revoked == ("a",)
     assert states(app)["a-a"] == "active"
 
 

@@ -31,7 +31,7 @@ def infos(app: Flask, principal: Principal = OPERATOR) -> dict[str, TokenInfo]:
 
 def revoke(app: Flask, name: str, principal: Principal, *, cascade: bool = False) -> tuple[str, ...]:
     attempt = Attempt(action=Action.TOKEN_REVOKE, principal=principal)
-    return services(app).tokens.revoke(name, cascade=cascade, attempt=attempt)
+    return services(app).tokens.revoke(name, cascade=cascade, attempt=attempt).revoked
 
 
 def test_omitted_paths_are_the_creator_s(app: Flask, stored: Stored) -> None:

@@ -13,8 +13,9 @@ import pytest
 
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app, start
-from tests.support.access import bearer
+from tests.support.access import bearer, make_token
 from tests.support.commands import Done, invoke
+from tests.support.creations import create_all
 from tests.support.rotation import Stored, new_key, settings, table, text
 from tests.support.trail import block_trail
 from vault.auth.tokens.info import TokenInfo
@@ -129,6 +130,22 @@ def test_unused_tokens_are_found(tokens: Run, stored: Stored) -> None:
     [row] = tokens("list", "--unused-for", "1s").stdout.splitlines()[1:]
     assert row.split()[0] == "unused"
     assert moment(tomorrow) in tokens("list", "--json").stdout
+
+
+def test_what_a_revoked_token_created_is_named(tokens: Run, mongo_uri: str) -> None:
+    """Without `--cascade`, `revoke` names each thing that stays, and how it ends."""
+    with running_app(settings(mongo_uri, KEY)) as app:
+        make_token(app, "ci", role="admin")
+        made = create_all(app, "ci")
+    done = tokens("revoke", "ci")
+    assert "--cascade" in done.stderr
+    lines = done.stdout.splitlines()
+    assert lines[0] + "\n" == f"revoked: ci{EVERYWHERE}"
+    assert set(lines[1:]) == {f"stays: {kind} {name}" for kind, name in made}
+    stays = json.loads(tokens("revoke", "ci", "--json").stdout)["stays"]
+    assert {(one["kind"], one["name"]) for one in stays} == made
+    done = tokens("revoke", "ci", "--cascade")
+    assert (done.stderr, "stays" in done.stdout) == ("", False)
 
 
 def test_a_revoked_token_is_listed_as_revoked(tokens: Run, stored: Stored) -> None:

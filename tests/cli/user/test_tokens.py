@@ -9,6 +9,7 @@ from flask import Flask
 
 from tests.cli.people import Person
 from tests.support.access import make_token
+from tests.support.creations import create_all
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored, new_key, text
 from vault.cli.user import tokens
@@ -52,6 +53,18 @@ def test_a_token_creates_lists_and_revokes_tokens(admin: Person, stored: Stored)
     assert actions >= {(f"token_{action}", "boss") for action in ("create", "list", "revoke")}
 
 
+def test_what_a_revoked_token_created_is_named(admin: Person, app: Flask) -> None:
+    """Without `--cascade`, `revoke` names each thing that stays, and how it ends."""
+    make_token(app, "ci", role="admin")
+    made = create_all(app, "ci")
+    lines = admin.does("tokens", "revoke", "ci").splitlines()
+    assert lines[0] == "revoked: ci; refused everywhere within 5 seconds"
+    assert set(lines[1:]) == {f"stays: {kind} {name}" for kind, name in made}
+    [reply] = admin.sees("tokens", "revoke", "ci")
+    assert {(one["kind"], one["name"]) for one in reply["stays"]} == made
+    assert admin.does("tokens", "revoke", "ci", "--cascade").splitlines()[1:] == []
+
+
 def test_a_list_of_tokens_has_all_pages(admin: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     """`list` asks for page after page."""
     monkeypatch.setattr(tokens, "_PAGE", 1)
@@ -81,6 +94,9 @@ def test_a_refusal_has_its_exit_code(admin: Person, app: Flask) -> None:
         (("list",), {"tokens": [{"name": "x"}]}),
         (("list",), {"tokens": [dict.fromkeys(tokens._FIELDS)]}),
         (("revoke", "x"), {"revoked": "x"}),
+        (("revoke", "x"), {"revoked": ["x"], "stays": "x"}),
+        (("revoke", "x"), {"revoked": ["x"], "stays": ["x"]}),
+        (("revoke", "x"), {"revoked": ["x"], "stays": [{"kind": "role"}]}),
     ],
 )
 def test_another_servers_reply_is_one_line(

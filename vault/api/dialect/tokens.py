@@ -24,7 +24,7 @@ from vault.api.document.fields import (
 )
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import reply_memory
-from vault.auth.revocations import Cascade
+from vault.auth.revocations import Cascade, Revocation
 from vault.auth.tokens.others import TokenReference
 from vault.core.attempt import Action
 from vault.core.errors import (
@@ -52,6 +52,7 @@ _MAX_ACCESSORS = 30_000
 #: Bytes of an accessor in a reply.
 _ACCESSOR_BYTES = 32
 
+_ENDS = "A revocation with `cascade`, by `secret-manager tokens revoke` or over REST, ends it."
 _NO_ACCESSOR = "1 error occurred:\n\t* missing accessor\n\n"
 _WRONG_ACCESSOR = "1 error occurred:\n\t* invalid accessor\n\n"
 #: The real server's text, and the parameter, which many send without a need for it.
@@ -145,11 +146,11 @@ def revoke_self() -> Response:
     """Revoke your token.
 
     Requires a valid token. The tokens that it created are also revoked, directly or through others, except
-    orphans. The client token of a login cannot be revoked: it is the credential of the login in another form.
+    orphans. If anything else that they created stays, the reply is 200 with warnings that name it. The client
+    token of a login cannot be revoked: it is the credential of the login in another form.
     """
     _require_no_client_token(credential(request) or "")
-    services().own_credential.revoke_with_children(attempt=current_attempt())
-    return no_content()
+    return _revoked(services().own_credential.revoke_with_children(attempt=current_attempt()))
 
 
 @blueprint.route("/create", methods=WRITES)
@@ -272,10 +273,10 @@ def revoke_client_token() -> Response:
     """Revoke a token.
 
     Requires the scope `token:manage`, and every scope, network and path of the token. The tokens that it
-    created are also revoked, directly or through others, except orphans. An unknown token is not an error.
+    created are also revoked, directly or through others, except orphans. If anything else that they created
+    stays, the reply is 200 with warnings that name it. An unknown token is not an error.
     """
-    _revoke(_token_to_revoke(), Cascade.CHILDREN)
-    return no_content()
+    return _revoke(_token_to_revoke(), Cascade.CHILDREN) or no_content()
 
 
 @blueprint.route("/revoke-orphan", methods=WRITES)
@@ -285,9 +286,10 @@ def revoke_orphan() -> Response:
 
     Like `revoke`, but the tokens that it created stay valid.
     """
-    if not _revoke(_token_to_revoke(), Cascade.NONE):
+    reply = _revoke(_token_to_revoke(), Cascade.NONE)
+    if reply is None:
         raise BadRequest("token to revoke not found")
-    return no_content()
+    return reply
 
 
 @blueprint.route("/revoke-accessor", methods=WRITES)
@@ -297,9 +299,8 @@ def revoke_accessor() -> Response:
 
     Like `revoke`. The reply to an unknown accessor is 200 with a warning.
     """
-    if _revoke(_accessor(json_body()), Cascade.CHILDREN):
-        return no_content()
-    return envelope(None, warnings=["No token found with this accessor"])
+    unknown = envelope(None, warnings=["No token found with this accessor"])
+    return _revoke(_accessor(json_body()), Cascade.CHILDREN) or unknown
 
 
 @blueprint.route("/accessors", methods=(LIST, "GET"))
@@ -321,15 +322,22 @@ def list_accessors() -> Response:
         return envelope({"keys": found}, warnings=warnings)
 
 
-def _revoke(reference: TokenReference, cascade: Cascade) -> bool:
-    """Revoke a token; return False if it is unknown."""
+def _revoke(reference: TokenReference, cascade: Cascade) -> Response | None:
+    """Revoke a token, and return the reply; None if it is unknown."""
     attempt = current_attempt()
     try:
-        services().other_tokens.revoke(reference, cascade=cascade, attempt=attempt)
+        return _revoked(services().other_tokens.revoke(reference, cascade=cascade, attempt=attempt))
     except TokenNotFoundError:
         attempt.finish(Status.NOT_FOUND)
-        return False
-    return True
+        return None
+
+
+def _revoked(done: Revocation) -> Response:
+    """Return the reply to a revocation. Tokens that stay are those that the caller asked to leave."""
+    stays = [f"{one.kind} {one.name}" for one in done.stays if one.kind != "token"]
+    if not stays:
+        return no_content()
+    return envelope(None, warnings=[f"The {one} that it created stays. {_ENDS}" for one in stays])
 
 
 def _token_to_revoke() -> TokenReference:

@@ -25,6 +25,7 @@ from vault.api.document.fields import (
     time_field,
 )
 from vault.api.document.fields import name_field as _name
+from vault.auth.revocations import MAX_NAMED, STANDING, Revocation
 from vault.auth.tokens.info import KINDS, STATES
 from vault.auth.tokens.pages import CURSOR_PATTERN
 from vault.auth.tokens.tokens import Grant
@@ -65,7 +66,10 @@ class NetworkField(fields.String):
             raise ValidationError("Must be a network such as 192.0.2.0/24.") from None
 
 
-_CASCADE = "If true, also revoke every token that it created, directly or through others."
+_CASCADE = (
+    "If true, also revoke every token that it created, directly or through others, delete the roles, "
+    "issuers, webhooks and requests of all these tokens, and pause their rotation plans."
+)
 _RENEWABLE_UNTIL = "The time beyond which no renewal extends the token; null if it cannot be renewed."
 _LAST_USED_AT = (
     "The last use, to about a minute; null if none is on record. Write access to the database can alter it."
@@ -294,6 +298,13 @@ class TokenPage(Reply):
     cursor = next_cursor_field(_CURSOR, CURSOR_PATTERN)
 
 
+class Standing(Reply):
+    """Something that a revoked token created, which stays in effect."""
+
+    kind = text_field("Its kind.", "role", shape={"enum": list(STANDING)}, required=True)
+    name = text_field("Its name, or the ID of a webhook.", "deploy", required=True)
+
+
 class RevokedToken(Reply):
     """A revoked token."""
 
@@ -301,3 +312,17 @@ class RevokedToken(Reply):
     revoked = texts_field(
         "Names of the tokens that this request revoked, without those revoked earlier.", ["ci"]
     )
+    stays = fields.List(
+        fields.Nested(Standing),
+        metadata={
+            "description": "Only without `cascade`, and if there is any: what the token created, directly, "
+            f"and stays in effect; of tokens, at most {MAX_NAMED:,}."
+        },
+    )
+
+
+def revocation_of(name: str, done: Revocation) -> dict[str, Any]:
+    """Return the reply about the revocation of the token *name*."""
+    reply: dict[str, Any] = {"name": name, "revoked": done.revoked}
+    # Not if it is empty: some clients refuse fields that they do not know.
+    return reply | {"stays": done.stays} if done.stays else reply

@@ -90,9 +90,11 @@ def revoke_token(body: dict[str, Any]) -> dict[str, Any]:
 
     Requires the scope `token:manage`, and every scope, network and path of the token; you can always revoke
     your own token. Within 5 seconds, every replica refuses the token permanently. Its name cannot be reused.
-    With `cascade`, every token that it created is also revoked, directly or through other tokens.
+    With `cascade`, all that it created also ends, directly or through other tokens. Without, `stays` names
+    it; sessions, wrapped replies, and open shares and requests end with their token anyway.
     """
-    return {"name": body["name"], "revoked": services().tokens.revoke(**body, attempt=current_attempt())}
+    done = services().tokens.revoke(**body, attempt=current_attempt())
+    return token_schemas.revocation_of(body["name"], done)
 
 
 @blueprint.post("/self")
@@ -131,7 +133,8 @@ def revoke_own_token(body: dict[str, Any]) -> dict[str, Any]:
     """Revoke your token.
 
     Requires a valid token, without a scope. Within 5 seconds, every replica refuses the token permanently.
-    With `cascade`, every token that it created is also revoked, directly or through other tokens.
+    With `cascade`, all that it created also ends, directly or through other tokens. Without, `stays` names
+    it; sessions, wrapped replies, and open shares and requests end with their token anyway.
     """
-    revoked = services().own_credential.revoke(**body, attempt=current_attempt())
-    return {"name": revoked[0], "revoked": revoked}
+    done = services().own_credential.revoke(**body, attempt=current_attempt())
+    return token_schemas.revocation_of(done.revoked[0], done)

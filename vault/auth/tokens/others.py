@@ -3,7 +3,7 @@
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
-from vault.auth.revocations import Cascade, require_covered, revoke_all
+from vault.auth.revocations import Cascade, Revocation, require_covered, revoke_all
 from vault.auth.token_keys import TokenKeys
 from vault.auth.tokens.info import CredentialInfo, info_of
 from vault.auth.tokens.pages import TokenPages
@@ -67,8 +67,10 @@ class OtherTokens:
 
         return CredentialInfo.of_token(renew(find, lifetime, max_days=self._max_days, attempt=attempt))
 
-    def revoke(self, reference: TokenReference, *, cascade: Cascade, attempt: Attempt) -> None:
+    def revoke(self, reference: TokenReference, *, cascade: Cascade, attempt: Attempt) -> Revocation:
         """Revoke a token, everywhere within 5 seconds, and its descendants as *cascade* says.
+
+        Return what ended, and what stays.
 
         Raises:
             TokenNotFoundError: The principal sees no such token.
@@ -78,7 +80,7 @@ class OtherTokens:
         attempt.details |= cascade.details
         require_covered(token, key, attempt)
         attempt.finish(Status.SUCCESS)
-        revoke_all([token], key, cascade=cascade, attempt=attempt)
+        return revoke_all([token], key, cascade=cascade, attempt=attempt)
 
     def accessors(self, limit: int, *, attempt: Attempt) -> list[str]:
         """Return up to *limit* accessors of active tokens, by the tokens' names."""

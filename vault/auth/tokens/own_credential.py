@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime, timedelta
 
-from vault.auth.revocations import Cascade, revoke_all
+from vault.auth.revocations import Cascade, Revocation, revoke_all
 from vault.auth.token_keys import TokenKeys
 from vault.auth.tokens.info import CredentialInfo, info_of
 from vault.auth.tokens.renewals import renew
@@ -51,8 +51,8 @@ class OwnCredential:
         token = renew(lambda: self._stored(attempt), lifetime, max_days=self._max_days, attempt=attempt)
         return CredentialInfo.of_token(token)
 
-    def revoke(self, *, cascade: bool = False, attempt: Attempt) -> tuple[str, ...]:
-        """Revoke the token, everywhere within 5 seconds; return the names of revoked tokens, its own first.
+    def revoke(self, *, cascade: bool = False, attempt: Attempt) -> Revocation:
+        """Revoke the token, everywhere within 5 seconds; return what ended, its name first, and what stays.
 
         With *cascade*, also everything that it created, directly or through others. If that fails halfway,
         the token may be revoked already: another principal has to revoke the rest.
@@ -63,11 +63,11 @@ class OwnCredential:
         """
         return self._revoke(Cascade.ALL if cascade else Cascade.NONE, attempt)
 
-    def revoke_with_children(self, *, attempt: Attempt) -> tuple[str, ...]:
+    def revoke_with_children(self, *, attempt: Attempt) -> Revocation:
         """Revoke the token and the tokens below it, except orphans. Otherwise as `revoke`."""
         return self._revoke(Cascade.CHILDREN, attempt)
 
-    def _revoke(self, cascade: Cascade, attempt: Attempt) -> tuple[str, ...]:
+    def _revoke(self, cascade: Cascade, attempt: Attempt) -> Revocation:
         token, key = self._stored(attempt)
         attempt.details |= {"token": token.plain_name, "namespace": token.namespace, **cascade.details}
         attempt.finish(Status.SUCCESS)

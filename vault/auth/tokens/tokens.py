@@ -5,7 +5,14 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
 from vault.auth.publishing import publish
-from vault.auth.revocations import Cascade, holdings, offboard, require_covered, revoke_all
+from vault.auth.revocations import (
+    Cascade,
+    Revocation,
+    holdings,
+    offboard,
+    require_covered,
+    revoke_all,
+)
 from vault.auth.token_keys import TokenKeys
 from vault.auth.tokens.info import CredentialInfo, TokenInfo, info_of
 from vault.auth.tokens.pages import TokenPages
@@ -148,10 +155,10 @@ class Tokens:
 
     def revoke(
         self, name: str, *, namespace: str | None = None, cascade: bool = False, attempt: Attempt
-    ) -> tuple[str, ...]:
-        """Revoke the token *name*, everywhere within 5 seconds; return the names of all revoked tokens.
+    ) -> Revocation:
+        """Revoke the token *name*, everywhere within 5 seconds; return what ended, and what stays.
 
-        With *cascade*, also every token that it created, directly or through others, each after an entry of
+        With *cascade*, also everything that it created, directly or through others, each after an entry of
         its own. To complete a failed call, repeat it. Only operators pass a *namespace*.
 
         Raises:

@@ -14,7 +14,7 @@ from vault.cli.shell.token_options import (
     NewToken,
     new_token_options,
     print_token,
-    revoked_text,
+    show_revocation,
     unused_option,
 )
 from vault.core.attempt import Action
@@ -88,13 +88,15 @@ def list_tokens(output: Output, unused_for: timedelta | None) -> None:
 def revoke(output: Output, name: str, namespace: str | None, cascade: bool) -> None:
     """Revoke the token NAME.
 
-    With --cascade, every token that it created is also revoked, directly or through other tokens. Prints the
-    names of all revoked tokens, after their namespace unless it is the default one. To revoke a token again
-    is not an error.
+    With --cascade, all that it created also ends, directly or through other tokens: tokens, roles, issuers,
+    webhooks and requests; rotation plans are paused. Prints the names of all revoked tokens, after their
+    namespace unless it is the default one, and without --cascade what stays. To revoke a token again is not
+    an error.
     """
     with operator_attempt(output, Action.TOKEN_REVOKE) as (parts, attempt):
-        ended = parts.tokens.revoke(name, namespace=namespace, cascade=cascade, attempt=attempt)
+        done = parts.tokens.revoke(name, namespace=namespace, cascade=cascade, attempt=attempt)
     # Tokens are created within their creator's namespace only.
     found = str(attempt.details["namespace"])
     place = "" if found == DEFAULT_NAMESPACE else f"{found}/"
-    output.result({"namespace": found, "revoked": list(ended)}, revoked_text(name, ended, place))
+    stays = {"stays": list(map(asdict, done.stays))} if done.stays else {}
+    show_revocation(output, name, {"namespace": found, "revoked": list(done.revoked), **stays}, place)

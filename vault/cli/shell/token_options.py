@@ -1,6 +1,6 @@
 """The options for a new token, and the output of commands for tokens."""
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import wraps
@@ -146,7 +146,11 @@ def print_token(output: Output, name: str, data: Mapping[str, Any], token: str) 
         ) from None
 
 
-def revoked_text(name: str, revoked: Iterable[str], place: str = "") -> str:
-    """Return the text about *revoked* tokens, each after its *place*; *name* is the one to revoke."""
-    lines = [f"revoked: {place}{one}; refused everywhere within 5 seconds" for one in revoked]
-    return "\n".join(map(printable, lines or [f"already revoked: {place}{name}"]))
+def show_revocation(output: Output, name: str, reply: Mapping[str, Any], place: str = "") -> None:
+    """Print the *reply* to a revocation of the token *name*, and each token after its *place*."""
+    lines = [f"revoked: {place}{one}; refused everywhere within 5 seconds" for one in reply["revoked"]]
+    stays = [f"stays: {one['kind']} {one['name']}" for one in reply.get("stays", ())]
+    found = (*(lines or [f"already revoked: {place}{name}"]), *stays)
+    output.result(reply, "\n".join(map(printable, found)))
+    if stays:
+        output.note("What the token created stays. Repeat this with --cascade to end it, too")

@@ -14,7 +14,7 @@ from vault.cli.shell.token_options import (
     NewToken,
     new_token_options,
     print_token,
-    revoked_text,
+    show_revocation,
     unused_option,
 )
 from vault.cli.user.connection import service_options
@@ -82,13 +82,14 @@ def list_tokens(unused_for: timedelta | None, service: Service, output: Output) 
 def revoke(name: str, cascade: bool, service: Service, output: Output) -> None:
     """Revoke the token NAME.
 
-    With --cascade, every token that it created is also revoked, directly or through other tokens. To revoke a
-    token again is not an error.
+    With --cascade, all that it created also ends, directly or through other tokens; without, what stays is
+    named. To revoke a token again is not an error.
     """
-    revoked = service.call("/vault/token/revoke", {"name": name, "cascade": cascade}).get("revoked")
-    if not isinstance(revoked, list):
+    reply = service.call("/vault/token/revoke", {"name": name, "cascade": cascade})
+    revoked, stays = reply.get("revoked"), reply.get("stays", [])
+    if not (isinstance(revoked, list) and isinstance(stays, list) and all(map(_is_standing, stays))):
         raise service.odd_reply()
-    output.result({"revoked": revoked}, revoked_text(name, map(str, revoked)))
+    show_revocation(output, name, {"revoked": revoked} | ({"stays": stays} if stays else {}))
 
 
 def _listed(service: Service, unused_for: timedelta | None) -> Iterator[dict[str, Any]]:
@@ -104,6 +105,10 @@ def _listed(service: Service, unused_for: timedelta | None) -> Iterator[dict[str
         cursor = page.get("cursor")
         if cursor is None:
             return
+
+
+def _is_standing(row: Any) -> bool:
+    return isinstance(row, dict) and all(isinstance(row.get(name), str) for name in ("kind", "name"))
 
 
 def _is_token(row: Any) -> bool:
