@@ -34,6 +34,11 @@ fail() { # fail MESSAGE
     exit 1
 }
 
+interrupted() { # end after Ctrl-C, without the tracebacks of what ran
+    printf '\ninstall.sh: interrupted: run it again to continue\n' >&2
+    exit 130
+}
+
 fingerprint() { # fingerprint LOCK: hash all inputs of an installation, with the folder: scripts contain Python's path
     local version
     version=$("$python" --version 2>&1) || true
@@ -106,11 +111,14 @@ done
 
 printf 'Installing requirements/%s.txt into .venv. The first run takes up to a minute.\n' "$lock" >&2
 rm -f "$stamp"
+trap interrupted INT
 if ! "$python" -c 'import sys, pip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null; then
     system=$(find_python)
     show "Creating .venv with $system"
-    "$system" -m venv --clear .venv >&2 ||
+    problems=$("$system" -m venv --clear .venv 2>&1) || {
+        printf '%s\n' "$problems" >&2
         fail "$system could not create .venv: install its venv module (Debian, Ubuntu: apt install python3-venv)"
+    }
 fi
 pip=("$python" -m pip --disable-pip-version-check install)
 "${pip[@]}" --progress-bar off --require-hashes --requirement "requirements/$lock.txt" 2>.venv/problems |

@@ -9,7 +9,7 @@ usage() { # print the usage
     cat <<'END'
 Usage: scripts/lint.sh
 
-Installs the test dependencies into .venv, and runs shellcheck, ruff, mypy and import-linter. Requires shellcheck.
+Installs the test dependencies into .venv, and runs ruff, mypy, import-linter, deptry and shellcheck.
 
 -h, --help  print this text
 
@@ -20,8 +20,9 @@ END
 answer_help "$@"
 expect_none "$@"
 scripts/install.sh test
-shellcheck .ci/* scripts/*.sh systemd/*.sh
 .venv/bin/ruff check
 .venv/bin/ruff format --check
 .venv/bin/mypy
 .venv/bin/lint-imports
+.venv/bin/python scripts/check_imports.py
+.venv/bin/shellcheck .ci/* scripts/*.sh systemd/*.sh

@@ -26,7 +26,8 @@ answer_help "$@"
 lock() { # lock OUTPUT ARGUMENTS…: write OUTPUT; ARGUMENTS are the inputs to resolve, and options
     local output=$1
     shift
-    uv pip compile --quiet --universal --python-version 3.11 --generate-hashes \
+    # With extras: without them, pip 23 takes a newer release than the locked one, and refuses it.
+    uv pip compile --quiet --universal --python-version 3.11 --generate-hashes --no-strip-extras \
         --no-emit-index-url --no-emit-find-links --custom-compile-command scripts/lock.sh \
         "$@" --output-file "$output"
 }

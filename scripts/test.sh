@@ -29,12 +29,12 @@ scripts/install.sh test
 unset PYTHONDONTWRITEBYTECODE
 # Four processes on two cores: tests wait for half of their time. Test names must be the same in every process, so
 # they cannot contain random IDs: otherwise xdist cannot distribute them.
-parallel=(.venv/bin/python -m pytest --numprocesses 4 --dist worksteal)
+parallel=(.venv/bin/python -m tests --numprocesses 4 --dist worksteal)
 # As in setup.cfg: they need a Docker Engine, root or much time.
 special="not swarm and not nodes and not idle and not nightly"
 case ${1-} in
     --all) exec "${parallel[@]}" --cov --cov-report=term "${@:2}" ;;
     --unit) exec "${parallel[@]}" -m "unit and $special" "${@:2}" ;;
     "") exec "${parallel[@]}" -m "not slow and $special" ;;
-    *) exec .venv/bin/python -m pytest "$@" ;;
+    *) exec .venv/bin/python -m tests "$@" ;;
 esac

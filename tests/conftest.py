@@ -31,6 +31,7 @@ from tests.support.access import make_token
 from tests.support.databases import EmptyDatabases, new_database
 from tests.support.lifecycle import ALICE, Caller
 from tests.support.moving import Tree
+from tests.support.reports import pytest_runtest_makereport  # noqa: F401 - a hook
 from tests.support.rotation import connected
 from tests.support.service import Service
 from tests.support.tiers import pytest_itemcollected, pytest_runtest_call  # noqa: F401 - hooks

@@ -64,7 +64,9 @@ def base(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Return a folder with the packages that the base installs, and no others."""
     folder = tmp_path_factory.mktemp("base")
     (folder / "vault").symlink_to(ROOT / "vault")
-    for name in re.findall("^([a-z0-9-]+)==", (ROOT / "requirements/client.txt").read_text(), re.MULTILINE):
+    for name in re.findall(
+        r"^([a-z0-9-]+)[\[=]", (ROOT / "requirements/client.txt").read_text(), re.MULTILINE
+    ):
         try:
             package = distribution(name)
         except PackageNotFoundError:

@@ -4,6 +4,7 @@ import json
 import re
 import subprocess
 from collections.abc import Callable, Iterator, Sequence
+from configparser import ConfigParser
 from itertools import chain
 from pathlib import Path
 from sysconfig import get_path
@@ -222,10 +223,32 @@ def test_what_ci_is_said_to_run_it_runs() -> None:
                 assert set(lines) <= set(own)
 
 
+def checks() -> list[str]:
+    """Return the commands of scripts/lint.sh."""
+    _, _, found = (ROOT / "scripts" / "lint.sh").read_text().partition("scripts/install.sh test\n")
+    return found.splitlines()
+
+
 def test_the_hooks_run_what_ci_runs() -> None:
     """The hooks of pre-commit run exactly the checks of scripts/lint.sh."""
     config = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())
     entries = [hook["entry"] for repository in config["repos"] for hook in repository["hooks"]]
     hooks = {re.sub(r"^bash -c '(.+)'$", r"\1", entry) for entry in entries}
-    _, _, checks = (ROOT / "scripts" / "lint.sh").read_text().partition("scripts/install.sh test\n")
-    assert hooks == set(checks.splitlines())
+    assert hooks == set(checks())
+
+
+def test_the_linters_are_installed_with_the_tests() -> None:
+    """No check of scripts/lint.sh needs a program of the system, and those for Python come first."""
+    programs = [check.split()[0] for check in checks()]
+    assert {str(Path(program).parent) for program in programs} == {".venv/bin"}
+    assert programs.index(".venv/bin/shellcheck") == len(programs) - 1
+
+
+def test_the_workflow_has_every_supported_version_of_python() -> None:
+    """CI tests each version of Python that the package's classifiers name, from the oldest supported one."""
+    setup = ConfigParser()
+    setup.read(ROOT / "setup.cfg")
+    classified = re.findall(r"Python :: (3\.\d+)", setup["metadata"]["classifiers"])
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
+    assert workflow["jobs"]["unit"]["strategy"]["matrix"]["python"] == classified
+    assert setup["options"]["python_requires"] == f">={classified[0]}"

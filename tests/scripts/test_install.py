@@ -16,6 +16,8 @@ pytestmark = pytest.mark.process
 
 #: Replaces every Python: records the arguments of pip, and fails at those in the file `broken`.
 _PYTHON = """#!/bin/bash
+[[ -s "$STATE/interrupted" && "$*" == *"$(<"$STATE/interrupted")"* ]] &&
+    { echo Traceback >&2; trap : INT; kill -INT 0; exit 1; }
 [[ -s "$STATE/broken" && "$*" == *"$(<"$STATE/broken")"* ]] && { cat "$STATE/says" >&2; exit 1; }
 case "$*" in
     --version) cat "$STATE/version" ;;
@@ -47,10 +49,21 @@ class Checkout:
     state: Path
 
     def install(
-        self, lock: str, *, broken: str = "", says: str = "", version: str = "", terminal: bool = False
+        self,
+        lock: str,
+        *,
+        broken: str = "",
+        interrupted: str = "",
+        says: str = "",
+        version: str = "",
+        terminal: bool = False,
     ) -> Done:
-        """Install *lock* with Pythons that fail at *broken*, where pip *says* why, and have *version*."""
+        """Install *lock* with Pythons that fail at *broken*, where pip *says* why, and have *version*.
+
+        At *interrupted*, someone presses Ctrl-C.
+        """
         (self.state / "broken").write_text(broken)
+        (self.state / "interrupted").write_text(interrupted)
         (self.state / "pip").write_text("")
         (self.state / "says").write_text(says)
         if version:
@@ -65,6 +78,8 @@ class Checkout:
             capture_output=True,
             text=True,
             check=False,
+            # The terminal's group of processes.
+            start_new_session=True,
         )
         pip = (self.state / "pip").read_text().splitlines()
         return Done(done.returncode, done.stdout, done.stderr, pip)
@@ -141,6 +156,16 @@ def test_a_change_is_installed(checkout: Checkout) -> None:
 def test_an_interrupted_install_is_repeated(checkout: Checkout) -> None:
     """An installation that failed halfway is repeated."""
     assert checkout.install("dev", broken="--editable").returncode == 1
+    assert len(checkout.install("dev").pip) == 2
+
+
+@pytest.mark.parametrize("step", ["-m venv", "--require-hashes", "--editable"])
+def test_ctrl_c_ends_an_install_with_one_line(checkout: Checkout, step: str) -> None:
+    """After Ctrl-C, the last line says how to continue, without a traceback, and the next run installs."""
+    done = checkout.install("dev", interrupted=step)
+    assert done.returncode == 130
+    assert done.stderr.splitlines()[-1] == "install.sh: interrupted: run it again to continue"
+    assert "Traceback" not in done.stderr
     assert len(checkout.install("dev").pip) == 2
 
 

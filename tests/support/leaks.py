@@ -8,6 +8,8 @@ from itertools import chain
 from typing import Any
 from urllib.parse import quote, quote_plus
 
+import pytest
+
 #: Characters of a mark that are a leak: in a form about as long as the mark, and in a longer one, in which
 #: the same number of characters reveals less.
 SHORT, LONG = 12, 30
@@ -51,6 +53,10 @@ def _pieces(text: str, size: int) -> Iterator[str]:
     return (text[start : start + size] for start in range(len(text) - size + 1))
 
 
+class LeakError(pytest.fail.Exception):
+    """A forbidden occurrence of a secret; reported without a traceback, whose arguments contain it."""
+
+
 class Marks:
     """Secrets by name."""
 
@@ -89,6 +95,19 @@ class Marks:
         return {
             (output.place, name) for output in outputs for name in self.found(output.text) - output.may_hold
         }
+
+    def refuse_leaks(self, outputs: list[Output]) -> None:
+        """Fail if there is any leak, with the number of leaks and the first one, without its value."""
+        leaks = sorted(self.leaks(outputs))
+        if not leaks:
+            return
+        places, names = (len(set(which)) for which in zip(*leaks, strict=True))
+        place, name = leaks[0]
+        raise LeakError(
+            f"leaks: {len(leaks)} (secrets: {names}, outputs: {places}). The first: {name} in {place}. "
+            "If that is none, see RETURNED in leaks_world.py",
+            pytrace=False,
+        )
 
 
 def _is_ours(thing: object) -> bool:

@@ -9,6 +9,7 @@ use.
 import gc
 import json
 import logging
+import re
 import secrets
 import sys
 from collections.abc import Callable, Iterator, Sequence
@@ -26,9 +27,10 @@ from werkzeug.exceptions import RequestTimeout
 
 from tests.conftest import running_app
 from tests.support.access import make_token, revoke, services
-from tests.support.leaks import Marks, Output, forms, shown
+from tests.support.leaks import LeakError, Marks, Output, forms, shown
 from tests.support.lifecycle import UNKNOWN_ID
 from tests.support.metrics import exposition
+from tests.support.reports import shortened
 from tests.support.rotation import Stored
 from tests.support.service import Service
 from tests.system.leaks_dialect import speak_dialect
@@ -244,7 +246,7 @@ def test_no_secret_appears_where_it_must_not(settings: dict[str, str], stored: S
     )
     for path, operation in world.operations:
         assert world.seen[path] == {int(status) for status in operation["responses"].keys() - FIXED}, path
-    assert world.marks.leaks(world.outputs) == set(), "if one is no leak, see RETURNED in leaks_world.py"
+    world.marks.refuse_leaks(world.outputs)
     # Required occurrences are found, so the search works on these outputs.
     found = {name for output in world.outputs for name in world.marks.found(output.text)}
     assert found >= {"value", "id", "name", "label", "new token", "wrapping token", "JWT", "token of admin"}
@@ -269,7 +271,7 @@ def test_no_secret_is_in_the_log_of_a_running_service(settings: dict[str, str], 
     assert '"level": "debug"' in text
     assert 'secret_manager_requests_total{operation="create_secret"' in metrics
     world.outputs += [Output("the log", text), Output("the metrics", metrics)]
-    assert world.marks.leaks(world.outputs) == set()
+    world.marks.refuse_leaks(world.outputs)
 
 
 def log_the_body(patch: pytest.MonkeyPatch) -> None:
@@ -380,3 +382,26 @@ def test_a_mark_that_is_too_short_is_refused() -> None:
     """A mark that is too short to be distinctive is refused."""
     with pytest.raises(ValueError, match="too short"):
         Marks(it="short")
+
+
+def test_leaks_are_reported_in_one_line_without_values() -> None:
+    """The report of any number of leaks is one line: how many they are, and the first, without its value."""
+    marks = Marks(first=VALUE, second=OTHER_VALUE)
+    outputs = [Output(f"output {number:03}", f"{VALUE!r} {b64(OTHER_VALUE)}") for number in range(500)]
+    with pytest.raises(LeakError) as caught:
+        marks.refuse_leaks(outputs)
+    message = str(caught.value)
+    assert {"1000", "500", "2"} <= {*re.findall("[0-9]+", message)}
+    assert "first in output 000" in message
+    assert "\n" not in message
+    assert marks.found(message) == set()
+
+
+def test_a_failed_test_reports_the_end_of_what_was_captured() -> None:
+    """A report has 40 lines of a captured output, and none after a leak."""
+    log = "\n".join(f"line {number}" for number in range(5_000))
+    sections = [("Captured log call", log), ("Captured stdout call", "short\n")]
+    [(_, end), short] = shortened(sections, leaked=False)
+    assert end.splitlines() == ["(4960 more lines)", *log.splitlines()[-40:]]
+    assert short == sections[1]
+    assert shortened(sections, leaked=True) == []

@@ -10,9 +10,13 @@ from vault.core.errors import WebhookAddressError
 from vault.core.networks import Network, contain, unmapped
 
 #: Networks that count as public, in which addresses lead to others: of IPv4 inside IPv6 (6to4, Teredo), to
-#: the nearest gateway (of IETF protocols), and the metadata service of a cloud.
+#: the nearest gateway (of IETF protocols), and the metadata service of a cloud; and one for documents, which
+#: counts as public before Python 3.12.4.
 _NOT_PUBLIC = tuple(
-    map(ip_network, ("2001::/23", "2002::/16", "192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32"))
+    map(
+        ip_network,
+        ("2001::/23", "2002::/16", "3fff::/20", "192.0.0.0/24", "192.88.99.0/24", "168.63.129.16/32"),
+    )
 )
 #: All other IPv6 addresses are local, multicast, reserved, or lead to IPv4 (NAT64).
 _PUBLIC_IPV6 = ip_network("2000::/3")

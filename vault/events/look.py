@@ -6,7 +6,7 @@ The entries make the events, as those of all other changes.
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
-from itertools import batched
+from itertools import islice
 from typing import Any
 
 from vault.audit.reader import earliest_id
@@ -52,8 +52,9 @@ def look(kinds: Iterable[Kind], key: TokenKey) -> None:
 
 
 def _announce(attempts: Iterable[Attempt]) -> None:
-    for batch in batched(attempts, _BATCH, strict=False):
-        finish_all([(attempt, Status.SUCCESS) for attempt in batch])
+    remaining = iter(attempts)
+    while batch := [(attempt, Status.SUCCESS) for attempt in islice(remaining, _BATCH)]:
+        finish_all(batch)
 
 
 def _secrets(query: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
