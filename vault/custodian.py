@@ -21,7 +21,7 @@ def with_keys(settings: Settings, providers: Providers | None = None) -> tuple[S
     Raises:
         CustodyUnavailableError: No provider of a key answers in time.
         CustodyRefusedError: All providers of a key refuse.
-        KeyringFileError: The file cannot be read.
+        KeyringFileError: The file cannot be read, or a key of it has not confirmed it.
     """
     if settings.master_keyring_file is None:
         return settings, []
@@ -33,4 +33,10 @@ def with_keys(settings: Settings, providers: Providers | None = None) -> tuple[S
             opened = open_all(file, asked.of, identify, timeout_seconds=settings.custody_timeout_seconds)
         handover.hand_down(opened)
     primary, *fallbacks = [key.material for key in opened]
-    return replace(settings, master_key=primary, master_key_fallbacks=tuple(fallbacks)), opened
+    return replace(
+        settings,
+        master_key=primary,
+        master_key_fallbacks=tuple(fallbacks),
+        keyring_file_digest=opened[0].file,
+        is_keyring_confirmed=opened[0].is_confirmed,
+    ), opened

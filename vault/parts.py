@@ -46,7 +46,12 @@ class Parts:
             Witness(url, settings.audit_witness_token or "", settings.audit_witness_ca)
             for url in settings.audit_witnesses
         ]
-        self.keyring = Keyring.of(settings.master_key, settings.master_key_fallbacks)
+        self.keyring = Keyring.of(
+            settings.master_key,
+            settings.master_key_fallbacks,
+            file=settings.keyring_file_digest,
+            is_confirmed=settings.is_keyring_confirmed,
+        )
         entry_sink = sink(settings.audit_sink, required=settings.audit_sink_required)
         self.trail = audit_trail(self.keyring, entry_sink, enabled=self.audit_enabled)
         self.trail.connect()

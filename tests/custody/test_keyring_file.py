@@ -1,6 +1,7 @@
 """The keyring file: what it refuses, its edits, and writes that leave a whole file whatever happens."""
 
 import hashlib
+import hmac
 import json
 import os
 from fcntl import LOCK_EX, flock
@@ -9,11 +10,15 @@ from typing import Any
 
 import pytest
 
+from tests.crypto.reference import hkdf
 from vault.client import private_files
 from vault.custody import keyring_file
 from vault.custody.errors import KeyringFileError
 from vault.custody.keyring_file import KeyringFile, Slot, WrappedKey
 
+VECTORS: list[dict[str, Any]] = json.loads(
+    (Path(__file__).parents[1] / "vectors" / "keyring-file-2.json").read_text()
+)
 ONE, TWO = "1" * 16, "2" * 16
 SLOT = {"name": "hsm", "scheme": "pkcs11", "kek": "pkcs11:token=sm;object=kek-1", "blob": "YmxvYg=="}
 
@@ -50,9 +55,39 @@ def test_the_hash_of_a_file_is_that_of_its_content() -> None:
     assert file.promoted(TWO).digest != file.digest
 
 
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+def test_stored_files_stay_confirmed(vector: dict[str, Any]) -> None:
+    """A stored file is permanently confirmed by its keys, and is written as it was."""
+    materials = {key_id: bytes.fromhex(key) for key_id, key in vector["master_keys"].items()}
+    file = parsed(vector["file"])
+    assert file.is_confirmed
+    assert file.unconfirmed(materials) == []
+    assert file.digest == vector["sha256"]
+    assert KeyringFile(file.keys).confirmed(materials) == file
+    assert file.unconfirmed(dict.fromkeys(materials, bytes(32))) == [*materials]
+    assert file.promoted(file.primary.id).is_confirmed is False
+
+
+@pytest.mark.parametrize("vector", VECTORS, ids=lambda vector: vector["name"])
+def test_the_macs_follow_from_the_description(vector: dict[str, Any]) -> None:
+    """Each MAC is HMAC-SHA256 under a key of its purpose, over canonical JSON of all but the MACs."""
+    document = vector["file"]
+    macs = {key["id"]: key.pop("mac") for key in document["keys"]}
+    message = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False).encode()
+    for key_id, material in vector["master_keys"].items():
+        key = hkdf(bytes.fromhex(material), info=b"secret-manager keyring file", size=32)
+        assert hmac.new(key, message, hashlib.sha256).hexdigest() == macs[key_id]
+
+
 INVALID: list[Any] = [
     [],
+    {"format": 3, "keys": []},
     {"format": 2, "keys": []},
+    {"format": 2, "keys": [1]},
+    document() | {"format": 2},
+    document(mac="0" * 64),
+    document(mac="A" * 64) | {"format": 2},
+    document(mac=0) | {"format": 2},
     {"format": True, "keys": []},
     {"format": 1, "keys": []},
     document() | {"more": 1},

@@ -1,13 +1,13 @@
 """The keyring file while a process runs: one process records and checks, and says what changes."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
-from tests.support.custody import make_program, set_code, turned
+from tests.support.custody import make_program, set_code, turned, without_macs
 from tests.support.rotation import Stored
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt
@@ -18,7 +18,7 @@ from vault.crypto import MasterKey
 from vault.custody import handover
 from vault.custody.errors import KeyringFileError
 from vault.custody.keyring_file import KeyringFile, Slot, WrappedKey
-from vault.custody.opening import Opened
+from vault.custody.opening import Opened, of_file
 from vault.keys import custody
 from vault.keys.custody import CustodyWatch, about_file, identify, newest_file, opened_attempts
 from vault.observability import metrics
@@ -115,14 +115,14 @@ def test_a_file_that_was_put_back_never_becomes_the_newest(
 ) -> None:
     """A start with an earlier file is recorded and logged as such, and the changed file stays the newest."""
     now = KeyringFile.read(file).digest
-    opened_attempts([opened[0].of(KeyringFile.read(file))], OPERATOR)[0].finish(Status.SUCCESS)
+    opened_attempts(of_file(KeyringFile.read(file), opened), OPERATOR)[0].finish(Status.SUCCESS)
     changed = Attempt(
         action=Action.CUSTODY_CHANGED, principal=OPERATOR, details=about_file("2", accepts=True)
     )
     changed.finish(Status.SUCCESS)
     for details in ({"file": "forged"}, {"file": "forged", "is_newest": True}):
         Attempt(action=Action.LIST, principal=OPERATOR, details=details).finish(Status.SUCCESS)
-    one = watch([opened[0].of(KeyringFile.read(file))], file)
+    one = watch(of_file(KeyringFile.read(file), opened), file)
     one.record()
     one.check()
     newest = newest_file()
@@ -210,6 +210,27 @@ def test_no_slot_is_up_without_a_file(
     with pytest.raises(KeyringFileError):
         one.check()
     assert gauges == {"a": 0, "b": 0}
+
+
+@pytest.mark.parametrize(
+    "edit", [without_macs, lambda text: text.replace('"name": "b"', '"name": "c"')], ids=["left out", "wrong"]
+)
+def test_no_slot_is_up_in_a_file_that_the_keys_do_not_confirm(
+    opened: list[Opened],
+    file: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    key: MasterKey,
+    edit: Callable[[str], str],
+) -> None:
+    """A running service notices that someone has changed a file with MACs: the next start would fail."""
+    gauges = Gauges()
+    monkeypatch.setattr(metrics, "CUSTODY_SLOT_UP", gauges)
+    made = KeyringFile.read(file).confirmed({key.id: key._material})
+    one = watch(of_file(made, opened), file)
+    file.write_text(edit(made.text()))
+    with pytest.raises(KeyringFileError):
+        one.check()
+    assert gauges == {"a": 0}
 
 
 @pytest.mark.usefixtures("_recording")

@@ -1,5 +1,6 @@
 """A provider of the scheme `command` for tests."""
 
+import json
 from pathlib import Path
 
 _SCRIPT = """#!/bin/sh
@@ -24,6 +25,14 @@ def make_program(path: Path) -> str:
 def turned(content: bytes) -> bytes:
     """Return *content* wrapped or unwrapped: what is stored must not be what a search would find."""
     return bytes((byte + 128) % 256 for byte in content)
+
+
+def without_macs(text: str) -> str:
+    """Return the keyring file *text* as 1.1.0 would have written it."""
+    document = json.loads(text)
+    for key in document["keys"]:
+        key.pop("mac", None)
+    return json.dumps(document | {"format": 1})
 
 
 def set_code(path: Path, code: int | None) -> None:

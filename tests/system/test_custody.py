@@ -140,6 +140,19 @@ def test_a_start_without_providers_waits_and_ends(custody: Custody, mongo_uri: s
     assert "no slot opens" in done.stderr
 
 
+@pytest.mark.promise(7)
+def test_a_changed_file_starts_nothing(
+    custody: Custody, mongo_uri: str, stored: Stored, key: MasterKey, tmp_path: Path
+) -> None:
+    """A file that its keys do not confirm ends the start with exit code 1, before anything listens."""
+    whole = KeyringFile.read(custody.file).confirmed({key.id: key._material})
+    custody.file.write_text(whole.text().replace('"name": "b"', '"name": "c"'))
+    done = run_command("serve", environment=custody.settings(mongo_uri), folder=tmp_path)
+    assert done.returncode == 1
+    assert f"not confirmed by {key.id}" in done.stderr
+    assert stored["keys"].count_documents({}) == 0
+
+
 def test_a_provider_that_returns_lets_the_start_go_on(
     custody: Custody, mongo_uri: str, tmp_path: Path
 ) -> None:

@@ -93,6 +93,9 @@ class Settings:
     tracing: bool
     #: The settings of custody's providers, by name.
     custody: Mapping[str, str] = field(default_factory=dict, repr=False)
+    #: The hash of the keyring file that the keys come from; empty without one. And whether they confirm it.
+    keyring_file_digest: str = ""
+    is_keyring_confirmed: bool = True
     #: Names of the settings that `.env` sets.
     dotenv: tuple[str, ...] = ()
     #: Likely mistakes, as phrases without any value.

@@ -15,16 +15,28 @@ _B = TypeVar("_B", bound=Bound)
 class Keyring:
     """The master keys of one process. Immutable: a rotation is a new process with a new keyring."""
 
-    __slots__ = ("_keys", "_primary")
+    __slots__ = ("_keys", "_primary", "file", "is_confirmed")
 
-    def __init__(self, primary: MasterKey, fallbacks: Sequence[MasterKey] = ()) -> None:
+    def __init__(
+        self,
+        primary: MasterKey,
+        fallbacks: Sequence[MasterKey] = (),
+        *,
+        file: str = "",
+        is_confirmed: bool = True,
+    ) -> None:
+        #: The hash of the keyring file with these keys; empty without one. And whether they confirm it.
+        self.file, self.is_confirmed = file, is_confirmed
         self._primary = primary
         self._keys = MappingProxyType({key.id: key for key in (primary, *fallbacks)})
 
     @classmethod
-    def of(cls, primary: bytes, fallbacks: Sequence[bytes]) -> "Keyring":
+    def of(
+        cls, primary: bytes, fallbacks: Sequence[bytes], *, file: str = "", is_confirmed: bool = True
+    ) -> "Keyring":
         """Return the keyring of this key material, 32 bytes each."""
-        return cls(MasterKey(primary), [MasterKey(material) for material in fallbacks])
+        others = [MasterKey(material) for material in fallbacks]
+        return cls(MasterKey(primary), others, file=file, is_confirmed=is_confirmed)
 
     @property
     def primary(self) -> MasterKey:

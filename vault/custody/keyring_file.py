@@ -1,6 +1,12 @@
-"""The keyring file: the wrapped master keys. It is not secret. A writer to it can prevent a start."""
+"""The keyring file: the wrapped master keys. It is not secret. A writer to it can prevent a start.
+
+In a confirmed file, format 2, each key has a MAC over all IDs, roles and slots, so a writer without all keys
+cannot make one. The MAC is HMAC-SHA256 under HKDF-SHA256 of the key, over `KeyringFile.confirmable`. Files of
+1.1.0, format 1, have none.
+"""
 
 import hashlib
+import hmac
 import json
 import os
 import re
@@ -14,13 +20,17 @@ from fcntl import LOCK_EX, LOCK_NB, flock
 from pathlib import Path
 from typing import Any, NoReturn
 
+from cryptography.hazmat.primitives.hashes import SHA256
+from cryptography.hazmat.primitives.kdf.hkdf import HKDF
+
 from vault.client import private_files
 from vault.core import strict_json
 from vault.core.text import visible_flaw
 from vault.custody.errors import KeyringFileError
 from vault.custody.provider import MAX_BLOB_BYTES
 
-FORMAT = 1
+#: The format of a file without MACs, and of one with them.
+UNCONFIRMED, CONFIRMED = 1, 2
 PRIMARY, FALLBACK = "primary", "fallback"
 
 _MAX_BYTES = 1_048_576
@@ -29,6 +39,9 @@ _MAX_KEK_BYTES = 1_024
 _ID = re.compile("[0-9a-f]{16}")
 _NAME = re.compile("[a-z0-9][a-z0-9_-]{0,31}")
 _SCHEME = re.compile("[a-z0-9]{1,16}")
+_MAC_INFO = b"secret-manager keyring file"
+_MAC_BYTES = 32
+_MAC = re.compile("[0-9a-f]{64}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,6 +88,8 @@ class KeyringFile:
     """The content of a keyring file."""
 
     keys: tuple[WrappedKey, ...]
+    #: The MAC of each key, in the same order; empty without MACs. Every edit leaves them out.
+    macs: tuple[bytes, ...] = ()
 
     def __post_init__(self) -> None:
         """Refuse keys that are not distinct, and anything but one primary key."""
@@ -105,9 +120,10 @@ class KeyringFile:
         except strict_json.InvalidJSONError as error:
             _refuse(str(error))
         found = _members(document, {"format": int, "keys": list})
-        if found["format"] != FORMAT:
-            _refuse(f"the format is not {FORMAT}")
-        return cls(tuple(map(_key, found["keys"])))
+        if found["format"] not in (UNCONFIRMED, CONFIRMED):
+            _refuse(f"the format is neither {UNCONFIRMED} nor {CONFIRMED}")
+        macs = tuple(map(_mac, found["keys"])) if found["format"] == CONFIRMED else ()
+        return cls(tuple(map(_key, found["keys"])), macs)
 
     @classmethod
     def read(cls, path: Path) -> "KeyringFile":
@@ -126,11 +142,43 @@ class KeyringFile:
 
     def text(self) -> str:
         """Return the content of the file."""
-        document = {"format": FORMAT, **asdict(self)}
-        text = json.dumps(
-            document, indent=1, ensure_ascii=False, default=lambda blob: b64encode(blob).decode()
-        )
+        document = self._document()
+        for key, mac in zip(document["keys"], self.macs, strict=False):
+            key["mac"] = mac.hex()
+        text = json.dumps(document, indent=1, ensure_ascii=False, default=_base64)
         return f"{text}\n"
+
+    def _document(self) -> dict[str, Any]:
+        """Return the members of the file, except its MACs."""
+        return {"format": CONFIRMED if self.macs else UNCONFIRMED, "keys": [*map(asdict, self.keys)]}
+
+    @property
+    def is_confirmed(self) -> bool:
+        """True with MACs. Whether they are right, `unconfirmed` says."""
+        return bool(self.macs)
+
+    @property
+    def confirmable(self) -> bytes:
+        """The message of a MAC: the file of format 2 without its MACs, as JSON in UTF-8.
+
+        It has sorted keys, no white space and only the escapes that JSON requires.
+        """
+        document = self._document() | {"format": CONFIRMED}
+        options: dict[str, Any] = {"sort_keys": True, "separators": (",", ":"), "ensure_ascii": False}
+        return json.dumps(document, default=_base64, **options).encode()
+
+    def confirmed(self, materials: Mapping[str, bytes]) -> "KeyringFile":
+        """Return this file with the MACs of all its keys, whose *materials* are given by ID."""
+        return replace(self, macs=tuple(_mac_of(materials[key.id], self.confirmable) for key in self.keys))
+
+    def unconfirmed(self, materials: Mapping[str, bytes]) -> list[str]:
+        """Return the IDs of the keys in *materials* that are in this file and have not confirmed it."""
+        return [
+            key.id
+            for key, mac in zip(self.keys, self.macs or (b"",) * len(self.keys), strict=True)
+            if key.id in materials
+            and not hmac.compare_digest(mac, _mac_of(materials[key.id], self.confirmable))
+        ]
 
     @property
     def digest(self) -> str:
@@ -281,6 +329,23 @@ def _members(document: Any, types: Mapping[str, type]) -> dict[str, Any]:
     if wrong := [name for name, kind in types.items() if type(document[name]) is not kind]:
         _refuse(f"{wrong[0]} has the wrong type")
     return document
+
+
+def _base64(blob: bytes) -> str:
+    return b64encode(blob).decode()
+
+
+def _mac_of(material: bytes, content: bytes) -> bytes:
+    key = HKDF(algorithm=SHA256(), length=_MAC_BYTES, salt=None, info=_MAC_INFO).derive(material)
+    return hmac.digest(key, content, "sha256")
+
+
+def _mac(document: Any) -> bytes:
+    """Take the MAC out of the key in *document*."""
+    text = document.pop("mac", None) if isinstance(document, dict) else None
+    if not isinstance(text, str) or not _MAC.fullmatch(text):
+        _refuse(f"a key's mac has {2 * _MAC_BYTES} hexadecimal digits")
+    return bytes.fromhex(text)
 
 
 def _key(document: Any) -> WrappedKey:

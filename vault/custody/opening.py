@@ -3,11 +3,12 @@
 import logging
 import random
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from time import monotonic, sleep
+from typing import Any
 
-from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError
+from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError, KeyringFileError
 from vault.custody.keyring_file import KeyringFile, Slot, WrappedKey
 from vault.custody.provider import Provider, context_of
 from vault.custody.providers import RECOVERY
@@ -37,13 +38,10 @@ class Opened:
     material: bytes = field(repr=False)
     #: The names of the slots before this one that refused.
     refused: tuple[str, ...] = ()
-    #: The hash of the keyring file, and the names of its slots.
+    #: The hash of the keyring file, the names of its slots, and whether all its keys confirm it.
     file: str = ""
     slots: tuple[str, ...] = ()
-
-    def of(self, file: KeyringFile) -> "Opened":
-        """Return this key as one of *file*."""
-        return replace(self, file=file.digest, slots=tuple(file.slot_names))
+    is_confirmed: bool = False
 
 
 def unwrap(provider: Provider, slot: Slot, key_id: str, identify: Identify) -> Opened:
@@ -65,6 +63,28 @@ def unwrap(provider: Provider, slot: Slot, key_id: str, identify: Identify) -> O
     return Opened(key_id, slot.name, slot.kek, version, request_id, (), unwrapped.material)
 
 
+def require_confirmed(file: KeyringFile, materials: Mapping[str, bytes]) -> None:
+    """Require that the keys whose *materials* are given, by ID, have confirmed *file*, if it has MACs.
+
+    Raises:
+        KeyringFileError: They have not: someone without all its keys changed it.
+    """
+    if file.is_confirmed and (keys := file.unconfirmed(materials)):
+        logger.error("tampering: the keyring file is not confirmed by its keys: %s", ", ".join(keys))
+        raise KeyringFileError(
+            f"someone without its keys changed the keyring file: it is not confirmed by {', '.join(keys)}",
+            hint="put the newest file back: the last entry about one has its SHA-256 hash",
+        )
+
+
+def of_file(file: KeyringFile, opened: Iterable[Opened]) -> list[Opened]:
+    """Return the keys that are *opened* as those of *file*; errors as `require_confirmed`."""
+    found = list(opened)
+    require_confirmed(file, {key.key_id: key.material for key in found})
+    about: dict[str, Any] = {"file": file.digest, "slots": tuple(file.slot_names)}
+    return [replace(key, is_confirmed=file.is_confirmed, **about) for key in found]
+
+
 def open_all(
     file: KeyringFile, provider_of: Callable[[Slot], Provider], identify: Identify, *, timeout_seconds: float
 ) -> list[Opened]:
@@ -76,13 +96,14 @@ def open_all(
     Raises:
         CustodyUnavailableError: No slot of a key opens, and the provider of at least one does not answer.
         CustodyRefusedError: All slots of a key refuse.
+        KeyringFileError: A key has not confirmed the file.
     """
     until = monotonic() + timeout_seconds
     keys = sorted(file.keys, key=lambda key: key is not file.primary)
     found = [_open(key, provider_of, identify, until) for key in keys]
     for reason in dict.fromkeys(reason for opened in found for reason in opened.skipped):
         logger.warning("slot %s", reason)
-    return [opened.of(file) for opened in found]
+    return of_file(file, found)
 
 
 def _open(

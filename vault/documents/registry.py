@@ -37,6 +37,9 @@ _TRAIL_SIGNER = "trail.signer"
 #: In the same document: whether a process served with authentication, and a value that each claim changes.
 _AUTH_ENABLED = "auth.enabled"
 _AUTH_CLAIM = "auth.claim"
+#: In the same document: whether a keyring file with MACs was served, and the hashes of those without.
+_CONFIRMED_SERVED = "custody.confirmed"
+_UNCONFIRMED_SERVED = "custody.unconfirmed"
 #: Newest entries to read signers from if the database does not record the signer yet.
 _MAX_RECENT_ENTRIES = 1_000
 #: The action of the last entry of a disabled trail.
@@ -66,6 +69,16 @@ class Claim:
 
     key_id: str
     held: frozenset[str]
+
+
+@dataclass(frozen=True, slots=True)
+class ServedFiles:
+    """The keyring files that workers have served with."""
+
+    #: Whether a file with MACs was among them.
+    confirmed: bool
+    #: The hashes of the files without MACs.
+    unconfirmed: frozenset[str]
 
 
 _UNREADABLE = Claim("(unreadable)", frozenset())
@@ -324,12 +337,30 @@ def disable_auth(claim: Any) -> bool:
 
 def set_trail_enabled(*, enabled: bool) -> None:
     """Enable or disable the audit trail of this database; processes with the other setting stop serving."""
-    _set_trail({_TRAIL_ENABLED: enabled})
+    _set({_TRAIL_ENABLED: enabled})
 
 
 def begin_trail(signer: str) -> None:
     """Record that *signer* signs entries from now on; a trail without a state becomes enabled."""
-    _set_trail({_TRAIL_SIGNER: signer, _TRAIL_ENABLED: {"$ifNull": [f"${_TRAIL_ENABLED}", True]}})
+    _set({_TRAIL_SIGNER: signer, _TRAIL_ENABLED: {"$ifNull": [f"${_TRAIL_ENABLED}", True]}})
+
+
+def served_files() -> ServedFiles:
+    """Return the keyring files that workers have served with."""
+    fields = {"confirmed": f"${_CONFIRMED_SERVED}", "unconfirmed": f"${_UNCONFIRMED_SERVED}"}
+    found: dict[str, Any] = next(_collection().aggregate([{"$match": _CLAIMS}, {"$project": fields}]), {})
+    digests = found.get("unconfirmed")
+    listed = digests if isinstance(digests, list) else []
+    return ServedFiles(found.get("confirmed") is True, frozenset(filter(is_text, listed)))
+
+
+def add_served_file(digest: str, *, is_confirmed: bool) -> None:
+    """Record that a worker serves with the keyring file with *digest*, which its keys confirm or not."""
+    if is_confirmed:
+        _set({_CONFIRMED_SERVED: True})
+        return
+    listed = {"$cond": [{"$isArray": f"${_UNCONFIRMED_SERVED}"}, f"${_UNCONFIRMED_SERVED}", []]}
+    _set({_UNCONFIRMED_SERVED: {"$setUnion": [listed, [digest]]}})
 
 
 def recent_signers() -> set[str]:
@@ -345,7 +376,7 @@ def _derived_state() -> bool | None:
     return None if newest is None else newest.get("action") != _DISABLED_ACTION
 
 
-def _set_trail(changes: dict[str, Any]) -> None:
+def _set(changes: dict[str, Any]) -> None:
     # A pipeline replaces a value that is not a document; a plain `$set` would fail.
     workers = {"$ifNull": ["$workers", []]}
     _collection().update_one(_CLAIMS, [{"$set": {"workers": workers, **changes}}], upsert=True)

@@ -18,7 +18,7 @@ from vault.crypto.master_key import KEY_SIZE, MasterKey
 from vault.custody import handover
 from vault.custody.errors import KeyringFileError
 from vault.custody.keyring_file import KeyringFile, Slot
-from vault.custody.opening import Opened, SlotState, check
+from vault.custody.opening import Opened, SlotState, check, require_confirmed
 from vault.custody.providers import RECOVERY, Providers
 from vault.documents.audit import AuditEntry
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
@@ -167,12 +167,12 @@ class CustodyWatch:
         """Check all slots, unless that is another process's task; record and show the result.
 
         Raises:
-            KeyringFileError: The file cannot be read; all slots are shown as down.
+            KeyringFileError: The next start would refuse the file; all slots are shown as down.
         """
         if not self._place.take():
             return
         try:
-            file = KeyringFile.read(self._path)
+            file = self._file()
         except KeyringFileError:
             for name in self._known:
                 metrics.CUSTODY_SLOT_UP.labels(name).set(False)
@@ -194,6 +194,14 @@ class CustodyWatch:
         finish_all([(one, Status.SUCCESS) for one in (attempt, *map(_down_attempt, new))])
         self._down = down
         self._compare(attempt)
+
+    def _file(self) -> KeyringFile:
+        """Return the file, which the keys of this process have to confirm, if they did at the start."""
+        file = KeyringFile.read(self._path)
+        require_confirmed(file, {key.key_id: key.material for key in self._opened})
+        if self._opened[0].is_confirmed and not file.is_confirmed:
+            raise KeyringFileError(f"someone took the MACs out of {self._path}")
+        return file
 
     def _compare(self, attempt: Attempt) -> None:
         is_newest = attempt.details.get("is_newest", True)

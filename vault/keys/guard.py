@@ -19,6 +19,7 @@ from vault.core.errors import (
     AuditStateError,
     AuthStateError,
     KeyMissingError,
+    KeyringFileUnknownError,
     KeyUnsharedError,
     RestoreUnfinishedError,
     StorageUnavailableError,
@@ -29,6 +30,7 @@ from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey, VerifyingKey
 from vault.documents import Database, keys_in_use, registry
 from vault.documents.guard import best_effort_cleanup, storage_errors
+from vault.keys.standing import refused_keys, require_standing
 
 logger = logging.getLogger(__name__)
 
@@ -57,10 +59,13 @@ class Disagreement:
     audit_state: bool = False
     #: `AUTH_ENABLED` is off, and a process has served the database with it on.
     auth_state: bool = False
+    #: The keys of a keyring file for which nothing vouches that the trail does not know; else None.
+    file: tuple[str, ...] | None = None
 
     def __bool__(self) -> bool:
         """Return whether there is any reason."""
-        return bool(self.missing or self.signer or self.audit_state or self.auth_state)
+        is_refused = self.file is not None
+        return bool(self.missing or self.signer or self.audit_state or self.auth_state or is_refused)
 
 
 class KeyringGuard:
@@ -160,6 +165,8 @@ class KeyringGuard:
                     found = self._compare()
                     if found:
                         self._worker.release()
+                    elif self._keyring.file:
+                        registry.add_served_file(self._keyring.file, is_confirmed=self._keyring.is_confirmed)
                     return found, False
             # Again if the obstacle is gone by now: without a claim, this process does not serve.
             found, is_restored = self._obstacles()
@@ -205,6 +212,8 @@ class KeyringGuard:
     def _refuse(self, found: Disagreement, *, is_restored: bool) -> None:
         if is_restored:
             raise RestoreUnfinishedError
+        if found.file is not None:
+            raise KeyringFileUnknownError(*found.file)
         if found.missing or found.signer:
             raise KeyMissingError
         if found.auth_state:
@@ -220,6 +229,8 @@ class KeyringGuard:
             return
         if found.auth_state:
             logger.error("not serving: %s", AuthStateError())
+        if found.file is not None:
+            logger.error("not serving: %s", KeyringFileUnknownError(*found.file))
         if found.audit_state:
             logger.error("not serving: %s", AuditStateError(audit_enabled=self._audit_enabled))
         if found.signer:
@@ -249,6 +260,7 @@ def compare(keyring: Keyring, trusts: Trusts, *, audit_enabled: bool | None) -> 
         missing=frozenset(_missing(keyring)),
         signer=_unknown_signer(keyring, trusts, state.signer),
         audit_state=None not in (audit_enabled, state.enabled) and state.enabled is not audit_enabled,
+        file=refused_keys(keyring),
     )
 
 
@@ -258,8 +270,10 @@ def require_agreement(keyring: Keyring, trusts: Trusts, *, audit_enabled: bool |
     Raises:
         AuditStateError: *audit_enabled* disagrees with the database.
         KeyMissingError: The keyring lacks a key in use; the message names it.
+        KeyringFileUnknownError: Nothing vouches for the keyring file.
         KeyUnsharedError: Running workers lack the primary key.
     """
+    require_standing(keyring)
     found = compare(keyring, trusts, audit_enabled=audit_enabled)
     with storage_errors():
         claims = registry.claims()

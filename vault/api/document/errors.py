@@ -215,8 +215,7 @@ ERROR_DOCS = {
     "Unavailable": ErrorDoc(
         errors.StorageUnavailableError(),
         *("audit_unavailable", "credentials_unavailable", "key_missing", "key_unshared", "audit_state"),
-        "auth_state",
-        *("restore_unfinished", "secret_busy", "overloaded"),
+        *("auth_state", "keyring_file_unknown", "restore_unfinished", "secret_busy", "overloaded"),
     ),
     "NotReady": ErrorDoc(errors.NotReadyError({"mongodb": ["MongoDB is not available"]}), headers=ALWAYS),
     "HostNotAllowed": ErrorDoc(errors.HostRefusedError(), headers=ALWAYS),

@@ -255,6 +255,10 @@ PARAGRAPHS = {
         "A master key in use is not in the keyring of this replica, so it does not serve. Operators find "
         "the key in the logs. Retry after the number of seconds in Retry-After: another replica may answer."
     ),
+    "keyring_file_unknown": (
+        "Neither its keys nor the database confirm the keyring file of this replica, so it does not serve. "
+        "Operators find the details in the logs. Retry after the number of seconds in Retry-After."
+    ),
     "key_unshared": (
         "Other replicas lack the primary master key of this replica, so it does not serve. Operators find "
         "the details in the logs. Retry after the number of seconds in Retry-After."

@@ -129,6 +129,7 @@ REFUSALS = {
     "not_ready": Refusal(503, "Not ready", "The service is not ready.", is_recorded=False),
     # Without the keys, or in the wrong state of the trail, no entry can be written.
     "key_missing": Refusal(503, "Master key missing", _NOT_READY),
+    "keyring_file_unknown": Refusal(503, "Keyring file not confirmed", _NOT_READY, is_recorded=False),
     "key_unshared": Refusal(503, "Master key not shared", _NOT_READY, is_recorded=False),
     "audit_state": Refusal(503, "Audit setting differs", _NOT_READY, is_recorded=False),
     "auth_state": Refusal(503, "Authentication setting differs", _NOT_READY, is_recorded=False),

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager, nullcontext, suppress
+from dataclasses import replace
 
 from vault.audit.reader import record
 from vault.audit.streams import signing_keys
@@ -17,6 +18,7 @@ from vault.custody.providers import Providers
 from vault.documents import Database
 from vault.keys.custody import opened_attempts
 from vault.keys.guard import require_agreement
+from vault.keys.standing import require_known_primary, require_standing
 from vault.parts import Parts
 
 #: Timeout of one MongoDB operation of a command; requests have a much shorter one.
@@ -32,6 +34,7 @@ def connected(
     scratch: str = "",
     audit_enabled: bool | None = None,
     providers: Providers | None = None,
+    accepts_file: bool = False,
 ) -> Iterator[Parts]:
     """Connect as the service does, and yield its parts.
 
@@ -42,16 +45,20 @@ def connected(
 
     Other commands, and reading ones that are *recorded*, need every master key in use, and the database's
     state of the audit trail. *audit_enabled* replaces the setting. *providers* open the keyring file, as in
-    `with_keys`.
+    `with_keys`. With *accepts_file*, an operator vouches for that file; the trail must know its primary key.
 
     Raises:
         AuditStateError: `AUDIT_ENABLED` disagrees with the database; nothing was written.
         CustodyRefusedError, CustodyUnavailableError: The keyring file cannot be opened.
         KeyMissingError: The keyring lacks a key in use; the message names it. Nothing was written.
+        KeyringFileUnknownError: Nothing vouches for the keyring file. Nothing was written.
         SettingsError: The environment has invalid settings.
         StorageUnavailableError: MongoDB is not available.
     """
     settings, opened = with_keys(_settings(), providers)
+    vouches = accepts_file and not settings.is_keyring_confirmed
+    if vouches:
+        settings = replace(settings, is_keyring_confirmed=True)
     if settings.dotenv:
         output.note(f"Settings from {dotenv_path()}: {', '.join(settings.dotenv)}")
     days = 0 if scratch else settings.audit_ttl_days
@@ -61,6 +68,10 @@ def connected(
     parts = Parts(settings, database, audit_enabled=audit_enabled)
     try:
         _ping(database, settings.mongo_uri)
+        if vouches:
+            for key_id in require_known_primary(parts.keyring):
+                output.note(f"The audit trail does not know key {key_id}")
+        require_standing(parts.keyring)
         if recorded or not reading:
             require_agreement(parts.keyring, signing_keys.trusted, audit_enabled=parts.audit_enabled)
         if not reading:

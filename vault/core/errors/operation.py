@@ -33,6 +33,22 @@ class KeyUnsharedError(KeyMissingError):
         )
 
 
+class KeyringFileUnknownError(KeyMissingError):
+    """The keyring file has no MACs, and the database does not know it: someone may have changed it.
+
+    The trail does not know the keys *unknown*, of which one may be the primary key.
+    """
+
+    def __init__(self, *unknown: str, is_primary: bool = False) -> None:
+        names = f", and the audit trail does not know its key {', '.join(unknown)}" if unknown else ""
+        hint = "put the newest keyring file back, or look at all keys and slots of this one, and run "
+        hint += "`secret-manager keys custody check --accept`"
+        if is_primary:
+            hint = "make a key the primary one that the trail knows"
+        VaultError.__init__(self, f"the keyring file is not confirmed by its keys{names}", hint=hint)
+        self.unknown = unknown
+
+
 class AuditStateError(VaultError):
     """`AUDIT_ENABLED` disagrees with the database; the message says what to do."""
 

@@ -1,6 +1,6 @@
 """The context of the commands `keys custody …`: the file, its keys, and the entry before each change."""
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -21,6 +21,7 @@ from vault.custody.keyring_file import KeyringFile, Slot
 from vault.custody.providers import Providers
 from vault.custody.wrapping import Wrapper
 from vault.keys.custody import about_file, identify, newest_file
+from vault.keys.standing import Standing, standing
 from vault.parts import Parts
 
 
@@ -32,15 +33,24 @@ class Custody:
     file: KeyringFile
     parts: Parts
     #: The keys by ID.
-    materials: Mapping[str, bytes] = field(repr=False)
+    materials: dict[str, bytes] = field(repr=False)
     wrapper: Wrapper
+    standing: Standing
+    output: Output
 
-    def wrap(self, slot: Slot, key_id: str, material: bytes | None = None) -> Slot:
-        """Return *slot* with the key *key_id*, which is one of the file unless its *material* is given."""
-        return self.wrapper.wrap(slot, key_id, material or self.materials[key_id])
+    def wrap(self, slot: Slot, key_id: str) -> Slot:
+        """Return *slot* with the key *key_id*."""
+        return self.wrapper.wrap(slot, key_id, self.materials[key_id])
 
     def write(self, new: KeyringFile, operation: str, **details: str) -> None:
-        """Record the change, and then put *new* in place of the file."""
+        """Record the change, and then put *new* in place of the file, confirmed by all its keys.
+
+        Not before the database vouches for the file: MACs would hide that someone has added a key.
+        """
+        if self.standing is Standing.NEW:
+            self.output.note("The file gets its MACs by the first command after the service has used it")
+        else:
+            new = new.confirmed(self.materials)
         attempt = changed_attempt(new, self.wrapper, operation, **details)
         keyring_file.write(self.path, new, before=self.file, announce=partial(record, attempt))
 
@@ -76,7 +86,8 @@ def opened_custody(output: Output, *, recovers: bool = False) -> Iterator[Custod
                     "`secret-manager keys custody check --accept`",
                 )
             output.note(problem)
-        yield Custody(path, file, parts, materials, Wrapper(providers.of, identify))
+        wrapper = Wrapper(providers.of, identify)
+        yield Custody(path, file, parts, materials, wrapper, standing(parts.keyring), output)
 
 
 def changed_attempt(new: KeyringFile, wrapper: Wrapper, operation: str, **details: str) -> Attempt:

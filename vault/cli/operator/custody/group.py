@@ -2,7 +2,7 @@
 
 import secrets
 import sys
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import partial
 from pathlib import Path
 
@@ -26,6 +26,8 @@ from vault.custody.provider import Provider
 from vault.custody.providers import RECOVERY, Providers
 from vault.custody.recovery import Recovery
 from vault.custody.wrapping import Wrapper
+from vault.documents import registry
+from vault.documents.guard import storage_errors
 from vault.keys.custody import about_file, checked_attempt, identify
 from vault.keys.status import key_statuses
 
@@ -78,17 +80,16 @@ def init(output: Output, file: Path, slots: tuple[Slot, ...], from_settings: boo
 
 
 def _wrapped_keys(materials: list[bytes], slots: tuple[Slot, ...], wrapper: Wrapper) -> KeyringFile:
-    ids = [identify(material) for material in materials]
-    return KeyringFile(
-        tuple(
-            WrappedKey(
-                key_id,
-                FALLBACK if number else PRIMARY,
-                tuple(wrapper.wrap(slot, key_id, material) for slot in slots),
-            )
-            for number, (key_id, material) in enumerate(zip(ids, materials, strict=True))
+    by_id = {identify(material): material for material in materials}
+    keys = [
+        WrappedKey(
+            key_id,
+            FALLBACK if number else PRIMARY,
+            tuple(wrapper.wrap(slot, key_id, material) for slot in slots),
         )
-    )
+        for number, (key_id, material) in enumerate(by_id.items())
+    ]
+    return KeyringFile(tuple(keys)).confirmed(by_id)
 
 
 @custody.command()
@@ -195,10 +196,13 @@ def _record_check(
 ) -> None:
     people = [one for one in states if one.scheme == RECOVERY]
     try:
-        with connected(output, reading=True, recorded=True, providers=providers):
+        with connected(output, reading=True, recorded=True, providers=providers, accepts_file=accepts):
             attempt = checked_attempt(states, about_file(file.digest, accepts=accepts), OPERATOR)
             attempt.details["recovery"] = bool(people) and all(one.state == "up" for one in people)
             record(attempt)
+            if accepts and not file.is_confirmed:
+                with storage_errors():
+                    registry.add_served_file(file.digest, is_confirmed=False)
         if attempt.details.get("is_newest") is False:
             output.note("The file is not the newest one on record")
     except StorageUnavailableError as error:
@@ -228,9 +232,10 @@ def new_key(output: Output) -> None:
         primary = found.file.primary
         for slot in primary.slots:
             found.wrapper.require_trusted(slot, primary, found.materials[primary.id])
-        slots = tuple(found.wrap(slot, key_id, material) for slot in primary.slots)
-        keys = (*found.file.keys, WrappedKey(key_id, FALLBACK, slots))
-        found.write(replace(found.file, keys=keys), "new_key", key_id=key_id)
+        found.materials[key_id] = material
+        slots = tuple(found.wrap(slot, key_id) for slot in primary.slots)
+        new = KeyringFile((*found.file.keys, WrappedKey(key_id, FALLBACK, slots)))
+        found.write(new, "new_key", key_id=key_id)
     output.result({"key_id": key_id}, f"key {key_id} is a fallback. Restart all replicas, then promote it")
 
 

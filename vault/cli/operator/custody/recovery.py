@@ -19,7 +19,7 @@ from vault.core.text import quantity
 from vault.custody import handover, shares
 from vault.custody.errors import CustodyRefusedError, KeyringFileError
 from vault.custody.keyring_file import KeyringFile, Slot
-from vault.custody.opening import unwrap
+from vault.custody.opening import of_file, unwrap
 from vault.custody.providers import RECOVERY
 from vault.custody.recovery import SECRET_BYTES, Recovery
 from vault.custody.shares import Group
@@ -134,10 +134,13 @@ def restore(output: Output, slots: tuple[Slot, ...]) -> None:
     if {key.id for key, _ in held} != {key.id for key in file.keys}:
         raise KeyringFileError("a key has no recovery slot", hint="see `secret-manager keys custody show`")
     secret = read_secret(output)
-    opened = [
-        unwrap(Recovery(slot.kek, secret=secret), slot, key.id, identify).of(file)
-        for key, slot in sorted(held, key=lambda pair: pair[0] is not file.primary)
-    ]
+    opened = of_file(
+        file,
+        [
+            unwrap(Recovery(slot.kek, secret=secret), slot, key.id, identify)
+            for key, slot in sorted(held, key=lambda pair: pair[0] is not file.primary)
+        ],
+    )
     # In place of what the providers of the file would open, which may all be lost.
     handover.hand_down(opened)
     with opened_custody(output, recovers=True) as found:
