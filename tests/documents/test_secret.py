@@ -1,7 +1,7 @@
 """The stored form of a secret."""
 
 from collections.abc import Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -86,7 +86,7 @@ def test_a_new_secret_is_stored_as_its_schema_says(
         "name": "a/b",
         "labels": ["env=prod"],
         "pending": True,
-        "purge_at": now,
+        "purge_at": now + timedelta(days=1),
     }
     secret = UnstoredSecret(**fields)
     secret.set_plaintext(PLAINTEXT)

@@ -16,7 +16,7 @@ from flask import Flask
 from tests.cli.waiting import wait_until
 from tests.links.conftest import Sender
 from tests.support.access import services
-from tests.support.lifecycle import trail
+from tests.support.lifecycle import in_past, trail
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
 from vault.api.http import memory, rate_limits
@@ -25,12 +25,12 @@ from vault.audit import receipts
 from vault.audit.exposures.wrapped import wrapped_by
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidLinkError, OverloadedError, WrongPassphraseError
-from vault.core.principal import OPERATOR
+from vault.core.principal import OPERATOR, UNAUTHENTICATED
 from vault.core.turns import Turns
 from vault.crypto import MasterKey
 from vault.crypto.audit_chain import SigningKey
 from vault.links.shares import Share
-from vault.secrets import wrapping
+from vault.secrets import tries, wrapping
 from vault.secrets.wrapping import WrappingToken
 
 pytestmark = pytest.mark.usefixtures("shared_app")
@@ -366,3 +366,46 @@ def test_a_link_has_the_public_address(alice: Sender) -> None:
     ):
         reply = alice.ask(operation, body).json
         assert reply["url"] == f"https://secrets.example/sub/console/{page}#{reply['token']}"
+
+
+def test_each_wrong_passphrase_has_its_entry(
+    app: Flask, alice: Sender, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A flood of anonymous guesses is counted, except the tries that end a share."""
+    monkeypatch.setattr(services(app).authenticator, "_anonymous", UNAUTHENTICATED)
+    for _ in range(9):
+        alice.open("share/open", {"token": f"smw_{'0' * 43}", "passphrase": "wrong"}, 404)
+    accessors = []
+    for _ in range(3):
+        token = alice.share(secret=VALUE, passphrase="right")
+        accessors.append(WrappingToken(token).accessor)
+        for _ in range(5):
+            alice.open("share/open", {"token": token, "passphrase": "wrong"}, 403)
+        alice.open("share/open", {"token": token, "passphrase": "right"}, 404)
+    tries = [(one["secret_id"], one["details"]["try"]) for one in trail(stored) if "try" in one["details"]]
+    assert tries == [(accessor, number) for accessor in accessors for number in range(1, 6)]
+
+
+def test_a_wrong_passphrase_without_its_entry_is_not_counted(alice: Sender, stored: Stored) -> None:
+    """Without the trail, guesses use up no try, and their sender does not learn that they are wrong."""
+    token = alice.share(secret=VALUE, passphrase="right")
+    block_trail(stored)
+    for _ in range(6):
+        reply = alice.open("share/open", {"token": token, "passphrase": "wrong"}, 503)
+        assert reply.json["code"] == "audit_unavailable"
+    restore_trail(stored)
+    alice.open("share/open", {"token": token, "passphrase": "wrong"}, 403)
+    assert [one["details"]["try"] for one in trail(stored) if "try" in one["details"]] == [1]
+    assert alice.open("share/open", {"token": token, "passphrase": "right"}).json == {"secret": VALUE}
+
+
+def test_a_try_whose_process_died_is_free_again(alice: Sender, stored: Stored) -> None:
+    """Tries are held while passphrases are compared, until their entries; without these, none counts."""
+    token = alice.share(secret=VALUE, passphrase="right")
+    accessor = WrappingToken(token).accessor
+    held = [tries.hold(accessor) for _ in range(6)]
+    assert [one and one.number for one in held] == [1, 2, 3, 4, 5, None]
+    alice.open("share/open", {"token": token, "passphrase": "right"}, 404)
+    long_ago = {f"held_tries.{number}.until": in_past(seconds=1) for number in range(5)}
+    stored.secrets.update_one({"_id": accessor}, {"$set": long_ago})
+    assert alice.open("share/open", {"token": token, "passphrase": "right"}).json == {"secret": VALUE}

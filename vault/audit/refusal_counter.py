@@ -128,6 +128,8 @@ def is_counted(attempt: Attempt, status: Status) -> bool:
 
     Where no credential is required, callers without one have rights, so their invalid requests are recorded.
     """
+    if attempt.has_effect:
+        return False
     principal = attempt.principal
     has_rights = principal.authenticated or principal.scopes
     return status is Status.DENIED or (status is Status.BAD_REQUEST and not has_rights)

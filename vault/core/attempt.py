@@ -150,6 +150,9 @@ class Attempt:
     receipt: str | None = field(default=None, repr=False)
     #: The attempt at the batch, if this one is at an item of it.
     whole: "Attempt | None" = field(default=None, repr=False)
+    #: True if its refusal changes something that is stored: then it has an entry of its own, however many
+    #: refusals there are.
+    has_effect: bool = field(default=False, init=False, repr=False)
     finished: bool = field(default=False, init=False, repr=False)
 
     def part(self, action: Action | None = None) -> "Attempt":

@@ -42,12 +42,12 @@ def has_readable_newest(now: datetime) -> dict[str, Any]:
         {"$gt": ["$$this.deleted_at", None]},
         {"$lte": ["$$this.deleted_at", now]},
     ]
-    deleted = {"$filter": {"input": _listed("$states"), "cond": {"$and": is_deleted}}}
-    is_purged = {"$in": [version, _listed("$purged")]}
+    deleted = {"$filter": {"input": listed("$states"), "cond": {"$and": is_deleted}}}
+    is_purged = {"$in": [version, listed("$purged")]}
     return {"$expr": {"$and": [{"$ne": [version, 0]}, {"$eq": [deleted, []]}, {"$not": [is_purged]}]}}
 
 
-def _listed(field: str) -> dict[str, Any]:
+def listed(field: str) -> dict[str, Any]:
     """Return the expression for a list in a *field*; empty if an attacker has stored another type."""
     return {"$cond": [{"$isArray": field}, field, []]}
 
@@ -69,7 +69,7 @@ def bounded_fetch(
     asked = {"$_id": list(map(list, by_id)), "$name": list(map(list, by_name))}
     # An attacker may have stored something else than a version there.
     is_asked_version = {"$and": [{"$isNumber": "$$this.version"}, _is_asked(asked, "$$this.version")]}
-    older = {"$filter": {"input": _listed("$older"), "cond": is_asked_version}}
+    older = {"$filter": {"input": listed("$older"), "cond": is_asked_version}}
     bounded = {"$mergeObjects": ["$$this", _bounded("$$this.envelope", max_bytes)]}
     fetched["older"] = {"$map": {"input": older, "as": "this", "in": bounded}}
     is_asked = {"$or": [_is_asked(asked, {"$ifNull": ["$version", 1]}), _is_asked(asked, None)]}

@@ -148,7 +148,7 @@ class Secret(_Encryptable, BaseDocument):
     max_reads = IntField()
     #: Reads so far, counted only with a read limit; see `vault.secrets.read_limits`.
     reads = IntField()
-    #: The tries to open a shared value with a passphrase; see `vault.secrets.wrapping`.
+    #: The wrong passphrases for a shared value; see `vault.secrets.tries`.
     tries = IntField()
     name = StringField()
     #: Each has the form `key=value`.

@@ -23,10 +23,12 @@ from vault.crypto import Keyring
 from vault.crypto.passphrase import Cipher, new_salt, salt_of
 from vault.crypto.token_key import TokenKey
 from vault.keys.guard import KeyringGuard
+from vault.secrets import tries
 from vault.secrets.items import Fetch, Reserve, need_not_reserve
 from vault.secrets.requests import SHARES, Reference
 from vault.secrets.service import SecretService, require_size
-from vault.secrets.wrapping import MAX_TRIES, Basis, Origin, Wrapping, WrappingToken
+from vault.secrets.tries import Try
+from vault.secrets.wrapping import Basis, Origin, Wrapping, WrappingToken
 
 #: In place of the path of a request.
 _PATH = "secret/share"
@@ -188,8 +190,8 @@ class Shares:
     ) -> bytes:
         """Return the value of the share with this *token*: of all calls, only one gets it.
 
-        A wrong passphrase does not spend it, unless it is the last of `MAX_TRIES`. *reserve* is called before
-        a large value is spent. Raises its errors, too.
+        A wrong passphrase does not spend it, unless it is the last of `tries.MAX_TRIES`. *reserve* is called
+        before a large value is spent. Raises its errors, too.
 
         Raises:
             InvalidLinkError: The token is unknown, was used before, or has expired.
@@ -202,19 +204,21 @@ class Shares:
         if not passphrase:
             raise WrongPassphraseError("no passphrase")
         # Before the check, which is slow: no more callers than tries get there.
-        number = self._wrapping.take_try(found)
-        if not number:
+        held = tries.hold(found.accessor)
+        if held is None:
             raise InvalidLinkError("no try left")
         try:
             cipher = self._cipher(passphrase, salt_of(share.value), attempt)
             value = cipher.decrypt(share.value, _bound_to(found))
             if value is not None:
                 return self._spend(found, value, attempt)
+            _record_wrong(held, attempt)
         except VaultError:
-            # The passphrase is not known to be wrong.
-            self._wrapping.return_try(found)
+            # The passphrase is not known to be wrong, or that is not on record.
+            tries.release(held)
             raise
-        raise self._wrong(found, number, attempt)
+        tries.count(held)
+        raise WrongPassphraseError("passphrase")
 
     def _find_with_memory(self, text: str, reserve: Reserve, attempt: Attempt) -> tuple[WrappingToken, Share]:
         # Alone: what waits for memory must not hold the values of all who wait.
@@ -241,21 +245,19 @@ class Shares:
         except InvalidWrappingTokenError as error:
             raise InvalidLinkError(error.reason) from None
 
-    def _wrong(self, token: WrappingToken, number: int, attempt: Attempt) -> WrongPassphraseError:
-        """Return the error of a wrong passphrase, the one with this *number*, after its entry."""
-        attempt.details |= {"reason": "passphrase", "try": number}
-        # Not as denied: the first few denials only have entries of their own.
-        attempt.finish(Status.BAD_REQUEST)
-        if number >= MAX_TRIES:
-            self._wrapping.end_if_tried(token)
-        return WrongPassphraseError("passphrase")
-
     def _new_cipher(self, terms: Terms, attempt: Attempt) -> Cipher | None:
         return self._cipher(terms.passphrase, new_salt(), attempt) if terms.passphrase else None
 
     def _cipher(self, passphrase: str, salt: bytes, attempt: Attempt) -> Cipher:
         with self._checks.of(source(attempt.ip)):
             return in_thread(lambda: Cipher(passphrase, salt))
+
+
+def _record_wrong(held: Try, attempt: Attempt) -> None:
+    """Write the entry of a wrong passphrase, which uses up the *held* try."""
+    attempt.details |= {"reason": "passphrase", "try": held.number}
+    attempt.has_effect = True
+    attempt.finish(Status.BAD_REQUEST)
 
 
 def _bound_to(token: WrappingToken) -> bytes:

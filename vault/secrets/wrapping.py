@@ -12,8 +12,6 @@ from secrets import token_urlsafe
 from typing import NamedTuple, Self
 from uuid import UUID
 
-from pymongo import ReturnDocument
-
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidWrappingTokenError, SecretNotFoundError, VaultError
 from vault.core.outcomes import Status
@@ -48,11 +46,6 @@ _RANDOM_BYTES = 32
 _FORM = re.compile(PREFIX + "[A-Za-z0-9_-]{43}")
 
 _ANY = {"namespace": {"$in": KEPT}}
-
-#: Wrong passphrases after which a shared value is spent.
-MAX_TRIES = 5
-
-_TRIES = {"$ifNull": ["$tries", 0]}
 
 
 #: Precedes the basis of a reply, and follows it. Versions up to 1.1 take both for a part of the reply's own
@@ -296,30 +289,6 @@ class Wrapping:
             return None
         secret.decrypt_version(stored, self._keyring)
         return secret
-
-    def take_try(self, token: WrappingToken) -> int:
-        """Take one of `MAX_TRIES` to open the reply of *token*; return its number, or 0 if none is left.
-
-        However many callers take one at the same time, no two get the same.
-        """
-        # An attacker may have stored another type, which is greater than every number: then none is left.
-        one_left = {"_id": token.accessor, "$expr": {"$lt": [_TRIES, MAX_TRIES]}}
-        taken = [{"$set": {"tries": {"$add": [_TRIES, 1]}}}]
-        with storage_errors():
-            found = Secret.raw().find_one_and_update(
-                one_left, taken, projection={"tries": 1}, return_document=ReturnDocument.AFTER
-            )
-        return int(found["tries"]) if found else 0
-
-    def return_try(self, token: WrappingToken) -> None:
-        """Return the try of a caller that was right, but did not get the reply. Ignore errors."""
-        with best_effort_cleanup():
-            Secret.raw().update_one({"_id": token.accessor}, {"$inc": {"tries": -1}})
-
-    def end_if_tried(self, token: WrappingToken) -> None:
-        """Remove the reply of *token* if no try is left."""
-        with storage_errors():
-            Secret.raw().delete_one({"_id": token.accessor, "tries": {"$gte": MAX_TRIES}})
 
     def spend(self, token: WrappingToken, *, attempt: Attempt) -> bool:
         """Make *token* invalid, because someone used it for something else; return False if it already was.

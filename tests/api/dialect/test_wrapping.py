@@ -9,6 +9,7 @@ from tests.conftest import running_app
 from tests.support.dialect import DENIED, FORBIDDEN, NO_WRAPPING_TOKEN, DialectClient
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
+from vault.secrets.wrapping import WrappingToken
 
 WRAP, UNWRAP, LOOKUP = "sys/wrapping/wrap", "sys/wrapping/unwrap", "sys/wrapping/lookup"
 SELF = "auth/token/lookup-self"
@@ -110,6 +111,16 @@ def test_a_token_elsewhere_is_spent(root: DialectClient, stored: Stored, method:
     spent = next(entry for entry in trail(stored) if entry["status"] == "bad_request")
     assert spent["details"] == {"reason": "wrapping token"}
     assert len(spent["secret_id"]) == 36
+
+
+@pytest.mark.promise("vault")
+def test_each_spent_token_has_its_entry(root: DialectClient, stored: Stored) -> None:
+    """However many tokens are spent on other paths, each has an entry that names its reply."""
+    tokens = [root.wrap({"a": number}) for number in range(8)]
+    for token in tokens:
+        assert root.having(token).refused("GET", SELF) == (403, FORBIDDEN)
+    spent = [entry["secret_id"] for entry in trail(stored) if entry["status"] == "bad_request"]
+    assert spent == [WrappingToken(token).accessor for token in tokens]
 
 
 def test_a_health_check_spends_no_token(root: DialectClient) -> None:

@@ -30,7 +30,7 @@ from vault.core.principal import Scope
 from vault.links.requests import NewRequest, RequestInfo
 from vault.links.shares import NewShare, Share, Terms
 from vault.secrets.requests import Reference
-from vault.secrets.wrapping import MAX_TRIES
+from vault.secrets.tries import MAX_TRIES
 
 _HOUR, _WEEK = 3_600, 604_800
 _MAX_SIZE = 1_048_576
