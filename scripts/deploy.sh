@@ -63,12 +63,10 @@ secret() { # secret NAME COMMAND…: create the Docker secret from the command's
     say "Created the Docker secret $name."
 }
 
-master_key() { # print the first master key
-    if [[ ${MASTER_KEY-} ]]; then
-        printf '%s' "$MASTER_KEY"
-    else
-        new_key
-    fi
+remove_placeholder() { # make room for MongoDB's key: stack.yml holds its name during a trial
+    local trial
+    trial=$(docker secret inspect mongodb_key_file --format '{{index .Spec.Labels "secret-manager.trial"}}' 2>/dev/null) || return 0
+    [[ -z $trial ]] || docker secret rm mongodb_key_file >/dev/null
 }
 
 check_key() { # fail if MASTER_KEY is set but invalid, or differs from a quick start's: a Docker secret is immutable
@@ -111,20 +109,40 @@ mongo_uri() { # print a connection string with a random password
     printf 'mongodb://secret-manager:%s@mongodb-1,mongodb-2,mongodb-3/vault?replicaSet=rs0' "$(random 24)"
 }
 
-key_name() { # print the name of the Docker secret for the service's master key
-    local name key found number=1
-    found=$(await_answer docker secret ls -f name=master_key_v --format '{{.Name}}') || return
-    mapfile -t names < <(printf '%s' "$found")
+held_keys() { # print each Docker secret with a master key, and the key's ID, if known
+    local found unknown name options=()
+    found=$(await_answer docker secret ls -f name=master_key_v --format "{{.Name}} {{.Label \"$key_label\"}}") || return
+    mapfile -t unknown < <(sed -n 's/ $//p' <<<"$found")
+    # Earlier versions set no label.
+    if ((${#unknown[@]} > 0)) && exists "$service"; then
+        for name in "${unknown[@]}"; do
+            options+=("--secret=source=$name,target=$name,uid=10001,gid=10001,mode=0400")
+        done
+        # shellcheck disable=SC2046 # `near` prints at most one word
+        found+=$'\n'$(run_job $(near) "${options[@]}" --limit-memory 256M \
+            --entrypoint python "$IMAGE" -c "$key_program" "${unknown[@]/#//run/secrets/}") || true
+    fi
+    # Of two lines about one secret, the one with the ID.
+    awk 'NF { ids[$1] = $2 ? $2 : ids[$1] } END { for (name in ids) print name, ids[name] }' <<<"$found" | sort -V
+}
+
+key_name() { # key_name HELD: print the name of the Docker secret for the service's master key
+    local name key id names number=1
+    mapfile -t names < <(sed -n 's/ .*//p' <<<"$1")
     name=$(setting MASTER_KEY_FILE) || return
     name=${name:-${MASTER_KEY_SECRET-}}
     key=$(setting MASTER_KEY) || return
-    if [[ -z $name && $key ]]; then
-        # Use a new name: there is no way to see whether an existing secret holds this key.
+    if [[ -z $name && $MASTER_KEY ]]; then
+        id=$(key_id_of "$IMAGE" "$MASTER_KEY") || return
+        name=$(sed -n "s/ $id\$//p" <<<"$1" | sed -n '$p')
+    fi
+    # An exported key can be in a secret whose key is unknown.
+    if [[ -z $name && $MASTER_KEY ]] && { [[ $key ]] || ! grep -q ' $' <<<"$1"; }; then
         while have_secret "master_key_v$number"; do ((number += 1)); done
         name=master_key_v$number
     fi
     [[ $name ]] || ((${#names[@]} < 2)) ||
-        fail "several master keys found (${names[*]}): set MASTER_KEY_SECRET to the newest one that data is encrypted under"
+        fail "several master keys found: set MASTER_KEY_SECRET to the newest one that data is encrypted under"
     name=${name:-${names[0]:-master_key_v1}}
     printf '%s' "${name##*/}"
 }
@@ -150,6 +168,17 @@ deploy_services() { # deploy_services NAME…: deploy these services of the stac
         in_services && /^  [^ ]/ { wanted = index(names, " " substr($1, 1, length($1) - 1) " ") }
         wanted' |
         docker stack deploy --detach --quiet --with-registry-auth --resolve-image "$resolve" -c - "$stack" >/dev/null
+}
+
+is_trial() { # succeed if a replica is a quick start's: it has no file with MongoDB's password
+    local found ids
+    exists "$service" || return
+    found=$(tasks "$service") || exit
+    mapfile -t ids < <(sed -n 's/^[^|]*|\([^|]\+\)|.*/\1/p' <<<"$found")
+    ((${#ids[@]} > 0)) || return
+    # A task can be gone by now.
+    found=$(docker inspect --type task --format '{{.Spec.ContainerSpec.Env}}' "${ids[@]}" 2>/dev/null) || true
+    [[ $found ]] && grep -qv MONGO_URI_FILE= <<<"$found"
 }
 
 first_token() { # print the first token, unless there is one
@@ -242,9 +271,14 @@ fi
 if [[ $keyring ]]; then
     MASTER_KEY_SECRET=
 else
-    MASTER_KEY_SECRET=$(key_name)
-    secret "$MASTER_KEY_SECRET" master_key
+    held=$(held_keys)
+    while read -r name id; do
+        say "The Docker secret $name has the master key with the ID ${id:-unknown}."
+    done < <(sed '/./!d' <<<"$held")
+    MASTER_KEY_SECRET=$(key_name "$held")
+    have_secret "$MASTER_KEY_SECRET" || create_key "$IMAGE" "$MASTER_KEY_SECRET" "${MASTER_KEY:-$(new_key)}"
 fi
+remove_placeholder
 secret mongodb_key_file key_file
 secret mongodb_root_password random 24
 secret mongo_uri mongo_uri
@@ -269,19 +303,27 @@ for file in "$@"; do
 done
 stack_file=$(docker stack config "${files[@]}")
 [[ ! $keyring ]] || stack_file=$(without_key <<<"$stack_file")
-mapfile -t services < <(service_names)
-mapfile -t others < <(service_names | grep -v '^mongodb-[0-9]$')
-say "Deploying, and waiting until the service is ready."
-if deploy_all_members; then
-    ((${#absent[@]} == 0)) || fail "this deployment needs all members of MongoDB: bring back the node, then run this script again"
-    deploy_services "${services[@]}"
-else
-    if ((${#absent[@]} == 0)); then
-        update_members
-    fi
-    deploy_services "${others[@]}"
+mapfile -t all_members < <(service_names | grep '^mongodb-[0-9]$')
+mapfile -t others < <(service_names | grep -vE '^(mongodb-[0-9]|replica-set)$')
+trial=
+if is_trial; then
+    trial=true
+    say "The trial becomes a secured stack: until it is ready, requests get 503. If this is interrupted, run this script again."
+    # Back in the trial, replicas could not serve any more.
+    stack_file=${stack_file//failure_action: rollback/failure_action: continue}
 fi
+say "Deploying MongoDB."
+if [[ $trial ]] || deploy_all_members; then
+    ((${#absent[@]} == 0)) || fail "this deployment needs all members of MongoDB: bring back the node, then run this script again"
+    deploy_services "${all_members[@]}"
+elif ((${#absent[@]} == 0)); then
+    update_members
+fi
+# Before the service: without MongoDB's user, no new replica becomes ready.
+deploy_services replica-set
 await_replica_set
+say "Deploying the service, and waiting until it is ready."
+deploy_services "${others[@]}"
 after=$(spec "$service")
 [[ -z $before || $after == "$before" ]] || await_update "$service"
 await_replicas "$REPLICAS"

@@ -38,16 +38,17 @@ await_nodes() { # after a change of the swarm's leader, wait until it knows the 
     done
 }
 
-deploy_all_members() { # succeed if all members are to be deployed together: they are new, or none can serve now
-    local number args count
-    exists "${stack}_mongodb-1" || return 0
-    args=$(await_answer docker service inspect "${stack}_mongodb-1" --format '{{.Spec.TaskTemplate.ContainerSpec.Args}}') || exit
-    # Members with a key do not talk to members without one.
-    [[ $args == *keyFile* ]] || return 0
+deploy_all_members() { # succeed if all members are to be deployed together: they are new, or cannot serve together now
+    local number args count alive=0
     for number in "${members[@]}"; do
+        exists "${stack}_mongodb-$number" || return 0
+        args=$(await_answer docker service inspect "${stack}_mongodb-$number" --format '{{.Spec.TaskTemplate.ContainerSpec.Args}}') || exit
+        # Members with a key do not talk to members without one.
+        [[ $args == *keyFile* ]] || return 0
         count=$(running "${stack}_mongodb-$number") || exit
-        ((count == 0)) || return 1
+        ((alive += count)) || true
     done
+    ((alive == 0))
 }
 
 ask_members() { # ask_members WAIT: print number and state of each member, as "1 primary"; wait up to WAIT until all are in step
@@ -97,6 +98,7 @@ update_members() { # deploy the members one at a time, the primary last; fill in
         return 0
     fi
     if ((${#late[@]})); then
+        say "Waiting up to 3 minutes until ${late[*]/#/mongodb-} is in step."
         in_step || return 0
         others+=("${late[@]}")
         late=()
@@ -136,7 +138,7 @@ update_member() { # update_member NUMBER: deploy a member, and if that restarts 
     before=$(spec "$name")
     deploy_services "mongodb-$1"
     [[ $(spec "$name") != "$before" ]] || return 0
-    say "Restarting mongodb-$1."
+    say "Restarting mongodb-$1, and waiting until it is in step."
     await_update "$name"
     in_step || fail "mongodb-$1 is not in step again: for the reason, run docker service logs $name"
 }

@@ -22,7 +22,9 @@ find_members() { # fill in `label` and `home`
             [[ ${label[$node]} != "$number" ]] || home[$number]=$node
         done
         grep -qx "$services-$number" <<<"$found" || continue
-        runs=$(await_answer docker service ps --no-resolve -f desired-state=running --format '{{.Node}}' "$services-$number") || exit
+        # While an update replaces its task, the next one is only ready.
+        runs=$(await_answer docker service ps --no-resolve -f desired-state=running -f desired-state=ready \
+            --format '{{.Node}}' "$services-$number") || exit
         home[$number]=${home[$number]:-$runs}
         [[ ${home[$number]} ]] || misplaced "mongodb-$number is not running and no node has its label: see docs/nodes.md"
         [[ -z $runs || $runs == "${home[$number]}" ]] ||

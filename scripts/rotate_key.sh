@@ -191,7 +191,10 @@ if [[ -z $fallback && $removed ]]; then
     exit
 fi
 if [[ -z $fallback ]]; then
-    have_secret "$new" || new_key | docker secret create "$new" - >/dev/null
+    if ! have_secret "$new"; then
+        image=$(service_image)
+        create_key "$image" "$new" "$(new_key)"
+    fi
     say "1. Adding $new to every replica, for decryption only."
     update --secret-add "source=$new,target=$new,uid=10001,gid=10001,mode=0400" \
         --env-add "MASTER_KEY_FALLBACKS_FILE=/run/secrets/$new"

@@ -4,10 +4,15 @@
 
 stack=secret-manager
 service=${stack}_secret-manager
+# The label of a Docker secret with a master key: the key's ID.
+key_label=secret-manager.key-id
 # The timeouts for a service, for an answer of the swarm, and for a task that no node can run.
 wait_seconds=600
 answer_seconds=30
 unplaced_seconds=15
+# The time between two lines about one wait, and when the last one was printed.
+remind_seconds=30
+reminded=0
 
 fail() { # fail MESSAGE
     printf '%s: %s\n' "${0##*/}" "$1" >&2
@@ -16,6 +21,12 @@ fail() { # fail MESSAGE
 
 say() { # say MESSAGE: print a progress message to standard error
     printf '%s\n' "$1" >&2
+}
+
+remind() { # remind START WHAT: during a long wait since START, say at times what it is for
+    ((SECONDS - $1 >= remind_seconds && SECONDS - reminded >= remind_seconds)) || return 0
+    reminded=$SECONDS
+    say "Still waiting after $((SECONDS - $1)) s: $2."
 }
 
 check_engine() { # fail unless this node is a manager of a swarm that has a leader
@@ -74,6 +85,33 @@ new_key() { # print a new master key
     head -c 32 /dev/urandom | base64
 }
 
+# Prints name and key ID of each file with a master key.
+# shellcheck disable=SC2034 # deploy.sh uses it, too
+key_program='
+import sys
+from contextlib import suppress
+from pathlib import Path
+from marshmallow import ValidationError
+from vault.config.validators import Key
+from vault.crypto import MasterKey
+for file in map(Path, sys.argv[1:]):
+    with suppress(ValidationError):
+        print(file.name, MasterKey(Key().deserialize(file.read_text().rstrip("\n"))).id)
+'
+
+key_id_of() { # key_id_of IMAGE KEY: print the key's ID
+    local found
+    found=$(printf '%s' "$2" | docker run --rm -i --network none --entrypoint python "$1" -c "$key_program" /dev/stdin) || return
+    printf '%s' "${found#* }"
+}
+
+create_key() { # create_key IMAGE NAME KEY: create the Docker secret NAME with this master key
+    local id
+    id=$(key_id_of "$1" "$3") || return
+    printf '%s' "$3" | docker secret create --label "$key_label=$id" "$2" - >/dev/null
+    say "Created the Docker secret $2, which has the master key with the ID $id."
+}
+
 replica() { # print the container ID of a healthy replica on this node, or nothing
     local task node container
     node=$(docker info --format '{{.Swarm.NodeID}}')
@@ -130,7 +168,7 @@ await_update() { # await_update NAME: wait until Docker has replaced the service
         case $state in
             completed) return ;;
             rollback_completed | rollback_paused | paused)
-                fail "the update of $1 failed ($state): for the reason, run docker service logs $1"
+                fail "the update of $1 failed ($state): for the reason, run docker service logs $1. Then run this script again"
                 ;;
             # Docker does not replace a task for another constraint that its node meets.
             "") ((SECONDS - start < unplaced_seconds)) || return 0 ;;
@@ -149,6 +187,7 @@ await_update() { # await_update NAME: wait until Docker has replaced the service
             return
         fi
         ((SECONDS - start < wait_seconds)) || fail "the update of $1 did not finish: run docker service ps --no-trunc $1"
+        remind "$start" "Docker replaces the tasks of $1, one by one (docker service ps $1)"
         sleep 1
     done
 }
@@ -165,14 +204,17 @@ await_replicas() { # await_replicas COUNT: wait until that many replicas are rea
             return
         fi
         ((SECONDS - start < wait_seconds)) || fail "the service did not become ready: $(culprit)"
+        remind "$start" "$ready of $1 replicas are ready (docker service ps $service)"
         sleep 1
     done
 }
 
 await_replica_set() { # wait until the deployment's job has created the replica set and its users
-    local start=$SECONDS
-    until [[ $(docker service ps "${stack}_replica-set" --format '{{.CurrentState}}') == Complete* ]]; do
+    local name=${stack}_replica-set start=$SECONDS
+    # Docker prints "0/1 (1/1 completed)". Its list of tasks could still lack the one of this deployment.
+    until [[ $(docker service ls -f "name=$name" --format '{{.Replicas}}') == *"(1/1 completed)"* ]]; do
         ((SECONDS - start < wait_seconds)) || fail "MongoDB is not ready: $(culprit)"
+        remind "$start" "the job $name prepares MongoDB (docker service logs $name)"
         sleep 1
     done
 }

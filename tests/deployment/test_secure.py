@@ -1,8 +1,11 @@
 """The production deployment, created by scripts/deploy.sh and rotated by scripts/rotate_key.sh."""
 
+import os
 import re
-from base64 import b64decode
+import subprocess
+from base64 import b64decode, b64encode
 from collections.abc import Iterator
+from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
@@ -16,8 +19,11 @@ from tests.deployment.engine import (
     ROOT,
     STACK,
     containers,
+    deploy,
     docker,
     is_healthy,
+    is_settled,
+    load,
     remove,
     replicas,
     run,
@@ -55,16 +61,42 @@ _RETENTION = (
 )
 
 
+@dataclass(frozen=True, slots=True)
+class Trial:
+    """The key of a quick start, and the ID of a secret in it with the value `trial`."""
+
+    key: str
+    secret_id: str
+
+
 @pytest.fixture(scope="module")
-def token(image: str) -> Iterator[str]:
-    """Deploy on the empty engine and return the first token."""
-    assert image
+def trial(master_key: str) -> Iterator[Trial]:
+    """Deploy on the empty engine like the quick start, and store a secret."""
     try:
-        printed = run("scripts/deploy.sh", OVERRIDE, **_DEPLOY).stdout
-        [found] = re.findall(r"^smt_[0-9A-Za-z]{38}$", printed, re.MULTILINE)
-        yield found
+        deploy(MASTER_KEY=master_key)
+        wait_for(lambda: is_healthy(2), what="two healthy replicas")
+        yield Trial(master_key, replicas()[0].create(b"trial")[1]["secret_id"])
     finally:
         remove()
+
+
+def has_key(member: str) -> bool:
+    """Return whether MongoDB's *member* is deployed with access control."""
+    arguments = "{{.Spec.TaskTemplate.ContainerSpec.Args}}"
+    return "keyFile" in docker("service", "inspect", f"{STACK}_{member}", "--format", arguments)
+
+
+@pytest.fixture(scope="module")
+def token(trial: Trial) -> str:
+    """Make the quick start a secured stack, at the second attempt, and return the first token."""
+    assert trial
+    command = ("scripts/deploy.sh", OVERRIDE)
+    with subprocess.Popen(command, cwd=ROOT, env={**os.environ, **_DEPLOY}) as interrupted:
+        wait_for(lambda: has_key("mongodb-1"), what="the first change of MongoDB")
+        interrupted.terminate()
+    printed = run(*command, **_DEPLOY).stdout
+    [found] = re.findall(r"^smt_[0-9A-Za-z]{38}$", printed, re.MULTILINE)
+    return str(found)
 
 
 def seen_from(network: str, name: str, *, milliseconds: int = 3_000) -> str:
@@ -100,6 +132,23 @@ def test_only_a_token_gives_access(token: str) -> None:
     assert other.fetch(created["secret_id"], token=token)[0] == 200
     assert other.fetch(created["secret_id"])[0] == 401
     assert one.create(b"value")[0] == 401
+
+
+def test_the_quick_start_does_not_open_a_secured_stack(trial: Trial, token: str) -> None:
+    """While stack.yml alone is deployed, no anonymous request succeeds; afterwards, all data is there."""
+    _, created = replicas()[0].create(b"secured", token=token)
+    with load(is_allowed=False) as outcome:
+        refused = deploy(MASTER_KEY=trial.key, check=False)
+        wait_for(lambda: is_settled(2), what="two ready replicas")
+    assert outcome.requests == []
+    assert {reason.split()[0] for _, _, reason in outcome.failures} <= {"401", "503"}
+    assert refused.returncode == 1
+    run("scripts/deploy.sh", OVERRIDE, **_DEPLOY)
+    for replica in replicas():
+        assert replica.fetch(trial.secret_id, token=token)[1] == {"secret": b64encode(b"trial").decode()}
+        assert replica.fetch(created["secret_id"], token=token)[0] == 200
+    secrets = docker("secret", "ls", "--filter", "name=master_key", "--format", "{{.Name}}")
+    assert secrets == "master_key_v1"
 
 
 @pytest.mark.promise("swarm")

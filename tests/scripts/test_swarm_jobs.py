@@ -38,8 +38,8 @@ _ENGINE = r"""
         "node ls "*) echo node-a ;;
         "node inspect "*) ;;
         "service ls "*-job-*) ;;
+        "service ls "*Replicas*) echo "0/1 (1/1 completed)" ;;
         "service ls "*) printf 'secret-manager_%%s\n' secret-manager mongodb-{1,2,3} ;;
-        "service ps "*replica-set*) echo Complete ;;
         "service ps "*job*) echo 'Complete|node-a|' ;;
         "service ps "*) printf 'Running|task-%%s|\n' 1 2 ;;
         *.Image*) echo image ;;
@@ -47,9 +47,14 @@ _ENGINE = r"""
         *UpdateStatus*) echo completed ;;
         *Args*) echo --keyFile ;;
         *"json .Spec"*) echo '{}' ;;
+        "inspect --type task "*) echo "[MASTER_KEY_FILE=x MONGO_URI_FILE=x]" ;;
         *Env*) echo MASTER_KEY_FILE=/run/secrets/master_key_v1 ;;
-        "secret "*) echo master_key_v1 ;;
-        "stack config "*) printf 'services:\n  %%s:\n' secret-manager mongodb-1 mongodb-2 mongodb-3 ;;
+        "secret inspect mongodb_key_file "*) ;;
+        "secret "*) echo "${secrets-master_key_v1 a1}" ;;
+        "stack config "*)
+            printf 'services:\n  %%s:\n' mongodb-{1,2,3} replica-set secret-manager
+            echo '    failure_action: rollback'
+            ;;
         "stack deploy "*) echo "+ deploy $(sed -n 's/^  \(.*\):$/\1/p' | paste -sd ' ')" >&3 ;;
         "logs "*)
             said='"member": "mongodb-%%s:27017", "state": "%%s"\n'
@@ -206,9 +211,9 @@ def test_an_update_continues_beside_a_task_without_a_node() -> None:
         *UpdateStatus.State*) ((SECONDS < 100)) && echo updating || echo completed ;;
         "service ps "*) {_STUCK}; echo "Running 1 second ago|$((SECONDS / 10))|" ;;
     """
-    assert run(answers, "await_update name; echo $SECONDS") == (0, "100\n", "")
+    assert run(answers, "await_update name; echo $SECONDS")[:2] == (0, "100\n")
     starting = answers.replace("Running 1 second ago|$((SECONDS / 10))", "Preparing 1 second ago|new")
-    assert run(starting, "await_update name; echo $SECONDS") == (0, "100\n", "")
+    assert run(starting, "await_update name; echo $SECONDS")[:2] == (0, "100\n")
 
 
 @pytest.mark.parametrize(
@@ -348,9 +353,35 @@ def test_a_deployment_ends_with_the_next_steps(tmp_path: Path) -> None:
     status, printed, errors = run_script("deploy.sh", "", tmp_path, **_DEPLOY)
     assert re.findall(r"^\+ deploy (.*)$", errors, re.MULTILINE) == [
         *(f"mongodb-{number}" for number in (2, 3, 1)),
+        "replica-set",
         "secret-manager",
     ]
     assert (status, "Next steps" in printed) == (0, True), errors
+
+
+_PREPARES = (
+    "the job secret-manager_replica-set prepares MongoDB (docker service logs secret-manager_replica-set)"
+)
+
+
+def test_a_quick_start_is_secured_step_by_step(tmp_path: Path) -> None:
+    """MongoDB and its users come first, then the service, which Docker does not roll back to the trial."""
+    trial = r"""
+        "inspect --type task "*) echo '[MONGO_URI_FILE=x]'; echo '[MASTER_KEY=x MONGO_URI=x]' ;;
+        "service ls "*Replicas*) echo "0/1 ($((SECONDS > 70))/1 completed)" ;;
+        "stack deploy "*) echo "+ $(sed -n 's/^  \([a-z]\)/\1/p; /^    failure/p' | paste -sd ' ')" >&3 ;;
+    """
+    status, _, errors = run_script("deploy.sh", trial, tmp_path, **_DEPLOY)
+    assert status == 0, errors
+    job = "secret-manager_replica-set"
+    prepares = f"the job {job} prepares MongoDB (docker service logs {job})"
+    assert re.findall(r"^(?:\+|Still).*", errors, re.MULTILINE) == [
+        "+ mongodb-1: mongodb-2: mongodb-3:",
+        "+ replica-set:",
+        f"Still waiting after 30 s: {prepares}.",
+        f"Still waiting after 60 s: {prepares}.",
+        "+ secret-manager:     failure_action: continue",
+    ]
 
 
 def test_a_deployment_without_its_members_fails_at_the_end(tmp_path: Path) -> None:
@@ -376,8 +407,9 @@ def test_five_members_are_updated_one_at_a_time(tmp_path: Path) -> None:
     """Members that an additional stack file adds are members, not services that are deployed together."""
     five = """
         "service ls "*-job-*) ;;
+        "service ls "*Replicas*) echo "0/1 (1/1 completed)" ;;
         "service ls "*) printf 'secret-manager_%s\\n' secret-manager mongodb-{1,2,3,4,5} ;;
-        "stack config "*) printf 'services:\\n  %s:\\n' secret-manager mongodb-{1,2,3,4,5} ;;
+        "stack config "*) printf 'services:\\n  %s:\\n' secret-manager replica-set mongodb-{1,2,3,4,5} ;;
         "logs "*)
             printf '"member": "mongodb-%s:27017", "state": "secondary"\\n' 1 2 3 5
             echo '"member": "mongodb-4:27017", "state": "primary"'
@@ -387,6 +419,7 @@ def test_five_members_are_updated_one_at_a_time(tmp_path: Path) -> None:
     assert status == 0, errors
     assert re.findall(r"^\+ deploy (.*)$", errors, re.MULTILINE) == [
         *(f"mongodb-{number}" for number in (1, 2, 3, 5, 4)),
+        "replica-set",
         "secret-manager",
     ]
     assert "MONGO_URI=mongodb://mongodb-1,mongodb-2,mongodb-3,mongodb-4,mongodb-5/" in errors
@@ -407,6 +440,9 @@ def test_a_node_that_is_down_is_named_before_a_missing_member(tmp_path: Path) ->
 
 _STATUS = """
     "logs "*) echo '"role": "primary", "workers": 2, "encrypting": 2, "holding": 2' ;;
+    "run "*) echo stdin b2 ;;
+    "secret create "*) printf '+ %s\\n' "$*" >&3; cat >/dev/null ;;
+    "secret inspect master_key_v2") return 1 ;;
 """
 
 
@@ -433,6 +469,7 @@ def test_a_rotation_waits_for_another_update(tmp_path: Path) -> None:
         {_STATUS}
     """
     _, _, errors = run_script("rotate_key.sh", updating, tmp_path)
+    assert "+ secret create --label secret-manager.key-id=b2 master_key_v2 -\n" in errors
     assert "1. Adding master_key_v2" in errors
 
 

@@ -28,25 +28,35 @@ case "$*" in
     "node inspect "*) sed -n "s/^$3 [^ ]* [^ ]* *//p" nodes ;;
     *ConfigName*) echo "/etc/secret-manager/keyring.json keyring_v3" ;;
     "config inspect "*) grep -qx "$3" configs ;;
+    "service ls "*Replicas*) echo '0/1 (1/1 completed)' ;;
     "service ls "*) cut -d ' ' -f 1 members; [[ ! -e service ]] || echo secret-manager_secret-manager ;;
     *UpdateStatus*) ;;
     *Replicated*) echo 2 ;;
     "service inspect secret-manager_mongodb-"*Args*) grep -q "^$3 " members && echo "[mongod --keyFile=k]" ;;
     "service inspect secret-manager_secret-manager "*) [[ -e service ]] && cat service ;;
-    "service ps "*ready*) grep -q "^$3 [^ ]" members && echo "Running|" ;;
-    "service ps "*) sed -n "s/^${*: -1} //p" members ;;
-    "secret ls "*) cat secrets ;;
-    "secret inspect "*) grep -qx "$3" secrets ;;
-    "secret create "*) printf '%s %s\n' "$3" "$(cat)" >>made && echo "$3" >>secrets ;;
+    "service ps secret-manager_secret-manager "*) ;;
+    "service ps secret-manager-job-"*) echo 'Complete|A|' ;;
+    "service ps --no-resolve "*ready*) sed -n "s/^${*: -1} //p" members ;;
+    "service ps "*ready*) ! grep -q "^$3 [^ ]" members || echo "Running|" ;;
+    "service create "*) printf '%s\n' "$*" >>made ;;
+    "service rm "*) ;;
+    "logs "*) cat log ;;
+    "secret ls "*) awk '/^master_key_v/ { print $1 " " $2 }' secrets ;;
+    "secret inspect mongodb_key_file "*trial*) grep mongodb_key_file secrets | cut -sd ' ' -f 2 ;;
+    "secret inspect "*) grep -qE "^$3( |$)" secrets ;;
+    "secret create "*) printf '%s %s\n' "${*:3}" "$(cat)" >>made && echo "${*: -2:1}" >>secrets ;;
+    "secret rm "*) printf '%s\n' "$*" >>made && sed -i "/^$3 /d" secrets ;;
     "build "*) printf '%s\n' "$*" >>made ;;
     "image inspect "*) echo sha256:0123456789abcdef ;;
-    "tag "* | "ps "*) ;;
+    "tag "*) ;;
+    "ps "*) echo container ;;
+    "run "*stdin) echo "stdin id-of-$(cat)" ;;
     "run "*) printf '%s\n' "$*" "$(cat)" >>made ;;
-    "stack config "*) printf 'services:\n  %s:\n' secret-manager mongodb-1 mongodb-2 mongodb-3 ;;
+    "stack config "*) printf 'services:\n  %s:\n' secret-manager replica-set mongodb-1 mongodb-2 mongodb-3 ;;
     "stack deploy "*)
         services=$(sed -n 's/^  //p' | paste -sd ' ')
         printf '%s\n' "$*" "$services" "${MONGO_IMAGE-}" "${KEYRING_CONFIG-}$MASTER_KEY_SECRET" >>made
-        exit 1
+        [[ $services != *secret-manager* ]]
         ;;
     "buildx imagetools inspect "*) grep "^$4 " registry | cut -d ' ' -f 2 | grep . ;;
     "node update "*) printf '%s\n' "${*:3}" >>made ;;
@@ -205,7 +215,7 @@ def test_members_are_left_alone_while_one_is_away(swarm: Swarm) -> None:
     assert "Node B is down, and so is mongodb-2." in errors
     assert "Node D is down. It has no member of MongoDB." in errors
     assert "2 members of MongoDB are left, and the service needs 2" in errors
-    assert made[-3] == "secret-manager:"
+    assert [line for line in made if line.endswith(":")] == ["replica-set:", "secret-manager:"]
     assert "--prune" not in "".join(made)
 
 
@@ -238,12 +248,45 @@ def test_a_swarm_without_a_leader_is_refused(swarm: Swarm) -> None:
 
 
 def test_the_key_of_a_quick_start_is_kept(swarm: Swarm) -> None:
-    """Without MASTER_KEY in the shell, the running service's key goes into a new secret."""
+    """Without MASTER_KEY in the shell, a quick start's key goes into a new secret, labelled with its ID."""
     swarm.has("service", f"MASTER_KEY={_KEY}")
-    swarm.has("secrets", "master_key_v1")
-    _, _, made = swarm.deploy()
-    assert made[0] == f"master_key_v2 {_KEY}"
+    swarm.has("secrets", "master_key_v1 another")
+    _, errors, made = swarm.deploy()
+    assert made[0] == f"--label secret-manager.key-id=id-of-{_KEY} master_key_v2 - {_KEY}"
     assert made[-1] == "master_key_v2"
+    assert "The Docker secret master_key_v1 has the master key with the ID another." in errors
+
+
+@pytest.mark.parametrize("label", ["", f" id-of-{_KEY}"], ids=["earlier version's", "labelled"])
+def test_no_second_secret_has_the_same_key(swarm: Swarm, label: str) -> None:
+    """If a secret has the quick start's key by its label, or as a job reads it, none is created."""
+    swarm.has("service", f"MASTER_KEY={_KEY}")
+    swarm.has("secrets", "master_key_v1 another", f"master_key_v2{label}")
+    swarm.has("log", f"master_key_v2 id-of-{_KEY}")
+    _, errors, made = swarm.deploy()
+    assert f"The Docker secret master_key_v2 has the master key with the ID id-of-{_KEY}." in errors
+    assert made[-1] == "master_key_v2"
+    assert not [line for line in made if line.endswith(f" - {_KEY}")]
+    mounted = [name for line in made for name in re.findall(r"source=(master_key_v.),", line)]
+    assert mounted == ([] if label else ["master_key_v2"])
+
+
+def test_an_exported_key_is_not_another_one(swarm: Swarm) -> None:
+    """Without a service, an exported key goes into a new secret, unless one has it."""
+    swarm.has("secrets", "master_key_v1 another")
+    assert swarm.deploy(MASTER_KEY=_KEY)[2][-1] == "master_key_v2"
+    swarm.has("secrets", f"master_key_v1 id-of-{_KEY}", "master_key_v2 another")
+    assert swarm.deploy(MASTER_KEY=_KEY)[2][-1] == "master_key_v1"
+
+
+def test_a_trial_s_placeholder_becomes_mongodb_s_key(swarm: Swarm) -> None:
+    """The secret that stack.yml creates is replaced, and a real key is not."""
+    swarm.has("secrets", "master_key_v1", "mongodb_key_file true")
+    _, errors, made = swarm.deploy()
+    assert made[:1] == ["secret rm mongodb_key_file"], errors
+    assert made[1].startswith("mongodb_key_file - ")
+    swarm.has("made")
+    assert not [line for line in swarm.deploy()[2] if "mongodb_key_file" in line]
 
 
 @pytest.mark.parametrize(
@@ -297,7 +340,8 @@ def test_one_of_several_keys_is_not_guessed(swarm: Swarm) -> None:
     swarm.has("secrets", "master_key_v1", "master_key_v2")
     status, errors, made = swarm.deploy()
     assert (status, made) == (1, [])
-    assert "master_key_v1 master_key_v2" in errors
+    for name in ("master_key_v1", "master_key_v2"):
+        assert f"The Docker secret {name} has the master key with the ID unknown." in errors
     assert swarm.deploy(MASTER_KEY_SECRET="master_key_v1")[2][-1] == "master_key_v1"
     swarm.has("service", "MASTER_KEY_FILE=/run/secrets/master_key_v2")
     assert swarm.deploy(MASTER_KEY_SECRET="master_key_v1")[2][-1] == "master_key_v2"
