@@ -4,6 +4,7 @@ import logging
 import random
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
 from dataclasses import dataclass, field, replace
 from time import monotonic, sleep
 from typing import Any
@@ -11,7 +12,7 @@ from typing import Any
 from vault.custody.errors import CustodyRefusedError, CustodyUnavailableError, KeyringFileError
 from vault.custody.keyring_file import KeyringFile, Slot, WrappedKey
 from vault.custody.provider import Provider, context_of
-from vault.custody.providers import RECOVERY
+from vault.custody.providers import LIBRARIES, RECOVERY
 
 logger = logging.getLogger(__name__)
 
@@ -90,8 +91,8 @@ def open_all(
 ) -> list[Opened]:
     """Return all keys of *file*, the primary one first, by the first slot of each that opens.
 
-    Providers that do not answer are asked again until *timeout_seconds* have passed, after which no new round
-    of requests begins; one that refuses is asked once for each key.
+    Providers that do not answer are asked again, the last time when *timeout_seconds* have passed; one that
+    refuses is asked once for each key.
 
     Raises:
         CustodyUnavailableError: No slot of a key opens, and the provider of at least one does not answer.
@@ -124,7 +125,8 @@ def _open(
             else:
                 refused = reasons.keys() - {slot.name for slot in waiting}
                 return replace(opened, skipped=tuple(reasons.values()), refused=tuple(refused))
-        if waiting and monotonic() + pause > until:
+        left = until - monotonic()
+        if waiting and left <= 0:
             raise CustodyUnavailableError(
                 f"no slot opens key {key.id}: {'; '.join(reasons.values())}",
                 hint="bring a provider back, or run `secret-manager keys custody recovery restore`",
@@ -132,7 +134,7 @@ def _open(
         if waiting:
             logger.warning("waiting for custody of key %s: %s", key.id, "; ".join(reasons.values()))
             # Replicas that start together do not ask together.
-            sleep(pause * random.uniform(0.5, 1))  # noqa: S311 - no secret
+            sleep(min(pause * random.uniform(0.5, 1), left))  # noqa: S311 - no secret
             pause = min(2 * pause, _MAX_PAUSE_SECONDS)
     raise CustodyRefusedError(
         f"no slot opens key {key.id}: {'; '.join(reasons.values()) or 'it has only a recovery slot'}",
@@ -162,17 +164,45 @@ def check(
     *,
     skips: Callable[[Slot], bool],
 ) -> Iterator[SlotState]:
-    """Yield the state of each slot of *file*, except those that *skips* leaves out."""
-    for key in file.keys:
-        for slot in key.slots:
-            if skips(slot):
-                continue
-            about = (key.id, slot.name, slot.scheme, slot.kek)
-            try:
-                opened = unwrap(provider_of(slot), slot, key.id, identify)
-            except CustodyUnavailableError as error:
-                yield SlotState(*about, "unavailable", str(error))
-            except CustodyRefusedError as error:
-                yield SlotState(*about, "refused", str(error))
-            else:
-                yield SlotState(*about, "up", "", opened.version, opened.request_id)
+    """Yield the state of each slot of *file* once it is known, except those that *skips* leaves out.
+
+    Providers are asked at the same time: one that does not answer delays no other, and is not asked again.
+    """
+    held = [(key, slot) for key in file.keys for slot in key.slots if not skips(slot)]
+    together: dict[str, list[tuple[WrappedKey, Slot]]] = {}
+    for key, slot in held:
+        # The slots of one library share its process.
+        provider = slot.scheme if slot.scheme in LIBRARIES else f"{slot.scheme} {slot.kek}"
+        together.setdefault(provider, []).append((key, slot))
+    with ThreadPoolExecutor(len(together) or 1) as pool:
+        asked = [pool.submit(_states, slots, provider_of, identify) for slots in together.values()]
+        for states in as_completed(asked):
+            yield from states.result()
+
+
+def in_order(states: Iterable[SlotState], file: KeyringFile) -> list[SlotState]:
+    """Return *states* in the order of the slots of *file*."""
+    places = [(key.id, slot.name) for key in file.keys for slot in key.slots]
+    return sorted(states, key=lambda one: places.index((one.key_id, one.slot)))
+
+
+def _states(
+    held: Iterable[tuple[WrappedKey, Slot]], provider_of: Callable[[Slot], Provider], identify: Identify
+) -> list[SlotState]:
+    states = []
+    silent: dict[str, str] = {}
+    for key, slot in held:
+        about = (key.id, slot.name, slot.scheme, slot.kek)
+        if slot.kek in silent:
+            states.append(SlotState(*about, "unavailable", silent[slot.kek]))
+            continue
+        try:
+            opened = unwrap(provider_of(slot), slot, key.id, identify)
+        except CustodyUnavailableError as error:
+            silent[slot.kek] = str(error)
+            states.append(SlotState(*about, "unavailable", str(error)))
+        except CustodyRefusedError as error:
+            states.append(SlotState(*about, "refused", str(error)))
+        else:
+            states.append(SlotState(*about, "up", "", opened.version, opened.request_id))
+    return states

@@ -16,7 +16,7 @@ from vault.custody.transit import Transit
 RECOVERY = "recovery"
 
 #: The schemes that need a library in C, with the modules of their child processes.
-_LIBRARIES = {"pkcs11": "vault.custody.pkcs11_token", "tpm2": "vault.custody.tpm"}
+LIBRARIES = {"pkcs11": "vault.custody.pkcs11_token", "tpm2": "vault.custody.tpm"}
 
 
 class Providers:
@@ -58,7 +58,7 @@ class Providers:
                 return AwsKms(slot.kek, self._settings)
             case "pkcs11" | "tpm2":
                 if slot.scheme not in self._libraries:
-                    self._libraries[slot.scheme] = Library(_LIBRARIES[slot.scheme], self._settings_of(slot))
+                    self._libraries[slot.scheme] = Library(LIBRARIES[slot.scheme], self._settings_of(slot))
                 return Device(self._libraries[slot.scheme], slot.kek)
         raise CustodyRefusedError(
             f"there is no scheme {slot.scheme}",

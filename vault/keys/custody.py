@@ -18,7 +18,7 @@ from vault.crypto.master_key import KEY_SIZE, MasterKey
 from vault.custody import handover
 from vault.custody.errors import KeyringFileError
 from vault.custody.keyring_file import KeyringFile, Slot
-from vault.custody.opening import Opened, SlotState, check, require_confirmed
+from vault.custody.opening import Opened, SlotState, check, in_order, require_confirmed
 from vault.custody.providers import RECOVERY, Providers
 from vault.documents.audit import AuditEntry
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
@@ -178,13 +178,10 @@ class CustodyWatch:
                 metrics.CUSTODY_SLOT_UP.labels(name).set(False)
             raise
         self._refused &= {slot.name for key in file.keys for slot in key.slots if slot.scheme == "pkcs11"}
-        with Providers(self._settings) as providers:
-            states = [*check(file, providers.of, identify, skips=self._skips)]
+        states = self._states(file)
         down = {one.slot for one in states if one.state != "up"}
         self._refused |= {one.slot for one in states if one.scheme == "pkcs11" and one.state == "refused"}
         self._known = {one.slot for one in states} | self._refused
-        for name in self._known:
-            metrics.CUSTODY_SLOT_UP.labels(name).set(name not in down | self._refused)
         new = [one for one in states if one.slot in down - self._down and one.state != "up"]
         for one in new:
             logger.warning("slot %s is down: %s: %s", one.slot, one.state, one.reason)
@@ -194,6 +191,18 @@ class CustodyWatch:
         finish_all([(one, Status.SUCCESS) for one in (attempt, *map(_down_attempt, new))])
         self._down = down
         self._compare(attempt)
+
+    def _states(self, file: KeyringFile) -> list[SlotState]:
+        """Return the states of the slots of *file*, and show each one before others are known."""
+        for name in self._refused:
+            metrics.CUSTODY_SLOT_UP.labels(name).set(False)
+        found: list[SlotState] = []
+        with Providers(self._settings) as providers:
+            for one in check(file, providers.of, identify, skips=self._skips):
+                found.append(one)
+                is_up = all(other.state == "up" for other in found if other.slot == one.slot)
+                metrics.CUSTODY_SLOT_UP.labels(one.slot).set(is_up)
+        return in_order(found, file)
 
     def _file(self) -> KeyringFile:
         """Return the file, which the keys of this process have to confirm, if they did at the start."""

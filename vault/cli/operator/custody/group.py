@@ -21,7 +21,7 @@ from vault.core.text import quantity
 from vault.custody import keyring_file
 from vault.custody.errors import KeyringFileError
 from vault.custody.keyring_file import FALLBACK, PRIMARY, KeyringFile, Slot, WrappedKey
-from vault.custody.opening import SlotState, check
+from vault.custody.opening import SlotState, check, in_order
 from vault.custody.provider import Provider
 from vault.custody.providers import RECOVERY, Providers
 from vault.custody.recovery import Recovery
@@ -180,9 +180,8 @@ def check_slots(output: Output, with_shares: bool, accepts: bool) -> None:
         def provider_of(slot: Slot) -> Provider:
             return Recovery(slot.kek, secret=secret) if slot.scheme == RECOVERY else providers.of(slot)
 
-        states = [
-            *check(file, provider_of, identify, skips=lambda slot: slot.scheme == RECOVERY and not secret)
-        ]
+        found = check(file, provider_of, identify, skips=lambda slot: slot.scheme == RECOVERY and not secret)
+        states = in_order(found, file)
         output.table(_CHECKED, map(asdict, states))
         if {one.key_id for one in states if one.state == "up" and one.scheme != RECOVERY} == {
             key.id for key in file.keys
