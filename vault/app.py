@@ -26,6 +26,7 @@ from vault.config.dotenv import dotenv_path
 from vault.config.settings import Settings
 from vault.config.summary import summary
 from vault.config.validators import port
+from vault.core.certificates import Certificates
 from vault.core.principal import ANONYMOUS, UNAUTHENTICATED
 from vault.core.processes import harden
 from vault.custodian import with_keys
@@ -113,7 +114,7 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
         queries=SecretQueries(keyring, guard),
         guard=guard,
         startup=startup,
-        health=Health(database, guard, parts.trail, startup, witnesses),
+        health=Health(database, guard, parts.trail, startup, witnesses, _certificates(settings)),
         tokens=parts.tokens,
         issuers=parts.issuers,
         roles=parts.roles,
@@ -186,6 +187,10 @@ def _tracing(settings: Settings) -> "Tracing | NoTracing":
     return Tracing()
 
 
+def _certificates(settings: Settings) -> Certificates:
+    return Certificates.of({"TLS_CERT": settings.tls_cert, "TLS_CLIENT_CA": settings.tls_client_ca})
+
+
 def _warn(settings: Settings) -> None:
     """Log warnings about *settings*, at every start."""
     if settings.dotenv:
@@ -194,6 +199,16 @@ def _warn(settings: Settings) -> None:
             logger.warning("settings from .env", extra=found)
         else:
             logger.info("settings from .env", extra=found)
+    _warn_of_access(settings)
+    for mistake in settings.mistakes:
+        logger.warning("check the settings: %s", mistake)
+    for warning in _certificates(settings).warnings:
+        logger.warning("check the certificates: %s", warning)
+    for weakness in settings.weak_keys:
+        logger.warning("weak master key: %s; rotate it", weakness)
+
+
+def _warn_of_access(settings: Settings) -> None:
     if settings.is_open:
         logger.warning(
             "AUTH_ENABLED is off, and %s is not a loopback address: "
@@ -204,10 +219,6 @@ def _warn(settings: Settings) -> None:
         logger.warning("AUTH_ENABLED is off: anyone on this machine who knows an ID can read that secret")
     if settings.is_open_to_pages:
         logger.warning("CORS_ORIGINS is *: any web page can call the service through its visitors' browsers")
-    for mistake in settings.mistakes:
-        logger.warning("check the settings: %s", mistake)
-    for weakness in settings.weak_keys:
-        logger.warning("weak master key: %s; rotate it", weakness)
 
 
 def from_environment() -> Flask:

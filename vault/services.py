@@ -20,6 +20,7 @@ from vault.auth.tokens.ended import EndedTokens
 from vault.auth.tokens.others import OtherTokens
 from vault.auth.tokens.own_credential import OwnCredential
 from vault.auth.tokens.tokens import Tokens
+from vault.core.certificates import Certificates
 from vault.core.errors import (
     AuditStateError,
     AuditUnavailableError,
@@ -169,15 +170,16 @@ class Readiness:
     dead_webhooks: int = 0
     #: The warnings about witnesses of the trail.
     witness_warnings: Sequence[str] = ()
+    certificate_warnings: Sequence[str] = ()
 
     @property
     def warnings(self) -> list[str]:
-        """The facts about MongoDB, webhooks and witnesses that operators should know."""
+        """The facts about MongoDB, webhooks, witnesses and certificates that operators should know."""
         if self.primary is None:
             return []
         dead = f"{quantity(self.dead_webhooks, 'webhook')} dead" if self.dead_webhooks else ""
         texts = (self.primary.redundancy_warning, self.primary.clock_warning, dead)
-        return [*filter(None, texts), *self.witness_warnings]
+        return [*filter(None, texts), *self.witness_warnings, *self.certificate_warnings]
 
 
 class Health:
@@ -190,12 +192,14 @@ class Health:
         trail: AuditTrail | NoAuditTrail,
         startup: Startup,
         witnesses: Witnesses,
+        certificates: Certificates,
     ) -> None:
         self._database = database
         self._guard = guard
         self._trail = trail
         self._startup = startup
         self._witnesses = witnesses
+        self.certificates = certificates
 
     def readiness(self) -> Readiness:
         """Check whether this process serves."""
@@ -206,7 +210,13 @@ class Health:
         failures = self._disagreement()
         if not failures and primary.clock_failure:
             failures = {"clock": [primary.clock_failure]}
-        return Readiness(failures, primary, self._startup.dead_webhooks, self._witnesses.warnings)
+        return Readiness(
+            failures,
+            primary,
+            self._startup.dead_webhooks,
+            self._witnesses.warnings,
+            self.certificates.warnings,
+        )
 
     def _disagreement(self) -> dict[str, list[str]]:
         try:

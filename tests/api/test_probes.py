@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Iterator
 from datetime import timedelta
+from pathlib import Path
 from threading import Event
 from typing import Any
 
@@ -17,7 +18,10 @@ from tests.conftest import running_app, start
 from tests.support.problems import fields_of, messages_of
 from tests.support.rotation import Stored, age_claims, fill, new_key, settings
 from tests.support.trail import block_trail, restore_trail
+from tests.system.test_tls import make
 from vault import services as health
+from vault.app import _warn
+from vault.config.settings import Settings
 from vault.core.errors import StorageUnavailableError
 from vault.documents import Database, keys_in_use, registry
 from vault.documents.primary import Primary
@@ -248,6 +252,26 @@ def test_a_mongodb_of_one_member_is_a_warning(app: Flask, caplog: pytest.LogCapt
     assert [line.message for line in caplog.records if "no node" in line.message] == [
         f"no redundancy: {text}"
     ]
+
+
+def test_an_expiring_certificate_is_a_warning(
+    mongo_uri: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """With a certificate that expires within 30 days, the service is ready; it names the file."""
+    pair = make(tmp_path, "server")
+    files = dict.fromkeys(("TLS_CERT", "TLS_CLIENT_CA"), str(pair.certificate))
+    environment = settings(mongo_uri, OURS) | files | {"TLS_KEY": str(pair.key)}
+    _warn(Settings.from_mapping(environment))
+    with running_app(environment) as app:
+        start(app)
+        reply = app.test_client().get("/health/ready")
+    assert reply.status_code == 200
+    assert reply.json is not None
+    day = f"{pair.made.not_valid_after_utc:%Y-%m-%d}"
+    for name in files:
+        text = f"a certificate in {name} expires on {day}"
+        assert text in reply.json["warnings"]
+        assert f"check the certificates: {text}" in caplog.messages
 
 
 def test_a_probe_without_mongodb_is_not_ready(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:

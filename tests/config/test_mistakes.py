@@ -8,6 +8,7 @@ import pytest
 from vault.app import _warn
 from vault.config import mistakes
 from vault.config.settings import Settings, SettingsSchema
+from vault.core.errors import SettingsError
 
 KEY = "exactly-thirty-two-characters-ok"
 
@@ -31,19 +32,50 @@ KEY = "exactly-thirty-two-characters-ok"
     ],
 )
 def test_a_near_miss_is_named(name: str, meant: str) -> None:
-    """A variable that is close to a setting is named with the setting, and without its value."""
+    """A variable that is close to a setting is found with the setting."""
     given = {} if meant.startswith("MASTER") else {"MASTER_KEY": KEY}
     used = {"MASTER_KEY"} - ({"MASTER_KEY"} if not given else set())
     found = list(mistakes.near_misses([name, *given], SettingsSchema().fields, used))
-    assert found == [f"{name} has no effect; did you mean {meant}?"]
+    assert found == [(name, meant)]
 
 
 def test_a_near_miss_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
     """The service warns of it at its start, except if the setting is set or the variable is empty."""
-    dotenv = {"AUTH_ENABLE": "hunter2", "MONGO_URL": "hunter2", "LOG_LEVELS": ""}
+    dotenv = {"CORS_ORIGIN": "hunter2", "MONGO_URL": "hunter2", "LOG_LEVELS": ""}
     _warn(Settings.from_mapping({"MASTER_KEY": KEY, "MONGO_URI": "mongodb://host"}, dotenv=dotenv))
     said = [record.getMessage() for record in caplog.records if "check the settings" in record.getMessage()]
-    assert said == ["check the settings: AUTH_ENABLE has no effect; did you mean AUTH_ENABLED?"]
+    assert said == ["check the settings: CORS_ORIGIN has no effect; did you mean CORS_ORIGINS?"]
+
+
+@pytest.mark.parametrize("source", ["environment", "dotenv"])
+@pytest.mark.parametrize(
+    ("name", "meant"),
+    [
+        ("AUTH_ENABLE", "AUTH_ENABLED"),
+        ("auth_enabled", "AUTH_ENABLED"),
+        ("AUDIT_SINKS", "AUDIT_SINK"),
+        ("AUDIT_ENABLE_FILE", "AUDIT_ENABLED_FILE"),
+        ("TLS_CLIENT_CAS", "TLS_CLIENT_CA"),
+        ("ALLOWED_NETWORK", "ALLOWED_NETWORKS"),
+        ("RATE_LIMITS", "RATE_LIMIT"),
+        ("TOKEN_MAX_DAY", "TOKEN_MAX_DAYS"),
+        ("DELETE_RECOVERY", "DELETE_RECOVERY_DAYS"),
+        ("JWT_ROLE_ONLY", "JWT_ROLES_ONLY"),
+    ],
+)
+def test_a_near_miss_of_a_setting_that_protects_stops_the_start(name: str, meant: str, source: str) -> None:
+    """The settings are refused, with both names and without the value, unless the setting itself is set."""
+    given = {"environment": {"MASTER_KEY": KEY}, "dotenv": {}}
+    given[source][name] = "hunter2"
+    with pytest.raises(SettingsError) as refused:
+        Settings.from_mapping(given["environment"], dotenv=given["dotenv"])
+    assert f"{name}: has no effect. Did you mean {meant}?" in str(refused.value)
+    assert "hunter2" not in str(refused.value)
+
+
+def test_a_near_miss_next_to_its_setting_is_no_mistake() -> None:
+    """If the setting itself is set, another program may use the other variable."""
+    Settings.from_mapping({"MASTER_KEY": KEY, "AUTH_ENABLED": "true", "AUTH_ENABLE": "true"})
 
 
 @pytest.mark.parametrize(

@@ -13,6 +13,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import running_app, start
 from tests.docs.documents import DOCUMENTS, ROOT, table
+from tests.system.test_tls import make
 from vault.api.http.refusals import REFUSALS
 from vault.core import errors
 from vault.core.errors import VaultError
@@ -104,7 +105,9 @@ def test_the_metrics_are_explained(
     """The table has every metric with its labels, and no other."""
     monkeypatch.setattr(metrics, "FOLDER", str(tmp_path))
     monkeypatch.setattr("vault.keys.status._SCRAPE_TIMEOUT_SECONDS", 60)
-    with running_app({**environment, "METRICS_BIND": "127.0.0.1:9464"}) as app:
+    pair = make(tmp_path, "server")
+    files = {"TLS_CERT": str(pair.certificate), "TLS_KEY": str(pair.key)}
+    with running_app({**environment, **files, "METRICS_BIND": "127.0.0.1:9464"}) as app:
         start(app)
         page = app.test_client().get("/metrics", base_url="http://localhost:9464").get_data(as_text=True)
     looked_at = {

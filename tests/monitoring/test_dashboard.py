@@ -10,6 +10,7 @@ from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import running_app, start
+from tests.system.test_tls import make
 from vault.observability import metrics
 
 pytestmark = pytest.mark.process
@@ -29,7 +30,9 @@ def test_the_metrics_of_dashboard_and_alerts_exist(
     """Each metric in a query is one that the service counts, or one of its page of metrics."""
     monkeypatch.setattr(metrics, "FOLDER", str(tmp_path))
     monkeypatch.setattr("vault.keys.status._SCRAPE_TIMEOUT_SECONDS", 60)
-    with running_app({**environment, "METRICS_BIND": "127.0.0.1:9464"}) as app:
+    pair = make(tmp_path, "server")
+    files = {"TLS_CERT": str(pair.certificate), "TLS_KEY": str(pair.key)}
+    with running_app({**environment, **files, "METRICS_BIND": "127.0.0.1:9464"}) as app:
         start(app)
         page = app.test_client().get("/metrics", base_url="http://localhost:9464").get_data(as_text=True)
     on_page = {sample.name for family in text_string_to_metric_families(page) for sample in family.samples}

@@ -14,10 +14,12 @@ _MIN_LENGTH = 7
 _CONTAINER_SECRETS = Path("/run/secrets")
 
 
-def near_misses(names: Iterable[str], settings: Collection[str], used: Collection[str]) -> Iterator[str]:
-    """Yield a phrase for each of *names* that is close to one of *settings*, except those that are *used*.
+def near_misses(
+    names: Iterable[str], settings: Collection[str], used: Collection[str]
+) -> Iterator[tuple[str, str]]:
+    """Yield each of *names* that is close to one of *settings*, and that setting.
 
-    A phrase has no value, as each can be a secret.
+    Settings that are *used* are no mistakes. The setting ends in `_FILE` if the name does.
     """
     free = [name for name in settings if name not in used]
     for name in sorted(names):
@@ -25,7 +27,7 @@ def near_misses(names: Iterable[str], settings: Collection[str], used: Collectio
         base = name.upper().replace("-", "_").removesuffix("_FILE")
         found = _closest(base, free) if {name, name.removesuffix("_FILE")}.isdisjoint(settings) else None
         if found:
-            yield f"{name} has no effect; did you mean {found}{suffix}?"
+            yield name, f"{found}{suffix}"
 
 
 def _closest(name: str, settings: Collection[str]) -> str | None:

@@ -32,6 +32,12 @@ _DECISIVE = frozenset(
         *("CONSOLE_ENABLED", "OIDC_ISSUER", "OIDC_CLIENT_ID"),
     }
 )
+#: Prefixes and names of settings that protect: a variable that is almost one of them stops the start.
+_PROTECTIVE = (
+    *("AUDIT_", "AUTH_", "JWT_", "TLS_", "ALLOWED_NETWORKS", "ALLOWED_HOSTS", "TRUSTED_PROXIES"),
+    *("RATE_LIMIT", "FAILED_AUTH_LIMIT", "TOKEN_MAX_DAYS", "DELETE_RECOVERY_DAYS"),
+    "CONSOLE_REASON_REQUIRED",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -153,13 +159,22 @@ class Settings:
         tracing, otel_errors = otel.read(environment)
         errors |= otel_errors
         in_dotenv = _effective(schema.fields, dotenv or {}, environment)
+        near = _near_misses(values, dotenv or {}, environment)
+        errors |= {
+            name: [f"has no effect. Did you mean {meant}?"]
+            for name, meant in near.items()
+            if meant.startswith(_PROTECTIVE)
+        }
         if errors:
             raise _settings_error(errors, in_dotenv)
         return cls(
             tracing=tracing,
             custody=custody,
             dotenv=in_dotenv,
-            mistakes=_mistakes(values, dotenv or {}, environment),
+            mistakes=(
+                *(f"{name} has no effect; did you mean {meant}?" for name, meant in near.items()),
+                *_exposed_files(values, dotenv or {}, environment),
+            ),
             **{name.lower(): value for name, value in loaded.items()},
         )
 
@@ -369,17 +384,24 @@ def _read(
     return values, errors
 
 
-def _mistakes(
+def _near_misses(
     values: Mapping[str, str], dotenv: Mapping[str, str | None], environment: Mapping[str, str]
-) -> tuple[str, ...]:
-    """Return the likely mistakes in valid settings, of which *values* are set."""
+) -> dict[str, str]:
+    """Return the variables that are almost the name of a setting, with that name. *values* are set."""
+    variables = dict(dotenv) | dict(environment)
+    set_names = [name for name, value in variables.items() if value]
+    return dict(mistakes.near_misses(set_names, [*SettingsSchema().fields, *PROVIDER_SETTINGS], values))
+
+
+def _exposed_files(
+    values: Mapping[str, str], dotenv: Mapping[str, str | None], environment: Mapping[str, str]
+) -> Iterable[str]:
+    """Return a phrase for each file of a key that other users can read."""
     variables = dict(dotenv) | dict(environment)
     names = ("MASTER_KEY", "MASTER_KEY_FALLBACKS", "PKCS11_PIN", "TRANSIT_TOKEN", "AUDIT_WITNESS_TOKEN")
     keys = {f"{name}_FILE": variables.get(f"{name}_FILE") for name in names}
     files = {name: file for name, file in (keys | {"TLS_KEY": values.get("TLS_KEY")}).items() if file}
-    set_names = [name for name, value in variables.items() if value]
-    near = mistakes.near_misses(set_names, [*SettingsSchema().fields, *PROVIDER_SETTINGS], values)
-    return (*near, *mistakes.exposed_files(files))
+    return mistakes.exposed_files(files)
 
 
 def _effective(

@@ -37,6 +37,7 @@ class _StateCollector(Collector):
         for check in CHECKS:
             ready.add_metric([check], check not in readiness.failures)
         yield ready
+        yield self._certificates()
         # While MongoDB is unavailable, a scrape waits for it only once.
         if readiness.primary:
             yield GaugeMetricFamily(
@@ -45,6 +46,16 @@ class _StateCollector(Collector):
                 value=readiness.primary.clock_offset,
             )
             yield from self._stored()
+
+    def _certificates(self) -> Metric:
+        expiry = GaugeMetricFamily(
+            "secret_manager_certificate_expiry_timestamp_seconds",
+            "Time at which the first certificate of a file expires, by its setting.",
+            labels=["setting"],
+        )
+        for name, time in self._health.certificates.expiries.items():
+            expiry.add_metric([name], time.timestamp())
+        return expiry
 
     def _stored(self) -> Iterator[Metric]:
         usage = self._key_usage.usage()
