@@ -1,7 +1,9 @@
 """The page `/docs`: its files, and in a browser what it shows and sends."""
 
 import json
+import os
 import re
+import subprocess
 from base64 import b64encode
 from collections.abc import Iterator
 from html.parser import HTMLParser
@@ -14,6 +16,7 @@ from playwright.sync_api import Browser, ConsoleMessage, Locator, Page, Request,
 from tests.docs.documents import ROOT
 from tests.support.browser import TIMEOUT, running_browser
 from tests.support.service import Service
+from tests.support.system import needs
 
 pytestmark = pytest.mark.process
 
@@ -27,6 +30,8 @@ CONTENT_TYPES = {"css": "text/css", "js": "text/javascript", "svg": "image/svg+x
 OWN = {file.name for file in (ROOT / "vault" / "api" / "site" / "static").iterdir()} - {"problems.css"}
 CREATE = "/vault/secret/create"
 FETCH = "/vault/secret/fetch"
+#: The names of padlocks.
+OPEN, CLOSED = "authorization button unlocked", "authorization button locked"
 #: Text with characters of one to four bytes in UTF-8.
 TEXT = "pässwörd € 𝄞\nsecond line"
 
@@ -190,13 +195,17 @@ def browser() -> Iterator[Browser]:
 def test_what_a_reader_does_in_a_browser(browser: Browser, guarded: tuple[Service, str]) -> None:
     """Operations are refused before *Authorize* and answered after; the page shows and stores no token.
 
-    Plain text becomes base64 in the body; a fetched value is shown as text only on demand.
+    Plain text becomes base64 in the body; a fetched value is shown as text only on demand. The command to
+    copy has no token, and works with one in the variable `TOKEN`.
     """
     service, token = guarded
     docs = DocsPage(browser, service)
     create = docs.open(CREATE)
     assert docs.execute(create, {"secret": "YQ=="})[0] == "401"
+    padlocks = docs.page.locator(".opblock .authorization__btn")
+    assert {lock.get_attribute("aria-label") for lock in padlocks.all()} == {OPEN}
     _authorize(docs.page, token)
+    assert {lock.get_attribute("aria-label") for lock in padlocks.all()} == {CLOSED}
     create.get_by_role("button", name="Clear").click()
     field = create.get_by_label("Plain text of secret")
     field.fill(TEXT)
@@ -204,8 +213,9 @@ def test_what_a_reader_does_in_a_browser(browser: Browser, guarded: tuple[Servic
     assert body["secret"] == b64encode(TEXT.encode()).decode()
     status, created = docs.execute(create, {"secret": body["secret"]})
     assert status == "200"
-    # The command to copy has a placeholder.
-    expect(create.locator(".curl-command")).to_contain_text("Authorization: Bearer TOKEN")
+    command = create.locator(".curl-command pre").inner_text()
+    assert "accept: application/json, application/problem+json" in command
+    assert set(_run(command, token)) == {"secret_id"}
     fetch = docs.open(FETCH)
     assert docs.execute(fetch, created) == ("200", {"secret": body["secret"]})
     show = fetch.get_by_role("button", name="Show plain text")
@@ -221,6 +231,20 @@ def test_what_a_reader_does_in_a_browser(browser: Browser, guarded: tuple[Servic
         docs.page.evaluate("JSON.stringify([localStorage, sessionStorage, document.cookie])") == '[{},{},""]'
     )
     assert [text for text in docs.complaints if "401" not in text] == []
+
+
+def _run(command: str, token: str) -> Any:
+    """Return the reply to a *command* of the page, in a shell in which `TOKEN` is set."""
+    needs("curl")
+    done = subprocess.run(
+        ["bash", "-c", command],
+        env={**os.environ, "TOKEN": token},
+        capture_output=True,
+        text=True,
+        check=True,
+        timeout=120,
+    )
+    return json.loads(done.stdout)
 
 
 def _authorize(page: Page, token: str) -> None:

@@ -22,7 +22,8 @@ Stores passwords, keys and tokens. Secrets are encrypted at rest, and every acce
 **Try it here**: open *Create a secret*, choose *Try it out*, type a value and choose *Execute*. Send
 the new ID with *Fetch a secret*. Values are in base64. IDs appear only in bodies, never in URLs.
 
-If the service requires a credential, choose *Authorize* and enter a token (`smt_…`) or a JWT.
+If the service requires a credential, choose *Authorize* and enter a token (`smt_…`) or a JWT. Commands to
+copy take it from the variable `TOKEN`.
 
 Every error is a problem document (RFC 9457), and its `code` names the [kind](/problems/). Below `/v1/`,
 errors have Vault's form, `{"errors": […]}`. Every reply has an `X-Request-ID` header; logs and the audit
