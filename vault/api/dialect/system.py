@@ -13,7 +13,6 @@ from vault.api.dialect.credentials import credential
 from vault.api.dialect.envelopes import envelope, json_body, reply
 from vault.api.dialect.operation import DialectBlueprint
 from vault.api.document.fields import Body, FreeForm, Reply, boolean_field, text_field, texts_field
-from vault.api.http import auth
 from vault.api.operations.blueprint import current_attempt, services
 from vault.core import kv_values
 from vault.core.attempt import Action
@@ -238,7 +237,6 @@ def _visible_mounts() -> Response:
 
 
 @blueprint.route("/internal/ui/mounts")
-@blueprint.doc(security=auth.OPTIONAL)
 @blueprint.probe()
 @blueprint.enveloped(
     Mounts,
