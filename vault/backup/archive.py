@@ -170,7 +170,7 @@ def read_manifest(file: BinaryIO, keys: Mapping[str, VerifyingKey]) -> dict[str,
         if len(text) > _UNVERIFIED_BYTES and not _is_signed(text, keys):
             raise InvalidBackupError(
                 "the backup was altered, or made elsewhere: its manifest is not signed by a master key here",
-                hint="add the master keys of its service to MASTER_KEY_FALLBACKS",
+                hint="run this command with the master keys of its service",
             )
         manifest: dict[str, Any] = json.loads(text)
         if manifest["hash"] == audit_chain.digest(manifest):

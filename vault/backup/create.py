@@ -14,7 +14,7 @@ from vault.backup import archive, dump
 from vault.backup.archive import ArchiveWriter, Progress
 from vault.core import deadline
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import BackupRefusedError, InvalidBackupError, VaultError
+from vault.core.errors import BackupRefusedError, InvalidBackupError, VaultError, remedy_of
 from vault.core.outcomes import Status
 from vault.core.principal import OPERATOR
 from vault.core.text import printable
@@ -235,12 +235,15 @@ def _require_ours(manifest: Mapping[str, Any], keyring: Keyring) -> None:
             f"the backup has format {printable(str(manifest['format']))}, and this version reads {FORMAT}",
             hint=f"use the version that made it, {printable(str(manifest['version']))}, or a newer one",
         )
-    missing = ", ".join(printable(str(key_id)) for key_id in manifest["key_ids"] if key_id not in keyring)
+    missing = [printable(str(key_id)) for key_id in manifest["key_ids"] if key_id not in keyring]
     if missing:
-        raise InvalidBackupError(
-            f"the backup needs master keys that are missing here: {missing}",
-            hint="add them to MASTER_KEY_FALLBACKS",
-        )
+        is_wrong = len(missing) == len(manifest["key_ids"])
+        names = ", ".join(missing)
+        problem = f"the backup needs master keys that are missing here: {names}"
+        if is_wrong:
+            problem = f"the master key here has the ID {keyring.primary.id}, and the backup needs {names}"
+        remedy = remedy_of(len(missing), is_wrong=is_wrong, has_file=bool(keyring.file))
+        raise InvalidBackupError(problem, hint=remedy or "add them to MASTER_KEY_FALLBACKS")
     if not checkpoint.is_signed(manifest, signing_keys.own(keyring)):
         raise InvalidBackupError(
             "the backup was altered, or made elsewhere: its manifest is complete, but not signed by "

@@ -37,6 +37,13 @@ def stored_key_ids(besides: Iterable[str] = ()) -> set[str]:
     return known - before
 
 
+def needs_any(key_ids: Sequence[str]) -> bool:
+    """Return whether a stored secret or the token key needs one of these keys."""
+    found = {"$in": key_ids}
+    queries = ((Secret, "key_id"), (Secret, "older.key_id"), (StoredTokenKey, "key_id"))
+    return any(kind.raw().find_one({field: found}, {"_id": 1}) for kind, field in queries)
+
+
 def _other_key_ids(collection: Any, array: str, known: Sequence[str]) -> set[str]:
     """Return the IDs in a document that names a key not in *known*, itself or in *array*; else none."""
     query: dict[str, Any] = {"key_id": {"$nin": known, "$type": "string"}}

@@ -10,7 +10,8 @@ The search of every minute finds what was put into the database from outside.
 """
 
 import logging
-from collections.abc import Callable, Mapping
+import re
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import monotonic
@@ -23,6 +24,7 @@ from vault.core.errors import (
     KeyUnsharedError,
     RestoreUnfinishedError,
     StorageUnavailableError,
+    remedy_of,
 )
 from vault.core.periodic import Periodic
 from vault.core.text import printable
@@ -30,7 +32,7 @@ from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey, VerifyingKey
 from vault.documents import Database, keys_in_use, registry
 from vault.documents.guard import best_effort_cleanup, storage_errors
-from vault.keys.standing import refused_keys, require_standing
+from vault.keys.standing import refused_keys, require_standing, unknown_keys
 
 logger = logging.getLogger(__name__)
 
@@ -43,6 +45,10 @@ INTERVAL_SECONDS = 5.0
 #: Seconds between two searches for keys in use, of a process whose claim holds.
 SEARCH_INTERVAL_SECONDS = 60.0
 
+#: Key IDs in the reply to a probe: anyone who can write to the database can store any number of any text.
+_KEY_ID = re.compile("[0-9a-f]{16}")
+_MAX_NAMES = 3
+
 #: Seconds after a check for which its claim certainly holds.
 _RELIABLE_SECONDS = registry.CLAIM_MILLISECONDS / 2_000
 
@@ -53,6 +59,8 @@ class Disagreement:
 
     #: IDs of master keys in use that the keyring lacks.
     missing: frozenset[str] = frozenset()
+    #: One of them, or the signer below, is missing, and the database knows no key of the keyring.
+    is_wrong: bool = False
     #: The signer of the audit trail, if the keyring neither holds nor trusts it.
     signer: str = ""
     #: `AUDIT_ENABLED` differs from the state of the database.
@@ -202,7 +210,8 @@ class KeyringGuard:
             is_restored = registry.unfinished_restore() is not None
             unshared = unshared_keys(self._keyring, registry.claims())
         found = self._compare()
-        return replace(found, missing=found.missing | unshared), is_restored
+        is_wrong = found.is_wrong or (bool(unshared) and not _is_known(self._keyring))
+        return replace(found, missing=found.missing | unshared, is_wrong=is_wrong), is_restored
 
     def _compare(self) -> Disagreement:
         found = compare(self._keyring, self._trusts, audit_enabled=self._audit_enabled)
@@ -215,11 +224,19 @@ class KeyringGuard:
         if found.file is not None:
             raise KeyringFileUnknownError(*found.file)
         if found.missing or found.signer:
-            raise KeyMissingError
+            raise self._missing_error(found)
         if found.auth_state:
             raise AuthStateError
         if found.audit_state:
             raise AuditStateError(audit_enabled=self._audit_enabled)
+
+    def _missing_error(self, found: Disagreement) -> KeyMissingError:
+        """Return the error about missing keys. Probes get its message, and need no credential."""
+        others = sorted(found.missing - {self._keyring.primary.id})
+        names = [key_id for key_id in others if _KEY_ID.fullmatch(key_id)][:_MAX_NAMES]
+        if len(others) > len(names):
+            names.append(f"{len(others) - len(names)} more")
+        return _error(self._keyring, names, found)
 
     def _see(self, found: Disagreement, *, is_restored: bool) -> None:
         """Keep the result of a check, and log it if it changed."""
@@ -239,7 +256,7 @@ class KeyringGuard:
                 "(signer %s)",
                 found.signer,
             )
-        _report(found, self._keyring.primary.id, is_restored=is_restored)
+        _report(found, self._keyring, is_restored=is_restored)
 
     def close(self) -> None:
         """Stop checking, after a check in progress has ended, and withdraw the claim."""
@@ -256,9 +273,11 @@ def compare(keyring: Keyring, trusts: Trusts, *, audit_enabled: bool | None) -> 
     """
     with storage_errors():
         state = registry.trail_state()
+    missing, signer = frozenset(_missing(keyring)), _unknown_signer(keyring, trusts, state.signer)
     return Disagreement(
-        missing=frozenset(_missing(keyring)),
-        signer=_unknown_signer(keyring, trusts, state.signer),
+        missing=missing,
+        is_wrong=bool(missing or signer) and not _is_known(keyring),
+        signer=signer,
         audit_state=None not in (audit_enabled, state.enabled) and state.enabled is not audit_enabled,
         file=refused_keys(keyring),
     )
@@ -278,11 +297,11 @@ def require_agreement(keyring: Keyring, trusts: Trusts, *, audit_enabled: bool |
     with storage_errors():
         claims = registry.claims()
     # Anyone who can write to the database can store any text as an ID, and the message goes to a terminal.
-    missing = [printable(key_id) for key_id in sorted(found.missing | _unheld(keyring, claims))]
-    if found.signer:
-        missing.append(_signing_key(found.signer))
-    if missing:
-        raise KeyMissingError(*missing)
+    unheld = _unheld(keyring, claims)
+    missing = [printable(key_id) for key_id in sorted(found.missing | unheld)]
+    if missing or found.signer:
+        is_wrong = found.is_wrong or (bool(unheld) and not _is_known(keyring))
+        raise _error(keyring, missing, replace(found, is_wrong=is_wrong))
     if not _is_primary_shared(keyring, claims):
         raise KeyUnsharedError({claim.key_id for claim in claims}, keyring.primary.id)
     if found.audit_state:
@@ -295,9 +314,9 @@ def require_signer(keyring: Keyring, trusts: Trusts) -> None:
     Raises:
         KeyMissingError: It does not. The message names the signer.
     """
-    signer = compare(keyring, trusts, audit_enabled=None).signer
-    if signer:
-        raise KeyMissingError(_signing_key(signer))
+    found = compare(keyring, trusts, audit_enabled=None)
+    if found.signer:
+        raise _error(keyring, [], found)
 
 
 def unshared_keys(keyring: Keyring, claims: list[registry.Claim]) -> set[str]:
@@ -306,9 +325,30 @@ def unshared_keys(keyring: Keyring, claims: list[registry.Claim]) -> set[str]:
     return _unheld(keyring, claims) | own
 
 
-def _report(found: Disagreement, primary: str, *, is_restored: bool) -> None:
-    """Log which keys are missing: *primary* in other workers, all others here."""
-    missing = found.missing
+def _error(keyring: Keyring, missing: Sequence[str], found: Disagreement) -> KeyMissingError:
+    """Return the error about the *missing* keys, or about the signer alone."""
+    signing = [_signing_key(found.signer)] if found.signer and not (missing and found.is_wrong) else []
+    names = [*missing, *signing]
+    wrong = keyring.primary.id if found.is_wrong and names else ""
+    return KeyMissingError(*names, wrong=wrong, has_file=bool(keyring.file))
+
+
+def _is_known(keyring: Keyring) -> bool:
+    """Return whether the trail knows a key of *keyring*, or anything stored needs one."""
+    ids = [key.id for key in keyring]
+    unknown = unknown_keys(keyring)
+    if unknown is not None and len(unknown) < len(ids):
+        return True
+    with storage_errors():
+        return keys_in_use.needs_any(ids)
+
+
+def _report(found: Disagreement, keyring: Keyring, *, is_restored: bool) -> None:
+    """Log which keys are missing: the primary one in other workers, all others here."""
+    missing, primary = found.missing, keyring.primary.id
+    remedy = remedy_of(1, is_wrong=found.is_wrong, has_file=bool(keyring.file))
+    if found.is_wrong:
+        remedy = f"the one here has the ID {primary}; {remedy}"
     if is_restored:
         logger.error("not serving: a restore into this database is not finished; run it again")
     elif not found:
@@ -326,9 +366,10 @@ def _report(found: Disagreement, primary: str, *, is_restored: bool) -> None:
             need = "all tokens need it" if keys_in_use.opens_tokens(key_id) else "a worker encrypts under it"
             need = f"{versions} secret versions need it" if versions else need
         logger.error(
-            "not serving: master key %s is in use and not in the keyring; %s: add it to MASTER_KEY_FALLBACKS",
+            "not serving: master key %s is in use and not in the keyring; %s: %s",
             key_id,
             need,
+            remedy or "add it to MASTER_KEY_FALLBACKS",
         )
 
 

@@ -31,7 +31,7 @@ from tests.support.access_roles import make_issuer, make_role
 from tests.support.backups import history
 from tests.support.commands import Done, command_environment, invoke, run_command_into, start_command
 from tests.support.issuer import public_pem
-from tests.support.rotation import Stored, fill, new_key, settings, values, versioned
+from tests.support.rotation import Stored, fill, new_key, settings, text, values, versioned
 from tests.support.service import Service
 from tests.support.trail import block_trail
 from tests.support.written_trail import as_stored, rechain, rehash, stream_of
@@ -104,7 +104,7 @@ def test_an_unreadable_file_is_reported(command: Run, tmp_path: Path, stored: St
     with tarfile.open(tmp_path / "b.tar") as opened:
         content[opened.getmember("secrets.bson.gz").offset_data] ^= 1
     (tmp_path / "damaged.tar").write_bytes(content)
-    before = set(stored.client.list_database_names())
+    before, other = set(stored.client.list_database_names()), new_key()
     for name in ("restore", "drill"):
         for file, problem in (("none.tar", "this is not a backup"), ("damaged.tar", "the backup is damaged")):
             done = command(name, file)
@@ -113,6 +113,10 @@ def test_an_unreadable_file_is_reported(command: Run, tmp_path: Path, stored: St
         done = command(name, "b.tar", MASTER_KEY_FALLBACKS="")
         assert done.returncode == 1
         assert f"missing here: {OLD.id}. Hint: add them" in done.stderr
+        done = command(name, "b.tar", MASTER_KEY=text(other), MASTER_KEY_FALLBACKS="")
+        assert done.returncode == 1
+        assert all(key.id in done.stderr for key in (other, NEW, OLD))
+        assert "add them" not in done.stderr
     assert set(stored.client.list_database_names()) == before
 
 

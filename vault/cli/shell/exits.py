@@ -53,7 +53,7 @@ _HINTS: dict[type[Exception], str] = {
     RotationNotFoundError: "run `secret-manager rotation list` to see all plans",
     WebhookNotFoundError: "run `secret-manager webhooks list` to see all IDs",
     IssuerNotFoundError: "run `secret-manager issuers list` to see all names",
-    KeyMissingError: "set it in MASTER_KEY, or add it to MASTER_KEY_FALLBACKS",
+    KeyMissingError: "add it to MASTER_KEY_FALLBACKS",
     StorageUnavailableError: "check that MongoDB runs and that MONGO_URI leads to it",
 }
 

@@ -13,12 +13,28 @@ class SettingsError(VaultError):
 class KeyMissingError(VaultError):
     """A master key in use is not in this process's keyring, so the process must not read or write.
 
-    The message names the *missing* keys, if any. It is for operators, not for callers.
+    The message names the *missing* keys, if any. It is for operators, not for callers. *wrong* is the ID of
+    the primary key if the database knows no key of this process. *has_file*: the keys are in a keyring file.
     """
 
-    def __init__(self, *missing: str) -> None:
+    def __init__(self, *missing: str, wrong: str = "", has_file: bool = False) -> None:
         names = f": {', '.join(missing)}" if missing else ""
-        super().__init__(f"a master key in use is missing here{names}")
+        problem = f"a master key in use is missing here{names}"
+        if wrong:
+            problem = f"the master key here has the ID {wrong}, and the database needs {', '.join(missing)}"
+        super().__init__(problem, hint=remedy_of(len(missing), is_wrong=bool(wrong), has_file=has_file))
+
+
+def remedy_of(count: int, *, is_wrong: bool, has_file: bool) -> str:
+    """Return what to do about *count* missing keys; empty if another key is known here, and not in a file.
+
+    A wrong primary key must not get the right one as a fallback: it would sign and encrypt from then on.
+    """
+    if has_file and count:
+        return f"use the keyring file with {'that key' if count == 1 else 'those keys'}"
+    if not is_wrong:
+        return ""
+    return "set MASTER_KEY to that key" if count == 1 else "set MASTER_KEY and MASTER_KEY_FALLBACKS to those"
 
 
 class KeyUnsharedError(KeyMissingError):
