@@ -1,5 +1,6 @@
 """The console's screens for people who look after the service."""
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -17,7 +18,7 @@ from vault.console import trail as trail_pages
 from vault.core.attempt import Action, Attempt
 from vault.core.outcomes import Status
 from vault.core.principal import OPERATOR, SERVICE, Principal, Scope
-from vault.secrets.requests import Reference
+from vault.secrets.requests import NewSecret, Reference
 
 #: Each screen, with its scope and the action that it leaves in the trail.
 SCREENS = {
@@ -89,7 +90,7 @@ def test_the_trail_is_filtered_and_followed(app: Flask, stored: Stored, signed_i
     page = person.get("audit", name="billing/db", action="fetch", principal="alice")
     assert page.text.count("<td>fetch</td>") == 2
     assert "via: console" in page.text
-    record(Action.UNWRAP, name="billing/db")
+    record(Action.UNWRAP, name="billing/db", namespace="default")
     reads = person.get("audit", name="billing/db", action="reads").text
     assert (reads.count("<td>fetch</td>"), reads.count("<td>unwrap</td>")) == (2, 1)
     history = person.submit("audit", secret_id=nameless, action="reads")
@@ -255,3 +256,54 @@ def test_people_see_the_rules_of_a_secret(app: Flask, signed_in: SignIn, stored:
     assert services(app).queries.describe(
         Reference(name="ruled"), attempt=Attempt(action=Action.DESCRIBE, principal=OPERATOR)
     )
+
+
+def test_a_history_is_of_one_namespace_and_marks_earlier_secrets(
+    app: Flask, stored: Stored, signed_in: SignIn
+) -> None:
+    """Reads of the same name elsewhere are not shown; those of a deleted secret with the name are marked."""
+    person, foreign = signed_in("alice"), signed_in("eve", role="admin", namespace="team")
+    first = create(app, "billing/db")
+    person.reveal(first)
+    stored.secrets.delete_one({"_id": first})
+    second = create(app, "billing/db")
+    for _ in range(2):
+        person.reveal(second)
+    elsewhere = Attempt(action=Action.CREATE, principal=replace(OPERATOR, namespace="team"))
+    new = NewSecret(plaintext=b"v", name="billing/db")
+    foreign.reveal(services(app).secrets.create(new, attempt=elsewhere))
+    page = person.get("audit", name="billing/db", action="reads").text
+    assert (page.count("<td>fetch</td>"), page.count("(an earlier secret)"), "eve" in page) == (3, 1, False)
+    known = person.get("known", name="billing/db").text
+    assert known.count("(an earlier secret)") == 2
+    assert foreign.get("audit", name="billing/db", action="reads").text.count("<td>fetch</td>") == 1
+    # Of all entries, those of another namespace say it; in its own, the namespace is not said.
+    assert "team: billing/db" in person.get("audit").text
+    assert "team: billing/db" not in foreign.get("audit").text
+    assert "<bdi>default" not in foreign.get("audit").text
+    record(Action.LIST, Principal(name="x", namespace="team"))
+    assert "<bdi>team</bdi>" in person.get("audit").text
+    cursor = page.partition('name="cursor" value="')[2].partition('"')[0]
+    rows = person.send("audit/follow", cursor=cursor, name="billing/db").json["rows"]
+    assert {row["secret"] for row in rows} <= {"billing/db", "billing/db (an earlier secret)"}
+
+
+def test_following_does_not_show_itself_in_any_namespace(signed_in: SignIn) -> None:
+    """The queries of one who follows are not shown to them, also outside the default namespace."""
+    foreign = signed_in("eve", role="admin", namespace="team")
+    page = foreign.get("audit").text
+    cursor = page.partition('name="cursor" value="')[2].partition('"')[0]
+    for _ in range(2):
+        reply = foreign.send("audit/follow", cursor=cursor).json
+        assert not [row for row in reply["rows"] if row["action"] == "audit_query"]
+
+
+def test_who_sees_one_namespace_sees_nothing_of_all(signed_in: SignIn) -> None:
+    """Outside the default namespace, the screens of the whole trail are for those who see it."""
+    own = signed_in("eve", role="admin", namespace="team")
+    everything = signed_in("all", role="admin", namespace="team", all_namespaces=True)
+    for person, status in ((own, 403), (everything, 200)):
+        assert person.get("keys").status_code == status
+        assert ("/console/keys" in links(person.get("activity"))) == (status == 200)
+        listed = person.get("tokens").text
+        assert listed.count("audit of all namespaces") == 1

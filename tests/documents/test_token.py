@@ -250,7 +250,7 @@ def test_the_seal_covers_every_field() -> None:
     found = Token.objects.first()
     found.paths = ["billing/"]
     found.renewable_until, found.renewal_seconds = LATER, 60
-    found.periodic = found.orphan = True
+    found.periodic = found.orphan = found.own_entries_only = True
     # Two disable or remove a token; an attacker who can write them could remove it as well. Others grant
     # nothing.
     outside = {"seal", "pending", "purge_at", "last_used_at", "announced"}

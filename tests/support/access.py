@@ -32,6 +32,7 @@ def make_token(
     namespace: str | None = None,
     networks: tuple[str, ...] = (),
     paths: tuple[str, ...] = (),
+    all_namespaces: bool = False,
     seconds: float | None = None,
     max_age: float | None = None,
 ) -> str:
@@ -42,6 +43,7 @@ def make_token(
         namespace=namespace,
         networks=tuple(map(ip_network, networks)),
         paths=Paths.of(paths),
+        all_namespaces=all_namespaces,
         lifetime=timedelta(seconds=seconds) if seconds else None,
         renewable=max_age is not None,
         max_age=timedelta(seconds=max_age) if max_age else None,
@@ -53,9 +55,9 @@ def make_token(
     )
 
 
-def post(client: FlaskClient, path: str, body: object, status: int = 200) -> dict[str, Any]:
+def post(client: FlaskClient, path: str, body: object, status: int = 200, **options: Any) -> dict[str, Any]:
     """Return the reply to *body*, after checking its status."""
-    reply = client.post(path, json=body)
+    reply = client.post(path, json=body, **options)
     assert reply.status_code == status, reply.text
     found: dict[str, Any] = reply.get_json(force=True)
     return found

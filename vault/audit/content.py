@@ -7,6 +7,7 @@ from vault.audit.streams.stream import StoredEntry
 from vault.core.attempt import Attempt
 from vault.core.credentials import has_token, without_tokens
 from vault.core.outcomes import Status
+from vault.core.principal import DEFAULT_NAMESPACE
 from vault.core.text import printable
 from vault.crypto import audit_chain
 
@@ -22,6 +23,10 @@ def entry_of(attempt: Attempt, status: Status) -> StoredEntry:
     length = _MAX_SHORT_USER_AGENT_LENGTH if is_short else _MAX_USER_AGENT_LENGTH
     principal = attempt.principal
     origin = {"role": principal.role, "issuer": principal.issuer} if principal.role else {}
+    # What names no other namespace is about the caller's. That of wrapped replies is no caller's.
+    namespace = (attempt.whole or attempt).principal.namespace
+    if namespace != DEFAULT_NAMESPACE:
+        origin["namespace"] = namespace
     entry = {
         "action": str(attempt.action),
         "status": str(status),

@@ -55,8 +55,10 @@ class Filter:
     actions: Sequence[str] | None = None
     principal: str | None = None
     secret_id: str | None = None
-    #: The name of a secret, in any namespace.
+    #: The name of a secret: with `namespace`, also of earlier ones with the name there.
     secret_name: str | None = None
+    #: The namespace that the entry is about.
+    namespace: str | None = None
     status: str | None = None
 
     def query(self) -> dict[str, Any]:
@@ -68,6 +70,7 @@ class Filter:
             "principal": self.principal,
             "secret_id": self.secret_id,
             "details.name": self.secret_name,
+            "details.namespace": self.namespace,
             "status": self.status,
         }
         return {name: value for name, value in query.items() if value is not None}
@@ -119,8 +122,8 @@ def read(which: Filter, principal: Principal, *, cursor: str | None, limit: int,
 
     Oldest first, entries that became visible after younger entries of earlier pages come first. Newest first,
     such entries can be missing from later pages; the first page's `follow` leads to them, and can
-    repeat entries of the last `SETTLED_SECONDS` that are on later pages. A principal that is limited to paths
-    gets only the entries about secrets that it reaches.
+    repeat entries of the last `SETTLED_SECONDS` that are on later pages. A principal that does not see all
+    entries gets only those of its namespace, and with paths only those about secrets that it reaches.
 
     Raises:
         InvalidCursorError: *cursor* is not a cursor of this order.
@@ -298,7 +301,8 @@ class _Finder:
     """Finds the entries of a filter, if a principal may see them, by their identifiers, in order."""
 
     def __init__(self, which: Filter, principal: Principal, session: ClientSession) -> None:
-        self._query = which.query() | shown(principal)
+        # A list, as both can have a condition on the namespace.
+        self._query = {"$and": [which.query(), shown(principal)]}
         # With bounds on `_id`, MongoDB neither scans nor sorts the whole trail.
         self._bounds: dict[str, Any] = {"$gte": earliest_id(which.since)} if which.since else {}
         if which.until:
@@ -323,14 +327,16 @@ class _Finder:
 
 
 def shown(principal: Principal, place: str = "details.") -> dict[str, Any]:
-    """Return the condition for entries that *principal* may see: without paths, all of them.
+    """Return the condition for entries that *principal* may see.
 
     *place* is where the name and the namespace of the secret are.
     """
-    if not principal.paths:
+    if principal.sees_all_entries:
         return {}
-    names = [{f"{place}name": condition} for condition in within(principal.paths)]
-    return {f"{place}namespace": principal.namespace, "$or": names}
+    own = {f"{place}namespace": principal.namespace}
+    if not principal.paths:
+        return own
+    return {**own, "$or": [{f"{place}name": condition} for condition in within(principal.paths)]}
 
 
 def _is_shown(document: Mapping[str, Any], principal: Principal) -> bool:
@@ -338,10 +344,12 @@ def _is_shown(document: Mapping[str, Any], principal: Principal) -> bool:
 
     An attacker may have stored a list, in which MongoDB finds one name among others.
     """
-    if not principal.paths:
+    if principal.sees_all_entries:
         return True
     details = document["details"]
     namespace, name = (isinstance(details, dict) and details.get(field) for field in ("namespace", "name"))
+    if not principal.paths:
+        return is_text(namespace) and namespace == principal.namespace
     return is_text(namespace) and is_text(name) and principal.reaches(namespace, name)
 
 

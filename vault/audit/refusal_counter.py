@@ -35,6 +35,7 @@ class Kind(NamedTuple):
     reason: str
     #: The name of an authenticated principal; an invalid credential proves no name.
     principal: str
+    namespace: str
     #: The address, for IPv6 the /64; empty for several sources.
     source: str
 
@@ -79,7 +80,7 @@ class RefusalCounter:
         """Return whether a refusal gets an entry of its own; otherwise count it."""
         principal = attempt.principal if attempt.principal.authenticated else ANONYMOUS
         reason = str(attempt.details.get("reason", ""))
-        kind = Kind(attempt.action, status, reason, principal.name, source(attempt.ip))
+        kind = Kind(attempt.action, status, reason, principal.name, principal.namespace, source(attempt.ip))
         now = datetime.now(UTC)
         with self._lock:
             singles = self._groups[kind.is_anonymous].singles
@@ -105,7 +106,7 @@ class RefusalCounter:
         counts = self._groups[kind.is_anonymous].counts
         if kind not in counts and len(counts) >= MAX_SOURCES:
             # There are only as many such kinds as actions and reasons.
-            kind = kind._replace(principal=SERVICE.name, source="")
+            kind = kind._replace(principal=SERVICE.name, namespace=SERVICE.namespace, source="")
         count = counts.setdefault(kind, Count(0, more.since, more.until))
         count.count += more.count
         count.since = min(count.since, more.since)
@@ -117,7 +118,7 @@ def attempt_of(kind: Kind, count: Count) -> Attempt:
     details = {"count": count.count, "since": moment(count.since), "until": moment(count.until)}
     return Attempt(
         action=kind.action,
-        principal=Principal(name=kind.principal),
+        principal=Principal(name=kind.principal, namespace=kind.namespace),
         ip=kind.source,
         details=({"reason": kind.reason} if kind.reason else {}) | details,
     )

@@ -13,7 +13,7 @@ from vault.core.attempt import Attempt
 from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError
 from vault.core.networks import contain
 from vault.core.paths import Paths
-from vault.core.principal import Principal, scopes_named
+from vault.core.principal import DEFAULT_NAMESPACE, Principal, scopes_named
 from vault.crypto.token import PREFIX, is_token
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
@@ -70,7 +70,11 @@ class Authenticator:
             )
             _require_unexpired_and_in_network(principal, attempt.ip)
         except InvalidCredentialError as error:
-            attempt.principal = Principal(name=error.principal or attempt.principal.name, authenticated=False)
+            attempt.principal = Principal(
+                name=error.principal or attempt.principal.name,
+                namespace=error.namespace or DEFAULT_NAMESPACE,
+                authenticated=False,
+            )
             attempt.details["reason"] = error.reason
             raise
         except CredentialsUnavailableError:
@@ -83,9 +87,9 @@ class Authenticator:
 
 def _require_unexpired_and_in_network(principal: Principal, address: str) -> None:
     if principal.is_expired:
-        raise InvalidCredentialError("expired", principal=principal.name)
+        raise InvalidCredentialError("expired", principal=principal.name, namespace=principal.namespace)
     if principal.networks and not contain(principal.networks, address):
-        raise InvalidCredentialError("network", principal=principal.name)
+        raise InvalidCredentialError("network", principal=principal.name, namespace=principal.namespace)
 
 
 class _LookUp(NamedTuple):
@@ -130,7 +134,8 @@ class TokenCredentials:
         if result is None or result.is_outdated:
             result = self._look_up(identifier, key)
         if result.wrong:
-            raise InvalidCredentialError(result.wrong, principal=result.principal.name)
+            invalid = result.principal
+            raise InvalidCredentialError(result.wrong, principal=invalid.name, namespace=invalid.namespace)
         return result.principal
 
     def _look_up(self, identifier: str, key: TokenKey) -> _LookUp:
@@ -155,6 +160,7 @@ def _checked(token: Token, key: TokenKey) -> _LookUp:
         namespace=token.namespace,
         scopes=scopes_named(token.scopes),
         paths=Paths.of(token.paths or ()),
+        all_namespaces=not token.own_entries_only,
         networks=tuple(ip_network(network) for network in token.networks),
         expires_at=token.expires_at,
         token_id=token.id,

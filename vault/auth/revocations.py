@@ -6,6 +6,7 @@ from datetime import UTC, datetime
 from enum import Enum
 from ipaddress import ip_network
 
+from vault.auth.entries import sees_all
 from vault.auth.publishing import delete_made_by, made_by, standing_of
 from vault.core.attempt import Attempt
 from vault.core.errors import RevocationRefusedError
@@ -96,6 +97,7 @@ def require_rights(held: Token | Role, kind: str, attempt: Attempt) -> None:
         "scopes": scopes_named(held.scopes) - principal.scopes,
         "networks": principal.networks and not is_within,
         "paths": not principal.paths.cover(Paths.of(held.paths or ())),
+        "all namespaces": sees_all(held) and not (principal.paths or principal.sees_all_entries),
     }
     if refused := ", ".join(name for name, excess in more.items() if excess):
         attempt.details["reason"] = f"has more: {refused}"

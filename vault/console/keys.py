@@ -8,8 +8,9 @@ from vault.api.operations.blueprint import current_attempt, services
 from vault.audit.custody import custody_state
 from vault.console.operations import blueprint, operation, page
 from vault.core.attempt import Action
+from vault.core.errors import OutsidePathsError
 from vault.core.principal import Scope
-from vault.secrets.reach import require_folder
+from vault.secrets.reach import ANOTHER_NAMESPACE, require_folder
 
 
 @blueprint.get("/keys")
@@ -18,5 +19,8 @@ def console_keys() -> Response:
     """Return the page of master keys, and of the slots that open them, for those who see the whole trail."""
     attempt, keys = current_attempt(), services().keys
     require_folder("", attempt)
+    if not attempt.principal.sees_all_entries:
+        attempt.details["reason"] = ANOTHER_NAMESPACE
+        raise OutsidePathsError("Master keys are of all namespaces, and your credential sees only its own.")
     custody = custody_state(datetime.now(UTC)) if keys.has_file else None
     return page("keys", keys=keys.list(attempt=attempt), custody=custody)

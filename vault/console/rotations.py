@@ -67,7 +67,7 @@ def console_rotation() -> Response:
         query = replace(attempt, action=Action.AUDIT_QUERY, details={"via": "console"}, receipt=None)
         with reply_memory(_MAX_RUNS * ENTRY_BYTES):
             found = reader.page(which, cursor=None, limit=_MAX_RUNS, order=Order.NEWEST_FIRST, attempt=query)
-            runs = [Row.of(entry) for entry in found.entries]
+            runs = [Row.of(entry, attempt.principal.namespace) for entry in found.entries]
     durations = [
         duration_text(timedelta(seconds=seconds)) for seconds in (plan.every_seconds, plan.grace_seconds)
     ]

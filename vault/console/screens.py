@@ -14,6 +14,8 @@ class Screen(NamedTuple):
     endpoint: str
     label: str
     show: str | None = None
+    #: True if it is about all namespaces.
+    is_of_all: bool = False
 
     @property
     def address(self) -> str:
@@ -30,13 +32,17 @@ SCREENS = (
     Screen(Scope.TOKEN_MANAGE, "console_roles", "Roles"),
     Screen(Scope.WEBHOOK_MANAGE, "console_webhooks", "Webhooks"),
     Screen(Scope.ROTATION_MANAGE, "console_rotations", "Rotation"),
-    Screen(Scope.AUDIT_READ, "console_keys", "Keys"),
+    Screen(Scope.AUDIT_READ, "console_keys", "Keys", is_of_all=True),
 )
 
 
 def screens_of(principal: Principal) -> list[Screen]:
     """Return the screens that *principal* may see."""
-    return [screen for screen in SCREENS if screen.scope in principal.scopes]
+    return [
+        screen
+        for screen in SCREENS
+        if screen.scope in principal.scopes and (principal.sees_all_entries or not screen.is_of_all)
+    ]
 
 
 def home_of(principal: Principal) -> str:

@@ -140,7 +140,8 @@ def console_known() -> Response:
     )
     with reply_memory(MAX_PAGE_BYTES):
         found = exposure.page(question, cursor=asked.get("cursor"), limit=_PAGE_SIZE, attempt=attempt)
-        return page("known", reference=reference, found=found)
+        current_id = exposure.current_id_of(reference.name, question.namespace) if reference.name else ""
+        return page("known", reference=reference, found=found, current_id=current_id)
 
 
 def reference_of(asked: Mapping[str, str]) -> Reference:

@@ -1,7 +1,7 @@
 """The pages of the audit trail: its entries, and the activity of a period."""
 
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -15,6 +15,7 @@ from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import reply_memory
 from vault.audit import assurance, reader
 from vault.audit.exposures import summary
+from vault.audit.exposures.exposure import current_id_of
 from vault.audit.reader import Filter, Order
 from vault.console.operations import FormBody, answer, arguments, blueprint, body, operation, page
 from vault.console.secrets import reference_of
@@ -22,7 +23,7 @@ from vault.core import charts, style
 from vault.core.attempt import Action
 from vault.core.outcomes import Status
 from vault.core.paths import name_flaw
-from vault.core.principal import Scope
+from vault.core.principal import Principal, Scope
 from vault.core.text import is_one_line, printable
 from vault.core.turns import Turns
 
@@ -43,7 +44,7 @@ _SUMMARIES = Turns(3, seconds=5.0)
 #: The name by which people ask for all entries of who got a value, and their actions.
 READS, _READS = "reads", (Action.FETCH, Action.UNWRAP)
 
-#: Details that have columns of their own.
+#: Details that have a column of their own.
 _COLUMNS = ("name", "namespace")
 
 
@@ -60,20 +61,31 @@ class Row:
     details: str
 
     @classmethod
-    def of(cls, entry: Mapping[str, Any]) -> "Row":
-        """Return the row of *entry*."""
+    def of(cls, entry: Mapping[str, Any], own: str, *, current_id: str = "") -> "Row":
+        """Return the row of *entry*, with its namespace unless that is the person's *own*.
+
+        With the *current_id* of a secret, another one of its name is an earlier one.
+        """
         found = entry.get("details")
         details = found if isinstance(found, dict) else {}
+        place, name = details.get("namespace", own), details.get("name")
+        is_earlier = bool(current_id) and entry.get("secret_id", current_id) != current_id
         more = {name: value for name, value in details.items() if name not in _COLUMNS}
         return cls(
             time=_text(entry.get("ts"))[:19].replace("T", " "),
             action=_text(entry.get("action")),
             status=_text(entry.get("status")),
             principal=_text(entry.get("principal")),
-            secret=_text(details.get("name")),
+            secret=_secret(_text(name), "" if place == own else _text(place), is_earlier=is_earlier),
             origin=_text(entry.get("ip")),
             details=", ".join(f"{_text(name)}: {_text(value)}" for name, value in more.items()),
         )
+
+
+def _secret(name: str, namespace: str, *, is_earlier: bool) -> str:
+    """Return what a row says about its secret: without a name, there can be a *namespace* all the same."""
+    text = ": ".join(part for part in (namespace, name) if part)
+    return f"{text} (an earlier secret)" if is_earlier else text
 
 
 def _text(value: object) -> str:
@@ -86,17 +98,17 @@ def _text(value: object) -> str:
 @operation(Action.AUDIT_QUERY, Scope.AUDIT_READ)
 def console_audit() -> Response:
     """Return a page of entries, the newest first: all, or those of a principal, an action or a secret."""
-    asked = arguments()
-    which = _filter_of(asked)
+    asked, attempt = arguments(), current_attempt()
+    which = _filter_of(asked, attempt.principal)
     with reply_memory(_PAGE_SIZE * ENTRY_BYTES):
         found = reader.page(
             which,
             cursor=asked.get("cursor"),
             limit=_PAGE_SIZE,
             order=Order.NEWEST_FIRST,
-            attempt=current_attempt(),
+            attempt=attempt,
         )
-        rows = [Row.of(entry) for entry in found.entries]
+        rows = _rows(found.entries, which, attempt.principal)
         return page(
             "audit",
             rows=rows,
@@ -122,21 +134,30 @@ class _Following(FormBody):
 def console_follow() -> Response:
     """Return the entries that came since a page, without those of following itself."""
     asked, attempt = body(_Following), current_attempt()
-    which, cursor = _filter_of(asked), asked["cursor"]
+    which, cursor = _filter_of(asked, attempt.principal), asked["cursor"]
     with reply_memory(_PAGE_SIZE * ENTRY_BYTES):
         found = reader.page(which, cursor=cursor, limit=_PAGE_SIZE, attempt=attempt)
         own = attempt.principal.name
-        rows = [asdict(Row.of(entry)) for entry in found.entries if not _is_following(entry, own)]
-        return answer(rows=rows, cursor=found.follow)
+        others = [entry for entry in found.entries if not _is_following(entry, own)]
+        rows = _rows(others, which, attempt.principal)
+        return answer(rows=[asdict(row) for row in rows], cursor=found.follow)
 
 
 def _is_following(entry: Mapping[str, Any], principal: str) -> bool:
-    is_query = entry.get("action") == Action.AUDIT_QUERY and entry.get("details") == {"via": "console"}
     # Those of others are shown: no one can read the trail unseen.
-    return is_query and entry.get("principal") == principal
+    is_own_query = entry.get("action") == Action.AUDIT_QUERY and entry.get("principal") == principal
+    details = entry.get("details")
+    return is_own_query and isinstance(details, dict) and details.keys() <= {"via", "namespace"}
 
 
-def _filter_of(asked: Mapping[str, str]) -> Filter:
+def _rows(entries: Sequence[Mapping[str, Any]], which: Filter, person: Principal) -> list[Row]:
+    """Return the rows of *entries*. Those of a name can be about several secrets: it was used again."""
+    own = person.namespace
+    current_id = current_id_of(which.secret_name, own) if which.secret_name else ""
+    return [Row.of(entry, own, current_id=current_id) for entry in entries]
+
+
+def _filter_of(asked: Mapping[str, str], person: Principal) -> Filter:
     principal, action, name = (asked.get(field) or None for field in ("principal", "action", "name"))
     if action is not None and action not in (READS, *Action):
         raise BadRequest("There is no such action.")
@@ -151,6 +172,7 @@ def _filter_of(asked: Mapping[str, str]) -> Filter:
         actions=_READS if is_reads else None,
         principal=principal,
         secret_name=name,
+        namespace=person.namespace if name else None,
         secret_id=secret_id,
     )
 
@@ -168,8 +190,9 @@ def console_activity() -> Response:
     with _SUMMARIES:
         activity = summary.summarize_within(_MAX_SECONDS, since, now, _MAX_ENTRIES, only=only)
     # Of the whole trail, for those who see all of it.
-    state = None if attempt.principal.paths else assurance.state(since, now)
-    warnings = [] if attempt.principal.paths else services().health.readiness().warnings
+    sees_all = attempt.principal.sees_all_entries
+    state = assurance.state(since, now) if sees_all else None
+    warnings = services().health.readiness().warnings if sees_all else []
     attempt.finish(Status.SUCCESS)
     chart = activity and charts.stacked_bars(
         [(slot.start, asdict(slot.counts)) for slot in activity.slots],

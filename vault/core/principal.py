@@ -59,6 +59,8 @@ class Principal:
     scopes: frozenset[Scope] = frozenset()
     #: The names of the secrets that it can reach.
     paths: Paths = ALL_PATHS
+    #: True if `audit:read` shows it the entries of all namespaces, although its own is not the default one.
+    all_namespaces: bool = False
     #: False for anonymous callers. They can reach a secret by ID only: names can be guessed, IDs cannot.
     authenticated: bool = True
     #: The networks from which the credential is valid; empty: from anywhere.
@@ -80,6 +82,11 @@ class Principal:
     def has_all_rights(self) -> bool:
         """True if it has every scope, for all secrets of its namespace."""
         return self.scopes >= set(Scope) and not self.paths
+
+    @property
+    def sees_all_entries(self) -> bool:
+        """True if `audit:read` shows it the whole trail; otherwise, the part of its namespace and paths."""
+        return not self.paths and (self.all_namespaces or self.namespace == DEFAULT_NAMESPACE)
 
     def reaches(self, namespace: str, name: str | None) -> bool:
         """Return whether it can reach a secret of *namespace* with *name*, or without a name."""

@@ -40,10 +40,10 @@ UNWRAP_INDEX = [("principal", 1)]
 #: Indexes that only make queries faster: the promises of the trail do not depend on them.
 _TRAIL_QUERY_INDEXES: tuple[tuple[list[tuple[str, int]], dict[str, Any]], ...] = (
     ([("secret_id", 1), ("_id", 1)], {}),
-    # Not on the namespace as well: an attacker who stores a list in each would make the build fail.
-    (
-        [("details.name", 1), ("_id", 1)],
-        {"partialFilterExpression": {"details.name": {"$exists": True}}},
+    # Not on both: an attacker who stores a list in each would make the build fail.
+    *(
+        ([(field, 1), ("_id", 1)], {"partialFilterExpression": {field: {"$exists": True}}})
+        for field in ("details.name", "details.namespace")
     ),
     # Here the build can fail: see `_may`.
     (PRINCIPAL_INDEX, {}),

@@ -2,7 +2,7 @@
 
 from typing import ClassVar
 
-from mongoengine import DateTimeField, IntField, ListField, StringField
+from mongoengine import BooleanField, DateTimeField, IntField, ListField, StringField
 
 from vault.core.errors import RoleNameTakenError
 from vault.core.principal import DEFAULT_NAMESPACE
@@ -29,6 +29,8 @@ class Role(SealedDocument):
     networks = ListField(StringField())
     #: The paths that it is limited to; if empty, no limit.
     paths = ListField(StringField())
+    #: As of a token.
+    own_entries_only = BooleanField()
     #: The longest age of a JWT, in seconds.
     max_age = IntField(required=True)
     created_at = DateTimeField(required=True)
@@ -41,6 +43,7 @@ class Role(SealedDocument):
     taken_error = RoleNameTakenError
     taken = "Role name already used in this namespace."
     busy = "Another request is creating a role of this name."
+    later = frozenset({"own_entries_only"})
 
     @property
     def plain_name(self) -> str:

@@ -104,6 +104,9 @@ class Token(SealedDocument):
     periodic = BooleanField()
     #: True if it stays valid when its creator is revoked with the tokens below it; otherwise not stored.
     orphan = BooleanField()
+    #: True if `audit:read` shows it the entries of its own namespace only. Otherwise not stored: earlier
+    #: versions, which would show it all, refuse a token with the field.
+    own_entries_only = BooleanField()
     revoked_at = DateTimeField()
     #: Its last use, to about a minute. Not sealed.
     last_used_at = DateTimeField()
@@ -116,7 +119,9 @@ class Token(SealedDocument):
     taken_error = TokenNameTakenError
     taken = _TAKEN
     busy = "Another request is creating a token of this name."
-    later = frozenset({"paths", "renewable_until", "renewal_seconds", "periodic", "orphan"})
+    later = frozenset(
+        {"paths", "renewable_until", "renewal_seconds", "periodic", "orphan", "own_entries_only"}
+    )
 
     @property
     def accessor(self) -> str:

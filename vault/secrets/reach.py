@@ -50,6 +50,9 @@ def require(namespace: str, name: str | None, attempt: Attempt) -> None:
         return
     is_own = namespace == principal.namespace
     attempt.details["reason"] = OUTSIDE_PATHS if is_own else ANOTHER_NAMESPACE
+    if not is_own:
+        # Also without a name: its own auditors must not learn that there is such a secret.
+        attempt.details["namespace"] = namespace[:MAX_NAME_BYTES]
     raise SecretNotFoundError
 
 

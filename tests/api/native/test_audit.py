@@ -198,3 +198,20 @@ def test_a_forged_cursor_is_422(auditor: FlaskClient) -> None:
             reply.get_json(force=True)["detail"]
             == "Invalid `cursor`: send the one that an earlier reply returned."
         ), cursor
+
+
+def test_a_name_is_one_of_the_caller_s_namespace(app: Flask, client: FlaskClient) -> None:
+    """By name, the entries are of the caller's namespace, or of the one that the query names."""
+    tokens = {space: make_token(app, "boss", role="admin", namespace=space) for space in ("default", "team")}
+    headers = {space: {"Authorization": f"Bearer {token}"} for space, token in tokens.items()}
+    for own in headers.values():
+        body = {"secret": "YQ==", "name": "db"}
+        assert client.post("/vault/secret/create", json=body, headers=own).status_code == 200
+
+    def seen(space: str, **body: object) -> list[str]:
+        page = client.post(QUERY, json={"name": "db", **body}, headers=headers[space]).json
+        return [entry["details"]["namespace"] for entry in page["entries"]]
+
+    assert (seen("default"), seen("team")) == (["default"], ["team"])
+    assert (seen("default", namespace="team"), seen("team", namespace="default")) == (["team"], [])
+    assert seen("default", name=None, namespace="team", action="create") == ["team"]

@@ -47,6 +47,7 @@ def test_a_role_is_created_listed_used_and_deleted(app: Flask, manager: FlaskCli
     assert role == {
         **NEW,
         "paths": ["acme/api/"],
+        "all_namespaces": False,
         "state": "active",
         "namespace": "team-a",
         "created_by": "manager",

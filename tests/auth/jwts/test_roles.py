@@ -10,9 +10,9 @@ import pytest
 from flask import Flask
 
 from tests.conftest import running_app
-from tests.support.access import make_token, services
+from tests.support.access import bearer, make_token, post, services
 from tests.support.access_roles import make_issuer, make_role, operator
-from tests.support.issuer import ISSUER, public_pem
+from tests.support.issuer import AUDIENCE, ISSUER, public_pem, sign
 from tests.support.lifecycle import in_past
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail
@@ -400,3 +400,40 @@ def test_entries_about_roles_are_not_those_of_secrets(app: Flask, stored: Stored
     attempt = Attempt(action=Action.AUDIT_QUERY, principal=reader)
     assert page(Filter(), cursor=None, limit=100, attempt=attempt).entries == []
     assert stored.audit_logs.count_documents({"action": {"$in": ["role_create", "role_delete"]}}) == 2
+
+
+def test_a_role_for_all_namespaces_needs_a_creator_that_sees_all(app: Flask, stored: Stored) -> None:
+    """Outside `default`, `audit:read` of a role is for its namespace, unless it and its creator say all."""
+    audit = frozenset({Scope.AUDIT_READ})
+    everything = replace(FREE, all_namespaces=True)
+    with pytest.raises(GrantRefusedError, match="more than its creator: all namespaces"):
+        create(app, FREE, scopes=audit, all_namespaces=True)
+    create(app, FREE, scopes=audit, name="own")
+    create(app, everything, scopes=audit, name="all", all_namespaces=True)
+    assert {role.name: role.all_namespaces for role in infos(app)} == {"own": False, "all": True}
+    # As of an earlier version.
+    assert ["own_entries_only" in role for role in stored.roles.find().sort("name")] == [False, True]
+    with pytest.raises(RevocationRefusedError, match="more than yours: all namespaces"):
+        delete(app, "all", FREE)
+    entry = stored.audit_logs.find_one({"details.role_name": "all", "status": "success"})
+    assert entry is not None
+    assert entry["details"]["all_namespaces"] is True
+    stored.roles.update_many({}, {"$unset": {"own_entries_only": 1}})
+    assert {role.name: role.state for role in infos(app)} == {"own": "altered", "all": "active"}
+
+
+def test_a_jwt_sees_the_entries_that_its_role_sees(environment: dict[str, str]) -> None:
+    """A JWT of another namespace sees all entries through a role for all only, never by its own claims."""
+    settings = {"JWT_PUBLIC_KEY": public_pem(), "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE}
+    with running_app(environment | settings) as app:
+        client = app.test_client()
+        make_token(app, "other", role="reader")
+        for name, sees_all in (("own", False), ("all", True)):
+            options = {"namespace": "team-a", "scopes": ("audit:read",), "all_namespaces": sees_all}
+            make_role(app, name, "default", claims={"sub": name}, **options)
+        found = {}
+        for name in ("own", "all", "claims"):
+            jwt = sign(sub=name, namespace="team-a", scope="audit:read")
+            page = post(client, "/vault/audit/query", {}, headers=bearer(jwt))
+            found[name] = {entry["details"].get("namespace") for entry in page["entries"]}
+    assert found == {"own": {"team-a"}, "all": {"team-a", "default", None}, "claims": {"team-a"}}

@@ -83,6 +83,24 @@ def test_a_token_with_every_option(tokens: Run) -> None:
     assert done.stdout.strip() not in listed.stdout + as_json.stdout
 
 
+def test_a_list_says_who_sees_the_entries_of_all_namespaces(tokens: Run) -> None:
+    """`create --all-namespaces` makes a token for the entries of all; `list` says which ones are."""
+    for options in (["own"], ["all", "--all-namespaces"]):
+        done = tokens("create", "--role", "auditor", "--namespace", "team-a", "--name", *options)
+        assert done.returncode == 0, done.stderr
+    tokens("create", "--role", "auditor", "--name", "default")
+    lines = [line.split() for line in tokens("list").stdout.splitlines()]
+    assert [line[0] for line in lines if "all" in line[3:]] == ["all"]
+    listed = map(json.loads, tokens("list", "--json").stdout.splitlines())
+    assert {token["name"]: token["all_namespaces"] for token in listed} == {
+        "own": False,
+        "all": True,
+        "default": True,
+    }
+    done = tokens("create", "--name", "x", "--role", "reader", "--all-namespaces")
+    assert (done.returncode, done.stdout) == (4, "")
+
+
 @pytest.mark.parametrize(
     ("paths", "problem"),
     [(["/billing"], "must be a name, or a prefix that ends in a slash"), (["a/"] * 33, "at most 32 paths")],

@@ -53,6 +53,33 @@ def test_a_query_has_the_filters_of_operators(auditor: Person, stored: Stored) -
     auditor.fails_to("audit", "query", "--since", "1h", "--until", "2h", code=2)
 
 
+def test_a_name_is_one_of_one_s_own_namespace(auditor: Person, app: Flask) -> None:
+    """By name, `query` shows one's own namespace, or a named one, which each line of another one says."""
+    own = auditor.environment["VAULT_TOKEN"]
+    for namespace, scopes in (("team", ()), ("team", ("audit:read",))):
+        token = make_token(app, f"w{len(scopes)}", role="writer", scopes=scopes, namespace=namespace)
+        auditor.environment["VAULT_TOKEN"] = token
+        if not scopes:
+            auditor.does("secret", "set", NAME, send=b"v")
+    secret = ("audit", "query", "--action", "create", "--secret", NAME)
+    about = [line.split()[4:] for line in auditor.does(*secret).splitlines()[1:]]
+    assert about == [[NAME]]
+    auditor.environment["VAULT_TOKEN"] = own
+    assert [line.split()[4:] for line in auditor.does(*secret).splitlines()[1:]] == [[NAME]]
+    lines = auditor.does(*secret, "--namespace", "team").splitlines()
+    assert [line.split()[3:] for line in lines[1:]] == [["team/w0", "team:", NAME]]
+    everything = make_token(app, "all", role="auditor", namespace="team", all_namespaces=True)
+    auditor.environment["VAULT_TOKEN"] = everything
+    lines = auditor.does("audit", "query", "--action", "create").splitlines()
+    assert [line.split()[4:] for line in lines[1:]] == [["default:", NAME], [NAME]]
+
+
+def test_without_the_own_namespace_a_reply_is_odd(auditor: Person, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Lines need the caller's namespace; a reply without it is reported as no reply of the service."""
+    monkeypatch.setattr(Service, "call", lambda *_, **__: {})
+    auditor.fails_to("audit", "query", code=5)
+
+
 def test_a_long_query_asks_for_several_pages(auditor: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     """A query reads as many pages as its limit needs."""
     monkeypatch.setattr(entries, "PAGE_LIMIT", 1)

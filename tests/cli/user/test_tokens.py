@@ -65,6 +65,16 @@ def test_what_a_revoked_token_created_is_named(admin: Person, app: Flask) -> Non
     assert admin.does("tokens", "revoke", "ci", "--cascade").splitlines()[1:] == []
 
 
+def test_a_token_of_another_namespace_says_what_entries_its_children_see(admin: Person, app: Flask) -> None:
+    """`--all-namespaces` is sent to the service, which says in `list` who sees all."""
+    boss = make_token(app, "head", role="admin", namespace="team", all_namespaces=True)
+    admin.environment["VAULT_TOKEN"] = boss
+    admin.does("tokens", "create", "--name", "own", "--scope", "audit:read")
+    admin.does("tokens", "create", "--name", "all", "--scope", "audit:read", "--all-namespaces")
+    lines = [line.split() for line in admin.does("tokens", "list").splitlines()]
+    assert [line[0] for line in lines if "audit" in line[3:]] == ["all", "head"]
+
+
 def test_a_list_of_tokens_has_all_pages(admin: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     """`list` asks for page after page."""
     monkeypatch.setattr(tokens, "_PAGE", 1)

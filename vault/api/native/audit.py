@@ -18,6 +18,7 @@ from vault.api.document.fields import (
     one_line,
     text_field,
 )
+from vault.api.document.fields import name_field as namespace_field
 from vault.api.native.secret_requests import name_field
 from vault.api.operations.blueprint import Blueprint, current_attempt
 from vault.api.operations.replies import reply_memory
@@ -77,9 +78,15 @@ class AuditQuery(Body):
     )
     secret_id = id_field("Only entries about this secret.", load_default=None)
     name = name_field(
-        description="Only entries about secrets with this name, in any namespace.",
+        description="Only entries about the secret with this name in `namespace`, and about earlier ones "
+        "that had it there: `secret_id` tells them apart.",
         load_default=None,
         attribute="secret_name",
+    )
+    namespace = namespace_field(
+        "Only entries about this namespace. With `name`, your own is the default.",
+        example="default",
+        load_default=None,
     )
     status = choice_field("Only entries with this outcome.", Status.DENIED, Status, load_default=None)
     limit = number_field("Maximum number of entries; 100 if omitted.", 100, maximum=_MAX_ENTRIES, default=100)
@@ -179,11 +186,17 @@ def query_audit(body: dict[str, Any]) -> dict[str, Any]:
     send `follow` instead. Then every entry is returned exactly once, including entries that other workers
     were still writing.
 
+    Outside the namespace `default`, a credential gets only the entries about its own namespace, unless it was
+    created with `all_namespaces`.
+
     With the `order` `newest_first`, each `cursor` leads to older entries, and the first `follow` to the
     entries after it, in the order `oldest_first`. It can repeat entries of the last 30 seconds that are on
     the older pages.
     """
     place = {"limit": body.pop("limit"), "cursor": body.pop("cursor"), "order": Order(body.pop("order"))}
     with reply_memory(place["limit"] * _ENTRY_BYTES):
-        page = reader.page(Filter(**body), **place, attempt=current_attempt())
+        attempt = current_attempt()
+        if body["secret_name"] is not None:
+            body["namespace"] = body["namespace"] or attempt.principal.namespace
+        page = reader.page(Filter(**body), **place, attempt=attempt)
         return {"entries": page.entries, "cursor": page.cursor, "follow": page.follow}

@@ -21,7 +21,14 @@ from vault.api.document.fields import (
     texts_field,
     time_field,
 )
-from vault.api.native.token_schemas import granted_networks, networks_field, paths_field, scopes_field
+from vault.api.native.token_schemas import (
+    all_namespaces_field,
+    granted_networks,
+    networks_field,
+    paths_field,
+    scopes_field,
+    sees_all_field,
+)
 from vault.api.operations.blueprint import Blueprint, current_attempt, services
 from vault.api.operations.replies import reply_memory
 from vault.auth.jwts.claims import (
@@ -104,6 +111,7 @@ class NewRoleSchema(Body):
         load_default=None,
     )
     paths = paths_field("role", example=["acme/api/"])
+    all_namespaces = all_namespaces_field()
     networks = networks_field("role")
     max_age = number_field(
         "Seconds after the claim `iat` until which a JWT is valid; if omitted, a day.",
@@ -121,6 +129,7 @@ class NewRoleSchema(Body):
             scopes=scopes_named(data["scopes"]),
             namespace=data["namespace"],
             paths=Paths.of(data["paths"]),
+            all_namespaces=data["all_namespaces"],
             networks=tuple(data["networks"]),
             max_age=timedelta(seconds=data["max_age"]) if data["max_age"] else MAX_AGE,
         )
@@ -166,6 +175,7 @@ class RoleRecord(Reply):
     paths = texts_field(
         "The names of the secrets that the role can reach; empty for all names.", ["acme/api/"]
     )
+    all_namespaces = sees_all_field("role")
     networks = granted_networks("role")
     max_age = integer_field("The longest age of a JWT in seconds.", 3_600, required=True, allow_none=True)
     created_at = Moment(required=True, allow_none=True, metadata={"example": "2026-11-24T15:30:00.000Z"})

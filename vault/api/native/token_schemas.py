@@ -70,6 +70,10 @@ _CASCADE = (
     "If true, also revoke every token that it created, directly or through others, delete the roles, "
     "issuers, webhooks and requests of all these tokens, and pause their rotation plans."
 )
+_ALL_NAMESPACES = (
+    "If true, `audit:read` shows the entries of all namespaces, which your own has to; outside `default`, it "
+    "shows only those of its namespace otherwise."
+)
 _RENEWABLE_UNTIL = "The time beyond which no renewal extends the token; null if it cannot be renewed."
 _LAST_USED_AT = (
     "The last use, to about a minute; null if none is on record. Write access to the database can alter it."
@@ -120,6 +124,20 @@ def paths_field(grant: str, *, example: Sequence[str] = ("billing/", "shared/db"
     )
 
 
+def all_namespaces_field() -> fields.Boolean:
+    """Return the field for the reach of `audit:read` of a new grant, a token or a role."""
+    return flag_field(_ALL_NAMESPACES)
+
+
+def sees_all_field(holder: str) -> fields.Boolean:
+    """Return the field for the reach of `audit:read` of a *holder* in a reply."""
+    return boolean_field(
+        f"True if `audit:read` shows the {holder} the entries of all namespaces.",
+        example=False,
+        required=True,
+    )
+
+
 class NewToken(Body):
     """A token to create. It cannot exceed the caller's grant, the default for omitted fields."""
 
@@ -137,6 +155,7 @@ class NewToken(Body):
     namespace = _name("Your own namespace, which is also the default.", example="default", load_default=None)
     networks = networks_field("token")
     paths = paths_field("token")
+    all_namespaces = all_namespaces_field()
     expires_in = number_field(
         "Seconds until the token expires; if omitted, the maximum that operators have set.",
         86_400,
@@ -173,6 +192,7 @@ class NewToken(Body):
             namespace=data["namespace"],
             networks=tuple(data["networks"]),
             paths=Paths.of(data["paths"]),
+            all_namespaces=data["all_namespaces"],
             lifetime=_time(data["expires_in"]),
             renewable=data["renewable"],
             max_age=_time(data["max_age"]),
@@ -253,6 +273,7 @@ class TokenRecord(Reply):
     scopes = texts_field("The token's scopes.", _SCOPES)
     networks = granted_networks("token")
     paths = texts_field("The names of the secrets that the token can reach; empty for all names.", _PATHS)
+    all_namespaces = sees_all_field("token")
     created_at = time_field("The token's creation.", _CREATED)
     created_by = text_field("The principal that created the token.", "operator", required=True)
     expires_at = time_field("The token's expiry; null if it has none.", _EXPIRES)

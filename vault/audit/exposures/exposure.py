@@ -122,6 +122,13 @@ def read(question: Question, caller: Principal, *, cursor: str | None, limit: in
     return Page(exposures, end and _encode(end), complete_until, _progress(end))
 
 
+def current_id_of(name: str, namespace: str) -> str:
+    """Return the ID of the secret that has *name* in *namespace* now; empty without one."""
+    with storage_errors():
+        ids, _ = lookup.ids_of(Question(secret_name=name, namespace=namespace), "")
+    return ids[0] if ids else ""
+
+
 class _Finder:
     """Finds the exposures after a position."""
 

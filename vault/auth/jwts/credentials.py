@@ -178,6 +178,7 @@ def _with_role(role: KnownRole, jwt: _JWT) -> Principal:
         namespace=role.namespace,
         scopes=role.scopes,
         paths=role.paths,
+        all_namespaces=role.all_namespaces,
         networks=role.networks,
         expires_at=min(end for end in ends if end),
         role=role.name,

@@ -67,6 +67,7 @@ class KnownRole:
     conditions: tuple[Condition, ...]
     scopes: frozenset[Scope]
     paths: Paths
+    all_namespaces: bool
     networks: tuple[Network, ...]
     #: The longest age of a JWT.
     max_age: timedelta
@@ -247,6 +248,7 @@ def _role(stored: Role) -> KnownRole:
         conditions=conditions(stored.claims, stored.claim_globs),
         scopes=scopes_named(stored.scopes),
         paths=Paths.of(stored.paths),
+        all_namespaces=not stored.own_entries_only,
         networks=tuple(ip_network(text) for text in stored.networks),
         max_age=timedelta(seconds=stored.max_age),
         expires_at=stored.expires_at,

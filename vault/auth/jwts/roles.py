@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from vault.auth.entries import is_limited, sees_all
 from vault.auth.jwts.claims import WILDCARD, Condition, conditions
 from vault.auth.jwts.directory import MAX_ROLES, SETTINGS_ISSUER, shown_name
 from vault.auth.jwts.issuers import Issuers, require_unlimited
@@ -78,6 +79,8 @@ class NewRole:
     scopes: frozenset[Scope]
     namespace: str | None = None
     paths: Paths = ALL_PATHS
+    #: True if its `audit:read` shows the entries of all namespaces.
+    all_namespaces: bool = False
     networks: tuple[Network, ...] = ()
     #: The longest age of a JWT.
     max_age: timedelta = MAX_AGE
@@ -96,6 +99,8 @@ class RoleInfo:
     claim_globs: Mapping[str, str] = field(default_factory=dict)
     scopes: tuple[str, ...] = ()
     paths: tuple[str, ...] = ()
+    #: True if `audit:read` shows the entries of all namespaces.
+    all_namespaces: bool = False
     networks: tuple[str, ...] = ()
     #: In seconds.
     max_age: int | None = None
@@ -136,6 +141,7 @@ class Roles:
             "trusts": new.issuer,
             "scopes": sorted(new.scopes),
             "paths": list(paths.texts),
+            **({"all_namespaces": True} if new.all_namespaces else {}),
             "networks": [str(network) for network in networks],
             "expires_at": creator.expires_at and creator.expires_at.isoformat(),
         }
@@ -143,6 +149,7 @@ class Roles:
             # Its JWTs have rights of their own in every namespace, which the role replaces.
             require_unlimited(creator)
         _require_held(new, namespace, creator)
+        limited = is_limited(namespace, new.scopes, paths, all_namespaces=new.all_namespaces)
         issuer_id, iss = self._issuers.find(new.issuer)
         _require_narrow(conditions(new.claims, new.claim_globs), iss)
         key = self._keys.find_or_make()
@@ -159,6 +166,7 @@ class Roles:
             scopes=sorted(new.scopes),
             networks=[str(network) for network in networks],
             paths=list(paths.texts),
+            own_entries_only=limited or None,
             max_age=int(new.max_age.total_seconds()),
             created_at=to_milliseconds(datetime.now(UTC)),
             created_by=creator.name,
@@ -226,6 +234,7 @@ def _require_held(new: NewRole, namespace: str, creator: Principal) -> None:
         "scopes": new.scopes - creator.scopes,
         "another namespace": namespace != creator.namespace,
         "paths": not creator.paths.cover(new.paths or creator.paths),
+        "all namespaces": new.all_namespaces and not creator.sees_all_entries,
         "networks": creator.networks and not all(cover(creator.networks, other) for other in new.networks),
     }
     if refused := [name for name, excess in more.items() if excess]:
@@ -296,6 +305,7 @@ def _info(
         claim_globs={one.key: one.value for one in conditions((), role.claim_globs)},
         scopes=tuple(role.scopes),
         paths=tuple(role.paths),
+        all_namespaces=sees_all(role),
         networks=tuple(role.networks),
         max_age=role.max_age,
         created_at=role.created_at,

@@ -4,6 +4,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from typing import Any
 
+from vault.auth.entries import sees_all
 from vault.core.principal import MAX_LIFETIME, OPERATOR, Principal, plain_name, scopes_named
 from vault.crypto.token_key import TokenKey
 from vault.documents.token import Token
@@ -27,6 +28,8 @@ class TokenInfo:
     networks: tuple[str, ...] = ()
     #: Empty without a limit.
     paths: tuple[str, ...] = ()
+    #: True if `audit:read` shows it the entries of all namespaces.
+    all_namespaces: bool = False
     created_at: datetime | None = None
     created_by: str = ""
     expires_at: datetime | None = None
@@ -128,6 +131,7 @@ def info_of(token: Token, key: TokenKey | None, now: datetime) -> TokenInfo:
         name=token.plain_name,
         state=state,
         scopes=tuple(token.scopes),
+        all_namespaces=sees_all(token),
         revoked_at=token.revoked_at,
         **_fields_of_both(token),
     )

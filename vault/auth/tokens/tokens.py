@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 
+from vault.auth.entries import is_limited
 from vault.auth.publishing import publish
 from vault.auth.revocations import (
     Cascade,
@@ -49,6 +50,8 @@ class Grant:
     namespace: str | None = None
     networks: tuple[Network, ...] = ()
     paths: Paths = ALL_PATHS
+    #: True if its `audit:read` shows the entries of all namespaces.
+    all_namespaces: bool = False
     #: The time to its expiry, from its creation and from each renewal.
     lifetime: timedelta | None = None
     #: True if it can extend itself; requires a lifetime.
@@ -101,9 +104,12 @@ class Tokens:
             "paths": token.paths or [],
             "expires_at": token.expires_at and token.expires_at.isoformat(),
             **({"renewable_until": token.renewable_until.isoformat()} if token.renewable_until else {}),
-            **{name: True for name in ("periodic", "orphan") if getattr(grant, name)},
+            **{name: True for name in ("periodic", "orphan", "all_namespaces") if getattr(grant, name)},
         }
         self._require_short(grant)
+        paths = grant.paths or attempt.principal.paths
+        limited = is_limited(token.namespace, grant.scopes, paths, all_namespaces=grant.all_namespaces)
+        token.own_entries_only = limited or None
         _require_held(token, grant, attempt.principal)
         if grant.name in RESERVED_NAMES:
             raise InvalidTokenNameError
@@ -254,6 +260,7 @@ def _require_held(token: Token, grant: Grant, creator: Principal) -> None:
         "another namespace": token.namespace != creator.namespace,
         "networks": creator.networks and not all(cover(creator.networks, other) for other in grant.networks),
         "paths": grant.paths and not creator.paths.cover(grant.paths),
+        "all namespaces": grant.all_namespaces and not creator.sees_all_entries,
         # It can outlive a revocation of its creator.
         "all rights, which an orphan requires": grant.orphan and not creator.has_all_rights,
         "time": creator.expires_at and (token.renewable_until or token.expires_at) > creator.expires_at,

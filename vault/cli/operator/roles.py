@@ -20,6 +20,7 @@ from vault.cli.operator.context import operator_attempt
 from vault.cli.operator.issuers import print_findings
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Column, Output, Row, output_options
+from vault.cli.shell.token_options import scopes_cell
 from vault.core.attempt import Action
 from vault.core.networks import Network
 from vault.core.paths import MAX_PATHS, Paths
@@ -39,7 +40,8 @@ def _max_age(role: Row) -> timedelta | None:
 _COLUMNS: Mapping[str, Column] = {
     **{name: name for name in ("name", "state", "namespace", "issuer")},
     "claims": _conditions,
-    **{name: name for name in ("scopes", "paths", "networks")},
+    "scopes": scopes_cell,
+    **{name: name for name in ("paths", "networks")},
     "max age": _max_age,
     "expires": "expires_at",
 }
@@ -94,6 +96,7 @@ def roles() -> None:
 )
 @parameters.scopes_option("role", required=True)
 @parameters.paths_option("role")
+@parameters.all_namespaces_option("role")
 @parameters.namespace_option("The role's namespace.  [default: default]")
 @parameters.networks_option("role")
 @click.option(
@@ -112,6 +115,7 @@ def create(
     claim_globs: tuple[str, ...],
     scopes: tuple[str, ...],
     paths: tuple[str, ...],
+    all_namespaces: bool,
     namespace: str | None,
     networks: tuple[Network, ...],
     max_age: timedelta,
@@ -145,6 +149,7 @@ def create(
         scopes=scopes_named(scopes),
         namespace=namespace,
         paths=Paths.of(paths),
+        all_namespaces=all_namespaces,
         networks=networks,
         max_age=max_age,
     )

@@ -56,6 +56,7 @@ def create(output: Output, new_token: NewToken, namespace: str | None, display: 
         namespace=namespace,
         networks=new_token.networks,
         paths=Paths.of(new_token.paths),
+        all_namespaces=new_token.all_namespaces,
         lifetime=new_token.lifetime,
         renewable=new_token.renewable,
         max_age=new_token.max_age,

@@ -2,7 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from datetime import datetime
-from functools import wraps
+from functools import partial, wraps
 from typing import Any, TypeVar
 
 import click
@@ -49,8 +49,9 @@ def filters(command: Command) -> Command:
         "--secret",
         metavar="NAME|ID",
         type=parameters.secret,
-        help="Only entries about this secret; a name is one in any namespace.",
+        help="Only entries about this secret; a name also stands for earlier secrets with it.",
     )
+    @parameters.namespace_option("Only entries about this namespace.  [default with a name: your own]")
     @wraps(command)
     def filtered(
         *arguments: Any,
@@ -60,11 +61,13 @@ def filters(command: Command) -> Command:
         status: str | None,
         principal: str | None,
         secret: str | None,
+        namespace: str | None,
         **options: Any,
     ) -> Any:
         if since and until and since >= until:
             raise click.UsageError("--since must be before --until.")
         which = {"since": since, "until": until, "action": action, "status": status, "principal": principal}
+        which["namespace"] = namespace
         if secret is not None:
             which["secret_id" if is_id(secret) else "secret_name"] = secret
         which = {name: value for name, value in which.items() if value is not None}
@@ -90,24 +93,28 @@ def lines_option(count: click.IntRange) -> Callable[[Command], Command]:
     )
 
 
-def lines(output: Output) -> Lines:
-    """Return lines for entries."""
-    return Lines(output, _COLUMNS, _texts)
+def lines(output: Output, own: str = DEFAULT_NAMESPACE) -> Lines:
+    """Return lines for entries. They name the namespace of each that is not about the caller's *own*."""
+    return Lines(output, _COLUMNS, partial(_texts, own=own))
 
 
-def _texts(record: Mapping[str, Any]) -> list[str]:
+def _texts(record: Mapping[str, Any], own: str) -> list[str]:
     details = record.get("details")
     # An attacker may have stored anything.
     known = details if isinstance(details, dict) else {}
     fields = [record.get(field) for field in ("ts", "action", "status", "principal")]
-    found = [*fields, _subject(known) or record.get("secret_id")]
-    return [*(str(text or "-") for text in found), str(known.get("reason") or "")]
+    subject = _subject(known, str(record.get("secret_id") or ""), own)
+    return [*(str(text or "-") for text in (*fields, subject)), str(known.get("reason") or "")]
 
 
-def _subject(details: Mapping[str, Any]) -> str:
-    """Return the name of the secret, token, role or issuer that *details* are about; empty for none."""
-    for field, kind in _SUBJECTS.items():
-        if name := details.get(field):
-            namespace = details.get("namespace")
-            return kind + (str(name) if namespace in (None, DEFAULT_NAMESPACE) else f"{namespace}: {name}")
-    return ""
+def _subject(details: Mapping[str, Any], secret_id: str, own: str) -> str:
+    """Return the name of the secret, token, role or issuer that *details* are about, or the *secret_id*.
+
+    A namespace other than the caller's *own* is before it.
+    """
+    kind, name = next(
+        ((kind, str(details[field])) for field, kind in _SUBJECTS.items() if details.get(field)),
+        ("", secret_id),
+    )
+    namespace = details.get("namespace", own)
+    return kind + (name if namespace == own or not name else f"{namespace}: {name}")

@@ -208,6 +208,16 @@ def namespace_option(help_text: str, **settings: Any) -> Callable[[Command], Com
     return click.option("--namespace", metavar="NAME", type=name, help=help_text, **settings)
 
 
+def all_namespaces_option(grant: str) -> Callable[[Command], Command]:
+    """Return the option for the reach of `audit:read` of a new *grant*, a token or a role."""
+    return click.option(
+        "--all-namespaces",
+        is_flag=True,
+        help=f"The {grant} sees the entries of all namespaces. Outside the namespace default, audit:read "
+        "shows only those of its own.",
+    )
+
+
 def scopes_option(grant: str, *, required: bool = False) -> Callable[[Command], Command]:
     """Return the option for the scopes of a new *grant*, a token or a role."""
     return click.option(

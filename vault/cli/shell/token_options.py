@@ -13,10 +13,13 @@ from vault.cli.shell.output import Column, Output, moment_cell
 from vault.core.errors import VaultError
 from vault.core.networks import Network
 from vault.core.paths import MAX_PATHS
-from vault.core.principal import ROLES, role_of
+from vault.core.principal import DEFAULT_NAMESPACE, ROLES, role_of
 from vault.core.text import printable
 
 Command = TypeVar("Command", bound=Callable[..., Any])
+
+#: What a list says of a token or a role whose `audit:read` shows more than its own namespace.
+ALL_NAMESPACES = "audit of all namespaces"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -28,6 +31,7 @@ class NewToken:
     scopes: tuple[str, ...]
     networks: tuple[Network, ...]
     paths: tuple[str, ...]
+    all_namespaces: bool
     lifetime: timedelta | None
     renewable: bool
     max_age: timedelta | None
@@ -43,11 +47,20 @@ def _joined(first: str, word: str, second: str) -> Column:
     return text
 
 
+def scopes_cell(held: Mapping[str, Any]) -> Any:
+    """Return the scopes of a token or a role, and whether its `audit:read` is for all namespaces."""
+    # The scopes of an administrator take 13 lines.
+    scopes = role_of(held["scopes"]) or held["scopes"]
+    # Earlier versions of the service do not say it.
+    if held["namespace"] == DEFAULT_NAMESPACE or not held.get("all_namespaces"):
+        return scopes
+    return [*([scopes] if isinstance(scopes, str) else scopes), ALL_NAMESPACES]
+
+
 #: Few enough for 100 columns without a broken word.
 COLUMNS: Mapping[str, Column] = {
     **{name: name for name in ("name", "state", "namespace")},
-    # The scopes of an administrator take 13 lines.
-    "scopes": lambda token: role_of(token["scopes"]) or token["scopes"],
+    "scopes": scopes_cell,
     "limited to": lambda token: [*token["networks"], *token["paths"]],
     "created": _joined("created_at", "by", "created_by"),
     "expires": _joined("expires_at", "renewable until", "renewable_until"),
@@ -80,6 +93,7 @@ def new_token_options(command: Command) -> Command:
     @parameters.scopes_option("token")
     @parameters.networks_option("token")
     @parameters.paths_option("token")
+    @parameters.all_namespaces_option("token")
     @click.option(
         "--expires-in",
         "--ttl",
@@ -103,6 +117,7 @@ def new_token_options(command: Command) -> Command:
         scopes: tuple[str, ...],
         networks: tuple[Network, ...],
         paths: tuple[str, ...],
+        all_namespaces: bool,
         lifetime: timedelta | None,
         renewable: bool,
         max_age: timedelta | None,
@@ -122,6 +137,7 @@ def new_token_options(command: Command) -> Command:
             scopes=scopes,
             networks=networks,
             paths=paths,
+            all_namespaces=all_namespaces,
             lifetime=lifetime,
             renewable=renewable,
             max_age=max_age,

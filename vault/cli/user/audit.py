@@ -33,6 +33,15 @@ class _Trail:
             raise self._service.odd_reply()
         return found, cursor, follow
 
+    def lines(self, output: Output) -> Lines:
+        """Return lines for entries, as the holder of the credential reads them."""
+        if output.as_json:
+            return entries.lines(output)
+        own = self._service.call("/vault/token/self", {}, request_id=self._mark).get("namespace")
+        if not isinstance(own, str):
+            raise self._service.odd_reply()
+        return entries.lines(output, own)
+
     def is_own(self, entry: Mapping[str, Any]) -> bool:
         """Return whether *entry* is about a query of this object."""
         return entry.get("request_id") == self._mark
@@ -50,7 +59,8 @@ def query(which: Mapping[str, Any], limit: int, newest_first: bool, service: Ser
     --json has all fields of the entries. Without it, each entry is one line. There is no master key, so this
     command uses your token, which needs the scope audit:read. The query is recorded.
     """
-    trail, shown = _Trail(service), entries.lines(output)
+    trail = _Trail(service)
+    shown = trail.lines(output)
     body = {"name" if name == "secret_name" else name: _text(value) for name, value in which.items()}
     order, cursor, left = "newest_first" if newest_first else "oldest_first", None, limit
     while left:
@@ -76,7 +86,8 @@ def tail(lines: int, follow: bool, service: Service, output: Output) -> None:
     this command uses your token, which needs the scope audit:read. Its own queries are recorded, and not
     shown.
     """
-    trail, shown = _Trail(service), entries.lines(output)
+    trail = _Trail(service)
+    shown = trail.lines(output)
     # As many as a page has: `follow` can repeat them.
     newest, _, cursor = trail.page(order="newest_first", limit=entries.PAGE_LIMIT)
     shown.show(newest[:lines][::-1])

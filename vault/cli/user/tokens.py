@@ -55,6 +55,8 @@ def create(new_token: NewToken, service: Service, output: Output) -> None:
         "scopes": list(new_token.scopes) or None,
         "networks": [str(network) for network in new_token.networks] or None,
         "paths": list(new_token.paths) or None,
+        # Earlier versions of the service do not know it.
+        **({"all_namespaces": True} if new_token.all_namespaces else {}),
         "expires_in": _seconds(new_token.lifetime),
         "renewable": new_token.renewable or None,
         "max_age": _seconds(new_token.max_age),

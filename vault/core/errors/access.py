@@ -17,13 +17,16 @@ class InvalidCredentialError(AccessDeniedError):
 
     message = "The credential is invalid."
 
-    def __init__(self, reason: str, *, principal: str = "", roles: Sequence[str] = ()) -> None:
+    def __init__(
+        self, reason: str, *, principal: str = "", namespace: str = "", roles: Sequence[str] = ()
+    ) -> None:
         super().__init__()
         self.reason = reason
         #: The roles that a valid JWT matches, if they are several.
         self.roles = roles
-        #: The credential's principal, if it is certain; otherwise empty.
+        #: The credential's principal and its namespace, if they are certain; otherwise empty.
         self.principal = principal
+        self.namespace = namespace
 
 
 class InvalidLoginError(InvalidCredentialError):

@@ -214,8 +214,9 @@ def test_query_finds_a_secret_by_name_or_id_and_an_outcome(trail: Trail, stored:
     stream = f"1-{'0' * 32}"
     entry = {"action": "fetch", "principal": "ci", "stream": stream, "ts": now}
     fetched = {"status": "success", "secret_id": _ID, "details": {"name": "app/key", "namespace": "b"}}
-    denied = {"status": "denied", "details": {"name": "x", "reason": "no scope"}}
-    for number, fields in enumerate((fetched, denied)):
+    other = {"status": "success", "details": {"name": "app/key", "namespace": "default"}}
+    denied = {"status": "denied", "details": {"name": "x", "namespace": "default", "reason": "no scope"}}
+    for number, fields in enumerate((fetched, other, denied)):
         identifier = derive_entry_id(now, stream, number)
         stored.audit_logs.insert_one({**entry, "seq": number, "_id": identifier, **fields})
 
@@ -225,10 +226,13 @@ def test_query_finds_a_secret_by_name_or_id_and_an_outcome(trail: Trail, stored:
         return [re.split("  +", line)[1:] for line in done.stdout.splitlines()[1:]]
 
     found = ["fetch", "success", "ci", "b: app/key"]
-    assert shown("--secret", "app/key") == shown("--secret", _ID) == [found]
+    assert shown("--secret", "app/key") == [["fetch", "success", "ci", "app/key"]]
+    assert shown("--secret", "app/key", "--namespace", "b") == shown("--secret", _ID) == [found]
+    assert shown("--namespace", "b") == [found]
     assert shown("--status", "denied", "--secret", "x") == [["fetch", "denied", "ci", "x", "no scope"]]
     queries = list(stored.audit_logs.find({"action": "audit_query"}).sort("ts"))
-    assert [query["details"].get("secret_name") for query in queries] == ["app/key", None, "x"]
+    asked = [(query["details"].get("secret_name"), query["details"].get("namespace")) for query in queries]
+    assert asked == [("app/key", "default"), ("app/key", "b"), (None, None), (None, "b"), ("x", "default")]
     done = trail.run("query", "--secret", "nothing")
     assert (len(done.stdout.splitlines()), done.stderr) == (1, "0 entries\n")
 

@@ -19,7 +19,7 @@ from vault.cli.shell import entries, parameters
 from vault.cli.shell.exits import SignalledError
 from vault.cli.shell.output import Output, output_options
 from vault.core.attempt import Action, Attempt
-from vault.core.principal import OPERATOR
+from vault.core.principal import DEFAULT_NAMESPACE, OPERATOR
 from vault.core.text import quantity
 from vault.keys import guard
 
@@ -71,7 +71,7 @@ def query(output: Output, which: Mapping[str, Any], limit: int, newest_first: bo
 
     The query is recorded: it needs a MongoDB user who may insert into the trail.
     """
-    order, only = Order.NEWEST_FIRST if newest_first else Order.OLDEST_FIRST, Filter(**which)
+    order, only = Order.NEWEST_FIRST if newest_first else Order.OLDEST_FIRST, _filter(which)
     with connected(output, reading=True, recorded=True):
         _record(Action.AUDIT_QUERY, only)
         cursor, left, shown = None, limit, entries.lines(output)
@@ -98,11 +98,17 @@ def export(output: Output, which: Mapping[str, Any]) -> None:
     who may insert into the trail.
     """
     with connected(output, reading=True, recorded=True):
-        only = Filter(**which)
+        only = _filter(which)
         _record(Action.AUDIT_EXPORT, only)
         for record in reader.export(only):
             # The service writes only JSON types; `verify` reports entries with other types.
             click.echo(json.dumps(record, default=str))
+
+
+def _filter(which: Mapping[str, Any]) -> Filter:
+    """Return the filter of the options: a name is one in the default namespace unless they name another."""
+    default = {"namespace": DEFAULT_NAMESPACE} if "secret_name" in which else {}
+    return Filter(**{**default, **which})
 
 
 def _record(action: Action, which: Filter) -> None:
