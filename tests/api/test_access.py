@@ -372,7 +372,10 @@ def test_a_jwt_describes_itself_only(world: World) -> None:
         assert (reply.status_code, reply.get_json(force=True)["code"]) == (403, "token_required")
         entry = world.stored.audit_logs.find_one(sort=[("_id", -1)])
         assert entry is not None
-        assert (entry["status"], entry["details"]) == ("denied", {"reason": "not a token"})
+        assert (entry["status"], entry["details"]) == (
+            "denied",
+            {"namespace": "team-a", "reason": "not a token"},
+        )
 
 
 @pytest.mark.promise("names")

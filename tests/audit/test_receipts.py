@@ -106,7 +106,7 @@ def test_an_intact_trail_proves_its_receipts() -> None:
     [forged] = found.add(f"{version}.{payload}.{signature[::-1]}", 9)
     assert (forged.kind, "line 9" in forged.text) == (Kind.LOOK, True)
     assert findings_for(records, found) == []
-    assert found.counts == {"proved": 12, "unproved": 0, "past_retention": 0, "forged": 1}
+    assert found.counts == {"proved": 12, "unproved": 0, "past_retention": 0, "forged": 1, "malformed": 0}
 
 
 @pytest.mark.promise(3)
@@ -123,7 +123,7 @@ def test_a_removed_or_replaced_entry_is_found() -> None:
         ("aa", 1, "is not the entry of the receipt in line 3", Kind.TAMPERING, False),
         ("aa", 0, "is not the entry of the receipt in line 4", Kind.TAMPERING, False),
     ]
-    assert found.counts == {"proved": 0, "unproved": 4, "past_retention": 0, "forged": 0}
+    assert found.counts == {"proved": 0, "unproved": 4, "past_retention": 0, "forged": 0, "malformed": 0}
 
 
 def test_an_expired_entry_is_not_missing() -> None:

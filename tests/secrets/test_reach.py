@@ -44,7 +44,10 @@ def test_a_reached_secret_is_on_record(attempt: Attempt) -> None:
             {"name": "billing/db", "namespace": "team-b", "reason": "another namespace"},
         ),
         ({"namespace": ["team-a"]}, {"name": "billing/db", "namespace": "", "reason": "another namespace"}),
-        ({"namespace": "team-b", "name": None}, {"reason": "another namespace"}),
+        (
+            {"namespace": "team-b", "name": None},
+            {"namespace": "team-b", "reason": "another namespace"},
+        ),
     ],
     ids=str,
 )

@@ -155,7 +155,7 @@ REST: dict[str, list[dict[str, Any]]] = {
     "/vault/audit/query": [
         {"since": "2026-01-01T00:00:00Z", "action": "fetch", "principal": "admin", "limit": 1},
         {"until": "2126-01-01T00:00:00Z", "order": "newest_first"},
-        {"name": NAME, "status": "success"},
+        {"name": NAME, "namespace": "default", "status": "success"},
     ],
     "/vault/audit/exposure": [
         {"secret": {"name": NAME}, "stale": True, "limit": 1},
@@ -166,6 +166,7 @@ REST: dict[str, list[dict[str, Any]]] = {
     "/vault/token/create": [
         {"scopes": ["secret:fetch"], "namespace": "default", "networks": ["127.0.0.1"], "paths": [NAME]},
         {"expires_in": 60, "renewable": True, "max_age": 120},
+        {"role": "auditor", "all_namespaces": True},
     ],
     "/vault/token/list": [{"limit": 1, "unused_for": 60, "state": "active"}],
     "/vault/token/revoke": [{"cascade": True}],
@@ -174,6 +175,7 @@ REST: dict[str, list[dict[str, Any]]] = {
     "/vault/role/create": [
         {"namespace": "default", "networks": ["127.0.0.1"], "paths": [NAME], "max_age": 60},
         {"claim_globs": {"aud": "x*"}},
+        {"scopes": ["audit:read"], "all_namespaces": True},
     ],
     "/vault/role/list": [{"state": "active"}],
     "/vault/issuer/create": [

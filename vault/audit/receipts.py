@@ -40,6 +40,7 @@ _WITH_VALUE = {Action.CREATE, Action.FETCH, Action.UPDATE}
 #: Random bytes in an entry with a receipt.
 _NONCE_BYTES = 16
 
+_MALFORMED = "line {} of the receipts has no receipt, or only a part of one: it proves nothing"
 _FORGED = "the receipt in line {} is forged, or signed by a key that is not known: it proves nothing"
 _MISSING = "is missing: the receipt in line {} proves it"
 _REPLACED = "is not the entry of the receipt in line {}"
@@ -145,12 +146,17 @@ class Receipts:
         self._execute(_CREATE)
         #: The highest number, by stream.
         self._last: dict[str, int] = {}
-        #: The numbers of receipts by outcome; each receipt counts once, and each line that is forged.
-        self.counts = {"proved": 0, "unproved": 0, "past_retention": 0, "forged": 0}
+        #: The numbers of receipts by outcome; each receipt counts once, and each line that is forged or none.
+        self.counts = {"proved": 0, "unproved": 0, "past_retention": 0, "forged": 0, "malformed": 0}
 
     def add(self, text: str, line: int) -> Iterator[Finding]:
-        """Take the receipt in *line* of a file; yield a finding if it is forged. Raises as `read`."""
-        receipt = read(text, self._keys)
+        """Take the receipt in *line* of a file; yield a finding if it is forged, or none."""
+        try:
+            receipt = read(text, self._keys)
+        except ValueError:
+            self.counts["malformed"] += 1
+            yield Finding(*NO_PLACE, _MALFORMED.format(line), Kind.LOOK)
+            return
         if receipt is None:
             self.counts["forged"] += 1
             yield Finding(*NO_PLACE, _FORGED.format(line), Kind.LOOK)

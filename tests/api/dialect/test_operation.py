@@ -125,7 +125,7 @@ def test_a_namespace_must_be_the_own_one(app: Flask, stored: Stored) -> None:
         )
     entry = trail(stored)[-1]
     assert (entry["status"], entry["principal"]) == ("denied", "team/abroad")
-    assert entry["details"] == {"reason": "another namespace"}
+    assert entry["details"] == {"namespace": "team", "reason": "another namespace"}
 
 
 @pytest.mark.promise("vault")

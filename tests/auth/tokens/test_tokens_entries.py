@@ -79,7 +79,7 @@ def test_a_token_of_an_earlier_version_keeps_what_it_has(
 
 
 def test_a_creator_grants_all_only_if_it_sees_all(app: Flask, stored: Stored) -> None:
-    """A caller that sees one namespace cannot create a token that sees more; one that sees all has to say so."""
+    """A caller that sees one namespace creates no token that sees more; one that sees all has to say so."""
     with pytest.raises(GrantRefusedError, match="more than its creator: all namespaces"):
         create(app, OWN, all_namespaces=True)
     create(app, OWN, "narrow")
@@ -106,7 +106,7 @@ def test_all_namespaces_need_the_scope_and_no_paths(app: Flask) -> None:
 
 
 def test_a_token_that_sees_more_is_not_revoked(app: Flask) -> None:
-    """A caller that sees one namespace revokes and renews no token that sees all, but one that sees the same."""
+    """A caller that sees one namespace revokes no token that sees all, but one that sees the same."""
     create(app, OPERATOR, "all", namespace="team", all_namespaces=True)
     create(app, OPERATOR, "own", namespace="team")
     attempt = Attempt(action=Action.TOKEN_REVOKE, principal=OWN)

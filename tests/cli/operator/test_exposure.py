@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
+from flask import Flask
 
-from tests.support.lifecycle import BOB, Caller
+from tests.support.access import make_token
+from tests.support.lifecycle import BOB, UNKNOWN_ID, Caller
 from tests.support.rotation import Stored
 from vault import cli
 from vault.audit.exposures import exposure as exposures
@@ -90,10 +92,7 @@ def test_an_answer_is_complete_until_its_first_page(
     ("arguments", "said"),
     [
         (("--principal", "alcie"), "The trail has no entry of this principal"),
-        (("--token", "alcie"), "The trail has no entry of this principal"),
         (("--principal", "alcie", "--certificate", "alcie.json"), "The trail has no entry of this principal"),
-        (("app/bd",), "No secret has this name. Hint: add --stale"),
-        (("app/bd", "--stale"), "No secret has this name."),
         (("app/db", "--principal", "operator"), ""),
     ],
     ids=str,
@@ -102,13 +101,50 @@ def test_an_answer_is_complete_until_its_first_page(
 def test_a_misspelled_question_is_noted(
     environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: Any, said: str
 ) -> None:
-    """An empty answer about an unknown name says so: it proves nothing about the intended name."""
+    """An empty answer about an unknown principal says so: it proves nothing about the intended one."""
     monkeypatch.chdir(tmp_path)
     done = run(environment, *arguments)
     assert done.exit_code == 0
     notes = done.stderr.splitlines()
     assert notes[0].startswith("0 exposures")
     assert (len(notes), notes[1].startswith(said)) == (3 if said else 2, True)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "hint"),
+    [
+        (("app/bd",), "add --stale"),
+        (("app/bd", "--stale"), ""),
+        (("app/bd", "--certificate", "x.json"), "add --stale"),
+        ((UNKNOWN_ID,), "add --stale"),
+        ((UNKNOWN_ID, "--stale"), ""),
+        (("--token", "alcie"), "its name in the trail"),
+        (("--token", "0" * 24), "its name in the trail"),
+    ],
+    ids=str,
+)
+@pytest.mark.usefixtures("secret_id")
+def test_a_question_about_nothing_is_refused(
+    environment: dict[str, str], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: Any, hint: str
+) -> None:
+    """A secret or a token that does not exist is exit code 3, as everywhere, and no empty answer."""
+    monkeypatch.chdir(tmp_path)
+    done = run(environment, *arguments, "--json")
+    assert (done.exit_code, done.stdout) == (3, "")
+    error = done.stderr.splitlines()[-1]
+    assert (error.startswith("error: no "), hint in error, "Hint" in error) == (True, True, bool(hint))
+
+
+def test_an_empty_answer_about_what_exists_is_one(
+    app: Flask, environment: dict[str, str], stored: Stored, secret_id: str
+) -> None:
+    """No one knows a secret that is gone, or got anything with a token that was not used: exit code 0."""
+    make_token(app, "idle", role="reader")
+    assert run(environment, "--token", "idle").exit_code == 0
+    assert run(environment, secret_id, "--principal", "eve").exit_code == 0
+    stored.secrets.delete_many({})
+    assert run(environment, secret_id, "--stale", "--principal", "eve").exit_code == 0
+    assert run(environment, secret_id).exit_code == 3
 
 
 @pytest.mark.promise(3)

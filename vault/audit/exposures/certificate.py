@@ -25,7 +25,7 @@ from vault.audit.reader import SETTLED_SECONDS, Filter
 from vault.audit.streams import checkpoint
 from vault.audit.verifier import Verifier, read_on, retention_start, verify_records
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import InvalidCheckpointError, VaultError
+from vault.core.errors import InvalidCheckpointError, SecretNotFoundError, TokenNotFoundError, VaultError
 from vault.core.principal import OPERATOR
 from vault.core.text import unique_names
 from vault.core.timestamps import moment
@@ -178,11 +178,12 @@ def _query(question: Question, now: datetime, keyring: Keyring) -> dict[str, Any
         ids = sorted(_ids(question))
         if not (ids or question.stale):
             # Anyone who can write to MongoDB can hide it.
-            raise VaultError("no secret has this name", hint="add --stale for those that had it")
+            raise SecretNotFoundError("no secret has this name", hint="add --stale for those that had it")
         lookup.require_genuine(ids, keyring)
     if question.token is not None and lookup.is_unknown_accessor(question.token):
         # Likewise. The trail has the names of principals only.
-        raise VaultError("no token has this accessor", hint="add --principal with its name, not --token")
+        hint = "add --principal with its name, not --token"
+        raise TokenNotFoundError("no token has this accessor", hint=hint)
     given = {
         "secret": secret,
         **{name: getattr(question, name) for name in ("principal", "token", "address", "service", "node")},

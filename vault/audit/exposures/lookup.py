@@ -7,7 +7,7 @@ from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 
 from vault.audit.exposures.expressions import text_at
-from vault.audit.exposures.knowledge import SUCCESS, Question
+from vault.audit.exposures.knowledge import ABOUT_VALUES, SUCCESS, Question
 from vault.audit.streams.collection import collection
 from vault.core.errors import DecryptionError, VaultError
 from vault.crypto import Keyring
@@ -77,6 +77,22 @@ def principals_of(question: Question, require: Callable[[Token], None] = lambda 
         require(token)
     names = [token.name for token in tokens] or [question.token]
     return names if asked is None else [name for name in names if name in asked]
+
+
+def is_unknown_secret(question: Question) -> bool:
+    """Return whether *question* names a secret that does not exist; if stale ones count, and never did."""
+    if question.secret_id is None:
+        return not ids_of(question, "")[0]
+    if Secret.raw().find_one({"_id": question.secret_id}, {"_id": True}):
+        return False
+    # Not any entry: the question has one, too.
+    known = {**ABOUT_VALUES, "secret_id": question.secret_id}
+    return not (question.stale and collection().find_one(known, {"_id": True}))
+
+
+def is_unknown_token(text: str) -> bool:
+    """Return whether no token has the accessor or stored name *text*, and no entry is of such a caller."""
+    return not (Token.with_accessor(text) or Token.objects(name=text).first() or is_in_trail([text]))
 
 
 def is_unknown_accessor(text: str) -> bool:

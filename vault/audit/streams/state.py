@@ -8,6 +8,9 @@ from vault.audit.streams.retirement import Head, Heads
 from vault.audit.streams.stream import MAX_ENTRIES_PER_COMMIT
 from vault.core.attempt import Action
 
+#: The finding about an unsigned end.
+UNCOVERED = "ends its stream, and no signature covers it"
+
 
 class StreamState:
     """The state of a stream since its beginning or its last gap."""
@@ -67,4 +70,4 @@ class StreamState:
         elif last.ts < kept_since:
             # Expected only while MongoDB is removing the stream. A forged entry can be as old.
             return last.finding("is past the retention, and no signature covers it", Kind.LOOK)
-        return last.finding("ends its stream, and no signature covers it", is_gap=True)
+        return last.finding(UNCOVERED, is_gap=True)

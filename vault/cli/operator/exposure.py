@@ -23,6 +23,7 @@ from vault.cli.shell.output import Lines, Output, Row, moment_cell, output_optio
 from vault.client import private_files
 from vault.client.secrets import is_id
 from vault.core.attempt import Action, Attempt
+from vault.core.errors import SecretNotFoundError, TokenNotFoundError
 from vault.core.networks import unmapped
 from vault.core.principal import DEFAULT_NAMESPACE, OPERATOR
 from vault.core.text import quantity
@@ -110,19 +111,26 @@ def exposure(
         reader.record(attempt)
         number = _show(question, output) if path is None else _certify(question, path, parts, output)
         if number == 0:
-            _name_misspelled(question, output)
+            _require_known(question, output)
     output.note(f"The trail cannot know: {'; '.join(UNKNOWN.values())}")
 
 
-def _name_misspelled(question: Question, output: Output) -> None:
-    """Note if an empty answer is of a principal or a secret that is not known: it can be misspelled."""
+def _require_known(question: Question, output: Output) -> None:
+    """Refuse an empty answer about what does not exist; note one about a principal, which can be misspelled.
+
+    Raises:
+        SecretNotFoundError, TokenNotFoundError: It does not exist.
+    """
     with storage_errors():
+        if question.is_about_secret and lookup.is_unknown_secret(question):
+            hint = "" if question.stale else "add --stale for those that had it"
+            raise SecretNotFoundError("no secret has this name or ID", hint=hint)
+        if question.token is not None and lookup.is_unknown_token(question.token):
+            hint = "use its accessor, or its name in the trail: NAMESPACE/NAME"
+            raise TokenNotFoundError("no token has this name or accessor", hint=hint)
         principals = lookup.principals_of(question)
         if principals and not lookup.is_in_trail(principals):
             output.note("The trail has no entry of this principal: is this its name there, NAMESPACE/NAME?")
-        if question.secret_name is not None and not lookup.ids_of(question, "")[0]:
-            hint = "" if question.stale else " Hint: add --stale for those that had it"
-            output.note(f"No secret has this name.{hint}")
 
 
 def _certify(question: Question, path: Path, parts: Parts, output: Output) -> int:

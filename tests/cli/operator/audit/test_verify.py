@@ -282,12 +282,30 @@ def test_a_torn_line_is_no_tampering(trail: Trail) -> None:
     assert (done.returncode, "missing, within the retention" in done.stdout) == (1, True)
 
 
+def test_a_torn_end_of_a_commit_is_no_tampering(trail: Trail) -> None:
+    """Of a commit whose last line, which has the signature, is torn, the lines before it need a look."""
+    records = trail.written.records
+    at = next(at for at in range(len(records)) if "signature" not in records[at])
+    signed = next(at for at in range(at, len(records)) if "signature" in records[at])
+    lines = [json.dumps(record) for record in records]
+    kept = "\n".join(lines[:signed])
+    for end, code in ((lines[signed][:-9], 3), (lines[signed][:1], 3), ("", 1)):
+        done = trail.run("verify", *offline(trail, f"{kept}\n{end}"))
+        unsigned = [line for line in done.stdout.splitlines() if "no signature covers it" in line]
+        assert len(unsigned) == 1
+        assert (done.returncode, unsigned[0].startswith("needs a look")) == (code, code == 3)
+        assert done.stderr.endswith(RUNBOOK)
+    # A torn line after another entry explains nothing.
+    done = trail.run("verify", *offline(trail, "\n".join([*lines[: signed - 1], '{"ts"', lines[signed - 1]])))
+    assert done.returncode == 1
+
+
 def test_every_part_of_a_line_is_torn() -> None:
     """A line that ends anywhere is torn, whatever it ends with; one with another error is not."""
     line = json.dumps({"ts": "2026-11-24", "ua": '\u00df "\\', "details": {"a": [None, True, 1.5e3, {}]}})
     for end in range(1, len(line)):
-        torn: list[int] = []
-        assert (list(_parsed([f"{line[:end]}\n"], torn)), torn) == ([], [1])
+        torn: dict[int, Any] = {}
+        assert (list(_parsed([f"{line[:end]}\n"], torn)), [*torn]) == ([], [1])
     for other in (
         line.replace(":", "", 1),
         f"{line}{line}",
@@ -296,8 +314,8 @@ def test_every_part_of_a_line_is_torn() -> None:
         "x",
         "{'a': 5, 'b': 6}",
     ):
-        torn = []
-        assert (list(_parsed([other], torn)), torn) == ([{"stream": "?"}], [])
+        torn = {}
+        assert (list(_parsed([other], torn)), torn) == ([{"stream": "?"}], {})
 
 
 def test_a_finding_names_the_entry_and_the_next_step(trail: Trail) -> None:
@@ -435,7 +453,7 @@ def test_receipts_find_what_was_cut_off(trail: Trail) -> None:
     lines = [receipts.make(document, key) for document in trail.written.documents]
     arguments = ("verify", "--receipts", trail.file("receipts", "\n\n".join(lines)))
     done = trail.run(*arguments)
-    counts = "receipts: 180 proved, 0 unproved, 0 past retention, 0 forged"
+    counts = "receipts: 180 proved, 0 unproved, 0 past retention, 0 forged, 0 malformed"
     assert (done.returncode, done.stdout) == (0, f"180 entries in 3 streams, {counts}: intact\n")
     last = trail.written.records[-1]
     trail.stored.audit_logs.delete_many({"stream": last["stream"]})
@@ -449,23 +467,33 @@ def test_receipts_find_what_was_cut_off(trail: Trail) -> None:
         assert found[-1].startswith(f"{place}: is missing: the receipt in line 359 proves it (")
         assert f"receipts: {180 - count} proved, {count} unproved" in verdict
     *_, summary = map(json.loads, trail.run(*arguments, "--json").stdout.splitlines())
-    assert summary["receipts"] == {"proved": 180 - count, "unproved": count, "past_retention": 0, "forged": 0}
+    assert summary["receipts"] == {
+        "proved": 180 - count,
+        "unproved": count,
+        "past_retention": 0,
+        "forged": 0,
+        "malformed": 0,
+    }
     assert summary["verdict"] == "TAMPERING"
 
 
 def test_a_bad_receipt_is_no_tampering(trail: Trail) -> None:
-    """A forged receipt has words and an exit code of its own; a line in another form is refused by number."""
+    """A forged receipt, and a line without one, need a look, and say the line; all others are verified."""
     forged = receipts.make(trail.written.documents[0], SigningKey(new_key()))
     done = trail.run("verify", "--receipts", trail.file("receipts", forged))
     assert (done.returncode, done.stdout.startswith("needs a look: the receipt in line 1 is forged, or")) == (
         3,
         True,
     )
-    assert done.stdout.splitlines()[1].endswith(", 1 forged: not proven intact")
-    for junk in (b"\xff", b"x" * 20_000):
-        done = trail.run("verify", "--receipts", trail.file("receipts", b"\n\n" + junk))
-        assert done.returncode == 2
-        assert "--receipts: line 3 is not a receipt" in done.stderr
+    assert done.stdout.splitlines()[1].endswith(", 1 forged, 0 malformed: not proven intact")
+    genuine = receipts.make(trail.written.documents[0], SigningKey(trail.written.keyring.primary)).encode()
+    for junk in (b"\xff", b"x" * 20_000, genuine[:-1]):
+        done = trail.run("verify", "--receipts", trail.file("receipts", b"\n" + junk + b"\n" + genuine))
+        assert done.returncode == 3
+        assert [line for line in done.stdout.splitlines() if "line 2" in line] == done.stdout.splitlines()[
+            :-1
+        ]
+        assert "receipts: 1 proved, 0 unproved, 0 past retention, 0 forged, 1 malformed: " in done.stdout
 
 
 def test_an_invalid_checkpoint_is_refused(trail: Trail) -> None:

@@ -3,16 +3,18 @@
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
 import click
 
 from vault.audit import reader
+from vault.audit.findings import Finding, Kind
 from vault.audit.reader import Filter
 from vault.audit.streams import signing_keys
 from vault.audit.streams.collection import MAX_ENTRY_BYTES
+from vault.audit.streams.state import UNCOVERED
 from vault.audit.verifier import ReadOn, Verifier, nothing_more, read_on
 from vault.core.errors import StorageUnavailableError
 from vault.core.text import unique_names
@@ -35,6 +37,10 @@ TORN = (
     "line {} of the file has only the beginning of an entry, as a full disk or a killed process leaves it; "
     "MongoDB has the entry"
 )
+_TORN_END = "line {}, after it, is torn, and can have had the signature"
+#: The stream and the number of an entry of a file, as texts, and the maximum length of each.
+_Place = tuple[str, str]
+_MAX_PLACE_LENGTH = 64
 #: The maximum length of a literal or an escape of JSON, which can be at the end of a line that ends early.
 _MAX_TOKEN_LENGTH = 6
 
@@ -57,14 +63,25 @@ class Source:
     missing: Sequence[str] = ()
     #: The entries may be an export with filters.
     is_file: bool = True
-    #: The numbers of the lines of a file that have only a part of an entry.
-    torn: Sequence[int] = ()
+    #: The numbers of the lines of a file that have only a part of an entry, each with the place before it.
+    torn: Mapping[int, _Place] = field(default_factory=dict)
+
+    def explained(self, finding: Finding) -> Finding:
+        """Return *finding*; as one that needs a look if a torn line can be the reason.
+
+        The lines of a commit are written together, and only its last entry is signed.
+        """
+        if finding.text == UNCOVERED:
+            for number, before in self.torn.items():
+                if _place(finding.stream, finding.seq) == before:
+                    return replace(finding, text=f"{UNCOVERED}: {_TORN_END.format(number)}", kind=Kind.LOOK)
+        return finding
 
 
 def of_file(file: Iterable[str], bundle: bytes, days: int) -> Source:
     """Return the source that is the export *file*, with the public keys in *bundle*."""
     keys = keys_in(bundle, "--public-key")
-    torn: list[int] = []
+    torn: dict[int, _Place] = {}
     records = _parsed(file, torn)
     return Source(keys, "--public-key", _OTHER_FILE, records, days, partial(Verifier, keys), torn=torn)
 
@@ -100,8 +117,9 @@ def _missing(keyring: Keyring) -> list[str]:
     return []
 
 
-def _parsed(lines: Iterable[str], torn: list[int]) -> Iterator[Record]:
+def _parsed(lines: Iterable[str], torn: dict[int, _Place]) -> Iterator[Record]:
     """Yield the entries of *lines*; add the numbers of lines with only the beginning of one to *torn*."""
+    before = _place("", -1)
     for number, line in enumerate(lines, 1):
         try:
             # A planted line can be of any length, and take 30 times as much memory.
@@ -110,13 +128,20 @@ def _parsed(lines: Iterable[str], torn: list[int]) -> Iterator[Record]:
             )
         except json.JSONDecodeError as error:
             if _ends_early(line, error):
-                torn.append(number)
+                torn[number] = before
                 continue
             record = None
         except (RecursionError, ValueError):
             record = None
         # A line that is not an object is a finding, as is any entry that the service did not write.
-        yield record if isinstance(record, dict) else {"stream": "?"}
+        entry = record if isinstance(record, dict) else {"stream": "?"}
+        before = _place(entry.get("stream"), entry.get("seq"))
+        yield entry
+
+
+def _place(stream: object, seq: object) -> _Place:
+    """Return the place of an entry, in little memory whatever someone planted there."""
+    return str(stream)[:_MAX_PLACE_LENGTH], str(seq)[:_MAX_PLACE_LENGTH]
 
 
 def _ends_early(line: str, error: json.JSONDecodeError) -> bool:

@@ -154,7 +154,7 @@ def verify(
             with output.bar("Verifying") as shown:
                 records = reader.counted(source.records, shown.advance)
                 for finding in chain(contradictions, verify_records(verifier, records, source.read_on)):
-                    report.add(finding)
+                    report.add(source.explained(finding))
                 for number in source.torn:
                     report.add(Finding(*NO_PLACE, TORN.format(number), Kind.LOOK))
         finally:
@@ -181,14 +181,20 @@ def verify(
 
 
 def _read(file: IO[str] | None, receipts: Receipts | None) -> Iterator[Finding]:
-    """Add the lines of *file* to *receipts*, if there are any; yield the findings about forged ones."""
+    """Add the lines of *file* to *receipts*, if there are any; yield the findings about them."""
     if file is None or receipts is None:
         return
-    for number, line in enumerate(iter(partial(file.readline, MAX_LENGTH), ""), 1):
-        try:
-            yield from receipts.add(line.strip(), number) if line.strip() else ()
-        except ValueError:
-            raise click.BadParameter(f"line {number} is not a receipt", param_hint="--receipts") from None
+    for number, line in enumerate(_lines(file), 1):
+        yield from receipts.add(line.strip(), number) if line.strip() else ()
+
+
+def _lines(file: IO[str]) -> Iterator[str]:
+    """Yield the lines of *file*; of a line that is longer than any receipt, the beginning."""
+    is_begin = True
+    for part in iter(partial(file.readline, MAX_LENGTH), ""):
+        if is_begin:
+            yield part
+        is_begin = part.endswith("\n")
 
 
 def _counted(counts: Mapping[str, Mapping[str, int]]) -> str:
