@@ -34,7 +34,8 @@ ENTRYPOINT ["secret-manager"]
 CMD ["swarm-driver"]
 
 FROM tools AS server-packages
-# `--build-arg LOCK=tracing` builds an image with tracing, `LOCK=rotation` one with the drivers of databases.
+# `--build-arg LOCK=tracing` builds an image with tracing, `LOCK=rotation` one with the drivers of databases, and `LOCK=pkcs11`
+# one for HSMs, whose PKCS#11 module is not part of it.
 ARG LOCK=service
 COPY requirements/${LOCK}.txt requirements/
 RUN tools/bin/pip --python /app/bin/python install --quiet --no-cache-dir --only-binary :all: --require-hashes \

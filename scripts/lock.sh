@@ -34,6 +34,7 @@ lock() { # lock OUTPUT ARGUMENTS…: write OUTPUT; ARGUMENTS are the inputs to r
 
 lock requirements/service.txt setup.cfg --extra server "$@"
 lock requirements/client.txt setup.cfg --constraint requirements/service.txt "$@"
+lock requirements/pkcs11.txt setup.cfg --constraint requirements/service.txt --extra server --extra pkcs11 "$@"
 lock requirements/rotation.txt setup.cfg --constraint requirements/service.txt --extra server --extra rotation "$@"
 lock requirements/tracing.txt setup.cfg --constraint requirements/service.txt --extra server --extra tracing "$@"
 # Lock the build backend too: the package is installed without build isolation.

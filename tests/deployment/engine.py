@@ -63,10 +63,11 @@ def wait_for(condition: Callable[[], object], *, what: str) -> None:
         time.sleep(0.5)
 
 
-def build(tag: str, dockerfile: str | None = None, *, target: str = "server") -> None:
-    """Build the checkout's image for *target*, or the one in *dockerfile*."""
+def build(tag: str, dockerfile: str | None = None, *, target: str = "server", lock: str = "service") -> None:
+    """Build the checkout's image for *target*, with the packages of *lock*, or the one in *dockerfile*."""
     if dockerfile is None:
-        docker("build", "--quiet", *BUILD_OPTIONS.split(), "--target", target, "-t", tag, ".")
+        options = (*BUILD_OPTIONS.split(), "--target", target, "--build-arg", f"LOCK={lock}")
+        docker("build", "--quiet", *options, "-t", tag, ".")
         return
     subprocess.run(
         ["docker", "build", "--quiet", *BUILD_OPTIONS.split(), "-t", tag, "-"],
