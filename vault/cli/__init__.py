@@ -76,6 +76,19 @@ _SUMMARIES = {
     "whoami": "Print who you are to the service, and your rights.",
 }
 
+#: The commands for secrets, and words of other programs for them, which people look for here.
+_OF_SECRETS = (
+    *("delete", "describe", "diff", "edit", "export", "generate", "get", "history", "list", "purge"),
+    *("request", "run", "set", "share"),
+)
+_SYNONYMS = {
+    **{name: f"secret {name}" for name in _OF_SECRETS},
+    "create": "secret set",
+    "put": "secret set",
+    "rm": "secret delete",
+    "show": "secret get",
+}
+
 #: The command that becomes the user's program, which keeps its rights and limits. No options precede it.
 _RUN = ["secret", "run"]
 
@@ -107,6 +120,7 @@ class _CommandLine(LazyGroup):
     cls=_CommandLine,
     functions=_FUNCTIONS,
     summaries=_SUMMARIES,
+    synonyms=_SYNONYMS,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="secret-manager")

@@ -5,6 +5,8 @@ import re
 import pytest
 
 from tests.cli.people import Person
+from vault.cli import commands
+from vault.cli.user.secret import secret
 
 
 @pytest.mark.parametrize(
@@ -35,6 +37,16 @@ def test_a_generated_value_is_a_line_on_a_terminal_only(person: Person) -> None:
     assert re.fullmatch("[A-Za-z0-9]{32}\n", person.does("secret", "generate"))
     for options in (("--length", 7), ("--length", 1_025), ("--alphabet", "words")):
         person.fails_to("secret", "generate", *options, code=2)
+
+
+@pytest.mark.parametrize("word", sorted({*secret._functions, *secret._synonyms} - {*commands._functions}))
+def test_a_command_for_secrets_names_its_group(person: Person, word: str) -> None:
+    """Without `secret`, a command for secrets exits with 2 and names the whole command, and no value."""
+    command = secret._synonyms.get(word, word)
+    line = person.fails_to(word, "app/db", "hunter2", code=2)
+    assert f" secret {command}`. Hint: " in line
+    assert "hunter2" not in line
+    assert person.calls == []
 
 
 @pytest.mark.parametrize(

@@ -16,6 +16,7 @@ from vault.core.credentials import token_flaw
 from vault.core.errors import InvalidBase64Error
 from vault.core.labels import MAX_KEY_BYTES, MAX_LABELS, MAX_TEXT_BYTES, key_flaw, text_flaw
 from vault.core.principal import NAME_PATTERN
+from vault.core.similar import similar
 from vault.core.text import INVISIBLE, ONE_LINE_PATTERN, is_blank, is_one_line
 from vault.core.timestamps import moment
 
@@ -29,6 +30,8 @@ _MAX_URL_LENGTH = 2_048
 BASE64_PATTERN = (
     "^(?:[A-Za-z0-9+/]{4})*(?:[A-Za-z0-9+/]{4}|[A-Za-z0-9+/]{2}[AEIMQUYcgkosw048]=|[A-Za-z0-9+/][AQgw]==)$"
 )
+_EITHER_ALPHABET = re.compile("[A-Za-z0-9+/_-]+")
+_NO_WHITE_SPACE = str.maketrans("", "", " \t\r\n")
 UUID_PATTERN = "^[0-9A-Fa-f]{8}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{4}-[0-9A-Fa-f]{12}$"
 
 #: ASCII without spaces and control characters.
@@ -106,9 +109,7 @@ class Base64(fields.String):
         try:
             decoded = b64decode(text, validate=True)
         except (binascii.Error, ValueError):
-            raise InvalidBase64Error(
-                "invalid base64: `secret` must use the standard alphabet, with padding."
-            ) from None
+            raise InvalidBase64Error(f"invalid base64: `secret` {_base64_flaw(text)}.") from None
         # Decoders accept trailing bits and extra padding; an encoder produces only the canonical form.
         if not decoded or b64encode(decoded).decode() != text:
             raise InvalidBase64Error("invalid base64: `secret` is empty, or not in canonical form.")
@@ -116,6 +117,20 @@ class Base64(fields.String):
 
     def _serialize(self, value: bytes, *_: Any, **__: Any) -> str:  # type: ignore[override]
         return b64encode(value).decode()
+
+
+def _base64_flaw(text: str) -> str:
+    """Return how *text*, which is not base64, differs from it: of what usual encoders make, all of it."""
+    digits = text.translate(_NO_WHITE_SPACE) if text.isascii() else ""
+    core = digits.rstrip("=")
+    flaws = {
+        "contains line breaks or spaces": len(digits) < len(text),
+        "has the URL-safe alphabet, with - and _ in place of + and /": "-" in core or "_" in core,
+        "lacks padding: add = until its length is a multiple of 4": len(digits) - len(core) < -len(core) % 4,
+    }
+    is_usual = core and len(core) % 4 != 1 and _EITHER_ALPHABET.fullmatch(core)
+    found = [flaw for flaw, is_found in flaws.items() if is_usual and is_found]
+    return "; it ".join(found) or "must use the standard alphabet, with padding"
 
 
 @dataclass(frozen=True, slots=True)
@@ -355,6 +370,27 @@ def neither_nor_both(**shapes: Mapping[str, Any]) -> list[dict[str, Any]]:
     ]
 
 
+class UnknownField(str):
+    """The *message* about an unknown field with this *name*; as a text, with a similar one of those *known*.
+
+    Looking for that takes time, and a body can have thousands of unknown fields, of which few are shown.
+    """
+
+    def __new__(cls, message: str, name: str, known: Iterable[str]) -> "UnknownField":
+        """Return the message."""
+        self = super().__new__(cls, message)
+        self._name, self._known = name, known
+        return self
+
+    _name: str
+    _known: Iterable[str]
+
+    def __str__(self) -> str:
+        """Return the message with the similar field, if there is one."""
+        meant = similar(self._name, self._known)
+        return super().__str__() + (f" Did you mean `{meant}`?" if meant else "")
+
+
 class Body(Schema):
     """The schema of a request body. Null in an optional field means that the field is absent."""
 
@@ -371,6 +407,17 @@ class Body(Schema):
     def on_bind_field(self, field_name: str, field_obj: fields.Field[Any]) -> None:  # noqa: ARG002 - marshmallow's signature
         """Make optional fields nullable in the OpenAPI document."""
         field_obj.allow_none = not field_obj.required
+
+    def handle_error(self, error: ValidationError, data: Any, **_: Any) -> None:  # noqa: ARG002 - marshmallow's signature
+        """Make the message about each unknown field name a similar one."""
+        unknown = self.error_messages["unknown"]
+        # By field, since the schema is that of one object.
+        found: Any = error.messages
+        found |= {
+            name: [UnknownField(unknown, name, self.fields)]
+            for name, messages in found.items()
+            if messages == [unknown]
+        }
 
     @pre_load
     def _drop_nulls(self, data: Any, **_: Any) -> Any:

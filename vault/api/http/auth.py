@@ -122,6 +122,12 @@ def bearer_credential(req: Request) -> str | None:
     return "" if PREFIX in header else None
 
 
+def has_another_scheme(req: Request) -> bool:
+    """Return whether *req* has a header `Authorization` without a bearer credential."""
+    header = req.headers.get("Authorization", "")
+    return bool(header) and not _BEARER.match(header)
+
+
 def document(spec: APISpec) -> None:
     """Add the security scheme to *spec*."""
     spec.components.security_scheme(

@@ -9,6 +9,7 @@ from typing import Any
 
 from flask import Flask, Response, current_app, g, request
 
+from vault.api.http import hints
 from vault.api.http.prefixes import DIALECT
 from vault.api.http.refusals import code_of, detail_of, headers_of, refusal
 from vault.core.errors import NotReadyError
@@ -35,14 +36,14 @@ _MAX_FIELD_LENGTH = 256
 _WHOLE = "_schema"
 
 
-def problem_body(error: Exception) -> dict[str, Any]:
-    """Return the problem document of *error*, as a reply or an item of a batch contains it."""
+def problem_body(error: Exception, hint: str = "") -> dict[str, Any]:
+    """Return the problem document of *error*, as a reply or an item of a batch contains it, with a *hint*."""
     code, kind = code_of(error), refusal(error)
     body = {
         "type": uri_of(code),
         "title": kind.title,
         "status": kind.status,
-        "detail": detail_of(error),
+        "detail": f"{detail_of(error)} {hint}".rstrip(),
         "code": code,
         "request_id": logs.request_id.get(),
     }
@@ -50,10 +51,10 @@ def problem_body(error: Exception) -> dict[str, Any]:
     return {**body, "errors": errors} if errors else body
 
 
-def problem(error: Exception) -> Response:
-    """Return the reply that refuses a request because of *error*."""
+def problem(error: Exception, hint: str = "") -> Response:
+    """Return the reply that refuses a request because of *error*, with a *hint* for its sender."""
     kind = refusal(error)
-    reply = Response(json.dumps(problem_body(error)) + "\n", kind.status, content_type=CONTENT_TYPE)
+    reply = Response(json.dumps(problem_body(error, hint)) + "\n", kind.status, content_type=CONTENT_TYPE)
     reply.headers.extend(headers_of(error))
     if kind.challenge:
         reply.headers["WWW-Authenticate"] = kind.challenge
@@ -78,7 +79,8 @@ def _messages(error: Exception) -> Any:
 def _listed(messages: Any) -> list[dict[str, str]]:
     """Return the first of *messages*, each with its field, and the number of the others."""
     flat = _flat(messages, ())
-    listed = list(islice(flat, _MAX_ERRORS))
+    # As texts: the message about an unknown field looks for a similar one only now.
+    listed = [one | {"message": str(one["message"])} for one in islice(flat, _MAX_ERRORS)]
     if rest := sum(1 for _ in flat):
         listed.append({"field": "", "message": f"{quantity(rest, 'more error')}."})
     return listed
@@ -107,4 +109,4 @@ def refuse(error: Exception) -> Response:
     if request.path.startswith(DIALECT):
         reply: Response = current_app.extensions[_DIALECT_REPLY](error)
         return reply
-    return problem(error)
+    return problem(error, hints.about(error, request))
