@@ -4,6 +4,7 @@ Startup writes to MongoDB; health checks only read.
 """
 
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -31,7 +32,7 @@ from vault.core.errors import (
     VaultError,
 )
 from vault.core.periodic import Periodic
-from vault.core.text import quantity
+from vault.core.text import quantity, shorten
 from vault.documents import Database
 from vault.documents.primary import Primary
 from vault.events.sender import Sender
@@ -52,6 +53,10 @@ from vault.secrets.versions import VersionWriter
 from vault.secrets.wrapping import Wrapping
 
 logger = logging.getLogger(__name__)
+
+#: Characters of the reason why MongoDB is not available: it names each server of `MONGO_URI`.
+_MAX_REASON = 250
+_DIGITS = re.compile(r"\d+")
 
 #: Names of the health checks, in order; a failed check skips the later ones.
 CHECKS = ("mongodb", "restore", "keys", "auth", "audit", "clock")
@@ -88,17 +93,20 @@ class Startup:
         self._rotations = rotations
         self._has_warned = False
         self._reported = ""
+        self._is_first = True
         self._retries = Periodic("startup", INTERVAL_SECONDS, self.attempt, at_once=True)
         #: The failure of the last attempt; None after a success.
         self.failure: VaultError | None = None
 
-    def begin(self) -> None:
+    def begin(self, *, is_first: bool = True) -> None:
         """Start now, and retry, in a thread; remove ended tokens in another. Later calls do nothing.
 
-        `vault.server` calls this when a worker starts. Under other servers, the first request of any kind
-        does: until the process is ready, a load balancer sends only probes.
+        Of the workers of a replica, the first one reports an unavailable MongoDB as an error. `vault.server`
+        calls this when a worker starts. Under other servers, the first request of any kind does: until the
+        process is ready, a load balancer sends only probes.
         """
         if not self._retries.started:
+            self._is_first = is_first
             self._retries.start()
             self._ended_tokens.start()
             self._custody.start()
@@ -127,7 +135,9 @@ class Startup:
         self._has_warned = True
         if primary.redundancy_warning:
             logger.warning("no redundancy: %s", primary.redundancy_warning)
-        if primary.clock_warning:
+        if primary.clock_failure:
+            logger.error("not serving: %s", primary.clock_failure)
+        elif primary.clock_warning:
             logger.warning("clocks differ: %s", primary.clock_warning)
 
     def _report(self, error: StorageUnavailableError) -> None:
@@ -139,9 +149,15 @@ class Startup:
             reason = error.problem
         else:
             reason = error.reason and (self._database.explanation() or error.reason)
-        if reason and reason != self._reported:
-            self._reported = reason
-            logger.error("not serving: MongoDB is not available: %s", reason)
+        # Some reasons have a number that differs each time.
+        known = _DIGITS.sub("", reason)
+        if reason and known != self._reported:
+            self._reported = known
+            text = shorten(reason, _MAX_REASON)
+            if self._is_first:
+                logger.error("not serving: MongoDB is not available: %s", text)
+            else:
+                logger.info("not serving: MongoDB is not available: %s", text)
 
     def close(self) -> None:
         """Stop retrying, after the current attempt if there is one, and stop removing tokens."""

@@ -27,7 +27,7 @@ from vault.documents import Database, keys_in_use, registry
 from vault.documents.primary import Primary
 from vault.keys import guard
 from vault.keys.guard import KeyringGuard
-from vault.observability import metrics
+from vault.observability import logs, metrics
 from vault.observability.spans import NoTracing
 
 # These count a database's contents.
@@ -183,6 +183,30 @@ def test_a_start_without_mongodb_is_one_error(
     assert logged == [("ERROR", refused)]
 
 
+@pytest.mark.usefixtures("own_timeouts")
+def test_an_unavailable_mongodb_is_a_short_line_of_one_worker(
+    monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The line stays below 500 characters with many servers; other workers write it at a lower level."""
+    reasons = iter([f"{'server ' * 99}response 17", f"{'server ' * 99}response 23"] * 2)
+    monkeypatch.setattr("vault.documents.database.OPERATION_TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr(Database, "explanation", lambda _: next(reasons))
+    levels = []
+    for is_first in (True, False):
+        with running_app(settings("mongodb://127.0.0.1:1/?replicaSet=rs0", OURS)) as app:
+            startup = app.extensions["secret-manager"].startup
+            monkeypatch.setattr(startup._retries, "start", lambda: None)
+            caplog.clear()
+            with caplog.at_level("INFO"):
+                startup.begin(is_first=is_first)
+                start(app)
+                start(app)
+        [line] = [line for line in caplog.records if "not serving" in line.message]
+        assert len(logs.JsonFormatter().format(line)) < 500
+        levels.append(line.levelname)
+    assert levels == ["ERROR", "INFO"]
+
+
 def test_a_refused_user_is_one_log_line(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -224,7 +248,9 @@ def test_a_replica_with_a_wrong_clock_is_not_ready(
     direction = "ahead of" if hours > 0 else "behind"
     [reason] = messages_of(reply.json)["clock"]
     assert re.fullmatch(rf"this machine's clock is 7,[12]\d\d seconds {direction} MongoDB's", reason)
-    assert "clocks differ: this machine's clock is 7," in caplog.text
+    [line] = [line for line in caplog.records if "this machine's clock" in line.message]
+    assert line.levelname == "ERROR"
+    assert line.message.startswith("not serving: this machine's clock is 7,")
     page = app.test_client().get("/metrics", base_url="http://localhost:9464").get_data(as_text=True)
     [offset] = re.findall(r"^secret_manager_clock_offset_seconds (\S+)$", page, re.MULTILINE)
     assert abs(float(offset) - 3_600 * hours) < 100

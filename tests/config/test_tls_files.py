@@ -4,7 +4,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import (
     BestAvailableEncryption,
     Encoding,
@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from marshmallow import ValidationError
 
-from tests.system.test_tls import Pair, make
+from tests.system.test_tls import Pair, make, write_key
 from vault.config import tls_files
 
 
@@ -70,6 +70,31 @@ def test_a_mismatch_is_named(pair: Pair, tmp_path: Path) -> None:
     """The key of another certificate is distinguished from a file without a key."""
     other = written(tmp_path / "other", NoEncryption())
     assert reasons(pair, TLS_KEY=other) == {"TLS_KEY": ["is not the key of the certificate in TLS_CERT."]}
+
+
+def test_a_key_of_another_kind_is_a_mismatch(pair: Pair, tmp_path: Path) -> None:
+    """For a key that cannot be the certificate's, such as RSA for EC, the reason is the same."""
+    key = rsa.generate_private_key(public_exponent=65_537, key_size=2_048)
+    file = write_key(tmp_path / "rsa", key, NoEncryption())
+    reason = "is not the key of the certificate in TLS_CERT."
+    assert reasons(pair, TLS_KEY=str(file)) == {"TLS_KEY": [reason]}
+
+
+@pytest.mark.parametrize(
+    ("given", "missing"),
+    [
+        (["TLS_CERT"], ["TLS_KEY"]),
+        (["TLS_KEY"], ["TLS_CERT"]),
+        (["TLS_CLIENT_CA"], ["TLS_CERT", "TLS_KEY"]),
+        (["TLS_CERT", "TLS_CLIENT_CA"], ["TLS_KEY"]),
+    ],
+)
+def test_a_missing_setting_is_named(given: list[str], missing: list[str]) -> None:
+    """Without its file, the setting that is unset is the reason, not the one that is set."""
+    with pytest.raises(ValidationError) as refused:
+        tls_files.check(dict.fromkeys(given, "/no/file"))
+    reason = f"is required, because {' and '.join(given)} {'is' if len(given) == 1 else 'are'} set."
+    assert refused.value.messages == {name: [reason] for name in missing}
 
 
 def test_contents_are_told_apart(pair: Pair, tmp_path: Path) -> None:

@@ -285,8 +285,8 @@ def test_a_missing_package_stops_the_start(environment: dict[str, str], tmp_path
     service.start()
     assert service.process is not None
     assert service.process.wait(120) == 1
-    heading, level, exporter = service.log.read_text().splitlines()
-    assert heading == "error: invalid settings:"
+    heading, level, exporter = json.loads(service.log.read_text())["message"].splitlines()
+    assert heading == "not starting: invalid settings:"
     assert level.startswith("  LOG_LEVEL: ")
     assert exporter == (
         "  OTEL_TRACES_EXPORTER: enables tracing, which requires the packages in requirements/tracing.txt."

@@ -367,13 +367,15 @@ def test_contradictory_schemes_are_no_error(shared_service: Service) -> None:
 
 
 def test_wrong_settings_are_one_message(tmp_path: Path) -> None:
-    """A service with invalid settings does not start, and one message names each of them."""
+    """A service with invalid settings does not start, and one line of its log names each of them."""
     service = Service({"AUDIT_TTL_DAYS": "ever", "LOG_LEVEL": "loud"}, measured=True, folder=tmp_path)
     service.start()
     assert service.process is not None
     assert service.process.wait(120) == 1
-    lines = service.log.read_text().splitlines()
-    assert lines[0] == "error: invalid settings:"
+    line = json.loads(service.log.read_text())
+    assert line["level"] == "error"
+    lines = line["message"].splitlines()
+    assert lines[0] == "not starting: invalid settings:"
     assert [line.split(":")[0].strip() for line in lines[1:]] == ["AUDIT_TTL_DAYS", "LOG_LEVEL", "MASTER_KEY"]
 
 
@@ -405,13 +407,13 @@ def test_a_configuration_file_in_the_working_folder_is_not_loaded(
 
 
 def test_gunicorn_reports_wrong_settings(tmp_path: Path) -> None:
-    """Started directly, gunicorn too ends with the message that names the invalid settings."""
+    """Started directly, gunicorn too ends with the line that names the invalid settings."""
     command = ("-m", "gunicorn", "--config", "python:vault.server", "wsgi:app")
     service = Service({}, measured=True, folder=tmp_path, command=command)
     service.start()
     assert service.process is not None
     assert service.process.wait(120) != 0
-    assert "MASTER_KEY: is required: " in service.log.read_text()
+    assert "MASTER_KEY: is required: " in json.loads(service.log.read_text())["message"]
 
 
 @pytest.mark.promise(3)

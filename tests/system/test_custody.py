@@ -1,5 +1,6 @@
 """The service with a keyring file, as a process: one unwrap a start, and keys that no one sees."""
 
+import json
 import os
 import signal
 import subprocess
@@ -137,7 +138,7 @@ def test_a_start_without_providers_waits_and_ends(custody: Custody, mongo_uri: s
     custody.answers("a", 1)
     done = run_command("serve", environment=environment, folder=tmp_path)
     assert done.returncode == 1
-    assert "no slot opens" in done.stderr
+    assert "no slot opens" in json.loads(done.stdout.splitlines()[-1])["message"]
 
 
 @pytest.mark.promise(7)
@@ -149,7 +150,7 @@ def test_a_changed_file_starts_nothing(
     custody.file.write_text(whole.text().replace('"name": "b"', '"name": "c"'))
     done = run_command("serve", environment=custody.settings(mongo_uri), folder=tmp_path)
     assert done.returncode == 1
-    assert f"not confirmed by {key.id}" in done.stderr
+    assert f"not confirmed by {key.id}" in json.loads(done.stdout.splitlines()[-1])["message"]
     assert stored["keys"].count_documents({}) == 0
 
 

@@ -9,15 +9,15 @@ from marshmallow import ValidationError
 _NAMES = ("TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA")
 _NO_PAIR = "TLS_CERT and TLS_KEY must name a matching certificate and key, in PEM, without a password."
 #: OpenSSL's reasons for a key that is not the certificate's.
-_MISMATCHES = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH"}
+_MISMATCHES = {"KEY_VALUES_MISMATCH", "KEY_TYPE_MISMATCH", "NO_CERTIFICATE_ASSIGNED"}
 
 
 def check(values: Mapping[str, str]) -> None:
     """Refuse TLS settings that contradict each other, and unusable files. Errors as a validator's."""
-    certificate, key, authority = (values.get(name) for name in _NAMES)
-    if not certificate or not key:
-        for name in set(_NAMES) & values.keys():
-            raise ValidationError({name: ["requires both TLS_CERT and TLS_KEY."]})
+    if missing := [name for name in ("TLS_CERT", "TLS_KEY") if not values.get(name)]:
+        if given := [name for name in _NAMES if name in values]:
+            reason = f"is required, because {' and '.join(given)} {'is' if len(given) == 1 else 'are'} set."
+            raise ValidationError({name: [reason] for name in missing})
         return
     files = {name: Path(values[name]) for name in _NAMES if name in values}
     errors = {name: [reason] for name, path in files.items() if (reason := unreadable(path))}
@@ -26,11 +26,11 @@ def check(values: Mapping[str, str]) -> None:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     try:
         # With a password, OpenSSL does not prompt for one.
-        context.load_cert_chain(certificate, key, password="")
+        context.load_cert_chain(values["TLS_CERT"], values["TLS_KEY"], password="")
     except (OSError, ValueError) as error:
         raise ValidationError(_unusable(files, error)) from None
     try:
-        if authority:
+        if authority := values.get("TLS_CLIENT_CA"):
             context.load_verify_locations(authority)
     except (OSError, ValueError):
         raise ValidationError({"TLS_CLIENT_CA": ["must name a file with certificates in PEM."]}) from None

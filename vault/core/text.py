@@ -57,6 +57,11 @@ def printable(text: str) -> str:
     return "".join(character if character.isprintable() else f"\\u{ord(character):04x}" for character in text)
 
 
+def shorten(text: str, length: int) -> str:
+    """Return *text* with at most *length* characters; an ellipsis stands for its end."""
+    return text if len(text) <= length else f"{text[: length - 1]}…"
+
+
 def printable_lines(text: str) -> str:
     """Return *text* with its unprintable characters escaped, except line breaks."""
     return "\n".join(map(printable, text.split("\n")))

@@ -7,6 +7,7 @@ monkey.patch_all()
 
 import atexit  # noqa: E402
 import gc  # noqa: E402
+import logging  # noqa: E402
 import os  # noqa: E402
 import shutil  # noqa: E402
 import signal  # noqa: E402
@@ -20,6 +21,7 @@ from typing import Any  # noqa: E402
 from vault.config.settings import Settings  # noqa: E402
 from vault.core.errors import SettingsError  # noqa: E402
 from vault.core.processes import harden  # noqa: E402
+from vault.observability import logs  # noqa: E402
 from vault.server import patches  # noqa: E402
 
 # The workers are forks of this process and inherit all this.
@@ -28,7 +30,8 @@ harden()
 try:
     _settings = Settings.from_environment()
 except SettingsError as error:
-    sys.exit(str(error))
+    logs.write(logging.getLogger(__name__), logging.ERROR, f"not starting: {error}", {})
+    sys.exit(1)
 
 bind = [_settings.bind]
 # Ignore an inherited folder: the service removes its own at the end.
@@ -40,7 +43,7 @@ if _settings.metrics_bind:
 
 from vault.api.http.connections import Connections  # noqa: E402
 from vault.api.operations.blueprint import EXTENSION  # noqa: E402
-from vault.observability import logs, metrics  # noqa: E402
+from vault.observability import metrics  # noqa: E402
 from vault.server.worker import Worker  # noqa: E402
 
 certfile = _settings.tls_cert
@@ -130,4 +133,4 @@ def post_worker_init(worker: Any) -> None:
     """Begin the startup of *worker*, so that errors are in the log before the first request."""
     # A terminal sends SIGINT to all processes; only the master handles it.
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    worker.app.callable.extensions[EXTENSION].startup.begin()
+    worker.app.callable.extensions[EXTENSION].startup.begin(is_first=worker.number == 0)

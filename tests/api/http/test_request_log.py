@@ -61,12 +61,27 @@ def test_each_request_is_one_line_in_the_log(client: FlaskClient, capsys: pytest
     assert "aHVudGVyMg==" not in str(lines)
 
 
+@pytest.mark.parametrize(("path", "level"), [("/health/live", "debug"), ("/openapi.json", "info")])
+def test_probes_of_supervisors_do_not_fill_the_log(
+    client: FlaskClient,
+    caplog: pytest.LogCaptureFixture,
+    capsys: pytest.CaptureFixture[str],
+    path: str,
+    level: str,
+) -> None:
+    """A successful `GET /health/live` is logged at debug; a refused one and all others are at info."""
+    with caplog.at_level(logging.DEBUG, "vault"):
+        client.get(path)
+        client.post(path, json={})
+    assert [line["level"] for line in request_lines(capsys)] == [level, "info"]
+
+
 def test_a_higher_level_omits_successful_requests(
     client: FlaskClient, caplog: pytest.LogCaptureFixture, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With LOG_LEVEL at warning, successful requests are not logged."""
     with caplog.at_level(logging.WARNING, "vault"):
-        client.get("/health/live")
+        client.get("/openapi.json")
     assert capsys.readouterr().out == ""
 
 
@@ -76,11 +91,11 @@ def test_an_unwritable_log_fails_no_request(client: FlaskClient, monkeypatch: py
     full = Path("/dev/full").open("w")  # noqa: SIM115 - closing it fails
     for output in (full, None):
         monkeypatch.setattr(sys, "stdout", output)
-        assert client.get("/health/live").status_code == 200
+        assert client.get("/openapi.json").status_code == 200
     with pytest.raises(OSError, match="No space left"):
         full.close()
     monkeypatch.setattr(sys, "stdout", full)
-    assert client.get("/health/live").status_code == 200
+    assert client.get("/openapi.json").status_code == 200
 
 
 @pytest.mark.usefixtures("informative")
@@ -90,7 +105,7 @@ def test_a_request_is_logged_before_its_reply(
     """A log line is not buffered, so a killed process loses none."""
     with (tmp_path / "log").open("w") as log:
         monkeypatch.setattr(sys, "stdout", log)
-        client.get("/health/live")
+        client.get("/openapi.json")
         assert json.loads((tmp_path / "log").read_text())["status"] == 200
 
 

@@ -29,7 +29,7 @@ from vault.cli.dev.folder import DevFolder
 from vault.cli.dev.log import WholeLog
 from vault.cli.dev.mongod import free_port
 from vault.cli.shell.output import Output
-from vault.core.errors import VaultError
+from vault.core.errors import AuthStateError, VaultError
 
 pytestmark = pytest.mark.process
 
@@ -398,14 +398,26 @@ def test_the_banner_s_address_can_be_opened(master_key: str, bind: str, address:
     assert module._address({"MASTER_KEY": master_key, "BIND": bind}) == address
 
 
-def test_a_service_that_is_never_ready_times_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A service that answers but never becomes ready is stopped, and its last answer is shown."""
+@pytest.mark.parametrize(
+    ("reply", "code", "message"),
+    [
+        ("no mongodb", 0, "its last reply: 503 no mongodb"),
+        (AuthStateError.message, 0, "its last reply: 503 authentication was enabled"),
+        (AuthStateError.message, 1, "AUTH_ENABLED cannot become false: processes run"),
+    ],
+)
+def test_a_service_that_is_never_ready_times_out(
+    monkeypatch: pytest.MonkeyPatch, reply: str, code: int, message: str
+) -> None:
+    """A service that answers but never becomes ready is stopped; the reason is shown."""
+    done = subprocess.CompletedProcess((), code, "", "error: processes run\n")
+    monkeypatch.setattr(module, "_run", lambda *_: done)
 
     class Unready(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
             self.send_response(503)
             self.end_headers()
-            self.wfile.write(b"no mongodb")
+            self.wfile.write(reply.encode())
 
         def log_message(self, *_: object) -> None:
             pass
@@ -414,8 +426,8 @@ def test_a_service_that_is_never_ready_times_out(monkeypatch: pytest.MonkeyPatch
     trial = module._Trial(SimpleNamespace(running=True), SimpleNamespace(poll=lambda: None), WholeLog())
     with HTTPServer(("127.0.0.1", 0), Unready) as server:
         Thread(target=server.serve_forever).start()
-        with pytest.raises(VaultError, match="its last reply: 503 no mongodb"):
-            module._wait_until_ready("127.0.0.1", server.server_port, trial, module._Stop())
+        with pytest.raises(VaultError, match=message):
+            module._wait_until_ready("127.0.0.1", server.server_port, trial, module._Stop(), {})
         server.shutdown()
 
 

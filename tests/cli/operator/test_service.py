@@ -1,6 +1,7 @@
 """`secret-manager serve`."""
 
 import errno
+import json
 import os
 import socket
 from pathlib import Path
@@ -75,8 +76,12 @@ def test_a_port_in_use_is_one_line(
         environment = settings("mongodb://127.0.0.1:1", new_key()) | {"BIND": f"127.0.0.1:{free_port()}"}
         done = CliRunner(env=environment | {name: address}).invoke(commands, ["serve"])
     hint = f"stop the process that listens there, or change {name}"
-    assert (done.exit_code, done.stdout) == (1, "")
-    assert done.stderr == f"error: cannot listen on {address}: Address already in use. Hint: {hint}\n"
+    assert (done.exit_code, done.stderr) == (1, "")
+    line = json.loads(done.stdout)
+    assert (line["level"], line["logger"]) == ("error", "vault.cli.operator.service")
+    assert (
+        line["message"] == f"not starting: cannot listen on {address}: Address already in use. Hint: {hint}"
+    )
 
 
 def test_a_port_that_becomes_free_is_waited_for(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -96,7 +101,7 @@ def test_an_address_of_another_machine_is_one_line(monkeypatch: pytest.MonkeyPat
     environment = settings("mongodb://127.0.0.1:1", new_key()) | {"BIND": "192.0.2.1:8000"}
     done = CliRunner(env=environment).invoke(commands, ["serve"])
     problem = "cannot listen on 192.0.2.1:8000: Cannot assign requested address"
-    assert f"{problem}. Hint: use an address of this machine in BIND" in done.stderr
+    assert f"{problem}. Hint: use an address of this machine in BIND" in done.stdout
 
 
 def test_a_port_of_root_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -106,4 +111,17 @@ def test_a_port_of_root_is_one_line(monkeypatch: pytest.MonkeyPatch, tmp_path: P
     monkeypatch.setattr(service, "_listen_error", lambda _: denied)
     environment = settings("mongodb://127.0.0.1:1", new_key()) | {"BIND": "127.0.0.1:443"}
     done = CliRunner(env=environment).invoke(commands, ["serve"])
-    assert "Permission denied. Hint: ports below 1024 need root or CAP_NET_BIND_SERVICE" in done.stderr
+    assert "Permission denied. Hint: ports below 1024 need root or CAP_NET_BIND_SERVICE" in done.stdout
+
+
+def test_a_defect_of_the_start_is_a_line_of_the_log(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    """Any failure before the log is configured is one JSON line, without the error's text."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(service, "_require_free_ports", lambda _: 1 / 0)
+    done = CliRunner(env=settings("mongodb://127.0.0.1:1", new_key())).invoke(commands, ["serve"])
+    assert (done.exit_code != 0, done.stderr) == (True, "")
+    line = json.loads(done.stdout)
+    assert (line["level"], line["message"][:46]) == (
+        "error",
+        "not starting: unexpected ZeroDivisionError at ",
+    )

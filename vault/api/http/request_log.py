@@ -33,9 +33,11 @@ _TLS_POLICY = "max-age=31536000"
 #: The name in metrics and logs of requests for no endpoint.
 _UNKNOWN = "none"
 
+_LIVE = "health_live"
+
 #: Names in metrics of the endpoints that are not operations of the API.
 _ENDPOINTS = {
-    "Health.live": "health_live",
+    "Health.live": _LIVE,
     "Health.ready": "health_ready",
     "openapi_json": "openapi",
     "root": "docs",
@@ -156,7 +158,7 @@ def _write(
         "milliseconds": milliseconds,
         "principal": principal,
     }
-    logs.write(logger, _level(status), "request", line)
+    logs.write(logger, _level(status, operation), "request", line)
 
 
 @cache
@@ -165,8 +167,11 @@ def _operation(endpoint: str | None) -> str:
     return _ENDPOINTS.get(endpoint) or str(endpoint).rpartition(".")[2]
 
 
-def _level(status: int) -> int:
+def _level(status: int, operation: str) -> int:
     """Return the log level: refusals are for the caller to fix, failures for the operator."""
+    if operation == _LIVE and status == HTTPStatus.OK:
+        # Supervisors ask every few seconds.
+        return logging.DEBUG
     # 501 refuses a framing that anyone can send.
     if status < HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.NOT_IMPLEMENTED:
         return logging.INFO

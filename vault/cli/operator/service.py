@@ -1,6 +1,7 @@
 """The commands `serve` and `ready`: run the service, and check that it is ready."""
 
 import errno
+import logging
 import os
 import socket
 import ssl
@@ -13,9 +14,12 @@ from time import monotonic, sleep
 
 import click
 
+from vault.cli.shell.exits import logged
 from vault.cli.shell.output import Output, output_options
 from vault.config.settings import Settings, single
 from vault.core.errors import ServiceUnavailableError, SettingsError
+
+logger = logging.getLogger(__name__)
 
 _ANY_ADDRESS = ("0.0.0.0", "[::]")  # noqa: S104 - compared with, not bound to
 #: Longer than the service takes to detect that MongoDB is unavailable.
@@ -120,10 +124,18 @@ def _listen_error(address: str) -> OSError | None:
 def serve(output: Output) -> None:
     """Run the service under gunicorn.
 
-    Its log is one JSON object a line. With --quiet, it has warnings and errors only: LOG_LEVEL is warning.
+    Its log is one JSON object a line, also for the reason why it does not start. With --quiet, it has
+    warnings and errors only: LOG_LEVEL is warning.
     """
     if output.quiet:
         os.environ["LOG_LEVEL"] = "warning"
+    with logged(logger):
+        _prepare()
+        _become_service()
+
+
+def _prepare() -> None:
+    """Check what the service needs, before any listener exists: a supervisor sees that it has not started."""
     # Checked before gunicorn starts, so that invalid settings, or a port in use, are one plain message.
     settings = Settings.from_environment()
     _require_free_ports(settings)
@@ -133,8 +145,10 @@ def serve(output: Output) -> None:
         from vault.observability import logs
 
         logs.configure(settings.log_level)
-        # Before any listener exists: a supervisor sees that the service has not started.
         with_keys(settings)
+
+
+def _become_service() -> None:
     # Keeps the working folder off the module search path: a folder `gunicorn` or `flask` there would run, and
     # see the master key. A variable, not `-P`: gunicorn starts itself again on SIGUSR2.
     os.environ["PYTHONSAFEPATH"] = "1"

@@ -1,6 +1,7 @@
 """The end of a failed command: its exit code, and `error: what. Hint: what to do` on standard error."""
 
 import errno
+import logging
 import os
 import re
 import sys
@@ -29,6 +30,7 @@ from vault.core.errors import (
 )
 from vault.core.outcomes import Exit
 from vault.core.text import printable_lines
+from vault.observability import logs
 
 #: As shells have it for a program that a signal ended: 128 and the signal's number.
 _SIGNALLED = 128
@@ -116,6 +118,21 @@ def reported() -> Iterator[None]:
         # Without a reader of the error, the exit code remains.
         with suppress(OSError):
             click.echo(shown, err=True)
+        raise SystemExit(code) from None
+
+
+@contextmanager
+def logged(logger: logging.Logger) -> Iterator[None]:
+    """Run the start of a service in the block; if it fails, log the reason and exit with its code.
+
+    Raises:
+        SystemExit: The block failed.
+    """
+    try:
+        yield
+    except Exception as error:  # noqa: BLE001 - a defect is one line, too
+        code, line = _report(error)
+        logs.write(logger, logging.ERROR, f"not starting: {line.removeprefix('error: ')}", {})
         raise SystemExit(code) from None
 
 
