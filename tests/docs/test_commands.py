@@ -69,6 +69,10 @@ _PERSON = (
 #: The earlier steps.
 BEFORE: dict[Section, Sequence[str]] = {
     **{section: _PERSON for section in SECTIONS if section[0] == "docs/cli.md"},
+    ("docs/evidence.md", "Exposure: who knows which value"): [
+        "secret-manager tokens create --name people --role writer | secret-manager login",
+        "secret-manager secret set billing/db-password --generate 32",
+    ],
     ("docs/ci.md", "Manage issuers and roles"): [
         "secret-manager issuers create github --issuer a --audience b --jwks-url https://c",
         "secret-manager roles create api-main --issuer github --claim repository_id=1 --scope audit:read",
