@@ -1,7 +1,5 @@
 """The life of a secret over HTTP, from its creation to its end."""
 
-from types import SimpleNamespace
-
 import pytest
 
 from tests.conftest import running_app
@@ -20,10 +18,10 @@ from tests.support.lifecycle import (
 )
 from tests.support.problems import without_id
 from tests.support.rotation import Stored
+from vault.core import clock
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Secret
 from vault.documents.secret import SecretVersion
-from vault.secrets import requests, service
 
 
 def test_all_options_together(anyone: Caller, stored: Stored) -> None:
@@ -61,9 +59,7 @@ def test_the_limits_of_the_expiry_are_accepted(
     """A secret with an expiry from one second to ten years is readable immediately."""
     # The clock stands still, and ahead of the one by which MongoDB removes expired secrets.
     now = in_future(hours=1)
-    ahead = SimpleNamespace(now=lambda _zone: now)
-    monkeypatch.setattr(requests, "datetime", ahead)
-    monkeypatch.setattr(service, "datetime", ahead)
+    monkeypatch.setattr(clock, "now", lambda: now)
     assert anyone.fetch(anyone.create(ttl_seconds=seconds)) == b64(b"value")
 
 

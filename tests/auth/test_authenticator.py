@@ -16,7 +16,7 @@ from vault.auth import ttl_cache
 from vault.auth.authenticator import CACHE_SECONDS, Authenticator
 from vault.auth.tokens.uses import TokenUses
 from vault.auth.ttl_cache import TTLCache
-from vault.core import principal
+from vault.core import clock as core_clock
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     CredentialRequiredError,
@@ -134,8 +134,7 @@ def test_an_expired_token_is_looked_up_once_more(
         assert identify(app, token).principal.name == name
     with running_app(environment) as replica:
         services(replica).own_credential.renew(attempt=identify(replica, tokens["a"]))
-        later = SimpleNamespace(now=lambda zone: datetime.now(zone) + timedelta(minutes=30))
-        monkeypatch.setattr(principal, "datetime", later)
+        monkeypatch.setattr(core_clock, "now", lambda: datetime.now(UTC) + timedelta(minutes=30))
         reads.clear()
         for _ in range(3):
             assert identify(app, tokens["a"]).principal.name == "a"

@@ -2,12 +2,13 @@
 
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from enum import Enum
 from ipaddress import ip_network
 
 from vault.auth.entries import sees_all
 from vault.auth.publishing import delete_made_by, made_by, standing_of
+from vault.core import clock
 from vault.core.attempt import Attempt
 from vault.core.errors import RevocationRefusedError
 from vault.core.networks import cover
@@ -122,7 +123,7 @@ def revoke_all(tokens: Sequence[Token], key: TokenKey, *, cascade: Cascade, atte
 
 def _standing(creators: Collection[str], key: TokenKey) -> tuple[Standing, ...]:
     """Return what *creators* created, and is in effect."""
-    now = datetime.now(UTC)
+    now = clock.now()
     with storage_errors():
         tokens = Token.in_effect(creators, now, limit=MAX_NAMED)
     return (
@@ -190,7 +191,7 @@ def _is_descendant(token: Token, key: TokenKey, seen: Collection[str]) -> bool:
 
 def _revoke(token: Token, key: TokenKey) -> bool:
     """Revoke *token*; return False if it already was."""
-    changes = {"set__revoked_at": to_milliseconds(datetime.now(UTC))}
+    changes = {"set__revoked_at": to_milliseconds(clock.now())}
     if token.is_genuine(key):
         if token.revoked_at:
             return False

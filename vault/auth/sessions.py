@@ -7,11 +7,12 @@ Only the expiry of an ID token, often minutes away, does not: it is for the sign
 
 import re
 import secrets
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from vault.auth.authenticator import Authenticator
 from vault.auth.publishing import publish
 from vault.auth.token_keys import TokenKeys
+from vault.core import clock
 from vault.core.attempt import Attempt
 from vault.core.errors import InvalidCredentialError
 from vault.core.outcomes import Status
@@ -161,4 +162,4 @@ class Sessions:
 
 
 def _now() -> datetime:
-    return to_milliseconds(datetime.now(UTC))
+    return to_milliseconds(clock.now())

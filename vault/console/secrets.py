@@ -3,7 +3,7 @@
 import re
 from base64 import b64encode
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from flask import Response, request
@@ -23,6 +23,7 @@ from vault.console.operations import (
     page,
     reasoned_body,
 )
+from vault.core import clock
 from vault.core.attempt import Action
 from vault.core.errors import StorageUnavailableError
 from vault.core.labels import are_labels
@@ -117,7 +118,7 @@ def console_secret() -> Response:
         "secret",
         secret=secret,
         is_stored=asked.get("stored") == str(secret["version"]),
-        now=datetime.now(UTC),
+        now=clock.now(),
         recovery_days=recovery.days,
         plan=plan,
         may_plan=may_plan,

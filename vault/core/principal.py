@@ -3,9 +3,10 @@
 import re
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 
+from vault.core import clock
 from vault.core.credentials import has_token
 from vault.core.networks import Network
 from vault.core.paths import ALL_PATHS, Paths
@@ -76,7 +77,7 @@ class Principal:
     @property
     def is_expired(self) -> bool:
         """True if its credential has expired."""
-        return self.expires_at is not None and self.expires_at <= datetime.now(UTC)
+        return self.expires_at is not None and self.expires_at <= clock.now()
 
     @property
     def has_all_rights(self) -> bool:

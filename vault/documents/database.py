@@ -16,6 +16,7 @@ from mongoengine.connection import get_db
 from pymongo import MongoClient, timeout
 from pymongo.monitoring import CommandListener
 
+from vault.core import clock
 from vault.core.errors import StorageUnavailableError, VaultError
 from vault.core.mongodb_uri import parse_mongodb_uri
 from vault.documents import indexes, members, outage
@@ -131,8 +132,9 @@ class Database:
     def ping(self) -> Primary:
         """Return the answer of the primary. The caller reports a failure."""
         with storage_errors(is_logged=False), timeout(OPERATION_TIMEOUT_SECONDS):
-            asked_at = datetime.now(UTC)
+            asked_at, asked = datetime.now(UTC), clock.uptime()
             hello = get_db().command("hello")
+            clock.compare(hello["localTime"].replace(tzinfo=UTC), asked=asked, answered=clock.uptime())
             return Primary(hello, asked_at, datetime.now(UTC))
 
     def require_whole(self) -> None:

@@ -157,6 +157,8 @@ class KeyringGuard:
         self._looked = started
         # Only the claim decides whether requests are served. Without an answer to the rest, nothing changes.
         with suppress(StorageUnavailableError):
+            # Compares the clocks.
+            self._database.ping()
             if found := self._found_meanwhile(signer):
                 self._has_claimed = False
                 self._see(found, is_restored=False)

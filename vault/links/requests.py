@@ -2,11 +2,12 @@
 
 import re
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from secrets import token_urlsafe
 
 from vault.auth.publishing import publish
 from vault.auth.token_keys import TokenKeys
+from vault.core import clock
 from vault.core.attempt import Attempt
 from vault.core.errors import InvalidLinkError, NameTakenError, SecretTooLargeError, VaultError
 from vault.core.outcomes import Status
@@ -80,7 +81,7 @@ class Requests:
             raise SecretTooLargeError(f"A secret may have at most {self._max_bytes} bytes.")
         if self._store.has_name(creator.namespace, name):
             raise NameTakenError
-        now = datetime.now(UTC)
+        now = clock.now()
         expires_at = to_milliseconds(now + timedelta(seconds=seconds))
         attempt.details |= {"expires_at": moment(expires_at), "max_bytes": max_bytes}
         key, token = self._keys.find_or_make(), PREFIX + token_urlsafe(_RANDOM_BYTES)
@@ -149,7 +150,7 @@ class Requests:
     def _find(self, token: str, attempt: Attempt) -> ValueRequest:
         if not _FORM.fullmatch(token):
             raise InvalidLinkError("malformed")
-        key, now = self._keys.find(), datetime.now(UTC)
+        key, now = self._keys.find(), clock.now()
         with storage_errors("find"):
             request = ValueRequest.of_holder(token, key, now) if key else None
             if key is None or request is None:

@@ -3,9 +3,10 @@
 import json
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from vault.core import clock
 from vault.core.attempt import Attempt
 from vault.core.errors import (
     InvalidLinkError,
@@ -170,7 +171,7 @@ class Shares:
             "shared_by": attempt.principal.name,
             "has_passphrase": cipher is not None,
         }
-        origin = Origin(_PATH, moment(datetime.now(UTC)), terms.seconds, Basis.of(attempt))
+        origin = Origin(_PATH, moment(clock.now()), terms.seconds, Basis.of(attempt))
         content = json.dumps(header).encode() + b"\n" + value
         origin = self._wrapping.keep(token, content, origin, has_canary=has_canary)
         return NewShare(token=token.text, expires_at=origin.end)

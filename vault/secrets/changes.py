@@ -6,9 +6,10 @@ the true outcome. So each change holds a lease on the secret: no other request c
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from vault.core import clock
 from vault.core.attempt import Attempt
 from vault.core.errors import (
     ExpectedVersionRequiredError,
@@ -88,7 +89,7 @@ class SecretWriter:
         Raises the errors of `update` and of *patched*.
         """
         with leased(reference, self._guard, attempt) as lease:
-            secret, now = lease.secret, to_milliseconds(datetime.now(UTC))
+            secret, now = lease.secret, to_milliseconds(clock.now())
             # First: a new version must not make limits genuine that an attacker changed in MongoDB.
             current = secret.decrypt(self._keyring)
             _require(secret.is_visible(now))
@@ -109,7 +110,7 @@ class SecretWriter:
     def delete(self, reference: Reference, *, attempt: Attempt) -> tuple[str, datetime | None]:
         """Delete a secret; return its ID, and the time until which it can be restored, if it can."""
         with leased(reference, self._guard, attempt) as lease:
-            secret, now = lease.secret, datetime.now(UTC)
+            secret, now = lease.secret, clock.now()
             _require(secret.is_visible(now))
             until = self.retention.end(secret, now)
             attempt.finish(Status.SUCCESS)
@@ -127,7 +128,7 @@ class SecretWriter:
             SecretNotFoundError: The secret is not deleted, or can no longer be restored.
         """
         with leased(reference, self._guard, attempt) as lease:
-            secret, now = lease.secret, datetime.now(UTC)
+            secret, now = lease.secret, clock.now()
             # A read in progress during the delete may have been the last.
             is_readable = secret.reads_left != 0 and not secret.is_expired(now)
             _require(secret.is_restorable(now) and is_readable)
@@ -156,7 +157,7 @@ class SecretWriter:
         is_removable: Callable[[StoredSecret, datetime], bool],
     ) -> str:
         with leased(reference, self._guard, attempt) as lease:
-            _require(is_removable(lease.secret, datetime.now(UTC)))
+            _require(is_removable(lease.secret, clock.now()))
             attempt.finish(Status.SUCCESS)
             lease.remove()
         return lease.secret.id

@@ -3,10 +3,11 @@
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from threading import BoundedSemaphore
 from typing import Any
 
+from vault.core import clock
 from vault.core.attempt import Attempt
 from vault.core.errors import OverloadedError, SecretNotFoundError, VersionConflictError
 from vault.core.outcomes import Status
@@ -80,7 +81,7 @@ class MetadataWriter:
         reference.admit(attempt)
         self._guard.require()
         with self._room(expiry), leased(reference, self._guard, attempt) as lease:
-            secret, now = lease.secret, to_milliseconds(datetime.now(UTC))
+            secret, now = lease.secret, to_milliseconds(clock.now())
             # First: new ciphertexts must not make limits genuine that an attacker changed in MongoDB.
             secret.decrypt(self._keyring)
             if not secret.is_visible(now):

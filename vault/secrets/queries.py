@@ -3,9 +3,10 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
+from vault.core import clock
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     DecryptionError,
@@ -90,7 +91,7 @@ class SecretQueries:
         secret = reference.find(attempt=attempt, without=("older.envelope",))
         # Proves that name and limits are those of the secret's creation.
         secret.decrypt(self._keyring)
-        if not secret.is_visible(datetime.now(UTC)):
+        if not secret.is_visible(clock.now()):
             raise SecretNotFoundError
         return _summary(secret) | {
             "version": secret.version,
@@ -122,7 +123,7 @@ class SecretQueries:
         with storage_errors():
             found = find_page(
                 attempt.principal,
-                now=datetime.now(UTC),
+                now=clock.now(),
                 after=after,
                 # One more shows whether there is a next page.
                 limit=limit + 1,
@@ -204,7 +205,7 @@ class SecretQueries:
 
 def _keys(principal: Principal, folder: str, after: str) -> Iterator[str]:
     """Yield the keys below *folder* that come after another, in order."""
-    now = datetime.now(UTC)
+    now = clock.now()
     key, position = after, folder + _end(after)
     while True:
         names = _names_after(position, principal, folder, now)

@@ -5,10 +5,11 @@ import json
 from base64 import b64encode
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 from uuid import UUID
 
+from vault.core import clock
 from vault.core.attempt import Attempt
 from vault.core.timestamps import moment
 from vault.documents import Secret
@@ -37,7 +38,7 @@ class NewSecret:
 
     def document(self, namespace: str, secret_id: str) -> UnstoredSecret:
         """Return this secret, with this new ID, in *namespace*."""
-        now = datetime.now(UTC)
+        now = clock.now()
         expires_at = now + timedelta(seconds=self.ttl_seconds) if self.ttl_seconds else None
         secret = UnstoredSecret(
             # Not assigned by MongoDB: the ciphertext is bound to it.

@@ -4,13 +4,14 @@ import re
 import unicodedata
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from itertools import takewhile
 from time import monotonic
 from typing import Any
 
 from bson import ObjectId
 
+from vault.core import clock
 from vault.core.attempt import Action
 from vault.core.outcomes import Status
 from vault.core.principal import Principal
@@ -79,7 +80,7 @@ class Finder:
         """Begin *after* a position."""
         self._search = search
         self._principal = principal
-        self._now = datetime.now(UTC)
+        self._now = clock.now()
         self._wanted = search.conditions(self._now)
         #: The end of the last window; None if there are no more secrets.
         self.end = after

@@ -1,9 +1,9 @@
 """Create and fetch secrets, one or a batch of them."""
 
 from collections.abc import Callable, Iterable, Sequence
-from datetime import UTC, datetime
 from typing import NoReturn, TypeVar
 
+from vault.core import clock
 from vault.core.attempt import Action, Attempt, Outcome, finish_all
 from vault.core.errors import (
     SecretBusyError,
@@ -239,7 +239,7 @@ class SecretService:
     def _miss(self, item: Fetch, secret: StoredSecret) -> NoReturn:
         """Raise SecretNotFoundError for a version that is not stored; *item* gets a genuine *secret*."""
         secret.decrypt(self._keyring)
-        if secret.is_visible(datetime.now(UTC)):
+        if secret.is_visible(clock.now()):
             item.secret = secret
         raise SecretNotFoundError
 
@@ -250,7 +250,7 @@ class SecretService:
                     self._open(item, reach.reached(secret, item.attempt))
 
     def _open(self, item: Fetch, secret: StoredSecret) -> None:
-        now = datetime.now(UTC)
+        now = clock.now()
         stored = secret.stored(item.version)
         if stored is None:
             raise SecretNotFoundError

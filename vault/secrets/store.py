@@ -1,12 +1,13 @@
 """Stored secrets: batched reads, and the steps by which new secrets become readable."""
 
 from collections.abc import Iterable, Mapping, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from typing import Any
 
 from pymongo import DeleteOne, UpdateOne
 
+from vault.core import clock
 from vault.core.attempt import Outcome, finish_all
 from vault.core.batching import Batcher
 from vault.core.errors import (
@@ -100,7 +101,7 @@ class SecretStore:
         """
         wanted = bounded_fetch(share(max_bytes, MAX_ITEMS))
         with storage_errors("find"):
-            now = datetime.now(UTC)
+            now = clock.now()
             page = find_page(
                 principal,
                 now=now,
@@ -136,7 +137,7 @@ class SecretStore:
         for secret in named:
             secret.may_be_stored = True
             secret.pending = True
-            secret.purge_at = datetime.now(UTC) + _PENDING_KEPT
+            secret.purge_at = clock.now() + _PENDING_KEPT
         with storage_errors():
             return _insert_pending(named) if named else {}
 

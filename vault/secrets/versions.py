@@ -5,9 +5,9 @@ A deleted version cannot be read until it is restored. Of a purged one, only the
 
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
 from typing import Any
 
+from vault.core import clock
 from vault.core.attempt import Attempt
 from vault.core.errors import NewestVersionError, SecretNotFoundError
 from vault.core.outcomes import Status
@@ -30,7 +30,7 @@ class VersionWriter:
 
     def delete(self, reference: Reference, versions: Collection[int] | None, *, attempt: Attempt) -> None:
         """Delete those of *versions* that can be read; None stands for the newest."""
-        now = datetime.now(UTC)
+        now = clock.now()
 
         def deleted(info: VersionInfo) -> VersionInfo:
             return replace(info, deleted_at=now) if info.is_readable(now) else info
@@ -82,7 +82,7 @@ class VersionWriter:
             self._apply(lease, {**infos, **changed}, [n for n in changed if changed[n] != infos[n]], attempt)
 
     def _infos(self, lease: Lease) -> dict[int, VersionInfo]:
-        if not lease.secret.is_visible(datetime.now(UTC)):
+        if not lease.secret.is_visible(clock.now()):
             raise SecretNotFoundError
         return {info.version: info for info in lease.secret.infos}
 

@@ -5,13 +5,14 @@ import math
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from hashlib import sha256
 from itertools import islice
 from secrets import token_urlsafe
 from typing import NamedTuple, Self
 from uuid import UUID
 
+from vault.core import clock
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidWrappingTokenError, SecretNotFoundError, VaultError
 from vault.core.outcomes import Status
@@ -247,7 +248,7 @@ class Wrapping:
             InvalidWrappingTokenError: It has ended.
             DecryptionError: The stored secret does not verify.
         """
-        basis, now = origin.basis, datetime.now(UTC)
+        basis, now = origin.basis, clock.now()
         secret_end = ENDLESS
         if basis.secret_id:
             secret = self._find_secret(basis)
@@ -316,7 +317,7 @@ class Wrapping:
     def _find(self, token: WrappingToken) -> StoredSecret:
         self._guard.require()
         secret = self._store.find(token.accessor)
-        if secret is None or not secret.is_visible(datetime.now(UTC)):
+        if secret is None or not secret.is_visible(clock.now()):
             raise InvalidWrappingTokenError("unknown")
         return secret
 
@@ -331,7 +332,7 @@ def unspent() -> Iterator[Sequence[str]]:
     Raises:
         StorageUnavailableError: MongoDB is unavailable.
     """
-    now = datetime.now(UTC)
+    now = clock.now()
     with storage_errors():
         stored = Secret.raw().find(_ANY, {**StoredSecret.NEWEST, "envelope": 0})
         secrets = map(StoredSecret, stored)

@@ -2,7 +2,7 @@
 
 import secrets
 from collections.abc import Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from werkzeug.exceptions import BadRequest
@@ -11,6 +11,7 @@ from vault.api.dialect import warnings as dialect_warnings
 from vault.api.dialect.values import duration
 from vault.api.document.fields import Body, boolean_field, text_field, texts_field
 from vault.auth.tokens.tokens import Grant
+from vault.core import clock
 from vault.core.credentials import has_token
 from vault.core.principal import MAX_LIFETIME, ROLES, Principal, Scope, is_name, scopes_named
 
@@ -95,7 +96,7 @@ def _time_left(creator: Principal) -> timedelta | None:
     """Return the time until the end of *creator*, in whole seconds; None without an end."""
     if creator.expires_at is None:
         return None
-    return timedelta(seconds=int((creator.expires_at - datetime.now(UTC)).total_seconds()))
+    return timedelta(seconds=int((creator.expires_at - clock.now()).total_seconds()))
 
 
 def _within(left: timedelta | None, time: timedelta) -> timedelta | None:

@@ -1,7 +1,6 @@
 """Secrets in Vault's dialect: the values and versions of KV, version 2, mounted at `secret/`."""
 
 from collections.abc import Mapping
-from datetime import UTC, datetime
 from functools import partial
 from http import HTTPStatus
 from typing import Any
@@ -25,6 +24,7 @@ from vault.api.dialect.kv_requests import (
 from vault.api.dialect.operation import MERGE_PATCH, WRITES, DialectBlueprint
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import MemoryIfLarge
+from vault.core import clock
 from vault.core.attempt import Action
 from vault.core.errors import SecretNotFoundError
 from vault.core.principal import Scope
@@ -133,7 +133,7 @@ def patch_kv_secret(path: str) -> Response:
     gone: list[Current] = []
 
     def patched(current: Current) -> bytes:
-        if not (current.plaintext and current.info and current.info.is_readable(datetime.now(UTC))):
+        if not (current.plaintext and current.info and current.info.is_readable(clock.now())):
             gone.append(current)
             raise SecretNotFoundError
         return kv_data.patched(current.plaintext, data)

@@ -2,10 +2,11 @@
 
 import math
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from vault.auth.tokens.info import CredentialInfo
+from vault.core import clock
 from vault.core.principal import Scope
 from vault.core.timestamps import moment
 
@@ -31,7 +32,7 @@ def auth_of(info: CredentialInfo, token: str, metadata: Mapping[str, str] | None
 
 def look_up_of(info: CredentialInfo, token: str) -> dict[str, Any]:
     """Return Vault's description of the credential *token* in `data`; the token is empty if it is unknown."""
-    created_at = info.created_at or datetime.now(UTC)
+    created_at = info.created_at or clock.now()
     longest = info.longest_age
     return {
         "accessor": info.accessor,
@@ -89,4 +90,4 @@ def _seconds(end: datetime | None, begin: datetime | None = None) -> int:
     """Return the seconds until *end*, at least 1; 0 without an end, as Vault has it."""
     if end is None:
         return 0
-    return max(1, math.ceil((end - (begin or datetime.now(UTC))).total_seconds()))
+    return max(1, math.ceil((end - (begin or clock.now())).total_seconds()))

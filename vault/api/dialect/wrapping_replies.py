@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from http import HTTPStatus
 
 from flask import Response, g, request
@@ -12,7 +12,7 @@ from vault.api.dialect.envelopes import envelope
 from vault.api.dialect.values import duration
 from vault.api.http.prefixes import DIALECT
 from vault.api.operations.blueprint import current_attempt, services
-from vault.core import kv_values
+from vault.core import clock, kv_values
 from vault.core.errors import InvalidWrappingTokenError
 from vault.core.timestamps import moment
 from vault.secrets.wrapping import MAX_LIFETIME, Basis, Origin, WrappingToken
@@ -55,7 +55,7 @@ def wrapped(view: Callable[[], Response], *, has_body: bool) -> Response:
     reply = view()
     if reply.status_code != HTTPStatus.OK:
         return reply
-    origin = _origin(seconds, datetime.now(UTC))
+    origin = _origin(seconds, clock.now())
     content = reply.get_data()
     has_canary = "canary" in current_attempt().details
     origin = services().wrapping.keep(token, content, origin, has_canary=has_canary)

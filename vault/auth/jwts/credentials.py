@@ -23,6 +23,7 @@ from vault.auth.jwts.verification import (
     subject,
     unverified,
 )
+from vault.core import clock
 from vault.core.errors import InvalidCredentialError, VaultError
 from vault.core.principal import Principal
 
@@ -120,7 +121,7 @@ class JWTCredentials:
             jwt = _JWT.verified(issuer, credential)
             until = jwt.expires_at.isoformat(timespec="seconds")
             yield Finding("JWT", f"verified, valid until {until}")
-            now = datetime.now(UTC)
+            now = clock.now()
             for name, known_role in sorted(known.roles.get(issuer.id, {}).items()):
                 wrong = known_role.mismatches(jwt.claims, jwt.issued_at, now)
                 yield Finding(f"role {name}", f"does not match: {', '.join(wrong)}" if wrong else "matches")
@@ -155,7 +156,7 @@ class JWTCredentials:
         With a *name*, it is that role; otherwise, the only one that matches.
         """
         roles = known.roles.get(jwt.issuer.id, {})
-        now = datetime.now(UTC)
+        now = clock.now()
         candidates = [roles[name]] if name in roles else [] if name else list(roles.values())
         applying = [role for role in candidates if role.applies(jwt.claims)]
         # A role that has ended, or for which the JWT is too old, leaves no more rights than it gave.

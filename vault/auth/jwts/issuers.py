@@ -3,13 +3,14 @@
 import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import Any
 
 from vault.auth.jwts.directory import MAX_ISSUERS, SETTINGS_ISSUER, settings_issuer_id, shown_name
 from vault.auth.jwts.verification import ALGORITHMS, JWTAuthenticator, JWTVerifier, key_algorithms
 from vault.auth.publishing import publish
 from vault.auth.token_keys import TokenKeys
+from vault.core import clock
 from vault.core.attempt import Attempt
 from vault.core.errors import (
     GrantRefusedError,
@@ -104,7 +105,7 @@ class Issuers:
             jwks_url=new.jwks_url,
             public_key=new.public_key,
             algorithms=list(new.algorithms or new.fitting_algorithms()),
-            created_at=to_milliseconds(datetime.now(UTC)),
+            created_at=to_milliseconds(clock.now()),
             created_by=attempt.principal.name,
         )
         stored.close(key)

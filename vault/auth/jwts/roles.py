@@ -4,7 +4,7 @@ import re
 import secrets
 from collections.abc import Container, Mapping, Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 from vault.auth.entries import is_limited, sees_all
@@ -14,6 +14,7 @@ from vault.auth.jwts.issuers import Issuers, require_unlimited
 from vault.auth.publishing import publish
 from vault.auth.revocations import require_rights
 from vault.auth.token_keys import TokenKeys
+from vault.core import clock
 from vault.core.attempt import Attempt
 from vault.core.errors import (
     GrantRefusedError,
@@ -168,7 +169,7 @@ class Roles:
             paths=list(paths.texts),
             own_entries_only=limited or None,
             max_age=int(new.max_age.total_seconds()),
-            created_at=to_milliseconds(datetime.now(UTC)),
+            created_at=to_milliseconds(clock.now()),
             created_by=creator.name,
             # Like a token, it does not outlast its creator.
             expires_at=creator.expires_at and to_milliseconds(creator.expires_at),
@@ -186,7 +187,7 @@ class Roles:
 
         With a *state*, only roles in it.
         """
-        key, now, principal = self._keys.find(), datetime.now(UTC), attempt.principal
+        key, now, principal = self._keys.find(), clock.now(), attempt.principal
         with storage_errors():
             documents = Role.active({} if principal is OPERATOR else {"namespace": principal.namespace})
             issuers = {document["_id"] for document in Issuer.active()} | set(self._issuers.own_id())

@@ -1,13 +1,14 @@
 """Other principals' tokens, by text or accessor: describe, renew and revoke them."""
 
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from vault.auth.revocations import Cascade, Revocation, require_covered, revoke_all
 from vault.auth.token_keys import TokenKeys
 from vault.auth.tokens.info import CredentialInfo, info_of
 from vault.auth.tokens.pages import TokenPages
 from vault.auth.tokens.renewals import renew
+from vault.core import clock
 from vault.core.attempt import Attempt
 from vault.core.errors import TokenNotFoundError
 from vault.core.outcomes import Status
@@ -95,7 +96,7 @@ class OtherTokens:
             with storage_errors():
                 tokens = _stored(reference, key)
             for token in tokens:
-                info = info_of(token, key, datetime.now(UTC))
+                info = info_of(token, key, clock.now())
                 is_seen = info.namespace == principal.namespace and principal.paths.cover(
                     Paths.of(info.paths)
                 )

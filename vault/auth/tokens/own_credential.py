@@ -1,11 +1,12 @@
 """A principal's own credential: describe it, renew it, revoke it."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 
 from vault.auth.revocations import Cascade, Revocation, revoke_all
 from vault.auth.token_keys import TokenKeys
 from vault.auth.tokens.info import CredentialInfo, info_of
 from vault.auth.tokens.renewals import renew
+from vault.core import clock
 from vault.core.attempt import Attempt
 from vault.core.errors import InvalidCredentialError, TokenRequiredError
 from vault.core.outcomes import Status
@@ -82,7 +83,7 @@ class OwnCredential:
         key = self._keys.find()
         with storage_errors():
             token = Token.objects(id=principal.token_id, pending=None).first()
-        state = info_of(token, key, datetime.now(UTC)).state if token else "unknown"
+        state = info_of(token, key, clock.now()).state if token else "unknown"
         if key is None or state != "active":
             attempt.details["reason"] = state
             raise InvalidCredentialError(state, principal=principal.name)

@@ -3,12 +3,13 @@
 import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from typing import Any
 
 from pymongo.cursor import Cursor
 
 from vault.auth.tokens.info import TokenInfo, info_of
+from vault.core import clock
 from vault.core.errors import InvalidCursorError
 from vault.core.paths import Paths
 from vault.core.principal import NAME_PATTERN, OPERATOR, Principal
@@ -56,7 +57,7 @@ class TokenPages:
         self._principal = principal
         self._key = key
         self._state = state
-        self._now = datetime.now(UTC)
+        self._now = clock.now()
         self._unused_since = self._now - unused_for if unused_for else None
 
     def __iter__(self) -> Iterator[TokenInfo]:

@@ -1,8 +1,9 @@
 """Renewals of tokens: their new expiry, and storing it."""
 
 from collections.abc import Callable
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
+from vault.core import clock
 from vault.core.attempt import Attempt
 from vault.core.errors import StorageUnavailableError, TokenNotRenewableError
 from vault.core.outcomes import Status
@@ -31,7 +32,7 @@ def renew(
         StorageUnavailableError: MongoDB became unavailable; the token may be renewed or not.
         VaultError: An error of *find*, also if the token was revoked in the meantime.
     """
-    now = datetime.now(UTC)
+    now = clock.now()
     token, key = find()
     if token.renewable_until is None:
         raise TokenNotRenewableError

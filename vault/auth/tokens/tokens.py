@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 
 from vault.auth.entries import is_limited
 from vault.auth.publishing import publish
@@ -17,6 +17,7 @@ from vault.auth.revocations import (
 from vault.auth.token_keys import TokenKeys
 from vault.auth.tokens.info import CredentialInfo, TokenInfo, info_of
 from vault.auth.tokens.pages import TokenPages
+from vault.core import clock
 from vault.core.attempt import Attempt
 from vault.core.errors import (
     AmbiguousTokenNameError,
@@ -94,7 +95,7 @@ class Tokens:
             TokenNameTakenError: The namespace has, or had, a token of this name.
             InvalidCredentialError: The creator was revoked in the meantime.
         """
-        now = datetime.now(UTC)
+        now = clock.now()
         token = self._token(grant, attempt.principal, now)
         attempt.details |= {
             "token": token.name,
