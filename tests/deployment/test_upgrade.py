@@ -59,7 +59,7 @@ class Earlier:
 def earlier(image: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Earlier]:
     """Deploy 1.0.0 with its own script, and its driver with a stack of three tasks."""
     assert image
-    folder = check_out(tmp_path_factory.mktemp("earlier"))
+    folder = check_out("1.0.0", tmp_path_factory.mktemp("earlier"))
     try:
         printed = run(str(folder / "scripts" / "deploy.sh"), str(ROOT / OVERRIDE), **_DEPLOY).stdout
         [token] = re.findall(r"^smt_[0-9A-Za-z]{38}$", printed, re.MULTILINE)

@@ -54,7 +54,7 @@ class Deployment:
 def release(image: str, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Build the image of 1.0.0, and return its checkout."""
     assert image
-    folder = check_out(tmp_path_factory.mktemp("earlier"))
+    folder = check_out("1.0.0", tmp_path_factory.mktemp("earlier"))
     run("docker", "build", "--quiet", *BUILD_OPTIONS.split(), "-t", _EARLIER, str(folder))
     return folder
 

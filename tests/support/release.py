@@ -1,4 +1,4 @@
-"""The checkout of the release before this version, from the history."""
+"""Checkouts of releases before this version, from the history."""
 
 import io
 import subprocess
@@ -8,16 +8,18 @@ from pathlib import Path
 import pytest
 
 _ROOT = Path(__file__).parents[2]
-#: The commit of 1.0.0.
-_COMMIT = "ce9bf1a086a4e5f20482bfd56268c8dce79c54af"
+_COMMITS = {
+    "1.0.0": "ce9bf1a086a4e5f20482bfd56268c8dce79c54af",
+    "1.1.0": "cb7c143d975bdea3f039922f8c07d109cc6fffc4",
+}
 
 
-def check_out(folder: Path) -> Path:
-    """Write 1.0.0 to *folder*, and return it; skip the test if the history of this checkout is shallow."""
-    command = ["git", "archive", "--format=tar", _COMMIT]
+def check_out(version: str, folder: Path) -> Path:
+    """Write *version* to *folder*, and return it; skip the test if this checkout's history is shallow."""
+    command = ["git", "archive", "--format=tar", _COMMITS[version]]
     packed = subprocess.run(command, cwd=_ROOT, capture_output=True, check=False)
     if packed.returncode:
-        pytest.skip("the checkout's history is shallow: it lacks 1.0.0")
+        pytest.skip(f"the checkout's history is shallow: it lacks {version}")
     with tarfile.open(fileobj=io.BytesIO(packed.stdout)) as files:
         files.extractall(folder, filter="data")
     return folder

@@ -1,14 +1,16 @@
-"""Upgrade: what 1.0.0 and the build before it stored, under this version.
+"""Upgrade: what 1.1.0, 1.0.0 and the build before it stored, under this version.
 
 `vectors/backup-1.tar` is a backup by that build, and `vectors/backup-2.tar` one by 1.0.0, after a rotation to
-the master key below; both with `AUTH_ENABLED=true`.
+the master key below; `vectors/make_3.py` made `vectors/backup-3.tar` and `vectors/backup-3.json` with 1.1.0.
+All with `AUTH_ENABLED=true`.
 """
 
+import json
 import os
 import secrets
 import subprocess
 import sys
-from base64 import b64encode
+from base64 import b64decode, b64encode
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +20,7 @@ from tests.cli.waiting import wait_until
 from tests.conftest import running_app, start
 from tests.support.access import bearer
 from tests.support.commands import run_command
+from tests.support.custody import make_program
 from tests.support.release import check_out
 from tests.support.service import SERVE, Service
 
@@ -111,11 +114,119 @@ def test_what_1_0_0_stored_stays_in_use(mongo_uri: str, tmp_path: Path) -> None:
     assert (verified.returncode, verified.stdout.endswith("intact\n")) == (0, True)
 
 
-def _run(environment: dict[str, str], folder: Path, *arguments: object) -> str:
-    """Return the output of a command, as a process of its own."""
+#: The files of 1.1.0.
+_BACKUP_3 = _VECTORS / "backup-3.tar"
+
+
+def _known(what: str) -> Any:
+    """Return a part of what is known of the database of 1.1.0, such as its tokens."""
+    return json.loads((_VECTORS / "backup-3.json").read_text())[what]
+
+
+def test_what_1_1_0_stored_stays_in_use(mongo_uri: str, tmp_path: Path) -> None:
+    """Its backup is good, and restored: secrets, tokens, links, roles, webhooks, a plan, and the trail."""
+    environment = {"MASTER_KEY": _KEY, "MONGO_URI": mongo_uri, "AUTH_ENABLED": "true"}
+    drilled = run_command("drill", _BACKUP_3, environment=environment, folder=tmp_path)
+    assert drilled.stdout.strip().endswith("the backup is good"), drilled.stderr
+    restored = run_command("restore", _BACKUP_3, environment=environment, folder=tmp_path)
+    assert restored.returncode == 0, restored.stderr
+    tokens, links = _known("tokens"), _known("links")
+    with running_app(environment) as app:
+        start(app)
+
+        def call(path: str, body: Any = None, by: str = "admin") -> tuple[int, Any]:
+            method = "GET" if body is None else "POST"
+            headers = bearer(tokens[by]) if by else {}
+            reply = app.test_client().open(path, method=method, json=body, headers=headers)
+            return reply.status_code, reply.get_json(silent=True)
+
+        def value(status: int, body: Any) -> Any:
+            return b64decode(body["secret"]).decode() if status == 200 else status
+
+        def opened(link: str, **options: str) -> Any:
+            return value(*call("/vault/share/open", {"token": links[link], **options}, by=""))
+
+        # Secrets of both APIs, in two namespaces, with their limits and versions.
+        assert value(*call(_FETCH, _NAMED)) == "second"
+        assert value(*call(_FETCH, {**_NAMED, "version": 1}, "reader")) == "first"
+        assert value(*call(_FETCH, _NAMED, "team")) == "of the team"
+        assert value(*call(_FETCH, _NAMED, "orphan")) == "second"
+        assert [value(*call(_FETCH, _LIMITED)) for _ in range(3)] == ["twice", "twice", 404]
+        assert call("/vault/secret/restore", {"name": "billing/deleted"})[0] == 200
+        assert value(*call(_FETCH, {"name": "billing/deleted"})) == "deleted"
+        assert value(*call(_FETCH, {"name": "billing/canary"})) == "canary"
+        assert call("/v1/secret/data/kv/app")[1]["data"]["data"] == {"n": 2}
+        # What has an end: of shares by 1.1.0, only their own.
+        assert opened("share") == "second"
+        assert opened("share") == 404
+        assert opened("share with passphrase", passphrase="wrong") == 403
+        assert opened("share with passphrase", passphrase="open") == "shared"
+        assert opened("share of away") == "second"
+        unwrapped = call("/v1/sys/wrapping/unwrap", {"token": links["wrapped"]})[1]
+        assert unwrapped["data"]["data"] == {"n": 2}
+        filled = {"token": links["request"], "secret": b64encode(b"given").decode()}
+        assert call("/vault/request/fill", filled, by="")[0] == 200
+        assert value(*call(_FETCH, {"name": "billing/asked"})) == "given"
+        # Who may do what.
+        listed = call("/vault/token/list", {})[1]["tokens"]
+        states = {one["name"]: one["state"] for one in listed}
+        assert {name: states[name] for name in ("admin", "reader", "gone", "away")} == {
+            "admin": "active",
+            "reader": "active",
+            "gone": "revoked",
+            "away": "revoked",
+        }
+        assert [call(_FETCH, _NAMED, by)[0] for by in ("gone", "away", "auditor")] == [401, 401, 403]
+        [role] = call("/vault/role/list", {})[1]["roles"]
+        assert (role["name"], role["state"], role["claims"]) == ("deploy", "active", {"sub": "build"})
+        [webhook] = call("/vault/webhook/list", {})[1]["webhooks"]
+        assert (webhook["state"], webhook["created_by"]) == ("active", "admin")
+        [plan] = call("/vault/rotation/list", {})[1]["rotations"]
+        assert (plan["name"], plan["version"], plan["state"]) == ("shop/db", 2, "paused")
+        # An auditor of a namespace keeps what 1.1.0 gave: the entries of all.
+        entries = call("/vault/audit/query", {"action": "update", "limit": 10}, "team-auditor")[1]["entries"]
+        assert "billing/db" in {entry["details"].get("name") for entry in entries}
+    checkpoint = tmp_path / "checkpoint.json"
+    checkpoint.write_text(json.dumps(_known("checkpoint")))
+    verify = ("audit", "verify", "--checkpoint", checkpoint)
+    verified = run_command(*verify, environment=environment, folder=tmp_path)
+    assert (verified.returncode, verified.stdout.endswith("intact\n")) == (0, True), verified.stdout
+
+
+def _write_keyring(folder: Path) -> Path:
+    """Write the keyring file of 1.1.0 to *folder*, whose program is there, too."""
+    program = make_program(folder / "program")
+    file = folder / "keyring.json"
+    file.write_text(json.dumps(_known("keyring")).replace("/srv/custody-program", program))
+    return file
+
+
+def test_a_keyring_file_of_1_1_0_stays_in_use(mongo_uri: str, tmp_path: Path) -> None:
+    """It opens the database of its master key, by its program and its shares, before and after a change."""
+    environment = {
+        "MASTER_KEYRING_FILE": str(_write_keyring(tmp_path)),
+        "MONGO_URI": mongo_uri,
+        "AUTH_ENABLED": "true",
+    }
+    _run(environment, tmp_path, "restore", _BACKUP_3)
+    words = "\n".join(_known("custody")[1:])
+    reader = bearer(_known("tokens")["reader"])
+    for change in (("rewrap", "prog"), ("check",)):
+        with Service(environment, folder=tmp_path) as service:
+            service.wait_until("/health/ready")
+            assert service.post(_FETCH, _NAMED, **reader).body == _encoded(b"second")
+        _run(environment, tmp_path, "keys", "custody", "check", "--recovery", given=words)
+        _run(environment, tmp_path, "keys", "custody", *change)
+    assert _run(environment, tmp_path, "audit", "verify").endswith("intact")
+
+
+def _run(environment: dict[str, str], folder: Path, *arguments: object, given: str = "") -> str:
+    """Return the output of a command, as a process of its own, with *given* on standard input."""
     command = [sys.executable, "-m", "vault.cli", *map(str, arguments)]
     whole = {"PATH": os.environ["PATH"], **environment}
-    done = subprocess.run(command, cwd=folder, env=whole, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, cwd=folder, env=whole, capture_output=True, text=True, check=False, input=given
+    )
     assert done.returncode == 0, done.stderr
     return done.stdout.strip()
 
