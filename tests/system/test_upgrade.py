@@ -202,7 +202,10 @@ def _write_keyring(folder: Path) -> Path:
 
 
 def test_a_keyring_file_of_1_1_0_stays_in_use(mongo_uri: str, tmp_path: Path) -> None:
-    """It opens the database of its master key, by its program and its shares, before and after a change."""
+    """It opens the database of its master key, by its program and its shares, before and after a change.
+
+    The first command that writes it makes each key confirm it.
+    """
     environment = {
         "MASTER_KEYRING_FILE": str(_write_keyring(tmp_path)),
         "MONGO_URI": mongo_uri,
@@ -211,12 +214,17 @@ def test_a_keyring_file_of_1_1_0_stays_in_use(mongo_uri: str, tmp_path: Path) ->
     _run(environment, tmp_path, "restore", _BACKUP_3)
     words = "\n".join(_known("custody")[1:])
     reader = bearer(_known("tokens")["reader"])
-    for change in (("rewrap", "prog"), ("check",)):
+
+    def use() -> Any:
         with Service(environment, folder=tmp_path) as service:
             service.wait_until("/health/ready")
             assert service.post(_FETCH, _NAMED, **reader).body == _encoded(b"second")
         _run(environment, tmp_path, "keys", "custody", "check", "--recovery", given=words)
-        _run(environment, tmp_path, "keys", "custody", *change)
+        return json.loads(Path(environment["MASTER_KEYRING_FILE"]).read_text())["format"]
+
+    assert use() == 1
+    _run(environment, tmp_path, "keys", "custody", "rewrap", "prog")
+    assert use() == 2
     assert _run(environment, tmp_path, "audit", "verify").endswith("intact")
 
 
@@ -266,13 +274,16 @@ def _listed(service: Service, token: dict[str, str]) -> int:
 
 
 @pytest.mark.nightly
-def test_1_0_0_works_on_the_same_database_before_beside_and_after(mongo_uri: str, tmp_path: Path) -> None:
+@pytest.mark.parametrize("version", ["1.0.0", "1.1.0"])
+def test_an_earlier_version_works_on_the_same_database_before_beside_and_after(
+    mongo_uri: str, tmp_path: Path, version: str
+) -> None:
     """Both versions read and change what the other one stored, and both verify the whole trail."""
     newer = {"MASTER_KEY": _KEY, "MONGO_URI": mongo_uri, "AUTH_ENABLED": "true", "DELETE_RECOVERY_DAYS": "1"}
     newer |= {"WEB_CONCURRENCY": "1"}
     release, folder = tmp_path / "release", tmp_path / "run"
     folder.mkdir()
-    earlier = newer | {"PYTHONPATH": str(check_out(release))}
+    earlier = newer | {"PYTHONPATH": str(check_out(version, release))}
     token = bearer(_run(earlier, folder, "tokens", "create", "--name", "admin", "--role", "admin"))
     services = [Service(environment, folder=folder, command=SERVE) for environment in (earlier, newer)]
     checkpoints = []
@@ -297,7 +308,8 @@ def test_1_0_0_works_on_the_same_database_before_beside_and_after(mongo_uri: str
             return _listed(back, token) == 503
 
         # As after a day without a request: its stream is closed, and it begins another one.
-        wait_until(is_refused)
+        if version == "1.0.0":
+            wait_until(is_refused)
         assert _listed(back, token) == 200
         checkpoints.append(_run(earlier, folder, "audit", "checkpoint"))
         _run(earlier, folder, "backup", "back.tar")
@@ -308,3 +320,74 @@ def test_1_0_0_works_on_the_same_database_before_beside_and_after(mongo_uri: str
             assert verified.endswith("intact")
         for backup in ("before.tar", "after.tar", "back.tar"):
             assert _run(environment, folder, "drill", backup).endswith("the backup is good")
+
+
+def _exit_code(environment: dict[str, str], folder: Path, *arguments: object, given: str = "") -> int:
+    """Return the exit code of a command, which may be refused."""
+    command = [sys.executable, "-m", "vault.cli", *map(str, arguments)]
+    whole = {"PATH": os.environ["PATH"], **environment}
+    return subprocess.run(
+        command, cwd=folder, env=whole, capture_output=True, text=True, check=False, input=given
+    ).returncode
+
+
+@pytest.mark.nightly
+def test_what_1_1_0_does_with_a_database_of_this_version(mongo_uri: str, tmp_path: Path) -> None:
+    """As docs/upgrade.md says: 1.1.0 serves it without authentication, and opens links that have ended."""
+    newer = {"MASTER_KEY": _KEY, "MONGO_URI": mongo_uri, "AUTH_ENABLED": "true", "WEB_CONCURRENCY": "1"}
+    earlier = newer | {"PYTHONPATH": str(check_out("1.1.0", tmp_path / "release"))}
+    _run(newer, tmp_path, "restore", _BACKUP_3)
+    admin, name = bearer(_known("tokens")["admin"]), "shared-by"
+    services = [Service(environment, folder=tmp_path, command=SERVE) for environment in (newer, earlier)]
+    with services[0] as ours, services[1] as theirs:
+        for service in (ours, theirs):
+            service.wait_until("/health/ready")
+        made = ours.post("/vault/token/create", {"name": name, "role": "admin"}, **admin).body["token"]
+        links = [ours.post("/vault/secret/share", _NAMED, **bearer(made)).body["token"] for _ in range(3)]
+        opened = theirs.post("/vault/share/open", {"token": links.pop()})
+        assert (opened.status, opened.body) == (200, _encoded(b"second"))
+        # A plain revocation by either version is one for both.
+        assert theirs.post("/vault/token/revoke", {"name": name}, **admin).status == 200
+        assert ours.post("/vault/share/open", {"token": links.pop()}).status == 404
+        assert theirs.post("/vault/share/open", {"token": links.pop()}).status == 200
+    # With authentication off, it serves what this version does not.
+    openly = {"AUTH_ENABLED": "false"}
+    with Service(earlier | openly, folder=tmp_path, command=SERVE) as theirs:
+        theirs.wait_until("/health/ready")
+    with Service(newer | openly, folder=tmp_path, command=SERVE) as ours:
+        ours.wait_until("/health/live")
+        assert ours.get("/health/ready").status == 503
+    for environment in (earlier, newer):
+        assert _run(environment, tmp_path, "audit", "verify").endswith("intact")
+
+
+@pytest.mark.nightly
+def test_what_1_1_0_does_with_a_keyring_file_of_this_version(mongo_uri: str, tmp_path: Path) -> None:
+    """As docs/upgrade.md says: it refuses the file, and opens the one before it, or one without its MACs."""
+    file = _write_keyring(tmp_path)
+    newer = {"MASTER_KEYRING_FILE": str(file), "MONGO_URI": mongo_uri, "AUTH_ENABLED": "true"}
+    earlier = newer | {"PYTHONPATH": str(check_out("1.1.0", tmp_path / "release"))}
+    custody = ("keys", "custody")
+    _run(newer, tmp_path, "restore", _BACKUP_3)
+    assert _exit_code(earlier, tmp_path, *custody, "check") == 0
+    _run(newer, tmp_path, *custody, "rewrap", "prog")
+    written = json.loads(file.read_text())
+    assert written["format"] == 2
+    assert _exit_code(earlier, tmp_path, *custody, "check") == 1
+    assert _exit_code(earlier, tmp_path, "serve") == 1
+    # The way back: the file from before, or this one without the MACs.
+    stripped = {"format": 1, "keys": [_without_mac(key) for key in written["keys"]]}
+    for text in (file.with_name("keyring.json.before").read_text(), json.dumps(stripped)):
+        file.write_text(text)
+        _run(earlier, tmp_path, *custody, "check", "--accept")
+        with Service(earlier, folder=tmp_path, command=SERVE) as service:
+            service.wait_until("/health/ready")
+            reader = bearer(_known("tokens")["reader"])
+            assert service.post(_FETCH, _NAMED, **reader).body == _encoded(b"second")
+        # And forward again.
+        assert _exit_code(newer, tmp_path, *custody, "check", "--accept") == 0
+    assert _run(newer, tmp_path, "audit", "verify").endswith("intact")
+
+
+def _without_mac(key: dict[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in key.items() if name != "mac"}
