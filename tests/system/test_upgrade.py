@@ -183,7 +183,10 @@ def test_what_1_1_0_stored_stays_in_use(mongo_uri: str, tmp_path: Path) -> None:
         assert (webhook["state"], webhook["created_by"]) == ("active", "admin")
         [plan] = call("/vault/rotation/list", {})[1]["rotations"]
         assert (plan["name"], plan["version"], plan["state"]) == ("shop/db", 2, "paused")
-        # An auditor of a namespace keeps what 1.1.0 gave: the entries of all.
+        # An auditor of a namespace keeps what 1.1.0 gave, the entries of all, and the list says so.
+        assert {one["name"] for one in listed if one["all_namespaces"]} >= {"admin", "auditor"}
+        team = call("/vault/token/list", {}, "team")[1]["tokens"]
+        assert {one["name"]: one["all_namespaces"] for one in team} == {"team": True, "auditor": True}
         entries = call("/vault/audit/query", {"action": "update", "limit": 10}, "team-auditor")[1]["entries"]
         assert "billing/db" in {entry["details"].get("name") for entry in entries}
     checkpoint = tmp_path / "checkpoint.json"
@@ -309,7 +312,8 @@ def test_an_earlier_version_works_on_the_same_database_before_beside_and_after(
 
         # As after a day without a request: its stream is closed, and it begins another one.
         if version == "1.0.0":
-            wait_until(is_refused)
+            # Longer than `--idle`, however quick the command is.
+            wait_until(is_refused, pause=1.5)
         assert _listed(back, token) == 200
         checkpoints.append(_run(earlier, folder, "audit", "checkpoint"))
         _run(earlier, folder, "backup", "back.tar")
@@ -346,6 +350,16 @@ def test_what_1_1_0_does_with_a_database_of_this_version(mongo_uri: str, tmp_pat
         links = [ours.post("/vault/secret/share", _NAMED, **bearer(made)).body["token"] for _ in range(3)]
         opened = theirs.post("/vault/share/open", {"token": links.pop()})
         assert (opened.status, opened.body) == (200, _encoded(b"second"))
+        # A token of its own namespace alone: 1.1.0 cannot verify its seal. One of 1.1.0 sees all.
+        grant = {"name": secrets.token_hex(8), "scopes": ["audit:read"]}
+        team = bearer(_known("tokens")["team"])
+        limited = ours.post("/vault/token/create", grant, **team).body["token"]
+        query = ("/vault/audit/query", {"action": "update"})
+        assert [one.post(*query, **bearer(limited)).status for one in (ours, theirs)] == [200, 401]
+        grant["name"] = secrets.token_hex(8)
+        wide = theirs.post("/vault/token/create", grant, **team).body["token"]
+        assert len(ours.post(*query, **bearer(limited)).body["entries"]) == 0
+        assert len(ours.post(*query, **bearer(wide)).body["entries"]) > 0
         # A plain revocation by either version is one for both.
         assert theirs.post("/vault/token/revoke", {"name": name}, **admin).status == 200
         assert ours.post("/vault/share/open", {"token": links.pop()}).status == 404
