@@ -1,6 +1,7 @@
 """Shared fixtures: real MongoDB servers, applications on them, and the service as a process."""
 
 import gc
+import logging
 import os
 import random
 import secrets
@@ -106,6 +107,19 @@ def _patience() -> Iterator[pytest.MonkeyPatch]:
     with pytest.MonkeyPatch.context() as patch:
         lengthen(patch.setattr, patch.setitem)
         yield patch
+
+
+@pytest.fixture(autouse=True)
+def _logging_stays() -> Iterator[None]:
+    """Undo the configuration of the log by a command that a test runs in this process."""
+    root = logging.getLogger()
+    handlers = [*root.handlers]
+    levels = {logger: logger.level for logger in (root, logging.getLogger("vault"))}
+    yield
+    root.handlers[:] = handlers
+    for logger, level in levels.items():
+        if logger.level != level:
+            logger.setLevel(level)
 
 
 @pytest.fixture

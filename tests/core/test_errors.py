@@ -38,6 +38,7 @@ OF_HTTP = {
 IN_COMMANDS = {
     "access_denied",
     "ambiguous_token_name",
+    "auth_in_use",
     "backup_refused",
     "custody_refused",
     "custody_unavailable",
