@@ -45,6 +45,14 @@ def test_an_import_is_applied_once(person: Person, tmp_path: Path) -> None:
     assert "nothing to change" in person.try_to(*command[:3]).stderr
 
 
+def test_an_import_takes_a_dry_run(person: Person) -> None:
+    """`--dry-run` shows the plan, as without options; with `--apply`, it is refused, and nothing changes."""
+    command = ("secret", "import", "-", "--dry-run")
+    assert person.does(*command, send=b"A=1\n").splitlines()[1].split() == ["A", "create"]
+    assert "--dry-run" in person.fails_to(*command, "--apply", send=b"A=1\n", code=2)
+    person.fails_to("secret", "get", "A", code=3)
+
+
 def test_all_problems_of_a_file_are_reported(person: Person) -> None:
     """Each problem of a file is a line, before anything is stored; `--skip-empty` leaves out empty values."""
     command = ("secret", "import", "-", "--apply")
@@ -145,6 +153,14 @@ def test_a_secret_without_its_newest_version_is_updated(
     assert person.does("secret", "import", "-", "--apply", send=b"a=1\n") == (
         "0 created, 1 updated, 0 unchanged\n"
     )
+
+
+def test_an_export_takes_its_prefix_as_an_option(person: Person) -> None:
+    """`--prefix P` is the argument P; together they are refused."""
+    person.does("secret", "set", "app/A", send=b"a")
+    person.does("secret", "set", "b/B", send=b"b")
+    assert person.does("secret", "export", "--prefix", "app/") == "A=a\n"
+    person.fails_to("secret", "export", "--prefix", "app/", "app/", code=2)
 
 
 def test_an_export_names_the_reads_that_it_would_use(person: Person) -> None:

@@ -33,6 +33,7 @@ _FORMAT = click.Choice([form.value for form in Format])
 )
 @click.option("--format", "form", type=_FORMAT, help="The format.  [default: by the file's suffix, or env]")
 @click.option("--apply", "is_applied", is_flag=True, help="Make the changes, and do not only show them.")
+@click.option("--dry-run", "is_shown_only", is_flag=True, help="Only show the changes.  [default]")
 @click.option("--skip-empty", is_flag=True, help="Leave out names without a value.")
 @click.option("--show-values", is_flag=True, help="Show the values as well.")
 @service_options
@@ -42,6 +43,7 @@ def import_file(
     prefix: str,
     form: str | None,
     is_applied: bool,
+    is_shown_only: bool,
     skip_empty: bool,
     show_values: bool,
     service: Service,
@@ -51,6 +53,8 @@ def import_file(
 
     Shows what would change, and changes nothing without --apply. With -, reads standard input.
     """
+    if is_applied and is_shown_only:
+        raise click.UsageError("--apply and --dry-run are alternatives: choose one of them.")
     parameters.note_joined_names(prefix, output)
     given = Format(form) if form else Format.of(file)
     named = _read(_content(file), given, prefix, skip_empty=skip_empty)
@@ -69,16 +73,24 @@ def import_file(
 
 @click.command
 @click.argument("prefix", required=False, default="", type=parameters.prefix)
+@click.option(
+    "--prefix", "named_prefix", metavar="PREFIX", type=parameters.prefix, help="PREFIX, as an option."
+)
 @click.option("--format", "form", type=_FORMAT, default="env", show_default=True, help="The format.")
 @click.option("--use-reads", is_flag=True, help="Use a read of each secret with a read limit.")
 @service_options
 @output_options
-def export(prefix: str, form: str, use_reads: bool, service: Service, output: Output) -> None:
+def export(
+    prefix: str, named_prefix: str | None, form: str, use_reads: bool, service: Service, output: Output
+) -> None:
     """Print secrets with their values, as .env, JSON or YAML.
 
     Prints those whose names begin with PREFIX, or all of them. The format env names them as `secret run`
     does, and shells can read it too; JSON and YAML have their whole names.
     """
+    if prefix and named_prefix:
+        raise click.UsageError("PREFIX and --prefix are alternatives: choose one of them.")
+    prefix = prefix or named_prefix or ""
     parameters.note_cut_names([prefix], output)
     secrets = Secrets(service)
     names = [str(row["name"]) for row in secrets.listed(prefix) if row["name"] is not None]
