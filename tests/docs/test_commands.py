@@ -12,7 +12,7 @@ from sysconfig import get_path
 import pytest
 import yaml
 
-from tests.docs.documents import ROOT, Block, sections
+from tests.docs.documents import DOCUMENTS, ROOT, Block, blocks, sections
 from tests.docs.world import UNTIL_STOPPED, World
 from tests.support.backups import history
 from tests.support.databases import new_database
@@ -256,3 +256,14 @@ def test_the_workflow_has_every_supported_version_of_python() -> None:
     workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "ci.yml").read_text())
     assert workflow["jobs"]["unit"]["strategy"]["matrix"]["python"] == classified
     assert setup["options"]["python_requires"] == f">={classified[0]}"
+
+
+def test_the_package_is_never_installed_by_its_name() -> None:
+    """Documents and hints install this package from its wheel: on PyPI, another project has its name."""
+    texts = [*DOCUMENTS.values(), *(file.read_text() for file in (ROOT / "vault").rglob("*.py"))]
+    installs = [
+        found for text in texts for found in re.findall("pipx install.*|pip install.*secret.manager.*", text)
+    ]
+    assert [line for line in installs if ".whl" not in line and "WHEEL" not in line] == []
+    first, *_ = blocks("README.md", "bash")
+    assert first.text.startswith("./scripts/dev.sh")
