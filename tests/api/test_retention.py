@@ -59,7 +59,8 @@ def test_an_earlier_expiry_requires_a_purge(
     reply = alice.become(WRITER).post("update-metadata", body)
     assert reply.status_code == status
     if status == 403:
-        assert reply.get_json(force=True)["code"] == "scope_missing"
+        problem = reply.get_json(force=True)
+        assert (problem["code"], "secret:purge" in problem["detail"]) == ("scope_missing", True)
         assert document(stored, secret_id) == before
         entry = trail(stored)[-1]
         assert (entry["action"], entry["status"]) == ("update_metadata", "denied")
@@ -79,10 +80,13 @@ def test_two_steps_bring_no_expiry_closer(alice: Caller, stored: Stored) -> None
 
 
 def test_anonymous_callers_bring_no_expiry_closer(alice: Caller) -> None:
-    """A caller without a credential, who has an ID, is refused with 401."""
+    """A caller without a credential, who has an ID, is refused with 401, which names the scope."""
     secret_id = alice.create()
     alice.become(ANONYMOUS)
-    assert alice.refused("update-metadata", secret_id=secret_id, ttl_seconds=1) == 401
+    reply = alice.post("update-metadata", {"secret_id": secret_id, "ttl_seconds": 1})
+    problem = reply.get_json(force=True)
+    assert (reply.status_code, problem["code"]) == (401, "credential_required")
+    assert "secret:purge" in problem["detail"]
     assert alice("update-metadata", secret_id=secret_id, ttl_seconds=RECOVERY) == {"secret_id": secret_id}
 
 

@@ -169,8 +169,10 @@ class Attempt:
         if scope in self.principal.scopes or (scope is None and self.principal.authenticated):
             return
         self.details["reason"] = f"needs {scope or 'a credential'}"
-        if scope is None or not self.principal.authenticated:
+        if scope is None:
             raise CredentialRequiredError
+        if not self.principal.authenticated:
+            raise CredentialRequiredError(f"A credential with the scope {scope} is required.")
         raise ScopeMissingError(scope)
 
     def finish(self, status: Status) -> None:

@@ -241,7 +241,7 @@ class NewMetadata(SecretReference):
     )
     ttl_seconds = number_field(
         "Seconds from now until the secret expires. If omitted, the expiry does not change.",
-        86_400,
+        2_592_000,
         maximum=_TEN_YEARS_SECONDS,
     )
     never_expires = flag_field("If true, the secret no longer expires.")

@@ -195,7 +195,7 @@ def update_secret(body: dict[str, Any]) -> dict[str, Any]:
     Action.UPDATE_METADATA, scope=Scope.SECRET_UPDATE, refusals=("SecretNotFound", "InvalidSecretId")
 )
 @blueprint.arguments(
-    secret_requests.NewMetadata, examples=_references(labels=LABELS["example"], ttl_seconds=86_400)
+    secret_requests.NewMetadata, examples=_references(labels=LABELS["example"], ttl_seconds=2_592_000)
 )
 @blueprint.response(
     200, secret_replies.SecretLocation, description="The new labels and expiry are stored durably."
@@ -205,7 +205,8 @@ def update_secret_metadata(body: dict[str, Any]) -> dict[str, str]:
     """Change a secret's labels or expiry.
 
     Applies to all versions of the secret. Its name and read limit cannot be changed. If operators keep
-    deleted secrets for a time, an expiry before the end of that requires the scope `secret:purge` as well.
+    deleted secrets for a time, an earlier expiry than the present one, and than the end of that time from
+    now, requires the scope `secret:purge` as well: the reply is 403, or 401 without a credential.
     """
     labels, ttl_seconds = body["labels"], body["ttl_seconds"]
     secret = services().metadata.change(
