@@ -36,10 +36,9 @@ def test_a_new_user_needs_only_the_readme(tmp_path: Path) -> None:
     start, _block = sections("bash")[SECTION]
     with world.started(start.text):
         wait_until(lambda: "Ctrl-C" in (tmp_path / "started.log").read_text(), seconds=120)
-        exports = re.findall(r"^ +(export .+)$", (tmp_path / "started.log").read_text(), re.MULTILINE)
+        [source] = re.findall(r"^ +(\. .+)$", (tmp_path / "started.log").read_text(), re.MULTILINE)
         with terminal(tmp_path, world.environment) as shell:
-            for line in exports:
-                shell.run(line)
+            shell.run(source)
             first = len(shell.shown) - len(PROMPT)
             store, read, use, look = commands()
             shell.type(store)

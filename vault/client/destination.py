@@ -65,7 +65,7 @@ def addresses(
     if not allowed:
         raise WebhookAddressError(
             "The host of the webhook has no address to which the service may connect. Operators allow "
-            "networks as WEBHOOK_NETWORKS."
+            "networks with WEBHOOK_NETWORKS, for the service and for the commands `secret-manager webhooks`."
         )
     return allowed
 

@@ -159,8 +159,10 @@ def _post(dev: Dev, path: str, **body: str) -> dict[str, str]:
     return reply
 
 
-def _exports(dev: Dev) -> list[str]:
-    return [line for line in dev.output.read_text().splitlines() if line.startswith("  export ")]
+def _sourced(dev: Dev) -> str:
+    """Return the line of the banner that sets a terminal up."""
+    [line] = [line for line in dev.output.read_text().splitlines() if line.startswith("  . ")]
+    return line
 
 
 def _whoami(dev: Dev, token: str) -> int:
@@ -181,12 +183,15 @@ def test_a_second_run_continues_the_first(make: Make, tmp_path: Path) -> None:
     identifier = _post(first, "create", secret="aGVsbG8=")["secret_id"]
     assert first.end(signal.SIGTERM) == (0, f"Stopped. Your data is in {tmp_path / '.dev'}/")
     assert not _processes(tmp_path)
-    lines = _exports(first)
+    line = _sourced(first)
     second = make(BIND=first.environment["BIND"], AUTH_ENABLED="true", CONSOLE_ENABLED="false").ready()
     assert "/console/" not in second.output.read_text()
     assert "Every request needs a credential" in second.output.read_text()
-    assert _exports(second) == lines
-    assert identifier in _paste(second, *lines, f"secret-manager secret describe {identifier}")
+    assert _sourced(second) == line
+    settings = 'printf "%s" "$AUTH_ENABLED"'
+    printed = _paste(second, line, f"secret-manager secret describe {identifier}", settings)
+    assert identifier in printed
+    assert printed.endswith("true")
     os.kill(_processes(tmp_path, "gunicorn")[0], signal.SIGTERM)
     status, line = second.end()
     assert status == 1
@@ -206,7 +211,9 @@ def _check_banner(dev: Dev) -> None:
     assert f"{dev.url}/console/" in output
     assert "Sign in" in requests.get(f"{dev.url}/console/sign-in", timeout=30).text
     commands = _commands(dev)
-    assert f"VAULT_URL={dev.url} " in commands[0]
+    environment = dev.folder / ".dev" / "env"
+    assert commands[0] == f". {environment}"
+    assert environment.stat().st_mode & 0o777 == 0o600
     stored, printed = _paste(dev, *commands, 'printf "%s" "$VAULT_TOKEN"').split("hello")
     assert "greeting" in stored
     [(reader, admin)] = re.findall(r"\A(smt_.*)\n(smt_.*)\Z", printed)
@@ -215,9 +222,29 @@ def _check_banner(dev: Dev) -> None:
         headers = {"Authorization": f"Bearer {token}"}
         reply = requests.post(f"{dev.url}/vault/audit/query", json={}, headers=headers, timeout=30)
         assert reply.status_code == status
+    _check_settings(dev, commands[0])
     # Refusals and requests concern clients, not the terminal of the service.
     assert requests.get(f"{dev.url}/nowhere", timeout=30).status_code == 404
     assert dev.output.read_text() == output
+
+
+def _check_settings(dev: Dev, sourced: str) -> None:
+    """Require that the service, and a command in its own process, allow webhooks on this machine.
+
+    A deleted secret can be restored.
+    """
+    headers = {"Authorization": f"Bearer {(dev.folder / '.dev' / 'token').read_text().strip()}"}
+    webhook = {"url": "http://127.0.0.1:9/", "events": ["secret.created"]}
+    created = requests.post(f"{dev.url}/vault/webhook/create", json=webhook, headers=headers, timeout=30)
+    assert created.status_code == 200
+    by_command = f"secret-manager webhooks create {webhook['url']} --event secret.created"
+    assert "created: " in _paste(dev, sourced, by_command)
+    identifier = _post(dev, "create", secret="aGVsbG8=")["secret_id"]
+    body = {"secret_id": identifier}
+    deleted = requests.post(f"{dev.url}/vault/secret/delete", json=body, headers=headers, timeout=30)
+    assert deleted.json()["restorable_until"]
+    for setting in ("WEBHOOK_NETWORKS=127.0.0.0/8,::1/128", "DELETE_RECOVERY_DAYS=7"):
+        assert setting in dev.output.read_text()
 
 
 def _commands(dev: Dev) -> list[str]:

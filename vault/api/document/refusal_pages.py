@@ -102,7 +102,8 @@ PARAGRAPHS = {
     "webhook_not_found": "No webhook of the caller's namespace and paths has this ID.",
     "webhook_address": (
         "The host of the URL has only addresses in networks that are not public, or the URL is http:// and "
-        "they are not of this machine. Operators allow such networks as WEBHOOK_NETWORKS."
+        "they are not of this machine. Operators allow such networks with "
+        "WEBHOOK_NETWORKS, for the service and for the commands `secret-manager webhooks`."
     ),
     # --- Rotation
     "rotation_exists": "The secret has a rotation plan, or one is being created. Delete it first.",

@@ -40,6 +40,11 @@ _FOLDER = Path(".dev")
 _BIND = "127.0.0.1:8000"
 #: A web page must not reach it by DNS rebinding.
 _HOSTS = "localhost,127.0.0.1,[::1]"
+#: Settings with another default than the service's, and their effect.
+_TRIAL_SETTINGS = {
+    "WEBHOOK_NETWORKS": ("127.0.0.0/8,::1/128", "webhooks may lead to this machine"),
+    "DELETE_RECOVERY_DAYS": ("7", "deleted secrets can be restored for 7 days"),
+}
 #: The highest value of `MAX_CONNECTIONS_PER_ADDRESS`.
 _NO_LIMIT = "100000"
 _READY_TIMEOUT_SECONDS = 60
@@ -54,13 +59,12 @@ _PROGRAM = (sys.executable, "-P", "-m", "vault.cli")
 _BANNER = """
 Secret Manager is ready: {url}/docs{console}
 
-Paste these lines into another terminal. They set the address, a token with the role admin, and the settings
-of commands for operators:
+Run this in each other terminal. It sets the address, a token with the role admin, and the settings of
+commands for operators:
 
-  export PATH={programs}:"$PATH" VAULT_URL={quoted_url} VAULT_TOKEN="$(cat {token_file})"
-  export MONGO_URI={uri} MASTER_KEY_FILE={key_file} BIND={bind}
+  . {env_file}
 
-{access}
+{access}{trial_settings}
 
 Then try, there:
 
@@ -69,6 +73,22 @@ Then try, there:
   secret-manager tokens create --name me --role reader
 
 Your data, the master key, the token and the log are in {folder}. Press Ctrl-C to stop."""
+
+
+#: The content of the file that a terminal reads. It names the file of the token, so that it stays valid.
+_EXPORTS = """export PATH={programs}:"$PATH"
+export VAULT_URL={url} BIND={bind} VAULT_TOKEN="$(cat {token_file})"
+export {shared}
+"""
+#: The settings of the service that commands in another terminal need, too.
+_SHARED = (
+    "MONGO_URI",
+    "MASTER_KEY_FILE",
+    "AUTH_ENABLED",
+    "AUDIT_ENABLED",
+    "WEBHOOK_NETWORKS",
+    "DELETE_RECOVERY_DAYS",
+)
 
 
 class _Stop:
@@ -90,7 +110,8 @@ def dev(*, verbose: bool, output: Output) -> None:
     """Run the service with its own MongoDB, for development.
 
     The service's settings apply, except MONGO_URI and MASTER_KEY. BIND is by default 127.0.0.1:8000. With
-    AUTH_ENABLED=true, every request needs a credential, as in production.
+    AUTH_ENABLED=true, every request needs a credential, as in production. `. .dev/env` sets up another
+    terminal.
     """
     with _stop_on_signals() as stop:
         folder = DevFolder(_FOLDER)
@@ -99,6 +120,8 @@ def dev(*, verbose: bool, output: Output) -> None:
         host, port = _address(environment)
         _set_default(environment, "ALLOWED_HOSTS", f"{_HOSTS},{host}")
         _set_default(environment, "CONSOLE_ENABLED", "true")
+        for name, (value, _) in _TRIAL_SETTINGS.items():
+            _set_default(environment, name, value)
         _lift_limit(environment)
         _require_free(host, port)
         output.note("Starting MongoDB and the service.")
@@ -111,10 +134,9 @@ def dev(*, verbose: bool, output: Output) -> None:
                 if not stop.requested:
                     url = f"http://{host}:{port}"
                     _require_token(folder, url, environment)
+                    folder.keep_env(_exports(folder, url, environment))
                     trial.check()
-                    output.result(
-                        _addresses(folder, url, mongod.uri), _banner(folder, url, mongod.uri, environment)
-                    )
+                    output.result(_addresses(folder, url, mongod.uri), _banner(folder, url, environment))
                 while not stop.requested:
                     trial.pause()
                 output.note("Stopping the service and MongoDB.")
@@ -180,22 +202,40 @@ def _addresses(folder: DevFolder, url: str, uri: str) -> dict[str, str]:
         "mongo_uri": uri,
         "master_key_file": str(folder.key_file),
         "token_file": str(folder.token_file),
+        "env_file": str(folder.env_file),
         "folder": str(folder.path),
     }
 
 
-def _banner(folder: DevFolder, url: str, uri: str, environment: dict[str, str]) -> str:
+def _exports(folder: DevFolder, url: str, environment: dict[str, str]) -> str:
+    """Return the lines that set up a terminal for commands."""
+    shared = [f"{name}={shlex.quote(environment[name])}" for name in _SHARED if name in environment]
+    return _EXPORTS.format(
+        programs=shlex.quote(str(Path(sys.executable).parent)),
+        url=shlex.quote(url),
+        bind=shlex.quote(url.removeprefix("http://")),
+        token_file=shlex.quote(str(folder.token_file)),
+        shared=" ".join(shared),
+    )
+
+
+def _banner(folder: DevFolder, url: str, environment: dict[str, str]) -> str:
     return _BANNER.format(
         console=_console(folder, url, environment),
         access=_access(environment),
+        trial_settings=_trial_settings(environment),
         url=url,
-        quoted_url=shlex.quote(url),
-        uri=shlex.quote(uri),
-        bind=shlex.quote(url.removeprefix("http://")),
-        key_file=shlex.quote(str(folder.key_file)),
-        token_file=shlex.quote(str(folder.token_file)),
-        programs=shlex.quote(str(Path(sys.executable).parent)),
+        env_file=shlex.quote(str(folder.env_file)),
         folder=folder.path,
+    )
+
+
+def _trial_settings(environment: dict[str, str]) -> str:
+    """Return which settings have the defaults of a trial, in a line each."""
+    return "".join(
+        f"\n{name}={value}: {effect}."
+        for name, (value, effect) in _TRIAL_SETTINGS.items()
+        if environment.get(name) == value
     )
 
 

@@ -1,4 +1,4 @@
-"""The folder of `dev`: its master key, its token and the port of its MongoDB."""
+"""The folder of `dev`: its master key, its token, the port of its MongoDB, and settings for a terminal."""
 
 import os
 import re
@@ -23,6 +23,7 @@ class DevFolder:
         self.path = path.absolute()
         self.key_file = self.path / "master.key"
         self.token_file = self.path / "token"
+        self.env_file = self.path / "env"
         self._port_file = self.path / "mongodb.port"
         try:
             path.mkdir(exist_ok=True)
@@ -47,6 +48,10 @@ class DevFolder:
     def keep_token(self, token: str) -> None:
         """Keep *token* for the next start, in a file for its owner only."""
         private_files.write(self.token_file, f"{token}\n".encode())
+
+    def keep_env(self, lines: str) -> None:
+        """Keep the *lines* that set up a terminal, in a file for its owner only."""
+        private_files.write(self.env_file, lines.encode())
 
     def keep_port(self, port: int) -> None:
         """Keep MongoDB's *port* for the next start."""
