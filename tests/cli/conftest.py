@@ -62,7 +62,7 @@ def served(app: Flask, tmp_path: Path) -> Iterator[Served]:
     requests: list[str] = []
     app.before_request(lambda: requests.append(request.path))
     server = make_server("127.0.0.1", 0, app, threaded=True)
-    thread = Thread(target=server.serve_forever)
+    thread = Thread(target=server.serve_forever, daemon=True)
     thread.start()
     (tmp_path / "home").mkdir()
     environment = {

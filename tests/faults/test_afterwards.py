@@ -38,9 +38,11 @@ def port() -> Iterator[int]:
     with HTTPServer(("127.0.0.1", 0), _Handler) as server:
         thread = Thread(target=server.serve_forever, args=[0.02])
         thread.start()
-        yield server.server_port
-        server.shutdown()
-        thread.join()
+        try:
+            yield server.server_port
+        finally:
+            server.shutdown()
+            thread.join()
 
 
 def test_a_secret_is_read_until_it_is_answered(port: int) -> None:

@@ -79,6 +79,8 @@ def authority(folder: Path) -> Iterator[Authority]:
         thread = Thread(target=server.serve_forever)
         thread.start()
         found.url = f"tsa+http://127.0.0.1:{server.server_port}"
-        yield found
-        server.shutdown()
-        thread.join()
+        try:
+            yield found
+        finally:
+            server.shutdown()
+            thread.join()

@@ -453,9 +453,11 @@ def test_a_service_that_is_never_ready_times_out(
     trial = module._Trial(SimpleNamespace(running=True), SimpleNamespace(poll=lambda: None), WholeLog())
     with HTTPServer(("127.0.0.1", 0), Unready) as server:
         Thread(target=server.serve_forever).start()
-        with pytest.raises(VaultError, match=message):
-            module._wait_until_ready("127.0.0.1", server.server_port, trial, module._Stop(), {})
-        server.shutdown()
+        try:
+            with pytest.raises(VaultError, match=message):
+                module._wait_until_ready("127.0.0.1", server.server_port, trial, module._Stop(), {})
+        finally:
+            server.shutdown()
 
 
 def test_a_missing_token_is_one_clear_line(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

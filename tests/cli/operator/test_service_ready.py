@@ -39,8 +39,10 @@ def replying(live: int, ready: int, tls: ssl.SSLContext | None = None) -> Iterat
         if tls:
             server.socket = tls.wrap_socket(server.socket, server_side=True)
         Thread(target=server.serve_forever).start()
-        yield f"127.0.0.1:{server.server_port}"
-        server.shutdown()
+        try:
+            yield f"127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
 
 
 def test_a_ready_service_is_reported(shared_service: Service, tmp_path: Path) -> None:
