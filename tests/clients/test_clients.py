@@ -28,12 +28,12 @@ PAGE = "docs/clients.md"
 #: The folders of the tools.
 _INSTALLED = (HERE / ".venv/bin", HERE / "node_modules/.bin")
 
-#: The output of the first steps, and of a cache afterwards.
+#: The output of the first steps in a folder, and of a cache afterwards.
 PRINTED = """\
 fetched b2xk
 updated to version 2
 refused 409 version_conflict
-listed first-steps/password
+listed {folder}/password
 fetched together bmV3
 created a token smt_
 refused 404 secret_not_found
@@ -54,6 +54,11 @@ class Client(NamedTuple):
     def id(self) -> str:
         """The name in letters and hyphens."""
         return re.sub(r"\W+", "-", self.name.lower())
+
+    @property
+    def steps(self) -> str:
+        """The commands that run the programs, which need names of their own each time."""
+        return self.commands[self.commands.index("export FOLDER=") :]
 
     @property
     def cached(self) -> str:
@@ -137,23 +142,26 @@ def run(command: str, service: Service, folder: Path, **environment: str) -> str
 def test_a_generated_client_works(
     client: Client, service: Service, environment: dict[str, str], tmp_path: Path
 ) -> None:
-    """The commands of the page generate and compile a client, and its programs reach the service."""
+    """The commands of the page generate and compile a client, and its programs reach the service, twice."""
     folder = tmp_path / client.folder.name
     shutil.copytree(client.folder, folder)
     admin = tokens(
         environment, tmp_path, *("create", "--name", "admin", "--role", "admin", "--namespace", client.id)
     )
-    printed = run(client.commands, service, folder, VAULT_URL=service.url, VAULT_TOKEN=admin)
-    assert printed.endswith(PRINTED + (USED if client.cached else "")), printed
+    twice = client.commands + client.steps
+    printed = run(twice, service, folder, VAULT_URL=service.url, VAULT_TOKEN=admin)
+    first, second = re.findall("^listed (.+)/password$", printed, re.MULTILINE)
+    shown = PRINTED + (USED if client.cached else "")
+    assert printed.endswith(shown.format(folder=first) + shown.format(folder=second)), printed
     # openapi-python-client leaves out what it does not understand, and reports only this.
     assert "Warning(s) encountered" not in printed
-    stored = service.post("/vault/secret/fetch", {"name": "first-steps/password"}, **bearer(admin))
+    stored = service.post("/vault/secret/fetch", {"name": f"{second}/password"}, **bearer(admin))
     assert stored.body == {"secret": "bmV3"}
     listed = service.post("/vault/token/list", {}, **bearer(admin)).body["tokens"]
-    [made] = [token for token in listed if token["name"] == "first-steps"]
+    [made] = [token for token in listed if token["name"] == second]
     assert set(made["scopes"]) == ROLES["reader"]
     if client.cached:
-        require_a_cache(client, service, environment, folder, admin)
+        require_a_cache(client, service, environment, folder, admin, second)
 
 
 class Session:
@@ -189,16 +197,21 @@ class Session:
 
 
 def require_a_cache(
-    client: Client, service: Service, environment: dict[str, str], folder: Path, admin: str
+    client: Client, service: Service, environment: dict[str, str], folder: Path, admin: str, steps: str
 ) -> None:
     """Require that the program asks the service no more than it has to, and survives an outage."""
 
     def update(value: str) -> None:
-        changed = {"name": "first-steps/password", "secret": value}
+        changed = {"name": f"{steps}/password", "secret": value}
         assert service.post("/vault/secret/update", changed, **bearer(admin)).status == 200
 
     with Gate(service.url) as gate:
-        variables = {"VAULT_URL": gate.url, "VAULT_TOKEN": admin, "RECEIPTS_FILE": "receipts"}
+        variables = {
+            "VAULT_URL": gate.url,
+            "VAULT_TOKEN": admin,
+            "RECEIPTS_FILE": "receipts",
+            "FOLDER": steps,
+        }
         gate.refusals += ["0", "1"]
         program = Session(client.cached, folder, **variables, MAX_AGE_SECONDS="3600")
         assert [program.use() for _ in range(3)] == ["using version 2"] * 3
@@ -213,7 +226,7 @@ def require_a_cache(
         assert gate.count == 5
         status, errors = program.end()
         assert status == 0, errors
-        assert errors.count("unavailable: keeping version 3 of first-steps/password") == 1
+        assert errors.count(f"unavailable: keeping version 3 of {steps}/password") == 1
         gate.is_open.set()
         aged = Session(client.cached, folder, **variables, MAX_AGE_SECONDS="0")
         assert aged.use() == "using version 3"

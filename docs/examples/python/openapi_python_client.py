@@ -22,26 +22,27 @@ from secret_manager_client.models import (
     VersionReference,
 )
 
+folder = os.environ["FOLDER"]
 with AuthenticatedClient(os.environ["VAULT_URL"], os.environ["VAULT_TOKEN"]) as client:
-    created = create_secret.sync(client=client, body=NewSecret("b2xk", name="first-steps/password"))
+    created = create_secret.sync(client=client, body=NewSecret("b2xk", name=f"{folder}/password"))
     fetched = fetch_secret.sync(client=client, body=VersionReference(secret_id=created.secret_id))
     print("fetched", fetched.secret)
 
-    update = NewVersion("bmV3", name="first-steps/password", expected_version=1)
+    update = NewVersion("bmV3", name=f"{folder}/password", expected_version=1)
     print("updated to version", update_secret.sync(client=client, body=update).version)
     conflict = update_secret.sync(client=client, body=update)
     if isinstance(conflict, Problem):
         print("refused", conflict.status, conflict.code)
 
-    page = list_secrets.sync(client=client, body=ListQuery(name_prefix="first-steps/"))
+    page = list_secrets.sync(client=client, body=ListQuery(name_prefix=f"{folder}/"))
     print("listed", *(secret.name for secret in page.secrets))
 
-    batch = fetch_secrets.sync(client=client, body=FetchBatch(name_prefix="first-steps/"))
+    batch = fetch_secrets.sync(client=client, body=FetchBatch(name_prefix=f"{folder}/"))
     print("fetched together", *(item.secret for item in batch.secrets))
 
-    token = create_token.sync(client=client, body=NewToken("first-steps", NewTokenRole.READER)).token
+    token = create_token.sync(client=client, body=NewToken(folder, NewTokenRole.READER)).token
     print("created a token", token[:4])
 
-    missing = fetch_secret.sync(client=client, body=VersionReference(name="first-steps/missing"))
+    missing = fetch_secret.sync(client=client, body=VersionReference(name=f"{folder}/missing"))
     if isinstance(missing, Problem):
         print("refused", missing.status, missing.code)

@@ -2,6 +2,7 @@
 
 import { Configuration, ProblemFromJSON, ResponseError, SecretsApi, TokensApi } from "./client";
 
+const folder = process.env.FOLDER;
 const configuration = new Configuration({
   basePath: process.env.VAULT_URL,
   accessToken: process.env.VAULT_TOKEN,
@@ -16,28 +17,28 @@ async function reportRefusal(error: unknown): Promise<void> {
 
 async function main(): Promise<void> {
   const { secretId } = await secrets.createSecret({
-    newSecret: { secret: "b2xk", name: "first-steps/password" },
+    newSecret: { secret: "b2xk", name: `${folder}/password` },
   });
   const fetched = await secrets.fetchSecret({ versionReference: { secretId } });
   console.log("fetched", fetched.secret);
 
-  const update = { name: "first-steps/password", secret: "bmV3", expectedVersion: 1 };
+  const update = { name: `${folder}/password`, secret: "bmV3", expectedVersion: 1 };
   const updated = await secrets.updateSecret({ newVersion: update });
   console.log("updated to version", updated.version);
   await secrets.updateSecret({ newVersion: update }).catch(reportRefusal);
 
-  const page = await secrets.listSecrets({ listQuery: { namePrefix: "first-steps/" } });
+  const page = await secrets.listSecrets({ listQuery: { namePrefix: `${folder}/` } });
   console.log("listed", ...page.secrets.map((secret) => secret.name));
 
-  const batch = await secrets.fetchSecrets({ fetchBatch: { namePrefix: "first-steps/" } });
+  const batch = await secrets.fetchSecrets({ fetchBatch: { namePrefix: `${folder}/` } });
   console.log("fetched together", ...batch.secrets.map((item) => item.secret));
 
   const tokens = new TokensApi(configuration);
-  const { token } = await tokens.createToken({ newToken: { name: "first-steps", role: "reader" } });
+  const { token } = await tokens.createToken({ newToken: { name: `${folder}`, role: "reader" } });
   console.log("created a token", token.slice(0, 4));
 
   await secrets
-    .fetchSecret({ versionReference: { name: "first-steps/missing" } })
+    .fetchSecret({ versionReference: { name: `${folder}/missing` } })
     .catch(reportRefusal);
 }
 

@@ -3,6 +3,7 @@
 import createClient from "openapi-fetch";
 import type { components, paths } from "./schema";
 
+const folder = process.env.FOLDER;
 const client = createClient<paths>({
   baseUrl: process.env.VAULT_URL,
   headers: { Authorization: `Bearer ${process.env.VAULT_TOKEN}` },
@@ -14,7 +15,7 @@ function reportRefusal(problem?: components["schemas"]["Problem"]): void {
 
 async function main(): Promise<void> {
   const created = await client.POST("/vault/secret/create", {
-    body: { secret: "b2xk", name: "first-steps/password" },
+    body: { secret: "b2xk", name: `${folder}/password` },
   });
   if (created.error) {
     reportRefusal(created.error);
@@ -25,21 +26,21 @@ async function main(): Promise<void> {
   });
   console.log("fetched", fetched.data?.secret);
 
-  const update = { name: "first-steps/password", secret: "bmV3", expected_version: 1 };
+  const update = { name: `${folder}/password`, secret: "bmV3", expected_version: 1 };
   const updated = await client.POST("/vault/secret/update", { body: update });
   console.log("updated to version", updated.data?.version);
   reportRefusal((await client.POST("/vault/secret/update", { body: update })).error);
 
-  const page = await client.POST("/vault/secret/list", { body: { name_prefix: "first-steps/" } });
+  const page = await client.POST("/vault/secret/list", { body: { name_prefix: `${folder}/` } });
   console.log("listed", ...(page.data?.secrets ?? []).map((secret) => secret.name));
 
-  const batch = await client.POST("/vault/secret/fetch-batch", { body: { name_prefix: "first-steps/" } });
+  const batch = await client.POST("/vault/secret/fetch-batch", { body: { name_prefix: `${folder}/` } });
   console.log("fetched together", ...(batch.data?.secrets ?? []).map((item) => item.secret));
 
-  const token = await client.POST("/vault/token/create", { body: { name: "first-steps", role: "reader" } });
+  const token = await client.POST("/vault/token/create", { body: { name: `${folder}`, role: "reader" } });
   console.log("created a token", token.data?.token.slice(0, 4));
 
-  const missing = await client.POST("/vault/secret/fetch", { body: { name: "first-steps/missing" } });
+  const missing = await client.POST("/vault/secret/fetch", { body: { name: `${folder}/missing` } });
   reportRefusal(missing.error);
 }
 

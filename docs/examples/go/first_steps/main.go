@@ -43,8 +43,10 @@ func main() {
 	api := client.NewAPIClient(configuration)
 	ctx := context.WithValue(context.Background(), client.ContextAccessToken, os.Getenv("VAULT_TOKEN"))
 
+	folder := os.Getenv("FOLDER")
+
 	secret := client.NewNewSecret("b2xk")
-	secret.SetName("first-steps/password")
+	secret.SetName(folder + "/password")
 	created, _, err := api.SecretsAPI.CreateSecret(ctx).NewSecret(*secret).Execute()
 	id := require(created, err).SecretId
 	reference := client.NewVersionReference()
@@ -53,7 +55,7 @@ func main() {
 	fmt.Println("fetched", require(fetched, err).Secret)
 
 	update := client.NewNewVersion("bmV3")
-	update.SetName("first-steps/password")
+	update.SetName(folder + "/password")
 	update.SetExpectedVersion(1)
 	updated, _, err := api.SecretsAPI.UpdateSecret(ctx).NewVersion(*update).Execute()
 	fmt.Println("updated to version", require(updated, err).Version)
@@ -61,24 +63,24 @@ func main() {
 	reportRefusal(err)
 
 	query := client.NewListQuery()
-	query.SetNamePrefix("first-steps/")
+	query.SetNamePrefix(folder + "/")
 	page, _, err := api.SecretsAPI.ListSecrets(ctx).ListQuery(*query).Execute()
 	for _, listed := range require(page, err).Secrets {
 		fmt.Println("listed", listed.GetName())
 	}
 
 	prefix := client.NewFetchBatch()
-	prefix.SetNamePrefix("first-steps/")
+	prefix.SetNamePrefix(folder + "/")
 	batch, _, err := api.SecretsAPI.FetchSecrets(ctx).FetchBatch(*prefix).Execute()
 	for _, item := range require(batch, err).Secrets {
 		fmt.Println("fetched together", item.GetSecret())
 	}
 
-	wanted := client.NewNewToken("first-steps")
+	wanted := client.NewNewToken(folder)
 	wanted.SetRole("reader")
 	token, _, err := api.TokensAPI.CreateToken(ctx).NewToken(*wanted).Execute()
 	fmt.Println("created a token", require(token, err).Token[:4])
 
-	_, _, err = api.SecretsAPI.FetchSecret(ctx).VersionReference(named("first-steps/missing")).Execute()
+	_, _, err = api.SecretsAPI.FetchSecret(ctx).VersionReference(named(folder + "/missing")).Execute()
 	reportRefusal(err)
 }
