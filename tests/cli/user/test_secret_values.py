@@ -12,6 +12,7 @@ from tests.cli.people import Person
 from tests.support.access import bearer, make_token
 from tests.support.lifecycle import UNKNOWN_ID, trail
 from tests.support.rotation import Stored
+from vault.cli.user import secret_values
 from vault.client.secrets import Secrets
 from vault.core.errors import ServiceUnavailableError
 
@@ -45,6 +46,57 @@ def test_a_value_is_typed_twice_at_a_hidden_prompt(person: Person) -> None:
     assert "values differ" in person.fails_to("secret", "set", NAME, send="hunter3\nhunter4\n", code=1)
     assert "there is no value" in person.fails_to("secret", "set", NAME, send="\n\n", code=1)
     assert person.does("secret", "get", NAME) == "hunter2"
+
+
+def test_fields_make_an_object(person: Person, tmp_path: Path) -> None:
+    """`--field` stores canonical JSON, of texts from hidden prompts, files and standard input."""
+    person.sit_at_terminal("<stdin>")
+    fields = ("--field", "username", "--field", "password")
+    result = person.try_to("secret", "set", NAME, *fields, send="h\u00e4ns\nh\u00e4ns\nhunter2\nhunter2\n")
+    assert result.exit_code == 0
+    assert "hunter" not in result.output
+    assert person.does("secret", "get", NAME) == '{"password":"hunter2","username":"h\u00e4ns"}'
+    assert "there is no value" in person.fails_to("secret", "set", NAME, "--field", "a", send="\n", code=1)
+    person.sit_at_terminal()
+    (tmp_path / "key").write_text("a=b\n")
+    person.does("secret", "set", NAME, "--field", f"key=@{tmp_path / 'key'}", "--field", "in=-", send=b"x")
+    assert person.does("secret", "get", NAME) == '{"in":"x","key":"a=b\\n"}'
+    assert person.does("secret", "get", NAME, "--field", "in") == "x"
+
+
+def test_a_field_that_is_not_text_or_too_long_is_refused(
+    person: Person, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Fields are texts, and the whole object has the maximum size of a value."""
+    assert "UTF-8" in person.fails_to("secret", "set", NAME, "--field", "a=-", send=b"\xff", code=1)
+    monkeypatch.setattr(secret_values, "MAX_VALUE_BYTES", 8)
+    assert "8 bytes" in person.fails_to("secret", "set", NAME, "--field", "a=-", send=b"12345678", code=1)
+    assert person.calls == []
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        ("password=hunter2",),
+        ("password=@hunter2",),
+        ("password=@",),
+        ("password=",),
+        ("=hunter2",),
+        ("\udcff=hunter2",),
+        ("hunter\a=-",),
+        ("hunter", "hunter=-"),
+        ("a=-", "b=-"),
+        ("password",),
+        ("password=-", "--generate", "8"),
+    ],
+)
+def test_a_value_is_never_the_text_of_a_field(person: Person, fields: tuple[str, ...]) -> None:
+    """A value after `=` is a usage error, as are repeated fields and prompts without a terminal."""
+    first, *rest = fields
+    options = rest if rest[:1] == ["--generate"] else [part for field in rest for part in ("--field", field)]
+    line = person.fails_to("secret", "set", NAME, "--field", first, *options, send=b"x", code=2)
+    assert "hunter" not in line
+    assert person.calls == []
 
 
 @pytest.mark.promise("commands")

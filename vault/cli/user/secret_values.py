@@ -1,6 +1,7 @@
 """The commands `secret get` and `secret set`: values of secrets."""
 
 import json
+import os
 import sys
 from base64 import b64encode
 from contextlib import AbstractContextManager, nullcontext, suppress
@@ -17,7 +18,7 @@ from vault.cli.user.secret_generate import LENGTH, random_text
 from vault.client import private_files
 from vault.client.secrets import MAX_VALUE_BYTES, Fetched, Secrets, all_of, is_id, reference
 from vault.client.service import Service
-from vault.core import strict_json
+from vault.core import kv_values, strict_json
 from vault.core.errors import FieldNotFoundError, VaultError
 from vault.core.limits import MAX_READS
 from vault.core.text import is_shown
@@ -27,6 +28,8 @@ _INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path
 
 #: Standard input or output, in place of a file.
 _STANDARD = Path("-")
+
+_FIELD_FORMS = "must be KEY for a hidden prompt, KEY=@FILE, or KEY=- for standard input"
 
 _AS_VALUE = "--base64, --field, --out and --json are alternatives"
 
@@ -73,10 +76,38 @@ def get(
         _print(found.value if field is None else _field(found.value, field))
 
 
+def _field_source(text: str) -> tuple[str, Path | None]:
+    """Return the name of a field and the file of its value, or None for a prompt.
+
+    The message does not have the text: it may be a value.
+    """
+    key, separator, source = text.partition("=")
+    if not key or not is_shown(key):
+        raise click.BadParameter(_FIELD_FORMS)
+    if not separator:
+        return key, None
+    if source == "-":
+        return key, _STANDARD
+    if not source.startswith("@"):
+        raise click.BadParameter(f"{_FIELD_FORMS}: other users can see a value that is an argument")
+    path = Path(source[1:])
+    if path != _STANDARD and (path.is_dir() or not os.access(path, os.R_OK)):
+        raise click.BadParameter(f"{_FIELD_FORMS}: the file cannot be read")
+    return key, path
+
+
 @click.command("set")
 @click.argument("secret", metavar="NAME", type=parameters.secret)
 @click.argument("values", metavar="", nargs=-1, type=click.UNPROCESSED)
 @click.option("--from-file", metavar="FILE", type=_INPUT, help="Store the content of a file, byte for byte.")
+@click.option(
+    "--field",
+    "fields",
+    metavar="KEY[=@FILE|=-]",
+    multiple=True,
+    type=_field_source,
+    help="A field of a JSON object, from a hidden prompt, a file or standard input. Can be repeated.",
+)
 @click.option(
     "--generate",
     metavar="N",
@@ -108,6 +139,7 @@ def set_value(
     secret: str,
     values: tuple[str, ...],
     from_file: Path | None,
+    fields: tuple[tuple[str, Path | None], ...],
     generate: int | None,
     ttl: timedelta | None,
     max_reads: int | None,
@@ -127,11 +159,12 @@ def set_value(
             "A value cannot be an argument, because other users can see those. Leave it out, and type it at "
             "the prompt, or send it to standard input."
         )
-    if from_file and generate:
-        raise click.UsageError("--from-file and --generate are alternatives: choose one of them.")
+    if sum(map(bool, (from_file, fields, generate))) > 1:
+        raise click.UsageError("--from-file, --field and --generate are alternatives: choose one of them.")
+    _require_sources(fields)
     if canary and (expected_version or is_id(secret)):
         raise click.UsageError("--canary is for a new secret, by its name.")
-    value = new_value(secret, from_file, generate, output)
+    value = _object(fields, output) if fields else new_value(secret, from_file, generate, output)
     properties: dict[str, Any] = {
         "labels": dict(labels) or None,
         "ttl_seconds": int(ttl.total_seconds()) if ttl else None,
@@ -169,8 +202,38 @@ def new_value(secret: str, from_file: Path | None, generate: int | None, output:
             output.note("note: the value ends with a newline, which is part of it; printf sends none")
     if not value:
         raise VaultError("there is no value", hint="send one to standard input, or use --generate")
+    _require_size(value)
+    return value
+
+
+def _require_size(value: bytes) -> None:
     if len(value) > MAX_VALUE_BYTES:
         raise VaultError(f"the value has more than {MAX_VALUE_BYTES} bytes", hint="store a key to it instead")
+
+
+def _require_sources(fields: tuple[tuple[str, Path | None], ...]) -> None:
+    """Require that each of *fields* has a name and a source of its own; no message has a name."""
+    paths = [path for _, path in fields]
+    if len(dict(fields)) < len(fields):
+        raise click.UsageError("A --field is given twice.")
+    if paths.count(_STANDARD) > 1:
+        raise click.UsageError("Only one --field can be standard input.")
+    if None in paths and not sys.stdin.isatty():
+        raise click.UsageError(
+            "A prompt for a --field needs a terminal. Without one, use KEY=@FILE or KEY=-."
+        )
+
+
+def _object(fields: tuple[tuple[str, Path | None], ...], output: Output) -> bytes:
+    """Return the JSON object of *fields*, as Vault's API stores it."""
+    texts = {}
+    for key, path in fields:
+        try:
+            texts[key] = new_value(key, path, None, output).decode()
+        except UnicodeDecodeError:
+            raise VaultError(f"the field {key} is not text in UTF-8", hint="store its base64") from None
+    value = kv_values.encode(texts)
+    _require_size(value)
     return value
 
 
