@@ -6,7 +6,7 @@ if __name__ == "__main__":
     try:
         import pytest
 
-        sys.exit(pytest.console_main())
+        sys.exit(pytest.main())
     except KeyboardInterrupt:
         sys.stderr.write("interrupted\n")
         # As pytest does later.
