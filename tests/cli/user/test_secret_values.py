@@ -48,8 +48,8 @@ def test_a_value_is_typed_twice_at_a_hidden_prompt(person: Person) -> None:
     assert person.does("secret", "get", NAME) == "hunter2"
 
 
-def test_fields_make_an_object(person: Person, tmp_path: Path) -> None:
-    """`--field` stores canonical JSON, of texts from hidden prompts, files and standard input."""
+def test_fields_make_an_object(person: Person, client: FlaskClient, tmp_path: Path) -> None:
+    """`--field` stores an object of Vault's API, of texts from hidden prompts, files and standard input."""
     person.sit_at_terminal("<stdin>")
     fields = ("--field", "username", "--field", "password")
     result = person.try_to("secret", "set", NAME, *fields, send="h\u00e4ns\nh\u00e4ns\nhunter2\nhunter2\n")
@@ -62,6 +62,9 @@ def test_fields_make_an_object(person: Person, tmp_path: Path) -> None:
     person.does("secret", "set", NAME, "--field", f"key=@{tmp_path / 'key'}", "--field", "in=-", send=b"x")
     assert person.does("secret", "get", NAME) == '{"in":"x","key":"a=b\\n"}'
     assert person.does("secret", "get", NAME, "--field", "in") == "x"
+    token = {"X-Vault-Token": person.environment["VAULT_TOKEN"]}
+    read = client.get(f"/v1/secret/data/{NAME}", headers=token).get_json(force=True)
+    assert read["data"]["data"] == {"key": "a=b\n", "in": "x"}
 
 
 def test_a_field_that_is_not_text_or_too_long_is_refused(
