@@ -298,6 +298,15 @@ def test_following_does_not_show_itself_in_any_namespace(signed_in: SignIn) -> N
         assert not [row for row in reply["rows"] if row["action"] == "audit_query"]
 
 
+def test_following_shows_the_queries_of_ones_token_elsewhere(signed_in: SignIn) -> None:
+    """A query over the API with the follower's token is shown: someone else can have the token."""
+    foreign = signed_in("eve", role="admin", namespace="team")
+    cursor = foreign.get("audit").text.partition('name="cursor" value="')[2].partition('"')[0]
+    record(Action.AUDIT_QUERY, Principal(name="team/eve", namespace="team"))
+    rows = foreign.send("audit/follow", cursor=cursor).json["rows"]
+    assert [row["principal"] for row in rows if row["action"] == "audit_query"] == ["team/eve"]
+
+
 def test_who_sees_one_namespace_sees_nothing_of_all(signed_in: SignIn) -> None:
     """Outside the default namespace, the screens of the whole trail are for those who see it."""
     own = signed_in("eve", role="admin", namespace="team")

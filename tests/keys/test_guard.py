@@ -204,6 +204,18 @@ def test_readiness_shows_no_other_text_than_key_ids(watch: KeyringGuard, stored:
     assert "<b>" not in text
 
 
+@pytest.mark.usefixtures("database")
+@pytest.mark.parametrize(("signer", "is_shown"), [("<b>", False), ("f" * 16, True)])
+def test_readiness_shows_no_other_text_than_a_signer(
+    watch: KeyringGuard, stored: Stored, signer: str, is_shown: bool
+) -> None:
+    """Someone can store any text as the signer of the trail, too."""
+    stored["keys"].insert_one({"_id": "claims", "workers": [], "trail": {"signer": signer}})
+    with pytest.raises(KeyMissingError) as caught:
+        watch.require()
+    assert (signer in str(caught.value)) is is_shown
+
+
 @pytest.mark.usefixtures("seldom")
 def test_a_key_in_use_by_a_replica_is_missing_too(
     client: FlaskClient, stored: Stored, caplog: pytest.LogCaptureFixture

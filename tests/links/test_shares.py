@@ -287,6 +287,8 @@ def test_a_value_opens_only_under_its_own_token(alice: Sender, stored: Stored) -
     other = alice.share(secret="b3RoZXI=", passphrase="right")
     stored.secrets.update_one({"_id": {"$ne": first["_id"]}}, {"$set": {"envelope": first["envelope"]}})
     assert alice.open("share/open", {"token": other, "passphrase": "right"}, 500).json["code"] == "decryption"
+    stored.secrets.update_one({"_id": first["_id"]}, {"$set": {"tries": None}})
+    alice.open("share/open", {"token": token, "passphrase": "wrong"}, 403)
     stored.secrets.update_one({"_id": first["_id"]}, {"$set": {"tries": "many"}})
     alice.open("share/open", {"token": token, "passphrase": "right"}, 404)
 

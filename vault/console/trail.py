@@ -147,7 +147,7 @@ def _is_following(entry: Mapping[str, Any], principal: str) -> bool:
     # Those of others are shown: no one can read the trail unseen.
     is_own_query = entry.get("action") == Action.AUDIT_QUERY and entry.get("principal") == principal
     details = entry.get("details")
-    return is_own_query and isinstance(details, dict) and details.keys() <= {"via", "namespace"}
+    return is_own_query and isinstance(details, dict) and details.get("via") == "console"
 
 
 def _rows(entries: Sequence[Mapping[str, Any]], which: Filter, person: Principal) -> list[Row]:

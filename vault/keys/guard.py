@@ -45,8 +45,9 @@ INTERVAL_SECONDS = 5.0
 #: Seconds between two searches for keys in use, of a process whose claim holds.
 SEARCH_INTERVAL_SECONDS = 60.0
 
-#: Key IDs in the reply to a probe: anyone who can write to the database can store any number of any text.
-_KEY_ID = re.compile("[0-9a-f]{16}")
+#: IDs of keys and signers in the reply to a probe: anyone who can write to the database can store any number
+#: of any text.
+_ID = re.compile("[0-9a-f]{16}")
 _MAX_NAMES = 3
 
 #: Seconds after a check for which its claim certainly holds.
@@ -235,10 +236,11 @@ class KeyringGuard:
     def _missing_error(self, found: Disagreement) -> KeyMissingError:
         """Return the error about missing keys. Probes get its message, and need no credential."""
         others = sorted(found.missing - {self._keyring.primary.id})
-        names = [key_id for key_id in others if _KEY_ID.fullmatch(key_id)][:_MAX_NAMES]
+        names = [key_id for key_id in others if _ID.fullmatch(key_id)][:_MAX_NAMES]
         if len(others) > len(names):
             names.append(f"{len(others) - len(names)} more")
-        return _error(self._keyring, names, found)
+        signer = found.signer if _ID.fullmatch(found.signer) else ""
+        return _error(self._keyring, names, replace(found, signer=signer))
 
     def _see(self, found: Disagreement, *, is_restored: bool) -> None:
         """Keep the result of a check, and log it if it changed."""

@@ -54,7 +54,7 @@ def hold(accessor: str) -> Try | None:
         )
     if found is None:
         return None
-    return Try(accessor, token, found.get("tries", 0) + len(found["held_tries"]))
+    return Try(accessor, token, (found.get("tries") or 0) + len(found["held_tries"]))
 
 
 def count(held: Try) -> None:
