@@ -293,6 +293,13 @@ def test_a_value_opens_only_under_its_own_token(alice: Sender, stored: Stored) -
     alice.open("share/open", {"token": token, "passphrase": "right"}, 404)
 
 
+def test_a_link_that_ended_asks_for_no_credential(alice: Sender) -> None:
+    """The password of a proxy in front of the service has nothing to do with a link."""
+    body, header = {"token": WrappingToken.new().text}, {"Authorization": "Basic YTpi"}
+    refused = [alice.open("share/describe", body, 404, **sent).json["detail"] for sent in ({}, header)]
+    assert refused[0] == refused[1]
+
+
 def test_a_share_is_no_wrapped_reply(alice: Sender, app: Flask) -> None:
     """Vault's API neither opens nor spends a share, and no reference finds it."""
     token = alice.share(secret=VALUE)

@@ -1,8 +1,8 @@
 """Agreement of a process with its database on the master keys in use, the audit trail and authentication.
 
 A process that lacks a key in use, or disagrees on the trail, must not write. One without authentication must
-not serve a database that was served with it. The service checks that with a
-`KeyringGuard` before it first serves and every few seconds; commands check it once, by `require_agreement`.
+not serve a database that was served with it. The service checks that with a `KeyringGuard` before it first
+serves and every few seconds; commands check it once, by `require_agreement`.
 
 All that encrypts has a claim, and claims under keys that another claim lacks exclude each other. So a process
 that has a claim, and then finds no foreign key among the stored ones, need not search again while it holds.

@@ -7,7 +7,7 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from vault.api.http import auth
 from vault.api.http.prefixes import REST
-from vault.core.errors import CredentialRequiredError, InvalidCredentialError
+from vault.core.errors import CredentialRequiredError, InvalidCredentialError, InvalidLinkError
 
 _BEARER = "Send it in the header `Authorization`, after `Bearer` and a space."
 _POST = "Send POST, with a JSON body."
@@ -16,6 +16,8 @@ _POST = "Send POST, with a JSON body."
 def about(error: Exception, req: Request) -> str:
     """Return the hint for the sender of *req*, which *error* refuses; empty for none."""
     if not req.path.startswith(REST):
+        return ""
+    if isinstance(error, InvalidLinkError):
         return ""
     if isinstance(error, CredentialRequiredError | InvalidCredentialError):
         return _BEARER if auth.has_another_scheme(req) else ""

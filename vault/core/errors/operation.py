@@ -60,7 +60,7 @@ class KeyringFileUnknownError(KeyMissingError):
         hint = "put the newest keyring file back, or look at all keys and slots of this one, and run "
         hint += "`secret-manager keys custody check --accept`"
         if is_primary:
-            hint = "make a key the primary one that the trail knows"
+            hint = "make a key that the trail knows the primary one"
         VaultError.__init__(self, f"the keyring file is not confirmed by its keys{names}", hint=hint)
         self.unknown = unknown
 
