@@ -137,4 +137,4 @@ def test_another_servers_reply_is_one_line(
 ) -> None:
     """A reply that this service does not send is an error, with the exit code 5."""
     monkeypatch.setattr(Service, "call", lambda *_, **__: reply)
-    assert "another reply than expected" in auditor.fails_to("audit", "query", code=5)
+    assert "another reply than expected" in auditor.fails_to("audit", "query", "--json", code=5)
