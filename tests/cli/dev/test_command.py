@@ -231,8 +231,10 @@ def _check_banner(dev: Dev) -> None:
 def _check_settings(dev: Dev, sourced: str) -> None:
     """Require that the service, and a command in its own process, allow webhooks on this machine.
 
-    A deleted secret can be restored.
+    A deleted secret can be restored. A setting of an earlier run does not stay in the terminal.
     """
+    left = _paste(dev, "export AUTH_ENABLED=true", sourced, 'printf "%s" "${AUTH_ENABLED-unset}"')
+    assert left == "unset"
     headers = {"Authorization": f"Bearer {(dev.folder / '.dev' / 'token').read_text().strip()}"}
     webhook = {"url": "http://127.0.0.1:9/", "events": ["secret.created"]}
     created = requests.post(f"{dev.url}/vault/webhook/create", json=webhook, headers=headers, timeout=30)

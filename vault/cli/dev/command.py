@@ -76,7 +76,9 @@ Your data, the master key, the token and the log are in {folder}. Press Ctrl-C t
 
 
 #: The content of the file that a terminal reads. It names the file of the token, so that it stays valid.
-_EXPORTS = """export PATH={programs}:"$PATH"
+#: First, it unsets what an earlier run has left there.
+_EXPORTS = """unset {names}
+export PATH={programs}:"$PATH"
 export VAULT_URL={url} BIND={bind} VAULT_TOKEN="$(cat {token_file})"
 export {shared}
 """
@@ -215,6 +217,7 @@ def _exports(folder: DevFolder, url: str, environment: dict[str, str]) -> str:
         url=shlex.quote(url),
         bind=shlex.quote(url.removeprefix("http://")),
         token_file=shlex.quote(str(folder.token_file)),
+        names=" ".join(_SHARED),
         shared=" ".join(shared),
     )
 
@@ -368,6 +371,6 @@ def _wait_until_ready(host: str, port: int, trial: _Trial, stop: _Stop, environm
             raise VaultError(
                 f"the service did not become ready in {_READY_TIMEOUT_SECONDS} s; "
                 f"its last reply: {last_reply}",
-                hint="see its messages above",
+                hint=f"see its messages above; its master key is that in {_FOLDER}/master.key",
             )
         trial.pause()
