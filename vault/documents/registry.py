@@ -231,7 +231,9 @@ class Worker:
         if self._id and self._renew(_collection()):
             return
         own = {"worker": self._name, "keyring": self._keyring, "renewed_at": "$$NOW"}
-        taken = [{"$set": own | ({"auth": self._name} if self._auth_enabled else {})}]
+        if self._auth_enabled:
+            own["auth"] = self._name
+        taken = [{"$set": own}]
         ended = {"worker": {"$exists": True}, "$expr": {"$not": [_MAY_RUN]}}
         self._renewed = monotonic()
         found = _collection().find_one_and_update(ended, taken, projection=["_id"])
