@@ -1,4 +1,4 @@
-"""The tests of each promise: `python -m tests.docs.promises` writes the list of all marked tests."""
+"""The tests of each promise: `python -m tests.docs.promises` prints all marked tests."""
 
 import ast
 import re
@@ -7,7 +7,6 @@ from collections.abc import Iterable, Iterator
 from tests.docs.documents import DOCUMENTS, ROOT, headings
 
 PROMISES = "docs/promises.md"
-LIST = ROOT / "docs" / "promises-tests.txt"
 
 #: A heading of the page by the key of its marker: its number, or its first word.
 HEADINGS: dict[object, str] = {}
@@ -33,10 +32,9 @@ def listed(marked: Iterable[tuple[object, str]]) -> str:
     tests: dict[object, list[str]] = {key: [] for key in HEADINGS}
     for key, name in marked:
         tests[key].append(name)
-    parts = ["Tests of each promise, from their markers. Written by `python -m tests.docs.promises`.\n"]
-    parts += ["".join(f"{line}\n" for line in [HEADINGS[key], *names]) for key, names in tests.items()]
+    parts = ["".join(f"{line}\n" for line in [HEADINGS[key], *names]) for key, names in tests.items()]
     return "\n".join(parts)
 
 
 if __name__ == "__main__":
-    LIST.write_text(listed(marked()))
+    print(listed(marked()), end="")  # noqa: T201 - the command

@@ -1,0 +1,1 @@
+"""What every floor may use, and knows nothing of the service."""

@@ -1,0 +1,143 @@
+"""What a feature may bring to the house: one declaration, read by the tables of every floor.
+
+A feature is a folder of `vault/features/`: one capability, whole. The list there is the only place that names
+it. A declaration is data. It names code by paths of the form `module:name`, which are loaded when they are
+needed: a list of commands, or a command of another feature, loads none of it. Words that are stored for ever
+(audit actions, scopes, purposes of keys) are the core's, as they outlive a feature.
+"""
+
+from collections.abc import Collection as Names
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+from pkgutil import resolve_name
+from typing import Any, Protocol
+
+from vault.core.errors import VaultError
+
+
+class Task(Protocol):
+    """What a feature does beside requests, in threads of its own."""
+
+    def start(self) -> None:
+        """Start, once the keys are claimed and the trail has begun; later calls do nothing."""
+
+    def close(self) -> None:
+        """Stop."""
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """What operators should know; `ready` shows it."""
+
+
+@dataclass(frozen=True, slots=True)
+class Collection:
+    """A collection: what the service's MongoDB user may do in it, and whether backups have it."""
+
+    actions: tuple[str, ...]
+    is_kept: bool = True
+
+
+@dataclass(frozen=True, slots=True)
+class Screen:
+    """A screen of the console that each page leads to."""
+
+    #: The scope that it needs.
+    scope: str
+    #: The name of its view, with its blueprint.
+    endpoint: str
+    label: str
+    #: The value of the argument `show`.
+    show: str | None = None
+    #: True if it is about all namespaces.
+    is_of_all: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Panel:
+    """A part that a feature adds to a page of the console."""
+
+    #: The name of the page's template, such as `secret`.
+    page: str
+    #: The template of the part.
+    template: str
+    #: The path of a function of the page's values that returns more of them, if it needs any.
+    values: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class Command:
+    """A command: the path of its function, and the first sentence of its help text where a list shows it."""
+
+    function: str
+    summary: str = ""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feature:
+    """A capability. Every field but the name is optional."""
+
+    name: str
+    #: Its errors. Each class has its `refusal`.
+    errors: tuple[type[VaultError], ...] = ()
+    #: The path of its settings: a dataclass whose fields are made by `vault.config.fields.setting`.
+    settings: str = ""
+    #: Its collections by name, and the paths of its sealed documents, which end with their creator.
+    collections: Mapping[str, Collection] = field(default_factory=dict)
+    documents: tuple[str, ...] = ()
+    #: Paths of functions of `vault.parts.Parts`: they yield its services, and the tasks of a worker.
+    services: str = ""
+    tasks: str = ""
+    #: Paths of the blueprints of its operations, and of its pages of the console.
+    blueprints: tuple[str, ...] = ()
+    pages: tuple[str, ...] = ()
+    screens: tuple[Screen, ...] = ()
+    panels: tuple[Panel, ...] = ()
+    #: Its commands by their words, such as `secret share`.
+    commands: Mapping[str, Command] = field(default_factory=dict)
+
+
+@cache
+def features() -> tuple[Feature, ...]:
+    """Return the features, in their order everywhere. By name: no floor imports one above it."""
+    found: tuple[Feature, ...] = resolve_name("vault.features:FEATURES")
+    return found
+
+
+def active(off: Names[str]) -> tuple[Feature, ...]:
+    """Return the features without those whose names are in *off*."""
+    return tuple(feature for feature in features() if feature.name not in off)
+
+
+def errors() -> list[type[VaultError]]:
+    """Return the errors of all features."""
+    return [error for feature in features() for error in feature.errors]
+
+
+def collections() -> dict[str, Collection]:
+    """Return the collections of all features by name."""
+    return {name: one for feature in features() for name, one in feature.collections.items()}
+
+
+def documents() -> list[Any]:
+    """Return the classes of the sealed documents of all features."""
+    return resolved(path for feature in features() for path in feature.documents)
+
+
+def settings() -> list[Any]:
+    """Return the settings of all features: dataclasses."""
+    return resolved(feature.settings for feature in features() if feature.settings)
+
+
+def commands(group: str = "") -> Iterator[tuple[str, Command]]:
+    """Yield the name of each command of *group*, or of the top level, with the command."""
+    for feature in features():
+        for words, command in feature.commands.items():
+            parent, _, name = words.rpartition(" ")
+            if parent == group:
+                yield name, command
+
+
+def resolved(paths: Iterable[str]) -> list[Any]:
+    """Return what *paths* name."""
+    return [resolve_name(path) for path in paths]
