@@ -22,6 +22,7 @@ from vault.auth.tokens.ended import EndedTokens
 from vault.auth.tokens.others import OtherTokens
 from vault.auth.tokens.own_credential import OwnCredential
 from vault.auth.tokens.uses import TokenUses
+from vault.common import feature
 from vault.config.dotenv import dotenv_path
 from vault.config.settings import Settings
 from vault.config.summary import summary
@@ -68,6 +69,7 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
     )
     outage.current.begin(database.is_without_primary)
     parts = Parts(settings, database, auth_enabled=settings.auth_enabled)
+    active = feature.features()
     keyring, guard, token_keys = parts.keyring, parts.guard, parts.token_keys
     encrypt_on_save = EncryptOnSave(keyring)
     encrypt_on_save.connect()
@@ -90,6 +92,11 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
         witnesses,
         parts.rotations.runner,
         Compaction(keyring),
+        [
+            task
+            for tasks in feature.resolved(one.tasks for one in active if one.tasks)
+            for task in tasks(parts)
+        ],
     )
     creates, changes = parts.secrets, parts.changes
     authenticator = Authenticator(
@@ -108,6 +115,7 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
         rotations=parts.rotations,
         witnessed=WitnessedCheckpoints(keyring),
         keys=KeyStatuses(keyring, has_file=settings.master_keyring_file is not None),
+        features=parts.features,
         versions=VersionWriter(keyring, guard),
         metadata=MetadataWriter(keyring, guard, changes.retention),
         upsert=Upsert(creates, changes),
@@ -137,7 +145,7 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
     # Signals reference their receivers weakly; this keeps them alive as long as the application.
     app.extensions[CLOSE] = close
     tracing.connect(app)
-    api.init_app(app, services, settings)
+    api.init_app(app, services, settings, active)
     if settings.console_enabled:
         console.init_app(app, needs_reason=settings.console_reason_required)
     if settings.metrics_bind and metrics.FOLDER:

@@ -1,5 +1,8 @@
 """The parts that the service and operators' commands share, wired by the settings."""
 
+from functools import cached_property
+from typing import Any, TypeVar
+
 from vault.audit.sinks import sink
 from vault.audit.streams import signing_keys
 from vault.audit.witness.witness import Witness
@@ -11,6 +14,7 @@ from vault.auth.jwts.roles import Roles
 from vault.auth.jwts.verification import settings_authenticator
 from vault.auth.token_keys import TokenKeys
 from vault.auth.tokens.tokens import Tokens
+from vault.common import feature
 from vault.config.settings import Settings
 from vault.crypto import Keyring
 from vault.documents import Database
@@ -22,6 +26,8 @@ from vault.rotation.run import Tools
 from vault.secrets.changes import SecretWriter
 from vault.secrets.retention import Retention
 from vault.secrets.service import SecretService
+
+Kind = TypeVar("Kind")
 
 
 class Parts:
@@ -92,6 +98,17 @@ class Parts:
             ),
         )
         self.jwts = JWTCredentials(own_issuer, Directory(self.token_keys))
+
+    @cached_property
+    def features(self) -> dict[type, Any]:
+        """The services of all features, by their type."""
+        wirings = feature.resolved(one.services for one in feature.features() if one.services)
+        return {type(service): service for wiring in wirings for service in wiring(self)}
+
+    def of(self, kind: type[Kind]) -> Kind:
+        """Return the service of this *kind*, which a feature brings."""
+        found: Kind = self.features[kind]
+        return found
 
     def close(self) -> None:
         """End the trail, withdraw the guard's claim and close the database."""

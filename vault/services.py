@@ -5,8 +5,9 @@ Startup writes to MongoDB; health checks only read.
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any, TypeVar
 
 from vault.audit.compaction import Compaction
 from vault.audit.witness.witnessed import WitnessedCheckpoints
@@ -21,6 +22,7 @@ from vault.auth.tokens.ended import EndedTokens
 from vault.auth.tokens.others import OtherTokens
 from vault.auth.tokens.own_credential import OwnCredential
 from vault.auth.tokens.tokens import Tokens
+from vault.common.feature import Task
 from vault.core.certificates import Certificates
 from vault.core.errors import (
     AuditStateError,
@@ -54,6 +56,8 @@ from vault.secrets.wrapping import Wrapping
 
 logger = logging.getLogger(__name__)
 
+Kind = TypeVar("Kind")
+
 #: Characters of the reason why MongoDB is not available: it names each server of `MONGO_URI`.
 _MAX_REASON = 250
 _DIGITS = re.compile(r"\d+")
@@ -81,6 +85,7 @@ class Startup:
         witnesses: Witnesses,
         rotations: Runner,
         compaction: Compaction,
+        tasks: Sequence[Task] = (),
     ) -> None:
         self._database = database
         self._guard = guard
@@ -91,6 +96,7 @@ class Startup:
         self._sender = sender
         self._witnesses = witnesses
         self._rotations = rotations
+        self._tasks = tasks
         self._has_warned = False
         self._reported = ""
         self._is_first = True
@@ -122,6 +128,8 @@ class Startup:
             self._custody.record()
             self._witnesses.start()
             self._compaction.start()
+            for task in self._tasks:
+                task.start()
             if not self._has_warned:
                 self._warn(self._database.ping())
             self.failure = None
@@ -168,6 +176,13 @@ class Startup:
         self._rotations.close()
         self._witnesses.close()
         self._compaction.close()
+        for task in self._tasks:
+            task.close()
+
+    @property
+    def warnings(self) -> list[str]:
+        """The warnings of the features' tasks."""
+        return [warning for task in self._tasks for warning in task.warnings]
 
     @property
     def dead_webhooks(self) -> int:
@@ -187,6 +202,8 @@ class Readiness:
     #: The warnings about witnesses of the trail.
     witness_warnings: Sequence[str] = ()
     certificate_warnings: Sequence[str] = ()
+    #: Those of the features' tasks.
+    task_warnings: Sequence[str] = ()
 
     @property
     def warnings(self) -> list[str]:
@@ -195,7 +212,12 @@ class Readiness:
             return []
         dead = f"{quantity(self.dead_webhooks, 'webhook')} dead" if self.dead_webhooks else ""
         texts = (self.primary.redundancy_warning, self.primary.clock_warning, dead)
-        return [*filter(None, texts), *self.witness_warnings, *self.certificate_warnings]
+        return [
+            *filter(None, texts),
+            *self.witness_warnings,
+            *self.task_warnings,
+            *self.certificate_warnings,
+        ]
 
 
 class Health:
@@ -232,6 +254,7 @@ class Health:
             self._startup.dead_webhooks,
             self._witnesses.warnings,
             self.certificates.warnings,
+            self._startup.warnings,
         )
 
     def _disagreement(self) -> dict[str, list[str]]:
@@ -290,3 +313,10 @@ class Services:
     rotations: Rotations
     witnessed: WitnessedCheckpoints
     keys: KeyStatuses
+    #: Those of features, by their type.
+    features: Mapping[type, Any]
+
+    def of(self, kind: type[Kind]) -> Kind:
+        """Return the service of this *kind*, which a feature brings."""
+        found: Kind = self.features[kind]
+        return found

@@ -38,6 +38,7 @@ from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey
 from vault.crypto.master_key import MasterKey
 from vault.documents import Database, registry
+from vault.documents.collections import TRAIL
 
 OLD, NEW, FOREIGN = (new_key() for _ in range(3))
 KEYRING = Keyring(NEW, [OLD])
@@ -95,7 +96,7 @@ def test_it_contains_all_permanent_data(stored: Stored) -> None:
     for name in ("tokens", "token_keys", "audit_keys", "idempotency_keys", "keys", "rate_limits"):
         stored[name].insert_one({"_id": "a", "name": "a", "key_id": NEW.id, "public_key": "?"})
     made(KEYRING)
-    there = {name: list(stored[name].find()) for name in (*dump.STATE, dump.TRAIL)}
+    there = {name: list(stored[name].find()) for name in (*dump.state(), TRAIL)}
     content, found = made(KEYRING)
     assert {name: sorted(documents, key=repr) for name, documents in dumps(content).items()} == {
         name: sorted(documents, key=repr) for name, documents in there.items()
@@ -117,7 +118,7 @@ def test_it_contains_the_streams_that_a_summary_lists(monkeypatch: pytest.Monkey
     other.disconnect()
     assert compaction.compact(KEYRING).listed == 1
     content, found = made(KEYRING)
-    actions = [entry["action"] for entry in dumps(content)[dump.TRAIL] if entry["stream"] == closed]
+    actions = [entry["action"] for entry in dumps(content)[TRAIL] if entry["stream"] == closed]
     assert actions == ["fetch", "stream_closed"]
     assert closed not in {head["stream"] for head in found.manifest["heads"]}
 
@@ -251,7 +252,7 @@ def test_the_trail_is_read_as_of_a_later_moment(mongo_uri: str, stored: Stored) 
     trail = [
         concern
         for number, (name, concern) in enumerate(reads.seen)
-        if name == dump.TRAIL and number >= begun and concern.get("level") != "snapshot"
+        if name == TRAIL and number >= begun and concern.get("level") != "snapshot"
     ]
     # Summaries, ends and entries for the heads; summaries and ends for the dump; and the dump.
     assert len(trail) == 6
@@ -300,7 +301,7 @@ def test_a_backup_is_on_record(stored: Stored) -> None:
     assert entry["details"] == {
         "backup": found.id,
         "as_of": found.manifest["as_of"],
-        "documents": {**dict.fromkeys((*dump.STATE, dump.TRAIL), 0), "secrets": 3},
+        "documents": {**dict.fromkeys((*dump.state(), TRAIL), 0), "secrets": 3},
     }
 
 

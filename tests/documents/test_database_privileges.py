@@ -29,7 +29,7 @@ from vault import cli
 from vault.backup import dump
 from vault.core.errors import StorageUnavailableError
 from vault.documents import Database
-from vault.documents.database import COLLECTION_PRIVILEGES, DATABASE_PRIVILEGES, SERVICE_ROLE
+from vault.documents.database import DATABASE_PRIVILEGES, SERVICE_ROLE, collection_privileges
 
 pytestmark = pytest.mark.process
 
@@ -303,7 +303,7 @@ def test_the_role_is_what_the_service_uses(locked: Locked, commands: Commands, t
     needed = {(collection, action) for collection, actions in used.items() for action in actions}
     granted = {
         (collection, action)
-        for collection, actions in {"": DATABASE_PRIVILEGES, **COLLECTION_PRIVILEGES}.items()
+        for collection, actions in {"": DATABASE_PRIVILEGES, **collection_privileges()}.items()
         for action in actions
     }
     assert needed | BY_HAND == granted
@@ -356,7 +356,7 @@ def test_the_documents_table_is_the_role() -> None:
         for names, actions in table(PAGE, HEADING)
         for name in names.split(", ")
     }
-    granted = {"(the database)": DATABASE_PRIVILEGES, **COLLECTION_PRIVILEGES}
+    granted = {"(the database)": DATABASE_PRIVILEGES, **collection_privileges()}
     assert documented == {name: tuple(actions) for name, actions in granted.items()}
 
 
@@ -380,7 +380,7 @@ def test_a_user_with_too_many_rights_is_narrowed(locked: Locked) -> None:
             }
             assert found == {
                 name: set(actions)
-                for name, actions in {"": DATABASE_PRIVILEGES, **COLLECTION_PRIVILEGES}.items()
+                for name, actions in {"": DATABASE_PRIVILEGES, **collection_privileges()}.items()
             }
 
 
@@ -490,7 +490,7 @@ def test_a_minor_difference_is_only_logged(locked: Locked, caplog: pytest.LogCap
 @pytest.mark.usefixtures("unguarded")
 def test_a_user_who_can_build_but_not_list_indexes_builds_them(locked: Locked) -> None:
     """A user of an earlier deployment, with manually chosen privileges, serves as before."""
-    rights = {**COLLECTION_PRIVILEGES, "audit_logs": ("find", "insert", "createIndex", "collMod")}
+    rights = {**collection_privileges(), "audit_logs": ("find", "insert", "createIndex", "collMod")}
     by_hand = [
         {"resource": {"db": "vault", "collection": name}, "actions": actions}
         for name, actions in rights.items()

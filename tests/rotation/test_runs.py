@@ -811,8 +811,8 @@ def test_a_plan_ends_with_its_creator(planned: World, fake: Fake, monkeypatch: p
         planned.change(error="meanwhile")
         return save(plan, key)
 
-    [(plan, action, details)] = made_by(["operator"], key)
-    assert (action, details["rotation_name"]) == (Action.ROTATION_PAUSE, "db")
+    [plan] = made_by(["operator"], key)
+    assert (plan.end_action, plan.end_details()["rotation_name"]) == (Action.ROTATION_PAUSE, "db")
     monkeypatch.setattr(Rotation, "save_changes", meanwhile)
     plan.end(key)
     planned.make_due("check_at")
@@ -820,7 +820,7 @@ def test_a_plan_ends_with_its_creator(planned: World, fake: Fake, monkeypatch: p
     assert not fake.calls
     assert not [*made_by(["operator"], key)]
     planned.change(is_paused=None)
-    [(plan, _, _)] = made_by(["operator"], key)
+    [plan] = made_by(["operator"], key)
     planned.rotations.delete("db", attempt=planned.attempt())
     plan.end(key)
 

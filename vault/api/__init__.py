@@ -1,6 +1,7 @@
 """The HTTP API."""
 
 from collections import deque
+from collections.abc import Sequence
 
 from flask import Flask
 
@@ -38,6 +39,7 @@ from vault.api.operations.blueprint import (
 )
 from vault.api.operations.slots import MAX_CONCURRENT_REQUESTS
 from vault.api.site import docs_page, health, openapi, problems
+from vault.common.feature import Feature, resolved
 from vault.config.settings import Settings
 from vault.services import Services
 
@@ -45,7 +47,7 @@ from vault.services import Services
 #: takes up to 3 with escapes.
 _BODY_ALLOWANCE = 131_072
 
-#: The operations, in the order of the OpenAPI document.
+#: The operations of no feature.
 _BLUEPRINTS = tuple(
     module.blueprint
     for module in (
@@ -55,8 +57,8 @@ _BLUEPRINTS = tuple(
 )
 
 
-def init_app(app: Flask, services: Services, settings: Settings) -> None:
-    """Add the HTTP API to *app*; it calls *services*."""
+def init_app(app: Flask, services: Services, settings: Settings, features: Sequence[Feature]) -> None:
+    """Add the HTTP API to *app*, with the operations of *features*; it calls *services*."""
     app.extensions[EXTENSION] = services
     app.extensions[SLOTS] = deque([None] * MAX_CONCURRENT_REQUESTS)
     app.extensions[BODY_MEMORY] = Memory(MAX_BODY_BYTES)
@@ -85,10 +87,11 @@ def init_app(app: Flask, services: Services, settings: Settings) -> None:
     client_ip.init_app(app)
     cors.init_app(app, settings.cors_origins)
     errors.init_app(app, dialect_reply=dialect_errors.reply)
-    for blueprint in _BLUEPRINTS:
+    blueprints = (*_BLUEPRINTS, *resolved(path for feature in features for path in feature.blueprints))
+    for blueprint in blueprints:
         app.register_blueprint(blueprint)
     paths.init_app(app)
-    docs_page.init_app(app, openapi.of(_BLUEPRINTS))
+    docs_page.init_app(app, openapi.of(blueprints))
     app.register_blueprint(problems.blueprint)
 
 

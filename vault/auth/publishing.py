@@ -1,13 +1,14 @@
-"""Publishing tokens, roles, issuers, webhooks, requests, plans and sessions, each after its audit entry.
+"""Publishing sealed documents, each after its audit entry, and ending them with their creator.
 
 Functions raise `StorageUnavailableError`, and `AuditUnavailableError` if an entry could not be written: then
 its change was not made.
 """
 
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import replace
 
-from vault.core.attempt import Action, Attempt
+from vault.common import feature
+from vault.core.attempt import Attempt
 from vault.core.errors import InvalidCredentialError, StorageUnavailableError, VaultError
 from vault.core.outcomes import Status
 from vault.crypto.token_key import TokenKey
@@ -63,58 +64,39 @@ def _require_not_revoked(attempt: Attempt) -> None:
         raise InvalidCredentialError("revoked", principal=creator)
 
 
-#: A document, with the action and details of the entry of its end.
-Made = tuple[SealedDocument, Action, Mapping[str, str]]
+def kinds() -> list[type[SealedDocument]]:
+    """Return the classes of all that ends with its creator, except tokens."""
+    return [Role, Issuer, Webhook, Rotation, ValueRequest, Session, *feature.documents()]
 
 
-def standing_of(creators: Iterable[str], key: TokenKey) -> Iterator[Made]:
-    """Yield the roles, issuers, webhooks and plans that *creators* made: all that a plain revocation leaves.
-
-    Paused plans are omitted.
-    """
-    made = {"created_by": {"$in": list(creators)}}
-    with storage_errors():
-        roles, issuers, webhooks = Role.active(made), Issuer.active(made), Webhook.active(made)
-        plans = Rotation.active(made | {"is_paused": {"$ne": True}})
-    # The creator of an altered one is uncertain, and it is invalid anyway.
-    for role in filter(None, (Role.genuine(document, key) for document in roles)):
-        details = {"role_name": role.plain_name, "namespace": role.namespace, "created_by": role.created_by}
-        yield role, Action.ROLE_DELETE, details
-    for issuer in filter(None, (Issuer.genuine(document, key) for document in issuers)):
-        yield issuer, Action.ISSUER_DELETE, {"issuer_name": issuer.name, "created_by": issuer.created_by}
-    for webhook in filter(None, (Webhook.genuine(document, key) for document in webhooks)):
-        yield webhook, Action.WEBHOOK_DELETE, {"webhook_id": webhook.id, "created_by": webhook.created_by}
-    for plan in filter(None, (Rotation.genuine(document, key) for document in plans)):
-        subject = {"rotation_name": plan.name, "namespace": plan.namespace}
-        yield plan, Action.ROTATION_PAUSE, {**subject, "created_by": plan.created_by}
+def standing_of(creators: Collection[str], key: TokenKey) -> Iterator[SealedDocument]:
+    """Yield all that *creators* made and that a plain revocation leaves, except tokens."""
+    return _made_by(creators, key, [kind for kind in kinds() if kind.outlasts_creator])
 
 
-def made_by(creators: Iterable[str], key: TokenKey) -> Iterator[Made]:
+def made_by(creators: Collection[str], key: TokenKey) -> Iterator[SealedDocument]:
     """Yield all that *creators* made, except tokens."""
-    names = list(creators)
-    with storage_errors():
-        requests = ValueRequest.active({"created_by": {"$in": names}})
-        sessions = list(Session.of_principals(names, key))
-    yield from standing_of(names, key)
-    for request in filter(None, (ValueRequest.genuine(document, key) for document in requests)):
-        subject = {"request_name": request.name, "namespace": request.namespace}
-        yield request, Action.REQUEST_DELETE, {**subject, "created_by": request.created_by}
-    # Those of tokens end with these. Those of ID tokens would last for hours.
-    for session, name in sessions:
-        yield session, Action.LOGOUT, {"session_of": name}
+    return _made_by(creators, key, kinds())
 
 
-def delete_made_by(creators: Iterable[str], key: TokenKey, attempt: Attempt) -> None:
+def _made_by(
+    creators: Collection[str], key: TokenKey, kinds: Iterable[type[SealedDocument]]
+) -> Iterator[SealedDocument]:
+    for kind in kinds:
+        with storage_errors():
+            found = kind.made_by(creators, key)
+        yield from found
+
+
+def delete_made_by(creators: Collection[str], key: TokenKey, attempt: Attempt) -> None:
     """End what *creators* made, except tokens, each after its own entry, as part of *attempt*.
 
-    Rotation plans are paused, all others deleted. Pending ones are withdrawn first. Roles of others for these
-    issuers stay, and are without an issuer.
+    Pending ones are withdrawn first. Roles of others for these issuers stay, and are without an issuer.
     """
-    names = list(creators)
     with storage_errors():
-        for kind in (Role, Issuer, Webhook, ValueRequest, Rotation):
-            kind.withdraw_pending(names)
-    for document, action, details in made_by(names, key):
-        replace(attempt, action=action, details=dict(details)).finish(Status.SUCCESS)
+        for kind in kinds():
+            kind.withdraw_pending(creators)
+    for document in made_by(creators, key):
+        replace(attempt, action=document.end_action, details=document.end_details()).finish(Status.SUCCESS)
         with storage_errors():
             document.end(key)

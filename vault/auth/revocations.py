@@ -1,13 +1,13 @@
 """Revocations of tokens, alone or with all that they created. Errors as in `publishing`."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
 from enum import Enum
 from ipaddress import ip_network
 
 from vault.auth.entries import sees_all
-from vault.auth.publishing import delete_made_by, made_by, standing_of
+from vault.auth.publishing import delete_made_by, kinds, made_by, standing_of
 from vault.core import clock
 from vault.core.attempt import Attempt
 from vault.core.errors import RevocationRefusedError
@@ -21,9 +21,6 @@ from vault.documents.guard import storage_errors
 from vault.documents.role import Role
 from vault.documents.sealed import SealedDocument
 from vault.documents.token import Token
-
-#: The kinds of what `cascade` ends, and a plain revocation leaves.
-STANDING = ("token", "role", "issuer", "webhook", "rotation")
 
 #: The most tokens that a revocation names as staying.
 MAX_NAMED = 1_000
@@ -52,10 +49,15 @@ class Cascade(Enum):
 class Standing:
     """Something that a revoked token created, which stays in effect."""
 
-    #: One of `STANDING`.
+    #: One of `standing_kinds`.
     kind: str
     #: The name within its namespace, or the ID of a webhook.
     name: str
+
+
+def standing_kinds() -> list[str]:
+    """Return the kinds of what `Cascade.ALL` ends, and a plain revocation leaves."""
+    return ["token", *(kind.noun for kind in kinds() if kind.outlasts_creator)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -128,11 +130,7 @@ def _standing(creators: Collection[str], key: TokenKey) -> tuple[Standing, ...]:
         tokens = Token.in_effect(creators, now, limit=MAX_NAMED)
     return (
         *(Standing("token", token.plain_name) for token in tokens if token.is_genuine(key)),
-        *(
-            _named(details)
-            for document, _, details in standing_of(creators, key)
-            if not _has_expired(document, now)
-        ),
+        *(_named(document) for document in standing_of(creators, key) if not _has_expired(document, now)),
     )
 
 
@@ -142,10 +140,8 @@ def _has_expired(document: SealedDocument, now: datetime) -> bool:
     return expires_at is not None and expires_at <= now
 
 
-def _named(details: Mapping[str, str]) -> Standing:
-    """Return what has these *details* in the entry of its end. The first one has its name."""
-    field, name = next(iter(details.items()))
-    return Standing(field.partition("_")[0], name)
+def _named(document: SealedDocument) -> Standing:
+    return Standing(document.noun, next(iter(document.end_details().values())))
 
 
 def holdings(principal: str, key: TokenKey) -> tuple[list[tuple[str, str]], list[str]]:
@@ -158,8 +154,8 @@ def holdings(principal: str, key: TokenKey) -> tuple[list[tuple[str, str]], list
     found = [("token", str(token.name)) for token in tokens if not token.revoked_at]
     creators = names = [principal]
     while creators:
-        for _, _, details in made_by(creators, key):
-            one = _named(details)
+        for document in made_by(creators, key):
+            one = _named(document)
             found.append((one.kind, one.name))
         with storage_errors():
             made = [token for token in Token.created_by_any(creators) if _is_descendant(token, key, names)]

@@ -21,6 +21,7 @@ from vault.core.text import printable
 from vault.core.timestamps import moment
 from vault.crypto import Keyring, audit_chain
 from vault.documents import keys_in_use, registry
+from vault.documents.collections import TRAIL
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
 
 #: The file format of this version. Files that it could not read correctly have another number.
@@ -48,7 +49,7 @@ class Backup:
         """The state of the audit trail in its database; None if it was not set yet."""
         enabled: bool | None = self.manifest.get("audit_enabled")
         # Earlier versions did not record it.
-        return True if enabled is None and self.counts.get(dump.TRAIL) else enabled
+        return True if enabled is None and self.counts.get(TRAIL) else enabled
 
     @property
     def auth_enabled(self) -> bool:
@@ -118,7 +119,7 @@ def _make(file: BinaryIO, keyring: Keyring, audit_ttl_days: int, progress: Progr
     as_of = moment(datetime.now(UTC))
     with dump.snapshot() as state:
         key_ids = _keys_in_use(keyring)
-        for name in dump.STATE:
+        for name in dump.state():
             writer.add(name, dump.batches(name), progress)
     with dump.no_earlier_than(state):
         heads = checkpoint.heads(keyring)
@@ -127,7 +128,7 @@ def _make(file: BinaryIO, keyring: Keyring, audit_ttl_days: int, progress: Progr
         ended = dict(_signed_ends(before, closed))
         if any(stream not in closed and ended.get(stream, -1) < seq for stream, seq in before.items()):
             raise BackupRefusedError("the end of the trail was removed in the meantime", hint="try again")
-        writer.add(dump.TRAIL, _trail(ended, closed), progress)
+        writer.add(TRAIL, _trail(ended, closed), progress)
     manifest: dict[str, Any] = {
         "format": FORMAT,
         "version": __version__,
@@ -202,11 +203,11 @@ def _trail(ended: Mapping[str, int], closed: Collection[str]) -> Iterator[bytes]
     names = [*closed]
     for at in range(0, len(names), _STREAMS_AT_ONCE):
         some = {"$in": names[at : at + _STREAMS_AT_ONCE], **_NO_ARRAY}
-        yield from dump.batches(dump.TRAIL, {"stream": some}, *order)
+        yield from dump.batches(TRAIL, {"stream": some}, *order)
     for stream, end in ended.items():
         query = {"stream": _is(stream), "seq": {"$lte": end}}
         # Not by stream: with an array in that field of any entry, MongoDB would sort them itself.
-        yield from dump.batches(dump.TRAIL, query, ("seq", 1))
+        yield from dump.batches(TRAIL, query, ("seq", 1))
 
 
 def _is(stream: str) -> dict[str, Any]:

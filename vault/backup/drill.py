@@ -12,6 +12,7 @@ from vault.audit.findings import Finding, Kind
 from vault.audit.reader import Filter
 from vault.audit.streams import checkpoint
 from vault.audit.verifier import Verifier, retention_start, verify_records
+from vault.auth.publishing import kinds
 from vault.backup import dump
 from vault.backup.archive import Progress
 from vault.backup.create import Backup, VerifiedBackup
@@ -22,13 +23,9 @@ from vault.core.principal import OPERATOR
 from vault.crypto import Keyring
 from vault.documents import Database, Secret, Token
 from vault.documents.guard import storage_errors
-from vault.documents.issuer import Issuer
-from vault.documents.role import Role
-from vault.documents.rotation import Rotation
+from vault.documents.sealed import SealedDocument
 from vault.documents.stored_secret import StoredSecret
 from vault.documents.token import StoredTokenKey
-from vault.documents.value_request import ValueRequest
-from vault.documents.webhook import Webhook
 
 #: Secrets that are read in one round trip.
 _BATCH = 1_000
@@ -152,7 +149,7 @@ def _decrypted(document: Mapping[str, Any], keyring: Keyring) -> Iterator[bool]:
 
 
 def verify_sealed(keyring: Keyring) -> tuple[Checked, Checked]:
-    """Verify the seals of all tokens, and of all issuers, roles, webhooks, rotation plans and requests."""
+    """Verify the seals of all tokens, and of all other sealed documents."""
     tokens, roles = Checked(), Checked()
     with storage_errors():
         stored = StoredTokenKey.stored()
@@ -160,7 +157,8 @@ def verify_sealed(keyring: Keyring) -> tuple[Checked, Checked]:
             key = stored and stored.decrypt(keyring)
         except (DecryptionError, KeyMissingError):
             key = None
-        for kind in (Token, Issuer, Role, Webhook, Rotation, ValueRequest):
+        sealed: list[type[SealedDocument]] = [Token, *kinds()]
+        for kind in sealed:
             checked = tokens if kind is Token else roles
             for document in kind.active():
                 checked.add(passed=kind.genuine(document, key) is not None)

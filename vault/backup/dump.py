@@ -11,32 +11,9 @@ from pymongo.client_session import ClientSession
 from pymongo.errors import BulkWriteError, OperationFailure
 
 from vault.core.errors import BackupRefusedError, RestoreRefusedError, StorageUnavailableError
-from vault.documents.audit import AuditEntry, AuditKey
-from vault.documents.base import IDEMPOTENCY_COLLECTION
+from vault.documents.collections import TRAIL, collections
 from vault.documents.guard import storage_errors
 from vault.documents.indexes import UNAUTHORIZED
-from vault.documents.issuer import Issuer
-from vault.documents.role import Role
-from vault.documents.rotation import Rotation
-from vault.documents.secret import Secret
-from vault.documents.session import Session
-from vault.documents.token import StoredTokenKey, Token
-from vault.documents.value_request import ValueRequest
-from vault.documents.webhook import Webhook
-
-#: The collections with permanent documents, except the trail; the largest last.
-STATE = (
-    *(
-        document.collection_name()
-        for document in (StoredTokenKey, Token, Issuer, Role, Webhook, Rotation, ValueRequest, AuditKey)
-    ),
-    IDEMPOTENCY_COLLECTION,
-    Secret.collection_name(),
-)
-TRAIL = AuditEntry.collection_name()
-
-#: The collections that are soon outdated: the claims of running workers, request counts, and sessions.
-PASSING = frozenset({"keys", "rate_limits", "rate_limit_windows", Session.collection_name()})
 
 #: Maximum documents per round trip; without a limit MongoDB sends 16 MiB.
 _BATCH = 1_000
@@ -55,6 +32,11 @@ _REFUSALS = {
     ),
     246: ("a collection or an index was created in the meantime", "try again"),
 }
+
+
+def state() -> list[str]:
+    """Return the collections with permanent documents, except the trail; the largest last."""
+    return [name for name, one in collections().items() if one.is_kept and name != TRAIL]
 
 
 @contextmanager
@@ -98,13 +80,14 @@ def batches(
 def estimate() -> int:
     """Return the approximate number of documents to back up."""
     with storage_errors():
-        return sum(get_db()[name].estimated_document_count() for name in (*STATE, TRAIL))
+        return sum(get_db()[name].estimated_document_count() for name in (*state(), TRAIL))
 
 
 def filled_collection() -> str | None:
     """Return the name of a collection with documents to keep; None if the database counts as empty."""
     with storage_errors():
-        names = (name for name in sorted(get_db().list_collection_names()) if name not in PASSING)
+        passing = {name for name, one in collections().items() if not one.is_kept}
+        names = (name for name in sorted(get_db().list_collection_names()) if name not in passing)
         return next((name for name in names if _holds_anything(name)), None)
 
 

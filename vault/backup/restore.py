@@ -3,6 +3,7 @@
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
+from vault.auth.publishing import kinds
 from vault.backup import dump
 from vault.backup.archive import Progress
 from vault.backup.create import VerifiedBackup
@@ -13,7 +14,6 @@ from vault.core.principal import OPERATOR
 from vault.crypto import Keyring
 from vault.documents import Database, registry
 from vault.documents.guard import storage_errors
-from vault.documents.rotation import Rotation
 from vault.documents.token import StoredTokenKey
 
 #: Maximum documents, and bytes of documents, per round trip.
@@ -48,7 +48,7 @@ def restore(
     again = _begin(backup)
     fill(backup, again=again, progress=progress)
     with storage_errors():
-        _stop_plans(backup.keyring)
+        _change_restored(backup.keyring)
     duplicate = None
     try:
         database.build_indexes()
@@ -76,18 +76,14 @@ def fill(backup: VerifiedBackup, *, again: bool, progress: Progress) -> None:
         progress(len(batch))
 
 
-def _stop_plans(keyring: Keyring) -> None:
-    """Stop all rotation plans: a copy of a database would change passwords that the original publishes.
-
-    Also the former one that it knows: there, it can be in use again.
-    """
+def _change_restored(keyring: Keyring) -> None:
+    """Change the sealed documents that must not act in a copy of their database."""
     stored = StoredTokenKey.stored()
-    # Without a valid key, no plan runs.
+    # Without a valid key, none acts.
     with suppress(DecryptionError):
-        key = stored.decrypt(keyring) if stored else None
-        for document in Rotation.active():
-            if key and (plan := Rotation.genuine(document, key)):
-                plan.stop(key)
+        if key := stored and stored.decrypt(keyring):
+            for kind in kinds():
+                kind.after_restore(key)
 
 
 def _begin(backup: VerifiedBackup) -> bool:

@@ -13,6 +13,7 @@ from vault import __version__
 from vault.cli.shell.credentials import by_credential
 from vault.cli.shell.exits import SignalledError, closed_pipes, discard_unwritten, reported
 from vault.cli.shell.lazy_group import LazyGroup
+from vault.common import feature
 from vault.core.processes import harden, hide_memory
 
 #: The function of each command, after its module.
@@ -79,7 +80,8 @@ _SUMMARIES = {
 #: The commands for secrets, and words of other programs for them, which people look for here.
 _OF_SECRETS = (
     *("delete", "describe", "diff", "edit", "export", "generate", "get", "history", "list", "purge"),
-    *("request", "run", "set", "share"),
+    *("run", "set"),
+    *(name for name, _ in feature.commands("secret")),
 )
 _SYNONYMS = {
     **{name: f"secret {name}" for name in _OF_SECRETS},
@@ -121,6 +123,7 @@ class _CommandLine(LazyGroup):
     functions=_FUNCTIONS,
     summaries=_SUMMARIES,
     synonyms=_SYNONYMS,
+    words="",
     context_settings={"help_option_names": ["-h", "--help"]},
 )
 @click.version_option(__version__, prog_name="secret-manager")

@@ -1,6 +1,6 @@
 """The connection to MongoDB: its options, its preparation, and the privileges that the service needs.
 
-`Database` connects and builds the indexes. `COLLECTION_PRIVILEGES` is the role of the service's MongoDB user;
+`Database` connects and builds the indexes. `collection_privileges` is the role of the service's MongoDB user;
 the service warns of a user that can do more to the audit trail.
 """
 
@@ -20,18 +20,9 @@ from vault.core import clock
 from vault.core.errors import StorageUnavailableError, VaultError
 from vault.core.mongodb_uri import parse_mongodb_uri
 from vault.documents import indexes, members, outage
-from vault.documents.audit import AuditEntry, AuditKey
-from vault.documents.base import IDEMPOTENCY_COLLECTION
+from vault.documents.collections import TRAIL, collections
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
-from vault.documents.issuer import Issuer
 from vault.documents.primary import Primary
-from vault.documents.role import Role
-from vault.documents.rotation import Rotation
-from vault.documents.secret import Secret
-from vault.documents.session import Session
-from vault.documents.token import StoredTokenKey, Token
-from vault.documents.value_request import ValueRequest
-from vault.documents.webhook import Webhook
 
 logger = logging.getLogger(__name__)
 
@@ -226,34 +217,15 @@ def database_name(uri: str) -> str:
 #: The name of the role with these privileges, in the service's database.
 SERVICE_ROLE = "secret-manager"
 
-_TRAIL = AuditEntry.collection_name()
-
-#: Exactly the actions that the service and its commands need, on the database and on each collection.
-#: A restore lists the collections, so that it fills only an empty database.
+#: The actions that the service and its commands need on the database. A restore lists the collections, so
+#: that it fills only an empty one.
 DATABASE_PRIVILEGES = ("listCollections",)
-COLLECTION_PRIVILEGES: Mapping[str, Sequence[str]] = {
-    # The service adds and reads entries, and never changes or removes one. An index can remove entries too,
-    # so the administrator who creates the role also creates the indexes.
-    _TRAIL: ("find", "insert", "listIndexes"),
-    # An endorsement is added to the key that it vouches for. Keys are never removed.
-    AuditKey.collection_name(): ("find", "insert", "update"),
-    Secret.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
-    # Expired pending tokens are removed.
-    Token.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
-    Issuer.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
-    Role.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
-    Webhook.collection_name(): ("find", "insert", "update", "remove"),
-    ValueRequest.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
-    Rotation.collection_name(): ("find", "insert", "update", "remove"),
-    Session.collection_name(): ("find", "insert", "update", "remove", "createIndex"),
-    # Removed only by operators, to end all tokens after a leak of the master key; see docs/runbook.md.
-    StoredTokenKey.collection_name(): ("find", "insert", "update", "remove"),
-    IDEMPOTENCY_COLLECTION: ("find", "insert", "update", "remove", "createIndex"),
-    "keys": ("find", "insert", "update"),
-    # The library `limits` creates indexes on both, and counts in the first.
-    "rate_limits": ("find", "insert", "update", "createIndex"),
-    "rate_limit_windows": ("createIndex",),
-}
+
+
+def collection_privileges() -> dict[str, tuple[str, ...]]:
+    """Return exactly the actions that the service and its commands need on each collection."""
+    return {name: collection.actions for name, collection in collections().items()}
+
 
 #: Actions on the trail, or on users and roles, with which entries can be changed, removed or hidden.
 _REWRITING = frozenset(
@@ -268,7 +240,7 @@ def role_privileges(database: str) -> list[dict[str, Any]]:
     """Return the privileges on *database* in the form of MongoDB's `createRole`."""
     return [
         {"resource": {"db": database, "collection": collection}, "actions": list(actions)}
-        for collection, actions in {"": DATABASE_PRIVILEGES, **COLLECTION_PRIVILEGES}.items()
+        for collection, actions in {"": DATABASE_PRIVILEGES, **collection_privileges()}.items()
     ]
 
 
@@ -295,7 +267,7 @@ def _covers_trail(resource: Mapping[str, Any], database: str) -> bool:
         # The cluster, or any resource.
         return bool(resource.get("anyResource"))
     # A resource without a collection is for time series.
-    return resource["db"] in ("", database) and resource.get("collection") in ("", _TRAIL)
+    return resource["db"] in ("", database) and resource.get("collection") in ("", TRAIL)
 
 
 def _warn_of_privileges() -> None:

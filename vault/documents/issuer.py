@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 from mongoengine import DateTimeField, ListField, StringField
 
+from vault.core.attempt import Action
 from vault.core.errors import IssuerTakenError
 from vault.crypto.token_key import RecordKind
 from vault.documents.sealed import SealedDocument
@@ -31,6 +32,12 @@ class Issuer(SealedDocument):
     taken_error = IssuerTakenError
     taken = "An issuer has this name, or this `iss` and audience."
     busy = "Another request is creating this issuer."
+    noun = "issuer"
+    end_action = Action.ISSUER_DELETE
+
+    def end_details(self) -> dict[str, str]:
+        """Return the details of the entry of its end."""
+        return {"issuer_name": self.name, "created_by": self.created_by}
 
     def _holders(self) -> dict[str, Any]:
         return {"$or": [{"name": self.name}, {"issuer": self.issuer, "audience": self.audience}]}

@@ -4,6 +4,7 @@ from typing import ClassVar
 
 from mongoengine import BooleanField, DateTimeField, IntField, ListField, StringField
 
+from vault.core.attempt import Action
 from vault.core.errors import RoleNameTakenError
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.crypto.token_key import RecordKind
@@ -44,6 +45,8 @@ class Role(SealedDocument):
     taken = "Role name already used in this namespace."
     busy = "Another request is creating a role of this name."
     later = frozenset({"own_entries_only"})
+    noun = "role"
+    end_action = Action.ROLE_DELETE
 
     @property
     def plain_name(self) -> str:
@@ -54,3 +57,7 @@ class Role(SealedDocument):
     def stored_name(namespace: str, name: str) -> str:
         """Return the stored name of the role *name* of *namespace*."""
         return name if namespace == DEFAULT_NAMESPACE else f"{namespace}/{name}"
+
+    def end_details(self) -> dict[str, str]:
+        """Return the details of the entry of its end."""
+        return {"role_name": self.plain_name, "namespace": self.namespace, "created_by": self.created_by}

@@ -1,11 +1,12 @@
 """Stored rotation plans, each with the state of its run."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Self
 
 from mongoengine import BooleanField, DateTimeField, IntField, ListField, StringField
 
+from vault.core.attempt import Action
 from vault.core.errors import RotationExistsError
 from vault.crypto.token_key import RecordKind, TokenKey
 from vault.documents.base import is_text
@@ -88,6 +89,27 @@ class Rotation(SealedDocument):
     taken_error = RotationExistsError
     taken = "The secret has a rotation plan."
     busy = "A rotation plan for the secret is being created."
+    noun = "rotation"
+    end_action = Action.ROTATION_PAUSE
+
+    @classmethod
+    def made_by(cls, creators: Collection[str], key: TokenKey) -> list[Self]:
+        """Return the plans that *creators* made and that are not paused."""
+        return [plan for plan in super().made_by(creators, key) if not plan.is_paused]
+
+    def end_details(self) -> dict[str, str]:
+        """Return the details of the entry of its end."""
+        return {"rotation_name": self.name, "namespace": self.namespace, "created_by": self.created_by}
+
+    @classmethod
+    def after_restore(cls, key: TokenKey) -> None:
+        """Stop all plans: a copy of a database would change passwords that the original publishes.
+
+        Also the former one that it knows: there, it can be in use again.
+        """
+        for document in cls.active():
+            if plan := cls.genuine(document, key):
+                plan.stop(key)
 
     def _holders(self) -> dict[str, Any]:
         return {"_id": self.id}

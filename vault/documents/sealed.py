@@ -1,6 +1,6 @@
 """Sealed documents: write access to the database is not enough to create or alter one."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
 from types import MappingProxyType
 from typing import Any, ClassVar, Self
@@ -8,6 +8,7 @@ from typing import Any, ClassVar, Self
 from mongoengine import BooleanField, DateTimeField, ListField, StringField
 from pymongo.errors import DuplicateKeyError
 
+from vault.core.attempt import Action
 from vault.core.errors import VaultError
 from vault.core.timestamps import since_1970
 from vault.crypto.token_key import RecordKind, TokenKey
@@ -48,6 +49,12 @@ class SealedDocument(BaseDocument):
     busy: ClassVar[str]
     #: Fields that earlier versions do not have: not sealed while they are unset.
     later: ClassVar[frozenset[str]] = frozenset()
+
+    #: What a document is to whoever revokes its creator, and the action of the entry when it ends with it.
+    noun: ClassVar[str]
+    end_action: ClassVar[Action]
+    #: True if a plain revocation of its creator leaves it in effect.
+    outlasts_creator: ClassVar[bool] = True
 
     #: True unless a stored field had a type that the service does not write. Its seal could fit all the same:
     #: MongoEngine reads binary data as text, and BSON's code is text with a type of its own.
@@ -91,6 +98,16 @@ class SealedDocument(BaseDocument):
         """Remove the document, so that its name is free again."""
         self.raw().delete_one(self._own())
 
+    @classmethod
+    def made_by(cls, creators: Collection[str], key: TokenKey) -> list[Self]:
+        """Return what *creators* made and can still end. The creator of an altered one is uncertain."""
+        stored = cls.active({"created_by": {"$in": list(creators)}})
+        return [found for one in stored if (found := cls.genuine(one, key))]
+
+    def end_details(self) -> dict[str, str]:
+        """Return the details of the entry of its end; the first one is its name."""
+        raise NotImplementedError
+
     def end(self, key: TokenKey) -> None:  # noqa: ARG002 - others stay, under a new seal
         """Put the document out of effect, because its creator was revoked with all that it made."""
         self.withdraw()
@@ -116,6 +133,10 @@ class SealedDocument(BaseDocument):
     def active(cls, condition: Mapping[str, Any] = MappingProxyType({})) -> list[dict[str, Any]]:
         """Return the documents with this *condition* that are not pending, as PyMongo reads them."""
         return list(cls.raw().find({**condition, "pending": None}))
+
+    @classmethod
+    def after_restore(cls, key: TokenKey) -> None:
+        """Change the restored documents of this class that must not act in a copy of their database."""
 
     @classmethod
     def withdraw_pending(cls, names: Iterable[str]) -> None:

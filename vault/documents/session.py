@@ -2,13 +2,14 @@
 
 import json
 from base64 import b64decode, b64encode
-from collections.abc import Iterable, Iterator
+from collections.abc import Collection
 from datetime import datetime
-from typing import Any, ClassVar, NamedTuple
+from typing import Any, ClassVar, NamedTuple, Self
 
 from mongoengine import DateTimeField, StringField
 from pymongo import IndexModel
 
+from vault.core.attempt import Action
 from vault.crypto.token_key import RecordKind, TokenKey
 from vault.documents.sealed import SealedDocument
 
@@ -42,6 +43,12 @@ class Session(SealedDocument):
     meta: ClassVar = {"collection": "sessions"}
 
     record_kind = RecordKind.SESSION
+    noun = "session"
+    end_action = Action.LOGOUT
+    outlasts_creator = False
+
+    #: The name of its principal, where that is known.
+    principal_name = ""
 
     @classmethod
     def index(cls) -> None:
@@ -55,12 +62,21 @@ class Session(SealedDocument):
         return cls.genuine(found[0], key) if found else None
 
     @classmethod
-    def of_principals(cls, names: Iterable[str], key: TokenKey) -> "Iterator[tuple[Session, str]]":
-        """Yield the sessions of the principals with these *names*, each with the name."""
-        holders = {key.hash(name): name for name in names}
-        for document in cls.active({"holder": {"$in": list(holders)}}):
-            if session := cls.genuine(document, key):
-                yield session, holders[session.holder]
+    def made_by(cls, creators: Collection[str], key: TokenKey) -> list[Self]:
+        """Return the sessions of *creators*, of which each knows its principal.
+
+        Those of tokens end with these. Those of ID tokens would last for hours.
+        """
+        holders = {key.hash(name): name for name in creators}
+        stored = cls.active({"holder": {"$in": list(holders)}})
+        found = [session for one in stored if (session := cls.genuine(one, key))]
+        for session in found:
+            session.principal_name = holders[session.holder]
+        return found
+
+    def end_details(self) -> dict[str, str]:
+        """Return the details of the entry of its end."""
+        return {"session_of": self.principal_name}
 
     @classmethod
     def new(

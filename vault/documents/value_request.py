@@ -6,6 +6,7 @@ from typing import Any, ClassVar
 from mongoengine import DateTimeField, IntField, StringField
 from pymongo import IndexModel
 
+from vault.core.attempt import Action
 from vault.crypto.token_key import RecordKind, TokenKey
 from vault.documents.sealed import SealedDocument
 
@@ -32,6 +33,13 @@ class ValueRequest(SealedDocument):
     meta: ClassVar = {"collection": "requests"}
 
     record_kind = RecordKind.REQUEST
+    noun = "request"
+    end_action = Action.REQUEST_DELETE
+    outlasts_creator = False
+
+    def end_details(self) -> dict[str, str]:
+        """Return the details of the entry of its end."""
+        return {"request_name": self.name, "namespace": self.namespace, "created_by": self.created_by}
 
     @classmethod
     def index(cls) -> None:

@@ -6,6 +6,7 @@ from typing import Any, ClassVar, Self
 
 from mongoengine import DateTimeField, DictField, ListField, StringField
 
+from vault.core.attempt import Action
 from vault.crypto.token_key import RecordKind
 from vault.documents.base import is_text, text, texts
 from vault.documents.sealed import SealedDocument
@@ -71,6 +72,12 @@ class Webhook(SealedDocument):
     meta: ClassVar = {"collection": "webhooks"}
 
     record_kind = RecordKind.WEBHOOK
+    noun = "webhook"
+    end_action = Action.WEBHOOK_DELETE
+
+    def end_details(self) -> dict[str, str]:
+        """Return the details of the entry of its end."""
+        return {"webhook_id": self.id, "created_by": self.created_by}
 
     def _holders(self) -> dict[str, Any]:
         return {"_id": self.id}

@@ -1,5 +1,9 @@
-"""The features of the service: each a folder, and one name in this list, which is their order everywhere."""
+"""The features of the service: each a folder, and one line in this list, whose order is theirs everywhere."""
+
+from pkgutil import resolve_name
 
 from vault.common.feature import Feature
 
-FEATURES: tuple[Feature, ...] = ()
+_NAMES: tuple[str, ...] = ()
+
+FEATURES: tuple[Feature, ...] = tuple(resolve_name(f"vault.features.{name}:FEATURE") for name in _NAMES)

@@ -1,5 +1,7 @@
 """Error responses in the OpenAPI document, derived from the refusals, each with an example."""
 
+from collections.abc import Iterable, Mapping
+from types import MappingProxyType
 from typing import Any
 
 from apispec import APISpec
@@ -100,7 +102,11 @@ class ErrorDoc:
         }
 
 
-def _invalid(field: str, message: str) -> http.UnprocessableEntity:
+#: Of a blueprint without error responses of its own.
+NONE: Mapping[str, ErrorDoc] = MappingProxyType({})
+
+
+def invalid(field: str, message: str) -> http.UnprocessableEntity:
     """Return the error of a body that fails validation."""
     error = http.UnprocessableEntity()
     error.data = {"messages": {"json": {field: [message]}}}  # type: ignore[attr-defined] # by webargs
@@ -181,7 +187,7 @@ ERROR_DOCS = {
     "RotationFailed": ErrorDoc(
         errors.RotationFailedError("The rotation failed at the step set: the server does not have the user")
     ),
-    "InvalidToken": ErrorDoc(_invalid("role", "Must be one of: reader, writer, driver, auditor, admin.")),
+    "InvalidToken": ErrorDoc(invalid("role", "Must be one of: reader, writer, driver, auditor, admin.")),
     "OutsidePaths": ErrorDoc(errors.OutsidePathsError(), *_FORBIDDEN),
     "SecretNotFound": ErrorDoc(errors.SecretNotFoundError()),
     "NameTaken": ErrorDoc(errors.NameTakenError()),
@@ -197,18 +203,18 @@ ERROR_DOCS = {
     "UnsupportedBody": ErrorDoc(
         http.UnsupportedMediaType("The Content-Type must be application/json, in UTF-8.")
     ),
-    "WrongShape": ErrorDoc(_invalid("_schema", "Must be an object.")),
+    "WrongShape": ErrorDoc(invalid("_schema", "Must be an object.")),
     "InvalidNewSecret": ErrorDoc(
         errors.IdempotencyMismatchError(), "weak_idempotency_key", "unprocessable_entity"
     ),
-    "InvalidBatch": ErrorDoc(_invalid("secrets.3.secret_id", NOT_AN_ID), "too_many_matches"),
+    "InvalidBatch": ErrorDoc(invalid("secrets.3.secret_id", NOT_AN_ID), "too_many_matches"),
     "InvalidNewBatch": ErrorDoc(
-        _invalid("secrets.3.name", "Must be a path such as billing/db-password."),
+        invalid("secrets.3.name", "Must be a path such as billing/db-password."),
         *("idempotency_mismatch", "weak_idempotency_key"),
     ),
-    "InvalidSecretId": ErrorDoc(_invalid("secret_id", NOT_AN_ID)),
+    "InvalidSecretId": ErrorDoc(invalid("secret_id", NOT_AN_ID)),
     "InvalidQuery": ErrorDoc(
-        _invalid("limit", "Must be greater than or equal to 1 and less than or equal to 1000."),
+        invalid("limit", "Must be greater than or equal to 1 and less than or equal to 1000."),
         "invalid_cursor",
     ),
     "Failure": ErrorDoc(http.InternalServerError(), "decryption"),
@@ -243,9 +249,13 @@ _BODY_ERRORS = (
 )
 
 
-def responses(*names: str) -> dict[int | str, str]:
-    """Return the error responses of an operation: *names*, and those that every operation has."""
-    return {ERROR_DOCS[name].status: name for name in (*_HTTP_ERRORS, *names)} | {"default": DEFAULT}
+def responses(*names: str, own: Mapping[str, ErrorDoc] = NONE) -> dict[int | str, str]:
+    """Return the error responses of an operation: *names*, and those that every operation has.
+
+    *own* are those of its blueprint.
+    """
+    docs = {**ERROR_DOCS, **own}
+    return {docs[name].status: name for name in (*_HTTP_ERRORS, *names)} | {"default": DEFAULT}
 
 
 def responses_of_server() -> dict[int | str, str]:
@@ -253,12 +263,13 @@ def responses_of_server() -> dict[int | str, str]:
     return {ERROR_DOCS[name].status: name for name in _SERVER_ERRORS}
 
 
-def responses_with_body(*names: str) -> dict[int | str, str]:
+def responses_with_body(*names: str, own: Mapping[str, ErrorDoc] = NONE) -> dict[int | str, str]:
     """Return the error responses of an operation with a body: *names* replace those with the same status."""
-    return responses(*_BODY_ERRORS, *names)
+    return responses(*_BODY_ERRORS, *names, own=own)
 
 
-def document(spec: APISpec) -> None:
-    """Add every kind of error response to *spec*, for operations to refer to."""
-    for name, refusals in ERROR_DOCS.items():
-        spec.components.response(name, refusals.response(), lazy=True)
+def document(spec: APISpec, own: Iterable[Mapping[str, ErrorDoc]] = ()) -> None:
+    """Add every kind of error response to *spec*, also those that blueprints have of their *own*."""
+    for docs in (ERROR_DOCS, *own):
+        for name, refusals in docs.items():
+            spec.components.response(name, refusals.response(), lazy=True)

@@ -1,5 +1,7 @@
 """The pages that explain refusals: the paragraph of each, also for the OpenAPI document."""
 
+from vault.common import feature
+
 #: Paragraphs by the code of their refusal.
 PARAGRAPHS = {
     # --- Credentials
@@ -286,4 +288,5 @@ PARAGRAPHS = {
         "number of seconds in Retry-After."
     ),
     "defect": "The service failed. Operators find the cause in the logs, by the request ID.",
+    **{error.kind: error.refusal.page for error in feature.errors() if error.refusal},
 }

@@ -1,28 +1,13 @@
 """The refusals: HTTP status and title of each error, by the code that replies and metrics contain."""
 
-from dataclasses import dataclass
 from http import HTTPStatus
 
 from werkzeug import exceptions as http
 
+from vault.common import feature
 from vault.core.errors import VaultError
+from vault.core.errors.refusal import Refusal
 from vault.core.outcomes import Status
-
-
-@dataclass(frozen=True, slots=True)
-class Refusal:
-    """The reply that refuses a request; `vault.api.document.refusal_pages` explains it."""
-
-    status: int
-    #: The title of the problem and of its page.
-    title: str
-    #: The reply's `detail`; empty if the error's own message is for the caller.
-    detail: str = ""
-    #: The reply's `WWW-Authenticate` header (RFC 6750).
-    challenge: str = ""
-    #: The refusal leaves an audit entry; False if the trail itself may be unavailable.
-    is_recorded: bool = True
-
 
 #: Value of `Retry-After`: the driver looks for a new primary about this often.
 RETRY_AFTER_SECONDS = 2
@@ -32,7 +17,8 @@ DEFECT = "defect"
 
 _NOT_READY = "The service is not ready. Try again shortly."
 
-#: Refusals by code. The code of the package's own errors is their `kind`.
+#: Refusals by code, `vault.api.document.refusal_pages` explains them. The code of the package's own errors is
+#: their `kind`.
 REFUSALS = {
     # --- Credentials
     "credential_required": Refusal(401, "Credential required", challenge="Bearer"),
@@ -147,6 +133,7 @@ REFUSALS = {
         is_recorded=False,
     ),
     DEFECT: Refusal(500, "Internal error", "The request could not be completed."),
+    **{error.kind: error.refusal for error in feature.errors() if error.refusal},
 }
 
 #: Codes of HTTP's own errors. Werkzeug and the server raise them too.

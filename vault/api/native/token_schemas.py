@@ -25,7 +25,7 @@ from vault.api.document.fields import (
     time_field,
 )
 from vault.api.document.fields import name_field as _name
-from vault.auth.revocations import MAX_NAMED, STANDING, Revocation
+from vault.auth.revocations import MAX_NAMED, Revocation, standing_kinds
 from vault.auth.tokens.info import KINDS, STATES
 from vault.auth.tokens.pages import CURSOR_PATTERN
 from vault.auth.tokens.tokens import Grant
@@ -322,7 +322,7 @@ class TokenPage(Reply):
 class Standing(Reply):
     """Something that a revoked token created, which stays in effect."""
 
-    kind = text_field("Its kind.", "role", shape={"enum": list(STANDING)}, required=True)
+    kind = text_field("Its kind.", "role", shape={"enum": standing_kinds()}, required=True)
     name = text_field("Its name, or the ID of a webhook.", "deploy", required=True)
 
 

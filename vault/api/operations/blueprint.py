@@ -1,6 +1,6 @@
 """The base of the API's blueprints: operations with deadlines, limits, authorization and audit entries."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from functools import partial, wraps
@@ -12,7 +12,7 @@ from flask import Request, current_app, g, request
 from marshmallow import Schema
 from werkzeug.exceptions import HTTPException, UnprocessableEntity
 
-from vault.api.document.errors import responses_with_body
+from vault.api.document.errors import NONE, ErrorDoc, responses_with_body
 from vault.api.document.headers import OF_SUCCESSES, RECEIPT, references
 from vault.api.http import auth, bodies, connections
 from vault.api.http.bodies import StrictJsonParser
@@ -164,6 +164,11 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
 
     ARGUMENTS_PARSER = StrictJsonParser()
 
+    def __init__(self, *arguments: Any, error_docs: Mapping[str, ErrorDoc] = NONE, **options: Any) -> None:
+        """Make a blueprint with *error_docs* of its own, by their names in the OpenAPI document."""
+        super().__init__(*arguments, **options)
+        self.error_docs = error_docs
+
     def arguments(self, schema: type[Schema], **options: Any) -> Any:
         """Give a view the arguments that *schema* reads. All requests share one instance of it."""
         return super().arguments(schema(), **options)
@@ -185,14 +190,13 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
 
         This decorator belongs directly below the route, so that it encloses the reading of the body. Callers
         need *scope*; None stands for any valid credential, or for none if it *is_open*: then the token in the
-        body is the right to it. *refusals* are kinds of
-        `vault.api.document.errors`, each in place of the common kind with the same status. The body of a
-        batch may be larger.
+        body is the right to it. *refusals* are kinds of `vault.api.document.errors` or of the blueprint, each
+        in place of the common kind with the same status. The body of a batch may be larger.
         """
         documentation = {
             **({"x-scope": scope} if scope else {}),
             "security": auth.OPTIONAL if is_open else auth.security(scope),
-            "responses": responses_with_body(*refusals),
+            "responses": responses_with_body(*refusals, own=self.error_docs),
         }
         intake = Intake(_admit if is_open else partial(_authorize, scope))
         length = BATCH_LENGTH if is_batch else BODY_LENGTH

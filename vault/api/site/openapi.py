@@ -104,8 +104,9 @@ def of(blueprints: tuple[flask_smorest.Blueprint, ...]) -> Asset:
     pages = _Pages(app, spec_kwargs={"marshmallow_plugin": SchemaPlugin()})
     # Remove the schemas of flask-smorest's own errors and pages: this API does not use them.
     pages.spec.components.schemas.clear()
-    for module in (headers, errors, auth, dialect):
+    for module in (headers, auth, dialect):
         module.document(pages.spec)
+    errors.document(pages.spec, [getattr(blueprint, "error_docs", errors.NONE) for blueprint in blueprints])
     for blueprint in blueprints:
         pages.register_blueprint(blueprint)
     text = json.dumps(pages.spec.to_dict(), indent=2, sort_keys=False)

@@ -170,6 +170,8 @@ def _report(error: BaseException) -> tuple[int, str]:
 def _hint(error: VaultError) -> str:
     if isinstance(error, StorageUnavailableError) and error.is_denied:
         return _DENIED_HINT
+    if error.refusal and error.refusal.hint:
+        return error.refusal.hint
     return next((_HINTS[kind] for kind in type(error).__mro__ if kind in _HINTS), "")
 
 

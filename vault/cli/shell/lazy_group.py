@@ -7,6 +7,7 @@ from typing import Any
 import click
 from click.shell_completion import CompletionItem
 
+from vault.common import feature
 from vault.core.errors import ExtraMissingError
 
 _NONE: Mapping[str, str] = {}
@@ -21,6 +22,7 @@ class LazyGroup(click.Group):
         functions: Mapping[str, str | Callable[[], str]],
         summaries: Mapping[str, str] = _NONE,
         synonyms: Mapping[str, str] = _NONE,
+        words: str | None = None,
         **options: Any,
     ) -> None:
         """Take the path of each command's function, such as `vault.cli.dev.command:dev`, by command.
@@ -28,10 +30,12 @@ class LazyGroup(click.Group):
         In place of a path, there can be a function that chooses one when the command is asked for.
         *summaries* are the first sentences of help texts: a list of commands loads only those without one.
         *synonyms* are words that people may use in place of a command; the error for each names the command.
+        *words* are those of the group, empty for the top level; features add commands to them.
         """
         super().__init__(*arguments, **options)
-        self._functions = functions
-        self._summaries = summaries
+        added = {} if words is None else dict(feature.commands(words))
+        self._functions = {**functions, **{name: one.function for name, one in added.items()}}
+        self._summaries = {**summaries, **{name: one.summary for name, one in added.items() if one.summary}}
         self._synonyms = synonyms
 
     def list_commands(self, ctx: click.Context) -> list[str]:

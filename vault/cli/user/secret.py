@@ -28,7 +28,7 @@ _FUNCTIONS = {
 _SYNONYMS = {"create": "set", "put": "set", "rm": "delete", "show": "get"}
 
 
-@click.group(cls=LazyGroup, functions=_FUNCTIONS, synonyms=_SYNONYMS)
+@click.group(cls=LazyGroup, functions=_FUNCTIONS, synonyms=_SYNONYMS, words="secret")
 def secret() -> None:
     """Store, read and use secrets with a token.
 

@@ -3,6 +3,7 @@
 import re
 from typing import ClassVar, Self
 
+from vault.core.errors.refusal import Refusal
 from vault.core.outcomes import Exit, Status
 
 #: Exit codes by outcome, of the errors that have none of their own.
@@ -22,6 +23,8 @@ class VaultError(Exception):
     #: The problem of every error of the class, and its hint; empty if each has its own.
     message: ClassVar[str] = ""
     remedy: ClassVar[str] = ""
+    #: How callers of the API learn of an error of this class; None if its kind is in the API's own table.
+    refusal: ClassVar[Refusal | None] = None
 
     def __init_subclass__(cls) -> None:
         super().__init_subclass__()

@@ -1,0 +1,47 @@
+"""The declarations of features: each path leads to what its field stands for."""
+
+from dataclasses import is_dataclass
+from typing import Any
+
+import pytest
+from flask import Blueprint
+from werkzeug.utils import import_string
+
+from vault.common.feature import Feature, features
+from vault.core.errors.refusal import Refusal
+from vault.core.principal import Scope
+from vault.documents.sealed import SealedDocument
+
+
+def _is_document(found: Any) -> bool:
+    return issubclass(found, SealedDocument) and bool(found.noun and found.end_action)
+
+
+@pytest.mark.parametrize("feature", features(), ids=lambda feature: feature.name)
+def test_each_path_leads_to_its_kind_of_thing(feature: Feature) -> None:
+    """Whatever a declaration names is there, and is what its field is for."""
+    checks: list[tuple[Any, Any]] = [
+        (feature.settings, is_dataclass),
+        *((path, _is_document) for path in feature.documents),
+        *((path, callable) for path in (feature.services, feature.tasks)),
+        *(
+            (path, lambda found: isinstance(found, Blueprint))
+            for path in (*feature.blueprints, *feature.pages)
+        ),
+        *((panel.values, callable) for panel in feature.panels),
+        *((command.function, callable) for command in feature.commands.values()),
+    ]
+    for path, is_right in checks:
+        assert not path or is_right(import_string(path)), path
+    assert all(isinstance(error.refusal, Refusal) and error.refusal.page for error in feature.errors)
+    assert {screen.scope for screen in feature.screens} <= set(Scope)
+
+
+def test_no_two_features_have_a_name_or_a_command_in_common() -> None:
+    """Names of features, of their collections and of their commands are unique."""
+    for names in (
+        [feature.name for feature in features()],
+        [name for feature in features() for name in feature.collections],
+        [words for feature in features() for words in feature.commands],
+    ):
+        assert len(names) == len(set(names))

@@ -1,0 +1,22 @@
+"""How callers learn of an error: the reply that refuses their request, and its page."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True, slots=True)
+class Refusal:
+    """The reply that refuses a request."""
+
+    status: int
+    #: The title of the problem and of its page.
+    title: str
+    #: The reply's `detail`; empty if the error's own message is for the caller.
+    detail: str = ""
+    #: The reply's `WWW-Authenticate` header (RFC 6750).
+    challenge: str = ""
+    #: The refusal leaves an audit entry; False if the trail itself may be unavailable.
+    is_recorded: bool = True
+    #: The paragraph of the page that explains it. That of the core's errors is in `refusal_pages`.
+    page: str = ""
+    #: What commands say to do, if the error itself has no hint.
+    hint: str = ""
