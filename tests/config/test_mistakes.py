@@ -7,7 +7,7 @@ import pytest
 
 from vault.app import _warn
 from vault.config import mistakes
-from vault.config.settings import Settings, SettingsSchema
+from vault.config.settings import Settings, declared
 from vault.core.errors import SettingsError
 
 KEY = "exactly-thirty-two-characters-ok"
@@ -35,7 +35,7 @@ def test_a_near_miss_is_named(name: str, meant: str) -> None:
     """A variable that is close to a setting is found with the setting."""
     given = {} if meant.startswith("MASTER") else {"MASTER_KEY": KEY}
     used = {"MASTER_KEY"} - ({"MASTER_KEY"} if not given else set())
-    found = list(mistakes.near_misses([name, *given], SettingsSchema().fields, used))
+    found = list(mistakes.near_misses([name, *given], declared(), used))
     assert found == [(name, meant)]
 
 
@@ -98,13 +98,13 @@ def test_a_near_miss_next_to_its_setting_is_no_mistake() -> None:
             "KUBERNETES_SERVICE_PORT",
             "SECRET_KEY",
         ),
-        *SettingsSchema().fields,
-        *(f"{name}_FILE" for name in SettingsSchema().fields),
+        *declared(),
+        *(f"{name}_FILE" for name in declared()),
     ],
 )
 def test_an_unrelated_variable_is_not_named(name: str) -> None:
     """Other programs' variables, and settings themselves, get no warning."""
-    assert list(mistakes.near_misses([name], SettingsSchema().fields, ())) == []
+    assert list(mistakes.near_misses([name], declared(), ())) == []
 
 
 @pytest.mark.parametrize("name", ["MASTER_KEY_FILE", "MASTER_KEY_FALLBACKS_FILE", "TLS_KEY"])

@@ -7,27 +7,12 @@ import sys
 from flask import Flask
 
 from tests.api.site.test_docs_page import content_of_body, operations, resolve
-from tests.docs.documents import DOCUMENTS, blocks, headings, table
+from tests.docs.documents import DOCUMENTS, blocks, table
 from tests.support.access import bearer
 from tests.support.service import Service
-from vault.config.settings import Settings, SettingsSchema
 from vault.core.principal import ROLES, Scope
 
 DEFAULT_URL = "http://localhost:8000"
-
-
-def test_the_tables_have_the_settings_and_their_defaults() -> None:
-    """The tables list every setting and no other, each with the default of the code."""
-    page = "docs/settings.md"
-    rows = [row for heading in headings(DOCUMENTS[page]) for row in table(page, heading)]
-    defaults = {name.strip("`"): default.strip("`") for name, _, default in rows}
-    assert list(defaults) == list(SettingsSchema().fields)
-    key = "32 characters that are the key.."
-    settings = Settings.from_mapping({"MASTER_KEY": key})
-    for name, default in defaults.items():
-        value = getattr(settings, name.lower())
-        expected = "required" if name == "MASTER_KEY" else "none" if value in ((), None) else str(value)
-        assert default == (expected.lower() if isinstance(value, bool) else expected)
 
 
 def python_below(heading: str) -> str:

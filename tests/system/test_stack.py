@@ -9,7 +9,7 @@ import pytest
 
 from tests.support.commands import command_environment
 from vault import __version__
-from vault.config.settings import SettingsSchema
+from vault.config.settings import declared
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS
 
 ROOT = Path(__file__).parents[2]
@@ -25,8 +25,8 @@ def test_every_setting_can_be_exported() -> None:
     """The stack takes each setting from the deploying shell, except the address and TLS."""
     service = (ROOT / "stack.yml").read_text().split("    ports:")[0]
     taken = set(re.findall(r"^      ([A-Z_]+):", service, re.MULTILINE))
-    left_out = {name for name in SettingsSchema().fields if name == "BIND" or name.startswith("TLS_")}
-    assert taken == set(SettingsSchema().fields) - left_out
+    left_out = {name for name in declared() if name == "BIND" or name.startswith("TLS_")}
+    assert taken == declared().keys() - left_out
 
 
 def test_the_retention_setting_reaches_its_job() -> None:
@@ -61,7 +61,7 @@ def test_a_stopped_worker_has_time_for_its_requests(master_key: str) -> None:
         [sys.executable, "-c", code], env=environment, stdout=subprocess.PIPE, check=True
     ).stdout
     for_requests, for_the_body = map(int, said.split())
-    [range_of_timeout] = SettingsSchema().fields["REQUEST_TIMEOUT_SECONDS"].validators
+    [range_of_timeout] = declared()["REQUEST_TIMEOUT_SECONDS"].form.validators
     # A rollback may still follow.
     assert for_the_body + range_of_timeout.max + OPERATION_TIMEOUT_SECONDS < for_requests
     service = (ROOT / "stack.yml").read_text().split("    ports:")[1]

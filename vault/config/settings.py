@@ -1,43 +1,28 @@
 """The service's settings, read from the environment and `.env` here only."""
 
 import os
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
-from marshmallow import Schema, ValidationError, fields, missing, post_load, validate, validates_schema
+from marshmallow import ValidationError, fields, missing, validate
 
-from vault.config import mistakes, otel, tls_files
+from vault.common import feature
+from vault.config import mistakes, otel, shown, sources, tls_files
 from vault.config import validators as forms
-from vault.config.dotenv import dotenv_path, read_dotenv
+from vault.config.dotenv import read_dotenv
+from vault.config.fields import Setting, declared_in, setting
+from vault.config.rules import Rules
 from vault.config.validators import weakness
-from vault.core.errors import SettingsError
 from vault.core.networks import Network
 from vault.custody.settings import SETTINGS as PROVIDER_SETTINGS
 
 #: MongoDB stores a TTL in seconds, at most 2**31 - 1.
 _MAX_TTL_DAYS = (2**31 - 1) // 86_400
-#: Size limit of all versions of a secret: they are one document, and MongoDB's limit is 16 MiB.
-_MAX_VERSIONS_BYTES = 15 * 1_048_576
 _MAX_SECRET_BYTES = 1_048_576
-#: Bytes added to each value: envelope, key ID, number, time.
-_VERSION_OVERHEAD_BYTES = 256
-#: Settings that control access or auditing.
-_DECISIVE = frozenset(
-    {
-        *("AUDIT_ENABLED", "AUTH_ENABLED", "ALLOWED_NETWORKS", "TRUSTED_PROXIES", "TLS_CLIENT_CA"),
-        *("JWT_JWKS_URL", "JWT_PUBLIC_KEY", "JWT_ISSUER", "JWT_AUDIENCE", "JWT_ROLES_ONLY"),
-        *("FAILED_AUTH_LIMIT", "ALLOWED_HOSTS", "CORS_ORIGINS", "AUDIT_WITNESSES"),
-        *("CONSOLE_ENABLED", "OIDC_ISSUER", "OIDC_CLIENT_ID"),
-    }
-)
-#: Prefixes and names of settings that protect: a variable that is almost one of them stops the start.
-_PROTECTIVE = (
-    *("AUDIT_", "AUTH_", "JWT_", "TLS_", "ALLOWED_NETWORKS", "ALLOWED_HOSTS", "TRUSTED_PROXIES"),
-    *("RATE_LIMIT", "FAILED_AUTH_LIMIT", "TOKEN_MAX_DAYS", "DELETE_RECOVERY_DAYS"),
-    "CONSOLE_REASON_REQUIRED",
-)
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,58 +30,300 @@ class Settings:
     """The service's settings; `docs/settings.md` explains each of them."""
 
     #: Empty with a keyring file, until `vault.custodian` has opened it.
-    master_key: bytes = field(repr=False)
-    master_key_fallbacks: tuple[bytes, ...] = field(repr=False)
-    master_keyring_file: str | None
-    custody_timeout_seconds: int
-    custody_check_seconds: int
-    mongo_uri: str = field(repr=False)
-    audit_enabled: bool
-    audit_ttl_days: int
-    audit_sink: str | None
-    audit_sink_required: bool
-    audit_witnesses: tuple[str, ...] = field(repr=False)
-    audit_witness_minutes: int
-    audit_witness_token: str | None = field(repr=False)
-    audit_witness_ca: str | None
-    max_secret_bytes: int
-    max_versions: int
-    delete_recovery_days: int
-    token_max_days: int
-    auth_enabled: bool
-    jwt_jwks_url: str | None
-    jwt_public_key: str | None
-    jwt_issuer: str | None
-    jwt_audience: str | None
-    jwt_roles_only: bool
-    rate_limit: str | None
-    failed_auth_limit: str
-    rate_limit_storage_uri: str = field(repr=False)
-    bind: str
-    metrics_bind: str | None
-    web_concurrency: int
-    max_connections: int
-    max_connections_per_address: int
-    request_timeout_seconds: int
-    tls_cert: str | None
-    tls_key: str | None
-    tls_client_ca: str | None
-    trusted_proxies: tuple[Network, ...]
-    allowed_networks: tuple[Network, ...]
-    allowed_hosts: tuple[str, ...]
-    cors_origins: tuple[str, ...]
-    webhook_networks: tuple[Network, ...]
-    rotation_check_seconds: int
-    rotation_step_seconds: int
-    rotation_commands: tuple[str, ...]
-    console_enabled: bool
-    public_url: str | None
-    console_reason_required: bool
-    oidc_issuer: str | None
-    oidc_client_id: str | None
-    oidc_client_secret: str | None = field(repr=False)
-    log_level: str
-    tracing: bool
+    master_key: bytes = setting(
+        forms.Key(load_default=b"", validate=forms.primary_key),
+        "the [master key](master-key.md): base64 of 32 random bytes, or exactly 32 characters; a trivial key "
+        "is refused. `secret-manager keys generate` prints a new one",
+        topic="Master key and MongoDB",
+        is_secret=True,
+    )
+    master_key_fallbacks: tuple[bytes, ...] = setting(
+        forms.Keys(load_default=()),
+        "additional keys for decryption, separated by commas: of several, one of 32 characters with a "
+        "comma, or a space at an end, as base64",
+        is_secret=True,
+    )
+    master_keyring_file: str | None = setting(
+        fields.String(load_default=None),
+        "instead of both, the path of the [keyring file](custody.md), whose keys providers unwrap; their "
+        "own settings are on that page",
+    )
+    custody_timeout_seconds: int = setting(
+        fields.Integer(load_default=300, validate=validate.Range(1, 86_400)),
+        "how long a start retries providers of [custody](custody.md#a-start) that do not answer, 1 to 86400",
+    )
+    custody_check_seconds: int = setting(
+        fields.Integer(load_default=900, validate=validate.Range(1, 86_400)),
+        "the interval of the checks of all slots of the keyring file, 1 to 86400",
+    )
+    mongo_uri: str = setting(
+        fields.String(load_default="mongodb://localhost:27017", validate=forms.mongo_uri),
+        "[MongoDB](mongodb.md)'s connection string; the database is `vault` unless it names another",
+        shown=shown.mongodb,
+    )
+    audit_enabled: bool = setting(
+        fields.Boolean(load_default=True),
+        "enable the audit trail; must match [the database](audit.md#switch-auditing-off-or-on)",
+        topic="Audit trail",
+        is_decisive=True,
+        is_protective=True,
+    )
+    audit_ttl_days: int = setting(
+        fields.Integer(load_default=0, validate=validate.Range(0, _MAX_TTL_DAYS)),
+        "retention of audit entries in days, up to 24855; 0 keeps them permanently. With access control, "
+        "[an administrator](mongodb.md#the-mongodb-user) changes it",
+        is_protective=True,
+    )
+    audit_sink: str | None = setting(
+        fields.String(load_default=None, validate=forms.audit_sink),
+        "a [second destination](audit.md#a-second-sink) for audit entries: a file or syslog",
+        is_protective=True,
+    )
+    audit_sink_required: bool = setting(
+        fields.Boolean(load_default=True),
+        "fail a request (503) if its entry does not reach `AUDIT_SINK`",
+        is_protective=True,
+    )
+    audit_witnesses: tuple[str, ...] = setting(
+        forms.Witnesses(load_default=()),
+        "[witnesses](evidence.md#witnesses) of the trail, separated by commas: `tsa+https://…`, and at most"
+        " one `witness+https://…`",
+        shown=shown.urls,
+        is_decisive=True,
+        is_protective=True,
+    )
+    audit_witness_minutes: int = setting(
+        fields.Integer(load_default=60, validate=validate.Range(1, 10_080)),
+        "the interval in which they confirm a checkpoint, 1 to 10080",
+        is_protective=True,
+    )
+    audit_witness_token: str | None = setting(
+        fields.String(load_default=None, validate=forms.credential),
+        "the token at the other installation",
+        is_secret=True,
+        is_protective=True,
+    )
+    audit_witness_ca: str | None = setting(
+        fields.String(load_default=None, validate=tls_files.authorities),
+        "a file with certificates to trust in place of the system's, for all witnesses",
+        is_protective=True,
+    )
+    max_secret_bytes: int = setting(
+        fields.Integer(load_default=65_536, validate=validate.Range(1, _MAX_SECRET_BYTES)),
+        "the largest secret in bytes, before base64; up to 1048576",
+        topic="Secrets and tokens",
+    )
+    max_versions: int = setting(
+        fields.Integer(load_default=10, validate=validate.Range(1, 1_000)),
+        "versions kept of each secret, 1 to 1000; multiplied by `MAX_SECRET_BYTES`, at most 15 MiB",
+    )
+    delete_recovery_days: int = setting(
+        fields.Integer(load_default=0, validate=validate.Range(0, 3_650)),
+        "days during which a deleted secret can be restored, up to 3650; 0 removes it immediately",
+        is_protective=True,
+    )
+    token_max_days: int = setting(
+        fields.Integer(load_default=0, validate=validate.Range(0, 3_650)),
+        "longest lifetime of a new token in days, up to 3650; 0 for no limit",
+        is_protective=True,
+    )
+    auth_enabled: bool = setting(
+        fields.Boolean(load_default=False),
+        "require a credential for every call below `/vault/`; once on, off only by [a "
+        "command](access.md#switch-authentication-off)",
+        topic="Credentials",
+        is_decisive=True,
+        is_protective=True,
+    )
+    jwt_jwks_url: str | None = setting(
+        fields.String(load_default=None, validate=forms.jwks_url),
+        "the URL of the JWT issuer's keys; https, or http on this machine",
+        shown=shown.url,
+        is_decisive=True,
+        is_protective=True,
+    )
+    jwt_public_key: str | None = setting(
+        fields.String(load_default=None, validate=forms.public_key),
+        "alternatively, the issuer's public key in PEM: RSA, EC or Ed25519",
+        shown=shown.presence,
+        is_decisive=True,
+        is_protective=True,
+    )
+    jwt_issuer: str | None = setting(
+        fields.String(load_default=None),
+        "the required `iss` of a JWT",
+        is_decisive=True,
+        is_protective=True,
+    )
+    jwt_audience: str | None = setting(
+        fields.String(load_default=None),
+        "the required `aud` of a JWT",
+        is_decisive=True,
+        is_protective=True,
+    )
+    jwt_roles_only: bool = setting(
+        fields.Boolean(load_default=False),
+        "accept JWTs of this issuer only through a [role](ci.md); their own `scope` and `namespace` have no"
+        " effect",
+        is_decisive=True,
+        is_protective=True,
+    )
+    rate_limit: str | None = setting(
+        fields.String(load_default=None, validate=forms.rate_limit),
+        "requests of one principal, or of one address without a credential, such as `100/minute` or "
+        "`10/second;1000/hour`",
+        topic="Rate limits",
+        is_protective=True,
+    )
+    failed_auth_limit: str = setting(
+        fields.String(load_default="30/minute", validate=forms.rate_limit),
+        "refused credentials from one address",
+        is_decisive=True,
+        is_protective=True,
+    )
+    rate_limit_storage_uri: str = setting(
+        fields.String(load_default=forms.MEMORY, validate=forms.rate_limit_storage),
+        "storage for both counts: `memory://` in each worker, or a MongoDB connection string for all "
+        "together",
+        shown=shown.mongodb,
+        is_protective=True,
+    )
+    bind: str = setting(
+        fields.String(load_default="0.0.0.0:8000", validate=forms.bind),
+        "address and port that `secret-manager serve` listens on",
+        topic="Server",
+    )
+    metrics_bind: str | None = setting(
+        fields.String(load_default=None, validate=forms.bind),
+        "address and port for the [metrics](metrics.md); the port must differ from `BIND`'s port",
+    )
+    web_concurrency: int = setting(
+        fields.Integer(load_default=2, validate=validate.Range(1, 256)),
+        "worker processes of `secret-manager serve`, up to 256",
+    )
+    max_connections: int = setting(
+        fields.Integer(load_default=1_000, validate=validate.Range(10, 100_000)),
+        "client [connections](proxy.md#client-connections) for each worker, 10 to 100000",
+    )
+    max_connections_per_address: int = setting(
+        fields.Integer(load_default=None, validate=validate.Range(1, 100_000)),
+        "of these, from one address; by default half of `MAX_CONNECTIONS`",
+    )
+    # Together with the time for its body, at most gunicorn's graceful timeout, see `vault.server`.
+    request_timeout_seconds: int = setting(
+        fields.Integer(load_default=10, validate=validate.Range(1, 20)),
+        "timeout of a request's work in MongoDB, 1 to 20",
+    )
+    features_off: tuple[str, ...] = setting(
+        forms.Features(load_default=()),
+        "features that are off, separated by commas: the service has none of their routes, pages, tasks and "
+        "commands; what they stored stays",
+        is_protective=True,
+    )
+    tls_cert: str | None = setting(
+        fields.String(load_default=None),
+        "the certificate file, PEM with its chain; enables TLS in the server",
+        topic="TLS",
+        is_protective=True,
+    )
+    tls_key: str | None = setting(
+        fields.String(load_default=None),
+        "the private key file, without a password",
+        is_protective=True,
+    )
+    tls_client_ca: str | None = setting(
+        fields.String(load_default=None),
+        "the file of certificate authorities for client certificates; if unset, clients need no certificate",
+        is_decisive=True,
+        is_protective=True,
+    )
+    trusted_proxies: tuple[Network, ...] = setting(
+        forms.Networks(load_default=()),
+        "networks whose `X-Forwarded-For` is trusted, separated by commas",
+        topic="Networks and hosts",
+        is_decisive=True,
+        is_protective=True,
+    )
+    allowed_networks: tuple[Network, ...] = setting(
+        forms.Networks(load_default=()),
+        "allowed client networks, separated by commas; other clients get 403, except for `/health/live`, "
+        "`/health/ready` and `/v1/sys/health`",
+        is_decisive=True,
+        is_protective=True,
+    )
+    allowed_hosts: tuple[str, ...] = setting(
+        forms.Hosts(load_default=()),
+        "host names and addresses of the service, as in URLs, without ports, separated by commas; requests "
+        "for [other hosts](access.md#browsers) get 421. If unset, any host; with `dev.sh`, this machine's "
+        "names",
+        is_decisive=True,
+        is_protective=True,
+    )
+    cors_origins: tuple[str, ...] = setting(
+        forms.Origins(load_default=()),
+        "origins of web pages whose scripts [may call the API](access.md#browsers), such as "
+        "`https://app.example.com`, separated by commas; `*` for all",
+        is_decisive=True,
+    )
+    webhook_networks: tuple[Network, ...] = setting(
+        forms.Networks(load_default=()),
+        "networks besides public ones to which [webhooks](webhooks.md#addresses) may lead, separated by "
+        "commas, such as `127.0.0.0/8` for receivers on this machine",
+    )
+    rotation_check_seconds: int = setting(
+        fields.Integer(load_default=15, validate=validate.Range(1, 3_600)),
+        "seconds between two looks for passwords to [change](rotation.md), 1 to 3600",
+        topic="Rotation",
+    )
+    rotation_step_seconds: int = setting(
+        fields.Integer(load_default=10, validate=validate.Range(1, 30)),
+        "timeout of a step at a source, 1 to 30 seconds",
+    )
+    rotation_commands: tuple[str, ...] = setting(
+        forms.Programs(load_default=()),
+        "absolute paths of programs that may change passwords, separated by commas",
+    )
+    console_enabled: bool = setting(
+        fields.Boolean(load_default=False),
+        "serve the [console](console.md), pages for people, at `/console/`; `dev.sh` does",
+        topic="Console",
+        is_decisive=True,
+    )
+    public_url: str | None = setting(
+        fields.String(load_default=None, validate=forms.own_url),
+        "the address at which people reach the console, such as `https://secrets.example.com`; links to "
+        "[shares](api.md#shares-and-requests) begin with it",
+    )
+    console_reason_required: bool = setting(
+        fields.Boolean(load_default=False),
+        "require a reason, with a visible character, for each reveal, which its audit entry keeps",
+        is_protective=True,
+    )
+    oidc_issuer: str | None = setting(
+        fields.String(load_default=None, validate=forms.own_url),
+        "the issuer of the OpenID Connect provider by which people [sign in](console.md#openid-connect); "
+        "https, or http on this machine",
+        is_decisive=True,
+    )
+    oidc_client_id: str | None = setting(
+        fields.String(load_default=None, validate=forms.credential),
+        "the console's client ID at the provider",
+        is_decisive=True,
+    )
+    oidc_client_secret: str | None = setting(
+        fields.String(load_default=None, validate=forms.credential),
+        "the client's secret",
+        is_secret=True,
+    )
+    log_level: str = setting(
+        forms.Word(load_default="info", validate=validate.OneOf(["debug", "info", "warning", "error"])),
+        "`debug`, `info`, `warning` or `error`; logs are JSON lines on standard output",
+        topic="Log",
+    )
+
+    tracing: bool = False
+    #: The settings of each feature that has some, by their class.
+    features: Mapping[type, Any] = field(default_factory=dict, repr=False)
     #: The settings of custody's providers, by name.
     custody: Mapping[str, str] = field(default_factory=dict, repr=False)
     #: The hash of the keyring file that the keys come from; empty without one. And whether they confirm it.
@@ -106,6 +333,11 @@ class Settings:
     dotenv: tuple[str, ...] = ()
     #: Likely mistakes, as phrases without any value.
     mistakes: tuple[str, ...] = ()
+
+    def of(self, kind: type[T]) -> T:
+        """Return the settings of a feature, which are a *kind*."""
+        found: T = self.features[kind]
+        return found
 
     @property
     def is_open(self) -> bool:
@@ -120,7 +352,8 @@ class Settings:
     @property
     def decisive_dotenv(self) -> bool:
         """True if `.env` controls access or auditing."""
-        return not _DECISIVE.isdisjoint(self.dotenv)
+        known = declared()
+        return any(known[name].is_decisive for name in self.dotenv)
 
     @property
     def weak_keys(self) -> tuple[str, ...]:
@@ -147,35 +380,37 @@ class Settings:
         Raises:
             SettingsError: As `from_environment`.
         """
-        schema = SettingsSchema()
-        values, errors = _read(schema.fields, environment, dotenv or {})
+        known = declared()
+        values, errors = sources.read(known, environment, dotenv or {})
+        schema = Rules.from_dict({name: one.form for name, one in known.items()})()
         try:
             loaded: dict[str, Any] = schema.load(values)
         except ValidationError as error:
             errors = dict(error.messages_dict) | errors
-        custody, custody_errors = _read(PROVIDER_SETTINGS, environment, dotenv or {})
+        custody, custody_errors = sources.read(PROVIDER_SETTINGS, environment, dotenv or {})
         errors |= custody_errors
         # Not from `.env`: OpenTelemetry's SDK reads its variables from the environment only.
         tracing, otel_errors = otel.read(environment)
         errors |= otel_errors
-        in_dotenv = _effective(schema.fields, dotenv or {}, environment)
+        in_dotenv = sources.effective(known, dotenv or {}, environment)
         near = _near_misses(values, dotenv or {}, environment)
         errors |= {
             name: [f"has no effect. Did you mean {meant}?"]
             for name, meant in near.items()
-            if meant.startswith(_PROTECTIVE)
+            if _is_protective(meant)
         }
         if errors:
-            raise _settings_error(errors, in_dotenv)
+            raise sources.refusal(errors, in_dotenv)
         return cls(
             tracing=tracing,
             custody=custody,
+            features={kind: _made(kind, loaded) for kind in feature.settings()},
             dotenv=in_dotenv,
             mistakes=(
                 *(f"{name} has no effect; did you mean {meant}?" for name, meant in near.items()),
                 *_exposed_files(values, dotenv or {}, environment),
             ),
-            **{name.lower(): value for name, value in loaded.items()},
+            **{name.lower(): loaded[name] for name in declared_in(cls)},
         )
 
 
@@ -207,7 +442,7 @@ def keyring_path() -> Path:
     """
     file: str | None = single("MASTER_KEYRING_FILE")
     if file is None:
-        raise _settings_error({"MASTER_KEYRING_FILE": ["is required: the path of the keyring file."]})
+        raise sources.refusal({"MASTER_KEYRING_FILE": ["is required: the path of the keyring file."]})
     return Path(file)
 
 
@@ -218,118 +453,10 @@ def custody_settings() -> dict[str, str]:
         SettingsError: One is invalid.
     """
     dotenv = read_dotenv()
-    values, errors = _read(PROVIDER_SETTINGS, os.environ, dotenv)
+    values, errors = sources.read(PROVIDER_SETTINGS, os.environ, dotenv)
     if errors:
-        raise _settings_error(errors, _effective(PROVIDER_SETTINGS, dotenv, os.environ))
+        raise sources.refusal(errors, sources.effective(PROVIDER_SETTINGS, dotenv, os.environ))
     return values
-
-
-class SettingsSchema(Schema):
-    """The type, default and validation of each setting, by its name in the environment."""
-
-    # Not environs: it silently prefers a file when both forms are set, and strips all white space or none.
-
-    MASTER_KEY = forms.Key(load_default=b"", validate=forms.primary_key)
-    MASTER_KEY_FALLBACKS = forms.Keys(load_default=())
-    MASTER_KEYRING_FILE = fields.String(load_default=None)
-    CUSTODY_TIMEOUT_SECONDS = fields.Integer(load_default=300, validate=validate.Range(1, 86_400))
-    CUSTODY_CHECK_SECONDS = fields.Integer(load_default=900, validate=validate.Range(1, 86_400))
-    MONGO_URI = fields.String(load_default="mongodb://localhost:27017", validate=forms.mongo_uri)
-    AUDIT_ENABLED = fields.Boolean(load_default=True)
-    AUDIT_TTL_DAYS = fields.Integer(load_default=0, validate=validate.Range(0, _MAX_TTL_DAYS))
-    AUDIT_SINK = fields.String(load_default=None, validate=forms.audit_sink)
-    AUDIT_SINK_REQUIRED = fields.Boolean(load_default=True)
-    AUDIT_WITNESSES = forms.Witnesses(load_default=())
-    AUDIT_WITNESS_MINUTES = fields.Integer(load_default=60, validate=validate.Range(1, 10_080))
-    AUDIT_WITNESS_TOKEN = fields.String(load_default=None, validate=forms.credential)
-    AUDIT_WITNESS_CA = fields.String(load_default=None, validate=tls_files.authorities)
-    MAX_SECRET_BYTES = fields.Integer(load_default=65_536, validate=validate.Range(1, _MAX_SECRET_BYTES))
-    MAX_VERSIONS = fields.Integer(load_default=10, validate=validate.Range(1, 1_000))
-    DELETE_RECOVERY_DAYS = fields.Integer(load_default=0, validate=validate.Range(0, 3_650))
-    TOKEN_MAX_DAYS = fields.Integer(load_default=0, validate=validate.Range(0, 3_650))
-    AUTH_ENABLED = fields.Boolean(load_default=False)
-    JWT_JWKS_URL = fields.String(load_default=None, validate=forms.jwks_url)
-    JWT_PUBLIC_KEY = fields.String(load_default=None, validate=forms.public_key)
-    JWT_ISSUER = fields.String(load_default=None)
-    JWT_AUDIENCE = fields.String(load_default=None)
-    JWT_ROLES_ONLY = fields.Boolean(load_default=False)
-    RATE_LIMIT = fields.String(load_default=None, validate=forms.rate_limit)
-    FAILED_AUTH_LIMIT = fields.String(load_default="30/minute", validate=forms.rate_limit)
-    RATE_LIMIT_STORAGE_URI = fields.String(load_default=forms.MEMORY, validate=forms.rate_limit_storage)
-    BIND = fields.String(load_default="0.0.0.0:8000", validate=forms.bind)
-    METRICS_BIND = fields.String(load_default=None, validate=forms.bind)
-    WEB_CONCURRENCY = fields.Integer(load_default=2, validate=validate.Range(1, 256))
-    MAX_CONNECTIONS = fields.Integer(load_default=1_000, validate=validate.Range(10, 100_000))
-    MAX_CONNECTIONS_PER_ADDRESS = fields.Integer(load_default=None, validate=validate.Range(1, 100_000))
-    # Together with the time for its body, at most gunicorn's graceful timeout, see `vault.server`.
-    REQUEST_TIMEOUT_SECONDS = fields.Integer(load_default=10, validate=validate.Range(1, 20))
-    TLS_CERT = fields.String(load_default=None)
-    TLS_KEY = fields.String(load_default=None)
-    TLS_CLIENT_CA = fields.String(load_default=None)
-    TRUSTED_PROXIES = forms.Networks(load_default=())
-    ALLOWED_NETWORKS = forms.Networks(load_default=())
-    ALLOWED_HOSTS = forms.Hosts(load_default=())
-    CORS_ORIGINS = forms.Origins(load_default=())
-    WEBHOOK_NETWORKS = forms.Networks(load_default=())
-    ROTATION_CHECK_SECONDS = fields.Integer(load_default=15, validate=validate.Range(1, 3_600))
-    ROTATION_STEP_SECONDS = fields.Integer(load_default=10, validate=validate.Range(1, 30))
-    ROTATION_COMMANDS = forms.Programs(load_default=())
-    CONSOLE_ENABLED = fields.Boolean(load_default=False)
-    PUBLIC_URL = fields.String(load_default=None, validate=forms.own_url)
-    CONSOLE_REASON_REQUIRED = fields.Boolean(load_default=False)
-    OIDC_ISSUER = fields.String(load_default=None, validate=forms.own_url)
-    OIDC_CLIENT_ID = fields.String(load_default=None, validate=forms.credential)
-    OIDC_CLIENT_SECRET = fields.String(load_default=None, validate=forms.credential)
-    LOG_LEVEL = forms.Word(
-        load_default="info", validate=validate.OneOf(["debug", "info", "warning", "error"])
-    )
-
-    @validates_schema
-    def _fit_versions(self, data: dict[str, Any], **_: Any) -> None:
-        if data["MAX_VERSIONS"] * (data["MAX_SECRET_BYTES"] + _VERSION_OVERHEAD_BYTES) > _MAX_VERSIONS_BYTES:
-            raise ValidationError(
-                f"times (MAX_SECRET_BYTES + {_VERSION_OVERHEAD_BYTES}) must be at most "
-                f"{_MAX_VERSIONS_BYTES}. Lower one of them.",
-                "MAX_VERSIONS",
-            )
-
-    @validates_schema
-    def _check_trail(self, data: dict[str, Any], **_: Any) -> None:
-        for name in ("AUDIT_SINK", "AUDIT_WITNESSES"):
-            if data[name] and not data["AUDIT_ENABLED"]:
-                raise ValidationError("requires AUDIT_ENABLED=true.", name)
-
-    @validates_schema
-    def _check_witnesses(self, data: dict[str, Any], **_: Any) -> None:
-        forms.witnesses(data["AUDIT_WITNESSES"], has_token=bool(data["AUDIT_WITNESS_TOKEN"]))
-
-    @validates_schema
-    def _check_ports(self, data: dict[str, Any], **_: Any) -> None:
-        if forms.port(data["BIND"]) == forms.port(data["METRICS_BIND"] or ""):
-            raise ValidationError("must have a different port from BIND.", "METRICS_BIND")
-
-    # Also if other settings are invalid: the message lists all errors.
-    @validates_schema(skip_on_field_errors=False, pass_original=True)
-    def _check_keys(self, _values: object, raw: Mapping[str, str], **_: object) -> None:
-        forms.keys(raw)
-
-    @validates_schema(skip_on_field_errors=False, pass_original=True)
-    def _check_jwt(self, _values: object, raw: Mapping[str, str], **_: object) -> None:
-        forms.jwt(raw)
-
-    @validates_schema(skip_on_field_errors=False, pass_original=True)
-    def _check_oidc(self, _values: object, raw: Mapping[str, str], **_: object) -> None:
-        forms.oidc(raw)
-
-    @validates_schema(skip_on_field_errors=False, pass_original=True)
-    def _check_tls(self, _values: object, raw: Mapping[str, str], **_: object) -> None:
-        tls_files.check(raw)
-
-    @post_load
-    def _share_connections(self, data: dict[str, Any], **_: object) -> dict[str, Any]:
-        """Leave half of all connections to other addresses, unless the setting says otherwise."""
-        name = "MAX_CONNECTIONS_PER_ADDRESS"
-        return data | {name: data[name] or data["MAX_CONNECTIONS"] // 2}
 
 
 def single(name: str) -> Any:
@@ -339,49 +466,30 @@ def single(name: str) -> Any:
         SettingsError: It is invalid.
     """
     dotenv = read_dotenv()
-    in_dotenv = _effective([name], dotenv, os.environ)
-    values, errors = _read([name], os.environ, dotenv)
+    in_dotenv = sources.effective([name], dotenv, os.environ)
+    values, errors = sources.read([name], os.environ, dotenv)
     if errors:
-        raise _settings_error(errors, in_dotenv)
+        raise sources.refusal(errors, in_dotenv)
     try:
-        return SettingsSchema().fields[name].deserialize(values.get(name, missing))
+        return declared()[name].form.deserialize(values.get(name, missing))
     except ValidationError as error:
-        raise _settings_error({name: map(str, error.messages)}, in_dotenv) from None
+        raise sources.refusal({name: map(str, error.messages)}, in_dotenv) from None
 
 
-def _settings_error(errors: Mapping[str, Iterable[str]], in_dotenv: Collection[str] = ()) -> SettingsError:
-    sources = dict.fromkeys(in_dotenv, f" It is set in {dotenv_path()}.")
-    lines = [f"{name}: {' '.join(errors[name])}{sources.get(name, '')}" for name in sorted(errors)]
-    if len(lines) == 1:
-        return SettingsError(f"invalid settings: {lines[0]}")
-    return SettingsError("\n  ".join(["invalid settings:", *lines]))
+def declared() -> dict[str, Setting]:
+    """Return all settings by name: those of the core, then those of the features."""
+    kinds = (Settings, *feature.settings())
+    return {name: one for kind in kinds for name, one in declared_in(kind).items()}
 
 
-def _read(
-    names: Iterable[str], *sources: Mapping[str, str | None]
-) -> tuple[dict[str, str], dict[str, list[str]]]:
-    """Return the raw values of *names*, and the errors of the unreadable ones.
+def _made(kind: type, loaded: Mapping[str, Any]) -> Any:
+    return kind(**{name.lower(): loaded[name] for name in declared_in(kind)})
 
-    The value of a name is in the first of *sources* that has it in either form, NAME or NAME_FILE.
-    """
-    values: dict[str, str] = {}
-    errors: dict[str, list[str]] = {}
-    for name in names:
-        pairs = ((source.get(name), source.get(f"{name}_FILE")) for source in sources)
-        value, file = next((pair for pair in pairs if any(pair)), (None, None))
-        if value and file:
-            errors[name] = [f"set either {name} or {name}_FILE, not both."]
-        elif value:
-            values[name] = value
-        elif file:
-            try:
-                values[name] = Path(file).read_text(encoding="utf-8").removesuffix("\n")
-            except (OSError, ValueError):
-                reason = tls_files.unreadable(Path(file)) or "does not name a readable text file."
-                errors[name] = [f"{name}_FILE {reason}"]
-            else:
-                errors |= {} if values[name] else {name: [f"{name}_FILE names an empty file."]}
-    return values, errors
+
+def _is_protective(name: str) -> bool:
+    """Return whether *name* is that of a setting that protects, or of the variable with its file."""
+    one = declared().get(name) or declared().get(name.removesuffix("_FILE"))
+    return one is not None and one.is_protective
 
 
 def _near_misses(
@@ -390,26 +498,16 @@ def _near_misses(
     """Return the variables that are almost the name of a setting, with that name. *values* are set."""
     variables = dict(dotenv) | dict(environment)
     set_names = [name for name, value in variables.items() if value]
-    return dict(mistakes.near_misses(set_names, [*SettingsSchema().fields, *PROVIDER_SETTINGS], values))
+    return dict(mistakes.near_misses(set_names, [*declared(), *PROVIDER_SETTINGS], values))
 
 
 def _exposed_files(
     values: Mapping[str, str], dotenv: Mapping[str, str | None], environment: Mapping[str, str]
 ) -> Iterable[str]:
-    """Return a phrase for each file of a key that other users can read."""
+    """Return a phrase for each file of a secret that other users can read."""
     variables = dict(dotenv) | dict(environment)
-    names = ("MASTER_KEY", "MASTER_KEY_FALLBACKS", "PKCS11_PIN", "TRANSIT_TOKEN", "AUDIT_WITNESS_TOKEN")
+    secret = [name for name, one in declared().items() if one.is_secret]
+    names = (*secret, "PKCS11_PIN", "TRANSIT_TOKEN")
     keys = {f"{name}_FILE": variables.get(f"{name}_FILE") for name in names}
     files = {name: file for name, file in (keys | {"TLS_KEY": values.get("TLS_KEY")}).items() if file}
     return mistakes.exposed_files(files)
-
-
-def _effective(
-    names: Iterable[str], source: Mapping[str, str | None], overrides: Mapping[str, str]
-) -> tuple[str, ...]:
-    """Return those of *names* that *source* sets and *overrides* does not."""
-
-    def sets(mapping: Mapping[str, str | None], name: str) -> bool:
-        return bool(mapping.get(name) or mapping.get(f"{name}_FILE"))
-
-    return tuple(name for name in names if sets(source, name) and not sets(overrides, name))

@@ -12,6 +12,7 @@ from urllib.parse import unquote, urlsplit
 
 from marshmallow import ValidationError, fields
 
+from vault.common import feature
 from vault.core.networks import Network, network
 from vault.core.networks import is_loopback as is_loopback_host
 
@@ -132,6 +133,18 @@ class Programs(fields.Field[tuple[str, ...]]):
         if not all(program.startswith("/") for program in programs):
             raise ValidationError("must be absolute paths of programs, separated by commas.")
         return programs
+
+
+class Features(fields.Field[tuple[str, ...]]):
+    """Names of features, separated by commas."""
+
+    def _deserialize(self, value: str, *_: object, **__: object) -> tuple[str, ...]:
+        names = tuple(part.strip() for part in value.split(","))
+        known = [one.name for one in feature.features()]
+        if not set(known).issuperset(names):
+            names_of_all = ", ".join(known)
+            raise ValidationError(f"must be names of features, separated by commas. All are: {names_of_all}.")
+        return names
 
 
 class Hosts(fields.Field[tuple[str, ...]]):

@@ -9,7 +9,7 @@ from vault.audit.streams import signing_keys
 from vault.cli.shell.output import Output
 from vault.config.dotenv import dotenv_path
 from vault.config.settings import Settings
-from vault.config.summary import mongodb_address
+from vault.config.shown import mongodb
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import SettingsError, StorageUnavailableError, VaultError
 from vault.core.principal import OPERATOR
@@ -104,7 +104,7 @@ def _ping(database: Database, uri: str) -> None:
             raise
         raise StorageUnavailableError(
             f"{error.problem}: {database.explanation() or error.reason}",
-            hint=f"check that MongoDB runs at {mongodb_address(uri)}, and that MONGO_URI leads to it",
+            hint=f"check that MongoDB runs at {mongodb(uri)}, and that MONGO_URI leads to it",
         ) from None
 
 

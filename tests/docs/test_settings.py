@@ -1,0 +1,37 @@
+"""docs/settings.md lists the settings."""
+
+from typing import Any
+
+from tests.docs.generated import require_generated
+from vault.config.fields import declared_in
+from vault.config.settings import Settings
+
+_TABLE = "| name | meaning | default |\n| --- | --- | --- |\n"
+
+
+def default_of(name: str, value: Any) -> str:
+    if name == "MASTER_KEY":
+        return "required"
+    if value in (None, ()):
+        return "none"
+    return f"`{str(value).lower() if isinstance(value, bool) else value}`"
+
+
+def tables() -> str:
+    """Return each section with its settings; those of features may belong to a section of the core."""
+    settings = Settings.from_mapping({"MASTER_KEY": "32 characters that are the key.."})
+    sections: dict[str, str] = {}
+    for part in (settings, *settings.features.values()):
+        topic = ""
+        for name, one in declared_in(type(part)).items():
+            topic = one.topic or topic
+            assert topic, f"{name} needs a topic"
+            default = default_of(name, getattr(part, name.lower()))
+            sections.setdefault(topic, _TABLE)
+            sections[topic] += f"| `{name}` | {one.sentence} | {default} |\n"
+    return "\n".join(f"## {topic}\n\n{table}" for topic, table in sections.items())
+
+
+def test_the_document_lists_every_setting() -> None:
+    """docs/settings.md has the meaning and the default of every setting, and no other setting."""
+    require_generated("docs/settings.md", "settings", tables())
