@@ -14,6 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from vault.cli import commands
+from vault.common import feature
 from vault.config.settings import Settings, custody_settings, declared, keyring_path, mongo_uri
 from vault.core.errors import SettingsError
 
@@ -90,6 +91,7 @@ def test_only_the_master_key_is_required() -> None:
         cors_origins=(),
         log_level="info",
         tracing=False,
+        features={kind: kind() for kind in feature.settings()},
     )
 
 
