@@ -147,7 +147,7 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
     tracing.connect(app)
     api.init_app(app, services, settings, active)
     if settings.console_enabled:
-        console.init_app(app, needs_reason=settings.console_reason_required)
+        console.init_app(app, active, needs_reason=settings.console_reason_required)
     if settings.metrics_bind and metrics.FOLDER:
         folder = Path(metrics.FOLDER)
         key_usage = KeyUsageCache(keyring, folder)

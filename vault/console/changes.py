@@ -2,14 +2,15 @@
 
 from typing import Any
 
-from flask import Response, request, url_for
+from flask import Blueprint, Response, request, url_for
 from marshmallow import ValidationError, fields, validate
 
 from vault.api.document.fields import flawless, id_field, number_field
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import reply_memory
-from vault.console.operations import FormBody, answer, arguments, blueprint, body, operation, page, see_other
-from vault.console.secrets import folder_of, reference_of
+from vault.console.operations import FormBody, answer, arguments, body, operation, page, see_other
+from vault.console.references import folder_of, reference_of
+from vault.console.values import Value
 from vault.core.attempt import Action
 from vault.core.labels import are_labels
 from vault.core.limits import MAX_READS, MAX_VERSION
@@ -19,24 +20,12 @@ from vault.secrets.queries import MAX_PAGE_BYTES
 from vault.secrets.requests import NewSecret, Reference
 from vault.secrets.search import Search
 
+blueprint = Blueprint("changes", __name__)
+
 #: Rows of a page.
 _PAGE_SIZE = 100
 _SECONDS_A_DAY = 86_400
 _MAX_DAYS = 3_650
-
-
-class Value(fields.String):
-    """The text of a value, as its bytes."""
-
-    def _deserialize(self, *args: Any, **kwargs: Any) -> bytes:  # type: ignore[override]
-        try:
-            found: bytes = super()._deserialize(*args, **kwargs).encode()
-        except UnicodeEncodeError:
-            # It has half of a surrogate pair, and the error has the value.
-            found = b""
-        if not found:
-            raise ValidationError("Must be a text, and not empty.")
-        return found
 
 
 class _Labels(fields.String):
@@ -87,14 +76,14 @@ class _NewLabels(FormBody):
 
 @blueprint.get("/new")
 @operation(Action.CREATE, Scope.SECRET_CREATE)
-def console_new() -> Response:
+def new() -> Response:
     """Return the page for a new secret. It reads nothing, so it leaves no entry."""
     return page("new", folder=folder_of(request.args.to_dict()))
 
 
 @blueprint.post("/create")
 @operation(Action.CREATE, Scope.SECRET_CREATE, is_page=False, has_value=True)
-def console_create() -> Response:
+def create() -> Response:
     """Create a secret."""
     asked = body(_NewSecret)
     name, days = asked["name"], asked["days"]
@@ -111,7 +100,7 @@ def console_create() -> Response:
 
 @blueprint.post("/update")
 @operation(Action.UPDATE, Scope.SECRET_UPDATE, is_page=False, has_value=True)
-def console_update() -> Response:
+def update() -> Response:
     """Store the next version of a secret, if no one else has in the meantime."""
     asked, attempt = body(_NewVersion), current_attempt()
     written = services().changes.update(
@@ -126,7 +115,7 @@ def console_update() -> Response:
 
 @blueprint.post("/labels")
 @operation(Action.UPDATE_METADATA, Scope.SECRET_UPDATE, is_page=False)
-def console_labels() -> Response:
+def labels() -> Response:
     """Replace the labels of a secret, if no one else has changed its metadata in the meantime."""
     asked, attempt = body(_NewLabels), current_attempt()
     services().metadata.change(
@@ -142,37 +131,37 @@ def _stored(message: str, name: str | None, *, version: int | None = None) -> Re
     """Return the reply after a write: it leads to the secret's page, if it has one for this person."""
     if name is None or Scope.SECRET_DESCRIBE not in current_attempt().principal.scopes:
         return answer(message=message)
-    return answer(message=message, location=url_for("console.console_secret", name=name, stored=version))
+    return answer(message=message, location=url_for("console.secrets.show", name=name, stored=version))
 
 
 @blueprint.post("/delete")
 @operation(Action.DELETE, Scope.SECRET_DELETE)
-def console_delete() -> Response:
+def delete() -> Response:
     """Delete a secret."""
     reference, attempt = reference_of(arguments()), current_attempt()
     _, until = services().changes.delete(reference, attempt=attempt)
     if Scope.SECRET_LIST not in attempt.principal.scopes:
         return page("done", title="Deleted")
     if until:
-        return see_other("console_deleted")
-    return see_other("console_secrets", folder=_parent(attempt.details.get("name")))
+        return see_other("console.changes.deleted")
+    return see_other("console.secrets.index", folder=_parent(attempt.details.get("name")))
 
 
 @blueprint.post("/restore")
 @operation(Action.RESTORE, Scope.SECRET_DELETE)
-def console_restore() -> Response:
+def restore() -> Response:
     """Restore a deleted secret."""
     attempt = current_attempt()
     services().changes.restore(reference_of(arguments()), attempt=attempt)
     name = attempt.details.get("name")
     if name is None or Scope.SECRET_DESCRIBE not in attempt.principal.scopes:
-        return see_other("console_deleted")
-    return see_other("console_secret", name=name)
+        return see_other("console.changes.deleted")
+    return see_other("console.secrets.show", name=name)
 
 
 @blueprint.route("/deleted", methods=["GET", "POST"])
 @operation(Action.LIST, Scope.SECRET_LIST)
-def console_deleted() -> Response:
+def deleted() -> Response:
     """Return a page of the deleted secrets that can be restored."""
     asked = arguments()
     with reply_memory(MAX_PAGE_BYTES):

@@ -3,7 +3,7 @@
 from datetime import timedelta
 from typing import Any
 
-from flask import Response
+from flask import Blueprint, Response
 from marshmallow import fields, validate
 
 from vault.api.document.fields import flawless, name_field, number_field
@@ -12,10 +12,12 @@ from vault.api.operations.replies import reply_memory
 from vault.auth.tokens.info import STATES
 from vault.auth.tokens.pages import page_bytes
 from vault.auth.tokens.tokens import Grant
-from vault.console.operations import FormBody, answer, arguments, blueprint, body, operation, page, see_other
+from vault.console.operations import FormBody, answer, arguments, body, operation, page, see_other
 from vault.core.attempt import Action
 from vault.core.paths import MAX_PATHS, Paths, path_flaw
 from vault.core.principal import ROLES, Scope, role_of
+
+blueprint = Blueprint("credentials", __name__)
 
 #: Rows of a page.
 _PAGE_SIZE = 50
@@ -26,7 +28,7 @@ _ROLES_BYTES = 1_048_576
 
 @blueprint.get("/tokens")
 @operation(Action.TOKEN_LIST, Scope.TOKEN_MANAGE)
-def console_tokens() -> Response:
+def tokens() -> Response:
     """Return a page of tokens."""
     asked = arguments()
     state = asked.get("state") if asked.get("state") in STATES else None
@@ -64,7 +66,7 @@ class _NewToken(FormBody):
 
 @blueprint.post("/tokens/create")
 @operation(Action.TOKEN_CREATE, Scope.TOKEN_MANAGE, is_page=False)
-def console_create_token() -> Response:
+def create_token() -> Response:
     """Create a token, and return it to the page's script."""
     asked = body(_NewToken)
     grant = Grant(
@@ -79,15 +81,15 @@ def console_create_token() -> Response:
 
 @blueprint.post("/tokens/revoke")
 @operation(Action.TOKEN_REVOKE, Scope.TOKEN_MANAGE)
-def console_revoke_token() -> Response:
+def revoke_token() -> Response:
     """Revoke a token, with all that it created."""
     services().tokens.revoke(arguments().get("name", ""), cascade=True, attempt=current_attempt())
-    return see_other("console_tokens")
+    return see_other("console.credentials.tokens")
 
 
 @blueprint.get("/roles")
 @operation(Action.ROLE_LIST, Scope.TOKEN_MANAGE)
-def console_roles() -> Response:
+def roles() -> Response:
     """Return the page of the roles for JWTs."""
     with reply_memory(_ROLES_BYTES):
         return page("roles", roles=services().roles.list(attempt=current_attempt()))
@@ -95,7 +97,7 @@ def console_roles() -> Response:
 
 @blueprint.post("/roles/delete")
 @operation(Action.ROLE_DELETE, Scope.TOKEN_MANAGE)
-def console_delete_role() -> Response:
+def delete_role() -> Response:
     """Delete a role."""
     services().roles.delete(arguments().get("name", ""), attempt=current_attempt())
-    return see_other("console_roles")
+    return see_other("console.credentials.roles")

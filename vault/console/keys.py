@@ -2,20 +2,22 @@
 
 from datetime import UTC, datetime
 
-from flask import Response
+from flask import Blueprint, Response
 
 from vault.api.operations.blueprint import current_attempt, services
 from vault.audit.custody import custody_state
-from vault.console.operations import blueprint, operation, page
+from vault.console.operations import operation, page
 from vault.core.attempt import Action
 from vault.core.errors import OutsidePathsError
 from vault.core.principal import Scope
 from vault.secrets.reach import ANOTHER_NAMESPACE, require_folder
 
+blueprint = Blueprint("keys", __name__)
+
 
 @blueprint.get("/keys")
 @operation(Action.KEYS_STATUS, Scope.AUDIT_READ)
-def console_keys() -> Response:
+def index() -> Response:
     """Return the page of master keys, and of the slots that open them, for those who see the whole trail."""
     attempt, keys = current_attempt(), services().keys
     require_folder("", attempt)

@@ -2,7 +2,7 @@
 
 from datetime import UTC, datetime
 
-from flask import Response, url_for
+from flask import Blueprint, Response, url_for
 from marshmallow import fields
 
 from vault.api.document.fields import Body, flawless, id_field, matches, number_field
@@ -10,12 +10,10 @@ from vault.api.document.links import MAX_SECONDS, TOKEN_PATTERN, passphrase_fiel
 from vault.api.http.auth import CountedFailures
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import MemoryIfLarge
-from vault.console.changes import Value
 from vault.console.operations import (
     FormBody,
     ReasonedBody,
     answer,
-    blueprint,
     body,
     open_body,
     open_operation,
@@ -23,13 +21,15 @@ from vault.console.operations import (
     operation,
     reasoned_body,
 )
-from vault.console.secrets import shown
+from vault.console.values import Value, shown
 from vault.core.attempt import Action
 from vault.core.paths import name_flaw
 from vault.core.principal import Scope
 from vault.core.timestamps import moment
 from vault.links.shares import Terms
 from vault.secrets.requests import Reference
+
+blueprint = Blueprint("links", __name__)
 
 
 def _seconds() -> fields.Integer:
@@ -71,7 +71,7 @@ class _Filling(_Link):
 
 @blueprint.post("/share/new")
 @operation(Action.FETCH, Scope.SECRET_FETCH, is_page=False)
-def console_new_share() -> Response:
+def new_share() -> Response:
     """Share a secret, and return the link to the page's script."""
     attempt = current_attempt()
     asked = reasoned_body(_NewShare, attempt)
@@ -81,18 +81,18 @@ def console_new_share() -> Response:
             Reference(secret_id=asked["secret_id"]), terms, reserve=memory.reserve, attempt=attempt
         )
     return _new_link(
-        "console_share", new.token, f"One person can open it, once, until {_shown(new.expires_at)}."
+        "console.links.share", new.token, f"One person can open it, once, until {_shown(new.expires_at)}."
     )
 
 
 @blueprint.post("/request/new")
 @operation(Action.REQUEST, Scope.SECRET_CREATE, is_page=False)
-def console_new_request() -> Response:
+def new_request() -> Response:
     """Ask for a value, and return the link to the page's script."""
     asked = body(_NewRequest)
     new = services().requests.create(**asked, attempt=current_attempt())
     message = f"One person can store {asked['name']}, once, until {_shown(new.expires_at)}."
-    return _new_link("console_request", new.token, message)
+    return _new_link("console.links.request", new.token, message)
 
 
 def _shown(time: datetime) -> str:
@@ -101,18 +101,18 @@ def _shown(time: datetime) -> str:
 
 def _new_link(endpoint: str, token: str, message: str) -> Response:
     """Return the reply with a new link. The script makes it a whole address: it knows that of the page."""
-    return answer(link=f"{url_for(f'console.{endpoint}')}#{token}", message=message)
+    return answer(link=f"{url_for(endpoint)}#{token}", message=message)
 
 
 @blueprint.get("/share")
-def console_share() -> Response:
+def share() -> Response:
     """Return the page of all shares: which one is in the fragment, which browsers send to no server."""
     return open_page("share")
 
 
 @blueprint.post("/share/describe")
 @open_operation(Action.WRAP_LOOKUP)
-def console_describe_share() -> Response:
+def describe_share() -> Response:
     """Say who shares, and until when."""
     attempt = current_attempt()
     with CountedFailures(attempt):
@@ -122,7 +122,7 @@ def console_describe_share() -> Response:
 
 @blueprint.post("/share/open")
 @open_operation(Action.UNWRAP)
-def console_open_share() -> Response:
+def open_share() -> Response:
     """Return the value of a share as JSON, to the first who asks."""
     asked, attempt = open_body(_Share), current_attempt()
     with CountedFailures(attempt), MemoryIfLarge() as memory:
@@ -131,14 +131,14 @@ def console_open_share() -> Response:
 
 
 @blueprint.get("/request")
-def console_request() -> Response:
-    """Return the page of all requests, as `console_share`."""
+def request() -> Response:
+    """Return the page of all requests, as `share`."""
     return open_page("request")
 
 
 @blueprint.post("/request/describe")
 @open_operation(Action.REQUEST_LOOKUP)
-def console_describe_request() -> Response:
+def describe_request() -> Response:
     """Say who asks for what, and until when."""
     attempt = current_attempt()
     with CountedFailures(attempt):
@@ -150,7 +150,7 @@ def console_describe_request() -> Response:
 
 @blueprint.post("/request/fill")
 @open_operation(Action.CREATE, has_value=True)
-def console_fill_request() -> Response:
+def fill_request() -> Response:
     """Store the value that a request asks for."""
     asked, attempt = open_body(_Filling), current_attempt()
     with CountedFailures(attempt):

@@ -16,8 +16,9 @@ from vault.api.http.bodies import StrictJsonParser
 from vault.api.http.prefixes import CONSOLE
 from vault.api.http.refusals import detail_of, refusal
 from vault.api.operations.blueprint import BODY_LENGTH, Intake, current_attempt, perform, services
+from vault.common.feature import resolved
 from vault.console import requests
-from vault.console.screens import screens_of
+from vault.console.screens import panels_of, screens_of
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     CredentialsUnavailableError,
@@ -48,16 +49,13 @@ _CONTENT_SECURITY_POLICY = (
 _HTML = "text/html; charset=utf-8"
 
 #: The endpoints of sign-ins: their failures end no session.
-_SIGN_INS = frozenset(f"console.console_{name}" for name in ("sign_in", "oidc_start", "oidc_callback"))
+_SIGN_INS = frozenset(f"console.sign_in.{name}" for name in ("sign_in", "oidc_start", "oidc_callback"))
 
 #: What people read instead of the API's own message.
 _WORDS: dict[type[Exception], str] = {
     NameTakenError: "Another secret has this name, or had it and can be restored.",
     VersionConflictError: "Someone has changed the secret since you opened this page. Reload the page first.",
 }
-
-blueprint = Blueprint("console", __name__, url_prefix=CONSOLE.rstrip("/"), template_folder="templates")
-
 
 _parser = StrictJsonParser()
 
@@ -83,7 +81,7 @@ def operation(
         def run() -> Any:
             if is_page and not requests.cookie_of(request):
                 require_address()
-                return see_other("console_sign_in_page", next=requests.page_of(request) or None)
+                return see_other("console.sign_in.sign_in_page", next=requests.page_of(request) or None)
             max_bytes = current_app.config[BODY_LENGTH] if has_value else _MAX_BODY_BYTES
             return _perform(view, action, intake(partial(_authorize, scope)), max_bytes, is_page=is_page)
 
@@ -164,7 +162,7 @@ def require_address() -> None:
 
 def see_other(endpoint: str, **values: Any) -> Response:
     """Return the reply that leads to the page with this *endpoint* and these *values* in its URL."""
-    return lead_to(url_for(f"console.{endpoint}", **values))
+    return lead_to(url_for(endpoint, **values))
 
 
 def lead_to(path: str) -> Response:
@@ -269,6 +267,10 @@ def _rendered(template: str, **values: Any) -> str:
             "form_token": form_token(),
         }
     values["offers_open_id"] = services().open_id.is_offered
+    panels = panels_of(template)
+    for more in resolved(panel.values for panel in panels if panel.values):
+        values |= more(values)
+    values["panels"] = [panel.template for panel in panels]
     return render_template(f"console/{template}.html", Scope=Scope, **values)
 
 
@@ -300,16 +302,14 @@ def _refuse(error: Exception) -> Response:
     return reply
 
 
-@blueprint.app_errorhandler(NotFound)
 def _refuse_path(error: NotFound) -> Response:
     """Return the refusal of a path that does not exist: below the console's, a page."""
     return _refuse(error) if request.path.startswith(CONSOLE) else errors.refuse(error)
 
 
-@blueprint.after_app_request
 def _protect(reply: Response) -> Response:
     """Restrict the pages to content from this service, and keep them out of caches and other pages."""
-    # Where there is no page, the request is not of the blueprint.
+    # Where there is no page, the request is not of a blueprint.
     if not f"{request.path}/".startswith(CONSOLE):
         return reply
     reply.headers.setdefault("Cache-Control", "no-store")
@@ -321,4 +321,10 @@ def _protect(reply: Response) -> Response:
     return reply
 
 
-blueprint.register_error_handler(Exception, _refuse)
+def console_blueprint() -> Blueprint:
+    """Return the blueprint of an application's console, for those of its pages."""
+    blueprint = Blueprint("console", __name__, url_prefix=CONSOLE.rstrip("/"), template_folder="templates")
+    blueprint.register_error_handler(Exception, _refuse)
+    blueprint.app_errorhandler(NotFound)(_refuse_path)
+    blueprint.after_app_request(_protect)
+    return blueprint

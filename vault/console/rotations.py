@@ -1,10 +1,11 @@
 """The pages of rotation plans: all of them, and one with its runs; and what people do with them."""
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from flask import Response, url_for
+from flask import Blueprint, Response, url_for
 from marshmallow import fields, validate
 from werkzeug.exceptions import BadRequest
 
@@ -13,15 +14,18 @@ from vault.api.operations.blueprint import current_attempt, current_slot, servic
 from vault.api.operations.replies import reply_memory
 from vault.audit import reader
 from vault.audit.reader import Filter, Order
-from vault.console.operations import FormBody, answer, arguments, blueprint, body, operation, page, see_other
-from vault.console.trail import ENTRY_BYTES, Row
+from vault.console.entries import ENTRY_BYTES, Row
+from vault.console.operations import FormBody, answer, arguments, body, operation, page, see_other
 from vault.core.attempt import Action
 from vault.core.durations import duration_text
+from vault.core.errors import StorageUnavailableError
 from vault.core.paths import name_flaw
 from vault.core.principal import Scope
 from vault.rotation.plans import MAX_LIST_BYTES, MAX_USER_LENGTH, NewRotation, RotationInfo, may_run
 from vault.rotation.remedies import remedy_of
 from vault.rotation.sources.source import SourceKind
+
+blueprint = Blueprint("rotations", __name__)
 
 _SECONDS_A_DAY, _SECONDS_AN_HOUR = 86_400, 3_600
 _MAX_DAYS, _MAX_HOURS = 3_650, 87_600
@@ -36,7 +40,7 @@ _MAX_RUNS = 20
 
 @blueprint.get("/rotations")
 @operation(Action.ROTATION_LIST, Scope.ROTATION_MANAGE)
-def console_rotations() -> Response:
+def index() -> Response:
     """Return the page of all plans within the person's paths."""
     name = arguments().get("name", "")
     name = "" if name_flaw(name) else name
@@ -57,7 +61,7 @@ def _urgency(plan: RotationInfo) -> tuple[Any, ...]:
 
 @blueprint.get("/rotation")
 @operation(Action.ROTATION_SHOW, Scope.ROTATION_MANAGE)
-def console_rotation() -> Response:
+def show() -> Response:
     """Return the page of a plan, with its runs for those who may read the trail: a query of its own."""
     attempt = current_attempt()
     plan = services().rotations.show(_name_of(arguments()), attempt=attempt)
@@ -90,31 +94,31 @@ def _name_of(asked: dict[str, str]) -> str:
 
 @blueprint.post("/rotations/run")
 @operation(Action.ROTATION_RUN, Scope.ROTATION_MANAGE)
-def console_run_rotation() -> Response:
+def run() -> Response:
     """Run a plan up to its publication."""
     name = _name_of(arguments())
-    run = services().rotations.run(name, attempt=current_attempt())
+    proceed = services().rotations.run(name, attempt=current_attempt())
     # The source can be slow.
     with current_slot().given_back():
-        run()
-    return see_other("console_rotation", name=name)
+        proceed()
+    return see_other("console.rotations.show", name=name)
 
 
 @blueprint.post("/rotations/pause")
 @operation(Action.ROTATION_PAUSE, Scope.ROTATION_MANAGE)
-def console_pause_rotation() -> Response:
+def pause() -> Response:
     """Start no run of a plan until someone runs it."""
     name = _name_of(arguments())
     services().rotations.pause(name, attempt=current_attempt())
-    return see_other("console_rotation", name=name)
+    return see_other("console.rotations.show", name=name)
 
 
 @blueprint.post("/rotations/delete")
 @operation(Action.ROTATION_DELETE, Scope.ROTATION_MANAGE)
-def console_delete_rotation() -> Response:
+def delete() -> Response:
     """Delete a plan."""
     services().rotations.delete(_name_of(arguments()), attempt=current_attempt())
-    return see_other("console_rotations")
+    return see_other("console.rotations.index")
 
 
 def _secret_field() -> fields.String:
@@ -140,7 +144,7 @@ class _NewRotation(FormBody):
 
 @blueprint.post("/rotations/create")
 @operation(Action.ROTATION_CREATE, Scope.ROTATION_MANAGE, is_page=False)
-def console_create_rotation() -> Response:
+def create() -> Response:
     """Create a plan."""
     asked = body(_NewRotation)
     new = NewRotation(
@@ -153,4 +157,18 @@ def console_create_rotation() -> Response:
         password_only=asked["form"] == "password",
     )
     services().rotations.create(new, attempt=current_attempt())
-    return answer(message="Created.", location=url_for("console.console_rotation", name=new.name))
+    return answer(message="Created.", location=url_for("console.rotations.show", name=new.name))
+
+
+def panel_values(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what the panel on the page of a secret shows besides the *values* of the page."""
+    name, principal = values["secret"]["name"], current_attempt().principal
+    plan, may_plan, is_readable = None, False, True
+    if name and Scope.ROTATION_MANAGE in principal.scopes:
+        may_plan = may_run(principal)
+        try:
+            plan = services().rotations.of(name, principal)
+        except StorageUnavailableError:
+            is_readable = False
+    remedy = remedy_of(plan.state, plan.error) if plan else ""
+    return {"plan": plan, "may_plan": may_plan, "plan_is_readable": is_readable, "remedy": remedy}

@@ -1,50 +1,41 @@
-"""The screens of the console, in the order of their links, each with the scope that it needs."""
+"""Screens and panels: the parts of each page that the features of the application bring."""
 
-from typing import NamedTuple
+from collections.abc import Iterator
 
-from flask import url_for
+from flask import current_app, url_for
 
-from vault.core.principal import Principal, Scope
+from vault.common.feature import Feature, Panel, Screen
+from vault.core.principal import Principal
 
-
-class Screen(NamedTuple):
-    """A screen that each page leads to."""
-
-    scope: Scope
-    endpoint: str
-    label: str
-    show: str | None = None
-    #: True if it is about all namespaces.
-    is_of_all: bool = False
-
-    @property
-    def address(self) -> str:
-        """Its path."""
-        return url_for(f"console.{self.endpoint}", show=self.show)
+#: Key of the application's extensions: the features that bring something to its console, which is the first.
+FEATURES = "secret-manager-console"
 
 
-SCREENS = (
-    Screen(Scope.SECRET_LIST, "console_secrets", "Secrets"),
-    Screen(Scope.SECRET_LIST, "console_secrets", "Expiring", "expiring"),
-    Screen(Scope.AUDIT_READ, "console_activity", "Activity"),
-    Screen(Scope.AUDIT_READ, "console_audit", "Audit"),
-    Screen(Scope.TOKEN_MANAGE, "console_tokens", "Tokens"),
-    Screen(Scope.TOKEN_MANAGE, "console_roles", "Roles"),
-    Screen(Scope.WEBHOOK_MANAGE, "console_webhooks", "Webhooks"),
-    Screen(Scope.ROTATION_MANAGE, "console_rotations", "Rotation"),
-    Screen(Scope.AUDIT_READ, "console_keys", "Keys", is_of_all=True),
-)
+def _features() -> tuple[Feature, ...]:
+    found: tuple[Feature, ...] = current_app.extensions[FEATURES]
+    return found
 
 
 def screens_of(principal: Principal) -> list[Screen]:
-    """Return the screens that *principal* may see."""
-    return [
-        screen
-        for screen in SCREENS
-        if screen.scope in principal.scopes and (principal.sees_all_entries or not screen.is_of_all)
-    ]
+    """Return the screens that *principal* may see, in the order of their links."""
+    return [screen for screen in _screens() if _is_for(principal, screen)]
+
+
+def _screens() -> Iterator[Screen]:
+    for feature in _features():
+        yield from feature.screens
+
+
+def _is_for(principal: Principal, screen: Screen) -> bool:
+    return screen.scope in principal.scopes and (principal.sees_all_entries or not screen.is_of_all)
 
 
 def home_of(principal: Principal) -> str:
     """Return the path of the first screen that *principal* may see; without any, of the list of secrets."""
-    return next(iter(screens_of(principal)), SCREENS[0]).address
+    home = next(iter(screens_of(principal)), next(_screens()))
+    return url_for(home.endpoint, show=home.show)
+
+
+def panels_of(page: str) -> list[Panel]:
+    """Return the panels of *page*, in their order on it."""
+    return [panel for feature in _features() for panel in feature.panels if panel.page == page]

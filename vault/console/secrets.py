@@ -1,41 +1,30 @@
 """The pages of secrets: folders and searches, one secret, and those who know it; and reveals of values."""
 
-import re
-from base64 import b64encode
 from collections.abc import Mapping
 from datetime import timedelta
-from typing import Any
 
-from flask import Response, request
+from flask import Blueprint, Response
 from werkzeug.exceptions import BadRequest
 
-from vault.api.document.fields import UUID_PATTERN, id_field, number_field
+from vault.api.document.fields import id_field, number_field
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import MemoryIfLarge, reply_memory
 from vault.audit.exposures import exposure
 from vault.audit.exposures.knowledge import Question
-from vault.console.operations import (
-    ReasonedBody,
-    answer,
-    arguments,
-    blueprint,
-    operation,
-    page,
-    reasoned_body,
-)
+from vault.console.operations import ReasonedBody, answer, arguments, operation, page, reasoned_body
+from vault.console.references import folder_of, reference_of
+from vault.console.values import shown
 from vault.core import clock
 from vault.core.attempt import Action
-from vault.core.errors import StorageUnavailableError
 from vault.core.labels import are_labels
 from vault.core.limits import MAX_VERSION
-from vault.core.paths import name_flaw, prefix_flaw
 from vault.core.principal import Scope
-from vault.core.text import is_one_line, is_shown
-from vault.rotation.plans import may_run
-from vault.rotation.remedies import remedy_of
+from vault.core.text import is_one_line
 from vault.secrets.queries import MAX_PAGE_BYTES
 from vault.secrets.requests import Reference
 from vault.secrets.search import MAX_CHARACTERS, Search
+
+blueprint = Blueprint("secrets", __name__)
 
 #: Rows of a page.
 _PAGE_SIZE = 100
@@ -47,7 +36,7 @@ _FILTERS = ("expiring", "unused")
 
 @blueprint.route("/", methods=["GET", "POST"])
 @operation(Action.LIST, Scope.SECRET_LIST)
-def console_secrets() -> Response:
+def index() -> Response:
     """Return a page of secrets: a folder, or those in it and below that a search and filters select."""
     asked = arguments()
     folder, attempt, queries = folder_of(asked), current_attempt(), services().queries
@@ -77,18 +66,6 @@ def console_secrets() -> Response:
         return page("found", folder=folder, query=query, label=asked.get("label"), show=show, **found)
 
 
-def folder_of(asked: Mapping[str, str]) -> str:
-    """Return the folder of the arguments *asked*; empty for the top.
-
-    Raises:
-        BadRequest: It is not valid.
-    """
-    folder = asked.get("folder", "")
-    if prefix_flaw(folder) or (folder and not folder.endswith("/")):
-        raise BadRequest("A folder's name ends with a slash.")
-    return folder
-
-
 def _label_of(asked: Mapping[str, str]) -> dict[str, str]:
     if "label" not in asked:
         return {}
@@ -100,36 +77,24 @@ def _label_of(asked: Mapping[str, str]) -> dict[str, str]:
 
 @blueprint.route("/secret", methods=["GET", "POST"])
 @operation(Action.DESCRIBE, Scope.SECRET_DESCRIBE)
-def console_secret() -> Response:
+def show() -> Response:
     """Return the page of a secret."""
     attempt = current_attempt()
     asked = arguments()
     secret = services().queries.describe(reference_of(asked), attempt=attempt)
     recovery = services().changes.retention.recovery
-    plan, may_plan, plan_is_readable = None, False, True
-    if secret["name"] and Scope.ROTATION_MANAGE in attempt.principal.scopes:
-        may_plan = may_run(attempt.principal)
-        try:
-            plan = services().rotations.of(secret["name"], attempt.principal)
-        except StorageUnavailableError:
-            plan_is_readable = False
-    remedy = remedy_of(plan.state, plan.error) if plan else ""
     return page(
         "secret",
         secret=secret,
         is_stored=asked.get("stored") == str(secret["version"]),
         now=clock.now(),
         recovery_days=recovery.days,
-        plan=plan,
-        may_plan=may_plan,
-        plan_is_readable=plan_is_readable,
-        remedy=remedy,
     )
 
 
 @blueprint.route("/known", methods=["GET", "POST"])
 @operation(Action.AUDIT_EXPOSURE, Scope.AUDIT_READ)
-def console_known() -> Response:
+def known() -> Response:
     """Return a page of those who know versions of a secret."""
     asked, attempt = arguments(), current_attempt()
     reference = reference_of(asked)
@@ -145,20 +110,6 @@ def console_known() -> Response:
         return page("known", reference=reference, found=found, current_id=current_id)
 
 
-def reference_of(asked: Mapping[str, str]) -> Reference:
-    """Return the reference to a secret: by its name, or in a form by its ID, which is in no URL.
-
-    Raises:
-        BadRequest: Neither is valid.
-    """
-    name, secret_id = asked.get("name"), asked.get("secret_id", "")
-    if name is None and request.method == "POST" and re.fullmatch(UUID_PATTERN, secret_id):
-        return Reference(secret_id=secret_id.lower())
-    if name is None or name_flaw(name):
-        raise BadRequest("A secret's name is missing, or invalid.")
-    return Reference(name=name)
-
-
 class _Version(ReasonedBody):
     """A version of a secret to reveal."""
 
@@ -168,7 +119,7 @@ class _Version(ReasonedBody):
 
 @blueprint.post("/reveal")
 @operation(Action.FETCH, Scope.SECRET_FETCH, is_page=False)
-def console_reveal() -> Response:
+def reveal() -> Response:
     """Return a value as JSON: as text if it can be shown, or else in base64."""
     attempt = current_attempt()
     asked = reasoned_body(_Version, attempt)
@@ -180,14 +131,3 @@ def console_reveal() -> Response:
             attempt=attempt,
         )
         return answer(**shown(value))
-
-
-def shown(value: bytes) -> dict[str, Any]:
-    """Return *value* as scripts show it: as text if that is possible, or else in base64."""
-    try:
-        text = value.decode()
-    except UnicodeDecodeError:
-        text = "\0"
-    if is_shown(text.replace("\r\n", "\n")):
-        return {"value": text, "form": "text"}
-    return {"value": b64encode(value).decode(), "form": "base64"}

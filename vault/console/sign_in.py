@@ -2,14 +2,13 @@
 
 from http import HTTPStatus
 
-from flask import Response, g, request, url_for
+from flask import Blueprint, Response, g, request, url_for
 
 from vault.api.http.auth import CountedFailures
 from vault.api.operations.blueprint import current_attempt, services
 from vault.console import requests
 from vault.console.operations import (
     arguments,
-    blueprint,
     lead_to,
     operation,
     page,
@@ -21,9 +20,11 @@ from vault.console.requests import SIGN_IN
 from vault.console.screens import home_of
 from vault.core.attempt import Action
 
+blueprint = Blueprint("sign_in", __name__)
+
 
 @blueprint.get("/sign-in")
-def console_sign_in_page() -> Response:
+def sign_in_page() -> Response:
     """Return the page on which people sign in."""
     require_address()
     requests.require_private(request)
@@ -37,7 +38,7 @@ def _page_or_none(path: str) -> str:
 
 @blueprint.post("/sign-in")
 @sign_in_operation
-def console_sign_in() -> Response:
+def sign_in() -> Response:
     """Begin a session for the holder of a token or a JWT."""
     # A pasted credential can have white space around it, and a JWT line breaks in it.
     form = requests.fields()
@@ -51,7 +52,7 @@ def console_sign_in() -> Response:
 
 @blueprint.get("/oidc/start")
 @sign_in_operation
-def console_oidc_start() -> Response:
+def oidc_start() -> Response:
     """Lead to the provider of OpenID Connect."""
     requests.require_private(request)
     requests.require_same_origin(request)
@@ -66,7 +67,7 @@ def console_oidc_start() -> Response:
 
 @blueprint.get("/oidc/callback")
 @sign_in_operation
-def console_oidc_callback() -> Response:
+def oidc_callback() -> Response:
     """Begin a session for the person whom the provider sends back.
 
     The reply is a page, not a redirect: browsers do not send `SameSite=Strict` cookies with a request that
@@ -86,12 +87,12 @@ def console_oidc_callback() -> Response:
 
 
 def _callback() -> str:
-    return requests.origin_of(request) + url_for("console.console_oidc_callback")
+    return requests.origin_of(request) + url_for("console.sign_in.oidc_callback")
 
 
 @blueprint.post("/role")
 @sign_in_operation
-def console_choose_role() -> Response:
+def choose_role() -> Response:
     """Begin the session again, with one of the roles that the person's JWT matches."""
     role, attempt = arguments().get("role", ""), current_attempt()
     with CountedFailures(attempt):
@@ -106,10 +107,10 @@ def _begun(reply: Response, cookie: str) -> Response:
 
 @blueprint.post("/sign-out")
 @operation(Action.LOGOUT)
-def console_sign_out() -> Response:
+def sign_out() -> Response:
     """End the session."""
     arguments()
     services().sessions.end(requests.cookie_of(request), attempt=current_attempt())
-    reply = see_other("console_sign_in_page")
+    reply = see_other("console.sign_in.sign_in_page")
     requests.set_cookie(reply, request, "")
     return reply

@@ -1,12 +1,11 @@
 """The pages of the audit trail: its entries, and the activity of a period."""
 
-import json
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from flask import Response
+from flask import Blueprint, Response
 from marshmallow import fields
 from werkzeug.exceptions import BadRequest
 
@@ -17,22 +16,21 @@ from vault.audit import assurance, reader
 from vault.audit.exposures import summary
 from vault.audit.exposures.exposure import current_id_of
 from vault.audit.reader import Filter, Order
-from vault.console.operations import FormBody, answer, arguments, blueprint, body, operation, page
-from vault.console.secrets import reference_of
+from vault.console.entries import ENTRY_BYTES, Row
+from vault.console.operations import FormBody, answer, arguments, body, operation, page
+from vault.console.references import reference_of
 from vault.core import charts, style
 from vault.core.attempt import Action
 from vault.core.outcomes import Status
 from vault.core.paths import name_flaw
 from vault.core.principal import Principal, Scope
-from vault.core.text import is_one_line, printable
+from vault.core.text import is_one_line
 from vault.core.turns import Turns
 
-#: Rows of a page, and bytes of an entry.
-_PAGE_SIZE = 50
-ENTRY_BYTES = 4_096
+blueprint = Blueprint("trail", __name__)
 
-#: The longest text of a row.
-_MAX_CHARACTERS = 160
+#: Rows of a page.
+_PAGE_SIZE = 50
 
 #: The periods that people choose from, in days.
 _PERIODS = (1, 7, 30)
@@ -44,59 +42,10 @@ _SUMMARIES = Turns(3, seconds=5.0)
 #: The name by which people ask for all entries of who got a value, and their actions.
 READS, _READS = "reads", (Action.FETCH, Action.UNWRAP)
 
-#: Details that have a column of their own.
-_COLUMNS = ("name", "namespace")
-
-
-@dataclass(frozen=True, slots=True)
-class Row:
-    """An entry as a page shows it. An attacker may have stored anything in it."""
-
-    time: str
-    action: str
-    status: str
-    principal: str
-    secret: str
-    origin: str
-    details: str
-
-    @classmethod
-    def of(cls, entry: Mapping[str, Any], own: str, *, current_id: str = "") -> "Row":
-        """Return the row of *entry*, with its namespace unless that is the person's *own*.
-
-        With the *current_id* of a secret, another one of its name is an earlier one.
-        """
-        found = entry.get("details")
-        details = found if isinstance(found, dict) else {}
-        place, name = details.get("namespace", own), details.get("name")
-        is_earlier = bool(current_id) and entry.get("secret_id", current_id) != current_id
-        more = {name: value for name, value in details.items() if name not in _COLUMNS}
-        return cls(
-            time=_text(entry.get("ts"))[:19].replace("T", " "),
-            action=_text(entry.get("action")),
-            status=_text(entry.get("status")),
-            principal=_text(entry.get("principal")),
-            secret=_secret(_text(name), "" if place == own else _text(place), is_earlier=is_earlier),
-            origin=_text(entry.get("ip")),
-            details=", ".join(f"{_text(name)}: {_text(value)}" for name, value in more.items()),
-        )
-
-
-def _secret(name: str, namespace: str, *, is_earlier: bool) -> str:
-    """Return what a row says about its secret: without a name, there can be a *namespace* all the same."""
-    text = ": ".join(part for part in (namespace, name) if part)
-    return f"{text} (an earlier secret)" if is_earlier else text
-
-
-def _text(value: object) -> str:
-    text = value if isinstance(value, str) else "" if value is None else json.dumps(value, default=str)
-    text = printable(text)
-    return text if len(text) <= _MAX_CHARACTERS else text[: _MAX_CHARACTERS - 1] + "…"
-
 
 @blueprint.route("/audit", methods=["GET", "POST"])
 @operation(Action.AUDIT_QUERY, Scope.AUDIT_READ)
-def console_audit() -> Response:
+def audit() -> Response:
     """Return a page of entries, the newest first: all, or those of a principal, an action or a secret."""
     asked, attempt = arguments(), current_attempt()
     which = _filter_of(asked, attempt.principal)
@@ -131,7 +80,7 @@ class _Following(FormBody):
 
 @blueprint.post("/audit/follow")
 @operation(Action.AUDIT_QUERY, Scope.AUDIT_READ, is_page=False)
-def console_follow() -> Response:
+def follow() -> Response:
     """Return the entries that came since a page, without those of following itself."""
     asked, attempt = body(_Following), current_attempt()
     which, cursor = _filter_of(asked, attempt.principal), asked["cursor"]
@@ -179,7 +128,7 @@ def _filter_of(asked: Mapping[str, str], person: Principal) -> Filter:
 
 @blueprint.get("/activity")
 @operation(Action.AUDIT_REPORT, Scope.AUDIT_READ)
-def console_activity() -> Response:
+def activity() -> Response:
     """Return the report's charts of a period, and the state of the trail."""
     days = arguments().get("days", str(_PERIODS[0]))
     if days not in map(str, _PERIODS):

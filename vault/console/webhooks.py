@@ -1,15 +1,17 @@
 """The page of webhooks."""
 
-from flask import Response
+from flask import Blueprint, Response
 from marshmallow import fields, validate
 
 from vault.api.document.fields import matches, webhook_url_field
 from vault.api.operations.blueprint import current_attempt, current_slot, services
-from vault.console.operations import FormBody, answer, arguments, blueprint, body, operation, page, see_other
+from vault.console.operations import FormBody, answer, arguments, body, operation, page, see_other
 from vault.core.attempt import Action
 from vault.core.principal import Scope
 from vault.events.kinds import Kind
 from vault.events.webhooks import NewWebhook
+
+blueprint = Blueprint("webhooks", __name__)
 
 _ID_PATTERN = "^[0-9a-f]{16}$"
 
@@ -33,14 +35,14 @@ class _Webhook(FormBody):
 
 @blueprint.get("/webhooks")
 @operation(Action.WEBHOOK_LIST, Scope.WEBHOOK_MANAGE)
-def console_webhooks() -> Response:
+def index() -> Response:
     """Return the page of webhooks."""
     return page("webhooks", webhooks=services().webhooks.list(attempt=current_attempt()), kinds=list(Kind))
 
 
 @blueprint.post("/webhooks/create")
 @operation(Action.WEBHOOK_CREATE, Scope.WEBHOOK_MANAGE, is_page=False)
-def console_create_webhook() -> Response:
+def create() -> Response:
     """Create a webhook, and return its secret to the page's script."""
     asked = body(_NewWebhook)
     new = NewWebhook(url=asked["url"], events=frozenset(map(Kind, asked["events"])))
@@ -50,7 +52,7 @@ def console_create_webhook() -> Response:
 
 @blueprint.post("/webhooks/test")
 @operation(Action.WEBHOOK_TEST, Scope.WEBHOOK_MANAGE, is_page=False)
-def console_test_webhook() -> Response:
+def test() -> Response:
     """Send an event now, and return the outcome to the page's script."""
     send = services().webhooks.test(body(_Webhook)["webhook_id"], attempt=current_attempt())
     # The receiver can be slow.
@@ -61,7 +63,7 @@ def console_test_webhook() -> Response:
 
 @blueprint.post("/webhooks/delete")
 @operation(Action.WEBHOOK_DELETE, Scope.WEBHOOK_MANAGE)
-def console_delete_webhook() -> Response:
+def delete() -> Response:
     """Delete a webhook."""
     services().webhooks.delete(arguments().get("webhook_id", ""), attempt=current_attempt())
-    return see_other("console_webhooks")
+    return see_other("console.webhooks.index")

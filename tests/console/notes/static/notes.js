@@ -1,0 +1,1 @@
+document.querySelector("#note")?.addEventListener("click", () => say(document.body, "noted"));
