@@ -17,8 +17,8 @@ from bson.raw_bson import RawBSONDocument
 from mongoengine import disconnect
 from pymongo import MongoClient, monitoring
 
-from tests.support.backups import changed, history, made, nothing, read
-from tests.support.databases import new_database
+from tests.support.backups import changed, made, nothing, read
+from tests.support.databases import history, new_database
 from tests.support.rotation import Stored, claim, connected, fill, new_key
 from tests.support.trail import block_trail
 from vault.audit import compaction

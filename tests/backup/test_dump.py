@@ -11,7 +11,7 @@ import pytest
 from bson.codec_options import DatetimeConversion
 from pymongo import MongoClient
 
-from tests.support.backups import history
+from tests.support.databases import history
 from tests.support.lifecycle import Caller
 from tests.support.rotation import Stored, connected
 from vault.backup import dump

@@ -7,8 +7,8 @@ import pytest
 from pymongo import MongoClient
 
 from tests.conftest import running_app, start
-from tests.support.backups import changed, history, made, nothing, read
-from tests.support.databases import new_database
+from tests.support.backups import changed, made, nothing, read
+from tests.support.databases import history, new_database
 from tests.support.problems import fields_of
 from tests.support.rotation import Stored, claim, connected, fill, new_key, settings, values
 from tests.support.trail import block_trail, restore_trail

@@ -1,66 +1,16 @@
 """Every command of `secret-manager`, with what a test needs to make it succeed and fail.
 
-A table of `docs/exit-codes.md` is made from it. A new command needs an entry here.
+A table of `docs/exit-codes.md` is made from it. A new command needs an entry here, or in the
+tables of its feature.
 """
 
 from collections.abc import Iterator
-from dataclasses import dataclass
-from enum import Enum, auto
 
 import click
 
+from tests.support.command_entries import Entry, Needs, of_custody, of_mongodb
+from tests.support.features import tables
 from vault.cli import commands
-from vault.core.outcomes import Exit
-
-
-class Needs(Enum):
-    """The dependencies of a command, and so its possible failures."""
-
-    NOTHING = auto()
-    #: MongoDB, and the master key.
-    MONGODB = auto()
-    #: A server that checks a credential.
-    SERVICE = auto()
-    #: A server that is asked without a credential.
-    PROBED = auto()
-    #: A Docker Engine in swarm mode, and the service.
-    ENGINE = auto()
-    #: A keyring file, and MongoDB; `tests/cli/operator/custody/test_group.py` has their failures.
-    CUSTODY = auto()
-    #: It is a server, which runs until it is stopped.
-    SERVING = auto()
-
-
-@dataclass(frozen=True, slots=True)
-class Entry:
-    """A command: valid arguments of it, and what it needs."""
-
-    needs: Needs
-    #: Valid arguments. Files are in the working folder; `SERVER` is the address of the server that it needs.
-    arguments: tuple[str, ...] = ()
-    #: Exit codes with a meaning of their own, for the document.
-    own_codes: str = ""
-    #: More arguments for an attempt without the server, which must not wait for it.
-    impatient: tuple[str, ...] = ()
-
-    @property
-    def away(self) -> Exit | None:
-        """The exit code without the server that it needs; None if it needs none."""
-        return None if self.needs in (Needs.NOTHING, Needs.SERVING) else Exit.UNAVAILABLE
-
-    @property
-    def denied(self) -> Exit | None:
-        """The exit code without permission; None if it needs none."""
-        return Exit.DENIED if self.needs in (Needs.MONGODB, Needs.SERVICE, Needs.CUSTODY) else None
-
-
-def _mongodb(*arguments: str, own_codes: str = "", impatient: tuple[str, ...] = ()) -> Entry:
-    return Entry(Needs.MONGODB, arguments, own_codes, impatient)
-
-
-def _custody(*arguments: str, own_codes: str = "") -> Entry:
-    return Entry(Needs.CUSTODY, arguments, own_codes)
-
 
 _ISSUER = (
     "ci",
@@ -75,68 +25,74 @@ _ROLE = ("deploy", "--issuer", "ci", "--claim", "sub=job", "--scope", "secret:fe
 
 #: By the words of the command.
 ENTRIES = {
-    "audit checkpoint": _mongodb(),
-    "audit compact": _mongodb(),
-    "audit disable": _mongodb(),
-    "audit enable": _mongodb(),
-    "audit export": _mongodb(),
-    "audit public-key": _mongodb(),
-    "audit query": _mongodb(),
-    "audit reconcile": _mongodb("--provider-log", "log", own_codes="1 the log and the trail differ"),
-    "audit report": _mongodb(),
-    "audit tail": _mongodb("--no-follow"),
-    "audit verify": _mongodb(own_codes="1 the trail was changed, 3 a finding needs a look"),
-    "audit witness": _mongodb(own_codes="1 a witness refuses, 5 also if a witness does not answer"),
-    "auth disable": _mongodb("--yes"),
-    "backup": _mongodb("new.tar"),
+    "audit checkpoint": of_mongodb(),
+    "audit compact": of_mongodb(),
+    "audit disable": of_mongodb(writes=True),
+    "audit enable": of_mongodb(writes=True),
+    "audit export": of_mongodb(),
+    "audit public-key": of_mongodb(),
+    "audit query": of_mongodb(),
+    "audit reconcile": of_mongodb("--provider-log", "log", own_codes="1 the log and the trail differ"),
+    "audit report": of_mongodb(),
+    "audit tail": of_mongodb("--no-follow"),
+    "audit verify": of_mongodb(own_codes="1 the trail was changed, 3 a finding needs a look"),
+    "audit witness": of_mongodb(
+        own_codes="1 a witness refuses, 5 also if a witness does not answer", own_test=True
+    ),
+    "auth disable": of_mongodb("--yes"),
+    "backup": of_mongodb("new.tar", writes=True),
     "completion": Entry(Needs.NOTHING, ("bash",)),
     "compose down": Entry(Needs.NOTHING, ("db",)),
     "compose metadata": Entry(Needs.NOTHING),
     "compose up": Entry(Needs.SERVICE, ("--env", "A=a", "db")),
     "credentials": Entry(Needs.SERVING),
     "dev": Entry(Needs.SERVING),
-    "drill": _mongodb("backup.tar", own_codes="1 the backup is bad, 3 a finding needs a look"),
-    "exposure": _mongodb("app/db"),
+    "drill": of_mongodb("file", own_codes="1 the backup is bad, 3 a finding needs a look"),
+    "exposure": of_mongodb("app/db", own_test=True),
     "import vault": Entry(
         Needs.SERVICE,
         ("--token-file", "token", "--address", "SERVER"),
         "1 also if anything differs",
     ),
-    "issuers create": _mongodb(*_ISSUER),
-    "issuers delete": _mongodb("ci"),
-    "issuers list": _mongodb(),
-    "issuers test": _mongodb("--file", "jwt", own_codes="1 the service would refuse the JWT"),
-    "keys custody add": _custody("b", "command", "/bin/cat"),
-    "keys custody check": _custody(own_codes="1 a slot refuses, 5 a provider is unavailable"),
-    "keys custody drop": _custody("0123456789abcdef"),
+    "issuers create": of_mongodb(*_ISSUER),
+    "issuers delete": of_mongodb("ci"),
+    "issuers list": of_mongodb(),
+    "issuers test": of_mongodb(
+        "--file", "jwt", own_codes="1 the service would refuse the JWT", own_test=True
+    ),
+    "keys custody add": of_custody("b", "command", "/bin/cat"),
+    "keys custody check": of_custody(own_codes="1 a slot refuses, 5 a provider is unavailable"),
+    "keys custody drop": of_custody("0123456789abcdef"),
     "keys custody init": Entry(
         Needs.NOTHING, ("new.json", "--slot", "a=command,/bin/cat"), "5 a provider is unavailable"
     ),
-    "keys custody new-key": _custody(),
-    "keys custody promote": _custody("0123456789abcdef"),
-    "keys custody recovery create": _custody("--threshold", "2", "--shares", "3", "--out-dir", "shares"),
-    "keys custody recovery restore": _custody("--slot", "c=command,/bin/cat"),
-    "keys custody remove": _custody("b"),
-    "keys custody rewrap": _custody("a"),
+    "keys custody new-key": of_custody(),
+    "keys custody promote": of_custody("0123456789abcdef"),
+    "keys custody recovery create": of_custody("--threshold", "2", "--shares", "3", "--out-dir", "shares"),
+    "keys custody recovery restore": of_custody("--slot", "c=command,/bin/cat"),
+    "keys custody remove": of_custody("b"),
+    "keys custody rewrap": of_custody("a"),
     "keys custody show": Entry(Needs.NOTHING),
     "keys generate": Entry(Needs.NOTHING),
-    "keys rewrap": _mongodb(own_codes="1 values are left"),
-    "keys status": _mongodb(own_codes="1 a key is missing"),
+    "keys rewrap": of_mongodb(own_codes="1 values are left", writes=True),
+    "keys status": of_mongodb(own_codes="1 a key is missing"),
     "login": Entry(Needs.SERVICE, ("--token-file", "token")),
     "logout": Entry(Needs.NOTHING),
-    "offboard": _mongodb("--principal", "alice"),
+    "offboard": of_mongodb("--principal", "alice"),
     "ready": Entry(Needs.PROBED, own_codes="1 the service is not ready"),
-    "replicaset grant": _mongodb("--admin-uri-file", "admin-uri"),
-    "replicaset initiate": _mongodb(
-        *("--key-file", "key", "--root-password-file", "password"), impatient=("--timeout", "1s")
+    "replicaset grant": of_mongodb("--admin-uri-file", "admin-uri", own_test=True),
+    "replicaset initiate": of_mongodb(
+        *("--key-file", "key", "--root-password-file", "password"),
+        impatient=("--timeout", "1s"),
+        own_test=True,
     ),
     "replicaset status": Entry(Needs.PROBED, own_codes="1 a member is unavailable or late"),
-    "restore": _mongodb("backup.tar"),
-    "roles create": _mongodb(*_ROLE),
-    "roles delete": _mongodb("deploy"),
-    "roles list": _mongodb(),
-    "roles test": _mongodb("--file", "jwt", own_codes="1 the service would refuse the JWT"),
-    "rotation create": _mongodb(
+    "restore": of_mongodb("file", into_empty=True),
+    "roles create": of_mongodb(*_ROLE),
+    "roles delete": of_mongodb("deploy"),
+    "roles list": of_mongodb(),
+    "roles test": of_mongodb("--file", "jwt", own_codes="1 the service would refuse the JWT", own_test=True),
+    "rotation create": of_mongodb(
         *(
             "app/db",
             "--kind",
@@ -149,13 +105,14 @@ ENTRIES = {
             "b",
             "--every",
             "30d",
-        )
+        ),
+        own_test=True,
     ),
-    "rotation delete": _mongodb("app/db"),
-    "rotation list": _mongodb(),
-    "rotation pause": _mongodb("app/db"),
-    "rotation run": _mongodb("app/db", own_codes="1 a step fails"),
-    "rotation show": _mongodb("app/db"),
+    "rotation delete": of_mongodb("app/db", own_test=True),
+    "rotation list": of_mongodb(own_test=True),
+    "rotation pause": of_mongodb("app/db", own_test=True),
+    "rotation run": of_mongodb("app/db", own_codes="1 a step fails", own_test=True),
+    "rotation show": of_mongodb("app/db", own_test=True),
     "secret delete": Entry(Needs.SERVICE, ("app/db", "--yes")),
     "secret describe": Entry(Needs.SERVICE, ("app/db",)),
     "secret diff": Entry(Needs.SERVICE, ("app/db", "1", "2")),
@@ -181,16 +138,20 @@ ENTRIES = {
     "swarm import": Entry(Needs.ENGINE),
     "swarm rotate": Entry(Needs.ENGINE, ("app/db", "--generate", "32")),
     "swarm-driver": Entry(Needs.PROBED, ("--check", "--socket", "no-socket")),
-    "tokens create": _mongodb("--name", "ci", "--role", "reader"),
-    "tokens list": _mongodb(),
-    "tokens revoke": _mongodb("ci"),
-    "webhooks create": _mongodb("https://hooks.invalid/", "--event", "secret.updated"),
-    "webhooks delete": _mongodb("0" * 16),
-    "webhooks list": _mongodb(),
-    "webhooks replay": _mongodb("0" * 16, "--from", "12h"),
-    "webhooks test": _mongodb("0" * 16, own_codes="1 the receiver does not accept the event"),
+    "tokens create": of_mongodb("--name", "ci", "--role", "reader", writes=True),
+    "tokens list": of_mongodb(writes=True),
+    "tokens revoke": of_mongodb("ci", writes=True),
+    "webhooks create": of_mongodb("https://hooks.invalid/", "--event", "secret.updated"),
+    "webhooks delete": of_mongodb("0" * 16, own_test=True),
+    "webhooks list": of_mongodb(),
+    "webhooks replay": of_mongodb("0" * 16, "--from", "12h", own_test=True),
+    "webhooks test": of_mongodb(
+        "0" * 16, own_codes="1 the receiver does not accept the event", own_test=True
+    ),
     "whoami": Entry(Needs.SERVICE),
 }
+for entries in tables("ENTRIES"):
+    ENTRIES |= entries
 
 
 def leaves(group: click.Group = commands, *words: str) -> Iterator[tuple[str, click.Command]]:

@@ -14,10 +14,12 @@ import click
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.cli.command_table import ENTRIES, Needs, leaves
+from tests.cli.command_table import ENTRIES, leaves
 from tests.docs.documents import DOCUMENTS, ROOT
 from tests.docs.generated import require_generated
-from tests.support.backups import history
+from tests.support.command_entries import Needs
+from tests.support.databases import history
+from tests.support.features import tables
 from tests.support.rotation import new_key, settings
 from vault.cli import commands
 from vault.core.outcomes import Exit
@@ -52,7 +54,7 @@ def run(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Run:
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("EDITOR", "true")
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    for name in ("token", "jwt", "admin-uri", "key", "password", "backup.tar"):
+    for name in ("token", "jwt", "admin-uri", "key", "password", "file"):
         Path(name).write_text(name)
     Path("stack.yml").write_text(STACK)
     Path("values.env").write_text("NAME=value\n")
@@ -304,24 +306,32 @@ SUCCESSES = (
 )
 
 
-def test_json_is_one_object_a_line(run: Run, mongo_uri: str) -> None:
+@pytest.mark.parametrize("lines", [SUCCESSES, *tables("SUCCESSES")], ids=lambda lines: lines[0])
+def test_json_is_one_object_a_line(lines: tuple[str, ...], run: Run, mongo_uri: str) -> None:
     """With `--json`, every command that succeeds prints JSON objects, one a line; `-q` leaves no note."""
     environment = settings(mongo_uri, new_key())
     copy = environment | {"MONGO_URI": re.sub("/([^/?]+)\\?", r"/\1_copy?", mongo_uri)}
     with history(mongo_uri):
-        for line in SUCCESSES:
-            name = line.split()[0]
-            done = run(*line.split(), "--json", "-q", **(copy if name == "restore" else environment))
+        for line in lines:
+            done = run(
+                *line.split(), "--json", "-q", **(copy if ENTRIES[named(line)].into_empty else environment)
+            )
             assert (done.exit_code, done.stderr) == (0, ""), line
             found = [json.loads(text) for text in done.stdout.splitlines()]
             assert found, line
             assert all(isinstance(one, dict) for one in found), line
-    tried = {" ".join(line.split()[:2]) for line in SUCCESSES} | {line.split()[0] for line in SUCCESSES}
-    #: Their own tests have them.
-    elsewhere = {"exposure", "issuers test", "roles test"} | {"replicaset grant", "replicaset initiate"}
-    elsewhere |= {f"rotation {verb}" for verb in ("create", "delete", "list", "pause", "run", "show")}
-    elsewhere |= {"audit witness", "webhooks delete", "webhooks replay", "webhooks test"}
-    assert {name for name, entry in ENTRIES.items() if entry.needs is Needs.MONGODB} - tried == elsewhere
+
+
+def named(line: str) -> str:
+    """Return the name of the command in *line*."""
+    return next(name for name in ENTRIES if f"{line} ".startswith(f"{name} "))
+
+
+def test_every_command_is_asked_for_json() -> None:
+    """Each command that needs MongoDB is in one of the lists above, or has a test of its own."""
+    tried = {named(line) for lines in (SUCCESSES, *tables("SUCCESSES")) for line in lines}
+    rest = {name for name, entry in ENTRIES.items() if entry.needs is Needs.MONGODB} - tried
+    assert rest == {name for name, entry in ENTRIES.items() if entry.own_test}
 
 
 def test_entries_are_of_commands() -> None:

@@ -6,9 +6,10 @@ from typing import Any
 import pytest
 
 from tests.cli.audit_commands import written_by
+from tests.cli.command_table import ENTRIES
 from tests.conftest import running_app, start
-from tests.support.backups import history
 from tests.support.commands import Done, invoke
+from tests.support.databases import history
 from tests.support.problems import messages_of
 from tests.support.rotation import Stored, age_claims, claim, connected, fill, new_key, settings, text
 from vault.crypto import Keyring, MasterKey
@@ -18,15 +19,8 @@ from vault.documents import registry
 KEY, WRONG, NEW = (new_key() for _ in range(3))
 SIGNER = SigningKey(KEY).public.signer
 
-WRITING = [
-    ("tokens", "list"),
-    ("tokens", "create", "--name", "ci", "--role", "admin"),
-    ("tokens", "revoke", "ci"),
-    ("backup", "backup.tar"),
-    ("keys", "rewrap"),
-    ("audit", "enable"),
-    ("audit", "disable"),
-]
+WRITING = [(*name.split(), *entry.arguments) for name, entry in ENTRIES.items() if entry.writes]
+CREATE = ("tokens", "create", "--name", "ci", "--role", "admin")
 
 
 def run(folder: Path, uri: str, *arguments: str, keys: tuple[MasterKey, ...] = (WRONG,)) -> Done:
@@ -45,12 +39,8 @@ def everything(stored: Stored) -> dict[str, Any]:
 
 
 @pytest.mark.promise(6)
-@pytest.mark.parametrize(
-    ("use", "arguments"),
-    [*(("secret", command) for command in WRITING)]
-    + [(use, command) for use in ("token", "worker", "trail") for command in (WRITING[1], WRITING[3])],
-    ids=lambda value: value if isinstance(value, str) else " ".join(value),
-)
+@pytest.mark.parametrize("arguments", WRITING, ids=" ".join)
+@pytest.mark.parametrize("use", ["secret", "token", "worker", "trail"])
 def test_a_command_with_a_wrong_key_writes_nothing(
     mongo_uri: str, stored: Stored, tmp_path: Path, use: str, arguments: tuple[str, ...]
 ) -> None:
@@ -63,7 +53,7 @@ def test_a_command_with_a_wrong_key_writes_nothing(
         with connected(mongo_uri):
             assert claim(Keyring(KEY))
     elif use == "token":
-        assert run(tmp_path, mongo_uri, *WRITING[1], keys=(KEY,)).returncode == 0
+        assert run(tmp_path, mongo_uri, *CREATE, keys=(KEY,)).returncode == 0
         stored.audit_logs.drop()
         stored["keys"].drop()
     else:
@@ -81,11 +71,11 @@ def test_a_command_with_a_wrong_key_writes_nothing(
 @pytest.mark.promise(6)
 def test_wrong_keys_damage_neither_trail_nor_backup(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
     """After commands with a throwaway key, the trail has no tampering and a backup is valid."""
-    assert run(tmp_path, mongo_uri, *WRITING[1], keys=(KEY,)).returncode == 0
+    assert run(tmp_path, mongo_uri, *CREATE, keys=(KEY,)).returncode == 0
     for arguments in WRITING:
         assert run(tmp_path, mongo_uri, *arguments).returncode == 1
     with history(mongo_uri):
-        assert run(tmp_path, mongo_uri, *WRITING[3], keys=(KEY,)).returncode == 0
+        assert run(tmp_path, mongo_uri, "backup", "backup.tar", keys=(KEY,)).returncode == 0
     done = run(tmp_path, mongo_uri, "audit", "verify", keys=(KEY,))
     assert (done.returncode, done.stdout) == (0, "2 entries in 2 streams: intact\n")
     done = run(tmp_path, mongo_uri, "drill", "backup.tar", keys=(KEY,))
@@ -97,7 +87,7 @@ def test_read_commands_work_with_an_incomplete_keyring(
     mongo_uri: str, stored: Stored, tmp_path: Path
 ) -> None:
     """Read-only commands still show the keys in use, the entries, and their unknown signer."""
-    assert run(tmp_path, mongo_uri, *WRITING[1], keys=(KEY,)).returncode == 0
+    assert run(tmp_path, mongo_uri, *CREATE, keys=(KEY,)).returncode == 0
     before = stored.audit_logs.count_documents({})
     done = run(tmp_path, mongo_uri, "keys", "status")
     assert (done.returncode, KEY.id in done.stdout) == (1, True)

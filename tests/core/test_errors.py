@@ -10,6 +10,7 @@ import pytest
 from werkzeug import exceptions as http
 
 import vault
+from tests.support.features import tables
 from vault.api.dialect.errors import _OWN
 from vault.api.document.errors import ERROR_DOCS
 from vault.api.http.refusals import REFUSALS, code_of, recorded_as
@@ -35,6 +36,7 @@ OF_HTTP = {
 }
 
 #: Kinds of errors that only commands and the swarm driver have; a reply would call them a defect.
+#: Those of a feature are in its tables.
 IN_COMMANDS = {
     "access_denied",
     "ambiguous_token_name",
@@ -93,7 +95,7 @@ IN_COMMANDS = {
     "transfer",
     "vault",
     "witness",
-}
+}.union(*tables("IN_COMMANDS"))
 
 #: Codes that no response in the document has: of Vault's API, of an item of a batch, of other paths and
 #: transfer codings, and without a client.
@@ -136,7 +138,7 @@ def test_every_error_has_one_row_everywhere() -> None:
     """
     in_replies = REFUSALS.keys() - OF_HTTP
     assert {error.kind for error in errors()} == in_replies | IN_COMMANDS, (
-        "a new kind is in REFUSALS of vault/api/http/refusals.py, or in IN_COMMANDS above"
+        "a new kind is in REFUSALS of vault/api/http/refusals.py, or in IN_COMMANDS above or of its feature"
     )
     assert in_replies.isdisjoint(IN_COMMANDS)
     assert REFUSALS.keys() >= OF_HTTP

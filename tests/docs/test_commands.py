@@ -14,8 +14,7 @@ import yaml
 
 from tests.docs.documents import DOCUMENTS, ROOT, Block, blocks, sections
 from tests.docs.world import UNTIL_STOPPED, World
-from tests.support.backups import history
-from tests.support.databases import new_database
+from tests.support.databases import history, new_database
 from tests.support.service import Service
 from vault.cli.dev.mongod import Mongod, free_port
 

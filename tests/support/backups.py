@@ -1,12 +1,7 @@
-"""Shared helpers of the backup tests: files, and a longer history."""
+"""Shared helpers of the backup tests: files."""
 
 import io
 import tarfile
-from collections.abc import Iterator
-from contextlib import contextmanager
-from typing import Any
-
-from pymongo import MongoClient
 
 from vault.audit.streams import checkpoint
 from vault.backup import archive, create
@@ -45,16 +40,3 @@ def changed(content: bytes, keyring: Keyring, **changes: object) -> bytes:
     with tarfile.open(fileobj=io.BytesIO(content)) as opened:
         start = opened.getmember(archive.MANIFEST).offset
     return content[:start] + archive.tail(kept)
-
-
-@contextmanager
-def history(uri: str) -> Iterator[None]:
-    """Make MongoDB keep its history for its default time; the tests' own does not, see `mongod`."""
-    with MongoClient[dict[str, Any]](uri) as client:
-        name = "minSnapshotHistoryWindowInSeconds"
-        before = client.admin.command("getParameter", 1, **{name: 1})[name]
-        client.admin.command("setParameter", 1, **{name: 300})
-        try:
-            yield
-        finally:
-            client.admin.command("setParameter", 1, **{name: before})

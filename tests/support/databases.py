@@ -29,6 +29,19 @@ def new_database(mongod: Mongod) -> Iterator[str]:
         client.drop_database(database)
 
 
+@contextmanager
+def history(uri: str) -> Iterator[None]:
+    """Make MongoDB keep its history for its default time; the tests' own does not, see `mongod`."""
+    with MongoClient[dict[str, Any]](uri) as client:
+        name = "minSnapshotHistoryWindowInSeconds"
+        before = client.admin.command("getParameter", 1, **{name: 1})[name]
+        client.admin.command("setParameter", 1, **{name: 300})
+        try:
+            yield
+        finally:
+            client.admin.command("setParameter", 1, **{name: before})
+
+
 class EmptyDatabases:
     """Databases with nothing but the indexes that the service builds, or not even those.
 

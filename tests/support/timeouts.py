@@ -2,7 +2,10 @@
 
 from collections.abc import Callable
 from importlib import import_module
+from itertools import chain
 from typing import Any
+
+from tests.support.features import tables
 
 #: The timeout in place of each, in seconds.
 LONG_SECONDS = 60
@@ -26,7 +29,7 @@ def lengthen(set_attribute: Callable[..., None], set_item: Callable[..., None], 
 
     Those whose names begin with *but* stay.
     """
-    for name in _NAMES:
+    for name in (*_NAMES, *chain.from_iterable(tables("TIMEOUTS"))):
         if name.startswith(but):
             continue
         module, _, attribute = f"vault.{name}".rpartition(".")

@@ -12,8 +12,8 @@ from flask import Flask
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app, start
 from tests.keys.test_guard import watch_of
-from tests.support.backups import history
 from tests.support.commands import Done, invoke
+from tests.support.databases import history
 from tests.support.problems import messages_of
 from tests.support.rotation import Stored, age_claims, connected, new_key, settings
 from tests.support.service import Service

@@ -28,8 +28,8 @@ from tests.cli.waiting import wait_until
 from tests.conftest import running_app
 from tests.support.access import bearer, make_token, services
 from tests.support.access_roles import make_issuer, make_role
-from tests.support.backups import history
 from tests.support.commands import Done, command_environment, invoke, run_command_into, start_command
+from tests.support.databases import history
 from tests.support.issuer import public_pem
 from tests.support.rotation import Stored, fill, new_key, settings, text, values, versioned
 from tests.support.service import Service

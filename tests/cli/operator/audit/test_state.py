@@ -8,8 +8,8 @@ import pytest
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app, start
 from tests.keys.test_guard import watch_of
-from tests.support.backups import history
 from tests.support.commands import Done, invoke
+from tests.support.databases import history
 from tests.support.problems import fields_of, messages_of
 from tests.support.rotation import Stored, connected, new_key, settings
 from tests.support.service import Service

@@ -22,8 +22,8 @@ from tests.cli.operator.custody.conftest import Desk, actions, made_shares
 from tests.conftest import running_app, start
 from tests.custody.conftest import make_engine, make_token
 from tests.differential.servers import OpenBao
-from tests.support.backups import history
 from tests.support.custody import set_code, turned, without_macs
+from tests.support.databases import history
 from tests.support.lifecycle import ALICE, Caller, b64
 from tests.support.rotation import Stored, new_key, settings
 from vault.cli.operator.custody import context as custody_context

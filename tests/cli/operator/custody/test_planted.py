@@ -10,8 +10,8 @@ import pytest
 
 from tests.cli.operator.custody.conftest import Desk, actions, made_shares
 from tests.custody.conftest import make_token
-from tests.support.backups import history
 from tests.support.custody import make_program, turned, without_macs
+from tests.support.databases import history
 from tests.support.lifecycle import ALICE, Caller
 from tests.support.rotation import Stored, fill, new_key
 from vault.api.operations.blueprint import EXTENSION

@@ -1,0 +1,16 @@
+"""Tables about a feature that general tests read, in the module `tables` of its tests, if it has one."""
+
+from collections.abc import Iterator
+from importlib import import_module
+from importlib.util import find_spec
+from typing import Any
+
+from vault.common.feature import features
+
+
+def tables(name: str) -> Iterator[Any]:
+    """Yield the table *name* of each feature whose tests have it."""
+    for feature in features():
+        module = f"tests.features.{feature.name}.tables"
+        if find_spec(module) and hasattr(found := import_module(module), name):
+            yield getattr(found, name)
