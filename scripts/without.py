@@ -34,7 +34,7 @@ def copy(folder: Path) -> None:
 def take_out(folder: Path, name: str) -> None:
     """Remove the feature *name* from the copy in *folder*."""
     lines = (folder / _LIST).read_text().splitlines(keepends=True)
-    kept = [line for line in lines if line.strip() != f'"{name}",']
+    kept = [line for line in lines if line != f"{name}\n"]
     if len(kept) == len(lines):
         sys.exit(f"no feature {name} in {_LIST}")
     (folder / _LIST).write_text("".join(kept))
@@ -44,7 +44,7 @@ def take_out(folder: Path, name: str) -> None:
 
 def names() -> list[str]:
     """Return the names of all features."""
-    return re.findall(r'^    "(\w+)",$', (ROOT / _LIST).read_text(), re.MULTILINE)
+    return re.findall(r"^([a-z]+)$", (ROOT / _LIST).read_text(), re.MULTILINE)
 
 
 def main() -> int:

@@ -36,8 +36,6 @@ from vault.documents import Database, EncryptOnSave, outage
 from vault.events.sender import Sender
 from vault.keys.custody import CustodyWatch, NoCustodyWatch
 from vault.keys.status import KeyStatuses, KeyUsageCache
-from vault.links.requests import Requests
-from vault.links.shares import Shares
 from vault.observability import logs, metrics
 from vault.observability.spans import NoTracing
 from vault.parts import Parts
@@ -69,7 +67,7 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
     )
     outage.current.begin(database.is_without_primary)
     parts = Parts(settings, database, auth_enabled=settings.auth_enabled)
-    active = feature.features()
+    active = feature.active(settings.features_off)
     keyring, guard, token_keys = parts.keyring, parts.guard, parts.token_keys
     encrypt_on_save = EncryptOnSave(keyring)
     encrypt_on_save.connect()
@@ -110,8 +108,6 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
         changes=changes,
         wrapping=Wrapping(keyring, guard, creates, token_keys.find),
         webhooks=parts.webhooks,
-        shares=Shares(keyring, guard, creates, token_keys.find, max_bytes=settings.max_secret_bytes),
-        requests=Requests(token_keys, creates, max_bytes=settings.max_secret_bytes),
         rotations=parts.rotations,
         witnessed=WitnessedCheckpoints(keyring),
         keys=KeyStatuses(keyring, has_file=settings.master_keyring_file is not None),

@@ -42,8 +42,6 @@ from vault.events.webhooks import Webhooks
 from vault.keys.custody import CustodyWatch, NoCustodyWatch
 from vault.keys.guard import INTERVAL_SECONDS, KeyringGuard
 from vault.keys.status import KeyStatuses
-from vault.links.requests import Requests
-from vault.links.shares import Shares
 from vault.rotation.plans import Rotations
 from vault.rotation.runner import Runner
 from vault.secrets.changes import SecretWriter
@@ -308,8 +306,6 @@ class Services:
     open_id: OpenID
     wrapping: Wrapping
     webhooks: Webhooks
-    shares: Shares
-    requests: Requests
     rotations: Rotations
     witnessed: WitnessedCheckpoints
     keys: KeyStatuses

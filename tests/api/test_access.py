@@ -17,6 +17,7 @@ from tests.api.site.test_docs_page import examples_of_body, operations
 from tests.conftest import running_app
 from tests.support.access import bearer, make_token, revoke
 from tests.support.access_roles import AUDIENCE, make_issuer, make_role
+from tests.support.features import tables
 from tests.support.issuer import UNPUBLISHED_KEY, Issuer, sign, signed_with_the_public_key, unsigned
 from tests.support.problems import without_id
 from vault.audit import refusal_counter
@@ -31,11 +32,8 @@ LET_IN = {200, 404, 409, 422}
 REVOKE_SELF = "/vault/token/revoke-self"
 OWN = {"/vault/token/self", "/vault/token/renew", REVOKE_SELF}
 
-#: The operations for which the token of a link is enough.
-LINKS = {
-    *("/vault/share/describe", "/vault/share/open"),
-    *("/vault/request/describe", "/vault/request/fill"),
-}
+#: The operations for which the token in the body is enough.
+OPEN = set[str]().union(*tables("OPEN_OPERATIONS"))
 
 #: The further scopes that operations require.
 ALSO = dict.fromkeys(
@@ -43,7 +41,7 @@ ALSO = dict.fromkeys(
 )
 
 #: Operations whose example has a name, which requires a credential.
-NAMED = {"/vault/secret/share", "/vault/secret/request"}
+NAMED = set[str]().union(*tables("NAMED_OPERATIONS"))
 
 
 @dataclass(frozen=True)
@@ -191,11 +189,11 @@ def test_every_operation_documents_its_scope(world: World) -> None:
     routes = {rule.rule for rule in world.app.url_map.iter_rules() if rule.rule.startswith("/vault/")}
     assert set(described) == {path for path, _, _ in world.operations} == routes
     for path, operation in described.items():
-        assert ("x-scope" in operation) != (path in OWN | LINKS), f"{path}: see OWN and LINKS above"
+        assert ("x-scope" in operation) != (path in OWN | OPEN), f"{path}: see OWN and OPEN above"
         scope = operation.get("x-scope")
-        assert path in OWN | LINKS or scope in list(Scope), path
+        assert path in OWN | OPEN or scope in list(Scope), path
         assert {"token": []} in operation["security"], path
-        assert ({} in operation["security"]) == (scope in ANONYMOUS.scopes or path in LINKS), path
+        assert ({} in operation["security"]) == (scope in ANONYMOUS.scopes or path in OPEN), path
         assert {"401", "403", "429"} <= set(operation["responses"]), path
     assert document["components"]["securitySchemes"]["token"]["scheme"] == "bearer"
 
@@ -243,7 +241,7 @@ def test_a_missing_credential_is_401_where_one_is_required(world: World, header:
             assert reply.status_code in LET_IN, path
             continue
         expected.append(("denied", "anonymous"))
-        if path in LINKS:
+        if path in OPEN:
             # The example's token is unknown.
             assert reply.status_code == 404, path
             continue
@@ -317,7 +315,7 @@ def test_a_role_of_a_jwt_authorizes_exactly_its_operations(world: World, held: S
     client = world.app.test_client()
     header = f"Bearer {of_ci(kind=held, scope=' '.join(Scope))}"
     for path, scope, body in world.operations:
-        if path in OWN | LINKS:
+        if path in OWN | OPEN:
             # Another test describes a JWT.
             continue
         reply = world.ask(client, path, {"name": "nobody"} if path.endswith("/delete") else body, header)

@@ -124,13 +124,11 @@ ENTRIES = {
     "secret get": Entry(Needs.SERVICE, ("app/db",)),
     "secret list": Entry(Needs.SERVICE),
     "secret purge": Entry(Needs.SERVICE, ("app/db", "--yes")),
-    "secret request": Entry(Needs.SERVICE, ("app/db",)),
     "secret restore": Entry(Needs.SERVICE, ("app/db",)),
     "secret run": Entry(
         Needs.SERVICE, ("--env", "DB=app/db", "--", "true"), "otherwise the program's own exit code"
     ),
     "secret set": Entry(Needs.SERVICE, ("app/db", "--generate", "32")),
-    "secret share": Entry(Needs.SERVICE, ("app/db",)),
     "serve": Entry(Needs.SERVING),
     "swarm check": Entry(Needs.SERVICE, ("stack.yml", "--stack", "s")),
     "swarm follow": Entry(Needs.ENGINE),

@@ -19,7 +19,7 @@ def _is_document(found: Any) -> bool:
 
 @pytest.mark.parametrize("feature", features(), ids=lambda feature: feature.name)
 def test_each_path_leads_to_its_kind_of_thing(feature: Feature) -> None:
-    """Whatever a declaration names is there, and is what its field is for."""
+    """All that a declaration names is there, and is what its field is for."""
     checks: list[tuple[Any, Any]] = [
         (feature.settings, is_dataclass),
         *((path, _is_document) for path in feature.documents),

@@ -3,9 +3,9 @@
 import pytest
 from flask import Flask
 
-from tests.console.conftest import SignIn
 from tests.console.test_pages import create
 from tests.support.access import services
+from tests.support.console import SignIn
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
 from vault.core.attempt import Action, Attempt

@@ -6,10 +6,10 @@ from uuid import UUID
 import pytest
 from flask import Flask
 
-from tests.console.conftest import SignIn
 from tests.console.person import Person, links
 from tests.console.screens import SCREENS
 from tests.support.access import services
+from tests.support.console import SignIn
 from tests.support.issuer import sign
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored

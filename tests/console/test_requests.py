@@ -3,9 +3,9 @@
 import pytest
 from flask import Flask
 
-from tests.console.conftest import SignIn
 from tests.console.person import OWN, Person
 from tests.support.access import make_token
+from tests.support.console import SignIn
 from tests.support.rotation import Stored
 
 HERE = "http://localhost:8000"

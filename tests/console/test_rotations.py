@@ -7,12 +7,12 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.console.conftest import SignIn
 from tests.console.person import links
 from tests.console.test_pages import create
 from tests.rotation.conftest import World
 from tests.rotation.fake import Fake
 from tests.rotation.servers import FIRST_PASSWORD, USERS
+from tests.support.console import SignIn
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
 from vault.core.attempt import Action

@@ -6,10 +6,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from flask import Flask
 
-from tests.console.conftest import SignIn
 from tests.console.person import Person, links
 from tests.console.test_pages import create
 from tests.support.access import make_token, services
+from tests.support.console import SignIn
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
 from vault.auth.jwts.directory import SETTINGS_ISSUER

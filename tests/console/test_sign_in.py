@@ -5,10 +5,10 @@ from datetime import UTC, datetime, timedelta
 import pytest
 from flask import Flask
 
-from tests.console.conftest import SignIn
 from tests.console.person import OWN, Person
 from tests.support.access import bearer, make_token, revoke, services
 from tests.support.access_roles import delete_role, make_role
+from tests.support.console import SignIn
 from tests.support.issuer import sign
 from tests.support.lifecycle import in_past, trail
 from tests.support.rotation import Stored

@@ -14,6 +14,7 @@ from tests.support.features import tables
 from vault.api.dialect.errors import _OWN
 from vault.api.document.errors import ERROR_DOCS
 from vault.api.http.refusals import REFUSALS, code_of, recorded_as
+from vault.common.feature import features, resolved
 from vault.core.errors import DecryptionError, DuplicateNameError, SecretNotFoundError, VaultError
 from vault.core.outcomes import Exit, Status
 from vault.observability import logs
@@ -138,12 +139,14 @@ def test_every_error_has_one_row_everywhere() -> None:
     """
     in_replies = REFUSALS.keys() - OF_HTTP
     assert {error.kind for error in errors()} == in_replies | IN_COMMANDS, (
-        "a new kind is in REFUSALS of vault/api/http/refusals.py, or in IN_COMMANDS above or of its feature"
+        "a new kind is in REFUSALS of vault/api/http/refusals.py, has a refusal, or is in IN_COMMANDS"
     )
     assert in_replies.isdisjoint(IN_COMMANDS)
     assert REFUSALS.keys() >= OF_HTTP
     assert len({refusal.title for refusal in REFUSALS.values()}) == len(REFUSALS)
-    documented = {code for response in ERROR_DOCS.values() for code in response.codes}
+    blueprints = resolved(path for feature in features() for path in feature.blueprints)
+    tables = [ERROR_DOCS, *(blueprint.error_docs for blueprint in blueprints)]
+    documented = {code for table in tables for response in table.values() for code in response.codes}
     assert documented == REFUSALS.keys() - UNDOCUMENTED
     assert _OWN.keys() <= REFUSALS.keys()
 

@@ -15,6 +15,7 @@ from tests.support.databases import new_database
 from tests.support.rotation import Stored
 from tests.support.trail import restore_trail
 from vault.cli.dev.mongod import Mongod
+from vault.common import feature
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +37,7 @@ def app(request: pytest.FixtureRequest, mongod: Mongod) -> Iterator[Flask]:
     assert mongod
     if "shared_app" in request.fixturenames:
         shared, database = request.getfixturevalue("shared_app")
-        for name in ("secrets", "audit_logs", "tokens", "requests", "rotations"):
+        for name in ("secrets", "audit_logs", "tokens", "rotations", *feature.collections()):
             database[name].delete_many({})
         # Equal refusals of earlier tests would be counted in place of an entry.
         shared.extensions["secret-manager"].startup._trail._refusals.take()

@@ -1,11 +1,10 @@
 """The service's timeouts that a process exceeds if a busy machine stalls it or MongoDB."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from importlib import import_module
-from itertools import chain
+from pathlib import Path
+from runpy import run_path
 from typing import Any
-
-from tests.support.features import tables
 
 #: The timeout in place of each, in seconds.
 LONG_SECONDS = 60
@@ -15,7 +14,6 @@ _NAMES = (
     *("audit.reader.OPERATION_TIMEOUT_SECONDS", "audit.writer.OPERATION_TIMEOUT_SECONDS"),
     *("backup.create.OPERATION_TIMEOUT_SECONDS", "documents.retry._TIMEOUT_SECONDS"),
     *("api.http.memory._WAIT_TIMEOUT_SECONDS", "secrets.metadata._WAIT_SECONDS"),
-    "links.shares._WAIT_TIMEOUT_SECONDS",
     *("audit.sinks._TIMEOUT_SECONDS", "auth.jwts.verification.FETCH_SECONDS"),
     "auth.open_id_provider.FETCH_SECONDS",
     *("custody.child.TIMEOUT_SECONDS", "custody.http._REQUEST_SECONDS"),
@@ -29,7 +27,7 @@ def lengthen(set_attribute: Callable[..., None], set_item: Callable[..., None], 
 
     Those whose names begin with *but* stay.
     """
-    for name in (*_NAMES, *chain.from_iterable(tables("TIMEOUTS"))):
+    for name in (*_NAMES, *_of_features()):
         if name.startswith(but):
             continue
         module, _, attribute = f"vault.{name}".rpartition(".")
@@ -39,3 +37,9 @@ def lengthen(set_attribute: Callable[..., None], set_item: Callable[..., None], 
     database: Any = import_module("vault.documents.database")
     set_item(database._OPTIONS, "connectTimeoutMS", LONG_SECONDS * 1_000)
     set_item(database.Database.__init__.__kwdefaults__, "timeout_seconds", LONG_SECONDS)
+
+
+def _of_features() -> Iterator[str]:
+    """Yield the names in `tests/features/*/timeouts.py`, without the package `tests`: it makes a folder."""
+    for path in sorted(Path(__file__).parents[1].glob("features/*/timeouts.py")):
+        yield from run_path(str(path))["NAMES"]

@@ -15,7 +15,6 @@ from vault.api.native import (
     audit,
     exposure,
     issuers,
-    links,
     roles,
     rotations,
     secrets,
@@ -51,7 +50,7 @@ _BODY_ALLOWANCE = 131_072
 _BLUEPRINTS = tuple(
     module.blueprint
     for module in (
-        *(secrets, links, audit, exposure, witness, tokens, roles, issuers, webhooks, rotations, health),
+        *(secrets, audit, exposure, witness, tokens, roles, issuers, webhooks, rotations, health),
         *(kv, kv_metadata, system, auth, dialect_tokens, wrapping),
     )
 )

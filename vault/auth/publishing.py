@@ -19,7 +19,6 @@ from vault.documents.rotation import Rotation
 from vault.documents.sealed import SealedDocument
 from vault.documents.session import Session
 from vault.documents.token import Token
-from vault.documents.value_request import ValueRequest
 from vault.documents.webhook import Webhook
 
 
@@ -66,7 +65,7 @@ def _require_not_revoked(attempt: Attempt) -> None:
 
 def kinds() -> list[type[SealedDocument]]:
     """Return the classes of all that ends with its creator, except tokens."""
-    return [Role, Issuer, Webhook, Rotation, ValueRequest, Session, *feature.documents()]
+    return [Role, Issuer, Webhook, Rotation, Session, *feature.documents()]
 
 
 def standing_of(creators: Collection[str], key: TokenKey) -> Iterator[SealedDocument]:

@@ -1,1 +1,1 @@
-"""What every floor may use, and knows nothing of the service."""
+"""Modules that every floor may use, and that know nothing of the service."""

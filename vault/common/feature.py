@@ -1,4 +1,4 @@
-"""What a feature may bring to the house: one declaration, read by the tables of every floor.
+"""The declaration of a feature, which the tables of every floor read.
 
 A feature is a folder of `vault/features/`: one capability, whole. The list there is the only place that names
 it. A declaration is data. It names code by paths of the form `module:name`, which are loaded when they are
@@ -6,6 +6,7 @@ needed: a list of commands, or a command of another feature, loads none of it. W
 (audit actions, scopes, purposes of keys) are the core's, as they outlive a feature.
 """
 
+import os
 from collections.abc import Collection as Names
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,7 +18,7 @@ from vault.core.errors import VaultError
 
 
 class Task(Protocol):
-    """What a feature does beside requests, in threads of its own."""
+    """Work of a feature in threads of its own, without a request."""
 
     def start(self) -> None:
         """Start, once the keys are claimed and the trail has begun; later calls do nothing."""
@@ -27,12 +28,12 @@ class Task(Protocol):
 
     @property
     def warnings(self) -> Sequence[str]:
-        """What operators should know; `ready` shows it."""
+        """The facts that operators should know; `ready` shows them."""
 
 
 @dataclass(frozen=True, slots=True)
 class Collection:
-    """A collection: what the service's MongoDB user may do in it, and whether backups have it."""
+    """A collection: the actions of the service's MongoDB user in it, and whether backups have it."""
 
     actions: tuple[str, ...]
     is_kept: bool = True
@@ -129,9 +130,13 @@ def settings() -> list[Any]:
     return resolved(feature.settings for feature in features() if feature.settings)
 
 
-def commands(group: str = "") -> Iterator[tuple[str, Command]]:
-    """Yield the name of each command of *group*, or of the top level, with the command."""
-    for feature in features():
+def commands(group: str) -> Iterator[tuple[str, Command]]:
+    """Yield the name of each command of *group*, empty for the top level, with the command.
+
+    Commands read `FEATURES_OFF` in the environment only: a list of commands must not depend on a file.
+    """
+    off = os.environ.get("FEATURES_OFF", "").replace(" ", "").split(",")
+    for feature in active(off):
         for words, command in feature.commands.items():
             parent, _, name = words.rpartition(" ")
             if parent == group:

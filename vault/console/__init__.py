@@ -22,7 +22,6 @@ FEATURE = Feature(
         "vault.console.changes:blueprint",
         "vault.console.credentials:blueprint",
         "vault.console.keys:blueprint",
-        "vault.console.links:blueprint",
         "vault.console.rotations:blueprint",
         "vault.console.secrets:blueprint",
         "vault.console.sign_in:blueprint",
@@ -40,11 +39,7 @@ FEATURE = Feature(
         Screen(Scope.WEBHOOK_MANAGE, "console.webhooks.index", "Webhooks"),
         Screen(Scope.ROTATION_MANAGE, "console.rotations.index", "Rotation"),
     ),
-    panels=(
-        Panel("secret", "console/rotation_panel.html", "vault.console.rotations:panel_values"),
-        Panel("secret", "console/share_panel.html"),
-        Panel("folder", "console/request_panel.html"),
-    ),
+    panels=(Panel("secret", "console/rotation_panel.html", "vault.console.rotations:panel_values"),),
 )
 
 

@@ -10,7 +10,6 @@ from vault.documents.rotation import Rotation
 from vault.documents.secret import Secret
 from vault.documents.session import Session
 from vault.documents.token import StoredTokenKey, Token
-from vault.documents.value_request import ValueRequest
 from vault.documents.webhook import Webhook
 
 TRAIL = AuditEntry.collection_name()
@@ -37,7 +36,6 @@ def collections() -> dict[str, Collection]:
         Role.collection_name(): Collection(_INDEXED),
         Webhook.collection_name(): Collection(_ALL),
         Rotation.collection_name(): Collection(_ALL),
-        ValueRequest.collection_name(): Collection(_INDEXED),
         Session.collection_name(): Collection(_INDEXED, is_kept=False),
         **feature.collections(),
         # An endorsement is added to the key that it vouches for. Keys are never removed.

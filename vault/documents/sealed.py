@@ -50,7 +50,7 @@ class SealedDocument(BaseDocument):
     #: Fields that earlier versions do not have: not sealed while they are unset.
     later: ClassVar[frozenset[str]] = frozenset()
 
-    #: What a document is to whoever revokes its creator, and the action of the entry when it ends with it.
+    #: Its kind where a revocation of its creator names it, and the action of the entry when it ends with it.
     noun: ClassVar[str]
     end_action: ClassVar[Action]
     #: True if a plain revocation of its creator leaves it in effect.

@@ -4,6 +4,10 @@ from pkgutil import resolve_name
 
 from vault.common.feature import Feature
 
-_NAMES: tuple[str, ...] = ()
+_NAMES = """
+links
+"""
 
-FEATURES: tuple[Feature, ...] = tuple(resolve_name(f"vault.features.{name}:FEATURE") for name in _NAMES)
+FEATURES: tuple[Feature, ...] = tuple(
+    resolve_name(f"vault.features.{name}:FEATURE") for name in _NAMES.split()
+)

@@ -191,8 +191,6 @@ ERROR_DOCS = {
     "OutsidePaths": ErrorDoc(errors.OutsidePathsError(), *_FORBIDDEN),
     "SecretNotFound": ErrorDoc(errors.SecretNotFoundError()),
     "NameTaken": ErrorDoc(errors.NameTakenError()),
-    "InvalidLink": ErrorDoc(errors.InvalidLinkError("unknown")),
-    "WrongPassphrase": ErrorDoc(errors.WrongPassphraseError("passphrase"), "address_refused"),
     "VersionConflict": ErrorDoc(errors.VersionConflictError(), "expected_version_required"),
     "NotPurgeable": ErrorDoc(errors.SecretNotDeletedError(), "newest_version"),
     "BodyTooSlow": ErrorDoc(http.RequestTimeout("The body did not arrive in time.")),

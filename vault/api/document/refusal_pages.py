@@ -24,15 +24,6 @@ PARAGRAPHS = {
         "itself, with its secret, or with its maker's token. If no one else should have had it, treat the "
         "wrapped reply as exposed."
     ),
-    "invalid_link": (
-        "The link to a shared value, or to a request for one, never existed, was used before, or has "
-        "expired; its maker lost the right to it, or its secret ended. If no one else should have had it, "
-        "treat the value as exposed."
-    ),
-    "wrong_passphrase": (
-        "The shared value has a passphrase, and the request has none or another one. After five wrong ones, "
-        "the link is no longer valid. Ask the person who shared it."
-    ),
     "credentials_unavailable": (
         "The issuer of JWTs is not available, so the service can check no JWT. Retry after the number of "
         "seconds in Retry-After."

@@ -7,7 +7,7 @@ from werkzeug.exceptions import MethodNotAllowed, NotFound
 
 from vault.api.http import auth
 from vault.api.http.prefixes import REST
-from vault.core.errors import CredentialRequiredError, InvalidCredentialError, InvalidLinkError
+from vault.core.errors import CredentialRequiredError, InvalidCredentialError
 
 _BEARER = "Send it in the header `Authorization`, after `Bearer` and a space."
 _POST = "Send POST, with a JSON body."
@@ -17,7 +17,7 @@ def about(error: Exception, req: Request) -> str:
     """Return the hint for the sender of *req*, which *error* refuses; empty for none."""
     if not req.path.startswith(REST):
         return ""
-    if isinstance(error, InvalidLinkError):
+    if isinstance(error, InvalidCredentialError) and not error.is_of_header:
         return ""
     if isinstance(error, CredentialRequiredError | InvalidCredentialError):
         return _BEARER if auth.has_another_scheme(req) else ""

@@ -28,8 +28,6 @@ REFUSALS = {
     "invalid_wrapping_token": Refusal(
         400, "Invalid wrapping token", "wrapping token is not valid or does not exist"
     ),
-    "invalid_link": Refusal(404, "Link not valid"),
-    "wrong_passphrase": Refusal(403, "Wrong passphrase"),
     # Denied, not an error: anyone can send forged credentials, so these are recorded in summary too.
     "credentials_unavailable": Refusal(
         503, "Credentials cannot be checked", "The service cannot check credentials. Try again shortly."

@@ -17,11 +17,9 @@ _FUNCTIONS = {
     "import": "vault.cli.user.secret_files:import_file",
     "list": "vault.cli.user.secret_records:list_secrets",
     "purge": "vault.cli.user.secret_records:purge",
-    "request": "vault.cli.user.secret_links:request",
     "restore": "vault.cli.user.secret_records:restore",
     "run": "vault.cli.user.secret_run:run",
     "set": "vault.cli.user.secret_values:set_value",
-    "share": "vault.cli.user.secret_links:share",
 }
 
 #: The commands for words of other programs.

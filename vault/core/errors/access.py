@@ -1,6 +1,7 @@
 """Errors about callers: their credentials, tokens, issuers, roles, addresses and namespaces."""
 
 from collections.abc import Sequence
+from typing import ClassVar
 
 from vault.core.credentials import without_tokens
 from vault.core.errors.base import AccessDeniedError, MissingError, RefusedInputError
@@ -16,6 +17,8 @@ class InvalidCredentialError(AccessDeniedError):
     """A credential was sent and is invalid. Only the audit trail has the reason; the reply does not."""
 
     message = "The credential is invalid."
+    #: True if callers send such a credential in the header `Authorization`.
+    is_of_header: ClassVar[bool] = True
 
     def __init__(
         self, reason: str, *, principal: str = "", namespace: str = "", roles: Sequence[str] = ()
@@ -40,18 +43,6 @@ class InvalidLoginError(InvalidCredentialError):
 
 class InvalidWrappingTokenError(InvalidCredentialError):
     """A wrapping token is unknown, was used before, or has ended. Only the audit trail has the reason."""
-
-
-class InvalidLinkError(InvalidCredentialError):
-    """The token of a share or of a request for a value is unknown, was used before, or has ended."""
-
-    message = "The link was used before, has expired, or never existed."
-
-
-class WrongPassphraseError(InvalidCredentialError):
-    """The passphrase of a share is missing or wrong."""
-
-    message = "The passphrase is wrong."
 
 
 # Denied, not an error: anyone can send forged credentials.

@@ -1,4 +1,4 @@
-"""How callers learn of an error: the reply that refuses their request, and its page."""
+"""The reply that refuses a request because of an error, and its page."""
 
 from dataclasses import dataclass
 

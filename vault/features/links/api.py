@@ -5,6 +5,7 @@ from typing import Any, ClassVar
 from flask import current_app
 from marshmallow import ValidationError, fields, post_load, validates_schema
 
+from vault.api.document.errors import ErrorDoc
 from vault.api.document.fields import (
     BASE64_PATTERN,
     TEXT,
@@ -19,7 +20,6 @@ from vault.api.document.fields import (
     text_field,
     time_field,
 )
-from vault.api.document.links import MAX_SECONDS, PASSPHRASE_EXAMPLE, TOKEN_PATTERN, passphrase_field
 from vault.api.http.auth import CountedFailures
 from vault.api.http.prefixes import CONSOLE
 from vault.api.native.secret_requests import NAME, SECRET, name_field, value_field
@@ -27,8 +27,10 @@ from vault.api.operations.blueprint import PUBLIC_URL, Blueprint, current_attemp
 from vault.api.operations.replies import MemoryIfLarge
 from vault.core.attempt import Action
 from vault.core.principal import Scope
-from vault.links.requests import NewRequest, RequestInfo
-from vault.links.shares import NewShare, Share, Terms
+from vault.features.links.errors import InvalidLinkError, WrongPassphraseError
+from vault.features.links.fields import MAX_SECONDS, PASSPHRASE_EXAMPLE, TOKEN_PATTERN, passphrase_field
+from vault.features.links.requests import NewRequest, RequestInfo, Requests
+from vault.features.links.shares import NewShare, Share, Shares, Terms
 from vault.secrets.requests import Reference
 from vault.secrets.tries import MAX_TRIES
 
@@ -43,6 +45,10 @@ blueprint = Blueprint(
     __name__,
     url_prefix="/vault",
     description="Hand a value over once, or ask for one, by a link for people without a credential.",
+    error_docs={
+        "InvalidLink": ErrorDoc(InvalidLinkError("unknown")),
+        "WrongPassphrase": ErrorDoc(WrongPassphraseError("passphrase"), "address_refused"),
+    },
 )
 
 
@@ -249,10 +255,12 @@ def share_secret(body: dict[str, Any]) -> dict[str, Any]:
     if "value" in body:
         attempt.action = Action.WRAP
         attempt.require(Scope.SECRET_CREATE)
-        return _with_url(services().shares.share_value(body["value"], terms, attempt=attempt), "share")
+        return _with_url(services().of(Shares).share_value(body["value"], terms, attempt=attempt), "share")
     with MemoryIfLarge() as memory:
-        found = services().shares.share_secret(
-            body["reference"], terms, reserve=memory.reserve, attempt=attempt
+        found = (
+            services()
+            .of(Shares)
+            .share_secret(body["reference"], terms, reserve=memory.reserve, attempt=attempt)
         )
         return _with_url(found, "share")
 
@@ -270,7 +278,7 @@ def describe_share(body: dict[str, Any]) -> Share:
     """
     attempt = current_attempt()
     with CountedFailures(attempt):
-        return services().shares.look_up(body["token"], attempt=attempt)
+        return services().of(Shares).look_up(body["token"], attempt=attempt)
 
 
 @blueprint.post("/share/open")
@@ -294,7 +302,7 @@ def open_share(body: dict[str, Any]) -> dict[str, bytes]:
     """
     attempt = current_attempt()
     with CountedFailures(attempt), MemoryIfLarge() as memory:
-        value = services().shares.open(**body, reserve=memory.reserve, attempt=attempt)
+        value = services().of(Shares).open(**body, reserve=memory.reserve, attempt=attempt)
         return {"secret": value}
 
 
@@ -320,11 +328,15 @@ def request_secret(body: dict[str, Any]) -> dict[str, Any]:
     of this name, once. The link can do nothing else. It ends when your token does. The webhook event
     `request.filled` tells that the value is there.
     """
-    found = services().requests.create(
-        body["name"],
-        seconds=body["ttl_seconds"],
-        max_bytes=body["max_bytes"],
-        attempt=current_attempt(),
+    found = (
+        services()
+        .of(Requests)
+        .create(
+            body["name"],
+            seconds=body["ttl_seconds"],
+            max_bytes=body["max_bytes"],
+            attempt=current_attempt(),
+        )
     )
     return _with_url(found, "request")
 
@@ -342,7 +354,7 @@ def describe_request(body: dict[str, Any]) -> RequestInfo:
     """
     attempt = current_attempt()
     with CountedFailures(attempt):
-        return services().requests.look_up(body["token"], attempt=attempt)
+        return services().of(Requests).look_up(body["token"], attempt=attempt)
 
 
 @blueprint.post("/request/fill")
@@ -363,5 +375,5 @@ def fill_request(body: dict[str, Any]) -> dict[str, bool]:
     """
     attempt = current_attempt()
     with CountedFailures(attempt):
-        services().requests.fill(body["token"], body["secret"], attempt=attempt)
+        services().of(Requests).fill(body["token"], body["secret"], attempt=attempt)
     return {"stored": True}

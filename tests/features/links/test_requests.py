@@ -9,7 +9,7 @@ import pytest
 from flask import Flask
 from pymongo.errors import AutoReconnect
 
-from tests.links.conftest import Sender
+from tests.features.links.conftest import Sender
 from tests.support.access import age_token, bearer, revoke, services
 from tests.support.access_roles import delete_role, make_issuer, make_role
 from tests.support.issuer import AUDIENCE, ISSUER, public_pem, sign
@@ -18,11 +18,13 @@ from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
 from vault.audit import receipts
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import InvalidLinkError, NameTakenError
+from vault.core.errors import NameTakenError
 from vault.core.principal import OPERATOR, Principal
 from vault.crypto import MasterKey
 from vault.crypto.audit_chain import SigningKey
-from vault.documents.value_request import ValueRequest
+from vault.features.links.documents import ValueRequest
+from vault.features.links.errors import InvalidLinkError
+from vault.features.links.requests import Requests
 
 pytestmark = pytest.mark.usefixtures("shared_app")
 
@@ -105,7 +107,7 @@ def test_a_filled_request_is_at_its_end_although_it_cannot_be_removed(
 @pytest.mark.promise("rotation")
 def test_of_many_at_once_one_fills(app: Flask, stored: Stored) -> None:
     """Of 20 who fill a request at the same time, exactly one does."""
-    requests = services(app).requests
+    requests = services(app).of(Requests)
     # With a JWT whose own scopes suffice.
     maker = Attempt(action=Action.REQUEST, principal=Principal(name=f"{ISSUER}:build"))
     token = requests.create(NAME, seconds=60, max_bytes=9, attempt=maker).token
@@ -231,7 +233,7 @@ def test_a_request_grants_nothing_else(app: Flask, alice: Sender, key: MasterKey
 
 def test_there_is_no_request_before_there_is_a_key(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the key of tokens, which the first one makes, every link is unknown."""
-    requests = services(app).requests
+    requests = services(app).of(Requests)
     monkeypatch.setattr(requests._keys, "find", lambda: None)
     with pytest.raises(InvalidLinkError):
         requests.look_up(f"smr_{'0' * 43}", attempt=Attempt(action=Action.REQUEST_LOOKUP))

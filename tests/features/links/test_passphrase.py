@@ -4,7 +4,7 @@ import hashlib
 
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-from vault.crypto.passphrase import Cipher, new_salt, salt_of
+from vault.features.links.passphrase import Cipher, new_salt, salt_of
 
 BOUND_TO = b"secret-manager share\x00id"
 

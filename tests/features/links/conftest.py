@@ -7,10 +7,11 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from tests.cli.conftest import person
 from tests.support.access import bearer, make_token
 from tests.support.shared_application import app, shared_app, stored
 
-__all__ = ["app", "shared_app", "stored"]
+__all__ = ["app", "person", "shared_app", "stored"]
 
 
 class Sender:

@@ -8,12 +8,7 @@ from typing import Any
 
 from vault.core import clock
 from vault.core.attempt import Attempt
-from vault.core.errors import (
-    InvalidLinkError,
-    InvalidWrappingTokenError,
-    VaultError,
-    WrongPassphraseError,
-)
+from vault.core.errors import InvalidWrappingTokenError, VaultError
 from vault.core.greenlets import in_thread
 from vault.core.networks import source
 from vault.core.outcomes import Status
@@ -21,8 +16,9 @@ from vault.core.principal import plain_name
 from vault.core.timestamps import moment
 from vault.core.turns import Turns
 from vault.crypto import Keyring
-from vault.crypto.passphrase import Cipher, new_salt, salt_of
 from vault.crypto.token_key import TokenKey
+from vault.features.links.errors import InvalidLinkError, WrongPassphraseError
+from vault.features.links.passphrase import Cipher, new_salt, salt_of
 from vault.keys.guard import KeyringGuard
 from vault.secrets import tries
 from vault.secrets.items import Fetch, Reserve, need_not_reserve

@@ -9,14 +9,15 @@ from vault.auth.publishing import publish
 from vault.auth.token_keys import TokenKeys
 from vault.core import clock
 from vault.core.attempt import Attempt
-from vault.core.errors import InvalidLinkError, NameTakenError, SecretTooLargeError, VaultError
+from vault.core.errors import NameTakenError, SecretTooLargeError, VaultError
 from vault.core.outcomes import Status
 from vault.core.paths import ALL_PATHS
 from vault.core.principal import plain_name
 from vault.core.timestamps import moment, to_milliseconds
 from vault.documents.guard import best_effort_cleanup, storage_errors
 from vault.documents.maker import Maker
-from vault.documents.value_request import ValueRequest
+from vault.features.links.documents import ValueRequest
+from vault.features.links.errors import InvalidLinkError
 from vault.secrets import reach
 from vault.secrets.requests import NewSecret
 from vault.secrets.service import SecretService, require_size

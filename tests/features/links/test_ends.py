@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.links.conftest import Sender
+from tests.features.links.conftest import Sender
 from tests.support.access import age_token, bearer, revoke, services
 from tests.support.access_roles import delete_role, make_issuer, make_role
 from tests.support.dialect import NO_WRAPPING_TOKEN, DialectClient
@@ -17,6 +17,7 @@ from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
+from vault.features.links.shares import Shares
 from vault.secrets.requests import NewSecret
 from vault.secrets.retention import Retention
 from vault.secrets.wrapping import Basis, Origin, WrappingToken
@@ -260,6 +261,6 @@ def test_a_share_of_an_earlier_version_keeps_its_own_end(app: Flask, alice: Send
     kept = NewSecret(
         plaintext=first + b"\n" + json.dumps(header).encode() + b"\nold", ttl_seconds=60, max_reads=1
     )
-    shares: Any = services(app).shares
+    shares: Any = services(app).of(Shares)
     shares._wrapping._store.publish([kept.document("service:sharing", token.accessor)])
     assert alice.open("share/open", {"token": token.text}).json == {"secret": "b2xk"}

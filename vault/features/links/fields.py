@@ -4,7 +4,7 @@ from marshmallow import fields, validate
 
 from vault.api.document.fields import one_line, text_field
 from vault.core.text import ONE_LINE_PATTERN
-from vault.links.shares import MAX_PASSPHRASE_CHARACTERS
+from vault.features.links.shares import MAX_PASSPHRASE_CHARACTERS
 from vault.secrets.wrapping import MAX_LIFETIME
 
 #: The longest time until a link expires.

@@ -8,9 +8,9 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
-from tests.console.conftest import SignIn
 from tests.console.person import Person
 from tests.console.test_pages import HEADERS, create
+from tests.support.console import SignIn
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
 

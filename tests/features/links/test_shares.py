@@ -14,7 +14,7 @@ import pytest
 from flask import Flask
 
 from tests.cli.waiting import wait_until
-from tests.links.conftest import Sender
+from tests.features.links.conftest import Sender
 from tests.support.access import services
 from tests.support.lifecycle import in_past, trail
 from tests.support.rotation import Stored
@@ -24,12 +24,13 @@ from vault.api.operations.blueprint import REPLY_MEMORY
 from vault.audit import receipts
 from vault.audit.exposures.wrapped import wrapped_by
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import InvalidLinkError, OverloadedError, WrongPassphraseError
+from vault.core.errors import OverloadedError
 from vault.core.principal import OPERATOR, UNAUTHENTICATED
 from vault.core.turns import Turns
 from vault.crypto import MasterKey
 from vault.crypto.audit_chain import SigningKey
-from vault.links.shares import Share
+from vault.features.links.errors import InvalidLinkError, WrongPassphraseError
+from vault.features.links.shares import Share, Shares
 from vault.secrets import tries, wrapping
 from vault.secrets.wrapping import WrappingToken
 
@@ -127,7 +128,7 @@ def test_the_fifth_wrong_passphrase_spends_a_share(alice: Sender, stored: Stored
 def test_of_many_at_once_one_opens(app: Flask, alice: Sender, passphrase: str) -> None:
     """Of 50 who open a share at the same time, exactly one gets the value."""
     secured = {"passphrase": passphrase} if passphrase else {}
-    token, shares = alice.share(secret=VALUE, **secured), services(app).shares
+    token, shares = alice.share(secret=VALUE, **secured), services(app).of(Shares)
 
     def opened(_: int) -> bytes | None:
         try:
@@ -145,7 +146,7 @@ def test_of_many_guesses_at_once_five_are_tried(
     app: Flask, alice: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However many guess at the same time, five passphrases are compared, and then the share is spent."""
-    token, shares = alice.share(secret=VALUE, passphrase="right"), services(app).shares
+    token, shares = alice.share(secret=VALUE, passphrase="right"), services(app).of(Shares)
     compared: list[str] = []
     cipher = shares._cipher
 
@@ -172,7 +173,7 @@ def test_a_check_that_does_not_begin_uses_up_no_try(
     app: Flask, alice: Sender, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While too many passphrases are checked, a further one is refused, and none of its tries is lost."""
-    token, shares = alice.share(secret=VALUE, passphrase="right"), services(app).shares
+    token, shares = alice.share(secret=VALUE, passphrase="right"), services(app).of(Shares)
     body = {"token": token, "passphrase": "right"}
     with monkeypatch.context() as patch:
         patch.setattr(shares._checks, "seconds", 0.001)
@@ -191,7 +192,7 @@ def test_sharing_reads_nothing_while_too_many_passphrases_are_checked(
     """
     alice.ask("secret/create", {"name": NAME, "secret": VALUE, "max_reads": 1})
     with monkeypatch.context() as patch:
-        checks = services(app).shares._checks
+        checks = services(app).of(Shares)._checks
         patch.setattr(checks, "seconds", 0.001)
         with checks:
             alice.ask("secret/share", {"name": NAME, "passphrase": "right"}, 503)
@@ -250,7 +251,7 @@ def test_a_share_that_waits_for_memory_is_not_held(app: Flask, alice: Sender) ->
         held.append(any(type(one) is Share and one.value == value for one in gc.get_objects()))
 
     attempt = Attempt(action=Action.UNWRAP)
-    assert services(app).shares.open(token, "", reserve=reserve, attempt=attempt) == value
+    assert services(app).of(Shares).open(token, "", reserve=reserve, attempt=attempt) == value
     assert held == [False]
 
 

@@ -6,7 +6,6 @@ from flask import Blueprint, Response, url_for
 from marshmallow import fields
 
 from vault.api.document.fields import Body, flawless, id_field, matches, number_field
-from vault.api.document.links import MAX_SECONDS, TOKEN_PATTERN, passphrase_field
 from vault.api.http.auth import CountedFailures
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import MemoryIfLarge
@@ -26,10 +25,12 @@ from vault.core.attempt import Action
 from vault.core.paths import name_flaw
 from vault.core.principal import Scope
 from vault.core.timestamps import moment
-from vault.links.shares import Terms
+from vault.features.links.fields import MAX_SECONDS, TOKEN_PATTERN, passphrase_field
+from vault.features.links.requests import Requests
+from vault.features.links.shares import Shares, Terms
 from vault.secrets.requests import Reference
 
-blueprint = Blueprint("links", __name__)
+blueprint = Blueprint("links", __name__, template_folder="templates")
 
 
 def _seconds() -> fields.Integer:
@@ -75,11 +76,10 @@ def new_share() -> Response:
     """Share a secret, and return the link to the page's script."""
     attempt = current_attempt()
     asked = reasoned_body(_NewShare, attempt)
+    reference = Reference(secret_id=asked["secret_id"])
     terms = Terms(seconds=asked["seconds"], passphrase=asked["passphrase"])
     with MemoryIfLarge() as memory:
-        new = services().shares.share_secret(
-            Reference(secret_id=asked["secret_id"]), terms, reserve=memory.reserve, attempt=attempt
-        )
+        new = services().of(Shares).share_secret(reference, terms, reserve=memory.reserve, attempt=attempt)
     return _new_link(
         "console.links.share", new.token, f"One person can open it, once, until {_shown(new.expires_at)}."
     )
@@ -90,7 +90,7 @@ def new_share() -> Response:
 def new_request() -> Response:
     """Ask for a value, and return the link to the page's script."""
     asked = body(_NewRequest)
-    new = services().requests.create(**asked, attempt=current_attempt())
+    new = services().of(Requests).create(**asked, attempt=current_attempt())
     message = f"One person can store {asked['name']}, once, until {_shown(new.expires_at)}."
     return _new_link("console.links.request", new.token, message)
 
@@ -116,7 +116,7 @@ def describe_share() -> Response:
     """Say who shares, and until when."""
     attempt = current_attempt()
     with CountedFailures(attempt):
-        share = services().shares.look_up(open_body(_Link)["token"], attempt=attempt)
+        share = services().of(Shares).look_up(open_body(_Link)["token"], attempt=attempt)
     return answer(by=share.shared_by, until=moment(share.expires_at), has_passphrase=share.has_passphrase)
 
 
@@ -126,7 +126,7 @@ def open_share() -> Response:
     """Return the value of a share as JSON, to the first who asks."""
     asked, attempt = open_body(_Share), current_attempt()
     with CountedFailures(attempt), MemoryIfLarge() as memory:
-        value = services().shares.open(**asked, reserve=memory.reserve, attempt=attempt)
+        value = services().of(Shares).open(**asked, reserve=memory.reserve, attempt=attempt)
         return answer(**shown(value))
 
 
@@ -142,7 +142,7 @@ def describe_request() -> Response:
     """Say who asks for what, and until when."""
     attempt = current_attempt()
     with CountedFailures(attempt):
-        found = services().requests.look_up(open_body(_Link)["token"], attempt=attempt)
+        found = services().of(Requests).look_up(open_body(_Link)["token"], attempt=attempt)
     return answer(
         by=found.requested_by, until=moment(found.expires_at), name=found.name, max_bytes=found.max_bytes
     )
@@ -154,5 +154,5 @@ def fill_request() -> Response:
     """Store the value that a request asks for."""
     asked, attempt = open_body(_Filling), current_attempt()
     with CountedFailures(attempt):
-        services().requests.fill(asked["token"], asked["value"], attempt=attempt)
+        services().of(Requests).fill(asked["token"], asked["value"], attempt=attempt)
     return answer(message="Stored. You can close this page.")

@@ -1,0 +1,42 @@
+"""`FEATURES_OFF`: a service without the routes, pages and commands of a feature."""
+
+import click
+import pytest
+from werkzeug.utils import import_string
+
+from tests.conftest import running_app
+from vault.cli.shell.lazy_group import LazyGroup
+from vault.common.feature import Feature, features
+
+_CONSOLE = {"CONSOLE_ENABLED": "true", "PUBLIC_URL": "https://secrets.example.com"}
+
+
+def _endpoints(environment: dict[str, str], **settings: str) -> set[str]:
+    with running_app({**environment, **_CONSOLE, **settings}) as app:
+        return {rule.endpoint for rule in app.url_map.iter_rules()}
+
+
+@pytest.mark.parametrize("feature", features(), ids=lambda feature: feature.name)
+def test_a_service_without_a_feature_has_all_routes_but_its(
+    feature: Feature, environment: dict[str, str]
+) -> None:
+    """The routes and pages of the feature are gone, and no others."""
+    own = {import_string(path).name for path in feature.blueprints}
+    own |= {f"console.{import_string(path).name}" for path in feature.pages}
+    everything = _endpoints(environment)
+    left = _endpoints(environment, FEATURES_OFF=feature.name)
+    assert {endpoint.rpartition(".")[0] for endpoint in everything - left} == own
+    assert left < everything or not own
+
+
+@pytest.mark.parametrize(
+    "words", [words for feature in features() for words in feature.commands], ids=lambda words: words
+)
+def test_its_commands_are_unknown(words: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A group has no command of a feature that is off."""
+    group, _, name = words.rpartition(" ")
+    for is_off in (False, True):
+        if is_off:
+            monkeypatch.setenv("FEATURES_OFF", ", ".join(feature.name for feature in features()))
+        commands = LazyGroup("group", functions={}, words=group)
+        assert (name in commands.list_commands(click.Context(commands))) == (not is_off)

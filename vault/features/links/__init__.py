@@ -1,0 +1,22 @@
+"""Links for people without a credential: to a value that is shared once, and to a request for a value."""
+
+from vault.common.feature import Collection, Command, Feature, Panel
+from vault.features.links.errors import InvalidLinkError, WrongPassphraseError
+
+FEATURE = Feature(
+    name="links",
+    errors=(InvalidLinkError, WrongPassphraseError),
+    collections={"requests": Collection(("find", "insert", "update", "remove", "createIndex"))},
+    documents=("vault.features.links.documents:ValueRequest",),
+    services="vault.features.links.wiring:services",
+    blueprints=("vault.features.links.api:blueprint",),
+    pages=("vault.features.links.pages:blueprint",),
+    panels=(
+        Panel("secret", "console/share_panel.html"),
+        Panel("folder", "console/request_panel.html"),
+    ),
+    commands={
+        "secret request": Command("vault.features.links.commands:request"),
+        "secret share": Command("vault.features.links.commands:share"),
+    },
+)
