@@ -31,7 +31,6 @@ from tests.differential.servers import OpenBao
 from tests.support.access import make_token
 from tests.support.databases import EmptyDatabases, new_database
 from tests.support.lifecycle import ALICE, Caller
-from tests.support.moving import Tree
 from tests.support.reports import pytest_runtest_makereport  # noqa: F401 - a hook
 from tests.support.rotation import connected
 from tests.support.service import Service
@@ -380,12 +379,6 @@ def openbao(tmp_path_factory: pytest.TempPathFactory) -> Iterator[OpenBao]:
     """Run OpenBao for all tests that use only secrets engines of their own."""
     with OpenBao(tmp_path_factory.mktemp("openbao")) as server:
         yield server
-
-
-@pytest.fixture
-def tree(openbao: OpenBao) -> Tree:
-    """Return an empty secrets engine on OpenBao."""
-    return Tree(openbao)
 
 
 @pytest.fixture

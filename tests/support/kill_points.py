@@ -3,17 +3,22 @@
 The first one of an action completes and reports its writes to MongoDB; for each of them another is killed
 before it sends that one. Prints the name that each killed process gave its secret or token. The settings are
 those of the environment.
+
+An action can be the path of a function of the services and a name.
 """
 
 import json
 import os
 import signal
+import subprocess
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable, Mapping, Sequence
+from datetime import timedelta
 from operator import setitem
+from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any
 
 from flask import Flask
@@ -29,14 +34,12 @@ from vault.auth.tokens.tokens import Grant
 from vault.config.settings import Settings
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
-from vault.documents.write_rules import WriteRules
-from vault.imports.kv_source import SourceSecret, SourceVersion
-from vault.imports.writer import ImportWriter
 from vault.secrets.items import Creation, Fetch
 from vault.secrets.metadata import Expiry
 from vault.secrets.requests import NewSecret, Reference
 from vault.services import Services
 
+_ROOT = Path(__file__).parents[2]
 _COMMIT = "commitTransaction"
 _WRITES = frozenset({"insert", "update", "delete", "findAndModify", _COMMIT})
 #: Written in the background, or once per process.
@@ -98,20 +101,6 @@ def _fetch_batch(found: Services, references: Sequence[Reference]) -> None:
     found.secrets.fetch_all(items, on_size=lambda _: None, attempt=attempt)
 
 
-def _import(found: Services, name: str) -> None:
-    """Import two secrets with two versions each."""
-    time = datetime(2026, 11, 24, tzinfo=UTC)
-    versions = [
-        SourceVersion(number=number, created_at=time, deleted_at=None, value=_VALUE) for number in (4, 5)
-    ]
-    secret = SourceSecret(
-        created_at=time, metadata_version=0, labels={}, versions=versions, skipped=0, rules=WriteRules()
-    )
-    keyring = found.secrets._keyring
-    writer = ImportWriter(keyring, found.guard, namespace=ALICE.namespace, source="https://source.example")
-    assert writer.write({f"{name}-a": secret, f"{name}-b": secret}) == {}
-
-
 def _create_token(found: Services, name: str) -> None:
     grant = Grant(name=name, scopes=ALICE.scopes)
     found.tokens.create(grant, attempt=_attempt(Action.TOKEN_CREATE))
@@ -146,10 +135,11 @@ def _prepared(action: str, found: Services, name: str) -> Callable[[], object]:
         "create_batch": _create_batch,
         "create_token": _create_token,
         "create_role": _create_role,
-        "import": _import,
     }
     if action in others:
         return lambda: others[action](found, name)
+    if ":" in action:
+        return lambda: resolve_name(action)(found, name)
     if action == "revoke_token":
         _create_token(found, name)
         return lambda: found.tokens.revoke(name, attempt=_attempt(Action.TOKEN_REVOKE))
@@ -209,7 +199,7 @@ def _in_child(action: str, collection: str = "", number: int = 0) -> Counter[str
     return seen
 
 
-def _without_pages(app: Flask, services: Services, _settings: Settings) -> None:
+def _without_pages(app: Flask, services: Services, *_others: object) -> None:
     """Initialize *app* without the HTTP API, which takes nine tenths of the time."""
     app.extensions["secret-manager"] = services
 
@@ -223,6 +213,24 @@ def main(actions: Sequence[str]) -> None:
             for number in range(1, count + 1):
                 assert not _in_child(action, collection, number)
                 print(f"{action}-{collection}-{number}")  # noqa: T201 - the output of the command
+
+
+def killed(environment: Mapping[str, str], *actions: str) -> list[str]:
+    """Kill a process at each write of *actions*; return the name that each gave its secret or token."""
+    done = subprocess.run(
+        [sys.executable, "-m", "tests.support.kill_points", *actions],
+        cwd=_ROOT,
+        env={"PATH": os.environ["PATH"], "DELETE_RECOVERY_DAYS": "1", **environment},
+        capture_output=True,
+        text=True,
+        timeout=600,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    names = done.stdout.split()
+    # At least one write has the effect, and one records it.
+    assert len(names) >= 2 * len(actions)
+    return names
 
 
 if __name__ == "__main__":

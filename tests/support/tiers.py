@@ -17,11 +17,11 @@ _SLOW = (
         "cli/dev/",
         "console/test_browser",
     ),
-    *("cli/operator/audit/test_verify_lifecycle", "cli/operator/test_imports"),
-    *("cli/operator/test_replicaset", "core/test_processes", "scripts/test_swarm_jobs"),
+    *("cli/operator/audit/test_verify_lifecycle", "cli/operator/test_replicaset"),
+    *("core/test_processes", "scripts/test_swarm_jobs"),
 )
 #: The fixtures that start programs other than MongoDB, also Docker.
-_PROGRAMS = {"guarded", "image", "openbao", "service", "shared_service", "tree"}
+_PROGRAMS = {"guarded", "image", "openbao", "service", "shared_service"}
 
 
 @pytest.hookimpl(tryfirst=True)

@@ -1,10 +1,5 @@
 """A process killed at any of its writes leaves no unrecorded effect and blocks no later request."""
 
-import os
-import subprocess
-import sys
-from collections.abc import Mapping
-from pathlib import Path
 from typing import Any
 
 import pytest
@@ -12,6 +7,7 @@ from flask import Flask
 
 from tests.support.access import services
 from tests.support.issuer import AUDIENCE, ISSUER, public_pem
+from tests.support.kill_points import killed
 from tests.support.lifecycle import ALICE, Caller, b64, in_past
 from tests.support.rotation import Stored
 from tests.support.unrecorded import unrecorded
@@ -21,26 +17,7 @@ from vault.core.errors import InvalidTokenNameError
 
 pytestmark = pytest.mark.process
 
-ROOT = Path(__file__).parents[2]
 VALUE = {"secret": b64(b"value")}
-
-
-def killed(environment: Mapping[str, str], *actions: str) -> list[str]:
-    """Kill a process at each write of *actions*; return the name that each gave its secret or token."""
-    done = subprocess.run(
-        [sys.executable, "-m", "tests.support.kill_points", *actions],
-        cwd=ROOT,
-        env={"PATH": os.environ["PATH"], "DELETE_RECOVERY_DAYS": "1", **environment},
-        capture_output=True,
-        text=True,
-        timeout=600,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr
-    names = done.stdout.split()
-    # At least one write has the effect, and one records it.
-    assert len(names) >= 2 * len(actions)
-    return names
 
 
 @pytest.mark.promise(3)
@@ -49,7 +26,7 @@ def killed(environment: Mapping[str, str], *actions: str) -> list[str]:
     [
         ("create", "fetch", "fetch_batch", "update"),
         ("delete", "restore", "delete_version", "purge_version"),
-        ("update_metadata", "import", "revoke_token", "renew_token"),
+        ("update_metadata", "revoke_token", "renew_token"),
     ],
     ids=lambda actions: actions[0],
 )

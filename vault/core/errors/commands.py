@@ -1,31 +1,10 @@
-"""Errors of commands: about the service that they call, files, profiles, programs and imports."""
+"""Errors of commands: about the service that they call, files, profiles and programs."""
 
 from collections.abc import Sequence
 from typing import Self
 
 from vault.core.errors.base import MissingError, VaultError
 from vault.core.outcomes import Exit
-
-
-class ImportSourceError(VaultError):
-    """The source of an import cannot be read; the message says why, and never contains the token."""
-
-
-class ImportSourceUnavailableError(ImportSourceError):
-    """The source of an import does not answer."""
-
-    kind = "import_source_away"
-    exit_code = Exit.UNAVAILABLE
-
-
-class ImportSourceDeniedError(ImportSourceError):
-    """The source of an import does not accept the token."""
-
-    exit_code = Exit.DENIED
-
-
-class ImportRefusedError(VaultError):
-    """A single secret cannot be imported; the message says why."""
 
 
 class MongodUnavailableError(VaultError):

@@ -11,18 +11,19 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from tests.features.imports.moving import Tree
 from tests.support.access import bearer, make_token, services
 from tests.support.lifecycle import UNKNOWN_ID
-from tests.support.moving import Tree
 from tests.support.rotation import Stored
 from tests.support.unrecorded import unrecorded
-from vault.core.errors import AuditUnavailableError, ImportSourceError, StorageUnavailableError
+from vault.core.errors import AuditUnavailableError, StorageUnavailableError
 from vault.core.outcomes import ImportOutcome as Outcome
 from vault.crypto import Keyring, MasterKey
-from vault.imports import importer as imports
-from vault.imports.importer import Importer, Result
-from vault.imports.kv_source import KVSource, SourceSecret
-from vault.imports.writer import ImportWriter
+from vault.features.imports import importer as imports
+from vault.features.imports.errors import ImportSourceError
+from vault.features.imports.importer import Importer, Result
+from vault.features.imports.kv_source import KVSource, SourceSecret
+from vault.features.imports.writer import ImportWriter
 from vault.secrets.requests import NewSecret
 from vault.secrets.store import SecretStore
 

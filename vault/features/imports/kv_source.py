@@ -17,16 +17,16 @@ import urllib3
 from vault.client.http import USER_AGENT, Failure, HTTPClient, Reply, RequestFailedError
 from vault.core import kv_values
 from vault.core.durations import parse_duration
-from vault.core.errors import (
+from vault.core.kv_values import Number
+from vault.core.paths import is_path
+from vault.core.timestamps import to_milliseconds
+from vault.documents.write_rules import MAX_NUMBER, WriteRules
+from vault.features.imports.errors import (
     ImportRefusedError,
     ImportSourceDeniedError,
     ImportSourceError,
     ImportSourceUnavailableError,
 )
-from vault.core.kv_values import Number
-from vault.core.paths import is_path
-from vault.core.timestamps import to_milliseconds
-from vault.documents.write_rules import MAX_NUMBER, WriteRules
 
 #: Timeout of each wait for the source.
 _TIMEOUT = urllib3.Timeout(connect=30, read=30)

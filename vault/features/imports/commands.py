@@ -16,14 +16,14 @@ from vault.cli.operator.context import connected
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Output, output_options
 from vault.config import validators as forms
-from vault.core.errors import ImportSourceError
 from vault.core.outcomes import ImportOutcome
 from vault.core.paths import path_flaw
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.core.text import printable, quantity
-from vault.imports.importer import Importer, Result
-from vault.imports.kv_source import KVSource
-from vault.imports.writer import ImportWriter
+from vault.features.imports.errors import ImportSourceError
+from vault.features.imports.importer import Importer, Result
+from vault.features.imports.kv_source import KVSource
+from vault.features.imports.writer import ImportWriter
 
 #: What can be in a header.
 _VISIBLE = re.compile("[!-~]+")

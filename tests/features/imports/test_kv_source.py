@@ -14,14 +14,14 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.support.moving import Tree
+from tests.features.imports.moving import Tree
 from tests.system.test_tls import make
 from vault.cli.dev.mongod import free_port
 from vault.client.http import Reply
-from vault.core.errors import ImportRefusedError, ImportSourceError
 from vault.documents.write_rules import WriteRules
-from vault.imports import kv_source
-from vault.imports.kv_source import Found, KVSource
+from vault.features.imports import kv_source
+from vault.features.imports.errors import ImportRefusedError, ImportSourceError
+from vault.features.imports.kv_source import Found, KVSource
 
 TOKEN = "a-token-of-the-source"
 MOUNT = {"data": {"type": "kv", "options": {"version": "2"}}}

@@ -11,7 +11,7 @@ from hashlib import sha256
 from typing import Any
 
 from vault.core import kv_values
-from vault.core.errors import DecryptionError, ImportRefusedError, KeyMissingError
+from vault.core.errors import DecryptionError, KeyMissingError
 from vault.core.labels import are_labels
 from vault.core.outcomes import ImportOutcome
 from vault.core.paths import name_flaw
@@ -23,7 +23,8 @@ from vault.crypto.encoding import canonical
 from vault.documents.guard import storage_errors
 from vault.documents.secret import Secret
 from vault.documents.stored_secret import StoredSecret, VersionInfo
-from vault.imports.kv_source import Found, KVSource, SourceSecret, SourceVersion
+from vault.features.imports.errors import ImportRefusedError
+from vault.features.imports.kv_source import Found, KVSource, SourceSecret, SourceVersion
 
 #: Threads that read the source, and secrets that they read ahead.
 _READERS = 8

@@ -11,7 +11,7 @@ from vault.crypto import Keyring
 from vault.documents.guard import storage_errors
 from vault.documents.secret import Secret, UnstoredSecret
 from vault.documents.stored_secret import VersionInfo
-from vault.imports.kv_source import SourceSecret, SourceVersion
+from vault.features.imports.kv_source import SourceSecret, SourceVersion
 from vault.keys.guard import KeyringGuard
 from vault.secrets import reach
 from vault.secrets.requests import stored_labels

@@ -12,16 +12,16 @@ import pytest
 from click.testing import CliRunner
 
 from tests.cli.waiting import wait_until
+from tests.features.imports.moving import Tree
 from tests.support.commands import Done, command_environment, invoke, start_command
 from tests.support.leaks import Marks
-from tests.support.moving import Tree
 from tests.support.rotation import Stored, connected
 from tests.support.trail import block_trail
 from tests.support.unrecorded import unrecorded
 from vault.cli import commands
-from vault.cli.operator import imports
+from vault.features.imports import commands as imports
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, pytest.mark.slow]
 
 Run = Callable[..., Done]
 

@@ -1,0 +1,15 @@
+"""Shared fixtures of the tests of imports."""
+
+import pytest
+
+from tests.differential.servers import OpenBao
+from tests.features.imports.moving import Tree
+from tests.support.shared_application import app, shared_app, stored
+
+__all__ = ["app", "shared_app", "stored", "tree"]
+
+
+@pytest.fixture
+def tree(openbao: OpenBao) -> Tree:
+    """Return an empty secrets engine on OpenBao."""
+    return Tree(openbao)

@@ -1,1 +1,0 @@
-"""Imports of secrets from Vault, OpenBao and files."""
