@@ -5,11 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 
 from vault.config.settings import Settings
+from vault.core.attempt import Attempt
+from vault.core.principal import Principal
 from vault.custody import handover
 from vault.custody.keyring_file import KeyringFile
 from vault.custody.opening import Opened, open_all
 from vault.custody.providers import Providers
-from vault.keys.custody import identify
+from vault.keys.custody import identify, opened_attempts
+
+
+def openings(principal: Principal, *, accepts: bool = False) -> list[Attempt]:
+    """Return the attempts that record how this process's keys were opened; *accepts* as `opened_attempts`."""
+    return opened_attempts(handover.handed_down(), principal, accepts=accepts)
 
 
 def with_keys(settings: Settings, providers: Providers | None = None) -> tuple[Settings, list[Opened]]:

@@ -118,6 +118,23 @@ def test_no_probe_writes(app: Flask, commands: Commands, stored: Stored) -> None
     assert registry.begin_restore("a backup", audit_enabled=None) is False
 
 
+@pytest.mark.promise("purges")
+def test_a_worker_waits_for_the_end_of_a_restore(mongo_uri: str, stored: Stored) -> None:
+    """A service on an incomplete restore refuses all and says why, then serves once it is complete."""
+    with running_app(settings(mongo_uri, OURS)) as app:
+        client = app.test_client()
+        assert registry.begin_restore("a backup", audit_enabled=None)
+        for _ in range(2):
+            ready = client.get("/health/ready")
+            assert (ready.status_code, fields_of(ready.json)) == (503, ["restore"])
+            assert client.post("/vault/secret/create/", json={"secret": "YQ=="}).status_code == 503
+        assert stored.audit_logs.count_documents({}) == 0
+        registry.end_restore()
+        start(app)
+        assert client.get("/health/ready").status_code == 200
+        assert client.post("/vault/secret/create/", json={"secret": "YQ=="}).status_code == 200
+
+
 def test_a_probe_reports_why_a_start_failed(mongo_uri: str, stored: Stored) -> None:
     """Until a worker has started, readiness reports the failure of its start, not only that it has not."""
     stored.secrets.insert_many(

@@ -82,7 +82,7 @@ def assert_fails(done: Result, code: int) -> None:
 
 def test_every_command_has_an_entry() -> None:
     """The table has exactly the commands that there are."""
-    assert sorted(ENTRIES) == sorted(LEAVES), "change ENTRIES in tests/cli/command_table.py"
+    assert sorted(ENTRIES) == sorted(LEAVES), "change ENTRIES of tests/cli/command_table.py or a feature"
 
 
 def texts(tree: ast.AST) -> Iterator[str]:
@@ -289,9 +289,6 @@ SUCCESSES = (
     "keys rewrap",
     "offboard --principal ci",
     "tokens revoke ci",
-    "backup new.tar",
-    "drill new.tar",
-    "restore new.tar",
     "audit export",
     "audit query",
     "audit report",

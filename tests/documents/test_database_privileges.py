@@ -26,7 +26,6 @@ from tests.support.issuer import public_pem, sign
 from tests.support.problems import fields_of
 from tests.support.rotation import new_key, text
 from vault import cli
-from vault.backup import dump
 from vault.core.errors import StorageUnavailableError
 from vault.documents import Database
 from vault.documents.database import DATABASE_PRIVILEGES, SERVICE_ROLE, collection_privileges
@@ -277,15 +276,10 @@ def asked_for(locked: Locked, commands: Commands, folder: Path) -> dict[str, set
     assert "intact" in operator("audit", "verify")
     assert "0 left" in operator("keys", "rewrap")
     for command in (
-        *(("keys", "status"), ("tokens", "list"), ("tokens", "revoke", "app-0"), ("backup", "vault.tar")),
+        *(("keys", "status"), ("tokens", "list"), ("tokens", "revoke", "app-0")),
         *(("audit", "tail", "--no-follow"), ("audit", "export"), ("audit", "checkpoint")),
     ):
         operator(*command)
-    commands.listens = False
-    empty(locked)
-    commands.listens = True
-    assert "restored, as of" in operator("restore", "vault.tar")
-    assert "intact" in operator("audit", "verify")
     return commands.used
 
 
@@ -506,13 +500,3 @@ def test_a_user_who_can_build_but_not_list_indexes_builds_them(locked: Locked) -
         root.vault.command("dropRole", "by-hand")
     assert indexes["stream_1_seq_1"]["unique"]
     assert indexes["retention"]["expireAfterSeconds"] == 9 * 86_400
-
-
-def test_an_unreadable_collection_keeps_a_database_from_being_empty(locked: Locked) -> None:
-    """A restore is refused next to a collection that the user cannot read."""
-    empty(locked)
-    with Client(locked.root) as root, connected(locked.uri()):
-        assert dump.filled_collection() is None
-        root.vault.another.insert_one({})
-        assert dump.filled_collection() == "another"
-        root.vault.another.drop()

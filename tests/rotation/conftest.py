@@ -92,6 +92,12 @@ class World:
             setattr(plan, field, value)
         assert plan.save_changes(key)
 
+    def restore(self) -> None:
+        """Change the stored plans as the restore of a backup does."""
+        key = self.rotations._keys.find()
+        assert key
+        Rotation.after_restore(key)
+
     def make_due(self, field: str = "next_at") -> None:
         """Make the runner work on the plan now."""
         self.change(**{field: datetime.now(UTC) - timedelta(days=2)})

@@ -8,10 +8,8 @@ import pytest
 from tests.rotation.conftest import World
 from tests.rotation.fake import Fake
 from tests.rotation.servers import FIRST_PASSWORD, USERS
-from vault.backup import restore
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import RotationRefusedError
-from vault.crypto import Keyring, MasterKey
 from vault.crypto.token_key import TokenKey
 from vault.documents import Secret
 from vault.documents.rotation import Rotation
@@ -20,7 +18,7 @@ from vault.rotation import plans
 A, B = USERS
 
 
-def test_a_restored_copy_ends_no_password_of_the_original(planned: World, fake: Fake, key: MasterKey) -> None:
+def test_a_restored_copy_ends_no_password_of_the_original(planned: World, fake: Fake) -> None:
     """The former password at the time of the backup is published again; the copy waits for a person."""
     planned.run()
     backup = [(kind, list(kind.raw().find())) for kind in (Rotation, Secret)]
@@ -31,12 +29,19 @@ def test_a_restored_copy_ends_no_password_of_the_original(planned: World, fake: 
     for kind, documents in backup:
         kind.raw().delete_many({})
         kind.raw().insert_many(documents)
-    restore._stop_plans(Keyring(key))
+    planned.restore()
     fake.calls.clear()
     assert planned.act().state == "paused"
     assert not fake.calls
     planned.run()
     assert planned.fetch() == {"username": A, "password": fake.passwords[A], "host": "db.example"}
+
+
+def test_an_altered_plan_stays_altered_in_a_copy(planned: World) -> None:
+    """A restore does not seal a plan that someone else has changed."""
+    Rotation.raw().update_one({}, {"$set": {"every_seconds": 1}})
+    planned.restore()
+    assert planned.show().state == "altered"
 
 
 def test_an_offboarding_while_a_former_password_is_open_is_followed_by_a_run(planned: World) -> None:

@@ -12,7 +12,7 @@ LONG_SECONDS = 60
 _NAMES = (
     *("documents.database.OPERATION_TIMEOUT_SECONDS", "documents.guard.OPERATION_TIMEOUT_SECONDS"),
     *("audit.reader.OPERATION_TIMEOUT_SECONDS", "audit.writer.OPERATION_TIMEOUT_SECONDS"),
-    *("backup.create.OPERATION_TIMEOUT_SECONDS", "documents.retry._TIMEOUT_SECONDS"),
+    "documents.retry._TIMEOUT_SECONDS",
     *("api.http.memory._WAIT_TIMEOUT_SECONDS", "secrets.metadata._WAIT_SECONDS"),
     *("audit.sinks._TIMEOUT_SECONDS", "auth.jwts.verification.FETCH_SECONDS"),
     "auth.open_id_provider.FETCH_SECONDS",

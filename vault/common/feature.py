@@ -79,7 +79,7 @@ class Feature:
     """A capability. Every field but the name is optional."""
 
     name: str
-    #: Its errors. Each class has its `refusal`.
+    #: Its errors that callers of the API learn of. Each class has its `refusal`.
     errors: tuple[type[VaultError], ...] = ()
     #: The path of its settings: a dataclass whose fields are made by `vault.config.fields.setting`.
     settings: str = ""

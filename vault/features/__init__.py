@@ -7,6 +7,7 @@ from vault.common.feature import Feature
 _NAMES = """
 links
 imports
+backup
 """
 
 FEATURES: tuple[Feature, ...] = tuple(

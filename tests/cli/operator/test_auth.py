@@ -13,7 +13,6 @@ from tests.cli.waiting import wait_until
 from tests.conftest import running_app, start
 from tests.keys.test_guard import watch_of
 from tests.support.commands import Done, invoke
-from tests.support.databases import history
 from tests.support.problems import messages_of
 from tests.support.rotation import Stored, age_claims, connected, new_key, settings
 from tests.support.service import Service
@@ -221,19 +220,6 @@ def test_a_worker_of_an_earlier_version_is_not_mistaken(mongo_uri: str, stored: 
         taken = {"worker": "older", "keyring": KEY.id, "renewed_at": "$$NOW"}
         stored["keys"].update_one({"worker": {"$exists": True}}, [{"$set": taken}])
         assert not registry.runs_with_auth()
-
-
-@pytest.mark.new_database
-def test_a_backup_contains_the_record(mongo_uri: str, stored: Stored, run: Any) -> None:
-    """After a restore of a secured database, with either setting, none serves without authentication."""
-    served(mongo_uri, ON)
-    with history(mongo_uri):
-        assert run("backup", "b.tar").returncode == 0
-    stored.client.drop_database(stored.name)
-    done = run("restore", "b.tar", **OFF)
-    assert done.returncode == 0, done.stderr
-    assert served(mongo_uri, OFF) == (503, {"auth": [REFUSAL]})
-    assert served(mongo_uri, ON) == (401, {})
 
 
 @pytest.mark.process

@@ -167,10 +167,10 @@ def test_a_message_keeps_its_hint_in_logs_and_replies() -> None:
         ),
         (["keyz"], "error: No such command 'keyz'. Hint: did you mean `keys`? see `secret-manager --help`"),
         (
-            ["restore", "/no/such"],
+            ["audit", "verify", "--checkpoint", "/no/such"],
             (
-                "error: Invalid value for 'FILE': '/no/such': No such file or directory. "
-                "Hint: see `secret-manager restore --help`"
+                "error: Invalid value for '--checkpoint': '/no/such': No such file or directory. "
+                "Hint: see `secret-manager audit verify --help`"
             ),
         ),
     ],

@@ -1,4 +1,4 @@
-"""Errors of the service as a whole: its settings, keys, audit trail, backups and database."""
+"""Errors of the service as a whole: its settings, keys, audit trail and database."""
 
 from collections.abc import Mapping, Sequence
 
@@ -97,18 +97,6 @@ class RestoreUnfinishedError(VaultError):
 
     message = "a restore into this database is incomplete"
     remedy = "restore the same backup again"
-
-
-class BackupRefusedError(VaultError):
-    """A backup cannot be created; the message says what to do."""
-
-
-class RestoreRefusedError(VaultError):
-    """A backup cannot be restored into this database; the message says why."""
-
-
-class InvalidBackupError(VaultError):
-    """A file is not an unaltered backup that can be restored here; the message says why."""
 
 
 class RewrapRefusedError(VaultError):

@@ -9,7 +9,6 @@ from tests.cli.waiting import wait_until
 from tests.conftest import running_app, start
 from tests.keys.test_guard import watch_of
 from tests.support.commands import Done, invoke
-from tests.support.databases import history
 from tests.support.problems import fields_of, messages_of
 from tests.support.rotation import Stored, connected, new_key, settings
 from tests.support.service import Service
@@ -50,7 +49,6 @@ def actions(stored: Stored) -> list[str]:
         ((*CREATE, "other"), ".env"),
         (("tokens", "list"), "environment"),
         (("tokens", "revoke", "ci"), "environment"),
-        (("backup", "b"), "environment"),
         (("keys", "rewrap"), "environment"),
     ],
     ids=lambda value: value if isinstance(value, str) else " ".join(value),
@@ -193,26 +191,6 @@ def test_a_running_service_notices_within_seconds(mongo_uri: str, tmp_path: Path
         assert run(tmp_path, mongo_uri, "audit", "enable").returncode == 0
         wait_until(lambda: service.post(PATH, SECRET).status == 200)
         service.wait_until("/health/ready")
-
-
-@pytest.mark.new_database
-@pytest.mark.parametrize("disabled", [True, False])
-def test_a_backup_contains_the_state(mongo_uri: str, stored: Stored, tmp_path: Path, disabled: bool) -> None:
-    """A restore requires the backup's state to equal its own, and writes it to the database."""
-    setting, other = (OFF, {}) if disabled else ({}, OFF)
-    assert ready(mongo_uri) == {}
-    if disabled:
-        assert run(tmp_path, mongo_uri, "audit", "disable").returncode == 0
-    with history(mongo_uri):
-        assert run(tmp_path, mongo_uri, "backup", "b.tar", **setting).returncode == 0
-    stored.client.drop_database(stored.name)
-    done = run(tmp_path, mongo_uri, "restore", "b.tar", **other)
-    assert (done.returncode, "AUDIT_ENABLED is" in done.stderr) == (1, True)
-    assert stored.list_collection_names() == []
-    done = run(tmp_path, mongo_uri, "restore", "b.tar", **setting)
-    assert done.returncode == 0, done.stderr
-    assert ready(mongo_uri, **setting) == {}
-    assert list(ready(mongo_uri, **other)) == ["audit"]
 
 
 def test_streams_that_have_just_ended_wait(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:

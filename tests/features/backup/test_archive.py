@@ -18,13 +18,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.support.backups import nothing
-from vault.backup import archive
-from vault.backup.archive import ArchiveWriter
-from vault.core.errors import BackupRefusedError, InvalidBackupError
+from tests.features.backup.files import nothing
 from vault.crypto import audit_chain
 from vault.crypto.audit_chain import SigningKey
 from vault.crypto.master_key import MasterKey
+from vault.features.backup import archive
+from vault.features.backup.archive import ArchiveWriter
+from vault.features.backup.errors import BackupRefusedError, InvalidBackupError
 
 SIGNING_KEY = SigningKey(MasterKey(bytes(range(32))))
 KEY = SIGNING_KEY.public

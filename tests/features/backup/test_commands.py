@@ -17,6 +17,7 @@ from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Event
+from types import SimpleNamespace
 from typing import IO, Any
 
 import pytest
@@ -26,7 +27,8 @@ from pymongo.collection import Collection
 from tests.cli.audit_commands import written_by
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app
-from tests.support.access import bearer, make_token, services
+from tests.support.access import bearer, make_token
+from tests.support.access_control import Client, locked_mongod
 from tests.support.access_roles import make_issuer, make_role
 from tests.support.commands import Done, command_environment, invoke, run_command_into, start_command
 from tests.support.databases import history
@@ -36,24 +38,17 @@ from tests.support.service import Service
 from tests.support.trail import block_trail
 from tests.support.written_trail import as_stored, rechain, rehash, stream_of
 from vault import cli
-from vault.backup import drill as drills
-from vault.backup import dump
-from vault.cli.operator.backup import _new_file, _standard_output
-from vault.core.attempt import Action, Attempt
-from vault.core.errors import (
-    BackupRefusedError,
-    InvalidBackupError,
-    StorageUnavailableError,
-)
-from vault.core.principal import OPERATOR
+from vault.core.errors import StorageUnavailableError
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey
-from vault.documents import Database
-from vault.rotation import run
-from vault.rotation.plans import NewRotation
-from vault.rotation.sources.source import SourceKind
-from vault.secrets.requests import NewSecret
+from vault.crypto.token_key import TokenKey
+from vault.documents import Database, Token
+from vault.features.backup import drill as drills
+from vault.features.backup import dump
+from vault.features.backup import restore as restores
+from vault.features.backup.commands import _new_file, _standard_output
+from vault.features.backup.errors import BackupRefusedError, InvalidBackupError
 
 pytestmark = pytest.mark.process
 
@@ -179,33 +174,36 @@ def test_a_service_continues_from_a_backup(
     assert re.fullmatch(r"1[0-9] entries in \d streams: intact\n", verified.stdout)
 
 
-def test_restored_rotation_plans_wait_for_a_person(
-    environment: dict[str, str],
-    command: Run,
-    stored: Stored,
-    restored: Stored,
-    monkeypatch: pytest.MonkeyPatch,
+@pytest.mark.promise(3)
+def test_the_role_of_the_service_is_enough(tmp_path: Path) -> None:
+    """A backup and a restore need no more of MongoDB than the service's own user may do."""
+    with locked_mongod(tmp_path) as locked, Client(locked.root) as root:
+
+        def run(*arguments: str) -> str:
+            done = invoke(*arguments, environment=settings(locked.uri(), NEW), folder=tmp_path)
+            assert done.returncode == 0, done.stderr
+            return done.stdout
+
+        run("tokens", "create", "--name", "ci", "--role", "reader")
+        run("backup", "b.tar")
+        for name in root.vault.list_collection_names():
+            root.vault[name].delete_many({})
+        assert "restored, as of" in run("restore", "b.tar")
+        assert "intact" in run("audit", "verify")
+
+
+def test_what_must_not_act_in_a_copy_is_changed(
+    environment: dict[str, str], command: Run, restored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A copy of a database changes no password that the original publishes; an altered plan stays altered."""
-    monkeypatch.setattr(run, "open_source", lambda *_, **__: None)
+    """After a restore, each kind of sealed documents changes its own, and has the key to seal them."""
+    keys: list[TokenKey] = []
+    monkeypatch.setattr(restores, "kinds", lambda: [SimpleNamespace(after_restore=keys.append)])
     with running_app(environment) as app:
-        creation = Attempt(action=Action.CREATE, principal=OPERATOR)
-        for name in ("a", "b"):
-            value = f'{{"username": "{name}", "password": "x"}}'.encode()
-            services(app).secrets.create(NewSecret(plaintext=value, name=name), attempt=creation)
-            new = NewRotation(
-                name=name, kind=SourceKind.COMMAND, admin="a", users=(name, f"{name}2"), every_seconds=60
-            )
-            attempt = Attempt(action=Action.ROTATION_CREATE, principal=OPERATOR)
-            services(app).rotations.create(new, attempt=attempt)
-        stored.rotations.update_one({"_id": "default/b"}, {"$set": {"every_seconds": 1}})
-        assert command("backup", "b.tar").returncode == 0
-        there = environment | {"MONGO_URI": uri_of(environment, restored)}
-        assert command("restore", "b.tar", MONGO_URI=there["MONGO_URI"]).returncode == 0
-    with running_app(there) as app:
-        attempt = Attempt(action=Action.ROTATION_LIST, principal=OPERATOR)
-        found = services(app).rotations.list(attempt=attempt)
-    assert [(plan.name, plan.state) for plan in found] == [("a", "paused"), ("b", "altered")]
+        make_token(app, "ci", role="reader")
+    assert command("backup", "b.tar").returncode == 0
+    assert command("restore", "b.tar", MONGO_URI=uri_of(environment, restored)).returncode == 0
+    [key], [token] = keys, restored.tokens.find()
+    assert Token.genuine(token, key)
 
 
 def test_a_backup_overwrites_no_file(command: Run, stored: Stored, tmp_path: Path) -> None:

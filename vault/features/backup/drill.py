@@ -13,12 +13,8 @@ from vault.audit.reader import Filter
 from vault.audit.streams import checkpoint
 from vault.audit.verifier import Verifier, retention_start, verify_records
 from vault.auth.publishing import kinds
-from vault.backup import dump
-from vault.backup.archive import Progress
-from vault.backup.create import Backup, VerifiedBackup
-from vault.backup.restore import fill
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import DecryptionError, KeyMissingError, RestoreRefusedError
+from vault.core.errors import DecryptionError, KeyMissingError
 from vault.core.principal import OPERATOR
 from vault.crypto import Keyring
 from vault.documents import Database, Secret, Token
@@ -26,6 +22,11 @@ from vault.documents.guard import storage_errors
 from vault.documents.sealed import SealedDocument
 from vault.documents.stored_secret import StoredSecret
 from vault.documents.token import StoredTokenKey
+from vault.features.backup import dump
+from vault.features.backup.archive import Progress
+from vault.features.backup.create import Backup, VerifiedBackup
+from vault.features.backup.errors import RestoreRefusedError
+from vault.features.backup.restore import fill
 
 #: Secrets that are read in one round trip.
 _BATCH = 1_000
@@ -70,7 +71,7 @@ class Report:
 
     versions: Checked
     tokens: Checked
-    #: Issuers of JWTs, roles, webhooks, rotation plans and requests for values.
+    #: All other sealed documents, such as issuers of JWTs and roles.
     roles: Checked
     #: Audit entries, and their streams.
     entries: int

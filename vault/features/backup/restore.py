@@ -4,17 +4,18 @@ from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
 from vault.auth.publishing import kinds
-from vault.backup import dump
-from vault.backup.archive import Progress
-from vault.backup.create import VerifiedBackup
 from vault.core.attempt import Action, Attempt, finish_all
-from vault.core.errors import AuditStateError, DecryptionError, DuplicateNameError, RestoreRefusedError
+from vault.core.errors import AuditStateError, DecryptionError, DuplicateNameError
 from vault.core.outcomes import Status
 from vault.core.principal import OPERATOR
 from vault.crypto import Keyring
 from vault.documents import Database, registry
 from vault.documents.guard import storage_errors
 from vault.documents.token import StoredTokenKey
+from vault.features.backup import dump
+from vault.features.backup.archive import Progress
+from vault.features.backup.create import VerifiedBackup
+from vault.features.backup.errors import RestoreRefusedError
 
 #: Maximum documents, and bytes of documents, per round trip.
 _BATCH = 1_000

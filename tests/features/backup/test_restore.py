@@ -6,28 +6,25 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from tests.conftest import running_app, start
-from tests.support.backups import changed, made, nothing, read
+from tests.features.backup.files import changed, made, nothing, read
 from tests.support.databases import history, new_database
-from tests.support.problems import fields_of
-from tests.support.rotation import Stored, claim, connected, fill, new_key, settings, values
+from tests.support.rotation import Stored, claim, connected, fill, new_key, values
 from tests.support.trail import block_trail, restore_trail
 from vault.audit.writer import AuditTrail, NoAuditTrail
-from vault.backup import dump, restore
-from vault.backup.create import VerifiedBackup
 from vault.cli.dev.mongod import Mongod
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AuditStateError,
     AuditUnavailableError,
     DuplicateNameError,
-    InvalidBackupError,
-    RestoreRefusedError,
     StorageUnavailableError,
 )
 from vault.core.outcomes import Status
 from vault.crypto import Keyring
 from vault.documents import Database, indexes, registry
+from vault.features.backup import dump, restore
+from vault.features.backup.create import VerifiedBackup
+from vault.features.backup.errors import InvalidBackupError, RestoreRefusedError
 
 KEY = new_key()
 KEYRING = Keyring(KEY)
@@ -228,23 +225,6 @@ def test_a_file_that_changes_during_the_restore_is_reported(
     assert not claim(KEYRING)
     restore.restore(read(genuine, KEYRING), database, audit_enabled=True, progress=nothing)
     assert values(stored, KEY) == kept
-
-
-@pytest.mark.promise("purges")
-def test_a_worker_waits_for_the_end_of_a_restore(mongo_uri: str, stored: Stored) -> None:
-    """A service on an incomplete restore refuses all and says why, then serves once it is complete."""
-    with running_app(settings(mongo_uri, KEY)) as app:
-        client = app.test_client()
-        assert registry.begin_restore("a backup", audit_enabled=None)
-        for _ in range(2):
-            ready = client.get("/health/ready")
-            assert (ready.status_code, fields_of(ready.json)) == (503, ["restore"])
-            assert client.post("/vault/secret/create/", json={"secret": "YQ=="}).status_code == 503
-        assert stored.audit_logs.count_documents({}) == 0
-        registry.end_restore()
-        start(app)
-        assert client.get("/health/ready").status_code == 200
-        assert client.post("/vault/secret/create/", json={"secret": "YQ=="}).status_code == 200
 
 
 def test_batches_are_bounded(source: VerifiedBackup, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -10,11 +10,9 @@ from vault import __version__
 from vault.audit.streams import checkpoint, ends, signing_keys
 from vault.audit.streams.collection import MAJORITY, collection
 from vault.audit.streams.summaries import Listed
-from vault.backup import archive, dump
-from vault.backup.archive import ArchiveWriter, Progress
 from vault.core import deadline
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import BackupRefusedError, InvalidBackupError, VaultError, remedy_of
+from vault.core.errors import VaultError, remedy_of
 from vault.core.outcomes import Status
 from vault.core.principal import OPERATOR
 from vault.core.text import printable
@@ -23,6 +21,9 @@ from vault.crypto import Keyring, audit_chain
 from vault.documents import keys_in_use, registry
 from vault.documents.collections import TRAIL
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
+from vault.features.backup import archive, dump
+from vault.features.backup.archive import ArchiveWriter, Progress
+from vault.features.backup.errors import BackupRefusedError, InvalidBackupError
 
 #: The file format of this version. Files that it could not read correctly have another number.
 FORMAT = 1

@@ -16,22 +16,22 @@ from typing import Any, BinaryIO
 
 import click
 
-from vault.backup import create as backups
-from vault.backup import drill as drills
-from vault.backup import dump
-from vault.backup import restore as restores
-from vault.backup.archive import Progress
-from vault.backup.create import Backup, VerifiedBackup
-from vault.backup.drill import Report, Step
 from vault.cli.operator.context import connected
 from vault.cli.shell.output import Output, output_options
 from vault.client import private_files
-from vault.core.errors import BackupRefusedError, StorageUnavailableError
+from vault.core.errors import StorageUnavailableError
 from vault.core.principal import OPERATOR
 from vault.core.text import printable, quantity
 from vault.crypto import Keyring
-from vault.custody import handover
-from vault.keys.custody import opened_attempts
+from vault.custodian import openings
+from vault.features.backup import create as backups
+from vault.features.backup import drill as drills
+from vault.features.backup import dump
+from vault.features.backup import restore as restores
+from vault.features.backup.archive import Progress
+from vault.features.backup.create import Backup, VerifiedBackup
+from vault.features.backup.drill import Report, Step
+from vault.features.backup.errors import BackupRefusedError
 from vault.parts import Parts
 
 #: A text: as a `Path`, the file `./-` would be standard output.
@@ -116,7 +116,7 @@ def restore(output: Output, file: BinaryIO) -> None:
                 parts.database,
                 audit_enabled=parts.audit_enabled,
                 # The keyring file of this command is the one to use from now on.
-                also=opened_attempts(handover.handed_down(), OPERATOR, accepts=True),
+                also=openings(OPERATOR, accepts=True),
                 progress=shown.advance,
             )
     output.result(_data(found), f"{_described(found)} restored, as of {found.manifest['as_of']}")

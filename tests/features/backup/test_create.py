@@ -17,32 +17,28 @@ from bson.raw_bson import RawBSONDocument
 from mongoengine import disconnect
 from pymongo import MongoClient, monitoring
 
-from tests.support.backups import changed, made, nothing, read
+from tests.features.backup.files import changed, made, nothing, read
 from tests.support.databases import history, new_database
 from tests.support.rotation import Stored, claim, connected, fill, new_key
 from tests.support.trail import block_trail
 from vault.audit import compaction
 from vault.audit.streams import checkpoint
 from vault.audit.writer import AuditTrail
-from vault.backup import archive, create, dump
 from vault.cli.dev.mongod import Mongod
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import (
-    AuditUnavailableError,
-    BackupRefusedError,
-    InvalidBackupError,
-    StorageUnavailableError,
-)
+from vault.core.errors import AuditUnavailableError, StorageUnavailableError
 from vault.core.outcomes import Status
 from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey
 from vault.crypto.master_key import MasterKey
 from vault.documents import Database, registry
 from vault.documents.collections import TRAIL
+from vault.features.backup import archive, create, dump
+from vault.features.backup.errors import BackupRefusedError, InvalidBackupError
 
 OLD, NEW, FOREIGN = (new_key() for _ in range(3))
 KEYRING = Keyring(NEW, [OLD])
-EARLIER = Path(__file__).parent.parent / "vectors" / "backup-1.tar"
+EARLIER = Path(__file__).parents[2] / "vectors" / "backup-1.tar"
 
 
 @contextmanager

@@ -4,9 +4,9 @@ import io
 import tarfile
 
 from vault.audit.streams import checkpoint
-from vault.backup import archive, create
-from vault.backup.create import VerifiedBackup
 from vault.crypto import Keyring, audit_chain
+from vault.features.backup import archive, create
+from vault.features.backup.create import VerifiedBackup
 
 
 def nothing(_more: int) -> None:
@@ -21,7 +21,7 @@ def made(keyring: Keyring) -> tuple[bytes, VerifiedBackup]:
 
 
 def read(content: bytes, keyring: Keyring) -> VerifiedBackup:
-    """Return the backup in *content*. Errors as `vault.backup.create.read`."""
+    """Return the backup in *content*. Errors as `vault.features.backup.create.read`."""
     return create.read(io.BytesIO(content), keyring, progress=nothing)
 
 

@@ -1,1 +1,0 @@
-"""Backups: creating, restoring and drilling them."""
