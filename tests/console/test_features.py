@@ -72,7 +72,7 @@ def test_a_feature_brings_panels(app: Flask, admin: Person) -> None:
     page = admin.get("secret", name="billing/db").text
     assert "A note about &lt;billing/db&gt; for notes-admin." in page
     assert "Another needs JavaScript." in page
-    assert page.index("Share once") < page.index("A note") < page.index("New version")
+    assert page.index("Versions") < page.index("A note") < page.index("New version")
     assert "Notes of billing/" in admin.get(folder="billing/").text
     assert "A note" not in admin.get("deleted").text
 

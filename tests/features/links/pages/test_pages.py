@@ -8,8 +8,10 @@ import pytest
 from flask import Flask
 from werkzeug.test import TestResponse
 
+from tests.conftest import running_app
 from tests.console.person import Person
 from tests.console.test_pages import HEADERS, create
+from tests.support.access import bearer, make_token
 from tests.support.console import SignIn
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
@@ -173,3 +175,23 @@ def test_buttons_are_for_those_who_may(app: Flask, signed_in: SignIn) -> None:
         person = signed_in("-".join(scopes).replace(":", "."), scopes=scopes)
         assert (">Share<" in person.get("secret", name="billing/db").text) == has_share
         assert (">Request<" in person.get().text) == has_request
+
+
+def test_links_follow_the_settings_of_the_console(console_environment: dict[str, str]) -> None:
+    """The API names a link's page only if there is one, and a share needs a reason if a reveal does."""
+    link = {**console_environment, "PUBLIC_URL": "https://secrets.example"}
+    for enabled in ("false", "true"):
+        is_on = enabled == "true"
+        with running_app({**link, "CONSOLE_ENABLED": enabled, "CONSOLE_REASON_REQUIRED": enabled}) as app:
+            token = make_token(app, f"maker-{enabled}", role="admin")
+            new = app.test_client().post(
+                "/vault/secret/share", json={"secret": "YQ=="}, headers=bearer(token)
+            )
+            assert ("url" in new.json) == is_on
+            assert app.test_client().get("/console/share").status_code == (200 if is_on else 404)
+            if is_on:
+                person = Person(app, token)
+                person.sign_in()
+                body = {"form_token": person.form_token, "secret_id": create(app, "why")}
+                assert send(person, "share/new", body).status_code == 422
+                assert send(person, "share/new", {**body, "reason": "INC-7"}).status_code == 200
