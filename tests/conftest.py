@@ -12,6 +12,7 @@ import threading
 from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
 from itertools import cycle, islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -41,6 +42,7 @@ from vault.app import create_app
 from vault.audit.writer import AuditTrail
 from vault.cli.dev import mongod as ports
 from vault.cli.dev.mongod import Mongod
+from vault.common.feature import Task
 from vault.config.settings import Settings
 from vault.core import batching
 from vault.crypto import Keyring, MasterKey
@@ -216,10 +218,34 @@ def environment(master_key: str, mongo_uri: str) -> dict[str, str]:
     return {"MASTER_KEY": master_key, "MONGO_URI": mongo_uri}
 
 
+@dataclass(frozen=True)
+class Resting:
+    """A task that does not start with its application, as its thread would interfere with the test."""
+
+    task: Task
+
+    def start(self) -> None:
+        """Rest: the test starts what it needs."""
+
+    def close(self) -> None:
+        """Close the task."""
+        self.task.close()
+
+    @property
+    def warnings(self) -> Sequence[str]:
+        """The warnings of the task."""
+        return self.task.warnings
+
+
 @contextmanager
 def running_app(environment: dict[str, str]) -> Iterator[Flask]:
-    """Create an application with *environment* and close it again, with its signal receivers."""
+    """Create an application with *environment* and close it again, with its signal receivers.
+
+    The tasks of features rest.
+    """
     app = create_app(Settings.from_mapping(environment))
+    startup = app.extensions["secret-manager"].startup
+    startup._tasks = [Resting(task) for task in startup._tasks]
     # The test must see what a client sees, not what a debugger would show.
     app.config["PROPAGATE_EXCEPTIONS"] = False
     if REQUEST_TIMEOUT not in environment:

@@ -88,7 +88,6 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
         custody,
         sender,
         witnesses,
-        parts.rotations.runner,
         Compaction(keyring),
         [
             task
@@ -108,7 +107,6 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
         changes=changes,
         wrapping=Wrapping(keyring, guard, creates, token_keys.find),
         webhooks=parts.webhooks,
-        rotations=parts.rotations,
         witnessed=WitnessedCheckpoints(keyring),
         keys=KeyStatuses(keyring, has_file=settings.master_keyring_file is not None),
         features=parts.features,

@@ -20,9 +20,6 @@ from vault.crypto import Keyring
 from vault.documents import Database
 from vault.events.webhooks import Webhooks
 from vault.keys.guard import KeyringGuard
-from vault.rotation.holders import TrailHolders, UnknownHolders
-from vault.rotation.plans import Rotations
-from vault.rotation.run import Tools
 from vault.secrets.changes import SecretWriter
 from vault.secrets.retention import Retention
 from vault.secrets.service import SecretService
@@ -84,19 +81,6 @@ class Parts:
         max_bytes = settings.max_secret_bytes
         self.changes = SecretWriter(self.keyring, self.guard, max_bytes=max_bytes, retention=retention)
         self.secrets = SecretService(self.keyring, self.guard, max_bytes=max_bytes)
-        days = settings.audit_ttl_days
-        holders = TrailHolders(days) if self.audit_enabled else UnknownHolders()
-        self.rotations = Rotations(
-            self.token_keys,
-            Tools(
-                self.secrets,
-                self.changes,
-                step_seconds=settings.rotation_step_seconds,
-                check_seconds=settings.rotation_check_seconds,
-                commands=settings.rotation_commands,
-                holders=holders,
-            ),
-        )
         self.jwts = JWTCredentials(own_issuer, Directory(self.token_keys))
 
     @cached_property

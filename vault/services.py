@@ -42,8 +42,6 @@ from vault.events.webhooks import Webhooks
 from vault.keys.custody import CustodyWatch, NoCustodyWatch
 from vault.keys.guard import INTERVAL_SECONDS, KeyringGuard
 from vault.keys.status import KeyStatuses
-from vault.rotation.plans import Rotations
-from vault.rotation.runner import Runner
 from vault.secrets.changes import SecretWriter
 from vault.secrets.metadata import MetadataWriter
 from vault.secrets.queries import SecretQueries
@@ -81,7 +79,6 @@ class Startup:
         custody: CustodyWatch | NoCustodyWatch,
         sender: Sender,
         witnesses: Witnesses,
-        rotations: Runner,
         compaction: Compaction,
         tasks: Sequence[Task] = (),
     ) -> None:
@@ -93,7 +90,6 @@ class Startup:
         self._custody = custody
         self._sender = sender
         self._witnesses = witnesses
-        self._rotations = rotations
         self._tasks = tasks
         self._has_warned = False
         self._reported = ""
@@ -115,7 +111,6 @@ class Startup:
             self._ended_tokens.start()
             self._custody.start()
             self._sender.start()
-            self._rotations.start()
 
     def attempt(self) -> None:
         """Complete the missing steps, and keep the failure if there is one."""
@@ -171,7 +166,6 @@ class Startup:
         self._ended_tokens.close()
         self._custody.close()
         self._sender.close()
-        self._rotations.close()
         self._witnesses.close()
         self._compaction.close()
         for task in self._tasks:
@@ -306,7 +300,6 @@ class Services:
     open_id: OpenID
     wrapping: Wrapping
     webhooks: Webhooks
-    rotations: Rotations
     witnessed: WitnessedCheckpoints
     keys: KeyStatuses
     #: Those of features, by their type.

@@ -36,9 +36,9 @@ OWN = {"/vault/token/self", "/vault/token/renew", REVOKE_SELF}
 OPEN = set[str]().union(*tables("OPEN_OPERATIONS"))
 
 #: The further scopes that operations require.
-ALSO = dict.fromkeys(
-    ("/vault/rotation/create", "/vault/rotation/run"), (Scope.SECRET_FETCH, Scope.SECRET_UPDATE)
-)
+ALSO: dict[str, tuple[Scope, ...]] = {
+    path: scopes for further in tables("FURTHER_SCOPES") for path, scopes in further.items()
+}
 
 #: Operations whose example has a name, which requires a credential.
 NAMED = set[str]().union(*tables("NAMED_OPERATIONS"))

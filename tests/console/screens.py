@@ -1,6 +1,7 @@
 """Screens of the console in a browser, and what a finished one must not do, show or keep."""
 
 import json
+from itertools import chain
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote
@@ -8,6 +9,7 @@ from urllib.parse import quote
 from playwright.sync_api import BrowserContext, Page, expect
 
 from tests.support.browser import TIMEOUT
+from tests.support.features import tables
 from tests.support.service import Service
 from tests.support.system import missing
 
@@ -15,9 +17,6 @@ VALUE = "hunter2-planted <i>\nsecond line"
 #: The beginning of the value, which is in nothing that is kept.
 MARK = "hunter2-planted"
 NAME = "billing/eu/db-password"
-#: A secret with a rotation plan.
-ROTATED = "shop/db"
-
 #: Every screen, by its address below `/console/`.
 SCREENS = (
     "",
@@ -37,13 +36,11 @@ SCREENS = (
     "new",
     "request",
     "roles",
-    f"rotation?name={quote(ROTATED, safe='')}",
-    "rotations",
-    f"secret?name={quote(ROTATED, safe='')}",
     "share",
     "sign-in",
     "tokens",
     "webhooks",
+    *chain.from_iterable(tables("CONSOLE_ADDRESSES")),
 )
 
 _AXE = Path(__file__).parent / "node_modules/axe-core/axe.min.js"

@@ -1,30 +1,27 @@
 """The console in a browser: from the sign-in to a value, and what is left of it."""
 
-import json
 import re
 from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
 import requests
-from flask import Flask
 from playwright.sync_api import Browser, expect
 
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app
 from tests.console.person import OWN
 from tests.console.provider import Provider, trust
-from tests.console.screens import MARK, NAME, ROTATED, SCREENS, VALUE, Screen
+from tests.console.screens import MARK, NAME, SCREENS, VALUE, Screen
 from tests.console.test_pages import create
 from tests.support.access import make_token, services
 from tests.support.browser import running_browser
 from tests.support.databases import new_database
+from tests.support.features import tables
 from tests.support.service import Service
 from vault.cli.dev.mongod import Mongod
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
-from vault.rotation.plans import NewRotation
-from vault.rotation.sources.source import SourceKind
 from vault.secrets.requests import Reference
 
 pytestmark = pytest.mark.process
@@ -58,8 +55,8 @@ def console(
     with new_database(mongod) as uri:
         settings = {"MASTER_KEY": master_key, "MONGO_URI": uri, "CONSOLE_ENABLED": "true"}
         settings |= {"CONSOLE_REASON_REQUIRED": "true", "WEB_CONCURRENCY": "1", **provider.environment}
-        # It accepts all passwords.
-        settings |= {"ROTATION_COMMANDS": "/bin/true"}
+        for more in tables("CONSOLE_SETTINGS"):
+            settings |= more
         with running_app(settings) as app:
             trust(app, provider)
             token = make_token(app, "alice", role="admin")
@@ -69,56 +66,14 @@ def console(
                 Reference(name=NAME), VALUE.encode(), expected_version=1, attempt=attempt
             )
             create(app, "other")
-            plan(app)
+            for fill in tables("fill_console"):
+                fill(app, MARK)
         folder = tmp_path_factory.mktemp("console")
         both = (Service(settings, patient=True, folder=folder) for _ in range(2))
         with next(both) as service, next(both) as replica:
             for each in (service, replica):
                 each.wait_until_started()
             yield service, replica, token
-
-
-def plan(app: Flask) -> None:
-    """Create a secret with a rotation plan, which waits for a holder after one run."""
-    create(app, ROTATED, json.dumps({"username": "shop_a", "password": MARK}).encode())
-    create(app, "shop/admin", b"/bin/true")
-    new = NewRotation(
-        name=ROTATED,
-        kind=SourceKind.COMMAND,
-        admin="shop/admin",
-        users=("shop_a", "shop_b"),
-        every_seconds=86_400,
-    )
-    services(app).rotations.create(new, attempt=Attempt(action=Action.ROTATION_CREATE, principal=OPERATOR))
-
-
-def test_a_plan_is_run_by_keyboard(browser: Browser, console: Console) -> None:
-    """At 320 pixels, a person finds a plan, runs it and sees what it waits for, without a value in a page."""
-    service, _, token = console
-    with browser.new_context(viewport={"width": 320, "height": 640}) as context:
-        screen = Screen(context)
-        page = screen.page
-        screen.sign_in(service, token)
-        page.get_by_role("link", name="Rotation").click()
-        screen.shows("Rotation")
-        page.keyboard.press("j")
-        page.keyboard.press("Enter")
-        screen.shows(f"Rotation of {ROTATED}")
-        expect(page.get_by_text("No runs.")).to_be_visible()
-        page.get_by_role("button", name="Run now").press("Enter")
-        expect(page.get_by_role("cell", name="rotation_done")).to_be_visible()
-        expect(page.get_by_text("the former password of shop_a")).to_be_visible()
-        expect(page.get_by_role("button", name="Run now")).to_have_count(0)
-        assert screen.width() <= 320
-        assert MARK not in screen.kept()
-        page.get_by_role("link", name=ROTATED).first.click()
-        screen.shows(ROTATED)
-        page.get_by_text("Edit labels").click()
-        page.get_by_label("Labels", exact=True).fill("team=shop\nenv=prod")
-        page.get_by_role("button", name="Store labels").click()
-        expect(page.get_by_role("link", name="env=prod")).to_be_visible()
-        assert MARK not in screen.kept()
-        assert screen.complaints == []
 
 
 def test_a_value_is_found_by_keyboard_and_hidden_again(browser: Browser, console: Console) -> None:

@@ -10,6 +10,7 @@ from tests.console.person import Person, links
 from tests.console.test_pages import create
 from tests.support.access import make_token, services
 from tests.support.console import SignIn
+from tests.support.features import tables
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
 from vault.auth.jwts.directory import SETTINGS_ISSUER
@@ -29,9 +30,10 @@ SCREENS = {
     "tokens": ("token:manage", "token_list"),
     "roles": ("token:manage", "role_list"),
     "webhooks": ("webhook:manage", "webhook_list"),
-    "rotations": ("rotation:manage", "rotation_list"),
     "keys": ("audit:read", "keys_status"),
 }
+for screens in tables("SCREENS"):
+    SCREENS |= screens
 
 
 def record(action: Action, principal: Principal = SERVICE, **details: object) -> None:

@@ -31,7 +31,7 @@ NOT_RUN = {
     "./scripts/dev.sh   # until Ctrl-C": "docs/test_first_minutes.py runs it, and the commands below it",
     "# Asks for the token.": "needs a terminal: cli/test_login.py",
     "# Asks for the value.": "the same: cli/test_secret_values.py, docs/test_first_minutes.py",
-    "# With your own database.": "needs one: tests/rotation has several",
+    "# With your own database.": "needs one: tests/features/rotation has several",
     "# With your own providers.": "needs an HSM and OpenBao: tests/custody, tests/cli/operator/custody",
     "# With your own witnesses.": "needs an authority: cli/operator/audit/test_witness.py has one",
     "# With people who hold shares, and MONGO_URI of an empty MongoDB.": "the same",

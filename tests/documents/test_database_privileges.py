@@ -2,7 +2,6 @@
 
 import re
 import secrets
-from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -22,6 +21,7 @@ from tests.conftest import memory_or_disk, running_app, start
 from tests.console.person import Person
 from tests.docs.documents import table
 from tests.support.access_control import Client, Locked, locked_mongod
+from tests.support.features import tables
 from tests.support.issuer import public_pem, sign
 from tests.support.problems import fields_of
 from tests.support.rotation import new_key, text
@@ -234,24 +234,8 @@ def live(client: FlaskClient, token: str, name: str, *, recovers: bool) -> None:
     webhook = {"webhook_id": call("webhook/create", hook)["webhook_id"]}
     call("webhook/list", {})
     call("webhook/delete", webhook)
-    asked = {"name": f"asked/{name}"}
-    filled = {"token": call("secret/request", asked)["token"], "secret": "YQ=="}
-    call("request/fill", filled)
-    locked = {"token": call("secret/share", {"secret": "YQ==", "passphrase": "a"})["token"]}
-    call("share/open", {**locked, "passphrase": "b"}, 403)
-    call("share/open", {**locked, "passphrase": "a"})
-    admin = call(
-        "secret/create", {"secret": b64encode(b"postgresql://127.0.0.1:1/").decode(), "name": f"{name}-admin"}
-    )
-    value = b64encode(b'{"username": "a", "password": "p"}').decode()
-    call("secret/create", {"secret": value, "name": f"{name}-db"})
-    plan = {"name": f"{name}-db", "admin": f"{name}-admin", "kind": "postgresql", "users": ["a", "b"]}
-    call("rotation/create", {**plan, "every_seconds": 60})
-    call("rotation/list", {})
-    call("rotation/run", {"name": f"{name}-db"}, 424)
-    call("rotation/delete", {"name": f"{name}-db"})
-    call("secret/delete", admin)
-    call("secret/delete", {"name": f"{name}-db"})
+    for use in tables("use"):
+        use(call, name)
     own = {"name": f"own-{name}", "role": "reader", "expires_in": 60, "renewable": True}
     bearer = {"Authorization": f"Bearer {call('token/create', own)['token']}"}
     call("token/self", {}, **bearer)

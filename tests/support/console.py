@@ -55,7 +55,7 @@ def stored(console_environment: dict[str, str]) -> Iterator[Stored]:
 @pytest.fixture
 def app(console_app: Flask, stored: Stored) -> Iterator[Flask]:
     """Return the application of the module, without secrets, entries, tokens, sessions and plans."""
-    for name in ("secrets", "audit_logs", "tokens", "sessions", "rotations", *feature.collections()):
+    for name in ("secrets", "audit_logs", "tokens", "sessions", *feature.collections()):
         stored[name].delete_many({})
     console_app.extensions["secret-manager"].startup._trail._refusals.take()
     yield console_app

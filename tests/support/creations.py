@@ -6,18 +6,15 @@ from datetime import UTC, datetime, timedelta
 from flask import Flask
 
 from tests.support.access import services
+from tests.support.features import tables
 from tests.support.issuer import public_pem
 from vault.auth.jwts.issuers import NewIssuer
 from vault.auth.jwts.roles import NewRole
 from vault.auth.tokens.tokens import Grant
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import Principal, Scope
-from vault.core.timestamps import to_milliseconds
-from vault.documents.rotation import Rotation
 from vault.events.kinds import Kind
 from vault.events.webhooks import NewWebhook
-
-_YEAR = timedelta(days=365)
 
 
 def create_all(app: Flask, name: str, *, seconds: int | None = None) -> set[tuple[str, str]]:
@@ -42,42 +39,12 @@ def create_all(app: Flask, name: str, *, seconds: int | None = None) -> set[tupl
     found.roles.create(role, attempt=attempt(Action.ROLE_CREATE))
     webhook = NewWebhook(url="https://hooks.invalid/", events=frozenset({Kind.SECRET_UPDATED}))
     webhook_id = found.webhooks.create(webhook, attempt=attempt(Action.WEBHOOK_CREATE)).webhook_id
-    found.requests.create(f"request-{part}", seconds=3_600, attempt=attempt(Action.REQUEST))
     grant = Grant(name=f"token-{part}", scopes=scopes)
     found.tokens.create(grant, attempt=attempt(Action.TOKEN_CREATE))
-    for plan in (f"plan-{part}", f"paused-{part}"):
-        _plan(app, plan, name, is_paused=plan.startswith("paused"))
+    others = [create(app, maker) for create in tables("create")]
     return {
         ("token", grant.name),
         ("role", role.name),
         ("issuer", issuer.name),
         ("webhook", webhook_id),
-        ("rotation", f"plan-{part}"),
-    }
-
-
-def _plan(app: Flask, name: str, created_by: str, *, is_paused: bool) -> None:
-    """Store a plan, without a source."""
-    key = services(app).tokens._keys.find_or_make()
-    later = to_milliseconds(datetime.now(UTC) + _YEAR)
-    plan = Rotation(
-        id=Rotation.id_of("default", name),
-        namespace="default",
-        name=name,
-        kind="command",
-        secret_id=name,
-        admin="admin",
-        server="none",
-        users=["a", "b"],
-        every_seconds=3_600,
-        grace_seconds=0,
-        created_at=to_milliseconds(datetime.now(UTC)),
-        created_by=created_by,
-        is_paused=is_paused or None,
-        revision=0,
-        next_at=later,
-        check_at=later,
-    )
-    plan.close(key)
-    plan.store()
-    plan.activate()
+    }.union(*others)

@@ -37,7 +37,7 @@ def app(request: pytest.FixtureRequest, mongod: Mongod) -> Iterator[Flask]:
     assert mongod
     if "shared_app" in request.fixturenames:
         shared, database = request.getfixturevalue("shared_app")
-        for name in ("secrets", "audit_logs", "tokens", "rotations", *feature.collections()):
+        for name in ("secrets", "audit_logs", "tokens", *feature.collections()):
             database[name].delete_many({})
         # Equal refusals of earlier tests would be counted in place of an entry.
         shared.extensions["secret-manager"].startup._trail._refusals.take()

@@ -16,7 +16,6 @@ from vault.api.native import (
     exposure,
     issuers,
     roles,
-    rotations,
     secrets,
     tokens,
     webhooks,
@@ -50,7 +49,7 @@ _BODY_ALLOWANCE = 131_072
 _BLUEPRINTS = tuple(
     module.blueprint
     for module in (
-        *(secrets, audit, exposure, witness, tokens, roles, issuers, webhooks, rotations, health),
+        *(secrets, audit, exposure, witness, tokens, roles, issuers, webhooks, health),
         *(kv, kv_metadata, system, auth, dialect_tokens, wrapping),
     )
 )

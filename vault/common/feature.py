@@ -89,6 +89,9 @@ class Feature:
     #: Paths of functions of `vault.parts.Parts`: they yield its services, and the tasks of a worker.
     services: str = ""
     tasks: str = ""
+    #: The path of a function of `vault.parts.Parts`, a secret's name and its namespace: it starts a rotation
+    #: of the secret, and returns whether it did. An offboarding asks for it.
+    rotate: str = ""
     #: Paths of the blueprints of its operations, and of its pages of the console.
     blueprints: tuple[str, ...] = ()
     pages: tuple[str, ...] = ()

@@ -270,19 +270,6 @@ class Settings:
         "networks besides public ones to which [webhooks](webhooks.md#addresses) may lead, separated by "
         "commas, such as `127.0.0.0/8` for receivers on this machine",
     )
-    rotation_check_seconds: int = setting(
-        fields.Integer(load_default=15, validate=validate.Range(1, 3_600)),
-        "seconds between two looks for passwords to [change](rotation.md), 1 to 3600",
-        topic="Rotation",
-    )
-    rotation_step_seconds: int = setting(
-        fields.Integer(load_default=10, validate=validate.Range(1, 30)),
-        "timeout of a step at a source, 1 to 30 seconds",
-    )
-    rotation_commands: tuple[str, ...] = setting(
-        forms.Programs(load_default=()),
-        "absolute paths of programs that may change passwords, separated by commas",
-    )
     console_enabled: bool = setting(
         fields.Boolean(load_default=False),
         "serve the [console](console.md), pages for people, at `/console/`; `dev.sh` does",

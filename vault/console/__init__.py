@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 from flask import Flask
 
-from vault.common.feature import Feature, Panel, Screen, resolved
+from vault.common.feature import Feature, Screen, resolved
 from vault.console import assets
 from vault.console.operations import NEEDS_REASON, console_blueprint
 from vault.console.screens import FEATURES
@@ -22,7 +22,6 @@ FEATURE = Feature(
         "vault.console.changes:blueprint",
         "vault.console.credentials:blueprint",
         "vault.console.keys:blueprint",
-        "vault.console.rotations:blueprint",
         "vault.console.secrets:blueprint",
         "vault.console.sign_in:blueprint",
         "vault.console.trail:blueprint",
@@ -37,9 +36,7 @@ FEATURE = Feature(
         Screen(Scope.TOKEN_MANAGE, "console.credentials.roles", "Roles"),
         Screen(Scope.AUDIT_READ, "console.keys.index", "Keys", is_of_all=True),
         Screen(Scope.WEBHOOK_MANAGE, "console.webhooks.index", "Webhooks"),
-        Screen(Scope.ROTATION_MANAGE, "console.rotations.index", "Rotation"),
     ),
-    panels=(Panel("secret", "console/rotation_panel.html", "vault.console.rotations:panel_values"),),
 )
 
 

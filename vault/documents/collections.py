@@ -6,7 +6,6 @@ from vault.documents.audit import AuditEntry, AuditKey
 from vault.documents.base import IDEMPOTENCY_COLLECTION
 from vault.documents.issuer import Issuer
 from vault.documents.role import Role
-from vault.documents.rotation import Rotation
 from vault.documents.secret import Secret
 from vault.documents.session import Session
 from vault.documents.token import StoredTokenKey, Token
@@ -35,7 +34,6 @@ def collections() -> dict[str, Collection]:
         Issuer.collection_name(): Collection(_INDEXED),
         Role.collection_name(): Collection(_INDEXED),
         Webhook.collection_name(): Collection(_ALL),
-        Rotation.collection_name(): Collection(_ALL),
         Session.collection_name(): Collection(_INDEXED, is_kept=False),
         **feature.collections(),
         # An endorsement is added to the key that it vouches for. Keys are never removed.

@@ -12,8 +12,8 @@ from pymongo.errors import OperationFailure
 from tests.support.rotation import Stored
 from vault.audit.exposures import summary
 from vault.audit.exposures.activity import Activity, Counts
-from vault.audit.exposures.expressions import UNREADABLE
 from vault.audit.exposures.summary import MAX_ROWS, STEPS, shown_name, summarize, summarize_within
+from vault.audit.expressions import UNREADABLE
 from vault.core.errors import StorageUnavailableError
 from vault.documents import Database
 

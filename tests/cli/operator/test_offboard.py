@@ -9,16 +9,14 @@ from click.testing import CliRunner
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.support.access import bearer, make_token, services
+from tests.support.access import bearer, make_token
 from tests.support.dialect import DialectClient
-from tests.support.lifecycle import b64
 from tests.support.rotation import Stored
 from vault import cli
-from vault.core.attempt import Action, Attempt
-from vault.core.principal import OPERATOR
-from vault.rotation import run as runs
-from vault.rotation.plans import NewRotation
-from vault.rotation.sources.source import SourceKind
+from vault.auth import publishing
+from vault.common import feature
+from vault.common.feature import Feature
+from vault.parts import Parts
 from vault.secrets.wrapping import WrappingToken
 
 Run = Callable[..., list[dict[str, Any]]]
@@ -139,43 +137,35 @@ def test_replies_that_it_had_wrapped_end(
     assert not any("wrapped reply" in one.values() for one in run("--principal", "alice"))
 
 
-def test_rotation_plans_start_and_its_own_are_paused(
-    run: Run, app: Flask, stored: Stored, token: str, monkeypatch: pytest.MonkeyPatch
+_asked: list[tuple[str, str]] = []
+
+
+def rotate(_parts: Parts, name: str, namespace: str) -> bool:
+    """Rotate a secret, as an invented feature that can do so with one of them."""
+    _asked.append((name, namespace))
+    return name == "app/first"
+
+
+def test_features_rotate_the_secrets_that_they_can(
+    run: Run, client: FlaskClient, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """Plans of others for secrets that it knows are due at once; `--plan` changes none."""
-    monkeypatch.setattr(runs, "open_source", lambda *_, **__: None)
-    client = app.test_client()
-
-    def call(path: str, body: dict[str, Any]) -> None:
-        assert client.post(f"/vault/{path}", json=body, headers=bearer(token)).status_code == 200
-
-    value = b64(b'{"username": "a", "password": "b"}')
-    for name in ("app/admin", "app/own"):
-        call("secret/create", {"name": name, "secret": value})
-    call("secret/create", {"name": "app/db", "secret": b64(b'{"username": "c", "password": "b"}')})
-    plan = {"name": "app/own", "kind": "command", "admin": "app/admin", "users": ["a", "b"]}
-    call("rotation/create", plan | {"every_seconds": 3600})
-    new = NewRotation(
-        name="app/db", kind=SourceKind.COMMAND, admin="app/admin", users=("c", "d"), every_seconds=3_600
-    )
-    attempt = Attempt(action=Action.ROTATION_CREATE, principal=OPERATOR)
-    services(app).rotations.create(new, attempt=attempt)
-    before = list(stored.rotations.find())
-    assert {"ends": "rotation", "name": "app/own"} in run("--principal", "alice", "--plan")
-    assert list(stored.rotations.find()) == before
+    """Each feature is asked for each secret with a name, and the rotations that it starts are named."""
+    reply = client.post("/vault/secret/create", json={"secret": "YQ=="}, headers=bearer(token))
+    assert reply.status_code == 200
+    pump = Feature(name="pump", rotate=f"{__name__}:rotate")
+    monkeypatch.setattr(feature, "features", lambda: (pump, Feature(name="brake")))
+    _asked.clear()
+    run("--principal", "alice", "--plan")
+    assert _asked == []
     rows = run("--principal", "alice")
-    assert {"ends": "rotation", "name": "app/own"} in rows
-    assert [one["name"] for one in rows if "starts" in one] == ["app/db"]
-    db, own = stored.rotations.find().sort("_id")
-    assert db["next_at"] < before[0]["next_at"]
-    assert (own["is_paused"], db.get("is_paused")) == (True, None)
-    assert {"ends": "rotation", "name": "app/own"} not in run("--principal", "alice")
+    assert [one for one in rows if "starts" in one] == [{"starts": "pump", "name": "app/first"}]
+    assert sorted(_asked) == [("app/first", "default"), ("app/second", "default")]
 
 
 @pytest.mark.usefixtures("token")
 def test_a_plan_withdraws_nothing(run: Run, stored: Stored) -> None:
-    """Webhooks, roles and issuers in the making stay with `--plan`, and are withdrawn without it."""
-    kinds = (stored.webhooks, stored.roles, stored.issuers, stored.rotations)
+    """Each document in the making stays with `--plan`, and is withdrawn without it."""
+    kinds = [stored[kind.collection_name()] for kind in publishing.kinds()]
     for one in kinds:
         one.insert_one({"_id": "x", "name": "x", "created_by": "alice", "pending": True, "seal": ""})
     run("--principal", "alice", "--plan")

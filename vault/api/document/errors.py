@@ -176,17 +176,6 @@ ERROR_DOCS = {
     "InvalidWebhook": ErrorDoc(
         errors.WebhookAddressError("The host of the webhook has no public address."), "unprocessable_entity"
     ),
-    "RotationExists": ErrorDoc(
-        errors.RotationExistsError("The secret has a rotation plan."), "limit_reached"
-    ),
-    "RotationNotFound": ErrorDoc(errors.RotationNotFoundError()),
-    "InvalidRotation": ErrorDoc(
-        errors.RotationRefusedError("A plan has two users, which take turns."), "unprocessable_entity"
-    ),
-    "RotationBusy": ErrorDoc(errors.RotationBusyError("The former password is still open.")),
-    "RotationFailed": ErrorDoc(
-        errors.RotationFailedError("The rotation failed at the step set: the server does not have the user")
-    ),
     "InvalidToken": ErrorDoc(invalid("role", "Must be one of: reader, writer, driver, auditor, admin.")),
     "OutsidePaths": ErrorDoc(errors.OutsidePathsError(), *_FORBIDDEN),
     "SecretNotFound": ErrorDoc(errors.SecretNotFoundError()),

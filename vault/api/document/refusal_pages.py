@@ -98,21 +98,6 @@ PARAGRAPHS = {
         "they are not of this machine. Operators allow such networks with "
         "WEBHOOK_NETWORKS, for the service and for the commands `secret-manager webhooks`."
     ),
-    # --- Rotation
-    "rotation_exists": "The secret has a rotation plan, or one is being created. Delete it first.",
-    "rotation_not_found": "No secret with this name, in the caller's namespace and paths, has a plan.",
-    "plan_refused": (
-        "The secret cannot be rotated like this, as the detail says. Its value must be a JSON object with "
-        "the texts username and password, and the user one of the two of the plan."
-    ),
-    "rotation_busy": (
-        "A rotation of this secret is in progress, or its former password is still open for its holders. "
-        "Show the plan to see the end."
-    ),
-    "source_failed": (
-        "The source did not do a step of the rotation, as the detail says. The published password stays "
-        "valid, and the service tries again, less and less often."
-    ),
     # --- Witnesses
     "checkpoint_contradicted": (
         "The checkpoint contradicts an earlier one of the same principal, as the detail says: the sender's "

@@ -56,12 +56,6 @@ REFUSALS = {
     # --- Webhooks
     "webhook_not_found": Refusal(404, "Webhook not found"),
     "webhook_address": Refusal(422, "Webhook address not allowed"),
-    # --- Rotation
-    "rotation_exists": Refusal(409, "Rotation plan exists"),
-    "rotation_not_found": Refusal(404, "Rotation plan not found"),
-    "plan_refused": Refusal(422, "Plan refused"),
-    "rotation_busy": Refusal(409, "Rotation in progress"),
-    "source_failed": Refusal(424, "Source failed"),
     # --- Witnesses
     "checkpoint_contradicted": Refusal(409, "Checkpoint contradicts an earlier one"),
     # --- Secrets

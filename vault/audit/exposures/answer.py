@@ -8,25 +8,23 @@ from typing import Any
 
 from vault.audit.claims import Proof
 from vault.audit.exposures.evaluation import MISSING, Document, matches, value
-from vault.audit.exposures.expressions import is_type
 from vault.audit.exposures.knowledge import (
     ANY_UNWRAP,
     KNOWN,
-    SAFE,
-    SUCCESS,
     UNWRAPPED,
     WRAPPED,
     Key,
     Question,
     conditions,
     exposure_of,
-    fields,
     joined,
     key_of,
 )
+from vault.audit.expressions import is_type
 from vault.audit.findings import Finding, Kind
 from vault.audit.streams.entry import Entry
 from vault.audit.streams.retirement import Head
+from vault.audit.values import SAFE, SUCCESS, fields
 from vault.core.attempt import Action
 from vault.core.timestamps import moment
 from vault.documents.audit import Record

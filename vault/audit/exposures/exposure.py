@@ -20,14 +20,11 @@ from typing import Any
 from pymongo.errors import OperationFailure
 
 from vault.audit.exposures import lookup
-from vault.audit.exposures.expressions import Pipeline, text_at
 from vault.audit.exposures.knowledge import (
     ABOUT_VALUES,
     ANY_UNWRAP,
     KNOWN,
     MAX_SERVICES,
-    SAFE,
-    SUCCESS,
     UNWRAPPED,
     WRAPPED,
     Exposure,
@@ -35,12 +32,13 @@ from vault.audit.exposures.knowledge import (
     Question,
     conditions,
     exposure_of,
-    fields,
     joined,
     key_of,
 )
+from vault.audit.expressions import Pipeline, text_at
 from vault.audit.reader import SETTLED_SECONDS, shown
 from vault.audit.streams.collection import collection
+from vault.audit.values import SAFE, SUCCESS, fields
 from vault.core.attempt import Attempt
 from vault.core.errors import InvalidCursorError
 from vault.core.outcomes import Status

@@ -12,9 +12,8 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from vault.audit.exposures.expressions import UNREADABLE, is_type, text_at
+from vault.audit.values import NO_VALUES, SUCCESS
 from vault.core.attempt import Action, Attempt
-from vault.core.outcomes import Status
 from vault.core.principal import DEFAULT_NAMESPACE
 
 #: The maximum number of services in an exposure: a driver chooses their names.
@@ -23,13 +22,7 @@ MAX_SERVICES = 100
 #: The ID of a secret, a version and a principal. Exposures are in this order.
 Key = tuple[str, int, str]
 
-SUCCESS = {"status": Status.SUCCESS.value}
 _FETCH = Action.FETCH.value
-#: Successes without a value: its keys are not the value, and a new secret can be without one.
-NO_VALUES: Sequence[dict[str, Any]] = (
-    {"action": _FETCH, "details.subkeys": True},
-    {"action": Action.CREATE.value, "details.version": 0},
-)
 #: Entries that prove who knows a value. A wrapped one is known to those who unwrap it.
 KNOWN: dict[str, Any] = {
     **SUCCESS,
@@ -111,42 +104,6 @@ class Exposure:
     count: int
     #: The `stream`, `seq` and `hash` of the newest entry.
     last_entry: Mapping[str, Any]
-
-
-#: An attacker may have stored other types.
-SAFE = {
-    "$expr": {
-        "$and": [
-            {"$ne": ["$secret_id", UNREADABLE]},
-            is_type("$ts", "date"),
-            *(is_type(f"${name}", "int", "long") for name in ("version", "seq")),
-        ]
-    }
-}
-
-
-def fields(entry: str, origin: str) -> dict[str, Any]:
-    """Return the fields of a row, in safe types, of an *entry* and of its *origin*."""
-    details = f"{origin}details"
-    # A fetch of a secret that has only its first version, and most creates, have none.
-    version = {"$cond": [is_type(f"{details}.version", "missing"), 1, f"{details}.version"]}
-    has_service = {"$eq": [{"$type": f"{entry}details.delivery"}, "object"]}
-    fetched = {"$cond": [has_service, "delivery", "fetch"]}
-    kinds = {Action.FETCH: fetched, Action.UNWRAP: "unwrap"}
-    branches = [{"case": {"$eq": [f"{entry}action", one.value]}, "then": how} for one, how in kinds.items()]
-    return {
-        "_id": False,
-        "secret_id": text_at(f"{origin}secret_id"),
-        # An import has several.
-        "version": {"$cond": [is_type(f"{details}.versions", "array"), f"{details}.versions", version]},
-        "name": text_at(f"{details}.name"),
-        "namespace": text_at(f"{details}.namespace"),
-        "principal": text_at(f"{entry}principal", UNREADABLE),
-        "how": {"$switch": {"branches": branches, "default": "write"}},
-        "service": text_at(f"{entry}details.delivery.service", "$$REMOVE"),
-        **{name: f"{entry}{name}" for name in ("ts", "seq")},
-        **{name: text_at(f"{entry}{name}") for name in ("stream", "hash")},
-    }
 
 
 def conditions(question: Question, principals: Sequence[str] | None) -> dict[str, Any]:

@@ -6,9 +6,10 @@ All functions raise `PyMongoError`.
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 
-from vault.audit.exposures.expressions import text_at
-from vault.audit.exposures.knowledge import ABOUT_VALUES, SUCCESS, Question
+from vault.audit.exposures.knowledge import ABOUT_VALUES, Question
+from vault.audit.expressions import text_at
 from vault.audit.streams.collection import collection
+from vault.audit.values import SUCCESS
 from vault.core.errors import DecryptionError, VaultError
 from vault.crypto import Keyring
 from vault.documents import Secret

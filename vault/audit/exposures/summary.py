@@ -12,7 +12,7 @@ from typing import Any
 from pymongo import timeout
 
 from vault.audit.exposures.activity import Activity, Counts, Event, PrincipalRow, RefusalRow, SecretRow, Slot
-from vault.audit.exposures.expressions import UNREADABLE, Pipeline, is_type, text_at
+from vault.audit.expressions import UNREADABLE, Pipeline, is_type, text_at
 from vault.audit.streams.collection import collection
 from vault.core.attempt import Action
 from vault.core.errors import StorageUnavailableError

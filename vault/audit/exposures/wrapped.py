@@ -2,9 +2,9 @@
 
 from collections.abc import Collection, Mapping, Sequence
 
-from vault.audit.exposures.expressions import text_at
-from vault.audit.exposures.knowledge import SUCCESS
+from vault.audit.expressions import text_at
 from vault.audit.streams.collection import collection
+from vault.audit.values import SUCCESS
 from vault.documents.guard import storage_errors
 
 

@@ -3,6 +3,7 @@
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from itertools import chain
+from pkgutil import resolve_name
 
 import click
 
@@ -14,10 +15,12 @@ from vault.audit.exposures.summary import shown_name
 from vault.audit.exposures.wrapped import wrapped_by
 from vault.cli.operator.context import connected
 from vault.cli.shell.output import Column, Output, output_options
+from vault.common import feature
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR, RESERVED_NAMES
 from vault.core.text import quantity
 from vault.core.timestamps import moment
+from vault.parts import Parts
 from vault.secrets import wrapping
 
 _COLUMNS: Mapping[str, Column] = {
@@ -67,10 +70,8 @@ def offboard(output: Output, principal: str, is_plan: bool) -> None:
             output.result({"ends": kind, "name": name}, done)
         found, until = _exposures(names, output)
         for secret in [] if is_plan else found:
-            run = Attempt(action=Action.ROTATION_RUN, principal=OPERATOR)
-            named, namespace = secret.name, secret.namespace
-            if named and namespace and parts.rotations.start(named, namespace, attempt=run):
-                output.result({"starts": "rotation", "name": named}, f"started: rotation {named}")
+            for kind in _rotating(parts, secret):
+                output.result({"starts": kind, "name": secret.name}, f"started: {kind} {secret.name}")
     output.table(_COLUMNS, map(asdict, found))
     if ":" in principal:
         output.note("A JWT stays valid until its exp: remove the principal at its issuer")
@@ -83,6 +84,15 @@ def offboard(output: Output, principal: str, is_plan: bool) -> None:
     )
     if not is_plan:
         output.note("Repeat this in a minute: requests that were in progress can add to it")
+
+
+def _rotating(parts: Parts, secret: Exposure) -> Iterator[str]:
+    """Yield the name of each feature that can rotate a *secret* by itself, after it starts that."""
+    for one in feature.active(parts.settings.features_off):
+        if one.rotate and secret.name and secret.namespace:
+            start = resolve_name(one.rotate)
+            if start(parts, secret.name, secret.namespace):
+                yield one.name
 
 
 def _wrapped(names: Collection[str], *, is_plan: bool) -> Iterator[tuple[str, str]]:

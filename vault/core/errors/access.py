@@ -147,33 +147,6 @@ class WebhookAddressError(RefusedInputError):
     """The service may not connect to the host of a webhook; the message says why."""
 
 
-class RotationExistsError(RefusedInputError):
-    """The secret of a new rotation plan has one, or one is pending; the message says which."""
-
-
-class RotationNotFoundError(MissingError):
-    """No secret that the principal can reach has a rotation plan with this name."""
-
-    message = "Rotation plan not found"
-
-
-class RotationRefusedError(RefusedInputError):
-    """A secret cannot be rotated as its plan says; the message says why."""
-
-    #: The rotation of a swarm's secret has the other name.
-    kind = "plan_refused"
-
-
-class RotationBusyError(RefusedInputError):
-    """A rotation cannot start now; the message says why."""
-
-
-class RotationFailedError(RefusedInputError):
-    """The source of a password did not do a step of a rotation; the message says which and why."""
-
-    kind = "source_failed"
-
-
 class AddressRefusedError(AccessDeniedError):
     """The client's address is not in `ALLOWED_NETWORKS`."""
 

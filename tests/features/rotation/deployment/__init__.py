@@ -1,0 +1,1 @@
+"""Tests of rotations next to a swarm."""

@@ -1,0 +1,5 @@
+"""The console and people in front of it."""
+
+from tests.support.console import app, console_app, console_environment, signed_in, stored
+
+__all__ = ["app", "console_app", "console_environment", "signed_in", "stored"]

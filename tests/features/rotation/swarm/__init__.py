@@ -1,0 +1,1 @@
+"""Tests of the Swarm follower of rotations."""

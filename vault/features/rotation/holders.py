@@ -1,0 +1,218 @@
+"""The trail about a rotation: who may still use a former password, and what was published."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import datetime, timedelta
+from typing import Any, NamedTuple, Protocol, Self
+
+from pymongo import timeout
+
+from vault.audit.expressions import is_type, text_at
+from vault.audit.reader import SETTLED_SECONDS, earliest_id
+from vault.audit.streams.collection import collection
+from vault.audit.values import NO_VALUES, SAFE, SUCCESS, fields
+from vault.core import deadline
+from vault.core.attempt import Action
+from vault.core.errors import StorageUnavailableError
+from vault.core.principal import OPERATOR, SERVICE
+from vault.documents.guard import storage_errors
+from vault.features.rotation.documents import Rotation
+
+#: The maximum number of holders that are named.
+MAX_HOLDERS = 100
+#: Stands for holders that the trail may not have.
+UNKNOWN = "(unknown)"
+
+#: Seconds of a search, which reads all entries about a secret. The lease of a run is longer.
+MAX_SEARCH_SECONDS = 10
+
+#: Includes fetches of wrapped values, because the person who unwraps one is not known yet. Everyone who
+#: knows a value is a holder, and a wrapped value never counts as replaced.
+_READS: dict[str, Any] = {**SUCCESS, "action": {"$in": [Action.FETCH, Action.CREATE, Action.UPDATE]}}
+#: Who creates a plan does not get the value to use it.
+_CREATES_PLAN = {"action": Action.FETCH, "details.rotation": True}
+#: A task keeps its first value: a manager asks again for the secrets of running tasks, whose files stay.
+_OLDEST = {"$cond": [is_type("$_id.task", "string"), "$oldest", "$newest"]}
+#: Before one of these entries, some can be missing: while auditing was off, or after the backup.
+_GAPS = [Action.AUDIT_DISABLED, Action.AUDIT_ENABLED, Action.BACKUP_RESTORE]
+
+
+@dataclass(frozen=True, slots=True)
+class Former:
+    """The values of a secret before *version*, since a time; None stands for all."""
+
+    secret_id: str
+    version: int
+    since: datetime | None
+
+    @classmethod
+    def of(cls, plan: Rotation) -> Self:
+        """Return the values before the last publication of *plan*, whose users can log in."""
+        return cls(plan.secret_id, plan.version, plan.before_at)
+
+    def query(self) -> dict[str, Any]:
+        """Return the condition for entries about it."""
+        return {**SUCCESS, "secret_id": self.secret_id, **self.time()}
+
+    def time(self) -> dict[str, Any]:
+        """Return the condition for entries since it was published."""
+        if self.since is None:
+            return {}
+        return {"_id": {"$gte": earliest_id(self.since - timedelta(seconds=SETTLED_SECONDS))}}
+
+
+class Holders(Protocol):
+    """The principals that may still use a former password."""
+
+    def of(self, former: Former, now: datetime) -> Sequence[str]:
+        """Return the holders of a *former* value, at this time by MongoDB's clock; `UNKNOWN` can be one."""
+
+    def is_published(self, plan: Rotation) -> bool:
+        """Return whether the version that *plan* is to publish, or a later one, was published.
+
+        Raises:
+            StorageUnavailableError: MongoDB is not available, or needs more than `MAX_SEARCH_SECONDS`.
+        """
+
+
+class UnknownHolders:
+    """The holders without a trail."""
+
+    def of(self, former: Former, now: datetime) -> Sequence[str]:  # noqa: ARG002 - as `Holders`
+        """As `Holders`."""
+        return [UNKNOWN]
+
+    def is_published(self, plan: Rotation) -> bool:  # noqa: ARG002 - as `Holders`
+        """As `Holders`: no one knows."""
+        return False
+
+
+@dataclass(frozen=True, slots=True)
+class TrailHolders:
+    """The holders by the trail, which keeps its entries for *retention_days*; 0 stands for permanent."""
+
+    retention_days: int
+
+    def of(self, former: Former, now: datetime) -> Sequence[str]:
+        """As `Holders`, also if MongoDB does not answer in time."""
+        try:
+            missing = [UNKNOWN] if self._has_gap(former, now) else []
+            return [*holders(former), *missing]
+        except StorageUnavailableError:
+            return [UNKNOWN]
+
+    def is_published(self, plan: Rotation) -> bool:
+        """As `Holders`."""
+        # Not before the publication that the plan knows of.
+        earlier = Former(plan.secret_id, plan.version, plan.since_at or plan.created_at)
+        done = {"action": Action.ROTATION_DONE, "details.version": {"$gte": plan.version}}
+        with _search():
+            return collection().find_one(earlier.query() | done, {"_id": True}) is not None
+
+    def _has_gap(self, former: Former, now: datetime) -> bool:
+        """Return whether the trail may lack entries since the *former* value was published."""
+        kept_since = now - timedelta(days=self.retention_days)
+        if self.retention_days and (former.since is None or former.since < kept_since):
+            return True
+        # By an index: these entries have no secret.
+        gap = {"principal": OPERATOR.name, "secret_id": None, "action": {"$in": _GAPS}}
+        with storage_errors():
+            return collection().find_one({**gap, **former.time()}, {"_id": True}) is not None
+
+
+def holders(former: Former) -> Sequence[str]:
+    """Return the principals that got a *former* value, and not a later one.
+
+    A principal at another address or with another program is another holder: each process has a value of its
+    own. So is each task of Docker Swarm, until the principal that delivered its value has released it.
+
+    Raises:
+        StorageUnavailableError: MongoDB is not available, or needs more than `MAX_SEARCH_SECONDS`.
+    """
+    return sorted({holder.principal for holder in _unreleased(former)})[:MAX_HOLDERS]
+
+
+def tasks(former: Former, principal: str) -> Sequence[str]:
+    """Return the IDs of tasks of services that hold a *former* value from *principal*, up to `MAX_HOLDERS`.
+
+    A unit of systemd has no service ID: no one can ask Docker whether it has ended. Errors as `holders`.
+    """
+    found = {
+        holder.task
+        for holder in _unreleased(former)
+        if holder.principal == principal and holder.task is not None and holder.is_of_service
+    }
+    return sorted(found)[:MAX_HOLDERS]
+
+
+@contextmanager
+def _search() -> Iterator[None]:
+    """Limit the time of a search."""
+    seconds = min(MAX_SEARCH_SECONDS, max(deadline.remaining(), 1))
+    with storage_errors(), timeout(seconds):
+        yield
+
+
+class _Holder(NamedTuple):
+    """A principal that holds a value, with the ID of its task if it is for one."""
+
+    principal: str
+    task: str | None
+    is_of_service: bool
+
+
+def _unreleased(former: Former) -> Iterator[_Holder]:
+    """Yield the holders of a *former* value."""
+    with _search():
+        # First: a task that ends later is a holder until the next look.
+        released = set(_released(former))
+        rows = list(_rows(former))
+    for row in rows:
+        holder = _Holder(row["principal"], row.get("task"), row["is_of_service"])
+        if (holder.principal, holder.task) not in released:
+            yield holder
+
+
+def _released(former: Former) -> Iterator[tuple[str, str]]:
+    query = {**former.query(), "action": Action.ROTATION_RELEASE, "details.version": former.version}
+    for entry in collection().find(query, {"principal": True, "details.tasks": True}):
+        # An attacker may have stored other types.
+        details = entry.get("details")
+        ids = details.get("tasks") if isinstance(details, dict) else None
+        for task in ids if isinstance(ids, list) else ():
+            yield str(entry.get("principal")), str(task)
+
+
+def _rows(former: Former) -> Iterator[dict[str, Any]]:
+    query = {**former.query(), **_READS, "$nor": [*NO_VALUES, _CREATES_PLAN]}
+    query["principal"] = {"$ne": SERVICE.name}
+    origin = {name: f"${name}" for name in ("ip", "ua")}
+    place = {**origin, "task": text_at("$details.delivery.task_id"), "wrapped": "$details.wrapped"}
+    is_of_service = is_type("$details.delivery.service_id", "string")
+    version = {"$cond": [{"$eq": ["$_id.wrapped", True]}, 0, _OLDEST]}
+    yield from collection().aggregate(
+        [
+            {"$match": query},
+            {"$project": fields("$", "$") | place | {"is_of_service": is_of_service}},
+            {"$unwind": "$version"},
+            {"$match": SAFE},
+            {
+                "$group": {
+                    "_id": {name: f"${name}" for name in ("principal", *place)},
+                    "newest": {"$max": "$version"},
+                    "oldest": {"$min": "$version"},
+                    "is_of_service": {"$max": "$is_of_service"},
+                }
+            },
+            {"$match": {"$expr": {"$lt": [version, former.version]}}},
+            {
+                "$group": {
+                    "_id": {"principal": "$_id.principal", "task": "$_id.task"},
+                    "is_of_service": {"$max": "$is_of_service"},
+                }
+            },
+            {"$replaceRoot": {"newRoot": {"$mergeObjects": ["$_id", {"is_of_service": "$is_of_service"}]}}},
+        ],
+        allowDiskUse=True,
+    )
