@@ -1,10 +1,12 @@
-"""docs/settings.md lists the settings."""
+"""docs/settings.md lists the settings, and the stack takes them."""
 
+import re
 from typing import Any
 
+from tests.docs.documents import ROOT
 from tests.docs.generated import require_generated
 from vault.config.fields import declared_in
-from vault.config.settings import Settings
+from vault.config.settings import Settings, declared
 
 _TABLE = "| name | meaning | default |\n| --- | --- | --- |\n"
 
@@ -35,3 +37,11 @@ def tables() -> str:
 def test_the_document_lists_every_setting() -> None:
     """docs/settings.md has the meaning and the default of every setting, and no other setting."""
     require_generated("docs/settings.md", "settings", tables())
+
+
+def test_every_setting_can_be_exported() -> None:
+    """The stack takes each setting from the deploying shell, except the address and TLS."""
+    service = (ROOT / "stack.yml").read_text().split("    ports:")[0]
+    taken = set(re.findall(r"^      ([A-Z_]+):", service, re.MULTILINE))
+    left_out = {name for name in declared() if name == "BIND" or name.startswith("TLS_")}
+    assert taken == declared().keys() - left_out

@@ -21,14 +21,6 @@ def test_the_image_label_is_the_package_version() -> None:
     assert labels == [__version__] * 2
 
 
-def test_every_setting_can_be_exported() -> None:
-    """The stack takes each setting from the deploying shell, except the address and TLS."""
-    service = (ROOT / "stack.yml").read_text().split("    ports:")[0]
-    taken = set(re.findall(r"^      ([A-Z_]+):", service, re.MULTILINE))
-    left_out = {name for name in declared() if name == "BIND" or name.startswith("TLS_")}
-    assert taken == declared().keys() - left_out
-
-
 def test_the_retention_setting_reaches_its_job() -> None:
     """For production, the job with root's password takes AUDIT_TTL_DAYS from the deploying shell."""
     job = (ROOT / "stack.secure.yml").read_text().split("  replica-set:\n")[1].split("    secrets:\n")[0]
