@@ -8,12 +8,16 @@ import pytest
 from tests.features.rotation.conftest import World
 from tests.features.rotation.fake import Fake
 from tests.features.rotation.servers import FIRST_PASSWORD, USERS
+from tests.support.access import bearer, make_token, post, services
+from tests.support.rotation import Stored
 from vault.core.attempt import Action, Attempt
+from vault.core.principal import OPERATOR
 from vault.crypto.token_key import TokenKey
 from vault.documents import Secret
 from vault.features.rotation import plans
 from vault.features.rotation.documents import Rotation
 from vault.features.rotation.errors import RotationRefusedError
+from vault.features.rotation.wiring import rotate
 
 A, B = USERS
 
@@ -63,6 +67,33 @@ def test_an_offboarding_while_a_former_password_is_open_is_followed_by_a_run(pla
     assert planned.act().state == "waiting"
     planned.runner.act()
     assert planned.show().version == 3
+
+
+@pytest.mark.usefixtures("fake")
+def test_an_offboarding_starts_plans_and_pauses_its_own(world: World, stored: Stored) -> None:
+    """Plans of others are due at once; its own is named and paused; a list of what would end changes none."""
+    token = make_token(world.app, "alice", role="admin")
+    world.store("admin", "/bin/program")
+    for name in ("db", "own"):
+        world.store(name, json.dumps({"username": f"{name}_a", "password": "x"}))
+    world.create(kind="command", admin="admin", users=("db_a", "db_b"), every_seconds=3_600)
+    plan = {"name": "own", "kind": "command", "admin": "admin", "users": ["own_a", "own_b"]}
+    client = world.app.test_client()
+    post(client, "/vault/rotation/create", {**plan, "every_seconds": 3_600}, headers=bearer(token))
+    tokens = services(world.app).tokens
+    attempt = Attempt(action=Action.TOKEN_REVOKE, principal=OPERATOR)
+    before = list(stored.rotations.find().sort("_id"))
+    ended, _ = tokens.offboard("alice", is_plan=True, attempt=attempt)
+    assert ("rotation", "own") in ended
+    assert list(stored.rotations.find().sort("_id")) == before
+    ended, _ = tokens.offboard("alice", is_plan=False, attempt=attempt)
+    assert ("rotation", "own") in ended
+    assert [rotate(services(world.app), name, "default") for name in ("db", "own")] == [True, False]
+    db, own = stored.rotations.find().sort("_id")
+    assert db["next_at"] < before[0]["next_at"]
+    assert (own["is_paused"], db.get("is_paused")) == (True, None)
+    ended, _ = tokens.offboard("alice", is_plan=False, attempt=attempt)
+    assert ("rotation", "own") not in ended
 
 
 @pytest.mark.usefixtures("fake")
