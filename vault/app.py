@@ -12,7 +12,6 @@ from vault import __version__, api, console
 from vault.api.http.application import Application
 from vault.api.operations.blueprint import EXTENSION
 from vault.api.site import metrics as metrics_page
-from vault.audit.compaction import Compaction
 from vault.audit.witness.witnessed import WitnessedCheckpoints
 from vault.audit.witness.witnesses import Witnesses
 from vault.auth.authenticator import Authenticator, TokenCredentials
@@ -88,7 +87,6 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
         custody,
         sender,
         witnesses,
-        Compaction(keyring),
         [
             task
             for tasks in feature.resolved(one.tasks for one in active if one.tasks)

@@ -9,7 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from vault.audit.compaction import Compaction
 from vault.audit.witness.witnessed import WitnessedCheckpoints
 from vault.audit.witness.witnesses import Witnesses
 from vault.audit.writer import AuditTrail, NoAuditTrail
@@ -79,13 +78,11 @@ class Startup:
         custody: CustodyWatch | NoCustodyWatch,
         sender: Sender,
         witnesses: Witnesses,
-        compaction: Compaction,
         tasks: Sequence[Task] = (),
     ) -> None:
         self._database = database
         self._guard = guard
         self._trail = trail
-        self._compaction = compaction
         self._ended_tokens = ended_tokens
         self._custody = custody
         self._sender = sender
@@ -120,7 +117,6 @@ class Startup:
                 self._trail.start()
             self._custody.record()
             self._witnesses.start()
-            self._compaction.start()
             for task in self._tasks:
                 task.start()
             if not self._has_warned:
@@ -167,7 +163,6 @@ class Startup:
         self._custody.close()
         self._sender.close()
         self._witnesses.close()
-        self._compaction.close()
         for task in self._tasks:
             task.close()
 

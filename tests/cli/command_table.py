@@ -26,7 +26,6 @@ _ROLE = ("deploy", "--issuer", "ci", "--claim", "sub=job", "--scope", "secret:fe
 #: By the words of the command.
 ENTRIES = {
     "audit checkpoint": of_mongodb(),
-    "audit compact": of_mongodb(),
     "audit disable": of_mongodb(writes=True),
     "audit enable": of_mongodb(writes=True),
     "audit export": of_mongodb(),

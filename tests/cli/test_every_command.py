@@ -296,7 +296,6 @@ SUCCESSES = (
     "audit tail --no-follow",
     "audit public-key",
     "audit checkpoint",
-    "audit compact",
     "audit verify",
     "audit disable",
     "completion bash",

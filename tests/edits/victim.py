@@ -4,13 +4,13 @@ import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
-from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from tests.support.rotation import Stored, connected, new_key
-from vault.audit import compaction, reader, receipts
+from tests.support.streams import close_all, list_closed
+from vault.audit import reader, receipts
 from vault.audit.claims import Claims
 from vault.audit.evidence import Evidence
 from vault.audit.exposures import certificate, exposure
@@ -205,10 +205,9 @@ def _write(*keys: MasterKey) -> None:
 
 def _compact(*keys: MasterKey) -> None:
     """Close the streams of the processes that did not, and list closed streams in several summaries."""
-    with pytest.MonkeyPatch.context() as small:
-        small.setattr(compaction, "_MIN_CLOSED", timedelta())
-        small.setattr(compaction, "MAX_ROWS", 2)
-        assert compaction.compact(Keyring(keys[0], keys[1:]), idle=timedelta()).listed >= 4
+    keyring = Keyring(keys[0], keys[1:])
+    close_all(keyring)
+    assert list_closed(keyring, rows=2) >= 4
 
 
 def _fail(worker: AuditTrail, *, kept: int) -> None:

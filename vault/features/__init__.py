@@ -9,6 +9,7 @@ rotation
 links
 imports
 backup
+compaction
 """
 
 FEATURES: tuple[Feature, ...] = tuple(

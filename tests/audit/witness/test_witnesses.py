@@ -10,7 +10,7 @@ import pytest
 from tests.cli.waiting import wait_until
 from tests.support.metrics import Growth, measured
 from tests.support.rotation import Stored, new_key
-from vault.audit import compaction
+from tests.support.streams import list_closed
 from vault.audit.streams import checkpoint
 from vault.audit.witness import counter_signature, witnesses
 from vault.audit.witness.witness import Witness
@@ -172,7 +172,6 @@ def test_a_witness_gets_all_streams_that_were_closed_since_its_last_success(
 ) -> None:
     """However long it was unavailable, it does not take them for removed; the newest come first."""
     monkeypatch.setattr(witnesses, "_SHOWN_CLOSED", timedelta())
-    monkeypatch.setattr(compaction, "_MIN_CLOSED", timedelta())
     worker = world.worker()
     if last is not None:
         worker._last[URL] = datetime.now(UTC) + last
@@ -181,7 +180,7 @@ def test_a_witness_gets_all_streams_that_were_closed_since_its_last_success(
         other.start()
         other.record(Attempt(action=Action.FETCH))
         other.disconnect()
-    compaction.compact(world.keyring)
+    list_closed(world.keyring)
     worker._show(worker._witnesses)
     assert len(world.closed) == shown
     assert world.closed == sorted(world.closed, reverse=True)

@@ -7,7 +7,6 @@ import tarfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,8 @@ from pymongo import MongoClient, monitoring
 from tests.features.backup.files import changed, made, nothing, read
 from tests.support.databases import history, new_database
 from tests.support.rotation import Stored, claim, connected, fill, new_key
+from tests.support.streams import list_closed
 from tests.support.trail import block_trail
-from vault.audit import compaction
 from vault.audit.streams import checkpoint
 from vault.audit.writer import AuditTrail
 from vault.cli.dev.mongod import Mongod
@@ -103,16 +102,15 @@ def test_it_contains_all_permanent_data(stored: Stored) -> None:
 
 
 @pytest.mark.usefixtures("stored")
-def test_it_contains_the_streams_that_a_summary_lists(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_it_contains_the_streams_that_a_summary_lists() -> None:
     """They are whole in the backup's trail, although its heads do not name them."""
-    monkeypatch.setattr(compaction, "_MIN_CLOSED", timedelta())
     other = AuditTrail(KEYRING)
     other.start()
     other.record(Attempt(action=Action.FETCH))
     assert other._stream
     closed = other._stream.id
     other.disconnect()
-    assert compaction.compact(KEYRING).listed == 1
+    assert list_closed(KEYRING) == 1
     content, found = made(KEYRING)
     actions = [entry["action"] for entry in dumps(content)[TRAIL] if entry["stream"] == closed]
     assert actions == ["fetch", "stream_closed"]

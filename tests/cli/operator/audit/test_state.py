@@ -191,16 +191,3 @@ def test_a_running_service_notices_within_seconds(mongo_uri: str, tmp_path: Path
         assert run(tmp_path, mongo_uri, "audit", "enable").returncode == 0
         wait_until(lambda: service.post(PATH, SECRET).status == 200)
         service.wait_until("/health/ready")
-
-
-def test_streams_that_have_just_ended_wait(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
-    """`audit compact` closes idle streams, and says to run it again an hour later."""
-    assert run(tmp_path, mongo_uri, *CREATE, "ci").returncode == 0
-
-    def compact() -> str:
-        done = run(tmp_path, mongo_uri, "audit", "compact", "--idle", "1s")
-        assert done.returncode == 0
-        return done.stderr
-
-    wait_until(lambda: "run this again later" in compact())
-    assert "stream_closed" in actions(stored)

@@ -8,7 +8,6 @@ from vault.cli.shell.lazy_group import LazyGroup
 #: The function of each command, after its module.
 _FUNCTIONS = {
     "checkpoint": "vault.cli.operator.audit.trail:checkpoint",
-    "compact": "vault.cli.operator.audit.trail:compact",
     "disable": "vault.cli.operator.audit.trail:disable",
     "enable": "vault.cli.operator.audit.trail:enable",
     "export": "vault.cli.operator.audit.trail:export",
@@ -23,7 +22,6 @@ _FUNCTIONS = {
 
 _SUMMARIES = {
     "checkpoint": "Print the heads of all streams, signed.",
-    "compact": "Close idle streams, and list closed ones in summaries.",
     "disable": "Disable the audit trail of this database.",
     "enable": "Enable the audit trail of this database.",
     "export": "Print entries as JSON lines.",
@@ -37,6 +35,6 @@ _SUMMARIES = {
 }
 
 
-@click.group(cls=LazyGroup, functions=_FUNCTIONS, summaries=_SUMMARIES)
+@click.group(cls=LazyGroup, functions=_FUNCTIONS, summaries=_SUMMARIES, words="audit")
 def audit() -> None:
     """Inspect, export and verify the audit trail."""

@@ -3,24 +3,21 @@
 import json
 import time
 from collections.abc import Mapping
-from dataclasses import asdict
-from datetime import timedelta
 from typing import Any, NoReturn
 
 import click
 
-from vault.audit import compaction, reader, writer
+from vault.audit import reader, writer
 from vault.audit.follow import TrailFollower
 from vault.audit.reader import Filter, Order
 from vault.audit.streams import checkpoint as checkpoints
 from vault.audit.streams import signing_keys
 from vault.cli.operator.context import connected
-from vault.cli.shell import entries, parameters
+from vault.cli.shell import entries
 from vault.cli.shell.exits import SignalledError
 from vault.cli.shell.output import Output, output_options
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import DEFAULT_NAMESPACE, OPERATOR
-from vault.core.text import quantity
 from vault.keys import guard
 
 #: Seconds between two looks of `tail`.
@@ -144,31 +141,6 @@ def checkpoint(output: Output) -> None:
         # With another key, no head would verify: the checkpoint would be empty, and prove nothing.
         guard.require_signer(parts.keyring, signing_keys.trusted)
         click.echo(json.dumps(checkpoints.make(parts.keyring)))
-
-
-@click.command()
-@click.option(
-    "--idle",
-    metavar="DURATION",
-    type=parameters.duration,
-    default="1d",
-    show_default=True,
-    help="Minimum time without an entry of streams to close.",
-)
-@output_options
-def compact(output: Output, idle: timedelta) -> None:
-    """Close idle streams, and list closed ones in summaries.
-
-    Checkpoints, backups and retirements then name the summaries instead of all these streams. The service
-    does the same once a day. Streams are listed an hour after they were closed: run the command again then.
-    If a process still writes to an idle stream, its next request gets 503, and it continues in another one.
-    """
-    with connected(output) as parts:
-        done = compaction.compact(parts.keyring, idle=idle, principal=OPERATOR)
-    closed, listed = quantity(done.closed, "idle stream"), quantity(done.listed, "closed stream")
-    output.result(asdict(done), f"Closed {closed}, listed {listed}")
-    if done.waiting:
-        output.note(f"{quantity(done.waiting, 'stream')} closed within the last hour: run this again later")
 
 
 @click.command()

@@ -51,6 +51,9 @@ class Compacted:
 class Compaction:
     """Compacts the trail once a day, in one worker, and again under each new primary key."""
 
+    #: None: the next look tries again.
+    warnings: Sequence[str] = ()
+
     def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
         self._lease = Lease(f"compaction {SigningKey(keyring.primary).public.signer}")

@@ -1,4 +1,4 @@
-"""Compaction of the audit trail: streams that end, and summaries that list them."""
+"""Streams that end, and summaries that list them."""
 
 import json
 from collections.abc import Iterator, Sequence
@@ -7,16 +7,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
-from pymongo.collection import Collection
-from pymongo.errors import BulkWriteError
 
 from tests.support.rotation import Stored, connected, new_key
+from tests.support.streams import begin, close_all, kill, list_closed, texts, verified, write
 from tests.support.written_trail import Record, as_stored, rehash, stream_of
-from vault.audit import compaction, reader
-from vault.audit.compaction import Compaction, compact
+from vault.audit import reader
 from vault.audit.exposures import certificate
 from vault.audit.exposures.knowledge import Question
-from vault.audit.findings import Finding
 from vault.audit.reader import Filter
 from vault.audit.streams import checkpoint, ends, signing_keys, summaries
 from vault.audit.streams.retirement import Head
@@ -24,9 +21,9 @@ from vault.audit.streams.stream import Stream
 from vault.audit.verifier import Verifier, verify_records
 from vault.audit.witness.witnessed import WitnessedCheckpoints, heads_of
 from vault.audit.witness.witnesses import recently_closed
-from vault.audit.writer import AuditTrail, disable_trail
+from vault.audit.writer import disable_trail
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import AuditUnavailableError, CheckpointContradictedError, StorageUnavailableError
+from vault.core.errors import CheckpointContradictedError, StorageUnavailableError
 from vault.core.outcomes import Status
 from vault.core.timestamps import moment
 from vault.crypto import Keyring, MasterKey
@@ -35,49 +32,19 @@ from vault.documents.audit import record_of
 
 FIRST, SECOND, THIRD = (new_key() for _ in range(3))
 BY_DROPPED = "is signed by a master key that had been dropped before"
-NOW = timedelta()
 
 
 @pytest.fixture(autouse=True)
-def _fast(mongo_uri: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """Connect; a closed stream can be listed at once."""
-    monkeypatch.setattr(compaction, "_MIN_CLOSED", timedelta())
+def _connected(mongo_uri: str) -> Iterator[None]:
+    """Connect the documents."""
     with connected(mongo_uri):
         yield
 
 
-def begin(*keys: MasterKey, entries: int = 1) -> AuditTrail:
-    """Start a process with these keys that writes entries."""
-    trail = AuditTrail(Keyring(keys[0], keys[1:]))
-    trail.start()
-    for _ in range(entries):
-        write(trail)
-    return trail
-
-
-def write(trail: AuditTrail, action: Action = Action.FETCH) -> None:
-    trail._on_finish([(Attempt(action=action), Status.SUCCESS)])
-
-
-def kill(trail: AuditTrail) -> str:
-    """End a process that cannot close its stream; return the stream."""
-    stream, trail._stream = trail._stream, None
-    trail.disconnect()
-    assert stream is not None
-    return stream.id
-
-
-def verified(*keys: MasterKey, made: Record | None = None, **options: Any) -> list[Finding]:
-    """Return the findings for the database, also by the checkpoint *made*."""
-    keyring = Keyring(keys[0], keys[1:])
-    found = checkpoint.read(json.dumps(made), signing_keys.trusted(keyring)) if made else None
-    if found:
-        options |= {"heads": found.heads, "retired": found.retired}
-    return list(verify_records(Verifier.of_database(keyring, **options), reader.export(Filter())))
-
-
-def texts(findings: Sequence[Finding]) -> list[str]:
-    return [finding.text for finding in findings if finding.tampering]
+def compact(keyring: Keyring) -> None:
+    """Close all streams, and list them."""
+    close_all(keyring)
+    list_closed(keyring)
 
 
 def test_a_process_that_stops_closes_its_stream(stored: Stored) -> None:
@@ -111,34 +78,30 @@ def test_nothing_follows_the_entry_that_closes_a_stream(stored: Stored) -> None:
 
 
 def test_a_disabled_trail_gets_no_further_entry(stored: Stored) -> None:
-    """A process that stops after the trail was disabled closes no stream, and nothing is compacted."""
+    """A process that stops after the trail was disabled closes no stream."""
     trail = begin(FIRST)
     trail.connect()
     disable_trail(Keyring(FIRST))
     trail.disconnect()
-    compaction.Compaction(Keyring(FIRST)).look()
     assert [one["action"] for one in stored.audit_logs.find().sort("seq")] == ["fetch", "audit_disabled"]
 
 
-def test_a_checkpoint_names_the_summary_of_closed_streams(
-    stored: Stored, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_checkpoint_names_the_summary_of_closed_streams(stored: Stored) -> None:
     """It covers those streams: without one, or without the end of one, it does not verify."""
-    monkeypatch.setattr(compaction, "MAX_ROWS", 3)
     before = checkpoint.make(Keyring(FIRST))
     for _ in range(4):
         begin(FIRST).disconnect()
     killed = [kill(begin(FIRST, entries=3)) for _ in range(4)]
     open_before = checkpoint.make(Keyring(FIRST))
     assert len(open_before["heads"]) == 8
-    done = compact(Keyring(FIRST), idle=NOW)
-    assert (done.closed, done.listed) == (4, 8)
+    close_all(Keyring(FIRST))
+    assert list_closed(Keyring(FIRST), rows=3) == 8
     made = checkpoint.make(Keyring(FIRST))
     [head] = made["heads"]
     for one in (before, open_before, made):
         assert verified(FIRST, made=one) == []
     # Their own stream is closed, and in the next summary.
-    assert compact(Keyring(FIRST), idle=NOW).listed == 1
+    assert list_closed(Keyring(FIRST)) == 1
     again = checkpoint.make(Keyring(FIRST))
     [other] = again["heads"]
     assert other["stream"] != head["stream"]
@@ -159,63 +122,13 @@ def test_a_checkpoint_names_the_summary_of_closed_streams(
         stored.audit_logs.insert_many(documents)
 
 
-def test_a_process_that_still_lives_continues_in_another_stream(stored: Stored) -> None:
-    """If a stream was closed under a process, one of its commits fails, and nothing is lost or tampering."""
-    trail = begin(FIRST)
-    assert compact(Keyring(FIRST), idle=NOW).closed == 1
-    with pytest.raises(AuditUnavailableError):
-        write(trail)
-    write(trail)
-    trail.disconnect()
-    assert stored.audit_logs.count_documents({"action": "fetch"}) == 2
-    assert verified(FIRST) == []
-
-
-def test_a_process_leaves_a_stream_that_others_may_close(monkeypatch: pytest.MonkeyPatch) -> None:
-    """After half of that time without an entry, a process begins another stream, and no commit fails."""
-    trail = begin(FIRST)
-    monkeypatch.setattr("vault.audit.streams.stream._MAX_IDLE", timedelta())
-    assert compact(Keyring(FIRST), idle=NOW).closed == 1
-    write(trail)
-    monkeypatch.undo()
-    trail.disconnect()
-    assert verified(FIRST) == []
-
-
-def test_a_process_that_writes_meanwhile_keeps_its_stream(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only one of two processes stores the next number of a stream."""
-    trail, idle = begin(FIRST), begin(FIRST)
-    resume = Stream.resume
-    monkeypatch.setattr(Stream, "resume", lambda *given: write(trail) or resume(*given))
-    done = compact(Keyring(FIRST), idle=NOW)
-    assert (done.closed, done.listed) == (1, 1)
-    monkeypatch.undo()
-    trail.disconnect()
-    kill(idle)
-    assert verified(FIRST) == []
-
-
-def test_an_end_that_is_not_genuine_stays(stored: Stored) -> None:
-    """Unsigned and forged ends, older streams and recent entries are neither closed nor listed."""
-    trail = begin(FIRST)
-    ends = [stream_of(3, Keyring(FIRST), name=f"2-{1:030x}", signed=2)]
-    ends.append(stream_of(2, Keyring(SECOND), name=f"2-{7:010x}{7:020x}"))
-    ends.append(stream_of(2, Keyring(FIRST), name="ab" * 16))
-    for records in ends:
-        stored.audit_logs.insert_many([as_stored({"action": "fetch", **one}) for one in records])
-    before = stored.audit_logs.count_documents({})
-    compact(Keyring(FIRST))
-    assert stored.audit_logs.count_documents({}) == before
-    kill(trail)
-
-
 def rotate() -> tuple[str, Record]:
     """Compact streams of the first key, retire it, and return one with a checkpoint of afterwards."""
     one = kill(begin(FIRST, entries=3))
     begin(FIRST).disconnect()
-    compact(Keyring(FIRST), idle=NOW)
+    compact(Keyring(FIRST))
     begin(SECOND, FIRST).disconnect()
-    compact(Keyring(SECOND, (FIRST,)), idle=NOW)
+    compact(Keyring(SECOND, (FIRST,)))
     trail = begin(SECOND)
     trail.retire_signers()
     trail.disconnect()
@@ -249,29 +162,6 @@ def test_the_bounds_of_a_dropped_key_include_what_its_summaries_list(stored: Sto
 
 
 @pytest.mark.promise(3)
-@pytest.mark.parametrize("is_compacted", [False, True])
-def test_what_the_holder_of_a_dropped_key_replaced_is_not_closed(stored: Stored, is_compacted: bool) -> None:
-    """Compaction does not sign after it, so it is found as before."""
-    one = kill(begin(FIRST, entries=3))
-    begin(SECOND, FIRST).disconnect()
-    trail = begin(SECOND)
-    trail.retire_signers()
-    trail.disconnect()
-    last = stored.audit_logs.find_one({"stream": one, "seq": 2})
-    before = stored.audit_logs.find_one({"stream": one, "seq": 1})
-    assert last
-    assert before
-    record = record_of(last) | {"principal": "forged"}
-    stored.audit_logs.replace_one(
-        {"_id": last["_id"]},
-        as_stored(rehash(record, record_of(before), SigningKey(FIRST))),
-    )
-    if is_compacted:
-        compact(Keyring(SECOND), idle=NOW)
-    assert texts(verified(SECOND)) == ["is not the entry in the retirement of its key"]
-
-
-@pytest.mark.promise(3)
 @pytest.mark.parametrize(
     ("more", "text"),
     [
@@ -284,7 +174,7 @@ def test_the_holder_of_the_key_cannot_change_an_end_that_a_summary_lists(
 ) -> None:
     """Another entry in its place, and one after it, are tampering, however they are signed."""
     one = kill(begin(FIRST))
-    compact(Keyring(FIRST), idle=NOW)
+    compact(Keyring(FIRST))
     before, last = (record_of(entry) for entry in stored.audit_logs.find({"stream": one}).sort("seq"))
     stored.audit_logs.delete_one({"stream": one, "seq": last["seq"]})
     for seq in range(last["seq"], last["seq"] + more + 1):
@@ -308,20 +198,6 @@ def forge(key: MasterKey, stream: str, seq: int, ts: datetime, **fields: Any) ->
     return rehash(record, None, SigningKey(key))
 
 
-def test_what_a_leaked_key_signed_stops_no_compaction(stored: Stored) -> None:
-    """Closing entries can name signers of any form and size; under the next key, all are listed."""
-    for number, signer in enumerate(({"a": 1}, 5, *["x" * 900_000] * 20)):
-        record = {"ts": moment(datetime.now(UTC)), "stream": f"2-{number:010x}{number:020x}", "seq": 0}
-        record |= {"action": "stream_closed", "status": "success", "details": {"signer": signer}}
-        stored.audit_logs.insert_one(as_stored(rehash(record, None, SigningKey(FIRST))))
-    begin(SECOND, FIRST).disconnect()
-    trail = begin(SECOND)
-    trail.retire_signers()
-    trail.disconnect()
-    assert verified(SECOND) == []
-    assert compact(Keyring(SECOND)).listed == number + 3
-
-
 def test_a_stream_with_another_form_of_name_is_no_end(stored: Stored) -> None:
     """With a leaked key, anyone could otherwise make witnesses refuse each later checkpoint."""
     record = {"ts": moment(datetime.now(UTC)), "stream": "forged!", "seq": 0, "action": "fetch"}
@@ -333,18 +209,6 @@ def test_a_stream_with_another_form_of_name_is_no_end(stored: Stored) -> None:
     trail.disconnect()
     assert len(heads_of(checkpoint.make(Keyring(SECOND))["heads"])) == 3
     assert texts(verified(SECOND)) == [BY_DROPPED]
-
-
-@pytest.mark.promise(3)
-def test_before_a_dropped_key_is_retired_its_streams_are_not_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """The signature of the current key would hide that the holder of the dropped one can have forged them."""
-    monkeypatch.setattr(signing_keys, "_are_other_keys_held", lambda _: True)
-    kill(begin(FIRST))
-    begin(SECOND, FIRST).disconnect()
-    findings = [one.text for one in verified(SECOND)]
-    assert len(findings) == 1
-    compact(Keyring(SECOND), idle=NOW)
-    assert [one.text for one in verified(SECOND)] == findings
 
 
 @pytest.mark.promise(3)
@@ -376,31 +240,6 @@ def test_a_dropped_key_signs_nothing_new_in_place_of_expired_entries(stored: Sto
         assert texts(found) == [BY_DROPPED]
 
 
-def test_names_of_any_length_stop_no_search_for_ends(stored: Stored) -> None:
-    """A query could not hold a hundred of them, and the service writes none of that length."""
-    kill(begin(FIRST))
-    stored.audit_logs.insert_many([{"stream": letter * 9_000_000, "seq": 1} for letter in "ab"])
-    assert len(checkpoint.make(Keyring(FIRST))["heads"]) == 1
-    assert compact(Keyring(FIRST), idle=NOW).closed == 1
-
-
-def test_under_a_new_key_closed_streams_are_listed_again(stored: Stored) -> None:
-    """A summary by a key that can be dropped is not what a checkpoint relies on."""
-    begin(FIRST).disconnect()
-    compact(Keyring(FIRST), idle=NOW)
-    keyring = Keyring(SECOND, (FIRST,))
-    begin(SECOND, FIRST).disconnect()
-    assert len(checkpoint.make(keyring)["heads"]) == 3
-    compact(keyring, idle=NOW)
-    assert len(checkpoint.make(keyring)["heads"]) == 1
-    # A key that signed only closed streams is retired, too.
-    trail = begin(SECOND)
-    trail.retire_signers()
-    kill(trail)
-    assert stored.audit_keys.count_documents({"retirement.signer": SigningKey(FIRST).public.signer}) == 1
-    assert verified(SECOND) == []
-
-
 @pytest.mark.promise(3)
 def test_a_witness_is_told_which_streams_are_closed() -> None:
     """It accepts a checkpoint without them, and refuses one without any other stream."""
@@ -415,7 +254,7 @@ def test_a_witness_is_told_which_streams_are_closed() -> None:
         witness.confirm(made, retention_days=0, closed=closed, attempt=attempt)
 
     show(checkpoint.make(keyring), recently_closed(keyring))
-    compact(keyring)
+    list_closed(keyring)
     made = checkpoint.make(keyring)
     with pytest.raises(CheckpointContradictedError):
         show(made, [])
@@ -437,7 +276,7 @@ def test_a_certificate_covers_closed_streams(stored: Stored, monkeypatch: pytest
     trail = begin(FIRST)
     trail._on_finish([(read, Status.SUCCESS), (wrapped, Status.SUCCESS)])
     closed = kill(trail)
-    compact(keyring, idle=NOW)
+    compact(keyring)
     made = certificate.make(
         Question(address="192.0.2.1", stale=True), keyring, retention_days=0, progress=lambda _: None
     )
@@ -453,7 +292,7 @@ def test_a_certificate_covers_closed_streams(stored: Stored, monkeypatch: pytest
     later = begin(FIRST)
     later.record(replace(read, secret_id="three"))
     later.disconnect()
-    compact(keyring, idle=NOW)
+    compact(keyring)
     assert check()[0] == []
     stored.audit_logs.delete_many({"stream": closed})
     found, counts = check()
@@ -470,43 +309,6 @@ def test_expired_streams_and_their_summary_are_no_tampering(stored: Stored) -> N
     assert texts(verified(SECOND, made=made, **expired)) == []
     stored.audit_logs.delete_many({"action": "streams_compacted"})
     assert texts(verified(SECOND, made=made, **expired)) == []
-
-
-def test_one_worker_compacts_once_a_day(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Workers take turns by a lease; one that failed, or was stopped, leaves it to the next look."""
-    begin(FIRST).disconnect()
-    workers = [Compaction(Keyring(FIRST)) for _ in range(2)]
-    for worker in workers:
-        worker.start()
-        worker._is_ending.wait = lambda _: True  # type: ignore[method-assign]
-    with monkeypatch.context() as broken:
-        broken.setattr(compaction, "compact", lambda *_, **__: 1 // 0)
-        with pytest.raises(ZeroDivisionError):
-            workers[0].look()
-    workers[1].look()
-    assert stored.audit_logs.count_documents({"action": "streams_compacted"}) == 1
-    begin(FIRST).disconnect()
-    for worker in workers:
-        worker.look()
-        worker.close()
-    assert stored.audit_logs.count_documents({"action": "streams_compacted"}) == 1
-    # Under another key at once; and again if it was not completed.
-    for _ in range(2):
-        stopped = Compaction(Keyring(SECOND, (FIRST,)))
-        stopped.close()
-        stopped.look()
-    assert stored.audit_logs.count_documents({"action": "streams_compacted"}) == 3
-
-
-def test_streams_are_listed_an_hour_after_they_were_closed(monkeypatch: pytest.MonkeyPatch) -> None:
-    """An export that has their summary has their ends, although it read these before."""
-    begin(FIRST).disconnect()
-    kill(begin(FIRST))
-    monkeypatch.setattr(compaction, "_MIN_CLOSED", timedelta(hours=1))
-    done = compact(Keyring(FIRST), idle=NOW)
-    assert (done.closed, done.listed, done.waiting) == (1, 0, 2)
-    monkeypatch.setattr(compaction, "_MIN_CLOSED", timedelta())
-    assert compact(Keyring(FIRST), idle=NOW).listed == 2
 
 
 def test_a_forged_summary_of_any_form_lists_nothing() -> None:
@@ -528,7 +330,7 @@ def test_a_forged_summary_of_the_current_key_prevents_no_checkpoint(stored: Stor
 def test_a_copied_summary_lists_nothing() -> None:
     """Only a summary in its place in its stream counts."""
     begin(FIRST).disconnect()
-    compact(Keyring(FIRST), idle=NOW)
+    compact(Keyring(FIRST))
     records = list(reader.export(Filter()))
     copies = [record for record in records if record["action"] == "streams_compacted"]
     verifier = Verifier.of_database(Keyring(FIRST))
@@ -554,15 +356,3 @@ def test_lists_in_entries_hide_no_stream(stored: Stored, monkeypatch: pytest.Mon
     monkeypatch.setattr(ends, "_BAD_VALUE", 0)
     with pytest.raises(StorageUnavailableError):
         checkpoint.make(Keyring(FIRST))
-
-
-def test_a_closing_entry_that_is_not_durable_stops_the_compaction(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Only a number that is in use is no error: its process lives."""
-    kill(begin(FIRST))
-
-    def fail(*_: object, **__: object) -> None:
-        raise BulkWriteError({"writeErrors": [], "writeConcernErrors": [{"code": 64, "errmsg": "timeout"}]})
-
-    monkeypatch.setattr(Collection, "insert_many", fail)
-    with pytest.raises(StorageUnavailableError):
-        compact(Keyring(FIRST), idle=NOW)
