@@ -12,8 +12,6 @@ from vault import __version__, api, console
 from vault.api.http.application import Application
 from vault.api.operations.blueprint import EXTENSION
 from vault.api.site import metrics as metrics_page
-from vault.audit.witness.witnessed import WitnessedCheckpoints
-from vault.audit.witness.witnesses import Witnesses
 from vault.auth.authenticator import Authenticator, TokenCredentials
 from vault.auth.open_id import OpenID
 from vault.auth.sessions import Sessions
@@ -73,12 +71,6 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
     token_uses = TokenUses()
     custody = _custody_watch(settings, opened)
     sender = Sender(token_keys, settings.webhook_networks, database.ping)
-    witnesses = Witnesses(
-        parts.witnesses,
-        keyring,
-        minutes=settings.audit_witness_minutes,
-        retention_days=settings.audit_ttl_days,
-    )
     startup = Startup(
         database,
         guard,
@@ -86,7 +78,6 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
         EndedTokens(token_keys),
         custody,
         sender,
-        witnesses,
         [
             task
             for tasks in feature.resolved(one.tasks for one in active if one.tasks)
@@ -105,7 +96,6 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
         changes=changes,
         wrapping=Wrapping(keyring, guard, creates, token_keys.find),
         webhooks=parts.webhooks,
-        witnessed=WitnessedCheckpoints(keyring),
         keys=KeyStatuses(keyring, has_file=settings.master_keyring_file is not None),
         features=parts.features,
         versions=VersionWriter(keyring, guard),
@@ -114,7 +104,7 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
         queries=SecretQueries(keyring, guard),
         guard=guard,
         startup=startup,
-        health=Health(database, guard, parts.trail, startup, witnesses, _certificates(settings)),
+        health=Health(database, guard, parts.trail, startup, _certificates(settings)),
         tokens=parts.tokens,
         issuers=parts.issuers,
         roles=parts.roles,

@@ -5,7 +5,6 @@ from typing import Any, TypeVar
 
 from vault.audit.sinks import sink
 from vault.audit.streams import signing_keys
-from vault.audit.witness.witness import Witness
 from vault.audit.writer import audit_trail
 from vault.auth.jwts.credentials import JWTCredentials
 from vault.auth.jwts.directory import Directory
@@ -28,7 +27,7 @@ Kind = TypeVar("Kind")
 
 
 class Parts:
-    """The keyring, database, connected audit trail, its witnesses, guard, and operations on credentials."""
+    """The keyring, database, connected audit trail, guard, and operations on credentials."""
 
     def __init__(
         self,
@@ -45,10 +44,6 @@ class Parts:
         self.settings = settings
         self.database = database
         self.audit_enabled = settings.audit_enabled if audit_enabled is None else audit_enabled
-        self.witnesses = [
-            Witness(url, settings.audit_witness_token or "", settings.audit_witness_ca)
-            for url in settings.audit_witnesses
-        ]
         self.keyring = Keyring.of(
             settings.master_key,
             settings.master_key_fallbacks,

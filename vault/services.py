@@ -9,8 +9,6 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, TypeVar
 
-from vault.audit.witness.witnessed import WitnessedCheckpoints
-from vault.audit.witness.witnesses import Witnesses
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.auth.authenticator import Authenticator
 from vault.auth.jwts.issuers import Issuers
@@ -77,7 +75,6 @@ class Startup:
         ended_tokens: EndedTokens,
         custody: CustodyWatch | NoCustodyWatch,
         sender: Sender,
-        witnesses: Witnesses,
         tasks: Sequence[Task] = (),
     ) -> None:
         self._database = database
@@ -86,7 +83,6 @@ class Startup:
         self._ended_tokens = ended_tokens
         self._custody = custody
         self._sender = sender
-        self._witnesses = witnesses
         self._tasks = tasks
         self._has_warned = False
         self._reported = ""
@@ -116,7 +112,6 @@ class Startup:
                 self._guard.require()
                 self._trail.start()
             self._custody.record()
-            self._witnesses.start()
             for task in self._tasks:
                 task.start()
             if not self._has_warned:
@@ -162,7 +157,6 @@ class Startup:
         self._ended_tokens.close()
         self._custody.close()
         self._sender.close()
-        self._witnesses.close()
         for task in self._tasks:
             task.close()
 
@@ -186,22 +180,19 @@ class Readiness:
     #: None if MongoDB is not available.
     primary: Primary | None = None
     dead_webhooks: int = 0
-    #: The warnings about witnesses of the trail.
-    witness_warnings: Sequence[str] = ()
     certificate_warnings: Sequence[str] = ()
     #: Those of the features' tasks.
     task_warnings: Sequence[str] = ()
 
     @property
     def warnings(self) -> list[str]:
-        """The facts about MongoDB, webhooks, witnesses and certificates that operators should know."""
+        """The facts about MongoDB, webhooks, certificates and features that operators should know."""
         if self.primary is None:
             return []
         dead = f"{quantity(self.dead_webhooks, 'webhook')} dead" if self.dead_webhooks else ""
         texts = (self.primary.redundancy_warning, self.primary.clock_warning, dead)
         return [
             *filter(None, texts),
-            *self.witness_warnings,
             *self.task_warnings,
             *self.certificate_warnings,
         ]
@@ -216,14 +207,12 @@ class Health:
         guard: KeyringGuard,
         trail: AuditTrail | NoAuditTrail,
         startup: Startup,
-        witnesses: Witnesses,
         certificates: Certificates,
     ) -> None:
         self._database = database
         self._guard = guard
         self._trail = trail
         self._startup = startup
-        self._witnesses = witnesses
         self.certificates = certificates
 
     def readiness(self) -> Readiness:
@@ -239,7 +228,6 @@ class Health:
             failures,
             primary,
             self._startup.dead_webhooks,
-            self._witnesses.warnings,
             self.certificates.warnings,
             self._startup.warnings,
         )
@@ -295,7 +283,6 @@ class Services:
     open_id: OpenID
     wrapping: Wrapping
     webhooks: Webhooks
-    witnessed: WitnessedCheckpoints
     keys: KeyStatuses
     #: Those of features, by their type.
     features: Mapping[type, Any]

@@ -35,9 +35,6 @@ ENTRIES = {
     "audit report": of_mongodb(),
     "audit tail": of_mongodb("--no-follow"),
     "audit verify": of_mongodb(own_codes="1 the trail was changed, 3 a finding needs a look"),
-    "audit witness": of_mongodb(
-        own_codes="1 a witness refuses, 5 also if a witness does not answer", own_test=True
-    ),
     "auth disable": of_mongodb("--yes"),
     "completion": Entry(Needs.NOTHING, ("bash",)),
     "compose down": Entry(Needs.NOTHING, ("db",)),

@@ -30,6 +30,8 @@ def test_each_path_leads_to_its_kind_of_thing(feature: Feature) -> None:
         ),
         *((panel.values, callable) for panel in feature.panels),
         *((command.function, callable) for command in feature.commands.values()),
+        *((section.content, callable) for section in feature.sections),
+        *((path, lambda found: isinstance(found.options, tuple)) for path in feature.evidence),
     ]
     for path, is_right in checks:
         assert not path or is_right(import_string(path)), path

@@ -13,6 +13,7 @@ from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
 
+from tests.support.features import tables
 from vault.cli import commands
 from vault.common import feature
 from vault.config.settings import Settings, custody_settings, declared, keyring_path, mongo_uri
@@ -48,10 +49,6 @@ def test_only_the_master_key_is_required() -> None:
         audit_ttl_days=0,
         audit_sink=None,
         audit_sink_required=True,
-        audit_witnesses=(),
-        audit_witness_minutes=60,
-        audit_witness_token=None,
-        audit_witness_ca=None,
         max_secret_bytes=65_536,
         max_versions=10,
         delete_recovery_days=0,
@@ -154,10 +151,6 @@ def test_every_invalid_setting_is_named_at_once() -> None:
         "AUDIT_TTL_DAYS": "-1",
         "AUDIT_SINK": "syslog://user:hunter2@host",
         "AUDIT_SINK_REQUIRED": "hunter2-perhaps",
-        "AUDIT_WITNESSES": "tsa+http://hunter2.example",
-        "AUDIT_WITNESS_MINUTES": "0",
-        "AUDIT_WITNESS_TOKEN": "hunter2 token",
-        "AUDIT_WITNESS_CA": "/hunter2.pem",
         "MAX_SECRET_BYTES": "hunter2-many",
         "AUTH_ENABLED": "hunter2-perhaps",
         "JWT_JWKS_URL": "http://hunter2.example/keys",
@@ -177,6 +170,7 @@ def test_every_invalid_setting_is_named_at_once() -> None:
         "WEBHOOK_NETWORKS": "hunter2-nowhere",
         "CORS_ORIGINS": "hunter2.example",
         "LOG_LEVEL": "hunter2-loud",
+        **{name: value for some in tables("INVALID_SETTINGS") for name, value in some.items()},
     }
     text = message(**wrong)
     assert re.findall(r"^  ([A-Z_]+): \S", text, re.MULTILINE) == sorted(wrong)
@@ -344,18 +338,6 @@ _RAW_IN_LIST = "MASTER_KEY_FALLBACKS: each must be the base64 of 32 bytes"
             {"AUDIT_SINK": "syslog://host", "AUDIT_ENABLED": "false"},
             "AUDIT_SINK: requires AUDIT_ENABLED=true.",
         ),
-        (
-            {"AUDIT_WITNESSES": "tsa+https://a.example", "AUDIT_ENABLED": "false"},
-            "AUDIT_WITNESSES: requires AUDIT_ENABLED=true.",
-        ),
-        (
-            {"AUDIT_WITNESSES": "witness+https://a.example,witness+https://b.example"},
-            "AUDIT_WITNESSES: must have at most one witness+https://….",
-        ),
-        (
-            {"AUDIT_WITNESSES": "witness+https://a.example"},
-            "AUDIT_WITNESS_TOKEN: is required with witness+https://….",
-        ),
         ({"MASTER_KEY_FILE": "/any"}, "MASTER_KEY: set either MASTER_KEY or MASTER_KEY_FILE, not both."),
         ({"MAX_VERSIONS": "240"}, "MAX_VERSIONS: times (MAX_SECRET_BYTES + 256) must be at most 15728640."),
         (
@@ -371,18 +353,6 @@ def test_a_contradiction_is_explained(environment: dict[str, str], text: str) ->
     found = message(**environment)
     assert f"  {text}" in found
     assert "32 letters" not in found
-
-
-def test_time_stamps_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
-    """A witness for time stamps is refused at the start if the optional package is not installed."""
-    settings = {
-        "AUDIT_WITNESSES": "witness+https://b.example, tsa+http://[::1]:1/a?b",
-        "AUDIT_WITNESS_TOKEN": "t",
-    }
-    assert load(**settings).audit_witnesses == ("witness+https://b.example", "tsa+http://[::1]:1/a?b")
-    monkeypatch.setattr("vault.config.validators.find_spec", lambda _: None)
-    text = "AUDIT_WITNESSES: requires the extra witness of the package for tsa+https://…."
-    assert text in message(**settings)
 
 
 def test_the_largest_numbers_of_versions_fit() -> None:
@@ -631,17 +601,6 @@ _SINKS = (
     *("syslog://host:0", "syslog://host/path", "syslog://host?x=y", "syslog://[::1", "https://host"),
     "syslog+tcp://user@host",
 )
-_WITNESSES = (
-    *("tsa+http://a.example", "witness+http://a.example", "https://a.example", "tsa+", "tsa+ftp://a.example"),
-    *(
-        "tsa+https://user@a.example",
-        "tsa+https://a.example#b",
-        "witness+https://a.example?b",
-        ",",
-        "tsa+https://",
-        "tsa+https://[::1%lo]",
-    ),
-)
 _ORIGINS = (
     *("app.example.com", "https://", "https://app.example.com/", "null", ",", "https://App.example.com"),
     *("https://app.example.com:443", "http://app.example.com:80", "https://app.example.com:65536"),
@@ -662,8 +621,6 @@ _NUMBERS = {
         *(("BIND", address) for address in ("127.0.0.1:0", "127.0.0.1:65536", "::1:8000", "unix:/tmp/a:80")),
         *(("MONGO_URI", uri) for uri in _URIS),
         *(("AUDIT_SINK", uri) for uri in _SINKS),
-        *(("AUDIT_WITNESSES", urls) for urls in _WITNESSES),
-        *(("AUDIT_WITNESS_CA", path) for path in ("/missing", "/dev/null")),
         *(("CORS_ORIGINS", origins) for origins in _ORIGINS),
         *((name, value) for name, values in _NUMBERS.items() for value in values),
     ],

@@ -88,7 +88,6 @@ IN_COMMANDS = {
     "trail_index_missing",
     "transfer",
     "vault",
-    "witness",
 }.union(*tables("IN_COMMANDS"))
 
 #: Codes that no response in the document has: of Vault's API, of an item of a batch, of other paths and

@@ -33,7 +33,7 @@ NOT_RUN = {
     "# Asks for the value.": "the same: cli/test_secret_values.py, docs/test_first_minutes.py",
     "# With your own database.": "needs one: tests/features/rotation has several",
     "# With your own providers.": "needs an HSM and OpenBao: tests/custody, tests/cli/operator/custody",
-    "# With your own witnesses.": "needs an authority: cli/operator/audit/test_witness.py has one",
+    "# With your own witnesses.": "needs an authority: features/proofs/commands has one",
     "# With people who hold shares, and MONGO_URI of an empty MongoDB.": "the same",
     "# The tests, except slow ones that start programs.": "this is one of them",
     "# Tested with every change.": "tests/clients runs them, with the tools that they need",

@@ -22,7 +22,6 @@ from vault.audit.receipts import Receipts
 from vault.audit.streams import checkpoint, signing_keys
 from vault.audit.streams.stream import StoredEntry
 from vault.audit.verifier import Verifier, verify_records
-from vault.audit.witness import counter_signature
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.core.attempt import Action, Attempt
 from vault.core.outcomes import Status
@@ -59,8 +58,8 @@ class Victim:
     #: The documents of `COLLECTIONS`, now and at earlier times.
     documents: Documents
     earlier: list[Documents]
-    #: The line of a checkpoint that a witness has confirmed.
-    witnessed: str
+    #: A checkpoint that was kept.
+    checkpoint: str
     #: Receipts of the newest signed entry of each stream.
     receipts: list[str]
     #: The certificate of who knows what.
@@ -85,7 +84,7 @@ class Victim:
         keys = signing_keys.trusted(self.keyring)
         known, claims, forged = Evidence(keys), list[Claims](), list[Finding]()
         if evidence == "checkpoint":
-            forged = [*known.read_witnessed([self.witnessed], authorities=[], witness_keys=None)]
+            forged = [*known.add(checkpoint.read(self.checkpoint, keys))]
         elif evidence == "receipts":
             held = Receipts(keys)
             forged = [one for line, text in enumerate(self.receipts, 1) for one in held.add(text, line)]
@@ -143,15 +142,12 @@ def victim(uri: str, stored: Stored) -> Iterator[Victim]:
         keyring = Keyring(new)
         made = checkpoint.make(keyring)
         assert made["retired"]
-        answer = counter_signature.make("site-a", checkpoint.digest(made), Keyring(new_key()))
-        witnessed = json.dumps({"witness": "w", "checkpoint": made, "answer": answer})
+        kept = json.dumps(made)
         held = list(_receipts(earlier[-1]["audit_logs"], (SigningKey(old), SigningKey(new))))
         question = Question(address="192.0.2.1", stale=True)
         made = certificate.make(question, keyring, retention_days=0, progress=lambda _: None)
         certified = json.dumps(made)
-        found = Victim(
-            stored, keyring, earlier[-1], earlier[:-1], witnessed, held, certified, frozenset(), {}
-        )
+        found = Victim(stored, keyring, earlier[-1], earlier[:-1], kept, held, certified, frozenset(), {})
         found.leftovers = frozenset(_leftovers(found.documents["audit_logs"]))
         found.shown = found.reads()
         for before in map(found.verify, EVIDENCE):

@@ -11,6 +11,7 @@ from typing import Any
 from urllib.parse import quote
 
 from tests.api.site.test_docs_page import content_of_body, of_rest, operations
+from tests.support.features import tables
 from tests.support.issuer import AUDIENCE, ISSUER, UNPUBLISHED_KEY, public_pem, sign
 from tests.support.leaks import Marks, Output
 from tests.support.lifecycle import UNKNOWN_ID
@@ -97,15 +98,6 @@ RETURNED = {
 }
 REVOKE_SELF = "/vault/token/revoke-self"
 WEBHOOK_CREATE = "/vault/webhook/create"
-_TIME = "2026-11-24T15:30:00.000Z"
-#: A checkpoint of another installation.
-CHECKPOINT = {
-    "ts": _TIME,
-    "heads": [{"stream": "aa", "seq": 0, "ts": _TIME, "hash": "0f" * 32}],
-    "retired": [],
-    "signer": "0f" * 8,
-    "signature": "0f" * 64,
-}
 #: Operations that need no secret of their own, each with a valid body.
 QUERIES: dict[str, dict[str, Any]] = {
     "/vault/secret/list": {"name_prefix": NAME, "labels": {"mark": LABEL}},
@@ -120,11 +112,7 @@ QUERIES: dict[str, dict[str, Any]] = {
     "/vault/rotation/list": {},
     "/vault/rotation/waiting": {},
     WEBHOOK_CREATE: {"url": "https://hooks.invalid/x", "events": ["secret.updated"]},
-    "/vault/witness/checkpoint": {
-        "checkpoint": CHECKPOINT,
-        "closed": CHECKPOINT["heads"],
-        "retention_days": 1,
-    },
+    **{path: body for some in tables("QUERIES") for path, body in some.items()},
 }
 #: The fields of changes, except those that identify the secret.
 CHANGES: dict[str, dict[str, Any]] = {
@@ -184,10 +172,7 @@ REST: dict[str, list[dict[str, Any]]] = {
     "/vault/issuer/list": [{"state": "active"}],
     "/vault/issuer/delete": [{"force": True}],
     WEBHOOK_CREATE: [{"paths": [NAME]}],
-    # A contradiction.
-    "/vault/witness/checkpoint": [
-        {"checkpoint": {**CHECKPOINT, "heads": []}, "closed": [], "retention_days": 0}
-    ],
+    **{path: changes for some in tables("QUERY_CHANGES") for path, changes in some.items()},
 }
 #: Fields of issuers and roles that can be any text, are not secret, and are listed.
 CONFIGURED = {"issuer", "audience"}

@@ -19,7 +19,6 @@ from vault.api.native import (
     secrets,
     tokens,
     webhooks,
-    witness,
 )
 from vault.api.operations.blueprint import (
     BATCH_LENGTH,
@@ -49,7 +48,7 @@ _BODY_ALLOWANCE = 131_072
 _BLUEPRINTS = tuple(
     module.blueprint
     for module in (
-        *(secrets, audit, exposure, witness, tokens, roles, issuers, webhooks, health),
+        *(secrets, audit, exposure, tokens, roles, issuers, webhooks, health),
         *(kv, kv_metadata, system, auth, dialect_tokens, wrapping),
     )
 )

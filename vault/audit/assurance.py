@@ -1,11 +1,9 @@
-"""Reasons to rely on the trail: its state, the witnesses of a period, and what verifications found."""
+"""Reasons to rely on the trail: its state, and what verifications found in a period."""
 
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
 
 from vault.audit.streams.collection import collection
-from vault.audit.witness.activity import witness_activity
 from vault.core.attempt import Action
 from vault.documents import registry
 from vault.documents.guard import storage_errors
@@ -19,8 +17,6 @@ class Assurance:
     is_enabled: bool | None
     #: The last time at which a verification found tampering, in the period; None if none did.
     tampering_at: datetime | None
-    #: The time of the last answer of each witness in the period.
-    witnesses: Mapping[str, datetime | None]
 
 
 def state(since: datetime, until: datetime) -> Assurance:
@@ -33,5 +29,4 @@ def state(since: datetime, until: datetime) -> Assurance:
     with storage_errors():
         found = collection().find_one(query, {"ts": 1}, sort=[("ts", -1)])
         is_enabled = registry.trail_state().enabled
-    witnesses = witness_activity(since, until, ()).last
-    return Assurance(is_enabled, found["ts"] if found else None, witnesses)
+    return Assurance(is_enabled, found["ts"] if found else None)

@@ -16,6 +16,7 @@ from vault.core.attempt import Action
 from vault.core.errors import TransferError
 from vault.core.outcomes import Status
 from vault.core.principal import SERVICE
+from vault.core.timestamps import moment
 from vault.custody.provider import PURPOSE
 from vault.documents.guard import storage_errors
 
@@ -45,6 +46,22 @@ class CustodyActivity:
     needs_drill: bool
     #: False if the service last used a keyring file that was not the newest one on record.
     is_newest: bool
+
+    @property
+    def line(self) -> str:
+        """The use in one line, for people; empty without any."""
+        if not self.is_used:
+            return ""
+        counts = f"{self.opened:,} opened, {self.changed:,} changed, {self.checked:,} checked"
+        drill = moment(self.last_drill) if self.last_drill else "never"
+        warning = "; TRY THE SHARES: no drill within a year" if self.needs_drill else ""
+        warning += "" if self.is_newest else "; THE SERVICE HAS A KEYRING FILE THAT IS NOT THE NEWEST"
+        return f"{counts}, {self.recovered:,} recovered, last drill with shares: {drill}{warning}"
+
+
+def report_section(_parts: object, since: datetime, until: datetime) -> CustodyActivity:
+    """Return the use of the keyring file for the report, as `custody_activity`."""
+    return custody_activity(since, until)
 
 
 def custody_activity(since: datetime, until: datetime) -> CustodyActivity:

@@ -74,6 +74,21 @@ class Command:
     summary: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class Section:
+    """A part that a feature adds to `audit report`."""
+
+    #: Its name in the report's data, and of its line in the text.
+    name: str
+    #: The part of the page that has it: `keys` or `trail`.
+    place: str
+    #: Its template in that page, in the folder `templates` of the feature.
+    template: str
+    #: The path of a function of `vault.parts.Parts` and of the period's times that returns its content: a
+    #: dataclass, with the property `line` for the text, which is empty if there is nothing to say.
+    content: str
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
     """A capability. Every field but the name is optional."""
@@ -99,6 +114,10 @@ class Feature:
     panels: tuple[Panel, ...] = ()
     #: Its commands by their words, such as `secret share`.
     commands: Mapping[str, Command] = field(default_factory=dict)
+    #: The sections that it adds to `audit report`.
+    sections: tuple[Section, ...] = ()
+    #: Paths of the kinds of files that `audit verify` reads, see `vault.cli.operator.audit.files`.
+    evidence: tuple[str, ...] = ()
 
 
 @cache

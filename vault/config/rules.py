@@ -1,6 +1,6 @@
 """Rules about several settings."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from marshmallow import Schema, ValidationError, post_load, validates_schema
@@ -14,14 +14,26 @@ _MAX_VERSIONS_BYTES = 15 * 1_048_576
 #: Bytes added to each value: envelope, key ID, number, time.
 _VERSION_OVERHEAD_BYTES = 256
 
-_Check = Callable[[Mapping[str, str]], None]
+_Check = Callable[[Mapping[str, Any]], None]
 #: Functions of the raw values of all settings that are set. Their errors are by the setting's name.
 _CHECKS: tuple[_Check, ...] = (forms.keys, forms.jwt, forms.oidc, tls_files.check)
 
 
-def _checks_of_features() -> list[_Check]:
-    """Return the static method `check` of each feature's settings that have one."""
-    return [kind.check for kind in feature.settings() if hasattr(kind, "check")]
+def _of_features(name: str) -> list[_Check]:
+    """Return the static method *name* of each feature's settings that have one."""
+    return [getattr(kind, name) for kind in feature.settings() if hasattr(kind, name)]
+
+
+def _require(checks: Iterable[_Check], values: Mapping[str, Any]) -> None:
+    """Raise the errors of all *checks* together."""
+    errors: dict[str, Any] = {}
+    for check in checks:
+        try:
+            check(values)
+        except ValidationError as error:
+            errors |= error.messages_dict
+    if errors:
+        raise ValidationError(errors)
 
 
 class Rules(Schema):
@@ -38,13 +50,12 @@ class Rules(Schema):
 
     @validates_schema
     def _check_trail(self, data: dict[str, Any], **_: Any) -> None:
-        for name in ("AUDIT_SINK", "AUDIT_WITNESSES"):
-            if data[name] and not data["AUDIT_ENABLED"]:
-                raise ValidationError("requires AUDIT_ENABLED=true.", name)
+        if data["AUDIT_SINK"] and not data["AUDIT_ENABLED"]:
+            raise ValidationError("requires AUDIT_ENABLED=true.", "AUDIT_SINK")
 
     @validates_schema
-    def _check_witnesses(self, data: dict[str, Any], **_: Any) -> None:
-        forms.witnesses(data["AUDIT_WITNESSES"], has_token=bool(data["AUDIT_WITNESS_TOKEN"]))
+    def _check_features(self, data: dict[str, Any], **_: Any) -> None:
+        _require(_of_features("check_values"), data)
 
     @validates_schema
     def _check_ports(self, data: dict[str, Any], **_: Any) -> None:
@@ -54,14 +65,7 @@ class Rules(Schema):
     # Also if other settings are invalid: the message lists all errors.
     @validates_schema(skip_on_field_errors=False, pass_original=True)
     def _check_raw(self, _values: object, raw: Mapping[str, str], **_: object) -> None:
-        errors: dict[str, Any] = {}
-        for check in (*_CHECKS, *_checks_of_features()):
-            try:
-                check(raw)
-            except ValidationError as error:
-                errors |= error.messages_dict
-        if errors:
-            raise ValidationError(errors)
+        _require((*_CHECKS, *_of_features("check")), raw)
 
     @post_load
     def _share_connections(self, data: dict[str, Any], **_: object) -> dict[str, Any]:

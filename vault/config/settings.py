@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 from marshmallow import ValidationError, fields, missing, validate
 
 from vault.common import feature
-from vault.config import mistakes, otel, shown, sources, tls_files
+from vault.config import mistakes, otel, shown, sources
 from vault.config import validators as forms
 from vault.config.dotenv import read_dotenv
 from vault.config.fields import Setting, declared_in, setting
@@ -82,30 +82,6 @@ class Settings:
     audit_sink_required: bool = setting(
         fields.Boolean(load_default=True),
         "fail a request (503) if its entry does not reach `AUDIT_SINK`",
-        is_protective=True,
-    )
-    audit_witnesses: tuple[str, ...] = setting(
-        forms.Witnesses(load_default=()),
-        "[witnesses](evidence.md#witnesses) of the trail, separated by commas: `tsa+https://…`, and at most"
-        " one `witness+https://…`",
-        shown=shown.urls,
-        is_decisive=True,
-        is_protective=True,
-    )
-    audit_witness_minutes: int = setting(
-        fields.Integer(load_default=60, validate=validate.Range(1, 10_080)),
-        "the interval in which they confirm a checkpoint, 1 to 10080",
-        is_protective=True,
-    )
-    audit_witness_token: str | None = setting(
-        fields.String(load_default=None, validate=forms.credential),
-        "the token at the other installation",
-        is_secret=True,
-        is_protective=True,
-    )
-    audit_witness_ca: str | None = setting(
-        fields.String(load_default=None, validate=tls_files.authorities),
-        "a file with certificates to trust in place of the system's, for all witnesses",
         is_protective=True,
     )
     max_secret_bytes: int = setting(

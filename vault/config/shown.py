@@ -1,6 +1,6 @@
 """The forms of settings in the log: without credentials in URLs."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -46,8 +46,3 @@ def url(text: str) -> str:
     """Return the URL without credentials, query and fragment."""
     parts = urlsplit(text)
     return f"{parts.scheme}://{parts.netloc.rpartition('@')[2]}{parts.path}"
-
-
-def urls(texts: Iterable[str]) -> list[str]:
-    """Return each of the URLs as `url` does."""
-    return [url(text) for text in texts]

@@ -3,8 +3,7 @@
 import binascii
 import re
 from base64 import b64decode
-from collections.abc import Mapping, Sequence
-from importlib.util import find_spec
+from collections.abc import Mapping
 from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
@@ -272,43 +271,6 @@ def oidc(values: Mapping[str, str]) -> None:
     if present and len(present) < len(names):
         text = f"is required with {present[0]}."
         raise ValidationError({name: [text] for name in names if name not in values})
-
-
-class Witnesses(fields.Field[tuple[str, ...]]):
-    """URLs of witnesses, separated by commas: `tsa+https://…` or `witness+https://…`."""
-
-    def _deserialize(self, value: str, *_: object, **__: object) -> tuple[str, ...]:
-        urls = tuple(dict.fromkeys(part.strip() for part in value.split(",")))
-        if not all(map(_is_witness, urls)):
-            raise ValidationError(
-                "must be tsa+https://… or witness+https://…, separated by commas, without user names; http "
-                "only on this machine."
-            )
-        return urls
-
-
-def _is_witness(text: str) -> bool:
-    kind, _, url = text.partition("+")
-    unwanted = {"tsa": {"#"}, "witness": {"#", "?"}}.get(kind)
-    try:
-        public_url(url)
-    except ValidationError:
-        return False
-    return unwanted is not None and unwanted.isdisjoint(url)
-
-
-def witnesses(urls: Sequence[str], *, has_token: bool) -> None:
-    """Refuse witnesses that need a package or a token that is not there."""
-    if any(url.startswith("tsa+") for url in urls) and find_spec("rfc3161_client") is None:
-        raise ValidationError(
-            {"AUDIT_WITNESSES": ["requires the extra witness of the package for tsa+https://…."]}
-        )
-    installations = sum(url.startswith("witness+") for url in urls)
-    if installations > 1:
-        # The token is one of a single installation: another one would learn it.
-        raise ValidationError({"AUDIT_WITNESSES": ["must have at most one witness+https://…."]})
-    if installations and not has_token:
-        raise ValidationError({"AUDIT_WITNESS_TOKEN": ["is required with witness+https://…."]})
 
 
 def credential(text: str) -> None:

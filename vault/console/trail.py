@@ -152,6 +152,8 @@ def activity() -> Response:
     return page(
         "activity",
         days=int(days),
+        since=since,
+        until=now,
         periods=_PERIODS,
         activity=activity,
         chart=chart,

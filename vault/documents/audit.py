@@ -127,7 +127,7 @@ class AuditKey(BaseDocument):
     endorsements = DictField()
     #: Part of the retirement of a key, see `vault.audit.streams.retirement`.
     retirement = DictField()
-    #: The checkpoint of another installation, see `vault.audit.witness.witnessed`.
+    #: The newest checkpoint of another installation, as text, and the statement that it was shown.
     witnessed = DictField()
 
     meta: ClassVar = {"collection": "audit_keys"}

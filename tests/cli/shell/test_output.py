@@ -13,6 +13,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.docs.documents import ROOT
+from tests.support.features import tables
 from vault.cli.shell import entries
 from vault.cli.shell.exits import reported
 from vault.cli.shell.output import Column, Output, cell, facts, in_color, moment_cell, output_options, warn
@@ -94,28 +95,28 @@ def test_texts_of_others_cannot_change_a_terminal(capsys: pytest.CaptureFixture[
 
 #: Modules that print what they must not change.
 OTHER_PRINTS = {
-    "operator/audit/trail": "entries and checkpoints as JSON in ASCII",
-    "shell/exits": "errors, which are escaped there",
-    "operator/custody/recovery": "shares, word by word, and the sequence that clears them",
-    "operator/audit/witness": "checkpoints as JSON in ASCII",
-    "operator/audit/report": "a page of HTML",
-    "user/secret_files": "values, in a format that a terminal shows as they are",
-    "user/secret_generate": "random values in ASCII",
-    "user/secret_values": "values, byte for byte",
-    "swarm/imports": "JSON in ASCII, for another process",
+    "cli/operator/audit/trail": "entries and checkpoints as JSON in ASCII",
+    "cli/shell/exits": "errors, which are escaped there",
+    "cli/operator/custody/recovery": "shares, word by word, and the sequence that clears them",
+    "cli/operator/audit/report": "a page of HTML",
+    "cli/user/secret_files": "values, in a format that a terminal shows as they are",
+    "cli/user/secret_generate": "random values in ASCII",
+    "cli/user/secret_values": "values, byte for byte",
+    "cli/swarm/imports": "JSON in ASCII, for another process",
 }
 
 
 def test_only_output_prints() -> None:
     """Every command prints through `Output`, which escapes; the exceptions have a reason."""
     prints = re.compile(r"\b(?:click\.s?echo|print)\(|std(?:out|err)\.write\(")
-    commands = ROOT / "vault/cli"
+    package = ROOT / "vault"
     printing = {
-        path.relative_to(commands).with_suffix("").as_posix()
-        for path in commands.rglob("*.py")
+        path.relative_to(package).with_suffix("").as_posix()
+        for folder in ("cli", "features")
+        for path in (package / folder).rglob("*.py")
         if prints.search(path.read_text())
     }
-    assert printing == {"shell/output", *OTHER_PRINTS}
+    assert printing == {"cli/shell/output", *OTHER_PRINTS}.union(*tables("OTHER_PRINTS"))
 
 
 @pytest.mark.parametrize("option", ["-q", "--quiet"])

@@ -159,9 +159,6 @@ ERROR_DOCS = {
     ),
     "IssuerNotFound": ErrorDoc(errors.IssuerNotFoundError()),
     "IssuerInUse": ErrorDoc(errors.IssuerInUseError()),
-    "CheckpointContradicted": ErrorDoc(
-        errors.CheckpointContradictedError('Of stream "2-9f", another entry 7 was shown before.')
-    ),
     "RoleNameTaken": ErrorDoc(
         errors.RoleNameTakenError("Role name already used in this namespace."), "limit_reached"
     ),

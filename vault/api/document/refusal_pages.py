@@ -98,12 +98,6 @@ PARAGRAPHS = {
         "they are not of this machine. Operators allow such networks with "
         "WEBHOOK_NETWORKS, for the service and for the commands `secret-manager webhooks`."
     ),
-    # --- Witnesses
-    "checkpoint_contradicted": (
-        "The checkpoint contradicts an earlier one of the same principal, as the detail says: the sender's "
-        "trail lacks entries that it had, or has others. Its operator has to find out why, with audit verify "
-        "--witnesses. After the restore of a backup, show the next checkpoints with a new token."
-    ),
     # --- Secrets
     "outside_paths": (
         "The credential is limited to paths, and the new secret has a name outside them, or no name. The "

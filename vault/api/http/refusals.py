@@ -56,8 +56,6 @@ REFUSALS = {
     # --- Webhooks
     "webhook_not_found": Refusal(404, "Webhook not found"),
     "webhook_address": Refusal(422, "Webhook address not allowed"),
-    # --- Witnesses
-    "checkpoint_contradicted": Refusal(409, "Checkpoint contradicts an earlier one"),
     # --- Secrets
     "outside_paths": Refusal(403, "Name outside the paths"),
     "delivery_refused": Refusal(403, "Delivery refused"),

@@ -154,27 +154,6 @@ class InvalidCheckpointError(VaultError):
     """A file is not a checkpoint or certificate of the audit trail, or is not signed by a trusted key."""
 
 
-class CheckpointContradictedError(RefusedInputError):
-    """Another installation's checkpoint contradicts an earlier one; the message says how."""
-
-
-class WitnessError(VaultError):
-    """A witness does not confirm a checkpoint; the message names its host and the reason."""
-
-    #: The witness answers, and refuses.
-    is_refusal = False
-
-    def __init__(self, problem: str, *, is_refusal: bool = False) -> None:
-        """Make an error; *is_refusal* if the witness answers, and refuses."""
-        super().__init__(problem)
-        self.is_refusal = is_refusal
-
-    @property
-    def exit_code(self) -> Exit:
-        """The exit code of the failed command: the witness does not answer, or refuses."""
-        return Exit.FAILED if self.is_refusal else Exit.UNAVAILABLE
-
-
 class InvalidCursorError(RefusedInputError):
     """A cursor was not returned by an earlier query."""
 

@@ -12,10 +12,10 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.support.browser import TIMEOUT, running_browser
+from tests.support.features import tables
 from vault.audit.custody import CustodyActivity
 from vault.audit.exposures.activity import Activity, Counts, Event, PrincipalRow, RefusalRow, SecretRow, Slot
 from vault.audit.findings import Kind
-from vault.audit.witness.activity import WitnessActivity
 from vault.auth.tokens.ages import TokenAges
 from vault.auth.tokens.info import TokenInfo
 from vault.cli.operator.audit.report_content import Report, Trail, Verification
@@ -65,8 +65,10 @@ def report_of(text: str, kind: Kind | None = Kind.NOTE) -> Report:
         SecretAges(2, 1, {"under 7 days": 1, "365 days or more": 1}, [old, unnamed], 1, [old]),
         TokenAges(states, 1, [token], 1, [token]),
         [KeyStatus("aa" * 8, KeyRole.FALLBACK, 5, False, 2, 2, 0, 0)],
-        CustodyActivity(True, 3, 1, 2, 0, NOW, needs_drill=False, is_newest=True),
-        WitnessActivity(4, {text: NOW, "b.example": None}),
+        {
+            "custody": CustodyActivity(True, 3, 1, 2, 0, NOW, needs_drill=False, is_newest=True),
+            **{name: one for of in tables("report_sections") for name, one in of(text, NOW).items()},
+        },
     )
 
 

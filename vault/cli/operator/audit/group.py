@@ -17,7 +17,6 @@ _FUNCTIONS = {
     "report": "vault.cli.operator.audit.report:report",
     "tail": by_credential("vault.cli.operator.audit.trail:tail", "vault.cli.user.audit:tail"),
     "verify": "vault.cli.operator.audit.verify:verify",
-    "witness": "vault.cli.operator.audit.witness:witness",
 }
 
 _SUMMARIES = {
@@ -31,7 +30,6 @@ _SUMMARIES = {
     "report": "Show who fetched what, and what needs attention.",
     "tail": "Show the newest entries, and follow the trail.",
     "verify": "Verify the trail's hash chains and signatures.",
-    "witness": "Show a checkpoint to the witnesses, and print their answers.",
 }
 
 

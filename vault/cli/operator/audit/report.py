@@ -11,21 +11,20 @@ import click
 
 from vault import __version__
 from vault.audit import reader
-from vault.audit.custody import CustodyActivity, custody_activity
 from vault.audit.exposures import summary
 from vault.audit.exposures.summary import summarize
 from vault.audit.findings import Kind, gravest
 from vault.audit.reader import Filter
 from vault.audit.streams import checkpoint
 from vault.audit.verifier import Verifier, read_on, retention_start, verify_records
-from vault.audit.witness.activity import WitnessActivity, witness_activity
 from vault.auth.tokens.ages import token_ages
-from vault.cli.operator.audit.report_content import Report, Trail, Verification
+from vault.cli.operator.audit.report_content import Report, Trail, Verification, sections
 from vault.cli.operator.audit.report_page import page_of
 from vault.cli.operator.context import connected
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Output, facts, output_options
 from vault.client import private_files
+from vault.common.feature import resolved
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
 from vault.core.text import printable, quantity
@@ -45,8 +44,8 @@ _MAX_FINDINGS = 20
 
 _STANDARD_OUTPUT = "-"
 
-#: The steps of a report: the summary, secrets, tokens, keys, custody, witnesses and heads.
-_STEPS = summary.STEPS + 6
+#: The steps of a report without sections of features: the summary, secrets, tokens, keys and heads.
+_STEPS = summary.STEPS + 4
 
 
 def _checked_path(_context: click.Context, _option: click.Parameter, path: str | None) -> str | None:
@@ -113,7 +112,8 @@ def report(output: Output, period: timedelta, path: str | None, is_verified: boo
 
 def _report(parts: Parts, now: datetime, period: timedelta, output: Output, *, is_verified: bool) -> Report:
     keyring = parts.keyring
-    with output.bar("Reading", _STEPS) as shown:
+    added = sections()
+    with output.bar("Reading", _STEPS + len(added)) as shown:
         activity = summarize(now - period, now, progress=shown.advance)
         secrets = secret_ages(now, soon=_SOON)
         shown.advance(1)
@@ -121,17 +121,18 @@ def _report(parts: Parts, now: datetime, period: timedelta, output: Output, *, i
         shown.advance(1)
         keys = key_statuses(keyring)
         shown.advance(1)
-        custody = custody_activity(now - period, now)
-        shown.advance(1)
-        witnesses = witness_activity(now - period, now, [one.host for one in parts.witnesses])
-        shown.advance(1)
+        contents = {}
+        for section in added:
+            [content_of] = resolved([section.content])
+            contents[section.name] = content_of(parts, now - period, now)
+            shown.advance(1)
         heads = sorted(checkpoint.heads(keyring), key=lambda head: str(head["ts"]), reverse=True)
         with storage_errors():
             enabled = registry.trail_state().enabled
         shown.advance(1)
     verification = _verification(parts, now, output) if is_verified else None
     trail = Trail(enabled, len(heads), heads[:_MAX_HEADS], verification)
-    return Report(now, __version__, activity, trail, secrets, tokens, keys, custody, witnesses)
+    return Report(now, __version__, activity, trail, secrets, tokens, keys, contents)
 
 
 def _verification(parts: Parts, now: datetime, output: Output) -> Verification:
@@ -175,24 +176,10 @@ def _text(found: Report) -> str:
         f"{tokens.expiring_count:,} expire within 30 days",
         "keys": f"{quantity(len(found.keys), 'master key')}, "
         f"{quantity(found.pending_rewraps, 'pending rewrap')}",
-        **({"custody": _custody_text(found.custody)} if found.custody.is_used else {}),
-        **({"witnesses": _witnesses_text(found.witnesses)} if found.witnesses.last else {}),
+        **{name: content.line for name, content in found.sections.items() if content.line},
         "last backup": f"{moment(backup.time)}, {backup.status}" if backup else "none in this period",
     }
     return facts({f"{label}:": text for label, text in lines.items()})
-
-
-def _custody_text(custody: CustodyActivity) -> str:
-    counts = f"{custody.opened:,} opened, {custody.changed:,} changed, {custody.checked:,} checked"
-    drill = moment(custody.last_drill) if custody.last_drill else "never"
-    warning = "; TRY THE SHARES: no drill within a year" if custody.needs_drill else ""
-    warning += "" if custody.is_newest else "; THE SERVICE HAS A KEYRING FILE THAT IS NOT THE NEWEST"
-    return f"{counts}, {custody.recovered:,} recovered, last drill with shares: {drill}{warning}"
-
-
-def _witnesses_text(witnesses: WitnessActivity) -> str:
-    last = (f"{name} last {moment(time) if time else 'NEVER'}" for name, time in witnesses.last.items())
-    return f"{quantity(witnesses.confirmed, 'confirmed checkpoint')}, {', '.join(last)}"
 
 
 def _trail_text(trail: Trail) -> str:

@@ -1,19 +1,20 @@
 """The content of a report on the audit trail."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import Any
 
-from vault.audit.custody import CustodyActivity
 from vault.audit.exposures.activity import Activity
 from vault.audit.exposures.summary import shown_name
 from vault.audit.findings import Kind
-from vault.audit.witness.activity import WitnessActivity
 from vault.auth.tokens.ages import TokenAges
+from vault.common.feature import Section, features
 from vault.documents.audit import Record
 from vault.keys.status import KeyRole, KeyStatus
 from vault.secrets.ages import SecretAges
+
+_CUSTODY = Section("custody", "keys", "report_custody.html", "vault.audit.custody:report_section")
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,8 +59,8 @@ class Report:
     secrets: SecretAges
     tokens: TokenAges
     keys: Sequence[KeyStatus]
-    custody: CustodyActivity
-    witnesses: WitnessActivity
+    #: The content of each section of a feature, by name.
+    sections: Mapping[str, Any]
 
     @property
     def pending_rewraps(self) -> int:
@@ -79,4 +80,11 @@ class Report:
                 for secret in getattr(self.secrets, name)
             ]
         keys = [asdict(key) | {"droppable": key.droppable} for key in self.keys]
-        return asdict(self) | {"secrets": secrets, "keys": keys, "pending_rewraps": self.pending_rewraps}
+        data = asdict(self) | {"secrets": secrets, "keys": keys}
+        data |= data.pop("sections")
+        return data | {"pending_rewraps": self.pending_rewraps}
+
+
+def sections() -> list[Section]:
+    """Return the sections of features, in their order."""
+    return [_CUSTODY, *(section for one in features() for section in one.sections)]

@@ -13,7 +13,8 @@ from typing import Any
 from jinja2 import ChoiceLoader, DictLoader, Environment, PackageLoader, StrictUndefined
 
 from vault.audit.exposures.summary import shown_name
-from vault.cli.operator.audit.report_content import Report
+from vault.cli.operator.audit.report_content import Report, sections
+from vault.common.feature import features
 from vault.core import charts
 from vault.core.style import BASE, CHARTS, WEEKDAYS
 from vault.core.text import printable
@@ -24,9 +25,10 @@ _MAX_TEXT_LENGTH = 80
 
 def page_of(report: Report) -> str:
     """Return the page of *report*."""
+    packages = ["vault.cli.operator", *(f"vault.features.{one.name}" for one in features() if one.sections)]
     environment = Environment(
         autoescape=True,
-        loader=ChoiceLoader([PackageLoader("vault.cli.operator"), DictLoader({"charts.html": CHARTS})]),
+        loader=ChoiceLoader([*map(PackageLoader, packages), DictLoader({"charts.html": CHARTS})]),
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
@@ -50,6 +52,7 @@ def page_of(report: Report) -> str:
         most_refusals=max(activity.refusal_reasons.values(), default=0),
         most_of_an_age=max(report.secrets.ages.values(), default=0),
         shown_name=shown_name,
+        sections=sections(),
     )
 
 

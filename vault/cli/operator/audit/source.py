@@ -7,8 +7,6 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
 from functools import partial
 
-import click
-
 from vault.audit import reader
 from vault.audit.findings import Finding, Kind
 from vault.audit.reader import Filter
@@ -16,6 +14,7 @@ from vault.audit.streams import signing_keys
 from vault.audit.streams.collection import MAX_ENTRY_BYTES
 from vault.audit.streams.state import UNCOVERED
 from vault.audit.verifier import ReadOn, Verifier, nothing_more, read_on
+from vault.cli.operator.audit.files import keys_in
 from vault.core.errors import StorageUnavailableError
 from vault.core.text import unique_names
 from vault.crypto import Keyring
@@ -84,14 +83,6 @@ def of_file(file: Iterable[str], bundle: bytes, days: int) -> Source:
     torn: dict[int, _Place] = {}
     records = _parsed(file, torn)
     return Source(keys, "--public-key", _OTHER_FILE, records, days, partial(Verifier, keys), torn=torn)
-
-
-def keys_in(bundle: bytes, option: str) -> dict[str, VerifyingKey]:
-    """Return the public keys in *bundle*, the value of an *option*, by signer."""
-    try:
-        return {key.signer: key for key in VerifyingKey.from_pem(bundle)}
-    except ValueError:
-        raise click.UsageError(f"{option} does not hold Ed25519 public keys.") from None
 
 
 def of_database(parts: Parts, days: int | None) -> Source:

@@ -11,14 +11,14 @@ import pytest
 
 from tests.cli.audit_commands import INTACT, Trail, offline
 from tests.cli.waiting import wait_until
+from tests.features.proofs.time_stamps import Authority, authority
 from tests.support.commands import invoke
 from tests.support.rotation import new_key, settings
 from tests.support.service import Service
-from tests.support.time_stamps import Authority, authority
 from vault.audit.streams import checkpoint
-from vault.audit.witness import counter_signature
 from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey
+from vault.features.proofs import counter_signature
 
 pytestmark = pytest.mark.process
 

@@ -11,18 +11,19 @@ from typing import Any
 
 from vault.audit.streams import checkpoint, signing_keys
 from vault.audit.streams.summaries import Listed
-from vault.audit.witness.witness import Witness
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import VaultError, WitnessError
+from vault.core.errors import VaultError
 from vault.core.outcomes import Status
 from vault.core.periodic import Periodic
 from vault.core.principal import SERVICE, Principal
 from vault.core.timestamps import moment
 from vault.crypto import Keyring, encoding
-from vault.documents import witness_state
 from vault.documents.audit import Record
 from vault.documents.guard import storage_errors
 from vault.documents.lease import Lease
+from vault.features.proofs import documents
+from vault.features.proofs.errors import WitnessError
+from vault.features.proofs.witness import Witness
 from vault.observability import metrics
 
 logger = logging.getLogger(__name__)
@@ -92,7 +93,7 @@ class Witnesses:
     def __init__(
         self, witnesses: Sequence[Witness], keyring: Keyring, *, minutes: int, retention_days: int
     ) -> None:
-        self._witnesses = witnesses
+        self.all = witnesses
         self._keyring = keyring
         self._interval = timedelta(minutes=minutes)
         self._retention_days = retention_days
@@ -111,7 +112,7 @@ class Witnesses:
 
     def start(self) -> None:
         """Start to look, if there are witnesses."""
-        if self._witnesses and not self._looks.started:
+        if self.all and not self._looks.started:
             # Drawn in the worker, or all workers would be one holder.
             self._holder, self._since = token_hex(8), datetime.now(UTC)
             self._looks.start()
@@ -126,7 +127,7 @@ class Witnesses:
         return [
             f"the witness {one.host} has confirmed no checkpoint of the audit trail "
             + (f"since {moment(self._last[one.name])}" if one.name in self._last else "yet")
-            for one in self._witnesses
+            for one in self.all
             if one.name in self._failing or self._is_late(one)
         ]
 
@@ -146,9 +147,9 @@ class Witnesses:
 
     def _refresh(self) -> None:
         with storage_errors():
-            stored = witness_state.read([one.name for one in self._witnesses])
+            stored = documents.read([one.name for one in self.all])
         keys, now = signing_keys.own(self._keyring), datetime.now(UTC)
-        for one in self._witnesses:
+        for one in self.all:
             state = stored.get(one.name, {})
             time = _time_of(state.get("success"), one.name, keys)
             if time and time < now + _MAX_CLOCK_LEAD:
@@ -160,7 +161,7 @@ class Witnesses:
         now = datetime.now(UTC)
         return [
             one
-            for one in self._witnesses
+            for one in self.all
             if (one.name not in self._last or now - self._last[one.name] >= self._interval)
             and monotonic() >= self._retry_at.get(one.name, 0)
         ]
@@ -195,7 +196,7 @@ class Witnesses:
     def _succeed(self, witness: Witness, shown: Mapping[str, Any]) -> None:
         success = {"witness": witness.name, "ts": moment(datetime.now(UTC))}
         with storage_errors():
-            witness_state.update(
+            documents.update(
                 witness.name, success=checkpoint.signed(success, self._keyring), is_failing=False
             )
         if len(json.dumps(shown)) <= _MAX_LOGGED_BYTES:
@@ -212,7 +213,7 @@ class Witnesses:
         elif witness.name not in self._failing:
             logger.warning("a witness is unavailable: %s", error)
         with storage_errors():
-            witness_state.update(witness.name, is_failing=True)
+            documents.update(witness.name, is_failing=True)
         self._refresh()
 
 

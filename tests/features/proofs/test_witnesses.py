@@ -1,7 +1,7 @@
 """The witnesses are shown checkpoints by one worker, and their failures are warnings."""
 
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -10,16 +10,18 @@ import pytest
 from tests.cli.waiting import wait_until
 from tests.support.metrics import Growth, measured
 from tests.support.rotation import Stored, new_key
-from tests.support.streams import list_closed
+from tests.support.streams import begin, list_closed
 from vault.audit.streams import checkpoint
-from vault.audit.witness import counter_signature, witnesses
-from vault.audit.witness.witness import Witness
-from vault.audit.witness.witnesses import Witnesses
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import StorageUnavailableError, WitnessError
+from vault.core.errors import StorageUnavailableError
 from vault.core.timestamps import moment
 from vault.crypto import Keyring
+from vault.features.proofs import counter_signature, witnesses
+from vault.features.proofs.errors import CheckpointContradictedError, WitnessError
+from vault.features.proofs.witness import Witness
+from vault.features.proofs.witnessed import WitnessedCheckpoints
+from vault.features.proofs.witnesses import Witnesses, recently_closed
 
 URL, HOST = "tsa+https://tsa.example/a", "tsa.example"
 
@@ -176,12 +178,9 @@ def test_a_witness_gets_all_streams_that_were_closed_since_its_last_success(
     if last is not None:
         worker._last[URL] = datetime.now(UTC) + last
     for _ in range(2):
-        other = AuditTrail(world.keyring)
-        other.start()
-        other.record(Attempt(action=Action.FETCH))
-        other.disconnect()
+        begin(world.keyring.primary).disconnect()
     list_closed(world.keyring)
-    worker._show(worker._witnesses)
+    worker._show(worker.all)
     assert len(world.closed) == shown
     assert world.closed == sorted(world.closed, reverse=True)
 
@@ -219,7 +218,7 @@ def test_without_mongodb_the_next_look_tries_again(world: World, monkeypatch: py
     def fail(_: object) -> None:
         raise StorageUnavailableError
 
-    monkeypatch.setattr(witnesses.witness_state, "read", fail)
+    monkeypatch.setattr(witnesses.documents, "read", fail)
     worker = world.worker()
     worker.look()
     assert (world.shown, worker.warnings) == ([], [])
@@ -234,3 +233,28 @@ def test_a_counter_signature_is_about_one_checkpoint(keyring: Keyring) -> None:
     for change in ({"sender": "b"}, {"ts": 7}, {"public_key": "no key"}, {"signature": None}):
         assert not counter_signature.verifies(made | change, "digest")
     assert not counter_signature.verifies({}, "digest")
+
+
+@pytest.mark.promise(3)
+def test_a_witness_is_told_which_streams_are_closed(trail: AuditTrail, keyring: Keyring) -> None:
+    """It accepts a checkpoint without them, and refuses one without any other stream."""
+    begin(keyring.primary).disconnect()
+    trail.connect()
+    trail.start()
+    trail.record(Attempt(action=Action.FETCH))
+    witness = WitnessedCheckpoints(Keyring(new_key()))
+
+    def show(made: dict[str, Any], closed: Sequence[dict[str, Any]]) -> None:
+        attempt = Attempt(action=Action.WITNESS_CHECKPOINT)
+        witness.confirm(made, retention_days=0, closed=closed, attempt=attempt)
+
+    show(checkpoint.make(keyring), recently_closed(keyring))
+    list_closed(keyring)
+    made = checkpoint.make(keyring)
+    with pytest.raises(CheckpointContradictedError):
+        show(made, [])
+    show(made, recently_closed(keyring))
+    assert trail._stream
+    less = {**made, "heads": [head for head in made["heads"] if head["stream"] != trail._stream.id]}
+    with pytest.raises(CheckpointContradictedError):
+        show(less, recently_closed(keyring))

@@ -4,11 +4,13 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
+from vault.api.document.errors import ErrorDoc
 from vault.api.document.fields import Body, BoundedList, Reply, matches, text_field
 from vault.api.operations.blueprint import Blueprint, current_attempt, services
-from vault.audit.witness.witnessed import heads_of
 from vault.core.attempt import Action
 from vault.core.principal import Scope
+from vault.features.proofs.errors import CheckpointContradictedError
+from vault.features.proofs.witnessed import WitnessedCheckpoints, heads_of
 
 _TIME = "2026-11-24T15:30:00.000Z"
 _TIME_PATTERN = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}[.][0-9]{3}Z$"
@@ -118,6 +120,11 @@ blueprint = Blueprint(
     __name__,
     url_prefix="/vault/witness",
     description="Be a witness of another installation's audit trail.",
+    error_docs={
+        "CheckpointContradicted": ErrorDoc(
+            CheckpointContradictedError('Of stream "2-9f", another entry 7 was shown before.')
+        )
+    },
 )
 
 _EXAMPLE = {
@@ -150,9 +157,13 @@ def witness_checkpoint(body: dict[str, Any]) -> dict[str, Any]:
     is not closed and cannot have expired. It does not check the signature of the checkpoint, because it does
     not know the sender's keys.
     """
-    return services().witnessed.confirm(
-        body["checkpoint"],
-        retention_days=body["retention_days"],
-        closed=body["closed"],
-        attempt=current_attempt(),
+    return (
+        services()
+        .of(WitnessedCheckpoints)
+        .confirm(
+            body["checkpoint"],
+            retention_days=body["retention_days"],
+            closed=body["closed"],
+            attempt=current_attempt(),
+        )
     )

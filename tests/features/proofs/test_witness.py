@@ -13,16 +13,17 @@ import pytest
 from cryptography.x509 import load_pem_x509_certificates
 from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 
-import vault.audit.witness
+import vault.features.proofs
+from tests.features.proofs.time_stamps import Authority, authority
 from tests.support.rotation import new_key
-from tests.support.time_stamps import Authority, authority
 from vault.audit.streams import checkpoint
-from vault.audit.witness import counter_signature, time_stamps
-from vault.audit.witness import witness as witness_module
-from vault.audit.witness.witness import Witness
-from vault.core.errors import SettingsError, WitnessError
+from vault.core.errors import SettingsError
 from vault.core.outcomes import Exit
 from vault.crypto import Keyring, encoding
+from vault.features.proofs import counter_signature, time_stamps
+from vault.features.proofs import witness as witness_module
+from vault.features.proofs.errors import WitnessError
+from vault.features.proofs.witness import Witness
 
 pytestmark = pytest.mark.process
 
@@ -164,8 +165,8 @@ def test_a_time_stamp_with_another_certificate_is_refused(tsa: Authority) -> Non
 
 def test_time_stamps_need_their_package(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the optional package, the error says how to install it."""
-    monkeypatch.delattr(vault.audit.witness, "time_stamps")
-    monkeypatch.setitem(sys.modules, "vault.audit.witness.time_stamps", None)
+    monkeypatch.delattr(vault.features.proofs, "time_stamps")
+    monkeypatch.setitem(sys.modules, "vault.features.proofs.time_stamps", None)
     with pytest.raises(SettingsError, match=r"the extra witness of the package"):
         witness_module.time_stamps()
 

@@ -9,13 +9,14 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from vault.audit.streams import checkpoint
-from vault.audit.witness import counter_signature
 from vault.client.http import USER_AGENT, HTTPClient, RequestFailedError
 from vault.client.service import Service
-from vault.core.errors import ServiceRefusedError, ServiceUnavailableError, SettingsError, WitnessError
+from vault.core.errors import ServiceRefusedError, ServiceUnavailableError, SettingsError
 from vault.core.text import printable
 from vault.crypto import encoding
 from vault.documents.audit import Record
+from vault.features.proofs import counter_signature
+from vault.features.proofs.errors import WitnessError
 
 _TIMEOUT_SECONDS = 10
 
@@ -40,7 +41,7 @@ def time_stamps() -> ModuleType:
         SettingsError: The packages that it needs are not installed.
     """
     try:
-        from vault.audit.witness import time_stamps
+        from vault.features.proofs import time_stamps
     except ImportError:
         raise SettingsError(
             "time stamps need the package rfc3161-client", hint="install the extra witness of the package"

@@ -17,14 +17,15 @@ from vault.audit.streams import checkpoint, signing_keys
 from vault.audit.streams.retirement import Head, Heads
 from vault.audit.streams.stream import NAME
 from vault.audit.verifier import retention_start
-from vault.audit.witness import counter_signature
 from vault.core.attempt import Attempt
-from vault.core.errors import CheckpointContradictedError, OverloadedError
+from vault.core.errors import OverloadedError
 from vault.core.outcomes import Status
 from vault.crypto import Keyring
 from vault.documents.audit import AuditKey
 from vault.documents.base import is_text
 from vault.documents.guard import storage_errors
+from vault.features.proofs import counter_signature
+from vault.features.proofs.errors import CheckpointContradictedError
 
 #: The maximum number of attempts, while the same sender shows other checkpoints.
 _MAX_ATTEMPTS = 3

@@ -1,19 +1,26 @@
-"""The command `audit witness`: show a checkpoint to the witnesses, and keep their answers."""
+"""The command `audit witness`: show a checkpoint to the witnesses, and keep their answers.
+
+And the section of `audit report` about them.
+"""
 
 import json
 import os
 from contextlib import nullcontext
+from datetime import datetime
 from typing import IO
 
 import click
 
 from vault.audit.streams import checkpoint, signing_keys
-from vault.audit.witness.witnesses import confirmed, recently_closed
 from vault.cli.operator.context import connected
 from vault.cli.shell.output import Output, output_options
-from vault.core.errors import SettingsError, WitnessError
+from vault.core.errors import SettingsError
 from vault.core.principal import OPERATOR
+from vault.features.proofs.activity import WitnessActivity, witness_activity
+from vault.features.proofs.errors import WitnessError
+from vault.features.proofs.witnesses import Witnesses, confirmed, recently_closed
 from vault.keys import guard
+from vault.parts import Parts
 
 
 @click.command()
@@ -28,7 +35,8 @@ def witness(output: Output, path: str | None) -> None:
     """
     problems: list[WitnessError] = []
     with connected(output, reading=True, recorded=True) as parts:
-        if not parts.witnesses:
+        witnesses = parts.of(Witnesses).all
+        if not witnesses:
             raise SettingsError("AUDIT_WITNESSES is unset", hint="see docs/settings.md")
         # With another key, no head would verify.
         guard.require_signer(parts.keyring, signing_keys.trusted)
@@ -36,7 +44,7 @@ def witness(output: Output, path: str | None) -> None:
         with _opened(path) if path else nullcontext() as file:
             made = checkpoint.make(parts.keyring)
             closed = recently_closed(parts.keyring)
-            for one in parts.witnesses:
+            for one in witnesses:
                 try:
                     shown = confirmed(one, made, retention_days=days, closed=closed, principal=OPERATOR)
                 except WitnessError as error:
@@ -51,3 +59,12 @@ def witness(output: Output, path: str | None) -> None:
 def _opened(path: str) -> IO[str]:
     descriptor = os.open(path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, mode=0o600)
     return os.fdopen(descriptor, "a", encoding="utf-8")
+
+
+def report_section(parts: Parts, since: datetime, until: datetime) -> WitnessActivity:
+    """Return the work of witnesses for the report.
+
+    Raises:
+        StorageUnavailableError: MongoDB is unavailable.
+    """
+    return witness_activity(since, until, [one.host for one in parts.of(Witnesses).all])

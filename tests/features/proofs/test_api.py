@@ -12,10 +12,10 @@ from flask.testing import FlaskClient
 from tests.support.access import make_token, post
 from tests.support.rotation import Stored, new_key
 from vault.audit.streams import checkpoint, signing_keys
-from vault.audit.witness import counter_signature, witnessed
 from vault.core.timestamps import moment
 from vault.crypto import Keyring, MasterKey
 from vault.documents.audit import AuditKey
+from vault.features.proofs import counter_signature, witnessed
 
 PATH = "/vault/witness/checkpoint"
 SENDER = Keyring(new_key())

@@ -7,6 +7,8 @@ from datetime import datetime
 from vault.audit.streams.collection import collection
 from vault.core.attempt import Action
 from vault.core.outcomes import Status
+from vault.core.text import quantity
+from vault.core.timestamps import moment
 from vault.documents.guard import storage_errors
 
 
@@ -18,6 +20,14 @@ class WitnessActivity:
     confirmed: int
     #: The time of the last answer in the period, by host and port; None without one.
     last: dict[str, datetime | None]
+
+    @property
+    def line(self) -> str:
+        """The work in one line, for people; empty without any."""
+        if not self.last:
+            return ""
+        last = (f"{name} last {moment(time) if time else 'NEVER'}" for name, time in self.last.items())
+        return f"{quantity(self.confirmed, 'confirmed checkpoint')}, {', '.join(last)}"
 
 
 def witness_activity(since: datetime, until: datetime, hosts: Sequence[str]) -> WitnessActivity:

@@ -1,0 +1,1 @@
+"""Tests of proofs: witnesses of the trail, and what their answers prove."""

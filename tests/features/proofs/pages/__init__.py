@@ -1,0 +1,1 @@
+"""Tests of what proofs add to the console."""
