@@ -8,11 +8,11 @@ from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
-from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import running_app, start
 from tests.docs.documents import DOCUMENTS, ROOT, table
+from tests.support.instruments import described
 from tests.system.test_tls import make
 from vault.api.http.refusals import REFUSALS
 from vault.core import errors
@@ -122,10 +122,8 @@ def test_the_metrics_are_explained(
         for sample in family.samples
     }
     counted = {
-        f"{family.name}_total" if family.type == "counter" else family.name: instrument._labelnames
-        for instrument in vars(metrics).values()
-        if isinstance(instrument, MetricWrapperBase)
-        for family in instrument.describe()
+        f"{family.name}_total" if family.type == "counter" else family.name: labels
+        for family, labels in described()
     }
     documented = {
         f"secret_manager_{metric.strip('`')}": tuple(re.findall(r"`(\w+)`", labels))

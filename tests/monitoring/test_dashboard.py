@@ -6,10 +6,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from prometheus_client.metrics import MetricWrapperBase
 from prometheus_client.parser import text_string_to_metric_families
 
 from tests.conftest import running_app, start
+from tests.support.instruments import described
 from tests.system.test_tls import make
 from vault.observability import metrics
 
@@ -38,9 +38,7 @@ def test_the_metrics_of_dashboard_and_alerts_exist(
     on_page = {sample.name for family in text_string_to_metric_families(page) for sample in family.samples}
     counted = {
         f"{family.name}{suffix}"
-        for instrument in vars(metrics).values()
-        if isinstance(instrument, MetricWrapperBase)
-        for family in instrument.describe()
+        for family, _ in described()
         for suffix in {"counter": ("_total",), "histogram": ("_bucket", "_count", "_sum")}.get(
             family.type, ("",)
         )

@@ -58,15 +58,17 @@ def leave_place(number: int) -> None:
         mark_process_dead(f"w{number}", FOLDER)  # type: ignore[no-untyped-call]
 
 
-def _counter(name: str, text: str, labels: Sequence[str]) -> Counter:
+def counter(name: str, text: str, labels: Sequence[str]) -> Counter:
+    """Return a new counter."""
     if not FOLDER:
         return cast(Counter, _NoInstrument())
     return Counter(name, text, labels, namespace=_NAMESPACE, registry=None)
 
 
-def _gauge(
+def gauge(
     name: str, text: str, labels: Sequence[str], mode: Literal["livesum", "livemax"] = "livesum"
 ) -> Gauge:
+    """Return a new gauge; *mode* says what it is of all workers."""
     if not FOLDER:
         return cast(Gauge, _NoInstrument())
     return Gauge(name, text, labels, namespace=_NAMESPACE, registry=None, multiprocess_mode=mode)
@@ -78,62 +80,55 @@ def _histogram(name: str, text: str, labels: Sequence[str], buckets: Sequence[fl
     return Histogram(name, text, labels, namespace=_NAMESPACE, registry=None, buckets=buckets)
 
 
-REQUESTS = _counter("requests", "Answered requests.", ["operation", "status"])
+REQUESTS = counter("requests", "Answered requests.", ["operation", "status"])
 DURATION = _histogram("request_duration_seconds", "Time to a reply, in seconds.", ["operation"], _SECONDS)
-BATCH_ITEMS = _counter(
+BATCH_ITEMS = counter(
     "batch_items", "Items of batches, by the status that each would have alone.", ["operation", "status"]
 )
-REFUSALS = _counter("refusals", "Refused requests, and items of batches, by reason.", ["reason"])
-RATE_LIMIT_HITS = _counter("rate_limit_hits", "Requests refused by a rate limit.", ["limit"])
-CONNECTIONS_DROPPED = _counter(
+REFUSALS = counter("refusals", "Refused requests, and items of batches, by reason.", ["reason"])
+RATE_LIMIT_HITS = counter("rate_limit_hits", "Requests refused by a rate limit.", ["limit"])
+CONNECTIONS_DROPPED = counter(
     "connections_dropped", "Client connections refused, or closed to make room.", ["reason"]
 )
 MONGODB = _histogram(
     "mongodb_duration_seconds", "Time of a wait for MongoDB, in seconds.", ["command", "outcome"], _SECONDS
 )
 BATCH_SIZE = _histogram("batch_size", "Number of items in a round trip.", ["queue"], _ITEMS)
-BATCH_WAITING = _gauge("batch_waiting", "Number of items waiting for a round trip.", ["queue"])
+BATCH_WAITING = gauge("batch_waiting", "Number of items waiting for a round trip.", ["queue"])
 
-_ENTRIES = _counter("audit_entries", "Audit entries, by outcome.", ["outcome"])
+_ENTRIES = counter("audit_entries", "Audit entries, by outcome.", ["outcome"])
 ENTRIES_WRITTEN = _ENTRIES.labels("written")
 #: The write failed, or its outcome is unknown.
 ENTRIES_FAILED = _ENTRIES.labels("failed")
 
-_SINK_ENTRIES = _counter(
+_SINK_ENTRIES = counter(
     "audit_sink_entries", "Audit entries for AUDIT_SINK, by outcome of the write.", ["outcome"]
 )
 SINK_WRITTEN = _SINK_ENTRIES.labels("written")
 SINK_FAILED = _SINK_ENTRIES.labels("failed")
 
-CANARY_READS = _counter("canary_reads", "Reads of canaries, which no program makes.", [])
+CANARY_READS = counter("canary_reads", "Reads of canaries, which no program makes.", [])
 
-CUSTODY_SLOT_UP = _gauge(
+CUSTODY_SLOT_UP = gauge(
     "custody_slot_up", "1 if the slot opens every key of the keyring file, else 0.", ["slot"]
 )
 
-WITNESS_SUCCESS = _gauge(
+WITNESS_SUCCESS = gauge(
     "audit_witness_last_success_timestamp_seconds",
     "Time at which the witness last confirmed a checkpoint, in seconds since 1970.",
     ["witness"],
     "livemax",
 )
-WITNESS_FAILURES = _counter(
+WITNESS_FAILURES = counter(
     "audit_witness_failures", "Checkpoints that the witness did not confirm.", ["witness"]
 )
 
-WEBHOOKS = _gauge("webhooks", "Number of webhooks, by state.", ["state"])
+WEBHOOKS = gauge("webhooks", "Number of webhooks, by state.", ["state"])
 
-_WEBHOOK_REQUESTS = _counter("webhook_requests", "Requests to webhooks, by outcome.", ["outcome"])
+_WEBHOOK_REQUESTS = counter("webhook_requests", "Requests to webhooks, by outcome.", ["outcome"])
 WEBHOOK_DELIVERED = _WEBHOOK_REQUESTS.labels("delivered")
 WEBHOOK_FAILED = _WEBHOOK_REQUESTS.labels("failed")
 
-_ROTATIONS = _counter("rotations", "Rotations of passwords at their sources, by outcome.", ["outcome"])
-ROTATION_DONE = _ROTATIONS.labels("done")
-#: It is retried.
-ROTATION_FAILED = _ROTATIONS.labels("failed")
-#: Someone has changed the password at its source.
-ROTATION_DRIFT = _ROTATIONS.labels("drift")
-
-_DECRYPTION_FAILURES = _counter("decryption_failures", "Stored values that failed to decrypt.", ["reason"])
+_DECRYPTION_FAILURES = counter("decryption_failures", "Stored values that failed to decrypt.", ["reason"])
 DOES_NOT_VERIFY = _DECRYPTION_FAILURES.labels("does_not_verify")
 UNKNOWN_KEY = _DECRYPTION_FAILURES.labels("unknown_key")

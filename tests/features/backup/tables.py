@@ -1,4 +1,4 @@
-"""What general tests know of backups."""
+"""The rows of backups in the tables of general tests."""
 
 from tests.support.command_entries import of_mongodb
 

@@ -23,12 +23,12 @@ from vault.core.errors import (
 from vault.core.periodic import Periodic
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import best_effort_cleanup, storage_errors
+from vault.features.rotation import metrics
 from vault.features.rotation.documents import Rotation
 from vault.features.rotation.errors import RotationBusyError, RotationFailedError, RotationNotFoundError
 from vault.features.rotation.run import DriftError, Run, Tools, record, save
 from vault.features.rotation.sources.errors import LostError, SourceError, SourceUnavailableError
 from vault.features.rotation.step import Step
-from vault.observability import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -201,7 +201,7 @@ class Runner:
         except Exception as error:  # noqa: BLE001 - also a defect is put on record, and backs off
             self._failed(held, _reason(error))
         if held.plan.step != before and held.plan.step == Step.PUBLISHED:
-            metrics.ROTATION_DONE.inc()
+            metrics.DONE.inc()
 
     def _check(self, held: _Held) -> None:
         plan = held.plan
@@ -223,14 +223,14 @@ class Runner:
         plan = held.plan
         if not plan.has_drifted:
             record(plan, Action.ROTATION_DRIFT, step=held.run.work, **held.run.asked)
-            metrics.ROTATION_DRIFT.inc()
+            metrics.DRIFT.inc()
             logger.warning("rotation drift: %s", _DRIFT)
         plan.has_drifted = True
 
     def _failed(self, held: _Held, reason: str) -> None:
         plan, step = held.plan, held.run.work
         record(plan, Action.ROTATION_FAILED, step=step, reason=reason, **held.run.asked)
-        metrics.ROTATION_FAILED.inc()
+        metrics.FAILED.inc()
         logger.warning("rotation failed at the step %s: %s", step, reason)
         failures = int(plan.failures or 0)
         pause = min(_FIRST_PAUSE_SECONDS << min(failures, 10), _MAX_PAUSE_SECONDS)
