@@ -32,7 +32,6 @@ ENTRIES = {
     "audit public-key": of_mongodb(),
     "audit query": of_mongodb(),
     "audit reconcile": of_mongodb("--provider-log", "log", own_codes="1 the log and the trail differ"),
-    "audit report": of_mongodb(),
     "audit tail": of_mongodb("--no-follow"),
     "audit verify": of_mongodb(own_codes="1 the trail was changed, 3 a finding needs a look"),
     "auth disable": of_mongodb("--yes"),
@@ -42,7 +41,6 @@ ENTRIES = {
     "compose up": Entry(Needs.SERVICE, ("--env", "A=a", "db")),
     "credentials": Entry(Needs.SERVING),
     "dev": Entry(Needs.SERVING),
-    "exposure": of_mongodb("app/db", own_test=True),
     "issuers create": of_mongodb(*_ISSUER),
     "issuers delete": of_mongodb("ci"),
     "issuers list": of_mongodb(),
@@ -67,7 +65,6 @@ ENTRIES = {
     "keys status": of_mongodb(own_codes="1 a key is missing"),
     "login": Entry(Needs.SERVICE, ("--token-file", "token")),
     "logout": Entry(Needs.NOTHING),
-    "offboard": of_mongodb("--principal", "alice"),
     "ready": Entry(Needs.PROBED, own_codes="1 the service is not ready"),
     "replicaset grant": of_mongodb("--admin-uri-file", "admin-uri", own_test=True),
     "replicaset initiate": of_mongodb(

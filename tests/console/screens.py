@@ -26,7 +26,6 @@ SCREENS = (
     "?q=nothing-has-this",
     f"secret?name={quote(NAME, safe='')}",
     "secret?name=none",
-    f"known?name={quote(NAME, safe='')}",
     "?show=expiring",
     "?show=unused",
     "activity",

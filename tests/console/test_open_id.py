@@ -124,14 +124,14 @@ def test_of_several_roles_the_person_chooses_one(person: Person, provider: Provi
     choice = person.get()
     assert choice.status_code == 401
     assert all(f'value="{name}"' in choice.text for name in ("admins", "readers"))
-    assert person.get("known", name="a").status_code == 401
+    assert person.get("audit", name="a").status_code == 401
     form_token = choice.text.partition('name="form_token" value="')[2][:64]
     assert person.post("role", role="readers").status_code == 400
     assert person.post("role", role="readers", form_token=form_token).status_code == 303
     assert person.cookie() not in ("", old)
     assert stored.sessions.count_documents({}) == 1
     assert person.get().status_code == 200
-    assert person.get("known", name="a").status_code == 403
+    assert person.get("audit", name="a").status_code == 403
     key = services(person.app).tokens._keys.find()
     assert key
     pasted = Person(person.app, Session.objects.get().held(person.cookie(), key).credential)

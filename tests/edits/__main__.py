@@ -10,7 +10,7 @@ from typing import Any
 
 from pymongo import MongoClient
 
-from tests.edits.run import UnnoticedError, alter_certificate, alter_receipt, run
+from tests.edits.run import ALTERATIONS, UnnoticedError, run
 from tests.edits.victim import EVIDENCE, victim
 from vault.cli.dev.mongod import Mongod
 
@@ -30,8 +30,8 @@ def main() -> int:
             for seed in range(options.seed, options.seed + options.count):
                 try:
                     outcomes["tampering" if run(found, seed, options.evidence) else "without effect"] += 1
-                    outcomes["certificates refused"] += alter_certificate(found, seed)
-                    outcomes["receipts refused"] += alter_receipt(found, seed)
+                    for name, alter in ALTERATIONS.items():
+                        outcomes[f"{name}s refused"] += alter(found, seed)
                 except UnnoticedError as unnoticed:
                     outcomes["unnoticed"] += 1
                     _tell(str(unnoticed))

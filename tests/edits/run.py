@@ -2,6 +2,8 @@
 
 import json
 from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Callable
+from functools import partial
 from random import Random
 from typing import Any
 
@@ -9,8 +11,8 @@ from pymongo.errors import PyMongoError
 
 from tests.edits.compactions import ALL as EDITS
 from tests.edits.edits import FORGER, Attack
-from tests.edits.victim import EVIDENCE, Victim
-from vault.audit.exposures import certificate
+from tests.edits.victim import EVIDENCE, STATEMENTS, Victim
+from tests.support.statements import Statement
 from vault.audit.receipts import Receipts
 from vault.audit.streams import signing_keys
 from vault.core.errors import InvalidCheckpointError
@@ -44,13 +46,13 @@ def run(victim: Victim, seed: int, evidence: str = "") -> bool:
         return False
 
 
-def alter_certificate(victim: Victim, seed: int) -> bool:
-    """Alter the certificate by the edit of this *seed*; return whether it is refused.
+def alter_statement(statement: Statement, victim: Victim, seed: int) -> bool:
+    """Alter the *statement* by the edit of this *seed*; return whether it is refused.
 
     Raises:
         UnnoticedError: It is not, and says something else.
     """
-    random, text = Random(seed), victim.certificate  # noqa: S311 - must be repeatable
+    random, text = Random(seed), victim.statements[statement.name]  # noqa: S311 - must be repeatable
     genuine = json.loads(text)
     at = random.randrange(len(text))
     if random.random() < 0.5:
@@ -62,14 +64,14 @@ def alter_certificate(victim: Victim, seed: int) -> bool:
         if random.random() < 0.5:
             made["public_key"] = FORGER.public.pem()
             made.pop("signature", None)
-            made["signature"] = FORGER.sign(certificate.PURPOSE + encoding.canonical(made))
+            made["signature"] = FORGER.sign(statement.purpose + encoding.canonical(made))
         text = json.dumps(made)
     try:
-        certificate.read(text, signing_keys.trusted(victim.keyring))
+        statement.read(text, signing_keys.trusted(victim.keyring))
     except InvalidCheckpointError:
         return True
     if json.loads(text) != genuine:
-        raise UnnoticedError(f"seed {seed}: the certificate")
+        raise UnnoticedError(f"seed {seed}: the {statement.name}")
     return False
 
 
@@ -106,6 +108,13 @@ def alter_receipt(victim: Victim, seed: int) -> bool:
     if not is_found and text not in victim.receipts:
         raise UnnoticedError(f"seed {seed}: the receipt")
     return is_found
+
+
+#: Each returns whether an alteration of what it is about is refused, by name.
+ALTERATIONS: dict[str, Callable[[Victim, int], bool]] = {
+    "receipt": alter_receipt,
+    **{one.name: partial(alter_statement, one) for one in STATEMENTS},
+}
 
 
 def _encoded(raw: bytes) -> str:

@@ -3,18 +3,18 @@
 import json
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import pytest
 
+from tests.support.features import tables
 from tests.support.rotation import Stored, connected, new_key
+from tests.support.statements import Statement
 from tests.support.streams import close_all, list_closed
 from vault.audit import reader, receipts
 from vault.audit.claims import Claims
 from vault.audit.evidence import Evidence
-from vault.audit.exposures import certificate, exposure
-from vault.audit.exposures.knowledge import Question
 from vault.audit.findings import Finding, Kind
 from vault.audit.follow import TrailFollower
 from vault.audit.reader import Filter
@@ -25,7 +25,6 @@ from vault.audit.verifier import Verifier, verify_records
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.core.attempt import Action, Attempt
 from vault.core.outcomes import Status
-from vault.core.principal import OPERATOR
 from vault.crypto import Keyring, MasterKey
 from vault.crypto.audit_chain import SigningKey
 from vault.documents import AuditEntry
@@ -35,7 +34,8 @@ from vault.documents.audit import record_of
 COLLECTIONS = ("audit_logs", "audit_keys")
 
 #: What can prove that the end of a stream was removed.
-EVIDENCE = ("checkpoint", "receipts", "certificate")
+STATEMENTS: tuple[Statement, ...] = tuple(tables("STATEMENT"))
+EVIDENCE = ("checkpoint", "receipts", *(one.name for one in STATEMENTS))
 
 #: The name of the secret of all entries.
 _NAME = "billing/db"
@@ -62,8 +62,8 @@ class Victim:
     checkpoint: str
     #: Receipts of the newest signed entry of each stream.
     receipts: list[str]
-    #: The certificate of who knows what.
-    certificate: str
+    #: The signed statements of features, by name.
+    statements: Mapping[str, str]
     #: The unsigned entries of failed commits: verification notes them, and vouches for none.
     leftovers: frozenset[str]
     shown: Shown
@@ -90,7 +90,8 @@ class Victim:
             forged = [one for line, text in enumerate(self.receipts, 1) for one in held.add(text, line)]
             claims = [held]
         else:
-            found = certificate.read(self.certificate, keys)
+            [statement] = [one for one in STATEMENTS if one.name == evidence]
+            found = statement.read(self.statements[evidence], keys)
             forged, claims = [*known.add_heads(found.heads)], [found]
         verifier = Verifier.of_database(
             self.keyring,
@@ -106,15 +107,16 @@ class Victim:
         count = self.stored.audit_logs.count_documents({}) + 1
         attempt = Attempt(action=Action.AUDIT_QUERY)
         page = reader.page(Filter(), cursor=None, limit=count, attempt=attempt).entries
-        question = Question(principal="anonymous", stale=True)
-        exposures = exposure.read(question, OPERATOR, cursor=None, limit=1_000).exposures
         shown = {
             "export": reader.export(Filter()),
             "export by name": reader.export(Filter(secret_name=_NAME)),
             "query": page,
             "tail": TrailFollower(count).poll(),
             # Leftovers are about this secret only.
-            "exposure": [asdict(one) for one in exposures if one.secret_id != f"secret-{_FAILED}"],
+            **{
+                one.name: [row for row in one.rows("anonymous") if row["secret_id"] != f"secret-{_FAILED}"]
+                for one in STATEMENTS
+            },
         }
         texts_of = {name: [_text(record) for record in records] for name, records in shown.items()}
         return {
@@ -144,10 +146,8 @@ def victim(uri: str, stored: Stored) -> Iterator[Victim]:
         assert made["retired"]
         kept = json.dumps(made)
         held = list(_receipts(earlier[-1]["audit_logs"], (SigningKey(old), SigningKey(new))))
-        question = Question(address="192.0.2.1", stale=True)
-        made = certificate.make(question, keyring, retention_days=0, progress=lambda _: None)
-        certified = json.dumps(made)
-        found = Victim(stored, keyring, earlier[-1], earlier[:-1], kept, held, certified, frozenset(), {})
+        stated = {one.name: json.dumps(one.make("192.0.2.1", keyring)) for one in STATEMENTS}
+        found = Victim(stored, keyring, earlier[-1], earlier[:-1], kept, held, stated, frozenset(), {})
         found.leftovers = frozenset(_leftovers(found.documents["audit_logs"]))
         found.shown = found.reads()
         for before in map(found.verify, EVIDENCE):

@@ -1,6 +1,7 @@
 """Search for marked secrets in all outputs of the service, including partial and encoded ones."""
 
 import json
+import secrets
 from base64 import b64encode, urlsafe_b64encode
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -9,6 +10,9 @@ from typing import Any
 from urllib.parse import quote, quote_plus
 
 import pytest
+
+#: The name of the secret, which is marked.
+NAME = f"billing/{secrets.token_hex(12)}"
 
 #: Characters of a mark that are a leak: in a form about as long as the mark, and in a longer one, in which
 #: the same number of characters reveals less.

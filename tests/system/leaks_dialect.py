@@ -5,8 +5,8 @@ import secrets
 from typing import Any
 
 from tests.support.issuer import UNPUBLISHED_KEY
-from tests.support.leaks import Output
-from tests.system.leaks_world import LABEL, NAME, OTHER_VALUE, PASSWORD, VALUE, Send, World, b64
+from tests.support.leaks import NAME, Output
+from tests.system.leaks_world import LABEL, OTHER_VALUE, PASSWORD, VALUE, Send, World, b64
 
 
 class Dialect:

@@ -13,7 +13,7 @@ from urllib.parse import quote
 from tests.api.site.test_docs_page import content_of_body, of_rest, operations
 from tests.support.features import tables
 from tests.support.issuer import AUDIENCE, ISSUER, UNPUBLISHED_KEY, public_pem, sign
-from tests.support.leaks import Marks, Output
+from tests.support.leaks import NAME, Marks, Output
 from tests.support.lifecycle import UNKNOWN_ID
 from vault.events.webhooks import MAX_WEBHOOKS
 
@@ -23,7 +23,6 @@ OTHER_VALUE = secrets.token_bytes(24)
 KEYS = (secrets.token_bytes(32), secrets.token_bytes(32))
 PASSWORD = secrets.token_urlsafe(18)
 IDEMPOTENCY_KEY = secrets.token_urlsafe(18)
-NAME = f"billing/{secrets.token_hex(12)}"
 LABEL = secrets.token_hex(12)
 BODY_LIMIT = 64 * 1_024
 #: Documented answers with fixed texts, given without reading a body: tests/server/test_worker.py.
@@ -82,7 +81,6 @@ RETURNED = {
     REQUEST: {"new token"},
     "/vault/request/describe": {"name"},
     "/vault/audit/query": {"id", "name"},
-    "/vault/audit/exposure": {"id", "name"},
     "/vault/token/create": {"new token"},
     # Their paths.
     "/vault/token/list": {"name"},
@@ -95,6 +93,7 @@ RETURNED = {
         for one in ("create", "list", "show", "run", "pause", "delete", "release")
     },
     "/vault/rotation/waiting": {"id", "name"},
+    **{path: kinds for some in tables("RETURNED") for path, kinds in some.items()},
 }
 REVOKE_SELF = "/vault/token/revoke-self"
 WEBHOOK_CREATE = "/vault/webhook/create"
@@ -102,7 +101,6 @@ WEBHOOK_CREATE = "/vault/webhook/create"
 QUERIES: dict[str, dict[str, Any]] = {
     "/vault/secret/list": {"name_prefix": NAME, "labels": {"mark": LABEL}},
     "/vault/audit/query": {},
-    "/vault/audit/exposure": {"principal": "admin"},
     "/vault/token/list": {},
     "/vault/token/self": {},
     "/vault/token/renew": {},
@@ -144,12 +142,6 @@ REST: dict[str, list[dict[str, Any]]] = {
         {"since": "2026-01-01T00:00:00Z", "action": "fetch", "principal": "admin", "limit": 1},
         {"until": "2126-01-01T00:00:00Z", "order": "newest_first"},
         {"name": NAME, "namespace": "default", "status": "success"},
-    ],
-    "/vault/audit/exposure": [
-        {"secret": {"name": NAME}, "stale": True, "limit": 1},
-        {"secret": {"secret_id": "550e8400-e29b-41d4-a716-446655440000"}},
-        {"token": "admin", "address": "127.0.0.1", "since": "2026-01-01T00:00:00Z"},
-        {"service": "shop", "node": "node"},
     ],
     "/vault/token/create": [
         {"scopes": ["secret:fetch"], "namespace": "default", "networks": ["127.0.0.1"], "paths": [NAME]},

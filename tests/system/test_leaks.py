@@ -27,7 +27,7 @@ from werkzeug.exceptions import RequestTimeout
 
 from tests.conftest import running_app
 from tests.support.access import make_token, revoke, services
-from tests.support.leaks import LeakError, Marks, Output, forms, shown
+from tests.support.leaks import NAME, LeakError, Marks, Output, forms, shown
 from tests.support.lifecycle import UNKNOWN_ID
 from tests.support.metrics import exposition
 from tests.support.reports import shortened
@@ -41,7 +41,6 @@ from tests.system.leaks_world import (
     IDEMPOTENCY_KEY,
     KEYS,
     MASTER_KEYS,
-    NAME,
     OTHER_VALUE,
     PASSWORD,
     SETTINGS,

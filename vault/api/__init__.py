@@ -13,7 +13,6 @@ from vault.api.http.client_ip import TRUSTED_PROXIES
 from vault.api.http.memory import Memory
 from vault.api.native import (
     audit,
-    exposure,
     issuers,
     roles,
     secrets,
@@ -48,7 +47,7 @@ _BODY_ALLOWANCE = 131_072
 _BLUEPRINTS = tuple(
     module.blueprint
     for module in (
-        *(secrets, audit, exposure, tokens, roles, issuers, webhooks, health),
+        *(secrets, audit, tokens, roles, issuers, webhooks, health),
         *(kv, kv_metadata, system, auth, dialect_tokens, wrapping),
     )
 )

@@ -64,6 +64,8 @@ class Panel:
     template: str
     #: The path of a function of the page's values that returns more of them, if it needs any.
     values: str = ""
+    #: True if it is one of the links to other pages, where the page has those.
+    is_link: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -270,7 +270,8 @@ def _rendered(template: str, **values: Any) -> str:
     panels = panels_of(template)
     for more in resolved(panel.values for panel in panels if panel.values):
         values |= more(values)
-    values["panels"] = [panel.template for panel in panels]
+    values["panels"] = [panel.template for panel in panels if not panel.is_link]
+    values["panel_links"] = [panel.template for panel in panels if panel.is_link]
     return render_template(f"console/{template}.html", Scope=Scope, **values)
 
 

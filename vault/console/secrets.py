@@ -1,4 +1,4 @@
-"""The pages of secrets: folders and searches, one secret, and those who know it; and reveals of values."""
+"""The pages of secrets: folders and searches, and one secret; and reveals of values."""
 
 from collections.abc import Mapping
 from datetime import timedelta
@@ -9,8 +9,6 @@ from werkzeug.exceptions import BadRequest
 from vault.api.document.fields import id_field, number_field
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import MemoryIfLarge, reply_memory
-from vault.audit.exposures import exposure
-from vault.audit.exposures.knowledge import Question
 from vault.console.operations import ReasonedBody, answer, arguments, operation, page, reasoned_body
 from vault.console.references import folder_of, reference_of
 from vault.console.values import shown
@@ -90,24 +88,6 @@ def show() -> Response:
         now=clock.now(),
         recovery_days=recovery.days,
     )
-
-
-@blueprint.route("/known", methods=["GET", "POST"])
-@operation(Action.AUDIT_EXPOSURE, Scope.AUDIT_READ)
-def known() -> Response:
-    """Return a page of those who know versions of a secret."""
-    asked, attempt = arguments(), current_attempt()
-    reference = reference_of(asked)
-    question = Question(
-        secret_id=reference.secret_id,
-        secret_name=reference.name,
-        namespace=attempt.principal.namespace,
-        stale=True,
-    )
-    with reply_memory(MAX_PAGE_BYTES):
-        found = exposure.page(question, cursor=asked.get("cursor"), limit=_PAGE_SIZE, attempt=attempt)
-        current_id = exposure.current_id_of(reference.name, question.namespace) if reference.name else ""
-        return page("known", reference=reference, found=found, current_id=current_id)
 
 
 class _Version(ReasonedBody):

@@ -12,9 +12,7 @@ from werkzeug.exceptions import BadRequest
 from vault.api.document.fields import id_field
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import reply_memory
-from vault.audit import assurance, reader
-from vault.audit.exposures import summary
-from vault.audit.exposures.exposure import current_id_of
+from vault.audit import assurance, reader, summary
 from vault.audit.reader import Filter, Order
 from vault.console.entries import ENTRY_BYTES, Row
 from vault.console.operations import FormBody, answer, arguments, body, operation, page
@@ -26,6 +24,7 @@ from vault.core.paths import name_flaw
 from vault.core.principal import Principal, Scope
 from vault.core.text import is_one_line
 from vault.core.turns import Turns
+from vault.secrets.queries import current_id_of
 
 blueprint = Blueprint("trail", __name__)
 

@@ -194,6 +194,12 @@ class Secret(_Encryptable, BaseDocument):
         return [secret.document() for secret in secrets]
 
     @classmethod
+    def ids_of(cls, namespace: str | None, name: str | None) -> list[str]:
+        """Return the IDs of the secrets that have *name* in *namespace*: one, or more if anyone adds some."""
+        found = [one["_id"] for one in cls.raw().find({"namespace": namespace, "name": name}, {"_id": True})]
+        return sorted(one for one in found if isinstance(one, str))
+
+    @classmethod
     def find(cls, query: Mapping[str, Any], *, without: Sequence[str] = ()) -> StoredSecret | None:
         """Return the secret that *query* finds, less the fields in *without*.
 

@@ -7,6 +7,7 @@ from vault.common.feature import Feature
 _NAMES = """
 rotation
 proofs
+exposure
 links
 imports
 backup

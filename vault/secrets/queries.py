@@ -203,6 +203,12 @@ class SecretQueries:
         return found
 
 
+def current_id_of(name: str, namespace: str) -> str:
+    """Return the ID of the secret that has *name* in *namespace* now; empty without one."""
+    with storage_errors():
+        return next(iter(Secret.ids_of(namespace, name)), "")
+
+
 def _keys(principal: Principal, folder: str, after: str) -> Iterator[str]:
     """Yield the keys below *folder* that come after another, in order."""
     now = clock.now()

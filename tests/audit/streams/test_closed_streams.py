@@ -1,8 +1,6 @@
 """Streams that end, and summaries that list them."""
 
-import json
 from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -12,17 +10,13 @@ from tests.support.rotation import Stored, connected, new_key
 from tests.support.streams import begin, close_all, kill, list_closed, texts, verified, write
 from tests.support.written_trail import Record, as_stored, rehash, stream_of
 from vault.audit import reader
-from vault.audit.exposures import certificate
-from vault.audit.exposures.knowledge import Question
 from vault.audit.reader import Filter
-from vault.audit.streams import checkpoint, ends, signing_keys, summaries
+from vault.audit.streams import checkpoint, ends, summaries
 from vault.audit.streams.retirement import Head
 from vault.audit.streams.stream import NAME, Stream
 from vault.audit.verifier import Verifier, verify_records
 from vault.audit.writer import disable_trail
-from vault.core.attempt import Action, Attempt
 from vault.core.errors import StorageUnavailableError
-from vault.core.outcomes import Status
 from vault.core.timestamps import moment
 from vault.crypto import Keyring, MasterKey
 from vault.crypto.audit_chain import SigningKey
@@ -237,40 +231,6 @@ def test_a_dropped_key_signs_nothing_new_in_place_of_expired_entries(stored: Sto
     for given in (None, made):
         found = verified(SECOND, made=given, kept_since=lambda: kept_since)
         assert texts(found) == [BY_DROPPED]
-
-
-@pytest.mark.promise(3)
-def test_a_certificate_covers_closed_streams(stored: Stored, monkeypatch: pytest.MonkeyPatch) -> None:
-    """With the heads of open streams only, it verifies, and finds an exposure that is missing or forged."""
-    monkeypatch.setattr(certificate, "SETTLED_SECONDS", 0)
-    keyring = Keyring(FIRST)
-    read = Attempt(action=Action.FETCH, ip="192.0.2.1", secret_id="one", details={"version": 1})
-    wrapped = replace(read, secret_id="two", details={"wrapped": True, "accessor": "w"})
-    trail = begin(FIRST)
-    trail._on_finish([(read, Status.SUCCESS), (wrapped, Status.SUCCESS)])
-    closed = kill(trail)
-    compact(keyring)
-    made = certificate.make(
-        Question(address="192.0.2.1", stale=True), keyring, retention_days=0, progress=lambda _: None
-    )
-    assert closed not in {head["stream"] for head in made["heads"]}
-    assert [one["secret_id"] for one in made["exposures"]] == ["one"]
-
-    def check() -> tuple[list[str], dict[str, int]]:
-        found = certificate.read(json.dumps(made), signing_keys.trusted(keyring))
-        return texts(verified(FIRST, heads=found.heads, claims=[found])), found.counts
-
-    assert check() == ([], {"proved": 1, "unproved": 0, "past_retention": 0, "stale": 0})
-    # What is written and compacted later changes nothing.
-    later = begin(FIRST)
-    later.record(replace(read, secret_id="three"))
-    later.disconnect()
-    compact(keyring)
-    assert check()[0] == []
-    stored.audit_logs.delete_many({"stream": closed})
-    found, counts = check()
-    assert counts["unproved"] == 1
-    assert "is missing with its whole stream: a summary lists it" in found
 
 
 def test_expired_streams_and_their_summary_are_no_tampering(stored: Stored) -> None:

@@ -98,7 +98,6 @@ OTHER_PRINTS = {
     "cli/operator/audit/trail": "entries and checkpoints as JSON in ASCII",
     "cli/shell/exits": "errors, which are escaped there",
     "cli/operator/custody/recovery": "shares, word by word, and the sequence that clears them",
-    "cli/operator/audit/report": "a page of HTML",
     "cli/user/secret_files": "values, in a format that a terminal shows as they are",
     "cli/user/secret_generate": "random values in ASCII",
     "cli/user/secret_values": "values, byte for byte",

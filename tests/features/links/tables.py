@@ -6,11 +6,13 @@ from uuid import uuid4
 
 from flask import Flask
 
-from tests.support.access import services
+from tests.support.access import bearer, make_token, services
 from tests.support.command_entries import Entry, Needs
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import Principal
 from vault.features.links.requests import Requests
+from vault.features.links.shares import Shares, Terms
+from vault.secrets.wrapping import WrappingToken
 
 ENTRIES = {
     "secret request": Entry(Needs.SERVICE, ("app/db",)),
@@ -40,3 +42,30 @@ def create(app: Flask, maker: Principal) -> set[tuple[str, str]]:
     attempt = Attempt(action=Action.REQUEST, principal=maker)
     services(app).of(Requests).create(f"request-{uuid4()}", seconds=3_600, attempt=attempt)
     return set()
+
+
+def release(app: Flask) -> dict[str, set[tuple[str, ...]]]:
+    """Store and give values by links; return who knows each secret by its name, and how."""
+    client, headers = app.test_client(), bearer(make_token(app, "sender", role="admin"))
+
+    def call(operation: str, body: dict[str, str]) -> dict[str, str]:
+        reply = client.post(f"/vault/{operation}", json=body, headers=headers)
+        assert reply.status_code == 200, reply.text
+        return dict(reply.json)
+
+    asked = call("secret/request", {"name": "links/asked"})["token"]
+    assert client.post("/vault/request/fill", json={"token": asked, "secret": "YQ=="}).status_code == 200
+    call("secret/create", {"name": "links/shared", "secret": "YQ=="})
+    shared = call("secret/share", {"name": "links/shared"})["token"]
+    assert client.post("/vault/share/open", json={"token": shared}).status_code == 200
+    return {
+        "links/asked": {("anonymous", "write")},
+        "links/shared": {("sender", "write"), ("anonymous", "unwrap")},
+    }
+
+
+def wrap(app: Flask, maker: Principal) -> str:
+    """Share a value of *maker*; return the accessor of the wrapped reply."""
+    attempt = Attempt(action=Action.FETCH, principal=maker)
+    share = services(app).of(Shares).share_value(b"a", Terms(seconds=60, passphrase=""), attempt=attempt)
+    return WrappingToken(share.token).accessor

@@ -1,4 +1,4 @@
-"""What proofs add to pages of the console."""
+"""Panels of proofs on pages of the console."""
 
 from collections.abc import Mapping
 from typing import Any

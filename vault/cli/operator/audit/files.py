@@ -1,6 +1,5 @@
 """The kinds of files that `audit verify` compares a trail with, besides checkpoints and heads."""
 
-import json
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
@@ -11,12 +10,10 @@ import click
 
 from vault.audit.claims import Claims
 from vault.audit.evidence import Evidence
-from vault.audit.exposures import certificate
 from vault.audit.findings import Finding
 from vault.audit.receipts import MAX_LENGTH, Receipts
 from vault.cli.shell import parameters
 from vault.common import feature
-from vault.core.text import printable
 from vault.crypto.audit_chain import VerifyingKey
 
 Command = TypeVar("Command", bound=Callable[..., Any])
@@ -90,31 +87,10 @@ class ReceiptFile(EvidenceFile):
             is_begin = part.endswith("\n")
 
 
-class CertificateFile(EvidenceFile):
-    """A certificate of who knows which value."""
-
-    name = "certificate"
-    options = (
-        click.option(
-            "--certificate",
-            type=parameters.TEXT_FILE,
-            help="Compare with the output of `exposure --certificate`.",
-        ),
-    )
-    has_claims = True
-
-    def read(self, evidence: Evidence) -> list[Finding]:
-        """Add its heads to *evidence*. Its question is in the result: it could be another one."""
-        self.claims = found = certificate.read(self.file.read(), evidence.keys)
-        self.facts = {"question": found.question}
-        self.notes = [f"The certificate answers: {printable(json.dumps(found.question))}"]
-        return list(evidence.add_certified(found.heads, found.signer))
-
-
 def kinds() -> list[type[EvidenceFile]]:
     """Return all kinds of files, those with claims last: their heads come after the ones of checkpoints."""
     added = feature.resolved(path for one in feature.features() for path in one.evidence)
-    return sorted([*added, ReceiptFile, CertificateFile], key=lambda kind: kind.has_claims)
+    return sorted([ReceiptFile, *added], key=lambda kind: kind.has_claims)
 
 
 def file_options(command: Command) -> Command:

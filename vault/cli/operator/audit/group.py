@@ -14,7 +14,6 @@ _FUNCTIONS = {
     "public-key": "vault.cli.operator.audit.trail:public_key",
     "query": by_credential("vault.cli.operator.audit.trail:query", "vault.cli.user.audit:query"),
     "reconcile": "vault.cli.operator.audit.reconcile:reconcile",
-    "report": "vault.cli.operator.audit.report:report",
     "tail": by_credential("vault.cli.operator.audit.trail:tail", "vault.cli.user.audit:tail"),
     "verify": "vault.cli.operator.audit.verify:verify",
 }
@@ -27,7 +26,6 @@ _SUMMARIES = {
     "public-key": "Print the public keys that verify the trail, as PEM.",
     "query": "Show entries, oldest first.",
     "reconcile": "Compare custody's entries with the log of a provider.",
-    "report": "Show who fetched what, and what needs attention.",
     "tail": "Show the newest entries, and follow the trail.",
     "verify": "Verify the trail's hash chains and signatures.",
 }

@@ -1,0 +1,1 @@
+"""Tests of exposure, offboardings and the report."""

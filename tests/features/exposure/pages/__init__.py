@@ -1,0 +1,1 @@
+"""Tests of what exposure adds to the console."""

@@ -1,1 +1,0 @@
-"""Exposures: which principal knows which value, by the entries of the trail."""

@@ -1,0 +1,260 @@
+"""The answer of a certificate: the exposures that the entries of a trail prove."""
+
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict
+from datetime import datetime
+from typing import Any
+
+from vault.audit.claims import Proof
+from vault.audit.expressions import is_type
+from vault.audit.findings import Finding, Kind
+from vault.audit.streams.entry import Entry
+from vault.audit.streams.retirement import Head
+from vault.audit.values import SAFE, SUCCESS, fields
+from vault.core.attempt import Action
+from vault.core.timestamps import moment
+from vault.documents.audit import Record
+from vault.features.exposure.evaluation import MISSING, Document, matches, value
+from vault.features.exposure.knowledge import (
+    ANY_UNWRAP,
+    KNOWN,
+    UNWRAPPED,
+    WRAPPED,
+    Key,
+    Question,
+    conditions,
+    exposure_of,
+    joined,
+    key_of,
+)
+
+#: The fields of an exposure, as an expression for each, of an entry and of the one that it unwraps.
+_ROW = {name: made for name, made in fields("$entry.", "$origin.").items() if made is not False}
+
+#: Entries of new versions.
+_WRITTEN = KNOWN | {"action": {"$in": [Action.CREATE.value, Action.UPDATE.value]}}
+
+#: Entries of wrapped replies have the accessor of their token.
+_LINKED = {"$expr": is_type("$details.accessor", "string")}
+_REWRAPPED = ANY_UNWRAP | _LINKED
+
+
+class Answer:
+    """The exposures that the entries up to some heads prove.
+
+    Memory grows with the number of exposures, and of wrapped replies.
+    """
+
+    def __init__(self, query: Mapping[str, Any], heads: Mapping[str, Record]) -> None:
+        """Prepare for the *query* of a certificate and its *heads*, by stream."""
+        self.query = query
+        self.heads = heads
+        since = query.get("since")
+        question = Question(
+            address=query.get("address"),
+            service=query.get("service"),
+            node=query.get("node"),
+            since=since and datetime.fromisoformat(since),
+        )
+        ids, who = query["secret_ids"], conditions(question, query["principals"])
+        which: dict[str, Any] = {} if ids is None else {"secret_id": {"$in": ids}}
+        self._which = which
+        self._known = KNOWN | who
+        self._wrapped = WRAPPED | _LINKED
+        self._unwrapped = UNWRAPPED | who
+        #: The conditions for entries of further secrets that had the name in the question.
+        self._named: dict[str, Any] | None = None
+        if "name" in (named := query.get("secret", {})):
+            self._named = {f"details.{name}": text for name, text in named.items()}
+            self._named |= {"$expr": is_type("$secret_id", "string"), "$nor": [which]}
+        self._found = _Found()
+        #: Of each stream without a head, what it adds if the heads cover it through summaries; and the first
+        #: entry that they should cover.
+        self._apart: dict[str, _Found] = {}
+        self._uncovered: dict[str, Entry] = {}
+
+    def meet(self, entry: Entry, record: Record) -> None:
+        """Take the next *entry* of a trail, which is decoded from *record*."""
+        head = self.heads.get(entry.stream)
+        if head is None or entry.seq > head["seq"]:
+            if entry.is_signed and entry.ts < self.query["complete_until"]:
+                kept = self._uncovered if head is None else self.left_out
+                kept.setdefault(entry.stream, entry)
+            if head:
+                return
+        if not entry.flaw and matches(SUCCESS, record):
+            found = self._found if head else self._apart.get(entry.stream, _Found())
+            self._take(entry, {**record, "ts": _time(entry.ts)}, found)
+            if found.has_any and not head:
+                self._apart[entry.stream] = found
+
+    def _take(self, entry: Entry, document: Document, found: "_Found") -> None:
+        is_further = self._named is not None and matches(self._named, document)
+        if is_further and self.query["stale"]:
+            found.left_out.setdefault(entry.stream, entry)
+        self._compare_version(entry, document, found)
+        # Entries of further secrets count as stale ones, unless the question includes these secrets.
+        is_asked = matches(self._which, document) or (is_further and not self.query["stale"])
+        if is_asked and matches(self._known, document):
+            found.add(document, document)
+        elif matches(self._unwrapped, document):
+            found.unwraps.append(document)
+        elif (is_asked and matches(self._wrapped, document)) or matches(_REWRAPPED, document):
+            found.origins[value("$details.accessor", document)].append(document)
+
+    def exposures(self, current: Mapping[str, int | None]) -> dict[Key, dict[str, Any]]:
+        """Return the exposures by their keys, in order, in the form of a certificate.
+
+        *current* has the current versions of secrets by their IDs.
+        """
+        # Of a secret without a stated version, all are: then a certificate that leaves some out is found.
+        is_current = {
+            key: self._is_asked(key[0]) and current.get(key[0], key[1]) == key[1] for key in self.rows
+        }
+        return {
+            key: _shown(self.rows[key], is_current[key])
+            for key in sorted(self.rows)
+            if self.query["stale"] or is_current[key]
+        }
+
+    @property
+    def rows(self) -> Mapping[Key, Mapping[str, Any]]:
+        """The exposures as `vault.features.exposure.exposure` groups entries, by key."""
+        return self._found.rows
+
+    @property
+    def secret_ids(self) -> set[str]:
+        """The IDs of all secrets in question with an exposure, also one that is not current."""
+        return {secret_id for secret_id, _, _ in self.rows if self._is_asked(secret_id)}
+
+    def _is_asked(self, secret_id: str) -> bool:
+        return self.query["secret_ids"] is None or secret_id in self.query["secret_ids"]
+
+    @property
+    def left_out(self) -> dict[str, Entry]:
+        """By stream, the first entry that the query or the heads should cover, and do not."""
+        return self._found.left_out
+
+    def unproved(self, proof: Proof, /) -> Iterator[Finding]:
+        """Complete the answer, after the last entry, and yield a finding for what is left out."""
+        self._add_covered(proof)
+        for document in self._found.unwraps:
+            for origin in self._found.origins_of(document):
+                self._found.add(document, origin)
+        for entry in self.left_out.values():
+            yield entry.finding("should be covered by the certificate, and is not", Kind.LOOK)
+        for entry in self._found.above.values():
+            yield entry.finding("wrote a version above the one that the certificate calls current", Kind.LOOK)
+
+    def _add_covered(self, proof: Proof) -> None:
+        """Add the streams that the heads cover through summaries."""
+        heads = {name: Head(head["seq"], head["ts"], head["hash"]) for name, head in self.heads.items()}
+        covered = proof.covered(heads)
+        for stream, found in self._apart.items():
+            if stream in covered:
+                self._found.join(found)
+        for stream, entry in self._uncovered.items():
+            # A summary and the streams in it expire at about the same time.
+            if stream not in covered and entry.ts >= proof.kept_since:
+                self.left_out.setdefault(stream, entry)
+
+    def _compare_version(self, entry: Entry, document: Document, found: "_Found") -> None:
+        if not matches(_WRITTEN, document):
+            return
+        stored = _fields(document, document)
+        stated = self.query.get("current", {}).get(str(stored["secret_id"]))
+        if stated is not None and any(version > stated for version in _versions(stored)):
+            found.above.setdefault(stored["secret_id"], entry)
+
+
+class _Found:
+    """The part of an answer that the entries of some streams prove."""
+
+    def __init__(self) -> None:
+        #: By stream, the first entry that the query should cover, and does not.
+        self.left_out: dict[str, Entry] = {}
+        #: By secret, the entry of the first version above the one that the query states as current.
+        self.above: dict[str, Entry] = {}
+        self.rows: dict[Key, Mapping[str, Any]] = {}
+        #: The entries of replies that were wrapped, by the accessor of their token, and of those unwrapped.
+        self.origins: dict[str, list[Document]] = defaultdict(list)
+        self.unwraps: list[Document] = []
+
+    @property
+    def has_any(self) -> bool:
+        """True if there is anything."""
+        return bool(self.rows or self.unwraps or self.origins or self.left_out or self.above)
+
+    def join(self, other: "_Found") -> None:
+        """Add what *other* has."""
+        self.left_out |= other.left_out
+        self.above |= other.above
+        for row in other.rows.values():
+            self._add_row(row)
+        for accessor, documents in other.origins.items():
+            self.origins[accessor] += documents
+        self.unwraps += other.unwraps
+
+    def add(self, entry: Document, origin: Document) -> None:
+        """Add the exposures that *entry* proves, by its *origin* if it unwraps one."""
+        found = _fields(entry, origin)
+        for version in _versions(found):
+            self._add_row(_grouped(found, version))
+
+    def _add_row(self, row: Mapping[str, Any]) -> None:
+        key = key_of(row)
+        self.rows[key] = joined(self.rows[key], row) if key in self.rows else row
+
+    def origins_of(self, unwrap: Document) -> Iterator[Document]:
+        """Yield the entries of the reply that *unwrap* took: it can have been wrapped several times."""
+        seen, pending = set[str](), [unwrap]
+        while pending:
+            accessor = str(pending.pop().get("secret_id"))
+            if accessor not in seen:
+                seen.add(accessor)
+                for document in self.origins.get(accessor, ()):
+                    if document["action"] == Action.FETCH:
+                        yield document
+                    else:
+                        pending.append(document)
+
+
+def _fields(entry: Document, origin: Document) -> dict[str, Any]:
+    pair = {"entry": entry, "origin": origin}
+    return {name: value(made, pair) for name, made in _ROW.items()}
+
+
+def _versions(found: dict[str, Any]) -> list[int]:
+    """Return the versions in the fields that were *found*; none if these are not what the service writes."""
+    versions = found["version"] if isinstance(found["version"], list) else [found["version"]]
+    is_about_secret = isinstance(found["secret_id"], str)
+    return [one for one in versions if is_about_secret and matches(SAFE, found | {"version": one})]
+
+
+def _grouped(found: Mapping[str, Any], version: int) -> dict[str, Any]:
+    """Return the row of one entry, in the form that MongoDB groups to."""
+    newest = ("ts", "stream", "seq", "hash", "name", "namespace")
+    return {
+        "_id": {"secret_id": found["secret_id"], "version": version, "principal": found["principal"]},
+        "how": {found["how"]},
+        "services": {found["service"]} - {MISSING},
+        "first_at": found["ts"],
+        "last": {name: found[name] for name in newest},
+        "count": 1,
+    }
+
+
+def _shown(row: Mapping[str, Any], is_current: bool) -> dict[str, Any]:
+    """Return an exposure in the form of replies."""
+    one = asdict(exposure_of(row, is_current))
+    return one | {name: moment(one[name]) for name in ("first_at", "last_at")}
+
+
+def _time(text: str) -> datetime | str:
+    """Return the time of an entry; *text* itself if the service writes no such."""
+    try:
+        time = datetime.fromisoformat(text)
+        return time if moment(time) == text else text
+    except (OverflowError, ValueError):
+        return text

@@ -1,0 +1,1 @@
+"""The commands `exposure`, `offboard` and `audit report`."""

@@ -1,0 +1,339 @@
+"""Exposure: who has got which value, by the entries of the trail.
+
+`vault.features.exposure.knowledge` says what an entry proves. Anyone who can write to MongoDB can add and
+remove entries; `audit verify` finds that, and a certificate is made of verified entries.
+
+MongoDB groups the entries, so this process needs only the memory of one page. A page covers a limited number
+of secrets, in the order of their IDs, and ends early if these have many entries. So a page can be empty
+although more follow.
+
+Functions that read MongoDB raise `StorageUnavailableError`.
+"""
+
+import json
+from base64 import urlsafe_b64decode, urlsafe_b64encode
+from collections.abc import Collection, Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from pymongo.errors import OperationFailure
+
+from vault.audit.expressions import Pipeline, text_at
+from vault.audit.reader import SETTLED_SECONDS, shown
+from vault.audit.streams.collection import collection
+from vault.audit.values import SAFE, SUCCESS, fields
+from vault.core.attempt import Attempt
+from vault.core.errors import InvalidCursorError
+from vault.core.outcomes import Status
+from vault.core.principal import Principal
+from vault.documents import AuditEntry
+from vault.documents.guard import storage_errors
+from vault.documents.indexes import PRINCIPAL_INDEX, UNWRAP_INDEX, Index
+from vault.features.exposure import lookup
+from vault.features.exposure.knowledge import (
+    ABOUT_VALUES,
+    ANY_UNWRAP,
+    KNOWN,
+    MAX_SERVICES,
+    UNWRAPPED,
+    WRAPPED,
+    Exposure,
+    Key,
+    Question,
+    conditions,
+    exposure_of,
+    joined,
+    key_of,
+)
+
+#: The maximum number of exposures in a page.
+MAX_LIMIT = 1_000
+
+#: What the trail cannot know, by its name in replies.
+UNKNOWN: Mapping[str, str] = {
+    "copies": "values that readers passed on, such as exports by hand",
+    "driver_caches": "tasks that got a value from the cache of a Swarm driver",
+    "backups": "holders of a backup and of its master key",
+    "missing_entries": "entries past their retention, and requests while auditing was off",
+}
+
+#: The entries of a step that looks for the next secrets, the steps of a page, and the secrets after which it
+#: takes no further one.
+_STEP_ENTRIES = 200
+_MAX_STEPS = 50
+_MAX_SECRETS = 1_000
+#: The secrets whose entries one query groups, and the number of entries after which a page ends.
+_SECRETS_AT_ONCE = 20
+_MAX_ENTRIES = 50_000
+
+CURSOR_PATTERN = "^[A-Za-z0-9_-]+={0,2}$"
+MAX_CURSOR_LENGTH = 8_192
+#: MongoDB's error code for a hint at an index that does not exist.
+_BAD_HINT = 2
+
+#: Above every number of a version.
+_AFTER_ALL = 2**31
+
+#: The first digits of an ID, which a cursor can show to those who may not know the secret.
+_SHOWN_DIGITS = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Page:
+    """A page of exposures."""
+
+    exposures: Sequence[Exposure]
+    #: The cursor for the next page; None on the last page.
+    cursor: str | None
+    #: Everything before this time is included.
+    complete_until: datetime
+    #: The approximate share of all secrets that this page and the pages before it have looked at.
+    progress: float
+
+
+def page(question: Question, *, cursor: str | None, limit: int, attempt: Attempt) -> Page:
+    """Return a page of exposures, as `read`, and record the *attempt*.
+
+    Raises:
+        AuditUnavailableError: The question could not be recorded.
+        InvalidCursorError: *cursor* is not a cursor that this function returned.
+    """
+    question.record(attempt)
+    found = read(question, attempt.principal, cursor=cursor, limit=limit)
+    attempt.finish(Status.SUCCESS)
+    return found
+
+
+def read(question: Question, caller: Principal, *, cursor: str | None, limit: int) -> Page:
+    """Return up to *limit* exposures after *cursor*, in the order of secrets, versions and principals.
+
+    A caller that is limited to paths gets only the exposures of secrets that it reaches.
+
+    Raises:
+        InvalidCursorError: *cursor* is not the cursor of a page.
+    """
+    complete_until = datetime.now(UTC) - timedelta(seconds=SETTLED_SECONDS)
+    after = ("", 0, "") if cursor is None else _decode(cursor)
+    with storage_errors():
+        exposures, end = _Finder(question, caller, after, limit).find()
+    return Page(exposures, end and _encode(end), complete_until, _progress(end))
+
+
+class _Finder:
+    """Finds the exposures after a position."""
+
+    def __init__(self, question: Question, caller: Principal, after: Key, limit: int) -> None:
+        self._question = question
+        self._caller = caller
+        self._after = after
+        self._limit = limit
+        principals = lookup.principals_of(question)
+        is_by_principal = principals is not None
+        self._of_principal: dict[str, Any] = {"principal": {"$in": principals}} if is_by_principal else {}
+        self._is_by_principal = is_by_principal and not question.is_about_secret
+        #: The conditions for entries of those who know a value.
+        self._entries = conditions(question, principals)
+        self._known_by: dict[str, Any] = {**KNOWN, "$nor": KNOWN["$nor"][1:]} if question.wrapped else KNOWN
+        #: By ID, the newest version of secrets that can be read; None for others.
+        self._current: dict[str, int | None] = {}
+
+    def find(self) -> tuple[list[Exposure], Key | None]:
+        """Return exposures, and if there are more, the position up to which these are complete."""
+        ids, is_last = self._secret_ids()
+        self._look_up(ids)
+        rows, end = self._known(ids)
+        if end is None and not is_last:
+            end = self._before(ids[-1])
+        more, other_end = self._unwrapped(ids, end)
+        end = min((one for one in (end, other_end) if one), default=None)
+        self._look_up({row["_id"]["secret_id"] for row in more})
+        merged: dict[Key, Mapping[str, Any]] = {}
+        for row in (*rows, *more):
+            key = key_of(row)
+            if (end is None or key <= end) and (self._question.stale or self._is_current(key)):
+                merged[key] = joined(merged[key], row) if key in merged else row
+        keys = sorted(merged)
+        if len(keys) > self._limit:
+            end = keys[self._limit - 1]
+        return [exposure_of(merged[key], self._is_current(key)) for key in keys[: self._limit]], end
+
+    def _before(self, secret_id: str) -> Key:
+        """Return a position before a secret that the caller may not know, if it is after that of the page."""
+        position = secret_id[:_SHOWN_DIGITS], 0, ""
+        return position if position > self._after else _end_of(secret_id)
+
+    def _is_current(self, key: Key) -> bool:
+        return self._current.get(key[0]) == key[1]
+
+    def _secret_ids(self) -> tuple[list[str], bool]:
+        """Return IDs of the next secrets, in order, and whether they are the last."""
+        question, (start, version, _) = self._question, self._after
+        if question.is_about_secret:
+            return lookup.ids_of(question, start)
+        # Without the other conditions: the time that a step takes must not depend on how rarely they are met.
+        query: dict[str, Any] = (
+            {**self._known_by, **self._of_principal} if self._is_by_principal else ABOUT_VALUES
+        )
+        ids: list[str] = []
+        bound = {"$gt" if version == _AFTER_ALL else "$gte": start}
+        for _ in range(_MAX_STEPS):
+            groups = self._step(query | {"secret_id": bound})
+            ids += [group["_id"] for group in groups]
+            if sum(group["count"] for group in groups) < _STEP_ENTRIES:
+                return ids, True
+            if len(ids) >= _MAX_SECRETS:
+                break
+            bound = {"$gt": ids[-1]}
+        return ids, False
+
+    def _step(self, query: dict[str, Any]) -> list[dict[str, Any]]:
+        # An attacker may have stored a list of IDs, or a long text.
+        is_text = {"$expr": {"$eq": [text_at("$secret_id"), "$secret_id"]}}
+        group = {"$group": {"_id": "$secret_id", "count": {"$sum": 1}}}
+        steps: Pipeline = [
+            {"$match": query | is_text},
+            {"$sort": {"secret_id": 1}},
+            {"$limit": _STEP_ENTRIES},
+        ]
+        return self._aggregate([*steps, group, {"$sort": {"_id": 1}}], PRINCIPAL_INDEX)
+
+    def _look_up(self, ids: Collection[str]) -> None:
+        missing = [one for one in ids if one not in self._current]
+        self._current |= lookup.current_versions(missing)
+
+    def _known(self, ids: Sequence[str]) -> tuple[list[dict[str, Any]], Key | None]:
+        """Return rows of those who fetched or wrote, and the end up to which these are complete."""
+        rows: list[dict[str, Any]] = []
+        if not self._question.stale:
+            ids = [one for one in ids if self._current[one] is not None]
+        for at in range(0, len(ids), _SECRETS_AT_ONCE):
+            some = ids[at : at + _SECRETS_AT_ONCE]
+            query = {**self._known_by, **self._entries, "secret_id": {"$in": some}}
+            rows += self._rows([{"$match": query}], PRINCIPAL_INDEX, wanted=self._wanted(some))
+            if len(rows) > self._limit:
+                return rows, key_of(rows[-1])
+            if sum(row["count"] for row in rows) > _MAX_ENTRIES:
+                return rows, _end_of(key_of(rows[-1])[0])
+        return rows, None
+
+    def _unwrapped(self, ids: Sequence[str], end: Key | None) -> tuple[list[dict[str, Any]], Key | None]:
+        """Return rows up to *end* of those who unwrapped, and the end up to which these are complete."""
+        if self._is_by_principal:
+            # From their entries to the first ones: a reply can have been wrapped several times.
+            unwrapped = ANY_UNWRAP if self._question.wrapped else UNWRAPPED
+            query, of_entry, of_origin = {**unwrapped, **self._entries}, "", "links."
+            links = _links("$secret_id", "secret_id", "details.accessor", SUCCESS)
+            after: dict[str, Any] = {f"links.{name}": value for name, value in WRAPPED.items()}
+            after["links.secret_id"] = {"$gte": self._after[0], **({"$lte": end[0]} if end else {})}
+        else:
+            query, of_entry, of_origin = {**WRAPPED, "secret_id": {"$in": list(ids)}}, "links.", ""
+            links = _links("$details.accessor", "details.accessor", "secret_id", ANY_UNWRAP)
+            after = {f"links.{name}": value for name, value in (UNWRAPPED | self._entries).items()}
+        stages = [{"$match": query}, links, {"$unwind": "$links"}, {"$match": after}]
+        rows = self._rows(stages, UNWRAP_INDEX, entry=of_entry, origin=of_origin)
+        return rows, key_of(rows[-1]) if len(rows) > self._limit else None
+
+    def _wanted(self, ids: Sequence[str]) -> Pipeline:
+        """Return the stages that select the current versions, if the question is about these alone."""
+        if self._question.stale:
+            return []
+        return [{"$match": {"$or": [{"secret_id": one, "version": self._current[one]} for one in ids]}}]
+
+    def _rows(
+        self, stages: Pipeline, index: Index, *, entry: str = "", origin: str = "", wanted: Sequence[Any] = ()
+    ) -> list[dict[str, Any]]:
+        """Return the rows of what *stages* find, up to one more than the limit.
+
+        *entry* is where the entry of one who knows the value is, and *origin* where that about the secret is.
+        """
+        key = {name: f"${name}" for name in ("secret_id", "version", "principal")}
+        newest = ("ts", "stream", "seq", "hash", "name", "namespace")
+        by_service = {
+            "_id": {**key, "how": "$how", "service": "$service"},
+            "first_at": {"$min": "$ts"},
+            "last": {"$max": {name: f"${name}" for name in newest}},
+            "count": {"$sum": 1},
+        }
+        group = {
+            "_id": {name: f"$_id.{name}" for name in key},
+            "how": {"$addToSet": "$_id.how"},
+            "services": {"$minN": {"input": "$_id.service", "n": MAX_SERVICES}},
+            "first_at": {"$min": "$first_at"},
+            "last": {"$max": "$last"},
+            "count": {"$sum": "$count"},
+        }
+        secret_id, version, principal = self._after
+        after = {"secret_id": secret_id, "version": version, "principal": principal}
+        pipeline = [
+            *stages,
+            {"$project": fields(f"${entry}", f"${origin}")},
+            {"$unwind": "$version"},
+            {"$match": SAFE | shown(self._caller, "")},
+            *wanted,
+            {"$group": by_service},
+            {"$group": group},
+            {"$match": {"_id": {"$gt": after}}},
+            {"$sort": {"_id": 1}},
+            {"$limit": self._limit + 1},
+        ]
+        return self._aggregate(pipeline, index)
+
+    def _aggregate(self, pipeline: Pipeline, index: Index) -> list[dict[str, Any]]:
+        """Return what *pipeline* finds: by *index*, if it begins with entries of principals.
+
+        MongoDB would often choose another one: it judges by the first entries that it finds.
+        """
+        if self._is_by_principal:
+            try:
+                return list(collection().aggregate(pipeline, allowDiskUse=True, hint=dict(index)))
+            except OperationFailure as error:
+                if error.code != _BAD_HINT:
+                    raise
+        return list(collection().aggregate(pipeline, allowDiskUse=True))
+
+
+def _links(start: str, source: str, target: str, which: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the stage that follows wrapped replies from entry to entry."""
+    return {
+        "$graphLookup": {
+            "from": AuditEntry.raw().name,
+            "startWith": start,
+            "connectFromField": source,
+            "connectToField": target,
+            "as": "links",
+            "restrictSearchWithMatch": which,
+        }
+    }
+
+
+def _end_of(secret_id: str) -> Key:
+    """Return the position after all exposures of a secret."""
+    return secret_id, _AFTER_ALL, ""
+
+
+def _progress(end: Key | None) -> float:
+    """Return the share of all IDs up to *end*: they are random. An attacker may have stored other texts."""
+    if end is None:
+        return 1.0
+    try:
+        return int(end[0][:8], 16) / 2**32
+    except ValueError:
+        return 0.0
+
+
+def _encode(key: Key) -> str:
+    return urlsafe_b64encode(json.dumps(key, ensure_ascii=False).encode()).decode()
+
+
+def _decode(cursor: str) -> Key:
+    try:
+        secret_id, version, principal = json.loads(urlsafe_b64decode(cursor))
+        # MongoDB takes neither parts of characters nor larger numbers.
+        f"{secret_id}{principal}".encode()
+        is_key = (type(secret_id), type(version), type(principal)) == (str, int, str)
+    except (RecursionError, TypeError, ValueError):
+        is_key = False
+    if not is_key or not 0 <= version <= _AFTER_ALL:
+        raise InvalidCursorError
+    return secret_id, version, principal
