@@ -2,7 +2,6 @@
 
 import atexit
 import logging
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -27,11 +26,8 @@ from vault.config.validators import port
 from vault.core.certificates import Certificates
 from vault.core.principal import ANONYMOUS, UNAUTHENTICATED
 from vault.core.processes import harden
-from vault.custodian import with_keys
-from vault.custody.opening import Opened
 from vault.documents import Database, EncryptOnSave, outage
 from vault.events.sender import Sender
-from vault.keys.custody import CustodyWatch, NoCustodyWatch
 from vault.keys.status import KeyStatuses, KeyUsageCache
 from vault.observability import logs, metrics
 from vault.observability.spans import NoTracing
@@ -53,11 +49,8 @@ logger = logging.getLogger(__name__)
 CLOSE = "secret-manager-close"
 
 
-def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
-    """Return an application with these *settings*. It does not contact MongoDB before the first request.
-
-    *opened* says how the keys of the keyring file were opened.
-    """
+def create_app(settings: Settings) -> Flask:
+    """Return an application with these *settings*. It does not contact MongoDB before the first request."""
     tracing = _tracing(settings)
     database = Database(
         settings.mongo_uri, audit_ttl_days=settings.audit_ttl_days, listeners=tracing.listeners
@@ -69,14 +62,12 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
     encrypt_on_save = EncryptOnSave(keyring)
     encrypt_on_save.connect()
     token_uses = TokenUses()
-    custody = _custody_watch(settings, opened)
     sender = Sender(token_keys, settings.webhook_networks, database.ping)
     startup = Startup(
         database,
         guard,
         parts.trail,
         EndedTokens(token_keys),
-        custody,
         sender,
         [
             task
@@ -96,7 +87,7 @@ def create_app(settings: Settings, opened: Sequence[Opened] = ()) -> Flask:
         changes=changes,
         wrapping=Wrapping(keyring, guard, creates, token_keys.find),
         webhooks=parts.webhooks,
-        keys=KeyStatuses(keyring, has_file=settings.master_keyring_file is not None),
+        keys=KeyStatuses(keyring),
         features=parts.features,
         versions=VersionWriter(keyring, guard),
         metadata=MetadataWriter(keyring, guard, changes.retention),
@@ -156,17 +147,6 @@ def _provider(settings: Settings) -> "OpenIDProvider | None":
     )
 
 
-def _custody_watch(settings: Settings, opened: Sequence[Opened]) -> CustodyWatch | NoCustodyWatch:
-    if settings.master_keyring_file is None or not opened:
-        return NoCustodyWatch()
-    return CustodyWatch(
-        opened,
-        Path(settings.master_keyring_file),
-        settings.custody,
-        check_seconds=settings.custody_check_seconds,
-    )
-
-
 def _tracing(settings: Settings) -> "Tracing | NoTracing":
     """Return `Tracing`, or its stand-in if tracing is disabled."""
     if not settings.tracing:
@@ -216,17 +196,17 @@ def from_environment() -> Flask:
 
     Raises:
         SettingsError: The environment contains invalid settings.
-        VaultError: The keyring file cannot be opened, see `with_keys`.
+        VaultError: The master keys cannot be opened, see `Settings.with_keys`.
     """
     harden()
     settings = Settings.from_environment()
     logs.configure(settings.log_level)
-    # As they are set: not with the keys of the keyring file.
+    # As they are set: not with the keys that a feature opens.
     shown = summary(settings)
-    settings, opened = with_keys(settings)
+    settings = settings.with_keys()
     logger.info("starting", extra={"version": __version__, "settings": shown})
     _warn(settings)
-    app = create_app(settings, opened)
+    app = create_app(settings)
     # Not now: no thread survives the fork of a server that preloads the application.
     app.before_request(app.extensions[EXTENSION].startup.begin)
     # Forked workers inherit this: each logs the head of its stream of the trail when it ends.

@@ -36,7 +36,6 @@ from vault.documents import Database
 from vault.documents.primary import Primary
 from vault.events.sender import Sender
 from vault.events.webhooks import Webhooks
-from vault.keys.custody import CustodyWatch, NoCustodyWatch
 from vault.keys.guard import INTERVAL_SECONDS, KeyringGuard
 from vault.keys.status import KeyStatuses
 from vault.secrets.changes import SecretWriter
@@ -73,7 +72,6 @@ class Startup:
         guard: KeyringGuard,
         trail: AuditTrail | NoAuditTrail,
         ended_tokens: EndedTokens,
-        custody: CustodyWatch | NoCustodyWatch,
         sender: Sender,
         tasks: Sequence[Task] = (),
     ) -> None:
@@ -81,7 +79,6 @@ class Startup:
         self._guard = guard
         self._trail = trail
         self._ended_tokens = ended_tokens
-        self._custody = custody
         self._sender = sender
         self._tasks = tasks
         self._has_warned = False
@@ -102,7 +99,6 @@ class Startup:
             self._is_first = is_first
             self._retries.start()
             self._ended_tokens.start()
-            self._custody.start()
             self._sender.start()
 
     def attempt(self) -> None:
@@ -111,7 +107,6 @@ class Startup:
             if not self._guard.started or self._trail.needs_start:
                 self._guard.require()
                 self._trail.start()
-            self._custody.record()
             for task in self._tasks:
                 task.start()
             if not self._has_warned:
@@ -155,7 +150,6 @@ class Startup:
         """Stop retrying, after the current attempt if there is one, and stop removing tokens."""
         self._retries.close()
         self._ended_tokens.close()
-        self._custody.close()
         self._sender.close()
         for task in self._tasks:
             task.close()

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import click
 
-from tests.support.command_entries import Entry, Needs, of_custody, of_mongodb
+from tests.support.command_entries import Entry, Needs, of_mongodb
 from tests.support.features import tables
 from vault.cli import commands
 
@@ -31,7 +31,6 @@ ENTRIES = {
     "audit export": of_mongodb(),
     "audit public-key": of_mongodb(),
     "audit query": of_mongodb(),
-    "audit reconcile": of_mongodb("--provider-log", "log", own_codes="1 the log and the trail differ"),
     "audit tail": of_mongodb("--no-follow"),
     "audit verify": of_mongodb(own_codes="1 the trail was changed, 3 a finding needs a look"),
     "auth disable": of_mongodb("--yes"),
@@ -47,19 +46,6 @@ ENTRIES = {
     "issuers test": of_mongodb(
         "--file", "jwt", own_codes="1 the service would refuse the JWT", own_test=True
     ),
-    "keys custody add": of_custody("b", "command", "/bin/cat"),
-    "keys custody check": of_custody(own_codes="1 a slot refuses, 5 a provider is unavailable"),
-    "keys custody drop": of_custody("0123456789abcdef"),
-    "keys custody init": Entry(
-        Needs.NOTHING, ("new.json", "--slot", "a=command,/bin/cat"), "5 a provider is unavailable"
-    ),
-    "keys custody new-key": of_custody(),
-    "keys custody promote": of_custody("0123456789abcdef"),
-    "keys custody recovery create": of_custody("--threshold", "2", "--shares", "3", "--out-dir", "shares"),
-    "keys custody recovery restore": of_custody("--slot", "c=command,/bin/cat"),
-    "keys custody remove": of_custody("b"),
-    "keys custody rewrap": of_custody("a"),
-    "keys custody show": Entry(Needs.NOTHING),
     "keys generate": Entry(Needs.NOTHING),
     "keys rewrap": of_mongodb(own_codes="1 values are left", writes=True),
     "keys status": of_mongodb(own_codes="1 a key is missing"),

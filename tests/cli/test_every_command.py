@@ -290,7 +290,6 @@ SUCCESSES = (
     "tokens revoke ci",
     "audit export",
     "audit query",
-    "audit reconcile --provider-log log",
     "audit tail --no-follow",
     "audit public-key",
     "audit checkpoint",

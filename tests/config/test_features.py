@@ -2,17 +2,19 @@
 
 import os
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import pytest
 from marshmallow import ValidationError, fields, validate
 
 from vault.common import feature
-from vault.config.fields import declared_in, setting
+from vault.config.fields import declared_in, raw, setting
 from vault.config.settings import Settings, declared, single
 from vault.config.summary import summary
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import SettingsError
+from vault.core.principal import OPERATOR, Principal
 
 KEY = {"MASTER_KEY": "exactly-thirty-two-characters-ok"}
 
@@ -31,6 +33,10 @@ class PigeonSettings:
         fields.String(load_default=None), "what they say", is_secret=True, is_decisive=True
     )
 
+    pigeon_loft: str | None = setting(fields.String(load_default=None), "where the key is")
+    #: What other programs call theirs.
+    birds: Mapping[str, str] = raw(("DOVE_NAME", "DOVE_PIN"), secret=("DOVE_PIN",))
+
     @staticmethod
     def check(raw: Mapping[str, str]) -> None:
         """Refuse a password for none."""
@@ -38,10 +44,25 @@ class PigeonSettings:
             raise ValidationError({"PIGEON_PASSWORD": ["needs pigeons."]})
 
 
+def with_keys(settings: Settings) -> Settings:
+    """Return *settings* with the key in the loft."""
+    assert settings.of(PigeonSettings).pigeon_loft
+    return replace(settings, master_key=bytes(range(32)), keyring_file_digest="hash")
+
+
+def attempts(principal: Principal, *, accepts: bool) -> list[Attempt]:
+    """Return an attempt that records the opening."""
+    return [Attempt(action=Action.KEY_OPENED, principal=principal, details={"accepts": accepts})]
+
+
 @pytest.fixture(autouse=True)
 def _features(monkeypatch: pytest.MonkeyPatch) -> None:
     """There are two features; one has settings."""
-    pigeons = feature.Feature(name="pigeons", settings="tests.config.test_features:PigeonSettings")
+    pigeons = feature.Feature(
+        name="pigeons",
+        settings=f"{__name__}:PigeonSettings",
+        opener=feature.Opener("PIGEON_LOFT", f"{__name__}:with_keys", f"{__name__}:attempts"),
+    )
     monkeypatch.setattr(feature, "features", lambda: (pigeons, feature.Feature(name="parrots")))
 
 
@@ -103,6 +124,40 @@ def test_features_are_off_by_name() -> None:
     for wrong in ("hunter2", "parrots,hunter2", "parrots,"):
         assert message(FEATURES_OFF=wrong) == f"invalid settings: {expected}"
     assert "FEATURE_OFF: has no effect. Did you mean FEATURES_OFF?" in message(FEATURE_OFF="parrots")
+
+
+def test_settings_of_other_programs_are_taken_as_they_are(tmp_path: Path) -> None:
+    """A feature has those that are set, in either form; the log has their names, and nothing a value."""
+    pin = tmp_path / "pin"
+    pin.write_text("hunter2\n")
+    pin.chmod(0o644)
+    settings = load(DOVE_PIN_FILE=str(pin))
+    assert settings.of(PigeonSettings).birds == {"DOVE_PIN": "hunter2"}
+    assert (summary(settings)["BIRDS"], summary(load())["BIRDS"]) == (["DOVE_PIN"], [])
+    assert "hunter2" not in repr(settings.features)
+    assert "DOVE_PIN_FILE" in settings.mistakes[0]
+    assert "DOVE_PIN: DOVE_PIN_FILE names" in message(DOVE_PIN_FILE="missing")
+    assert load(DOVE_NAMES="b").mistakes == ("DOVE_NAMES has no effect; did you mean DOVE_NAME?",)
+
+
+def test_a_feature_opens_the_keys() -> None:
+    """Its setting takes the place of both keys, which it returns when they are asked for, with a record."""
+    settings = Settings.from_mapping({"PIGEON_LOFT": "roof"})
+    assert (settings.master_key, settings.opened_attempts(OPERATOR)) == (b"", [])
+    opened = settings.with_keys()
+    assert opened.master_key == bytes(range(32))
+    [attempt] = opened.opened_attempts(OPERATOR, accepts=True)
+    assert (attempt.principal, attempt.details) == (OPERATOR, {"accepts": True})
+    text = message(PIGEON_LOFT="roof", MASTER_KEY_FALLBACKS=KEY["MASTER_KEY"])
+    for name in ("MASTER_KEY", "MASTER_KEY_FALLBACKS"):
+        assert f"  {name}: cannot be set together with PIGEON_LOFT." in text
+    assert load().with_keys() == load()
+
+
+def test_at_most_one_feature_opens_the_keys(monkeypatch: pytest.MonkeyPatch) -> None:
+    """There is no order of several."""
+    monkeypatch.undo()
+    assert len(feature.openers()) <= 1
 
 
 def test_no_two_settings_have_one_name(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 from tests.support.features import tables
 from vault.cli import commands
 from vault.common import feature
-from vault.config.settings import Settings, custody_settings, declared, keyring_path, mongo_uri
+from vault.config.settings import Settings, declared, mongo_uri
 from vault.core.errors import SettingsError
 
 KEY = bytes(range(200, 232))
@@ -41,9 +41,6 @@ def test_only_the_master_key_is_required() -> None:
     assert settings == Settings(
         master_key=KEY,
         master_key_fallbacks=(),
-        master_keyring_file=None,
-        custody_timeout_seconds=300,
-        custody_check_seconds=900,
         mongo_uri="mongodb://localhost:27017",
         audit_enabled=True,
         audit_ttl_days=0,
@@ -103,32 +100,6 @@ def test_a_missing_master_key_names_the_command_for_one() -> None:
     assert command is not None
     made = CliRunner().invoke(commands, command[1].split())
     assert len(Settings.from_mapping({"MASTER_KEY": made.output.strip()}).master_key) == 32
-
-
-def test_a_keyring_file_takes_the_place_of_both_keys(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    """With a keyring file, the settings have no key, and the secrets of its providers."""
-    monkeypatch.chdir(tmp_path)
-    Path("pin").write_text("1234\n")
-    settings = Settings.from_mapping({"MASTER_KEYRING_FILE": "keyring.json", "PKCS11_PIN_FILE": "pin"})
-    assert (settings.master_key, settings.weak_keys) == (b"", ())
-    assert settings.custody == {"PKCS11_PIN": "1234"}
-    assert "1234" not in repr(settings)
-    text = message(MASTER_KEY_FALLBACKS=KEY_TEXT, MASTER_KEYRING_FILE="f", TRANSIT_TOKEN_FILE="none")
-    for name in ("MASTER_KEY", "MASTER_KEY_FALLBACKS"):
-        assert f"  {name}: cannot be set together with MASTER_KEYRING_FILE." in text
-    assert "  TRANSIT_TOKEN: TRANSIT_TOKEN_FILE " in text
-    for name in os.environ:
-        if name.startswith(("MASTER", "PKCS11", "TRANSIT", "AWS")):
-            monkeypatch.delenv(name)
-    with pytest.raises(SettingsError, match="MASTER_KEYRING_FILE: is required"):
-        keyring_path()
-    monkeypatch.setenv("MASTER_KEYRING_FILE", "keyring.json")
-    monkeypatch.setenv("TRANSIT_TOKEN", "token")
-    assert keyring_path() == Path("keyring.json")
-    assert custody_settings() == {"TRANSIT_TOKEN": "token"}
-    monkeypatch.setenv("TRANSIT_TOKEN_FILE", "pin")
-    with pytest.raises(SettingsError, match="set either TRANSIT_TOKEN or TRANSIT_TOKEN_FILE"):
-        custody_settings()
 
 
 @pytest.mark.parametrize(

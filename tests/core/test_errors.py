@@ -42,8 +42,6 @@ IN_COMMANDS = {
     "access_denied",
     "ambiguous_token_name",
     "auth_in_use",
-    "custody_refused",
-    "custody_unavailable",
     "delivery_forbidden",
     "delivery_large_value",
     "delivery_service_away",
@@ -63,7 +61,6 @@ IN_COMMANDS = {
     "invalid_delivery_request",
     "invalid_import_plan",
     "invalid_stack_file",
-    "keyring_file",
     "missing",
     "mongod_unavailable",
     "no_socket",
@@ -106,9 +103,7 @@ def errors() -> Iterator[type[VaultError]]:
             "vault.cli.__main__",
             "vault.server.__main__",
             "vault.observability.tracing",
-            # Their libraries are optional, and belong into processes of their own.
-            "vault.custody.pkcs11_token",
-            "vault.custody.tpm",
+            *set[str]().union(*tables("APART")),
         ):
             importlib.import_module(module.name)
     waiting: list[type[VaultError]] = [VaultError]

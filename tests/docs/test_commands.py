@@ -32,7 +32,7 @@ NOT_RUN = {
     "# Asks for the token.": "needs a terminal: cli/test_login.py",
     "# Asks for the value.": "the same: cli/test_secret_values.py, docs/test_first_minutes.py",
     "# With your own database.": "needs one: tests/features/rotation has several",
-    "# With your own providers.": "needs an HSM and OpenBao: tests/custody, tests/cli/operator/custody",
+    "# With your own providers.": "needs an HSM and OpenBao: tests/features/custody",
     "# With your own witnesses.": "needs an authority: features/proofs/commands has one",
     "# With people who hold shares, and MONGO_URI of an empty MongoDB.": "the same",
     "# The tests, except slow ones that start programs.": "this is one of them",

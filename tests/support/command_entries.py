@@ -19,8 +19,8 @@ class Needs(Enum):
     PROBED = auto()
     #: A Docker Engine in swarm mode, and the service.
     ENGINE = auto()
-    #: A keyring file, and MongoDB; `tests/cli/operator/custody/test_group.py` has their failures.
-    CUSTODY = auto()
+    #: MongoDB, and what only tests of its feature have; those have its failures.
+    OWN = auto()
     #: It is a server, which runs until it is stopped.
     SERVING = auto()
 
@@ -51,14 +51,9 @@ class Entry:
     @property
     def denied(self) -> Exit | None:
         """The exit code without permission; None if it needs none."""
-        return Exit.DENIED if self.needs in (Needs.MONGODB, Needs.SERVICE, Needs.CUSTODY) else None
+        return Exit.DENIED if self.needs in (Needs.MONGODB, Needs.SERVICE, Needs.OWN) else None
 
 
 def of_mongodb(*arguments: str, **more: Any) -> Entry:
     """Return the entry of a command that needs MongoDB."""
     return Entry(Needs.MONGODB, arguments, **more)
-
-
-def of_custody(*arguments: str, own_codes: str = "") -> Entry:
-    """Return the entry of a command about the keyring file, which needs MongoDB."""
-    return Entry(Needs.CUSTODY, arguments, own_codes)

@@ -16,7 +16,6 @@ _NAMES = (
     *("api.http.memory._WAIT_TIMEOUT_SECONDS", "secrets.metadata._WAIT_SECONDS"),
     *("audit.sinks._TIMEOUT_SECONDS", "auth.jwts.verification.FETCH_SECONDS"),
     "auth.open_id_provider.FETCH_SECONDS",
-    *("custody.child.TIMEOUT_SECONDS", "custody.http._REQUEST_SECONDS"),
     "keys.status._SCRAPE_TIMEOUT_SECONDS",
     *("events.endpoint.TIMEOUT_SECONDS", "events.sender.LEASE_SECONDS", "events.sender._TURN_SECONDS"),
 )

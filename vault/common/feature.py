@@ -21,7 +21,10 @@ class Task(Protocol):
     """Work of a feature in threads of its own, without a request."""
 
     def start(self) -> None:
-        """Start, once the keys are claimed and the trail has begun; later calls do nothing."""
+        """Start, once the keys are claimed and the trail has begun.
+
+        Later calls do what is left after an error, or else nothing.
+        """
 
     def close(self) -> None:
         """Stop."""
@@ -66,6 +69,19 @@ class Panel:
     values: str = ""
     #: True if it is one of the links to other pages, where the page has those.
     is_link: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Opener:
+    """A source of the master keys in place of `MASTER_KEY`."""
+
+    #: The setting that asks for it.
+    setting: str
+    #: The path of a function of the settings that returns them with the keys.
+    function: str
+    #: The path of a function of a principal that returns the attempts that record the opening. If *accepts*,
+    #: an operator vouches for the source.
+    attempts: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -120,6 +136,8 @@ class Feature:
     sections: tuple[Section, ...] = ()
     #: Paths of the kinds of files that `audit verify` reads, see `vault.cli.operator.audit.files`.
     evidence: tuple[str, ...] = ()
+    #: Where the master keys come from; one feature may say that.
+    opener: Opener | None = None
 
 
 @cache
@@ -152,6 +170,11 @@ def documents() -> list[Any]:
 def settings() -> list[Any]:
     """Return the settings of all features: dataclasses."""
     return resolved(feature.settings for feature in features() if feature.settings)
+
+
+def openers() -> list[Opener]:
+    """Return the source of the master keys that a feature brings; none if none does."""
+    return [feature.opener for feature in features() if feature.opener]
 
 
 def commands(group: str) -> Iterator[tuple[str, Command]]:

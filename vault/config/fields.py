@@ -13,7 +13,7 @@ from marshmallow.fields import Field
 
 from vault.config.shown import EMPTY, plain
 
-_KEY = "setting"
+_KEY, _RAW = "setting", "raw"
 
 
 @dataclass(frozen=True, slots=True)
@@ -50,6 +50,25 @@ def setting(form: Field[Any], sentence: str, **more: Any) -> Any:
     one = Setting(form, sentence, **more)
     is_shown = not one.is_secret and one.shown is plain
     return dataclasses.field(default=form.load_default, repr=is_shown, metadata={_KEY: one})
+
+
+@dataclass(frozen=True, slots=True)
+class Raw:
+    """Settings that are taken as they are, and of which the log has the names."""
+
+    names: tuple[str, ...]
+    #: Those of them whose files other users may not read.
+    secret: tuple[str, ...]
+
+
+def raw(names: tuple[str, ...], *, secret: tuple[str, ...]) -> Any:
+    """Return a field of a dataclass for the values of those of *names* that are set; as in `Raw`."""
+    return dataclasses.field(default_factory=dict, repr=False, metadata={_RAW: Raw(names, secret)})
+
+
+def raw_in(kind: type) -> dict[str, Raw]:
+    """Return the fields of the dataclass *kind* that were made by `raw`, by name."""
+    return {field.name: field.metadata[_RAW] for field in dataclasses.fields(kind) if _RAW in field.metadata}
 
 
 def declared_in(kind: type) -> dict[str, Setting]:

@@ -1,9 +1,9 @@
 """The service's settings, read from the environment and `.env` here only."""
 
 import os
-from collections.abc import Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
+from pkgutil import resolve_name
 from typing import Any, TypeVar
 
 from marshmallow import ValidationError, fields, missing, validate
@@ -12,11 +12,12 @@ from vault.common import feature
 from vault.config import mistakes, otel, shown, sources
 from vault.config import validators as forms
 from vault.config.dotenv import read_dotenv
-from vault.config.fields import Setting, declared_in, setting
+from vault.config.fields import Setting, declared_in, raw_in, setting
 from vault.config.rules import Rules
 from vault.config.validators import weakness
+from vault.core.attempt import Attempt
 from vault.core.networks import Network
-from vault.custody.settings import SETTINGS as PROVIDER_SETTINGS
+from vault.core.principal import Principal
 
 #: MongoDB stores a TTL in seconds, at most 2**31 - 1.
 _MAX_TTL_DAYS = (2**31 - 1) // 86_400
@@ -29,7 +30,7 @@ T = TypeVar("T")
 class Settings:
     """The service's settings; `docs/settings.md` explains each of them."""
 
-    #: Empty with a keyring file, until `vault.custodian` has opened it.
+    #: Empty if a feature opens it, until `with_keys`.
     master_key: bytes = setting(
         forms.Key(load_default=b"", validate=forms.primary_key),
         "the [master key](master-key.md): base64 of 32 random bytes, or exactly 32 characters; a trivial key "
@@ -42,19 +43,6 @@ class Settings:
         "additional keys for decryption, separated by commas: of several, one of 32 characters with a "
         "comma, or a space at an end, as base64",
         is_secret=True,
-    )
-    master_keyring_file: str | None = setting(
-        fields.String(load_default=None),
-        "instead of both, the path of the [keyring file](custody.md), whose keys providers unwrap; their "
-        "own settings are on that page",
-    )
-    custody_timeout_seconds: int = setting(
-        fields.Integer(load_default=300, validate=validate.Range(1, 86_400)),
-        "how long a start retries providers of [custody](custody.md#a-start) that do not answer, 1 to 86400",
-    )
-    custody_check_seconds: int = setting(
-        fields.Integer(load_default=900, validate=validate.Range(1, 86_400)),
-        "the interval of the checks of all slots of the keyring file, 1 to 86400",
     )
     mongo_uri: str = setting(
         fields.String(load_default="mongodb://localhost:27017", validate=forms.mongo_uri),
@@ -287,8 +275,6 @@ class Settings:
     tracing: bool = False
     #: The settings of each feature that has some, by their class.
     features: Mapping[type, Any] = field(default_factory=dict, repr=False)
-    #: The settings of custody's providers, by name.
-    custody: Mapping[str, str] = field(default_factory=dict, repr=False)
     #: The hash of the keyring file that the keys come from; empty without one. And whether they confirm it.
     keyring_file_digest: str = ""
     is_keyring_confirmed: bool = True
@@ -301,6 +287,27 @@ class Settings:
         """Return the settings of a feature, which are a *kind*."""
         found: T = self.features[kind]
         return found
+
+    def with_keys(self) -> "Settings":
+        """Return these settings with the master keys, which a feature opens if there is no `MASTER_KEY`.
+
+        Raises:
+            VaultError: The feature cannot open them.
+        """
+        settings = self
+        if not self.master_key:
+            for opener in feature.openers():
+                settings = resolve_name(opener.function)(settings)
+        return settings
+
+    def opened_attempts(self, principal: Principal, *, accepts: bool = False) -> list[Attempt]:
+        """Return the attempts that record how a feature has opened the keys; *accepts* as in `Opener`."""
+        openers = feature.openers() if self.keyring_file_digest else []
+        return [
+            attempt
+            for opener in openers
+            for attempt in resolve_name(opener.attempts)(principal, accepts=accepts)
+        ]
 
     @property
     def is_open(self) -> bool:
@@ -350,8 +357,8 @@ class Settings:
             loaded: dict[str, Any] = schema.load(values)
         except ValidationError as error:
             errors = dict(error.messages_dict) | errors
-        custody, custody_errors = sources.read(PROVIDER_SETTINGS, environment, dotenv or {})
-        errors |= custody_errors
+        raw, raw_errors = sources.read(_raw(), environment, dotenv or {})
+        errors |= raw_errors
         # Not from `.env`: OpenTelemetry's SDK reads its variables from the environment only.
         tracing, otel_errors = otel.read(environment)
         errors |= otel_errors
@@ -366,8 +373,7 @@ class Settings:
             raise sources.refusal(errors, in_dotenv)
         return cls(
             tracing=tracing,
-            custody=custody,
-            features={kind: _made(kind, loaded) for kind in feature.settings()},
+            features={kind: _made(kind, loaded, raw) for kind in feature.settings()},
             dotenv=in_dotenv,
             mistakes=(
                 *(f"{name} has no effect; did you mean {meant}?" for name, meant in near.items()),
@@ -397,46 +403,31 @@ def audit_ttl_days() -> int:
     return days
 
 
-def keyring_path() -> Path:
-    """Return the setting `MASTER_KEYRING_FILE`, for commands that need no key.
-
-    Raises:
-        SettingsError: It is unset.
-    """
-    file: str | None = single("MASTER_KEYRING_FILE")
-    if file is None:
-        raise sources.refusal({"MASTER_KEYRING_FILE": ["is required: the path of the keyring file."]})
-    return Path(file)
-
-
-def custody_settings() -> dict[str, str]:
-    """Return the settings of custody's providers, by name, for commands that need no key.
-
-    Raises:
-        SettingsError: One is invalid.
-    """
-    dotenv = read_dotenv()
-    values, errors = sources.read(PROVIDER_SETTINGS, os.environ, dotenv)
-    if errors:
-        raise sources.refusal(errors, sources.effective(PROVIDER_SETTINGS, dotenv, os.environ))
-    return values
-
-
 def single(name: str) -> Any:
     """Return the setting *name*; the others may be invalid.
 
     Raises:
         SettingsError: It is invalid.
     """
-    dotenv = read_dotenv()
-    in_dotenv = sources.effective([name], dotenv, os.environ)
-    values, errors = sources.read([name], os.environ, dotenv)
-    if errors:
-        raise sources.refusal(errors, in_dotenv)
+    value = raw_values([name]).get(name, missing)
     try:
-        return declared()[name].form.deserialize(values.get(name, missing))
+        return declared()[name].form.deserialize(value)
     except ValidationError as error:
+        in_dotenv = sources.effective([name], read_dotenv(), os.environ)
         raise sources.refusal({name: map(str, error.messages)}, in_dotenv) from None
+
+
+def raw_values(names: Collection[str]) -> dict[str, str]:
+    """Return the values of those of *names* that are set, as they are; other settings may be invalid.
+
+    Raises:
+        SettingsError: One cannot be read.
+    """
+    dotenv = read_dotenv()
+    values, errors = sources.read(names, os.environ, dotenv)
+    if errors:
+        raise sources.refusal(errors, sources.effective(names, dotenv, os.environ))
+    return values
 
 
 def declared() -> dict[str, Setting]:
@@ -445,8 +436,16 @@ def declared() -> dict[str, Setting]:
     return {name: one for kind in kinds for name, one in declared_in(kind).items()}
 
 
-def _made(kind: type, loaded: Mapping[str, Any]) -> Any:
-    return kind(**{name.lower(): loaded[name] for name in declared_in(kind)})
+def _raw() -> list[str]:
+    """Return the names of the settings that features take as they are."""
+    return [name for kind in feature.settings() for one in raw_in(kind).values() for name in one.names]
+
+
+def _made(kind: type, loaded: Mapping[str, Any], raw: Mapping[str, str]) -> Any:
+    values: dict[str, Any] = {name.lower(): loaded[name] for name in declared_in(kind)}
+    for field_name, one in raw_in(kind).items():
+        values[field_name] = {name: raw[name] for name in one.names if name in raw}
+    return kind(**values)
 
 
 def _is_protective(name: str) -> bool:
@@ -461,7 +460,7 @@ def _near_misses(
     """Return the variables that are almost the name of a setting, with that name. *values* are set."""
     variables = dict(dotenv) | dict(environment)
     set_names = [name for name, value in variables.items() if value]
-    return dict(mistakes.near_misses(set_names, [*declared(), *PROVIDER_SETTINGS], values))
+    return dict(mistakes.near_misses(set_names, [*declared(), *_raw()], values))
 
 
 def _exposed_files(
@@ -470,7 +469,7 @@ def _exposed_files(
     """Return a phrase for each file of a secret that other users can read."""
     variables = dict(dotenv) | dict(environment)
     secret = [name for name, one in declared().items() if one.is_secret]
-    names = (*secret, "PKCS11_PIN", "TRANSIT_TOKEN")
-    keys = {f"{name}_FILE": variables.get(f"{name}_FILE") for name in names}
+    secret += [name for kind in feature.settings() for one in raw_in(kind).values() for name in one.secret]
+    keys = {f"{name}_FILE": variables.get(f"{name}_FILE") for name in secret}
     files = {name: file for name, file in (keys | {"TLS_KEY": values.get("TLS_KEY")}).items() if file}
     return mistakes.exposed_files(files)

@@ -3,7 +3,7 @@
 from dataclasses import fields
 from typing import Any
 
-from vault.config.fields import declared_in
+from vault.config.fields import declared_in, raw_in
 from vault.config.settings import Settings
 from vault.config.shown import plain
 
@@ -17,6 +17,7 @@ def summary(settings: Settings) -> dict[str, Any]:
     for part in (settings, *settings.features.values()):
         for name, one in declared_in(type(part)).items():
             shown[name] = one.in_log(getattr(part, name.lower()))
+        shown |= {name.upper(): plain(getattr(part, name)) for name in raw_in(type(part))}
     values = {field.name.upper(): getattr(settings, field.name) for field in fields(settings)}
     others = values.keys() - shown.keys() - {"FEATURES"}
     return shown | {name: plain(value) for name, value in values.items() if name in others}

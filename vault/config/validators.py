@@ -71,13 +71,12 @@ def _key(text: str) -> bytes:
 
 def keys(values: Mapping[str, str]) -> None:
     """Refuse settings without a key, and with two sources of keys."""
-    if "MASTER_KEYRING_FILE" not in values:
-        if "MASTER_KEY" not in values:
-            raise ValidationError({"MASTER_KEY": [_NO_KEY]})
-        return
-    names = [name for name in ("MASTER_KEY", "MASTER_KEY_FALLBACKS") if name in values]
+    sources = [opener.setting for opener in feature.openers() if opener.setting in values]
+    if not sources and "MASTER_KEY" not in values:
+        raise ValidationError({"MASTER_KEY": [_NO_KEY]})
+    names = [name for name in ("MASTER_KEY", "MASTER_KEY_FALLBACKS") if sources and name in values]
     if names:
-        raise ValidationError({name: ["cannot be set together with MASTER_KEYRING_FILE."] for name in names})
+        raise ValidationError({name: [f"cannot be set together with {sources[0]}."] for name in names})
 
 
 def primary_key(key: bytes) -> None:

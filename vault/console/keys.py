@@ -1,11 +1,8 @@
 """The page of master keys."""
 
-from datetime import UTC, datetime
-
 from flask import Blueprint, Response
 
 from vault.api.operations.blueprint import current_attempt, services
-from vault.audit.custody import custody_state
 from vault.console.operations import operation, page
 from vault.core.attempt import Action
 from vault.core.errors import OutsidePathsError
@@ -18,11 +15,10 @@ blueprint = Blueprint("keys", __name__)
 @blueprint.get("/keys")
 @operation(Action.KEYS_STATUS, Scope.AUDIT_READ)
 def index() -> Response:
-    """Return the page of master keys, and of the slots that open them, for those who see the whole trail."""
-    attempt, keys = current_attempt(), services().keys
+    """Return the page of master keys, for those who see the whole trail."""
+    attempt = current_attempt()
     require_folder("", attempt)
     if not attempt.principal.sees_all_entries:
         attempt.details["reason"] = ANOTHER_NAMESPACE
         raise OutsidePathsError("Master keys are of all namespaces, and your credential sees only its own.")
-    custody = custody_state(datetime.now(UTC)) if keys.has_file else None
-    return page("keys", keys=keys.list(attempt=attempt), custody=custody)
+    return page("keys", keys=services().keys.list(attempt=attempt))

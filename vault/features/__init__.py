@@ -5,6 +5,7 @@ from pkgutil import resolve_name
 from vault.common.feature import Feature
 
 _NAMES = """
+custody
 rotation
 proofs
 exposure

@@ -4,15 +4,18 @@ Anyone who can write to a file without MACs can add a key of their own, or take 
 Functions raise `StorageUnavailableError`.
 """
 
+from dataclasses import dataclass
+from datetime import datetime
 from enum import Enum, auto
 
+from vault.core.attempt import Action
 from vault.core.errors import KeyringFileUnknownError
+from vault.core.outcomes import Status
 from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey
 from vault.documents import registry
-from vault.documents.audit import AuditKey
+from vault.documents.audit import AuditEntry, AuditKey
 from vault.documents.guard import storage_errors
-from vault.keys.custody import newest_file
 
 
 class Standing(Enum):
@@ -26,6 +29,27 @@ class Standing(Enum):
     NEW = auto()
     #: Nothing does.
     REFUSED = auto()
+
+
+@dataclass(frozen=True, slots=True)
+class NewestFile:
+    """The newest keyring file on record, by its hash, and the time of its latest entry."""
+
+    digest: str
+    time: datetime
+
+
+def newest_file() -> NewestFile | None:
+    """Return the newest keyring file on record: of the last change, or an unchanged one that was used since.
+
+    None if the trail has none. Entries about a file that someone put back have `is_newest` false.
+    """
+    actions = (Action.CUSTODY_CHANGED, Action.CUSTODY_CHECKED, Action.KEY_OPENED)
+    query = {"action": {"$in": [*actions]}, "status": Status.SUCCESS, "details.is_newest": True}
+    with storage_errors():
+        # By the index of the retention: a running service has an entry for each check.
+        found = AuditEntry.raw().find_one(query, {"ts": 1, "details.file": 1}, sort=[("ts", -1)])
+    return NewestFile(found["details"]["file"], found["ts"]) if found else None
 
 
 def standing(keyring: Keyring) -> Standing:

@@ -109,10 +109,10 @@ def key_statuses(keyring: Keyring) -> list[KeyStatus]:
 class KeyStatuses:
     """The master keys of one deployment, for people."""
 
-    def __init__(self, keyring: Keyring, *, has_file: bool) -> None:
-        """Take the *keyring*, and whether it comes from a keyring file."""
+    def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
-        self.has_file = has_file
+        #: Whether they come from a keyring file.
+        self.has_file = bool(keyring.file)
 
     def list(self, *, attempt: Attempt) -> list[KeyStatus]:
         """Return all master keys as `key_statuses` does, once the audit entry is durable.

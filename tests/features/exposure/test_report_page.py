@@ -14,7 +14,6 @@ from playwright.sync_api import Browser
 from tests.support.browser import TIMEOUT, running_browser
 from tests.support.features import tables
 from vault.audit.activity import Activity, Counts, Event, PrincipalRow, RefusalRow, SecretRow, Slot
-from vault.audit.custody import CustodyActivity
 from vault.audit.findings import Kind
 from vault.auth.tokens.info import TokenInfo
 from vault.features.exposure.report_content import Report, Trail, Verification
@@ -65,10 +64,7 @@ def report_of(text: str, kind: Kind | None = Kind.NOTE) -> Report:
         SecretAges(2, 1, {"under 7 days": 1, "365 days or more": 1}, [old, unnamed], 1, [old]),
         TokenAges(states, 1, [token], 1, [token]),
         [KeyStatus("aa" * 8, KeyRole.FALLBACK, 5, False, 2, 2, 0, 0)],
-        {
-            "custody": CustodyActivity(True, 3, 1, 2, 0, NOW, needs_drill=False, is_newest=True),
-            **{name: one for of in tables("report_sections") for name, one in of(text, NOW).items()},
-        },
+        {name: one for of in tables("report_sections") for name, one in of(text, NOW).items()},
     )
 
 

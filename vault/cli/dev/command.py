@@ -22,6 +22,7 @@ from vault.cli.dev.mongod import Mongod, free_port
 from vault.cli.operator.service import local_address
 from vault.cli.shell.output import Output, output_options
 from vault.client.service import Service
+from vault.common import feature
 from vault.config.dotenv import read_dotenv
 from vault.config.settings import Settings
 from vault.config.validators import is_loopback
@@ -270,7 +271,7 @@ def _stop_on_signals() -> Iterator[_Stop]:
 def _environment(uri: str, key_file: Path) -> dict[str, str]:
     """Return the service's environment: the user's own settings, except for MongoDB and the master key."""
     environment = os.environ | {"MONGO_URI": uri, "MASTER_KEY_FILE": str(key_file)}
-    for name in ("MASTER_KEY", "MASTER_KEYRING_FILE", "MONGO_URI_FILE"):
+    for name in ("MASTER_KEY", "MONGO_URI_FILE", *(opener.setting for opener in feature.openers())):
         environment.pop(name, None)
     _set_default(environment, "BIND", _BIND)
     return environment

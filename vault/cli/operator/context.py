@@ -1,6 +1,6 @@
 """The context of operators' commands: the parts of the service, connected."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
 
@@ -13,10 +13,7 @@ from vault.config.shown import mongodb
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import SettingsError, StorageUnavailableError, VaultError
 from vault.core.principal import OPERATOR
-from vault.custodian import with_keys
-from vault.custody.providers import Providers
 from vault.documents import Database
-from vault.keys.custody import opened_attempts
 from vault.keys.guard import require_agreement
 from vault.keys.standing import require_known_primary, require_standing
 from vault.parts import Parts
@@ -33,7 +30,7 @@ def connected(
     recorded: bool = False,
     scratch: str = "",
     audit_enabled: bool | None = None,
-    providers: Providers | None = None,
+    opener: Callable[[Settings], Settings] = Settings.with_keys,
     accepts_file: bool = False,
 ) -> Iterator[Parts]:
     """Connect as the service does, and yield its parts.
@@ -44,18 +41,18 @@ def connected(
     servers; its trail has no retention.
 
     Other commands, and reading ones that are *recorded*, need every master key in use, and the database's
-    state of the audit trail. *audit_enabled* replaces the setting. *providers* open the keyring file, as in
-    `with_keys`. With *accepts_file*, an operator vouches for that file; the trail must know its primary key.
+    state of the audit trail. *audit_enabled* replaces the setting. *opener* returns the settings with their
+    keys. With *accepts_file*, an operator vouches for the keyring file; the trail must know its primary key.
 
     Raises:
         AuditStateError: `AUDIT_ENABLED` disagrees with the database; nothing was written.
-        CustodyRefusedError, CustodyUnavailableError: The keyring file cannot be opened.
         KeyMissingError: The keyring lacks a key in use; the message names it. Nothing was written.
         KeyringFileUnknownError: Nothing vouches for the keyring file. Nothing was written.
         SettingsError: The environment has invalid settings.
         StorageUnavailableError: MongoDB is not available.
+        VaultError: The master keys cannot be opened.
     """
-    settings, opened = with_keys(_settings(), providers)
+    settings = opener(_settings())
     vouches = accepts_file and not settings.is_keyring_confirmed
     if vouches:
         settings = replace(settings, is_keyring_confirmed=True)
@@ -76,7 +73,7 @@ def connected(
             require_agreement(parts.keyring, signing_keys.trusted, audit_enabled=parts.audit_enabled)
         if not reading:
             database.prepare()
-        for one in opened_attempts(opened, OPERATOR):
+        for one in settings.opened_attempts(OPERATOR):
             # A command that only reads works for a user of MongoDB who may not write.
             with suppress(VaultError) if reading and not recorded else nullcontext():
                 record(one)

@@ -11,7 +11,7 @@ import click
 
 from vault.audit import reader
 from vault.cli.operator.context import connected
-from vault.cli.operator.custody.group import custody
+from vault.cli.shell.lazy_group import LazyGroup
 from vault.cli.shell.output import Column, Output, Row, output_options
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import KeyMissingError
@@ -31,12 +31,9 @@ _COLUMNS: Mapping[str, Column] = {
 }
 
 
-@click.group()
+@click.group(cls=LazyGroup, functions={}, words="keys")
 def keys() -> None:
     """Generate, inspect and rotate master keys."""
-
-
-keys.add_command(custody)
 
 
 @keys.command()

@@ -139,13 +139,12 @@ def _prepare() -> None:
     # Checked before gunicorn starts, so that invalid settings, or a port in use, are one plain message.
     settings = Settings.from_environment()
     _require_free_ports(settings)
-    if settings.master_keyring_file:
+    if not settings.master_key:
         # Not loaded by a health check.
-        from vault.custodian import with_keys
         from vault.observability import logs
 
         logs.configure(settings.log_level)
-        with_keys(settings)
+        settings.with_keys()
 
 
 def _become_service() -> None:

@@ -6,15 +6,13 @@ from importlib.util import find_spec
 from pkgutil import resolve_name
 
 from vault.client import profile
+from vault.common import feature
 
 #: Loaded when it is needed: that takes a while.
 _READ_DOTENV = "vault.config.dotenv:read_dotenv"
 
 #: A package that only the extra `server` installs.
 _OF_SERVER = "mongoengine"
-
-#: Settings that lead to a master key.
-_KEYS = ("MASTER_KEY", "MASTER_KEY_FILE", "MASTER_KEYRING_FILE", "MASTER_KEYRING_FILE_FILE")
 
 
 def by_credential(operator: str, person: str) -> Callable[[], str]:
@@ -30,4 +28,6 @@ def _has_token() -> bool:
 
 
 def _has_key() -> bool:
-    return any(map(os.environ.get, _KEYS)) or any(map(resolve_name(_READ_DOTENV)().get, _KEYS))
+    settings = ("MASTER_KEY", *(opener.setting for opener in feature.openers()))
+    names = [name for setting in settings for name in (setting, f"{setting}_FILE")]
+    return any(map(os.environ.get, names)) or any(map(resolve_name(_READ_DOTENV)().get, names))

@@ -23,7 +23,6 @@ from vault.core.errors import StorageUnavailableError
 from vault.core.principal import OPERATOR
 from vault.core.text import printable, quantity
 from vault.crypto import Keyring
-from vault.custodian import openings
 from vault.features.backup import create as backups
 from vault.features.backup import drill as drills
 from vault.features.backup import dump
@@ -116,7 +115,7 @@ def restore(output: Output, file: BinaryIO) -> None:
                 parts.database,
                 audit_enabled=parts.audit_enabled,
                 # The keyring file of this command is the one to use from now on.
-                also=openings(OPERATOR, accepts=True),
+                also=parts.settings.opened_attempts(OPERATOR, accepts=True),
                 progress=shown.advance,
             )
     output.result(_data(found), f"{_described(found)} restored, as of {found.manifest['as_of']}")

@@ -14,8 +14,6 @@ from vault.features.exposure.secret_ages import SecretAges
 from vault.features.exposure.token_ages import TokenAges
 from vault.keys.status import KeyRole, KeyStatus
 
-_CUSTODY = Section("custody", "keys", "report_custody.html", "vault.audit.custody:report_section")
-
 
 @dataclass(frozen=True, slots=True)
 class Verification:
@@ -87,4 +85,4 @@ class Report:
 
 def sections() -> list[Section]:
     """Return the sections of features, in their order."""
-    return [_CUSTODY, *(section for one in features() for section in one.sections)]
+    return [section for one in features() for section in one.sections]

@@ -13,7 +13,6 @@ _FUNCTIONS = {
     "export": "vault.cli.operator.audit.trail:export",
     "public-key": "vault.cli.operator.audit.trail:public_key",
     "query": by_credential("vault.cli.operator.audit.trail:query", "vault.cli.user.audit:query"),
-    "reconcile": "vault.cli.operator.audit.reconcile:reconcile",
     "tail": by_credential("vault.cli.operator.audit.trail:tail", "vault.cli.user.audit:tail"),
     "verify": "vault.cli.operator.audit.verify:verify",
 }
@@ -25,7 +24,6 @@ _SUMMARIES = {
     "export": "Print entries as JSON lines.",
     "public-key": "Print the public keys that verify the trail, as PEM.",
     "query": "Show entries, oldest first.",
-    "reconcile": "Compare custody's entries with the log of a provider.",
     "tail": "Show the newest entries, and follow the trail.",
     "verify": "Verify the trail's hash chains and signatures.",
 }

@@ -1,0 +1,1 @@
+"""Tests of what custody adds to the console."""

@@ -1,0 +1,208 @@
+"""Opening of the keyring file: each key by the first of its slots whose provider unwraps it, or by all."""
+
+import logging
+import random
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor, as_completed
+from dataclasses import dataclass, field, replace
+from time import monotonic, sleep
+from typing import Any
+
+from vault.features.custody.errors import CustodyRefusedError, CustodyUnavailableError, KeyringFileError
+from vault.features.custody.keyring_file import KeyringFile, Slot, WrappedKey
+from vault.features.custody.provider import Provider, context_of
+from vault.features.custody.providers import LIBRARIES, RECOVERY
+
+logger = logging.getLogger(__name__)
+
+#: Returns the key ID of key material, which is not needed to have the right size.
+Identify = Callable[[bytes], str]
+
+_REQUEST_ID = re.compile("[!-~]{1,128}")
+_FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 1.0, 30.0
+
+
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """A master key that a slot has opened."""
+
+    key_id: str
+    slot: str
+    kek: str
+    #: The version of the KEK; empty if unknown.
+    version: str
+    #: The provider's ID of the request; empty if it has none.
+    request_id: str
+    #: The slots before this one that did not open, with the reason.
+    skipped: tuple[str, ...]
+    material: bytes = field(repr=False)
+    #: The names of the slots before this one that refused.
+    refused: tuple[str, ...] = ()
+    #: The hash of the keyring file, the names of its slots, and whether all its keys confirm it.
+    file: str = ""
+    slots: tuple[str, ...] = ()
+    is_confirmed: bool = False
+
+
+def unwrap(provider: Provider, slot: Slot, key_id: str, identify: Identify) -> Opened:
+    """Return the key *key_id*, as *slot* opens it.
+
+    Raises:
+        CustodyUnavailableError: The provider does not answer.
+        CustodyRefusedError: It refuses, or it returns another key.
+    """
+    unwrapped = provider.unwrap(slot.blob, context_of(key_id))
+    if identify(unwrapped.material) != key_id:
+        logger.error("tampering: slot %s opens another key than %s", slot.name, key_id)
+        raise CustodyRefusedError(
+            f"slot {slot.name} opens another key than {key_id}", hint="the file, or the provider, was changed"
+        )
+    # It goes on record, and a provider could send anything.
+    request_id = unwrapped.request_id if _REQUEST_ID.fullmatch(unwrapped.request_id) else ""
+    version = provider.describe(slot.blob)
+    return Opened(key_id, slot.name, slot.kek, version, request_id, (), unwrapped.material)
+
+
+def require_confirmed(file: KeyringFile, materials: Mapping[str, bytes]) -> None:
+    """Require that the keys whose *materials* are given, by ID, have confirmed *file*, if it has MACs.
+
+    Raises:
+        KeyringFileError: They have not: someone without all its keys changed it.
+    """
+    if file.is_confirmed and (keys := file.unconfirmed(materials)):
+        logger.error("tampering: the keyring file is not confirmed by its keys: %s", ", ".join(keys))
+        raise KeyringFileError(
+            f"someone without its keys changed the keyring file: it is not confirmed by {', '.join(keys)}",
+            hint="put the newest file back: the last entry about one has its SHA-256 hash",
+        )
+
+
+def of_file(file: KeyringFile, opened: Iterable[Opened]) -> list[Opened]:
+    """Return the keys that are *opened* as those of *file*; errors as `require_confirmed`."""
+    found = list(opened)
+    require_confirmed(file, {key.key_id: key.material for key in found})
+    about: dict[str, Any] = {"file": file.digest, "slots": tuple(file.slot_names)}
+    return [replace(key, is_confirmed=file.is_confirmed, **about) for key in found]
+
+
+def open_all(
+    file: KeyringFile, provider_of: Callable[[Slot], Provider], identify: Identify, *, timeout_seconds: float
+) -> list[Opened]:
+    """Return all keys of *file*, the primary one first, by the first slot of each that opens.
+
+    Providers that do not answer are asked again, the last time when *timeout_seconds* have passed; one that
+    refuses is asked once for each key.
+
+    Raises:
+        CustodyUnavailableError: No slot of a key opens, and the provider of at least one does not answer.
+        CustodyRefusedError: All slots of a key refuse.
+        KeyringFileError: A key has not confirmed the file.
+    """
+    until = monotonic() + timeout_seconds
+    keys = sorted(file.keys, key=lambda key: key is not file.primary)
+    found = [_open(key, provider_of, identify, until) for key in keys]
+    for reason in dict.fromkeys(reason for opened in found for reason in opened.skipped):
+        logger.warning("slot %s", reason)
+    return of_file(file, found)
+
+
+def _open(
+    key: WrappedKey, provider_of: Callable[[Slot], Provider], identify: Identify, until: float
+) -> Opened:
+    waiting = [slot for slot in key.slots if slot.scheme != RECOVERY]
+    reasons: dict[str, str] = {}
+    pause = _FIRST_PAUSE_SECONDS
+    while waiting:
+        for slot in tuple(waiting):
+            try:
+                opened = unwrap(provider_of(slot), slot, key.id, identify)
+            except CustodyUnavailableError as error:
+                reasons[slot.name] = f"{slot.name} unavailable: {error}"
+            except CustodyRefusedError as error:
+                reasons[slot.name] = f"{slot.name} refused: {error}"
+                waiting.remove(slot)
+            else:
+                refused = reasons.keys() - {slot.name for slot in waiting}
+                return replace(opened, skipped=tuple(reasons.values()), refused=tuple(refused))
+        left = until - monotonic()
+        if waiting and left <= 0:
+            raise CustodyUnavailableError(
+                f"no slot opens key {key.id}: {'; '.join(reasons.values())}",
+                hint="bring a provider back, or run `secret-manager keys custody recovery restore`",
+            )
+        if waiting:
+            logger.warning("waiting for custody of key %s: %s", key.id, "; ".join(reasons.values()))
+            # Replicas that start together do not ask together.
+            sleep(min(pause * random.uniform(0.5, 1), left))  # noqa: S311 - no secret
+            pause = min(2 * pause, _MAX_PAUSE_SECONDS)
+    raise CustodyRefusedError(
+        f"no slot opens key {key.id}: {'; '.join(reasons.values()) or 'it has only a recovery slot'}",
+        hint="check the providers' settings, or run `secret-manager keys custody recovery restore`",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class SlotState:
+    """A slot of a key: whether it opens the key, and otherwise why not."""
+
+    key_id: str
+    slot: str
+    scheme: str
+    kek: str
+    #: `up`, `unavailable` or `refused`.
+    state: str
+    reason: str = ""
+    version: str = ""
+    request_id: str = ""
+
+
+def check(
+    file: KeyringFile,
+    provider_of: Callable[[Slot], Provider],
+    identify: Identify,
+    *,
+    skips: Callable[[Slot], bool],
+) -> Iterator[SlotState]:
+    """Yield the state of each slot of *file* once it is known, except those that *skips* leaves out.
+
+    Providers are asked at the same time: one that does not answer delays no other, and is not asked again.
+    """
+    held = [(key, slot) for key in file.keys for slot in key.slots if not skips(slot)]
+    together: dict[str, list[tuple[WrappedKey, Slot]]] = {}
+    for key, slot in held:
+        # The slots of one library share its process.
+        provider = slot.scheme if slot.scheme in LIBRARIES else f"{slot.scheme} {slot.kek}"
+        together.setdefault(provider, []).append((key, slot))
+    with ThreadPoolExecutor(len(together) or 1) as pool:
+        asked = [pool.submit(_states, slots, provider_of, identify) for slots in together.values()]
+        for states in as_completed(asked):
+            yield from states.result()
+
+
+def in_order(states: Iterable[SlotState], file: KeyringFile) -> list[SlotState]:
+    """Return *states* in the order of the slots of *file*."""
+    places = [(key.id, slot.name) for key in file.keys for slot in key.slots]
+    return sorted(states, key=lambda one: places.index((one.key_id, one.slot)))
+
+
+def _states(
+    held: Iterable[tuple[WrappedKey, Slot]], provider_of: Callable[[Slot], Provider], identify: Identify
+) -> list[SlotState]:
+    states = []
+    silent: dict[str, str] = {}
+    for key, slot in held:
+        about = (key.id, slot.name, slot.scheme, slot.kek)
+        if slot.kek in silent:
+            states.append(SlotState(*about, "unavailable", silent[slot.kek]))
+            continue
+        try:
+            opened = unwrap(provider_of(slot), slot, key.id, identify)
+        except CustodyUnavailableError as error:
+            silent[slot.kek] = str(error)
+            states.append(SlotState(*about, "unavailable", str(error)))
+        except CustodyRefusedError as error:
+            states.append(SlotState(*about, "refused", str(error)))
+        else:
+            states.append(SlotState(*about, "up", "", opened.version, opened.request_id))
+    return states
