@@ -113,16 +113,6 @@ CUSTODY_SLOT_UP = gauge(
     "custody_slot_up", "1 if the slot opens every key of the keyring file, else 0.", ["slot"]
 )
 
-WITNESS_SUCCESS = gauge(
-    "audit_witness_last_success_timestamp_seconds",
-    "Time at which the witness last confirmed a checkpoint, in seconds since 1970.",
-    ["witness"],
-    "livemax",
-)
-WITNESS_FAILURES = counter(
-    "audit_witness_failures", "Checkpoints that the witness did not confirm.", ["witness"]
-)
-
 WEBHOOKS = gauge("webhooks", "Number of webhooks, by state.", ["state"])
 
 _WEBHOOK_REQUESTS = counter("webhook_requests", "Requests to webhooks, by outcome.", ["outcome"])

@@ -21,10 +21,9 @@ from vault.crypto import Keyring, encoding
 from vault.documents.audit import Record
 from vault.documents.guard import storage_errors
 from vault.documents.lease import Lease
-from vault.features.proofs import documents
+from vault.features.proofs import documents, metrics
 from vault.features.proofs.errors import WitnessError
 from vault.features.proofs.witness import Witness
-from vault.observability import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -154,7 +153,7 @@ class Witnesses:
             time = _time_of(state.get("success"), one.name, keys)
             if time and time < now + _MAX_CLOCK_LEAD:
                 self._last[one.name] = time
-                metrics.WITNESS_SUCCESS.labels(one.host).set(time.timestamp())
+                metrics.SUCCESS.labels(one.host).set(time.timestamp())
             (self._failing.add if state.get("is_failing") is True else self._failing.discard)(one.name)
 
     def _due(self) -> list[Witness]:
@@ -205,7 +204,7 @@ class Witnesses:
         self._refresh()
 
     def _fail(self, witness: Witness, error: WitnessError) -> None:
-        metrics.WITNESS_FAILURES.labels(witness.host).inc()
+        metrics.FAILURES.labels(witness.host).inc()
         self._retry_at[witness.name] = monotonic() + min(_RETRY_SECONDS, self._interval.total_seconds())
         if error.is_refusal:
             # A refusal can mean that the trail lacks entries.
