@@ -27,7 +27,6 @@ from vault.core.certificates import Certificates
 from vault.core.principal import ANONYMOUS, UNAUTHENTICATED
 from vault.core.processes import harden
 from vault.documents import Database, EncryptOnSave, outage
-from vault.events.sender import Sender
 from vault.keys.status import KeyStatuses, KeyUsageCache
 from vault.observability import logs, metrics
 from vault.observability.spans import NoTracing
@@ -62,13 +61,11 @@ def create_app(settings: Settings) -> Flask:
     encrypt_on_save = EncryptOnSave(keyring)
     encrypt_on_save.connect()
     token_uses = TokenUses()
-    sender = Sender(token_keys, settings.webhook_networks, database.ping)
     startup = Startup(
         database,
         guard,
         parts.trail,
         EndedTokens(token_keys),
-        sender,
         [
             task
             for tasks in feature.resolved(one.tasks for one in active if one.tasks)
@@ -86,7 +83,6 @@ def create_app(settings: Settings) -> Flask:
         secrets=creates,
         changes=changes,
         wrapping=Wrapping(keyring, guard, creates, token_keys.find),
-        webhooks=parts.webhooks,
         keys=KeyStatuses(keyring),
         features=parts.features,
         versions=VersionWriter(keyring, guard),

@@ -17,7 +17,6 @@ from vault.common import feature
 from vault.config.settings import Settings
 from vault.crypto import Keyring
 from vault.documents import Database
-from vault.events.webhooks import Webhooks
 from vault.keys.guard import KeyringGuard
 from vault.secrets.changes import SecretWriter
 from vault.secrets.retention import Retention
@@ -71,7 +70,6 @@ class Parts:
         )
         self.issuers = Issuers(self.token_keys, own_issuer)
         self.roles = Roles(self.token_keys, self.issuers)
-        self.webhooks = Webhooks(self.token_keys, settings.webhook_networks)
         retention = Retention(max_versions=settings.max_versions, recovery_days=settings.delete_recovery_days)
         max_bytes = settings.max_secret_bytes
         self.changes = SecretWriter(self.keyring, self.guard, max_bytes=max_bytes, retention=retention)

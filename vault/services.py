@@ -31,11 +31,9 @@ from vault.core.errors import (
     VaultError,
 )
 from vault.core.periodic import Periodic
-from vault.core.text import quantity, shorten
+from vault.core.text import shorten
 from vault.documents import Database
 from vault.documents.primary import Primary
-from vault.events.sender import Sender
-from vault.events.webhooks import Webhooks
 from vault.keys.guard import INTERVAL_SECONDS, KeyringGuard
 from vault.keys.status import KeyStatuses
 from vault.secrets.changes import SecretWriter
@@ -72,14 +70,12 @@ class Startup:
         guard: KeyringGuard,
         trail: AuditTrail | NoAuditTrail,
         ended_tokens: EndedTokens,
-        sender: Sender,
         tasks: Sequence[Task] = (),
     ) -> None:
         self._database = database
         self._guard = guard
         self._trail = trail
         self._ended_tokens = ended_tokens
-        self._sender = sender
         self._tasks = tasks
         self._has_warned = False
         self._reported = ""
@@ -99,7 +95,6 @@ class Startup:
             self._is_first = is_first
             self._retries.start()
             self._ended_tokens.start()
-            self._sender.start()
 
     def attempt(self) -> None:
         """Complete the missing steps, and keep the failure if there is one."""
@@ -150,7 +145,6 @@ class Startup:
         """Stop retrying, after the current attempt if there is one, and stop removing tokens."""
         self._retries.close()
         self._ended_tokens.close()
-        self._sender.close()
         for task in self._tasks:
             task.close()
 
@@ -158,11 +152,6 @@ class Startup:
     def warnings(self) -> list[str]:
         """The warnings of the features' tasks."""
         return [warning for task in self._tasks for warning in task.warnings]
-
-    @property
-    def dead_webhooks(self) -> int:
-        """The number of webhooks to which the service no longer sends."""
-        return self._sender.dead
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,18 +162,16 @@ class Readiness:
     failures: dict[str, list[str]]
     #: None if MongoDB is not available.
     primary: Primary | None = None
-    dead_webhooks: int = 0
-    certificate_warnings: Sequence[str] = ()
-    #: Those of the features' tasks.
+    #: The warnings of the features' tasks.
     task_warnings: Sequence[str] = ()
+    certificate_warnings: Sequence[str] = ()
 
     @property
     def warnings(self) -> list[str]:
-        """The facts about MongoDB, webhooks, certificates and features that operators should know."""
+        """The facts about MongoDB, features and certificates that operators should know."""
         if self.primary is None:
             return []
-        dead = f"{quantity(self.dead_webhooks, 'webhook')} dead" if self.dead_webhooks else ""
-        texts = (self.primary.redundancy_warning, self.primary.clock_warning, dead)
+        texts = (self.primary.redundancy_warning, self.primary.clock_warning)
         return [
             *filter(None, texts),
             *self.task_warnings,
@@ -221,9 +208,8 @@ class Health:
         return Readiness(
             failures,
             primary,
-            self._startup.dead_webhooks,
-            self.certificates.warnings,
             self._startup.warnings,
+            self.certificates.warnings,
         )
 
     def _disagreement(self) -> dict[str, list[str]]:
@@ -276,7 +262,6 @@ class Services:
     sessions: Sessions
     open_id: OpenID
     wrapping: Wrapping
-    webhooks: Webhooks
     keys: KeyStatuses
     #: Those of features, by their type.
     features: Mapping[type, Any]

@@ -89,13 +89,6 @@ ENTRIES = {
     "tokens create": of_mongodb("--name", "ci", "--role", "reader", writes=True),
     "tokens list": of_mongodb(writes=True),
     "tokens revoke": of_mongodb("ci", writes=True),
-    "webhooks create": of_mongodb("https://hooks.invalid/", "--event", "secret.updated"),
-    "webhooks delete": of_mongodb("0" * 16, own_test=True),
-    "webhooks list": of_mongodb(),
-    "webhooks replay": of_mongodb("0" * 16, "--from", "12h", own_test=True),
-    "webhooks test": of_mongodb(
-        "0" * 16, own_codes="1 the receiver does not accept the event", own_test=True
-    ),
     "whoami": Entry(Needs.SERVICE),
 }
 for entries in tables("ENTRIES"):

@@ -283,8 +283,6 @@ SUCCESSES = (
     "roles list",
     "roles delete deploy",
     "issuers delete ci",
-    "webhooks create https://hooks.invalid/ --event secret.updated",
-    "webhooks list",
     "keys status",
     "keys rewrap",
     "tokens revoke ci",

@@ -38,7 +38,6 @@ SCREENS = (
     "share",
     "sign-in",
     "tokens",
-    "webhooks",
     *chain.from_iterable(tables("CONSOLE_ADDRESSES")),
 )
 

@@ -29,7 +29,6 @@ SCREENS = {
     "activity": ("audit:read", "audit_report"),
     "tokens": ("token:manage", "token_list"),
     "roles": ("token:manage", "role_list"),
-    "webhooks": ("webhook:manage", "webhook_list"),
     "keys": ("audit:read", "keys_status"),
 }
 for screens in tables("SCREENS"):

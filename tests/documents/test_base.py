@@ -8,6 +8,7 @@ import pytest
 from bson import Binary, Code, DBRef, Decimal128, Int64, MaxKey, ObjectId, Regex, Timestamp
 
 from tests.support.rotation import new_key
+from vault.common import feature
 from vault.core.errors import DecryptionError, KeyMissingError, VaultError
 from vault.crypto import Binding, Keyring
 from vault.documents import base
@@ -15,7 +16,6 @@ from vault.documents.base import BaseDocument
 from vault.documents.issuer import Issuer
 from vault.documents.role import Role
 from vault.documents.token import Token
-from vault.documents.webhook import Webhook
 
 KEY, OTHER = new_key(), new_key()
 KEYRING = Keyring(KEY)
@@ -122,7 +122,7 @@ VALUES = (
 )
 
 
-@pytest.mark.parametrize("kind", [Token, Role, Issuer, Webhook])
+@pytest.mark.parametrize("kind", [Token, Role, Issuer, *feature.documents()])
 def test_a_document_is_read_whatever_its_fields_contain(kind: type[BaseDocument]) -> None:
     """No type in any field, and no field that MongoEngine takes for an argument, is an error."""
     names = [*kind._reverse_db_field_map, "_cls", "_created", "_auto_dereference", "$x", "a.b", "", "pk"]

@@ -230,10 +230,6 @@ def live(client: FlaskClient, token: str, name: str, *, recovers: bool) -> None:
     call("role/list", {})
     call("role/delete", {"name": name})
     call("issuer/delete", {"name": "a"})
-    hook = {"url": "https://hooks.invalid/", "events": ["secret.updated"]}
-    webhook = {"webhook_id": call("webhook/create", hook)["webhook_id"]}
-    call("webhook/list", {})
-    call("webhook/delete", webhook)
     for use in tables("use"):
         use(call, name)
     own = {"name": f"own-{name}", "role": "reader", "expires_in": 60, "renewable": True}

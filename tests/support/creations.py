@@ -13,8 +13,6 @@ from vault.auth.jwts.roles import NewRole
 from vault.auth.tokens.tokens import Grant
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import Principal, Scope
-from vault.events.kinds import Kind
-from vault.events.webhooks import NewWebhook
 
 
 def create_all(app: Flask, name: str, *, seconds: int | None = None) -> set[tuple[str, str]]:
@@ -37,8 +35,6 @@ def create_all(app: Flask, name: str, *, seconds: int | None = None) -> set[tupl
     scopes = frozenset({Scope.SECRET_FETCH})
     role = NewRole(name=f"role-{part}", issuer=issuer.name, claims=("sub=a",), scopes=scopes)
     found.roles.create(role, attempt=attempt(Action.ROLE_CREATE))
-    webhook = NewWebhook(url="https://hooks.invalid/", events=frozenset({Kind.SECRET_UPDATED}))
-    webhook_id = found.webhooks.create(webhook, attempt=attempt(Action.WEBHOOK_CREATE)).webhook_id
     grant = Grant(name=f"token-{part}", scopes=scopes)
     found.tokens.create(grant, attempt=attempt(Action.TOKEN_CREATE))
     others = [create(app, maker) for create in tables("create")]
@@ -46,5 +42,4 @@ def create_all(app: Flask, name: str, *, seconds: int | None = None) -> set[tupl
         ("token", grant.name),
         ("role", role.name),
         ("issuer", issuer.name),
-        ("webhook", webhook_id),
     }.union(*others)

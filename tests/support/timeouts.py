@@ -17,7 +17,6 @@ _NAMES = (
     *("audit.sinks._TIMEOUT_SECONDS", "auth.jwts.verification.FETCH_SECONDS"),
     "auth.open_id_provider.FETCH_SECONDS",
     "keys.status._SCRAPE_TIMEOUT_SECONDS",
-    *("events.endpoint.TIMEOUT_SECONDS", "events.sender.LEASE_SECONDS", "events.sender._TURN_SECONDS"),
 )
 
 

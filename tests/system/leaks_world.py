@@ -15,7 +15,6 @@ from tests.support.features import tables
 from tests.support.issuer import AUDIENCE, ISSUER, UNPUBLISHED_KEY, public_pem, sign
 from tests.support.leaks import NAME, Marks, Output
 from tests.support.lifecycle import UNKNOWN_ID
-from vault.events.webhooks import MAX_WEBHOOKS
 
 #: No form of it can be mistaken for a name.
 VALUE = f"a value § /+?{secrets.token_hex(12)}!\n".encode()
@@ -485,8 +484,8 @@ def conflicts(world: World, send: Send) -> None:
     ]
     failing = {"name": world.planned(send, "/bin/false")}
     assert world.ask(send, "/vault/rotation/run", failing, admin) == 424
-    webhooks = [*takewhile(bool, (world.webhook(send) for _ in range(MAX_WEBHOOKS + 1)))]
-    assert len(webhooks) <= MAX_WEBHOOKS
+    webhooks = [*takewhile(bool, (world.webhook(send) for _ in range(100)))]
+    assert 0 < len(webhooks) < 100
     for webhook_id in webhooks:
         assert world.ask(send, "/vault/webhook/delete", {"webhook_id": webhook_id}, admin) == 200
     body = world.good_body(send, REQUEST)

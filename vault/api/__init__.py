@@ -17,7 +17,6 @@ from vault.api.native import (
     roles,
     secrets,
     tokens,
-    webhooks,
 )
 from vault.api.operations.blueprint import (
     BATCH_LENGTH,
@@ -47,7 +46,7 @@ _BODY_ALLOWANCE = 131_072
 _BLUEPRINTS = tuple(
     module.blueprint
     for module in (
-        *(secrets, audit, tokens, roles, issuers, webhooks, health),
+        *(secrets, audit, tokens, roles, issuers, health),
         *(kv, kv_metadata, system, auth, dialect_tokens, wrapping),
     )
 )

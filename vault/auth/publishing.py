@@ -18,7 +18,6 @@ from vault.documents.role import Role
 from vault.documents.sealed import SealedDocument
 from vault.documents.session import Session
 from vault.documents.token import Token
-from vault.documents.webhook import Webhook
 
 
 def _always_has_room() -> None:
@@ -64,7 +63,7 @@ def _require_not_revoked(attempt: Attempt) -> None:
 
 def kinds() -> list[type[SealedDocument]]:
     """Return the classes of all that ends with its creator, except tokens."""
-    return [Role, Issuer, Webhook, Session, *feature.documents()]
+    return [Role, Issuer, Session, *feature.documents()]
 
 
 def standing_of(creators: Collection[str], key: TokenKey) -> Iterator[SealedDocument]:

@@ -36,7 +36,6 @@ _FUNCTIONS = {
     "swarm": "vault.cli.swarm.group:swarm",
     "swarm-driver": "vault.cli.swarm.driver:swarm_driver",
     "tokens": by_credential("vault.cli.operator.tokens:tokens", "vault.cli.user.tokens:tokens"),
-    "webhooks": "vault.cli.operator.webhooks:webhooks",
     "whoami": "vault.cli.user.login:whoami",
 }
 
@@ -59,7 +58,6 @@ _SUMMARIES = {
     "swarm": "Manage secrets of Docker Swarm's services.",
     "swarm-driver": "Give Docker Swarm's tasks their secrets.",
     "tokens": "Create, list and revoke tokens.",
-    "webhooks": "Create, list, test, replay and delete webhooks.",
     "whoami": "Print who you are to the service, and your rights.",
 }
 

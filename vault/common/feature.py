@@ -14,6 +14,7 @@ from functools import cache
 from pkgutil import resolve_name
 from typing import Any, Protocol
 
+from vault.core.attempt import Action
 from vault.core.errors import VaultError
 
 
@@ -107,6 +108,30 @@ class Section:
     content: str
 
 
+@dataclass(frozen=True, slots=True)
+class EventKind:
+    """A kind of events: which entries of the trail announce something, and what an event repeats of them."""
+
+    name: str
+    #: The action of its entries.
+    action: Action
+    #: When it is sent, for the documents.
+    when: str
+    #: The details that an event repeats.
+    shown: tuple[str, ...] = ()
+    #: The details without which an entry makes no event: it does not say what it is about.
+    required: tuple[str, ...] = ()
+    #: The details that make two entries announce the same, as a change can be recorded twice; None if each
+    #: entry is an event.
+    same: tuple[str, ...] | None = None
+    #: The detail without which an entry of the action makes no event of the kind.
+    mark: str = ""
+    #: True if it announces a version of a secret: such events are sent in the order of the versions.
+    is_of_version: bool = False
+    #: False if the ID of the entry's secret is not that of the secret which the event is about.
+    has_secret_id: bool = True
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feature:
     """A capability. Every field but the name is optional."""
@@ -138,6 +163,8 @@ class Feature:
     evidence: tuple[str, ...] = ()
     #: Where the master keys come from; one feature may say that.
     opener: Opener | None = None
+    #: The events that its entries of the trail make.
+    events: tuple[EventKind, ...] = ()
 
 
 @cache
@@ -165,6 +192,11 @@ def collections() -> dict[str, Collection]:
 def documents() -> list[Any]:
     """Return the classes of the sealed documents of all features."""
     return resolved(path for feature in features() for path in feature.documents)
+
+
+def events() -> list[EventKind]:
+    """Return the kinds of events of all features."""
+    return [kind for feature in features() for kind in feature.events]
 
 
 def settings() -> list[Any]:

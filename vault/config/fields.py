@@ -34,6 +34,8 @@ class Setting:
     is_decisive: bool = False
     #: True if it protects: a variable that is almost its name stops the start.
     is_protective: bool = False
+    #: Its value in a trial by `secret-manager dev`, if it has another than the default, and the effect.
+    trial: tuple[str, str] | None = None
 
     def in_log(self, value: Any) -> Any:
         """Return what the log shows of *value*: null if it is unset."""

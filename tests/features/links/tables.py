@@ -6,6 +6,7 @@ from uuid import uuid4
 
 from flask import Flask
 
+from tests.features.links.conftest import Sender
 from tests.support.access import bearer, make_token, services
 from tests.support.command_entries import Entry, Needs
 from vault.core.attempt import Action, Attempt
@@ -69,3 +70,20 @@ def wrap(app: Flask, maker: Principal) -> str:
     attempt = Attempt(action=Action.FETCH, principal=maker)
     share = services(app).of(Shares).share_value(b"a", Terms(seconds=60, passphrase=""), attempt=attempt)
     return WrappingToken(share.token).accessor
+
+
+def make_events(app: Flask, folder: str, value: str) -> tuple[list[tuple[str, str | None]], list[str]]:
+    """Open shares and fill a request; return the kinds and names of their events, and what these hide."""
+    maker = Sender(app, f"maker-{folder[0]}", role="admin")
+    name, asked = f"{folder}shared", f"{folder}asked"
+    maker.ask("secret/create", {"name": name, "secret": value})
+    shares = [maker.share(name=name), maker.share(name=name), maker.share(secret=value)]
+    request = maker.request(asked)
+    for token in shares[1:]:
+        maker.open("share/open", {"token": token})
+    maker.open("request/fill", {"token": request, "secret": value})
+    maker.open("share/open", {"token": shares[1]}, 404)
+    kinds: list[tuple[str, str | None]] = [
+        *(("share.opened", name), ("share.opened", None), ("request.filled", asked))
+    ]
+    return kinds, [*shares, request]

@@ -114,7 +114,7 @@ def invalid(field: str, message: str) -> http.UnprocessableEntity:
 
 
 #: Codes of refusals with status 403 that many operations have.
-_FORBIDDEN = ("scope_missing", "address_refused")
+FORBIDDEN = ("scope_missing", "address_refused")
 
 #: Error responses by their names in the OpenAPI document.
 ERROR_DOCS = {
@@ -129,10 +129,10 @@ ERROR_DOCS = {
         errors.ScopeMissingError(Scope.SECRET_FETCH), "delivery_refused", "address_refused"
     ),
     "GrantRefused": ErrorDoc(
-        errors.GrantRefusedError("A token cannot have more than its creator: scopes."), *_FORBIDDEN
+        errors.GrantRefusedError("A token cannot have more than its creator: scopes."), *FORBIDDEN
     ),
     "RevocationRefused": ErrorDoc(
-        errors.RevocationRefusedError("This token has more than yours: scopes."), *_FORBIDDEN
+        errors.RevocationRefusedError("This token has more than yours: scopes."), *FORBIDDEN
     ),
     "TokenRequired": ErrorDoc(errors.TokenRequiredError(), "address_refused"),
     "TokenNotRenewable": ErrorDoc(errors.TokenNotRenewableError()),
@@ -145,14 +145,14 @@ ERROR_DOCS = {
     "RoleGrantRefused": ErrorDoc(
         errors.GrantRefusedError("A role cannot have more than its creator: scopes."),
         "role_too_broad",
-        *_FORBIDDEN,
+        *FORBIDDEN,
     ),
     "RoleDeletionRefused": ErrorDoc(
-        errors.RevocationRefusedError("This role has more than yours: scopes."), *_FORBIDDEN
+        errors.RevocationRefusedError("This role has more than yours: scopes."), *FORBIDDEN
     ),
     "IssuersRefused": ErrorDoc(
         errors.GrantRefusedError("Only unlimited administrators manage issuers. Limited in: namespace."),
-        *_FORBIDDEN,
+        *FORBIDDEN,
     ),
     "IssuerTaken": ErrorDoc(
         errors.IssuerTakenError("An issuer has this name, or this `iss` and audience."), "limit_reached"
@@ -163,18 +163,8 @@ ERROR_DOCS = {
         errors.RoleNameTakenError("Role name already used in this namespace."), "limit_reached"
     ),
     "RoleNotFound": ErrorDoc(errors.RoleNotFoundError()),
-    "WebhookRefused": ErrorDoc(
-        errors.GrantRefusedError("A webhook cannot have more than its creator: paths."), *_FORBIDDEN
-    ),
-    "TooManyWebhooks": ErrorDoc(
-        errors.LimitReachedError("There can be at most 20 webhooks in a namespace, and 50 in all.")
-    ),
-    "WebhookNotFound": ErrorDoc(errors.WebhookNotFoundError()),
-    "InvalidWebhook": ErrorDoc(
-        errors.WebhookAddressError("The host of the webhook has no public address."), "unprocessable_entity"
-    ),
     "InvalidToken": ErrorDoc(invalid("role", "Must be one of: reader, writer, driver, auditor, admin.")),
-    "OutsidePaths": ErrorDoc(errors.OutsidePathsError(), *_FORBIDDEN),
+    "OutsidePaths": ErrorDoc(errors.OutsidePathsError(), *FORBIDDEN),
     "SecretNotFound": ErrorDoc(errors.SecretNotFoundError()),
     "NameTaken": ErrorDoc(errors.NameTakenError()),
     "VersionConflict": ErrorDoc(errors.VersionConflictError(), "expected_version_required"),

@@ -11,7 +11,6 @@ from typing import Any, ClassVar
 
 from marshmallow import EXCLUDE, INCLUDE, RAISE, Schema, ValidationError, fields, pre_load, validate
 
-from vault.config import validators
 from vault.core.credentials import token_flaw
 from vault.core.errors import InvalidBase64Error
 from vault.core.labels import MAX_KEY_BYTES, MAX_LABELS, MAX_TEXT_BYTES, key_flaw, text_flaw
@@ -23,8 +22,6 @@ from vault.core.timestamps import moment
 LABELS = {"example": {"team": "billing", "env": "prod"}}
 SECRET_ID = {"example": "550e8400-e29b-41d4-a716-446655440000", "format": "uuid"}
 
-WEBHOOK_URL = "https://hooks.example.com/vault"
-_MAX_URL_LENGTH = 2_048
 
 #: Standard alphabet, correct padding, zero trailing bits, not empty (RFC 4648, section 3.5).
 BASE64_PATTERN = (
@@ -326,18 +323,6 @@ def next_cursor_field(example: str, pattern: str) -> fields.String:
     """Return a field for the cursor in a reply with a page, with its documentation."""
     description = "The `cursor` for the next page; null on the last page."
     return text_field(description, example, shape={"pattern": pattern}, required=True, allow_none=True)
-
-
-def webhook_url_field() -> fields.String:
-    """Return the field for the URL of a new webhook, with its documentation."""
-    return text_field(
-        "The URL that gets the events: https, or http on this machine. Networks that are not public, this "
-        "machine included, must be in `WEBHOOK_NETWORKS`.",
-        WEBHOOK_URL,
-        shape={"format": "uri"},
-        required=True,
-        validate=[validate.Length(max=_MAX_URL_LENGTH), as_sentence(validators.public_url)],
-    )
 
 
 def id_field(description: str, **options: Any) -> SecretId:

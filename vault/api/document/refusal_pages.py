@@ -91,13 +91,6 @@ PARAGRAPHS = {
         "There are as many issuers, roles, webhooks or rotation plans as the service allows. A JWT is "
         "compared with all roles of its issuer, and each webhook reads the audit trail. Delete unused ones."
     ),
-    # --- Webhooks
-    "webhook_not_found": "No webhook of the caller's namespace and paths has this ID.",
-    "webhook_address": (
-        "The host of the URL has only addresses in networks that are not public, or the URL is http:// and "
-        "they are not of this machine. Operators allow such networks with "
-        "WEBHOOK_NETWORKS, for the service and for the commands `secret-manager webhooks`."
-    ),
     # --- Secrets
     "outside_paths": (
         "The credential is limited to paths, and the new secret has a name outside them, or no name. The "

@@ -53,9 +53,6 @@ REFUSALS = {
     "role_not_found": Refusal(404, "Role not found"),
     "role_too_broad": Refusal(403, "Role too broad"),
     "limit_reached": Refusal(409, "Limit reached"),
-    # --- Webhooks
-    "webhook_not_found": Refusal(404, "Webhook not found"),
-    "webhook_address": Refusal(422, "Webhook address not allowed"),
     # --- Secrets
     "outside_paths": Refusal(403, "Name outside the paths"),
     "delivery_refused": Refusal(403, "Delivery refused"),

@@ -24,7 +24,7 @@ from vault.cli.shell.output import Output, output_options
 from vault.client.service import Service
 from vault.common import feature
 from vault.config.dotenv import read_dotenv
-from vault.config.settings import Settings
+from vault.config.settings import Settings, declared
 from vault.config.validators import is_loopback
 from vault.core.errors import (
     AuthStateError,
@@ -41,11 +41,6 @@ _FOLDER = Path(".dev")
 _BIND = "127.0.0.1:8000"
 #: A web page must not reach it by DNS rebinding.
 _HOSTS = "localhost,127.0.0.1,[::1]"
-#: Settings with another default than the service's, and their effect.
-_TRIAL_SETTINGS = {
-    "WEBHOOK_NETWORKS": ("127.0.0.0/8,::1/128", "webhooks may lead to this machine"),
-    "DELETE_RECOVERY_DAYS": ("7", "deleted secrets can be restored for 7 days"),
-}
 #: The highest value of `MAX_CONNECTIONS_PER_ADDRESS`.
 _NO_LIMIT = "100000"
 _READY_TIMEOUT_SECONDS = 60
@@ -83,15 +78,8 @@ export PATH={programs}:"$PATH"
 export VAULT_URL={url} BIND={bind} VAULT_TOKEN="$(cat {token_file})"
 export {shared}
 """
-#: The settings of the service that commands in another terminal need, too.
-_SHARED = (
-    "MONGO_URI",
-    "MASTER_KEY_FILE",
-    "AUTH_ENABLED",
-    "AUDIT_ENABLED",
-    "WEBHOOK_NETWORKS",
-    "DELETE_RECOVERY_DAYS",
-)
+#: The settings of the service that commands in another terminal need, besides those of a trial.
+_SHARED = ("MONGO_URI", "MASTER_KEY_FILE", "AUTH_ENABLED", "AUDIT_ENABLED")
 
 
 class _Stop:
@@ -123,7 +111,7 @@ def dev(*, verbose: bool, output: Output) -> None:
         host, port = _address(environment)
         _set_default(environment, "ALLOWED_HOSTS", f"{_HOSTS},{host}")
         _set_default(environment, "CONSOLE_ENABLED", "true")
-        for name, (value, _) in _TRIAL_SETTINGS.items():
+        for name, (value, _) in _of_a_trial().items():
             _set_default(environment, name, value)
         _lift_limit(environment)
         _require_free(host, port)
@@ -144,6 +132,11 @@ def dev(*, verbose: bool, output: Output) -> None:
                     trial.pause()
                 output.note("Stopping the service and MongoDB.")
     output.note(f"Stopped. Your data is in {folder.path}/")
+
+
+def _of_a_trial() -> dict[str, tuple[str, str]]:
+    """Return the settings with another default than the service's, and their effect."""
+    return {name: one.trial for name, one in declared().items() if one.trial}
 
 
 def _keep_port(folder: DevFolder, port: int, output: Output) -> None:
@@ -212,13 +205,14 @@ def _addresses(folder: DevFolder, url: str, uri: str) -> dict[str, str]:
 
 def _exports(folder: DevFolder, url: str, environment: dict[str, str]) -> str:
     """Return the lines that set up a terminal for commands."""
-    shared = [f"{name}={shlex.quote(environment[name])}" for name in _SHARED if name in environment]
+    names = [*_SHARED, *_of_a_trial()]
+    shared = [f"{name}={shlex.quote(environment[name])}" for name in names if name in environment]
     return _EXPORTS.format(
         programs=shlex.quote(str(Path(sys.executable).parent)),
         url=shlex.quote(url),
         bind=shlex.quote(url.removeprefix("http://")),
         token_file=shlex.quote(str(folder.token_file)),
-        names=" ".join(_SHARED),
+        names=" ".join(names),
         shared=" ".join(shared),
     )
 
@@ -238,7 +232,7 @@ def _trial_settings(environment: dict[str, str]) -> str:
     """Return which settings have the defaults of a trial, in a line each."""
     return "".join(
         f"\n{name}={value}: {effect}."
-        for name, (value, effect) in _TRIAL_SETTINGS.items()
+        for name, (value, effect) in _of_a_trial().items()
         if environment.get(name) == value
     )
 

@@ -1,15 +1,15 @@
 """The commands `issuers …`: create, list, delete and test issuers of JWTs."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
 from typing import Any, TextIO
 
 import click
-from marshmallow import ValidationError
 
 from vault.auth.jwts.claims import MAX_VALUE_LENGTH
 from vault.auth.jwts.issuers import NewIssuer
 from vault.auth.jwts.verification import ALGORITHMS
+from vault.cli.operator.arguments import checked
 from vault.cli.operator.context import operator_attempt
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Column, Output, cell, output_options
@@ -26,16 +26,6 @@ _COLUMNS: Mapping[str, Column] = {
     "created": "created_at",
     "by": "created_by",
 }
-
-
-def checked(option: str, check: Callable[[str], None], text: str | None) -> str | None:
-    """Return *text*, which *option* has, if *check*, a validator of settings, accepts it."""
-    try:
-        if text is not None:
-            check(text)
-    except ValidationError as error:
-        raise click.BadParameter(str(error.messages[0]), param_hint=option) from None
-    return text
 
 
 def _claim(text: str) -> str:

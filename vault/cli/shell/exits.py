@@ -25,7 +25,6 @@ from vault.core.errors import (
     TokenNameTakenError,
     TokenNotFoundError,
     VaultError,
-    WebhookNotFoundError,
 )
 from vault.core.outcomes import Exit
 from vault.core.text import printable_lines
@@ -51,7 +50,6 @@ _HINTS: dict[type[Exception], str] = {
     IssuerTakenError: "choose others, or delete that issuer: see `secret-manager issuers list`",
     TokenNotFoundError: "run `secret-manager tokens list` to see all names",
     RoleNotFoundError: "run `secret-manager roles list` to see all names",
-    WebhookNotFoundError: "run `secret-manager webhooks list` to see all IDs",
     IssuerNotFoundError: "run `secret-manager issuers list` to see all names",
     KeyMissingError: "add it to MASTER_KEY_FALLBACKS",
     StorageUnavailableError: "check that MongoDB runs and that MONGO_URI leads to it",

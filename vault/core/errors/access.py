@@ -137,16 +137,6 @@ class LimitReachedError(RefusedInputError):
     """There are as many issuers, roles, webhooks or plans as there can be; the message has the limit."""
 
 
-class WebhookNotFoundError(MissingError):
-    """No webhook that the principal can see has this ID."""
-
-    message = "Webhook not found"
-
-
-class WebhookAddressError(RefusedInputError):
-    """The service may not connect to the host of a webhook; the message says why."""
-
-
 class AddressRefusedError(AccessDeniedError):
     """The client's address is not in `ALLOWED_NETWORKS`."""
 

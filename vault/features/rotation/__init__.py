@@ -1,6 +1,9 @@
 """Rotation: passwords are changed at their sources, such as a database, without a failed login."""
 
-from vault.common.feature import Collection, Command, Feature, Panel, Screen
+from functools import partial
+
+from vault.common.feature import Collection, Command, EventKind, Feature, Panel, Screen
+from vault.core.attempt import Action
 from vault.core.principal import Scope
 from vault.features.rotation.errors import (
     RotationBusyError,
@@ -8,6 +11,12 @@ from vault.features.rotation.errors import (
     RotationFailedError,
     RotationNotFoundError,
     RotationRefusedError,
+)
+
+_EVENT = partial(
+    EventKind,
+    shown=("name", "namespace", "version", "user", "step", "reason"),
+    required=("name", "namespace"),
 )
 
 FEATURE = Feature(
@@ -35,4 +44,18 @@ FEATURE = Feature(
             "Change passwords at their sources, such as a database.",
         )
     },
+    events=(
+        _EVENT(
+            "rotation.done",
+            Action.ROTATION_DONE,
+            "a [rotation](rotation.md) published `version` for `user`",
+            same=("version",),
+        ),
+        _EVENT("rotation.failed", Action.ROTATION_FAILED, "a rotation failed at `step` for a `reason`"),
+        _EVENT(
+            "rotation.drift",
+            Action.ROTATION_DRIFT,
+            "someone has changed the password of a plan at its source",
+        ),
+    ),
 )

@@ -36,13 +36,12 @@ def run(environment: dict[str, str]) -> Run:
 
 @pytest.fixture
 def token(app: Flask, client: FlaskClient) -> str:
-    """Return the token of alice, who wrote two secrets, read the first, and made a webhook and a token."""
+    """Return the token of alice, who wrote two secrets, read the first, and made a token."""
     token = make_token(app, "alice", role="admin")
     for path, body in (
         ("secret/create", {"name": "app/first", "secret": "YQ=="}),
         ("secret/create", {"name": "app/second", "secret": "YQ=="}),
         ("secret/fetch", {"name": "app/first"}),
-        ("webhook/create", {"url": "https://hooks.example/", "events": ["secret.updated"]}),
         ("token/create", {"name": "child", "scopes": ["token:manage"]}),
     ):
         reply = client.post(f"/vault/{path}", json=body, headers=bearer(token))
@@ -66,14 +65,12 @@ def test_access_ends_and_rotations_are_listed(
     """A plan shows what ends, and changes nothing; the command ends it; a repetition ends nothing more."""
     monkeypatch.setattr("vault.features.exposure.commands.offboard.MAX_LIMIT", 1)
     plan = run("--principal", "alice", "--plan")
-    assert [one["ends"] for one in plan[:4]] == ["token", "webhook", "token", "token"]
     assert [one["name"] for one in plan if one.get("ends") == "token"] == ["alice", "child", "grandchild"]
-    assert [one["name"] for one in plan[4:]] == ["app/first", "app/second"]
+    assert [one["name"] for one in plan[3:]] == ["app/first", "app/second"]
     assert not any(states(stored).values())
     assert run("--principal", "alice") == plan
     assert all(states(stored).values())
-    assert stored.webhooks.count_documents({}) == 0
-    assert run("--principal", "alice") == plan[4:]
+    assert run("--principal", "alice") == plan[3:]
     entries = list(stored.audit_logs.find({"action": {"$in": ["audit_exposure", "token_revoke"]}}).sort("ts"))
     assert entries[0]["action"] == "audit_exposure"
     revoked = {one["details"]["token"] for one in entries if one["action"] == "token_revoke"}

@@ -1,1 +1,0 @@
-"""Events: the audit trail's changes, sent to webhooks."""
