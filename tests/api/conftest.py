@@ -3,14 +3,9 @@
 from typing import Any
 
 import pytest
-from flask import Flask
-from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
 
-from tests.support.access import make_token
 from tests.support.batches import Commands, listening
-from tests.support.dialect import DialectClient
-from tests.support.kv import Ask, asking
 from tests.support.lifecycle import Caller
 
 
@@ -30,21 +25,3 @@ def ready(
     alice("list")
     stored.audit_logs.delete_many({})
     return alice
-
-
-@pytest.fixture
-def ask(app: Flask, client: FlaskClient) -> Ask:
-    """Return the function that sends a request of Vault's API with an administrator's token."""
-    return asking(client, make_token(app, "admin", role="admin"))
-
-
-@pytest.fixture
-def root(app: Flask) -> DialectClient:
-    """Return a client of Vault's dialect with all rights."""
-    return DialectClient.of(app)
-
-
-@pytest.fixture
-def anonymous(root: DialectClient) -> DialectClient:
-    """Return a client of Vault's dialect without a credential."""
-    return root.having(None)

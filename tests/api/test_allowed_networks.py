@@ -9,10 +9,11 @@ from flask.testing import FlaskClient
 from pymongo.database import Database as MongoDatabase
 
 from tests.conftest import running_app, start
+from tests.support.features import tables
 
-HEALTH = {"/health/live", "/health/ready", "/v1/sys/health"}
+HEALTH = {"/health/live", "/health/ready"}.union(*tables("PROBES"))
 #: The form of refusals, by the beginning of the path.
-FORMS = {"/v1/": ("application/json", "errors", ["1 error occurred:\n\t* permission denied\n\n"])}
+FORMS = {prefix: form for table in tables("FORMS") for prefix, form in table.items()}
 REST = ("application/problem+json", "detail", "This address is not allowed to use the service.")
 OUTSIDE = "192.0.2.1"
 
@@ -24,7 +25,7 @@ def restricted(environment: dict[str, str], **more: str) -> Any:
 def status(client: FlaskClient, path: str, address: str, method: str = "GET", **headers: str) -> int:
     reply = client.open(path, method=method, environ_base={"REMOTE_ADDR": address}, headers=headers)
     if reply.status_code == 403:
-        content_type, field, text = FORMS.get(path[:4], REST)
+        content_type, field, text = next((FORMS[prefix] for prefix in FORMS if path.startswith(prefix)), REST)
         assert reply.content_type == content_type
         assert reply.headers["X-Request-ID"]
         if method != "HEAD":
@@ -43,7 +44,8 @@ def every_path(app: Flask) -> set[tuple[str, str]]:
         for method in rule.methods or ()
     }
     unknown = {("GET", "/"), ("GET", "/x"), ("GET", "/vault/x"), ("GET", "/health/"), ("GET", "/metrics")}
-    unknown |= {("GET", "/v1/x"), ("GET", "/v1//x"), ("GET", "/v1/%2e%2e/x"), ("LIST", "/v1/x")}
+    unknown |= {("GET", f"{prefix}{rest}") for prefix in FORMS for rest in ("x", "/x", "%2e%2e/x")}
+    unknown |= {("LIST", f"{prefix}x") for prefix in FORMS}
     wrong = {("DELETE", path) for _, path in known} | {("OPTIONS", path) for _, path in known}
     return known | unknown | wrong
 

@@ -10,6 +10,7 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from tests.support.dialect import DialectClient
+from tests.support.features import requires
 from tests.support.lifecycle import ALICE, BOB, EVE, Caller, b64, document, trail
 from tests.support.metrics import Growth
 from tests.support.rotation import Stored
@@ -26,7 +27,6 @@ READ = kinds()["canary.read"]
 CANARY, ORDINARY = "shop/db-a", "shop/db-b"
 #: The entries that make events of reads.
 READS = {"action": READ.action.value, f"details.{READ.mark}": True, "status": "success"}
-WRAPPED = {"X_Vault_Wrap_TTL": "60"}
 
 
 @pytest.fixture
@@ -66,20 +66,6 @@ CALLS: list[tuple[str, dict[str, Any]]] = [
     ("delete", {}),
     ("fetch", {}),
 ]
-DIALECT_CALLS: list[tuple[str, str, Any, dict[str, str]]] = [
-    ("GET", "secret/data/NAME", None, {}),
-    ("GET", "secret/data/NAME", None, WRAPPED),
-    ("GET", "secret/subkeys/NAME", None, {}),
-    ("GET", "secret/metadata/NAME", None, {}),
-    ("POST", "secret/data/NAME", {"data": {"a": 1}, "options": {"cas": 5}}, {}),
-    ("POST", "secret/data/NAME", {"data": {"a": 1}}, {}),
-    ("POST", "secret/metadata/NAME", {"max_versions": 3}, {}),
-    ("GET", "secret/data/NAME?version=1", None, {}),
-    ("POST", "secret/destroy/NAME", {"versions": [2]}, {}),
-    ("GET", "secret/data/NAME", None, {}),
-    ("POST", "secret/undelete/NAME", {"versions": [1]}, {}),
-    ("DELETE", "secret/metadata/NAME", None, {}),
-]
 
 
 @pytest.mark.usefixtures("canary")
@@ -104,19 +90,6 @@ def test_no_list_and_no_batch_tells_a_canary_from_others(ready: Caller) -> None:
         for shown in (first, second):
             del shown["name"], shown["secret_id"]
         assert first == second
-
-
-@pytest.mark.usefixtures("canary")
-def test_no_reply_in_vaults_api_tells_a_canary_from_others(app: Flask) -> None:
-    """Vault's API replies alike, too: to reads, changes and conflicts, and with wrapped replies."""
-    bob = DialectClient.of(app, "bob", scopes=BOB.scopes)
-    assert bob("LIST", "secret/metadata/shop")["data"]["keys"] == ["db-a", "db-b"]
-    for method, path, body, headers in DIALECT_CALLS:
-        first, second = (
-            masked(bob.ask(method, path.replace("NAME", name), body, **headers))
-            for name in (CANARY, ORDINARY)
-        )
-        assert first == second, path
 
 
 @pytest.mark.promise(1)
@@ -169,28 +142,8 @@ def test_each_read_is_on_record_and_counted(ready: Caller, stored: Stored, canar
     assert (growth.now, reads(stored)) == (number, [("fetch", False)])
 
 
-def test_each_read_by_vaults_api_is_on_record(root: DialectClient, stored: Stored, canary: str) -> None:
-    """Reads of values and of their keys have the flag; so does each unwrap of a wrapped value."""
-    assert canary
-    growth = Growth("canary_reads_total")
-    for what in ("data", "subkeys"):
-        root("GET", f"secret/{what}/{CANARY}")
-    token = root("GET", f"secret/data/{CANARY}", **WRAPPED)["wrap_info"]["token"]
-    root("POST", "sys/wrapping/lookup", {"token": token})
-    again = root("POST", "sys/wrapping/unwrap", {"token": token}, **WRAPPED)["wrap_info"]["token"]
-    assert root("POST", "sys/wrapping/unwrap", {"token": again})["data"]["data"] == {"password": "hunter2"}
-    assert [entry for entry in reads(stored) if entry[0] != "token_create"] == [
-        *[("fetch", True)] * 3,
-        ("wrap_lookup", False),
-        *[("unwrap", True)] * 2,
-    ]
-    assert growth.now == 5
-
-
-def test_what_reads_no_value_is_no_alarm(
-    ready: Caller, root: DialectClient, stored: Stored, canary: str
-) -> None:
-    """Lists, descriptions, changes, patches and refused reads set off no alarm."""
+def test_what_reads_no_value_is_no_alarm(ready: Caller, stored: Stored, canary: str) -> None:
+    """Lists, descriptions, changes and refused reads set off no alarm."""
     growth = Growth("canary_reads_total")
     for caller in (KEEPER, BOB):
         ready.become(caller)
@@ -198,10 +151,6 @@ def test_what_reads_no_value_is_no_alarm(
             ready.post(action, {"name": CANARY, **body})
         ready.post("restore", {"name": CANARY})
         ready("list")
-    ready.become(KEEPER).create(name="shop/other", canary=True)
-    root("GET", "secret/metadata/shop/other")
-    patch = {"Content_Type": "application/merge-patch+json"}
-    assert root.ask("PATCH", "secret/data/shop/other", {"data": {"a": 2}}, **patch).status_code == 200
     ready.become(EVE).refused("fetch", secret_id=canary)
     ready.become(replace(BOB, scopes=frozenset())).refused("fetch", secret_id=canary)
     assert (growth.now, {is_alarm for _, is_alarm in reads(stored)}) == (0, {False})
@@ -240,6 +189,7 @@ def test_the_scope_shows_canaries(ready: Caller, stored: Stored, canary: str) ->
     assert ["canary" in found for found in ready.become(BOB)("list")["secrets"]] == [False, False]
 
 
+@requires("dialect")
 def test_no_change_ends_a_canary(
     app: Flask, ready: Caller, key: MasterKey, stored: Stored, canary: str
 ) -> None:
@@ -272,6 +222,7 @@ def test_a_repeated_create_is_the_same_with_the_flag_only(ready: Caller) -> None
         assert ready.refused("create", headers=headers, **VALUE, canary=second) == 422
 
 
+@requires("dialect")
 def test_a_canary_where_programs_read_by_prefix_is_warned_of(
     ready: Caller, stored: Stored, app: Flask
 ) -> None:

@@ -9,7 +9,6 @@ import pytest
 from flask import Flask
 
 from tests.cli.waiting import wait_until
-from tests.support.kv import Ask
 from tests.support.lifecycle import Caller, b64
 from tests.support.rotation import Stored
 from vault.api.http.memory import Memory
@@ -26,29 +25,21 @@ def memory(app: Flask) -> Memory:
     return found
 
 
-def fetch_large(caller: Caller, ask: Ask, kind: str) -> Callable[[], Any]:
-    """Store a large value; return the function that sends the request for it."""
-    if kind == "REST":
-        body = {"secret_id": caller.create(LARGE)}
-        return lambda: caller.post("fetch", body)
-    value = {f"key{number:04}": "x" * 10 for number in range(2_000)}
-    assert ask("PUT", "data/a", {"data": value}).status_code == 200
-    return lambda: ask("GET", {"read": "data/a", "subkeys": "subkeys/a"}[kind])
-
-
-@pytest.mark.promise("network")
-@pytest.mark.parametrize("kind", ["REST", "read", "subkeys"])
-def test_a_large_value_has_memory_until_it_was_sent(
-    alice: Caller, ask: Ask, memory: Memory, kind: str
-) -> None:
-    """A client that does not read a large reply holds memory that others can get."""
-    fetch = fetch_large(alice, ask, kind)
+def require_memory_until_sent(fetch: Callable[[], Any], memory: Memory) -> None:
+    """Require that the large reply that *fetch* returns has *memory* until it was sent."""
     with fetch() as reply:
         assert reply.status_code == 200
         assert memory._used.total() > PART_BYTES
         assert memory._evictable
         assert max(map(len, reply.response)) == PART_BYTES
     assert not memory._used
+
+
+@pytest.mark.promise("network")
+def test_a_large_value_has_memory_until_it_was_sent(alice: Caller, memory: Memory) -> None:
+    """A client that does not read a large reply holds memory that others can get."""
+    body = {"secret_id": alice.create(LARGE)}
+    require_memory_until_sent(lambda: alice.post("fetch", body), memory)
 
 
 def test_a_small_value_needs_no_memory(alice: Caller, memory: Memory) -> None:

@@ -9,6 +9,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.support.access import bearer, make_token, revoke, services
+from tests.support.features import requires
 from tests.support.lifecycle import ALICE, EVE, UNKNOWN_ID, Caller
 from tests.support.rotation import Stored
 from vault.audit import reader
@@ -96,6 +97,7 @@ def test_counted_refusals_are_seen_in_their_namespace(alice: Caller, stored: Sto
     assert sorted(counted) == ["a", "b"]
 
 
+@requires("dialect")
 def test_replies_have_no_namespace_of_their_own(app: Flask, client: FlaskClient, stored: Stored) -> None:
     """The entry of an unwrap is about the namespace of the caller, not about where replies are kept."""
     headers = bearer(make_token(app, "eve", role="admin", namespace="elsewhere"))

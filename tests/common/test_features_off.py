@@ -1,10 +1,14 @@
 """`FEATURES_OFF`: a service without the routes, pages and commands of a feature."""
 
+import json
+
 import click
 import pytest
+from flask import Flask
 from werkzeug.utils import import_string
 
 from tests.conftest import running_app
+from vault.api.http.prefixes import FORMS
 from vault.cli.shell.lazy_group import LazyGroup
 from vault.common.feature import Feature, features
 
@@ -16,12 +20,21 @@ def _endpoints(environment: dict[str, str], **settings: str) -> set[str]:
         return {rule.endpoint for rule in app.url_map.iter_rules()}
 
 
+def _additions(feature: Feature) -> Flask:
+    """Return an application to which only *feature* added what is no operation."""
+    app = Flask(__name__)
+    app.extensions[FORMS] = {}
+    if feature.init_app:
+        import_string(feature.init_app)(app)
+    return app
+
+
 @pytest.mark.parametrize("feature", features(), ids=lambda feature: feature.name)
 def test_a_service_without_a_feature_has_all_routes_but_its(
     feature: Feature, environment: dict[str, str]
 ) -> None:
     """The routes and pages of the feature are gone, and no others; a blueprint can have templates only."""
-    own = {import_string(path).name for path in feature.blueprints}
+    own = {import_string(path).name for path in feature.blueprints} | set(_additions(feature).blueprints)
     pages = [import_string(path) for path in feature.pages]
     # One with templates for pages of others has no routes.
     own |= {f"console.{page.name}" for page in pages if page.deferred_functions}
@@ -30,6 +43,26 @@ def test_a_service_without_a_feature_has_all_routes_but_its(
     own &= {endpoint.rpartition(".")[0] for endpoint in everything}
     assert {endpoint.rpartition(".")[0] for endpoint in everything - left} == own
     assert left < everything or not own
+
+
+@pytest.mark.parametrize("feature", features(), ids=lambda feature: feature.name)
+def test_below_the_prefix_of_a_feature_there_is_nothing(
+    feature: Feature, environment: dict[str, str]
+) -> None:
+    """Requests for an API that is off are refused as those for any unknown path, and it is not documented."""
+    forms = _additions(feature).extensions[FORMS]
+    with running_app({**environment, "FEATURES_OFF": feature.name}) as app:
+        client = app.test_client()
+        document = client.get("/openapi.json").text
+        for prefix, form in forms.items():
+            for method in ("GET", "POST", "LIST"):
+                replies = [client.open(path, method=method) for path in (f"{prefix}sys/x", "/other/sys/x")]
+                bodies = [reply.get_json(force=True) | {"request_id": ""} for reply in replies]
+                headers = [{*reply.headers.keys()} for reply in replies]
+                assert (bodies[0], headers[0]) == (bodies[1], headers[1])
+                assert replies[0].status_code == 404
+            assert prefix not in document
+            assert form.description not in json.loads(document)["info"]["description"]
 
 
 @pytest.mark.parametrize(

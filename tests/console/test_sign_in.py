@@ -9,6 +9,7 @@ from tests.console.person import OWN, Person
 from tests.support.access import bearer, make_token, revoke, services
 from tests.support.access_roles import delete_role, make_role
 from tests.support.console import SignIn
+from tests.support.features import requires
 from tests.support.issuer import sign
 from tests.support.lifecycle import in_past, trail
 from tests.support.rotation import Stored
@@ -143,7 +144,7 @@ def test_a_session_is_on_record(app: Flask, stored: Stored, signed_in: SignIn) -
 
 
 def test_no_api_accepts_a_session(signed_in: SignIn) -> None:
-    """The cookie is no credential for the APIs, in none of their headers."""
+    """The cookie is no credential for the API, in none of the headers."""
     person = signed_in()
     value = person.cookie()
     assert len(value) == 43
@@ -151,6 +152,14 @@ def test_no_api_accepts_a_session(signed_in: SignIn) -> None:
         for path in ("/vault/secret/list", "/vault/token/self"):
             reply = person.client.post(path, json={}, headers=headers, base_url="http://localhost")
             assert reply.status_code == 401, headers
+
+
+@requires("dialect")
+def test_vaults_api_accepts_no_session(signed_in: SignIn) -> None:
+    """Nor is the cookie a credential for Vault's API."""
+    person = signed_in()
+    value = person.cookie()
+    for headers in ({}, bearer(value), {"X-Vault-Token": value}):
         listed = person.client.get(
             "/v1/secret/metadata/?list=true", headers=headers, base_url="http://localhost"
         )

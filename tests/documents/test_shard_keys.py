@@ -9,6 +9,7 @@ from pymongo.monitoring import CommandListener
 
 from tests.conftest import running_app, start
 from tests.support.access import bearer, make_token
+from tests.support.features import requires
 from tests.support.kv import asking, read, written
 from tests.support.lifecycle import b64
 from vault.audit.follow import TrailFollower
@@ -108,6 +109,7 @@ def app(
         yield app
 
 
+@requires("dialect")
 def test_hot_paths_ask_one_shard(app: Flask, commands: _Commands, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each command of a hot path has the shard key in its filter, or is on the list with its reason."""
     start(app)

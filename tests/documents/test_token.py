@@ -13,6 +13,7 @@ from flask.testing import FlaskClient
 
 from tests.conftest import running_app
 from tests.support.access import bearer, make_token, revoke, services
+from tests.support.features import requires
 from tests.support.rotation import Stored
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import KeyMissingError
@@ -309,6 +310,7 @@ def test_a_token_cannot_become_periodic_or_an_orphan(
     assert client.post("/vault/token/self", json={}, headers=bearer(token)).status_code == 401
 
 
+@requires("dialect")
 @pytest.mark.parametrize("field", ["periodic", "orphan"])
 def test_a_token_stays_periodic_and_an_orphan(
     app: Flask, client: FlaskClient, stored: Stored, field: str

@@ -12,12 +12,13 @@ from flask.testing import FlaskClient
 from prometheus_client import Counter
 
 from tests.conftest import running_app
+from tests.support.features import tables
 from tests.support.lifecycle import UNKNOWN_ID, Caller
 from tests.support.metrics import Growth, measured
 from tests.support.rotation import Stored, fill, new_key
 from tests.support.trail import block_trail
 from vault.api.http import request_log
-from vault.api.http.prefixes import OPERATIONS
+from vault.api.http.prefixes import operations as prefixes
 from vault.api.http.refusals import REFUSALS
 from vault.core.batching import Batcher
 from vault.core.errors import DecryptionError, KeyMissingError
@@ -61,12 +62,10 @@ def test_every_endpoint_has_a_name(app: Flask) -> None:
         for path, methods in document["paths"].items()
         for operation in methods.values()
         # Next to the operations are the parameters of their path.
-        if path.startswith(OPERATIONS) and "operationId" in operation
+        if path.startswith(prefixes(app)) and "operationId" in operation
     }
-    # The document cannot show `LIST`, and does not show where there is nothing.
-    hidden = {"list_kv_secrets", "list_all_kv_secrets", "list_accessors"}
-    hidden |= {"unknown_kv_path", "unknown_kv_root", "unknown_path"}
-    others = {"health_live", "health_ready", "openapi", "docs", "problems", *hidden}
+    others = {"health_live", "health_ready", "openapi", "docs", "problems"}
+    others = others.union(*tables("HIDDEN_OPERATIONS"))
     named = {request_log._operation(rule.endpoint) for rule in app.url_map.iter_rules()}
     assert named == operations | others
 

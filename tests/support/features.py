@@ -5,6 +5,8 @@ from importlib import import_module
 from importlib.util import find_spec
 from typing import Any
 
+import pytest
+
 from vault.common.feature import features
 
 
@@ -14,3 +16,8 @@ def tables(name: str) -> Iterator[Any]:
         module = f"tests.features.{feature.name}.tables"
         if find_spec(module) and hasattr(found := import_module(module), name):
             yield getattr(found, name)
+
+
+def requires(name: str) -> pytest.MarkDecorator:
+    """Return the mark of a general test that also uses the feature *name*, and is skipped without it."""
+    return pytest.mark.skipif(name not in {feature.name for feature in features()}, reason=f"no {name}")

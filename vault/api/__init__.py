@@ -5,12 +5,10 @@ from collections.abc import Sequence
 
 from flask import Flask
 
-from vault.api.dialect import auth, kv, kv_metadata, paths, system, wrapping
-from vault.api.dialect import errors as dialect_errors
-from vault.api.dialect import tokens as dialect_tokens
 from vault.api.http import client_ip, cors, errors, hosts, rate_limits, request_log
 from vault.api.http.client_ip import TRUSTED_PROXIES
 from vault.api.http.memory import Memory
+from vault.api.http.prefixes import FORMS
 from vault.api.native import (
     audit,
     issuers,
@@ -25,12 +23,10 @@ from vault.api.operations.blueprint import (
     MAX_BATCH_BYTES,
     MAX_BODY_BYTES,
     MAX_REPLY_BYTES,
-    MAX_VALUE_BYTES,
     PUBLIC_URL,
     REPLY_MEMORY,
     REQUEST_TIMEOUT,
     SLOTS,
-    VALUE_MEMORY,
 )
 from vault.api.operations.slots import MAX_CONCURRENT_REQUESTS
 from vault.api.site import docs_page, health, openapi, problems
@@ -45,10 +41,7 @@ _BODY_ALLOWANCE = 131_072
 #: The operations of no feature.
 _BLUEPRINTS = tuple(
     module.blueprint
-    for module in (
-        *(secrets, audit, tokens, roles, issuers, health),
-        *(kv, kv_metadata, system, auth, dialect_tokens, wrapping),
-    )
+    for module in (secrets, audit, tokens, roles, issuers, health)
 )
 
 
@@ -58,7 +51,6 @@ def init_app(app: Flask, services: Services, settings: Settings, features: Seque
     app.extensions[SLOTS] = deque([None] * MAX_CONCURRENT_REQUESTS)
     app.extensions[BODY_MEMORY] = Memory(MAX_BODY_BYTES)
     app.extensions[REPLY_MEMORY] = Memory(MAX_REPLY_BYTES)
-    app.extensions[VALUE_MEMORY] = Memory(MAX_VALUE_BYTES)
     # Base64 has 4 characters for each 3 bytes.
     length = (settings.max_secret_bytes + 2) // 3 * 4 + _BODY_ALLOWANCE
     app.config.update(
@@ -81,12 +73,14 @@ def init_app(app: Flask, services: Services, settings: Settings, features: Seque
     hosts.init_app(app, settings.allowed_hosts)
     client_ip.init_app(app)
     cors.init_app(app, settings.cors_origins)
-    errors.init_app(app, dialect_reply=dialect_errors.reply)
+    errors.init_app(app)
     blueprints = (*_BLUEPRINTS, *resolved(path for feature in features for path in feature.blueprints))
     for blueprint in blueprints:
         app.register_blueprint(blueprint)
-    paths.init_app(app)
-    docs_page.init_app(app, openapi.of(blueprints))
+    for init in resolved(feature.init_app for feature in features if feature.init_app):
+        init(app)
+    forms = tuple(form.description for form in app.extensions[FORMS].values())
+    docs_page.init_app(app, openapi.of(blueprints, forms))
     app.register_blueprint(problems.blueprint)
 
 

@@ -14,6 +14,7 @@ webhooks
 imports
 backup
 compaction
+dialect
 """
 
 FEATURES: tuple[Feature, ...] = tuple(

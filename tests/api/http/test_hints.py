@@ -36,8 +36,6 @@ def test_a_token_without_its_scheme_gets_a_hint(guarded_app: Flask) -> None:
         assert header.split()[-1] not in text
     for headers in ({}, bearer("smt_wrong"), {"Authorization": "Bearer"}):
         assert "Bearer" not in detail(client, "POST", "/vault/token/self", headers)
-    reply = client.get("/v1/auth/token/lookup-self", headers={"Authorization": token})
-    assert reply.json == {"errors": ["permission denied"]}
 
 
 @pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])

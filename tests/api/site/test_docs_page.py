@@ -11,6 +11,10 @@ from openapi_schema_validator import OAS30Validator
 from openapi_spec_validator import validate
 
 from tests.conftest import running_app
+from tests.support.features import tables
+
+#: The prefixes of other APIs than REST.
+OTHERS = tuple(tables("PREFIX"))
 
 CREATE = "/vault/secret/create"
 FETCH = "/vault/secret/fetch"
@@ -34,8 +38,8 @@ def operations(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, A
 
 
 def of_rest(document: dict[str, Any]) -> Iterator[tuple[str, str, dict[str, Any]]]:
-    """Yield path, method and description of each operation, except those of Vault's dialect."""
-    return (found for found in operations(document) if not found[0].startswith("/v1/"))
+    """Yield path, method and description of each operation, except those of other APIs."""
+    return (found for found in operations(document) if not found[0].startswith(OTHERS))
 
 
 def content_of_body(operation: dict[str, Any]) -> dict[str, Any]:
@@ -81,8 +85,8 @@ def test_every_component_is_used(document: dict[str, Any]) -> None:
 
 
 def test_document_lists_every_operation(app: Flask, document: dict[str, Any]) -> None:
-    """The document lists exactly the operations of the service; those of Vault's dialect once each."""
-    others = ("documentation", "openapi_json", "problem_pages", "root", "dialect_paths")
+    """The document lists exactly the operations of the service; those of other APIs once each."""
+    others = ("documentation", "openapi_json", "problem_pages", "root")
     rules = [rule for rule in app.url_map.iter_rules() if rule.endpoint.partition(".")[0] not in others]
     served = {
         (rule.rule.replace("<path:", "{").replace(">", "}"), method.lower())
@@ -91,7 +95,7 @@ def test_document_lists_every_operation(app: Flask, document: dict[str, Any]) ->
     }
     listed = {(path, method) for path, method, _ in operations(document)}
     assert listed <= served
-    assert {path for path, _ in served - listed if not path.startswith("/v1/")} == set()
+    assert {path for path, _ in served - listed if not path.startswith(OTHERS)} == set()
     names = {operation["operationId"] for _, _, operation in operations(document)}
     for rule in rules:
         name = rule.endpoint.rpartition(".")[2]

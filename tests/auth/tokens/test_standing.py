@@ -5,6 +5,7 @@ from flask import Flask
 
 from tests.support.access import bearer, make_token, services
 from tests.support.creations import create_all
+from tests.support.features import requires
 from tests.support.rotation import Stored
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
@@ -91,6 +92,7 @@ def test_replies_name_what_stays(app: Flask) -> None:
     assert ended.keys() == {"name", "revoked"}
 
 
+@requires("dialect")
 @pytest.mark.parametrize("path", ["revoke", "revoke-orphan", "revoke-accessor", "revoke-self"])
 def test_vaults_api_names_what_stays(app: Flask, path: str) -> None:
     """Its revocations end tokens alone, as the real one's, and warn of what else the token created.

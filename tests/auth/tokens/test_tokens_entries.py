@@ -8,6 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.support.access import bearer, make_token, post, services
+from tests.support.features import requires
 from tests.support.rotation import Stored
 from vault.auth.tokens.info import TokenInfo
 from vault.auth.tokens.tokens import Grant
@@ -137,6 +138,7 @@ def test_the_limit_cannot_be_removed_in_the_database(app: Flask, client: FlaskCl
     assert not Token.objects.get().is_genuine(key)
 
 
+@requires("dialect")
 def test_the_api_grants_as_the_commands_do(app: Flask, client: FlaskClient) -> None:
     """`token/create` takes `all_namespaces`, `token/list` says it, and Vault's API never grants it."""
     own = bearer(make_token(app, "own", role="admin", namespace="team"))

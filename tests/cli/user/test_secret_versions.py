@@ -8,6 +8,7 @@ from flask import Flask
 
 from tests.cli.people import Person
 from tests.support.dialect import DialectClient
+from tests.support.features import requires
 
 NAME = "billing/db-password"
 
@@ -19,6 +20,7 @@ def store(person: Person, *values: Any) -> None:
         person.does("secret", "set", NAME, "-q", send=sent)
 
 
+@requires("dialect")
 def test_a_history_has_every_version_and_its_state(person: Person, app: Flask) -> None:
     """`history` lists the versions, the newest first, also deleted and purged ones, without values."""
     store(person, b"hunter1", b"hunter2", b"hunter3", b"hunter4")

@@ -15,6 +15,7 @@ from flask import Flask
 from tests.features.exposure.exposure_model import SERVICES, Model
 from tests.features.exposure.test_exposure import found as exposures_of
 from tests.support.access import make_token
+from tests.support.features import requires
 from tests.support.lifecycle import BOB, Caller
 from tests.support.rotation import Stored, new_key
 from tests.support.written_trail import Record, Records, rehash
@@ -117,6 +118,7 @@ def test_a_certificate_that_someone_keeps_stays_valid() -> None:
     assert held.counts == {"proved": 3, "unproved": 0, "past_retention": 0, "stale": 1}
 
 
+@requires("dialect")
 @pytest.mark.promise(3)
 def test_certificates_equal_the_answers_without_one(app: Flask, keyring: Keyring) -> None:
     """The exposures of a certificate are those of the question, in every field, and the trail proves them."""

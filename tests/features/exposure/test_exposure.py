@@ -17,7 +17,7 @@ from tests.features.exposure.exposure_model import SERVICES, Model, facts
 from tests.features.exposure.killed_model import KilledModel
 from tests.support.access import services
 from tests.support.dialect import DialectClient
-from tests.support.features import tables
+from tests.support.features import requires, tables
 from tests.support.lifecycle import BOB, EVE, Caller
 from tests.support.rotation import Stored
 from tests.support.service import Service
@@ -64,6 +64,7 @@ def require_answers(model: Model) -> None:
     assert delivered == {fact for fact, (how, *_) in model.expected().items() if "delivery" in how}
 
 
+@requires("dialect")
 def test_answers_equal_those_of_a_model(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """By principal, secret, address and service: none is missing, and none is too many, on any page."""
     model = Model(app, count=5, secret_count=12, seed=1)
@@ -77,6 +78,7 @@ def test_answers_equal_those_of_a_model(app: Flask, monkeypatch: pytest.MonkeyPa
     require_answers(model)
 
 
+@requires("dialect")
 @pytest.mark.nightly
 @pytest.mark.parametrize("seed", range(5))
 def test_answers_equal_those_of_a_large_model(app: Flask, seed: int) -> None:
@@ -86,6 +88,7 @@ def test_answers_equal_those_of_a_large_model(app: Flask, seed: int) -> None:
     require_answers(model)
 
 
+@requires("dialect")
 @pytest.mark.process
 @pytest.mark.parametrize(
     ("count", "secret_count", "kills"), [(5, 12, 3), pytest.param(50, 100, 50, marks=pytest.mark.nightly)]
@@ -151,6 +154,7 @@ def test_a_principal_with_paths_sees_only_those(alice: Caller) -> None:
     assert rows(principal="eve") == [("billing/db", 1, "eve")]
 
 
+@requires("dialect")
 def test_a_token_is_known_by_its_name_and_its_accessor(app: Flask, client: FlaskClient) -> None:
     """Both lead to what its holder knows; unknown ones are known to know nothing."""
     vault = DialectClient.of(app, "ci", role="admin", namespace="team")
@@ -169,6 +173,7 @@ def test_all_criteria_count(alice: Caller) -> None:
     assert rows(principal="alice", token="bob") == rows(principal="bob", token="alice") == []
 
 
+@requires("dialect")
 def test_a_secret_whose_create_has_expired_is_found(app: Flask, stored: Stored) -> None:
     """By an address, a wrapped read is enough to find who unwrapped, without an entry of the write."""
     vault = DialectClient.of(app, "ci", role="admin")

@@ -11,7 +11,6 @@ from flask import Flask
 from tests.features.links.conftest import Sender
 from tests.support.access import age_token, bearer, revoke, services
 from tests.support.access_roles import delete_role, make_issuer, make_role
-from tests.support.dialect import NO_WRAPPING_TOKEN, DialectClient
 from tests.support.issuer import AUDIENCE, ISSUER, public_pem, sign
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
@@ -189,58 +188,6 @@ def test_a_share_by_a_jwt_ends_with_its_role(app: Flask, alice: Sender, stored: 
     assert alice.open("share/open", {"token": tokens[0]}).json == {"secret": VALUE}
     delete_role(app, "sharing")
     ended(alice, tokens[1], stored, "its maker was revoked")
-
-
-def _wrapped(root: DialectClient, path: str = "secret/data/a") -> str:
-    return str(root("GET", path, X_Vault_Wrap_TTL="60")["wrap_info"]["token"])
-
-
-@pytest.mark.promise("vault")
-@pytest.mark.parametrize("again", [False, True], ids=["once", "again"])
-@pytest.mark.parametrize(
-    ("method", "path", "body"),
-    [
-        ("DELETE", "secret/metadata/a", None),
-        ("POST", "secret/destroy/a", {"versions": [1]}),
-        ("DELETE", "secret/data/a", None),
-        ("POST", "auth/token/revoke-self", None),
-    ],
-)
-def test_a_wrapped_reply_ends_with_its_secret_and_its_maker(
-    app: Flask, stored: Stored, again: bool, method: str, path: str, body: object
-) -> None:
-    """Neither a purge nor a revocation leaves a wrapped value behind, however often it was wrapped."""
-    root = DialectClient.of(app)
-    root("POST", "secret/data/a", {"data": {"k": "hunter2"}})
-    token = _wrapped(root)
-    if again:
-        token = root.having(token)("POST", UNWRAP, X_Vault_Wrap_TTL="30")["wrap_info"]["token"]
-    assert root.ask(method, path, body).status_code in (200, 204)
-    holder = root.having(token)
-    for path in ("sys/wrapping/lookup", UNWRAP):
-        assert holder.refused("POST", path) == (400, NO_WRAPPING_TOKEN)
-    entry = trail(stored)[-1]
-    assert entry["details"]["reason"] in ("its secret ended", "its maker was revoked")
-    assert entry["secret_id"] == WrappingToken(token).accessor
-
-
-@pytest.mark.promise("vault")
-def test_wrapped_data_ends_with_its_maker(app: Flask, stored: Stored) -> None:
-    """Data that is no secret's has its maker's end."""
-    root = DialectClient.of(app, "wrapper", role="admin")
-    token = root.wrap({"a": 1})
-    revoke(app, "wrapper")
-    assert root.having(token).refused("POST", UNWRAP) == (400, NO_WRAPPING_TOKEN)
-    assert trail(stored)[-1]["details"] == {"reason": "its maker was revoked"}
-
-
-def test_metadata_stays_wrapped_while_its_secret_does(app: Flask) -> None:
-    """A reply without a value needs no version that can be read."""
-    root = DialectClient.of(app, "reader", role="admin")
-    root("POST", "secret/data/a", {"data": {"k": 1}})
-    token = _wrapped(root, "secret/metadata/a")
-    root.ask("DELETE", "secret/data/a")
-    assert root.having(token)("POST", UNWRAP)["data"]["current_version"] == 1
 
 
 def test_earlier_versions_read_new_replies() -> None:

@@ -16,6 +16,7 @@ from flask import Flask
 from tests.cli.waiting import wait_until
 from tests.features.links.conftest import Sender
 from tests.support.access import services
+from tests.support.features import requires
 from tests.support.lifecycle import in_past, trail
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
@@ -300,6 +301,7 @@ def test_a_link_that_ended_asks_for_no_credential(alice: Sender) -> None:
     assert refused[0] == refused[1]
 
 
+@requires("dialect")
 def test_a_share_is_no_wrapped_reply(alice: Sender, app: Flask) -> None:
     """Vault's API neither opens nor spends a share, and no reference finds it."""
     token = alice.share(secret=VALUE)

@@ -244,6 +244,7 @@ def responses_with_body(*names: str, own: Mapping[str, ErrorDoc] = NONE) -> dict
 
 def document(spec: APISpec, own: Iterable[Mapping[str, ErrorDoc]] = ()) -> None:
     """Add every kind of error response to *spec*, also those that blueprints have of their *own*."""
-    for docs in (ERROR_DOCS, *own):
-        for name, refusals in docs.items():
-            spec.components.response(name, refusals.response(), lazy=True)
+    # Blueprints of one API share theirs.
+    docs = {name: refusals for table in (ERROR_DOCS, *own) for name, refusals in table.items()}
+    for name, refusals in docs.items():
+        spec.components.response(name, refusals.response(), lazy=True)

@@ -15,10 +15,6 @@ PARAGRAPHS = {
         "network, not from a configured issuer, or a JWT that does not match exactly one role. The reply "
         "does not say which. Operators find the reason in the audit trail."
     ),
-    "invalid_login": (
-        "A login of Vault's API has a credential that is not valid: unknown, expired, revoked, from another "
-        "network, or a JWT that does not match the role. Operators find the reason in the audit trail."
-    ),
     "invalid_wrapping_token": (
         "The wrapping token never existed, was unwrapped or used for another request before, or it ended: by "
         "itself, with its secret, or with its maker's token. If no one else should have had it, treat the "
@@ -34,14 +30,6 @@ PARAGRAPHS = {
     ),
     "address_refused": (
         "The client's address is not in an allowed network. Operators set these networks as ALLOWED_NETWORKS."
-    ),
-    "mount_forbidden": (
-        "A client of Vault asked for the mount of a path at which the service has nothing. Secrets are "
-        "mounted at secret/, with version 2 of the KV engine."
-    ),
-    "namespace_not_found": (
-        "The header X-Vault-Namespace names another namespace than the credential's. Each credential "
-        "belongs to one namespace. Leave the header out, or send a credential of that namespace."
     ),
     "rate_limited": (
         "This principal or address sent too many requests, or this address sent too many invalid "

@@ -5,7 +5,7 @@ from ipaddress import IPv4Address, IPv6Address, ip_address
 
 from flask import Flask, Request, current_app, request
 
-from vault.api.http.prefixes import CONSOLE, OPERATIONS
+from vault.api.http.prefixes import CONSOLE, operations
 from vault.api.http.proxies import unwrapped
 from vault.core.errors import AddressRefusedError
 from vault.core.networks import Network, contain
@@ -18,9 +18,6 @@ ALLOWED_NETWORKS = "ALLOWED_NETWORKS"
 
 #: Endpoints for orchestrators and load balancers, which have their own addresses.
 _FOR_EVERYONE = ("Health.live", "Health.ready")
-
-#: Prefixes of paths below which operations are.
-_WITH_OPERATIONS = (*OPERATIONS, CONSOLE)
 
 
 def init_app(app: Flask) -> None:
@@ -86,6 +83,6 @@ def _parse(text: str) -> IPv4Address | IPv6Address | None:
 def _check() -> None:
     req = unwrapped(request)
     # Without a rule, the path is unknown or does not support the method.
-    is_operation = req.url_rule is not None and req.path.startswith(_WITH_OPERATIONS)
+    is_operation = req.url_rule is not None and req.path.startswith((*operations(current_app), CONSOLE))
     if not is_operation and req.endpoint not in _FOR_EVERYONE:
         require_allowed(address_of(req))

@@ -1,8 +1,8 @@
-"""Errors as HTTP replies: problem details (RFC 9457), or the form of Vault's dialect."""
+"""Errors as HTTP replies: problem details (RFC 9457), or the form of another API."""
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from http import HTTPStatus
 from itertools import islice
 from typing import Any
@@ -10,7 +10,7 @@ from typing import Any
 from flask import Flask, Response, current_app, g, request
 
 from vault.api.http import hints
-from vault.api.http.prefixes import DIALECT
+from vault.api.http.prefixes import FORMS, Form
 from vault.api.http.refusals import code_of, detail_of, headers_of, refusal
 from vault.core.errors import NotReadyError
 from vault.core.text import quantity
@@ -19,9 +19,6 @@ from vault.observability import logs
 logger = logging.getLogger(__name__)
 
 CONTENT_TYPE = "application/problem+json"
-
-#: Key of the application's extensions: the function that refuses requests of Vault's dialect.
-_DIALECT_REPLY = "secret-manager-dialect-reply"
 
 #: Path of the pages about the kinds of problems.
 PAGES = "/problems/"
@@ -95,9 +92,9 @@ def _flat(messages: Any, path: tuple[str, ...]) -> Iterator[dict[str, str]]:
             yield {"field": ".".join(path)[:_MAX_FIELD_LENGTH], "message": message}
 
 
-def init_app(app: Flask, *, dialect_reply: Callable[[Exception], Response]) -> None:
-    """Answer all errors of *app* with problem details, or *dialect_reply* in Vault's dialect."""
-    app.extensions[_DIALECT_REPLY] = dialect_reply
+def init_app(app: Flask) -> None:
+    """Answer all errors of *app* with problem details, or in the form of their prefix."""
+    app.extensions[FORMS] = {}
     app.register_error_handler(Exception, refuse)
 
 
@@ -106,7 +103,8 @@ def refuse(error: Exception) -> Response:
     g.refused_for = code_of(error)
     if refusal(error).status == HTTPStatus.INTERNAL_SERVER_ERROR:
         logger.error("request failed", exc_info=error)
-    if request.path.startswith(DIALECT):
-        reply: Response = current_app.extensions[_DIALECT_REPLY](error)
-        return reply
+    forms: dict[str, Form] = current_app.extensions[FORMS]
+    for prefix, form in forms.items():
+        if request.path.startswith(prefix):
+            return form.reply(error)
     return problem(error, hints.about(error, request))

@@ -24,7 +24,6 @@ REFUSALS = {
     "credential_required": Refusal(401, "Credential required", challenge="Bearer"),
     # The same reply for every reason: the reason would help attackers who guess credentials.
     "invalid_credential": Refusal(401, "Invalid credential", challenge='Bearer error="invalid_token"'),
-    "invalid_login": Refusal(400, "Invalid login"),
     "invalid_wrapping_token": Refusal(
         400, "Invalid wrapping token", "wrapping token is not valid or does not exist"
     ),
@@ -34,8 +33,6 @@ REFUSALS = {
     ),
     "scope_missing": Refusal(403, "Scope missing", challenge='Bearer error="insufficient_scope"'),
     "address_refused": Refusal(403, "Address not allowed"),
-    "mount_forbidden": Refusal(403, "Nothing mounted here"),
-    "namespace_not_found": Refusal(404, "Namespace not found"),
     "rate_limited": Refusal(429, "Too many requests"),
     # --- Tokens
     "grant_refused": Refusal(403, "Grant exceeds the caller's rights"),

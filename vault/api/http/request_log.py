@@ -7,11 +7,11 @@ from http import HTTPStatus
 from time import perf_counter
 from uuid import uuid4
 
-from flask import Flask, Response, g, request
+from flask import Flask, Response, current_app, g, request
 from werkzeug.exceptions import HTTPException
 
 from vault.api.http.errors import problem
-from vault.api.http.prefixes import OPERATIONS
+from vault.api.http.prefixes import operations
 from vault.api.http.proxies import unwrapped
 from vault.api.http.refusals import REFUSALS, code_of
 from vault.core.errors import OverloadedError
@@ -108,7 +108,7 @@ def _with_headers(reply: Response) -> Response:
 def _end(reply: Response) -> Response:
     req, context = unwrapped(request), unwrapped(g)
     _with_headers(reply)
-    if req.path.startswith(OPERATIONS):
+    if req.path.startswith(operations(unwrapped(current_app))):
         reply.headers["Cache-Control"] = "no-store"
     rule = req.url_rule
     operation = _operation(rule.endpoint if rule else None)

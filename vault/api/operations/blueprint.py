@@ -29,7 +29,6 @@ from vault.core.outcomes import Status
 from vault.core.principal import Scope
 from vault.observability import logs
 from vault.secrets.store import MAX_BATCH_VALUES_BYTES
-from vault.secrets.wrapping import MAX_BYTES
 from vault.services import Services
 
 View = TypeVar("View", bound=Callable[..., Any])
@@ -39,7 +38,6 @@ REQUEST_TIMEOUT = "REQUEST_TIMEOUT_SECONDS"
 SLOTS = "secret-manager-slots"
 BODY_MEMORY = "secret-manager-body-memory"
 REPLY_MEMORY = "secret-manager-reply-memory"
-VALUE_MEMORY = "secret-manager-value-memory"
 BODY_LENGTH = "MAX_CONTENT_LENGTH"
 BATCH_LENGTH = "MAX_BATCH_LENGTH"
 #: The address at which people reach the console, if there is one and it is known.
@@ -52,9 +50,6 @@ MAX_BATCH_BYTES = 8 * 1_048_576
 #: of each, which is enough for its largest batch. A body, or a value, takes about five times its size.
 MAX_BODY_BYTES = 2 * MAX_BATCH_BYTES
 MAX_REPLY_BYTES = 2 * MAX_BATCH_VALUES_BYTES
-
-#: Maximum bytes in one worker of JSON that is being decoded. A text of numbers takes thirty times its size.
-MAX_VALUE_BYTES = 2 * MAX_BYTES
 
 
 def services() -> Services:

@@ -11,7 +11,6 @@ from marshmallow import Schema
 from marshmallow.fields import Field, Nested
 
 from vault import __version__
-from vault.api.dialect import operation as dialect
 from vault.api.document import errors, headers
 from vault.api.http import auth
 from vault.api.site.assets import Asset
@@ -25,8 +24,8 @@ the new ID with *Fetch a secret*. Values are in base64. IDs appear only in bodie
 If the service requires a credential, choose *Authorize* and enter a token (`smt_…`) or a JWT. Commands to
 copy take it from the variable `TOKEN`.
 
-Every error is a problem document (RFC 9457), and its `code` names the [kind](/problems/). Below `/v1/`,
-errors have Vault's form, `{"errors": […]}`. Every reply has an `X-Request-ID` header; logs and the audit
+Every error is a problem document (RFC 9457), and its `code` names the [kind](/problems/).{forms} Every \
+reply has an `X-Request-ID` header; logs and the audit
 trail contain the same ID. With the header `X-Receipt: 1`, a success has a signed receipt of its audit entry.
 """
 
@@ -83,12 +82,13 @@ class _Pages(flask_smorest.Api):  # type: ignore[misc] # flask-smorest is not ty
 
 
 @cache
-def of(blueprints: tuple[flask_smorest.Blueprint, ...]) -> Asset:
-    """Return the document of the operations in *blueprints*.
+def of(blueprints: tuple[flask_smorest.Blueprint, ...], forms: tuple[str, ...]) -> Asset:
+    """Return the document of the operations in *blueprints*, with sentences about *forms* of errors.
 
     It depends on no setting, so all applications of a process share it, as do the workers, which are forks.
     flask-smorest would render it for each request, which takes longer than 50 other replies.
     """
+    description = _DESCRIPTION.format(forms="".join(f" {sentence}" for sentence in forms))
     # An application of its own, because flask-smorest describes what an application serves.
     app = Flask(__name__)
     app.config.update(
@@ -97,14 +97,14 @@ def of(blueprints: tuple[flask_smorest.Blueprint, ...]) -> Asset:
         # Not 3.1, which fewer generators of clients understand.
         OPENAPI_VERSION="3.0.3",
         API_SPEC_OPTIONS={
-            "info": {"description": _DESCRIPTION, "contact": _CONTACT, "license": _LICENSE},
+            "info": {"description": description, "contact": _CONTACT, "license": _LICENSE},
             "servers": [{"url": "/", "description": "The service that this document comes from"}],
         },
     )
     pages = _Pages(app, spec_kwargs={"marshmallow_plugin": SchemaPlugin()})
     # Remove the schemas of flask-smorest's own errors and pages: this API does not use them.
     pages.spec.components.schemas.clear()
-    for module in (headers, auth, dialect):
+    for module in (headers, auth):
         module.document(pages.spec)
     errors.document(pages.spec, [getattr(blueprint, "error_docs", errors.NONE) for blueprint in blueprints])
     for blueprint in blueprints:

@@ -3,7 +3,6 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from vault.core.credentials import without_tokens
 from vault.core.errors.base import AccessDeniedError, MissingError, RefusedInputError
 
 
@@ -30,15 +29,6 @@ class InvalidCredentialError(AccessDeniedError):
         #: The credential's principal and its namespace, if they are certain; otherwise empty.
         self.principal = principal
         self.namespace = namespace
-
-
-class InvalidLoginError(InvalidCredentialError):
-    """A login has an invalid credential; the message is Vault's."""
-
-    def __init__(self, message: str, reason: str) -> None:
-        super().__init__(reason)
-        self.args = (message,)
-        self.problem = message
 
 
 class InvalidWrappingTokenError(InvalidCredentialError):
@@ -147,23 +137,6 @@ class HostRefusedError(AccessDeniedError):
     """The host of a request is not in `ALLOWED_HOSTS`."""
 
     message = "The service does not answer to this host name. Operators set its names as ALLOWED_HOSTS."
-
-
-class MountForbiddenError(AccessDeniedError):
-    """Nothing is mounted at a path, or not for this principal: Vault says the same of both."""
-
-    def __init__(self, path: str) -> None:
-        super().__init__(
-            "preflight capability check returned 403, please ensure client's policies grant access to path "
-            f'"{without_tokens(path).rstrip("/")}/"'
-        )
-
-
-class NamespaceNotFoundError(AccessDeniedError):
-    """The request names another namespace than the principal's own."""
-
-    # Vault's text.
-    message = "namespace not found"
 
 
 class RateLimitedError(AccessDeniedError):

@@ -11,6 +11,7 @@ from flask.testing import FlaskClient
 
 from tests.support.access import bearer, make_token
 from tests.support.dialect import DialectClient
+from tests.support.features import requires
 from tests.support.rotation import Stored
 from vault import cli
 from vault.auth import publishing
@@ -78,6 +79,7 @@ def test_access_ends_and_rotations_are_listed(
     assert token
 
 
+@requires("dialect")
 def test_what_its_tokens_know_is_to_rotate(run: Run, app: Flask, token: str) -> None:
     """Reads by its tokens count, also by one that was revoked before, and replies that it had wrapped."""
     client = DialectClient.of(app, "writer", role="admin")
@@ -99,6 +101,7 @@ def test_what_its_tokens_know_is_to_rotate(run: Run, app: Flask, token: str) -> 
     assert [found[f"app/wrapped{which}"]["how"] for which in ("", "-again")] == [["fetch"], ["unwrap"]]
 
 
+@requires("dialect")
 def test_replies_that_it_had_wrapped_end(
     run: Run, app: Flask, stored: Stored, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

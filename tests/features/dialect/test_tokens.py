@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.api.dialect.test_auth import APPROLE
+from tests.features.dialect.test_auth import APPROLE
 from tests.support.access import age_token, bearer, make_token, revoke
 from tests.support.dialect import AUTH, DENIED, FORBIDDEN, DialectClient, seconds
 from tests.support.lifecycle import trail
@@ -319,7 +319,7 @@ def test_accessors_are_those_of_active_tokens(
     assert len(keys) == 4
     assert root.refused("GET", ACCESSORS)[0] == 405
     assert root("LIST", f"{ACCESSORS}?limit=1")["warnings"]
-    monkeypatch.setattr("vault.api.dialect.tokens._MAX_ACCESSORS", 3)
+    monkeypatch.setattr("vault.features.dialect.tokens._MAX_ACCESSORS", 3)
     assert root.refused("LIST", ACCESSORS)[0] == 400
 
 

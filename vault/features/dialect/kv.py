@@ -7,10 +7,16 @@ from typing import Any
 
 from flask import Response
 
-from vault.api.dialect import kv_data, kv_schemas
-from vault.api.dialect.envelopes import decoded_body, envelope, json_body
-from vault.api.dialect.kv_replies import changed, missing, unsupported, version_fields
-from vault.api.dialect.kv_requests import (
+from vault.api.operations.blueprint import current_attempt, services
+from vault.api.operations.replies import MemoryIfLarge
+from vault.core import clock
+from vault.core.attempt import Action
+from vault.core.errors import SecretNotFoundError
+from vault.core.principal import Scope
+from vault.features.dialect import kv_data, kv_schemas
+from vault.features.dialect.envelopes import decoded_body, envelope, json_body
+from vault.features.dialect.kv_replies import changed, missing, unsupported, version_fields
+from vault.features.dialect.kv_requests import (
     MOUNT,
     asks_for_list,
     cas_in,
@@ -21,13 +27,7 @@ from vault.api.dialect.kv_requests import (
     require_no_folder,
     versions_in,
 )
-from vault.api.dialect.operation import MERGE_PATCH, WRITES, DialectBlueprint
-from vault.api.operations.blueprint import current_attempt, services
-from vault.api.operations.replies import MemoryIfLarge
-from vault.core import clock
-from vault.core.attempt import Action
-from vault.core.errors import SecretNotFoundError
-from vault.core.principal import Scope
+from vault.features.dialect.operation import MERGE_PATCH, WRITES, DialectBlueprint
 from vault.secrets.changes import Current
 from vault.secrets.items import Fetch, Reserve
 from vault.secrets.requests import NewSecret, Reference

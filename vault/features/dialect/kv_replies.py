@@ -7,8 +7,6 @@ from typing import Any
 
 from flask import Response, g
 
-from vault.api.dialect.envelopes import CONTENT_TYPE, no_content, reply
-from vault.api.dialect.kv_requests import reference_to
 from vault.api.operations.blueprint import current_attempt
 from vault.core.durations import kv_duration_text
 from vault.core.errors import SecretNotFoundError
@@ -16,6 +14,8 @@ from vault.core.outcomes import Status
 from vault.core.timestamps import moment
 from vault.documents.stored_secret import VersionInfo
 from vault.documents.write_rules import WriteRules
+from vault.features.dialect.envelopes import CONTENT_TYPE, no_content, reply
+from vault.features.dialect.kv_requests import reference_to
 
 
 def unsupported() -> Response:

@@ -6,6 +6,7 @@ import pytest
 from flask import Flask
 
 from tests.conftest import running_app
+from tests.support.access import revoke
 from tests.support.dialect import DENIED, FORBIDDEN, NO_WRAPPING_TOKEN, DialectClient
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
@@ -257,3 +258,55 @@ def test_wrong_tokens_are_limited(environment: dict[str, str]) -> None:
         assert root.refused("POST", UNWRAP, {"token": "smw_" + "0" * 43})[0] == 400
         assert anonymous.refused("POST", LOOKUP, {"token": "smw_" + "0" * 43})[0] == 429
         assert root.having(root.wrap({"a": 1}))("POST", UNWRAP)["data"] == {"a": 1}
+
+
+def _wrapped(root: DialectClient, path: str = "secret/data/a") -> str:
+    return str(root("GET", path, X_Vault_Wrap_TTL="60")["wrap_info"]["token"])
+
+
+@pytest.mark.promise("vault")
+@pytest.mark.parametrize("again", [False, True], ids=["once", "again"])
+@pytest.mark.parametrize(
+    ("method", "path", "body"),
+    [
+        ("DELETE", "secret/metadata/a", None),
+        ("POST", "secret/destroy/a", {"versions": [1]}),
+        ("DELETE", "secret/data/a", None),
+        ("POST", "auth/token/revoke-self", None),
+    ],
+)
+def test_a_wrapped_reply_ends_with_its_secret_and_its_maker(
+    app: Flask, stored: Stored, again: bool, method: str, path: str, body: object
+) -> None:
+    """Neither a purge nor a revocation leaves a wrapped value behind, however often it was wrapped."""
+    root = DialectClient.of(app)
+    root("POST", "secret/data/a", {"data": {"k": "hunter2"}})
+    token = _wrapped(root)
+    if again:
+        token = root.having(token)("POST", UNWRAP, X_Vault_Wrap_TTL="30")["wrap_info"]["token"]
+    assert root.ask(method, path, body).status_code in (200, 204)
+    holder = root.having(token)
+    for path in ("sys/wrapping/lookup", UNWRAP):
+        assert holder.refused("POST", path) == (400, NO_WRAPPING_TOKEN)
+    entry = trail(stored)[-1]
+    assert entry["details"]["reason"] in ("its secret ended", "its maker was revoked")
+    assert entry["secret_id"] == WrappingToken(token).accessor
+
+
+@pytest.mark.promise("vault")
+def test_wrapped_data_ends_with_its_maker(app: Flask, stored: Stored) -> None:
+    """Data that is no secret's has its maker's end."""
+    root = DialectClient.of(app, "wrapper", role="admin")
+    token = root.wrap({"a": 1})
+    revoke(app, "wrapper")
+    assert root.having(token).refused("POST", UNWRAP) == (400, NO_WRAPPING_TOKEN)
+    assert trail(stored)[-1]["details"] == {"reason": "its maker was revoked"}
+
+
+def test_metadata_stays_wrapped_while_its_secret_does(app: Flask) -> None:
+    """A reply without a value needs no version that can be read."""
+    root = DialectClient.of(app, "reader", role="admin")
+    root("POST", "secret/data/a", {"data": {"k": 1}})
+    token = _wrapped(root, "secret/metadata/a")
+    root.ask("DELETE", "secret/data/a")
+    assert root.having(token)("POST", UNWRAP)["data"]["current_version"] == 1

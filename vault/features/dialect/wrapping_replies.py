@@ -8,13 +8,12 @@ from http import HTTPStatus
 from flask import Response, g, request
 from werkzeug.exceptions import BadRequest
 
-from vault.api.dialect.envelopes import envelope
-from vault.api.dialect.values import duration
-from vault.api.http.prefixes import DIALECT
 from vault.api.operations.blueprint import current_attempt, services
 from vault.core import clock, kv_values
 from vault.core.errors import InvalidWrappingTokenError
 from vault.core.timestamps import moment
+from vault.features.dialect.envelopes import PREFIX, envelope
+from vault.features.dialect.values import duration
 from vault.secrets.wrapping import MAX_LIFETIME, Basis, Origin, WrappingToken
 
 _HEADER = "X-Vault-Wrap-TTL"
@@ -73,7 +72,7 @@ def wrapped(view: Callable[[], Response], *, has_body: bool) -> Response:
 def _origin(seconds: int, now: datetime) -> Origin:
     """Return the origin of the reply to the current request, wrapped *now*, for *seconds* at most."""
     before: Origin | None = g.pop(_BEFORE, None)
-    path = request.path.removeprefix(DIALECT)
+    path = request.path.removeprefix(PREFIX)
     if before is None:
         return Origin(path, moment(now), seconds, Basis.of(current_attempt()))
     # Rounded down: otherwise, each further wrapping would prolong it.

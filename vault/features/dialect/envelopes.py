@@ -9,10 +9,13 @@ from flask import Response, request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from vault.api.http import bodies
-from vault.api.operations.long_work import pause, value_memory
 from vault.core import kv_values
 from vault.core.strict_json import InvalidJSONError, TooManyPartsError
+from vault.features.dialect.long_work import pause, value_memory
 from vault.observability import logs
+
+#: The prefix of all paths.
+PREFIX = "/v1/"
 
 CONTENT_TYPE = "application/json"
 

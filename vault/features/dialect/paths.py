@@ -8,16 +8,15 @@ from urllib.parse import unquote
 from flask import Flask, Response, request
 from werkzeug.exceptions import BadRequest, NotFound
 
-from vault.api.dialect.envelopes import envelope, no_content, reply
-from vault.api.dialect.kv_replies import missing, unsupported
-from vault.api.dialect.kv_requests import MOUNT, asks_for_list, require_no_folder
-from vault.api.dialect.operation import LIST, WRITES, DialectBlueprint
 from vault.api.http.client_ip import address_of, require_allowed
-from vault.api.http.prefixes import DIALECT
 from vault.api.operations.blueprint import current_attempt
 from vault.core.attempt import Action
 from vault.core.credentials import without_tokens
 from vault.core.errors import ScopeMissingError, SecretNotFoundError
+from vault.features.dialect.envelopes import PREFIX, envelope, no_content, reply
+from vault.features.dialect.kv_replies import missing, unsupported
+from vault.features.dialect.kv_requests import MOUNT, asks_for_list, require_no_folder
+from vault.features.dialect.operation import LIST, WRITES, DialectBlueprint
 
 _RELATIVE = {".", ".."}
 
@@ -44,7 +43,7 @@ def init_app(app: Flask) -> None:
 def _require_clean() -> Response | None:
     """Redirect as Vault does: its clients send `//`, and a path must not name another one's secret."""
     # Not the raw path: its prefix can have escapes, or more slashes.
-    if not request.path.startswith(DIALECT):
+    if not request.path.startswith(PREFIX):
         return None
     raw, _, query = request.environ.get("RAW_URI", "").partition("?")
     if not raw.startswith("/"):

@@ -14,13 +14,13 @@ from flask import request
 from marshmallow import ValidationError
 from werkzeug.exceptions import BadRequest
 
-from vault.api.dialect.values import duration
 from vault.api.document.fields import labels_field
 from vault.api.operations.blueprint import current_attempt
 from vault.core.credentials import token_flaw
 from vault.core.paths import name_flaw
 from vault.documents.stored_secret import StoredSecret
 from vault.documents.write_rules import WriteRules
+from vault.features.dialect.values import duration
 from vault.secrets import reach
 from vault.secrets.requests import Reference
 

@@ -16,10 +16,10 @@ from tests.support.dialect import DialectClient
 from tests.support.kv import Ask, read, rest, trail, written
 from tests.support.rotation import Stored
 from vault.api.http import connections
-from vault.api.operations.blueprint import MAX_VALUE_BYTES, SLOTS, VALUE_MEMORY
-from vault.api.operations.long_work import pause
+from vault.api.operations.blueprint import SLOTS
 from vault.core import deadline, kv_values
 from vault.core.errors import OverloadedError
+from vault.features.dialect.long_work import MAX_VALUE_BYTES, VALUE_MEMORY, pause
 from vault.secrets.queries import SecretQueries
 
 PATCH_TYPE = {"Content_Type": "application/merge-patch+json"}

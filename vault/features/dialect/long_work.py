@@ -7,10 +7,17 @@ from flask import current_app
 
 from vault.api.http import connections
 from vault.api.http.memory import FREE_BYTES, Memory
-from vault.api.operations.blueprint import VALUE_MEMORY, current_attempt, current_slot
+from vault.api.operations.blueprint import current_attempt, current_slot
 from vault.core import deadline
 from vault.core.errors import OverloadedError
 from vault.core.networks import source
+from vault.secrets.wrapping import MAX_BYTES
+
+#: Key of the application's extensions.
+VALUE_MEMORY = "secret-manager-value-memory"
+
+#: Maximum bytes in one worker of JSON that is being decoded. A text of numbers takes thirty times its size.
+MAX_VALUE_BYTES = 2 * MAX_BYTES
 
 #: The smallest reservation. Values that are decoded at the same time share their turns, so with many of them
 #: each would take longer.

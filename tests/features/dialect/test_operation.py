@@ -19,13 +19,13 @@ from tests.support.dialect import DENIED, FORBIDDEN, DialectClient
 from tests.support.issuer import Issuer, sign
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
-from vault.api.dialect import errors as dialect_errors
 from vault.api.http.refusals import REFUSALS
 from vault.audit.refusal_counter import MAX_SINGLE_OF_KIND
 from vault.audit.writer import AuditTrail
 from vault.core import errors
 from vault.core.errors import VaultError
 from vault.crypto.token import new_token
+from vault.features.dialect import refusals
 
 SELF = "auth/token/lookup-self"
 ENVELOPE = {
@@ -311,7 +311,7 @@ def test_every_refusal_has_the_status_of_rest_or_that_of_vault() -> None:
             continue
         error = kind.__new__(kind)
         error.args = ("The text.",)
-        reply = dialect_errors.reply(error)
+        reply = refusals.reply(error)
         found = (reply.status_code, json.loads(reply.get_data())["errors"])
         status = REFUSALS[code].status
         if code in OWN:
@@ -321,11 +321,31 @@ def test_every_refusal_has_the_status_of_rest_or_that_of_vault() -> None:
         else:
             assert found == (status, [REFUSALS[code].detail or "The text."]), code
         assert ("Retry-After" in reply.headers) == (status in (429, 503)), code
-    assert dialect_errors.reply(NotFound()).get_json() == {"errors": []}
-    assert dialect_errors.reply(NotFound("this")).get_json() == {"errors": ["this"]}
-    assert dialect_errors.reply(RuntimeError("hidden")).get_json() == {
+    assert refusals._OWN.keys() <= REFUSALS.keys()
+    assert refusals.reply(NotFound()).get_json() == {"errors": []}
+    assert refusals.reply(NotFound("this")).get_json() == {"errors": ["this"]}
+    assert refusals.reply(RuntimeError("hidden")).get_json() == {
         "errors": ["The request could not be completed."]
     }
+
+
+@pytest.mark.promise("network")
+def test_another_host_is_refused_in_vaults_form(environment: dict[str, str], stored: Stored) -> None:
+    """Under the name of another host, nothing is looked at or recorded."""
+    with running_app({**environment, "ALLOWED_HOSTS": "localhost"}) as app:
+        client = DialectClient(app.test_client(), "wrong")
+        for text in ("another.example", "localhost.example:8000"):
+            status, body = client.refused("GET", "secret/data/x", Host=text)
+            assert (status, len(body["errors"])) == (421, 1)
+            assert "ALLOWED_HOSTS" in body["errors"][0]
+    assert stored.audit_logs.count_documents({}) == 0
+
+
+def test_a_token_without_its_scheme_gets_no_hint(root: DialectClient) -> None:
+    """A credential without `Bearer` is refused as any other: hints are for senders of problem details."""
+    token = root.token
+    assert token
+    assert root.having(None).refused("GET", SELF, Authorization=token) == (403, DENIED)
 
 
 def subclasses(kind: type[VaultError]) -> Iterator[type[VaultError]]:

@@ -7,8 +7,9 @@ from flask import Request
 from vault.api.http import auth, rate_limits
 from vault.api.operations.blueprint import services
 from vault.core.attempt import Attempt
-from vault.core.errors import InvalidCredentialError, NamespaceNotFoundError, ScopeMissingError
+from vault.core.errors import InvalidCredentialError, ScopeMissingError
 from vault.core.principal import UNAUTHENTICATED, Scope
+from vault.features.dialect.errors import NamespaceNotFoundError
 from vault.secrets.wrapping import WrappingToken, is_wrapping_token
 
 _TOKEN_HEADER = "X-Vault-Token"  # noqa: S105 - the name of a header

@@ -6,14 +6,6 @@ from typing import Any, NoReturn
 from flask import Response, request
 from werkzeug.exceptions import BadRequest, MethodNotAllowed
 
-from vault.api.dialect import warnings as dialect_warnings
-from vault.api.dialect.credentials import credential, is_client_token, token_of
-from vault.api.dialect.envelopes import envelope, json_body, no_content
-from vault.api.dialect.grants import NewClientToken, grant_in
-from vault.api.dialect.kv_requests import asks_for_list
-from vault.api.dialect.operation import LIST, WRITES, DialectBlueprint
-from vault.api.dialect.replies import auth_of, example, look_up_of
-from vault.api.dialect.values import duration
 from vault.api.document.fields import (
     Body,
     Reply,
@@ -36,6 +28,14 @@ from vault.core.errors import (
 )
 from vault.core.outcomes import Status
 from vault.core.principal import ROLES, Scope
+from vault.features.dialect import warnings as dialect_warnings
+from vault.features.dialect.credentials import credential, is_client_token, token_of
+from vault.features.dialect.envelopes import envelope, json_body, no_content
+from vault.features.dialect.grants import NewClientToken, grant_in
+from vault.features.dialect.kv_requests import asks_for_list
+from vault.features.dialect.operation import LIST, WRITES, DialectBlueprint
+from vault.features.dialect.replies import auth_of, example, look_up_of
+from vault.features.dialect.values import duration
 
 blueprint = DialectBlueprint(
     "Vault tokens",

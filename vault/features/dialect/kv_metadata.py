@@ -7,10 +7,18 @@ from typing import Any
 
 from flask import Response, request
 
-from vault.api.dialect import kv_schemas
-from vault.api.dialect.envelopes import envelope, json_body, no_content, reply
-from vault.api.dialect.kv_replies import changed, missing, rule_fields, time_text
-from vault.api.dialect.kv_requests import (
+from vault.api.operations.blueprint import current_attempt, services
+from vault.api.operations.replies import reply_memory
+from vault.core.attempt import Action
+from vault.core.errors import SecretNotFoundError
+from vault.core.outcomes import Status
+from vault.core.principal import Scope
+from vault.documents.stored_secret import StoredSecret, VersionInfo
+from vault.documents.write_rules import WriteRules
+from vault.features.dialect import kv_schemas
+from vault.features.dialect.envelopes import PREFIX, envelope, json_body, no_content, reply
+from vault.features.dialect.kv_replies import changed, missing, rule_fields, time_text
+from vault.features.dialect.kv_requests import (
     METADATA_FIELDS,
     MOUNT,
     asks_for_list,
@@ -24,17 +32,8 @@ from vault.api.dialect.kv_requests import (
     rules_in,
     valid_labels,
 )
-from vault.api.dialect.operation import LIST, MERGE_PATCH, WRITES, DialectBlueprint
-from vault.api.dialect.paths import unknown_kv_path
-from vault.api.http.prefixes import DIALECT
-from vault.api.operations.blueprint import current_attempt, services
-from vault.api.operations.replies import reply_memory
-from vault.core.attempt import Action
-from vault.core.errors import SecretNotFoundError
-from vault.core.outcomes import Status
-from vault.core.principal import Scope
-from vault.documents.stored_secret import StoredSecret, VersionInfo
-from vault.documents.write_rules import WriteRules
+from vault.features.dialect.operation import LIST, MERGE_PATCH, WRITES, DialectBlueprint
+from vault.features.dialect.paths import unknown_kv_path
 from vault.secrets import reach
 from vault.secrets.queries import MAX_PAGE_BYTES
 from vault.secrets.requests import NewSecret, Reference
@@ -116,7 +115,7 @@ def list_all_kv_secrets() -> Any:
     """List the names of the first level."""
     if request.method == LIST or has_list_query():
         return list_kv_secrets("")
-    return unknown_kv_path(request.path.removeprefix(f"{DIALECT}{MOUNT}/"))
+    return unknown_kv_path(request.path.removeprefix(f"{PREFIX}{MOUNT}/"))
 
 
 @blueprint.route("/metadata/<path:path>", methods=WRITES)

@@ -7,13 +7,13 @@ from typing import Any
 
 from werkzeug.exceptions import BadRequest
 
-from vault.api.dialect import warnings as dialect_warnings
-from vault.api.dialect.values import duration
 from vault.api.document.fields import Body, boolean_field, text_field, texts_field
 from vault.auth.tokens.tokens import Grant
 from vault.core import clock
 from vault.core.credentials import has_token
 from vault.core.principal import MAX_LIFETIME, ROLES, Principal, Scope, is_name, scopes_named
+from vault.features.dialect import warnings as dialect_warnings
+from vault.features.dialect.values import duration
 
 #: Random characters at the end of a new token's name: names of tokens cannot be reused, Vault's can.
 _NAME_SUFFIX_BYTES = 6

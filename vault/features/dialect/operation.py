@@ -7,23 +7,22 @@ from http import HTTPStatus
 from typing import Any
 
 import flask
-from apispec import APISpec
 from flask import Request, request
 from marshmallow import Schema, fields
 from werkzeug.exceptions import BadRequest, MethodNotAllowed, UnsupportedMediaType
 
-from vault.api.dialect import credentials, wrapping_replies
-from vault.api.dialect.envelopes import CONTENT_TYPE, WITH_BODY
-from vault.api.dialect.errors import DENIED
-from vault.api.document.errors import responses_of_server
+from vault.api.document.errors import ErrorDoc, responses_of_server
 from vault.api.document.fields import Reply
 from vault.api.document.headers import ALWAYS, references
 from vault.api.http import auth, bodies
 from vault.api.http.client_ip import address_of, require_allowed
-from vault.api.http.prefixes import DIALECT
 from vault.api.operations.blueprint import Blueprint, Intake, View, perform
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import Scope
+from vault.features.dialect import credentials, wrapping_replies
+from vault.features.dialect.envelopes import CONTENT_TYPE, PREFIX, WITH_BODY
+from vault.features.dialect.errors import InvalidLoginError
+from vault.features.dialect.refusals import DENIED
 
 MERGE_PATCH = "application/merge-patch+json"
 
@@ -70,12 +69,33 @@ class DialectErrors(Reply):
     )
 
 
+class _Refusals(ErrorDoc):
+    """The refusals of all operations."""
+
+    def response(self) -> dict[str, Any]:
+        """Return OpenAPI's response object."""
+        content = {"schema": DialectErrors, "example": {"errors": [DENIED]}}
+        return {**super().response(), "content": {CONTENT_TYPE: content}}
+
+
+_ERROR_DOCS = {
+    REFUSAL: _Refusals(
+        InvalidLoginError("invalid role or secret ID", ""),
+        *("mount_forbidden", "namespace_not_found"),
+        description="Any refusal: 403 without the right, 404 where nothing is, 400 for a malformed request.",
+        headers=ALWAYS,
+    )
+}
+
+
 class DialectBlueprint(Blueprint):
     """A blueprint of Vault's dialect: operations in the form that Vault's clients send and expect."""
 
     def __init__(self, name: str, import_name: str, *, path: str = "", description: str) -> None:
         """Name the tag of the operations, and their *path* below `/v1/`."""
-        super().__init__(name, import_name, url_prefix=DIALECT + path, description=description)
+        super().__init__(
+            name, import_name, error_docs=_ERROR_DOCS, url_prefix=PREFIX + path, description=description
+        )
 
     def route(
         self, rule: str, *, methods: Sequence[str] = ("GET",), **options: Any
@@ -163,14 +183,6 @@ class DialectBlueprint(Blueprint):
         """
         shown = {"example": {**_ENVELOPE, **example}} if example else {}
         return self.response(HTTPStatus.OK, _envelope_of(data), description=description, **shown)
-
-
-def document(spec: APISpec) -> None:
-    """Add the refusals of Vault's dialect to *spec*, for operations to refer to."""
-    content = {CONTENT_TYPE: {"schema": DialectErrors, "example": {"errors": [DENIED]}}}
-    description = "Any refusal: 403 without the right, 404 where nothing is, 400 for a malformed request."
-    response = {"description": description, "headers": references(*ALWAYS), "content": content}
-    spec.components.response(REFUSAL, response, lazy=True)
 
 
 def _authorize(scope: Scope | None, req: Request, attempt: Attempt) -> None:

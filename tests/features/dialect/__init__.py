@@ -1,0 +1,1 @@
+"""Tests of Vault's API: credentials, secrets, tokens, wrapping and the system."""

@@ -1,1 +1,0 @@
-"""Vault's API, under `/v1/`."""
