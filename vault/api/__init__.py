@@ -39,10 +39,7 @@ from vault.services import Services
 _BODY_ALLOWANCE = 131_072
 
 #: The operations of no feature.
-_BLUEPRINTS = tuple(
-    module.blueprint
-    for module in (secrets, audit, tokens, roles, issuers, health)
-)
+_BLUEPRINTS = tuple(module.blueprint for module in (secrets, audit, tokens, roles, issuers, health))
 
 
 def init_app(app: Flask, services: Services, settings: Settings, features: Sequence[Feature]) -> None:
