@@ -109,10 +109,6 @@ SINK_FAILED = _SINK_ENTRIES.labels("failed")
 
 CANARY_READS = counter("canary_reads", "Reads of canaries, which no program makes.", [])
 
-CUSTODY_SLOT_UP = gauge(
-    "custody_slot_up", "1 if the slot opens every key of the keyring file, else 0.", ["slot"]
-)
-
 _DECRYPTION_FAILURES = counter("decryption_failures", "Stored values that failed to decrypt.", ["reason"])
 DOES_NOT_VERIFY = _DECRYPTION_FAILURES.labels("does_not_verify")
 UNKNOWN_KEY = _DECRYPTION_FAILURES.labels("unknown_key")

@@ -15,13 +15,12 @@ from vault.core.errors import AuditUnavailableError, StorageUnavailableError
 from vault.core.outcomes import Status
 from vault.core.principal import OPERATOR
 from vault.crypto import MasterKey
-from vault.features.custody import handover
+from vault.features.custody import handover, metrics
 from vault.features.custody import watch as custody
 from vault.features.custody.errors import KeyringFileError
 from vault.features.custody.keyring_file import KeyringFile, Slot, WrappedKey
 from vault.features.custody.opening import Opened, SlotState, of_file
 from vault.features.custody.watch import CustodyWatch, about_file, identify, newest_file, opened_attempts
-from vault.observability import metrics
 
 pytestmark = pytest.mark.process
 
@@ -167,7 +166,7 @@ def test_slots_are_checked_by_one_process(
 ) -> None:
     """The gauge and the log follow each slot but people's, and each check has its entry."""
     gauges = Gauges()
-    monkeypatch.setattr(metrics, "CUSTODY_SLOT_UP", gauges)
+    monkeypatch.setattr(metrics, "SLOT_UP", gauges)
     first, second = watch(opened, file), watch(opened, file)
     first.check()
     second.check()
@@ -197,7 +196,7 @@ def test_a_slot_shows_before_another_one_answers(
 ) -> None:
     """The gauge has each state as soon as it is known; the entry has all, in the order of the file."""
     gauges = Gauges()
-    monkeypatch.setattr(metrics, "CUSTODY_SLOT_UP", gauges)
+    monkeypatch.setattr(metrics, "SLOT_UP", gauges)
 
     def check(*_: object, **__: object) -> Iterator[SlotState]:
         yield SlotState(key.id, "b", "command", "kek", "up")
@@ -218,7 +217,7 @@ def test_no_slot_is_up_without_a_file(
 ) -> None:
     """A file that cannot be read shows as slots that are down: the next start would fail."""
     gauges = Gauges()
-    monkeypatch.setattr(metrics, "CUSTODY_SLOT_UP", gauges)
+    monkeypatch.setattr(metrics, "SLOT_UP", gauges)
     one, content = watch(opened, file), file.read_text()
     file.write_text("broken")
     with pytest.raises(KeyringFileError):
@@ -245,7 +244,7 @@ def test_no_slot_is_up_in_a_file_that_the_keys_do_not_confirm(
 ) -> None:
     """A running service notices that someone has changed a file with MACs: the next start would fail."""
     gauges = Gauges()
-    monkeypatch.setattr(metrics, "CUSTODY_SLOT_UP", gauges)
+    monkeypatch.setattr(metrics, "SLOT_UP", gauges)
     made = KeyringFile.read(file).confirmed({key.id: key._material})
     one = watch(of_file(made, opened), file)
     file.write_text(edit(made.text()))
@@ -261,7 +260,7 @@ def test_a_token_that_refused_is_not_asked_again(
 ) -> None:
     """A wrong PIN is not tried by each check, nor after the start: the slot stays down until the next one."""
     gauges = Gauges()
-    monkeypatch.setattr(metrics, "CUSTODY_SLOT_UP", gauges)
+    monkeypatch.setattr(metrics, "SLOT_UP", gauges)
     file.write_text(file.read_text().replace('"recovery"', '"pkcs11"').replace("3 of 5", "no URI"))
     # Another provider that refused at the start is asked again.
     one = watch([replace(opened[0], refused=("people", "b"))] if at_start else opened, file)

@@ -14,13 +14,12 @@ from vault.core.periodic import Periodic
 from vault.core.principal import SERVICE, Principal
 from vault.crypto.master_key import KEY_SIZE, MasterKey
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS
-from vault.features.custody import handover
+from vault.features.custody import handover, metrics
 from vault.features.custody.errors import KeyringFileError
 from vault.features.custody.keyring_file import KeyringFile, Slot
 from vault.features.custody.opening import Opened, SlotState, check, in_order, require_confirmed
 from vault.features.custody.providers import RECOVERY, Providers
 from vault.keys.standing import newest_file
-from vault.observability import metrics
 
 logger = logging.getLogger(__name__)
 
@@ -153,7 +152,7 @@ class CustodyWatch:
             file = self._file()
         except KeyringFileError:
             for name in self._known:
-                metrics.CUSTODY_SLOT_UP.labels(name).set(False)
+                metrics.SLOT_UP.labels(name).set(False)
             raise
         self._refused &= {slot.name for key in file.keys for slot in key.slots if slot.scheme == "pkcs11"}
         states = self._states(file)
@@ -173,13 +172,13 @@ class CustodyWatch:
     def _states(self, file: KeyringFile) -> list[SlotState]:
         """Return the states of the slots of *file*, and show each one before others are known."""
         for name in self._refused:
-            metrics.CUSTODY_SLOT_UP.labels(name).set(False)
+            metrics.SLOT_UP.labels(name).set(False)
         found: list[SlotState] = []
         with Providers(self._settings) as providers:
             for one in check(file, providers.of, identify, skips=self._skips):
                 found.append(one)
                 is_up = all(other.state == "up" for other in found if other.slot == one.slot)
-                metrics.CUSTODY_SLOT_UP.labels(one.slot).set(is_up)
+                metrics.SLOT_UP.labels(one.slot).set(is_up)
         return in_order(found, file)
 
     def _file(self) -> KeyringFile:
