@@ -79,7 +79,7 @@ def test_events_arrive_in_order_without_values(
 def test_features_make_events(
     app: Flask, sender: Sender, subscribe: Subscribe, make_events: Callable[..., Any]
 ) -> None:
-    """What a feature announces are events, without values and tokens, within the paths."""
+    """Entries of a feature are events, without values and tokens, within the paths."""
     limited = Principal(name="b", paths=Paths.of(["b/"]), scopes=frozenset({Scope.WEBHOOK_MANAGE}))
     kinds = [kind.name for kind in feature.events()]
     with receiver() as every, receiver() as inside:

@@ -1,4 +1,4 @@
-"""What the application has for Vault's API next to its operations."""
+"""The parts of Vault's API in the application that are no operations."""
 
 from flask import Flask
 
