@@ -37,7 +37,7 @@ class Issuer(SealedDocument):
 
     def end_details(self) -> dict[str, str]:
         """Return the details of the entry of its end."""
-        return {"issuer_name": self.name, "created_by": self.created_by}
+        return {"issuer_name": self.name, **super().end_details()}
 
     def _holders(self) -> dict[str, Any]:
         return {"$or": [{"name": self.name}, {"issuer": self.issuer, "audience": self.audience}]}

@@ -60,4 +60,4 @@ class Role(SealedDocument):
 
     def end_details(self) -> dict[str, str]:
         """Return the details of the entry of its end."""
-        return {"role_name": self.plain_name, "namespace": self.namespace, "created_by": self.created_by}
+        return {"role_name": self.plain_name, "namespace": self.namespace, **super().end_details()}

@@ -107,8 +107,8 @@ class SealedDocument(BaseDocument):
         return [found for one in stored if (found := cls.genuine(one, key))]
 
     def end_details(self) -> dict[str, str]:
-        """Return the details of the entry of its end; the first one is its name."""
-        raise NotImplementedError
+        """Return the details of the entry of its end; that of its name comes first."""
+        return {"created_by": self.created_by}
 
     def end(self, key: TokenKey) -> None:  # noqa: ARG002 - others stay, under a new seal
         """Put the document out of effect, because its creator was revoked with all that it made."""

@@ -8,6 +8,7 @@ import pytest
 from vault.config.settings import Settings
 from vault.config.summary import summary
 from vault.core.errors import SettingsError
+from vault.features.custody.custodian import with_keys
 from vault.features.custody.settings import CustodySettings, custody_settings, keyring_path
 
 KEY = "exactly-thirty-two-characters-ok"
@@ -64,3 +65,9 @@ def test_a_keyring_file_needs_the_feature() -> None:
     expected = "MASTER_KEYRING_FILE: needs custody, which is in FEATURES_OFF."
     assert expected in message(MASTER_KEYRING_FILE="keyring.json", **off)
     assert Settings.from_mapping({"MASTER_KEY": KEY, **off}).master_key
+
+
+def test_the_keys_of_the_settings_are_taken_without_a_file() -> None:
+    """A command about the keyring file leaves the settings as they are if they name none."""
+    settings = Settings.from_mapping({"MASTER_KEY": KEY})
+    assert with_keys(settings) is settings

@@ -39,7 +39,7 @@ class ValueRequest(SealedDocument):
 
     def end_details(self) -> dict[str, str]:
         """Return the details of the entry of its end."""
-        return {"request_name": self.name, "namespace": self.namespace, "created_by": self.created_by}
+        return {"request_name": self.name, "namespace": self.namespace, **super().end_details()}
 
     @classmethod
     def index(cls) -> None:

@@ -99,7 +99,7 @@ class Rotation(SealedDocument):
 
     def end_details(self) -> dict[str, str]:
         """Return the details of the entry of its end."""
-        return {"rotation_name": self.name, "namespace": self.namespace, "created_by": self.created_by}
+        return {"rotation_name": self.name, "namespace": self.namespace, **super().end_details()}
 
     @classmethod
     def after_restore(cls, key: TokenKey) -> None:

@@ -78,7 +78,7 @@ class Webhook(SealedDocument):
 
     def end_details(self) -> dict[str, str]:
         """Return the details of the entry of its end."""
-        return {"webhook_id": self.id, "created_by": self.created_by}
+        return {"webhook_id": self.id, **super().end_details()}
 
     def _holders(self) -> dict[str, Any]:
         return {"_id": self.id}
