@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Install the programs that tests/clients and tests/console need: scripts/install_clients.sh --help
+# Install the programs that tests/qa/clients and tests/console need: scripts/install_clients.sh --help
 # A separate environment: generated clients bring libraries that the service must not depend on.
 set -euo pipefail
 cd "$(dirname "$0")/.."
@@ -10,7 +10,7 @@ usage() { # print the usage
     cat <<'END'
 Usage: scripts/install_clients.sh
 
-Installs the client generators and linters of tests/clients, and the OpenID Connect provider and axe-core of
+Installs the client generators and linters of tests/qa/clients, and the OpenID Connect provider and axe-core of
 tests/console, into these folders. Requires npm, access to PyPI and to npm's registry, and the .venv that
 scripts/install.sh creates.
 
@@ -24,7 +24,7 @@ END
 
 answer_help "$@"
 expect_none "$@"
-.venv/bin/python -m venv tests/clients/.venv
-tests/clients/.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tests/clients/requirements.txt
-npm ci --silent --prefix tests/clients
+.venv/bin/python -m venv tests/qa/clients/.venv
+tests/qa/clients/.venv/bin/pip install --quiet --disable-pip-version-check --require-hashes -r tests/qa/clients/requirements.txt
+npm ci --silent --prefix tests/qa/clients
 npm ci --silent --prefix tests/console

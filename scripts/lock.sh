@@ -9,7 +9,7 @@ usage() { # print the usage
     cat <<'END'
 Usage: scripts/lock.sh [OPTION]...
 
-Resolves the dependencies in setup.cfg, and writes the lock files under requirements/, loadtest/ and tests/clients/,
+Resolves the dependencies in setup.cfg, and writes the lock files under requirements/, loadtest/ and tests/qa/clients/,
 with hashes. Requires uv, and access to PyPI.
 
 OPTION            an option of `uv pip compile`, such as --upgrade, which takes the newest releases
@@ -54,4 +54,4 @@ lock requirements/tpm2.txt setup.cfg --constraint requirements/test.txt --extra 
 printf 'locust>=2.40\n' | lock loadtest/requirements.txt - --constraint requirements/bench.txt "$@"
 # Generators of clients, and the libraries that their clients import.
 printf '%s\n' openapi-generator-cli openapi-python-client attrs httpx pydantic python-dateutil typing-extensions urllib3 |
-    lock tests/clients/requirements.txt - "$@"
+    lock tests/qa/clients/requirements.txt - "$@"

@@ -13,7 +13,7 @@ Installs the test dependencies into .venv, and runs the tests, except slow ones 
 system package that it needs, a test is skipped, and names the package.
 
 --unit      only the tests that use neither MongoDB nor other programs
---all       all tests, with their coverage
+--all       also slow tests, with coverage; not what .ci/nightly adds
 ARGUMENT    an argument of pytest, such as tests/crypto: one process runs all tests that it selects, slow ones too
 -h, --help  print this text
 
@@ -30,11 +30,9 @@ unset PYTHONDONTWRITEBYTECODE
 # Four processes on two cores: tests wait for half of their time. Test names must be the same in every process, so
 # they cannot contain random IDs: otherwise xdist cannot distribute them.
 parallel=(.venv/bin/python -m tests --numprocesses 4 --dist worksteal)
-# As in setup.cfg: they need a Docker Engine, root or much time.
-special="not swarm and not nodes and not idle and not nightly"
 case ${1-} in
     --all) exec "${parallel[@]}" --cov --cov-report=term "${@:2}" ;;
-    --unit) exec "${parallel[@]}" -m "unit and $special" "${@:2}" ;;
-    "") exec "${parallel[@]}" -m "not slow and $special" ;;
+    --unit) exec "${parallel[@]}" -m "unit and not nightly" "${@:2}" ;;
+    "") exec "${parallel[@]}" -m "not slow and not nightly" ;;
     *) exec .venv/bin/python -m tests "$@" ;;
 esac

@@ -52,9 +52,15 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("features", nargs="*", metavar="FEATURE", help="all of them if none is named")
     parser.add_argument(
+        "--list", action="store_true", help="print the names of all features, and run nothing"
+    )
+    parser.add_argument(
         "--tests", nargs=argparse.REMAINDER, default=["-m", "unit"], help="arguments of pytest"
     )
     asked = parser.parse_args()
+    if asked.list:
+        print(*names(), sep="\n")  # noqa: T201 - its output
+        return 0
     with TemporaryDirectory() as temporary:
         folder = Path(temporary)
         copy(folder)

@@ -28,10 +28,10 @@ from pymongo.database import Database as MongoDatabase
 from werkzeug.routing import Rule
 from werkzeug.routing.rules import RulePart
 
-from tests.differential.servers import OpenBao
 from tests.support.access import make_token
 from tests.support.databases import EmptyDatabases, new_database
 from tests.support.lifecycle import ALICE, Caller
+from tests.support.openbao import OpenBao
 from tests.support.reports import pytest_runtest_makereport  # noqa: F401 - a hook
 from tests.support.rotation import connected
 from tests.support.service import Service

@@ -20,13 +20,13 @@ from vault.cli.dev.mongod import Mongod, free_port
 
 #: The first lines of blocks that are not run here, each with the reason. Readers see the line as well.
 NOT_RUN = {
-    "# On a manager of the swarm.": "needs a Docker Engine: tests/deployment has one (-m swarm)",
-    "# On one machine, with Docker.": "the same: tests/deployment deploys so, on an empty engine",
+    "# On a manager of the swarm.": "needs a Docker Engine: tests/qa/deployment has one",
+    "# On one machine, with Docker.": "the same: tests/qa/deployment deploys so, on an empty engine",
     "# On an administrator's machine.": "needs access control: cli/test_mongodb_commands.py",
     "# As root, with systemd 257 or newer.": "needs it as the first process: systemd/test_units.py has one",
     "# With MongoDB's database tools.": "bsondump is not part of this project",
     "# From Vault or OpenBao.": "needs a server to move from: cli/test_imports.py runs them on one",
-    "# With pipx.": "a build takes a minute: scripts/test_build.py (-m nightly)",
+    "# With pipx.": "a build takes a minute: scripts/test_build.py (.ci/nightly)",
     "# Through your own proxy.": "docs/test_proxy.py does so through each of them",
     "./scripts/dev.sh   # until Ctrl-C": "docs/test_first_minutes.py runs it, and the commands below it",
     "# Asks for the token.": "needs a terminal: cli/test_login.py",
@@ -36,11 +36,11 @@ NOT_RUN = {
     "# With your own witnesses.": "needs an authority: features/proofs/commands has one",
     "# With people who hold shares, and MONGO_URI of an empty MongoDB.": "the same",
     "# The tests, except slow ones that start programs.": "this is one of them",
-    "# Tested with every change.": "tests/clients runs them, with the tools that they need",
-    "# Tested before a release.": "the same, with -m nightly",
+    "# Tested with every change.": "tests/qa/clients runs them, with the tools that they need",
+    "# Tested before a release.": "the same",
     "# CI runs this too.": "it does: test_what_ci_is_said_to_run_it_runs",
     "# Takes minutes; the test suite runs a shorter version.": (
-        "tests/loadtest, tests/faults, tests/fuzz, tests/hostile"
+        "tests/qa/loadtest, tests/qa/faults, tests/qa/fuzz, tests/qa/hostile"
     ),
 }
 

@@ -289,7 +289,7 @@ def test_no_request_after_an_idle_pause_is_lost(behind_nginx: Proxy) -> None:
         assert sum(pool.map(lambda way: pauses(way, 1), both)) == 80
 
 
-@pytest.mark.idle
+@pytest.mark.nightly
 def test_no_request_of_a_long_session_is_lost(behind_nginx: Proxy) -> None:
     """One session loses no request in 40 pauses of 4 to 6 seconds, direct and through nginx."""
     with ThreadPoolExecutor(2) as pool:

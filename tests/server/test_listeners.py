@@ -1,4 +1,4 @@
-"""Accepting connections, without the service; tests/hostile/ and tests/system/test_tls.py have that."""
+"""Accepting connections, without the service; tests/qa/hostile/ and tests/system/test_tls.py have that."""
 
 import logging
 from collections import Counter

@@ -7,7 +7,7 @@ import pytest
 
 #: Beginnings of the paths of tests in which whole services run next to other programs.
 _SLOW = (
-    *("clients/", "differential/", "docs/", "faults/", "fuzz/", "hostile/", "loadtest/", "monitoring/"),
+    *("docs/", "monitoring/"),
     *(
         "observability/",
         "server/",

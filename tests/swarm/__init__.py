@@ -1,1 +1,1 @@
-"""Tests of `vault.swarm`. Those with Docker itself are in tests/deployment."""
+"""Tests of `vault.swarm`. Those with Docker itself are in tests/qa/deployment."""

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from tests.conftest import running_app
-from tests.faults.service import can_set_clock, clock_environment, set_clock
 from tests.support.access import bearer, make_token
+from tests.support.clocks import can_set_clock, clock_environment, set_clock
 from tests.support.rotation import Stored
 from tests.support.service import Service
 

@@ -1,4 +1,4 @@
-"""The connection limits of a worker, by numbers; tests/hostile/ has the clients."""
+"""The connection limits of a worker, by numbers; tests/qa/hostile/ has the clients."""
 
 import pytest
 

@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 
 from tests.cli.waiting import wait_until
-from tests.differential.servers import OpenBao
+from tests.support.openbao import OpenBao
 from tests.support.system import missing, needs
 
 PIN = "1234"

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from tests.cli.waiting import wait_until
-from tests.differential.servers import OpenBao
+from tests.support.openbao import OpenBao
 
 
 @dataclass(frozen=True)

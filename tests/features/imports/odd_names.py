@@ -4,8 +4,8 @@ import json
 from collections.abc import Sequence
 from pathlib import Path
 
-from tests.differential.servers import Servers
 from tests.support.commands import run_command
+from tests.support.openbao import Servers
 
 
 def require_names(servers: Servers, path: str, names: Sequence[str], folder: Path) -> None:

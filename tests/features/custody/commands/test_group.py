@@ -19,12 +19,12 @@ import pytest
 from flask import Flask
 
 from tests.conftest import running_app, start
-from tests.differential.servers import OpenBao
 from tests.features.custody.commands.conftest import Desk, actions, made_shares
 from tests.features.custody.conftest import make_engine, make_token
 from tests.support.custody import set_code, turned, without_macs
 from tests.support.databases import history
 from tests.support.lifecycle import ALICE, Caller, b64
+from tests.support.openbao import OpenBao
 from tests.support.rotation import Stored, new_key, settings
 from vault.cli.shell.output import Output
 from vault.features.custody import handover, providers, shares

@@ -1,1 +1,0 @@
-"""The deployment, on a real engine in swarm mode: `pytest -m swarm`."""

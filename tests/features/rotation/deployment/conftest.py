@@ -1,5 +1,0 @@
-"""The images of the deployment tests."""
-
-from tests.deployment.conftest import client_image, image
-
-__all__ = ["client_image", "image"]

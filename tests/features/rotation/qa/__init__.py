@@ -1,0 +1,1 @@
+"""Tests of rotation that need an engine or long time."""

@@ -1,0 +1,1 @@
+"""Tests of webhooks that take long or depend on chance."""

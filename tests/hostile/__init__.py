@@ -1,1 +1,0 @@
-"""Attacks next to honest clients; `python -m tests.hostile` runs them at full size."""

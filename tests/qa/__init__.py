@@ -1,0 +1,1 @@
+"""Tests that need an engine, root, other programs or long time; `.ci/nightly` runs them."""

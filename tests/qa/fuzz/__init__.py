@@ -1,0 +1,1 @@
+"""Requests generated from the API document; `python -m tests.qa.fuzz` sends many of them."""

@@ -1,0 +1,1 @@
+"""The deployment on several nodes, of which some are lost: `pytest tests/qa/nodes`."""
