@@ -19,7 +19,7 @@ from authlib.oidc.discovery import get_well_known_url
 from joserfc.errors import JoseError
 from jwt.utils import base64url_decode
 
-from vault.auth.jwts.verification import FETCH_SECONDS, LEEWAY_SECONDS, MAX_WAITING, RETRY_SECONDS
+from vault.auth.fetching import FETCH_SECONDS, LEEWAY_SECONDS, MAX_WAITING, RETRY_SECONDS
 from vault.client.http import USER_AGENT, HTTPClient, RequestFailedError
 from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError
 from vault.core.networks import is_loopback

@@ -18,6 +18,7 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt.exceptions import PyJWKClientError, PyJWTError
 from jwt.utils import base64url_decode
 
+from vault.auth.fetching import FETCH_SECONDS, LEEWAY_SECONDS, MAX_WAITING, RETRY_SECONDS
 from vault.client.http import USER_AGENT, HTTPClient, RequestFailedError
 from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError
 from vault.core.principal import DEFAULT_NAMESPACE, Principal, is_name, scopes_named
@@ -31,17 +32,8 @@ ALGORITHMS = (
     *("ES256", "ES384", "ES512", "EdDSA"),
 )
 
-#: Maximum difference between the clocks of issuer and service.
-LEEWAY_SECONDS = 30
-
-#: Timeout of fetching the key set, pause after a failure, and lifetime of a fetched set.
-FETCH_SECONDS = 3
-RETRY_SECONDS = 10
+#: Lifetime of a fetched key set.
 KEPT_SECONDS = 300
-
-#: Maximum number of requests that wait for the keys of one issuer. A waiting request holds a slot of its
-#: worker, and anyone can make up a JWT: without a limit, an issuer that does not answer would hold all slots.
-MAX_WAITING = 50
 
 #: The maximum size of a key set. Public issuers have key sets of a few kilobytes.
 MAX_KEY_SET_BYTES = 1_048_576
