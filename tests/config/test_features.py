@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from marshmallow import ValidationError, fields, validate
 
+from vault.cli.operator.context import opened_attempts
 from vault.common import feature
 from vault.config.fields import declared_in, raw, setting
 from vault.config.settings import Settings, declared, single
@@ -143,10 +144,10 @@ def test_settings_of_other_programs_are_taken_as_they_are(tmp_path: Path) -> Non
 def test_a_feature_opens_the_keys() -> None:
     """Its setting takes the place of both keys, which it returns when they are asked for, with a record."""
     settings = Settings.from_mapping({"PIGEON_LOFT": "roof"})
-    assert (settings.master_key, settings.opened_attempts(OPERATOR)) == (b"", [])
+    assert (settings.master_key, opened_attempts(settings)) == (b"", [])
     opened = settings.with_keys()
     assert opened.master_key == bytes(range(32))
-    [attempt] = opened.opened_attempts(OPERATOR, accepts=True)
+    [attempt] = opened_attempts(opened, accepts=True)
     assert (attempt.principal, attempt.details) == (OPERATOR, {"accepts": True})
     text = message(PIGEON_LOFT="roof", MASTER_KEY_FALLBACKS=KEY["MASTER_KEY"])
     for name in ("MASTER_KEY", "MASTER_KEY_FALLBACKS"):

@@ -14,7 +14,6 @@ from functools import cache
 from pkgutil import resolve_name
 from typing import Any, Protocol
 
-from vault.core.attempt import Action
 from vault.core.errors import VaultError
 
 
@@ -113,8 +112,8 @@ class EventKind:
     """A kind of events: which entries of the trail announce something, and what an event repeats of them."""
 
     name: str
-    #: The action of its entries.
-    action: Action
+    #: The action of its entries, one of `vault.core.attempt.Action`.
+    action: str
     #: When it is sent, for the documents.
     when: str
     #: The details that an event repeats.

@@ -15,9 +15,7 @@ from vault.config.dotenv import read_dotenv
 from vault.config.fields import Setting, declared_in, raw_in, setting
 from vault.config.rules import Rules
 from vault.config.validators import weakness
-from vault.core.attempt import Attempt
 from vault.core.networks import Network
-from vault.core.principal import Principal
 
 #: MongoDB stores a TTL in seconds, at most 2**31 - 1.
 _MAX_TTL_DAYS = (2**31 - 1) // 86_400
@@ -295,15 +293,6 @@ class Settings:
             for opener in feature.openers():
                 settings = resolve_name(opener.function)(settings)
         return settings
-
-    def opened_attempts(self, principal: Principal, *, accepts: bool = False) -> list[Attempt]:
-        """Return the attempts that record how a feature has opened the keys; *accepts* as in `Opener`."""
-        openers = feature.openers() if self.keyring_file_digest else []
-        return [
-            attempt
-            for opener in openers
-            for attempt in resolve_name(opener.attempts)(principal, accepts=accepts)
-        ]
 
     @property
     def is_open(self) -> bool:

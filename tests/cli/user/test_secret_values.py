@@ -13,7 +13,7 @@ from tests.support.access import bearer, make_token
 from tests.support.features import requires
 from tests.support.lifecycle import UNKNOWN_ID, trail
 from tests.support.rotation import Stored
-from vault.cli.user import secret_values
+from vault.cli.shell import value_input
 from vault.client.secrets import Secrets
 from vault.core.errors import ServiceUnavailableError
 
@@ -79,7 +79,7 @@ def test_a_field_that_is_not_text_or_too_long_is_refused(
 ) -> None:
     """Fields are texts, and the whole object has the maximum size of a value."""
     assert "UTF-8" in person.fails_to("secret", "set", NAME, "--field", "a=-", send=b"\xff", code=1)
-    monkeypatch.setattr(secret_values, "MAX_VALUE_BYTES", 8)
+    monkeypatch.setattr(value_input, "MAX_VALUE_BYTES", 8)
     assert "8 bytes" in person.fails_to("secret", "set", NAME, "--field", "a=-", send=b"12345678", code=1)
     assert person.calls == []
 

@@ -3,10 +3,12 @@
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import replace
+from pkgutil import resolve_name
 
 from vault.audit.reader import record
 from vault.audit.streams import signing_keys
 from vault.cli.shell.output import Output
+from vault.common import feature
 from vault.config.dotenv import dotenv_path
 from vault.config.settings import Settings
 from vault.config.shown import mongodb
@@ -73,7 +75,7 @@ def connected(
             require_agreement(parts.keyring, signing_keys.trusted, audit_enabled=parts.audit_enabled)
         if not reading:
             database.prepare()
-        for one in settings.opened_attempts(OPERATOR):
+        for one in opened_attempts(settings):
             # A command that only reads works for a user of MongoDB who may not write.
             with suppress(VaultError) if reading and not recorded else nullcontext():
                 record(one)
@@ -115,3 +117,11 @@ def operator_attempt(output: Output, action: Action) -> Iterator[tuple[Parts, At
         except VaultError as error:
             attempt.finish(error.outcome)
             raise
+
+
+def opened_attempts(settings: Settings, *, accepts: bool = False) -> list[Attempt]:
+    """Return the attempts that record how a feature has opened the keys; *accepts* as in `Opener`."""
+    openers = feature.openers() if settings.keyring_file_digest else []
+    return [
+        attempt for opener in openers for attempt in resolve_name(opener.attempts)(OPERATOR, accepts=accepts)
+    ]

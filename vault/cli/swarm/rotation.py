@@ -12,8 +12,8 @@ import click
 
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Output, output_options
+from vault.cli.shell.value_input import new_value
 from vault.cli.user.connection import service_options
-from vault.cli.user.secret_values import new_value
 from vault.client.service import Service
 from vault.swarm.engine import Engine
 from vault.swarm.rotation.follower import Follower

@@ -1,24 +1,11 @@
-"""The command `secret generate`, and random values."""
+"""The command `secret generate`."""
 
-import secrets as random
-import string
 import sys
 
 import click
 
 from vault.cli.shell.output import Output, output_options
-
-#: The characters of generated values, by the name of an alphabet. The first needs no quotes in shells, URLs
-#: and files.
-ALPHABETS = {
-    "alphanumeric": string.ascii_letters + string.digits,
-    "digits": string.digits,
-    "hex": string.digits + "abcdef",
-    "symbols": string.ascii_letters + string.digits + "!#%&()*+,-./:;<=>?@[]^_{|}~",
-}
-_DEFAULT = "alphanumeric"
-
-LENGTH = click.IntRange(8, 1_024)
+from vault.cli.shell.value_input import ALPHABETS, DEFAULT_ALPHABET, LENGTH, random_text
 
 
 @click.command
@@ -28,7 +15,7 @@ LENGTH = click.IntRange(8, 1_024)
 @click.option(
     "--alphabet",
     type=click.Choice(list(ALPHABETS)),
-    default=_DEFAULT,
+    default=DEFAULT_ALPHABET,
     show_default=True,
     help="The characters to choose from; symbols has letters and digits, too.",
 )
@@ -43,8 +30,3 @@ def generate(length: int, alphabet: str, output: Output) -> None:
         output.result({"value": value}, "")
     else:
         click.echo(value, nl=sys.stdout.isatty())
-
-
-def random_text(length: int, alphabet: str = _DEFAULT) -> str:
-    """Return *length* random characters of the alphabet with this name."""
-    return "".join(random.choice(ALPHABETS[alphabet]) for _ in range(length))

@@ -13,10 +13,10 @@ import click
 
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Output, output_options, warn
+from vault.cli.shell.value_input import LENGTH, STANDARD, new_value, require_size
 from vault.cli.user.connection import service_options
-from vault.cli.user.secret_generate import LENGTH, random_text
 from vault.client import private_files
-from vault.client.secrets import MAX_VALUE_BYTES, Fetched, Secrets, all_of, is_id, reference
+from vault.client.secrets import Fetched, Secrets, all_of, is_id, reference
 from vault.client.service import Service
 from vault.core import kv_values, strict_json
 from vault.core.errors import FieldNotFoundError, VaultError
@@ -25,9 +25,6 @@ from vault.core.text import is_shown
 
 _FILE = click.Path(dir_okay=False, allow_dash=True, path_type=Path)
 _INPUT = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
-
-#: Standard input or output, in place of a file.
-_STANDARD = Path("-")
 
 _FIELD_FORMS = "must be KEY for a hidden prompt, KEY=@FILE, or KEY=- for standard input"
 
@@ -58,7 +55,7 @@ def get(
     """
     if sum(map(bool, (as_base64, field is not None, out, output.as_json))) > 1:
         raise click.UsageError(f"{_AS_VALUE}: choose one of them.")
-    if out == _STANDARD:
+    if out == STANDARD:
         out = None
     shown = f"{secret}, version {version}" if version else secret
     # Before the fetch, which can be the last one that is allowed.
@@ -87,11 +84,11 @@ def _field_source(text: str) -> tuple[str, Path | None]:
     if not separator:
         return key, None
     if source == "-":
-        return key, _STANDARD
+        return key, STANDARD
     if not source.startswith("@"):
         raise click.BadParameter(f"{_FIELD_FORMS}: other users can see a value that is an argument")
     path = Path(source[1:])
-    if path != _STANDARD and (path.is_dir() or not os.access(path, os.R_OK)):
+    if path != STANDARD and (path.is_dir() or not os.access(path, os.R_OK)):
         raise click.BadParameter(f"{_FIELD_FORMS}: the file cannot be read")
     return key, path
 
@@ -180,43 +177,12 @@ def set_value(
     output.result(result, f"stored version {written.version} of {secret}")
 
 
-def new_value(secret: str, from_file: Path | None, generate: int | None, output: Output) -> bytes:
-    """Return a value for *secret*: random, or from a file, a hidden prompt or standard input.
-
-    Raises:
-        VaultError: It is empty or too long.
-        OSError: The file cannot be read.
-    """
-    if generate:
-        return random_text(generate).encode()
-    if from_file == _STANDARD:
-        value = sys.stdin.buffer.read(MAX_VALUE_BYTES + 1)
-    elif from_file:
-        with from_file.open("rb") as file:
-            value = file.read(MAX_VALUE_BYTES + 1)
-    elif sys.stdin.isatty():
-        value = typed(f"Value of {secret}")
-    else:
-        value = sys.stdin.buffer.read(MAX_VALUE_BYTES + 1)
-        if value.endswith(b"\n"):
-            output.note("note: the value ends with a newline, which is part of it; printf sends none")
-    if not value:
-        raise VaultError("there is no value", hint="send one to standard input, or use --generate")
-    _require_size(value)
-    return value
-
-
-def _require_size(value: bytes) -> None:
-    if len(value) > MAX_VALUE_BYTES:
-        raise VaultError(f"the value has more than {MAX_VALUE_BYTES} bytes", hint="store a key to it instead")
-
-
 def _require_sources(fields: tuple[tuple[str, Path | None], ...]) -> None:
     """Require that each of *fields* has a name and a source of its own; no message has a name."""
     paths = [path for _, path in fields]
     if len(dict(fields)) < len(fields):
         raise click.UsageError("A --field is given twice.")
-    if paths.count(_STANDARD) > 1:
+    if paths.count(STANDARD) > 1:
         raise click.UsageError("Only one --field can be standard input.")
     if None in paths and not sys.stdin.isatty():
         raise click.UsageError(
@@ -233,21 +199,8 @@ def _object(fields: tuple[tuple[str, Path | None], ...], output: Output) -> byte
         except UnicodeDecodeError:
             raise VaultError(f"the field {key} is not text in UTF-8", hint="store its base64") from None
     value = kv_values.encode(texts)
-    _require_size(value)
+    require_size(value)
     return value
-
-
-def typed(label: str) -> bytes:
-    """Return a text that the user types twice; empty if it is empty."""
-    # With a default, an empty text does not repeat the question.
-    texts = []
-    for question in (label, "The same again"):
-        texts.append(click.prompt(question, default="", show_default=False, hide_input=True, err=True))
-        if not texts[0]:
-            break
-    if len(set(texts)) > 1:
-        raise VaultError("the two values differ, so nothing was stored", hint="run the command again")
-    return str(texts[0]).encode()
 
 
 def _described(found: Fetched) -> dict[str, Any]:

@@ -16,11 +16,10 @@ from typing import Any, BinaryIO
 
 import click
 
-from vault.cli.operator.context import connected
+from vault.cli.operator.context import connected, opened_attempts
 from vault.cli.shell.output import Output, output_options
 from vault.client import private_files
 from vault.core.errors import StorageUnavailableError
-from vault.core.principal import OPERATOR
 from vault.core.text import printable, quantity
 from vault.crypto import Keyring
 from vault.features.backup import create as backups
@@ -115,7 +114,7 @@ def restore(output: Output, file: BinaryIO) -> None:
                 parts.database,
                 audit_enabled=parts.audit_enabled,
                 # The keyring file of this command is the one to use from now on.
-                also=parts.settings.opened_attempts(OPERATOR, accepts=True),
+                also=opened_attempts(parts.settings, accepts=True),
                 progress=shown.advance,
             )
     output.result(_data(found), f"{_described(found)} restored, as of {found.manifest['as_of']}")

@@ -9,8 +9,8 @@ import click
 
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Output, moment_cell, output_options
+from vault.cli.shell.value_input import new_value, typed
 from vault.cli.user.connection import service_options
-from vault.cli.user.secret_values import new_value, typed
 from vault.client.secrets import Secrets, reference
 from vault.client.service import Service
 from vault.core.errors import VaultError

@@ -39,7 +39,7 @@ class EventFilter(Filter):
         actions = sorted(kind.action for kind in self.kinds if not kind.mark)
         found: list[dict[str, Any]] = [{"action": {"$in": actions}}]
         for kind in _by_name(kind for kind in self.kinds if kind.mark):
-            found.append({"action": kind.action.value, f"details.{kind.mark}": True})
+            found.append({"action": kind.action, f"details.{kind.mark}": True})
         # Within a list, as the limit to paths is an alternative, too.
         return Filter.query(self) | {"$and": [{"$or": found}], "status": Status.SUCCESS.value}
 
