@@ -282,6 +282,7 @@ def ways(proxy: Proxy) -> list[Callable[[], http.client.HTTPConnection]]:
 
 
 @pytest.mark.long
+@pytest.mark.nightly
 def test_no_request_after_an_idle_pause_is_lost(behind_nginx: Proxy) -> None:
     """40 sessions lose no request after a pause of 4 to 6 seconds, direct and through nginx."""
     both = [way for way in ways(behind_nginx) for _ in range(40)]

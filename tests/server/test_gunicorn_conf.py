@@ -124,6 +124,7 @@ def late_mongod(tmp_path: Path) -> Iterator[Mongod]:
 
 @pytest.mark.promise(4)
 @pytest.mark.long
+@pytest.mark.nightly
 def test_the_service_recovers_when_mongodb_does(late_mongod: Mongod, master_key: str, tmp_path: Path) -> None:
     """While MongoDB is unreachable, replies are fast 503s; the service recovers without a restart."""
     environment = {"MASTER_KEY": master_key, "MONGO_URI": late_mongod.uri}

@@ -83,6 +83,7 @@ def unfinished(piece: bytes) -> list[tuple[bytes, bytes]]:
 
 
 @pytest.mark.promise("network")
+@pytest.mark.nightly
 def test_an_unfinished_request_is_disconnected(one_worker: Service) -> None:
     """Half a body returns 408, half a head returns nothing, and both lose the connection, slow or not."""
     kinds = [*unfinished(b""), *unfinished(b" ")]
@@ -104,6 +105,7 @@ def test_an_unfinished_request_is_disconnected(one_worker: Service) -> None:
 
 
 @pytest.mark.promise("network")
+@pytest.mark.nightly
 def test_hundreds_of_half_open_connections_block_no_one(one_worker: Service) -> None:
     """While 400 clients hold half-open connections, the worker stays up and answers other clients."""
     assert one_worker.process is not None
@@ -119,6 +121,7 @@ def test_hundreds_of_half_open_connections_block_no_one(one_worker: Service) -> 
     assert one_worker.workers(1) == worker
 
 
+@pytest.mark.nightly
 def test_a_client_that_does_not_read_is_disconnected(one_worker: Service) -> None:
     """A client that requests much and reads nothing is disconnected, and other clients are answered."""
     earlier = len(log_lines(one_worker))

@@ -28,6 +28,7 @@ CREATE = "/vault/secret/create/"
 
 @pytest.mark.promise("network")
 @pytest.mark.process
+@pytest.mark.nightly
 def test_a_hung_mongodb_is_503_in_time(master_key: str, tmp_path: Path) -> None:
     """While MongoDB is stopped, all requests return 503 within their timeout; afterwards all succeed."""
     with Mongod(tmp_path / "db") as mongod:

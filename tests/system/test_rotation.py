@@ -147,6 +147,7 @@ def under_load(fleet: Fleet) -> Iterator[Load]:
 
 @pytest.mark.promise(6)
 @pytest.mark.long
+@pytest.mark.nightly
 def test_a_rotation_under_load(mongo_uri: str, stored: Stored, tmp_path: Path) -> None:
     """Four rolling updates rotate the key: no request fails, and in the end nothing needs the old key."""
 

@@ -251,6 +251,7 @@ def test_only_ciphers_with_forward_secrecy_are_accepted(service: Service) -> Non
 
 
 @pytest.mark.promise("network")
+@pytest.mark.nightly
 def test_unfinished_handshakes_are_limited_and_block_no_one(settings: dict[str, str], tmp_path: Path) -> None:
     """Handshakes that do not begin or end count against their address, end after a time, and block no one."""
     few = {"MAX_CONNECTIONS_PER_ADDRESS": "3"}

@@ -176,6 +176,7 @@ def test_a_provider_that_returns_lets_the_start_go_on(
 
 
 @pytest.mark.promise(7)
+@pytest.mark.nightly
 def test_a_rotation_with_the_file_fails_no_request(custody: Custody, mongo_uri: str) -> None:
     """The four steps, each an edit of the file and a rolling update, rotate the key under load."""
     fleet = FileFleet(custody, mongo_uri)
