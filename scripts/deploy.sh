@@ -10,9 +10,9 @@ usage() { # print the usage
 Usage: scripts/deploy.sh [STACK_FILE]...
 
 Deploys for production, from a manager of a swarm: builds the image, creates missing Docker secrets, deploys stack.yml
-and stack.secure.yml, waits until the service is ready, and creates the first admin token. You can run it again, also
-to update: it restarts MongoDB's members one at a time, and only if their settings or image have changed. With a stack
-file that sets MASTER_KEYRING_FILE, such as stack.custody.yml, the service gets a keyring file and no master key.
+and deploy/stack.secure.yml, waits until the service is ready, and creates the first admin token. You can run it again,
+also to update: it restarts MongoDB's members one at a time, and only if their settings or image have changed. With a
+stack file that sets MASTER_KEYRING_FILE, such as deploy/stack.custody.yml, the service gets a keyring file and no master key.
 
 STACK_FILE  an additional stack file; a relative path begins in the checkout
 -h, --help  print this text
@@ -246,7 +246,7 @@ if (($# > 0)) && grep -qE "^[^#]*\\bMASTER_KEYRING_FILE[\"']?[:=] *[^ ]" -- "$@"
         fail "there is no keyring file: run docker config create $KEYRING_CONFIG keyring.json (docs/custody.md)"
 else
     [[ ! $(setting MASTER_KEYRING_FILE) ]] ||
-        fail "the service has a keyring file: add the stack file that sets MASTER_KEYRING_FILE, such as stack.custody.yml"
+        fail "the service has a keyring file: add the stack file that sets MASTER_KEYRING_FILE, such as deploy/stack.custody.yml"
     check_key
 fi
 await_nodes
@@ -297,7 +297,7 @@ export IMAGE MASTER_KEY_SECRET REPLICAS
 # The service reads these from Docker secrets only.
 export MASTER_KEY='' MONGO_URI=''
 
-files=(-c stack.yml -c stack.secure.yml)
+files=(-c stack.yml -c deploy/stack.secure.yml)
 for file in "$@"; do
     files+=(-c "$file")
 done

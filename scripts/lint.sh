@@ -25,4 +25,4 @@ scripts/install.sh test
 .venv/bin/mypy
 .venv/bin/lint-imports
 .venv/bin/python scripts/check_imports.py
-.venv/bin/shellcheck .ci/* scripts/*.sh systemd/*.sh
+.venv/bin/shellcheck .ci/* scripts/*.sh deploy/systemd/*.sh

@@ -32,7 +32,7 @@ fail() { # fail MESSAGE
 
 images() { # print each image variable and its default, from the Dockerfile and the stack files
     sed -n 's/^ARG \(PYTHON_IMAGE\)=\(.*\)/\1 \2/p' Dockerfile
-    sed -n 's/.*image: ${\([A-Z_]*_IMAGE\):-\(.*\)}$/\1 \2/p' stack.yml stack.monitoring.yml
+    sed -n 's/.*image: ${\([A-Z_]*_IMAGE\):-\(.*\)}$/\1 \2/p' stack.yml deploy/stack.monitoring.yml
 }
 
 pinned=

@@ -13,7 +13,7 @@ from tests.docs.documents import ROOT
 #: Globs of files with text for people.
 _FILES = (
     *("*.md", "docs/**/*.md", "*.yml", "loadtest/**/*.yml", "tests/**/*.yml"),
-    *("monitoring/**/*.yml", "monitoring/**/*.json", "wsgi.py", "vault/**/*.py", "tests/**/*.py"),
+    *("deploy/**/*.yml", "deploy/**/*.json", "wsgi.py", "vault/**/*.py", "tests/**/*.py"),
     *("loadtest/**/*.py", "scripts/*", ".ci/*", "Dockerfile", "*.cfg", "*.toml"),
 )
 #: Folders of installed packages.

@@ -12,7 +12,7 @@ from tests.docs.documents import anchors, table
 from tests.support.system import needs
 
 ROOT = Path(__file__).parents[2]
-ALERTS = ROOT / "monitoring/alerts.yml"
+ALERTS = ROOT / "deploy/monitoring/alerts.yml"
 TESTS = Path(__file__).with_name("alerts.test.yml")
 RULES: list[dict[str, Any]] = yaml.safe_load(ALERTS.read_text())["groups"][0]["rules"]
 
@@ -26,7 +26,7 @@ def promtool(*arguments: object) -> subprocess.CompletedProcess[str]:
 @pytest.mark.process
 @pytest.mark.parametrize(
     "arguments",
-    [("check", "rules", ALERTS), ("check", "config", ROOT / "monitoring/prometheus.yml")],
+    [("check", "rules", ALERTS), ("check", "config", ROOT / "deploy/monitoring/prometheus.yml")],
     ids=["rules", "configuration"],
 )
 def test_prometheus_accepts_rules_and_configuration(arguments: tuple[object, ...]) -> None:

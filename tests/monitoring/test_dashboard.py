@@ -16,7 +16,7 @@ from vault.observability import metrics
 pytestmark = pytest.mark.process
 
 ROOT = Path(__file__).parents[2]
-FILE: dict[str, Any] = json.loads((ROOT / "monitoring/grafana/secret-manager.json").read_text())
+FILE: dict[str, Any] = json.loads((ROOT / "deploy/monitoring/grafana/secret-manager.json").read_text())
 PANELS = [panel for panel in FILE["panels"] if panel["type"] != "row"]
 QUERIES = [target["expr"] for panel in PANELS for target in panel["targets"]]
 SOURCE = {"type": "prometheus", "uid": "${datasource}"}
@@ -43,7 +43,7 @@ def test_the_metrics_of_dashboard_and_alerts_exist(
             family.type, ("",)
         )
     }
-    alerts = (ROOT / "monitoring/alerts.yml").read_text()
+    alerts = (ROOT / "deploy/monitoring/alerts.yml").read_text()
     queried = set(re.findall(r"secret_manager_\w+", " ".join((*QUERIES, alerts))))
     assert len(queried) > 10
     assert queried <= on_page | counted
@@ -54,7 +54,7 @@ def test_the_dashboard_can_be_provisioned() -> None:
     assert re.fullmatch(r"[a-zA-Z0-9_-]{1,40}", FILE["uid"])
     assert FILE["schemaVersion"] == SCHEMA
     assert not {"id", "__inputs"} & set(FILE)
-    stack = (ROOT / "stack.monitoring.yml").read_text()
+    stack = (ROOT / "deploy/stack.monitoring.yml").read_text()
     assert re.search(r"image: \$\{GRAFANA_IMAGE:-grafana/grafana:12\.", stack)
     assert [variable["name"] for variable in FILE["templating"]["list"]] == ["datasource", "instance"]
     for panel in PANELS:

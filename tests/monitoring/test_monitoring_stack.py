@@ -9,10 +9,10 @@ import pytest
 import yaml
 
 ROOT = Path(__file__).parents[2]
-STACK: dict[str, Any] = yaml.safe_load((ROOT / "stack.monitoring.yml").read_text())
+STACK: dict[str, Any] = yaml.safe_load((ROOT / "deploy/stack.monitoring.yml").read_text())
 SERVICE: dict[str, Any] = yaml.safe_load((ROOT / "stack.yml").read_text())
-PROMETHEUS: dict[str, Any] = yaml.safe_load((ROOT / "monitoring/prometheus.yml").read_text())
-GRAFANA = ROOT / "monitoring/grafana"
+PROMETHEUS: dict[str, Any] = yaml.safe_load((ROOT / "deploy/monitoring/prometheus.yml").read_text())
+GRAFANA = ROOT / "deploy/monitoring/grafana"
 
 
 def mounted(service: str) -> dict[str, Path]:
@@ -90,7 +90,7 @@ def test_prometheus_reads_its_rules() -> None:
     [configuration] = [target for target, file in files.items() if file.name == "prometheus.yml"]
     assert f"--config.file={configuration}" in STACK["services"]["prometheus"]["command"]
     [rules] = PROMETHEUS["rule_files"]
-    assert files[str(Path(configuration).parent / rules)] == ROOT / "monitoring/alerts.yml"
+    assert files[str(Path(configuration).parent / rules)] == ROOT / "deploy/monitoring/alerts.yml"
 
 
 def test_grafana_s_password_is_a_docker_secret() -> None:

@@ -317,7 +317,7 @@ def test_unsuitable_keys_and_passwords_are_refused(
 
 def test_with_a_keyring_file_there_is_no_master_key(swarm: Swarm) -> None:
     """With stack.custody.yml, no Docker secret has a master key; the config with the file must exist."""
-    command = ("scripts/deploy.sh", "stack.custody.yml")
+    command = ("scripts/deploy.sh", "deploy/stack.custody.yml")
     image = {"IMAGE": "registry.example.com/secret-manager:1"}
     status, errors, made = swarm.run(*command, **image)
     assert (status, made) == (1, [])
@@ -396,7 +396,7 @@ def test_no_external_image_is_named_elsewhere() -> None:
         "${PYTHON_IMAGE}"
     }
     names = set()
-    for file in root.glob("stack*.yml"):
+    for file in (root / "stack.yml", *root.glob("deploy/*.yml")):
         for image in re.findall(r"^ *image: (.*)$", file.read_text(), re.MULTILINE):
             variable = re.fullmatch(r"\$\{((?:[A-Z]+_)?IMAGE):-[^}]+\}", image)
             assert variable, image

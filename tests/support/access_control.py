@@ -1,4 +1,4 @@
-"""A MongoDB with access control, as in `stack.secure.yml`: one member, its key, and its users."""
+"""A MongoDB with access control, as in `deploy/stack.secure.yml`: one member, its key, and its users."""
 
 from collections.abc import Iterator
 from contextlib import contextmanager

@@ -23,7 +23,8 @@ def test_the_image_label_is_the_package_version() -> None:
 
 def test_the_retention_setting_reaches_its_job() -> None:
     """For production, the job with root's password takes AUDIT_TTL_DAYS from the deploying shell."""
-    job = (ROOT / "stack.secure.yml").read_text().split("  replica-set:\n")[1].split("    secrets:\n")[0]
+    secure = (ROOT / "deploy/stack.secure.yml").read_text()
+    job = secure.split("  replica-set:\n")[1].split("    secrets:\n")[0]
     assert "replicaset\n      - initiate\n" in job
     assert re.findall(r"^      ([A-Z_]+):", job, re.MULTILINE) == ["MONGO_URI_FILE", "AUDIT_TTL_DAYS"]
 
@@ -39,7 +40,7 @@ def test_the_build_context_contains_only_what_the_image_needs() -> None:
 def test_mongodb_has_memory_for_the_largest_document() -> None:
     """Both stacks and the trial server give MongoDB the cache size that the largest document needs."""
     room = re.compile(r"wiredTigerCacheSizeGB\W+0\.5\b")
-    for name in ("stack.yml", "stack.secure.yml", "vault/cli/dev/mongod.py"):
+    for name in ("stack.yml", "deploy/stack.secure.yml", "vault/cli/dev/mongod.py"):
         assert room.search((ROOT / name).read_text()), name
 
 

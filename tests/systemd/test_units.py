@@ -21,7 +21,7 @@ from vault.config.settings import declared
 
 pytestmark = pytest.mark.process
 
-_UNITS = ROOT / "systemd"
+_UNITS = ROOT / "deploy/systemd"
 _SERVICES = ("secret-manager", "secret-manager-credentials", "secret-manager-swarm-driver")
 _CREDENTIAL = "LoadCredential=db-password:/run/secret-manager/credential.sock"
 _ROTATION = "Rotate under systemd"
@@ -37,7 +37,7 @@ _SETUP = """
 set -euo pipefail
 export PYTHONPATH=/opt/checkout
 sm() { /opt/secret-manager/bin/python -m vault.cli "$@"; }
-cp /opt/checkout/systemd/secret-manager*.{service,socket} /etc/systemd/system/
+cp /opt/checkout/deploy/systemd/secret-manager*.{service,socket} /etc/systemd/system/
 for service in secret-manager:serve secret-manager-credentials:credentials; do
     mkdir /etc/systemd/system/${service%:*}.service.d
     {
@@ -46,7 +46,7 @@ for service in secret-manager:serve secret-manager-credentials:credentials; do
     } >/etc/systemd/system/${service%:*}.service.d/test.conf
 done
 sed 's|/opt/secret-manager/bin/secret-manager|/opt/secret-manager/bin/python -m vault.cli|' \\
-    /opt/checkout/systemd/run_command.sh >/usr/local/sbin/secret-manager
+    /opt/checkout/deploy/systemd/run_command.sh >/usr/local/sbin/secret-manager
 chmod +x /usr/local/sbin/secret-manager
 mkdir -p /etc/secret-manager /var/lib/mongodb-test
 cd /etc/secret-manager

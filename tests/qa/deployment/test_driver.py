@@ -84,7 +84,7 @@ def driver(quick_start: list[Replica], client_image: str) -> Iterator[Replica]:
         capture_output=True,
     )
     try:
-        run("docker", "stack", "deploy", "-c", "stack.driver.yml", _DRIVER)
+        run("docker", "stack", "deploy", "-c", "deploy/stack.driver.yml", _DRIVER)
         wait_for(
             lambda: (
                 docker("service", "ls", "--filter", f"name={_DRIVER}", "--format", "{{.Replicas}}") == "1/1"

@@ -169,7 +169,7 @@ def test_the_upgrade_fails_no_request(earlier: Earlier, upgrade: Load) -> None:
 def test_the_way_back_fails_no_request(earlier: Earlier) -> None:
     """Back to 1.0.0 by its image, and forward again: nothing fails or is lost, and this driver delivers."""
     newer = _image()
-    run("docker", "stack", "deploy", "-c", "stack.driver.yml", _DRIVER, CLIENT_IMAGE=CLIENT_IMAGE)
+    run("docker", "stack", "deploy", "-c", "deploy/stack.driver.yml", _DRIVER, CLIENT_IMAGE=CLIENT_IMAGE)
     with load(callers=4, token=earlier.token) as outcome, _restarts():
         _update(earlier.image)
         verified = _command(earlier.checkout, earlier, "audit", "verify", "--checkpoint", "before.json")

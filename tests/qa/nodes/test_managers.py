@@ -86,7 +86,7 @@ def shop(cluster: Cluster, token: str, image: str, client_image: str) -> str:
     )
     first.docker("secret", "create", "swarm_driver_token", "-", stdin=driver)
     cluster.run("python", "-c", _CREATE, stdin=f"{token} {b64encode(_VALUE.encode()).decode()}")
-    run("docker", "stack", "deploy", "-c", "stack.driver.yml", _DRIVER, environment=environment)
+    run("docker", "stack", "deploy", "-c", "deploy/stack.driver.yml", _DRIVER, environment=environment)
     wait_for(lambda: replicas(first, f"{_DRIVER}_swarm-driver") == "3/3", what="a driver on each manager")
     run(
         "docker",

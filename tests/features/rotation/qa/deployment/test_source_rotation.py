@@ -75,8 +75,8 @@ class Shop:
 def _driver(token: str, url: str) -> Iterator[None]:
     """Deploy the driver and the follower by their stack files, with this token and service."""
     files = (
-        "stack.driver.yml",
-        "stack.rotation.yml",
+        "deploy/stack.driver.yml",
+        "deploy/stack.rotation.yml",
         f"{_FOLDER}/follower.override.yml",
     )
     socket = os.environ.get("DOCKER_HOST", "unix:///var/run/docker.sock").removeprefix("unix://")
