@@ -12,7 +12,8 @@ Usage: scripts/deploy.sh [STACK_FILE]...
 Deploys for production, from a manager of a swarm: builds the image, creates missing Docker secrets, deploys stack.yml
 and deploy/stack.secure.yml, waits until the service is ready, and creates the first admin token. You can run it again,
 also to update: it restarts MongoDB's members one at a time, and only if their settings or image have changed. With a
-stack file that sets MASTER_KEYRING_FILE, such as deploy/stack.custody.yml, the service gets a keyring file and no master key.
+stack file that sets MASTER_KEYRING_FILE, such as deploy/stack.custody.yml, the service gets a keyring file and no
+master key.
 
 STACK_FILE  an additional stack file; a relative path begins in the checkout
 -h, --help  print this text
