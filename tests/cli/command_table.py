@@ -52,13 +52,6 @@ ENTRIES = {
     "login": Entry(Needs.SERVICE, ("--token-file", "token")),
     "logout": Entry(Needs.NOTHING),
     "ready": Entry(Needs.PROBED, own_codes="1 the service is not ready"),
-    "replicaset grant": of_mongodb("--admin-uri-file", "admin-uri", own_test=True),
-    "replicaset initiate": of_mongodb(
-        *("--key-file", "key", "--root-password-file", "password"),
-        impatient=("--timeout", "1s"),
-        own_test=True,
-    ),
-    "replicaset status": Entry(Needs.PROBED, own_codes="1 a member is unavailable or late"),
     "roles create": of_mongodb(*_ROLE),
     "roles delete": of_mongodb("deploy"),
     "roles list": of_mongodb(),

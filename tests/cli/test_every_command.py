@@ -158,8 +158,6 @@ def test_a_token_as_an_argument_is_not_printed(name: str, run: Run) -> None:
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make this process wait for no server."""
     monkeypatch.setattr("vault.documents.database.OPERATION_TIMEOUT_SECONDS", 0.05)
-    monkeypatch.setattr("vault.cli.operator.replicaset._STEP_MILLISECONDS", 50)
-    monkeypatch.setattr("vault.cli.operator.replicaset._STATUS_MILLISECONDS", 50)
     monkeypatch.setattr("vault.documents.members._TIMEOUT_MILLISECONDS", 50)
     for patches in tables("IMPATIENT"):
         for path, value in patches.items():

@@ -68,7 +68,6 @@ IN_COMMANDS = {
     "profile",
     "program",
     "refused_input",
-    "replica_set",
     "rewrap_refused",
     "rotation_failed",
     "rotation_lock_lost",

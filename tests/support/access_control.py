@@ -8,8 +8,8 @@ from typing import Any
 
 from pymongo import MongoClient
 
+from tests.support.commands import invoke
 from vault.cli.dev.mongod import Mongod
-from vault.cli.operator.replicaset import ReplicaSet
 
 KEY = "akeythatthemembersshare"
 ROOT = "rootspassword"
@@ -21,6 +21,8 @@ class Locked:
     """A server that requires a password. The database is `vault`."""
 
     address: str
+    #: Has the files of the key and of the administrator's password.
+    folder: Path
 
     def uri(self, user: str = "secret-manager:itspassword", database: str = "vault") -> str:
         """Return the connection string of *user*, by default the service's own."""
@@ -33,9 +35,10 @@ class Locked:
 
     def initiate(self, *, audit_ttl_days: int = 0) -> None:
         """Do the work of the secure stack's job at each deployment."""
-        ReplicaSet(self.uri(), key=KEY).initiate(
-            root_password=ROOT, audit_ttl_days=audit_ttl_days, timeout_seconds=60
-        )
+        files = ("--key-file", "key", "--root-password-file", "password")
+        settings = {"MONGO_URI": self.uri(), "AUDIT_TTL_DAYS": str(audit_ttl_days)}
+        done = invoke("replicaset", "initiate", *files, environment=settings, folder=self.folder)
+        assert done.returncode == 0, done.stderr
 
 
 @contextmanager
@@ -44,11 +47,12 @@ def locked_mongod(folder: Path) -> Iterator[Locked]:
     key_file = folder / "key"
     key_file.write_text(KEY)
     key_file.chmod(0o400)
+    (folder / "password").write_text(ROOT)
     options = ("--keyFile", str(key_file))
     server = Mongod(folder / "db", replica_set="rs0", options=options, initiate=False)
     server.start()
     try:
-        locked = Locked(server.address)
+        locked = Locked(server.address, folder)
         locked.initiate()
         yield locked
     finally:

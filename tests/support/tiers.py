@@ -17,7 +17,7 @@ _SLOW = (
         "cli/dev/",
         "console/test_browser",
     ),
-    *("cli/operator/audit/test_verify_lifecycle", "cli/operator/test_replicaset"),
+    *("cli/operator/audit/test_verify_lifecycle", "features/mongodb/"),
     *("core/test_processes", "scripts/test_swarm_jobs"),
 )
 #: The fixtures that start programs other than MongoDB, also Docker.

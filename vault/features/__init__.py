@@ -13,6 +13,7 @@ links
 webhooks
 imports
 backup
+mongodb
 compaction
 dialect
 """

@@ -172,7 +172,3 @@ class OverloadedError(VaultError):
     """Too many requests are already waiting; this one was not started."""
 
     message = "too many requests are waiting"
-
-
-class ReplicaSetError(VaultError):
-    """The replica set differs from the connection string, or did not become ready; the message says why."""

@@ -150,7 +150,7 @@ def test_a_grant_that_cannot_work_is_one_message(
     ours: str, administrator: str, code: int, problem: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """An invalid connection string gives one message, which does not quote it."""
-    monkeypatch.setattr("vault.cli.operator.replicaset._STEP_MILLISECONDS", 300)
+    monkeypatch.setattr("vault.features.mongodb.service_user._TIMEOUT_MILLISECONDS", 300)
     file = tmp_path / "administrator"
     file.write_text(administrator)
     options = ("--admin-uri-file", file)

@@ -19,9 +19,10 @@ from tests.cli.waiting import wait_until
 from tests.conftest import running_app
 from vault.cli import commands
 from vault.cli.dev.mongod import Mongod
-from vault.cli.operator import replicaset
-from vault.cli.operator.replicaset import ReplicaSet
-from vault.core.errors import ReplicaSetError, StorageUnavailableError, VaultError
+from vault.core.errors import StorageUnavailableError, VaultError
+from vault.features.mongodb import commands as replicaset_commands
+from vault.features.mongodb.errors import ReplicaSetError
+from vault.features.mongodb.replicaset import ReplicaSet
 
 pytestmark = pytest.mark.process
 
@@ -99,7 +100,7 @@ def test_three_servers_become_one_set(servers: list[Mongod], monkeypatch: pytest
         Client(late, directConnection=True) as client,
         Client(uri(members)) as writer,
     ):
-        patch.setattr("vault.cli.operator.replicaset._MAX_DELAY", timedelta(seconds=1))
+        patch.setattr("vault.features.mongodb.replicaset._MAX_DELAY", timedelta(seconds=1))
         wait_until(lambda: is_locked(client))
         wait_until(lambda: writer.test.things.insert_one({}) and ours.states()[late] == "behind")
         client.admin.command("fsyncUnlock")
@@ -115,8 +116,8 @@ def test_a_set_is_not_created_while_a_member_is_silent(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A silent member may belong to a set, so the others are not made a new one."""
-    monkeypatch.setattr("vault.cli.operator.replicaset._STEP_MILLISECONDS", 1_000)
-    monkeypatch.setattr("vault.cli.operator.replicaset._STATUS_MILLISECONDS", 1_000)
+    monkeypatch.setattr("vault.features.mongodb.replicaset._STEP_MILLISECONDS", 1_000)
+    monkeypatch.setattr("vault.features.mongodb.replicaset._STATUS_MILLISECONDS", 1_000)
     member = Mongod(tmp_path / "db", replica_set="rs0", initiate=False)
     member.start()
     ours = ReplicaSet(uri([member.address, "127.0.0.1:1"]))
@@ -173,7 +174,7 @@ def test_an_impossible_set_is_explained(monkeypatch: pytest.MonkeyPatch) -> None
 
 def test_missing_members_are_reported(monkeypatch: pytest.MonkeyPatch) -> None:
     """After the timeout, the error names the members and the kind of failure."""
-    monkeypatch.setattr("vault.cli.operator.replicaset._STEP_MILLISECONDS", 300)
+    monkeypatch.setattr("vault.features.mongodb.replicaset._STEP_MILLISECONDS", 300)
     refused = r"^rs0 did not get ready: 127\.0\.0\.1:1: \[Errno 111\] Connection refused$"
     with pytest.raises(StorageUnavailableError, match=refused):
         ReplicaSet("mongodb://127.0.0.1:1/?replicaSet=rs0").initiate(timeout_seconds=0)
@@ -183,7 +184,7 @@ def test_late_members_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyP
     """A set whose servers are still starting is created as soon as they answer."""
     member = Mongod(tmp_path / "db", replica_set="rs0", initiate=False)
     with monkeypatch.context() as patch:
-        patch.setattr("vault.cli.operator.replicaset._STEP_MILLISECONDS", 100)
+        patch.setattr("vault.features.mongodb.replicaset._STEP_MILLISECONDS", 100)
         replica_set = ReplicaSet(uri([member.address]))
     failed = Event()
 
@@ -193,7 +194,7 @@ def test_late_members_are_waited_for(tmp_path: Path, monkeypatch: pytest.MonkeyP
         time.sleep(seconds)
 
     monkeypatch.setattr(
-        "vault.cli.operator.replicaset.time", SimpleNamespace(monotonic=time.monotonic, sleep=pause)
+        "vault.features.mongodb.replicaset.time", SimpleNamespace(monotonic=time.monotonic, sleep=pause)
     )
     with ThreadPoolExecutor() as pool:
         made = pool.submit(replica_set.initiate, timeout_seconds=60)
@@ -265,7 +266,7 @@ def _check_that_no_password_is_quoted(locked: list[str]) -> None:
 def test_too_few_members_are_a_warning(monkeypatch: pytest.MonkeyPatch, size: int, warns: bool) -> None:
     """The command warns of a replica set that loses its primary with any of its members."""
     made = SimpleNamespace(size=size, initiate=lambda **_: None)
-    monkeypatch.setattr(replicaset, "ReplicaSet", lambda *_, **__: made)
+    monkeypatch.setattr(replicaset_commands, "ReplicaSet", lambda *_, **__: made)
     settings = {"MONGO_URI": uri(["a:1"]), "AUDIT_TTL_DAYS": "0"}
     done = CliRunner().invoke(commands, ["replicaset", "initiate"], env=settings)
     assert done.exit_code == 0, done.output
@@ -276,7 +277,7 @@ def test_too_few_members_are_a_warning(monkeypatch: pytest.MonkeyPatch, size: in
 def test_a_user_who_is_not_created_is_noted(monkeypatch: pytest.MonkeyPatch, user: str, noted: bool) -> None:
     """Without the key file, the command says that it creates no user, if MONGO_URI names one."""
     made = SimpleNamespace(size=3, initiate=lambda **_: None)
-    monkeypatch.setattr(replicaset, "ReplicaSet", lambda *_, **__: made)
+    monkeypatch.setattr(replicaset_commands, "ReplicaSet", lambda *_, **__: made)
     settings = {"MONGO_URI": f"mongodb://{user}a:1/?replicaSet=rs0"}
     done = CliRunner().invoke(commands, ["replicaset", "initiate"], env=settings)
     assert done.exit_code == 0, done.output
