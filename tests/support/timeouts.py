@@ -10,13 +10,17 @@ from typing import Any
 LONG_SECONDS = 60
 
 _NAMES = (
-    *("documents.database.OPERATION_TIMEOUT_SECONDS", "documents.guard.OPERATION_TIMEOUT_SECONDS"),
-    *("audit.reader.OPERATION_TIMEOUT_SECONDS", "audit.writer.OPERATION_TIMEOUT_SECONDS"),
-    "documents.retry._TIMEOUT_SECONDS",
-    *("api.http.memory._WAIT_TIMEOUT_SECONDS", "secrets.metadata._WAIT_SECONDS"),
-    *("audit.sinks._TIMEOUT_SECONDS", "auth.jwts.verification.FETCH_SECONDS"),
-    "auth.open_id_provider.FETCH_SECONDS",
-    "keys.status._SCRAPE_TIMEOUT_SECONDS",
+    "vault.documents.database.OPERATION_TIMEOUT_SECONDS",
+    "vault.documents.guard.OPERATION_TIMEOUT_SECONDS",
+    "vault.audit.reader.OPERATION_TIMEOUT_SECONDS",
+    "vault.audit.writer.OPERATION_TIMEOUT_SECONDS",
+    "vault.documents.retry._TIMEOUT_SECONDS",
+    "vault.api.http.memory._WAIT_TIMEOUT_SECONDS",
+    "vault.secrets.metadata._WAIT_SECONDS",
+    "vault.audit.sinks._TIMEOUT_SECONDS",
+    "vault.auth.jwts.verification.FETCH_SECONDS",
+    "vault.auth.open_id_provider.FETCH_SECONDS",
+    "vault.keys.status._SCRAPE_TIMEOUT_SECONDS",
 )
 
 
@@ -28,7 +32,7 @@ def lengthen(set_attribute: Callable[..., None], set_item: Callable[..., None], 
     for name in (*_NAMES, *_of_features()):
         if name.startswith(but):
             continue
-        module, _, attribute = f"vault.{name}".rpartition(".")
+        module, _, attribute = name.rpartition(".")
         set_attribute(import_module(module), attribute, float(LONG_SECONDS))
     limits: Any = import_module("vault.api.http.rate_limits")
     set_attribute(limits, "_TIMEOUT_MILLISECONDS", LONG_SECONDS * 1_000)

@@ -1,3 +1,3 @@
 """Timeouts of backups, see `tests/support/timeouts.py`."""
 
-NAMES = ("features.backup.create.OPERATION_TIMEOUT_SECONDS",)
+NAMES = ("vault.features.backup.create.OPERATION_TIMEOUT_SECONDS",)

@@ -1,3 +1,3 @@
 """The timeouts of witnesses that a process exceeds if a busy machine stalls them."""
 
-NAMES = ("features.proofs.witness._TIMEOUT_SECONDS",)
+NAMES = ("vault.features.proofs.witness._TIMEOUT_SECONDS",)

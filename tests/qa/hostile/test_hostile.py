@@ -32,7 +32,7 @@ def _serving(mongod: Mongod, folder: Path, **settings: str) -> Iterator[Service]
     with new_database(mongod) as uri:
         environment = {"MASTER_KEY": key, "MONGO_URI": uri, "LOG_LEVEL": "warning", **settings}
         # It waits for a slow MongoDB, and no longer than usual for memory.
-        environment[IS_PATIENT] = "api.http.memory."
+        environment[IS_PATIENT] = "vault.api.http.memory."
         with Service(environment, folder=folder) as service:
             service.wait_until_started()
             yield service
