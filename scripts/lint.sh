@@ -9,7 +9,8 @@ usage() { # print the usage
     cat <<'END'
 Usage: scripts/lint.sh
 
-Installs the test dependencies into .venv, and runs ruff, mypy, import-linter, deptry and shellcheck.
+Installs the test dependencies into .venv, and runs ruff, mypy, import-linter, deptry and shellcheck. Prints lines
+with a word of scripts/words.txt, too, which are not findings.
 
 -h, --help  print this text
 
@@ -26,3 +27,4 @@ scripts/install.sh test
 .venv/bin/lint-imports
 .venv/bin/python scripts/check_imports.py
 .venv/bin/shellcheck .ci/* scripts/*.sh deploy/systemd/*.sh
+git grep -nwiEf scripts/words.txt -- '*.md' .ci deploy loadtest scripts vault Dockerfile ':!scripts/words.txt' || true

@@ -1,17 +1,14 @@
-"""docs/architecture.md describes the current package."""
+"""The tables of docs/architecture.md list what is stored."""
 
-import dataclasses
 import re
-from configparser import ConfigParser
 from typing import Any
 
 from flask import Flask
 from mongoengine import Document
 
 from tests.conftest import start
-from tests.docs.documents import ROOT, blocks, table
+from tests.docs.documents import table
 from tests.support.rotation import Stored
-from vault.crypto.binding import Binding
 from vault.documents import AuditEntry, Secret, Token
 from vault.documents.audit import AuditKey
 from vault.documents.token import StoredTokenKey
@@ -19,16 +16,6 @@ from vault.documents.token import StoredTokenKey
 ARCHITECTURE = "docs/architecture.md"
 #: Keys that atomic steps keep in a document, in addition to its fields.
 BESIDE = {"secrets": {"lease", "held_reads", "held_tries"}}
-
-
-def test_the_floors_are_those_of_the_contract() -> None:
-    """The floors are drawn as in import-linter's contract, from top to bottom."""
-    setup = ConfigParser()
-    setup.read(ROOT / "setup.cfg")
-    held = setup["importlinter:contract:floors"]["layers"].split("\n")[1:]
-    [drawn] = [block.text for block in blocks(ARCHITECTURE) if block.text.startswith("server | app")]
-    lines = [re.split(r" {2,}", line)[0] for line in drawn.splitlines()]
-    assert lines == held
 
 
 def test_every_field_is_listed() -> None:
@@ -39,21 +26,6 @@ def test_every_field_is_listed() -> None:
         name = kind._get_collection_name()
         fields = {field.db_field for field in kind._fields.values()}
         assert rows[name] == {"_id", *fields} | BESIDE.get(name, set()), f"{ARCHITECTURE}: {name}"
-
-
-def test_every_bound_and_unbound_field_is_listed() -> None:
-    """The text names the fields of a secret that its ciphertexts are bound to, and all that they are not."""
-    text = " ".join((ROOT / ARCHITECTURE).read_text().split())
-    [(bound, unbound)] = re.findall(
-        r"Bound to an `envelope`, so that a change makes it unreadable: (.*?)\. "
-        r"Neither encrypted nor bound: (.*?)\. An",
-        text,
-    )
-    fields = {field.db_field for field in Secret._fields.values()} | BESIDE["secrets"]
-    names = {field.name for field in dataclasses.fields(Binding)} - {"secret_id", "is_canary"}
-    names |= {"_id", "key_id"}
-    assert names_in(bound) == names, f"{ARCHITECTURE}: Bound to an envelope"
-    assert names_in(unbound) == fields - names - {"envelope"}, f"{ARCHITECTURE}: Neither encrypted nor bound"
 
 
 def names_in(text: str) -> set[str]:
