@@ -273,24 +273,17 @@ class SecretService:
 
     def _finish_fetches(self, items: Sequence[Fetch], *further: Attempt) -> None:
         """Record the outcomes of *items* and the success of *further* attempts, and count limited reads."""
-        limited = [item for item in items if item.error is None and item.max_reads is not None]
-        reads = _reserve_reads(limited) if limited else []
+        held = _reserve_reads(items)
         canaries = [item for item in items if item.is_canary and item.error is None]
         for item in canaries:
             item.attempt.details["canary"] = True
-        try:
-            finish_all([*((attempt, Status.SUCCESS) for attempt in further), *self._outcomes(items)])
-            counted = read_limits.commit_reads(reads) if reads else []
-        except VaultError:
-            if reads:
-                with best_effort_cleanup():
-                    read_limits.release_reads(reads)
-            raise
+        outcomes = [*((attempt, Status.SUCCESS) for attempt in further), *self._outcomes(items)]
+        if held:
+            _finish_held(held, outcomes)
+        else:
+            finish_all(outcomes)
         if canaries:
             metrics.CANARY_READS.inc(len(canaries))
-        held = (item for item in limited if item.error is None)
-        for item in [item for item, is_counted in zip(held, counted, strict=True) if not is_counted]:
-            item.error = SecretBusyError()
 
     def _outcomes(self, items: Sequence[Item]) -> list[Outcome]:
         return [(item.attempt, item.error.outcome if item.error else Status.SUCCESS) for item in items]
@@ -317,12 +310,34 @@ def _size_of_version(secret: StoredSecret, version: int | None) -> int:
     return len(stored.envelope) if stored else 0
 
 
-def _reserve_reads(items: Sequence[Fetch]) -> list[HeldRead]:
-    reads = read_limits.reserve_reads([item.attempt.secret_id or "" for item in items])
-    for item, read in zip(items, reads, strict=True):
-        if read is None:
+def _reserve_reads(items: Sequence[Fetch]) -> list[tuple[Fetch, HeldRead]]:
+    """Reserve the reads of the *items* that have a limit; those without a read left fail."""
+    limited = [item for item in items if item.error is None and item.max_reads is not None]
+    if not limited:
+        return []
+    held = []
+    reads = read_limits.reserve_reads([item.attempt.secret_id or "" for item in limited])
+    for item, read in zip(limited, reads, strict=True):
+        if read:
+            held.append((item, read))
+        else:
             item.error = SecretNotFoundError()
-    return [read for read in reads if read]
+    return held
+
+
+def _finish_held(held: Sequence[tuple[Fetch, HeldRead]], outcomes: Sequence[Outcome]) -> None:
+    """Record *outcomes*, and count the reads; those that were not counted fail."""
+    reads = [read for _, read in held]
+    try:
+        finish_all(outcomes)
+        counted = read_limits.commit_reads(reads)
+    except VaultError:
+        with best_effort_cleanup():
+            read_limits.release_reads(reads)
+        raise
+    for (item, _), is_counted in zip(held, counted, strict=True):
+        if not is_counted:
+            item.error = SecretBusyError()
 
 
 def require_size(plaintext: bytes, limit: int) -> None:

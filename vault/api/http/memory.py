@@ -1,7 +1,7 @@
 """Memory for the bodies, decoded values or replies that are in a worker at the same time."""
 
 from collections import Counter
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from itertools import count
 from threading import Event, Lock
 from time import monotonic
@@ -219,23 +219,28 @@ class Memory:
             lack = mine.size - (self._max_bytes - self._used.total())
             lack_of_half = fair - self._max_bytes // 2
             needed = max(lack_of_half, lack) - sum(held.size for held in leaving)
-            kept = self._used.copy()
-            for held in self._slow():
-                if lack_of_half > 0:
-                    # Memory of other sources would not help.
-                    makes_way = held.source == mine.source and held.size > mine.size
-                else:
-                    is_large = held.size >= min(fair, self._max_bytes // _LARGE_PARTS)
-                    is_fair = kept[held.source] - held.size >= fair or is_large
-                    makes_way = held.source != mine.source and is_fair
-                if needed > 0 and makes_way:
-                    kept[held.source] -= held.size
-                    needed -= held.size
-                    self._evictable.pop(held, None)
-                    evicted.append(held)
+            # If the half is full, memory of other sources would not help.
+            slow = self._larger_of_same_source(mine) if lack_of_half > 0 else self._of_others(mine, fair)
+            while needed > 0 and (held := next(slow, None)):
+                needed -= held.size
+                self._evictable.pop(held, None)
+                evicted.append(held)
         for held in evicted:
             held.disconnect()
         return evicted
+
+    def _larger_of_same_source(self, mine: Reservation) -> Iterator[Reservation]:
+        return (held for held in self._slow() if held.source == mine.source and held.size > mine.size)
+
+    def _of_others(self, mine: Reservation, fair: int) -> Iterator[Reservation]:
+        """Yield what other sources can give: they keep *fair* bytes, but for large clients."""
+        kept = self._used.copy()
+        large = min(fair, self._max_bytes // _LARGE_PARTS)
+        for held in self._slow():
+            left = kept[held.source] - held.size
+            if held.source != mine.source and (left >= fair or held.size >= large):
+                kept[held.source] = left
+                yield held
 
 
 def _grace_seconds(held: Reservation, since: float, now: float) -> float:

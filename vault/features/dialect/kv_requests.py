@@ -137,8 +137,9 @@ def _cas(value: Any) -> int:
 
 def versions_in(body: Mapping[str, Any], no: str) -> list[int]:
     """Return the version numbers in *body*: integers or texts, single or a list. *no* begins a refusal."""
-    given = body.get("versions")
-    texts = given.split(",") if isinstance(given, str) else [] if given is None else given
+    texts = body.get("versions")
+    if isinstance(texts, str):
+        texts = texts.split(",")
     if not texts:
         raise BadRequest(f"{no} version number provided")
     if not isinstance(texts, list) or not all(_is_version(text) for text in texts):
@@ -214,10 +215,13 @@ def valid_labels(given: Mapping[str, Any]) -> Mapping[str, str]:
 
 def _text(value: Any) -> Any:
     """Return a number, text or truth value as the text that Vault makes of it; others unchanged."""
-    return str(int(value)) if isinstance(value, bool) else str(value) if isinstance(value, str) else value
+    if isinstance(value, bool):
+        return str(int(value))
+    # A number is a text, too.
+    return str(value) if isinstance(value, str) else value
 
 
 def _first(messages: Any) -> str:
-    while not isinstance(messages, str):
-        messages = next(iter(messages.values() if isinstance(messages, dict) else messages))
-    return messages
+    if isinstance(messages, dict):
+        return _first(next(iter(messages.values())))
+    return messages if isinstance(messages, str) else _first(messages[0])

@@ -35,6 +35,7 @@ from vault.features.exposure.knowledge import (
     ABOUT_VALUES,
     ANY_UNWRAP,
     KNOWN,
+    KNOWN_OR_WRAPPED,
     MAX_SERVICES,
     UNWRAPPED,
     WRAPPED,
@@ -134,7 +135,7 @@ class _Finder:
         self._is_by_principal = is_by_principal and not question.is_about_secret
         #: The conditions for entries of those who know a value.
         self._entries = conditions(question, principals)
-        self._known_by: dict[str, Any] = {**KNOWN, "$nor": KNOWN["$nor"][1:]} if question.wrapped else KNOWN
+        self._known_by = KNOWN_OR_WRAPPED if question.wrapped else KNOWN
         #: By ID, the newest version of secrets that can be read; None for others.
         self._current: dict[str, int | None] = {}
 

@@ -23,20 +23,21 @@ MAX_SERVICES = 100
 Key = tuple[str, int, str]
 
 _FETCH = Action.FETCH.value
-#: Entries that prove who knows a value. A wrapped one is known to those who unwrap it.
-KNOWN: dict[str, Any] = {
+#: Entries of all secrets that someone can know: a create can be past the retention, and all reads wrapped.
+ABOUT_VALUES: dict[str, Any] = {
     **SUCCESS,
     "action": {"$in": [_FETCH, Action.CREATE.value, Action.UPDATE.value]},
-    "$nor": [{"action": _FETCH, "details.wrapped": True}, *NO_VALUES],
 }
+#: Entries that prove who knows a value. A wrapped one is known to those who unwrap it.
+KNOWN = {**ABOUT_VALUES, "$nor": [{"action": _FETCH, "details.wrapped": True}, *NO_VALUES]}
+#: Also those of who asked for a wrapped value.
+KNOWN_OR_WRAPPED = {**ABOUT_VALUES, "$nor": [*NO_VALUES]}
 WRAPPED = {
     **SUCCESS,
     "action": _FETCH,
     "details.wrapped": True,
     "details.subkeys": {"$ne": True},
 }
-#: Entries of all secrets that someone can know: a create can be past the retention, and all reads wrapped.
-ABOUT_VALUES = {**SUCCESS, "action": KNOWN["action"]}
 #: A reply that was wrapped again is no value yet.
 ANY_UNWRAP = {**SUCCESS, "action": Action.UNWRAP.value}
 UNWRAPPED = {**ANY_UNWRAP, "details.wrapped": {"$ne": True}}
