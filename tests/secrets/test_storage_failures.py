@@ -59,12 +59,15 @@ def fail(
 def test_a_secret_that_cannot_be_published_is_not_found(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """A secret that cannot be published is withdrawn, and its name is free."""
+    """A secret that cannot be published is withdrawn, and its name is free; its ID stays on record."""
     with monkeypatch.context() as broken:
         fail(broken, "secrets", "bulk_write", of=UpdateOne)
         assert alice.refused("create", **NAMED) == 503
     assert stored.secrets.count_documents({}) == 0
     alice("create", **NAMED)
+    failed, repeated = trail(stored)
+    assert (failed["action"], failed["status"]) == ("create", "success")
+    assert failed["secret_id"] != repeated["secret_id"]
 
 
 def test_a_secret_published_without_a_reply_stays(alice: Caller, monkeypatch: pytest.MonkeyPatch) -> None:

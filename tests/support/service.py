@@ -37,11 +37,12 @@ def children(pid: int) -> set[str]:
 
 
 def patient(call: Callable[[], Reply]) -> Reply:
-    """Return the reply to *call*, which is repeated for five minutes while it is 503.
+    """Return the reply to *call*, which is repeated for six minutes while it is 503.
 
-    A busy machine is slow, and MongoDB keeps the transaction of a killed worker for a minute.
+    A busy machine is slow, MongoDB keeps the transaction of a killed worker for a minute, and the name that
+    its create holds is free after five.
     """
-    deadline = time.monotonic() + 300
+    deadline = time.monotonic() + 360
     while (reply := call()).status == 503 and time.monotonic() < deadline:
         assert reply.headers["Retry-After"]
     return reply

@@ -131,24 +131,28 @@ def _post(replica: Service, path: str, body: dict[str, str], headers: dict[str, 
 
 
 def _wrong(database: Any, name: str, events: list[tuple[str, dict[str, Any]]]) -> Iterator[str]:
-    """Yield what is wrong with the *events* that a receiver got."""
-    expected = {
-        (entry["details"]["name"], entry["details"].get("version", 1))
-        for entry in database.audit_logs.find({"action": {"$in": ["create", "update"]}, "status": "success"})
-    }
+    """Yield what is wrong with the *events* that a receiver got.
+
+    Two secrets can have had one name: of a create that failed after its entry, and of its repeat.
+    """
+    changed = {"action": {"$in": ["create", "update"]}, "status": "success"}
+    entries: dict[Any, list[str]] = defaultdict(list)
+    for entry in database.audit_logs.find(changed):
+        place = "{action} {stream}/{seq} {ts}".format(**entry)
+        entries[entry["secret_id"], entry["details"].get("version", 1)].append(place)
     ids: dict[Any, set[str]] = defaultdict(set)
     versions: dict[str, list[int]] = defaultdict(list)
     for event_id, event in events:
-        data = event["data"]
-        if not ids[data["name"], data["version"]]:
-            versions[data["name"]].append(data["version"])
-        ids[data["name"], data["version"]].add(event_id)
-    if missing := expected - ids.keys():
+        secret_id, version = change = event["data"]["secret_id"], event["data"]["version"]
+        if not ids[change]:
+            versions[secret_id].append(version)
+        ids[change].add(event_id)
+    if missing := entries.keys() - ids.keys():
         yield f"{name}: {len(missing)} events are missing"
-    if more := ids.keys() - expected:
+    if more := ids.keys() - entries.keys():
         yield f"{name}: {len(more)} events are of no change"
-    if any(len(found) > 1 for found in ids.values()):
-        yield f"{name}: a repeated event has another ID"
+    for change in [change for change, found in ids.items() if len(found) > 1]:
+        yield f"{name}: a repeated event has another ID: {change}, {ids[change]} of {entries.get(change)}"
     if any(found != sorted(found) for found in versions.values()):
         yield f"{name}: events of a secret are out of order"
 
