@@ -1,81 +1,38 @@
 #!/usr/bin/env bash
-# Fetch a secret and print it as {"secret":"…"}, or its value alone.
+# Fetch a secret with curl. The token is in no argument of another program.
 set -euo pipefail
-# shellcheck source=scripts/http_client.sh
-source "${0%"${0##*/}"}./http_client.sh"
-
-usage() { # print the usage
-    printf '%s\n' 'usage: fetch_secret.sh [OPTION]... ID
-       fetch_secret.sh [OPTION]... - < FILE
-       fetch_secret.sh [OPTION]... --name NAME
-
-Fetches a secret by ID or name and prints {"secret":"…"}, with the value in base64. With -, reads the ID from
-standard input. Use - on shared machines: any local user can see the arguments while the script runs. An argument
-that begins with - is never sent.
-
---raw            print the value itself, decoded, byte for byte and without a newline after it
---name NAME      fetch the secret with this name, such as billing/db-password; requires a credential
--h, --help       print this text
-
-VAULT_URL     the URL of the service (default: http://localhost:8000)
-VAULT_TOKEN   a token or JWT, if the service requires one
-VAULT_ROLE    the role of the JWT, if it matches several
-VAULT_CACERT  a file with the certificate authority of the service, if the system does not know it
-
-Exit codes: 0 fetched, 1 refused or failed, 2 wrong usage, 3 not found, 4 denied, 5 the service is away'
-}
-
-print_value() { # print_value JSON: print the value of {"secret":"…"}
-    local parts escaped
-    split_strings "$1"
-    [[ ${parts[1]-} == secret && ${parts[2]-} =~ ^[[:space:]]*:[[:space:]]*$ ]] || fail "the service sent no secret"
-    decode_base64 "${parts[3]-}"
-    printf '%b' "$escaped"
-}
-
-main() {
-    local raw='' field=secret_id name operands=() reply hint=''
-    local +x value
-    while (($#)); do
-        # --name=NAME is --name NAME. Of no other argument is a part sent.
-        [[ $1 != --name= ]] || set -- --name "" "${@:2}"
-        case $1 in
-            -h | --help)
-                usage
-                return
-                ;;
-            --plain | --raw) raw=true ;;
-            # With =, a name can begin with -.
-            --name=*) field=name name=${1#*=} ;;
-            --name)
-                require_value "$@"
-                field=name name=$2
-                shift
-                ;;
-            --)
-                operands+=("${@:2}")
-                break
-                ;;
-            -?*) misused "unknown option. An argument that begins with - is never sent" ;;
-            *) operands+=("$1") ;;
-        esac
-        shift
-    done
-    case $field,${#operands[@]} in
-        name,0) value=$name ;;
-        secret_id,1) read_value "${operands[0]}" ;;
-        *)
-            usage >&2
-            exit 2
-            ;;
+usage='usage: fetch_secret.sh [--raw] ID
+       fetch_secret.sh [--raw] --name NAME
+Fetches a secret and prints {"secret":"…"}, with the value in base64. With - as ID, reads the ID from standard input.
+With --raw, prints the value itself, byte for byte and without a newline after it. -h, --help: print this text.
+Reads VAULT_URL (default: http://localhost:8000), VAULT_TOKEN, VAULT_ROLE (of a JWT) and VAULT_CACERT (a file).
+Exit codes: 0 fetched, 1 refused or failed, 2 wrong usage, 3 not found, 4 denied, 5 the service is unavailable'
+fail() { printf 'fetch_secret.sh: %s\n' "$1" >&2; exit "${2:-1}"; }
+raw='' field=secret_id value='' url=${VAULT_URL:-http://localhost:8000}
+while (($#)); do
+    case $1 in
+        -h | --help) printf '%s\n' "$usage"; exit ;;
+        --plain | --raw) raw=true ;;
+        --name=*) set -- "" --name "${1#*=}" "${@:2}" ;;
+        --name)
+            (($# > 1)) || fail "--name needs a value. Hint: --help" 2
+            field=name value=$2; shift ;;
+        -?*) fail "unknown option. Hint: --help" 2 ;;
+        *) [[ -z $value ]] || fail "either one ID or one name. Hint: --help" 2; value=$1 ;;
     esac
-    [[ $field == name || $value =~ ^[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}$ ]] || hint="for a name, use --name"
-    request /vault/secret/fetch "{\"$field\":$(json_string "$value")}" 422 "$hint"
-    if [[ $raw ]]; then
-        print_value "$reply"
-    else
-        printf '%s\n' "$reply"
-    fi
-}
-
-main "$@"
+    shift
+done
+[[ $field$value != secret_id- ]] || value=$(cat)
+[[ $value ]] || fail "no ID or name. Hint: --help" 2
+value=${value//\\/\\\\}
+headers=("Content-Type: application/json" ${VAULT_TOKEN:+"Authorization: Bearer $VAULT_TOKEN"}
+    ${VAULT_ROLE:+"X-Role: $VAULT_ROLE"})
+[[ $url == https:* ]] || export no_proxy='*' # A proxy would see the token and the value.
+reply=$(printf '{"%s":"%s"}' "$field" "${value//\"/\\\"}" | curl --silent --show-error --retry 2 --max-time 30 \
+    ${VAULT_CACERT:+--cacert "$VAULT_CACERT"} --header @<(printf '%s\n' "${headers[@]}") --data-binary @- \
+    --write-out '\n%{http_code}' "${url%/}/vault/secret/fetch" | grep . | tail -n 2) || fail "no answer from $url" 5
+status=${reply: -3} detail=$(printf '%s' "$reply" | sed -n 's/.*"detail": *"\([^"]*\)".*/\1/p' | tr -d '[:cntrl:]')
+declare -A codes=([401]=4 [403]=4 [404]=3 [502]=5 [503]=5 [504]=5)
+[[ $status == 200 ]] || fail "the service refused with status $status: $detail" "${codes[$status]:-1}"
+decoded() { grep -o '"secret": *"[A-Za-z0-9+/=]*"' | cut -d '"' -f 4 | base64 -d; }
+printf '%s\n' "${reply:0:-4}" | if [[ $raw ]]; then decoded; else cat; fi

@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # Help and wrong arguments of the scripts that a checkout needs. They define `usage` and source this file first,
 # so that a question or a slip starts nothing. Arguments are not quoted: one may be a key that was pasted. The
-# clients' scripts have http_client.sh, and need no checkout.
+# clients' scripts need no checkout.
 
 misused() { # misused MESSAGE: fail because of the arguments
     printf '%s: %s. Hint: scripts/%s --help\n' "${0##*/}" "$1" "${0##*/}" >&2
