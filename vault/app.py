@@ -7,24 +7,19 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from vault import __version__, api, console
+from vault import __version__, api
 from vault.api.http.application import Application
 from vault.api.operations.blueprint import EXTENSION
 from vault.api.site import metrics as metrics_page
-from vault.auth.authenticator import Authenticator, TokenCredentials
-from vault.auth.open_id import OpenID
-from vault.auth.sessions import Sessions
 from vault.auth.tokens.ended import EndedTokens
 from vault.auth.tokens.others import OtherTokens
 from vault.auth.tokens.own_credential import OwnCredential
-from vault.auth.tokens.uses import TokenUses
 from vault.common import feature
 from vault.config.dotenv import dotenv_path
 from vault.config.settings import Settings
 from vault.config.summary import summary
 from vault.config.validators import port
 from vault.core.certificates import Certificates
-from vault.core.principal import ANONYMOUS, UNAUTHENTICATED
 from vault.core.processes import harden
 from vault.documents import Database, EncryptOnSave, outage
 from vault.keys.status import KeyStatuses, KeyUsageCache
@@ -39,7 +34,6 @@ from vault.secrets.wrapping import Wrapping
 from vault.services import Health, Services, Startup
 
 if TYPE_CHECKING:
-    from vault.auth.open_id_provider import OpenIDProvider
     from vault.observability.tracing import Tracing
 
 logger = logging.getLogger(__name__)
@@ -60,7 +54,6 @@ def create_app(settings: Settings) -> Flask:
     keyring, guard, token_keys = parts.keyring, parts.guard, parts.token_keys
     encrypt_on_save = EncryptOnSave(keyring)
     encrypt_on_save.connect()
-    token_uses = TokenUses()
     startup = Startup(
         database,
         guard,
@@ -73,12 +66,6 @@ def create_app(settings: Settings) -> Flask:
         ],
     )
     creates, changes = parts.secrets, parts.changes
-    authenticator = Authenticator(
-        TokenCredentials(token_keys),
-        parts.jwts,
-        anonymous=UNAUTHENTICATED if settings.auth_enabled else ANONYMOUS,
-        uses=token_uses,
-    )
     services = Services(
         secrets=creates,
         changes=changes,
@@ -97,15 +84,12 @@ def create_app(settings: Settings) -> Flask:
         roles=parts.roles,
         own_credential=OwnCredential(token_keys, max_days=settings.token_max_days),
         other_tokens=OtherTokens(token_keys, max_days=settings.token_max_days),
-        authenticator=authenticator,
-        sessions=Sessions(token_keys, authenticator),
-        open_id=OpenID(token_keys, _provider(settings)),
+        authenticator=parts.authenticator,
     )
     app = Application(__name__, static_folder=None)
 
     def close() -> None:
         startup.close()
-        token_uses.close()
         parts.close()
         encrypt_on_save.disconnect()
         api.close(app)
@@ -115,8 +99,6 @@ def create_app(settings: Settings) -> Flask:
     app.extensions[CLOSE] = close
     tracing.connect(app)
     api.init_app(app, services, settings, active)
-    if settings.console_enabled:
-        console.init_app(app, active, needs_reason=settings.console_reason_required)
     if settings.metrics_bind and metrics.FOLDER:
         folder = Path(metrics.FOLDER)
         key_usage = KeyUsageCache(keyring, folder)
@@ -129,18 +111,6 @@ def create_app(settings: Settings) -> Flask:
             hosts=settings.allowed_hosts,
         )
     return app
-
-
-def _provider(settings: Settings) -> "OpenIDProvider | None":
-    """Return the provider by which people sign in to the console, if there is one."""
-    if not (settings.console_enabled and settings.oidc_issuer):
-        return None
-    # Imported lazily: its library takes memory.
-    from vault.auth.open_id_provider import OpenIDProvider
-
-    return OpenIDProvider(
-        settings.oidc_issuer, str(settings.oidc_client_id), str(settings.oidc_client_secret)
-    )
 
 
 def _tracing(settings: Settings) -> "Tracing | NoTracing":

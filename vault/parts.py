@@ -6,6 +6,7 @@ from typing import Any, TypeVar
 from vault.audit.sinks import sink
 from vault.audit.streams import signing_keys
 from vault.audit.writer import audit_trail
+from vault.auth.authenticator import Authenticator, TokenCredentials
 from vault.auth.jwts.credentials import JWTCredentials
 from vault.auth.jwts.directory import Directory
 from vault.auth.jwts.issuers import Issuers
@@ -13,8 +14,10 @@ from vault.auth.jwts.roles import Roles
 from vault.auth.jwts.verification import settings_authenticator
 from vault.auth.token_keys import TokenKeys
 from vault.auth.tokens.tokens import Tokens
+from vault.auth.tokens.uses import TokenUses
 from vault.common import feature
 from vault.config.settings import Settings
+from vault.core.principal import ANONYMOUS, UNAUTHENTICATED
 from vault.crypto import Keyring
 from vault.documents import Database
 from vault.keys.guard import KeyringGuard
@@ -75,6 +78,13 @@ class Parts:
         self.changes = SecretWriter(self.keyring, self.guard, max_bytes=max_bytes, retention=retention)
         self.secrets = SecretService(self.keyring, self.guard, max_bytes=max_bytes)
         self.jwts = JWTCredentials(own_issuer, Directory(self.token_keys))
+        self._token_uses = TokenUses()
+        self.authenticator = Authenticator(
+            TokenCredentials(self.token_keys),
+            self.jwts,
+            anonymous=UNAUTHENTICATED if settings.auth_enabled else ANONYMOUS,
+            uses=self._token_uses,
+        )
 
     @cached_property
     def features(self) -> dict[type, Any]:
@@ -88,7 +98,8 @@ class Parts:
         return found
 
     def close(self) -> None:
-        """End the trail, withdraw the guard's claim and close the database."""
+        """Store the uses of tokens, end the trail, withdraw the guard's claim and close the database."""
+        self._token_uses.close()
         # Without the claim, other processes may retire the key that signs the last entries.
         self.trail.disconnect()
         self.guard.close()

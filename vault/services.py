@@ -13,8 +13,6 @@ from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.auth.authenticator import Authenticator
 from vault.auth.jwts.issuers import Issuers
 from vault.auth.jwts.roles import Roles
-from vault.auth.open_id import OpenID
-from vault.auth.sessions import Sessions
 from vault.auth.tokens.ended import EndedTokens
 from vault.auth.tokens.others import OtherTokens
 from vault.auth.tokens.own_credential import OwnCredential
@@ -259,8 +257,6 @@ class Services:
     own_credential: OwnCredential
     other_tokens: OtherTokens
     authenticator: Authenticator
-    sessions: Sessions
-    open_id: OpenID
     wrapping: Wrapping
     keys: KeyStatuses
     #: Those of features, by their type.

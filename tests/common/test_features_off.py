@@ -7,10 +7,12 @@ import pytest
 from flask import Flask
 from werkzeug.utils import import_string
 
+from tests.config.test_settings import load
 from tests.conftest import running_app
 from vault.api.http.prefixes import FORMS
 from vault.cli.shell.lazy_group import LazyGroup
 from vault.common.feature import Feature, features
+from vault.toolkit.pages import assets
 
 _CONSOLE = {"CONSOLE_ENABLED": "true", "PUBLIC_URL": "https://secrets.example.com"}
 
@@ -25,7 +27,7 @@ def _additions(feature: Feature) -> Flask:
     app = Flask(__name__)
     app.extensions[FORMS] = {}
     if feature.init_app:
-        import_string(feature.init_app)(app)
+        import_string(feature.init_app)(app, load())
     return app
 
 
@@ -35,7 +37,10 @@ def test_a_service_without_a_feature_has_all_routes_but_its(
 ) -> None:
     """The routes and pages of the feature are gone, and no others; a blueprint can have templates only."""
     own = {import_string(path).name for path in feature.blueprints} | set(_additions(feature).blueprints)
-    pages = [import_string(path) for path in feature.pages]
+    # No page has a place without the console.
+    is_console = feature.name == "console"
+    shown = features() if is_console else (feature,)
+    pages = [import_string(path) for one in shown for path in one.pages] + [assets.blueprint] * is_console
     # One with templates for pages of others has no routes.
     own |= {f"console.{page.name}" for page in pages if page.deferred_functions}
     everything = _endpoints(environment)

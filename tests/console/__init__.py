@@ -1,1 +1,1 @@
-"""The console: sessions, pages, and what a browser does with them."""
+"""Tools of tests of pages: a person, screens of a browser, and programs of npm."""

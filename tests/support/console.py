@@ -8,17 +8,41 @@ from pymongo import MongoClient
 
 from tests.conftest import running_app
 from tests.console.person import Person
-from tests.console.provider import Provider
-from tests.support.access import make_token
+from tests.support.access import make_token, services
 from tests.support.databases import new_database
 from tests.support.issuer import AUDIENCE, ISSUER, public_pem
 from tests.support.rotation import Stored
 from tests.support.trail import restore_trail
 from vault.cli.dev.mongod import Mongod
 from vault.common import feature
+from vault.core.attempt import Action, Attempt
+from vault.core.principal import OPERATOR
+from vault.secrets.requests import NewSecret
 
 #: A person with this role or these scopes, signed in.
 SignIn = Callable[..., Person]
+
+
+#: A value that a page must escape.
+VALUE = b"hunter2 <b>&amp;\r\nsecond line"
+#: The headers of each reply of the console.
+HEADERS = {
+    "Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; "
+    "connect-src 'self'; form-action 'self'; frame-ancestors 'none'; base-uri 'none'; "
+    "require-trusted-types-for 'script'; trusted-types 'none'",
+    "Referrer-Policy": "no-referrer",
+    "Cross-Origin-Opener-Policy": "same-origin",
+    "Cross-Origin-Resource-Policy": "same-origin",
+    "Permissions-Policy": "camera=(), microphone=(), geolocation=()",
+    "X-Content-Type-Options": "nosniff",
+}
+
+
+def create(app: Flask, name: str | None = None, value: bytes = VALUE, **options: object) -> str:
+    """Create a secret, and return its ID."""
+    attempt = Attempt(action=Action.CREATE, principal=OPERATOR)
+    new = NewSecret(plaintext=value, name=name, **options)  # type: ignore[arg-type]
+    return services(app).secrets.create(new, attempt=attempt)
 
 
 @pytest.fixture(scope="module")
@@ -78,11 +102,3 @@ def signed_in(app: Flask) -> SignIn:
         return person
 
     return sign_in
-
-
-@pytest.fixture(scope="module")
-def provider() -> Iterator[Provider]:
-    """Run a provider of OpenID Connect for all tests of a module."""
-    provider = Provider()
-    with provider.running("http://localhost", "https://vault.example"):
-        yield provider

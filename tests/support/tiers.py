@@ -8,15 +8,7 @@ import pytest
 #: Beginnings of the paths of tests in which whole services run next to other programs.
 _SLOW = (
     *("docs/", "monitoring/"),
-    *(
-        "observability/",
-        "server/",
-        "system/",
-        "api/site/",
-        "api/test_docs_page",
-        "cli/dev/",
-        "console/test_browser",
-    ),
+    *("observability/", "server/", "system/", "api/site/", "api/test_docs_page", "cli/dev/"),
     *("cli/operator/audit/test_verify_lifecycle", "features/mongodb/"),
     *("core/test_processes", "scripts/test_swarm_jobs"),
 )

@@ -19,7 +19,6 @@ _NAMES = (
     "vault.secrets.metadata._WAIT_SECONDS",
     "vault.audit.sinks._TIMEOUT_SECONDS",
     "vault.auth.jwts.verification.FETCH_SECONDS",
-    "vault.auth.open_id_provider.FETCH_SECONDS",
     "vault.keys.status._SCRAPE_TIMEOUT_SECONDS",
 )
 

@@ -23,7 +23,6 @@ from vault.api.operations.blueprint import (
     MAX_BATCH_BYTES,
     MAX_BODY_BYTES,
     MAX_REPLY_BYTES,
-    PUBLIC_URL,
     REPLY_MEMORY,
     REQUEST_TIMEOUT,
     SLOTS,
@@ -56,7 +55,6 @@ def init_app(app: Flask, services: Services, settings: Settings, features: Seque
         **{
             TRUSTED_PROXIES: settings.trusted_proxies,
             BATCH_LENGTH: MAX_BATCH_BYTES,
-            PUBLIC_URL: settings.public_url if settings.console_enabled else None,
             REQUEST_TIMEOUT: settings.request_timeout_seconds,
             client_ip.ALLOWED_NETWORKS: settings.allowed_networks,
             health.WARNINGS: [health.NO_AUTHENTICATION] if settings.is_open else [],
@@ -75,7 +73,7 @@ def init_app(app: Flask, services: Services, settings: Settings, features: Seque
     for blueprint in blueprints:
         app.register_blueprint(blueprint)
     for init in resolved(feature.init_app for feature in features if feature.init_app):
-        init(app)
+        init(app, settings)
     forms = tuple(form.description for form in app.extensions[FORMS].values())
     docs_page.init_app(app, openapi.of(blueprints, forms))
     app.register_blueprint(problems.blueprint)

@@ -16,7 +16,6 @@ from vault.documents.guard import best_effort_cleanup, storage_errors
 from vault.documents.issuer import Issuer
 from vault.documents.role import Role
 from vault.documents.sealed import SealedDocument
-from vault.documents.session import Session
 from vault.documents.token import Token
 
 
@@ -63,7 +62,7 @@ def _require_not_revoked(attempt: Attempt) -> None:
 
 def kinds() -> list[type[SealedDocument]]:
     """Return the classes of all that ends with its creator, except tokens."""
-    return [Role, Issuer, Session, *feature.documents()]
+    return [Role, Issuer, *feature.documents()]
 
 
 def standing_of(creators: Collection[str], key: TokenKey) -> Iterator[SealedDocument]:

@@ -152,7 +152,8 @@ class Feature:
     #: Paths of the blueprints of its operations, and of its pages of the console.
     blueprints: tuple[str, ...] = ()
     pages: tuple[str, ...] = ()
-    #: The path of a function of the Flask application that adds what is no operation, after its blueprints.
+    #: The path of a function of the Flask application and of the settings that adds what is no operation,
+    #: after the blueprints of all features.
     init_app: str = ""
     screens: tuple[Screen, ...] = ()
     panels: tuple[Panel, ...] = ()

@@ -228,38 +228,6 @@ class Settings:
         "`https://app.example.com`, separated by commas; `*` for all",
         is_decisive=True,
     )
-    console_enabled: bool = setting(
-        fields.Boolean(load_default=False),
-        "serve the [console](console.md), pages for people, at `/console/`; `dev.sh` does",
-        topic="Console",
-        is_decisive=True,
-    )
-    public_url: str | None = setting(
-        fields.String(load_default=None, validate=forms.own_url),
-        "the address at which people reach the console, such as `https://secrets.example.com`; links to "
-        "[shares](api.md#shares-and-requests) begin with it",
-    )
-    console_reason_required: bool = setting(
-        fields.Boolean(load_default=False),
-        "require a reason, with a visible character, for each reveal, which its audit entry keeps",
-        is_protective=True,
-    )
-    oidc_issuer: str | None = setting(
-        fields.String(load_default=None, validate=forms.own_url),
-        "the issuer of the OpenID Connect provider by which people [sign in](console.md#openid-connect); "
-        "https, or http on this machine",
-        is_decisive=True,
-    )
-    oidc_client_id: str | None = setting(
-        fields.String(load_default=None, validate=forms.credential),
-        "the console's client ID at the provider",
-        is_decisive=True,
-    )
-    oidc_client_secret: str | None = setting(
-        fields.String(load_default=None, validate=forms.credential),
-        "the client's secret",
-        is_secret=True,
-    )
     log_level: str = setting(
         forms.Word(load_default="info", validate=validate.OneOf(["debug", "info", "warning", "error"])),
         "`debug`, `info`, `warning` or `error`; logs are JSON lines on standard output",

@@ -263,15 +263,6 @@ def own_url(url: str) -> None:
         raise ValidationError("must not have a query or a fragment.")
 
 
-def oidc(values: Mapping[str, str]) -> None:
-    """Refuse a part of the settings for sign-in by OpenID Connect."""
-    names = ("OIDC_ISSUER", "OIDC_CLIENT_ID", "OIDC_CLIENT_SECRET")
-    present = [name for name in names if name in values]
-    if present and len(present) < len(names):
-        text = f"is required with {present[0]}."
-        raise ValidationError({name: [text] for name in names if name not in values})
-
-
 def credential(text: str) -> None:
     """Refuse a text that cannot be in a header."""
     if not _VISIBLE.fullmatch(text):

@@ -7,7 +7,6 @@ from vault.documents.base import IDEMPOTENCY_COLLECTION
 from vault.documents.issuer import Issuer
 from vault.documents.role import Role
 from vault.documents.secret import Secret
-from vault.documents.session import Session
 from vault.documents.token import StoredTokenKey, Token
 
 TRAIL = AuditEntry.collection_name()
@@ -32,7 +31,6 @@ def collections() -> dict[str, Collection]:
         Token.collection_name(): Collection(_INDEXED),
         Issuer.collection_name(): Collection(_INDEXED),
         Role.collection_name(): Collection(_INDEXED),
-        Session.collection_name(): Collection(_INDEXED, is_kept=False),
         **feature.collections(),
         # An endorsement is added to the key that it vouches for. Keys are never removed.
         AuditKey.collection_name(): Collection(("find", "insert", "update")),

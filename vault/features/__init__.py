@@ -5,6 +5,7 @@ from pkgutil import resolve_name
 from vault.common.feature import Feature
 
 _NAMES = """
+console
 custody
 rotation
 proofs

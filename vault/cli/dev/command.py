@@ -219,7 +219,7 @@ def _exports(folder: DevFolder, url: str, environment: dict[str, str]) -> str:
 
 def _banner(folder: DevFolder, url: str, environment: dict[str, str]) -> str:
     return _BANNER.format(
-        console=_console(folder, url, environment),
+        console=_console(folder, url),
         access=_access(environment),
         trial_settings=_trial_settings(environment),
         url=url,
@@ -237,10 +237,12 @@ def _trial_settings(environment: dict[str, str]) -> str:
     )
 
 
-def _console(folder: DevFolder, url: str, environment: dict[str, str]) -> str:
-    """Return where the console is, as a line of its own; empty if it is off."""
-    if not _settings(environment).console_enabled:
-        return ""
+def _console(folder: DevFolder, url: str) -> str:
+    """Return where the console is, as a line of its own; empty if the service has none."""
+    with closing(HTTPConnection(url.removeprefix("http://"), timeout=5)) as connection:
+        connection.request("GET", "/console/sign-in")
+        if connection.getresponse().status == HTTPStatus.NOT_FOUND:
+            return ""
     return f"\nThe console, for your browser: {url}/console/ (sign in with the token in {folder.token_file})"
 
 

@@ -4,6 +4,7 @@ from flask import Flask
 
 from vault.api.http.memory import Memory
 from vault.api.http.prefixes import FORMS, Form
+from vault.config.settings import Settings
 from vault.features.dialect import long_work, paths
 from vault.features.dialect.envelopes import PREFIX
 from vault.features.dialect.refusals import reply
@@ -11,7 +12,7 @@ from vault.features.dialect.refusals import reply
 _ERRORS = 'Below `/v1/`,\nerrors have Vault\'s form, `{"errors": […]}`.'
 
 
-def init_app(app: Flask) -> None:
+def init_app(app: Flask, _settings: Settings) -> None:
     """Give *app* the form of errors, the memory for values, and the rules of paths."""
     app.extensions[FORMS][PREFIX] = Form(reply, _ERRORS)
     app.extensions[long_work.VALUE_MEMORY] = Memory(long_work.MAX_VALUE_BYTES)

@@ -4,13 +4,13 @@ from flask import Blueprint, Response
 
 from vault.api.operations.blueprint import current_attempt
 from vault.api.operations.replies import reply_memory
-from vault.console.operations import arguments, operation, page
-from vault.console.references import reference_of
 from vault.core.attempt import Action
 from vault.core.principal import Scope
 from vault.features.exposure import exposure
 from vault.features.exposure.knowledge import Question
 from vault.secrets.queries import MAX_PAGE_BYTES, current_id_of
+from vault.toolkit.pages.operations import arguments, operation, page
+from vault.toolkit.pages.references import reference_of
 
 blueprint = Blueprint("exposure", __name__, template_folder="templates")
 

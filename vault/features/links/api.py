@@ -214,7 +214,7 @@ class FilledRequest(Reply):
 
 
 def _with_url(found: NewShare | NewRequest, page: str) -> dict[str, Any]:
-    public_url = current_app.config[PUBLIC_URL]
+    public_url = current_app.config.get(PUBLIC_URL)
     url = {"url": f"{public_url.rstrip('/')}{CONSOLE}{page}#{found.token}"} if public_url else {}
     return {"token": found.token, "expires_at": found.expires_at, **url}
 

@@ -9,7 +9,15 @@ from vault.api.document.fields import Body, flawless, id_field, matches, number_
 from vault.api.http.auth import CountedFailures
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import MemoryIfLarge
-from vault.console.operations import (
+from vault.core.attempt import Action
+from vault.core.paths import name_flaw
+from vault.core.principal import Scope
+from vault.core.timestamps import moment
+from vault.features.links.fields import MAX_SECONDS, TOKEN_PATTERN, passphrase_field
+from vault.features.links.requests import Requests
+from vault.features.links.shares import Shares, Terms
+from vault.secrets.requests import Reference
+from vault.toolkit.pages.operations import (
     FormBody,
     ReasonedBody,
     answer,
@@ -20,15 +28,7 @@ from vault.console.operations import (
     operation,
     reasoned_body,
 )
-from vault.console.values import Value, shown
-from vault.core.attempt import Action
-from vault.core.paths import name_flaw
-from vault.core.principal import Scope
-from vault.core.timestamps import moment
-from vault.features.links.fields import MAX_SECONDS, TOKEN_PATTERN, passphrase_field
-from vault.features.links.requests import Requests
-from vault.features.links.shares import Shares, Terms
-from vault.secrets.requests import Reference
+from vault.toolkit.pages.values import Value, shown
 
 blueprint = Blueprint("links", __name__, template_folder="templates")
 

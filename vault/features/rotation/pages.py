@@ -14,8 +14,6 @@ from vault.api.operations.blueprint import current_attempt, current_slot, servic
 from vault.api.operations.replies import reply_memory
 from vault.audit import reader
 from vault.audit.reader import Filter, Order
-from vault.console.entries import ENTRY_BYTES, Row
-from vault.console.operations import FormBody, answer, arguments, body, operation, page, see_other
 from vault.core.attempt import Action
 from vault.core.durations import duration_text
 from vault.core.errors import StorageUnavailableError
@@ -31,6 +29,8 @@ from vault.features.rotation.plans import (
 )
 from vault.features.rotation.remedies import remedy_of
 from vault.features.rotation.sources.source import SourceKind
+from vault.toolkit.pages.entries import ENTRY_BYTES, Row
+from vault.toolkit.pages.operations import FormBody, answer, arguments, body, operation, page, see_other
 
 blueprint = Blueprint("rotations", __name__, template_folder="templates")
 

@@ -6,11 +6,11 @@ from marshmallow import fields, validate
 from vault.api.document.fields import matches
 from vault.api.operations.blueprint import current_attempt, current_slot, services
 from vault.audit.events import kinds
-from vault.console.operations import FormBody, answer, arguments, body, operation, page, see_other
 from vault.core.attempt import Action
 from vault.core.principal import Scope
 from vault.features.webhooks.fields import ID_PATTERN, url_field
 from vault.features.webhooks.webhooks import NewWebhook, Webhooks
+from vault.toolkit.pages.operations import FormBody, answer, arguments, body, operation, page, see_other
 
 blueprint = Blueprint("webhooks", __name__, template_folder="templates")
 

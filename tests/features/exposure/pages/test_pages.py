@@ -3,9 +3,8 @@
 from flask import Flask
 
 from tests.console.person import Person, links
-from tests.console.test_pages import HEADERS, create
 from tests.support.access import services
-from tests.support.console import SignIn
+from tests.support.console import HEADERS, SignIn, create
 from tests.support.issuer import sign
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored

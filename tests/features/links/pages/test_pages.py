@@ -10,9 +10,8 @@ from werkzeug.test import TestResponse
 
 from tests.conftest import running_app
 from tests.console.person import Person
-from tests.console.test_pages import HEADERS, create
 from tests.support.access import bearer, make_token
-from tests.support.console import SignIn
+from tests.support.console import HEADERS, SignIn, create
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
 

@@ -8,11 +8,10 @@ import pytest
 from flask import Flask
 
 from tests.console.person import links
-from tests.console.test_pages import create
 from tests.features.rotation.conftest import World
 from tests.features.rotation.fake import Fake
 from tests.features.rotation.servers import FIRST_PASSWORD, USERS
-from tests.support.console import SignIn
+from tests.support.console import SignIn, create
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
 from vault.core.attempt import Action

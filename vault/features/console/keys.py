@@ -1,0 +1,24 @@
+"""The page of master keys."""
+
+from flask import Blueprint, Response
+
+from vault.api.operations.blueprint import current_attempt, services
+from vault.core.attempt import Action
+from vault.core.errors import OutsidePathsError
+from vault.core.principal import Scope
+from vault.secrets.reach import ANOTHER_NAMESPACE, require_folder
+from vault.toolkit.pages.operations import operation, page
+
+blueprint = Blueprint("keys", __name__, template_folder="templates")
+
+
+@blueprint.get("/keys")
+@operation(Action.KEYS_STATUS, Scope.AUDIT_READ)
+def index() -> Response:
+    """Return the page of master keys, for those who see the whole trail."""
+    attempt = current_attempt()
+    require_folder("", attempt)
+    if not attempt.principal.sees_all_entries:
+        attempt.details["reason"] = ANOTHER_NAMESPACE
+        raise OutsidePathsError("Master keys are of all namespaces, and your credential sees only its own.")
+    return page("keys", keys=services().keys.list(attempt=attempt))
