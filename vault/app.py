@@ -80,8 +80,6 @@ def create_app(settings: Settings) -> Flask:
         startup=startup,
         health=Health(database, guard, parts.trail, startup, _certificates(settings)),
         tokens=parts.tokens,
-        issuers=parts.issuers,
-        roles=parts.roles,
         own_credential=OwnCredential(token_keys, max_days=settings.token_max_days),
         other_tokens=OtherTokens(token_keys, max_days=settings.token_max_days),
         authenticator=parts.authenticator,

@@ -6,12 +6,7 @@ from typing import Any, TypeVar
 from vault.audit.sinks import sink
 from vault.audit.streams import signing_keys
 from vault.audit.writer import audit_trail
-from vault.auth.authenticator import Authenticator, TokenCredentials
-from vault.auth.jwts.credentials import JWTCredentials
-from vault.auth.jwts.directory import Directory
-from vault.auth.jwts.issuers import Issuers
-from vault.auth.jwts.roles import Roles
-from vault.auth.jwts.verification import settings_authenticator
+from vault.auth.authenticator import Authenticator, Credentials, TokenCredentials
 from vault.auth.token_keys import TokenKeys
 from vault.auth.tokens.tokens import Tokens
 from vault.auth.tokens.uses import TokenUses
@@ -64,27 +59,24 @@ class Parts:
         )
         self.token_keys = TokenKeys(self.keyring, self.guard)
         self.tokens = Tokens(self.token_keys, max_days=settings.token_max_days)
-        own_issuer = settings_authenticator(
-            jwks_url=settings.jwt_jwks_url,
-            public_key=settings.jwt_public_key,
-            issuer=settings.jwt_issuer,
-            audience=settings.jwt_audience,
-            roles_only=settings.jwt_roles_only,
-        )
-        self.issuers = Issuers(self.token_keys, own_issuer)
-        self.roles = Roles(self.token_keys, self.issuers)
         retention = Retention(max_versions=settings.max_versions, recovery_days=settings.delete_recovery_days)
         max_bytes = settings.max_secret_bytes
         self.changes = SecretWriter(self.keyring, self.guard, max_bytes=max_bytes, retention=retention)
         self.secrets = SecretService(self.keyring, self.guard, max_bytes=max_bytes)
-        self.jwts = JWTCredentials(own_issuer, Directory(self.token_keys))
         self._token_uses = TokenUses()
         self.authenticator = Authenticator(
             TokenCredentials(self.token_keys),
-            self.jwts,
+            lambda: self._credentials,
             anonymous=UNAUTHENTICATED if settings.auth_enabled else ANONYMOUS,
             uses=self._token_uses,
         )
+
+    @cached_property
+    def _credentials(self) -> list[Credentials]:
+        """The services that know credentials other than tokens, of the features that are on."""
+        active = feature.active(self.settings.features_off)
+        kinds = feature.resolved(one.credentials for one in active if one.credentials)
+        return [self.of(kind) for kind in kinds]
 
     @cached_property
     def features(self) -> dict[type, Any]:

@@ -11,8 +11,6 @@ from typing import Any, TypeVar
 
 from vault.audit.writer import AuditTrail, NoAuditTrail
 from vault.auth.authenticator import Authenticator
-from vault.auth.jwts.issuers import Issuers
-from vault.auth.jwts.roles import Roles
 from vault.auth.tokens.ended import EndedTokens
 from vault.auth.tokens.others import OtherTokens
 from vault.auth.tokens.own_credential import OwnCredential
@@ -252,8 +250,6 @@ class Services:
     startup: Startup
     health: Health
     tokens: Tokens
-    issuers: Issuers
-    roles: Roles
     own_credential: OwnCredential
     other_tokens: OtherTokens
     authenticator: Authenticator

@@ -145,12 +145,22 @@ def test_an_expired_token_is_looked_up_once_more(
 def test_any_expired_credential_is_refused() -> None:
     """A credential of any kind is refused once its principal has expired."""
     old = Principal(name="jwt:old", scopes=frozenset(Scope), expires_at=datetime(2000, 1, 1, tzinfo=UTC))
-    kind = SimpleNamespace(principal=lambda *_, **__: old)
-    authenticator = Authenticator(kind, kind, anonymous=ANONYMOUS, uses=TokenUses())
+    kind = SimpleNamespace(has_form=lambda _: True, principal=lambda *_, **__: old)
+    authenticator = Authenticator(kind, lambda: [kind], anonymous=ANONYMOUS, uses=TokenUses())
     asked = Attempt(action=Action.FETCH)
     with pytest.raises(InvalidCredentialError):
         authenticator.identify("a.b.c", attempt=asked)
     assert (asked.principal.name, asked.details["reason"]) == ("jwt:old", "expired")
+
+
+def test_what_no_credential_looks_like_is_refused() -> None:
+    """Without the features that know other credentials, everything but a token is malformed."""
+    tokens = SimpleNamespace()
+    authenticator = Authenticator(tokens, list, anonymous=ANONYMOUS, uses=TokenUses())
+    asked = Attempt(action=Action.FETCH)
+    with pytest.raises(InvalidCredentialError):
+        authenticator.identify("a.b.c", attempt=asked)
+    assert (asked.principal.name, asked.details["reason"]) == ("anonymous", "malformed")
 
 
 def test_an_altered_token_is_logged(app: Flask, stored: Stored, caplog: pytest.LogCaptureFixture) -> None:

@@ -12,17 +12,6 @@ from tests.support.command_entries import Entry, Needs, of_mongodb
 from tests.support.features import tables
 from vault.cli import commands
 
-_ISSUER = (
-    "ci",
-    "--issuer",
-    "https://ci.example",
-    "--audience",
-    "vault",
-    "--jwks-url",
-    "https://ci.example/k",
-)
-_ROLE = ("deploy", "--issuer", "ci", "--claim", "sub=job", "--scope", "secret:fetch")
-
 #: By the words of the command.
 ENTRIES = {
     "audit checkpoint": of_mongodb(),
@@ -40,22 +29,12 @@ ENTRIES = {
     "compose up": Entry(Needs.SERVICE, ("--env", "A=a", "db")),
     "credentials": Entry(Needs.SERVING),
     "dev": Entry(Needs.SERVING),
-    "issuers create": of_mongodb(*_ISSUER),
-    "issuers delete": of_mongodb("ci"),
-    "issuers list": of_mongodb(),
-    "issuers test": of_mongodb(
-        "--file", "jwt", own_codes="1 the service would refuse the JWT", own_test=True
-    ),
     "keys generate": Entry(Needs.NOTHING),
     "keys rewrap": of_mongodb(own_codes="1 values are left", writes=True),
     "keys status": of_mongodb(own_codes="1 a key is missing"),
     "login": Entry(Needs.SERVICE, ("--token-file", "token")),
     "logout": Entry(Needs.NOTHING),
     "ready": Entry(Needs.PROBED, own_codes="1 the service is not ready"),
-    "roles create": of_mongodb(*_ROLE),
-    "roles delete": of_mongodb("deploy"),
-    "roles list": of_mongodb(),
-    "roles test": of_mongodb("--file", "jwt", own_codes="1 the service would refuse the JWT", own_test=True),
     "secret delete": Entry(Needs.SERVICE, ("app/db", "--yes")),
     "secret describe": Entry(Needs.SERVICE, ("app/db",)),
     "secret diff": Entry(Needs.SERVICE, ("app/db", "1", "2")),

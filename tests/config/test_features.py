@@ -95,10 +95,10 @@ def test_the_log_has_the_settings_of_features() -> None:
 def test_the_settings_of_features_are_validated_with_the_others() -> None:
     """One message has all errors: of a form, of a rule, and of a name that is almost that of a setting."""
     assert message(PIGEON_COUNT="10").startswith("invalid settings: PIGEON_COUNT: ")
-    found = message(PIGEON_COUNT="0", PIGEON_PASSWORD="hunter2", JWT_ISSUER="hunter2").splitlines()
+    found = message(PIGEON_COUNT="0", PIGEON_PASSWORD="hunter2", TLS_KEY="hunter2").splitlines()
     assert found[1:] == [
-        "  JWT_ISSUER: requires JWT_JWKS_URL or JWT_PUBLIC_KEY.",
         "  PIGEON_PASSWORD: needs pigeons.",
+        "  TLS_CERT: is required, because TLS_KEY is set.",
     ]
     assert "PIGEON_COUNTS: has no effect. Did you mean PIGEON_COUNT?" in message(PIGEON_COUNTS="1")
 

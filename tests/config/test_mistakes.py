@@ -60,7 +60,6 @@ def test_a_near_miss_is_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
         ("RATE_LIMITS", "RATE_LIMIT"),
         ("TOKEN_MAX_DAY", "TOKEN_MAX_DAYS"),
         ("DELETE_RECOVERY", "DELETE_RECOVERY_DAYS"),
-        ("JWT_ROLE_ONLY", "JWT_ROLES_ONLY"),
     ],
 )
 def test_a_near_miss_of_a_setting_that_protects_stops_the_start(name: str, meant: str, source: str) -> None:

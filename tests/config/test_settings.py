@@ -8,7 +8,6 @@ from typing import Any
 
 import pytest
 from click.testing import CliRunner
-from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from hypothesis import given
 from hypothesis import strategies as st
@@ -51,11 +50,6 @@ def test_only_the_master_key_is_required() -> None:
         delete_recovery_days=0,
         token_max_days=0,
         auth_enabled=False,
-        jwt_jwks_url=None,
-        jwt_public_key=None,
-        jwt_issuer=None,
-        jwt_audience=None,
-        jwt_roles_only=False,
         rate_limit=None,
         failed_auth_limit="30/minute",
         rate_limit_storage_uri="memory://",
@@ -117,8 +111,6 @@ def test_every_invalid_setting_is_named_at_once() -> None:
         "AUDIT_SINK_REQUIRED": "hunter2-perhaps",
         "MAX_SECRET_BYTES": "hunter2-many",
         "AUTH_ENABLED": "hunter2-perhaps",
-        "JWT_JWKS_URL": "http://hunter2.example/keys",
-        "JWT_PUBLIC_KEY": "hunter2-key",
         "RATE_LIMIT": "hunter2/minute",
         "FAILED_AUTH_LIMIT": "hunter2",
         "RATE_LIMIT_STORAGE_URI": "redis://:hunter2@host",
@@ -279,17 +271,12 @@ def test_hosts_are_names_and_addresses() -> None:
         assert "ALLOWED_HOSTS: must be host names or addresses" in message(ALLOWED_HOSTS=text)
 
 
-JWT = {"JWT_ISSUER": "https://issuer.example", "JWT_AUDIENCE": "vault"}
-EC_KEY = pem(ec.generate_private_key(ec.SECP256R1()))
 _RAW_IN_LIST = "MASTER_KEY_FALLBACKS: each must be the base64 of 32 bytes"
 
 
 @pytest.mark.parametrize(
     ("environment", "text"),
     [
-        ({"JWT_PUBLIC_KEY": EC_KEY}, "JWT_ISSUER: is required with JWT_PUBLIC_KEY."),
-        ({"JWT_JWKS_URL": "https://issuer.example/keys"}, "JWT_AUDIENCE: is required with JWT_JWKS_URL."),
-        (JWT, "JWT_ISSUER: requires JWT_JWKS_URL or JWT_PUBLIC_KEY."),
         (
             {"AUDIT_SINK": "syslog://host", "AUDIT_ENABLED": "false"},
             "AUDIT_SINK: requires AUDIT_ENABLED=true.",
@@ -320,27 +307,13 @@ def test_the_largest_numbers_of_versions_fit() -> None:
 @pytest.mark.parametrize(
     ("environment", "name"),
     [
-        ({"JWT_JWKS_URL": "https://issuer.example/keys", "JWT_PUBLIC_KEY": EC_KEY, **JWT}, "JWT_JWKS_URL"),
-        ({"JWT_PUBLIC_KEY": EC_KEY, "JWT_ISSUER": "i"}, "JWT_AUDIENCE"),
-        ({"JWT_ISSUER": "i"}, "JWT_ISSUER"),
-        ({"JWT_AUDIENCE": "a"}, "JWT_AUDIENCE"),
-        ({"JWT_JWKS_URL": "https://", **JWT}, "JWT_JWKS_URL"),
-        ({"JWT_JWKS_URL": "https://[half", **JWT}, "JWT_JWKS_URL"),
-        ({"JWT_JWKS_URL": "https://a%00b/keys", **JWT}, "JWT_JWKS_URL"),
-        ({"JWT_JWKS_URL": "http://issuer.example/keys", **JWT}, "JWT_JWKS_URL"),
-        ({"JWT_JWKS_URL": "file:///keys", **JWT}, "JWT_JWKS_URL"),
-        ({"JWT_JWKS_URL": "https://issuer.example/a key", **JWT}, "JWT_JWKS_URL"),
-        ({"JWT_JWKS_URL": "https://issuer.example:99999/keys", **JWT}, "JWT_JWKS_URL"),
-        ({"JWT_PUBLIC_KEY": pem(rsa.generate_private_key(65_537, 1_024)), **JWT}, "JWT_PUBLIC_KEY"),  # noqa: S505 - refused
-        ({"JWT_PUBLIC_KEY": pem(ec.generate_private_key(ec.SECP256K1())), **JWT}, "JWT_PUBLIC_KEY"),
-        ({"JWT_PUBLIC_KEY": pem(x25519.X25519PrivateKey.generate()), **JWT}, "JWT_PUBLIC_KEY"),
         ({"TLS_CERT": "/a"}, "TLS_KEY"),
         ({"TLS_KEY": "/a"}, "TLS_CERT"),
     ],
     ids=lambda value: str(value)[:60],
 )
 def test_inconsistent_settings_are_refused(environment: dict[str, str], name: str) -> None:
-    """JWTs need one source of keys, an issuer and an audience; TLS a certificate and its key."""
+    """TLS needs a certificate and its key."""
     assert re.findall(r"^  ([A-Z_]+): \S", message(**environment), re.MULTILINE) == [name]
 
 
@@ -533,17 +506,12 @@ def test_the_metrics_have_their_own_port(bind: str) -> None:
         *(("RATE_LIMIT_STORAGE_URI", uri) for uri in ("mongodb+srv://limits.invalid/counts", "memory://")),
         *(("AUDIT_SINK", uri) for uri in ("file:///tmp/with%20space", "unix:///dev/log", "syslog://host")),
         *(("AUDIT_SINK", uri) for uri in ("syslog://192.0.2.1:5514/", "syslog+tcp://[::1]:514")),
-        ("JWT_JWKS_URL", "https://issuer.example/keys"),
-        *(("JWT_JWKS_URL", url) for url in ("http://localhost:8080/keys", "http://[::1]/")),
-        ("JWT_PUBLIC_KEY", pem(rsa.generate_private_key(65_537, 2_048))),
-        ("JWT_PUBLIC_KEY", pem(ed25519.Ed25519PrivateKey.generate())),
     ],
     ids=lambda value: value[:40],
 )
 def test_a_usable_value_is_kept(name: str, value: str) -> None:
     """Each form of a value that works is accepted unchanged."""
-    more = JWT if name.startswith("JWT") else {}
-    assert getattr(load(**{name: value}, **more), name.lower()) == value
+    assert getattr(load(**{name: value}), name.lower()) == value
 
 
 _URIS = (

@@ -34,7 +34,6 @@ SCREENS = (
     "keys",
     "new",
     "request",
-    "roles",
     "share",
     "sign-in",
     "tokens",

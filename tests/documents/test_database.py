@@ -20,11 +20,10 @@ from tests.cli.waiting import wait_until
 from tests.conftest import running_app, start
 from tests.support.commands import invoke
 from vault.cli.dev.mongod import Mongod
+from vault.common import feature
 from vault.core.errors import StorageUnavailableError
 from vault.documents import AuditEntry, Database, Secret, Token, database, indexes
 from vault.documents.database import database_name
-from vault.documents.issuer import Issuer
-from vault.documents.role import Role
 
 FOR_GOOD = 2**31 - 1
 _PLACE = [("stream", 1), ("seq", 1)]
@@ -101,13 +100,13 @@ def _index_often(collection: Collection[dict[str, Any]]) -> None:
     [
         (86, "retention of audit_logs", lambda db: db.audit_logs.create_index("other", name="retention")),
         (86, "stream_1_seq_1 of audit_logs", lambda db: db.audit_logs.create_index(_PLACE)),
-        (86, "name_1 of roles", lambda db: db.roles.create_index("name")),
+        (86, "name_1 of tokens", lambda db: db.tokens.create_index("name")),
         (86, "purge_at_1 of tokens", lambda db: db.tokens.create_index("purge_at")),
         (
             *(85, "created_at_1 of idempotency_keys"),
             lambda db: db.idempotency_keys.create_index("created_at", name="other"),
         ),
-        (72, "name_1 of roles", lambda db: db.create_collection("roles", timeseries={"timeField": "ts"})),
+        (72, "name_1 of tokens", lambda db: db.create_collection("tokens", timeseries={"timeField": "ts"})),
         (67, "created_at_1 of idempotency_keys", lambda db: _index_often(db.idempotency_keys)),
     ],
 )
@@ -171,7 +170,7 @@ def test_a_trail_that_cannot_be_indexed_is_served(
 def test_writes_are_durable_whatever_the_connection_string_says(mongo_uri: str) -> None:
     """The service itself sets majority, journal and reads from the primary."""
     with connected(f"{mongo_uri}&w=1&journal=false&readPreference=secondary&retryWrites=false"):
-        for document in (Secret, AuditEntry, Token, Role, Issuer):
+        for document in (Secret, AuditEntry, Token, *feature.documents()):
             collection = document._get_collection()
             assert collection.write_concern.document == {"w": "majority", "j": True}
             assert collection.read_preference.mongos_mode == "primary"

@@ -21,7 +21,6 @@ from tests.conftest import memory_or_disk, running_app, start
 from tests.docs.documents import table
 from tests.support.access_control import Client, Locked, locked_mongod
 from tests.support.features import tables
-from tests.support.issuer import public_pem, sign
 from tests.support.problems import fields_of
 from tests.support.rotation import new_key, text
 from vault import cli
@@ -222,13 +221,6 @@ def live(client: FlaskClient, token: str, name: str, *, recovers: bool) -> None:
     call("token/create", {"name": name, "role": "reader"})
     call("token/list", {})
     call("token/revoke", {"name": name, "cascade": True})
-    call("issuer/create", {"name": "a", "issuer": "b", "audience": "c", "public_key": public_pem()})
-    call("issuer/list", {})
-    call("role/create", {"name": name, "issuer": "a", "claims": {"sub": "d"}, "scopes": ["secret:fetch"]})
-    call("secret/fetch", {}, 422, Authorization=f"Bearer {sign(iss='b', aud='c', sub='d')}")
-    call("role/list", {})
-    call("role/delete", {"name": name})
-    call("issuer/delete", {"name": "a"})
     for use in tables("use"):
         use(call, name)
     own = {"name": f"own-{name}", "role": "reader", "expires_in": 60, "renewable": True}

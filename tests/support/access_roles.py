@@ -8,8 +8,6 @@ from flask import Flask
 
 from tests.support.access import services
 from tests.support.issuer import Issuer
-from vault.auth.jwts.issuers import NewIssuer
-from vault.auth.jwts.roles import NewRole
 from vault.core.attempt import Action, Attempt
 from vault.core.paths import Paths
 from vault.core.principal import OPERATOR, scopes_named
@@ -25,10 +23,13 @@ def operator(action: Action) -> Attempt:
 def make_issuer(
     app: Flask, name: str, *, iss: str, keys: Issuer | str, audience: str = AUDIENCE, **options: Any
 ) -> None:
-    """Create the issuer *name*, with the key set that *keys* serves, or with a public key in PEM."""
-    source = {"jwks_url": keys.url} if isinstance(keys, Issuer) else {"public_key": keys}
-    new = NewIssuer(name=name, issuer=iss, audience=audience, **source, **options)
-    services(app).issuers.create(new, attempt=operator(Action.ISSUER_CREATE))
+    """Create the issuer *name*; *keys* serve its key set, or are its URL or a public key in PEM."""
+    from vault.features.jwt.issuers import Issuers, NewIssuer
+
+    source = keys.url if isinstance(keys, Issuer) else keys
+    kind = "jwks_url" if source.startswith("http") else "public_key"
+    new = NewIssuer(name=name, issuer=iss, audience=audience, **{kind: source}, **options)
+    services(app).of(Issuers).create(new, attempt=operator(Action.ISSUER_CREATE))
     forget(app)
 
 
@@ -46,6 +47,8 @@ def make_role(
     **options: Any,
 ) -> None:
     """Create the role *name*."""
+    from vault.features.jwt.roles import NewRole, Roles
+
     new = NewRole(
         name=name,
         issuer=issuer,
@@ -57,16 +60,20 @@ def make_role(
         max_age=timedelta(seconds=seconds),
         **options,
     )
-    services(app).roles.create(new, attempt=operator(Action.ROLE_CREATE))
+    services(app).of(Roles).create(new, attempt=operator(Action.ROLE_CREATE))
     forget(app)
 
 
 def delete_role(app: Flask, name: str) -> None:
     """Delete the role *name*."""
-    services(app).roles.delete(name, attempt=operator(Action.ROLE_DELETE))
+    from vault.features.jwt.roles import Roles
+
+    services(app).of(Roles).delete(name, attempt=operator(Action.ROLE_DELETE))
     forget(app)
 
 
 def forget(app: Flask) -> None:
     """Make *app* read issuers and roles again, as it does every 3 seconds."""
-    services(app).authenticator._jwts._directory._read_at = -float("inf")  # type: ignore[attr-defined]
+    from vault.features.jwt.credentials import JWTCredentials
+
+    services(app).of(JWTCredentials)._directory._read_at = -float("inf")

@@ -7,9 +7,6 @@ from flask import Flask
 
 from tests.support.access import services
 from tests.support.features import tables
-from tests.support.issuer import public_pem
-from vault.auth.jwts.issuers import NewIssuer
-from vault.auth.jwts.roles import NewRole
 from vault.auth.tokens.tokens import Grant
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import Principal, Scope
@@ -20,26 +17,10 @@ def create_all(app: Flask, name: str, *, seconds: int | None = None) -> set[tupl
 
     With *seconds*, the creator expires after them, or before now if they are negative.
     """
-    found, now = services(app), datetime.now(UTC)
+    now = datetime.now(UTC)
     until = None if seconds is None else now + timedelta(seconds=seconds)
     maker = Principal(name=name, scopes=frozenset(Scope), expires_at=until)
-    part = secrets.token_hex(4)
-
-    def attempt(action: Action) -> Attempt:
-        return Attempt(action=action, principal=maker)
-
-    issuer = NewIssuer(
-        name=f"issuer-{part}", issuer=f"https://{part}.example", audience="x", public_key=public_pem()
-    )
-    found.issuers.create(issuer, attempt=attempt(Action.ISSUER_CREATE))
-    scopes = frozenset({Scope.SECRET_FETCH})
-    role = NewRole(name=f"role-{part}", issuer=issuer.name, claims=("sub=a",), scopes=scopes)
-    found.roles.create(role, attempt=attempt(Action.ROLE_CREATE))
-    grant = Grant(name=f"token-{part}", scopes=scopes)
-    found.tokens.create(grant, attempt=attempt(Action.TOKEN_CREATE))
+    grant = Grant(name=f"token-{secrets.token_hex(4)}", scopes=frozenset({Scope.SECRET_FETCH}))
+    services(app).tokens.create(grant, attempt=Attempt(action=Action.TOKEN_CREATE, principal=maker))
     others = [create(app, maker) for create in tables("create")]
-    return {
-        ("token", grant.name),
-        ("role", role.name),
-        ("issuer", issuer.name),
-    }.union(*others)
+    return {("token", grant.name)}.union(*others)

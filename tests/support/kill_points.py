@@ -29,11 +29,9 @@ from tests.support.lifecycle import ALICE
 from tests.support.timeouts import lengthen
 from vault import api
 from vault.app import create_app
-from vault.auth.jwts.roles import NewRole
 from vault.auth.tokens.tokens import Grant
 from vault.config.settings import Settings
 from vault.core.attempt import Action, Attempt
-from vault.core.principal import OPERATOR
 from vault.secrets.items import Creation, Fetch
 from vault.secrets.metadata import Expiry
 from vault.secrets.requests import NewSecret, Reference
@@ -106,12 +104,6 @@ def _create_token(found: Services, name: str) -> None:
     found.tokens.create(grant, attempt=_attempt(Action.TOKEN_CREATE))
 
 
-def _create_role(found: Services, name: str) -> None:
-    new = NewRole(name=name, issuer="default", claims=("sub=job",), scopes=ALICE.scopes)
-    # Only administrators without limits create roles for this issuer.
-    found.roles.create(new, attempt=Attempt(action=Action.ROLE_CREATE, principal=OPERATOR))
-
-
 def _renew_token(found: Services, name: str) -> Callable[[], object]:
     """Create a token that can be renewed, and return a function that renews it."""
     grant = Grant(name=name, scopes=ALICE.scopes, lifetime=timedelta(hours=1), renewable=True)
@@ -134,7 +126,6 @@ def _prepared(action: str, found: Services, name: str) -> Callable[[], object]:
     others = {
         "create_batch": _create_batch,
         "create_token": _create_token,
-        "create_role": _create_role,
     }
     if action in others:
         return lambda: others[action](found, name)

@@ -18,7 +18,6 @@ _NAMES = (
     "vault.api.http.memory._WAIT_TIMEOUT_SECONDS",
     "vault.secrets.metadata._WAIT_SECONDS",
     "vault.audit.sinks._TIMEOUT_SECONDS",
-    "vault.auth.jwts.verification.FETCH_SECONDS",
     "vault.keys.status._SCRAPE_TIMEOUT_SECONDS",
 )
 

@@ -15,6 +15,7 @@ from tests.cli.waiting import wait_until
 from tests.support.access import tokens
 from tests.support.commands import run_command
 from tests.support.databases import new_database
+from tests.support.features import requires
 from tests.support.issuer import AUDIENCE, ISSUER, public_pem, sign
 from tests.support.service import Reply, Service
 from vault.cli.dev.mongod import Mongod
@@ -81,6 +82,7 @@ def test_every_worker_refuses_a_revoked_token(
     assert answers() == {401: 40}
 
 
+@requires("jwt")
 def test_every_worker_follows_a_role(environment: dict[str, str], asking: Service, tmp_path: Path) -> None:
     """Within 5 seconds, all four workers accept the JWTs of a new role, and refuse those of a deleted one."""
 
@@ -111,6 +113,7 @@ def requests(service: Service) -> list[dict[str, Any]]:
     return [line for line in lines if line["message"] == "request"]
 
 
+@requires("jwt")
 @pytest.mark.promise("credentials")
 def test_no_credential_is_in_a_log_an_entry_or_a_reply(
     mongo_uri: str, master_key: str, tmp_path: Path, stored: MongoDatabase[dict[str, Any]]

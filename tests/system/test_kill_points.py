@@ -6,7 +6,6 @@ import pytest
 from flask import Flask
 
 from tests.support.access import services
-from tests.support.issuer import AUDIENCE, ISSUER, public_pem
 from tests.support.kill_points import killed
 from tests.support.lifecycle import ALICE, Caller, b64, in_past
 from tests.support.rotation import Stored
@@ -93,16 +92,6 @@ def test_after_a_kill_a_name_is_free_or_found(
     assert 200 in statuses
     for name in names:
         assert alice("fetch", name=name) == VALUE
-    assert unrecorded(stored) == {}
-
-
-def test_a_process_killed_while_it_creates_a_role_leaves_nothing_unrecorded(
-    environment: dict[str, str], stored: Stored
-) -> None:
-    """After a kill at any write of a role's creation, every role in effect has its entry."""
-    settings = {"JWT_PUBLIC_KEY": public_pem(), "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE}
-    killed({**environment, **settings}, "create_role")
-    assert stored.roles.count_documents({"pending": None}) >= 1
     assert unrecorded(stored) == {}
 
 

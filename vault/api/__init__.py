@@ -9,13 +9,7 @@ from vault.api.http import client_ip, cors, errors, hosts, rate_limits, request_
 from vault.api.http.client_ip import TRUSTED_PROXIES
 from vault.api.http.memory import Memory
 from vault.api.http.prefixes import FORMS
-from vault.api.native import (
-    audit,
-    issuers,
-    roles,
-    secrets,
-    tokens,
-)
+from vault.api.native import audit, secrets, tokens
 from vault.api.operations.blueprint import (
     BATCH_LENGTH,
     BODY_MEMORY,
@@ -38,7 +32,7 @@ from vault.services import Services
 _BODY_ALLOWANCE = 131_072
 
 #: The operations of no feature.
-_BLUEPRINTS = tuple(module.blueprint for module in (secrets, audit, tokens, roles, issuers, health))
+_BLUEPRINTS = tuple(module.blueprint for module in (secrets, audit, tokens, health))
 
 
 def init_app(app: Flask, services: Services, settings: Settings, features: Sequence[Feature]) -> None:

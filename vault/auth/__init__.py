@@ -1,1 +1,1 @@
-"""Authentication and authorization: tokens and JWTs."""
+"""Authentication and authorization: tokens, and what features add."""

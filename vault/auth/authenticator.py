@@ -1,11 +1,11 @@
 """Authentication of credentials."""
 
 import logging
+from collections.abc import Callable, Sequence
 from ipaddress import ip_network
 from time import monotonic
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
-from vault.auth.jwts.credentials import JWTCredentials
 from vault.auth.token_keys import TokenKeys
 from vault.auth.tokens.uses import TokenUses
 from vault.auth.ttl_cache import TTLCache
@@ -30,14 +30,32 @@ _MAX_CACHED = 1_000
 _HASH_CHARACTERS = 16
 
 
+class Credentials(Protocol):
+    """Credentials other than tokens, all of one form."""
+
+    def has_form(self, credential: str) -> bool:
+        """Return whether *credential* has their form."""
+
+    def principal(self, credential: str, role: str = "", *, may_be_expired: bool = False) -> Principal:
+        """Return the principal of a *credential* of their form, which acts with the *role* of this name.
+
+        The caller checks its expiry and networks. Raises the errors of `Authenticator.identify`.
+        """
+
+
 class Authenticator:
-    """Identifies the principal of each attempt."""
+    """Identifies the principal of each attempt, by a token or one of what *others* returns."""
 
     def __init__(
-        self, tokens: "TokenCredentials", jwts: JWTCredentials, *, anonymous: Principal, uses: TokenUses
+        self,
+        tokens: "TokenCredentials",
+        others: Callable[[], Sequence[Credentials]],
+        *,
+        anonymous: Principal,
+        uses: TokenUses,
     ) -> None:
         self._tokens = tokens
-        self._jwts = jwts
+        self._others = others
         self._anonymous = anonymous
         self._uses = uses
 
@@ -66,7 +84,7 @@ class Authenticator:
             principal = (
                 self._tokens.principal(credential)
                 if credential.startswith(PREFIX)
-                else self._jwts.principal(credential, role, may_be_expired=may_be_expired)
+                else self._of_form(credential).principal(credential, role, may_be_expired=may_be_expired)
             )
             _require_unexpired_and_in_network(principal, attempt.ip)
         except InvalidCredentialError as error:
@@ -83,6 +101,12 @@ class Authenticator:
         attempt.principal = principal
         if principal.token_id:
             self._uses.note(principal.token_id)
+
+    def _of_form(self, credential: str) -> Credentials:
+        for other in self._others():
+            if other.has_form(credential):
+                return other
+        raise InvalidCredentialError("malformed")
 
 
 def _require_unexpired_and_in_network(principal: Principal, address: str) -> None:

@@ -1,12 +1,20 @@
 """The entries of the trail that `audit:read` shows to a new token or role, and to a stored one."""
 
-from collections.abc import Collection
+from collections.abc import Collection, Sequence
+from typing import Protocol
 
 from vault.core.errors import GrantRefusedError
 from vault.core.paths import Paths
 from vault.core.principal import DEFAULT_NAMESPACE, Scope
-from vault.documents.role import Role
-from vault.documents.token import Token
+
+
+class Rights(Protocol):
+    """The rights of a stored token or role."""
+
+    scopes: Sequence[str]
+    networks: Sequence[str]
+    paths: Sequence[str] | None
+    own_entries_only: bool | None
 
 
 def is_limited(namespace: str, scopes: Collection[Scope], paths: Paths, *, all_namespaces: bool) -> bool:
@@ -22,6 +30,6 @@ def is_limited(namespace: str, scopes: Collection[Scope], paths: Paths, *, all_n
     return namespace != DEFAULT_NAMESPACE and Scope.AUDIT_READ in scopes and not (paths or all_namespaces)
 
 
-def sees_all(held: Token | Role) -> bool:
+def sees_all(held: Rights) -> bool:
     """Return whether `audit:read` shows the entries of all namespaces to a genuine token or role."""
     return Scope.AUDIT_READ in held.scopes and not (held.paths or held.own_entries_only)

@@ -13,8 +13,6 @@ from vault.core.errors import InvalidCredentialError, StorageUnavailableError, V
 from vault.core.outcomes import Status
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import best_effort_cleanup, storage_errors
-from vault.documents.issuer import Issuer
-from vault.documents.role import Role
 from vault.documents.sealed import SealedDocument
 from vault.documents.token import Token
 
@@ -62,7 +60,7 @@ def _require_not_revoked(attempt: Attempt) -> None:
 
 def kinds() -> list[type[SealedDocument]]:
     """Return the classes of all that ends with its creator, except tokens."""
-    return [Role, Issuer, *feature.documents()]
+    return feature.documents()
 
 
 def standing_of(creators: Collection[str], key: TokenKey) -> Iterator[SealedDocument]:
@@ -87,7 +85,7 @@ def _made_by(
 def delete_made_by(creators: Collection[str], key: TokenKey, attempt: Attempt) -> None:
     """End what *creators* made, except tokens, each after its own entry, as part of *attempt*.
 
-    Pending ones are withdrawn first. Roles of others for these issuers stay, and are without an issuer.
+    Pending ones are withdrawn first.
     """
     with storage_errors():
         for kind in kinds():

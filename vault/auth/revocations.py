@@ -6,7 +6,7 @@ from datetime import datetime
 from enum import Enum
 from ipaddress import ip_network
 
-from vault.auth.entries import sees_all
+from vault.auth.entries import Rights, sees_all
 from vault.auth.publishing import delete_made_by, kinds, made_by, standing_of
 from vault.core import clock
 from vault.core.attempt import Attempt
@@ -18,7 +18,6 @@ from vault.core.principal import OPERATOR, scopes_named
 from vault.core.timestamps import to_milliseconds
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
-from vault.documents.role import Role
 from vault.documents.sealed import SealedDocument
 from vault.documents.token import Token
 
@@ -83,7 +82,7 @@ def require_covered(token: Token, key: TokenKey, attempt: Attempt) -> None:
         require_rights(token, "token", attempt)
 
 
-def require_rights(held: Token | Role, kind: str, attempt: Attempt) -> None:
+def require_rights(held: Rights, kind: str, attempt: Attempt) -> None:
     """Require that the principal of *attempt* has everything that *held*, of this *kind*, has.
 
     Scopes unknown to this version do not count.

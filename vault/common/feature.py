@@ -40,6 +40,8 @@ class Collection:
 
     actions: tuple[str, ...]
     is_kept: bool = True
+    #: The path of the indexes that it needs before the service starts; others are built when they are used.
+    indexes: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,6 +151,9 @@ class Feature:
     #: The path of a function of `vault.parts.Parts`, a secret's name and its namespace: it starts a rotation
     #: of the secret, and returns whether it did. An offboarding asks for it.
     rotate: str = ""
+    #: The path of the class of its service that checks credentials other than tokens: a
+    #: `vault.auth.authenticator.Credentials`.
+    credentials: str = ""
     #: Paths of the blueprints of its operations, and of its pages of the console.
     blueprints: tuple[str, ...] = ()
     pages: tuple[str, ...] = ()

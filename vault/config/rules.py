@@ -16,7 +16,7 @@ _VERSION_OVERHEAD_BYTES = 256
 
 _Check = Callable[[Mapping[str, Any]], None]
 #: Functions of the raw values of all settings that are set. Their errors are by the setting's name.
-_CHECKS: tuple[_Check, ...] = (forms.keys, forms.jwt, tls_files.check)
+_CHECKS: tuple[_Check, ...] = (forms.keys, tls_files.check)
 
 
 def _of_features(name: str) -> list[_Check]:

@@ -98,39 +98,6 @@ class Settings:
         is_decisive=True,
         is_protective=True,
     )
-    jwt_jwks_url: str | None = setting(
-        fields.String(load_default=None, validate=forms.jwks_url),
-        "the URL of the JWT issuer's keys; https, or http on this machine",
-        shown=shown.url,
-        is_decisive=True,
-        is_protective=True,
-    )
-    jwt_public_key: str | None = setting(
-        fields.String(load_default=None, validate=forms.public_key),
-        "alternatively, the issuer's public key in PEM: RSA, EC or Ed25519",
-        shown=shown.presence,
-        is_decisive=True,
-        is_protective=True,
-    )
-    jwt_issuer: str | None = setting(
-        fields.String(load_default=None),
-        "the required `iss` of a JWT",
-        is_decisive=True,
-        is_protective=True,
-    )
-    jwt_audience: str | None = setting(
-        fields.String(load_default=None),
-        "the required `aud` of a JWT",
-        is_decisive=True,
-        is_protective=True,
-    )
-    jwt_roles_only: bool = setting(
-        fields.Boolean(load_default=False),
-        "accept JWTs of this issuer only through a [role](ci.md); their own `scope` and `namespace` have no"
-        " effect",
-        is_decisive=True,
-        is_protective=True,
-    )
     rate_limit: str | None = setting(
         fields.String(load_default=None, validate=forms.rate_limit),
         "requests of one principal, or of one address without a credential, such as `100/minute` or "

@@ -330,19 +330,3 @@ def audit_sink(uri: str) -> None:
             "must be file:///PATH or unix:///PATH in an existing folder, syslog://HOST:PORT or "
             "syslog+tcp://HOST:PORT."
         )
-
-
-def jwt(values: Mapping[str, str]) -> None:
-    """Refuse JWT settings that contradict each other."""
-    source = "JWT_JWKS_URL or JWT_PUBLIC_KEY"
-    sources = [name for name in ("JWT_JWKS_URL", "JWT_PUBLIC_KEY") if name in values]
-    if len(sources) > 1:
-        raise ValidationError({"JWT_JWKS_URL": [f"set either {source}, not both."]})
-    names = ("JWT_ISSUER", "JWT_AUDIENCE")
-    if sources:
-        text = f"is required with {sources[0]}."
-        wrong = {name: [text] for name in names if name not in values}
-    else:
-        wrong = {name: [f"requires {source}."] for name in names if name in values}
-    if wrong:
-        raise ValidationError(wrong)

@@ -4,8 +4,6 @@ from vault.common import feature
 from vault.common.feature import Collection
 from vault.documents.audit import AuditEntry, AuditKey
 from vault.documents.base import IDEMPOTENCY_COLLECTION
-from vault.documents.issuer import Issuer
-from vault.documents.role import Role
 from vault.documents.secret import Secret
 from vault.documents.token import StoredTokenKey, Token
 
@@ -29,8 +27,6 @@ def collections() -> dict[str, Collection]:
         StoredTokenKey.collection_name(): Collection(_ALL),
         # Expired pending tokens are removed.
         Token.collection_name(): Collection(_INDEXED),
-        Issuer.collection_name(): Collection(_INDEXED),
-        Role.collection_name(): Collection(_INDEXED),
         **feature.collections(),
         # An endorsement is added to the key that it vouches for. Keys are never removed.
         AuditKey.collection_name(): Collection(("find", "insert", "update")),

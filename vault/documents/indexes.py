@@ -2,17 +2,17 @@
 
 import logging
 from collections.abc import Callable, Sequence
+from pkgutil import resolve_name
 from typing import Any
 
 from mongoengine.connection import get_db
 from pymongo import IndexModel
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
+from vault.common import feature
 from vault.core.errors import DuplicateNameError, StorageUnavailableError, TrailIndexMissingError
 from vault.documents.audit import AuditEntry
 from vault.documents.base import IDEMPOTENCY_COLLECTION, IDEMPOTENCY_SECONDS, is_in_replica_set
-from vault.documents.issuer import Issuer
-from vault.documents.role import Role
 from vault.documents.secret import Secret
 from vault.documents.token import Token
 
@@ -21,8 +21,8 @@ logger = logging.getLogger(__name__)
 Index = Sequence[tuple[str, int]]
 
 _PURGE_INDEX = IndexModel("purge_at", expireAfterSeconds=0, sparse=True)
-#: Of tokens, issuers and roles.
-_NAMED = [IndexModel("name", unique=True), _PURGE_INDEX]
+#: Of documents with a unique name, such as tokens.
+NAMED = [IndexModel("name", unique=True), _PURGE_INDEX]
 #: For lists of tokens in the order of names, without the names of removed tokens.
 _TOKEN_INDEX = [("namespace", 1), ("name", 1)]
 #: Finds the keys in use by one seek each, and the secrets under a key in the order of their IDs.
@@ -32,7 +32,6 @@ _OLDER_KEY_INDEX = [("older.key_id", 1), ("_id", 1)]
 _LIST_INDEX = [("namespace", 1), ("name", 1), ("_id", 1)]
 _NAME_INDEX = [("namespace", 1), ("name", 1)]
 _LABEL_INDEX = [("namespace", 1), ("labels", 1), ("name", 1), ("_id", 1)]
-_ISSUER_INDEX = [("issuer", 1), ("audience", 1)]
 _STREAM_INDEX = [("stream", 1), ("seq", 1)]
 #: Find what a principal has got: secret by secret, and out of wrapped replies.
 PRINCIPAL_INDEX = [("principal", 1), ("secret_id", 1)]
@@ -92,11 +91,12 @@ def build(*, audit_ttl_days: int) -> None:
     build_trail(AuditEntry.raw(), audit_ttl_days=audit_ttl_days)
     try:
         _index_secrets()
-        _create(Role.raw(), *_NAMED)
-        _create(Issuer.raw(), *_NAMED, IndexModel(_ISSUER_INDEX, unique=True))
+        for name, collection in feature.collections().items():
+            if collection.indexes:
+                _create(get_db()[name], *resolve_name(collection.indexes))
         _create(
             Token.raw(),
-            *_NAMED,
+            *NAMED,
             IndexModel(_TOKEN_INDEX, partialFilterExpression={"pending": None}),
             IndexModel("expires_at", sparse=True),
             IndexModel("created_by", sparse=True),

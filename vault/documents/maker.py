@@ -1,11 +1,11 @@
 """Makers: the credentials with which links and wrapped replies were made, and the end of their rights."""
 
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
+from vault.common import feature
 from vault.core.principal import Principal
 from vault.crypto.token_key import TokenKey
-from vault.documents.role import Role
 from vault.documents.token import Token
 
 #: The end of a right that has ended, and of one that does not end.
@@ -33,12 +33,14 @@ class Maker(NamedTuple):
         Raises:
             PyMongoError: MongoDB did not answer.
         """
-        valid: list[Token | Role]
+        valid: list[Any]
         if self.token_id:
             tokens = [Token.genuine(document, key) for document in Token.active({"_id": self.token_id})]
             valid = [token for token in tokens if token and not token.revoked_at]
         elif self.role:
-            roles = [Role.genuine(document, key) for document in Role.active({"name": self.role})]
+            kinds = (kind for kind in feature.documents() if kind.is_role)
+            stored = ((kind, document) for kind in kinds for document in kind.active({"name": self.role}))
+            roles = [kind.genuine(document, key) for kind, document in stored]
             # Not of one that was deleted, and made again under its name.
             valid = [role for role in roles if role and role.created_at <= since]
         else:

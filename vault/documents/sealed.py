@@ -57,6 +57,10 @@ class SealedDocument(BaseDocument):
     end_action: ClassVar[Action]
     #: True if a plain revocation of its creator leaves it in effect.
     outlasts_creator: ClassVar[bool] = True
+    #: True if the tokens above it stay after their end: it does not expire, and a cascade finds it by them.
+    keeps_makers: ClassVar[bool] = False
+    #: True if the `role` of a principal is the name of such a document.
+    is_role: ClassVar[bool] = False
 
     #: True unless a stored field had a type that the service does not write. Its seal could fit all the same:
     #: MongoEngine reads binary data as text, and BSON's code is text with a type of its own.

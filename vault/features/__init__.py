@@ -6,6 +6,7 @@ from vault.common.feature import Feature
 
 _NAMES = """
 console
+jwt
 custody
 rotation
 proofs

@@ -253,10 +253,6 @@ def test_an_invalid_request_is_422(manager: FlaskClient) -> None:
         (CREATE, {"name": OTHER, "role": "reader"}),
         (CREATE, {"name": "new", "namespace": OTHER, "role": "reader"}),
         (REVOKE, {"name": OTHER}),
-        ("/vault/role/create", {"name": f"a-{OTHER}", "issuer": "b", "claims": {"sub": "c"}, "scopes": []}),
-        ("/vault/role/delete", {"name": OTHER}),
-        ("/vault/issuer/create", {"name": OTHER}),
-        ("/vault/issuer/delete", {"name": OTHER}),
     ],
 )
 def test_a_token_is_no_name(

@@ -9,13 +9,9 @@ from flask import Flask
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app
 from tests.support.access import age_token, bearer, make_token, services
-from tests.support.access_roles import operator
-from tests.support.issuer import public_pem
 from tests.support.rotation import Stored
-from vault.auth.jwts.issuers import NewIssuer
 from vault.auth.tokens import ended as ended_tokens
 from vault.auth.tokens.ended import EndedTokens
-from vault.auth.tokens.tokens import Grant
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import TokenNameTakenError
 from vault.core.principal import OPERATOR, Principal, Scope
@@ -80,24 +76,6 @@ def test_altered_tokens_are_not_removed(app: Flask, stored: Stored) -> None:
         stored.tokens.update_one({"name": f"team/old-{n}"}, {"$set": {"created_by": "somebody"}})
     ended(app).remove()
     assert names(app) == {"old-0", "old-1", "old-3"}
-
-
-def test_a_cascade_still_finds_the_issuers_of_long_expired_tokens(app: Flask, stored: Stored) -> None:
-    """An issuer does not expire, so the tokens between a leaked token and an issuer below it stay."""
-    make_token(app, "boss", role="admin")
-    for name, creator in (("helper", "boss"), ("deputy", "helper"), ("idle", "boss")):
-        grant = Grant(name=name, scopes=frozenset(Scope), lifetime=timedelta(days=1))
-        services(app).tokens.create(grant, attempt=by(creator, Action.TOKEN_CREATE))
-        age_token(app, name, days=32)
-    new = NewIssuer(name="evil", issuer="https://evil.example", audience="x", public_key=public_pem())
-    services(app).issuers.create(new, attempt=by("deputy", Action.ISSUER_CREATE))
-    stored.issuers.insert_one({"_id": "planted", "name": "planted", "created_by": {"name": 1}})
-    ended(app).remove()
-    assert names(app) == {"boss", "helper", "deputy"}
-    services(app).tokens.revoke("boss", cascade=True, attempt=operator(Action.TOKEN_REVOKE))
-    assert [issuer["_id"] for issuer in stored.issuers.find()] == ["planted"]
-    ended(app).remove()
-    assert names(app) == {"boss"}
 
 
 @pytest.mark.usefixtures("old")

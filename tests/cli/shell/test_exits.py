@@ -15,10 +15,6 @@ from tests.support.commands import run_command_into, start_command
 from vault.cli import commands
 from vault.cli.shell.exits import SignalledError, described, discard_unwritten, reported
 from vault.core.errors import (
-    IssuerInUseError,
-    IssuerTakenError,
-    RoleNameTakenError,
-    RoleTooBroadError,
     ScopeMissingError,
     ServiceRefusedError,
     ServiceUnavailableError,
@@ -29,8 +25,6 @@ from vault.core.errors import (
     VaultError,
 )
 from vault.core.outcomes import Exit
-
-_FORCE = "delete them with `secret-manager roles delete`, or add --force"
 
 
 def failing(error: BaseException) -> Result:
@@ -49,35 +43,13 @@ def failing(error: BaseException) -> Result:
     [
         (VaultError("the door is shut"), 1, "error: the door is shut"),
         (VaultError("it is shut", hint="open it"), 1, "error: it is shut. Hint: open it"),
-        (
-            IssuerInUseError(),
-            1,
-            "error: The issuer has roles. Hint: " + _FORCE,
-        ),
         (TokenNameTakenError("It is used."), 1, "error: It is used. Hint: choose another name"),
         (TokenNameTakenError("It is made.", hint="Try again."), 1, "error: It is made. Hint: Try again."),
-        (
-            RoleNameTakenError("It is used."),
-            1,
-            (
-                "error: It is used. Hint: choose another name, or delete that one: "
-                "see `secret-manager roles list`, also for orphaned ones"
-            ),
-        ),
-        (
-            IssuerTakenError("It is used."),
-            1,
-            (
-                "error: It is used. Hint: choose others, or delete that issuer: "
-                "see `secret-manager issuers list`"
-            ),
-        ),
         (
             TokenNotFoundError(),
             3,
             "error: Token not found. Hint: run `secret-manager tokens list` to see all names",
         ),
-        (RoleTooBroadError("It is open to anyone."), 4, "error: It is open to anyone."),
         (ScopeMissingError("secret:list"), 4, "error: The scope secret:list is required."),
         (
             StorageUnavailableError("MongoDB is not available"),
@@ -146,7 +118,7 @@ def test_every_error_has_an_exit_code() -> None:
 def test_a_message_keeps_its_hint_in_logs_and_replies() -> None:
     """As text, an error has its problem and its hint, in sentences or after a semicolon."""
     assert str(VaultError("it is shut", hint="open it")) == "it is shut; open it"
-    assert str(IssuerInUseError()) == "The issuer has roles. Delete them first, or use force."
+    assert str(VaultError("It is shut.", hint="Open it.")) == "It is shut. Open it."
     assert described("It is shut.", "open it") == "error: It is shut. Hint: open it"
 
 

@@ -11,6 +11,7 @@ from tests.cli.people import Person
 from tests.client.peers import peer, reply
 from tests.support.access import make_token
 from tests.support.access_roles import AUDIENCE, make_issuer, make_role
+from tests.support.features import requires
 from tests.support.issuer import ED_KEY, public_pem, sign
 from tests.system.test_tls import make
 from vault.cli import commands
@@ -66,6 +67,7 @@ def test_a_token_can_be_in_a_file(person: Person, tmp_path: Path) -> None:
     assert kept.url == "http://localhost:8000"
 
 
+@requires("jwt")
 def test_a_login_does_not_keep_a_role(person: Person, app: Flask) -> None:
     """A login checks a JWT with its role, and keeps the role for no later command: a note says so."""
     make_issuer(app, "ci", iss="https://ci.example", keys=public_pem(ED_KEY))

@@ -32,6 +32,7 @@ from tests.support.access_control import Client, locked_mongod
 from tests.support.access_roles import make_issuer, make_role
 from tests.support.commands import Done, command_environment, invoke, run_command_into, start_command
 from tests.support.databases import history
+from tests.support.features import requires
 from tests.support.issuer import public_pem
 from tests.support.rotation import Stored, fill, new_key, settings, text, values, versioned
 from tests.support.service import Service
@@ -541,6 +542,7 @@ def test_a_drill_is_on_record(command: Run, stored: Stored, environment: dict[st
         stored.client.drop_database(empty)
 
 
+@requires("jwt")
 def test_a_drill_finds_unusable_data(command: Run, stored: Stored, environment: dict[str, str]) -> None:
     """Damage from before the backup is counted by kind, and the exit code is 1."""
     ids = list(fill(stored, NEW, 5))

@@ -12,13 +12,10 @@ import requests
 from flask import Flask
 
 from tests.cli.waiting import wait_until
-from tests.support.access import services
+from tests.support.access_roles import make_issuer, make_role
 from tests.support.system import missing, needs
-from vault.auth.jwts.issuers import NewIssuer
-from vault.auth.jwts.roles import NewRole
 from vault.cli.dev.mongod import free_port
-from vault.core.attempt import Action, Attempt
-from vault.core.principal import OPERATOR, Scope
+from vault.core.principal import Scope
 
 #: Where npm's packages are.
 _FOLDER = Path(__file__).parents[2] / "console"
@@ -93,15 +90,9 @@ class Provider:
 
 def trust(app: Flask, provider: Provider) -> None:
     """Create the issuer, and a role for each group."""
-    services(app).issuers.create(
-        NewIssuer(name="idp", issuer=provider.url, audience="console", jwks_url=f"{provider.url}/jwks"),
-        attempt=Attempt(action=Action.ISSUER_CREATE, principal=OPERATOR),
-    )
-    for group, scopes in (("readers", {Scope.SECRET_LIST}), ("admins", frozenset(Scope))):
-        services(app).roles.create(
-            NewRole(name=group, issuer="idp", claims=(f"groups={group}",), scopes=frozenset(scopes)),
-            attempt=Attempt(action=Action.ROLE_CREATE, principal=OPERATOR),
-        )
+    make_issuer(app, "idp", iss=provider.url, audience="console", keys=f"{provider.url}/jwks")
+    make_role(app, "readers", "idp", claims={"groups": "readers"}, scopes=(Scope.SECRET_LIST,))
+    make_role(app, "admins", "idp", claims={"groups": "admins"}, scopes=tuple(Scope))
 
 
 def changed(address: str, **arguments: str) -> str:

@@ -17,7 +17,7 @@ from tests.support.access import make_token, services
 from tests.support.browser import running_browser
 from tests.support.console import create
 from tests.support.databases import new_database
-from tests.support.features import tables
+from tests.support.features import requires, tables
 from tests.support.service import Service
 from vault.cli.dev.mongod import Mongod
 from vault.core.attempt import Action, Attempt
@@ -346,6 +346,7 @@ def reveals(service: Service, token: str) -> int:
     return reasons.count("INC-8")
 
 
+@requires("jwt")
 def test_people_sign_in_at_their_provider(browser: Browser, console: Console, provider: Provider) -> None:
     """From the console to the provider, which is another site, and back; then one of two roles is chosen."""
     service, *_ = console

@@ -13,17 +13,16 @@ from tests.conftest import running_app
 from tests.console.person import Person
 from tests.features.console.provider import Provider, argument, changed, trust
 from tests.support.access import bearer, services
+from tests.support.features import requires
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
-from vault.auth.jwts import verification as jwt_auth
-from vault.auth.jwts.directory import KnownRole
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
 from vault.features.console import open_id, open_id_provider
 from vault.features.console.documents import Session
 from vault.features.console.open_id import OpenID
 
-pytestmark = pytest.mark.process
+pytestmark = [pytest.mark.process, requires("jwt")]
 
 HERE = "http://localhost"
 
@@ -335,7 +334,7 @@ def test_a_session_can_outlast_its_id_token(
     try:
         with monkeypatch.context() as patch:
             patch.setattr(open_id_provider, "LEEWAY_SECONDS", 7_200)
-            patch.setattr(jwt_auth, "LEEWAY_SECONDS", 7_200)
+            patch.setattr("vault.features.jwt.verification.LEEWAY_SECONDS", 7_200)
             assert end(person, answer).status_code == 200
     finally:
         provider.set_clock(0)
@@ -351,5 +350,6 @@ def test_a_session_can_outlast_its_id_token(
     [token, *_] = Session.objects.get().held(person.cookie(), key)
     api = person.client.post("/vault/token/self", json={}, headers=bearer(token) | {"X-Role": "admins"})
     assert api.status_code == 401
-    monkeypatch.setattr(KnownRole, "latest_use", lambda _role, issued_at: issued_at)
+    latest_use = "vault.features.jwt.directory.KnownRole.latest_use"
+    monkeypatch.setattr(latest_use, lambda _role, issued_at: issued_at)
     assert person.get().status_code == 401

@@ -12,11 +12,9 @@ from tests.support.console import SignIn, create
 from tests.support.features import tables
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
-from vault.auth.jwts.directory import SETTINGS_ISSUER
-from vault.auth.jwts.roles import NewRole
 from vault.core.attempt import Action, Attempt
 from vault.core.outcomes import Status
-from vault.core.principal import OPERATOR, SERVICE, Principal, Scope
+from vault.core.principal import OPERATOR, SERVICE, Principal
 from vault.features.console import trail as trail_pages
 from vault.secrets.requests import NewSecret, Reference
 
@@ -27,7 +25,6 @@ SCREENS = {
     "audit": ("audit:read", "audit_query"),
     "activity": ("audit:read", "audit_report"),
     "tokens": ("token:manage", "token_list"),
-    "roles": ("token:manage", "role_list"),
     "keys": ("audit:read", "keys_status"),
 }
 for screens in tables("SCREENS"):
@@ -200,20 +197,6 @@ def test_tokens_have_pages(app: Flask, signed_in: SignIn, monkeypatch: pytest.Mo
     make_token(app, "bob", role="reader")
     assert "/console/tokens?cursor=alice" in links(person.get("tokens"))
     assert "bob" in person.get("tokens", cursor="alice").text
-
-
-def test_roles_are_listed_and_deleted(app: Flask, signed_in: SignIn) -> None:
-    """Roles are shown with their conditions, and can be deleted."""
-    person = signed_in()
-    new = NewRole(
-        name="deploy", issuer=SETTINGS_ISSUER, claims=("sub=ci",), scopes=frozenset({Scope.SECRET_FETCH})
-    )
-    services(app).roles.create(new, attempt=Attempt(action=Action.ROLE_CREATE, principal=OPERATOR))
-    page = person.get("roles")
-    for text in ("deploy", "sub=ci", "secret:fetch"):
-        assert text in page.text
-    assert person.submit("roles/delete", name="deploy").headers["Location"] == "/console/roles"
-    assert "deploy" not in person.get("roles").text
 
 
 def test_keys_are_shown(app: Flask, signed_in: SignIn) -> None:

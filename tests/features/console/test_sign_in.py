@@ -49,6 +49,7 @@ def test_a_cookie_is_for_this_host_only(
     assert set(found) == attributes
 
 
+@requires("jwt")
 def test_a_jwt_signs_in(app: Flask) -> None:
     """A JWT begins a session that acts with the rights of the JWT."""
     jwt = sign(sub="bob", scope="secret:list")
@@ -98,6 +99,7 @@ def test_people_go_on_where_they_were(stored: Stored, signed_in: SignIn) -> None
     assert reply.headers["Location"] == "/console/new?folder=a/"
 
 
+@requires("jwt")
 def test_a_role_can_be_necessary(app: Flask, stored: Stored) -> None:
     """A sign-in that needs a role is refused to a JWT with scopes of its own."""
     attempt = Attempt(action=Action.LOGIN)
@@ -109,6 +111,7 @@ def test_a_role_can_be_necessary(app: Flask, stored: Stored) -> None:
     assert stored.sessions.count_documents({}) == 0
 
 
+@requires("jwt")
 def test_a_necessary_role_stays_necessary(app: Flask) -> None:
     """A person with several roles who has not chosen yet gets no scopes of the JWT when the roles end."""
     for name in ("one", "two"):

@@ -11,6 +11,7 @@ from tests.conftest import running_app
 from tests.support.access import revoke
 from tests.support.access_roles import AUDIENCE, make_issuer, make_role
 from tests.support.dialect import AUTH, DENIED, DialectClient, seconds
+from tests.support.features import requires
 from tests.support.issuer import UNPUBLISHED_KEY, Issuer, sign
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
@@ -82,6 +83,7 @@ def of_ci(**changes: Any) -> str:
     return sign(**{"iss": CI, "aud": AUDIENCE, "kind": "ci", **changes})
 
 
+@requires("jwt")
 def test_a_jwt_logs_in_with_a_role(ci: DialectClient, stored: Stored) -> None:
     """With a JWT and a role, a login returns a client token with the rights of the role."""
     for role, scope in (("deploy.eu", "secret:fetch"), ("all", "secret:list")):
@@ -102,6 +104,7 @@ def test_a_jwt_logs_in_with_a_role(ci: DialectClient, stored: Stored) -> None:
     assert login["details"] == {"role": "deploy.eu", "issuer": "ci"}
 
 
+@requires("jwt")
 def test_a_jwt_needs_no_role_where_only_one_matches(ci: DialectClient) -> None:
     """A JWT that matches one role, or acts with its own scopes, logs in without naming a role."""
     only = ci("POST", JWT, {"jwt": of_ci(kind="only")})["auth"]
@@ -111,6 +114,7 @@ def test_a_jwt_needs_no_role_where_only_one_matches(ci: DialectClient) -> None:
     assert ci.having(own["client_token"])("GET", SELF)["data"]["policies"] == ["secret:fetch"]
 
 
+@requires("jwt")
 def test_a_jwt_can_be_that_of_a_file(ci: DialectClient) -> None:
     """White space around a JWT and in it is ignored, such as the newline at the end of a file."""
     jwt = of_ci(kind="only")
@@ -121,6 +125,7 @@ def test_a_jwt_can_be_that_of_a_file(ci: DialectClient) -> None:
         assert ci.having(token)("GET", SELF)["data"]["display_name"] == "ci/jwt:build"
 
 
+@requires("jwt")
 def test_a_wrong_jwt_is_400(ci: DialectClient, stored: Stored) -> None:
     """A JWT that is invalid, or does not match the role, is 400; only the trail has the reason."""
     text = {"errors": ["error validating token: it does not match the role"]}
@@ -142,6 +147,7 @@ def test_a_wrong_jwt_is_400(ci: DialectClient, stored: Stored) -> None:
     assert all(entry["details"]["reason"] for entry in entries)
 
 
+@requires("jwt")
 @pytest.mark.promise("vault")
 def test_a_token_is_no_jwt(ci: DialectClient) -> None:
     """A token does not log in as a JWT, and a client token is valid in this API only."""

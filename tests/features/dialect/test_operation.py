@@ -16,6 +16,7 @@ from tests.api.site.test_docs_page import operations
 from tests.conftest import running_app
 from tests.support.access import make_token
 from tests.support.dialect import DENIED, FORBIDDEN, DialectClient
+from tests.support.features import requires
 from tests.support.issuer import Issuer, sign
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
@@ -62,6 +63,7 @@ def test_the_header_of_vault_wins_over_a_bearer_token(root: DialectClient) -> No
     assert empty("GET", SELF, Authorization=f"Bearer {root.token}")["data"]["display_name"] == "root"
 
 
+@requires("jwt")
 def test_a_jwt_is_a_credential(environment: dict[str, str]) -> None:
     """A JWT of a configured issuer is a credential as it is, without a login."""
     with Issuer() as issuer, running_app({**environment, **issuer.environment}) as app:

@@ -11,6 +11,7 @@ from flask import Flask
 from tests.features.links.conftest import Sender
 from tests.support.access import age_token, bearer, revoke, services
 from tests.support.access_roles import delete_role, make_issuer, make_role
+from tests.support.features import requires
 from tests.support.issuer import AUDIENCE, ISSUER, public_pem, sign
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
@@ -176,6 +177,7 @@ def test_a_share_ends_with_its_makers_token(app: Flask, alice: Sender, stored: S
         ended(alice, child.json["token"], stored, "its maker was revoked")
 
 
+@requires("jwt")
 def test_a_share_by_a_jwt_ends_with_its_role(app: Flask, alice: Sender, stored: Stored) -> None:
     """It outlives the JWT, and ends when the role with which it was made is deleted."""
     make_issuer(app, "sharing", iss=ISSUER, keys=public_pem(), audience=AUDIENCE)

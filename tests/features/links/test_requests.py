@@ -12,6 +12,7 @@ from pymongo.errors import AutoReconnect
 from tests.features.links.conftest import Sender
 from tests.support.access import age_token, bearer, revoke, services
 from tests.support.access_roles import delete_role, make_issuer, make_role
+from tests.support.features import requires
 from tests.support.issuer import AUDIENCE, ISSUER, public_pem, sign
 from tests.support.lifecycle import in_past, trail
 from tests.support.rotation import Stored
@@ -169,6 +170,7 @@ def test_a_request_ends_with_its_makers_token(app: Flask, stored: Stored, end: s
     assert stored.secrets.count_documents({}) == 0
 
 
+@requires("jwt")
 def test_a_request_by_a_jwt_ends_with_its_role(app: Flask, stored: Stored) -> None:
     """It outlives the JWT, and ends when the role with which it was made is deleted."""
     make_issuer(app, "asking", iss=ISSUER, keys=public_pem(), audience=AUDIENCE)

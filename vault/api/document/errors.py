@@ -142,27 +142,6 @@ ERROR_DOCS = {
     "TokenNameTaken": ErrorDoc(
         errors.TokenNameTakenError("Token name already used; names cannot be reused."), "invalid_token_name"
     ),
-    "RoleGrantRefused": ErrorDoc(
-        errors.GrantRefusedError("A role cannot have more than its creator: scopes."),
-        "role_too_broad",
-        *FORBIDDEN,
-    ),
-    "RoleDeletionRefused": ErrorDoc(
-        errors.RevocationRefusedError("This role has more than yours: scopes."), *FORBIDDEN
-    ),
-    "IssuersRefused": ErrorDoc(
-        errors.GrantRefusedError("Only unlimited administrators manage issuers. Limited in: namespace."),
-        *FORBIDDEN,
-    ),
-    "IssuerTaken": ErrorDoc(
-        errors.IssuerTakenError("An issuer has this name, or this `iss` and audience."), "limit_reached"
-    ),
-    "IssuerNotFound": ErrorDoc(errors.IssuerNotFoundError()),
-    "IssuerInUse": ErrorDoc(errors.IssuerInUseError()),
-    "RoleNameTaken": ErrorDoc(
-        errors.RoleNameTakenError("Role name already used in this namespace."), "limit_reached"
-    ),
-    "RoleNotFound": ErrorDoc(errors.RoleNotFoundError()),
     "InvalidToken": ErrorDoc(invalid("role", "Must be one of: reader, writer, driver, auditor, admin.")),
     "OutsidePaths": ErrorDoc(errors.OutsidePathsError(), *FORBIDDEN),
     "SecretNotFound": ErrorDoc(errors.SecretNotFoundError()),

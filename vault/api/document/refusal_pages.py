@@ -59,22 +59,6 @@ PARAGRAPHS = {
         "a token."
     ),
     "token_not_found": "No token of the caller's namespace has this name.",
-    # --- Issuers and roles
-    "issuer_taken": (
-        "An issuer has this name, or this iss and audience, or another request is creating it. The name "
-        "`default` is reserved for the issuer in the settings. Choose another name, or delete that issuer."
-    ),
-    "issuer_not_found": "No issuer of JWTs has this name.",
-    "issuer_in_use": "Roles refer to the issuer, possibly in other namespaces. Delete them first.",
-    "role_name_taken": (
-        "A role of the namespace has this name, or another request is creating one with it. Choose another "
-        "name, or delete that role."
-    ),
-    "role_not_found": "No role of the caller's namespace and paths has this name.",
-    "role_too_broad": (
-        "Anyone could satisfy the conditions of the role: it has none, or anyone can get a JWT from its "
-        "issuer and no condition says whose JWT it must be. Add such a condition, for example on repository."
-    ),
     "limit_reached": (
         "There are as many issuers, roles, webhooks or rotation plans as the service allows. A JWT is "
         "compared with all roles of its issuer, and each webhook reads the audit trail. Delete unused ones."

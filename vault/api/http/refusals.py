@@ -42,13 +42,6 @@ REFUSALS = {
     "token_not_renewable": Refusal(409, "Token not renewable"),
     "token_required": Refusal(403, "Token required"),
     "token_not_found": Refusal(404, "Token not found"),
-    # --- Issuers and roles
-    "issuer_taken": Refusal(409, "Issuer taken"),
-    "issuer_not_found": Refusal(404, "Issuer not found"),
-    "issuer_in_use": Refusal(409, "Issuer in use"),
-    "role_name_taken": Refusal(409, "Role name taken"),
-    "role_not_found": Refusal(404, "Role not found"),
-    "role_too_broad": Refusal(403, "Role too broad"),
     "limit_reached": Refusal(409, "Limit reached"),
     # --- Secrets
     "outside_paths": Refusal(403, "Name outside the paths"),

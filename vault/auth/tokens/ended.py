@@ -2,11 +2,11 @@
 
 from contextlib import suppress
 
+from vault.auth.publishing import kinds
 from vault.auth.token_keys import TokenKeys
 from vault.core.errors import VaultError
 from vault.core.periodic import Periodic
 from vault.documents.guard import storage_errors
-from vault.documents.issuer import Issuer
 from vault.documents.token import Token
 
 _INTERVAL_SECONDS = 600
@@ -30,13 +30,13 @@ class EndedTokens:
         self._removals.start()
 
     def remove(self) -> None:
-        """Remove them. Altered tokens stay: operators have to see them. So do tokens above an issuer."""
+        """Remove them. Altered tokens stay: operators have to see them. So do those of `_names_above`."""
         # Already logged.
         with suppress(VaultError):
             if key := self._keys.find():
                 kept, is_last = 0, False
                 with storage_errors():
-                    above = _names_above_issuers()
+                    above = _names_above()
                 while not is_last:
                     with storage_errors():
                         expired = Token.long_expired(without=kept, limit=_MAX_BATCH)
@@ -52,13 +52,13 @@ class EndedTokens:
         self._removals.close()
 
 
-def _names_above_issuers() -> set[str]:
-    """Return the names of the tokens that created an issuer, directly or through others.
+def _names_above() -> set[str]:
+    """Return the names of the tokens that created what does not expire, directly or through others.
 
-    Issuers do not expire, and a cascade finds them by these tokens.
+    A cascade finds it by these tokens.
     """
     above: set[str] = set()
-    names = Issuer.raw().distinct("created_by")
+    names = [name for kind in kinds() if kind.keeps_makers for name in kind.raw().distinct("created_by")]
     # An attacker may have stored other types.
     while new := {name for name in names if isinstance(name, str)} - above:
         above |= new

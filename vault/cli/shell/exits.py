@@ -15,12 +15,7 @@ import click
 from vault.cli.shell.output import in_color
 from vault.core.credentials import masked
 from vault.core.errors import (
-    IssuerInUseError,
-    IssuerNotFoundError,
-    IssuerTakenError,
     KeyMissingError,
-    RoleNameTakenError,
-    RoleNotFoundError,
     StorageUnavailableError,
     TokenNameTakenError,
     TokenNotFoundError,
@@ -37,20 +32,10 @@ _SIGINT, _SIGPIPE = 2, 13
 #: Error numbers of output that cannot be written.
 _FULL = {errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC}
 
-#: Hints for commands, in place of those that errors have for callers of the API.
-_REPLACED: dict[type[Exception], str] = {
-    IssuerInUseError: "delete them with `secret-manager roles delete`, or add --force"
-}
-
 #: Hints for errors without one of their own, and for their subclasses.
 _HINTS: dict[type[Exception], str] = {
     TokenNameTakenError: "choose another name",
-    RoleNameTakenError: "choose another name, or delete that one: see `secret-manager roles list`, also for "
-    "orphaned ones",
-    IssuerTakenError: "choose others, or delete that issuer: see `secret-manager issuers list`",
     TokenNotFoundError: "run `secret-manager tokens list` to see all names",
-    RoleNotFoundError: "run `secret-manager roles list` to see all names",
-    IssuerNotFoundError: "run `secret-manager issuers list` to see all names",
     KeyMissingError: "add it to MASTER_KEY_FALLBACKS",
     StorageUnavailableError: "check that MongoDB runs and that MONGO_URI leads to it",
 }
@@ -141,9 +126,7 @@ def _report(error: BaseException) -> tuple[int, str]:
     """Return the exit code and the line for *error*."""
     match error:
         case VaultError():
-            return error.exit_code, described(
-                error.problem, _REPLACED.get(type(error)) or error.hint or _hint(error)
-            )
+            return error.exit_code, described(error.problem, _hint(error))
         case click.UsageError():
             return Exit.USAGE, described(*_usage(error))
         case click.Abort() | KeyboardInterrupt():
@@ -164,11 +147,14 @@ def _report(error: BaseException) -> tuple[int, str]:
 
 
 def _hint(error: VaultError) -> str:
+    of_commands = error.refusal.hint if error.refusal else ""
+    # The remedy of a class is for callers of the API, too.
+    is_replaced = of_commands and error.hint == error.remedy
+    if error.hint and not is_replaced:
+        return error.hint
     if isinstance(error, StorageUnavailableError) and error.is_denied:
         return _DENIED_HINT
-    if error.refusal and error.refusal.hint:
-        return error.refusal.hint
-    return next((_HINTS[kind] for kind in type(error).__mro__ if kind in _HINTS), "")
+    return of_commands or next((_HINTS[kind] for kind in type(error).__mro__ if kind in _HINTS), "")
 
 
 def _usage(error: click.UsageError) -> tuple[str, str]:

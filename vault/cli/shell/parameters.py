@@ -33,11 +33,6 @@ driver_option = click.option(
 #: A text file. Bytes that are not UTF-8 are invalid, not an error.
 TEXT_FILE = click.File(encoding="utf-8", errors="replace")
 
-#: The option for the JWT that a command explains.
-jwt_option = click.option(
-    "--file", type=TEXT_FILE, default="-", help="A file with the JWT.  [default: standard input]"
-)
-
 
 def name(text: str) -> str:
     """Return the name of a token, a role, an issuer or a namespace."""

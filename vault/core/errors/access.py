@@ -1,4 +1,4 @@
-"""Errors about callers: their credentials, tokens, issuers, roles, addresses and namespaces."""
+"""Errors about callers: their credentials, tokens, addresses and namespaces."""
 
 from collections.abc import Sequence
 from typing import ClassVar
@@ -90,37 +90,6 @@ class TokenNotFoundError(MissingError):
     """No token that the principal can see has this name."""
 
     message = "Token not found"
-
-
-class IssuerTakenError(RefusedInputError):
-    """Another issuer has the name, or the `iss` and audience, of a new one; the message says which."""
-
-
-class IssuerNotFoundError(MissingError):
-    """No issuer has this name."""
-
-    message = "Issuer not found"
-
-
-class IssuerInUseError(RefusedInputError):
-    """An issuer to delete has roles."""
-
-    message = "The issuer has roles."
-    remedy = "Delete them first, or use force."
-
-
-class RoleNameTakenError(RefusedInputError):
-    """A role of the namespace, or a pending one, has the name of a new role; the message says which."""
-
-
-class RoleNotFoundError(MissingError):
-    """No role that the principal can see has this name."""
-
-    message = "Role not found"
-
-
-class RoleTooBroadError(AccessDeniedError):
-    """Anyone could satisfy the conditions of a new role; the message says why."""
 
 
 class LimitReachedError(RefusedInputError):

@@ -18,5 +18,5 @@ class Refusal:
     is_recorded: bool = True
     #: The paragraph of the page that explains it. That of the core's errors is in `refusal_pages`.
     page: str = ""
-    #: What commands say to do, if the error itself has no hint.
+    #: What commands say to do in place of the remedy of its class, if the error itself has no hint.
     hint: str = ""

@@ -26,7 +26,6 @@ FEATURE = Feature(
         Screen(Scope.AUDIT_READ, "console.trail.activity", "Activity"),
         Screen(Scope.AUDIT_READ, "console.trail.audit", "Audit"),
         Screen(Scope.TOKEN_MANAGE, "console.credentials.tokens", "Tokens"),
-        Screen(Scope.TOKEN_MANAGE, "console.credentials.roles", "Roles"),
         Screen(Scope.AUDIT_READ, "console.keys.index", "Keys", is_of_all=True),
     ),
     panels=(Panel("sign_in", "console/open_id_panel.html", "vault.features.console.sign_in:offers"),),

@@ -1,4 +1,4 @@
-"""The pages of credentials: tokens, and roles for JWTs."""
+"""The pages of tokens."""
 
 from datetime import timedelta
 from typing import Any
@@ -22,8 +22,6 @@ blueprint = Blueprint("credentials", __name__, template_folder="templates")
 #: Rows of a page.
 _PAGE_SIZE = 50
 _MAX_DAYS = 3_650
-#: The most that all roles take.
-_ROLES_BYTES = 1_048_576
 
 
 @blueprint.get("/tokens")
@@ -85,19 +83,3 @@ def revoke_token() -> Response:
     """Revoke a token, with all that it created."""
     services().tokens.revoke(arguments().get("name", ""), cascade=True, attempt=current_attempt())
     return see_other("console.credentials.tokens")
-
-
-@blueprint.get("/roles")
-@operation(Action.ROLE_LIST, Scope.TOKEN_MANAGE)
-def roles() -> Response:
-    """Return the page of the roles for JWTs."""
-    with reply_memory(_ROLES_BYTES):
-        return page("roles", roles=services().roles.list(attempt=current_attempt()))
-
-
-@blueprint.post("/roles/delete")
-@operation(Action.ROLE_DELETE, Scope.TOKEN_MANAGE)
-def delete_role() -> Response:
-    """Delete a role."""
-    services().roles.delete(arguments().get("name", ""), attempt=current_attempt())
-    return see_other("console.credentials.roles")

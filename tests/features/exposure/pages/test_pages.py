@@ -5,6 +5,7 @@ from flask import Flask
 from tests.console.person import Person, links
 from tests.support.access import services
 from tests.support.console import HEADERS, SignIn, create
+from tests.support.features import requires
 from tests.support.issuer import sign
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
@@ -56,6 +57,7 @@ def test_it_needs_the_scope_of_the_trail(app: Flask, someone: Person, signed_in:
     assert someone.get("known", name="a").headers["Location"] == address
 
 
+@requires("jwt")
 def test_those_who_know_a_secret_are_shown_by_their_whole_names(app: Flask, signed_in: SignIn) -> None:
     """Principals whose names begin alike are separate rows, each with its name."""
     secret_id = create(app, "billing/db")

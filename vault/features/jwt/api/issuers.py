@@ -4,6 +4,7 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
+from vault.api.document.errors import FORBIDDEN, ErrorDoc
 from vault.api.document.fields import (
     TEXT,
     Body,
@@ -21,19 +22,32 @@ from vault.api.document.fields import (
     texts_field,
 )
 from vault.api.operations.blueprint import Blueprint, current_attempt, services
-from vault.auth.jwts.claims import MAX_VALUE_LENGTH
-from vault.auth.jwts.issuers import STATES, IssuerInfo, NewIssuer
-from vault.auth.jwts.verification import ALGORITHMS
 from vault.config import validators as forms
 from vault.core.attempt import Action
+from vault.core.errors import GrantRefusedError
 from vault.core.principal import Scope
 from vault.core.text import ONE_LINE_PATTERN
+from vault.features.jwt.claims import MAX_VALUE_LENGTH
+from vault.features.jwt.errors import IssuerInUseError, IssuerNotFoundError, IssuerTakenError
+from vault.features.jwt.issuers import STATES, IssuerInfo, Issuers, NewIssuer
+from vault.features.jwt.verification import ALGORITHMS
 
 blueprint = Blueprint(
     "Issuers",
     __name__,
     url_prefix="/vault/issuer",
     description="Trust issuers of JWTs, such as GitHub Actions. Their JWTs act through roles.",
+    error_docs={
+        "IssuersRefused": ErrorDoc(
+            GrantRefusedError("Only unlimited administrators manage issuers. Limited in: namespace."),
+            *FORBIDDEN,
+        ),
+        "IssuerTaken": ErrorDoc(
+            IssuerTakenError("An issuer has this name, or this `iss` and audience."), "limit_reached"
+        ),
+        "IssuerNotFound": ErrorDoc(IssuerNotFoundError()),
+        "IssuerInUse": ErrorDoc(IssuerInUseError()),
+    },
 )
 
 _MAX_URL_LENGTH = 2_048
@@ -181,7 +195,7 @@ def create_issuer(new: NewIssuer) -> dict[str, str]:
     vouch for roles of every namespace. Within 5 seconds, every replica accepts its JWTs, which act through
     roles only.
     """
-    services().issuers.create(new, attempt=current_attempt())
+    services().of(Issuers).create(new, attempt=current_attempt())
     return {"name": new.name}
 
 
@@ -194,7 +208,7 @@ def list_issuers(body: dict[str, Any]) -> dict[str, list[IssuerInfo]]:
 
     Requires the same as creating one.
     """
-    return {"issuers": services().issuers.list(body["state"], attempt=current_attempt())}
+    return {"issuers": services().of(Issuers).list(body["state"], attempt=current_attempt())}
 
 
 @blueprint.post("/delete")
@@ -211,5 +225,5 @@ def delete_issuer(body: dict[str, Any]) -> dict[str, str]:
     Requires the same as creating one. An issuer that has roles is deleted only with `force`; no other issuer
     gets these roles.
     """
-    services().issuers.delete(**body, attempt=current_attempt())
+    services().of(Issuers).delete(**body, attempt=current_attempt())
     return {"name": body["name"]}

@@ -1,14 +1,53 @@
-"""Stored roles for JWTs."""
+"""Stored issuers of JWTs, and roles for them."""
 
-from typing import ClassVar
+from typing import Any, ClassVar
 
 from mongoengine import BooleanField, DateTimeField, IntField, ListField, StringField
+from pymongo import IndexModel
 
 from vault.core.attempt import Action
-from vault.core.errors import RoleNameTakenError
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.crypto.token_key import RecordKind
+from vault.documents.indexes import NAMED
 from vault.documents.sealed import SealedDocument
+from vault.features.jwt.errors import IssuerTakenError, RoleNameTakenError
+
+ISSUER_INDEXES = (*NAMED, IndexModel([("issuer", 1), ("audience", 1)], unique=True))
+ROLE_INDEXES = NAMED
+
+
+class Issuer(SealedDocument):
+    """An issuer whose JWTs act through roles. It has either a JWKS URL or a public key."""
+
+    #: Random. Roles refer to it: a new issuer of the same name has none of the roles of an earlier one.
+    id = StringField(primary_key=True)
+    name = StringField(required=True)
+    #: The claims `iss` and `aud` of its JWTs.
+    issuer = StringField(required=True)
+    audience = StringField(required=True)
+    jwks_url = StringField()
+    #: In PEM.
+    public_key = StringField()
+    algorithms = ListField(StringField())
+    created_at = DateTimeField(required=True)
+    created_by = StringField(required=True)
+
+    meta: ClassVar = {"collection": "issuers"}
+
+    record_kind = RecordKind.ISSUER
+    taken_error = IssuerTakenError
+    taken = "An issuer has this name, or this `iss` and audience."
+    busy = "Another request is creating this issuer."
+    noun = "issuer"
+    keeps_makers = True
+    end_action = Action.ISSUER_DELETE
+
+    def end_details(self) -> dict[str, str]:
+        """Return the details of the entry of its end."""
+        return {"issuer_name": self.name, **super().end_details()}
+
+    def _holders(self) -> dict[str, Any]:
+        return {"$or": [{"name": self.name}, {"issuer": self.issuer, "audience": self.audience}]}
 
 
 class Role(SealedDocument):
@@ -46,6 +85,7 @@ class Role(SealedDocument):
     busy = "Another request is creating a role of this name."
     later = frozenset({"own_entries_only"})
     noun = "role"
+    is_role = True
     end_action = Action.ROLE_DELETE
 
     @property

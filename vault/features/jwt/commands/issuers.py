@@ -6,9 +6,6 @@ from typing import Any, TextIO
 
 import click
 
-from vault.auth.jwts.claims import MAX_VALUE_LENGTH
-from vault.auth.jwts.issuers import NewIssuer
-from vault.auth.jwts.verification import ALGORITHMS
 from vault.cli.operator.arguments import checked
 from vault.cli.operator.context import operator_attempt
 from vault.cli.shell import parameters
@@ -18,6 +15,10 @@ from vault.core.attempt import Action
 from vault.core.outcomes import Exit, Status
 from vault.core.principal import Principal
 from vault.core.text import printable
+from vault.features.jwt.claims import MAX_VALUE_LENGTH
+from vault.features.jwt.credentials import JWTCredentials
+from vault.features.jwt.issuers import Issuers, NewIssuer
+from vault.features.jwt.verification import ALGORITHMS
 
 _COLUMNS: Mapping[str, Column] = {
     **{name: name for name in ("name", "state", "issuer", "audience")},
@@ -26,6 +27,11 @@ _COLUMNS: Mapping[str, Column] = {
     "created": "created_at",
     "by": "created_by",
 }
+
+#: The option for the JWT that a command explains.
+jwt_option = click.option(
+    "--file", type=parameters.TEXT_FILE, default="-", help="A file with the JWT.  [default: standard input]"
+)
 
 
 def _claim(text: str) -> str:
@@ -89,7 +95,7 @@ def create(
     if not set(algorithms) <= set(new.fitting_algorithms()):
         raise click.UsageError("--algorithm does not fit --public-key.")
     with operator_attempt(output, Action.ISSUER_CREATE) as (parts, attempt):
-        parts.issuers.create(new, attempt=attempt)
+        parts.of(Issuers).create(new, attempt=attempt)
     output.result({"name": name, "state": "created"}, f"created: {name}")
 
 
@@ -98,7 +104,7 @@ def create(
 def list_issuers(output: Output) -> None:
     """List all issuers."""
     with operator_attempt(output, Action.ISSUER_LIST) as (parts, attempt):
-        found = parts.issuers.list(attempt=attempt)
+        found = parts.of(Issuers).list(attempt=attempt)
     output.table(_COLUMNS, map(asdict, found))
 
 
@@ -112,12 +118,12 @@ def delete(output: Output, name: str, force: bool) -> None:
     It must have no roles, unless --force is given. Takes effect on every replica within 5 seconds.
     """
     with operator_attempt(output, Action.ISSUER_DELETE) as (parts, attempt):
-        parts.issuers.delete(name, force=force, attempt=attempt)
+        parts.of(Issuers).delete(name, force=force, attempt=attempt)
     output.result({"name": name, "state": "deleted"}, f"deleted: {name}")
 
 
 @issuers.command("test")
-@parameters.jwt_option
+@jwt_option
 @output_options
 def test_issuer(output: Output, file: TextIO) -> None:
     """Show which issuer verifies a JWT.
@@ -132,7 +138,7 @@ def print_findings(output: Output, file: TextIO, role: str = "") -> None:
     """Print what the service finds about the JWT in *file*, for the *role* of this name if one is given."""
     credential = file.read().strip()
     with operator_attempt(output, Action.ROLE_TEST) as (parts, attempt):
-        found = list(parts.jwts.explain(credential, role))
+        found = list(parts.of(JWTCredentials).explain(credential, role))
         attempt.details["result"] = found[-1].text
         attempt.finish(Status.SUCCESS)
     findings = [f"{finding.part}: {finding.text}" for finding in found]

@@ -6,26 +6,20 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from vault.auth.jwts.directory import MAX_ISSUERS, SETTINGS_ISSUER, settings_issuer_id, shown_name
-from vault.auth.jwts.verification import ALGORITHMS, JWTAuthenticator, JWTVerifier, key_algorithms
 from vault.auth.publishing import publish
 from vault.auth.token_keys import TokenKeys
 from vault.core import clock
 from vault.core.attempt import Attempt
-from vault.core.errors import (
-    GrantRefusedError,
-    IssuerInUseError,
-    IssuerNotFoundError,
-    IssuerTakenError,
-    LimitReachedError,
-)
+from vault.core.errors import GrantRefusedError, LimitReachedError
 from vault.core.outcomes import Status
 from vault.core.principal import DEFAULT_NAMESPACE, Principal, Scope
 from vault.core.timestamps import to_milliseconds
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
-from vault.documents.issuer import Issuer
-from vault.documents.role import Role
+from vault.features.jwt.directory import MAX_ISSUERS, SETTINGS_ISSUER, settings_issuer_id, shown_name
+from vault.features.jwt.documents import Issuer, Role
+from vault.features.jwt.errors import IssuerInUseError, IssuerNotFoundError, IssuerTakenError
+from vault.features.jwt.verification import ALGORITHMS, JWTAuthenticator, JWTVerifier, key_algorithms
 
 #: The states of an issuer; `settings`: it is the one in the settings.
 STATES = ("active", "settings", "altered")

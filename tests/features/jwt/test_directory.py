@@ -17,14 +17,15 @@ from tests.support.access_roles import AUDIENCE, delete_role, forget, make_issue
 from tests.support.issuer import ED_KEY, RSA_KEY, public_pem, sign
 from tests.support.lifecycle import in_future, in_past
 from tests.support.rotation import Stored
-from vault.auth.jwts import directory as directories
-from vault.auth.jwts.directory import CACHE_SECONDS, Directory
-from vault.auth.jwts.roles import NewRole
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import InvalidCredentialError, StorageUnavailableError
 from vault.core.principal import Principal, Scope
-from vault.documents.issuer import Issuer
-from vault.documents.role import Role
+from vault.features.jwt import directory as directories
+from vault.features.jwt.credentials import JWTCredentials
+from vault.features.jwt.directory import CACHE_SECONDS, Directory
+from vault.features.jwt.documents import Issuer, Role
+from vault.features.jwt.issuers import Issuers
+from vault.features.jwt.roles import NewRole, Roles
 
 ISS = "https://ci.example"
 
@@ -56,7 +57,7 @@ def ask(app: Flask, credential: str = "") -> str:
 
 
 def directory(app: Flask) -> Directory:
-    jwts: Any = services(app).authenticator._jwts
+    jwts: Any = services(app).of(JWTCredentials)
     result: Directory = jwts._directory
     return result
 
@@ -118,7 +119,7 @@ def test_another_replica_s_changes_take_effect(app: Flask, environment: dict[str
         assert ask(app) == "deploy"
         forget(app)
         assert ask(app) == "role: none"
-        services(other).issuers.delete("ci", attempt=operator(Action.ISSUER_DELETE))
+        services(other).of(Issuers).delete("ci", attempt=operator(Action.ISSUER_DELETE))
         forget(app)
         assert ask(app) == "malformed"
 
@@ -182,7 +183,7 @@ def test_a_changed_role_is_ignored(app: Flask, stored: Stored, caplog: pytest.Lo
             assert ask(app) == f"role: none; altered: {name}"
         # Once, not each time it is read.
         assert caplog.messages == [f"a stored issuer or role is not as the service wrote it: role {name}"]
-        [info] = services(app).roles.list(attempt=operator(Action.ROLE_LIST))
+        [info] = services(app).of(Roles).list(attempt=operator(Action.ROLE_LIST))
         assert (info.name, info.state, info.scopes) == (name, "altered", ())
         stored.roles.delete_many({})
         stored.roles.insert_one(original)
@@ -198,7 +199,7 @@ def test_a_changed_issuer_is_ignored(app: Flask, stored: Stored, caplog: pytest.
         forget(app)
         assert ask(app) == "issuer: altered"
         assert "a stored issuer or role is not as the service wrote it: issuer" in caplog.text
-        [info] = services(app).issuers.list(attempt=operator(Action.ISSUER_LIST))
+        [info] = services(app).of(Issuers).list(attempt=operator(Action.ISSUER_LIST))
         assert (info.state, info.issuer) == ("altered", "")
         stored.issuers.delete_many({})
         stored.issuers.insert_one(original)
@@ -221,8 +222,8 @@ def test_a_field_of_any_type_breaks_nothing(app: Flask, stored: Stored, kind: An
             forget(app)
             if kind.genuine(changed, directory(app)._keys.find()) is None:
                 assert ask(app) == ("second" if kind is Role else "issuer: altered")
-        assert len(services(app).roles.list(attempt=operator(Action.ROLE_LIST))) == 2
-        assert len(services(app).issuers.list(attempt=operator(Action.ISSUER_LIST))) == 1
+        assert len(services(app).of(Roles).list(attempt=operator(Action.ROLE_LIST))) == 2
+        assert len(services(app).of(Issuers).list(attempt=operator(Action.ISSUER_LIST))) == 1
 
 
 @pytest.mark.parametrize("kind", [Role, Issuer])
@@ -270,7 +271,7 @@ def test_a_role_of_a_deleted_issuer_does_not_come_back(app: Flask, stored: Store
     stored.issuers.delete_many({})
     make_issuer(app, "ci", iss=ISS, keys=public_pem(ED_KEY))
     assert ask(app) == "role: none"
-    [info] = services(app).roles.list(attempt=operator(Action.ROLE_LIST))
+    [info] = services(app).of(Roles).list(attempt=operator(Action.ROLE_LIST))
     assert info.state == "orphaned"
 
 
@@ -279,11 +280,11 @@ def test_a_pending_document_has_no_effect(app: Flask, stored: Stored) -> None:
     stored.roles.update_many({}, {"$set": {"pending": True}})
     forget(app)
     assert ask(app) == "role: none"
-    assert services(app).roles.list(attempt=operator(Action.ROLE_LIST)) == []
+    assert services(app).of(Roles).list(attempt=operator(Action.ROLE_LIST)) == []
     stored.issuers.update_many({}, {"$set": {"pending": True}})
     forget(app)
     assert ask(app) == "malformed"
-    assert services(app).issuers.list(attempt=operator(Action.ISSUER_LIST)) == []
+    assert services(app).of(Issuers).list(attempt=operator(Action.ISSUER_LIST)) == []
 
 
 def test_documents_without_a_name_are_shown_without_one(app: Flask, stored: Stored) -> None:
@@ -299,7 +300,7 @@ def test_a_role_ends(app: Flask) -> None:
     creator = Principal(name="boss", scopes=frozenset(Scope), expires_at=in_future(seconds=60))
     for name, principal in (("ending", creator), ("ended", replace(creator, expires_at=in_past(seconds=1)))):
         new = NewRole(name=name, issuer="ci", claims=("sub=job",), scopes=frozenset({Scope.SECRET_FETCH}))
-        services(app).roles.create(new, attempt=Attempt(action=Action.ROLE_CREATE, principal=principal))
+        services(app).of(Roles).create(new, attempt=Attempt(action=Action.ROLE_CREATE, principal=principal))
     delete_role(app, "deploy")
     assert ask(app) == "ending"
     attempt = Attempt(action=Action.FETCH)

@@ -17,22 +17,24 @@ from tests.support.lifecycle import in_past
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail
 from vault.audit.reader import Filter, page
-from vault.auth.jwts import roles as module
-from vault.auth.jwts.issuers import NewIssuer
-from vault.auth.jwts.roles import NewRole, RoleInfo
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AuditUnavailableError,
     GrantRefusedError,
-    IssuerNotFoundError,
     LimitReachedError,
     RevocationRefusedError,
+)
+from vault.core.paths import Paths
+from vault.core.principal import OPERATOR, Principal, Scope
+from vault.features.jwt import roles as module
+from vault.features.jwt.errors import (
+    IssuerNotFoundError,
     RoleNameTakenError,
     RoleNotFoundError,
     RoleTooBroadError,
 )
-from vault.core.paths import Paths
-from vault.core.principal import OPERATOR, Principal, Scope
+from vault.features.jwt.issuers import Issuers, NewIssuer
+from vault.features.jwt.roles import NewRole, RoleInfo, Roles
 
 NOON = datetime(2100, 1, 1, 12, tzinfo=UTC)
 MAKER = Principal(
@@ -57,16 +59,16 @@ def _issuer(app: Flask) -> None:
 
 def create(app: Flask, principal: Principal = MAKER, **changes: Any) -> None:
     attempt = Attempt(action=Action.ROLE_CREATE, principal=principal)
-    services(app).roles.create(replace(NEW, **changes), attempt=attempt)
+    services(app).of(Roles).create(replace(NEW, **changes), attempt=attempt)
 
 
 def infos(app: Flask, principal: Principal = OPERATOR) -> list[RoleInfo]:
-    return services(app).roles.list(attempt=Attempt(action=Action.ROLE_LIST, principal=principal))
+    return services(app).of(Roles).list(attempt=Attempt(action=Action.ROLE_LIST, principal=principal))
 
 
 def delete(app: Flask, name: str, principal: Principal = MAKER, **options: Any) -> None:
     attempt = Attempt(action=Action.ROLE_DELETE, principal=principal)
-    services(app).roles.delete(name, attempt=attempt, **options)
+    services(app).of(Roles).delete(name, attempt=attempt, **options)
 
 
 def test_omitted_options_are_the_creator_s(app: Flask, stored: Stored) -> None:
@@ -244,7 +246,7 @@ def test_only_unlimited_administrators_take_roles_from_the_settings_issuer(
 
 def test_a_namespace_has_room_for_so_many_roles(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """The manager of one namespace cannot use up the roles of all."""
-    monkeypatch.setattr("vault.auth.jwts.roles.MAX_ROLES_OF_OTHERS", 2)
+    monkeypatch.setattr("vault.features.jwt.roles.MAX_ROLES_OF_OTHERS", 2)
     for number in range(2):
         create(app, FREE, name=f"r{number}")
     with pytest.raises(LimitReachedError, match="at most 2 roles"):
@@ -303,7 +305,7 @@ def test_lists_can_be_filtered_by_state(app: Flask, stored: Stored) -> None:
         "altered": ["gone"],
         "orphaned": [],
     }.items():
-        roles = services(app).roles.list(state, attempt=operator(Action.ROLE_LIST))
+        roles = services(app).of(Roles).list(state, attempt=operator(Action.ROLE_LIST))
         assert [role.name for role in roles] == names
     # A principal with paths does not see an altered role, whose paths are uncertain.
     assert {role.name for role in infos(app, MAKER)} == {"new", "ending"}
@@ -346,7 +348,7 @@ def test_a_cascade_deletes_the_issuers_that_a_token_made(app: Flask, stored: Sto
     make_token(app, "boss", role="admin")
     boss = Principal(name="boss", scopes=frozenset(Scope))
     new = NewIssuer(name="evil", issuer="https://evil.example", audience="x", public_key=public_pem())
-    services(app).issuers.create(new, attempt=Attempt(action=Action.ISSUER_CREATE, principal=boss))
+    services(app).of(Issuers).create(new, attempt=Attempt(action=Action.ISSUER_CREATE, principal=boss))
     create(app, OPERATOR, name="kept", issuer="evil")
     services(app).tokens.revoke("boss", cascade=True, attempt=operator(Action.TOKEN_REVOKE))
     assert [(role.name, role.state) for role in infos(app)] == [("kept", "orphaned")]

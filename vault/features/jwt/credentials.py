@@ -5,7 +5,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
 
-from vault.auth.jwts.directory import (
+from vault.core import clock
+from vault.core.errors import InvalidCredentialError, VaultError
+from vault.core.principal import Principal
+from vault.features.jwt.directory import (
     SETTINGS_ISSUER,
     Directory,
     KnownIssuer,
@@ -13,7 +16,7 @@ from vault.auth.jwts.directory import (
     Snapshot,
     settings_issuer_id,
 )
-from vault.auth.jwts.verification import (
+from vault.features.jwt.verification import (
     MAX_LONG_SUBJECT_CHARACTERS,
     Claims,
     JWTAuthenticator,
@@ -23,9 +26,6 @@ from vault.auth.jwts.verification import (
     subject,
     unverified,
 )
-from vault.core import clock
-from vault.core.errors import InvalidCredentialError, VaultError
-from vault.core.principal import Principal
 
 #: The maximum number of roles, and of wrong claims of one, that a reason names.
 _MAX_NAMED = 3
@@ -88,6 +88,10 @@ class JWTCredentials:
         self._own = own
         self._directory = directory
 
+    def has_form(self, credential: str) -> bool:
+        """Return whether *credential* has the form of a JWT."""
+        return credential.count(".") == _DOTS
+
     def principal(self, credential: str, role: str = "", *, may_be_expired: bool = False) -> Principal:
         """Return the principal of a JWT, which acts with the *role* of this name, if one is given.
 
@@ -99,8 +103,6 @@ class JWTCredentials:
             CredentialsUnavailableError: The issuer's keys are not available now.
             StorageUnavailableError: MongoDB is not available.
         """
-        if credential.count(".") != _DOTS:
-            raise InvalidCredentialError("malformed")
         known = self._directory.current()
         if known.is_empty and not (role or self._own.roles_only):
             return self._own.principal(credential)

@@ -7,17 +7,7 @@ from typing import TextIO
 
 import click
 
-from vault.auth.jwts.claims import (
-    MAX_ASTERISKS,
-    MAX_CONDITIONS,
-    MAX_TOTAL_BYTES,
-    MAX_VALUE_LENGTH,
-    are_small,
-    is_key,
-)
-from vault.auth.jwts.roles import MAX_AGE, NewRole
 from vault.cli.operator.context import operator_attempt
-from vault.cli.operator.issuers import print_findings
 from vault.cli.shell import parameters
 from vault.cli.shell.output import Column, Output, Row, output_options
 from vault.cli.shell.token_options import scopes_cell
@@ -25,6 +15,16 @@ from vault.core.attempt import Action
 from vault.core.networks import Network
 from vault.core.paths import MAX_PATHS, Paths
 from vault.core.principal import scopes_named
+from vault.features.jwt.claims import (
+    MAX_ASTERISKS,
+    MAX_CONDITIONS,
+    MAX_TOTAL_BYTES,
+    MAX_VALUE_LENGTH,
+    are_small,
+    is_key,
+)
+from vault.features.jwt.commands.issuers import jwt_option, print_findings
+from vault.features.jwt.roles import MAX_AGE, NewRole, Roles
 
 
 def _conditions(role: Row) -> list[str]:
@@ -154,7 +154,7 @@ def create(
         max_age=max_age,
     )
     with operator_attempt(output, Action.ROLE_CREATE) as (parts, attempt):
-        parts.roles.create(new, attempt=attempt)
+        parts.of(Roles).create(new, attempt=attempt)
     output.result({"name": name, "state": "created"}, f"created: {name}")
 
 
@@ -163,7 +163,7 @@ def create(
 def list_roles(output: Output) -> None:
     """List all roles."""
     with operator_attempt(output, Action.ROLE_LIST) as (parts, attempt):
-        found = parts.roles.list(attempt=attempt)
+        found = parts.of(Roles).list(attempt=attempt)
     output.table(_COLUMNS, map(asdict, found))
 
 
@@ -177,12 +177,12 @@ def delete(output: Output, name: str, namespace: str | None) -> None:
     Takes effect on every replica within 5 seconds.
     """
     with operator_attempt(output, Action.ROLE_DELETE) as (parts, attempt):
-        parts.roles.delete(name, namespace=namespace, attempt=attempt)
+        parts.of(Roles).delete(name, namespace=namespace, attempt=attempt)
     output.result({"name": name, "state": "deleted"}, f"deleted: {name}")
 
 
 @roles.command("test")
-@parameters.jwt_option
+@jwt_option
 @click.option("--role", metavar="NAME", default="", help="The role that the JWT's sender names in X-Role.")
 @output_options
 def test_role(output: Output, file: TextIO, role: str) -> None:

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vault.auth.jwts.claims import MAX_KEY_LENGTH, Condition, conditions, glob_matches, is_key
+from vault.features.jwt.claims import MAX_KEY_LENGTH, Condition, conditions, glob_matches, is_key
 
 CLAIMS: dict[str, Any] = {
     "repository": "acme/api",

@@ -8,20 +8,12 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from vault.auth.entries import is_limited, sees_all
-from vault.auth.jwts.claims import WILDCARD, Condition, conditions
-from vault.auth.jwts.directory import MAX_ROLES, SETTINGS_ISSUER, shown_name
-from vault.auth.jwts.issuers import Issuers, require_unlimited
 from vault.auth.publishing import publish
 from vault.auth.revocations import require_rights
 from vault.auth.token_keys import TokenKeys
 from vault.core import clock
 from vault.core.attempt import Attempt
-from vault.core.errors import (
-    GrantRefusedError,
-    LimitReachedError,
-    RoleNotFoundError,
-    RoleTooBroadError,
-)
+from vault.core.errors import GrantRefusedError, LimitReachedError
 from vault.core.networks import Network, cover
 from vault.core.outcomes import Status
 from vault.core.paths import ALL_PATHS, Paths
@@ -29,8 +21,11 @@ from vault.core.principal import DEFAULT_NAMESPACE, OPERATOR, Principal, Scope, 
 from vault.core.timestamps import to_milliseconds
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
-from vault.documents.issuer import Issuer
-from vault.documents.role import Role
+from vault.features.jwt.claims import WILDCARD, Condition, conditions
+from vault.features.jwt.directory import MAX_ROLES, SETTINGS_ISSUER, shown_name
+from vault.features.jwt.documents import Issuer, Role
+from vault.features.jwt.errors import RoleNotFoundError, RoleTooBroadError
+from vault.features.jwt.issuers import Issuers, require_unlimited
 
 #: The longest age of a JWT that a role can allow, which is also the default. Tokens that JWTs create do not
 #: outlast them, so without their role they end within this time.

@@ -9,8 +9,6 @@ from ipaddress import ip_network
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
-from vault.auth.jwts.claims import Condition, conditions
-from vault.auth.jwts.verification import Claims, JWTVerifier, key_source
 from vault.auth.token_keys import TokenKeys
 from vault.core.batching import Batcher
 from vault.core.greenlets import wait_until_idle
@@ -20,9 +18,10 @@ from vault.core.principal import Scope, is_name, scopes_named
 from vault.crypto.encoding import joined
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
-from vault.documents.issuer import Issuer
-from vault.documents.role import Role
 from vault.documents.sealed import SealedDocument
+from vault.features.jwt.claims import Condition, conditions
+from vault.features.jwt.documents import Issuer, Role
+from vault.features.jwt.verification import Claims, JWTVerifier, key_source
 
 logger = logging.getLogger(__name__)
 

@@ -5,6 +5,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate
 
+from vault.api.document.errors import FORBIDDEN, ErrorDoc
 from vault.api.document.fields import (
     Body,
     BoundedDict,
@@ -31,7 +32,12 @@ from vault.api.native.token_schemas import (
 )
 from vault.api.operations.blueprint import Blueprint, current_attempt, services
 from vault.api.operations.replies import reply_memory
-from vault.auth.jwts.claims import (
+from vault.core.attempt import Action
+from vault.core.errors import GrantRefusedError, RevocationRefusedError
+from vault.core.paths import Paths
+from vault.core.principal import Scope, scopes_named
+from vault.core.text import ONE_LINE_PATTERN
+from vault.features.jwt.claims import (
     KEY_PATTERN,
     MAX_ASTERISKS,
     MAX_CONDITIONS,
@@ -40,18 +46,30 @@ from vault.auth.jwts.claims import (
     are_small,
     is_key,
 )
-from vault.auth.jwts.directory import MAX_ROLES
-from vault.auth.jwts.roles import MAX_AGE, STATES, NewRole, RoleInfo
-from vault.core.attempt import Action
-from vault.core.paths import Paths
-from vault.core.principal import Scope, scopes_named
-from vault.core.text import ONE_LINE_PATTERN
+from vault.features.jwt.directory import MAX_ROLES
+from vault.features.jwt.errors import IssuerNotFoundError, RoleNameTakenError, RoleNotFoundError
+from vault.features.jwt.roles import MAX_AGE, STATES, NewRole, RoleInfo, Roles
 
 blueprint = Blueprint(
     "Roles",
     __name__,
     url_prefix="/vault/role",
     description="Give JWTs rights by their claims: CI jobs and workloads need no stored credential.",
+    error_docs={
+        "RoleGrantRefused": ErrorDoc(
+            GrantRefusedError("A role cannot have more than its creator: scopes."),
+            "role_too_broad",
+            *FORBIDDEN,
+        ),
+        "RoleDeletionRefused": ErrorDoc(
+            RevocationRefusedError("This role has more than yours: scopes."), *FORBIDDEN
+        ),
+        "IssuerNotFound": ErrorDoc(IssuerNotFoundError()),
+        "RoleNameTaken": ErrorDoc(
+            RoleNameTakenError("Role name already used in this namespace."), "limit_reached"
+        ),
+        "RoleNotFound": ErrorDoc(RoleNotFoundError()),
+    },
 )
 
 _CLAIMS = {"repository": "acme/api", "ref": "refs/heads/main"}
@@ -233,7 +251,7 @@ def create_role(new: NewRole) -> dict[str, str]:
     all conditions has the role's rights, not those of its own `scope`. A role for the issuer in the settings
     requires every scope, in the namespace `default`, without a limit to paths or networks.
     """
-    services().roles.create(new, attempt=current_attempt())
+    services().of(Roles).create(new, attempt=current_attempt())
     return {"name": new.name}
 
 
@@ -247,7 +265,7 @@ def list_roles(body: dict[str, Any]) -> dict[str, list[RoleInfo]]:
     Requires the scope `token:manage`. Returns the roles of your namespace whose paths are within your own.
     """
     with reply_memory(MAX_ROLES * _ROLE_BYTES):
-        return {"roles": services().roles.list(body["state"], attempt=current_attempt())}
+        return {"roles": services().of(Roles).list(body["state"], attempt=current_attempt())}
 
 
 @blueprint.post("/delete")
@@ -262,5 +280,5 @@ def delete_role(body: dict[str, Any]) -> dict[str, str]:
     Requires the scope `token:manage`, and every scope and network of the role. Within 5 seconds, no JWT acts
     with it.
     """
-    services().roles.delete(body["name"], attempt=current_attempt())
+    services().of(Roles).delete(body["name"], attempt=current_attempt())
     return {"name": body["name"]}

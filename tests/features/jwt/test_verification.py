@@ -32,10 +32,10 @@ from tests.support.issuer import (
     sign,
 )
 from vault.api.operations.slots import MAX_CONCURRENT_REQUESTS
-from vault.auth.jwts import verification as jwt_auth
-from vault.auth.jwts.verification import JWKSCache, JWTAuthenticator, JWTVerifier, KeySource, fixed_key
 from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError
 from vault.core.principal import Principal, Scope
+from vault.features.jwt import verification as jwt_auth
+from vault.features.jwt.verification import JWKSCache, JWTAuthenticator, JWTVerifier, KeySource, fixed_key
 
 FIXED = fixed_key(public_pem())
 

@@ -7,14 +7,27 @@ from typing import Any
 
 import pytest
 
+from tests.cli.operator.test_context import require_same
+from tests.cli.shell.test_exits import failing
+from tests.cli.shell.test_exits_quotes import refused
 from tests.conftest import running_app
-from tests.support.access import bearer
+from tests.support.access import bearer, make_token
+from tests.support.access_roles import make_issuer, make_role
 from tests.support.commands import Done, invoke
 from tests.support.issuer import AUDIENCE as SETTINGS_AUDIENCE
 from tests.support.issuer import ED_KEY, ISSUER, public_pem, sign
 from tests.support.rotation import Stored, new_key, settings
+from vault.core.errors import VaultError
+from vault.core.principal import Scope
+from vault.features.jwt.errors import (
+    IssuerInUseError,
+    IssuerTakenError,
+    RoleNameTakenError,
+    RoleTooBroadError,
+)
 
 Run = Callable[..., Done]
+_ROLE = {"name": "deploy", "issuer": "ci", "claims": {"sub": "job"}, "scopes": ["secret:fetch"]}
 KEY = new_key()
 ISS = "https://ci.example"
 
@@ -234,3 +247,88 @@ def test_an_invalid_argument_is_refused(
     assert done.returncode == 2
     assert message in done.stderr
     assert stored.list_collection_names() == []
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "line"),
+    [
+        (
+            IssuerInUseError(),
+            1,
+            "The issuer has roles. Hint: delete them with `secret-manager roles delete`, or add --force",
+        ),
+        (
+            IssuerTakenError("It is used."),
+            1,
+            "It is used. Hint: choose others, or delete that issuer: see `secret-manager issuers list`",
+        ),
+        (
+            RoleNameTakenError("It is used."),
+            1,
+            (
+                "It is used. Hint: choose another name, or delete that one: "
+                "see `secret-manager roles list`, also for orphaned ones"
+            ),
+        ),
+        (RoleNameTakenError("It is made.", hint="Try again."), 1, "It is made. Hint: Try again."),
+        (RoleTooBroadError("It is open to anyone."), 4, "It is open to anyone."),
+    ],
+    ids=lambda value: type(value).__name__ if isinstance(value, BaseException) else "",
+)
+def test_each_error_has_its_code_and_its_line(error: VaultError, code: int, line: str) -> None:
+    """Commands name other commands in their hints, in place of what callers of the API can do."""
+    done = failing(error)
+    assert (done.exit_code, done.stdout, done.stderr) == (code, "", f"error: {line}\n")
+    assert str(IssuerInUseError()) == "The issuer has roles. Delete them first, or use force."
+
+
+def test_a_missing_option_has_its_choices() -> None:
+    """An option that is required and missing is named with its values."""
+    scopes = ", ".join(scope.value for scope in Scope)
+    line = refused("roles", "create", "a", "--issuer", "b")
+    assert line.startswith(f"error: Missing option '--scope'. Choose from: {scopes}. Hint: see")
+
+
+@pytest.mark.parametrize(
+    ("command", "path", "body", "outcome"),
+    [
+        ("roles delete unknown", "role/delete", {"name": "unknown"}, "not_found"),
+        (
+            "roles create deploy --issuer unknown --claim sub=job --scope secret:fetch",
+            "role/create",
+            _ROLE | {"issuer": "unknown"},
+            "not_found",
+        ),
+        (
+            "roles create deploy --issuer ci --claim-glob sub=* --scope secret:fetch",
+            "role/create",
+            {name: _ROLE[name] for name in ("name", "issuer", "scopes")} | {"claim_globs": {"sub": "*"}},
+            "denied",
+        ),
+        (
+            "roles create taken --issuer ci --claim sub=job --scope secret:fetch",
+            "role/create",
+            _ROLE | {"name": "taken"},
+            "bad_request",
+        ),
+        ("issuers delete ci", "issuer/delete", {"name": "ci"}, "bad_request"),
+    ],
+    ids=lambda case: case if isinstance(case, str) else "",
+)
+def test_a_refusal_has_the_outcome_that_it_has_over_http(
+    environment: dict[str, str],
+    tmp_path: Path,
+    stored: Stored,
+    command: str,
+    path: str,
+    body: dict[str, Any],
+    outcome: str,
+) -> None:
+    """A refused command leaves the same entry as the refused request, and not that of a failure."""
+    with running_app({**environment, "AUTH_ENABLED": "true"}) as app:
+        token = make_token(app, "boss", role="admin")
+        make_issuer(app, "ci", iss=ISS, keys=public_pem())
+        make_role(app, "taken", "ci", claims={"sub": "job"})
+        reply = app.test_client().post(f"/vault/{path}", json=body, headers=bearer(token))
+        assert 400 <= reply.status_code < 500, reply.text
+    require_same(stored, command, outcome, environment, tmp_path)

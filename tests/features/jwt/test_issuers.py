@@ -1,6 +1,7 @@
 """Create, list and delete issuers: only administrators without limits may, and every step is recorded."""
 
 from dataclasses import replace
+from datetime import timedelta
 from ipaddress import ip_network
 from typing import Any
 
@@ -8,27 +9,22 @@ import pytest
 from flask import Flask
 
 from tests.conftest import running_app
-from tests.support.access import services
+from tests.support.access import age_token, make_token, services
 from tests.support.access_roles import make_issuer, make_role, operator
 from tests.support.issuer import AUDIENCE, EC_KEY, ED_KEY, ISSUER, RSA_KEY, public_pem
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail
-from vault.auth.jwts import issuers as module
-from vault.auth.jwts.issuers import IssuerInfo, NewIssuer
-from vault.auth.jwts.verification import ALGORITHMS
+from vault.auth.tokens.tokens import Grant
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import (
-    AuditUnavailableError,
-    GrantRefusedError,
-    IssuerInUseError,
-    IssuerNotFoundError,
-    IssuerTakenError,
-    LimitReachedError,
-)
+from vault.core.errors import AuditUnavailableError, GrantRefusedError, LimitReachedError
 from vault.core.paths import Paths
 from vault.core.principal import Principal, Scope
-from vault.documents.issuer import Issuer
-from vault.documents.role import Role
+from vault.features.jwt import issuers as module
+from vault.features.jwt.documents import Issuer, Role
+from vault.features.jwt.errors import IssuerInUseError, IssuerNotFoundError, IssuerTakenError
+from vault.features.jwt.issuers import IssuerInfo, Issuers, NewIssuer
+from vault.features.jwt.roles import Roles
+from vault.features.jwt.verification import ALGORITHMS
 
 ADMIN = Principal(name="boss", scopes=frozenset(Scope))
 NEW = NewIssuer(name="ci", issuer="https://ci.example", audience="vault", jwks_url="https://ci.example/keys")
@@ -36,17 +32,17 @@ NEW = NewIssuer(name="ci", issuer="https://ci.example", audience="vault", jwks_u
 
 def create(app: Flask, principal: Principal = ADMIN, **changes: Any) -> None:
     attempt = Attempt(action=Action.ISSUER_CREATE, principal=principal)
-    services(app).issuers.create(replace(NEW, **changes), attempt=attempt)
+    services(app).of(Issuers).create(replace(NEW, **changes), attempt=attempt)
 
 
 def infos(app: Flask, principal: Principal = ADMIN) -> list[IssuerInfo]:
     attempt = Attempt(action=Action.ISSUER_LIST, principal=principal)
-    return services(app).issuers.list(attempt=attempt)
+    return services(app).of(Issuers).list(attempt=attempt)
 
 
 def delete(app: Flask, name: str, principal: Principal = ADMIN) -> None:
     attempt = Attempt(action=Action.ISSUER_DELETE, principal=principal)
-    services(app).issuers.delete(name, attempt=attempt)
+    services(app).of(Issuers).delete(name, attempt=attempt)
 
 
 def test_an_issuer_is_created_listed_and_deleted(app: Flask, stored: Stored) -> None:
@@ -130,9 +126,9 @@ def test_the_settings_issuer_has_a_reserved_name(environment: dict[str, str]) ->
             ("default", "settings", AUDIENCE),
             ("ci", "active", "another"),
         ]
-        assert services(app).issuers.find("default")[1] == ISSUER
+        assert services(app).of(Issuers).find("default")[1] == ISSUER
         attempt = operator(Action.ISSUER_LIST)
-        assert services(app).issuers.list("settings", attempt=attempt)[0].name == "default"
+        assert services(app).of(Issuers).list("settings", attempt=attempt)[0].name == "default"
 
 
 def test_an_issuer_with_roles_is_not_deleted(app: Flask) -> None:
@@ -143,8 +139,8 @@ def test_an_issuer_with_roles_is_not_deleted(app: Flask) -> None:
         delete(app, "ci")
     make_issuer(app, "other", iss="https://other.example", keys=public_pem())
     make_role(app, "orphan", "other", claims={"sub": "job"})
-    services(app).issuers.delete("other", force=True, attempt=operator(Action.ISSUER_DELETE))
-    services(app).roles.delete("deploy", namespace="team-a", attempt=operator(Action.ROLE_DELETE))
+    services(app).of(Issuers).delete("other", force=True, attempt=operator(Action.ISSUER_DELETE))
+    services(app).of(Roles).delete("deploy", namespace="team-a", attempt=operator(Action.ROLE_DELETE))
     delete(app, "ci")
 
 
@@ -152,13 +148,13 @@ def test_an_unknown_issuer_is_not_found(app: Flask, stored: Stored) -> None:
     """An unknown or altered issuer is not found for a role, and an unknown one not to delete."""
     for name in ("ci", "default"):
         with pytest.raises(IssuerNotFoundError):
-            services(app).issuers.find(name)
+            services(app).of(Issuers).find(name)
     with pytest.raises(IssuerNotFoundError):
         delete(app, "ci")
     create(app)
     stored.issuers.update_one({}, {"$set": {"audience": "other"}})
     with pytest.raises(IssuerNotFoundError):
-        services(app).issuers.find("ci")
+        services(app).of(Issuers).find("ci")
     # But it can be deleted.
     delete(app, "ci")
 
@@ -189,3 +185,29 @@ def test_the_seal_covers_every_field() -> None:
     """A newly added field of an issuer or a role cannot stay outside the seal unnoticed."""
     for one in (Issuer(), Role(own_entries_only=True)):
         assert set(one._record()) | {"seal", "pending", "purge_at"} == set(one._fields)
+
+
+def test_a_cascade_still_finds_the_issuers_of_long_expired_tokens(app: Flask, stored: Stored) -> None:
+    """An issuer does not expire, so the tokens between a leaked token and an issuer below it stay."""
+    make_token(app, "boss", role="admin")
+    ended = services(app).startup._ended_tokens
+
+    def names() -> set[str]:
+        return {info.name for info in services(app).tokens.list(attempt=operator(Action.TOKEN_LIST))}
+
+    def by(creator: str, action: Action) -> Attempt:
+        return Attempt(action=action, principal=Principal(name=creator, scopes=frozenset(Scope)))
+
+    for name, creator in (("helper", "boss"), ("deputy", "helper"), ("idle", "boss")):
+        grant = Grant(name=name, scopes=frozenset(Scope), lifetime=timedelta(days=1))
+        services(app).tokens.create(grant, attempt=by(creator, Action.TOKEN_CREATE))
+        age_token(app, name, days=32)
+    new = NewIssuer(name="evil", issuer="https://evil.example", audience="x", public_key=public_pem())
+    services(app).of(Issuers).create(new, attempt=by("deputy", Action.ISSUER_CREATE))
+    stored.issuers.insert_one({"_id": "planted", "name": "planted", "created_by": {"name": 1}})
+    ended.remove()
+    assert names() == {"boss", "helper", "deputy"}
+    services(app).tokens.revoke("boss", cascade=True, attempt=operator(Action.TOKEN_REVOKE))
+    assert [issuer["_id"] for issuer in stored.issuers.find()] == ["planted"]
+    ended.remove()
+    assert names() == {"boss"}

@@ -16,13 +16,14 @@ from tests.support.access_roles import AUDIENCE, delete_role, forget, make_issue
 from tests.support.issuer import AUDIENCE as SETTINGS_AUDIENCE
 from tests.support.issuer import ED_KEY, ISSUER, Issuer, public_pem, sign
 from tests.support.rotation import Stored
-from vault.auth.jwts import directory
-from vault.auth.jwts import verification as jwt_auth
-from vault.auth.jwts.credentials import Finding
-from vault.auth.jwts.verification import JWKSCache
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError
 from vault.core.principal import Principal, Scope
+from vault.features.jwt import directory
+from vault.features.jwt import verification as jwt_auth
+from vault.features.jwt.credentials import Finding, JWTCredentials
+from vault.features.jwt.roles import Roles
+from vault.features.jwt.verification import JWKSCache
 
 ISS = "https://ci.example"
 
@@ -304,7 +305,7 @@ def test_invented_jwts_leave_few_entries(app: Flask, stored: Stored) -> None:
 
 
 def findings(app: Flask, credential: str, role: str = "") -> list[Finding]:
-    jwts: Any = services(app).authenticator._jwts
+    jwts: Any = services(app).of(JWTCredentials)
     return list(jwts.explain(credential, role))
 
 
@@ -424,5 +425,5 @@ def test_a_role_stays_with_its_issuer_in_the_settings(app: Flask, environment: d
     with running_app({**environment, **other}) as changed:
         actor = principal(changed, sign(sub="build", aud="other", scope="secret:fetch"))
         assert (actor.role, actor.paths.texts) == ("", ())
-        [info] = services(changed).roles.list(attempt=operator(Action.ROLE_LIST))
+        [info] = services(changed).of(Roles).list(attempt=operator(Action.ROLE_LIST))
         assert info.state == "orphaned"

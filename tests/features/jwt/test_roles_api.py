@@ -1,5 +1,7 @@
 """Roles over HTTP."""
 
+from typing import Any
+
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
@@ -10,7 +12,9 @@ from tests.support.issuer import public_pem, sign
 from tests.support.lifecycle import trail
 from tests.support.problems import fields_of
 from tests.support.rotation import Stored
+from vault.crypto.token import new_token
 
+TOKEN = new_token()
 CREATE, LIST, DELETE = (f"/vault/role/{action}" for action in ("create", "list", "delete"))
 NEW = {
     "name": "deploy",
@@ -119,3 +123,22 @@ def test_an_invalid_request_is_422(manager: FlaskClient) -> None:
     ]:
         problem = post(manager, CREATE, body, 422)
         assert {name.partition(".")[0] for name in fields_of(problem)} == {field}, body
+
+
+@pytest.mark.promise("credentials")
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        (CREATE, NEW | {"name": f"a-{TOKEN}"}),
+        (DELETE, {"name": TOKEN}),
+        ("/vault/issuer/create", {"name": TOKEN}),
+        ("/vault/issuer/delete", {"name": TOKEN}),
+    ],
+)
+def test_a_token_is_no_name(
+    manager: FlaskClient, stored: Stored, caplog: pytest.LogCaptureFixture, path: str, body: dict[str, Any]
+) -> None:
+    """A token in place of a name is refused, and is in neither the reply, nor the log, nor the trail."""
+    problem = post(manager, path, body, 422)
+    assert "Must not contain a token." in {error["message"] for error in problem["errors"]}
+    assert TOKEN not in f"{problem}{caplog.text}{list(stored.audit_logs.find())}"

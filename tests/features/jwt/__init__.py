@@ -1,0 +1,1 @@
+"""Tests of JWTs, their issuers, and roles."""

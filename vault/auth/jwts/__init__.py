@@ -1,1 +1,0 @@
-"""JWTs: their issuers, the roles that they match, and their verification."""

@@ -1,0 +1,1 @@
+"""The operations on issuers and roles, over HTTP."""
