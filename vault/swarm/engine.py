@@ -181,11 +181,11 @@ class Engine:
             return False
         return True
 
-    def create_config(self, name: str, labels: Mapping[str, str]) -> bool:
+    def create_config(self, name: str, labels: Mapping[str, str], data: bytes = b"-") -> bool:
         """Create a config, and return False if there is one of this name."""
         try:
             with self._calls():
-                self._client.create_config(name, b"-", labels=dict(labels))
+                self._client.create_config(name, data, labels=dict(labels))
         except ChangedError:
             return False
         return True
