@@ -9,8 +9,7 @@ import pytest
 _SLOW = (
     *("docs/", "monitoring/"),
     *("observability/", "server/", "system/", "api/site/", "api/test_docs_page", "cli/dev/"),
-    *("cli/operator/audit/test_verify_lifecycle", "features/mongodb/"),
-    *("core/test_processes", "scripts/test_swarm_jobs"),
+    *("cli/operator/audit/test_verify_lifecycle", "features/mongodb/", "core/test_processes"),
 )
 #: The fixtures that start programs other than MongoDB, also Docker.
 _PROGRAMS = {"guarded", "image", "openbao", "service", "shared_service"}

@@ -71,11 +71,11 @@ def deploy(files: tuple[Path, ...], checkout: Path, output: Output) -> None:
     r"""Deploy for production, or update.
 
     Run it on a manager of a swarm. It builds the image, creates missing Docker secrets, deploys stack.yml,
-    stack.secure.yml and each STACKFILE, waits until the service is ready, and creates the first admin token.
-    You can run it again, also to update: it restarts MongoDB's members one at a time, and only if their
-    settings or image have changed. With a stack file that sets MASTER_KEYRING_FILE, such as
-    stack.custody.yml, the service gets a keyring file and no master key. The path of a STACKFILE begins in
-    the checkout.
+    deploy/stack.secure.yml and each STACKFILE, waits until the service is ready, and creates the first admin
+    token. You can run it again, also to update: it restarts MongoDB's members one at a time, and only if
+    their settings or image have changed. With a stack file that sets MASTER_KEYRING_FILE, such as
+    deploy/stack.custody.yml, the service gets a keyring file and no master key. The path of a STACKFILE
+    begins in the checkout.
 
     These variables have the rest; the stack files read further ones, such as PUBLISHED_PORT:
 

@@ -156,7 +156,7 @@ class Deployment:
         if self._stack.setting("MASTER_KEYRING_FILE"):
             raise DeploymentError(
                 "the service has a keyring file",
-                hint="add the stack file that sets MASTER_KEYRING_FILE, such as stack.custody.yml",
+                hint="add the stack file that sets MASTER_KEYRING_FILE, such as deploy/stack.custody.yml",
             )
         return require_key(os.environ.get("MASTER_KEY", ""), self._stack.setting("MASTER_KEY"))
 
@@ -219,7 +219,7 @@ class Deployment:
         return before, replicas or str(current)
 
     def _merge(self) -> dict[str, Any]:
-        files = [self._own("stack.yml"), self._own("stack.secure.yml"), *map(str, self._files)]
+        files = ["stack.yml", "deploy/stack.secure.yml", *map(str, self._files)]
         options = [option for file in files for option in ("-c", file)]
         merged: dict[str, Any] = yaml.safe_load(
             self._program.output(
@@ -229,10 +229,6 @@ class Deployment:
         if self._is_custody:
             _without_key(merged)
         return merged
-
-    def _own(self, name: str) -> str:
-        """Return the place of a stack file of the checkout: all but the first are in a folder."""
-        return f"deploy/{name}" if (self._checkout / "deploy" / name).exists() else name
 
     def _deploy_mongodb(self, members: Members) -> None:
         all_members = [name for name in self._merged["services"] if _MEMBER.fullmatch(name)]

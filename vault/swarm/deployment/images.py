@@ -24,8 +24,8 @@ def pin(checkout: Path, file: Path, program: Program) -> str:
         DeploymentError: The registry does not have one; the file is unchanged.
     """
     named = dict(_ARGUMENT.findall((checkout / "Dockerfile").read_text()))
-    for name in ("stack.yml", "stack.monitoring.yml"):
-        named |= dict(_IMAGE.findall(_stack_file(checkout, name).read_text()))
+    for name in ("stack.yml", "deploy/stack.monitoring.yml"):
+        named |= dict(_IMAGE.findall((checkout / name).read_text()))
     text = "".join(
         f"{name}={image}@{_digest(image, file, program)}\n" for name, image in named.items() if image
     )
@@ -33,12 +33,6 @@ def pin(checkout: Path, file: Path, program: Program) -> str:
     new.write_text(text)
     new.replace(file)
     return text
-
-
-def _stack_file(checkout: Path, name: str) -> Path:
-    """Return the path of a stack file: all but the first are in a folder."""
-    path = checkout / "deploy" / name
-    return path if path.exists() else checkout / name
 
 
 def _digest(image: str, file: Path, program: Program) -> str:
