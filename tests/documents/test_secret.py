@@ -8,6 +8,7 @@ import pytest
 from bson import Binary, encode
 from pymongo.database import Database as MongoDatabase
 
+from vault.core.attributes import ATTRIBUTES, Description
 from vault.core.errors import DecryptionError
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Database, EncryptOnSave, Secret
@@ -69,6 +70,7 @@ def test_a_new_secret_is_stored_as_its_schema_says(
 ) -> None:
     """A new secret is stored with the same bytes as MongoEngine would store it, except for the ciphertext."""
     now = datetime.now(UTC)
+    described = Description({one.name: one.example for one in ATTRIBUTES})
     older = {"version": 1, "envelope": b"e", "key_id": "k", "created_at": now}
     fields: dict[str, Any] = {
         "id": "550e8400-e29b-41d4-a716-446655440000",
@@ -84,11 +86,12 @@ def test_a_new_secret_is_stored_as_its_schema_says(
         "expires_at": now,
         "max_reads": 4,
         "name": "a/b",
-        "labels": ["env=prod"],
+        **described.stored,
         "pending": True,
         "purge_at": now + timedelta(days=1),
     }
-    secret = UnstoredSecret(**fields)
+    unstored = {name: value for name, value in fields.items() if name not in described.stored}
+    secret = UnstoredSecret(**unstored, description=described)
     secret.set_plaintext(PLAINTEXT)
     assert {"id", "envelope", "key_id", *fields} == {"id", *DOCUMENT_FIELDS}, "give it a value above"
     Secret.insert_all([secret])

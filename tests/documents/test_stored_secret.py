@@ -53,7 +53,7 @@ def assert_is_decoded(stored: StoredSecret) -> None:
     for version in stored.versions:
         assert isinstance(version.envelope, bytes)
         assert isinstance(version.key_id, str)
-    assert all(isinstance(text, str) for label in stored.labels.items() for text in label)
+    assert all(isinstance(text, str) for label in stored.description.pairs.items() for text in label)
     assert isinstance(stored.rules, WriteRules)
     assert all(isinstance(token, str) for token in stored.held_tokens)
     assert type(stored.is_visible(NOW)) is type(stored.is_restorable(NOW)) is bool

@@ -65,9 +65,9 @@ def test_a_patch_sees_the_newest_version(patch: Patch, alice: Caller, stored: St
         return current.plaintext * 2
 
     written = patch(doubled)
-    assert seen == [Current(b"two", VersionInfo(version=2, created_at=updated_at), {"k": "v"})]
+    assert seen == [Current(b"two", VersionInfo(version=2, created_at=updated_at), written.description)]
     assert "two" not in repr(seen)
-    assert (written.secret_id, written.version, written.labels) == (secret_id, 3, {"k": "v"})
+    assert (written.secret_id, written.version, written.description.pairs) == (secret_id, 3, {"k": "v"})
     assert alice.fetch(secret_id) == "dHdvdHdv"
 
 

@@ -45,7 +45,7 @@ def test_a_lease_has_the_current_secret(stored: Stored, secret_id: str) -> None:
     """A new lease returns the secret as it is stored at that moment."""
     stored.secrets.update_one({"_id": secret_id}, {"$set": {"labels": ["changed=just now"]}})
     found = taken(secret_id).secret
-    assert (found.id, found.labels) == (secret_id, {"changed": "just now"})
+    assert (found.id, found.description.pairs) == (secret_id, {"changed": "just now"})
 
 
 def test_a_missing_secret_has_no_lease() -> None:
@@ -69,7 +69,7 @@ def test_a_waiting_request_gets_the_lease_next(secret_id: str, monkeypatch: pyte
         second = pool.submit(taken, secret_id)
         assert waits.wait(60)
         first.apply({"labels": ["changed=first"]})
-        assert second.result().secret.labels == {"changed": "first"}
+        assert second.result().secret.description.pairs == {"changed": "first"}
 
 
 def test_a_secret_removed_during_the_wait_is_missing(secret_id: str, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -13,6 +13,7 @@ from tests.support.lifecycle import ALICE, Caller, in_future, in_past, only, put
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail
 from vault.core.attempt import Action, Attempt
+from vault.core.attributes import Description
 from vault.core.errors import (
     AuditUnavailableError,
     DecryptionError,
@@ -67,19 +68,21 @@ def plaintexts(stored: Stored, *keys: MasterKey) -> dict[int, bytes]:
     return {version.version: secret.decrypt_version(version, keyring) for version in secret.versions}
 
 
-def labelled(labels: Mapping[str, str]) -> Callable[[Mapping[str, str]], Mapping[str, str]]:
-    return lambda _present: labels
+def labelled(labels: Mapping[str, str]) -> Callable[[Description], Description]:
+    return lambda _present: Description.of_pairs(labels)
 
 
 @pytest.mark.usefixtures("versions")
 def test_labels_change_no_ciphertext(change: Change, stored: Stored) -> None:
     """New labels replace all others; nothing else changes except the number of such changes."""
     before = only(stored)
-    found = change(relabelled=lambda present: {**present, "new": "$label", "$x": ""})
-    assert found.labels == {"k": "v"}
+    found = change(
+        described=lambda present: Description.of_pairs({**present.pairs, "new": "$label", "$x": ""})
+    )
+    assert found.description.pairs == {"k": "v"}
     after = only(stored)
     assert after == before | {"labels": ["$x=", "k=v", "new=$label"], "metadata_version": 1}
-    change(relabelled=labelled({}))
+    change(described=labelled({}))
     assert only(stored) == {n: v for n, v in before.items() if n != "labels"} | {"metadata_version": 2}
 
 
@@ -152,7 +155,7 @@ def test_a_change_makes_no_changed_limit_genuine(app: Flask, stored: Stored) -> 
     for limit in ({"expires_at": in_future(days=1)}, {"max_reads": 9}, {"name": "a/b/c"}):
         stored.secrets.replace_one({}, genuine | limit)
         before = only(stored)
-        for changes in ({"expiry": NEVER}, {"relabelled": labelled({})}):
+        for changes in ({"expiry": NEVER}, {"described": labelled({})}):
             with pytest.raises(DecryptionError):
                 services(app).metadata.change(
                     Reference(secret_id=before["_id"]),
@@ -170,7 +173,7 @@ def test_an_older_version_that_does_not_verify_refuses_a_new_expiry(change: Chan
     with pytest.raises(DecryptionError):
         change(expiry=HOUR)
     assert only(stored) == before
-    change(relabelled=labelled({}))
+    change(described=labelled({}))
 
 
 @pytest.mark.usefixtures("versions")
@@ -255,7 +258,7 @@ def test_a_number_of_changes_of_any_type_breaks_nothing(change: Change, stored: 
     """A change succeeds with anything in place of the number of changes, and counts again from 1."""
     for strange in ("text", -5, 2**63 - 1, 1.5, True, [], {}):
         stored.secrets.update_one({}, {"$set": {"metadata_version": strange}})
-        change(relabelled=labelled({}))
+        change(described=labelled({}))
         assert only(stored)["metadata_version"] == 1
 
 
@@ -287,11 +290,11 @@ def test_an_error_of_the_caller_changes_nothing(change: Change, stored: Stored) 
     """If the new labels are refused on sight of the present ones, the secret is free and unchanged."""
     before = only(stored)
 
-    def refuse(_: Mapping[str, str]) -> Mapping[str, str]:
+    def refuse(_: Description) -> Description:
         raise VersionConflictError
 
     with pytest.raises(VersionConflictError):
-        change(relabelled=refuse)
+        change(described=refuse)
     assert only(stored) == before
 
 
@@ -301,7 +304,7 @@ def test_nothing_changes_without_its_entry(change: Change, stored: Stored) -> No
     """While the trail cannot be written, labels and expiry stay."""
     before = only(stored)
     block_trail(stored)
-    for changes in ({"expiry": HOUR}, {"relabelled": labelled({})}):
+    for changes in ({"expiry": HOUR}, {"described": labelled({})}):
         with pytest.raises(AuditUnavailableError):
             change(**changes)
     assert only(stored) == before
@@ -313,7 +316,7 @@ def test_the_entry_has_both_expiries(change: Change, stored: Stored) -> None:
     change(expiry=HOUR)
     expires_at = moment(only(stored)["expires_at"])
     change(expiry=NEVER)
-    change(relabelled=labelled({"a": "b"}))
+    change(described=labelled({"a": "b"}))
     named = {"name": "a/b", "namespace": "default"}
     entries = stored.audit_logs.find({"action": "update_metadata"}).sort("_id")
     assert [entry["details"] for entry in entries] == [
@@ -352,7 +355,7 @@ def test_only_a_few_secrets_get_a_new_expiry_at_a_time(
     monkeypatch.setattr(services(app).metadata, "_resealing", resealing)
     with pytest.raises(OverloadedError):
         change(expiry=HOUR)
-    change(relabelled=lambda _present: {"a": "b"})
+    change(described=labelled({"a": "b"}))
     resealing.release()
     change(expiry=HOUR)
     assert resealing.acquire(blocking=False)

@@ -11,10 +11,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.support.lifecycle import UNKNOWN_ID, in_future
+from vault.core.attributes import Description
 from vault.secrets.requests import NewSecret, derive_ids, limit_details
 
 VECTORS = Path(__file__).parents[1] / "vectors" / "new-secret-1.json"
-NEW = NewSecret(plaintext=b"the value", ttl_seconds=60, max_reads=2, name="a/b", labels={"b": "2", "a": "1"})
+NEW = NewSecret(
+    plaintext=b"the value",
+    ttl_seconds=60,
+    max_reads=2,
+    name="a/b",
+    description=Description({"labels": {"b": "2", "a": "1"}}),
+)
 
 new_secrets = st.builds(
     NewSecret,
@@ -22,7 +29,10 @@ new_secrets = st.builds(
     ttl_seconds=st.none() | st.integers(1, 3),
     max_reads=st.none() | st.integers(1, 3),
     name=st.none() | st.sampled_from(["a", "b", "null"]),
-    labels=st.dictionaries(st.sampled_from(["a", "b"]), st.sampled_from(["", "a", "b"])),
+    description=st.builds(
+        lambda labels: Description.of({"labels": labels}),
+        st.dictionaries(st.sampled_from(["a", "b"]), st.sampled_from(["", "a", "b"])),
+    ),
     canary=st.booleans(),
 )
 
@@ -35,7 +45,9 @@ def test_the_canonical_form_distinguishes_new_secrets(first: NewSecret, second: 
 
 def test_the_order_of_labels_does_not_matter() -> None:
     """The same labels in another order are the same new secret."""
-    assert replace(NEW, labels={"a": "1", "b": "2"}).canonical() == NEW.canonical()
+    assert (
+        replace(NEW, description=Description({"labels": {"a": "1", "b": "2"}})).canonical() == NEW.canonical()
+    )
 
 
 def test_the_canonical_form_is_pinned() -> None:
@@ -45,7 +57,8 @@ def test_the_canonical_form_is_pinned() -> None:
     """
     for vector in json.loads(VECTORS.read_text()):
         fields = vector["fields"]
-        new = NewSecret(**{**fields, "plaintext": b64decode(fields["plaintext"])})
+        description = Description.of({"labels": fields.pop("labels", {})})
+        new = NewSecret(**{**fields, "plaintext": b64decode(fields["plaintext"])}, description=description)
         assert new.canonical().decode() == vector["canonical"], "leave out a new field that is not set"
 
 
@@ -59,7 +72,7 @@ def test_each_document_of_a_new_secret_is_unique() -> None:
     first, second = NEW.document("one", "id-1"), NEW.document("two", "id-2")
     assert (first.id, second.id) == ("id-1", "id-2")
     assert (first.namespace, second.namespace) == ("one", "two")
-    assert (first.name, first.max_reads, first.labels) == ("a/b", 2, ["a=1", "b=2"])
+    assert (first.name, first.max_reads, first.description) == ("a/b", 2, NEW.description)
     assert in_future(seconds=30) < first.expires_at <= in_future(seconds=61)
     assert first.purge_at == first.expires_at
 

@@ -13,6 +13,7 @@ from tests.support.lifecycle import ALICE, Caller, in_future, in_past, only, put
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail
 from vault.core.attempt import Action, Attempt
+from vault.core.attributes import Description
 from vault.core.errors import (
     AuditUnavailableError,
     CredentialRequiredError,
@@ -75,13 +76,13 @@ def outcomes(stored: Stored) -> list[tuple[str, str]]:
 
 def test_a_write_creates_or_updates(write: Write, alice: Caller, stored: Stored) -> None:
     """The first write creates the secret, the next one updates it, and each has one entry."""
-    first = write(b"one", labels={"a": "b"})
+    first = write(b"one", description=Description({"labels": {"a": "b"}}))
     assert first.info.created_at == StoredSecret(only(stored)).newest.created_at
-    second = write(b"two", labels={"c": "d"}, max_reads=3)
+    second = write(b"two", description=Description({"labels": {"c": "d"}}), max_reads=3)
     assert second.info.created_at == StoredSecret(only(stored)).newest.created_at
     assert (first.version, second.version) == (1, 2)
     assert first.secret_id == second.secret_id == only(stored)["_id"]
-    assert first.labels == second.labels == {"a": "b"}
+    assert first.description == second.description == Description({"labels": {"a": "b"}})
     assert "max_reads" not in only(stored)
     assert alice("fetch", name=NAME, version=1) == {"secret": "b25l"}
     entry = {"status": "success", "principal": "alice", "secret_id": first.secret_id}

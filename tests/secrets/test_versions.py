@@ -17,6 +17,7 @@ from tests.support.lifecycle import ALICE, BOB, EVE, Caller, b64, in_future, in_
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
 from vault.core.attempt import Action, Attempt
+from vault.core.attributes import Description
 from vault.core.errors import (
     AuditUnavailableError,
     DecryptionError,
@@ -389,7 +390,7 @@ def test_a_version_that_will_be_deleted_has_its_value_in_a_prefix(
 
 def test_a_secret_without_a_value_has_version_0(world: World, alice: Caller, stored: Stored) -> None:
     """A secret can be created before its first value: it is described, not fetched, and begins at 1."""
-    assert world.write(b"", labels={"a": "b"}) == 0
+    assert world.write(b"", description=Description({"labels": {"a": "b"}})) == 0
     assert alice.refused("fetch", name=NAME) == 404
     described = alice("describe", name=NAME)
     assert (described["version"], described["versions"], described["labels"]) == (0, [], {"a": "b"})
@@ -674,7 +675,7 @@ def change_metadata(world: World, number: int, *, is_expiry: bool) -> None:
     expiry = Expiry(ttl_seconds=[None, 3_600][number % 2]) if is_expiry else None
     world.services.metadata.change(
         world.reference,
-        relabelled=lambda labels: {**labels, "step": str(number)},
+        described=lambda present: Description.of_pairs({**present.pairs, "step": str(number)}),
         expiry=expiry,
         attempt=world.attempt(Action.UPDATE_METADATA),
     )

@@ -16,6 +16,7 @@ from tests.support.trail import restore_trail
 from vault.cli.dev.mongod import Mongod
 from vault.common import feature
 from vault.core.attempt import Action, Attempt
+from vault.core.attributes import ATTRIBUTES, Description
 from vault.core.principal import OPERATOR
 from vault.secrets.requests import NewSecret
 
@@ -41,7 +42,8 @@ HEADERS = {
 def create(app: Flask, name: str | None = None, value: bytes = VALUE, **options: object) -> str:
     """Create a secret, and return its ID."""
     attempt = Attempt(action=Action.CREATE, principal=OPERATOR)
-    new = NewSecret(plaintext=value, name=name, **options)  # type: ignore[arg-type]
+    described = Description.of({one.name: options.pop(one.name, None) for one in ATTRIBUTES})
+    new = NewSecret(plaintext=value, name=name, description=described, **options)  # type: ignore[arg-type]
     return services(app).secrets.create(new, attempt=attempt)
 
 

@@ -100,15 +100,14 @@ class Secrets:
         self,
         prefix: str = "",
         *,
-        labels: Mapping[str, str] | None = None,
         deleted: bool = False,
         **filters: Any,
     ) -> Iterator[dict[str, Any]]:
-        """Yield the secrets whose names begin with *prefix* and that have all *labels*, page by page.
+        """Yield the secrets whose names begin with *prefix*, page by page.
 
         *filters* are further ones, as the API has them.
         """
-        query = {"name_prefix": prefix, "labels": labels, "deleted": deleted, "limit": _PAGE, "cursor": None}
+        query = {"name_prefix": prefix, "deleted": deleted, "limit": _PAGE, "cursor": None}
         # Not those without a value: an earlier version of the service does not know them.
         query |= {name: text for name, text in filters.items() if text}
         while True:
@@ -187,7 +186,7 @@ class Secrets:
             if error.code == NOT_FOUND and can_be_new:
                 raise deleted_name(secret) from None
             raise
-        if any(properties.values()):
+        if any(value is not None for value in properties.values()):
             self._update_properties(secret, written, properties)
         return written
 
@@ -206,7 +205,7 @@ class Secrets:
         return self._written(self._call("update", body))
 
     def update_metadata(self, secret: Mapping[str, Any], **properties: Any) -> None:
-        """Change the `labels` and the `ttl_seconds` of *secret*."""
+        """Change the description and the `ttl_seconds` of *secret*."""
         self._call("update-metadata", {**secret, **properties})
 
     def share(self, secret: Mapping[str, Any], **terms: Any) -> dict[str, Any]:

@@ -10,6 +10,7 @@ from pymongo import IndexModel
 from pymongo.errors import DuplicateKeyError, OperationFailure
 
 from vault.common import feature
+from vault.core.attributes import FILTERS
 from vault.core.errors import DuplicateNameError, StorageUnavailableError, TrailIndexMissingError
 from vault.documents.audit import AuditEntry
 from vault.documents.base import IDEMPOTENCY_COLLECTION, IDEMPOTENCY_SECONDS, is_in_replica_set
@@ -31,7 +32,6 @@ _OLDER_KEY_INDEX = [("older.key_id", 1), ("_id", 1)]
 #: For lists in the order of names.
 _LIST_INDEX = [("namespace", 1), ("name", 1), ("_id", 1)]
 _NAME_INDEX = [("namespace", 1), ("name", 1)]
-_LABEL_INDEX = [("namespace", 1), ("labels", 1), ("name", 1), ("_id", 1)]
 _STREAM_INDEX = [("stream", 1), ("seq", 1)]
 #: Find what a principal has got: secret by secret, and out of wrapped replies.
 PRINCIPAL_INDEX = [("principal", 1), ("secret_id", 1)]
@@ -162,7 +162,13 @@ def _index_secrets() -> None:
         IndexModel(_OLDER_KEY_INDEX, partialFilterExpression={"older.key_id": {"$exists": True}}),
         IndexModel(_NAME_INDEX, unique=True, partialFilterExpression={"name": {"$exists": True}}),
         IndexModel(_LIST_INDEX, name="deleted", partialFilterExpression=is_deleted),
-        IndexModel(_LABEL_INDEX, partialFilterExpression={"labels": {"$exists": True}}),
+        *(
+            IndexModel(
+                [("namespace", 1), (one.name, 1), ("name", 1), ("_id", 1)],
+                partialFilterExpression={one.name: {"$exists": True}},
+            )
+            for one in FILTERS
+        ),
         _PURGE_INDEX,
     )
 

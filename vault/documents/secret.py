@@ -21,6 +21,7 @@ from pymongo import DeleteOne
 from pymongo.client_session import ClientSession
 from pymongo.errors import BulkWriteError
 
+from vault.core.attributes import ATTRIBUTES, Description, Form
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.crypto import Keyring
 from vault.documents.base import BaseDocument
@@ -88,7 +89,7 @@ class UnstoredSecret(_Encryptable):
     expires_at: datetime | None = None
     max_reads: int | None = None
     name: str | None = None
-    labels: Sequence[str] | None = None
+    description: Description = field(default_factory=Description)
     pending: bool | None = None
     purge_at: datetime | None = None
 
@@ -105,16 +106,22 @@ class UnstoredSecret(_Encryptable):
         Raises:
             AttributeError: The secret is not encrypted.
         """
-        values = {name: getattr(self, name) for name in DOCUMENT_FIELDS}
+        described = self.description.stored
+        values = {
+            name: described[name] if name in described else getattr(self, name) for name in DOCUMENT_FIELDS
+        }
         return {"_id": self.id} | {name: value for name, value in values.items() if value is not None}
 
 
 #: The fields of a new secret's document after its `_id`, in the order of `Secret`.
 DOCUMENT_FIELDS = tuple(
     name
-    for name in UnstoredSecret.__dataclass_fields__
+    for field_name in UnstoredSecret.__dataclass_fields__
+    for name in (Description().stored if field_name == "description" else (field_name,))
     if name not in ("id", "is_canary", "may_be_stored", "is_abandoned")
 )
+
+_FIELDS = {Form.TEXT: StringField, Form.PAIRS: lambda: ListField(StringField(), default=None)}
 
 
 class Secret(_Encryptable, BaseDocument):
@@ -140,7 +147,7 @@ class Secret(_Encryptable, BaseDocument):
     purged = ListField(IntField(), default=None)
     #: Deleted and purged versions, as `VersionInfo.stored_state` returns them.
     states = ListField(DictField(), default=None)
-    #: The number of changes to labels, write rules and expiry.
+    #: The number of changes to attributes, write rules and expiry.
     metadata_version = IntField()
     #: As `WriteRules.stored` returns them.
     rules = DictField(default=None)
@@ -151,8 +158,8 @@ class Secret(_Encryptable, BaseDocument):
     #: The wrong passphrases for a shared value; see `vault.secrets.tries`.
     tries = IntField()
     name = StringField()
-    #: Each has the form `key=value`.
-    labels = ListField(StringField(), default=None)
+    #: As `Description.stored` returns them.
+    locals().update({one.name: _FIELDS[one.form]() for one in ATTRIBUTES})
     #: The time of deletion, if the secret can still be restored.
     deleted_at = DateTimeField()
     #: Set until the audit entry of a named secret is durable; no caller can find the secret until then.

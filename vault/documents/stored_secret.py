@@ -7,6 +7,7 @@ from functools import cached_property
 from secrets import randbits
 from typing import Any
 
+from vault.core.attributes import ATTRIBUTES, Description, Form
 from vault.core.errors import DecryptionError
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.crypto import Binding, Keyring
@@ -150,7 +151,7 @@ class StoredSecret(BoundFields):
 
     @property
     def metadata_version(self) -> int:
-        """The number of changes to labels, write rules and expiry."""
+        """The number of changes to attributes, write rules and expiry."""
         number = _integer(self._document.get("metadata_version")) or 0
         # An attacker may have stored a number that has no next one.
         return number if 0 <= number < _MAX_CHANGES else 0
@@ -161,10 +162,12 @@ class StoredSecret(BoundFields):
         return WriteRules.of_stored(self._document.get("rules"))
 
     @property
-    def labels(self) -> dict[str, str]:
-        """The labels, by their keys."""
-        pairs = (label.partition("=") for label in texts(self._document.get("labels")))
-        return {key: value for key, _, value in pairs}
+    def description(self) -> Description:
+        """The values of its attributes."""
+        decoded = {Form.TEXT: text, Form.PAIRS: _pairs}
+        return Description.of(
+            {one.name: decoded[one.form](self._document.get(one.name)) for one in ATTRIBUTES}
+        )
 
     @property
     def older(self) -> list[StoredVersion]:
@@ -270,6 +273,11 @@ class StoredSecret(BoundFields):
             raise DecryptionError
         first = bool(randbits(1))
         return [self._bound(stored.version, is_canary=flag) for flag in (first, not first)]
+
+
+def _pairs(value: object) -> dict[str, str]:
+    pairs = (label.partition("=") for label in texts(value))
+    return {key: text for key, _, text in pairs}
 
 
 def _number(value: object) -> int:

@@ -4,13 +4,14 @@ These operations can destroy data, so the audit entry of a change is durable bef
 the true outcome. So each change holds a lease on the secret: no other request can change it in between.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
 from vault.core import clock
 from vault.core.attempt import Attempt
+from vault.core.attributes import Description
 from vault.core.errors import (
     ExpectedVersionRequiredError,
     SecretNotDeletedError,
@@ -37,7 +38,7 @@ class Current:
     plaintext: bytes = field(repr=False)
     #: None if the secret has no version yet.
     info: VersionInfo | None
-    labels: Mapping[str, str]
+    description: Description
 
 
 class SecretWriter:
@@ -61,7 +62,7 @@ class SecretWriter:
     ) -> Written:
         """Make *plaintext* the newest version of a secret.
 
-        Name, labels, expiry and read limit stay as they are.
+        Name, description, expiry and read limit stay as they are.
 
         Raises:
             SecretTooLargeError: It is longer than the limit in bytes.
@@ -94,7 +95,7 @@ class SecretWriter:
             current = secret.decrypt(self._keyring)
             _require(secret.is_visible(now))
             _require_version(secret, expected_version)
-            plaintext = patched(Current(current, secret.info(secret.version), secret.labels))
+            plaintext = patched(Current(current, secret.info(secret.version), secret.description))
             require_size(plaintext, self._max_bytes)
             new = VersionInfo(
                 version=secret.version + 1, created_at=now, deleted_at=_deletion_time(secret, now)
@@ -105,7 +106,7 @@ class SecretWriter:
                 attempt.details["dropped"] = dropped
             attempt.finish(Status.SUCCESS)
             lease.apply(change)
-        return Written(secret_id=secret.id, info=new, labels=secret.labels)
+        return Written(secret_id=secret.id, info=new, description=secret.description)
 
     def delete(self, reference: Reference, *, attempt: Attempt) -> tuple[str, datetime | None]:
         """Delete a secret; return its ID, and the time until which it can be restored, if it can."""

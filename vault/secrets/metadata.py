@@ -1,6 +1,6 @@
-"""Change what describes a secret: its labels, its write rules and its expiry."""
+"""Change what describes a secret: its attributes, its write rules and its expiry."""
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
@@ -9,6 +9,7 @@ from typing import Any
 
 from vault.core import clock
 from vault.core.attempt import Attempt
+from vault.core.attributes import Description
 from vault.core.errors import OverloadedError, SecretNotFoundError, VersionConflictError
 from vault.core.outcomes import Status
 from vault.core.principal import Scope
@@ -19,10 +20,8 @@ from vault.documents.stored_secret import StoredSecret, StoredVersion
 from vault.documents.write_rules import WriteRules
 from vault.keys.guard import KeyringGuard
 from vault.secrets.lease import Lease, leased
-from vault.secrets.requests import Reference, stored_labels
+from vault.secrets.requests import Reference
 from vault.secrets.retention import Retention
-
-Labels = Mapping[str, str]
 
 #: New expiries are stored so many at a time, because each takes a secret with all its versions, which can be
 #: megabytes; and the seconds for which others wait.
@@ -54,13 +53,13 @@ class MetadataWriter:
         self,
         reference: Reference,
         *,
-        relabelled: Callable[[Labels], Labels] | None = None,
+        described: Callable[[Description], Description] | None = None,
         ruled: Callable[[StoredSecret], WriteRules] | None = None,
         expiry: Expiry | None = None,
         metadata_version: int | None = None,
         attempt: Attempt,
     ) -> StoredSecret:
-        """Store the labels that *relabelled* returns for the present ones, and the *expiry*; None keeps them.
+        """Store what *described* returns for the present description, and the *expiry*; None keeps them.
 
         Also the write rules that *ruled* returns for the secret. Some changes require the scope to purge: see
         `Retention.requires_purge`. With *metadata_version*, that must be the present one.
@@ -75,7 +74,7 @@ class MetadataWriter:
             DecryptionError: The stored secret does not verify.
             KeyMissingError: This process lacks the key of a version.
 
-        Also raises the errors of `leased`, *relabelled* and *ruled*.
+        Also raises the errors of `leased`, *described* and *ruled*.
         """
         # First: the entry of a request for which there is no room names its target, too.
         reference.admit(attempt)
@@ -97,10 +96,8 @@ class MetadataWriter:
             if ruled:
                 # Not bare: that would keep the present rules that are no longer set.
                 change["rules"] = {"$literal": stored} if (stored := dict(rules.stored())) else "$$REMOVE"
-            if relabelled:
-                # A label can begin with a dollar sign.
-                labels = stored_labels(relabelled(secret.labels))
-                change["labels"] = {"$literal": labels} if labels else "$$REMOVE"
+            if described:
+                change |= _stored(described(secret.description))
             if expiry:
                 change |= self._expiring(lease, expires_at)
             attempt.finish(Status.SUCCESS)
@@ -138,6 +135,11 @@ class MetadataWriter:
             "expires_at": expires_at or "$$REMOVE",
             "purge_at": purge_at(expires_at or "$$REMOVE"),
         }
+
+
+def _stored(description: Description) -> dict[str, Any]:
+    # A label can begin with a dollar sign.
+    return {name: {"$literal": value} if value else "$$REMOVE" for name, value in description.stored.items()}
 
 
 def _record(

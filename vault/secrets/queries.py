@@ -8,6 +8,7 @@ from typing import Any
 
 from vault.core import clock
 from vault.core.attempt import Action, Attempt
+from vault.core.attributes import ATTRIBUTES
 from vault.core.errors import (
     DecryptionError,
     KeyMissingError,
@@ -37,7 +38,7 @@ from vault.secrets.selection import (
 
 #: Secrets that are read in one round trip with their values, each up to a megabyte.
 _OPENED_AT_ONCE = 16
-_NEWEST: Mapping[str, Any] = {**StoredSecret.NEWEST, "labels": 0}
+_NEWEST: Mapping[str, Any] = {**StoredSecret.NEWEST, **{one.name: 0 for one in ATTRIBUTES}}
 
 
 def page_bytes(limit: int) -> int:
@@ -94,6 +95,7 @@ class SecretQueries:
         if not secret.is_visible(clock.now()):
             raise SecretNotFoundError
         return _summary(secret) | {
+            "description": secret.description,
             "version": secret.version,
             "metadata_version": secret.metadata_version,
             "rules": secret.rules,
@@ -112,8 +114,8 @@ class SecretQueries:
     ) -> tuple[list[dict[str, Any]], str | None]:
         """Return up to *limit* secrets that the principal reaches by name, and the next page's cursor.
 
-        Of *search*, only the folder, the labels and `deleted` count. A page ends early if its secrets take
-        `MAX_PAGE_BYTES`. Each has `canary` if the principal may see which of them are.
+        Of *search*, only the folder, the description and `deleted` count. A page ends early if its secrets
+        take `MAX_PAGE_BYTES`. Each has `canary` if the principal may see which of them are.
 
         Raises:
             InvalidCursorError: This function did not return *cursor*.
@@ -263,7 +265,7 @@ def _may_see_canaries(attempt: Attempt) -> bool:
 
 
 def _summary(secret: StoredSecret) -> dict[str, Any]:
-    return {"secret_id": secret.id, "name": secret.name, "labels": secret.labels}
+    return {"secret_id": secret.id, "name": secret.name, **secret.description.shown}
 
 
 def _last_fetch(secret_id: str) -> datetime | None:

@@ -3,7 +3,6 @@
 import hmac
 import json
 from base64 import b64encode
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from typing import Any
@@ -11,6 +10,7 @@ from uuid import UUID
 
 from vault.core import clock
 from vault.core.attempt import Attempt
+from vault.core.attributes import Description
 from vault.core.timestamps import moment
 from vault.documents import Secret
 from vault.documents.guard import storage_errors
@@ -31,7 +31,7 @@ class NewSecret:
     #: The read limit; None for no limit.
     max_reads: int | None = None
     name: str | None = None
-    labels: Mapping[str, str] = field(default_factory=dict)
+    description: Description = field(default_factory=Description)
     rules: WriteRules = field(default_factory=WriteRules)
     #: Whether a read of the secret is an alarm.
     canary: bool = False
@@ -49,7 +49,7 @@ class NewSecret:
             purge_at=expires_at,
             max_reads=self.max_reads,
             name=self.name,
-            labels=stored_labels(self.labels) or None,
+            description=self.description,
             # Without a value, the first version is yet to come, and there is only metadata.
             version=1 if self.plaintext else 0,
             metadata_version=None if self.plaintext else 1,
@@ -62,6 +62,8 @@ class NewSecret:
     def canonical(self) -> bytes:
         """Return the same bytes for every form of a request body with the same content."""
         values = asdict(self) | {"plaintext": b64encode(self.plaintext).decode()}
+        # Records always have labels, and other attributes if they are set.
+        values |= {"labels": {}, **values.pop("description")["values"]}
         # No request with an idempotency key has rules. Records of earlier versions have none.
         del values["rules"]
         if not self.canary:
@@ -71,21 +73,16 @@ class NewSecret:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Written:
-    """A version that was stored, and its secret's labels."""
+    """A version that was stored, and its secret's description."""
 
     secret_id: str
     info: VersionInfo
-    labels: Mapping[str, str]
+    description: Description
 
     @property
     def version(self) -> int:
         """The number of the version."""
         return self.info.version
-
-
-def stored_labels(labels: Mapping[str, str]) -> list[str]:
-    """Return *labels* as documents have them."""
-    return [f"{key}={value}" for key, value in sorted(labels.items())]
 
 
 def derive_ids(base_id: str, count: int) -> list[str]:

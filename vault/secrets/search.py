@@ -1,4 +1,4 @@
-"""Searches for secrets by texts, labels and times, each for a limited time."""
+"""Searches for secrets by texts, attributes and times, each for a limited time."""
 
 import re
 import unicodedata
@@ -13,22 +13,22 @@ from bson import ObjectId
 
 from vault.core import clock
 from vault.core.attempt import Action
+from vault.core.attributes import ATTRIBUTES, Description
 from vault.core.outcomes import Status
 from vault.core.principal import Principal
 from vault.documents import AuditEntry
 from vault.documents.secret import Secret
-from vault.secrets.requests import stored_labels
 from vault.secrets.selection import (
     BY_BYTES,
     LABELLED_AT_ONCE,
     ORDER,
     SUMMARY_FIELDS,
     Position,
+    described,
     position_of,
     rank,
     reached,
     visible,
-    with_labels,
 )
 
 #: The maximum length of a text to search for.
@@ -46,11 +46,12 @@ _STEP_SECONDS = 0.1
 class Search:
     """A search for secrets that meet all of these criteria."""
 
-    #: Words that are all in the name or a label, in any case.
+    #: Words that are all in the name or the description, in any case.
     text: str = ""
     #: The beginning of the names.
     folder: str = ""
-    labels: Mapping[str, str] = field(default_factory=dict)
+    #: Attributes that they have; of pairs, at least these.
+    description: Description = field(default_factory=Description)
     #: True for restorable secrets instead of readable ones.
     deleted: bool = False
     #: The time in which they expire.
@@ -61,7 +62,7 @@ class Search:
     @property
     def indexed(self) -> dict[str, Any]:
         """The condition by whose index MongoDB finds secrets without reading the others."""
-        return with_labels(stored_labels(self.labels))
+        return described(self.description)
 
     def conditions(self, now: datetime) -> list[dict[str, Any]]:
         """Return the conditions for secrets at the time *now*, besides folder, `indexed` and the trail."""
@@ -148,9 +149,9 @@ def _matches(
 
 
 def _containing(word: str) -> dict[str, Any]:
-    """Return the condition for secrets with *word* in their name or a label."""
+    """Return the condition for secrets with *word* in their name or description."""
     literal = {"$regex": re.escape(unicodedata.normalize("NFC", word)), "$options": "i"}
-    return {"$or": [{"name": literal}, {"labels": literal}]}
+    return {"$or": [{"name": literal}, *({one.name: literal} for one in ATTRIBUTES)]}
 
 
 def _is_fetched(secret_id: str, since: datetime) -> bool:

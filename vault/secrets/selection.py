@@ -1,13 +1,14 @@
 """Conditions that select secrets, their order, and positions in it."""
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from datetime import datetime
 from typing import Any
 from urllib.parse import quote, unquote
 
 from pymongo.collation import Collation
 
+from vault.core.attributes import ATTRIBUTES, Description
 from vault.core.errors import InvalidCursorError
 from vault.core.paths import Paths
 from vault.core.principal import Principal
@@ -26,7 +27,7 @@ AT_ONCE = 250
 BY_BYTES = Collation("simple")
 
 NO_CONDITION: Mapping[str, Any] = {}
-SUMMARY_FIELDS: Mapping[str, Any] = {"name": 1, "labels": 1}
+SUMMARY_FIELDS: Mapping[str, Any] = {"name": 1, **{one.name: 1 for one in ATTRIBUTES}}
 
 #: The end of a page: the last secret's name, if it has one, and its ID.
 Position = tuple[str | None, str]
@@ -56,7 +57,7 @@ def find_page(
         *visible(now, deleted=deleted),
         only,
     ]
-    at_once = LABELLED_AT_ONCE if "labels" in wanted else AT_ONCE
+    at_once = LABELLED_AT_ONCE if wanted is SUMMARY_FIELDS else AT_ONCE
     found: Iterator[Mapping[str, Any]] = (
         Secret.raw()
         .find({"$and": conditions}, wanted, batch_size=at_once, collation=BY_BYTES)
@@ -112,9 +113,10 @@ def _within(paths: Paths, prefix: str, after: Position | None) -> dict[str, Any]
     return {"$or": found}
 
 
-def with_labels(labels: Sequence[str]) -> dict[str, Any]:
-    """Return the condition for secrets that have all of *labels*, as they are stored."""
-    return {"labels": {"$all": list(labels)}} if labels else {}
+def described(description: Description) -> dict[str, Any]:
+    """Return the condition for secrets that have all of a *description*."""
+    stored = {name: value for name, value in description.stored.items() if value is not None}
+    return {name: {"$all": value} if isinstance(value, list) else value for name, value in stored.items()}
 
 
 def position_of(document: Mapping[str, Any]) -> Position:

@@ -75,7 +75,7 @@ class SecretService:
             version=1 if new_secret.plaintext else 0,
             created_at=to_milliseconds(secret.created_at) if secret else None,
         )
-        return Written(secret_id=attempt.secret_id or "", info=info, labels=new_secret.labels)
+        return Written(secret_id=attempt.secret_id or "", info=info, description=new_secret.description)
 
     def _create_one(self, new_secret: NewSecret, key: str | None, attempt: Attempt) -> Creation:
         item = Creation(attempt=attempt, new_secret=new_secret)

@@ -8,6 +8,7 @@ from tests.support.kill_points import killed
 from tests.support.lifecycle import ALICE
 from tests.support.rotation import Stored
 from tests.support.unrecorded import unrecorded
+from vault.core.attributes import Description
 from vault.documents.write_rules import WriteRules
 from vault.features.imports.kv_source import SourceSecret, SourceVersion
 from vault.features.imports.writer import ImportWriter
@@ -23,7 +24,12 @@ def take_in(found: Services, name: str) -> None:
         SourceVersion(number=number, created_at=time, deleted_at=None, value=b"value") for number in (4, 5)
     ]
     secret = SourceSecret(
-        created_at=time, metadata_version=0, labels={}, versions=versions, skipped=0, rules=WriteRules()
+        created_at=time,
+        metadata_version=0,
+        description=Description(),
+        versions=versions,
+        skipped=0,
+        rules=WriteRules(),
     )
     keyring = found.secrets._keyring
     writer = ImportWriter(keyring, found.guard, namespace=ALICE.namespace, source="https://source.example")

@@ -301,7 +301,7 @@ def test_old_servers_have_less_metadata(fake: Fake) -> None:
     """Fields that later versions of Vault added may be missing."""
     metadata = {name: METADATA[name] for name in ("created_time", "versions")}
     secret = read(fake, Answer(body={"data": metadata}), Answer(body=SECRET))
-    assert (secret.labels, secret.rules, secret.metadata_version) == ({}, WriteRules(), 0)
+    assert (secret.description.pairs, secret.rules, secret.metadata_version) == ({}, WriteRules(), 0)
 
 
 def test_a_rule_beyond_all_limits_is_the_largest(fake: Fake) -> None:
@@ -397,5 +397,5 @@ def test_a_real_secret_has_all_its_parts(tree: Tree) -> None:
     assert [one.number for one in secret.versions] == [2, 3, 4, 5]
     assert [one.value for one in secret.versions] == [b'{"n":2}', None, b'{"n":4}', None]
     assert [bool(one.deleted_at) for one in secret.versions] == [False, False, False, True]
-    assert (secret.skipped, secret.labels) == (1, {"team": "x"})
+    assert (secret.skipped, secret.description.pairs) == (1, {"team": "x"})
     assert secret.rules == WriteRules(version_required=True, max_versions=7, delete_after_seconds=5400)

@@ -11,6 +11,7 @@ from typing import Any, ClassVar
 
 from marshmallow import EXCLUDE, INCLUDE, RAISE, Schema, ValidationError, fields, pre_load, validate
 
+from vault.core.attributes import ATTRIBUTES, Form
 from vault.core.credentials import token_flaw
 from vault.core.errors import InvalidBase64Error
 from vault.core.labels import MAX_KEY_BYTES, MAX_LABELS, MAX_TEXT_BYTES, key_flaw, text_flaw
@@ -19,7 +20,6 @@ from vault.core.similar import similar
 from vault.core.text import INVISIBLE, ONE_LINE_PATTERN, is_blank, is_one_line
 from vault.core.timestamps import moment
 
-LABELS = {"example": {"team": "billing", "env": "prod"}}
 SECRET_ID = {"example": "550e8400-e29b-41d4-a716-446655440000", "format": "uuid"}
 
 
@@ -331,7 +331,36 @@ def id_field(description: str, **options: Any) -> SecretId:
     return SecretId(metadata=metadata, **options)
 
 
-def labels_field(*, load_default: Any = dict, **description: Any) -> BoundedDict:
+def attribute_fields(use: str) -> dict[str, fields.Field[Any]]:
+    """Return the fields for the attributes of a secret in a request, as described for this *use*."""
+    return {
+        one.name: _ATTRIBUTE_FIELDS[one.form](
+            # Not by default, of a change: an attribute that is missing stays as it is.
+            load_default=None if use == "change" else one.form.value,
+            example=one.example,
+            description=getattr(one, use),
+        )
+        for one in ATTRIBUTES
+        if getattr(one, use)
+    }
+
+
+def attribute_replies() -> dict[str, fields.Field[Any]]:
+    """Return the fields of the attributes of a secret in a reply."""
+    return {
+        one.name: mapping_field(one.reply, one.example)
+        if one.form is Form.PAIRS
+        else text_field(one.reply, one.example, required=True, allow_none=True)
+        for one in ATTRIBUTES
+    }
+
+
+def _one_line_field(*, load_default: Any, **metadata: Any) -> fields.String:
+    shape = {"pattern": ONE_LINE_PATTERN, "maxLength": MAX_TEXT_BYTES}
+    return fields.String(validate=flawless(text_flaw), load_default=load_default, metadata=metadata | shape)
+
+
+def labels_field(*, load_default: Any = dict, **metadata: Any) -> BoundedDict:
     """Return the field for labels."""
     key = fields.String(validate=flawless(key_flaw))
     text = fields.String(
@@ -343,8 +372,14 @@ def labels_field(*, load_default: Any = dict, **description: Any) -> BoundedDict
         keys=key,
         values=text,
         load_default=load_default,
-        metadata=LABELS | description | _LABEL_KEYS,
+        metadata=metadata | _LABEL_KEYS,
     )
+
+
+_ATTRIBUTE_FIELDS: Mapping[Form, Callable[..., fields.Field[Any]]] = {
+    Form.TEXT: _one_line_field,
+    Form.PAIRS: labels_field,
+}
 
 
 def neither_nor_both(**shapes: Mapping[str, Any]) -> list[dict[str, Any]]:

@@ -6,12 +6,11 @@ from marshmallow import fields
 
 from vault.api.document.errors import Problem
 from vault.api.document.fields import (
-    LABELS,
     SECRET_ID,
     Base64,
     Reply,
+    attribute_replies,
     integer_field,
-    mapping_field,
     next_cursor_field,
     objects_field,
     text_field,
@@ -161,7 +160,7 @@ class SecretSummary(Reply):
 
     secret_id = secret_id_field()
     name = _name(required=True)
-    labels = mapping_field("The secret's labels.", LABELS["example"])
+    locals().update(attribute_replies())
     canary = fields.Boolean(
         allow_none=True,
         metadata={

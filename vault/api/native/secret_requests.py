@@ -16,11 +16,11 @@ from vault.api.document.fields import (
     Body,
     BoundedList,
     Item,
+    attribute_fields,
     cursor_field,
     flag_field,
     flawless,
     id_field,
-    labels_field,
     matches,
     neither_nor_both,
     number_field,
@@ -28,7 +28,7 @@ from vault.api.document.fields import (
     text_field,
 )
 from vault.api.native.deliveries import delivery_field
-from vault.core.labels import MAX_KEY_BYTES, MAX_LABELS, MAX_TEXT_BYTES
+from vault.core.attributes import ATTRIBUTES, NAMES, Description
 from vault.core.limits import MAX_ITEMS, MAX_READS, MAX_VERSION
 from vault.core.paths import MAX_NAME_BYTES, name_flaw, prefix_flaw
 from vault.core.principal import Scope
@@ -93,15 +93,16 @@ class NewSecretSchema(Body):
         "UTF-8, of visible characters except `*`, in the Unicode normal form NFC. Its parts are not empty, "
         "`.` or `..`, and have no space at an end. Using a name requires a credential."
     )
-    labels = labels_field(
-        description=f"Up to {MAX_LABELS} texts by key, for finding secrets. They are not encrypted. Keys "
-        f"have up to {MAX_KEY_BYTES} bytes in UTF-8, of visible characters except `=`, in the Unicode normal "
-        f"form NFC, and no space at an end; texts are one line of up to {MAX_TEXT_BYTES} bytes."
-    )
+    locals().update(attribute_fields("create"))
     canary = flag_field(
         "If true, each read of the secret is an alarm, and readers cannot tell it from others. This requires "
         f"the scope `{Scope.CANARY_MANAGE}`."
     )
+
+    @post_load
+    def _describe(self, data: dict[str, Any], **_: Any) -> dict[str, Any]:
+        values = {one.name: data.pop(one.name) for one in ATTRIBUTES}
+        return data | {"description": Description.of(values)}
 
 
 class NewSecretItem(NewSecretSchema):
@@ -235,10 +236,7 @@ class NewMetadata(SecretReference):
         ]
     }
 
-    labels = labels_field(
-        description="The new labels, which replace all others. If omitted, the labels do not change.",
-        load_default=None,
-    )
+    locals().update(attribute_fields("change"))
     ttl_seconds = number_field(
         "Seconds from now until the secret expires. If omitted, the expiry does not change.",
         2_592_000,
@@ -258,10 +256,10 @@ class ListQuery(Body):
     name_prefix = prefix_field(
         "Only secrets whose name has this prefix. If omitted, also those without a name.", load_default=""
     )
-    labels = labels_field(description="Only secrets that have all of these labels.")
+    locals().update(attribute_fields("filter"))
     deleted = flag_field("If true, list the deleted secrets that can be restored, instead of the others.")
     search = text_field(
-        "Only secrets that have all these words in their name or labels, in any case.",
+        f"Only secrets that have all these words in their name or {NAMES}, in any case.",
         "db",
         shape={"pattern": ONE_LINE_PATTERN},
         load_default="",

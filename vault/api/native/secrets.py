@@ -4,12 +4,13 @@ from datetime import timedelta
 from typing import Any
 
 from vault.api.document.errors import ERROR_DOCS
-from vault.api.document.fields import LABELS, SECRET_ID
+from vault.api.document.fields import SECRET_ID
 from vault.api.native import batches, deliveries, secret_replies, secret_requests
 from vault.api.native.secret_requests import NAME, SECRET
 from vault.api.operations.blueprint import Blueprint, current_attempt, services
 from vault.api.operations.replies import MemoryIfLarge, reply_memory
 from vault.core.attempt import Action
+from vault.core.attributes import ATTRIBUTES, Description
 from vault.core.principal import Scope
 from vault.secrets.metadata import Expiry
 from vault.secrets.queries import page_bytes
@@ -30,6 +31,7 @@ blueprint = Blueprint(
 _VALUE: dict[str, Any] = {"secret": SECRET["example"]}
 _BY_ID: dict[str, Any] = {"secret_id": SECRET_ID["example"]}
 _BY_NAME: dict[str, Any] = {"name": NAME["example"]}
+_LABELS = ATTRIBUTES[0].example
 
 
 def _example(summary: str, *, needs_credential: bool = False, **value: Any) -> dict[str, Any]:
@@ -48,9 +50,7 @@ def _references(**more: Any) -> dict[str, Any]:
 _CREATIONS = {
     "value": _example("A value", **_VALUE),
     "once": _example("Readable once, within a day", **_VALUE, max_reads=1, ttl_seconds=86_400),
-    "named": _example(
-        "With a name and labels", **_VALUE, **_BY_NAME, labels=LABELS["example"], needs_credential=True
-    ),
+    "named": _example("With a name and labels", **_VALUE, **_BY_NAME, labels=_LABELS, needs_credential=True),
     "canary": _example("A canary", **_VALUE, name="ops/root-password", canary=True, needs_credential=True),
 }
 _CREATE_BATCHES = {
@@ -194,9 +194,7 @@ def update_secret(body: dict[str, Any]) -> dict[str, Any]:
 @blueprint.operation(
     Action.UPDATE_METADATA, scope=Scope.SECRET_UPDATE, refusals=("SecretNotFound", "InvalidSecretId")
 )
-@blueprint.arguments(
-    secret_requests.NewMetadata, examples=_references(labels=LABELS["example"], ttl_seconds=2_592_000)
-)
+@blueprint.arguments(secret_requests.NewMetadata, examples=_references(labels=_LABELS, ttl_seconds=2_592_000))
 @blueprint.response(
     200, secret_replies.SecretLocation, description="The new labels and expiry are stored durably."
 )
@@ -208,10 +206,11 @@ def update_secret_metadata(body: dict[str, Any]) -> dict[str, str]:
     deleted secrets for a time, an earlier expiry than the present one, and than the end of that time from
     now, requires the scope `secret:purge` as well: the reply is 403, or 401 without a credential.
     """
-    labels, ttl_seconds = body["labels"], body["ttl_seconds"]
+    ttl_seconds = body["ttl_seconds"]
+    is_described = any(body[one.name] is not None for one in ATTRIBUTES)
     secret = services().metadata.change(
         body["reference"],
-        relabelled=None if labels is None else lambda _present: labels,
+        described=(lambda present: present.changed(body)) if is_described else None,
         expiry=Expiry(ttl_seconds=ttl_seconds) if ttl_seconds or body["never_expires"] else None,
         attempt=current_attempt(),
     )
@@ -305,7 +304,7 @@ def list_secrets(body: dict[str, Any]) -> dict[str, Any]:
     search = Search(
         text=query,
         folder=body["name_prefix"],
-        labels=body["labels"],
+        description=Description.of(body),
         deleted=body["deleted"],
         expires_within=timedelta(seconds=seconds) if seconds else None,
     )

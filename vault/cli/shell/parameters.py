@@ -1,9 +1,10 @@
 """The forms of arguments that several commands take."""
 
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import suppress
 from datetime import UTC, datetime, timedelta
+from functools import wraps
 from typing import Any, TypeVar
 
 import click
@@ -12,9 +13,10 @@ from vault.cli.shell.output import Output
 from vault.client import address
 from vault.client.secrets import is_id
 from vault.client.variables import is_variable
+from vault.core.attributes import ATTRIBUTES, Form
 from vault.core.credentials import has_token
 from vault.core.durations import parse_duration
-from vault.core.labels import are_labels
+from vault.core.labels import are_labels, text_flaw
 from vault.core.networks import Network, network
 from vault.core.paths import is_path, name_flaw, path_flaw, prefix_flaw
 from vault.core.principal import MAX_LIFETIME, Scope, is_name
@@ -122,6 +124,13 @@ def label(text: str) -> tuple[str, str]:
     return key, value
 
 
+def label_text(text: str) -> str:
+    """Return a text that describes a secret."""
+    if flaw := text_flaw(text):
+        raise click.BadParameter(flaw)
+    return text
+
+
 def assignment(text: str) -> tuple[str, str]:
     """Return a variable, and the name or ID of its secret."""
     variable, separator, named = text.partition("=")
@@ -226,6 +235,31 @@ def scopes_option(grant: str, *, required: bool = False) -> Callable[[Command], 
     )
 
 
-def labels_option(help_text: str) -> Callable[[Command], Command]:
-    """Return the option for labels of secrets."""
-    return click.option("--label", "labels", metavar="KEY=TEXT", multiple=True, type=label, help=help_text)
+def description_options(use: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Return the options for the attributes of secrets that have this help text, as one *description*."""
+    attributes = [one for one in ATTRIBUTES if getattr(one, use)]
+
+    def decorated(command: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(command)
+        def called(**given: Any) -> Any:
+            values = {one.name: given.pop(one.name) for one in attributes}
+            # None for no pairs: these are no change.
+            description = {
+                name: dict(value) or None if isinstance(value, tuple) else value
+                for name, value in values.items()
+            }
+            return command(description=description, **given)
+
+        for one in reversed(attributes):
+            called = click.option(f"--{one.option}", one.name, help=getattr(one, use), **_OPTIONS[one.form])(
+                called
+            )
+        return called
+
+    return decorated
+
+
+_OPTIONS: Mapping[Form, dict[str, Any]] = {
+    Form.TEXT: {"metavar": "TEXT", "type": label_text},
+    Form.PAIRS: {"metavar": "KEY=TEXT", "type": label, "multiple": True},
+}

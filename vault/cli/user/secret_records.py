@@ -2,6 +2,7 @@
 
 import sys
 from datetime import timedelta
+from functools import partial
 from typing import Any
 
 import click
@@ -12,6 +13,7 @@ from vault.cli.shell.output import Column, Output, cell, facts, moment_cell, out
 from vault.cli.user.connection import service_options
 from vault.client.secrets import Secrets, reference
 from vault.client.service import Service
+from vault.core.attributes import ATTRIBUTES, NAMES
 from vault.core.errors import ServiceRefusedError
 from vault.core.text import quantity
 
@@ -22,9 +24,9 @@ _SECRET = click.argument("secret", metavar="NAME_OR_ID", type=parameters.secret)
 
 @click.command("list")
 @click.argument("prefix", required=False, default="", type=parameters.prefix)
-@parameters.labels_option("Only secrets with this label. Can be repeated.")
+@parameters.description_options("filter_help")
 @click.option("--deleted", is_flag=True, help="List deleted secrets that can be restored instead.")
-@click.option("--search", metavar="TEXT", help="Only secrets with all these words in name or labels.")
+@click.option("--search", metavar="TEXT", help=f"Only secrets with all these words in name or {NAMES}.")
 @click.option(
     "--expiring",
     metavar="DURATION",
@@ -35,7 +37,7 @@ _SECRET = click.argument("secret", metavar="NAME_OR_ID", type=parameters.secret)
 @output_options
 def list_secrets(
     prefix: str,
-    labels: tuple[tuple[str, str], ...],
+    description: dict[str, Any],
     deleted: bool,
     search: str | None,
     expiring: timedelta | None,
@@ -48,14 +50,12 @@ def list_secrets(
     """
     seconds = int(expiring.total_seconds()) if expiring else None
     rows = list(
-        Secrets(service).listed(
-            prefix, labels=dict(labels) or None, deleted=deleted, search=search, expires_within=seconds
-        )
+        Secrets(service).listed(prefix, deleted=deleted, search=search, expires_within=seconds, **description)
     )
     columns: dict[str, Column] = {
         "name": "name",
         "ID": "secret_id",
-        "labels": lambda row: _pairs(row["labels"]),
+        **{one.name: partial(_attribute, name=one.name) for one in ATTRIBUTES},
     }
     if expiring:
         rows.sort(key=lambda row: str(row.get("expires_at")))
@@ -132,8 +132,9 @@ def _is_restorable(secrets: Secrets, secret: str) -> bool:
         raise
 
 
-def _pairs(labels: dict[str, str]) -> str:
-    return " ".join(f"{key}={text}" for key, text in sorted(labels.items()))
+def _attribute(found: dict[str, Any], name: str) -> str:
+    value = found.get(name) or ""
+    return value if isinstance(value, str) else " ".join(f"{key}={value[key]}" for key in sorted(value))
 
 
 def _facts(found: dict[str, Any]) -> dict[str, Any]:
@@ -145,7 +146,7 @@ def _facts(found: dict[str, Any]) -> dict[str, Any]:
     return {
         "name": found["name"],
         "ID": found["secret_id"],
-        "labels": _pairs(found["labels"]),
+        **{one.name: _attribute(found, one.name) for one in ATTRIBUTES},
         "created": moment_cell(found["created_at"]),
         "expires": moment_cell(found["expires_at"] or "never"),
         "reads left": found["reads_left"] if found["max_reads"] else "no limit",

@@ -122,7 +122,7 @@ def _field_source(text: str) -> tuple[str, Path | None]:
 @click.option(
     "--max-reads", metavar="N", type=click.IntRange(1, MAX_READS), help="Maximum number of fetches."
 )
-@parameters.labels_option("A label. Can be repeated; replaces all others.")
+@parameters.description_options("option_help")
 @click.option(
     "--expected-version",
     metavar="N",
@@ -140,7 +140,7 @@ def set_value(
     generate: int | None,
     ttl: timedelta | None,
     max_reads: int | None,
-    labels: tuple[tuple[str, str], ...],
+    description: dict[str, Any],
     expected_version: int | None,
     canary: bool,
     service: Service,
@@ -163,7 +163,7 @@ def set_value(
         raise click.UsageError("--canary is for a new secret, by its name.")
     value = _object(fields, output) if fields else new_value(secret, from_file, generate, output)
     properties: dict[str, Any] = {
-        "labels": dict(labels) or None,
+        **description,
         "ttl_seconds": int(ttl.total_seconds()) if ttl else None,
         "max_reads": max_reads,
     }

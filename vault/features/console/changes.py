@@ -9,7 +9,8 @@ from vault.api.document.fields import flawless, id_field, number_field
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import reply_memory
 from vault.core.attempt import Action
-from vault.core.labels import are_labels
+from vault.core.attributes import ATTRIBUTES, Description, Form
+from vault.core.labels import are_labels, text_flaw
 from vault.core.limits import MAX_READS, MAX_VERSION
 from vault.core.paths import name_flaw
 from vault.core.principal import Scope
@@ -46,12 +47,22 @@ class _Labels(fields.String):
         return found
 
 
+def _attributes(**pairs: Any) -> dict[str, fields.Field[Any]]:
+    """Return the fields for the attributes of a secret, with options for those of *pairs*."""
+    return {
+        one.name: _Labels(**pairs, load_default=dict)
+        if one.form is Form.PAIRS
+        else fields.String(validate=flawless(text_flaw), load_default="")
+        for one in ATTRIBUTES
+    }
+
+
 class _NewSecret(FormBody):
     """A secret to create."""
 
     name = fields.String(required=True, validate=flawless(name_flaw))
     value = Value(required=True)
-    labels = _Labels(load_default=dict)
+    locals().update(_attributes())
     days = number_field("Days until it expires; never if omitted.", 30, maximum=_MAX_DAYS)
     max_reads = number_field("Maximum number of fetches; unlimited if omitted.", 1, maximum=MAX_READS)
 
@@ -64,12 +75,12 @@ class _NewVersion(FormBody):
     expected_version = number_field("The newest version that the page has.", 1, maximum=MAX_VERSION)
 
 
-class _NewLabels(FormBody):
-    """All labels of a secret."""
+class _NewDescription(FormBody):
+    """All attributes of a secret."""
 
     secret_id = id_field("The secret's ID.", required=True)
     # One has commas only if each is a line.
-    labels = _Labels("\n", "each on a line", load_default=dict)
+    locals().update(_attributes(separator="\n", between="each on a line"))
     #: The version of the metadata that the page has; 0 before the first change.
     metadata_version = fields.Integer(strict=True, required=True, validate=validate.Range(0))
 
@@ -90,7 +101,7 @@ def create() -> Response:
     new = NewSecret(
         plaintext=asked["value"],
         name=name,
-        labels=asked["labels"],
+        description=Description.of(asked),
         ttl_seconds=days and days * _SECONDS_A_DAY,
         max_reads=asked["max_reads"],
     )
@@ -116,11 +127,11 @@ def update() -> Response:
 @blueprint.post("/labels")
 @operation(Action.UPDATE_METADATA, Scope.SECRET_UPDATE, is_page=False)
 def labels() -> Response:
-    """Replace the labels of a secret, if no one else has changed its metadata in the meantime."""
-    asked, attempt = body(_NewLabels), current_attempt()
+    """Replace the attributes of a secret, if no one else has changed its metadata in the meantime."""
+    asked, attempt = body(_NewDescription), current_attempt()
     services().metadata.change(
         Reference(secret_id=asked["secret_id"]),
-        relabelled=lambda _present: asked["labels"],
+        described=lambda _present: Description.of(asked),
         metadata_version=asked["metadata_version"],
         attempt=attempt,
     )

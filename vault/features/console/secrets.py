@@ -11,7 +11,8 @@ from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import MemoryIfLarge, reply_memory
 from vault.core import clock
 from vault.core.attempt import Action
-from vault.core.labels import are_labels
+from vault.core.attributes import FILTERS, Description, Form
+from vault.core.labels import are_labels, text_flaw
 from vault.core.limits import MAX_VERSION
 from vault.core.principal import Scope
 from vault.core.text import is_one_line
@@ -39,7 +40,8 @@ def index() -> Response:
     asked = arguments()
     folder, attempt, queries = folder_of(asked), current_attempt(), services().queries
     with reply_memory(MAX_PAGE_BYTES):
-        if not asked.keys() & {"q", "label", "show"}:
+        filters = {one.option: asked.get(one.option) for one in FILTERS}
+        if not asked.keys() & {"q", "show", *filters}:
             keys = queries.level(folder, after=asked.get("after", ""), limit=_PAGE_SIZE + 1, attempt=attempt)
             found = {"keys": keys[:_PAGE_SIZE], "has_more": len(keys) > _PAGE_SIZE}
             return page("folder", folder=folder, **found)
@@ -51,7 +53,7 @@ def index() -> Response:
         search = Search(
             text=query,
             folder=folder,
-            labels=_label_of(asked),
+            description=_description_of(asked),
             expires_within=_SOON if show == "expiring" else None,
             unused_for=_UNUSED if show == "unused" else None,
         )
@@ -61,13 +63,23 @@ def index() -> Response:
         if show == "expiring":
             secrets.sort(key=lambda secret: secret["expires_at"])
         found = {"secrets": secrets, "cursor": cursor}
-        return page("found", folder=folder, query=query, label=asked.get("label"), show=show, **found)
+        return page("found", folder=folder, query=query, filters=filters, show=show, **found)
 
 
-def _label_of(asked: Mapping[str, str]) -> dict[str, str]:
-    if "label" not in asked:
-        return {}
-    key, equals, text = asked["label"].partition("=")
+def _description_of(asked: Mapping[str, str]) -> Description:
+    forms = {Form.TEXT: _text, Form.PAIRS: _label}
+    found = {one.name: forms[one.form](asked[one.option]) for one in FILTERS if one.option in asked}
+    return Description.of(found)
+
+
+def _text(text: str) -> str:
+    if flaw := text_flaw(text):
+        raise BadRequest(f"A text {flaw}.")
+    return text
+
+
+def _label(label: str) -> dict[str, str]:
+    key, equals, text = label.partition("=")
     if not equals or not are_labels({key: text}):
         raise BadRequest("A label has the form key=text.")
     return {key: text}

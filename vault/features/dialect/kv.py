@@ -11,6 +11,7 @@ from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import MemoryIfLarge
 from vault.core import clock
 from vault.core.attempt import Action
+from vault.core.attributes import Description
 from vault.core.errors import SecretNotFoundError
 from vault.core.principal import Scope
 from vault.features.dialect import kv_data, kv_schemas
@@ -108,7 +109,7 @@ def write_kv_secret(path: str) -> Response:
         expected_version=cas,
         attempt=attempt,
     )
-    return envelope(version_fields(written.info, written.labels))
+    return envelope(version_fields(written.info, written.description))
 
 
 @blueprint.route("/data/<path:path>", methods=["PATCH"])
@@ -144,8 +145,8 @@ def patch_kv_secret(path: str) -> Response:
         )
     except SecretNotFoundError:
         info = gone[0].info if gone else None
-        return missing(envelope(version_fields(info, gone[0].labels), status=404) if info else None)
-    return envelope(version_fields(written.info, written.labels))
+        return missing(envelope(version_fields(info, gone[0].description), status=404) if info else None)
+    return envelope(version_fields(written.info, written.description))
 
 
 @blueprint.route("/data/<path:path>", methods=["DELETE"])
@@ -226,5 +227,5 @@ def _versions(path: str, no: str) -> list[int]:
 
 
 def _metadata(item: Fetch) -> dict[str, Any]:
-    labels = item.secret.labels if item.secret else {}
-    return version_fields(item.info, labels) if item.info else {}
+    description = item.secret.description if item.secret else Description()
+    return version_fields(item.info, description) if item.info else {}

@@ -10,6 +10,7 @@ from flask import Response, request
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import reply_memory
 from vault.core.attempt import Action
+from vault.core.attributes import Description
 from vault.core.errors import SecretNotFoundError
 from vault.core.outcomes import Status
 from vault.core.principal import Scope
@@ -22,15 +23,15 @@ from vault.features.dialect.kv_requests import (
     METADATA_FIELDS,
     MOUNT,
     asks_for_list,
+    custom_metadata_in,
     has_list_query,
-    labels_in,
     name_to_write,
     number_in_query,
     reference_to,
     require_metadata_cas,
     require_no_token,
     rules_in,
-    valid_labels,
+    valid_description,
 )
 from vault.features.dialect.operation import LIST, MERGE_PATCH, WRITES, DialectBlueprint
 from vault.features.dialect.paths import unknown_kv_path
@@ -66,7 +67,7 @@ def read_kv_metadata(path: str) -> Response:
             "created_time": time_text(found["created_at"]),
             "current_metadata_version": found["metadata_version"],
             "current_version": found["version"],
-            "custom_metadata": found["labels"] or None,
+            "custom_metadata": found["description"].pairs or None,
             "oldest_version": _oldest(infos, found["rules"].max_versions or _max_versions()),
             "updated_time": time_text(newest or found["created_at"]),
             "versions": {
@@ -135,21 +136,20 @@ def write_kv_metadata(path: str) -> Response:
     """
     name, attempt = name_to_write(path), current_attempt()
     body = json_body()
-    labels = labels_in(body)
-    given = valid_labels(labels or {})
+    given = valid_description(custom_metadata_in(body) or {})
     if not body.keys() & METADATA_FIELDS:
         attempt.finish(Status.SUCCESS)
         return no_content()
     change = partial(
         services().metadata.change,
         Reference(name=name),
-        relabelled=None if "custom_metadata" not in body else lambda _present: given,
+        described=None if "custom_metadata" not in body else lambda _present: given,
         ruled=partial(_ruled, body),
         attempt=attempt,
     )
     rules = rules_in(body, WriteRules(), max_versions=_max_versions())
     services().upsert.write_metadata(
-        NewSecret(plaintext=b"", name=name, labels=given, rules=rules),
+        NewSecret(plaintext=b"", name=name, description=given, rules=rules),
         change,
         attempt=attempt,
     )
@@ -174,16 +174,16 @@ def patch_kv_metadata(path: str) -> Response:
     """
     name = name_to_write(path)
     body = json_body()
-    patch = labels_in(body)
+    patch = custom_metadata_in(body)
 
-    def relabelled(present: Mapping[str, str]) -> Mapping[str, str]:
-        merged = {} if patch is None else {**present, **patch}
-        return valid_labels({key: text for key, text in merged.items() if text is not None})
+    def described(present: Description) -> Description:
+        merged = {} if patch is None else {**present.pairs, **patch}
+        return valid_description({key: text for key, text in merged.items() if text is not None})
 
     try:
         services().metadata.change(
             Reference(name=name),
-            relabelled=relabelled if "custom_metadata" in body else None,
+            described=described if "custom_metadata" in body else None,
             ruled=partial(_ruled, body),
             attempt=current_attempt(),
         )

@@ -1,6 +1,6 @@
 """Replies of KV, version 2: versions, rules and times, and what Vault says if there is nothing."""
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from datetime import datetime
 from http import HTTPStatus
 from typing import Any
@@ -8,6 +8,7 @@ from typing import Any
 from flask import Response, g
 
 from vault.api.operations.blueprint import current_attempt
+from vault.core.attributes import Description
 from vault.core.durations import kv_duration_text
 from vault.core.errors import SecretNotFoundError
 from vault.core.outcomes import Status
@@ -54,11 +55,11 @@ def rule_fields(rules: WriteRules) -> dict[str, Any]:
     }
 
 
-def version_fields(info: VersionInfo, labels: Mapping[str, str]) -> dict[str, Any]:
-    """Return the version *info*, with the secret's *labels*, as replies have it."""
+def version_fields(info: VersionInfo, description: Description) -> dict[str, Any]:
+    """Return the version *info*, with the secret's *description*, as replies have it."""
     return {
         "created_time": time_text(info.created_at),
-        "custom_metadata": dict(labels) or None,
+        "custom_metadata": description.pairs or None,
         "deletion_time": time_text(info.deleted_at),
         "destroyed": info.is_purged,
         "version": info.version,

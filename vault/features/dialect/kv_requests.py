@@ -16,6 +16,7 @@ from werkzeug.exceptions import BadRequest
 
 from vault.api.document.fields import labels_field
 from vault.api.operations.blueprint import current_attempt
+from vault.core.attributes import Description
 from vault.core.credentials import token_flaw
 from vault.core.paths import name_flaw
 from vault.documents.stored_secret import StoredSecret
@@ -151,8 +152,8 @@ def _is_version(text: Any) -> bool:
     return text is None or isinstance(text, bool) or bool(isinstance(text, str) and _INTEGER.fullmatch(text))
 
 
-def labels_in(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
-    """Return the labels in *body*, as they are; None for null, or if it has none."""
+def custom_metadata_in(body: Mapping[str, Any]) -> Mapping[str, Any] | None:
+    """Return the attributes in *body*, as they are; None for null, or if it has none."""
     return _object(body, "custom_metadata") if "custom_metadata" in body else None
 
 
@@ -203,14 +204,14 @@ def _delay(value: Any) -> int:
     return math.ceil(delay.total_seconds())
 
 
-def valid_labels(given: Mapping[str, Any]) -> Mapping[str, str]:
-    """Return the labels *given*, with numbers and truth values as texts."""
+def valid_description(given: Mapping[str, Any]) -> Description:
+    """Return the description *given*, with numbers and truth values as texts."""
     texts = {key: _text(value) for key, value in given.items()}
     try:
         found: Mapping[str, str] = _LABELS.deserialize(texts)
     except ValidationError as error:
         raise BadRequest(f"custom_metadata validation failed: {_first(error.messages)}") from None
-    return found
+    return Description.of_pairs(found)
 
 
 def _text(value: Any) -> Any:

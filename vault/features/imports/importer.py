@@ -156,7 +156,7 @@ class Importer:
 
     def _check(self, secret: SourceSecret) -> None:
         """Raise ImportRefusedError if this service cannot have *secret*, or could not return it."""
-        if not are_labels(secret.labels):
+        if not are_labels(secret.description.pairs):
             raise ImportRefusedError("no secret here can have its custom_metadata as labels")
         for version in secret.versions:
             if version.value is None:
@@ -248,7 +248,7 @@ def _description(
         {
             "name": name,
             "created_at": _shown(secret.created_at),
-            "labels": dict(secret.labels),
+            "labels": secret.description.pairs,
             "rules": secret.rules.stored(),
             "versions": versions,
             "is_limited": is_limited,

@@ -16,6 +16,7 @@ import urllib3
 
 from vault.client.http import USER_AGENT, Failure, HTTPClient, Reply, RequestFailedError
 from vault.core import kv_values
+from vault.core.attributes import Description
 from vault.core.durations import parse_duration
 from vault.core.kv_values import Number
 from vault.core.paths import is_path
@@ -66,7 +67,7 @@ class SourceSecret:
     created_at: datetime
     #: The number of changes to its metadata.
     metadata_version: int
-    labels: Mapping[str, str]
+    description: Description
     #: In ascending order. A secret can have metadata only.
     versions: Sequence[SourceVersion]
     #: The number of older versions, which were not read.
@@ -172,7 +173,9 @@ class KVSource:
             return SourceSecret(
                 created_at=_moment(metadata["created_time"]),
                 metadata_version=_number(metadata.get("current_metadata_version", 0)),
-                labels={str(key): str(text) for key, text in (metadata.get("custom_metadata") or {}).items()},
+                description=Description.of_pairs(
+                    {str(key): str(text) for key, text in (metadata.get("custom_metadata") or {}).items()}
+                ),
                 versions=[self._version(path, number, states[number]) for number in numbers],
                 skipped=len(states) - len(numbers),
                 rules=_rules(metadata),

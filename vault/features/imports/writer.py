@@ -14,7 +14,6 @@ from vault.documents.stored_secret import VersionInfo
 from vault.features.imports.kv_source import SourceSecret, SourceVersion
 from vault.keys.guard import KeyringGuard
 from vault.secrets import reach
-from vault.secrets.requests import stored_labels
 from vault.secrets.store import SecretStore
 
 
@@ -70,7 +69,7 @@ class ImportWriter:
             created_at=source.created_at,
             updated_at=newest.created_at if newest and newest.created_at != source.created_at else None,
             version=newest.number if newest else 0,
-            labels=stored_labels(source.labels) or None,
+            description=source.description,
             rules=dict(source.rules.stored()) or None,
             metadata_version=source.metadata_version or None,
             states=[info.stored_state() for info in infos if info.deleted_at or info.is_purged] or None,

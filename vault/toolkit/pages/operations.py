@@ -18,6 +18,7 @@ from vault.api.http.refusals import detail_of, refusal
 from vault.api.operations.blueprint import BODY_LENGTH, Intake, current_attempt, perform
 from vault.common.feature import resolved
 from vault.core.attempt import Action, Attempt
+from vault.core.attributes import ATTRIBUTES
 from vault.core.errors import (
     CredentialsUnavailableError,
     InvalidCredentialError,
@@ -289,7 +290,7 @@ def _rendered(template: str, **values: Any) -> str:
         values |= more(values)
     values["panels"] = [panel.template for panel in panels if not panel.is_link]
     values["panel_links"] = [panel.template for panel in panels if panel.is_link]
-    return render_template(f"console/{template}.html", Scope=Scope, **values)
+    return render_template(f"console/{template}.html", Scope=Scope, attributes=ATTRIBUTES, **values)
 
 
 def _refuse(error: Exception) -> Response:
