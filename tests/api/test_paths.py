@@ -119,22 +119,6 @@ def test_creating_outside_the_paths_is_the_same_403(
     assert "secret_id" not in recorded
 
 
-def test_in_a_batch_only_items_outside_the_paths_fail(limited: Caller, stored: Stored) -> None:
-    """Each item of a batch is refused, or not found, alone, with its own entry."""
-    limited.become(ALICE).create(b"taken", name="other/taken")
-    stored.audit_logs.delete_many({})
-    names = ["billing/a", "other/taken", "other/free", None, "shared/db"]
-    outcomes = create_all(
-        limited.become(LIMITED), *({"secret": "YQ=="} | ({"name": name} if name else {}) for name in names)
-    )
-    assert statuses(outcomes) == [200, 403, 403, 403, 200]
-    problems = [outcome["problem"] for outcome in outcomes[1:4]]
-    assert problems[0] == problems[1] == problems[2]
-    assert [entry["status"] for entry in trail(stored)] == ["success", *["denied"] * 3, "success"]
-    fetched = fetch_all(limited, *({"name": name} for name in names if name))
-    assert statuses(fetched) == [200, 404, 404, 200]
-
-
 KEY = {"Idempotency-Key": "key-1"}
 
 

@@ -1,25 +1,18 @@
 """Changes of labels and expiry over HTTP."""
 
-from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from tests.support.lifecycle import (
-    ALICE,
-    EVE,
     UNKNOWN_ID,
     Caller,
     b64,
     document,
-    put,
     trail,
 )
-from tests.support.problems import fields_of, without_id
+from tests.support.problems import fields_of
 from tests.support.rotation import Stored
-from vault.core.paths import Paths
-from vault.core.principal import ANONYMOUS, Principal, Scope
-from vault.crypto import MasterKey
 
 
 @pytest.fixture
@@ -47,13 +40,6 @@ def test_labels_are_replaced(alice: Caller, secret_id: str, by: str) -> None:
     alice("update-metadata", **which, labels={})
     assert alice("describe", **which)["labels"] == {}
     assert_readable(alice, secret_id)
-
-
-@pytest.mark.parametrize("value", ["$$REMOVE", "$name"])
-def test_a_label_is_no_expression(alice: Caller, secret_id: str, value: str) -> None:
-    """A label that MongoDB could take for an expression is stored as it is."""
-    alice("update-metadata", secret_id=secret_id, labels={"k": value})
-    assert alice("describe", secret_id=secret_id)["labels"] == {"k": value}
 
 
 def test_an_expiry_is_set_shortened_and_removed(alice: Caller, secret_id: str, stored: Stored) -> None:
@@ -96,46 +82,6 @@ def test_an_invalid_body_is_422(alice: Caller, body: dict[str, Any], field: str)
     """An invalid body is refused by the name of the field."""
     reply = alice.post("update-metadata", body)
     assert (reply.status_code, fields_of(reply.json)[0].partition(".")[0]) == (422, field)
-
-
-def test_a_secret_out_of_reach_is_404(alice: Caller, secret_id: str, stored: Stored, key: MasterKey) -> None:
-    """Unknown, foreign and deleted secrets, and those outside the paths, are one 404 and stay unchanged."""
-    alice("delete", secret_id=secret_id)
-    hidden = put(stored, key, name="c/d")
-    before = list(stored.secrets.find())
-    outside = replace(ALICE, paths=Paths.of(["a/"]))
-    replies = [
-        alice.become(principal).post("update-metadata", {**body, "labels": {}, "ttl_seconds": 60})
-        for principal, body in (
-            (ALICE, {"secret_id": UNKNOWN_ID}),
-            (ALICE, {"name": "none"}),
-            (ALICE, {"secret_id": secret_id}),
-            (EVE, {"secret_id": hidden}),
-            (outside, {"secret_id": hidden}),
-            (outside, {"name": "c/d"}),
-        )
-    ]
-    assert [reply.status_code for reply in replies] == [404] * len(replies)
-    assert {without_id(reply) for reply in replies} == {without_id(replies[0])}
-    assert list(stored.secrets.find()) == before
-
-
-@pytest.mark.parametrize(
-    ("principal", "status"),
-    [
-        (ANONYMOUS, 401),
-        (replace(ANONYMOUS, scopes=frozenset()), 401),
-        (Principal(name="reader", scopes=frozenset({Scope.SECRET_FETCH, Scope.SECRET_DESCRIBE})), 403),
-    ],
-    ids=["anonymous, by name", "anonymous without scopes", "another scope"],
-)
-def test_a_change_needs_the_scope_to_update(
-    alice: Caller, secret_id: str, principal: Principal, status: int
-) -> None:
-    """Without `secret:update`, or by name without a credential, a change is refused on record."""
-    alice.become(principal)
-    assert alice.refused("update-metadata", name="a/b", labels={}) == status
-    assert alice.become(ALICE)("describe", secret_id=secret_id)["labels"] == {"k": "v", "other": ""}
 
 
 def test_each_change_has_one_entry(alice: Caller, secret_id: str, stored: Stored) -> None:

@@ -96,27 +96,6 @@ def test_interleaved_streams_verify() -> None:
     assert findings(map(json.loads, lines), KEYS, heads=HEADS) == []
 
 
-CHANGES: dict[str, object] = {
-    "ts": "2026-11-24T00:00:00.000Z",
-    "action": "audit_query",
-    "stream": "moved",
-    "seq": 1_000_000,
-    "previous": "00" * 32,
-    "previous_ts": "2026-11-24T00:00:00.000Z",
-    "hash": "00" * 32,
-    "added": "a field",
-}
-
-
-@pytest.mark.parametrize("field", CHANGES)
-def test_one_changed_field_is_found(field: str) -> None:
-    """For a change in any field of one entry, the finding names the entry and says it was altered."""
-    place = ("victim", UNSIGNED)
-    if field in ("stream", "seq"):
-        place = (CHANGES["stream"], UNSIGNED) if field == "stream" else ("victim", CHANGES["seq"])
-    assert (*place, ALTERED) in tampering_in(changed(UNSIGNED, **{field: CHANGES[field]}))
-
-
 @pytest.mark.parametrize("field", ["ts", "stream", "seq", "hash", "previous"])
 def test_one_removed_field_is_found(field: str) -> None:
     """An entry without a field is found, and named as far as possible."""
@@ -184,19 +163,6 @@ def test_a_replaced_end_is_found_with_a_checkpoint() -> None:
     records = [*VICTIM[:-1], rehash(VICTIM[-1] | {"ip": "::1"}, VICTIM[-2], key)]
     assert tampering_in(records) == []
     assert tampering_in(records, checkpoint=True) == [("victim", HEAD, "is not the entry in the checkpoint")]
-
-
-def test_two_entries_that_are_swapped_are_found() -> None:
-    """Two entries in each other's place are both found, with their numbers changed or not."""
-    one, other = 20, 40
-    records = list(VICTIM)
-    records[one], records[other] = VICTIM[other] | {"seq": one}, VICTIM[one] | {"seq": other}
-    assert {("victim", one, ALTERED), ("victim", other, ALTERED)} <= set(tampering_in(records))
-    records[one], records[other] = VICTIM[other], VICTIM[one]
-    first, *rest = tampering_in(records)
-    missing = f"entries {one} to {other - 1} before it: missing, within the retention"
-    assert first == ("victim", other, missing)
-    assert ("victim", one, f"comes after entry {other}") in rest
 
 
 def test_an_added_entry_is_found_by_its_number() -> None:
@@ -642,12 +608,6 @@ def test_each_piece_of_junk_is_found(junk: Record) -> None:
         # In the middle of a stream, too.
         named = tampering([*SMALL[:at], junk | {"stream": "aa"}, *SMALL[at:]], KEYS, heads=SMALL_HEADS)
         assert "aa" in {stream for stream, _, _ in named}
-
-
-def test_all_junk_together_is_found() -> None:
-    """A trail of junk alone, or between junk, is found to be that, without an error."""
-    for records in (JUNK, JUNK[::-1], [*JUNK, *SMALL, *JUNK]):
-        assert len(tampering(records, KEYS, heads=SMALL_HEADS)) >= len(JUNK)
 
 
 def test_an_entry_that_cannot_be_hashed_is_found() -> None:

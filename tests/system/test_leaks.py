@@ -231,7 +231,7 @@ def everything(world: World, app: Flask, settings: dict[str, str]) -> None:
         world.outputs.append(Output("readiness", text))
 
 
-@pytest.mark.promise(1, 2)
+@pytest.mark.promise(1, 2, "credentials")
 @pytest.mark.process
 @pytest.mark.long
 def test_no_secret_appears_where_it_must_not(settings: dict[str, str], stored: Stored) -> None:

@@ -1,6 +1,5 @@
 """The life of a secret in real processes: several workers, many concurrent callers, one MongoDB."""
 
-import time
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -10,11 +9,9 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from tests.cli.waiting import wait_until
 from tests.support.access import bearer, tokens
-from tests.support.commands import run_command
 from tests.support.databases import new_database
-from tests.support.lifecycle import b64, unswept
+from tests.support.lifecycle import b64
 from tests.support.rotation import Stored
 from tests.support.service import Reply, Service, patient
 from vault.cli.dev.mongod import Mongod
@@ -199,22 +196,6 @@ def test_concurrent_retries_of_a_create_create_one_secret(
     assert sum(entry.get("details", {}).get("repeated") is True for entry in entries) == 6 * 31
 
 
-def test_an_expired_secret_is_unreadable_before_mongodb_removes_it(
-    service: Service, stored: Stored, pool: ThreadPoolExecutor
-) -> None:
-    """An expired secret cannot be read, even while its document is still stored."""
-    with unswept(stored):
-        secret_id = create(service, ttl_seconds=1)
-        found = stored.secrets.find_one({"_id": secret_id})
-        assert found is not None
-        wait_until(lambda: time.time() > found["expires_at"].timestamp())
-        assert service.fetch(secret_id).status == 404
-        for reply in at_once(pool, 16, lambda _: service.fetch(secret_id)):
-            assert reply.status == 404
-        assert stored.secrets.find_one({"_id": secret_id}) == found
-    wait_until(lambda: stored.secrets.count_documents({"_id": secret_id}) == 0)
-
-
 @pytest.mark.promise(5)
 def test_concurrent_deletes_and_updates_agree(
     service: Service, stored: Stored, pool: ThreadPoolExecutor
@@ -240,63 +221,3 @@ def test_concurrent_deletes_and_updates_agree(
             entry["action"] for entry in stored.audit_logs.find({"secret_id": secret_id, "status": "success"})
         )
         assert successes == Counter(create=1, delete=1, update=updates)
-
-
-def test_reads_concurrent_with_updates_are_counted(service: Service, pool: ThreadPoolExecutor) -> None:
-    """While a secret is updated, no more reads succeed than it allows, each with a genuine value."""
-    secret_id = create(service, max_reads=20)
-
-    def call(number: int) -> Reply:
-        if number % 4:
-            return patient(lambda: service.fetch(secret_id))
-        return service.post("/vault/secret/update", {"secret_id": secret_id, "secret": b64(b"value")})
-
-    replies = at_once(pool, 64, call)
-    fetched = [reply for number, reply in enumerate(replies) if number % 4]
-    assert Counter(reply.status for reply in fetched) == {200: 20, 404: 28}
-    assert {reply.body["secret"] for reply in fetched if reply.status == 200} == {b64(b"value")}
-
-
-def test_no_value_is_in_database_or_log_and_the_trail_is_intact(
-    master_key: str, mongo_uri: str, mongod: Mongod, tmp_path: Path
-) -> None:
-    """Over a secret's whole life, no value is stored or logged in plaintext, and its trail is intact."""
-    values = [f"the value {number} that nobody may find".encode() for number in range(3)]
-    environment = {"MASTER_KEY": master_key, "MONGO_URI": mongo_uri}
-    settings = {**environment, "LOG_LEVEL": "debug", "MAX_VERSIONS": "2", "DELETE_RECOVERY_DAYS": "1"}
-    settings["WEB_CONCURRENCY"] = "1"
-    with Service(settings, patient=True, folder=tmp_path) as service:
-        service.wait_until_started()
-        credential = bearer(tokens(environment, tmp_path, "create", "--name", "ci", "--role", "writer"))
-        options = {"name": "a/b", "labels": {"k": "v"}, "max_reads": 9, "ttl_seconds": 3_600}
-        for body in ({"secret": b64(values[0])}, {"secret": b64(values[0]), **options}):
-            header = {"Idempotency-Key": f"{len(body)}", **credential}
-            made, again = (service.post("/vault/secret/create", body, **header) for _ in range(2))
-            assert (made.status, made.body) == (200, again.body)
-            secret_id = made.body["secret_id"]
-            for value in values[1:]:
-                reply = service.post("/vault/secret/update", {"secret_id": secret_id, "secret": b64(value)})
-                assert reply.status == 200
-            for action in ("fetch", "describe", "delete", "restore", "fetch", "delete", "fetch"):
-                service.post(f"/vault/secret/{action}", {"secret_id": secret_id})
-            refused = {"secret_id": secret_id, "secret": b64(values[2]), "name": "a/b"}
-            assert service.post("/vault/secret/update", refused).status == 422
-        assert service.stop() == 0
-    log = service.log.read_text()
-    with MongoClient[dict[str, Any]](mongo_uri) as client:
-        stored = client.get_default_database()
-        written = [
-            documents
-            for name in stored.list_collection_names()
-            for documents in stored[name].find_raw_batches()
-        ]
-        # One more entry, for the token.
-        written_entries = {"action": {"$ne": "stream_closed"}}
-        assert stored.audit_logs.count_documents(written_entries) == 2 * (2 + 2 + 7 + 1) + 1
-    for value in values:
-        for form in (value.decode(), b64(value), value.hex()):
-            assert form not in log
-            assert not any(form.encode() in documents for documents in written)
-        assert value not in mongod.log.read_bytes()
-    done = run_command("audit", "verify", environment=environment, folder=tmp_path)
-    assert done.returncode == 0, done.stdout

@@ -336,21 +336,6 @@ def test_a_refusal_that_cannot_be_recorded_is_503(
     assert_refused(post(client, FETCH, body), 503, "The service cannot write its audit trail.")
 
 
-@pytest.mark.promise(3)
-def test_no_plaintext_leaves_without_its_entry(
-    client: FlaskClient, stored: MongoDatabase[dict[str, Any]]
-) -> None:
-    """While the trail cannot be written, fetch releases nothing and create returns no ID."""
-    created = post(client, CREATE, {"secret": "YQ=="}).json
-    block_trail(stored)
-    for path, body in ((FETCH, created), (CREATE, {"secret": "YWI="})):
-        reply = post(client, path, body)
-        assert_refused(reply, 503, "The service cannot write its audit trail.")
-        assert b"YQ==" not in reply.data
-        assert b"secret_id" not in reply.data
-    assert entries(stored) == [("create", "success")]
-
-
 def test_a_secret_that_cannot_be_stored_leaves_nothing(
     client: FlaskClient, stored: MongoDatabase[dict[str, Any]]
 ) -> None:

@@ -237,14 +237,6 @@ def test_query_finds_a_secret_by_name_or_id_and_an_outcome(trail: Trail, stored:
     assert (len(done.stdout.splitlines()), done.stderr) == (1, "0 entries\n")
 
 
-def test_a_long_query_reads_several_pages(trail: Trail, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A query reads as many pages as its limit needs."""
-    monkeypatch.setattr("vault.cli.shell.entries.PAGE_LIMIT", 70)
-    for order in ([], ["--newest-first"]):
-        done = trail.run("query", "--limit", "175", "--json", *order)
-        assert len(set(done.stdout.splitlines())) == 175, done.output
-
-
 def test_tail_follows_until_ctrl_c(trail: Trail) -> None:
     """New entries are printed once each as they arrive; Ctrl-C ends the command quietly."""
     with trail.start("tail", "--lines", "1") as process:
