@@ -9,14 +9,14 @@ from pymongo.errors import DuplicateKeyError
 
 from tests.support.rotation import Stored
 from vault.documents.base import IDEMPOTENCY_COLLECTION
-from vault.features.console import used_sign_ins
+from vault.features.console import documents
 
 pytestmark = pytest.mark.usefixtures("app")
 
 
 def test_a_sign_in_is_used_once(stored: Stored) -> None:
     """Only the first use of each succeeds, and MongoDB removes its record after the time of all."""
-    assert [used_sign_ins.use(digest) for digest in ("a", "a", "b", "a", "b")] == [
+    assert [documents.use_sign_in(digest) for digest in ("a", "a", "b", "a", "b")] == [
         True,
         False,
         True,
@@ -31,7 +31,7 @@ def test_a_sign_in_is_used_once(stored: Stored) -> None:
 def test_of_simultaneous_uses_one_is_the_first() -> None:
     """However many replicas are asked at the same time, one of them goes on."""
     with ThreadPoolExecutor(16) as pool:
-        assert sum(pool.map(used_sign_ins.use, ["c"] * 64)) == 1
+        assert sum(pool.map(documents.use_sign_in, ["c"] * 64)) == 1
 
 
 def test_a_use_that_another_one_overtakes_is_not_the_first(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -41,5 +41,5 @@ def test_a_use_that_another_one_overtakes_is_not_the_first(monkeypatch: pytest.M
         def update_one(self, *_: object, **_options: object) -> NoReturn:
             raise DuplicateKeyError("taken")
 
-    monkeypatch.setattr(used_sign_ins, "get_db", lambda: {IDEMPOTENCY_COLLECTION: Collection()})
-    assert not used_sign_ins.use("d")
+    monkeypatch.setattr(documents, "get_db", lambda: {IDEMPOTENCY_COLLECTION: Collection()})
+    assert not documents.use_sign_in("d")

@@ -1,4 +1,4 @@
-"""Stored sessions of the console."""
+"""What the console stores: sessions, and which sign-ins at a provider have been used."""
 
 import json
 from base64 import b64decode, b64encode
@@ -7,11 +7,17 @@ from datetime import datetime
 from typing import Any, ClassVar, NamedTuple, Self
 
 from mongoengine import DateTimeField, StringField
+from mongoengine.connection import get_db
 from pymongo import IndexModel
+from pymongo.errors import DuplicateKeyError
 
 from vault.core.attempt import Action
 from vault.crypto.token_key import RecordKind, TokenKey
+from vault.documents.base import IDEMPOTENCY_COLLECTION
 from vault.documents.sealed import SealedDocument
+
+#: By MongoDB's clock. A record stays as long as those of idempotency keys, whose collection it shares.
+_USED_NOW = [{"$set": {"created_at": {"$ifNull": ["$created_at", "$$NOW"]}}}]
 
 
 class Held(NamedTuple):
@@ -102,3 +108,16 @@ class Session(SealedDocument):
 
     def _holders(self) -> dict[str, Any]:
         return {"_id": self.id}
+
+
+def use_sign_in(digest: str) -> bool:
+    """Record a use of the sign-in with this *digest*, which all replicas see; return whether it is the first.
+
+    Raises `PyMongoError`.
+    """
+    try:
+        result = get_db()[IDEMPOTENCY_COLLECTION].update_one({"_id": digest}, _USED_NOW, upsert=True)
+    except DuplicateKeyError:
+        # Another request records it at the same time.
+        return False
+    return result.upserted_id is not None

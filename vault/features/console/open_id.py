@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from vault.auth.token_keys import TokenKeys
 from vault.core.errors import InvalidCredentialError
 from vault.documents.guard import storage_errors
-from vault.features.console import used_sign_ins
+from vault.features.console.documents import use_sign_in
 
 if TYPE_CHECKING:
     from vault.features.console.open_id_provider import OpenIDProvider
@@ -101,7 +101,7 @@ class OpenID:
             verifier=key.sign_in_text("verifier", cookie),
         )
         with storage_errors():
-            is_first = used_sign_ins.use(key.sign_in_text("use", cookie))
+            is_first = use_sign_in(key.sign_in_text("use", cookie))
         if not is_first:
             raise InvalidCredentialError("openid: used")
         return token

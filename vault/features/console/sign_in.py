@@ -1,7 +1,6 @@
 """Signing in to the console, and out of it."""
 
 from collections.abc import Mapping
-from http import HTTPStatus
 from typing import Any
 
 from flask import Blueprint, Response, g, request, url_for
@@ -51,11 +50,9 @@ def sign_in() -> Response:
     form = requests.fields()
     credential = "".join(form.get("token", "").split())
     g.following = _page_or_none(form.get("next", ""))
-    attempt = current_attempt()
+    attempt, sessions = current_attempt(), services().of(Sessions)
     with CountedFailures(attempt):
-        cookie = (
-            services().of(Sessions).begin(credential, earlier=requests.cookie_of(request), attempt=attempt)
-        )
+        cookie = sessions.begin(credential, earlier=requests.cookie_of(request), attempt=attempt)
     return _begun(lead_to(g.following or home_of(attempt.principal)), cookie)
 
 
@@ -74,7 +71,7 @@ def oidc_start() -> Response:
         cookie, address = services().of(OpenID).begin(_callback())
     # Browsers do not send its cookie when the provider sends them back.
     services().of(Sessions).forget(requests.cookie_of(request))
-    reply = Response(status=HTTPStatus.SEE_OTHER, headers={"Location": address})
+    reply = lead_to(address)
     requests.set_cookie(reply, request, cookie, SIGN_IN)
     return reply
 
