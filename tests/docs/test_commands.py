@@ -229,7 +229,8 @@ def test_what_ci_is_said_to_run_it_runs() -> None:
 def checks() -> list[str]:
     """Return the commands of scripts/lint.sh."""
     _, _, found = (ROOT / "scripts" / "lint.sh").read_text().partition("scripts/install.sh test\n")
-    return found.splitlines()
+    # The list of words finds nothing wrong.
+    return [check for check in found.splitlines() if check.startswith(".venv/")]
 
 
 def test_the_hooks_run_what_ci_runs() -> None:
