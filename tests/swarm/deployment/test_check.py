@@ -369,6 +369,7 @@ def test_without_a_published_port_nothing_is_asked(
 ) -> None:
     """A service that publishes no port is not checked by requests, and the line says why."""
     del nodes.services[API]["Endpoint"]
+    nodes.nodes[2]["Status"]["Addr"] = "192.0.2.3"
     if ports:
         publish(nodes, ports[0], "host", ports[1])
     done, lines = check(VAULT_TOKEN="t")

@@ -13,6 +13,7 @@ from tests.docs.documents import ROOT
 from tests.swarm.deployment.conftest import Run
 from tests.swarm.deployment.test_deploy import DIGEST
 from tests.swarm.deployment.world import Job, World
+from vault.cli.swarm import deployment
 from vault.swarm.deployment import program as module
 from vault.swarm.deployment.program import Program, ProgramError
 
@@ -75,11 +76,12 @@ def test_a_context_is_the_program_s(swarm: World, run: Run, monkeypatch: pytest.
     assert os.environ["DOCKER_HOST"] == "unix:///elsewhere"
     Program().use_context()
     assert len(swarm.called) == 1
-    del os.environ["DOCKER_HOST"]
+    run("rotate-key", DOCKER_HOST=None)
+    assert len(swarm.called) == 2
+    os.environ.pop("DOCKER_HOST", None)
     swarm.prints["context inspect"] = 1
     Program().use_context()
     assert "DOCKER_HOST" not in os.environ
-    assert run
 
 
 def test_a_missing_program_is_one_line(swarm: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -208,6 +210,13 @@ def test_a_rotation_that_cannot_work_changes_nothing(
     done = run("rotate-secret", *arguments, **{"DOCKER_HOST": engine, **environment})
     assert (done.exit_code, swarm.called) == (status, [])
     assert reason in done.stderr
+
+
+def test_a_token_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
+    """On a terminal, the token is typed, and hidden."""
+    monkeypatch.setattr(deployment, "sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
+    monkeypatch.setattr(deployment.click, "prompt", lambda text, **options: f"{text} {options['hide_input']}")
+    assert deployment._asked() == "Token True"
 
 
 IMAGES = {

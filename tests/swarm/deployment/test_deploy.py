@@ -202,6 +202,9 @@ def test_a_stranded_member_is_started_and_awaited(secured: World, deploy: Run) -
     assert deployed(secured) == ["mongodb-2", "replica-set", "secret-manager"]
     assert secured.services[name]["Spec"]["TaskTemplate"]["ForceUpdate"] == 1
     assert "because mongodb-2 is not in step" in done.stderr
+    # A task that has ended is replaced by Docker itself.
+    secured.tasks[name].clear()
+    assert "Starting mongodb-2" not in deploy().stderr
 
 
 @pytest.mark.parametrize("is_lost", [True, False])
@@ -223,7 +226,13 @@ def test_a_silent_member_is_maybe_on_a_lost_node(secured: World, deploy: Run, is
 def test_members_are_left_alone_while_one_is_away(swarm: World, deploy: Run) -> None:
     """With a node down, the command says what that means, and deploys everything except MongoDB."""
     swarm.nodes.clear()
-    for line in ("A ready active 1", "B down active 2", "C ready active 3", "D down active none"):
+    for line in (
+        "A ready active 1",
+        "B down active 2",
+        "C ready active 3",
+        "D down active none",
+        "E ready drain none",
+    ):
         swarm.node(*line.split())
     swarm.secured(on="A C")
     done = deploy()
@@ -321,6 +330,18 @@ def test_an_interrupted_update_is_awaited(secured: World, deploy: Run) -> None:
     assert done.exit_code == 1
     assert f"the update of {API} failed (paused)" in done.stderr
     assert "The service is ready" not in done.stderr
+
+
+def test_a_replica_set_that_cannot_be_made_ends_a_deployment(swarm: World, deploy: Run) -> None:
+    """Without MongoDB's users, the service is not deployed, and the reason has a place."""
+    name = f"{STACK}_replica-set"
+    swarm.on_deploy = lambda _: swarm.services.get(name, {}).update(ServiceStatus={"CompletedTasks": 0})
+    done = deploy()
+    assert done.exit_code == 1
+    assert (
+        f"MongoDB is not ready. Hint: the replica set is not ready either: run docker service logs {name}"
+        in (done.stderr)
+    )
 
 
 def test_without_replicas_a_backup_can_be_restored(deploy: Run) -> None:

@@ -98,6 +98,19 @@ def test_a_rotation_waits_for_another_update(secret: World, run: Run) -> None:
     assert secret.made[1:] == STEPS
 
 
+def test_without_a_replica_here_the_nodes_are_named(
+    secret: World, run: Run, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The key is in the replicas of other nodes, too."""
+    monkeypatch.setattr("vault.swarm.deployment.stack.DeployedStack.replica", lambda _: "")
+    done = run("rotate-key")
+    assert (
+        "The replicas run on node-a: run docker exec there.\nKeep a copy of it: docker exec CONTAINER"
+        in done.stderr
+    )
+    assert secret.made[1:] == STEPS
+
+
 def test_a_step_waits_for_all_workers(secret: World, run: Run) -> None:
     """No step starts before the one before has reached every worker, for which there is a limit."""
     rows = (row("b2", "primary", use=1), row("a1", "fallback", use=1))

@@ -1,17 +1,21 @@
 """Waits for services and jobs, with answers of Docker that change with the time."""
 
 from collections.abc import Callable
+from http.client import BadStatusLine
+from ssl import SSLCertVerificationError
 from typing import Any
 
 import pytest
 
 from tests.swarm.deployment.world import API, EARLIER, LATER, NOW, Job, World
 from vault.swarm.deployment import jobs as module
+from vault.swarm.deployment import ports
 from vault.swarm.deployment.jobs import CommandFailedError, Jobs
 from vault.swarm.deployment.manager import Manager
 from vault.swarm.deployment.program import DeploymentError, Program
 from vault.swarm.deployment.progress import Progress
 from vault.swarm.deployment.stack import DeployedStack
+from vault.swarm.engine import ChangedError
 
 NAME = "secret-manager_name"
 
@@ -180,13 +184,17 @@ def test_an_unanswered_question_is_not_a_no(
     assert swarm.time == 30
 
 
-def test_a_replica_on_this_node_is_taken(swarm: World, stack: DeployedStack) -> None:
+def test_a_replica_on_this_node_is_taken(
+    swarm: World, stack: DeployedStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The container is that of a replica that runs here, and that no update stops."""
     swarm.service("secret-manager", on="B")
     swarm.node("B")
     assert (stack.replica(), stack.elsewhere()) == ("", "node-b")
     swarm.tasks[API] += [swarm.task(API, 1, "A") | {"DesiredState": "ready"}, swarm.task(API, 2, "A")]
     assert stack.replica() == "container-of-this-node"
+    monkeypatch.setattr(Manager, "containers", lambda *_, **__: [])
+    assert stack.replica() == ""
 
 
 def job(**more: Any) -> module.Job:
@@ -291,6 +299,11 @@ def test_a_silent_swarm_is_given_up(swarm: World, jobs: Jobs) -> None:
     with pytest.raises(DeploymentError, match="the swarm does not answer"):
         jobs.wait("complete")
     assert swarm.time == 600
+    # An answer without a task is none.
+    swarm.leaderless_until = 0
+    swarm.ends["keys"] = Job(state="")
+    with pytest.raises(DeploymentError, match="the swarm does not answer"):
+        jobs.wait("complete")
 
 
 def test_a_running_job_has_no_limit(swarm: World, jobs: Jobs) -> None:
@@ -319,3 +332,35 @@ def test_exit_codes_of_commands_are_known(jobs: Jobs) -> None:
     assert jobs
     assert CommandFailedError("task: non-zero exit (143): unhealthy container").status == 143
     assert CommandFailedError("no such image").status is None
+
+
+def test_a_change_that_another_one_overtakes_begins_again(swarm: World, stack: DeployedStack) -> None:
+    """Docker refuses an update of what has changed since it was read; ten times are an error."""
+    swarm.service("secret-manager")
+    swarm.overtaken = 3
+    stack.update(lambda container: container["Env"].append("A=a"))
+    assert swarm.made == ["update secret-manager A=a"]
+    swarm.overtaken = 10
+    with pytest.raises(ChangedError):
+        stack.update(lambda container: container["Env"].append("A=b"))
+
+
+def test_an_update_that_changes_nothing_is_not_awaited(swarm: World, stack: DeployedStack) -> None:
+    """Docker replaces no task if the specification stays."""
+    swarm.service("secret-manager")
+    stack.update(lambda _: None)
+    assert swarm.time == 0
+
+
+@pytest.mark.parametrize(
+    ("error", "why"),
+    [
+        (TimeoutError(), "timed out"),
+        (SSLCertVerificationError(), "its certificate is not trusted, or has another name than VAULT_URL"),
+        (OSError(113, "No route to host"), "No route to host"),
+        (BadStatusLine("x"), "BadStatusLine"),
+    ],
+)
+def test_silence_has_a_reason(error: Exception, why: str) -> None:
+    """A request without a reply says why."""
+    assert ports._none(error).refusal == f"no answer: {why}"

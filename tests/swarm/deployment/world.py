@@ -73,6 +73,8 @@ class World:
     time: float = 0
     #: Until this time, the swarm has no leader.
     leaderless_until: float = 0
+    #: The number of updates that another one overtakes.
+    overtaken: int = 0
     version: str = "26.1.5"
     state: str = "active"
     is_manager: bool = True
@@ -318,6 +320,9 @@ class _Client:
 
     def request(self, _: str, url: str, *, json: Found, **__: object) -> Any:
         """Update a service, at its URL."""
+        if self._world.overtaken:
+            self._world.overtaken -= 1
+            raise Refused(500, "rpc error: update out of sequence")
         service = self._world.services[url.split("/")[-2]]
         name = service["Spec"]["Name"].removeprefix(f"{STACK}_")
         service["PreviousSpec"], service["Spec"] = service["Spec"], json

@@ -138,8 +138,9 @@ class Jobs:
         while True:
             # While the swarm elects a leader, it does not answer.
             with suppress(EngineUnavailableError):
-                state, error, node = self._state()
-                known = self._progress.now()
+                found = self._state()
+                known = self._progress.now() if found else known
+                state, error, node = found or (state, error, node)
             if self._progress.since(known) >= WAIT_SECONDS:
                 raise DeploymentError("the swarm does not answer", hint="run this command again")
             if state in states:
@@ -211,11 +212,11 @@ class Jobs:
         """Return the limit for the logs: those of another node sometimes do not end."""
         return None if self.container() else _LOGS_SECONDS
 
-    def _state(self) -> tuple[str, str, str]:
-        """Return state, error and node of the job's task."""
+    def _state(self) -> tuple[str, str, str] | None:
+        """Return state, error and node of the job's task, if it has one."""
         found: Collection[Found] = self._manager.ask(lambda client: client.tasks({"service": self.name}))
         if not found:
-            return "", "", ""
+            return None
         newest = max(found, key=lambda task: str(task["CreatedAt"]))
         return newest["Status"]["State"], newest["Status"].get("Err", ""), newest.get("NodeID", "")
 
