@@ -8,8 +8,7 @@ import pytest
 
 from tests.features.custody.conftest import Request, Stub
 from vault.features.custody import aws_credentials, http
-from vault.features.custody.aws_credentials import credentials
-from vault.features.custody.aws_signature import Credentials
+from vault.features.custody.aws_credentials import Credentials, credentials
 from vault.features.custody.errors import CustodyRefusedError, CustodyUnavailableError
 
 MADE = {"AccessKeyId": "AKID", "SecretAccessKey": "a secret", "Token": "a token"}

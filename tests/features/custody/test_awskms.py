@@ -14,7 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.features.custody.conftest import Request, Stub
-from vault.features.custody.aws_signature import Credentials, signed
+from vault.features.custody.aws_credentials import Credentials
 from vault.features.custody.awskms import AwsKms
 from vault.features.custody.errors import CustodyRefusedError, CustodyUnavailableError
 from vault.features.custody.provider import context_of
@@ -48,9 +48,7 @@ def test_a_signature_is_that_of_botocore(body: bytes, token: str, at: datetime) 
     credentials = Credentials("AKIDEXAMPLE", SECRET, token)
     url = "https://kms.eu-central-1.amazonaws.com/"
     headers = {"Content-Type": "application/x-amz-json-1.1", "X-Amz-Target": "TrentService.Decrypt"}
-    sent = signed(
-        credentials, url=url, headers=headers, body=body, region="eu-central-1", service="kms", at=at
-    )
+    sent = credentials.signed(url, headers, body, region="eu-central-1", service="kms", at=at)
     expected = oracle(url, headers, body, credentials, at.strftime("%Y%m%dT%H%M%SZ"))
     assert sent["Authorization"].endswith(f"Signature={expected}")
     assert SECRET not in repr(credentials)

@@ -14,9 +14,8 @@ from tests.features.custody.test_awskms import ARN, STATIC, kms
 from tests.support.custody import make_program, set_code
 from vault.features.custody.errors import CustodyRefusedError, CustodyUnavailableError, KeyringFileError
 from vault.features.custody.keyring_file import KeyringFile, Slot, WrappedKey
-from vault.features.custody.opening import Opened, check, open_all
+from vault.features.custody.opening import Opened, check, identify, open_all
 from vault.features.custody.providers import Providers
-from vault.features.custody.watch import identify
 from vault.features.custody.wrapping import Wrapper
 
 pytestmark = pytest.mark.process
@@ -47,7 +46,7 @@ class World:
     def wrapped(self) -> KeyringFile:
         """Return a file with two keys in the slot."""
         with Providers(self.operator) as providers:
-            wrapper = Wrapper(providers.of, identify)
+            wrapper = Wrapper(providers.of)
             keys = [
                 WrappedKey(identify(key), role, (wrapper.wrap(self.slot, identify(key), key),))
                 for key, role in zip(KEYS, ("primary", "fallback"), strict=True)
@@ -57,12 +56,12 @@ class World:
     def opened(self, file: KeyringFile) -> list[Opened]:
         """Return the keys that a start of a replica opens."""
         with Providers(self.replica) as providers:
-            return open_all(file, providers.of, identify, timeout_seconds=0)
+            return open_all(file, providers.of, timeout_seconds=0)
 
     def states(self, file: KeyringFile) -> set[str]:
         """Return the states that a running replica finds."""
         with Providers(self.replica) as providers:
-            return {one.state for one in check(file, providers.of, identify, skips=lambda _: False)}
+            return {one.state for one in check(file, providers.of, skips=lambda _: False)}
 
 
 def _script(folder: Path) -> World:

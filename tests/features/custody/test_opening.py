@@ -48,9 +48,10 @@ class Fake:
         """Do nothing."""
 
 
-def identify(material: bytes) -> str:
-    """Return the ID of a key that is one digit, as often as it likes."""
-    return material[:1].decode() * 16
+@pytest.fixture(autouse=True)
+def digits(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let the ID of a key be its first digit, 16 times."""
+    monkeypatch.setattr(opening, "identify", lambda material: material[:1].decode() * 16)
 
 
 def file_of(*slots: str) -> KeyringFile:
@@ -75,7 +76,7 @@ def pauses(monkeypatch: pytest.MonkeyPatch) -> list[float]:
 
 def opened(file: KeyringFile, fakes: dict[str, Fake], seconds: float = 300) -> list[opening.Opened]:
     """Return the keys of *file* that *fakes* open, by slot."""
-    return open_all(file, lambda slot: fakes[slot.name], identify, timeout_seconds=seconds)
+    return open_all(file, lambda slot: fakes[slot.name], timeout_seconds=seconds)
 
 
 def test_the_first_slot_that_opens_is_enough(pauses: list[float], caplog: pytest.LogCaptureFixture) -> None:
@@ -159,7 +160,6 @@ def test_a_check_tries_every_slot() -> None:
     states = check(
         file_of("a", "b", "c", "people"),
         lambda slot: fakes[slot.name],
-        identify,
         skips=lambda slot: slot.scheme == "recovery",
     )
     found = sorted((one.slot, one.key_id[0], one.state, one.reason[:4]) for one in states)
@@ -184,7 +184,6 @@ def test_a_mute_slot_delays_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
     states = check(
         KeyringFile(file_of("a", "b").keys[1:]),
         lambda slot: fakes.get(slot.name, mute),
-        identify,
         skips=lambda _: False,
     )
     assert next(states).slot == "b"
@@ -196,17 +195,17 @@ def test_what_is_wrapped_is_opened_before_it_counts() -> None:
     """A provider that does not wrap, or not what it returns, gets no slot; recovery is checked by its tag."""
     one, two = b"1 is a key", b"2 is a key"
     empty = Slot("a", "command", "k")
-    wrapper = Wrapper(lambda _: Fake([one]), identify)
+    wrapper = Wrapper(lambda _: Fake([one]))
     made = wrapper.wrap(empty, "1" * 16, one)
     assert wrapper.request_ids == ["request-1"]
     assert made.blob == b"wrapped " + one.hex().encode()
     with pytest.raises(CustodyRefusedError, match="opens another key"):
-        Wrapper(lambda _: Fake([two]), identify).wrap(empty, "1" * 16, one)
+        Wrapper(lambda _: Fake([two])).wrap(empty, "1" * 16, one)
     with pytest.raises(CustodyRefusedError, match="slot a returned the key as it is"):
-        Wrapper(lambda _: Fake([b"1"]), identify).wrap(empty, "1" * 16, b"1")
+        Wrapper(lambda _: Fake([b"1"])).wrap(empty, "1" * 16, b"1")
     people = Recovery("3 of 5", secret=SECRET)
-    blob = Wrapper(lambda _: people, identify).wrap(empty, "1" * 16, one).blob
-    again = Wrapper(lambda _: Recovery("3 of 5", blob=blob), identify).wrap(empty, "2" * 16, two)
+    blob = Wrapper(lambda _: people).wrap(empty, "1" * 16, one).blob
+    again = Wrapper(lambda _: Recovery("3 of 5", blob=blob)).wrap(empty, "2" * 16, two)
     assert people.unwrap(again.blob, context_of("2" * 16)).material == two
 
 
@@ -218,7 +217,7 @@ def test_no_new_key_is_sent_to_a_slot_that_does_not_hold_the_old_one() -> None:
 
     def trusted(provider: Fake | Recovery, blob: bytes = b"") -> None:
         held = Slot("a", "command", "k", blob or slot.blob)
-        Wrapper(lambda _: provider, identify).require_trusted(held, key, b"1")
+        Wrapper(lambda _: provider).require_trusted(held, key, b"1")
 
     trusted(Fake([b"1"]))
     for fake in (Fake([b"2"]), Fake([NO])):

@@ -19,8 +19,8 @@ from vault.features.custody import handover, metrics
 from vault.features.custody import watch as custody
 from vault.features.custody.errors import KeyringFileError
 from vault.features.custody.keyring_file import KeyringFile, Slot, WrappedKey
-from vault.features.custody.opening import Opened, SlotState, of_file
-from vault.features.custody.watch import CustodyWatch, about_file, identify, newest_file, opened_attempts
+from vault.features.custody.opening import Opened, SlotState, identify, of_file
+from vault.features.custody.watch import CustodyWatch, about_file, newest_file, opened_attempts
 
 pytestmark = pytest.mark.process
 

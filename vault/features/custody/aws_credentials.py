@@ -1,13 +1,16 @@
-"""Credentials of AWS: from the environment, EKS, ECS and EC2, in this order, under AWS's names."""
+"""Credentials of AWS, from the environment, EKS, ECS and EC2, in this order, and their signatures."""
 
+import hashlib
+import hmac
 import re
 from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlencode
+from urllib.parse import urlencode, urlsplit
 
 from vault.features.custody import http
-from vault.features.custody.aws_signature import Credentials
 from vault.features.custody.errors import CustodyRefusedError, CustodyUnavailableError
 
 _ECS = "http://169.254.170.2"
@@ -15,6 +18,39 @@ _EC2 = "http://169.254.169.254"
 _ROLE = re.compile(r"[\w+=,.@-]{1,128}", re.ASCII)
 #: Codes of STS with status 400 that can pass by themselves.
 _TRANSIENT = {"IDPCommunicationError", "RequestLimitExceeded", "Throttling", "ThrottlingException"}
+
+
+@dataclass(frozen=True, slots=True)
+class Credentials:
+    """Credentials of AWS, temporary if they have a session token."""
+
+    key_id: str
+    secret: str = field(repr=False)
+    session_token: str = field(default="", repr=False)
+
+    def signed(
+        self, url: str, headers: Mapping[str, str], body: bytes, *, region: str, service: str, at: datetime
+    ) -> dict[str, str]:
+        """Return *headers* and those that sign a POST of *body* to *url*, which has no query."""
+        parts = urlsplit(url)
+        time = at.strftime("%Y%m%dT%H%M%SZ")
+        scope = f"{time[:8]}/{region}/{service}/aws4_request"
+        sent = dict(headers) | {"Host": parts.netloc, "X-Amz-Date": time}
+        if self.session_token:
+            sent["X-Amz-Security-Token"] = self.session_token
+        lines = sorted((name.lower(), value.strip()) for name, value in sent.items())
+        names = ";".join(name for name, _ in lines)
+        head = "".join(f"{name}:{value}\n" for name, value in lines)
+        hashed = hashlib.sha256(body).hexdigest()
+        canonical = f"POST\n{parts.path or '/'}\n\n{head}\n{names}\n{hashed}"
+        digest = hashlib.sha256(canonical.encode()).hexdigest()
+        key = f"AWS4{self.secret}".encode()
+        for part in scope.split("/"):
+            key = hmac.digest(key, part.encode(), "sha256")
+        text = f"AWS4-HMAC-SHA256\n{time}\n{scope}\n{digest}"
+        signature = hmac.digest(key, text.encode(), "sha256").hex()
+        signer = f"Credential={self.key_id}/{scope}, SignedHeaders={names}, Signature={signature}"
+        return sent | {"Authorization": f"AWS4-HMAC-SHA256 {signer}"}
 
 
 def domain_of(region: str) -> str:

@@ -9,7 +9,6 @@ from typing import Any
 
 from vault.features.custody import http
 from vault.features.custody.aws_credentials import credentials, domain_of
-from vault.features.custody.aws_signature import signed
 from vault.features.custody.errors import CustodyRefusedError, CustodyUnavailableError
 from vault.features.custody.provider import Provider, Unwrapped
 
@@ -54,16 +53,10 @@ class AwsKms(Provider):
             "Content-Type": "application/x-amz-json-1.1",
             "X-Amz-Target": f"TrentService.{operation}",
         }
-        headers = signed(
-            credentials(self._settings, self._region),
-            url=self._url,
-            headers=headers,
-            body=body,
-            region=self._region,
-            service="kms",
-            at=datetime.now(UTC),
+        signed = credentials(self._settings, self._region).signed(
+            self._url, headers, body, region=self._region, service="kms", at=datetime.now(UTC)
         )
-        reply = http.send("POST", self._url, headers=headers, body=body)
+        reply = http.send("POST", self._url, headers=signed, body=body)
         found = http.members(reply)
         if reply.status == 200:
             return found, reply.request_id

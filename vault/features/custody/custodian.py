@@ -12,7 +12,7 @@ from vault.features.custody.keyring_file import KeyringFile
 from vault.features.custody.opening import open_all
 from vault.features.custody.providers import Providers
 from vault.features.custody.settings import CustodySettings
-from vault.features.custody.watch import identify, opened_attempts
+from vault.features.custody.watch import opened_attempts
 
 
 def with_keys(settings: Settings, providers: Providers | None = None) -> Settings:
@@ -34,7 +34,7 @@ def with_keys(settings: Settings, providers: Providers | None = None) -> Setting
         file = KeyringFile.read(Path(own.master_keyring_file))
         with ExitStack() as stack:
             asked = providers or stack.enter_context(Providers(own.custody))
-            opened = open_all(file, asked.of, identify, timeout_seconds=own.custody_timeout_seconds)
+            opened = open_all(file, asked.of, timeout_seconds=own.custody_timeout_seconds)
         handover.hand_down(opened)
     primary, *fallbacks = [key.material for key in opened]
     return replace(

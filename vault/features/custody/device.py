@@ -110,9 +110,8 @@ def serve(connect: Callable[[dict[str, str]], Mapping[str, Operation]]) -> None:
                 request["kek"], b64decode(request["content"]), b64decode(request["context"])
             )
             reply = {"outcome": "done", "content": b64encode(made).decode()}
-        except CustodyUnavailableError as error:
-            reply = {"outcome": "unavailable", "content": str(error)}
-        except CustodyRefusedError as error:
-            reply = {"outcome": "refused", "content": str(error)}
+        except (CustodyUnavailableError, CustodyRefusedError) as error:
+            outcome = "refused" if isinstance(error, CustodyRefusedError) else "unavailable"
+            reply = {"outcome": outcome, "content": str(error)}
         replies.write(json.dumps(reply) + "\n")
         replies.flush()

@@ -7,21 +7,12 @@ from vault.core.outcomes import Exit
 class CustodyUnavailableError(VaultError):
     """A provider does not answer now; a retry can succeed."""
 
-    kind = "custody_unavailable"
-
-    @property
-    def exit_code(self) -> Exit:
-        """The exit code of the failed command."""
-        return Exit.UNAVAILABLE
+    exit_code = Exit.UNAVAILABLE
 
 
 class CustodyRefusedError(VaultError):
     """A provider, or a check of its reply, refused; a retry can only do harm, as PINs and TPMs lock."""
 
-    kind = "custody_refused"
-
 
 class KeyringFileError(VaultError):
     """The keyring file cannot be read, written or changed as asked; the message says why."""
-
-    kind = "keyring_file"

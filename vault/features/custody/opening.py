@@ -9,15 +9,13 @@ from dataclasses import dataclass, field, replace
 from time import monotonic, sleep
 from typing import Any
 
+from vault.crypto.master_key import KEY_SIZE, MasterKey
 from vault.features.custody.errors import CustodyRefusedError, CustodyUnavailableError, KeyringFileError
 from vault.features.custody.keyring_file import KeyringFile, Slot, WrappedKey
 from vault.features.custody.provider import Provider, context_of
 from vault.features.custody.providers import LIBRARIES, RECOVERY
 
 logger = logging.getLogger(__name__)
-
-#: Returns the key ID of key material, which is not needed to have the right size.
-Identify = Callable[[bytes], str]
 
 _REQUEST_ID = re.compile("[!-~]{1,128}")
 _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 1.0, 30.0
@@ -45,7 +43,12 @@ class Opened:
     is_confirmed: bool = False
 
 
-def unwrap(provider: Provider, slot: Slot, key_id: str, identify: Identify) -> Opened:
+def identify(material: bytes) -> str:
+    """Return the key ID of *material*; empty if it is no master key."""
+    return MasterKey(material).id if len(material) == KEY_SIZE else ""
+
+
+def unwrap(provider: Provider, slot: Slot, key_id: str) -> Opened:
     """Return the key *key_id*, as *slot* opens it.
 
     Raises:
@@ -87,7 +90,7 @@ def of_file(file: KeyringFile, opened: Iterable[Opened]) -> list[Opened]:
 
 
 def open_all(
-    file: KeyringFile, provider_of: Callable[[Slot], Provider], identify: Identify, *, timeout_seconds: float
+    file: KeyringFile, provider_of: Callable[[Slot], Provider], *, timeout_seconds: float
 ) -> list[Opened]:
     """Return all keys of *file*, the primary one first, by the first slot of each that opens.
 
@@ -101,22 +104,20 @@ def open_all(
     """
     until = monotonic() + timeout_seconds
     keys = sorted(file.keys, key=lambda key: key is not file.primary)
-    found = [_open(key, provider_of, identify, until) for key in keys]
+    found = [_open(key, provider_of, until) for key in keys]
     for reason in dict.fromkeys(reason for opened in found for reason in opened.skipped):
         logger.warning("slot %s", reason)
     return of_file(file, found)
 
 
-def _open(
-    key: WrappedKey, provider_of: Callable[[Slot], Provider], identify: Identify, until: float
-) -> Opened:
+def _open(key: WrappedKey, provider_of: Callable[[Slot], Provider], until: float) -> Opened:
     waiting = [slot for slot in key.slots if slot.scheme != RECOVERY]
     reasons: dict[str, str] = {}
     pause = _FIRST_PAUSE_SECONDS
     while waiting:
         for slot in tuple(waiting):
             try:
-                opened = unwrap(provider_of(slot), slot, key.id, identify)
+                opened = unwrap(provider_of(slot), slot, key.id)
             except CustodyUnavailableError as error:
                 reasons[slot.name] = f"{slot.name} unavailable: {error}"
             except CustodyRefusedError as error:
@@ -158,11 +159,7 @@ class SlotState:
 
 
 def check(
-    file: KeyringFile,
-    provider_of: Callable[[Slot], Provider],
-    identify: Identify,
-    *,
-    skips: Callable[[Slot], bool],
+    file: KeyringFile, provider_of: Callable[[Slot], Provider], *, skips: Callable[[Slot], bool]
 ) -> Iterator[SlotState]:
     """Yield the state of each slot of *file* once it is known, except those that *skips* leaves out.
 
@@ -175,7 +172,7 @@ def check(
         provider = slot.scheme if slot.scheme in LIBRARIES else f"{slot.scheme} {slot.kek}"
         together.setdefault(provider, []).append((key, slot))
     with ThreadPoolExecutor(len(together) or 1) as pool:
-        asked = [pool.submit(_states, slots, provider_of, identify) for slots in together.values()]
+        asked = [pool.submit(_states, slots, provider_of) for slots in together.values()]
         for states in as_completed(asked):
             yield from states.result()
 
@@ -187,22 +184,24 @@ def in_order(states: Iterable[SlotState], file: KeyringFile) -> list[SlotState]:
 
 
 def _states(
-    held: Iterable[tuple[WrappedKey, Slot]], provider_of: Callable[[Slot], Provider], identify: Identify
+    held: Iterable[tuple[WrappedKey, Slot]], provider_of: Callable[[Slot], Provider]
 ) -> list[SlotState]:
-    states = []
-    silent: dict[str, str] = {}
+    states: list[SlotState] = []
+    silent: dict[str, tuple[str, ...]] = {}
     for key, slot in held:
-        about = (key.id, slot.name, slot.scheme, slot.kek)
-        if slot.kek in silent:
-            states.append(SlotState(*about, "unavailable", silent[slot.kek]))
-            continue
-        try:
-            opened = unwrap(provider_of(slot), slot, key.id, identify)
-        except CustodyUnavailableError as error:
-            silent[slot.kek] = str(error)
-            states.append(SlotState(*about, "unavailable", str(error)))
-        except CustodyRefusedError as error:
-            states.append(SlotState(*about, "refused", str(error)))
-        else:
-            states.append(SlotState(*about, "up", "", opened.version, opened.request_id))
+        found = silent.get(slot.kek) or _tried(provider_of, slot, key.id)
+        if found[0] == "unavailable":
+            silent[slot.kek] = found
+        states.append(SlotState(key.id, slot.name, slot.scheme, slot.kek, *found))
     return states
+
+
+def _tried(provider_of: Callable[[Slot], Provider], slot: Slot, key_id: str) -> tuple[str, ...]:
+    """Return the state of *slot*, the reason if it is down, and otherwise the version and the request."""
+    try:
+        opened = unwrap(provider_of(slot), slot, key_id)
+    except CustodyUnavailableError as error:
+        return "unavailable", str(error)
+    except CustodyRefusedError as error:
+        return "refused", str(error)
+    return "up", "", opened.version, opened.request_id

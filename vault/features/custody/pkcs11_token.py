@@ -5,7 +5,8 @@ A blob is a byte for the mechanism, and the ciphertext: AES-256-GCM after its no
 
 import os
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
@@ -36,6 +37,17 @@ _TRANSIENT = (
 )
 
 
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Raise the library's errors as those of custody."""
+    try:
+        yield
+    except _TRANSIENT as error:
+        raise CustodyUnavailableError(f"the token does not answer: {type(error).__name__}") from None
+    except pkcs11.PKCS11Error as error:
+        raise CustodyRefusedError(f"the token refused: {type(error).__name__}") from None
+
+
 class Token:
     """The token of a module, with at most one login for each token in this process."""
 
@@ -44,6 +56,7 @@ class Token:
         self._pin = settings.get("PKCS11_PIN", "")
         self._sessions: dict[str, Any] = {}
 
+    @_translated()
     def wrap(self, kek: str, material: bytes, context: bytes) -> bytes:
         """Return *material* wrapped by the key that the URI *kek* names."""
         session, label = self._session(kek)
@@ -58,6 +71,7 @@ class Token:
             raise CustodyRefusedError("the token has no such key")
         return _RSA + bytes(key.encrypt(material, mechanism=Mechanism.RSA_PKCS_OAEP, mechanism_param=_OAEP))
 
+    @_translated()
     def unwrap(self, kek: str, blob: bytes, context: bytes) -> bytes:
         """Return the key that `wrap` wrapped."""
         session, label = self._session(kek)
@@ -123,22 +137,10 @@ def _decrypted(key: Any, content: bytes, mechanism: Mechanism, parameters: Any) 
         raise CustodyRefusedError(f"the token refused: {type(error).__name__}") from None
 
 
-def _translated(operation: Operation) -> Operation:
-    def run(kek: str, content: bytes, context: bytes) -> bytes:
-        try:
-            return operation(kek, content, context)
-        except _TRANSIENT as error:
-            raise CustodyUnavailableError(f"the token does not answer: {type(error).__name__}") from None
-        except pkcs11.PKCS11Error as error:
-            raise CustodyRefusedError(f"the token refused: {type(error).__name__}") from None
-
-    return run
-
-
 def connect(settings: dict[str, str]) -> Mapping[str, Operation]:
     """Return the operations of the token of *settings*."""
     token = Token(settings)
-    return {"wrap": _translated(token.wrap), "unwrap": _translated(token.unwrap)}
+    return {"wrap": token.wrap, "unwrap": token.unwrap}
 
 
 if __name__ == "__main__":

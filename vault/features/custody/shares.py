@@ -77,20 +77,12 @@ def split(secret: bytes, groups: Sequence[Group], group_threshold: int) -> list[
         raise CustodyRefusedError("a group with threshold 1 has one share", hint="give copies of it")
     identifier = secrets.randbits(15)
     hidden = _cipher(secret, range(_ROUNDS), exponent=_EXPONENT, salt=b"", passphrase=b"")
-    return [
-        [
-            _words(
-                _Share(
-                    *(identifier, 1, _EXPONENT, group_index, group_threshold, len(groups)),
-                    *(index, group.threshold, value),
-                )
-            )
-            for index, value in _points(group.threshold, group.shares, group_secret).items()
-        ]
-        for group, (group_index, group_secret) in zip(
-            groups, _points(group_threshold, len(groups), hidden).items(), strict=True
-        )
-    ]
+    made = []
+    for number, part in _points(group_threshold, len(groups), hidden).items():
+        group, common = groups[number], (identifier, 1, _EXPONENT, number, group_threshold, len(groups))
+        points = _points(group.threshold, group.shares, part)
+        made.append([_words(_Share(*common, at, group.threshold, value)) for at, value in points.items()])
+    return made
 
 
 def combine(mnemonics: Iterable[str], *, passphrase: bytes = b"") -> bytes:
@@ -109,20 +101,13 @@ def combine(mnemonics: Iterable[str], *, passphrase: bytes = b"") -> bytes:
     for share in shares:
         members = groups.setdefault(share.group_index, {})
         known = members.setdefault(share.index, share)
-        if known != share or share.threshold != next(iter(members.values())).threshold:
+        if known != share or share.threshold != _threshold(members):
             raise CustodyRefusedError("two shares contradict each other", hint="use the shares of one set")
-    complete = {
-        number: members
-        for number, members in groups.items()
-        if len(members) >= next(iter(members.values())).threshold
-    }
+    complete = {number: members for number, members in groups.items() if len(members) >= _threshold(members)}
     if len(complete) < first.group_threshold:
         raise CustodyRefusedError(_missing(groups, complete, first.group_threshold))
     points = {
-        number: _restored(
-            next(iter(members.values())).threshold,
-            {index: share.value for index, share in members.items()},
-        )
+        number: _restored(_threshold(members), {index: share.value for index, share in members.items()})
         for number, members in complete.items()
     }
     hidden = _restored(first.group_threshold, points)
@@ -140,10 +125,14 @@ def require_share(number: int, text: str) -> None:
     _share(number, text)
 
 
+def _threshold(members: Mapping[int, _Share]) -> int:
+    return next(iter(members.values())).threshold
+
+
 def _missing(groups: Mapping[int, Mapping[int, _Share]], complete: Mapping[int, object], needed: int) -> str:
     if len(groups) > needed or needed == 1:
         short = [
-            f"group {number + 1} has {len(members)} of {next(iter(members.values())).threshold}"
+            f"group {number + 1} has {len(members)} of {_threshold(members)}"
             for number, members in sorted(groups.items())
             if number not in complete
         ]

@@ -31,6 +31,18 @@ _SEALED = TPMA_OBJECT.FIXEDTPM | TPMA_OBJECT.FIXEDPARENT | TPMA_OBJECT.NODA
 _ENCRYPTED = TPMA_SESSION.CONTINUESESSION | TPMA_SESSION.DECRYPT | TPMA_SESSION.ENCRYPT
 
 
+@contextmanager
+def _translated() -> Iterator[None]:
+    """Raise the library's errors as those of custody."""
+    try:
+        yield
+    except TSS2_Exception as error:
+        if error.rc & TSS2_RC.RC_LAYER_MASK == TSS2_RC.TCTI_RC_LAYER:
+            raise CustodyUnavailableError(f"the TPM does not answer: {error}") from None
+        raise CustodyRefusedError(f"the TPM refused: {error}") from None
+
+
+@_translated()
 def wrap(kek: str, material: bytes, context: bytes) -> bytes:
     """Return *material* sealed to the present values of the PCRs that *kek* names."""
     del context
@@ -47,6 +59,7 @@ def wrap(kek: str, material: bytes, context: bytes) -> bytes:
     return bytes(public.marshal()) + bytes(private.marshal())
 
 
+@_translated()
 def unwrap(kek: str, blob: bytes, context: bytes) -> bytes:
     """Return the key that `wrap` sealed, if the PCRs still have the same values."""
     del context
@@ -101,21 +114,9 @@ def _flushed(tpm: ESAPI, handle: ESYS_TR) -> Iterator[ESYS_TR]:
         tpm.flush_context(handle)
 
 
-def _translated(operation: Operation) -> Operation:
-    def run(kek: str, content: bytes, context: bytes) -> bytes:
-        try:
-            return operation(kek, content, context)
-        except TSS2_Exception as error:
-            if error.rc & TSS2_RC.RC_LAYER_MASK == TSS2_RC.TCTI_RC_LAYER:
-                raise CustodyUnavailableError(f"the TPM does not answer: {error}") from None
-            raise CustodyRefusedError(f"the TPM refused: {error}") from None
-
-    return run
-
-
 def connect(_settings: dict[str, str]) -> Mapping[str, Operation]:
     """Return the operations of this machine's TPM."""
-    return {"wrap": _translated(wrap), "unwrap": _translated(unwrap)}
+    return {"wrap": wrap, "unwrap": unwrap}
 
 
 if __name__ == "__main__":

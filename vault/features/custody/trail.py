@@ -25,7 +25,7 @@ _MAX_DRILL_AGE = timedelta(days=365)
 
 _ACTIONS = (Action.KEY_OPENED, Action.CUSTODY_CHANGED, Action.CUSTODY_CHECKED, Action.KEY_RECOVERED)
 _CHECKED = Action.CUSTODY_CHECKED.value
-_SUCCEEDED = {"status": Status.SUCCESS.value}
+_DRILL = {"$or": [{"action": Action.KEY_RECOVERED.value}, {"action": _CHECKED, "details.recovery": True}]}
 #: The times that Python can hold: a forged entry can have others.
 _MIN_TIME, _MAX_TIME = datetime(1, 1, 1, tzinfo=UTC), datetime(9999, 12, 31, tzinfo=UTC)
 
@@ -65,25 +65,27 @@ def custody_activity(_parts: object, since: datetime, until: datetime) -> Custod
     Raises:
         StorageUnavailableError: MongoDB is unavailable.
     """
-    period = {"ts": {"$gte": since, "$lt": until}, **_SUCCEEDED}
-    drill = {
-        **_SUCCEEDED,
-        "ts": {"$gte": _MIN_TIME, "$lt": until},
-        "$or": [{"action": Action.KEY_RECOVERED.value}, {"action": _CHECKED, "details.recovery": True}],
-    }
+    known_use = {"principal": SERVICE.name, "details.is_newest": {"$type": "bool"}}
     with storage_errors():
         opened, changed, checked, recovered = (
-            collection().count_documents(period | {"action": action.value}) for action in _ACTIONS
+            collection().count_documents(_successes(since, until) | {"action": action.value})
+            for action in _ACTIONS
         )
-        last = collection().find_one(drill, {"ts": 1}, sort=[("ts", -1)])
         is_used = collection().find_one({"action": Action.KEY_OPENED.value}, {"_id": 1}) is not None
-        query = {**_SUCCEEDED, "ts": drill["ts"], "principal": SERVICE.name}
-        query["details.is_newest"] = {"$type": "bool"}
-        used = collection().find_one(query, {"details.is_newest": 1}, sort=[("ts", -1)])
+        last = _newest(_successes(_MIN_TIME, until) | _DRILL)
+        used = _newest(_successes(_MIN_TIME, until) | known_use)
     time = last["ts"] if last else None
     needs_drill = is_used and (time is None or until - time > _MAX_DRILL_AGE)
     is_newest = used is None or used["details"]["is_newest"] is True
     return CustodyActivity(is_used, opened, changed, checked, recovered, time, needs_drill, is_newest)
+
+
+def _successes(since: datetime, until: datetime) -> dict[str, Any]:
+    return {"status": Status.SUCCESS.value, "ts": {"$gte": since, "$lt": until}}
+
+
+def _newest(query: Mapping[str, Any]) -> Any:
+    return collection().find_one(query, {"ts": 1, "details": 1}, sort=[("ts", -1)])
 
 
 @dataclass(frozen=True, slots=True)
@@ -114,12 +116,10 @@ def custody_state(now: datetime) -> CustodyState:
     Raises:
         StorageUnavailableError: MongoDB is unavailable.
     """
-    period = {"ts": {"$gte": now - _MAX_DRILL_AGE, "$lt": now}, **_SUCCEEDED}
-    drill = {"$or": [{"action": Action.KEY_RECOVERED.value}, {"action": _CHECKED, "details.recovery": True}]}
+    period = _successes(now - _MAX_DRILL_AGE, now)
     looked = {"action": {"$in": [Action.KEY_OPENED.value, _CHECKED]}, "principal": SERVICE.name}
     with storage_errors():
-        last = collection().find_one(period | drill, {"ts": 1}, sort=[("ts", -1)])
-        newest = collection().find_one(period | looked, {"ts": 1, "details": 1}, sort=[("ts", -1)])
+        last, newest = _newest(period | _DRILL), _newest(period | looked)
     details = newest["details"] if newest and isinstance(newest["details"], Mapping) else {}
     slots = details.get("slots")
     # The entry of an opening is about one slot.

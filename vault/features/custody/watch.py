@@ -12,7 +12,6 @@ from vault.core.errors import StorageUnavailableError
 from vault.core.outcomes import Status
 from vault.core.periodic import Periodic
 from vault.core.principal import SERVICE, Principal
-from vault.crypto.master_key import KEY_SIZE, MasterKey
 from vault.documents.guard import OPERATION_TIMEOUT_SECONDS
 from vault.features.custody import handover, metrics
 from vault.features.custody.errors import KeyringFileError
@@ -25,11 +24,8 @@ logger = logging.getLogger(__name__)
 
 #: The maximum length of a reason in an entry of the trail.
 _MAX_REASON = 120
-
-
-def identify(material: bytes) -> str:
-    """Return the key ID of *material*; empty if it is no master key."""
-    return MasterKey(material).id if len(material) == KEY_SIZE else ""
+#: The details of an entry about the state of a slot.
+_OF_SLOT = ("key_id", "slot", "kek", "state", "reason", "request_id")
 
 
 def about_file(digest: str, *, accepts: bool = False) -> dict[str, Any]:
@@ -77,14 +73,7 @@ def checked_attempt(states: Sequence[SlotState], about: Mapping[str, Any], princ
         principal=principal,
         details={
             "slots": [
-                {
-                    "key_id": one.key_id,
-                    "slot": one.slot,
-                    "kek": one.kek,
-                    "state": one.state,
-                    "reason": one.reason[:_MAX_REASON],
-                    "request_id": one.request_id,
-                }
+                {name: getattr(one, name) for name in _OF_SLOT} | {"reason": one.reason[:_MAX_REASON]}
                 for one in states
             ],
             **about,
@@ -175,7 +164,7 @@ class CustodyWatch:
             metrics.SLOT_UP.labels(name).set(False)
         found: list[SlotState] = []
         with Providers(self._settings) as providers:
-            for one in check(file, providers.of, identify, skips=self._skips):
+            for one in check(file, providers.of, skips=self._skips):
                 found.append(one)
                 is_up = all(other.state == "up" for other in found if other.slot == one.slot)
                 metrics.SLOT_UP.labels(one.slot).set(is_up)

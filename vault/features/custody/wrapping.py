@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from vault.features.custody.errors import CustodyRefusedError
 from vault.features.custody.keyring_file import Slot, WrappedKey
-from vault.features.custody.opening import Identify, unwrap
+from vault.features.custody.opening import unwrap
 from vault.features.custody.provider import Provider, context_of
 from vault.features.custody.recovery import Recovery
 
@@ -16,9 +16,8 @@ class Wrapper:
     Methods raise `CustodyUnavailableError` if the provider does not answer.
     """
 
-    def __init__(self, provider_of: Callable[[Slot], Provider], identify: Identify) -> None:
+    def __init__(self, provider_of: Callable[[Slot], Provider]) -> None:
         self._provider_of = provider_of
-        self._identify = identify
         #: The providers' IDs of the requests that unwrapped a key, for comparison with their own logs.
         self.request_ids: list[str] = []
 
@@ -62,6 +61,6 @@ class Wrapper:
             ) from None
 
     def _open(self, provider: Provider, slot: Slot, key_id: str) -> None:
-        opened = unwrap(provider, slot, key_id, self._identify)
+        opened = unwrap(provider, slot, key_id)
         if opened.request_id:
             self.request_ids.append(opened.request_id)

@@ -32,8 +32,7 @@ from vault.features.custody.commands import context as custody_context
 from vault.features.custody.commands import recovery
 from vault.features.custody.errors import CustodyRefusedError
 from vault.features.custody.keyring_file import KeyringFile, Slot
-from vault.features.custody.opening import Opened
-from vault.features.custody.watch import identify
+from vault.features.custody.opening import Opened, identify
 
 pytestmark = pytest.mark.process
 

@@ -18,9 +18,10 @@ from vault.features.custody import keyring_file
 from vault.features.custody.custodian import with_keys
 from vault.features.custody.errors import KeyringFileError
 from vault.features.custody.keyring_file import KeyringFile, Slot
+from vault.features.custody.opening import identify
 from vault.features.custody.providers import Providers
 from vault.features.custody.settings import custody_settings, keyring_path
-from vault.features.custody.watch import about_file, identify
+from vault.features.custody.watch import about_file
 from vault.features.custody.wrapping import Wrapper
 from vault.keys.standing import Standing, newest_file, standing
 from vault.parts import Parts
@@ -89,7 +90,7 @@ def opened_custody(output: Output, *, recovers: bool = False) -> Iterator[Custod
                     "`secret-manager keys custody check --accept`",
                 )
             output.note(problem)
-        wrapper = Wrapper(providers.of, identify)
+        wrapper = Wrapper(providers.of)
         yield Custody(path, file, parts, materials, wrapper, standing(parts.keyring), output)
 
 

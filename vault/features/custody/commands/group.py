@@ -23,16 +23,15 @@ from vault.features.custody.commands.recovery import read_secret, recovery
 from vault.features.custody.custodian import with_keys
 from vault.features.custody.errors import KeyringFileError
 from vault.features.custody.keyring_file import FALLBACK, PRIMARY, KeyringFile, Slot, WrappedKey
-from vault.features.custody.opening import SlotState, check, in_order
+from vault.features.custody.opening import SlotState, check, identify, in_order
 from vault.features.custody.provider import Provider
 from vault.features.custody.providers import RECOVERY, Providers
 from vault.features.custody.recovery import Recovery
 from vault.features.custody.settings import custody_settings, keyring_path
-from vault.features.custody.watch import about_file, checked_attempt, identify
+from vault.features.custody.watch import about_file, checked_attempt
 from vault.features.custody.wrapping import Wrapper
 from vault.keys.status import key_statuses
 
-_SHOWN = {"key id": "key_id", "role": "role", "slot": "slot", "scheme": "scheme", "KEK": "kek"}
 _CHECKED = {"key id": "key_id", "slot": "slot", "scheme": "scheme", "state": "state", "reason": "reason"}
 
 
@@ -63,7 +62,7 @@ custody.add_command(recovery)
 def init(output: Output, file: Path, slots: tuple[Slot, ...], from_settings: bool) -> None:
     """Create the keyring file FILE, with a new key."""
     with Providers(custody_settings()) as providers:
-        wrapper = Wrapper(providers.of, identify)
+        wrapper = Wrapper(providers.of)
         if not from_settings:
             made = _wrapped_keys([secrets.token_bytes(32)], slots, wrapper)
             keyring_file.write(file, made, before=None, announce=lambda: None)
@@ -99,15 +98,9 @@ def show(output: Output) -> None:
     """Show the keys and slots of the file; ask no provider."""
     file = KeyringFile.read(keyring_path())
     output.table(
-        _SHOWN,
+        {"key id": "key_id", "role": "role", "slot": "slot", "scheme": "scheme", "KEK": "kek"},
         (
-            {
-                "key_id": key.id,
-                "role": key.role,
-                "slot": slot.name,
-                "scheme": slot.scheme,
-                "kek": slot.kek,
-            }
+            {"key_id": key.id, "role": key.role, "slot": slot.name, "scheme": slot.scheme, "kek": slot.kek}
             for key in file.keys
             for slot in key.slots
         ),
@@ -181,7 +174,7 @@ def check_slots(output: Output, with_shares: bool, accepts: bool) -> None:
         def provider_of(slot: Slot) -> Provider:
             return Recovery(slot.kek, secret=secret) if slot.scheme == RECOVERY else providers.of(slot)
 
-        found = check(file, provider_of, identify, skips=lambda slot: slot.scheme == RECOVERY and not secret)
+        found = check(file, provider_of, skips=lambda slot: slot.scheme == RECOVERY and not secret)
         states = in_order(found, file)
         output.table(_CHECKED, map(asdict, states))
         if {one.key_id for one in states if one.state == "up" and one.scheme != RECOVERY} == {
@@ -250,9 +243,8 @@ def promote(output: Output, key_id: str) -> None:
     """
     with opened_custody(output) as found:
         new = found.file.promoted(key_id)
-        if any(
-            key.key_id == key_id and key.holding < key.workers for key in key_statuses(found.parts.keyring)
-        ):
+        statuses = key_statuses(found.parts.keyring)
+        if any(key.key_id == key_id and key.holding < key.workers for key in statuses):
             raise KeyringFileError(f"workers lack key {key_id}", hint="restart them with this file first")
         found.write(new, "promote", key_id=key_id)
     output.result(

@@ -23,7 +23,6 @@ from vault.features.custody.providers import RECOVERY
 from vault.features.custody.recovery import SECRET_BYTES, Recovery
 from vault.features.custody.settings import keyring_path
 from vault.features.custody.shares import Group
-from vault.features.custody.watch import identify
 from vault.features.custody.wrapping import Wrapper
 
 #: More shares than any set has.
@@ -98,7 +97,7 @@ def create(
     provider = Recovery(kek, secret=shares.combine(text for _, text in texts))
     slot = Slot(RECOVERY, RECOVERY, kek)
     with opened_custody(output) as found:
-        wrapper = Wrapper(lambda _: provider, identify)
+        wrapper = Wrapper(lambda _: provider)
         slots = {key.id: wrapper.wrap(slot, key.id, found.materials[key.id]) for key in found.file.keys}
         if out_dir:
             _write_shares(out_dir, texts)
@@ -137,7 +136,7 @@ def restore(output: Output, slots: tuple[Slot, ...]) -> None:
     opened = of_file(
         file,
         [
-            unwrap(Recovery(slot.kek, secret=secret), slot, key.id, identify)
+            unwrap(Recovery(slot.kek, secret=secret), slot, key.id)
             for key, slot in sorted(held, key=lambda pair: pair[0] is not file.primary)
         ],
     )
