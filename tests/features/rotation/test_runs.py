@@ -32,7 +32,7 @@ from vault.features.rotation.errors import (
     RotationNotFoundError,
     RotationRefusedError,
 )
-from vault.features.rotation.holders import TrailHolders
+from vault.features.rotation.holders import Holders
 from vault.features.rotation.runner import Runner
 from vault.features.rotation.server import server_of
 from vault.features.rotation.sources.errors import LostError, SourceRefusedError, SourceUnavailableError
@@ -750,7 +750,7 @@ def test_a_lease_that_ends_while_the_trail_is_read_closes_nothing(
         assert Rotation(id="default/db").lease.take("another process", planned.runner._lease_seconds)
         return []
 
-    monkeypatch.setattr(TrailHolders, "of", slow)
+    monkeypatch.setattr(Holders, "of", slow)
     planned.act()
     assert fake.passwords[A] == FIRST_PASSWORD
 

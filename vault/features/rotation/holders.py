@@ -4,7 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any, NamedTuple, Protocol, Self
+from typing import Any, NamedTuple, Self
 
 from pymongo import timeout
 
@@ -62,11 +62,25 @@ class Former:
         return {"_id": {"$gte": earliest_id(self.since - timedelta(seconds=SETTLED_SECONDS))}}
 
 
-class Holders(Protocol):
-    """The principals that may still use a former password."""
+@dataclass(frozen=True, slots=True)
+class Holders:
+    """The principals that may still use a former password, by the trail."""
+
+    #: For how long it keeps its entries; 0 stands for ever, and None for no trail, by which no one knows.
+    retention_days: int | None
 
     def of(self, former: Former, now: datetime) -> Sequence[str]:
-        """Return the holders of a *former* value, at this time by MongoDB's clock; `UNKNOWN` can be one."""
+        """Return the holders of a *former* value, at this time by MongoDB's clock; `UNKNOWN` can be one.
+
+        Also if MongoDB does not answer in time.
+        """
+        if self.retention_days is None:
+            return [UNKNOWN]
+        try:
+            missing = [UNKNOWN] if _has_gap(former, now, self.retention_days) else []
+            return [*holders(former), *missing]
+        except StorageUnavailableError:
+            return [UNKNOWN]
 
     def is_published(self, plan: Rotation) -> bool:
         """Return whether the version that *plan* is to publish, or a later one, was published.
@@ -74,51 +88,23 @@ class Holders(Protocol):
         Raises:
             StorageUnavailableError: MongoDB is not available, or needs more than `MAX_SEARCH_SECONDS`.
         """
-
-
-class UnknownHolders:
-    """The holders without a trail."""
-
-    def of(self, former: Former, now: datetime) -> Sequence[str]:  # noqa: ARG002 - as `Holders`
-        """As `Holders`."""
-        return [UNKNOWN]
-
-    def is_published(self, plan: Rotation) -> bool:  # noqa: ARG002 - as `Holders`
-        """As `Holders`: no one knows."""
-        return False
-
-
-@dataclass(frozen=True, slots=True)
-class TrailHolders:
-    """The holders by the trail, which keeps its entries for *retention_days*; 0 stands for permanent."""
-
-    retention_days: int
-
-    def of(self, former: Former, now: datetime) -> Sequence[str]:
-        """As `Holders`, also if MongoDB does not answer in time."""
-        try:
-            missing = [UNKNOWN] if self._has_gap(former, now) else []
-            return [*holders(former), *missing]
-        except StorageUnavailableError:
-            return [UNKNOWN]
-
-    def is_published(self, plan: Rotation) -> bool:
-        """As `Holders`."""
+        if self.retention_days is None:
+            return False
         # Not before the publication that the plan knows of.
         earlier = Former(plan.secret_id, plan.version, plan.since_at or plan.created_at)
         done = {"action": Action.ROTATION_DONE, "details.version": {"$gte": plan.version}}
         with _search():
             return collection().find_one(earlier.query() | done, {"_id": True}) is not None
 
-    def _has_gap(self, former: Former, now: datetime) -> bool:
-        """Return whether the trail may lack entries since the *former* value was published."""
-        kept_since = now - timedelta(days=self.retention_days)
-        if self.retention_days and (former.since is None or former.since < kept_since):
-            return True
-        # By an index: these entries have no secret.
-        gap = {"principal": OPERATOR.name, "secret_id": None, "action": {"$in": _GAPS}}
-        with storage_errors():
-            return collection().find_one({**gap, **former.time()}, {"_id": True}) is not None
+
+def _has_gap(former: Former, now: datetime, days: int) -> bool:
+    """Return whether the trail, of these *days*, may lack entries since *former* was published."""
+    if days and (former.since is None or former.since < now - timedelta(days=days)):
+        return True
+    # By an index: these entries have no secret.
+    gap = {"principal": OPERATOR.name, "secret_id": None, "action": {"$in": _GAPS}}
+    with storage_errors():
+        return collection().find_one({**gap, **former.time()}, {"_id": True}) is not None
 
 
 def holders(former: Former) -> Sequence[str]:

@@ -111,6 +111,13 @@ class RotationInfo:
     error: str = ""
 
 
+#: The fields of `RotationInfo` that are as the plan has them.
+_AS_STORED = (
+    *("name", "namespace", "secret_id", "kind", "admin", "field", "every_seconds", "grace_seconds"),
+    *("created_at", "step", "done_at", "next_at", "close_at"),
+)
+
+
 class Rotations:
     """The rotation plans of one deployment.
 
@@ -273,19 +280,17 @@ class Rotations:
         Raises:
             RotationNotFoundError: As `show`, or someone has altered it in MongoDB.
         """
-        document, key = self._find(name, namespace, attempt)
         is_saved = False
         while not is_saved:
+            document, key = self._find(name, namespace, attempt)
             plan = Rotation.genuine(document, key)
             if plan is None or key is None:
                 raise RotationNotFoundError
             attempt.finish(Status.SUCCESS)
             plan.is_paused = True
             with storage_errors():
+                # Not if a run has changed it in the meantime.
                 is_saved = plan.save_changes(key)
-            if not is_saved:
-                # A run has changed it in the meantime.
-                document, key = self._find(name, namespace, attempt)
 
     def start(self, name: str, namespace: str, *, attempt: Attempt) -> bool:
         """Make a plan due, so that the service runs it soon; return whether.
@@ -364,25 +369,13 @@ def _info_of(document: Mapping[str, Any], key: TokenKey | None) -> RotationInfo:
 def _info(plan: Rotation) -> RotationInfo:
     is_published = plan.step == Step.PUBLISHED
     return RotationInfo(
-        name=plan.name,
-        namespace=plan.namespace,
+        **{name: getattr(plan, name) for name in _AS_STORED},
         state=_state(plan),
-        secret_id=plan.secret_id,
-        kind=plan.kind,
-        admin=plan.admin,
         users=tuple(plan.users),
-        field=plan.field,
-        every_seconds=plan.every_seconds,
-        grace_seconds=plan.grace_seconds,
-        created_at=plan.created_at,
         created_by=plain_name(plan.created_by, plan.namespace),
-        step=plan.step,
-        done_at=plan.done_at,
         version=plan.version if plan.done_at else None,
-        next_at=plan.next_at,
         open_user=plan.former if is_published else None,
         holders=tuple(plan.holders or ()) if is_published else (),
-        close_at=plan.close_at,
         error=plan.error or "",
     )
 

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
-from vault.features.rotation.holders import TrailHolders, UnknownHolders
+from vault.features.rotation.holders import Holders
 from vault.features.rotation.plans import Rotations
 from vault.features.rotation.run import Tools
 from vault.features.rotation.runner import Runner
@@ -15,14 +15,13 @@ from vault.parts import Parts
 def services(parts: Parts) -> Iterator[Rotations]:
     """Yield the service: the rotation plans."""
     own = parts.settings.of(RotationSettings)
-    days = parts.settings.audit_ttl_days
     tools = Tools(
         parts.secrets,
         parts.changes,
         step_seconds=own.rotation_step_seconds,
         check_seconds=own.rotation_check_seconds,
         commands=own.rotation_commands,
-        holders=TrailHolders(days) if parts.audit_enabled else UnknownHolders(),
+        holders=Holders(parts.settings.audit_ttl_days if parts.audit_enabled else None),
     )
     yield Rotations(parts.token_keys, tools)
 

@@ -12,12 +12,11 @@ from vault.features.rotation.sources.authorities import require_file
 from vault.features.rotation.sources.errors import (
     SourceRefusedError,
     SourceUnavailableError,
-    WrongPasswordError,
     tls_failure,
     wrong_password,
 )
 from vault.features.rotation.sources.hosts import is_this_machine, require_allowed
-from vault.features.rotation.sources.source import Confirm, Source, unconditionally
+from vault.features.rotation.sources.source import Confirm, Server, unconditionally
 
 _INVALID = "the administrator's secret is not a URL of MongoDB, or has an option that is not supported"
 #: Options of the driver that a URL can have, in lower case. Others name files, or the service's own identity.
@@ -31,7 +30,7 @@ _OPTIONS = frozenset(
 _AUTHENTICATION_FAILED, _UNAUTHORIZED, _NO_USER = 18, 13, 11
 
 
-class MongoDB(Source):
+class MongoDB(Server):
     """A MongoDB deployment. MongoDB hides passwords in commands from its logs; TLS protects the way to it."""
 
     def __init__(self, url: str, seconds: int) -> None:
@@ -83,20 +82,18 @@ class MongoDB(Source):
 
     def login(self, user: str, password: str) -> bool:
         """As `Source`."""
-        if not user or not password:
-            # The driver would connect without a user, and fails without a password.
-            return False
-        try:
-            with self._connected({"username": user, "password": password, "authSource": self._users}):
-                return True
-        except WrongPasswordError:
-            return False
+        # The driver would connect without a user, and fails without a password.
+        return bool(user and password) and super().login(user, password)
 
-    def _client(self, credential: dict[str, Any]) -> "MongoClient[dict[str, Any]]":
-        return MongoClient(self._url, connect=False, **self._options, **credential)
+    def _client(self, credential: dict[str, str]) -> "MongoClient[dict[str, Any]]":
+        options = dict(self._options)
+        if credential:
+            options |= {"username": credential["user"], "password": credential["password"]}
+            options["authSource"] = self._users
+        return MongoClient(self._url, connect=False, **options)
 
     @contextmanager
-    def _connected(self, credential: dict[str, Any]) -> "Iterator[MongoClient[dict[str, Any]]]":
+    def _connected(self, credential: dict[str, str]) -> "Iterator[MongoClient[dict[str, Any]]]":
         require_allowed(self._hosts)
         with self._client(credential) as client:
             try:

@@ -15,13 +15,12 @@ from vault.features.rotation.sources.authorities import require_file
 from vault.features.rotation.sources.errors import (
     SourceRefusedError,
     SourceUnavailableError,
-    WrongPasswordError,
     tls_failure,
     wrong_password,
 )
 from vault.features.rotation.sources.hosts import is_this_machine, require_allowed
 from vault.features.rotation.sources.limits import Received, TooMuchError
-from vault.features.rotation.sources.source import Confirm, Source, unconditionally
+from vault.features.rotation.sources.source import Confirm, Server, unconditionally
 
 #: Options of the driver that a URL can have. Others name the service's own files.
 _TEXTS = frozenset({"ssl_ca", "unix_socket"})
@@ -63,7 +62,7 @@ class _Connection(pymysql.Connection):
         return super()._read_bytes(num_bytes)
 
 
-class MySQL(Source):
+class MySQL(Server):
     """A MySQL or MariaDB server. Of MariaDB, which logs statements as they are, it gets the hash only."""
 
     def __init__(self, url: str, seconds: int) -> None:
@@ -119,14 +118,6 @@ class MySQL(Source):
             except pymysql.Error as error:
                 # The text can quote the statement.
                 raise _failure(error, is_admin=True) from None
-
-    def login(self, user: str, password: str) -> bool:
-        """As `Source`."""
-        try:
-            with self._connected({"user": user, "password": password}):
-                return True
-        except WrongPasswordError:
-            return False
 
     @contextmanager
     def _connected(self, credential: dict[str, str]) -> Iterator[Any]:

@@ -2,28 +2,22 @@
 
 from collections.abc import Callable
 from importlib.util import find_spec
+from pkgutil import resolve_name
 
 from vault.core.errors import VaultError
 from vault.core.timed_call import CallTimeoutError, Result, call_within
 from vault.features.rotation.errors import RotationRefusedError
+from vault.features.rotation.sources.command import Command
 from vault.features.rotation.sources.errors import LostError, SourceError, SourceUnavailableError
 from vault.features.rotation.sources.source import Confirm, Source, SourceKind, unconditionally
 
-#: The modules of the extra `rotation` that the kinds need.
-_DRIVERS = {SourceKind.POSTGRESQL: "psycopg", SourceKind.MYSQL: "pymysql", SourceKind.REDIS: "redis"}
-
-
-def _require_driver(kind: SourceKind) -> None:
-    """Require the package that connects to sources of *kind*.
-
-    Raises:
-        RotationRefusedError: It is not installed.
-    """
-    driver = _DRIVERS.get(kind)
-    if driver and find_spec(driver) is None:
-        raise RotationRefusedError(
-            f"The service cannot connect to {kind}: install the extra `rotation` of its package."
-        )
+#: The classes of servers, each after the package of the extra `rotation` that it needs. Loaded when needed.
+_SERVERS = {
+    SourceKind.POSTGRESQL: ("psycopg", "postgresql:PostgreSQL"),
+    SourceKind.MYSQL: ("pymysql", "mysql:MySQL"),
+    SourceKind.MONGODB: ("pymongo", "mongodb:MongoDB"),
+    SourceKind.REDIS: ("redis", "redis:Redis"),
+}
 
 
 def open_source(kind: SourceKind, admin: str, *, seconds: int, commands: tuple[str, ...]) -> Source:
@@ -35,35 +29,18 @@ def open_source(kind: SourceKind, admin: str, *, seconds: int, commands: tuple[s
         RotationRefusedError: Its driver is missing, or the program is not one of *commands*.
         SourceRefusedError: *admin* is not valid.
     """
-    _require_driver(kind)
-    # Imported lazily: the drivers are optional.
-    found: Source
-    match kind:
-        case SourceKind.POSTGRESQL:
-            from vault.features.rotation.sources.postgresql import PostgreSQL
-
-            found = PostgreSQL(admin, seconds)
-        case SourceKind.MYSQL:
-            from vault.features.rotation.sources.mysql import MySQL
-
-            found = MySQL(admin, seconds)
-        case SourceKind.MONGODB:
-            from vault.features.rotation.sources.mongodb import MongoDB
-
-            found = MongoDB(admin, seconds)
-        case SourceKind.REDIS:
-            from vault.features.rotation.sources.redis import Redis
-
-            found = Redis(admin, seconds)
-        case _:
-            from vault.features.rotation.sources.command import Command
-
-            # It has a timeout of its own.
-            return Command(admin, seconds, commands)
-    return Timed(found, seconds)
+    if kind == SourceKind.COMMAND:
+        # It has a timeout of its own.
+        return Command(admin, seconds, commands)
+    driver, name = _SERVERS[kind]
+    if find_spec(driver) is None:
+        raise RotationRefusedError(
+            f"The service cannot connect to {kind}: install the extra `rotation` of its package."
+        )
+    return Timed(resolve_name(f"vault.features.rotation.sources.{name}")(admin, seconds), seconds)
 
 
-class Timed:
+class Timed(Source):
     """A source whose operations end in time, also if its driver waits for longer."""
 
     def __init__(self, source: Source, seconds: int) -> None:
@@ -77,10 +54,6 @@ class Timed:
     def login(self, user: str, password: str) -> bool:
         """As `Source`."""
         return self._within(lambda: self._source.login(user, password))
-
-    def close(self, user: str, password: str, confirm: Confirm = unconditionally) -> None:
-        """As `set_password`."""
-        self._within(lambda: self._source.close(user, password, confirm))
 
     def _within(self, operation: Callable[[], Result]) -> Result:
         # A driver's own timeouts are for each wait, which a server can end byte by byte.

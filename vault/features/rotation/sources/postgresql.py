@@ -14,12 +14,11 @@ from vault.features.rotation.sources.authorities import require_file
 from vault.features.rotation.sources.errors import (
     SourceRefusedError,
     SourceUnavailableError,
-    WrongPasswordError,
     tls_failure,
     wrong_password,
 )
 from vault.features.rotation.sources.hosts import is_this_machine, require_allowed
-from vault.features.rotation.sources.source import Confirm, Source, unconditionally
+from vault.features.rotation.sources.source import Confirm, Server, unconditionally
 
 #: Options of libpq that a URL can have. Others name files, or services in files.
 _OPTIONS = frozenset(
@@ -69,7 +68,7 @@ _MAX_NAME_BYTES = 63
 _QUOTED = re.compile('"[^"]*"')
 
 
-class PostgreSQL(Source):
+class PostgreSQL(Server):
     """A PostgreSQL server. Verifiers are computed here, so that no log of the server has a password."""
 
     def __init__(self, url: str, seconds: int) -> None:
@@ -124,11 +123,7 @@ class PostgreSQL(Source):
     def login(self, user: str, password: str) -> bool:
         """As `Source`."""
         _require_name(user)
-        try:
-            with self._connected({"user": user, "password": password}):
-                return True
-        except WrongPasswordError:
-            return False
+        return super().login(user, password)
 
     @contextmanager
     def _connected(self, credential: dict[str, str]) -> Iterator[psycopg.Connection[Any]]:

@@ -15,13 +15,12 @@ from vault.features.rotation.sources.authorities import require_file
 from vault.features.rotation.sources.errors import (
     SourceRefusedError,
     SourceUnavailableError,
-    WrongPasswordError,
     tls_failure,
     wrong_password,
 )
 from vault.features.rotation.sources.hosts import is_this_machine, require_allowed
 from vault.features.rotation.sources.limits import LimitedSocket
-from vault.features.rotation.sources.source import Confirm, Source, unconditionally
+from vault.features.rotation.sources.source import Confirm, Server, unconditionally
 
 #: Options of the driver that a URL can have. Others name files, or hosts besides the one of the URL.
 _OPTIONS = frozenset({"db", "ssl_ca_certs", "ssl_cert_reqs", "ssl_check_hostname"})
@@ -29,7 +28,7 @@ _OPTIONS = frozenset({"db", "ssl_ca_certs", "ssl_cert_reqs", "ssl_check_hostname
 _INVALID = "the administrator's secret is not a URL of Redis, or has an option that is not supported"
 
 
-class Redis(Source):
+class Redis(Server):
     """A Redis or Valkey server. It gets the SHA-256 of a password only."""
 
     def __init__(self, url: str, seconds: int) -> None:
@@ -72,18 +71,11 @@ class Redis(Source):
             client.execute_command("ACL", "SETUSER", user, "resetpass", f"#{digest}")
             client.execute_command("ACL", "SAVE")
 
-    def login(self, user: str, password: str) -> bool:
-        """As `Source`."""
-        try:
-            with self._connected({"username": user, "password": password}):
-                return True
-        except WrongPasswordError:
-            return False
-
     def _pooled(self, credential: dict[str, str]) -> Any:
         pool = redis.ConnectionPool.from_url(self._url, **self._options)
         # The URL's own would take precedence.
-        pool.connection_kwargs.update(credential)
+        if credential:
+            pool.connection_kwargs.update(username=credential["user"], password=credential["password"])
         pool.connection_class = _limited(pool.connection_class)
         return redis.Redis.from_pool(pool)
 

@@ -1,8 +1,12 @@
 """The interface of sources: servers that store the passwords of users."""
 
+from abc import abstractmethod
 from collections.abc import Callable
+from contextlib import AbstractContextManager
 from enum import StrEnum
-from typing import Protocol
+from typing import Any, Protocol
+
+from vault.features.rotation.sources.errors import WrongPasswordError
 
 
 class SourceKind(StrEnum):
@@ -35,3 +39,19 @@ class Source(Protocol):
     def close(self, user: str, password: str, confirm: Confirm = unconditionally) -> None:
         """As `set_password`, with a password that no one knows."""
         self.set_password(user, password, confirm)
+
+
+class Server(Source):
+    """A source that a driver connects to."""
+
+    def login(self, user: str, password: str) -> bool:
+        """As `Source`."""
+        try:
+            with self._connected({"user": user, "password": password}):
+                return True
+        except WrongPasswordError:
+            return False
+
+    @abstractmethod
+    def _connected(self, credential: dict[str, str]) -> AbstractContextManager[Any]:
+        """Connect with a *credential*, or as the administrator; raises `SourceError`."""
