@@ -188,12 +188,14 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
         body is the right to it. *refusals* are kinds of `vault.api.document.errors` or of the blueprint, each
         in place of the common kind with the same status. The body of a batch may be larger.
         """
-        documentation = {
-            **({"x-scope": scope} if scope else {}),
-            "security": auth.OPTIONAL if is_open else auth.security(scope),
-            "responses": responses_with_body(*refusals, own=self.error_docs),
-        }
-        intake = Intake(_admit if is_open else partial(_authorize, scope))
+        documentation: dict[str, Any] = {"x-scope": scope} if scope else {}
+        documentation["responses"] = responses_with_body(*refusals, own=self.error_docs)
+        if is_open:
+            documentation["security"] = auth.OPTIONAL
+            intake = Intake(_admit)
+        else:
+            documentation["security"] = auth.security(scope)
+            intake = Intake(partial(_authorize, scope))
         length = BATCH_LENGTH if is_batch else BODY_LENGTH
 
         def decorate(view: View) -> Any:
