@@ -35,6 +35,13 @@ from tests.support.openbao import OpenBao
 from tests.support.reports import pytest_runtest_makereport  # noqa: F401 - a hook
 from tests.support.rotation import connected
 from tests.support.service import Service
+from tests.support.shared_application import (
+    SharedApplication,
+    emptied,
+    is_shared,
+    pytest_runtest_setup,  # noqa: F401 - a hook
+    shared,
+)
 from tests.support.tiers import pytest_itemcollected, pytest_runtest_call  # noqa: F401 - hooks
 from tests.support.timeouts import LONG_SECONDS, lengthen
 from vault.api.operations.blueprint import REQUEST_TIMEOUT
@@ -193,6 +200,9 @@ def mongo_uri(
 
     With the mark `new_database`, nothing was ever stored in it.
     """
+    if is_shared(request.node):
+        yield shared.uri
+        return
     is_new = request.node.get_closest_marker("new_database")
     with new_database(mongod) if is_new else empty_databases.one() as uri:
         yield uri
@@ -201,6 +211,9 @@ def mongo_uri(
 @pytest.fixture
 def stored(mongo_uri: str) -> Iterator[MongoDatabase]:
     """Return the test's database as stored, without this package's classes."""
+    if shared.is_open:
+        yield shared.stored
+        return
     with MongoClient(mongo_uri, tz_aware=True) as client:
         yield client.get_default_database()
 
@@ -237,12 +250,32 @@ class Resting:
         return self.task.warnings
 
 
+@pytest.fixture(autouse=True)
+def _application(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Start the shared application for a test that uses it: before anything of the test is replaced."""
+    if not is_shared(request.node):
+        yield
+        return
+    request.getfixturevalue("_shared").open()
+    with emptied():
+        yield
+
+
+@pytest.fixture(scope="session")
+def _shared(master_key: str, empty_databases: EmptyDatabases) -> Iterator[SharedApplication]:
+    """Return the shared application, which ends before MongoDB does."""
+    shared.environment, shared.databases = {"MASTER_KEY": master_key}, empty_databases
+    yield shared
+    shared.close()
+
+
 @contextmanager
 def running_app(environment: dict[str, str]) -> Iterator[Flask]:
     """Create an application with *environment* and close it again, with its signal receivers.
 
     The tasks of features rest.
     """
+    assert not shared.is_open, "mark the test with own_app"
     app = create_app(Settings.from_mapping(environment))
     startup = app.extensions["secret-manager"].startup
     startup._tasks = [Resting(task) for task in startup._tasks]
@@ -264,7 +297,10 @@ def start(app: Flask) -> None:
 
 @pytest.fixture
 def app(environment: dict[str, str]) -> Iterator[Flask]:
-    """Return an application in this process, on the test's own real database."""
+    """Return an application in this process, on a real database: the shared one, or the test's own."""
+    if shared.app:
+        yield shared.app
+        return
     with running_app(environment) as app:
         yield app
 

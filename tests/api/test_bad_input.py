@@ -1,20 +1,14 @@
 """Invalid input: refused by the name of the field, recorded in the trail, and stored nowhere else."""
 
 import json
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
-from flask import Flask
 from flask.testing import FlaskClient
-from pymongo import MongoClient
 
-from tests.conftest import running_app
-from tests.support.databases import new_database
 from tests.support.lifecycle import CALLS, UNKNOWN_ID, Caller, b64, trail
 from tests.support.problems import fields_of, messages_of
 from tests.support.rotation import Stored
-from vault.cli.dev.mongod import Mongod
 
 #: Each numeric field by its action, with the smallest number that is too large.
 TOO_LARGE = {
@@ -28,35 +22,6 @@ TOO_LARGE = {
 }
 #: The calls about one secret, by its ID or its name.
 REFERRING = {**CALLS, "purge": {}, "update-metadata": {}}
-
-
-@pytest.fixture(scope="module")
-def shared_uri(mongod: Mongod) -> Iterator[str]:
-    """Return the connection string of the database of all these tests."""
-    with new_database(mongod) as uri:
-        yield uri
-
-
-@pytest.fixture(scope="module")
-def shared_app(shared_uri: str, master_key: str) -> Iterator[Flask]:
-    """Return one application for all of them: most tests leave nothing except an entry."""
-    with running_app({"MASTER_KEY": master_key, "MONGO_URI": shared_uri}) as app:
-        yield app
-
-
-@pytest.fixture
-def mongo_uri(shared_uri: str) -> str:
-    """Return the connection string of a database without secrets and entries."""
-    with MongoClient[Any](shared_uri) as client:
-        for name in ("secrets", "audit_logs"):
-            client.get_default_database()[name].delete_many({})
-    return shared_uri
-
-
-@pytest.fixture
-def app(shared_app: Flask, mongo_uri: str) -> Flask:  # noqa: ARG001 - makes the database empty
-    """Return the application on it."""
-    return shared_app
 
 
 def assert_named(caller: Caller, stored: Stored, action: str, body: object, field: str) -> None:

@@ -25,8 +25,6 @@ from vault.documents.write_rules import WriteRules
 from vault.secrets.changes import Current
 from vault.secrets.requests import Reference, Written
 
-pytestmark = pytest.mark.usefixtures("shared_app")
-
 NAMED = Reference(name="a/b")
 Patch = Callable[..., Written]
 

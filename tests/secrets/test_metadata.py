@@ -32,8 +32,6 @@ from vault.secrets.lease import Lease
 from vault.secrets.metadata import Expiry
 from vault.secrets.requests import Reference
 
-pytestmark = pytest.mark.usefixtures("shared_app")
-
 HOUR = Expiry(ttl_seconds=3_600)
 NEVER = Expiry(ttl_seconds=None)
 Change = Callable[..., StoredSecret]

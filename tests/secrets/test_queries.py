@@ -30,8 +30,6 @@ from vault.secrets import search as searching
 from vault.secrets.requests import NewSecret, Reference
 from vault.secrets.search import Search
 
-pytestmark = pytest.mark.usefixtures("shared_app")
-
 ENOUGH = 10_000
 
 

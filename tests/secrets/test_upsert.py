@@ -34,8 +34,6 @@ from vault.secrets.requests import NewSecret, Written
 from vault.secrets.service import SecretService
 from vault.secrets.upsert import NO_VERSION
 
-pytestmark = pytest.mark.usefixtures("shared_app")
-
 NAME = "a/b"
 NAMED = {"name": NAME, "namespace": "default"}
 Write = Callable[..., Written]

@@ -38,8 +38,6 @@ from vault.secrets.lease import Lease
 from vault.secrets.metadata import Expiry
 from vault.secrets.requests import NewSecret, Reference
 
-pytestmark = pytest.mark.usefixtures("shared_app")
-
 NAME = "a/b"
 
 
@@ -411,6 +409,7 @@ def states_of(world: World) -> tuple[dict[str, Any], list[bytes | None]]:
     return described, values(world)
 
 
+@pytest.mark.own_app
 def test_secrets_without_a_value_are_rewrapped(
     app: Flask, stored: Stored, key: MasterKey, keyring: Keyring, monkeypatch: pytest.MonkeyPatch
 ) -> None:

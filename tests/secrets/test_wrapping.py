@@ -29,8 +29,6 @@ from vault.secrets.requests import Reference
 from vault.secrets.store import MAX_BATCH_VALUES_BYTES, SecretStore
 from vault.secrets.wrapping import Origin, Wrapping, WrappingToken, is_wrapping_token
 
-pytestmark = pytest.mark.usefixtures("shared_app")
-
 ORIGIN = Origin("secret/data/a", "2026-11-26T10:15:08.174Z", 60)
 
 REPLY = b'{"data":"reply"}'

@@ -57,7 +57,7 @@ class EmptyDatabases:
             database = client.get_default_database()
             for collection in _WITHOUT_INDEXES:
                 database.create_collection(collection)
-            self._usual = _structure(database)
+            self._usual = structure_of(database)
 
     @contextmanager
     def one(self) -> Iterator[str]:
@@ -68,8 +68,8 @@ class EmptyDatabases:
         if any(collection.startswith("system.") for collection in database.list_collection_names()):
             self._client.drop_database(name)
             return
-        found = _structure(database)
-        filled = {document["collection"] for document in _of_each(database, found, {"$limit": 1})}
+        found = structure_of(database)
+        filled = filled_of(database, found)
         for collection, structure in found.items():
             if structure != self._usual.get(collection):
                 database.drop_collection(collection)
@@ -91,13 +91,18 @@ class EmptyDatabases:
         self._client.close()
 
 
-def _structure(database: MongoDatabase[dict[str, Any]]) -> dict[str, object]:
+def structure_of(database: MongoDatabase[dict[str, Any]]) -> dict[str, object]:
     """Return the options and the indexes of each collection; views have none."""
     found = {one["name"]: one["options"] for one in database.list_collections() if one["type"] != "view"}
     indexes: dict[str, dict[str, object]] = {name: {} for name in found}
     for index in _of_each(database, found, {"$indexStats": {}}):
         indexes[index["collection"]][index["name"]] = index["spec"]
     return {name: (options, indexes[name]) for name, options in found.items()}
+
+
+def filled_of(database: MongoDatabase[dict[str, Any]], collections: Iterable[str]) -> set[str]:
+    """Return which of the *collections* have contents."""
+    return {document["collection"] for document in _of_each(database, collections, {"$limit": 1})}
 
 
 def _of_each(

@@ -9,13 +9,10 @@ from flask.testing import FlaskClient
 from prometheus_client import values
 
 from tests.support.lifecycle import Caller
-from tests.support.shared_application import app, shared_app, stored
 from tests.swarm.dockerd import serving
 from tests.swarm.world import NAME, World
 from vault.swarm.engine import Engine
 from vault.swarm.rotation.lock import RotationLock
-
-__all__ = ["app", "shared_app", "stored"]
 
 
 @pytest.fixture(autouse=True)

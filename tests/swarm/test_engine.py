@@ -9,8 +9,6 @@ import pytest
 from tests.swarm.world import NAME, World
 from vault.swarm.engine import ChangedError, Config, Engine, EngineError, EngineUnavailableError
 
-pytestmark = pytest.mark.usefixtures("shared_app")
-
 
 def test_the_driver_s_secrets_of_tasks_are_known(world: World) -> None:
     """Tasks have the labels of the driver's secrets; Docker's own and invalid ones do not count."""

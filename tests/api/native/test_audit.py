@@ -82,6 +82,7 @@ def test_an_entry_with_values_of_other_types_is_returned(
     assert sorted(entry["action"] for entry in entries) == actions
 
 
+@pytest.mark.own_app
 def test_pages_follow_one_another(auditor: FlaskClient) -> None:
     """Paging until there is no cursor returns every entry exactly once."""
     first = query(auditor, limit=3, principal="anonymous")

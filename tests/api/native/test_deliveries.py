@@ -159,6 +159,7 @@ def test_the_paths_of_the_driver_apply(store: FlaskClient, stored: Stored) -> No
         assert [entry["details"] for entry in trail(stored)[-2:]] == [{**details, "delivery": context}] * 2
 
 
+@pytest.mark.own_app
 def test_readers_of_the_trail_see_the_context(app: Flask, store: FlaskClient, key: MasterKey) -> None:
     """Queries and exports show the context, and a trail with deliveries verifies."""
     store.post("/vault/secret/fetch", json={"name": "shop/db", "delivery": EXAMPLE})

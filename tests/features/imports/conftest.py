@@ -4,9 +4,8 @@ import pytest
 
 from tests.features.imports.moving import Tree
 from tests.support.openbao import OpenBao
-from tests.support.shared_application import app, shared_app, stored
 
-__all__ = ["app", "shared_app", "stored", "tree"]
+__all__ = ["tree"]
 
 
 @pytest.fixture

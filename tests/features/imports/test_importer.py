@@ -27,8 +27,6 @@ from vault.features.imports.writer import ImportWriter
 from vault.secrets.requests import NewSecret
 from vault.secrets.store import SecretStore
 
-pytestmark = pytest.mark.usefixtures("shared_app")
-
 Move = Callable[..., dict[str, Result]]
 
 

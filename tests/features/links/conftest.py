@@ -9,9 +9,8 @@ from werkzeug.test import TestResponse
 
 from tests.cli.conftest import person
 from tests.support.access import bearer, make_token
-from tests.support.shared_application import app, shared_app, stored
 
-__all__ = ["app", "person", "shared_app", "stored"]
+__all__ = ["person"]
 
 
 class Sender:

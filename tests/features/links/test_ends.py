@@ -22,8 +22,6 @@ from vault.secrets.requests import NewSecret
 from vault.secrets.retention import Retention
 from vault.secrets.wrapping import Basis, Origin, WrappingToken
 
-pytestmark = pytest.mark.usefixtures("shared_app")
-
 NAME = "team/db"
 VALUE = b64encode(b"hunter2").decode()
 UNWRAP = "sys/wrapping/unwrap"

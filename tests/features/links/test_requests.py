@@ -27,8 +27,6 @@ from vault.features.links.documents import ValueRequest
 from vault.features.links.errors import InvalidLinkError
 from vault.features.links.requests import Requests
 
-pytestmark = pytest.mark.usefixtures("shared_app")
-
 NAME = "team/asked"
 
 

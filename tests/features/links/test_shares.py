@@ -34,8 +34,6 @@ from vault.features.links.shares import Share, Shares
 from vault.secrets import tries, wrapping
 from vault.secrets.wrapping import WrappingToken
 
-pytestmark = pytest.mark.usefixtures("shared_app")
-
 NAME = "team/db"
 VALUE = b64encode("päss\0word".encode()).decode()
 

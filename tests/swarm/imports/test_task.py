@@ -18,8 +18,6 @@ from vault.core.paths import Paths
 from vault.core.principal import Principal, Scope
 from vault.swarm.imports.task import ORDER, ImportTask, Order, Report
 
-pytestmark = pytest.mark.usefixtures("shared_app")
-
 VALUE = b"\x00\xff\n"
 KEY = "5f" * 32
 

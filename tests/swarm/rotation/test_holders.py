@@ -6,8 +6,6 @@ from tests.swarm.world import NAME, World
 from vault.swarm import stored
 from vault.swarm.rotation.holders import Holders
 
-pytestmark = pytest.mark.usefixtures("shared_app")
-
 
 def test_tasks_have_the_version_of_their_start(world: World) -> None:
     """Tasks of one service can have different versions, each that of its own delivery."""

@@ -12,8 +12,6 @@ from vault.swarm.engine import ChangedError, EngineUnavailableError
 from vault.swarm.rotation import lock
 from vault.swarm.rotation.lock import LockedService, LockLostError, RotationLock, RotationRunningError
 
-pytestmark = pytest.mark.usefixtures("shared_app")
-
 
 def locks(dockerd: Dockerd) -> list[dict[str, str]]:
     """Return the labels of all locks."""

@@ -5,8 +5,6 @@ import pytest
 from tests.swarm.world import NAME, World
 from vault.swarm.rotation.rotation import RotationFailedError
 
-pytestmark = pytest.mark.usefixtures("shared_app")
-
 
 @pytest.fixture
 def shop(world: World) -> World:

@@ -8,8 +8,6 @@ from vault.swarm.engine import EngineError, EngineUnavailableError
 from vault.swarm.rotation.rotation import RotationFailedError, RotationRefusedError
 from vault.swarm.stored import Secret, Stored
 
-pytestmark = pytest.mark.usefixtures("shared_app")
-
 SHOPS = [f"shop_{number}" for number in range(4)]
 
 

@@ -15,8 +15,6 @@ from vault.swarm.rotation import follower as module
 from vault.swarm.rotation.follower import Follower
 from vault.swarm.rotation.lock import RotationLock
 
-pytestmark = pytest.mark.usefixtures("shared_app")
-
 #: The same token as the driver's.
 FOLLOWER = Principal(name=DRIVER.name, scopes=DRIVER.scopes | {Scope.AUDIT_READ})
 
