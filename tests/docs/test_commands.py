@@ -72,6 +72,9 @@ BEFORE: dict[Section, Sequence[str]] = {
         "secret-manager tokens create --name people --role writer | secret-manager login",
         "secret-manager secret set billing/db-password --generate 32",
     ],
+    ("docs/tutorial.md", "A program with its own password"): [
+        "secret-manager tokens create --name people --role admin | secret-manager login"
+    ],
     ("docs/ci.md", "Manage issuers and roles"): [
         "secret-manager issuers create github --issuer a --audience b --jwks-url https://c",
         "secret-manager roles create api-main --issuer github --claim repository_id=1 --scope audit:read",
