@@ -26,7 +26,7 @@ from vault.crypto import Keyring, MasterKey
 from vault.documents import keys_in_use
 from vault.documents.stored_secret import StoredSecret
 from vault.keys import rewrap
-from vault.secrets.lease import Lease
+from vault.secrets.lease import SecretLease
 
 
 @pytest.fixture
@@ -176,14 +176,14 @@ def test_a_purge_that_lost_its_lease_destroys_nothing(
     secret_id = three_versions(alice)
     if version is None:
         alice("delete", secret_id=secret_id)
-    take = Lease.take
+    take = SecretLease.take
 
-    def overtaken(which: str) -> Lease | None:
+    def overtaken(which: str) -> SecretLease | None:
         lease = take(which)
         stored.secrets.update_one({"_id": which}, {"$unset": {"lease": ""}})
         return lease
 
-    monkeypatch.setattr(Lease, "take", overtaken)
+    monkeypatch.setattr(SecretLease, "take", overtaken)
     before = document(stored, secret_id)
     body = {"secret_id": secret_id} | ({"version": version} if version else {})
     assert alice.refused("purge", **body) == 503

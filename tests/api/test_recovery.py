@@ -10,7 +10,7 @@ from tests.support.lifecycle import CALLS, Caller, b64, document, in_future, in_
 from tests.support.rotation import Stored
 from vault.crypto import MasterKey
 from vault.secrets import read_limits
-from vault.secrets.lease import Lease
+from vault.secrets.lease import SecretLease
 from vault.secrets.read_limits import HeldRead
 
 
@@ -87,14 +87,14 @@ def test_a_last_read_during_a_delete_does_not_prevent_the_purge(
 ) -> None:
     """A secret that is deleted during its last read is gone, and is removed within a minute."""
     secret_id = alice.create(max_reads=1)
-    apply = Lease.apply
+    apply = SecretLease.apply
 
-    def late(lease: Lease, change: Any) -> None:
+    def late(lease: SecretLease, change: Any) -> None:
         alice.fetch(secret_id)
         apply(lease, change)
 
     with monkeypatch.context() as slow:
-        slow.setattr(Lease, "apply", late)
+        slow.setattr(SecretLease, "apply", late)
         alice("delete", secret_id=secret_id)
     found = document(stored, secret_id)
     assert found["reads"] == 1

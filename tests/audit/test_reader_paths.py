@@ -10,7 +10,7 @@ from tests.support.access import services
 from tests.support.lifecycle import ALICE, EVE, UNKNOWN_ID, Caller, put
 from tests.support.rotation import Stored
 from vault.audit import reader
-from vault.audit.reader import Filter, Page
+from vault.audit.reader import EntryPage, Filter
 from vault.audit.refusal_counter import MAX_SINGLE_OF_KIND
 from vault.audit.verifier import Verifier, verify_records
 from vault.core.attempt import Action, Attempt
@@ -25,7 +25,7 @@ LIMITED = Principal(name="limited", scopes=frozenset(Scope), paths=PATHS)
 
 def page(
     auditor: Principal = LIMITED, *, cursor: str | None = None, limit: int = 1_000, **which: Any
-) -> Page:
+) -> EntryPage:
     attempt = Attempt(action=Action.AUDIT_QUERY, principal=auditor)
     return reader.page(Filter(**which), cursor=cursor, limit=limit, attempt=attempt)
 

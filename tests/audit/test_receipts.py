@@ -13,7 +13,7 @@ import pytest
 from tests.support.rotation import new_key
 from tests.support.written_trail import Record, Records, as_stored, rehash, stream_of
 from vault.audit import receipts
-from vault.audit.findings import Finding, Kind
+from vault.audit.findings import Finding, Gravity
 from vault.audit.receipts import Receipts
 from vault.audit.streams import retirement
 from vault.audit.streams.retirement import Part
@@ -104,7 +104,7 @@ def test_an_intact_trail_proves_its_receipts() -> None:
     found = held(*map(receipt, records), receipt(records[0]))
     version, payload, signature = receipt(records[0]).split(".")
     [forged] = found.add(f"{version}.{payload}.{signature[::-1]}", 9)
-    assert (forged.kind, "line 9" in forged.text) == (Kind.LOOK, True)
+    assert (forged.kind, "line 9" in forged.text) == (Gravity.LOOK, True)
     assert findings_for(records, found) == []
     assert found.counts == {"proved": 12, "unproved": 0, "past_retention": 0, "forged": 1, "malformed": 0}
 
@@ -118,10 +118,10 @@ def test_a_removed_or_replaced_entry_is_found() -> None:
     replaced = rehash(records[0] | {"action": "list"}, None)
     findings = findings_for([replaced, altered, *records[2:3]], found)
     assert [(one.stream, one.seq, one.text, one.kind, one.is_gap) for one in findings] == [
-        ("aa", 5, "is missing: the receipt in line 1 proves it", Kind.TAMPERING, True),
-        ("bb", 0, "is missing: the receipt in line 2 proves it", Kind.TAMPERING, True),
-        ("aa", 1, "is not the entry of the receipt in line 3", Kind.TAMPERING, False),
-        ("aa", 0, "is not the entry of the receipt in line 4", Kind.TAMPERING, False),
+        ("aa", 5, "is missing: the receipt in line 1 proves it", Gravity.TAMPERING, True),
+        ("bb", 0, "is missing: the receipt in line 2 proves it", Gravity.TAMPERING, True),
+        ("aa", 1, "is not the entry of the receipt in line 3", Gravity.TAMPERING, False),
+        ("aa", 0, "is not the entry of the receipt in line 4", Gravity.TAMPERING, False),
     ]
     assert found.counts == {"proved": 0, "unproved": 4, "past_retention": 0, "forged": 0, "malformed": 0}
 
@@ -147,9 +147,9 @@ def test_a_receipt_of_a_dropped_key_counts_within_its_retirement() -> None:
     options = {"retirements": parts, "dropped": [OLD.public.signer]}
     lines = [receipt(records[2], OLD), receipt(records[5], OLD)]
     kinds = [(one.seq, one.kind) for one in findings_for([], held(*lines), **options)]
-    assert kinds == [(2, Kind.TAMPERING), (5, Kind.LOOK)]
+    assert kinds == [(2, Gravity.TAMPERING), (5, Gravity.LOOK)]
     unretired = findings_for([], held(*lines), dropped=[OLD.public.signer])
-    assert [one.kind for one in unretired] == [Kind.LOOK, Kind.LOOK]
+    assert [one.kind for one in unretired] == [Gravity.LOOK, Gravity.LOOK]
     assert unretired[0].text.endswith("its master key, which had been dropped")
     assert findings_for(records, held(*lines), **options) == []
 

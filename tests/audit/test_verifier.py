@@ -25,7 +25,7 @@ from tests.support.written_trail import (
     tampering,
     write_trail,
 )
-from vault.audit.findings import Finding, Kind
+from vault.audit.findings import Finding, Gravity
 from vault.audit.streams.entry import FOREIGN, Entry
 from vault.audit.streams.signing_keys import own
 from vault.audit.verifier import End, Verifier
@@ -265,8 +265,8 @@ def test_a_half_written_failed_commit_is_only_a_note() -> None:
     left = {"stream": whole[0]["stream"], "seq": 5, "ts": whole[5]["ts"], "hashes": tried}
     stream, text = whole[0]["stream"], "of a commit that failed; nothing was released"
     notes = [
-        Finding(stream, 6, f"is {text}", Kind.NOTE),
-        Finding(stream, 7, f"is with the 1 before it {text}", Kind.NOTE),
+        Finding(stream, 6, f"is {text}", Gravity.NOTE),
+        Finding(stream, 7, f"is with the 1 before it {text}", Gravity.NOTE),
     ]
     for end, note in ((7, notes[0]), (8, notes[1])):
         assert failed(whole[:6], whole[6:end], replaces=[left]) == [note]
@@ -275,7 +275,7 @@ def test_a_half_written_failed_commit_is_only_a_note() -> None:
     # No entry of the stream was known to be stored.
     tried = [record["hash"] for record in whole[:3]]
     [finding] = failed([], whole[:2], replaces=[{"stream": whole[0]["stream"], "seq": -1, "hashes": tried}])
-    assert (finding.seq, finding.kind) == (1, Kind.NOTE)
+    assert (finding.seq, finding.kind) == (1, Gravity.NOTE)
     assert failed([], [], replaces=[{"stream": whole[0]["stream"], "seq": -1}]) == []
 
 
@@ -290,7 +290,7 @@ def test_only_the_listed_entries_of_a_failed_commit_are_excused() -> None:
         left = {"stream": stream, "seq": 5, "ts": whole[5]["ts"], "hashes": hashes}
         for unsigned in ([forged], [whole[6], behind]):
             [finding] = failed(whole[:6], unsigned, replaces=[left])
-            assert (finding.seq, finding.kind) == (unsigned[-1]["seq"], Kind.TAMPERING)
+            assert (finding.seq, finding.kind) == (unsigned[-1]["seq"], Gravity.TAMPERING)
 
 
 def test_a_successor_without_hashes_leaves_a_finding_for_review() -> None:
@@ -298,7 +298,7 @@ def test_a_successor_without_hashes_leaves_a_finding_for_review() -> None:
     whole = stream_of(9, KEYRING, signed=3)
     left = {"stream": whole[0]["stream"], "seq": 5, "ts": whole[5]["ts"]}
     [finding] = failed(whole[:6], whole[6:8], replaces=[left])
-    assert (finding.seq, finding.kind) == (7, Kind.LOOK)
+    assert (finding.seq, finding.kind) == (7, Gravity.LOOK)
     assert str(finding).startswith(
         f"needs a look: stream {whole[0]['stream']} seq 7: is with the 1 before it "
     )
@@ -310,9 +310,9 @@ def test_unsigned_entries_past_the_retention_need_review() -> None:
     kept_since = "2027-01-01T00:00:00.000Z"
     forged = rehash({"ts": "2026-11-24T12:00:00.000Z", "stream": "forged", "seq": 0}, None)
     [finding] = findings([*whole, forged], KEYS, kept_since=kept_since)
-    assert (finding.stream, finding.kind) == ("forged", Kind.LOOK)
+    assert (finding.stream, finding.kind) == ("forged", Gravity.LOOK)
     results = findings([whole[0], *whole[6:]], KEYS, kept_since=kept_since)
-    assert [(finding.seq, finding.kind) for finding in results] == [(6, Kind.NOTE), (0, Kind.LOOK)]
+    assert [(finding.seq, finding.kind) for finding in results] == [(6, Gravity.NOTE), (0, Gravity.LOOK)]
 
 
 def test_a_successor_vouches_for_known_entries() -> None:
@@ -699,7 +699,7 @@ def test_the_rest_of_a_failed_commit_outlives_its_head() -> None:
     successor = rehash(first, None, SigningKey(KEYRING.primary))
     for kept_since in (whole[6]["ts"], whole[8]["ts"]):
         results = findings([*whole[6:8], successor], KEYS, kept_since=kept_since)
-        assert [finding.kind for finding in results] == [Kind.NOTE, Kind.NOTE]
+        assert [finding.kind for finding in results] == [Gravity.NOTE, Gravity.NOTE]
 
 
 def test_times_are_in_order() -> None:

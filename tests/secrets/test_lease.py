@@ -11,7 +11,7 @@ from tests.support.rotation import Stored
 from vault.core.errors import SecretBusyError
 from vault.crypto import MasterKey
 from vault.documents import retry
-from vault.secrets.lease import Lease
+from vault.secrets.lease import SecretLease
 
 pytestmark = pytest.mark.usefixtures("database")
 
@@ -21,8 +21,8 @@ def secret_id(stored: Stored, key: MasterKey) -> str:
     return put(stored, key)
 
 
-def taken(secret_id: str) -> Lease:
-    found = Lease.take(secret_id)
+def taken(secret_id: str) -> SecretLease:
+    found = SecretLease.take(secret_id)
     assert found is not None
     return found
 
@@ -50,7 +50,7 @@ def test_a_lease_has_the_current_secret(stored: Stored, secret_id: str) -> None:
 
 def test_a_missing_secret_has_no_lease() -> None:
     """A lease of a missing secret fails and creates nothing."""
-    assert Lease.take(UNKNOWN_ID) is None
+    assert SecretLease.take(UNKNOWN_ID) is None
 
 
 def test_a_lease_is_exclusive(secret_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -58,7 +58,7 @@ def test_a_lease_is_exclusive(secret_id: str, monkeypatch: pytest.MonkeyPatch) -
     monkeypatch.setattr(retry, "_TIMEOUT_SECONDS", 0.1)
     taken(secret_id)
     with pytest.raises(SecretBusyError):
-        Lease.take(secret_id)
+        SecretLease.take(secret_id)
 
 
 def test_a_waiting_request_gets_the_lease_next(secret_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -77,7 +77,7 @@ def test_a_secret_removed_during_the_wait_is_missing(secret_id: str, monkeypatch
     first = taken(secret_id)
     waits = waiting(monkeypatch)
     with ThreadPoolExecutor(1) as pool:
-        second = pool.submit(Lease.take, secret_id)
+        second = pool.submit(SecretLease.take, secret_id)
         assert waits.wait(60)
         first.remove()
         assert second.result() is None

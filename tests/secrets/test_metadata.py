@@ -28,7 +28,7 @@ from vault.crypto import Keyring, MasterKey
 from vault.documents.stored_secret import StoredSecret
 from vault.keys import rewrap
 from vault.secrets import metadata, read_limits
-from vault.secrets.lease import Lease
+from vault.secrets.lease import SecretLease
 from vault.secrets.metadata import Expiry
 from vault.secrets.requests import Reference
 
@@ -130,13 +130,13 @@ def test_the_last_read_keeps_its_purge_time(
     secret_id = put(stored, key, name="a/b", max_reads=1)
     [read] = read_limits.reserve_reads([secret_id])
     assert read
-    apply = Lease.apply
+    apply = SecretLease.apply
 
-    def overtaken(lease: Lease, change: Mapping[str, Any]) -> None:
+    def overtaken(lease: SecretLease, change: Mapping[str, Any]) -> None:
         read_limits.commit_reads([read])
         apply(lease, change)
 
-    monkeypatch.setattr(Lease, "apply", overtaken)
+    monkeypatch.setattr(SecretLease, "apply", overtaken)
     with unswept(stored):
         change(expiry=NEVER)
         assert only(stored)["purge_at"] <= in_future(minutes=1, seconds=1)
@@ -224,17 +224,17 @@ def test_a_concurrent_rewrap_loses_no_version(
     secret = StoredSecret(only(stored))
     both = Keyring(keyring.primary, [key])
     made = [rewrap.rewrap_version(secret, version, both) for version in secret.versions]
-    apply = Lease.apply
+    apply = SecretLease.apply
     written: list[int] = []
 
-    def meanwhile(lease: Lease, change: Mapping[str, Any]) -> None:
+    def meanwhile(lease: SecretLease, change: Mapping[str, Any]) -> None:
         if not is_before:
             apply(lease, change)
         written.append(rewrap.write_rewrapped([one for one in made if one]))
         if is_before:
             apply(lease, change)
 
-    monkeypatch.setattr(Lease, "apply", meanwhile)
+    monkeypatch.setattr(SecretLease, "apply", meanwhile)
     change(expiry=HOUR)
     assert written == [3 if is_before else 0]
     assert plaintexts(stored, key) == {1: b"1", 2: b"2", 3: b"3"}
@@ -268,13 +268,13 @@ def test_a_change_that_lost_its_lease_changes_nothing(
     before = only(stored)
 
     def ending(method: str) -> None:
-        original = getattr(Lease, method)
+        original = getattr(SecretLease, method)
 
-        def ended(lease: Lease, *arguments: Any) -> Any:
+        def ended(lease: SecretLease, *arguments: Any) -> Any:
             stored.secrets.update_one({}, {"$unset": {"lease": ""}})
             return original(lease, *arguments)
 
-        monkeypatch.setattr(Lease, method, ended)
+        monkeypatch.setattr(SecretLease, method, ended)
 
     for method in ("apply", "whole"):
         ending(method)

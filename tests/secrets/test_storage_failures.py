@@ -16,7 +16,7 @@ from vault.core.errors import StorageUnavailableError
 from vault.crypto import Keyring, MasterKey
 from vault.documents.stored_secret import StoredSecret
 from vault.secrets import read_limits
-from vault.secrets.lease import Lease
+from vault.secrets.lease import SecretLease
 from vault.secrets.read_limits import HeldRead
 from vault.secrets.store import SecretStore
 
@@ -147,7 +147,7 @@ def test_a_change_that_mongodb_did_not_make_is_503(
         caller = Caller(app.test_client(), monkeypatch)
         with monkeypatch.context() as broken:
             for step in ("apply", "remove", *(["end"] if end_fails else [])):
-                broken.setattr(Lease, step, gone)
+                broken.setattr(SecretLease, step, gone)
             assert caller.refused(action, secret_id=secret_id, **CALLS[action]) == 503
         after = document(stored, secret_id)
         assert ("lease" in after) == end_fails
@@ -163,13 +163,13 @@ def test_a_secret_removed_meanwhile_is_404(
 ) -> None:
     """A secret removed between look-up and change is 404 and not created again."""
     secret_id = put(stored, key)
-    take = Lease.take
+    take = SecretLease.take
 
-    def late(which: str) -> Lease | None:
+    def late(which: str) -> SecretLease | None:
         stored.secrets.delete_one({"_id": which})
         return take(which)
 
-    monkeypatch.setattr(Lease, "take", late)
+    monkeypatch.setattr(SecretLease, "take", late)
     assert alice.refused(action, secret_id=secret_id, **CALLS[action]) == 404
     assert stored.secrets.count_documents({}) == 0
     assert [(entry["action"], entry["status"]) for entry in trail(stored)] == [(action, "not_found")]

@@ -34,7 +34,7 @@ from vault.documents import keys_in_use
 from vault.documents.stored_secret import StoredSecret, VersionInfo
 from vault.keys import rewrap
 from vault.secrets.items import Fetch
-from vault.secrets.lease import Lease
+from vault.secrets.lease import SecretLease
 from vault.secrets.metadata import Expiry
 from vault.secrets.requests import NewSecret, Reference
 
@@ -565,13 +565,13 @@ def test_a_lost_lease_changes_no_version(
 ) -> None:
     """A change whose lease has ended is refused."""
     before = only(stored)
-    apply = Lease.apply
+    apply = SecretLease.apply
 
-    def late(lease: Lease, change: Any) -> None:
+    def late(lease: SecretLease, change: Any) -> None:
         stored.secrets.update_one({}, {"$unset": {"lease": ""}})
         apply(lease, change)
 
-    monkeypatch.setattr(Lease, "apply", late)
+    monkeypatch.setattr(SecretLease, "apply", late)
     with pytest.raises(SecretBusyError):
         three.purge(1, 3)
     assert only(stored) == before

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 
 
-class Kind(StrEnum):
+class Gravity(StrEnum):
     """The weight of a finding, as printed; the gravest first."""
 
     #: The trail is not what the service wrote.
@@ -22,9 +22,9 @@ class Kind(StrEnum):
 
 
 _VERDICTS = {
-    Kind.TAMPERING: "NOT what the service wrote",
-    Kind.LOOK: "not proven intact",
-    Kind.NOTE: "intact",
+    Gravity.TAMPERING: "NOT what the service wrote",
+    Gravity.LOOK: "not proven intact",
+    Gravity.NOTE: "intact",
 }
 
 
@@ -39,7 +39,7 @@ class Finding:
     stream: str
     seq: int
     text: str
-    kind: Kind = Kind.TAMPERING
+    kind: Gravity = Gravity.TAMPERING
     #: The signer of the entry, if its key is not known; otherwise empty.
     unknown_signer: str = ""
     #: Entries are missing. In an export with filters, this is not tampering.
@@ -51,17 +51,17 @@ class Finding:
     @property
     def tampering(self) -> bool:
         """True if the trail is not what the service wrote."""
-        return self.kind is Kind.TAMPERING
+        return self.kind is Gravity.TAMPERING
 
     def __str__(self) -> str:
         is_whole = (self.stream, self.seq) == NO_PLACE
         place = "" if is_whole else f"stream {self.stream} seq {self.seq}: "
         # A note needs no search for its entry.
-        about = "" if self.kind is Kind.NOTE else " at ".join(filter(None, (self.action, self.ts)))
+        about = "" if self.kind is Gravity.NOTE else " at ".join(filter(None, (self.action, self.ts)))
         return f"{self.kind}: {place}{self.text}" + (f" ({about})" if about else "")
 
 
-def gravest(kinds: Iterable[Kind]) -> Kind:
+def gravest(kinds: Iterable[Gravity]) -> Gravity:
     """Return the gravest of *kinds*; a note if there are no findings."""
-    present = {Kind.NOTE, *kinds}
-    return next(kind for kind in Kind if kind in present)
+    present = {Gravity.NOTE, *kinds}
+    return next(kind for kind in Gravity if kind in present)

@@ -86,7 +86,7 @@ class Filter:
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class EntryPage:
     """A page of entries, with the cursors for the next ones."""
 
     entries: Sequence[Record]
@@ -105,7 +105,7 @@ class Order(StrEnum):
 
 def page(
     which: Filter, *, cursor: str | None, limit: int, attempt: Attempt, order: Order = Order.OLDEST_FIRST
-) -> Page:
+) -> EntryPage:
     """Return a page of entries, as `read`, and record the *attempt*.
 
     Raises:
@@ -117,7 +117,7 @@ def page(
     return result
 
 
-def read(which: Filter, principal: Principal, *, cursor: str | None, limit: int, order: Order) -> Page:
+def read(which: Filter, principal: Principal, *, cursor: str | None, limit: int, order: Order) -> EntryPage:
     """Return up to *limit* entries after *cursor* in the *order*: by time, and between pages to the second.
 
     Oldest first, entries that became visible after younger entries of earlier pages come first. Newest first,
@@ -133,10 +133,10 @@ def read(which: Filter, principal: Principal, *, cursor: str | None, limit: int,
     select = _oldest if order is Order.OLDEST_FIRST else _newest
     documents, next_page, follow = select(which, principal, cursor, limit, boundary)
     shown = by_time(record_of(document) for document in documents if _is_shown(document, principal))
-    return Page(shown if order is Order.OLDEST_FIRST else shown[::-1], next_page, follow)
+    return EntryPage(shown if order is Order.OLDEST_FIRST else shown[::-1], next_page, follow)
 
 
-def examine(which: Filter, principal: Principal, *, cursor: str | None, limit: int, count: int) -> Page:
+def examine(which: Filter, principal: Principal, *, cursor: str | None, limit: int, count: int) -> EntryPage:
     """Return a page as `read` does, oldest first, of about the next *count* entries in the trail.
 
     So its time is limited, however few of them the filter accepts. A page with a `cursor` can be empty. Pages
@@ -160,7 +160,7 @@ def examine(which: Filter, principal: Principal, *, cursor: str | None, limit: i
     after = position.after((document["_id"] for document in documents), settled=min(boundary, complete_to))
     shown = by_time(record_of(document) for document in documents if _is_shown(document, principal))
     follow = after.encode()
-    return Page(shown, None if complete_to == LAST else follow, follow)
+    return EntryPage(shown, None if complete_to == LAST else follow, follow)
 
 
 def _second_after(which: Filter, position: Position, count: int) -> ObjectId:

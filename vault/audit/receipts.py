@@ -16,7 +16,7 @@ from typing import Any
 from weakref import finalize
 
 from vault.audit.claims import Proof
-from vault.audit.findings import NO_PLACE, Finding, Kind
+from vault.audit.findings import NO_PLACE, Finding, Gravity
 from vault.audit.streams import retirement
 from vault.audit.streams.entry import Entry
 from vault.audit.streams.stream import StoredEntry
@@ -155,11 +155,11 @@ class Receipts:
             receipt = read(text, self._keys)
         except ValueError:
             self.counts["malformed"] += 1
-            yield Finding(*NO_PLACE, _MALFORMED.format(line), Kind.LOOK)
+            yield Finding(*NO_PLACE, _MALFORMED.format(line), Gravity.LOOK)
             return
         if receipt is None:
             self.counts["forged"] += 1
-            yield Finding(*NO_PLACE, _FORGED.format(line), Kind.LOOK)
+            yield Finding(*NO_PLACE, _FORGED.format(line), Gravity.LOOK)
             return
         names = ("stream", "seq", "hash", "at", "action")
         stream, seq, *others = (receipt.payload[name] for name in names)
@@ -190,10 +190,10 @@ class Receipts:
                 continue
             self.counts["unproved"] += 1
             text = (_REPLACED if is_replaced else _MISSING).format(line)
-            kind = Kind.TAMPERING
+            kind = Gravity.TAMPERING
             is_unretired = signer in proof.dropped and signer not in proof.bounds
             if is_unretired or not retirement.is_within(proof.bounds, signer, (stream, seq)):
-                text, kind = text + _UNLESS, Kind.LOOK
+                text, kind = text + _UNLESS, Gravity.LOOK
             yield Finding(stream, seq, text, kind, is_gap=not is_replaced, ts=at, action=action)
 
     def _execute(self, statement: str, values: Sequence[Any] = ()) -> sqlite3.Cursor:

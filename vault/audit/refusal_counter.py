@@ -27,7 +27,7 @@ MAX_SINGLE = 100
 MAX_SOURCES = 100
 
 
-class Kind(NamedTuple):
+class RefusalKind(NamedTuple):
     """The common properties of refusals that are counted together."""
 
     action: Action
@@ -60,8 +60,8 @@ class _Group:
     __slots__ = ("counts", "singles")
 
     def __init__(self) -> None:
-        self.singles: Counter[Kind] = Counter()
-        self.counts: dict[Kind, Count] = {}
+        self.singles: Counter[RefusalKind] = Counter()
+        self.counts: dict[RefusalKind, Count] = {}
 
 
 class RefusalCounter:
@@ -73,14 +73,16 @@ class RefusalCounter:
 
     def __init__(self) -> None:
         self._lock = Lock()
-        #: By `Kind.is_anonymous`.
+        #: By `RefusalKind.is_anonymous`.
         self._groups = {True: _Group(), False: _Group()}
 
     def is_single(self, attempt: Attempt, status: Status) -> bool:
         """Return whether a refusal gets an entry of its own; otherwise count it."""
         principal = attempt.principal if attempt.principal.authenticated else ANONYMOUS
         reason = str(attempt.details.get("reason", ""))
-        kind = Kind(attempt.action, status, reason, principal.name, principal.namespace, source(attempt.ip))
+        kind = RefusalKind(
+            attempt.action, status, reason, principal.name, principal.namespace, source(attempt.ip)
+        )
         now = datetime.now(UTC)
         with self._lock:
             singles = self._groups[kind.is_anonymous].singles
@@ -90,19 +92,19 @@ class RefusalCounter:
             self._add(kind, Count(1, now, now))
             return False
 
-    def take(self) -> list[tuple[Kind, Count]]:
+    def take(self) -> list[tuple[RefusalKind, Count]]:
         """Return the counts, and begin the next minute."""
         with self._lock:
             taken = [pair for group in self._groups.values() for pair in group.counts.items()]
             self._groups = {True: _Group(), False: _Group()}
         return taken
 
-    def put_back(self, kind: Kind, count: Count) -> None:
+    def put_back(self, kind: RefusalKind, count: Count) -> None:
         """Add a *count* that could not be recorded to the current minute."""
         with self._lock:
             self._add(kind, count)
 
-    def _add(self, kind: Kind, more: Count) -> None:
+    def _add(self, kind: RefusalKind, more: Count) -> None:
         counts = self._groups[kind.is_anonymous].counts
         if kind not in counts and len(counts) >= MAX_SOURCES:
             # There are only as many such kinds as actions and reasons.
@@ -113,7 +115,7 @@ class RefusalCounter:
         count.until = max(count.until, more.until)
 
 
-def attempt_of(kind: Kind, count: Count) -> Attempt:
+def attempt_of(kind: RefusalKind, count: Count) -> Attempt:
     """Return the attempt that represents all refusals of *count* in the trail."""
     details = {"count": count.count, "since": moment(count.since), "until": moment(count.until)}
     return Attempt(

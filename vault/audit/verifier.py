@@ -20,7 +20,7 @@ from types import MappingProxyType
 from typing import Self
 
 from vault.audit.claims import Claims, Proof
-from vault.audit.findings import Finding, Kind
+from vault.audit.findings import Finding, Gravity
 from vault.audit.reader import earliest_id
 from vault.audit.streams import retirement, signing_keys
 from vault.audit.streams.collection import collection_findings, records
@@ -244,7 +244,7 @@ class Verifier:
         names = f"entry {first}" if first == entry.seq - 1 else f"entries {first} to {entry.seq - 1}"
         is_expired = "" < entry.previous_ts < self._kept_since()
         fate = "gone, past the retention" if is_expired else "missing, within the retention"
-        kind = Kind.NOTE if is_expired else Kind.TAMPERING
+        kind = Gravity.NOTE if is_expired else Gravity.TAMPERING
         yield entry.finding(f"{names} before it: {fate}", kind, is_gap=True)
         if stream is None:
             return
@@ -254,7 +254,7 @@ class Verifier:
                 self._before_gaps.append((stream.signed.signer, stream.signed.place))
         if is_expired and stream.unsigned:
             # Expected only while MongoDB is removing these entries.
-            yield stream.last.finding("precedes removed entries, and no signature covers it", Kind.LOOK)
+            yield stream.last.finding("precedes removed entries, and no signature covers it", Gravity.LOOK)
         if is_expired and stream.last.ts > entry.previous_ts:
             # MongoDB removes the oldest entries first: entries that remain before a gap are no younger.
             yield stream.last.finding("is younger than the entries after it")
@@ -350,7 +350,7 @@ class Verifier:
             if not is_within or (head and signed.ts > head.ts):
                 # Expected only while MongoDB removes a stream, and has removed its summary.
                 is_expired = signed.ts < self._kept_since()
-                yield signed.finding(_BY_DROPPED, Kind.LOOK if is_expired else Kind.TAMPERING)
+                yield signed.finding(_BY_DROPPED, Gravity.LOOK if is_expired else Gravity.TAMPERING)
             elif head and head.seq == signed.seq and head.hash not in (signed.hash, signed.link):
                 yield signed.finding("is not the entry in the retirement of its key")
 
@@ -361,7 +361,7 @@ class Verifier:
             mine = (signed for signed in self._signed if signed.signer == signer)
             unproven = [signed for signed in mine if not retirement.reaches(covered, signed.place)]
             if signer not in bounds and unproven:
-                yield unproven[-1].finding(_NOT_RETIRED, Kind.LOOK)
+                yield unproven[-1].finding(_NOT_RETIRED, Gravity.LOOK)
 
     def _replaced(self, bounds: Mapping[str, Heads]) -> dict[str, Predecessor]:
         """Return the streams that genuine successors replace: a forged successor excuses nothing."""

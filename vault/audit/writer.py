@@ -11,7 +11,7 @@ from pymongo.client_session import ClientSession
 
 from vault.audit import receipts
 from vault.audit.content import entry_of
-from vault.audit.refusal_counter import Count, Kind, RefusalCounter, attempt_of, is_counted
+from vault.audit.refusal_counter import Count, RefusalCounter, RefusalKind, attempt_of, is_counted
 from vault.audit.sinks import NoSink, Sink
 from vault.audit.streams import checkpoint, signing_keys
 from vault.audit.streams.stream import MAX_ENTRIES_PER_COMMIT, StoredEntry, Stream
@@ -220,7 +220,7 @@ class AuditTrail:
                 wait()
 
     @contextmanager
-    def _kept_on_error(self, kind: Kind, count: Count) -> Iterator[None]:
+    def _kept_on_error(self, kind: RefusalKind, count: Count) -> Iterator[None]:
         """Put *count* back if the block fails."""
         try:
             yield

@@ -9,7 +9,7 @@ from vault.client.secrets import NOT_FOUND, Fetched, Secrets, deleted_name
 from vault.core.errors import ServiceRefusedError, VaultError
 
 
-class Kind(StrEnum):
+class Effect(StrEnum):
     """The change to a secret."""
 
     CREATE = "create"
@@ -25,7 +25,7 @@ class Change:
     """The change that makes the secret *name* have *value*."""
 
     name: str
-    kind: Kind
+    kind: Effect
     value: bytes = field(repr=False)
     #: The version that it replaces; 0 for none.
     version: int = 0
@@ -46,10 +46,10 @@ def plan(secrets: Secrets, values: Mapping[str, bytes]) -> list[Change]:
     described = {name: secrets.describe({"name": name}) for name in present}
     compared = [name for name, one in described.items() if not one.get("max_reads")]
     found = secrets.fetch([{"name": name} for name in compared])
-    kinds = dict.fromkeys(deleted, Kind.REFUSED) | dict.fromkeys(present, Kind.UNKNOWN)
+    kinds = dict.fromkeys(deleted, Effect.REFUSED) | dict.fromkeys(present, Effect.UNKNOWN)
     kinds |= {name: _kind(values[name], one) for name, one in zip(compared, found, strict=True)}
     return [
-        Change(name, kinds.get(name, Kind.CREATE), value, described.get(name, {}).get("version", 0))
+        Change(name, kinds.get(name, Effect.CREATE), value, described.get(name, {}).get("version", 0))
         for name, value in values.items()
     ]
 
@@ -59,13 +59,13 @@ def apply(secrets: Secrets, changes: Sequence[Change]) -> Iterator[tuple[Change,
 
     A secret that was changed since the plan is refused.
     """
-    new = [change for change in changes if change.kind is Kind.CREATE]
+    new = [change for change in changes if change.kind is Effect.CREATE]
     errors = secrets.create_all([(change.name, change.value) for change in new])
     yield from zip(new, errors, strict=True)
     for change in changes:
-        if change.kind in (Kind.UPDATE, Kind.UNKNOWN):
+        if change.kind in (Effect.UPDATE, Effect.UNKNOWN):
             yield change, _update(secrets, change)
-        elif change.kind is Kind.REFUSED:
+        elif change.kind is Effect.REFUSED:
             yield change, deleted_name(change.name)
 
 
@@ -73,12 +73,12 @@ def _names(secrets: Secrets, prefix: str, *, deleted: bool = False) -> list[str]
     return [one["name"] for one in secrets.listed(prefix, deleted=deleted) if one.get("name")]
 
 
-def _kind(value: bytes, found: Fetched | VaultError) -> Kind:
+def _kind(value: bytes, found: Fetched | VaultError) -> Effect:
     if isinstance(found, Fetched):
-        return Kind.NONE if found.value == value else Kind.UPDATE
+        return Effect.NONE if found.value == value else Effect.UPDATE
     if isinstance(found, ServiceRefusedError) and found.code == NOT_FOUND:
         # Clients of Vault's API can delete the newest version alone.
-        return Kind.UPDATE
+        return Effect.UPDATE
     raise found
 
 

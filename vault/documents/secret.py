@@ -129,7 +129,7 @@ class Secret(_Encryptable, BaseDocument):
 
     The newest version is in the document's own fields, the versions before it in `older`. The plaintext is
     never a field, so no code can write it. Updates by queryset (`Secret.objects.update`) send no signal and
-    would bypass the hook that encrypts, so none may change the ciphertext. `Lease.apply` and
+    would bypass the hook that encrypts, so none may change the ciphertext. `SecretLease.apply` and
     `rewrap.write_rewrapped` change it, and their callers pass encrypted values.
     """
 

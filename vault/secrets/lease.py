@@ -21,7 +21,7 @@ from vault.secrets.requests import Reference
 LEASE_MILLISECONDS = 30_000
 
 
-class Lease:
+class SecretLease:
     """The exclusive right to change a secret.
 
     The audit entry of a change is written before the change. Under a lease, it states the true outcome.
@@ -33,7 +33,7 @@ class Lease:
         self._mine = {"_id": secret.id, "lease.token": token}
 
     @classmethod
-    def take(cls, secret_id: str) -> "Lease | None":
+    def take(cls, secret_id: str) -> "SecretLease | None":
         """Return a lease on a secret; None if the secret does not exist.
 
         Raises:
@@ -93,7 +93,7 @@ class Lease:
 
 
 @contextmanager
-def leased(reference: Reference, guard: KeyringGuard, attempt: Attempt) -> Iterator[Lease]:
+def leased(reference: Reference, guard: KeyringGuard, attempt: Attempt) -> Iterator[SecretLease]:
     """Lease the secret of *reference* to the block, which applies a change; end the lease if the block fails.
 
     Every change of a secret raises these errors, and AuditUnavailableError if its entry could not be written:
@@ -110,7 +110,7 @@ def leased(reference: Reference, guard: KeyringGuard, attempt: Attempt) -> Itera
     guard.require()
     found = reference.find(attempt=attempt, without=("envelope", "older"))
     with storage_errors():
-        lease = Lease.take(found.id)
+        lease = SecretLease.take(found.id)
     if lease is None:
         raise SecretNotFoundError
     try:

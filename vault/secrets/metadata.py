@@ -19,7 +19,7 @@ from vault.documents.expressions import purge_at
 from vault.documents.stored_secret import StoredSecret, StoredVersion
 from vault.documents.write_rules import WriteRules
 from vault.keys.guard import KeyringGuard
-from vault.secrets.lease import Lease, leased
+from vault.secrets.lease import SecretLease, leased
 from vault.secrets.requests import Reference
 from vault.secrets.retention import Retention
 
@@ -116,7 +116,7 @@ class MetadataWriter:
         finally:
             self._resealing.release()
 
-    def _expiring(self, lease: Lease, expires_at: datetime | None) -> dict[str, Any]:
+    def _expiring(self, lease: SecretLease, expires_at: datetime | None) -> dict[str, Any]:
         """Return the change of the expiry, and of the ciphertexts, which are bound to it."""
         secret = lease.whole()
 

@@ -14,7 +14,7 @@ from vault.core.outcomes import Status
 from vault.crypto import Keyring
 from vault.documents.stored_secret import StoredSecret, VersionInfo
 from vault.keys.guard import KeyringGuard
-from vault.secrets.lease import Lease, leased
+from vault.secrets.lease import SecretLease, leased
 from vault.secrets.requests import Reference
 
 #: Versions by their numbers.
@@ -81,12 +81,12 @@ class VersionWriter:
             attempt.details["versions"] = sorted(changed)
             self._apply(lease, {**infos, **changed}, [n for n in changed if changed[n] != infos[n]], attempt)
 
-    def _infos(self, lease: Lease) -> dict[int, VersionInfo]:
+    def _infos(self, lease: SecretLease) -> dict[int, VersionInfo]:
         if not lease.secret.is_visible(clock.now()):
             raise SecretNotFoundError
         return {info.version: info for info in lease.secret.infos}
 
-    def _apply(self, lease: Lease, infos: _Infos, changed: Iterable[int], attempt: Attempt) -> None:
+    def _apply(self, lease: SecretLease, infos: _Infos, changed: Iterable[int], attempt: Attempt) -> None:
         purged = [number for number in changed if infos[number].is_purged]
         states = [info for info in infos.values() if info.deleted_at or info.is_purged]
         change = states_change(states, [info.version for info in states if info.is_purged])

@@ -24,7 +24,7 @@ from tests.support.trail import block_trail, restore_trail
 from vault.core.principal import ANONYMOUS
 from vault.crypto import MasterKey
 from vault.documents import AuditEntry
-from vault.secrets.lease import Lease
+from vault.secrets.lease import SecretLease
 
 
 @pytest.fixture
@@ -156,7 +156,7 @@ def test_a_busy_secret_is_one_entry(
     """A call that times out waiting for another change returns 503 and is recorded as an error."""
     monkeypatch.setattr("vault.documents.retry._TIMEOUT_SECONDS", 0.1)
     secret_id = there(action)
-    assert Lease.take(secret_id)
+    assert SecretLease.take(secret_id)
     before = document(stored, secret_id)
     reply = alice.post(action, {"secret_id": secret_id, **CALLS[action]})
     assert reply.status_code == 503
@@ -293,9 +293,9 @@ def test_a_change_that_lost_its_lease_is_not_applied(
 ) -> None:
     """A change whose lease ended is refused, and changes by others in the meantime stay."""
     secret_id = there(action)
-    take = Lease.take
+    take = SecretLease.take
 
-    def overtaken(which: str) -> Lease | None:
+    def overtaken(which: str) -> SecretLease | None:
         lease = take(which)
         assert lease
         stored.secrets.update_one({"_id": which}, {"$set": {"lease.until": in_past(seconds=1)}})
@@ -304,7 +304,7 @@ def test_a_change_that_lost_its_lease_is_not_applied(
         other.apply({"labels": ["changed=meanwhile"]})
         return lease
 
-    monkeypatch.setattr(Lease, "take", overtaken)
+    monkeypatch.setattr(SecretLease, "take", overtaken)
     before = document(stored, secret_id)
     assert alice.refused(action, secret_id=secret_id, **CALLS[action]) == 503
     assert document(stored, secret_id) == {**before, "labels": ["changed=meanwhile"]}

@@ -10,7 +10,7 @@ from bson import encode
 
 from tests.support.rotation import new_key
 from tests.support.written_trail import Record, Records, rehash, stream_of
-from vault.audit.findings import Finding, Kind
+from vault.audit.findings import Finding, Gravity
 from vault.audit.streams import retirement
 from vault.audit.streams.retirement import Part
 from vault.audit.verifier import Verifier, verify_records
@@ -122,7 +122,7 @@ def test_a_dropped_key_without_a_retirement_needs_review() -> None:
     dropped = [OLD.public.signer]
     for records in (OLD_STREAM, [*OLD_STREAM, *CURRENT_STREAM]):
         [finding] = findings_for(records, dropped=dropped)
-        assert (finding.stream, finding.seq, finding.kind) == ("aa", 5, Kind.LOOK)
+        assert (finding.stream, finding.seq, finding.kind) == ("aa", 5, Gravity.LOOK)
     assert findings_for(OLD_STREAM, dropped=dropped, heads={"aa": OLD_STREAM[-1]}) == []
     assert findings_for(CURRENT_STREAM, dropped=dropped) == []
     assert findings_for([*OLD_STREAM, entry(retired()[0])], dropped=dropped) == []

@@ -11,7 +11,7 @@ from tests.support.rotation import Stored, age_claims, claim, connected, fill, n
 from tests.support.trail import block_trail, restore_trail
 from tests.support.written_trail import Record, as_stored, rehash, stream_of
 from vault.audit import reader, writer
-from vault.audit.findings import Kind
+from vault.audit.findings import Gravity
 from vault.audit.reader import Filter
 from vault.audit.streams import checkpoint, signing_keys
 from vault.audit.streams.signing_keys import endorse, trusted
@@ -144,7 +144,7 @@ def rotated() -> None:
     process(SECOND, FIRST)
 
 
-def verified(*keys: MasterKey) -> list[tuple[Kind, str]]:
+def verified(*keys: MasterKey) -> list[tuple[Gravity, str]]:
     """Return the findings for the database, with these keys."""
     verifier = Verifier.of_database(Keyring(keys[0], keys[1:]))
     findings = verify_records(verifier, reader.export(Filter()))
@@ -163,7 +163,7 @@ def retirements(stored: Stored) -> list[Record]:
     return entries
 
 
-BY_DROPPED = (Kind.TAMPERING, "is signed by a master key that had been dropped before")
+BY_DROPPED = (Gravity.TAMPERING, "is signed by a master key that had been dropped before")
 NOT_RETIRED = (
     "is signed by a master key that was dropped and is not retired yet: a running service retires it within "
     "two minutes"
@@ -185,7 +185,7 @@ def test_a_dropped_key_is_retired_by_the_next_process(stored: Stored) -> None:
     # While it is a fallback, a worker of a rolling update may still sign with it.
     assert retirements(stored) == []
     assert verified(SECOND, FIRST) == []
-    assert verified(SECOND) == [(Kind.LOOK, NOT_RETIRED)]
+    assert verified(SECOND) == [(Gravity.LOOK, NOT_RETIRED)]
     last = stored.audit_logs.find_one({"signer": FIRST_SIGNER}, sort=[("seq", -1)])
     assert last is not None
     for _ in range(2):
@@ -457,7 +457,7 @@ def test_a_dropped_key_endorses_no_key_of_an_attacker(stored: Stored) -> None:
     for is_record_removed in (False, True, False):
         if is_record_removed:
             drop_record(stored)
-        assert (Kind.TAMPERING, "is signed by a key that is not known") in verified(SECOND)
+        assert (Gravity.TAMPERING, "is signed by a key that is not known") in verified(SECOND)
         # The next process does not endorse it either.
         process(SECOND)
     assert FORGED_SIGNER not in trusted(Keyring(THIRD, [SECOND]))

@@ -11,7 +11,7 @@ from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
 from tests.support.written_trail import as_stored, findings, rehash
 from vault.audit import writer
-from vault.audit.findings import Kind
+from vault.audit.findings import Gravity
 from vault.audit.streams.stream import MAX_ENTRIES_PER_COMMIT, StoredEntry, Stream
 from vault.audit.writer import AuditTrail
 from vault.core.attempt import Action, Attempt
@@ -229,4 +229,4 @@ def test_entries_forged_behind_a_live_head_are_tampering(
     exported = records(stored)
     assert len({record["stream"] for record in exported}) == 2
     [finding] = findings(exported, {key.public.signer: key.public})
-    assert (finding.stream, finding.seq, finding.kind) == (head["stream"], 100, Kind.TAMPERING)
+    assert (finding.stream, finding.seq, finding.kind) == (head["stream"], 100, Gravity.TAMPERING)

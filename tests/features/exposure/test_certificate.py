@@ -22,7 +22,7 @@ from tests.support.written_trail import Record, Records, rehash
 from vault.audit import reader
 from vault.audit.claims import Proof
 from vault.audit.evidence import Evidence
-from vault.audit.findings import Finding, Kind
+from vault.audit.findings import Finding, Gravity
 from vault.audit.reader import Filter
 from vault.audit.streams import signing_keys
 from vault.audit.streams.checkpoint import Checkpoint
@@ -242,7 +242,7 @@ def test_a_version_above_the_current_one_needs_a_look() -> None:
     )
     text = certified([*RECORDS, *written])
     [found], counts = findings(text, [*RECORDS, *written])
-    assert (found.stream, found.kind) == ("bb", Kind.LOOK)
+    assert (found.stream, found.kind) == ("bb", Gravity.LOOK)
     assert found.text == "wrote a version above the one that the certificate calls current"
     assert counts == {"proved": 1, "unproved": 0, "past_retention": 0, "stale": 2}
 
@@ -276,7 +276,7 @@ def test_what_a_certificate_gets_wrong_is_found() -> None:
     ):
         [found], counts = findings(held, records)
         assert found.text == said.format("alice knows version 7 of two…")
-        assert found.kind is Kind.TAMPERING
+        assert found.kind is Gravity.TAMPERING
         assert counts == {"proved": 1, "unproved": 1, "past_retention": 0, "stale": 2}
 
 
@@ -306,7 +306,7 @@ def test_what_a_certificate_should_cover_needs_a_look() -> None:
     question = {"secret": {"name": "app/one", "namespace": "default"}, "secret_ids": ["one"], "stale": True}
     text = certified([*RECORDS, *named], **question)
     [one] = findings(text, [*RECORDS, *named])[0]
-    assert (one.stream, one.kind) == ("bb", Kind.LOOK)
+    assert (one.stream, one.kind) == ("bb", Gravity.LOOK)
     [one] = findings(certified(), [*RECORDS, *named])[0]
     assert one.text == "should be covered by the certificate, and is not"
     assert findings(certified(complete_until=moment(START)), [*RECORDS, *named])[0] == []
@@ -398,7 +398,7 @@ def test_a_dropped_key_certifies_nothing() -> None:
     signer = SigningKey(KEYRING.primary).public.signer
     [found], counts = findings(certified(), RECORDS, dropped=[signer], heads={"aa": RECORDS[-1]})
     assert (found.kind, found.text) == (
-        Kind.LOOK,
+        Gravity.LOOK,
         "the certificate's master key was dropped: its holder could have made it at any time",
     )
     assert counts["proved"] == 1

@@ -14,7 +14,7 @@ from playwright.sync_api import Browser
 from tests.support.browser import TIMEOUT, running_browser
 from tests.support.features import tables
 from vault.audit.activity import Activity, Counts, Event, PrincipalRow, RefusalRow, SecretRow, Slot
-from vault.audit.findings import Kind
+from vault.audit.findings import Gravity
 from vault.auth.tokens.info import TokenInfo
 from vault.features.exposure.report_content import Report, Trail, Verification
 from vault.features.exposure.report_page import page_of
@@ -31,7 +31,7 @@ NASTY = (
 )
 
 
-def report_of(text: str, kind: Kind | None = Kind.NOTE) -> Report:
+def report_of(text: str, kind: Gravity | None = Gravity.NOTE) -> Report:
     """Return a report in which every text that clients choose is *text*."""
     counts = Counts(reads=3, other=2, refused=1, failed=1)
     verification = kind and Verification(kind, 7, 2, 30, [text])
@@ -139,13 +139,13 @@ def test_no_whole_id_of_a_secret_is_shown() -> None:
 @pytest.mark.parametrize(
     ("kind", "shown"),
     [
-        (Kind.NOTE, '"verdict good"><strong>The trail is intact.'),
-        (Kind.LOOK, '"verdict look"><strong>The trail is not proven intact.'),
-        (Kind.TAMPERING, '"verdict bad"><strong>The trail is NOT what the service wrote.'),
+        (Gravity.NOTE, '"verdict good"><strong>The trail is intact.'),
+        (Gravity.LOOK, '"verdict look"><strong>The trail is not proven intact.'),
+        (Gravity.TAMPERING, '"verdict bad"><strong>The trail is NOT what the service wrote.'),
         (None, "The trail was not verified for this report."),
     ],
 )
-def test_the_verdict_comes_first(kind: Kind | None, shown: str) -> None:
+def test_the_verdict_comes_first(kind: Gravity | None, shown: str) -> None:
     """The result of the verification is at the top, before any figure."""
     page = page_of(report_of("a", kind))
     assert page.index(shown) < page.index('class="tiles"')

@@ -15,7 +15,7 @@ from tests.support.streams import close_all, list_closed
 from vault.audit import reader, receipts
 from vault.audit.claims import Claims
 from vault.audit.evidence import Evidence
-from vault.audit.findings import Finding, Kind
+from vault.audit.findings import Finding, Gravity
 from vault.audit.follow import TrailFollower
 from vault.audit.reader import Filter
 from vault.audit.receipts import Receipts
@@ -151,7 +151,7 @@ def victim(uri: str, stored: Stored) -> Iterator[Victim]:
         found.leftovers = frozenset(_leftovers(found.documents["audit_logs"]))
         found.shown = found.reads()
         for before in map(found.verify, EVIDENCE):
-            assert {finding.kind for finding in before} == {Kind.NOTE}, before
+            assert {finding.kind for finding in before} == {Gravity.NOTE}, before
         assert len(found.leftovers) == 9
         yield found
     no_trail.disconnect()

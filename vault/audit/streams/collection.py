@@ -9,7 +9,7 @@ from bson import Code, ObjectId
 from bson.raw_bson import RawBSONDocument
 from pymongo.read_concern import ReadConcern
 
-from vault.audit.findings import NO_PLACE, Finding, Kind
+from vault.audit.findings import NO_PLACE, Finding, Gravity
 from vault.audit.streams import stream
 from vault.crypto import audit_chain
 from vault.crypto.audit_chain import VerifyingKey
@@ -149,7 +149,7 @@ def _expiry_findings(index: Mapping[str, Any], retention_days: int | None) -> It
         yield Finding(*NO_PLACE, f"{removes}, not one of the service's")
     elif retention_days is not None and not seconds >= retention_seconds(retention_days):
         early = f"after {seconds} seconds, within their retention"
-        yield Finding(*NO_PLACE, f"{removes} {early}", Kind.LOOK)
+        yield Finding(*NO_PLACE, f"{removes} {early}", Gravity.LOOK)
 
 
 def _is_as_written(document: Mapping[str, Any]) -> bool:

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Any
 
-from vault.audit.findings import Finding, Kind
+from vault.audit.findings import Finding, Gravity
 from vault.audit.streams.retirement import Head, Place
 from vault.audit.streams.stream import MAX_ENTRIES_PER_COMMIT, MAX_REPLACED
 from vault.crypto import audit_chain
@@ -108,7 +108,7 @@ class Entry:
         return None
 
     def finding(
-        self, text: str, kind: Kind = Kind.TAMPERING, *, unknown_signer: str = "", is_gap: bool = False
+        self, text: str, kind: Gravity = Gravity.TAMPERING, *, unknown_signer: str = "", is_gap: bool = False
     ) -> Finding:
         """Return a finding about it."""
         about = (shown(self.ts), self.action)

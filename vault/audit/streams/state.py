@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from vault.audit.findings import Finding, Kind
+from vault.audit.findings import Finding, Gravity
 from vault.audit.streams.entry import Entry, Predecessor
 from vault.audit.streams.retirement import Head, Heads
 from vault.audit.streams.stream import MAX_ENTRIES_PER_COMMIT
@@ -64,10 +64,10 @@ class StreamState:
             text = f"is {names}of a commit that failed"
             if known.hashes is None:
                 reason = "the version that wrote it did not record what it tried to store"
-                return last.finding(f"{text}, or forged: {reason}", Kind.LOOK)
+                return last.finding(f"{text}, or forged: {reason}", Gravity.LOOK)
             if known.hashes.issuperset(self.unsigned_hashes):
-                return last.finding(f"{text}; nothing was released", Kind.NOTE)
+                return last.finding(f"{text}; nothing was released", Gravity.NOTE)
         elif last.ts < kept_since:
             # Expected only while MongoDB is removing the stream. A forged entry can be as old.
-            return last.finding("is past the retention, and no signature covers it", Kind.LOOK)
+            return last.finding("is past the retention, and no signature covers it", Gravity.LOOK)
         return last.finding(UNCOVERED, is_gap=True)

@@ -15,7 +15,7 @@ from vault.client import formats, transfer
 from vault.client.formats import Format
 from vault.client.secrets import Secrets, all_of, none_below
 from vault.client.service import Service
-from vault.client.transfer import Change, Kind
+from vault.client.transfer import Change, Effect
 from vault.client.variables import require_harmless, variable_of
 from vault.core.credentials import masked
 from vault.core.errors import ServiceRefusedError, TransferError, VaultError
@@ -67,7 +67,7 @@ def import_file(
         return
     columns = {"name": "name", "change": "change"} | ({"value": "value"} if show_values else {})
     output.table(columns, [_row(change, show_values=show_values) for change in changes])
-    due = sum(change.kind is not Kind.NONE for change in changes)
+    due = sum(change.kind is not Effect.NONE for change in changes)
     output.note(f"{quantity(due, 'change')} due; run it again with --apply" if due else "nothing to change")
 
 
@@ -175,8 +175,8 @@ def _row(change: Change, *, show_values: bool) -> dict[str, str | None]:
 
 
 def _apply(secrets: Secrets, changes: list[Change], output: Output) -> None:
-    unchanged = sum(change.kind is Kind.NONE for change in changes)
-    done: list[Kind] = []
+    unchanged = sum(change.kind is Effect.NONE for change in changes)
+    done: list[Effect] = []
     failed: dict[str, VaultError] = {}
     with output.bar("storing", len(changes) - unchanged) as bar:
         for change, error in transfer.apply(secrets, changes):
@@ -185,7 +185,7 @@ def _apply(secrets: Secrets, changes: list[Change], output: Output) -> None:
                 failed[change.name] = error
             else:
                 done.append(change.kind)
-    created = done.count(Kind.CREATE)
+    created = done.count(Effect.CREATE)
     counts = {"created": created, "updated": len(done) - created, "unchanged": unchanged}
     output.result(counts, ", ".join(f"{count} {what}" for what, count in counts.items()))
     if failed:

@@ -8,7 +8,7 @@ from enum import Enum, auto
 from typing import Any, Protocol
 
 from vault.audit import reader
-from vault.audit.findings import Finding, Kind
+from vault.audit.findings import Finding, Gravity
 from vault.audit.reader import Filter
 from vault.audit.streams import checkpoint
 from vault.audit.verifier import Verifier, retention_start, verify_records
@@ -177,4 +177,4 @@ def verify_trail(backup: Backup, keyring: Keyring, progress: Progress) -> tuple[
         retired=checkpoint.retired_by(manifest),
     )
     found = verify_records(verifier, reader.counted(reader.export(Filter()), progress))
-    return verifier, [finding for finding in found if finding.kind is not Kind.NOTE]
+    return verifier, [finding for finding in found if finding.kind is not Gravity.NOTE]

@@ -8,7 +8,7 @@ from typing import Any
 
 from vault.audit.claims import Proof
 from vault.audit.expressions import is_type
-from vault.audit.findings import Finding, Kind
+from vault.audit.findings import Finding, Gravity
 from vault.audit.streams.entry import Entry
 from vault.audit.streams.retirement import Head
 from vault.audit.values import SAFE, SUCCESS, fields
@@ -143,9 +143,11 @@ class Answer:
             for origin in self._found.origins_of(document):
                 self._found.add(document, origin)
         for entry in self.left_out.values():
-            yield entry.finding("should be covered by the certificate, and is not", Kind.LOOK)
+            yield entry.finding("should be covered by the certificate, and is not", Gravity.LOOK)
         for entry in self._found.above.values():
-            yield entry.finding("wrote a version above the one that the certificate calls current", Kind.LOOK)
+            yield entry.finding(
+                "wrote a version above the one that the certificate calls current", Gravity.LOOK
+            )
 
     def _add_covered(self, proof: Proof) -> None:
         """Add the streams that the heads cover through summaries."""

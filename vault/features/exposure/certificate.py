@@ -16,7 +16,7 @@ from typing import Any
 
 from vault.audit import reader
 from vault.audit.claims import Proof
-from vault.audit.findings import NO_PLACE, Finding, Kind
+from vault.audit.findings import NO_PLACE, Finding, Gravity
 from vault.audit.reader import SETTLED_SECONDS, Filter
 from vault.audit.streams import checkpoint
 from vault.audit.summary import shown_name
@@ -66,7 +66,7 @@ class Certificate(Answer):
         """Yield, after the last entry, a finding for each exposure that the trail contradicts."""
         yield from super().unproved(proof)
         if self.signer in proof.bounds or self.signer in proof.dropped:
-            yield Finding(*NO_PLACE, _BY_DROPPED, Kind.LOOK)
+            yield Finding(*NO_PLACE, _BY_DROPPED, Gravity.LOOK)
         found = self.exposures(self.query["current"])
         self.counts["stale"] = len(self.rows) - len(found)
         for key in sorted(self._listed.keys() | found.keys()):

@@ -81,7 +81,7 @@ _SHOWN_DIGITS = 8
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class ExposurePage:
     """A page of exposures."""
 
     exposures: Sequence[Exposure]
@@ -93,7 +93,7 @@ class Page:
     progress: float
 
 
-def page(question: Question, *, cursor: str | None, limit: int, attempt: Attempt) -> Page:
+def page(question: Question, *, cursor: str | None, limit: int, attempt: Attempt) -> ExposurePage:
     """Return a page of exposures, as `read`, and record the *attempt*.
 
     Raises:
@@ -106,7 +106,7 @@ def page(question: Question, *, cursor: str | None, limit: int, attempt: Attempt
     return found
 
 
-def read(question: Question, caller: Principal, *, cursor: str | None, limit: int) -> Page:
+def read(question: Question, caller: Principal, *, cursor: str | None, limit: int) -> ExposurePage:
     """Return up to *limit* exposures after *cursor*, in the order of secrets, versions and principals.
 
     A caller that is limited to paths gets only the exposures of secrets that it reaches.
@@ -118,7 +118,7 @@ def read(question: Question, caller: Principal, *, cursor: str | None, limit: in
     after = ("", 0, "") if cursor is None else _decode(cursor)
     with storage_errors():
         exposures, end = _Finder(question, caller, after, limit).find()
-    return Page(exposures, end and _encode(end), complete_until, _progress(end))
+    return ExposurePage(exposures, end and _encode(end), complete_until, _progress(end))
 
 
 class _Finder:

@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Any
 
 from vault.audit.activity import Activity
-from vault.audit.findings import Kind
+from vault.audit.findings import Gravity
 from vault.audit.summary import shown_name
 from vault.common.feature import Section, features
 from vault.documents.audit import Record
@@ -20,7 +20,7 @@ class Verification:
     """The result of verifying the whole trail."""
 
     #: The gravest kind of finding.
-    kind: Kind
+    kind: Gravity
     entries: int
     streams: int
     finding_count: int

@@ -17,7 +17,7 @@ from vault import cli
 from vault.core.timestamps import moment
 from vault.features.exposure import exposure as exposures
 from vault.features.exposure.commands import exposure as command
-from vault.features.exposure.exposure import Page
+from vault.features.exposure.exposure import ExposurePage
 
 
 @pytest.fixture
@@ -73,10 +73,10 @@ def test_an_answer_is_complete_until_its_first_page(
     environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Entries that arrive while further pages are read can be missing from earlier ones."""
-    pages: list[Page] = []
+    pages: list[ExposurePage] = []
     read = exposures.read
 
-    def kept(*arguments: Any, **options: Any) -> Page:
+    def kept(*arguments: Any, **options: Any) -> ExposurePage:
         page = read(*arguments, **options)
         pages.append(replace(page, complete_until=page.complete_until + timedelta(hours=len(pages))))
         return pages[-1]

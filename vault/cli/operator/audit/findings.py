@@ -3,7 +3,7 @@
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass, field
 
-from vault.audit.findings import Finding, Kind
+from vault.audit.findings import Finding, Gravity
 from vault.cli.operator.audit.source import OR_REAL, Source
 from vault.cli.shell.output import Output
 from vault.core.text import printable
@@ -29,7 +29,7 @@ class FindingsReport:
 
     source: Source
     output: Output
-    kinds: set[Kind] = field(default_factory=set)
+    kinds: set[Gravity] = field(default_factory=set)
     #: By signer. There is at most one for each signature that a `Verifier` verifies, as in its own memory.
     _unknown: dict[str, list[Finding]] = field(default_factory=dict)
     _held: list[Finding] = field(default_factory=list)

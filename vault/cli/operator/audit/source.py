@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 
 from vault.audit import reader
-from vault.audit.findings import Finding, Kind
+from vault.audit.findings import Finding, Gravity
 from vault.audit.reader import Filter
 from vault.audit.streams import signing_keys
 from vault.audit.streams.collection import MAX_ENTRY_BYTES
@@ -73,7 +73,9 @@ class Source:
         if finding.text == UNCOVERED:
             for number, before in self.torn.items():
                 if _place(finding.stream, finding.seq) == before:
-                    return replace(finding, text=f"{UNCOVERED}: {_TORN_END.format(number)}", kind=Kind.LOOK)
+                    return replace(
+                        finding, text=f"{UNCOVERED}: {_TORN_END.format(number)}", kind=Gravity.LOOK
+                    )
         return finding
 
 

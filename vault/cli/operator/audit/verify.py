@@ -12,7 +12,7 @@ import click
 
 from vault.audit import reader
 from vault.audit.evidence import Evidence
-from vault.audit.findings import NO_PLACE, Finding, Kind, gravest
+from vault.audit.findings import NO_PLACE, Finding, Gravity, gravest
 from vault.audit.streams import checkpoint as checkpoints
 from vault.audit.verifier import retention_start, verify_records
 from vault.cli.operator.audit.files import file_options, files_of
@@ -29,7 +29,7 @@ _MAX_DAYS = 36_500
 _MAX_EXPORT_DELAY = timedelta(hours=1)
 
 #: By the gravest finding. Nothing is looked up by name here, so 3 has another meaning than elsewhere.
-_EXIT_CODES = {Kind.TAMPERING: 1, Kind.LOOK: 3, Kind.NOTE: 0}
+_EXIT_CODES = {Gravity.TAMPERING: 1, Gravity.LOOK: 3, Gravity.NOTE: 0}
 
 _NO_ENDS = "Only other evidence, such as --checkpoint, shows that the end of a stream was removed: see --help"
 
@@ -118,7 +118,7 @@ def verify(
                 for finding in chain(*findings, verify_records(verifier, records, source.read_on)):
                     report.add(source.explained(finding))
                 for number in source.torn:
-                    report.add(Finding(*NO_PLACE, TORN.format(number), Kind.LOOK))
+                    report.add(Finding(*NO_PLACE, TORN.format(number), Gravity.LOOK))
         finally:
             # Also if the rest of the trail cannot be read.
             report.finish()
@@ -133,7 +133,7 @@ def verify(
             **counts,
             **facts,
             "verdict": worst,
-            "intact": worst is Kind.NOTE,
+            "intact": worst is Gravity.NOTE,
         },
         f"{entries} in {quantity(verifier.streams, 'stream')}{_counted(counts)}: {worst.verdict}",
     )
@@ -159,8 +159,8 @@ def _logged(file: IO[str] | None, evidence: Evidence) -> Iterable[Finding]:
     return evidence.read_heads(file) if file else ()
 
 
-def _name_next_steps(worst: Kind, output: Output, *, has_ends: bool) -> None:
-    if worst is not Kind.NOTE:
+def _name_next_steps(worst: Gravity, output: Output, *, has_ends: bool) -> None:
+    if worst is not Gravity.NOTE:
         output.note(_RUNBOOK)
     elif not has_ends:
         output.note(_NO_ENDS)

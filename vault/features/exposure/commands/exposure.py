@@ -148,7 +148,7 @@ def _certify(question: Question, path: Path, parts: Parts, output: Output) -> in
 def _show(question: Question, output: Output) -> int:
     """Show the answer to *question*, and return the number of exposures."""
     lines, number, cursor = Lines(output, _COLUMNS, _texts), 0, None
-    first: exposures.Page | None = None
+    first: exposures.ExposurePage | None = None
     # On one terminal, the bar would be between the lines.
     with replace(output, quiet=output.quiet or sys.stdout.isatty()).bar("Exposures", _STEPS) as bar:
         while True:

@@ -11,7 +11,7 @@ import click
 
 from vault import __version__
 from vault.audit import reader, summary
-from vault.audit.findings import Kind, gravest
+from vault.audit.findings import Gravity, gravest
 from vault.audit.reader import Filter
 from vault.audit.streams import checkpoint
 from vault.audit.summary import summarize
@@ -142,14 +142,14 @@ def _verification(parts: Parts, now: datetime, output: Output) -> Verification:
     )
     with output.bar("Verifying the trail", reader.estimate()) as shown:
         records = reader.counted(reader.export(Filter()), shown.advance)
-        kinds: set[Kind] = set()
+        kinds: set[Gravity] = set()
         findings, count = [], 0
         for finding in verify_records(verifier, records, partial(read_on, began=now)):
             kinds.add(finding.kind)
             count += 1
             if count <= _MAX_FINDINGS:
                 findings.append(str(finding))
-    if Kind.TAMPERING in kinds:
+    if Gravity.TAMPERING in kinds:
         reader.record(Attempt(action=Action.AUDIT_TAMPERING, principal=OPERATOR))
     return Verification(gravest(kinds), verifier.entries, verifier.streams, count, findings)
 
