@@ -52,6 +52,26 @@ def listed(field: str) -> dict[str, Any]:
     return {"$cond": [{"$isArray": field}, field, []]}
 
 
+def holds(field: str) -> dict[str, Any]:
+    """Return the expression for the holds in a *field* that have not expired, by MongoDB's clock."""
+    return {"$filter": {"input": listed(field), "cond": {"$gt": ["$$this.until", "$$NOW"]}}}
+
+
+def with_hold(field: str, token: str, milliseconds: int) -> dict[str, Any]:
+    """Return the expression for the holds in a *field* and another one, by its *token*, which expires."""
+    return {"$concatArrays": [holds(field), [new_hold(token, milliseconds)]]}
+
+
+def new_hold(token: str, milliseconds: int) -> dict[str, Any]:
+    """Return the expression for a hold that expires after so many *milliseconds* of MongoDB's clock."""
+    return {"token": token, "until": {"$add": ["$$NOW", milliseconds]}}
+
+
+def without_hold(field: str, token: str) -> dict[str, Any]:
+    """Return the expression for the holds in a *field*, without the one by this *token*."""
+    return {"$filter": {"input": listed(field), "cond": {"$ne": ["$$this.token", token]}}}
+
+
 #: A secret's ID or name, and the number of a version, or None for the newest.
 Asked = tuple[str, int | None]
 

@@ -9,6 +9,7 @@ from pymongo import ReturnDocument
 
 from vault.core.attempt import Attempt
 from vault.core.errors import SecretBusyError, SecretNotFoundError
+from vault.documents.expressions import new_hold
 from vault.documents.guard import best_effort_cleanup, storage_errors
 from vault.documents.retry import attempts
 from vault.documents.secret import Secret
@@ -42,7 +43,7 @@ class SecretLease:
         token = token_hex(16)
         free = {"$or": [{"lease": None}, {"$expr": {"$lte": ["$lease.until", "$$NOW"]}}]}
         # An expression: MongoDB would merge a plain document into a stored value of another type.
-        lease = {"$mergeObjects": [{"token": token, "until": {"$add": ["$$NOW", LEASE_MILLISECONDS]}}]}
+        lease = {"$mergeObjects": [new_hold(token, LEASE_MILLISECONDS)]}
         for _ in attempts():
             document = Secret.raw().find_one_and_update(
                 {"_id": secret_id, **free},

@@ -10,6 +10,7 @@ from typing import NamedTuple
 
 from pymongo import UpdateOne
 
+from vault.documents.expressions import holds, with_hold, without_hold
 from vault.documents.guard import storage_errors
 from vault.documents.secret import Secret
 from vault.documents.stored_secret import StoredSecret
@@ -21,10 +22,7 @@ _HELD_MILLISECONDS = 30_000
 _USED_UP_KEPT_MILLISECONDS = 60_000
 
 _READS = {"$ifNull": ["$reads", 0]}
-_IS_HELD = {"$gt": ["$$this.until", "$$NOW"]}
-# An attacker may have stored another type, which must not fail the reads of other secrets.
-_RESERVED = {"$cond": [{"$isArray": "$held_reads"}, "$held_reads", []]}
-_HELD = {"$filter": {"input": _RESERVED, "cond": _IS_HELD}}
+_FIELD = "$held_reads"
 
 
 class HeldRead(NamedTuple):
@@ -44,8 +42,8 @@ def reserve_reads(secret_ids: Sequence[str]) -> list[HeldRead | None]:
     count = _update([_reservation(read) for read in reads])
     if count == len(reads):
         return list(reads)
-    held = _held_tokens(secret_ids) if count else frozenset()
-    return [read if read.token in held else None for read in reads]
+    tokens = _held_tokens(secret_ids) if count else frozenset()
+    return [read if read.token in tokens else None for read in reads]
 
 
 def commit_reads(reads: Sequence[HeldRead]) -> list[bool]:
@@ -68,11 +66,10 @@ def release_reads(reads: Sequence[HeldRead]) -> None:
 
 
 def _reservation(read: HeldRead) -> UpdateOne:
-    mine = {"token": read.token, "until": {"$add": ["$$NOW", _HELD_MILLISECONDS]}}
-    is_left = {"$lt": [{"$add": [_READS, {"$size": _HELD}]}, "$max_reads"]}
+    is_left = {"$lt": [{"$add": [_READS, {"$size": holds(_FIELD)}]}, "$max_reads"]}
     return UpdateOne(
         {"_id": read.secret_id, "deleted_at": None, "$expr": is_left},
-        [{"$set": {"held_reads": {"$concatArrays": [_HELD, [mine]]}}}],
+        [{"$set": {"held_reads": with_hold(_FIELD, read.token, _HELD_MILLISECONDS)}}],
     )
 
 
@@ -112,6 +109,5 @@ def _held_tokens(secret_ids: Sequence[str]) -> frozenset[str]:
 
 
 def _without(token: str) -> dict[str, object]:
-    is_other = {"$ne": ["$$this.token", token]}
-    others = {"$filter": {"input": _RESERVED, "cond": is_other}}
+    others = without_hold(_FIELD, token)
     return {"$cond": [{"$eq": [others, []]}, "$$REMOVE", others]}

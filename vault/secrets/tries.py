@@ -8,7 +8,7 @@ from typing import NamedTuple
 
 from pymongo import ReturnDocument
 
-from vault.documents.expressions import listed
+from vault.documents.expressions import holds, with_hold, without_hold
 from vault.documents.guard import best_effort_cleanup, storage_errors
 from vault.documents.secret import Secret
 
@@ -21,8 +21,7 @@ _HELD_MILLISECONDS = 30_000
 _COUNTED = {"$ifNull": ["$tries", 0]}
 # An attacker may have stored another type: then none is left.
 _TRIES = {"$cond": [{"$in": [{"$type": _COUNTED}, ["int", "long"]]}, _COUNTED, MAX_TRIES]}
-_STORED = listed("$held_tries")
-_HELD = {"$filter": {"input": _STORED, "cond": {"$gt": ["$$this.until", "$$NOW"]}}}
+_FIELD = "$held_tries"
 
 
 class Try(NamedTuple):
@@ -43,12 +42,11 @@ def hold(accessor: str) -> Try | None:
         StorageUnavailableError: MongoDB is unavailable.
     """
     token = token_hex(16)
-    mine = {"token": token, "until": {"$add": ["$$NOW", _HELD_MILLISECONDS]}}
-    one_left = {"_id": accessor, "$expr": {"$lt": [{"$add": [_TRIES, {"$size": _HELD}]}, MAX_TRIES]}}
+    one_left = {"_id": accessor, "$expr": {"$lt": [{"$add": [_TRIES, {"$size": holds(_FIELD)}]}, MAX_TRIES]}}
     with storage_errors():
         found = Secret.raw().find_one_and_update(
             one_left,
-            [{"$set": {"held_tries": {"$concatArrays": [_HELD, [mine]]}}}],
+            [{"$set": {"held_tries": with_hold(_FIELD, token, _HELD_MILLISECONDS)}}],
             projection={"tries": 1, "held_tries": 1},
             return_document=ReturnDocument.AFTER,
         )
@@ -64,7 +62,7 @@ def count(held: Try) -> None:
         StorageUnavailableError: MongoDB is unavailable; it may be counted or not.
     """
     with storage_errors():
-        counted = {"tries": {"$add": [_TRIES, 1]}, "held_tries": _without(held)}
+        counted = {"tries": {"$add": [_TRIES, 1]}, "held_tries": without_hold(_FIELD, held.token)}
         Secret.raw().update_one({"_id": held.accessor}, [{"$set": counted}])
         Secret.raw().delete_one({"_id": held.accessor, "tries": {"$gte": MAX_TRIES}})
 
@@ -72,8 +70,5 @@ def count(held: Try) -> None:
 def release(held: Try) -> None:
     """Release a *held* try without counting it. Ignore errors: it is free again in half a minute."""
     with best_effort_cleanup():
-        Secret.raw().update_one({"_id": held.accessor}, [{"$set": {"held_tries": _without(held)}}])
-
-
-def _without(held: Try) -> dict[str, object]:
-    return {"$filter": {"input": _STORED, "cond": {"$ne": ["$$this.token", held.token]}}}
+        others = without_hold(_FIELD, held.token)
+        Secret.raw().update_one({"_id": held.accessor}, [{"$set": {"held_tries": others}}])
