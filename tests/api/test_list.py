@@ -8,9 +8,9 @@ from flask import Flask
 from tests.support.lifecycle import ALICE, EVE, Caller, in_future, in_past, put, trail
 from tests.support.rotation import Stored
 from vault.api.operations.blueprint import MAX_REPLY_BYTES, REPLY_MEMORY
+from vault.core.pages import MAX_PAGE_BYTES
 from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.crypto import MasterKey
-from vault.secrets.queries import MAX_PAGE_BYTES
 
 #: In an old database, MongoDB has plans for small ones.
 with_own_plans = pytest.mark.new_database

@@ -1,7 +1,6 @@
 """Descriptions and lists of secrets, without their values."""
 
-import json
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from datetime import datetime
 from typing import Any
@@ -16,6 +15,7 @@ from vault.core.errors import (
     TooManyKeysError,
 )
 from vault.core.outcomes import Status
+from vault.core.pages import MAX_PAGE_BYTES, first_page
 from vault.core.principal import Principal, Scope
 from vault.crypto import Keyring
 from vault.documents import AuditEntry
@@ -40,15 +40,8 @@ from vault.secrets.selection import (
 _OPENED_AT_ONCE = 16
 _NEWEST: Mapping[str, Any] = {**StoredSecret.NEWEST, **{one.name: 0 for one in ATTRIBUTES}}
 
-
-def page_bytes(limit: int) -> int:
-    """Return the maximum bytes of a page of *limit* secrets, as JSON."""
-    return min(MAX_PAGE_BYTES, limit * _LARGEST_BYTES)
-
-
-#: Maximum bytes of a page of secrets, and of one secret in it, as JSON, where a byte of a label can take 3.
-MAX_PAGE_BYTES = 1_048_576
-_LARGEST_BYTES = 131_072
+#: Maximum bytes of a secret in a page, as JSON, where a byte of a label can take 3.
+LARGEST_BYTES = 131_072
 
 #: Bytes that JSON adds to each key of a level.
 _KEY_BYTES = 3
@@ -133,7 +126,7 @@ class SecretQueries:
                 only=search.indexed,
                 deleted=search.deleted,
             )
-            shown, has_more = _page(found, limit)
+            shown, has_more = first_page(found, limit, LARGEST_BYTES)
             summaries = [_summary(StoredSecret(document)) for document in shown]
             if _may_see_canaries(attempt):
                 self._mark_canaries(summaries)
@@ -156,7 +149,7 @@ class SecretQueries:
         self._guard.require()
         with storage_errors():
             # One more shows whether there is a next page.
-            shown, has_more = _page(finder.find(limit + 1), limit)
+            shown, has_more = first_page(finder.find(limit + 1), limit, LARGEST_BYTES)
             summaries = [_summary(StoredSecret(document)) for document in shown]
             if search.expires_within:
                 for summary, document in zip(summaries, shown, strict=True):
@@ -246,18 +239,6 @@ def _names_after(position: str, principal: Principal, folder: str, now: datetime
             wanted={"name": 1},
         )
         return [text(document.get("name")) for document in page]
-
-
-def _page(found: Iterable[Mapping[str, Any]], limit: int) -> tuple[list[Mapping[str, Any]], bool]:
-    """Return at most *limit* documents, as many as a page has room for, and whether more are found."""
-    shown: list[Mapping[str, Any]] = []
-    left = MAX_PAGE_BYTES - _LARGEST_BYTES
-    for document in found:
-        if len(shown) == limit or left <= 0:
-            return shown, True
-        left -= len(json.dumps(document, default=str))
-        shown.append(document)
-    return shown, False
 
 
 def _may_see_canaries(attempt: Attempt) -> bool:

@@ -14,7 +14,8 @@ from tests.support.lifecycle import trail
 from tests.support.problems import fields_of
 from tests.support.rotation import Stored
 from vault.api.operations.blueprint import REPLY_MEMORY
-from vault.auth.tokens.pages import page_bytes
+from vault.auth.tokens.pages import LARGEST_BYTES
+from vault.core.pages import page_bytes
 from vault.core.paths import MAX_PATHS
 from vault.crypto.token import new_token
 from vault.documents import database
@@ -139,13 +140,17 @@ def test_a_page_ends_early_if_paths_are_large(app: Flask, manager: FlaskClient) 
         sizes.append(len(page.data))
         reserved = app.extensions[REPLY_MEMORY]._used.total()
         page.close()
-        assert reserved - app.extensions[REPLY_MEMORY]._used.total() == sizes[-1] <= page_bytes(1_000)
+        assert (
+            reserved - app.extensions[REPLY_MEMORY]._used.total()
+            == sizes[-1]
+            <= page_bytes(1_000, LARGEST_BYTES)
+        )
         names += [entry["name"] for entry in page.json["tokens"]]
         cursor = page.json["cursor"]
     assert names == ["manager", *(f"n{number:02}" for number in range(45))]
     assert len(sizes) > 2
     [one] = post(manager, LIST, {"limit": 1, "cursor": "team-a/n00"})["tokens"]
-    assert len(json.dumps(one)) < page_bytes(1)
+    assert len(json.dumps(one)) < page_bytes(1, LARGEST_BYTES)
 
 
 def test_a_grant_beyond_the_caller_s_own_is_403(manager: FlaskClient, stored: Stored) -> None:

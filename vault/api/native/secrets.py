@@ -11,9 +11,10 @@ from vault.api.operations.blueprint import Blueprint, current_attempt, services
 from vault.api.operations.replies import MemoryIfLarge, reply_memory
 from vault.core.attempt import Action
 from vault.core.attributes import ATTRIBUTES, Description
+from vault.core.pages import page_bytes
 from vault.core.principal import Scope
 from vault.secrets.metadata import Expiry
-from vault.secrets.queries import page_bytes
+from vault.secrets.queries import LARGEST_BYTES
 from vault.secrets.requests import NewSecret
 from vault.secrets.search import Search
 
@@ -309,6 +310,6 @@ def list_secrets(body: dict[str, Any]) -> dict[str, Any]:
         expires_within=timedelta(seconds=seconds) if seconds else None,
     )
     find = queries.search if query or seconds else queries.page
-    with reply_memory(page_bytes(body["limit"])):
+    with reply_memory(page_bytes(body["limit"], LARGEST_BYTES)):
         secrets, cursor = find(search, cursor=body["cursor"], limit=body["limit"], attempt=attempt)
         return {"secrets": secrets, "cursor": cursor}

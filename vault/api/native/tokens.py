@@ -7,9 +7,10 @@ from vault.api.native import token_schemas
 from vault.api.operations.blueprint import Blueprint, current_attempt, services
 from vault.api.operations.replies import reply_memory
 from vault.auth.tokens.info import CredentialInfo
-from vault.auth.tokens.pages import page_bytes
+from vault.auth.tokens.pages import LARGEST_BYTES
 from vault.auth.tokens.tokens import Grant
 from vault.core.attempt import Action
+from vault.core.pages import page_bytes
 from vault.core.principal import Scope
 
 blueprint = Blueprint(
@@ -74,7 +75,7 @@ def list_tokens(body: dict[str, Any]) -> dict[str, Any]:
     paths, it returns only tokens whose paths are within yours. The tokens themselves are not stored. A token
     that expired 30 days ago is no longer listed; its name stays taken.
     """
-    with reply_memory(page_bytes(body["limit"])):
+    with reply_memory(page_bytes(body["limit"], LARGEST_BYTES)):
         tokens, cursor = services().tokens.page(**body, attempt=current_attempt())
         return {"tokens": tokens, "cursor": cursor}
 

@@ -1,6 +1,5 @@
 """Pages of tokens in order of name, filtered by MongoDB."""
 
-import json
 import re
 from collections.abc import Iterable, Iterator, Mapping
 from datetime import timedelta
@@ -11,6 +10,7 @@ from pymongo.cursor import Cursor
 from vault.auth.tokens.info import TokenInfo, info_of
 from vault.core import clock
 from vault.core.errors import InvalidCursorError
+from vault.core.pages import first_page
 from vault.core.paths import Paths
 from vault.core.principal import NAME_PATTERN, OPERATOR, Principal
 from vault.crypto.token_key import TokenKey
@@ -25,17 +25,11 @@ _STORED_NAME = f"(?:{_NAME}/)?{_NAME}"
 #: The form of cursors: the stored name of a page's last token. Each text of this form is a position.
 CURSOR_PATTERN = f"^{_STORED_NAME}$"
 
-#: Maximum bytes of a page, and of one token in it, as JSON, where a byte of a path can take 3.
-_MAX_PAGE_BYTES = 1_048_576
-_LARGEST_BYTES = 65_536
+#: Maximum bytes of a token in a page, as JSON, where a byte of a path can take 3.
+LARGEST_BYTES = 65_536
 
 #: Tokens that are read in one round trip: a default page. Paths can take 16 KiB each.
 _AT_ONCE = 101
-
-
-def page_bytes(limit: int) -> int:
-    """Return the maximum bytes of a page of *limit* tokens, as JSON."""
-    return min(_MAX_PAGE_BYTES, limit * _LARGEST_BYTES)
 
 
 class TokenPages:
@@ -69,7 +63,7 @@ class TokenPages:
     def page(self, cursor: str | None, limit: int) -> tuple[list[TokenInfo], str | None]:
         """Return the tokens after *cursor*, of *limit* that MongoDB finds, and the cursor for the next page.
 
-        A page ends early if its tokens take `page_bytes`.
+        A page ends early if its tokens take `MAX_PAGE_BYTES`.
 
         Raises:
             InvalidCursorError: This function did not return *cursor*.
@@ -80,7 +74,7 @@ class TokenPages:
         with storage_errors("find"):
             # One more shows whether there is a next page.
             documents = self._find({"name": names}, limit=limit + 1).batch_size(_AT_ONCE)
-            shown, has_more = _page(documents, limit)
+            shown, has_more = first_page(documents, limit, LARGEST_BYTES)
         return list(self._wanted(shown)), shown[-1]["name"] if has_more else None
 
     def accessors(self, limit: int) -> list[str]:
@@ -145,18 +139,6 @@ def _within(paths: Paths) -> dict[str, Any]:
         return {}
     covered = [*paths.names, *(re.compile(f"^{re.escape(prefix)}") for prefix in paths.prefixes)]
     return {"paths": {"$type": "array", "$not": {"$elemMatch": {"$nin": covered}}}}
-
-
-def _page(documents: Iterable[Mapping[str, Any]], limit: int) -> tuple[list[Mapping[str, Any]], bool]:
-    """Return the first *documents* that fit a page, at most *limit*, and True if there are more."""
-    shown: list[Mapping[str, Any]] = []
-    room = _MAX_PAGE_BYTES - _LARGEST_BYTES
-    for document in documents:
-        if len(shown) == limit or room <= 0:
-            return shown, True
-        room -= len(json.dumps(document, default=str))
-        shown.append(document)
-    return shown, False
 
 
 def _position(cursor: str) -> str:

@@ -12,9 +12,9 @@ from vault.core.attempt import Action
 from vault.core.attributes import ATTRIBUTES, Description, Form
 from vault.core.labels import are_labels, text_flaw
 from vault.core.limits import MAX_READS, MAX_VERSION
+from vault.core.pages import MAX_PAGE_BYTES
 from vault.core.paths import name_flaw
 from vault.core.principal import Scope
-from vault.secrets.queries import MAX_PAGE_BYTES
 from vault.secrets.requests import NewSecret, Reference
 from vault.secrets.search import Search
 from vault.toolkit.pages.operations import FormBody, answer, arguments, body, operation, page, see_other

@@ -10,9 +10,10 @@ from vault.api.document.fields import flawless, name_field, number_field
 from vault.api.operations.blueprint import current_attempt, services
 from vault.api.operations.replies import reply_memory
 from vault.auth.tokens.info import STATES
-from vault.auth.tokens.pages import page_bytes
+from vault.auth.tokens.pages import LARGEST_BYTES
 from vault.auth.tokens.tokens import Grant
 from vault.core.attempt import Action
+from vault.core.pages import page_bytes
 from vault.core.paths import MAX_PATHS, Paths, path_flaw
 from vault.core.principal import ROLES, Scope, role_of
 from vault.toolkit.pages.operations import FormBody, answer, arguments, body, operation, page, see_other
@@ -30,7 +31,7 @@ def tokens() -> Response:
     """Return a page of tokens."""
     asked = arguments()
     state = asked.get("state") if asked.get("state") in STATES else None
-    with reply_memory(page_bytes(_PAGE_SIZE)):
+    with reply_memory(page_bytes(_PAGE_SIZE, LARGEST_BYTES)):
         tokens, cursor = services().tokens.page(
             state=state,
             unused_for=None,

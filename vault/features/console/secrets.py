@@ -14,9 +14,9 @@ from vault.core.attempt import Action
 from vault.core.attributes import FILTERS, Description, Form
 from vault.core.labels import are_labels, text_flaw
 from vault.core.limits import MAX_VERSION
+from vault.core.pages import MAX_PAGE_BYTES
 from vault.core.principal import Scope
 from vault.core.text import is_one_line
-from vault.secrets.queries import MAX_PAGE_BYTES
 from vault.secrets.requests import Reference
 from vault.secrets.search import MAX_CHARACTERS, Search
 from vault.toolkit.pages.operations import ReasonedBody, answer, arguments, operation, page, reasoned_body

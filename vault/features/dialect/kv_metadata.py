@@ -13,6 +13,7 @@ from vault.core.attempt import Action
 from vault.core.attributes import Description
 from vault.core.errors import SecretNotFoundError
 from vault.core.outcomes import Status
+from vault.core.pages import MAX_PAGE_BYTES
 from vault.core.principal import Scope
 from vault.documents.stored_secret import StoredSecret, VersionInfo
 from vault.documents.write_rules import WriteRules
@@ -36,7 +37,6 @@ from vault.features.dialect.kv_requests import (
 from vault.features.dialect.operation import LIST, MERGE_PATCH, WRITES, DialectBlueprint
 from vault.features.dialect.paths import unknown_kv_path
 from vault.secrets import reach
-from vault.secrets.queries import MAX_PAGE_BYTES
 from vault.secrets.requests import NewSecret, Reference
 
 blueprint = DialectBlueprint(
