@@ -10,8 +10,8 @@ from tests.support.batches import by_id, fetch_all, statuses
 from tests.support.lifecycle import ALICE, Caller, b64, in_future, in_past, put, trail
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
+from vault.core import retries
 from vault.crypto import MasterKey
-from vault.documents import retry
 from vault.secrets.store import SecretStore
 
 PLAIN, NAMED, OTHER = (
@@ -137,7 +137,7 @@ def test_a_busy_name_is_no_outcome_to_repeat(
     alice: Caller, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """With a key, a name that another create holds refuses the whole batch; a repeat creates all of it."""
-    monkeypatch.setattr(retry, "_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(retries, "_TIMEOUT_SECONDS", 0.1)
     put(stored, key, name="app/named", pending=True, purge_at=in_future(minutes=1))
     assert create(alice, [PLAIN, NAMED]).status_code == 503
     assert stored.secrets.count_documents({}) == 1

@@ -22,9 +22,9 @@ from tests.support.lifecycle import ALICE, UNKNOWN_ID, Caller, b64, document, in
 from tests.support.problems import messages_of
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
+from vault.core import retries
 from vault.core.principal import ANONYMOUS
 from vault.crypto import MasterKey
-from vault.documents import retry
 
 NAMED = {"secret": b64(b"named"), "name": "a/b"}
 
@@ -155,7 +155,7 @@ def test_a_name_that_another_request_holds_is_busy(
     ready: Caller, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While another create holds a name for the whole wait, only its item is refused as busy."""
-    monkeypatch.setattr(retry, "_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(retries, "_TIMEOUT_SECONDS", 0.1)
     put(stored, key, name="held", pending=True, purge_at=in_future(minutes=1))
     outcomes = create_all(ready, NAMED, {"secret": "YQ==", "name": "held"}, {"secret": "YQ=="})
     assert statuses(outcomes) == [200, 503, 200]

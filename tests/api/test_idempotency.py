@@ -182,7 +182,7 @@ def test_a_concurrent_create_waits_for_the_holder(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While another request creates with the key, a create waits, and after a timeout returns 503."""
-    monkeypatch.setattr("vault.documents.retry._TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("vault.core.retries._TIMEOUT_SECONDS", 0.2)
     created(alice)
     lapse(stored, held_until=in_future(seconds=60))
     before = record(stored)

@@ -153,7 +153,7 @@ def test_a_pending_name_is_503(
     alice: Caller, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A name whose secret is neither published nor released is 503, not reported as taken."""
-    monkeypatch.setattr("vault.documents.retry._TIMEOUT_SECONDS", 0.2)
+    monkeypatch.setattr("vault.core.retries._TIMEOUT_SECONDS", 0.2)
     put(stored, key, name="being-created", pending=True, purge_at=in_future(minutes=1))
     assert alice.refused("create", secret="YQ==", name="being-created") == 503
 

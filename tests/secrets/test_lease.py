@@ -8,9 +8,9 @@ import pytest
 
 from tests.support.lifecycle import UNKNOWN_ID, document, put
 from tests.support.rotation import Stored
+from vault.core import retries
 from vault.core.errors import SecretBusyError
 from vault.crypto import MasterKey
-from vault.documents import retry
 from vault.secrets.lease import SecretLease
 
 pytestmark = pytest.mark.usefixtures("database")
@@ -31,7 +31,7 @@ def waiting(monkeypatch: pytest.MonkeyPatch) -> Event:
     """Return an event that a waiting request sets; its clock stands still."""
     waits = Event()
     clock = SimpleNamespace(monotonic=lambda: 0.0, sleep=lambda _: waits.set())
-    monkeypatch.setattr(retry, "time", clock)
+    monkeypatch.setattr(retries, "time", clock)
     return waits
 
 
@@ -55,7 +55,7 @@ def test_a_missing_secret_has_no_lease() -> None:
 
 def test_a_lease_is_exclusive(secret_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """While one request holds a lease, another waits, and finally fails because the secret is busy."""
-    monkeypatch.setattr(retry, "_TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr(retries, "_TIMEOUT_SECONDS", 0.1)
     taken(secret_id)
     with pytest.raises(SecretBusyError):
         SecretLease.take(secret_id)

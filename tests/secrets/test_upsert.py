@@ -12,6 +12,7 @@ from tests.support.access import services
 from tests.support.lifecycle import ALICE, Caller, in_future, in_past, only, put, trail
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail
+from vault.core import retries
 from vault.core.attempt import Action, Attempt
 from vault.core.attributes import Description
 from vault.core.errors import (
@@ -28,7 +29,6 @@ from vault.core.outcomes import Status
 from vault.core.paths import Paths
 from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.crypto import MasterKey
-from vault.documents import retry
 from vault.documents.stored_secret import StoredSecret
 from vault.secrets.requests import NewSecret, Written
 from vault.secrets.service import SecretService
@@ -176,7 +176,7 @@ def test_a_deleted_secret_keeps_its_name(
     write: Write, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A write under the name of a secret that can be restored is refused as a create, after some tries."""
-    monkeypatch.setattr(retry, "_PAUSE_SECONDS", 0)
+    monkeypatch.setattr(retries, "_PAUSE_SECONDS", 0)
     put(stored, key, name=NAME, deleted_at=in_past(hours=1), purge_at=in_future(hours=1))
     before = only(stored)
     with pytest.raises(NameTakenError):

@@ -14,7 +14,7 @@ _NAMES = (
     "vault.documents.guard.OPERATION_TIMEOUT_SECONDS",
     "vault.audit.reader.OPERATION_TIMEOUT_SECONDS",
     "vault.audit.writer.OPERATION_TIMEOUT_SECONDS",
-    "vault.documents.retry._TIMEOUT_SECONDS",
+    "vault.core.retries._TIMEOUT_SECONDS",
     "vault.api.http.memory._WAIT_TIMEOUT_SECONDS",
     "vault.secrets.metadata._WAIT_SECONDS",
     "vault.audit.sinks._TIMEOUT_SECONDS",

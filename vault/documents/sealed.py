@@ -10,10 +10,10 @@ from pymongo.errors import DuplicateKeyError
 
 from vault.core.attempt import Action
 from vault.core.errors import VaultError
+from vault.core.retries import attempts
 from vault.core.timestamps import since_1970
 from vault.crypto.token_key import RecordKind, TokenKey
 from vault.documents.base import BaseDocument, is_text
-from vault.documents.retry import attempts
 
 #: Milliseconds, by MongoDB's clock, that a document may be pending: longer than writing its entry can take.
 _PENDING_MILLISECONDS = 120_000

@@ -17,11 +17,11 @@ from vault.core.errors import (
     WeakIdempotencyKeyError,
 )
 from vault.core.principal import Principal
+from vault.core.retries import attempts
 from vault.crypto import Keyring, MasterKey
 from vault.crypto.encoding import joined
 from vault.documents.base import IDEMPOTENCY_COLLECTION, IDEMPOTENCY_SECONDS, text, texts
 from vault.documents.guard import best_effort_cleanup, storage_errors
-from vault.documents.retry import attempts
 from vault.documents.secret import UnstoredSecret
 from vault.observability import metrics
 from vault.secrets.items import CreateRequest

@@ -9,9 +9,9 @@ from pymongo import ReturnDocument
 
 from vault.core.attempt import Attempt
 from vault.core.errors import SecretBusyError, SecretNotFoundError
+from vault.core.retries import attempts
 from vault.documents.expressions import new_hold
 from vault.documents.guard import best_effort_cleanup, storage_errors
-from vault.documents.retry import attempts
 from vault.documents.secret import Secret
 from vault.documents.stored_secret import StoredSecret
 from vault.keys.guard import KeyringGuard

@@ -20,10 +20,10 @@ from vault.core.errors import (
 from vault.core.greenlets import wait_until_idle
 from vault.core.limits import MAX_ITEMS
 from vault.core.principal import Principal
+from vault.core.retries import attempts
 from vault.documents.base import text, texts
 from vault.documents.expressions import IS_USED_UP, PURGE_AT_EXPIRY, bounded_fetch, has_readable_newest
 from vault.documents.guard import best_effort_cleanup, storage_errors
-from vault.documents.retry import attempts
 from vault.documents.secret import Secret, UnstoredSecret
 from vault.documents.stored_secret import StoredSecret
 from vault.secrets.items import Fetch

@@ -7,7 +7,7 @@ from typing import TypeVar
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import NameTakenError, SecretNotFoundError, VersionConflictError
 from vault.core.principal import Scope
-from vault.documents.retry import attempts
+from vault.core.retries import attempts
 from vault.documents.write_rules import WriteRules
 from vault.secrets.changes import SecretWriter
 from vault.secrets.requests import NewSecret, Reference, Written

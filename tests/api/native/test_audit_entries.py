@@ -154,7 +154,7 @@ def test_a_busy_secret_is_one_entry(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """A call that times out waiting for another change returns 503 and is recorded as an error."""
-    monkeypatch.setattr("vault.documents.retry._TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("vault.core.retries._TIMEOUT_SECONDS", 0.1)
     secret_id = there(action)
     assert SecretLease.take(secret_id)
     before = document(stored, secret_id)

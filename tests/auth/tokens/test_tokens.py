@@ -653,7 +653,7 @@ def test_a_name_reserved_by_another_request_is_taken(
     app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """While another process may still finish, its pending token stays, and its name is refused."""
-    monkeypatch.setattr("vault.documents.retry._TIMEOUT_SECONDS", 0.1)
+    monkeypatch.setattr("vault.core.retries._TIMEOUT_SECONDS", 0.1)
     pending(app, stored, in_future(seconds=60))
     before = list(stored.tokens.find())
     with pytest.raises(TokenNameTakenError, match="Another request"):

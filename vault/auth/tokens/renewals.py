@@ -7,10 +7,10 @@ from vault.core import clock
 from vault.core.attempt import Attempt
 from vault.core.errors import StorageUnavailableError, TokenNotRenewableError
 from vault.core.outcomes import Status
+from vault.core.retries import attempts
 from vault.core.timestamps import to_milliseconds
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
-from vault.documents.retry import attempts
 from vault.documents.token import Token
 
 

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field, replace
 from time import monotonic, sleep
 from typing import Any
 
+from vault.core.retries import seconds_after
 from vault.crypto.master_key import KEY_SIZE, MasterKey
 from vault.features.custody.errors import CustodyRefusedError, CustodyUnavailableError, KeyringFileError
 from vault.features.custody.keyring_file import KeyringFile, Slot, WrappedKey
@@ -18,7 +19,7 @@ from vault.features.custody.providers import LIBRARIES, RECOVERY
 logger = logging.getLogger(__name__)
 
 _REQUEST_ID = re.compile("[!-~]{1,128}")
-_FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 1.0, 30.0
+_FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS = 1, 30
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,7 +114,7 @@ def open_all(
 def _open(key: WrappedKey, provider_of: Callable[[Slot], Provider], until: float) -> Opened:
     waiting = [slot for slot in key.slots if slot.scheme != RECOVERY]
     reasons: dict[str, str] = {}
-    pause = _FIRST_PAUSE_SECONDS
+    failures = 0
     while waiting:
         for slot in tuple(waiting):
             try:
@@ -135,8 +136,9 @@ def _open(key: WrappedKey, provider_of: Callable[[Slot], Provider], until: float
         if waiting:
             logger.warning("waiting for custody of key %s: %s", key.id, "; ".join(reasons.values()))
             # Replicas that start together do not ask together.
+            pause = seconds_after(failures, _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS)
             sleep(min(pause * random.uniform(0.5, 1), left))  # noqa: S311 - no secret
-            pause = min(2 * pause, _MAX_PAUSE_SECONDS)
+            failures += 1
     raise CustodyRefusedError(
         f"no slot opens key {key.id}: {'; '.join(reasons.values()) or 'it has only a recovery slot'}",
         hint="check the providers' settings, or run `secret-manager keys custody recovery restore`",

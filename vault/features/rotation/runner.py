@@ -21,6 +21,7 @@ from vault.core.errors import (
     VaultError,
 )
 from vault.core.periodic import Periodic
+from vault.core.retries import seconds_after
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import best_effort_cleanup, storage_errors
 from vault.features.rotation import metrics
@@ -233,7 +234,7 @@ class Runner:
         metrics.FAILED.inc()
         logger.warning("rotation failed at the step %s: %s", step, reason)
         failures = int(plan.failures or 0)
-        pause = min(_FIRST_PAUSE_SECONDS << min(failures, 10), _MAX_PAUSE_SECONDS)
+        pause = seconds_after(failures, _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS)
         plan.failures, plan.error = failures + 1, reason
         plan.next_at = held.now + timedelta(seconds=pause)
         save(plan, held.key)

@@ -22,6 +22,7 @@ from vault.core.networks import Network
 from vault.core.outcomes import Status
 from vault.core.periodic import Periodic
 from vault.core.principal import SERVICE
+from vault.core.retries import seconds_after
 from vault.core.text import quantity
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import best_effort_cleanup, storage_errors
@@ -310,8 +311,7 @@ def _failed(found: Subscription, progress: Progress, reason: str) -> Progress:
         logger.error("webhook %s is dead: its receiver failed for a day: %s", found.id, reason)
     elif not progress.failing_since:
         logger.warning("webhook %s is not accepted, retrying for a day: %s", found.id, reason)
-    # At most the longest pause, also with a number of another hand.
-    pause = min(_FIRST_PAUSE_SECONDS << min(progress.attempts, 10), _MAX_PAUSE_SECONDS)
+    pause = seconds_after(progress.attempts, _FIRST_PAUSE_SECONDS, _MAX_PAUSE_SECONDS)
     spread = random.uniform(0.8, 1.2)  # noqa: S311 - spreads the retries
     return replace(
         progress,

@@ -1,4 +1,4 @@
-"""Retries while another request or worker makes the same change."""
+"""Retries: while another request or worker makes the same change, and after failures."""
 
 import random
 import time
@@ -18,3 +18,9 @@ def attempts() -> Iterator[None]:
     while time.monotonic() < deadline:
         time.sleep(random.uniform(0, 2 * _PAUSE_SECONDS))  # noqa: S311 - spreads the retries
         yield
+
+
+def seconds_after(failures: int, first: int, longest: int) -> int:
+    """Return the pause after so many *failures* before the last one: *first*, then twice as long each."""
+    # At most the longest, also with a number of another hand.
+    return min(first << min(failures, 10), longest)
