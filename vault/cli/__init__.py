@@ -49,7 +49,7 @@ _SUMMARIES = {
     "ready": "Check that the service on this machine is ready.",
     "secret": "Store, read and use secrets with a token.",
     "serve": "Run the service under gunicorn.",
-    "swarm": "Manage the deployment on a swarm, and secrets of its services.",
+    "swarm": "Manage a deployment on a swarm and its services' secrets.",
     "swarm-driver": "Give Docker Swarm's tasks their secrets.",
     "tokens": "Create, list and revoke tokens.",
     "whoami": "Print who you are to the service, and your rights.",

@@ -23,4 +23,4 @@ _FUNCTIONS = {
 
 @click.group(cls=LazyGroup, functions=_FUNCTIONS)
 def swarm() -> None:
-    """Manage the deployment on a swarm, and secrets of its services."""
+    """Manage a deployment on a swarm and its services' secrets."""
