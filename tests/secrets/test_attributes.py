@@ -2,11 +2,14 @@
 
 import click
 import pytest
+from marshmallow import ValidationError
 
 from tests.support.lifecycle import Caller
+from vault.api.document.fields import _ATTRIBUTE_FIELDS
+from vault.cli.shell import parameters
 from vault.cli.user.secret_records import list_secrets
 from vault.cli.user.secret_values import set_value
-from vault.core.attributes import ATTRIBUTES, Attribute, Description
+from vault.core.attributes import ATTRIBUTES, Attribute, Description, Form
 
 
 def options(command: click.Command) -> set[str]:
@@ -27,3 +30,13 @@ def test_an_attribute_is_declared_once(alice: Caller, one: Attribute) -> None:
     assert Description.of_pairs(description.pairs) == description
     assert f"--{one.option}" in options(set_value)
     assert not one.filter or f"--{one.option}" in options(list_secrets)
+
+
+def test_a_text_is_one_line() -> None:
+    """An attribute that is a text is one line, in the API and for commands."""
+    field = _ATTRIBUTE_FIELDS[Form.TEXT](load_default="", example="ops", description="Who owns it.")
+    assert field.deserialize("ops") == parameters.label_text("ops") == "ops"
+    with pytest.raises(ValidationError):
+        field.deserialize("two\nlines")
+    with pytest.raises(click.BadParameter):
+        parameters.label_text("two\nlines")

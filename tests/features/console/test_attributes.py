@@ -2,9 +2,11 @@
 
 import pytest
 from flask import Flask
+from werkzeug.exceptions import BadRequest
 
 from tests.support.console import SignIn, create
 from vault.core.attributes import ATTRIBUTES, Attribute
+from vault.features.console.secrets import _text
 
 
 @pytest.mark.parametrize("one", ATTRIBUTES, ids=lambda one: one.name)
@@ -16,3 +18,10 @@ def test_pages_have_each_attribute(app: Flask, signed_in: SignIn, one: Attribute
     assert f"<dt>{one.label}</dt>" in page
     assert f'name="{one.name}"' in page
     assert f'name="{one.name}"' in person.get("new").text
+
+
+def test_a_search_for_a_text_is_one_line() -> None:
+    """A filter by an attribute that is a text takes one line."""
+    assert _text("ops") == "ops"
+    with pytest.raises(BadRequest):
+        _text("two\nlines")
