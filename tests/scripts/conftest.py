@@ -13,11 +13,10 @@ from vault.cli.dev.mongod import Mongod
 
 
 class Asking(NamedTuple):
-    """A service that requires a credential, its URL, and tokens of a writer and an administrator."""
+    """A service that requires a credential, its URL, and a writer's token."""
 
     url: str
     token: str
-    admin: str
     service: Service
 
 
@@ -40,6 +39,5 @@ def asking(mongod: Mongod, master_key: str, tmp_path_factory: pytest.TempPathFac
             "DELETE_RECOVERY_DAYS": "1",
         }
         token = tokens(settings, folder, "create", "--name", "ci", "--role", "writer")
-        admin = tokens(settings, folder, "create", "--name", "boss", "--role", "admin")
         with Service(settings, patient=True, folder=folder) as service:
-            yield Asking(service.url, token, admin, service)
+            yield Asking(service.url, token, service)
