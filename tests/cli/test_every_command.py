@@ -16,7 +16,6 @@ from click.testing import CliRunner, Result
 
 from tests.cli.command_table import ENTRIES, leaves
 from tests.docs.documents import DOCUMENTS, ROOT
-from tests.docs.generated import require_generated
 from tests.support.command_entries import Needs
 from tests.support.databases import history
 from tests.support.features import tables
@@ -243,23 +242,6 @@ def test_with_a_token_a_command_has_the_same_style(name: str, run: Run, denying:
     assert_fails(run(*name.split(), "--no-such-option", **token), Exit.USAGE)
     for url, code in ((f"http://{NOWHERE}", Exit.UNAVAILABLE), (denying, Exit.DENIED)):
         assert_fails(run(*arguments_of(name), **token, VAULT_URL=url), code)
-
-
-def table() -> str:
-    """Return the table of the commands that differ from the page's list."""
-    rows = ["| Command | Unavailable | Not permitted | Own meanings |", "| --- | --- | --- | --- |"]
-    alike: dict[str, list[str]] = {}
-    for name, entry in sorted(ENTRIES.items()):
-        if entry.own_codes or (entry.away, entry.denied) != (Exit.UNAVAILABLE, Exit.DENIED):
-            codes = [str(int(code)) if code else "" for code in (entry.away, entry.denied)]
-            alike.setdefault(f"{' | '.join(codes)} | {entry.own_codes}", []).append(f"`{name}`")
-    rows += [f"| {', '.join(names)} | {cells} |" for cells, names in alike.items()]
-    return "\n".join(rows) + "\n"
-
-
-def test_the_document_has_the_table() -> None:
-    """docs/exit-codes.md has the table of this data; `DOCUMENTS=write` writes it."""
-    require_generated(DOCUMENT, "table", table())
 
 
 def test_the_document_has_every_exit_code() -> None:

@@ -32,8 +32,6 @@ class Entry:
     needs: Needs
     #: Valid arguments. Files are in the working folder; `SERVER` is the address of the server that it needs.
     arguments: tuple[str, ...] = ()
-    #: Exit codes with a meaning of their own, for the document.
-    own_codes: str = ""
     #: More arguments for an attempt without the server, which must not wait for it.
     impatient: tuple[str, ...] = ()
     #: It writes to the database, so it refuses a master key that is not the database's.

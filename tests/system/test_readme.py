@@ -14,6 +14,10 @@ from vault.core.principal import ROLES, Scope
 
 DEFAULT_URL = "http://localhost:8000"
 
+#: The paths of Vault's API, and of operators.
+_OPERATORS = ("audit", "witness", "token", "role", "issuer", "webhook", "rotation")
+_OTHERS = ("/v1/", *(f"/vault/{name}/" for name in _OPERATORS))
+
 
 def python_below(heading: str) -> str:
     """Return the program below this heading of the page for beginners."""
@@ -51,12 +55,12 @@ def test_the_program_with_a_token_works(guarded: tuple[Service, str]) -> None:
 
 
 def test_the_table_of_calls_matches_the_api(app: Flask) -> None:
-    """The table has all calls of the API document with their fields, except the calls of Vault's API."""
+    """The table has the calls of the API document with their fields, except operators' and Vault's."""
     document = app.test_client().get("/openapi.json").json
     served = {
         f"{method.upper()} {path}"
         for path, methods in document["paths"].items()
-        if not path.startswith("/v1/")
+        if not path.startswith(_OTHERS)
         for method in methods
     }
     rows = {call.strip("`"): body for call, body in table("docs/api.md", "API")}

@@ -3,13 +3,7 @@
 from tests.features.imports.odd_names import require_names
 from tests.support.command_entries import Entry, Needs
 
-ENTRIES = {
-    "import vault": Entry(
-        Needs.SERVICE,
-        ("--token-file", "token", "--address", "SERVER"),
-        "1 also if anything differs",
-    )
-}
+ENTRIES = {"import vault": Entry(Needs.SERVICE, ("--token-file", "token", "--address", "SERVER"))}
 
 #: Values that let a command end at once if a server does not answer.
 IMPATIENT = {"vault.features.imports.kv_source._PAUSES_SECONDS": ()}

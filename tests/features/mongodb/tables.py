@@ -9,7 +9,7 @@ ENTRIES = {
         impatient=("--timeout", "1s"),
         own_test=True,
     ),
-    "replicaset status": Entry(Needs.PROBED, own_codes="1 a member is unavailable or late"),
+    "replicaset status": Entry(Needs.PROBED),
 }
 
 #: Values that let a command end at once if a server does not answer.

@@ -5,11 +5,7 @@ from datetime import datetime
 from tests.support.command_entries import of_mongodb
 from vault.features.proofs.activity import WitnessActivity
 
-ENTRIES = {
-    "audit witness": of_mongodb(
-        own_codes="1 a witness refuses, 5 also if a witness does not answer", own_test=True
-    )
-}
+ENTRIES = {"audit witness": of_mongodb(own_test=True)}
 
 #: The kinds of errors that only commands have.
 IN_COMMANDS = {"witness"}

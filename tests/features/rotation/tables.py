@@ -29,7 +29,7 @@ ENTRIES = {
     "rotation delete": of_mongodb("app/db", own_test=True),
     "rotation list": of_mongodb(own_test=True),
     "rotation pause": of_mongodb("app/db", own_test=True),
-    "rotation run": of_mongodb("app/db", own_codes="1 a step fails", own_test=True),
+    "rotation run": of_mongodb("app/db", own_test=True),
     "rotation show": of_mongodb("app/db", own_test=True),
 }
 
