@@ -35,7 +35,7 @@ def test_each_path_leads_to_its_kind_of_thing(feature: Feature) -> None:
     ]
     for path, is_right in checks:
         assert not path or is_right(import_string(path)), path
-    assert all(isinstance(error.refusal, Refusal) and error.refusal.page for error in feature.errors)
+    assert all(isinstance(error.refusal, Refusal) and error.__doc__ for error in feature.errors)
     assert {screen.scope for screen in feature.screens} <= set(Scope)
 
 

@@ -223,5 +223,9 @@ PARAGRAPHS = {
         "number of seconds in Retry-After."
     ),
     "defect": "The service failed. Operators find the cause in the logs, by the request ID.",
-    **{error.kind: error.refusal.page for error in feature.errors() if error.refusal},
+    **{
+        error.kind: error.refusal.page or " ".join(str(error.__doc__).split())
+        for error in feature.errors()
+        if error.refusal
+    },
 }

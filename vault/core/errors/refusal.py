@@ -16,7 +16,8 @@ class Refusal:
     challenge: str = ""
     #: The refusal leaves an audit entry; False if the trail itself may be unavailable.
     is_recorded: bool = True
-    #: The paragraph of the page that explains it. That of the core's errors is in `refusal_pages`.
+    #: The paragraph of the page that explains it; if empty, the docstring of the error's class. Those of the
+    #: core's errors are in `refusal_pages`.
     page: str = ""
     #: What commands say to do in place of the remedy of its class, if the error itself has no hint.
     hint: str = ""

@@ -1,7 +1,5 @@
 """Refusals that only clients of Vault's API see."""
 
-from typing import ClassVar
-
 from vault.core.credentials import without_tokens
 from vault.core.errors.access import InvalidCredentialError
 from vault.core.errors.base import AccessDeniedError
@@ -11,7 +9,7 @@ from vault.core.errors.refusal import Refusal
 class InvalidLoginError(InvalidCredentialError):
     """A login has an invalid credential; the message is Vault's."""
 
-    refusal: ClassVar = Refusal(
+    refusal = Refusal(
         400,
         "Invalid login",
         page=(
@@ -28,16 +26,12 @@ class InvalidLoginError(InvalidCredentialError):
 
 
 class MountForbiddenError(AccessDeniedError):
-    """Nothing is mounted at a path, or not for this principal: Vault says the same of both."""
+    """A client of Vault asked for the mount of a path at which the service has nothing.
 
-    refusal: ClassVar = Refusal(
-        403,
-        "Nothing mounted here",
-        page=(
-            "A client of Vault asked for the mount of a path at which the service has nothing. Secrets are "
-            "mounted at secret/, with version 2 of the KV engine."
-        ),
-    )
+    Secrets are mounted at secret/, with version 2 of the KV engine.
+    """
+
+    refusal = Refusal(403, "Nothing mounted here")
 
     def __init__(self, path: str) -> None:
         super().__init__(
@@ -47,15 +41,12 @@ class MountForbiddenError(AccessDeniedError):
 
 
 class NamespaceNotFoundError(AccessDeniedError):
-    """The request names another namespace than the principal's own."""
+    """The header X-Vault-Namespace names another namespace than the credential's.
+
+    Each credential belongs to one namespace. Leave the header out, or send a credential of that
+    namespace.
+    """
 
     # Vault's text.
     message = "namespace not found"
-    refusal: ClassVar = Refusal(
-        404,
-        "Namespace not found",
-        page=(
-            "The header X-Vault-Namespace names another namespace than the credential's. Each credential "
-            "belongs to one namespace. Leave the header out, or send a credential of that namespace."
-        ),
-    )
+    refusal = Refusal(404, "Namespace not found")

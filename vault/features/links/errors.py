@@ -1,7 +1,5 @@
 """Refusals of those who follow a link."""
 
-from typing import ClassVar
-
 from vault.core.errors.access import InvalidCredentialError
 from vault.core.errors.refusal import Refusal
 
@@ -11,7 +9,7 @@ class InvalidLinkError(InvalidCredentialError):
 
     message = "The link was used before, has expired, or never existed."
     is_of_header = False
-    refusal: ClassVar = Refusal(
+    refusal = Refusal(
         404,
         "Link not valid",
         page=(
@@ -23,14 +21,10 @@ class InvalidLinkError(InvalidCredentialError):
 
 
 class WrongPassphraseError(InvalidCredentialError):
-    """The passphrase of a share is missing or wrong."""
+    """The shared value has a passphrase, and the request has none or another one.
+
+    After five wrong ones, the link is no longer valid. Ask the person who shared it.
+    """
 
     message = "The passphrase is wrong."
-    refusal: ClassVar = Refusal(
-        403,
-        "Wrong passphrase",
-        page=(
-            "The shared value has a passphrase, and the request has none or another one. After five wrong "
-            "ones, the link is no longer valid. Ask the person who shared it."
-        ),
-    )
+    refusal = Refusal(403, "Wrong passphrase")

@@ -1,7 +1,5 @@
 """Refusals of checkpoints, and by witnesses."""
 
-from typing import ClassVar
-
 from vault.core.errors.base import RefusedInputError, VaultError
 from vault.core.errors.refusal import Refusal
 from vault.core.outcomes import Exit
@@ -10,7 +8,7 @@ from vault.core.outcomes import Exit
 class CheckpointContradictedError(RefusedInputError):
     """Another installation's checkpoint contradicts an earlier one; the message says how."""
 
-    refusal: ClassVar = Refusal(
+    refusal = Refusal(
         409,
         "Checkpoint contradicts an earlier one",
         page=(

@@ -1,27 +1,20 @@
 """Refusals about webhooks."""
 
-from typing import ClassVar
-
 from vault.core.errors.base import MissingError, RefusedInputError
 from vault.core.errors.refusal import Refusal
 
 
 class WebhookNotFoundError(MissingError):
-    """No webhook that the principal can see has this ID."""
+    """No webhook of the caller's namespace and paths has this ID."""
 
     message = "Webhook not found"
-    refusal: ClassVar = Refusal(
-        404,
-        "Webhook not found",
-        page="No webhook of the caller's namespace and paths has this ID.",
-        hint="run `secret-manager webhooks list` to see all IDs",
-    )
+    refusal = Refusal(404, "Webhook not found", hint="run `secret-manager webhooks list` to see all IDs")
 
 
 class WebhookAddressError(RefusedInputError):
     """The service may not connect to the host of a webhook; the message says why."""
 
-    refusal: ClassVar = Refusal(
+    refusal = Refusal(
         422,
         "Webhook address not allowed",
         page=(
