@@ -7,8 +7,8 @@ from urllib.parse import parse_qs
 import pytest
 
 from tests.features.custody.conftest import Request, Stub
-from vault.features.custody import aws_credentials, http
-from vault.features.custody.aws_credentials import Credentials, credentials
+from vault.features.custody import awskms, http
+from vault.features.custody.awskms import Credentials, credentials
 from vault.features.custody.errors import CustodyRefusedError, CustodyUnavailableError
 
 MADE = {"AccessKeyId": "AKID", "SecretAccessKey": "a secret", "Token": "a token"}
@@ -91,7 +91,7 @@ def test_a_container_asks_its_address(stub: Stub, tmp_path: Path) -> None:
 def test_a_relative_address_is_that_of_ecs(stub: Stub, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without TLS, only the fixed addresses of AWS are asked."""
     stub.answer = lambda _: (200, {}, MADE)
-    monkeypatch.setattr(aws_credentials, "_ECS", stub.url)
+    monkeypatch.setattr(awskms, "_ECS", stub.url)
     assert credentials({"AWS_CONTAINER_CREDENTIALS_RELATIVE_URI": "/v2/credentials/1"}, "r") == FOUND
     assert stub.requests[0].path == "/v2/credentials/1"
 

@@ -14,8 +14,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.features.custody.conftest import Request, Stub
-from vault.features.custody.aws_credentials import Credentials
-from vault.features.custody.awskms import AwsKms
+from vault.features.custody.awskms import AwsKms, Credentials
 from vault.features.custody.errors import CustodyRefusedError, CustodyUnavailableError
 from vault.features.custody.provider import context_of
 

@@ -14,9 +14,8 @@ from tests.features.custody.test_awskms import ARN, STATIC, kms
 from tests.support.custody import make_program, set_code
 from vault.features.custody.errors import CustodyRefusedError, CustodyUnavailableError, KeyringFileError
 from vault.features.custody.keyring_file import KeyringFile, Slot, WrappedKey
-from vault.features.custody.opening import Opened, check, identify, open_all
+from vault.features.custody.opening import Opened, Wrapper, check, identify, open_all
 from vault.features.custody.providers import Providers
-from vault.features.custody.wrapping import Wrapper
 
 pytestmark = pytest.mark.process
 

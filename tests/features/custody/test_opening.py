@@ -9,10 +9,9 @@ import pytest
 from vault.features.custody import opening
 from vault.features.custody.errors import CustodyRefusedError, CustodyUnavailableError
 from vault.features.custody.keyring_file import KeyringFile, Slot, WrappedKey
-from vault.features.custody.opening import check, open_all
+from vault.features.custody.opening import Wrapper, check, open_all
 from vault.features.custody.provider import Unwrapped, context_of
 from vault.features.custody.recovery import Recovery
-from vault.features.custody.wrapping import Wrapper
 
 AWAY, NO = CustodyUnavailableError("away"), CustodyRefusedError("no")
 SECRET = bytes(range(32))

@@ -8,8 +8,8 @@ import pytest
 from vault.config.settings import Settings
 from vault.config.summary import summary
 from vault.core.errors import SettingsError
-from vault.features.custody.custodian import with_keys
 from vault.features.custody.settings import CustodySettings, custody_settings, keyring_path
+from vault.features.custody.wiring import with_keys
 
 KEY = "exactly-thirty-two-characters-ok"
 

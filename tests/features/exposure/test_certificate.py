@@ -34,8 +34,7 @@ from vault.crypto import Keyring, MasterKey
 from vault.crypto.audit_chain import SigningKey
 from vault.documents.token import accessor_of
 from vault.features.exposure import certificate, exposure
-from vault.features.exposure.answer import Answer
-from vault.features.exposure.evaluation import matches
+from vault.features.exposure.answer import Answer, matches
 from vault.features.exposure.knowledge import Question
 
 VECTOR = json.loads((Path(__file__).parents[2] / "vectors" / "certificate-1.json").read_text())

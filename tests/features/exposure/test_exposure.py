@@ -26,8 +26,8 @@ from vault.core.paths import Paths
 from vault.core.principal import OPERATOR, Principal, Scope
 from vault.documents.indexes import PRINCIPAL_INDEX
 from vault.features.exposure import exposure, lookup
+from vault.features.exposure.commands.offboard import wrapped_by
 from vault.features.exposure.knowledge import Exposure, Question
-from vault.features.exposure.wrapped import wrapped_by
 
 
 def found(caller: Principal = OPERATOR, *, limit: int = 1_000, **question: Any) -> Iterator[Exposure]:

@@ -16,10 +16,8 @@ from tests.support.features import tables
 from vault.audit.activity import Activity, Counts, Event, PrincipalRow, RefusalRow, SecretRow, Slot
 from vault.audit.findings import Gravity
 from vault.auth.tokens.info import TokenInfo
-from vault.features.exposure.report_content import Report, Trail, Verification
-from vault.features.exposure.report_page import page_of
-from vault.features.exposure.secret_ages import AgedSecret, SecretAges
-from vault.features.exposure.token_ages import TokenAges
+from vault.features.exposure.ages import AgedSecret, SecretAges, TokenAges
+from vault.features.exposure.report_content import Report, Trail, Verification, page_of
 from vault.keys.status import KeyRole, KeyStatus
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -6,7 +6,7 @@ from typing import Any
 import pytest
 
 from tests.support.rotation import Stored
-from vault.features.exposure.secret_ages import MAX_ROWS, SecretAges, secret_ages
+from vault.features.exposure.ages import MAX_ROWS, SecretAges, secret_ages
 
 # Far ahead: MongoDB removes what has expired by its own clock.
 NOW = datetime(2200, 11, 24, 12, tzinfo=UTC)

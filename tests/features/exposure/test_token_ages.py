@@ -10,7 +10,7 @@ from vault.crypto import Keyring
 from vault.crypto.token import new_token
 from vault.crypto.token_key import TokenKey
 from vault.documents.token import StoredTokenKey, Token
-from vault.features.exposure.token_ages import TokenAges, token_ages
+from vault.features.exposure.ages import TokenAges, token_ages
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

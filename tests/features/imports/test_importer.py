@@ -21,9 +21,8 @@ from vault.core.outcomes import ImportOutcome as Outcome
 from vault.crypto import Keyring, MasterKey
 from vault.features.imports import importer as imports
 from vault.features.imports.errors import ImportSourceError
-from vault.features.imports.importer import Importer, Result
+from vault.features.imports.importer import Importer, ImportWriter, Result
 from vault.features.imports.kv_source import KVSource, SourceSecret
-from vault.features.imports.writer import ImportWriter
 from vault.secrets.requests import NewSecret
 from vault.secrets.store import SecretStore
 

@@ -10,8 +10,8 @@ from tests.support.rotation import Stored
 from tests.support.unrecorded import unrecorded
 from vault.core.attributes import Description
 from vault.documents.write_rules import WriteRules
+from vault.features.imports.importer import ImportWriter
 from vault.features.imports.kv_source import SourceSecret, SourceVersion
-from vault.features.imports.writer import ImportWriter
 from vault.services import Services
 
 pytestmark = pytest.mark.process

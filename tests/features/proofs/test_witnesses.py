@@ -218,7 +218,7 @@ def test_without_mongodb_the_next_look_tries_again(world: World, monkeypatch: py
     def fail(_: object) -> None:
         raise StorageUnavailableError
 
-    monkeypatch.setattr(witnesses.documents, "read", fail)
+    monkeypatch.setattr(witnesses, "read_states", fail)
     worker = world.worker()
     worker.look()
     assert (world.shown, worker.warnings) == ([], [])

@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tests.docs.documents import DOCUMENTS
-from vault.features.rotation.remedies import REMEDIES, remedy_of
+from vault.features.rotation.pages import REMEDIES, remedy_of
 
 
 def test_the_document_has_all_remedies() -> None:

@@ -25,7 +25,7 @@ from vault.core.errors import (
 from vault.core.principal import Principal, Scope
 from vault.documents import Secret
 from vault.features.rotation import plans, run, runner
-from vault.features.rotation.documents import Rotation
+from vault.features.rotation.documents import Rotation, server_of
 from vault.features.rotation.errors import (
     RotationBusyError,
     RotationFailedError,
@@ -34,7 +34,6 @@ from vault.features.rotation.errors import (
 )
 from vault.features.rotation.holders import Holders
 from vault.features.rotation.runner import Runner
-from vault.features.rotation.server import server_of
 from vault.features.rotation.sources.errors import LostError, SourceRefusedError, SourceUnavailableError
 from vault.secrets.changes import SecretWriter
 from vault.secrets.requests import Reference

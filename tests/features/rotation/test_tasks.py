@@ -13,7 +13,7 @@ from vault.core.paths import Paths
 from vault.core.principal import ROLES, Principal
 from vault.documents import AuditEntry
 from vault.features.rotation.errors import RotationNotFoundError
-from vault.features.rotation.tasks import Waiting
+from vault.features.rotation.holders import Waiting
 
 DRIVER = Principal(name="driver", scopes=ROLES["driver"])
 OTHER = Principal(name="other", scopes=ROLES["driver"])

@@ -23,7 +23,7 @@ FEATURE = Feature(
     ),
     opener=Opener(
         "MASTER_KEYRING_FILE",
-        "vault.features.custody.custodian:with_keys",
-        "vault.features.custody.custodian:attempts",
+        "vault.features.custody.wiring:with_keys",
+        "vault.features.custody.wiring:attempts",
     ),
 )

@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from datetime import timedelta
 from http import HTTPStatus
 from typing import Any
 
@@ -10,6 +11,7 @@ from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
 from vault.api.http import bodies
 from vault.core import kv_values
+from vault.core.durations import parse_duration
 from vault.core.strict_json import InvalidJSONError, TooManyPartsError
 from vault.features.dialect.long_work import pause, value_memory
 from vault.observability import logs
@@ -100,3 +102,17 @@ def restored(content: bytes) -> Response:
     """Return a reply with the *content* of an envelope that was kept, with this request's ID."""
     with value_memory(len(content)):
         return reply(kv_values.restore(content, pause) | {"request_id": logs.request_id.get()})
+
+
+def duration(value: Any, what: str) -> timedelta:
+    """Return the duration *value*, a text or `Number`. Nothing stands for 0.
+
+    Raises:
+        BadRequest: It has another form, which the message says of *what*.
+    """
+    if value is None or value == "":
+        return timedelta()
+    try:
+        return parse_duration(value if isinstance(value, str) else "")
+    except ValueError:
+        raise BadRequest(f"error parsing {what}: invalid duration") from None

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
+from flask import request
 from werkzeug.exceptions import BadRequest
 
 from vault.api.document.fields import Body, boolean_field, text_field, texts_field
@@ -12,8 +13,7 @@ from vault.auth.tokens.tokens import Grant
 from vault.core import clock
 from vault.core.credentials import has_token
 from vault.core.principal import MAX_LIFETIME, ROLES, Principal, Scope, is_name, scopes_named
-from vault.features.dialect import warnings as dialect_warnings
-from vault.features.dialect.values import duration
+from vault.features.dialect.envelopes import duration
 
 #: Random characters at the end of a new token's name: names of tokens cannot be reused, Vault's can.
 _NAME_SUFFIX_BYTES = 6
@@ -87,9 +87,9 @@ def grant_in(body: Mapping[str, Any], creator: Principal, *, orphan: bool) -> tu
     asked = asked or longest
     if left and asked - left > _SMALL_CUT:
         longest = min(longest or left, left)
-    warnings = dialect_warnings.capped("period" if period else "TTL", asked, longest)
+    warnings = capped("period" if period else "TTL", asked, longest)
     warnings += [f"{name}: {_HARMLESS[name]}" for name in sorted(_HARMLESS) if given.get(name)]
-    return grant, warnings + dialect_warnings.ignored(given, *_KNOWN)
+    return grant, warnings + ignored(given, *_KNOWN)
 
 
 def _time_left(creator: Principal) -> timedelta | None:
@@ -137,3 +137,25 @@ def _new_name(beginning: Any) -> str:
             "display_name must have letters, digits, dots, hyphens and underscores only, and no token"
         )
     return name
+
+
+def ignored(body: Mapping[str, Any], *known: str) -> list[str]:
+    """Return the warning of the parameters of the request, in *body* and query, that are not *known*."""
+    unknown = sorted(name for name in {*body, *request.args} if name not in known)
+    return [f"Endpoint ignored these unrecognized parameters: [{' '.join(unknown)}]"] if unknown else []
+
+
+def capped(what: str, asked: timedelta, longest: timedelta) -> list[str]:
+    """Return the warning that the time *asked* for is more than the *longest*, which is 0 for none."""
+    if not timedelta() < longest < asked:
+        return []
+    times = f'of "{_shown(asked)}" exceeded the effective max_ttl of "{_shown(longest)}"'
+    return [f"{what} {times}; {what} value is capped accordingly"]
+
+
+def _shown(duration: timedelta) -> str:
+    """Return *duration* as Vault shows it, such as 1h30m."""
+    minutes, seconds = divmod(duration.total_seconds(), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = ((hours, "h"), (minutes, "m"), (seconds, "s"))
+    return "".join(f"{number:g}{unit}" for number, unit in parts if number)

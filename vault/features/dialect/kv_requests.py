@@ -21,7 +21,7 @@ from vault.core.credentials import token_flaw
 from vault.core.paths import name_flaw
 from vault.documents.stored_secret import StoredSecret
 from vault.documents.write_rules import WriteRules
-from vault.features.dialect.values import duration
+from vault.features.dialect.envelopes import duration
 from vault.secrets import reach
 from vault.secrets.requests import Reference
 

@@ -28,14 +28,12 @@ from vault.core.errors import (
 )
 from vault.core.outcomes import Status
 from vault.core.principal import ROLES, Scope
-from vault.features.dialect import warnings as dialect_warnings
 from vault.features.dialect.credentials import credential, is_client_token, token_of
-from vault.features.dialect.envelopes import envelope, json_body, no_content
-from vault.features.dialect.grants import NewClientToken, grant_in
+from vault.features.dialect.envelopes import duration, envelope, json_body, no_content
+from vault.features.dialect.grants import NewClientToken, grant_in, ignored
 from vault.features.dialect.kv_requests import asks_for_list
 from vault.features.dialect.operation import LIST, WRITES, DialectBlueprint
 from vault.features.dialect.replies import auth_of, example, look_up_of
-from vault.features.dialect.values import duration
 
 blueprint = DialectBlueprint(
     "Vault tokens",
@@ -115,7 +113,7 @@ def look_up_self() -> Response:
 
     Requires any valid credential.
     """
-    return _look_up_own(dialect_warnings.ignored(json_body(), "token"))
+    return _look_up_own(ignored(json_body(), "token"))
 
 
 def _look_up_own(warnings: list[str]) -> Response:
@@ -136,7 +134,7 @@ def renew_self() -> Response:
         info = services().own_credential.renew(_increment(body), attempt=current_attempt())
     except TokenRequiredError:
         raise TokenNotRenewableError from None
-    warnings = dialect_warnings.ignored(body, "token", "increment")
+    warnings = ignored(body, "token", "increment")
     return envelope(None, auth=auth_of(info, credential(request) or ""), warnings=warnings)
 
 
@@ -203,7 +201,7 @@ def look_up_token() -> Response:
     Requires the scope `token:manage`. The token must be of your namespace, with paths within your own.
     """
     body = json_body()
-    warnings = dialect_warnings.ignored(body, "token")
+    warnings = ignored(body, "token")
     text = _text(body, "token")
     if not text:
         return _look_up_own(warnings)
@@ -221,7 +219,7 @@ def look_up_accessor() -> Response:
     Requires the scope `token:manage`. The token must be of your namespace, with paths within your own.
     """
     body = json_body()
-    warnings = dialect_warnings.ignored(body, "accessor")
+    warnings = ignored(body, "accessor")
     reference = _accessor(body)
     try:
         info = services().other_tokens.describe(reference, attempt=current_attempt())
@@ -263,7 +261,7 @@ def _renew(reference: TokenReference, body: dict[str, Any], *, text: str, unknow
         info = services().other_tokens.renew(reference, _increment(body), attempt=current_attempt())
     except TokenNotFoundError:
         raise BadRequest(unknown) from None
-    warnings = dialect_warnings.ignored(body, "token" if text else "accessor", "increment")
+    warnings = ignored(body, "token" if text else "accessor", "increment")
     return envelope(None, auth=auth_of(info, text), warnings=warnings)
 
 
@@ -314,7 +312,7 @@ def list_accessors() -> Response:
     """
     if request.method != LIST and not asks_for_list():
         raise MethodNotAllowed
-    warnings = dialect_warnings.ignored({}, "list")
+    warnings = ignored({}, "list")
     with reply_memory(_MAX_ACCESSORS * _ACCESSOR_BYTES):
         found = services().other_tokens.accessors(_MAX_ACCESSORS + 1, attempt=current_attempt())
         if len(found) > _MAX_ACCESSORS:

@@ -12,8 +12,7 @@ from vault.api.operations.blueprint import current_attempt, services
 from vault.core import clock, kv_values
 from vault.core.errors import InvalidWrappingTokenError
 from vault.core.timestamps import moment
-from vault.features.dialect.envelopes import PREFIX, envelope
-from vault.features.dialect.values import duration
+from vault.features.dialect.envelopes import PREFIX, duration, envelope
 from vault.secrets.wrapping import MAX_LIFETIME, Basis, Origin, WrappingToken
 
 _HEADER = "X-Vault-Wrap-TTL"

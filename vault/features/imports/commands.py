@@ -21,9 +21,8 @@ from vault.core.paths import path_flaw
 from vault.core.principal import DEFAULT_NAMESPACE
 from vault.core.text import printable, quantity
 from vault.features.imports.errors import ImportSourceError
-from vault.features.imports.importer import Importer, Result
+from vault.features.imports.importer import Importer, ImportWriter, Result
 from vault.features.imports.kv_source import KVSource
-from vault.features.imports.writer import ImportWriter
 
 #: What can be in a header.
 _VISIBLE = re.compile("[!-~]+")

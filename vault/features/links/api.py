@@ -3,7 +3,7 @@
 from typing import Any, ClassVar
 
 from flask import current_app
-from marshmallow import ValidationError, fields, post_load, validates_schema
+from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
 from vault.api.document.errors import ErrorDoc
 from vault.api.document.fields import (
@@ -17,6 +17,7 @@ from vault.api.document.fields import (
     integer_field,
     matches,
     number_field,
+    one_line,
     text_field,
     time_field,
 )
@@ -27,12 +28,18 @@ from vault.api.operations.blueprint import PUBLIC_URL, Blueprint, current_attemp
 from vault.api.operations.replies import MemoryIfLarge
 from vault.core.attempt import Action
 from vault.core.principal import Scope
+from vault.core.text import ONE_LINE_PATTERN
 from vault.features.links.errors import InvalidLinkError, WrongPassphraseError
-from vault.features.links.fields import MAX_SECONDS, PASSPHRASE_EXAMPLE, TOKEN_PATTERN, passphrase_field
 from vault.features.links.requests import NewRequest, RequestInfo, Requests
-from vault.features.links.shares import NewShare, Share, Shares, Terms
+from vault.features.links.shares import MAX_PASSPHRASE_CHARACTERS, NewShare, Share, Shares, Terms
 from vault.secrets.requests import Reference
 from vault.secrets.tries import MAX_TRIES
+from vault.secrets.wrapping import MAX_LIFETIME
+
+#: The longest time until a link expires.
+MAX_SECONDS = round(MAX_LIFETIME.total_seconds())
+TOKEN_PATTERN = "^[0-9A-Za-z_-]{1,64}$"  # noqa: S105 - a pattern
+PASSPHRASE_EXAMPLE = "correct horse battery staple"  # noqa: S105 - an example
 
 _HOUR, _WEEK = 3_600, 604_800
 _MAX_SIZE = 1_048_576
@@ -50,6 +57,17 @@ blueprint = Blueprint(
         "WrongPassphrase": ErrorDoc(WrongPassphraseError("passphrase"), "address_refused"),
     },
 )
+
+
+def passphrase_field(description: str) -> fields.String:
+    """Return a field for a passphrase, empty if it is omitted, with its documentation."""
+    return text_field(
+        description,
+        PASSPHRASE_EXAMPLE,
+        shape={"pattern": ONE_LINE_PATTERN},
+        load_default="",
+        validate=[validate.Length(1, MAX_PASSPHRASE_CHARACTERS), one_line],
+    )
 
 
 def _token_field(example: str) -> fields.String:

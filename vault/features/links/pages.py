@@ -13,7 +13,7 @@ from vault.core.attempt import Action
 from vault.core.paths import name_flaw
 from vault.core.principal import Scope
 from vault.core.timestamps import moment
-from vault.features.links.fields import MAX_SECONDS, TOKEN_PATTERN, passphrase_field
+from vault.features.links.api import MAX_SECONDS, TOKEN_PATTERN, passphrase_field
 from vault.features.links.requests import Requests
 from vault.features.links.shares import Shares, Terms
 from vault.secrets.requests import Reference

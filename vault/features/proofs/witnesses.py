@@ -9,6 +9,8 @@ from secrets import token_hex
 from time import monotonic
 from typing import Any
 
+from mongoengine.connection import get_db
+
 from vault.audit.streams import checkpoint, signing_keys
 from vault.audit.streams.summaries import Listed
 from vault.core.attempt import Action, Attempt
@@ -21,9 +23,12 @@ from vault.crypto import Keyring, encoding
 from vault.documents.audit import Record
 from vault.documents.guard import storage_errors
 from vault.documents.lease import Lease
-from vault.features.proofs import documents, metrics
+from vault.features.proofs import metrics
 from vault.features.proofs.errors import WitnessError
 from vault.features.proofs.witness import Witness
+
+#: That of the claims: the service may neither create others nor remove documents.
+_COLLECTION = "keys"
 
 logger = logging.getLogger(__name__)
 
@@ -49,6 +54,26 @@ _SHOWN_CLOSED = timedelta(days=14)
 
 #: The maximum sizes of an answer in an entry of the trail, and of a witnessed checkpoint in the log.
 _MAX_RECORDED_BYTES, _MAX_LOGGED_BYTES = 16_384, 65_536
+
+
+def read_states(names: Sequence[str]) -> dict[str, Mapping[str, Any]]:
+    """Return the stored state of each witness that has one, by its name. Raises `PyMongoError`."""
+    found = _collection().find({"_id": {"$in": [_id(name) for name in names]}})
+    by_id = {document["_id"]: document for document in found}
+    return {name: by_id[_id(name)] for name in names if _id(name) in by_id}
+
+
+def update_state(name: str, **changes: Any) -> None:
+    """Change the state of a witness. Raises `PyMongoError`."""
+    _collection().update_one({"_id": _id(name)}, {"$set": changes}, upsert=True)
+
+
+def _id(name: str) -> str:
+    return f"witness {name}"
+
+
+def _collection() -> Any:
+    return get_db()[_COLLECTION]
 
 
 def recently_closed(keyring: Keyring, last: datetime | None = None) -> list[Record]:
@@ -146,7 +171,7 @@ class Witnesses:
 
     def _refresh(self) -> None:
         with storage_errors():
-            stored = documents.read([one.name for one in self.all])
+            stored = read_states([one.name for one in self.all])
         keys, now = signing_keys.own(self._keyring), datetime.now(UTC)
         for one in self.all:
             state = stored.get(one.name, {})
@@ -195,9 +220,7 @@ class Witnesses:
     def _succeed(self, witness: Witness, shown: Mapping[str, Any]) -> None:
         success = {"witness": witness.name, "ts": moment(datetime.now(UTC))}
         with storage_errors():
-            documents.update(
-                witness.name, success=checkpoint.signed(success, self._keyring), is_failing=False
-            )
+            update_state(witness.name, success=checkpoint.signed(success, self._keyring), is_failing=False)
         if len(json.dumps(shown)) <= _MAX_LOGGED_BYTES:
             # Out of reach of anyone with write access to MongoDB, as the heads in the log.
             logger.info("audit witnessed", extra={"witnessed": shown})
@@ -212,7 +235,7 @@ class Witnesses:
         elif witness.name not in self._failing:
             logger.warning("a witness is unavailable: %s", error)
         with storage_errors():
-            documents.update(witness.name, is_failing=True)
+            update_state(witness.name, is_failing=True)
         self._refresh()
 
 

@@ -32,6 +32,7 @@ from vault.core.limits import MAX_VERSION
 from vault.core.paths import MAX_NAME_BYTES, name_flaw
 from vault.core.principal import Scope
 from vault.core.text import ONE_LINE_PATTERN
+from vault.features.rotation.documents import Step
 from vault.features.rotation.errors import (
     RotationBusyError,
     RotationExistsError,
@@ -39,7 +40,7 @@ from vault.features.rotation.errors import (
     RotationNotFoundError,
     RotationRefusedError,
 )
-from vault.features.rotation.holders import MAX_HOLDERS
+from vault.features.rotation.holders import MAX_HOLDERS, Waiting
 from vault.features.rotation.plans import (
     MAX_LIST_BYTES,
     MAX_USER_LENGTH,
@@ -49,8 +50,6 @@ from vault.features.rotation.plans import (
     Rotations,
 )
 from vault.features.rotation.sources.source import SourceKind
-from vault.features.rotation.step import Step
-from vault.features.rotation.tasks import Waiting
 from vault.features.rotation.value import PASSWORD
 
 blueprint = Blueprint(

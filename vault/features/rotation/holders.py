@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any, NamedTuple, Self
 
@@ -12,12 +12,16 @@ from vault.audit.expressions import is_type, text_at
 from vault.audit.reader import SETTLED_SECONDS, earliest_id
 from vault.audit.streams.collection import collection
 from vault.audit.values import NO_VALUES, SAFE, SUCCESS, fields
+from vault.auth.token_keys import TokenKeys
 from vault.core import deadline
-from vault.core.attempt import Action
+from vault.core.attempt import Action, Attempt
 from vault.core.errors import StorageUnavailableError
-from vault.core.principal import OPERATOR, SERVICE
+from vault.core.outcomes import Status
+from vault.core.principal import OPERATOR, SERVICE, Principal
 from vault.documents.guard import storage_errors
-from vault.features.rotation.documents import Rotation
+from vault.features.rotation.documents import Rotation, Step
+from vault.features.rotation.errors import RotationNotFoundError
+from vault.secrets import reach
 
 #: The maximum number of holders that are named.
 MAX_HOLDERS = 100
@@ -119,7 +123,7 @@ def holders(former: Former) -> Sequence[str]:
     return sorted({holder.principal for holder in _unreleased(former)})[:MAX_HOLDERS]
 
 
-def tasks(former: Former, principal: str) -> Sequence[str]:
+def tasks_of(former: Former, principal: str) -> Sequence[str]:
     """Return the IDs of tasks of services that hold a *former* value from *principal*, up to `MAX_HOLDERS`.
 
     A unit of systemd has no service ID: no one can ask Docker whether it has ended. Errors as `holders`.
@@ -202,3 +206,64 @@ def _rows(former: Former) -> Iterator[dict[str, Any]]:
         ],
         allowDiskUse=True,
     )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Waiting:
+    """A published rotation that waits for tasks."""
+
+    name: str
+    secret_id: str = field(repr=False)
+    #: The version with the new password.
+    version: int
+    #: The IDs of tasks with an earlier version: if there are many, the first ones.
+    tasks: Sequence[str]
+
+
+class HoldingTasks:
+    """The tasks that hold a former password. Both methods raise `StorageUnavailableError`, as `Rotations`."""
+
+    def __init__(self, keys: TokenKeys) -> None:
+        self._keys = keys
+
+    def waiting(self, *, attempt: Attempt) -> list[Waiting]:
+        """Return the rotations that wait for tasks to which the principal delivered a former password."""
+        principal = attempt.principal
+        found = [
+            Waiting(name=plan.name, secret_id=plan.secret_id, version=plan.version, tasks=tasks)
+            for plan in self._published(principal)
+            if (tasks := tasks_of(Former.of(plan), principal.name))
+        ]
+        attempt.finish(Status.SUCCESS)
+        return found
+
+    def release(self, name: str, version: int, tasks: Sequence[str], *, attempt: Attempt) -> None:
+        """Put on record that *tasks* have ended: they hold the rotation to *version* up no longer.
+
+        Only tasks to which the principal delivered the value matter.
+
+        Raises:
+            RotationNotFoundError: No published rotation to that version is open, or the principal cannot
+                reach the secret.
+        """
+        principal = attempt.principal
+        reach.record(principal.namespace, name, attempt)
+        found = [plan for plan in self._published(principal) if (plan.name, plan.version) == (name, version)]
+        if not found:
+            raise RotationNotFoundError
+        attempt.secret_id = found[0].secret_id
+        attempt.success_details |= {"version": version, "tasks": list(tasks)}
+        attempt.finish(Status.SUCCESS)
+
+    def _published(self, principal: Principal) -> list[Rotation]:
+        """Return the plans within reach whose former password is open."""
+        key = self._keys.find()
+        with storage_errors():
+            documents = Rotation.in_namespace(principal.namespace)
+        plans = [plan for document in documents if (plan := Rotation.genuine(document, key))]
+        published = [
+            plan
+            for plan in plans
+            if plan.step == Step.PUBLISHED and principal.reaches(plan.namespace, plan.name)
+        ]
+        return sorted(published, key=lambda plan: str(plan.name))

@@ -27,7 +27,6 @@ from vault.features.rotation.plans import (
     Rotations,
     may_run,
 )
-from vault.features.rotation.remedies import remedy_of
 from vault.features.rotation.sources.source import SourceKind
 from vault.toolkit.pages.entries import ENTRY_BYTES, Row
 from vault.toolkit.pages.operations import FormBody, answer, arguments, body, operation, page, see_other
@@ -43,6 +42,22 @@ _ORDER = ("altered", "drifted", "failing", "published", "running", "waiting", "p
 #: The entries of a plan's runs; others are its steps.
 _RUNS = (Action.ROTATION_DONE, Action.ROTATION_FAILED, Action.ROTATION_DRIFT)
 _MAX_RUNS = 20
+
+#: By a part of the reason of a failure, or by the state of an altered plan.
+REMEDIES: Mapping[str, str] = {
+    "the server does not have the user": "Create both users.",
+    "the administrator may not change the user's password": (
+        "Give it the right; from PostgreSQL 16 on, ADMIN OPTION for both users."
+    ),
+    "strict_password_validation": "Turn it off: MariaDB gets only hashes, which it cannot check.",
+    "TLS to the server fails": "Check the authority's file, and that the certificate has the host's name.",
+    "the source does not answer within": "Check the network; the service retries.",
+    "names another server": "If the change is right, create the plan again.",
+    "the secret does not exist": "Restore it and run the plan, or delete the plan.",
+    "someone has changed it there": "Store the right password, or set it again at the source.",
+    "someone has put back earlier documents": "Find out who; store the value in use as the next version.",
+    "altered": "Someone changed the plan in MongoDB: find out who, delete it and create it again.",
+}
 
 
 @blueprint.get("/rotations")
@@ -179,3 +194,9 @@ def panel_values(values: Mapping[str, Any]) -> dict[str, Any]:
             is_readable = False
     remedy = remedy_of(plan.state, plan.error) if plan else ""
     return {"plan": plan, "may_plan": may_plan, "plan_is_readable": is_readable, "remedy": remedy}
+
+
+def remedy_of(state: str, error: str) -> str:
+    """Return what to do about a plan with this *state* and last *error*; empty if that is unknown."""
+    reason = state if state in REMEDIES else error
+    return next((remedy for part, remedy in REMEDIES.items() if part in reason), "")

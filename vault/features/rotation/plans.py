@@ -22,21 +22,18 @@ from vault.core.timed_call import CallTimeoutError, call_within
 from vault.core.timestamps import to_milliseconds
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import best_effort_cleanup, storage_errors
-from vault.features.rotation.documents import Rotation
+from vault.features.rotation.documents import Rotation, Step, require_free, server_of
 from vault.features.rotation.errors import (
     RotationBusyError,
     RotationFailedError,
     RotationNotFoundError,
     RotationRefusedError,
 )
-from vault.features.rotation.holders import MAX_HOLDERS
+from vault.features.rotation.holders import MAX_HOLDERS, HoldingTasks
 from vault.features.rotation.run import Tools
 from vault.features.rotation.runner import Runner
-from vault.features.rotation.server import require_free, server_of
 from vault.features.rotation.sources.errors import SourceError
 from vault.features.rotation.sources.source import SourceKind
-from vault.features.rotation.step import Step
-from vault.features.rotation.tasks import HoldingTasks
 from vault.features.rotation.value import PASSWORD, credential
 from vault.secrets import reach
 from vault.secrets.items import Fetch

@@ -18,14 +18,12 @@ from vault.core.outcomes import Status
 from vault.core.principal import SERVICE, Principal
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import storage_errors
-from vault.features.rotation.documents import Rotation
+from vault.features.rotation.documents import Rotation, Step, Work, server_of
 from vault.features.rotation.errors import RotationRefusedError
 from vault.features.rotation.holders import Former, Holders
-from vault.features.rotation.server import server_of
 from vault.features.rotation.sources.errors import LostError
 from vault.features.rotation.sources.opening import open_source
 from vault.features.rotation.sources.source import Source, SourceKind
-from vault.features.rotation.step import Step, Work
 from vault.features.rotation.value import Credential, changed, credential, new_password
 from vault.secrets.changes import SecretWriter
 from vault.secrets.items import Fetch

@@ -25,11 +25,10 @@ from vault.core.retries import seconds_after
 from vault.crypto.token_key import TokenKey
 from vault.documents.guard import best_effort_cleanup, storage_errors
 from vault.features.rotation import metrics
-from vault.features.rotation.documents import Rotation
+from vault.features.rotation.documents import Rotation, Step
 from vault.features.rotation.errors import RotationBusyError, RotationFailedError, RotationNotFoundError
 from vault.features.rotation.run import DriftError, Run, Tools, record, save
 from vault.features.rotation.sources.errors import LostError, SourceError, SourceUnavailableError
-from vault.features.rotation.step import Step
 
 logger = logging.getLogger(__name__)
 

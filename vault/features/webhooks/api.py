@@ -10,6 +10,7 @@ from vault.api.document.fields import (
     BoundedList,
     Moment,
     Reply,
+    as_sentence,
     boolean_field,
     matches,
     objects_field,
@@ -21,12 +22,12 @@ from vault.api.native.token_schemas import NoOptions, paths_field
 from vault.api.operations.blueprint import Blueprint, current_attempt, current_slot, services
 from vault.api.operations.replies import reply_memory
 from vault.audit.events import kinds
+from vault.config import validators
 from vault.core.attempt import Action
 from vault.core.errors import GrantRefusedError, LimitReachedError
 from vault.core.paths import Paths
 from vault.core.principal import Scope
 from vault.features.webhooks.errors import WebhookAddressError, WebhookNotFoundError
-from vault.features.webhooks.fields import ID_PATTERN, URL, url_field
 from vault.features.webhooks.webhooks import (
     MAX_WEBHOOKS,
     STATES,
@@ -35,6 +36,11 @@ from vault.features.webhooks.webhooks import (
     WebhookInfo,
     Webhooks,
 )
+
+URL = "https://hooks.example.com/vault"
+ID_PATTERN = "^[0-9a-f]{16}$"
+
+_MAX_URL_LENGTH = 2_048
 
 blueprint = Blueprint(
     "Webhooks",
@@ -61,6 +67,18 @@ _WEBHOOK_BYTES = 65_536
 _ID = "0f8b2c7d9e1a4b3c"
 _EXAMPLE_SECRET = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw"  # noqa: S105 - an example
 _TIME = "2026-11-24T15:30:00.000Z"
+
+
+def url_field() -> fields.String:
+    """Return the field for the URL of a new webhook, with its documentation."""
+    return text_field(
+        "The URL that gets the events: https, or http on this machine. Networks that are not public, this "
+        "machine included, must be in `WEBHOOK_NETWORKS`.",
+        URL,
+        shape={"format": "uri"},
+        required=True,
+        validate=[validate.Length(max=_MAX_URL_LENGTH), as_sentence(validators.public_url)],
+    )
 
 
 def _id_field() -> fields.String:

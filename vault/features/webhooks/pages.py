@@ -8,7 +8,7 @@ from vault.api.operations.blueprint import current_attempt, current_slot, servic
 from vault.audit.events import kinds
 from vault.core.attempt import Action
 from vault.core.principal import Scope
-from vault.features.webhooks.fields import ID_PATTERN, url_field
+from vault.features.webhooks.api import ID_PATTERN, url_field
 from vault.features.webhooks.webhooks import NewWebhook, Webhooks
 from vault.toolkit.pages.operations import FormBody, answer, arguments, body, operation, page, see_other
 

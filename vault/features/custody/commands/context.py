@@ -15,14 +15,13 @@ from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
 from vault.core.timestamps import moment
 from vault.features.custody import keyring_file
-from vault.features.custody.custodian import with_keys
 from vault.features.custody.errors import KeyringFileError
 from vault.features.custody.keyring_file import KeyringFile, Slot
-from vault.features.custody.opening import identify
+from vault.features.custody.opening import Wrapper, identify
 from vault.features.custody.providers import Providers
 from vault.features.custody.settings import custody_settings, keyring_path
 from vault.features.custody.watch import about_file
-from vault.features.custody.wrapping import Wrapper
+from vault.features.custody.wiring import with_keys
 from vault.keys.standing import Standing, newest_file, standing
 from vault.parts import Parts
 

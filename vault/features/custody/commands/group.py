@@ -20,16 +20,15 @@ from vault.documents.guard import storage_errors
 from vault.features.custody import keyring_file
 from vault.features.custody.commands.context import changed_attempt, named_slot, new_slot, opened_custody
 from vault.features.custody.commands.recovery import read_secret, recovery
-from vault.features.custody.custodian import with_keys
 from vault.features.custody.errors import KeyringFileError
 from vault.features.custody.keyring_file import FALLBACK, PRIMARY, KeyringFile, Slot, WrappedKey
-from vault.features.custody.opening import SlotState, check, identify, in_order
+from vault.features.custody.opening import SlotState, Wrapper, check, identify, in_order
 from vault.features.custody.provider import Provider
 from vault.features.custody.providers import RECOVERY, Providers
 from vault.features.custody.recovery import Recovery
 from vault.features.custody.settings import custody_settings, keyring_path
 from vault.features.custody.watch import about_file, checked_attempt
-from vault.features.custody.wrapping import Wrapper
+from vault.features.custody.wiring import with_keys
 from vault.keys.status import key_statuses
 
 _CHECKED = {"key id": "key_id", "slot": "slot", "scheme": "scheme", "state": "state", "reason": "reason"}

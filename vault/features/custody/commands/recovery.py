@@ -18,12 +18,11 @@ from vault.features.custody import handover, shares
 from vault.features.custody.commands.context import new_slot, opened_custody
 from vault.features.custody.errors import CustodyRefusedError, KeyringFileError
 from vault.features.custody.keyring_file import KeyringFile, Slot
-from vault.features.custody.opening import of_file, unwrap
+from vault.features.custody.opening import Wrapper, of_file, unwrap
 from vault.features.custody.providers import RECOVERY
 from vault.features.custody.recovery import SECRET_BYTES, Recovery
 from vault.features.custody.settings import keyring_path
 from vault.features.custody.shares import Group
-from vault.features.custody.wrapping import Wrapper
 
 #: More shares than any set has.
 _MAX_SHARES = 256

@@ -1,6 +1,6 @@
 """The command `offboard`: end the access of a principal, and list what it knows."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, replace
 from itertools import chain
 from pkgutil import resolve_name
@@ -8,7 +8,10 @@ from pkgutil import resolve_name
 import click
 
 from vault.audit import reader
+from vault.audit.expressions import text_at
+from vault.audit.streams.collection import collection
 from vault.audit.summary import shown_name
+from vault.audit.values import SUCCESS
 from vault.cli.operator.context import connected
 from vault.cli.shell.output import Column, Output, output_options
 from vault.common import feature
@@ -16,10 +19,10 @@ from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR, RESERVED_NAMES
 from vault.core.text import quantity
 from vault.core.timestamps import moment
+from vault.documents.guard import storage_errors
 from vault.features.exposure import exposure as exposures
 from vault.features.exposure.exposure import MAX_LIMIT
 from vault.features.exposure.knowledge import Exposure, Question
-from vault.features.exposure.wrapped import wrapped_by
 from vault.parts import Parts
 from vault.secrets import wrapping
 
@@ -134,3 +137,19 @@ def _joined(one: Exposure, other: Exposure) -> Exposure:
         first_at=min(one.first_at, other.first_at),
         count=one.count + other.count,
     )
+
+
+def wrapped_by(principals: Collection[str], accessors: Sequence[str]) -> Mapping[str, str]:
+    """Return those of *accessors* whose replies one of *principals* had wrapped, each with its name.
+
+    Raises:
+        StorageUnavailableError: MongoDB is unavailable.
+    """
+    query = {**SUCCESS, "principal": {"$in": [*principals]}, "details.accessor": {"$in": [*accessors]}}
+    # An attacker may have stored other types.
+    group = {"_id": text_at("$details.accessor"), "by": {"$min": text_at("$principal")}}
+    with storage_errors():
+        found = {
+            row["_id"]: row["by"] for row in collection().aggregate([{"$match": query}, {"$group": group}])
+        }
+    return {one: found[one] for one in accessors if one in found}

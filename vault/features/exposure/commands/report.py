@@ -27,10 +27,8 @@ from vault.core.text import printable, quantity
 from vault.core.timestamps import moment
 from vault.documents import registry
 from vault.documents.guard import storage_errors
-from vault.features.exposure.report_content import Report, Trail, Verification, sections
-from vault.features.exposure.report_page import page_of
-from vault.features.exposure.secret_ages import secret_ages
-from vault.features.exposure.token_ages import token_ages
+from vault.features.exposure.ages import secret_ages, token_ages
+from vault.features.exposure.report_content import Report, Trail, Verification, page_of, sections
 from vault.keys.status import key_statuses
 from vault.parts import Parts
 
