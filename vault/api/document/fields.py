@@ -255,14 +255,21 @@ def name_field(description: str, *, example: str = "ci", **options: Any) -> fiel
 
 
 def number_field(
-    description: str, example: int, *, maximum: int, default: int | None = None
+    description: str,
+    example: int,
+    *,
+    maximum: int,
+    minimum: int = 1,
+    default: int | None = None,
+    required: bool = False,
 ) -> fields.Integer:
-    """Return a field for a positive integer in a request, with its documentation."""
+    """Return a field for an integer in a request, with its documentation."""
+    presence: dict[str, Any] = {"required": True} if required else {"load_default": default}
     return fields.Integer(
         strict=True,
-        load_default=default,
-        validate=validate.Range(1, maximum),
+        validate=validate.Range(minimum, maximum),
         metadata={"description": description, "example": example},
+        **presence,
     )
 
 

@@ -84,16 +84,13 @@ def oidc_callback() -> Response:
     The reply is a page, not a redirect: browsers do not send `SameSite=Strict` cookies with a request that
     another site began, redirects included.
     """
-    attempt, open_id = current_attempt(), services().of(OpenID)
+    attempt, open_id, sessions = current_attempt(), services().of(OpenID), services().of(Sessions)
     with CountedFailures(attempt):
         credential = open_id.credential(
             requests.cookie_of(request, SIGN_IN), request.args.to_dict(), _callback()
         )
-        cookie = (
-            services()
-            .of(Sessions)
-            .begin(credential, is_id_token=True, earlier=requests.cookie_of(request), attempt=attempt)
-        )
+        earlier = requests.cookie_of(request)
+        cookie = sessions.begin(credential, is_id_token=True, earlier=earlier, attempt=attempt)
     reply = _begun(page("signed_in", home=home_of(attempt.principal)), cookie)
     requests.set_cookie(reply, request, "", SIGN_IN)
     return reply

@@ -269,17 +269,13 @@ def share_secret(body: dict[str, Any]) -> dict[str, Any]:
     the `url`, and a passphrase another way. The event `share.opened` says that someone has opened it. The
     link ends with the secret, the version, and your token or role, too.
     """
-    attempt, terms = current_attempt(), body["terms"]
+    attempt, terms, shares = current_attempt(), body["terms"], services().of(Shares)
     if "value" in body:
         attempt.action = Action.WRAP
         attempt.require(Scope.SECRET_CREATE)
-        return _with_url(services().of(Shares).share_value(body["value"], terms, attempt=attempt), "share")
+        return _with_url(shares.share_value(body["value"], terms, attempt=attempt), "share")
     with MemoryIfLarge() as memory:
-        found = (
-            services()
-            .of(Shares)
-            .share_secret(body["reference"], terms, reserve=memory.reserve, attempt=attempt)
-        )
+        found = shares.share_secret(body["reference"], terms, reserve=memory.reserve, attempt=attempt)
         return _with_url(found, "share")
 
 
@@ -346,16 +342,8 @@ def request_secret(body: dict[str, Any]) -> dict[str, Any]:
     of this name, once. The link can do nothing else. It ends when your token does. The webhook event
     `request.filled` tells that the value is there.
     """
-    found = (
-        services()
-        .of(Requests)
-        .create(
-            body["name"],
-            seconds=body["ttl_seconds"],
-            max_bytes=body["max_bytes"],
-            attempt=current_attempt(),
-        )
-    )
+    seconds = body.pop("ttl_seconds")
+    found = services().of(Requests).create(**body, seconds=seconds, attempt=current_attempt())
     return _with_url(found, "request")
 
 

@@ -2,10 +2,10 @@
 
 from typing import Any
 
-from marshmallow import ValidationError, fields, validate
+from marshmallow import ValidationError, fields
 
 from vault.api.document.errors import ErrorDoc
-from vault.api.document.fields import Body, BoundedList, Reply, matches, text_field
+from vault.api.document.fields import Body, BoundedList, Reply, matches, number_field, text_field
 from vault.api.operations.blueprint import Blueprint, current_attempt, services
 from vault.core.attempt import Action
 from vault.core.principal import Scope
@@ -38,12 +38,7 @@ class HeadSchema(Body):
     """The newest entry of a stream."""
 
     stream = text_field("The stream.", _STREAM, shape={"pattern": "^[0-9a-f-]{1,64}$"}, required=True)
-    seq = fields.Integer(
-        strict=True,
-        required=True,
-        validate=validate.Range(0, 2**31 - 1),
-        metadata={"description": "Its number in the stream.", "example": 7},
-    )
+    seq = number_field("Its number in the stream.", 7, minimum=0, maximum=2**31 - 1, required=True)
     ts = _time("Its time.")
     hash = _hexadecimal("Its hash.", _DIGEST, _HASH_PATTERN)
 
@@ -92,15 +87,12 @@ class ShownCheckpoint(Body):
             "sender's trail lists them as closed."
         },
     )
-    retention_days = fields.Integer(
-        strict=True,
-        load_default=0,
-        validate=validate.Range(0, _MAX_DAYS),
-        metadata={
-            "description": "The sender's retention: streams past it may be missing. If omitted, or 0, "
-            "entries are permanent.",
-            "example": 90,
-        },
+    retention_days = number_field(
+        "The sender's retention: streams past it may be missing. If omitted, or 0, entries are permanent.",
+        90,
+        minimum=0,
+        maximum=_MAX_DAYS,
+        default=0,
     )
 
 
@@ -157,13 +149,5 @@ def witness_checkpoint(body: dict[str, Any]) -> dict[str, Any]:
     is not closed and cannot have expired. It does not check the signature of the checkpoint, because it does
     not know the sender's keys.
     """
-    return (
-        services()
-        .of(WitnessedCheckpoints)
-        .confirm(
-            body["checkpoint"],
-            retention_days=body["retention_days"],
-            closed=body["closed"],
-            attempt=current_attempt(),
-        )
-    )
+    made = body.pop("checkpoint")
+    return services().of(WitnessedCheckpoints).confirm(made, **body, attempt=current_attempt())

@@ -111,11 +111,8 @@ class NewRotationSchema(Body):
             "uniqueItems": True,
         },
     )
-    every_seconds = fields.Integer(
-        strict=True,
-        required=True,
-        validate=validate.Range(1, _TEN_YEARS_SECONDS),
-        metadata={"description": "Seconds between two rotations.", "example": 2_592_000},
+    every_seconds = number_field(
+        "Seconds between two rotations.", 2_592_000, maximum=_TEN_YEARS_SECONDS, required=True
     )
     grace_seconds = number_field(
         "Seconds after which the former password ends, even if someone may still use it.",
@@ -185,10 +182,8 @@ class RotationRecord(RotationName):
         required=True,
     )
     done_at = time_field("The time of the last publication; null before the first.", _TIME)
-    version = fields.Integer(
-        required=True,
-        allow_none=True,
-        metadata={"description": "The version of that publication; null before the first.", "example": 2},
+    version = integer_field(
+        "The version of that publication; null before the first.", 2, required=True, allow_none=True
     )
     next_at = time_field("The time of the next run, or of the next step of this one.", _TIME)
     open_user = text_field(
@@ -225,12 +220,7 @@ class WaitingRotations(Reply):
 class ReleaseSchema(RotationReference):
     """Tasks that have ended."""
 
-    version = fields.Integer(
-        strict=True,
-        required=True,
-        validate=validate.Range(1, MAX_VERSION),
-        metadata={"description": "The version with the new password.", "example": 2},
-    )
+    version = number_field("The version with the new password.", 2, maximum=MAX_VERSION, required=True)
     tasks = BoundedList(
         docker_text("The task's ID.", _TASK),
         max_size=MAX_HOLDERS,
