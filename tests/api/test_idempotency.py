@@ -1,6 +1,7 @@
-"""Creates with an `Idempotency-Key` over HTTP."""
+"""Creates with an `Idempotency-Key` over HTTP, alone and in batches."""
 
 import json
+from collections.abc import Callable
 from typing import Any
 
 import pytest
@@ -9,7 +10,8 @@ from flask import Flask
 from werkzeug.test import TestResponse
 
 from tests.conftest import running_app
-from tests.support.lifecycle import ALICE, BOB, EVE, Caller, b64, in_future, in_past, trail, unswept
+from tests.support.batches import by_id, fetch_all, statuses
+from tests.support.lifecycle import ALICE, BOB, EVE, Caller, b64, in_future, in_past, put, trail, unswept
 from tests.support.problems import fields_of
 from tests.support.rotation import Stored, new_key, settings
 from tests.support.trail import block_trail, restore_trail
@@ -20,24 +22,43 @@ from vault.secrets.store import SecretStore
 
 LONG = "8e03978e-40d5-43dd-bc93-6894a57f9324"
 VALUE = b"the value nobody may find"
-BODY = {"secret": b64(VALUE), "labels": {"a": "1", "b": "2"}, "ttl_seconds": 3_600}
+BODY: dict[str, Any] = {"secret": b64(VALUE), "labels": {"a": "1", "b": "2"}, "ttl_seconds": 3_600}
 NAMED = {**BODY, "name": "billing/db-password"}
+INVALID = {"secret": "YQ"}
+ITEMS = [BODY, NAMED, INVALID, {**BODY, "name": "other"}, BODY]
+BATCH = {"secrets": ITEMS}
+EACH = pytest.mark.parametrize("body", [BODY, NAMED, BATCH], ids=["plain", "named", "batch"])
 
 
 @pytest.fixture(autouse=True)
-def _prepared(alice: Caller) -> None:
+def _prepared(alice: Caller, stored: Stored) -> None:
     # Indexes are created with the first request.
-    alice.refused("fetch", secret_id="550e8400-e29b-41d4-a716-446655440000")
+    alice("list")
+    stored.audit_logs.delete_many({})
 
 
-def create(caller: Caller, body: object = BODY, key: str = "key-1") -> TestResponse:
-    return caller.post("create", body, **{"Idempotency-Key": key})
+def create(caller: Caller, body: Any = BODY, key: str = "key-1") -> TestResponse:
+    action = "create-batch" if "secrets" in body else "create"
+    return caller.post(action, body, **{"Idempotency-Key": key})
 
 
-def created(caller: Caller, body: object = BODY, key: str = "key-1") -> str:
+def created(caller: Caller, body: Any = BODY, key: str = "key-1") -> dict[str, Any]:
+    """Return the reply to a create or a batch, without the IDs of requests."""
     reply = create(caller, body, key)
     assert reply.status_code == 200, reply.data
-    return str(reply.json["secret_id"])
+    found: dict[str, Any] = reply.json
+    for outcome in found.get("secrets", ()):
+        outcome.get("problem", {}).pop("request_id", None)
+    return found
+
+
+def ids(reply: dict[str, Any]) -> list[str]:
+    """Return the IDs of the secrets in a reply."""
+    return [outcome["secret_id"] for outcome in reply.get("secrets", [reply]) if "secret_id" in outcome]
+
+
+def stored_ids(stored: Stored) -> set[str]:
+    return {found["_id"] for found in stored.secrets.find()}
 
 
 def record(stored: Stored) -> dict[str, Any]:
@@ -48,61 +69,94 @@ def record(stored: Stored) -> dict[str, Any]:
 
 def lapse(stored: Stored, **fields: Any) -> None:
     """Leave the record as a killed holder does, longer ago than a holder's time limit."""
-    stored.idempotency_keys.update_one(
-        {}, {"$set": {"stored": False, "held_until": in_past(seconds=1), **fields}}
-    )
+    change = {"stored": False, "held_until": in_past(seconds=1), **fields}
+    unset = {"stored_seal": "", "outcomes": ""}
+    stored.idempotency_keys.update_one({}, {"$set": change, "$unset": unset})
 
 
 def creations(stored: Stored) -> list[dict[str, Any]]:
     return [entry for entry in trail(stored) if entry["action"] == "create"]
 
 
-@pytest.mark.parametrize("body", [BODY, NAMED], ids=["plain", "named"])
-def test_a_repeated_create_returns_the_same_id(alice: Caller, stored: Stored, body: dict[str, Any]) -> None:
-    """A create repeated with its key creates nothing, returns the same ID, and is recorded as repeated."""
-    secret_id = created(alice, body)
-    assert [created(alice, body) for _ in range(3)] == [secret_id] * 3
-    assert stored.secrets.count_documents({}) == 1
-    first, *repeated = creations(stored)
-    assert "repeated" not in first.get("details", {})
-    for entry in repeated:
-        assert (entry["status"], entry["secret_id"]) == ("success", secret_id)
-        assert entry["details"]["repeated"] is True
+@EACH
+def test_a_repeated_create_returns_the_same(alice: Caller, stored: Stored, body: dict[str, Any]) -> None:
+    """A create or a batch repeated with its key creates nothing, returns the same, and is so recorded."""
+    first = created(alice, body)
+    entries = creations(stored)
+    assert all("repeated" not in entry.get("details", {}) for entry in entries)
+    stored.audit_logs.delete_many({})
+    for _ in range(2):
+        assert created(alice, body) == first
+    assert stored_ids(stored) == set(ids(first))
+    repeated = creations(stored)
+    assert [entry["status"] for entry in repeated] == [entry["status"] for entry in entries] * 2
+    assert [entry["secret_id"] for entry in repeated if entry["status"] == "success"] == ids(first) * 2
+    assert all(entry["details"]["repeated"] is True for entry in repeated)
+
+
+def test_what_happens_since_changes_no_outcome(
+    alice: Caller, environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A free name, a changed secret and another size limit change no outcome of a repeated batch."""
+    taken = alice.create(name="taken")
+    large = [{"secret": b64(bytes(2_000))}, {"secret": b64(bytes(70_000))}]
+    batch = {"secrets": [*large, {**BODY, "name": "taken"}]}
+    first = created(alice, batch)
+    assert statuses(first["secrets"]) == [200, 413, 409]
+    alice("delete", secret_id=taken)
+    alice.update(ids(first)[0], b"newer")
+    assert created(alice, batch) == first
+    for limit in ("1000", "100000"):
+        with running_app({**environment, "MAX_SECRET_BYTES": limit}) as app:
+            repeated = created(Caller(app.test_client(), monkeypatch).become(ALICE), batch)
+            assert (ids(repeated), statuses(repeated["secrets"])) == (ids(first), [200, 413, 409])
+
+
+def test_the_ids_do_not_reveal_the_base_id(alice: Caller, stored: Stored) -> None:
+    """The base ID of a batch, from which its IDs derive, is none of them and is in no reply or entry."""
+    outcomes = created(alice, BATCH)
+    base_id = record(stored)["secret_id"]
+    assert base_id not in f"{outcomes}{list(stored.audit_logs.find())}{stored_ids(stored)}"
 
 
 def test_the_order_of_a_body_does_not_matter(alice: Caller) -> None:
     """The same body in another order, labels included, or with explicit defaults is the same request."""
-    secret_id = created(alice)
+    first = created(alice)
     for body in (
         dict(reversed(BODY.items())),
-        {**BODY, "labels": dict(reversed(BODY["labels"].items()))},  # type: ignore[attr-defined]
+        {**BODY, "labels": dict(reversed(BODY["labels"].items()))},
         {**BODY, "max_reads": None},
     ):
-        assert created(alice, body) == secret_id
+        assert created(alice, body) == first
 
 
-def test_another_body_is_422(alice: Caller, stored: Stored) -> None:
+@pytest.mark.parametrize(
+    ("body", "changed"),
+    [
+        *((BODY, BODY | change) for change in ({"secret": "YQ=="}, {"labels": {"a": "2", "b": "1"}})),
+        *((BODY, BODY | change) for change in ({"ttl_seconds": 3_601}, {"max_reads": 1}, {"name": "other"})),
+        *((BATCH, {"secrets": items}) for items in ([*ITEMS, BODY], ITEMS[::-1], ITEMS[1:])),
+        (BATCH, {"secrets": [*ITEMS[:2], {"secret": "YR"}, *ITEMS[3:]]}),
+        (BATCH, {"secrets": [*ITEMS[:2], {**INVALID, "max_reads": 1}, *ITEMS[3:]]}),
+        # Nor do a batch of one secret and a create of that secret share a key.
+        *((BODY, {"secrets": [BODY]}), ({"secrets": [BODY]}, BODY)),
+    ],
+    ids=range(12),
+)
+def test_another_body_is_422(
+    alice: Caller, stored: Stored, body: dict[str, Any], changed: dict[str, Any]
+) -> None:
     """The key of one body is refused for another, nothing is created, and the first body still works."""
-    for changed in [
-        {"secret": "YQ=="},
-        {"labels": {"a": "2", "b": "1"}},
-        {"ttl_seconds": 3_601},
-        {"max_reads": 1},
-        {"name": "other"},
-    ]:
-        secret_id = created(alice)
-        before = record(stored)
-        reply = create(alice, {**BODY, **changed})
-        assert reply.status_code == 422, changed
-        assert (
-            reply.get_json(force=True)["detail"]
-            == "This Idempotency-Key was already used with a different body."
-        ), changed
-        assert creations(stored)[-1]["status"] == "bad_request", changed
-        assert "secret_id" not in creations(stored)[-1], changed
-        assert record(stored) == before, changed
-        assert created(alice) == secret_id, changed
-        assert stored.secrets.count_documents({}) == 1, changed
+    first = created(alice, body)
+    before = record(stored)
+    reply = create(alice, changed)
+    text = "This Idempotency-Key was already used with a different body."
+    assert (reply.status_code, reply.get_json(force=True)["detail"]) == (422, text)
+    refused = creations(stored)[-1]
+    assert (refused["status"], "secret_id" in refused) == ("bad_request", False)
+    assert record(stored) == before
+    assert created(alice, body) == first
+    assert stored_ids(stored) == set(ids(first))
 
 
 def test_each_principal_has_its_own_keys(alice: Caller) -> None:
@@ -113,9 +167,9 @@ def test_each_principal_has_its_own_keys(alice: Caller) -> None:
         for name, space in (("a", "bc"), ("ab", "c"))
     ]
     everybody = [ALICE, BOB, EVE, ANONYMOUS, nobody_s_name, *alike]
-    made = {created(alice.become(principal), BODY, LONG) for principal in everybody}
-    assert len(made) == len(everybody)
-    assert {created(alice.become(principal), BODY, LONG) for principal in everybody} == made
+    made = [created(alice.become(principal), BODY, LONG) for principal in everybody]
+    assert len(set().union(*map(ids, made))) == len(everybody)
+    assert [created(alice.become(principal), BODY, LONG) for principal in everybody] == made
     assert created(alice, BODY, f"{LONG}-2") not in made
 
 
@@ -130,8 +184,11 @@ def test_neither_key_nor_body_is_stored(alice: Caller, stored: Stored) -> None:
 
 
 def test_a_key_expires_after_a_day(alice: Caller, stored: Stored) -> None:
-    """A key expires after 24 hours, even if MongoDB has not yet removed it, and not earlier."""
+    """A key expires after 24 hours, when MongoDB removes it, even if it has not yet, and not earlier."""
     first = created(alice)
+    indexes = stored.idempotency_keys.index_information().values()
+    [index] = [index for index in indexes if "expireAfterSeconds" in index]
+    assert (index["key"], index["expireAfterSeconds"]) == ([("created_at", 1)], 86_400)
     stored.idempotency_keys.update_one({}, {"$set": {"created_at": in_past(hours=23, minutes=59)}})
     assert created(alice) == first
     # Postpones the sweep: the service itself must ignore an expired record.
@@ -142,17 +199,6 @@ def test_a_key_expires_after_a_day(alice: Caller, stored: Stored) -> None:
         assert created(alice, {"secret": "YQ=="}) == second
         assert record(stored)["created_at"] > in_past(minutes=1)
     assert stored.secrets.count_documents({}) == 2
-
-
-def test_mongodb_removes_expired_keys(alice: Caller, stored: Stored) -> None:
-    """MongoDB removes each record a day after it was created."""
-    created(alice)
-    [index] = [
-        index
-        for index in stored.idempotency_keys.index_information().values()
-        if "expireAfterSeconds" in index
-    ]
-    assert (index["key"], index["expireAfterSeconds"]) == ([("created_at", 1)], 86_400)
 
 
 def test_another_body_in_between_hides_nothing(alice: Caller, stored: Stored) -> None:
@@ -199,7 +245,7 @@ def test_a_slow_holder_destroys_nothing(
     alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch, body: dict[str, Any]
 ) -> None:
     """A holder that exceeds its time limit is refused, and the other request's secret stays unchanged."""
-    returned: list[str] = []
+    returned: list[dict[str, Any]] = []
     step = "hold_names" if "name" in body else "record"
     store = getattr(SecretStore, step)
 
@@ -212,9 +258,10 @@ def test_a_slow_holder_destroys_nothing(
     monkeypatch.setattr(SecretStore, step, slowly)
     assert create(alice, body).status_code == (409 if "name" in body else 503)
     assert created(alice, body) == returned[0]
-    assert alice.fetch(returned[0]) == b64(VALUE)
+    [secret_id] = ids(returned[0])
+    assert alice.fetch(secret_id) == b64(VALUE)
     # The slow holder leaves nothing: no caller received its ID.
-    assert [found["_id"] for found in stored.secrets.find()] == returned
+    assert stored_ids(stored) == {secret_id}
 
 
 def test_a_late_secret_of_a_slow_holder_is_found(
@@ -235,8 +282,7 @@ def test_a_late_secret_of_a_slow_holder_is_found(
     monkeypatch.setattr(SecretStore, "record", slowly)
     statuses.append(create(alice, NAMED).status_code)
     assert statuses == [409, 503]
-    [found] = stored.secrets.find()
-    assert created(alice, NAMED) == found["_id"]
+    assert set(ids(created(alice, NAMED))) == stored_ids(stored)
 
 
 def test_any_number_of_failed_retries_loses_nothing(alice: Caller, stored: Stored) -> None:
@@ -251,17 +297,24 @@ def test_any_number_of_failed_retries_loses_nothing(alice: Caller, stored: Store
     assert len(record(stored)["former"]) <= 50
 
 
-def test_a_repeated_create_is_not_answered_without_its_entry(alice: Caller, stored: Stored) -> None:
-    """While the trail cannot be written, a repeated create returns no ID and keeps the record."""
-    secret_id = created(alice)
+@EACH
+def test_without_its_entries_nothing_is_created_or_answered(
+    alice: Caller, stored: Stored, body: dict[str, Any]
+) -> None:
+    """While the trail cannot be written, a create or a batch stores and returns nothing; its key stays."""
+    block_trail(stored)
+    for _ in range(2):
+        assert create(alice, body).status_code == 503
+        assert stored.secrets.count_documents({}) == 0
+    restore_trail(stored)
+    first = created(alice, body)
     before = record(stored)
     block_trail(stored)
-    reply = create(alice)
-    assert reply.status_code == 503
-    assert secret_id.encode() not in reply.data
+    reply = create(alice, body)
+    assert (reply.status_code, ids(first)[0] in reply.text) == (503, False)
     restore_trail(stored)
     assert record(stored) == before
-    assert created(alice) == secret_id
+    assert created(alice, body) == first
 
 
 def test_a_refused_create_can_be_repeated(alice: Caller) -> None:
@@ -269,8 +322,7 @@ def test_a_refused_create_can_be_repeated(alice: Caller) -> None:
     taken = alice.create(name=NAMED["name"])
     assert create(alice, NAMED).status_code == 409
     alice("delete", secret_id=taken)
-    secret_id = created(alice, NAMED)
-    assert created(alice, NAMED) == secret_id
+    assert created(alice, NAMED) == created(alice, NAMED)
 
 
 def test_after_a_storage_failure_the_key_is_free(alice: Caller, stored: Stored) -> None:
@@ -289,7 +341,7 @@ def test_a_key_survives_a_rotation(
 
     Once the old key is dropped, the body can no longer be compared: the request is refused, never repeated.
     """
-    secret_id = created(alice)
+    first = created(alice)
     # With another key, no application serves next to it, and its trail would record the other's attempts.
     app.extensions[CLOSE]()
     if dropped:
@@ -302,7 +354,7 @@ def test_a_key_survives_a_rotation(
         if dropped:
             assert create(caller).status_code == 422
         else:
-            assert created(caller) == secret_id
+            assert created(caller) == first
             assert create(caller, {"secret": "YQ=="}).status_code == 422
 
 
@@ -331,42 +383,54 @@ def test_an_invalid_body_uses_up_no_key(alice: Caller, stored: Stored) -> None:
     created(alice)
 
 
-def test_an_anonymous_caller_s_key_can_be_long(anyone: Caller) -> None:
-    """Without a credential, a key of at least 32 characters, such as a UUID without hyphens, works."""
-    key = LONG.replace("-", "")
-    anyone.become(ANONYMOUS)
-    assert created(anyone, BODY, key) == created(anyone, BODY, key)
-
-
 @pytest.mark.promise("names")
 def test_an_anonymous_caller_s_key_cannot_be_short(anyone: Caller, stored: Stored) -> None:
-    """Anonymous callers share one scope of keys, so a short key is refused, and recorded."""
+    """Anonymous callers share one scope of keys: one below 32 characters is refused, and recorded."""
     reply = create(anyone.become(ANONYMOUS), BODY, "k" * 31)
     assert reply.status_code == 422
     assert "at least 32 characters" in reply.get_json(force=True)["detail"]
     assert stored.secrets.count_documents({}) == stored.idempotency_keys.count_documents({}) == 0
     assert creations(stored)[-1]["status"] == "bad_request"
+    assert created(anyone, BODY, "k" * 32) == created(anyone, BODY, "k" * 32)
+
+
+Forge = Callable[[dict[str, Any], dict[str, Any]], dict[str, Any]]
+
+#: Changes of a record, with another record's contents.
+FORGED: dict[str, tuple[dict[str, Any], Forge]] = {
+    "another ID": (BODY, lambda _, other: {"secret_id": other["secret_id"]}),
+    "its seal": (BODY, lambda _, other: {name: other[name] for name in ("secret_id", "stored_seal")}),
+    "its reservation": (
+        *(BODY,),
+        lambda _, other: {"secret_id": other["secret_id"], "stored_seal": other["reserved_seals"][0]},
+    ),
+    "no text": (BODY, lambda _, other: {"secret_id": other["secret_id"], "stored_seal": {"$gt": ""}}),
+    "another base ID": (BATCH, lambda _, other: {"secret_id": other["secret_id"]}),
+    "nothing": (BATCH, lambda *_: {"outcomes": []}),
+    "swapped": (BATCH, lambda own, _: {"outcomes": own["outcomes"][::-1]}),
+    "an item less": (BATCH, lambda own, _: {"outcomes": own["outcomes"][1:]}),
+    "another item": (
+        *(BATCH,),
+        lambda own, other: {"outcomes": [other["outcomes"][0], *own["outcomes"][1:]]},
+    ),
+    "no seal": (BATCH, lambda _, other: {"outcomes": other["outcomes"], "stored_seal": None}),
+}
 
 
 @pytest.mark.promise("names")
-@pytest.mark.parametrize("seal", ["as it was", "of another key", "of the reservation", "of another type"])
-def test_a_swapped_id_is_not_returned(alice: Caller, stored: Stored, seal: str) -> None:
-    """If a record contains another secret's ID, the repeated create fails and returns no ID."""
-    created(alice)
-    other = created(alice, BODY, "key-2")
+@pytest.mark.parametrize(("body", "forge"), FORGED.values(), ids=FORGED)
+def test_a_forged_record_returns_nothing(
+    alice: Caller, stored: Stored, body: dict[str, Any], forge: Forge
+) -> None:
+    """If a record was changed, even to that of another key, the repeated request fails and returns no ID."""
+    created(alice, body)
+    other = created(alice, body, "key-2")
     first, second = stored.idempotency_keys.find().sort("created_at")
-    seals = {
-        "as it was": first["stored_seal"],
-        "of another key": second["stored_seal"],
-        "of the reservation": second["reserved_seals"][0],
-        "of another type": {"$gt": ""},
-    }
-    change = {"secret_id": other, "stored_seal": seals[seal]}
-    stored.idempotency_keys.update_one({"_id": first["_id"]}, {"$set": change})
-    reply = create(alice)
+    stored.idempotency_keys.update_one({"_id": first["_id"]}, {"$set": forge(first, second)})
+    reply = create(alice, body)
     assert reply.status_code == 500
-    assert other.encode() not in reply.data
-    assert created(alice, BODY, "key-2") == other
+    assert not any(secret_id in reply.text for secret_id in ids(other))
+    assert created(alice, body, "key-2") == other
 
 
 @pytest.mark.parametrize("junk", [None, {"a": 1}])
@@ -388,7 +452,7 @@ def test_a_record_with_other_types_is_refused(
 
 def test_an_earlier_release_can_read_a_record(alice: Caller, stored: Stored) -> None:
     """In a rolling update, every field that earlier releases read is as they wrote it."""
-    secret_id = created(alice)
+    [secret_id] = ids(created(alice))
     found = record(stored)
     assert set(found) == {
         *("_id", "created_at", "key_id", "body_mac", "stored", "token", "secret_id", "former", "held_until"),
@@ -405,9 +469,9 @@ def test_a_forged_former_holder_changes_nothing(alice: Caller, stored: Stored, f
     created(alice)
     forged: dict[str, Any] = {"plain": plain, "named": named, "operator": {"$gt": ""}}
     lapse(stored, secret_id=forged[former])
-    secret_id = created(alice)
+    [secret_id] = ids(created(alice))
     assert secret_id not in (plain, named)
-    assert {found["_id"] for found in stored.secrets.find()} >= {plain, named, secret_id}
+    assert stored_ids(stored) >= {plain, named, secret_id}
 
 
 @pytest.mark.promise("names")
@@ -430,3 +494,68 @@ def test_other_calls_ignore_the_header(alice: Caller) -> None:
     """The header belongs to create alone; other calls ignore it."""
     body = {"secret_id": alice.create(), "secret": "YQ=="}
     assert alice.post("update", body, **{"Idempotency-Key": "not a key"}).status_code == 200
+
+
+def test_a_busy_name_is_no_outcome_to_repeat(
+    alice: Caller, stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """With a key, a name that another create holds refuses the whole batch; a repeat creates all of it."""
+    monkeypatch.setattr("vault.core.retries._TIMEOUT_SECONDS", 0.1)
+    put(stored, key, name=NAMED["name"], pending=True, purge_at=in_future(minutes=1))
+    batch = {"secrets": [BODY, NAMED]}
+    assert create(alice, batch).status_code == 503
+    assert stored.secrets.count_documents({}) == 1
+    stored.secrets.delete_many({})
+    assert statuses(created(alice, batch)["secrets"]) == [200, 200]
+
+
+def test_leftovers_of_a_killed_holder_are_replaced(alice: Caller, stored: Stored) -> None:
+    """Nothing that a killed holder stored without publishing it remains, and the retry creates all."""
+    left = ids(created(alice, BATCH))
+    pending = {"$set": {"pending": True, "purge_at": in_future(minutes=1)}}
+    stored.secrets.update_many({"name": {"$ne": None}}, pending)
+    lapse(stored)
+    again = created(alice, BATCH)
+    assert statuses(again["secrets"]) == [200, 200, 400, 200, 200]
+    assert not set(ids(again)).intersection(left)
+    assert stored_ids(stored) == set(ids(again))
+    assert created(alice, BATCH) == again
+
+
+def test_published_secrets_of_a_killed_holder_are_kept(alice: Caller, stored: Stored) -> None:
+    """Secrets that a killed holder published under names stay, even if changed; the rest is created again."""
+    first = created(alice, BATCH)["secrets"]
+    alice.update(first[1]["secret_id"], b"changed since")
+    pending = {"$set": {"pending": True, "purge_at": in_future(minutes=1)}}
+    stored.secrets.update_one({"_id": first[3]["secret_id"]}, pending)
+    lapse(stored)
+    stored.audit_logs.delete_many({})
+    again = created(alice, BATCH)
+    kept = [one == other for one, other in zip(again["secrets"], first, strict=True)]
+    assert kept == [False, True, True, False, False]
+    repeated = [entry.get("details", {}).get("repeated") for entry in trail(stored)]
+    assert repeated == [None, True, None, None, None]
+    assert stored_ids(stored) == set(ids(again))
+    values = [one["secret"] for one in fetch_all(alice, *by_id(ids(again)))]
+    assert values == [b64(value) for value in (VALUE, b"changed since", VALUE, VALUE)]
+    assert created(alice, BATCH) == again
+
+
+def test_an_overtaken_holder_leaves_published_secrets_to_the_other(
+    alice: Caller, stored: Stored, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """If a holder is overtaken after it published, the other returns its named secrets."""
+    record, returned = SecretStore.record, list[dict[str, Any]]()
+
+    def slowly(self: SecretStore, outcomes: Any, secrets: Any) -> None:
+        monkeypatch.setattr(SecretStore, "record", record)
+        record(self, outcomes, secrets)
+        lapse(stored)
+        returned.append(created(alice, BATCH))
+
+    monkeypatch.setattr(SecretStore, "record", slowly)
+    assert create(alice, BATCH).status_code == 503
+    assert [created(alice, BATCH)] == returned
+    found = ids(returned[0])
+    assert statuses(fetch_all(alice, *by_id(found))) == [200] * 4
+    assert stored_ids(stored) == set(found)
