@@ -1,5 +1,7 @@
 """The life of a secret over HTTP, from its creation to its end."""
 
+from typing import Any
+
 import pytest
 
 from tests.conftest import running_app
@@ -15,6 +17,7 @@ from tests.support.lifecycle import (
     in_past,
     put,
     trail,
+    unswept,
 )
 from tests.support.problems import without_id
 from tests.support.rotation import Stored
@@ -258,30 +261,40 @@ def test_a_deleted_secret_is_removed_permanently(anyone: Caller, stored: Stored)
 
 
 @pytest.mark.promise("names")
-def test_every_refusal_is_the_same_404(anyone: Caller, stored: Stored, key: MasterKey) -> None:
-    """A 404 does not reveal whether a secret never existed, is foreign, expired, deleted or used up."""
-    deleted, used_up, pending = anyone.create(), anyone.create(max_reads=1), anyone.create()
-    anyone("delete", secret_id=deleted)
-    anyone.fetch(used_up)
-    stored.secrets.update_one({"_id": pending}, {"$set": {"pending": True}})
-    # Its document still exists.
-    expired = put(stored, key, expires_at=in_past(seconds=1))
-    restorable = anyone.create()
-    stored.secrets.update_one({"_id": restorable}, {"$set": {"deleted_at": in_past(hours=1)}})
-    foreign = anyone.become(EVE).create()
-    anyone.become(ALICE)
-    for action, more in CALLS.items():
-        replies = [
-            anyone.post(action, {"secret_id": secret_id, **more})
-            for secret_id in (UNKNOWN_ID, deleted, used_up, pending, expired, foreign)
-            + ((restorable,) if action != "restore" else ())
-        ]
-        assert {reply.status_code for reply in replies} == {404}
-        assert {without_id(reply) for reply in replies} == {without_id(replies[0])}
-        names = set(replies[0].headers.keys()) - {"X-Request-ID"}
-        assert {tuple(reply.headers[name] for name in sorted(names)) for reply in replies} == {
-            tuple(replies[0].headers[name] for name in sorted(names))
-        }
+@pytest.mark.parametrize(
+    ("action", "more"),
+    [*CALLS.items(), ("purge", {}), ("purge", {"version": 1}), ("update-metadata", {"ttl_seconds": 60})],
+    ids=str,
+)
+def test_every_refusal_is_the_same_404(
+    alice: Caller, stored: Stored, key: MasterKey, action: str, more: dict[str, Any]
+) -> None:
+    """A 404 does not reveal whether a secret never existed, is foreign, expired, deleted or used up.
+
+    Nor does any call change, or bring back, a secret that is gone, or of which no one may know yet.
+    """
+    deleted = alice.create()
+    alice("delete", secret_id=deleted)
+    gone: list[dict[str, Any]] = [
+        {"expires_at": in_past(seconds=1)},
+        {"max_reads": 1, "reads": 1},
+        {"name": "pending", "pending": True},
+        {"deleted_at": in_past(days=8), "purge_at": in_past(seconds=1)},
+        {"namespace": EVE.namespace},
+        {"namespace": EVE.namespace, "deleted_at": in_past(hours=1), "purge_at": in_future(hours=1)},
+    ]
+    if action != "restore" and (action, more) != ("purge", {}):
+        gone.append({"deleted_at": in_past(hours=1), "purge_at": in_future(hours=1)})
+    with unswept(stored):
+        ids = [UNKNOWN_ID, deleted, *(put(stored, key, **fields) for fields in gone)]
+        before = list(stored.secrets.find().sort("_id"))
+        which = [*({"secret_id": one} for one in ids), {"name": "pending"}, {"name": "not/there"}]
+        replies = [alice.post(action, {**one, **more}) for one in which]
+        assert list(stored.secrets.find().sort("_id")) == before
+    assert {reply.status_code for reply in replies} == {404}
+    assert {without_id(reply) for reply in replies} == {without_id(replies[0])}
+    names = sorted(set(replies[0].headers.keys()) - {"X-Request-ID"})
+    assert len({tuple(reply.headers[name] for name in names) for reply in replies}) == 1
 
 
 @pytest.mark.parametrize("action", CALLS)

@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 
 from tests.support.lifecycle import (
-    ALICE,
     CALLS,
     EVE,
     UNKNOWN_ID,
@@ -24,7 +23,20 @@ from tests.support.trail import block_trail, restore_trail
 from vault.core.principal import ANONYMOUS
 from vault.crypto import MasterKey
 from vault.documents import AuditEntry
+from vault.documents.secret import SecretVersion
 from vault.secrets.lease import SecretLease
+
+#: The calls that change a secret, with their fields.
+CHANGES: dict[str, tuple[str, dict[str, Any]]] = {
+    **{action: (action, CALLS[action]) for action in ("update", "delete", "restore")},
+    "purge": ("purge", {}),
+    "purge of a version": ("purge", {"version": 1}),
+    "labels": ("update-metadata", {"labels": {"a": "b"}}),
+    "expiry": ("update-metadata", {"ttl_seconds": 60}),
+}
+EVERY = {"fetch": ("fetch", {}), "describe": ("describe", {}), **CHANGES}
+#: The details of an entry that every call of a kind has.
+ASKED = {"purge of a version": {"version": 1}}
 
 
 @pytest.fixture
@@ -33,16 +45,19 @@ def there(alice: Caller, stored: Stored, key: MasterKey) -> Callable[[str], str]
     alice("list")
     stored.audit_logs.delete_many({})
 
-    def make(action: str, **fields: Any) -> str:
-        if action == "restore":
+    def make(call: str, **fields: Any) -> str:
+        if call in ("restore", "purge"):
             fields |= {"deleted_at": in_past(hours=1), "purge_at": in_future(hours=1)}
+        if call == "purge of a version":
+            older = SecretVersion(version=1, envelope=b"older", key_id=key.id, created_at=in_past(days=2))
+            fields |= {"version": 2, "older": [older]}
         return put(stored, key, **fields)
 
     return make
 
 
 def entry(action: str, status: str, secret_id: str | None = None, **details: Any) -> dict[str, Any]:
-    recorded = {"action": action, "status": status, "principal": "alice"}
+    recorded = {"action": action.replace("-", "_"), "status": status, "principal": "alice"}
     recorded |= {"secret_id": secret_id} if secret_id else {}
     return recorded | ({"details": details} if details else {})
 
@@ -52,15 +67,16 @@ def named(name: str) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("by", ["id", "name"])
-@pytest.mark.parametrize("action", CALLS)
+@pytest.mark.parametrize("call", [call for call in EVERY if call != "expiry"])
 def test_a_success_is_one_entry(
-    alice: Caller, stored: Stored, there: Callable[..., str], action: str, by: str
+    alice: Caller, stored: Stored, there: Callable[..., str], call: str, by: str
 ) -> None:
     """Each successful call leaves one entry with the ID and the name, whichever was given."""
-    secret_id = there(action, name="a/b")
+    secret_id = there(call, name="a/b")
     which = {"name": "a/b"} if by == "name" else {"secret_id": secret_id}
-    alice(action, **which, **CALLS[action])
-    details = {"version": 2} if action == "update" else {}
+    action, fields = EVERY[call]
+    alice(action, **which, **fields)
+    details = {"version": 2} if call == "update" else ASKED.get(call, {})
     assert trail(stored) == [entry(action, "success", secret_id, **named("a/b"), **details)]
 
 
@@ -98,34 +114,33 @@ def test_a_list_is_one_entry(alice: Caller, stored: Stored, there: Callable[...,
 
 
 @pytest.mark.parametrize("by", ["secret_id", "name"])
-@pytest.mark.parametrize("action", CALLS)
+@pytest.mark.parametrize("call", EVERY)
 def test_a_404_is_one_entry(
-    alice: Caller, stored: Stored, there: Callable[..., str], action: str, by: str
+    alice: Caller, stored: Stored, there: Callable[..., str], call: str, by: str
 ) -> None:
     """A request for a missing secret is recorded with the requested ID or name."""
     there("fetch")
+    action, fields = EVERY[call]
     which = UNKNOWN_ID if by == "secret_id" else "not/there"
-    assert alice.refused(action, **{by: which}, **CALLS[action]) == 404
-    expected = (
-        entry(action, "not_found", UNKNOWN_ID)
-        if by == "secret_id"
-        else entry(action, "not_found", **named("not/there"))
-    )
-    assert trail(stored) == [expected]
+    assert alice.refused(action, **{by: which}, **fields) == 404
+    about = (UNKNOWN_ID, {}) if by == "secret_id" else (None, named("not/there"))
+    assert trail(stored) == [entry(action, "not_found", about[0], **about[1], **ASKED.get(call, {}))]
 
 
-@pytest.mark.parametrize("action", CALLS)
+@pytest.mark.parametrize("call", EVERY)
 def test_a_value_that_does_not_verify_is_one_entry(
-    alice: Caller, stored: Stored, there: Callable[..., str], action: str
+    alice: Caller, stored: Stored, there: Callable[..., str], call: str
 ) -> None:
     """A tampered secret is recorded as an error where its value is needed, and can still be deleted."""
-    secret_id = there(action)
+    secret_id = there(call)
     stored.secrets.update_one({"_id": secret_id}, {"$set": {"version": 7}})
-    reply = alice.post(action, {"secret_id": secret_id, **CALLS[action]})
-    reads = action in ("fetch", "update", "describe")
+    action, fields = EVERY[call]
+    reply = alice.post(action, {"secret_id": secret_id, **fields})
+    reads = call not in ("delete", "restore", "purge", "purge of a version")
     assert reply.status_code == (500 if reads else 200)
     [recorded] = trail(stored)
-    assert (recorded["action"], recorded["status"]) == (action, "error" if reads else "success")
+    expected = entry(action, "error" if reads else "success")
+    assert recorded.items() >= expected.items()
 
 
 @pytest.mark.parametrize(
@@ -145,36 +160,34 @@ def test_a_refused_update_is_one_entry(
     assert recorded.get("secret_id") == (None if status == 400 else secret_id)
 
 
-@pytest.mark.parametrize("action", ["update", "delete", "restore"])
+@pytest.mark.parametrize("call", CHANGES)
 def test_a_busy_secret_is_one_entry(
-    alice: Caller,
-    stored: Stored,
-    there: Callable[..., str],
-    action: str,
-    monkeypatch: pytest.MonkeyPatch,
+    alice: Caller, stored: Stored, there: Callable[..., str], call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A call that times out waiting for another change returns 503 and is recorded as an error."""
     monkeypatch.setattr("vault.core.retries._TIMEOUT_SECONDS", 0.1)
-    secret_id = there(action)
+    secret_id = there(call)
     assert SecretLease.take(secret_id)
     before = document(stored, secret_id)
-    reply = alice.post(action, {"secret_id": secret_id, **CALLS[action]})
+    action, fields = CHANGES[call]
+    reply = alice.post(action, {"secret_id": secret_id, **fields})
     assert reply.status_code == 503
     assert reply.headers["Retry-After"]
-    assert trail(stored) == [entry(action, "error", secret_id)]
+    assert trail(stored) == [entry(action, "error", secret_id, **ASKED.get(call, {}))]
     assert document(stored, secret_id) == before
 
 
 @pytest.mark.promise(3)
-@pytest.mark.parametrize("action", CALLS)
+@pytest.mark.parametrize("call", EVERY)
 def test_without_its_entry_nothing_is_released_or_changed(
-    alice: Caller, stored: Stored, there: Callable[..., str], action: str
+    alice: Caller, stored: Stored, there: Callable[..., str], call: str
 ) -> None:
     """While the trail cannot be written, each call is 503, and the secret is unchanged and has no lease."""
-    secret_id = there(action, value=b"a value of others", name="a/b", max_reads=3, labels=["a=b"])
+    action, fields = EVERY[call]
+    secret_id = there(call, value=b"a value of others", name="a/b", max_reads=3, labels=["a=b"])
     before = document(stored, secret_id)
     block_trail(stored)
-    reply = alice.post(action, {"name": "a/b", **CALLS[action]})
+    reply = alice.post(action, {"name": "a/b", **fields})
     assert reply.status_code == 503
     for text in (b64(b"a value of others"), "2", "labels", "version"):
         assert f'"{text}"'.encode() not in reply.data
@@ -182,7 +195,7 @@ def test_without_its_entry_nothing_is_released_or_changed(
     assert after.pop("reads", 0) == 0
     assert after == before
     restore_trail(stored)
-    alice(action, name="a/b", **CALLS[action])
+    alice(action, name="a/b", **fields)
 
 
 @pytest.mark.promise(3)
@@ -252,22 +265,12 @@ def test_no_secret_is_readable_before_its_entry_is_durable(
     assert alice.fetch(secret_id) == b64(b"value")
 
 
-def test_an_unrecorded_secret_is_not_found(alice: Caller, stored: Stored, there: Callable[..., str]) -> None:
-    """A named secret without its entry is found by no call, by ID or by name."""
-    secret_id = there("fetch", name="a/b", pending=True, purge_at=in_future(minutes=1))
-    before = document(stored, secret_id)
-    for action, more in CALLS.items():
-        for which in ({"secret_id": secret_id}, {"name": "a/b"}):
-            assert alice.refused(action, **which, **more) == 404
-    assert alice("list") == {"secrets": [], "cursor": None}
-    assert document(stored, secret_id) == before
-
-
-@pytest.mark.parametrize("action", ["update", "delete", "restore"])
+@pytest.mark.parametrize("call", CHANGES)
 def test_a_refusal_ends_the_lease(
-    alice: Caller, stored: Stored, there: Callable[..., str], action: str
+    alice: Caller, stored: Stored, there: Callable[..., str], call: str
 ) -> None:
     """After any refused change, unforeseen values included, the next change need not wait."""
+    action, body = CHANGES[call]
     for fields in (
         {"expires_at": in_past(hours=1)},
         {"expires_at": "never"},
@@ -276,23 +279,22 @@ def test_a_refusal_ends_the_lease(
         {"max_reads": 5, "reads": "many"},
         {"deleted_at": "yes", "purge_at": "never"},
     ):
-        secret_id = there(action, max_reads=5)
+        secret_id = there(call, max_reads=5)
         stored.secrets.update_one({"_id": secret_id}, {"$set": fields})
-        alice.post(action, {"secret_id": secret_id, **CALLS[action]})
+        alice.post(action, {"secret_id": secret_id, **body})
         found = stored.secrets.find_one({"_id": secret_id})
         assert found is None or "lease" not in found
-    foreign = there(action, namespace=EVE.namespace)
-    alice.become(ALICE)
-    assert alice.refused(action, secret_id=foreign, **CALLS[action]) == 404
+    foreign = there(call, namespace=EVE.namespace)
+    assert alice.refused(action, secret_id=foreign, **body) == 404
     assert "lease" not in document(stored, foreign)
 
 
-@pytest.mark.parametrize("action", ["update", "delete", "restore"])
+@pytest.mark.parametrize("call", CHANGES)
 def test_a_change_that_lost_its_lease_is_not_applied(
-    alice: Caller, stored: Stored, there: Callable[..., str], action: str, monkeypatch: pytest.MonkeyPatch
+    alice: Caller, stored: Stored, there: Callable[..., str], call: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A change whose lease ended is refused, and changes by others in the meantime stay."""
-    secret_id = there(action)
+    secret_id = there(call)
     take = SecretLease.take
 
     def overtaken(which: str) -> SecretLease | None:
@@ -306,7 +308,8 @@ def test_a_change_that_lost_its_lease_is_not_applied(
 
     monkeypatch.setattr(SecretLease, "take", overtaken)
     before = document(stored, secret_id)
-    assert alice.refused(action, secret_id=secret_id, **CALLS[action]) == 503
+    action, fields = CHANGES[call]
+    assert alice.refused(action, secret_id=secret_id, **fields) == 503
     assert document(stored, secret_id) == {**before, "labels": ["changed=meanwhile"]}
 
 
