@@ -157,6 +157,10 @@ def test_every_operation_documents_its_scope(world: World) -> None:
 def test_an_invalid_credential_is_401_everywhere(world: World, name: str) -> None:
     """Every invalid credential gets the same 401 from every operation, and the trail records `denied`."""
     check_refused(world, *REFUSED[name])
+    reason = {"wrong network": "network", "paths removed": "altered"}.get(name, name)
+    known = ("unknown", "altered", "revoked", "expired", "network")
+    reasons = world.stored.audit_logs.distinct("details.reason")
+    assert reasons == [reason if reason in known else "malformed"]
 
 
 def check_refused(world: World, make: Callable[[World], str | None], principal: str) -> None:

@@ -22,9 +22,7 @@ from tests.support.lifecycle import (
 from tests.support.problems import without_id
 from tests.support.rotation import Stored
 from vault.core import clock
-from vault.crypto import Keyring, MasterKey
-from vault.documents import Secret
-from vault.documents.secret import SecretVersion
+from vault.crypto import MasterKey
 
 
 def test_all_options_together(anyone: Caller, stored: Stored) -> None:
@@ -154,40 +152,6 @@ def test_an_update_with_another_expected_version_is_refused(anyone: Caller, stor
         assert anyone.post("update", body).status_code == status
         assert (document(stored, secret_id) == before) == (status == 409)
     assert document(stored, secret_id)["version"] == 3
-
-
-def test_an_update_may_be_as_large_as_a_create(anyone: Caller, stored: Stored) -> None:
-    """The size limit of a value also applies to new versions, and a refused one changes nothing."""
-    secret_id = anyone.create()
-    before = document(stored, secret_id)
-    assert anyone.refused("update", secret_id=secret_id, secret=b64(bytes(65_537))) == 413
-    assert anyone.refused("update", secret_id=secret_id, secret="YQ=") == 400
-    assert document(stored, secret_id) == before
-    anyone.update(secret_id, bytes(65_536))
-
-
-def test_the_largest_secret_with_all_its_versions_fits(
-    environment: dict[str, str], stored: Stored, key: MasterKey
-) -> None:
-    """With settings at their maximum, every promised version can be stored and read."""
-    values = {version: bytes([version]) * 1_048_576 for version in range(1, 16)}
-    older = [
-        SecretVersion(
-            version=version,
-            envelope=Keyring(key).encrypt(values[version], Secret(id=UNKNOWN_ID).binding(version)),
-            key_id=key.id,
-            created_at=in_past(days=1),
-        )
-        for version in range(1, 14)
-    ]
-    put(stored, key, values[14], id=UNKNOWN_ID, version=14, older=older)
-    settings = {"MAX_VERSIONS": "14", "MAX_SECRET_BYTES": "1048576"}
-    with running_app({**environment, **settings}) as app, pytest.MonkeyPatch.context() as patch:
-        caller = Caller(app.test_client(), patch)
-        caller.update(UNKNOWN_ID, values[15])
-        assert caller.refused("fetch", secret_id=UNKNOWN_ID, version=1) == 404
-        for version in (2, 15):
-            assert caller.fetch(UNKNOWN_ID, version=version) == b64(values[version])
 
 
 def test_the_largest_of_everything_fits_into_a_body(

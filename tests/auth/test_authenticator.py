@@ -19,13 +19,10 @@ from vault.auth.ttl_cache import TTLCache
 from vault.core import clock as core_clock
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
-    CredentialRequiredError,
     InvalidCredentialError,
-    ScopeMissingError,
-    StorageUnavailableError,
 )
 from vault.core.principal import ANONYMOUS, Principal, Scope
-from vault.crypto.token import _checksum, new_token
+from vault.crypto.token import _checksum
 
 
 @pytest.fixture
@@ -65,20 +62,6 @@ def test_a_token_is_bound_to_its_networks(app: Flask) -> None:
         assert identify(app, token, ip).principal.name == "ci"
     for ip in ("192.0.2.16", "2001:db9::1", ""):
         assert refused(app, token, ip) == ("ci", "network")
-
-
-def test_an_expired_token_is_refused(app: Flask) -> None:
-    """An expired token is refused, and the trail names its principal."""
-    assert refused(app, make_token(app, "ci", role="reader", seconds=1e-3)) == ("ci", "expired")
-
-
-def test_an_unknown_credential_is_refused(app: Flask) -> None:
-    """Text that is not a token, or was never issued, is refused with or without stored tokens."""
-    for _ in range(2):
-        for credential in ("", "smt_", "a.b.c"):
-            assert refused(app, credential)[1] == "malformed"
-        assert refused(app, new_token())[1] == "unknown"
-        make_token(app, f"t{_}", role="reader")
 
 
 def test_a_wrong_checksum_needs_no_look_up(reads: Reads, app: Flask) -> None:
@@ -172,38 +155,6 @@ def test_an_altered_token_is_logged(app: Flask, stored: Stored, caplog: pytest.L
     assert reason == "altered"
     assert f"the stored token {name} is not as the service wrote it" in caplog.text
     assert token not in caplog.text
-
-
-def test_anonymous_scopes_are_a_setting(environment: dict[str, str]) -> None:
-    """An anonymous caller has the scopes that need only an ID or, with the setting, none."""
-    for setting, refused_scopes in (
-        ("false", [Scope.SECRET_LIST, Scope.TOKEN_MANAGE]),
-        ("true", [Scope.SECRET_FETCH]),
-    ):
-        with running_app({**environment, "AUTH_ENABLED": setting}) as app:
-            attempt = identify(app, None)
-            assert (attempt.principal.name, attempt.principal.authenticated) == ("anonymous", False)
-            for scope in refused_scopes:
-                with pytest.raises(CredentialRequiredError):
-                    attempt.require(scope)
-            if setting == "false":
-                attempt.require(Scope.SECRET_FETCH)
-
-
-def test_a_missing_scope_is_named(app: Flask) -> None:
-    """A refusal of an identified caller names the missing scope, and so does the trail."""
-    attempt = identify(app, make_token(app, "ci", role="reader"))
-    with pytest.raises(ScopeMissingError, match="secret:create"):
-        attempt.require(Scope.SECRET_CREATE)
-    assert attempt.details == {"reason": "needs secret:create"}
-
-
-@pytest.mark.usefixtures("own_timeouts")
-def test_without_mongodb_a_token_is_neither_accepted_nor_refused(environment: dict[str, str]) -> None:
-    """While MongoDB is unreachable, a token is neither accepted nor called invalid."""
-    away = {**environment, "MONGO_URI": "mongodb://127.0.0.1:1"}
-    with running_app(away) as app, pytest.raises(StorageUnavailableError):
-        identify(app, new_token())
 
 
 def test_the_cache_is_bounded_and_drops_the_oldest_entry() -> None:

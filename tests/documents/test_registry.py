@@ -19,13 +19,6 @@ OLD, NEW, FOREIGN = (new_key() for _ in range(3))
 pytestmark = pytest.mark.usefixtures("database")
 
 
-def test_of_two_unrelated_keys_the_first_is_used() -> None:
-    """Of replicas with mutually unknown keys, the first gets its claim and the other does not."""
-    assert claim(Keyring(OLD))
-    assert not claim(Keyring(FOREIGN))
-    assert writing_key_ids() == {OLD.id}
-
-
 @pytest.mark.promise(6)
 def test_of_racing_replicas_one_key_wins(stored: Stored) -> None:
     """Of 16 replicas with four keys started concurrently on an empty database, one key's may write."""
@@ -45,13 +38,6 @@ def test_of_racing_replicas_one_key_wins(stored: Stored) -> None:
             assert all(won == (key_id in winners) for key_id, won in outcomes)
             assert writing_key_ids() == winners
             stored["keys"].drop()
-
-
-def test_a_claim_may_be_repeated(stored: Stored) -> None:
-    """A replica renews its claim, and others with the same key join it, without more claims."""
-    for _ in range(5):
-        assert claim(Keyring(OLD))
-    assert len(elements(stored)) == 1
 
 
 def test_a_replica_that_knows_the_other_key_may_claim() -> None:

@@ -101,17 +101,6 @@ def test_an_altered_token_is_not_genuine(app: Flask, stored: Stored) -> None:
     assert_each_is_an_alteration(app, stored, ALTERED)
 
 
-@pytest.mark.promise("credentials")
-def test_an_altered_token_is_refused(client: FlaskClient, stored: Stored, token: str) -> None:
-    """A token that is not genuine is refused, and on record as altered."""
-    stored.tokens.update_one({}, {"$set": {"namespace": "other"}})
-    assert ask(client, token) == 401
-    last = stored.audit_logs.find_one(sort=[("_id", -1)])
-    assert last is not None
-    assert (last["status"], last["details"]) == ("denied", {"reason": "altered"})
-    assert last["principal"].startswith("token:")
-
-
 #: Alterations of the paths of a token.
 ALTERED_PATHS: list[dict[str, Any]] = [
     {"$unset": {"paths": 1}},

@@ -10,34 +10,16 @@ from flask import Flask
 from tests.support.access import services
 from tests.support.lifecycle import ALICE, EVE, Caller, in_future, in_past, only, put, trail, unswept
 from tests.support.rotation import Stored
-from tests.support.trail import block_trail
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
-    AuditUnavailableError,
     SecretNotFoundError,
-    SecretTooLargeError,
-    VersionConflictError,
 )
 from vault.core.principal import Principal
 from vault.crypto import MasterKey
-from vault.documents.stored_secret import VersionInfo
 from vault.documents.write_rules import WriteRules
-from vault.secrets.changes import Current
-from vault.secrets.requests import Reference, Written
+from vault.secrets.requests import Reference
 
 NAMED = Reference(name="a/b")
-Patch = Callable[..., Written]
-
-
-@pytest.fixture
-def patch(app: Flask) -> Patch:
-    """Return a function that patches the secret `a/b`."""
-
-    def patch(patched: Callable[[Current], bytes], *, expected_version: int | None = None) -> Written:
-        attempt = Attempt(action=Action.UPDATE, principal=ALICE)
-        return services(app).changes.patch(NAMED, patched, expected_version=expected_version, attempt=attempt)
-
-    return patch
 
 
 @pytest.fixture
@@ -51,60 +33,6 @@ def remove(app: Flask) -> Callable[..., str]:
     return remove
 
 
-def test_a_patch_sees_the_newest_version(patch: Patch, alice: Caller, stored: Stored) -> None:
-    """A patch gets value, state and labels of the newest version, and returns the next value."""
-    secret_id = alice.create(b"one", name="a/b", labels={"k": "v"})
-    alice.update(secret_id, b"two")
-    updated_at = only(stored)["updated_at"]
-    seen: list[Current] = []
-
-    def doubled(current: Current) -> bytes:
-        seen.append(current)
-        return current.plaintext * 2
-
-    written = patch(doubled)
-    assert seen == [Current(b"two", VersionInfo(version=2, created_at=updated_at), written.description)]
-    assert "two" not in repr(seen)
-    assert (written.secret_id, written.version, written.description.pairs) == (secret_id, 3, {"k": "v"})
-    assert alice.fetch(secret_id) == "dHdvdHdv"
-
-
-def test_a_patch_sees_the_state_of_the_newest_version(app: Flask, patch: Patch, alice: Caller) -> None:
-    """A patch gets the value of a deleted version as well; of a purged version, nothing is left."""
-    alice.create(b"one", name="a/b")
-    versions, attempt = services(app).versions, Attempt(action=Action.DELETE, principal=ALICE)
-    seen: list[Current] = []
-
-    def keep(current: Current) -> bytes:
-        seen.append(current)
-        return b"two"
-
-    versions.delete(NAMED, [1], attempt=attempt)
-    assert patch(keep).version == 2
-    versions.purge(NAMED, [2], attempt=attempt)
-    assert patch(keep).version == 3
-    infos = [current.info for current in seen if current.info]
-    assert [current.plaintext for current in seen] == [b"one", b""]
-    assert [(bool(info.deleted_at), info.is_purged) for info in infos] == [(True, False), (False, True)]
-
-
-def test_a_patch_is_refused_like_an_update(patch: Patch, alice: Caller, stored: Stored) -> None:
-    """A large result, another expected version, and an error of the patch leave the secret as it was."""
-    alice.create(b"one", name="a/b")
-    before = only(stored)
-    with pytest.raises(SecretTooLargeError):
-        patch(lambda _: bytes(65_537))
-    with pytest.raises(VersionConflictError):
-        patch(lambda _: b"two", expected_version=2)
-
-    def refuse(_: Current) -> bytes:
-        raise VersionConflictError
-
-    with pytest.raises(VersionConflictError):
-        patch(refuse)
-    assert only(stored) == before
-
-
 def ruled(app: Flask, **rules: Any) -> None:
     """Give the secret `a/b` these write rules."""
     services(app).metadata.change(
@@ -112,20 +40,6 @@ def ruled(app: Flask, **rules: Any) -> None:
         ruled=lambda _: WriteRules(**rules),
         attempt=Attempt(action=Action.UPDATE_METADATA, principal=ALICE),
     )
-
-
-def test_a_secret_can_require_the_expected_version(app: Flask, alice: Caller, stored: Stored) -> None:
-    """Then an update without it is refused on record, whichever API it comes from."""
-    alice.create(b"one", name="a/b")
-    ruled(app, version_required=True)
-    before = only(stored)
-    assert alice.refused("update", name="a/b", secret="dHdv") == 409
-    assert only(stored) == before
-    assert (trail(stored)[-1]["action"], trail(stored)[-1]["status"]) == ("update", "bad_request")
-    assert alice("update", name="a/b", secret="dHdv", expected_version=1)["version"] == 2
-    ruled(app)
-    assert "rules" not in only(stored)
-    assert alice("update", name="a/b", secret="dHdv")["version"] == 3
 
 
 def test_a_secret_can_keep_fewer_versions(
@@ -194,14 +108,3 @@ def test_a_secret_that_no_one_may_know_of_is_not_removed(
                     remove(principal)
             assert stored.secrets.count_documents({}) == 1
         stored.secrets.delete_many({})
-
-
-def test_nothing_is_removed_without_its_entry(
-    remove: Callable[..., str], alice: Caller, stored: Stored
-) -> None:
-    """While the trail cannot be written, nothing is removed."""
-    alice.create(name="a/b")
-    block_trail(stored)
-    with pytest.raises(AuditUnavailableError):
-        remove()
-    assert stored.secrets.count_documents({}) == 1

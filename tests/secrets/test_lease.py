@@ -6,7 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from tests.support.lifecycle import UNKNOWN_ID, document, put
+from tests.support.lifecycle import document, put
 from tests.support.rotation import Stored
 from vault.core import retries
 from vault.core.errors import SecretBusyError
@@ -46,19 +46,6 @@ def test_a_lease_has_the_current_secret(stored: Stored, secret_id: str) -> None:
     stored.secrets.update_one({"_id": secret_id}, {"$set": {"labels": ["changed=just now"]}})
     found = taken(secret_id).secret
     assert (found.id, found.description.pairs) == (secret_id, {"changed": "just now"})
-
-
-def test_a_missing_secret_has_no_lease() -> None:
-    """A lease of a missing secret fails and creates nothing."""
-    assert SecretLease.take(UNKNOWN_ID) is None
-
-
-def test_a_lease_is_exclusive(secret_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While one request holds a lease, another waits, and finally fails because the secret is busy."""
-    monkeypatch.setattr(retries, "_TIMEOUT_SECONDS", 0.1)
-    taken(secret_id)
-    with pytest.raises(SecretBusyError):
-        SecretLease.take(secret_id)
 
 
 def test_a_waiting_request_gets_the_lease_next(secret_id: str, monkeypatch: pytest.MonkeyPatch) -> None:

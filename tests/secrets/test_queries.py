@@ -17,10 +17,9 @@ from hypothesis import strategies as st
 from tests.support.access import services
 from tests.support.lifecycle import ALICE, EVE, UNKNOWN_ID, in_future, in_past, trail
 from tests.support.rotation import Stored
-from tests.support.trail import block_trail
 from vault.core import deadline
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import AuditUnavailableError, InvalidCursorError, TooManyKeysError
+from vault.core.errors import TooManyKeysError
 from vault.core.paths import Paths
 from vault.core.principal import Principal
 from vault.documents.expressions import ABOVE_ALL
@@ -110,16 +109,6 @@ def end_profile(stored: Stored) -> tuple[int, str]:
     return sum(query["keysExamined"] for query in found), " ".join(query["planSummary"] for query in found)
 
 
-def test_a_level_has_secrets_and_folders(app: Flask, stored: Stored) -> None:
-    """A level has the names without a further slash, and each folder once, in order."""
-    put_names(stored, "a", "a-b", "a/x", "a/y/z", "a0", "b/c/d/e", "b/f", "c")
-    assert level(app) == ["a", "a-b", "a/", "a0", "b/", "c"]
-    assert level(app, "a/") == ["x", "y/"]
-    assert level(app, "b/") == ["c/", "f"]
-    assert level(app, "b/c/d/") == ["e"]
-    assert level(app, "b/c/d/e/") == level(app, "none/") == []
-
-
 def test_a_level_has_only_secrets_that_readers_may_know_of(app: Flask, stored: Stored) -> None:
     """Pending, deleted, expired and used-up secrets, those without a name and other namespaces are absent."""
     put_names(stored, "kept/a", expires_at=in_future(days=1), max_reads=2, reads=1)
@@ -198,17 +187,6 @@ def test_a_level_has_names_in_any_script(app: Flask, stored: Stored) -> None:
     assert level(app, f"a{last}/") == ["é"]
 
 
-def test_a_level_is_continued_after_a_key(app: Flask, stored: Stored) -> None:
-    """A level continues after a secret, after a folder, and after a key that is not there."""
-    put_names(stored, "a", "a/x", "a/y", "b", "c/z")
-    assert level(app, after="a") == ["a/", "b", "c/"]
-    assert level(app, after="a/") == ["b", "c/"]
-    assert level(app, after="aa") == ["b", "c/"]
-    assert level(app, after="c/") == []
-    assert level(app, "a/", after="x", limit=1) == ["y"]
-    assert level(app, limit=2) == ["a", "a/"]
-
-
 def test_a_level_seeks_past_large_folders(app: Flask, stored: Stored) -> None:
     """A level is found by an index, and of a large folder only few keys are examined."""
     # Names in lists, which other tests store, change how MongoDB uses an index from then on.
@@ -247,14 +225,6 @@ def test_a_level_has_one_entry(app: Flask, stored: Stored) -> None:
     entry = {"action": "list", "status": "success", "principal": "alice"}
     named = {"name": "billing/", "namespace": "default"}
     assert trail(stored) == [{**entry, "details": named}, entry]
-
-
-def test_a_level_is_not_returned_without_its_entry(app: Flask, stored: Stored) -> None:
-    """While the trail cannot be written, no key is returned."""
-    put_names(stored, "a")
-    block_trail(stored)
-    with pytest.raises(AuditUnavailableError):
-        level(app)
 
 
 def test_a_level_of_too_many_keys_is_refused(
@@ -419,10 +389,3 @@ def test_a_search_reads_an_index_and_is_on_record(app: Flask, stored: Stored) ->
     assert "COLLSCAN" not in plans
     assert not stored["system.profile"].count_documents({"hasSortStage": True})
     assert trail(stored) == [{"action": "list", "status": "success", "principal": "alice"}]
-
-
-def test_a_search_refuses_other_cursors(app: Flask) -> None:
-    """A text that is no cursor is refused."""
-    attempt = Attempt(action=Action.LIST, principal=ALICE)
-    with pytest.raises(InvalidCursorError):
-        services(app).queries.search(Search(text="a"), cursor="x", limit=1, attempt=attempt)

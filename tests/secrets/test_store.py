@@ -13,7 +13,6 @@ from pymongo.collection import Collection
 from tests.cli.waiting import wait_until
 from tests.support.lifecycle import UNKNOWN_ID, document, in_future, in_past, put
 from tests.support.rotation import Stored
-from vault.core.errors import StorageUnavailableError
 from vault.crypto import Keyring, MasterKey
 from vault.documents import Secret
 from vault.documents.secret import UnstoredSecret
@@ -44,16 +43,6 @@ def test_publishing_leaves_no_trace_of_the_wait(stored: Stored, expires_at: Any)
     assert published.get("purge_at") == expires_at
 
 
-def test_a_secret_removed_before_publishing_is_not_published(stored: Stored) -> None:
-    """Publishing a secret that MongoDB already removed fails and creates nothing."""
-    secret = new_secret(name="a")
-    SecretStore().hold_names([secret])
-    stored.secrets.delete_many({})
-    with pytest.raises(StorageUnavailableError):
-        SecretStore().publish([secret])
-    assert stored.secrets.count_documents({}) == 0
-
-
 def test_a_name_released_by_mongodb_at_this_moment_is_free(
     stored: Stored, key: MasterKey, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -68,15 +57,6 @@ def test_a_name_released_by_mongodb_at_this_moment_is_free(
     monkeypatch.setattr(Collection, "delete_many", overtaken)
     assert SecretStore().hold_names([secret := new_secret(name="a")]) == {}
     assert document(stored, secret.id)["pending"] is True
-
-
-def test_a_secret_is_published_once() -> None:
-    """A published secret is no longer pending."""
-    secret = new_secret(name="a")
-    SecretStore().hold_names([secret])
-    SecretStore().publish([secret])
-    with pytest.raises(StorageUnavailableError):
-        SecretStore().publish([secret])
 
 
 def test_withdrawing_keeps_published_names(stored: Stored, key: MasterKey) -> None:

@@ -1,6 +1,5 @@
 """Single versions: deleted, restored and purged, and everything else that must know of it."""
 
-from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
@@ -13,28 +12,21 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.access import services
-from tests.support.lifecycle import ALICE, BOB, EVE, Caller, b64, in_future, in_past, only, put, trail
+from tests.support.lifecycle import ALICE, Caller, b64, in_future, in_past, only, trail
 from tests.support.rotation import Stored
-from tests.support.trail import block_trail, restore_trail
 from vault.core.attempt import Action, Attempt
 from vault.core.attributes import Description
 from vault.core.errors import (
-    AuditUnavailableError,
     DecryptionError,
     KeyMissingError,
-    NewestVersionError,
-    SecretBusyError,
     SecretNotFoundError,
-    VaultError,
 )
-from vault.core.paths import Paths
-from vault.core.principal import ANONYMOUS, Principal
+from vault.core.principal import Principal
 from vault.crypto import Keyring, MasterKey
 from vault.documents import keys_in_use
-from vault.documents.stored_secret import StoredSecret, VersionInfo
+from vault.documents.stored_secret import StoredSecret
 from vault.keys import rewrap
 from vault.secrets.items import Fetch
-from vault.secrets.lease import SecretLease
 from vault.secrets.metadata import Expiry
 from vault.secrets.requests import NewSecret, Reference
 
@@ -130,27 +122,6 @@ def test_a_deleted_version_is_not_read_until_it_is_restored(three: World, stored
     assert only(stored) == before
 
 
-def test_the_newest_version_is_deleted_by_default(three: World) -> None:
-    """Without numbers, the newest version is deleted, and the older ones stay readable by their numbers."""
-    three.delete()
-    assert three.fetch() is None
-    assert values(three) == [b"one", b"two", None]
-    three.restore(3)
-    assert three.fetch() == b"three"
-
-
-def test_versions_that_are_not_there_are_passed_over(three: World, stored: Stored) -> None:
-    """Unknown, deleted and purged versions are not changed by a delete, nor live ones by a restore."""
-    three.delete(1)
-    three.purge(2)
-    before = only(stored)
-    three.delete(1, 2, 9)
-    three.restore(2, 3, 9)
-    assert only(stored) == before
-    three.purge(2, 9)
-    assert only(stored) == before
-
-
 def test_a_version_deleted_in_the_future_is_readable_until_then(three: World, stored: Stored) -> None:
     """A version with a later deletion is readable, and a delete ends it now."""
     state = {"version": 2, "created_at": in_past(days=1), "deleted_at": in_future(hours=1)}
@@ -158,24 +129,6 @@ def test_a_version_deleted_in_the_future_is_readable_until_then(three: World, st
     assert three.fetch(2) == b"two"
     three.delete(2)
     assert three.fetch(2) is None
-
-
-def test_a_description_has_the_states(three: World, stored: Stored) -> None:
-    """A description shows when each version was deleted, and purged versions apart from the others."""
-    three.delete(2)
-    three.purge(1)
-    found = only(stored)
-    created = {
-        1: found["states"][0]["created_at"],
-        2: found["older"][0]["created_at"],
-        3: found["updated_at"],
-    }
-    described = three.describe()
-    assert described["versions"] == [
-        VersionInfo(version=3, created_at=created[3]),
-        VersionInfo(version=2, created_at=created[2], deleted_at=found["states"][1]["deleted_at"]),
-    ]
-    assert described["purged_versions"] == [1]
 
 
 # --- Purges
@@ -198,17 +151,6 @@ def test_a_purged_version_is_gone(three: World, stored: Stored, key: MasterKey, 
     assert {info.version: info for info in after.infos}[version] == replace(gone, is_purged=True)
     if version == 3:
         assert after.decrypt(Keyring(key)) == b""
-
-
-def test_all_versions_can_be_purged(three: World, alice: Caller) -> None:
-    """A secret without any value stays known by its name, and its next version has the next number."""
-    three.purge(1, 2, 3)
-    assert values(three) == [None] * 3
-    assert alice.refused("fetch", name=NAME) == 404
-    assert three.describe()["versions"] == []
-    assert three.describe()["purged_versions"] == [3, 2, 1]
-    assert three.write(b"four") == 4
-    assert [kept.version for kept in three.describe()["versions"]] == [4]
 
 
 def test_the_value_of_a_purged_newest_version_is_not_kept(three: World, stored: Stored) -> None:
@@ -257,52 +199,7 @@ def test_a_newest_version_under_a_missing_key_is_not_purged(
     assert only(stored) == before
 
 
-def test_an_older_version_is_purged_alone(three: World) -> None:
-    """`purge_older` refuses the newest version, and versions that are not stored."""
-
-    def purge_older(version: int) -> str:
-        attempt = three.attempt(Action.PURGE)
-        return three.services.versions.purge_older(three.reference, version, attempt=attempt)
-
-    with pytest.raises(NewestVersionError):
-        purge_older(3)
-    secret_id = three.describe()["secret_id"]
-    assert purge_older(2) == secret_id
-    for version in (2, 4):
-        with pytest.raises(SecretNotFoundError):
-            purge_older(version)
-    assert values(three) == [b"one", None, b"three"]
-
-
 # --- What others see
-
-
-def test_only_the_version_of_a_refused_fetch_is_hidden(three: World) -> None:
-    """A fetch of a version that cannot be read knows the secret and the state of the version."""
-    three.delete(2)
-    three.purge(1, 3)
-    for version, is_deleted, is_purged in ((1, False, True), (2, True, False), (None, False, True)):
-        info = three.read(version).info
-        assert info is not None
-        assert (bool(info.deleted_at), info.is_purged) == (is_deleted, is_purged)
-    missing = three.read(9)
-    assert missing.info is None
-    assert missing.secret is not None
-
-
-def test_a_fetch_knows_nothing_of_a_secret_that_is_gone(world: World, stored: Stored, key: MasterKey) -> None:
-    """A refused fetch has neither value nor state of a secret that is gone for readers."""
-    gone: list[dict[str, Any]] = [
-        {"expires_at": in_past(hours=1)},
-        {"max_reads": 1, "reads": 1},
-        {"deleted_at": in_past(hours=1)},
-    ]
-    for fields in gone:
-        put(stored, key, name=NAME, **fields)
-        for version in (None, 1, 9):
-            item = world.read(version)
-            assert (item.secret, item.info) == (None, None)
-        stored.secrets.delete_many({})
 
 
 def test_a_fetch_of_a_missing_version_verifies_the_secret(three: World, stored: Stored) -> None:
@@ -505,30 +402,6 @@ def test_numbers_above_the_newest_version_are_ignored(three: World, stored: Stor
 # --- Reach, records and failures
 
 
-CHANGES: tuple[Callable[[World], None], ...] = (
-    lambda world: world.delete(1),
-    lambda world: world.restore(1),
-    lambda world: world.purge(1),
-)
-
-
-def test_versions_are_changed_only_within_reach(app: Flask, three: World, stored: Stored) -> None:
-    """Another namespace, other paths and a secret that is gone are the same error, and change nothing."""
-    before = only(stored)
-    outside = replace(BOB, paths=Paths.of(["c/"]))
-    for change in CHANGES:
-        for world in (World(app, EVE), World(app, outside), World(app, name="none")):
-            with pytest.raises(SecretNotFoundError):
-                change(world)
-        with pytest.raises(VaultError, match="credential"):
-            change(World(app, ANONYMOUS))
-    assert only(stored) == before
-    stored.secrets.update_one({}, {"$set": {"deleted_at": in_past(hours=1), "purge_at": in_future(hours=1)}})
-    for change in CHANGES:
-        with pytest.raises(SecretNotFoundError):
-            change(three)
-
-
 def test_a_change_of_versions_has_one_entry(three: World, stored: Stored) -> None:
     """The entry of a change names those of the versions that there are, in order."""
     stored.audit_logs.delete_many({})
@@ -543,38 +416,6 @@ def test_a_change_of_versions_has_one_entry(three: World, stored: Stored) -> Non
         {"action": action, **entry, "details": {**named, "versions": versions}}
         for action, versions in (("delete", [3]), ("delete", [1, 2]), ("restore", [2, 3]), ("purge", [1, 3]))
     ]
-
-
-@pytest.mark.promise(3)
-def test_no_version_changes_without_its_entry(three: World, stored: Stored) -> None:
-    """While the trail cannot be written, no version changes, and the change can be repeated."""
-    three.delete(1)
-    before = only(stored)
-    block_trail(stored)
-    for change in CHANGES:
-        with pytest.raises(AuditUnavailableError):
-            change(three)
-    assert only(stored) == before
-    restore_trail(stored)
-    for change in CHANGES:
-        change(three)
-
-
-def test_a_lost_lease_changes_no_version(
-    three: World, stored: Stored, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """A change whose lease has ended is refused."""
-    before = only(stored)
-    apply = SecretLease.apply
-
-    def late(lease: SecretLease, change: Any) -> None:
-        stored.secrets.update_one({}, {"$unset": {"lease": ""}})
-        apply(lease, change)
-
-    monkeypatch.setattr(SecretLease, "apply", late)
-    with pytest.raises(SecretBusyError):
-        three.purge(1, 3)
-    assert only(stored) == before
 
 
 def test_concurrent_changes_of_versions_are_all_applied(three: World, stored: Stored) -> None:

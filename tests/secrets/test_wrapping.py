@@ -9,14 +9,13 @@ from flask import Flask
 
 from tests.conftest import start
 from tests.support.access import services
-from tests.support.lifecycle import Caller, document, in_past, trail
+from tests.support.lifecycle import Caller, document, in_past
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     AuditUnavailableError,
     DecryptionError,
-    InvalidCredentialError,
     InvalidWrappingTokenError,
     SecretBusyError,
     SecretNotFoundError,
@@ -27,7 +26,7 @@ from vault.core.principal import NAME_PATTERN
 from vault.secrets import read_limits, wrapping
 from vault.secrets.requests import Reference
 from vault.secrets.store import MAX_BATCH_VALUES_BYTES, SecretStore
-from vault.secrets.wrapping import Origin, Wrapping, WrappingToken, is_wrapping_token
+from vault.secrets.wrapping import Origin, Wrapping, WrappingToken
 
 ORIGIN = Origin("secret/data/a", "2026-11-26T10:15:08.174Z", 60)
 
@@ -50,17 +49,6 @@ def kept(wraps: Wrapping, reply: bytes = REPLY) -> WrappingToken:
     token = WrappingToken.new()
     wraps.keep(token, reply, ORIGIN)
     return token
-
-
-def test_a_reply_is_unwrapped_once(wraps: Wrapping, stored: Stored) -> None:
-    """The first who has the token gets the reply as it was; a second one gets nothing."""
-    token = kept(wraps, b'{"first":"line"}\nsecond line\n')
-    assert wraps.unwrap(token, bytes, attempt=attempt()) == (b'{"first":"line"}\nsecond line\n', ORIGIN)
-    with pytest.raises(InvalidWrappingTokenError) as caught:
-        wraps.unwrap(token, bytes, attempt=attempt())
-    assert caught.value.reason == "unknown"
-    [entry] = [entry for entry in trail(stored) if entry["action"] == "unwrap"]
-    assert (entry["status"], entry["secret_id"]) == ("success", token.accessor)
 
 
 @pytest.mark.promise("vault")
@@ -91,31 +79,6 @@ def test_no_one_else_makes_the_service_read_a_reply(wraps: Wrapping) -> None:
     assert wraps._store._reads._max_batch * wrapping.MAX_BYTES <= 2 * MAX_BATCH_VALUES_BYTES
 
 
-def test_a_look_up_does_not_unwrap(wraps: Wrapping, stored: Stored) -> None:
-    """A look-up says where the reply comes from, as often as someone asks, and leaves it there."""
-    token = kept(wraps)
-    for _ in range(3):
-        asked = attempt(Action.WRAP_LOOKUP)
-        assert wraps.look_up(token, attempt=asked) == ORIGIN
-        assert asked.secret_id == token.accessor
-    assert wraps.unwrap(token, bytes, attempt=attempt())[0] == REPLY
-    with pytest.raises(InvalidWrappingTokenError):
-        wraps.look_up(token, attempt=attempt(Action.WRAP_LOOKUP))
-    assert [entry["action"] for entry in trail(stored)].count("wrap_lookup") == 3
-
-
-def test_a_spent_token_unwraps_nothing(wraps: Wrapping, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A token is spent once, unless its only read is reserved; then it is as if it had never existed."""
-    token = kept(wraps)
-    with monkeypatch.context() as patch:
-        patch.setattr(read_limits, "reserve_reads", lambda ids: [None] * len(ids))
-        assert not wraps.spend(token, attempt=attempt())
-    assert wraps.spend(token, attempt=attempt())
-    assert not wraps.spend(token, attempt=attempt())
-    with pytest.raises(InvalidWrappingTokenError):
-        wraps.unwrap(token, bytes, attempt=attempt())
-
-
 def test_no_token_is_spent_without_its_entry(wraps: Wrapping, stored: Stored) -> None:
     """If the entry cannot be written, the token stays valid."""
     token = kept(wraps)
@@ -124,23 +87,6 @@ def test_no_token_is_spent_without_its_entry(wraps: Wrapping, stored: Stored) ->
         wraps.spend(token, attempt=attempt())
     restore_trail(stored)
     assert wraps.unwrap(token, bytes, attempt=attempt())[0] == REPLY
-
-
-def test_a_malformed_or_unknown_token_is_refused(wraps: Wrapping) -> None:
-    """A text that cannot be a wrapping token is an invalid credential; an unknown token unwraps nothing."""
-    for text in ("", "smw_", "smw_x", "smt_" + "0" * 38, "smw_" + "é" * 43, "nope"):
-        token = WrappingToken(text)
-        for use in (partial(wraps.unwrap, make=bytes), wraps.look_up):
-            with pytest.raises(InvalidCredentialError) as caught:
-                use(token, attempt=attempt())
-            assert caught.value.reason == "malformed"
-        assert not wraps.spend(token, attempt=attempt())
-    token = WrappingToken.new()
-    with pytest.raises(InvalidWrappingTokenError):
-        wraps.unwrap(token, bytes, attempt=attempt())
-    assert not wraps.spend(token, attempt=attempt())
-    assert is_wrapping_token(token.text)
-    assert token.text not in repr(token)
 
 
 def test_a_reply_has_its_life(wraps: Wrapping, stored: Stored) -> None:

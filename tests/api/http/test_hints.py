@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from tests.conftest import running_app
 from tests.support.access import bearer, make_token
 from tests.support.problems import messages_of
+from tests.support.rotation import Stored
 
 CREATE, FETCH = "/vault/secret/create", "/vault/secret/fetch"
 
@@ -38,12 +39,14 @@ def test_a_token_without_its_scheme_gets_a_hint(guarded_app: Flask) -> None:
         assert "Bearer" not in detail(client, "POST", "/vault/token/self", headers)
 
 
-@pytest.mark.parametrize("method", ["GET", "PUT", "DELETE"])
+@pytest.mark.parametrize("method", ["GET", "HEAD", "PUT", "DELETE", "TRACE"])
 def test_another_method_gets_a_hint(client: FlaskClient, method: str) -> None:
-    """Each path of the REST API has POST, and says so; others do not."""
-    assert "POST" in detail(client, method, FETCH)
-    assert client.open(FETCH, method=method).headers["Allow"] == "POST, OPTIONS"
-    if method != "GET":
+    """Each path of the REST API has POST, and says so, as HTTP requires; others do not."""
+    reply = client.open(FETCH, method=method)
+    assert (reply.status_code, reply.content_type) == (405, "application/problem+json")
+    assert reply.headers["Allow"] == "POST, OPTIONS"
+    assert method == "HEAD" or "POST" in detail(client, method, FETCH)
+    if method not in ("GET", "HEAD"):
         assert "POST" not in detail(client, method, "/health/live")
 
 
@@ -67,7 +70,8 @@ def test_a_plural_path_gets_the_right_one(client: FlaskClient, path: str, expect
 
 
 @pytest.mark.parametrize(
-    "path", ["/vault/", "/vault/nothing/x", "/vault/s/x", "/secrets/fetch", "/v2/secret/x"]
+    "path",
+    ["/vault/", "/vault/nothing/x", "/vault/s/x", "/secrets/fetch", "/v2/secret/x", "/vault//secret/fetch"],
 )
 def test_other_paths_get_no_hint(client: FlaskClient, path: str) -> None:
     """A path that is like no other one is only refused."""
@@ -115,10 +119,14 @@ def test_an_unknown_field_gets_a_similar_one(client: FlaskClient, field: str, me
         ("p@ssword", ["standard alphabet"]),
         ("ü", ["standard alphabet"]),
         (" ", ["standard alphabet"]),
+        *((text, ["standard alphabet"]) for text in ("YQ===", "YQ==YQ==", "\ud800")),
+        *((text, []) for text in ("", "YR==")),
     ],
 )
-def test_base64_of_another_kind_is_named(client: FlaskClient, text: str, named: list[str]) -> None:
-    """The refusal of a value says in which way it differs from base64, and repeats nothing of it."""
+def test_base64_of_another_kind_is_named(
+    client: FlaskClient, stored: Stored, text: str, named: list[str]
+) -> None:
+    """The refusal of a value says how it differs from canonical base64, repeats and stores nothing of it."""
     reply = client.post(CREATE, json={"secret": text})
     assert reply.status_code == 400
     found = reply.get_json(force=True)["detail"]
@@ -126,3 +134,6 @@ def test_base64_of_another_kind_is_named(client: FlaskClient, text: str, named: 
     for kind in ("URL-safe", "padding:", "line breaks", "standard alphabet"):
         assert (kind in found) == (kind.removesuffix(":") in named), kind
     assert text.strip() not in found or not text.strip()
+    assert stored.secrets.count_documents({}) == 0
+    [entry] = stored.audit_logs.find()
+    assert (entry["action"], entry["status"]) == ("create", "bad_request")

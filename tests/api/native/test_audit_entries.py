@@ -20,7 +20,6 @@ from tests.support.lifecycle import (
 )
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
-from vault.core.principal import ANONYMOUS
 from vault.crypto import MasterKey
 from vault.documents import AuditEntry
 from vault.documents.secret import SecretVersion
@@ -311,16 +310,3 @@ def test_a_change_that_lost_its_lease_is_not_applied(
     action, fields = CHANGES[call]
     assert alice.refused(action, secret_id=secret_id, **fields) == 503
     assert document(stored, secret_id) == {**before, "labels": ["changed=meanwhile"]}
-
-
-def test_an_anonymous_request_by_name_is_one_entry(
-    alice: Caller, stored: Stored, there: Callable[..., str]
-) -> None:
-    """A request by name without a credential is recorded with the name and without the ID."""
-    there("fetch", name="a/b")
-    alice.become(ANONYMOUS)
-    assert alice.refused("fetch", name="a/b") == 401
-    [recorded] = trail(stored)
-    assert (recorded["action"], recorded["status"], recorded["principal"]) == ("fetch", "denied", "anonymous")
-    assert recorded["details"] == {**named("a/b"), "reason": "needs a credential"}
-    assert "secret_id" not in recorded

@@ -75,26 +75,6 @@ def test_replies_are_not_kept_by_caches(client: FlaskClient) -> None:
         assert post(client, path, {}).headers["Cache-Control"] == "no-store"
 
 
-def test_anything_but_canonical_base64_is_400(
-    client: FlaskClient, stored: MongoDatabase[dict[str, Any]]
-) -> None:
-    """Empty, unpadded, spaced, URL-safe or otherwise non-canonical base64 is refused and not stored."""
-    for secret in [
-        "",
-        "YQ",
-        "YQ===",
-        "YR==",
-        "YQ==YQ==",
-        "_-8=",
-        "YQ==\n",
-        "Y Q==",
-        "\ud800",
-    ]:
-        assert_refused(post(client, CREATE, {"secret": secret}), 400, "invalid base64")
-    assert stored.secrets.count_documents({}) == 0
-    assert set(entries(stored)) == {("create", "bad_request")}
-
-
 @given(
     text=st.text()
     | st.text("abAZ019+/=-_ \n", max_size=12)
@@ -164,13 +144,6 @@ def test_a_name_in_place_of_an_id_is_422_and_says_where_names_go(client: FlaskCl
         "field": "secret_id",
         "message": "Not a valid UUID. To use a name, send it as `name`.",
     }
-
-
-def test_an_unknown_id_is_404(client: FlaskClient, stored: MongoDatabase[dict[str, Any]]) -> None:
-    """An unknown ID returns `Secret not found`, and the attempt is recorded."""
-    problem = assert_refused(post(client, FETCH, {"secret_id": UNKNOWN_ID}), 404, "Secret not found")
-    assert problem["detail"] == "Secret not found"
-    assert entries(stored) == [("fetch", "not_found")]
 
 
 def test_another_content_type_is_415(client: FlaskClient, stored: MongoDatabase[dict[str, Any]]) -> None:
@@ -266,20 +239,6 @@ def test_a_body_with_broken_framing_is_400(client: FlaskClient) -> None:
         environ_overrides={"wsgi.input": Broken(), "CONTENT_LENGTH": "5"},
     )
     assert_refused(reply, 400, "The body's framing violates HTTP.")
-
-
-def test_another_method_is_405(client: FlaskClient) -> None:
-    """Another method is refused with the allowed one, as HTTP requires."""
-    for method in ["GET", "HEAD", "DELETE", "TRACE"]:
-        reply = client.open(FETCH, method=method)
-        assert reply.status_code == 405, method
-        assert reply.headers["Allow"] == "POST, OPTIONS", method
-        assert reply.content_type == "application/problem+json", method
-
-
-def test_an_unknown_path_is_404(client: FlaskClient) -> None:
-    """An unknown path returns a problem document."""
-    assert_refused(client.get("/vault//secret/fetch"), 404, "No resource exists at this path.")
 
 
 def test_an_altered_secret_is_500_and_reveals_nothing(

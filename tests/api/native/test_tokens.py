@@ -1,7 +1,6 @@
 """Tokens over HTTP."""
 
 import json
-from datetime import UTC, datetime
 from typing import Any
 
 import pytest
@@ -9,7 +8,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.conftest import running_app
-from tests.support.access import age_token, bearer, make_token, post, revoke, services
+from tests.support.access import age_token, bearer, make_token, post, services
 from tests.support.lifecycle import trail
 from tests.support.problems import fields_of
 from tests.support.rotation import Stored
@@ -93,21 +92,6 @@ def test_other_options_are_422(manager: FlaskClient) -> None:
         ("list", {"cursor": 7}, "cursor"),
     ]:
         assert fields_of(post(manager, f"/vault/token/{path}", body, 422)) == [field], path
-
-
-def test_unused_tokens_are_found(app: Flask, manager: FlaskClient, stored: Stored) -> None:
-    """`unused_for` finds the active tokens that were neither created nor used in that time."""
-    for name in ("unused", "used", "ended"):
-        make_token(app, name, role="reader", namespace="team-a")
-        age_token(app, f"team-a/{name}", days=100)
-    revoke(app, "ended")
-    make_token(app, "new", role="reader", namespace="team-a")
-    stored.tokens.update_one({"name": "team-a/used"}, {"$set": {"last_used_at": datetime.now(UTC)}})
-    found = post(manager, LIST, {"unused_for": 90 * 86_400})["tokens"]
-    assert [(entry["name"], entry["last_used_at"]) for entry in found] == [("unused", None)]
-    assert post(manager, LIST, {"unused_for": 110 * 86_400})["tokens"] == []
-    listed = {entry["name"]: entry["last_used_at"] for entry in post(manager, LIST, {})["tokens"]}
-    assert listed["used"].endswith("Z")
 
 
 def test_tokens_are_listed_page_by_page(app: Flask, manager: FlaskClient, stored: Stored) -> None:
@@ -243,14 +227,6 @@ def test_a_token_is_no_name(
     problem = post(manager, path, body, 422)
     assert "Must not contain a token." in {error["message"] for error in problem["errors"]}
     assert OTHER not in f"{problem}{caplog.text}{list(stored.audit_logs.find())}"
-
-
-def test_the_credential_is_checked_before_the_body(client: FlaskClient, stored: Stored) -> None:
-    """An unauthorized caller is refused with any body, and the body is not read."""
-    for body in (b"{", b'{"name": 7}', b" " * 10_000_000):
-        reply = client.post(CREATE, data=body, content_type="text/plain")
-        assert reply.status_code == 401
-    assert stored.audit_logs.distinct("status") == ["denied"]
 
 
 def test_without_mongodb_the_answer_is_503(

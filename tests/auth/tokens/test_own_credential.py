@@ -63,38 +63,6 @@ def remaining(app: Flask, name: str = "ci") -> timedelta:
     return expires_at - datetime.now(UTC)
 
 
-def test_a_token_describes_itself(app: Flask, stored: Stored) -> None:
-    """A token gets its principal, grants and times, without a scope; the query is recorded."""
-    text = make_token(
-        app,
-        "ci",
-        scopes=("secret:fetch",),
-        namespace="team-a",
-        networks=("192.0.2.0/24",),
-        seconds=HOUR,
-        max_age=DAY,
-    )
-    described = services(app).own_credential.describe(attempt=attempt(app, text, Action.TOKEN_SELF))
-    token = info(app)
-    assert described == CredentialInfo(
-        principal="team-a/ci",
-        kind="token",
-        namespace="team-a",
-        scopes=("secret:fetch",),
-        paths=(),
-        networks=("192.0.2.0/24",),
-        expires_at=token.expires_at,
-        renewable_until=token.renewable_until,
-        created_at=token.created_at,
-        created_by="operator",
-        last_used_at=None,
-        accessor=stored.tokens.find_one()["_id"][:24],
-    )
-    entry = stored.audit_logs.find_one({"action": "token_self"})
-    assert entry is not None
-    assert (entry["principal"], entry["status"]) == ("team-a/ci", "success")
-
-
 def test_a_principal_without_a_token_is_described(app: Flask) -> None:
     """A JWT's principal gets its grants, among them its paths, and no times of a token."""
     limited = Principal(name="jwt:build", scopes=frozenset(Scope), paths=Paths.of(["shared/db", "billing/"]))
@@ -362,18 +330,6 @@ def test_a_renewal_ends_in_time(app: Flask, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(renewals, "attempts", lambda: iter(range(2)))
     with pytest.raises(StorageUnavailableError):
         renew(app, text)
-
-
-def test_a_token_revokes_itself(app: Flask, stored: Stored) -> None:
-    """A token without any scope ends itself, after its entry; other tokens stay."""
-    text = make_token(app, "ci", namespace="team-a")
-    make_token(app, "other", role="reader")
-    mine = attempt(app, text, Action.TOKEN_REVOKE)
-    assert services(app).own_credential.revoke(attempt=mine).revoked == ("ci",)
-    assert (info(app).state, info(app, "other").state) == ("revoked", "active")
-    entry = stored.audit_logs.find_one({"action": "token_revoke"})
-    assert entry is not None
-    assert (entry["principal"], entry["details"]) == ("team-a/ci", {"token": "ci", "namespace": "team-a"})
 
 
 def test_a_token_revokes_itself_and_what_it_made(app: Flask, stored: Stored) -> None:

@@ -346,13 +346,6 @@ def test_a_cascade_revokes_all_descendants(app: Flask, stored: Stored) -> None:
     ]
 
 
-def test_without_a_cascade_children_stay_active(app: Flask) -> None:
-    """A plain revocation ends one token only."""
-    family(app)
-    assert services(app).tokens.revoke("a", attempt=attempt(Action.TOKEN_REVOKE, OPERATOR)).revoked == ("a",)
-    assert states(app)["a-a"] == "active"
-
-
 def test_a_cascade_continues_below_revoked_tokens(app: Flask) -> None:
     """Repeating an interrupted cascade ends the remaining tokens, below revoked ones too."""
     family(app)
@@ -463,42 +456,6 @@ def test_an_existing_token_keeps_its_lifetime(environment: dict[str, str], app: 
     with running_app({**environment, "TOKEN_MAX_DAYS": "1"}) as limited:
         services(limited).authenticator.identify(text, attempt=attempt(Action.FETCH))
         assert [(token.state, token.expires_at) for token in infos(limited)] == [("active", None)]
-
-
-def test_each_principal_sees_its_own_namespace(app: Flask) -> None:
-    """Tokens of another namespace are not listed and cannot be revoked."""
-    make_token(app, "theirs", role="reader", namespace="team-b")
-    create(app)
-    assert [token.name for token in infos(app, MAKER)] == ["new"]
-    assert [token.name for token in infos(app)] == ["new", "theirs"]
-    for name in ("theirs", "missing"):
-        with pytest.raises(TokenNotFoundError):
-            services(app).tokens.revoke(name, attempt=attempt(Action.TOKEN_REVOKE))
-
-
-def test_a_second_revocation_changes_nothing(app: Flask) -> None:
-    """Revoking a token twice keeps the time of the first revocation."""
-    create(app)
-    revoke(app, "new")
-    [first] = infos(app)
-    revoke(app, "new")
-    assert infos(app) == [first]
-    assert first.state == "revoked"
-
-
-def test_the_list_distinguishes_states(app: Flask, stored: Stored) -> None:
-    """The list shows which tokens are active, ended or altered."""
-    for name in ("active", "expired", "revoked", "altered"):
-        make_token(app, name, role="reader", seconds=1e-3 if name == "expired" else None)
-    revoke(app, "revoked")
-    stored.tokens.update_one({"name": "altered"}, {"$set": {"scopes": 7, "namespace": None}})
-    assert {token.name: token.state for token in infos(app)} == {
-        name: name for name in ("active", "expired", "revoked", "altered")
-    }
-    listed = services(app).tokens.list("expired", attempt=attempt(Action.TOKEN_LIST, OPERATOR))
-    assert [token.name for token in listed] == ["expired"]
-    revoke(app, "altered")
-    assert stored.tokens.count_documents({"name": "altered", "revoked_at": {"$exists": True}}) == 1
 
 
 def test_without_the_token_key_no_token_is_valid(

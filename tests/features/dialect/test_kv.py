@@ -11,6 +11,7 @@ from tests.conftest import running_app
 from tests.support.access import make_token
 from tests.support.kv import PATCH, Ask, asking, read, rest, trail, written
 from tests.support.rotation import Stored
+from tests.support.trail import block_trail, restore_trail
 from vault.crypto.token import new_token
 
 
@@ -303,6 +304,34 @@ def test_each_call_has_one_entry(ask: Ask, stored: Stored) -> None:
     for method, path, body, _, _ in calls:
         ask(method, path, body)
     assert trail(stored) == [(action, status) for *_, action, status in calls]
+
+
+@pytest.mark.promise(3)
+def test_without_its_entry_nothing_is_returned_or_changed(ask: Ask, stored: Stored) -> None:
+    """While the trail cannot be written, each call is 503 and has no effect; then it can be repeated."""
+    written(ask, "a", {"n": "hidden"}, {"n": "hidden"})
+    ask("POST", "delete/a", {"versions": [1]})
+    calls: list[tuple[str, str, object]] = [
+        ("GET", "data/a", None),
+        ("GET", "metadata/a", None),
+        ("LIST", "metadata/", None),
+        ("POST", "data/a", {"data": {}}),
+        ("POST", "data/new", {"data": {}}),
+        ("POST", "metadata/a", {"max_versions": 5}),
+        ("POST", "undelete/a", {"versions": [1]}),
+        ("POST", "destroy/a", {"versions": [1]}),
+        ("DELETE", "data/a", None),
+        ("DELETE", "metadata/a", None),
+    ]
+    before = list(stored.secrets.find())
+    block_trail(stored)
+    for method, path, body in calls:
+        reply = ask(method, path, body)
+        assert (reply.status_code, b"hidden" in reply.data, b'"a"' in reply.data) == (503, False, False), path
+    assert list(stored.secrets.find({"pending": None})) == before
+    restore_trail(stored)
+    for method, path, body in calls:
+        assert ask(method, path, body).status_code in (200, 204), path
 
 
 def test_a_read_counts_against_the_read_limit(ask: Ask, app: Flask, client: FlaskClient) -> None:
