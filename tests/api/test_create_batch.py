@@ -140,15 +140,22 @@ def test_of_one_name_twice_the_first_wins(ready: Caller) -> None:
 
 
 def test_names_that_mongodb_may_remove_are_free(ready: Caller, stored: Stored, key: MasterKey) -> None:
-    """A batch replaces secrets with its names that are used up or expired, and no others."""
+    """A batch replaces secrets with its names that are used up, expired or removed, and no others."""
+    over = in_past(seconds=1)
     put(stored, key, name="used", max_reads=1, reads=1)
-    put(stored, key, name="expired", expires_at=in_past(seconds=1), purge_at=in_past(seconds=1))
+    put(stored, key, name="expired", expires_at=over, purge_at=over)
+    put(stored, key, name="restorable", deleted_at=in_past(days=2), purge_at=over)
+    put(stored, key, name="never published", pending=True, purge_at=over)
+    ready("delete", secret_id=ready.create(name="deleted"))
     put(stored, key, name="kept")
     put(stored, key, name="list")
     stored.secrets.update_one({"name": "list"}, {"$set": {"name": ["x", "list", 5]}})
-    names = ["used", "kept", "expired", "list", "new"]
-    outcomes = create_all(ready, *({"secret": "YQ==", "name": name} for name in names))
-    assert statuses(outcomes) == [200, 409, 200, 409, 200]
+    free = ["used", "expired", "restorable", "never published", "deleted", "new"]
+    secrets = [{"secret": b64(b"new"), "name": name} for name in [*free, "kept", "list"]]
+    assert statuses(create_all(ready, *secrets)) == [*[200] * 6, 409, 409]
+    found = fetch_all(ready, *({"name": name} for name in free))
+    assert [one["secret"] for one in found] == [b64(b"new")] * 6
+    assert stored.secrets.count_documents({"name": {"$in": free}}) == 6
 
 
 def test_a_name_that_another_request_holds_is_busy(

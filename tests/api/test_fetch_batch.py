@@ -476,24 +476,6 @@ def test_a_refused_batch_keeps_no_memory(ready: Caller, app: Flask, stored: Stor
     assert not app.extensions[REPLY_MEMORY]._used
 
 
-def test_a_batch_without_memory_is_503_and_counts_no_read(
-    ready: Caller, app: Flask, stored: Stored, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """While other batches have all memory, a large one is refused before anything is recorded or counted."""
-    monkeypatch.setattr("vault.api.http.memory._WAIT_TIMEOUT_SECONDS", 0.05)
-    once = ready.create(bytes(50_000), max_reads=1)
-    stored.audit_logs.delete_many({})
-    held = [app.extensions[REPLY_MEMORY].reserve(8 * 1_048_576, source) for source in ("a", "b")]
-    for one in held:
-        one.keep()
-    with ready.post("fetch-batch", {"secrets": by_id([once])}) as reply:
-        assert (reply.status_code, reply.get_json(force=True)["code"]) == (503, "overloaded")
-    assert stored.audit_logs.count_documents({}) == 0
-    for one in held:
-        one.release()
-    assert statuses(fetch_all(ready, {"secret_id": once})) == [200]
-
-
 @pytest.mark.parametrize("is_full", [False, True])
 def test_a_wait_for_memory_takes_no_slot(app: Flask, anyone: Caller, is_full: bool) -> None:
     """While a batch waits for memory of replies, its slot is free; if no slot is, it is refused."""

@@ -52,18 +52,35 @@ def test_a_small_value_needs_no_memory(alice: Caller, memory: Memory) -> None:
         assert memory._used.total() == MAX_REPLY_BYTES // 2
 
 
-def test_a_fetch_without_memory_is_503_and_counts_no_read(
-    alice: Caller, memory: Memory, stored: Stored, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize(
+    ("action", "make"),
+    [
+        ("fetch", lambda secret_id: {"secret_id": secret_id}),
+        ("fetch-batch", lambda secret_id: {"secrets": [{"secret_id": secret_id}]}),
+        ("list", lambda _: {}),
+    ],
+    ids=["fetch", "batch", "list"],
+)
+def test_a_call_without_memory_is_503_and_counts_no_read(
+    alice: Caller,
+    memory: Memory,
+    stored: Stored,
+    monkeypatch: pytest.MonkeyPatch,
+    action: str,
+    make: Callable[[str], Any],
 ) -> None:
-    """While unread replies of an address have all its memory, its large fetches have no effect."""
+    """While unread replies of an address have all its memory, its calls with large replies have no effect."""
     monkeypatch.setattr("vault.api.http.memory._WAIT_TIMEOUT_SECONDS", 0.05)
-    once = alice.create(LARGE, max_reads=1)
+    body = make(alice.create(LARGE, max_reads=1))
     stored.audit_logs.delete_many({})
     with memory.reserve(MAX_REPLY_BYTES // 2, "127.0.0.1") as unread:
         unread.keep()
-        assert alice.refused("fetch", secret_id=once) == 503
+        reply = alice.post(action, body)
+        assert (reply.status_code, reply.get_json(force=True)["code"]) == (503, "overloaded")
     assert stored.audit_logs.count_documents({}) == 0
-    assert alice("fetch", secret_id=once) == {"secret": b64(LARGE)}
+    found = alice(action, **body)
+    assert "secrets" not in found or len(found["secrets"]) == 1
+    assert action == "list" or b64(LARGE) in str(found)
 
 
 @pytest.mark.promise("network")

@@ -27,6 +27,9 @@ from vault.crypto import MasterKey
 LIMITED = replace(ALICE, name="limited", paths=Paths.of(["billing/", "shared/db"]))
 
 
+FOREIGN = {"reason": "another namespace"}
+
+
 def limited_to(*paths: str) -> Principal:
     return replace(LIMITED, paths=Paths.of(paths))
 
@@ -68,23 +71,39 @@ def test_a_secret_outside_the_paths_is_the_same_404(
     assert document(stored, secret_id) == before
 
 
-@pytest.mark.parametrize("by", ["secret_id", "name"])
+@pytest.mark.parametrize(
+    ("by", "changed", "details"),
+    [
+        *((by, {}, {"name": "other/db", "reason": "outside the paths"}) for by in ("secret_id", "name")),
+        ("secret_id", {"name": None}, {"namespace": None, "reason": "outside the paths"}),
+        (
+            "secret_id",
+            {"namespace": "b"},
+            {"name": "other/db", "namespace": "b", "reason": "another namespace"},
+        ),
+        (
+            "secret_id",
+            {"namespace": ["default"]},
+            {"name": "other/db", "namespace": "", "reason": "another namespace"},
+        ),
+        ("secret_id", {"namespace": "b", "name": None}, {"namespace": "b", "reason": "another namespace"}),
+    ],
+    ids=str,
+)
 def test_a_refusal_is_on_record_with_its_reason(
-    limited: Caller, stored: Stored, key: MasterKey, by: str
+    limited: Caller, stored: Stored, key: MasterKey, by: str, changed: dict[str, Any], details: dict[str, Any]
 ) -> None:
-    """The entry has the reason and the name of the secret, also if it was asked for by its ID."""
+    """The entry has the reason and what is known of the secret, also if it was asked for by its ID."""
     secret_id = put(stored, key, name="other/db")
+    stored.secrets.update_one({}, {"$set": changed})
     stored.audit_logs.delete_many({})
     which = secret_id if by == "secret_id" else "other/db"
     assert limited.refused("fetch", **{by: which}) == 404
-    [recorded] = trail(stored)
-    assert (recorded["action"], recorded["status"], recorded["principal"]) == (
-        "fetch",
-        "not_found",
-        "limited",
-    )
-    assert recorded["details"] == {"name": "other/db", "namespace": "default", "reason": "outside the paths"}
-    assert recorded.get("secret_id") == (secret_id if by == "secret_id" else None)
+    expected = {"action": "fetch", "status": "not_found", "principal": "limited"}
+    expected |= {"secret_id": secret_id} if by == "secret_id" else {}
+    known = {"namespace": "default", **details}
+    about = {name: value for name, value in known.items() if value is not None}
+    assert trail(stored) == [{**expected, "details": about}]
 
 
 @pytest.mark.parametrize("stored_name", [["billing/db"], {"billing/": 1}, None, "other\nbilling/"])

@@ -23,7 +23,7 @@ from vault import services as health
 from vault.app import _warn
 from vault.config.settings import Settings
 from vault.core.errors import StorageUnavailableError
-from vault.documents import Database, keys_in_use, registry
+from vault.documents import Database, keys_in_use, primary, registry
 from vault.documents.primary import Primary
 from vault.keys import guard
 from vault.keys.guard import KeyringGuard
@@ -106,6 +106,9 @@ def test_no_probe_writes(app: Flask, commands: Commands, stored: Stored) -> None
     assert probe(app, commands, stored) == ["audit"]
     start(app)
     assert probe(app, commands, stored) == []
+    # The gap is on record.
+    [entry] = stored.audit_logs.find()
+    assert (entry["action"], entry["status"], entry["principal"]) == ("trail_resumed", "success", "service")
     fill(stored, FOREIGN, 1)
     age_claims(stored)
     app.extensions["secret-manager"].guard.look()
@@ -116,6 +119,35 @@ def test_no_probe_writes(app: Flask, commands: Commands, stored: Stored) -> None
     assert client.post(FETCH, json={}).status_code == 422
     assert registry.writing_key_ids() == {OURS.id}
     assert registry.begin_restore("a backup", audit_enabled=None) is False
+
+
+@pytest.mark.parametrize("protection", [{"AUTH_ENABLED": "true"}, {"BIND": "127.0.0.1:8000"}])
+def test_with_mongodb_the_service_is_live_and_ready(
+    environment: dict[str, str], protection: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Both checks return 200 when the service can do its work, and readiness has no warning."""
+    monkeypatch.setattr(primary, "MIN_MEMBERS", 1)
+    with running_app({**environment, **protection}) as app:
+        start(app)
+        for path in ("/health/live", "/health/ready", "/health/ready/"):
+            reply = app.test_client().get(path)
+            assert (reply.status_code, reply.json) == (200, {"status": "ok"})
+
+
+@pytest.mark.promise("processes")
+@pytest.mark.parametrize("bind", ["0.0.0.0:8000", "vault.example:8000"])
+def test_readiness_warns_about_an_open_service(environment: dict[str, str], bind: str) -> None:
+    """Without authentication on a public address, the service is ready, and readiness warns about it."""
+    with running_app({**environment, "BIND": bind}) as app:
+        start(app)
+        reply = app.test_client().get("/health/ready")
+        assert reply.status_code == 200
+        assert reply.json is not None
+        assert reply.json["status"] == "ok"
+        warning, _ = reply.json["warnings"]
+        assert warning.startswith("AUTH_ENABLED is off: ")
+        assert bind not in warning
+        assert app.test_client().get("/health/live").json == {"status": "ok"}
 
 
 @pytest.mark.promise("purges")
@@ -184,13 +216,17 @@ def test_a_start_without_mongodb_is_retried(
 def test_a_start_without_mongodb_is_one_error(
     monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    """While MongoDB is unavailable at the start, the log has one short error, however many calls fail."""
+    """While MongoDB is unavailable at the start, the service is live, not ready, and logs one short error."""
     monkeypatch.setattr("vault.documents.database.OPERATION_TIMEOUT_SECONDS", 0.2)
     monkeypatch.setattr("vault.documents.members._TIMEOUT_MILLISECONDS", 200)
     with running_app(settings("mongodb://127.0.0.1:1/?replicaSet=rs0", OURS)) as app:
         for _ in range(2):
             start(app)
-            assert app.test_client().get("/health/ready").status_code == 503
+            reply = app.test_client().get("/health/ready")
+            assert (reply.status_code, reply.content_type) == (503, "application/problem+json")
+            assert (fields_of(reply.json), "Retry-After" in reply.headers) == (["mongodb"], True)
+        # Nothing restarts the process.
+        assert app.test_client().get("/health/live").status_code == 200
         # A process that ends asks no more.
         app.extensions["secret-manager"].startup.close()
         monkeypatch.delattr(Database, "explanation")

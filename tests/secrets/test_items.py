@@ -8,11 +8,8 @@ import pytest
 from vault.core.attempt import Action, Attempt
 from vault.core.errors import (
     DecryptionError,
-    NameTakenError,
     SecretBusyError,
-    SecretTooLargeError,
     StorageUnavailableError,
-    VaultError,
 )
 from vault.secrets.items import Creation, Item
 from vault.secrets.requests import NewSecret
@@ -56,23 +53,6 @@ def test_an_error_of_the_whole_is_not_kept() -> None:
     with pytest.raises(StorageUnavailableError), item.failing_alone():
         raise StorageUnavailableError
     assert item.error is None
-
-
-@pytest.mark.parametrize(
-    "error",
-    [NameTakenError(), SecretBusyError(), SecretTooLargeError("at most 5 bytes")],
-    ids=lambda error: error.kind,
-)
-def test_an_outcome_can_be_repeated(error: VaultError) -> None:
-    """An item that repeats the outcome of another has its ID, or the same kind of error."""
-    failed, repeated = creation(error=error), creation()
-    repeated.repeat(failed.outcome)
-    assert type(repeated.error) is type(error)
-    assert repeated.outcome == failed.outcome
-    stored = creation()
-    stored.attempt.secret_id = "an-id"
-    failed.repeat(stored.outcome)
-    assert (failed.error, failed.secret_id) == (None, "an-id")
 
 
 def test_an_unknown_outcome_of_a_later_release_is_busy() -> None:

@@ -194,13 +194,6 @@ def test_a_body_of_too_many_values_is_refused(environment: dict[str, str]) -> No
         assert (status, reply) == (413, {"errors": ["The body has too many values."]})
 
 
-def test_a_patch_needs_its_media_type(root: DialectClient) -> None:
-    """A PATCH that is not declared as a merge patch is 415, as from the real one."""
-    text = "PATCH requires Content-Type of application/merge-patch+json, provided text/plain"
-    refused = root.refused("PATCH", "secret/data/x", b"{}", Content_Type="text/plain")
-    assert refused == (415, {"errors": [text]})
-
-
 @pytest.mark.promise("vault")
 def test_an_unclean_path_is_redirected(client: FlaskClient) -> None:
     """A path with empty or relative parts is redirected to the clean one, and the query stays."""
