@@ -76,17 +76,9 @@ def test_a_secret_outside_the_paths_is_the_same_404(
     [
         *((by, {}, {"name": "other/db", "reason": "outside the paths"}) for by in ("secret_id", "name")),
         ("secret_id", {"name": None}, {"namespace": None, "reason": "outside the paths"}),
-        (
-            "secret_id",
-            {"namespace": "b"},
-            {"name": "other/db", "namespace": "b", "reason": "another namespace"},
-        ),
-        (
-            "secret_id",
-            {"namespace": ["default"]},
-            {"name": "other/db", "namespace": "", "reason": "another namespace"},
-        ),
-        ("secret_id", {"namespace": "b", "name": None}, {"namespace": "b", "reason": "another namespace"}),
+        ("secret_id", {"namespace": "b"}, FOREIGN | {"name": "other/db", "namespace": "b"}),
+        ("secret_id", {"namespace": ["default"]}, FOREIGN | {"name": "other/db", "namespace": ""}),
+        ("secret_id", {"namespace": "b", "name": None}, FOREIGN | {"namespace": "b"}),
     ],
     ids=str,
 )

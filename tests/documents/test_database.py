@@ -19,10 +19,13 @@ from pymongo.errors import ServerSelectionTimeoutError
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app, start
 from tests.support.commands import invoke
+from tests.support.lifecycle import Caller
+from tests.support.rotation import Stored
 from vault.cli.dev.mongod import Mongod
 from vault.common import feature
 from vault.core.errors import StorageUnavailableError
 from vault.documents import AuditEntry, Database, Secret, Token, database, indexes
+from vault.documents.collections import collections
 from vault.documents.database import database_name
 
 FOR_GOOD = 2**31 - 1
@@ -309,3 +312,11 @@ def test_indexes_are_built_while_callers_are_refused(mongo_uri: str, monkeypatch
         may_end.set()
         monkeypatch.setattr(database, "OPERATION_TIMEOUT_SECONDS", 60)
         made.prepare()
+
+
+def test_every_collection_has_its_place(alice: Caller, stored: Stored) -> None:
+    """Every collection of the service is listed, and so kept in backups or temporary."""
+    secret_id = alice("create", secret="YQ==", name="a")["secret_id"]
+    alice.post("create", {"secret": "YQ=="}, **{"Idempotency-Key": "key"})
+    assert alice.fetch(secret_id)
+    assert set(stored.list_collection_names()) <= set(collections())

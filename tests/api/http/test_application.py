@@ -3,9 +3,10 @@
 from typing import Any
 
 import pytest
-from flask import Flask, Response, redirect, session, url_for
+from flask import Flask, Response, current_app, g, redirect, request, session, url_for
 
 from vault.api.http.application import Application
+from vault.api.http.proxies import unwrapped
 
 
 def replies(kind: type[Flask], path: str, method: str = "GET", **options: Any) -> Any:
@@ -78,3 +79,17 @@ def test_urls_need_a_request() -> None:
     """Outside of requests, URLs need the settings that they need in Flask."""
     with Application(__name__).app_context(), pytest.raises(RuntimeError):
         url_for("view")
+
+
+def test_a_proxy_is_unwrapped_to_the_object_of_its_request() -> None:
+    """A proxy is unwrapped to the object itself, which stays the same in later requests."""
+    app = Flask(__name__)
+    with app.test_request_context("/first"):
+        first, context = unwrapped(request), unwrapped(g)
+        assert unwrapped(current_app) is app
+        context.value = 1
+        assert g.value == 1
+    with app.test_request_context("/second"):
+        assert unwrapped(request).path == "/second"
+        assert first.path == "/first"
+        assert unwrapped(g) is not context

@@ -1,25 +1,34 @@
-"""Paths of tokens: no one grants or revokes more paths than they have, or sees tokens with more."""
+"""Paths and entries of tokens: no one grants, ends or sees more of them than they have."""
 
 from typing import Any
 
 import pytest
+from bson import Binary
 from flask import Flask
+from flask.testing import FlaskClient
 
-from tests.support.access import bearer, make_token, services
+from tests.support.access import bearer, make_token, post, services
+from tests.support.features import requires
 from tests.support.rotation import Stored
 from vault.auth.tokens.info import TokenInfo
+from vault.auth.tokens.others import TokenReference
 from vault.auth.tokens.tokens import Grant
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import GrantRefusedError, RevocationRefusedError
+from vault.core.errors import GrantRefusedError, RevocationRefusedError, TokenNotFoundError
 from vault.core.paths import Paths
 from vault.core.principal import OPERATOR, Principal, Scope
+from vault.crypto.token import new_token
+from vault.documents.token import Token
 
 LIMITED = Principal(name="limited", scopes=frozenset(Scope), paths=Paths.of(["billing/", "shared/db"]))
 UNLIMITED = Principal(name="unlimited", scopes=frozenset(Scope))
 
 
-def create(app: Flask, principal: Principal, name: str = "new", paths: tuple[str, ...] = ()) -> str:
-    grant = Grant(name=name, scopes=frozenset({Scope.SECRET_FETCH}), paths=Paths.of(paths))
+def create(
+    app: Flask, principal: Principal, name: str = "new", paths: tuple[str, ...] = (), **options: Any
+) -> str:
+    scopes = frozenset({Scope.SECRET_FETCH})
+    grant = Grant(**{"name": name, "scopes": scopes, "paths": Paths.of(paths), **options})
     attempt = Attempt(action=Action.TOKEN_CREATE, principal=principal)
     return services(app).tokens.create(grant, attempt=attempt).text
 
@@ -119,3 +128,140 @@ def test_paths_over_http(app: Flask) -> None:
         "same": ["billing/", "shared/db"],
         "some": ["billing/x"],
     }
+
+
+AUDIT = frozenset({Scope.AUDIT_READ})
+MANAGE = AUDIT | {Scope.TOKEN_MANAGE, Scope.SECRET_FETCH}
+OWN = Principal(name="team/own", namespace="team", scopes=MANAGE)
+ALL = Principal(name="team/all", namespace="team", scopes=MANAGE, all_namespaces=True)
+DEFAULT = Principal(name="boss", scopes=MANAGE)
+QUERY = "/vault/audit/query"
+
+
+def create_auditor(app: Flask, principal: Principal, name: str = "new", **grant: Any) -> str:
+    return create(app, principal, name, **{"scopes": AUDIT, **grant})
+
+
+def seen(client: FlaskClient, token: str) -> set[str]:
+    """Return the namespaces of all new tokens whose entries *token* shows."""
+    page = post(client, QUERY, {"action": "token_create"}, headers=bearer(token))
+    return {entry["details"]["namespace"] for entry in page["entries"]}
+
+
+def test_outside_the_default_namespace_a_token_sees_its_own(app: Flask, client: FlaskClient) -> None:
+    """A new token of another namespace sees that one alone, unless it was created for all."""
+    made = {
+        "default": create_auditor(app, OPERATOR, "default"),
+        "own": create_auditor(app, OPERATOR, "own", namespace="team"),
+        "all": create_auditor(app, OPERATOR, "all", namespace="team", all_namespaces=True),
+    }
+    both = {"default", "team"}
+    assert {name: seen(client, token) for name, token in made.items()} == {
+        "default": both,
+        "own": {"team"},
+        "all": both,
+    }
+    assert {name: info.all_namespaces for name, info in infos(app).items()} == {
+        "default": True,
+        "own": False,
+        "all": True,
+    }
+
+
+def test_a_token_of_an_earlier_version_keeps_what_it_has(
+    app: Flask, client: FlaskClient, stored: Stored
+) -> None:
+    """A stored token without the field sees all, and is listed so; only one that needs it has the field."""
+    token = create_auditor(app, OPERATOR, namespace="team", all_namespaces=True)
+    create_auditor(app, OPERATOR, "reader", namespace="team", scopes=frozenset({Scope.SECRET_FETCH}))
+    create_auditor(app, OPERATOR, "within", namespace="team", paths=("billing/",))
+    assert not any("own_entries_only" in document for document in stored.tokens.find())
+    assert seen(client, token) == {"team"}
+    assert {name: info.all_namespaces for name, info in infos(app).items()} == {
+        "new": True,
+        "reader": False,
+        "within": False,
+    }
+
+
+def test_a_creator_grants_all_only_if_it_sees_all(app: Flask, stored: Stored) -> None:
+    """A caller that sees one namespace creates no token that sees more; one that sees all has to say so."""
+    with pytest.raises(GrantRefusedError, match="more than its creator: all namespaces"):
+        create_auditor(app, OWN, all_namespaces=True)
+    create_auditor(app, OWN, "narrow")
+    create_auditor(app, ALL, "child")
+    create_auditor(app, ALL, "same", all_namespaces=True)
+    create_auditor(app, DEFAULT, "top", all_namespaces=True)
+    assert {name: info.all_namespaces for name, info in infos(app).items()} == {
+        "narrow": False,
+        "child": False,
+        "same": True,
+        "top": True,
+    }
+    entry = stored.audit_logs.find_one({"details.token": "same"})
+    assert entry is not None
+    assert entry["details"]["all_namespaces"] is True
+    assert stored.audit_logs.count_documents({"details.all_namespaces": True}) == 2
+
+
+def test_all_namespaces_need_the_scope_and_no_paths(app: Flask) -> None:
+    """A token for all namespaces that could not use them is refused, also to operators."""
+    for unfit in ({"scopes": frozenset({Scope.SECRET_FETCH})}, {"paths": ("billing/",)}):
+        with pytest.raises(GrantRefusedError, match="audit:read, and no paths"):
+            create_auditor(app, OPERATOR, all_namespaces=True, **unfit)
+
+
+def test_a_token_that_sees_more_is_not_revoked(app: Flask) -> None:
+    """A caller that sees one namespace revokes no token that sees all, but one that sees the same."""
+    create_auditor(app, OPERATOR, "all", namespace="team", all_namespaces=True)
+    create_auditor(app, OPERATOR, "own", namespace="team")
+    with pytest.raises(RevocationRefusedError, match="more than yours: all namespaces"):
+        revoke(app, "all", OWN)
+    assert (revoke(app, "own", OWN), revoke(app, "all", ALL)) == (("own",), ("all",))
+
+
+def test_the_limit_cannot_be_removed_in_the_database(app: Flask, client: FlaskClient, stored: Stored) -> None:
+    """A token without its limit, with another value in it, or with one it did not have, is altered."""
+    token = create_auditor(app, OPERATOR, namespace="team")
+    key = services(app).tokens._keys.find()
+    assert Token.objects.get().is_genuine(key)
+    for value in (None, False, 0, "", [], 1, "x", Binary(b"x")):
+        change = (
+            {"$set": {"own_entries_only": value}}
+            if value is not None
+            else {"$unset": {"own_entries_only": 1}}
+        )
+        stored.tokens.update_one({}, change)
+        assert not Token.objects.get().is_genuine(key), change
+    assert client.post(QUERY, json={}, headers=bearer(token)).status_code == 401
+    stored.tokens.delete_many({})
+    create_auditor(app, OPERATOR, "all", namespace="team", all_namespaces=True)
+    stored.tokens.update_one({}, {"$set": {"own_entries_only": True}})
+    assert not Token.objects.get().is_genuine(key)
+
+
+@requires("dialect")
+def test_the_api_grants_as_the_commands_do(app: Flask, client: FlaskClient) -> None:
+    """`token/create` takes `all_namespaces`, `token/list` says it, and Vault's API never grants it."""
+    own = bearer(make_token(app, "own", role="admin", namespace="team"))
+    everything = bearer(make_token(app, "all", role="admin", namespace="team", all_namespaces=True))
+    body = {"name": "new", "role": "auditor", "all_namespaces": True}
+    post(client, "/vault/token/create", body, 403, headers=own)
+    post(client, "/vault/token/create", body, headers=everything)
+    child = post(client, "/v1/auth/token/create", {"all_namespaces": True}, headers=everything)
+    assert seen(client, child["auth"]["client_token"]) == {"team"}
+    listed = post(client, "/vault/token/list", {}, headers=own)["tokens"]
+    found = {token["name"]: token["all_namespaces"] for token in listed if token["created_by"] == "operator"}
+    assert found == {"own": False, "all": True}
+    assert [token["all_namespaces"] for token in listed if token["name"] == "new"] == [True]
+
+
+@pytest.mark.parametrize(
+    "reference", [{"text": new_token()}, {"accessor": "0" * 24}], ids=["token", "accessor"]
+)
+def test_a_service_without_tokens_knows_none(app: Flask, reference: dict[str, str]) -> None:
+    """A caller with a JWT finds no token in a database that never had any."""
+    job = Principal(name="jwt:job", scopes=frozenset(Scope))
+    attempt = Attempt(action=Action.TOKEN_LIST, principal=job)
+    with pytest.raises(TokenNotFoundError):
+        services(app).other_tokens.describe(TokenReference(**reference), attempt=attempt)

@@ -6,7 +6,7 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.api.test_retention import DENIED_BY_SCOPE, environment
+from tests.api.test_deletion import DENIED_BY_SCOPE, environment
 from tests.conftest import running_app
 from tests.support.access import make_token
 from tests.support.dialect import FORBIDDEN
