@@ -227,7 +227,11 @@ def test_a_deleted_secret_is_removed_permanently(anyone: Caller, stored: Stored)
 @pytest.mark.promise("names")
 @pytest.mark.parametrize(
     ("action", "more"),
-    [*CALLS.items(), ("purge", {}), ("purge", {"version": 1}), ("update-metadata", {"ttl_seconds": 60})],
+    [
+        *CALLS.items(),
+        *(("fetch", {"version": 9}), ("purge", {}), ("purge", {"version": 1})),
+        ("update-metadata", {"ttl_seconds": 60}),
+    ],
     ids=str,
 )
 def test_every_refusal_is_the_same_404(

@@ -79,6 +79,17 @@ def test_no_one_else_makes_the_service_read_a_reply(wraps: Wrapping) -> None:
     assert wraps._store._reads._max_batch * wrapping.MAX_BYTES <= 2 * MAX_BATCH_VALUES_BYTES
 
 
+def test_a_spent_token_unwraps_nothing(wraps: Wrapping, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A token is spent once, unless its only read is reserved; then it is as if it had never existed."""
+    token = kept(wraps)
+    with monkeypatch.context() as patch:
+        patch.setattr(read_limits, "reserve_reads", lambda ids: [None] * len(ids))
+        assert not wraps.spend(token, attempt=attempt())
+    assert [wraps.spend(token, attempt=attempt()) for _ in range(2)] == [True, False]
+    with pytest.raises(InvalidWrappingTokenError):
+        wraps.unwrap(token, bytes, attempt=attempt())
+
+
 def test_no_token_is_spent_without_its_entry(wraps: Wrapping, stored: Stored) -> None:
     """If the entry cannot be written, the token stays valid."""
     token = kept(wraps)
