@@ -12,11 +12,10 @@ from tests.support.rotation import Stored
 from vault.audit import reader
 from vault.audit.reader import EntryPage, Filter
 from vault.audit.refusal_counter import MAX_SINGLE_OF_KIND
-from vault.audit.verifier import Verifier, verify_records
 from vault.core.attempt import Action, Attempt
 from vault.core.paths import Paths
 from vault.core.principal import Principal, Scope
-from vault.crypto import Keyring, MasterKey
+from vault.crypto import MasterKey
 from vault.documents.audit import Record
 
 PATHS = Paths.of(["billing/", "shared/db"])
@@ -178,18 +177,3 @@ def test_a_query_uses_the_index_of_names(stored: Stored) -> None:
         assert len(result.entries) == count
         assert operation["docsExamined"] <= 32
         assert operation["keysExamined"] <= 100
-
-
-@pytest.mark.promise(3)
-def test_a_collation_is_found(alice: Caller, stored: Stored, key: MasterKey) -> None:
-    """With a collation, MongoDB compares names by other rules; verification reports it."""
-    alice.create(name="billing/db")
-    assert entries() == [("create", "success", "billing/db")]
-    documents = list(stored.audit_logs.find())
-    stored.audit_logs.drop()
-    stored.create_collection("audit_logs", collation={"locale": "en"})
-    stored.audit_logs.insert_many(documents)
-    assert entries() == [("create", "success", "billing/db")]
-    [finding] = verify_records(Verifier.of_database(Keyring(key)), reader.export(Filter()))
-    assert finding.tampering
-    assert str(finding).startswith("TAMPERING: audit_logs is not a plain collection (collation): ")

@@ -287,15 +287,6 @@ def test_it_is_refused_while_replicas_write_with_other_keys(stored: Stored, dry_
     assert trail(stored) == []
 
 
-def test_it_is_allowed_next_to_replicas_with_the_same_primary(stored: Stored) -> None:
-    """Once a replica writes with the primary key, every running replica holds it."""
-    before = fill(stored, OLD, 5)
-    claim(Keyring(OLD, [NEW]))
-    claim(Keyring(NEW, [OLD]))
-    assert run() == Rewrap(total=5, rewrapped=5)
-    assert values(stored, NEW) == before
-
-
 @pytest.mark.promise(3)
 def test_without_its_start_on_record_nothing_is_changed(stored: Stored) -> None:
     """While the trail cannot be written, no secret is changed."""

@@ -1,19 +1,17 @@
-"""`python -m tests.support.claims`: the claims of many workers on a real MongoDB, and what they cost.
+"""`python -m tests.support.claims`: the claims of many workers on a real MongoDB.
 
 `Interleaving` runs workers of this version and of 1.0, one command at a time in a random order, kills and
 pauses some between two commands, and checks after each command that no claim is broken.
 """
 
-import os
 import random
 import sys
 import time
 from argparse import ArgumentParser
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, ThreadPoolExecutor
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from datetime import UTC, datetime
-from multiprocessing import get_context
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Semaphore, Thread, current_thread
@@ -26,12 +24,11 @@ from vault.cli.dev.mongod import Mongod
 from vault.crypto import Keyring
 from vault.documents import Database, keys_in_use, registry
 from vault.documents.registry import Worker
-from vault.keys import guard
 
 _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 _IS_FRESH = {"$gt": ["$$this.renewed_at", {"$subtract": ["$$NOW", registry.CLAIM_MILLISECONDS]}]}
 _FRESH = {"$filter": {"input": "$workers", "cond": _IS_FRESH}}
-_PROCESSES, _THREADS = 3, 8
+_THREADS = 8
 
 
 def name_of(keyring: Keyring) -> tuple[str, ...]:
@@ -271,73 +268,6 @@ def _connected(uri: str) -> Iterator[None]:
         database.close()
 
 
-def _look(worker: Any) -> bool:
-    # As if seconds had passed: every second look writes the worker's own document.
-    before = random.choice([0, registry._RENEWAL_MILLISECONDS / 1_000])  # noqa: S311 - not secret
-    worker._renewed = time.monotonic() - before
-    return worker.renewed_signer() is not None
-
-
-def _renewed(uri: str, workers: Sequence[Any], seconds: float) -> int:
-    """Renew the claims of all *workers*, repeatedly, for *seconds*; return how often."""
-    count, end = 0, time.monotonic() + seconds
-    with _connected(uri), ThreadPoolExecutor(_THREADS) as pool:
-        while time.monotonic() < end:
-            assert all(pool.map(_look, workers))
-            count += len(workers)
-    return count
-
-
-def _cost(mongod: Mongod, count: int, seconds: float) -> dict[str, float]:
-    """Measure the renewals of *count* simulated workers, which send them as fast as they can."""
-    uri = mongod.uri.replace("/?", f"/claims_{count}?")
-    keyring = Keyring(new_key())
-    with MongoClient[Any](uri) as client:
-        name = client.get_default_database().name
-        with _connected(uri), ThreadPoolExecutor(_THREADS) as pool:
-            workers = [Worker(keyring) for _ in range(count)]
-            began = time.monotonic()
-            assert all(pool.map(lambda worker: worker.claim(), workers))
-            claimed = count / (time.monotonic() - began)
-        oplog = client["local"]["oplog.rs"]
-        with ProcessPoolExecutor(_PROCESSES, mp_context=get_context("spawn")) as processes:
-            # Started first: the imports take seconds.
-            list(processes.map(abs, range(_PROCESSES)))
-            # As if all had just looked: starting them can take longer than a claim lasts.
-            age_claims(client[name], 0)
-            for worker in workers:
-                worker._renewed = time.monotonic()
-            [last] = oplog.find().sort("$natural", -1).limit(1)
-            used, began = _processor_seconds(mongod), time.monotonic()
-            parts = [workers[number::_PROCESSES] for number in range(_PROCESSES)]
-            renewals = sum(processes.map(_renewed, [uri] * _PROCESSES, parts, [seconds] * _PROCESSES))
-            used, took = _processor_seconds(mongod) - used, time.monotonic() - began
-        size = {"$group": {"_id": None, "bytes": {"$sum": {"$bsonSize": "$$ROOT"}}}}
-        [written] = oplog.aggregate([{"$match": {"ns": f"{name}.keys", "ts": {"$gt": last["ts"]}}}, size])
-        [document] = client[name]["keys"].aggregate(
-            [{"$match": {"_id": "claims"}}, {"$project": {"bytes": {"$bsonSize": "$$ROOT"}}}]
-        )
-    figures = {
-        "starts a second": claimed,
-        "renewals a second": renewals / took,
-        "mongod's processor ms a renewal": used / renewals * 1_000,
-        "oplog bytes a renewal": written["bytes"] / renewals,
-        "bytes of the document": document["bytes"],
-        "needed / possible": count / guard.INTERVAL_SECONDS / (renewals / took),
-        "needed / possible by mongod's processor time": count
-        / guard.INTERVAL_SECONDS
-        * (used / renewals)
-        / (os.cpu_count() or 1),
-    }
-    return {name: float(f"{value:.3g}") for name, value in figures.items()}
-
-
-def _processor_seconds(mongod: Mongod) -> float:
-    assert mongod._process
-    user, system = Path(f"/proc/{mongod._process.pid}/stat").read_text().split()[13:15]
-    return (int(user) + int(system)) / os.sysconf("SC_CLK_TCK")
-
-
 def rotate(stored: Stored, count: int) -> None:
     """Rotate the master key of *count* workers, with a rolling update for each step."""
     old, new = new_key(), new_key()
@@ -368,15 +298,12 @@ def rotate(stored: Stored, count: int) -> None:
 
 
 def main(arguments: Sequence[str]) -> None:
-    """Print what renewals cost, and try random interleavings and a rotation."""
+    """Try random interleavings and a rotation."""
     parser = ArgumentParser("python -m tests.support.claims", description=main.__doc__)
-    parser.add_argument("--seconds", type=float, default=10, help="seconds of each measurement")
     parser.add_argument("--interleavings", type=int, default=300)
     parser.add_argument("--rotation", type=int, default=500, help="workers of the rotation")
     options = parser.parse_args(arguments)
     with TemporaryDirectory() as folder, Mongod(Path(folder) / "db") as mongod:
-        for count in (100, 1_000, 2_000):
-            _tell(f"{count} workers: {_cost(mongod, count, options.seconds)}")
         uri = mongod.uri.replace("/?", "/rotation?")
         with _connected(uri), MongoClient[Any](uri) as client:
             stored, began = client.get_default_database(), time.monotonic()

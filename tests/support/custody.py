@@ -5,7 +5,6 @@ from pathlib import Path
 
 _SCRIPT = """#!/bin/sh
 echo "$1" >> {path}.log
-test -e {path}.hold && test $(wc -l < {path}.log) = $(cat {path}.hold) && exec sleep 600
 code=$(cat {path}.code 2>&-) && exit $code
 exec tr '\\000-\\377' '\\200-\\377\\000-\\177'
 """
@@ -14,8 +13,7 @@ exec tr '\\000-\\377' '\\200-\\377\\000-\\177'
 def make_program(path: Path) -> str:
     """Write a program at *path* that wraps and unwraps as `turned` does, and return its path.
 
-    It notes its requests in PATH.log, hangs at that whose number is in PATH.hold, and exits with the code in
-    PATH.code.
+    It notes its requests in PATH.log, and exits with the code in PATH.code.
     """
     path.write_text(_SCRIPT.format(path=path))
     path.chmod(0o755)

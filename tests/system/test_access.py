@@ -12,10 +12,8 @@ import pytest
 
 from tests.cli.waiting import wait_until
 from tests.support.access import tokens
-from tests.support.commands import run_command
 from tests.support.databases import new_database
-from tests.support.features import requires
-from tests.support.issuer import AUDIENCE, ISSUER, public_pem, sign
+from tests.support.issuer import AUDIENCE, ISSUER, public_pem
 from tests.support.service import Reply, Service
 from vault.cli.dev.mongod import Mongod
 
@@ -79,32 +77,6 @@ def test_every_worker_refuses_a_revoked_token(
     tokens(environment, tmp_path, "revoke", "ci")
     time.sleep(5)
     assert answers() == {401: 40}
-
-
-@requires("jwt")
-def test_every_worker_follows_a_role(environment: dict[str, str], asking: Service, tmp_path: Path) -> None:
-    """Within 5 seconds, all four workers accept the JWTs of a new role, and refuse those of a deleted one."""
-
-    def run(*arguments: str) -> None:
-        done = run_command(*arguments, environment=environment, folder=tmp_path)
-        assert done.returncode == 0, done.stderr
-
-    def answers() -> Counter[int]:
-        credential = sign(iss="https://ci.example", aud="vault")
-        return Counter(send(asking, FETCH, {}, credential).status for _ in range(20))
-
-    (tmp_path / "key.pem").write_text(public_pem())
-    assert answers() == {401: 20}
-    run(
-        *("issuers", "create", "ci", "--issuer", "https://ci.example", "--audience", "vault"),
-        *("--public-key", "key.pem"),
-    )
-    run("roles", "create", "deploy", "--issuer", "ci", "--claim", "sub=build", "--scope", "secret:fetch")
-    time.sleep(5)
-    assert answers() == {422: 20}
-    run("roles", "delete", "deploy")
-    time.sleep(5)
-    assert answers() == {401: 20}
 
 
 def requests(service: Service) -> list[dict[str, Any]]:

@@ -7,7 +7,7 @@ from base64 import b64decode, b64encode
 from collections import Counter
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from threading import Condition, Event, Lock
 
@@ -15,7 +15,6 @@ import pytest
 
 from tests.cli.waiting import wait_until
 from tests.support.commands import run_command
-from tests.support.problems import fields_of
 from tests.support.rotation import Stored, new_key, settings, table, under, values
 from tests.support.service import Service
 from vault.crypto import MasterKey
@@ -228,46 +227,3 @@ def test_a_rotation_under_load(mongo_uri: str, stored: Stored, tmp_path: Path) -
         ("rewrap_end", "success"): 1,
         ("keys_status", "success"): 5,
     }
-
-
-@pytest.mark.promise(6)
-def test_a_replica_that_lost_the_race_for_an_empty_database_does_not_serve(
-    mongo_uri: str, stored: Stored, tmp_path: Path
-) -> None:
-    """Of two replicas started concurrently with different keys, exactly one serves and writes."""
-    with ExitStack() as running:
-        both = {key: Service(settings(mongo_uri, key), patient=True, folder=tmp_path) for key in (OLD, NEW)}
-        for replica in both.values():
-            replica.start()
-            running.callback(replica.stop)
-        with ThreadPoolExecutor(16) as pool:
-            # As soon as they answer, from many threads, so that every worker of both receives requests.
-            replies = list(pool.map(knock, [*both.values()] * 8))
-        served = {key for key, status in zip([*both] * 8, replies, strict=True) if status == 200}
-        assert len(served) == 1
-        assert sorted(set(replies)) == [200, 503]
-        [winner] = served
-        [loser] = set(both) - served
-        for _ in range(20):
-            assert both[winner].post("/vault/secret/create", CREATE).status == 200
-            refused = both[loser].post("/vault/secret/create", CREATE)
-            assert refused.status == 503
-            assert "Retry-After" in refused.headers
-        ready = both[loser].get("/health/ready")
-        assert (ready.status, fields_of(ready.body)) == (503, ["keys"])
-        assert stored.secrets.distinct("key_id") == [winner.id]
-    log = both[loser].log.read_text()
-    assert f"not serving: master key {winner.id} is in use and not in the keyring" in log
-    assert "not serving" not in both[winner].log.read_text()
-
-
-def knock(replica: Service) -> int:
-    """Return the status of *replica*'s first reply, after those of a worker that still builds the indexes."""
-    deadline = time.monotonic() + 120
-    while time.monotonic() < deadline:
-        with suppress(OSError):
-            reply = replica.post("/vault/secret/create", CREATE)
-            if reply.body.get("code") != "storage_unavailable":
-                return reply.status
-        time.sleep(0.02)
-    raise AssertionError("it does not answer")

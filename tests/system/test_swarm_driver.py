@@ -1,20 +1,15 @@
 """The driver as a process, with the real service: deliveries, their entries, and faults of the service."""
 
 import json
-import os
-import re
 import signal
 import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, closing
 from pathlib import Path
 from subprocess import Popen
 from typing import Any
 
 import pytest
-import requests
 from pymongo import MongoClient
 
 from tests.cli.waiting import wait_until
@@ -26,21 +21,13 @@ from tests.support.rotation import Stored
 from tests.support.service import Service
 from tests.swarm.docker import (
     CONTEXT,
-    GET_SECRET,
     Reply,
-    asked,
-    connect,
     get_secret,
-    received,
-    send,
 )
 from vault.cli.dev.mongod import Mongod, free_port
-from vault.swarm.values import MAX_BYTES
 
 pytestmark = pytest.mark.process
 
-#: Far more than the 2 s that a call may take, so that a busy machine does not matter.
-SOON_SECONDS = 60
 
 #: The driver with more time for each call than Docker gives it, for a busy machine.
 PATIENT = """
@@ -54,12 +41,6 @@ sys.argv[0] = "secret-manager"
 cli.main()
 """
 
-#: And the time in which a busy machine's driver takes all calls that arrive at once.
-GATHERING = """
-from vault.swarm.delivery import deliveries
-deliveries._QUIET_SECONDS, deliveries._MAX_GATHERING_SECONDS = 0.5, 10
-"""
-
 
 class Swarm:
     """A service that requires credentials, and drivers with a token for the path `shop/`."""
@@ -71,7 +52,6 @@ class Swarm:
         self._log_file = folder / "driver.log"
         self.policy = folder / "policy.toml"
         self.token = folder / "token"
-        self.metrics_bind = f"127.0.0.1:{free_port()}"
         self._environment, self._folder = environment, folder
         self._admin = self.new_token("admin", "--role", "admin")
         self.token.write_text(self.new_token("driver", "--role", "driver", "--path", "shop/"))
@@ -94,17 +74,16 @@ class Swarm:
         """Store a secret and return its ID."""
         return str(self.call("create", name=name, secret=b64encode(value).decode())["secret_id"])
 
-    def start(self, *options: object, is_patient: bool) -> Popen[bytes]:
+    def start(self, *options: object) -> Popen[bytes]:
         """Start a driver, and return once it listens."""
         arguments = (
             *("--url", self.service.url, "--token-file", self.token, "--socket", self.socket),
-            *("--metrics-bind", self.metrics_bind, *options),
+            *("--metrics-bind", f"127.0.0.1:{free_port()}", *options),
         )
-        program = ("-c", PATIENT) if is_patient else ("-m", "vault.cli")
         with self._log_file.open("wb") as log:
             # Not a pipe: a full one would hold the driver.
             driver = Popen(
-                [sys.executable, *program, "swarm-driver", *map(str, arguments)],
+                [sys.executable, "-c", PATIENT, "swarm-driver", *map(str, arguments)],
                 cwd=self._folder,
                 env=command_environment({}),
                 stdout=log,
@@ -123,11 +102,6 @@ class Swarm:
     def get(self, name: str = "shop/db", **labels: str) -> Reply:
         """Return the reply to Docker's request for a secret."""
         return get_secret(self.socket, {"name": name, **labels})
-
-    def measured(self, name: str) -> float:
-        """Return the value of one of the driver's metrics."""
-        page = requests.get(f"http://{self.metrics_bind}/metrics", timeout=60).text
-        return float(re.findall(rf"^secret_manager_driver_{re.escape(name)} (\S+)$", page, re.MULTILINE)[0])
 
 
 @pytest.fixture(scope="module")
@@ -164,8 +138,8 @@ def start(swarm: Swarm) -> Iterator[Callable[..., Popen[bytes]]]:
     """Return a function that starts a driver with options; it is stopped in the end."""
     started: list[Popen[bytes]] = []
 
-    def start(*options: object, is_patient: bool = True) -> Popen[bytes]:
-        started.append(swarm.start(*options, is_patient=is_patient))
+    def start(*options: object) -> Popen[bytes]:
+        started.append(swarm.start(*options))
         return started[-1]
 
     yield start
@@ -175,23 +149,6 @@ def start(swarm: Swarm) -> Iterator[Callable[..., Popen[bytes]]]:
 
 
 Start = Callable[..., Popen[bytes]]
-
-
-def all_of(swarm: Swarm, driver: Popen[bytes], count: int, **labels: str) -> list[Reply]:
-    """Return the replies to *count* requests at the same time, each for a task of its own."""
-    with ExitStack() as stack:
-        connections = [stack.enter_context(connect(swarm.socket)) for _ in range(count)]
-        bodies = (
-            asked({"name": "shop/db", **labels}, TaskID=f"task{n}", TaskName=None) for n in range(count)
-        )
-        # On a busy machine, they would arrive one after another otherwise.
-        driver.send_signal(signal.SIGSTOP)
-        sent = [
-            stack.enter_context(closing(send(one, GET_SECRET, body)))
-            for one, body in zip(connections, bodies, strict=True)
-        ]
-        driver.send_signal(signal.SIGCONT)
-        return [received(one) for one in sent]
 
 
 @pytest.mark.promise("swarm")
@@ -215,34 +172,6 @@ def test_each_delivery_is_on_record(swarm: Swarm, start: Start, stored: Stored) 
     assert [line["request_id"] for line in lines] == ids
     for hidden in ("new", "hush", secret_id, swarm.token.read_text().strip()):
         assert hidden not in swarm.log
-
-
-def test_tasks_that_start_at_once_share_batches(
-    swarm: Swarm, start: Start, stored: Stored, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """200 tasks that start at the same time get their values in a few requests, with 200 entries."""
-    swarm.create("shop/db", b"hush")
-    monkeypatch.setitem(globals(), "PATIENT", GATHERING + PATIENT)
-    driver = start()
-    stored.audit_logs.delete_many({})
-    assert {reply.value for reply in all_of(swarm, driver, 200)} == {b"hush"}
-    assert swarm.measured('batches_total{outcome="answered"}') <= 10
-    assert swarm.measured('deliveries_total{outcome="delivered"}') == 200
-    tasks = [entry["details"]["delivery"]["task_id"] for entry in trail(stored)]
-    assert sorted(tasks) == sorted(f"task{number}" for number in range(200))
-
-
-def test_docker_s_limit_holds(swarm: Swarm, start: Start) -> None:
-    """A value of Docker's largest size is delivered, also without room in a batch; a larger one is not."""
-    largest = bytes(MAX_BYTES)
-    swarm.create("shop/db", largest)
-    swarm.create("shop/larger", largest + b"a")
-    driver = start()
-    assert swarm.get().value == largest
-    assert "Docker takes 1 to 511999 bytes" in swarm.get("shop/larger").error
-    replies = all_of(swarm, driver, 12)
-    assert all(reply.body.get("Value") or "in time" in reply.error for reply in replies)
-    assert any(reply.body.get("Value") for reply in replies)
 
 
 @pytest.mark.promise("swarm")
@@ -283,43 +212,3 @@ def test_the_policy_decides_and_its_reason_is_on_record(swarm: Swarm, start: Sta
     assert swarm.get().value == b"hush"
     refused = swarm.stop(driver)[1]
     assert (refused["reason"], refused["recorded"], refused["outcome"]) == (reason, True, "forbidden")
-
-
-def test_a_stopped_service_is_survived(swarm: Swarm, start: Start) -> None:
-    """Without the service, known secrets come from the cache; afterwards from the service."""
-    swarm.create("shop/db", b"hush")
-    driver = start("--cache-seconds", "3600")
-    assert swarm.get().value == b"hush"
-    swarm.service.stop()
-    assert swarm.get().value == b"hush"
-    assert swarm.measured('deliveries_total{outcome="cached"}') == 1
-    assert "the service cannot be reached" in swarm.get("shop/other").error
-    swarm.service.start()
-    swarm.service.wait_until_started()
-    assert swarm.get().value == b"hush"
-    messages = [line["message"] for line in swarm.stop(driver)]
-    assert messages.count("cached") == 1
-
-
-@pytest.mark.promise("swarm")
-def test_a_hanging_service_holds_no_call(swarm: Swarm, start: Start) -> None:
-    """While the service hangs, every call ends, with the cached value or the reason; then it works again."""
-    swarm.create("shop/db", b"hush")
-    start("--cache-seconds", "3600", is_patient=False)
-    wait_until(lambda: "Err" not in swarm.get().body)
-    assert swarm.service.process
-    workers = [int(worker) for worker in swarm.service.workers()]
-    for pid in workers:
-        os.kill(pid, signal.SIGSTOP)
-    try:
-        with ThreadPoolExecutor(20) as pool:
-            unknown = pool.map(lambda number: swarm.get(f"shop/{number}"), range(19), timeout=SOON_SECONDS)
-            known = pool.submit(swarm.get)
-            assert all("the service did not answer" in reply.error for reply in unknown)
-            assert known.result(SOON_SECONDS).value == b"hush"
-    finally:
-        for pid in workers:
-            os.kill(pid, signal.SIGCONT)
-    # The pause after a timeout ends.
-    wait_until(lambda: "Err" not in swarm.get().body)
-    wait_until(lambda: "404" in str(swarm.get("shop/1").body.get("Err")))

@@ -9,13 +9,11 @@ import click.testing
 import pytest
 from flask import Flask
 
-from tests.cli.waiting import wait_until
 from tests.conftest import running_app, start
 from tests.keys.test_guard import watch_of
 from tests.support.commands import Done, invoke
 from tests.support.problems import messages_of
 from tests.support.rotation import Stored, age_claims, connected, new_key, settings
-from tests.support.service import Service
 from tests.support.trail import block_trail, restore_trail
 from vault.core.attempt import Action, Attempt, attempts_finished
 from vault.core.errors import AuthInUseError
@@ -109,16 +107,6 @@ def test_an_operator_disables_authentication_on_record(mongo_uri: str, stored: S
     assert served(mongo_uri, OFF) == (200, {})
     assert served(mongo_uri, ON) == (401, {})
     assert served(mongo_uri, OFF) == (503, {"auth": [REFUSAL]})
-
-
-def test_a_refused_replica_serves_after_the_command(mongo_uri: str, run: Any) -> None:
-    """`auth disable` needs no restart of the replicas without authentication."""
-    served(mongo_uri, ON)
-    with replica(mongo_uri, OFF) as app:
-        assert create(app) == 503
-    assert run(*DISABLE).returncode == 0
-    with replica(mongo_uri, OFF) as app:
-        assert state(app) == (200, {})
 
 
 @pytest.mark.parametrize("milliseconds", [0, 39_000])
@@ -220,16 +208,3 @@ def test_a_worker_of_an_earlier_version_is_not_mistaken(mongo_uri: str, stored: 
         taken = {"worker": "older", "keyring": KEY.id, "renewed_at": "$$NOW"}
         stored["keys"].update_one({"worker": {"$exists": True}}, [{"$set": taken}])
         assert not registry.runs_with_auth()
-
-
-@pytest.mark.process
-def test_a_running_service_notices_within_seconds(mongo_uri: str, tmp_path: Path) -> None:
-    """All workers of a service without authentication stop serving after a start with it."""
-    environment = settings(mongo_uri, KEY) | {"WEB_CONCURRENCY": "2"}
-    with Service(environment, folder=tmp_path) as service:
-        service.wait_until_started()
-        assert service.post(PATH, SECRET).status == 200
-        with replica(mongo_uri, ON):
-            wait_until(lambda: service.post(PATH, SECRET).status == 503)
-            service.wait_until("/health/ready", status=503)
-            wait_until(lambda: f"not serving: {REFUSAL}" in service.log.read_text())

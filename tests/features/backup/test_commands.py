@@ -13,10 +13,8 @@ import tarfile
 import tempfile
 from base64 import b64encode
 from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from threading import Event
 from types import SimpleNamespace
 from typing import IO, Any
 
@@ -34,7 +32,7 @@ from tests.support.commands import Done, command_environment, invoke, run_comman
 from tests.support.databases import history
 from tests.support.features import requires
 from tests.support.issuer import public_pem
-from tests.support.rotation import Stored, fill, new_key, settings, text, values, versioned
+from tests.support.rotation import Stored, connected, fill, new_key, settings, text, versioned
 from tests.support.service import Service
 from tests.support.trail import block_trail
 from tests.support.written_trail import as_stored, rechain, rehash, stream_of
@@ -44,9 +42,8 @@ from vault.core.timestamps import moment
 from vault.crypto import Keyring
 from vault.crypto.audit_chain import SigningKey
 from vault.crypto.token_key import TokenKey
-from vault.documents import Database, Token
+from vault.documents import Database, Token, registry
 from vault.features.backup import drill as drills
-from vault.features.backup import dump
 from vault.features.backup import restore as restores
 from vault.features.backup.commands import _new_file, _standard_output
 from vault.features.backup.errors import BackupRefusedError, InvalidBackupError
@@ -456,31 +453,14 @@ def waiting(collection: Collection[dict[str, Any]]) -> bool:
     return bool(list(admin.aggregate([{"$currentOp": {}}, {"$match": is_waiting}])))
 
 
-def test_a_killed_restore_can_be_run_again(
-    environment: dict[str, str], stored: Stored, restored: Stored, command: Run, tmp_path: Path
-) -> None:
-    """A restore killed midway leaves a database that is not served; a second run completes it."""
-    kept = fill(stored, OLD, 3_000)
-    assert command("backup", "b.tar").returncode == 0
-    there = {"MONGO_URI": uri_of(environment, restored)}
-    last = next(iter(stored.secrets.find({}, {"_id": 1}).sort("$natural", -1)))
-    restored.create_collection("secrets")
-    with restored.client.start_session() as session, session.start_transaction():
-        restored.secrets.insert_one(last, session=session)
-        process = start_command("restore", "b.tar", environment=environment | there, folder=tmp_path)
-        # Not the write of an earlier batch, if that takes long.
-        wait_until(lambda: restored.secrets.count_documents({}) >= 2_000 and waiting(restored.secrets))
-        process.kill()
-        process.communicate(timeout=60)
-        session.abort_transaction()
-    refused = command("tokens", "list", **there)
-    assert (refused.returncode, refused.stdout) == (1, "")
+def test_a_database_with_an_incomplete_restore_is_not_used(command: Run, mongo_uri: str) -> None:
+    """A command is refused after a restore that has not ended, and says what to do."""
+    with connected(mongo_uri):
+        assert registry.begin_restore("another", audit_enabled=None)
+    done = command("tokens", "list")
+    assert (done.returncode, done.stdout) == (1, "")
     unfinished = "a restore into this database is incomplete. Hint: restore the same backup again"
-    assert refused.stderr.endswith(f"error: {unfinished}\n")
-    done = command("restore", "b.tar", **there)
-    assert (done.returncode, done.stderr) == (0, "")
-    assert values(restored, NEW, OLD) == kept
-    assert command("restore", "b.tar", **there).stderr.startswith("error: the database is not empty")
+    assert done.stderr.endswith(f"error: {unfinished}\n")
 
 
 def test_a_drill_reports_its_results(command: Run, stored: Stored) -> None:
@@ -686,56 +666,3 @@ def test_a_drill_says_what_its_user_lacks(
     done = command("drill", "b.tar")
     assert done.returncode == (4 if denied else 5)
     assert f"error: no. Hint: {hint}" in done.stderr
-
-
-@pytest.mark.promise("purges")
-def test_a_backup_made_during_writes_is_of_one_moment(
-    environment: dict[str, str],
-    restored: Stored,
-    command: Run,
-    tmp_path: Path,
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
-    """During writes, a backup contains all that was acknowledged before, each with its history."""
-    stop = Event()
-    batches = dump.batches
-    with Service(environment, patient=True, folder=tmp_path) as service, ThreadPoolExecutor(6) as pool:
-        acknowledged: list[str] = []
-
-        def write() -> tuple[str, str]:
-            pair = service.create(b"0"), service.create(b"0")
-            while not stop.is_set():
-                for secret_id in pair:
-                    body = {"secret_id": secret_id, "secret": "YQ=="}
-                    assert service.post("/vault/secret/update", body).status == 200
-                acknowledged.append(service.create(b"new"))
-            return pair
-
-        def after_a_write(*arguments: Any) -> Iterator[bytes]:
-            """Read the next collection once there is more than at the last one."""
-            known = len(acknowledged)
-            wait_until(lambda: len(acknowledged) > known)
-            return batches(*arguments)
-
-        writing = [pool.submit(write) for _ in range(6)]
-        try:
-            wait_until(lambda: len(acknowledged) > 30)
-            before = list(acknowledged)
-            monkeypatch.setattr(dump, "batches", after_a_write)
-            made = command("backup", "b.tar")
-        finally:
-            stop.set()
-        pairs = [future.result() for future in writing]
-    assert made.returncode == 0, made.stderr
-    assert command("drill", "b.tar").stdout.endswith("the backup is good\n")
-    assert command("restore", "b.tar", MONGO_URI=uri_of(environment, restored)).returncode == 0
-    there = {document["_id"]: document for document in restored.secrets.find()}
-    assert set(before) <= set(there)
-    for first, second in pairs:
-        assert there[first]["version"] - there[second]["version"] in (0, 1)
-    changes: dict[str, list[str]] = {}
-    for entry in restored.audit_logs.find({"status": "success", "secret_id": {"$exists": True}}):
-        changes.setdefault(entry["secret_id"], []).append(entry["action"])
-    for secret_id, document in there.items():
-        assert changes[secret_id].count("create") == 1
-        assert changes[secret_id].count("update") >= document["version"] - 1

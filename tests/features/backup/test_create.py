@@ -346,17 +346,6 @@ def test_an_incompletely_restored_database_is_not_backed_up() -> None:
         made(KEYRING)
 
 
-def test_a_missing_key_of_a_backup_is_named(content: bytes) -> None:
-    """A backup is refused without one of its keys, and the missing ones are named."""
-    assert read(content, Keyring(OLD, [NEW]))
-    for keys, missing in (([NEW], OLD), ([OLD], NEW)):
-        with pytest.raises(InvalidBackupError, match=f"missing here: {missing.id};"):
-            read(content, Keyring(*keys))
-    with pytest.raises(InvalidBackupError, match=f"has the ID {FOREIGN.id}, .*{NEW.id}") as caught:
-        read(content, Keyring(FOREIGN))
-    assert OLD.id in str(caught.value)
-
-
 def test_a_newer_format_is_reported(content: bytes) -> None:
     """The error for a newer format names the version that created it."""
     newer = changed(content, KEYRING, format=2, version="9.8.7")

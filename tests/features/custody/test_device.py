@@ -28,6 +28,13 @@ with pkcs11.lib({str(MODULE)!r}).get_token(token_label="sm").open(rw=True) as se
     for label in ("kek-1", "rsa"):
         session.create_object({{**known, Attribute.LABEL: label}})
 """
+#: Extends a register of the TPM, as a changed boot does.
+_EXTEND = """
+from tpm2_pytss import ESAPI
+from tpm2_pytss.constants import ESYS_TR
+with ESAPI() as tpm:
+    tpm.pcr_event(ESYS_TR.PCR7, b"another boot")
+"""
 #: Leaves the TPM, from its next start on, only PCRs with SHA-1.
 _ONLY_SHA1 = """
 from tpm2_pytss import ESAPI
@@ -177,9 +184,8 @@ def test_a_library_that_crashes_or_hangs_takes_nothing_along(
     assert library._child is None
 
 
-@pytest.mark.usefixtures("tpm")
-def test_a_tpm_opens_only_in_the_same_state() -> None:
-    """A sealed key opens while the PCRs are as they were, on this TPM."""
+def test_a_tpm_opens_only_in_the_same_state(tpm: Emulator) -> None:
+    """A sealed key opens while the PCRs are as they were, on this TPM; one that is away is unavailable."""
     library = Library("vault.features.custody.tpm", {})
     device = Device(library, "tpm2:pcrs=7,11")
     blob = device.wrap(KEY, CONTEXT)
@@ -191,6 +197,15 @@ def test_a_tpm_opens_only_in_the_same_state() -> None:
     for kek in ("tpm2:pcrs=24", "tpm2:", "tpm2:pcrs=7;pin=1"):
         assert "not in the form" in refusal(library, kek, blob)
     device.close()
+    tpm.stop()
+    with pytest.raises(CustodyUnavailableError), closing(device):
+        device.unwrap(blob, CONTEXT)
+    tpm.start()
+    with closing(device):
+        assert device.unwrap(blob, CONTEXT).material == KEY
+    subprocess.run([sys.executable, "-c", _EXTEND], check=True)
+    with closing(device):
+        assert refusal(library, "tpm2:pcrs=7,11", blob)
 
 
 def test_a_tpm_seals_to_no_register_that_it_lacks(tpm: Emulator) -> None:

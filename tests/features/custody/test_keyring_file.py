@@ -14,7 +14,7 @@ from tests.crypto.reference import hkdf
 from vault.client import private_files
 from vault.features.custody import keyring_file
 from vault.features.custody.errors import KeyringFileError
-from vault.features.custody.keyring_file import KeyringFile, Slot, WrappedKey
+from vault.features.custody.keyring_file import KeyringFile, Slot
 
 VECTORS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parents[2] / "vectors" / "keyring-file-2.json").read_text()
@@ -166,22 +166,6 @@ def test_unreadable_files_are_refused(tmp_path: Path) -> None:
     path.chmod(0o646)
     with pytest.raises(KeyringFileError, match="everyone can write"):
         KeyringFile.read(path)
-
-
-def test_slots_are_added_replaced_and_removed() -> None:
-    """An edit concerns the slot of one name of all keys, and leaves each key at least one slot."""
-    file = KeyringFile(
-        (WrappedKey(ONE, "primary", (slot("a"), slot("b"))), WrappedKey(TWO, "fallback", (slot("b"),)))
-    )
-    added = file.with_slots({ONE: slot("c"), TWO: slot("c")})
-    assert added.slot_names == ["a", "b", "c"]
-    changed = added.with_slots({ONE: slot("c", "new"), TWO: slot("c", "new")})
-    assert [one.kek for key in changed.keys for one in key.slots if one.name == "c"] == ["new", "new"]
-    assert changed.without_slot("c") == file
-    with pytest.raises(KeyringFileError, match="no slot d"):
-        file.without_slot("d")
-    with pytest.raises(KeyringFileError, match="last one of a key"):
-        file.without_slot("b")
 
 
 def test_keys_are_promoted_and_dropped() -> None:

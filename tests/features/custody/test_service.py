@@ -2,24 +2,18 @@
 
 import json
 import os
-import signal
-import subprocess
-import sys
-import time
 from base64 import b64encode
-from contextlib import ExitStack
 from pathlib import Path
 
 import pytest
 import requests
 
 from tests.cli.waiting import wait_until
-from tests.support.commands import command_environment, run_command
+from tests.support.commands import run_command
 from tests.support.custody import make_program, set_code, turned
 from tests.support.leaks import Marks
 from tests.support.rotation import Stored
 from tests.support.service import SERVE, Service, children
-from tests.system.test_rotation import Fleet, under_load
 from vault.cli.dev.mongod import free_port
 from vault.crypto import MasterKey
 from vault.features.custody.keyring_file import KeyringFile, Slot, WrappedKey
@@ -49,18 +43,6 @@ class Custody:
     def settings(self, uri: str, **more: str) -> dict[str, str]:
         """Return the settings of the service."""
         return {"MONGO_URI": uri, "MASTER_KEYRING_FILE": str(self.file), "PATH": os.environ["PATH"]} | more
-
-
-class FileFleet(Fleet):
-    """Replicas that open the keyring file."""
-
-    def __init__(self, custody: Custody, uri: str) -> None:
-        super().__init__(uri, custody.folder)
-        self._environment = custody.settings(uri)
-
-    def settings(self, *_: MasterKey) -> dict[str, str]:
-        """Return the environment of each replica."""
-        return self._environment
 
 
 @pytest.fixture
@@ -139,101 +121,3 @@ def test_a_start_without_providers_waits_and_ends(custody: Custody, mongo_uri: s
     done = run_command("serve", environment=environment, folder=tmp_path)
     assert done.returncode == 1
     assert "no slot opens" in json.loads(done.stdout.splitlines()[-1])["message"]
-
-
-@pytest.mark.promise(7)
-def test_a_changed_file_starts_nothing(
-    custody: Custody, mongo_uri: str, stored: Stored, key: MasterKey, tmp_path: Path
-) -> None:
-    """A file that its keys do not confirm ends the start with exit code 1, before anything listens."""
-    whole = KeyringFile.read(custody.file).confirmed({key.id: key._material})
-    custody.file.write_text(whole.text().replace('"name": "b"', '"name": "c"'))
-    done = run_command("serve", environment=custody.settings(mongo_uri), folder=tmp_path)
-    assert done.returncode == 1
-    assert f"not confirmed by {key.id}" in json.loads(done.stdout.splitlines()[-1])["message"]
-    assert stored["keys"].count_documents({}) == 0
-
-
-def test_a_provider_that_returns_lets_the_start_go_on(
-    custody: Custody, mongo_uri: str, tmp_path: Path
-) -> None:
-    """While no provider answers, nothing listens; once one does, the service starts."""
-    custody.answers("a", 75)
-    custody.answers("b", 75)
-    service = Service(custody.settings(mongo_uri), command=SERVE, folder=tmp_path)
-    service.start()
-    try:
-        deadline = time.monotonic() + 120
-        while custody.requests("b") < 2:
-            assert time.monotonic() < deadline
-            time.sleep(0.05)
-        with pytest.raises(OSError):  # noqa: PT011 - whichever refusal
-            service.get("/health/live")
-        custody.answers("b", None)
-        service.wait_until_started()
-    finally:
-        service.stop(signal.SIGTERM)
-
-
-@pytest.mark.promise(7)
-@pytest.mark.nightly
-def test_a_rotation_with_the_file_fails_no_request(custody: Custody, mongo_uri: str) -> None:
-    """The four steps, each an edit of the file and a rolling update, rotate the key under load."""
-    fleet = FileFleet(custody, mongo_uri)
-
-    def run(*command: str) -> str:
-        done = run_command("keys", *command, environment=fleet.settings(), folder=custody.folder)
-        assert done.returncode == 0, done.stderr
-        return done.stdout
-
-    def ids() -> list[str]:
-        return [key.id for key in KeyringFile.read(custody.file).keys]
-
-    with ExitStack() as replicas:
-        replicas.callback(fleet.stop)
-        fleet.add()
-        with under_load(fleet) as load:
-
-            def update() -> None:
-                """Restart all replicas, and let the clients work for a while."""
-                fleet.update()
-                already = load.answered.total()
-                wait_until(lambda: load.answered.total() > already + 50)
-
-            [old] = ids()
-            run("custody", "new-key")
-            update()
-            [new] = set(ids()) - {old}
-            run("custody", "promote", new)
-            update()
-            assert run("rewrap").endswith(" 0 failed, 0 left\n")
-            run("custody", "drop", old)
-            update()
-        for secret_id in load.values:
-            load.fetch(secret_id)
-    assert load.failures == []
-    assert ids() == [new]
-
-
-@pytest.mark.promise(7)
-@pytest.mark.parametrize("request_number", [1, 3, 4], ids=["opens", "wraps", "opens again"])
-def test_a_command_that_is_killed_leaves_the_file(
-    custody: Custody, mongo_uri: str, request_number: int
-) -> None:
-    """`kill -9` while a provider is asked leaves the file as it was, and the next command works."""
-    before = custody.file.read_bytes()
-    hold = custody.folder / "a.hold"
-    hold.write_text(str(request_number))
-    command = [sys.executable, "-m", "vault.cli", "keys", "custody", "rewrap", "a"]
-    environment = command_environment(custody.settings(mongo_uri))
-    with subprocess.Popen(command, env=environment, cwd=custody.folder) as process:
-        wait_until(lambda: custody.requests("a") == request_number)
-        [program] = children(process.pid)
-        process.kill()
-    os.kill(int(program), signal.SIGKILL)
-    assert custody.file.read_bytes() == before
-    hold.unlink()
-    done = run_command(
-        *("keys", "custody", "rewrap", "a"), environment=custody.settings(mongo_uri), folder=custody.folder
-    )
-    assert done.returncode == 0, done.stderr

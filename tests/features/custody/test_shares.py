@@ -55,23 +55,6 @@ def test_shares_of_the_oracle_restore_here(secret: bytes) -> None:
     assert shares.combine(made[1:]) == secret
 
 
-def test_products_are_those_of_the_field() -> None:
-    """Multiplying a vector in GF(256) gives the same products as a table, byte by byte."""
-    exponents = [1]
-    for _ in range(254):
-        last = exponents[-1]
-        exponents.append((last << 1 ^ last) ^ (0x11B if (last << 1 ^ last) & 0x100 else 0))
-    vector = bytes(range(256))
-    ones = int.from_bytes(b"\1" * 256, "big")
-    for factor in range(1, 256):
-        product = shares._times(int.from_bytes(vector, "big"), factor, ones).to_bytes(256, "big")
-        power = exponents.index(factor)
-        logs = {value: at for at, value in enumerate(exponents)}
-        expected = [0] + [exponents[(logs[value] + power) % 255] for value in range(1, 256)]
-        assert list(product) == expected
-        assert shares._times(factor, shares._inverse(factor)) == 1
-
-
 @pytest.mark.parametrize(
     ("groups", "threshold"),
     [([Group(3, 2)], 1), ([Group(2, 17)], 1), ([Group(0, 1)], 1), ([Group(1, 2)], 1), ([Group(2, 3)], 2)],

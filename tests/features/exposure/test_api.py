@@ -103,18 +103,6 @@ def test_a_question_is_on_record(client: FlaskClient, stored: Stored, secret_id:
     assert secret_id
 
 
-@pytest.mark.promise("names")
-def test_paths_limit_the_answer(client: FlaskClient, alice: Caller, secret_id: str) -> None:
-    """A token with paths gets nothing about secrets outside, by any criterion."""
-    alice.become(LIMITED)
-    for criteria in (
-        {"secret": {"name": "app/db"}},
-        {"secret": {"secret_id": secret_id}},
-        {"principal": "bob"},
-    ):
-        assert ask(client, **criteria)["exposures"] == []
-
-
 @pytest.mark.parametrize(
     ("body", "fields"),
     [
@@ -141,19 +129,3 @@ def test_an_invalid_cursor_is_refused(client: FlaskClient) -> None:
     """Another text than a page's cursor is 422."""
     reply = client.post("/vault/audit/exposure", json={"principal": "a", "cursor": "nonsense"})
     assert (reply.status_code, reply.json["code"]) == (422, "invalid_cursor")
-
-
-@pytest.mark.parametrize(
-    ("caller", "status"),
-    [(None, 401), (Principal(name="bob", scopes=frozenset(Scope) - {Scope.AUDIT_READ}), 403)],
-    ids=["anonymous", "without the scope"],
-)
-def test_the_scope_is_required(
-    client: FlaskClient, alice: Caller, caller: Principal | None, status: int
-) -> None:
-    """Without the scope `audit:read`, a question is refused."""
-    if caller:
-        alice.become(caller)
-    else:
-        alice._monkeypatch.undo()
-    assert client.post("/vault/audit/exposure", json={"principal": "a"}).status_code == status

@@ -4,7 +4,6 @@ import random
 from base64 import urlsafe_b64decode
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 from typing import Any
 from uuid import UUID
 
@@ -12,15 +11,12 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.conftest import start
 from tests.features.exposure.exposure_model import SERVICES, Model, facts
-from tests.features.exposure.killed_model import KilledModel
 from tests.support.access import services
 from tests.support.dialect import DialectClient
 from tests.support.features import requires, tables
 from tests.support.lifecycle import BOB, EVE, Caller
 from tests.support.rotation import Stored
-from tests.support.service import Service
 from vault.core.errors import InvalidCursorError, StorageUnavailableError
 from vault.core.paths import Paths
 from vault.core.principal import OPERATOR, Principal, Scope
@@ -88,32 +84,6 @@ def test_answers_equal_those_of_a_large_model(app: Flask, seed: int) -> None:
     require_answers(model)
 
 
-@requires("dialect")
-@pytest.mark.process
-@pytest.mark.parametrize(
-    ("count", "secret_count", "kills"), [(5, 12, 3), pytest.param(50, 100, 50, marks=pytest.mark.nightly)]
-)
-def test_answers_are_complete_after_workers_were_killed(
-    app: Flask,
-    environment: dict[str, str],
-    stored: Stored,
-    tmp_path: Path,
-    count: int,
-    secret_count: int,
-    kills: int,
-) -> None:
-    """A request that a killed worker left without a reply is in the answers exactly if its entry exists."""
-    start(app)
-    with Service(environment, folder=tmp_path) as service:
-        service.wait_until_started()
-        model = KilledModel(app, count, secret_count, seed=kills, service=service, stored=stored)
-        model.run_while_killing(kills)
-        require_answers(model)
-    assert model.http.unanswered
-    # No secret is a canary, so no read is an alarm.
-    assert stored.audit_logs.count_documents({"details.canary": {"$exists": True}}) == 0
-
-
 def test_who_gets_a_value_from_a_feature_knows_it(app: Flask) -> None:
     """The one who stores or opens it is named, not the one who lets them."""
     for release in tables("release"):
@@ -142,6 +112,7 @@ def test_a_name_is_that_of_the_current_secret(alice: Caller) -> None:
     assert rows(secret_name="none", stale=True) == rows(secret_id=str(UUID(int=0))) == []
 
 
+@pytest.mark.promise("names")
 def test_a_principal_with_paths_sees_only_those(alice: Caller) -> None:
     """Within its paths and its namespace, it gets every exposure, also by unwrapping, and no other."""
     alice.create(name="billing/db")

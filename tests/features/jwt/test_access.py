@@ -51,6 +51,7 @@ REFUSED: dict[str, tuple[Callable[[], str], str]] = {
     "wrong audience": (lambda: sign(aud="other"), "anonymous"),
     "expired": (lambda: sign(exp=1_700_000_000), "anonymous"),
     "not yet valid": (lambda: sign(nbf=4_000_000_000), "anonymous"),
+    "issued later": (lambda: sign(iat=4_000_000_000), "anonymous"),
     "unknown kid": (lambda: sign("rsa-2"), "anonymous"),
     "no kid": (lambda: sign(None), "anonymous"),
     "no exp": (lambda: sign(exp=None), "anonymous"),

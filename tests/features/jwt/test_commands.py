@@ -7,12 +7,10 @@ from typing import Any
 
 import pytest
 
-from tests.cli.operator.test_context import require_same
 from tests.cli.shell.test_exits import failing
 from tests.cli.shell.test_exits_quotes import refused
 from tests.conftest import running_app
-from tests.support.access import bearer, make_token
-from tests.support.access_roles import make_issuer, make_role
+from tests.support.access import bearer
 from tests.support.commands import Done, invoke
 from tests.support.issuer import AUDIENCE as SETTINGS_AUDIENCE
 from tests.support.issuer import ED_KEY, ISSUER, public_pem, sign
@@ -27,7 +25,6 @@ from vault.features.jwt.errors import (
 )
 
 Run = Callable[..., Done]
-_ROLE = {"name": "deploy", "issuer": "ci", "claims": {"sub": "job"}, "scopes": ["secret:fetch"]}
 KEY = new_key()
 ISS = "https://ci.example"
 
@@ -183,37 +180,11 @@ def test_errors_are_sentences(run: Run) -> None:
         (("issuers", "create", "a:b", "--issuer", "x", "--audience", "y"), "letters, digits"),
         (("issuers", "create", "a", "--issuer", "x", "--audience", "y"), "--jwks-url or --public-key"),
         (
-            ("issuers", "create", "a", "--issuer", "x", "--audience", "y", "--jwks-url", "http://a.example"),
-            "must be https://",
-        ),
-        (
             ("issuers", "create", "a", "--issuer", "x", "--audience", "y", "--public-key", "binary"),
             "Invalid value for --public-key: must be a public key",
         ),
-        (
-            (
-                *("issuers", "create", "a", "--issuer", "x", "--audience", "y"),
-                *("--jwks-url", "https://user:hunter2@a.example/keys"),
-            ),
-            "must not have a user name",
-        ),
-        (
-            (
-                *("issuers", "create", "a", "--issuer", "x", "--audience", "y", "--public-key", "key.pem"),
-                *("--algorithm", "RS256"),
-            ),
-            "does not fit",
-        ),
-        (
-            ("issuers", "create", "a", "--issuer", "", "--audience", "y", "--public-key", "key.pem"),
-            "must have",
-        ),
-        (("roles", "create", "a", "--issuer", "ci", "--claim", "sub=a"), "--scope"),
         (("roles", "create", "a", "--issuer", "ci", "--claim", "sub"), "KEY=VALUE"),
-        (("roles", "create", "a", "--issuer", "ci", "--claim", "iss=x"), "KEY=VALUE"),
         (("roles", "create", "a", "--issuer", "ci", "--max-age", "25h"), "at most 24h"),
-        (("roles", "create", "a", "--issuer", "ci", "--path", "/"), "ends in a slash"),
-        (("roles", "create", "a", "--issuer", "ci", "--network", "all"), "192.0.2.0/24"),
         (
             (
                 *("roles", "create", "a", "--issuer", "ci", "--scope", "secret:fetch"),
@@ -287,48 +258,3 @@ def test_a_missing_option_has_its_choices() -> None:
     scopes = ", ".join(scope.value for scope in Scope)
     line = refused("roles", "create", "a", "--issuer", "b")
     assert line.startswith(f"error: Missing option '--scope'. Choose from: {scopes}. Hint: see")
-
-
-@pytest.mark.parametrize(
-    ("command", "path", "body", "outcome"),
-    [
-        ("roles delete unknown", "role/delete", {"name": "unknown"}, "not_found"),
-        (
-            "roles create deploy --issuer unknown --claim sub=job --scope secret:fetch",
-            "role/create",
-            _ROLE | {"issuer": "unknown"},
-            "not_found",
-        ),
-        (
-            "roles create deploy --issuer ci --claim-glob sub=* --scope secret:fetch",
-            "role/create",
-            {name: _ROLE[name] for name in ("name", "issuer", "scopes")} | {"claim_globs": {"sub": "*"}},
-            "denied",
-        ),
-        (
-            "roles create taken --issuer ci --claim sub=job --scope secret:fetch",
-            "role/create",
-            _ROLE | {"name": "taken"},
-            "bad_request",
-        ),
-        ("issuers delete ci", "issuer/delete", {"name": "ci"}, "bad_request"),
-    ],
-    ids=lambda case: case if isinstance(case, str) else "",
-)
-def test_a_refusal_has_the_outcome_that_it_has_over_http(
-    environment: dict[str, str],
-    tmp_path: Path,
-    stored: Stored,
-    command: str,
-    path: str,
-    body: dict[str, Any],
-    outcome: str,
-) -> None:
-    """A refused command leaves the same entry as the refused request, and not that of a failure."""
-    with running_app({**environment, "AUTH_ENABLED": "true"}) as app:
-        token = make_token(app, "boss", role="admin")
-        make_issuer(app, "ci", iss=ISS, keys=public_pem())
-        make_role(app, "taken", "ci", claims={"sub": "job"})
-        reply = app.test_client().post(f"/vault/{path}", json=body, headers=bearer(token))
-        assert 400 <= reply.status_code < 500, reply.text
-    require_same(stored, command, outcome, environment, tmp_path)

@@ -309,24 +309,6 @@ def findings(app: Flask, credential: str, role: str = "") -> list[Finding]:
     return list(jwts.explain(credential, role))
 
 
-def test_a_check_explains_each_step(app: Flask) -> None:
-    """The check of a JWT shows issuer, expiry, each role, and the result as a request would get it."""
-    make_role(app, "a", "ci", claims={"sub": "job"})
-    make_role(app, "b", "ci", claims={"sub": "other"})
-    issuer, verified, first, second, result = findings(app, jwt())
-    assert (issuer.part, issuer.text) == ("issuer", "ci")
-    assert verified.text.startswith("verified, valid until 20")
-    assert (first.part, first.text) == ("role a", "matches")
-    assert (second.part, second.text) == ("role b", "does not match: claim sub")
-    assert (result.part, result.text) == ("result", "accepted")
-    assert result.principal is not None
-    assert result.principal.role == "a"
-    assert findings(app, jwt(), "b")[-1] == Finding("result", "refused: role b: claim sub")
-    assert findings(app, jwt(aud="x")) == [Finding("result", "refused: issuer ci: audience")]
-    expired = findings(app, jwt(exp=1))
-    assert expired[-1] == Finding("result", "refused: issuer ci: jwt ExpiredSignatureError")
-
-
 def test_a_check_says_if_the_keys_are_unavailable(environment: dict[str, str]) -> None:
     """If the issuer's keys cannot be fetched, the check says so."""
     with running_app(environment) as app, Issuer() as idp:

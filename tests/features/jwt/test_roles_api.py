@@ -91,6 +91,7 @@ def test_a_role_of_the_caller_s_jwt_ends_with_it(app: Flask, manager: FlaskClien
     assert found["second"]["created_by"] == "ci/jwt:build"
 
 
+@pytest.mark.promise("jwts")
 def test_refusals_have_codes(manager: FlaskClient) -> None:
     """A taken name, an unknown issuer and a role for everyone are refused by their codes."""
     post(manager, CREATE, NEW)
@@ -99,7 +100,7 @@ def test_refusals_have_codes(manager: FlaskClient) -> None:
     long = {f"claim{number}": "x" * 400 for number in range(12)}
     for large in ({"claims": long}, {"claim_globs": {"ref": "*a" * 9}}):
         assert post(manager, CREATE, {**NEW, "name": "all"} | large, 422)["errors"][0]["field"] == "claims"
-    for broad in ({}, {"claim_globs": {"sub": "*"}}):
+    for broad in ({}, {"claim_globs": {"sub": "*"}}, {"claim_globs": {"sub": "**", "ref": "*"}}):
         body = {**NEW, "name": "all", "claims": {}, "claim_globs": {}} | broad
         assert post(manager, CREATE, body, 403)["code"] == "role_too_broad"
 

@@ -337,18 +337,3 @@ def test_without_the_issuer_the_answer_is_503(
     recorded = [(entry["status"], entry["details"]["reason"]) for entry in stored.audit_logs.find()]
     assert recorded == [("denied", "cannot be checked")] * 3
     assert without_issuer.post("/vault/secret/create", json={"secret": "YQ=="}).status_code == 200
-
-
-def test_a_public_key_is_a_setting(environment: dict[str, str]) -> None:
-    """With `JWT_PUBLIC_KEY`, a JWT is a valid credential, and its subject is the principal."""
-    settings = {
-        "JWT_PUBLIC_KEY": public_pem(RSA_KEY),
-        "JWT_ISSUER": ISSUER,
-        "JWT_AUDIENCE": AUDIENCE,
-        "AUTH_ENABLED": "true",
-    }
-    with running_app({**environment, **settings}) as app:
-        client = app.test_client()
-        assert client.post("/vault/secret/create", json={"secret": "YQ=="}).status_code == 401
-        reply = client.post("/vault/secret/create", json={"secret": "YQ=="}, headers=bearer(sign()))
-        assert reply.status_code == 200

@@ -1,16 +1,13 @@
-"""`python -m tests.features.rotation.victim [timer]`: a process that rotates until it is killed.
+"""`python -m tests.features.rotation.victim`: a process that rotates by the timer until it is killed.
 
-Without `timer`, it does so without a pause. It prints a line once it has begun. Its settings
-are those of the environment.
+It prints a line once it has begun. Its settings are those of the environment.
 """
 
 import os
 import sys
-from contextlib import suppress
 
 from tests.features.rotation.conftest import World, rotation_app
 from tests.support.access import services
-from vault.core.errors import VaultError
 from vault.features.rotation import run, runner
 
 
@@ -23,12 +20,8 @@ def main() -> None:
         world = World(app)
         sys.stdout.write("ready\n")
         sys.stdout.flush()
-        if "timer" in sys.argv:
-            world.runner.start()
-            sys.stdin.read()
-        while "timer" not in sys.argv:
-            with suppress(VaultError, AssertionError):
-                world.act()
+        world.runner.start()
+        sys.stdin.read()
 
 
 if __name__ == "__main__":

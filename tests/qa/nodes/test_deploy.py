@@ -200,19 +200,3 @@ def test_a_stranded_member_is_started(cluster: Cluster, settings: dict[str, str]
     name = member.removeprefix(f"{STACK}_")
     assert (f"Starting {name}, which Docker did not start" in deploy(settings, _CHANGED)) == is_stranded
     assert sorted(states(cluster, wait="1s").values()) == ["primary", "secondary", "secondary"]
-
-
-@pytest.mark.usefixtures("token")
-def test_a_command_that_no_node_can_run_is_refused(cluster: Cluster, settings: dict[str, str]) -> None:
-    """A drained manager runs no command: run_command.sh says so, and does not wait for it."""
-    manager = cluster.nodes[0]
-    manager.docker("node", "update", "--availability", "drain", manager.name)
-    try:
-        done = run("scripts/run_command.sh", "keys", "status", environment=settings, check=False)
-        said = deploy(settings, _CHANGED)
-    finally:
-        manager.docker("node", "update", "--availability", "active", manager.name)
-    assert done.returncode == 1
-    assert "no node can run the command" in done.stderr
-    assert f"Node {manager.name} is drained" in said
-    assert sorted(states(cluster, wait="3m").values()) == ["primary", "secondary", "secondary"]

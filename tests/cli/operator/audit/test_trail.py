@@ -273,18 +273,6 @@ def test_only_ctrl_c_is_the_end_of_tail(
     assert (done.returncode, len(done.stdout.splitlines())) == (code, 2)
 
 
-def test_ctrl_c_before_tail_follows_is_an_interruption(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    """Ctrl-C while `tail` connects has the exit code of every interrupted command."""
-
-    def interrupt(*_: object, **__: object) -> None:
-        raise KeyboardInterrupt
-
-    monkeypatch.setattr("vault.cli.operator.audit.trail.connected", interrupt)
-    assert invoke("audit", "tail", environment={}, folder=tmp_path).returncode == 130
-
-
 def test_export_prints_all_stored_entries(trail: Trail) -> None:
     """An export is one JSON object per line, stream by stream, with every field as stored."""
     done = trail.run("export")

@@ -1,21 +1,14 @@
 """`secret-manager audit verify` on trails in use: pruned, rotated, interrupted and still growing."""
 
 import json
-import os
-import signal
-import time
-from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from tests.cli.audit_commands import Trail, offline, written_by
-from tests.cli.waiting import wait_until
-from tests.server.test_gunicorn_conf import log_lines
 from tests.support.commands import Done, invoke
 from tests.support.rotation import Stored, new_key, settings
-from tests.support.service import Service
 from tests.support.written_trail import as_stored, rechain, rehash, stream_of
 from vault.core.timestamps import moment
 from vault.crypto import Keyring, MasterKey
@@ -133,48 +126,3 @@ def test_a_trail_verifies_after_rotations(mongo_uri: str, stored: Stored, tmp_pa
     )
     assert "is signed by a master key that had been dropped before" in done.stdout
     assert done.returncode == 1
-
-
-def test_a_trail_is_intact_while_and_after_workers_write_it(
-    environment: dict[str, str], stored: Stored, tmp_path: Path
-) -> None:
-    """A trail of 4 workers under load verifies, even after one of them was killed."""
-    with Service({**environment, "WEB_CONCURRENCY": "4"}, folder=tmp_path) as service:
-        assert service.process is not None
-        ended: list[bool] = []
-
-        def load() -> None:
-            while not ended:
-                try:
-                    service.fetch(service.create(b"x"))
-                except (OSError, AssertionError):
-                    continue  # Its worker was killed.
-                finally:
-                    # Leaves time for the commands and for starting workers.
-                    time.sleep(0.02)
-
-        with ThreadPoolExecutor(12) as pool:
-            for _ in range(12):
-                pool.submit(load)
-            try:
-                wait_until(lambda: stored.audit_logs.estimated_document_count() > 500)
-                wait_until(lambda: len(stored.audit_logs.distinct("stream")) >= 4)
-                done = invoke("audit", "verify", environment=environment, folder=tmp_path)
-                assert (done.returncode, done.stdout[-8:]) == (0, " intact\n")
-                checkpoint = invoke("audit", "checkpoint", environment=environment, folder=tmp_path)
-                (tmp_path / "checkpoint").write_text(checkpoint.stdout)
-                known = set(stored.audit_logs.distinct("stream"))
-                workers = service.workers(4)
-                os.kill(int(next(iter(workers))), signal.SIGKILL)
-                wait_until(lambda: set(stored.audit_logs.distinct("stream")) - known)
-                wait_until(lambda: len(service.workers(4) - workers) == 1)
-            finally:
-                ended.append(True)
-    done = invoke("audit", "verify", "--checkpoint", "checkpoint", environment=environment, folder=tmp_path)
-    written = list(stored.audit_logs.find().sort([("stream", 1), ("seq", 1)]))
-    ends = {entry["stream"]: entry["hash"] for entry in written}
-    assert done.stdout.splitlines()[-1] == f"{len(written)} entries in {len(ends)} streams: intact"
-    assert done.returncode == 0
-    # Each worker that was not killed has logged the end of its stream.
-    logged = {line["head"]["hash"] for line in log_lines(service) if line["message"] == "audit head"}
-    assert len(logged & set(ends.values())) >= len(workers) - 1

@@ -148,19 +148,6 @@ def test_an_empty_answer_about_what_exists_is_one(
 
 
 @pytest.mark.promise(3)
-def test_a_question_is_on_record(environment: dict[str, str], stored: Stored, secret_id: str) -> None:
-    """The entry of the command says what was asked, and comes before the answer."""
-    assert run(environment, secret_id, "--principal", "bob").exit_code == 0
-    entry = stored.audit_logs.find_one({"action": "audit_exposure"})
-    assert entry
-    assert (entry["principal"], entry["secret_id"], entry["details"]) == (
-        "operator",
-        secret_id,
-        {"criteria": ["principal"]},
-    )
-
-
-@pytest.mark.promise(3)
 @pytest.mark.usefixtures("secret_id")
 def test_a_certificate_verifies_without_the_database(
     environment: dict[str, str], stored: Stored, tmp_path: Path

@@ -149,13 +149,3 @@ def test_wrong_options_are_refused(
     assert done.exit_code == 2
     assert message in done.stderr
     assert stored.audit_logs.count_documents({"action": "audit_report"}) == 0
-
-
-def test_a_report_replaces_no_link(trail: Trail, stored: Stored, tmp_path: Path) -> None:
-    """A link in place of the page is refused before anything is read, and stays."""
-    (tmp_path / "page").symlink_to("target")
-    done = report(trail, "--html", str(tmp_path / "page"))
-    assert (done.exit_code, done.stdout) == (2, "")
-    assert "is not a regular file" in done.stderr
-    assert (tmp_path / "page").is_symlink()
-    assert stored.audit_logs.count_documents({"action": "audit_report"}) == 0

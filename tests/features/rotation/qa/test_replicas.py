@@ -60,7 +60,7 @@ class Deployment:
 @contextmanager
 def replica(environment: dict[str, str]) -> Iterator[subprocess.Popen[bytes]]:
     """Run a replica, which only rotates."""
-    command = [sys.executable, "-m", "tests.features.rotation.victim", "timer"]
+    command = [sys.executable, "-m", "tests.features.rotation.victim"]
     pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE}
     with subprocess.Popen(command, env=command_environment(environment), **pipes) as process:  # type: ignore[call-overload]
         try:
