@@ -49,8 +49,6 @@ SMALL_HEADS = {name: HEADS[name] for name in ("aa", "bb")}
 #: The stream that is tampered with: an unsigned and a signed entry in its middle, and its last one.
 VICTIM = PARTS["victim"]
 UNSIGNED, SIGNED, HEAD = 30, 32, 59
-ALTERED = "was altered: its hash does not match its content"
-UNLINKED = "does not follow the entry before it, which was altered or replaced"
 UNCOVERED = "ends its stream, and no signature covers it"
 FORGED = "has an invalid signature: it or an entry before it was forged"
 
@@ -96,16 +94,6 @@ def test_interleaved_streams_verify() -> None:
     assert findings(map(json.loads, lines), KEYS, heads=HEADS) == []
 
 
-@pytest.mark.parametrize("field", ["ts", "stream", "seq", "hash", "previous"])
-def test_one_removed_field_is_found(field: str) -> None:
-    """An entry without a field is found, and named as far as possible."""
-    records = changed(UNSIGNED)
-    del records[UNSIGNED][field]
-    first = tampering_in(records)[0]
-    named = ("None" if field == "stream" else "victim", -1 if field == "seq" else UNSIGNED)
-    assert first[:2] == named
-
-
 @pytest.mark.parametrize("field", ["signer", "signature"])
 @pytest.mark.parametrize("at", [SIGNED, HEAD])
 @pytest.mark.parametrize("change", ["removed", "00" * 8, ""])
@@ -115,17 +103,6 @@ def test_a_changed_seal_is_found(field: str, at: int, change: str) -> None:
     if change == "removed":
         del records[at][field]
     assert [(stream, seq) for stream, seq, _ in tampering_in(records)] == [("victim", at + (at == SIGNED))]
-
-
-def test_an_added_or_copied_signature_is_found() -> None:
-    """A signature added in a commit or copied onto the head is found, also an empty one."""
-    copied = [
-        {name: source[name] for name in ("signer", "signature")} for source in (VICTIM[SIGNED], HEADS["aa"])
-    ]
-    for seals in ({"signature": ""}, {"signature": None}, *copied):
-        assert tampering_in(changed(UNSIGNED, **seals)) == [("victim", UNSIGNED + 1, UNLINKED)]
-    for seals in copied:
-        assert tampering_in(changed(HEAD, **seals)) == [("victim", HEAD, FORGED)]
 
 
 def test_an_entry_removed_in_the_middle_is_found() -> None:
@@ -227,14 +204,6 @@ def test_entries_chained_again_without_the_key_are_found(
     assert tampering_in(records) == [("victim", HEAD, text)]
     # With the checkpoint too, which holds the hash of the end.
     assert ("victim", HEAD, "is not the entry in the checkpoint") in tampering_in(records, checkpoint=True)
-
-
-def test_a_forged_stream_is_found() -> None:
-    """A forged stream, even with a correct chain, is not signed by a known key."""
-    for signed in (1, 10_000):
-        forged = stream_of(20, Keyring(new_key()), signed=signed)
-        named = tampering([*TRAIL, *forged], KEYS)
-        assert [(stream, seq) for stream, seq, _ in named] == [(forged[0]["stream"], 19)]
 
 
 def test_a_forged_stream_does_not_excuse_itself() -> None:

@@ -5,12 +5,10 @@ from collections.abc import Iterator
 from urllib.parse import quote
 
 import pytest
-import requests
 from playwright.sync_api import Browser, expect
 
 from tests.cli.waiting import wait_until
 from tests.conftest import running_app
-from tests.console.person import OWN
 from tests.console.screens import MARK, NAME, SCREENS, VALUE, Screen
 from tests.features.console.provider import Provider, trust
 from tests.support.access import make_token, services
@@ -37,8 +35,8 @@ def browser() -> Iterator[Browser]:
         yield browser
 
 
-#: A service, a replica of it, and a token.
-Console = tuple[Service, Service, str]
+#: A service, and a token.
+Console = tuple[Service, str]
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +49,7 @@ def provider() -> Provider:
 def console(
     mongod: Mongod, master_key: str, provider: Provider, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Console]:
-    """Run a service with a secret and a replica of it, and return them with a token."""
+    """Run a service with a secret, and return it with a token."""
     with new_database(mongod) as uri:
         settings = {"MASTER_KEY": master_key, "MONGO_URI": uri, "CONSOLE_ENABLED": "true"}
         settings |= {"CONSOLE_REASON_REQUIRED": "true", "WEB_CONCURRENCY": "1", **provider.environment}
@@ -69,16 +67,14 @@ def console(
             for fill in tables("fill_console"):
                 fill(app, MARK)
         folder = tmp_path_factory.mktemp("console")
-        both = (Service(settings, patient=True, folder=folder) for _ in range(2))
-        with next(both) as service, next(both) as replica:
-            for each in (service, replica):
-                each.wait_until_started()
-            yield service, replica, token
+        with Service(settings, patient=True, folder=folder) as service:
+            service.wait_until_started()
+            yield service, token
 
 
 def test_a_value_is_found_by_keyboard_and_hidden_again(browser: Browser, console: Console) -> None:
     """From sign-in to reveal by keys alone; after 30 s, in another tab or on another page, it is gone."""
-    service, _, token = console
+    service, token = console
     with browser.new_context(
         viewport={"width": 320, "height": 640}, permissions=["clipboard-read", "clipboard-write"]
     ) as context:
@@ -167,7 +163,7 @@ def test_a_value_is_found_by_keyboard_and_hidden_again(browser: Browser, console
 
 def test_without_a_script_everything_can_be_read(browser: Browser, console: Console) -> None:
     """Without JavaScript, people sign in, search and read all except values."""
-    service, _, token = console
+    service, token = console
     with browser.new_context(java_script_enabled=False) as context:
         screen = Screen(context)
         page = screen.page
@@ -194,7 +190,7 @@ def test_without_a_script_everything_can_be_read(browser: Browser, console: Cons
 
 def test_a_link_hands_a_value_over(browser: Browser, console: Console) -> None:
     """One person shares, another opens with the passphrase; after 30 s the value is nowhere."""
-    service, _, token = console
+    service, token = console
     with browser.new_context() as mine, browser.new_context(viewport={"width": 320, "height": 640}) as theirs:
         sender, receiver = Screen(mine), Screen(theirs)
         sender.sign_in(service, token)
@@ -236,7 +232,7 @@ def test_a_link_hands_a_value_over(browser: Browser, console: Console) -> None:
 
 def test_a_link_takes_a_value_in(browser: Browser, console: Console) -> None:
     """One person asks, another sends a text as it is, and goes; names are neither markup nor its text."""
-    service, _, token = console
+    service, token = console
     name = "billing/<img src=x onerror=alert(1)>, until 2030. Call 555 first \u05d0"
     with browser.new_context() as mine, browser.new_context() as theirs:
         sender, receiver = Screen(mine), Screen(theirs)
@@ -272,7 +268,7 @@ def test_a_link_takes_a_value_in(browser: Browser, console: Console) -> None:
 
 def test_nothing_serious_hinders_anyone(browser: Browser, console: Console) -> None:
     """Each screen passes axe-core in light and dark, fits 320 pixels, and has fewer than 60 kB."""
-    service, _, token = console
+    service, token = console
     with browser.new_context(viewport={"width": 320, "height": 640}) as context:
         screen = Screen(context)
         found = {}
@@ -295,7 +291,7 @@ def test_a_planted_value_is_kept_nowhere(browser: Browser, console: Console) -> 
 
     Each reveal is one entry.
     """
-    service, _, token = console
+    service, token = console
     # So high that nothing scrolls.
     with browser.new_context(viewport={"width": 1280, "height": 2400}) as context:
         screen = Screen(context)
@@ -349,7 +345,7 @@ def reveals(service: Service, token: str) -> int:
 @requires("jwt")
 def test_people_sign_in_at_their_provider(browser: Browser, console: Console, provider: Provider) -> None:
     """From the console to the provider, which is another site, and back; then one of two roles is chosen."""
-    service, *_ = console
+    service, _ = console
     with provider.running(service.url), browser.new_context() as context:
         # A font of the provider's page, from elsewhere.
         context.route(re.compile("googleapis"), lambda route: route.abort())
@@ -374,30 +370,9 @@ def test_people_sign_in_at_their_provider(browser: Browser, console: Console, pr
     assert "code=" not in log
 
 
-def test_a_session_is_of_all_replicas(console: Console) -> None:
-    """Replicas take requests of one session in turn; after its end on one, the other refuses it."""
-    service, replica, token = console
-    with requests.Session() as browser:
-        browser.headers.update(OWN)
-        reply = browser.post(f"{service.url}/console/sign-in", {"token": token}, allow_redirects=False)
-        assert reply.status_code == 303
-        old = browser.cookies["session"]
-        for each in (replica, service) * 2:
-            page = browser.get(f"{each.url}/console/")
-            assert page.status_code == 200
-        found = re.search(r'name="form_token" value="([0-9a-f]{64})"', page.text)
-        assert found
-        reply = browser.post(
-            f"{replica.url}/console/sign-out", {"form_token": found[1]}, allow_redirects=False
-        )
-        assert (reply.status_code, "session" in browser.cookies) == (303, False)
-    for each in (service, replica):
-        assert requests.get(f"{each.url}/console/", cookies={"session": old}, timeout=60).status_code == 401
-
-
 def test_people_store_and_compare_versions(browser: Browser, console: Console) -> None:
     """A value is made in the browser; a conflict is shown; a comparison is two reveals on record."""
-    service, _, token = console
+    service, token = console
     with browser.new_context() as context:
         screen, other = Screen(context), Screen(context)
         page = screen.page
