@@ -3,8 +3,6 @@
 import os
 import signal
 import socket
-import subprocess
-import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -12,20 +10,12 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from tests.cli.waiting import wait_until
 from vault.cli.dev import mongod as module
 from vault.cli.dev.mongod import Mongod
 from vault.core.errors import MongodUnavailableError
 
 pytestmark = pytest.mark.process
 
-_PARENT = """
-import pathlib, sys, time
-from vault.cli.dev.mongod import Mongod
-Mongod(pathlib.Path(sys.argv[1])).start()
-print("started", flush=True)
-time.sleep(600)
-"""
 
 #: Makes a server with these options.
 Make = Callable[..., Mongod]
@@ -112,17 +102,6 @@ def test_data_survives_every_end(make: Make, monkeypatch: pytest.MonkeyPatch) ->
         assert another.log.read_text().count('"MongoDB starting"') == 1
         _write(another, 3)
         assert _read(another) == [1, 2, 3]
-
-
-def test_server_ends_with_its_killed_parent(tmp_path: Path) -> None:
-    """After its parent is killed, and so cannot clean up, the server ends."""
-    data = tmp_path / "db"
-    with subprocess.Popen([sys.executable, "-c", _PARENT, data], stdout=subprocess.PIPE) as parent:
-        assert parent.stdout
-        parent.stdout.readline()
-        assert len(_processes(data)) == 2
-        parent.kill()
-    wait_until(lambda: not _processes(data))
 
 
 def test_a_terminal_s_interrupt_does_not_reach_it(running: Mongod) -> None:

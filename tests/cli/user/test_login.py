@@ -1,6 +1,5 @@
 """The commands `login`, `logout` and `whoami`."""
 
-import json
 from pathlib import Path
 
 import pytest
@@ -98,15 +97,6 @@ def test_another_server_is_not_kept(answer: str, tmp_path: Path, monkeypatch: py
             assert result.exit_code == 5, result.stderr
             assert "not as this service does" in result.stderr
     assert profile.load() is None
-
-
-def test_a_name_does_not_change_the_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """Control characters in the name that a server sends are escaped."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    found = dict.fromkeys(("kind", "role", "namespace", "scopes", "paths", "networks", "expires_at"))
-    with peer(reply(200, json.dumps({"principal": "\x1b[2J", **found}))) as server:
-        result = CliRunner().invoke(commands, ["login", "--url", server.url], input="smt_token\n")
-    assert result.stdout == f"logged in as \\u001b[2J at {server.url}\n"
 
 
 def test_only_a_valid_token_is_kept(person: Person) -> None:

@@ -153,16 +153,3 @@ def test_a_deleted_version_is_shown(person: Person, monkeypatch: pytest.MonkeyPa
     found["versions"][0]["deleted_at"] = "2026-11-24T15:30:00.000Z"
     monkeypatch.setattr(secrets.Secrets, "describe", lambda _self, _secret: found)
     assert person.does("secret", "describe", NAME).endswith(", deleted 2026-11-24 15:30Z\n")
-
-
-def test_no_text_of_the_service_changes_the_terminal(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
-    """`describe` escapes whatever another server at the address sends, in each place."""
-    person.does("secret", "set", NAME, send=b"v")
-    nasty = "\x1b]0;gotcha\x07"
-    [found] = person.sees("secret", "describe", NAME)
-    hostile = dict.fromkeys(found, nasty) | {
-        "labels": {nasty: nasty},
-        "versions": [{"version": nasty, "created_at": nasty, "deleted_at": nasty}],
-    }
-    monkeypatch.setattr(secrets.Secrets, "describe", lambda _self, _secret: hostile)
-    assert "\x1b" not in person.does("secret", "describe", NAME)

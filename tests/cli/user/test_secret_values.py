@@ -20,16 +20,6 @@ from vault.core.errors import ServiceUnavailableError
 NAME = "billing/db-password"
 
 
-def test_a_value_is_the_bytes_that_were_sent(person: Person) -> None:
-    """Standard input is stored byte for byte, and printed byte for byte."""
-    assert (
-        person.does("secret", "set", NAME, send=b"p\xc3\xa4ss w\xc3\xb6rd") == f"stored version 1 of {NAME}\n"
-    )
-    result = person.try_to("secret", "get", NAME)
-    assert result.stdout_bytes == b"p\xc3\xa4ss w\xc3\xb6rd"
-    assert result.stderr == ""
-
-
 def test_a_trailing_newline_is_part_of_a_value(person: Person) -> None:
     """A trailing newline is stored, with a note that `--quiet` leaves out."""
     result = person.try_to("secret", "set", NAME, send=b"value\n")
