@@ -19,7 +19,6 @@ from tests.support.batches import (
     values,
 )
 from tests.support.lifecycle import ALICE, UNKNOWN_ID, Caller, b64, document, in_future, in_past, put, trail
-from tests.support.problems import messages_of
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
 from vault.core import retries
@@ -99,29 +98,6 @@ def test_anonymous_callers_create_no_names(anyone: Caller, stored: Stored) -> No
     assert outcomes[0] == {"problem": problem_of(alone, outcomes[0])}
     first, second, _ = recorded(stored)
     assert first == second
-
-
-@pytest.mark.parametrize(
-    ("body", "path"),
-    [
-        ({}, "secrets"),
-        ({"secrets": [{"secret": "YQ=="}] * 101}, "secrets"),
-        ({"secrets": [{"secret": "YQ=="}, {"secret": 5}]}, "secrets.1.secret"),
-        ({"secrets": [*[{"secret": "YQ=="}] * 3, {**NAMED, "name": "/"}]}, "secrets.3.name"),
-        ({"secrets": [{"secret": "YQ==", "secret_id": UNKNOWN_ID}]}, "secrets.0.secret_id"),
-        ({"secrets": [{"secret": "YQ"}, {"secret": "YQ==", "max_reads": 0}]}, "secrets.1.max_reads"),
-    ],
-    ids=lambda value: str(value)[:30],
-)
-def test_a_wrong_shape_is_422_for_the_whole(
-    ready: Caller, stored: Stored, body: dict[str, Any], path: str
-) -> None:
-    """A body of another shape is refused as a whole, with the path to the field; nothing is stored."""
-    reply = ready.post("create-batch", body)
-    assert reply.status_code == 422
-    assert list(messages_of(reply.get_json(force=True))) == [path]
-    assert trail(stored) == [{"action": "create", "status": "bad_request", "principal": "alice"}]
-    assert stored.secrets.count_documents({}) == 0
 
 
 # --- Names

@@ -177,29 +177,39 @@ BAD_NAME = "Must not have a part that is empty, . or .., or that begins or ends 
 SOME = by_id([UNKNOWN_ID])
 
 
+NEW = {"secret": "YQ=="}
+
+
 @pytest.mark.parametrize(
-    ("body", "fields"),
+    ("action", "body", "fields"),
     [
-        ({}, {"secrets": [EITHER]}),
-        ({"secrets": SOME * 101}, {"secrets": ["Longer than maximum length 100."]}),
-        ({"secrets": SOME, "name_prefix": "a"}, {"name_prefix": [NOT_BOTH]}),
-        ({"secrets": [*SOME, 5]}, {"secrets.1": ["Must be an object."]}),
-        ({"secrets": [*SOME * 3, {"name": "/"}]}, {"secrets.3.name": [BAD_NAME]}),
-        ({"secrets": [{**SOME[0], "name": "a"}]}, {"secrets.0.name": [NOT_BOTH_IDS]}),
-        ({"name_prefix": "a*"}, None),
-        ({"name_prefix": "a", "version": 1}, {"version": ["Unknown field."]}),
+        ("fetch", {}, {"secrets": [EITHER]}),
+        ("fetch", {"secrets": SOME * 101}, {"secrets": ["Longer than maximum length 100."]}),
+        ("fetch", {"secrets": SOME, "name_prefix": "a"}, {"name_prefix": [NOT_BOTH]}),
+        ("fetch", {"secrets": [*SOME, 5]}, {"secrets.1": ["Must be an object."]}),
+        ("fetch", {"secrets": [*SOME * 3, {"name": "/"}]}, {"secrets.3.name": [BAD_NAME]}),
+        ("fetch", {"secrets": [{**SOME[0], "name": "a"}]}, {"secrets.0.name": [NOT_BOTH_IDS]}),
+        ("fetch", {"name_prefix": "a*"}, {"name_prefix"}),
+        ("fetch", {"name_prefix": "a", "version": 1}, {"version": ["Unknown field."]}),
+        ("create", {}, {"secrets"}),
+        ("create", {"secrets": [NEW] * 101}, {"secrets": ["Longer than maximum length 100."]}),
+        ("create", {"secrets": [NEW, {"secret": 5}]}, {"secrets.1.secret"}),
+        ("create", {"secrets": [*[NEW] * 3, {**NEW, "name": "/"}]}, {"secrets.3.name": [BAD_NAME]}),
+        ("create", {"secrets": [{**NEW, **SOME[0]}]}, {"secrets.0.secret_id"}),
+        ("create", {"secrets": [{"secret": "YQ"}, {**NEW, "max_reads": 0}]}, {"secrets.1.max_reads"}),
     ],
-    ids=lambda value: str(value)[:30],
+    ids=lambda value: str(value)[:30] if isinstance(value, dict) else "",
 )
 def test_a_wrong_shape_is_422_for_the_whole(
-    ready: Caller, stored: Stored, body: dict[str, Any], fields: dict[str, Any] | None
+    ready: Caller, stored: Stored, action: str, body: dict[str, Any], fields: dict[str, Any] | set[str]
 ) -> None:
     """A body of another shape is refused as a whole, with the path to the field, and has one entry."""
-    reply = ready.post("fetch-batch", body)
+    reply = ready.post(f"{action}-batch", body)
     assert reply.status_code == 422
     errors = messages_of(reply.get_json(force=True))
-    assert errors == fields if fields else list(errors) == ["name_prefix"]
-    assert trail(stored) == [{"action": "fetch", "status": "bad_request", "principal": "alice"}]
+    assert errors == fields if isinstance(fields, dict) else errors.keys() == fields
+    assert trail(stored) == [{"action": action, "status": "bad_request", "principal": "alice"}]
+    assert stored.secrets.count_documents({}) == 0
 
 
 # --- Round trips and entries

@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from flask import Flask
 from flask.testing import FlaskClient
-from limits.storage import MemoryStorage, MongoDBStorage
+from limits.storage import MongoDBStorage
 from pymongo.errors import InvalidOperation
 from werkzeug.test import TestResponse
 
@@ -167,23 +167,6 @@ def test_the_matches_of_a_prefix_count(environment: dict[str, str], stored: Stor
         assert client.post(path, json={"name_prefix": "none"}, headers=token).status_code == 200
         assert client.post(path, json={"name_prefix": "none"}, headers=token).status_code == 429
     assert [secret["reads"] for secret in stored.secrets.find()] == [1] * 5
-
-
-def test_a_batch_is_counted_by_two_operations(
-    environment: dict[str, str], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The storage counts a batch by one operation before its body is read, and one for all its items."""
-    costs: list[int] = []
-    incr = MemoryStorage.incr
-
-    def keep(self: MemoryStorage, key: str, expiry: float, amount: int = 1) -> int:
-        costs.append(amount)
-        return incr(self, key, expiry, amount)
-
-    monkeypatch.setattr(MemoryStorage, "incr", keep)
-    with limited(environment, RATE_LIMIT="150/hour") as (_, client):
-        assert batch(client, 100).status_code == 200
-        assert costs == [1, 99]
 
 
 def test_a_refused_batch_uses_up_no_shared_count(environment: dict[str, str]) -> None:

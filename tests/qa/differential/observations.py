@@ -13,7 +13,7 @@ _TOKENS = {"client_token", "token", "id"}
 _TIMES = {"creation_time", "server_time_utc"}
 _DURATIONS = {"ttl", "creation_ttl", "lease_duration"}
 
-#: Members that describe a token, or a login, by what each server has of its own. Other tests have their values.
+#: Members that describe a token or a login by what each server has of its own; other tests have their values.
 _OWN = {
     *("policies", "token_policies", "display_name", "entity_id", "role_name"),
     *("last_renewal", "last_renewal_time"),
