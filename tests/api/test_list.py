@@ -249,6 +249,20 @@ def test_a_description_transfers_one_value(alice: Caller, stored: Stored) -> Non
     assert len(alice("describe", secret_id=secret_id)["versions"]) == 5
 
 
+@with_own_plans
+def test_the_last_page_costs_no_more_than_the_first(alice: Caller, stored: Stored, key: MasterKey) -> None:
+    """Each page starts in the index where the one before ended, however many secrets precede it."""
+    fill(stored, key, 600)
+    cursor = None
+    for _ in range(2):
+        cursor = alice("list", limit=100, cursor=cursor, name_prefix="n/")["cursor"]
+    operation = profiled(stored, alice, limit=10, cursor=cursor, name_prefix="n/")
+    # One more than requested shows that there is a next page.
+    assert operation["nreturned"] == 11
+    assert operation["keysExamined"] < 30
+    assert operation["docsExamined"] < 30
+
+
 def test_a_search_combines_all_filters(alice: Caller, stored: Stored, key: MasterKey) -> None:
     """`search` and `expires_within` narrow a list like its other filters; only the latter shows expiries."""
     soon, later = in_future(days=1), in_future(days=60)
