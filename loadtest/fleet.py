@@ -21,7 +21,7 @@ from baselines.processes import SecretManager, server_cpu_seconds
 from comparison import Rounds, medians
 from pymongo import MongoClient
 
-from vault.cli.dev.mongod import Mongod
+from vault.clients.dev.mongod import Mongod
 
 _REPLICA_SET = "scale"
 _SEEDED = 1_000

@@ -27,10 +27,10 @@ from comparison import Block, Rounds, failed
 from fleet import Size, measure
 from pymongo import MongoClient
 
-from vault.audit.reader import Filter, Order, read
-from vault.cli.dev.mongod import Mongod
+from vault.clients.dev.mongod import Mongod
+from vault.core.documents import AuditEntry, Database, Secret
 from vault.core.principal import OPERATOR
-from vault.documents import AuditEntry, Database, Secret
+from vault.core.trail.reader import Filter, Order, read
 
 _SIZES = (Size(1, 1), Size(1, 2), Size(1, 4), Size(2, 1), Size(3, 1))
 _PARTS = ("processes", "growth")

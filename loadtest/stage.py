@@ -11,7 +11,7 @@ from secrets import token_hex
 
 from baselines.processes import Service
 
-from vault.cli.dev.mongod import Mongod
+from vault.clients.dev.mongod import Mongod
 
 #: Starts a service with a number of workers and its own database.
 Start = Callable[[type[Service], int], Service]

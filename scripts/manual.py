@@ -11,7 +11,7 @@ import click
 
 from vault import __version__
 from vault.cli import commands
-from vault.cli.shell.completion import script
+from vault.toolkit.cli.completion import script
 
 #: Where each shell looks for the completion of a command, below a folder such as /usr/share.
 _COMPLETIONS = {

@@ -14,7 +14,7 @@ system package that it needs, a test is skipped, and names the package.
 
 --unit      only the tests that use neither MongoDB nor other programs
 --all       also slow tests, with coverage; not what .ci/nightly adds
-ARGUMENT    an argument of pytest, such as tests/crypto: one process runs all tests that it selects, slow ones too
+ARGUMENT    an argument of pytest, such as tests/core/crypto: one process runs all tests that it selects, slow ones too
 -h, --help  print this text
 
 CI          true to fail in place of skipping

@@ -5,6 +5,6 @@ import os
 import shutil
 import tempfile
 
-# The metrics folder of this process: `vault.observability.metrics` reads it once, on import.
+# The metrics folder of this process: `vault.common.observability.metrics` reads it once, on import.
 os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="measured-")
 atexit.register(shutil.rmtree, os.environ["PROMETHEUS_MULTIPROC_DIR"])

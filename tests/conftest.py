@@ -44,16 +44,18 @@ from tests.support.shared_application import (
 )
 from tests.support.tiers import pytest_itemcollected, pytest_runtest_call  # noqa: F401 - hooks
 from tests.support.timeouts import LONG_SECONDS, lengthen
-from vault.api.operations.blueprint import REQUEST_TIMEOUT
 from vault.app import create_app
-from vault.audit.writer import AuditTrail
-from vault.cli.dev import mongod as ports
-from vault.cli.dev.mongod import Mongod
+from vault.clients.dev import mongod as ports
+from vault.clients.dev.mongod import Mongod
+from vault.common import batching
+from vault.common.config.settings import Settings
 from vault.common.feature import Task
-from vault.config.settings import Settings
-from vault.core import batching
-from vault.crypto import Keyring, MasterKey
-from vault.documents import Database, EncryptOnSave
+from vault.core.crypto import Keyring, MasterKey
+from vault.core.documents import Database, EncryptOnSave
+from vault.core.trail.writer import AuditTrail
+from vault.toolkit.operations.blueprint import REQUEST_TIMEOUT
+
+pytest_plugins = ("tests.support.batch_fixtures", "tests.support.command_fixtures")
 
 # The duration of an example depends on the machine. `--hypothesis-profile nightly` runs many more.
 _EXAMPLES: dict[str, Any] = {"deadline": None, "suppress_health_check": [HealthCheck.too_slow]}

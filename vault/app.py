@@ -7,34 +7,35 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from vault import __version__, api
-from vault.api.http.application import Application
-from vault.api.operations.blueprint import EXTENSION
-from vault.api.site import metrics as metrics_page
-from vault.auth.tokens.ended import EndedTokens
-from vault.auth.tokens.others import OtherTokens
-from vault.auth.tokens.own_credential import OwnCredential
+from vault import __version__
+from vault import service as api
 from vault.common import feature
-from vault.config.dotenv import dotenv_path
-from vault.config.settings import Settings
-from vault.config.summary import summary
-from vault.config.validators import port
-from vault.core.certificates import Certificates
-from vault.core.processes import harden
-from vault.documents import Database, EncryptOnSave, outage
-from vault.keys.status import KeyStatuses, KeyUsageCache
-from vault.observability import logs, metrics
-from vault.observability.spans import NoTracing
-from vault.parts import Parts
-from vault.secrets.metadata import MetadataWriter
-from vault.secrets.queries import SecretQueries
-from vault.secrets.upsert import Upsert
-from vault.secrets.versions import VersionWriter
-from vault.secrets.wrapping import Wrapping
-from vault.services import Health, Services, Startup
+from vault.common.certificates import Certificates
+from vault.common.config.dotenv import dotenv_path
+from vault.common.config.settings import Settings
+from vault.common.config.summary import summary
+from vault.common.config.validators import port
+from vault.common.observability import logs, metrics
+from vault.common.observability.spans import NoTracing
+from vault.common.processes import harden
+from vault.core.access.tokens.ended import EndedTokens
+from vault.core.access.tokens.others import OtherTokens
+from vault.core.access.tokens.own_credential import OwnCredential
+from vault.core.documents import Database, EncryptOnSave, outage
+from vault.core.keys.status import KeyStatuses, KeyUsageCache
+from vault.core.parts import Parts
+from vault.core.secrets.metadata import MetadataWriter
+from vault.core.secrets.queries import SecretQueries
+from vault.core.secrets.upsert import Upsert
+from vault.core.secrets.versions import VersionWriter
+from vault.core.secrets.wrapping import Wrapping
+from vault.core.services import Health, Services, Startup
+from vault.service.site import metrics as metrics_page
+from vault.toolkit.http.application import Application
+from vault.toolkit.operations.blueprint import EXTENSION
 
 if TYPE_CHECKING:
-    from vault.observability.tracing import Tracing
+    from vault.common.observability.tracing import Tracing
 
 logger = logging.getLogger(__name__)
 
@@ -116,7 +117,7 @@ def _tracing(settings: Settings) -> "Tracing | NoTracing":
     if not settings.tracing:
         return NoTracing()
     # Imported lazily: the tracing packages are optional.
-    from vault.observability.tracing import Tracing
+    from vault.common.observability.tracing import Tracing
 
     return Tracing()
 

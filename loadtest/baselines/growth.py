@@ -15,9 +15,9 @@ from bson.raw_bson import RawBSONDocument
 from pymongo import MongoClient
 
 from baselines.processes import VALUE
-from vault.audit.streams.stream import StoredEntry, Stream, derive_entry_id, new_stream_id
-from vault.crypto import Binding, Keyring
-from vault.crypto.audit_chain import SigningKey
+from vault.core.crypto import Binding, Keyring
+from vault.core.crypto.audit_chain import SigningKey
+from vault.core.trail.streams.stream import StoredEntry, Stream, derive_entry_id, new_stream_id
 
 _BATCH = 5_000
 #: While MongoDB stores the batches of some threads, another one encodes its own.

@@ -7,7 +7,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from vault.cli.dev.mongod import free_port
+from vault.clients.dev.mongod import free_port
 
 #: PostgreSQL refuses to run as root. Debian's package creates this user.
 _USER = "postgres"

@@ -21,7 +21,7 @@ from urllib.request import Request, urlopen
 from pymongo import MongoClient
 
 from baselines.postgres import Postgres
-from vault.cli.dev.mongod import free_port
+from vault.clients.dev.mongod import free_port
 
 VALUE = b64encode(b"a secret of thirty-two bytes....").decode()
 _TICKS = os.sysconf("SC_CLK_TCK")

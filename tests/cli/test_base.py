@@ -13,8 +13,8 @@ from click import Context, Group
 from tests.docs.documents import ROOT
 from tests.support.commands import command_environment
 from vault.cli import commands
-from vault.cli.shell.lazy_group import LazyGroup
-from vault.core.outcomes import Exit
+from vault.common.outcomes import Exit
+from vault.toolkit.cli.lazy_group import LazyGroup
 
 pytestmark = pytest.mark.process
 
@@ -39,7 +39,7 @@ PROGRAM = """
 import json
 from click import Context
 from vault.cli import commands
-from vault.core.errors import ExtraMissingError
+from vault.common.errors import ExtraMissingError
 found = {}
 def look(group, *words):
     context = Context(group, info_name="secret-manager")

@@ -21,8 +21,8 @@ from tests.support.databases import history
 from tests.support.features import tables
 from tests.support.rotation import new_key, settings
 from vault.cli import commands
-from vault.core.outcomes import Exit
-from vault.crypto.token import new_token
+from vault.common.outcomes import Exit
+from vault.core.crypto.token import new_token
 
 DOCUMENT = "docs/exit-codes.md"
 LEAVES = dict(leaves())
@@ -156,8 +156,8 @@ def test_a_token_as_an_argument_is_not_printed(name: str, run: Run) -> None:
 @pytest.fixture
 def impatient(monkeypatch: pytest.MonkeyPatch) -> None:
     """Make this process wait for no server."""
-    monkeypatch.setattr("vault.documents.database.OPERATION_TIMEOUT_SECONDS", 0.05)
-    monkeypatch.setattr("vault.documents.members._TIMEOUT_MILLISECONDS", 50)
+    monkeypatch.setattr("vault.core.documents.database.OPERATION_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("vault.core.documents.members._TIMEOUT_MILLISECONDS", 50)
     for patches in tables("IMPATIENT"):
         for path, value in patches.items():
             monkeypatch.setattr(path, value)

@@ -46,7 +46,7 @@ try: commands(["ready"])
 except SystemExit: pass
 assert not {{"pymongo", "cryptography"}} & set(sys.modules)
 commands(["serve", "--help"], standalone_mode=False)
-assert not {{"mongoengine", "vault.documents", "vault.parts"}} & set(sys.modules)
+assert not {{"mongoengine", "vault.core.documents", "vault.core.parts"}} & set(sys.modules)
 """
     environment = {"VAULT_URL": "http://localhost:1", "VAULT_TOKEN": "t", "XDG_CONFIG_HOME": str(tmp_path)}
     done = subprocess.run(

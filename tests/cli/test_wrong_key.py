@@ -5,15 +5,15 @@ from typing import Any
 
 import pytest
 
-from tests.cli.audit_commands import written_by
 from tests.cli.command_table import ENTRIES
 from tests.conftest import running_app, start
+from tests.support.audit_commands import written_by
 from tests.support.commands import Done, invoke
 from tests.support.problems import messages_of
 from tests.support.rotation import Stored, age_claims, claim, connected, fill, new_key, settings, text
-from vault.crypto import Keyring, MasterKey
-from vault.crypto.audit_chain import SigningKey
-from vault.documents import registry
+from vault.core.crypto import Keyring, MasterKey
+from vault.core.crypto.audit_chain import SigningKey
+from vault.core.documents import registry
 
 KEY, WRONG, NEW = (new_key() for _ in range(3))
 SIGNER = SigningKey(KEY).public.signer

@@ -7,10 +7,10 @@ import pytest
 from flask import Blueprint
 from werkzeug.utils import import_string
 
+from vault.common.errors.refusal import Refusal
 from vault.common.feature import Feature, features
-from vault.core.errors.refusal import Refusal
+from vault.core.documents.sealed import SealedDocument
 from vault.core.principal import Scope
-from vault.documents.sealed import SealedDocument
 
 
 def _is_document(found: Any) -> bool:

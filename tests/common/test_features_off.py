@@ -7,11 +7,11 @@ import pytest
 from flask import Flask
 from werkzeug.utils import import_string
 
-from tests.config.test_settings import load
+from tests.common.config.test_settings import load
 from tests.conftest import running_app
-from vault.api.http.prefixes import FORMS
-from vault.cli.shell.lazy_group import LazyGroup
 from vault.common.feature import Feature, features
+from vault.toolkit.cli.lazy_group import LazyGroup
+from vault.toolkit.http.prefixes import FORMS
 from vault.toolkit.pages import assets
 
 _CONSOLE = {"CONSOLE_ENABLED": "true", "PUBLIC_URL": "https://secrets.example.com"}

@@ -8,11 +8,11 @@ import pytest
 from tests.support.access import services
 from vault.app import CLOSE, create_app
 from vault.common import feature
+from vault.common.config.settings import Settings
+from vault.common.errors import KeyMissingError
 from vault.common.feature import Feature
-from vault.config.settings import Settings
-from vault.core.errors import KeyMissingError
-from vault.keys.guard import KeyringGuard
-from vault.parts import Parts
+from vault.core.keys.guard import KeyringGuard
+from vault.core.parts import Parts
 
 
 class Lamp:

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.waiting import wait_until
-from vault.core import processes
+from tests.support.waiting import wait_until
+from vault.common import processes
 
 pytestmark = pytest.mark.process
 
@@ -20,7 +20,7 @@ time.sleep(600)
 """
 _PARENT = """
 import signal, subprocess, time
-from vault.core.processes import die_with_parent
+from vault.common.processes import die_with_parent
 child = subprocess.Popen(["sleep", "600"], preexec_fn=die_with_parent(signal.SIGKILL))
 print(child.pid, flush=True)
 time.sleep(600)

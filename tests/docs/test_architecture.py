@@ -9,9 +9,9 @@ from mongoengine import Document
 from tests.conftest import start
 from tests.docs.documents import table
 from tests.support.rotation import Stored
-from vault.documents import AuditEntry, Secret, Token
-from vault.documents.audit import AuditKey
-from vault.documents.token import StoredTokenKey
+from vault.core.documents import AuditEntry, Secret, Token
+from vault.core.documents.audit import AuditKey
+from vault.core.documents.token import StoredTokenKey
 
 ARCHITECTURE = "docs/architecture.md"
 #: Keys that atomic steps keep in a document, in addition to its fields.

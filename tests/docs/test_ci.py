@@ -19,10 +19,10 @@ from tests.support.github import Runner, token_endpoint
 from tests.support.issuer import public_pem, sign
 from tests.support.service import Service
 from tests.system.test_ci import GITHUB, GITLAB, SYSTEMS
-from vault.cli.dev.mongod import Mongod
+from vault.clients.dev.mongod import Mongod
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
-from vault.secrets.requests import NewSecret
+from vault.core.secrets.requests import NewSecret
 
 #: The secrets of the document's jobs.
 SECRETS = {

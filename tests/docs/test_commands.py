@@ -16,7 +16,7 @@ from tests.docs.documents import DOCUMENTS, ROOT, Block, blocks, sections
 from tests.docs.world import UNTIL_STOPPED, World
 from tests.support.databases import history, new_database
 from tests.support.service import Service
-from vault.cli.dev.mongod import Mongod, free_port
+from vault.clients.dev.mongod import Mongod, free_port
 
 #: The first lines of blocks that are not run here, each with the reason. Readers see the line as well.
 NOT_RUN = {
@@ -51,7 +51,7 @@ Section = tuple[str, str]
 #: Names in the documents, and their replacements here.
 NAMES = {
     # A few tests stand for all of the folder.
-    "tests/crypto ": "tests/crypto/test_audit_chain.py ",
+    "tests/core/crypto ": "tests/core/crypto/test_audit_chain.py ",
     # The packages of this installation are there, with pip, so that none is downloaded.
     "python3 -m venv venv": f"""python3 -m venv --without-pip venv
     echo {get_path("purelib")} > "$(echo venv/lib/python3*/site-packages)/shared.pth"

@@ -7,10 +7,10 @@ from xml.etree import ElementTree
 
 import pytest
 
-from tests.cli.waiting import wait_until
 from tests.docs.documents import ROOT, sections
 from tests.docs.terminal import PROMPT, picture, terminal
 from tests.docs.world import World
+from tests.support.waiting import wait_until
 
 PICTURE = ROOT / "docs" / "first-minutes.svg"
 SECTION = ("README.md", "Secret Manager")

@@ -14,10 +14,10 @@ from tests.conftest import running_app, start
 from tests.docs.documents import DOCUMENTS, ROOT, table
 from tests.support.instruments import described
 from tests.system.test_tls import make
-from vault.api.http.refusals import REFUSALS
-from vault.core import errors
-from vault.core.errors import VaultError
-from vault.observability import metrics
+from vault.common import errors
+from vault.common.errors import VaultError
+from vault.common.observability import metrics
+from vault.toolkit.http.refusals import REFUSALS
 
 METRICS, MONITORING, RUNBOOK = "docs/metrics.md", "docs/monitoring.md", "docs/runbook.md"
 _LEVELS = ("warning", "error", "exception")
@@ -110,7 +110,7 @@ def test_the_metrics_are_explained(
 ) -> None:
     """Each metric has a line of help, and those of the table are metrics with these labels."""
     monkeypatch.setattr(metrics, "FOLDER", str(tmp_path))
-    monkeypatch.setattr("vault.keys.status._SCRAPE_TIMEOUT_SECONDS", 60)
+    monkeypatch.setattr("vault.core.keys.status._SCRAPE_TIMEOUT_SECONDS", 60)
     pair = make(tmp_path, "server")
     files = {"TLS_CERT": str(pair.certificate), "TLS_KEY": str(pair.key)}
     with running_app({**environment, **files, "METRICS_BIND": "127.0.0.1:9464"}) as app:

@@ -20,14 +20,14 @@ import requests
 import yaml
 from pymongo import MongoClient
 
-from tests.cli.waiting import wait_until
 from tests.docs.documents import Block, blocks
 from tests.support.databases import new_database
 from tests.support.service import Service
 from tests.support.system import needs, unmeasured
+from tests.support.waiting import wait_until
 from tests.system.test_hostile_clients import held
 from tests.system.test_tls import Pair, answers, make
-from vault.cli.dev.mongod import Mongod, free_port
+from vault.clients.dev.mongod import Mongod, free_port
 from vault.server.clients import IDLE_SECONDS
 
 pytestmark = pytest.mark.process

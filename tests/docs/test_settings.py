@@ -5,8 +5,8 @@ from typing import Any
 
 from tests.docs.documents import ROOT
 from tests.docs.generated import require_generated
-from vault.config.fields import declared_in
-from vault.config.settings import Settings, declared
+from vault.common.config.fields import declared_in
+from vault.common.config.settings import Settings, declared
 
 _TABLE = "| name | meaning | default |\n| --- | --- | --- |\n"
 

@@ -13,11 +13,11 @@ from typing import Any
 import requests
 from pymongo import MongoClient
 
-from tests.cli.waiting import wait_until
 from tests.docs.documents import ROOT
 from tests.support.commands import nursery
 from tests.support.service import Service, patient
-from vault.cli.dev.mongod import free_port
+from tests.support.waiting import wait_until
+from vault.clients.dev.mongod import free_port
 
 #: The example ID of the documents.
 EXAMPLE_ID = "550e8400-e29b-41d4-a716-446655440000"

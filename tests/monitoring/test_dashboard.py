@@ -11,7 +11,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from tests.conftest import running_app, start
 from tests.support.instruments import described
 from tests.system.test_tls import make
-from vault.observability import metrics
+from vault.common.observability import metrics
 
 pytestmark = pytest.mark.process
 
@@ -29,7 +29,7 @@ def test_the_metrics_of_dashboard_and_alerts_exist(
 ) -> None:
     """Each metric in a query is one that the service counts, or one of its page of metrics."""
     monkeypatch.setattr(metrics, "FOLDER", str(tmp_path))
-    monkeypatch.setattr("vault.keys.status._SCRAPE_TIMEOUT_SECONDS", 60)
+    monkeypatch.setattr("vault.core.keys.status._SCRAPE_TIMEOUT_SECONDS", 60)
     pair = make(tmp_path, "server")
     files = {"TLS_CERT": str(pair.certificate), "TLS_KEY": str(pair.key)}
     with running_app({**environment, **files, "METRICS_BIND": "127.0.0.1:9464"}) as app:

@@ -9,7 +9,7 @@ from tests.scripts.runs import answering
 from tests.support.access import tokens
 from tests.support.databases import new_database
 from tests.support.service import Service
-from vault.cli.dev.mongod import Mongod
+from vault.clients.dev.mongod import Mongod
 
 
 class Asking(NamedTuple):

@@ -21,10 +21,10 @@ from tests.support.issuer import public_pem
 from tests.support.service import Service
 from tests.system.test_ci import GITHUB, SYSTEMS
 from tests.system.test_tls import make
-from vault.cli.dev.mongod import Mongod, free_port
+from vault.clients.dev.mongod import Mongod, free_port
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
-from vault.secrets.requests import NewSecret
+from vault.core.secrets.requests import NewSecret
 
 pytestmark = pytest.mark.process
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.waiting import wait_until
 from tests.scripts.conftest import Asking
 from tests.scripts.runs import SCRIPTS, answering, path_with_curl, recording_path, run
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.process
 

@@ -9,10 +9,10 @@ import gevent
 from gevent import socket
 from werkzeug.exceptions import HTTPException
 
-from vault.api.http import connections
-from vault.api.http.connections import Connection, Connections
 from vault.server.clients import DEADLINES, Client
 from vault.server.conversation import Conversation
+from vault.toolkit.http import connections
+from vault.toolkit.http.connections import Connection, Connections
 
 HEAD = b"GET / HTTP/1.1\r\nHost: x\r\n"
 TEMPLATE = {"SERVER_NAME": "x", "SERVER_PORT": "80", "SCRIPT_NAME": "", "wsgi.url_scheme": "http"}

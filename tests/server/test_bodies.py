@@ -11,9 +11,9 @@ from gevent.event import Event
 from werkzeug.exceptions import ClientDisconnected, HTTPException
 
 from tests.server.conversations import HEAD, MAX_REST, Recorder, admitted, everything, send, talk
-from vault.api.http.connections import Connections
 from vault.server import bodies, clients
 from vault.server.turns import _MAX_AT_ONCE, TURNS
+from vault.toolkit.http.connections import Connections
 
 LENGTH = HEAD.replace(b"GET", b"POST") + b"Content-Length: %d\r\n\r\n"
 CHUNKED = HEAD.replace(b"GET", b"POST") + b"Transfer-Encoding: chunked\r\n\r\n"

@@ -11,9 +11,9 @@ import gevent
 import pytest
 
 from tests.server.conversations import HEAD, Recorder, admitted, everything, send, talk
-from vault.api.http.connections import Connections
-from vault.observability import logs
+from vault.common.observability import logs
 from vault.server import clients
+from vault.toolkit.http.connections import Connections
 
 GET = HEAD + b"\r\n"
 OK = b"HTTP/1.1 200 OK\r\n"

@@ -17,11 +17,11 @@ from tests.server.conversations import MAX_REST, TEMPLATE, Recorder
 from tests.server.raw_requests import CORPUS
 from tests.server.test_grammar import by_gunicorn, seen
 from tests.support.system import needs, unmeasured
-from vault.api.http.connections import Connection, Connections
-from vault.cli.dev.mongod import free_port
+from vault.clients.dev.mongod import free_port
 from vault.server.clients import Client
 from vault.server.conversation import Conversation
 from vault.server.listeners import Listener
+from vault.toolkit.http.connections import Connection, Connections
 
 pytestmark = pytest.mark.process
 

@@ -18,11 +18,11 @@ from uuid import uuid4
 import pytest
 from pymongo.database import Database as MongoDatabase
 
-from tests.cli.waiting import wait_until
 from tests.support.commands import run_command
 from tests.support.service import Service
-from vault.cli.dev.mongod import Mongod, free_port
-from vault.documents.audit import record_of
+from tests.support.waiting import wait_until
+from vault.clients.dev.mongod import Mongod, free_port
+from vault.core.documents.audit import record_of
 
 pytestmark = pytest.mark.process
 

@@ -13,11 +13,11 @@ from gevent.ssl import PROTOCOL_TLS_CLIENT, PROTOCOL_TLS_SERVER, SSLContext
 
 from tests.server.conversations import everything
 from tests.system.test_tls import make
-from vault.api.http import connections
-from vault.api.http.connections import Connection, Connections
 from vault.server import listeners
 from vault.server.clients import NEVER, Client
 from vault.server.listeners import Listener
+from vault.toolkit.http import connections
+from vault.toolkit.http.connections import Connection, Connections
 
 
 def limits() -> Connections:

@@ -18,9 +18,9 @@ from gunicorn.sock import create_sockets
 from gunicorn.workers import base
 
 from tests.server.conversations import HEAD, Recorder, everything, send
-from vault.api.http.connections import Connections
 from vault.server import worker
 from vault.server.worker import Worker
+from vault.toolkit.http.connections import Connections
 
 
 @pytest.fixture

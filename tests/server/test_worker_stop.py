@@ -10,10 +10,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.waiting import wait_until
 from tests.server.test_gunicorn_conf import CREATE, listens
 from tests.support.service import Service
-from vault.cli.dev.mongod import free_port
+from tests.support.waiting import wait_until
+from vault.clients.dev.mongod import free_port
 
 pytestmark = pytest.mark.process
 

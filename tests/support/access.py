@@ -9,12 +9,12 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.support.commands import run_patiently
-from vault.auth.tokens.tokens import Grant
+from vault.common.paths import Paths
+from vault.core.access.tokens.tokens import Grant
 from vault.core.attempt import Action, Attempt
-from vault.core.paths import Paths
+from vault.core.documents.token import Token
 from vault.core.principal import OPERATOR, ROLES, scopes_named
-from vault.documents.token import Token
-from vault.services import Services
+from vault.core.services import Services
 
 
 def services(app: Flask) -> Services:

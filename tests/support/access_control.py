@@ -9,7 +9,7 @@ from typing import Any
 from pymongo import MongoClient
 
 from tests.support.commands import invoke
-from vault.cli.dev.mongod import Mongod
+from vault.clients.dev.mongod import Mongod
 
 KEY = "akeythatthemembersshare"
 ROOT = "rootspassword"

@@ -8,8 +8,8 @@ from flask import Flask
 
 from tests.support.access import services
 from tests.support.issuer import Issuer
+from vault.common.paths import Paths
 from vault.core.attempt import Action, Attempt
-from vault.core.paths import Paths
 from vault.core.principal import OPERATOR, scopes_named
 
 AUDIENCE = "https://vault.example.com"

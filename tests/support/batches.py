@@ -9,7 +9,7 @@ from pymongo.monitoring import CommandListener
 from werkzeug.test import TestResponse
 
 from tests.support.lifecycle import Caller, b64
-from vault.observability.spans import NoTracing
+from vault.common.observability.spans import NoTracing
 
 #: Commands on other collections belong to background tasks, and to the startup.
 _COLLECTIONS = {"secrets", "audit_logs", "idempotency_keys"}

@@ -20,10 +20,10 @@ from typing import Any
 from pymongo import MongoClient
 
 from tests.support.rotation import Stored, age_claims, new_key
-from vault.cli.dev.mongod import Mongod
-from vault.crypto import Keyring
-from vault.documents import Database, keys_in_use, registry
-from vault.documents.registry import Worker
+from vault.clients.dev.mongod import Mongod
+from vault.core.crypto import Keyring
+from vault.core.documents import Database, keys_in_use, registry
+from vault.core.documents.registry import Worker
 
 _LONG_AGO = datetime(2020, 1, 1, tzinfo=UTC)
 _IS_FRESH = {"$gt": ["$$this.renewed_at", {"$subtract": ["$$NOW", registry.CLAIM_MILLISECONDS]}]}

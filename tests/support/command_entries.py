@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from enum import Enum, auto
 from typing import Any
 
-from vault.core.outcomes import Exit
+from vault.common.outcomes import Exit
 
 
 class Needs(Enum):

@@ -13,12 +13,12 @@ from tests.support.databases import new_database
 from tests.support.issuer import AUDIENCE, ISSUER, public_pem
 from tests.support.rotation import Stored
 from tests.support.trail import restore_trail
-from vault.cli.dev.mongod import Mongod
+from vault.clients.dev.mongod import Mongod
 from vault.common import feature
+from vault.common.attributes import ATTRIBUTES, Description
 from vault.core.attempt import Action, Attempt
-from vault.core.attributes import ATTRIBUTES, Description
 from vault.core.principal import OPERATOR
-from vault.secrets.requests import NewSecret
+from vault.core.secrets.requests import NewSecret
 
 #: A person with this role or these scopes, signed in.
 SignIn = Callable[..., Person]

@@ -7,7 +7,7 @@ from flask import Flask
 
 from tests.support.access import services
 from tests.support.features import tables
-from vault.auth.tokens.tokens import Grant
+from vault.core.access.tokens.tokens import Grant
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import Principal, Scope
 

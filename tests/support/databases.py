@@ -9,7 +9,7 @@ from pymongo import MongoClient
 from pymongo.database import Database as MongoDatabase
 
 from tests.support.rotation import connected
-from vault.cli.dev.mongod import Mongod
+from vault.clients.dev.mongod import Mongod
 
 #: Collections of a started service that have no indexes. Dropping them takes a quarter of a short test.
 _WITHOUT_INDEXES = ("keys", "audit_keys", "token_keys")

@@ -8,7 +8,7 @@ from prometheus_client import Metric
 from prometheus_client.metrics import MetricWrapperBase
 
 from vault.common.feature import features
-from vault.observability import metrics
+from vault.common.observability import metrics
 
 
 def described() -> Iterator[tuple[Metric, tuple[str, ...]]]:

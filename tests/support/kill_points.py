@@ -27,15 +27,15 @@ from pymongo import monitoring
 from tests.support.access import services
 from tests.support.lifecycle import ALICE
 from tests.support.timeouts import lengthen
-from vault import api
+from vault import service as api
 from vault.app import create_app
-from vault.auth.tokens.tokens import Grant
-from vault.config.settings import Settings
+from vault.common.config.settings import Settings
+from vault.core.access.tokens.tokens import Grant
 from vault.core.attempt import Action, Attempt
-from vault.secrets.items import Creation, Fetch
-from vault.secrets.metadata import Expiry
-from vault.secrets.requests import NewSecret, Reference
-from vault.services import Services
+from vault.core.secrets.items import Creation, Fetch
+from vault.core.secrets.metadata import Expiry
+from vault.core.secrets.requests import NewSecret, Reference
+from vault.core.services import Services
 
 _ROOT = Path(__file__).parents[2]
 _COMMIT = "commitTransaction"

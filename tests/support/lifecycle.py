@@ -13,12 +13,12 @@ from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
 from tests.support.rotation import Stored
-from vault.auth.authenticator import Authenticator
+from vault.common.timestamps import to_milliseconds
+from vault.core.access.authenticator import Authenticator
 from vault.core.attempt import Attempt
+from vault.core.crypto import Keyring, MasterKey
+from vault.core.documents import Secret
 from vault.core.principal import ANONYMOUS, Principal, Scope
-from vault.core.timestamps import to_milliseconds
-from vault.crypto import Keyring, MasterKey
-from vault.documents import Secret
 
 UNKNOWN_ID = "550e8400-e29b-41d4-a716-446655440000"
 #: `canary:manage` shows in replies.

@@ -210,7 +210,7 @@ def _load_service() -> None:
         import_module(name)
     monkey = import_module("gevent.monkey")
     monkey.patch_all()
-    for name in ("vault.cli.operator.service", "vault.app", "vault.server.worker"):
+    for name in ("vault.service.commands.service", "vault.app", "vault.server.worker"):
         import_module(name)
     os.execv = _replace
 

@@ -19,7 +19,7 @@ from tests.support.access import tokens
 from tests.support.commands import run_command, run_patiently
 from tests.support.issuer import AUDIENCE, EC_KEY, ISSUER, public_pem
 from tests.support.service import Service
-from vault.cli.dev.mongod import free_port
+from vault.clients.dev.mongod import free_port
 
 #: The command of OpenBao: server, client and agent.
 BAO = get_binary_path()

@@ -10,7 +10,7 @@ from typing import Any, Self
 import requests
 
 from tests.support.system import needs
-from vault.cli.dev.mongod import free_port
+from vault.clients.dev.mongod import free_port
 
 _CONFIGURATION = """
 global: {{scrape_interval: 1s, scrape_timeout: 1s}}

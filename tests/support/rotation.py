@@ -11,11 +11,11 @@ from uuid import uuid4
 from pymongo.database import Database as MongoDatabase
 from pymongo.errors import OperationFailure
 
-from vault.crypto import Keyring, MasterKey
-from vault.documents import Database, Secret, registry
-from vault.documents.registry import CLAIM_MILLISECONDS
-from vault.documents.secret import SecretVersion, UnstoredSecret
-from vault.documents.stored_secret import StoredSecret
+from vault.core.crypto import Keyring, MasterKey
+from vault.core.documents import Database, Secret, registry
+from vault.core.documents.registry import CLAIM_MILLISECONDS
+from vault.core.documents.secret import SecretVersion, UnstoredSecret
+from vault.core.documents.stored_secret import StoredSecret
 
 #: A database without this package's classes.
 Stored = MongoDatabase[dict[str, Any]]

@@ -17,10 +17,10 @@ from types import TracebackType
 from typing import Any, NamedTuple, Self
 from urllib.parse import urlsplit
 
-from tests.cli.waiting import wait_until
 from tests.support.nursery import IS_PATIENT, Fork, Nursery
 from tests.support.system import coverage_of_greenlets
-from vault.cli.dev.mongod import free_port
+from tests.support.waiting import wait_until
+from vault.clients.dev.mongod import free_port
 
 
 class Reply(NamedTuple):

@@ -15,11 +15,11 @@ from pymongo import MongoClient
 
 from tests.support.databases import EmptyDatabases, filled_of, structure_of
 from tests.support.rotation import Stored
-from vault.api.http import rate_limits
-from vault.api.http.memory import Memory
-from vault.audit import writer
-from vault.config.settings import Settings
-from vault.documents.collections import collections
+from vault.common.config.settings import Settings
+from vault.core.documents.collections import collections
+from vault.core.trail import writer
+from vault.toolkit.http import rate_limits
+from vault.toolkit.http.memory import Memory
 
 #: Fixtures of which a test has no more than the one of `tests/conftest.py`.
 _USUAL = ("app", "environment", "mongo_uri", "stored", "master_key")

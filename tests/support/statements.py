@@ -4,8 +4,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from vault.crypto import Keyring
-from vault.crypto.audit_chain import VerifyingKey
+from vault.core.crypto import Keyring
+from vault.core.crypto.audit_chain import VerifyingKey
 
 
 @dataclass(frozen=True)

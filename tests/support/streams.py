@@ -6,19 +6,19 @@ from datetime import UTC, datetime
 from typing import Any
 
 from tests.support.written_trail import Record
-from vault.audit import reader
-from vault.audit.findings import Finding
-from vault.audit.reader import Filter
-from vault.audit.streams import checkpoint, ends, signing_keys
-from vault.audit.streams.stream import StoredEntry, Stream
-from vault.audit.streams.summaries import MAX_ROWS, SUBJECT, Listed, details_of
-from vault.audit.verifier import Verifier, verify_records
-from vault.audit.writer import AuditTrail
+from vault.common.outcomes import Status
 from vault.core.attempt import Action, Attempt
-from vault.core.outcomes import Status
-from vault.crypto import Keyring, MasterKey
-from vault.crypto.audit_chain import SigningKey
-from vault.documents import AuditEntry
+from vault.core.crypto import Keyring, MasterKey
+from vault.core.crypto.audit_chain import SigningKey
+from vault.core.documents import AuditEntry
+from vault.core.trail import reader
+from vault.core.trail.findings import Finding
+from vault.core.trail.reader import Filter
+from vault.core.trail.streams import checkpoint, ends, signing_keys
+from vault.core.trail.streams.stream import StoredEntry, Stream
+from vault.core.trail.streams.summaries import MAX_ROWS, SUBJECT, Listed, details_of
+from vault.core.trail.verifier import Verifier, verify_records
+from vault.core.trail.writer import AuditTrail
 
 
 def begin(*keys: MasterKey, entries: int = 1) -> AuditTrail:

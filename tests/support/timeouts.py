@@ -10,15 +10,15 @@ from typing import Any
 LONG_SECONDS = 60
 
 _NAMES = (
-    "vault.documents.database.OPERATION_TIMEOUT_SECONDS",
-    "vault.documents.guard.OPERATION_TIMEOUT_SECONDS",
-    "vault.audit.reader.OPERATION_TIMEOUT_SECONDS",
-    "vault.audit.writer.OPERATION_TIMEOUT_SECONDS",
-    "vault.core.retries._TIMEOUT_SECONDS",
-    "vault.api.http.memory._WAIT_TIMEOUT_SECONDS",
-    "vault.secrets.metadata._WAIT_SECONDS",
-    "vault.audit.sinks._TIMEOUT_SECONDS",
-    "vault.keys.status._SCRAPE_TIMEOUT_SECONDS",
+    "vault.core.documents.database.OPERATION_TIMEOUT_SECONDS",
+    "vault.core.documents.guard.OPERATION_TIMEOUT_SECONDS",
+    "vault.core.trail.reader.OPERATION_TIMEOUT_SECONDS",
+    "vault.core.trail.writer.OPERATION_TIMEOUT_SECONDS",
+    "vault.common.retries._TIMEOUT_SECONDS",
+    "vault.toolkit.http.memory._WAIT_TIMEOUT_SECONDS",
+    "vault.core.secrets.metadata._WAIT_SECONDS",
+    "vault.core.trail.sinks._TIMEOUT_SECONDS",
+    "vault.core.keys.status._SCRAPE_TIMEOUT_SECONDS",
 )
 
 
@@ -32,9 +32,9 @@ def lengthen(set_attribute: Callable[..., None], set_item: Callable[..., None], 
             continue
         module, _, attribute = name.rpartition(".")
         set_attribute(import_module(module), attribute, float(LONG_SECONDS))
-    limits: Any = import_module("vault.api.http.rate_limits")
+    limits: Any = import_module("vault.toolkit.http.rate_limits")
     set_attribute(limits, "_TIMEOUT_MILLISECONDS", LONG_SECONDS * 1_000)
-    database: Any = import_module("vault.documents.database")
+    database: Any = import_module("vault.core.documents.database")
     set_item(database._OPTIONS, "connectTimeoutMS", LONG_SECONDS * 1_000)
     set_item(database.Database.__init__.__kwdefaults__, "timeout_seconds", LONG_SECONDS)
 

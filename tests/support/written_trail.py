@@ -13,17 +13,17 @@ from bson import ObjectId
 from pymongo import MongoClient
 
 from tests.support.rotation import connected, new_key
-from vault.audit.findings import Finding
-from vault.audit.streams import checkpoint, signing_keys
-from vault.audit.streams.stream import derive_entry_id
-from vault.audit.verifier import ReadOn, Verifier, nothing_more, verify_records
-from vault.audit.writer import AuditTrail
+from vault.common.outcomes import Status
+from vault.common.timestamps import moment
 from vault.core.attempt import Action, Attempt
-from vault.core.outcomes import Status
-from vault.core.timestamps import moment
-from vault.crypto import Keyring, audit_chain
-from vault.crypto.audit_chain import SigningKey, VerifyingKey
-from vault.documents.audit import record_of
+from vault.core.crypto import Keyring, audit_chain
+from vault.core.crypto.audit_chain import SigningKey, VerifyingKey
+from vault.core.documents.audit import record_of
+from vault.core.trail.findings import Finding
+from vault.core.trail.streams import checkpoint, signing_keys
+from vault.core.trail.streams.stream import derive_entry_id
+from vault.core.trail.verifier import ReadOn, Verifier, nothing_more, verify_records
+from vault.core.trail.writer import AuditTrail
 
 Record = dict[str, Any]
 Records = list[Record]

@@ -10,7 +10,7 @@ from itertools import takewhile
 from typing import Any
 from urllib.parse import quote
 
-from tests.api.site.test_docs_page import content_of_body, of_rest, operations
+from tests.service.site.test_docs_page import content_of_body, of_rest, operations
 from tests.support.features import tables
 from tests.support.issuer import AUDIENCE, ISSUER, UNPUBLISHED_KEY, public_pem, sign
 from tests.support.leaks import NAME, Marks, Output

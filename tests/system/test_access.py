@@ -10,12 +10,12 @@ from typing import Any
 
 import pytest
 
-from tests.cli.waiting import wait_until
 from tests.support.access import tokens
 from tests.support.databases import new_database
 from tests.support.issuer import AUDIENCE, ISSUER, public_pem
 from tests.support.service import Reply, Service
-from vault.cli.dev.mongod import Mongod
+from tests.support.waiting import wait_until
+from vault.clients.dev.mongod import Mongod
 
 pytestmark = pytest.mark.process
 

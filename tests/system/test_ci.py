@@ -16,7 +16,7 @@ from tests.support.access_roles import AUDIENCE, make_issuer, make_role
 from tests.support.issuer import Issuer, sign
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
-from vault.secrets.requests import NewSecret
+from vault.core.secrets.requests import NewSecret
 
 CREATE, FETCH = "/vault/secret/create", "/vault/secret/fetch"
 

@@ -10,7 +10,7 @@ import pytest
 from tests.server.test_gunicorn_conf import CREATE
 from tests.support.databases import new_database
 from tests.support.service import Service
-from vault.cli.dev.mongod import Mongod
+from vault.clients.dev.mongod import Mongod
 
 pytestmark = pytest.mark.process
 

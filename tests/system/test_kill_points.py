@@ -10,9 +10,9 @@ from tests.support.kill_points import killed
 from tests.support.lifecycle import ALICE, Caller, b64, in_past
 from tests.support.rotation import Stored
 from tests.support.unrecorded import unrecorded
-from vault.auth.tokens.tokens import Grant
+from vault.common.errors import InvalidTokenNameError
+from vault.core.access.tokens.tokens import Grant
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import InvalidTokenNameError
 
 pytestmark = pytest.mark.process
 

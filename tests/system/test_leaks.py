@@ -52,15 +52,15 @@ from tests.system.leaks_world import (
     exhaust,
     fill,
 )
-from vault.api.http import bodies as json_parser
-from vault.api.http import errors, rate_limits, request_log
-from vault.cli.dev.mongod import free_port
+from vault.clients.dev.mongod import free_port
+from vault.common.errors import AuditUnavailableError, KeyMissingError, StorageUnavailableError
+from vault.common.observability import logs
 from vault.core.attempt import Outcome, attempts_finished
-from vault.core.errors import AuditUnavailableError, KeyMissingError, StorageUnavailableError
-from vault.crypto import MasterKey
-from vault.documents import database
-from vault.observability import logs
-from vault.secrets.requests import NewSecret
+from vault.core.crypto import MasterKey
+from vault.core.documents import database
+from vault.core.secrets.requests import NewSecret
+from vault.toolkit.http import bodies as json_parser
+from vault.toolkit.http import errors, rate_limits, request_log
 
 
 def in_process(app: Flask) -> Send:
@@ -279,7 +279,7 @@ def log_the_body(patch: pytest.MonkeyPatch) -> None:
 
     def leak(request: Any) -> bytes:
         body = read(request)
-        logging.getLogger("vault.api.http.bodies").debug("read %s", body)
+        logging.getLogger("vault.toolkit.http.bodies").debug("read %s", body)
         return body
 
     patch.setattr(json_parser, "_read", leak)

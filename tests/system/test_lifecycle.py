@@ -14,7 +14,7 @@ from tests.support.databases import new_database
 from tests.support.lifecycle import b64
 from tests.support.rotation import Stored
 from tests.support.service import Reply, Service, patient
-from vault.cli.dev.mongod import Mongod
+from vault.clients.dev.mongod import Mongod
 
 pytestmark = pytest.mark.process
 

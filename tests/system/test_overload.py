@@ -13,15 +13,15 @@ from typing import Any
 import pytest
 from flask.testing import FlaskClient
 
-from tests.cli.waiting import wait_until
 from tests.conftest import running_app, start
 from tests.support.lifecycle import UNKNOWN_ID
 from tests.support.rotation import Stored
 from tests.support.service import Service, patient
-from vault.api.operations.blueprint import SLOTS
-from vault.api.operations.slots import MAX_CONCURRENT_REQUESTS
-from vault.cli.dev.mongod import Mongod
-from vault.documents import AuditEntry
+from tests.support.waiting import wait_until
+from vault.clients.dev.mongod import Mongod
+from vault.core.documents import AuditEntry
+from vault.toolkit.operations.blueprint import SLOTS
+from vault.toolkit.operations.slots import MAX_CONCURRENT_REQUESTS
 
 CREATE = "/vault/secret/create/"
 

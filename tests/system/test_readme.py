@@ -6,8 +6,8 @@ import sys
 
 from flask import Flask
 
-from tests.api.site.test_docs_page import content_of_body, operations, resolve
 from tests.docs.documents import DOCUMENTS, blocks, table
+from tests.service.site.test_docs_page import content_of_body, operations, resolve
 from tests.support.access import bearer
 from tests.support.service import Service
 from vault.core.principal import ROLES, Scope

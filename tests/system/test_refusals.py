@@ -12,7 +12,7 @@ from bson import encode
 from tests.support.commands import run_command
 from tests.support.rotation import Stored
 from tests.support.service import Service
-from vault.audit.refusal_counter import MAX_SINGLE_OF_KIND
+from vault.core.trail.refusal_counter import MAX_SINGLE_OF_KIND
 
 pytestmark = pytest.mark.process
 

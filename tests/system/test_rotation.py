@@ -13,11 +13,11 @@ from threading import Condition, Event, Lock
 
 import pytest
 
-from tests.cli.waiting import wait_until
 from tests.support.commands import run_command
 from tests.support.rotation import Stored, new_key, settings, table, under, values
 from tests.support.service import Service
-from vault.crypto import MasterKey
+from tests.support.waiting import wait_until
+from vault.core.crypto import MasterKey
 
 pytestmark = pytest.mark.process
 

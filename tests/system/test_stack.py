@@ -9,8 +9,8 @@ import pytest
 
 from tests.support.commands import command_environment
 from vault import __version__
-from vault.config.settings import declared
-from vault.documents.guard import OPERATION_TIMEOUT_SECONDS
+from vault.common.config.settings import declared
+from vault.core.documents.guard import OPERATION_TIMEOUT_SECONDS
 
 ROOT = Path(__file__).parents[2]
 
@@ -40,7 +40,7 @@ def test_the_build_context_contains_only_what_the_image_needs() -> None:
 def test_mongodb_has_memory_for_the_largest_document() -> None:
     """Both stacks and the trial server give MongoDB the cache size that the largest document needs."""
     room = re.compile(r"wiredTigerCacheSizeGB\W+0\.5\b")
-    for name in ("stack.yml", "deploy/stack.secure.yml", "vault/cli/dev/mongod.py"):
+    for name in ("stack.yml", "deploy/stack.secure.yml", "vault/clients/dev/mongod.py"):
         assert room.search((ROOT / name).read_text()), name
 
 

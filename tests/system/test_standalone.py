@@ -9,12 +9,12 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from tests.cli.waiting import wait_until
 from tests.conftest import running_app, start
 from tests.support.lifecycle import Caller, b64
-from vault.cli.dev.mongod import find_mongod, free_port
+from tests.support.waiting import wait_until
+from vault.clients.dev.mongod import find_mongod, free_port
+from vault.common.processes import end
 from vault.core.principal import ANONYMOUS, Principal, Scope
-from vault.core.processes import end
 
 pytestmark = pytest.mark.process
 

@@ -12,19 +12,15 @@ from typing import Any
 import pytest
 from pymongo import MongoClient
 
-from tests.cli.waiting import wait_until
+from tests.clients.swarm.docker import CONTEXT, Reply, get_secret
 from tests.support.access import tokens
 from tests.support.commands import command_environment
 from tests.support.databases import new_database
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
 from tests.support.service import Service
-from tests.swarm.docker import (
-    CONTEXT,
-    Reply,
-    get_secret,
-)
-from vault.cli.dev.mongod import Mongod, free_port
+from tests.support.waiting import wait_until
+from vault.clients.dev.mongod import Mongod, free_port
 
 pytestmark = pytest.mark.process
 
@@ -33,9 +29,9 @@ pytestmark = pytest.mark.process
 PATIENT = """
 import sys
 from vault import cli
-from vault.swarm.delivery import client
-from vault.swarm.delivery import driver
-from vault.swarm.delivery import server
+from vault.clients.delivery import client
+from vault.clients.delivery import driver
+from vault.clients.delivery import server
 client._TIMEOUT_SECONDS, driver._CALL_SECONDS, server._Handler.timeout = 20, 25, 30
 sys.argv[0] = "secret-manager"
 cli.main()

@@ -26,13 +26,13 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from tests.cli.waiting import wait_until
-from tests.config.test_settings import message
+from tests.common.config.test_settings import message
 from tests.conftest import running_app
 from tests.support.databases import new_database
 from tests.support.service import Service
-from vault.cli.dev.mongod import Mongod
-from vault.config.settings import Settings
+from tests.support.waiting import wait_until
+from vault.clients.dev.mongod import Mongod
+from vault.common.config.settings import Settings
 
 pytestmark = pytest.mark.process
 

@@ -11,19 +11,19 @@ import pytest
 from pymongo.client_session import ClientSession
 from pymongo.errors import AutoReconnect
 
-from tests.cli.waiting import wait_until
 from tests.conftest import memory_or_disk, running_app, start
 from tests.support.databases import new_database
 from tests.support.lifecycle import ALICE, Caller, b64, in_past, trail
 from tests.support.rotation import Stored
 from tests.support.unrecorded import unrecorded
+from tests.support.waiting import wait_until
 from tests.support.written_trail import findings
-from vault.audit.sinks import Sink
-from vault.audit.streams.signing_keys import own
-from vault.cli.dev.mongod import Mongod
-from vault.crypto import Keyring, MasterKey
-from vault.documents import AuditEntry, Secret
-from vault.documents.audit import record_of
+from vault.clients.dev.mongod import Mongod
+from vault.core.crypto import Keyring, MasterKey
+from vault.core.documents import AuditEntry, Secret
+from vault.core.documents.audit import record_of
+from vault.core.trail.sinks import Sink
+from vault.core.trail.streams.signing_keys import own
 
 pytestmark = pytest.mark.process
 

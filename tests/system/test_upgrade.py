@@ -24,7 +24,7 @@ from tests.support.release import check_out
 from tests.support.rotation import connected
 from tests.support.service import SERVE, Service
 from tests.support.streams import close_all
-from vault.crypto import Keyring, MasterKey
+from vault.core.crypto import Keyring, MasterKey
 
 pytestmark = pytest.mark.process
 

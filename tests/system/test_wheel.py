@@ -56,5 +56,5 @@ def test_the_wheel_ships_license_types_and_pages(tmp_path: Path) -> None:
             path.relative_to(ROOT).as_posix()
             for path in (ROOT / "vault").rglob("*")
             if {"static", "templates"} & set(path.parts) and path.is_file()
-        } | {"vault/core/base.css", "vault/core/charts.html"}
+        } | {"vault/toolkit/pages/base.css", "vault/toolkit/pages/charts.html"}
         assert {"vault/py.typed", *pages} <= set(wheel.namelist())

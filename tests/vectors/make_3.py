@@ -16,14 +16,14 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from vault.secrets import wrapping
+from vault.core.secrets import wrapping
 
 # Before the API is loaded: what would end after 30 days is to stay for the tests.
 wrapping.MAX_LIFETIME = timedelta(days=30 * 365)
 
 from vault.app import create_app  # noqa: E402 - see above
-from vault.cli.dev.mongod import Mongod  # noqa: E402
-from vault.config.settings import Settings  # noqa: E402
+from vault.clients.dev.mongod import Mongod  # noqa: E402
+from vault.common.config.settings import Settings  # noqa: E402
 
 _YEARS = 30 * 365 * 86_400
 _KEY = b64encode(bytes(range(32))).decode()

@@ -10,30 +10,30 @@ from typing import Any
 import click
 
 from vault import __version__
-from vault.cli.shell.credentials import by_credential
-from vault.cli.shell.exits import SignalledError, closed_pipes, discard_unwritten, reported
-from vault.cli.shell.lazy_group import LazyGroup
 from vault.common import feature
-from vault.core.processes import harden, hide_memory
+from vault.common.processes import harden, hide_memory
+from vault.toolkit.cli.credentials import by_credential
+from vault.toolkit.cli.exits import SignalledError, closed_pipes, discard_unwritten, reported
+from vault.toolkit.cli.lazy_group import LazyGroup
 
 #: The function of each command, after its module.
 _FUNCTIONS = {
-    "audit": "vault.cli.operator.audit.group:audit",
-    "auth": "vault.cli.operator.auth:auth",
-    "completion": "vault.cli.shell.completion:completion",
-    "compose": "vault.cli.user.compose:compose",
-    "credentials": "vault.cli.swarm.credentials:credentials",
-    "dev": "vault.cli.dev.command:dev",
-    "keys": "vault.cli.operator.keys:keys",
-    "login": "vault.cli.user.login:login",
-    "logout": "vault.cli.user.login:logout",
-    "ready": "vault.cli.operator.service:ready",
-    "secret": "vault.cli.user.secret:secret",
-    "serve": "vault.cli.operator.service:serve",
-    "swarm": "vault.cli.swarm.group:swarm",
-    "swarm-driver": "vault.cli.swarm.driver:swarm_driver",
-    "tokens": by_credential("vault.cli.operator.tokens:tokens", "vault.cli.user.tokens:tokens"),
-    "whoami": "vault.cli.user.login:whoami",
+    "audit": "vault.service.commands.audit.group:audit",
+    "auth": "vault.service.commands.auth:auth",
+    "completion": "vault.toolkit.cli.completion:completion",
+    "compose": "vault.clients.people.compose:compose",
+    "credentials": "vault.clients.systemd.commands:credentials",
+    "dev": "vault.clients.dev.command:dev",
+    "keys": "vault.service.commands.keys:keys",
+    "login": "vault.clients.people.login:login",
+    "logout": "vault.clients.people.login:logout",
+    "ready": "vault.service.commands.service:ready",
+    "secret": "vault.clients.people.secret:secret",
+    "serve": "vault.service.commands.service:serve",
+    "swarm": "vault.clients.swarm.commands.group:swarm",
+    "swarm-driver": "vault.clients.swarm.commands.driver:swarm_driver",
+    "tokens": by_credential("vault.service.commands.tokens:tokens", "vault.clients.people.tokens:tokens"),
+    "whoami": "vault.clients.people.login:whoami",
 }
 
 _SUMMARIES = {
@@ -74,7 +74,7 @@ _RUN = ["secret", "run"]
 
 
 class _CommandLine(LazyGroup):
-    """The whole command line. It ends every failure in the same way, see `vault.cli.shell.exits`."""
+    """The whole command line. It ends every failure in the same way, see `vault.toolkit.cli.exits`."""
 
     def main(self, *args: Any, standalone_mode: bool = True, **options: Any) -> Any:
         """Run the command line, and exit; without *standalone_mode*, raise the errors instead."""
@@ -118,7 +118,7 @@ def _interrupt(number: int, _frame: FrameType | None) -> None:
 
 
 def main() -> None:
-    """Run the command line; a failure is one line, see `vault.cli.shell.exits`."""
+    """Run the command line; a failure is one line, see `vault.toolkit.cli.exits`."""
     if sys.argv[1:3] == _RUN:
         hide_memory()
     else:
@@ -130,7 +130,7 @@ def main() -> None:
     if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         signal.signal(signal.SIGHUP, _interrupt)
     # The line that the command prints says it; the log quotes the driver's whole state.
-    logging.getLogger("vault.documents.guard").setLevel(logging.ERROR)
+    logging.getLogger("vault.core.documents.guard").setLevel(logging.ERROR)
     try:
         commands(prog_name="secret-manager")
     finally:

@@ -14,7 +14,7 @@ from functools import cache
 from pkgutil import resolve_name
 from typing import Any, Protocol
 
-from vault.core.errors import VaultError
+from vault.common.errors import VaultError
 
 
 class Task(Protocol):
@@ -104,7 +104,7 @@ class Section:
     place: str
     #: Its template in that page, in the folder `templates` of the feature.
     template: str
-    #: The path of a function of `vault.parts.Parts` and of the period's times that returns its content: a
+    #: The path of a function of `vault.core.parts.Parts` and of the period's times that returns its content: a
     #: dataclass, with the property `line` for the text, which is empty if there is nothing to say.
     content: str
 
@@ -140,19 +140,19 @@ class Feature:
     name: str
     #: Its errors that callers of the API learn of. Each class has its `refusal`.
     errors: tuple[type[VaultError], ...] = ()
-    #: The path of its settings: a dataclass whose fields are made by `vault.config.fields.setting`.
+    #: The path of its settings: a dataclass whose fields are made by `vault.common.config.fields.setting`.
     settings: str = ""
     #: Its collections by name, and the paths of its sealed documents, which end with their creator.
     collections: Mapping[str, Collection] = field(default_factory=dict)
     documents: tuple[str, ...] = ()
-    #: Paths of functions of `vault.parts.Parts`: they yield its services, and the tasks of a worker.
+    #: Paths of functions of `vault.core.parts.Parts`: they yield its services, and the tasks of a worker.
     services: str = ""
     tasks: str = ""
-    #: The path of a function of `vault.parts.Parts`, a secret's name and its namespace: it starts a rotation
+    #: The path of a function of `vault.core.parts.Parts`, a secret's name and its namespace: it starts a rotation
     #: of the secret, and returns whether it did. An offboarding asks for it.
     rotate: str = ""
     #: The path of the class of its service that checks credentials other than tokens: a
-    #: `vault.auth.authenticator.Credentials`.
+    #: `vault.core.access.authenticator.Credentials`.
     credentials: str = ""
     #: Paths of the blueprints of its operations, and of its pages of the console.
     blueprints: tuple[str, ...] = ()
@@ -166,7 +166,7 @@ class Feature:
     commands: Mapping[str, Command] = field(default_factory=dict)
     #: The sections that it adds to `audit report`.
     sections: tuple[Section, ...] = ()
-    #: Paths of the kinds of files that `audit verify` reads, see `vault.cli.operator.audit.files`.
+    #: Paths of the kinds of files that `audit verify` reads, see `vault.service.commands.audit.files`.
     evidence: tuple[str, ...] = ()
     #: Where the master keys come from; one feature may say that.
     opener: Opener | None = None

@@ -7,8 +7,8 @@ from typing import Any
 
 from blinker import Namespace
 
-from vault.core.errors import AuditUnavailableError, CredentialRequiredError, ScopeMissingError
-from vault.core.outcomes import Status
+from vault.common.errors import AuditUnavailableError, CredentialRequiredError, ScopeMissingError
+from vault.common.outcomes import Status
 from vault.core.principal import ANONYMOUS, Principal, Scope
 
 _signals = Namespace()

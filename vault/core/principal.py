@@ -6,10 +6,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from enum import StrEnum
 
-from vault.core import clock
-from vault.core.credentials import has_token
-from vault.core.networks import Network
-from vault.core.paths import ALL_PATHS, Paths
+from vault.common import clock
+from vault.common.credentials import has_token
+from vault.common.networks import Network
+from vault.common.paths import ALL_PATHS, Paths
 
 #: The namespace of a principal whose credential names none.
 DEFAULT_NAMESPACE = "default"

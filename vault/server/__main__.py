@@ -3,7 +3,7 @@
 import os
 import sys
 
-from vault.core.processes import harden
+from vault.common.processes import harden
 
 # Before the other modules are loaded, which takes a second: keys may be handed down to this process.
 harden()

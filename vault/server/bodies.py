@@ -13,10 +13,10 @@ from werkzeug.exceptions import (
     RequestTimeout,
 )
 
-from vault.api.http.connections import Connection
 from vault.server import heads
 from vault.server.clients import CLIENT_SECONDS, NEVER, Client
 from vault.server.turns import TURNS
+from vault.toolkit.http.connections import Connection
 
 #: Bytes that are received at a time, and bytes of small chunks that are parsed at a time.
 _STEP_BYTES = 65_536

@@ -12,14 +12,14 @@ from typing import Any
 from werkzeug.exceptions import ClientDisconnected, HTTPException, InternalServerError
 from werkzeug.wrappers import Response
 
-from vault.api.http.connections import Connection
-from vault.api.http.request_log import refuse_unread
 from vault.server import clients, heads
 from vault.server.bodies import Body, ChunkedBody
 from vault.server.clients import Client
 from vault.server.heads import Environ, Head
 from vault.server.replies import Reply
 from vault.server.turns import TURNS
+from vault.toolkit.http.connections import Connection
+from vault.toolkit.http.request_log import refuse_unread
 
 logger = logging.getLogger(__name__)
 

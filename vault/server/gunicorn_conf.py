@@ -18,10 +18,10 @@ from functools import partial  # noqa: E402
 from itertools import count  # noqa: E402
 from typing import Any  # noqa: E402
 
-from vault.config.settings import Settings  # noqa: E402
-from vault.core.errors import SettingsError  # noqa: E402
-from vault.core.processes import harden  # noqa: E402
-from vault.observability import logs  # noqa: E402
+from vault.common.config.settings import Settings  # noqa: E402
+from vault.common.errors import SettingsError  # noqa: E402
+from vault.common.observability import logs  # noqa: E402
+from vault.common.processes import harden  # noqa: E402
 from vault.server import patches  # noqa: E402
 
 # The workers are forks of this process and inherit all this.
@@ -38,13 +38,13 @@ bind = [_settings.bind]
 os.environ.pop("PROMETHEUS_MULTIPROC_DIR", None)
 if _settings.metrics_bind:
     bind.append(_settings.metrics_bind)
-    # Before `vault.observability.metrics` is loaded, which looks there once.
+    # Before `vault.common.observability.metrics` is loaded, which looks there once.
     os.environ["PROMETHEUS_MULTIPROC_DIR"] = tempfile.mkdtemp(prefix="secret-manager-metrics-")
 
-from vault.api.http.connections import Connections  # noqa: E402
-from vault.api.operations.blueprint import EXTENSION  # noqa: E402
-from vault.observability import metrics  # noqa: E402
+from vault.common.observability import metrics  # noqa: E402
 from vault.server.worker import Worker  # noqa: E402
+from vault.toolkit.http.connections import Connections  # noqa: E402
+from vault.toolkit.operations.blueprint import EXTENSION  # noqa: E402
 
 certfile = _settings.tls_cert
 keyfile = _settings.tls_key

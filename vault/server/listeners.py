@@ -11,13 +11,13 @@ from typing import Any
 from gevent import Timeout, socket, spawn, spawn_later
 from gevent.server import StreamServer
 
-from vault.api.http import connections
-from vault.api.http.connections import Connection, Connections
-from vault.api.http.request_log import refuse_connection
 from vault.server import patches
 from vault.server.clients import CLIENT_SECONDS
 from vault.server.conversation import raw
 from vault.server.turns import TURNS
+from vault.toolkit.http import connections
+from vault.toolkit.http.connections import Connection, Connections
+from vault.toolkit.http.request_log import refuse_connection
 
 logger = logging.getLogger(__name__)
 

@@ -13,11 +13,11 @@ from gunicorn.http.wsgi import base_environ
 from gunicorn.sock import ssl_context
 from gunicorn.workers import base
 
-from vault.api.http.connections import Connection, Connections
 from vault.server.clients import DEADLINES, Client
 from vault.server.conversation import Conversation
 from vault.server.heads import Environ
 from vault.server.listeners import Listener
+from vault.toolkit.http.connections import Connection, Connections
 
 #: Seconds between two looks whether the worker should stop.
 _WATCH_SECONDS = 1.0

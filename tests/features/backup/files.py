@@ -3,8 +3,8 @@
 import io
 import tarfile
 
-from vault.audit.streams import checkpoint
-from vault.crypto import Keyring, audit_chain
+from vault.core.crypto import Keyring, audit_chain
+from vault.core.trail.streams import checkpoint
 from vault.features.backup import archive, create
 from vault.features.backup.create import VerifiedBackup
 

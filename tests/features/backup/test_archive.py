@@ -19,9 +19,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tests.features.backup.files import nothing
-from vault.crypto import audit_chain
-from vault.crypto.audit_chain import SigningKey
-from vault.crypto.master_key import MasterKey
+from vault.core.crypto import audit_chain
+from vault.core.crypto.audit_chain import SigningKey
+from vault.core.crypto.master_key import MasterKey
 from vault.features.backup import archive
 from vault.features.backup.archive import ArchiveWriter
 from vault.features.backup.errors import BackupRefusedError, InvalidBackupError

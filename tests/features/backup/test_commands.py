@@ -22,12 +22,11 @@ import pytest
 from pymongo import MongoClient
 from pymongo.collection import Collection
 
-from tests.cli.audit_commands import written_by
-from tests.cli.waiting import wait_until
 from tests.conftest import running_app
 from tests.support.access import bearer, make_token
 from tests.support.access_control import Client, locked_mongod
 from tests.support.access_roles import make_issuer, make_role
+from tests.support.audit_commands import written_by
 from tests.support.commands import Done, command_environment, invoke, run_command_into, start_command
 from tests.support.databases import history
 from tests.support.features import requires
@@ -35,14 +34,15 @@ from tests.support.issuer import public_pem
 from tests.support.rotation import Stored, connected, fill, new_key, settings, text, versioned
 from tests.support.service import Service
 from tests.support.trail import block_trail
+from tests.support.waiting import wait_until
 from tests.support.written_trail import as_stored, rechain, rehash, stream_of
 from vault import cli
-from vault.core.errors import StorageUnavailableError
-from vault.core.timestamps import moment
-from vault.crypto import Keyring
-from vault.crypto.audit_chain import SigningKey
-from vault.crypto.token_key import TokenKey
-from vault.documents import Database, Token, registry
+from vault.common.errors import StorageUnavailableError
+from vault.common.timestamps import moment
+from vault.core.crypto import Keyring
+from vault.core.crypto.audit_chain import SigningKey
+from vault.core.crypto.token_key import TokenKey
+from vault.core.documents import Database, Token, registry
 from vault.features.backup import drill as drills
 from vault.features.backup import restore as restores
 from vault.features.backup.commands import _new_file, _standard_output

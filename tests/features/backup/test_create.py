@@ -21,17 +21,17 @@ from tests.support.databases import history, new_database
 from tests.support.rotation import Stored, claim, connected, fill, new_key
 from tests.support.streams import list_closed
 from tests.support.trail import block_trail
-from vault.audit.streams import checkpoint
-from vault.audit.writer import AuditTrail
-from vault.cli.dev.mongod import Mongod
+from vault.clients.dev.mongod import Mongod
+from vault.common.errors import AuditUnavailableError, StorageUnavailableError
+from vault.common.outcomes import Status
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import AuditUnavailableError, StorageUnavailableError
-from vault.core.outcomes import Status
-from vault.crypto import Keyring
-from vault.crypto.audit_chain import SigningKey
-from vault.crypto.master_key import MasterKey
-from vault.documents import Database, registry
-from vault.documents.collections import TRAIL
+from vault.core.crypto import Keyring
+from vault.core.crypto.audit_chain import SigningKey
+from vault.core.crypto.master_key import MasterKey
+from vault.core.documents import Database, registry
+from vault.core.documents.collections import TRAIL
+from vault.core.trail.streams import checkpoint
+from vault.core.trail.writer import AuditTrail
 from vault.features.backup import archive, create, dump
 from vault.features.backup.errors import BackupRefusedError, InvalidBackupError
 

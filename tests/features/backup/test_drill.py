@@ -5,9 +5,9 @@ from flask import Flask
 from tests.support.access import services
 from tests.support.lifecycle import ALICE, Caller
 from vault.core.attempt import Action, Attempt
-from vault.crypto import Keyring, MasterKey
+from vault.core.crypto import Keyring, MasterKey
+from vault.core.secrets.requests import NewSecret, Reference
 from vault.features.backup import drill
-from vault.secrets.requests import NewSecret, Reference
 
 
 def test_every_version_that_is_stored_is_decrypted(app: Flask, alice: Caller, key: MasterKey) -> None:

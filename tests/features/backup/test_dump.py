@@ -14,9 +14,9 @@ from pymongo import MongoClient
 from tests.support.access_control import Client, locked_mongod
 from tests.support.databases import history
 from tests.support.rotation import Stored, connected
-from vault.cli.dev.mongod import find_mongod, free_port
-from vault.core.errors import StorageUnavailableError
-from vault.documents.guard import storage_errors
+from vault.clients.dev.mongod import find_mongod, free_port
+from vault.common.errors import StorageUnavailableError
+from vault.core.documents.guard import storage_errors
 from vault.features.backup import dump
 from vault.features.backup.errors import BackupRefusedError, RestoreRefusedError
 

@@ -10,18 +10,18 @@ from tests.features.backup.files import changed, made, nothing, read
 from tests.support.databases import history, new_database
 from tests.support.rotation import Stored, claim, connected, fill, new_key, values
 from tests.support.trail import block_trail, restore_trail
-from vault.audit.writer import AuditTrail, NoAuditTrail
-from vault.cli.dev.mongod import Mongod
-from vault.core.attempt import Action, Attempt
-from vault.core.errors import (
+from vault.clients.dev.mongod import Mongod
+from vault.common.errors import (
     AuditStateError,
     AuditUnavailableError,
     DuplicateNameError,
     StorageUnavailableError,
 )
-from vault.core.outcomes import Status
-from vault.crypto import Keyring
-from vault.documents import Database, indexes, registry
+from vault.common.outcomes import Status
+from vault.core.attempt import Action, Attempt
+from vault.core.crypto import Keyring
+from vault.core.documents import Database, indexes, registry
+from vault.core.trail.writer import AuditTrail, NoAuditTrail
 from vault.features.backup import dump, restore
 from vault.features.backup.create import VerifiedBackup
 from vault.features.backup.errors import InvalidBackupError, RestoreRefusedError

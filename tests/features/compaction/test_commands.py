@@ -2,9 +2,9 @@
 
 from pathlib import Path
 
-from tests.cli.waiting import wait_until
 from tests.support.commands import invoke
 from tests.support.rotation import Stored
+from tests.support.waiting import wait_until
 
 
 def test_streams_that_have_just_ended_wait(

@@ -10,14 +10,14 @@ from pymongo.errors import BulkWriteError
 from tests.support.rotation import Stored, connected, new_key
 from tests.support.streams import begin, kill, texts, verified, write
 from tests.support.written_trail import as_stored, rehash, stream_of
-from vault.audit.streams import checkpoint, signing_keys
-from vault.audit.streams.stream import Stream
-from vault.audit.writer import disable_trail
-from vault.core.errors import AuditUnavailableError, StorageUnavailableError
-from vault.core.timestamps import moment
-from vault.crypto import Keyring
-from vault.crypto.audit_chain import SigningKey
-from vault.documents.audit import record_of
+from vault.common.errors import AuditUnavailableError, StorageUnavailableError
+from vault.common.timestamps import moment
+from vault.core.crypto import Keyring
+from vault.core.crypto.audit_chain import SigningKey
+from vault.core.documents.audit import record_of
+from vault.core.trail.streams import checkpoint, signing_keys
+from vault.core.trail.streams.stream import Stream
+from vault.core.trail.writer import disable_trail
 from vault.features.compaction import compaction
 from vault.features.compaction.compaction import Compaction, compact
 
@@ -77,7 +77,7 @@ def test_a_process_that_still_lives_continues_in_another_stream(stored: Stored) 
 def test_a_process_leaves_a_stream_that_others_may_close(monkeypatch: pytest.MonkeyPatch) -> None:
     """After half of that time without an entry, a process begins another stream, and no commit fails."""
     trail = begin(FIRST)
-    monkeypatch.setattr("vault.audit.streams.stream._MAX_IDLE", timedelta())
+    monkeypatch.setattr("vault.core.trail.streams.stream._MAX_IDLE", timedelta())
     assert compact(Keyring(FIRST), idle=NOW).closed == 1
     write(trail)
     monkeypatch.undo()

@@ -11,10 +11,10 @@ from urllib.parse import parse_qsl, urlencode, urlsplit, urlunsplit
 import requests
 from flask import Flask
 
-from tests.cli.waiting import wait_until
 from tests.support.access_roles import make_issuer, make_role
 from tests.support.system import missing, needs
-from vault.cli.dev.mongod import free_port
+from tests.support.waiting import wait_until
+from vault.clients.dev.mongod import free_port
 from vault.core.principal import Scope
 
 #: Where npm's packages are.

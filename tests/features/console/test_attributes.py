@@ -5,7 +5,7 @@ from flask import Flask
 from werkzeug.exceptions import BadRequest
 
 from tests.support.console import SignIn, create
-from vault.core.attributes import ATTRIBUTES, Attribute
+from vault.common.attributes import ATTRIBUTES, Attribute
 from vault.features.console.secrets import _text
 
 

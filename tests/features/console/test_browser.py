@@ -7,7 +7,6 @@ from urllib.parse import quote
 import pytest
 from playwright.sync_api import Browser, expect
 
-from tests.cli.waiting import wait_until
 from tests.conftest import running_app
 from tests.console.screens import MARK, NAME, SCREENS, VALUE, Screen
 from tests.features.console.provider import Provider, trust
@@ -17,10 +16,11 @@ from tests.support.console import create
 from tests.support.databases import new_database
 from tests.support.features import requires, tables
 from tests.support.service import Service
-from vault.cli.dev.mongod import Mongod
+from tests.support.waiting import wait_until
+from vault.clients.dev.mongod import Mongod
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
-from vault.secrets.requests import Reference
+from vault.core.secrets.requests import Reference
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]
 

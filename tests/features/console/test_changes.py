@@ -9,7 +9,7 @@ from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
-from vault.secrets.requests import Reference
+from vault.core.secrets.requests import Reference
 
 
 def fetch(app: Flask, **reference: str) -> bytes:

@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.config.test_settings import load, message
-from vault.config.summary import summary
+from tests.common.config.test_settings import load, message
+from vault.common.config.summary import summary
 from vault.features.console.settings import ConsoleSettings
 
 OIDC = {"OIDC_ISSUER": "https://a.example", "OIDC_CLIENT_ID": "b", "OIDC_CLIENT_SECRET": "c"}

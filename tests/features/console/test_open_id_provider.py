@@ -9,10 +9,10 @@ from urllib.parse import parse_qsl, urlsplit
 
 import pytest
 
-from vault.client.http import Failure, RequestFailedError
-from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError
+from vault.common.errors import CredentialsUnavailableError, InvalidCredentialError
 from vault.features.console import open_id_provider
 from vault.features.console.open_id_provider import OpenIDProvider, _Reply
+from vault.toolkit.client.http import Failure, RequestFailedError
 
 ISSUER = "https://idp.example/realm"
 METADATA = {

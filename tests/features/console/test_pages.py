@@ -15,7 +15,7 @@ from tests.support.rotation import Stored
 from tests.support.trail import block_trail
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
-from vault.secrets.requests import Reference
+from vault.core.secrets.requests import Reference
 
 
 def test_every_reply_is_restricted(app: Flask, signed_in: SignIn) -> None:

@@ -12,11 +12,11 @@ from tests.support.console import SignIn, create
 from tests.support.features import tables
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
+from vault.common.outcomes import Status
 from vault.core.attempt import Action, Attempt
-from vault.core.outcomes import Status
 from vault.core.principal import OPERATOR, SERVICE, Principal
+from vault.core.secrets.requests import NewSecret, Reference
 from vault.features.console import trail as trail_pages
-from vault.secrets.requests import NewSecret, Reference
 
 #: Each screen, with its scope and the action that it leaves in the trail.
 SCREENS = {

@@ -14,9 +14,9 @@ from tests.support.issuer import sign
 from tests.support.lifecycle import in_past, trail
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail
-from vault.auth.token_keys import TokenKeys
+from vault.common.errors import InvalidCredentialError
+from vault.core.access.token_keys import TokenKeys
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import InvalidCredentialError
 from vault.core.principal import OPERATOR
 from vault.features.console import sessions
 from vault.features.console.documents import Session

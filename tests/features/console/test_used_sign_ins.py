@@ -8,7 +8,7 @@ import pytest
 from pymongo.errors import DuplicateKeyError
 
 from tests.support.rotation import Stored
-from vault.documents.base import IDEMPOTENCY_COLLECTION
+from vault.core.documents.base import IDEMPOTENCY_COLLECTION
 from vault.features.console import documents
 
 pytestmark = pytest.mark.usefixtures("app")

@@ -18,9 +18,9 @@ from typing import Any
 
 import pytest
 
-from tests.cli.waiting import wait_until
 from tests.support.openbao import OpenBao
 from tests.support.system import missing, needs
+from tests.support.waiting import wait_until
 
 PIN = "1234"
 MODULE = Path("/usr/lib/softhsm/libsofthsm2.so")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.waiting import wait_until
+from tests.support.waiting import wait_until
 from vault.features.custody import child
 from vault.features.custody.command import Command
 from vault.features.custody.errors import CustodyRefusedError, CustodyUnavailableError

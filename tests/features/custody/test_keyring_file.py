@@ -10,11 +10,11 @@ from typing import Any
 
 import pytest
 
-from tests.crypto.reference import hkdf
-from vault.client import private_files
+from tests.core.crypto.reference import hkdf
 from vault.features.custody import keyring_file
 from vault.features.custody.errors import KeyringFileError
 from vault.features.custody.keyring_file import KeyringFile, Slot
+from vault.toolkit.client import private_files
 
 VECTORS: list[dict[str, Any]] = json.loads(
     (Path(__file__).parents[2] / "vectors" / "keyring-file-2.json").read_text()

@@ -8,14 +8,14 @@ from pathlib import Path
 import pytest
 import requests
 
-from tests.cli.waiting import wait_until
 from tests.support.commands import run_command
 from tests.support.custody import make_program, set_code, turned
 from tests.support.leaks import Marks
 from tests.support.rotation import Stored
 from tests.support.service import SERVE, Service, children
-from vault.cli.dev.mongod import free_port
-from vault.crypto import MasterKey
+from tests.support.waiting import wait_until
+from vault.clients.dev.mongod import free_port
+from vault.core.crypto import MasterKey
 from vault.features.custody.keyring_file import KeyringFile, Slot, WrappedKey
 
 pytestmark = [pytest.mark.process, pytest.mark.slow]

@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from vault.config.settings import Settings
-from vault.config.summary import summary
-from vault.core.errors import SettingsError
+from vault.common.config.settings import Settings
+from vault.common.config.summary import summary
+from vault.common.errors import SettingsError
 from vault.features.custody.settings import CustodySettings, custody_settings, keyring_path
 from vault.features.custody.wiring import with_keys
 

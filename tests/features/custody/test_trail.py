@@ -8,8 +8,8 @@ import pytest
 from bson.datetime_ms import DatetimeMS
 
 from tests.support.rotation import Stored
-from vault.core.errors import TransferError
-from vault.documents import Database
+from vault.common.errors import TransferError
+from vault.core.documents import Database
 from vault.features.custody.trail import ProviderLog, custody_activity, known_keks, mismatches
 
 NOW = datetime(2026, 11, 29, 12, tzinfo=UTC)

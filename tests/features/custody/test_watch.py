@@ -9,12 +9,12 @@ import pytest
 
 from tests.support.custody import make_program, set_code, turned, without_macs
 from tests.support.rotation import Stored
-from vault.audit.writer import AuditTrail
+from vault.common.errors import AuditUnavailableError, StorageUnavailableError
+from vault.common.outcomes import Status
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import AuditUnavailableError, StorageUnavailableError
-from vault.core.outcomes import Status
+from vault.core.crypto import MasterKey
 from vault.core.principal import OPERATOR
-from vault.crypto import MasterKey
+from vault.core.trail.writer import AuditTrail
 from vault.features.custody import handover, metrics
 from vault.features.custody import watch as custody
 from vault.features.custody.errors import KeyringFileError

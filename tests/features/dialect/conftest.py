@@ -4,8 +4,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.api.conftest import commands, ready
 from tests.support.access import make_token
+from tests.support.batch_fixtures import commands, ready
 from tests.support.dialect import DialectClient
 from tests.support.kv import Ask, asking
 

@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.api.test_canaries import CANARY, KEEPER, ORDINARY, canary, masked, reads
+from tests.service.test_canaries import CANARY, KEEPER, ORDINARY, canary, masked, reads
 from tests.support.dialect import DialectClient
 from tests.support.lifecycle import BOB, Caller
 from tests.support.metrics import Growth

@@ -5,7 +5,7 @@ from typing import Any
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.api.site.test_docs_page import document, replies
+from tests.service.site.test_docs_page import document, replies
 from tests.support.access import make_token
 from tests.support.dialect import AUTH
 

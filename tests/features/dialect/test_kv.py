@@ -12,7 +12,7 @@ from tests.support.access import make_token
 from tests.support.kv import PATCH, Ask, asking, read, rest, trail, written
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
-from vault.crypto.token import new_token
+from vault.core.crypto.token import new_token
 
 
 @pytest.fixture

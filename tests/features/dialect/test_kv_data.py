@@ -15,12 +15,12 @@ from tests.support.access import bearer, make_token
 from tests.support.dialect import DialectClient
 from tests.support.kv import Ask, read, rest, trail, written
 from tests.support.rotation import Stored
-from vault.api.http import connections
-from vault.api.operations.blueprint import SLOTS
-from vault.core import deadline, kv_values
-from vault.core.errors import OverloadedError
+from vault.common import deadline, kv_values
+from vault.common.errors import OverloadedError
+from vault.core.secrets.queries import SecretQueries
 from vault.features.dialect.long_work import MAX_VALUE_BYTES, VALUE_MEMORY, pause
-from vault.secrets.queries import SecretQueries
+from vault.toolkit.http import connections
+from vault.toolkit.operations.blueprint import SLOTS
 
 PATCH_TYPE = {"Content_Type": "application/merge-patch+json"}
 
@@ -151,7 +151,7 @@ def test_a_large_value_needs_memory_and_a_turn(
     call: Callable[[DialectClient], TestResponse],
 ) -> None:
     """Without memory, a call that decodes a large value is 503 without an effect; with it, it takes turns."""
-    monkeypatch.setattr("vault.api.http.memory._WAIT_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("vault.toolkit.http.memory._WAIT_TIMEOUT_SECONDS", 0.05)
     stored_by_rest(client, app, "rest", json.dumps(LARGE).encode())
     before = trail(stored)
     with without_memory(app):
@@ -188,7 +188,7 @@ def test_an_unwrap_without_memory_keeps_the_reply(
     app: Flask, root: DialectClient, turns: list[None], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """If there is no memory for a large reply, its wrapping token stays valid."""
-    monkeypatch.setattr("vault.api.http.memory._WAIT_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("vault.toolkit.http.memory._WAIT_TIMEOUT_SECONDS", 0.05)
     holder = root.having(root.wrap(LARGE))
     turns.clear()
     with without_memory(app):

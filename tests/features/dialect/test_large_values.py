@@ -2,9 +2,9 @@
 
 import pytest
 
-from tests.api.test_large_values import memory, require_memory_until_sent
+from tests.service.test_large_values import memory, require_memory_until_sent
 from tests.support.kv import Ask
-from vault.api.http.memory import Memory
+from vault.toolkit.http.memory import Memory
 
 __all__ = ["memory"]
 

@@ -12,21 +12,21 @@ from flask.testing import FlaskClient
 from gunicorn.util import split_request_uri
 from werkzeug.exceptions import NotFound
 
-from tests.api.site.test_docs_page import operations
 from tests.conftest import running_app
+from tests.service.site.test_docs_page import operations
 from tests.support.access import make_token
 from tests.support.dialect import DENIED, FORBIDDEN, DialectClient
 from tests.support.features import requires
 from tests.support.issuer import Issuer, sign
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
-from vault.api.http.refusals import REFUSALS
-from vault.audit.refusal_counter import MAX_SINGLE_OF_KIND
-from vault.audit.writer import AuditTrail
-from vault.core import errors
-from vault.core.errors import VaultError
-from vault.crypto.token import new_token
+from vault.common import errors
+from vault.common.errors import VaultError
+from vault.core.crypto.token import new_token
+from vault.core.trail.refusal_counter import MAX_SINGLE_OF_KIND
+from vault.core.trail.writer import AuditTrail
 from vault.features.dialect import refusals
+from vault.toolkit.http.refusals import REFUSALS
 
 SELF = "auth/token/lookup-self"
 ENVELOPE = {
@@ -359,7 +359,7 @@ def test_a_failure_is_in_the_form_of_vault(
         raise RuntimeError("hidden")
 
     with monkeypatch.context() as patch:
-        patch.setattr("vault.auth.tokens.own_credential.OwnCredential.describe", fail)
+        patch.setattr("vault.core.access.tokens.own_credential.OwnCredential.describe", fail)
         assert root.refused("GET", SELF) == (500, {"errors": ["The request could not be completed."]})
     assert trail(stored)[-1]["status"] == "error"
 

@@ -2,10 +2,10 @@
 
 import pytest
 
-from tests.api.test_receipts import entry_of
+from tests.service.test_receipts import entry_of
 from tests.support.dialect import DialectClient
 from tests.support.rotation import Stored
-from vault.crypto import MasterKey
+from vault.core.crypto import MasterKey
 
 
 def test_vaults_dialect_has_receipts(root: DialectClient, key: MasterKey, stored: Stored) -> None:

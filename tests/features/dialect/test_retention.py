@@ -6,8 +6,8 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.api.test_deletion import DENIED_BY_SCOPE, environment
 from tests.conftest import running_app
+from tests.service.test_deletion import DENIED_BY_SCOPE, environment
 from tests.support.access import make_token
 from tests.support.dialect import FORBIDDEN
 from tests.support.kv import PATCH, Ask, asking, written

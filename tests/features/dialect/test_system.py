@@ -10,9 +10,9 @@ from tests.support.dialect import DENIED, FORBIDDEN, DialectClient
 from tests.support.lifecycle import trail
 from tests.support.metrics import measured
 from tests.support.rotation import Stored
+from vault.core.crypto.token import new_token
 from vault.core.principal import Scope
-from vault.crypto.token import new_token
-from vault.services import Health, Readiness
+from vault.core.services import Health, Readiness
 
 CLUSTER = {"cluster_name", "cluster_id"}
 

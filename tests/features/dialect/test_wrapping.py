@@ -10,7 +10,7 @@ from tests.support.access import revoke
 from tests.support.dialect import DENIED, FORBIDDEN, NO_WRAPPING_TOKEN, DialectClient
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
-from vault.secrets.wrapping import WrappingToken
+from vault.core.secrets.wrapping import WrappingToken
 
 WRAP, UNWRAP, LOOKUP = "sys/wrapping/wrap", "sys/wrapping/unwrap", "sys/wrapping/lookup"
 SELF = "auth/token/lookup-self"

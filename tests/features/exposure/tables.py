@@ -6,8 +6,8 @@ from typing import Any
 from tests.support.command_entries import of_mongodb
 from tests.support.leaks import NAME
 from tests.support.statements import Statement
+from vault.core.crypto import Keyring
 from vault.core.principal import OPERATOR
-from vault.crypto import Keyring
 from vault.features.exposure import certificate, exposure
 from vault.features.exposure.knowledge import Question
 

@@ -19,20 +19,20 @@ from tests.support.features import requires
 from tests.support.lifecycle import BOB, Caller
 from tests.support.rotation import Stored, new_key
 from tests.support.written_trail import Record, Records, rehash
-from vault.audit import reader
-from vault.audit.claims import Proof
-from vault.audit.evidence import Evidence
-from vault.audit.findings import Finding, Gravity
-from vault.audit.reader import Filter
-from vault.audit.streams import signing_keys
-from vault.audit.streams.checkpoint import Checkpoint
-from vault.audit.verifier import Verifier, verify_records
-from vault.config.settings import Settings
-from vault.core.errors import InvalidCheckpointError, VaultError
-from vault.core.timestamps import moment
-from vault.crypto import Keyring, MasterKey
-from vault.crypto.audit_chain import SigningKey
-from vault.documents.token import accessor_of
+from vault.common.config.settings import Settings
+from vault.common.errors import InvalidCheckpointError, VaultError
+from vault.common.timestamps import moment
+from vault.core.crypto import Keyring, MasterKey
+from vault.core.crypto.audit_chain import SigningKey
+from vault.core.documents.token import accessor_of
+from vault.core.trail import reader
+from vault.core.trail.claims import Proof
+from vault.core.trail.evidence import Evidence
+from vault.core.trail.findings import Finding, Gravity
+from vault.core.trail.reader import Filter
+from vault.core.trail.streams import signing_keys
+from vault.core.trail.streams.checkpoint import Checkpoint
+from vault.core.trail.verifier import Verifier, verify_records
 from vault.features.exposure import certificate, exposure
 from vault.features.exposure.answer import Answer, matches
 from vault.features.exposure.knowledge import Question

@@ -8,10 +8,10 @@ import pytest
 
 from tests.support.rotation import Stored, connected, new_key
 from tests.support.streams import begin, close_all, kill, list_closed, texts, verified
-from vault.audit.streams import signing_keys
+from vault.common.outcomes import Status
 from vault.core.attempt import Action, Attempt
-from vault.core.outcomes import Status
-from vault.crypto import Keyring
+from vault.core.crypto import Keyring
+from vault.core.trail.streams import signing_keys
 from vault.features.exposure import certificate
 from vault.features.exposure.knowledge import Question
 

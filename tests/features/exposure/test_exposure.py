@@ -17,10 +17,10 @@ from tests.support.dialect import DialectClient
 from tests.support.features import requires, tables
 from tests.support.lifecycle import BOB, EVE, Caller
 from tests.support.rotation import Stored
-from vault.core.errors import InvalidCursorError, StorageUnavailableError
-from vault.core.paths import Paths
+from vault.common.errors import InvalidCursorError, StorageUnavailableError
+from vault.common.paths import Paths
+from vault.core.documents.indexes import PRINCIPAL_INDEX
 from vault.core.principal import OPERATOR, Principal, Scope
-from vault.documents.indexes import PRINCIPAL_INDEX
 from vault.features.exposure import exposure, lookup
 from vault.features.exposure.commands.offboard import wrapped_by
 from vault.features.exposure.knowledge import Exposure, Question

@@ -13,12 +13,12 @@ from playwright.sync_api import Browser
 
 from tests.support.browser import TIMEOUT, running_browser
 from tests.support.features import tables
-from vault.audit.activity import Activity, Counts, Event, PrincipalRow, RefusalRow, SecretRow, Slot
-from vault.audit.findings import Gravity
-from vault.auth.tokens.info import TokenInfo
+from vault.core.access.tokens.info import TokenInfo
+from vault.core.keys.status import KeyRole, KeyStatus
+from vault.core.trail.activity import Activity, Counts, Event, PrincipalRow, RefusalRow, SecretRow, Slot
+from vault.core.trail.findings import Gravity
 from vault.features.exposure.ages import AgedSecret, SecretAges, TokenAges
 from vault.features.exposure.report_content import Report, Trail, Verification, page_of
-from vault.keys.status import KeyRole, KeyStatus
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

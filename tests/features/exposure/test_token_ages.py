@@ -6,10 +6,10 @@ from typing import Any
 import pytest
 
 from tests.support.rotation import Stored
-from vault.crypto import Keyring
-from vault.crypto.token import new_token
-from vault.crypto.token_key import TokenKey
-from vault.documents.token import StoredTokenKey, Token
+from vault.core.crypto import Keyring
+from vault.core.crypto.token import new_token
+from vault.core.crypto.token_key import TokenKey
+from vault.core.documents.token import StoredTokenKey, Token
 from vault.features.exposure.ages import TokenAges, token_ages
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -6,8 +6,8 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from typing import Any
 
-from tests.cli.waiting import wait_until
 from tests.support.openbao import OpenBao
+from tests.support.waiting import wait_until
 
 
 @dataclass(frozen=True)

@@ -11,13 +11,13 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner
 
-from tests.cli.waiting import wait_until
 from tests.features.imports.moving import Tree
 from tests.support.commands import Done, command_environment, invoke, start_command
 from tests.support.leaks import Marks
 from tests.support.rotation import Stored, connected
 from tests.support.trail import block_trail
 from tests.support.unrecorded import unrecorded
+from tests.support.waiting import wait_until
 from vault.cli import commands
 from vault.features.imports import commands as imports
 
@@ -239,7 +239,7 @@ def test_progress_is_shown(
     [
         (["--address", "http://vault.example:8200"], "must be https://"),
         (["--address", "ftp://127.0.0.1"], "must be https://"),
-        (["--address", "https://user:password@vault.example"], "must not have a user name"),
+        (["--address", "https://user:passwordvault.example"], "must not have a user name"),
         (["--address", "https://vault.example/?x=1"], "must not have a query"),
         (["--address", "https://vault.example/#x"], "must not have a query"),
         (

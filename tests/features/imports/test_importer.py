@@ -16,15 +16,15 @@ from tests.support.access import bearer, make_token, services
 from tests.support.lifecycle import UNKNOWN_ID
 from tests.support.rotation import Stored
 from tests.support.unrecorded import unrecorded
-from vault.core.errors import AuditUnavailableError, StorageUnavailableError
-from vault.core.outcomes import ImportOutcome as Outcome
-from vault.crypto import Keyring, MasterKey
+from vault.common.errors import AuditUnavailableError, StorageUnavailableError
+from vault.common.outcomes import ImportOutcome as Outcome
+from vault.core.crypto import Keyring, MasterKey
+from vault.core.secrets.requests import NewSecret
+from vault.core.secrets.store import SecretStore
 from vault.features.imports import importer as imports
 from vault.features.imports.errors import ImportSourceError
 from vault.features.imports.importer import Importer, ImportWriter, Result
 from vault.features.imports.kv_source import KVSource, SourceSecret
-from vault.secrets.requests import NewSecret
-from vault.secrets.store import SecretStore
 
 Move = Callable[..., dict[str, Result]]
 

@@ -8,11 +8,11 @@ from tests.support.kill_points import killed
 from tests.support.lifecycle import ALICE
 from tests.support.rotation import Stored
 from tests.support.unrecorded import unrecorded
-from vault.core.attributes import Description
-from vault.documents.write_rules import WriteRules
+from vault.common.attributes import Description
+from vault.core.documents.write_rules import WriteRules
+from vault.core.services import Services
 from vault.features.imports.importer import ImportWriter
 from vault.features.imports.kv_source import SourceSecret, SourceVersion
-from vault.services import Services
 
 pytestmark = pytest.mark.process
 

@@ -16,12 +16,12 @@ import pytest
 
 from tests.features.imports.moving import Tree
 from tests.system.test_tls import make
-from vault.cli.dev.mongod import free_port
-from vault.client.http import Reply
-from vault.documents.write_rules import WriteRules
+from vault.clients.dev.mongod import free_port
+from vault.core.documents.write_rules import WriteRules
 from vault.features.imports import kv_source
 from vault.features.imports.errors import ImportRefusedError, ImportSourceError
 from vault.features.imports.kv_source import Found, KVSource
+from vault.toolkit.client.http import Reply
 
 TOKEN = "a-token-of-the-source"
 MOUNT = {"data": {"type": "kv", "options": {"version": "2"}}}

@@ -1,5 +1,5 @@
 """Fixtures of the tests of JWTs."""
 
-from tests.auth.conftest import reads
+from tests.core.access.conftest import reads
 
 __all__ = ["reads"]

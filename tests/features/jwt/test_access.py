@@ -5,7 +5,7 @@ from typing import Any
 
 import pytest
 
-from tests.api.test_access import (
+from tests.service.test_access import (
     ALSO,
     LET_IN,
     OPEN,
@@ -17,7 +17,7 @@ from tests.api.test_access import (
 )
 from tests.support.access_roles import AUDIENCE, make_issuer, make_role
 from tests.support.issuer import UNPUBLISHED_KEY, Issuer, sign, signed_with_the_public_key, unsigned
-from vault.cli.dev.mongod import Mongod
+from vault.clients.dev.mongod import Mongod
 from vault.core.principal import Scope
 
 #: The `iss` of an issuer whose JWTs act through roles.

@@ -7,15 +7,15 @@ from typing import Any
 
 import pytest
 
-from tests.cli.shell.test_exits import failing
-from tests.cli.shell.test_exits_quotes import refused
 from tests.conftest import running_app
 from tests.support.access import bearer
 from tests.support.commands import Done, invoke
 from tests.support.issuer import AUDIENCE as SETTINGS_AUDIENCE
 from tests.support.issuer import ED_KEY, ISSUER, public_pem, sign
 from tests.support.rotation import Stored, new_key, settings
-from vault.core.errors import VaultError
+from tests.toolkit.cli.test_exits import failing
+from tests.toolkit.cli.test_exits_quotes import refused
+from vault.common.errors import VaultError
 from vault.core.principal import Scope
 from vault.features.jwt.errors import (
     IssuerInUseError,

@@ -9,15 +9,15 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.cli.waiting import wait_until
 from tests.conftest import running_app
 from tests.support.access import bearer, make_token, services
 from tests.support.access_roles import AUDIENCE, delete_role, forget, make_issuer, make_role, operator
 from tests.support.issuer import AUDIENCE as SETTINGS_AUDIENCE
 from tests.support.issuer import ED_KEY, ISSUER, Issuer, public_pem, sign
 from tests.support.rotation import Stored
+from tests.support.waiting import wait_until
+from vault.common.errors import CredentialsUnavailableError, InvalidCredentialError
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError
 from vault.core.principal import Principal, Scope
 from vault.features.jwt import directory
 from vault.features.jwt import verification as jwt_auth

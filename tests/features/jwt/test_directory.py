@@ -10,15 +10,15 @@ import pytest
 from bson import Binary, Code
 from flask import Flask
 
-from tests.auth.conftest import Reads
 from tests.conftest import running_app
+from tests.core.access.conftest import Reads
 from tests.support.access import make_token, services
 from tests.support.access_roles import AUDIENCE, delete_role, forget, make_issuer, make_role, operator
 from tests.support.issuer import ED_KEY, RSA_KEY, public_pem, sign
 from tests.support.lifecycle import in_future, in_past
 from tests.support.rotation import Stored
+from vault.common.errors import InvalidCredentialError, StorageUnavailableError
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import InvalidCredentialError, StorageUnavailableError
 from vault.core.principal import Principal, Scope
 from vault.features.jwt import directory as directories
 from vault.features.jwt.credentials import JWTCredentials

@@ -14,10 +14,10 @@ from tests.support.access_roles import make_issuer, make_role, operator
 from tests.support.issuer import AUDIENCE, EC_KEY, ED_KEY, ISSUER, RSA_KEY, public_pem
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail
-from vault.auth.tokens.tokens import Grant
+from vault.common.errors import AuditUnavailableError, GrantRefusedError, LimitReachedError
+from vault.common.paths import Paths
+from vault.core.access.tokens.tokens import Grant
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import AuditUnavailableError, GrantRefusedError, LimitReachedError
-from vault.core.paths import Paths
 from vault.core.principal import Principal, Scope
 from vault.features.jwt import issuers as module
 from vault.features.jwt.documents import Issuer, Role

@@ -9,9 +9,9 @@ from tests.support.lifecycle import ALICE
 from tests.support.rotation import Stored
 from tests.support.unrecorded import unrecorded
 from vault.core.attempt import Action
+from vault.core.services import Services
 from vault.features.jwt.directory import SETTINGS_ISSUER
 from vault.features.jwt.roles import NewRole, Roles
-from vault.services import Services
 
 pytestmark = pytest.mark.process
 

@@ -16,16 +16,16 @@ from tests.support.issuer import AUDIENCE, ISSUER, public_pem, sign
 from tests.support.lifecycle import in_past
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail
-from vault.audit.reader import Filter, page
-from vault.core.attempt import Action, Attempt
-from vault.core.errors import (
+from vault.common.errors import (
     AuditUnavailableError,
     GrantRefusedError,
     LimitReachedError,
     RevocationRefusedError,
 )
-from vault.core.paths import Paths
+from vault.common.paths import Paths
+from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR, Principal, Scope
+from vault.core.trail.reader import Filter, page
 from vault.features.jwt import roles as module
 from vault.features.jwt.errors import (
     RoleNameTakenError,

@@ -12,7 +12,7 @@ from tests.support.issuer import public_pem, sign
 from tests.support.lifecycle import trail
 from tests.support.problems import fields_of
 from tests.support.rotation import Stored
-from vault.crypto.token import new_token
+from vault.core.crypto.token import new_token
 
 TOKEN = new_token()
 CREATE, LIST, DELETE = (f"/vault/role/{action}" for action in ("create", "list", "delete"))

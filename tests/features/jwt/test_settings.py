@@ -6,8 +6,8 @@ import re
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa, x25519
 
-from tests.config.test_settings import load, message, pem
-from tests.config.test_summary import HUNTER, shown
+from tests.common.config.test_settings import load, message, pem
+from tests.common.config.test_summary import HUNTER, shown
 from tests.support.issuer import public_pem
 from vault.features.jwt.settings import JWTSettings
 

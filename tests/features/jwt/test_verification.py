@@ -16,7 +16,6 @@ from hypothesis import strategies as st
 from jwt.exceptions import InvalidKeyError
 from pymongo.database import Database as MongoDatabase
 
-from tests.cli.waiting import wait_until
 from tests.conftest import running_app
 from tests.support.access import bearer
 from tests.support.issuer import (
@@ -31,11 +30,12 @@ from tests.support.issuer import (
     public_pem,
     sign,
 )
-from vault.api.operations.slots import MAX_CONCURRENT_REQUESTS
-from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError
+from tests.support.waiting import wait_until
+from vault.common.errors import CredentialsUnavailableError, InvalidCredentialError
 from vault.core.principal import Principal, Scope
 from vault.features.jwt import verification as jwt_auth
 from vault.features.jwt.verification import JWKSCache, JWTAuthenticator, JWTVerifier, KeySource, fixed_key
+from vault.toolkit.operations.slots import MAX_CONCURRENT_REQUESTS
 
 FIXED = fixed_key(public_pem())
 

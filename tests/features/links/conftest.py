@@ -7,8 +7,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
-from tests.cli.conftest import person
 from tests.support.access import bearer, make_token
+from tests.support.command_fixtures import person
 
 __all__ = ["person"]
 

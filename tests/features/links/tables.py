@@ -11,9 +11,9 @@ from tests.support.access import bearer, make_token, services
 from tests.support.command_entries import Entry, Needs
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import Principal
+from vault.core.secrets.wrapping import WrappingToken
 from vault.features.links.requests import Requests
 from vault.features.links.shares import Shares, Terms
-from vault.secrets.wrapping import WrappingToken
 
 ENTRIES = {
     "secret request": Entry(Needs.SERVICE, ("app/db",)),

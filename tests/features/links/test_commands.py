@@ -6,9 +6,9 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.cli.people import Person
 from tests.support.access import post
-from vault.client.http import Failure, HTTPClient, Reply, RequestFailedError
+from tests.support.people import Person
+from vault.toolkit.client.http import Failure, HTTPClient, Reply, RequestFailedError
 
 NAME = "billing/db-password"
 PAGE = "http://localhost:8000/console/"
@@ -72,7 +72,7 @@ def test_a_value_is_requested(person: Person, someone: FlaskClient) -> None:
 
 def test_a_reply_without_a_token_is_none(person: Person, monkeypatch: pytest.MonkeyPatch) -> None:
     """A service that replies with something else is named as such."""
-    monkeypatch.setattr("vault.client.service.Service.call", lambda *_: {"token": 1})
+    monkeypatch.setattr("vault.toolkit.client.service.Service.call", lambda *_: {"token": 1})
     person.fails_to("secret", "share", NAME, code=5)
 
 

@@ -17,10 +17,10 @@ from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
+from vault.core.secrets.requests import NewSecret
+from vault.core.secrets.retention import Retention
+from vault.core.secrets.wrapping import Basis, Origin, WrappingToken
 from vault.features.links.shares import Shares
-from vault.secrets.requests import NewSecret
-from vault.secrets.retention import Retention
-from vault.secrets.wrapping import Basis, Origin, WrappingToken
 
 NAME = "team/db"
 VALUE = b64encode(b"hunter2").decode()

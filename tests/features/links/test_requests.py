@@ -17,12 +17,12 @@ from tests.support.issuer import AUDIENCE, ISSUER, public_pem, sign
 from tests.support.lifecycle import in_past, trail
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
-from vault.audit import receipts
+from vault.common.errors import NameTakenError
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import NameTakenError
+from vault.core.crypto import MasterKey
+from vault.core.crypto.audit_chain import SigningKey
 from vault.core.principal import OPERATOR, Principal
-from vault.crypto import MasterKey
-from vault.crypto.audit_chain import SigningKey
+from vault.core.trail import receipts
 from vault.features.links.documents import ValueRequest
 from vault.features.links.errors import InvalidLinkError
 from vault.features.links.requests import Requests

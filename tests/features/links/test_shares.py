@@ -13,26 +13,26 @@ from typing import Any
 import pytest
 from flask import Flask
 
-from tests.cli.waiting import wait_until
 from tests.features.links.conftest import Sender
 from tests.support.access import services
 from tests.support.features import requires
 from tests.support.lifecycle import in_past, trail
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
-from vault.api.http import memory, rate_limits
-from vault.api.operations.blueprint import REPLY_MEMORY
-from vault.audit import receipts
+from tests.support.waiting import wait_until
+from vault.common.errors import OverloadedError
+from vault.common.turns import Turns
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import OverloadedError
+from vault.core.crypto import MasterKey
+from vault.core.crypto.audit_chain import SigningKey
 from vault.core.principal import OPERATOR, UNAUTHENTICATED
-from vault.core.turns import Turns
-from vault.crypto import MasterKey
-from vault.crypto.audit_chain import SigningKey
+from vault.core.secrets import tries, wrapping
+from vault.core.secrets.wrapping import WrappingToken
+from vault.core.trail import receipts
 from vault.features.links.errors import InvalidLinkError, WrongPassphraseError
 from vault.features.links.shares import Share, Shares
-from vault.secrets import tries, wrapping
-from vault.secrets.wrapping import WrappingToken
+from vault.toolkit.http import memory, rate_limits
+from vault.toolkit.operations.blueprint import REPLY_MEMORY
 
 NAME = "team/db"
 VALUE = b64encode("päss\0word".encode()).decode()

@@ -11,7 +11,7 @@ from pymongo.errors import OperationFailure
 
 from tests.support.access_control import locked_mongod
 from tests.support.commands import Done, invoke
-from vault.cli.dev.mongod import Mongod
+from vault.clients.dev.mongod import Mongod
 
 pytestmark = pytest.mark.process
 

@@ -15,11 +15,11 @@ from click.testing import CliRunner
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure
 
-from tests.cli.waiting import wait_until
 from tests.conftest import running_app
+from tests.support.waiting import wait_until
 from vault.cli import commands
-from vault.cli.dev.mongod import Mongod
-from vault.core.errors import StorageUnavailableError, VaultError
+from vault.clients.dev.mongod import Mongod
+from vault.common.errors import StorageUnavailableError, VaultError
 from vault.features.mongodb import commands as replicaset_commands
 from vault.features.mongodb.errors import ReplicaSetError
 from vault.features.mongodb.replicaset import ReplicaSet

@@ -11,10 +11,10 @@ from flask.testing import FlaskClient
 
 from tests.support.access import make_token, post
 from tests.support.rotation import Stored, new_key
-from vault.audit.streams import checkpoint, signing_keys
-from vault.core.timestamps import moment
-from vault.crypto import Keyring, MasterKey
-from vault.documents.audit import AuditKey
+from vault.common.timestamps import moment
+from vault.core.crypto import Keyring, MasterKey
+from vault.core.documents.audit import AuditKey
+from vault.core.trail.streams import checkpoint, signing_keys
 from vault.features.proofs import counter_signature, witnessed
 
 PATH = "/vault/witness/checkpoint"

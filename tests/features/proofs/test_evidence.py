@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 
 from tests.support.rotation import new_key
-from vault.audit.evidence import Evidence
-from vault.audit.streams import checkpoint, signing_keys
-from vault.core.errors import InvalidCheckpointError
-from vault.core.timestamps import moment
-from vault.crypto import Keyring
+from vault.common.errors import InvalidCheckpointError
+from vault.common.timestamps import moment
+from vault.core.crypto import Keyring
+from vault.core.trail.evidence import Evidence
+from vault.core.trail.streams import checkpoint, signing_keys
 from vault.features.proofs import counter_signature
 from vault.features.proofs.evidence import WitnessedFile
 

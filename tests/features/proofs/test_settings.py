@@ -4,8 +4,8 @@ import json
 
 import pytest
 
-from tests.config.test_settings import load, message
-from vault.config.summary import summary
+from tests.common.config.test_settings import load, message
+from vault.common.config.summary import summary
 from vault.features.proofs.settings import WitnessSettings
 
 _TIME_STAMPS = {"AUDIT_WITNESSES": "tsa+https://a.example"}

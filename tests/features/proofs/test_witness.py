@@ -16,10 +16,10 @@ from rfc3161_client import HashAlgorithm, TimestampRequestBuilder
 import vault.features.proofs
 from tests.features.proofs.time_stamps import Authority, authority
 from tests.support.rotation import new_key
-from vault.audit.streams import checkpoint
-from vault.core.errors import SettingsError
-from vault.core.outcomes import Exit
-from vault.crypto import Keyring, encoding
+from vault.common.errors import SettingsError
+from vault.common.outcomes import Exit
+from vault.core.crypto import Keyring, encoding
+from vault.core.trail.streams import checkpoint
 from vault.features.proofs import counter_signature, time_stamps
 from vault.features.proofs import witness as witness_module
 from vault.features.proofs.errors import WitnessError

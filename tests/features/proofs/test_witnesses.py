@@ -7,16 +7,16 @@ from typing import Any
 
 import pytest
 
-from tests.cli.waiting import wait_until
 from tests.support.metrics import Growth, measured
 from tests.support.rotation import Stored, new_key
 from tests.support.streams import begin, list_closed
-from vault.audit.streams import checkpoint
-from vault.audit.writer import AuditTrail
+from tests.support.waiting import wait_until
+from vault.common.errors import StorageUnavailableError
+from vault.common.timestamps import moment
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import StorageUnavailableError
-from vault.core.timestamps import moment
-from vault.crypto import Keyring
+from vault.core.crypto import Keyring
+from vault.core.trail.streams import checkpoint
+from vault.core.trail.writer import AuditTrail
 from vault.features.proofs import counter_signature, witnesses
 from vault.features.proofs.errors import CheckpointContradictedError, WitnessError
 from vault.features.proofs.witness import Witness

@@ -15,14 +15,14 @@ from tests.features.rotation.fake import Fake
 from tests.features.rotation.servers import FIRST_PASSWORD, USERS, Server
 from tests.support.access import services
 from vault.core.attempt import Action, Attempt
+from vault.core.documents import AuditEntry
 from vault.core.principal import OPERATOR, Principal, Scope
-from vault.documents import AuditEntry
+from vault.core.secrets.items import Fetch
+from vault.core.secrets.requests import NewSecret, Reference
 from vault.features.rotation import run
 from vault.features.rotation.documents import Rotation
 from vault.features.rotation.plans import NewRotation, RotationInfo, Rotations
 from vault.features.rotation.sources.source import SourceKind
-from vault.secrets.items import Fetch
-from vault.secrets.requests import NewSecret, Reference
 
 
 class World:

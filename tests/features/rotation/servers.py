@@ -13,8 +13,8 @@ import pytest
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from tests.cli.waiting import wait_until
-from vault.cli.dev.mongod import find_mongod, free_port
+from tests.support.waiting import wait_until
+from vault.clients.dev.mongod import find_mongod, free_port
 from vault.features.rotation.sources.errors import SourceError
 
 USERS = ("app_a", "app_b")

@@ -12,13 +12,13 @@ from flask import Flask
 
 from tests.support.access import services
 from tests.support.command_entries import of_mongodb
+from vault.common.timestamps import to_milliseconds
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR, Principal, Scope
-from vault.core.timestamps import to_milliseconds
+from vault.core.secrets.requests import NewSecret
 from vault.features.rotation.documents import Rotation
 from vault.features.rotation.plans import NewRotation, Rotations
 from vault.features.rotation.sources.source import SourceKind
-from vault.secrets.requests import NewSecret
 
 ENTRIES = {
     "rotation create": of_mongodb(

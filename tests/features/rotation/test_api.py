@@ -13,9 +13,9 @@ from tests.support.access import make_token, post
 from tests.support.lifecycle import b64
 from tests.support.problems import fields_of
 from tests.support.rotation import Stored
-from vault.api.operations.blueprint import REQUEST_TIMEOUT
 from vault.features.rotation import run
 from vault.features.rotation.sources.errors import SourceUnavailableError
+from vault.toolkit.operations.blueprint import REQUEST_TIMEOUT
 
 CREATE, LIST, SHOW, RUN, PAUSE, DELETE, WAITING, RELEASE = (
     f"/vault/rotation/{one}"

@@ -11,12 +11,12 @@ from tests.features.rotation.conftest import World, rotation_app
 from tests.features.rotation.fake import Fake
 from tests.features.rotation.servers import FIRST_PASSWORD, USERS
 from tests.support.access import services
+from vault.common.errors import StorageUnavailableError
+from vault.common.outcomes import Status
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import StorageUnavailableError
-from vault.core.outcomes import Status
+from vault.core.documents import Secret
+from vault.core.documents.lease import Lease
 from vault.core.principal import ROLES, Principal
-from vault.documents import Secret
-from vault.documents.lease import Lease
 from vault.features.rotation import holders
 from vault.features.rotation.documents import Rotation
 from vault.features.rotation.errors import RotationFailedError

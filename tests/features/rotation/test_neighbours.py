@@ -11,9 +11,9 @@ from tests.features.rotation.servers import FIRST_PASSWORD, USERS
 from tests.support.access import bearer, make_token, post, services
 from tests.support.rotation import Stored
 from vault.core.attempt import Action, Attempt
+from vault.core.crypto.token_key import TokenKey
+from vault.core.documents import Secret
 from vault.core.principal import OPERATOR
-from vault.crypto.token_key import TokenKey
-from vault.documents import Secret
 from vault.features.rotation import plans
 from vault.features.rotation.documents import Rotation
 from vault.features.rotation.errors import RotationRefusedError

@@ -8,22 +8,24 @@ from typing import Any
 
 import pytest
 
-from tests.cli.waiting import wait_until
 from tests.features.rotation.conftest import World
 from tests.features.rotation.fake import Fake
 from tests.features.rotation.servers import FIRST_PASSWORD, USERS
 from tests.support.access import services
-from vault.auth.publishing import made_by
-from vault.core.attempt import Action, Attempt
-from vault.core.errors import (
+from tests.support.waiting import wait_until
+from vault.common.errors import (
     AuditUnavailableError,
     KeyMissingError,
     LimitReachedError,
     SecretBusyError,
     VersionConflictError,
 )
+from vault.core.access.publishing import made_by
+from vault.core.attempt import Action, Attempt
+from vault.core.documents import Secret
 from vault.core.principal import Principal, Scope
-from vault.documents import Secret
+from vault.core.secrets.changes import SecretWriter
+from vault.core.secrets.requests import Reference
 from vault.features.rotation import plans, run, runner
 from vault.features.rotation.documents import Rotation, server_of
 from vault.features.rotation.errors import (
@@ -35,8 +37,6 @@ from vault.features.rotation.errors import (
 from vault.features.rotation.holders import Holders
 from vault.features.rotation.runner import Runner
 from vault.features.rotation.sources.errors import LostError, SourceRefusedError, SourceUnavailableError
-from vault.secrets.changes import SecretWriter
-from vault.secrets.requests import Reference
 
 A, B = USERS
 

@@ -8,12 +8,12 @@ from typing import Any
 
 import pytest
 
-from tests.cli.waiting import wait_until
 from tests.features.rotation import servers
 from tests.features.rotation.servers import FIRST_PASSWORD, USERS
 from tests.support.access import tokens
 from tests.support.lifecycle import b64
 from tests.support.service import Service, patient
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.process
 

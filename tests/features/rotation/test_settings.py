@@ -2,8 +2,8 @@
 
 import pytest
 
-from vault.config.settings import Settings
-from vault.core.errors import SettingsError
+from vault.common.config.settings import Settings
+from vault.common.errors import SettingsError
 from vault.features.rotation.settings import RotationSettings
 
 KEY = {"MASTER_KEY": "exactly-thirty-two-characters-ok"}

@@ -8,10 +8,10 @@ import pytest
 from tests.features.rotation.conftest import World
 from tests.features.rotation.fake import Fake
 from tests.features.rotation.servers import FIRST_PASSWORD, USERS
+from vault.common.paths import Paths
 from vault.core.attempt import Action, Attempt
-from vault.core.paths import Paths
+from vault.core.documents import AuditEntry
 from vault.core.principal import ROLES, Principal
-from vault.documents import AuditEntry
 from vault.features.rotation.errors import RotationNotFoundError
 from vault.features.rotation.holders import Waiting
 

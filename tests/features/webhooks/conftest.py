@@ -10,10 +10,10 @@ from tests.conftest import running_app
 from tests.features.webhooks.receiver import Receiver, receiver
 from tests.support.access import services
 from tests.support.access_roles import operator
-from vault.audit.events import kinds
+from vault.common.paths import Paths
 from vault.core.attempt import Action, Attempt
-from vault.core.paths import Paths
 from vault.core.principal import OPERATOR, Principal
+from vault.core.trail.events import kinds
 from vault.features.webhooks.sender import Sender
 from vault.features.webhooks.webhooks import NewWebhook, Webhooks
 

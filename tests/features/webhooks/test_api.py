@@ -10,9 +10,9 @@ from tests.conftest import running_app
 from tests.features.webhooks.receiver import receiver
 from tests.support.access import make_token, post
 from tests.support.problems import fields_of
-from vault.api.operations.blueprint import REPLY_MEMORY
-from vault.core.paths import MAX_PATHS
+from vault.common.paths import MAX_PATHS
 from vault.features.webhooks.api import _WEBHOOK_BYTES
+from vault.toolkit.operations.blueprint import REPLY_MEMORY
 
 CREATE, LIST, DELETE, TEST = (f"/vault/webhook/{one}" for one in ("create", "list", "delete", "test"))
 NEW = {"url": "https://no-such-host.invalid/hook", "events": ["secret.updated"]}

@@ -9,10 +9,10 @@ from typing import Any
 
 import pytest
 
-from tests.client.peers import peer, reply
 from tests.features.webhooks.receiver import receiver
 from tests.system.test_tls import make
-from vault.cli.dev.mongod import free_port
+from tests.toolkit.client.peers import peer, reply
+from vault.clients.dev.mongod import free_port
 from vault.features.webhooks.endpoint import Endpoint, UndeliveredError, shown_secret, signed_headers
 
 SECRET = bytes(range(32))

@@ -6,9 +6,9 @@ from typing import Any
 
 import pytest
 
-from vault.audit.events import kinds
 from vault.common.feature import EventKind
 from vault.core.attempt import Action
+from vault.core.trail.events import kinds
 from vault.features.webhooks.events import Event, events_of, in_order
 
 ENTRY: dict[str, Any] = {

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from tests.docs.documents import ROOT
-from vault.cli.dev.mongod import free_port
-from vault.core.networks import network
+from vault.clients.dev.mongod import free_port
+from vault.common.networks import network
 from vault.features.webhooks import endpoint as module
 from vault.features.webhooks.endpoint import Endpoint, UndeliveredError, shown_secret
 

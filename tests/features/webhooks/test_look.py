@@ -12,10 +12,10 @@ from tests.support.access import age_token, make_token, services
 from tests.support.lifecycle import ALICE
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail, restore_trail
-from vault.audit.streams import stream
+from vault.common.timestamps import moment, to_milliseconds
 from vault.core.attempt import Action, Attempt
-from vault.core.timestamps import moment, to_milliseconds
-from vault.secrets.requests import NewSecret, Reference
+from vault.core.secrets.requests import NewSecret, Reference
+from vault.core.trail.streams import stream
 
 DAY = 86_400
 

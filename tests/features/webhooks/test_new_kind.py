@@ -10,8 +10,8 @@ from tests.features.webhooks.new_kind import NOTES, SHARED
 from tests.features.webhooks.receiver import Receiver
 from tests.support.lifecycle import ALICE
 from vault.common import feature
+from vault.common.outcomes import Status
 from vault.core.attempt import Attempt
-from vault.core.outcomes import Status
 from vault.features.webhooks.sender import Sender
 
 #: A process with the feature: what it accepts, shows and documents.

@@ -12,7 +12,6 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
-from tests.cli.waiting import wait_until
 from tests.conftest import running_app
 from tests.features.webhooks.conftest import Subscribe, info, new_sender, turn
 from tests.features.webhooks.receiver import Receiver, receiver
@@ -20,13 +19,14 @@ from tests.support.access import make_token, post, revoke, services
 from tests.support.access_roles import operator
 from tests.support.features import tables
 from tests.support.rotation import Stored
+from tests.support.waiting import wait_until
 from vault.common import feature
+from vault.common.errors import StorageUnavailableError
+from vault.common.paths import Paths
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import StorageUnavailableError
-from vault.core.paths import Paths
+from vault.core.documents.lease import Lease
+from vault.core.documents.primary import Primary
 from vault.core.principal import OPERATOR, Principal, Scope
-from vault.documents.lease import Lease
-from vault.documents.primary import Primary
 from vault.features.webhooks import destination
 from vault.features.webhooks import sender as module
 from vault.features.webhooks.documents import Progress, Webhook

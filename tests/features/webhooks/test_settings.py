@@ -2,9 +2,9 @@
 
 import pytest
 
-from vault.config.settings import Settings
-from vault.core.errors import SettingsError
-from vault.core.networks import network
+from vault.common.config.settings import Settings
+from vault.common.errors import SettingsError
+from vault.common.networks import network
 from vault.features.webhooks.settings import WebhookSettings
 
 

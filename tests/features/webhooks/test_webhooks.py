@@ -14,13 +14,9 @@ from tests.support.access import make_token, services
 from tests.support.access_roles import operator
 from tests.support.rotation import Stored
 from tests.support.trail import block_trail
+from vault.common.errors import AuditUnavailableError, GrantRefusedError, LimitReachedError
+from vault.common.paths import Paths
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import (
-    AuditUnavailableError,
-    GrantRefusedError,
-    LimitReachedError,
-)
-from vault.core.paths import Paths
 from vault.core.principal import Principal, Scope
 from vault.features.webhooks import webhooks as module
 from vault.features.webhooks.errors import WebhookNotFoundError

@@ -18,7 +18,7 @@ from tests.support.databases import new_database
 from tests.support.gate import Gate
 from tests.support.service import Service
 from tests.support.system import missing, needs
-from vault.cli.dev.mongod import Mongod
+from vault.clients.dev.mongod import Mongod
 from vault.core.principal import ROLES
 
 HERE = Path(__file__).parent

@@ -189,7 +189,7 @@ def replicas() -> list[Replica]:
 def primary() -> str:
     """Return the name of MongoDB's primary, as seen by an open stack's replica."""
     program = (
-        "from pymongo import MongoClient; from vault.config.settings import mongo_uri\n"
+        "from pymongo import MongoClient; from vault.common.config.settings import mongo_uri\n"
         "client = MongoClient(mongo_uri()); client.admin.command('ping'); print(client.primary[0])"
     )
     return replicas()[0].run("python", "-c", program)
@@ -263,7 +263,7 @@ def assert_nothing_is_lost(outcome: Load, replica: Replica | None = None, *, tok
     ask = (
         "import json, sys\n"
         "from pymongo import MongoClient\n"
-        "from vault.config.settings import mongo_uri\n"
+        "from vault.common.config.settings import mongo_uri\n"
         "stored = MongoClient(mongo_uri()).get_default_database('vault')\n"
         "requests = stored.audit_logs.find({'status': 'success'}).distinct('request_id')\n"
         "json.dump([stored.secrets.distinct('_id'), requests], sys.stdout)\n"

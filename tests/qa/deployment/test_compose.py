@@ -23,7 +23,7 @@ from tests.qa.deployment.engine import (
     wait_for,
 )
 from tests.support import system
-from vault.cli.dev.mongod import free_port
+from vault.clients.dev.mongod import free_port
 
 pytestmark = pytest.mark.process
 

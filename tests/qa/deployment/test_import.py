@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 import pytest
 
 from tests.qa.deployment.engine import ROOT, Replica, docker, run, wait_for
-from vault.swarm.imports.plan import IMPORT_LABEL
+from vault.clients.swarm.imports.plan import IMPORT_LABEL
 
 pytestmark = pytest.mark.process
 

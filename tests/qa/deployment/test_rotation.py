@@ -34,7 +34,7 @@ from tests.support.access import tokens
 from tests.support.commands import Done, command_environment
 from tests.support.databases import new_database
 from tests.support.service import Service
-from vault.cli.dev.mongod import Mongod
+from vault.clients.dev.mongod import Mongod
 
 #: In test_driver.py, `rotate_secret.sh` rotates a secret on every run.
 pytestmark = pytest.mark.process

@@ -30,7 +30,7 @@ from tests.qa.deployment.engine import (
     wait_for,
 )
 from tests.support.custody import turned
-from vault.crypto import MasterKey
+from vault.core.crypto import MasterKey
 
 pytestmark = pytest.mark.process
 
@@ -44,7 +44,7 @@ _LOOK = (
 )
 #: Prints MongoDB's answers to changes, removals and hiding of audit entries by the service's own user.
 _REWRITE = (
-    "from pymongo import MongoClient; from vault.config.settings import mongo_uri\n"
+    "from pymongo import MongoClient; from vault.common.config.settings import mongo_uri\n"
     "trail = MongoClient(mongo_uri()).vault.audit_logs\n"
     "for rewrite in (lambda: trail.update_many({}, {'$set': {'status': 'success'}}),\n"
     "                lambda: trail.delete_many({}), trail.drop, trail.drop_indexes,\n"
@@ -54,7 +54,7 @@ _REWRITE = (
 )
 #: Prints the retention of audit entries in seconds.
 _RETENTION = (
-    "from pymongo import MongoClient; from vault.config.settings import mongo_uri\n"
+    "from pymongo import MongoClient; from vault.common.config.settings import mongo_uri\n"
     "indexes = MongoClient(mongo_uri()).vault.audit_logs.index_information()\n"
     "print(indexes['retention']['expireAfterSeconds'])\n"
 )

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from tests.qa.deployment.engine import docker
-from vault.swarm.stacks.file import Stack, read
+from vault.clients.swarm.stacks.file import Stack, read
 
 pytestmark = pytest.mark.process
 

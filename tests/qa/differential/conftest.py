@@ -8,7 +8,7 @@ import pytest
 from tests.support.databases import new_database
 from tests.support.openbao import OpenBao, SecretManager, Servers
 from tests.support.service import Service
-from vault.cli.dev.mongod import Mongod
+from vault.clients.dev.mongod import Mongod
 
 
 @pytest.fixture(scope="session")

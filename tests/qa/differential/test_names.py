@@ -21,13 +21,13 @@ from tests.qa.differential.test_cli import bao
 from tests.support.features import tables
 from tests.support.openbao import Server, Servers
 from vault.cli import commands
-from vault.cli.swarm.imports import _scalar
-from vault.core.paths import name_flaw
-from vault.swarm.delivery.cache import Fetched
-from vault.swarm.delivery.client import Client, Fetch, TokenFile
-from vault.swarm.policy import PolicyFile
-from vault.swarm.selection import DeliveryRequest, selection
-from vault.swarm.stacks import file
+from vault.clients.delivery.cache import Fetched
+from vault.clients.delivery.client import Client, Fetch, TokenFile
+from vault.clients.delivery.policy import PolicyFile
+from vault.clients.delivery.selection import DeliveryRequest, selection
+from vault.clients.swarm.commands.imports import _scalar
+from vault.clients.swarm.stacks import file
+from vault.common.paths import name_flaw
 
 pytestmark = pytest.mark.process
 
@@ -213,7 +213,7 @@ def test_the_driver_delivers_odd_names(
 ) -> None:
     """Labels of Docker, a stack file, a policy and the driver's client take each of the names."""
     # A task waits for less; a slow machine needs more for a hundred values.
-    monkeypatch.setattr("vault.swarm.delivery.client._TIMEOUT_SECONDS", 60)
+    monkeypatch.setattr("vault.clients.delivery.client._TIMEOUT_SECONDS", 60)
     labels = [{"secret-manager.name": name} for name in odd.taken]
     lines = [
         f"  s{number}:\n    labels:\n      secret-manager.name: {_scalar(name)}\n"

@@ -12,7 +12,7 @@ from pymongo import MongoClient
 
 from tests.qa.edits.run import ALTERATIONS, UnnoticedError, run
 from tests.qa.edits.victim import EVIDENCE, victim
-from vault.cli.dev.mongod import Mongod
+from vault.clients.dev.mongod import Mongod
 
 
 def main() -> int:

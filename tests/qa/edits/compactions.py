@@ -4,8 +4,8 @@ from contextlib import suppress
 from typing import Any
 
 from tests.qa.edits.edits import EDITS, FORGER, Attack, Document, Edit, chained, new_id
-from vault.audit.streams.summaries import details_of
-from vault.documents.audit import record_of
+from vault.core.documents.audit import record_of
+from vault.core.trail.streams.summaries import details_of
 
 
 def _summaries(attack: Attack) -> list[Document]:

@@ -10,10 +10,10 @@ from bson.raw_bson import RawBSONDocument
 
 from tests.qa.edits.victim import Documents, Victim
 from tests.support.rotation import new_key
-from vault.audit.streams import retirement
-from vault.crypto import audit_chain
-from vault.crypto.audit_chain import SigningKey
-from vault.documents.audit import record_of
+from vault.core.crypto import audit_chain
+from vault.core.crypto.audit_chain import SigningKey
+from vault.core.documents.audit import record_of
+from vault.core.trail.streams import retirement
 
 Document = dict[str, Any]
 

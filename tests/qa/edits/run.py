@@ -13,10 +13,10 @@ from tests.qa.edits.compactions import ALL as EDITS
 from tests.qa.edits.edits import FORGER, Attack
 from tests.qa.edits.victim import EVIDENCE, STATEMENTS, Victim
 from tests.support.statements import Statement
-from vault.audit.receipts import Receipts
-from vault.audit.streams import signing_keys
-from vault.core.errors import InvalidCheckpointError
-from vault.crypto import encoding
+from vault.common.errors import InvalidCheckpointError
+from vault.core.crypto import encoding
+from vault.core.trail.receipts import Receipts
+from vault.core.trail.streams import signing_keys
 
 
 class UnnoticedError(AssertionError):

@@ -12,23 +12,23 @@ from tests.support.features import tables
 from tests.support.rotation import Stored, connected, new_key
 from tests.support.statements import Statement
 from tests.support.streams import close_all, list_closed
-from vault.audit import reader, receipts
-from vault.audit.claims import Claims
-from vault.audit.evidence import Evidence
-from vault.audit.findings import Finding, Gravity
-from vault.audit.follow import TrailFollower
-from vault.audit.reader import Filter
-from vault.audit.receipts import Receipts
-from vault.audit.streams import checkpoint, signing_keys
-from vault.audit.streams.stream import StoredEntry
-from vault.audit.verifier import Verifier, verify_records
-from vault.audit.writer import AuditTrail, NoAuditTrail
+from vault.common.outcomes import Status
 from vault.core.attempt import Action, Attempt
-from vault.core.outcomes import Status
-from vault.crypto import Keyring, MasterKey
-from vault.crypto.audit_chain import SigningKey
-from vault.documents import AuditEntry
-from vault.documents.audit import record_of
+from vault.core.crypto import Keyring, MasterKey
+from vault.core.crypto.audit_chain import SigningKey
+from vault.core.documents import AuditEntry
+from vault.core.documents.audit import record_of
+from vault.core.trail import reader, receipts
+from vault.core.trail.claims import Claims
+from vault.core.trail.evidence import Evidence
+from vault.core.trail.findings import Finding, Gravity
+from vault.core.trail.follow import TrailFollower
+from vault.core.trail.reader import Filter
+from vault.core.trail.receipts import Receipts
+from vault.core.trail.streams import checkpoint, signing_keys
+from vault.core.trail.streams.stream import StoredEntry
+from vault.core.trail.verifier import Verifier, verify_records
+from vault.core.trail.writer import AuditTrail, NoAuditTrail
 
 #: The collections that verifying reads.
 COLLECTIONS = ("audit_logs", "audit_keys")

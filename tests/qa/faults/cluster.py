@@ -11,7 +11,7 @@ from typing import TypeVar
 from tests.qa.faults.disk import Disk
 from tests.qa.faults.member import Member
 from tests.qa.faults.network import Network, address
-from vault.cli.dev.mongod import free_port
+from vault.clients.dev.mongod import free_port
 
 _COUNT = 3
 _NAME = "faults"

@@ -11,8 +11,8 @@ from typing import Any
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
 
-from vault.cli.dev.mongod import find_mongod
-from vault.core.processes import die_with_parent
+from vault.clients.dev.mongod import find_mongod
+from vault.common.processes import die_with_parent
 
 _START_SECONDS = 180
 _ANSWER_MILLISECONDS = 2_000

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 from tests.qa.faults.sandbox import run
-from vault.core.processes import die_with_parent, end
+from vault.common.processes import die_with_parent, end
 
 _NET = "10.99.0"
 

@@ -17,7 +17,7 @@ from pathlib import Path
 from urllib.request import Request, urlopen
 
 from tests.support.service import Service
-from vault.cli.dev.mongod import Mongod
+from vault.clients.dev.mongod import Mongod
 
 #: The paths of Vault's dialect, and the checks that its responses must pass.
 _DIALECT = "^/v1/"

@@ -20,8 +20,8 @@ from hypothesis import strategies
 from schemathesis.generation import GenerationMode
 from schemathesis.generation.meta import TestPhase
 
-from vault.core.labels import key_flaw, text_flaw
-from vault.core.paths import name_flaw, path_flaw, prefix_flaw
+from vault.common.labels import key_flaw, text_flaw
+from vault.common.paths import name_flaw, path_flaw, prefix_flaw
 
 _KEY = "Idempotency-Key"
 _VALID_KEY = re.compile("[!-~]{1,255}")

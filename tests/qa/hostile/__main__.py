@@ -11,7 +11,7 @@ import click
 from tests.qa.hostile.attacks import ATTACKS
 from tests.qa.hostile.run import LIMIT_MB, Outcome, run
 from tests.support.service import Service
-from vault.cli.dev.mongod import Mongod
+from vault.clients.dev.mongod import Mongod
 
 _P99_MILLISECONDS = 1_000
 

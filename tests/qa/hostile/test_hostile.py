@@ -13,7 +13,6 @@ from time import sleep
 
 import pytest
 
-from tests.cli.waiting import wait_until
 from tests.qa.hostile.attackers import address
 from tests.qa.hostile.attacks import ATTACKS, CREATE, CREATE_BATCH, FETCH_BATCH, LABELS, LARGE
 from tests.qa.hostile.run import LIMIT_MB, memory, run
@@ -21,7 +20,8 @@ from tests.support.databases import new_database
 from tests.support.nursery import IS_PATIENT
 from tests.support.problems import messages_of
 from tests.support.service import Service
-from vault.cli.dev.mongod import Mongod
+from tests.support.waiting import wait_until
+from vault.clients.dev.mongod import Mongod
 
 pytestmark = pytest.mark.process
 
@@ -32,7 +32,7 @@ def _serving(mongod: Mongod, folder: Path, **settings: str) -> Iterator[Service]
     with new_database(mongod) as uri:
         environment = {"MASTER_KEY": key, "MONGO_URI": uri, "LOG_LEVEL": "warning", **settings}
         # It waits for a slow MongoDB, and no longer than usual for memory.
-        environment[IS_PATIENT] = "vault.api.http.memory."
+        environment[IS_PATIENT] = "vault.toolkit.http.memory."
         with Service(environment, folder=folder) as service:
             service.wait_until_started()
             yield service

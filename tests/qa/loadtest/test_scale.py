@@ -14,10 +14,10 @@ from pymongo import MongoClient
 from tests.qa.loadtest.modules import LOADTEST, imported
 from tests.support.rotation import connected
 from tests.support.system import needs, unmeasured
-from vault.audit.streams.stream import entry_id_fits
-from vault.crypto import Keyring
-from vault.documents.audit import AuditEntry
-from vault.documents.stored_secret import StoredSecret
+from vault.core.crypto import Keyring
+from vault.core.documents.audit import AuditEntry
+from vault.core.documents.stored_secret import StoredSecret
+from vault.core.trail.streams.stream import entry_id_fits
 
 KEY = bytes(range(32))
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import pytest
 
-from tests.cli.waiting import wait_until
 from tests.qa.loadtest.modules import imported
 from tests.support.service import Service
 from tests.support.system import missing, needs, unmeasured
+from tests.support.waiting import wait_until
 
 pytestmark = pytest.mark.process
 

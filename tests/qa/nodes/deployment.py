@@ -36,7 +36,7 @@ import json, sys
 from datetime import datetime
 from itertools import product
 from pymongo import MongoClient
-from vault.config.settings import mongo_uri
+from vault.common.config.settings import mongo_uri
 
 database = MongoClient(mongo_uri(), readConcernLevel="majority").get_default_database("vault")
 fields = ("version", "deleted_at", "reads")

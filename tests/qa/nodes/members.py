@@ -12,8 +12,8 @@ import json
 from concurrent.futures import ThreadPoolExecutor
 from pymongo import MongoClient
 from pymongo.errors import PyMongoError
-from vault.config.settings import mongo_uri
-from vault.core.mongodb_uri import parse_mongodb_uri
+from vault.common.config.settings import mongo_uri
+from vault.common.mongodb_uri import parse_mongodb_uri
 
 def ask(host):
     try:

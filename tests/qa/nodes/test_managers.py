@@ -21,7 +21,7 @@ _SILENCE_SECONDS = 60
 #: Creates the secret, with the token and value on standard input.
 _CREATE = """
 import sys
-from vault.client.service import Service
+from vault.toolkit.client.service import Service
 token, value = sys.stdin.read().split()
 Service("http://127.0.0.1:8000", token).call("/vault/secret/create", {"name": "shop/db", "secret": value})
 """

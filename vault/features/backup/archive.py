@@ -16,8 +16,8 @@ from hashlib import sha256
 from io import SEEK_END, BytesIO
 from typing import IO, Any, BinaryIO, cast
 
-from vault.crypto import audit_chain
-from vault.crypto.audit_chain import VerifyingKey
+from vault.core.crypto import audit_chain
+from vault.core.crypto.audit_chain import VerifyingKey
 from vault.features.backup.errors import BackupRefusedError, InvalidBackupError
 
 MANIFEST = "manifest.json"

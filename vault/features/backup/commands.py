@@ -16,12 +16,10 @@ from typing import Any, BinaryIO
 
 import click
 
-from vault.cli.operator.context import connected, opened_attempts
-from vault.cli.shell.output import Output, output_options
-from vault.client import private_files
-from vault.core.errors import StorageUnavailableError
-from vault.core.text import printable, quantity
-from vault.crypto import Keyring
+from vault.common.errors import StorageUnavailableError
+from vault.common.text import printable, quantity
+from vault.core.crypto import Keyring
+from vault.core.parts import Parts
 from vault.features.backup import create as backups
 from vault.features.backup import drill as drills
 from vault.features.backup import dump
@@ -30,7 +28,9 @@ from vault.features.backup.archive import Progress
 from vault.features.backup.create import Backup, VerifiedBackup
 from vault.features.backup.drill import Report, Step
 from vault.features.backup.errors import BackupRefusedError
-from vault.parts import Parts
+from vault.service.commands.context import connected, opened_attempts
+from vault.toolkit.cli.output import Output, output_options
+from vault.toolkit.client import private_files
 
 #: A text: as a `Path`, the file `./-` would be standard output.
 _FILE = click.Path(dir_okay=False, allow_dash=True)

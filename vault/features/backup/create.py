@@ -7,20 +7,20 @@ from datetime import UTC, datetime
 from typing import Any, BinaryIO
 
 from vault import __version__
-from vault.audit.streams import checkpoint, ends, signing_keys
-from vault.audit.streams.collection import MAJORITY, collection
-from vault.audit.streams.summaries import Listed
-from vault.core import deadline
+from vault.common import deadline
+from vault.common.errors import VaultError, remedy_of
+from vault.common.outcomes import Status
+from vault.common.text import printable
+from vault.common.timestamps import moment
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import VaultError, remedy_of
-from vault.core.outcomes import Status
+from vault.core.crypto import Keyring, audit_chain
+from vault.core.documents import keys_in_use, registry
+from vault.core.documents.collections import TRAIL
+from vault.core.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
 from vault.core.principal import OPERATOR
-from vault.core.text import printable
-from vault.core.timestamps import moment
-from vault.crypto import Keyring, audit_chain
-from vault.documents import keys_in_use, registry
-from vault.documents.collections import TRAIL
-from vault.documents.guard import OPERATION_TIMEOUT_SECONDS, storage_errors
+from vault.core.trail.streams import checkpoint, ends, signing_keys
+from vault.core.trail.streams.collection import MAJORITY, collection
+from vault.core.trail.streams.summaries import Listed
 from vault.features.backup import archive, dump
 from vault.features.backup.archive import ArchiveWriter, Progress
 from vault.features.backup.errors import BackupRefusedError, InvalidBackupError

@@ -7,21 +7,21 @@ from datetime import datetime
 from enum import Enum, auto
 from typing import Any, Protocol
 
-from vault.audit import reader
-from vault.audit.findings import Finding, Gravity
-from vault.audit.reader import Filter
-from vault.audit.streams import checkpoint
-from vault.audit.verifier import Verifier, retention_start, verify_records
-from vault.auth.publishing import kinds
+from vault.common.errors import DecryptionError, KeyMissingError
+from vault.core.access.publishing import kinds
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import DecryptionError, KeyMissingError
+from vault.core.crypto import Keyring
+from vault.core.documents import Database, Secret, Token
+from vault.core.documents.guard import storage_errors
+from vault.core.documents.sealed import SealedDocument
+from vault.core.documents.stored_secret import StoredSecret
+from vault.core.documents.token import StoredTokenKey
 from vault.core.principal import OPERATOR
-from vault.crypto import Keyring
-from vault.documents import Database, Secret, Token
-from vault.documents.guard import storage_errors
-from vault.documents.sealed import SealedDocument
-from vault.documents.stored_secret import StoredSecret
-from vault.documents.token import StoredTokenKey
+from vault.core.trail import reader
+from vault.core.trail.findings import Finding, Gravity
+from vault.core.trail.reader import Filter
+from vault.core.trail.streams import checkpoint
+from vault.core.trail.verifier import Verifier, retention_start, verify_records
 from vault.features.backup import dump
 from vault.features.backup.archive import Progress
 from vault.features.backup.create import Backup, VerifiedBackup

@@ -10,10 +10,10 @@ from mongoengine.connection import get_db
 from pymongo.client_session import ClientSession
 from pymongo.errors import BulkWriteError, OperationFailure
 
-from vault.core.errors import StorageUnavailableError
-from vault.documents.collections import TRAIL, collections
-from vault.documents.guard import storage_errors
-from vault.documents.indexes import UNAUTHORIZED
+from vault.common.errors import StorageUnavailableError
+from vault.core.documents.collections import TRAIL, collections
+from vault.core.documents.guard import storage_errors
+from vault.core.documents.indexes import UNAUTHORIZED
 from vault.features.backup.errors import BackupRefusedError, RestoreRefusedError
 
 #: Maximum documents per round trip; without a limit MongoDB sends 16 MiB.

@@ -1,6 +1,6 @@
 """Errors of the commands; no reply has one."""
 
-from vault.core.errors import VaultError
+from vault.common.errors import VaultError
 
 
 class BackupRefusedError(VaultError):

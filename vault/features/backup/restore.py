@@ -3,15 +3,15 @@
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
 
-from vault.auth.publishing import kinds
+from vault.common.errors import AuditStateError, DecryptionError, DuplicateNameError
+from vault.common.outcomes import Status
+from vault.core.access.publishing import kinds
 from vault.core.attempt import Action, Attempt, finish_all
-from vault.core.errors import AuditStateError, DecryptionError, DuplicateNameError
-from vault.core.outcomes import Status
+from vault.core.crypto import Keyring
+from vault.core.documents import Database, registry
+from vault.core.documents.guard import storage_errors
+from vault.core.documents.token import StoredTokenKey
 from vault.core.principal import OPERATOR
-from vault.crypto import Keyring
-from vault.documents import Database, registry
-from vault.documents.guard import storage_errors
-from vault.documents.token import StoredTokenKey
 from vault.features.backup import dump
 from vault.features.backup.archive import Progress
 from vault.features.backup.create import VerifiedBackup

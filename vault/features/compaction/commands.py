@@ -5,12 +5,12 @@ from datetime import timedelta
 
 import click
 
-from vault.cli.operator.context import connected
-from vault.cli.shell import parameters
-from vault.cli.shell.output import Output, output_options
+from vault.common.text import quantity
 from vault.core.principal import OPERATOR
-from vault.core.text import quantity
 from vault.features.compaction import compaction
+from vault.service.commands.context import connected
+from vault.toolkit.cli import parameters
+from vault.toolkit.cli.output import Output, output_options
 
 
 @click.command()

@@ -8,21 +8,21 @@ from secrets import token_hex
 from threading import Event
 from typing import Any
 
-from vault.audit.streams import ends, signing_keys
-from vault.audit.streams.stream import StoredEntry, Stream, is_closable
-from vault.audit.streams.summaries import MAX_ROWS, SUBJECT, Listed, details_of
-from vault.audit.writer import AuditTrail
+from vault.common.errors import VaultError
+from vault.common.outcomes import Status
+from vault.common.periodic import Periodic
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import VaultError
-from vault.core.outcomes import Status
-from vault.core.periodic import Periodic
+from vault.core.crypto import Keyring
+from vault.core.crypto.audit_chain import SigningKey
+from vault.core.documents import AuditEntry, registry
+from vault.core.documents.audit import Record, record_of
+from vault.core.documents.guard import storage_errors
+from vault.core.documents.lease import Lease
 from vault.core.principal import SERVICE, Principal
-from vault.crypto import Keyring
-from vault.crypto.audit_chain import SigningKey
-from vault.documents import AuditEntry, registry
-from vault.documents.audit import Record, record_of
-from vault.documents.guard import storage_errors
-from vault.documents.lease import Lease
+from vault.core.trail.streams import ends, signing_keys
+from vault.core.trail.streams.stream import StoredEntry, Stream, is_closable
+from vault.core.trail.streams.summaries import MAX_ROWS, SUBJECT, Listed, details_of
+from vault.core.trail.writer import AuditTrail
 
 #: The minimum age of the last entry of a stream that is closed here: its process no longer writes to it.
 MIN_IDLE = timedelta(days=1)

@@ -2,8 +2,8 @@
 
 from collections.abc import Iterator
 
+from vault.core.parts import Parts
 from vault.features.compaction.compaction import Compaction
-from vault.parts import Parts
 
 
 def tasks(parts: Parts) -> Iterator[Compaction]:

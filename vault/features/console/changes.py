@@ -5,18 +5,18 @@ from typing import Any
 from flask import Blueprint, Response, request, url_for
 from marshmallow import ValidationError, fields, validate
 
-from vault.api.document.fields import flawless, id_field, number_field
-from vault.api.operations.blueprint import current_attempt, services
-from vault.api.operations.replies import reply_memory
+from vault.common.attributes import ATTRIBUTES, Description, Form
+from vault.common.labels import are_labels, text_flaw
+from vault.common.limits import MAX_READS, MAX_VERSION
+from vault.common.pages import MAX_PAGE_BYTES
+from vault.common.paths import name_flaw
 from vault.core.attempt import Action
-from vault.core.attributes import ATTRIBUTES, Description, Form
-from vault.core.labels import are_labels, text_flaw
-from vault.core.limits import MAX_READS, MAX_VERSION
-from vault.core.pages import MAX_PAGE_BYTES
-from vault.core.paths import name_flaw
 from vault.core.principal import Scope
-from vault.secrets.requests import NewSecret, Reference
-from vault.secrets.search import Search
+from vault.core.secrets.requests import NewSecret, Reference
+from vault.core.secrets.search import Search
+from vault.toolkit.document.fields import flawless, id_field, number_field
+from vault.toolkit.operations.blueprint import current_attempt, services
+from vault.toolkit.operations.replies import reply_memory
 from vault.toolkit.pages.operations import FormBody, answer, arguments, body, operation, page, see_other
 from vault.toolkit.pages.references import folder_of, reference_of
 from vault.toolkit.pages.values import Value

@@ -6,16 +6,16 @@ from typing import Any
 from flask import Blueprint, Response
 from marshmallow import fields, validate
 
-from vault.api.document.fields import flawless, name_field, number_field
-from vault.api.operations.blueprint import current_attempt, services
-from vault.api.operations.replies import reply_memory
-from vault.auth.tokens.info import STATES
-from vault.auth.tokens.pages import LARGEST_BYTES
-from vault.auth.tokens.tokens import Grant
+from vault.common.pages import page_bytes
+from vault.common.paths import MAX_PATHS, Paths, path_flaw
+from vault.core.access.tokens.info import STATES
+from vault.core.access.tokens.pages import LARGEST_BYTES
+from vault.core.access.tokens.tokens import Grant
 from vault.core.attempt import Action
-from vault.core.pages import page_bytes
-from vault.core.paths import MAX_PATHS, Paths, path_flaw
 from vault.core.principal import ROLES, Scope, role_of
+from vault.toolkit.document.fields import flawless, name_field, number_field
+from vault.toolkit.operations.blueprint import current_attempt, services
+from vault.toolkit.operations.replies import reply_memory
 from vault.toolkit.pages.operations import FormBody, answer, arguments, body, operation, page, see_other
 
 blueprint = Blueprint("credentials", __name__, template_folder="templates")

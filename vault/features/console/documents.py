@@ -12,9 +12,9 @@ from pymongo import IndexModel
 from pymongo.errors import DuplicateKeyError
 
 from vault.core.attempt import Action
-from vault.crypto.token_key import RecordKind, TokenKey
-from vault.documents.base import IDEMPOTENCY_COLLECTION
-from vault.documents.sealed import SealedDocument
+from vault.core.crypto.token_key import RecordKind, TokenKey
+from vault.core.documents.base import IDEMPOTENCY_COLLECTION
+from vault.core.documents.sealed import SealedDocument
 
 #: By MongoDB's clock. A record stays as long as those of idempotency keys, whose collection it shares.
 _USED_NOW = [{"$set": {"created_at": {"$ifNull": ["$created_at", "$$NOW"]}}}]

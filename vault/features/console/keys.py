@@ -2,11 +2,11 @@
 
 from flask import Blueprint, Response
 
-from vault.api.operations.blueprint import current_attempt, services
+from vault.common.errors import OutsidePathsError
 from vault.core.attempt import Action
-from vault.core.errors import OutsidePathsError
 from vault.core.principal import Scope
-from vault.secrets.reach import ANOTHER_NAMESPACE, require_folder
+from vault.core.secrets.reach import ANOTHER_NAMESPACE, require_folder
+from vault.toolkit.operations.blueprint import current_attempt, services
 from vault.toolkit.pages.operations import operation, page
 
 blueprint = Blueprint("keys", __name__, template_folder="templates")

@@ -14,9 +14,9 @@ from datetime import timedelta
 from time import time
 from typing import TYPE_CHECKING
 
-from vault.auth.token_keys import TokenKeys
-from vault.core.errors import InvalidCredentialError
-from vault.documents.guard import storage_errors
+from vault.common.errors import InvalidCredentialError
+from vault.core.access.token_keys import TokenKeys
+from vault.core.documents.guard import storage_errors
 from vault.features.console.documents import use_sign_in
 
 if TYPE_CHECKING:

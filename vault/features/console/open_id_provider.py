@@ -19,11 +19,11 @@ from authlib.oidc.discovery import get_well_known_url
 from joserfc.errors import JoseError
 from jwt.utils import base64url_decode
 
-from vault.auth.fetching import FETCH_SECONDS, LEEWAY_SECONDS, MAX_WAITING, RETRY_SECONDS
-from vault.client.http import USER_AGENT, HTTPClient, RequestFailedError
-from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError
-from vault.core.networks import is_loopback
-from vault.core.timed_call import CallTimeoutError, Result, call_within
+from vault.common.errors import CredentialsUnavailableError, InvalidCredentialError
+from vault.common.networks import is_loopback
+from vault.common.timed_call import CallTimeoutError, Result, call_within
+from vault.core.access.fetching import FETCH_SECONDS, LEEWAY_SECONDS, MAX_WAITING, RETRY_SECONDS
+from vault.toolkit.client.http import USER_AGENT, HTTPClient, RequestFailedError
 
 logger = logging.getLogger(__name__)
 

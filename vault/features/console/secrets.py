@@ -6,19 +6,19 @@ from datetime import timedelta
 from flask import Blueprint, Response
 from werkzeug.exceptions import BadRequest
 
-from vault.api.document.fields import id_field, number_field
-from vault.api.operations.blueprint import current_attempt, services
-from vault.api.operations.replies import MemoryIfLarge, reply_memory
-from vault.core import clock
+from vault.common import clock
+from vault.common.attributes import FILTERS, Description, Form
+from vault.common.labels import are_labels, text_flaw
+from vault.common.limits import MAX_VERSION
+from vault.common.pages import MAX_PAGE_BYTES
+from vault.common.text import is_one_line
 from vault.core.attempt import Action
-from vault.core.attributes import FILTERS, Description, Form
-from vault.core.labels import are_labels, text_flaw
-from vault.core.limits import MAX_VERSION
-from vault.core.pages import MAX_PAGE_BYTES
 from vault.core.principal import Scope
-from vault.core.text import is_one_line
-from vault.secrets.requests import Reference
-from vault.secrets.search import MAX_CHARACTERS, Search
+from vault.core.secrets.requests import Reference
+from vault.core.secrets.search import MAX_CHARACTERS, Search
+from vault.toolkit.document.fields import id_field, number_field
+from vault.toolkit.operations.blueprint import current_attempt, services
+from vault.toolkit.operations.replies import MemoryIfLarge, reply_memory
 from vault.toolkit.pages.operations import ReasonedBody, answer, arguments, operation, page, reasoned_body
 from vault.toolkit.pages.references import folder_of, reference_of
 from vault.toolkit.pages.values import shown

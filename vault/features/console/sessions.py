@@ -9,16 +9,16 @@ import re
 import secrets
 from datetime import datetime, timedelta
 
-from vault.auth.authenticator import Authenticator
-from vault.auth.publishing import publish
-from vault.auth.token_keys import TokenKeys
-from vault.core import clock
+from vault.common import clock
+from vault.common.errors import InvalidCredentialError
+from vault.common.outcomes import Status
+from vault.common.timestamps import to_milliseconds
+from vault.core.access.authenticator import Authenticator
+from vault.core.access.publishing import publish
+from vault.core.access.token_keys import TokenKeys
 from vault.core.attempt import Attempt
-from vault.core.errors import InvalidCredentialError
-from vault.core.outcomes import Status
-from vault.core.timestamps import to_milliseconds
-from vault.crypto.token_key import TokenKey
-from vault.documents.guard import best_effort_cleanup, storage_errors
+from vault.core.crypto.token_key import TokenKey
+from vault.core.documents.guard import best_effort_cleanup, storage_errors
 from vault.features.console.documents import Held, Session
 
 #: The longest session, and the longest time between two requests of one.

@@ -5,11 +5,11 @@ from typing import Any
 
 from flask import Blueprint, Response, g, request, url_for
 
-from vault.api.http.auth import CountedFailures
-from vault.api.operations.blueprint import current_attempt, services
 from vault.core.attempt import Action
 from vault.features.console.open_id import MAX_DURATION, OpenID
 from vault.features.console.sessions import Sessions
+from vault.toolkit.http.auth import CountedFailures
+from vault.toolkit.operations.blueprint import current_attempt, services
 from vault.toolkit.pages import requests
 from vault.toolkit.pages.operations import (
     arguments,

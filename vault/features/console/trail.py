@@ -9,19 +9,19 @@ from flask import Blueprint, Response
 from marshmallow import fields
 from werkzeug.exceptions import BadRequest
 
-from vault.api.document.fields import id_field
-from vault.api.operations.blueprint import current_attempt, services
-from vault.api.operations.replies import reply_memory
-from vault.audit import assurance, reader, summary
-from vault.audit.reader import Filter, Order
-from vault.core import charts, style
+from vault.common.outcomes import Status
+from vault.common.paths import name_flaw
+from vault.common.text import is_one_line
+from vault.common.turns import Turns
 from vault.core.attempt import Action
-from vault.core.outcomes import Status
-from vault.core.paths import name_flaw
 from vault.core.principal import Principal, Scope
-from vault.core.text import is_one_line
-from vault.core.turns import Turns
-from vault.secrets.queries import current_id_of
+from vault.core.secrets.queries import current_id_of
+from vault.core.trail import assurance, reader, summary
+from vault.core.trail.reader import Filter, Order
+from vault.toolkit.document.fields import id_field
+from vault.toolkit.operations.blueprint import current_attempt, services
+from vault.toolkit.operations.replies import reply_memory
+from vault.toolkit.pages import charts, style
 from vault.toolkit.pages.entries import ENTRY_BYTES, Row
 from vault.toolkit.pages.operations import FormBody, answer, arguments, body, operation, page
 from vault.toolkit.pages.references import reference_of

@@ -5,14 +5,14 @@ from typing import TYPE_CHECKING
 
 from flask import Flask
 
-from vault.api.operations.blueprint import EXTENSION, PUBLIC_URL
 from vault.common import feature
-from vault.config.settings import Settings
+from vault.common.config.settings import Settings
+from vault.core.parts import Parts
 from vault.features.console.open_id import OpenID
 from vault.features.console.sessions import Sessions
 from vault.features.console.settings import ConsoleSettings
-from vault.parts import Parts
 from vault.toolkit import pages
+from vault.toolkit.operations.blueprint import EXTENSION, PUBLIC_URL
 
 if TYPE_CHECKING:
     from vault.features.console.open_id_provider import OpenIDProvider

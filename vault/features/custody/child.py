@@ -10,7 +10,7 @@ from contextlib import ExitStack, suppress
 from io import FileIO
 from time import monotonic
 
-from vault.core.processes import CREDENTIALS
+from vault.common.processes import CREDENTIALS
 from vault.features.custody.errors import CustodyRefusedError, CustodyUnavailableError
 from vault.features.custody.provider import MAX_BLOB_BYTES, TIMEOUT_SECONDS
 

@@ -1,7 +1,7 @@
 """The errors of custody. No message has key material, a credential or a share."""
 
-from vault.core.errors import VaultError
-from vault.core.outcomes import Exit
+from vault.common.errors import VaultError
+from vault.common.outcomes import Exit
 
 
 class CustodyUnavailableError(VaultError):

@@ -8,10 +8,10 @@ from collections.abc import Mapping
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
-from vault.client import address
-from vault.client.http import HTTPClient, Reply, RequestFailedError
 from vault.features.custody.errors import CustodyRefusedError, CustodyUnavailableError
 from vault.features.custody.provider import MAX_BLOB_BYTES
+from vault.toolkit.client import address
+from vault.toolkit.client.http import HTTPClient, Reply, RequestFailedError
 
 #: Seconds for one request. Credentials of a machine can take three before the one that needs them.
 _REQUEST_SECONDS = 4.0

@@ -23,11 +23,11 @@ from typing import Any, NoReturn
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.kdf.hkdf import HKDF
 
-from vault.client import private_files
-from vault.core import strict_json
-from vault.core.text import visible_flaw
+from vault.common import strict_json
+from vault.common.text import visible_flaw
 from vault.features.custody.errors import KeyringFileError
 from vault.features.custody.provider import MAX_BLOB_BYTES
+from vault.toolkit.client import private_files
 
 #: The format of a file without MACs, and of one with them.
 UNCONFIRMED, CONFIRMED = 1, 2

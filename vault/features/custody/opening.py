@@ -9,8 +9,8 @@ from dataclasses import dataclass, field, replace
 from time import monotonic, sleep
 from typing import Any
 
-from vault.core.retries import seconds_after
-from vault.crypto.master_key import KEY_SIZE, MasterKey
+from vault.common.retries import seconds_after
+from vault.core.crypto.master_key import KEY_SIZE, MasterKey
 from vault.features.custody.errors import CustodyRefusedError, CustodyUnavailableError, KeyringFileError
 from vault.features.custody.keyring_file import KeyringFile, Slot, WrappedKey
 from vault.features.custody.provider import Provider, context_of

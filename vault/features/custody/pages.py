@@ -6,8 +6,8 @@ from typing import Any
 
 from flask import Blueprint
 
-from vault.api.operations.blueprint import services
 from vault.features.custody.trail import custody_state
+from vault.toolkit.operations.blueprint import services
 
 #: It has no page of its own, only templates.
 blueprint = Blueprint("custody", __name__, template_folder="templates")

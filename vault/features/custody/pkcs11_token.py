@@ -10,7 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 from urllib.parse import unquote, unquote_to_bytes
 
-from vault.core.processes import harden
+from vault.common.processes import harden
 
 if __name__ == "__main__":
     # Before the other modules are loaded: other processes of this user could attach to this one.

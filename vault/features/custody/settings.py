@@ -6,10 +6,10 @@ from pathlib import Path
 
 from marshmallow import ValidationError, fields, validate
 
-from vault.config import sources
-from vault.config.fields import raw, setting
-from vault.config.settings import raw_values, single
-from vault.core.processes import CREDENTIALS
+from vault.common.config import sources
+from vault.common.config.fields import raw, setting
+from vault.common.config.settings import raw_values, single
+from vault.common.processes import CREDENTIALS
 
 #: Those of the providers, apart from them: their libraries take time to load. Those of AWS have AWS's names.
 _OF_PROVIDERS = (

@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 
-from vault.core.processes import harden
+from vault.common.processes import harden
 
 if __name__ == "__main__":
     # Before the other modules are loaded: other processes of this user could attach to this one.

@@ -11,13 +11,13 @@ from datetime import UTC, datetime, timedelta
 from typing import Any
 from urllib.parse import urlsplit
 
-from vault.audit.streams.collection import collection
+from vault.common.errors import TransferError
+from vault.common.outcomes import Status
+from vault.common.timestamps import moment
 from vault.core.attempt import Action
-from vault.core.errors import TransferError
-from vault.core.outcomes import Status
+from vault.core.documents.guard import storage_errors
 from vault.core.principal import SERVICE
-from vault.core.timestamps import moment
-from vault.documents.guard import storage_errors
+from vault.core.trail.streams.collection import collection
 from vault.features.custody.provider import PURPOSE
 
 #: The longest time after which the shares should be tried again.

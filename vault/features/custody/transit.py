@@ -5,10 +5,10 @@ from base64 import b64encode
 from collections.abc import Mapping
 from typing import Any
 
-from vault.client import address
 from vault.features.custody import http
 from vault.features.custody.errors import CustodyRefusedError
 from vault.features.custody.provider import MAX_BLOB_BYTES, Provider, Unwrapped, encoded
+from vault.toolkit.client import address
 
 _KEK = re.compile(r"(https?://[^/]+/v1/(?:[\w-][\w.-]*/)+)keys/(\w[\w.-]*)", re.ASCII)
 _VERSION = re.compile(rb"vault:(v[0-9]{1,9}):")

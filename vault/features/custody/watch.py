@@ -7,18 +7,18 @@ from typing import Any
 
 from pymongo import timeout
 
+from vault.common.errors import StorageUnavailableError
+from vault.common.outcomes import Status
+from vault.common.periodic import Periodic
 from vault.core.attempt import Action, Attempt, finish_all
-from vault.core.errors import StorageUnavailableError
-from vault.core.outcomes import Status
-from vault.core.periodic import Periodic
+from vault.core.documents.guard import OPERATION_TIMEOUT_SECONDS
+from vault.core.keys.standing import newest_file
 from vault.core.principal import SERVICE, Principal
-from vault.documents.guard import OPERATION_TIMEOUT_SECONDS
 from vault.features.custody import handover, metrics
 from vault.features.custody.errors import KeyringFileError
 from vault.features.custody.keyring_file import KeyringFile, Slot
 from vault.features.custody.opening import Opened, SlotState, check, in_order, require_confirmed
 from vault.features.custody.providers import RECOVERY, Providers
-from vault.keys.standing import newest_file
 
 logger = logging.getLogger(__name__)
 

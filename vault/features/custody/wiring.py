@@ -5,8 +5,9 @@ from contextlib import ExitStack
 from dataclasses import replace
 from pathlib import Path
 
-from vault.config.settings import Settings
+from vault.common.config.settings import Settings
 from vault.core.attempt import Attempt
+from vault.core.parts import Parts
 from vault.core.principal import Principal
 from vault.features.custody import handover
 from vault.features.custody.handover import handed_down
@@ -15,7 +16,6 @@ from vault.features.custody.opening import open_all
 from vault.features.custody.providers import Providers
 from vault.features.custody.settings import CustodySettings
 from vault.features.custody.watch import CustodyWatch, opened_attempts
-from vault.parts import Parts
 
 
 def tasks(parts: Parts) -> Iterator[CustodyWatch]:

@@ -5,18 +5,18 @@ from typing import Any
 from flask import Response
 from werkzeug.exceptions import BadRequest
 
-from vault.api.document.fields import Body, text_field
-from vault.api.http import auth
-from vault.api.operations.blueprint import current_attempt, services
+from vault.common.errors import InvalidCredentialError
 from vault.core.attempt import Action
-from vault.core.errors import InvalidCredentialError
+from vault.core.crypto.token import PREFIX
 from vault.core.principal import Principal, plain_name
-from vault.crypto.token import PREFIX
 from vault.features.dialect.credentials import admit_request, client_token, client_token_of_jwt, identify
 from vault.features.dialect.envelopes import envelope, json_body
 from vault.features.dialect.errors import InvalidLoginError
 from vault.features.dialect.operation import DialectBlueprint
 from vault.features.dialect.replies import auth_of, example
+from vault.toolkit.document.fields import Body, text_field
+from vault.toolkit.http import auth
+from vault.toolkit.operations.blueprint import current_attempt, services
 
 blueprint = DialectBlueprint(
     "Vault auth",

@@ -4,13 +4,13 @@ from typing import NoReturn
 
 from flask import Request
 
-from vault.api.http import auth, rate_limits
-from vault.api.operations.blueprint import services
+from vault.common.errors import InvalidCredentialError, ScopeMissingError
 from vault.core.attempt import Attempt
-from vault.core.errors import InvalidCredentialError, ScopeMissingError
 from vault.core.principal import UNAUTHENTICATED, Scope
+from vault.core.secrets.wrapping import WrappingToken, is_wrapping_token
 from vault.features.dialect.errors import NamespaceNotFoundError
-from vault.secrets.wrapping import WrappingToken, is_wrapping_token
+from vault.toolkit.http import auth, rate_limits
+from vault.toolkit.operations.blueprint import services
 
 _TOKEN_HEADER = "X-Vault-Token"  # noqa: S105 - the name of a header
 _NAMESPACE_HEADER = "X-Vault-Namespace"

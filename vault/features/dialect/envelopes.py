@@ -9,12 +9,12 @@ from typing import Any
 from flask import Response, request
 from werkzeug.exceptions import BadRequest, RequestEntityTooLarge
 
-from vault.api.http import bodies
-from vault.core import kv_values
-from vault.core.durations import parse_duration
-from vault.core.strict_json import InvalidJSONError, TooManyPartsError
+from vault.common import kv_values
+from vault.common.durations import parse_duration
+from vault.common.observability import logs
+from vault.common.strict_json import InvalidJSONError, TooManyPartsError
 from vault.features.dialect.long_work import pause, value_memory
-from vault.observability import logs
+from vault.toolkit.http import bodies
 
 #: The prefix of all paths.
 PREFIX = "/v1/"

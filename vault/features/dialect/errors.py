@@ -1,9 +1,9 @@
 """Refusals that only clients of Vault's API see."""
 
-from vault.core.credentials import without_tokens
-from vault.core.errors.access import InvalidCredentialError
-from vault.core.errors.base import AccessDeniedError
-from vault.core.errors.refusal import Refusal
+from vault.common.credentials import without_tokens
+from vault.common.errors.access import InvalidCredentialError
+from vault.common.errors.base import AccessDeniedError
+from vault.common.errors.refusal import Refusal
 
 
 class InvalidLoginError(InvalidCredentialError):

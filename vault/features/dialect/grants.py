@@ -8,12 +8,12 @@ from typing import Any
 from flask import request
 from werkzeug.exceptions import BadRequest
 
-from vault.api.document.fields import Body, boolean_field, text_field, texts_field
-from vault.auth.tokens.tokens import Grant
-from vault.core import clock
-from vault.core.credentials import has_token
+from vault.common import clock
+from vault.common.credentials import has_token
+from vault.core.access.tokens.tokens import Grant
 from vault.core.principal import MAX_LIFETIME, ROLES, Principal, Scope, is_name, scopes_named
 from vault.features.dialect.envelopes import duration
+from vault.toolkit.document.fields import Body, boolean_field, text_field, texts_field
 
 #: Random characters at the end of a new token's name: names of tokens cannot be reused, Vault's can.
 _NAME_SUFFIX_BYTES = 6

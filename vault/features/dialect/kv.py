@@ -7,13 +7,14 @@ from typing import Any
 
 from flask import Response
 
-from vault.api.operations.blueprint import current_attempt, services
-from vault.api.operations.replies import MemoryIfLarge
-from vault.core import clock
+from vault.common import clock
+from vault.common.attributes import Description
+from vault.common.errors import SecretNotFoundError
 from vault.core.attempt import Action
-from vault.core.attributes import Description
-from vault.core.errors import SecretNotFoundError
 from vault.core.principal import Scope
+from vault.core.secrets.changes import Current
+from vault.core.secrets.items import Fetch, Reserve
+from vault.core.secrets.requests import NewSecret, Reference
 from vault.features.dialect import kv_data, kv_schemas
 from vault.features.dialect.envelopes import decoded_body, envelope, json_body
 from vault.features.dialect.kv_replies import changed, missing, unsupported, version_fields
@@ -29,9 +30,8 @@ from vault.features.dialect.kv_requests import (
     versions_in,
 )
 from vault.features.dialect.operation import MERGE_PATCH, WRITES, DialectBlueprint
-from vault.secrets.changes import Current
-from vault.secrets.items import Fetch, Reserve
-from vault.secrets.requests import NewSecret, Reference
+from vault.toolkit.operations.blueprint import current_attempt, services
+from vault.toolkit.operations.replies import MemoryIfLarge
 
 blueprint = DialectBlueprint(
     "Vault KV",

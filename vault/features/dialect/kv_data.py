@@ -9,12 +9,12 @@ from typing import Any
 
 from werkzeug.exceptions import RequestEntityTooLarge
 
-from vault.auth.ttl_cache import TTLCache
-from vault.core import kv_values
-from vault.core.kv_values import Encoded
-from vault.core.strict_json import LARGE_BYTES, InvalidJSONError, TooManyPartsError
+from vault.common import kv_values
+from vault.common.kv_values import Encoded
+from vault.common.strict_json import LARGE_BYTES, InvalidJSONError, TooManyPartsError
+from vault.core.access.ttl_cache import TTLCache
+from vault.core.secrets.items import Fetch
 from vault.features.dialect.long_work import pause, value_memory
-from vault.secrets.items import Fetch
 
 #: Digests of versions whose values are canonical objects: they are returned as they are. Anyone who can write
 #: to MongoDB could forge a mark in the document, and REST stores any bytes.

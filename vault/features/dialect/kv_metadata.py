@@ -7,16 +7,16 @@ from typing import Any
 
 from flask import Response, request
 
-from vault.api.operations.blueprint import current_attempt, services
-from vault.api.operations.replies import reply_memory
+from vault.common.attributes import Description
+from vault.common.errors import SecretNotFoundError
+from vault.common.outcomes import Status
+from vault.common.pages import MAX_PAGE_BYTES
 from vault.core.attempt import Action
-from vault.core.attributes import Description
-from vault.core.errors import SecretNotFoundError
-from vault.core.outcomes import Status
-from vault.core.pages import MAX_PAGE_BYTES
+from vault.core.documents.stored_secret import StoredSecret, VersionInfo
+from vault.core.documents.write_rules import WriteRules
 from vault.core.principal import Scope
-from vault.documents.stored_secret import StoredSecret, VersionInfo
-from vault.documents.write_rules import WriteRules
+from vault.core.secrets import reach
+from vault.core.secrets.requests import NewSecret, Reference
 from vault.features.dialect import kv_schemas
 from vault.features.dialect.envelopes import PREFIX, envelope, json_body, no_content, reply
 from vault.features.dialect.kv_replies import changed, missing, rule_fields, time_text
@@ -36,8 +36,8 @@ from vault.features.dialect.kv_requests import (
 )
 from vault.features.dialect.operation import LIST, MERGE_PATCH, WRITES, DialectBlueprint
 from vault.features.dialect.paths import unknown_kv_path
-from vault.secrets import reach
-from vault.secrets.requests import NewSecret, Reference
+from vault.toolkit.operations.blueprint import current_attempt, services
+from vault.toolkit.operations.replies import reply_memory
 
 blueprint = DialectBlueprint(
     "Vault KV metadata",

@@ -7,16 +7,16 @@ from typing import Any
 
 from flask import Response, g
 
-from vault.api.operations.blueprint import current_attempt
-from vault.core.attributes import Description
-from vault.core.durations import kv_duration_text
-from vault.core.errors import SecretNotFoundError
-from vault.core.outcomes import Status
-from vault.core.timestamps import moment
-from vault.documents.stored_secret import VersionInfo
-from vault.documents.write_rules import WriteRules
+from vault.common.attributes import Description
+from vault.common.durations import kv_duration_text
+from vault.common.errors import SecretNotFoundError
+from vault.common.outcomes import Status
+from vault.common.timestamps import moment
+from vault.core.documents.stored_secret import VersionInfo
+from vault.core.documents.write_rules import WriteRules
 from vault.features.dialect.envelopes import CONTENT_TYPE, no_content, reply
 from vault.features.dialect.kv_requests import reference_to
+from vault.toolkit.operations.blueprint import current_attempt
 
 
 def unsupported() -> Response:

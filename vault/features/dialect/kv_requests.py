@@ -14,16 +14,16 @@ from flask import request
 from marshmallow import ValidationError
 from werkzeug.exceptions import BadRequest
 
-from vault.api.document.fields import labels_field
-from vault.api.operations.blueprint import current_attempt
-from vault.core.attributes import Description
-from vault.core.credentials import token_flaw
-from vault.core.paths import name_flaw
-from vault.documents.stored_secret import StoredSecret
-from vault.documents.write_rules import WriteRules
+from vault.common.attributes import Description
+from vault.common.credentials import token_flaw
+from vault.common.paths import name_flaw
+from vault.core.documents.stored_secret import StoredSecret
+from vault.core.documents.write_rules import WriteRules
+from vault.core.secrets import reach
+from vault.core.secrets.requests import Reference
 from vault.features.dialect.envelopes import duration
-from vault.secrets import reach
-from vault.secrets.requests import Reference
+from vault.toolkit.document.fields import labels_field
+from vault.toolkit.operations.blueprint import current_attempt
 
 _LABELS = labels_field()
 

@@ -4,7 +4,7 @@ from typing import Any
 
 from marshmallow import fields
 
-from vault.api.document.fields import Reply, boolean_field, integer_field, text_field
+from vault.toolkit.document.fields import Reply, boolean_field, integer_field, text_field
 
 _TIME = "2026-11-24T15:30:00.000Z"
 _METADATA = {"team": "billing"}

@@ -5,13 +5,13 @@ from contextlib import ExitStack, contextmanager
 
 from flask import current_app
 
-from vault.api.http import connections
-from vault.api.http.memory import FREE_BYTES, Memory
-from vault.api.operations.blueprint import current_attempt, current_slot
-from vault.core import deadline
-from vault.core.errors import OverloadedError
-from vault.core.networks import source
-from vault.secrets.wrapping import MAX_BYTES
+from vault.common import deadline
+from vault.common.errors import OverloadedError
+from vault.common.networks import source
+from vault.core.secrets.wrapping import MAX_BYTES
+from vault.toolkit.http import connections
+from vault.toolkit.http.memory import FREE_BYTES, Memory
+from vault.toolkit.operations.blueprint import current_attempt, current_slot
 
 #: Key of the application's extensions.
 VALUE_MEMORY = "secret-manager-value-memory"

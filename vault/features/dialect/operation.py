@@ -11,18 +11,18 @@ from flask import Request, request
 from marshmallow import Schema, fields
 from werkzeug.exceptions import BadRequest, MethodNotAllowed, UnsupportedMediaType
 
-from vault.api.document.errors import ErrorDoc, responses_of_server
-from vault.api.document.fields import Reply
-from vault.api.document.headers import ALWAYS, references
-from vault.api.http import auth, bodies
-from vault.api.http.client_ip import address_of, require_allowed
-from vault.api.operations.blueprint import Blueprint, Intake, View, perform
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import Scope
 from vault.features.dialect import credentials, wrapping_replies
 from vault.features.dialect.envelopes import CONTENT_TYPE, PREFIX, WITH_BODY
 from vault.features.dialect.errors import InvalidLoginError
 from vault.features.dialect.refusals import DENIED
+from vault.toolkit.document.errors import ErrorDoc, responses_of_server
+from vault.toolkit.document.fields import Reply
+from vault.toolkit.document.headers import ALWAYS, references
+from vault.toolkit.http import auth, bodies
+from vault.toolkit.http.client_ip import address_of, require_allowed
+from vault.toolkit.operations.blueprint import Blueprint, Intake, View, perform
 
 MERGE_PATCH = "application/merge-patch+json"
 

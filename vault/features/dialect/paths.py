@@ -8,15 +8,15 @@ from urllib.parse import unquote
 from flask import Flask, Response, request
 from werkzeug.exceptions import BadRequest, NotFound
 
-from vault.api.http.client_ip import address_of, require_allowed
-from vault.api.operations.blueprint import current_attempt
+from vault.common.credentials import without_tokens
+from vault.common.errors import ScopeMissingError, SecretNotFoundError
 from vault.core.attempt import Action
-from vault.core.credentials import without_tokens
-from vault.core.errors import ScopeMissingError, SecretNotFoundError
 from vault.features.dialect.envelopes import PREFIX, envelope, no_content, reply
 from vault.features.dialect.kv_replies import missing, unsupported
 from vault.features.dialect.kv_requests import MOUNT, asks_for_list, require_no_folder
 from vault.features.dialect.operation import LIST, WRITES, DialectBlueprint
+from vault.toolkit.http.client_ip import address_of, require_allowed
+from vault.toolkit.operations.blueprint import current_attempt
 
 _RELATIVE = {".", ".."}
 

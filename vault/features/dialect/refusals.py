@@ -6,7 +6,7 @@ from http import HTTPStatus
 from flask import Response
 from werkzeug.exceptions import NotFound
 
-from vault.api.http.refusals import code_of, detail_of, headers_of, refusal
+from vault.toolkit.http.refusals import code_of, detail_of, headers_of, refusal
 
 #: Vault's refusal of a missing or invalid credential, and of what a valid one may not do.
 DENIED = "permission denied"

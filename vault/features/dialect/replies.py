@@ -5,10 +5,10 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
-from vault.auth.tokens.info import CredentialInfo
-from vault.core import clock
+from vault.common import clock
+from vault.common.timestamps import moment
+from vault.core.access.tokens.info import CredentialInfo
 from vault.core.principal import Scope
-from vault.core.timestamps import moment
 
 
 def auth_of(info: CredentialInfo, token: str, metadata: Mapping[str, str] | None = None) -> dict[str, Any]:

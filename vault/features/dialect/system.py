@@ -9,18 +9,18 @@ from uuid import NAMESPACE_DNS, uuid5
 from flask import Response, g, request
 from werkzeug.exceptions import BadRequest
 
-from vault.api.document.fields import Body, FreeForm, Reply, boolean_field, text_field, texts_field
-from vault.api.operations.blueprint import current_attempt, services
-from vault.core import kv_values
+from vault.common import kv_values
+from vault.common.outcomes import Status
+from vault.common.paths import Paths
 from vault.core.attempt import Action
-from vault.core.outcomes import Status
-from vault.core.paths import Paths
 from vault.core.principal import Principal, Scope
+from vault.core.secrets import reach
 from vault.features.dialect.credentials import credential
 from vault.features.dialect.envelopes import envelope, json_body, reply
 from vault.features.dialect.errors import MountForbiddenError
 from vault.features.dialect.operation import DialectBlueprint
-from vault.secrets import reach
+from vault.toolkit.document.fields import Body, FreeForm, Reply, boolean_field, text_field, texts_field
+from vault.toolkit.operations.blueprint import current_attempt, services
 
 blueprint = DialectBlueprint(
     "Vault system",

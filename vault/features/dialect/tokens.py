@@ -6,27 +6,17 @@ from typing import Any, NoReturn
 from flask import Response, request
 from werkzeug.exceptions import BadRequest, MethodNotAllowed
 
-from vault.api.document.fields import (
-    Body,
-    Reply,
-    boolean_field,
-    integer_field,
-    text_field,
-    texts_field,
-)
-from vault.api.operations.blueprint import current_attempt, services
-from vault.api.operations.replies import reply_memory
-from vault.auth.revocations import Cascade, Revocation
-from vault.auth.tokens.others import TokenReference
-from vault.core.attempt import Action
-from vault.core.errors import (
+from vault.common.errors import (
     GrantRefusedError,
     TokenNotFoundError,
     TokenNotRenewableError,
     TokenRequiredError,
     TooManyKeysError,
 )
-from vault.core.outcomes import Status
+from vault.common.outcomes import Status
+from vault.core.access.revocations import Cascade, Revocation
+from vault.core.access.tokens.others import TokenReference
+from vault.core.attempt import Action
 from vault.core.principal import ROLES, Scope
 from vault.features.dialect.credentials import credential, is_client_token, token_of
 from vault.features.dialect.envelopes import duration, envelope, json_body, no_content
@@ -34,6 +24,9 @@ from vault.features.dialect.grants import NewClientToken, grant_in, ignored
 from vault.features.dialect.kv_requests import asks_for_list
 from vault.features.dialect.operation import LIST, WRITES, DialectBlueprint
 from vault.features.dialect.replies import auth_of, example, look_up_of
+from vault.toolkit.document.fields import Body, Reply, boolean_field, integer_field, text_field, texts_field
+from vault.toolkit.operations.blueprint import current_attempt, services
+from vault.toolkit.operations.replies import reply_memory
 
 blueprint = DialectBlueprint(
     "Vault tokens",

@@ -2,12 +2,12 @@
 
 from flask import Flask
 
-from vault.api.http.memory import Memory
-from vault.api.http.prefixes import FORMS, Form
-from vault.config.settings import Settings
+from vault.common.config.settings import Settings
 from vault.features.dialect import long_work, paths
 from vault.features.dialect.envelopes import PREFIX
 from vault.features.dialect.refusals import reply
+from vault.toolkit.http.memory import Memory
+from vault.toolkit.http.prefixes import FORMS, Form
 
 _ERRORS = 'Below `/v1/`,\nerrors have Vault\'s form, `{"errors": […]}`.'
 

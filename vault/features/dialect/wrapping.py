@@ -3,17 +3,17 @@
 from flask import Response, request
 from werkzeug.exceptions import BadRequest
 
-from vault.api.document.fields import Body, FreeForm, Reply, integer_field, text_field
-from vault.api.http import auth
-from vault.api.operations.blueprint import current_attempt, services
-from vault.api.operations.replies import reply_memory
+from vault.common.outcomes import Status
 from vault.core.attempt import Action
-from vault.core.outcomes import Status
+from vault.core.secrets.wrapping import MAX_BYTES, WrappingToken, is_wrapping_token
 from vault.features.dialect import wrapping_replies
 from vault.features.dialect.credentials import admit_holder, admit_request, credential
 from vault.features.dialect.envelopes import decoded_body, envelope, json_body, restored
 from vault.features.dialect.operation import DialectBlueprint
-from vault.secrets.wrapping import MAX_BYTES, WrappingToken, is_wrapping_token
+from vault.toolkit.document.fields import Body, FreeForm, Reply, integer_field, text_field
+from vault.toolkit.http import auth
+from vault.toolkit.operations.blueprint import current_attempt, services
+from vault.toolkit.operations.replies import reply_memory
 
 blueprint = DialectBlueprint(
     "Vault wrapping",

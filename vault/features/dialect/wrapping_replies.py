@@ -8,12 +8,12 @@ from http import HTTPStatus
 from flask import Response, g, request
 from werkzeug.exceptions import BadRequest
 
-from vault.api.operations.blueprint import current_attempt, services
-from vault.core import clock, kv_values
-from vault.core.errors import InvalidWrappingTokenError
-from vault.core.timestamps import moment
+from vault.common import clock, kv_values
+from vault.common.errors import InvalidWrappingTokenError
+from vault.common.timestamps import moment
+from vault.core.secrets.wrapping import MAX_LIFETIME, Basis, Origin, WrappingToken
 from vault.features.dialect.envelopes import PREFIX, duration, envelope
-from vault.secrets.wrapping import MAX_LIFETIME, Basis, Origin, WrappingToken
+from vault.toolkit.operations.blueprint import current_attempt, services
 
 _HEADER = "X-Vault-Wrap-TTL"
 _BEFORE = "wrapped_before"

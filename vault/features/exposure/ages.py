@@ -9,12 +9,12 @@ from datetime import UTC, datetime, timedelta
 from heapq import nsmallest
 from typing import Any
 
-from vault.auth.tokens.info import STATES, TokenInfo, info_of
-from vault.crypto import Keyring
-from vault.documents.guard import storage_errors
-from vault.documents.secret import Secret
-from vault.documents.stored_secret import StoredSecret
-from vault.documents.token import StoredTokenKey, Token
+from vault.core.access.tokens.info import STATES, TokenInfo, info_of
+from vault.core.crypto import Keyring
+from vault.core.documents.guard import storage_errors
+from vault.core.documents.secret import Secret
+from vault.core.documents.stored_secret import StoredSecret
+from vault.core.documents.token import StoredTokenKey, Token
 
 #: The maximum number of secrets, or of tokens, in each list.
 MAX_ROWS = 12

@@ -8,15 +8,15 @@ from typing import Any, Final
 
 from bson import Int64
 
-from vault.audit.claims import Proof
-from vault.audit.expressions import is_type
-from vault.audit.findings import Finding, Gravity
-from vault.audit.streams.entry import Entry
-from vault.audit.streams.retirement import Head
-from vault.audit.values import SAFE, SUCCESS, fields
+from vault.common.timestamps import moment
 from vault.core.attempt import Action
-from vault.core.timestamps import moment
-from vault.documents.audit import Record
+from vault.core.documents.audit import Record
+from vault.core.trail.claims import Proof
+from vault.core.trail.expressions import is_type
+from vault.core.trail.findings import Finding, Gravity
+from vault.core.trail.streams.entry import Entry
+from vault.core.trail.streams.retirement import Head
+from vault.core.trail.values import SAFE, SUCCESS, fields
 from vault.features.exposure.knowledge import (
     ANY_UNWRAP,
     KNOWN,

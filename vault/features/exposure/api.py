@@ -6,7 +6,16 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, validates_schema
 
-from vault.api.document.fields import (
+from vault.common.networks import unmapped
+from vault.common.text import ONE_LINE_PATTERN
+from vault.core.attempt import Action
+from vault.core.principal import Scope
+from vault.features.exposure import exposure
+from vault.features.exposure.exposure import MAX_LIMIT, UNKNOWN
+from vault.features.exposure.knowledge import Question
+from vault.service.api.audit import bound_field
+from vault.service.api.secret_requests import NAME, SecretReference
+from vault.toolkit.document.fields import (
     SECRET_ID,
     TEXT,
     Body,
@@ -23,17 +32,8 @@ from vault.api.document.fields import (
     texts_field,
     time_field,
 )
-from vault.api.native.audit import bound_field
-from vault.api.native.secret_requests import NAME, SecretReference
-from vault.api.operations.blueprint import Blueprint, current_attempt
-from vault.api.operations.replies import reply_memory
-from vault.core.attempt import Action
-from vault.core.networks import unmapped
-from vault.core.principal import Scope
-from vault.core.text import ONE_LINE_PATTERN
-from vault.features.exposure import exposure
-from vault.features.exposure.exposure import MAX_LIMIT, UNKNOWN
-from vault.features.exposure.knowledge import Question
+from vault.toolkit.operations.blueprint import Blueprint, current_attempt
+from vault.toolkit.operations.replies import reply_memory
 
 _TIME = "2026-11-24T15:30:00.000Z"
 _CURSOR = "WyI1NTBlODQwMCIsIDMsICJhbGljZSJd"

@@ -14,22 +14,22 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-from vault.audit import reader
-from vault.audit.claims import Proof
-from vault.audit.findings import NO_PLACE, Finding, Gravity
-from vault.audit.reader import SETTLED_SECONDS, Filter
-from vault.audit.streams import checkpoint
-from vault.audit.summary import shown_name
-from vault.audit.verifier import Verifier, read_on, retention_start, verify_records
+from vault.common.errors import InvalidCheckpointError, SecretNotFoundError, TokenNotFoundError, VaultError
+from vault.common.text import unique_names
+from vault.common.timestamps import moment
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import InvalidCheckpointError, SecretNotFoundError, TokenNotFoundError, VaultError
+from vault.core.crypto import Keyring, encoding
+from vault.core.crypto.audit_chain import SigningKey, VerifyingKey
+from vault.core.documents.guard import storage_errors
+from vault.core.documents.token import StoredTokenKey, Token
 from vault.core.principal import OPERATOR
-from vault.core.text import unique_names
-from vault.core.timestamps import moment
-from vault.crypto import Keyring, encoding
-from vault.crypto.audit_chain import SigningKey, VerifyingKey
-from vault.documents.guard import storage_errors
-from vault.documents.token import StoredTokenKey, Token
+from vault.core.trail import reader
+from vault.core.trail.claims import Proof
+from vault.core.trail.findings import NO_PLACE, Finding, Gravity
+from vault.core.trail.reader import SETTLED_SECONDS, Filter
+from vault.core.trail.streams import checkpoint
+from vault.core.trail.summary import shown_name
+from vault.core.trail.verifier import Verifier, read_on, retention_start, verify_records
 from vault.features.exposure import lookup
 from vault.features.exposure.answer import Answer
 from vault.features.exposure.knowledge import Question

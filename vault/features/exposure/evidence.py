@@ -4,12 +4,12 @@ import json
 
 import click
 
-from vault.audit.evidence import Evidence
-from vault.audit.findings import Finding
-from vault.cli.operator.audit.files import EvidenceFile
-from vault.cli.shell import parameters
-from vault.core.text import printable
+from vault.common.text import printable
+from vault.core.trail.evidence import Evidence
+from vault.core.trail.findings import Finding
 from vault.features.exposure import certificate
+from vault.service.commands.audit.files import EvidenceFile
+from vault.toolkit.cli import parameters
 
 
 class CertificateFile(EvidenceFile):

@@ -19,17 +19,17 @@ from typing import Any
 
 from pymongo.errors import OperationFailure
 
-from vault.audit.expressions import Pipeline, text_at
-from vault.audit.reader import SETTLED_SECONDS, shown
-from vault.audit.streams.collection import collection
-from vault.audit.values import SAFE, SUCCESS, fields
+from vault.common.errors import InvalidCursorError
+from vault.common.outcomes import Status
 from vault.core.attempt import Attempt
-from vault.core.errors import InvalidCursorError
-from vault.core.outcomes import Status
+from vault.core.documents import AuditEntry
+from vault.core.documents.guard import storage_errors
+from vault.core.documents.indexes import PRINCIPAL_INDEX, UNWRAP_INDEX, Index
 from vault.core.principal import Principal
-from vault.documents import AuditEntry
-from vault.documents.guard import storage_errors
-from vault.documents.indexes import PRINCIPAL_INDEX, UNWRAP_INDEX, Index
+from vault.core.trail.expressions import Pipeline, text_at
+from vault.core.trail.reader import SETTLED_SECONDS, shown
+from vault.core.trail.streams.collection import collection
+from vault.core.trail.values import SAFE, SUCCESS, fields
 from vault.features.exposure import lookup
 from vault.features.exposure.knowledge import (
     ABOUT_VALUES,

@@ -12,9 +12,9 @@ from dataclasses import dataclass, field
 from datetime import datetime
 from typing import Any
 
-from vault.audit.values import NO_VALUES, SUCCESS
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import DEFAULT_NAMESPACE
+from vault.core.trail.values import NO_VALUES, SUCCESS
 
 #: The maximum number of services in an exposure: a driver chooses their names.
 MAX_SERVICES = 100

@@ -6,14 +6,14 @@ All functions raise `PyMongoError`.
 from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime
 
-from vault.audit.expressions import text_at
-from vault.audit.streams.collection import collection
-from vault.audit.values import SUCCESS
-from vault.core.errors import DecryptionError, VaultError
-from vault.crypto import Keyring
-from vault.documents import Secret
-from vault.documents.stored_secret import StoredSecret
-from vault.documents.token import Token, is_accessor
+from vault.common.errors import DecryptionError, VaultError
+from vault.core.crypto import Keyring
+from vault.core.documents import Secret
+from vault.core.documents.stored_secret import StoredSecret
+from vault.core.documents.token import Token, is_accessor
+from vault.core.trail.expressions import text_at
+from vault.core.trail.streams.collection import collection
+from vault.core.trail.values import SUCCESS
 from vault.features.exposure.knowledge import ABOUT_VALUES, Question
 
 #: The maximum number of secrets with one name that a call returns.

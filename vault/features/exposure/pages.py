@@ -2,14 +2,14 @@
 
 from flask import Blueprint, Response
 
-from vault.api.operations.blueprint import current_attempt
-from vault.api.operations.replies import reply_memory
+from vault.common.pages import MAX_PAGE_BYTES
 from vault.core.attempt import Action
-from vault.core.pages import MAX_PAGE_BYTES
 from vault.core.principal import Scope
+from vault.core.secrets.queries import current_id_of
 from vault.features.exposure import exposure
 from vault.features.exposure.knowledge import Question
-from vault.secrets.queries import current_id_of
+from vault.toolkit.operations.blueprint import current_attempt
+from vault.toolkit.operations.replies import reply_memory
 from vault.toolkit.pages.operations import arguments, operation, page
 from vault.toolkit.pages.references import reference_of
 

@@ -9,16 +9,16 @@ from typing import Any
 
 from jinja2 import ChoiceLoader, DictLoader, Environment, PackageLoader, StrictUndefined
 
-from vault.audit.activity import Activity
-from vault.audit.findings import Gravity
-from vault.audit.summary import shown_name
 from vault.common.feature import Section, features
-from vault.core import charts
-from vault.core.style import BASE, CHARTS, WEEKDAYS
-from vault.core.text import printable
-from vault.documents.audit import Record
+from vault.common.text import printable
+from vault.core.documents.audit import Record
+from vault.core.keys.status import KeyRole, KeyStatus
+from vault.core.trail.activity import Activity
+from vault.core.trail.findings import Gravity
+from vault.core.trail.summary import shown_name
 from vault.features.exposure.ages import SecretAges, TokenAges
-from vault.keys.status import KeyRole, KeyStatus
+from vault.toolkit.pages import charts
+from vault.toolkit.pages.style import BASE, CHARTS, WEEKDAYS
 
 #: The length of texts in tables; longer ones are cut.
 _MAX_TEXT_LENGTH = 80

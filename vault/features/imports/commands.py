@@ -12,17 +12,17 @@ from typing import TextIO
 import click
 from marshmallow import ValidationError
 
-from vault.cli.operator.context import connected
-from vault.cli.shell import parameters
-from vault.cli.shell.output import Output, output_options
-from vault.config import validators as forms
-from vault.core.outcomes import ImportOutcome
-from vault.core.paths import path_flaw
+from vault.common.config import validators as forms
+from vault.common.outcomes import ImportOutcome
+from vault.common.paths import path_flaw
+from vault.common.text import printable, quantity
 from vault.core.principal import DEFAULT_NAMESPACE
-from vault.core.text import printable, quantity
 from vault.features.imports.errors import ImportSourceError
 from vault.features.imports.importer import Importer, ImportWriter, Result
 from vault.features.imports.kv_source import KVSource
+from vault.service.commands.context import connected
+from vault.toolkit.cli import parameters
+from vault.toolkit.cli.output import Output, output_options
 
 #: What can be in a header.
 _VISIBLE = re.compile("[!-~]+")

@@ -1,7 +1,7 @@
 """Errors of imports."""
 
-from vault.core.errors import VaultError
-from vault.core.outcomes import Exit
+from vault.common.errors import VaultError
+from vault.common.outcomes import Exit
 
 
 class ImportSourceError(VaultError):

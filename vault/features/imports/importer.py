@@ -11,26 +11,26 @@ from hashlib import sha256
 from typing import Any
 from uuid import uuid4
 
-from vault.core import kv_values
+from vault.common import kv_values
+from vault.common.errors import DecryptionError, KeyMissingError
+from vault.common.labels import are_labels
+from vault.common.outcomes import ImportOutcome, Status
+from vault.common.paths import name_flaw
+from vault.common.strict_json import InvalidJSONError, TooManyPartsError
+from vault.common.text import quantity
+from vault.common.timestamps import moment
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import DecryptionError, KeyMissingError
-from vault.core.labels import are_labels
-from vault.core.outcomes import ImportOutcome, Status
-from vault.core.paths import name_flaw
+from vault.core.crypto import Keyring
+from vault.core.crypto.encoding import canonical
+from vault.core.documents.guard import storage_errors
+from vault.core.documents.secret import Secret, UnstoredSecret
+from vault.core.documents.stored_secret import StoredSecret, VersionInfo
+from vault.core.keys.guard import KeyringGuard
 from vault.core.principal import OPERATOR
-from vault.core.strict_json import InvalidJSONError, TooManyPartsError
-from vault.core.text import quantity
-from vault.core.timestamps import moment
-from vault.crypto import Keyring
-from vault.crypto.encoding import canonical
-from vault.documents.guard import storage_errors
-from vault.documents.secret import Secret, UnstoredSecret
-from vault.documents.stored_secret import StoredSecret, VersionInfo
+from vault.core.secrets import reach
+from vault.core.secrets.store import SecretStore
 from vault.features.imports.errors import ImportRefusedError
 from vault.features.imports.kv_source import Found, KVSource, SourceSecret, SourceVersion
-from vault.keys.guard import KeyringGuard
-from vault.secrets import reach
-from vault.secrets.store import SecretStore
 
 #: Threads that read the source, and secrets that they read ahead.
 _READERS = 8

@@ -14,20 +14,20 @@ from urllib.parse import quote, urlsplit
 
 import urllib3
 
-from vault.client.http import USER_AGENT, Failure, HTTPClient, Reply, RequestFailedError
-from vault.core import kv_values
-from vault.core.attributes import Description
-from vault.core.durations import parse_duration
-from vault.core.kv_values import Number
-from vault.core.paths import is_path
-from vault.core.timestamps import to_milliseconds
-from vault.documents.write_rules import MAX_NUMBER, WriteRules
+from vault.common import kv_values
+from vault.common.attributes import Description
+from vault.common.durations import parse_duration
+from vault.common.kv_values import Number
+from vault.common.paths import is_path
+from vault.common.timestamps import to_milliseconds
+from vault.core.documents.write_rules import MAX_NUMBER, WriteRules
 from vault.features.imports.errors import (
     ImportRefusedError,
     ImportSourceDeniedError,
     ImportSourceError,
     ImportSourceUnavailableError,
 )
+from vault.toolkit.client.http import USER_AGENT, Failure, HTTPClient, Reply, RequestFailedError
 
 #: Timeout of each wait for the source.
 _TIMEOUT = urllib3.Timeout(connect=30, read=30)

@@ -5,8 +5,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Self
 
-from vault.core import clock
-from vault.core.errors import InvalidCredentialError, VaultError
+from vault.common import clock
+from vault.common.errors import InvalidCredentialError, VaultError
 from vault.core.principal import Principal
 from vault.features.jwt.directory import (
     SETTINGS_ISSUER,

@@ -9,16 +9,16 @@ from ipaddress import ip_network
 from time import monotonic
 from typing import Any, Generic, TypeVar
 
-from vault.auth.token_keys import TokenKeys
-from vault.core.batching import Batcher
-from vault.core.greenlets import wait_until_idle
-from vault.core.networks import Network
-from vault.core.paths import Paths
+from vault.common.batching import Batcher
+from vault.common.greenlets import wait_until_idle
+from vault.common.networks import Network
+from vault.common.paths import Paths
+from vault.core.access.token_keys import TokenKeys
+from vault.core.crypto.encoding import joined
+from vault.core.crypto.token_key import TokenKey
+from vault.core.documents.guard import storage_errors
+from vault.core.documents.sealed import SealedDocument
 from vault.core.principal import Scope, is_name, scopes_named
-from vault.crypto.encoding import joined
-from vault.crypto.token_key import TokenKey
-from vault.documents.guard import storage_errors
-from vault.documents.sealed import SealedDocument
 from vault.features.jwt.claims import Condition, conditions
 from vault.features.jwt.documents import Issuer, Role
 from vault.features.jwt.verification import Claims, JWTVerifier, key_source

@@ -6,10 +6,10 @@ from mongoengine import BooleanField, DateTimeField, IntField, ListField, String
 from pymongo import IndexModel
 
 from vault.core.attempt import Action
+from vault.core.crypto.token_key import RecordKind
+from vault.core.documents.indexes import NAMED
+from vault.core.documents.sealed import SealedDocument
 from vault.core.principal import DEFAULT_NAMESPACE
-from vault.crypto.token_key import RecordKind
-from vault.documents.indexes import NAMED
-from vault.documents.sealed import SealedDocument
 from vault.features.jwt.errors import IssuerTakenError, RoleNameTakenError
 
 ISSUER_INDEXES = (*NAMED, IndexModel([("issuer", 1), ("audience", 1)], unique=True))

@@ -1,7 +1,7 @@
 """Refusals about issuers of JWTs and about roles."""
 
-from vault.core.errors.base import AccessDeniedError, MissingError, RefusedInputError
-from vault.core.errors.refusal import Refusal
+from vault.common.errors.base import AccessDeniedError, MissingError, RefusedInputError
+from vault.common.errors.refusal import Refusal
 
 
 class IssuerTakenError(RefusedInputError):

@@ -6,16 +6,16 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from vault.auth.publishing import publish
-from vault.auth.token_keys import TokenKeys
-from vault.core import clock
+from vault.common import clock
+from vault.common.errors import GrantRefusedError, LimitReachedError
+from vault.common.outcomes import Status
+from vault.common.timestamps import to_milliseconds
+from vault.core.access.publishing import publish
+from vault.core.access.token_keys import TokenKeys
 from vault.core.attempt import Attempt
-from vault.core.errors import GrantRefusedError, LimitReachedError
-from vault.core.outcomes import Status
+from vault.core.crypto.token_key import TokenKey
+from vault.core.documents.guard import storage_errors
 from vault.core.principal import DEFAULT_NAMESPACE, Principal, Scope
-from vault.core.timestamps import to_milliseconds
-from vault.crypto.token_key import TokenKey
-from vault.documents.guard import storage_errors
 from vault.features.jwt.directory import MAX_ISSUERS, SETTINGS_ISSUER, settings_issuer_id, shown_name
 from vault.features.jwt.documents import Issuer, Role
 from vault.features.jwt.errors import IssuerInUseError, IssuerNotFoundError, IssuerTakenError

@@ -2,11 +2,11 @@
 
 from flask import Blueprint, Response
 
-from vault.api.operations.blueprint import current_attempt, services
-from vault.api.operations.replies import reply_memory
 from vault.core.attempt import Action
 from vault.core.principal import Scope
 from vault.features.jwt.roles import Roles
+from vault.toolkit.operations.blueprint import current_attempt, services
+from vault.toolkit.operations.replies import reply_memory
 from vault.toolkit.pages.operations import arguments, operation, page, see_other
 
 blueprint = Blueprint("roles", __name__, template_folder="templates")

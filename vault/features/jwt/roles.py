@@ -7,20 +7,20 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 from typing import Any
 
-from vault.auth.entries import is_limited, sees_all
-from vault.auth.publishing import publish
-from vault.auth.revocations import require_rights
-from vault.auth.token_keys import TokenKeys
-from vault.core import clock
+from vault.common import clock
+from vault.common.errors import GrantRefusedError, LimitReachedError
+from vault.common.networks import Network, cover
+from vault.common.outcomes import Status
+from vault.common.paths import ALL_PATHS, Paths
+from vault.common.timestamps import to_milliseconds
+from vault.core.access.entries import is_limited, sees_all
+from vault.core.access.publishing import publish
+from vault.core.access.revocations import require_rights
+from vault.core.access.token_keys import TokenKeys
 from vault.core.attempt import Attempt
-from vault.core.errors import GrantRefusedError, LimitReachedError
-from vault.core.networks import Network, cover
-from vault.core.outcomes import Status
-from vault.core.paths import ALL_PATHS, Paths
+from vault.core.crypto.token_key import TokenKey
+from vault.core.documents.guard import storage_errors
 from vault.core.principal import DEFAULT_NAMESPACE, OPERATOR, Principal, Scope, plain_name
-from vault.core.timestamps import to_milliseconds
-from vault.crypto.token_key import TokenKey
-from vault.documents.guard import storage_errors
 from vault.features.jwt.claims import WILDCARD, Condition, conditions
 from vault.features.jwt.directory import MAX_ROLES, SETTINGS_ISSUER, shown_name
 from vault.features.jwt.documents import Issuer, Role

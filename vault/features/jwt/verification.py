@@ -18,11 +18,11 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from jwt.exceptions import PyJWKClientError, PyJWTError
 from jwt.utils import base64url_decode
 
-from vault.auth.fetching import FETCH_SECONDS, LEEWAY_SECONDS, MAX_WAITING, RETRY_SECONDS
-from vault.client.http import USER_AGENT, HTTPClient, RequestFailedError
-from vault.core.errors import CredentialsUnavailableError, InvalidCredentialError
+from vault.common.errors import CredentialsUnavailableError, InvalidCredentialError
+from vault.common.text import is_blank
+from vault.core.access.fetching import FETCH_SECONDS, LEEWAY_SECONDS, MAX_WAITING, RETRY_SECONDS
 from vault.core.principal import DEFAULT_NAMESPACE, Principal, is_name, scopes_named
-from vault.core.text import is_blank
+from vault.toolkit.client.http import USER_AGENT, HTTPClient, RequestFailedError
 
 logger = logging.getLogger(__name__)
 

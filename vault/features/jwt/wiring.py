@@ -2,13 +2,13 @@
 
 from collections.abc import Iterator
 
+from vault.core.parts import Parts
 from vault.features.jwt.credentials import JWTCredentials
 from vault.features.jwt.directory import Directory
 from vault.features.jwt.issuers import Issuers
 from vault.features.jwt.roles import Roles
 from vault.features.jwt.settings import JWTSettings
 from vault.features.jwt.verification import settings_authenticator
-from vault.parts import Parts
 
 
 def services(parts: Parts) -> Iterator[object]:

@@ -5,8 +5,18 @@ from typing import Any, ClassVar
 from flask import current_app
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
-from vault.api.document.errors import ErrorDoc
-from vault.api.document.fields import (
+from vault.common.text import ONE_LINE_PATTERN
+from vault.core.attempt import Action
+from vault.core.principal import Scope
+from vault.core.secrets.requests import Reference
+from vault.core.secrets.tries import MAX_TRIES
+from vault.core.secrets.wrapping import MAX_LIFETIME
+from vault.features.links.errors import InvalidLinkError, WrongPassphraseError
+from vault.features.links.requests import NewRequest, RequestInfo, Requests
+from vault.features.links.shares import MAX_PASSPHRASE_CHARACTERS, NewShare, Share, Shares, Terms
+from vault.service.api.secret_requests import NAME, SECRET, name_field, value_field
+from vault.toolkit.document.errors import ErrorDoc
+from vault.toolkit.document.fields import (
     BASE64_PATTERN,
     TEXT,
     Base64,
@@ -21,20 +31,10 @@ from vault.api.document.fields import (
     text_field,
     time_field,
 )
-from vault.api.http.auth import CountedFailures
-from vault.api.http.prefixes import CONSOLE
-from vault.api.native.secret_requests import NAME, SECRET, name_field, value_field
-from vault.api.operations.blueprint import PUBLIC_URL, Blueprint, current_attempt, services
-from vault.api.operations.replies import MemoryIfLarge
-from vault.core.attempt import Action
-from vault.core.principal import Scope
-from vault.core.text import ONE_LINE_PATTERN
-from vault.features.links.errors import InvalidLinkError, WrongPassphraseError
-from vault.features.links.requests import NewRequest, RequestInfo, Requests
-from vault.features.links.shares import MAX_PASSPHRASE_CHARACTERS, NewShare, Share, Shares, Terms
-from vault.secrets.requests import Reference
-from vault.secrets.tries import MAX_TRIES
-from vault.secrets.wrapping import MAX_LIFETIME
+from vault.toolkit.http.auth import CountedFailures
+from vault.toolkit.http.prefixes import CONSOLE
+from vault.toolkit.operations.blueprint import PUBLIC_URL, Blueprint, current_attempt, services
+from vault.toolkit.operations.replies import MemoryIfLarge
 
 #: The longest time until a link expires.
 MAX_SECONDS = round(MAX_LIFETIME.total_seconds())

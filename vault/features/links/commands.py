@@ -7,13 +7,13 @@ from typing import Any
 
 import click
 
-from vault.cli.shell import parameters
-from vault.cli.shell.output import Output, moment_cell, output_options
-from vault.cli.shell.value_input import new_value, typed
-from vault.cli.user.connection import service_options
-from vault.client.secrets import Secrets, reference
-from vault.client.service import Service
-from vault.core.errors import VaultError
+from vault.common.errors import VaultError
+from vault.toolkit.cli import parameters
+from vault.toolkit.cli.connection import service_options
+from vault.toolkit.cli.output import Output, moment_cell, output_options
+from vault.toolkit.cli.value_input import new_value, typed
+from vault.toolkit.client.secrets import Secrets, reference
+from vault.toolkit.client.service import Service
 
 #: In place of a name: the value is typed, or standard input.
 _STANDARD = "-"

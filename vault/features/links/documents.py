@@ -7,8 +7,8 @@ from mongoengine import DateTimeField, IntField, StringField
 from pymongo import IndexModel
 
 from vault.core.attempt import Action
-from vault.crypto.token_key import RecordKind, TokenKey
-from vault.documents.sealed import SealedDocument
+from vault.core.crypto.token_key import RecordKind, TokenKey
+from vault.core.documents.sealed import SealedDocument
 
 
 class ValueRequest(SealedDocument):

@@ -1,7 +1,7 @@
 """Refusals of those who follow a link."""
 
-from vault.core.errors.access import InvalidCredentialError
-from vault.core.errors.refusal import Refusal
+from vault.common.errors.access import InvalidCredentialError
+from vault.common.errors.refusal import Refusal
 
 
 class InvalidLinkError(InvalidCredentialError):

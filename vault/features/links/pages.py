@@ -5,18 +5,18 @@ from datetime import UTC, datetime
 from flask import Blueprint, Response, url_for
 from marshmallow import fields
 
-from vault.api.document.fields import Body, flawless, id_field, matches, number_field
-from vault.api.http.auth import CountedFailures
-from vault.api.operations.blueprint import current_attempt, services
-from vault.api.operations.replies import MemoryIfLarge
+from vault.common.paths import name_flaw
+from vault.common.timestamps import moment
 from vault.core.attempt import Action
-from vault.core.paths import name_flaw
 from vault.core.principal import Scope
-from vault.core.timestamps import moment
+from vault.core.secrets.requests import Reference
 from vault.features.links.api import MAX_SECONDS, TOKEN_PATTERN, passphrase_field
 from vault.features.links.requests import Requests
 from vault.features.links.shares import Shares, Terms
-from vault.secrets.requests import Reference
+from vault.toolkit.document.fields import Body, flawless, id_field, matches, number_field
+from vault.toolkit.http.auth import CountedFailures
+from vault.toolkit.operations.blueprint import current_attempt, services
+from vault.toolkit.operations.replies import MemoryIfLarge
 from vault.toolkit.pages.operations import (
     FormBody,
     ReasonedBody,

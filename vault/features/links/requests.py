@@ -5,23 +5,23 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from secrets import token_urlsafe
 
-from vault.auth.publishing import publish
-from vault.auth.token_keys import TokenKeys
-from vault.core import clock
+from vault.common import clock
+from vault.common.errors import NameTakenError, SecretTooLargeError, VaultError
+from vault.common.outcomes import Status
+from vault.common.paths import ALL_PATHS
+from vault.common.timestamps import moment, to_milliseconds
+from vault.core.access.publishing import publish
+from vault.core.access.token_keys import TokenKeys
 from vault.core.attempt import Attempt
-from vault.core.errors import NameTakenError, SecretTooLargeError, VaultError
-from vault.core.outcomes import Status
-from vault.core.paths import ALL_PATHS
+from vault.core.documents.guard import best_effort_cleanup, storage_errors
+from vault.core.documents.maker import Maker
 from vault.core.principal import plain_name
-from vault.core.timestamps import moment, to_milliseconds
-from vault.documents.guard import best_effort_cleanup, storage_errors
-from vault.documents.maker import Maker
+from vault.core.secrets import reach
+from vault.core.secrets.requests import NewSecret
+from vault.core.secrets.service import SecretService, require_size
+from vault.core.secrets.store import SecretStore
 from vault.features.links.documents import ValueRequest
 from vault.features.links.errors import InvalidLinkError
-from vault.secrets import reach
-from vault.secrets.requests import NewSecret
-from vault.secrets.service import SecretService, require_size
-from vault.secrets.store import SecretStore
 
 #: The prefix of the tokens in their links.
 PREFIX = "smr_"

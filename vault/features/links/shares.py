@@ -6,26 +6,26 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
 
-from vault.core import clock
+from vault.common import clock
+from vault.common.errors import InvalidWrappingTokenError, VaultError
+from vault.common.greenlets import in_thread
+from vault.common.networks import source
+from vault.common.outcomes import Status
+from vault.common.timestamps import moment
+from vault.common.turns import Turns
 from vault.core.attempt import Attempt
-from vault.core.errors import InvalidWrappingTokenError, VaultError
-from vault.core.greenlets import in_thread
-from vault.core.networks import source
-from vault.core.outcomes import Status
+from vault.core.crypto import Keyring
+from vault.core.crypto.token_key import TokenKey
+from vault.core.keys.guard import KeyringGuard
 from vault.core.principal import plain_name
-from vault.core.timestamps import moment
-from vault.core.turns import Turns
-from vault.crypto import Keyring
-from vault.crypto.token_key import TokenKey
+from vault.core.secrets import tries
+from vault.core.secrets.items import Fetch, Reserve, need_not_reserve
+from vault.core.secrets.requests import SHARES, Reference
+from vault.core.secrets.service import SecretService, require_size
+from vault.core.secrets.tries import Try
+from vault.core.secrets.wrapping import Basis, Origin, Wrapping, WrappingToken
 from vault.features.links.errors import InvalidLinkError, WrongPassphraseError
 from vault.features.links.passphrase import Cipher, new_salt, salt_of
-from vault.keys.guard import KeyringGuard
-from vault.secrets import tries
-from vault.secrets.items import Fetch, Reserve, need_not_reserve
-from vault.secrets.requests import SHARES, Reference
-from vault.secrets.service import SecretService, require_size
-from vault.secrets.tries import Try
-from vault.secrets.wrapping import Basis, Origin, Wrapping, WrappingToken
 
 #: In place of the path of a request.
 _PATH = "secret/share"

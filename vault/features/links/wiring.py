@@ -2,9 +2,9 @@
 
 from collections.abc import Iterator
 
+from vault.core.parts import Parts
 from vault.features.links.requests import Requests
 from vault.features.links.shares import Shares
-from vault.parts import Parts
 
 
 def services(parts: Parts) -> Iterator[object]:

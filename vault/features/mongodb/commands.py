@@ -6,16 +6,16 @@ from typing import IO
 
 import click
 
-from vault.cli.shell import parameters
-from vault.cli.shell.output import Output, output_options
-from vault.config.settings import audit_ttl_days, mongo_uri
-from vault.core.errors import StorageUnavailableError
-from vault.core.mongodb_uri import parse_mongodb_uri
-from vault.core.text import quantity
-from vault.documents.primary import MIN_MEMBERS
+from vault.common.config.settings import audit_ttl_days, mongo_uri
+from vault.common.errors import StorageUnavailableError
+from vault.common.mongodb_uri import parse_mongodb_uri
+from vault.common.text import quantity
+from vault.core.documents.primary import MIN_MEMBERS
 from vault.features.mongodb.errors import ReplicaSetError
 from vault.features.mongodb.replicaset import NO_ANSWER, PAUSE_SECONDS, ReplicaSet, is_complete
 from vault.features.mongodb.service_user import ServiceUser
+from vault.toolkit.cli import parameters
+from vault.toolkit.cli.output import Output, output_options
 
 
 @click.group()

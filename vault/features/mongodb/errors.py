@@ -2,10 +2,10 @@
 
 from pymongo.errors import ConnectionFailure, OperationFailure
 
-from vault.core.errors import StorageUnavailableError, VaultError
-from vault.core.text import printable
-from vault.documents.guard import is_denied
-from vault.documents.members import explanation
+from vault.common.errors import StorageUnavailableError, VaultError
+from vault.common.text import printable
+from vault.core.documents.guard import is_denied
+from vault.core.documents.members import explanation
 
 #: MongoDB's error codes of a set's configuration: no such node, no replication there, an invalid one.
 _CONFIGURATION = {74, 76, 93}

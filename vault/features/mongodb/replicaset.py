@@ -10,7 +10,7 @@ from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 from pymongo.uri_parser import parse_uri
 
-from vault.documents.members import misfit
+from vault.core.documents.members import misfit
 from vault.features.mongodb.errors import ReplicaSetError, failed, text_of
 from vault.features.mongodb.service_user import ServiceUser, ensure_user
 

@@ -1,4 +1,4 @@
-"""The service's user in MongoDB, with exactly the privileges of `vault.documents.database`.
+"""The service's user in MongoDB, with exactly the privileges of `vault.core.documents.database`.
 
 The audit trail's indexes are built with it, as that user may not build them.
 """
@@ -8,10 +8,10 @@ from typing import Any
 from pymongo import MongoClient, timeout
 from pymongo.errors import OperationFailure, PyMongoError
 
-from vault.core.mongodb_uri import parse_mongodb_uri
-from vault.documents import indexes
-from vault.documents.audit import AuditEntry
-from vault.documents.database import BUILD_TIMEOUT_SECONDS, SERVICE_ROLE, database_name, role_privileges
+from vault.common.mongodb_uri import parse_mongodb_uri
+from vault.core.documents import indexes
+from vault.core.documents.audit import AuditEntry
+from vault.core.documents.database import BUILD_TIMEOUT_SECONDS, SERVICE_ROLE, database_name, role_privileges
 from vault.features.mongodb.errors import ReplicaSetError, failed
 
 Client = MongoClient[dict[str, Any]]

@@ -4,12 +4,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from vault.audit.streams.collection import collection
+from vault.common.outcomes import Status
+from vault.common.text import quantity
+from vault.common.timestamps import moment
 from vault.core.attempt import Action
-from vault.core.outcomes import Status
-from vault.core.text import quantity
-from vault.core.timestamps import moment
-from vault.documents.guard import storage_errors
+from vault.core.documents.guard import storage_errors
+from vault.core.trail.streams.collection import collection
 
 
 @dataclass(frozen=True, slots=True)

@@ -4,13 +4,13 @@ from typing import Any
 
 from marshmallow import ValidationError, fields
 
-from vault.api.document.errors import ErrorDoc
-from vault.api.document.fields import Body, BoundedList, Reply, matches, number_field, text_field
-from vault.api.operations.blueprint import Blueprint, current_attempt, services
 from vault.core.attempt import Action
 from vault.core.principal import Scope
 from vault.features.proofs.errors import CheckpointContradictedError
 from vault.features.proofs.witnessed import WitnessedCheckpoints, heads_of
+from vault.toolkit.document.errors import ErrorDoc
+from vault.toolkit.document.fields import Body, BoundedList, Reply, matches, number_field, text_field
+from vault.toolkit.operations.blueprint import Blueprint, current_attempt, services
 
 _TIME = "2026-11-24T15:30:00.000Z"
 _TIME_PATTERN = "^[0-9]{4}-[0-9]{2}-[0-9]{2}T[0-9:]{8}[.][0-9]{3}Z$"

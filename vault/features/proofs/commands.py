@@ -11,16 +11,16 @@ from typing import IO
 
 import click
 
-from vault.audit.streams import checkpoint, signing_keys
-from vault.cli.operator.context import connected
-from vault.cli.shell.output import Output, output_options
-from vault.core.errors import SettingsError
+from vault.common.errors import SettingsError
+from vault.core.keys import guard
+from vault.core.parts import Parts
 from vault.core.principal import OPERATOR
+from vault.core.trail.streams import checkpoint, signing_keys
 from vault.features.proofs.activity import WitnessActivity, witness_activity
 from vault.features.proofs.errors import WitnessError
 from vault.features.proofs.witnesses import Witnesses, confirmed, recently_closed
-from vault.keys import guard
-from vault.parts import Parts
+from vault.service.commands.context import connected
+from vault.toolkit.cli.output import Output, output_options
 
 
 @click.command()

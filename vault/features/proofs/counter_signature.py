@@ -4,11 +4,11 @@ from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Any
 
-from vault.audit.streams import checkpoint
-from vault.core.timestamps import moment
-from vault.crypto import Keyring
-from vault.crypto.audit_chain import SigningKey, VerifyingKey
-from vault.documents.base import is_text
+from vault.common.timestamps import moment
+from vault.core.crypto import Keyring
+from vault.core.crypto.audit_chain import SigningKey, VerifyingKey
+from vault.core.documents.base import is_text
+from vault.core.trail.streams import checkpoint
 
 #: The members, all of which are texts. With others, an answer could keep the sender's trail from storing it.
 _MEMBERS = {"sender", "digest", "ts", "public_key", "signer", "signature"}

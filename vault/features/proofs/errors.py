@@ -1,8 +1,8 @@
 """Refusals of checkpoints, and by witnesses."""
 
-from vault.core.errors.base import RefusedInputError, VaultError
-from vault.core.errors.refusal import Refusal
-from vault.core.outcomes import Exit
+from vault.common.errors.base import RefusedInputError, VaultError
+from vault.common.errors.refusal import Refusal
+from vault.common.outcomes import Exit
 
 
 class CheckpointContradictedError(RefusedInputError):

@@ -9,19 +9,19 @@ from typing import Any, Self
 import click
 from cryptography.x509 import Certificate, load_pem_x509_certificates
 
-from vault.audit.evidence import Evidence
-from vault.audit.findings import NO_PLACE, Finding
-from vault.audit.streams import checkpoint
-from vault.audit.streams.checkpoint import Checkpoint
-from vault.cli.operator.audit.files import EvidenceFile, keys_in
-from vault.cli.shell import parameters
-from vault.core.errors import InvalidCheckpointError
-from vault.core.text import printable, unique_names
-from vault.core.timestamps import moment
-from vault.crypto import encoding
-from vault.crypto.audit_chain import VerifyingKey
+from vault.common.errors import InvalidCheckpointError
+from vault.common.text import printable, unique_names
+from vault.common.timestamps import moment
+from vault.core.crypto import encoding
+from vault.core.crypto.audit_chain import VerifyingKey
+from vault.core.trail.evidence import Evidence
+from vault.core.trail.findings import NO_PLACE, Finding
+from vault.core.trail.streams import checkpoint
+from vault.core.trail.streams.checkpoint import Checkpoint
 from vault.features.proofs import counter_signature
 from vault.features.proofs.witness import time_stamps
+from vault.service.commands.audit.files import EvidenceFile, keys_in
+from vault.toolkit.cli import parameters
 
 #: The clock of the service may be ahead of a witness's clock by this much.
 _MAX_CLOCK_LEAD = timedelta(minutes=10)

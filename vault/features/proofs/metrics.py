@@ -1,6 +1,6 @@
 """The metrics of witnesses."""
 
-from vault.observability.metrics import counter, gauge
+from vault.common.observability.metrics import counter, gauge
 
 SUCCESS = gauge(
     "audit_witness_last_success_timestamp_seconds",

@@ -7,9 +7,9 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, validate
 
-from vault.config import shown, tls_files
-from vault.config import validators as forms
-from vault.config.fields import setting
+from vault.common.config import shown, tls_files
+from vault.common.config import validators as forms
+from vault.common.config.fields import setting
 
 
 class Urls(fields.Field[tuple[str, ...]]):

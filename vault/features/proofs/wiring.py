@@ -3,11 +3,11 @@
 from collections.abc import Iterator
 
 from vault.common.feature import Task
+from vault.core.parts import Parts
 from vault.features.proofs.settings import WitnessSettings
 from vault.features.proofs.witness import Witness
 from vault.features.proofs.witnessed import WitnessedCheckpoints
 from vault.features.proofs.witnesses import Witnesses
-from vault.parts import Parts
 
 
 def services(parts: Parts) -> Iterator[object]:

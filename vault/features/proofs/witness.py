@@ -8,15 +8,15 @@ from types import ModuleType
 from typing import Any
 from urllib.parse import urlsplit
 
-from vault.audit.streams import checkpoint
-from vault.client.http import USER_AGENT, HTTPClient, RequestFailedError
-from vault.client.service import Service
-from vault.core.errors import ServiceRefusedError, ServiceUnavailableError, SettingsError
-from vault.core.text import printable
-from vault.crypto import encoding
-from vault.documents.audit import Record
+from vault.common.errors import ServiceRefusedError, ServiceUnavailableError, SettingsError
+from vault.common.text import printable
+from vault.core.crypto import encoding
+from vault.core.documents.audit import Record
+from vault.core.trail.streams import checkpoint
 from vault.features.proofs import counter_signature
 from vault.features.proofs.errors import WitnessError
+from vault.toolkit.client.http import USER_AGENT, HTTPClient, RequestFailedError
+from vault.toolkit.client.service import Service
 
 _TIMEOUT_SECONDS = 10
 

@@ -13,17 +13,17 @@ from typing import Any
 
 from pymongo.errors import DuplicateKeyError
 
-from vault.audit.streams import checkpoint, signing_keys
-from vault.audit.streams.retirement import Head, Heads
-from vault.audit.streams.stream import NAME
-from vault.audit.verifier import retention_start
+from vault.common.errors import OverloadedError
+from vault.common.outcomes import Status
 from vault.core.attempt import Attempt
-from vault.core.errors import OverloadedError
-from vault.core.outcomes import Status
-from vault.crypto import Keyring
-from vault.documents.audit import AuditKey
-from vault.documents.base import is_text
-from vault.documents.guard import storage_errors
+from vault.core.crypto import Keyring
+from vault.core.documents.audit import AuditKey
+from vault.core.documents.base import is_text
+from vault.core.documents.guard import storage_errors
+from vault.core.trail.streams import checkpoint, signing_keys
+from vault.core.trail.streams.retirement import Head, Heads
+from vault.core.trail.streams.stream import NAME
+from vault.core.trail.verifier import retention_start
 from vault.features.proofs import counter_signature
 from vault.features.proofs.errors import CheckpointContradictedError
 

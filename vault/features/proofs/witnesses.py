@@ -11,18 +11,18 @@ from typing import Any
 
 from mongoengine.connection import get_db
 
-from vault.audit.streams import checkpoint, signing_keys
-from vault.audit.streams.summaries import Listed
+from vault.common.errors import VaultError
+from vault.common.outcomes import Status
+from vault.common.periodic import Periodic
+from vault.common.timestamps import moment
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import VaultError
-from vault.core.outcomes import Status
-from vault.core.periodic import Periodic
+from vault.core.crypto import Keyring, encoding
+from vault.core.documents.audit import Record
+from vault.core.documents.guard import storage_errors
+from vault.core.documents.lease import Lease
 from vault.core.principal import SERVICE, Principal
-from vault.core.timestamps import moment
-from vault.crypto import Keyring, encoding
-from vault.documents.audit import Record
-from vault.documents.guard import storage_errors
-from vault.documents.lease import Lease
+from vault.core.trail.streams import checkpoint, signing_keys
+from vault.core.trail.streams.summaries import Listed
 from vault.features.proofs import metrics
 from vault.features.proofs.errors import WitnessError
 from vault.features.proofs.witness import Witness

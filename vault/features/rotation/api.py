@@ -4,34 +4,11 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate
 
-from vault.api.document.errors import ErrorDoc
-from vault.api.document.fields import (
-    NAME_OF_SECRET_PATTERN,
-    Body,
-    BoundedList,
-    Moment,
-    Reply,
-    choice_field,
-    flawless,
-    integer_field,
-    not_blank,
-    number_field,
-    objects_field,
-    one_line,
-    text_field,
-    texts_field,
-    time_field,
-)
-from vault.api.native.deliveries import docker_text
-from vault.api.native.secret_replies import secret_id_field
-from vault.api.native.token_schemas import NoOptions
-from vault.api.operations.blueprint import Blueprint, current_attempt, current_slot, services
-from vault.api.operations.replies import reply_memory
+from vault.common.limits import MAX_VERSION
+from vault.common.paths import MAX_NAME_BYTES, name_flaw
+from vault.common.text import ONE_LINE_PATTERN
 from vault.core.attempt import Action
-from vault.core.limits import MAX_VERSION
-from vault.core.paths import MAX_NAME_BYTES, name_flaw
 from vault.core.principal import Scope
-from vault.core.text import ONE_LINE_PATTERN
 from vault.features.rotation.documents import Step
 from vault.features.rotation.errors import (
     RotationBusyError,
@@ -51,6 +28,29 @@ from vault.features.rotation.plans import (
 )
 from vault.features.rotation.sources.source import SourceKind
 from vault.features.rotation.value import PASSWORD
+from vault.service.api.deliveries import docker_text
+from vault.service.api.secret_replies import secret_id_field
+from vault.service.api.token_schemas import NoOptions
+from vault.toolkit.document.errors import ErrorDoc
+from vault.toolkit.document.fields import (
+    NAME_OF_SECRET_PATTERN,
+    Body,
+    BoundedList,
+    Moment,
+    Reply,
+    choice_field,
+    flawless,
+    integer_field,
+    not_blank,
+    number_field,
+    objects_field,
+    one_line,
+    text_field,
+    texts_field,
+    time_field,
+)
+from vault.toolkit.operations.blueprint import Blueprint, current_attempt, current_slot, services
+from vault.toolkit.operations.replies import reply_memory
 
 blueprint = Blueprint(
     "Rotation",

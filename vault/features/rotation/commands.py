@@ -6,15 +6,15 @@ from datetime import timedelta
 
 import click
 
-from vault.cli.operator.context import operator_attempt
-from vault.cli.shell import parameters
-from vault.cli.shell.output import Column, Output, output_options
+from vault.common.paths import name_flaw
+from vault.common.text import visible_flaw
 from vault.core.attempt import Action
-from vault.core.paths import name_flaw
-from vault.core.text import visible_flaw
 from vault.features.rotation.plans import NewRotation, Rotations
 from vault.features.rotation.sources.source import SourceKind
 from vault.features.rotation.value import PASSWORD
+from vault.service.commands.context import operator_attempt
+from vault.toolkit.cli import parameters
+from vault.toolkit.cli.output import Column, Output, output_options
 
 _COLUMNS: Mapping[str, Column] = {
     **{name: name for name in ("name", "namespace", "state", "kind", "users", "version")},

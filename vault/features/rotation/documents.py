@@ -9,10 +9,10 @@ from typing import Any, ClassVar, Self
 from mongoengine import BooleanField, DateTimeField, IntField, ListField, StringField
 
 from vault.core.attempt import Action
-from vault.crypto.token_key import RecordKind, TokenKey
-from vault.documents.base import is_text
-from vault.documents.lease import Lease
-from vault.documents.sealed import SealedDocument
+from vault.core.crypto.token_key import RecordKind, TokenKey
+from vault.core.documents.base import is_text
+from vault.core.documents.lease import Lease
+from vault.core.documents.sealed import SealedDocument
 from vault.features.rotation.errors import RotationExistsError, RotationRefusedError
 
 #: Fields that tell a plan from earlier and later ones for the secret.

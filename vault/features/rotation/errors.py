@@ -1,7 +1,7 @@
 """Refusals of rotations of passwords at their sources."""
 
-from vault.core.errors.base import MissingError, RefusedInputError
-from vault.core.errors.refusal import Refusal
+from vault.common.errors.base import MissingError, RefusedInputError
+from vault.common.errors.refusal import Refusal
 
 
 class RotationExistsError(RefusedInputError):

@@ -8,20 +8,20 @@ from typing import Any, NamedTuple, Self
 
 from pymongo import timeout
 
-from vault.audit.expressions import is_type, text_at
-from vault.audit.reader import SETTLED_SECONDS, earliest_id
-from vault.audit.streams.collection import collection
-from vault.audit.values import NO_VALUES, SAFE, SUCCESS, fields
-from vault.auth.token_keys import TokenKeys
-from vault.core import deadline
+from vault.common import deadline
+from vault.common.errors import StorageUnavailableError
+from vault.common.outcomes import Status
+from vault.core.access.token_keys import TokenKeys
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import StorageUnavailableError
-from vault.core.outcomes import Status
+from vault.core.documents.guard import storage_errors
 from vault.core.principal import OPERATOR, SERVICE, Principal
-from vault.documents.guard import storage_errors
+from vault.core.secrets import reach
+from vault.core.trail.expressions import is_type, text_at
+from vault.core.trail.reader import SETTLED_SECONDS, earliest_id
+from vault.core.trail.streams.collection import collection
+from vault.core.trail.values import NO_VALUES, SAFE, SUCCESS, fields
 from vault.features.rotation.documents import Rotation, Step
 from vault.features.rotation.errors import RotationNotFoundError
-from vault.secrets import reach
 
 #: The maximum number of holders that are named.
 MAX_HOLDERS = 100

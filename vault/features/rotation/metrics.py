@@ -1,6 +1,6 @@
 """The metrics of rotation."""
 
-from vault.observability.metrics import counter
+from vault.common.observability.metrics import counter
 
 _ROTATIONS = counter("rotations", "Rotations of passwords at their sources, by outcome.", ["outcome"])
 DONE = _ROTATIONS.labels("done")

@@ -9,16 +9,13 @@ from flask import Blueprint, Response, url_for
 from marshmallow import fields, validate
 from werkzeug.exceptions import BadRequest
 
-from vault.api.document.fields import flawless, not_blank, number_field, one_line
-from vault.api.operations.blueprint import current_attempt, current_slot, services
-from vault.api.operations.replies import reply_memory
-from vault.audit import reader
-from vault.audit.reader import Filter, Order
+from vault.common.durations import duration_text
+from vault.common.errors import StorageUnavailableError
+from vault.common.paths import name_flaw
 from vault.core.attempt import Action
-from vault.core.durations import duration_text
-from vault.core.errors import StorageUnavailableError
-from vault.core.paths import name_flaw
 from vault.core.principal import Scope
+from vault.core.trail import reader
+from vault.core.trail.reader import Filter, Order
 from vault.features.rotation.plans import (
     MAX_LIST_BYTES,
     MAX_USER_LENGTH,
@@ -28,6 +25,9 @@ from vault.features.rotation.plans import (
     may_run,
 )
 from vault.features.rotation.sources.source import SourceKind
+from vault.toolkit.document.fields import flawless, not_blank, number_field, one_line
+from vault.toolkit.operations.blueprint import current_attempt, current_slot, services
+from vault.toolkit.operations.replies import reply_memory
 from vault.toolkit.pages.entries import ENTRY_BYTES, Row
 from vault.toolkit.pages.operations import FormBody, answer, arguments, body, operation, page, see_other
 

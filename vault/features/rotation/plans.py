@@ -7,21 +7,20 @@ from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from vault.auth.publishing import publish
-from vault.auth.token_keys import TokenKeys
-from vault.core import deadline
+from vault.common import deadline
+from vault.common.errors import LimitReachedError, SecretNotFoundError, VaultError
+from vault.common.outcomes import Status
+from vault.common.timed_call import CallTimeoutError, call_within
+from vault.common.timestamps import to_milliseconds
+from vault.core.access.publishing import publish
+from vault.core.access.token_keys import TokenKeys
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import (
-    LimitReachedError,
-    SecretNotFoundError,
-    VaultError,
-)
-from vault.core.outcomes import Status
+from vault.core.crypto.token_key import TokenKey
+from vault.core.documents.guard import best_effort_cleanup, storage_errors
 from vault.core.principal import OPERATOR, Principal, Scope, plain_name
-from vault.core.timed_call import CallTimeoutError, call_within
-from vault.core.timestamps import to_milliseconds
-from vault.crypto.token_key import TokenKey
-from vault.documents.guard import best_effort_cleanup, storage_errors
+from vault.core.secrets import reach
+from vault.core.secrets.items import Fetch
+from vault.core.secrets.requests import Reference
 from vault.features.rotation.documents import Rotation, Step, require_free, server_of
 from vault.features.rotation.errors import (
     RotationBusyError,
@@ -35,9 +34,6 @@ from vault.features.rotation.runner import Runner
 from vault.features.rotation.sources.errors import SourceError
 from vault.features.rotation.sources.source import SourceKind
 from vault.features.rotation.value import PASSWORD, credential
-from vault.secrets import reach
-from vault.secrets.items import Fetch
-from vault.secrets.requests import Reference
 
 logger = logging.getLogger(__name__)
 

@@ -11,13 +11,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import Any, NoReturn
 
-from vault.audit.reader import SETTLED_SECONDS
+from vault.common.errors import SecretNotFoundError, VersionConflictError
+from vault.common.outcomes import Status
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import SecretNotFoundError, VersionConflictError
-from vault.core.outcomes import Status
+from vault.core.crypto.token_key import TokenKey
+from vault.core.documents.guard import storage_errors
 from vault.core.principal import SERVICE, Principal
-from vault.crypto.token_key import TokenKey
-from vault.documents.guard import storage_errors
+from vault.core.secrets.changes import SecretWriter
+from vault.core.secrets.items import Fetch
+from vault.core.secrets.requests import Reference
+from vault.core.secrets.service import SecretService
+from vault.core.trail.reader import SETTLED_SECONDS
 from vault.features.rotation.documents import Rotation, Step, Work, server_of
 from vault.features.rotation.errors import RotationRefusedError
 from vault.features.rotation.holders import Former, Holders
@@ -25,10 +29,6 @@ from vault.features.rotation.sources.errors import LostError
 from vault.features.rotation.sources.opening import open_source
 from vault.features.rotation.sources.source import Source, SourceKind
 from vault.features.rotation.value import Credential, changed, credential, new_password
-from vault.secrets.changes import SecretWriter
-from vault.secrets.items import Fetch
-from vault.secrets.requests import Reference
-from vault.secrets.service import SecretService
 
 
 class DriftError(Exception):

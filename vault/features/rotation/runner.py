@@ -10,9 +10,7 @@ from datetime import datetime, timedelta
 from secrets import token_hex
 from threading import Thread
 
-from vault.auth.token_keys import TokenKeys
-from vault.core.attempt import Action
-from vault.core.errors import (
+from vault.common.errors import (
     AuditUnavailableError,
     KeyMissingError,
     SecretBusyError,
@@ -20,10 +18,12 @@ from vault.core.errors import (
     StorageUnavailableError,
     VaultError,
 )
-from vault.core.periodic import Periodic
-from vault.core.retries import seconds_after
-from vault.crypto.token_key import TokenKey
-from vault.documents.guard import best_effort_cleanup, storage_errors
+from vault.common.periodic import Periodic
+from vault.common.retries import seconds_after
+from vault.core.access.token_keys import TokenKeys
+from vault.core.attempt import Action
+from vault.core.crypto.token_key import TokenKey
+from vault.core.documents.guard import best_effort_cleanup, storage_errors
 from vault.features.rotation import metrics
 from vault.features.rotation.documents import Rotation, Step
 from vault.features.rotation.errors import RotationBusyError, RotationFailedError, RotationNotFoundError

@@ -4,8 +4,8 @@ from dataclasses import dataclass
 
 from marshmallow import fields, validate
 
-from vault.config import validators as forms
-from vault.config.fields import setting
+from vault.common.config import validators as forms
+from vault.common.config.fields import setting
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

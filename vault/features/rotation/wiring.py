@@ -3,13 +3,13 @@
 from collections.abc import Iterator
 
 from vault.core.attempt import Action, Attempt
+from vault.core.parts import Parts
 from vault.core.principal import OPERATOR
 from vault.features.rotation.holders import Holders
 from vault.features.rotation.plans import Rotations
 from vault.features.rotation.run import Tools
 from vault.features.rotation.runner import Runner
 from vault.features.rotation.settings import RotationSettings
-from vault.parts import Parts
 
 
 def services(parts: Parts) -> Iterator[Rotations]:

@@ -4,8 +4,24 @@ from typing import Any
 
 from marshmallow import fields, post_load, validate
 
-from vault.api.document.errors import FORBIDDEN, ErrorDoc
-from vault.api.document.fields import (
+from vault.common.config import validators
+from vault.common.errors import GrantRefusedError, LimitReachedError
+from vault.common.paths import Paths
+from vault.core.attempt import Action
+from vault.core.principal import Scope
+from vault.core.trail.events import kinds
+from vault.features.webhooks.errors import WebhookAddressError, WebhookNotFoundError
+from vault.features.webhooks.webhooks import (
+    MAX_WEBHOOKS,
+    STATES,
+    CreatedWebhook,
+    NewWebhook,
+    WebhookInfo,
+    Webhooks,
+)
+from vault.service.api.token_schemas import NoOptions, paths_field
+from vault.toolkit.document.errors import FORBIDDEN, ErrorDoc
+from vault.toolkit.document.fields import (
     Body,
     BoundedList,
     Moment,
@@ -18,24 +34,8 @@ from vault.api.document.fields import (
     texts_field,
     time_field,
 )
-from vault.api.native.token_schemas import NoOptions, paths_field
-from vault.api.operations.blueprint import Blueprint, current_attempt, current_slot, services
-from vault.api.operations.replies import reply_memory
-from vault.audit.events import kinds
-from vault.config import validators
-from vault.core.attempt import Action
-from vault.core.errors import GrantRefusedError, LimitReachedError
-from vault.core.paths import Paths
-from vault.core.principal import Scope
-from vault.features.webhooks.errors import WebhookAddressError, WebhookNotFoundError
-from vault.features.webhooks.webhooks import (
-    MAX_WEBHOOKS,
-    STATES,
-    CreatedWebhook,
-    NewWebhook,
-    WebhookInfo,
-    Webhooks,
-)
+from vault.toolkit.operations.blueprint import Blueprint, current_attempt, current_slot, services
+from vault.toolkit.operations.replies import reply_memory
 
 URL = "https://hooks.example.com/vault"
 ID_PATTERN = "^[0-9a-f]{16}$"

@@ -7,16 +7,16 @@ from datetime import datetime
 
 import click
 
-from vault.audit.events import kinds
-from vault.cli.operator.arguments import checked
-from vault.cli.operator.context import operator_attempt
-from vault.cli.shell import parameters
-from vault.cli.shell.output import Column, Output, output_options
-from vault.config import validators as forms
+from vault.common.config import validators as forms
+from vault.common.outcomes import Exit
+from vault.common.paths import Paths
 from vault.core.attempt import Action
-from vault.core.outcomes import Exit
-from vault.core.paths import Paths
+from vault.core.trail.events import kinds
 from vault.features.webhooks.webhooks import NewWebhook, Webhooks
+from vault.service.commands.arguments import checked
+from vault.service.commands.context import operator_attempt
+from vault.toolkit.cli import parameters
+from vault.toolkit.cli.output import Column, Output, output_options
 
 _COLUMNS: Mapping[str, Column] = {
     "id": "webhook_id",

@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_network
 from threading import BoundedSemaphore
 from urllib.parse import urlsplit
 
-from vault.core.networks import Network, contain, unmapped
+from vault.common.networks import Network, contain, unmapped
 from vault.features.webhooks.errors import WebhookAddressError
 
 #: Networks that count as public, in which addresses lead to others: of IPv4 inside IPv6 (6to4, Teredo), to

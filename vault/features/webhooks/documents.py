@@ -7,9 +7,9 @@ from typing import Any, ClassVar, Self
 from mongoengine import DateTimeField, DictField, ListField, StringField
 
 from vault.core.attempt import Action
-from vault.crypto.token_key import RecordKind
-from vault.documents.base import is_text, text, texts
-from vault.documents.sealed import SealedDocument
+from vault.core.crypto.token_key import RecordKind
+from vault.core.documents.base import is_text, text, texts
+from vault.core.documents.sealed import SealedDocument
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +18,7 @@ class Progress:
 
     #: Increases with each change, so that none is overwritten by one who has not seen it.
     revision: int = 0
-    #: A cursor of `vault.audit.reader`; empty at the beginning.
+    #: A cursor of `vault.core.trail.reader`; empty at the beginning.
     cursor: str = ""
     #: Events of earlier entries are not sent; None for no limit.
     since: datetime | None = None

@@ -7,10 +7,10 @@ from threading import BoundedSemaphore
 from time import time
 from urllib.parse import urlsplit
 
-from vault.client.http import USER_AGENT, Failure, HTTPClient, Reply, RequestFailedError
-from vault.core.networks import Network
+from vault.common.networks import Network
 from vault.features.webhooks.destination import OF_REQUESTS, TooManyLookUpsError, addresses
 from vault.features.webhooks.errors import WebhookAddressError
+from vault.toolkit.client.http import USER_AGENT, Failure, HTTPClient, Reply, RequestFailedError
 
 #: Seconds for a connection, and then for the request and the reply.
 TIMEOUT_SECONDS = 5

@@ -5,14 +5,14 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vault.audit.reader import Filter
 from vault.common.feature import EventKind
+from vault.common.outcomes import Status
 from vault.core.attempt import Action
-from vault.core.outcomes import Status
+from vault.core.crypto.encoding import canonical
+from vault.core.documents.audit import Record
+from vault.core.documents.base import is_text
 from vault.core.principal import DEFAULT_NAMESPACE, plain_name
-from vault.crypto.encoding import canonical
-from vault.documents.audit import Record
-from vault.documents.base import is_text
+from vault.core.trail.reader import Filter
 
 
 @dataclass(frozen=True, slots=True)

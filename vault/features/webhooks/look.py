@@ -9,20 +9,20 @@ from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any
 
-from vault.audit.reader import earliest_id
-from vault.audit.streams.collection import collection
+from vault.common.errors import VaultError
 from vault.common.feature import EventKind
+from vault.common.outcomes import Status
+from vault.common.timestamps import moment
 from vault.core.attempt import Action, Attempt, finish_all
-from vault.core.errors import VaultError
-from vault.core.outcomes import Status
+from vault.core.crypto.token_key import TokenKey
+from vault.core.documents.audit import record_of
+from vault.core.documents.base import is_text, text
+from vault.core.documents.guard import storage_errors
+from vault.core.documents.secret import Secret
+from vault.core.documents.token import Token
 from vault.core.principal import SERVICE
-from vault.core.timestamps import moment
-from vault.crypto.token_key import TokenKey
-from vault.documents.audit import record_of
-from vault.documents.base import is_text, text
-from vault.documents.guard import storage_errors
-from vault.documents.secret import Secret
-from vault.documents.token import Token
+from vault.core.trail.reader import earliest_id
+from vault.core.trail.streams.collection import collection
 
 #: Seconds between two looks: less than a day, so that one of them has an hour left of each last day.
 INTERVAL_SECONDS = 82_800

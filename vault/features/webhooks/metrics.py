@@ -1,6 +1,6 @@
 """The metrics of webhooks."""
 
-from vault.observability.metrics import counter, gauge
+from vault.common.observability.metrics import counter, gauge
 
 WEBHOOKS = gauge("webhooks", "Number of webhooks, by state.", ["state"])
 

@@ -3,13 +3,13 @@
 from flask import Blueprint, Response
 from marshmallow import fields, validate
 
-from vault.api.document.fields import matches
-from vault.api.operations.blueprint import current_attempt, current_slot, services
-from vault.audit.events import kinds
 from vault.core.attempt import Action
 from vault.core.principal import Scope
+from vault.core.trail.events import kinds
 from vault.features.webhooks.api import ID_PATTERN, url_field
 from vault.features.webhooks.webhooks import NewWebhook, Webhooks
+from vault.toolkit.document.fields import matches
+from vault.toolkit.operations.blueprint import current_attempt, current_slot, services
 from vault.toolkit.pages.operations import FormBody, answer, arguments, body, operation, page, see_other
 
 blueprint = Blueprint("webhooks", __name__, template_folder="templates")

@@ -11,23 +11,23 @@ from threading import Thread
 from time import monotonic
 from urllib.parse import urlsplit
 
-from vault.audit.reader import SETTLED_SECONDS, examine
-from vault.audit.streams import stream
-from vault.audit.streams.collection import collection
-from vault.auth.token_keys import TokenKeys
+from vault.common.errors import VaultError
 from vault.common.feature import EventKind
+from vault.common.networks import Network
+from vault.common.outcomes import Status
+from vault.common.periodic import Periodic
+from vault.common.retries import seconds_after
+from vault.common.text import quantity
+from vault.core.access.token_keys import TokenKeys
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import VaultError
-from vault.core.networks import Network
-from vault.core.outcomes import Status
-from vault.core.periodic import Periodic
+from vault.core.crypto.token_key import TokenKey
+from vault.core.documents.guard import best_effort_cleanup, storage_errors
+from vault.core.documents.lease import Lease
+from vault.core.documents.primary import Primary
 from vault.core.principal import SERVICE
-from vault.core.retries import seconds_after
-from vault.core.text import quantity
-from vault.crypto.token_key import TokenKey
-from vault.documents.guard import best_effort_cleanup, storage_errors
-from vault.documents.lease import Lease
-from vault.documents.primary import Primary
+from vault.core.trail.reader import SETTLED_SECONDS, examine
+from vault.core.trail.streams import stream
+from vault.core.trail.streams.collection import collection
 from vault.features.webhooks import metrics
 from vault.features.webhooks.destination import OF_SENDER
 from vault.features.webhooks.documents import Progress, Webhook

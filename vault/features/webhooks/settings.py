@@ -2,9 +2,9 @@
 
 from dataclasses import dataclass
 
-from vault.config import validators as forms
-from vault.config.fields import setting
-from vault.core.networks import Network
+from vault.common.config import validators as forms
+from vault.common.config.fields import setting
+from vault.common.networks import Network
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -10,21 +10,21 @@ from threading import BoundedSemaphore
 from typing import Any
 from urllib.parse import urlsplit
 
-from vault.audit.events import kinds
-from vault.audit.position import Position
-from vault.audit.reader import SETTLED_SECONDS, Order, read
-from vault.auth.publishing import publish
-from vault.auth.token_keys import TokenKeys
+from vault.common.errors import GrantRefusedError, InvalidCursorError, LimitReachedError
+from vault.common.networks import Network
+from vault.common.outcomes import Status
+from vault.common.paths import ALL_PATHS, Paths
+from vault.common.timestamps import moment, to_milliseconds
+from vault.core.access.publishing import publish
+from vault.core.access.token_keys import TokenKeys
 from vault.core.attempt import Attempt
-from vault.core.errors import GrantRefusedError, InvalidCursorError, LimitReachedError
-from vault.core.networks import Network
-from vault.core.outcomes import Status
-from vault.core.paths import ALL_PATHS, Paths
+from vault.core.crypto.encoding import canonical
+from vault.core.crypto.token_key import TokenKey
+from vault.core.documents.guard import storage_errors
 from vault.core.principal import OPERATOR, Principal, plain_name
-from vault.core.timestamps import moment, to_milliseconds
-from vault.crypto.encoding import canonical
-from vault.crypto.token_key import TokenKey
-from vault.documents.guard import storage_errors
+from vault.core.trail.events import kinds
+from vault.core.trail.position import Position
+from vault.core.trail.reader import SETTLED_SECONDS, Order, read
 from vault.features.webhooks.destination import OF_REQUESTS, addresses
 from vault.features.webhooks.documents import Progress, Webhook
 from vault.features.webhooks.endpoint import Endpoint, UndeliveredError, shown_secret

@@ -3,10 +3,10 @@
 from collections.abc import Iterator
 
 from vault.common.feature import Task
+from vault.core.parts import Parts
 from vault.features.webhooks.sender import Sender
 from vault.features.webhooks.settings import WebhookSettings
 from vault.features.webhooks.webhooks import Webhooks
-from vault.parts import Parts
 
 
 def services(parts: Parts) -> Iterator[object]:

@@ -5,9 +5,8 @@ from collections.abc import Sequence
 from flask import Flask
 
 from vault.common.feature import Feature, resolved
-from vault.core import style
-from vault.core.text import printable
-from vault.toolkit.pages import assets
+from vault.common.text import printable
+from vault.toolkit.pages import assets, style
 from vault.toolkit.pages.operations import NEEDS_REASON, SESSIONS, Sessions, console_blueprint
 from vault.toolkit.pages.screens import FEATURES
 

@@ -8,8 +8,8 @@ from pathlib import Path
 from flask import Blueprint, Response, current_app, url_for
 from werkzeug.exceptions import NotFound
 
-from vault.api.site.assets import Asset
-from vault.core import style
+from vault.toolkit.http.assets import Asset
+from vault.toolkit.pages import style
 from vault.toolkit.pages.operations import require_address
 
 blueprint = Blueprint("assets", __name__)

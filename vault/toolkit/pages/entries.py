@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-from vault.core.text import printable
+from vault.common.text import printable
 
 #: The most that an entry takes.
 ENTRY_BYTES = 4_096

@@ -10,24 +10,24 @@ from flask import Blueprint, Request, Response, current_app, g, render_template,
 from marshmallow import fields
 from werkzeug.exceptions import BadRequest, NotFound, UnprocessableEntity
 
-from vault.api.document.fields import Body
-from vault.api.http import auth, bodies, client_ip, errors, rate_limits
-from vault.api.http.bodies import StrictJsonParser
-from vault.api.http.prefixes import CONSOLE
-from vault.api.http.refusals import detail_of, refusal
-from vault.api.operations.blueprint import BODY_LENGTH, Intake, current_attempt, perform
-from vault.common.feature import resolved
-from vault.core.attempt import Action, Attempt
-from vault.core.attributes import ATTRIBUTES
-from vault.core.errors import (
+from vault.common.attributes import ATTRIBUTES
+from vault.common.errors import (
     CredentialsUnavailableError,
     InvalidCredentialError,
     NameTakenError,
     RateLimitedError,
     VersionConflictError,
 )
+from vault.common.feature import resolved
+from vault.common.text import is_blank, is_one_line
+from vault.core.attempt import Action, Attempt
 from vault.core.principal import UNAUTHENTICATED, Scope
-from vault.core.text import is_blank, is_one_line
+from vault.toolkit.document.fields import Body
+from vault.toolkit.http import auth, bodies, client_ip, errors, rate_limits
+from vault.toolkit.http.bodies import StrictJsonParser
+from vault.toolkit.http.prefixes import CONSOLE
+from vault.toolkit.http.refusals import detail_of, refusal
+from vault.toolkit.operations.blueprint import BODY_LENGTH, Intake, current_attempt, perform
 from vault.toolkit.pages import requests
 from vault.toolkit.pages.screens import panels_of, screens_of
 

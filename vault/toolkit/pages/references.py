@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from flask import request
 from werkzeug.exceptions import BadRequest
 
-from vault.api.document.fields import UUID_PATTERN
-from vault.core.paths import name_flaw, prefix_flaw
-from vault.secrets.requests import Reference
+from vault.common.paths import name_flaw, prefix_flaw
+from vault.core.secrets.requests import Reference
+from vault.toolkit.document.fields import UUID_PATTERN
 
 
 def folder_of(asked: Mapping[str, str]) -> str:

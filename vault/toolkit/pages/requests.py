@@ -8,10 +8,10 @@ from urllib.parse import parse_qsl, urlsplit
 from flask import Request, Response
 from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
-from vault.api.http import bodies
-from vault.api.http.hosts import host_of
-from vault.api.http.prefixes import CONSOLE
-from vault.core.networks import is_loopback
+from vault.common.networks import is_loopback
+from vault.toolkit.http import bodies
+from vault.toolkit.http.hosts import host_of
+from vault.toolkit.http.prefixes import CONSOLE
 
 _FORM = "application/x-www-form-urlencoded"
 _MAX_FIELDS = 8

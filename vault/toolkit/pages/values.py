@@ -5,7 +5,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields
 
-from vault.core.text import is_shown
+from vault.common.text import is_shown
 
 
 class Value(fields.String):

@@ -15,14 +15,14 @@ from tests.conftest import start
 from tests.support.custody import make_program, turned
 from tests.support.leaks import Marks
 from tests.support.rotation import Stored, connected
-from vault.api.operations.blueprint import EXTENSION
 from vault.app import CLOSE, create_app
 from vault.cli import commands
-from vault.config.settings import Settings
-from vault.crypto import Keyring, MasterKey
-from vault.documents import registry
+from vault.common.config.settings import Settings
+from vault.core.crypto import Keyring, MasterKey
+from vault.core.documents import registry
 from vault.features.custody import handover
 from vault.features.custody.keyring_file import KeyringFile
+from vault.toolkit.operations.blueprint import EXTENSION
 
 
 class Desk:

@@ -26,13 +26,13 @@ from tests.support.databases import history
 from tests.support.lifecycle import ALICE, Caller, b64
 from tests.support.openbao import OpenBao
 from tests.support.rotation import Stored, new_key, settings
-from vault.cli.shell.output import Output
 from vault.features.custody import handover, providers, shares
 from vault.features.custody.commands import context as custody_context
 from vault.features.custody.commands import recovery
 from vault.features.custody.errors import CustodyRefusedError
 from vault.features.custody.keyring_file import KeyringFile, Slot
 from vault.features.custody.opening import Opened, identify
+from vault.toolkit.cli.output import Output
 
 pytestmark = pytest.mark.process
 
@@ -136,7 +136,7 @@ def test_an_operator_accepts_a_file_whose_successor_is_lost(
     desk.custody("rewrap", "a")
     desk.file.write_bytes(old)
     with monkeypatch.context() as patch:
-        patch.setattr("vault.documents.database.OPERATION_TIMEOUT_SECONDS", 0.05)
+        patch.setattr("vault.core.documents.database.OPERATION_TIMEOUT_SECONDS", 0.05)
         nowhere = {"MONGO_URI": "mongodb://127.0.0.1:1/?replicaSet=rs0"}
         desk.custody("check", "--accept", code=5, **nowhere)
     desk.custody("rewrap", "a", code=1)
@@ -159,7 +159,7 @@ def test_a_slot_that_fails_changes_nothing(desk: Desk) -> None:
     liar.chmod(0o755)
     assert "opens another key" in desk.custody("add", "c", "command", str(liar), code=1).stderr
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("vault.documents.database.OPERATION_TIMEOUT_SECONDS", 0.05)
+        patch.setattr("vault.core.documents.database.OPERATION_TIMEOUT_SECONDS", 0.05)
         nowhere = {"MONGO_URI": "mongodb://127.0.0.1:1/?replicaSet=rs0"}
         desk.custody("add", "c", "command", desk.program("d"), code=5, **nowhere)
         assert "The check is not recorded" in desk.custody("check", code=0, **nowhere).stderr

@@ -14,12 +14,12 @@ from tests.support.custody import make_program, turned, without_macs
 from tests.support.databases import history
 from tests.support.lifecycle import ALICE, Caller
 from tests.support.rotation import Stored, fill, new_key
-from vault.api.operations.blueprint import EXTENSION
-from vault.crypto import MasterKey
+from vault.core.crypto import MasterKey
 from vault.features.custody.keyring_file import KeyringFile, Slot, WrappedKey
 from vault.features.custody.provider import context_of
 from vault.features.custody.providers import Providers
 from vault.features.custody.recovery import Recovery
+from vault.toolkit.operations.blueprint import EXTENSION
 
 pytestmark = pytest.mark.process
 

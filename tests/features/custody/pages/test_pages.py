@@ -5,8 +5,8 @@ from flask import Flask
 
 from tests.support.access import services
 from tests.support.console import SignIn
+from vault.common.outcomes import Status
 from vault.core.attempt import Action, Attempt
-from vault.core.outcomes import Status
 from vault.core.principal import SERVICE
 
 

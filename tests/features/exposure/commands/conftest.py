@@ -1,5 +1,5 @@
 """A written trail, and the commands on it."""
 
-from tests.cli.conftest import trail, written
+from tests.support.command_fixtures import trail, written
 
 __all__ = ["trail", "written"]

@@ -14,7 +14,7 @@ from tests.support.access import make_token
 from tests.support.lifecycle import BOB, UNKNOWN_ID, Caller
 from tests.support.rotation import Stored
 from vault import cli
-from vault.core.timestamps import moment
+from vault.common.timestamps import moment
 from vault.features.exposure import exposure as exposures
 from vault.features.exposure.commands import exposure as command
 from vault.features.exposure.exposure import ExposurePage

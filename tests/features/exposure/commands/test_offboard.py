@@ -14,11 +14,11 @@ from tests.support.dialect import DialectClient
 from tests.support.features import requires
 from tests.support.rotation import Stored
 from vault import cli
-from vault.auth import publishing
 from vault.common import feature
 from vault.common.feature import Feature
-from vault.parts import Parts
-from vault.secrets.wrapping import WrappingToken
+from vault.core.access import publishing
+from vault.core.parts import Parts
+from vault.core.secrets.wrapping import WrappingToken
 
 Run = Callable[..., list[dict[str, Any]]]
 
@@ -106,7 +106,7 @@ def test_replies_that_it_had_wrapped_end(
     run: Run, app: Flask, stored: Stored, token: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Replies of its tokens, and those wrapped again, end too; spent replies and other principals' stay."""
-    monkeypatch.setattr("vault.secrets.wrapping.UNSPENT_AT_ONCE", 1)
+    monkeypatch.setattr("vault.core.secrets.wrapping.UNSPENT_AT_ONCE", 1)
     writer, alice = DialectClient.of(app, "writer", role="admin"), DialectClient(app.test_client(), token)
     child = alice.client.post(
         "/vault/token/create", json={"name": "wrapper", "scopes": ["secret:fetch"]}, headers=bearer(token)

@@ -10,12 +10,12 @@ from typing import Any
 import pytest
 from click.testing import CliRunner
 
-from tests.cli.audit_commands import Trail
+from tests.support.audit_commands import Trail
 from tests.support.rotation import Stored
 from vault import cli
 from vault.common.feature import Feature, Section
+from vault.core.parts import Parts
 from vault.features.exposure import report_content
-from vault.parts import Parts
 
 
 def report(trail: Trail, *arguments: str) -> Any:

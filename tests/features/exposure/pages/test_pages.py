@@ -11,7 +11,7 @@ from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
-from vault.secrets.requests import Reference
+from vault.core.secrets.requests import Reference
 
 
 def test_a_page_shows_who_knows_a_secret(app: Flask, stored: Stored, signed_in: SignIn) -> None:

@@ -11,15 +11,15 @@ from typing import Any
 
 import pytest
 
-from tests.cli.audit_commands import INTACT, Trail, offline
-from tests.cli.waiting import wait_until
 from tests.features.proofs.time_stamps import Authority, authority
+from tests.support.audit_commands import INTACT, Trail, offline
 from tests.support.commands import invoke
 from tests.support.rotation import connected, new_key, settings
 from tests.support.service import Service
-from vault.audit.streams import checkpoint
-from vault.crypto import Keyring
-from vault.crypto.audit_chain import SigningKey
+from tests.support.waiting import wait_until
+from vault.core.crypto import Keyring
+from vault.core.crypto.audit_chain import SigningKey
+from vault.core.trail.streams import checkpoint
 from vault.features.proofs import counter_signature
 from vault.features.proofs.commands import report_section
 from vault.features.proofs.witness import Witness

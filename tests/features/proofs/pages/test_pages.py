@@ -1,8 +1,8 @@
 """The last answers of witnesses on the console's page of a period."""
 
 from tests.support.console import SignIn
+from vault.common.outcomes import Status
 from vault.core.attempt import Action, Attempt
-from vault.core.outcomes import Status
 from vault.core.principal import SERVICE
 
 

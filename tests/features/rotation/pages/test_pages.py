@@ -14,8 +14,8 @@ from tests.features.rotation.servers import FIRST_PASSWORD, USERS
 from tests.support.console import SignIn, create
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
+from vault.common.errors import StorageUnavailableError
 from vault.core.attempt import Action
-from vault.core.errors import StorageUnavailableError
 from vault.features.rotation import run
 from vault.features.rotation.documents import Rotation
 from vault.features.rotation.sources.errors import SourceRefusedError

@@ -23,7 +23,7 @@ from tests.features.rotation.servers import FIRST_PASSWORD, USERS, Server
 from tests.support.access import services
 from tests.support.databases import new_database
 from tests.support.openbao import OpenBao
-from vault.cli.dev.mongod import Mongod
+from vault.clients.dev.mongod import Mongod
 from vault.features.rotation import run
 from vault.features.rotation.sources.postgresql import PostgreSQL
 

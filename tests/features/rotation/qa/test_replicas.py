@@ -12,16 +12,16 @@ from typing import TypeVar
 
 import pytest
 
-from tests.cli.waiting import wait_until
 from tests.features.rotation.applications import applications
 from tests.features.rotation.conftest import World, rotation_app
 from tests.features.rotation.servers import FIRST_PASSWORD, USERS, Server
 from tests.support.access import services
 from tests.support.clocks import clock_environment, set_clock
 from tests.support.commands import command_environment
-from vault.cli.dev.mongod import Mongod
-from vault.core.errors import AuditUnavailableError, StorageUnavailableError
-from vault.documents import AuditEntry
+from tests.support.waiting import wait_until
+from vault.clients.dev.mongod import Mongod
+from vault.common.errors import AuditUnavailableError, StorageUnavailableError
+from vault.core.documents import AuditEntry
 from vault.features.rotation.sources.opening import open_source
 from vault.features.rotation.sources.source import SourceKind
 

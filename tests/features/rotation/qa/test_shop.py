@@ -17,13 +17,13 @@ import psycopg
 import pytest
 import redis
 
-from tests.cli.waiting import wait_until
 from tests.features.rotation import servers
 from tests.features.rotation.servers import ADMIN_PASSWORD
 from tests.qa.deployment.shop_load import Load
 from tests.support.access import tokens
 from tests.support.service import Service, patient
-from vault.cli.dev.mongod import free_port
+from tests.support.waiting import wait_until
+from vault.clients.dev.mongod import free_port
 
 pytestmark = pytest.mark.process
 

@@ -10,7 +10,6 @@ from urllib.parse import urlsplit
 
 import pytest
 
-from tests.cli.waiting import wait_until
 from tests.features.rotation.conftest import SERVERS, World
 from tests.features.rotation.servers import (
     ADMIN_PASSWORD,
@@ -20,6 +19,7 @@ from tests.features.rotation.servers import (
     certificate,
     own_folder,
 )
+from tests.support.waiting import wait_until
 from vault.features.rotation.sources import mysql
 from vault.features.rotation.sources.errors import SourceError, SourceRefusedError, SourceUnavailableError
 from vault.features.rotation.sources.limits import require_allowed

@@ -4,16 +4,16 @@ import pytest
 from flask import Flask
 from flask.testing import FlaskClient
 
+from tests.clients.swarm.world import DRIVER, InProcess, World
 from tests.features.rotation.conftest import World as Source
 from tests.features.rotation.fake import Fake
 from tests.features.rotation.servers import FIRST_PASSWORD, USERS
-from tests.swarm.world import DRIVER, InProcess, World
-from vault.core.errors import ServiceRefusedError
+from vault.clients.swarm.rotation import follower as module
+from vault.clients.swarm.rotation.follower import Follower
+from vault.clients.swarm.rotation.lock import RotationLock
+from vault.common.errors import ServiceRefusedError
 from vault.core.principal import Principal, Scope
 from vault.features.rotation import run
-from vault.swarm.rotation import follower as module
-from vault.swarm.rotation.follower import Follower
-from vault.swarm.rotation.lock import RotationLock
 
 #: The same token as the driver's.
 FOLLOWER = Principal(name=DRIVER.name, scopes=DRIVER.scopes | {Scope.AUDIT_READ})

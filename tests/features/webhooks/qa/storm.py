@@ -25,7 +25,7 @@ from tests.features.webhooks.receiver import Receiver, receiver
 from tests.support.access import make_token, services
 from tests.support.access_roles import operator
 from tests.support.service import Service, children, patient
-from vault.cli.dev.mongod import Mongod, free_port
+from vault.clients.dev.mongod import Mongod, free_port
 from vault.core.attempt import Action
 from vault.features.webhooks.webhooks import NewWebhook, Webhooks
 

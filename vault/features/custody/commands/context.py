@@ -8,12 +8,12 @@ from pathlib import Path
 
 import click
 
-from vault.audit.reader import record
-from vault.cli.operator.context import connected
-from vault.cli.shell.output import Output
+from vault.common.timestamps import moment
 from vault.core.attempt import Action, Attempt
+from vault.core.keys.standing import Standing, newest_file, standing
+from vault.core.parts import Parts
 from vault.core.principal import OPERATOR
-from vault.core.timestamps import moment
+from vault.core.trail.reader import record
 from vault.features.custody import keyring_file
 from vault.features.custody.errors import KeyringFileError
 from vault.features.custody.keyring_file import KeyringFile, Slot
@@ -22,8 +22,8 @@ from vault.features.custody.providers import Providers
 from vault.features.custody.settings import custody_settings, keyring_path
 from vault.features.custody.watch import about_file
 from vault.features.custody.wiring import with_keys
-from vault.keys.standing import Standing, newest_file, standing
-from vault.parts import Parts
+from vault.service.commands.context import connected
+from vault.toolkit.cli.output import Output
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,15 +8,14 @@ from pathlib import Path
 
 import click
 
-from vault.audit.reader import record
-from vault.cli.operator.context import connected
-from vault.cli.shell.output import Output, output_options
-from vault.core.errors import StorageUnavailableError
-from vault.core.outcomes import Exit
+from vault.common.errors import StorageUnavailableError
+from vault.common.outcomes import Exit
+from vault.common.text import quantity
+from vault.core.documents import registry
+from vault.core.documents.guard import storage_errors
+from vault.core.keys.status import key_statuses
 from vault.core.principal import OPERATOR
-from vault.core.text import quantity
-from vault.documents import registry
-from vault.documents.guard import storage_errors
+from vault.core.trail.reader import record
 from vault.features.custody import keyring_file
 from vault.features.custody.commands.context import changed_attempt, named_slot, new_slot, opened_custody
 from vault.features.custody.commands.recovery import read_secret, recovery
@@ -29,7 +28,8 @@ from vault.features.custody.recovery import Recovery
 from vault.features.custody.settings import custody_settings, keyring_path
 from vault.features.custody.watch import about_file, checked_attempt
 from vault.features.custody.wiring import with_keys
-from vault.keys.status import key_statuses
+from vault.service.commands.context import connected
+from vault.toolkit.cli.output import Output, output_options
 
 _CHECKED = {"key id": "key_id", "slot": "slot", "scheme": "scheme", "state": "state", "reason": "reason"}
 

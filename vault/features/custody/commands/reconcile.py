@@ -6,12 +6,12 @@ from typing import TextIO
 
 import click
 
-from vault.cli.operator.context import connected
-from vault.cli.shell import parameters
-from vault.cli.shell.output import Output, output_options
-from vault.core.text import printable, quantity
-from vault.core.timestamps import moment
+from vault.common.text import printable, quantity
+from vault.common.timestamps import moment
 from vault.features.custody.trail import ProviderLog, known_keks, mismatches
+from vault.service.commands.context import connected
+from vault.toolkit.cli import parameters
+from vault.toolkit.cli.output import Output, output_options
 
 
 @click.command()

@@ -8,12 +8,10 @@ from pathlib import Path
 
 import click
 
-from vault.audit.reader import record
-from vault.cli.shell.output import Output, output_options
-from vault.client import private_files
+from vault.common.text import quantity
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
-from vault.core.text import quantity
+from vault.core.trail.reader import record
 from vault.features.custody import handover, shares
 from vault.features.custody.commands.context import new_slot, opened_custody
 from vault.features.custody.errors import CustodyRefusedError, KeyringFileError
@@ -23,6 +21,8 @@ from vault.features.custody.providers import RECOVERY
 from vault.features.custody.recovery import SECRET_BYTES, Recovery
 from vault.features.custody.settings import keyring_path
 from vault.features.custody.shares import Group
+from vault.toolkit.cli.output import Output, output_options
+from vault.toolkit.client import private_files
 
 #: More shares than any set has.
 _MAX_SHARES = 256

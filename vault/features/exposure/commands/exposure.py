@@ -9,28 +9,28 @@ from pathlib import Path
 
 import click
 
-from vault.audit import reader
-from vault.audit.streams import signing_keys
-from vault.audit.summary import shown_name
-from vault.cli.operator.context import connected
-from vault.cli.shell import parameters
-from vault.cli.shell.output import Lines, Output, Row, moment_cell, output_options
-from vault.client import private_files
-from vault.client.secrets import is_id
+from vault.common.errors import SecretNotFoundError, TokenNotFoundError
+from vault.common.networks import unmapped
+from vault.common.text import quantity
+from vault.common.timestamps import moment
 from vault.core.attempt import Action, Attempt
-from vault.core.errors import SecretNotFoundError, TokenNotFoundError
-from vault.core.networks import unmapped
+from vault.core.documents.guard import storage_errors
+from vault.core.keys import guard
+from vault.core.parts import Parts
 from vault.core.principal import DEFAULT_NAMESPACE, OPERATOR
-from vault.core.text import quantity
-from vault.core.timestamps import moment
-from vault.documents.guard import storage_errors
+from vault.core.trail import reader
+from vault.core.trail.streams import signing_keys
+from vault.core.trail.summary import shown_name
 from vault.features.exposure import certificate as certificates
 from vault.features.exposure import exposure as exposures
 from vault.features.exposure import lookup
 from vault.features.exposure.exposure import MAX_LIMIT, UNKNOWN
 from vault.features.exposure.knowledge import Question
-from vault.keys import guard
-from vault.parts import Parts
+from vault.service.commands.context import connected
+from vault.toolkit.cli import parameters
+from vault.toolkit.cli.output import Lines, Output, Row, moment_cell, output_options
+from vault.toolkit.client import private_files
+from vault.toolkit.client.secrets import is_id
 
 #: The headings, and the minimum widths of their columns.
 _COLUMNS = {"secret": 12, "version": 7, "principal": 10, "how": 5, "count": 5, "first": 17, "last": 17}

@@ -7,24 +7,24 @@ from pkgutil import resolve_name
 
 import click
 
-from vault.audit import reader
-from vault.audit.expressions import text_at
-from vault.audit.streams.collection import collection
-from vault.audit.summary import shown_name
-from vault.audit.values import SUCCESS
-from vault.cli.operator.context import connected
-from vault.cli.shell.output import Column, Output, output_options
 from vault.common import feature
+from vault.common.text import quantity
+from vault.common.timestamps import moment
 from vault.core.attempt import Action, Attempt
+from vault.core.documents.guard import storage_errors
+from vault.core.parts import Parts
 from vault.core.principal import OPERATOR, RESERVED_NAMES
-from vault.core.text import quantity
-from vault.core.timestamps import moment
-from vault.documents.guard import storage_errors
+from vault.core.secrets import wrapping
+from vault.core.trail import reader
+from vault.core.trail.expressions import text_at
+from vault.core.trail.streams.collection import collection
+from vault.core.trail.summary import shown_name
+from vault.core.trail.values import SUCCESS
 from vault.features.exposure import exposure as exposures
 from vault.features.exposure.exposure import MAX_LIMIT
 from vault.features.exposure.knowledge import Exposure, Question
-from vault.parts import Parts
-from vault.secrets import wrapping
+from vault.service.commands.context import connected
+from vault.toolkit.cli.output import Column, Output, output_options
 
 _COLUMNS: Mapping[str, Column] = {
     "rotate": lambda row: shown_name(row["secret_id"], row["name"], row["namespace"]),

@@ -10,27 +10,27 @@ from pathlib import Path
 import click
 
 from vault import __version__
-from vault.audit import reader, summary
-from vault.audit.findings import Gravity, gravest
-from vault.audit.reader import Filter
-from vault.audit.streams import checkpoint
-from vault.audit.summary import summarize
-from vault.audit.verifier import Verifier, read_on, retention_start, verify_records
-from vault.cli.operator.context import connected
-from vault.cli.shell import parameters
-from vault.cli.shell.output import Output, facts, output_options
-from vault.client import private_files
 from vault.common.feature import resolved
+from vault.common.text import printable, quantity
+from vault.common.timestamps import moment
 from vault.core.attempt import Action, Attempt
+from vault.core.documents import registry
+from vault.core.documents.guard import storage_errors
+from vault.core.keys.status import key_statuses
+from vault.core.parts import Parts
 from vault.core.principal import OPERATOR
-from vault.core.text import printable, quantity
-from vault.core.timestamps import moment
-from vault.documents import registry
-from vault.documents.guard import storage_errors
+from vault.core.trail import reader, summary
+from vault.core.trail.findings import Gravity, gravest
+from vault.core.trail.reader import Filter
+from vault.core.trail.streams import checkpoint
+from vault.core.trail.summary import summarize
+from vault.core.trail.verifier import Verifier, read_on, retention_start, verify_records
 from vault.features.exposure.ages import secret_ages, token_ages
 from vault.features.exposure.report_content import Report, Trail, Verification, page_of, sections
-from vault.keys.status import key_statuses
-from vault.parts import Parts
+from vault.service.commands.context import connected
+from vault.toolkit.cli import parameters
+from vault.toolkit.cli.output import Output, facts, output_options
+from vault.toolkit.client import private_files
 
 #: What expires within this time, expires soon.
 _SOON = timedelta(days=30)

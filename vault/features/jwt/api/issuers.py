@@ -4,8 +4,17 @@ from typing import Any, ClassVar
 
 from marshmallow import ValidationError, fields, post_load, validate, validates_schema
 
-from vault.api.document.errors import FORBIDDEN, ErrorDoc
-from vault.api.document.fields import (
+from vault.common.config import validators as forms
+from vault.common.errors import GrantRefusedError
+from vault.common.text import ONE_LINE_PATTERN
+from vault.core.attempt import Action
+from vault.core.principal import Scope
+from vault.features.jwt.claims import MAX_VALUE_LENGTH
+from vault.features.jwt.errors import IssuerInUseError, IssuerNotFoundError, IssuerTakenError
+from vault.features.jwt.issuers import STATES, IssuerInfo, Issuers, NewIssuer
+from vault.features.jwt.verification import ALGORITHMS
+from vault.toolkit.document.errors import FORBIDDEN, ErrorDoc
+from vault.toolkit.document.fields import (
     TEXT,
     Body,
     BoundedList,
@@ -21,16 +30,7 @@ from vault.api.document.fields import (
     text_field,
     texts_field,
 )
-from vault.api.operations.blueprint import Blueprint, current_attempt, services
-from vault.config import validators as forms
-from vault.core.attempt import Action
-from vault.core.errors import GrantRefusedError
-from vault.core.principal import Scope
-from vault.core.text import ONE_LINE_PATTERN
-from vault.features.jwt.claims import MAX_VALUE_LENGTH
-from vault.features.jwt.errors import IssuerInUseError, IssuerNotFoundError, IssuerTakenError
-from vault.features.jwt.issuers import STATES, IssuerInfo, Issuers, NewIssuer
-from vault.features.jwt.verification import ALGORITHMS
+from vault.toolkit.operations.blueprint import Blueprint, current_attempt, services
 
 blueprint = Blueprint(
     "Issuers",

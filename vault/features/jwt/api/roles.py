@@ -5,8 +5,33 @@ from typing import Any
 
 from marshmallow import ValidationError, fields, post_load, validate
 
-from vault.api.document.errors import FORBIDDEN, ErrorDoc
-from vault.api.document.fields import (
+from vault.common.errors import GrantRefusedError, RevocationRefusedError
+from vault.common.paths import Paths
+from vault.common.text import ONE_LINE_PATTERN
+from vault.core.attempt import Action
+from vault.core.principal import Scope, scopes_named
+from vault.features.jwt.claims import (
+    KEY_PATTERN,
+    MAX_ASTERISKS,
+    MAX_CONDITIONS,
+    MAX_TOTAL_BYTES,
+    MAX_VALUE_LENGTH,
+    are_small,
+    is_key,
+)
+from vault.features.jwt.directory import MAX_ROLES
+from vault.features.jwt.errors import IssuerNotFoundError, RoleNameTakenError, RoleNotFoundError
+from vault.features.jwt.roles import MAX_AGE, STATES, NewRole, RoleInfo, Roles
+from vault.service.api.token_schemas import (
+    all_namespaces_field,
+    granted_networks,
+    networks_field,
+    paths_field,
+    scopes_field,
+    sees_all_field,
+)
+from vault.toolkit.document.errors import FORBIDDEN, ErrorDoc
+from vault.toolkit.document.fields import (
     Body,
     BoundedDict,
     Moment,
@@ -22,33 +47,8 @@ from vault.api.document.fields import (
     texts_field,
     time_field,
 )
-from vault.api.native.token_schemas import (
-    all_namespaces_field,
-    granted_networks,
-    networks_field,
-    paths_field,
-    scopes_field,
-    sees_all_field,
-)
-from vault.api.operations.blueprint import Blueprint, current_attempt, services
-from vault.api.operations.replies import reply_memory
-from vault.core.attempt import Action
-from vault.core.errors import GrantRefusedError, RevocationRefusedError
-from vault.core.paths import Paths
-from vault.core.principal import Scope, scopes_named
-from vault.core.text import ONE_LINE_PATTERN
-from vault.features.jwt.claims import (
-    KEY_PATTERN,
-    MAX_ASTERISKS,
-    MAX_CONDITIONS,
-    MAX_TOTAL_BYTES,
-    MAX_VALUE_LENGTH,
-    are_small,
-    is_key,
-)
-from vault.features.jwt.directory import MAX_ROLES
-from vault.features.jwt.errors import IssuerNotFoundError, RoleNameTakenError, RoleNotFoundError
-from vault.features.jwt.roles import MAX_AGE, STATES, NewRole, RoleInfo, Roles
+from vault.toolkit.operations.blueprint import Blueprint, current_attempt, services
+from vault.toolkit.operations.replies import reply_memory
 
 blueprint = Blueprint(
     "Roles",

@@ -6,19 +6,19 @@ from typing import Any, TextIO
 
 import click
 
-from vault.cli.operator.arguments import checked
-from vault.cli.operator.context import operator_attempt
-from vault.cli.shell import parameters
-from vault.cli.shell.output import Column, Output, cell, output_options
-from vault.config import validators as forms
+from vault.common.config import validators as forms
+from vault.common.outcomes import Exit, Status
+from vault.common.text import printable
 from vault.core.attempt import Action
-from vault.core.outcomes import Exit, Status
 from vault.core.principal import Principal
-from vault.core.text import printable
 from vault.features.jwt.claims import MAX_VALUE_LENGTH
 from vault.features.jwt.credentials import JWTCredentials
 from vault.features.jwt.issuers import Issuers, NewIssuer
 from vault.features.jwt.verification import ALGORITHMS
+from vault.service.commands.arguments import checked
+from vault.service.commands.context import operator_attempt
+from vault.toolkit.cli import parameters
+from vault.toolkit.cli.output import Column, Output, cell, output_options
 
 _COLUMNS: Mapping[str, Column] = {
     **{name: name for name in ("name", "state", "issuer", "audience")},

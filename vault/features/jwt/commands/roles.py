@@ -7,13 +7,9 @@ from typing import TextIO
 
 import click
 
-from vault.cli.operator.context import operator_attempt
-from vault.cli.shell import parameters
-from vault.cli.shell.output import Column, Output, Row, output_options
-from vault.cli.shell.token_options import scopes_cell
+from vault.common.networks import Network
+from vault.common.paths import MAX_PATHS, Paths
 from vault.core.attempt import Action
-from vault.core.networks import Network
-from vault.core.paths import MAX_PATHS, Paths
 from vault.core.principal import scopes_named
 from vault.features.jwt.claims import (
     MAX_ASTERISKS,
@@ -25,6 +21,10 @@ from vault.features.jwt.claims import (
 )
 from vault.features.jwt.commands.issuers import jwt_option, print_findings
 from vault.features.jwt.roles import MAX_AGE, NewRole, Roles
+from vault.service.commands.context import operator_attempt
+from vault.toolkit.cli import parameters
+from vault.toolkit.cli.output import Column, Output, Row, output_options
+from vault.toolkit.cli.token_options import scopes_cell
 
 
 def _conditions(role: Row) -> list[str]:

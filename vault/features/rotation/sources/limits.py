@@ -7,7 +7,7 @@ from pathlib import Path
 from stat import S_ISREG
 from typing import Any
 
-from vault.core.networks import contain, is_loopback, unmapped
+from vault.common.networks import contain, is_loopback, unmapped
 from vault.features.rotation.sources.errors import SourceRefusedError, SourceUnavailableError
 
 MAX_BYTES = 1_048_576

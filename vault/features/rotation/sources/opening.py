@@ -4,8 +4,8 @@ from collections.abc import Callable
 from importlib.util import find_spec
 from pkgutil import resolve_name
 
-from vault.core.errors import VaultError
-from vault.core.timed_call import CallTimeoutError, Result, call_within
+from vault.common.errors import VaultError
+from vault.common.timed_call import CallTimeoutError, Result, call_within
 from vault.features.rotation.errors import RotationRefusedError
 from vault.features.rotation.sources.command import Command
 from vault.features.rotation.sources.errors import LostError, SourceError, SourceUnavailableError

@@ -18,7 +18,7 @@ from tests.qa.deployment.engine import build, docker, is_gone, orders, remove_st
 from tests.support.access import tokens
 from tests.support.databases import new_database
 from tests.support.service import Service
-from vault.cli.dev.mongod import Mongod
+from vault.clients.dev.mongod import Mongod
 
 pytestmark = pytest.mark.process
 

@@ -1,1 +1,0 @@
-"""Tests of `vault.swarm`. Those with Docker itself are in tests/qa/deployment."""

@@ -1,0 +1,1 @@
+"""Programs that use the service over HTTP and never import it."""

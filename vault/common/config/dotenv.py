@@ -1,0 +1,54 @@
+"""The `.env` file in the working folder, whose settings apply where the environment has none."""
+
+import os
+import stat
+from io import StringIO
+from pathlib import Path
+
+from dotenv import dotenv_values
+
+from vault.common.errors import SettingsError
+
+
+def dotenv_path() -> Path:
+    """Return the path of the `.env` file, which may not exist."""
+    return Path.cwd() / ".env"
+
+
+def read_dotenv() -> dict[str, str | None]:
+    """Return the settings in the `.env` file; nothing if there is no file.
+
+    These settings control access and name the database, so the file, and a link to it, must belong to this
+    process's user or to root. The file must not be writable by everyone.
+
+    Raises:
+        SettingsError: The file cannot be read, or another user can change it.
+    """
+    try:
+        file = dotenv_path()
+        # A folder with this name is a virtual environment.
+        if not (file.is_file() or file.is_fifo()):
+            return {}
+        # Another user can link to a file of root with chosen content, such as a setuid program's arguments.
+        _require_safe(file.lstat())
+        # Checked before opening: opening another user's FIFO would wait for that user.
+        _require_safe(file.stat())
+        with file.open(encoding="utf-8") as stream:
+            # Checked again: the path may name another file by now.
+            _require_safe(os.fstat(stream.fileno()))
+            content = stream.read()
+    except (OSError, ValueError):
+        raise _refusal("is not a readable text file.") from None
+    return dotenv_values(stream=StringIO(content), interpolate=False)
+
+
+def _require_safe(state: os.stat_result) -> None:
+    if state.st_uid not in (0, os.geteuid()):
+        raise _refusal("belongs to another user. Change its owner (chown), or set the environment instead.")
+    # The group may write: with a umask of 002, every new file allows that.
+    if stat.S_ISREG(state.st_mode) and state.st_mode & stat.S_IWOTH:
+        raise _refusal("is writable by everyone. Revoke that right with `chmod o-w .env`.")
+
+
+def _refusal(reason: str) -> SettingsError:
+    return SettingsError(f"invalid settings: .env: {reason}")

@@ -1,0 +1,9 @@
+"""Stored documents, and the connection to MongoDB."""
+
+from vault.core.documents.audit import AuditEntry
+from vault.core.documents.database import Database
+from vault.core.documents.encrypt_on_save import EncryptOnSave
+from vault.core.documents.secret import Secret
+from vault.core.documents.token import Token
+
+__all__ = ["AuditEntry", "Database", "EncryptOnSave", "Secret", "Token"]

@@ -1,0 +1,158 @@
+"""Change what describes a secret: its attributes, its write rules and its expiry."""
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+from threading import BoundedSemaphore
+from typing import Any
+
+from vault.common import clock
+from vault.common.attributes import Description
+from vault.common.errors import OverloadedError, SecretNotFoundError, VersionConflictError
+from vault.common.outcomes import Status
+from vault.common.timestamps import moment, to_milliseconds
+from vault.core.attempt import Attempt
+from vault.core.crypto import Keyring
+from vault.core.documents.expressions import purge_at
+from vault.core.documents.stored_secret import StoredSecret, StoredVersion
+from vault.core.documents.write_rules import WriteRules
+from vault.core.keys.guard import KeyringGuard
+from vault.core.principal import Scope
+from vault.core.secrets.lease import SecretLease, leased
+from vault.core.secrets.requests import Reference
+from vault.core.secrets.retention import Retention
+
+#: New expiries are stored so many at a time, because each takes a secret with all its versions, which can be
+#: megabytes; and the seconds for which others wait.
+_RESEALED_AT_ONCE = 2
+_WAIT_SECONDS = 3.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Expiry:
+    """A new expiry: *ttl_seconds* from the change; None for never."""
+
+    ttl_seconds: int | None
+
+    def at(self, now: datetime) -> datetime | None:
+        """Return the time of the expiry, as MongoDB stores it."""
+        return to_milliseconds(now + timedelta(seconds=self.ttl_seconds)) if self.ttl_seconds else None
+
+
+class MetadataWriter:
+    """Changes the metadata of secrets that one keyring opens."""
+
+    def __init__(self, keyring: Keyring, guard: KeyringGuard, retention: Retention) -> None:
+        self._keyring = keyring
+        self._guard = guard
+        self._retention = retention
+        self._resealing = BoundedSemaphore(_RESEALED_AT_ONCE)
+
+    def change(
+        self,
+        reference: Reference,
+        *,
+        described: Callable[[Description], Description] | None = None,
+        ruled: Callable[[StoredSecret], WriteRules] | None = None,
+        expiry: Expiry | None = None,
+        metadata_version: int | None = None,
+        attempt: Attempt,
+    ) -> StoredSecret:
+        """Store what *described* returns for the present description, and the *expiry*; None keeps them.
+
+        Also the write rules that *ruled* returns for the secret. Some changes require the scope to purge: see
+        `Retention.requires_purge`. With *metadata_version*, that must be the present one.
+
+        Returns:
+            The secret as it was before, without the envelopes of its older versions.
+
+        Raises:
+            VersionConflictError: The metadata has another version.
+            ScopeMissingError: The principal may not purge; without a credential, CredentialRequiredError.
+            OverloadedError: Too many other requests store new expiries.
+            DecryptionError: The stored secret does not verify.
+            KeyMissingError: This process lacks the key of a version.
+
+        Also raises the errors of `leased`, *described* and *ruled*.
+        """
+        # First: the entry of a request for which there is no room names its target, too.
+        reference.admit(attempt)
+        self._guard.require()
+        with self._room(expiry), leased(reference, self._guard, attempt) as lease:
+            secret, now = lease.secret, to_milliseconds(clock.now())
+            # First: new ciphertexts must not make limits genuine that an attacker changed in MongoDB.
+            secret.decrypt(self._keyring)
+            if not secret.is_visible(now):
+                raise SecretNotFoundError
+            if metadata_version not in (None, secret.metadata_version):
+                raise VersionConflictError("Version conflict: someone else has changed the metadata.")
+            rules = ruled(secret) if ruled else secret.rules
+            expires_at = expiry.at(now) if expiry else secret.expires_at
+            _record(secret, rules, expiry, expires_at, attempt)
+            if self._retention.requires_purge(secret, rules=rules, expires_at=expires_at, now=now):
+                attempt.require(Scope.SECRET_PURGE)
+            change: dict[str, Any] = {"metadata_version": secret.metadata_version + 1}
+            if ruled:
+                # Not bare: that would keep the present rules that are no longer set.
+                change["rules"] = {"$literal": stored} if (stored := dict(rules.stored())) else "$$REMOVE"
+            if described:
+                change |= _stored(described(secret.description))
+            if expiry:
+                change |= self._expiring(lease, expires_at)
+            attempt.finish(Status.SUCCESS)
+            lease.apply(change)
+        return secret
+
+    @contextmanager
+    def _room(self, expiry: Expiry | None) -> Iterator[None]:
+        if expiry is None:
+            yield
+            return
+        if not self._resealing.acquire(timeout=_WAIT_SECONDS):
+            raise OverloadedError
+        try:
+            yield
+        finally:
+            self._resealing.release()
+
+    def _expiring(self, lease: SecretLease, expires_at: datetime | None) -> dict[str, Any]:
+        """Return the change of the expiry, and of the ciphertexts, which are bound to it."""
+        secret = lease.whole()
+
+        def bound(stored: StoredVersion) -> dict[str, Any]:
+            plaintext = secret.decrypt_version(stored, self._keyring)
+            binding = replace(secret.binding(stored.version), expires_at=expires_at)
+            return {"envelope": self._keyring.encrypt(plaintext, binding), "key_id": self._keyring.primary.id}
+
+        older = [
+            {"version": stored.version, "created_at": stored.created_at, **bound(stored)}
+            for stored in reversed(secret.older)
+        ]
+        return {
+            **bound(secret.newest),
+            "older": older or "$$REMOVE",
+            "expires_at": expires_at or "$$REMOVE",
+            "purge_at": purge_at(expires_at or "$$REMOVE"),
+        }
+
+
+def _stored(description: Description) -> dict[str, Any]:
+    # A label can begin with a dollar sign.
+    return {name: {"$literal": value} if value else "$$REMOVE" for name, value in description.stored.items()}
+
+
+def _record(
+    secret: StoredSecret,
+    rules: WriteRules,
+    expiry: Expiry | None,
+    expires_at: datetime | None,
+    attempt: Attempt,
+) -> None:
+    if changed := secret.rules.changes(rules):
+        attempt.details["rules"] = changed
+    if expiry:
+        attempt.details |= {
+            "expires_at": expires_at and moment(expires_at),
+            "previous_expires_at": secret.expires_at and moment(secret.expires_at),
+        }

@@ -1,0 +1,130 @@
+"""Strict reading of JSON bodies."""
+
+from typing import Any, NoReturn
+
+from flask import Request, g
+from marshmallow import Schema, ValidationError
+from webargs.flaskparser import FlaskParser
+from werkzeug.exceptions import BadRequest, HTTPException, RequestEntityTooLarge, UnsupportedMediaType
+from werkzeug.exceptions import NotImplemented as UnsupportedTransferCoding
+
+from vault.common import deadline, strict_json
+
+_CONTENT_TYPE = "application/json"
+_BODY = "body"
+
+
+class StrictJsonParser(FlaskParser):
+    """Accept only JSON that every reader understands alike: UTF-8, no duplicate keys, no NaN.
+
+    If a proxy that checks a body and this service saw different values in it, the check could be bypassed.
+    """
+
+    def handle_error(self, error: ValidationError, req: Request, schema: Schema, **options: Any) -> NoReturn:
+        """Refuse the body, and break the reference cycle of *error*, which would keep the body in memory."""
+        forget_origin(error)
+        super().handle_error(error, req, schema, **options)
+
+    def load_json(self, req: Request, schema: Schema) -> Any:  # noqa: ARG002 - webargs' signature
+        """Return the decoded body of *req*, which `receive` has read. A *schema* can allow more fields.
+
+        Raises:
+            BadRequest: It is not JSON, or readers could understand it differently.
+            RequestEntityTooLarge: It has too many values or fields.
+        """
+        try:
+            max_fields = getattr(schema, "max_fields", strict_json.MAX_FIELDS)
+            return strict_json.decode(received(), max_fields=max_fields)
+        except strict_json.TooManyPartsError as error:
+            raise RequestEntityTooLarge(f"The body {error}.") from None
+        except strict_json.InvalidJSONError as error:
+            raise BadRequest(f"The body {error}.") from None
+
+
+def forget_origin(error: Exception) -> None:
+    """Remove the origin of *error*: frames and errors that would keep the body in memory."""
+    error.__traceback__ = error.__context__ = error.__cause__ = None
+    if isinstance(error, HTTPException):
+        # webargs adds marshmallow's error, with all valid values.
+        error.__dict__.pop("exc", None)
+
+
+def max_size(req: Request) -> int:
+    """Return the maximum size of the body of *req*, in bytes.
+
+    Raises:
+        UnsupportedMediaType: The body is not declared as plain JSON.
+        NotImplemented: It has a transfer coding other than `chunked`.
+        RequestEntityTooLarge: Its declared size exceeds the limit.
+    """
+    charset = req.mimetype_params.get("charset", "utf-8")
+    if req.mimetype != _CONTENT_TYPE or charset.lower() != "utf-8":
+        raise UnsupportedMediaType(f"The Content-Type must be {_CONTENT_TYPE}, in UTF-8.")
+    return max_size_of_any(req)
+
+
+def max_size_of_any(req: Request) -> int:
+    """Return the maximum size of the body of *req*, in bytes, whatever it is declared as.
+
+    Raises:
+        UnsupportedMediaType: It is compressed.
+        NotImplemented: It has a transfer coding other than `chunked`.
+        RequestEntityTooLarge: Its declared size exceeds the limit.
+    """
+    if req.headers.get("Content-Encoding", "identity") != "identity":
+        raise UnsupportedMediaType("The body must not have a Content-Encoding.")
+    coding = req.headers.get("Transfer-Encoding")
+    if coding and coding.lower() != "chunked":
+        # The server also accepts compressed ones, and does not decompress them.
+        raise UnsupportedTransferCoding
+    limit = req.max_content_length or 0
+    # The size of a chunked body is unknown until its end.
+    size = limit if coding else req.content_length or 0
+    if size > limit:
+        raise _too_large(limit)
+    return size
+
+
+def _too_large(limit: int | None) -> RequestEntityTooLarge:
+    return RequestEntityTooLarge(f"The body may have at most {limit} bytes.")
+
+
+def receive(req: Request) -> None:
+    """Read the body of *req*.
+
+    Raises:
+        RequestTimeout: It did not arrive in time.
+        RequestEntityTooLarge: Its size exceeds the limit; the rest was not read.
+        BadRequest: Its framing violates HTTP.
+    """
+    setattr(g, _BODY, _read(req))
+
+
+def received() -> bytes:
+    """Return the body that `receive` has read, once: otherwise, it would stay in memory with its request."""
+    body: bytes = g.pop(_BODY)
+    return body
+
+
+def _read(req: Request) -> bytes:
+    length = req.content_length
+    try:
+        with deadline.Paused():
+            if length is None:
+                # The stream ends at the limit; only a further read raises.
+                body = req.stream.read()
+                try:
+                    req.stream.read(1)
+                except RequestEntityTooLarge:
+                    raise _too_large(req.max_content_length) from None
+            else:
+                # Within the limit: `max_size` has checked it.
+                body = req.environ["wsgi.input"].read(length)
+    except HTTPException:
+        # Too large, or too slow.
+        raise
+    except Exception:  # noqa: BLE001 - errors of the server, which only the client can have caused
+        raise BadRequest("The body's framing violates HTTP.") from None
+    if length not in (None, len(body)):
+        raise BadRequest("The body is shorter than its Content-Length.")
+    return body

@@ -1,0 +1,110 @@
+"""Errors as HTTP replies: problem details (RFC 9457), or the form of another API."""
+
+import json
+import logging
+from collections.abc import Iterator
+from http import HTTPStatus
+from itertools import islice
+from typing import Any
+
+from flask import Flask, Response, current_app, g, request
+
+from vault.common.errors import NotReadyError
+from vault.common.observability import logs
+from vault.common.text import quantity
+from vault.toolkit.http import hints
+from vault.toolkit.http.prefixes import FORMS, Form
+from vault.toolkit.http.refusals import code_of, detail_of, headers_of, refusal
+
+logger = logging.getLogger(__name__)
+
+CONTENT_TYPE = "application/problem+json"
+
+#: Path of the pages about the kinds of problems.
+PAGES = "/problems/"
+
+#: Maximum number of errors in a reply. A body can have thousands.
+_MAX_ERRORS = 20
+
+#: Maximum number of characters of a field's path in a reply. An unknown field can have a name of megabytes.
+_MAX_FIELD_LENGTH = 256
+
+#: marshmallow's key for errors of a whole object.
+_WHOLE = "_schema"
+
+
+def problem_body(error: Exception, hint: str = "") -> dict[str, Any]:
+    """Return the problem document of *error*, as a reply or an item of a batch contains it, with a *hint*."""
+    code, kind = code_of(error), refusal(error)
+    body = {
+        "type": uri_of(code),
+        "title": kind.title,
+        "status": kind.status,
+        "detail": f"{detail_of(error)} {hint}".rstrip(),
+        "code": code,
+        "request_id": logs.request_id.get(),
+    }
+    errors = _listed(_messages(error))
+    return {**body, "errors": errors} if errors else body
+
+
+def problem(error: Exception, hint: str = "") -> Response:
+    """Return the reply that refuses a request because of *error*, with a *hint* for its sender."""
+    kind = refusal(error)
+    reply = Response(json.dumps(problem_body(error, hint)) + "\n", kind.status, content_type=CONTENT_TYPE)
+    reply.headers.extend(headers_of(error))
+    if kind.challenge:
+        reply.headers["WWW-Authenticate"] = kind.challenge
+    return reply
+
+
+def uri_of(code: str) -> str:
+    """Return the URI reference of the kind of problem with *code*, where its page is."""
+    # Relative: the service does not know the address under which clients reach it.
+    return PAGES + code.replace("_", "-")
+
+
+def _messages(error: Exception) -> Any:
+    """Return the messages by field that *error* has, in marshmallow's form."""
+    if isinstance(error, NotReadyError):
+        return error.failures
+    # webargs sorts its messages by where the argument was: the body or the headers.
+    messages = getattr(error, "data", {}).get("messages", {})
+    return {field: text for place in messages.values() for field, text in place.items()}
+
+
+def _listed(messages: Any) -> list[dict[str, str]]:
+    """Return the first of *messages*, each with its field, and the number of the others."""
+    flat = _flat(messages, ())
+    # As texts: the message about an unknown field looks for a similar one only now.
+    listed = [one | {"message": str(one["message"])} for one in islice(flat, _MAX_ERRORS)]
+    if rest := sum(1 for _ in flat):
+        listed.append({"field": "", "message": f"{quantity(rest, 'more error')}."})
+    return listed
+
+
+def _flat(messages: Any, path: tuple[str, ...]) -> Iterator[dict[str, str]]:
+    if isinstance(messages, dict):
+        for key, below in messages.items():
+            yield from _flat(below, path if key == _WHOLE else (*path, str(key)))
+    else:
+        for message in messages:
+            yield {"field": ".".join(path)[:_MAX_FIELD_LENGTH], "message": message}
+
+
+def init_app(app: Flask) -> None:
+    """Answer all errors of *app* with problem details, or in the form of their prefix."""
+    app.extensions[FORMS] = {}
+    app.register_error_handler(Exception, refuse)
+
+
+def refuse(error: Exception) -> Response:
+    """Return the reply that refuses a request because of *error*, and put it in the log and the metrics."""
+    g.refused_for = code_of(error)
+    if refusal(error).status == HTTPStatus.INTERNAL_SERVER_ERROR:
+        logger.error("request failed", exc_info=error)
+    forms: dict[str, Form] = current_app.extensions[FORMS]
+    for prefix, form in forms.items():
+        if request.path.startswith(prefix):
+            return form.reply(error)
+    return problem(error, hints.about(error, request))
