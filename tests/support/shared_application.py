@@ -35,7 +35,17 @@ _COLLECTIONS = tuple(collections())
 #: Longer than all tests: no background task wakes up during one.
 _NEVER_SECONDS = 10**6
 #: Beginnings of the paths of tests that share it; the others have not been tried.
-_SHARING = ("api/", "features/imports/", "features/links/", "features/rotation/swarm/", "secrets/", "swarm/")
+_SHARING = (
+    *(
+        "clients/delivery/",
+        "clients/swarm/",
+        "core/secrets/",
+        "service/api/",
+        "service/test_",
+        "toolkit/http/",
+    ),
+    *("features/imports/", "features/links/", "features/rotation/swarm/"),
+)
 
 
 def is_shared(item: pytest.Item) -> bool:

@@ -8,8 +8,15 @@ import pytest
 #: Beginnings of the paths of tests in which whole services run next to other programs.
 _SLOW = (
     *("docs/", "monitoring/"),
-    *("observability/", "server/", "system/", "api/site/", "api/test_docs_page", "cli/dev/"),
-    *("cli/operator/audit/test_verify_lifecycle", "features/mongodb/", "core/test_processes"),
+    *(
+        "common/observability/",
+        "server/",
+        "system/",
+        "service/site/",
+        "service/test_docs_page",
+        "clients/dev/",
+    ),
+    *("service/commands/audit/test_verify_lifecycle", "features/mongodb/", "common/test_processes"),
 )
 #: The fixtures that start programs other than MongoDB, also Docker.
 _PROGRAMS = {"guarded", "image", "openbao", "service", "shared_service"}

@@ -104,8 +104,8 @@ class Section:
     place: str
     #: Its template in that page, in the folder `templates` of the feature.
     template: str
-    #: The path of a function of `vault.core.parts.Parts` and of the period's times that returns its content: a
-    #: dataclass, with the property `line` for the text, which is empty if there is nothing to say.
+    #: The path of a function of `vault.core.parts.Parts` and of the period's times that returns its content:
+    #: a dataclass, with the property `line` for the text, which is empty if there is nothing to say.
     content: str
 
 
@@ -148,8 +148,8 @@ class Feature:
     #: Paths of functions of `vault.core.parts.Parts`: they yield its services, and the tasks of a worker.
     services: str = ""
     tasks: str = ""
-    #: The path of a function of `vault.core.parts.Parts`, a secret's name and its namespace: it starts a rotation
-    #: of the secret, and returns whether it did. An offboarding asks for it.
+    #: The path of a function of `vault.core.parts.Parts`, a secret's name and its namespace: it starts a
+    #: rotation of the secret, and returns whether it did. An offboarding asks for it.
     rotate: str = ""
     #: The path of the class of its service that checks credentials other than tokens: a
     #: `vault.core.access.authenticator.Credentials`.

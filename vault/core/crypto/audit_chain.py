@@ -1,7 +1,7 @@
 """The audit trail's hash chain and signatures.
 
-The canonical form of an object (`vault.core.crypto.encoding`) is JSON in UTF-8 with sorted keys, no white space
-and only the escapes that JSON requires. An entry is an object; its seals are `hash`, `signer` and
+The canonical form of an object (`vault.core.crypto.encoding`) is JSON in UTF-8 with sorted keys, no white
+space and only the escapes that JSON requires. An entry is an object; its seals are `hash`, `signer` and
 `signature`. `hash` is the SHA-256 of the canonical form of the entry without its seals. `previous` is the
 link of the previous entry: the SHA-256 of the canonical form of its seals alone. So no seal can be changed
 without breaking the chain. All are hexadecimal.

@@ -17,8 +17,8 @@ DEFECT = "defect"
 
 _NOT_READY = "The service is not ready. Try again shortly."
 
-#: Refusals by code, `vault.toolkit.document.refusal_pages` explains them. The code of the package's own errors is
-#: their `kind`.
+#: Refusals by code, `vault.toolkit.document.refusal_pages` explains them. The code of the package's own
+#: errors is their `kind`.
 REFUSALS = {
     # --- Credentials
     "credential_required": Refusal(401, "Credential required", challenge="Bearer"),

@@ -185,8 +185,8 @@ class Blueprint(flask_smorest.Blueprint):  # type: ignore[misc] # flask-smorest 
 
         This decorator belongs directly below the route, so that it encloses the reading of the body. Callers
         need *scope*; None stands for any valid credential, or for none if it *is_open*: then the token in the
-        body is the right to it. *refusals* are kinds of `vault.toolkit.document.errors` or of the blueprint, each
-        in place of the common kind with the same status. The body of a batch may be larger.
+        body is the right to it. *refusals* are kinds of `vault.toolkit.document.errors` or of the blueprint,
+        each in place of the common kind with the same status. The body of a batch may be larger.
         """
         documentation: dict[str, Any] = {"x-scope": scope} if scope else {}
         documentation["responses"] = responses_with_body(*refusals, own=self.error_docs)
