@@ -18,7 +18,6 @@ from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import (
-    BestAvailableEncryption,
     Encoding,
     KeySerializationEncryption,
     NoEncryption,
@@ -26,13 +25,11 @@ from cryptography.hazmat.primitives.serialization import (
 )
 from cryptography.x509.oid import NameOID
 
-from tests.common.config.test_settings import message
 from tests.conftest import running_app
 from tests.support.databases import new_database
 from tests.support.service import Service
 from tests.support.waiting import wait_until
 from vault.clients.dev.mongod import Mongod
-from vault.common.config.settings import Settings
 
 pytestmark = pytest.mark.process
 
@@ -199,32 +196,6 @@ def test_client_certificates_are_required_if_an_authority_is_set(
             with pytest.raises(requests.exceptions.ConnectionError):
                 ask(service, authority, client)
         assert all(json.loads(line) for line in service.log.read_text().splitlines())
-
-
-def test_unusable_tls_files_are_refused(
-    tmp_path: Path, settings: dict[str, str], server: Pair, authority: Pair
-) -> None:
-    """A wrong file, another certificate's key or an encrypted key is refused at start and never quoted."""
-    locked = write_key(tmp_path / "locked.key", server.private, BestAvailableEncryption(b"hunter2"))
-    nonsense = tmp_path / "nonsense"
-    nonsense.write_text("-----BEGIN CERTIFICATE-----\nhunter2\n-----END CERTIFICATE-----\n")
-    good = {name: settings[name] for name in ("TLS_CERT", "TLS_KEY")}
-    for wrong in (
-        {"TLS_CERT": str(nonsense)},
-        {"TLS_CERT": str(tmp_path / "missing")},
-        {"TLS_CERT": "a\x00b"},
-        {"TLS_KEY": str(authority.key)},
-        {"TLS_KEY": str(locked)},
-        {"TLS_KEY": str(tmp_path)},
-    ):
-        text = message(**{**good, **wrong})
-        assert f"  {next(iter(wrong))}: " in text
-        assert "hunter2" not in text
-    for name in (nonsense, tmp_path / "missing"):
-        text = message(**good, TLS_CLIENT_CA=str(name))
-        assert "  TLS_CLIENT_CA: " in text
-        assert "hunter2" not in text
-    assert Settings.from_mapping(settings | {"TLS_CLIENT_CA": str(authority.certificate)})
 
 
 def offer(service: Service, ciphers: str) -> str | None:
