@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 from flask import Flask
 from pymongo.errors import ServerSelectionTimeoutError
-from pymongo.monitoring import CommandListener
 
 from tests.conftest import running_app, start
+from tests.support.listening import Listener
 from tests.support.problems import fields_of, messages_of
 from tests.support.rotation import Stored, age_claims, fill, new_key, settings
 from tests.support.trail import block_trail, restore_trail
@@ -23,7 +23,6 @@ from vault.app import _warn
 from vault.common.config.settings import Settings
 from vault.common.errors import StorageUnavailableError
 from vault.common.observability import logs, metrics
-from vault.common.observability.spans import NoTracing
 from vault.core import services as health
 from vault.core.documents import Database, keys_in_use, primary, registry
 from vault.core.documents.primary import Primary
@@ -38,7 +37,7 @@ READS = {"aggregate", "count", "distinct", "find", "getMore", "hello"}
 FETCH = "/vault/secret/fetch"
 
 
-class Commands(CommandListener):
+class Commands(Listener):
     """Records the names of the commands sent to MongoDB."""
 
     def __init__(self) -> None:
@@ -48,17 +47,10 @@ class Commands(CommandListener):
         """Record a command."""
         self.names.append(event.command_name)
 
-    def succeeded(self, event: Any) -> None:
-        """Do nothing."""
-
-    def failed(self, event: Any) -> None:
-        """Do nothing."""
-
 
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> Commands:
-    commands = Commands()
-    monkeypatch.setattr(NoTracing, "listeners", (commands,))
+    commands: Commands = Commands.attached(monkeypatch)
     # Only requests are recorded: a thread's concurrent write does not belong to a probe.
     monkeypatch.setattr(guard, "INTERVAL_SECONDS", 3_600)
     return commands

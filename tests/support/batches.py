@@ -5,17 +5,16 @@ from contextlib import contextmanager
 from typing import Any
 
 import pytest
-from pymongo.monitoring import CommandListener
 from werkzeug.test import TestResponse
 
 from tests.support.lifecycle import Caller, b64
-from vault.common.observability.spans import NoTracing
+from tests.support.listening import Listener
 
 #: Commands on other collections belong to background tasks, and to the startup.
 _COLLECTIONS = {"secrets", "audit_logs", "idempotency_keys"}
 
 
-class Commands(CommandListener):
+class Commands(Listener):
     """Records the commands on secrets, entries and idempotency keys, each as its name and collection."""
 
     def __init__(self) -> None:
@@ -30,12 +29,6 @@ class Commands(CommandListener):
         if isinstance(collection, str) and collection in _COLLECTIONS:
             self.seen.append((event.command_name, collection))
 
-    def succeeded(self, event: Any) -> None:
-        """Do nothing."""
-
-    def failed(self, event: Any) -> None:
-        """Do nothing."""
-
     @contextmanager
     def during(self) -> Iterator[list[tuple[str, str]]]:
         """Yield the list of the block's commands, complete at its end."""
@@ -47,8 +40,7 @@ class Commands(CommandListener):
 
 def listening(monkeypatch: pytest.MonkeyPatch) -> Commands:
     """Return a listener to applications that are created afterwards."""
-    commands = Commands()
-    monkeypatch.setattr(NoTracing, "listeners", (commands,))
+    commands: Commands = Commands.attached(monkeypatch)
     return commands
 
 

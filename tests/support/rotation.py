@@ -40,16 +40,23 @@ def settings(uri: str, primary: MasterKey, *fallbacks: MasterKey) -> dict[str, s
 
 
 @contextmanager
+def unprepared(uri: str, **options: Any) -> Iterator[Database]:
+    """Connect the documents to *uri*."""
+    database = Database(uri, **{"audit_ttl_days": 0, **options})
+    try:
+        yield database
+    finally:
+        database.close()
+
+
+@contextmanager
 def connected(uri: str) -> Iterator[Database]:
     """Connect the documents to *uri*, with all indexes, and with time for a slow machine."""
-    database = Database(uri, audit_ttl_days=0, timeout_seconds=60)
-    try:
+    with unprepared(uri, timeout_seconds=60) as database:
         # `prepare` waits for 3 s only, which is enough if they are built.
         database.build_indexes()
         database.prepare()
         yield database
-    finally:
-        database.close()
 
 
 def fill(stored: Stored, key: MasterKey, count: int) -> dict[str, bytes]:

@@ -3,12 +3,12 @@
 from typing import Any
 
 import pytest
-from pymongo.monitoring import CommandListener, CommandStartedEvent
+from pymongo.monitoring import CommandStartedEvent
 
-from vault.common.observability.spans import NoTracing
+from tests.support.listening import Listener
 
 
-class Reads(CommandListener):
+class Reads(Listener):
     """Records the queries that the application sends to MongoDB."""
 
     def __init__(self) -> None:
@@ -18,12 +18,6 @@ class Reads(CommandListener):
         """Record a query."""
         if event.command_name in ("find", "aggregate"):
             self._commands.append(dict(event.command))
-
-    def succeeded(self, _event: object) -> None:
-        """Do nothing."""
-
-    def failed(self, _event: object) -> None:
-        """Do nothing."""
 
     def of(self, collection: str) -> list[dict[str, Any]]:
         """Return the queries of a collection."""
@@ -41,6 +35,5 @@ class Reads(CommandListener):
 @pytest.fixture
 def reads(monkeypatch: pytest.MonkeyPatch) -> Reads:
     """Record the queries of applications; request it before `app`."""
-    reads = Reads()
-    monkeypatch.setattr(NoTracing, "listeners", (reads,))
+    reads: Reads = Reads.attached(monkeypatch)
     return reads

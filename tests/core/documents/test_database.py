@@ -1,9 +1,9 @@
 """The connection and its indexes."""
 
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from threading import Barrier, Event, Semaphore, Thread
@@ -19,7 +19,7 @@ from pymongo.errors import ServerSelectionTimeoutError
 from tests.conftest import running_app, start
 from tests.support.commands import invoke
 from tests.support.lifecycle import Caller
-from tests.support.rotation import Stored
+from tests.support.rotation import Stored, unprepared
 from tests.support.waiting import wait_until
 from vault.clients.dev.mongod import Mongod
 from vault.common import feature
@@ -32,15 +32,6 @@ FOR_GOOD = 2**31 - 1
 _PLACE = [("stream", 1), ("seq", 1)]
 
 
-@contextmanager
-def connected(uri: str, **options: Any) -> Iterator[Database]:
-    database = Database(uri, **{"audit_ttl_days": 0, **options})
-    try:
-        yield database
-    finally:
-        database.close()
-
-
 def retention(stored: MongoDatabase[dict[str, Any]]) -> int:
     seconds: int = stored.audit_logs.index_information()["retention"]["expireAfterSeconds"]
     return seconds
@@ -49,7 +40,7 @@ def retention(stored: MongoDatabase[dict[str, Any]]) -> int:
 def test_the_retention_follows_its_setting(mongo_uri: str, stored: MongoDatabase[dict[str, Any]]) -> None:
     """Changing the retention changes the index: to days, to other days, and back to permanent."""
     for days, seconds in ((90, 7_776_000), (1, 86_400), (0, FOR_GOOD)):
-        with connected(mongo_uri, audit_ttl_days=days) as database:
+        with unprepared(mongo_uri, audit_ttl_days=days) as database:
             database.prepare()
             database.prepare()
         assert retention(stored) == seconds
@@ -77,7 +68,7 @@ def test_a_lost_member_keeps_no_index_from_being_built(tmp_path: Path) -> None:
         with MongoClient[Any](uri, serverSelectionTimeoutMS=60_000) as client:
             client.vault.audit_logs.insert_one({"stream": "a", "seq": 0, "ts": datetime.now(UTC)})
             lost.kill()
-            with connected(uri, timeout_seconds=60) as database:
+            with unprepared(uri, timeout_seconds=60) as database:
 
                 def is_built() -> bool:
                     # On a busy machine, a primary with so short elections can step down meanwhile.
@@ -118,7 +109,7 @@ def test_an_index_that_cannot_be_built_is_named(
 ) -> None:
     """If MongoDB refuses an index, the service is not ready; the error names the index and what to do."""
     prepare(stored)
-    with connected(mongo_uri) as database, pytest.raises(StorageUnavailableError) as refused:
+    with unprepared(mongo_uri) as database, pytest.raises(StorageUnavailableError) as refused:
         database.prepare()
     problem, hint = f"MongoDB cannot build the index {index}", refused.value.hint
     assert str(refused.value) == f"{problem}; {hint}"
@@ -130,7 +121,7 @@ def test_an_index_that_cannot_be_built_is_named(
 def test_another_index_error_is_reported(mongo_uri: str, stored: MongoDatabase[dict[str, Any]]) -> None:
     """If an index cannot be created for any other reason, the service is not ready."""
     stored.create_collection("audit_logs", viewOn="other", pipeline=[])
-    with connected(mongo_uri) as database, pytest.raises(StorageUnavailableError):
+    with unprepared(mongo_uri) as database, pytest.raises(StorageUnavailableError):
         database.prepare()
 
 
@@ -140,7 +131,7 @@ def test_a_trail_with_a_duplicate_entry_is_served_and_named(
 ) -> None:
     """A duplicate entry without its unique index stops no worker; the log says what to run."""
     stored.audit_logs.insert_many([{"stream": "hunter2", "seq": 1} for _ in range(2)])
-    with connected(mongo_uri) as database, caplog.at_level(logging.ERROR):
+    with unprepared(mongo_uri) as database, caplog.at_level(logging.ERROR):
         database.prepare()
         database.prepare()
         # The later indexes exist.
@@ -150,7 +141,7 @@ def test_a_trail_with_a_duplicate_entry_is_served_and_named(
     assert "hunter2" not in caplog.text
     # With the duplicate removed, the next worker creates the index.
     stored.audit_logs.delete_one({})
-    with connected(mongo_uri) as database:
+    with unprepared(mongo_uri) as database:
         database.prepare()
     assert stored.audit_logs.index_information()["stream_1_seq_1"]["unique"]
 
@@ -161,7 +152,7 @@ def test_a_trail_that_cannot_be_indexed_is_served(
 ) -> None:
     """An entry with lists, which blocks an index for queries, stops no worker; the log says what to run."""
     stored.audit_logs.insert_one({"stream": "a", "seq": 1, "principal": ["a"], "secret_id": ["b"]})
-    with caplog.at_level(logging.ERROR), connected(mongo_uri) as database:
+    with caplog.at_level(logging.ERROR), unprepared(mongo_uri) as database:
         database.prepare()
         # The later indexes exist.
         assert "details.accessor_1" in stored.audit_logs.index_information()
@@ -172,7 +163,7 @@ def test_a_trail_that_cannot_be_indexed_is_served(
 @pytest.mark.promise(4)
 def test_writes_are_durable_whatever_the_connection_string_says(mongo_uri: str) -> None:
     """The service itself sets majority, journal and reads from the primary."""
-    with connected(f"{mongo_uri}&w=1&journal=false&readPreference=secondary&retryWrites=false"):
+    with unprepared(f"{mongo_uri}&w=1&journal=false&readPreference=secondary&retryWrites=false"):
         for document in (Secret, AuditEntry, Token, *feature.documents()):
             collection = document._get_collection()
             assert collection.write_concern.document == {"w": "majority", "j": True}
@@ -185,7 +176,7 @@ def test_collections_share_a_client(mongo_uri: str, monkeypatch: pytest.MonkeyPa
     both = Barrier(2, timeout=60)
     # MongoEngine calls it for each thread that has found no connection.
     monkeypatch.setattr("mongoengine.connection._find_existing_connection", lambda _: both.wait() and None)
-    with connected(mongo_uri), ThreadPoolExecutor(2) as pool:
+    with unprepared(mongo_uri), ThreadPoolExecutor(2) as pool:
         one, other = pool.map(lambda document: document.raw().database.client, (Secret, AuditEntry))
     assert one is other
 
@@ -230,7 +221,7 @@ def test_a_single_shard_is_refused(tmp_path: Path, master_key: str, caplog: pyte
 @pytest.mark.parametrize("uri", ["mongodb+srv://cluster.invalid/other", "mongodb://127.0.0.1:1"])
 def test_an_unreachable_server_is_reported_in_time(uri: str) -> None:
     """Without MongoDB, or its SRV record, a service starts, and the one error comes after a bounded wait."""
-    with connected(uri) as database, pytest.raises(StorageUnavailableError):
+    with unprepared(uri) as database, pytest.raises(StorageUnavailableError):
         database.ping()
 
 
@@ -238,7 +229,7 @@ def test_a_failed_preparation_is_retried(
     mongo_uri: str, stored: MongoDatabase[dict[str, Any]], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """A process whose first contact fails prepares its indexes at the next."""
-    with connected(mongo_uri, audit_ttl_days=2) as database:
+    with unprepared(mongo_uri, audit_ttl_days=2) as database:
         with monkeypatch.context() as broken, pytest.raises(StorageUnavailableError):
             broken.setattr(AuditEntry, "_get_collection", raising(ServerSelectionTimeoutError("gone")))
             database.prepare()
@@ -257,7 +248,7 @@ def raising(error: Exception) -> Any:
 def test_an_older_index_on_the_time_is_used(mongo_uri: str, stored: MongoDatabase[dict[str, Any]]) -> None:
     """An existing TTL index of any name gets the new retention."""
     stored.audit_logs.create_index("ts", expireAfterSeconds=60)
-    with connected(mongo_uri, audit_ttl_days=1) as database:
+    with unprepared(mongo_uri, audit_ttl_days=1) as database:
         database.prepare()
     assert stored.audit_logs.index_information()["ts_1"]["expireAfterSeconds"] == 86_400
 
@@ -280,7 +271,7 @@ def test_entries_past_their_retention_are_removed_by_mongodb(
     mongo_uri: str, stored: MongoDatabase[dict[str, Any]]
 ) -> None:
     """MongoDB itself removes old entries and keeps younger ones."""
-    with connected(mongo_uri, audit_ttl_days=1) as database:
+    with unprepared(mongo_uri, audit_ttl_days=1) as database:
         database.prepare()
     now = datetime.now(UTC)
     ages = (timedelta(days=2), timedelta(hours=23))
@@ -301,7 +292,7 @@ def test_indexes_are_built_while_callers_are_refused(mongo_uri: str, monkeypatch
 
     monkeypatch.setattr(indexes, "build", build_slowly)
     monkeypatch.setattr(database, "OPERATION_TIMEOUT_SECONDS", 0.2)
-    with connected(mongo_uri) as made:
+    with unprepared(mongo_uri) as made:
         # Its time would be as short.
         monkeypatch.setattr(made, "require_whole", lambda: None)
         for _ in range(3):

@@ -4,7 +4,6 @@ import re
 import secrets
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -21,11 +20,11 @@ from tests.conftest import memory_or_disk, running_app, start
 from tests.docs.documents import table
 from tests.support.access_control import Client, Locked, locked_mongod
 from tests.support.features import tables
+from tests.support.listening import Listener
 from tests.support.problems import fields_of
-from tests.support.rotation import new_key, text
+from tests.support.rotation import new_key, text, unprepared
 from vault import cli
 from vault.common.errors import StorageUnavailableError
-from vault.core.documents import Database
 from vault.core.documents.database import DATABASE_PRIVILEGES, SERVICE_ROLE, collection_privileges
 
 pytestmark = pytest.mark.process
@@ -36,7 +35,7 @@ OLD, NEW = new_key(), new_key()
 BY_HAND = {("token_keys", "remove")}
 
 
-class Commands(monitoring.CommandListener):
+class Commands(Listener):
     """Counts the actions that this process's commands on the database `vault` need."""
 
     def __init__(self) -> None:
@@ -49,12 +48,6 @@ class Commands(monitoring.CommandListener):
         if self.listens and event.database_name == "vault" and name in ACTIONS:
             collection = event.command[name]
             self.used[collection if isinstance(collection, str) else ""] |= ACTIONS[name](event.command)
-
-    def succeeded(self, event: object) -> None:
-        """Do nothing."""
-
-    def failed(self, event: object) -> None:
-        """Do nothing."""
 
 
 def find_and_modify(command: Mapping[str, Any]) -> set[str]:
@@ -148,15 +141,6 @@ def locked() -> Iterator[Locked]:
         locked_mongod(Path(folder)) as locked,
     ):
         yield locked
-
-
-@contextmanager
-def connected(uri: str, *, audit_ttl_days: int = 0) -> Iterator[Database]:
-    database = Database(uri, audit_ttl_days=audit_ttl_days)
-    try:
-        yield database
-    finally:
-        database.close()
 
 
 def settings(locked: Locked, *keys: Any) -> dict[str, str]:
@@ -359,7 +343,7 @@ def test_a_user_that_may_rewrite_the_trail_is_named_once(
             root.admin.command("createUser", "app", pwd="hunter2", roles=roles)
             with (
                 caplog.at_level("WARNING"),
-                connected(locked.uri("app:hunter2") + "&authSource=admin") as database,
+                unprepared(locked.uri("app:hunter2") + "&authSource=admin") as database,
             ):
                 database.prepare()
                 database.prepare()
@@ -369,7 +353,7 @@ def test_a_user_that_may_rewrite_the_trail_is_named_once(
             assert {"remove", "update"} <= set(re.findall(r"\w+", record.getMessage()))
             assert "hunter2" not in caplog.text
             caplog.clear()
-    with caplog.at_level("WARNING"), connected(locked.uri()) as database:
+    with caplog.at_level("WARNING"), unprepared(locked.uri()) as database:
         database.prepare()
     assert not caplog.records
 
@@ -386,7 +370,7 @@ def test_a_privilege_on_time_series_is_none_on_the_trail(
         try:
             with (
                 caplog.at_level("WARNING"),
-                connected(locked.uri("app:hunter2") + "&authSource=admin") as database,
+                unprepared(locked.uri("app:hunter2") + "&authSource=admin") as database,
             ):
                 database.prepare()
         finally:
@@ -411,7 +395,7 @@ def test_without_the_unique_index_nothing_is_served(
 ) -> None:
     """Without the unique index and permission to build it, the service stops and says what to run."""
     unguarded.insert_many([{"stream": "one", "seq": seq} for seq in range(2)])
-    with connected(locked.uri()) as database:
+    with unprepared(locked.uri()) as database:
         with pytest.raises(
             StorageUnavailableError, match="run `secret-manager replicaset initiate` or `grant`"
         ):
@@ -427,7 +411,7 @@ def test_a_trail_with_a_duplicate_entry_is_served(
 ) -> None:
     """A duplicate entry that blocks the index is named and stops no worker."""
     unguarded.insert_many([{"stream": "hunter2", "seq": 1} for _ in range(2)])
-    with connected(locked.uri()) as database:
+    with unprepared(locked.uri()) as database:
         database.prepare()
     locked.initiate()
     assert caplog.text.count("the audit trail was tampered with: it has an entry twice") == 2
@@ -439,7 +423,7 @@ def test_a_minor_difference_is_only_logged(locked: Locked, caplog: pytest.LogCap
     """A different retention, or a missing search index, is logged and stops nothing."""
     with Client(locked.root) as root:
         root.vault.audit_logs.create_index([("stream", 1), ("seq", 1)], unique=True)
-    with caplog.at_level("WARNING"), connected(locked.uri(), audit_ttl_days=9) as database:
+    with caplog.at_level("WARNING"), unprepared(locked.uri(), audit_ttl_days=9) as database:
         database.prepare()
     assert [record.getMessage().partition(",")[0] for record in caplog.records] == [
         "the audit trail's retention is not AUDIT_TTL_DAYS",
@@ -447,7 +431,7 @@ def test_a_minor_difference_is_only_logged(locked: Locked, caplog: pytest.LogCap
     ]
     locked.initiate(audit_ttl_days=9)
     caplog.clear()
-    with caplog.at_level("WARNING"), connected(locked.uri(), audit_ttl_days=9) as database:
+    with caplog.at_level("WARNING"), unprepared(locked.uri(), audit_ttl_days=9) as database:
         database.prepare()
     assert not caplog.records
 
@@ -464,7 +448,7 @@ def test_a_user_who_can_build_but_not_list_indexes_builds_them(locked: Locked) -
         root.vault.command("createRole", "by-hand", privileges=by_hand, roles=[])
         root.vault.command("createUser", "app", pwd="hunter2", roles=["by-hand"])
         for days in (0, 9):
-            with connected(locked.uri("app:hunter2"), audit_ttl_days=days) as database:
+            with unprepared(locked.uri("app:hunter2"), audit_ttl_days=days) as database:
                 database.prepare()
         indexes = root.vault.audit_logs.index_information()
         root.vault.command("dropUser", "app")

@@ -5,14 +5,13 @@ from typing import Any
 
 import pytest
 from flask import Flask
-from pymongo.monitoring import CommandListener
 
 from tests.conftest import running_app, start
 from tests.support.access import bearer, make_token
 from tests.support.features import requires
 from tests.support.kv import asking, read, written
 from tests.support.lifecycle import b64
-from vault.common.observability.spans import NoTracing
+from tests.support.listening import Listener
 from vault.core.keys.guard import KeyringGuard
 from vault.core.trail.follow import TrailFollower
 
@@ -43,7 +42,7 @@ _FILTERS: Mapping[str, Callable[[Mapping[str, Any]], Sequence[Mapping[str, Any]]
 _WITHOUT_FILTER = {"abortTransaction", "commitTransaction", "endSessions", "getMore", "hello", "ping"}
 
 
-class _Commands(CommandListener):
+class _Commands(Listener):
     """Records the commands that ask all shards."""
 
     def __init__(self) -> None:
@@ -59,12 +58,6 @@ class _Commands(CommandListener):
                 order = " ".join(["by", *command["sort"]]) if "sort" in command else ""
                 fields = " ".join(sorted(set(_fields(condition))))
                 self.ask_all.add(" ".join(filter(None, [name, command[name], fields, order])))
-
-    def succeeded(self, event: Any) -> None:
-        """Do nothing."""
-
-    def failed(self, event: Any) -> None:
-        """Do nothing."""
 
 
 def _is_of_one_shard(condition: Mapping[str, Any], key: set[str]) -> bool:
@@ -92,8 +85,7 @@ def _fields(condition: Mapping[str, Any]) -> Iterator[str]:
 @pytest.fixture
 def commands(monkeypatch: pytest.MonkeyPatch) -> _Commands:
     """Return the commands of `app`, which is created later."""
-    commands = _Commands()
-    monkeypatch.setattr(NoTracing, "listeners", (commands,))
+    commands: _Commands = _Commands.attached(monkeypatch)
     # No look at the keys in use, which is not part of a request.
     monkeypatch.setattr("vault.core.keys.guard.INTERVAL_SECONDS", 3_600)
     return commands

@@ -9,7 +9,6 @@ import pytest
 from tests.support.lifecycle import document, put
 from tests.support.rotation import Stored
 from vault.common import retries
-from vault.common.errors import SecretBusyError
 from vault.core.crypto import MasterKey
 from vault.core.secrets.lease import SecretLease
 
@@ -68,24 +67,6 @@ def test_a_secret_removed_during_the_wait_is_missing(secret_id: str, monkeypatch
         assert waits.wait(60)
         first.remove()
         assert second.result() is None
-
-
-def test_an_expired_lease_can_be_taken_over(stored: Stored, secret_id: str) -> None:
-    """An expired lease goes to another request, and its former holder changes and removes nothing."""
-    first = taken(secret_id)
-    lapse(stored, secret_id)
-    second = taken(secret_id)
-    before = document(stored, secret_id)
-    with pytest.raises(SecretBusyError):
-        first.apply({"version": 9})
-    with pytest.raises(SecretBusyError):
-        first.remove()
-    first.end()
-    assert document(stored, secret_id) == before
-    second.apply({"labels": ["changed=second"]})
-    after = document(stored, secret_id)
-    assert after["labels"] == ["changed=second"]
-    assert "lease" not in after
 
 
 def test_an_expired_lease_without_a_successor_still_works(stored: Stored, secret_id: str) -> None:

@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.support.lifecycle import UNKNOWN_ID, document, in_future, in_past, put
+from tests.support.lifecycle import UNKNOWN_ID, document, put
 from tests.support.rotation import Stored
 from vault.core.crypto import MasterKey
 from vault.core.secrets import read_limits
@@ -63,49 +63,6 @@ def test_a_missing_secret_is_neither_reserved_nor_counted(stored: Stored) -> Non
     assert not is_counted(HeldRead(UNKNOWN_ID, "token"))
     read_limits.release_reads([HeldRead(UNKNOWN_ID, "token")])
     assert stored.secrets.count_documents({}) == 0
-
-
-@pytest.mark.parametrize("expires_at", [None, in_future(days=1)], ids=["no expiry", "expiry"])
-def test_a_release_restores_the_secret(stored: Stored, key: MasterKey, expires_at: object) -> None:
-    """Releasing a reserved read leaves the secret unchanged, including its purge time."""
-    expiry = {"expires_at": expires_at, "purge_at": expires_at} if expires_at else {}
-    secret_id = put(stored, key, max_reads=2, **expiry)
-    before = document(stored, secret_id)
-    first, second = reserve(secret_id), reserve(secret_id)
-    assert first
-    assert second
-    assert reserve(secret_id) is None
-    read_limits.release_reads([first])
-    assert is_counted(second)
-    assert document(stored, secret_id) == before | {"reads": 1}
-
-
-def test_the_last_read_lets_mongodb_remove_the_secret(stored: Stored, key: MasterKey) -> None:
-    """A used-up secret is purged soon, and no later than before."""
-    soon = in_future(seconds=50)
-    for fields in ({}, {"purge_at": in_future(days=1)}, {"purge_at": soon}):
-        secret_id = put(stored, key, max_reads=1, **fields)
-        read = reserve(secret_id)
-        assert read
-        assert document(stored, secret_id).get("purge_at") == fields.get("purge_at")
-        assert is_counted(read)
-        purge_at = document(stored, secret_id)["purge_at"]
-        assert purge_at <= in_future(minutes=1)
-        assert (purge_at == soon) == (fields.get("purge_at") == soon)
-
-
-def test_a_reservation_expires(stored: Stored, key: MasterKey) -> None:
-    """A reservation that is never counted expires, and its holder can no longer count."""
-    secret_id = put(stored, key, max_reads=1)
-    late = reserve(secret_id)
-    assert late
-    over = {"$set": {"held_reads.0.until": in_past(seconds=1)}}
-    stored.secrets.update_one({"_id": secret_id}, over)
-    read = reserve(secret_id)
-    assert read
-    assert not is_counted(late)
-    assert is_counted(read)
-    assert document(stored, secret_id)["reads"] == 1
 
 
 def test_the_reads_of_a_batch_are_reserved_in_order(stored: Stored, key: MasterKey) -> None:

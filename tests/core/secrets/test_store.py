@@ -59,17 +59,6 @@ def test_a_name_released_by_mongodb_at_this_moment_is_free(
     assert document(stored, secret.id)["pending"] is True
 
 
-def test_withdrawing_keeps_published_names(stored: Stored, key: MasterKey) -> None:
-    """Withdrawing removes an unnamed or unpublished secret; a published name stays."""
-    unnamed = put(stored, key)
-    pending = put(stored, key, name="pending", pending=True)
-    published = put(stored, key, name="published")
-    other = put(stored, key)
-    assert SecretStore().withdraw([unnamed, pending, published]) == {published}
-    assert {found["_id"] for found in stored.secrets.find()} == {published, other}
-    assert SecretStore().withdraw([unnamed]) == set()
-
-
 @pytest.mark.parametrize("is_sent", [True, False], ids=["sent", "not sent"])
 def test_a_rollback_removes_a_secret_that_may_be_stored(stored: Stored, is_sent: bool) -> None:
     """A rollback removes a secret that was sent to MongoDB; for any other, it asks MongoDB nothing."""

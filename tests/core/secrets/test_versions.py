@@ -1,6 +1,5 @@
 """Single versions: deleted, restored and purged, and everything else that must know of it."""
 
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import partial
@@ -12,7 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tests.support.access import services
-from tests.support.lifecycle import ALICE, Caller, b64, in_future, in_past, only, trail
+from tests.support.lifecycle import ALICE, Caller, b64, in_future, only, trail
 from tests.support.rotation import Stored
 from vault.common.attributes import Description
 from vault.common.errors import DecryptionError, KeyMissingError, SecretNotFoundError
@@ -116,15 +115,6 @@ def test_a_deleted_version_is_not_read_until_it_is_restored(three: World, stored
     three.restore(2)
     assert values(three) == [b"one", b"two", b"three"]
     assert only(stored) == before
-
-
-def test_a_version_deleted_in_the_future_is_readable_until_then(three: World, stored: Stored) -> None:
-    """A version with a later deletion is readable, and a delete ends it now."""
-    state = {"version": 2, "created_at": in_past(days=1), "deleted_at": in_future(hours=1)}
-    stored.secrets.update_one({}, {"$set": {"states": [state]}})
-    assert three.fetch(2) == b"two"
-    three.delete(2)
-    assert three.fetch(2) is None
 
 
 # --- Purges
@@ -261,21 +251,6 @@ def test_a_prefix_of_many_deleted_secrets_is_fetched(app: Flask, alice: Caller) 
         assert [item["name"] for item in alice("fetch-batch", name_prefix="p/")["secrets"]] == ["p/live"]
 
 
-def test_a_version_that_will_be_deleted_has_its_value_in_a_prefix(
-    app: Flask, alice: Caller, stored: Stored
-) -> None:
-    """A prefix has a version that is deleted later, and one whose number has another version's state."""
-    for name in ("a", "b"):
-        World(app, name=f"p/{name}").write(b"value")
-    states = {
-        "a": {"version": 1, "created_at": in_past(days=1), "deleted_at": in_future(hours=1)},
-        "b": {"version": 7, "created_at": in_past(days=1), "deleted_at": in_past(hours=1)},
-    }
-    for name, state in states.items():
-        stored.secrets.update_one({"name": f"p/{name}"}, {"$set": {"states": [state], "purged": [7]}})
-    assert [item["name"] for item in alice("fetch-batch", name_prefix="p/")["secrets"]] == ["p/a", "p/b"]
-
-
 # --- A secret without a value
 
 
@@ -385,16 +360,6 @@ def test_a_purged_version_stays_empty_without_its_state(three: World, stored: St
     assert three.fetch(3) is None
 
 
-def test_numbers_above_the_newest_version_are_ignored(three: World, stored: Stored) -> None:
-    """An attacker's states of versions that are yet to come are not shown, and do not affect them."""
-    state = {"version": 4, "created_at": None, "deleted_at": in_past(hours=1)}
-    stored.secrets.update_one({}, {"$set": {"states": [state], "purged": [4, 9]}})
-    assert [info.version for info in StoredSecret(only(stored)).infos] == [3, 2, 1]
-    assert three.describe()["purged_versions"] == []
-    assert three.write(b"four") == 4
-    assert three.fetch() == b"four"
-
-
 # --- Reach, records and failures
 
 
@@ -412,14 +377,6 @@ def test_a_change_of_versions_has_one_entry(three: World, stored: Stored) -> Non
         {"action": action, **entry, "details": {**named, "versions": versions}}
         for action, versions in (("delete", [3]), ("delete", [1, 2]), ("restore", [2, 3]), ("purge", [1, 3]))
     ]
-
-
-def test_concurrent_changes_of_versions_are_all_applied(three: World, stored: Stored) -> None:
-    """Concurrent deletes of different versions do not undo each other."""
-    with ThreadPoolExecutor(3) as pool:
-        list(pool.map(three.delete, (1, 2, 3)))
-    assert [state["version"] for state in only(stored)["states"]] == [1, 2, 3]
-    assert "lease" not in only(stored)
 
 
 # --- A model

@@ -132,7 +132,7 @@ def test_a_health_check_spends_no_token(root: DialectClient) -> None:
 
 
 def test_a_life_has_the_forms_of_vault(root: DialectClient) -> None:
-    """The header takes seconds, and numbers with units."""
+    """The header takes seconds and numbers with units, up to 30 days; without any, nothing is wrapped."""
     for ttl, seconds in [
         ("60", 60),
         ("1h30m", 5_400),
@@ -141,18 +141,10 @@ def test_a_life_has_the_forms_of_vault(root: DialectClient) -> None:
         ("30d", 2_592_000),
     ]:
         assert root("GET", SELF, X_Vault_Wrap_TTL=ttl)["wrap_info"]["ttl"] == seconds, ttl
-
-
-def test_no_life_wraps_nothing(root: DialectClient) -> None:
-    """Without a life, the reply is not wrapped, and nothing can be wrapped."""
     for ttl in ["", "0s"]:
         assert root("GET", SELF, X_Vault_Wrap_TTL=ttl)["wrap_info"] is None, ttl
         required = {"errors": ["endpoint requires response wrapping to be used"]}
         assert root.refused("POST", WRAP, {}, X_Vault_Wrap_TTL=ttl) == (400, required), ttl
-
-
-def test_another_life_is_400(root: DialectClient) -> None:
-    """A life of another form, or of more than 30 days, is refused before anything is done."""
     for ttl in ["abc", "-1", "1.5", "9" * 10, "30d1s", "٣"]:
         headers = {"X_Vault_Wrap_TTL": ttl.encode().decode("latin-1")}
         status, body = root.refused("GET", SELF, **headers)

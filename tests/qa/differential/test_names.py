@@ -5,13 +5,12 @@ import random
 import re
 import unicodedata
 from base64 import b64decode
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
-from http.client import HTTPConnection
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple
-from urllib.parse import quote, unquote, urlsplit
+from urllib.parse import quote, unquote
 
 import pytest
 from click.testing import CliRunner
@@ -82,38 +81,14 @@ def _candidates() -> Iterator[str]:
         yield FOLDER + (unicodedata.normalize("NFC", text) if chance.random() < 0.9 else text)
 
 
-class Line:
-    """A connection that is kept, for many requests."""
-
-    def __init__(self, server: Server) -> None:
-        self._server = server
-
-    def each(self, method: str, paths: Iterable[str], bodies: Iterable[object]) -> list[tuple[int, Any]]:
-        """Return status and body of the reply to each request below `/v1/secret/`."""
-        headers = {"X-Vault-Token": self._server.tokens["admin"]}
-        found = []
-        with closing(HTTPConnection(urlsplit(self._server.url).netloc, timeout=120)) as connection:
-            for path, body in zip(paths, bodies, strict=True):
-                data = None if body is None else json.dumps(body)
-                connection.request(method, f"/v1/secret/{path}", data, headers)
-                reply = connection.getresponse()
-                content = reply.read()
-                found.append((reply.status, json.loads(content) if content.strip() else None))
-        return found
-
-
 def _each(
     server: Server, method: str, paths: Sequence[str], bodies: Sequence[object] = ()
 ) -> list[tuple[int, Any]]:
-    """Send many requests over a few connections, and return the replies in order."""
-    bodies = bodies or [None] * len(paths)
-    parts = [slice(start, None, 8) for start in range(8)]
+    """Send many requests below `secret/`, a few at a time, and return status and body of each reply."""
     with ThreadPoolExecutor(8) as pool:
-        done = pool.map(lambda part: Line(server).each(method, paths[part], bodies[part]), parts)
-        found: list[Any] = [None] * len(paths)
-        for part, replies in zip(parts, done, strict=True):
-            found[part] = replies
-    return found
+        asked = partial(server.ask, method)
+        found = pool.map(asked, [f"secret/{path}" for path in paths], bodies or [None] * len(paths))
+        return [(reply.status, reply.body) for reply in found]
 
 
 def _value(name: str) -> dict[str, str]:

@@ -273,40 +273,6 @@ def test_a_revocation_ends_a_token_that_is_renewed_meanwhile(
     assert info(app).state == "revoked"
 
 
-@pytest.mark.promise("credentials")
-def test_of_concurrent_renewals_and_a_revocation_the_revocation_stays(app: Flask) -> None:
-    """Concurrent renewals and a revocation leave a token that is revoked and genuine, in any order."""
-    for number in range(3):
-        name = f"ci-{number}"
-        text = aged(app, name)
-        attempts = [attempt(app, text) for _ in range(5)]
-        start = Barrier(6)
-
-        def extend(mine: Attempt, start: Barrier = start) -> str:
-            start.wait()
-            try:
-                services(app).own_credential.renew(attempt=mine)
-            except InvalidCredentialError as error:
-                return error.reason
-            return "renewed"
-
-        def end(name: str = name, start: Barrier = start) -> str:
-            start.wait()
-            revoke(app, name)
-            return "revoked"
-
-        with ThreadPoolExecutor(6) as pool:
-            ending = pool.submit(end)
-            outcomes = set(pool.map(extend, attempts))
-            assert ending.result() == "revoked"
-        assert outcomes <= {"renewed", "revoked"}
-        assert info(app, name).state == "revoked"
-        with pytest.raises(InvalidCredentialError):
-            services(app).own_credential.renew(
-                attempt=Attempt(action=Action.TOKEN_RENEW, principal=attempts[0].principal)
-            )
-
-
 def test_concurrent_renewals_all_succeed(app: Flask) -> None:
     """Concurrent renewals all succeed, and the token has the latest of their expiries."""
     text = aged(app)
