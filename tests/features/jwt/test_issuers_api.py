@@ -68,6 +68,7 @@ def test_an_invalid_request_is_422(admin: FlaskClient) -> None:
         ({**NEW, "jwks_url": None}, "jwks_url"),
         ({**NEW, "jwks_url": "http://ci.example/keys"}, "jwks_url"),
         ({**NEW, "jwks_url": "file:///etc/passwd"}, "jwks_url"),
+        ({**NEW, "jwks_url": "https://user:password@ci.example/keys"}, "jwks_url"),
         ({**NEW, "public_key": public_pem()}, "jwks_url"),
         ({**KEY, "public_key": "key"}, "public_key"),
         ({**KEY, "public_key": public_pem() * 30}, "public_key"),
