@@ -12,6 +12,7 @@ from pymongo import MongoClient
 from tests.qa.faults.clients import Client, Known, Pool
 from tests.qa.faults.evidence import Entry, Evidence, Stored
 from tests.qa.faults.history import History, Request
+from tests.support.unrecorded import unrecorded
 
 #: The timeout for the last answer about a secret, and the seconds between two attempts.
 _ANSWERED_SECONDS, _PAUSE = 300, 0.2
@@ -51,6 +52,13 @@ def evidence(uri: str) -> Evidence:
         database = client.get_default_database()
         secrets = database.secrets.find({"pending": None}, {"envelope": 0, "older": 0})
         return evidence_of(secrets, database.audit_logs.find({"request_id": {"$ne": ""}}))
+
+
+def unrecorded_effects(uri: str) -> list[str]:
+    """Return a sentence for each kind of effects in the database that have no entry."""
+    with MongoClient[dict[str, Any]](uri) as client:
+        lacking = unrecorded(client.get_default_database())
+    return [f"{count} effects of {action} have no entry" for action, count in lacking.items()]
 
 
 def evidence_of(secrets: Iterable[Mapping[str, Any]], entries: Iterable[Mapping[str, Any]]) -> Evidence:

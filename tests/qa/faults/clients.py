@@ -59,11 +59,8 @@ class Pool:
 class Client:
     """One client, which sends one request at a time to *host*, and makes its choices by *seed*."""
 
-    pause = _PAUSE
     #: Seconds that it waits for an answer; far more than the service may take.
     timeout_seconds = 60
-    #: The share of creates that are sent with a key.
-    keyed = 0.3
 
     def __init__(
         self,
@@ -121,17 +118,14 @@ class Client:
                 self._rest(self._chance.choice(self._actions)(known))
 
     def _rest(self, request: Request) -> None:
-        self._stopped.wait(
-            _PAUSE_AFTER_FAILURE if request.failed else self._chance.uniform(0, 2 * self.pause)
-        )
+        self._stopped.wait(_PAUSE_AFTER_FAILURE if request.failed else self._chance.uniform(0, 2 * _PAUSE))
 
     def _create(self) -> None:
         name = f"{self.name}-{next(self._serial)}"
         body: dict[str, Any] = {"secret": self._value(name)}
-        key = self._new_id() if self._chance.random() < self.keyed else None
+        key = self._new_id() if self._chance.random() < 0.3 else None
         if self._chance.random() < 0.3:
             body["max_reads"] = self._chance.randint(1, 3)
-        body |= self._more(name)
         request = self._ask("create", name, body, key=key)
         self._rest(request)
         if key:
@@ -143,10 +137,6 @@ class Client:
                 self._rest(request)
         if request.succeeded:
             self._pool.add(Known(name, request.reply["secret_id"], "max_reads" in body))
-
-    def _more(self, _name: str) -> dict[str, Any]:
-        """Return further options for a create."""
-        return {}
 
     def fetch(self, known: Known) -> Request:
         """Fetch a secret's newest version."""

@@ -91,9 +91,10 @@ def run(
     time.sleep(HELD_SECONDS)
     afterwards.read_all(deployment.service.port, history)
     deployment.service.stop()
-    evidence = afterwards.evidence(deployment.cluster.uri)
+    findings = check(history, afterwards.evidence(deployment.cluster.uri))
+    findings.unrecorded += afterwards.unrecorded_effects(deployment.cluster.uri)
     trail = afterwards.verify(deployment.service.environment)
-    return Result(injections, check(history, evidence), trail)
+    return Result(injections, findings, trail)
 
 
 @contextmanager

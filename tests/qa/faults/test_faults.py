@@ -14,10 +14,10 @@ pytestmark = pytest.mark.process
 ROOT = Path(__file__).parents[3]
 
 
-#: Except killed workers and primaries: those are in test_kills.py.
 _KINDS = [kind.name for kind in KINDS]
 
 
+@pytest.mark.promise(3, 4)
 @pytest.mark.long
 @pytest.mark.parametrize("kinds", [_KINDS[part::3] for part in range(3)], ids=["first", "second", "third"])
 def test_no_fault_loses_anything(kinds: list[str]) -> None:
