@@ -184,19 +184,3 @@ def test_wrong_labels_are_counted_and_not_listed(service: Service) -> None:
     """Thousands of invalid labels get one short error."""
     reply = service.post(CREATE, LABELS)
     assert (reply.status, messages_of(reply.body)) == (422, {"labels": ["Must have at most 64 labels."]})
-
-
-@pytest.mark.promise("network")
-def test_clients_that_do_not_read_lock_no_one_out(crowded: Service) -> None:
-    """If all connections wait for clients that do not read, a new client is still answered."""
-    asked = b"GET /docs/ui/swagger-ui-bundle.js HTTP/1.1\r\nHost: x\r\n\r\n" * 20
-    with ExitStack() as held:
-        for number in range(20):
-            client = held.enter_context(socket.socket())
-            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4_096)
-            client.settimeout(60)
-            client.bind((address(number), 0))
-            client.connect(("127.0.0.1", crowded.port))
-            client.sendall(asked)
-            assert client.recv(15) == b"HTTP/1.1 200 OK"
-        assert crowded.get("/health/live").status == 200
