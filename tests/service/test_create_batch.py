@@ -97,7 +97,9 @@ def test_anonymous_callers_create_no_names(anyone: Caller, stored: Stored) -> No
     assert statuses(outcomes) == [401, 200]
     assert outcomes[0] == {"problem": problem_of(alone, outcomes[0])}
     first, second, _ = recorded(stored)
-    assert first == second
+    named = {"name": "a/b", "namespace": "default", "reason": "needs a credential"}
+    assert (first, first["status"], first["details"]) == (second, "denied", named)
+    assert stored.secrets.count_documents({"name": "a/b"}) == 0
 
 
 # --- Names

@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from tests.conftest import running_app
-from tests.support.access import bearer, make_token
+from tests.support.access import make_token
 from tests.support.lifecycle import (
     ALICE,
     CALLS,
@@ -74,15 +74,6 @@ def test_a_deleted_secret_is_not_kept_beyond_its_expiry(alice: Caller, stored: S
     expires_at = document(stored, secret_id)["expires_at"]
     assert moment(alice("delete", secret_id=secret_id)["restorable_until"]) == expires_at
     assert document(stored, secret_id)["purge_at"] == expires_at
-
-
-def test_deleting_twice_changes_nothing(alice: Caller, stored: Stored) -> None:
-    """A second delete is 404 and does not postpone the purge."""
-    secret_id = alice.create()
-    alice("delete", secret_id=secret_id)
-    before = document(stored, secret_id)
-    assert alice.refused("delete", secret_id=secret_id) == 404
-    assert document(stored, secret_id) == before
 
 
 def test_mongodb_removes_unrestorable_secrets(alice: Caller, stored: Stored, key: MasterKey) -> None:
@@ -163,22 +154,25 @@ def test_a_deleted_secret_is_purged_immediately(alice: Caller, stored: Stored, b
     assert alice.create(name="a/b") != secret_id
 
 
-def test_only_a_deleted_secret_is_purged_as_a_whole(alice: Caller, stored: Stored) -> None:
-    """A purge of a readable secret is refused with 409 and changes nothing."""
+@pytest.mark.parametrize(
+    ("version", "detail"),
+    [
+        ({}, "The secret is not deleted. Delete it first, or set `version`."),
+        ({"version": 3}, "The newest version cannot be purged. Update or delete the secret first."),
+    ],
+    ids=["secret", "newest version"],
+)
+def test_a_readable_secret_keeps_its_value(
+    alice: Caller, stored: Stored, version: dict[str, int], detail: str
+) -> None:
+    """A purge of a readable secret, or of its newest version, is refused with 409 and changes nothing."""
     secret_id = three_versions(alice)
     before = document(stored, secret_id)
-    reply = alice.post("purge", {"secret_id": secret_id})
-    assert (reply.status_code, reply.json["detail"]) == (
-        409,
-        "The secret is not deleted. Delete it first, or set `version`.",
-    )
+    reply = alice.post("purge", {"secret_id": secret_id, **version})
+    assert (reply.status_code, reply.json["detail"]) == (409, detail)
     assert document(stored, secret_id) == before
-    assert trail(stored)[-1] == {
-        "action": "purge",
-        "status": "bad_request",
-        "principal": "alice",
-        "secret_id": secret_id,
-    }
+    refused = {"action": "purge", "status": "bad_request", "principal": "alice", "secret_id": secret_id}
+    assert trail(stored)[-1] == refused | ({"details": version} if version else {})
 
 
 @pytest.mark.promise("purges")
@@ -197,18 +191,6 @@ def test_a_purged_version_is_removed_from_the_database(alice: Caller, stored: St
     assert alice.fetch(secret_id) == b64(b"three")
 
 
-def test_the_newest_version_is_not_purged(alice: Caller, stored: Stored) -> None:
-    """A purge of the newest version is refused with 409, because a secret always has a value."""
-    secret_id = three_versions(alice)
-    before = document(stored, secret_id)
-    reply = alice.post("purge", {"secret_id": secret_id, "version": 3})
-    assert (reply.status_code, reply.json["detail"]) == (
-        409,
-        "The newest version cannot be purged. Update or delete the secret first.",
-    )
-    assert document(stored, secret_id) == before
-
-
 def test_only_stored_versions_of_a_readable_secret_are_purged(alice: Caller, stored: Stored) -> None:
     """A purge of an unknown version, or of one of a deleted secret, is 404."""
     secret_id = three_versions(alice)
@@ -219,30 +201,6 @@ def test_only_stored_versions_of_a_readable_secret_are_purged(alice: Caller, sto
     before = document(stored, secret_id)
     assert alice.refused("purge", secret_id=secret_id, version=2) == 404
     assert document(stored, secret_id) == before
-
-
-@pytest.mark.promise("purges")
-@pytest.mark.parametrize("asking", ["true", "false"])
-def test_a_purge_needs_its_scope(
-    environment: dict[str, str], stored: Stored, key: MasterKey, asking: str
-) -> None:
-    """A purge is 401 without a credential, for any `AUTH_ENABLED`, and 403 with a writer's token."""
-    gone = {"deleted_at": in_past(hours=1), "purge_at": in_future(hours=1)}
-    secret_id = put(stored, key, **gone)
-    with running_app({**environment, "AUTH_ENABLED": asking}) as app:
-        client = app.test_client()
-        tokens = {role: bearer(make_token(app, role, role=role)) for role in ROLES}
-
-        def purge(headers: dict[str, str]) -> int:
-            return client.post(
-                "/vault/secret/purge", json={"secret_id": secret_id}, headers=headers
-            ).status_code
-
-        assert purge({}) == 401
-        assert [purge(tokens[role]) for role in ("reader", "writer", "auditor")] == [403, 403, 403]
-        assert stored.secrets.count_documents({}) == 1
-        assert purge(tokens["admin"]) == 200
-    assert stored.secrets.count_documents({}) == 0
 
 
 @pytest.mark.promise("purges")

@@ -79,15 +79,6 @@ def test_a_named_secret_is_readable_by_its_id(alice: Caller) -> None:
     assert alice.fetch(secret_id) == b64(b"value")
 
 
-def test_an_anonymous_caller_cannot_set_a_name(anyone: Caller, stored: Stored) -> None:
-    """A create with a name needs a credential, because names are shared and reveal which are taken."""
-    assert anyone.refused("create", secret="YQ==", name=NAME) == 401
-    assert stored.secrets.count_documents({}) == 0
-    [recorded] = trail(stored)
-    assert recorded["status"] == "denied"
-    assert recorded["details"] == {"name": NAME, "namespace": "default", "reason": "needs a credential"}
-
-
 def test_each_namespace_has_its_own_names(alice: Caller) -> None:
     """The same name in two namespaces belongs to two secrets."""
     first = alice.create(b"one", name=NAME)

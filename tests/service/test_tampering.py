@@ -168,14 +168,6 @@ def test_a_key_id_of_another_type_prevents_no_start(
         assert client.post(FETCH, json={"secret_id": other}).status_code == 200
 
 
-def test_a_secret_of_another_namespace_is_not_found(target: Target, stored: Stored) -> None:
-    """A secret of another namespace is the same 404 as a missing one, whether or not it verifies."""
-    for namespace in ["other", "", 5]:
-        stored.secrets.update_one({"_id": target.id}, {"$set": {"namespace": namespace}})
-        reply = target.client.post(FETCH, json={"secret_id": target.id})
-        assert (reply.status_code, reply.json["detail"]) == (404, "Secret not found"), namespace
-
-
 @pytest.fixture
 def versions(alice: Caller) -> str:
     """Return a secret of three versions, with every limit and a name."""

@@ -2,6 +2,7 @@
 
 import logging
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta
 from types import SimpleNamespace
 
@@ -13,13 +14,15 @@ from tests.core.access.conftest import Reads
 from tests.support.access import age_token, make_token, revoke, services
 from tests.support.rotation import Stored
 from vault.common import clock as core_clock
-from vault.common.errors import InvalidCredentialError
+from vault.common.errors import InvalidCredentialError, StorageUnavailableError
 from vault.core.access import ttl_cache
 from vault.core.access.authenticator import CACHE_SECONDS, Authenticator
+from vault.core.access.token_keys import TokenKeys
 from vault.core.access.tokens.uses import TokenUses
 from vault.core.access.ttl_cache import TTLCache
 from vault.core.attempt import Action, Attempt
 from vault.core.crypto.token import _checksum
+from vault.core.documents.token import StoredTokenKey
 from vault.core.principal import ANONYMOUS, Principal, Scope
 
 
@@ -161,3 +164,20 @@ def test_the_cache_is_bounded_and_drops_the_oldest_entry() -> None:
     for number, key in enumerate("abcad"):
         memory.put(key, number, since=0)
     assert [memory.get(key) for key in "abcd"] == [3, None, 2, 4]
+
+
+def test_all_processes_share_one_token_key(environment: dict[str, str], stored: Stored) -> None:
+    """The first tokens, created concurrently, all use one key."""
+    with running_app(environment) as app, ThreadPoolExecutor(8) as pool:
+        shared = services(app).tokens._keys
+        processes = [TokenKeys(shared._keyring, shared._guard) for _ in range(8)]
+        keys = list(pool.map(TokenKeys.find_or_make, processes))
+    assert stored.token_keys.count_documents({}) == 1
+    assert len({key.hash("smt_") for key in keys}) == 1
+
+
+def test_a_vanished_token_key_is_not_used(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
+    """If the key just stored is missing, no token is created with it."""
+    monkeypatch.setattr(StoredTokenKey, "stored", lambda: None)
+    with pytest.raises(StorageUnavailableError):
+        make_token(app, "new")

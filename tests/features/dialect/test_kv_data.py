@@ -11,6 +11,7 @@ from flask import Flask
 from flask.testing import FlaskClient
 from werkzeug.test import TestResponse
 
+from tests.service.test_large_values import require_memory_until_sent
 from tests.support.access import bearer, make_token
 from tests.support.dialect import DialectClient
 from tests.support.kv import Ask, read, rest, trail, written
@@ -20,7 +21,7 @@ from vault.common.errors import OverloadedError
 from vault.core.secrets.queries import SecretQueries
 from vault.features.dialect.long_work import MAX_VALUE_BYTES, VALUE_MEMORY, pause
 from vault.toolkit.http import connections
-from vault.toolkit.operations.blueprint import SLOTS
+from vault.toolkit.operations.blueprint import REPLY_MEMORY, SLOTS
 
 PATCH_TYPE = {"Content_Type": "application/merge-patch+json"}
 
@@ -232,3 +233,12 @@ def test_work_ends_at_the_deadline(turns: list[None]) -> None:
     with deadline.Within(-1), pytest.raises(OverloadedError):
         pause()
     assert len(turns) == 2
+
+
+@pytest.mark.promise("network")
+@pytest.mark.parametrize("path", ["data/a", "subkeys/a"])
+def test_a_large_value_has_memory_until_it_was_sent(app: Flask, ask: Ask, path: str) -> None:
+    """A client that does not read a large reply holds memory that others can get."""
+    value = {f"key{number:04}": "x" * 10 for number in range(2_000)}
+    assert ask("PUT", "data/a", {"data": value}).status_code == 200
+    require_memory_until_sent(lambda: ask("GET", path), app.extensions[REPLY_MEMORY])

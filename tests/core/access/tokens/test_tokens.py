@@ -84,6 +84,21 @@ def entries(stored: Stored) -> list[tuple[str, str, str, Any]]:
     ]
 
 
+def test_a_creator_can_grant_less(app: Flask) -> None:
+    """A token can have a smaller network and a shorter lifetime than its creator, who can have no limit."""
+    unbound = Principal(name="unbound", scopes=frozenset(Scope))
+    create(app, networks=(ip_network("10.1.0.0/16"),), lifetime=timedelta(hours=1))
+    create(app, unbound, networks=(ip_network("192.0.2.0/24"),), lifetime=timedelta(days=9_000))
+    create(app, unbound, name="second")
+    found = {(token.namespace, token.name): token for token in infos(app)}
+    less = found["team-a", "new"]
+    assert less.networks == ("10.1.0.0/16",)
+    assert less.expires_at is not None
+    assert less.expires_at < NOON
+    assert found["default", "new"].expires_at
+    assert found["default", "second"].expires_at is None
+
+
 def test_omitted_options_are_the_creator_s(app: Flask) -> None:
     """A token with only a name and scopes has its creator's namespace, networks and expiry."""
     create(app)
@@ -91,15 +106,6 @@ def test_omitted_options_are_the_creator_s(app: Flask) -> None:
     assert (token.namespace, token.created_by, token.state) == ("team-a", "maker", "active")
     assert (token.scopes, token.networks) == (("secret:fetch",), ("10.0.0.0/8", "fd00::/8"))
     assert token.expires_at == NOON
-
-
-def test_a_creator_can_grant_less(app: Flask) -> None:
-    """A token can have a smaller network and a shorter lifetime than its creator."""
-    create(app, networks=(ip_network("10.1.0.0/16"),), lifetime=timedelta(hours=1))
-    [token] = infos(app)
-    assert token.networks == ("10.1.0.0/16",)
-    assert token.expires_at is not None
-    assert token.expires_at < NOON
 
 
 @pytest.mark.promise("credentials")
@@ -118,14 +124,6 @@ def test_callers_cannot_grant_more_than_they_hold(app: Flask, stored: Stored) ->
         with pytest.raises(GrantRefusedError, match=f": {excess}"):
             create(app, **grant)
     assert stored.tokens.count_documents({}) == 0
-
-
-def test_an_unrestricted_creator_grants_any_restriction(app: Flask) -> None:
-    """A creator without networks and expiry can restrict a token to any."""
-    unbound = Principal(name="unbound", scopes=frozenset(Scope))
-    create(app, unbound, networks=(ip_network("192.0.2.0/24"),), lifetime=timedelta(days=9_000))
-    create(app, unbound, name="second")
-    assert [token.expires_at is None for token in infos(app)] == [False, True]
 
 
 def test_roles_are_lists_of_scopes() -> None:
@@ -149,34 +147,6 @@ def test_reserved_names_are_refused(app: Flask) -> None:
             create(app, name=name)
 
 
-def test_a_name_cannot_be_reused(app: Flask) -> None:
-    """The name of an active or revoked token is refused for another one."""
-    create(app)
-    for _ in range(2):
-        with pytest.raises(TokenNameTakenError, match="already used"):
-            create(app)
-        revoke(app, "new")
-
-
-def test_a_name_is_free_in_every_other_namespace(app: Flask, stored: Stored) -> None:
-    """Names are unique within a namespace, and the audit trail distinguishes tokens with equal names."""
-    names = {}
-    for namespace in (None, "team-a", "team-b"):
-        text = make_token(app, "ci", role="reader", namespace=namespace)
-        with pytest.raises(TokenNameTakenError):
-            make_token(app, "ci", role="reader", namespace=namespace)
-        named = attempt(Action.FETCH)
-        services(app).authenticator.identify(text, attempt=named)
-        names[named.principal.namespace] = named.principal.name
-    assert names == {"default": "ci", "team-a": "team-a/ci", "team-b": "team-b/ci"}
-    assert [(token.name, token.namespace) for token in infos(app)] == [
-        ("ci", "default"),
-        ("ci", "team-a"),
-        ("ci", "team-b"),
-    ]
-    assert sorted(document["name"] for document in stored.tokens.find()) == ["ci", "team-a/ci", "team-b/ci"]
-
-
 def as_before(app: Flask, stored: Stored, name: str, namespace: str, **grant: Any) -> str:
     """Store a token as an earlier version does: by its plain name, in every namespace."""
     text = make_token(app, name, namespace=namespace, **(grant or {"role": "reader"}))
@@ -187,6 +157,32 @@ def as_before(app: Flask, stored: Stored, name: str, namespace: str, **grant: An
     token.close(key)
     stored.tokens.update_one({"_id": token.id}, {"$set": {"name": name, "seal": token.seal}})
     return text
+
+
+@pytest.mark.promise("names")
+@pytest.mark.parametrize("is_earlier", [False, True], ids=["now", "earlier version"])
+def test_a_name_is_free_in_every_other_namespace(app: Flask, stored: Stored, is_earlier: bool) -> None:
+    """Names are unique within a namespace, also of revoked tokens, and of those that were reserved globally.
+
+    The audit trail distinguishes tokens with equal names.
+    """
+    if is_earlier:
+        as_before(app, stored, "ci", "team-a")
+    names = {}
+    for namespace in ("default", "team-b") if is_earlier else (None, "team-a", "team-b"):
+        text = make_token(app, "ci", role="reader", namespace=namespace)
+        named = attempt(Action.FETCH)
+        services(app).authenticator.identify(text, attempt=named)
+        names[named.principal.namespace] = named.principal.name
+    first = "default/ci" if is_earlier else "ci"
+    expected = {"default": first, "team-a": "team-a/ci", "team-b": "team-b/ci"}
+    assert names == {space: name for space, name in expected.items() if not is_earlier or space != "team-a"}
+    for _ in range(2):
+        with pytest.raises(TokenNameTakenError, match="already used"):
+            make_token(app, "ci", role="reader", namespace="team-b")
+        revocation = attempt(Action.TOKEN_REVOKE, OPERATOR)
+        services(app).tokens.revoke("ci", namespace="team-b", attempt=revocation)
+    assert [(token.name, token.namespace) for token in infos(app)] == [("ci", space) for space in expected]
 
 
 def test_tokens_of_an_earlier_version_keep_their_names(app: Flask, stored: Stored) -> None:
@@ -200,24 +196,6 @@ def test_tokens_of_an_earlier_version_keep_their_names(app: Flask, stored: Store
         create(app, name="ci")
     unbound = Principal(name="admin", namespace="team-a", scopes=frozenset(Scope))
     assert services(app).tokens.revoke("ci", attempt=attempt(Action.TOKEN_REVOKE, unbound)).revoked == ("ci",)
-
-
-@pytest.mark.promise("names")
-def test_a_name_of_an_earlier_version_blocks_no_other_namespace(app: Flask, stored: Stored) -> None:
-    """A name that an earlier version reserved globally is free in other namespaces."""
-    as_before(app, stored, "ci", "team-a")
-    for namespace in ("default", "team-b"):
-        named = attempt(Action.FETCH)
-        text = make_token(app, "ci", role="reader", namespace=namespace)
-        services(app).authenticator.identify(text, attempt=named)
-        assert named.principal.name == f"{namespace}/ci"
-        with pytest.raises(TokenNameTakenError):
-            make_token(app, "ci", role="reader", namespace=namespace)
-    assert [(token.name, token.namespace) for token in infos(app)] == [
-        ("ci", "default"),
-        ("ci", "team-a"),
-        ("ci", "team-b"),
-    ]
 
 
 def test_an_older_replica_starts_despite_equal_names(app: Flask, stored: Stored) -> None:
