@@ -1,14 +1,14 @@
 """The declarations of features: each path leads to what its field stands for."""
 
 from dataclasses import is_dataclass
+from inspect import ismodule
 from typing import Any
 
 import pytest
 from flask import Blueprint
 from werkzeug.utils import import_string
 
-from vault.common.errors.refusal import Refusal
-from vault.common.feature import Feature, features
+from vault.common.feature import Feature, errors, features
 from vault.core.documents.sealed import SealedDocument
 from vault.core.principal import Scope
 
@@ -21,6 +21,7 @@ def _is_document(found: Any) -> bool:
 def test_each_path_leads_to_its_kind_of_thing(feature: Feature) -> None:
     """All that a declaration names is there, and is what its field is for."""
     checks: list[tuple[Any, Any]] = [
+        (feature.errors, ismodule),
         (feature.settings, is_dataclass),
         *((path, _is_document) for path in feature.documents),
         *((path, callable) for path in (feature.services, feature.tasks, feature.init_app)),
@@ -35,7 +36,7 @@ def test_each_path_leads_to_its_kind_of_thing(feature: Feature) -> None:
     ]
     for path, is_right in checks:
         assert not path or is_right(import_string(path)), path
-    assert all(isinstance(error.refusal, Refusal) and error.__doc__ for error in feature.errors)
+    assert all(error.__doc__ for error in errors())
     assert {screen.scope for screen in feature.screens} <= set(Scope)
 
 

@@ -138,8 +138,8 @@ class Feature:
     """A capability. Every field but the name is optional."""
 
     name: str
-    #: Its errors that callers of the API learn of. Each class has its `refusal`.
-    errors: tuple[type[VaultError], ...] = ()
+    #: The path of the module of its errors. Callers of the API learn of those that have a `refusal`.
+    errors: str = ""
     #: The path of its settings: a dataclass whose fields are made by `vault.common.config.fields.setting`.
     settings: str = ""
     #: Its collections by name, and the paths of its sealed documents, which end with their creator.
@@ -187,8 +187,14 @@ def active(off: Names[str]) -> tuple[Feature, ...]:
 
 
 def errors() -> list[type[VaultError]]:
-    """Return the errors of all features."""
-    return [error for feature in features() for error in feature.errors]
+    """Return the errors of all features that callers of the API learn of."""
+    modules = resolved(feature.errors for feature in features() if feature.errors)
+    return [
+        one
+        for module in modules
+        for one in vars(module).values()
+        if isinstance(one, type) and issubclass(one, VaultError) and vars(one).get("refusal")
+    ]
 
 
 def collections() -> dict[str, Collection]:

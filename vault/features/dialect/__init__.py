@@ -1,11 +1,10 @@
 """Vault's API, under `/v1/`: clients of HashiCorp Vault and OpenBao use the service as it is."""
 
 from vault.common.feature import Feature
-from vault.features.dialect.errors import InvalidLoginError, MountForbiddenError, NamespaceNotFoundError
 
 FEATURE = Feature(
     name="dialect",
-    errors=(InvalidLoginError, MountForbiddenError, NamespaceNotFoundError),
+    errors="vault.features.dialect.errors",
     blueprints=(
         "vault.features.dialect.kv:blueprint",
         "vault.features.dialect.kv_metadata:blueprint",

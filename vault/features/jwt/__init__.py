@@ -2,27 +2,12 @@
 
 from vault.common.feature import Collection, Command, Feature, Screen
 from vault.core.principal import Scope
-from vault.features.jwt.errors import (
-    IssuerInUseError,
-    IssuerNotFoundError,
-    IssuerTakenError,
-    RoleNameTakenError,
-    RoleNotFoundError,
-    RoleTooBroadError,
-)
 
 _ACTIONS = ("find", "insert", "update", "remove", "createIndex")
 
 FEATURE = Feature(
     name="jwt",
-    errors=(
-        IssuerTakenError,
-        IssuerNotFoundError,
-        IssuerInUseError,
-        RoleNameTakenError,
-        RoleNotFoundError,
-        RoleTooBroadError,
-    ),
+    errors="vault.features.jwt.errors",
     settings="vault.features.jwt.settings:JWTSettings",
     collections={
         "issuers": Collection(_ACTIONS, indexes="vault.features.jwt.documents:ISSUER_INDEXES"),

@@ -2,11 +2,10 @@
 
 from vault.common.feature import Collection, Command, EventKind, Feature, Panel
 from vault.core.attempt import Action
-from vault.features.links.errors import InvalidLinkError, WrongPassphraseError
 
 FEATURE = Feature(
     name="links",
-    errors=(InvalidLinkError, WrongPassphraseError),
+    errors="vault.features.links.errors",
     collections={"requests": Collection(("find", "insert", "update", "remove", "createIndex"))},
     documents=("vault.features.links.documents:ValueRequest",),
     services="vault.features.links.wiring:services",

@@ -1,11 +1,10 @@
 """Proofs that the trail is whole, out of reach of its database: witnesses, which confirm checkpoints."""
 
 from vault.common.feature import Command, Feature, Panel, Section
-from vault.features.proofs.errors import CheckpointContradictedError
 
 FEATURE = Feature(
     name="proofs",
-    errors=(CheckpointContradictedError,),
+    errors="vault.features.proofs.errors",
     settings="vault.features.proofs.settings:WitnessSettings",
     services="vault.features.proofs.wiring:services",
     tasks="vault.features.proofs.wiring:tasks",

@@ -5,13 +5,6 @@ from functools import partial
 from vault.common.feature import Collection, Command, EventKind, Feature, Panel, Screen
 from vault.core.attempt import Action
 from vault.core.principal import Scope
-from vault.features.rotation.errors import (
-    RotationBusyError,
-    RotationExistsError,
-    RotationFailedError,
-    RotationNotFoundError,
-    RotationRefusedError,
-)
 
 _EVENT = partial(
     EventKind,
@@ -21,13 +14,7 @@ _EVENT = partial(
 
 FEATURE = Feature(
     name="rotation",
-    errors=(
-        RotationExistsError,
-        RotationNotFoundError,
-        RotationRefusedError,
-        RotationBusyError,
-        RotationFailedError,
-    ),
+    errors="vault.features.rotation.errors",
     settings="vault.features.rotation.settings:RotationSettings",
     collections={"rotations": Collection(("find", "insert", "update", "remove"))},
     documents=("vault.features.rotation.documents:Rotation",),

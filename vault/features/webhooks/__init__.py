@@ -2,11 +2,10 @@
 
 from vault.common.feature import Collection, Command, Feature, Screen
 from vault.core.principal import Scope
-from vault.features.webhooks.errors import WebhookAddressError, WebhookNotFoundError
 
 FEATURE = Feature(
     name="webhooks",
-    errors=(WebhookNotFoundError, WebhookAddressError),
+    errors="vault.features.webhooks.errors",
     settings="vault.features.webhooks.settings:WebhookSettings",
     collections={"webhooks": Collection(("find", "insert", "update", "remove"))},
     documents=("vault.features.webhooks.documents:Webhook",),
