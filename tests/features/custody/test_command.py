@@ -6,7 +6,7 @@ import pytest
 
 from tests.support.waiting import wait_until
 from vault.features.custody import child
-from vault.features.custody.command import Command
+from vault.features.custody.child import Command
 from vault.features.custody.errors import CustodyRefusedError, CustodyUnavailableError
 from vault.features.custody.provider import context_of
 

@@ -12,7 +12,7 @@ import pytest
 
 from tests.docs.documents import blocks
 from tests.support.system import missing, needs
-from vault.features.custody.command import Command
+from vault.features.custody.child import Command
 from vault.features.custody.errors import CustodyRefusedError
 from vault.features.custody.provider import context_of
 

@@ -22,9 +22,8 @@ from vault.core.crypto import Keyring, MasterKey
 from vault.core.secrets.requests import NewSecret
 from vault.core.secrets.store import SecretStore
 from vault.features.imports import importer as imports
-from vault.features.imports.errors import ImportSourceError
 from vault.features.imports.importer import Importer, ImportWriter, Result
-from vault.features.imports.kv_source import KVSource, SourceSecret
+from vault.features.imports.kv_source import ImportSourceError, KVSource, SourceSecret
 
 Move = Callable[..., dict[str, Result]]
 

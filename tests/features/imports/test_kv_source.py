@@ -19,8 +19,7 @@ from tests.system.test_tls import make
 from vault.clients.dev.mongod import free_port
 from vault.core.documents.write_rules import WriteRules
 from vault.features.imports import kv_source
-from vault.features.imports.errors import ImportRefusedError, ImportSourceError
-from vault.features.imports.kv_source import Found, KVSource
+from vault.features.imports.kv_source import Found, ImportRefusedError, ImportSourceError, KVSource
 from vault.toolkit.client.http import Reply
 
 TOKEN = "a-token-of-the-source"

@@ -1,18 +1,20 @@
-"""Child processes of providers: without secrets in their environment, and with limits of time and size."""
+"""Child processes: limited in time and size; and the scheme `command`, a program of the operator."""
 
 import os
 import select
 import signal
 import socket
+import stat
 import subprocess
 from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from io import FileIO
+from pathlib import Path
 from time import monotonic
 
 from vault.common.processes import CREDENTIALS
 from vault.features.custody.errors import CustodyRefusedError, CustodyUnavailableError
-from vault.features.custody.provider import MAX_BLOB_BYTES, TIMEOUT_SECONDS
+from vault.features.custody.provider import MAX_BLOB_BYTES, TIMEOUT_SECONDS, Provider, Unwrapped, encoded
 
 #: Settings that no child gets, in either form: keys, the database, and credentials of other providers, of
 #: witnesses, of the console and of a collector of traces.
@@ -25,6 +27,9 @@ _WITHHELD = {
 
 #: Seconds in which a program ends by itself once its input has ended.
 _GRACE_SECONDS = 5.0
+
+#: The exit code that means "not available now", as EX_TEMPFAIL of sysexits.h.
+_UNAVAILABLE = 75
 
 
 def socket_pipe() -> tuple[int, int]:
@@ -137,3 +142,43 @@ def _started(
         )
         own.pop_all()
         return process, content, output
+
+
+class Command(Provider):
+    """A program that gets `wrap` or `unwrap` as its argument, and bytes on standard input and output."""
+
+    def __init__(self, kek: str) -> None:
+        """Take the path of the program.
+
+        Raises:
+            CustodyRefusedError: It is not an executable file, or anyone may write to it.
+        """
+        path = Path(kek)
+        # In this order: `is_file` raises for a path that is too long, or in a closed folder.
+        if not (path.is_absolute() and os.access(path, os.X_OK) and path.is_file()):
+            raise CustodyRefusedError(f"{kek} is not the absolute path of a program that you can execute")
+        if path.stat().st_mode & stat.S_IWOTH:
+            raise CustodyRefusedError(f"everyone can write to {kek}", hint="run `chmod o-w` on it")
+        self._program = kek
+
+    def wrap(self, material: bytes, context: dict[str, str]) -> bytes:
+        """Return the program's output for *material*."""
+        return self._run("wrap", material, context)
+
+    def unwrap(self, blob: bytes, context: dict[str, str]) -> Unwrapped:
+        """Return the program's output for *blob*."""
+        return Unwrapped(self._run("unwrap", blob, context))
+
+    def _run(self, operation: str, content: bytes, context: dict[str, str]) -> bytes:
+        with closing(
+            Child([self._program, operation], {"CUSTODY_CONTEXT": encoded(context).decode()})
+        ) as child:
+            child.send(content, last=True)
+            output, code = child.receive(), child.exit_code()
+        if code == _UNAVAILABLE:
+            raise CustodyUnavailableError(f"{self._program} says that it is unavailable")
+        if code:
+            raise CustodyRefusedError(f"{self._program} failed with exit code {code}")
+        if not 0 < len(output) <= MAX_BLOB_BYTES:
+            raise CustodyRefusedError(f"{self._program} wrote nothing, or too much")
+        return output

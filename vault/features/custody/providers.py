@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from typing import Self
 
 from vault.features.custody.awskms import AwsKms
-from vault.features.custody.command import Command
+from vault.features.custody.child import Command
 from vault.features.custody.device import Device, Library
 from vault.features.custody.errors import CustodyRefusedError
 from vault.features.custody.keyring_file import Slot

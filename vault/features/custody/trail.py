@@ -1,6 +1,7 @@
 """Custody in the trail: its counts for a report, and the comparison with a provider's own log.
 
-Anyone with write access to MongoDB can store any type in any field, so types are checked first.
+Anyone with write access to MongoDB can store any type in any field, so types are checked first. What reads
+the trail raises `StorageUnavailableError` if MongoDB is unavailable.
 """
 
 import json
@@ -60,11 +61,7 @@ class CustodyActivity:
 
 
 def custody_activity(_parts: object, since: datetime, until: datetime) -> CustodyActivity:
-    """Return the use of the keyring file from *since* until before *until*.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
-    """
+    """Return the use of the keyring file from *since* until before *until*."""
     known_use = {"principal": SERVICE.name, "details.is_newest": {"$type": "bool"}}
     with storage_errors():
         opened, changed, checked, recovered = (
@@ -111,11 +108,7 @@ class CustodyState:
 
 
 def custody_state(now: datetime) -> CustodyState:
-    """Return the state of custody at the time *now*, by the trail of a year.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
-    """
+    """Return the state of custody at the time *now*, by the trail of a year."""
     period = _successes(now - _MAX_DRILL_AGE, now)
     looked = {"action": {"$in": [Action.KEY_OPENED.value, _CHECKED]}, "principal": SERVICE.name}
     with storage_errors():
@@ -222,11 +215,7 @@ def _time(text: str) -> datetime:
 
 
 def known_keks() -> set[str]:
-    """Return the KEKs that have opened a key, or were checked, by the trail.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
-    """
+    """Return the KEKs that have opened a key, or were checked, by the trail."""
     with storage_errors():
         opened = collection().distinct("details.kek", {"action": Action.KEY_OPENED.value})
         # A slot that is never the first one to open a key is only in these.
@@ -235,11 +224,7 @@ def known_keks() -> set[str]:
 
 
 def mismatches(log: ProviderLog) -> list[Mismatch]:
-    """Return the unwraps in *log* without an entry, and the entries in its span without an unwrap.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
-    """
+    """Return the unwraps in *log* without an entry, and the entries in its span without an unwrap."""
     if log.since is None or log.until is None:
         return []
     until = log.until + timedelta(seconds=1)

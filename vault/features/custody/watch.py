@@ -24,7 +24,8 @@ logger = logging.getLogger(__name__)
 
 #: The maximum length of a reason in an entry of the trail.
 _MAX_REASON = 120
-#: The details of an entry about the state of a slot.
+#: The details of an entry about an opened key, and of one about the state of a slot.
+_OF_KEY = ("key_id", "slot", "kek", "version", "request_id")
 _OF_SLOT = ("key_id", "slot", "kek", "state", "reason", "request_id")
 
 
@@ -51,16 +52,9 @@ def opened_attempts(
         Attempt(
             action=Action.KEY_OPENED,
             principal=principal,
-            details={
-                "key_id": key.key_id,
-                "slot": key.slot,
-                "kek": key.kek,
-                "version": key.version,
-                "request_id": key.request_id,
-                "skipped": [reason[:_MAX_REASON] for reason in key.skipped],
-                "slots": [*key.slots],
-                **about,
-            },
+            details={name: getattr(key, name) for name in _OF_KEY}
+            | {"skipped": [reason[:_MAX_REASON] for reason in key.skipped], "slots": [*key.slots]}
+            | about,
         )
         for key in opened
     ]

@@ -17,9 +17,8 @@ from vault.common.outcomes import ImportOutcome
 from vault.common.paths import path_flaw
 from vault.common.text import printable, quantity
 from vault.core.principal import DEFAULT_NAMESPACE
-from vault.features.imports.errors import ImportSourceError
 from vault.features.imports.importer import Importer, ImportWriter, Result
-from vault.features.imports.kv_source import KVSource
+from vault.features.imports.kv_source import ImportSourceError, KVSource
 from vault.service.commands.context import connected
 from vault.toolkit.cli import parameters
 from vault.toolkit.cli.output import Output, output_options

@@ -29,8 +29,7 @@ from vault.core.keys.guard import KeyringGuard
 from vault.core.principal import OPERATOR
 from vault.core.secrets import reach
 from vault.core.secrets.store import SecretStore
-from vault.features.imports.errors import ImportRefusedError
-from vault.features.imports.kv_source import Found, KVSource, SourceSecret, SourceVersion
+from vault.features.imports.kv_source import Found, ImportRefusedError, KVSource, SourceSecret, SourceVersion
 
 #: Threads that read the source, and secrets that they read ahead.
 _READERS = 8

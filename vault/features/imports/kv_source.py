@@ -17,16 +17,12 @@ import urllib3
 from vault.common import kv_values
 from vault.common.attributes import Description
 from vault.common.durations import parse_duration
+from vault.common.errors import VaultError
 from vault.common.kv_values import Number
+from vault.common.outcomes import Exit
 from vault.common.paths import is_path
 from vault.common.timestamps import to_milliseconds
 from vault.core.documents.write_rules import MAX_NUMBER, WriteRules
-from vault.features.imports.errors import (
-    ImportRefusedError,
-    ImportSourceDeniedError,
-    ImportSourceError,
-    ImportSourceUnavailableError,
-)
 from vault.toolkit.client.http import USER_AGENT, Failure, HTTPClient, Reply, RequestFailedError
 
 #: Timeout of each wait for the source.
@@ -46,6 +42,27 @@ _FINAL = {Failure.UNTRUSTED: "name its CA with --ca-cert", Failure.TOO_LARGE: ""
 
 #: Not `int`, which also reads signs, underscores and the digits of all scripts.
 _NUMBER = re.compile("[0-9]{1,10}")
+
+
+class ImportSourceError(VaultError):
+    """The source of an import cannot be read; the message says why, and never contains the token."""
+
+
+class ImportSourceUnavailableError(ImportSourceError):
+    """The source of an import does not answer."""
+
+    kind = "import_source_away"
+    exit_code = Exit.UNAVAILABLE
+
+
+class ImportSourceDeniedError(ImportSourceError):
+    """The source of an import does not accept the token."""
+
+    exit_code = Exit.DENIED
+
+
+class ImportRefusedError(VaultError):
+    """A single secret cannot be imported; the message says why."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -87,11 +87,7 @@ class Holders:
             return [UNKNOWN]
 
     def is_published(self, plan: Rotation) -> bool:
-        """Return whether the version that *plan* is to publish, or a later one, was published.
-
-        Raises:
-            StorageUnavailableError: MongoDB is not available, or needs more than `MAX_SEARCH_SECONDS`.
-        """
+        """Return whether the version that *plan* is to publish, or a later one, was. Errors as `holders`."""
         if self.retention_days is None:
             return False
         # Not before the publication that the plan knows of.
@@ -115,10 +111,8 @@ def holders(former: Former) -> Sequence[str]:
     """Return the principals that got a *former* value, and not a later one.
 
     A principal at another address or with another program is another holder: each process has a value of its
-    own. So is each task of Docker Swarm, until the principal that delivered its value has released it.
-
-    Raises:
-        StorageUnavailableError: MongoDB is not available, or needs more than `MAX_SEARCH_SECONDS`.
+    own. So is each task of Docker Swarm, until the principal that delivered its value has released it. Raises
+    `StorageUnavailableError`, also if MongoDB needs more than `MAX_SEARCH_SECONDS`.
     """
     return sorted({holder.principal for holder in _unreleased(former)})[:MAX_HOLDERS]
 

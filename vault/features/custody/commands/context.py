@@ -1,6 +1,6 @@
 """The context of the commands `keys custody …`: the file, its keys, and the entry before each change."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from functools import partial
@@ -24,6 +24,7 @@ from vault.features.custody.watch import about_file
 from vault.features.custody.wiring import with_keys
 from vault.service.commands.context import connected
 from vault.toolkit.cli.output import Output
+from vault.toolkit.cli.parameters import Command
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,8 +105,15 @@ def changed_attempt(new: KeyringFile, wrapper: Wrapper, operation: str, **detail
     )
 
 
-def new_slot(text: str) -> Slot:
-    """Return the slot of `NAME=SCHEME,KEK`."""
+def slots_option(text: str) -> Callable[[Command], Command]:
+    """Return the option `--slot` for new slots, which has the help *text*."""
+    form = "NAME=SCHEME,KEK"
+    return click.option(
+        "--slot", "slots", metavar=form, type=_new_slot, multiple=True, required=True, help=text
+    )
+
+
+def _new_slot(text: str) -> Slot:
     name, _, rest = text.partition("=")
     scheme, _, kek = rest.partition(",")
     return named_slot(name, scheme, kek)

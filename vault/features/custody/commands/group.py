@@ -17,7 +17,7 @@ from vault.core.keys.status import key_statuses
 from vault.core.principal import OPERATOR
 from vault.core.trail.reader import record
 from vault.features.custody import keyring_file
-from vault.features.custody.commands.context import changed_attempt, named_slot, new_slot, opened_custody
+from vault.features.custody.commands.context import changed_attempt, named_slot, opened_custody, slots_option
 from vault.features.custody.commands.recovery import read_secret, recovery
 from vault.features.custody.errors import KeyringFileError
 from vault.features.custody.keyring_file import FALLBACK, PRIMARY, KeyringFile, Slot, WrappedKey
@@ -47,15 +47,7 @@ custody.add_command(recovery)
 
 @custody.command()
 @click.argument("file", type=click.Path(dir_okay=False, path_type=Path))
-@click.option(
-    "--slot",
-    "slots",
-    metavar="NAME=SCHEME,KEK",
-    type=new_slot,
-    multiple=True,
-    required=True,
-    help="A slot for each key. Can be repeated.",
-)
+@slots_option("A slot for each key. Can be repeated.")
 @click.option("--from-settings", is_flag=True, help="Take the keys of MASTER_KEY, not a new one.")
 @output_options
 def init(output: Output, file: Path, slots: tuple[Slot, ...], from_settings: bool) -> None:

@@ -13,7 +13,7 @@ from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR
 from vault.core.trail.reader import record
 from vault.features.custody import handover, shares
-from vault.features.custody.commands.context import new_slot, opened_custody
+from vault.features.custody.commands.context import opened_custody, slots_option
 from vault.features.custody.errors import CustodyRefusedError, KeyringFileError
 from vault.features.custody.keyring_file import KeyringFile, Slot
 from vault.features.custody.opening import Wrapper, of_file, unwrap
@@ -112,15 +112,7 @@ def create(
 
 
 @recovery.command()
-@click.option(
-    "--slot",
-    "slots",
-    metavar="NAME=SCHEME,KEK",
-    type=new_slot,
-    multiple=True,
-    required=True,
-    help="A new slot for all keys. Can be repeated.",
-)
+@slots_option("A new slot for all keys. Can be repeated.")
 @output_options
 def restore(output: Output, slots: tuple[Slot, ...]) -> None:
     """Open all keys with shares, and wrap them into new slots.
