@@ -2,18 +2,23 @@
 
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import suppress
+from dataclasses import fields
 from types import MappingProxyType
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Self, TypeVar
 
 from mongoengine import BooleanField, DateTimeField, ListField, StringField
 from pymongo.errors import DuplicateKeyError
 
 from vault.common.errors import VaultError
+from vault.common.paths import Paths
 from vault.common.retries import attempts
 from vault.common.timestamps import since_1970
 from vault.core.attempt import Action
 from vault.core.crypto.token_key import RecordKind, TokenKey
 from vault.core.documents.base import BaseDocument, is_text
+from vault.core.principal import OPERATOR, Principal
+
+Shown = TypeVar("Shown")
 
 #: Milliseconds, by MongoDB's clock, that a document may be pending: longer than writing its entry can take.
 _PENDING_MILLISECONDS = 120_000
@@ -134,6 +139,24 @@ class SealedDocument(BaseDocument):
         """Return the document that PyMongo read as *document*; None if it is not as the service wrote it."""
         found = cls.of_stored(document)
         return found if key is not None and found.is_genuine(key) else None
+
+    @classmethod
+    def is_visible(cls, document: Mapping[str, Any], key: TokenKey | None, principal: Principal) -> bool:
+        """Return whether *principal* sees the stored *document*: it is of its namespace and paths."""
+        if principal is OPERATOR:
+            return True
+        if document.get("namespace") != principal.namespace:
+            return False
+        found = cls.genuine(document, key)
+        # Without a limit to paths, the altered ones too, so that they can be deleted.
+        return not principal.paths if found is None else principal.paths.cover(Paths.of(found.paths))
+
+    def shown(self, kind: type[Shown], **given: Any) -> Shown:
+        """Return a *kind*, a dataclass, with what is *given*, and otherwise the fields of this document."""
+        names = (one.name for one in fields(kind) if one.name not in given)  # type: ignore[arg-type]
+        stored = {name: getattr(self, name) for name in names}
+        lists = {name: tuple(value) for name, value in stored.items() if isinstance(value, list)}
+        return kind(**given, **stored | lists)
 
     @classmethod
     def active(cls, condition: Mapping[str, Any] = MappingProxyType({})) -> list[dict[str, Any]]:

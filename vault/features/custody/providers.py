@@ -22,9 +22,10 @@ LIBRARIES = {"pkcs11": "vault.features.custody.pkcs11_token", "tpm2": "vault.fea
 class Providers:
     """The providers of slots; they share sessions, and so logins, until the end of the block."""
 
-    def __init__(self, settings: Mapping[str, str]) -> None:
-        """Take the values of the settings, by name, that are set."""
+    def __init__(self, settings: Mapping[str, str], secret: bytes = b"") -> None:
+        """Take the values of the settings, by name, that are set, and the *secret* of people's shares."""
         self._settings = settings
+        self._secret = secret
         self._made: dict[tuple[str, str], Provider] = {}
         self._libraries: dict[str, Library] = {}
 
@@ -42,7 +43,7 @@ class Providers:
             CustodyRefusedError: There is no such scheme, or its KEK has another form.
         """
         if slot.scheme == RECOVERY:
-            return Recovery(slot.kek, blob=slot.blob)
+            return Recovery(slot.kek, blob=slot.blob, secret=self._secret)
         place = (slot.scheme, slot.kek)
         if place not in self._made:
             self._made[place] = self._new(slot)

@@ -195,14 +195,4 @@ def _info(document: Mapping[str, Any], key: TokenKey | None) -> IssuerInfo:
     if issuer is None:
         # No other field can be trusted, not even its type.
         return IssuerInfo(name=shown_name(document), state="altered")
-    return IssuerInfo(
-        name=issuer.name,
-        state="active",
-        issuer=issuer.issuer,
-        audience=issuer.audience,
-        jwks_url=issuer.jwks_url,
-        public_key=issuer.public_key,
-        algorithms=tuple(issuer.algorithms),
-        created_at=issuer.created_at,
-        created_by=issuer.created_by,
-    )
+    return issuer.shown(IssuerInfo, state="active")

@@ -186,7 +186,7 @@ class Roles:
         with storage_errors():
             documents = Role.active({} if principal is OPERATOR else {"namespace": principal.namespace})
             issuers = {document["_id"] for document in Issuer.active()} | set(self._issuers.own_id())
-        shown = [document for document in documents if _is_visible(document, key, principal)]
+        shown = [document for document in documents if Role.is_visible(document, key, principal)]
         attempt.finish(Status.SUCCESS)
         infos = (_info(document, key, issuers, now) for document in shown)
         return sorted(
@@ -208,7 +208,7 @@ class Roles:
         key = self._keys.find()
         with storage_errors():
             documents = Role.active({"name": Role.stored_name(namespace, name)})
-        visible = [document for document in documents if _is_visible(document, key, principal)]
+        visible = [document for document in documents if Role.is_visible(document, key, principal)]
         if not visible:
             raise RoleNotFoundError
         for document in visible:
@@ -270,17 +270,6 @@ def _names_owner(condition: Condition, owners: Mapping[str, str | None]) -> bool
     return re.match(beginning, fixed) is not None
 
 
-def _is_visible(document: Mapping[str, Any], key: TokenKey | None, principal: Principal) -> bool:
-    """Return whether *principal* sees the stored role *document*: it is of its namespace and paths."""
-    if principal is OPERATOR:
-        return True
-    role = Role.genuine(document, key)
-    if document.get("namespace") != principal.namespace:
-        return False
-    # Without a limit to paths, the altered ones too, so that they can be deleted.
-    return not principal.paths if role is None else principal.paths.cover(Paths.of(role.paths))
-
-
 def _info(
     document: Mapping[str, Any], key: TokenKey | None, issuers: Container[str], now: datetime
 ) -> RoleInfo:
@@ -292,19 +281,12 @@ def _info(
     state = "active" if role.issuer_id in issuers else "orphaned"
     if role.expires_at and role.expires_at <= now:
         state = "expired"
-    return RoleInfo(
+    return role.shown(
+        RoleInfo,
         name=role.plain_name,
         state=state,
-        namespace=role.namespace,
-        issuer=role.issuer,
         claims={one.key: one.value for one in conditions(role.claims, ())},
         claim_globs={one.key: one.value for one in conditions((), role.claim_globs)},
-        scopes=tuple(role.scopes),
-        paths=tuple(role.paths),
         all_namespaces=sees_all(role),
-        networks=tuple(role.networks),
-        max_age=role.max_age,
-        created_at=role.created_at,
         created_by=plain_name(role.created_by, role.namespace),
-        expires_at=role.expires_at,
     )

@@ -15,6 +15,7 @@ from vault.features.rotation.value import PASSWORD
 from vault.service.commands.context import operator_attempt
 from vault.toolkit.cli import parameters
 from vault.toolkit.cli.output import Column, Output, output_options
+from vault.toolkit.cli.parameters import Command
 
 _COLUMNS: Mapping[str, Column] = {
     **{name: name for name in ("name", "namespace", "state", "kind", "users", "version")},
@@ -41,6 +42,11 @@ def _user(text: str) -> str:
 
 _name_argument = click.argument("name", type=_name)
 _namespace_option = parameters.namespace_option("The namespace of the secret.  [default: default]")
+
+
+def _of_plan(command: Command) -> Command:
+    """Add the arguments and options of a command about one plan."""
+    return _name_argument(_namespace_option(output_options(command)))
 
 
 @click.group()
@@ -130,9 +136,7 @@ def list_rotations(output: Output) -> None:
 
 
 @rotation.command()
-@_name_argument
-@_namespace_option
-@output_options
+@_of_plan
 def show(output: Output, name: str, namespace: str | None) -> None:
     """Show the plan of the secret NAME."""
     with operator_attempt(output, Action.ROTATION_SHOW) as (parts, attempt):
@@ -147,9 +151,7 @@ def _shown(value: object) -> str:
 
 
 @rotation.command()
-@_name_argument
-@_namespace_option
-@output_options
+@_of_plan
 def run(output: Output, name: str, namespace: str | None) -> None:
     """Rotate the password in the secret NAME now.
 
@@ -161,9 +163,7 @@ def run(output: Output, name: str, namespace: str | None) -> None:
 
 
 @rotation.command()
-@_name_argument
-@_namespace_option
-@output_options
+@_of_plan
 def pause(output: Output, name: str, namespace: str | None) -> None:
     """Start no rotation of the secret NAME until it is run."""
     with operator_attempt(output, Action.ROTATION_PAUSE) as (parts, attempt):
@@ -172,9 +172,7 @@ def pause(output: Output, name: str, namespace: str | None) -> None:
 
 
 @rotation.command()
-@_name_argument
-@_namespace_option
-@output_options
+@_of_plan
 def delete(output: Output, name: str, namespace: str | None) -> None:
     """Delete the plan of the secret NAME; passwords stay as they are."""
     with operator_attempt(output, Action.ROTATION_DELETE) as (parts, attempt):

@@ -104,13 +104,6 @@ class RotationInfo:
     error: str = ""
 
 
-#: The fields of `RotationInfo` that are as the plan has them.
-_AS_STORED = (
-    *("name", "namespace", "secret_id", "kind", "admin", "field", "every_seconds", "grace_seconds"),
-    *("created_at", "step", "done_at", "next_at", "close_at"),
-)
-
-
 class Rotations:
     """The rotation plans of one deployment.
 
@@ -361,10 +354,9 @@ def _info_of(document: Mapping[str, Any], key: TokenKey | None) -> RotationInfo:
 
 def _info(plan: Rotation) -> RotationInfo:
     is_published = plan.step == Step.PUBLISHED
-    return RotationInfo(
-        **{name: getattr(plan, name) for name in _AS_STORED},
+    return plan.shown(
+        RotationInfo,
         state=_state(plan),
-        users=tuple(plan.users),
         created_by=plain_name(plan.created_by, plan.namespace),
         version=plan.version if plan.done_at else None,
         open_user=plan.former if is_published else None,

@@ -21,7 +21,7 @@ from vault.core.attempt import Attempt
 from vault.core.crypto.encoding import canonical
 from vault.core.crypto.token_key import TokenKey
 from vault.core.documents.guard import storage_errors
-from vault.core.principal import OPERATOR, Principal, plain_name
+from vault.core.principal import Principal, plain_name
 from vault.core.trail.events import kinds
 from vault.core.trail.position import Position
 from vault.core.trail.reader import SETTLED_SECONDS, Order, read
@@ -194,8 +194,8 @@ class Webhooks:
         with storage_errors():
             documents = Webhook.active()
         attempt.finish(Status.SUCCESS)
-        infos = [_info(document, key) for document in documents if _is_visible(document, key, principal)]
-        return sorted(infos, key=lambda info: info.webhook_id)
+        visible = [document for document in documents if Webhook.is_visible(document, key, principal)]
+        return sorted((_info(document, key) for document in visible), key=lambda info: info.webhook_id)
 
     def delete(self, webhook_id: str, *, attempt: Attempt) -> None:
         """Delete a webhook. A request in progress can still arrive.
@@ -263,7 +263,7 @@ class Webhooks:
         key = self._keys.find()
         with storage_errors():
             found = Webhook.with_id(webhook_id)
-        visible = [document for document in found if _is_visible(document, key, attempt.principal)]
+        visible = [document for document in found if Webhook.is_visible(document, key, attempt.principal)]
         if not visible:
             raise WebhookNotFoundError
         return visible, key
@@ -279,33 +279,17 @@ def _require_room(namespace: str) -> None:
         )
 
 
-def _is_visible(document: Mapping[str, Any], key: TokenKey | None, principal: Principal) -> bool:
-    """Return whether *principal* sees the stored webhook *document*: it is of its namespace and paths."""
-    if principal is OPERATOR:
-        return True
-    if document.get("namespace") != principal.namespace:
-        return False
-    webhook = Webhook.genuine(document, key)
-    # Without a limit to paths, the altered ones too, so that they can be deleted.
-    return not principal.paths if webhook is None else principal.paths.cover(Paths.of(webhook.paths))
-
-
 def _info(document: Mapping[str, Any], key: TokenKey | None) -> WebhookInfo:
     found = Subscription.of(document, key)
     if found is None:
         # No other field can be trusted, not even its type.
         return WebhookInfo(webhook_id=str(document["_id"]), state="altered")
-    webhook = found.webhook
-    return WebhookInfo(
+    webhook, progress = found.webhook, found.progress
+    return webhook.shown(
+        WebhookInfo,
         webhook_id=found.id,
         state=found.state,
-        url=webhook.url,
-        events=tuple(webhook.events),
-        namespace=webhook.namespace,
-        paths=tuple(webhook.paths),
-        created_at=webhook.created_at,
         created_by=plain_name(webhook.created_by, webhook.namespace),
-        expires_at=webhook.expires_at,
-        next_attempt_at=found.progress.next_attempt_at,
-        error=found.progress.error,
+        next_attempt_at=progress.next_attempt_at,
+        error=progress.error,
     )

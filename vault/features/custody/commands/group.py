@@ -22,9 +22,7 @@ from vault.features.custody.commands.recovery import read_secret, recovery
 from vault.features.custody.errors import KeyringFileError
 from vault.features.custody.keyring_file import FALLBACK, PRIMARY, KeyringFile, Slot, WrappedKey
 from vault.features.custody.opening import SlotState, Wrapper, check, identify, in_order
-from vault.features.custody.provider import Provider
 from vault.features.custody.providers import RECOVERY, Providers
-from vault.features.custody.recovery import Recovery
 from vault.features.custody.settings import custody_settings, keyring_path
 from vault.features.custody.watch import about_file, checked_attempt
 from vault.features.custody.wiring import with_keys
@@ -160,12 +158,8 @@ def check_slots(output: Output, with_shares: bool, accepts: bool) -> None:
     """
     file = KeyringFile.read(keyring_path())
     secret = read_secret(output) if with_shares else b""
-    with Providers(custody_settings()) as providers:
-
-        def provider_of(slot: Slot) -> Provider:
-            return Recovery(slot.kek, secret=secret) if slot.scheme == RECOVERY else providers.of(slot)
-
-        found = check(file, provider_of, skips=lambda slot: slot.scheme == RECOVERY and not secret)
+    with Providers(custody_settings(), secret) as providers:
+        found = check(file, providers.of, skips=lambda slot: slot.scheme == RECOVERY and not secret)
         states = in_order(found, file)
         output.table(_CHECKED, map(asdict, states))
         if {one.key_id for one in states if one.state == "up" and one.scheme != RECOVERY} == {
