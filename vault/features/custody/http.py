@@ -5,6 +5,7 @@ import json
 import re
 from base64 import b64decode
 from collections.abc import Mapping
+from contextlib import suppress
 from typing import Any
 from urllib.parse import SplitResult, urlsplit
 
@@ -26,14 +27,12 @@ def checked(url: str) -> SplitResult:
     Raises:
         CustodyRefusedError: It is no address of a server, or has a user name; the message does not quote it.
     """
-    try:
+    # Brackets, or a port, can be impossible.
+    with suppress(ValueError):
         parts = urlsplit(url)
         is_address = parts.scheme in ("http", "https") and parts.port != 0
         if is_address and re.fullmatch("[!-~]+", url) and _SERVER.fullmatch(parts.netloc):
             return parts
-    except ValueError:
-        # Brackets, or a port, that cannot be.
-        pass
     raise CustodyRefusedError("the provider's address is not https://HOST/…, without a user name")
 
 

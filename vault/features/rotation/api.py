@@ -79,9 +79,19 @@ _TIME = "2026-11-24T15:30:00.000Z"
 _TEN_YEARS_SECONDS = 315_360_000
 
 
-def _secret_field(description: str, example: str = _NAME) -> fields.String:
+def secret_field(description: str, example: str = _NAME) -> fields.String:
+    """Return the field for the name of a secret, with its documentation."""
     shape = {"pattern": NAME_OF_SECRET_PATTERN, "maxLength": MAX_NAME_BYTES}
     return text_field(description, example, shape=shape, required=True, validate=flawless(name_flaw))
+
+
+def user_field(**options: Any) -> fields.String:
+    """Return the field for a user at a source."""
+    return fields.String(
+        validate=[validate.Length(1, MAX_USER_LENGTH), one_line, not_blank],
+        metadata={"pattern": ONE_LINE_PATTERN},
+        **options,
+    )
 
 
 def _are_different(users: list[str]) -> None:
@@ -92,16 +102,13 @@ def _are_different(users: list[str]) -> None:
 class NewRotationSchema(Body):
     """A rotation plan to create."""
 
-    name = _secret_field("The secret with the password. It must exist.")
+    name = secret_field("The secret with the password. It must exist.")
     kind = choice_field("The kind of the source.", _KINDS[0], _KINDS, required=True)
-    admin = _secret_field(
+    admin = secret_field(
         "The secret with the administrator's URL; for the kind `command`, with the program's path.", _ADMIN
     )
     users = BoundedList(
-        fields.String(
-            validate=[validate.Length(1, MAX_USER_LENGTH), one_line, not_blank],
-            metadata={"pattern": ONE_LINE_PATTERN},
-        ),
+        user_field(),
         max_size=2,
         required=True,
         validate=[validate.Length(equal=2), _are_different],
@@ -136,7 +143,7 @@ class NewRotationSchema(Body):
 class RotationReference(Body):
     """A rotation plan."""
 
-    name = _secret_field("The secret of the plan.")
+    name = secret_field("The secret of the plan.")
 
 
 class RotationName(Reply):

@@ -16,16 +16,16 @@ from vault.core.attempt import Action
 from vault.core.principal import Scope
 from vault.core.trail import reader
 from vault.core.trail.reader import Filter, Order
+from vault.features.rotation.api import secret_field, user_field
 from vault.features.rotation.plans import (
     MAX_LIST_BYTES,
-    MAX_USER_LENGTH,
     NewRotation,
     RotationInfo,
     Rotations,
     may_run,
 )
 from vault.features.rotation.sources.source import SourceKind
-from vault.toolkit.document.fields import flawless, not_blank, number_field, one_line
+from vault.toolkit.document.fields import number_field
 from vault.toolkit.operations.blueprint import current_attempt, current_slot, services
 from vault.toolkit.operations.replies import reply_memory
 from vault.toolkit.pages.entries import ENTRY_BYTES, Row
@@ -143,22 +143,14 @@ def delete() -> Response:
     return see_other("console.rotations.index")
 
 
-def _secret_field() -> fields.String:
-    return fields.String(required=True, validate=flawless(name_flaw))
-
-
-def _user_field() -> fields.String:
-    return fields.String(required=True, validate=[validate.Length(1, MAX_USER_LENGTH), one_line, not_blank])
-
-
 class _NewRotation(FormBody):
     """A plan to create."""
 
-    name = _secret_field()
+    name = secret_field("The secret with the password.")
     kind = fields.Enum(SourceKind, by_value=True, required=True)
-    admin = _secret_field()
-    first_user = _user_field()
-    second_user = _user_field()
+    admin = secret_field("The secret with the administrator's URL.")
+    first_user = user_field(required=True)
+    second_user = user_field(required=True)
     days = number_field("Days between two rotations.", 30, maximum=_MAX_DAYS, default=30)
     hours = number_field("Hours after which the former password ends.", 24, maximum=_MAX_HOURS, default=24)
     form = fields.String(validate=validate.OneOf(["object", "password"]), load_default="object")

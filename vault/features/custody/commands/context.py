@@ -98,11 +98,8 @@ def changed_attempt(new: KeyringFile, wrapper: Wrapper, operation: str, **detail
     """Return the attempt that records a change of the file to *new*."""
     more = {"slots": new.slot_names, "request_ids": wrapper.request_ids}
     more |= about_file(new.digest, accepts=True)
-    return Attempt(
-        action=Action.CUSTODY_CHANGED,
-        principal=OPERATOR,
-        details={"operation": operation, **details, **more},
-    )
+    about = {"operation": operation, **details, **more}
+    return Attempt(action=Action.CUSTODY_CHANGED, principal=OPERATOR, details=about)
 
 
 def slots_option(text: str) -> Callable[[Command], Command]:

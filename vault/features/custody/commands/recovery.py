@@ -86,10 +86,9 @@ def create(
     )
     secret = secrets.token_bytes(SECRET_BYTES)
     made = shares.split(secret, [group for _, group in named], len(named))
-    names = [name for name, _ in named]
     texts = [
         (f"{name}-{number}", text)
-        for name, group in zip(names, made, strict=True)
+        for (name, _), group in zip(named, made, strict=True)
         for number, text in enumerate(group, 1)
     ]
     # What the shares give back, not what they were made of.
