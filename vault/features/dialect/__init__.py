@@ -13,5 +13,5 @@ FEATURE = Feature(
         "vault.features.dialect.tokens:blueprint",
         "vault.features.dialect.wrapping:blueprint",
     ),
-    init_app="vault.features.dialect.wiring:init_app",
+    init_app="vault.features.dialect.paths:init_app",
 )

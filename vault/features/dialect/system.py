@@ -72,36 +72,31 @@ _MAX_PATHS = 100
 
 #: A path of the examples.
 _PATH = "secret/data/billing/db"
-_SEALED = "True if the service cannot create and fetch secrets."
-
-
-class DialectHealth(Reply):
-    """The health of the service."""
-
-    initialized = boolean_field("Always true.", example=True)
-    sealed = boolean_field(_SEALED)
-    standby = boolean_field("Always false: all replicas do the same.")
-    version = text_field("The version of OpenBao whose API this is.", _VERSION)
-
-
-class SealStatus(Reply):
-    """The seal status of the service."""
-
-    initialized = boolean_field("Always true.", example=True)
-    sealed = boolean_field(_SEALED)
-    version = text_field("The version of OpenBao whose API this is.", _VERSION)
-
-
-class Leader(Reply):
-    """The leader of the service."""
-
-    ha_enabled = boolean_field("Always false: all replicas do the same.")
 
 
 class Initialization(Reply):
     """The state of the initialization."""
 
     initialized = boolean_field("Always true.", example=True)
+
+
+class SealStatus(Initialization):
+    """The seal status of the service."""
+
+    sealed = boolean_field("True if the service cannot create and fetch secrets.")
+    version = text_field("The version of OpenBao whose API this is.", _VERSION)
+
+
+class DialectHealth(SealStatus):
+    """The health of the service."""
+
+    standby = boolean_field("Always false: all replicas do the same.")
+
+
+class Leader(Reply):
+    """The leader of the service."""
+
+    ha_enabled = boolean_field("Always false: all replicas do the same.")
 
 
 class Mounts(FreeForm):
