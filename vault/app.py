@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING
 from flask import Flask
 
 from vault import __version__
-from vault import service as api
 from vault.common import feature
 from vault.common.certificates import Certificates
 from vault.common.config.dotenv import dotenv_path
@@ -30,6 +29,7 @@ from vault.core.secrets.upsert import Upsert
 from vault.core.secrets.versions import VersionWriter
 from vault.core.secrets.wrapping import Wrapping
 from vault.core.services import Health, Services, Startup
+from vault.service import http as api
 from vault.service.site import metrics as metrics_page
 from vault.toolkit.http.application import Application
 from vault.toolkit.operations.blueprint import EXTENSION

@@ -27,7 +27,6 @@ from pymongo import monitoring
 from tests.support.access import services
 from tests.support.lifecycle import ALICE
 from tests.support.timeouts import lengthen
-from vault import service as api
 from vault.app import create_app
 from vault.common.config.settings import Settings
 from vault.core.access.tokens.tokens import Grant
@@ -36,6 +35,7 @@ from vault.core.secrets.items import Creation, Fetch
 from vault.core.secrets.metadata import Expiry
 from vault.core.secrets.requests import NewSecret, Reference
 from vault.core.services import Services
+from vault.service import http as api
 
 _ROOT = Path(__file__).parents[2]
 _COMMIT = "commitTransaction"

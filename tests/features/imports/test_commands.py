@@ -239,7 +239,7 @@ def test_progress_is_shown(
     [
         (["--address", "http://vault.example:8200"], "must be https://"),
         (["--address", "ftp://127.0.0.1"], "must be https://"),
-        (["--address", "https://user:passwordvault.example"], "must not have a user name"),
+        (["--address", "https://user:password@vault.example"], "must not have a user name"),
         (["--address", "https://vault.example/?x=1"], "must not have a query"),
         (["--address", "https://vault.example/#x"], "must not have a query"),
         (
