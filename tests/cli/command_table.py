@@ -54,7 +54,6 @@ ENTRIES = {
     "swarm deploy": Entry(Needs.ENGINE),
     "swarm follow": Entry(Needs.ENGINE),
     "swarm holders": Entry(Needs.SERVICE, ("app/db",)),
-    "swarm import": Entry(Needs.ENGINE),
     "swarm pin-images": Entry(Needs.NOTHING),
     "swarm rotate": Entry(Needs.ENGINE, ("app/db", "--generate", "32")),
     "swarm rotate-key": Entry(Needs.ENGINE),

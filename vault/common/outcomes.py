@@ -1,4 +1,4 @@
-"""Outcomes: of operations in the audit trail, of commands as exit codes, and of imports."""
+"""Outcomes: of operations in the audit trail, and of commands as exit codes."""
 
 from enum import IntEnum, StrEnum
 
@@ -30,31 +30,3 @@ class Exit(IntEnum):
     DENIED = 4
     #: The service or MongoDB does not answer.
     UNAVAILABLE = 5
-
-
-class ImportOutcome(StrEnum):
-    """The outcome for one secret of the source."""
-
-    MISSING = "missing"
-    IMPORTED = "imported"
-    SAME = "same"
-    DIFFERS = "differs"
-    #: It differed, and its value is a new version now.
-    UPDATED = "updated"
-    #: It cannot be imported.
-    REFUSED = "refused"
-
-    @property
-    def label(self) -> str:
-        """The outcome for people."""
-        return _LABELS[self]
-
-
-_LABELS = {
-    ImportOutcome.MISSING: "to import",
-    ImportOutcome.IMPORTED: "imported",
-    ImportOutcome.SAME: "already here",
-    ImportOutcome.DIFFERS: "different here",
-    ImportOutcome.UPDATED: "updated",
-    ImportOutcome.REFUSED: "not importable",
-}

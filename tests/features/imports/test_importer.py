@@ -17,12 +17,12 @@ from tests.support.lifecycle import UNKNOWN_ID
 from tests.support.rotation import Stored
 from tests.support.unrecorded import unrecorded
 from vault.common.errors import AuditUnavailableError, StorageUnavailableError
-from vault.common.outcomes import ImportOutcome as Outcome
 from vault.core.crypto import Keyring, MasterKey
 from vault.core.secrets.requests import NewSecret
 from vault.core.secrets.store import SecretStore
 from vault.features.imports import importer as imports
 from vault.features.imports.importer import Importer, ImportWriter, Result
+from vault.features.imports.importer import ImportOutcome as Outcome
 from vault.features.imports.kv_source import ImportSourceError, KVSource, SourceSecret
 
 Move = Callable[..., dict[str, Result]]

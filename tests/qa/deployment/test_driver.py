@@ -208,7 +208,7 @@ def test_a_script_rotates_a_secret() -> None:
 
 
 def test_a_stack_goes_back_to_dockers_secrets(driver: Replica, tmp_path: Path) -> None:
-    """By docs/swarm-import.md: a secret becomes Docker's own, and its tasks start without the driver."""
+    """By docs/swarm-secrets.md: a secret becomes Docker's own, and its tasks start without the driver."""
     deploy_shop()
     wait_for(lambda: len(values("api")) == 3, what="the value in three tasks")
     value, own = values("api")[0], f"{_SHOP}_db_password.docker"

@@ -24,7 +24,6 @@ from vault.clients.delivery.cache import Fetched
 from vault.clients.delivery.client import Client, Fetch, TokenFile
 from vault.clients.delivery.policy import PolicyFile
 from vault.clients.delivery.selection import DeliveryRequest, selection
-from vault.clients.swarm.commands.imports import _scalar
 from vault.clients.swarm.stacks import file
 from vault.common.paths import name_flaw
 
@@ -191,7 +190,8 @@ def test_the_driver_delivers_odd_names(
     monkeypatch.setattr("vault.clients.delivery.client._TIMEOUT_SECONDS", 60)
     labels = [{"secret-manager.name": name} for name in odd.taken]
     lines = [
-        f"  s{number}:\n    labels:\n      secret-manager.name: {_scalar(name)}\n"
+        # In double quotes, YAML takes the escapes of JSON.
+        f"  s{number}:\n    labels:\n      secret-manager.name: {json.dumps(name).replace('$', '$$')}\n"
         for number, name in enumerate(odd.taken)
     ]
     stack = file.read(f"secrets:\n{''.join(lines)}".encode(), {})

@@ -100,7 +100,6 @@ OTHER_PRINTS = {
     "clients/people/secret_files": "values, in a format that a terminal shows as they are",
     "clients/people/secret_generate": "random values in ASCII",
     "clients/people/secret_values": "values, byte for byte",
-    "clients/swarm/commands/imports": "JSON in ASCII, for another process",
 }
 
 

@@ -13,11 +13,10 @@ import click
 from marshmallow import ValidationError
 
 from vault.common.config import validators as forms
-from vault.common.outcomes import ImportOutcome
-from vault.common.paths import path_flaw
+from vault.common.paths import is_path, path_flaw
 from vault.common.text import printable, quantity
 from vault.core.principal import DEFAULT_NAMESPACE
-from vault.features.imports.importer import Importer, ImportWriter, Result
+from vault.features.imports.importer import Importer, ImportOutcome, ImportWriter, Result
 from vault.features.imports.kv_source import ImportSourceError, KVSource
 from vault.service.commands.context import connected
 from vault.toolkit.cli import parameters
@@ -44,6 +43,12 @@ def _path(text: str) -> str:
     text = text.lstrip("/")
     if text and (flaw := path_flaw(text)):
         raise click.BadParameter(f"must be a name of a secret, or a folder such as billing/, which {flaw}")
+    return text
+
+
+def _folder(text: str) -> str:
+    if text and not (is_path(text) and text.endswith("/")):
+        raise click.BadParameter("must be a folder that ends in a slash, such as imported/")
     return text
 
 
@@ -90,7 +95,13 @@ def imports() -> None:
 @parameters.namespace_option(
     "The namespace of the secrets here.  [default: default]", default=DEFAULT_NAMESPACE
 )
-@parameters.import_prefix_option
+@click.option(
+    "--prefix",
+    metavar="FOLDER",
+    type=_folder,
+    default="",
+    help="A folder for the secrets here, such as imported/.",
+)
 @click.option(
     "--source-namespace",
     metavar="NAME",
@@ -220,8 +231,8 @@ class _Report:
         for outcome in (first, ImportOutcome.SAME, ImportOutcome.DIFFERS, ImportOutcome.REFUSED):
             count = quantity(secrets[outcome], "secret")
             self._output.result(
-                {"total": outcome.label, "secrets": secrets[outcome], "versions": versions[outcome]},
-                f"{outcome.label}: {count}, {quantity(versions[outcome], 'version')}",
+                {"total": outcome, "secrets": secrets[outcome], "versions": versions[outcome]},
+                f"{outcome}: {count}, {quantity(versions[outcome], 'version')}",
             )
 
     def compare(self, results: Iterable[Result]) -> None:
@@ -263,7 +274,7 @@ class _Report:
         self.is_good = False
         if (result.name, result.outcome) not in self._shown:
             self._shown.add((result.name, result.outcome))
-            label = "not here" if result.outcome is ImportOutcome.MISSING else result.outcome.label
+            label = "not here" if result.outcome is ImportOutcome.MISSING else result.outcome
             self._tell(label, result, reason)
 
 

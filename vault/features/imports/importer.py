@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime
+from enum import StrEnum
 from hashlib import sha256
 from typing import Any
 from uuid import uuid4
@@ -14,7 +15,7 @@ from uuid import uuid4
 from vault.common import kv_values
 from vault.common.errors import DecryptionError, KeyMissingError
 from vault.common.labels import are_labels
-from vault.common.outcomes import ImportOutcome, Status
+from vault.common.outcomes import Status
 from vault.common.paths import name_flaw
 from vault.common.strict_json import InvalidJSONError, TooManyPartsError
 from vault.common.text import quantity
@@ -38,6 +39,17 @@ _READ_AHEAD = 32
 #: Secrets that are looked up, and stored, together: at most so many, and not many more bytes.
 _BATCH = 100
 _BATCH_BYTES = 8 * 1_048_576
+
+
+class ImportOutcome(StrEnum):
+    """The outcome for one secret of the source, as people read it."""
+
+    MISSING = "to import"
+    IMPORTED = "imported"
+    SAME = "already here"
+    DIFFERS = "different here"
+    #: It cannot be imported.
+    REFUSED = "not importable"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

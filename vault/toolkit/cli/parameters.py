@@ -14,7 +14,7 @@ from vault.common.credentials import has_token
 from vault.common.durations import parse_duration
 from vault.common.labels import are_labels, text_flaw
 from vault.common.networks import Network, network
-from vault.common.paths import is_path, name_flaw, path_flaw, prefix_flaw
+from vault.common.paths import name_flaw, path_flaw, prefix_flaw
 from vault.core.principal import MAX_LIFETIME, Scope, is_name
 from vault.toolkit.cli.output import Output
 from vault.toolkit.client import address
@@ -58,22 +58,6 @@ def service_url(text: str) -> str:
         return address.checked(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
-
-
-def _folder(text: str) -> str:
-    if text and not (is_path(text) and text.endswith("/")):
-        raise click.BadParameter("must be a folder that ends in a slash, such as imported/")
-    return text
-
-
-#: The option for the folder of imported secrets.
-import_prefix_option = click.option(
-    "--prefix",
-    metavar="FOLDER",
-    type=_folder,
-    default="",
-    help="A folder for the secrets here, such as imported/.",
-)
 
 
 def duration(text: str) -> timedelta:

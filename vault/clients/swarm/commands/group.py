@@ -11,8 +11,6 @@ _FUNCTIONS = {
     "deploy": "vault.clients.swarm.commands.deployment:deploy",
     "follow": "vault.clients.swarm.commands.rotation:follow",
     "holders": "vault.clients.swarm.commands.rotation:holders",
-    "import": "vault.clients.swarm.commands.imports:swarm_import",
-    "import-task": "vault.clients.swarm.commands.imports:import_task",
     "pin-images": "vault.clients.swarm.commands.deployment:pin_images",
     "rotate": "vault.clients.swarm.commands.rotation:rotate",
     "rotate-key": "vault.clients.swarm.commands.deployment:rotate_key",

@@ -1,1 +1,0 @@
-"""Tests of `vault.clients.swarm.imports`."""

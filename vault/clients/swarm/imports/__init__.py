@@ -1,1 +1,0 @@
-"""Imports of Docker's own secrets."""
