@@ -9,7 +9,7 @@ from click.testing import CliRunner, Result
 
 from tests.clients.swarm.deployment.world import STACK, World
 from vault.cli import commands
-from vault.clients.swarm.deployment import program, progress
+from vault.clients.swarm.deployment import manager, program
 
 Run = Callable[..., Result]
 
@@ -25,8 +25,8 @@ def swarm(monkeypatch: pytest.MonkeyPatch) -> World:
     calls = {"run": found.run, "PIPE": PIPE, "STDOUT": STDOUT, "TimeoutExpired": TimeoutExpired}
     monkeypatch.setattr(program, "subprocess", SimpleNamespace(**calls))
     monkeypatch.setattr(program, "shutil", SimpleNamespace(which=lambda _: "/usr/bin/docker"))
-    monkeypatch.setattr(progress, "monotonic", found.monotonic)
-    monkeypatch.setattr(progress, "sleep", found.sleep)
+    monkeypatch.setattr(manager, "monotonic", found.monotonic)
+    monkeypatch.setattr(manager, "sleep", found.sleep)
     monkeypatch.setenv("DOCKER_HOST", "unix:///nowhere")
     return found
 

@@ -5,17 +5,16 @@ from typing import Any
 import pytest
 
 from tests.clients.swarm.deployment.world import World
-from vault.clients.swarm.deployment.manager import Manager
-from vault.clients.swarm.deployment.placement import Placement
+from vault.clients.swarm.deployment.manager import Progress
+from vault.clients.swarm.deployment.members import Placement
 from vault.clients.swarm.deployment.program import DeploymentError
-from vault.clients.swarm.deployment.progress import Progress
+from vault.clients.swarm.deployment.stack import DeployedStack
 
 
 def place(swarm: World) -> tuple[str, list[str], list[str]]:
     """Place MongoDB's members; return why it failed, what was said, and the changes."""
     said: list[str] = []
-    progress = Progress(said.append)
-    placement = Placement(Manager(progress), progress)
+    placement = Placement(DeployedStack(Progress(said.append)))
     try:
         placement.find()
         placement.label()
@@ -115,12 +114,11 @@ def test_labels_that_leave_members_no_node_are_refused(swarm: World) -> None:
     assert made == []
 
 
-def test_states_of_nodes_are_awaited(swarm: World, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_states_of_nodes_are_awaited(swarm: World) -> None:
     """A new leader learns the states of nodes within a minute; then, they count as they are."""
-    assert monkeypatch
     nodes(swarm, "A unknown")
     node: Any = swarm.nodes[0]
-    placement = Placement(Manager(progress := Progress(print)), progress)
+    placement = Placement(DeployedStack(Progress(print)))
     swarm.at(10, lambda: node["Status"].update(State="ready"))
     placement.await_nodes()
     assert swarm.time == 10

@@ -11,9 +11,8 @@ from tests.clients.swarm.deployment.world import API, EARLIER, LATER, NOW, Job, 
 from vault.clients.swarm.deployment import jobs as module
 from vault.clients.swarm.deployment import ports
 from vault.clients.swarm.deployment.jobs import CommandFailedError, Jobs
-from vault.clients.swarm.deployment.manager import Manager
+from vault.clients.swarm.deployment.manager import Manager, Progress
 from vault.clients.swarm.deployment.program import DeploymentError, Program
-from vault.clients.swarm.deployment.progress import Progress
 from vault.clients.swarm.deployment.stack import DeployedStack
 from vault.clients.swarm.engine import ChangedError
 
@@ -30,16 +29,14 @@ def said() -> list[str]:
 def stack(swarm: World, said: list[str]) -> DeployedStack:
     """Return the stack with a service of two tasks."""
     swarm.service("name", replicas=2)
-    progress = Progress(said.append)
-    return DeployedStack(Manager(progress), progress)
+    return DeployedStack(Progress(said.append))
 
 
 @pytest.fixture
 def jobs(swarm: World, said: list[str]) -> Jobs:
     """Return the jobs on a swarm with the deployed service."""
     swarm.secured()
-    progress = Progress(said.append)
-    return Jobs(Manager(progress), Program(), progress)
+    return Jobs(DeployedStack(Progress(said.append)), Program())
 
 
 def state(swarm: World, state: str, name: str = NAME) -> None:
@@ -164,23 +161,23 @@ def test_an_unanswered_question_ends_no_wait(swarm: World, stack: DeployedStack)
     assert swarm.time == 20
 
 
-QUESTIONS: list[Callable[[DeployedStack, Manager], Any]] = [
-    lambda stack, _: stack.setting("MASTER_KEY_FILE"),
-    lambda stack, _: stack.running(NAME),
-    lambda _, manager: manager.find(NAME),
-    lambda _, manager: manager.nodes(),
+QUESTIONS: list[Callable[[DeployedStack], Any]] = [
+    lambda stack: stack.setting("MASTER_KEY_FILE"),
+    lambda stack: stack.running(NAME),
+    lambda stack: stack.find(NAME),
+    lambda stack: stack.config(NAME),
+    lambda stack: stack.nodes(),
 ]
 
 
 @pytest.mark.parametrize("ask", QUESTIONS)
 def test_an_unanswered_question_is_not_a_no(
-    swarm: World, stack: DeployedStack, ask: Callable[[DeployedStack, Manager], Any]
+    swarm: World, stack: DeployedStack, ask: Callable[[DeployedStack], Any]
 ) -> None:
     """If the swarm does not answer, nothing concludes that a service does not exist or does not run."""
-    manager = Manager(Progress(print))
     swarm.leaderless_until = 1_000
     with pytest.raises(DeploymentError, match="the swarm does not answer; run this command again"):
-        ask(stack, manager)
+        ask(stack)
     assert swarm.time == 30
 
 
@@ -262,8 +259,8 @@ def test_a_job_that_was_not_created_is_not_waited_for(swarm: World, jobs: Jobs) 
     swarm.called.clear()
     swarm.nodes.clear()
     jobs.close()
-    manager: Any = jobs._manager
-    manager.ask = lambda _: (_ for _ in ()).throw(DeploymentError("no leader"))
+    stack: Any = jobs.stack
+    stack.ask = lambda _: (_ for _ in ()).throw(DeploymentError("no leader"))
     with pytest.raises(DeploymentError, match="no leader"):
         jobs.run(job())
     assert swarm.called == []
@@ -338,17 +335,17 @@ def test_a_change_that_another_one_overtakes_begins_again(swarm: World, stack: D
     """Docker refuses an update of what has changed since it was read; ten times are an error."""
     swarm.service("secret-manager")
     swarm.overtaken = 3
-    stack.update(lambda container: container["Env"].append("A=a"))
+    stack.update_service(lambda container: container["Env"].append("A=a"))
     assert swarm.made == ["update secret-manager A=a"]
     swarm.overtaken = 10
     with pytest.raises(ChangedError):
-        stack.update(lambda container: container["Env"].append("A=b"))
+        stack.update_service(lambda container: container["Env"].append("A=b"))
 
 
 def test_an_update_that_changes_nothing_is_not_awaited(swarm: World, stack: DeployedStack) -> None:
     """Docker replaces no task if the specification stays."""
     swarm.service("secret-manager")
-    stack.update(lambda _: None)
+    stack.update_service(lambda _: None)
     assert swarm.time == 0
 
 

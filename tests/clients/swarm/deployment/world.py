@@ -295,6 +295,7 @@ class _Client:
         self._world.made.append(f"remove {secret_id}")
 
     def configs(self, filters: Mapping[str, str]) -> list[Found]:
+        self._answer()
         return [one for name, one in self._world.configs.items() if name.startswith(filters["name"])]
 
     def create_config(self, name: str, data: bytes, *, labels: Mapping[str, str]) -> None:

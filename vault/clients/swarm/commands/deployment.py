@@ -9,7 +9,6 @@ from collections import Counter
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 import click
 
@@ -18,10 +17,9 @@ from vault.clients.swarm.deployment.check import CHECKS, FAILED, NOT_CHECKED, OK
 from vault.clients.swarm.deployment.deploy import Deployed, Deployment
 from vault.clients.swarm.deployment.jobs import CommandFailedError, Job, Jobs
 from vault.clients.swarm.deployment.key_rotation import KeyRotation
-from vault.clients.swarm.deployment.manager import STACK, Manager
+from vault.clients.swarm.deployment.manager import STACK, Progress
 from vault.clients.swarm.deployment.ports import Ports
 from vault.clients.swarm.deployment.program import DeploymentError, Program
-from vault.clients.swarm.deployment.progress import Progress
 from vault.clients.swarm.deployment.stack import DeployedStack
 from vault.common.outcomes import Exit
 from vault.toolkit.cli.connection import address_options, read_token
@@ -40,27 +38,13 @@ _checkout_option = click.option(
 )
 
 
-class _Connected(NamedTuple):
-    manager: Manager
-    program: Program
-    jobs: Jobs
-    progress: Progress
-
-    @property
-    def stack(self) -> DeployedStack:
-        return DeployedStack(self.manager, self.progress)
-
-
 @contextmanager
-def _connected(output: Output) -> Iterator[_Connected]:
+def _connected(output: Output) -> Iterator[Jobs]:
     """Connect to the manager, and remove all jobs after the block."""
-    progress = Progress(output.note)
     if "DOCKER_HOST" not in os.environ:
         Program().use_context()
-    with closing(Manager(progress)) as manager:
-        program = Program()
-        with closing(Jobs(manager, program, progress)) as jobs:
-            yield _Connected(manager, program, jobs, progress)
+    with closing(DeployedStack(Progress(output.note))) as stack, closing(Jobs(stack, Program())) as jobs:
+        yield jobs
 
 
 @click.command()
@@ -109,8 +93,8 @@ def deploy(files: tuple[Path, ...], checkout: Path, output: Output) -> None:
         data = {"replicas": deployed.replicas, "first_token": deployed.token or None}
         output.result(data, "\n".join(filter(None, lines)))
 
-    with _connected(output) as found:
-        Deployment(**found._asdict(), checkout=checkout.resolve(), files=paths, tell=tell).run()
+    with _connected(output) as jobs:
+        Deployment(jobs, checkout=checkout.resolve(), files=paths, tell=tell).run()
 
 
 @click.command("rotate-key")
@@ -131,8 +115,8 @@ def rotate_key(output: Output) -> None:
                       TRANSIT_TOKEN=operator_token
     DOCKER_HOST       the Docker engine, if not the default one
     """
-    with _connected(output) as found:
-        KeyRotation(manager=found.manager, stack=found.stack, jobs=found.jobs, progress=found.progress).run()
+    with _connected(output) as jobs:
+        KeyRotation(jobs).run()
     output.result({"rotated": True}, "The master key is rotated.")
 
 
@@ -154,8 +138,8 @@ def run(command: str, arguments: tuple[str, ...], output: Output) -> None:
     if not _COMMAND.fullmatch(command):
         raise click.UsageError("Expected a command, such as `backup`.")
     user, group = os.getuid(), os.getgid()
-    with _connected(output) as found:
-        container = found.jobs.like_service(user, group)
+    with _connected(output) as jobs:
+        container = jobs.like_service(user, group)
         uri = os.environ.get("MONGO_URI")
         if uri:
             rest = [one for one in container["Env"] if not one.startswith("MONGO_URI_FILE=")]
@@ -165,14 +149,14 @@ def run(command: str, arguments: tuple[str, ...], output: Output) -> None:
             {"Type": "bind", "Source": str(Path.cwd()), "Target": "/work"},
         ]
         job = Job(
-            image=found.stack.image(),
+            image=jobs.stack.image(),
             arguments=(command, *arguments),
             container={**container, "User": f"{user}:{group}", "Dir": "/work"},
             networks=(f"{STACK}_secret-manager-network",),
             is_here=True,
         )
         try:
-            found.jobs.show(job)
+            jobs.show(job)
         except CommandFailedError as error:
             output.note(str(error))
             sys.exit(error.status or Exit.FAILED)
@@ -210,12 +194,12 @@ def rotate_secret(name: str, arguments: tuple[str, ...], output: Output) -> None
             "the command runs in a container", hint="export VAULT_CACERT instead of --ca-cert"
         )
     options = [name, *(("--json",) if output.as_json else ()), *(("--quiet",) if output.quiet else ())]
-    with _connected(output) as found:
-        where = secret_rotation.place(found.manager)
+    with _connected(output) as jobs:
+        where = secret_rotation.place(jobs.stack)
         token = os.environ.get("VAULT_TOKEN") or _asked()
         with click.open_file(file or os.devnull, "rb") as value:
             secret_rotation.rotate(
-                found.program,
+                jobs.program,
                 where,
                 token=token,
                 arguments=[*options, *arguments],
@@ -299,8 +283,8 @@ def check_deployment(
         counts[result] += 1
         output.result({"result": result, "text": text}, f"{result:13}{text}")
 
-    with _connected(output) as found:
-        check = SwarmCheck(manager=found.manager, program=found.program, report=report, skipped=skipped)
+    with _connected(output) as jobs:
+        check = SwarmCheck(stack=jobs.stack, program=jobs.program, report=report, skipped=skipped)
         headers = {}
         base = "http://localhost"
         if check.needs_token:

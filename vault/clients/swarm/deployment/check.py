@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from secrets import token_hex
 from typing import Any
 
-from vault.clients.swarm.deployment.manager import SERVICE, STACK, Found, Manager, hostname
+from vault.clients.swarm.deployment.manager import SERVICE, STACK, Found, hostname
 from vault.clients.swarm.deployment.ports import Ports, Reply
 from vault.clients.swarm.deployment.program import DeploymentError, Program, ProgramError
 from vault.clients.swarm.deployment.stack import DeployedStack
@@ -68,29 +68,29 @@ class Publication:
 
 
 class SwarmCheck:
-    """Checks on the swarm of *manager*, except those that are *skipped*."""
+    """Checks on the swarm of *stack*, except those that are *skipped*."""
 
     def __init__(
         self,
         *,
-        manager: Manager,
+        stack: DeployedStack,
         program: Program,
         report: Report,
         skipped: Collection[str],
     ) -> None:
-        self._manager = manager
+        self._stack = stack
         self._program = program
         self._report = report
         self._skipped = skipped
-        manager.required()
-        self._nodes = [_node(one) for one in manager.nodes()]
+        stack.required()
+        self._nodes = [_node(one) for one in stack.nodes()]
         if not self._nodes:
             raise DeploymentError("the managers do not answer", hint="run docker node ls")
         self._by_id = {node.id: node for node in self._nodes}
-        replicas = [task for task in manager.wanted(SERVICE) if task["Status"]["State"] == "running"]
+        replicas = [task for task in stack.wanted(SERVICE) if task["Status"]["State"] == "running"]
         #: The nodes of the running replicas, by the task's ID.
         self._replicas = {task["ID"]: task.get("NodeID", "") for task in replicas}
-        self.publication = _publication(manager)
+        self.publication = _publication(stack)
 
     @property
     def needs_token(self) -> bool:
@@ -122,13 +122,13 @@ class SwarmCheck:
 
     def _check_networks(self) -> None:
         wanted = {"driver": "overlay", "label": f"com.docker.stack.namespace={STACK}"}
-        found = self._manager.answer(lambda client: client.networks(filters=wanted))
+        found = self._stack.answer(lambda client: client.networks(filters=wanted))
         if not found:
             self._report(FAILED, f"networks: the stack {STACK} has no overlay network")
         # It carries clients' requests from the node that they reach to the node of the replica.
         has_ingress = self.publication.is_ingress and not self.publication.has_certificate
         if has_ingress and len(self._nodes) > 1:
-            found += self._manager.answer(lambda client: client.networks(names=["^ingress$"]))
+            found += self._stack.answer(lambda client: client.networks(names=["^ingress$"]))
         for network in found:
             self._check_network(network["Name"], network.get("Options") or {})
 
@@ -143,7 +143,7 @@ class SwarmCheck:
         self._report(FAILED, f"network {name}: not encrypted. Hint: {hint}")
 
     def _check_members(self) -> None:
-        services = [one["Spec"]["Name"] for one in self._manager.named(f"{STACK}_mongodb-")]
+        services = [one["Spec"]["Name"] for one in self._stack.named(f"{STACK}_mongodb-")]
         if not services:
             self._report(NOT_CHECKED, f"members: the stack {STACK} runs no MongoDB")
         taken: dict[str, str] = {}
@@ -152,7 +152,7 @@ class SwarmCheck:
 
     def _check_member(self, service: str, taken: dict[str, str]) -> None:
         member = service.removeprefix(f"{STACK}_")
-        task = next(iter(self._manager.wanted(service)), None)
+        task = next(iter(self._stack.wanted(service)), None)
         state = task["Status"]["State"] if task else "no task"
         node_id = task.get("NodeID", "") if task else ""
         node = self._by_id.get(node_id)
@@ -381,10 +381,9 @@ def _node(found: Found) -> Node:
     return Node(id=found["ID"], name=hostname(found), state=state, address=own)
 
 
-def _publication(manager: Manager) -> Publication:
-    stack = DeployedStack(manager, manager.progress)
+def _publication(stack: DeployedStack) -> Publication:
     target = stack.setting("BIND").rpartition(":")[2] or _DEFAULT_PORT
-    ports = (manager.required().get("Endpoint") or {}).get("Ports") or ()
+    ports = (stack.required().get("Endpoint") or {}).get("Ports") or ()
     found: Mapping[str, Any] = next((one for one in ports if str(one["TargetPort"]) == target), {})
     return Publication(
         port=found.get("PublishedPort", 0),

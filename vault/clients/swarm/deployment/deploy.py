@@ -17,12 +17,9 @@ import yaml
 from vault.clients.swarm.deployment import images
 from vault.clients.swarm.deployment.jobs import Job, Jobs
 from vault.clients.swarm.deployment.keys import MasterKeys, new_key, require_key
-from vault.clients.swarm.deployment.manager import SERVICE, STACK, Manager
-from vault.clients.swarm.deployment.members import Members
-from vault.clients.swarm.deployment.placement import Placement
-from vault.clients.swarm.deployment.program import DeploymentError, Program
-from vault.clients.swarm.deployment.progress import Progress
-from vault.clients.swarm.deployment.stack import DeployedStack
+from vault.clients.swarm.deployment.manager import SERVICE, STACK
+from vault.clients.swarm.deployment.members import Members, Placement
+from vault.clients.swarm.deployment.program import DeploymentError
 
 _SETTLED = frozenset({"", "completed", "rollback_completed"})
 _KEYRING = re.compile(r"""^[^#]*\bMASTER_KEYRING_FILE["']?[:=] *[^ ]""", re.MULTILINE)
@@ -50,25 +47,20 @@ class Deployment:
 
     def __init__(
         self,
-        *,
-        manager: Manager,
-        program: Program,
         jobs: Jobs,
-        progress: Progress,
+        *,
         checkout: Path,
         files: Sequence[Path],
         tell: Callable[[Deployed], object],
     ) -> None:
-        self._manager = manager
-        self._program = program
         self._jobs = jobs
-        self._progress = progress
-        self._say = progress.say
+        self._stack = jobs.stack
+        self._program = jobs.program
+        self._say = jobs.stack.progress.say
         self._checkout = checkout
         self._files = files
         self._tell = tell
-        self._stack = DeployedStack(manager, progress)
-        self._placement = Placement(manager, progress)
+        self._placement = Placement(jobs.stack)
         #: The variables of the stack files.
         self._variables: dict[str, str] = {}
         #: Not `always`: if mongo:7.0 became another image, all members would restart together.
@@ -102,15 +94,7 @@ class Deployment:
             "MONGO_URI": "",
         }
         self._merged = self._merge()
-        members = Members(
-            self._placement,
-            manager=self._manager,
-            stack=self._stack,
-            jobs=self._jobs,
-            progress=self._progress,
-            image=image,
-            deploy=self._deploy,
-        )
+        members = Members(self._placement, self._jobs, image, self._deploy)
         self._deploy_mongodb(members)
         self._deploy_service(before, int(replicas))
         self._tell(self._done(image, key_secret, int(replicas)))
@@ -147,7 +131,7 @@ class Deployment:
         if self._is_custody:
             config = os.environ.get("KEYRING_CONFIG") or self._stack.keyring_config() or "keyring_v1"
             self._variables["KEYRING_CONFIG"] = config
-            if self._manager.config(config) is None:
+            if self._stack.config(config) is None:
                 raise DeploymentError(
                     "there is no keyring file",
                     hint=f"run docker config create {config} keyring.json (docs/custody.md)",
@@ -169,7 +153,7 @@ class Deployment:
         image = os.environ.get("IMAGE")
         if image:
             return image
-        if len(self._manager.nodes()) > 1:
+        if len(self._stack.nodes()) > 1:
             raise DeploymentError(
                 "the swarm has several nodes", hint="push the image to a registry and set IMAGE"
             )
@@ -180,20 +164,20 @@ class Deployment:
         latest = f"{STACK}:latest"
         self._program.output("build", "--quiet", *options, "-t", latest, ".", folder=self._checkout)
         self._resolve = "never"
-        return self._manager.tagged(latest)
+        return self._stack.tagged(latest)
 
     def _master_key(self, image: str, key: str) -> str:
         """Return the name of the Docker secret with the master key, which is created if there is none."""
-        keys = MasterKeys(self._manager, self._stack, self._jobs, self._progress)
+        keys = MasterKeys(self._jobs)
         name = keys.name_for(key, keys.held(image), os.environ.get("MASTER_KEY_SECRET", ""))
         keys.create(name, key or new_key())
         return name
 
     def _create_secrets(self) -> None:
-        placeholder = self._manager.secret(_MONGODB_KEY)
+        placeholder = self._stack.secret(_MONGODB_KEY)
         # stack.yml holds the name of MongoDB's key during a trial.
         if placeholder and (placeholder["Spec"].get("Labels") or {}).get(_LABEL_OF_TRIALS):
-            self._manager.ask(lambda client: client.remove_secret(placeholder["ID"]))
+            self._stack.ask(lambda client: client.remove_secret(placeholder["ID"]))
         uri = f"mongodb://secret-manager:{secrets.token_hex(24)}@mongodb-1,mongodb-2,mongodb-3/vault?replicaSet=rs0"
         created = {
             _MONGODB_KEY: b64encode(os.urandom(_KEY_FILE_BYTES)).decode(),
@@ -201,14 +185,14 @@ class Deployment:
             "mongo_uri": uri,
         }
         for name, text in created.items():
-            if not self._manager.secret(name):
-                self._manager.create_secret(name, text, {})
+            if not self._stack.secret(name):
+                self._stack.create_secret(name, text, {})
                 self._say(f"Created the Docker secret {name}.")
 
     def _before(self) -> tuple[object, str]:
         """Return what the service was like before, and the number of its replicas."""
         replicas = os.environ.get("REPLICAS", "")
-        service = self._manager.find(SERVICE)
+        service = self._stack.find(SERVICE)
         if not service:
             return None, replicas or _DEFAULT_REPLICAS
         state = self._stack.update_state()
@@ -275,7 +259,7 @@ class Deployment:
     def _is_trial(self) -> bool:
         """Return whether a replica is a quick start's: it has no file with MongoDB's password."""
         environments = [
-            task["Spec"]["ContainerSpec"].get("Env") or () for task in self._manager.wanted(SERVICE)
+            task["Spec"]["ContainerSpec"].get("Env") or () for task in self._stack.wanted(SERVICE)
         ]
         return any(
             not any(one.startswith("MONGO_URI_FILE=") for one in environment) for environment in environments
@@ -287,17 +271,9 @@ class Deployment:
         # variables again, so each dollar sign is doubled.
         services = {name: one for name, one in self._merged["services"].items() if name in names}
         text = json.dumps({**self._merged, "services": services}).replace("$", "$$")
+        options = ("--detach", "--quiet", "--with-registry-auth", "--resolve-image", self._resolve)
         self._program.output(
-            *(
-                "stack",
-                "deploy",
-                "--detach",
-                "--quiet",
-                "--with-registry-auth",
-                "--resolve-image",
-                self._resolve,
-            ),
-            *("-c", "-", STACK),
+            *("stack", "deploy", *options, "-c", "-", STACK),
             stdin=text,
             folder=self._checkout,
             environment=self._variables,

@@ -10,11 +10,12 @@ import re
 from collections.abc import Collection, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from math import inf
 from typing import Any
 
-from vault.clients.swarm.deployment.manager import STACK, Found, Manager, container_of
+from vault.clients.swarm.deployment.manager import STACK, Found, container_of
 from vault.clients.swarm.deployment.program import DeploymentError, Program
-from vault.clients.swarm.deployment.progress import UNPLACED_SECONDS, WAIT_SECONDS, Progress
+from vault.clients.swarm.deployment.stack import UNPLACED_SECONDS, WAIT_SECONDS, DeployedStack
 from vault.clients.swarm.engine import EngineError, EngineUnavailableError
 
 _ENDED = frozenset({"complete", "failed", "rejected", "shutdown", "orphaned", "remove"})
@@ -62,12 +63,11 @@ class Job:
 
 
 class Jobs:
-    """Jobs on the swarm of *manager*, of which there is one at a time."""
+    """Jobs on the swarm of *stack*, of which there is one at a time."""
 
-    def __init__(self, manager: Manager, program: Program, progress: Progress) -> None:
-        self._manager = manager
-        self._program = program
-        self._progress = progress
+    def __init__(self, stack: DeployedStack, program: Program) -> None:
+        self.stack = stack
+        self.program = program
         self._prefix = f"{STACK}-job-{os.getpid()}-"
         self._started = 0
         self.name = ""
@@ -75,7 +75,7 @@ class Jobs:
     def close(self) -> None:
         """Remove all of these jobs."""
         with suppress(EngineError):
-            self._manager.ask(self._remove)
+            self.stack.ask(self._remove)
 
     def _remove(self, client: Any) -> None:
         for found in client.services({"name": self._prefix}):
@@ -83,7 +83,7 @@ class Jobs:
 
     def like_service(self, user: int, group: int) -> dict[str, Any]:
         """Return the parts of a container that give a job what the service has."""
-        service = container_of(self._manager.required())
+        service = container_of(self.stack.required())
         file = {"UID": str(user), "GID": str(group), "Mode": 0o400}
         return {
             "Mounts": service.get("Mounts") or [],
@@ -109,15 +109,15 @@ class Jobs:
             **job.container,
         }
         # Docker does not always return the logs of a node that was down before.
-        is_here = job.is_here or not self._manager.is_drained()
+        is_here = job.is_here or not self.stack.is_drained()
         template = {
             "ContainerSpec": container,
             "Resources": {"Limits": {"MemoryBytes": job.megabytes * 2**20} if job.megabytes else {}},
             "RestartPolicy": {"Condition": "none"},
-            "Placement": {"Constraints": [f"node.id=={self._manager.node_id}"] if is_here else []},
+            "Placement": {"Constraints": [f"node.id=={self.stack.node_id}"] if is_here else []},
             "Networks": [{"Target": name} for name in (_MONGODB_NETWORK, *job.networks)],
         }
-        self._manager.ask(
+        self.stack.ask(
             lambda client: client.create_service(
                 template,
                 name=self.name,
@@ -133,28 +133,29 @@ class Jobs:
             CommandFailedError: It ended otherwise.
             DeploymentError: It cannot start, or its node is lost.
         """
-        start = placed = known = self._progress.now()
+        start = placed = known = self.stack.progress.now()
         state = error = node = ""
+        pauses = self.stack.progress.wait(inf)
         while True:
+            next(pauses)
             # While the swarm elects a leader, it does not answer.
             with suppress(EngineUnavailableError):
                 found = self._state()
-                known = self._progress.now() if found else known
+                known = self.stack.progress.now() if found else known
                 state, error, node = found or (state, error, node)
-            if self._progress.since(known) >= WAIT_SECONDS:
+            if self.stack.progress.since(known) >= WAIT_SECONDS:
                 raise DeploymentError("the swarm does not answer", hint="run this command again")
             if state in states:
                 return
             if state in _ENDED:
                 raise CommandFailedError(error)
             if state != "pending" or not error:
-                placed = self._progress.now()
+                placed = self.stack.progress.now()
             self._require_hope(state, error, node, start=start, placed=placed)
-            self._progress.pause()
 
     def _require_hope(self, state: str, error: str, node: str, *, start: float, placed: float) -> None:
         """Require that a job can end that began at *start* and lacked no node until *placed*."""
-        if self._progress.since(placed) >= UNPLACED_SECONDS:
+        if self.stack.progress.since(placed) >= UNPLACED_SECONDS:
             raise DeploymentError(
                 f"no node can run the command: {error}",
                 hint="run this on a manager that is not drained, or make room",
@@ -165,7 +166,7 @@ class Jobs:
                 hint="run this command again",
             )
         # A command that runs has no limit: a backup can take hours.
-        if state not in ("", "running") and self._progress.since(start) >= WAIT_SECONDS:
+        if state not in ("", "running") and self.stack.progress.since(start) >= WAIT_SECONDS:
             raise DeploymentError(
                 f"the command did not start, its state is {state}", hint="run this command again"
             )
@@ -191,18 +192,18 @@ class Jobs:
     def _printed(self, job: Job, *, merged: bool) -> str:
         self.start(job)
         self.wait("complete", "failed")
-        return self._program.output(*self._logs(), merged=merged, timeout=self._limit())
+        return self.program.output(*self._logs(), merged=merged, timeout=self._limit())
 
     def show(self, job: Job) -> None:
         """Run a job to its end, and show its output; it raises what `run` does."""
         self.start(job)
         self.wait("complete", "failed")
-        self._program.show(*self._logs(), timeout=self._limit())
+        self.program.show(*self._logs(), timeout=self._limit())
         self.wait("complete")
 
     def container(self) -> str:
         """Return the container of the job if it is on this node."""
-        return next(iter(self._manager.containers("service.name", self.name)), "")
+        return next(iter(self.stack.containers("service.name", self.name)), "")
 
     def _logs(self) -> Sequence[str]:
         container = self.container()
@@ -214,7 +215,7 @@ class Jobs:
 
     def _state(self) -> tuple[str, str, str] | None:
         """Return state, error and node of the job's task, if it has one."""
-        found: Collection[Found] = self._manager.ask(lambda client: client.tasks({"service": self.name}))
+        found: Collection[Found] = self.stack.ask(lambda client: client.tasks({"service": self.name}))
         if not found:
             return None
         newest = max(found, key=lambda task: str(task["CreatedAt"]))
@@ -223,7 +224,7 @@ class Jobs:
     def _is_lost(self, node_id: str) -> bool:
         """Return whether the node is down, or no longer in the swarm."""
         try:
-            nodes = self._manager.ask(lambda client: client.nodes())
+            nodes = self.stack.ask(lambda client: client.nodes())
         except EngineUnavailableError:
             return False
         states = {node["ID"]: node["Status"]["State"] for node in nodes}

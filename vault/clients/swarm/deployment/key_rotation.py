@@ -10,16 +10,13 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
 from vault.clients.swarm.deployment.jobs import Job, Jobs
 from vault.clients.swarm.deployment.keys import MasterKeys, new_key
-from vault.clients.swarm.deployment.manager import SERVICE, STACK, Found, Manager, file_of
+from vault.clients.swarm.deployment.manager import SERVICE, STACK, Found, file_of
 from vault.clients.swarm.deployment.program import DeploymentError
-from vault.clients.swarm.deployment.progress import Progress
-from vault.clients.swarm.deployment.stack import DeployedStack
 
 _SERVICE_USER = 10001
 _USE_SECONDS = 120
@@ -34,14 +31,13 @@ _EDIT = (
 )
 
 
-@dataclass(slots=True, kw_only=True)
 class KeyRotation:
-    """A rotation of the key of the service on the swarm of *manager*."""
+    """A rotation of the key of the service by *jobs*."""
 
-    manager: Manager
-    stack: DeployedStack
-    jobs: Jobs
-    progress: Progress
+    def __init__(self, jobs: Jobs) -> None:
+        self._jobs = jobs
+        self._stack = jobs.stack
+        self._say = jobs.stack.progress.say
 
     def run(self) -> None:
         """Rotate the key, or finish a rotation that was interrupted.
@@ -49,13 +45,13 @@ class KeyRotation:
         Raises:
             DeploymentError: A step fails; nothing is lost, and another run resumes.
         """
-        self.manager.required()
-        removed, is_updating = "", self.stack.update_state() == "updating"
+        self._stack.required()
+        removed, is_updating = "", self._stack.update_state() == "updating"
         if is_updating:
-            self.progress.say("Waiting for the update that is in progress.")
-            removed = self.stack.setting("MASTER_KEY_FALLBACKS_FILE", "PreviousSpec")
-            self.stack.await_update(SERVICE)
-        file = self.stack.setting("MASTER_KEYRING_FILE")
+            self._say("Waiting for the update that is in progress.")
+            removed = self._stack.setting("MASTER_KEY_FALLBACKS_FILE", "PreviousSpec")
+            self._stack.await_update(SERVICE)
+        file = self._stack.setting("MASTER_KEYRING_FILE")
         if file:
             self._rotate_file(file, is_updating=is_updating)
         else:
@@ -78,48 +74,48 @@ class KeyRotation:
             fallback = new
         if fallback == new:
             self._everywhere("fallback", "holding")
-            self.progress.say(f"2. Encrypting under {new}; {primary} still decrypts.")
-            self.stack.update(lambda container: _use(container, primary=new, fallback=primary))
+            self._say(f"2. Encrypting under {new}; {primary} still decrypts.")
+            self._stack.update_service(lambda container: _use(container, primary=new, fallback=primary))
             primary, fallback = new, primary
         self._everywhere("primary", "encrypting")
-        self.progress.say(f"3. Rewrapping every secret under {primary}.")
+        self._say(f"3. Rewrapping every secret under {primary}.")
         self._rewrap()
-        self.progress.say(f"4. Removing {fallback} from every replica.")
-        self.stack.update(lambda container: _remove(container, fallback))
+        self._say(f"4. Removing {fallback} from every replica.")
+        self._stack.update_service(lambda container: _remove(container, fallback))
         self._finish(primary, fallback)
 
     def _key(self, setting: str) -> str:
-        return self.stack.setting(setting).rpartition("/")[2]
+        return self._stack.setting(setting).rpartition("/")[2]
 
     def _add(self, new: str) -> None:
-        MasterKeys(self.manager, self.stack, self.jobs, self.progress).create(new, new_key())
-        self.progress.say(f"1. Adding {new} to every replica, for decryption only.")
-        secret = self.manager.reference("Secret", new, file_of(new, user=_SERVICE_USER))
+        MasterKeys(self._jobs).create(new, new_key())
+        self._say(f"1. Adding {new} to every replica, for decryption only.")
+        secret = self._stack.reference("Secret", new, file_of(new, user=_SERVICE_USER))
 
         def add(container: Found) -> None:
             container["Secrets"] = [*(container.get("Secrets") or ()), secret]
             _set(container, "MASTER_KEY_FALLBACKS_FILE", f"/run/secrets/{new}")
 
-        self.stack.update(add)
+        self._stack.update_service(add)
 
     def _finish(self, primary: str, fallback: str) -> None:
         """Wait until no worker has the removed key."""
         self._everywhere("primary", "encrypting")
-        say, container = self.progress.say, self.stack.replica()
+        say, container = self._say, self._stack.replica()
         say(
             f"The service now uses {primary}. For manual deployments, run: export MASTER_KEY_SECRET={primary}"
         )
         if not container:
-            say(f"The replicas run on {self.stack.elsewhere()}: run docker exec there.")
+            say(f"The replicas run on {self._stack.elsewhere()}: run docker exec there.")
         say(f"Keep a copy of it: docker exec {container[:12] or 'CONTAINER'} cat /run/secrets/{primary}")
         say(f"Keep {fallback} as long as you keep earlier backups, then run: docker secret rm {fallback}")
 
     def _rotate_file(self, file: str, *, is_updating: bool) -> None:
         """Rotate the key of the keyring file. Each edit of it is a new Docker config."""
-        config = self.stack.keyring_config()
+        config = self._stack.keyring_config()
         if not config:
             raise DeploymentError(f"no Docker config of the service is {file}", hint="see docs/custody.md")
-        step = (self.manager.config_label(config, _STEP) or "").partition(" ")[0]
+        step = (self._label(config) or "").partition(" ")[0]
         if step == "drop" and is_updating:
             self._finish_file()
             return
@@ -130,26 +126,26 @@ class KeyRotation:
                     f"the keyring file has a fallback that this command did not add, {key}",
                     hint="see docs/custody.md",
                 )
-            self.progress.say("1. Adding a new key to every replica, for decryption only.")
+            self._say("1. Adding a new key to every replica, for decryption only.")
             self._edit(file, "new-key")
             step = "new-key"
         if step == "new-key":
             self._everywhere("fallback", "holding")
             key = self._key_id("fallback")
-            self.progress.say(f"2. Encrypting under {key}; the earlier key still decrypts.")
+            self._say(f"2. Encrypting under {key}; the earlier key still decrypts.")
             self._edit(file, "promote", key)
         self._everywhere("primary", "encrypting")
-        self.progress.say("3. Rewrapping every secret.")
+        self._say("3. Rewrapping every secret.")
         self._rewrap()
         key = self._key_id("fallback")
-        self.progress.say(f"4. Removing {key} from every replica.")
+        self._say(f"4. Removing {key} from every replica.")
         self._edit(file, "drop", key)
         self._finish_file()
 
     def _finish_file(self) -> None:
         """Wait until no worker has the removed key, and say where the file is."""
         self._everywhere("primary", "encrypting")
-        say, config = self.progress.say, self.stack.keyring_config()
+        say, config = self._say, self._stack.keyring_config()
         say(f"The service now uses {config}. For manual deployments, run: export KEYRING_CONFIG={config}")
         shown = f"docker config inspect {config} --format '{{{{json .Spec.Data}}}}' | tr -d '\"' | base64 -d"
         say(f"Keep a copy of it: {shown}")
@@ -157,39 +153,44 @@ class KeyRotation:
 
     def _edit(self, file: str, step: str, *arguments: str) -> None:
         """Update the service to the keyring file after `keys custody` has made this step."""
-        config = self.stack.keyring_config()
+        config = self._stack.keyring_config()
         if not _NUMBERED.fullmatch(config):
             raise DeploymentError(
                 f"the Docker config {config} is not named keyring_vN", hint="see docs/custody.md"
             )
         new, label = _next(config), f"{step} {config}"
-        if self.manager.config_label(new, _STEP) is None:
-            self.manager.create_config(new, {_STEP: label}, self._edited(step, *arguments))
+        if self._label(new) is None:
+            self._stack.create_config(new, {_STEP: label}, self._edited(step, *arguments))
         # An interrupted run may have made it. A config of another step must not be used.
-        if self.manager.config_label(new, _STEP) != label:
+        if self._label(new) != label:
             raise DeploymentError(
                 f"there is a Docker config {new} already",
                 hint="deploy it (KEYRING_CONFIG), or remove it (docker config rm)",
             )
-        reference = self.manager.reference("Config", new, file_of(file, user=0, mode=0o444))
+        reference = self._stack.reference("Config", new, file_of(file, user=0, mode=0o444))
 
         def replace(container: Found) -> None:
             rest = [one for one in container["Configs"] if one["ConfigName"] != config]
             container["Configs"] = [*rest, reference]
 
-        self.stack.update(replace)
+        self._stack.update_service(replace)
+
+    def _label(self, name: str) -> str | None:
+        """Return the step that made a Docker config, empty if it was none; None without the config."""
+        found = self._stack.config(name)
+        return found.labels.get(_STEP, "") if found else None
 
     def _edited(self, *arguments: str) -> bytes:
         """Return the keyring file after `keys custody` with *arguments*."""
-        container, exports = self.jobs.like_service(_SERVICE_USER, _SERVICE_USER), ""
+        container, exports = self._jobs.like_service(_SERVICE_USER, _SERVICE_USER), ""
         for pair in os.environ.get("OPERATOR_SECRETS", "").split():
             name, _, secret = pair.partition("=")
             target = f"operator-{name}"
             container["Secrets"].append(
-                self.manager.reference("Secret", secret, file_of(target, user=_SERVICE_USER))
+                self._stack.reference("Secret", secret, file_of(target, user=_SERVICE_USER))
             )
             exports += f"; export {name}_FILE=/run/secrets/{target}"
-        printed = self.jobs.run(self._job(container, ("sh", "-ec", _EDIT.format(exports), "sh"), arguments))
+        printed = self._jobs.run(self._job(container, ("sh", "-ec", _EDIT.format(exports), "sh"), arguments))
         content, _, digest = printed.rstrip("\n").rpartition("\n")
         # Docker's logs can be cut, or have lines of others.
         if digest.split()[:1] != [sha256(f"{content}\n".encode()).hexdigest()]:
@@ -198,7 +199,7 @@ class KeyRotation:
 
     def _job(self, container: Mapping[str, Any], entrypoint: Sequence[str], arguments: Sequence[str]) -> Job:
         return Job(
-            image=self.stack.image(),
+            image=self._stack.image(),
             entrypoint=entrypoint,
             arguments=arguments,
             container=container,
@@ -208,15 +209,15 @@ class KeyRotation:
 
     def _command(self, *arguments: str) -> Job:
         """Return a job that runs secret-manager with the service's keys."""
-        return self._job(self.jobs.like_service(_SERVICE_USER, _SERVICE_USER), (), arguments)
+        return self._job(self._jobs.like_service(_SERVICE_USER, _SERVICE_USER), (), arguments)
 
     def _rewrap(self) -> None:
-        self.jobs.show(self._command("keys", "rewrap"))
-        self.jobs.show(self._command("keys", "status"))
+        self._jobs.show(self._command("keys", "rewrap"))
+        self._jobs.show(self._command("keys", "status"))
 
     def _keys(self, role: str) -> list[Mapping[str, Any]]:
         """Return what `keys status` says of the keys that have this role."""
-        printed = self.jobs.run(self._command("keys", "status", "--json"))
+        printed = self._jobs.run(self._command("keys", "status", "--json"))
         found = [json.loads(line) for line in printed.splitlines() if line.startswith("{")]
         return [one for one in found if one.get("role") == role]
 
@@ -225,20 +226,18 @@ class KeyRotation:
 
     def _everywhere(self, role: str, use: str) -> None:
         """Wait until all workers do what *use* says with the key of *role*."""
-        start = self.progress.now()
-        while True:
+        count = workers = 0
+        for _ in self._stack.progress.wait(_USE_SECONDS, pause=2):
             keys = self._keys(role)
             if not keys:
                 raise DeploymentError("secret-manager keys status failed")
             count, workers = keys[0][use], keys[0]["workers"]
             if count == workers:
                 return
-            if self.progress.since(start) >= _USE_SECONDS:
-                raise DeploymentError(
-                    f"some workers do not use the key yet ({count} of {workers})",
-                    hint="run scripts/run_command.sh keys status",
-                )
-            self.progress.pause(2)
+        raise DeploymentError(
+            f"some workers do not use the key yet ({count} of {workers})",
+            hint="run scripts/run_command.sh keys status",
+        )
 
 
 def _next(name: str) -> str:

@@ -7,12 +7,11 @@ import os
 import re
 from base64 import b64decode, b64encode
 from collections.abc import Mapping
+from itertools import count
 
 from vault.clients.swarm.deployment.jobs import Job, Jobs
-from vault.clients.swarm.deployment.manager import SERVICE, Manager, file_of
+from vault.clients.swarm.deployment.manager import SERVICE, file_of
 from vault.clients.swarm.deployment.program import DeploymentError
-from vault.clients.swarm.deployment.progress import Progress
-from vault.clients.swarm.deployment.stack import DeployedStack
 from vault.core.crypto.master_key import KEY_SIZE, MasterKey
 
 #: The label of a Docker secret with a master key: the key's ID.
@@ -75,32 +74,30 @@ def require_key(key: str, running: str) -> str:
 class MasterKeys:
     """The Docker secrets with master keys."""
 
-    def __init__(self, manager: Manager, stack: DeployedStack, jobs: Jobs, progress: Progress) -> None:
-        self._manager = manager
-        self._stack = stack
+    def __init__(self, jobs: Jobs) -> None:
+        self._stack = jobs.stack
         self._jobs = jobs
-        self._progress = progress
 
     def held(self, image: str) -> Mapping[str, str]:
         """Return the ID of the key in each Docker secret with a master key, empty if it is unknown."""
         found = {
             one["Spec"]["Name"]: (one["Spec"].get("Labels") or {}).get(_LABEL, "")
-            for one in self._manager.secrets(_BEGINNING)
+            for one in self._stack.secrets(_BEGINNING)
         }
         unknown = [name for name, key_id in found.items() if not key_id]
         # Earlier versions set no label.
-        if unknown and self._manager.find(SERVICE):
+        if unknown and self._stack.find(SERVICE):
             found |= self._read(image, unknown)
         names = sorted(found, key=lambda name: [int(one) for one in re.findall("[0-9]+", name)])
         held = {name: found[name] for name in names}
         for name, key_id in held.items():
-            self._progress.say(
+            self._stack.progress.say(
                 f"The Docker secret {name} has the master key with the ID {key_id or 'unknown'}."
             )
         return held
 
     def _read(self, image: str, names: list[str]) -> Mapping[str, str]:
-        secrets = [self._manager.reference("Secret", one, file_of(one, user=_SERVICE_USER)) for one in names]
+        secrets = [self._stack.reference("Secret", one, file_of(one, user=_SERVICE_USER)) for one in names]
         job = Job(
             image=image,
             entrypoint=("python",),
@@ -138,17 +135,15 @@ class MasterKeys:
         return next(iter(held), f"{_BEGINNING}1")
 
     def _unused(self) -> str:
-        number = 1
-        while self._manager.secret(f"{_BEGINNING}{number}"):
-            number += 1
-        return f"{_BEGINNING}{number}"
+        taken = {one["Spec"]["Name"] for one in self._stack.secrets(_BEGINNING)}
+        return next(name for number in count(1) if (name := f"{_BEGINNING}{number}") not in taken)
 
     def create(self, name: str, key: str) -> None:
         """Create the Docker secret of this name with a master key, unless it exists."""
-        if self._manager.secret(name):
+        if self._stack.secret(name):
             return
         key_id = MasterKey(_material(key)).id
-        self._manager.create_secret(name, key, {_LABEL: key_id})
-        self._progress.say(
+        self._stack.create_secret(name, key, {_LABEL: key_id})
+        self._stack.progress.say(
             f"Created the Docker secret {name}, which has the master key with the ID {key_id}."
         )

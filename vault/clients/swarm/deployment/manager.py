@@ -5,21 +5,54 @@ While the swarm elects a leader, it does not answer: questions are asked again f
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import suppress
+from time import monotonic, sleep
 from typing import Any, TypeVar
 
 from vault.clients.swarm.deployment.program import DeploymentError
-from vault.clients.swarm.deployment.progress import Progress
-from vault.clients.swarm.engine import ChangedError, Engine, EngineUnavailableError
+from vault.clients.swarm.engine import ChangedError, Config, Engine, EngineUnavailableError
 
 STACK = "secret-manager"
 SERVICE = f"{STACK}_secret-manager"
 
 _OLDEST_DOCKER = 26
 _ANSWER_SECONDS = 30
+_CHANGE_SECONDS = 8
+#: The time between two lines about one wait.
+_REMIND_SECONDS = 30
 
 Found = dict[str, Any]
 Answer = TypeVar("Answer")
+
+
+class Progress:
+    """Lines for the operator, by *say*, and the clock of all waits."""
+
+    def __init__(self, say: Callable[[str], object]) -> None:
+        self.say = say
+
+    def now(self) -> float:
+        """Return the time in seconds."""
+        return monotonic()
+
+    def since(self, start: float) -> float:
+        """Return the seconds since *start*."""
+        return self.now() - start
+
+    def wait(
+        self, limit: float, what: Callable[[], str] | None = None, *, pause: float = 1
+    ) -> Iterator[None]:
+        """Return at each *pause* until the *limit* in seconds; say at times *what* a long wait is for."""
+        start = reminded = self.now()
+        while True:
+            yield
+            if self.since(start) >= limit:
+                return
+            if what and self.since(reminded) >= _REMIND_SECONDS:
+                reminded = self.now()
+                self.say(f"Still waiting after {self.since(start):.0f} s: {what()}.")
+            sleep(pause)
 
 
 class Manager(Engine):
@@ -65,16 +98,10 @@ class Manager(Engine):
         Raises:
             DeploymentError: It does not answer within 30 s.
         """
-        start = self.progress.now()
-        while True:
-            try:
+        for _ in self.progress.wait(_ANSWER_SECONDS):
+            with suppress(EngineUnavailableError):
                 return self.ask(question)
-            except EngineUnavailableError:
-                if self.progress.since(start) >= _ANSWER_SECONDS:
-                    raise DeploymentError(
-                        "the swarm does not answer", hint="run this command again"
-                    ) from None
-            self.progress.pause()
+        raise DeploymentError("the swarm does not answer", hint="run this command again")
 
     def nodes(self) -> list[Found]:
         """Return the nodes, by host name."""
@@ -146,15 +173,15 @@ class Manager(Engine):
         Raises:
             DeploymentError: There is none.
         """
-        found = self.secret(name) if kind == "Secret" else self.answer(lambda _: self._find_config(name))
+        found = self.secret(name) if kind == "Secret" else self.config(name)
         if not found:
             raise DeploymentError(f"there is no Docker {kind.lower()} {name}")
-        return {f"{kind}ID": found["ID"], f"{kind}Name": name, "File": dict(file)}
+        found_id = found.id if isinstance(found, Config) else found["ID"]
+        return {f"{kind}ID": found_id, f"{kind}Name": name, "File": dict(file)}
 
-    def config_label(self, name: str, label: str) -> str | None:
-        """Return a label of Docker's config of this name, empty without it; None without the config."""
-        found = self.answer(lambda _: self._find_config(name))
-        return None if found is None else str((found["Spec"].get("Labels") or {}).get(label, ""))
+    def config(self, name: str) -> Config | None:
+        """Return Docker's config of this name, if there is one."""
+        return self.answer(lambda _: super(Manager, self).config(name))
 
     def tagged(self, latest: str) -> str:
         """Return a name of the image by its content: Swarm would not notice a new one under an old name."""
@@ -177,20 +204,12 @@ class Manager(Engine):
 
         self._changed(change)
 
-    def _find_config(self, name: str) -> Found | None:
-        found: list[Found] = self._client.configs({"name": name})
-        return next((one for one in found if _name(one) == name), None)
-
     def _changed(self, change: Callable[[Any], None]) -> None:
         """Make a change, and begin again if another one came first."""
-        for _ in range(9):
-            try:
-                self.ask(change)
-            except ChangedError:
-                self.progress.pause()
-            else:
-                return
-        self.ask(change)
+        for _ in self.progress.wait(_CHANGE_SECONDS):
+            with suppress(ChangedError):
+                return self.ask(change)
+        return self.ask(change)
 
 
 def file_of(name: str, *, user: int, mode: int = 0o400) -> Found:

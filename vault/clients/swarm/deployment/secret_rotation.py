@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import IO, Any
 
-from vault.clients.swarm.deployment.manager import STACK, Manager
+from vault.clients.swarm.deployment.manager import STACK
 from vault.clients.swarm.deployment.program import DeploymentError, Program
 from vault.clients.swarm.deployment.stack import DeployedStack
 
@@ -47,7 +47,7 @@ def docker_socket() -> Path:
     return path
 
 
-def place(manager: Manager) -> Sequence[str]:
+def place(stack: DeployedStack) -> Sequence[str]:
     """Return the URL of the service, the image for the container, and its network.
 
     Raises:
@@ -56,14 +56,13 @@ def place(manager: Manager) -> Sequence[str]:
     url = os.environ.get("VAULT_URL")
     if url:
         return url, os.environ.get("IMAGE") or f"{STACK}:latest", "host"
-    stack = DeployedStack(manager, manager.progress)
     container = stack.replica()
     if not container:
         raise DeploymentError(
             "no replica is ready on this node",
             hint=f"run this on a manager among {stack.elsewhere()}, or export VAULT_URL",
         )
-    image = manager.ask(lambda client: str(client.inspect_container(container)["Image"]))
+    image = stack.ask(lambda client: str(client.inspect_container(container)["Image"]))
     port = (stack.setting("BIND") or _DEFAULT_BIND).rpartition(":")[2]
     # The replica's own network.
     return f"http://127.0.0.1:{port}", image, f"container:{container}"
