@@ -18,14 +18,12 @@ from vault.common.observability import logs, metrics
 from vault.common.observability.spans import NoTracing
 from vault.common.processes import harden
 from vault.core.access.tokens.ended import EndedTokens
-from vault.core.access.tokens.others import OtherTokens
 from vault.core.access.tokens.own_credential import OwnCredential
 from vault.core.documents import Database, EncryptOnSave, outage
 from vault.core.keys.status import KeyStatuses, KeyUsageCache
 from vault.core.parts import Parts
 from vault.core.secrets.metadata import MetadataWriter
 from vault.core.secrets.queries import SecretQueries
-from vault.core.secrets.upsert import Upsert
 from vault.core.secrets.versions import VersionWriter
 from vault.core.secrets.wrapping import Wrapping
 from vault.core.services import Health, Services, Startup
@@ -66,23 +64,20 @@ def create_app(settings: Settings) -> Flask:
             for task in tasks(parts)
         ],
     )
-    creates, changes = parts.secrets, parts.changes
     services = Services(
-        secrets=creates,
-        changes=changes,
-        wrapping=Wrapping(keyring, guard, creates, token_keys.find),
+        secrets=parts.secrets,
+        changes=parts.changes,
+        wrapping=Wrapping(keyring, guard, parts.secrets, token_keys.find),
         keys=KeyStatuses(keyring),
         features=parts.features,
         versions=VersionWriter(keyring, guard),
-        metadata=MetadataWriter(keyring, guard, changes.retention),
-        upsert=Upsert(creates, changes),
+        metadata=MetadataWriter(keyring, guard, parts.changes.retention),
         queries=SecretQueries(keyring, guard),
         guard=guard,
         startup=startup,
         health=Health(database, guard, parts.trail, startup, _certificates(settings)),
         tokens=parts.tokens,
         own_credential=OwnCredential(token_keys, max_days=settings.token_max_days),
-        other_tokens=OtherTokens(token_keys, max_days=settings.token_max_days),
         authenticator=parts.authenticator,
     )
     app = Application(__name__, static_folder=None)

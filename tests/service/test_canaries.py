@@ -14,19 +14,18 @@ from tests.support.features import requires
 from tests.support.lifecycle import ALICE, BOB, EVE, Caller, b64, document, trail
 from tests.support.metrics import Growth
 from tests.support.rotation import Stored
+from vault.core.attempt import Action
 from vault.core.crypto import Keyring, MasterKey
 from vault.core.documents.stored_secret import StoredSecret
 from vault.core.keys.rewrap import rewrap_version
 from vault.core.principal import ANONYMOUS, ROLES, Principal, Scope
-from vault.core.trail.events import kinds
 
 #: The only one who may create canaries, and see them.
 KEEPER = Principal(name="keeper", scopes=frozenset(Scope))
 VALUE = {"secret": b64(b'{"password": "hunter2"}')}
-READ = kinds()["canary.read"]
 CANARY, ORDINARY = "shop/db-a", "shop/db-b"
 #: The entries that make events of reads.
-READS = {"action": READ.action.value, f"details.{READ.mark}": True, "status": "success"}
+READS = {"action": Action.FETCH.value, "details.canary": True, "status": "success"}
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ from vault.common.periodic import Periodic
 from vault.common.text import shorten
 from vault.core.access.authenticator import Authenticator
 from vault.core.access.tokens.ended import EndedTokens
-from vault.core.access.tokens.others import OtherTokens
 from vault.core.access.tokens.own_credential import OwnCredential
 from vault.core.access.tokens.tokens import Tokens
 from vault.core.documents import Database
@@ -35,7 +34,6 @@ from vault.core.secrets.changes import SecretWriter
 from vault.core.secrets.metadata import MetadataWriter
 from vault.core.secrets.queries import SecretQueries
 from vault.core.secrets.service import SecretService
-from vault.core.secrets.upsert import Upsert
 from vault.core.secrets.versions import VersionWriter
 from vault.core.secrets.wrapping import Wrapping
 from vault.core.trail.writer import AuditTrail, NoAuditTrail
@@ -244,14 +242,12 @@ class Services:
     changes: SecretWriter
     versions: VersionWriter
     metadata: MetadataWriter
-    upsert: Upsert
     queries: SecretQueries
     guard: KeyringGuard
     startup: Startup
     health: Health
     tokens: Tokens
     own_credential: OwnCredential
-    other_tokens: OtherTokens
     authenticator: Authenticator
     wrapping: Wrapping
     keys: KeyStatuses

@@ -1,6 +1,7 @@
 """Single versions, write rules and removals: who sees what was deleted or purged, and what is kept."""
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from functools import partial
@@ -15,7 +16,7 @@ from tests.support.access import services
 from tests.support.lifecycle import ALICE, EVE, Caller, b64, in_future, in_past, only, put, trail, unswept
 from tests.support.rotation import Stored
 from vault.common.attributes import Description
-from vault.common.errors import DecryptionError, KeyMissingError, SecretNotFoundError
+from vault.common.errors import DecryptionError, KeyMissingError, NameTakenError, SecretNotFoundError
 from vault.core.attempt import Action, Attempt
 from vault.core.crypto import Keyring, MasterKey
 from vault.core.documents import keys_in_use
@@ -46,9 +47,11 @@ class World:
         """Write *value*, or with an empty one create the secret without a value; return the version."""
         new_secret = NewSecret(plaintext=value, name=self.reference.name, **options)
         attempt = self.attempt(Action.CREATE)
-        if not value:
+        with suppress(NameTakenError):
             return self.services.secrets.create_named(new_secret, attempt=attempt).version
-        return self.services.upsert.write(new_secret, attempt=attempt).version
+        return self.services.changes.update(
+            self.reference, value, expected_version=None, attempt=self.attempt(Action.UPDATE)
+        ).version
 
     def delete(self, *versions: int) -> None:
         """Delete *versions*, or without any the newest."""

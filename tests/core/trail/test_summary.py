@@ -13,9 +13,16 @@ from tests.support.rotation import Stored
 from vault.common.errors import StorageUnavailableError
 from vault.core.documents import Database
 from vault.core.trail import summary
-from vault.core.trail.activity import Activity, Counts
 from vault.core.trail.expressions import UNREADABLE
-from vault.core.trail.summary import MAX_ROWS, STEPS, shown_name, summarize, summarize_within
+from vault.core.trail.summary import (
+    MAX_ROWS,
+    STEPS,
+    Activity,
+    Counts,
+    shown_name,
+    summarize,
+    summarize_within,
+)
 
 #: A Tuesday.
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)

@@ -6,11 +6,15 @@ import pytest
 from flask import Flask
 
 from tests.features.dialect.test_auth import APPROLE
-from tests.support.access import age_token, bearer, make_token, revoke
+from tests.support.access import age_token, bearer, make_token, revoke, services
 from tests.support.dialect import AUTH, DENIED, FORBIDDEN, DialectClient, seconds
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
-from vault.core.principal import ROLES, Scope
+from vault.common.errors import TokenNotFoundError
+from vault.core.attempt import Action, Attempt
+from vault.core.crypto.token import new_token
+from vault.core.principal import ROLES, Principal, Scope
+from vault.features.dialect.other_tokens import OtherTokens, TokenReference
 
 SELF, RENEW_SELF, REVOKE_SELF = (f"auth/token/{one}-self" for one in ("lookup", "renew", "revoke"))
 CREATE, ORPHAN = "auth/token/create", "auth/token/create-orphan"
@@ -438,3 +442,14 @@ def test_ignored_parameters_get_a_warning(root: DialectClient) -> None:
     assert root("POST", SELF, {"zz": 1})["warnings"] == root("GET", f"{SELF}?zz=1")["warnings"] == one
     client = root.having(auth["client_token"])
     assert client("POST", RENEW_SELF, {"zz": 1})["warnings"] == one
+
+
+@pytest.mark.parametrize(
+    "reference", [{"text": new_token()}, {"accessor": "0" * 24}], ids=["token", "accessor"]
+)
+def test_a_service_without_tokens_knows_none(app: Flask, reference: dict[str, str]) -> None:
+    """A caller with a JWT finds no token in a database that never had any."""
+    job = Principal(name="jwt:job", scopes=frozenset(Scope))
+    attempt = Attempt(action=Action.TOKEN_LIST, principal=job)
+    with pytest.raises(TokenNotFoundError):
+        services(app).of(OtherTokens).describe(TokenReference(**reference), attempt=attempt)

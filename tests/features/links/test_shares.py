@@ -26,9 +26,10 @@ from vault.core.attempt import Action, Attempt
 from vault.core.crypto import MasterKey
 from vault.core.crypto.audit_chain import SigningKey
 from vault.core.principal import OPERATOR, UNAUTHENTICATED
-from vault.core.secrets import tries, wrapping
+from vault.core.secrets import wrapping
 from vault.core.secrets.wrapping import WrappingToken
 from vault.core.trail import receipts
+from vault.features.links import tries
 from vault.features.links.errors import InvalidLinkError, WrongPassphraseError
 from vault.features.links.shares import Share, Shares
 from vault.toolkit.http import memory, rate_limits

@@ -13,7 +13,7 @@ from tests.support.access_roles import operator
 from vault.common.paths import Paths
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR, Principal
-from vault.core.trail.events import kinds
+from vault.features.webhooks.kinds import kinds
 from vault.features.webhooks.sender import Sender
 from vault.features.webhooks.webhooks import NewWebhook, Webhooks
 

@@ -1,7 +1,7 @@
 """docs/webhooks.md lists the kinds of events."""
 
 from tests.docs.generated import require_generated
-from vault.core.trail.events import kinds
+from vault.features.webhooks.kinds import kinds
 
 
 def table() -> str:

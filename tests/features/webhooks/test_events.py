@@ -8,8 +8,8 @@ import pytest
 
 from vault.common.feature import EventKind
 from vault.core.attempt import Action
-from vault.core.trail.events import kinds
 from vault.features.webhooks.events import Event, events_of, in_order
+from vault.features.webhooks.kinds import kinds
 
 ENTRY: dict[str, Any] = {
     "action": "update",

@@ -11,9 +11,8 @@ from vault.common.attributes import ATTRIBUTES, NAMES
 from vault.common.errors import ServiceRefusedError
 from vault.common.text import quantity
 from vault.toolkit.cli import parameters
-from vault.toolkit.cli.confirmation import confirm
 from vault.toolkit.cli.connection import service_options
-from vault.toolkit.cli.output import Column, Output, cell, facts, moment_cell, output_options
+from vault.toolkit.cli.output import Column, Output, cell, confirm, facts, moment_cell, output_options
 from vault.toolkit.client.secrets import Secrets, reference
 from vault.toolkit.client.service import Service
 

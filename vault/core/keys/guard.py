@@ -70,10 +70,12 @@ class Disagreement:
     auth_state: bool = False
     #: The keys of a keyring file for which nothing vouches that the trail does not know; else None.
     file: tuple[str, ...] | None = None
+    #: A restore into the database is unfinished.
+    is_restored: bool = False
 
     def __bool__(self) -> bool:
         """Return whether there is any reason."""
-        is_refused = self.file is not None
+        is_refused = self.is_restored or self.file is not None
         return bool(self.missing or self.signer or self.audit_state or self.auth_state or is_refused)
 
 
@@ -108,7 +110,6 @@ class KeyringGuard:
         self._has_claimed = False
         self._searched = 0.0
         self._found = Disagreement()
-        self._is_restored = False
         self._looked = 0.0
         self._watch = Periodic("key-watch", INTERVAL_SECONDS, self.look)
 
@@ -129,14 +130,13 @@ class KeyringGuard:
             # And while this process was stopped, or MongoDB unavailable, another worker may have claimed a
             # key that this one does not know.
             self.look()
-        self._refuse(self._found, is_restored=self._is_restored)
+        self._refuse(self._found)
 
     def check(self) -> None:
         """Require that this process could serve a request now. Reads only, for probes."""
         if self.started and not self._is_due():
             return
-        found, is_restored = self._obstacles()
-        self._refuse(found, is_restored=is_restored)
+        self._refuse(self._obstacles())
         if not self.started:
             raise StorageUnavailableError("this process has not started to use MongoDB yet")
 
@@ -150,10 +150,10 @@ class KeyringGuard:
         # written under a key that this one lacks.
         if signer is None or not self._has_claimed or self._may_have_expired():
             self._has_claimed = False
-            found, is_restored = self._claim()
+            found = self._claim()
             self._looked = self._searched = started
-            self._has_claimed = not (found or is_restored)
-            self._see(found, is_restored=is_restored)
+            self._has_claimed = not found
+            self._see(found)
             return
         self._looked = started
         # Only the claim decides whether requests are served. Without an answer to the rest, nothing changes.
@@ -162,14 +162,14 @@ class KeyringGuard:
             self._database.ping()
             if found := self._found_meanwhile(signer):
                 self._has_claimed = False
-                self._see(found, is_restored=False)
+                self._see(found)
 
-    def _claim(self) -> tuple[Disagreement, bool]:
-        """Claim the primary key; return the obstacles, and whether a restore is unfinished."""
+    def _claim(self) -> Disagreement:
+        """Claim the primary key; return the obstacles."""
         # A process that starts has just compared, before it built the indexes.
-        is_known = not (self.started or self._found or self._is_restored)
-        found, is_restored = (Disagreement(), False) if is_known else self._obstacles()
-        while not (found or is_restored):
+        is_known = not (self.started or self._found)
+        found = Disagreement() if is_known else self._obstacles()
+        while not found:
             with storage_errors():
                 if self._worker.claim():
                     # Until now, another process could still encrypt under a key that this one lacks.
@@ -178,10 +178,10 @@ class KeyringGuard:
                         self._worker.release()
                     elif self._keyring.file:
                         registry.add_served_file(self._keyring.file, is_confirmed=self._keyring.is_confirmed)
-                    return found, False
+                    return found
             # Again if the obstacle is gone by now: without a claim, this process does not serve.
-            found, is_restored = self._obstacles()
-        return found, is_restored
+            found = self._obstacles()
+        return found
 
     def _found_meanwhile(self, signer: str) -> Disagreement:
         """Return what disagrees although the claim holds."""
@@ -196,33 +196,33 @@ class KeyringGuard:
     def _require_agreement(self) -> None:
         """Check before the indexes are built: a database of other keys stays unchanged."""
         if found := self._compare():
-            self._see(found, is_restored=False)
-            self._refuse(found, is_restored=False)
+            self._see(found)
+            self._refuse(found)
 
     def _is_due(self) -> bool:
         """Return whether the last check no longer suffices to serve a request."""
-        return bool(self._found or self._is_restored or self._may_have_expired())
+        return bool(self._found or self._may_have_expired())
 
     def _may_have_expired(self) -> bool:
         """Return whether the claim was last seen too long ago to hold certainly."""
         return monotonic() - self._looked > _RELIABLE_SECONDS
 
-    def _obstacles(self) -> tuple[Disagreement, bool]:
-        """Return the obstacles to this process's claim, and whether a restore is unfinished."""
+    def _obstacles(self) -> Disagreement:
+        """Return the obstacles to this process's claim."""
         with storage_errors():
             is_restored = registry.unfinished_restore() is not None
             unshared = unshared_keys(self._keyring, registry.claims())
         found = self._compare()
         is_wrong = found.is_wrong or (bool(unshared) and not _is_known(self._keyring))
-        return replace(found, missing=found.missing | unshared, is_wrong=is_wrong), is_restored
+        return replace(found, missing=found.missing | unshared, is_wrong=is_wrong, is_restored=is_restored)
 
     def _compare(self) -> Disagreement:
         found = compare(self._keyring, self._trusts, audit_enabled=self._audit_enabled)
         with storage_errors():
             return replace(found, auth_state=self._auth_enabled is False and registry.requires_auth())
 
-    def _refuse(self, found: Disagreement, *, is_restored: bool) -> None:
-        if is_restored:
+    def _refuse(self, found: Disagreement) -> None:
+        if found.is_restored:
             raise RestoreUnfinishedError
         if found.file is not None:
             raise KeyringFileUnknownError(*found.file)
@@ -242,11 +242,10 @@ class KeyringGuard:
         signer = found.signer if _ID.fullmatch(found.signer) else ""
         return _error(self._keyring, names, replace(found, signer=signer))
 
-    def _see(self, found: Disagreement, *, is_restored: bool) -> None:
+    def _see(self, found: Disagreement) -> None:
         """Keep the result of a check, and log it if it changed."""
-        before = self._found, self._is_restored
-        self._found, self._is_restored = found, is_restored
-        if (found, is_restored) == before:
+        before, self._found = self._found, found
+        if found == before:
             return
         if found.auth_state:
             logger.error("not serving: %s", AuthStateError())
@@ -260,7 +259,7 @@ class KeyringGuard:
                 "(signer %s)",
                 found.signer,
             )
-        _report(found, self._keyring, is_restored=is_restored)
+        _report(found, self._keyring)
 
     def close(self) -> None:
         """Stop checking, after a check in progress has ended, and withdraw the claim."""
@@ -347,13 +346,13 @@ def _is_known(keyring: Keyring) -> bool:
         return keys_in_use.needs_any(ids)
 
 
-def _report(found: Disagreement, keyring: Keyring, *, is_restored: bool) -> None:
+def _report(found: Disagreement, keyring: Keyring) -> None:
     """Log which keys are missing: the primary one in other workers, all others here."""
     missing, primary = found.missing, keyring.primary.id
     remedy = remedy_of(1, is_wrong=found.is_wrong, has_file=bool(keyring.file))
     if found.is_wrong:
         remedy = f"the one here has the ID {primary}; {remedy}"
-    if is_restored:
+    if found.is_restored:
         logger.error("not serving: a restore into this database is not finished; run it again")
     elif not found:
         logger.warning("serving: every master key that is in use is in the keyring")

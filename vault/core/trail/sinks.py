@@ -94,21 +94,6 @@ class Sink:
             raise AuditUnavailableError
 
 
-class NoSink:
-    """A stand-in for a sink: entries go to MongoDB only."""
-
-    is_required = False
-
-    def prepare(self) -> None:
-        """Do nothing."""
-
-    def write(self, entries: Sequence[Mapping[str, Any]]) -> None:
-        """Do nothing."""
-
-    def close(self) -> None:
-        """Do nothing."""
-
-
 class FileOutput:
     """Appends to a file that several processes share and that can be rotated by renaming it.
 
@@ -253,10 +238,10 @@ class SyslogOutput:
         return self._socket
 
 
-def sink(uri: str | None, *, required: bool) -> Sink | NoSink:
-    """Return the sink at *uri*, in the form that the settings require; without *uri*, a stand-in."""
+def sink(uri: str | None, *, required: bool) -> Sink | None:
+    """Return the sink at *uri*, in the form that the settings require; None without one."""
     if uri is None:
-        return NoSink()
+        return None
     parts = urlsplit(uri)
     if parts.scheme == "file":
         return Sink(FileOutput(Path(unquote(parts.path))), required=required)

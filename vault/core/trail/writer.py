@@ -27,7 +27,7 @@ from vault.core.principal import OPERATOR, SERVICE
 from vault.core.trail import receipts
 from vault.core.trail.content import entry_of
 from vault.core.trail.refusal_counter import Count, RefusalCounter, RefusalKind, attempt_of, is_counted
-from vault.core.trail.sinks import NoSink, Sink
+from vault.core.trail.sinks import Sink
 from vault.core.trail.streams import checkpoint, signing_keys
 from vault.core.trail.streams.stream import MAX_ENTRIES_PER_COMMIT, StoredEntry, Stream
 
@@ -41,7 +41,7 @@ _HEAD_INTERVAL_SECONDS = 60
 _RETIREMENT_INTERVAL_SECONDS, _RETIREMENT_SPREAD_SECONDS = 30, 60
 
 
-def audit_trail(keyring: Keyring, sink: Sink | NoSink, *, enabled: bool) -> "AuditTrail | NoAuditTrail":
+def audit_trail(keyring: Keyring, sink: Sink | None, *, enabled: bool) -> "AuditTrail | NoAuditTrail":
     """Return the trail of this process, or its stand-in if auditing is off."""
     return AuditTrail(keyring, sink) if enabled else DisabledAuditTrail(keyring)
 
@@ -84,10 +84,10 @@ class AuditTrail:
     blinker keeps only a weak reference to a receiver: callers must keep the trail that they connect.
     """
 
-    def __init__(self, keyring: Keyring, sink: Sink | NoSink | None = None) -> None:
+    def __init__(self, keyring: Keyring, sink: Sink | None = None) -> None:
         self._keyring = keyring
         self._signing_key = SigningKey(keyring.primary)
-        self._sink = sink or NoSink()
+        self._sink = sink
         # Created in the worker: created before gunicorn forks, all workers would share it.
         self._stream: Stream | None = None
         #: Entries, each with the new secrets that are stored with it.
@@ -130,7 +130,8 @@ class AuditTrail:
             with suppress(VaultError):
                 self._close_stream()
         self.log_head()
-        self._sink.close()
+        if self._sink:
+            self._sink.close()
 
     def _close_stream(self) -> None:
         """Write the stream's last entry, unless the trail is disabled: nothing follows its own last one.
@@ -155,7 +156,8 @@ class AuditTrail:
         Raises:
             AuditUnavailableError: One of these conditions is not met.
         """
-        self._sink.prepare()
+        if self._sink:
+            self._sink.prepare()
         if self.needs_start:
             raise AuditUnavailableError
 
@@ -169,7 +171,8 @@ class AuditTrail:
             AuditUnavailableError: The trail cannot be written.
             KeyMissingError: A key in use is missing.
         """
-        self._sink.prepare()
+        if self._sink:
+            self._sink.prepare()
         if not self._heads.started:
             self._begin()
         self._has_started = True
@@ -233,7 +236,8 @@ class AuditTrail:
 
     def _on_finish(self, outcomes: Sequence[Outcome], new_secrets: Sequence[UnstoredSecret] = ()) -> bool:
         # A required sink has the entries before anyone can find the secrets.
-        is_shared = new_secrets and not self._sink.is_required and AuditEntry.has_transactions()
+        is_sunk_first = self._sink is not None and self._sink.is_required
+        is_shared = new_secrets and not is_sunk_first and AuditEntry.has_transactions()
         shared = new_secrets if is_shared else ()
         recorded = [
             (attempt, status)
@@ -290,7 +294,8 @@ class AuditTrail:
         entries = sorted((entry for entry, _ in items), key=_is_closing)
         new_secrets = [secret for _, secrets in items for secret in secrets]
         try:
-            self._sink.prepare()
+            if self._sink:
+                self._sink.prepare()
         except AuditUnavailableError:
             metrics.ENTRIES_FAILED.inc(len(entries))
             raise
@@ -319,7 +324,8 @@ class AuditTrail:
         self._stream = stream
         metrics.ENTRIES_WRITTEN.inc(len(entries))
         Secret.remove_abandoned(new_secrets)
-        self._sink.write(entries)
+        if self._sink:
+            self._sink.write(entries)
         return [entry for entry, _ in items]
 
 

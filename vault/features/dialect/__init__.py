@@ -5,6 +5,7 @@ from vault.common.feature import Feature
 FEATURE = Feature(
     name="dialect",
     errors="vault.features.dialect.errors",
+    services="vault.features.dialect.other_tokens:services",
     blueprints=(
         "vault.features.dialect.kv:blueprint",
         "vault.features.dialect.kv_metadata:blueprint",

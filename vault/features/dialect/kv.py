@@ -15,7 +15,7 @@ from vault.core.principal import Scope
 from vault.core.secrets.changes import Current
 from vault.core.secrets.items import Fetch, Reserve
 from vault.core.secrets.requests import NewSecret, Reference
-from vault.features.dialect import kv_data, kv_schemas
+from vault.features.dialect import kv_data, kv_schemas, upsert
 from vault.features.dialect.envelopes import decoded_body, envelope, json_body
 from vault.features.dialect.kv_replies import changed, missing, unsupported, version_fields
 from vault.features.dialect.kv_requests import (
@@ -104,7 +104,8 @@ def write_kv_secret(path: str) -> Response:
     name = name_to_write(path)
     cas, plaintext = _cas_and_data()
     attempt = current_attempt()
-    written = services().upsert.write(
+    written = upsert.write(
+        services(),
         NewSecret(plaintext=plaintext, name=name),
         expected_version=cas,
         attempt=attempt,

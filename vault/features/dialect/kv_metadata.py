@@ -17,7 +17,7 @@ from vault.core.documents.write_rules import WriteRules
 from vault.core.principal import Scope
 from vault.core.secrets import reach
 from vault.core.secrets.requests import NewSecret, Reference
-from vault.features.dialect import kv_schemas
+from vault.features.dialect import kv_schemas, upsert
 from vault.features.dialect.envelopes import PREFIX, envelope, json_body, no_content, reply
 from vault.features.dialect.kv_replies import changed, missing, rule_fields, time_text
 from vault.features.dialect.kv_requests import (
@@ -148,7 +148,8 @@ def write_kv_metadata(path: str) -> Response:
         attempt=attempt,
     )
     rules = rules_in(body, WriteRules(), max_versions=_max_versions())
-    services().upsert.write_metadata(
+    upsert.write_metadata(
+        services(),
         NewSecret(plaintext=b"", name=name, description=given, rules=rules),
         change,
         attempt=attempt,

@@ -15,7 +15,6 @@ from vault.common.errors import (
 )
 from vault.common.outcomes import Status
 from vault.core.access.revocations import Cascade, Revocation
-from vault.core.access.tokens.others import TokenReference
 from vault.core.attempt import Action
 from vault.core.principal import ROLES, Scope
 from vault.features.dialect.credentials import credential, is_client_token, token_of
@@ -23,6 +22,7 @@ from vault.features.dialect.envelopes import duration, envelope, json_body, no_c
 from vault.features.dialect.grants import NewClientToken, grant_in, ignored
 from vault.features.dialect.kv_requests import asks_for_list
 from vault.features.dialect.operation import LIST, WRITES, DialectBlueprint
+from vault.features.dialect.other_tokens import OtherTokens, TokenReference
 from vault.features.dialect.replies import auth_of, example, look_up_of
 from vault.toolkit.document.fields import Body, Reply, boolean_field, integer_field, text_field, texts_field
 from vault.toolkit.operations.blueprint import current_attempt, services
@@ -199,7 +199,7 @@ def look_up_token() -> Response:
     if not text:
         return _look_up_own(warnings)
     reference = TokenReference(text=token_of(text))
-    info = services().other_tokens.describe(reference, attempt=current_attempt())
+    info = services().of(OtherTokens).describe(reference, attempt=current_attempt())
     return envelope(look_up_of(info, text), warnings=warnings)
 
 
@@ -215,7 +215,7 @@ def look_up_accessor() -> Response:
     warnings = ignored(body, "accessor")
     reference = _accessor(body)
     try:
-        info = services().other_tokens.describe(reference, attempt=current_attempt())
+        info = services().of(OtherTokens).describe(reference, attempt=current_attempt())
     except TokenNotFoundError:
         raise BadRequest(_WRONG_ACCESSOR) from None
     return envelope(look_up_of(info, ""), warnings=warnings)
@@ -251,7 +251,7 @@ def renew_accessor() -> Response:
 def _renew(reference: TokenReference, body: dict[str, Any], *, text: str, unknown: str) -> Response:
     """Renew a token, and return its description, with its *text* if it was named by that."""
     try:
-        info = services().other_tokens.renew(reference, _increment(body), attempt=current_attempt())
+        info = services().of(OtherTokens).renew(reference, _increment(body), attempt=current_attempt())
     except TokenNotFoundError:
         raise BadRequest(unknown) from None
     warnings = ignored(body, "token" if text else "accessor", "increment")
@@ -307,7 +307,7 @@ def list_accessors() -> Response:
         raise MethodNotAllowed
     warnings = ignored({}, "list")
     with reply_memory(_MAX_ACCESSORS * _ACCESSOR_BYTES):
-        found = services().other_tokens.accessors(_MAX_ACCESSORS + 1, attempt=current_attempt())
+        found = services().of(OtherTokens).accessors(_MAX_ACCESSORS + 1, attempt=current_attempt())
         if len(found) > _MAX_ACCESSORS:
             raise TooManyKeysError
         return envelope({"keys": found}, warnings=warnings)
@@ -317,7 +317,7 @@ def _revoke(reference: TokenReference, cascade: Cascade) -> Response | None:
     """Revoke a token, and return the reply; None if it is unknown."""
     attempt = current_attempt()
     try:
-        return _revoked(services().other_tokens.revoke(reference, cascade=cascade, attempt=attempt))
+        return _revoked(services().of(OtherTokens).revoke(reference, cascade=cascade, attempt=attempt))
     except TokenNotFoundError:
         attempt.finish(Status.NOT_FOUND)
         return None

@@ -13,9 +13,8 @@ from vault.common.feature import Section, features
 from vault.common.text import printable
 from vault.core.documents.audit import Record
 from vault.core.keys.status import KeyRole, KeyStatus
-from vault.core.trail.activity import Activity
 from vault.core.trail.findings import Gravity
-from vault.core.trail.summary import shown_name
+from vault.core.trail.summary import Activity, shown_name
 from vault.features.exposure.ages import SecretAges, TokenAges
 from vault.toolkit.pages import charts
 from vault.toolkit.pages.style import BASE, CHARTS, WEEKDAYS

@@ -9,11 +9,11 @@ from vault.common.text import ONE_LINE_PATTERN
 from vault.core.attempt import Action
 from vault.core.principal import Scope
 from vault.core.secrets.requests import Reference
-from vault.core.secrets.tries import MAX_TRIES
 from vault.core.secrets.wrapping import MAX_LIFETIME
 from vault.features.links.errors import InvalidLinkError, WrongPassphraseError
 from vault.features.links.requests import NewRequest, RequestInfo, Requests
 from vault.features.links.shares import MAX_PASSPHRASE_CHARACTERS, NewShare, Share, Shares, Terms
+from vault.features.links.tries import MAX_TRIES
 from vault.service.api.secret_requests import NAME, SECRET, name_field, value_field
 from vault.toolkit.document.errors import ErrorDoc
 from vault.toolkit.document.fields import (

@@ -18,14 +18,14 @@ from vault.core.crypto import Keyring
 from vault.core.crypto.token_key import TokenKey
 from vault.core.keys.guard import KeyringGuard
 from vault.core.principal import plain_name
-from vault.core.secrets import tries
 from vault.core.secrets.items import Fetch, Reserve, need_not_reserve
 from vault.core.secrets.requests import SHARES, Reference
 from vault.core.secrets.service import SecretService, require_size
-from vault.core.secrets.tries import Try
 from vault.core.secrets.wrapping import Basis, Origin, Wrapping, WrappingToken
+from vault.features.links import tries
 from vault.features.links.errors import InvalidLinkError, WrongPassphraseError
 from vault.features.links.passphrase import Cipher, new_salt, salt_of
+from vault.features.links.tries import Try
 
 #: In place of the path of a request.
 _PATH = "secret/share"

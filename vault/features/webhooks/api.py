@@ -9,8 +9,8 @@ from vault.common.errors import GrantRefusedError, LimitReachedError
 from vault.common.paths import Paths
 from vault.core.attempt import Action
 from vault.core.principal import Scope
-from vault.core.trail.events import kinds
 from vault.features.webhooks.errors import WebhookAddressError, WebhookNotFoundError
+from vault.features.webhooks.kinds import kinds
 from vault.features.webhooks.webhooks import (
     MAX_WEBHOOKS,
     STATES,

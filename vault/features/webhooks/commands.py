@@ -11,7 +11,7 @@ from vault.common.config import validators as forms
 from vault.common.outcomes import Exit
 from vault.common.paths import Paths
 from vault.core.attempt import Action
-from vault.core.trail.events import kinds
+from vault.features.webhooks.kinds import kinds
 from vault.features.webhooks.webhooks import NewWebhook, Webhooks
 from vault.service.commands.arguments import checked
 from vault.service.commands.context import operator_attempt

@@ -5,8 +5,8 @@ from marshmallow import fields, validate
 
 from vault.core.attempt import Action
 from vault.core.principal import Scope
-from vault.core.trail.events import kinds
 from vault.features.webhooks.api import ID_PATTERN, url_field
+from vault.features.webhooks.kinds import kinds
 from vault.features.webhooks.webhooks import NewWebhook, Webhooks
 from vault.toolkit.document.fields import matches
 from vault.toolkit.operations.blueprint import current_attempt, current_slot, services

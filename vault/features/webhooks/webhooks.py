@@ -22,13 +22,13 @@ from vault.core.crypto.encoding import canonical
 from vault.core.crypto.token_key import TokenKey
 from vault.core.documents.guard import storage_errors
 from vault.core.principal import Principal, plain_name
-from vault.core.trail.events import kinds
 from vault.core.trail.position import Position
 from vault.core.trail.reader import SETTLED_SECONDS, Order, read
 from vault.features.webhooks.documents import Progress, Webhook
 from vault.features.webhooks.endpoint import OF_REQUESTS, Endpoint, UndeliveredError, addresses, shown_secret
 from vault.features.webhooks.errors import WebhookNotFoundError
 from vault.features.webhooks.events import EventFilter
+from vault.features.webhooks.kinds import kinds
 
 #: The maximum number of webhooks, and of those in a namespace: one tenant must not use up all. Each reads the
 #: trail by itself.

@@ -11,8 +11,8 @@ from flask import request
 from vault.common.limits import MAX_ITEMS
 from vault.common.observability import metrics
 from vault.core.principal import Scope
-from vault.core.secrets import canaries
 from vault.core.secrets.items import Creation, Fetch, Item
+from vault.core.secrets.queries import meets_prefix_reads
 from vault.core.secrets.requests import NewSecret
 from vault.service.api import deliveries
 from vault.service.api.secret_replies import CANARY_WARNING
@@ -92,7 +92,7 @@ def _reply(items: Sequence[Item], outcomes: Sequence[Outcome]) -> dict[str, Any]
 
 def canary_warning(new_secret: NewSecret) -> dict[str, str]:
     """Return the `warning` of the reply if programs would read the new canary."""
-    is_met = canaries.meets_prefix_reads(new_secret, current_attempt().principal)
+    is_met = meets_prefix_reads(new_secret, current_attempt().principal)
     return {"warning": CANARY_WARNING} if is_met else {}
 
 

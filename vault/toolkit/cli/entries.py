@@ -1,7 +1,6 @@
 """Entries of the audit trail: the options that select them, and their lines for people."""
 
 from collections.abc import Callable, Mapping
-from datetime import datetime
 from functools import partial, wraps
 from typing import Any, TypeVar
 
@@ -24,6 +23,9 @@ _COLUMNS = {"time": 24, "action": 11, "status": 9, "principal": 10, "about": 10,
 
 #: By the field with the name of what an entry is about, the word before the name.
 _SUBJECTS = {"name": "", "token": "token ", "role_name": "role ", "issuer_name": "issuer "}
+
+#: The criteria of entries that an option of the same name has.
+_CRITERIA = ("since", "until", "action", "status", "principal", "namespace")
 
 
 def filters(command: Command) -> Command:
@@ -53,21 +55,10 @@ def filters(command: Command) -> Command:
     )
     @parameters.namespace_option("Only entries about this namespace.  [default with a name: your own]")
     @wraps(command)
-    def filtered(
-        *arguments: Any,
-        since: datetime | None,
-        until: datetime | None,
-        action: str | None,
-        status: str | None,
-        principal: str | None,
-        secret: str | None,
-        namespace: str | None,
-        **options: Any,
-    ) -> Any:
-        if since and until and since >= until:
+    def filtered(*arguments: Any, secret: str | None, **options: Any) -> Any:
+        which = {name: options.pop(name) for name in _CRITERIA}
+        if which["since"] and which["until"] and which["since"] >= which["until"]:
             raise click.UsageError("--since must be before --until.")
-        which = {"since": since, "until": until, "action": action, "status": status, "principal": principal}
-        which["namespace"] = namespace
         if secret is not None:
             which["secret_id" if is_id(secret) else "secret_name"] = secret
         which = {name: value for name, value in which.items() if value is not None}

@@ -22,6 +22,7 @@ from typing import Any, TypeVar
 import click
 
 from vault.common.durations import duration_text
+from vault.common.errors import VaultError
 from vault.common.text import printable, printable_lines
 from vault.common.timestamps import moment
 
@@ -87,6 +88,16 @@ class Output:
 def warn(text: str) -> None:
     """Print a line on standard error, also if the command is quiet."""
     click.echo(printable(text), err=True)
+
+
+def confirm(question: str, yes: bool, refusal: str) -> None:
+    """Ask *question* on a terminal, before what cannot be undone, unless *yes* is set.
+
+    Raises:
+        VaultError: The answer is no; the message is *refusal*.
+    """
+    if not yes and sys.stdin.isatty() and not click.confirm(question, err=True):
+        raise VaultError(refusal)
 
 
 def output_options(command: Command) -> Command:

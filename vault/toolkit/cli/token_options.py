@@ -110,39 +110,17 @@ def new_token_options(command: Command) -> Command:
         help="With --renewable: its longest age, such as 90d.  [default: TOKEN_MAX_DAYS, or 10 years]",
     )
     @wraps(command)
-    def with_token(
-        *arguments: Any,
-        name: str,
-        role: str | None,
-        scopes: tuple[str, ...],
-        networks: tuple[Network, ...],
-        paths: tuple[str, ...],
-        all_namespaces: bool,
-        lifetime: timedelta | None,
-        renewable: bool,
-        max_age: timedelta | None,
-        **options: Any,
-    ) -> Any:
-        if not role and not scopes:
+    def with_token(*arguments: Any, **options: Any) -> Any:
+        new = NewToken(**{name: options.pop(name) for name in NewToken.__slots__})
+        if not new.role and not new.scopes:
             raise click.UsageError("Add --role or --scope.")
-        if len(paths) > MAX_PATHS:
+        if len(new.paths) > MAX_PATHS:
             raise click.UsageError(f"Add at most {MAX_PATHS} paths.")
-        if renewable and not lifetime:
+        if new.renewable and not new.lifetime:
             raise click.UsageError("Add --expires-in: --renewable requires it.")
-        if max_age and not renewable:
+        if new.max_age and not new.renewable:
             raise click.UsageError("Add --renewable: --max-age requires it.")
-        new_token = NewToken(
-            name=name,
-            role=role,
-            scopes=scopes,
-            networks=networks,
-            paths=paths,
-            all_namespaces=all_namespaces,
-            lifetime=lifetime,
-            renewable=renewable,
-            max_age=max_age,
-        )
-        return command(*arguments, new_token=new_token, **options)
+        return command(*arguments, new_token=new, **options)
 
     return with_token  # type: ignore[return-value]
 

@@ -101,8 +101,8 @@ def operation(
             if is_page and not requests.cookie_of(request):
                 require_address()
                 return see_other("console.sign_in.sign_in_page", next=requests.page_of(request) or None)
-            max_bytes = current_app.config[BODY_LENGTH] if has_value else _MAX_BODY_BYTES
-            return _perform(view, action, intake(partial(_authorize, scope)), max_bytes, is_page=is_page)
+            authorized = intake(partial(_authorize, scope))
+            return _perform(view, action, authorized, has_value=has_value, is_page=is_page)
 
         return run
 
@@ -111,12 +111,8 @@ def operation(
 
 def sign_in_operation(view: View) -> Any:
     """Make *view* the sign-in, whose form has the credential."""
-
-    @wraps(view)
-    def run() -> Any:
-        return _perform(view, Action.LOGIN, _FORM_INTAKE(_admit), _MAX_BODY_BYTES, is_page=True)
-
-    return run
+    run = partial(_perform, view, Action.LOGIN, _FORM_INTAKE(_admit), has_value=False, is_page=True)
+    return wraps(view)(run)
 
 
 def open_operation(action: Action, *, has_value: bool = False) -> Callable[[View], View]:
@@ -126,12 +122,8 @@ def open_operation(action: Action, *, has_value: bool = False) -> Callable[[View
     """
 
     def decorate(view: View) -> Any:
-        @wraps(view)
-        def run() -> Any:
-            max_bytes = current_app.config[BODY_LENGTH] if has_value else _MAX_BODY_BYTES
-            return _perform(view, action, _JSON_INTAKE(_admit), max_bytes, is_page=False)
-
-        return run
+        run = partial(_perform, view, action, _JSON_INTAKE(_admit), has_value=has_value, is_page=False)
+        return wraps(view)(run)
 
     return decorate
 
@@ -140,9 +132,9 @@ _FORM_INTAKE = partial(Intake, max_size=requests.max_size, receive=requests.rece
 _JSON_INTAKE = partial(Intake, max_size=bodies.max_size, receive=bodies.receive, refuse=UnprocessableEntity)
 
 
-def _perform(view: View, action: Action, intake: Intake, max_bytes: int, *, is_page: bool) -> Any:
+def _perform(view: View, action: Action, intake: Intake, *, has_value: bool, is_page: bool) -> Any:
     g.is_page = is_page
-    request.max_content_length = max_bytes
+    request.max_content_length = current_app.config[BODY_LENGTH] if has_value else _MAX_BODY_BYTES
     return perform(view, action, intake)
 
 

@@ -9,13 +9,11 @@ from flask.testing import FlaskClient
 from tests.support.access import bearer, make_token, post, services
 from tests.support.features import requires
 from tests.support.rotation import Stored
-from vault.common.errors import GrantRefusedError, RevocationRefusedError, TokenNotFoundError
+from vault.common.errors import GrantRefusedError, RevocationRefusedError
 from vault.common.paths import Paths
 from vault.core.access.tokens.info import TokenInfo
-from vault.core.access.tokens.others import TokenReference
 from vault.core.access.tokens.tokens import Grant
 from vault.core.attempt import Action, Attempt
-from vault.core.crypto.token import new_token
 from vault.core.principal import OPERATOR, Principal, Scope
 
 LIMITED = Principal(name="limited", scopes=frozenset(Scope), paths=Paths.of(["billing/", "shared/db"]))
@@ -220,14 +218,3 @@ def test_the_api_grants_as_the_commands_do(app: Flask, client: FlaskClient) -> N
     found = {token["name"]: token["all_namespaces"] for token in listed if token["created_by"] == "operator"}
     assert found == {"own": False, "all": True}
     assert [token["all_namespaces"] for token in listed if token["name"] == "new"] == [True]
-
-
-@pytest.mark.parametrize(
-    "reference", [{"text": new_token()}, {"accessor": "0" * 24}], ids=["token", "accessor"]
-)
-def test_a_service_without_tokens_knows_none(app: Flask, reference: dict[str, str]) -> None:
-    """A caller with a JWT finds no token in a database that never had any."""
-    job = Principal(name="jwt:job", scopes=frozenset(Scope))
-    attempt = Attempt(action=Action.TOKEN_LIST, principal=job)
-    with pytest.raises(TokenNotFoundError):
-        services(app).other_tokens.describe(TokenReference(**reference), attempt=attempt)

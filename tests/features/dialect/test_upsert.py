@@ -30,7 +30,8 @@ from vault.core.documents.stored_secret import StoredSecret
 from vault.core.principal import ANONYMOUS, Principal, Scope
 from vault.core.secrets.requests import NewSecret, Written
 from vault.core.secrets.service import SecretService
-from vault.core.secrets.upsert import NO_VERSION
+from vault.features.dialect import upsert
+from vault.features.dialect.upsert import NO_VERSION
 
 NAME = "a/b"
 NAMED = {"name": NAME, "namespace": "default"}
@@ -51,7 +52,8 @@ def write(app: Flask) -> Write:
     ) -> Written:
         attempt = Attempt(action=Action.UPDATE, principal=principal)
         try:
-            return services(app).upsert.write(
+            return upsert.write(
+                services(app),
                 NewSecret(plaintext=value, **{"name": NAME, **options}),
                 expected_version=expected_version,
                 attempt=attempt,

@@ -1,5 +1,6 @@
 """Other principals' tokens, by text or accessor: describe, renew and revoke them."""
 
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -10,13 +11,14 @@ from vault.common.paths import Paths
 from vault.core.access.revocations import Cascade, Revocation, require_covered, revoke_all
 from vault.core.access.token_keys import TokenKeys
 from vault.core.access.tokens.info import CredentialInfo, info_of
+from vault.core.access.tokens.own_credential import renew
 from vault.core.access.tokens.pages import TokenPages
-from vault.core.access.tokens.renewals import renew
 from vault.core.attempt import Attempt
 from vault.core.crypto.token import is_token
 from vault.core.crypto.token_key import TokenKey
 from vault.core.documents.guard import storage_errors
 from vault.core.documents.token import Token
+from vault.core.parts import Parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,7 +55,7 @@ class OtherTokens:
     def renew(
         self, reference: TokenReference, lifetime: timedelta | None, *, attempt: Attempt
     ) -> CredentialInfo:
-        """Extend a token by *lifetime*, as `renewals.renew`, and return its public fields.
+        """Extend a token by *lifetime*, as `own_credential.renew`, and return its public fields.
 
         Raises:
             TokenNotFoundError: The principal sees no such token.
@@ -104,6 +106,11 @@ class OtherTokens:
                     attempt.details |= {"token": info.name, "namespace": info.namespace}
                     return token, key
         raise TokenNotFoundError
+
+
+def services(parts: Parts) -> Iterator[object]:
+    """Yield the service: other principals' tokens."""
+    yield OtherTokens(parts.token_keys, max_days=parts.settings.token_max_days)
 
 
 def _stored(reference: TokenReference, key: TokenKey) -> list[Token]:
