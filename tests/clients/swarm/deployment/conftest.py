@@ -33,12 +33,14 @@ def swarm(monkeypatch: pytest.MonkeyPatch) -> World:
 
 @pytest.fixture
 def run(swarm: World) -> Run:
-    """Return a function that runs a command `swarm …` in this process."""
+    """Return a function that runs a command `swarm …` in this process, which must end with *status*."""
     assert swarm
 
-    def run(*arguments: str, stdin: str = "", **environment: str) -> Result:
+    def run(*arguments: str, status: int = 0, **environment: str) -> Result:
         cleared = dict.fromkeys((f"{STACK}", "MASTER_KEY", "REPLICAS", "IMAGE", "VAULT_TOKEN", "VAULT_URL"))
         runner = CliRunner(env={**cleared, "DOCKER_HOST": "unix:///nowhere", **environment})
-        return runner.invoke(commands, ["swarm", *arguments], input=stdin, prog_name="secret-manager")
+        done = runner.invoke(commands, ["swarm", *arguments], prog_name="secret-manager")
+        assert done.exit_code == status, done.output
+        return done
 
     return run

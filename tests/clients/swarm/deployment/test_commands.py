@@ -21,10 +21,8 @@ from vault.clients.swarm.deployment.program import Program, ProgramError
 def test_a_command_runs_as_the_operator(swarm: World, run: Run) -> None:
     """The job has the service's image and settings, the operator's user, and the current folder."""
     swarm.secured("AUDIT_SINK=unix:///dev/log")
-    done = run("run", "tokens", "--help", "--json", MONGO_URI="mongodb://drill/")
-    assert done.exit_code == 0, done.stderr
-    [job] = swarm.jobs
-    container = job["TaskTemplate"]["ContainerSpec"]
+    run("run", "tokens", "--help", "--json", MONGO_URI="mongodb://drill/")
+    [container] = swarm.job_containers
     # Options after the command are the command's.
     assert container["Args"] == ["tokens", "--help", "--json"]
     assert container["User"] == f"{os.getuid()}:{os.getgid()}"
@@ -34,8 +32,10 @@ def test_a_command_runs_as_the_operator(swarm: World, run: Run) -> None:
         ["AUDIT_SINK=unix:///dev/log", "MONGO_URI=mongodb://drill/"],
     )
     run("run", "backup", "vault.tar", MONGO_URI="")
-    environment = swarm.jobs[1]["TaskTemplate"]["ContainerSpec"]["Env"]
-    assert environment == ["AUDIT_SINK=unix:///dev/log", "MONGO_URI_FILE=/run/secrets/mongo_uri"]
+    assert swarm.job_containers[1]["Env"] == [
+        "AUDIT_SINK=unix:///dev/log",
+        "MONGO_URI_FILE=/run/secrets/mongo_uri",
+    ]
 
 
 @pytest.mark.parametrize(
@@ -52,8 +52,7 @@ def test_an_operator_gets_the_command_s_own_exit_code(
     """`swarm run audit verify` tells a changed trail (1) from one that needs a look (3)."""
     swarm.secured()
     swarm.ends["audit verify"] = Job("the output", state="failed", error=error)
-    done = run("run", "audit", "verify")
-    assert done.exit_code == status
+    done = run("run", "audit", "verify", status=status)
     assert done.stderr == f"the command failed: {error}\n"
     assert ("logs", "container-of-this-node") in [call for call, _ in swarm.called]
 
@@ -61,10 +60,10 @@ def test_an_operator_gets_the_command_s_own_exit_code(
 def test_what_is_no_command_starts_nothing(swarm: World, run: Run) -> None:
     """A command is a word, and not a token that was pasted; without a service, there is none."""
     for arguments in ((), ("smt_token",), ("--no-such-option",)):
-        done = run("run", *arguments)
-        assert (done.exit_code, swarm.jobs) == (2, [])
+        done = run("run", *arguments, status=2)
+        assert swarm.jobs == []
         assert "smt_token" not in done.stderr
-    assert "the service does not exist" in run("run", "backup", "a").stderr
+    assert "the service does not exist" in run("run", "backup", "a", status=1).stderr
 
 
 def test_a_context_is_the_program_s(swarm: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +75,7 @@ def test_a_context_is_the_program_s(swarm: World, run: Run, monkeypatch: pytest.
     assert os.environ["DOCKER_HOST"] == "unix:///elsewhere"
     Program().use_context()
     assert len(swarm.called) == 1
-    run("rotate-key", DOCKER_HOST=None)
+    run("rotate-key", status=1, DOCKER_HOST=None)
     assert len(swarm.called) == 2
     os.environ.pop("DOCKER_HOST", None)
     swarm.prints["context inspect"] = 1
@@ -87,8 +86,8 @@ def test_a_context_is_the_program_s(swarm: World, run: Run, monkeypatch: pytest.
 def test_a_missing_program_is_one_line(swarm: World, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without the program, nothing is changed."""
     monkeypatch.setattr(module, "shutil", SimpleNamespace(which=lambda _: None))
-    done = run("deploy", "--checkout", str(ROOT))
-    assert (done.exit_code, swarm.made) == (1, [])
+    done = run("deploy", "--checkout", str(ROOT), status=1)
+    assert swarm.made == []
     assert "docker not found. Hint: install Docker 26 or newer" in done.stderr
 
 
@@ -139,7 +138,7 @@ def test_a_rotation_gets_value_and_token_without_arguments(
         IMAGE="registry.example.com/secret-manager:1",
         DOCKER_HOST=engine,
     )
-    assert (done.exit_code, done.output) == (0, "")
+    assert done.output == ""
     assert seen == ["hush", "smt_hidden", "0o100600"]
     command = " ".join(swarm.called[-1][0])
     assert "smt_hidden" not in command
@@ -159,8 +158,7 @@ def test_a_rotation_gets_value_and_token_without_arguments(
 def test_a_rotation_runs_beside_a_replica(swarm: World, run: Run, engine: str) -> None:
     """Without VAULT_URL, the container is in the network of a replica on this node, with its image."""
     swarm.secured("BIND=0.0.0.0:9000")
-    done = run("rotate-secret", "shop/db", "--generate", "32", VAULT_TOKEN="t", DOCKER_HOST=engine)
-    assert done.exit_code == 0, done.stderr
+    run("rotate-secret", "shop/db", "--generate", "32", VAULT_TOKEN="t", DOCKER_HOST=engine)
     command = " ".join(swarm.called[-1][0])
     assert "--network container:container-of-this-node " in command
     assert "--env VAULT_URL=http://127.0.0.1:9000 " in command
@@ -207,8 +205,8 @@ def test_a_rotation_that_cannot_work_changes_nothing(
     reason: str,
 ) -> None:
     """The command says what is missing before it starts anything."""
-    done = run("rotate-secret", *arguments, **{"DOCKER_HOST": engine, **environment})
-    assert (done.exit_code, swarm.called) == (status, [])
+    done = run("rotate-secret", *arguments, status=status, **{"DOCKER_HOST": engine, **environment})
+    assert swarm.called == []
     assert reason in done.stderr
 
 
@@ -232,7 +230,6 @@ def test_every_external_image_is_pinned_by_its_digest(swarm: World, run: Run, tm
     file = tmp_path / "images.env"
     swarm.prints["buildx"] = f"{DIGEST}\n"
     done = run("pin-images", "--checkout", str(ROOT), IMAGES_FILE=str(file))
-    assert done.exit_code == 0, done.stderr
     lines = [f"{name}={image}@{DIGEST}" for name, image in IMAGES.items()]
     assert file.read_text().splitlines() == done.stdout.splitlines() == lines
 
@@ -246,8 +243,7 @@ def test_a_registry_without_a_digest_changes_nothing(
     file.write_text("MONGO_IMAGE=mongo:7.0@sha256:before\n")
     swarm.prints["buildx imagetools inspect mongo"] = output
     swarm.prints["buildx"] = DIGEST
-    done = run("pin-images", "--checkout", str(ROOT), IMAGES_FILE=str(file))
-    assert done.exit_code == 1
+    done = run("pin-images", "--checkout", str(ROOT), IMAGES_FILE=str(file), status=1)
     assert "mongo:7.0" in done.stderr
     assert file.read_text() == "MONGO_IMAGE=mongo:7.0@sha256:before\n"
 

@@ -201,7 +201,7 @@ def job(**more: Any) -> module.Job:
 
 def test_a_job_has_what_the_commands_of_a_replica_have(swarm: World, jobs: Jobs) -> None:
     """A job gets the service's settings for the commands, its secrets, and the way to its audit sink."""
-    container = swarm.services[API]["Spec"]["TaskTemplate"]["ContainerSpec"]
+    container = swarm.container
     container["Env"] = [
         "AUDIT_ENABLED=false",
         "AUDIT_SINK=unix:///dev/log",

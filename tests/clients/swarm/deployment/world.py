@@ -5,7 +5,7 @@ Time passes only in pauses. A service's tasks run once it is created or updated,
 
 import json
 from base64 import b64encode
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, field
 from subprocess import CompletedProcess
@@ -13,6 +13,7 @@ from types import SimpleNamespace
 from typing import Any
 
 from docker.errors import APIError
+from requests import Response
 
 STACK = "secret-manager"
 API = f"{STACK}_secret-manager"
@@ -24,17 +25,11 @@ Found = dict[str, Any]
 EARLIER, NOW, LATER = "2026-11-26T11:59:59Z", "2026-11-26T12:00:00.5Z", "2026-11-26T12:00:00.75Z"
 
 
-class Refused(APIError):  # noqa: N818 - as the library's
-    """A refusal of Docker."""
-
-    def __init__(self, status: int, message: str = "") -> None:
-        super().__init__(message, explanation=message)
-        self._status = status
-
-    @property
-    def status_code(self) -> int:
-        """The status of the reply."""
-        return self._status
+def refused(status: int, message: str) -> APIError:
+    """Return a refusal of Docker."""
+    reply = Response()
+    reply.status_code = status
+    return APIError(message, reply, message)
 
 
 @dataclass
@@ -95,6 +90,17 @@ class World:
                 "ManagerStatus": {"Addr": "127.0.0.1:2377"},
             }
         )
+
+    @property
+    def container(self) -> Found:
+        """What the service's containers are."""
+        found: Found = self.services[API]["Spec"]["TaskTemplate"]["ContainerSpec"]
+        return found
+
+    @property
+    def job_containers(self) -> list[Found]:
+        """What the containers of the jobs are."""
+        return [job["TaskTemplate"]["ContainerSpec"] for job in self.jobs]
 
     def service(self, name: str, *environment: str, on: str = "A", replicas: int = 1, **spec: Any) -> Found:
         """Add a service of the stack, whose tasks run on a node; without one, they wait for it."""
@@ -177,12 +183,7 @@ class World:
 
     def client(self, **_: Any) -> Any:
         """Return the library's client."""
-        names = (name for name in dir(_Client) if not name.startswith("_"))
-        return SimpleNamespace(
-            base_url="http://docker",
-            api_version="1.45",
-            **{name: getattr(_Client(self), name) for name in names},
-        )
+        return _Client(self)
 
     # ---- the program
 
@@ -233,12 +234,14 @@ class World:
 class _Client:
     """The methods of the library's client."""
 
+    base_url, api_version = "http://docker", "1.45"
+
     def __init__(self, world: World) -> None:
         self._world = world
 
     def _answer(self) -> None:
         if self._world.time < self._world.leaderless_until:
-            raise Refused(503, "The swarm does not have a leader.")
+            raise refused(503, "The swarm does not have a leader.")
 
     def close(self) -> None:
         pass
@@ -323,7 +326,7 @@ class _Client:
         """Update a service, at its URL."""
         if self._world.overtaken:
             self._world.overtaken -= 1
-            raise Refused(500, "rpc error: update out of sequence")
+            raise refused(500, "rpc error: update out of sequence")
         service = self._world.services[url.split("/")[-2]]
         name = service["Spec"]["Name"].removeprefix(f"{STACK}_")
         service["PreviousSpec"], service["Spec"] = service["Spec"], json
@@ -339,8 +342,3 @@ class _Client:
 def key_of(letter: str) -> str:
     """Return a master key."""
     return b64encode(bytes(ord(letter) + number for number in range(32))).decode()
-
-
-def lines_of(errors: str, *beginnings: str) -> Iterator[str]:
-    """Yield the lines that begin so."""
-    yield from (line for line in errors.splitlines() if line.startswith(beginnings))

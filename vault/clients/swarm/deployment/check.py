@@ -31,6 +31,7 @@ _DEFAULT_PORT = "8000"
 _UNKNOWN_ADDRESSES = frozenset({"", "0.0.0.0", "127.0.0.1"})  # noqa: S104 - of nodes, as Docker shows them
 _PLAIN = frozenset({"false", "f", "0"})
 _OK_STATUS, _NOT_FOUND = 200, 404
+_INGRESS_HINT = "publish with mode: host, or give the service a certificate"
 _HINT = (
     ". Hint: publish with mode: host, or put a proxy in the network "
     "(Client addresses in docs/install-swarm.md)"
@@ -130,17 +131,13 @@ class SwarmCheck:
         if has_ingress and len(self._nodes) > 1:
             found += self._stack.answer(lambda client: client.networks(names=["^ingress$"]))
         for network in found:
-            self._check_network(network["Name"], network.get("Options") or {})
-
-    def _check_network(self, name: str, options: Mapping[str, str]) -> None:
-        # Docker 26 encrypts for any value of the option, newer versions do not for these.
-        if options.get("encrypted", "false").lower() not in _PLAIN:
-            self._report(OK, f"network {name}: encrypted")
-            return
-        hint = "driver_opts in stack.yml"
-        if name == "ingress":
-            hint = "publish with mode: host, or give the service a certificate"
-        self._report(FAILED, f"network {name}: not encrypted. Hint: {hint}")
+            name, options = network["Name"], network.get("Options") or {}
+            # Docker 26 encrypts for any value of the option, newer versions do not for these.
+            if options.get("encrypted", "false").lower() not in _PLAIN:
+                self._report(OK, f"network {name}: encrypted")
+            else:
+                hint = _INGRESS_HINT if name == "ingress" else "driver_opts in stack.yml"
+                self._report(FAILED, f"network {name}: not encrypted. Hint: {hint}")
 
     def _check_members(self) -> None:
         services = [one["Spec"]["Name"] for one in self._stack.named(f"{STACK}_mongodb-")]
@@ -202,26 +199,27 @@ class SwarmCheck:
             self._report(NOT_CHECKED, "addresses: the trail has no addresses of these requests")
             return
         answered = self._answered_by(requests.run)
-        hint = _HINT if self.publication.is_ingress else ""
         for task, node_id in self._replicas.items():
             node = self._by_id.get(node_id)
             label = f"addresses: replica {task[:12]} on {node.name if node else 'an unknown node'}"
-            self._check_replica(
-                label, requests, {one: recorded[one] for one in recorded if answered.get(one) == task}, hint
-            )
+            own = {one: recorded[one] for one in recorded if answered.get(one) == task}
+            if own and not self._is_wrong(label, own, requests):
+                self._report(OK, f"{label} recorded the client's, {next(iter(requests.senders.values()))}")
+            elif not own:
+                self._report(NOT_CHECKED, f"{label}: docker service logs has none of its replies")
         if not set(answered.values()) & set(self._replicas):
-            wrong = _wrong(recorded, requests.senders)
-            if wrong:
-                self._report(FAILED, f"addresses: a replica recorded {wrong}{hint}")
+            self._is_wrong("addresses: a replica", recorded, requests)
 
-    def _check_replica(self, label: str, requests: Requests, recorded: Mapping[str, str], hint: str) -> None:
-        wrong = _wrong(recorded, requests.senders)
-        if wrong:
-            self._report(FAILED, f"{label} recorded {wrong}{hint}")
-        elif recorded:
-            self._report(OK, f"{label} recorded the client's, {next(iter(requests.senders.values()))}")
-        else:
-            self._report(NOT_CHECKED, f"{label}: docker service logs has none of its replies")
+    def _is_wrong(self, label: str, recorded: Mapping[str, str], requests: Requests) -> bool:
+        """Report an address that is not its sender's, and return whether there is one."""
+        hint = _HINT if self.publication.is_ingress else ""
+        for request, address in recorded.items():
+            sender = requests.senders.get(request)
+            if address != sender:
+                right = sender or "an unknown one"
+                self._report(FAILED, f"{label} recorded {address} in place of {right}{hint}")
+                return True
+        return False
 
     def _answered_by(self, run: str) -> Mapping[str, str]:
         """Return the replicas' task IDs, by the IDs of the requests that they answered."""
@@ -332,23 +330,22 @@ class Requests:
         try:
             yield
         except BaseException:
-            left = self._removed()
+            left = self._left()
             if left:
-                self._report(FAILED, f"these secrets expire within an hour: {' '.join(left)}")
+                self._report(FAILED, f"these secrets expire within an hour: {left}")
             raise
-        number, left = len(self._names), self._removed()
+        left = self._left()
         if left:
-            names = " ".join(left)
             self._report(
-                FAILED, f"delete and purge: {self.last.refusal}. These expire within an hour: {names}"
+                FAILED, f"delete and purge: {self.last.refusal}. These expire within an hour: {left}"
             )
-        elif number:
-            self._report(OK, f"deleted and purged: {number} secrets")
+        elif self._names:
+            self._report(OK, f"deleted and purged: {len(self._names)} secrets")
 
-    def _removed(self) -> Sequence[str]:
+    def _left(self) -> str:
         """Delete and purge what was created, and return the names of what is left."""
-        names, self._names = list(self._names.values()), {}
-        return [name for name in names if not any(self._is_removed(node, name) for node in self._answering)]
+        names = self._names.values()
+        return " ".join(one for one in names if not any(self._is_removed(at, one) for at in self._answering))
 
     def _is_removed(self, node: Node, name: str) -> bool:
         """Return whether a secret is deleted and purged at *node*."""
@@ -360,14 +357,6 @@ class Requests:
         if reply.status not in (_OK_STATUS, _NOT_FOUND):
             return False
         return self._ask(node, "/vault/secret/purge", name=name).status in (_OK_STATUS, _NOT_FOUND)
-
-
-def _wrong(recorded: Mapping[str, str], senders: Mapping[str, str]) -> str:
-    """Return an address that is not its sender's, and the sender's; empty if there is none."""
-    for request, address in recorded.items():
-        if address != senders.get(request):
-            return f"{address} in place of {senders.get(request) or 'an unknown one'}"
-    return ""
 
 
 def _node(found: Found) -> Node:
