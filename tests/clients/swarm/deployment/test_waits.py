@@ -12,6 +12,7 @@ from vault.clients.swarm.deployment import jobs as module
 from vault.clients.swarm.deployment import ports
 from vault.clients.swarm.deployment.jobs import CommandFailedError, Jobs
 from vault.clients.swarm.deployment.manager import Manager, Progress
+from vault.clients.swarm.deployment.members import Placement
 from vault.clients.swarm.deployment.program import DeploymentError, Program
 from vault.clients.swarm.deployment.stack import DeployedStack
 from vault.clients.swarm.engine import ChangedError
@@ -147,10 +148,13 @@ def test_the_replica_set_is_awaited(swarm: World, stack: DeployedStack, said: li
 def test_the_culprit_is_named(swarm: World, stack: DeployedStack) -> None:
     """A member that should run is the first reason, then the replica set, then the service."""
     swarm.secured(on="A  ")
-    assert stack.culprit(["1", "2", "3"], ["2"]).startswith("secret-manager_mongodb-3 does not run")
-    assert stack.culprit(["1"], []) == f"for the reason, run docker service logs {API}"
+    placement = Placement(stack)
+    placement.homes, placement.absent = {"1": "A", "2": "B", "3": "C"}, ["2"]
+    assert placement.culprit().startswith("secret-manager_mongodb-3 does not run")
+    placement.absent.append("3")
+    assert placement.culprit() == f"for the reason, run docker service logs {API}"
     swarm.services["secret-manager_replica-set"]["ServiceStatus"]["CompletedTasks"] = 0
-    assert stack.culprit(["1"], []).startswith("the replica set is not ready either")
+    assert placement.culprit().startswith("the replica set is not ready either")
 
 
 def test_an_unanswered_question_ends_no_wait(swarm: World, stack: DeployedStack) -> None:

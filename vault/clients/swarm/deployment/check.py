@@ -93,11 +93,6 @@ class SwarmCheck:
         self._replicas = {task["ID"]: task.get("NodeID", "") for task in replicas}
         self.publication = _publication(stack)
 
-    @property
-    def needs_token(self) -> bool:
-        """Whether it sends requests."""
-        return "requests" not in self._skipped
-
     def run(self, connect: Callable[[int], Ports]) -> None:
         """Report what is in order and what is not."""
         for name, check in (

@@ -18,7 +18,7 @@ from vault.clients.swarm.deployment import images
 from vault.clients.swarm.deployment.jobs import Job, Jobs
 from vault.clients.swarm.deployment.keys import MasterKeys, new_key, require_key
 from vault.clients.swarm.deployment.manager import SERVICE, STACK
-from vault.clients.swarm.deployment.members import Members, Placement
+from vault.clients.swarm.deployment.members import Members, Placement, hosts_of
 from vault.clients.swarm.deployment.program import DeploymentError
 
 _SETTLED = frozenset({"", "completed", "rollback_completed"})
@@ -99,9 +99,8 @@ class Deployment:
         self._deploy_service(before, int(replicas))
         self._tell(self._done(image, key_secret, int(replicas)))
         if members.late:
-            names = " ".join(f"mongodb-{number}" for number in members.late)
             raise DeploymentError(
-                f"MongoDB was not updated, because {names} is not in step",
+                f"MongoDB was not updated, because {hosts_of(members.late)} is not in step",
                 hint=f"for the reason, run docker service logs {STACK}_mongodb-{members.late[0]}. When all "
                 "members are in step, run this command again",
             )
@@ -238,13 +237,13 @@ class Deployment:
     def _deploy_service(self, before: object, replicas: int) -> None:
         # Before the service: without MongoDB's user, no new replica becomes ready.
         self._deploy(["replica-set"])
-        self._stack.await_replica_set(self._culprit)
+        self._stack.await_replica_set(self._placement.culprit)
         self._say("Deploying the service, and waiting until it is ready.")
         rest = [name for name in self._merged["services"] if not _MEMBER.fullmatch(name)]
         self._deploy([name for name in rest if name != "replica-set"])
         if before is not None and self._stack.spec(SERVICE) != before:
             self._stack.await_update(SERVICE)
-        self._stack.await_replicas(replicas, self._culprit)
+        self._stack.await_replicas(replicas, self._placement.culprit)
 
     def _done(self, image: str, key_secret: str, replicas: int) -> Deployed:
         if not replicas:
@@ -278,9 +277,6 @@ class Deployment:
             folder=self._checkout,
             environment=self._variables,
         )
-
-    def _culprit(self) -> str:
-        return self._stack.culprit(self._placement.members, self._placement.absent)
 
     def _first_token(self, image: str) -> str:
         """Return the first token, or nothing if there is one."""

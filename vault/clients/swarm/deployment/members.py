@@ -58,12 +58,12 @@ class Placement:
         """
         nodes = self.stack.nodes()
         self._labels = {node["ID"]: (node["Spec"].get("Labels") or {}).get(_LABEL, "") for node in nodes}
-        beginning = f"{STACK}_mongodb-"
+        beginning = _name("")
         found = {one["Spec"]["Name"].removeprefix(beginning) for one in self.stack.named(beginning)}
         for number in sorted(_MEMBERS | {one for one in found if re.fullmatch("[0-9]", one)}):
             labelled = next((node for node, label in self._labels.items() if label == number), "")
             # While an update replaces its task, the next one is only ready.
-            tasks = self.stack.wanted(f"{beginning}{number}") if number in found else []
+            tasks = self.stack.wanted(_name(number)) if number in found else []
             runs = next((task["NodeID"] for task in tasks if task.get("NodeID")), "")
             self.homes[number] = labelled or runs
             if number in found:
@@ -108,11 +108,9 @@ class Placement:
     def _report_node(self, node: Found, status: str) -> None:
         lost = [number for number, home in self.homes.items() if home == node["ID"]]
         self.absent += lost
-        names = " ".join(f"mongodb-{number}" for number in lost)
         if lost:
-            self._progress.say(
-                f"Node {hostname(node)} {status}, and so {'is' if len(lost) == 1 else 'are'} {names}."
-            )
+            so = "so is" if len(lost) == 1 else "so are"
+            self._progress.say(f"Node {hostname(node)} {status}, and {so} {hosts_of(lost)}.")
         elif status == "is down":
             self._progress.say(f"Node {hostname(node)} is down. It has no member of MongoDB.")
 
@@ -157,6 +155,14 @@ class Placement:
         for at, number in enumerate(new):
             self.homes[number] = free[0 if shared else at]
 
+    def culprit(self) -> str:
+        """Return what shows why the service is not ready."""
+        for number in self.members:
+            name = _name(number)
+            if number not in self.absent and not self.stack.running(name):
+                return f"{name} does not run: run docker service ps --no-trunc {name}"
+        return self.stack.culprit()
+
     def has_lost_node(self, numbers: Sequence[str]) -> bool:
         """Return whether the node of one of these members is down."""
         homes = {self.homes.get(number) for number in numbers}
@@ -196,8 +202,7 @@ class Members:
         self._progress.say("Asking MongoDB's members for their state.")
         states = self._ask("1s")
         if not set(states.values()) - {"primary"}:
-            culprit = self._stack.culprit(self._placement.members, self._placement.absent)
-            raise DeploymentError("MongoDB's members do not answer", hint=culprit)
+            raise DeploymentError("MongoDB's members do not answer", hint=self._placement.culprit())
         self.late = [number for number, state in states.items() if state not in _IN_STEP]
         silent = [number for number in self.late if states[number] == "no answer"]
         for number in self.late:
@@ -210,8 +215,7 @@ class Members:
             self._placement.report()
             return
         if self.late:
-            names = " ".join(f"mongodb-{number}" for number in self.late)
-            self._progress.say(f"Waiting up to 3 minutes until {names} is in step.")
+            self._progress.say(f"Waiting up to 3 minutes until {hosts_of(self.late)} is in step.")
             if not self._are_in_step():
                 return
         others = [number for number, state in states.items() if state == "secondary"]
@@ -222,7 +226,7 @@ class Members:
 
     def _ask(self, wait: str) -> Mapping[str, str]:
         """Return the state of each member, after up to *wait* until all are in step."""
-        hosts = ",".join(f"mongodb-{number}" for number in self._placement.members)
+        hosts = hosts_of(self._placement.members, ",")
         # The status needs no credential.
         job = Job(
             image=self._image,
@@ -277,6 +281,11 @@ class Members:
                 f"mongodb-{number} is not in step again",
                 hint=f"for the reason, run docker service logs {name}",
             )
+
+
+def hosts_of(numbers: Sequence[str], separator: str = " ") -> str:
+    """Return the names of members."""
+    return separator.join(f"mongodb-{number}" for number in numbers)
 
 
 def _name(number: str) -> str:

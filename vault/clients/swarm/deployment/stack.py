@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
@@ -147,12 +147,8 @@ class DeployedStack(Manager):
                 return
         raise DeploymentError("MongoDB is not ready", hint=culprit())
 
-    def culprit(self, members: Collection[str], absent: Collection[str]) -> str:
-        """Return what shows why the service is not ready; *absent* ones of its *members* cannot run."""
-        for number in members:
-            name = f"{STACK}_mongodb-{number}"
-            if number not in absent and not self.running(name):
-                return f"{name} does not run: run docker service ps --no-trunc {name}"
+    def culprit(self) -> str:
+        """Return what shows why the service is not ready although MongoDB's members run."""
         if self._is_complete(f"{STACK}_replica-set"):
             return f"for the reason, run docker service logs {SERVICE}"
         return f"the replica set is not ready either: run docker service logs {STACK}_replica-set"
