@@ -9,6 +9,7 @@ from flask.testing import FlaskClient
 from tests.support.access import post
 from tests.support.people import Person
 from vault.toolkit.client.http import Failure, HTTPClient, Reply, RequestFailedError
+from vault.toolkit.client.service import Service
 
 NAME = "billing/db-password"
 PAGE = "http://localhost:8000/console/"
@@ -105,3 +106,13 @@ def test_without_a_console_there_is_no_link(
     token = {"token": done.stdout.strip()}
     assert post(someone, "/vault/share/open", token)["secret"] == "aHVudGVyMQ=="
     assert person.does("secret", "request", NAME).startswith(f"{PAGE}request#smr_")
+
+
+@pytest.mark.parametrize("odd", [{"url": 1}, {"token": None}])
+def test_an_odd_link_is_an_error(
+    person: Person, monkeypatch: pytest.MonkeyPatch, odd: dict[str, Any]
+) -> None:
+    """A link is a text."""
+    link = {"token": "t", "expires_at": "2026-11-24T00:00:00Z", **odd}
+    monkeypatch.setattr(Service, "call", lambda *_, **__: link)
+    assert "not as this service does" in person.fails_to("secret", "share", NAME, code=5)

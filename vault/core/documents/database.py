@@ -236,14 +236,6 @@ _REWRITING = frozenset(
 )
 
 
-def role_privileges(database: str) -> list[dict[str, Any]]:
-    """Return the privileges on *database* in the form of MongoDB's `createRole`."""
-    return [
-        {"resource": {"db": database, "collection": collection}, "actions": list(actions)}
-        for collection, actions in {"": DATABASE_PRIVILEGES, **collection_privileges()}.items()
-    ]
-
-
 def trail_rewriting_actions(database: Any) -> list[str]:
     """Return the actions with which this connection's user can rewrite the trail in *database*.
 

@@ -12,7 +12,7 @@ from vault.toolkit.cli import parameters
 from vault.toolkit.cli.connection import service_options
 from vault.toolkit.cli.output import Output, moment_cell, output_options
 from vault.toolkit.cli.value_input import new_value, typed
-from vault.toolkit.client.secrets import Secrets, reference
+from vault.toolkit.client.secrets import Secrets, encoded, reference
 from vault.toolkit.client.service import Service
 
 #: In place of a name: the value is typed, or standard input.
@@ -67,9 +67,10 @@ def share(secret: str, ttl: timedelta, has_passphrase: bool, service: Service, o
     passphrase = _passphrase() if has_passphrase else None
     terms = {"ttl_seconds": round(ttl.total_seconds()), "passphrase": passphrase}
     if secret == _STANDARD:
-        found = Secrets(service).share_value(new_value("the share", None, None, output), **terms)
+        value = encoded(new_value("the share", None, None, output))
+        found = Secrets(service).call(value | terms, "share")
     else:
-        found = Secrets(service).share(reference(secret), **terms)
+        found = Secrets(service).call_for(reference(secret) | terms, "share")
     _print(found, "share", service, output)
 
 
@@ -89,7 +90,8 @@ def share(secret: str, ttl: timedelta, has_passphrase: bool, service: Service, o
 def request(name: str, ttl: timedelta, max_bytes: int | None, service: Service, output: Output) -> None:
     """Print a link for one person to store a new secret's value, once."""
     seconds = round(ttl.total_seconds())
-    found = Secrets(service).request(name, ttl_seconds=seconds, max_bytes=max_bytes)
+    asked = {"name": name, "ttl_seconds": seconds, "max_bytes": max_bytes}
+    found = Secrets(service).call_for(asked, "request")
     _print(found, "request", service, output)
 
 
@@ -111,6 +113,8 @@ def _print(found: Mapping[str, Any], page: str, service: Service, output: Output
     Without the console, print its token.
     """
     path, url = f"/console/{page}", found.get("url")
+    if not all(isinstance(text, str) for text in (found.get("token"), found.get("expires_at"), url or "")):
+        raise service.odd_reply()
     if not url and service.has_page(path):
         url = f"{service.url}{path}#{found['token']}"
     if url:

@@ -11,7 +11,13 @@ from pymongo.errors import OperationFailure, PyMongoError
 from vault.common.mongodb_uri import parse_mongodb_uri
 from vault.core.documents import indexes
 from vault.core.documents.audit import AuditEntry
-from vault.core.documents.database import BUILD_TIMEOUT_SECONDS, SERVICE_ROLE, database_name, role_privileges
+from vault.core.documents.database import (
+    BUILD_TIMEOUT_SECONDS,
+    DATABASE_PRIVILEGES,
+    SERVICE_ROLE,
+    collection_privileges,
+    database_name,
+)
 from vault.features.mongodb.errors import ReplicaSetError, failed
 
 Client = MongoClient[dict[str, Any]]
@@ -50,7 +56,11 @@ class ServiceUser:
         with timeout(BUILD_TIMEOUT_SECONDS):
             entries = database[AuditEntry.collection_name()]
             indexes.build_trail(entries, audit_ttl_days=audit_ttl_days)
-        role = {"privileges": role_privileges(self._database), "roles": []}
+        privileges = [
+            {"resource": {"db": self._database, "collection": collection}, "actions": list(actions)}
+            for collection, actions in {"": DATABASE_PRIVILEGES, **collection_privileges()}.items()
+        ]
+        role = {"privileges": privileges, "roles": []}
         _ensure(database, "Role", SERVICE_ROLE, missing=_ROLE_NOT_FOUND, **role)
         roles = [{"role": SERVICE_ROLE, "db": self._database}]
         ensure_user(client[self._source], self._name, self._password, roles)

@@ -111,7 +111,7 @@ class Secrets:
         # Not those without a value: an earlier version of the service does not know them.
         query |= {name: text for name, text in filters.items() if text}
         while True:
-            page = self._call("list", query)
+            page = self.call(query, "list")
             if not all(map(is_row, rows := self._objects(page))):
                 raise self._service.odd_reply()
             yield from rows
@@ -121,35 +121,41 @@ class Secrets:
 
     def describe(self, secret: Mapping[str, Any]) -> dict[str, Any]:
         """Return everything about *secret* except its value."""
-        found = self._call_for(secret, "describe")
+        found = self.call_for(secret, "describe")
         if not is_description(found):
             raise self._service.odd_reply()
         return found
 
+    def call(self, body: Mapping[str, Any], operation: str) -> dict[str, Any]:
+        """Return the reply to *operation* of the API with this *body*."""
+        while True:
+            try:
+                return self._service.call(_PATH + operation, body)
+            except ServiceRefusedError as error:
+                self._wait_for_limit(error)
+
+    def call_for(self, secret: Mapping[str, Any], operation: str) -> dict[str, Any]:
+        """Return the reply to *operation* of the API for one *secret*, which a refusal names.
+
+        *secret* can have further fields of the request, such as the `version` that `purge` destroys.
+        """
+        try:
+            return self.call(secret, operation)
+        except ServiceRefusedError as error:
+            raise _named(secret, error) from None
+
     def find(self, secret: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return what `describe` does; None if there is no such secret that the holder can reach."""
         try:
-            return self._call("describe", secret)
+            return self.call(secret, "describe")
         except ServiceRefusedError as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return None
             raise
 
-    def delete(self, secret: Mapping[str, Any]) -> dict[str, Any]:
-        """Delete *secret*, and return its ID and the end of the time in which it can be restored."""
-        return self._call_for(secret, "delete")
-
-    def restore(self, secret: Mapping[str, Any]) -> dict[str, Any]:
-        """Restore the deleted *secret*, and return its ID."""
-        return self._call_for(secret, "restore")
-
-    def purge(self, secret: Mapping[str, Any]) -> dict[str, Any]:
-        """Destroy the deleted *secret*, or its older `version` if given, and return its ID."""
-        return self._call_for(secret, "purge")
-
     def create(self, value: bytes, **properties: Any) -> Written:
         """Create a secret with *properties*, as the API has them."""
-        return self._written({"version": 1, **self._call("create", _encoded(value) | properties)})
+        return self._written({"version": 1, **self.call(encoded(value) | properties, "create")})
 
     def put(
         self,
@@ -192,7 +198,7 @@ class Secrets:
 
     def create_all(self, secrets: Sequence[tuple[str, bytes]]) -> Iterator[VaultError | None]:
         """Create *secrets*, each a name and a value, and yield the error of each, or None."""
-        bodies = [{"name": name, **_encoded(value)} for name, value in secrets]
+        bodies = [{"name": name, **encoded(value)} for name, value in secrets]
         for part in _parts(bodies):
             for _, item in self._outcomes("create-batch", part):
                 yield self._problem(item)
@@ -201,33 +207,12 @@ class Secrets:
         self, secret: Mapping[str, Any], value: bytes, *, expected_version: int | None = None
     ) -> Written:
         """Store the next version of *secret*; with *expected_version*, only after that one."""
-        body = {**secret, **_encoded(value), "expected_version": expected_version}
-        return self._written(self._call("update", body))
+        body = {**secret, **encoded(value), "expected_version": expected_version}
+        return self._written(self.call(body, "update"))
 
     def update_metadata(self, secret: Mapping[str, Any], **properties: Any) -> None:
         """Change the description and the `ttl_seconds` of *secret*."""
-        self._call("update-metadata", {**secret, **properties})
-
-    def share(self, secret: Mapping[str, Any], **terms: Any) -> dict[str, Any]:
-        """Return the `token` and `expires_at` of a new link to the value of *secret*, and its `url` if known.
-
-        *terms* are those of the API.
-        """
-        return self._link(self._call_for({**secret, **terms}, "share"))
-
-    def share_value(self, value: bytes, **terms: Any) -> dict[str, Any]:
-        """Return what `share` does for *value*, which is not stored as a secret."""
-        return self._link(self._call("share", _encoded(value) | terms))
-
-    def request(self, name: str, **terms: Any) -> dict[str, Any]:
-        """Return what `share` does, for a link by which someone stores the secret *name*."""
-        return self._link(self._call_for({"name": name, **terms}, "request"))
-
-    def _link(self, reply: dict[str, Any]) -> dict[str, Any]:
-        texts = (reply.get("token"), reply.get("expires_at"), reply.get("url") or "")
-        if not all(isinstance(text, str) for text in texts):
-            raise self._service.odd_reply()
-        return reply
+        self.call({**secret, **properties}, "update-metadata")
 
     def _update_properties(self, secret: str, written: Written, properties: Mapping[str, Any]) -> None:
         try:
@@ -237,25 +222,11 @@ class Secrets:
                 f"version {written.version} is stored, but its labels and expiry are not: {error.problem}"
             ) from None
 
-    def _call(self, operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
-        while True:
-            try:
-                return self._service.call(_PATH + operation, body)
-            except ServiceRefusedError as error:
-                self._wait_for_limit(error)
-
     def _wait_for_limit(self, error: ServiceRefusedError) -> None:
         """Wait if *error* is about the rate limit; raise it otherwise."""
         if error.code != _RATE_LIMITED:
             raise error
         self._wait(error)
-
-    def _call_for(self, secret: Mapping[str, Any], operation: str) -> dict[str, Any]:
-        """Call *operation* for one *secret*, which a refusal names."""
-        try:
-            return self._call(operation, secret)
-        except ServiceRefusedError as error:
-            raise _named(secret, error) from None
 
     def _objects(self, reply: Mapping[str, Any]) -> list[dict[str, Any]]:
         """Return the secrets, or their outcomes, in *reply*."""
@@ -316,7 +287,7 @@ class Secrets:
         """Return a value that is too large for a batch: larger than new ones can be."""
         try:
             newest = {name: text for name, text in secret.items() if name != "version"}
-            described, fetched = self.describe(newest), self._call("fetch", secret)
+            described, fetched = self.describe(newest), self.call(secret, "fetch")
         except ServiceRefusedError as error:
             return error.detached()
         return self._fetched(
@@ -379,7 +350,8 @@ def _named(secret: Mapping[str, Any], error: ServiceRefusedError) -> ServiceRefu
     )
 
 
-def _encoded(value: bytes) -> dict[str, Any]:
+def encoded(value: bytes) -> dict[str, Any]:
+    """Return *value* as a request has it."""
     return {"secret": b64encode(value).decode()}
 
 
