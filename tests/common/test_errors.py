@@ -7,10 +7,12 @@ import sys
 from collections.abc import Iterator
 
 import pytest
+from flask.testing import FlaskClient
 from werkzeug import exceptions as http
 
 import vault
 from tests.support.features import tables
+from vault.common import feature
 from vault.common.errors import DecryptionError, DuplicateNameError, SecretNotFoundError, VaultError
 from vault.common.feature import features, resolved
 from vault.common.observability import logs
@@ -18,21 +20,35 @@ from vault.common.outcomes import Exit, Status
 from vault.toolkit.document.errors import ERROR_DOCS
 from vault.toolkit.http.refusals import REFUSALS, code_of, recorded_as
 
-#: Codes of replies for errors of HTTP, and for defects.
-OF_HTTP = {
-    "bad_request",
-    "client_disconnected",
-    "defect",
-    "expectation_failed",
-    "method_not_allowed",
-    "not_found",
-    "not_implemented",
-    "request_entity_too_large",
-    "request_header_fields_too_large",
-    "request_timeout",
-    "unprocessable_entity",
-    "unsupported_media_type",
-    "uri_too_long",
+#: The codes of the core's replies by their status. Clients, alerts and dashboards contain them.
+CODES = {
+    400: "bad_request client_disconnected invalid_base64 invalid_wrapping_token too_many_keys",
+    401: "credential_required invalid_credential",
+    403: (
+        "address_refused delivery_refused grant_refused outside_paths revocation_refused "
+        "scope_missing token_required"
+    ),
+    404: "not_found secret_not_found token_not_found",
+    405: "method_not_allowed",
+    408: "request_timeout",
+    409: (
+        "expected_version_required invalid_token_name limit_reached name_taken newest_version "
+        "secret_not_deleted token_name_taken token_not_renewable version_conflict"
+    ),
+    413: "request_entity_too_large secret_too_large too_large_for_batch",
+    414: "uri_too_long",
+    415: "unsupported_media_type",
+    417: "expectation_failed",
+    421: "host_refused",
+    422: "idempotency_mismatch invalid_cursor too_many_matches unprocessable_entity weak_idempotency_key",
+    429: "rate_limited",
+    431: "request_header_fields_too_large",
+    500: "decryption defect",
+    501: "not_implemented",
+    503: (
+        "audit_state audit_unavailable auth_state credentials_unavailable key_missing key_unshared "
+        "keyring_file_unknown not_ready overloaded restore_unfinished secret_busy storage_unavailable"
+    ),
 }
 
 #: Kinds of errors that only commands and the swarm driver have; a reply would call them a defect.
@@ -116,21 +132,22 @@ def test_every_error_has_its_own_kind() -> None:
     assert len(set(kinds)) == len(kinds)
 
 
-def test_every_error_has_one_row_everywhere() -> None:
-    """Each error is in one table: of replies, with a documented response, or of commands. Names are frozen.
+def test_every_error_has_one_row_everywhere(client: FlaskClient) -> None:
+    """Each error is in one table: of replies, with a documented response, or of commands.
 
-    Clients, alerts and dashboards contain these names. A renamed class is in no table.
+    The names of the core are frozen: a renamed class is in no table.
     """
-    in_replies = REFUSALS.keys() - OF_HTTP
-    assert {error.kind for error in errors()} == in_replies | IN_COMMANDS, (
-        "a new kind is in REFUSALS of vault/toolkit/http/refusals.py, has a refusal, or is in IN_COMMANDS"
-    )
-    assert in_replies.isdisjoint(IN_COMMANDS)
-    assert REFUSALS.keys() >= OF_HTTP
+    of_features = {error.kind for error in feature.errors()}
+    codes = {code: refusal.status for code, refusal in REFUSALS.items() if code not in of_features}
+    assert codes == {code: status for status, names in CODES.items() for code in names.split()}
+    assert {error.kind for error in errors()} - REFUSALS.keys() == IN_COMMANDS
     assert len({refusal.title for refusal in REFUSALS.values()}) == len(REFUSALS)
     blueprints = resolved(path for feature in features() for path in feature.blueprints)
-    tables = [ERROR_DOCS, *(blueprint.error_docs for blueprint in blueprints)]
-    documented = {code for table in tables for response in table.values() for code in response.codes}
+    docs = dict(ERROR_DOCS)
+    for blueprint in blueprints:
+        docs |= blueprint.error_docs
+    responses = client.get("/openapi.json").json["components"]["responses"]
+    documented = {code for name in responses for code in docs[name].codes}
     # Raised by features only, which share it.
     undocumented = UNDOCUMENTED if features() else {*UNDOCUMENTED, "limit_reached"}
     assert documented == REFUSALS.keys() - undocumented

@@ -14,7 +14,7 @@ from functools import cache
 from pkgutil import resolve_name
 from typing import Any, Protocol
 
-from vault.common.errors import VaultError
+from vault.common.errors.base import VaultError, refused
 
 
 class Task(Protocol):
@@ -189,12 +189,7 @@ def active(off: Names[str]) -> tuple[Feature, ...]:
 def errors() -> list[type[VaultError]]:
     """Return the errors of all features that callers of the API learn of."""
     modules = resolved(feature.errors for feature in features() if feature.errors)
-    return [
-        one
-        for module in modules
-        for one in vars(module).values()
-        if isinstance(one, type) and issubclass(one, VaultError) and vars(one).get("refusal")
-    ]
+    return [error for module in modules for error in refused(module)]
 
 
 def collections() -> dict[str, Collection]:

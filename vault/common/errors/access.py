@@ -3,13 +3,18 @@
 from collections.abc import Sequence
 from typing import ClassVar
 
-from vault.common.errors.base import AccessDeniedError, MissingError, RefusedInputError
+from vault.common.errors.base import AccessDeniedError, MissingError, Refusal, RefusedInputError
 
 
 class CredentialRequiredError(AccessDeniedError):
-    """An operation requires a credential, and the caller is anonymous."""
+    """The operation requires a credential and the request has none.
+
+    Send a token or a JWT in the header Authorization: Bearer. To refer to a secret by its name, a
+    credential is always required, because names can be guessed.
+    """
 
     message = "A credential is required."
+    refusal = Refusal(401, challenge="Bearer")
 
 
 class InvalidCredentialError(AccessDeniedError):
@@ -18,6 +23,15 @@ class InvalidCredentialError(AccessDeniedError):
     message = "The credential is invalid."
     #: True if callers send such a credential in the header `Authorization`.
     is_of_header: ClassVar[bool] = True
+    refusal = Refusal(
+        401,
+        challenge='Bearer error="invalid_token"',
+        page=(
+            "The request has a credential that is not valid: unknown, expired, revoked, sent from another "
+            "network, not from a configured issuer, or a JWT that does not match exactly one role. The reply "
+            "does not say which. Operators find the reason in the audit trail."
+        ),
+    )
 
     def __init__(
         self, reason: str, *, principal: str = "", namespace: str = "", roles: Sequence[str] = ()
@@ -34,16 +48,24 @@ class InvalidCredentialError(AccessDeniedError):
 class InvalidWrappingTokenError(InvalidCredentialError):
     """A wrapping token is unknown, was used before, or has ended. Only the audit trail has the reason."""
 
-
-# Denied, not an error: anyone can send forged credentials.
-class CredentialsUnavailableError(AccessDeniedError):
-    """The service that validates credentials is unavailable, so no credential is accepted."""
-
-    message = "credentials cannot be checked"
+    refusal = Refusal(
+        400,
+        detail="wrapping token is not valid or does not exist",
+        page=(
+            "The wrapping token never existed, was unwrapped or used for another request before, or it "
+            "ended: by itself, with its secret, or with its maker's token. If no one else should have had "
+            "it, treat the wrapped reply as exposed."
+        ),
+    )
 
 
 class ScopeMissingError(AccessDeniedError):
-    """The principal lacks the scope that the operation requires."""
+    """The credential is valid but lacks the scope of this operation, which the detail names.
+
+    Use a credential that has the scope.
+    """
+
+    refusal = Refusal(403, challenge='Bearer error="insufficient_scope"')
 
     def __init__(self, scope: str) -> None:
         super().__init__(f"The scope {scope} is required.")
@@ -52,9 +74,24 @@ class ScopeMissingError(AccessDeniedError):
 class GrantRefusedError(AccessDeniedError):
     """The new token would exceed its creator's grant; the message names the excess."""
 
+    refusal = Refusal(
+        403,
+        "Grant exceeds the caller's rights",
+        page=(
+            "The new token or role would have more than its creator, or a longer lifetime than operators "
+            "allow; or the caller is limited and therefore cannot manage issuers. The detail names the "
+            "excess or the limits. Ask for less, or use a credential that has more."
+        ),
+    )
+
 
 class RevocationRefusedError(AccessDeniedError):
-    """The token to revoke exceeds the principal's grant; the message names the excess."""
+    """The token to revoke, or the role to delete, has scopes, networks or paths that the caller lacks.
+
+    The detail names them. Use a credential that has at least as much.
+    """
+
+    refusal = Refusal(403, "Revocation not allowed")
 
 
 class AmbiguousTokenNameError(RefusedInputError):
@@ -65,51 +102,82 @@ class AmbiguousTokenNameError(RefusedInputError):
 
 
 class InvalidTokenNameError(RefusedInputError):
-    """The service uses the name of a new token itself."""
+    """The service uses this name itself, so no token can have it. Choose another name."""
 
     message = "This name is reserved."
+    refusal = Refusal(409, "Token name reserved")
 
 
 class TokenNameTakenError(RefusedInputError):
-    """A token, possibly a revoked or pending one, has the name of a new token; the message says which."""
+    """A token of the namespace has or had this name, or another request is creating one with it.
+
+    Names of tokens cannot be reused, because the audit trail contains them. Choose another name.
+    """
+
+    refusal = Refusal(409, hint="choose another name")
 
 
 class TokenNotRenewableError(RefusedInputError):
-    """The token was created without the right to extend itself."""
+    """The token was created without `renewable`, so it ends at its expiry, or never.
+
+    Nothing was changed. Create a new token.
+    """
 
     message = "This token cannot be renewed. Create a new token."
+    refusal = Refusal(409)
 
 
 class TokenRequiredError(AccessDeniedError):
-    """The principal's credential is not a token, so the service did not issue it and cannot change it."""
+    """The credential is a JWT.
+
+    The service did not issue it, so it can neither renew nor revoke it. Send a token.
+    """
 
     message = "This operation requires a token, not a JWT."
+    refusal = Refusal(403)
 
 
 class TokenNotFoundError(MissingError):
-    """No token that the principal can see has this name."""
+    """No token of the caller's namespace has this name."""
 
     message = "Token not found"
+    refusal = Refusal(404, hint="run `secret-manager tokens list` to see all names")
 
 
 class LimitReachedError(RefusedInputError):
-    """There are as many issuers, roles, webhooks or plans as there can be; the message has the limit."""
+    """There are as many issuers, roles, webhooks or rotation plans as the service allows.
+
+    A JWT is compared with all roles of its issuer, and each webhook reads the audit trail. Delete unused
+    ones.
+    """
+
+    refusal = Refusal(409)
 
 
 class AddressRefusedError(AccessDeniedError):
-    """The client's address is not in `ALLOWED_NETWORKS`."""
+    """The client's address is not in an allowed network. Operators set these networks as ALLOWED_NETWORKS."""
 
     message = "This address is not allowed to use the service."
+    refusal = Refusal(403, "Address not allowed")
 
 
 class HostRefusedError(AccessDeniedError):
-    """The host of a request is not in `ALLOWED_HOSTS`."""
+    """The header Host of the request names a host that is not one of the service's.
+
+    Operators set them as ALLOWED_HOSTS, so that no web page can reach the service under a name of its own
+    (DNS rebinding).
+    """
 
     message = "The service does not answer to this host name. Operators set its names as ALLOWED_HOSTS."
+    refusal = Refusal(421, "Host not allowed")
 
 
 class RateLimitedError(AccessDeniedError):
-    """One principal or address sent too many requests or invalid credentials."""
+    """This principal or address sent too many requests, or this address sent too many invalid credentials.
+
+    Retry after the number of seconds in Retry-After.
+    """
 
     message = "Too many requests."
     remedy = "Try again later."
+    refusal = Refusal(429, "Too many requests")

@@ -1,23 +1,119 @@
-"""Errors of the service as a whole: its settings, keys, audit trail and database."""
+"""Errors of the service as a whole: its settings, keys, audit trail, database and load."""
 
 from collections.abc import Mapping, Sequence
+from typing import ClassVar
 
-from vault.common.errors.base import RefusedInputError, VaultError
+from vault.common.errors.base import AccessDeniedError, Refusal, RefusedInputError, VaultError
 from vault.common.outcomes import Exit
+
+_NOT_READY = "The service is not ready. Try again shortly."
 
 
 class SettingsError(VaultError):
     """One or more settings are invalid; the message names each of them, never a value."""
 
 
-class KeyMissingError(VaultError):
-    """A master key in use is not in this process's keyring, so the process must not read or write.
+class StorageUnavailableError(VaultError):
+    """MongoDB is not available, or did not answer in time.
 
-    The message names the *missing* keys, if any. It is for operators, not for callers. *wrong* is the ID of
-    the primary key if the database knows no key of this process. *has_file*: the keys are in a keyring file.
+    A change may or may not have taken effect. Retry after the number of seconds in Retry-After; with an
+    Idempotency-Key, a repeated create is safe.
     """
 
+    #: MongoDB answers, and the user may not do this.
+    is_denied = False
+    #: The driver's error, for operators; empty if it is not the reason.
+    reason = ""
+    refusal: ClassVar[Refusal | None] = Refusal(
+        503,
+        detail="The service cannot reach its storage. Try again shortly.",
+        is_recorded=False,
+        hint="check that MongoDB runs and that MONGO_URI leads to it",
+    )
+
+    def __init__(
+        self, problem: str = "", *, hint: str = "", is_denied: bool = False, reason: str = ""
+    ) -> None:
+        """Make an error as `VaultError`; *is_denied* if MongoDB answers and refuses the user."""
+        super().__init__(problem, hint=hint)
+        self.is_denied = is_denied
+        self.reason = reason
+
+    @property
+    def exit_code(self) -> Exit:
+        """The exit code of the failed command: MongoDB does not answer, or refuses the user."""
+        return Exit.DENIED if self.is_denied else Exit.UNAVAILABLE
+
+
+class DuplicateNameError(StorageUnavailableError):
+    """A name exists twice, so MongoDB cannot keep names unique; no worker serves until one is removed."""
+
+    refusal = None
+    exit_code = Exit.FAILED
+    message = (
+        "two secrets or two tokens have the same name, or two issuers or roles, because a unique index was "
+        "removed and a document added without the service"
+    )
+    remedy = "remove that document from MongoDB"
+
+
+class TrailIndexMissingError(StorageUnavailableError):
+    """The audit trail's unique index is missing, and the service's MongoDB user may not create it."""
+
+    refusal = None
+    exit_code = Exit.FAILED
+    message = "the audit trail lacks its unique index, and the MongoDB user may not create it"
+    remedy = "run `secret-manager replicaset initiate` or `grant`"
+
+
+class AuditUnavailableError(VaultError):
+    """The audit entry of the request could not be written, so nothing was released.
+
+    Retry after the number of seconds in Retry-After.
+    """
+
+    message = "the audit trail cannot be written"
+    refusal = Refusal(
+        503,
+        "Audit trail unavailable",
+        "The service cannot write its audit trail. Try again shortly.",
+        is_recorded=False,
+    )
+
+
+# Denied, not an error: anyone can send forged credentials.
+class CredentialsUnavailableError(AccessDeniedError):
+    """The issuer of JWTs is not available, so the service can check no JWT.
+
+    Retry after the number of seconds in Retry-After.
+    """
+
+    message = "credentials cannot be checked"
+    refusal = Refusal(
+        503, "Credentials cannot be checked", "The service cannot check credentials. Try again shortly."
+    )
+
+
+class KeyMissingError(VaultError):
+    """A master key in use is not in the keyring of this replica, so it does not serve.
+
+    Operators find the key in the logs. Retry after the number of seconds in Retry-After: another replica
+    may answer.
+    """
+
+    refusal = Refusal(
+        503,
+        "Master key missing",
+        _NOT_READY,
+        hint="add it to MASTER_KEY_FALLBACKS",
+    )
+
     def __init__(self, *missing: str, wrong: str = "", has_file: bool = False) -> None:
+        """Make an error for operators that names the *missing* keys, if any.
+
+        *wrong* is the ID of the primary key if the database knows no key of this process. *has_file*: the
+        keys are in a keyring file.
+        """
         names = f": {', '.join(missing)}" if missing else ""
         problem = f"a master key in use is missing here{names}"
         if wrong:
@@ -38,7 +134,12 @@ def remedy_of(count: int, *, is_wrong: bool, has_file: bool) -> str:
 
 
 class KeyUnsharedError(KeyMissingError):
-    """Running workers lack this process's primary key, so they could not verify its signatures."""
+    """Other replicas lack the primary master key of this replica, so it does not serve.
+
+    Operators find the details in the logs. Retry after the number of seconds in Retry-After.
+    """
+
+    refusal = Refusal(503, "Master key not shared", _NOT_READY, is_recorded=False)
 
     def __init__(self, writing: set[str], primary: str) -> None:
         VaultError.__init__(
@@ -49,24 +150,13 @@ class KeyUnsharedError(KeyMissingError):
         )
 
 
-class KeyringFileUnknownError(KeyMissingError):
-    """The keyring file has no MACs, and the database does not know it: someone may have changed it.
+class AuditStateError(VaultError):
+    """AUDIT_ENABLED of this replica differs from the state of the database, so it does not serve.
 
-    The trail does not know the keys *unknown*, of which one may be the primary key.
+    Operators find the details in the logs. Retry after the number of seconds in Retry-After.
     """
 
-    def __init__(self, *unknown: str, is_primary: bool = False) -> None:
-        names = f", and the audit trail does not know its key {', '.join(unknown)}" if unknown else ""
-        hint = "put the newest keyring file back, or look at all keys and slots of this one, and run "
-        hint += "`secret-manager keys custody check --accept`"
-        if is_primary:
-            hint = "make a key that the trail knows the primary one"
-        VaultError.__init__(self, f"the keyring file is not confirmed by its keys{names}", hint=hint)
-        self.unknown = unknown
-
-
-class AuditStateError(VaultError):
-    """`AUDIT_ENABLED` disagrees with the database; the message says what to do."""
+    refusal = Refusal(503, "Audit setting differs", _NOT_READY, is_recorded=False)
 
     def __init__(self, *, audit_enabled: bool) -> None:
         if audit_enabled:
@@ -79,10 +169,19 @@ class AuditStateError(VaultError):
 
 
 class AuthStateError(VaultError):
-    """`AUTH_ENABLED` is off, and a process has served this database with it on."""
+    """AUTH_ENABLED of this replica is off, and was on for the database, so the replica does not serve.
+
+    Operators find the details in the logs. Retry after the number of seconds in Retry-After.
+    """
 
     message = "authentication was enabled for this database"
     remedy = "set AUTH_ENABLED=true, or run `secret-manager auth disable`"
+    refusal = Refusal(
+        503,
+        "Authentication setting differs",
+        _NOT_READY,
+        is_recorded=False,
+    )
 
 
 class AuthInUseError(VaultError):
@@ -92,62 +191,62 @@ class AuthInUseError(VaultError):
     remedy = "stop them; after one that was killed, wait 40 seconds"
 
 
+class KeyringFileUnknownError(KeyMissingError):
+    """Neither its keys nor the database confirm the keyring file of this replica, so it does not serve.
+
+    Operators find the details in the logs. Retry after the number of seconds in Retry-After.
+    """
+
+    refusal = Refusal(503, "Keyring file not confirmed", _NOT_READY, is_recorded=False)
+
+    def __init__(self, *unknown: str, is_primary: bool = False) -> None:
+        """Make an error of a file without MACs, which someone may have changed.
+
+        The trail does not know the keys *unknown*, of which one may be the primary key.
+        """
+        names = f", and the audit trail does not know its key {', '.join(unknown)}" if unknown else ""
+        hint = "put the newest keyring file back, or look at all keys and slots of this one, and run "
+        hint += "`secret-manager keys custody check --accept`"
+        if is_primary:
+            hint = "make a key that the trail knows the primary one"
+        VaultError.__init__(self, f"the keyring file is not confirmed by its keys{names}", hint=hint)
+        self.unknown = unknown
+
+
 class RestoreUnfinishedError(VaultError):
-    """A restore into this database is incomplete."""
+    """A restore into the database is incomplete, so the service does not serve.
+
+    Operators complete it with the same backup.
+    """
 
     message = "a restore into this database is incomplete"
     remedy = "restore the same backup again"
+    refusal = Refusal(503, "Restore incomplete", _NOT_READY, is_recorded=False)
 
 
 class RewrapRefusedError(VaultError):
     """Running replicas could not read rewrapped secrets; the message says what to do first."""
 
 
-class StorageUnavailableError(VaultError):
-    """An operation of MongoDB failed or timed out; it may or may not have taken effect."""
+class SecretBusyError(VaultError):
+    """Another request is modifying the secret.
 
-    #: MongoDB answers, and the user may not do this.
-    is_denied = False
-    #: The driver's error, for operators; empty if it is not the reason.
-    reason = ""
+    Nothing was changed. Retry after the number of seconds in Retry-After.
+    """
 
-    def __init__(
-        self, problem: str = "", *, hint: str = "", is_denied: bool = False, reason: str = ""
-    ) -> None:
-        """Make an error as `VaultError`; *is_denied* if MongoDB answers and refuses the user."""
-        super().__init__(problem, hint=hint)
-        self.is_denied = is_denied
-        self.reason = reason
-
-    @property
-    def exit_code(self) -> Exit:
-        """The exit code of the failed command: MongoDB does not answer, or refuses the user."""
-        return Exit.DENIED if self.is_denied else Exit.UNAVAILABLE
+    message = "The secret is being modified by another request."
+    remedy = "Try again shortly."
+    refusal = Refusal(503)
 
 
-class DuplicateNameError(StorageUnavailableError):
-    """A name exists twice, so MongoDB cannot keep names unique; no worker serves until one is removed."""
+class OverloadedError(VaultError):
+    """Too many requests are in progress.
 
-    exit_code = Exit.FAILED
-    message = (
-        "two secrets or two tokens have the same name, or two issuers or roles, because a unique index was "
-        "removed and a document added without the service"
-    )
-    remedy = "remove that document from MongoDB"
+    This one was not started. Retry after the number of seconds in Retry-After.
+    """
 
-
-class TrailIndexMissingError(StorageUnavailableError):
-    """The audit trail's unique index is missing, and the service's MongoDB user may not create it."""
-
-    exit_code = Exit.FAILED
-    message = "the audit trail lacks its unique index, and the MongoDB user may not create it"
-    remedy = "run `secret-manager replicaset initiate` or `grant`"
-
-
-class AuditUnavailableError(VaultError):
-    """The audit entry could not be written, so nothing is released or destroyed."""
-
-    message = "the audit trail cannot be written"
+    message = "too many requests are waiting"
+    refusal = Refusal(503, detail="The service is overloaded. Try again shortly.", is_recorded=False)
 
 
 class InvalidCheckpointError(VaultError):
@@ -155,20 +254,24 @@ class InvalidCheckpointError(VaultError):
 
 
 class InvalidCursorError(RefusedInputError):
-    """A cursor was not returned by an earlier query."""
+    """No earlier reply of this operation contained this cursor.
+
+    Send a cursor unchanged, or begin without one.
+    """
 
     message = "Invalid `cursor`: send the one that an earlier reply returned."
+    refusal = Refusal(422)
 
 
 class NotReadyError(VaultError):
-    """A health check fails; *failures* are the reasons by check."""
+    """A health check failed, so the service cannot create and fetch secrets now.
+
+    Each item of errors names a check and the reason for its failure.
+    """
+
+    refusal = Refusal(503, detail="The service is not ready.", is_recorded=False)
 
     def __init__(self, failures: Mapping[str, Sequence[str]]) -> None:
+        """Make an error of *failures*: the reasons by check."""
         super().__init__(f"health checks fail: {', '.join(failures)}")
         self.failures = failures
-
-
-class OverloadedError(VaultError):
-    """Too many requests are already waiting; this one was not started."""
-
-    message = "too many requests are waiting"

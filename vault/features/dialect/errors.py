@@ -2,8 +2,7 @@
 
 from vault.common.credentials import without_tokens
 from vault.common.errors.access import InvalidCredentialError
-from vault.common.errors.base import AccessDeniedError
-from vault.common.errors.refusal import Refusal
+from vault.common.errors.base import AccessDeniedError, Refusal
 
 
 class InvalidLoginError(InvalidCredentialError):
@@ -11,7 +10,6 @@ class InvalidLoginError(InvalidCredentialError):
 
     refusal = Refusal(
         400,
-        "Invalid login",
         page=(
             "A login of Vault's API has a credential that is not valid: unknown, expired, revoked, from "
             "another network, or a JWT that does not match the role. Operators find the reason in the audit "
@@ -49,4 +47,4 @@ class NamespaceNotFoundError(AccessDeniedError):
 
     # Vault's text.
     message = "namespace not found"
-    refusal = Refusal(404, "Namespace not found")
+    refusal = Refusal(404)

@@ -1,7 +1,6 @@
 """Refusals about issuers of JWTs and about roles."""
 
-from vault.common.errors.base import AccessDeniedError, MissingError, RefusedInputError
-from vault.common.errors.refusal import Refusal
+from vault.common.errors.base import AccessDeniedError, MissingError, Refusal, RefusedInputError
 
 
 class IssuerTakenError(RefusedInputError):
@@ -11,16 +10,14 @@ class IssuerTakenError(RefusedInputError):
     issuer.
     """
 
-    refusal = Refusal(
-        409, "Issuer taken", hint="choose others, or delete that issuer: see `secret-manager issuers list`"
-    )
+    refusal = Refusal(409, hint="choose others, or delete that issuer: see `secret-manager issuers list`")
 
 
 class IssuerNotFoundError(MissingError):
     """No issuer of JWTs has this name."""
 
     message = "Issuer not found"
-    refusal = Refusal(404, "Issuer not found", hint="run `secret-manager issuers list` to see all names")
+    refusal = Refusal(404, hint="run `secret-manager issuers list` to see all names")
 
 
 class IssuerInUseError(RefusedInputError):
@@ -28,9 +25,7 @@ class IssuerInUseError(RefusedInputError):
 
     message = "The issuer has roles."
     remedy = "Delete them first, or use force."
-    refusal = Refusal(
-        409, "Issuer in use", hint="delete them with `secret-manager roles delete`, or add --force"
-    )
+    refusal = Refusal(409, hint="delete them with `secret-manager roles delete`, or add --force")
 
 
 class RoleNameTakenError(RefusedInputError):
@@ -41,7 +36,6 @@ class RoleNameTakenError(RefusedInputError):
 
     refusal = Refusal(
         409,
-        "Role name taken",
         hint=(
             "choose another name, or delete that one: see `secret-manager roles list`, also for orphaned ones"
         ),
@@ -52,7 +46,7 @@ class RoleNotFoundError(MissingError):
     """No role of the caller's namespace and paths has this name."""
 
     message = "Role not found"
-    refusal = Refusal(404, "Role not found", hint="run `secret-manager roles list` to see all names")
+    refusal = Refusal(404, hint="run `secret-manager roles list` to see all names")
 
 
 class RoleTooBroadError(AccessDeniedError):
@@ -60,7 +54,6 @@ class RoleTooBroadError(AccessDeniedError):
 
     refusal = Refusal(
         403,
-        "Role too broad",
         page=(
             "Anyone could satisfy the conditions of the role: it has none, or anyone can get a JWT from its "
             "issuer and no condition says whose JWT it must be. Add such a condition, for example on "

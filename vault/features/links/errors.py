@@ -1,7 +1,7 @@
 """Refusals of those who follow a link."""
 
 from vault.common.errors.access import InvalidCredentialError
-from vault.common.errors.refusal import Refusal
+from vault.common.errors.base import Refusal
 
 
 class InvalidLinkError(InvalidCredentialError):
@@ -27,4 +27,4 @@ class WrongPassphraseError(InvalidCredentialError):
     """
 
     message = "The passphrase is wrong."
-    refusal = Refusal(403, "Wrong passphrase")
+    refusal = Refusal(403)

@@ -1,7 +1,6 @@
 """Refusals of checkpoints, and by witnesses."""
 
-from vault.common.errors.base import RefusedInputError, VaultError
-from vault.common.errors.refusal import Refusal
+from vault.common.errors.base import Refusal, RefusedInputError, VaultError
 from vault.common.outcomes import Exit
 
 

@@ -1,7 +1,6 @@
 """Refusals of rotations of passwords at their sources."""
 
-from vault.common.errors.base import MissingError, RefusedInputError
-from vault.common.errors.refusal import Refusal
+from vault.common.errors.base import MissingError, Refusal, RefusedInputError
 
 
 class RotationExistsError(RefusedInputError):
@@ -28,7 +27,7 @@ class RotationRefusedError(RefusedInputError):
 
     #: The rotation of a swarm's secret has the other name.
     kind = "plan_refused"
-    refusal = Refusal(422, "Plan refused")
+    refusal = Refusal(422)
 
 
 class RotationBusyError(RefusedInputError):
@@ -47,4 +46,4 @@ class RotationFailedError(RefusedInputError):
     """
 
     kind = "source_failed"
-    refusal = Refusal(424, "Source failed")
+    refusal = Refusal(424)

@@ -1,14 +1,13 @@
 """Refusals about webhooks."""
 
-from vault.common.errors.base import MissingError, RefusedInputError
-from vault.common.errors.refusal import Refusal
+from vault.common.errors.base import MissingError, Refusal, RefusedInputError
 
 
 class WebhookNotFoundError(MissingError):
     """No webhook of the caller's namespace and paths has this ID."""
 
     message = "Webhook not found"
-    refusal = Refusal(404, "Webhook not found", hint="run `secret-manager webhooks list` to see all IDs")
+    refusal = Refusal(404, hint="run `secret-manager webhooks list` to see all IDs")
 
 
 class WebhookAddressError(RefusedInputError):

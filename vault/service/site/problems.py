@@ -4,7 +4,6 @@ from functools import cache
 
 from flask import Blueprint, Response, abort, render_template
 
-from vault.toolkit.document.refusal_pages import PARAGRAPHS
 from vault.toolkit.http.errors import PAGES, uri_of
 from vault.toolkit.http.refusals import REFUSALS
 
@@ -40,7 +39,7 @@ def page(name: str) -> str:
 
 @cache
 def _rendered(code: str) -> str:
-    return render_template("problem.html", kind=REFUSALS[code], text=PARAGRAPHS[code], code=code)
+    return render_template("problem.html", kind=REFUSALS[code], code=code)
 
 
 @blueprint.after_request

@@ -13,13 +13,7 @@ from pathlib import Path
 import click
 
 from vault.common.credentials import masked
-from vault.common.errors import (
-    KeyMissingError,
-    StorageUnavailableError,
-    TokenNameTakenError,
-    TokenNotFoundError,
-    VaultError,
-)
+from vault.common.errors import StorageUnavailableError, VaultError
 from vault.common.observability import logs
 from vault.common.outcomes import Exit
 from vault.common.text import printable_lines
@@ -31,14 +25,6 @@ _SIGINT, _SIGPIPE = 2, 13
 
 #: Error numbers of output that cannot be written.
 _FULL = {errno.EBADF, errno.EDQUOT, errno.EFBIG, errno.EIO, errno.ENOSPC}
-
-#: Hints for errors without one of their own, and for their subclasses.
-_HINTS: dict[type[Exception], str] = {
-    TokenNameTakenError: "choose another name",
-    TokenNotFoundError: "run `secret-manager tokens list` to see all names",
-    KeyMissingError: "add it to MASTER_KEY_FALLBACKS",
-    StorageUnavailableError: "check that MongoDB runs and that MONGO_URI leads to it",
-}
 
 _DENIED_HINT = "check the user in MONGO_URI, and give it the privileges: `secret-manager replicaset grant`"
 
@@ -154,7 +140,7 @@ def _hint(error: VaultError) -> str:
         return error.hint
     if isinstance(error, StorageUnavailableError) and error.is_denied:
         return _DENIED_HINT
-    return of_commands or next((_HINTS[kind] for kind in type(error).__mro__ if kind in _HINTS), "")
+    return of_commands
 
 
 def _usage(error: click.UsageError) -> tuple[str, str]:

@@ -1,6 +1,7 @@
 """Error responses in the OpenAPI document, derived from the refusals, each with an example."""
 
 from collections.abc import Iterable, Mapping
+from http import HTTPStatus
 from types import MappingProxyType
 from typing import Any
 
@@ -12,9 +13,8 @@ from vault.common import errors
 from vault.core.principal import Scope
 from vault.toolkit.document.fields import NOT_AN_ID, Reply, text_field
 from vault.toolkit.document.headers import ALWAYS, OF_OPERATIONS, OF_STATUS, references
-from vault.toolkit.document.refusal_pages import PARAGRAPHS
 from vault.toolkit.http.errors import CONTENT_TYPE, problem_body
-from vault.toolkit.http.refusals import REFUSALS, code_of, refusal
+from vault.toolkit.http.refusals import OF_CORE, REFUSALS, code_of, refusal
 
 #: The name of the response to all other errors.
 DEFAULT = "Refusal"
@@ -90,7 +90,7 @@ class ErrorDoc:
     def description(self) -> str:
         """The page of the only refusal, or the titles of several."""
         if self._description or len(self.codes) == 1:
-            return self._description or PARAGRAPHS[self.codes[0]]
+            return self._description or REFUSALS[self.codes[0]].page
         return "\n".join(f"- `{code}`: {REFUSALS[code].title}." for code in self.codes)
 
     def response(self) -> dict[str, Any]:
@@ -116,8 +116,18 @@ def invalid(field: str, message: str) -> http.UnprocessableEntity:
 #: Codes of refusals with status 403 that many operations have.
 FORBIDDEN = ("scope_missing", "address_refused")
 
-#: Error responses by their names in the OpenAPI document.
+
+def _alone(kind: type[errors.VaultError]) -> ErrorDoc:
+    """Return the response that only errors of *kind* have."""
+    error = kind.__new__(kind)
+    errors.VaultError.__init__(error, kind.message or f"{REFUSALS[kind.kind].title}.")
+    return ErrorDoc(error)
+
+
+#: Error responses by their names in the OpenAPI document, which has those that an operation names. Each class
+#: has one; those that need an example, or that share one, follow.
 ERROR_DOCS = {
+    **{error.__name__.removesuffix("Error"): _alone(error) for error in OF_CORE},
     "MalformedBody": ErrorDoc(http.BadRequest("The body is malformed JSON at line 1, column 1.")),
     "InvalidSecret": ErrorDoc(
         errors.InvalidBase64Error("invalid base64: `secret` is empty, or not in canonical form."),
@@ -135,17 +145,13 @@ ERROR_DOCS = {
         errors.RevocationRefusedError("This token has more than yours: scopes."), *FORBIDDEN
     ),
     "TokenRequired": ErrorDoc(errors.TokenRequiredError(), "address_refused"),
-    "TokenNotRenewable": ErrorDoc(errors.TokenNotRenewableError()),
     "AddressNotAllowed": ErrorDoc(errors.AddressRefusedError()),
     "TooManyRequests": ErrorDoc(errors.RateLimitedError()),
-    "TokenNotFound": ErrorDoc(errors.TokenNotFoundError()),
     "TokenNameTaken": ErrorDoc(
         errors.TokenNameTakenError("Token name already used; names cannot be reused."), "invalid_token_name"
     ),
     "InvalidToken": ErrorDoc(invalid("role", "Must be one of: reader, writer, driver, auditor, admin.")),
     "OutsidePaths": ErrorDoc(errors.OutsidePathsError(), *FORBIDDEN),
-    "SecretNotFound": ErrorDoc(errors.SecretNotFoundError()),
-    "NameTaken": ErrorDoc(errors.NameTakenError()),
     "VersionConflict": ErrorDoc(errors.VersionConflictError(), "expected_version_required"),
     "NotPurgeable": ErrorDoc(errors.SecretNotDeletedError(), "newest_version"),
     "BodyTooSlow": ErrorDoc(http.RequestTimeout("The body did not arrive in time.")),
@@ -173,8 +179,12 @@ ERROR_DOCS = {
     "Failure": ErrorDoc(http.InternalServerError(), "decryption"),
     "Unavailable": ErrorDoc(
         errors.StorageUnavailableError(),
-        *("audit_unavailable", "credentials_unavailable", "key_missing", "key_unshared", "audit_state"),
-        *("auth_state", "keyring_file_unknown", "restore_unfinished", "secret_busy", "overloaded"),
+        *(
+            error.kind
+            for error in OF_CORE
+            if REFUSALS[error.kind].status == HTTPStatus.SERVICE_UNAVAILABLE
+            and error not in (errors.StorageUnavailableError, errors.NotReadyError)
+        ),
     ),
     "NotReady": ErrorDoc(errors.NotReadyError({"mongodb": ["MongoDB is not available"]}), headers=ALWAYS),
     "HostNotAllowed": ErrorDoc(errors.HostRefusedError(), headers=ALWAYS),

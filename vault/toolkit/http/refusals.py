@@ -4,9 +4,9 @@ from http import HTTPStatus
 
 from werkzeug import exceptions as http
 
-from vault.common import feature
+from vault.common import errors, feature
 from vault.common.errors import VaultError
-from vault.common.errors.refusal import Refusal
+from vault.common.errors.base import Refusal, refused
 from vault.common.outcomes import Status
 
 #: Value of `Retry-After`: the driver looks for a new primary about this often.
@@ -15,119 +15,122 @@ RETRY_AFTER_SECONDS = 2
 #: The code of errors that are in no table.
 DEFECT = "defect"
 
-_NOT_READY = "The service is not ready. Try again shortly."
+#: HTTP's own refusals by their codes and by the errors of Werkzeug, which the server raises, too.
+_OF_HTTP = {
+    ("bad_request", http.BadRequest): Refusal(
+        400,
+        "Malformed request",
+        "The request could not be read.",
+        page=(
+            "The body is not valid JSON in UTF-8, or the request violates HTTP. Names that occur twice in "
+            "one object, and NaN, are not valid either. The detail says where the body is malformed, if that "
+            "is known."
+        ),
+    ),
+    ("client_disconnected", http.ClientDisconnected): Refusal(
+        400,
+        "Incomplete body",
+        "The client disconnected before the end of the body.",
+        page="The client closed the connection before it had sent the whole body.",
+    ),
+    ("not_found", http.NotFound): Refusal(
+        404,
+        "Path not found",
+        "No resource exists at this path.",
+        page="The service has nothing at this path. The OpenAPI document, at /openapi.json, has all paths.",
+    ),
+    ("method_not_allowed", http.MethodNotAllowed): Refusal(
+        405,
+        "Method not allowed",
+        "This path does not support this method.",
+        page=(
+            "The path exists but does not support the method of the request. The header Allow names the "
+            "methods that it supports."
+        ),
+    ),
+    ("request_timeout", http.RequestTimeout): Refusal(
+        408, "Body too slow", page="The body did not arrive within 10 seconds. Send the request again."
+    ),
+    ("request_entity_too_large", http.RequestEntityTooLarge): Refusal(
+        413,
+        "Body too large",
+        "The body is larger than allowed.",
+        page=(
+            "The body is larger than allowed, or comes in chunks that are too small. The limit follows from "
+            "MAX_SECRET_BYTES, which operators set."
+        ),
+    ),
+    ("uri_too_long", http.RequestURITooLarge): Refusal(
+        414,
+        "URI too long",
+        "The request line is too long.",
+        page=(
+            "The request line, with the URI, is longer than 4,094 bytes. No operation needs parameters in "
+            "the URI."
+        ),
+    ),
+    ("unsupported_media_type", http.UnsupportedMediaType): Refusal(
+        415,
+        "Unsupported body",
+        page=(
+            "The body is not declared as JSON in UTF-8, or is compressed. Send Content-Type: "
+            "application/json, and no Content-Encoding."
+        ),
+    ),
+    ("expectation_failed", http.ExpectationFailed): Refusal(
+        417,
+        "Expectation failed",
+        "The only supported expectation is 100-continue.",
+        page=(
+            "The header Expect of the request names something other than 100-continue, which is all that the "
+            "service supports."
+        ),
+    ),
+    ("unprocessable_entity", http.UnprocessableEntity): Refusal(
+        422,
+        "Validation failed",
+        "Request body failed validation.",
+        page=(
+            "The request is valid JSON but breaks the rules of one or more fields. Each item of errors names "
+            "a field and its rule. The OpenAPI document has all rules."
+        ),
+    ),
+    ("request_header_fields_too_large", http.RequestHeaderFieldsTooLarge): Refusal(
+        431,
+        "Headers too large",
+        "The headers are larger than allowed.",
+        page=(
+            "The headers of the request are larger than allowed: 32 KiB together, 8,190 bytes each, and 100 "
+            "of them."
+        ),
+    ),
+    ("not_implemented", http.NotImplemented): Refusal(
+        501,
+        "Unsupported transfer coding",
+        "The only supported Transfer-Encoding is chunked.",
+        page=(
+            "The body has a Transfer-Encoding other than chunked. Send it in chunks, or with a "
+            "Content-Length."
+        ),
+    ),
+    (DEFECT, http.InternalServerError): Refusal(
+        500,
+        "Internal error",
+        "The request could not be completed.",
+        page="The service failed. Operators find the cause in the logs, by the request ID.",
+    ),
+}
 
-#: Refusals by code, `vault.toolkit.document.refusal_pages` explains them. The code of the package's own
-#: errors is their `kind`.
+#: The errors of the core that callers learn of.
+OF_CORE = refused(errors)
+
+#: Refusals by the code that replies and metrics contain. That of the package's own errors is their `kind`.
 REFUSALS = {
-    # --- Credentials
-    "credential_required": Refusal(401, "Credential required", challenge="Bearer"),
-    # The same reply for every reason: the reason would help attackers who guess credentials.
-    "invalid_credential": Refusal(401, "Invalid credential", challenge='Bearer error="invalid_token"'),
-    "invalid_wrapping_token": Refusal(
-        400, "Invalid wrapping token", "wrapping token is not valid or does not exist"
-    ),
-    # Denied, not an error: anyone can send forged credentials, so these are recorded in summary too.
-    "credentials_unavailable": Refusal(
-        503, "Credentials cannot be checked", "The service cannot check credentials. Try again shortly."
-    ),
-    "scope_missing": Refusal(403, "Scope missing", challenge='Bearer error="insufficient_scope"'),
-    "address_refused": Refusal(403, "Address not allowed"),
-    "rate_limited": Refusal(429, "Too many requests"),
-    # --- Tokens
-    "grant_refused": Refusal(403, "Grant exceeds the caller's rights"),
-    "revocation_refused": Refusal(403, "Revocation not allowed"),
-    "invalid_token_name": Refusal(409, "Token name reserved"),
-    "token_name_taken": Refusal(409, "Token name taken"),
-    "token_not_renewable": Refusal(409, "Token not renewable"),
-    "token_required": Refusal(403, "Token required"),
-    "token_not_found": Refusal(404, "Token not found"),
-    "limit_reached": Refusal(409, "Limit reached"),
-    # --- Secrets
-    "outside_paths": Refusal(403, "Name outside the paths"),
-    "delivery_refused": Refusal(403, "Delivery refused"),
-    "secret_not_found": Refusal(404, "Secret not found"),
-    "invalid_base64": Refusal(400, "Invalid base64"),
-    "secret_too_large": Refusal(413, "Secret too large"),
-    "too_large_for_batch": Refusal(413, "Secret too large for this batch"),
-    "too_many_matches": Refusal(422, "Too many secrets with this prefix"),
-    "too_many_keys": Refusal(400, "Too many keys"),
-    "name_taken": Refusal(409, "Name taken"),
-    "version_conflict": Refusal(409, "Version conflict"),
-    "expected_version_required": Refusal(409, "Expected version required"),
-    "secret_not_deleted": Refusal(409, "Secret not deleted"),
-    "newest_version": Refusal(409, "Newest version cannot be purged"),
-    "idempotency_mismatch": Refusal(422, "Idempotency key reused"),
-    "weak_idempotency_key": Refusal(422, "Weak idempotency key"),
-    "secret_busy": Refusal(503, "Secret busy"),
-    "decryption": Refusal(500, "Stored value does not verify", "The request could not be completed."),
-    # --- Bodies and queries
-    "bad_request": Refusal(400, "Malformed request", "The request could not be read."),
-    "client_disconnected": Refusal(
-        400, "Incomplete body", "The client disconnected before the end of the body."
-    ),
-    "unprocessable_entity": Refusal(422, "Validation failed", "Request body failed validation."),
-    "invalid_cursor": Refusal(422, "Invalid cursor"),
-    "request_timeout": Refusal(408, "Body too slow"),
-    "request_entity_too_large": Refusal(413, "Body too large", "The body is larger than allowed."),
-    "unsupported_media_type": Refusal(415, "Unsupported body"),
-    # --- HTTP
-    "host_refused": Refusal(421, "Host not allowed"),
-    "not_found": Refusal(404, "Path not found", "No resource exists at this path."),
-    "method_not_allowed": Refusal(405, "Method not allowed", "This path does not support this method."),
-    "uri_too_long": Refusal(414, "URI too long", "The request line is too long."),
-    "expectation_failed": Refusal(
-        417, "Expectation failed", "The only supported expectation is 100-continue."
-    ),
-    "request_header_fields_too_large": Refusal(
-        431, "Headers too large", "The headers are larger than allowed."
-    ),
-    "not_implemented": Refusal(
-        501, "Unsupported transfer coding", "The only supported Transfer-Encoding is chunked."
-    ),
-    # --- The service
-    "overloaded": Refusal(
-        503, "Overloaded", "The service is overloaded. Try again shortly.", is_recorded=False
-    ),
-    "not_ready": Refusal(503, "Not ready", "The service is not ready.", is_recorded=False),
-    # Without the keys, or in the wrong state of the trail, no entry can be written.
-    "key_missing": Refusal(503, "Master key missing", _NOT_READY),
-    "keyring_file_unknown": Refusal(503, "Keyring file not confirmed", _NOT_READY, is_recorded=False),
-    "key_unshared": Refusal(503, "Master key not shared", _NOT_READY, is_recorded=False),
-    "audit_state": Refusal(503, "Audit setting differs", _NOT_READY, is_recorded=False),
-    "auth_state": Refusal(503, "Authentication setting differs", _NOT_READY, is_recorded=False),
-    "restore_unfinished": Refusal(503, "Restore incomplete", _NOT_READY, is_recorded=False),
-    "storage_unavailable": Refusal(
-        503,
-        "Storage unavailable",
-        "The service cannot reach its storage. Try again shortly.",
-        is_recorded=False,
-    ),
-    "audit_unavailable": Refusal(
-        503,
-        "Audit trail unavailable",
-        "The service cannot write its audit trail. Try again shortly.",
-        is_recorded=False,
-    ),
-    DEFECT: Refusal(500, "Internal error", "The request could not be completed."),
-    **{error.kind: error.refusal for error in feature.errors() if error.refusal},
+    **{error.kind: error.refusal for error in (*OF_CORE, *feature.errors()) if error.refusal},
+    **{code: refusal for (code, _), refusal in _OF_HTTP.items()},
 }
 
-#: Codes of HTTP's own errors. Werkzeug and the server raise them too.
-_HTTP_CODES: dict[type[Exception], str] = {
-    http.BadRequest: "bad_request",
-    http.ClientDisconnected: "client_disconnected",
-    http.NotFound: "not_found",
-    http.MethodNotAllowed: "method_not_allowed",
-    http.RequestTimeout: "request_timeout",
-    http.RequestEntityTooLarge: "request_entity_too_large",
-    http.RequestURITooLarge: "uri_too_long",
-    http.UnsupportedMediaType: "unsupported_media_type",
-    http.ExpectationFailed: "expectation_failed",
-    http.UnprocessableEntity: "unprocessable_entity",
-    http.RequestHeaderFieldsTooLarge: "request_header_fields_too_large",
-    http.NotImplemented: "not_implemented",
-}
+_HTTP_CODES = {error: code for code, error in _OF_HTTP}
 
 
 def code_of(error: Exception) -> str:
