@@ -9,6 +9,9 @@ import pytest
 from tests.clients.swarm.deployment.conftest import Run
 from tests.clients.swarm.deployment.world import API, Job, World
 
+#: Sets the service's config and others, and returns what is changed from then on.
+Custody = Callable[..., list[str]]
+
 FILE = "/k.json"
 EDITED = "file\n"
 
@@ -67,11 +70,9 @@ def test_an_interrupted_rotation_resumes(secret: World, run: Run, step: int) -> 
 
 def test_a_rotation_interrupted_in_its_last_step_is_finished(secret: World, run: Run) -> None:
     """While Docker removes the earlier key, another run waits for that, and starts no second rotation."""
-    service = secret.services[API]
-    service["UpdateStatus"] = {"State": "updating"}
     before = {"ContainerSpec": {"Env": [f"{FALLBACK}0"]}}
-    service["PreviousSpec"] = {"TaskTemplate": before}
-    secret.at(5, lambda: service["UpdateStatus"].update(State="completed"))
+    secret.services[API]["PreviousSpec"] = {"TaskTemplate": before}
+    secret.updating(5)
     done = run("rotate-key")
     assert secret.made == []
     assert "The service now uses master_key_v1." in done.stderr
@@ -80,9 +81,7 @@ def test_a_rotation_interrupted_in_its_last_step_is_finished(secret: World, run:
 
 def test_a_rotation_waits_for_another_update(secret: World, run: Run) -> None:
     """An update that is not a rotation is awaited; then the rotation starts."""
-    service = secret.services[API]
-    service["UpdateStatus"] = {"State": "updating"}
-    secret.at(5, lambda: service["UpdateStatus"].update(State="completed"))
+    secret.updating(5)
     done = run("rotate-key")
     assert done.stderr.startswith("Waiting for the update that is in progress.\n")
     assert secret.made[1:] == STEPS
@@ -132,7 +131,7 @@ def test_a_command_that_fails_ends_a_rotation(secret: World, run: Run) -> None:
 
 
 @pytest.fixture
-def custody(swarm: World) -> Callable[..., list[str]]:
+def custody(swarm: World) -> Custody:
     """Return a function that sets the service's config and others, each with the step that made it."""
 
     def set_configs(current: str, **configs: str) -> list[str]:
@@ -172,9 +171,7 @@ def config(step: str, number: int) -> list[str]:
     return [f"config {now} {step} {before} file", setting]
 
 
-def test_each_step_with_a_keyring_file_is_its_next_config(
-    swarm: World, custody: Callable[..., list[str]], run: Run
-) -> None:
+def test_each_step_with_a_keyring_file_is_its_next_config(swarm: World, custody: Custody, run: Run) -> None:
     """Jobs edit a copy of the file, as an operator who may wrap; each edit is a new Docker config."""
     made = custody("keyring_v1")
     done = run("rotate-key", OPERATOR_SECRETS="TRANSIT_TOKEN=operator_token")
@@ -197,7 +194,7 @@ def test_each_step_with_a_keyring_file_is_its_next_config(
 )
 def test_an_interrupted_rotation_of_a_file_resumes(
     swarm: World,
-    custody: Callable[..., list[str]],
+    custody: Custody,
     run: Run,
     current: str,
     configs: dict[str, str],
@@ -210,21 +207,16 @@ def test_an_interrupted_rotation_of_a_file_resumes(
     assert "The service now uses keyring_v4." in done.stderr
 
 
-def test_a_file_whose_last_step_runs_is_finished(
-    swarm: World, custody: Callable[..., list[str]], run: Run
-) -> None:
+def test_a_file_whose_last_step_runs_is_finished(swarm: World, custody: Custody, run: Run) -> None:
     """While Docker distributes the file without the earlier key, another run waits for that."""
     made = custody("keyring_v4", keyring_v4="drop keyring_v3")
-    swarm.services[API]["UpdateStatus"] = {"State": "updating"}
-    swarm.at(5, lambda: swarm.services[API]["UpdateStatus"].update(State="completed"))
+    swarm.updating(5)
     done = run("rotate-key")
     assert made == []
     assert "The service now uses keyring_v4." in done.stderr
 
 
-def test_a_log_that_is_not_the_file_becomes_no_config(
-    swarm: World, custody: Callable[..., list[str]], run: Run
-) -> None:
+def test_a_log_that_is_not_the_file_becomes_no_config(swarm: World, custody: Custody, run: Run) -> None:
     """If Docker's log of the job lacks a part, nothing is deployed."""
     made = custody("keyring_v1")
     swarm.ends["keys custody"] = Job(EDITED)
@@ -241,7 +233,7 @@ def test_a_log_that_is_not_the_file_becomes_no_config(
     ],
 )
 def test_files_of_others_are_not_rotated(
-    custody: Callable[..., list[str]], run: Run, current: str, configs: dict[str, str], reason: str
+    custody: Custody, run: Run, current: str, configs: dict[str, str], reason: str
 ) -> None:
     """An unrelated config with the next name, and other names, are refused."""
     made = custody(current, **configs)
@@ -250,9 +242,7 @@ def test_files_of_others_are_not_rotated(
     assert reason in done.stderr
 
 
-def test_a_fallback_of_others_is_not_dropped(
-    swarm: World, custody: Callable[..., list[str]], run: Run
-) -> None:
+def test_a_fallback_of_others_is_not_dropped(swarm: World, custody: Custody, run: Run) -> None:
     """A fallback that is in the file already is the operator's; a file that is no config cannot be edited."""
     made = custody("keyring_v1")
     swarm.ends["keys status"] = Job("\n".join((row("b2", "primary"), row("c3", "fallback"))))
@@ -262,7 +252,7 @@ def test_a_fallback_of_others_is_not_dropped(
     assert made == []
 
 
-def test_a_credential_that_does_not_exist_is_named(custody: Callable[..., list[str]], run: Run) -> None:
+def test_a_credential_that_does_not_exist_is_named(custody: Custody, run: Run) -> None:
     """A Docker secret in OPERATOR_SECRETS must exist."""
     custody("keyring_v1")
     done = run("rotate-key", status=1, OPERATOR_SECRETS="TRANSIT_TOKEN=none")

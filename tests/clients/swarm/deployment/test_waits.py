@@ -10,7 +10,7 @@ import pytest
 from tests.clients.swarm.deployment.world import API, EARLIER, LATER, NOW, Job, World
 from vault.clients.swarm.deployment import jobs as module
 from vault.clients.swarm.deployment import ports
-from vault.clients.swarm.deployment.jobs import CommandFailedError, Jobs
+from vault.clients.swarm.deployment.jobs import Jobs
 from vault.clients.swarm.deployment.manager import Manager, Progress
 from vault.clients.swarm.deployment.members import Placement
 from vault.clients.swarm.deployment.program import DeploymentError, Program
@@ -53,8 +53,7 @@ def waiting(swarm: World, *created: str) -> None:
 
 def test_an_update_is_awaited(swarm: World, stack: DeployedStack, said: list[str]) -> None:
     """The wait ends with the update; a long one says at times what it is for."""
-    state(swarm, "updating")
-    swarm.at(70, lambda: state(swarm, "completed"))
+    swarm.updating(70, NAME)
     stack.await_update(NAME)
     assert swarm.time == 70
     why = f"Docker replaces the tasks of {NAME}, one by one (docker service ps {NAME})"
@@ -85,10 +84,9 @@ def test_an_update_has_a_limit(swarm: World, stack: DeployedStack) -> None:
 
 def test_an_update_continues_beside_a_task_without_a_node(swarm: World, stack: DeployedStack) -> None:
     """While other tasks are replaced, a task that no node can run does not end the wait."""
-    state(swarm, "updating")
+    swarm.updating(100, NAME)
     for moment in range(0, 100, 10):
         swarm.at(moment, lambda moment=moment: waiting(swarm, *[NOW] * (moment % 20 + 1)))  # type: ignore[misc]
-    swarm.at(100, lambda: state(swarm, "completed"))
     waiting(swarm, EARLIER)
     stack.await_update(NAME)
     assert swarm.time == 100
@@ -96,10 +94,9 @@ def test_an_update_continues_beside_a_task_without_a_node(swarm: World, stack: D
 
 def test_an_update_continues_while_a_task_starts(swarm: World, stack: DeployedStack) -> None:
     """A task that starts is progress, too."""
-    state(swarm, "updating")
+    swarm.updating(100, NAME)
     waiting(swarm, NOW)
     swarm.tasks[NAME][0]["Status"]["State"] = "preparing"
-    swarm.at(100, lambda: state(swarm, "completed"))
     stack.await_update(NAME)
     assert swarm.time == 100
 
@@ -206,12 +203,8 @@ def job(**more: Any) -> module.Job:
 def test_a_job_has_what_the_commands_of_a_replica_have(swarm: World, jobs: Jobs) -> None:
     """A job gets the service's settings for the commands, its secrets, and the way to its audit sink."""
     container = swarm.container
-    container["Env"] = [
-        "AUDIT_ENABLED=false",
-        "AUDIT_SINK=unix:///dev/log",
-        "LOG_LEVEL=debug",
-        "TOKEN_MAX_DAYS=3",
-    ]
+    kept = ["AUDIT_ENABLED=false", "AUDIT_SINK=unix:///dev/log", "TOKEN_MAX_DAYS=3"]
+    container["Env"] = [*kept, "LOG_LEVEL=debug"]
     container["Mounts"] = [{"Type": "bind", "Source": "/dev/log", "Target": "/dev/log"}]
     container["Secrets"] = [{"SecretName": "mongo_uri", "File": {"Name": "mongo_uri", "UID": "10001"}}]
     found = jobs.like_service(1, 2)
@@ -220,7 +213,7 @@ def test_a_job_has_what_the_commands_of_a_replica_have(swarm: World, jobs: Jobs)
         "Mounts": container["Mounts"],
         "Configs": [],
         "Secrets": [{"SecretName": "mongo_uri", "File": file}],
-        "Env": ["AUDIT_ENABLED=false", "AUDIT_SINK=unix:///dev/log", "TOKEN_MAX_DAYS=3"],
+        "Env": kept,
     }
 
 
@@ -278,10 +271,7 @@ def test_a_job_that_was_not_created_is_not_waited_for(swarm: World, jobs: Jobs) 
         (Job(state="preparing"), "did not start, its state is preparing"),
         (Job(state="pending", error="no suitable node", node=""), "no node can run the command: no suitable"),
         (Job(state="rejected", error="no such image"), "the command failed: no such image"),
-        (
-            Job(state="failed", error="task: non-zero exit (3)"),
-            r"the command failed: task: non-zero exit \(3\)",
-        ),
+        (Job(state="failed", error="task: non-zero exit (3)"), r"the command failed: task: non-zero exit"),
     ],
     ids=["removed", "down", "never starts", "no room", "rejected", "failed"],
 )
@@ -326,13 +316,6 @@ def test_the_logs_of_another_node_have_a_limit(
     assert jobs.run(job()) == "printed"
     [(_, options)] = swarm.called
     assert options["timeout"] == 60
-
-
-def test_exit_codes_of_commands_are_known(jobs: Jobs) -> None:
-    """Docker's words have the exit code of a command that ran."""
-    assert jobs
-    assert CommandFailedError("task: non-zero exit (143): unhealthy container").status == 143
-    assert CommandFailedError("no such image").status is None
 
 
 def test_a_change_that_another_one_overtakes_begins_again(swarm: World, stack: DeployedStack) -> None:

@@ -102,6 +102,12 @@ class World:
         """What the containers of the jobs are."""
         return [job["TaskTemplate"]["ContainerSpec"] for job in self.jobs]
 
+    def nodes_are(self, *lines: str) -> None:
+        """Set the nodes: each line has name, state, availability and label."""
+        self.nodes.clear()
+        for line in lines:
+            self.node(*line.split())
+
     def service(self, name: str, *environment: str, on: str = "A", replicas: int = 1, **spec: Any) -> Found:
         """Add a service of the stack, whose tasks run on a node; without one, they wait for it."""
         container = {"Image": IMAGE, "Env": list(environment), "Secrets": [], "Configs": [], **spec}
@@ -153,13 +159,19 @@ class World:
         spec = {"Name": name, "Labels": labels}
         self.configs[name] = {"ID": f"id-{name}", "Version": {"Index": 1}, "Spec": spec}
 
-    def members_say(self, *states: str) -> None:
-        """Let the members of the replica set have these states."""
+    def members_say(self, *states: str) -> Job:
+        """Let the members of the replica set have these states, and return how that job ends."""
         lines = [
             json.dumps({"member": f"mongodb-{number}:27017", "state": state})
             for number, state in enumerate(states, start=1)
         ]
-        self.ends["replicaset status"] = Job("\n".join(lines))
+        self.ends["replicaset status"] = end = Job("\n".join(lines))
+        return end
+
+    def updating(self, seconds: float, name: str = API) -> None:
+        """Let the update of a service take some time."""
+        self.services[name]["UpdateStatus"] = state = {"State": "updating", "StartedAt": NOW}
+        self.at(seconds, lambda: state.update(State="completed"))
 
     def at(self, seconds: float, event: Callable[[], object]) -> None:
         """Let something happen at a time."""
