@@ -30,15 +30,22 @@ def _patient(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.fixture
-def world(
+def released(
     client: FlaskClient, alice: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[World]:
-    """Return a swarm without services, and the service with one secret."""
+    """Return a swarm without services, and the service with one secret, which no rotation has locked."""
     alice.create(b"old", name=NAME)
     found = World(client, alice)
     with serving(found.dockerd, tmp_path / "docker.sock") as host:
         monkeypatch.setenv("DOCKER_HOST", host)
         found.engine = Engine()
         found.lock = RotationLock(found.engine, NAME)
-        with closing(found.engine), found.lock.held():
+        with closing(found.engine):
             yield found
+
+
+@pytest.fixture
+def world(released: World) -> Iterator[World]:
+    """Return that swarm and service, with the lock of a rotation."""
+    with released.lock.held():
+        yield released

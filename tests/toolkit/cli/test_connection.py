@@ -9,6 +9,7 @@ import pytest
 from click.testing import CliRunner, Result
 
 from tests.system.test_tls import make
+from tests.toolkit.client.in_process import no_login
 from tests.toolkit.client.peers import Peer, peer, reply
 from vault.common.errors import VaultError
 from vault.toolkit.cli.connection import service_options
@@ -34,9 +35,7 @@ def show(service: Service) -> None:
 @pytest.fixture(autouse=True)
 def _home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Use the test's folder for the profile, and no variable of this process."""
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    for name in ("VAULT_URL", "VAULT_TOKEN", "VAULT_ROLE", "VAULT_CACERT"):
-        monkeypatch.delenv(name, raising=False)
+    no_login(monkeypatch, tmp_path)
 
 
 def run(command: click.Command, *arguments: object, **environment: str) -> Result:

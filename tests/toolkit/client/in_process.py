@@ -1,11 +1,19 @@
 """The client of the service, connected with the service in this process."""
 
 from collections.abc import Mapping
+from pathlib import Path
 
 import pytest
 from flask.testing import FlaskClient
 
 from vault.toolkit.client.http import HTTPClient, Reply
+
+
+def no_login(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+    """Let commands have the profile in *folder*, and no variable of this process."""
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(folder))
+    for name in ("VAULT_URL", "VAULT_TOKEN", "VAULT_ROLE", "VAULT_CACERT"):
+        monkeypatch.delenv(name, raising=False)
 
 
 def connect(client: FlaskClient, monkeypatch: pytest.MonkeyPatch) -> list[str]:

@@ -9,7 +9,7 @@ from flask.testing import FlaskClient
 
 from tests.support.lifecycle import Caller, trail
 from tests.support.rotation import Stored
-from tests.toolkit.client.in_process import connect
+from tests.toolkit.client.in_process import connect, no_login
 from vault.cli import commands
 from vault.core.crypto.token import new_token
 from vault.core.principal import Principal
@@ -38,9 +38,7 @@ def _service(alice: Caller, client: FlaskClient, monkeypatch: pytest.MonkeyPatch
     """Connect commands with the service in this process, for Alice, and with nothing of this user's."""
     assert alice
     connect(client, monkeypatch)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    for name in ("VAULT_URL", "VAULT_TOKEN", "VAULT_ROLE", "VAULT_CACERT"):
-        monkeypatch.delenv(name, raising=False)
+    no_login(monkeypatch, tmp_path)
 
 
 def check(*arguments: object, given: bytes = b"", **variables: str) -> Result:

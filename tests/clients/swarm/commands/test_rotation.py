@@ -1,45 +1,27 @@
 """The commands `swarm rotate` and `swarm holders`, with the real service and a stand-in for Docker."""
 
 import json
-from collections.abc import Iterator
-from contextlib import ExitStack, closing
 from errno import ENOSPC
 from pathlib import Path
 
 import pytest
 from click.testing import CliRunner, Result
 from flask.testing import FlaskClient
-from prometheus_client import values
 
-from tests.clients.swarm.dockerd import serving
 from tests.clients.swarm.world import DRIVER, NAME, OPERATOR, World
-from tests.support.lifecycle import Caller
-from tests.toolkit.client.in_process import connect
+from tests.toolkit.client.in_process import connect, no_login
 from vault.cli import commands
-from vault.clients.swarm.engine import Engine
 from vault.clients.swarm.rotation import follower
-from vault.clients.swarm.rotation.lock import RotationLock
 from vault.toolkit.cli.output import Output
 
 
 @pytest.fixture
-def world(
-    client: FlaskClient, alice: Caller, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> Iterator[World]:
+def world(released: World, client: FlaskClient, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> World:
     """Return a swarm with a service, and the service that commands of the operator reach, in this process."""
-    monkeypatch.setattr(values, "ValueClass", values.MutexValue)
-    alice.create(b"old", name=NAME)
-    found = World(client, alice)
-    found.dockerd.service("shop_api", [found.dockerd.secret("db", name=NAME)])
+    released.dockerd.service("shop_api", [released.dockerd.secret("db", name=NAME)])
     connect(client, monkeypatch)
-    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
-    for name in ("VAULT_URL", "VAULT_TOKEN", "VAULT_ROLE", "VAULT_CACERT"):
-        monkeypatch.delenv(name, raising=False)
-    with ExitStack() as running:
-        monkeypatch.setenv("DOCKER_HOST", running.enter_context(serving(found.dockerd, tmp_path / "d.sock")))
-        found.engine = running.enter_context(closing(Engine()))
-        found.lock = RotationLock(found.engine, NAME)
-        yield found
+    no_login(monkeypatch, tmp_path)
+    return released
 
 
 def swarm(world: World, *arguments: object, given: bytes = b"") -> Result:
