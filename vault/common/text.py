@@ -67,6 +67,14 @@ def printable_lines(text: str) -> str:
     return "\n".join(map(printable, text.split("\n")))
 
 
+def decoded(value: bytes) -> str | None:
+    """Return *value* as a text; None if it is not UTF-8 without NUL bytes."""
+    try:
+        return None if b"\0" in value else value.decode()
+    except UnicodeDecodeError:
+        return None
+
+
 def is_shown(text: str) -> bool:
     """Return whether a terminal shows *text* as it is: lines of printable characters and tabs."""
     return text.expandtabs(1).replace("\n", "").isprintable()

@@ -18,7 +18,7 @@ from vault.core.secrets.retention import Retention
 from vault.core.secrets.service import SecretService
 from vault.core.trail.sinks import sink
 from vault.core.trail.streams import signing_keys
-from vault.core.trail.writer import audit_trail
+from vault.core.trail.writer import AuditTrail, NoAuditTrail
 
 Kind = TypeVar("Kind")
 
@@ -48,7 +48,9 @@ class Parts:
             is_confirmed=settings.is_keyring_confirmed,
         )
         entry_sink = sink(settings.audit_sink, required=settings.audit_sink_required)
-        self.trail = audit_trail(self.keyring, entry_sink, enabled=self.audit_enabled)
+        self.trail: AuditTrail | NoAuditTrail = (
+            AuditTrail(self.keyring, entry_sink) if self.audit_enabled else NoAuditTrail(self.keyring)
+        )
         self.trail.connect()
         self.guard = KeyringGuard(
             self.keyring,

@@ -10,7 +10,7 @@ import click
 
 from vault.toolkit.cli import entries
 from vault.toolkit.cli.connection import service_options
-from vault.toolkit.cli.exits import SignalledError
+from vault.toolkit.cli.exits import until_ctrl_c
 from vault.toolkit.cli.output import Lines, Output, output_options
 from vault.toolkit.client.service import Service
 
@@ -93,13 +93,8 @@ def tail(lines: int, follow: bool, service: Service, output: Output) -> None:
     shown.show(newest[:lines][::-1])
     if not follow:
         return
-    try:
+    with until_ctrl_c():
         _follow(trail, shown, newest, cursor)
-    except SignalledError:
-        raise
-    except KeyboardInterrupt:
-        # The usual end of a command that follows.
-        return
 
 
 def _follow(trail: _Trail, shown: Lines, newest: Sequence[Mapping[str, Any]], cursor: Any) -> NoReturn:

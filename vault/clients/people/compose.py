@@ -7,6 +7,7 @@ import click
 
 from vault.clients.people.selection import selected, selection_options
 from vault.common.errors import ProgramError, VaultError
+from vault.common.text import decoded
 from vault.toolkit.cli.connection import service_options
 from vault.toolkit.cli.exits import reason
 from vault.toolkit.cli.output import Output, output_options
@@ -108,10 +109,7 @@ def _text(variable: str, value: bytes) -> str:
     Raises:
         ProgramError: It cannot be one.
     """
-    try:
-        text = value.decode()
-    except UnicodeDecodeError:
-        text = "\0"
-    if "\0" in text:
+    text = decoded(value)
+    if text is None:
         raise ProgramError(f"the value for {variable} is not UTF-8 without NUL bytes, as a variable must be")
     return text

@@ -12,7 +12,7 @@ from vault.common import kv_values, strict_json
 from vault.common.errors import TransferError
 from vault.common.kv_values import Number
 from vault.common.paths import name_flaw
-from vault.common.text import printable
+from vault.common.text import decoded, printable
 from vault.toolkit.client.secrets import MAX_VALUE_BYTES
 
 
@@ -150,11 +150,8 @@ def _stored(name: str, value: Any) -> bytes:
 
 
 def _text(name: str, value: bytes) -> str:
-    try:
-        text = value.decode()
-    except UnicodeError:
-        text = "\0"
-    if "\0" in text:
+    text = decoded(value)
+    if text is None:
         raise TransferError(
             f"{name} is not text", hint="read it with `secret-manager secret get NAME --out FILE`"
         )

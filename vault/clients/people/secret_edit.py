@@ -13,6 +13,7 @@ import click
 from vault.clients.people import program
 from vault.clients.people.memory_folder import memory_folder, place
 from vault.common.errors import ProgramError, ServiceRefusedError, VaultError
+from vault.common.text import decoded
 from vault.toolkit.cli import parameters
 from vault.toolkit.cli.connection import service_options
 from vault.toolkit.cli.output import Output, output_options, warn
@@ -47,7 +48,7 @@ def edit(secret: str, service: Service, output: Output) -> None:
     _require_scope(service)
     secrets = Secrets(service)
     base = _fetched(secrets, secret)
-    if not _is_text(base.value):
+    if decoded(base.value) is None:
         raise VaultError(
             "the value is not text, and an editor could damage it",
             hint="use `secret-manager secret get --out` and `secret-manager secret set --from-file`",
@@ -156,13 +157,6 @@ def _edited(path: Path, before: bytes) -> bytes:
             hint="to delete it, use `secret-manager secret delete`",
         )
     return edited
-
-
-def _is_text(value: bytes) -> bool:
-    try:
-        return "\0" not in value.decode()
-    except UnicodeError:
-        return False
 
 
 @contextmanager

@@ -117,8 +117,8 @@ def running_workers() -> Counter[Claim]:
 
 
 def _fresh_elements() -> list[dict[str, Any]]:
-    pipeline: list[dict[str, Any]] = [{"$match": _CLAIMS}, {"$project": {"workers": _FRESH}}]
-    return [element for document in _collection().aggregate(pipeline) for element in document["workers"]]
+    found: list[dict[str, Any]] = _projected({"workers": _FRESH}).get("workers", [])
+    return found
 
 
 def _claim(stored: dict[str, Any]) -> Claim:
@@ -302,7 +302,7 @@ def trail_state() -> TrailState:
     """Return the state of the audit trail; if none is recorded yet, derive it from the newest entry."""
     # By the same expressions as in `claim`, so that both read any stored value alike.
     fields = {"enabled": f"${_TRAIL_ENABLED}", "signer": f"${_TRAIL_SIGNER}"}
-    found: dict[str, Any] = next(_collection().aggregate([{"$match": _CLAIMS}, {"$project": fields}]), {})
+    found = _projected(fields)
     enabled = found.get("enabled")
     if enabled is None:
         enabled = _derived_state()
@@ -312,14 +312,12 @@ def trail_state() -> TrailState:
 
 def requires_auth() -> bool:
     """Return whether a process has served with authentication, so that none serves without it."""
-    found = _collection().aggregate([{"$match": _CLAIMS}, {"$project": {"found": _REQUIRES_AUTH}}])
-    return any(document["found"] for document in found)
+    return bool(_projected({"found": _REQUIRES_AUTH}).get("found"))
 
 
 def auth_claim() -> Any:
     """Return a value that each claim of a process with authentication changes."""
-    found: dict[str, Any] = _collection().find_one(_CLAIMS, {"_id": 0, "found": _AUTH_CLAIM_VALUE}) or {}
-    return found.get("found")
+    return _projected({"found": _AUTH_CLAIM_VALUE}).get("found")
 
 
 def runs_with_auth() -> bool:
@@ -350,7 +348,7 @@ def begin_trail(signer: str) -> None:
 def served_files() -> ServedFiles:
     """Return the keyring files that workers have served with."""
     fields = {"confirmed": f"${_CONFIRMED_SERVED}", "unconfirmed": f"${_UNCONFIRMED_SERVED}"}
-    found: dict[str, Any] = next(_collection().aggregate([{"$match": _CLAIMS}, {"$project": fields}]), {})
+    found = _projected(fields)
     digests = found.get("unconfirmed")
     listed = digests if isinstance(digests, list) else []
     return ServedFiles(found.get("confirmed") is True, frozenset(filter(is_text, listed)))
@@ -376,6 +374,12 @@ def _derived_state() -> bool | None:
     # Not by `_id`: within a second, the identifiers of several streams are unordered.
     newest = AuditEntry.raw().find_one({}, {"action": 1}, sort=[("ts", -1)])
     return None if newest is None else newest.get("action") != _DISABLED_ACTION
+
+
+def _projected(fields: dict[str, Any]) -> dict[str, Any]:
+    """Return *fields* of the document of the claims; none if it does not exist."""
+    found = _collection().aggregate([{"$match": _CLAIMS}, {"$project": fields}])
+    return next(found, {})
 
 
 def _set(changes: dict[str, Any]) -> None:

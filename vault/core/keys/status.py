@@ -24,8 +24,6 @@ from time import monotonic, time
 from typing import NamedTuple
 
 from vault.common.errors import StorageUnavailableError
-from vault.common.outcomes import Status
-from vault.core.attempt import Attempt
 from vault.core.crypto import Keyring
 from vault.core.documents import keys_in_use, registry
 from vault.core.documents.guard import storage_errors
@@ -104,26 +102,6 @@ def key_statuses(keyring: Keyring) -> list[KeyStatus]:
             )
             for key_id in _held_first(keyring, needed | {claim.key_id for claim in claims})
         ]
-
-
-class KeyStatuses:
-    """The master keys of one deployment, for people."""
-
-    def __init__(self, keyring: Keyring) -> None:
-        self._keyring = keyring
-        #: Whether they come from a keyring file.
-        self.has_file = bool(keyring.file)
-
-    def list(self, *, attempt: Attempt) -> list[KeyStatus]:
-        """Return all master keys as `key_statuses` does, once the audit entry is durable.
-
-        Raises:
-            StorageUnavailableError: MongoDB is unavailable.
-            AuditUnavailableError: The entry could not be written.
-        """
-        found = key_statuses(self._keyring)
-        attempt.finish(Status.SUCCESS)
-        return found
 
 
 def _held_first(keyring: Keyring, used: set[str]) -> list[str]:

@@ -41,11 +41,6 @@ _HEAD_INTERVAL_SECONDS = 60
 _RETIREMENT_INTERVAL_SECONDS, _RETIREMENT_SPREAD_SECONDS = 30, 60
 
 
-def audit_trail(keyring: Keyring, sink: Sink | None, *, enabled: bool) -> "AuditTrail | NoAuditTrail":
-    """Return the trail of this process, or its stand-in if auditing is off."""
-    return AuditTrail(keyring, sink) if enabled else DisabledAuditTrail(keyring)
-
-
 def enable_trail(keyring: Keyring) -> None:
     """Enable the trail, and then write its first entry.
 
@@ -347,10 +342,14 @@ def _is_closing(entry: StoredEntry) -> bool:
 
 
 class NoAuditTrail:
-    """A stand-in for the trail: attempts finish without an entry."""
+    """A stand-in for the trail where auditing is off: attempts finish without an entry."""
 
     #: Nothing has to be started.
     needs_start = False
+
+    def __init__(self, keyring: Keyring | None = None) -> None:
+        """Check with *keyring*, once, that the database has no trail: or else entries would be missing."""
+        self._keyring = keyring
 
     def connect(self) -> None:
         """Start listening: without any receiver, attempts fail."""
@@ -368,19 +367,7 @@ class NoAuditTrail:
 
     def _on_finish(self, outcomes: Sequence[Outcome], new_secrets: Sequence[UnstoredSecret]) -> bool:  # noqa: ARG002 - a receiver's
         """Record and store nothing."""
-        return False
-
-
-class DisabledAuditTrail(NoAuditTrail):
-    """A stand-in for the trail where auditing is off, also according to the database."""
-
-    def __init__(self, keyring: Keyring) -> None:
-        self._keyring = keyring
-        self._agrees = False
-
-    def _on_finish(self, outcomes: Sequence[Outcome], new_secrets: Sequence[UnstoredSecret]) -> bool:
-        """Check, once, that the database has no trail: otherwise attempts must not go unrecorded."""
-        if not self._agrees:
+        if self._keyring:
             guard.require_agreement(self._keyring, signing_keys.trusted, audit_enabled=False)
-            self._agrees = True
-        return super()._on_finish(outcomes, new_secrets)
+            self._keyring = None
+        return False

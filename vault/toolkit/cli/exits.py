@@ -45,6 +45,17 @@ class ReaderGoneError(Exception):
 
 
 @contextmanager
+def until_ctrl_c() -> Iterator[None]:
+    """Run a block that follows something: Ctrl-C is its usual end, and no other signal is."""
+    try:
+        yield
+    except SignalledError:
+        raise
+    except KeyboardInterrupt:
+        return
+
+
+@contextmanager
 def closed_pipes() -> Iterator[None]:
     """Turn the error of a closed pipe into one that click does not handle: it would exit with 1.
 

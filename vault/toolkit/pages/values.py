@@ -5,7 +5,7 @@ from typing import Any
 
 from marshmallow import ValidationError, fields
 
-from vault.common.text import is_shown
+from vault.common.text import decoded, is_shown
 
 
 class Value(fields.String):
@@ -24,10 +24,7 @@ class Value(fields.String):
 
 def shown(value: bytes) -> dict[str, Any]:
     """Return *value* as scripts show it: as text if that is possible, or else in base64."""
-    try:
-        text = value.decode()
-    except UnicodeDecodeError:
-        text = "\0"
-    if is_shown(text.replace("\r\n", "\n")):
+    text = decoded(value)
+    if text is not None and is_shown(text.replace("\r\n", "\n")):
         return {"value": text, "form": "text"}
     return {"value": b64encode(value).decode(), "form": "base64"}

@@ -17,7 +17,7 @@ from vault.core.trail.streams import signing_keys
 from vault.service.commands.audit.follow import TrailFollower
 from vault.service.commands.context import connected
 from vault.toolkit.cli import entries
-from vault.toolkit.cli.exits import SignalledError
+from vault.toolkit.cli.exits import until_ctrl_c
 from vault.toolkit.cli.output import Output, output_options
 
 #: Seconds between two looks of `tail`.
@@ -38,13 +38,8 @@ def tail(output: Output, lines: int, follow: bool) -> None:
         if not follow:
             entries.lines(output).show(reader.latest(lines) if lines else [])
             return
-        try:
+        with until_ctrl_c():
             _follow(lines, output)
-        except SignalledError:
-            raise
-        except KeyboardInterrupt:
-            # The usual end of a command that follows.
-            return
 
 
 def _follow(lines: int, output: Output) -> NoReturn:
