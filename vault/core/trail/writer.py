@@ -151,8 +151,7 @@ class AuditTrail:
         Raises:
             AuditUnavailableError: One of these conditions is not met.
         """
-        if self._sink:
-            self._sink.prepare()
+        self._prepare_sink()
         if self.needs_start:
             raise AuditUnavailableError
 
@@ -166,13 +165,16 @@ class AuditTrail:
             AuditUnavailableError: The trail cannot be written.
             KeyMissingError: A key in use is missing.
         """
-        if self._sink:
-            self._sink.prepare()
+        self._prepare_sink()
         if not self._heads.started:
             self._begin()
         self._has_started = True
         if self._failed:
             Attempt(action=Action.TRAIL_RESUMED, principal=SERVICE).finish(Status.SUCCESS)
+
+    def _prepare_sink(self) -> None:
+        if self._sink:
+            self._sink.prepare()
 
     def log_head(self) -> None:
         """Write the stream's head to the log if it has changed.
@@ -289,8 +291,7 @@ class AuditTrail:
         entries = sorted((entry for entry, _ in items), key=_is_closing)
         new_secrets = [secret for _, secrets in items for secret in secrets]
         try:
-            if self._sink:
-                self._sink.prepare()
+            self._prepare_sink()
         except AuditUnavailableError:
             metrics.ENTRIES_FAILED.inc(len(entries))
             raise
