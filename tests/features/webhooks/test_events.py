@@ -179,3 +179,12 @@ def test_versions_are_in_their_order() -> None:
 
     events = [made("a", 2), made("b", 1), made("a", 1), made("a", None), made("b", 2), made("a", 3)]
     assert [found.id for found in in_order(events)] == ["a1", "b1", "a2", "aNone", "b2", "a3"]
+
+
+def test_a_read_of_a_canary_is_announced() -> None:
+    """The entry of a read that set off the alarm makes the event, and that of another read does not."""
+    details = {**ENTRY["details"], "canary": True}
+    entry = {**ENTRY, "action": "fetch", "details": details}
+    kind = [kinds()["canary.read"]]
+    assert [json.loads(one.body)["type"] for one in events_of(entry, "team-a", kind)] == ["canary.read"]
+    assert not list(events_of({**entry, "details": ENTRY["details"]}, "team-a", kind))
