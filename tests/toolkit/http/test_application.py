@@ -5,8 +5,7 @@ from typing import Any
 import pytest
 from flask import Flask, Response, current_app, g, redirect, request, session, url_for
 
-from vault.toolkit.http.application import Application
-from vault.toolkit.http.proxies import unwrapped
+from vault.toolkit.http.application import Application, unwrapped
 
 
 def replies(kind: type[Flask], path: str, method: str = "GET", **options: Any) -> Any:

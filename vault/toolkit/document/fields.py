@@ -6,6 +6,7 @@ from base64 import b64decode, b64encode
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from difflib import get_close_matches
 from types import MappingProxyType
 from typing import Any, ClassVar
 
@@ -15,7 +16,6 @@ from vault.common.attributes import ATTRIBUTES, Form
 from vault.common.credentials import token_flaw
 from vault.common.errors import InvalidBase64Error
 from vault.common.labels import MAX_KEY_BYTES, MAX_LABELS, MAX_TEXT_BYTES, key_flaw, text_flaw
-from vault.common.similar import similar
 from vault.common.text import INVISIBLE, ONE_LINE_PATTERN, is_blank, is_one_line
 from vault.common.timestamps import moment
 from vault.core.principal import NAME_PATTERN
@@ -47,6 +47,11 @@ LABEL_KEY_PATTERN = f"^[^{INVISIBLE}=]+$"
 
 #: JSON Schema's `propertyNames`, which OpenAPI 3.0 lacks.
 _LABEL_KEYS = {"x-propertyNames": {"pattern": LABEL_KEY_PATTERN, "maxLength": MAX_KEY_BYTES}}
+
+#: Longer names have no similar one: comparing them would take long.
+_MAX_COMPARED = 64
+_MIN_SIMILARITY = 0.75
+_WORD_START = re.compile("(?<=[a-z0-9])(?=[A-Z])")
 
 
 def one_line(text: str) -> None:
@@ -414,8 +419,23 @@ class UnknownField(str):
 
     def __str__(self) -> str:
         """Return the message with the similar field, if there is one."""
-        meant = similar(self._name, self._known)
+        meant = _similar(self._name, self._known)
         return super().__str__() + (f" Did you mean `{meant}`?" if meant else "")
+
+
+def _similar(name: str, known: Iterable[str]) -> str:
+    """Return the name of *known* that *name* may stand for; empty without one.
+
+    Names have words between underscores. It stands for the first one with all its words, such as `ttl` for
+    `ttl_seconds`, or else for one with few other letters.
+    """
+    if len(name) > _MAX_COMPARED:
+        return ""
+    name = _WORD_START.sub("_", name).lower().replace("-", "_")
+    words = set(name.split("_"))
+    names = list(known)
+    with_words = [one for one in names if words <= set(one.split("_"))]
+    return next(iter(with_words or get_close_matches(name, names, 1, _MIN_SIMILARITY)), "")
 
 
 class Body(Schema):

@@ -1,12 +1,14 @@
 """Flask without what the service does not use: a fifth of the time that a request spends in it."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeVar, cast
 
 from flask import Flask, Request, Response
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.datastructures import Headers
 from werkzeug.routing import MapAdapter
+
+Behind = TypeVar("Behind")
 
 
 class _NoSessions(SessionInterface):
@@ -54,3 +56,13 @@ class Application(Flask):
             request.method,
             request.query_string.decode("latin-1"),
         )
+
+
+def unwrapped(proxy: Behind) -> Behind:
+    """Return the object that *proxy*, one of Flask's, stands for in this request.
+
+    Each use of a proxy looks its object up again. All uses in a request took 4 % of a fetch.
+    """
+    # Its name begins with an underscore so that it hides no attribute. Flask documents it.
+    behind: Behind = cast("Any", proxy)._get_current_object()  # noqa: SLF001
+    return behind

@@ -2,18 +2,19 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from http import HTTPStatus
 from itertools import islice
 from typing import Any
 
-from flask import Flask, Response, current_app, g, request
+from flask import Flask, Request, Response, current_app, g, request
+from werkzeug.exceptions import MethodNotAllowed, NotFound
 
-from vault.common.errors import NotReadyError
+from vault.common.errors import CredentialRequiredError, InvalidCredentialError, NotReadyError
 from vault.common.observability import logs
 from vault.common.text import quantity
-from vault.toolkit.http import hints
-from vault.toolkit.http.prefixes import FORMS, Form
+from vault.toolkit.http import auth
+from vault.toolkit.http.prefixes import FORMS, REST, Form
 from vault.toolkit.http.refusals import code_of, detail_of, headers_of, refusal
 
 logger = logging.getLogger(__name__)
@@ -31,6 +32,9 @@ _MAX_FIELD_LENGTH = 256
 
 #: marshmallow's key for errors of a whole object.
 _WHOLE = "_schema"
+
+_BEARER = "Send it in the header `Authorization`, after `Bearer` and a space."
+_POST = "Send POST, with a JSON body."
 
 
 def problem_body(error: Exception, hint: str = "") -> dict[str, Any]:
@@ -107,4 +111,34 @@ def refuse(error: Exception) -> Response:
     for prefix, form in forms.items():
         if request.path.startswith(prefix):
             return form.reply(error)
-    return problem(error, hints.about(error, request))
+    return problem(error, _hint(error, request))
+
+
+def _hint(error: Exception, req: Request) -> str:
+    """Return the hint for the sender of *req*, which *error* refuses; empty for none.
+
+    It has nothing of the request, which can be a credential, but the path that exists.
+    """
+    if not req.path.startswith(REST):
+        return ""
+    if isinstance(error, InvalidCredentialError) and not error.is_of_header:
+        return ""
+    if isinstance(error, CredentialRequiredError | InvalidCredentialError):
+        return _BEARER if auth.has_another_scheme(req) else ""
+    if isinstance(error, MethodNotAllowed):
+        return _POST
+    if isinstance(error, NotFound):
+        return _path_hint(req.path, {rule.rule.rstrip("/") for rule in current_app.url_map.iter_rules()})
+    return ""
+
+
+def _path_hint(path: str, known: Iterable[str]) -> str:
+    """Return the one of the paths *known* that *path* may stand for: the nouns in it are singular."""
+    noun, _, rest = path.removeprefix(REST).rstrip("/").partition("/")
+    folder = f"{REST}{noun.removesuffix('s')}/"
+    meant = folder + rest.replace("_", "-")
+    if meant in known:
+        return f"Did you mean `{meant}`?"
+    if any(one.startswith(folder) for one in known):
+        return f"`/docs` lists the paths below `{folder}`."
+    return ""

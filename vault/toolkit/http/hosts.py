@@ -11,7 +11,7 @@ from ipaddress import ip_address
 from flask import Flask, request
 
 from vault.common.errors import HostRefusedError
-from vault.toolkit.http.proxies import unwrapped
+from vault.toolkit.http.application import unwrapped
 
 #: Endpoints for orchestrators and load balancers, which use addresses.
 _FOR_EVERYONE = ("Health.live", "Health.ready", "Vault system.health_of_vault")

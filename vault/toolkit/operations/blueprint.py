@@ -24,10 +24,10 @@ from vault.core.services import Services
 from vault.toolkit.document.errors import NONE, ErrorDoc, responses_with_body
 from vault.toolkit.document.headers import OF_SUCCESSES, RECEIPT, references
 from vault.toolkit.http import auth, bodies, connections
+from vault.toolkit.http.application import unwrapped
 from vault.toolkit.http.bodies import StrictJsonParser
 from vault.toolkit.http.client_ip import address_of
 from vault.toolkit.http.memory import Memory
-from vault.toolkit.http.proxies import unwrapped
 from vault.toolkit.http.refusals import recorded_as, refusal
 from vault.toolkit.operations.slots import Slot
 

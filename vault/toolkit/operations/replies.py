@@ -7,8 +7,8 @@ from flask import Response, after_this_request, current_app
 
 from vault.common.networks import source
 from vault.toolkit.http import connections
+from vault.toolkit.http.assets import in_parts
 from vault.toolkit.http.memory import Memory, Reservation
-from vault.toolkit.http.parts import in_parts
 from vault.toolkit.operations.blueprint import REPLY_MEMORY, current_attempt, current_slot
 
 
