@@ -11,6 +11,7 @@ from typing import Any
 
 import pytest
 from flask import Flask
+from mongoengine.connection import _connections
 from pymongo import MongoClient
 
 from tests.support.databases import EmptyDatabases, filled_of, structure_of
@@ -24,7 +25,7 @@ from vault.toolkit.http.memory import Memory
 #: Fixtures of which a test has no more than the one of `tests/conftest.py`.
 _USUAL = ("app", "environment", "mongo_uri", "stored", "master_key")
 #: Fixtures that connect, or watch an application from its start.
-_OWN = {"commands", "database", "own_timeouts", "service", "trail"}
+_OWN = {"commands", "database", "own_timeouts", "reads", "service", "trail"}
 #: Names in a test that connects itself.
 _CONNECTING = {"CLOSE", "connected", "create_app", "running_app", "start"}
 #: Collections that a test may fill. Of the others, an application caches the contents.
@@ -34,18 +35,6 @@ _KEPT = ("keys", "audit_keys", "token_keys")
 _COLLECTIONS = tuple(collections())
 #: Longer than all tests: no background task wakes up during one.
 _NEVER_SECONDS = 10**6
-#: Beginnings of the paths of tests that share it; the others have not been tried.
-_SHARING = (
-    *(
-        "clients/delivery/",
-        "clients/swarm/",
-        "core/secrets/",
-        "service/api/",
-        "service/test_",
-        "toolkit/http/",
-    ),
-    *("features/imports/", "features/links/", "features/rotation/swarm/"),
-)
 
 
 def is_shared(item: pytest.Item) -> bool:
@@ -58,7 +47,6 @@ def is_shared(item: pytest.Item) -> bool:
         and not _CONNECTING & {*item.function.__code__.co_names}  # type: ignore[attr-defined]
         and not item.get_closest_marker("own_app")
         and not item.get_closest_marker("new_database")
-        and item.nodeid.removeprefix("tests/").startswith(_SHARING)
     )
 
 
@@ -134,7 +122,9 @@ class SharedApplication:
         """Return what is the same before each test."""
         assert self.app
         kept = {name: [_settled(one) for one in self.stored[name].find().sort("_id")] for name in _KEPT}
-        return structure_of(self.stored), kept, dict(self.app.config)
+        # Of another one, or none, if the test has run a command in this process.
+        connection = id(_connections.get("default"))
+        return structure_of(self.stored), kept, dict(self.app.config), connection
 
 
 def _settled(document: dict[str, Any]) -> dict[str, Any]:

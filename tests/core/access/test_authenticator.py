@@ -176,6 +176,7 @@ def test_all_processes_share_one_token_key(environment: dict[str, str], stored: 
     assert len({key.hash("smt_") for key in keys}) == 1
 
 
+@pytest.mark.own_app
 def test_a_vanished_token_key_is_not_used(app: Flask, monkeypatch: pytest.MonkeyPatch) -> None:
     """If the key just stored is missing, no token is created with it."""
     monkeypatch.setattr(StoredTokenKey, "stored", lambda: None)

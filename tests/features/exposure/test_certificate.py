@@ -37,6 +37,9 @@ from vault.features.exposure import certificate, exposure
 from vault.features.exposure.answer import Answer, matches
 from vault.features.exposure.knowledge import Question
 
+# Receipts and heads of a stream from its first entry.
+pytestmark = pytest.mark.own_app
+
 VECTOR = json.loads((Path(__file__).parents[2] / "vectors" / "certificate-1.json").read_text())
 KEYRING = Keyring(new_key())
 KEYS = signing_keys.own(KEYRING)

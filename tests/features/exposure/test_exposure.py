@@ -258,6 +258,7 @@ def test_an_altered_secret_hides_no_other(alice: Caller, stored: Stored, change:
         assert rows(secret_name="app/altered", stale=stale) is not None
 
 
+@pytest.mark.own_app
 def test_secrets_with_other_ids_are_no_obstacle(stored: Stored, alice: Caller) -> None:
     """An ID that is not one, in the way of a page, changes neither the order nor the progress."""
     secret_id = alice.create(name="app/db")

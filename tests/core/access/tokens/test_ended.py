@@ -115,6 +115,7 @@ def test_without_mongodb_nothing_is_removed(environment: dict[str, str]) -> None
         ended(away).remove()
 
 
+@pytest.mark.own_app
 def test_without_a_token_there_is_nothing_to_remove(app: Flask, stored: Stored) -> None:
     """A service that never made a token removes none, and makes no key for them."""
     ended(app).remove()

@@ -21,6 +21,8 @@ from vault.core.documents import database
 from vault.core.documents.token import Token
 from vault.core.principal import OPERATOR
 
+pytestmark = pytest.mark.own_app
+
 
 def identify(app: Flask, text: str, ip: str = "192.0.2.7") -> None:
     services(app).authenticator.identify(text, attempt=Attempt(action=Action.FETCH, ip=ip))
