@@ -79,6 +79,7 @@ def test_a_repeated_deployment_changes_nothing(two: list[Replica], master_key: s
     assert two[1].fetch(created["secret_id"])[0] == 200
 
 
+@pytest.mark.nightly
 def test_a_removed_stack_has_its_data_when_deployed_again(two: list[Replica], master_key: str) -> None:
     """`docker stack rm` keeps the data: a deployment with the same master key returns it, and adds to it."""
     _, created = two[0].create(b"kept")
@@ -93,6 +94,7 @@ def test_a_removed_stack_has_its_data_when_deployed_again(two: list[Replica], ma
     assert one.run("secret-manager", "audit", "verify").endswith("intact")
 
 
+@pytest.mark.nightly
 @pytest.mark.promise(5)
 def test_changes_of_the_deployment_fail_no_request(two: list[Replica]) -> None:
     """During scaling, an update and a restart of all replicas, every request is answered."""
@@ -110,6 +112,7 @@ def test_changes_of_the_deployment_fail_no_request(two: list[Replica]) -> None:
     assert_nothing_is_lost(outcome)
 
 
+@pytest.mark.nightly
 def test_an_unhealthy_image_is_rolled_back(two: list[Replica]) -> None:
     """The update is rolled back automatically, and every request in the meantime is answered."""
     assert two
@@ -123,6 +126,7 @@ def test_an_unhealthy_image_is_rolled_back(two: list[Replica]) -> None:
     assert not outcome.failures
 
 
+@pytest.mark.nightly
 def test_a_killed_replica_loses_only_its_own_requests(two: list[Replica]) -> None:
     """A kill loses only the replica's current requests; a second later nothing fails, and it restarts."""
     with load(seconds=4) as outcome:
@@ -136,6 +140,7 @@ def test_a_killed_replica_loses_only_its_own_requests(two: list[Replica]) -> Non
 
 
 @pytest.mark.promise(4)
+@pytest.mark.nightly
 @pytest.mark.usefixtures("two")
 def test_a_killed_primary_is_replaced_within_15_seconds() -> None:
     """MongoDB elects another primary, and no acknowledged secret is missing."""
