@@ -444,6 +444,7 @@ def test_ignored_parameters_get_a_warning(root: DialectClient) -> None:
     assert client("POST", RENEW_SELF, {"zz": 1})["warnings"] == one
 
 
+@pytest.mark.own_app
 @pytest.mark.parametrize(
     "reference", [{"text": new_token()}, {"accessor": "0" * 24}], ids=["token", "accessor"]
 )

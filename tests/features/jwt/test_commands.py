@@ -183,6 +183,14 @@ def test_errors_are_sentences(run: Run) -> None:
             ("issuers", "create", "a", "--issuer", "x", "--audience", "y", "--public-key", "binary"),
             "Invalid value for --public-key: must be a public key",
         ),
+        (
+            (
+                *("issuers", "create", "a", "--issuer", "x", "--audience", "y", "--public-key", "key.pem"),
+                *("--algorithm", "RS256"),
+            ),
+            "does not fit",
+        ),
+        (("issuers", "create", "a", "--issuer", "", "--audience", "y"), "must have"),
         (("roles", "create", "a", "--issuer", "ci", "--claim", "sub"), "KEY=VALUE"),
         (("roles", "create", "a", "--issuer", "ci", "--max-age", "25h"), "at most 24h"),
         (
