@@ -155,7 +155,7 @@ class Secret(_Encryptable, BaseDocument):
     max_reads = IntField()
     #: Reads so far, counted only with a read limit; see `vault.core.secrets.read_limits`.
     reads = IntField()
-    #: The wrong passphrases for a shared value; see `vault.features.links.tries`.
+    #: The wrong passphrases for a shared value.
     tries = IntField()
     name = StringField()
     #: As `Description.stored` returns them.
