@@ -17,9 +17,9 @@ from vault.features.dialect.envelopes import PREFIX, envelope, no_content, reply
 from vault.features.dialect.kv_replies import missing, unsupported
 from vault.features.dialect.kv_requests import MOUNT, asks_for_list, require_no_folder
 from vault.features.dialect.operation import LIST, WRITES, DialectBlueprint
+from vault.toolkit.http.application import FORMS, Form
 from vault.toolkit.http.client_ip import address_of, require_allowed
 from vault.toolkit.http.memory import Memory
-from vault.toolkit.http.prefixes import FORMS, Form
 from vault.toolkit.operations.blueprint import current_attempt
 
 _ERRORS = 'Below `/v1/`,\nerrors have Vault\'s form, `{"errors": […]}`.'

@@ -14,7 +14,6 @@ from vault.features.rotation.errors import (
     RotationBusyError,
     RotationExistsError,
     RotationFailedError,
-    RotationNotFoundError,
     RotationRefusedError,
 )
 from vault.features.rotation.holders import MAX_HOLDERS, Waiting
@@ -59,7 +58,6 @@ blueprint = Blueprint(
     description="Change passwords at their sources, such as a database, without a failed login.",
     error_docs={
         "RotationExists": ErrorDoc(RotationExistsError("The secret has a rotation plan."), "limit_reached"),
-        "RotationNotFound": ErrorDoc(RotationNotFoundError()),
         "InvalidRotation": ErrorDoc(
             RotationRefusedError("A plan has two users, which take turns."), "unprocessable_entity"
         ),

@@ -9,7 +9,7 @@ from vault.common.errors import GrantRefusedError, LimitReachedError
 from vault.common.paths import Paths
 from vault.core.attempt import Action
 from vault.core.principal import Scope
-from vault.features.webhooks.errors import WebhookAddressError, WebhookNotFoundError
+from vault.features.webhooks.errors import WebhookAddressError
 from vault.features.webhooks.kinds import kinds
 from vault.features.webhooks.webhooks import (
     MAX_WEBHOOKS,
@@ -54,7 +54,6 @@ blueprint = Blueprint(
         "TooManyWebhooks": ErrorDoc(
             LimitReachedError("There can be at most 20 webhooks in a namespace, and 50 in all.")
         ),
-        "WebhookNotFound": ErrorDoc(WebhookNotFoundError()),
         "InvalidWebhook": ErrorDoc(
             WebhookAddressError("The host of the webhook has no public address."), "unprocessable_entity"
         ),

@@ -9,7 +9,7 @@ from apispec import APISpec
 from marshmallow import fields
 from werkzeug import exceptions as http
 
-from vault.common import errors
+from vault.common import errors, feature
 from vault.core.principal import Scope
 from vault.toolkit.document.fields import NOT_AN_ID, Reply, text_field
 from vault.toolkit.document.headers import ALWAYS, OF_OPERATIONS, OF_STATUS, references
@@ -127,7 +127,7 @@ def _alone(kind: type[errors.VaultError]) -> ErrorDoc:
 #: Error responses by their names in the OpenAPI document, which has those that an operation names. Each class
 #: has one; those that need an example, or that share one, follow.
 ERROR_DOCS = {
-    **{error.__name__.removesuffix("Error"): _alone(error) for error in OF_CORE},
+    **{error.__name__.removesuffix("Error"): _alone(error) for error in (*OF_CORE, *feature.errors())},
     "MalformedBody": ErrorDoc(http.BadRequest("The body is malformed JSON at line 1, column 1.")),
     "InvalidSecret": ErrorDoc(
         errors.InvalidBase64Error("invalid base64: `secret` is empty, or not in canonical form."),

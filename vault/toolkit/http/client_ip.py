@@ -7,8 +7,7 @@ from flask import Flask, Request, current_app, request
 
 from vault.common.errors import AddressRefusedError
 from vault.common.networks import Network, contain
-from vault.toolkit.http.application import unwrapped
-from vault.toolkit.http.prefixes import CONSOLE, operations
+from vault.toolkit.http.application import CONSOLE, operations, unwrapped
 
 #: Key of the application's configuration: networks whose `X-Forwarded-For` is trusted.
 TRUSTED_PROXIES = "TRUSTED_PROXIES"

@@ -10,7 +10,7 @@ from vault.common.text import ONE_LINE_PATTERN
 from vault.core.attempt import Action
 from vault.core.principal import Scope
 from vault.features.jwt.claims import MAX_VALUE_LENGTH
-from vault.features.jwt.errors import IssuerInUseError, IssuerNotFoundError, IssuerTakenError
+from vault.features.jwt.errors import IssuerTakenError
 from vault.features.jwt.issuers import STATES, IssuerInfo, Issuers, NewIssuer
 from vault.features.jwt.verification import ALGORITHMS
 from vault.toolkit.document.errors import FORBIDDEN, ErrorDoc
@@ -45,8 +45,6 @@ blueprint = Blueprint(
         "IssuerTaken": ErrorDoc(
             IssuerTakenError("An issuer has this name, or this `iss` and audience."), "limit_reached"
         ),
-        "IssuerNotFound": ErrorDoc(IssuerNotFoundError()),
-        "IssuerInUse": ErrorDoc(IssuerInUseError()),
     },
 )
 

@@ -20,7 +20,7 @@ from vault.features.jwt.claims import (
     is_key,
 )
 from vault.features.jwt.directory import MAX_ROLES
-from vault.features.jwt.errors import IssuerNotFoundError, RoleNameTakenError, RoleNotFoundError
+from vault.features.jwt.errors import RoleNameTakenError
 from vault.features.jwt.roles import MAX_AGE, STATES, NewRole, RoleInfo, Roles
 from vault.service.api.token_schemas import (
     all_namespaces_field,
@@ -64,11 +64,9 @@ blueprint = Blueprint(
         "RoleDeletionRefused": ErrorDoc(
             RevocationRefusedError("This role has more than yours: scopes."), *FORBIDDEN
         ),
-        "IssuerNotFound": ErrorDoc(IssuerNotFoundError()),
         "RoleNameTaken": ErrorDoc(
             RoleNameTakenError("Role name already used in this namespace."), "limit_reached"
         ),
-        "RoleNotFound": ErrorDoc(RoleNotFoundError()),
     },
 )
 
