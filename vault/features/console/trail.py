@@ -1,7 +1,7 @@
 """The pages of the audit trail: its entries, and the activity of a period."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
@@ -14,13 +14,10 @@ from vault.common.paths import name_flaw
 from vault.common.text import is_one_line
 from vault.common.turns import Turns
 from vault.core.attempt import Action
-from vault.core.documents import registry
-from vault.core.documents.guard import storage_errors
 from vault.core.principal import Principal, Scope
 from vault.core.secrets.queries import current_id_of
-from vault.core.trail import reader, summary
+from vault.core.trail import assurance, reader, summary
 from vault.core.trail.reader import Filter, Order
-from vault.core.trail.streams.collection import collection
 from vault.toolkit.document.fields import id_field
 from vault.toolkit.operations.blueprint import current_attempt, services
 from vault.toolkit.operations.replies import reply_memory
@@ -128,24 +125,6 @@ def _filter_of(asked: Mapping[str, str], person: Principal) -> Filter:
     )
 
 
-@dataclass(frozen=True, slots=True)
-class _Assurance:
-    """Reasons to rely on the trail, by what is on record of a period."""
-
-    #: None if no process has set the state of the trail yet.
-    is_enabled: bool | None
-    #: The last time at which a verification found tampering, in the period; None if none did.
-    tampering_at: datetime | None
-
-
-def _assurance(since: datetime, until: datetime) -> _Assurance:
-    query = {"ts": {"$gte": since, "$lt": until}, "action": Action.AUDIT_TAMPERING.value}
-    with storage_errors():
-        found = collection().find_one(query, {"ts": 1}, sort=[("ts", -1)])
-        is_enabled = registry.trail_state().enabled
-    return _Assurance(is_enabled, found["ts"] if found else None)
-
-
 @blueprint.get("/activity")
 @operation(Action.AUDIT_REPORT, Scope.AUDIT_READ)
 def activity() -> Response:
@@ -160,7 +139,7 @@ def activity() -> Response:
         activity = summary.summarize_within(_MAX_SECONDS, since, now, _MAX_ENTRIES, only=only)
     # Of the whole trail, for those who see all of it.
     sees_all = attempt.principal.sees_all_entries
-    state = _assurance(since, now) if sees_all else None
+    state = assurance.state(since, now) if sees_all else None
     warnings = services().health.readiness().warnings if sees_all else []
     attempt.finish(Status.SUCCESS)
     chart = activity and charts.stacked_bars(
