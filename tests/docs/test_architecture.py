@@ -1,6 +1,8 @@
-"""The tables of docs/architecture.md list what is stored."""
+"""The tables of the documents list what is stored, and what the service's MongoDB user may do with it."""
 
 import re
+from collections import defaultdict
+from collections.abc import Iterable
 from typing import Any
 
 from flask import Flask
@@ -8,9 +10,12 @@ from mongoengine import Document
 
 from tests.conftest import start
 from tests.docs.documents import table
+from tests.docs.generated import require_generated
 from tests.support.rotation import Stored
+from vault.common import feature
 from vault.core.documents import AuditEntry, Secret, Token
 from vault.core.documents.audit import AuditKey
+from vault.core.documents.database import DATABASE_PRIVILEGES, collection_privileges
 from vault.core.documents.token import StoredTokenKey
 
 ARCHITECTURE = "docs/architecture.md"
@@ -46,17 +51,33 @@ def described(index: dict[str, Any]) -> str:
     return ", ".join(kind for kind, found in kinds.items() if found)
 
 
+def grouped(rows: Iterable[tuple[str, tuple[str, ...]]]) -> str:
+    """Return the table of *rows*, each of a collection and further cells; equal cells share a row."""
+    names: defaultdict[tuple[str, ...], list[str]] = defaultdict(list)
+    for name, cells in rows:
+        names[cells].append(name)
+    lines = ((", ".join(of), *cells) for cells, of in names.items())
+    return "".join(f"| {' | '.join(line)} |\n".replace("|  |", "| |") for line in lines)
+
+
 def test_every_collection_and_index_is_listed(app: Flask, stored: Stored) -> None:
-    """The tables list the collections that a service creates, and exactly its indexes."""
+    """The tables list the collections of the core, and exactly the indexes that a service creates."""
     start(app)
-    indexes = sorted(
-        (name, ", ".join(index["key"]), described(index))
-        for name in stored.list_collection_names()
+    indexes = [
+        (f"`{name}`", (f"`{', '.join(index['key'])}`", described(index)))
+        for name in sorted(stored.list_collection_names())
         for index in stored[name].list_indexes()
         if index["name"] != "_id_"
-    )
-    rows = table(ARCHITECTURE, "Indexes")
-    listed = [(name, keys.strip("`"), kind) for names, keys, kind in rows for name in names_in(names)]
-    assert sorted(listed) == indexes, f"{ARCHITECTURE}: Indexes"
+    ]
+    head = "| collection | index | kind |\n| --- | --- | --- |\n"
+    require_generated(ARCHITECTURE, "indexes", head + grouped(sorted(indexes)))
     collections = {name for row in table(ARCHITECTURE, "Collections") for name in names_in(row[0])}
-    assert set(stored.list_collection_names()) <= collections
+    assert set(stored.list_collection_names()) - feature.collections().keys() <= collections
+
+
+def test_the_privileges_are_listed() -> None:
+    """The page has the privileges of the service's role, for a manually configured MongoDB."""
+    granted = {"(the database)": DATABASE_PRIVILEGES, **collection_privileges()}
+    rows = [(f"`{name}`", (", ".join(f"`{one}`" for one in actions),)) for name, actions in granted.items()]
+    head = "| collection | actions |\n| --- | --- |\n"
+    require_generated("docs/mongodb.md", "privileges", head + grouped(rows))

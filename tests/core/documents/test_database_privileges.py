@@ -17,7 +17,6 @@ from pymongo.errors import OperationFailure
 from pymongo.monitoring import CommandStartedEvent
 
 from tests.conftest import memory_or_disk, running_app, start
-from tests.docs.documents import table
 from tests.support.access_control import Client, Locked, locked_mongod
 from tests.support.features import tables
 from tests.support.listening import Listener
@@ -29,7 +28,6 @@ from vault.core.documents.database import DATABASE_PRIVILEGES, SERVICE_ROLE, col
 
 pytestmark = pytest.mark.process
 
-PAGE, HEADING = "docs/mongodb.md", "The MongoDB user"
 OLD, NEW = new_key(), new_key()
 #: Left to operators, see docs/runbook.md: it revokes all tokens.
 BY_HAND = {("token_keys", "remove")}
@@ -296,17 +294,6 @@ def test_without_the_privilege_to_write_the_trail_nothing_leaves(locked: Locked)
         start(app)
         assert client.post("/vault/secret/fetch", json=created).json == {"secret": "YQ=="}
     empty(locked)
-
-
-def test_the_documents_table_is_the_role() -> None:
-    """The privileges in docs/mongodb.md, for a manually configured MongoDB, are the role's."""
-    documented = {
-        name.strip("`"): tuple(re.findall(r"`(\w+)`", actions))
-        for names, actions in table(PAGE, HEADING)
-        for name in names.split(", ")
-    }
-    granted = {"(the database)": DATABASE_PRIVILEGES, **collection_privileges()}
-    assert documented == {name: tuple(actions) for name, actions in granted.items()}
 
 
 @pytest.mark.promise(3)
