@@ -135,9 +135,7 @@ class Jobs:
         """
         start = placed = known = self.stack.progress.now()
         state = error = node = ""
-        pauses = self.stack.progress.wait(inf)
-        while True:
-            next(pauses)
+        for _ in self.stack.progress.wait(inf):  # pragma: no branch - it ends by a return or an error
             # While the swarm elects a leader, it does not answer.
             with suppress(EngineUnavailableError):
                 found = self._state()

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import suppress
+from math import inf
 from time import monotonic, sleep
 from typing import Any, TypeVar
 
@@ -18,7 +19,8 @@ SERVICE = f"{STACK}_secret-manager"
 
 _OLDEST_DOCKER = 26
 _ANSWER_SECONDS = 30
-_CHANGE_SECONDS = 8
+#: A second apart.
+_CHANGE_TRIES = 10
 #: The time between two lines about one wait.
 _REMIND_SECONDS = 30
 
@@ -43,7 +45,10 @@ class Progress:
     def wait(
         self, limit: float, what: Callable[[], str] | None = None, *, pause: float = 1
     ) -> Iterator[None]:
-        """Return at each *pause* until the *limit* in seconds; say at times *what* a long wait is for."""
+        """Yield now and after each *pause*, until the *limit* in seconds.
+
+        It says at times *what* a long wait is for.
+        """
         start = reminded = self.now()
         while True:
             yield
@@ -206,10 +211,15 @@ class Manager(Engine):
 
     def _changed(self, change: Callable[[Any], None]) -> None:
         """Make a change, and begin again if another one came first."""
-        for _ in self.progress.wait(_CHANGE_SECONDS):
-            with suppress(ChangedError):
-                return self.ask(change)
-        return self.ask(change)
+        waits = enumerate(self.progress.wait(inf), start=1)
+        for tries, _ in waits:  # pragma: no branch - it ends by a return or an error
+            try:
+                self.ask(change)
+            except ChangedError:
+                if tries == _CHANGE_TRIES:
+                    raise
+            else:
+                return
 
 
 def file_of(name: str, *, user: int, mode: int = 0o400) -> Found:

@@ -121,7 +121,9 @@ class DeployedStack(Manager):
         """
         placed, of = self.progress.now(), f"of {count} replicas are ready"
         what = f"{of} (docker service ps {SERVICE})"
-        for _ in self.progress.wait(WAIT_SECONDS, lambda: f"{self.running(SERVICE)} {what}"):
+        ready = 0
+        waits = self.progress.wait(WAIT_SECONDS, lambda: f"{ready} {what}")
+        for _ in waits:
             tasks = self.wanted(SERVICE)
             ready, why = sum(_state(task) == "running" for task in tasks), _unplaced(tasks)
             if ready == count:
