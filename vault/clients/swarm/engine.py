@@ -237,16 +237,14 @@ class Engine:
         return found
 
     def _update(self, path: str, index: int, spec: Mapping[str, Any]) -> None:
-        self._request("POST", f"{path}/update", params={"version": index}, json=spec)
-
-    def _request(self, method: str, path: str, **options: Any) -> bytes:
-        """Return the reply to a call, within the timeout also where the library has none."""
-        url = f"{self._client.base_url}/v{self._client.api_version}/{path}"
+        """Update what is at *path*, within the timeout also where the library has none."""
+        url = f"{self._client.base_url}/v{self._client.api_version}/{path}/update"
         with self._calls():
-            reply = self._client.request(method, url, timeout=_TIMEOUT_SECONDS, **options)
+            reply = self._client.request(
+                "POST", url, params={"version": index}, json=spec, timeout=_TIMEOUT_SECONDS
+            )
             if reply.status_code != HTTPStatus.OK:
                 raise _refusal(reply.status_code, reply.json().get("message", ""))
-            return bytes(reply.content)
 
     @contextmanager
     def _calls(self) -> Iterator[None]:

@@ -11,6 +11,7 @@ from math import inf
 from time import monotonic, sleep
 from typing import Any, TypeVar
 
+from vault.clients.swarm import engine
 from vault.clients.swarm.deployment.program import DeploymentError
 from vault.clients.swarm.engine import ChangedError, Config, Engine, EngineUnavailableError
 
@@ -239,4 +240,4 @@ def _name(found: Found) -> str:
 
 def hostname(node: Found) -> str:
     """Return the host name of a node, or its ID while it joins."""
-    return str((node.get("Description") or {}).get("Hostname") or node["ID"])
+    return engine.hostname(node) or str(node["ID"])
