@@ -198,14 +198,14 @@ class SwarmCheck:
             node = self._by_id.get(node_id)
             label = f"addresses: replica {task[:12]} on {node.name if node else 'an unknown node'}"
             own = {one: recorded[one] for one in recorded if answered.get(one) == task}
-            if own and not self._is_wrong(label, own, requests):
+            if own and not self._reports_wrong(label, own, requests):
                 self._report(OK, f"{label} recorded the client's, {next(iter(requests.senders.values()))}")
             elif not own:
                 self._report(NOT_CHECKED, f"{label}: docker service logs has none of its replies")
         if not set(answered.values()) & set(self._replicas):
-            self._is_wrong("addresses: a replica", recorded, requests)
+            self._reports_wrong("addresses: a replica", recorded, requests)
 
-    def _is_wrong(self, label: str, recorded: Mapping[str, str], requests: Requests) -> bool:
+    def _reports_wrong(self, label: str, recorded: Mapping[str, str], requests: Requests) -> bool:
         """Report an address that is not its sender's, and return whether there is one."""
         hint = _HINT if self.publication.is_ingress else ""
         for request, address in recorded.items():
@@ -325,11 +325,11 @@ class Requests:
         try:
             yield
         except BaseException:
-            left = self._left()
+            left = self._remove()
             if left:
                 self._report(FAILED, f"these secrets expire within an hour: {left}")
             raise
-        left = self._left()
+        left = self._remove()
         if left:
             self._report(
                 FAILED, f"delete and purge: {self.last.refusal}. These expire within an hour: {left}"
@@ -337,7 +337,7 @@ class Requests:
         elif self._names:
             self._report(OK, f"deleted and purged: {len(self._names)} secrets")
 
-    def _left(self) -> str:
+    def _remove(self) -> str:
         """Delete and purge what was created, and return the names of what is left."""
         names = self._names.values()
         return " ".join(one for one in names if not any(self._is_removed(at, one) for at in self._answering))
