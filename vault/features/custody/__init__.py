@@ -1,6 +1,11 @@
 """Custody of the master keys: the keyring file, and the providers that wrap and unwrap its keys."""
 
-from vault.common.feature import Command, Feature, Opener, Panel, Section
+from functools import partial
+
+from vault.common.feature import Command, EventKind, Feature, Opener, Panel, Section
+from vault.core.attempt import Action
+
+_OF_KEY = partial(EventKind, shown=("key_id", "slot"), required=("key_id",))
 
 FEATURE = Feature(
     name="custody",
@@ -25,5 +30,16 @@ FEATURE = Feature(
         "MASTER_KEYRING_FILE",
         "vault.features.custody.wiring:with_keys",
         "vault.features.custody.wiring:attempts",
+    ),
+    events=(
+        _OF_KEY("key.opened", Action.KEY_OPENED, "a start or a command [opened a master key](custody.md)"),
+        _OF_KEY("key.recovered", Action.KEY_RECOVERED, "people with shares opened a master key"),
+        EventKind(
+            "custody.slot_down",
+            Action.CUSTODY_SLOT_DOWN,
+            "a check found that a slot of the keyring file no longer opens",
+            shown=("key_id", "slot", "state"),
+            required=("slot",),
+        ),
     ),
 )

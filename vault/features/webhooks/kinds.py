@@ -18,7 +18,6 @@ _OF_SECRET = partial(
 _OF_TOKEN = partial(
     EventKind, shown=("token", "namespace", "days", "expires_at"), required=("token", "namespace")
 )
-_OF_KEY = partial(EventKind, shown=("key_id", "slot"), required=("key_id",))
 _VERSIONS = "or the versions in `versions` or `version` were"
 _SOON = "expires within 30, 7 or 1 `days`; once each"
 
@@ -44,15 +43,6 @@ _CORE = (
         Action.TOKEN_EXPIRING,
         f"a token that cannot be renewed {_SOON}",
         same=("namespace", "token", "days", "expires_at"),
-    ),
-    _OF_KEY("key.opened", Action.KEY_OPENED, "a start or a command [opened a master key](custody.md)"),
-    _OF_KEY("key.recovered", Action.KEY_RECOVERED, "people with shares opened a master key"),
-    EventKind(
-        "custody.slot_down",
-        Action.CUSTODY_SLOT_DOWN,
-        "a check found that a slot of the keyring file no longer opens",
-        shown=("key_id", "slot", "state"),
-        required=("slot",),
     ),
     EventKind(
         "audit.tampering",
