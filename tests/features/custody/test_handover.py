@@ -65,12 +65,12 @@ def test_exactly_one_process_records() -> None:
         assert not is_due
     assert first.take()
     assert not second.take()
-    os.close(first._held)
+    os.close(first._descriptor)
     with second.recording() as is_due:
         assert is_due
     with second.recording() as is_due:
         assert not is_due
-    os.close(second._held)
+    os.close(second._descriptor)
     with Place().recording() as is_due:
         assert not is_due
     assert handed_down() == [OPENED], "what is recorded is still handed down"

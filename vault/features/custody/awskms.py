@@ -1,6 +1,6 @@
 """The scheme `awskms`: a symmetric key of AWS KMS, by signed HTTP.
 
-Credentials come from the environment, EKS, ECS and EC2, in this order.
+First its credentials, which come from the environment, EKS, ECS and EC2, in this order; then the scheme.
 """
 
 import hashlib

@@ -1,4 +1,7 @@
-"""Child processes: limited in time and size; and the scheme `command`, a program of the operator."""
+"""Child processes of providers: without secrets in their environment, and with limits of time and size.
+
+Also the scheme `command`, a program of the operator.
+"""
 
 import os
 import select

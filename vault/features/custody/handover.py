@@ -81,11 +81,12 @@ class Place:
     """The place of the one process, of all that share a handover, that records it and checks the slots."""
 
     def __init__(self) -> None:
-        self._descriptor: int | None = None
+        #: Negative without it.
+        self._descriptor = -1
 
     def take(self) -> bool:
         """Return whether this process has the place, which it keeps until its end."""
-        if self._descriptor is None:
+        if self._descriptor < 0:
             # Opened again in each process: forks share the lock of what they inherit.
             descriptor = os.open(os.environ[VARIABLE], os.O_RDWR | os.O_CLOEXEC)
             try:
@@ -99,12 +100,7 @@ class Place:
     @contextmanager
     def recording(self) -> Iterator[bool]:
         """Yield whether this process has to record the opening; it has after the block, unless that fails."""
-        is_due = self.take() and os.pread(self._held, 1, 0) == _NEW
+        is_due = self.take() and os.pread(self._descriptor, 1, 0) == _NEW
         yield is_due
         if is_due:
-            os.pwrite(self._held, _RECORDED, 0)
-
-    @property
-    def _held(self) -> int:
-        assert self._descriptor is not None, "only after `take`"  # noqa: S101 - for mypy
-        return self._descriptor
+            os.pwrite(self._descriptor, _RECORDED, 0)

@@ -187,9 +187,8 @@ class KeyringFile:
 
     def with_slots(self, slots: Mapping[str, Slot]) -> "KeyringFile":
         """Return this file with the slot in *slots* of each key, by key ID, in place of its namesake."""
-        return KeyringFile(
-            tuple(replace(key, slots=(*_others(key, slots[key.id].name), slots[key.id])) for key in self.keys)
-        )
+        keys = [replace(key, slots=(*_others(key, slots[key.id].name), slots[key.id])) for key in self.keys]
+        return KeyringFile(tuple(keys))
 
     def without_slot(self, name: str) -> "KeyringFile":
         """Return this file without the slot *name* of all keys.
@@ -202,9 +201,8 @@ class KeyringFile:
         others = [_others(key, name) for key in self.keys]
         if any(not slots for slots in others):
             raise KeyringFileError(f"slot {name} is the last one of a key", hint="add another slot first")
-        return KeyringFile(
-            tuple(replace(key, slots=slots) for key, slots in zip(self.keys, others, strict=True))
-        )
+        keys = [replace(key, slots=slots) for key, slots in zip(self.keys, others, strict=True)]
+        return KeyringFile(tuple(keys))
 
     def promoted(self, key_id: str) -> "KeyringFile":
         """Return this file with the key *key_id* as the primary one, and all others as fallbacks.

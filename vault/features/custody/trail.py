@@ -237,17 +237,12 @@ def mismatches(log: ProviderLog) -> list[Mismatch]:
         entries = list(collection().find(query, {"ts": 1, "details": 1}))
     requests = [(entry["ts"], *one) for entry in entries for one in _requests(entry.get("details"))]
     recorded, made = {request_id for _, request_id, _ in requests}, {one.request_id for one in log.unwraps}
-    found = [
-        *(
-            Mismatch("no entry", one.time, one.request_id)
-            for one in log.unwraps
-            if one.request_id not in recorded
-        ),
-        *(
-            Mismatch("no unwrap", time, request_id)
-            for time, request_id, kek in requests
-            if kek.startswith(log.kek_prefix) and time < until and request_id not in made
-        ),
+    unrecorded = [one for one in log.unwraps if one.request_id not in recorded]
+    found = [Mismatch("no entry", one.time, one.request_id) for one in unrecorded]
+    found += [
+        Mismatch("no unwrap", time, request_id)
+        for time, request_id, kek in requests
+        if kek.startswith(log.kek_prefix) and time < until and request_id not in made
     ]
     return sorted(found, key=lambda one: one.time)
 

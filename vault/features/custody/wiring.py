@@ -10,7 +10,6 @@ from vault.core.attempt import Attempt
 from vault.core.parts import Parts
 from vault.core.principal import Principal
 from vault.features.custody import handover
-from vault.features.custody.handover import handed_down
 from vault.features.custody.keyring_file import KeyringFile
 from vault.features.custody.opening import open_all
 from vault.features.custody.providers import Providers
@@ -21,13 +20,9 @@ from vault.features.custody.watch import CustodyWatch, opened_attempts
 def tasks(parts: Parts) -> Iterator[CustodyWatch]:
     """Yield the watch over the keyring file, if the keys come from one."""
     settings = parts.settings.of(CustodySettings)
-    if settings.master_keyring_file and (opened := handed_down()):
-        yield CustodyWatch(
-            opened,
-            Path(settings.master_keyring_file),
-            settings.custody,
-            check_seconds=settings.custody_check_seconds,
-        )
+    if settings.master_keyring_file and (opened := handover.handed_down()):
+        path, seconds = Path(settings.master_keyring_file), settings.custody_check_seconds
+        yield CustodyWatch(opened, path, settings.custody, check_seconds=seconds)
 
 
 def with_keys(settings: Settings, providers: Providers | None = None) -> Settings:

@@ -162,9 +162,8 @@ def check_slots(output: Output, with_shares: bool, accepts: bool) -> None:
         found = check(file, providers.of, skips=lambda slot: slot.scheme == RECOVERY and not secret)
         states = in_order(found, file)
         output.table(_CHECKED, map(asdict, states))
-        if {one.key_id for one in states if one.state == "up" and one.scheme != RECOVERY} == {
-            key.id for key in file.keys
-        }:
+        opened = {one.key_id for one in states if one.state == "up" and one.scheme != RECOVERY}
+        if opened == {key.id for key in file.keys}:
             _record_check(output, states, providers, file, accepts=accepts)
     sys.exit(_exit_code(states))
 

@@ -123,13 +123,8 @@ def restore(output: Output, slots: tuple[Slot, ...]) -> None:
     if {key.id for key, _ in held} != {key.id for key in file.keys}:
         raise KeyringFileError("a key has no recovery slot", hint="see `secret-manager keys custody show`")
     secret = read_secret(output)
-    opened = of_file(
-        file,
-        [
-            unwrap(Recovery(slot.kek, secret=secret), slot, key.id)
-            for key, slot in sorted(held, key=lambda pair: pair[0] is not file.primary)
-        ],
-    )
+    held.sort(key=lambda pair: pair[0] is not file.primary)
+    opened = of_file(file, (unwrap(Recovery(slot.kek, secret=secret), slot, key.id) for key, slot in held))
     # In place of what the providers of the file would open, which may all be lost.
     handover.hand_down(opened)
     with opened_custody(output, recovers=True) as found:
