@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 from mongoengine import DateTimeField, DictField, IntField, ListField, StringField
 from pymongo import timeout
 from pymongo.client_session import ClientSession
+from pymongo.errors import BulkWriteError
 from pymongo.read_concern import ReadConcern
 
 from vault.common.timestamps import moment
@@ -17,6 +18,8 @@ Record = Mapping[str, Any]
 
 #: Timeout of one commit, in every process.
 COMMIT_TIMEOUT_SECONDS = 20
+
+_DUPLICATE_KEY = 11_000
 
 
 class AuditEntry(BaseDocument):
@@ -78,6 +81,24 @@ class AuditEntry(BaseDocument):
             with client.start_session() as session:
                 # Not the read concern of the connection string, which transactions may not allow.
                 session.with_transaction(write, ReadConcern("local"))
+
+    @classmethod
+    def store_each(cls, entries: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
+        """Store *entries*, each of another stream, within `COMMIT_TIMEOUT_SECONDS`.
+
+        Return those that are stored: the numbers of the others are in use in their streams.
+        """
+        failed: set[int] = set()
+        with timeout(min(COMMIT_TIMEOUT_SECONDS, cls.raw().database.client.options.timeout)):
+            try:
+                cls.raw().insert_many(entries, ordered=False)
+            except BulkWriteError as error:
+                failures = error.details["writeErrors"]
+                is_other = any(one["code"] != _DUPLICATE_KEY for one in failures)
+                if is_other or error.details["writeConcernErrors"]:
+                    raise
+                failed = {one["index"] for one in failures}
+        return [entry for index, entry in enumerate(entries) if index not in failed]
 
     @classmethod
     def has_transactions(cls) -> bool:

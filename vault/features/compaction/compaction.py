@@ -8,9 +8,6 @@ from secrets import token_hex
 from threading import Event
 from typing import Any
 
-from pymongo import timeout
-from pymongo.errors import BulkWriteError
-
 from vault.common.errors import VaultError
 from vault.common.outcomes import Status
 from vault.common.periodic import Periodic
@@ -18,7 +15,7 @@ from vault.core.attempt import Action, Attempt
 from vault.core.crypto import Keyring
 from vault.core.crypto.audit_chain import SigningKey
 from vault.core.documents import AuditEntry, registry
-from vault.core.documents.audit import COMMIT_TIMEOUT_SECONDS, Record, record_of
+from vault.core.documents.audit import Record, record_of
 from vault.core.documents.guard import storage_errors
 from vault.core.documents.lease import Lease
 from vault.core.principal import SERVICE, Principal
@@ -40,8 +37,6 @@ _LOOK_SECONDS, _LOOK_SPREAD_SECONDS, _INTERVAL_SECONDS = 600, 600, 86_400
 #: Seconds between two summaries of a worker: with more streams in that time, readers that follow the trail
 #: would get entries twice.
 _PAUSE_SECONDS = 30
-
-_DUPLICATE_KEY = 11_000
 
 
 @dataclass(slots=True)
@@ -203,18 +198,8 @@ class _Compactor:
 
         A process that writes to its stream after all makes the number a duplicate.
         """
-        entry_timeout = min(COMMIT_TIMEOUT_SECONDS, AuditEntry.raw().database.client.options.timeout)
-        failed: set[int] = set()
-        with storage_errors("insert"), timeout(entry_timeout):
-            try:
-                AuditEntry.raw().insert_many(entries, ordered=False)
-            except BulkWriteError as error:
-                failures = error.details["writeErrors"]
-                is_other = any(one["code"] != _DUPLICATE_KEY for one in failures)
-                if is_other or error.details["writeConcernErrors"]:
-                    raise
-                failed = {one["index"] for one in failures}
-        stored = [entry for index, entry in enumerate(entries) if index not in failed]
+        with storage_errors("insert"):
+            stored = AuditEntry.store_each(entries)
         self._done.closed += len(stored)
         return [record_of(entry) for entry in stored]
 
