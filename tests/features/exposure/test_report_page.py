@@ -18,7 +18,8 @@ from vault.core.keys.status import KeyRole, KeyStatus
 from vault.core.trail.findings import Gravity
 from vault.core.trail.summary import Activity, Counts, Event, PrincipalRow, RefusalRow, SecretRow, Slot
 from vault.features.exposure.ages import AgedSecret, SecretAges, TokenAges
-from vault.features.exposure.report_content import Report, Trail, Verification, page_of
+from vault.features.exposure.report_content import Report, Trail, Verification
+from vault.features.exposure.report_page import page_of
 
 NOW = datetime(2026, 11, 24, 12, tzinfo=UTC)
 DAY = timedelta(days=1)

@@ -26,7 +26,8 @@ from vault.core.trail.streams import checkpoint
 from vault.core.trail.summary import summarize
 from vault.core.trail.verifier import Verifier, read_on, retention_start, verify_records
 from vault.features.exposure.ages import secret_ages, token_ages
-from vault.features.exposure.report_content import Report, Trail, Verification, page_of, sections
+from vault.features.exposure.report_content import Report, Trail, Verification, sections
+from vault.features.exposure.report_page import page_of
 from vault.service.commands.context import connected
 from vault.toolkit.cli import parameters
 from vault.toolkit.cli.output import Output, facts, output_options
