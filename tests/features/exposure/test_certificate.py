@@ -34,7 +34,8 @@ from vault.core.trail.streams import signing_keys
 from vault.core.trail.streams.checkpoint import Checkpoint
 from vault.core.trail.verifier import Verifier, verify_records
 from vault.features.exposure import certificate, exposure
-from vault.features.exposure.answer import Answer, matches
+from vault.features.exposure.answer import Answer
+from vault.features.exposure.evaluation import matches
 from vault.features.exposure.knowledge import Question
 
 # Receipts and heads of a stream from its first entry.

@@ -4,7 +4,7 @@ A value leaves the service only after its entry, and every entry names the versi
 knows what: a principal that fetched or unwrapped a version, or that wrote it.
 
 The rules are MongoDB's conditions and expressions. Those of one entry are also evaluated here, by
-`vault.features.exposure.answer`, for entries of an export.
+`vault.features.exposure.evaluation`, for entries of an export.
 """
 
 from collections.abc import Mapping, Sequence
