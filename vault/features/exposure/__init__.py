@@ -21,5 +21,5 @@ FEATURE = Feature(
             "Show who fetched what, and what needs attention.",
         ),
     },
-    evidence=("vault.features.exposure.certificate:CertificateFile",),
+    evidence=("vault.features.exposure.evidence:CertificateFile",),
 )

@@ -14,10 +14,8 @@ from datetime import UTC, datetime, timedelta
 from functools import partial
 from typing import Any
 
-import click
-
 from vault.common.errors import InvalidCheckpointError, SecretNotFoundError, TokenNotFoundError, VaultError
-from vault.common.text import printable, unique_names
+from vault.common.text import unique_names
 from vault.common.timestamps import moment
 from vault.core.attempt import Action, Attempt
 from vault.core.crypto import Keyring, encoding
@@ -27,7 +25,6 @@ from vault.core.documents.token import StoredTokenKey, Token
 from vault.core.principal import OPERATOR
 from vault.core.trail import reader
 from vault.core.trail.claims import Proof
-from vault.core.trail.evidence import Evidence
 from vault.core.trail.findings import NO_PLACE, Finding, Gravity
 from vault.core.trail.reader import SETTLED_SECONDS, Filter
 from vault.core.trail.streams import checkpoint
@@ -36,8 +33,6 @@ from vault.core.trail.verifier import Verifier, read_on, retention_start, verify
 from vault.features.exposure import lookup
 from vault.features.exposure.answer import Answer
 from vault.features.exposure.knowledge import Question
-from vault.service.commands.audit.files import EvidenceFile
-from vault.toolkit.cli import parameters
 
 _FORMAT = 1
 #: What a signature covers before the certificate itself.
@@ -228,24 +223,3 @@ def _current(ids: Iterable[str], began: datetime) -> dict[str, int | None]:
     for at in range(0, len(ordered), _SECRETS_AT_ONCE):
         found |= lookup.current_versions(ordered[at : at + _SECRETS_AT_ONCE], before=began)
     return found
-
-
-class CertificateFile(EvidenceFile):
-    """A certificate of who knows which value."""
-
-    name = "certificate"
-    options = (
-        click.option(
-            "--certificate",
-            type=parameters.TEXT_FILE,
-            help="Compare with the output of `exposure --certificate`.",
-        ),
-    )
-    has_claims = True
-
-    def read(self, evidence: Evidence) -> list[Finding]:
-        """Add its heads to *evidence*. Its question is in the result: it could be another one."""
-        self.claims = found = read(self.file.read(), evidence.keys)
-        self.facts = {"question": found.question}
-        self.notes = [f"The certificate answers: {printable(json.dumps(found.question))}"]
-        return list(evidence.add_certified(found.heads, found.signer))
