@@ -1,9 +1,9 @@
-"""Lookups: the secrets and principals that a question names, and current versions, which no entry states.
+"""Lookups: what a question names, current versions, which no entry states, and who had replies wrapped.
 
 All functions raise `PyMongoError`.
 """
 
-from collections.abc import Callable, Collection, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from datetime import UTC, datetime
 
 from vault.common.errors import DecryptionError, VaultError
@@ -119,3 +119,12 @@ def require_genuine(ids: Sequence[str], keyring: Keyring) -> None:
 def is_in_trail(principals: Collection[str]) -> bool:
     """Return whether the trail has an entry of one of *principals*."""
     return collection().find_one({"principal": {"$in": [*principals]}}, {"_id": True}) is not None
+
+
+def wrapped_by(principals: Collection[str], accessors: Sequence[str]) -> Mapping[str, str]:
+    """Return those of *accessors* whose replies one of *principals* had wrapped, each with its name."""
+    query = {**SUCCESS, "principal": {"$in": [*principals]}, "details.accessor": {"$in": [*accessors]}}
+    # An attacker may have stored other types.
+    group = {"_id": text_at("$details.accessor"), "by": {"$min": text_at("$principal")}}
+    found = {row["_id"]: row["by"] for row in collection().aggregate([{"$match": query}, {"$group": group}])}
+    return {one: found[one] for one in accessors if one in found}

@@ -1,6 +1,6 @@
 """The command `offboard`: end the access of a principal, and list what it knows."""
 
-from collections.abc import Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import asdict, replace
 from itertools import chain
 from pkgutil import resolve_name
@@ -16,11 +16,9 @@ from vault.core.parts import Parts
 from vault.core.principal import OPERATOR, RESERVED_NAMES
 from vault.core.secrets import wrapping
 from vault.core.trail import reader
-from vault.core.trail.expressions import text_at
-from vault.core.trail.streams.collection import collection
 from vault.core.trail.summary import shown_name
-from vault.core.trail.values import SUCCESS
 from vault.features.exposure import exposure as exposures
+from vault.features.exposure import lookup
 from vault.features.exposure.exposure import MAX_LIMIT
 from vault.features.exposure.knowledge import Exposure, Question
 from vault.service.commands.context import connected
@@ -101,7 +99,9 @@ def _rotating(parts: Parts, secret: Exposure) -> Iterator[str]:
 def _wrapped(names: Collection[str], *, is_plan: bool) -> Iterator[tuple[str, str]]:
     """Yield the kind and accessor of each reply that *names* had wrapped, after it ends without *is_plan*."""
     for accessors in wrapping.unspent():
-        for accessor, creator in wrapped_by(names, accessors).items():
+        with storage_errors():
+            wrapped = lookup.wrapped_by(names, accessors)
+        for accessor, creator in wrapped.items():
             if not is_plan:
                 details = {"created_by": creator}
                 attempt = Attempt(action=Action.TOKEN_REVOKE, principal=OPERATOR, details=details)
@@ -137,19 +137,3 @@ def _joined(one: Exposure, other: Exposure) -> Exposure:
         first_at=min(one.first_at, other.first_at),
         count=one.count + other.count,
     )
-
-
-def wrapped_by(principals: Collection[str], accessors: Sequence[str]) -> Mapping[str, str]:
-    """Return those of *accessors* whose replies one of *principals* had wrapped, each with its name.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
-    """
-    query = {**SUCCESS, "principal": {"$in": [*principals]}, "details.accessor": {"$in": [*accessors]}}
-    # An attacker may have stored other types.
-    group = {"_id": text_at("$details.accessor"), "by": {"$min": text_at("$principal")}}
-    with storage_errors():
-        found = {
-            row["_id"]: row["by"] for row in collection().aggregate([{"$match": query}, {"$group": group}])
-        }
-    return {one: found[one] for one in accessors if one in found}
