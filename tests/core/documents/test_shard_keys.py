@@ -13,7 +13,7 @@ from tests.support.kv import asking, read, written
 from tests.support.lifecycle import b64
 from tests.support.listening import Listener
 from vault.core.keys.guard import KeyringGuard
-from vault.service.commands.audit.follow import TrailFollower
+from vault.core.trail.follow import TrailFollower
 
 #: The shard key of each collection, as in docs/sharding.md; of all others, `_id`.
 _SHARD_KEYS = {"audit_logs": {"stream", "seq"}}

@@ -22,13 +22,13 @@ from vault.core.trail import reader, receipts
 from vault.core.trail.claims import Claims
 from vault.core.trail.evidence import Evidence
 from vault.core.trail.findings import Finding, Gravity
+from vault.core.trail.follow import TrailFollower
 from vault.core.trail.reader import Filter
 from vault.core.trail.receipts import Receipts
 from vault.core.trail.streams import checkpoint, signing_keys
 from vault.core.trail.streams.stream import StoredEntry
 from vault.core.trail.verifier import Verifier, verify_records
 from vault.core.trail.writer import AuditTrail, NoAuditTrail
-from vault.service.commands.audit.follow import TrailFollower
 
 #: The collections that verifying reads.
 COLLECTIONS = ("audit_logs", "audit_keys")

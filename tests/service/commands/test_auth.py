@@ -19,8 +19,8 @@ from vault.common.errors import AuthInUseError
 from vault.core.attempt import Action, Attempt, attempts_finished
 from vault.core.crypto import Keyring
 from vault.core.documents import registry
+from vault.core.keys import authentication
 from vault.core.principal import OPERATOR
-from vault.service.commands.auth import disable_auth
 
 KEY = new_key()
 ON, OFF = {"AUTH_ENABLED": "true"}, {"AUTH_ENABLED": "false"}
@@ -147,7 +147,7 @@ def test_a_start_during_the_command_wins(mongo_uri: str) -> None:
             return not starting.claim()
 
         with attempts_finished.connected_to(record), pytest.raises(AuthInUseError):
-            disable_auth(Attempt(action=Action.AUTH_DISABLED, principal=OPERATOR))
+            authentication.disable(Attempt(action=Action.AUTH_DISABLED, principal=OPERATOR))
         assert registry.requires_auth()
 
 

@@ -11,10 +11,10 @@ from vault.core.attempt import Action, Attempt
 from vault.core.keys import guard
 from vault.core.principal import DEFAULT_NAMESPACE, OPERATOR
 from vault.core.trail import reader, writer
+from vault.core.trail.follow import TrailFollower
 from vault.core.trail.reader import Filter, Order
 from vault.core.trail.streams import checkpoint as checkpoints
 from vault.core.trail.streams import signing_keys
-from vault.service.commands.audit.follow import TrailFollower
 from vault.service.commands.context import connected
 from vault.toolkit.cli import entries
 from vault.toolkit.cli.exits import until_ctrl_c

@@ -9,7 +9,7 @@ import pytest
 from bson import ObjectId
 
 from tests.support.rotation import Stored, connected
-from vault.service.commands.audit.follow import TrailFollower
+from vault.core.trail.follow import TrailFollower
 
 #: Stores this many entries, with the `_id`s of a time this many seconds away; returns their names.
 Write = Callable[..., list[str]]
