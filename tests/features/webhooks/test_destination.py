@@ -6,8 +6,8 @@ from threading import BoundedSemaphore
 
 import pytest
 
-from vault.features.webhooks import endpoint
-from vault.features.webhooks.endpoint import TooManyLookUpsError, addresses
+from vault.features.webhooks import destination
+from vault.features.webhooks.destination import TooManyLookUpsError, addresses
 from vault.features.webhooks.errors import WebhookAddressError
 
 #: Hosts that lead to this machine, to networks that are not public, or to cloud metadata.
@@ -70,6 +70,6 @@ def test_a_host_without_an_address_is_an_error(host: str) -> None:
 
 def test_few_hosts_are_looked_up_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
     """Name servers that do not answer leave some of the threads for look-ups to the rest of the service."""
-    monkeypatch.setattr(endpoint, "_MAX_WAIT_SECONDS", 0)
+    monkeypatch.setattr(destination, "_MAX_WAIT_SECONDS", 0)
     with pytest.raises(TooManyLookUpsError, match="too many hosts"):
         addresses("https://1.1.1.1/", (), BoundedSemaphore(0))

@@ -105,15 +105,15 @@ def test_the_checked_address_is_the_one_that_is_used(monkeypatch: pytest.MonkeyP
             ]
 
         with monkeypatch.context() as patch:
-            patch.setattr("vault.features.webhooks.endpoint.socket.getaddrinfo", look_up)
+            patch.setattr("vault.features.webhooks.destination.socket.getaddrinfo", look_up)
             Endpoint(f"http://hooks.example:{port}/", SECRET, LOCAL).send("evt_1", b"{}")
         assert (asked, running.requests) == (["hooks.example"], 1)
 
     with peer(b"nonsense\r\n\r\n", reply(200, "")) as broken, monkeypatch.context() as patch:
         port = int(broken.url.rpartition(":")[2])
-        patch.setattr("vault.features.webhooks.endpoint.unmapped", lambda _: f"127.0.0.{next(numbers)}")
+        patch.setattr("vault.features.webhooks.destination.unmapped", lambda _: f"127.0.0.{next(numbers)}")
         numbers = iter((1, 2, 3))
-        patch.setattr("vault.features.webhooks.endpoint.socket.getaddrinfo", look_up)
+        patch.setattr("vault.features.webhooks.destination.socket.getaddrinfo", look_up)
         with pytest.raises(UndeliveredError):
             Endpoint(f"http://hooks.example:{port}/", SECRET, LOCAL).send("evt_1", b"{}")
     # It may have accepted the event.

@@ -27,7 +27,7 @@ from vault.core.attempt import Action, Attempt
 from vault.core.documents.lease import Lease
 from vault.core.documents.primary import Primary
 from vault.core.principal import OPERATOR, Principal, Scope
-from vault.features.webhooks import endpoint
+from vault.features.webhooks import destination
 from vault.features.webhooks import sender as module
 from vault.features.webhooks.documents import Progress, Webhook
 from vault.features.webhooks.endpoint import Endpoint
@@ -137,20 +137,20 @@ def test_look_ups_of_others_are_no_failure(
     """Hosts of others that are looked up slowly hold up a test, and neither a creation nor deliveries."""
     webhook_id = subscribe("secret.created")
     change("create", "a")
-    monkeypatch.setattr(endpoint, "_MAX_WAIT_SECONDS", 0)
+    monkeypatch.setattr(destination, "_MAX_WAIT_SECONDS", 0)
     with ExitStack() as held:
         for _ in range(5):
-            held.enter_context(endpoint.OF_SENDER)
+            held.enter_context(destination.OF_SENDER)
         turn(sender)
         assert hook.bodies == []
         assert (info(app, webhook_id).state, info(app, webhook_id).next_attempt_at) == ("active", None)
     with ExitStack() as held:
         for _ in range(3):
-            held.enter_context(endpoint.OF_REQUESTS)
+            held.enter_context(destination.OF_REQUESTS)
         attempt = Attempt(action=Action.WEBHOOK_TEST, principal=OPERATOR)
         said = services(app).of(Webhooks).test(webhook_id, attempt=attempt)()
         assert said == "too many other hosts are being looked up"
-        monkeypatch.setattr(endpoint, "_MAX_WAIT_SECONDS", 3_600)
+        monkeypatch.setattr(destination, "_MAX_WAIT_SECONDS", 3_600)
         subscribe(url="https://127.0.0.1")
         turn(sender)
     assert hook.kinds == ["secret.created"]

@@ -29,14 +29,9 @@ from vault.core.trail.reader import SETTLED_SECONDS, examine
 from vault.core.trail.streams import stream
 from vault.core.trail.streams.collection import collection
 from vault.features.webhooks import metrics
+from vault.features.webhooks.destination import OF_SENDER
 from vault.features.webhooks.documents import Progress, Webhook
-from vault.features.webhooks.endpoint import (
-    OF_SENDER,
-    TIMEOUT_SECONDS,
-    Endpoint,
-    PostponedError,
-    UndeliveredError,
-)
+from vault.features.webhooks.endpoint import TIMEOUT_SECONDS, Endpoint, PostponedError, UndeliveredError
 from vault.features.webhooks.errors import WebhookNotFoundError
 from vault.features.webhooks.events import Event, EventFilter, events_of, in_order
 from vault.features.webhooks.look import INTERVAL_SECONDS as LOOK_INTERVAL_SECONDS

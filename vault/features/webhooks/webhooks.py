@@ -24,8 +24,9 @@ from vault.core.documents.guard import storage_errors
 from vault.core.principal import Principal, plain_name
 from vault.core.trail.position import Position
 from vault.core.trail.reader import SETTLED_SECONDS, Order, read
+from vault.features.webhooks.destination import OF_REQUESTS, addresses
 from vault.features.webhooks.documents import Progress, Webhook
-from vault.features.webhooks.endpoint import OF_REQUESTS, Endpoint, UndeliveredError, addresses, shown_secret
+from vault.features.webhooks.endpoint import Endpoint, UndeliveredError, shown_secret
 from vault.features.webhooks.errors import WebhookNotFoundError
 from vault.features.webhooks.events import EventFilter
 from vault.features.webhooks.kinds import kinds
