@@ -5,8 +5,8 @@ from pathlib import Path
 
 import pytest
 
+from vault.features.rotation.sources.authorities import require_file
 from vault.features.rotation.sources.errors import SourceRefusedError
-from vault.features.rotation.sources.limits import require_file
 from vault.features.rotation.sources.opening import open_source
 from vault.features.rotation.sources.source import SourceKind
 

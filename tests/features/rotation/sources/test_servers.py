@@ -22,7 +22,7 @@ from tests.features.rotation.servers import (
 from tests.support.waiting import wait_until
 from vault.features.rotation.sources import mysql
 from vault.features.rotation.sources.errors import SourceError, SourceRefusedError, SourceUnavailableError
-from vault.features.rotation.sources.limits import require_allowed
+from vault.features.rotation.sources.hosts import require_allowed
 from vault.features.rotation.sources.opening import open_source
 from vault.features.rotation.sources.source import SourceKind
 

@@ -8,13 +8,14 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 from pymongo import MongoClient
 from pymongo.errors import OperationFailure, PyMongoError
 
+from vault.features.rotation.sources.authorities import require_file
 from vault.features.rotation.sources.errors import (
     SourceRefusedError,
     SourceUnavailableError,
     tls_failure,
     wrong_password,
 )
-from vault.features.rotation.sources.limits import is_this_machine, require_allowed, require_file
+from vault.features.rotation.sources.hosts import is_this_machine, require_allowed
 from vault.features.rotation.sources.source import Confirm, Server, unconditionally
 
 _INVALID = "the administrator's secret is not a URL of MongoDB, or has an option that is not supported"

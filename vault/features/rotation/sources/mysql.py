@@ -11,19 +11,15 @@ from urllib.parse import parse_qsl, unquote, urlsplit
 import pymysql
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from vault.features.rotation.sources.authorities import require_file
 from vault.features.rotation.sources.errors import (
     SourceRefusedError,
     SourceUnavailableError,
     tls_failure,
     wrong_password,
 )
-from vault.features.rotation.sources.limits import (
-    Received,
-    TooMuchError,
-    is_this_machine,
-    require_allowed,
-    require_file,
-)
+from vault.features.rotation.sources.hosts import is_this_machine, require_allowed
+from vault.features.rotation.sources.limits import Received, TooMuchError
 from vault.features.rotation.sources.source import Confirm, Server, unconditionally
 
 #: Options of the driver that a URL can have. Others name the service's own files.

@@ -10,13 +10,14 @@ import psycopg
 from psycopg import errors, sql
 from psycopg.conninfo import conninfo_to_dict, make_conninfo
 
+from vault.features.rotation.sources.authorities import require_file
 from vault.features.rotation.sources.errors import (
     SourceRefusedError,
     SourceUnavailableError,
     tls_failure,
     wrong_password,
 )
-from vault.features.rotation.sources.limits import is_this_machine, require_allowed, require_file
+from vault.features.rotation.sources.hosts import is_this_machine, require_allowed
 from vault.features.rotation.sources.source import Confirm, Server, unconditionally
 
 #: Options of libpq that a URL can have. Others name files, or services in files.

@@ -11,18 +11,15 @@ from redis import exceptions
 from redis.backoff import NoBackoff
 from redis.retry import Retry
 
+from vault.features.rotation.sources.authorities import require_file
 from vault.features.rotation.sources.errors import (
     SourceRefusedError,
     SourceUnavailableError,
     tls_failure,
     wrong_password,
 )
-from vault.features.rotation.sources.limits import (
-    LimitedSocket,
-    is_this_machine,
-    require_allowed,
-    require_file,
-)
+from vault.features.rotation.sources.hosts import is_this_machine, require_allowed
+from vault.features.rotation.sources.limits import LimitedSocket
 from vault.features.rotation.sources.source import Confirm, Server, unconditionally
 
 #: Options of the driver that a URL can have. Others name files, or hosts besides the one of the URL.
