@@ -17,8 +17,8 @@ from tests.qa.faults.history import MARK, NOT_SENT, UNKNOWN, History, Request
 
 #: Secrets that clients use at a time, and requests after which one is replaced.
 _LIVE, _USES = 60, 40
-#: Seconds between a client's requests, on average, and after one that failed.
-_PAUSE, _PAUSE_AFTER_FAILURE = 0.06, 0.2
+#: Seconds after a request that failed.
+_PAUSE_AFTER_FAILURE = 0.2
 #: Number of attempts of a create with the same key.
 _REPEATS = 100
 
@@ -59,6 +59,8 @@ class Pool:
 class Client:
     """One client, which sends one request at a time to *host*, and makes its choices by *seed*."""
 
+    #: Seconds between its requests, on average.
+    pause = 0.06
     #: Seconds that it waits for an answer; far more than the service may take.
     timeout_seconds = 60
 
@@ -118,7 +120,9 @@ class Client:
                 self._rest(self._chance.choice(self._actions)(known))
 
     def _rest(self, request: Request) -> None:
-        self._stopped.wait(_PAUSE_AFTER_FAILURE if request.failed else self._chance.uniform(0, 2 * _PAUSE))
+        self._stopped.wait(
+            _PAUSE_AFTER_FAILURE if request.failed else self._chance.uniform(0, 2 * self.pause)
+        )
 
     def _create(self) -> None:
         name = f"{self.name}-{next(self._serial)}"
@@ -126,6 +130,10 @@ class Client:
         key = self._new_id() if self._chance.random() < 0.3 else None
         if self._chance.random() < 0.3:
             body["max_reads"] = self._chance.randint(1, 3)
+        # Without a credential, a secret has no name.
+        if self._credential and self._chance.random() < 0.3:
+            body["name"] = name
+        body |= self._more()
         request = self._ask("create", name, body, key=key)
         self._rest(request)
         if key:
@@ -136,7 +144,11 @@ class Client:
                 request = self._ask("create", name, body, key=key)
                 self._rest(request)
         if request.succeeded:
-            self._pool.add(Known(name, request.reply["secret_id"], "max_reads" in body))
+            self._pool.add(Known(name, request.reply["secret_id"], body.get("max_reads") is not None))
+
+    def _more(self) -> dict[str, Any]:
+        """Return further fields of each create."""
+        return {}
 
     def fetch(self, known: Known) -> Request:
         """Fetch a secret's newest version."""

@@ -26,7 +26,7 @@ class Caller(Client):
             self._once(self._pool.pick(self._chance))
         self.close()
 
-    def _more(self, _name: str) -> dict[str, Any]:
+    def _more(self) -> dict[str, Any]:
         return {} if self._limits else {"max_reads": None}
 
     def _once(self, known: Known | None) -> None:
