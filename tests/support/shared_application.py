@@ -18,14 +18,16 @@ from tests.support.databases import EmptyDatabases, filled_of, structure_of
 from tests.support.rotation import Stored
 from vault.common.config.settings import Settings
 from vault.core.documents.collections import collections
+from vault.core.keys import guard
 from vault.core.trail import writer
 from vault.toolkit.http import rate_limits
 from vault.toolkit.http.memory import Memory
+from vault.toolkit.operations.blueprint import SLOTS
 
 #: Fixtures of which a test has no more than the one of `tests/conftest.py`.
 _USUAL = ("app", "environment", "mongo_uri", "stored", "master_key")
 #: Fixtures that connect, or watch an application from its start.
-_OWN = {"commands", "database", "own_timeouts", "reads", "service", "trail"}
+_OWN = {"commands", "database", "own_timeouts", "reads", "served", "service", "trail"}
 #: Names in a test that connects itself.
 _CONNECTING = {"CLOSE", "connected", "create_app", "running_app", "start"}
 #: Collections that a test may fill. Of the others, an application caches the contents.
@@ -79,6 +81,9 @@ class SharedApplication:
                     patch.setattr(writer, name, _NEVER_SECONDS)
                 app = stack.enter_context(running_app(environment))
                 start(app)
+            # A test that stores something under another key would make the guard refuse its requests.
+            patch = stack.enter_context(pytest.MonkeyPatch.context())
+            patch.setattr(guard, "SEARCH_INTERVAL_SECONDS", _NEVER_SECONDS)
             client = stack.enter_context(MongoClient[dict[str, Any]](self.uri, tz_aware=True))
             self.stored: Stored = client.get_default_database()
             app.extensions["secret-manager"].tokens._keys.find_or_make()
@@ -124,7 +129,8 @@ class SharedApplication:
         kept = {name: [_settled(one) for one in self.stored[name].find().sort("_id")] for name in _KEPT}
         # Of another one, or none, if the test has run a command in this process.
         connection = id(_connections.get("default"))
-        return structure_of(self.stored), kept, dict(self.app.config), connection
+        slots = len(self.app.extensions[SLOTS])
+        return structure_of(self.stored), kept, dict(self.app.config), connection, slots
 
 
 def _settled(document: dict[str, Any]) -> dict[str, Any]:
