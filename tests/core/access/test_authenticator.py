@@ -21,7 +21,7 @@ from vault.core.access.token_keys import TokenKeys
 from vault.core.access.tokens.uses import TokenUses
 from vault.core.access.ttl_cache import TTLCache
 from vault.core.attempt import Action, Attempt
-from vault.core.crypto.token import _checksum
+from vault.core.crypto.token import _checksum, new_token
 from vault.core.documents.token import StoredTokenKey
 from vault.core.principal import ANONYMOUS, Principal, Scope
 
@@ -156,6 +156,14 @@ def test_an_altered_token_is_logged(app: Flask, stored: Stored, caplog: pytest.L
     assert reason == "altered"
     assert f"the stored token {name} is not as the service wrote it" in caplog.text
     assert token not in caplog.text
+
+
+@pytest.mark.usefixtures("own_timeouts")
+def test_without_mongodb_a_token_is_neither_accepted_nor_refused(environment: dict[str, str]) -> None:
+    """While MongoDB is unreachable, a token is neither accepted nor called invalid."""
+    away = {**environment, "MONGO_URI": "mongodb://127.0.0.1:1"}
+    with running_app(away) as app, pytest.raises(StorageUnavailableError):
+        identify(app, new_token())
 
 
 def test_the_cache_is_bounded_and_drops_the_oldest_entry() -> None:

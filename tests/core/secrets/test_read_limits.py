@@ -5,7 +5,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from tests.support.lifecycle import UNKNOWN_ID, document, put
+from tests.support.lifecycle import UNKNOWN_ID, document, in_past, put
 from tests.support.rotation import Stored
 from vault.core.crypto import MasterKey
 from vault.core.secrets import read_limits
@@ -63,6 +63,20 @@ def test_a_missing_secret_is_neither_reserved_nor_counted(stored: Stored) -> Non
     assert not is_counted(HeldRead(UNKNOWN_ID, "token"))
     read_limits.release_reads([HeldRead(UNKNOWN_ID, "token")])
     assert stored.secrets.count_documents({}) == 0
+
+
+@pytest.mark.promise(5)
+def test_a_late_holder_cannot_count(stored: Stored, key: MasterKey) -> None:
+    """A reservation that is never counted expires, and its holder can no longer count."""
+    secret_id = put(stored, key, max_reads=1)
+    late = reserve(secret_id)
+    assert late
+    stored.secrets.update_one({"_id": secret_id}, {"$set": {"held_reads.0.until": in_past(seconds=1)}})
+    read = reserve(secret_id)
+    assert read
+    assert not is_counted(late)
+    assert is_counted(read)
+    assert document(stored, secret_id)["reads"] == 1
 
 
 def test_the_reads_of_a_batch_are_reserved_in_order(stored: Stored, key: MasterKey) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from tests.support.lifecycle import UNKNOWN_ID
 from vault.common.attributes import Description
+from vault.core.secrets.changes import Current
 from vault.core.secrets.requests import NewSecret, derive_ids
 
 VECTORS = Path(__file__).parents[2] / "vectors" / "new-secret-1.json"
@@ -53,8 +54,9 @@ def test_the_canonical_form_is_pinned() -> None:
 
 
 def test_a_representation_shows_no_plaintext() -> None:
-    """The `repr` of a new secret, as in debuggers and logs, does not show its value."""
+    """The `repr` of a new or changed secret, as in debuggers and logs, does not show its value."""
     assert "the value" not in repr(NEW)
+    assert "the value" not in repr(Current(b"the value", None, NEW.description))
 
 
 def test_the_ids_of_a_batch_are_random_uuids() -> None:

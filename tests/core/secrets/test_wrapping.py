@@ -122,6 +122,7 @@ def test_the_database_has_neither_the_token_nor_the_reply(wraps: Wrapping, store
     everything = str([list(stored[name].find()) for name in stored.list_collection_names()])
     assert token.accessor in everything
     assert token.text.removeprefix("smw_") not in everything
+    assert token.text not in repr(token)
     assert "hunter2" not in everything
     assert ORIGIN.path not in everything
 

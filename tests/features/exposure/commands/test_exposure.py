@@ -34,9 +34,9 @@ def run(environment: dict[str, str], *arguments: str) -> Any:
     return CliRunner().invoke(cli.commands, ["exposure", *arguments], env=environment)
 
 
-@pytest.mark.usefixtures("secret_id")
-def test_exposures_are_lines(environment: dict[str, str]) -> None:
-    """Each exposure is a line, and notes say how far the answer goes and what the trail cannot know."""
+@pytest.mark.promise(3)
+def test_exposures_are_lines(environment: dict[str, str], stored: Stored, secret_id: str) -> None:
+    """Each exposure is a line; notes say how far the answer goes, and an entry what was asked."""
     done = run(environment, "app/db", "--stale")
     assert done.exit_code == 0
     headings, *lines = done.stdout.splitlines()
@@ -49,6 +49,10 @@ def test_exposures_are_lines(environment: dict[str, str]) -> None:
     assert notes[0].startswith("3 exposures, complete until 20")
     assert notes[1].startswith("The trail cannot know: values that readers passed on")
     assert max(map(len, [headings, *lines])) <= 110
+    assert run(environment, secret_id, "--principal", "bob").exit_code == 0
+    *_, entry = stored.audit_logs.find({"action": "audit_exposure"}).sort("_id")
+    asked = (entry["principal"], entry["secret_id"], entry["details"])
+    assert asked == ("operator", secret_id, {"criteria": ["principal"]})
 
 
 def test_pages_and_json(environment: dict[str, str], secret_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
