@@ -172,6 +172,7 @@ def test_a_probe_reports_why_a_start_failed(mongo_uri: str, stored: Stored) -> N
     assert "have the same name" in reason
 
 
+@pytest.mark.promise(4)
 def test_a_worker_without_a_needed_key_writes_nothing(app: Flask, commands: Commands, stored: Stored) -> None:
     """A start without a key that is in use leaves the database unchanged, and probes report why."""
     fill(stored, FOREIGN, 1)

@@ -343,6 +343,7 @@ def test_a_shared_request_gathers_deliveries(world: World, monkeypatch: pytest.M
     assert [len(wait()) for wait in waits] == [1, 1]
 
 
+@pytest.mark.promise("swarm")
 def test_a_delivery_that_is_late_is_not_fetched(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     """While a request hangs, others fail in their time, and are not fetched afterwards."""
     monkeypatch.setattr(module, "_CALL_SECONDS", 0.2)

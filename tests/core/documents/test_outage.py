@@ -145,6 +145,7 @@ def test_a_closed_connection_has_no_outage(mongo_uri: str) -> None:
     assert not database.is_without_primary()
 
 
+@pytest.mark.promise(4)
 @pytest.mark.process
 def test_the_loss_and_the_return_of_a_primary_are_noticed(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
