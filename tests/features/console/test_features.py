@@ -9,7 +9,7 @@ from flask import Flask
 
 from tests.conftest import running_app
 from tests.console.person import Person, links
-from tests.features.console.notes import FEATURE
+from tests.features.console.invented import FEATURE
 from tests.support.access import make_token
 from tests.support.console import create
 from vault.common import feature
@@ -41,36 +41,36 @@ def reader(app: Flask) -> Person:
 
 def signed_in(app: Flask, name: str, role: str = "admin") -> Person:
     """Return a person with this *name* and *role*, signed in."""
-    person = Person(app, make_token(app, f"notes-{name}", role=role))
+    person = Person(app, make_token(app, f"invented-{name}", role=role))
     person.sign_in()
     return person
 
 
 def test_a_feature_brings_a_page(app: Flask, admin: Person, reader: Person) -> None:
     """Its page is below the console's address, and as restricted and refused as all pages are."""
-    reply = admin.get("notes")
+    reply = admin.get("invented")
     assert (reply.status_code, "water the plants" in reply.text) == (200, True)
     assert reply.headers["Cache-Control"] == "no-store"
     assert "Content-Security-Policy" in reply.headers
-    assert Person(app).get("notes").headers["Location"] == "/console/sign-in?next=/console/notes"
-    refused = reader.get("notes")
+    assert Person(app).get("invented").headers["Location"] == "/console/sign-in?next=/console/invented"
+    refused = reader.get("invented")
     assert (refused.status_code, refused.mimetype) == (403, "text/html")
 
 
 def test_a_feature_brings_a_screen(admin: Person, reader: Person) -> None:
     """Pages lead those who have its scope to its screen, after all others."""
-    listed = [link for link in links(admin.get("notes")) if link.startswith("/console/")]
+    listed = [link for link in links(admin.get("invented")) if link.startswith("/console/")]
     navigation = listed[: listed.index("/console/sign-out")]
-    assert navigation[-2:] == ["/console/notes", "/console/"]
-    assert '<a href="/console/notes" aria-current="page">Notes</a>' in admin.get("notes").text
-    assert ">Notes</a>" not in reader.get("deleted").text
+    assert navigation[-2:] == ["/console/invented", "/console/"]
+    assert '<a href="/console/invented" aria-current="page">Invented</a>' in admin.get("invented").text
+    assert ">Invented</a>" not in reader.get("deleted").text
 
 
 def test_a_feature_brings_panels(app: Flask, admin: Person) -> None:
     """Its parts are on the pages of others, with their values and its own, as text."""
     create(app, "billing/db")
     page = admin.get("secret", name="billing/db").text
-    assert "A note about &lt;billing/db&gt; for notes-admin." in page
+    assert "A note about &lt;billing/db&gt; for invented-admin." in page
     assert "Another needs JavaScript." in page
     assert page.index("Versions") < page.index("A note") < page.index("New version")
     assert "Notes of billing/" in admin.get(folder="billing/").text
@@ -79,9 +79,9 @@ def test_a_feature_brings_panels(app: Flask, admin: Person) -> None:
 
 def test_a_feature_brings_static_files(app: Flask, admin: Person) -> None:
     """Its files are the ends of the console's script and stylesheet."""
-    static = Path(__file__).parent / "notes/static"
-    [style, script] = [link for link in links(admin.get("notes")) if "/assets/" in link]
-    for address, name in ((style, "notes.css"), (script, "notes.js")):
+    static = Path(__file__).parent / "invented/static"
+    [style, script] = [link for link in links(admin.get("invented")) if "/assets/" in link]
+    for address, name in ((style, "invented.css"), (script, "invented.js")):
         assert app.test_client().get(address).text.endswith((static / name).read_text())
 
 
@@ -92,10 +92,10 @@ def test_a_console_has_what_the_features_of_its_application_bring(
     create(app, "billing/other")
     with running_app(console_environment) as other:
         person = signed_in(other, "other")
-        assert person.get("notes").status_code == 404
+        assert person.get("invented").status_code == 404
         page = person.get("secret", name="billing/other")
         assert "A note" not in page.text
-        assert "/console/notes" not in links(page)
+        assert "/console/invented" not in links(page)
         files = [[link for link in links(found) if "/assets/" in link] for found in (page, admin.get())]
         assert not set(files[0]) & set(files[1])
 

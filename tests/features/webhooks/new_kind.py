@@ -3,11 +3,11 @@
 from vault.common.feature import EventKind, Feature
 from vault.core.attempt import Action
 
-SHARED = EventKind(
-    "secret.shared",
+HAPPENED = EventKind(
+    "invented.happened",
     Action.DESCRIBE,
-    "someone made a link to a secret",
+    "something happened to a secret",
     shown=("name", "namespace"),
     required=("name", "namespace"),
 )
-NOTES = Feature(name="notes", events=(SHARED,))
+INVENTED = Feature(name="invented", events=(HAPPENED,))

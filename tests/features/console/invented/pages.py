@@ -1,4 +1,4 @@
-"""The page of notes, and the values of the panel."""
+"""The page of the feature, and the values of the panel."""
 
 from collections.abc import Mapping
 from typing import Any
@@ -9,14 +9,14 @@ from vault.core.attempt import Action
 from vault.core.principal import Scope
 from vault.toolkit.pages.operations import operation, page
 
-blueprint = Blueprint("notes", __name__, template_folder="templates")
+blueprint = Blueprint("invented", __name__, template_folder="templates")
 
 
-@blueprint.get("/notes")
+@blueprint.get("/invented")
 @operation(Action.TOKEN_LIST, Scope.TOKEN_MANAGE)
 def index() -> Response:
-    """Return the page of notes."""
-    return page("notes", notes=["water the plants"])
+    """Return the page."""
+    return page("invented", notes=["water the plants"])
 
 
 def panel_values(values: Mapping[str, Any]) -> dict[str, Any]:
