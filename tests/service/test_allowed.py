@@ -120,7 +120,7 @@ HOSTS = {"ALLOWED_HOSTS": "localhost, 127.0.0.1,[::1],Vault.Example.com"}
 
 
 @pytest.fixture
-def guarded(environment: dict[str, str]) -> Iterator[FlaskClient]:
+def hosted(environment: dict[str, str]) -> Iterator[FlaskClient]:
     """Return a client of an application with hosts of its own."""
     with running_app({**environment, **HOSTS}) as app:
         yield app.test_client()
@@ -131,42 +131,42 @@ def status_of(client: FlaskClient, host: str, path: str = "/openapi.json", metho
 
 
 @pytest.mark.promise("network")
-def test_only_own_hosts_are_answered(guarded: FlaskClient) -> None:
+def test_only_own_hosts_are_answered(hosted: FlaskClient) -> None:
     """A host of the setting is answered at any port and in any case; any other or malformed one is not."""
     for host, expected in [
         *((host, 200) for host in ("LOCALHOST:1", "127.0.0.1", "[::1]:8000", "vault.example.com")),
         *((host, 421) for host in (EVIL, "[::2]:8000", "localhost.evil.example", "::1")),
         *((host, 421) for host in ("", "localhost:80:80", "localhost,evil.example", "user@localhost")),
     ]:
-        assert status_of(guarded, host) == expected, host
+        assert status_of(hosted, host) == expected, host
 
 
-def test_a_request_without_a_host_is_refused(guarded: FlaskClient) -> None:
+def test_a_request_without_a_host_is_refused(hosted: FlaskClient) -> None:
     """HTTP/1.0 has no `Host`, and a request without one is not for a host of the setting."""
-    environ = guarded.application.test_request_context("/openapi.json").request.environ
+    environ = hosted.application.test_request_context("/openapi.json").request.environ
     del environ["HTTP_HOST"]
-    with guarded.application.request_context(environ):
-        assert guarded.application.full_dispatch_request().status_code == 421
+    with hosted.application.request_context(environ):
+        assert hosted.application.full_dispatch_request().status_code == 421
 
 
 @pytest.mark.promise("network")
-def test_another_host_reaches_only_health_checks(guarded: FlaskClient) -> None:
+def test_another_host_reaches_only_health_checks(hosted: FlaskClient) -> None:
     """Under another host, every path except health checks gets 421: pages, operations, unknown ones."""
-    start(guarded.application)
-    for method, path in every_path(guarded.application):
+    start(hosted.application)
+    for method, path in every_path(hosted.application):
         expected = 200 if path in HEALTH and method in ("GET", "HEAD") else 421
-        assert status_of(guarded, EVIL, path.replace("<", "").replace(">", ""), method) == expected
+        assert status_of(hosted, EVIL, path.replace("<", "").replace(">", ""), method) == expected
 
 
 @pytest.mark.promise("network")
-def test_the_refusal_comes_first(guarded: FlaskClient, stored: Stored) -> None:
+def test_the_refusal_comes_first(hosted: FlaskClient, stored: Stored) -> None:
     """Neither the credential nor the body is looked at, and nothing is recorded or stored."""
     headers = {"Host": EVIL, "Authorization": "Bearer wrong"}
-    reply = guarded.post("/vault/secret/create", json={"secret": "YQ=="}, headers=headers)
+    reply = hosted.post("/vault/secret/create", json={"secret": "YQ=="}, headers=headers)
     assert (reply.status_code, reply.content_type) == (421, "application/problem+json")
     body = reply.get_json(force=True)
     assert (body["code"], body["request_id"]) == ("host_refused", reply.headers["X-Request-ID"])
-    assert guarded.get(body["type"], headers={"Host": "localhost"}).status_code == 200
+    assert hosted.get(body["type"], headers={"Host": "localhost"}).status_code == 200
     assert stored.audit_logs.count_documents({}) == 0
 
 

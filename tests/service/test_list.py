@@ -27,10 +27,6 @@ def pages(caller: Caller, **query: Any) -> list[list[dict[str, Any]]]:
             return found
 
 
-def ids(caller: Caller, **query: Any) -> list[str]:
-    return [secret["secret_id"] for page in pages(caller, **query) for secret in page]
-
-
 def names(caller: Caller, **query: Any) -> list[str | None]:
     return [secret["name"] for page in pages(caller, **query) for secret in page]
 

@@ -156,11 +156,6 @@ def stream_of(count: int, keyring: Keyring, *, name: str = "5e" * 16, signed: in
     return made
 
 
-def trusted(keyring: Keyring) -> dict[str, VerifyingKey]:
-    """Return the keys that *keyring* trusts with the connected database."""
-    return signing_keys.trusted(keyring)
-
-
 def as_stored(record: Record) -> dict[str, Any]:
     """Return *record* as the service would have stored it, at its time."""
     document = dict(record)

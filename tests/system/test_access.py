@@ -20,7 +20,6 @@ from vault.clients.dev.mongod import Mongod
 pytestmark = pytest.mark.process
 
 FETCH = "/vault/secret/fetch"
-CREATE = "/vault/secret/create/"
 
 
 @contextmanager

@@ -22,7 +22,6 @@ from vault.core.crypto import MasterKey
 pytestmark = pytest.mark.process
 
 OLD, NEW = new_key(), new_key()
-CREATE = {"secret": "YQ=="}
 Table = dict[str, tuple[str, int, str]]
 
 

@@ -325,13 +325,11 @@ def test_an_earlier_version_works_on_the_same_database_before_beside_and_after(
             assert _run(environment, folder, "drill", backup).endswith("the backup is good")
 
 
-def _exit_code(environment: dict[str, str], folder: Path, *arguments: object, given: str = "") -> int:
+def _exit_code(environment: dict[str, str], folder: Path, *arguments: object) -> int:
     """Return the exit code of a command, which may be refused."""
     command = [sys.executable, "-m", "vault.cli", *map(str, arguments)]
     whole = {"PATH": os.environ["PATH"], **environment}
-    return subprocess.run(
-        command, cwd=folder, env=whole, capture_output=True, text=True, check=False, input=given
-    ).returncode
+    return subprocess.run(command, cwd=folder, env=whole, capture_output=True, check=False).returncode
 
 
 @pytest.mark.nightly

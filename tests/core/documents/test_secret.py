@@ -9,12 +9,11 @@ from bson import encode
 from pymongo.database import Database as MongoDatabase
 
 from vault.common.attributes import ATTRIBUTES, Description
-from vault.core.crypto import Keyring, MasterKey
+from vault.core.crypto import Keyring
 from vault.core.documents import Database, EncryptOnSave, Secret
 from vault.core.documents.secret import DOCUMENT_FIELDS, SecretVersion, UnstoredSecret
 from vault.core.documents.stored_secret import StoredSecret
 
-OTHER = MasterKey(bytes(32))
 PLAINTEXT = b"the plaintext nobody may find"
 
 

@@ -30,23 +30,15 @@ def unavailable(*_: object) -> None:
     raise StorageUnavailableError("gone")
 
 
-def fail(
-    patch: pytest.MonkeyPatch, collection: str, *methods: str, of: type = object, is_done: bool = False
-) -> None:
-    """Make *methods* of a MongoDB collection fail; with *is_done*, after MongoDB has done its part.
-
-    Of bulk writes, only those whose operations are *of* a type fail.
-    """
+def fail(patch: pytest.MonkeyPatch, collection: str, *methods: str) -> None:
+    """Make *methods* of a MongoDB collection fail."""
 
     def failing(method: str) -> Callable[..., Any]:
         original = getattr(Collection, method)
 
-        def call(self: Collection[Any], first: Any, *args: Any, **options: Any) -> Any:
-            is_other = method == "bulk_write" and not isinstance(first[0], of)
-            if self.name != collection or is_other:
-                return original(self, first, *args, **options)
-            if is_done:
-                original(self, first, *args, **options)
+        def call(self: Collection[Any], *args: Any, **options: Any) -> Any:
+            if self.name != collection:
+                return original(self, *args, **options)
             return gone()
 
         return call

@@ -22,7 +22,6 @@ from vault.features.compaction import compaction
 from vault.features.compaction.compaction import Compaction, compact
 
 FIRST, SECOND, THIRD = (new_key() for _ in range(3))
-BY_DROPPED = "is signed by a master key that had been dropped before"
 NOW = timedelta()
 
 

@@ -11,8 +11,6 @@ from tests.support.issuer import sign
 from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
 
-HERE = {"Origin": "http://localhost", "Sec-Fetch-Site": "same-origin"}
-
 
 @pytest.mark.parametrize("off", [{"CONSOLE_ENABLED": "false"}, {"FEATURES_OFF": "console"}], ids=str)
 def test_there_is_a_console_by_the_setting(console_environment: dict[str, str], off: dict[str, str]) -> None:

@@ -5,11 +5,8 @@ from flask import Flask
 from flask.testing import FlaskClient
 
 from tests.support.access import make_token
-from tests.support.batch_fixtures import commands, ready
 from tests.support.dialect import DialectClient
 from tests.support.kv import Ask, asking
-
-__all__ = ["commands", "ready"]
 
 
 @pytest.fixture

@@ -8,13 +8,11 @@ from flask.testing import FlaskClient
 from tests.support.lifecycle import ALICE, BOB, Caller, trail
 from tests.support.problems import fields_of
 from tests.support.rotation import Stored
-from vault.common.paths import Paths
 from vault.core.principal import Principal, Scope
 from vault.features.exposure.exposure import UNKNOWN
 from vault.service.api.deliveries import EXAMPLE
 
 AUDITOR = Principal(name="auditor", scopes=frozenset({Scope.AUDIT_READ}))
-LIMITED = Principal(name="limited", scopes=AUDITOR.scopes, paths=Paths.of(["billing/"]))
 
 
 @pytest.fixture

@@ -24,7 +24,6 @@ from vault.features.links.shares import Shares
 
 NAME = "team/db"
 VALUE = b64encode(b"hunter2").decode()
-UNWRAP = "sys/wrapping/unwrap"
 
 
 @pytest.fixture(autouse=True)
