@@ -20,7 +20,7 @@ from vault.common.processes import harden
 from vault.core.access.tokens.ended import EndedTokens
 from vault.core.access.tokens.own_credential import OwnCredential
 from vault.core.documents import Database, EncryptOnSave, outage
-from vault.core.keys.status import KeyUsageCache
+from vault.core.keys.status import KeyStatuses, KeyUsageCache
 from vault.core.parts import Parts
 from vault.core.secrets.metadata import MetadataWriter
 from vault.core.secrets.queries import SecretQueries
@@ -68,7 +68,7 @@ def create_app(settings: Settings) -> Flask:
         secrets=parts.secrets,
         changes=parts.changes,
         wrapping=Wrapping(keyring, guard, parts.secrets, token_keys.find),
-        keyring=keyring,
+        keys=KeyStatuses(keyring),
         features=parts.features,
         versions=VersionWriter(keyring, guard),
         metadata=MetadataWriter(keyring, guard, parts.changes.retention),

@@ -26,10 +26,10 @@ from vault.core.access.authenticator import Authenticator
 from vault.core.access.tokens.ended import EndedTokens
 from vault.core.access.tokens.own_credential import OwnCredential
 from vault.core.access.tokens.tokens import Tokens
-from vault.core.crypto import Keyring
 from vault.core.documents import Database
 from vault.core.documents.primary import Primary
 from vault.core.keys.guard import INTERVAL_SECONDS, KeyringGuard
+from vault.core.keys.status import KeyStatuses
 from vault.core.secrets.changes import SecretWriter
 from vault.core.secrets.metadata import MetadataWriter
 from vault.core.secrets.queries import SecretQueries
@@ -250,7 +250,7 @@ class Services:
     own_credential: OwnCredential
     authenticator: Authenticator
     wrapping: Wrapping
-    keyring: Keyring
+    keys: KeyStatuses
     #: Those of features, by their type.
     features: Mapping[type, Any]
 

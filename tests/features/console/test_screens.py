@@ -14,7 +14,6 @@ from tests.support.lifecycle import trail
 from tests.support.rotation import Stored
 from vault.common.outcomes import Status
 from vault.core.attempt import Action, Attempt
-from vault.core.keys.status import key_statuses
 from vault.core.principal import OPERATOR, SERVICE, Principal
 from vault.core.secrets.requests import NewSecret, Reference
 from vault.features.console import trail as trail_pages
@@ -202,7 +201,7 @@ def test_tokens_have_pages(app: Flask, signed_in: SignIn, monkeypatch: pytest.Mo
 
 def test_keys_are_shown(app: Flask, signed_in: SignIn) -> None:
     """The page has keys and workers, for those who see the whole trail."""
-    [key] = key_statuses(services(app).keyring)
+    [key] = services(app).keys.list(attempt=Attempt(action=Action.KEYS_STATUS, principal=OPERATOR))
     assert key.key_id in signed_in().get("keys").text
     limited = signed_in("limited", scopes=("audit:read",), paths=("billing/",))
     assert limited.get("keys").status_code == 403

@@ -1,9 +1,9 @@
 """The status of each master key, and the cached counts of secret versions under each key for the metrics.
 
-`key_statuses` counts while its caller, a command, waits. A scrape of the metrics cannot wait for that: the
-count scans an index, which takes minutes for many millions of secrets. `KeyUsageCache` therefore keeps the
-latest count in a file that all workers of a replica share. A scrape that finds it outdated starts a count in
-a thread and waits for it briefly. A lock on a second file ensures one count at a time.
+`key_statuses` counts while its caller, a command or a page, waits. A scrape of the metrics cannot wait for
+that: the count scans an index, which takes minutes for many millions of secrets. `KeyUsageCache` therefore
+keeps the latest count in a file that all workers of a replica share. A scrape that finds it outdated starts a
+count in a thread and waits for it briefly. A lock on a second file ensures one count at a time.
 
 A file, because one scraped worker has to show what another one counted, also after that worker has ended.
 The metrics' own multiprocess files cannot do that: they never forget a key that is no longer in use. No
@@ -24,6 +24,8 @@ from time import monotonic, time
 from typing import NamedTuple
 
 from vault.common.errors import StorageUnavailableError
+from vault.common.outcomes import Status
+from vault.core.attempt import Attempt
 from vault.core.crypto import Keyring
 from vault.core.documents import keys_in_use, registry
 from vault.core.documents.guard import storage_errors
@@ -102,6 +104,26 @@ def key_statuses(keyring: Keyring) -> list[KeyStatus]:
             )
             for key_id in _held_first(keyring, needed | {claim.key_id for claim in claims})
         ]
+
+
+class KeyStatuses:
+    """The master keys of one deployment, for people."""
+
+    def __init__(self, keyring: Keyring) -> None:
+        self._keyring = keyring
+        #: Whether they come from a keyring file.
+        self.has_file = bool(keyring.file)
+
+    def list(self, *, attempt: Attempt) -> list[KeyStatus]:
+        """Return all master keys as `key_statuses` does, once the audit entry is durable.
+
+        Raises:
+            StorageUnavailableError: MongoDB is unavailable.
+            AuditUnavailableError: The entry could not be written.
+        """
+        found = key_statuses(self._keyring)
+        attempt.finish(Status.SUCCESS)
+        return found
 
 
 def _held_first(keyring: Keyring, used: set[str]) -> list[str]:

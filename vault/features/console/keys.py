@@ -3,9 +3,7 @@
 from flask import Blueprint, Response
 
 from vault.common.errors import OutsidePathsError
-from vault.common.outcomes import Status
 from vault.core.attempt import Action
-from vault.core.keys.status import key_statuses
 from vault.core.principal import Scope
 from vault.core.secrets.reach import ANOTHER_NAMESPACE, require_folder
 from vault.toolkit.operations.blueprint import current_attempt, services
@@ -23,6 +21,4 @@ def index() -> Response:
     if not attempt.principal.sees_all_entries:
         attempt.details["reason"] = ANOTHER_NAMESPACE
         raise OutsidePathsError("Master keys are of all namespaces, and your credential sees only its own.")
-    found = key_statuses(services().keyring)
-    attempt.finish(Status.SUCCESS)
-    return page("keys", keys=found)
+    return page("keys", keys=services().keys.list(attempt=attempt))

@@ -15,4 +15,4 @@ blueprint = Blueprint("custody", __name__, template_folder="templates")
 
 def slots(_values: Mapping[str, Any]) -> dict[str, Any]:
     """Return the state of the slots; none if the keys come from the settings."""
-    return {"custody": custody_state(datetime.now(UTC)) if services().keyring.file else None}
+    return {"custody": custody_state(datetime.now(UTC)) if services().keys.has_file else None}

@@ -16,7 +16,7 @@ def test_keys_are_shown_with_their_slots(
     """The page has the slots, by the newest check, and the last drill."""
     person = signed_in()
     assert "there are no slots" in person.get("keys").text
-    monkeypatch.setattr(services(app).keyring, "file", "a hash")
+    monkeypatch.setattr(services(app).keys, "has_file", True)
     assert "not tried within a year" in person.get("keys").text
     slots = [{"key_id": "0123", "slot": "hsm", "kek": "pkcs11:x", "state": "refused", "reason": "PIN"}]
     details = {"slots": slots, "recovery": True}
