@@ -5,13 +5,11 @@ from collections.abc import Iterator
 import pytest
 
 from tests.support.rotation import connected
-from vault.core.trail.writer import NoAuditTrail
+from vault.core.attempt import attempts_finished
 
 
 @pytest.fixture
-def unaudited(mongo_uri: str) -> Iterator[NoAuditTrail]:
+def unaudited(mongo_uri: str) -> Iterator[None]:
     """Connect to a database in which only the test writes entries."""
-    trail = NoAuditTrail()
-    trail.connect()
-    with connected(mongo_uri):
-        yield trail
+    with attempts_finished.connected_to(lambda *_: False), connected(mongo_uri):
+        yield

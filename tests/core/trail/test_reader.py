@@ -24,7 +24,6 @@ from vault.core.principal import ANONYMOUS
 from vault.core.trail import reader
 from vault.core.trail.reader import COMMIT_TIME, Filter, Order
 from vault.core.trail.streams.stream import StoredEntry, Stream
-from vault.core.trail.writer import NoAuditTrail
 
 KEYRING = Keyring(new_key())
 BEGIN = datetime(2026, 11, 23, tzinfo=UTC)
@@ -32,7 +31,7 @@ MINUTE = timedelta(minutes=1)
 
 
 @pytest.fixture
-def minutes(unaudited: NoAuditTrail, stored: Stored) -> Stored:  # noqa: ARG001 - the fixture connects
+def minutes(unaudited: None, stored: Stored) -> Stored:  # noqa: ARG001 - the fixture connects
     """Return a database with one numbered entry for each of 1,000 minutes."""
     records = (
         rehash({"ts": moment(BEGIN + number * MINUTE), "stream": "aa", "seq": number}, None)

@@ -18,10 +18,10 @@ from vault.common.errors import (
     StorageUnavailableError,
 )
 from vault.common.outcomes import Status
-from vault.core.attempt import Action, Attempt
+from vault.core.attempt import Action, Attempt, attempts_finished
 from vault.core.crypto import Keyring
 from vault.core.documents import Database, indexes, registry
-from vault.core.trail.writer import AuditTrail, NoAuditTrail
+from vault.core.trail.writer import AuditTrail
 from vault.features.backup import dump, restore
 from vault.features.backup.create import VerifiedBackup
 from vault.features.backup.errors import InvalidBackupError, RestoreRefusedError
@@ -33,9 +33,8 @@ KEYRING = Keyring(KEY)
 @pytest.fixture(scope="module")
 def filled(mongod: Mongod) -> tuple[bytes, dict[str, bytes]]:
     """Return the content of a backup of 250 secrets, and their values."""
-    trail = NoAuditTrail()
-    trail.connect()
     with (
+        attempts_finished.connected_to(lambda *_: False),
         new_database(mongod) as uri,
         history(uri),
         connected(uri),
@@ -43,7 +42,6 @@ def filled(mongod: Mongod) -> tuple[bytes, dict[str, bytes]]:
     ):
         kept = fill(client.get_default_database(), KEY, 250)
         content, _ = made(KEYRING)
-    trail.disconnect()
     return content, kept
 
 

@@ -13,7 +13,7 @@ from tests.support.rotation import Stored, connected, new_key
 from tests.support.statements import Statement
 from tests.support.streams import close_all, list_closed
 from vault.common.outcomes import Status
-from vault.core.attempt import Action, Attempt
+from vault.core.attempt import Action, Attempt, attempts_finished
 from vault.core.crypto import Keyring, MasterKey
 from vault.core.crypto.audit_chain import SigningKey
 from vault.core.documents import AuditEntry
@@ -28,7 +28,7 @@ from vault.core.trail.receipts import Receipts
 from vault.core.trail.streams import checkpoint, signing_keys
 from vault.core.trail.streams.stream import StoredEntry
 from vault.core.trail.verifier import Verifier, verify_records
-from vault.core.trail.writer import AuditTrail, NoAuditTrail
+from vault.core.trail.writer import AuditTrail
 
 #: The collections that verifying reads.
 COLLECTIONS = ("audit_logs", "audit_keys")
@@ -131,9 +131,7 @@ def _text(record: Mapping[str, Any]) -> str:
 @contextmanager
 def victim(uri: str, stored: Stored) -> Iterator[Victim]:
     """Write a trail with several streams, failed commits, a rotation and a retirement."""
-    no_trail = NoAuditTrail()
-    no_trail.connect()
-    with connected(uri):
+    with attempts_finished.connected_to(lambda *_: False), connected(uri):
         old, new = new_key(), new_key()
         earlier = []
         for keys in ((old,), (new, old), (new,)):
@@ -154,7 +152,6 @@ def victim(uri: str, stored: Stored) -> Iterator[Victim]:
             assert {finding.kind for finding in before} == {Gravity.NOTE}, before
         assert len(found.leftovers) == 9
         yield found
-    no_trail.disconnect()
 
 
 def _documents(stored: Stored) -> Documents:

@@ -348,9 +348,9 @@ class NoAuditTrail:
     #: Nothing has to be started.
     needs_start = False
 
-    def __init__(self, keyring: Keyring | None = None) -> None:
-        """Check with *keyring*, once, that the database has no trail: or else entries would be missing."""
+    def __init__(self, keyring: Keyring) -> None:
         self._keyring = keyring
+        self._agrees = False
 
     def connect(self) -> None:
         """Start listening: without any receiver, attempts fail."""
@@ -367,8 +367,8 @@ class NoAuditTrail:
         """Do nothing."""
 
     def _on_finish(self, outcomes: Sequence[Outcome], new_secrets: Sequence[UnstoredSecret]) -> bool:  # noqa: ARG002 - a receiver's
-        """Record and store nothing."""
-        if self._keyring:
+        """Store nothing, once it is checked that the database has no trail: else entries would be missing."""
+        if not self._agrees:
             guard.require_agreement(self._keyring, signing_keys.trusted, audit_enabled=False)
-            self._keyring = None
+            self._agrees = True
         return False
