@@ -11,7 +11,7 @@ from flask import Flask
 from tests.support.lifecycle import Caller, b64
 from tests.support.rotation import Stored
 from tests.support.waiting import wait_until
-from vault.toolkit.http.assets import PART_BYTES
+from vault.toolkit.http.connections import PART_BYTES
 from vault.toolkit.http.memory import Memory
 from vault.toolkit.operations.blueprint import MAX_REPLY_BYTES, REPLY_MEMORY
 

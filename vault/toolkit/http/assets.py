@@ -10,8 +10,7 @@ from http import HTTPStatus
 
 from flask import Response, request
 
-#: Bytes of a part of a reply: the client has its time for each of them, not for all together.
-PART_BYTES = 16_384
+from vault.toolkit.http.connections import in_parts
 
 
 class _Form:
@@ -44,8 +43,3 @@ class Asset:
         if request.if_none_match.contains_weak(form.etag):
             return Response(status=HTTPStatus.NOT_MODIFIED, headers=form.headers)
         return Response(form.parts, headers=form.headers, content_type=self._content_type)
-
-
-def in_parts(content: bytes) -> list[bytes]:
-    """Return *content* in parts, as the body of a reply."""
-    return [content[start : start + PART_BYTES] for start in range(0, len(content), PART_BYTES)]

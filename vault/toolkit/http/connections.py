@@ -15,6 +15,9 @@ _EVICTED = metrics.CONNECTIONS_DROPPED.labels("evicted")
 #: Seconds after which an idle connection makes way for a new one from its own address.
 _MIN_IDLE_SECONDS = 5
 
+#: Bytes of a part of a reply: the client has its time for each of them, not for all together.
+PART_BYTES = 16_384
+
 
 def _do_nothing() -> None:
     """Stand in for callbacks until there is a socket."""
@@ -204,3 +207,8 @@ _PLACEHOLDER = Connection(Connections(max_total=1, max_per_source=1), _Address()
 
 #: The connection that this greenlet serves; a placeholder for requests without a listener, as in tests.
 current: ContextVar[Connection] = ContextVar("connection", default=_PLACEHOLDER)
+
+
+def in_parts(content: bytes) -> list[bytes]:
+    """Return *content* in parts, as the body of a reply."""
+    return [content[start : start + PART_BYTES] for start in range(0, len(content), PART_BYTES)]

@@ -7,7 +7,6 @@ from flask import Response, after_this_request, current_app
 
 from vault.common.networks import source
 from vault.toolkit.http import connections
-from vault.toolkit.http.assets import in_parts
 from vault.toolkit.http.memory import Memory, Reservation
 from vault.toolkit.operations.blueprint import REPLY_MEMORY, current_attempt, current_slot
 
@@ -41,7 +40,7 @@ def reply_memory(size: int, before_wait: Callable[[], None] = _keep_all) -> Iter
 
     def release_once_sent(reply: Response) -> Response:
         # A slow client may take long for megabytes, unless others need the memory.
-        parts = in_parts(reply.get_data())
+        parts = connections.in_parts(reply.get_data())
         reply.content_length = sum(map(len, parts))
         reservation.shrink(reply.content_length)
         reservation.offer()
