@@ -1,4 +1,4 @@
-"""The trail about a rotation: who may still use a former password, and what was published."""
+"""The trail about a rotation: who holds a former password, the release of their tasks, and publications."""
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -87,7 +87,10 @@ class Holders:
             return [UNKNOWN]
 
     def is_published(self, plan: Rotation) -> bool:
-        """Return whether the version that *plan* is to publish, or a later one, was. Errors as `holders`."""
+        """Return whether the trail has the publication of the new version of *plan*, or of a later one.
+
+        Raises as `holders`.
+        """
         if self.retention_days is None:
             return False
         # Not before the publication that the plan knows of.
