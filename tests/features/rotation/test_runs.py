@@ -27,7 +27,7 @@ from vault.core.principal import Principal, Scope
 from vault.core.secrets.changes import SecretWriter
 from vault.core.secrets.requests import Reference
 from vault.features.rotation import plans, run, runner
-from vault.features.rotation.documents import Rotation, server_of
+from vault.features.rotation.documents import Rotation
 from vault.features.rotation.errors import (
     RotationBusyError,
     RotationFailedError,
@@ -37,6 +37,7 @@ from vault.features.rotation.errors import (
 from vault.features.rotation.holders import Holders
 from vault.features.rotation.runner import Runner
 from vault.features.rotation.sources.errors import LostError, SourceRefusedError, SourceUnavailableError
+from vault.features.rotation.value import server_of
 
 A, B = USERS
 

@@ -1,6 +1,5 @@
 """Stored rotation plans, each with the state of its run, and the steps of a run."""
 
-import re
 from collections.abc import Collection, Iterable, Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import StrEnum
@@ -13,7 +12,7 @@ from vault.core.crypto.token_key import RecordKind, TokenKey
 from vault.core.documents.base import is_text
 from vault.core.documents.lease import Lease
 from vault.core.documents.sealed import SealedDocument
-from vault.features.rotation.errors import RotationExistsError, RotationRefusedError
+from vault.features.rotation.errors import RotationExistsError
 
 #: Fields that tell a plan from earlier and later ones for the secret.
 _OWN = ("created_at", "created_by")
@@ -24,9 +23,6 @@ _DAY_SECONDS = 86_400
 
 #: More than any plan has. MongoDB fails for all plans if the sum of a time and a pause is no time.
 _MAX_SECONDS = 2**31
-
-#: Only if no parser of URLs can find the host elsewhere: a driver ends it at another character than others.
-_USER_AND_PASSWORD = re.compile("(?<=://)[^/?#@]*@")
 
 
 class Step(StrEnum):
@@ -241,28 +237,3 @@ class Rotation(SealedDocument):
 def _seconds_at(path: str) -> dict[str, Any]:
     """Return MongoDB's expression for the seconds at *path*; 0 if an attacker has stored another type."""
     return {"$cond": [{"$in": [{"$type": path}, ["int", "long"]]}, {"$min": [path, _MAX_SECONDS]}, 0]}
-
-
-def server_of(url: str) -> str:
-    """Return an administrator's *url* without its user and password; the path of a program stays whole.
-
-    Options stay, too: some name a host.
-    """
-    return _USER_AND_PASSWORD.sub("", url.strip(), count=1)
-
-
-def require_free(
-    users: Iterable[str], url: str, key: TokenKey, documents: Iterable[Mapping[str, Any]], *, own: str
-) -> None:
-    """Require that no plan in *documents* but *own* changes a password of *users* on the server of *url*.
-
-    Each would replace what the other one has published.
-
-    Raises:
-        RotationRefusedError: One does.
-    """
-    server = server_of(url)
-    for plan in filter(None, (Rotation.genuine(document, key) for document in documents)):
-        is_same = {*plan.users}.intersection(users) and plan.server == key.rotation_server(server, plan.id)
-        if is_same and plan.id != own:
-            raise RotationRefusedError("Another plan changes the password of one of the users.")

@@ -1,7 +1,7 @@
 """Creating, listing, running, pausing and deleting rotation plans."""
 
 import logging
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
@@ -21,7 +21,7 @@ from vault.core.principal import OPERATOR, Principal, Scope, plain_name
 from vault.core.secrets import reach
 from vault.core.secrets.items import Fetch
 from vault.core.secrets.requests import Reference
-from vault.features.rotation.documents import Rotation, Step, require_free, server_of
+from vault.features.rotation.documents import Rotation, Step
 from vault.features.rotation.errors import (
     RotationBusyError,
     RotationFailedError,
@@ -33,7 +33,7 @@ from vault.features.rotation.run import Tools
 from vault.features.rotation.runner import Runner
 from vault.features.rotation.sources.errors import SourceError
 from vault.features.rotation.sources.source import SourceKind
-from vault.features.rotation.value import PASSWORD, credential
+from vault.features.rotation.value import PASSWORD, credential, server_of
 
 logger = logging.getLogger(__name__)
 
@@ -150,7 +150,7 @@ class Rotations:
         key = self._keys.find_or_make()
         now = to_milliseconds(datetime.now(UTC))
         plan_id = Rotation.id_of(namespace, new.name)
-        require_free(new.users, url, key, others, own=plan_id)
+        _require_free(new.users, url, key, others, own=plan_id)
         plan = Rotation(
             id=plan_id,
             secret_id=current.attempt.secret_id,
@@ -175,7 +175,7 @@ class Rotations:
             # Again: another one can have been created at the same time, and finds this one.
             with storage_errors():
                 others = Rotation.in_namespace(namespace)
-            require_free(new.users, url, key, others, own=plan_id)
+            _require_free(new.users, url, key, others, own=plan_id)
         except VaultError:
             with suppress(RotationNotFoundError), best_effort_cleanup():
                 withdrawal = replace(attempt, action=Action.ROTATION_DELETE, details={})
@@ -341,6 +341,23 @@ def _require_reached(namespace: str, name: str, attempt: Attempt) -> None:
     reach.record(namespace, name, attempt)
     if attempt.principal is not OPERATOR:
         reach.require(namespace, name, attempt)
+
+
+def _require_free(
+    users: Iterable[str], url: str, key: TokenKey, documents: Iterable[Mapping[str, Any]], *, own: str
+) -> None:
+    """Require that no plan in *documents* but *own* changes a password of *users* on the server of *url*.
+
+    Each would replace what the other one has published.
+
+    Raises:
+        RotationRefusedError: One does.
+    """
+    server = server_of(url)
+    for plan in filter(None, (Rotation.genuine(document, key) for document in documents)):
+        is_same = {*plan.users}.intersection(users) and plan.server == key.rotation_server(server, plan.id)
+        if is_same and plan.id != own:
+            raise RotationRefusedError("Another plan changes the password of one of the users.")
 
 
 def _info_of(document: Mapping[str, Any], key: TokenKey | None) -> RotationInfo:

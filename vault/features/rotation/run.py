@@ -22,13 +22,13 @@ from vault.core.secrets.items import Fetch
 from vault.core.secrets.requests import Reference
 from vault.core.secrets.service import SecretService
 from vault.core.trail.reader import SETTLED_SECONDS
-from vault.features.rotation.documents import Rotation, Step, Work, server_of
+from vault.features.rotation.documents import Rotation, Step, Work
 from vault.features.rotation.errors import RotationRefusedError
 from vault.features.rotation.holders import Former, Holders
 from vault.features.rotation.sources.errors import LostError
 from vault.features.rotation.sources.opening import open_source
 from vault.features.rotation.sources.source import Source, SourceKind
-from vault.features.rotation.value import Credential, changed, credential, new_password
+from vault.features.rotation.value import Credential, changed, credential, new_password, server_of
 
 
 class DriftError(Exception):

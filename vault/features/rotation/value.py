@@ -1,6 +1,7 @@
-"""The password in the value of a secret, and new passwords."""
+"""The password in the value of a secret, new passwords, and the server of an administrator's URL."""
 
 import json
+import re
 import secrets
 import string
 from dataclasses import dataclass, field
@@ -15,6 +16,9 @@ _USERNAME = "username"
 #: `vault.features.rotation.sources.mysql`.
 _ALPHABET = string.ascii_letters + string.digits + "-_"
 PASSWORD_LENGTH = 32
+
+#: Only if no parser of URLs can find the host elsewhere: a driver ends it at another character than others.
+_USER_AND_PASSWORD = re.compile("(?<=://)[^/?#@]*@")
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,3 +81,11 @@ def _object(value: bytes) -> dict[str, object]:
     if not isinstance(content, dict):
         raise RotationRefusedError(_FORM)
     return content
+
+
+def server_of(url: str) -> str:
+    """Return an administrator's *url* without its user and password; the path of a program stays whole.
+
+    Options stay, too: some name a host.
+    """
+    return _USER_AND_PASSWORD.sub("", url.strip(), count=1)
