@@ -21,9 +21,10 @@ from vault.core.crypto import Keyring, MasterKey
 from vault.core.secrets.requests import NewSecret
 from vault.core.secrets.store import SecretStore
 from vault.features.imports import importer as imports
-from vault.features.imports.importer import Importer, ImportWriter, Result
+from vault.features.imports.importer import Importer, Result
 from vault.features.imports.importer import ImportOutcome as Outcome
 from vault.features.imports.kv_source import ImportSourceError, KVSource, SourceSecret
+from vault.features.imports.writer import ImportWriter
 
 Move = Callable[..., dict[str, Result]]
 

@@ -11,8 +11,8 @@ from tests.support.unrecorded import unrecorded
 from vault.common.attributes import Description
 from vault.core.documents.write_rules import WriteRules
 from vault.core.services import Services
-from vault.features.imports.importer import ImportWriter
 from vault.features.imports.kv_source import SourceSecret, SourceVersion
+from vault.features.imports.writer import ImportWriter
 
 pytestmark = pytest.mark.process
 

@@ -16,8 +16,9 @@ from vault.common.config import validators as forms
 from vault.common.paths import is_path, path_flaw
 from vault.common.text import printable, quantity
 from vault.core.principal import DEFAULT_NAMESPACE
-from vault.features.imports.importer import Importer, ImportOutcome, ImportWriter, Result
+from vault.features.imports.importer import Importer, ImportOutcome, Result
 from vault.features.imports.kv_source import ImportSourceError, KVSource
+from vault.features.imports.writer import ImportWriter
 from vault.service.commands.context import connected
 from vault.toolkit.cli import parameters
 from vault.toolkit.cli.output import Output, output_options
