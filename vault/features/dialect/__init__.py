@@ -5,7 +5,7 @@ from vault.common.feature import Feature
 FEATURE = Feature(
     name="dialect",
     errors="vault.features.dialect.errors",
-    services="vault.features.dialect.other_tokens:services",
+    services="vault.features.dialect.wiring:services",
     blueprints=(
         "vault.features.dialect.kv:blueprint",
         "vault.features.dialect.kv_metadata:blueprint",
@@ -14,5 +14,5 @@ FEATURE = Feature(
         "vault.features.dialect.tokens:blueprint",
         "vault.features.dialect.wrapping:blueprint",
     ),
-    init_app="vault.features.dialect.paths:init_app",
+    init_app="vault.features.dialect.wiring:init_app",
 )

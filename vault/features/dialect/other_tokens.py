@@ -1,6 +1,5 @@
 """Other principals' tokens, by text or accessor: describe, renew and revoke them."""
 
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from datetime import timedelta
 
@@ -18,7 +17,6 @@ from vault.core.crypto.token import is_token
 from vault.core.crypto.token_key import TokenKey
 from vault.core.documents.guard import storage_errors
 from vault.core.documents.token import Token
-from vault.core.parts import Parts
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -106,11 +104,6 @@ class OtherTokens:
                     attempt.details |= {"token": info.name, "namespace": info.namespace}
                     return token, key
         raise TokenNotFoundError
-
-
-def services(parts: Parts) -> Iterator[object]:
-    """Yield the service: other principals' tokens."""
-    yield OtherTokens(parts.token_keys, max_days=parts.settings.token_max_days)
 
 
 def _stored(reference: TokenReference, key: TokenKey) -> list[Token]:

@@ -1,4 +1,4 @@
-"""The dialect's form of errors, and its paths: clean ones, and those without an operation."""
+"""The paths of Vault's dialect: clean ones, and those without an operation."""
 
 import posixpath
 from http import HTTPStatus
@@ -8,21 +8,15 @@ from urllib.parse import unquote
 from flask import Flask, Response, request
 from werkzeug.exceptions import BadRequest, NotFound
 
-from vault.common.config.settings import Settings
 from vault.common.credentials import without_tokens
 from vault.common.errors import ScopeMissingError, SecretNotFoundError
 from vault.core.attempt import Action
-from vault.features.dialect import long_work, refusals
 from vault.features.dialect.envelopes import PREFIX, envelope, no_content, reply
 from vault.features.dialect.kv_replies import missing, unsupported
 from vault.features.dialect.kv_requests import MOUNT, asks_for_list, require_no_folder
 from vault.features.dialect.operation import LIST, WRITES, DialectBlueprint
-from vault.toolkit.http.application import FORMS, Form
 from vault.toolkit.http.client_ip import address_of, require_allowed
-from vault.toolkit.http.memory import Memory
 from vault.toolkit.operations.blueprint import current_attempt
-
-_ERRORS = 'Below `/v1/`,\nerrors have Vault\'s form, `{"errors": […]}`.'
 
 _RELATIVE = {".", ".."}
 
@@ -38,10 +32,8 @@ kv_blueprint = DialectBlueprint(
 )
 
 
-def init_app(app: Flask, _settings: Settings) -> None:
-    """Give *app* the form of errors, the memory for values, and the rules of paths."""
-    app.extensions[FORMS][PREFIX] = Form(refusals.reply, _ERRORS)
-    app.extensions[long_work.VALUE_MEMORY] = Memory(long_work.MAX_VALUE_BYTES)
+def init_app(app: Flask) -> None:
+    """Give *app* the rules of paths."""
     app.before_request(_require_clean)
     # Not documented.
     app.register_blueprint(blueprint)
