@@ -1,6 +1,6 @@
-"""Bodies and envelopes of Vault's dialect."""
+"""Bodies, durations and warnings of requests, and envelopes, of Vault's dialect."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from datetime import timedelta
 from http import HTTPStatus
@@ -116,3 +116,9 @@ def duration(value: Any, what: str) -> timedelta:
         return parse_duration(value if isinstance(value, str) else "")
     except ValueError:
         raise BadRequest(f"error parsing {what}: invalid duration") from None
+
+
+def ignored(body: Mapping[str, Any], *known: str) -> list[str]:
+    """Return the warning of the parameters of the request, in *body* and query, that are not *known*."""
+    unknown = sorted(name for name in {*body, *request.args} if name not in known)
+    return [f"Endpoint ignored these unrecognized parameters: [{' '.join(unknown)}]"] if unknown else []

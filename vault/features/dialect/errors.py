@@ -29,6 +29,7 @@ class MountForbiddenError(AccessDeniedError):
     Secrets are mounted at secret/, with version 2 of the KV engine.
     """
 
+    # Vault says the same of a mount that is not for this principal.
     refusal = Refusal(403, "Nothing mounted here")
 
     def __init__(self, path: str) -> None:

@@ -5,14 +5,13 @@ from collections.abc import Mapping
 from datetime import timedelta
 from typing import Any
 
-from flask import request
 from werkzeug.exceptions import BadRequest
 
 from vault.common import clock
 from vault.common.credentials import has_token
 from vault.core.access.tokens.tokens import Grant
 from vault.core.principal import MAX_LIFETIME, ROLES, Principal, Scope, is_name, scopes_named
-from vault.features.dialect.envelopes import duration
+from vault.features.dialect.envelopes import duration, ignored
 from vault.toolkit.document.fields import Body, boolean_field, text_field, texts_field
 
 #: Random characters at the end of a new token's name: names of tokens cannot be reused, Vault's can.
@@ -137,12 +136,6 @@ def _new_name(beginning: Any) -> str:
             "display_name must have letters, digits, dots, hyphens and underscores only, and no token"
         )
     return name
-
-
-def ignored(body: Mapping[str, Any], *known: str) -> list[str]:
-    """Return the warning of the parameters of the request, in *body* and query, that are not *known*."""
-    unknown = sorted(name for name in {*body, *request.args} if name not in known)
-    return [f"Endpoint ignored these unrecognized parameters: [{' '.join(unknown)}]"] if unknown else []
 
 
 def capped(what: str, asked: timedelta, longest: timedelta) -> list[str]:

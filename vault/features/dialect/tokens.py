@@ -18,8 +18,8 @@ from vault.core.access.revocations import Cascade, Revocation
 from vault.core.attempt import Action
 from vault.core.principal import ROLES, Scope
 from vault.features.dialect.credentials import credential, is_client_token, token_of
-from vault.features.dialect.envelopes import duration, envelope, json_body, no_content
-from vault.features.dialect.grants import NewClientToken, grant_in, ignored
+from vault.features.dialect.envelopes import duration, envelope, ignored, json_body, no_content
+from vault.features.dialect.grants import NewClientToken, grant_in
 from vault.features.dialect.kv_requests import asks_for_list
 from vault.features.dialect.operation import LIST, WRITES, DialectBlueprint
 from vault.features.dialect.other_tokens import OtherTokens, TokenReference
