@@ -17,7 +17,6 @@ from vault.features.rotation.errors import RotationExistsError
 #: Fields that tell a plan from earlier and later ones for the secret.
 _OWN = ("created_at", "created_by")
 
-
 #: The longest pause that does not depend on a plan.
 _DAY_SECONDS = 86_400
 

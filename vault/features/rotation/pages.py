@@ -17,13 +17,7 @@ from vault.core.principal import Scope
 from vault.core.trail import reader
 from vault.core.trail.reader import Filter, Order
 from vault.features.rotation.api import secret_field, user_field
-from vault.features.rotation.plans import (
-    MAX_LIST_BYTES,
-    NewRotation,
-    RotationInfo,
-    Rotations,
-    may_run,
-)
+from vault.features.rotation.plans import MAX_LIST_BYTES, NewRotation, RotationInfo, Rotations, may_run
 from vault.features.rotation.sources.source import SourceKind
 from vault.toolkit.document.fields import number_field
 from vault.toolkit.operations.blueprint import current_attempt, current_slot, services

@@ -154,7 +154,7 @@ class Run:
             # Less and less often: it can take days.
             pause = max(timedelta(seconds=self._tools.check_seconds), (now - plan.done_at) / 10)
             plan.next_at = min(plan.close_at, now + pause)
-            self._save()
+            save(plan, self._key)
             return
         source = self._connected()
         if found and self._is_former(found):
@@ -162,7 +162,7 @@ class Run:
             plan.former, plan.user, plan.version = plan.user, plan.former, version
             plan.before_at, plan.since_at = plan.since_at, plan.before_at
             self._open(now)
-            self._save()
+            save(plan, self._key)
             return
         self._record(self.work, user=plan.former, holders=list(left))
         source.close(plan.former, new_password(), self._keep)
@@ -170,7 +170,7 @@ class Run:
         plan.failures, plan.error, plan.has_drifted = 0, None, False
         period = timedelta(seconds=0 if plan.is_awaited else plan.every_seconds)
         plan.next_at = max(plan.done_at + period, now)
-        self._save()
+        save(plan, self._key)
 
     def _open(self, now: datetime) -> None:
         """Leave the former password open for the grace period, which begins *now*."""
@@ -366,10 +366,7 @@ class Run:
         if step == Step.PUBLISHED:
             # Not before: steps that are taken again must not end the pauses.
             plan.failures, plan.error = 0, None
-        self._save()
-
-    def _save(self) -> None:
-        save(self._plan, self._key)
+        save(plan, self._key)
 
 
 def record(plan: Rotation, action: Action, **details: Any) -> None:

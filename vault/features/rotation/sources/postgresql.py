@@ -53,7 +53,6 @@ _OTHER_REFUSALS = (
     ("shutting down", "the server is shutting down"),
 )
 
-
 #: Texts of refusals of a user, also without a password.
 _REFUSALS = (
     *("authentication failed", "no password supplied"),
