@@ -61,7 +61,7 @@ def test_all_users_may_not_read_a_pin(tmp_path: Path) -> None:
 
 def test_a_keyring_file_needs_the_feature() -> None:
     """With custody off, nothing would record that the file was opened, so the file is refused."""
-    off = {"FEATURES_OFF": "links, custody"}
+    off = {"FEATURES_OFF": "custody"}
     expected = "MASTER_KEYRING_FILE: needs custody, which is in FEATURES_OFF."
     assert expected in message(MASTER_KEYRING_FILE="keyring.json", **off)
     assert Settings.from_mapping({"MASTER_KEY": KEY, **off}).master_key
