@@ -3,6 +3,7 @@
 import json
 import random
 import re
+import sys
 import unicodedata
 from base64 import b64decode
 from collections.abc import Callable, Iterator, Sequence
@@ -13,6 +14,7 @@ from typing import Any, NamedTuple
 from urllib.parse import quote, unquote
 
 import pytest
+import yaml
 from click.testing import CliRunner
 
 from tests.docs.documents import table
@@ -180,6 +182,11 @@ def test_levels_of_odd_names_are_those_of_openbao(servers: Servers, odd: Odd) ->
         keys = {first + slash for first, slash, _ in known}
         assert set(ours["data"]["keys"]) == keys <= set(theirs["data"]["keys"])
         assert ours["data"]["keys"] == [key for key in theirs["data"]["keys"] if key in keys]
+
+
+def quoted(text: str) -> str:
+    """Return *text* as YAML in double quotes, on one line. JSON would have two escapes for one emoji."""
+    return yaml.safe_dump(text, default_style='"', width=sys.maxsize).strip()
 
 
 def test_the_driver_delivers_odd_names(
