@@ -197,8 +197,7 @@ def test_the_driver_delivers_odd_names(
     monkeypatch.setattr("vault.clients.delivery.client._TIMEOUT_SECONDS", 60)
     labels = [{"secret-manager.name": name} for name in odd.taken]
     lines = [
-        # In double quotes, YAML takes the escapes of JSON.
-        f"  s{number}:\n    labels:\n      secret-manager.name: {json.dumps(name).replace('$', '$$')}\n"
+        f"  s{number}:\n    labels:\n      secret-manager.name: {quoted(name).replace('$', '$$')}\n"
         for number, name in enumerate(odd.taken)
     ]
     stack = file.read(f"secrets:\n{''.join(lines)}".encode(), {})
