@@ -2,7 +2,7 @@
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from vault.common import clock
@@ -21,7 +21,7 @@ from vault.core.documents.stored_secret import StoredSecret
 from vault.core.keys.guard import KeyringGuard
 from vault.core.principal import Principal, Scope
 from vault.core.secrets import reach
-from vault.core.secrets.requests import NewSecret, Reference
+from vault.core.secrets.requests import Reference
 from vault.core.secrets.search import Finder, Search
 from vault.core.secrets.selection import AT_ONCE, cursor_of, find_page, position_at, position_of
 
@@ -37,9 +37,6 @@ _KEY_BYTES = 3
 
 #: The maximum number of audit entries that are searched for the last fetch.
 _MAX_SEARCHED_ENTRIES = 1_000
-
-#: The period in which a read by prefix leads to a warning about a new canary.
-_PREFIX_READS_PERIOD = timedelta(days=30)
 
 
 class SecretQueries:
@@ -194,30 +191,6 @@ def current_id_of(name: str, namespace: str) -> str:
     """Return the ID of the secret that has *name* in *namespace* now; empty without one."""
     with storage_errors():
         return next(iter(Secret.ids_of(namespace, name)), "")
-
-
-def meets_prefix_reads(new_secret: NewSecret, principal: Principal) -> bool:
-    """Return whether *new_secret* is a canary, and a batch by prefix of the last 30 days would have read it.
-
-    Only entries in the audit trail show that. False if *principal* may not create canaries.
-
-    Raises:
-        StorageUnavailableError: MongoDB is unavailable.
-    """
-    name = new_secret.name
-    if not (new_secret.canary and name and Scope.CANARY_MANAGE in principal.scopes):
-        return False
-    query = {
-        "details.name": {"$in": [name[: end + 1] for end in range(len(name))]},
-        "details.namespace": principal.namespace,
-        # Only entries of batches have it.
-        "details.fetched": {"$exists": True},
-        "action": Action.LIST,
-        "status": Status.SUCCESS,
-        "ts": {"$gte": datetime.now(UTC) - _PREFIX_READS_PERIOD},
-    }
-    with storage_errors("find"):
-        return AuditEntry.raw().find_one(query, {"_id": 1}) is not None
 
 
 def _keys(principal: Principal, folder: str, after: str) -> Iterator[str]:

@@ -10,8 +10,8 @@ from vault.common.paths import Paths
 from vault.core.access.revocations import Cascade, Revocation, require_covered, revoke_all
 from vault.core.access.token_keys import TokenKeys
 from vault.core.access.tokens.info import CredentialInfo, info_of
-from vault.core.access.tokens.own_credential import renew
 from vault.core.access.tokens.pages import TokenPages
+from vault.core.access.tokens.renewals import renew
 from vault.core.attempt import Attempt
 from vault.core.crypto.token import is_token
 from vault.core.crypto.token_key import TokenKey
@@ -53,7 +53,7 @@ class OtherTokens:
     def renew(
         self, reference: TokenReference, lifetime: timedelta | None, *, attempt: Attempt
     ) -> CredentialInfo:
-        """Extend a token by *lifetime*, as `own_credential.renew`, and return its public fields.
+        """Extend a token by *lifetime*, as `renewals.renew`, and return its public fields.
 
         Raises:
             TokenNotFoundError: The principal sees no such token.

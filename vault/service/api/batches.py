@@ -11,8 +11,8 @@ from flask import request
 from vault.common.limits import MAX_ITEMS
 from vault.common.observability import metrics
 from vault.core.principal import Scope
+from vault.core.secrets.canaries import meets_prefix_reads
 from vault.core.secrets.items import Creation, Fetch, Item
-from vault.core.secrets.queries import meets_prefix_reads
 from vault.core.secrets.requests import NewSecret
 from vault.service.api import deliveries
 from vault.service.api.secret_replies import CANARY_WARNING

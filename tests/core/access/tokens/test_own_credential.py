@@ -22,7 +22,7 @@ from vault.common.errors import (
     TokenRequiredError,
 )
 from vault.common.paths import Paths
-from vault.core.access.tokens import own_credential
+from vault.core.access.tokens import renewals
 from vault.core.access.tokens.info import CredentialInfo, TokenInfo
 from vault.core.access.tokens.tokens import Grant
 from vault.core.attempt import Action, Attempt
@@ -293,7 +293,7 @@ def test_a_renewal_ends_in_time(app: Flask, monkeypatch: pytest.MonkeyPatch) -> 
     """A renewal that others keep preventing fails as if MongoDB were unavailable."""
     text = aged(app)
     monkeypatch.setattr(Token, "renew", lambda *_: False)
-    monkeypatch.setattr(own_credential, "attempts", lambda: iter(range(2)))
+    monkeypatch.setattr(renewals, "attempts", lambda: iter(range(2)))
     with pytest.raises(StorageUnavailableError):
         renew(app, text)
 
