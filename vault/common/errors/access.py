@@ -78,15 +78,15 @@ class GrantRefusedError(AccessDeniedError):
         403,
         "Grant exceeds the caller's rights",
         page=(
-            "The new token or role would have more than its creator, or a longer lifetime than operators "
-            "allow; or the caller is limited and therefore cannot manage issuers. The detail names the "
+            "The new grant would have more than its creator, or a longer lifetime than operators allow; or "
+            "the caller is limited, and this operation is for callers who are not. The detail names the "
             "excess or the limits. Ask for less, or use a credential that has more."
         ),
     )
 
 
 class RevocationRefusedError(AccessDeniedError):
-    """The token to revoke, or the role to delete, has scopes, networks or paths that the caller lacks.
+    """What is to be revoked or deleted has scopes, networks or paths that the caller lacks.
 
     The detail names them. Use a credential that has at least as much.
     """
@@ -145,10 +145,9 @@ class TokenNotFoundError(MissingError):
 
 
 class LimitReachedError(RefusedInputError):
-    """There are as many issuers, roles, webhooks or rotation plans as the service allows.
+    """There are as many of these as the service allows; the detail has the limit.
 
-    A JWT is compared with all roles of its issuer, and each webhook reads the audit trail. Delete unused
-    ones.
+    The service goes through all of them again and again. Delete unused ones.
     """
 
     refusal = Refusal(409)

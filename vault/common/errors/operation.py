@@ -51,7 +51,7 @@ class DuplicateNameError(StorageUnavailableError):
     refusal = None
     exit_code = Exit.FAILED
     message = (
-        "two secrets or two tokens have the same name, or two issuers or roles, because a unique index was "
+        "two secrets or two tokens have the same name, or two other documents, because a unique index was "
         "removed and a document added without the service"
     )
     remedy = "remove that document from MongoDB"

@@ -28,14 +28,13 @@ MAX_NAMED = 1_000
 class Cascade(Enum):
     """The extent of a revocation, with its name in the audit entry. It includes all generations.
 
-    Whatever it is, what acts in the name of a revoked token ends with it: sessions, wrapped replies, and open
-    shares and requests.
+    Whatever it is, what acts in the name of a revoked token ends with it, such as a wrapped reply.
     """
 
     NONE = ""
     #: The tokens that it created, except orphans.
     CHILDREN = "children"
-    #: All tokens that it created, also orphans, and its roles, issuers, webhooks, requests and sessions.
+    #: All tokens that it created, also orphans, and all else that it made.
     ALL = "cascade"
 
     @property
@@ -50,7 +49,7 @@ class Standing:
 
     #: One of `standing_kinds`.
     kind: str
-    #: The name within its namespace, or the ID of a webhook.
+    #: The name within its namespace, or the ID of what has no name.
     name: str
 
 
@@ -134,7 +133,7 @@ def _standing(creators: Collection[str], key: TokenKey) -> tuple[Standing, ...]:
 
 
 def _has_expired(document: SealedDocument, now: datetime) -> bool:
-    """Return whether *document* has expired. Issuers and plans do not expire."""
+    """Return whether *document* has expired. Some kinds never do."""
     expires_at: datetime | None = getattr(document, "expires_at", None)
     return expires_at is not None and expires_at <= now
 
@@ -208,8 +207,7 @@ def _revoke_created(
 
     Also return the stored names of *creators* and of all these tokens, revoked earlier or now.
 
-    With `Cascade.ALL`, the roles, issuers, webhooks, requests and sessions that they created are deleted,
-    and their rotation plans paused.
+    With `Cascade.ALL`, all else that they made ends, as `SealedDocument.end` of its class does it.
 
     No token has more than its creator, so a principal that may revoke the first may revoke all.
     """

@@ -1,4 +1,4 @@
-"""The token key of a process, which hashes tokens, and seals tokens, issuers and roles."""
+"""The token key of a process, which hashes tokens, and seals tokens and other documents."""
 
 from contextlib import suppress
 

@@ -176,7 +176,7 @@ class Database:
         """Build the indexes for the settings, and wait until they are built.
 
         Raises:
-            DuplicateNameError: Two secrets, tokens, issuers or roles have one name.
+            DuplicateNameError: Two documents have one name.
             TrailIndexMissingError: The trail's unique index is missing, and this user may not build it.
         """
         with storage_errors(), timeout(BUILD_TIMEOUT_SECONDS):

@@ -84,7 +84,7 @@ def build(*, audit_ttl_days: int) -> None:
     """Build the missing indexes. Existing ones cost a few round trips.
 
     Raises:
-        DuplicateNameError: Two secrets, tokens, issuers or roles have one name.
+        DuplicateNameError: Two documents have one name.
         StorageUnavailableError, TrailIndexMissingError: As `build_trail`.
         PyMongoError: MongoDB refused, or did not answer.
     """

@@ -187,9 +187,9 @@ class Tokens:
     ) -> tuple[Sequence[tuple[str, str]], Sequence[str]]:
         """Revoke every token of *principal*, a name as the trail has it, and end all that it created.
 
-        Return the kind and name of all that ends: tokens, roles, issuers, webhooks, requests, sessions, and
-        rotations, whose plans are paused; with *is_plan*, nothing does. Also return the name of *principal*,
-        and of each token that it created, directly or through others. To complete a failed call, repeat it.
+        Return the kind and name of all that ends; with *is_plan*, nothing does. Also return the name of
+        *principal*, and of each token that it created, directly or through others. To complete a failed call,
+        repeat it.
 
         Raises:
             VaultError: The token key is missing, so nothing can end.
