@@ -59,6 +59,19 @@ class InvalidWrappingTokenError(InvalidCredentialError):
     )
 
 
+# Denied, not an error: anyone can send forged credentials.
+class CredentialsUnavailableError(AccessDeniedError):
+    """The issuer of JWTs is not available, so the service can check no JWT.
+
+    Retry after the number of seconds in Retry-After.
+    """
+
+    message = "credentials cannot be checked"
+    refusal = Refusal(
+        503, "Credentials cannot be checked", "The service cannot check credentials. Try again shortly."
+    )
+
+
 class ScopeMissingError(AccessDeniedError):
     """The credential is valid but lacks the scope of this operation, which the detail names.
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import ClassVar
 
-from vault.common.errors.base import AccessDeniedError, Refusal, RefusedInputError, VaultError
+from vault.common.errors.base import Refusal, RefusedInputError, VaultError
 from vault.common.outcomes import Exit
 
 _NOT_READY = "The service is not ready. Try again shortly."
@@ -81,19 +81,6 @@ class AuditUnavailableError(VaultError):
     )
 
 
-# Denied, not an error: anyone can send forged credentials.
-class CredentialsUnavailableError(AccessDeniedError):
-    """The issuer of JWTs is not available, so the service can check no JWT.
-
-    Retry after the number of seconds in Retry-After.
-    """
-
-    message = "credentials cannot be checked"
-    refusal = Refusal(
-        503, "Credentials cannot be checked", "The service cannot check credentials. Try again shortly."
-    )
-
-
 class KeyMissingError(VaultError):
     """A master key in use is not in the keyring of this replica, so it does not serve.
 
@@ -150,6 +137,28 @@ class KeyUnsharedError(KeyMissingError):
         )
 
 
+class KeyringFileUnknownError(KeyMissingError):
+    """Neither its keys nor the database confirm the keyring file of this replica, so it does not serve.
+
+    Operators find the details in the logs. Retry after the number of seconds in Retry-After.
+    """
+
+    refusal = Refusal(503, "Keyring file not confirmed", _NOT_READY, is_recorded=False)
+
+    def __init__(self, *unknown: str, is_primary: bool = False) -> None:
+        """Make an error of a file without MACs, which someone may have changed.
+
+        The trail does not know the keys *unknown*, of which one may be the primary key.
+        """
+        names = f", and the audit trail does not know its key {', '.join(unknown)}" if unknown else ""
+        hint = "put the newest keyring file back, or look at all keys and slots of this one, and run "
+        hint += "`secret-manager keys custody check --accept`"
+        if is_primary:
+            hint = "make a key that the trail knows the primary one"
+        VaultError.__init__(self, f"the keyring file is not confirmed by its keys{names}", hint=hint)
+        self.unknown = unknown
+
+
 class AuditStateError(VaultError):
     """AUDIT_ENABLED of this replica differs from the state of the database, so it does not serve.
 
@@ -191,28 +200,6 @@ class AuthInUseError(VaultError):
     remedy = "stop them; after one that was killed, wait 40 seconds"
 
 
-class KeyringFileUnknownError(KeyMissingError):
-    """Neither its keys nor the database confirm the keyring file of this replica, so it does not serve.
-
-    Operators find the details in the logs. Retry after the number of seconds in Retry-After.
-    """
-
-    refusal = Refusal(503, "Keyring file not confirmed", _NOT_READY, is_recorded=False)
-
-    def __init__(self, *unknown: str, is_primary: bool = False) -> None:
-        """Make an error of a file without MACs, which someone may have changed.
-
-        The trail does not know the keys *unknown*, of which one may be the primary key.
-        """
-        names = f", and the audit trail does not know its key {', '.join(unknown)}" if unknown else ""
-        hint = "put the newest keyring file back, or look at all keys and slots of this one, and run "
-        hint += "`secret-manager keys custody check --accept`"
-        if is_primary:
-            hint = "make a key that the trail knows the primary one"
-        VaultError.__init__(self, f"the keyring file is not confirmed by its keys{names}", hint=hint)
-        self.unknown = unknown
-
-
 class RestoreUnfinishedError(VaultError):
     """A restore into the database is incomplete, so the service does not serve.
 
@@ -226,17 +213,6 @@ class RestoreUnfinishedError(VaultError):
 
 class RewrapRefusedError(VaultError):
     """Running replicas could not read rewrapped secrets; the message says what to do first."""
-
-
-class SecretBusyError(VaultError):
-    """Another request is modifying the secret.
-
-    Nothing was changed. Retry after the number of seconds in Retry-After.
-    """
-
-    message = "The secret is being modified by another request."
-    remedy = "Try again shortly."
-    refusal = Refusal(503)
 
 
 class OverloadedError(VaultError):

@@ -150,6 +150,17 @@ class NewestVersionError(RefusedInputError):
     refusal = Refusal(409, "Newest version cannot be purged")
 
 
+class SecretBusyError(VaultError):
+    """Another request is modifying the secret.
+
+    Nothing was changed. Retry after the number of seconds in Retry-After.
+    """
+
+    message = "The secret is being modified by another request."
+    remedy = "Try again shortly."
+    refusal = Refusal(503)
+
+
 class IdempotencyMismatchError(RefusedInputError):
     """An idempotency key was reused with a different body."""
 

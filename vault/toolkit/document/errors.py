@@ -179,7 +179,7 @@ ERROR_DOCS = {
     "Failure": ErrorDoc(http.InternalServerError(), "decryption"),
     "Unavailable": ErrorDoc(
         errors.StorageUnavailableError(),
-        *(
+        *sorted(
             error.kind
             for error in OF_CORE
             if REFUSALS[error.kind].status == HTTPStatus.SERVICE_UNAVAILABLE
