@@ -117,17 +117,14 @@ def invalid(field: str, message: str) -> http.UnprocessableEntity:
 FORBIDDEN = ("scope_missing", "address_refused")
 
 
-def _alone(kind: type[errors.VaultError]) -> ErrorDoc:
-    """Return the response that only errors of *kind* have."""
-    error = kind.__new__(kind)
-    errors.VaultError.__init__(error, kind.message or f"{REFUSALS[kind.kind].title}.")
-    return ErrorDoc(error)
-
-
 #: Error responses by their names in the OpenAPI document, which has those that an operation names. Each class
-#: has one; those that need an example, or that share one, follow.
+#: has one whose text is always the same; those that need an example, or that share one, follow.
 ERROR_DOCS = {
-    **{error.__name__.removesuffix("Error"): _alone(error) for error in (*OF_CORE, *feature.errors())},
+    **{
+        error.__name__.removesuffix("Error"): ErrorDoc(error())
+        for error in (*OF_CORE, *feature.errors())
+        if error.message and error.__init__ is errors.VaultError.__init__
+    },
     "MalformedBody": ErrorDoc(http.BadRequest("The body is malformed JSON at line 1, column 1.")),
     "InvalidSecret": ErrorDoc(
         errors.InvalidBase64Error("invalid base64: `secret` is empty, or not in canonical form."),
