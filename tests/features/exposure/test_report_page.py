@@ -15,8 +15,8 @@ from tests.support.browser import TIMEOUT, running_browser
 from tests.support.features import tables
 from vault.core.access.tokens.info import TokenInfo
 from vault.core.keys.status import KeyRole, KeyStatus
+from vault.core.trail.activity import Activity, Counts, Event, PrincipalRow, RefusalRow, SecretRow, Slot
 from vault.core.trail.findings import Gravity
-from vault.core.trail.summary import Activity, Counts, Event, PrincipalRow, RefusalRow, SecretRow, Slot
 from vault.features.exposure.ages import AgedSecret, SecretAges, TokenAges
 from vault.features.exposure.report_content import Report, Trail, Verification
 from vault.features.exposure.report_page import page_of

@@ -16,7 +16,8 @@ from vault.common.turns import Turns
 from vault.core.attempt import Action
 from vault.core.principal import Principal, Scope
 from vault.core.secrets.queries import current_id_of
-from vault.core.trail import assurance, reader, summary
+from vault.core.trail import assurance, reader
+from vault.core.trail.activity import summarize_within
 from vault.core.trail.reader import Filter, Order
 from vault.toolkit.document.fields import id_field
 from vault.toolkit.operations.blueprint import current_attempt, services
@@ -136,7 +137,7 @@ def activity() -> Response:
     since = now - timedelta(days=int(days))
     only = reader.shown(attempt.principal)
     with _SUMMARIES:
-        activity = summary.summarize_within(_MAX_SECONDS, since, now, _MAX_ENTRIES, only=only)
+        activity = summarize_within(_MAX_SECONDS, since, now, _MAX_ENTRIES, only=only)
     # Of the whole trail, for those who see all of it.
     sees_all = attempt.principal.sees_all_entries
     state = assurance.state(since, now) if sees_all else None

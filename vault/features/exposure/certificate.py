@@ -24,11 +24,11 @@ from vault.core.documents.guard import storage_errors
 from vault.core.documents.token import StoredTokenKey, Token
 from vault.core.principal import OPERATOR
 from vault.core.trail import reader
+from vault.core.trail.activity import shown_name
 from vault.core.trail.claims import Proof
 from vault.core.trail.findings import NO_PLACE, Finding, Gravity
 from vault.core.trail.reader import SETTLED_SECONDS, Filter
 from vault.core.trail.streams import checkpoint
-from vault.core.trail.summary import shown_name
 from vault.core.trail.verifier import Verifier, read_on, retention_start, verify_records
 from vault.features.exposure import lookup
 from vault.features.exposure.answer import Answer

@@ -8,8 +8,8 @@ from typing import Any
 from vault.common.feature import Section, features
 from vault.core.documents.audit import Record
 from vault.core.keys.status import KeyRole, KeyStatus
+from vault.core.trail.activity import Activity, shown_name
 from vault.core.trail.findings import Gravity
-from vault.core.trail.summary import Activity, shown_name
 from vault.features.exposure.ages import SecretAges, TokenAges
 
 

@@ -14,7 +14,7 @@ from jinja2 import ChoiceLoader, DictLoader, Environment, PackageLoader, StrictU
 
 from vault.common.feature import features
 from vault.common.text import printable
-from vault.core.trail.summary import shown_name
+from vault.core.trail.activity import shown_name
 from vault.features.exposure.report_content import Report, sections
 from vault.toolkit.pages import charts
 from vault.toolkit.pages.style import BASE, CHARTS, WEEKDAYS

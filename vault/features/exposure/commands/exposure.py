@@ -19,8 +19,8 @@ from vault.core.keys import guard
 from vault.core.parts import Parts
 from vault.core.principal import DEFAULT_NAMESPACE, OPERATOR
 from vault.core.trail import reader
+from vault.core.trail.activity import shown_name
 from vault.core.trail.streams import signing_keys
-from vault.core.trail.summary import shown_name
 from vault.features.exposure import certificate as certificates
 from vault.features.exposure import exposure as exposures
 from vault.features.exposure import lookup

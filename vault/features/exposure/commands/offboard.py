@@ -16,7 +16,7 @@ from vault.core.parts import Parts
 from vault.core.principal import OPERATOR, RESERVED_NAMES
 from vault.core.secrets import wrapping
 from vault.core.trail import reader
-from vault.core.trail.summary import shown_name
+from vault.core.trail.activity import shown_name
 from vault.features.exposure import exposure as exposures
 from vault.features.exposure import lookup
 from vault.features.exposure.exposure import MAX_LIMIT

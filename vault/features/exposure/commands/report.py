@@ -19,11 +19,11 @@ from vault.core.documents.guard import storage_errors
 from vault.core.keys.status import key_statuses
 from vault.core.parts import Parts
 from vault.core.principal import OPERATOR
-from vault.core.trail import reader, summary
+from vault.core.trail import reader
+from vault.core.trail.activity import STEPS, summarize
 from vault.core.trail.findings import Gravity, gravest
 from vault.core.trail.reader import Filter
 from vault.core.trail.streams import checkpoint
-from vault.core.trail.summary import summarize
 from vault.core.trail.verifier import Verifier, read_on, retention_start, verify_records
 from vault.features.exposure.ages import secret_ages, token_ages
 from vault.features.exposure.report_content import Report, Trail, Verification, sections
@@ -43,7 +43,7 @@ _MAX_FINDINGS = 20
 _STANDARD_OUTPUT = "-"
 
 #: The steps of a report without sections of features: the summary, secrets, tokens, keys and heads.
-_STEPS = summary.STEPS + 4
+_STEPS = STEPS + 4
 
 
 def _checked_path(_context: click.Context, _option: click.Parameter, path: str | None) -> str | None:

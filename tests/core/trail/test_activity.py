@@ -1,4 +1,4 @@
-"""Summaries of the trail: counts by time, principal, secret and refusal, whatever is stored."""
+"""The activity of a period: counts by time, principal, secret and refusal, whatever is stored."""
 
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
@@ -12,9 +12,8 @@ from pymongo.errors import OperationFailure
 from tests.support.rotation import Stored
 from vault.common.errors import StorageUnavailableError
 from vault.core.documents import Database
-from vault.core.trail import summary
-from vault.core.trail.expressions import UNREADABLE
-from vault.core.trail.summary import (
+from vault.core.trail import activity
+from vault.core.trail.activity import (
     MAX_ROWS,
     STEPS,
     Activity,
@@ -23,6 +22,7 @@ from vault.core.trail.summary import (
     summarize,
     summarize_within,
 )
+from vault.core.trail.expressions import UNREADABLE
 
 #: A Tuesday.
 NOON = datetime(2026, 11, 24, 12, tzinfo=UTC)
@@ -205,7 +205,7 @@ def test_a_period_without_entries_is_empty(store: Store) -> None:
 def test_a_short_period_reads_only_its_entries(store: Store, stored: Stored) -> None:
     """MongoDB finds the entries of a period by the index on their time."""
     store(*({"ts": NOON + number * DAY} for number in range(50)))
-    period = summary._Period(NOON, NOON + DAY)
+    period = activity._Period(NOON, NOON + DAY)
     command = {"aggregate": "audit_logs", "pipeline": period.entries("kind", "count"), "cursor": {}}
     plan = stored.command("explain", command, verbosity="executionStats")
     assert "'retention'" in str(plan)
@@ -238,6 +238,6 @@ def test_a_summary_without_mongodb_is_a_failure(store: Store, monkeypatch: pytes
     def fail() -> None:
         raise OperationFailure("no", 13)
 
-    monkeypatch.setattr(summary, "collection", fail)
+    monkeypatch.setattr(activity, "collection", fail)
     with pytest.raises(StorageUnavailableError):
         summarize_within(60, NOON - DAY, NOON + DAY, 3)

@@ -1,4 +1,4 @@
-"""Summaries of a period of the audit trail: its times, principals, secrets and refusals.
+"""The activity of a period of the trail: its times, principals, secrets and refusals.
 
 MongoDB aggregates, over the index on time: the memory here does not depend on the number of entries. Anyone
 with write access to MongoDB can store any type in any field, so every expression below checks types first.
