@@ -11,7 +11,7 @@ from tests.common.config.test_settings import load
 from tests.conftest import running_app
 from vault.common.feature import Feature, features
 from vault.toolkit.cli.lazy_group import LazyGroup
-from vault.toolkit.http.application import FORMS
+from vault.toolkit.http.prefixes import FORMS
 from vault.toolkit.pages import assets
 
 _CONSOLE = {"CONSOLE_ENABLED": "true", "PUBLIC_URL": "https://secrets.example.com"}

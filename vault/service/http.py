@@ -11,9 +11,9 @@ from vault.core.services import Services
 from vault.service.api import audit, secrets, tokens
 from vault.service.site import docs_page, health, openapi, problems
 from vault.toolkit.http import client_ip, cors, errors, hosts, rate_limits, request_log
-from vault.toolkit.http.application import FORMS
 from vault.toolkit.http.client_ip import TRUSTED_PROXIES
 from vault.toolkit.http.memory import Memory
+from vault.toolkit.http.prefixes import FORMS
 from vault.toolkit.operations.blueprint import (
     BATCH_LENGTH,
     BODY_MEMORY,

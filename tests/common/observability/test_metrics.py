@@ -25,7 +25,7 @@ from vault.core.crypto import Keyring
 from vault.core.documents import Secret
 from vault.core.documents.token import StoredTokenKey
 from vault.toolkit.http import request_log
-from vault.toolkit.http.application import operations as prefixes
+from vault.toolkit.http.prefixes import operations as prefixes
 from vault.toolkit.http.refusals import REFUSALS
 
 CREATE = "/vault/secret/create/"

@@ -9,8 +9,8 @@ from vault.core.parts import Parts
 from vault.features.dialect import long_work, paths, refusals
 from vault.features.dialect.envelopes import PREFIX
 from vault.features.dialect.other_tokens import OtherTokens
-from vault.toolkit.http.application import FORMS, Form
 from vault.toolkit.http.memory import Memory
+from vault.toolkit.http.prefixes import FORMS, Form
 
 _ERRORS = 'Below `/v1/`,\nerrors have Vault\'s form, `{"errors": […]}`.'
 

@@ -31,8 +31,8 @@ from vault.toolkit.document.fields import (
     text_field,
     time_field,
 )
-from vault.toolkit.http.application import CONSOLE
 from vault.toolkit.http.auth import CountedFailures
+from vault.toolkit.http.prefixes import CONSOLE
 from vault.toolkit.operations.blueprint import PUBLIC_URL, Blueprint, current_attempt, services
 from vault.toolkit.operations.replies import MemoryIfLarge
 

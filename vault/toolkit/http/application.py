@@ -1,25 +1,12 @@
-"""The Flask application, and the prefixes of its paths, with the forms of errors below them.
-
-It is without what the service does not use: a fifth of the time that a request spends in it.
-"""
+"""Flask without what the service does not use: a fifth of the time that a request spends in it."""
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, TypeVar, cast
 
 from flask import Flask, Request, Response
 from flask.sessions import NullSession, SessionInterface
 from werkzeug.datastructures import Headers
 from werkzeug.routing import MapAdapter
-
-#: The prefix of the REST API.
-REST = "/vault/"
-
-#: Of the console, if there is one.
-CONSOLE = "/console/"
-
-#: Key of the application's extensions: the forms of errors by the prefixes of other APIs.
-FORMS = "secret-manager-forms"
 
 Behind = TypeVar("Behind")
 
@@ -79,21 +66,3 @@ def unwrapped(proxy: Behind) -> Behind:
     # Its name begins with an underscore so that it hides no attribute. Flask documents it.
     behind: Behind = cast("Any", proxy)._get_current_object()  # noqa: SLF001
     return behind
-
-
-@dataclass(frozen=True, slots=True)
-class Form:
-    """Another form of errors than problem details."""
-
-    #: Returns the reply that refuses a request because of an error.
-    reply: Callable[[Exception], Response]
-    #: What the OpenAPI document says of it: a sentence.
-    description: str
-
-
-def operations(app: Flask) -> tuple[str, ...]:
-    """Return the prefixes of the APIs of *app*.
-
-    Their replies are not stored, and their operations record a refused address themselves.
-    """
-    return (REST, *app.extensions[FORMS])

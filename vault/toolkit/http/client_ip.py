@@ -7,7 +7,8 @@ from flask import Flask, Request, current_app, request
 
 from vault.common.errors import AddressRefusedError
 from vault.common.networks import Network, contain
-from vault.toolkit.http.application import CONSOLE, operations, unwrapped
+from vault.toolkit.http.application import unwrapped
+from vault.toolkit.http.prefixes import CONSOLE, operations
 
 #: Key of the application's configuration: networks whose `X-Forwarded-For` is trusted.
 TRUSTED_PROXIES = "TRUSTED_PROXIES"

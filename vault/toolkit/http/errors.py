@@ -14,7 +14,7 @@ from vault.common.errors import CredentialRequiredError, InvalidCredentialError,
 from vault.common.observability import logs
 from vault.common.text import quantity
 from vault.toolkit.http import auth
-from vault.toolkit.http.application import FORMS, REST, Form
+from vault.toolkit.http.prefixes import FORMS, REST, Form
 from vault.toolkit.http.refusals import code_of, detail_of, headers_of, refusal
 
 logger = logging.getLogger(__name__)

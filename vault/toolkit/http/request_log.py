@@ -12,8 +12,9 @@ from werkzeug.exceptions import HTTPException
 
 from vault.common.errors import OverloadedError
 from vault.common.observability import logs, metrics
-from vault.toolkit.http.application import operations, unwrapped
+from vault.toolkit.http.application import unwrapped
 from vault.toolkit.http.errors import problem
+from vault.toolkit.http.prefixes import operations
 from vault.toolkit.http.refusals import REFUSALS, code_of
 
 logger = logging.getLogger(__name__)

@@ -24,8 +24,8 @@ from vault.core.attempt import Action, Attempt
 from vault.core.principal import UNAUTHENTICATED, Scope
 from vault.toolkit.document.fields import Body
 from vault.toolkit.http import auth, bodies, client_ip, errors, rate_limits
-from vault.toolkit.http.application import CONSOLE
 from vault.toolkit.http.bodies import StrictJsonParser
+from vault.toolkit.http.prefixes import CONSOLE
 from vault.toolkit.http.refusals import detail_of, refusal
 from vault.toolkit.operations.blueprint import BODY_LENGTH, Intake, current_attempt, perform
 from vault.toolkit.pages import requests

@@ -10,8 +10,8 @@ from werkzeug.exceptions import BadRequest, UnsupportedMediaType
 
 from vault.common.networks import is_loopback
 from vault.toolkit.http import bodies
-from vault.toolkit.http.application import CONSOLE
 from vault.toolkit.http.hosts import host_of
+from vault.toolkit.http.prefixes import CONSOLE
 
 _FORM = "application/x-www-form-urlencoded"
 _MAX_FIELDS = 8
