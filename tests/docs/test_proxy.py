@@ -25,7 +25,6 @@ from tests.support.databases import new_database
 from tests.support.service import Service
 from tests.support.system import needs, unmeasured
 from tests.support.waiting import wait_until
-from tests.system.test_hostile_clients import held
 from tests.system.test_tls import Pair, answers, make
 from vault.clients.dev.mongod import Mongod, free_port
 from vault.server.clients import IDLE_SECONDS
@@ -215,6 +214,13 @@ def test_a_large_body_is_refused_by_the_service(proxy: Proxy) -> None:
         timeout=30,
     )
     assert (refused.status_code, refused.headers["Content-Type"]) == (413, "application/problem+json")
+
+
+def held(service: Service) -> int:
+    """Return the number of the service's open connections, from the system's connection table."""
+    ours = f"0100007F:{service.port:04X}"
+    rows = [line.split() for line in Path("/proc/net/tcp").read_text().splitlines()[1:]]
+    return sum(local == ours and state == "01" for _, local, _, state, *_ in rows)
 
 
 def test_connections_to_the_service_are_kept(proxy: Proxy) -> None:
