@@ -88,6 +88,8 @@ class ExposureQuery(Body):
             "description": "What was released to this client's address.",
             "example": "192.0.2.7",
             "format": "ip",
+            # The shortest is `::`.
+            "minLength": 2,
         },
     )
     service = _text("What was delivered for this service.", "shop_api")
