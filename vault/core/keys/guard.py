@@ -71,12 +71,12 @@ class Disagreement:
     #: The keys of a keyring file for which nothing vouches that the trail does not know; else None.
     file: tuple[str, ...] | None = None
     #: A restore into the database is unfinished.
-    is_restored: bool = False
+    is_restoring: bool = False
 
     def __bool__(self) -> bool:
         """Return whether there is any reason."""
-        is_refused = self.is_restored or self.file is not None
-        return bool(self.missing or self.signer or self.audit_state or self.auth_state or is_refused)
+        reasons = (self.missing, self.signer, self.audit_state, self.auth_state, self.is_restoring)
+        return any(reasons) or self.file is not None
 
 
 class KeyringGuard:
@@ -210,11 +210,11 @@ class KeyringGuard:
     def _obstacles(self) -> Disagreement:
         """Return the obstacles to this process's claim."""
         with storage_errors():
-            is_restored = registry.unfinished_restore() is not None
+            is_restoring = registry.unfinished_restore() is not None
             unshared = unshared_keys(self._keyring, registry.claims())
         found = self._compare()
         is_wrong = found.is_wrong or (bool(unshared) and not _is_known(self._keyring))
-        return replace(found, missing=found.missing | unshared, is_wrong=is_wrong, is_restored=is_restored)
+        return replace(found, missing=found.missing | unshared, is_wrong=is_wrong, is_restoring=is_restoring)
 
     def _compare(self) -> Disagreement:
         found = compare(self._keyring, self._trusts, audit_enabled=self._audit_enabled)
@@ -222,7 +222,7 @@ class KeyringGuard:
             return replace(found, auth_state=self._auth_enabled is False and registry.requires_auth())
 
     def _refuse(self, found: Disagreement) -> None:
-        if found.is_restored:
+        if found.is_restoring:
             raise RestoreUnfinishedError
         if found.file is not None:
             raise KeyringFileUnknownError(*found.file)
@@ -352,7 +352,7 @@ def _report(found: Disagreement, keyring: Keyring) -> None:
     remedy = remedy_of(1, is_wrong=found.is_wrong, has_file=bool(keyring.file))
     if found.is_wrong:
         remedy = f"the one here has the ID {primary}; {remedy}"
-    if found.is_restored:
+    if found.is_restoring:
         logger.error("not serving: a restore into this database is not finished; run it again")
     elif not found:
         logger.warning("serving: every master key that is in use is in the keyring")
