@@ -9,6 +9,7 @@ from vault.core.parts import Parts
 from vault.features.dialect import long_work, paths, refusals
 from vault.features.dialect.envelopes import PREFIX
 from vault.features.dialect.other_tokens import OtherTokens
+from vault.toolkit.http.hosts import FOR_EVERYONE
 from vault.toolkit.http.memory import Memory
 from vault.toolkit.http.prefixes import FORMS, Form
 
@@ -21,7 +22,8 @@ def services(parts: Parts) -> Iterator[OtherTokens]:
 
 
 def init_app(app: Flask, _settings: Settings) -> None:
-    """Give *app* the form of errors, the memory for values, and the rules of paths."""
+    """Give *app* the form of errors, the probe, the memory for values, and the rules of paths."""
     app.extensions[FORMS][PREFIX] = Form(refusals.reply, _ERRORS)
+    app.extensions[FOR_EVERYONE].add("Vault system.health_of_vault")
     app.extensions[long_work.VALUE_MEMORY] = Memory(long_work.MAX_VALUE_BYTES)
     paths.init_app(app)

@@ -5,6 +5,7 @@ host name. Without `AUTH_ENABLED`, the host name is all that tells these request
 """
 
 import re
+from collections.abc import Container
 from functools import lru_cache, partial
 from ipaddress import ip_address
 
@@ -13,21 +14,22 @@ from flask import Flask, request
 from vault.common.errors import HostRefusedError
 from vault.toolkit.http.application import unwrapped
 
-#: Endpoints for orchestrators and load balancers, which use addresses.
-_FOR_EVERYONE = ("Health.live", "Health.ready", "Vault system.health_of_vault")
+#: Key of the application's extensions: endpoints for orchestrators and load balancers, which use addresses.
+FOR_EVERYONE = "secret-manager-for-everyone"
 
 _HOST = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(?::[0-9]*)?")
 
 
 def init_app(app: Flask, allowed: tuple[str, ...]) -> None:
     """Refuse requests to other hosts than the *allowed* ones, before anything else in them; empty: none."""
+    app.extensions[FOR_EVERYONE] = for_everyone = {"Health.live", "Health.ready"}
     if allowed:
-        app.before_request(partial(_check, frozenset(allowed)))
+        app.before_request(partial(_check, frozenset(allowed), for_everyone))
 
 
-def _check(allowed: frozenset[str]) -> None:
+def _check(allowed: frozenset[str], for_everyone: Container[str | None]) -> None:
     req = unwrapped(request)
-    if host_of(req.environ.get("HTTP_HOST", "")) not in allowed and req.endpoint not in _FOR_EVERYONE:
+    if host_of(req.environ.get("HTTP_HOST", "")) not in allowed and req.endpoint not in for_everyone:
         raise HostRefusedError
 
 
