@@ -1,9 +1,10 @@
 """The declaration of a feature, which the tables of every floor read.
 
 A feature is a folder of `vault/features/`: one capability, whole. The list there is the only place that names
-it. A declaration is data. It names code by paths of the form `module:name`, which are loaded when they are
-needed: a list of commands, or a command of another feature, loads none of it. Words that are stored for ever
-(audit actions, scopes, purposes of keys) are the core's, as they outlive a feature.
+it. A declaration is data. It names code by paths of the form `module:name`, or of a module for its errors,
+which are loaded when they are needed: a list of commands, or a command of another feature, loads none of it.
+Words that are stored for ever (audit actions, scopes, purposes of keys) are the core's, as they outlive a
+feature.
 """
 
 import os

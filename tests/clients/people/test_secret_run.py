@@ -276,7 +276,7 @@ def test_a_deleted_secret_leaves_the_program_running(served: Served) -> None:
         assert process.stdout
         assert process.stderr
         process.stdout.readline()
-        secrets.call_for({"name": "a"}, "delete")
+        secrets.call_for("delete", {"name": "a"})
         assert "cannot check for changes" in process.stderr.readline()
         asked = served.requests.count("/vault/secret/describe")
         wait_until(lambda: served.requests.count("/vault/secret/describe") > asked + 1)

@@ -87,7 +87,7 @@ def delete(secret: str, yes: bool, service: Service, output: Output) -> None:
     if not yes and not sys.stdin.isatty() and not _is_restorable(secrets, secret):
         raise click.UsageError("Add --yes: the secret cannot be restored.")
     confirm(f"Delete {secret}, with all its versions?", yes, "not deleted")
-    done = secrets.call_for(reference(secret), "delete")
+    done = secrets.call_for("delete", reference(secret))
     until = done.get("restorable_until")
     end = f"it can be restored until {moment_cell(until)}" if until else "it cannot be restored"
     output.result(done, f"deleted {secret}; {end}")
@@ -99,7 +99,7 @@ def delete(secret: str, yes: bool, service: Service, output: Output) -> None:
 @output_options
 def restore(secret: str, service: Service, output: Output) -> None:
     """Restore a deleted secret, with all its versions."""
-    done = Secrets(service).call_for(reference(secret), "restore")
+    done = Secrets(service).call_for("restore", reference(secret))
     output.result(done, f"restored {secret}")
 
 
@@ -117,7 +117,7 @@ def purge(secret: str, version: int | None, yes: bool, service: Service, output:
     """
     what = f"version {version} of {secret}" if version else secret
     confirm(f"Destroy {what}, so that it cannot be restored?", yes, "not purged")
-    done = Secrets(service).call_for({**reference(secret), "version": version}, "purge")
+    done = Secrets(service).call_for("purge", {**reference(secret), "version": version})
     output.result(done, f"purged {what}")
 
 

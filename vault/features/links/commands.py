@@ -68,9 +68,9 @@ def share(secret: str, ttl: timedelta, has_passphrase: bool, service: Service, o
     terms = {"ttl_seconds": round(ttl.total_seconds()), "passphrase": passphrase}
     if secret == _STANDARD:
         value = encoded(new_value("the share", None, None, output))
-        found = Secrets(service).call(value | terms, "share")
+        found = Secrets(service).call("share", value | terms)
     else:
-        found = Secrets(service).call_for(reference(secret) | terms, "share")
+        found = Secrets(service).call_for("share", reference(secret) | terms)
     _print(found, "share", service, output)
 
 
@@ -91,7 +91,7 @@ def request(name: str, ttl: timedelta, max_bytes: int | None, service: Service, 
     """Print a link for one person to store a new secret's value, once."""
     seconds = round(ttl.total_seconds())
     asked = {"name": name, "ttl_seconds": seconds, "max_bytes": max_bytes}
-    found = Secrets(service).call_for(asked, "request")
+    found = Secrets(service).call_for("request", asked)
     _print(found, "request", service, output)
 
 

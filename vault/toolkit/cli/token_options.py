@@ -1,7 +1,7 @@
 """The options for a new token, and the output of commands for tokens."""
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from datetime import timedelta
 from functools import wraps
 from typing import Any, TypeVar
@@ -111,7 +111,7 @@ def new_token_options(command: Command) -> Command:
     )
     @wraps(command)
     def with_token(*arguments: Any, **options: Any) -> Any:
-        new = NewToken(**{name: options.pop(name) for name in NewToken.__slots__})
+        new = NewToken(**{field.name: options.pop(field.name) for field in fields(NewToken)})
         if not new.role and not new.scopes:
             raise click.UsageError("Add --role or --scope.")
         if len(new.paths) > MAX_PATHS:

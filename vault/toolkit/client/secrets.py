@@ -111,7 +111,7 @@ class Secrets:
         # Not those without a value: an earlier version of the service does not know them.
         query |= {name: text for name, text in filters.items() if text}
         while True:
-            page = self.call(query, "list")
+            page = self.call("list", query)
             if not all(map(is_row, rows := self._objects(page))):
                 raise self._service.odd_reply()
             yield from rows
@@ -121,12 +121,12 @@ class Secrets:
 
     def describe(self, secret: Mapping[str, Any]) -> dict[str, Any]:
         """Return everything about *secret* except its value."""
-        found = self.call_for(secret, "describe")
+        found = self.call_for("describe", secret)
         if not is_description(found):
             raise self._service.odd_reply()
         return found
 
-    def call(self, body: Mapping[str, Any], operation: str) -> dict[str, Any]:
+    def call(self, operation: str, body: Mapping[str, Any]) -> dict[str, Any]:
         """Return the reply to *operation* of the API with this *body*."""
         while True:
             try:
@@ -134,20 +134,20 @@ class Secrets:
             except ServiceRefusedError as error:
                 self._wait_for_limit(error)
 
-    def call_for(self, secret: Mapping[str, Any], operation: str) -> dict[str, Any]:
+    def call_for(self, operation: str, secret: Mapping[str, Any]) -> dict[str, Any]:
         """Return the reply to *operation* of the API for one *secret*, which a refusal names.
 
         *secret* can have further fields of the request, such as the `version` that `purge` destroys.
         """
         try:
-            return self.call(secret, operation)
+            return self.call(operation, secret)
         except ServiceRefusedError as error:
             raise _named(secret, error) from None
 
     def find(self, secret: Mapping[str, Any]) -> dict[str, Any] | None:
         """Return what `describe` does; None if there is no such secret that the holder can reach."""
         try:
-            return self.call(secret, "describe")
+            return self.call("describe", secret)
         except ServiceRefusedError as error:
             if error.status == HTTPStatus.NOT_FOUND:
                 return None
@@ -155,7 +155,7 @@ class Secrets:
 
     def create(self, value: bytes, **properties: Any) -> Written:
         """Create a secret with *properties*, as the API has them."""
-        return self._written({"version": 1, **self.call(encoded(value) | properties, "create")})
+        return self._written({"version": 1, **self.call("create", encoded(value) | properties)})
 
     def put(
         self,
@@ -208,11 +208,11 @@ class Secrets:
     ) -> Written:
         """Store the next version of *secret*; with *expected_version*, only after that one."""
         body = {**secret, **encoded(value), "expected_version": expected_version}
-        return self._written(self.call(body, "update"))
+        return self._written(self.call("update", body))
 
     def update_metadata(self, secret: Mapping[str, Any], **properties: Any) -> None:
         """Change the description and the `ttl_seconds` of *secret*."""
-        self.call({**secret, **properties}, "update-metadata")
+        self.call("update-metadata", {**secret, **properties})
 
     def _update_properties(self, secret: str, written: Written, properties: Mapping[str, Any]) -> None:
         try:
@@ -287,7 +287,7 @@ class Secrets:
         """Return a value that is too large for a batch: larger than new ones can be."""
         try:
             newest = {name: text for name, text in secret.items() if name != "version"}
-            described, fetched = self.describe(newest), self.call(secret, "fetch")
+            described, fetched = self.describe(newest), self.call("fetch", secret)
         except ServiceRefusedError as error:
             return error.detached()
         return self._fetched(
