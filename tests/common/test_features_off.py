@@ -11,6 +11,7 @@ from tests.common.config.test_settings import load
 from tests.conftest import running_app
 from vault.common.feature import Feature, features
 from vault.toolkit.cli.lazy_group import LazyGroup
+from vault.toolkit.http import hosts
 from vault.toolkit.http.prefixes import FORMS
 from vault.toolkit.pages import assets
 
@@ -26,6 +27,7 @@ def _additions(feature: Feature) -> Flask:
     """Return an application to which only *feature* added what is no operation."""
     app = Flask(__name__)
     app.extensions[FORMS] = {}
+    hosts.init_app(app, ())
     if feature.init_app:
         import_string(feature.init_app)(app, load())
     return app
