@@ -17,7 +17,7 @@ from werkzeug.test import TestResponse
 from tests.conftest import running_app
 from tests.service.site.test_docs_page import examples_of_body, operations
 from tests.support.access import bearer, make_token, revoke
-from tests.support.features import tables
+from tests.support.features import merged, tables
 from tests.support.problems import without_id
 from vault.clients.dev.mongod import Mongod
 from vault.core.crypto.token import new_token
@@ -35,12 +35,12 @@ OWN = {"/vault/token/self", "/vault/token/renew", REVOKE_SELF}
 OPEN = set[str]().union(*tables("OPEN_OPERATIONS"))
 
 #: The further scopes that operations require.
-ALSO: dict[str, tuple[Scope, ...]] = {
-    path: scopes for further in tables("FURTHER_SCOPES") for path, scopes in further.items()
-}
+ALSO: dict[str, tuple[Scope, ...]] = merged("FURTHER_SCOPES")
 
 #: Operations whose example has a name, which requires a credential.
 NAMED = set[str]().union(*tables("NAMED_OPERATIONS"))
+#: Operations on secrets that take a new name.
+NEW_NAMES = set[str]().union(*tables("NEW_NAMES"))
 
 
 @dataclass(frozen=True)
@@ -273,14 +273,14 @@ def bodies_about(action: str, example: dict[str, Any], secret_id: str, name: str
         "create-batch": [{"secrets": [new]}],
         "fetch-batch": [{"secrets": [{"secret_id": secret_id}, {"name": name}]}, {"name_prefix": name}],
         "list": [{"name_prefix": name}],
-        "request": [{"name": name}],
+        **{action: [{"name": name}] for action in NEW_NAMES},
     }
     more = {field: value for field, value in example.items() if field not in ("secret_id", "name")}
     return own.get(action, [{**more, "secret_id": secret_id}, {**more, "name": name}])
 
 
 #: The refusals of operations on secrets outside the paths; all others get 404.
-OUTSIDE = {"create": {"403"}, "create-batch": {"403"}, "request": {"403"}, "list": set()}
+OUTSIDE = {"list": set(), **{action: {"403"} for action in ("create", "create-batch", *NEW_NAMES)}}
 
 
 @pytest.mark.promise("names")

@@ -18,6 +18,11 @@ def tables(name: str) -> Iterator[Any]:
             yield getattr(found, name)
 
 
+def merged(name: str) -> dict[str, Any]:
+    """Return the tables *name* as one."""
+    return {key: value for table in tables(name) for key, value in table.items()}
+
+
 def requires(name: str) -> pytest.MarkDecorator:
     """Return the mark of a general test that also uses the feature *name*, and is skipped without it."""
     return pytest.mark.skipif(name not in {feature.name for feature in features()}, reason=f"no {name}")

@@ -4,6 +4,7 @@ import base64
 import hashlib
 import hmac
 import json
+import secrets
 import threading
 import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
@@ -14,6 +15,8 @@ import jwt
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 from jwt.algorithms import ECAlgorithm, OKPAlgorithm, RSAAlgorithm
+
+from tests.support.leaks import Marks
 
 ISSUER = "https://issuer.example"
 AUDIENCE = "vault"
@@ -68,6 +71,16 @@ def sign(kid: str | None = "rsa-1", *, key: Any = None, algorithm: str = "", **c
     own, usual = _KEYS.get(kid or "", (RSA_KEY, "RS256"))
     headers = {"kid": kid} if kid else {}
     return jwt.encode(claims(**changes), key or own, algorithm=algorithm or usual, headers=headers)
+
+
+def marked(marks: Marks, **changes: Any) -> str:
+    """Return a JWT with *changes* in its claims, and add it to the *marks*."""
+    made = sign(jti=secrets.token_hex(12), **changes)
+    # Only the unique part: names of algorithms are not secret.
+    _, body, signature = made.split(".")
+    marks.add("JWT", body[24:])
+    marks.add("JWT", signature)
+    return made
 
 
 def unsigned() -> str:

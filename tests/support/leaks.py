@@ -11,14 +11,22 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-#: The name of the secret, which is marked.
+#: The name of the secret, which is marked, and its values. No form of one can be mistaken for a name.
 NAME = f"billing/{secrets.token_hex(12)}"
+VALUE = f"a value § /+?{secrets.token_hex(12)}!\n".encode()
+OTHER_VALUE = secrets.token_bytes(24)
+LABEL = secrets.token_hex(12)
+PASSWORD = secrets.token_urlsafe(18)
 
 #: Characters of a mark that are a leak: in a form about as long as the mark, and in a longer one, in which
 #: the same number of characters reveals less.
 SHORT, LONG = 12, 30
 #: Characters of a block of text: wherever a part of at least `SHORT` characters begins, it has a whole block.
 _BLOCK = SHORT // 2
+
+
+def b64(value: bytes) -> str:
+    return b64encode(value).decode()
 
 
 def _aligned(encode: Callable[[bytes], bytes], secret: bytes) -> Iterator[str]:
@@ -109,7 +117,7 @@ class Marks:
         place, name = leaks[0]
         raise LeakError(
             f"leaks: {len(leaks)} (secrets: {names}, outputs: {places}). The first: {name} in {place}. "
-            "If that is none, see RETURNED in leaks_world.py",
+            "If that is none, see RETURNED in leaks_world.py, or in tables.py of a feature's tests",
             pytrace=False,
         )
 

@@ -6,31 +6,19 @@ import secrets
 from base64 import b64encode
 from collections import defaultdict
 from collections.abc import Callable, Iterator
-from itertools import takewhile
 from typing import Any
 from urllib.parse import quote
 
 from tests.service.site.test_docs_page import content_of_body, of_rest, operations
-from tests.support.features import tables
-from tests.support.issuer import AUDIENCE, ISSUER, UNPUBLISHED_KEY, public_pem, sign
-from tests.support.leaks import NAME, Marks, Output
+from tests.support.features import merged, tables
+from tests.support.leaks import LABEL, NAME, OTHER_VALUE, PASSWORD, VALUE, Marks, Output, b64
 from tests.support.lifecycle import UNKNOWN_ID
 
-#: No form of it can be mistaken for a name.
-VALUE = f"a value § /+?{secrets.token_hex(12)}!\n".encode()
-OTHER_VALUE = secrets.token_bytes(24)
 KEYS = (secrets.token_bytes(32), secrets.token_bytes(32))
-PASSWORD = secrets.token_urlsafe(18)
 IDEMPOTENCY_KEY = secrets.token_urlsafe(18)
-LABEL = secrets.token_hex(12)
 BODY_LIMIT = 64 * 1_024
 #: Documented answers with fixed texts, given without reading a body: tests/server/test_worker.py.
 FIXED = {"405", "414", "417", "431", "default"}
-
-
-def b64(value: bytes) -> str:
-    return b64encode(value).decode()
-
 
 BY_NAME = {"secret_id": None, "name": NAME}
 #: The task of a fetch, and its refusal.
@@ -53,15 +41,8 @@ SETTINGS = {
     "DELETE_RECOVERY_DAYS": "1",
     "MAX_SECRET_BYTES": "1024",
     "LOG_LEVEL": "debug",
-    "JWT_PUBLIC_KEY": public_pem(),
-    "JWT_ISSUER": ISSUER,
-    "JWT_AUDIENCE": AUDIENCE,
-    "PKCS11_PIN": PASSWORD,
-    "TRANSIT_TOKEN": PASSWORD,
-    "ROTATION_COMMANDS": "/bin/true,/bin/false",
+    **merged("LEAK_SETTINGS"),
 }
-
-SHARE, REQUEST = "/vault/secret/share", "/vault/secret/request"
 #: The values that only a reply of 200 may contain.
 RETURNED = {
     "/vault/secret/create": {"id"},
@@ -75,27 +56,13 @@ RETURNED = {
     "/vault/secret/restore": {"id"},
     "/vault/secret/purge": {"id"},
     "/vault/secret/list": {"id", "name", "label"},
-    SHARE: {"new token"},
-    "/vault/share/open": {"value"},
-    REQUEST: {"new token"},
-    "/vault/request/describe": {"name"},
     "/vault/audit/query": {"id", "name"},
     "/vault/token/create": {"new token"},
     # Their paths.
     "/vault/token/list": {"name"},
-    "/vault/role/list": {"name"},
-    "/vault/webhook/create": {"new token"},
-    "/vault/webhook/list": {"name"},
-    # Of their secrets.
-    **{
-        f"/vault/rotation/{one}": {"name"}
-        for one in ("create", "list", "show", "run", "pause", "delete", "release")
-    },
-    "/vault/rotation/waiting": {"id", "name"},
-    **{path: kinds for some in tables("RETURNED") for path, kinds in some.items()},
+    **merged("RETURNED"),
 }
 REVOKE_SELF = "/vault/token/revoke-self"
-WEBHOOK_CREATE = "/vault/webhook/create"
 #: Operations that need no secret of their own, each with a valid body.
 QUERIES: dict[str, dict[str, Any]] = {
     "/vault/secret/list": {"name_prefix": NAME, "labels": {"mark": LABEL}},
@@ -103,14 +70,10 @@ QUERIES: dict[str, dict[str, Any]] = {
     "/vault/token/list": {},
     "/vault/token/self": {},
     "/vault/token/renew": {},
-    "/vault/role/list": {},
-    "/vault/issuer/list": {},
-    "/vault/webhook/list": {},
-    "/vault/rotation/list": {},
-    "/vault/rotation/waiting": {},
-    WEBHOOK_CREATE: {"url": "https://hooks.invalid/x", "events": ["secret.updated"]},
-    **{path: body for some in tables("QUERIES") for path, body in some.items()},
+    **merged("QUERIES"),
 }
+#: By operation, a function that stores what a valid body needs, and returns the body.
+BODIES: dict[str, Callable[["World", "Send"], dict[str, Any]]] = merged("BODIES")
 #: The fields of changes, except those that identify the secret.
 CHANGES: dict[str, dict[str, Any]] = {
     "update": {"secret": b64(OTHER_VALUE)},
@@ -124,7 +87,6 @@ REST: dict[str, list[dict[str, Any]]] = {
     "/vault/secret/create-batch": [
         {"secrets": [{"secret": b64(VALUE), "ttl_seconds": 60, "max_reads": 2, "canary": True}]}
     ],
-    "/vault/rotation/create": [{"field": "password", "grace_seconds": 60}],
     "/vault/secret/fetch": [BY_NAME, {"version": 1, "delivery": DELIVERY}],
     "/vault/secret/fetch-batch": [
         {"secrets": [{"name": NAME, "version": 1, "delivery": DELIVERY}]},
@@ -134,9 +96,6 @@ REST: dict[str, list[dict[str, Any]]] = {
     "/vault/secret/update-metadata": [BY_NAME, {"ttl_seconds": None, "never_expires": True}],
     "/vault/secret/purge": [BY_NAME, {"version": 1}],
     "/vault/secret/list": [{"limit": 1, "deleted": True}, {"search": LABEL, "expires_within": 60}],
-    SHARE: [{"ttl_seconds": 60, "passphrase": PASSWORD}, {"secret_id": None, "secret": b64(VALUE)}, BY_NAME],
-    REQUEST: [{"ttl_seconds": 60, "max_bytes": 9}],
-    "/vault/share/open": [{"passphrase": PASSWORD}],
     "/vault/audit/query": [
         {"since": "2026-01-01T00:00:00Z", "action": "fetch", "principal": "admin", "limit": 1},
         {"until": "2126-01-01T00:00:00Z", "order": "newest_first"},
@@ -151,22 +110,14 @@ REST: dict[str, list[dict[str, Any]]] = {
     "/vault/token/revoke": [{"cascade": True}],
     "/vault/token/renew": [{"expires_in": 60}],
     REVOKE_SELF: [{"cascade": True}],
-    "/vault/role/create": [
-        {"namespace": "default", "networks": ["127.0.0.1"], "paths": [NAME], "max_age": 60},
-        {"claim_globs": {"aud": "x*"}},
-        {"scopes": ["audit:read"], "all_namespaces": True},
-    ],
-    "/vault/role/list": [{"state": "active"}],
-    "/vault/issuer/create": [
-        {"public_key": None, "jwks_url": "https://keys.example/jwks", "algorithms": ["RS256"]}
-    ],
-    "/vault/issuer/list": [{"state": "active"}],
-    "/vault/issuer/delete": [{"force": True}],
-    WEBHOOK_CREATE: [{"paths": [NAME]}],
-    **{path: changes for some in tables("QUERY_CHANGES") for path, changes in some.items()},
+    **merged("QUERY_CHANGES"),
 }
-#: Fields of issuers and roles that can be any text, are not secret, and are listed.
-CONFIGURED = {"issuer", "audience"}
+#: Fields that can be any text, are not secret, and are listed.
+CONFIGURED = set[str]().union(*tables("CONFIGURED"))
+#: The fields of replies that are credentials, of operations where it is not `token`.
+CREDENTIALS: dict[str, str] = merged("CREDENTIALS")
+#: Operations whose bodies can be much larger than a value.
+LARGE = {"/vault/secret/create-batch", "/vault/secret/fetch-batch"}.union(*tables("LARGE"))
 #: Stored in the database unencrypted. Contains no values, credentials or keys.
 STORED = frozenset({"id", "name", "label"})
 
@@ -224,15 +175,6 @@ class World:
             if its_method == method and re.fullmatch(pattern, path):
                 fields.difference_update(names_in(body))
 
-    def jwt(self, **changes: Any) -> str:
-        """Return a JWT and add it to the marks."""
-        made = sign(jti=secrets.token_hex(12), **changes)
-        # Only the unique part: names of algorithms are not secret.
-        _, body, signature = made.split(".")
-        self.marks.add("JWT", body[24:])
-        self.marks.add("JWT", signature)
-        return made
-
     def ask(self, send: Send, path: str, body: Any, credential: str | None = None, **headers: str) -> int:
         """Send *body*, as JSON unless it is bytes; keep the reply and return its status."""
         data = body if isinstance(body, bytes) else json.dumps(body).encode()
@@ -249,13 +191,17 @@ class World:
             for secret in (reply, *reply.get("secrets", ())):
                 if "secret_id" in secret:
                     self.marks.add("id", secret["secret_id"])
-            if "token" in reply:
-                self.marks.add("new token", reply["token"])
-            if path == WEBHOOK_CREATE:
-                self.marks.add("new token", reply["secret"])
+            credential_field = CREDENTIALS.get(path, "token")
+            if credential_field in reply:
+                self.marks.add("new token", reply[credential_field])
         self.outputs.append(Output(f"{status} of {path}", text, frozenset(returned)))
         self.seen[path].add(status)
         return status
+
+    def reply(self, send: Send, path: str, body: dict[str, Any]) -> dict[str, Any]:
+        """Return the reply to *body*, which the administrator sends with success."""
+        assert self.ask(send, path, body, self.tokens["admin"]) == 200, path
+        return dict(json.loads(self.outputs[-1].text.partition("\n\n")[2]))
 
     def create(self, send: Send, **more: Any) -> str:
         """Create a secret with the marked value and return its ID."""
@@ -272,14 +218,8 @@ class World:
             name = f"{NAME}/{secrets.token_hex(4)}"
             ids = [self.create(send, name=name), self.create(send)]
             return {"secrets": [{"name": name}, *({"secret_id": secret_id} for secret_id in ids)]}
-        if path.startswith(("/vault/role/", "/vault/issuer/")) and path not in QUERIES:
-            return self._trusted(send, path)
-        if path.startswith(("/vault/share/", "/vault/request/")) or path == REQUEST:
-            return self._linked(send, path)
-        if path.startswith("/vault/webhook/") and path not in QUERIES:
-            return {"webhook_id": self.webhook(send)}
-        if path.startswith("/vault/rotation/") and path not in QUERIES:
-            return self._rotation(send, path)
+        if path in BODIES:
+            return BODIES[path](self, send)
         return dict(QUERIES[path]) if path in QUERIES else self._body(send, path)
 
     def _body(self, send: Send, path: str) -> dict[str, Any]:
@@ -299,8 +239,7 @@ class World:
                 return {"name": f"t-{secrets.token_hex(4)}", "role": "reader"}
             case ["token", "revoke-self"]:
                 body = {"name": f"t-{secrets.token_hex(4)}", "role": "reader"}
-                assert self.ask(send, "/vault/token/create", body, self.tokens["admin"]) == 200
-                self.expendable = json.loads(self.outputs[-1].text.partition("\n\n")[2])["token"]
+                self.expendable = self.reply(send, "/vault/token/create", body)["token"]
                 return {}
             case ["token", "revoke"]:
                 name = f"t-{secrets.token_hex(4)}"
@@ -308,62 +247,6 @@ class World:
                 assert self.ask(send, "/vault/token/create", body, self.tokens["admin"]) == 200
                 return {"name": name}
         raise AssertionError(f"{path} has no body here")
-
-    def _linked(self, send: Send, path: str) -> dict[str, Any]:
-        """Return the name of a new request, or the token of a new link."""
-        if path == REQUEST:
-            return {"name": f"{NAME}/{secrets.token_hex(4)}"}
-        token = {"token": self.link(send, SHARE if path.startswith("/vault/share/") else REQUEST)}
-        return token | ({"secret": b64(VALUE)} if path.endswith("/fill") else {})
-
-    def link(self, send: Send, path: str, **more: Any) -> str:
-        """Return the token of a new share or request."""
-        assert self.ask(send, path, self.good_body(send, path) | more, self.tokens["admin"]) == 200
-        return str(json.loads(self.outputs[-1].text.partition("\n\n")[2])["token"])
-
-    def _rotation(self, send: Send, path: str) -> dict[str, Any]:
-        """Return a new rotation plan, or the name of one."""
-        if path.endswith("/create"):
-            return self.plan(send, "/bin/true")
-        named = {"name": self.planned(send, "/bin/true")}
-        if path.endswith("/release"):
-            assert self.ask(send, "/vault/rotation/run", named, self.tokens["admin"]) == 200
-            return {**named, "version": 2, "tasks": [DELIVERY["task_id"]]}
-        return named
-
-    def plan(self, send: Send, program: str) -> dict[str, Any]:
-        """Return a new rotation plan with this *program* as its source."""
-        name, admin = (f"{NAME}/{secrets.token_hex(4)}" for _ in range(2))
-        # A user has one plan.
-        users = [f"{one}{secrets.token_hex(4)}" for one in "ab"]
-        value = json.dumps({"username": users[0], "password": b64(VALUE)}).encode()
-        self.create(send, name=name, secret=b64(value))
-        self.create(send, name=admin, secret=b64(program.encode()))
-        return {"name": name, "kind": "command", "admin": admin, "users": users, "every_seconds": 60}
-
-    def planned(self, send: Send, program: str) -> str:
-        """Create a rotation plan, and return the name of its secret."""
-        new = self.plan(send, program)
-        assert self.ask(send, "/vault/rotation/create", new, self.tokens["admin"]) == 200
-        return str(new["name"])
-
-    def webhook(self, send: Send) -> str:
-        """Create a webhook and return its ID; empty if there are as many as there can be."""
-        status = self.ask(send, WEBHOOK_CREATE, QUERIES[WEBHOOK_CREATE], self.tokens["admin"])
-        assert status in (200, 409)
-        reply = json.loads(self.outputs[-1].text.partition("\n\n")[2])
-        return str(reply["webhook_id"]) if status == 200 else ""
-
-    def _trusted(self, send: Send, path: str) -> dict[str, Any]:
-        """Return a new issuer or role, or the name of one to delete."""
-        name = f"n-{secrets.token_hex(4)}"
-        new: dict[str, Any] = {"name": name, "issuer": name, "audience": AUDIENCE, "public_key": public_pem()}
-        if path.startswith("/vault/role/"):
-            new = {"name": name, "issuer": "default", "claims": {"sub": "a"}, "scopes": ["secret:list"]}
-        if path.endswith("/create"):
-            return new
-        assert self.ask(send, path.replace("delete", "create"), new, self.tokens["admin"]) == 200
-        return {"name": name}
 
 
 def names_in(body: Any, prefix: str = "") -> Iterator[str]:
@@ -399,9 +282,7 @@ def exhaust(world: World, send: Send) -> None:
         credentials = [
             *(token for kind, token in world.tokens.items() if kind not in kept),
             admin[:-1] + ("0" if admin[-1] != "0" else "1"),
-            world.jwt(key=UNPUBLISHED_KEY, scope="secret:fetch"),
-            world.jwt(iss=PASSWORD),
-            world.jwt(scope=""),
+            *(text for refused in tables("refused") for text in refused(world.marks)),
             f"{admin}, {admin}",
             f"{admin}x",
         ]
@@ -417,15 +298,14 @@ def exhaust(world: World, send: Send) -> None:
             {"Content-Type": f"application/json; charset={IDEMPOTENCY_KEY}"},
         ):
             assert world.ask(send, path, good, admin, **headers) == 415
-        times = 100 if path.endswith(("-batch", "/checkpoint")) else 4
+        times = 100 if path in LARGE else 4
         large = b'{"secret": "%s"}' % (b64encode(VALUE * 3) * (times * BODY_LIMIT // 100))
         assert world.ask(send, path, large, admin) == 413
         for method in ("GET", "PUT", "DELETE", "TRACE"):
             _, text = send(method, f"{path}?secret={quote(VALUE)}&token={admin}", b"", {})
             world.outputs.append(Output(f"{method} of {path}", text))
-        unknown = {"secret_id": UNKNOWN_ID, "name": f"n-{secrets.token_hex(4)}", "webhook_id": "0" * 16}
-        unknown["token"] = f"smw_{'0' * 43}"
-        for name, nobody in unknown.items():
+        unknown = {"secret_id": UNKNOWN_ID, "name": f"n-{secrets.token_hex(4)}", "token": f"smw_{'0' * 43}"}
+        for name, nobody in (unknown | merged("UNKNOWN")).items():
             if name in good:
                 assert world.ask(send, path, {**good, name: nobody}, admin) in (404, 200)
         assert world.ask(send, path, world.good_body(send, path), admin) == 200
@@ -470,30 +350,13 @@ def conflicts(world: World, send: Send) -> None:
     assert world.ask(send, "/vault/secret/purge", {"secret_id": world.create(send)}, admin) == 409
     token = {"name": f"t-{secrets.token_hex(4)}", "role": "reader"}
     assert [world.ask(send, "/vault/token/create", token, admin) for _ in range(2)] == [200, 409]
-    issuer = world.good_body(send, "/vault/issuer/create")
-    assert [world.ask(send, "/vault/issuer/create", issuer, admin) for _ in range(2)] == [200, 409]
-    role = world.good_body(send, "/vault/role/create") | {"issuer": issuer["name"]}
-    assert [world.ask(send, "/vault/role/create", role, admin) for _ in range(2)] == [200, 409]
-    assert world.ask(send, "/vault/role/create", role | {"issuer": "unknown"}, admin) == 404
-    assert world.ask(send, "/vault/issuer/delete", {"name": issuer["name"]}, admin) == 409
-    plan = world.good_body(send, "/vault/rotation/create")
-    assert [world.ask(send, "/vault/rotation/create", plan, admin) for _ in range(2)] == [200, 409]
-    assert [world.ask(send, "/vault/rotation/run", {"name": plan["name"]}, admin) for _ in range(2)] == [
-        200,
-        409,
-    ]
-    failing = {"name": world.planned(send, "/bin/false")}
-    assert world.ask(send, "/vault/rotation/run", failing, admin) == 424
-    webhooks = [*takewhile(bool, (world.webhook(send) for _ in range(100)))]
-    assert 0 < len(webhooks) < 100
-    for webhook_id in webhooks:
-        assert world.ask(send, "/vault/webhook/delete", {"webhook_id": webhook_id}, admin) == 200
-    body = world.good_body(send, REQUEST)
-    request = world.link(send, REQUEST, **body)
-    assert world.ask(send, "/vault/secret/create", {**body, "secret": b64(VALUE)}, admin) == 200
-    assert world.ask(send, REQUEST, body, admin) == 409
-    assert world.ask(send, "/vault/request/fill", {"token": request, "secret": b64(VALUE)}) == 409
-    locked = {"token": world.link(send, SHARE, passphrase=PASSWORD), "passphrase": f"{PASSWORD}x"}
-    assert world.ask(send, "/vault/share/open", locked) == 403
     once = {"secret_id": world.create(send, max_reads=1)}
     assert [world.ask(send, "/vault/secret/fetch", once, admin) for _ in range(2)] == [200, 404]
+    for others in tables("conflicts"):
+        others(world, send)
+
+
+def speak(world: World, send: Send) -> None:
+    """Send the requests of other interfaces than REST."""
+    for others in tables("SPEAK"):
+        others(world, send)

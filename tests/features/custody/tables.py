@@ -3,6 +3,7 @@
 from datetime import datetime
 
 from tests.support.command_entries import Entry, Needs, of_mongodb
+from tests.support.leaks import PASSWORD
 from vault.features.custody.trail import CustodyActivity
 
 
@@ -42,6 +43,9 @@ OTHER_PRINTS = {
 
 #: An invalid value of each setting; what must not be shown of it begins with `hunter2`.
 INVALID_SETTINGS = {"CUSTODY_CHECK_SECONDS": "0", "CUSTODY_TIMEOUT_SECONDS": "hunter2"}
+
+#: Settings that are secret.
+LEAK_SETTINGS = {"PKCS11_PIN": PASSWORD, "TRANSIT_TOKEN": PASSWORD}
 
 
 def report_sections(_text: str, time: datetime) -> dict[str, object]:

@@ -1,5 +1,7 @@
 """The entries of Vault's API in the tables of general tests."""
 
+from tests.features.dialect.leaks import speak_dialect
+
 #: The beginning of its paths.
 PREFIX = "/v1/"
 
@@ -13,3 +15,7 @@ HIDDEN_OPERATIONS = {
     *("list_kv_secrets", "list_all_kv_secrets", "list_accessors"),
     *("unknown_kv_path", "unknown_kv_root", "unknown_path"),
 }
+
+#: Requests with marks, beside those of REST, and the kinds of marks that their replies have.
+SPEAK = speak_dialect
+FOUND = {"wrapping token", "JWT"}

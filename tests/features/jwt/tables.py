@@ -2,17 +2,21 @@
 
 import secrets
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from flask import Flask
 
 from tests.support.access import services
 from tests.support.command_entries import of_mongodb
-from tests.support.issuer import public_pem, sign
+from tests.support.issuer import AUDIENCE, ISSUER, UNPUBLISHED_KEY, marked, public_pem, sign
+from tests.support.leaks import NAME, PASSWORD, Marks
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import Principal, Scope
 from vault.features.jwt.issuers import Issuers, NewIssuer
 from vault.features.jwt.roles import NewRole, Roles
+
+if TYPE_CHECKING:
+    from tests.system.leaks_world import Send, World
 
 _ISSUER = (
     *("ci", "--issuer", "https://ci.example", "--audience", "vault"),
@@ -74,3 +78,76 @@ def create(app: Flask, maker: Principal) -> set[tuple[str, str]]:
     role = NewRole(name=f"role-{part}", issuer=issuer.name, claims=("sub=a",), scopes=scopes)
     services(app).of(Roles).create(role, attempt=Attempt(action=Action.ROLE_CREATE, principal=maker))
     return {("issuer", issuer.name), ("role", role.name)}
+
+
+LEAK_SETTINGS = {"JWT_PUBLIC_KEY": public_pem(), "JWT_ISSUER": ISSUER, "JWT_AUDIENCE": AUDIENCE}
+#: What only a reply of 200 may contain: paths.
+RETURNED = {"/vault/role/list": {"name"}}
+#: Fields that can be any text, are not secret, and are listed.
+CONFIGURED = {"issuer", "audience"}
+#: Operations that need nothing of their own, each with a valid body, and changes to valid bodies.
+QUERIES: dict[str, dict[str, Any]] = {"/vault/role/list": {}, "/vault/issuer/list": {}}
+QUERY_CHANGES: dict[str, list[dict[str, Any]]] = {
+    "/vault/role/create": [
+        {"namespace": "default", "networks": ["127.0.0.1"], "paths": [NAME], "max_age": 60},
+        {"claim_globs": {"aud": "x*"}},
+        {"scopes": ["audit:read"], "all_namespaces": True},
+    ],
+    "/vault/role/list": [{"state": "active"}],
+    "/vault/issuer/create": [
+        {"public_key": None, "jwks_url": "https://keys.example/jwks", "algorithms": ["RS256"]}
+    ],
+    "/vault/issuer/list": [{"state": "active"}],
+    "/vault/issuer/delete": [{"force": True}],
+}
+
+
+def refused(marks: Marks) -> list[str]:
+    """Return credentials that are refused, whose *marks* are searched for."""
+    return [
+        marked(marks, key=UNPUBLISHED_KEY, scope="secret:fetch"),
+        marked(marks, iss=PASSWORD),
+        marked(marks, scope=""),
+    ]
+
+
+def _new_issuer(_world: "World", _send: "Send") -> dict[str, Any]:
+    name = f"n-{secrets.token_hex(4)}"
+    return {"name": name, "issuer": name, "audience": AUDIENCE, "public_key": public_pem()}
+
+
+def _new_role(_world: "World", _send: "Send") -> dict[str, Any]:
+    name = f"n-{secrets.token_hex(4)}"
+    return {"name": name, "issuer": "default", "claims": {"sub": "a"}, "scopes": ["secret:list"]}
+
+
+def _issuer(world: "World", send: "Send") -> dict[str, Any]:
+    new = _new_issuer(world, send)
+    world.reply(send, "/vault/issuer/create", new)
+    return {"name": new["name"]}
+
+
+def _role(world: "World", send: "Send") -> dict[str, Any]:
+    new = _new_role(world, send)
+    world.reply(send, "/vault/role/create", new)
+    return {"name": new["name"]}
+
+
+#: Valid bodies that are new each time, or need something.
+BODIES = {
+    "/vault/issuer/create": _new_issuer,
+    "/vault/issuer/delete": _issuer,
+    "/vault/role/create": _new_role,
+    "/vault/role/delete": _role,
+}
+
+
+def conflicts(world: "World", send: "Send") -> None:
+    """Create an issuer and a role twice, a role of no issuer, and delete an issuer that has roles."""
+    admin = world.tokens["admin"]
+    issuer = _new_issuer(world, send)
+    assert [world.ask(send, "/vault/issuer/create", issuer, admin) for _ in range(2)] == [200, 409]
+    role = {**_new_role(world, send), "issuer": issuer["name"]}
+    assert [world.ask(send, "/vault/role/create", role, admin) for _ in range(2)] == [200, 409]
+    assert world.ask(send, "/vault/role/create", role | {"issuer": "unknown"}, admin) == 404
+    assert world.ask(send, "/vault/issuer/delete", {"name": issuer["name"]}, admin) == 409

@@ -1,7 +1,8 @@
 """The entries of links in the tables of general tests."""
 
+import secrets
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from uuid import uuid4
 
 from flask import Flask
@@ -9,11 +10,15 @@ from flask import Flask
 from tests.features.links.conftest import Sender
 from tests.support.access import bearer, make_token, services
 from tests.support.command_entries import Entry, Needs
+from tests.support.leaks import NAME, PASSWORD, VALUE, b64
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import Principal
 from vault.core.secrets.wrapping import WrappingToken
 from vault.features.links.requests import Requests
 from vault.features.links.shares import Shares, Terms
+
+if TYPE_CHECKING:
+    from tests.system.leaks_world import Send, World
 
 ENTRIES = {
     "secret request": Entry(Needs.SERVICE, ("app/db",)),
@@ -27,6 +32,58 @@ OPEN_OPERATIONS = {
 }
 #: Those whose example has a name, which requires a credential.
 NAMED_OPERATIONS = {"/vault/secret/share", "/vault/secret/request"}
+#: Operations on secrets that take a new name.
+NEW_NAMES = {"request"}
+
+_SHARE, _REQUEST = "/vault/secret/share", "/vault/secret/request"
+#: What only a reply of 200 may contain.
+RETURNED = {
+    _SHARE: {"new token"},
+    _REQUEST: {"new token"},
+    "/vault/share/open": {"value"},
+    "/vault/request/describe": {"name"},
+}
+
+
+def _link(path: str) -> Callable[["World", "Send"], dict[str, Any]]:
+    """Return a function that makes a share or a request, and returns its token."""
+
+    def make(world: "World", send: "Send") -> dict[str, Any]:
+        return {"token": world.reply(send, path, world.good_body(send, path))["token"]}
+
+    return make
+
+
+#: Valid bodies that need something, and changes to valid bodies.
+BODIES: dict[str, Callable[["World", "Send"], dict[str, Any]]] = {
+    _REQUEST: lambda _world, _send: {"name": f"{NAME}/{secrets.token_hex(4)}"},
+    "/vault/share/describe": _link(_SHARE),
+    "/vault/share/open": _link(_SHARE),
+    "/vault/request/describe": _link(_REQUEST),
+    "/vault/request/fill": lambda world, send: {**_link(_REQUEST)(world, send), "secret": b64(VALUE)},
+}
+QUERY_CHANGES: dict[str, list[dict[str, Any]]] = {
+    _SHARE: [
+        {"ttl_seconds": 60, "passphrase": PASSWORD},
+        {"secret_id": None, "secret": b64(VALUE)},
+        {"secret_id": None, "name": NAME},
+    ],
+    _REQUEST: [{"ttl_seconds": 60, "max_bytes": 9}],
+    "/vault/share/open": [{"passphrase": PASSWORD}],
+}
+
+
+def conflicts(world: "World", send: "Send") -> None:
+    """Ask for a value of a secret that has one, and open a share with another passphrase."""
+    admin = world.tokens["admin"]
+    body = world.good_body(send, _REQUEST)
+    token = world.reply(send, _REQUEST, body)["token"]
+    world.reply(send, "/vault/secret/create", {**body, "secret": b64(VALUE)})
+    assert world.ask(send, _REQUEST, body, admin) == 409
+    assert world.ask(send, "/vault/request/fill", {"token": token, "secret": b64(VALUE)}) == 409
+    share = {**world.good_body(send, _SHARE), "passphrase": PASSWORD}
+    locked = {"token": world.reply(send, _SHARE, share)["token"], "passphrase": f"{PASSWORD}x"}
+    assert world.ask(send, "/vault/share/open", locked) == 403
 
 
 def use(call: Callable[..., Any], name: str) -> None:

@@ -42,6 +42,9 @@ QUERY_CHANGES = {
     ]
 }
 
+#: Operations whose bodies can be much larger than a value.
+LARGE = {"/vault/witness/checkpoint"}
+
 #: Modules that print what they must not change.
 OTHER_PRINTS = {"features/proofs/commands": "checkpoints as JSON in ASCII"}
 

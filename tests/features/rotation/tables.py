@@ -5,13 +5,14 @@ import secrets
 from base64 import b64encode
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from urllib.parse import quote
 
 from flask import Flask
 
 from tests.support.access import services
 from tests.support.command_entries import of_mongodb
+from tests.support.leaks import NAME, VALUE, b64
 from vault.common.timestamps import to_milliseconds
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR, Principal, Scope
@@ -19,6 +20,9 @@ from vault.core.secrets.requests import NewSecret
 from vault.features.rotation.documents import Rotation
 from vault.features.rotation.plans import NewRotation, Rotations
 from vault.features.rotation.sources.source import SourceKind
+
+if TYPE_CHECKING:
+    from tests.system.leaks_world import Send, World
 
 ENTRIES = {
     "rotation create": of_mongodb(
@@ -37,6 +41,65 @@ ENTRIES = {
 FURTHER_SCOPES = dict.fromkeys(
     ("/vault/rotation/create", "/vault/rotation/run"), (Scope.SECRET_FETCH, Scope.SECRET_UPDATE)
 )
+
+#: Programs that accept all passwords, and none.
+LEAK_SETTINGS = {"ROTATION_COMMANDS": "/bin/true,/bin/false"}
+#: What only a reply of 200 may contain, of secrets.
+RETURNED = {
+    **{
+        f"/vault/rotation/{one}": {"name"}
+        for one in ("create", "list", "show", "run", "pause", "delete", "release")
+    },
+    "/vault/rotation/waiting": {"id", "name"},
+}
+#: Operations that need nothing of their own, each with a valid body, and changes to valid bodies.
+QUERIES: dict[str, dict[str, Any]] = {"/vault/rotation/list": {}, "/vault/rotation/waiting": {}}
+QUERY_CHANGES = {"/vault/rotation/create": [{"field": "password", "grace_seconds": 60}]}
+
+
+def _new_plan(world: "World", send: "Send", program: str = "/bin/true") -> dict[str, Any]:
+    """Return a new plan with this *program* as its source."""
+    name, admin = (f"{NAME}/{secrets.token_hex(4)}" for _ in range(2))
+    # A user has one plan.
+    users = [f"{one}{secrets.token_hex(4)}" for one in "ab"]
+    value = json.dumps({"username": users[0], "password": b64(VALUE)}).encode()
+    world.create(send, name=name, secret=b64(value))
+    world.create(send, name=admin, secret=b64(program.encode()))
+    return {"name": name, "kind": "command", "admin": admin, "users": users, "every_seconds": 60}
+
+
+def _planned(world: "World", send: "Send", program: str = "/bin/true") -> dict[str, Any]:
+    """Create a plan, and return the name of its secret."""
+    new = _new_plan(world, send, program)
+    world.reply(send, "/vault/rotation/create", new)
+    return {"name": new["name"]}
+
+
+def _waiting(world: "World", send: "Send") -> dict[str, Any]:
+    """Run a plan, and return the body that releases its former password."""
+    named = _planned(world, send)
+    world.reply(send, "/vault/rotation/run", named)
+    return {**named, "version": 2, "tasks": ["t1"]}
+
+
+#: Valid bodies that need something.
+BODIES: dict[str, Callable[["World", "Send"], dict[str, Any]]] = {
+    **dict.fromkeys((f"/vault/rotation/{one}" for one in ("show", "run", "pause", "delete")), _planned),
+    "/vault/rotation/create": _new_plan,
+    "/vault/rotation/release": _waiting,
+}
+
+
+def conflicts(world: "World", send: "Send") -> None:
+    """Make and run a plan twice, and run one whose source refuses."""
+    admin = world.tokens["admin"]
+    plan = _new_plan(world, send)
+    assert [world.ask(send, "/vault/rotation/create", plan, admin) for _ in range(2)] == [200, 409]
+    named = {"name": plan["name"]}
+    assert [world.ask(send, "/vault/rotation/run", named, admin) for _ in range(2)] == [200, 409]
+    failing = _planned(world, send, "/bin/false")
+    assert world.ask(send, "/vault/rotation/run", failing, admin) == 424
+
 
 SCREENS = {"rotations": ("rotation:manage", "rotation_list")}
 

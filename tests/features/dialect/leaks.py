@@ -2,17 +2,19 @@
 
 import json
 import secrets
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from tests.support.issuer import UNPUBLISHED_KEY
-from tests.support.leaks import NAME, Output
-from tests.system.leaks_world import LABEL, OTHER_VALUE, PASSWORD, VALUE, Send, World, b64
+from tests.support.issuer import UNPUBLISHED_KEY, marked
+from tests.support.leaks import LABEL, NAME, OTHER_VALUE, PASSWORD, VALUE, Output, b64
+
+if TYPE_CHECKING:
+    from tests.system.leaks_world import Send, World
 
 
 class Dialect:
     """Requests in Vault's dialect, whose replies are kept with the marks that they may contain."""
 
-    def __init__(self, world: World, send: Send) -> None:
+    def __init__(self, world: "World", send: "Send") -> None:
         self.world = world
         self._send = send
 
@@ -46,13 +48,13 @@ class Dialect:
         return token
 
 
-def speak_dialect(world: World, send: Send) -> None:
+def speak_dialect(world: "World", send: "Send") -> None:
     """Send every operation of Vault's dialect, with marks in every possible place."""
     ask, admin = Dialect(world, send), world.tokens["admin"]
     name = f"{NAME}/{secrets.token_hex(4)}"
     value = {"password": VALUE.decode(), "other": b64(OTHER_VALUE)}
     nothing, revoked = world.tokens["nothing"], world.tokens["revoked"]
-    credentials = ("", "x", f"{admin}x", nothing, revoked, world.jwt(scope=""))
+    credentials = ("", "x", f"{admin}x", nothing, revoked, marked(world.marks, scope=""))
     data, metadata = f"secret/data/{name}", f"secret/metadata/{name}"
     assert ask(f"POST {data}", {"data": value})[0] == 200
     assert ask(f"PUT {data}", {"data": value, "options": {"cas": 7}})[0] == 400
@@ -102,11 +104,14 @@ def speak_dialect(world: World, send: Send) -> None:
         == 200
     )
     assert ask("POST auth/approle/login", {"role_id": "other", "secret_id": admin})[0] == 400
-    jwt = world.jwt(scope="secret:fetch")
+    jwt = marked(world.marks, scope="secret:fetch")
     status, login = ask("POST auth/jwt/login", {"jwt": jwt}, token="", may_hold="JWT")
     assert status == 200, login
     assert ask("GET auth/token/lookup-self", token=login["auth"]["client_token"], may_hold="JWT")[0] == 200
-    assert ask("POST auth/jwt/login", {"jwt": world.jwt(key=UNPUBLISHED_KEY), "role": PASSWORD})[0] == 400
+    assert (
+        ask("POST auth/jwt/login", {"jwt": marked(world.marks, key=UNPUBLISHED_KEY), "role": PASSWORD})[0]
+        == 400
+    )
     assert ask("POST auth/token/renew-self", {"increment": "1h"}, may_hold="token of admin")[0] == 200
     speak_of_tokens(world, ask)
     assert ask("POST sys/capabilities-self", {"paths": [data]}, may_hold="name")[0] == 200
@@ -119,7 +124,7 @@ def speak_dialect(world: World, send: Send) -> None:
     assert ask(f"DELETE {metadata}")[0] == 204
 
 
-def speak_of_tokens(world: World, ask: Dialect) -> None:
+def speak_of_tokens(world: "World", ask: Dialect) -> None:
     """Create, look up, renew and revoke tokens of Vault's dialect, with marks in every possible place."""
     new = {"policies": ["reader"], "ttl": "1h", "meta": {"mark": PASSWORD}, "display_name": "made"}
     new |= {"renewable": True, "explicit_max_ttl": "1h"}
