@@ -50,8 +50,8 @@ def test_exposures_are_lines(environment: dict[str, str], stored: Stored, secret
     assert notes[1].startswith("The trail cannot know: values that readers passed on")
     assert max(map(len, [headings, *lines])) <= 110
     assert run(environment, secret_id, "--principal", "bob").exit_code == 0
-    [entry] = stored.audit_logs.find({"action": "audit_exposure", "secret_id": secret_id})
-    assert (entry["principal"], entry["details"]) == ("operator", {"criteria": ["principal"]})
+    [entry] = stored.audit_logs.find({"action": "audit_exposure", "details": {"criteria": ["principal"]}})
+    assert (entry["principal"], entry["secret_id"]) == ("operator", secret_id)
 
 
 def test_pages_and_json(environment: dict[str, str], secret_id: str, monkeypatch: pytest.MonkeyPatch) -> None:
