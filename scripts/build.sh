@@ -83,9 +83,9 @@ done
 
 version=$("$work/client/bin/python" -c 'import runpy; print(runpy.run_path("vault/__init__.py")["__version__"])')
 for size in client server; do
-    install_into "$size" --no-deps --no-index --find-links "$work/dist" "secret-manager==$version"
-    "$tools/cyclonedx-py" environment --output-reproducible --output-file "$work/dist/secret-manager-$version-$size.cdx.json" \
-        "$work/$size/bin/python" 2>"$work/log" || {
+    install_into "$size" --no-deps --no-index --find-links "$work/dist" "secret-manager-service==$version"
+    "$tools/cyclonedx-py" environment --output-reproducible \
+        --output-file "$work/dist/secret-manager-service-$version-$size.cdx.json" "$work/$size/bin/python" 2>"$work/log" || {
         cat "$work/log" >&2
         exit 1
     }

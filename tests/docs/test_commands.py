@@ -18,6 +18,9 @@ from tests.support.databases import history, new_database
 from tests.support.service import Service
 from vault.clients.dev.mongod import Mongod, free_port
 
+#: The first line of the block with what a release publishes.
+_LATER = "# With the first release."
+
 #: The first lines of blocks that are not run here, each with the reason. Readers see the line as well.
 NOT_RUN = {
     "# On a manager of the swarm.": "needs a Docker Engine: tests/qa/deployment has one",
@@ -26,6 +29,7 @@ NOT_RUN = {
     "# As root, with systemd 257 or newer.": "needs it as the first process: systemd/test_units.py has one",
     "# With MongoDB's database tools.": "bsondump is not part of this project",
     "# From Vault or OpenBao.": "needs a server to move from: cli/test_imports.py runs them on one",
+    _LATER: "nothing is published yet",
     "# With pipx.": "a build takes a minute: scripts/test_build.py (.ci/nightly)",
     "# Through your own proxy.": "docs/test_proxy.py does so through each of them",
     "./scripts/dev.sh   # until Ctrl-C": "docs/test_first_minutes.py runs it, and the commands below it",
@@ -261,12 +265,15 @@ def test_the_workflow_has_every_supported_version_of_python() -> None:
     assert setup["options"]["python_requires"] == f">={classified[0]}"
 
 
-def test_the_package_is_never_installed_by_its_name() -> None:
-    """Documents and hints install this package from its wheel: on PyPI, another project has its name."""
+def test_the_package_is_not_installed_by_its_name_before_its_first_release() -> None:
+    """Documents and hints install this package from its wheel: on PyPI, anyone could still take its name."""
     texts = [*DOCUMENTS.values(), *(file.read_text() for file in (ROOT / "vault").rglob("*.py"))]
     installs = [
         found for text in texts for found in re.findall("pipx install.*|pip install.*secret.manager.*", text)
     ]
-    assert [line for line in installs if ".whl" not in line and "WHEEL" not in line] == []
+    [later] = [block for block in blocks("README.md", "bash") if block.first_line == _LATER]
+    assert [line for line in installs if ".whl" not in line and "WHEEL" not in line] == [
+        line for line in later.text.splitlines() if line.startswith("pipx")
+    ]
     first, *_ = blocks("README.md", "bash")
     assert first.text.startswith("./scripts/dev.sh")

@@ -117,10 +117,10 @@ def test_two_builds_of_a_commit_are_equal(tmp_path: Path) -> None:
     for digest, name in (line.split() for line in sums[0].splitlines()):
         assert hashlib.sha256((dist / name).read_bytes()).hexdigest() == digest
     for size, lock in (("client", "client"), ("server", "service")):
-        found = json.loads((dist / f"secret-manager-{__version__}-{size}.cdx.json").read_text())
+        found = json.loads((dist / f"secret-manager-service-{__version__}-{size}.cdx.json").read_text())
         listed = {(plain(one["name"]), one["version"]) for one in found["components"]}
-        assert listed == {*pinned(ROOT / f"requirements/{lock}.txt"), ("secret-manager", __version__)}
-    own = f"secret_manager-{__version__}"
+        assert listed == {*pinned(ROOT / f"requirements/{lock}.txt"), ("secret-manager-service", __version__)}
+    own = f"secret_manager_service-{__version__}"
     with zipfile.ZipFile(dist / f"{own}-py3-none-any.whl") as wheel:
         assert f"{own}.data/data/share/{_PAGE}" in wheel.namelist()
     with tarfile.open(dist / f"{own}.tar.gz") as source:

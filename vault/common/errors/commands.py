@@ -80,7 +80,7 @@ class ProgramError(VaultError):
 class ExtraMissingError(VaultError):
     """A command needs packages that are not installed; the message names the extra that has them."""
 
-    # Not a name for PyPI, where another project has it.
+    # Not a name for PyPI, where no release is yet.
     remedy = "install its wheel with the extra server: `pipx install --force 'WHEEL[server]'`"
 
     def __init__(self, command: str, *, package: str) -> None:
