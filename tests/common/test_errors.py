@@ -93,6 +93,7 @@ IN_COMMANDS = {
     "service_away",
     "service_refused",
     "settings",
+    "shares_refused",
     "socket_in_use",
     "swarm_no_value",
     "trail_index_missing",

@@ -83,6 +83,8 @@ class Action(StrEnum):
     KEY_OPENED = "key_opened"
     #: People with shares opened a key.
     KEY_RECOVERED = "key_recovered"
+    #: An operator got a copy of a key: its entry is durable before the copy.
+    KEY_COPIED = "key_copied"
     CUSTODY_CHANGED = "custody_changed"
     CUSTODY_CHECKED = "custody_checked"
     #: A slot of the keyring file opened at the last check, and no longer does.

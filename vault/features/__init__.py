@@ -8,6 +8,7 @@ _NAMES = """
 console
 jwt
 custody
+copies
 rotation
 proofs
 exposure

@@ -36,11 +36,6 @@ IN_COMMANDS = {"custody_refused", "custody_unavailable", "keyring_file"}
 #: Modules with optional libraries, which belong into processes of their own.
 APART = {"vault.features.custody.pkcs11_token", "vault.features.custody.tpm"}
 
-#: Modules that print what `Output` must not change.
-OTHER_PRINTS = {
-    "features/custody/commands/recovery": "shares, word by word, and the sequence that clears them",
-}
-
 #: An invalid value of each setting; what must not be shown of it begins with `hunter2`.
 INVALID_SETTINGS = {"CUSTODY_CHECK_SECONDS": "0", "CUSTODY_TIMEOUT_SECONDS": "hunter2"}
 

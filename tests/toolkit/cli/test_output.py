@@ -97,6 +97,7 @@ def test_texts_of_others_cannot_change_a_terminal(capsys: pytest.CaptureFixture[
 OTHER_PRINTS = {
     "service/commands/audit/trail": "entries and checkpoints as JSON in ASCII",
     "toolkit/cli/exits": "errors, which are escaped there",
+    "toolkit/cli/shares": "shares, word by word, and the sequence that clears them",
     "clients/people/secret_files": "values, in a format that a terminal shows as they are",
     "clients/people/secret_generate": "random values in ASCII",
     "clients/people/secret_values": "values, byte for byte",

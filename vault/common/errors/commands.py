@@ -73,6 +73,10 @@ class TransferError(VaultError):
         return cls(f"{len(problems)} problems in the file", hint=hint, parts=[*map(str, problems)])
 
 
+class SharesRefusedError(VaultError):
+    """Shares of people are damaged, too few or of different sets, or cannot be made as asked."""
+
+
 class ProgramError(VaultError):
     """A program cannot get its secrets, or cannot be started; the message says why."""
 

@@ -61,7 +61,8 @@ def test_the_first_deployment_makes_everything(swarm: World, deploy: Run) -> Non
         "smt_first",
         "Next steps:",
     ]
-    assert "docker exec container-of cat /run/secrets/master_key_v1\n" in done.stdout
+    assert "- Keep a copy of master_key_v1, the master key" in done.stdout
+    assert "docker exec -it container-of secret-manager keys copy" in done.stdout
     # The service reads the last two from Docker secrets only.
     variables = {"IMAGE": IMAGE, "REPLICAS": "2", "MASTER_KEY": "", "MONGO_URI": ""}
     assert variables.items() <= swarm.deployed_with.items()

@@ -6,15 +6,13 @@ import os
 import re
 import signal
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from shutil import rmtree
-from typing import Any
 
-import click
 import pytest
 from flask import Flask
 
@@ -26,13 +24,11 @@ from tests.support.databases import history
 from tests.support.lifecycle import ALICE, Caller, b64
 from tests.support.openbao import OpenBao
 from tests.support.rotation import Stored, new_key, settings
-from vault.features.custody import handover, providers, shares
+from vault.features.custody import handover, providers
 from vault.features.custody.commands import context as custody_context
-from vault.features.custody.commands import recovery
 from vault.features.custody.errors import CustodyRefusedError
 from vault.features.custody.keyring_file import KeyringFile, Slot
 from vault.features.custody.opening import Opened, identify
-from vault.toolkit.cli.output import Output
 
 pytestmark = pytest.mark.process
 
@@ -350,13 +346,6 @@ def test_shares_are_drilled_and_replaced(desk: Desk, stored: Stored) -> None:
     desk.custody("recovery", "restore", "--slot", f"a=command,{desk.program('a')}", given="", code=1)
 
 
-def test_no_share_is_written_over_another(tmp_path: Path) -> None:
-    """An existing file is an error, not the end of a share."""
-    with pytest.raises(FileExistsError):
-        recovery._write_shares(tmp_path / "out", [("people-1", "first"), ("people-1", "second")])
-    assert (tmp_path / "out" / "people-1.txt").read_text() == "first\n"
-
-
 def test_a_restore_needs_a_recovery_slot_and_a_new_name(desk: Desk) -> None:
     """Without a recovery slot, and for a name that is taken, a restore is refused."""
     desk.begin()
@@ -365,55 +354,6 @@ def test_a_restore_needs_a_recovery_slot_and_a_new_name(desk: Desk) -> None:
     words = made_shares(desk, "--threshold", "2", "--shares", "2")
     taken = desk.custody("recovery", "restore", "--slot", slot, given="".join(words), code=1)
     assert "there is a slot a already" in taken.stderr
-
-
-class _Terminal:
-    """Standard streams that claim to be a terminal."""
-
-    def __init__(self, patch: pytest.MonkeyPatch, keys: list[str]) -> None:
-        self.shown: list[str] = []
-        monkeys: dict[str, Callable[..., Any]] = {
-            "pause": lambda text: self.shown.append(text),
-            "echo": lambda text="", **_: self.shown.append(str(text)),
-            "prompt": lambda *_, **__: keys.pop(0),
-        }
-        for name, function in monkeys.items():
-            patch.setattr(click, name, function)
-
-
-def test_shares_are_shown_once_on_a_terminal_and_typed_in(
-    desk: Desk, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """Each share is shown alone and wiped from the screen; a mistyped one is asked for again."""
-
-    class Stream:
-        def isatty(self) -> bool:
-            return True
-
-    desk.begin()
-    monkeypatch.setattr(recovery.sys, "stdin", Stream())
-    keys: list[str] = []
-    terminal = _Terminal(monkeypatch, keys)
-    words = [" ".join(f"w{number}" for number in range(33)), "other words"]
-    recovery._show_shares([("share-1", words[0]), ("share-2", words[1])])
-    shown = "\n".join(terminal.shown)
-    assert " 1 w0 " in shown
-    assert "33 w32" in shown
-    assert shown.count("\033[3J") == 2
-    shown_shares: list[tuple[str, str]] = []
-    monkeypatch.setattr(recovery, "_is_terminal", lambda: True)
-    monkeypatch.setattr(recovery, "_show_shares", shown_shares.extend)
-    desk.custody("recovery", "create", "--threshold", "2", "--shares", "3")
-    assert [name for name, _ in shown_shares] == ["share-1", "share-2", "share-3"]
-    desk.custody("recovery", "create", "--threshold", "2", "--shares", "3", "--json", code=2)
-    secret = bytes(range(32))
-    (made,) = shares.split(secret, [shares.Group(2, 3)], 1)
-    keys += [made[0], "no words", made[1], ""]
-    notes: list[str] = []
-    monkeypatch.setattr(Output, "note", lambda _self, note: notes.append(note))
-    assert recovery.read_secret(Output()) == secret
-    assert len(notes) == 1
-    assert "Type it again" in notes[0]
 
 
 def events_of(desk: Desk, near: str, arguments: Sequence[str], given: str, kill_at: int = 0) -> list[bool]:

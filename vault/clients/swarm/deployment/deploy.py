@@ -323,8 +323,8 @@ _KEEP_KEYRING = """\
   be decrypted if its providers are lost.
 """
 _KEEP_KEY = """\
-- Keep a copy of the master key in a safe place. Without it, no secret can be decrypted.
-    docker exec {} cat /run/secrets/{}
+- Keep a copy of {1}, the master key: docs/copies.md. Without it, no secret can be decrypted.
+    docker exec -it {0} secret-manager keys copy --threshold 2 --shares 3
 """
 _NEXT = """\
 - Create a token for each application:

@@ -107,7 +107,10 @@ class KeyRotation:
         )
         if not container:
             say(f"The replicas run on {self._stack.elsewhere()}: run docker exec there.")
-        say(f"Keep a copy of it: docker exec {container[:12] or 'CONTAINER'} cat /run/secrets/{primary}")
+        say(
+            f"Keep a copy of it (docs/copies.md): docker exec -it {container[:12] or 'CONTAINER'} "
+            "secret-manager keys copy --threshold 2 --shares 3"
+        )
         say(f"Keep {fallback} as long as you keep earlier backups, then run: docker secret rm {fallback}")
 
     def _rotate_file(self, file: str, *, is_updating: bool) -> None:

@@ -18,7 +18,7 @@ from vault.core.principal import OPERATOR
 from vault.core.trail.reader import record
 from vault.features.custody import keyring_file
 from vault.features.custody.commands.context import changed_attempt, named_slot, opened_custody, slots_option
-from vault.features.custody.commands.recovery import read_secret, recovery
+from vault.features.custody.commands.recovery import recovery
 from vault.features.custody.errors import KeyringFileError
 from vault.features.custody.keyring_file import FALLBACK, PRIMARY, KeyringFile, Slot, WrappedKey
 from vault.features.custody.opening import SlotState, Wrapper, check, identify, in_order
@@ -28,6 +28,7 @@ from vault.features.custody.watch import about_file, checked_attempt
 from vault.features.custody.wiring import with_keys
 from vault.service.commands.context import connected
 from vault.toolkit.cli.output import Output, output_options
+from vault.toolkit.cli.shares import read_secret
 
 _CHECKED = {"key id": "key_id", "slot": "slot", "scheme": "scheme", "state": "state", "reason": "reason"}
 

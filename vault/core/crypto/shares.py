@@ -15,7 +15,7 @@ from importlib.resources import files
 from itertools import islice
 from typing import NamedTuple
 
-from vault.features.custody.errors import CustodyRefusedError
+from vault.common.errors import SharesRefusedError
 
 #: The most shares of a group, and the most groups.
 MAX_SHARES = 16
@@ -68,13 +68,13 @@ def split(secret: bytes, groups: Sequence[Group], group_threshold: int) -> list[
     *secret* has an even number of bytes, at least 16.
 
     Raises:
-        CustodyRefusedError: The thresholds and counts do not fit each other.
+        SharesRefusedError: The thresholds and counts do not fit each other.
     """
     for threshold, count in [(group_threshold, len(groups)), *groups]:
         if not 1 <= threshold <= count <= MAX_SHARES:
-            raise CustodyRefusedError(f"cannot split into {threshold} of {count}", hint="at most 16 of 16")
+            raise SharesRefusedError(f"cannot split into {threshold} of {count}", hint="at most 16 of 16")
     if any(threshold == 1 < count for threshold, count in groups):
-        raise CustodyRefusedError("a group with threshold 1 has one share", hint="give copies of it")
+        raise SharesRefusedError("a group with threshold 1 has one share", hint="give copies of it")
     identifier = secrets.randbits(15)
     hidden = _cipher(secret, range(_ROUNDS), exponent=_EXPONENT, salt=b"", passphrase=b"")
     made = []
@@ -89,23 +89,23 @@ def combine(mnemonics: Iterable[str], *, passphrase: bytes = b"") -> bytes:
     """Return the secret of these shares; more than needed are allowed, and one of them may be forged.
 
     Raises:
-        CustodyRefusedError: A share is damaged or of another set, or there are too few.
+        SharesRefusedError: A share is damaged or of another set, or there are too few.
     """
     shares = [_share(number, text) for number, text in enumerate(mnemonics, 1)]
     if not shares:
-        raise CustodyRefusedError("there are no shares")
+        raise SharesRefusedError("there are no shares")
     if len({share.set for share in shares}) != 1:
-        raise CustodyRefusedError("the shares are of different sets", hint="use the shares of one set")
+        raise SharesRefusedError("the shares are of different sets", hint="use the shares of one set")
     first = shares[0]
     groups: dict[int, dict[int, _Share]] = {}
     for share in shares:
         members = groups.setdefault(share.group_index, {})
         known = members.setdefault(share.index, share)
         if known != share or share.threshold != _threshold(members):
-            raise CustodyRefusedError("two shares contradict each other", hint="use the shares of one set")
+            raise SharesRefusedError("two shares contradict each other", hint="use the shares of one set")
     complete = {number: members for number, members in groups.items() if len(members) >= _threshold(members)}
     if len(complete) < first.group_threshold:
-        raise CustodyRefusedError(_missing(groups, complete, first.group_threshold))
+        raise SharesRefusedError(_missing(groups, complete, first.group_threshold))
     points = {
         number: _restored(_threshold(members), {index: share.value for index, share in members.items()})
         for number, members in complete.items()
@@ -120,7 +120,7 @@ def require_share(number: int, text: str) -> None:
     """Require that *text*, the *number*-th one, is a share without a mistake.
 
     Raises:
-        CustodyRefusedError: It is not.
+        SharesRefusedError: It is not.
     """
     _share(number, text)
 
@@ -199,7 +199,7 @@ def _restored(threshold: int, points: Mapping[int, bytes]) -> bytes:
         secret, check = _interpolated(used, _SECRET_INDEX), _interpolated(used, _DIGEST_INDEX)
         if hmac.compare_digest(check[:_DIGEST_BYTES], _digest(secret, check[_DIGEST_BYTES:])):
             return secret
-    raise CustodyRefusedError("the shares do not fit each other", hint="one of them is forged")
+    raise SharesRefusedError("the shares do not fit each other", hint="one of them is forged")
 
 
 def _cipher(value: bytes, rounds: Iterable[int], *, exponent: int, salt: bytes, passphrase: bytes) -> bytes:
@@ -220,7 +220,7 @@ def _cipher(value: bytes, rounds: Iterable[int], *, exponent: int, salt: bytes, 
 
 @cache
 def _word_list() -> tuple[str, ...]:
-    return tuple(files("vault.features.custody").joinpath("words.txt").read_text().split())
+    return tuple(files("vault.core.crypto").joinpath("words.txt").read_text().split())
 
 
 def _checksum(indices: Sequence[int], extendable: int) -> int:
@@ -260,20 +260,20 @@ def _share(number: int, text: str) -> _Share:
     places = {word: place for place, word in enumerate(_word_list())}
     words = text.lower().split()
     if unknown := [at for at, word in enumerate(words, 1) if word not in places]:
-        raise CustodyRefusedError(f"share {number}: word {unknown[0]} is not in the list of words")
+        raise SharesRefusedError(f"share {number}: word {unknown[0]} is not in the list of words")
     # The value fills whole pairs of bytes; fewer bits than a byte are padding.
     padding = (len(words) - _OTHER_WORDS) * 10 % 16
     if len(words) < _MIN_WORDS or padding > 8:
-        raise CustodyRefusedError(f"share {number} has {len(words)} words; words are missing")
+        raise SharesRefusedError(f"share {number} has {len(words)} words; words are missing")
     indices = [places[word] for word in words]
     head = _number(indices[:2])
     extendable, exponent = head >> 4 & 1, head & 15
     if _checksum(indices, extendable) != 1:
-        raise CustodyRefusedError(f"share {number} has a wrong word", hint="compare each word with the paper")
+        raise SharesRefusedError(f"share {number} has a wrong word", hint="compare each word with the paper")
     group_index, group_threshold, group_count, index, threshold = _digits(_number(indices[2:4]), 5, 4)
     value, size = _number(indices[4:-_CHECKSUM_WORDS]), ((len(words) - _OTHER_WORDS) * 10 - padding) // 8
     if value >> size * 8 or group_threshold > group_count or exponent > _MAX_EXPONENT:
-        raise CustodyRefusedError(f"share {number} is not one that this service makes")
+        raise SharesRefusedError(f"share {number} is not one that this service makes")
     return _Share(
         *(head >> 5, extendable, exponent, group_index, group_threshold + 1, group_count + 1),
         *(index, threshold + 1, value.to_bytes(size, "big")),

@@ -10,9 +10,9 @@ import shamir_mnemonic
 from hypothesis import given
 from hypothesis import strategies as st
 
-from vault.features.custody import shares
-from vault.features.custody.errors import CustodyRefusedError
-from vault.features.custody.shares import Group
+from vault.common.errors import SharesRefusedError
+from vault.core.crypto import shares
+from vault.core.crypto.shares import Group
 
 VECTORS = json.loads((Path(__file__).parents[2] / "vectors" / "slip39.json").read_text())
 SECRET = bytes(range(32))
@@ -25,7 +25,7 @@ def test_the_published_vectors_hold(vector: tuple[str, list[str], str, str]) -> 
     if expected:
         assert shares.combine(mnemonics, passphrase=b"TREZOR").hex() == expected
     else:
-        with pytest.raises(CustodyRefusedError):
+        with pytest.raises(SharesRefusedError):
             shares.combine(mnemonics, passphrase=b"TREZOR")
 
 
@@ -44,7 +44,7 @@ def test_groups_restore_with_the_oracle_too() -> None:
     assert shares.combine([*people[1:], *safe]) == SECRET
     assert shamir_mnemonic.combine_mnemonics([*safe, *people[:2]]) == SECRET
     for few in (safe, people, [*safe, people[0]]):
-        with pytest.raises(CustodyRefusedError, match="too few"):
+        with pytest.raises(SharesRefusedError, match="too few"):
             shares.combine(few)
 
 
@@ -62,16 +62,16 @@ def test_shares_of_the_oracle_restore_here(secret: bytes) -> None:
 )
 def test_impossible_numbers_are_refused(groups: list[Group], threshold: int) -> None:
     """Thresholds and counts that do not fit are refused before anything is made."""
-    with pytest.raises(CustodyRefusedError):
+    with pytest.raises(SharesRefusedError):
         shares.split(SECRET, groups, threshold)
 
 
 def test_shares_of_two_sets_are_refused() -> None:
     """Shares of another set, or of another creation with the same identifier, restore nothing."""
     (first,), (second,) = shares.split(SECRET, [Group(2, 3)], 1), shares.split(SECRET, [Group(2, 3)], 1)
-    with pytest.raises(CustodyRefusedError, match="different sets"):
+    with pytest.raises(SharesRefusedError, match="different sets"):
         shares.combine([first[0], second[1]])
-    with pytest.raises(CustodyRefusedError, match="there are no shares"):
+    with pytest.raises(SharesRefusedError, match="there are no shares"):
         shares.combine([])
 
 
@@ -84,13 +84,13 @@ def test_forged_shares_are_refused() -> None:
         fields = {name: getattr(genuine, name) for name in genuine.__slots__}
         return shares._words(shares._Share(**fields | changes))
 
-    with pytest.raises(CustodyRefusedError, match="do not fit"):
+    with pytest.raises(SharesRefusedError, match="do not fit"):
         shares.combine([forged(value=token_bytes(32)), made[1]])
-    with pytest.raises(CustodyRefusedError, match="do not fit"):
+    with pytest.raises(SharesRefusedError, match="do not fit"):
         shares.combine([made[1], forged(index=2, value=bytes(30))])
-    with pytest.raises(CustodyRefusedError, match="contradict"):
+    with pytest.raises(SharesRefusedError, match="contradict"):
         shares.combine([made[0], forged(value=token_bytes(32))])
-    with pytest.raises(CustodyRefusedError, match="not one that this service makes"):
+    with pytest.raises(SharesRefusedError, match="not one that this service makes"):
         shares.require_share(1, forged(exponent=9))
 
 
@@ -103,7 +103,7 @@ def test_one_forged_share_does_not_prevent_a_restore(size: int) -> None:
     wrong = shares._words(shares._Share(**fields | {"index": 4, "value": token_bytes(size)}))
     for place in range(4):
         assert shares.combine([*made[:place], wrong, *made[place:3]]) == SECRET
-    with pytest.raises(CustodyRefusedError, match="do not fit"):
+    with pytest.raises(SharesRefusedError, match="do not fit"):
         shares.combine([wrong, *made[:2]])
 
 
@@ -117,7 +117,7 @@ def test_a_mistake_is_named_without_its_word() -> None:
         " ".join(words[:-1]): "words are missing",
         "": "0 words",
     }.items():
-        with pytest.raises(CustodyRefusedError, match=reason) as caught:
+        with pytest.raises(SharesRefusedError, match=reason) as caught:
             shares.combine([made[1], text])
         # "paper" is in the list of words, and in a hint.
         assert not {"nonsense", *words[10:]} - {"paper"} & set(str(caught.value).split())
