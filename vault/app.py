@@ -129,26 +129,14 @@ def _warn(settings: Settings) -> None:
             logger.warning("settings from .env", extra=found)
         else:
             logger.info("settings from .env", extra=found)
-    _warn_of_access(settings)
+    for exposure in settings.exposures:
+        logger.warning(exposure)
     for mistake in settings.mistakes:
         logger.warning("check the settings: %s", mistake)
     for warning in _certificates(settings).warnings:
         logger.warning("check the certificates: %s", warning)
     for weakness in settings.weak_keys:
         logger.warning("weak master key: %s; rotate it", weakness)
-
-
-def _warn_of_access(settings: Settings) -> None:
-    if settings.is_open:
-        logger.warning(
-            "AUTH_ENABLED is off, and %s is not a loopback address: "
-            "anyone who can reach the service and knows an ID can read that secret",
-            settings.bind,
-        )
-    elif not settings.auth_enabled:
-        logger.warning("AUTH_ENABLED is off: anyone on this machine who knows an ID can read that secret")
-    if settings.is_open_to_pages:
-        logger.warning("CORS_ORIGINS is *: any web page can call the service through its visitors' browsers")
 
 
 def from_environment() -> Flask:

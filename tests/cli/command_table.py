@@ -26,6 +26,7 @@ ENTRIES = {
     "compose down": Entry(Needs.NOTHING, ("db",)),
     "compose metadata": Entry(Needs.NOTHING),
     "compose up": Entry(Needs.SERVICE, ("--env", "A=a", "db")),
+    "config check": Entry(Needs.NOTHING),
     "credentials": Entry(Needs.SERVING),
     "dev": Entry(Needs.SERVING),
     "keys generate": Entry(Needs.NOTHING),

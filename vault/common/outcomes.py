@@ -18,7 +18,7 @@ class Status(StrEnum):
 
 
 class Exit(IntEnum):
-    """The exit codes of all commands; `audit verify` and `drill` have their own meaning of 1 and 3."""
+    """The exit codes of all commands; `audit verify`, `drill` and `config check` have their own 1 and 3."""
 
     DONE = 0
     #: Refused, or failed.

@@ -18,6 +18,7 @@ from pymongo.monitoring import CommandStartedEvent
 
 from tests.conftest import memory_or_disk, running_app, start
 from tests.support.access_control import Client, Locked, locked_mongod
+from tests.support.commands import invoke
 from tests.support.features import tables
 from tests.support.listening import Listener
 from tests.support.problems import fields_of
@@ -318,6 +319,45 @@ def test_a_user_with_too_many_rights_is_narrowed(locked: Locked) -> None:
                 name: set(actions)
                 for name, actions in {"": DATABASE_PRIVILEGES, **collection_privileges()}.items()
             }
+
+
+@pytest.mark.promise(3)
+def test_the_check_of_settings_names_privileges(locked: Locked, tmp_path: Path) -> None:
+    """It names what the user lacks, and that it may rewrite the trail; about today's role it says nothing."""
+
+    def said(uri: str) -> str:
+        environment = settings(locked, NEW) | {"MONGO_URI": uri}
+        done = invoke("config", "check", "--online", environment=environment, folder=tmp_path)
+        return "".join(line for line in done.stdout.splitlines(True) if "the MongoDB user" in line)
+
+    empty(locked)
+    insert = [{"resource": {"db": "vault", "collection": "secrets"}, "actions": ["insert", "update"]}]
+    listing = [{"resource": {"db": "vault", "collection": ""}, "actions": ["listCollections"]}]
+    assert said(locked.uri()) == ""
+    with Client(locked.root) as root:
+        root.vault.command("revokePrivilegesFromRole", SERVICE_ROLE, privileges=[*insert, *listing])
+        lacking = "wrong    MONGO_URI: the MongoDB user lacks"
+        grant = "run `secret-manager replicaset grant`\n"
+        assert said(locked.uri()) == (
+            f"{lacking} listCollections on the database; {grant}"
+            f"{lacking} insert, update on the collection secrets; {grant}"
+        )
+        locked.initiate()
+        assert said(locked.uri()) == ""
+        root.admin.command("createUser", "app", pwd="hunter2", roles=["root"])
+        root.admin.command(
+            "createRole",
+            "any",
+            privileges=[{"resource": {"anyResource": True}, "actions": ["anyAction"]}],
+            roles=[],
+        )
+        for role in ("root", "any"):
+            root.admin.command("updateUser", "app", roles=[role])
+            wide = said(locked.uri("app:hunter2") + "&authSource=admin")
+            assert wide.startswith("warning  MONGO_URI: the MongoDB user may rewrite the audit trail (")
+            assert wide.count("\n") == 1
+        root.admin.command("dropRole", "any")
+        root.admin.command("dropUser", "app")
 
 
 @pytest.mark.promise(3)

@@ -1,11 +1,14 @@
-"""The `.env` file in the working folder, whose settings apply where the environment has none."""
+"""Files of settings, such as `.env` in the working folder, which applies where the environment has none."""
 
 import os
 import stat
+from collections import Counter
+from collections.abc import Iterator
 from io import StringIO
 from pathlib import Path
 
 from dotenv import dotenv_values
+from dotenv.parser import parse_stream
 
 from vault.common.errors import SettingsError
 
@@ -39,7 +42,22 @@ def read_dotenv() -> dict[str, str | None]:
             content = stream.read()
     except (OSError, ValueError):
         raise _refusal("is not a readable text file.") from None
+    return parsed(content)
+
+
+def parsed(content: str) -> dict[str, str | None]:
+    """Return the variables in the *content* of a file."""
     return dotenv_values(stream=StringIO(content), interpolate=False)
+
+
+def flaws(content: str) -> Iterator[str]:
+    """Yield a phrase for each line of *content* that sets nothing, and each variable that is set again."""
+    bindings = list(parse_stream(StringIO(content)))
+    for one in bindings:
+        if one.error or (one.key and one.value is None):
+            yield f"line {one.original.line} is not of the form NAME=value"
+    counts = Counter(one.key for one in bindings if one.key)
+    yield from (f"{name} is set {count} times" for name, count in counts.items() if count > 1)
 
 
 def _require_safe(state: os.stat_result) -> None:
@@ -51,4 +69,4 @@ def _require_safe(state: os.stat_result) -> None:
 
 
 def _refusal(reason: str) -> SettingsError:
-    return SettingsError(f"invalid settings: .env: {reason}")
+    return SettingsError(f"invalid settings: .env: {reason}", invalid={".env": reason})

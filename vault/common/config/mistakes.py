@@ -49,11 +49,11 @@ def exposed_files(files: Mapping[str, str]) -> Iterator[str]:
 
 
 def _is_exposed(path: Path) -> bool:
-    with suppress(OSError):
+    with suppress(OSError, ValueError):
         state = path.stat()
         # The service itself keeps a key in memory, in a file without a name.
         is_named = stat.S_ISREG(state.st_mode) and state.st_nlink > 0
         is_mounted = path.resolve().is_relative_to(_CONTAINER_SECRETS)
         return is_named and bool(state.st_mode & stat.S_IROTH) and not is_mounted
-    # The file has disappeared since it was read, as a pipe can.
+    # There is no such file, or it has disappeared since it was read, as a pipe can.
     return False

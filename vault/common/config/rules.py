@@ -1,6 +1,7 @@
 """Rules about several settings."""
 
 from collections.abc import Callable, Iterable, Mapping
+from contextlib import suppress
 from typing import Any
 
 from marshmallow import Schema, ValidationError, post_load, validates_schema
@@ -15,57 +16,61 @@ _MAX_VERSIONS_BYTES = 15 * 1_048_576
 _VERSION_OVERHEAD_BYTES = 256
 
 _Check = Callable[[Mapping[str, Any]], None]
-#: Functions of the raw values of all settings that are set. Their errors are by the setting's name.
-_CHECKS: tuple[_Check, ...] = (forms.keys, tls_files.check)
 
 
-def _of_features(name: str) -> list[_Check]:
+def _fit_versions(values: Mapping[str, Any]) -> None:
+    if values["MAX_VERSIONS"] * (values["MAX_SECRET_BYTES"] + _VERSION_OVERHEAD_BYTES) > _MAX_VERSIONS_BYTES:
+        text = (
+            f"times (MAX_SECRET_BYTES + {_VERSION_OVERHEAD_BYTES}) must be at most {_MAX_VERSIONS_BYTES}. "
+            "Lower one of them."
+        )
+        raise ValidationError({"MAX_VERSIONS": [text]})
+
+
+def _check_trail(values: Mapping[str, Any]) -> None:
+    if values["AUDIT_SINK"] and not values["AUDIT_ENABLED"]:
+        raise ValidationError({"AUDIT_SINK": ["requires AUDIT_ENABLED=true."]})
+
+
+def _check_ports(values: Mapping[str, Any]) -> None:
+    if forms.port(values["BIND"]) == forms.port(values["METRICS_BIND"] or ""):
+        raise ValidationError({"METRICS_BIND": ["must have a different port from BIND."]})
+
+
+#: Functions of the values of all settings. Their errors are by the setting's name.
+_VALUE_CHECKS: tuple[_Check, ...] = (_fit_versions, _check_trail, _check_ports)
+#: Functions of the raw values of all settings that are set.
+_RAW_CHECKS: tuple[_Check, ...] = (forms.keys, tls_files.check)
+
+
+def of_features(name: str) -> list[Callable[..., Any]]:
     """Return the static method *name* of each feature's settings that have one."""
     return [getattr(kind, name) for kind in feature.settings() if hasattr(kind, name)]
 
 
-def _require(checks: Iterable[_Check], values: Mapping[str, Any]) -> None:
-    """Raise the errors of all *checks* together."""
+def _errors(checks: Iterable[_Check], values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the errors of all *checks*."""
     errors: dict[str, Any] = {}
     for check in checks:
-        try:
-            check(values)
-        except ValidationError as error:
-            errors |= error.messages_dict
-    if errors:
-        raise ValidationError(errors)
+        # An invalid setting is not among the values: what concerns it is not known.
+        with suppress(KeyError):
+            try:
+                check(values)
+            except ValidationError as error:
+                errors |= error.messages_dict
+    return errors
 
 
 class Rules(Schema):
     """A schema without fields: those of all settings are added."""
 
-    @validates_schema
-    def _fit_versions(self, data: dict[str, Any], **_: Any) -> None:
-        if data["MAX_VERSIONS"] * (data["MAX_SECRET_BYTES"] + _VERSION_OVERHEAD_BYTES) > _MAX_VERSIONS_BYTES:
-            raise ValidationError(
-                f"times (MAX_SECRET_BYTES + {_VERSION_OVERHEAD_BYTES}) must be at most "
-                f"{_MAX_VERSIONS_BYTES}. Lower one of them.",
-                "MAX_VERSIONS",
-            )
-
-    @validates_schema
-    def _check_trail(self, data: dict[str, Any], **_: Any) -> None:
-        if data["AUDIT_SINK"] and not data["AUDIT_ENABLED"]:
-            raise ValidationError("requires AUDIT_ENABLED=true.", "AUDIT_SINK")
-
-    @validates_schema
-    def _check_features(self, data: dict[str, Any], **_: Any) -> None:
-        _require(_of_features("check_values"), data)
-
-    @validates_schema
-    def _check_ports(self, data: dict[str, Any], **_: Any) -> None:
-        if forms.port(data["BIND"]) == forms.port(data["METRICS_BIND"] or ""):
-            raise ValidationError("must have a different port from BIND.", "METRICS_BIND")
-
     # Also if other settings are invalid: the message lists all errors.
     @validates_schema(skip_on_field_errors=False, pass_original=True)
-    def _check_raw(self, _values: object, raw: Mapping[str, str], **_: object) -> None:
-        _require((*_CHECKS, *_of_features("check")), raw)
+    def _check(self, values: Mapping[str, Any], raw: Mapping[str, str], **_: object) -> None:
+        errors = _errors((*_VALUE_CHECKS, *of_features("check_values")), values)
+        errors |= _errors((*_RAW_CHECKS, *of_features("check")), raw)
+        if errors:
+            raise ValidationError(errors)
 
     @post_load
     def _share_connections(self, data: dict[str, Any], **_: object) -> dict[str, Any]:

@@ -12,6 +12,7 @@ from vault.common import feature
 from vault.common.config import mistakes, otel, shown, sources
 from vault.common.config import validators as forms
 from vault.common.config.dotenv import read_dotenv
+from vault.common.config.doubts import doubts
 from vault.common.config.fields import Setting, declared_in, raw_in, setting
 from vault.common.config.rules import Rules
 from vault.common.config.validators import weakness
@@ -235,9 +236,21 @@ class Settings:
         return not self.auth_enabled and not forms.is_loopback(self.bind)
 
     @property
-    def is_open_to_pages(self) -> bool:
-        """True if pages of every origin can call the service through their visitors' browsers."""
-        return forms.ANY_ORIGIN in self.cors_origins
+    def exposures(self) -> tuple[str, ...]:
+        """What others can do because of these settings: sentences."""
+        found = []
+        if self.is_open:
+            found.append(
+                f"AUTH_ENABLED is off, and {self.bind} is not a loopback address: "
+                "anyone who can reach the service and knows an ID can read that secret"
+            )
+        elif not self.auth_enabled:
+            found.append("AUTH_ENABLED is off: anyone on this machine who knows an ID can read that secret")
+        if forms.ANY_ORIGIN in self.cors_origins:
+            found.append(
+                "CORS_ORIGINS is *: any web page can call the service through its visitors' browsers"
+            )
+        return tuple(found)
 
     @property
     def decisive_dotenv(self) -> bool:
@@ -284,21 +297,19 @@ class Settings:
         errors |= otel_errors
         in_dotenv = sources.effective(known, dotenv or {}, environment)
         near = _near_misses(values, dotenv or {}, environment)
-        errors |= {
-            name: [f"has no effect. Did you mean {meant}?"]
-            for name, meant in near.items()
-            if _is_protective(meant)
-        }
+        unsafe = [name for name, meant in near.items() if _is_protective(meant)]
+        errors |= {name: [f"has no effect. Did you mean {near.pop(name)}?"] for name in unsafe}
+        found = (
+            *(f"{name} has no effect; did you mean {meant}?" for name, meant in near.items()),
+            *_exposed_files(values, dotenv or {}, environment),
+        )
         if errors:
-            raise sources.refusal(errors, in_dotenv)
+            raise sources.refusal(errors, in_dotenv, found)
         return cls(
             tracing=tracing,
             features={kind: _made(kind, loaded, raw) for kind in feature.settings()},
             dotenv=in_dotenv,
-            mistakes=(
-                *(f"{name} has no effect; did you mean {meant}?" for name, meant in near.items()),
-                *_exposed_files(values, dotenv or {}, environment),
-            ),
+            mistakes=(*found, *doubts(loaded, values)),
             **{name.lower(): loaded[name] for name in declared_in(cls)},
         )
 

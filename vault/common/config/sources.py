@@ -1,6 +1,6 @@
 """The sources of settings: variables, and files that variables name; and the error that names wrong ones."""
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 
 from vault.common.config.dotenv import dotenv_path
@@ -48,10 +48,13 @@ def effective(
     return tuple(name for name in names if sets(source, name) and not sets(overrides, name))
 
 
-def refusal(errors: Mapping[str, Iterable[str]], in_dotenv: Collection[str] = ()) -> SettingsError:
-    """Return the error that lists *errors* by setting, and says which are *in_dotenv*."""
+def refusal(
+    errors: Mapping[str, Iterable[str]], in_dotenv: Collection[str] = (), mistakes: Sequence[str] = ()
+) -> SettingsError:
+    """Return the error that lists *errors* by setting, says which are *in_dotenv*, and has *mistakes*."""
     sources = dict.fromkeys(in_dotenv, f" It is set in {dotenv_path()}.")
-    lines = [f"{name}: {' '.join(errors[name])}{sources.get(name, '')}" for name in sorted(errors)]
-    if len(lines) == 1:
-        return SettingsError(f"invalid settings: {lines[0]}")
-    return SettingsError("\n  ".join(["invalid settings:", *lines]))
+    invalid = {name: f"{' '.join(errors[name])}{sources.get(name, '')}" for name in sorted(errors)}
+    lines = [f"{name}: {reason}" for name, reason in invalid.items()]
+    is_one = len(lines) == 1
+    problem = f"invalid settings: {lines[0]}" if is_one else "\n  ".join(["invalid settings:", *lines])
+    return SettingsError(problem, invalid=invalid, mistakes=mistakes)

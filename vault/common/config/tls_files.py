@@ -6,6 +6,8 @@ from pathlib import Path
 
 from marshmallow import ValidationError
 
+from vault.common.config.validators import MISSING
+
 _NAMES = ("TLS_CERT", "TLS_KEY", "TLS_CLIENT_CA")
 _NO_PAIR = "TLS_CERT and TLS_KEY must name a matching certificate and key, in PEM, without a password."
 #: OpenSSL's reasons for a key that is not the certificate's.
@@ -52,7 +54,7 @@ def unreadable(path: Path) -> str:
         with path.open("rb") as file:
             file.read(1)
     except FileNotFoundError:
-        return "names a file that does not exist."
+        return f"names a file {MISSING}"
     except PermissionError:
         return "names a file that the service's user cannot read."
     except (OSError, ValueError):

@@ -27,6 +27,8 @@ _KEY_LIST_HINT = (
 )
 #: Options that PyMongo refuses together with those that `vault.core.documents.database` always sets.
 _CLASHING_OPTIONS = {"readpreferencetags", "maxstalenessseconds", "fsync"}
+#: In each message about a file that is not there.
+MISSING = "that does not exist."
 #: The storage of rate limits that each worker has for itself.
 MEMORY = "memory://"
 _MIN_RSA_BITS = 2_048
@@ -203,6 +205,8 @@ def mongo_uri(uri: str) -> None:
 
     try:
         parts = parse_mongodb_uri(uri)
+    except FileNotFoundError:
+        raise ValidationError(f"names a file {MISSING}") from None
     except (PyMongoError, ValueError, OSError):
         raise ValidationError(
             "must be mongodb://…, with options that PyMongo knows and files that exist."
@@ -321,12 +325,13 @@ def audit_sink(uri: str) -> None:
     is_plain = not (parts.query or parts.fragment or "@" in parts.netloc or "\0" in unquote(parts.path))
     if parts.scheme in ("file", "unix"):
         path = Path(unquote(parts.path))
-        is_good = not parts.netloc and bool(path.name) and path.is_absolute() and path.parent.is_dir()
+        is_good = not parts.netloc and bool(path.name) and path.is_absolute()
     else:
         is_syslog = parts.scheme in ("syslog", "syslog+tcp") and bool(parts.hostname)
         is_good = is_syslog and port != 0 and parts.path in ("", "/")
     if not (is_plain and is_good):
         raise ValidationError(
-            "must be file:///PATH or unix:///PATH in an existing folder, syslog://HOST:PORT or "
-            "syslog+tcp://HOST:PORT."
+            "must be file:///PATH or unix:///PATH, syslog://HOST:PORT or syslog+tcp://HOST:PORT."
         )
+    if parts.path and not Path(unquote(parts.path)).parent.is_dir():
+        raise ValidationError(f"names a file in a folder {MISSING}")

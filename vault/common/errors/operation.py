@@ -1,6 +1,7 @@
 """Errors of the service as a whole: its settings, keys, audit trail, database and load."""
 
 from collections.abc import Mapping, Sequence
+from types import MappingProxyType
 from typing import ClassVar
 
 from vault.common.errors.base import Refusal, RefusedInputError, VaultError
@@ -11,6 +12,19 @@ _NOT_READY = "The service is not ready. Try again shortly."
 
 class SettingsError(VaultError):
     """One or more settings are invalid; the message names each of them, never a value."""
+
+    def __init__(
+        self,
+        problem: str,
+        *,
+        hint: str = "",
+        invalid: Mapping[str, str] = MappingProxyType({}),
+        mistakes: Sequence[str] = (),
+    ) -> None:
+        """Make an error as `VaultError`, with the reasons by setting, and with likely mistakes besides."""
+        super().__init__(problem, hint=hint)
+        self.invalid = invalid
+        self.mistakes = mistakes
 
 
 class StorageUnavailableError(VaultError):

@@ -7,6 +7,7 @@ the service warns of a user that can do more to the audit trail.
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import Future
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from threading import Lock, Thread
 from typing import Any
@@ -52,6 +53,16 @@ _OPTIONS: dict[str, Any] = {
 
 #: Timeout of building indexes. Over many millions of documents it takes minutes.
 BUILD_TIMEOUT_SECONDS = 86_400
+
+
+@dataclass(frozen=True, slots=True)
+class Privileges:
+    """The privileges of a MongoDB user, compared with those that the service needs."""
+
+    #: The actions that are missing, by collection; that of the database has no name.
+    missing: Mapping[str, Sequence[str]]
+    #: Those with which the user can rewrite the trail, which no part of the service ever does.
+    rewriting: Sequence[str]
 
 
 class Database:
@@ -138,6 +149,11 @@ class Database:
             problem = "MONGO_URI leads to a single shard of a cluster, which has only a part of the data"
             hint = "name the cluster's routers (mongos) in it, without replicaSet: see docs/sharding.md"
             raise StorageUnavailableError(problem, hint=hint, reason=f"{problem}; {hint}")
+
+    def privileges(self) -> Privileges:
+        """Return what the user of this connection lacks, and what it should not have."""
+        with storage_errors():
+            return Privileges(missing_actions(get_db()), trail_rewriting_actions(get_db()))
 
     def explanation(self) -> str:
         """Return why no server of the connection string is a usable primary; empty if one is."""
@@ -227,10 +243,12 @@ def collection_privileges() -> dict[str, tuple[str, ...]]:
     return {name: collection.actions for name, collection in collections().items()}
 
 
+_ANY_ACTION = "anyAction"
+
 #: Actions on the trail, or on users and roles, with which entries can be changed, removed or hidden.
 _REWRITING = frozenset(
     {
-        *("anyAction", "applyOps", "collMod", "convertToCapped", "createIndex", "dropCollection"),
+        *(_ANY_ACTION, "applyOps", "collMod", "convertToCapped", "createIndex", "dropCollection"),
         *("dropDatabase", "dropIndex", "grantRole", "remove", "renameCollectionSameDB", "update"),
     }
 )
@@ -248,18 +266,44 @@ def trail_rewriting_actions(database: Any) -> list[str]:
     actions = {
         action
         for privilege in found["authenticatedUserPrivileges"]
-        if _covers_trail(privilege["resource"], database.name)
+        if _covers(privilege["resource"], database.name, TRAIL)
         for action in privilege["actions"]
     }
     return sorted(actions & _REWRITING)
 
 
-def _covers_trail(resource: Mapping[str, Any], database: str) -> bool:
+def missing_actions(database: Any) -> dict[str, list[str]]:
+    """Return the actions that the service needs and this connection's user lacks, by collection.
+
+    That of the database has no name. Empty without access control, as there is no user.
+
+    Raises:
+        PyMongoError: MongoDB did not answer.
+    """
+    found = database.command("connectionStatus", showPrivileges=True)["authInfo"]
+    if not found["authenticatedUsers"]:
+        return {}
+    needed = {"": DATABASE_PRIVILEGES, **collection_privileges()}
+    missing: dict[str, list[str]] = {}
+    for collection, actions in needed.items():
+        granted = {
+            action
+            for privilege in found["authenticatedUserPrivileges"]
+            if _covers(privilege["resource"], database.name, collection)
+            for action in privilege["actions"]
+        }
+        lacking = set() if _ANY_ACTION in granted else set(actions) - granted
+        if lacking:
+            missing[collection] = sorted(lacking)
+    return missing
+
+
+def _covers(resource: Mapping[str, Any], database: str, collection: str) -> bool:
     if "db" not in resource:
         # The cluster, or any resource.
         return bool(resource.get("anyResource"))
     # A resource without a collection is for time series.
-    return resource["db"] in ("", database) and resource.get("collection") in ("", TRAIL)
+    return resource["db"] in ("", database) and resource.get("collection") in ("", collection)
 
 
 def _warn_of_privileges() -> None:

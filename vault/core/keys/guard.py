@@ -82,7 +82,7 @@ class Disagreement:
 class KeyringGuard:
     """Checks the agreement with the database before the process first serves, and then periodically.
 
-    `require` and `check` raise:
+    `require`, `check` and `require_no_obstacle` raise:
         KeyMissingError: The keyring lacks a key in use.
         AuditStateError: `AUDIT_ENABLED` disagrees with the database.
         AuthStateError: `AUTH_ENABLED` is off, and was on for the database.
@@ -136,9 +136,13 @@ class KeyringGuard:
         """Require that this process could serve a request now. Reads only, for probes."""
         if self.started and not self._is_due():
             return
-        self._refuse(self._obstacles())
+        self.require_no_obstacle()
         if not self.started:
             raise StorageUnavailableError("this process has not started to use MongoDB yet")
+
+    def require_no_obstacle(self) -> None:
+        """Require that this process could claim its primary key now. Reads only."""
+        self._refuse(self._obstacles())
 
     def look(self) -> None:
         """Renew the claim, or check the agreement with the database and claim the primary key."""

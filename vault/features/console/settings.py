@@ -1,7 +1,9 @@
 """The settings of the console."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
 
 from marshmallow import ValidationError, fields
 
@@ -54,3 +56,14 @@ class ConsoleSettings:
         if present and len(present) < len(names):
             text = f"is required with {present[0]}."
             raise ValidationError({name: [text] for name in names if name not in values})
+
+    @staticmethod
+    def doubts(values: Mapping[str, Any]) -> Iterator[str]:
+        """Yield a phrase for each setting without effect, and for an address that the service refuses."""
+        if not values["CONSOLE_ENABLED"]:
+            for name in ("PUBLIC_URL", "OIDC_ISSUER"):
+                if values[name]:
+                    yield f"{name} has no effect without CONSOLE_ENABLED=true"
+        hosts, host = values["ALLOWED_HOSTS"], urlsplit(values["PUBLIC_URL"] or "").hostname
+        if host and hosts and not {host, f"[{host}]"} & set(hosts):
+            yield "ALLOWED_HOSTS lacks the host of PUBLIC_URL: requests for it get 421"

@@ -1,6 +1,6 @@
 """The settings of witnesses."""
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import Any
@@ -85,3 +85,10 @@ class WitnessSettings:
             raise ValidationError({"AUDIT_WITNESSES": ["must have at most one witness+https://…."]})
         if installations and not values["AUDIT_WITNESS_TOKEN"]:
             raise ValidationError({"AUDIT_WITNESS_TOKEN": ["is required with witness+https://…."]})
+
+    @staticmethod
+    def doubts(values: Mapping[str, Any]) -> Iterator[str]:
+        """Yield a phrase for each setting without effect."""
+        for name in ("AUDIT_WITNESS_TOKEN", "AUDIT_WITNESS_CA"):
+            if values[name] and not values["AUDIT_WITNESSES"]:
+                yield f"{name} has no effect without AUDIT_WITNESSES"

@@ -66,7 +66,7 @@ def connected(
     )
     parts = Parts(settings, database, audit_enabled=audit_enabled)
     try:
-        _ping(database, settings.mongo_uri)
+        require_mongodb(database, settings.mongo_uri)
         if vouches:
             for key_id in require_known_primary(parts.keyring):
                 output.note(f"The audit trail does not know key {key_id}")
@@ -95,7 +95,12 @@ def _settings() -> Settings:
         ) from None
 
 
-def _ping(database: Database, uri: str) -> None:
+def require_mongodb(database: Database, uri: str) -> None:
+    """Require that *uri*, the connection string of *database*, leads to a whole database.
+
+    Raises:
+        StorageUnavailableError: It does not; the error says why, and has a hint.
+    """
     try:
         database.require_whole()
     except StorageUnavailableError as error:
