@@ -1,11 +1,9 @@
 """The source `command`: a program of the operator, which changes passwords elsewhere."""
 
 import json
-import os
-import signal
 import subprocess
-from contextlib import suppress
 
+from vault.common import programs
 from vault.features.rotation.errors import RotationRefusedError
 from vault.features.rotation.sources.errors import SourceRefusedError, SourceUnavailableError
 from vault.features.rotation.sources.source import Confirm, unconditionally
@@ -55,27 +53,12 @@ class Command:
     def _run(self, step: str, user: str, password: str) -> int:
         content = json.dumps({"step": step, "user": user, "password": password}).encode()
         try:
-            process = subprocess.Popen(  # noqa: S603 - no shell takes part, and the operator allows the program
-                [self._program],
-                # Nothing else of the environment, which has the master key.
-                env={name: os.environ[name] for name in ("PATH", "HOME", "LANG") if name in os.environ},
-                stdin=subprocess.PIPE,
-                # Either could contain a password.
-                stdout=subprocess.DEVNULL,
-                stderr=subprocess.DEVNULL,
-                start_new_session=True,
-            )
+            # Its output could contain a password.
+            code = programs.run([self._program], content, seconds=self._seconds)
         except OSError as error:
             raise SourceUnavailableError(f"the program cannot be started: {error.strerror}") from None
-        try:
-            process.communicate(content, timeout=self._seconds)
         except subprocess.TimeoutExpired:
             raise SourceUnavailableError(f"the program does not end within {self._seconds} s") from None
-        finally:
-            # With all that it has started.
-            with suppress(ProcessLookupError):
-                os.killpg(process.pid, signal.SIGKILL)
-            process.wait()
-        if process.returncode == _UNAVAILABLE:
+        if code == _UNAVAILABLE:
             raise SourceUnavailableError("the program says that its server is unavailable")
-        return process.returncode
+        return code
