@@ -76,7 +76,10 @@ def leaves(group: click.Group = commands, *words: str) -> Iterator[tuple[str, cl
     for name in group.list_commands(context):
         command = group.get_command(context, name)
         assert command is not None, f"{' '.join((*words, name))}: in _FUNCTIONS, it has another name"
+        runs = not command.hidden
         if isinstance(command, click.Group):
+            # Such as `backup FILE`, with `backup schedule` in it.
+            runs = command.invoke_without_command
             yield from leaves(command, *words, name)
-        elif not command.hidden:
+        if runs:
             yield " ".join((*words, name)), command

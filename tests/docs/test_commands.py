@@ -148,6 +148,7 @@ PRINTED: dict[Section, Callable[[str], None]] = {
     ("docs/audit.md", "Verify it without the database"): contains("intact"),
     ("docs/audit.md", "A second sink"): contains("intact"),
     ("docs/backup.md", "Back up, and drill"): contains("the backup is good"),
+    ("docs/backup.md", "Back up regularly"): contains("the last drill of vault-"),
     ("docs/backup.md", "Restore"): contains("restored, as of", "intact"),
     METRICS: contains("secret_manager_build_info"),
     ("docs/runbook.md", "The master key has leaked"): contains("altered"),

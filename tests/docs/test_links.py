@@ -69,8 +69,9 @@ def require_command(arguments: list[str]) -> None:
             break
         if isinstance(command, click.Group) and not argument.startswith("-"):
             found = command.get_command(click.Context(command), argument)
-            assert found, arguments
-            command = found
+            # `backup FILE` is a command, and `backup schedule` is in it.
+            assert found or command.invoke_without_command, arguments
+            command = found or command
         if argument.startswith("--"):
             options = {
                 name for parameter in command.params for name in [*parameter.opts, *parameter.secondary_opts]

@@ -45,7 +45,7 @@ from vault.core.crypto.token_key import TokenKey
 from vault.core.documents import Database, Token, registry
 from vault.features.backup import drill as drills
 from vault.features.backup import restore as restores
-from vault.features.backup.commands import _new_file, _standard_output
+from vault.features.backup.commands.files import _new_file, _standard_output
 from vault.features.backup.errors import BackupRefusedError, InvalidBackupError
 
 pytestmark = pytest.mark.process
@@ -651,7 +651,7 @@ def test_the_results_of_a_drill_survive_a_failed_removal(
 
 @pytest.mark.parametrize(
     ("denied", "hint"),
-    [(True, "a drill needs another MongoDB in MONGO_URI, or "), (False, "check that MongoDB")],
+    [(True, "a drill needs a MongoDB in DRILL_MONGO_URI"), (False, "check that MongoDB")],
 )
 def test_a_drill_says_what_its_user_lacks(
     command: Run, monkeypatch: pytest.MonkeyPatch, denied: bool, hint: str

@@ -1,7 +1,8 @@
 """Backups: creating one, and reading one after verifying every byte of it."""
 
+import os
 from collections.abc import Collection, Container, Iterator, Mapping, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import Any, BinaryIO
@@ -106,7 +107,26 @@ def make(file: BinaryIO, keyring: Keyring, *, audit_ttl_days: int, progress: Pro
     return made
 
 
-def record_loss(made: Backup) -> None:
+def write(
+    target: AbstractContextManager[BinaryIO], keyring: Keyring, *, audit_ttl_days: int, progress: Progress
+) -> tuple[Backup, int]:
+    """Make a backup in the file of *target*, which keeps it after its block; return it with its size.
+
+    Raises the errors of `make` and of *target*. If the file is not kept, that is on record.
+    """
+    made = None
+    try:
+        with target as file:
+            made = make(file, keyring, audit_ttl_days=audit_ttl_days, progress=progress)
+            size = file.seek(0, os.SEEK_END)
+    except BaseException:
+        if made is not None:
+            _record_loss(made)
+        raise
+    return made, size
+
+
+def _record_loss(made: Backup) -> None:
     """Record that a backup, which is on record as *made*, was not kept. A failure to record is ignored."""
     attempt = Attempt(action=Action.BACKUP, principal=OPERATOR)
     attempt.details = {"backup": made.id, "reason": "the backup could not be written"}

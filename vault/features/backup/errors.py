@@ -13,3 +13,13 @@ class RestoreRefusedError(VaultError):
 
 class InvalidBackupError(VaultError):
     """A file is not an unaltered backup that can be restored here; the message says why."""
+
+
+class ScheduleBusyError(VaultError):
+    """Another process makes the copies now."""
+
+    message = "another process makes the copies now"
+
+
+class DrillFailedError(VaultError):
+    """A copy cannot be restored, or not all of it can be decrypted and verified."""

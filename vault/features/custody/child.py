@@ -22,7 +22,8 @@ from vault.features.custody.provider import MAX_BLOB_BYTES, TIMEOUT_SECONDS, Pro
 #: Settings that no child gets, in either form: keys, the database, and credentials of other providers, of
 #: witnesses, of the console and of a collector of traces.
 _WITHHELD = {
-    *("MASTER_KEY", "MASTER_KEY_FALLBACKS", "MONGO_URI", "VAULT_TOKEN", "RATE_LIMIT_STORAGE_URI"),
+    *("MASTER_KEY", "MASTER_KEY_FALLBACKS", "MONGO_URI", "DRILL_MONGO_URI", "RATE_LIMIT_STORAGE_URI"),
+    "VAULT_TOKEN",
     *(*CREDENTIALS, "AWS_ACCESS_KEY_ID", "AWS_WEB_IDENTITY_TOKEN", "KEYS_OPENED", "KEYS_OPENED_SOCKET"),
     *("AUDIT_WITNESS_TOKEN", "OIDC_CLIENT_SECRET"),
     *("OTEL_EXPORTER_OTLP_HEADERS", "OTEL_EXPORTER_OTLP_TRACES_HEADERS"),

@@ -1,14 +1,12 @@
 """The commands `backup`, `restore` and `drill`."""
 
-import errno
 import os
-import secrets
 import shutil
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import contextmanager
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -16,15 +14,15 @@ from typing import Any, BinaryIO
 
 import click
 
-from vault.common.errors import StorageUnavailableError
 from vault.common.text import printable, quantity
 from vault.core.crypto import Keyring
-from vault.core.parts import Parts
 from vault.features.backup import create as backups
 from vault.features.backup import drill as drills
 from vault.features.backup import dump
 from vault.features.backup import restore as restores
 from vault.features.backup.archive import Progress
+from vault.features.backup.commands.scratch import scratch_database
+from vault.features.backup.copies import sync
 from vault.features.backup.create import Backup, VerifiedBackup
 from vault.features.backup.drill import Report, Step
 from vault.features.backup.errors import BackupRefusedError
@@ -75,26 +73,14 @@ def backup(output: Output, path: str, overwrite: bool) -> None:
         raise click.UsageError("Redirect standard output to a file or a pipe: it is a terminal.")
     with connected(output, reading=True, recorded=True) as parts:
         target = _standard_output() if is_piped else _new_file(Path(path), overwrite=overwrite)
-        made, size = _write(target, parts, output)
+        with output.bar("Backing up", dump.estimate()) as shown:
+            days = parts.settings.audit_ttl_days
+            made, size = backups.write(target, parts.keyring, audit_ttl_days=days, progress=shown.advance)
     if is_piped:
         output.note(f"{_described(made)} written to standard output, {size:,} bytes")
     else:
         text = f"{_described(made)} in {printable(path)}, {size:,} bytes"
         output.result(_data(made) | {"file": path, "bytes": size}, text)
-
-
-def _write(target: AbstractContextManager[BinaryIO], parts: Parts, output: Output) -> tuple[Backup, int]:
-    made = None
-    try:
-        with target as file, output.bar("Backing up", dump.estimate()) as shown:
-            days = parts.settings.audit_ttl_days
-            made = backups.make(file, parts.keyring, audit_ttl_days=days, progress=shown.advance)
-            size = file.seek(0, os.SEEK_END)
-    except BaseException:
-        if made is not None:
-            backups.record_loss(made)
-        raise
-    return made, size
 
 
 @click.command()
@@ -126,36 +112,21 @@ def restore(output: Output, file: BinaryIO) -> None:
 def drill(output: Output, file: BinaryIO) -> None:
     """Check a backup: restore FILE into a scratch database.
 
-    Decrypts and verifies everything, then removes the scratch database. It is on the server of MONGO_URI,
-    which need not be the one that serves. Exits with 1 if anything fails, and with 3 if a finding about the
-    trail needs a look. If MONGO_URI's database has an audit trail, the drill is recorded there.
+    Decrypts and verifies everything, then removes the scratch database. It is on the server of
+    DRILL_MONGO_URI, by default that of MONGO_URI, which need not be the one that serves. Exits with 1 if
+    anything fails, and with 3 if a finding about the trail needs a look. If MONGO_URI's database has an audit
+    trail, the drill is recorded there.
     """
     with connected(output, reading=True) as parts:
         with _timed("verified the file", output):
             found = _verified(file, parts.keyring, output)
         drills.record(found)
-    name = f"drill_{secrets.token_hex(8)}"
-    with (
-        _hinted(),
-        connected(output, reading=True, scratch=name) as parts,
-        drills.dropped_afterwards(parts.database),
-    ):
-        output.note(f"{_described(found)} for the scratch database {name}")
+    with scratch_database(output) as parts:
+        output.note(f"{_described(found)} for the scratch database {parts.database.name}")
         report = drills.drill(found, parts.database, parts.keyring, show=partial(_show, output))
         # Printed before the database is dropped, which can fail.
         code = _print(report, found, output)
     sys.exit(code)
-
-
-@contextmanager
-def _hinted() -> Iterator[None]:
-    """Say which MongoDB a drill needs, if the user in MONGO_URI may not create databases."""
-    try:
-        yield
-    except StorageUnavailableError as error:
-        if error.is_denied:
-            error.hint = "a drill needs another MongoDB in MONGO_URI, or a user who may create databases"
-        raise
 
 
 @contextmanager
@@ -218,7 +189,7 @@ def _new_file(path: Path, *, overwrite: bool) -> Iterator[BinaryIO]:
     try:
         with private_files.replacement(path, overwrite=overwrite) as file:
             yield file
-        _sync(path.parent)
+        sync(path.parent)
     except OSError as error:
         raise BackupRefusedError(f"{printable(str(path))} cannot be written: {error.strerror}") from None
 
@@ -258,15 +229,3 @@ def _require_replaceable(path: Path, *, overwrite: bool) -> None:
         raise BackupRefusedError(f"{shown} exists and is not a regular file", hint="choose another name")
     if os.path.lexists(path) and not overwrite:
         raise BackupRefusedError(f"{shown} exists", hint="use --overwrite to replace it")
-
-
-def _sync(folder: Path) -> None:
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    except OSError as error:
-        # Some network filesystems cannot.
-        if error.errno != errno.EINVAL:
-            raise
-    finally:
-        os.close(descriptor)

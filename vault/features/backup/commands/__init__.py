@@ -1,0 +1,1 @@
+"""The commands of backups, and their section of `audit report`."""
