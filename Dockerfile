@@ -47,7 +47,9 @@ RUN tools/bin/pip --python /app/bin/python install --quiet --no-cache-dir --no-d
 FROM ${PYTHON_IMAGE} AS server
 LABEL org.opencontainers.image.title="secret-manager" org.opencontainers.image.version="1.1.0" \
     org.opencontainers.image.licenses="Apache-2.0"
-RUN useradd --uid 10001 --no-create-home --home-dir / --shell /usr/sbin/nologin secret-manager
+# /backups: a new volume there gets its owner.
+RUN useradd --uid 10001 --no-create-home --home-dir / --shell /usr/sbin/nologin secret-manager \
+    && install -d -o 10001 -g 10001 -m 0700 /backups
 COPY --from=server-packages /app /app
 # /dev/shm: gunicorn needs a folder for its workers' heartbeat files, and the root file system may be read-only.
 ENV PATH=/app/bin:$PATH PYTHONDONTWRITEBYTECODE=1 TMPDIR=/dev/shm

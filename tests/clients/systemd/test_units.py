@@ -22,7 +22,10 @@ from vault.common.config.settings import declared
 pytestmark = pytest.mark.process
 
 _UNITS = ROOT / "deploy/systemd"
-_SERVICES = ("secret-manager", "secret-manager-credentials", "secret-manager-swarm-driver")
+_SERVICES = (
+    *("secret-manager", "secret-manager-backup", "secret-manager-credentials"),
+    "secret-manager-swarm-driver",
+)
 _CREDENTIAL = "LoadCredential=db-password:/run/secret-manager/credential.sock"
 _ROTATION = "Rotate under systemd"
 #: systemd's exit code of a unit whose credentials cannot be loaded.
@@ -38,7 +41,8 @@ set -euo pipefail
 export PYTHONPATH=/opt/checkout
 sm() { /opt/secret-manager/bin/python -m vault.cli "$@"; }
 cp /opt/checkout/deploy/systemd/secret-manager*.{service,socket} /etc/systemd/system/
-for service in secret-manager:serve secret-manager-credentials:credentials; do
+for service in secret-manager:serve secret-manager-credentials:credentials \\
+    'secret-manager-backup:backup schedule --once --to %S/secret-manager-backup'; do
     mkdir /etc/systemd/system/${service%:*}.service.d
     {
         printf '[Service]\\nEnvironment=PYTHONPATH=/opt/checkout\\nExecStart=\\n'
@@ -91,11 +95,12 @@ def test_a_service_is_hardened(service: str) -> None:
 
 def test_the_units_name_settings_and_commands() -> None:
     """Credentials are files of settings that exist, and of variables of the command."""
-    unit = (_UNITS / "secret-manager.service").read_text()
-    credentials = dict(re.findall(r"(\w+)_FILE=%d/([\w-]+)", unit))
-    assert set(credentials) == {"MASTER_KEY", "MONGO_URI"} <= declared().keys()
-    assert list(credentials.values()) == re.findall(r"LoadCredentialEncrypted=([\w-]+):", unit)
-    assert re.search(r"^ExecStart=\S+/secret-manager serve$", unit, re.MULTILINE)
+    for name, command in (("secret-manager", "serve"), ("secret-manager-backup", "backup schedule .+")):
+        unit = (_UNITS / f"{name}.service").read_text()
+        credentials = dict(re.findall(r"(\w+)_FILE=%d/([\w-]+)", unit))
+        assert set(credentials) == {"MASTER_KEY", "MONGO_URI"} <= declared().keys()
+        assert list(credentials.values()) == re.findall(r"LoadCredentialEncrypted=([\w-]+):", unit)
+        assert re.search(rf"^ExecStart=\S+/secret-manager {command}$", unit, re.MULTILINE)
     socket = (_UNITS / "secret-manager-credentials.socket").read_text()
     assert f"ListenStream={_CREDENTIAL.partition(':')[2]}" in socket
     assert f"\n{_DECRYPT} " in (ROOT / "docs/install-systemd.md").read_text()
@@ -186,6 +191,9 @@ def test_the_master_key_is_rotated_under_systemd(machine: Machine) -> None:
     assert (status["role"], status["versions"]) == ("primary", 1)
     drilled = machine.run("cd /var/tmp; secret-manager backup b.tar; secret-manager drill b.tar")
     assert drilled.stdout.endswith("the backup is good\n")
+    # The timer's unit, which does not show its copies to others.
+    listed = machine.run("systemctl start secret-manager-backup; ls -A /var/lib/secret-manager-backup")
+    assert re.fullmatch(r"\.vault-schedule\nvault-\d{8}T\d{6}Z\.tar\n", listed.stdout)
     # Invalid settings fail the start.
     machine.run("echo BIND=x >>/etc/secret-manager/service.env")
     assert machine.run(restart, check=False).returncode == 1

@@ -7,7 +7,7 @@ from hashlib import sha256
 import pytest
 
 from tests.clients.swarm.deployment.conftest import Run
-from tests.clients.swarm.deployment.world import API, Job, World
+from tests.clients.swarm.deployment.world import API, STACK, Job, World
 
 #: Sets the service's config and others, and returns what is changed from then on.
 Custody = Callable[..., list[str]]
@@ -56,6 +56,23 @@ def test_each_step_is_an_update(secret: World, run: Run) -> None:
     assert earlier == (
         "Keep master_key_v1 as long as you keep earlier backups, then run: docker secret rm master_key_v1"
     )
+
+
+def test_the_backups_have_the_same_keys(secret: World, run: Run) -> None:
+    """The service of backups gets each step first, also again after an interruption between the two."""
+    secret.service("backup", V1, URI)
+    before = secret.services[f"{STACK}_backup"]["Spec"]["TaskTemplate"]["ContainerSpec"]
+    before["Secrets"] = [
+        {"SecretName": name, "File": {"Name": name}} for name in ("master_key_v1", "master_key_v2")
+    ]
+    secret.secret("master_key_v2", "b2")
+    run("rotate-key")
+    both = [line for step in STEPS for line in (step.replace("secret-manager", "backup", 1), step)]
+    assert secret.made == both
+    secret.service("backup", URI)
+    secret.made.clear()
+    run("rotate-key")
+    assert not [line for line in secret.made if line.startswith("update backup")]
 
 
 @pytest.mark.parametrize("step", [1, 2])

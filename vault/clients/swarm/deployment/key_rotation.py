@@ -93,7 +93,9 @@ class KeyRotation:
         secret = self._stack.reference("Secret", new, file_of(new, user=_SERVICE_USER))
 
         def add(container: Found) -> None:
-            container["Secrets"] = [*(container.get("Secrets") or ()), secret]
+            # An interrupted run can have changed one of the two services.
+            rest = [one for one in container.get("Secrets") or () if one["SecretName"] != new]
+            container["Secrets"] = [*rest, secret]
             _set(container, "MASTER_KEY_FALLBACKS_FILE", f"/run/secrets/{new}")
 
         self._stack.update_service(add)
@@ -173,7 +175,7 @@ class KeyRotation:
         reference = self._stack.reference("Config", new, file_of(file, user=0, mode=0o444))
 
         def replace(container: Found) -> None:
-            rest = [one for one in container["Configs"] if one["ConfigName"] != config]
+            rest = [one for one in container["Configs"] if one["ConfigName"] not in (config, new)]
             container["Configs"] = [*rest, reference]
 
         self._stack.update_service(replace)

@@ -17,6 +17,8 @@ from vault.clients.swarm.engine import ChangedError, Config, Engine, EngineUnava
 
 STACK = "secret-manager"
 SERVICE = f"{STACK}_secret-manager"
+#: The schedule of backups, which needs the same keys.
+BACKUP = f"{STACK}_backup"
 
 _OLDEST_DOCKER = 26
 _ANSWER_SECONDS = 30

@@ -6,7 +6,15 @@ from collections.abc import Callable, Sequence
 from datetime import datetime
 from typing import Any
 
-from vault.clients.swarm.deployment.manager import SERVICE, STACK, Found, Manager, container_of, hostname
+from vault.clients.swarm.deployment.manager import (
+    BACKUP,
+    SERVICE,
+    STACK,
+    Found,
+    Manager,
+    container_of,
+    hostname,
+)
 from vault.clients.swarm.deployment.program import DeploymentError
 
 #: The limits for a service, and for a task that no node can run.
@@ -71,11 +79,19 @@ class DeployedStack(Manager):
         return str((self.required(name).get("UpdateStatus") or {}).get("State", ""))
 
     def update_service(self, edit: Callable[[Found], object]) -> None:
-        """Update the service's containers by *edit*, and wait for the result."""
+        """Update the containers of the service, and of its backups, by *edit*, and wait for the result."""
+        if self._has_keys(BACKUP):
+            self.update(BACKUP, lambda spec: edit(spec["TaskTemplate"]["ContainerSpec"]))
         before = self.spec(SERVICE)
         self.update(SERVICE, lambda spec: edit(spec["TaskTemplate"]["ContainerSpec"]))
         if self.spec(SERVICE) != before:
             self.await_update(SERVICE)
+
+    def _has_keys(self, name: str) -> bool:
+        """Return whether there is a service of this *name* with master keys."""
+        service = self.find(name)
+        found = container_of(service).get("Env") or () if service else ()
+        return any(one.startswith(("MASTER_KEY_FILE=", "MASTER_KEYRING_FILE=")) for one in found)
 
     def await_update(self, name: str) -> None:
         """Wait until Docker has replaced a service's tasks.
