@@ -210,6 +210,14 @@ def test_a_rotation_that_cannot_work_changes_nothing(
     assert reason in done.stderr
 
 
+def test_a_service_with_a_certificate_is_named(swarm: World, run: Run, engine: str) -> None:
+    """A certificate has no name of a container: the operator must export the service's URL."""
+    swarm.service("secret-manager", "TLS_CERT=/run/secrets/tls_cert")
+    done = run("rotate-secret", "a", "--generate", "32", status=1, VAULT_TOKEN="t", DOCKER_HOST=engine)
+    assert "export its URL as VAULT_URL" in done.stderr
+    assert swarm.called == []
+
+
 def test_a_token_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
     """On a terminal, the token is typed, and hidden."""
     monkeypatch.setattr(deployment, "sys", SimpleNamespace(stdin=SimpleNamespace(isatty=lambda: True)))
@@ -220,6 +228,7 @@ def test_a_token_is_asked_for(monkeypatch: pytest.MonkeyPatch) -> None:
 IMAGES = {
     "PYTHON_IMAGE": "python:3.13-slim",
     "MONGO_IMAGE": "mongo:7.0",
+    "PROXY_IMAGE": "caddy:2.10.2",
     "PROMETHEUS_IMAGE": "prom/prometheus:v3.13.3",
     "GRAFANA_IMAGE": "grafana/grafana:12.4.4",
 }
@@ -265,4 +274,6 @@ def test_no_external_image_is_named_elsewhere() -> None:
             variable = re.fullmatch(r"\$\{((?:[A-Z]+_)?IMAGE):-[^}]+\}", image)
             assert variable, image
             names.add(variable[1])
-    assert names == {"IMAGE", "CLIENT_IMAGE", "MONGO_IMAGE", "PROMETHEUS_IMAGE", "GRAFANA_IMAGE"}
+    assert names == {
+        *("IMAGE", "CLIENT_IMAGE", "MONGO_IMAGE", "PROXY_IMAGE", "PROMETHEUS_IMAGE", "GRAFANA_IMAGE")
+    }

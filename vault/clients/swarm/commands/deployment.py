@@ -13,6 +13,7 @@ from pathlib import Path
 import click
 
 from vault.clients.swarm.deployment import images, secret_rotation
+from vault.clients.swarm.deployment.certificates import Pair
 from vault.clients.swarm.deployment.check import CHECKS, FAILED, NOT_CHECKED, OK, SwarmCheck
 from vault.clients.swarm.deployment.deploy import Deployed, Deployment
 from vault.clients.swarm.deployment.jobs import CommandFailedError, Job, Jobs
@@ -27,7 +28,7 @@ from vault.toolkit.cli.output import Output, output_options
 
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _COMMAND = re.compile("[a-z]+(-[a-z]+)*")
-_VALUE = click.Path(exists=True, dir_okay=False, allow_dash=True, path_type=Path)
+_READ = click.Path(exists=True, dir_okay=False, path_type=Path)
 
 _checkout_option = click.option(
     "--checkout",
@@ -50,8 +51,18 @@ def _connected(output: Output) -> Iterator[Jobs]:
 @click.command()
 @click.argument("files", metavar="[STACKFILE]...", nargs=-1, type=click.Path(path_type=Path))
 @_checkout_option
+@click.option("--tls-cert", metavar="FILE", type=_READ, help="A certificate with its chain, in PEM.")
+@click.option("--tls-key", metavar="FILE", type=_READ, help="The key of the certificate, without a password.")
+@click.option("--no-tls", "drops_pair", is_flag=True, help="Remove the service's certificate.")
 @output_options
-def deploy(files: tuple[Path, ...], checkout: Path, output: Output) -> None:
+def deploy(
+    files: tuple[Path, ...],
+    checkout: Path,
+    tls_cert: Path | None,
+    tls_key: Path | None,
+    drops_pair: bool,
+    output: Output,
+) -> None:
     r"""Deploy for production, or update.
 
     Run it on a manager of a swarm. It builds the image, creates missing Docker secrets, deploys stack.yml,
@@ -60,6 +71,9 @@ def deploy(files: tuple[Path, ...], checkout: Path, output: Output) -> None:
     their settings or image have changed. With a stack file that sets MASTER_KEYRING_FILE, such as
     deploy/stack.custody.yml, the service gets a keyring file and no master key. The path of a STACKFILE
     begins in the checkout.
+
+    With --tls-cert and --tls-key, the service has TLS. Later deployments keep the certificate; a new one
+    replaces the replicas one at a time.
 
     These variables have the rest; the stack files read further ones, such as PUBLISHED_PORT:
 
@@ -81,6 +95,9 @@ def deploy(files: tuple[Path, ...], checkout: Path, output: Output) -> None:
     paths = [checkout.resolve() / file for file in files]
     if not all(os.access(path, os.R_OK) and path.is_file() for path in paths):
         raise click.UsageError("There is no such stack file.")
+    if bool(tls_cert) != bool(tls_key) or (tls_cert and drops_pair):
+        raise click.UsageError("Use --tls-cert with --tls-key, or --no-tls.")
+    pair = Pair.read(tls_cert, tls_key) if tls_cert and tls_key else None
 
     def tell(deployed: Deployed) -> None:
         lines = [deployed.steps]
@@ -94,7 +111,9 @@ def deploy(files: tuple[Path, ...], checkout: Path, output: Output) -> None:
         output.result(data, "\n".join(filter(None, lines)))
 
     with _connected(output) as jobs:
-        Deployment(jobs, checkout=checkout.resolve(), files=paths, tell=tell).run()
+        Deployment(
+            jobs, checkout=checkout.resolve(), files=paths, tell=tell, pair=pair, drops_pair=drops_pair
+        ).run()
 
 
 @click.command("rotate-key")

@@ -14,7 +14,8 @@ from typing import Any
 
 import yaml
 
-from vault.clients.swarm.deployment import images
+from vault.clients.swarm.deployment import certificates, images
+from vault.clients.swarm.deployment.certificates import Certificates, Pair
 from vault.clients.swarm.deployment.jobs import Job, Jobs
 from vault.clients.swarm.deployment.keys import MasterKeys, new_key, require_key
 from vault.clients.swarm.deployment.manager import SERVICE, STACK
@@ -25,6 +26,7 @@ _SETTLED = frozenset({"", "completed", "rollback_completed"})
 _KEYRING = re.compile(r"""^[^#]*\bMASTER_KEYRING_FILE["']?[:=] *[^ ]""", re.MULTILINE)
 _MEMBER = re.compile("mongodb-[0-9]")
 _LABEL_OF_TRIALS = "secret-manager.trial"
+_LABEL_OF_PORTS = "secret-manager.published"
 _MONGODB_KEY = "mongodb_key_file"
 _SHOWN = "anyone who can inspect the service sees"
 _KEY_FILE_BYTES = 756
@@ -52,7 +54,10 @@ class Deployment:
         checkout: Path,
         files: Sequence[Path],
         tell: Callable[[Deployed], object],
+        pair: Pair | None = None,
+        drops_pair: bool = False,
     ) -> None:
+        """Take a new *pair* for the service; without one, it keeps its own, unless that is dropped."""
         self._jobs = jobs
         self._stack = jobs.stack
         self._program = jobs.program
@@ -60,6 +65,9 @@ class Deployment:
         self._checkout = checkout
         self._files = files
         self._tell = tell
+        self._pair = pair
+        self._drops_pair = drops_pair
+        self._certificates = Certificates(jobs.stack)
         self._placement = Placement(jobs.stack)
         #: The variables of the stack files.
         self._variables: dict[str, str] = {}
@@ -83,6 +91,7 @@ class Deployment:
         image = self._image()
         key_secret = "" if self._is_custody else self._master_key(image, key)
         self._create_secrets()
+        certificate = self._certificate()
         self._placement.label()
         before, replicas = self._before()
         # The service reads the last two from Docker secrets only.
@@ -93,10 +102,11 @@ class Deployment:
             "MASTER_KEY": "",
             "MONGO_URI": "",
         }
-        self._merged = self._merge()
+        self._merged = self._merge(has_certificate=bool(certificate))
         members = Members(self._placement, self._jobs, image, self._deploy)
         self._deploy_mongodb(members)
         self._deploy_service(before, int(replicas))
+        self._certificates.remove_former(certificate)
         self._tell(self._done(image, key_secret, int(replicas)))
         if members.late:
             raise DeploymentError(
@@ -188,6 +198,15 @@ class Deployment:
                 self._stack.create_secret(name, text, {})
                 self._say(f"Created the Docker secret {name}.")
 
+    def _certificate(self) -> str:
+        """Return the number of the pair for the service, whose secrets exist, or nothing."""
+        if self._drops_pair:
+            return ""
+        number = self._certificates.create(self._pair) if self._pair else self._certificates.current
+        if number:
+            self._variables |= self._certificates.variables(number)
+        return number
+
     def _before(self) -> tuple[object, str]:
         """Return what the service was like before, and the number of its replicas."""
         replicas = os.environ.get("REPLICAS", "")
@@ -201,8 +220,9 @@ class Deployment:
         current = service["Spec"]["Mode"].get("Replicated", {}).get("Replicas", _DEFAULT_REPLICAS)
         return before, replicas or str(current)
 
-    def _merge(self) -> dict[str, Any]:
-        files = ["stack.yml", "deploy/stack.secure.yml", *map(str, self._files)]
+    def _merge(self, *, has_certificate: bool) -> dict[str, Any]:
+        tls = [certificates.FILE] if has_certificate else []
+        files = ["stack.yml", "deploy/stack.secure.yml", *tls, *map(str, self._files)]
         options = [option for file in files for option in ("-c", file)]
         merged: dict[str, Any] = yaml.safe_load(
             self._program.output(
@@ -211,6 +231,7 @@ class Deployment:
         )
         if self._is_custody:
             _without_key(merged)
+        _without_ports(merged)
         return merged
 
     def _deploy_mongodb(self, members: Members) -> None:
@@ -315,7 +336,9 @@ class Deployment:
             self._say(f"The replicas run on {self._stack.elsewhere()}: run the commands below there.")
         shown = container[:12] or "CONTAINER"
         keep = _KEEP_KEYRING if self._is_custody else _KEEP_KEY.format(shown, key_secret)
-        return f"Next steps:\n{keep}{_NEXT.format(shown)}"
+        settings = self._merged["services"].get("secret-manager", {}).get("environment", {})
+        plain = "" if _is_encrypted(settings) else _PLAIN
+        return f"Next steps:\n{keep}{plain}{_NEXT.format(shown)}"
 
 
 _KEEP_KEYRING = """\
@@ -326,10 +349,19 @@ _KEEP_KEY = """\
 - Keep a copy of {1}, the master key: docs/copies.md. Without it, no secret can be decrypted.
     docker exec -it {0} secret-manager keys copy --threshold 2 --shares 3
 """
+_PLAIN = """\
+- Encrypt requests, which now cross the network in plain text: deploy with --tls-cert and --tls-key, or with a
+  proxy (docs/install-swarm.md#tls).
+"""
 _NEXT = """\
 - Create a token for each application:
     docker exec {} secret-manager tokens create --name app --role writer
 - Rotate the master key regularly: scripts/rotate_key.sh"""
+
+
+def _is_encrypted(settings: Mapping[str, object]) -> bool:
+    """Return whether the service has a certificate, or a proxy in front."""
+    return any(settings.get(name) for name in ("TLS_CERT", "TRUSTED_PROXIES"))
 
 
 def _without_key(merged: Mapping[str, Any]) -> None:
@@ -339,6 +371,13 @@ def _without_key(merged: Mapping[str, Any]) -> None:
         service.get("environment", {}).pop("MASTER_KEY_FILE", None)
         if "secrets" in service:
             service["secrets"] = [one for one in service["secrets"] if one["source"] != "master_key"]
+
+
+def _without_ports(merged: Mapping[str, Any]) -> None:
+    """Remove the ports of services that a stack file has behind a proxy: a further file cannot do that."""
+    for service in merged["services"].values():
+        if service.get("deploy", {}).get("labels", {}).get(_LABEL_OF_PORTS) == "false":
+            service.pop("ports", None)
 
 
 def _never_roll_back(merged: Mapping[str, Any]) -> None:

@@ -24,7 +24,7 @@ def pin(checkout: Path, file: Path, program: Program) -> str:
         DeploymentError: The registry does not have one; the file is unchanged.
     """
     named = dict(_ARGUMENT.findall((checkout / "Dockerfile").read_text()))
-    for name in ("stack.yml", "deploy/stack.monitoring.yml"):
+    for name in ("stack.yml", "deploy/stack.proxy.yml", "deploy/stack.monitoring.yml"):
         named |= dict(_IMAGE.findall((checkout / name).read_text()))
     text = "".join(
         f"{name}={image}@{_digest(image, file, program)}\n" for name, image in named.items() if image

@@ -62,6 +62,11 @@ def place(stack: DeployedStack) -> Sequence[str]:
             "no replica is ready on this node",
             hint=f"run this on a manager among {stack.elsewhere()}, or export VAULT_URL",
         )
+    if stack.setting("TLS_CERT"):
+        raise DeploymentError(
+            "the service has a certificate",
+            hint="export its URL as VAULT_URL, such as https://secrets.example.com",
+        )
     image = stack.ask(lambda client: str(client.inspect_container(container)["Image"]))
     port = (stack.setting("BIND") or _DEFAULT_BIND).rpartition(":")[2]
     # The replica's own network.
