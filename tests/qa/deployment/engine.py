@@ -63,10 +63,10 @@ def wait_for(condition: Callable[[], object], *, what: str) -> None:
         time.sleep(0.5)
 
 
-def build(tag: str, dockerfile: str | None = None, *, target: str = "server", lock: str = "service") -> None:
-    """Build the checkout's image for *target*, with the packages of *lock*, or the one in *dockerfile*."""
+def build(tag: str, dockerfile: str | None = None, *, target: str = "server") -> None:
+    """Build the checkout's image for *target*, or the one in *dockerfile*."""
     if dockerfile is None:
-        options = (*BUILD_OPTIONS.split(), "--target", target, "--build-arg", f"LOCK={lock}")
+        options = (*BUILD_OPTIONS.split(), "--target", target)
         docker("build", "--quiet", *options, "-t", tag, ".")
         return
     subprocess.run(

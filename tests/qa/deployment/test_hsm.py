@@ -1,44 +1,54 @@
-"""The image for HSMs, with the module of a software HSM on top."""
+"""The recipe for an HSM in docs/custody.md, with its software HSM."""
 
 import json
+from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
-from tests.qa.deployment.engine import build, docker
+from tests.docs.documents import blocks
+from tests.qa.deployment.engine import (
+    BUILD_OPTIONS,
+    OVERRIDE,
+    Replica,
+    docker,
+    is_healthy,
+    remove,
+    replicas,
+    run,
+    wait_for,
+)
 
 pytestmark = pytest.mark.process
 
-_BASE, _WITH_MODULE = "secret-manager:pkcs11", "secret-manager:softhsm"
-_MODULE = f"""
-FROM {_BASE}
-USER 0
-RUN apt-get update -qq && apt-get install -y -qq --no-install-recommends softhsm2 >/dev/null
-USER 10001:10001
-ENV SOFTHSM2_CONF=/dev/shm/softhsm2.conf PKCS11_MODULE=/usr/lib/softhsm/libsofthsm2.so PKCS11_PIN=1234
-"""
-#: Makes a token with a key, a keyring file with a slot of it, and opens that slot.
-_USE = """
-mkdir /dev/shm/tokens
-echo 'directories.tokendir = /dev/shm/tokens' >"$SOFTHSM2_CONF"
-softhsm2-util --init-token --free --label sm --pin 1234 --so-pin 1234 >/dev/null
-python - <<'END'
-import os
-import pkcs11
-token = pkcs11.lib(os.environ["PKCS11_MODULE"]).get_token(token_label="sm")
-with token.open(rw=True, user_pin="1234") as session:
-    session.generate_key(pkcs11.KeyType.AES, 256, label="kek-1", store=True)
-END
-export MASTER_KEYRING_FILE=/dev/shm/keyring.json
-secret-manager keys custody init "$MASTER_KEYRING_FILE" --slot 'hsm=pkcs11,pkcs11:token=sm;object=kek-1' >&2
-secret-manager keys custody check --json
-"""
+
+@pytest.fixture
+def deployed(image: str, tmp_path: Path) -> Iterator[Replica]:
+    """Follow the recipe on the empty engine, and return a replica."""
+    assert image
+    [recipe] = [block.text for block in blocks("docs/custody.md", "bash") if "begin-softhsm" in block.text]
+    for text, here in {
+        "docker build ": f"docker build --quiet {BUILD_OPTIONS} ",
+        "keyring.json": f"{tmp_path}/keyring.json",
+        "scripts/deploy.sh ": f"scripts/deploy.sh {OVERRIDE} ",
+    }.items():
+        assert text in recipe
+        recipe = recipe.replace(text, here)
+    try:
+        run("bash", "-euc", recipe, PKCS11_PIN="471108", PUBLISHED_PORT="0")
+        wait_for(lambda: is_healthy(2), what="two healthy replicas")
+        yield replicas()[0]
+    finally:
+        remove()
+        run("docker", "secret", "rm", "pkcs11_pin", check=False)
+        run("docker", "volume", "rm", "secret-manager_tokens", check=False)
 
 
-@pytest.mark.usefixtures("image")
-def test_an_image_with_pkcs11_opens_a_key_in_an_hsm() -> None:
-    """With `LOCK=pkcs11` and a module on top, `keys custody` wraps a master key and opens it again."""
-    build(_BASE, lock="pkcs11")
-    build(_WITH_MODULE, _MODULE)
-    options = ("--rm", "--read-only", "--network", "none", "--entrypoint", "sh")
-    slot = json.loads(docker("run", *options, _WITH_MODULE, "-ec", _USE))
+def test_the_recipe_for_an_hsm_works(deployed: Replica) -> None:
+    """No container has the master key: the token opens it, and wraps the next one in a rotation."""
+    assert deployed.run("ls", "/run/secrets") == "mongo_uri\npkcs11_pin"
+    slot = json.loads(deployed.run("secret-manager", "keys", "custody", "check", "--json"))
     assert (slot["scheme"], slot["state"]) == ("pkcs11", "up")
+    assert "0 left" in run("scripts/rotate_key.sh").stdout
+    wait_for(lambda: is_healthy(2), what="two healthy replicas")
+    assert docker("config", "ls", "-q", "--filter", "name=keyring_v")
