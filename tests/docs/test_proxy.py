@@ -1,4 +1,4 @@
-"""The proxies of docs/proxy.md, as configured there, in front of the service."""
+"""The proxies of docs/proxy.md, as configured there, and that of Docker Swarm, in front of the service."""
 
 import http.client
 import json
@@ -20,7 +20,7 @@ import pytest
 import requests
 from pymongo import MongoClient
 
-from tests.docs.documents import DOCUMENTS, Block, blocks
+from tests.docs.documents import DOCUMENTS, ROOT, Block, blocks
 from tests.support.databases import new_database
 from tests.support.service import Service
 from tests.support.system import needs, unmeasured
@@ -117,7 +117,24 @@ def caddy(folder: Path, pair: Pair, names: dict[str, str]) -> list[str]:
     return [needs("caddy"), "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
 
 
-PROXIES: dict[str, Command] = {"nginx": nginx, "HAProxy": haproxy, "Caddy": caddy}
+def caddy_on_swarm(folder: Path, pair: Pair, names: dict[str, str]) -> list[str]:
+    """Write the configuration of deploy/stack.proxy.yml, with a certificate in place of automatic ones."""
+    here = {
+        "{$PROXY_OPTIONS}": "auto_https disable_redirects",
+        "{$PROXY_HOST} {": f"https://127.0.0.1:{names[':443']} {{\n\ttls {pair.certificate} {pair.key}",
+        "secret-manager:8000": names["127.0.0.1:8000"],
+    }
+    text = adapted((ROOT / "deploy/proxy/Caddyfile").read_text(), here)
+    (folder / "Caddyfile").write_text(text)
+    return [needs("caddy"), "run", "--adapter", "caddyfile", "--config", str(folder / "Caddyfile")]
+
+
+PROXIES: dict[str, Command] = {
+    "nginx": nginx,
+    "HAProxy": haproxy,
+    "Caddy": caddy,
+    "Caddy on Swarm": caddy_on_swarm,
+}
 
 
 @pytest.fixture(scope="module")
