@@ -14,6 +14,7 @@ from tests.support.databases import history
 from tests.support.rotation import Stored, connected, fill, new_key, settings
 from tests.support.trail import block_trail
 from tests.support.waiting import wait_until
+from vault.clients.dev.mongod import Mongod
 from vault.common.errors import AuditUnavailableError, SettingsError, StorageUnavailableError
 from vault.core.crypto import Keyring
 from vault.core.documents.lease import Lease
@@ -89,6 +90,23 @@ def test_a_week_with_failures_loses_no_copy(
     # At most one an hour, in the end.
     assert len(failures) <= 25
     assert any(one.endswith("/program failed with exit code 1") for one in failures)
+
+
+def test_mongodb_goes_away_and_returns(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without MongoDB, a copy fails within the time of an operation, and is made once MongoDB is back."""
+    with Mongod(tmp_path / "db") as mongod:
+        monkeypatch.setenv("MONGO_URI", mongod.uri)
+        world.schedule().act()
+        mongod.kill()
+        world.now += DAY
+        with monkeypatch.context() as patch:
+            patch.setattr("vault.core.documents.database.OPERATION_TIMEOUT_SECONDS", 0.05)
+            patch.setattr("vault.core.documents.members._TIMEOUT_MILLISECONDS", 50)
+            with pytest.raises(StorageUnavailableError):
+                world.schedule().act()
+        mongod.start()
+        world.schedule().act()
+        assert world.copies() == [named(BEGIN), named(BEGIN + DAY)]
 
 
 def test_a_copy_is_due_after_the_period(world: World) -> None:
