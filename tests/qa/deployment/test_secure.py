@@ -170,7 +170,7 @@ def test_mongodb_is_unreachable_from_outside() -> None:
 def test_containers_have_minimal_privileges_and_show_no_secret() -> None:
     """Root filesystems are read-only, capabilities dropped, and the swarm's output has no secret."""
     values = set()
-    for service in ("secret-manager", "mongodb-1", "mongodb-2", "mongodb-3"):
+    for service in ("secret-manager", "backup", "mongodb-1", "mongodb-2", "mongodb-3"):
         container = containers(f"{STACK}_{service}")[0]
         host = docker(
             "inspect", container, "--format", "{{.HostConfig.ReadonlyRootfs}} {{.HostConfig.CapDrop}}"
@@ -221,6 +221,30 @@ def test_a_key_is_rotated_and_a_repeated_deployment_keeps_it(token: str) -> None
     for replica in replicas():
         assert replica.fetch(created["secret_id"], token=token)[0] == 200
         assert replica.run("ls", "/run/secrets") == "master_key_v2\nmongo_uri"
+    # The service of backups has the same key.
+    wait_for(lambda: secrets_of("backup") == "master_key_v2\nmongo_uri", what="the key in the backups")
+
+
+def secrets_of(service: str) -> str:
+    """Return the names of the secrets of a *service*; empty while its container is replaced."""
+    found = containers(f"{STACK}_{service}")
+    return run("docker", "exec", found[0], "ls", "/run/secrets", check=False).stdout.strip() if found else ""
+
+
+@pytest.mark.usefixtures("token")
+def test_backups_are_made_and_drilled_by_default() -> None:
+    """The deployment makes a backup by itself, and drills it on a MongoDB that only the backups reach."""
+    label = f"label=com.docker.swarm.service.name={STACK}_backup"
+
+    def log() -> str:
+        found = docker("ps", "-aq", "--filter", label).split()
+        return "".join(run("docker", "logs", container).stdout for container in found)
+
+    wait_for(lambda: "a drill passed" in log(), what="a backup and its drill")
+    [container] = containers(f"{STACK}_backup")
+    names = docker("exec", container, "ls", "-l", "/backups").splitlines()[1:]
+    assert [name[:10] for name in names] == ["-rw-------"] * len(names)
+    assert re.search(r"vault-\d{8}T\d{6}Z\.tar$", names[-1])
 
 
 def test_a_backup_is_made_and_drilled_next_to_mongodb(token: str, tmp_path: Path) -> None:
