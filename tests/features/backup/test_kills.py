@@ -46,7 +46,7 @@ def good(folder: Path) -> set[str]:
     "kills", [6, pytest.param(200, marks=pytest.mark.nightly)], ids=["a few kills", "many kills"]
 )
 def test_a_kill_at_any_point_loses_no_copy(environment: dict[str, str], tmp_path: Path, kills: int) -> None:
-    """After each kill, all names are of good copies, and the newest of before are there, or newer ones."""
+    """After each kill, all names are of good copies, and the newest are still there."""
     chance = random.Random(kills)  # noqa: S311 - any points will do
     known = set[str]()
     for _ in range(kills):

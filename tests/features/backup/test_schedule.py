@@ -347,7 +347,7 @@ def test_without_its_entry_no_copy_is_kept(world: World, stored: Stored) -> None
 @pytest.mark.promise(1)
 @pytest.mark.parametrize("field", ["success", "signature", "record", "unknown"])
 def test_a_forged_record_prevents_no_copy(world: World, stored: Stored, field: str) -> None:
-    """Whoever can only write to MongoDB cannot pretend a copy."""
+    """Write access to MongoDB alone cannot pretend a copy."""
     schedule = world.schedule()
     schedule.act()
     forged: dict[str, Any] = {

@@ -51,7 +51,7 @@ def test_backup_is_a_command_and_a_group(command: Run, tmp_path: Path) -> None:
 
 
 def test_a_timer_makes_a_copy_each_time(command: Run, environment: dict[str, str], tmp_path: Path) -> None:
-    """With `--once`, it does what is due and says what there is; soon afterwards, nothing is due."""
+    """With `--once`, it does what is due, and says what is the newest copy; then nothing is due."""
     once = ("schedule", "--to", tmp_path, "--once", "--drill-every", "7d")
     done = command(*once, "--json", DRILL_MONGO_URI=environment["MONGO_URI"])
     assert (done.returncode, done.stderr) == (0, "")

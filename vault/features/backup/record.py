@@ -36,7 +36,7 @@ class Copy:
 class Record:
     """What is known of a schedule.
 
-    MongoDB has it signed: whoever can only write there cannot pretend a copy, which would prevent others.
+    MongoDB has it signed: anyone who can only write there cannot pretend a copy, which would prevent others.
     Times are texts, as in the trail.
     """
 
@@ -65,7 +65,7 @@ class Record:
         # Without a log line: a user of MongoDB without the privilege has no schedule.
         with storage_errors(is_logged=False):
             found = get_db()[COLLECTION].find_one({"_id": _ID})
-        # Whoever can write to MongoDB can store anything.
+        # Anyone who can write to MongoDB can store anything.
         with suppress(KeyError, TypeError, ValueError):
             signed = found["record"] if found else {}
             if checkpoint.is_signed(signed, signing_keys.own(keyring)):

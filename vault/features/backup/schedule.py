@@ -283,7 +283,7 @@ class Schedule:
         """Return *record* after the drill of its copy.
 
         Raises:
-            DrillFailedError: The copy is not good.
+            DrillFailedError: The copy does not pass.
         """
         self._work = Work.DRILL
         name = record.made.name if record.made else ""
