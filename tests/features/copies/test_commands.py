@@ -1,6 +1,8 @@
 """`keys copy`, and the way back from a copy to the key."""
 
 import json
+import re
+import subprocess
 from base64 import b64encode
 from collections.abc import Callable
 from pathlib import Path
@@ -13,6 +15,7 @@ from pyrage.x25519 import Identity
 
 from tests.support.leaks import Marks
 from tests.support.rotation import Stored, new_key, settings, text
+from tests.support.system import needs
 from tests.support.trail import block_trail
 from vault.cli import commands
 from vault.core.crypto import MasterKey
@@ -71,6 +74,18 @@ def test_a_file_opens_with_each_identity_only(run: Run, trail: Callable[[], list
     [entry] = trail()
     assert (entry["principal"], entry["status"]) == ("operator", "success")
     assert entry["details"] == {"key_id": KEY.id, "form": "age", "holders": recipients}
+
+
+@pytest.mark.process
+def test_age_opens_the_file(run: Run, tmp_path: Path) -> None:
+    """The program age itself decrypts the file with the identity that age-keygen made."""
+    needs("age")
+    subprocess.run(["age-keygen", "-o", "identity.txt"], check=True, capture_output=True)
+    [recipient] = re.findall("public key: (.*)", Path("identity.txt").read_text())
+    (tmp_path / "master-key.age").write_text(run("copy", "--recipient", recipient, "-q").stdout)
+    command = ["age", "--decrypt", "--identity", "identity.txt", "master-key.age"]
+    opened = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    assert run("identify", given=opened).stdout == f"{KEY.id}\n"
 
 
 def test_shares_restore_the_key(run: Run, trail: Callable[[], list[dict[str, Any]]]) -> None:

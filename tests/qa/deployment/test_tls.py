@@ -87,7 +87,7 @@ def token(image: str, pair: Pair) -> Iterator[str]:
 
 
 def test_a_new_pair_replaces_the_replicas_only(token: str, pair: Pair, tmp_path: Path) -> None:
-    """Replicas have TLS with the pair that was deployed last; MongoDB's members run on."""
+    """Replicas have TLS with the pair that was deployed last; without another one, nothing restarts."""
     for replica in replicas():
         assert shown(replica) == pair.certificate.read_text()
         url = replica.url.replace("http:", "https:") + _CREATE
@@ -96,8 +96,10 @@ def test_a_new_pair_replaces_the_replicas_only(token: str, pair: Pair, tmp_path:
         assert reply.status_code == 200
     before, second = members(), make(tmp_path, "second")
     deploy(*options(second))
-    assert "Encrypt requests" not in deploy()
     assert {shown(replica) for replica in replicas()} == {second.certificate.read_text()}
+    kept = sorted(containers())
+    assert "Encrypt requests" not in deploy()
+    assert sorted(containers()) == kept
     assert members() == before
 
 
