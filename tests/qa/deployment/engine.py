@@ -129,7 +129,8 @@ def remove() -> None:
     ours = [name for name in secrets if name == "mongo_uri" or name.startswith(("master_key_v", "mongodb_"))]
     if ours:
         docker("secret", "rm", *ours)
-    configs = docker("config", "ls", "-q", "--filter", "name=keyring_v").split()
+    filters = ("--filter", "name=keyring_v", "--filter", f"name={STACK}-deployment")
+    configs = docker("config", "ls", "-q", *filters).split()
     if configs:
         docker("config", "rm", *configs)
 

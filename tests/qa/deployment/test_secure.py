@@ -1,5 +1,6 @@
 """The production deployment, created by scripts/deploy.sh and rotated by scripts/rotate_key.sh."""
 
+import json
 import os
 import re
 import subprocess
@@ -148,6 +149,33 @@ def test_the_quick_start_does_not_open_a_secured_stack(trial: Trial, token: str)
         assert replica.fetch(created["secret_id"], token=token)[0] == 200
     secrets = docker("secret", "ls", "--filter", "name=master_key", "--format", "{{.Name}}")
     assert secrets == "master_key_v1"
+
+
+@pytest.mark.usefixtures("token")
+def test_a_deployment_is_repeated_from_its_record(tmp_path: Path) -> None:
+    """Without a checkout, a manager sees what a variable would change, and changes it unless it is wrong."""
+    command = (
+        "env",
+        "-C",
+        str(tmp_path),
+        str(ROOT / ".venv/bin/secret-manager"),
+        "swarm",
+        "deploy",
+        "--again",
+    )
+    assert run(*command, "--plan").stdout == "Nothing would change.\n"
+    refused = run(*command, check=False, AUDIT_TTL_DAYS="30d")
+    assert refused.returncode == 1
+    assert "wrong: AUDIT_TTL_DAYS: Not a valid integer.\n" in refused.stderr
+    planned = run(*command, "--plan", "--json", AUDIT_TTL_DAYS="20").stdout
+    change = {"what": "variable AUDIT_TTL_DAYS", "now": "", "then": "20"}
+    assert [json.loads(line) for line in planned.splitlines()] == [
+        {"place": place, **change} for place in ("backup", "replica-set", "secret-manager")
+    ]
+    run(*command, AUDIT_TTL_DAYS="20")
+    wait_for(lambda: is_healthy(2), what="two healthy replicas")
+    assert run(*command, "--plan").stdout == "Nothing would change.\n"
+    assert len(docker("config", "ls", "-q", "--filter", "name=secret-manager-deployment").split()) == 1
 
 
 @pytest.mark.promise("swarm")

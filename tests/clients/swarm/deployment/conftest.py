@@ -1,13 +1,15 @@
 """Fixtures of the deployment on a swarm."""
 
 from collections.abc import Callable
+from pathlib import Path
 from subprocess import PIPE, STDOUT, TimeoutExpired
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 from click.testing import CliRunner, Result
 
-from tests.clients.swarm.deployment.world import STACK, World
+from tests.clients.swarm.deployment.world import IMAGE, STACK, World
 from vault.cli import commands
 from vault.clients.swarm.deployment import manager, program
 
@@ -44,3 +46,33 @@ def run(swarm: World) -> Run:
         return done
 
     return run
+
+
+@pytest.fixture
+def checkout(tmp_path: Path) -> Path:
+    """Return a checkout whose stack files read some variables."""
+    (tmp_path / "deploy").mkdir()
+    (tmp_path / "stack.yml").write_text("replicas: ${REPLICAS:-2}\npublished: ${PUBLISHED_PORT:-8000}\n")
+    (tmp_path / "deploy/stack.secure.yml").write_text("target: ${MASTER_KEY_SECRET:-master_key_v1}\n")
+    (tmp_path / "deploy/stack.tls.yml").write_text("name: ${TLS_CERT_SECRET:?}\n")
+    return tmp_path
+
+
+@pytest.fixture
+def deploy(run: Run, checkout: Path) -> Run:
+    """Return a function that deploys an image of a registry."""
+
+    def deploy(*arguments: object, **environment: Any) -> Result:
+        words = ("deploy", "--checkout", str(checkout), *map(str, arguments))
+        return run(*words, **{"IMAGE": IMAGE, **environment})
+
+    return deploy
+
+
+@pytest.fixture
+def secured(swarm: World) -> World:
+    """Return a swarm with a secured deployment, whose members are in step, and a token."""
+    swarm.secured("MASTER_KEY_FILE=/run/secrets/master_key_v1")
+    swarm.members_say("primary", "secondary", "secondary")
+    swarm.prints["exec container-of-this-node secret-manager tokens list"] = "token\n"
+    return swarm

@@ -5,34 +5,14 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from click.testing import Result
 
 from tests.clients.swarm.deployment.conftest import Run
-from tests.clients.swarm.deployment.world import IMAGE, World
+from tests.clients.swarm.deployment.world import World
 from tests.system import test_tls
 from vault.clients.swarm.deployment import certificates
 from vault.clients.swarm.deployment.certificates import Pair
 
 PLAIN = "Encrypt requests"
-
-
-@pytest.fixture
-def deploy(run: Run, tmp_path: Path) -> Run:
-    """Return a function that deploys an image of a registry."""
-
-    def deploy(*arguments: object, **more: Any) -> Result:
-        return run("deploy", "--checkout", str(tmp_path), *map(str, arguments), **{"IMAGE": IMAGE, **more})
-
-    return deploy
-
-
-@pytest.fixture
-def secured(swarm: World) -> World:
-    """Return a swarm with a secured deployment."""
-    swarm.secured("MASTER_KEY_FILE=/run/secrets/master_key_v1")
-    swarm.members_say("primary", "secondary", "secondary")
-    swarm.prints["exec container-of-this-node secret-manager tokens list"] = "token\n"
-    return swarm
 
 
 def options(pair: test_tls.Pair) -> tuple[object, ...]:

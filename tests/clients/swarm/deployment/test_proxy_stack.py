@@ -10,7 +10,7 @@ import pytest
 import yaml
 
 from tests.clients.swarm.deployment.conftest import Run
-from tests.clients.swarm.deployment.world import IMAGE, World
+from tests.clients.swarm.deployment.world import World
 from tests.docs.documents import ROOT
 from tests.support.system import needs
 
@@ -50,7 +50,7 @@ def test_caddy_takes_the_file(tmp_path: Path) -> None:
     assert "automatic_https" not in server
 
 
-def test_replicas_behind_a_proxy_publish_no_port(swarm: World, run: Run, tmp_path: Path) -> None:
+def test_replicas_behind_a_proxy_publish_no_port(swarm: World, deploy: Run) -> None:
     """A service with the label of the stack file loses its ports, and no other does."""
     labels = STACK["services"]["secret-manager"]["deploy"]["labels"]
     ports = [{"target": 8000, "published": 8000}]
@@ -58,7 +58,7 @@ def test_replicas_behind_a_proxy_publish_no_port(swarm: World, run: Run, tmp_pat
         "secret-manager": {"ports": ports, "deploy": {"labels": labels}},
         "proxy": {"ports": ports},
     }
-    run("deploy", "--checkout", str(tmp_path), IMAGE=IMAGE)
+    deploy()
     [*_, sent] = [options["input"] for call, options in swarm.called if call[:2] == ("stack", "deploy")]
     services = json.loads(sent)["services"]
     assert "ports" not in services["secret-manager"]

@@ -61,6 +61,8 @@ class World:
     #: The calls of the program, and what they print, by their beginnings; an exit code is a failure.
     called: list[tuple[tuple[str, ...], Mapping[str, Any]]] = field(default_factory=list)
     prints: dict[str, str | int | Callable[[], str]] = field(default_factory=dict)
+    #: What `config check` prints about the settings, and its exit code.
+    settings_check: tuple[int, str] = (0, '{"result": "ok", "setting": "", "text": "fine"}\n')
     #: What happens at a time.
     events: list[tuple[float, Callable[[], object]]] = field(default_factory=list)
     #: The services of the stack files, as Docker merges them.
@@ -153,11 +155,17 @@ class World:
             "Spec": {"Name": name, "Labels": ({"secret-manager.key-id": key} if key else {}) | labels},
         }
 
-    def config(self, name: str, step: str = "") -> None:
+    def config(self, name: str, step: str = "", data: bytes = b"", **labels: str) -> None:
         """Add a Docker config, with the step of a rotation that made it."""
-        labels = {"secret-manager.rotation": step} if step else {}
-        spec = {"Name": name, "Labels": labels}
-        self.configs[name] = {"ID": f"id-{name}", "Version": {"Index": 1}, "Spec": spec}
+        labels |= {"secret-manager.rotation": step} if step else {}
+        spec = {"Name": name, "Labels": labels, "Data": b64encode(data).decode()}
+        created = f"2026-11-26T12:00:{len(self.made):02}Z"
+        self.configs[name] = {
+            "ID": f"id-{name}",
+            "CreatedAt": created,
+            "Version": {"Index": 1},
+            "Spec": spec,
+        }
 
     def members_say(self, *states: str) -> Job:
         """Let the members of the replica set have these states, and return how that job ends."""
@@ -210,6 +218,8 @@ class World:
                 status = found if isinstance(found, int) else 0
                 return CompletedProcess(command, status, "" if isinstance(found, int) else found)
         printed = ""
+        if " config check " in line:
+            return CompletedProcess(command, *self.settings_check)
         if line.startswith("stack config"):
             printed = json.dumps(self.stack_file)
         elif line.startswith("stack deploy"):
@@ -314,8 +324,15 @@ class _Client:
         return [one for name, one in self._world.configs.items() if name.startswith(filters["name"])]
 
     def create_config(self, name: str, data: bytes, *, labels: Mapping[str, str]) -> None:
-        self._world.config(name, labels["secret-manager.rotation"])
-        self._world.made.append(f"config {name} {labels['secret-manager.rotation']} {data.decode().strip()}")
+        if name in self._world.configs:
+            raise refused(409, "a config of this name exists")
+        step = labels.get("secret-manager.rotation", "")
+        self._world.config(name, data=data, **labels)
+        self._world.made.append(f"config {name} {step} {data.decode().strip()}")
+
+    def remove_config(self, config_id: str) -> None:
+        del self._world.configs[config_id.removeprefix("id-")]
+        self._world.made.append(f"remove {config_id}")
 
     def create_service(self, template: Found, *, name: str, **spec: Any) -> None:
         self._answer()

@@ -7,7 +7,8 @@ import re
 import sys
 from collections import Counter
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, nullcontext
+from dataclasses import asdict
 from pathlib import Path
 
 import click
@@ -19,8 +20,10 @@ from vault.clients.swarm.deployment.deploy import Deployed, Deployment
 from vault.clients.swarm.deployment.jobs import CommandFailedError, Job, Jobs
 from vault.clients.swarm.deployment.key_rotation import KeyRotation
 from vault.clients.swarm.deployment.manager import STACK, Progress
+from vault.clients.swarm.deployment.plan import Difference
 from vault.clients.swarm.deployment.ports import Ports
 from vault.clients.swarm.deployment.program import DeploymentError, Program
+from vault.clients.swarm.deployment.record import Records
 from vault.clients.swarm.deployment.stack import DeployedStack
 from vault.common.outcomes import Exit
 from vault.toolkit.cli.connection import address_options, read_token
@@ -50,6 +53,8 @@ def _connected(output: Output) -> Iterator[Jobs]:
 
 @click.command()
 @click.argument("files", metavar="[STACKFILE]...", nargs=-1, type=click.Path(path_type=Path))
+@click.option("--plan", "is_plan", is_flag=True, help="Only show what would change.")
+@click.option("--again", is_flag=True, help="Take stack files and variables of the last deployment.")
 @_checkout_option
 @click.option("--tls-cert", metavar="FILE", type=_READ, help="A certificate with its chain, in PEM.")
 @click.option("--tls-key", metavar="FILE", type=_READ, help="The key of the certificate, without a password.")
@@ -57,6 +62,8 @@ def _connected(output: Output) -> Iterator[Jobs]:
 @output_options
 def deploy(
     files: tuple[Path, ...],
+    is_plan: bool,
+    again: bool,
     checkout: Path,
     tls_cert: Path | None,
     tls_key: Path | None,
@@ -74,6 +81,10 @@ def deploy(
 
     With --tls-cert and --tls-key, the service has TLS. Later deployments keep the certificate; a new one
     replaces the replicas one at a time.
+
+    First, `config check` checks the settings in the image. The stack files, and the variables that they read,
+    except secrets, are recorded as a Docker config: with --again, any manager deploys from it, without a
+    checkout. What you export replaces what is on record.
 
     These variables have the rest; the stack files read further ones, such as PUBLISHED_PORT:
 
@@ -95,6 +106,8 @@ def deploy(
     paths = [checkout.resolve() / file for file in files]
     if not all(os.access(path, os.R_OK) and path.is_file() for path in paths):
         raise click.UsageError("There is no such stack file.")
+    if again and files:
+        raise click.UsageError("With --again, the stack files are those on record.")
     if bool(tls_cert) != bool(tls_key) or (tls_cert and drops_pair):
         raise click.UsageError("Use --tls-cert with --tls-key, or --no-tls.")
     pair = Pair.read(tls_cert, tls_key) if tls_cert and tls_key else None
@@ -111,9 +124,23 @@ def deploy(
         output.result(data, "\n".join(filter(None, lines)))
 
     with _connected(output) as jobs:
-        Deployment(
-            jobs, checkout=checkout.resolve(), files=paths, tell=tell, pair=pair, drops_pair=drops_pair
-        ).run()
+        here = nullcontext((checkout.resolve(), paths))
+        sources = Records(jobs.stack).required().restored() if again else here
+        with sources as (folder, stack_files):
+            deployment = Deployment(
+                jobs, checkout=folder, files=stack_files, tell=tell, pair=pair, drops_pair=drops_pair
+            )
+            if is_plan:
+                _show_plan(output, list(deployment.plan()))
+            else:
+                deployment.run()
+
+
+def _show_plan(output: Output, found: list[Difference]) -> None:
+    if found:
+        output.table({"of": "place", "what": "what", "now": "now", "then": "then"}, map(asdict, found))
+    else:
+        output.text("Nothing would change.")
 
 
 @click.command("rotate-key")

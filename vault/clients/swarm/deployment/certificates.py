@@ -80,14 +80,13 @@ class Certificates:
         """Return the variables of the stack file for the pair with this number."""
         return {"TLS_CERT_SECRET": f"{_CERT}_{number}", "TLS_KEY_SECRET": f"{_KEY}_{number}"}
 
-    def create(self, pair: Pair) -> str:
-        """Create the Docker secrets with *pair*, unless they exist, and return its number."""
+    def create(self, pair: Pair) -> None:
+        """Create the Docker secrets with *pair*, unless they exist."""
         for name, text in ((f"{_CERT}_{pair.number}", pair.certificate), (f"{_KEY}_{pair.number}", pair.key)):
             if not self._stack.secret(name):
                 self._stack.create_secret(name, text, {})
         name = f"{_CERT}_{pair.number}"
         self._stack.progress.say(f"The Docker secret {name} has a certificate until {pair.expiry:%Y-%m-%d}.")
-        return pair.number
 
     def remove_former(self, number: str) -> None:
         """Remove the pairs other than the one with this number, and that of before, for a rollback."""

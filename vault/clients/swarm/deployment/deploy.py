@@ -7,20 +7,21 @@ import os
 import re
 import secrets
 from base64 import b64encode
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import yaml
 
-from vault.clients.swarm.deployment import certificates, images
+from vault.clients.swarm.deployment import certificates, images, plan, settings_check
 from vault.clients.swarm.deployment.certificates import Certificates, Pair
 from vault.clients.swarm.deployment.jobs import Job, Jobs
 from vault.clients.swarm.deployment.keys import MasterKeys, new_key, require_key
-from vault.clients.swarm.deployment.manager import SERVICE, STACK
+from vault.clients.swarm.deployment.manager import SERVICE, STACK, container_of
 from vault.clients.swarm.deployment.members import Members, Placement, hosts_of
 from vault.clients.swarm.deployment.program import DeploymentError
+from vault.clients.swarm.deployment.record import STACK_FILES, Record, Records, exported
 
 _SETTLED = frozenset({"", "completed", "rollback_completed"})
 _KEYRING = re.compile(r"""^[^#]*\bMASTER_KEYRING_FILE["']?[:=] *[^ ]""", re.MULTILINE)
@@ -31,6 +32,8 @@ _MONGODB_KEY = "mongodb_key_file"
 _SHOWN = "anyone who can inspect the service sees"
 _KEY_FILE_BYTES = 756
 _DEFAULT_REPLICAS = "2"
+#: In a plan, the image that a deployment would build.
+_BUILT = "a build of the checkout"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,11 +71,14 @@ class Deployment:
         self._pair = pair
         self._drops_pair = drops_pair
         self._certificates = Certificates(jobs.stack)
+        #: The number of the pair for the service; empty without one.
+        self._certificate = ""
         self._placement = Placement(jobs.stack)
         #: The variables of the stack files.
         self._variables: dict[str, str] = {}
         #: Not `always`: if mongo:7.0 became another image, all members would restart together.
         self._resolve = "changed"
+        self._records = Records(jobs.stack)
         self._is_custody = any(_KEYRING.search(file.read_text()) for file in files)
         #: The stack file, as Docker merges it.
         self._merged: dict[str, Any] = {}
@@ -89,24 +95,21 @@ class Deployment:
         self._placement.find()
         self._placement.report()
         image = self._image()
+        self._take_certificate()
+        self._check_settings(image)
         key_secret = "" if self._is_custody else self._master_key(image, key)
         self._create_secrets()
-        certificate = self._certificate()
         self._placement.label()
         before, replicas = self._before()
-        # The service reads the last two from Docker secrets only.
-        self._variables |= {
-            "IMAGE": image,
-            "MASTER_KEY_SECRET": key_secret,
-            "REPLICAS": replicas,
-            "MASTER_KEY": "",
-            "MONGO_URI": "",
-        }
-        self._merged = self._merge(has_certificate=bool(certificate))
+        self._variables |= {"IMAGE": image, "MASTER_KEY_SECRET": key_secret, "REPLICAS": replicas}
+        self._merged = self._merge()
+        record = self._record(image)
+        self._records.keep(record)
         members = Members(self._placement, self._jobs, image, self._deploy)
         self._deploy_mongodb(members)
         self._deploy_service(before, int(replicas))
-        self._certificates.remove_former(certificate)
+        self._records.remove_others(record)
+        self._certificates.remove_former(self._certificate)
         self._tell(self._done(image, key_secret, int(replicas)))
         if members.late:
             raise DeploymentError(
@@ -114,6 +117,47 @@ class Deployment:
                 hint=f"for the reason, run docker service logs {STACK}_mongodb-{members.late[0]}. When all "
                 "members are in step, run this command again",
             )
+
+    def plan(self) -> Iterator[plan.Difference]:
+        """Yield what `run` would change, and change nothing.
+
+        Raises:
+            DeploymentError: A check refuses.
+        """
+        self._refuse_shown_secrets()
+        self._require_keys()
+        self._pin()
+        service = self._stack.find(SERVICE)
+        running = str(container_of(service)["Image"]) if service else ""
+        image = os.environ.get("IMAGE") or _BUILT
+        key_secret = self._stack.setting("MASTER_KEY_FILE").rpartition("/")[2]
+        key_secret = key_secret or os.environ.get("MASTER_KEY_SECRET") or "master_key_v1"
+        self._take_certificate()
+        _, replicas = self._before()
+        self._variables |= {"IMAGE": image, "MASTER_KEY_SECRET": key_secret, "REPLICAS": replicas}
+        if running or image != _BUILT:
+            self._check_settings(running if image == _BUILT else image)
+        self._merged = self._merge()
+        yield from plan.of_services(self._stack, self._merged)
+        before = self._records.newest()
+        if before:
+            yield from plan.of_files(before, self._record(image))
+
+    def _check_settings(self, image: str) -> None:
+        """Check the settings before anything is changed."""
+        merged = self._merge()["services"]["secret-manager"]
+        settings = merged.get("environment") or {}
+        settings_check.check(self._program, image, settings, self._read(settings), self._say)
+
+    def _read(self, settings: Mapping[str, object]) -> list[str]:
+        """Return the names of the variables that the stack files read."""
+        files = [*(self._checkout / name for name in (*STACK_FILES, certificates.FILE)), *self._files]
+        return settings_check.variables(files, settings)
+
+    def _record(self, image: str) -> Record:
+        settings = self._merged["services"]["secret-manager"].get("environment") or {}
+        variables = exported(self._read(settings), image)
+        return Record.of(self._checkout, self._files, self._merged, variables)
 
     def _refuse_shown_secrets(self) -> None:
         if self._stack.setting("MASTER_KEY_FALLBACKS_FILE"):
@@ -153,12 +197,16 @@ class Deployment:
             )
         return require_key(os.environ.get("MASTER_KEY", ""), self._stack.setting("MASTER_KEY"))
 
-    def _image(self) -> str:
-        """Return the image to deploy, which is built unless one is named."""
+    def _pin(self) -> None:
+        """Take the third-party images that are pinned."""
         pinned = images.pinned(self._checkout / (os.environ.get("IMAGES_FILE") or images.FILE))
         if pinned is None:
             self._say("Base images are selected by tag. To pin them by digest, run scripts/pin_images.sh.")
         self._variables |= pinned or {}
+
+    def _image(self) -> str:
+        """Return the image to deploy, which is built unless one is named."""
+        self._pin()
         image = os.environ.get("IMAGE")
         if image:
             return image
@@ -197,15 +245,15 @@ class Deployment:
             if not self._stack.secret(name):
                 self._stack.create_secret(name, text, {})
                 self._say(f"Created the Docker secret {name}.")
+        if self._pair:
+            self._certificates.create(self._pair)
 
-    def _certificate(self) -> str:
-        """Return the number of the pair for the service, whose secrets exist, or nothing."""
-        if self._drops_pair:
-            return ""
-        number = self._certificates.create(self._pair) if self._pair else self._certificates.current
-        if number:
+    def _take_certificate(self) -> None:
+        """Take the pair for the service: a new one, its own, or none."""
+        number = self._pair.number if self._pair else self._certificates.current
+        if number and not self._drops_pair:
+            self._certificate = number
             self._variables |= self._certificates.variables(number)
-        return number
 
     def _before(self) -> tuple[object, str]:
         """Return what the service was like before, and the number of its replicas."""
@@ -220,9 +268,11 @@ class Deployment:
         current = service["Spec"]["Mode"].get("Replicated", {}).get("Replicas", _DEFAULT_REPLICAS)
         return before, replicas or str(current)
 
-    def _merge(self, *, has_certificate: bool) -> dict[str, Any]:
-        tls = [certificates.FILE] if has_certificate else []
-        files = ["stack.yml", "deploy/stack.secure.yml", *tls, *map(str, self._files)]
+    def _merge(self) -> dict[str, Any]:
+        tls = [certificates.FILE] if self._certificate else []
+        files = [*STACK_FILES, *tls, *map(str, self._files)]
+        # The service reads these from Docker secrets only.
+        self._variables |= {"MASTER_KEY": "", "MONGO_URI": ""}
         options = [option for file in files for option in ("-c", file)]
         merged: dict[str, Any] = yaml.safe_load(
             self._program.output(

@@ -27,9 +27,11 @@ class ProgramError(DeploymentError):
 
     kind = "docker_failed"
 
-    def __init__(self, arguments: tuple[str, ...], status: int) -> None:
+    def __init__(self, arguments: tuple[str, ...], status: int, printed: str = "") -> None:
         super().__init__(f"docker {arguments[0]} ended with {status}")
         self.status = status
+        #: The part of its output that the operator has not seen.
+        self.printed = printed
 
 
 class Program:
@@ -92,5 +94,5 @@ class Program:
         except subprocess.TimeoutExpired:
             raise ProgramError(arguments, _TIMED_OUT) from None
         if done.returncode:
-            raise ProgramError(arguments, done.returncode)
+            raise ProgramError(arguments, done.returncode, done.stdout or "")
         return done.stdout or ""
