@@ -9,7 +9,6 @@ from flask import Flask
 
 from vault import __version__
 from vault.common import feature
-from vault.common.certificates import Certificates
 from vault.common.config.dotenv import dotenv_path
 from vault.common.config.settings import Settings
 from vault.common.config.summary import summary
@@ -27,6 +26,7 @@ from vault.core.secrets.queries import SecretQueries
 from vault.core.secrets.versions import VersionWriter
 from vault.core.secrets.wrapping import Wrapping
 from vault.core.services import Health, Services, Startup
+from vault.core.status import Overview
 from vault.service import http as api
 from vault.service.site import metrics as metrics_page
 from vault.toolkit.http.application import Application
@@ -75,7 +75,8 @@ def create_app(settings: Settings) -> Flask:
         queries=SecretQueries(keyring, guard),
         guard=guard,
         startup=startup,
-        health=Health(database, guard, parts.trail, startup, _certificates(settings)),
+        health=Health(database, guard, parts.trail, startup, settings.certificates),
+        overview=Overview(parts),
         tokens=parts.tokens,
         own_credential=OwnCredential(token_keys, max_days=settings.token_max_days),
         authenticator=parts.authenticator,
@@ -117,10 +118,6 @@ def _tracing(settings: Settings) -> "Tracing | NoTracing":
     return Tracing()
 
 
-def _certificates(settings: Settings) -> Certificates:
-    return Certificates.of({"TLS_CERT": settings.tls_cert, "TLS_CLIENT_CA": settings.tls_client_ca})
-
-
 def _warn(settings: Settings) -> None:
     """Log warnings about *settings*, at every start."""
     if settings.dotenv:
@@ -133,7 +130,7 @@ def _warn(settings: Settings) -> None:
         logger.warning(exposure)
     for mistake in settings.mistakes:
         logger.warning("check the settings: %s", mistake)
-    for warning in _certificates(settings).warnings:
+    for warning in settings.certificates.warnings:
         logger.warning("check the certificates: %s", warning)
     for weakness in settings.weak_keys:
         logger.warning("weak master key: %s; rotate it", weakness)

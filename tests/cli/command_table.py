@@ -50,6 +50,7 @@ ENTRIES = {
     "secret run": Entry(Needs.SERVICE, ("--env", "DB=app/db", "--", "true")),
     "secret set": Entry(Needs.SERVICE, ("app/db", "--generate", "32")),
     "serve": Entry(Needs.SERVING),
+    "status": Entry(Needs.OWN),
     "swarm check": Entry(Needs.SERVICE, ("stack.yml", "--stack", "s")),
     "swarm check-deployment": Entry(Needs.ENGINE),
     "swarm deploy": Entry(Needs.ENGINE),

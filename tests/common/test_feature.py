@@ -25,7 +25,7 @@ def test_each_path_leads_to_its_kind_of_thing(feature: Feature) -> None:
         (feature.errors, ismodule),
         (feature.settings, is_dataclass),
         *((path, _is_document) for path in feature.documents),
-        *((path, callable) for path in (feature.services, feature.tasks, feature.init_app)),
+        *((path, callable) for path in (feature.services, feature.tasks, feature.init_app, feature.status)),
         *(
             (path, lambda found: isinstance(found, Blueprint))
             for path in (*feature.blueprints, *feature.pages)

@@ -36,6 +36,7 @@ SCREENS = (
     "request",
     "share",
     "sign-in",
+    "status",
     "tokens",
     *chain.from_iterable(tables("CONSOLE_ADDRESSES")),
 )
@@ -84,6 +85,8 @@ class Screen:
         self.page.goto(f"{service.url}/console/")
         self.page.get_by_label("Token").fill(token)
         self.page.get_by_label("Token").press("Enter")
+        expect(self.page.get_by_role("button", name="Sign out")).to_be_visible()
+        self.page.goto(f"{service.url}/console/")
         self.shows("Secrets")
 
     def shows(self, heading: str) -> None:

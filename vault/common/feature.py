@@ -167,6 +167,9 @@ class Feature:
     commands: Mapping[str, Command] = field(default_factory=dict)
     #: The sections that it adds to `audit report`.
     sections: tuple[Section, ...] = ()
+    #: The path of a function of `vault.core.parts.Parts` that yields its lines of `status`, each a
+    #: `vault.core.status.Line`; none if there is nothing to say.
+    status: str = ""
     #: Paths of the kinds of files that `audit verify` reads, see `vault.service.commands.audit.files`.
     evidence: tuple[str, ...] = ()
     #: Where the master keys come from; one feature may say that.

@@ -18,7 +18,7 @@ class Status(StrEnum):
 
 
 class Exit(IntEnum):
-    """The exit codes of all commands; `audit verify`, `drill` and `config check` have their own 1 and 3."""
+    """The exit codes of all commands; checks, such as `drill` and `status`, have their own 1, 3 and 5."""
 
     DONE = 0
     #: Refused, or failed.

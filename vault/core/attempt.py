@@ -79,6 +79,7 @@ class Action(StrEnum):
     AUDIT_EXPORT = "audit_export"
     AUDIT_REPORT = "audit_report"
     KEYS_STATUS = "keys_status"
+    STATUS = "status"
     #: A start or an operator's command opened a key of the keyring file.
     KEY_OPENED = "key_opened"
     #: People with shares opened a key.

@@ -36,6 +36,7 @@ from vault.core.secrets.queries import SecretQueries
 from vault.core.secrets.service import SecretService
 from vault.core.secrets.versions import VersionWriter
 from vault.core.secrets.wrapping import Wrapping
+from vault.core.status import Overview, check_of
 from vault.core.trail.writer import AuditTrail, NoAuditTrail
 
 logger = logging.getLogger(__name__)
@@ -106,6 +107,7 @@ class Startup:
             self._report(error)
         except VaultError as error:
             self.failure = error
+        self._guard.show(check_of(self.failure) if self.failure else "")
 
     def _warn(self, primary: Primary) -> None:
         self._has_warned = True
@@ -223,15 +225,7 @@ class Health:
 
 
 def _by_check(error: VaultError) -> dict[str, list[str]]:
-    checks = {
-        RestoreUnfinishedError: "restore",
-        KeyMissingError: "keys",
-        AuthStateError: "auth",
-        AuditStateError: "audit",
-        AuditUnavailableError: "audit",
-    }
-    check = next((check for kind, check in checks.items() if isinstance(error, kind)), "mongodb")
-    return {check: [str(error)]}
+    return {check_of(error): [str(error)]}
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,6 +245,7 @@ class Services:
     authenticator: Authenticator
     wrapping: Wrapping
     keys: KeyStatuses
+    overview: Overview
     #: Those of features, by their type.
     features: Mapping[type, Any]
 

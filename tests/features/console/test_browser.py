@@ -359,8 +359,8 @@ def test_people_sign_in_at_their_provider(browser: Browser, console: Console, pr
         expect(page.get_by_role("heading", name="Choose a role")).to_be_visible()
         assert screen.flaws() == []
         page.get_by_role("button", name="admins").click()
-        expect(page.get_by_role("heading", name="Secrets")).to_be_visible()
-        assert page.url == f"{service.url}/console/"
+        expect(page.get_by_role("heading", name="Status")).to_be_visible()
+        assert page.url == f"{service.url}/console/status"
         expect(page.get_by_text("idp/jwt:both")).to_be_visible()
         cookies = {cookie["name"]: cookie for cookie in context.cookies(service.url)}
         assert set(cookies) == {"session"}

@@ -26,6 +26,7 @@ SCREENS = {
     "activity": ("audit:read", "audit_report"),
     "tokens": ("token:manage", "token_list"),
     "keys": ("audit:read", "keys_status"),
+    "status": ("audit:read", "status"),
 }
 for screens in tables("SCREENS"):
     SCREENS |= screens

@@ -43,7 +43,7 @@ def test_a_cookie_is_for_this_host_only(
     """No script reads the cookie, no other site sends it, and outside this machine it requires HTTPS."""
     person = Person(app, make_token(app, "alice", role="admin"), origin=origin)
     reply = person.sign_in(headers={**OWN, **forwarded})
-    assert (reply.status_code, reply.headers["Location"]) == (303, "/console/")
+    assert (reply.status_code, reply.headers["Location"]) == (303, "/console/status")
     cookie, *found = reply.headers["Set-Cookie"].split("; ")
     assert cookie.startswith(f"{name}=")
     assert set(found) == attributes
@@ -63,8 +63,9 @@ def test_a_jwt_signs_in(app: Flask) -> None:
 @pytest.mark.parametrize(
     ("scopes", "home"),
     [
-        (("secret:list", "audit:read"), "/console/"),
-        (("audit:read",), "/console/activity"),
+        (("secret:list", "audit:read"), "/console/status"),
+        (("secret:list",), "/console/"),
+        (("audit:read",), "/console/status"),
         (("token:manage",), "/console/tokens"),
         (("secret:fetch",), "/console/"),
     ],
@@ -94,7 +95,8 @@ def test_people_go_on_where_they_were(stored: Stored, signed_in: SignIn) -> None
         "/console/\r\nX: y",
     ):
         assert 'name="next"' not in person.get("sign-in", next=given).text
-        assert person.post("sign-in", token=person.token, next=given).headers["Location"] == "/console/"
+        reply = person.post("sign-in", token=person.token, next=given)
+        assert reply.headers["Location"] == "/console/status"
     reply = person.post("sign-in", token=person.token, next="/console/new?folder=a/")
     assert reply.headers["Location"] == "/console/new?folder=a/"
 

@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 from marshmallow import ValidationError, fields, missing, validate
 
 from vault.common import feature
+from vault.common.certificates import Certificates
 from vault.common.config import mistakes, otel, shown, sources
 from vault.common.config import validators as forms
 from vault.common.config.dotenv import read_dotenv
@@ -257,6 +258,11 @@ class Settings:
         """True if `.env` controls access or auditing."""
         known = declared()
         return any(known[name].is_decisive for name in self.dotenv)
+
+    @property
+    def certificates(self) -> Certificates:
+        """The certificates in the files of the settings, as they are now."""
+        return Certificates.of({"TLS_CERT": self.tls_cert, "TLS_CLIENT_CA": self.tls_client_ca})
 
     @property
     def weak_keys(self) -> tuple[str, ...]:

@@ -29,6 +29,11 @@ class TokenKeys:
         if self._key is None:
             # First: it also connects to MongoDB, once for all concurrent requests.
             self._guard.require()
+        return self.read()
+
+    def read(self) -> TokenKey | None:
+        """Return the key as `find`, without a claim: for those who change nothing."""
+        if self._key is None:
             with storage_errors():
                 stored = StoredTokenKey.stored()
             self._key = stored and stored.decrypt(self._keyring)

@@ -8,6 +8,7 @@ for each worker of 1.0. In addition, each worker has a document that only it ren
 from collections import Counter
 from dataclasses import dataclass
 from secrets import token_hex
+from socket import gethostname
 from time import monotonic
 from typing import Any
 
@@ -16,6 +17,7 @@ from mongoengine.connection import get_db
 from pymongo import WriteConcern
 from pymongo.read_concern import ReadConcern
 
+from vault import __version__
 from vault.core.crypto import Keyring
 from vault.core.documents.audit import AuditEntry
 from vault.core.documents.base import is_text, text
@@ -81,6 +83,19 @@ class ServedFiles:
     unconfirmed: frozenset[str]
 
 
+@dataclass(frozen=True, slots=True)
+class Program:
+    """What a worker runs."""
+
+    #: Its machine or container.
+    host: str
+    version: str
+    #: False of a command.
+    serves: bool
+    #: The check of readiness that fails since its start or a failed commit of the trail; empty if none does.
+    failing: str = ""
+
+
 _UNREADABLE = Claim("(unreadable)", frozenset())
 
 
@@ -114,6 +129,22 @@ def running_workers() -> Counter[Claim]:
         # A worker of 1.0 has an element of its own, and an element in use has at least one worker.
         counted[_claim(element)] += sharing.get(text(element.get("worker")), 1)
     return counted
+
+
+def running_programs() -> Counter[Program]:
+    """Return the number of running workers by their program; those of 1.1 and earlier do not name it."""
+    # Earlier versions take over a document with the program of the worker before them.
+    own = {"$and": [_RUNS, {"$eq": ["$program.worker", "$worker"]}]}
+    # By worker, as there can be two documents of one.
+    found = {
+        text(each.get("worker")): each["program"]
+        for each in _collection().find({"program.worker": {"$type": "string"}, "$expr": own})
+    }
+    names = ("host", "version", "failing")
+    return Counter(
+        Program(serves=one.get("serves") is True, **{name: text(one.get(name)) for name in names})
+        for one in found.values()
+    )
 
 
 def _fresh_elements() -> list[dict[str, Any]]:
@@ -150,6 +181,8 @@ class Worker:
         self._trail_enabled = {"$ifNull": [f"${_TRAIL_ENABLED}", audit_enabled]}
         self._trail_agrees = {"$eq": [{"$eq": [self._trail_enabled, True]}, audit_enabled]}
         self._auth_enabled = auth_enabled
+        #: As `Program.failing`.
+        self.failing = ""
         self._auth_agrees: Any = {"$not": [_REQUIRES_AUTH]} if auth_enabled is False else True
         self._auth_recorded: Any = _REQUIRES_AUTH if auth_enabled else True
         # Drawn in the process that serves: all workers would share a name from before gunicorn's fork.
@@ -230,7 +263,14 @@ class Worker:
         self._name = self._name or token_hex(8)
         if self._id and self._renew(_collection()):
             return
-        own = {"worker": self._name, "keyring": self._keyring, "renewed_at": "$$NOW"}
+        program = {
+            "worker": self._name,
+            "version": __version__,
+            "host": {"$literal": gethostname()},
+            "serves": self._auth_enabled is not None,
+            "failing": self.failing,
+        }
+        own = {"worker": self._name, "keyring": self._keyring, "renewed_at": "$$NOW", "program": program}
         if self._auth_enabled:
             own["auth"] = self._name
         taken = [{"$set": own}]
@@ -248,7 +288,8 @@ class Worker:
         """Renew this worker's document; return False if it has none any more."""
         started = monotonic()
         own = {"_id": self._id, "worker": self._name}
-        found = documents.update_one(own, {"$currentDate": {"renewed_at": True}}).matched_count
+        change = {"$currentDate": {"renewed_at": True}, "$set": {"program.failing": self.failing}}
+        found = documents.update_one(own, change).matched_count
         self._renewed = started
         return bool(found)
 

@@ -11,7 +11,7 @@ The search of every minute finds what was put into the database from outside.
 
 import logging
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from time import monotonic
@@ -24,6 +24,7 @@ from vault.common.errors import (
     KeyUnsharedError,
     RestoreUnfinishedError,
     StorageUnavailableError,
+    VaultError,
     remedy_of,
 )
 from vault.common.periodic import Periodic
@@ -144,6 +145,14 @@ class KeyringGuard:
         """Require that this process could claim its primary key now. Reads only."""
         self._refuse(self._obstacles())
 
+    def show(self, failing: str) -> None:
+        """Show in the database which check of readiness fails, from the next renewal on; empty if none."""
+        self._worker.failing = failing
+
+    def refusals(self) -> list[VaultError]:
+        """Return all reasons why this process could not serve now. Reads only."""
+        return list(self._errors(self._obstacles()))
+
     def look(self) -> None:
         """Renew the claim, or check the agreement with the database and claim the primary key."""
         started = monotonic()
@@ -226,16 +235,20 @@ class KeyringGuard:
             return replace(found, auth_state=self._auth_enabled is False and registry.requires_auth())
 
     def _refuse(self, found: Disagreement) -> None:
+        for error in self._errors(found):
+            raise error
+
+    def _errors(self, found: Disagreement) -> Iterator[VaultError]:
         if found.is_restoring:
-            raise RestoreUnfinishedError
+            yield RestoreUnfinishedError()
         if found.file is not None:
-            raise KeyringFileUnknownError(*found.file)
+            yield KeyringFileUnknownError(*found.file)
         if found.missing or found.signer:
-            raise self._missing_error(found)
+            yield self._missing_error(found)
         if found.auth_state:
-            raise AuthStateError
+            yield AuthStateError()
         if found.audit_state:
-            raise AuditStateError(audit_enabled=self._audit_enabled)
+            yield AuditStateError(audit_enabled=self._audit_enabled)
 
     def _missing_error(self, found: Disagreement) -> KeyMissingError:
         """Return the error about missing keys. Probes get its message, and need no credential."""

@@ -4,6 +4,7 @@ from vault.common.feature import Command, Feature
 
 FEATURE = Feature(
     name="compaction",
+    status="vault.features.compaction.status:lines",
     tasks="vault.features.compaction.wiring:tasks",
     commands={
         "audit compact": Command(

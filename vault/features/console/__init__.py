@@ -18,9 +18,11 @@ FEATURE = Feature(
         "vault.features.console.keys:blueprint",
         "vault.features.console.secrets:blueprint",
         "vault.features.console.sign_in:blueprint",
+        "vault.features.console.status:blueprint",
         "vault.features.console.trail:blueprint",
     ),
     screens=(
+        Screen(Scope.AUDIT_READ, "console.status.index", "Status", is_of_all=True),
         Screen(Scope.SECRET_LIST, "console.secrets.index", "Secrets"),
         Screen(Scope.SECRET_LIST, "console.secrets.index", "Expiring", "expiring"),
         Screen(Scope.AUDIT_READ, "console.trail.activity", "Activity"),

@@ -2,10 +2,9 @@
 
 from flask import Blueprint, Response
 
-from vault.common.errors import OutsidePathsError
 from vault.core.attempt import Action
 from vault.core.principal import Scope
-from vault.core.secrets.reach import ANOTHER_NAMESPACE, require_folder
+from vault.features.console.whole import require_all
 from vault.toolkit.operations.blueprint import current_attempt, services
 from vault.toolkit.pages.operations import operation, page
 
@@ -17,8 +16,5 @@ blueprint = Blueprint("keys", __name__, template_folder="templates")
 def index() -> Response:
     """Return the page of master keys, for those who see the whole trail."""
     attempt = current_attempt()
-    require_folder("", attempt)
-    if not attempt.principal.sees_all_entries:
-        attempt.details["reason"] = ANOTHER_NAMESPACE
-        raise OutsidePathsError("Master keys are of all namespaces, and your credential sees only its own.")
+    require_all("Master keys are of all namespaces, and your credential sees only its own.", attempt)
     return page("keys", keys=services().keys.list(attempt=attempt))

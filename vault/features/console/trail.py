@@ -20,7 +20,7 @@ from vault.core.trail import assurance, reader
 from vault.core.trail.activity import summarize_within
 from vault.core.trail.reader import Filter, Order
 from vault.toolkit.document.fields import id_field
-from vault.toolkit.operations.blueprint import current_attempt, services
+from vault.toolkit.operations.blueprint import current_attempt
 from vault.toolkit.operations.replies import reply_memory
 from vault.toolkit.pages import charts, style
 from vault.toolkit.pages.entries import ENTRY_BYTES, Row
@@ -141,7 +141,6 @@ def activity() -> Response:
     # Of the whole trail, for those who see all of it.
     sees_all = attempt.principal.sees_all_entries
     state = assurance.state(since, now) if sees_all else None
-    warnings = services().health.readiness().warnings if sees_all else []
     attempt.finish(Status.SUCCESS)
     chart = activity and charts.stacked_bars(
         [(slot.start, asdict(slot.counts)) for slot in activity.slots],
@@ -161,5 +160,4 @@ def activity() -> Response:
         weekdays=style.WEEKDAYS,
         busiest_hour=max(map(max, activity.hours)) if activity else 0,
         state=state,
-        warnings=warnings,
     )

@@ -23,6 +23,7 @@ FEATURE = Feature(
             "Keep the master keys wrapped by providers, in a file.",
         ),
     },
+    status="vault.features.custody.status:lines",
     sections=(
         Section("custody", "keys", "report_custody.html", "vault.features.custody.trail:custody_activity"),
     ),

@@ -95,6 +95,11 @@ class SlotRecord:
     #: `up`, `opened`, or why it is down.
     state: str
 
+    @property
+    def is_up(self) -> bool:
+        """True if it opened its key."""
+        return self.state in ("up", "opened")
+
 
 @dataclass(frozen=True, slots=True)
 class CustodyState:
@@ -105,6 +110,8 @@ class CustodyState:
     slots: Sequence[SlotRecord]
     #: The last drill within a year; None without one.
     last_drill: datetime | None
+    #: False if the file of that check or opening was not the newest one on record.
+    is_newest: bool = True
 
 
 def custody_state(now: datetime) -> CustodyState:
@@ -122,7 +129,12 @@ def custody_state(now: datetime) -> CustodyState:
         for one in found
         if isinstance(one, Mapping) and "slot" in one
     ]
-    return CustodyState(newest["ts"] if newest else None, records, last["ts"] if last else None)
+    return CustodyState(
+        newest["ts"] if newest else None,
+        records,
+        last["ts"] if last else None,
+        is_newest=details.get("is_newest") is not False,
+    )
 
 
 def _state(slot: Mapping[str, Any]) -> str:

@@ -18,6 +18,7 @@ FEATURE = Feature(
         )
     },
     evidence=("vault.features.proofs.evidence:WitnessedFile",),
+    status="vault.features.proofs.status:lines",
     sections=(
         Section(
             "witnesses", "trail", "report_witnesses.html", "vault.features.proofs.commands:report_section"

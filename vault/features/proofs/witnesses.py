@@ -155,6 +155,11 @@ class Witnesses:
             if one.name in self._failing or self._is_late(one)
         ]
 
+    def successes(self) -> dict[str, datetime | None]:
+        """Return the last success of each witness, by its host, as it is in MongoDB now; None without one."""
+        self._refresh()
+        return {one.host: self._last.get(one.name) for one in self.all}
+
     def look(self) -> None:
         """Read the state; if a checkpoint is due and this worker has the lease, show one."""
         # Without MongoDB, the trail or a key, the next look tries again.

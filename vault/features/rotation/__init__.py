@@ -23,6 +23,7 @@ FEATURE = Feature(
     rotate="vault.features.rotation.wiring:rotate",
     blueprints=("vault.features.rotation.api:blueprint",),
     pages=("vault.features.rotation.pages:blueprint",),
+    status="vault.features.rotation.status:lines",
     screens=(Screen(Scope.ROTATION_MANAGE, "console.rotations.index", "Rotation"),),
     panels=(Panel("secret", "console/rotation_panel.html", "vault.features.rotation.pages:panel_values"),),
     commands={

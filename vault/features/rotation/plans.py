@@ -207,6 +207,12 @@ class Rotations:
         ]
         return sorted(visible, key=lambda info: (info.namespace, info.name))
 
+    def infos(self) -> Sequence[RotationInfo]:
+        """Return the plans of all namespaces, for those who see their numbers only."""
+        key = self._keys.read()
+        with storage_errors():
+            return [_info_of(document, key) for document in Rotation.active()]
+
     def of(self, name: str, principal: Principal) -> RotationInfo | None:
         """Return the plan of a secret's name that *principal* has found in its namespace; None without one.
 

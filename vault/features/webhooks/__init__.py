@@ -13,6 +13,7 @@ FEATURE = Feature(
     tasks="vault.features.webhooks.wiring:tasks",
     blueprints=("vault.features.webhooks.api:blueprint",),
     pages=("vault.features.webhooks.pages:blueprint",),
+    status="vault.features.webhooks.status:lines",
     screens=(Screen(Scope.WEBHOOK_MANAGE, "console.webhooks.index", "Webhooks"),),
     commands={
         "webhooks": Command(

@@ -54,18 +54,15 @@ def connected(
         StorageUnavailableError: MongoDB is not available.
         VaultError: The master keys cannot be opened.
     """
-    settings = opener(_settings())
+    settings = opener(settings_of_service())
     vouches = accepts_file and not settings.is_keyring_confirmed
     if vouches:
         settings = replace(settings, is_keyring_confirmed=True)
-    if settings.dotenv:
-        output.note(f"Settings from {dotenv_path()}: {', '.join(settings.dotenv)}")
     days = 0 if scratch else settings.audit_ttl_days
     database = Database(
         settings.mongo_uri, audit_ttl_days=days, timeout_seconds=_TIMEOUT_SECONDS, name=scratch
     )
-    parts = Parts(settings, database, audit_enabled=audit_enabled)
-    try:
+    with unchecked(output, Parts(settings, database, audit_enabled=audit_enabled)) as parts:
         require_mongodb(database, settings.mongo_uri)
         if vouches:
             for key_id in require_known_primary(parts.keyring):
@@ -80,11 +77,21 @@ def connected(
             with suppress(VaultError) if reading and not recorded else nullcontext():
                 record(one)
         yield parts
+
+
+@contextmanager
+def unchecked(output: Output, parts: Parts) -> Iterator[Parts]:
+    """Yield the *parts*, whatever the state of their database, and close them; a note as `connected`."""
+    if parts.settings.dotenv:
+        output.note(f"Settings from {dotenv_path()}: {', '.join(parts.settings.dotenv)}")
+    try:
+        yield parts
     finally:
         parts.close()
 
 
-def _settings() -> Settings:
+def settings_of_service() -> Settings:
+    """Return the settings of the service. Raises `SettingsError`."""
     try:
         return Settings.from_environment()
     except SettingsError as error:

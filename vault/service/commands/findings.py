@@ -7,7 +7,6 @@ from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
 
-from vault.common.certificates import Certificates
 from vault.common.config.settings import Settings
 from vault.common.config.validators import MISSING
 from vault.common.errors import (
@@ -85,8 +84,7 @@ def _without(names: list[str], variables: Variables) -> Variables:
 def _warnings(settings: Settings) -> Iterator[str]:
     yield from settings.exposures
     yield from settings.mistakes
-    files = {"TLS_CERT": settings.tls_cert, "TLS_CLIENT_CA": settings.tls_client_ca}
-    yield from Certificates.of(files).warnings
+    yield from settings.certificates.warnings
     yield from (f"weak master key: {weakness}; rotate it" for weakness in settings.weak_keys)
 
 

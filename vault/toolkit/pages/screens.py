@@ -32,7 +32,8 @@ def _is_for(principal: Principal, screen: Screen) -> bool:
 
 def home_of(principal: Principal) -> str:
     """Return the path of the first screen that *principal* may see; without any, of the list of secrets."""
-    home = next(iter(screens_of(principal)), next(_screens()))
+    elsewhere = next(screen for screen in _screens() if not screen.is_of_all)
+    home = next(iter(screens_of(principal)), elsewhere)
     return url_for(home.endpoint, show=home.show)
 
 

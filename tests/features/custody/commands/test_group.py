@@ -85,6 +85,17 @@ def test_slots_are_added_rewrapped_and_removed(desk: Desk, stored: Stored) -> No
     assert {one["key_id"] for one in actions(stored, "key_opened")} == {key_id}
 
 
+def test_a_look_at_the_status_is_an_opening(desk: Desk, stored: Stored) -> None:
+    """The command `status` changes nothing, but opens the keys: that is on record."""
+    desk.begin()
+    desk.use()
+    stored.audit_logs.delete_many({"action": "key_opened"})
+    done = desk.run("status", "--json", code=5)
+    assert "no drill with the shares" in done.stdout
+    [opened] = actions(stored, "key_opened")
+    assert opened["slot"] == "a"
+
+
 @pytest.mark.promise(7)
 def test_a_file_that_was_put_back_gets_no_new_key(desk: Desk, stored: Stored) -> None:
     """With a removed slot or old shares put back, no command changes the file; the newest one is named."""

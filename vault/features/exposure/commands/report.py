@@ -93,7 +93,8 @@ def report(output: Output, period: timedelta, path: str | None, is_verified: boo
     if path == _STANDARD_OUTPUT and output.as_json:
         raise click.UsageError("Leave out --json or --html -: both are for standard output.")
     now = datetime.now(UTC)
-    attempt = Attempt(action=Action.AUDIT_REPORT, principal=OPERATOR, details={"since": moment(now - period)})
+    details = {"since": moment(now - period), "verify": is_verified}
+    attempt = Attempt(action=Action.AUDIT_REPORT, principal=OPERATOR, details=details)
     with connected(output, reading=True, recorded=True) as parts:
         reader.record(attempt)
         found = _report(parts, now, period, output, is_verified=is_verified)

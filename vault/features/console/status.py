@@ -1,0 +1,24 @@
+"""The page of the installation's status."""
+
+from flask import Blueprint, Response
+
+from vault.common.outcomes import Status
+from vault.core.attempt import Action
+from vault.core.principal import Scope
+from vault.core.status import gravest
+from vault.features.console.whole import require_all
+from vault.toolkit.operations.blueprint import current_attempt, services
+from vault.toolkit.pages.operations import operation, page
+
+blueprint = Blueprint("status", __name__, template_folder="templates")
+
+
+@blueprint.get("/status")
+@operation(Action.STATUS, Scope.AUDIT_READ)
+def index() -> Response:
+    """Return the page of the installation's status, for those who see the whole trail."""
+    attempt = current_attempt()
+    require_all("The status is of all namespaces, and your credential sees only its own.", attempt)
+    lines = services().overview.lines()
+    attempt.finish(Status.SUCCESS)
+    return page("status", lines=lines, gravest=gravest(lines))
