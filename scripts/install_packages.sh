@@ -24,7 +24,7 @@ needed=()
 for pair in chromium:chromium curl:curl wrk:wrk ip:iproute2 prometheus:prometheus \
     nginx:nginx-light haproxy:haproxy caddy:caddy node:nodejs npm:npm java:default-jre-headless \
     softhsm2-util:softhsm2 swtpm:swtpm age:age clevis:clevis cc:gcc man:man-db pkg-config:pkg-config mariadbd:mariadb-server redis-server:redis-server \
-    valkey-server:valkey-server; do
+    valkey-server:valkey-server docker-registry:docker-registry; do
     command -v "${pair%:*}" >/dev/null || needed+=("${pair#*:}")
 done
 # Libraries that the embedded mongod needs.

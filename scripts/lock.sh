@@ -44,6 +44,9 @@ printf 'setuptools>=80\n' | lock requirements/build.txt - --constraint requireme
 # The tools of scripts/build.sh.
 printf '%s\n' 'setuptools>=80' 'cyclonedx-bom>=7.3' |
     lock requirements/release.txt - --constraint requirements/build.txt "$@"
+# The tools of scripts/rehearse.sh.
+printf '%s\n' pipx 'pypiserver>=2.4' 'twine>=7.0' |
+    lock requirements/rehearsal.txt - --constraint requirements/client.txt "$@"
 lock requirements/test.txt setup.cfg --constraint requirements/dev.txt --constraint requirements/rotation.txt \
     --constraint requirements/tracing.txt \
     --extra server --extra embedded --extra pkcs11 --extra rotation --extra test --extra tracing --extra witness "$@"

@@ -29,7 +29,7 @@ NOT_RUN = {
     "# As root, with systemd 257 or newer.": "needs it as the first process: systemd/test_units.py has one",
     "# With MongoDB's database tools.": "bsondump is not part of this project",
     "# From Vault or OpenBao.": "needs a server to move from: cli/test_imports.py runs them on one",
-    _LATER: "nothing is published yet",
+    _LATER: "nothing is published: tests/qa/deployment/test_release.py does so, on this machine",
     "# With pipx.": "a build takes a minute: scripts/test_build.py (.ci/nightly)",
     "# Through your own proxy.": "docs/test_proxy.py does so through each of them",
     "./scripts/dev.sh   # until Ctrl-C": "docs/test_first_minutes.py runs it, and the commands below it",
@@ -276,5 +276,6 @@ def test_the_package_is_not_installed_by_its_name_before_its_first_release() -> 
     assert [line for line in installs if ".whl" not in line and "WHEEL" not in line] == [
         line for line in later.text.splitlines() if line.startswith("pipx")
     ]
+    assert later.text.splitlines()[1] in (ROOT / "scripts/rehearse.sh").read_text()
     first, *_ = blocks("README.md", "bash")
     assert first.text.startswith("./scripts/dev.sh")

@@ -83,6 +83,9 @@ def test_a_release_runs_the_same_build() -> None:
     assert all(jobs[name]["needs"] == "build" for name in jobs.keys() - {"build"})
     assert all(jobs[name]["permissions"]["id-token"] == "write" for name in ("sign", "pypi", "images"))
     assert "secrets." not in text
+    for name in ("build.sh", "notes.py"):
+        assert f"scripts/{name}" in text
+        assert f"scripts/{name}" in (ROOT / "scripts/rehearse.sh").read_text()
     # Names of images have no capital letters.
     assert "github.repository_owner" not in text
     stages = re.findall(r"^FROM \S+ AS (\S+)$", (ROOT / "Dockerfile").read_text(), re.MULTILINE)
