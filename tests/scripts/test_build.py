@@ -130,6 +130,25 @@ def test_two_builds_of_a_commit_are_equal(tmp_path: Path) -> None:
         assert f"{own}/share/{_PAGE}" in source.getnames()
 
 
+@pytest.mark.nightly
+@pytest.mark.parametrize("platform", ["macosx_11_0_arm64", "macosx_11_0_x86_64"])
+def test_a_mac_gets_the_command_without_a_compiler(tmp_path: Path, platform: str) -> None:
+    """All locked packages of the command for people have wheels for a Mac."""
+    target = (
+        "--platform",
+        platform,
+        "--python-version",
+        "3.13",
+        "--only-binary",
+        ":all:",
+        "--dest",
+        tmp_path,
+    )
+    locked = ("--quiet", "--require-hashes", "-r", ROOT / "requirements/client.txt")
+    subprocess.run([sys.executable, "-m", "pip", "download", *target, *locked], check=True)
+    assert any("macosx" in wheel.name for wheel in tmp_path.iterdir())
+
+
 def pinned(lock: Path) -> Iterator[tuple[str, str]]:
     """Yield the names and versions in *lock* that this Python gets."""
     for line in re.findall(r"^\S+==.*(?= \\$)", lock.read_text(), re.MULTILINE):

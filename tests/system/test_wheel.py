@@ -47,8 +47,9 @@ def metadata(wheel: ZipFile) -> Message:
 
 
 def test_the_wheel_ships_license_types_and_pages(tmp_path: Path) -> None:
-    """The wheel contains the license, the marker for type checkers, and the files of the pages."""
+    """The wheel fits every system, and has the license, the marker for type checkers and the pages' files."""
     with built(tmp_path) as wheel:
+        assert str(wheel.filename).endswith("-py3-none-any.whl")
         [license_file] = [name for name in wheel.namelist() if name.endswith("/licenses/LICENSE")]
         assert wheel.read(license_file) == (ROOT / "LICENSE").read_bytes()
         assert metadata(wheel)["License-Expression"] == "Apache-2.0"

@@ -6,6 +6,7 @@ import resource
 import subprocess
 from collections.abc import Callable
 from contextlib import suppress
+from pathlib import Path
 
 #: Settings with credentials that unwrap master keys.
 CREDENTIALS = (
@@ -16,6 +17,7 @@ CREDENTIALS = (
 #: Settings that `hide_keys` takes out of the environment.
 _KEYS = ("MASTER_KEY", "MASTER_KEY_FALLBACKS", *CREDENTIALS)
 
+_DESCRIPTORS = Path("/proc/self/fd")
 _PR_SET_PDEATHSIG = 1
 _PR_SET_DUMPABLE = 4
 _PR_SET_NO_NEW_PRIVS = 38
@@ -58,13 +60,14 @@ def hide_keys() -> None:
         # If both are set, reading the settings reports that.
         if not value or file:
             continue
-        # This fails with vm.memfd_noexec=2 and off Linux: then the key stays in the environment.
+        # This fails with vm.memfd_noexec=2, without /proc and off Linux: the key stays in the environment.
         with suppress(AttributeError, OSError):
+            _DESCRIPTORS.stat()
             # Survives `execve`. A pipe could be read only once, and a temporary file would be on a disk.
             descriptor = os.memfd_create(name, 0)
             # Readers strip one trailing newline.
             os.write(descriptor, os.fsencode(value) + b"\n")
-            os.environ[f"{name}_FILE"] = f"/proc/self/fd/{descriptor}"
+            os.environ[f"{name}_FILE"] = str(_DESCRIPTORS / str(descriptor))
             del os.environ[name]
 
 

@@ -334,12 +334,10 @@ def test_a_value_must_fit_an_environment(served: Served, tmp_path: Path) -> None
 
 
 @pytest.mark.promise("commands")
-def test_files_need_a_place_in_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_files_need_a_place_in_memory(monkeypatch: pytest.MonkeyPatch) -> None:
     """Without a writable tmpfs, there is no folder, and the error says so."""
     monkeypatch.setenv("XDG_RUNTIME_DIR", "relative")
-    mounts = tmp_path / "mounts"
-    mounts.write_text("1 1 999:999 / / rw - tmpfs none rw\n")
-    monkeypatch.setattr(memory_folder, "_MOUNTS", mounts)
+    monkeypatch.setattr(memory_folder, "_IN_MEMORY", {})
     with pytest.raises(memory_folder.ProgramError, match="no place in memory"), memory_folder.memory_folder():
         pass
 
@@ -372,7 +370,7 @@ def test_a_terminal_signals_the_program_itself() -> None:
         child = program.Child(["sleep", "60"], dict(os.environb))
         program.wake()
         assert child.wait() is None
-        child._forward(signal.struct_siginfo((signal.SIGINT, program._SI_KERNEL, 0, 0, 0, 0, 0)))
+        child._forward(program._Received(signal.SIGINT, is_of_terminal=True))
         assert not child.is_ending
         assert child.wait(0.01) is None
         program.wake()

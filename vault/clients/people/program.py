@@ -5,11 +5,13 @@ import os
 import shutil
 import signal
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import NoReturn
+from types import FrameType
+from typing import NamedTuple, NoReturn
 
 from vault.common.errors import ProgramError
 from vault.common.processes import die_with_parent
@@ -44,6 +46,9 @@ _WAITED = _FORWARDED | {signal.SIGCHLD}
 
 #: `si_code` of a signal of the kernel. A terminal signals all processes in the foreground itself.
 _SI_KERNEL = 0x80
+
+#: Signals of a terminal's keys.
+_OF_KEYS = {signal.SIGINT, signal.SIGQUIT}
 
 _MAIN_THREAD = threading.main_thread().ident or 0
 
@@ -100,17 +105,61 @@ def replace(command: Sequence[str], variables: Mapping[bytes, bytes]) -> NoRetur
 @contextmanager
 def held_signals() -> Iterator[None]:
     """Hold the signals of this process back while the block runs, for `Child.wait` to forward them."""
+    # Off Linux, a signal that is held back and not handled is lost.
+    handler = signal.signal(signal.SIGCHLD, _ignore)
     earlier = signal.pthread_sigmask(signal.SIG_BLOCK, _WAITED)
     try:
         yield
     finally:
         signal.pthread_sigmask(signal.SIG_SETMASK, earlier)
+        signal.signal(signal.SIGCHLD, handler)
+
+
+def _ignore(_number: int, _frame: FrameType | None) -> None:
+    pass
 
 
 def wake() -> None:
     """Make `Child.wait` of the main thread return."""
     # Not to the process: a thread that does not hold the signal back would take it, and ignore it.
     signal.pthread_kill(_MAIN_THREAD, signal.SIGCHLD)
+
+
+class _Received(NamedTuple):
+    """A signal, and whether a terminal sent it."""
+
+    number: int
+    is_of_terminal: bool
+
+
+def _received(seconds: float | None) -> _Received | None:
+    """Return the next signal that is held back, or None after *seconds*."""
+    if sys.platform != "linux":
+        return _received_elsewhere(seconds)
+    info = signal.sigwaitinfo(_WAITED) if seconds is None else signal.sigtimedwait(_WAITED, seconds)
+    return info and _Received(info.si_signo, info.si_code == _SI_KERNEL)
+
+
+def _received_elsewhere(seconds: float | None) -> _Received:
+    """Return the next signal that is held back, or SIGCHLD after *seconds*."""
+    timer = threading.Timer(seconds or 0.0, wake)
+    if seconds is not None:
+        timer.start()
+    number = signal.sigwait(_WAITED)
+    timer.cancel()
+    return _Received(number, number in _OF_KEYS and _is_in_foreground())
+
+
+def _is_in_foreground() -> bool:
+    """Return whether this process gets the signals of its terminal's keys."""
+    try:
+        terminal = os.open(os.ctermid(), os.O_RDONLY | os.O_NOCTTY)
+    except OSError:
+        return False
+    try:
+        return os.tcgetpgrp(terminal) == os.getpgrp()
+    finally:
+        os.close(terminal)
 
 
 class Child:
@@ -147,11 +196,11 @@ class Child:
         end = None if seconds is None else time.monotonic() + seconds
         while self._process.poll() is None:
             left = None if end is None else max(0.0, end - time.monotonic())
-            info = signal.sigwaitinfo(_WAITED) if left is None else signal.sigtimedwait(_WAITED, left)
+            received = _received(left)
             # Signals of one number can become one, so this SIGCHLD may be that of `wake`, too.
-            if info is None or info.si_signo == signal.SIGCHLD:
+            if received is None or received.number == signal.SIGCHLD:
                 break
-            self._forward(info)
+            self._forward(received)
         return self.exit_code
 
     @property
@@ -170,13 +219,13 @@ class Child:
                 self._process.kill()
                 self._process.wait()
 
-    def _forward(self, info: signal.struct_siginfo) -> None:
+    def _forward(self, received: _Received) -> None:
         # A blocked signal arrives although it is ignored, such as SIGHUP after `nohup`.
-        is_ignored = signal.getsignal(info.si_signo) is signal.SIG_IGN
-        self.is_ending |= info.si_signo in self._ending and not is_ignored
+        is_ignored = signal.getsignal(received.number) is signal.SIG_IGN
+        self.is_ending |= received.number in self._ending and not is_ignored
         # The terminal signals the program itself.
-        if info.si_code != _SI_KERNEL:
-            self._process.send_signal(info.si_signo)
+        if not received.is_of_terminal:
+            self._process.send_signal(received.number)
 
 
 def _not_started(command: Sequence[str], error: OSError) -> ProgramError:
