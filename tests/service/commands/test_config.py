@@ -53,6 +53,10 @@ WRONG: list[tuple[dict[str, str], str]] = [
     ({"MASTER_KEY": "", "MASTER_KEY_FILE": "no"}, "MASTER_KEY: MASTER_KEY_FILE names a file that does not"),
     ({"MASTER_KEY": "", "MASTER_KEY_FILE": "/dev/null"}, "MASTER_KEY: MASTER_KEY_FILE names an empty file."),
     ({"MASTER_KEYRING_FILE": "/k.json"}, "MASTER_KEY: cannot be set together with MASTER_KEYRING_FILE."),
+    (
+        {"MASTER_KEY": "", "MASTER_KEYRING_FILE": "/k.json", "FEATURES_OFF": "custody"},
+        "MASTER_KEYRING_FILE: needs custody, which is in FEATURES_OFF.",
+    ),
     ({"MASTER_KEY_FALLBACKS": f"{KEY};{KEY}"}, "MASTER_KEY_FALLBACKS: each must be the base64 of 32 bytes"),
     # MongoDB.
     ({"MONGO_URI": "mongo:27017"}, "MONGO_URI: must be mongodb://…"),

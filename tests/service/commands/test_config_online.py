@@ -69,6 +69,7 @@ def test_a_state_that_the_database_refuses_is_wrong(check: Check, stored: Stored
 def test_a_mongodb_that_does_not_answer_is_wrong(check: Check, monkeypatch: pytest.MonkeyPatch) -> None:
     """The check says which servers it asked, without a password."""
     monkeypatch.setattr("vault.core.documents.database.OPERATION_TIMEOUT_SECONDS", 0.05)
+    monkeypatch.setattr("vault.core.documents.members._TIMEOUT_MILLISECONDS", 50)
     done = check(MONGO_URI="mongodb://me:hunter2@127.0.0.1:1/vault")
     [wrong] = found(done, "wrong")
     assert wrong.startswith("MONGO_URI: MongoDB is not available: 127.0.0.1:1: ")

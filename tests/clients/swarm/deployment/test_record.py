@@ -131,6 +131,22 @@ def test_a_stack_file_outside_the_checkout_is_recorded(
     assert record(secured)["further"] == ["further/0-own.yml"]
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        *("", "{}", "[]", '{"files": 1, "further": [], "variables": {}, "withheld": []}'),
+        '{"files": {"../a": ""}, "further": [], "variables": {}, "withheld": []}',
+        '{"files": {"/a": ""}, "further": [], "variables": {}, "withheld": []}',
+    ],
+)
+def test_another_record_is_refused(secured: World, again: Run, content: str) -> None:
+    """A Docker config that is no record, or would write outside its folder, is not used."""
+    name, label = "secret-manager-deployment-1", {"secret-manager.deployment": "true"}
+    secured.config(name, data=content.encode(), **label)
+    assert f"error: the Docker config {name} is no record of a deployment" in again(status=1).stderr
+    assert secured.made == []
+
+
 def test_without_a_record_nothing_is_repeated(secured: World, again: Run) -> None:
     """Without a record, and with stack files besides it, `--again` is refused."""
     assert "no deployment is on record. Hint: deploy from a checkout" in again(status=1).stderr

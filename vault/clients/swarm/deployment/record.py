@@ -122,6 +122,25 @@ def _place(path: Path, checkout: Path, outside: Mapping[Path, str]) -> str:
     return outside.get(path, "")
 
 
+def _read(config: Found) -> Record:
+    """Return the record in a Docker config.
+
+    Raises:
+        DeploymentError: It is another version's, or not one.
+    """
+    try:
+        record = Record(**json.loads(b64decode(config["Data"])))
+        paths = [Path(place) for place in (*record.files, *record.further)]
+    except (ValueError, TypeError):
+        paths = [Path("..")]
+    if any(path.is_absolute() or ".." in path.parts for path in paths):
+        raise DeploymentError(
+            f"the Docker config {config['Name']} is no record of a deployment by this version",
+            hint="remove it (docker config rm), and deploy from a checkout",
+        )
+    return record
+
+
 class Records:
     """The records of deployments on a swarm; there is one, except during a deployment."""
 
@@ -129,9 +148,13 @@ class Records:
         self._stack = stack
 
     def newest(self) -> Record | None:
-        """Return the record of the last deployment, if there is one."""
+        """Return the record of the last deployment, if there is one.
+
+        Raises:
+            DeploymentError: It cannot be used.
+        """
         found = self._found()
-        return Record(**json.loads(b64decode(found[-1]["Spec"]["Data"]))) if found else None
+        return _read(found[-1]["Spec"]) if found else None
 
     def required(self) -> Record:
         """Return the record of the last deployment.
