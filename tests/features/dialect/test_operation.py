@@ -128,6 +128,9 @@ def test_a_namespace_must_be_the_own_one(app: Flask, stored: Stored) -> None:
     entry = trail(stored)[-1]
     assert (entry["status"], entry["principal"]) == ("denied", "team/abroad")
     assert entry["details"] == {"namespace": "team", "reason": "another namespace"}
+    at_home = DialectClient.of(app, "at-home", role="reader")
+    for own in ("default", "root", "root/"):
+        assert at_home("GET", SELF, X_Vault_Namespace=own)
 
 
 @pytest.mark.promise("vault")

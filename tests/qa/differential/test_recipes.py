@@ -15,6 +15,7 @@ import yaml
 
 from tests.docs.documents import ROOT
 from tests.qa.differential.comparison import Observer, compare
+from tests.qa.differential.deployers import DocoCd, Dokploy, Terraform
 from tests.qa.differential.external_secrets import Operator
 from tests.support.openbao import BAO, Server, Servers
 
@@ -126,6 +127,45 @@ def test_external_secrets(servers: Servers) -> None:
             assert operator.secret(resource).keys() == {"user", "password", "shop_db", "shop_cache_redis"}
 
     compare(servers, "recipe: external secrets", program)
+
+
+def test_dokploy(servers: Servers) -> None:
+    """Dokploy tests its connection, resolves references, and lists what a token reaches."""
+
+    def program(server: Server, see: Observer) -> None:
+        shop(server)
+        for caller in ("admin", "reader"):
+            dokploy = Dokploy(server, server.tokens[caller])
+            see("test", dokploy.test())
+            assert dokploy.value("shop/db:password") == "a password"
+            assert {"shop/db:user", "shop/db:password"} <= {*dokploy.names()}
+        see("wrong", Dokploy(server, "wrong").test())
+
+    compare(servers, "recipe: dokploy", program)
+
+
+def test_doco_cd(servers: Servers) -> None:
+    """doco-cd resolves a reference without a namespace, for which it names `root`."""
+
+    def program(server: Server, see: Observer) -> None:
+        shop(server)
+        see("value", DocoCd(server, server.tokens["reader"]).value("kv:secret:shop/db:password"))
+
+    compare(servers, "recipe: doco-cd", program)
+
+
+def test_terraform(servers: Servers) -> None:
+    """An ephemeral secret is read with the token itself, or with a child of one that may create tokens."""
+
+    def program(server: Server, see: Observer) -> None:
+        shop(server)
+        for caller in ("reader", "manager"):
+            provider = Terraform(server, server.tokens[caller])
+            see("version", provider.configure(skip_child_token=caller == "reader"))
+            see("secret", provider.secret("shop/db"))
+            see("first version", provider.secret("shop/db", 1))
+
+    compare(servers, "recipe: terraform", program)
 
 
 def test_ansible(servers: Servers) -> None:

@@ -6,7 +6,7 @@ from flask import Request
 
 from vault.common.errors import InvalidCredentialError, ScopeMissingError
 from vault.core.attempt import Attempt
-from vault.core.principal import UNAUTHENTICATED, Scope
+from vault.core.principal import DEFAULT_NAMESPACE, UNAUTHENTICATED, Scope
 from vault.core.secrets.wrapping import WrappingToken, is_wrapping_token
 from vault.features.dialect.errors import NamespaceNotFoundError
 from vault.toolkit.http import auth, rate_limits
@@ -14,6 +14,9 @@ from vault.toolkit.operations.blueprint import services
 
 _TOKEN_HEADER = "X-Vault-Token"  # noqa: S105 - the name of a header
 _NAMESPACE_HEADER = "X-Vault-Namespace"
+
+#: What clients call the namespace that every server has, and its name here.
+_ROOT = ("root", DEFAULT_NAMESPACE)
 
 #: The prefixes of client tokens. Logins store nothing: a client token is the credential of its login in
 #: another form, with the role of a JWT, and is verified at each request.
@@ -59,8 +62,8 @@ def authorize_request(req: Request, scope: Scope | None, *, attempt: Attempt) ->
     identify(credential(req), attempt, role=auth.named_role(req))
     rate_limits.count_request(attempt)
     attempt.require(scope)
-    named = req.headers.get(_NAMESPACE_HEADER, "").strip("/")
-    if named and named != attempt.principal.namespace:
+    named, own = req.headers.get(_NAMESPACE_HEADER, "").strip("/"), attempt.principal.namespace
+    if named and named != own and (named, own) != _ROOT:
         attempt.details["reason"] = "another namespace"
         raise NamespaceNotFoundError
 

@@ -106,7 +106,7 @@ CALLERS = (
             write("a", k=1),
             *(
                 get("secret/data/~/a", headers={"X-Vault-Namespace": name})
-                for name in ("nope", "nope/", "a/b", "")
+                for name in ("nope", "nope/", "a/b", "root", "")
             ),
             post("secret/data/~/a", {"data": {}}, headers={"X-Vault-Namespace": "nope"}),
             get("secret/data/~/a", headers={"X-Vault-Namespace": "nope"}, caller="wrong"),
