@@ -29,6 +29,10 @@ KEY = "exactly-thirty-two-characters-ok"
         ("CORS_ORIGIN", "CORS_ORIGINS"),
         ("MASTER_KEYS_FILE", "MASTER_KEY_FILE"),
         ("TLS_CERTS", "TLS_CERT"),
+        ("TLS_CERTIFICATE", "TLS_CERT"),
+        ("ENABLE_AUTH", "AUTH_ENABLED"),
+        ("AUTHENTICATION_ENABLED", "AUTH_ENABLED"),
+        ("ENABLED_CONSOLE", "CONSOLE_ENABLED"),
     ],
 )
 def test_a_near_miss_is_named(name: str, meant: str) -> None:

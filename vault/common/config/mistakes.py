@@ -10,6 +10,8 @@ from pathlib import Path
 _MIN_SIMILARITY = 0.85
 #: Shorter names, such as BIND, are close to too many others.
 _MIN_LENGTH = 7
+#: Shorter words, such as a single letter, begin too many others.
+_MIN_WORD = 3
 #: Docker mounts secrets there, by default readable by all users of the container.
 _CONTAINER_SECRETS = Path("/run/secrets")
 
@@ -37,8 +39,19 @@ def _closest(name: str, settings: Collection[str]) -> str | None:
     long = [one for one in settings if len(one) >= _MIN_LENGTH and not name.endswith(f"_{one}")]
     # A part of at least two words, such as AUDIT_TTL.
     begun = [setting for setting in long if "_" in name and setting.startswith(f"{name}_")]
-    found = get_close_matches(name, long, 1, _MIN_SIMILARITY) or begun
+    # Other forms or another order of its words, such as ENABLE_AUTH and TLS_CERTIFICATE.
+    alike = [setting for setting in long if _have_same_words(name, setting)]
+    found = get_close_matches(name, long, 1, _MIN_SIMILARITY) or begun or alike
     return found[0] if found and len(name) >= _MIN_LENGTH else None
+
+
+def _have_same_words(one: str, other: str) -> bool:
+    """Return whether the names have the same words, of which some are cut off in one of them."""
+    words, others = sorted(one.split("_")), sorted(other.split("_"))
+    if len(words) != len(others):
+        return False
+    pairs = [sorted(pair, key=len) for pair in zip(words, others, strict=True)]
+    return all(len(short) >= _MIN_WORD and long.startswith(short) for short, long in pairs)
 
 
 def exposed_files(files: Mapping[str, str]) -> Iterator[str]:
