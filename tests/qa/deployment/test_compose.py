@@ -121,6 +121,14 @@ def inspected(container: str, form: str) -> str:
     return docker("inspect", container, "--format", form)
 
 
+def test_a_backup_is_made_by_itself(project: Project) -> None:
+    """The project makes its first backup soon after its start, which only its service can read."""
+    made = "a backup was made"
+    wait_for(lambda: made in run("docker", "logs", project.container("backup")).stdout, what="a backup")
+    listed = project.compose("exec", "-T", "backup", "sh", "-c", "stat -c '%a %u' /backups /backups/vault-*")
+    assert listed.split("\n") == ["700 10001", "600 10001"]
+
+
 def test_a_project_has_no_secret_outside_of_its_files(project: Project, token: str) -> None:
     """Secrets are in files of their only reader; the service is published on loopback, and needs a token."""
     files = project.secrets()
@@ -129,7 +137,7 @@ def test_a_project_has_no_secret_outside_of_its_files(project: Project, token: s
     command = "for file in /secrets/*/*; do cat $file; echo; done"
     values = project.compose("run", "--rm", "--entrypoint", "bash", "secrets", "-c", command).split()
     assert len(values) == len(_FILES)
-    for service in ("secret-manager", "mongodb", "replica-set", "secrets"):
+    for service in ("secret-manager", "backup", "mongodb", "replica-set", "secrets"):
         container = project.container(service)
         settings = inspected(container, "{{json .Config}}{{json .HostConfig}}")
         for value in values:
