@@ -10,6 +10,7 @@ FEATURE = Feature(
     collections={"backups": Collection(("find", "insert", "update", "remove"), is_kept=False)},
     services="vault.features.backup.wiring:services",
     tasks="vault.features.backup.wiring:tasks",
+    status="vault.features.backup.status:lines",
     sections=(Section("backups", "trail", "report_backups.html", f"{_COMMANDS}.report:report_section"),),
     commands={
         "backup": Command(f"{_COMMANDS}.group:backup", "Write a backup to FILE, or to standard output."),

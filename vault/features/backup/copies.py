@@ -140,7 +140,9 @@ def _settle(file: BinaryIO) -> None:
     """Make *file* durable; what is read afterwards is on the disk, not in memory."""
     file.flush()
     os.fsync(file.fileno())
-    os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
+    # Not everywhere.
+    with suppress(AttributeError):
+        os.posix_fadvise(file.fileno(), 0, 0, os.POSIX_FADV_DONTNEED)
 
 
 def _written(descriptor: int, text: str) -> str:
