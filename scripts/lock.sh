@@ -55,6 +55,9 @@ lock requirements/bench.txt setup.cfg --constraint requirements/test.txt \
 # Compiled from its source, which needs libraries in C: not a part of the others.
 lock requirements/tpm2.txt setup.cfg --constraint requirements/test.txt --extra server --extra tpm2 "$@"
 printf 'locust>=2.40\n' | lock loadtest/requirements.txt - --constraint requirements/bench.txt "$@"
-# Generators of clients, and the libraries that their clients import.
-printf '%s\n' openapi-generator-cli openapi-python-client attrs httpx pydantic python-dateutil typing-extensions urllib3 |
+# Generators of clients, the libraries that their clients import, and Ansible with the library of its collection.
+printf '%s\n' openapi-generator-cli openapi-python-client attrs httpx pydantic python-dateutil typing-extensions urllib3 \
+    ansible-core hvac |
     lock tests/qa/clients/requirements.txt - "$@"
+# All collections of Ansible.
+printf 'ansible\n' | lock tests/qa/clients/collections.txt - --no-deps "$@"

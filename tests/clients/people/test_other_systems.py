@@ -28,7 +28,7 @@ for line in sys.argv[1:]:
 
 #: A stand-in for a Mac: what only Linux has is missing.
 _MAC = """
-import ctypes, os, resource, select, signal, socket, sys, types
+import ctypes, os, resource, select, signal, socket, sys, time, types
 sys.platform = "darwin"
 sys.modules["_scproxy"] = types.SimpleNamespace(_get_proxy_settings=dict, _get_proxies=dict)
 ctypes.CDLL = lambda _: types.SimpleNamespace()
@@ -39,6 +39,7 @@ for module, names in {
     select: "epoll",
     signal: "sigtimedwait sigwaitinfo SIGRTMIN",
     socket: "AF_NETLINK SO_PEERCRED SOCK_CLOEXEC",
+    time: "CLOCK_BOOTTIME",
 }.items():
     for name in names.split():
         delattr(module, name)

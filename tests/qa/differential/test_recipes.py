@@ -1,15 +1,13 @@
 """The recipes in docs/examples/vault: each does the same with this service as with OpenBao."""
 
 import os
-import re
+import shutil
 import subprocess
 import sys
 import tempfile
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import hvac
 import pytest
 import yaml
 
@@ -18,11 +16,16 @@ from tests.qa.differential.comparison import Observer, compare
 from tests.qa.differential.deployers import DocoCd, Dokploy, Terraform
 from tests.qa.differential.external_secrets import Operator
 from tests.support.openbao import BAO, Server, Servers
+from tests.support.system import missing
 
 pytestmark = pytest.mark.process
 
 _FOLDER = ROOT / "docs/examples/vault"
 _URL = "http://localhost:8000"
+
+#: The environment of clients, with Ansible and its collection.
+_CLIENTS = ROOT / "tests/qa/clients/.venv"
+_PLAY = _CLIENTS / "bin/ansible-playbook"
 
 #: The secret that the recipes use.
 _SECRET = {"user": "app", "password": "a password"}
@@ -34,14 +37,19 @@ def recipe(name: str) -> str:
 
 
 def run(
-    server: Server, folder: Path, *command: str, timeout: float = 180
+    server: Server, folder: Path, *command: str, timeout: float = 180, **settings: str
 ) -> subprocess.CompletedProcess[str]:
-    """Run *command* in *folder*, with a token in `VAULT_TOKEN` and in the file `token`."""
+    """Run *command* in *folder* with *settings*, and a token in `VAULT_TOKEN` and in the file `token`."""
     (folder / "token").write_text(server.tokens["admin"])
     return subprocess.run(
         command,
         cwd=folder,
-        env={"PATH": os.environ["PATH"], "HOME": str(folder), "VAULT_TOKEN": server.tokens["admin"]},
+        env={
+            "PATH": os.environ["PATH"],
+            "HOME": str(folder),
+            "VAULT_TOKEN": server.tokens["admin"],
+            **settings,
+        },
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
@@ -169,31 +177,16 @@ def test_terraform(servers: Servers) -> None:
 
 
 def test_ansible(servers: Servers) -> None:
-    """The lookups and the module of the playbook make these calls of hvac."""
+    """Ansible plays the playbook: three lookups of the collection, and its module that writes."""
+    if not shutil.which(_PLAY):
+        raise missing("needs Ansible (scripts/install_clients.sh)")
 
-    def program(server: Server, see: Observer) -> None:
+    def program(server: Server, folder: Path, see: Observer) -> None:
         shop(server)
-        client = hvac.Client(server.url, token=server.tokens["admin"])
-        [play] = yaml.safe_load(recipe("playbook.yml"))
-        for task in play["tasks"]:
-            for name, options in task.items():
-                see(str(options), _ansible(client, name, options))
+        (folder / "playbook.yml").write_text(recipe("playbook.yml"))
+        settings = {"VAULT_ADDR": server.url, "ANSIBLE_COLLECTIONS_PATH": str(_CLIENTS)}
+        done = run(server, folder, str(_PLAY), "playbook.yml", **settings)
+        see("played", {"exit": done.returncode, "printed": done.stdout})
+        assert "a key" in server.ask("GET", "secret/data/shop/api").text, done.stdout + done.stderr
 
-    compare(servers, "recipe: ansible", program)
-
-
-def _ansible(client: hvac.Client, name: str, options: dict[str, Any]) -> Any:
-    """Make the call of community.hashi_vault 7.1 for a task."""
-    kv = client.secrets.kv.v2
-    if name == "community.hashi_vault.vault_kv2_write":
-        return kv.create_or_update_secret(path=options["path"], secret=options["data"])["data"]
-    found = re.search(r"lookup\('community\.hashi_vault\.(\w+)', '([^']+)'\)", options["msg"])
-    assert found, options
-    lookup, path = found.groups()
-    if lookup == "vault_kv2_get":
-        return kv.read_secret_version(path, raise_on_deleted_version=True)["data"]["data"]["user"]
-    if lookup == "vault_list":
-        return client.list(path)["data"]
-    assert lookup == "hashi_vault"
-    path, _, key = path.partition(":")
-    return client.read(path)["data"]["data"][key]
+    compare(servers, "recipe: ansible", in_folder(program))
