@@ -36,7 +36,7 @@ class Installation:
         return self.environment["MONGO_URI"]
 
     def build(self) -> None:
-        """Start a worker, begin the trail, and put a report on record."""
+        """Start a worker, begin the trail, and put a report and a backup on record."""
         with connected(self.uri):
             self.claim(self.key)
             trail = AuditTrail(Keyring(self.key))
@@ -44,6 +44,7 @@ class Installation:
             trail.start()
             report = Attempt(action=Action.AUDIT_REPORT, principal=OPERATOR, details={"verify": True})
             report.finish(Status.SUCCESS)
+            Attempt(action=Action.BACKUP, principal=OPERATOR).finish(Status.SUCCESS)
             trail.disconnect()
 
     def claim(self, primary: MasterKey, *fallbacks: MasterKey, serves: bool = True) -> None:

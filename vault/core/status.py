@@ -182,8 +182,8 @@ class Overview:
 
     def _keys_text(self) -> str:
         count = len(list(self._parts.keyring))
-        workers = quantity(registry.running_workers().total(), "claim")
-        return f"{quantity(count, 'master key')} here, {workers} of workers"
+        workers = quantity(registry.running_workers().total(), "worker")
+        return f"{quantity(count, 'master key')} here, claims of {workers}"
 
     def _key_problems(self) -> Iterator[str]:
         own, *fallbacks = [key.id for key in self._parts.keyring]

@@ -482,3 +482,23 @@ def test_a_user_who_can_build_but_not_list_indexes_builds_them(locked: Locked) -
         root.vault.command("dropRole", "by-hand")
     assert indexes["stream_1_seq_1"]["unique"]
     assert indexes["retention"]["expireAfterSeconds"] == 9 * 86_400
+
+
+def test_the_status_needs_only_the_right_to_read(locked: Locked, tmp_path: Path) -> None:
+    """Each line of the status is known to the service's user, and to one that may only read."""
+    # Counts of rates connect late.
+    environment = settings(locked, NEW) | {"AUTH_ENABLED": "false", "RATE_LIMIT_STORAGE_URI": ""}
+    empty(locked)
+    with running_app(environment) as app:
+        start(app)
+    own = invoke("status", "--json", environment=environment, folder=tmp_path).stdout
+    assert "not known" not in own
+    assert "may not" not in own
+    with Client(locked.root) as root:
+        root.admin.command("createUser", "looks", pwd="hunter2", roles=[{"role": "read", "db": "vault"}])
+        environment["MONGO_URI"] = locked.uri("looks:hunter2") + "&authSource=admin"
+        done = invoke("status", "--json", environment=environment, folder=tmp_path)
+        root.admin.command("dropUser", "looks")
+    assert "not known" not in done.stdout
+    assert "MongoDB's user may not insert" in done.stdout
+    assert done.stderr == ""

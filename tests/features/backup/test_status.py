@@ -15,9 +15,8 @@ KEY = new_key()
 
 
 def test_a_schedule_that_does_not_work_needs_a_look(mongo_uri: str, stored: Stored) -> None:
-    """The line has the last backup and drill, and what is wrong; without a schedule, there is none."""
+    """The line has the last backup and drill, and what is wrong."""
     installation = Installation({"MONGO_URI": mongo_uri, "MASTER_KEY": text(KEY)}, stored, KEY)
-    assert "backups" not in installation.lines()
     now = datetime.now(UTC)
     copy = Copy(name_of(now), "2026-12-03T00:00:00.000Z", 4_096)
     good = replace(
@@ -34,3 +33,17 @@ def test_a_schedule_that_does_not_work_needs_a_look(mongo_uri: str, stored: Stor
             record.save(Keyring(KEY))
         line = installation.lines()["backups"]
         assert (line.state, words in line.text) == (state, True), line
+
+
+def test_without_a_schedule_the_trail_has_the_last_backup(mongo_uri: str, stored: Stored) -> None:
+    """Without a schedule, an old backup, a failed one, or none needs a look."""
+    installation = Installation({"MONGO_URI": mongo_uri, "MASTER_KEY": text(KEY)}, stored, KEY)
+    installation.build()
+    assert installation.lines()["backups"].state is State.WELL
+    backups = {"action": "backup"}
+    stored.audit_logs.update_one(backups, {"$set": {"status": "error"}})
+    assert "the last backup failed" in installation.flaws()["backups"].text
+    stored.audit_logs.update_one(backups, {"$set": {"ts": datetime.now(UTC) - timedelta(days=9)}})
+    assert "no backup within a week" in installation.flaws()["backups"].text
+    stored.audit_logs.delete_many(backups)
+    assert "last on record never" in installation.flaws()["backups"].text

@@ -32,7 +32,7 @@ def test_the_exit_code_is_the_worst_line(installation: Installation, tmp_path: P
     done = status(tmp_path, installation.environment)
     assert (done.returncode, done.stderr) == (0, "")
     heading, *lines = done.stdout.splitlines()
-    assert heading.split() == ["subject", "state", "text", "page"]
+    assert heading.split() == ["subject", "state", "text"]
     assert lines[0].startswith("replicas      well")
     done = status(tmp_path, installation.environment | {"CORS_ORIGINS": "*"})
     assert (done.returncode, "settings      look   CORS_ORIGINS" in done.stdout) == (3, True)

@@ -19,7 +19,10 @@ from vault.toolkit.cli.output import Column, Output, output_options
 #: Timeout of one MongoDB operation: a look must not take long.
 _TIMEOUT_SECONDS = 10
 
-_COLUMNS: Mapping[str, Column] = {name: name for name in ("subject", "state", "text", "page")}
+_COLUMNS: Mapping[str, Column] = {
+    **{name: name for name in ("subject", "state", "text")},
+    "page": lambda line: line["page"] if line["state"] != State.WELL else "",
+}
 
 _EXIT_CODES = {State.WELL: Exit.DONE, State.LOOK: Exit.NOT_FOUND, State.DOWN: Exit.UNAVAILABLE}
 
@@ -30,7 +33,7 @@ def status(output: Output) -> None:
     """Show what needs a look, in one line for each part.
 
     Run it with the settings of a replica. It asks MongoDB, and no replica: a line is about all replicas, or
-    about one with these settings on this machine. Each line names the page that helps.
+    about one with these settings on this machine. Each line that is not well names the page that helps.
 
     Exits with 0 if all is well, with 3 if a line needs a look, and with 5 if the service does not serve. It
     changes nothing, leaves no entry in the trail, and needs only the role read.
