@@ -26,9 +26,14 @@ def _text(text: str) -> str:
     return re.sub(r"^(?=[.'])", r"\\&", text.replace("\\", "\\e").replace("-", "\\-"), flags=re.MULTILINE)
 
 
+def _path(context: click.Context) -> str:
+    """Return the words of the command of *context*, without the arguments that one in between takes, too."""
+    return f"{_path(context.parent) if context.parent else ''} {context.info_name}".strip()
+
+
 def _page(context: click.Context, date: str) -> Iterator[str]:
     """Yield the lines of the page about the command of *context*."""
-    command, name = context.command, context.command_path
+    command, name = context.command, _path(context)
     yield f'.TH "{name.replace(" ", "-").upper()}" 1 {date} "secret-manager {__version__}" "Secret Manager"'
     yield f".SH NAME\n{_text(name.replace(' ', '-'))} \\- {_text(command.get_short_help_str(200))}"
     yield f".SH SYNOPSIS\n.B {_text(name)}\n{_text(' '.join(command.collect_usage_pieces(context)))}"
@@ -46,9 +51,9 @@ def _page(context: click.Context, date: str) -> Iterator[str]:
         yield ".SH COMMANDS"
         for child in listed:
             summary = _text(child.command.get_short_help_str(200))
-            yield f".TP\n.BR {_text(child.command_path.replace(' ', '-'))} (1)\n{summary}"
+            yield f".TP\n.BR {_text(_path(child).replace(' ', '-'))} (1)\n{summary}"
     if context.parent:
-        yield f".SH SEE ALSO\n.BR {_text(context.parent.command_path.replace(' ', '-'))} (1)"
+        yield f".SH SEE ALSO\n.BR {_text(_path(context.parent).replace(' ', '-'))} (1)"
 
 
 def _commands(context: click.Context) -> list[click.Context]:
@@ -66,7 +71,7 @@ def _commands(context: click.Context) -> list[click.Context]:
 
 def _write_pages(context: click.Context, folder: Path, date: str) -> None:
     page = "\n".join(_page(context, date)) + "\n"
-    (folder / f"{context.command_path.replace(' ', '-')}.1").write_text(page, encoding="utf-8")
+    (folder / f"{_path(context).replace(' ', '-')}.1").write_text(page, encoding="utf-8")
     for child in _commands(context):
         _write_pages(child, folder, date)
 
