@@ -5,6 +5,7 @@ import json
 import os
 import random
 import re
+import socket
 import ssl
 import subprocess
 import time
@@ -151,12 +152,14 @@ def service(
 
 
 @contextmanager
-def running(prepare: Command, served: tuple[Service, str], folder: Path) -> Iterator[Proxy]:
-    """Run a proxy in front of the service."""
+def running(
+    prepare: Command, served: tuple[Service, str], folder: Path, changes: dict[str, str] | None = None
+) -> Iterator[Proxy]:
+    """Run a proxy in front of the service, after *changes* of its configuration."""
     service, uri = served
     authority = make(folder, "authority")
     port = free_port()
-    names = {"127.0.0.1:8000": f"127.0.0.1:{service.port}", ":443": str(port)}
+    names = {**(changes or {}), "127.0.0.1:8000": f"127.0.0.1:{service.port}", ":443": str(port)}
     command = prepare(folder, make(folder, "proxy", authority), names)
     environment = {**unmeasured(), "HOME": str(folder), "XDG_DATA_HOME": str(folder)}
     with (
@@ -231,6 +234,44 @@ def test_a_large_body_is_refused_by_the_service(proxy: Proxy) -> None:
         timeout=30,
     )
     assert (refused.status_code, refused.headers["Content-Type"]) == (413, "application/problem+json")
+
+
+#: The text of each example that has the service's address, and the one that also has a lost node's.
+SECOND_ADDRESSES = {
+    "nginx": ("server 127.0.0.1:8000;", "server 127.0.0.1:8000;\n    server {};"),
+    "HAProxy": (
+        "server replica-1 127.0.0.1:8000 check",
+        "server replica-1 127.0.0.1:8000 check\n    server replica-2 {} check",
+    ),
+    "Caddy": ("reverse_proxy 127.0.0.1:8000", "reverse_proxy 127.0.0.1:8000 {}"),
+}
+
+
+@contextmanager
+def silent_address() -> Iterator[str]:
+    """Yield an address that never answers, like that of a lost node."""
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listener, socket.socket() as first:
+        # The queue of the listener is full from now on, and nothing takes from it.
+        first.connect(listener.getsockname())
+        yield f"127.0.0.1:{listener.getsockname()[1]}"
+
+
+@pytest.mark.nightly
+@pytest.mark.parametrize("name", SECOND_ADDRESSES)
+def test_a_lost_node_fails_no_request(name: str, service: tuple[Service, str], tmp_path: Path) -> None:
+    """While one of two addresses of the service does not answer, every request is answered."""
+    text, with_second = SECOND_ADDRESSES[name]
+    with (
+        silent_address() as lost,
+        running(PROXIES[name], service, tmp_path, {text: with_second.format(lost)}) as proxy,
+    ):
+        if name == "Caddy":
+            # This version does not repeat a POST: a health check has to fail first.
+            log = tmp_path / "proxy.log"
+            wait_until(lambda: "health_checker" in log.read_text())
+        for _ in range(8):
+            with closing(proxy.connect()) as connection:
+                assert ask(connection, CREATE, {"secret": "YQ=="})[0] == 200
 
 
 def held(service: Service) -> int:
