@@ -6,6 +6,7 @@ import sys
 from pathlib import Path
 
 import pytest
+import yaml
 
 from tests.support.commands import command_environment
 from vault import __version__
@@ -42,6 +43,15 @@ def test_mongodb_has_memory_for_the_largest_document() -> None:
     room = re.compile(r"wiredTigerCacheSizeGB\W+0\.5\b")
     for name in ("stack.yml", "deploy/stack.secure.yml", "vault/clients/dev/mongod.py"):
         assert room.search((ROOT / name).read_text()), name
+
+
+def test_a_plugin_can_keep_all_data() -> None:
+    """VOLUME_DRIVER, empty by default, is the driver of every volume but that of scratch databases."""
+    files = [yaml.safe_load((ROOT / name).read_text()) for name in ("stack.yml", "deploy/stack.secure.yml")]
+    volumes = {name: settings for file in files for name, settings in file["volumes"].items()}
+    assert volumes.pop("drill") is None
+    assert len(volumes) == 4
+    assert all(settings == {"driver": "${VOLUME_DRIVER:-}"} for settings in volumes.values())
 
 
 @pytest.mark.process

@@ -104,10 +104,11 @@ def test_changes_of_the_deployment_fail_no_request(two: list[Replica]) -> None:
         docker("service", "scale", f"{API}=4")
         wait_for(lambda: is_settled(4), what="four ready replicas")
         docker("service", "scale", f"{API}=2")
-        image = ("--no-resolve-image", "--image", "secret-manager:v2.0")
+        image = ("--no-resolve-image", "--image", "secret-manager:v2.0", "--env-add", "LOG_LEVEL=debug")
         docker("service", "update", "--quiet", "--detach=false", *image, API)
         docker("service", "update", "--quiet", "--detach=false", "--force", API)
     assert image_of_service() == "secret-manager:v2.0"
+    assert replicas()[0].run("printenv", "LOG_LEVEL") == "debug"
     assert not outcome.failures
     assert_nothing_is_lost(outcome)
 
