@@ -34,15 +34,15 @@ def check(tmp_path: Path, mongo_uri: str) -> Check:
 def test_the_keys_of_a_database_are_counted(check: Check, mongo_uri: str, stored: Stored) -> None:
     """It says how many workers encrypt under the key, and stores nothing, not even a claim."""
     done = check()
-    answers, key = "MONGO_URI: MongoDB answers", f"encrypt under the key {KEY.id}"
-    assert found(done, "ok") == [VALID, answers, f"MASTER_KEY: 0 of 0 workers {key}"]
+    answers, key = "MONGO_URI: MongoDB answers", f"the key {KEY.id} encrypts in"
+    assert found(done, "ok") == [VALID, answers, f"MASTER_KEY: {key} 0 of 0 workers"]
     assert found(done, "warning") == ["MongoDB's replica set has 1 member: no node may be lost"]
     assert done.returncode == 3
     assert [stored[name].count_documents({}) for name in ("audit_logs", "keys")] == [0, 0]
     with connected(mongo_uri):
         claim(Keyring(KEY))
         claim(Keyring(KEY))
-        assert found(check(), "ok")[-1] == f"MASTER_KEY: 2 of 2 workers {key}"
+        assert found(check(), "ok")[-1] == f"MASTER_KEY: {key} 2 of 2 workers"
 
 
 def test_another_key_is_wrong(check: Check, stored: Stored) -> None:

@@ -143,4 +143,4 @@ def _of_keys(parts: Parts) -> Finding:
     primary = parts.keyring.primary.id
     encrypting = sum(count for claim, count in workers.items() if claim.key_id == primary)
     shown = f"{encrypting} of {quantity(workers.total(), 'worker')}"
-    return Finding(Result.OK, f"{shown} encrypt under the key {primary}", "MASTER_KEY")
+    return Finding(Result.OK, f"the key {primary} encrypts in {shown}", "MASTER_KEY")
