@@ -228,6 +228,32 @@ def test_files_can_be_elsewhere(check: Check) -> None:
     done = check("--no-files", **(GOOD | elsewhere), CORS_ORIGINS="*", LOG_LEVEL="loud")
     assert found(done, "wrong") == ["LOG_LEVEL: Must be one of: debug, info, warning, error."]
     assert check("--no-files", MASTER_KEY="").returncode == 1
+    assert check("--no-files", "--online", **GOOD).returncode == 2
+
+
+@pytest.mark.parametrize(
+    "elsewhere",
+    [
+        {"JWT_PUBLIC_KEY_FILE": "/run/secrets/pem", "JWT_ISSUER": HTTPS, "JWT_AUDIENCE": "a"},
+        {
+            "OIDC_ISSUER": HTTPS,
+            "OIDC_CLIENT_ID": "a",
+            "OIDC_CLIENT_SECRET_FILE": "/run/secrets/oidc",
+            "CONSOLE_ENABLED": "1",
+        },
+        {"AUDIT_WITNESSES": f"witness+{HTTPS}", "AUDIT_WITNESS_TOKEN_FILE": "/run/secrets/token"},
+        {"RATE_LIMIT_STORAGE_URI_FILE": "/run/secrets/uri", "AUDIT_WITNESS_CA": "/run/secrets/ca"},
+        {"MASTER_KEY": "", "MASTER_KEYRING_FILE": "/k.json", "TRANSIT_TOKEN_FILE": "/run/secrets/transit"},
+    ],
+    ids=lambda elsewhere: next(iter(elsewhere)),
+)
+def test_a_setting_in_a_file_elsewhere_is_not_missing(check: Check, elsewhere: dict[str, str]) -> None:
+    """What other settings need can be in a file that is not here, such as a Docker secret."""
+    done = check("--no-files", **(GOOD | elsewhere))
+    assert (done.returncode, found(done, "wrong")) == (0, []), done.stdout
+    missing = found(check(**(GOOD | elsewhere)), "wrong")
+    assert missing
+    assert all("names a file that does not exist." in text for text in missing)
 
 
 def test_the_settings_of_each_feature_are_checked(check: Check) -> None:

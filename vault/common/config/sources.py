@@ -15,7 +15,8 @@ def read(
 ) -> tuple[dict[str, str], dict[str, list[str]]]:
     """Return the raw values of *names*, and the errors of the unreadable ones.
 
-    The value of a name is in the first of *sources* that has it in either form, NAME or NAME_FILE.
+    The value of a name is in the first of *sources* that has it in either form, NAME or NAME_FILE. One that
+    cannot be read is empty: it is not missing, for the rules about several settings.
     """
     values: dict[str, str] = {}
     errors: dict[str, list[str]] = {}
@@ -23,6 +24,7 @@ def read(
         pairs = ((source.get(name), source.get(f"{name}_FILE")) for source in sources)
         value, file = next((pair for pair in pairs if any(pair)), (None, None))
         if value and file:
+            values[name] = value
             errors[name] = [f"set either {name} or {name}_FILE, not both."]
         elif value:
             values[name] = value
@@ -31,6 +33,7 @@ def read(
                 values[name] = Path(file).read_text(encoding="utf-8").removesuffix("\n")
             except (OSError, ValueError):
                 reason = unreadable(Path(file)) or "does not name a readable text file."
+                values[name] = ""
                 errors[name] = [f"{name}_FILE {reason}"]
             else:
                 errors |= {} if values[name] else {name: [f"{name}_FILE names an empty file."]}

@@ -45,10 +45,12 @@ def check(output: Output, env_file: TextIO | None, no_files: bool, is_online: bo
 
     Exits with 1 if the service would not start or serve, and with 3 after warnings alone.
     """
+    if is_online and no_files:
+        raise click.UsageError("With --online, the files are needed.")
     environment, dotenv, found = _read(env_file) if env_file else _read_dotenv()
     settings, of_settings = checked(environment, dotenv, has_files=not no_files)
     found += of_settings
-    if settings:
+    if not any(one.result is Result.WRONG for one in of_settings):
         found.append(Finding(Result.OK, "the service would start with these settings"))
     if settings and is_online:
         found += online(settings)

@@ -2,7 +2,7 @@
 
 import secrets
 from base64 import b64encode
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass
 from enum import StrEnum
@@ -57,20 +57,26 @@ def checked(
 ) -> tuple[Settings | None, list[Finding]]:
     """Return the settings in *environment*, or else in *dotenv*, if they are valid, and what is found.
 
-    Without *has_files*, files that are not here are where the service runs.
+    Without *has_files*, a file that is not here is where the service runs; the settings are then not known.
     """
     try:
         settings = Settings.from_mapping(environment, dotenv=dotenv)
     except SettingsError as error:
-        elsewhere = [name for name, reason in error.invalid.items() if MISSING in reason]
-        if elsewhere and not has_files:
-            here = (_without(elsewhere, source) for source in (environment, dotenv))
-            return checked(*here, has_files=has_files)
-        return None, [
-            *(Finding(Result.WRONG, reason, name) for name, reason in error.invalid.items()),
-            *(Finding(Result.WARNING, mistake) for mistake in error.mistakes),
-        ]
+        elsewhere = [name for name, reason in error.invalid.items() if MISSING in reason and not has_files]
+        invalid = {name: reason for name, reason in error.invalid.items() if name not in elsewhere}
+        texts = error.mistakes if invalid else _warnings_without(elsewhere, environment, dotenv)
+        wrong = [Finding(Result.WRONG, reason, name) for name, reason in invalid.items()]
+        return None, [*wrong, *(Finding(Result.WARNING, text) for text in texts)]
     return settings, [Finding(Result.WARNING, text) for text in _warnings(settings)]
+
+
+def _warnings_without(names: list[str], environment: Variables, dotenv: Variables) -> Iterable[str]:
+    """Return the warnings about the settings besides *names*, as far as they are valid by themselves."""
+    try:
+        settings = Settings.from_mapping(_without(names, environment), dotenv=_without(names, dotenv))
+    except SettingsError as error:
+        return error.mistakes
+    return _warnings(settings)
 
 
 def _without(names: list[str], variables: Variables) -> Variables:
