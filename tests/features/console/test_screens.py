@@ -1,5 +1,6 @@
 """The console's screens for people who look after the service."""
 
+import re
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
@@ -16,6 +17,7 @@ from vault.common.outcomes import Status
 from vault.core.attempt import Action, Attempt
 from vault.core.principal import OPERATOR, SERVICE, Principal
 from vault.core.secrets.requests import NewSecret, Reference
+from vault.features.console import status as status_page
 from vault.features.console import trail as trail_pages
 
 #: Each screen, with its scope and the action that it leaves in the trail.
@@ -118,6 +120,20 @@ def test_one_summary_of_the_trail_is_made_at_a_time(
         reply = person.get("activity")
     assert (reply.status_code, "Retry-After" in reply.headers) == (503, True)
     assert person.get("activity").status_code == 200
+
+
+def test_the_status_is_the_command_s(app: Flask, signed_in: SignIn, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The page has the lines of the status, with a page of the documents for those that need a look."""
+    person = signed_in()
+    page = person.get("status").text
+    lines = services(app).overview.lines()
+    assert [line.subject for line in lines] == re.findall('<th scope="row">([a-z]+)</th>', page)
+    assert "Something needs a look." in page
+    assert "docs/nodes.md" in page
+    assert "docs/runbook.md#clocks-differ" not in page
+    monkeypatch.setattr(status_page._LOOKS, "seconds", 0.001)
+    with status_page._LOOKS:
+        assert person.get("status").status_code == 503
 
 
 def test_the_trail_has_pages(app: Flask, signed_in: SignIn, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -280,7 +296,8 @@ def test_who_sees_one_namespace_sees_nothing_of_all(signed_in: SignIn) -> None:
     own = signed_in("eve", role="admin", namespace="team")
     everything = signed_in("all", role="admin", namespace="team", all_namespaces=True)
     for person, status in ((own, 403), (everything, 200)):
-        assert person.get("keys").status_code == status
-        assert ("/console/keys" in links(person.get("activity"))) == (status == 200)
+        for screen in ("keys", "status"):
+            assert person.get(screen).status_code == status
+            assert (f"/console/{screen}" in links(person.get("activity"))) == (status == 200)
         listed = person.get("tokens").text
         assert listed.count("audit of all namespaces") == 1
