@@ -16,7 +16,7 @@ from tests.qa.differential.comparison import Observer, compare
 from tests.qa.differential.deployers import DocoCd, Dokploy, Terraform
 from tests.qa.differential.external_secrets import Operator
 from tests.support.openbao import BAO, Server, Servers
-from tests.support.system import missing
+from tests.support.system import missing, needs
 
 pytestmark = pytest.mark.process
 
@@ -26,6 +26,7 @@ _URL = "http://localhost:8000"
 #: The environment of clients, with Ansible and its collection.
 _CLIENTS = ROOT / "tests/qa/clients/.venv"
 _PLAY = _CLIENTS / "bin/ansible-playbook"
+_MODULES = _CLIENTS.with_name("node_modules")
 
 #: The secret that the recipes use.
 _SECRET = {"user": "app", "password": "a password"}
@@ -75,18 +76,25 @@ def in_folder(program: Callable[[Server, Path, Observer], None]) -> Callable[[Se
     return with_folder
 
 
-def test_the_program_for_hvac(servers: Servers) -> None:
-    """The program in Python creates, reads, is refused a second creation, and lists."""
+@pytest.mark.parametrize("file", ["kv.py", "kv.mjs"])
+def test_the_programs_for_a_library(servers: Servers, file: str) -> None:
+    """The programs in Python and JavaScript create, read, are refused a second creation, and list."""
+    interpreter = sys.executable
+    if file == "kv.mjs":
+        interpreter = needs("node", package="nodejs")
+        if not _MODULES.is_dir():
+            raise missing("needs node-vault (scripts/install_clients.sh)")
 
     def program(server: Server, folder: Path, see: Observer) -> None:
         server.ask("DELETE", "secret/metadata/shop/db")
-        (folder / "program.py").write_text(recipe("kv.py").replace(_URL, server.url))
-        done = run(server, folder, sys.executable, "program.py")
+        (folder / "node_modules").symlink_to(_MODULES)
+        (folder / file).write_text(recipe(file).replace(_URL, server.url))
+        done = run(server, folder, interpreter, file)
         see("printed", done.stdout)
         assert done.stdout.splitlines()[0] == "1 app", done.stderr
         assert "check-and-set parameter did not match the current version" in done.stdout
 
-    compare(servers, "recipe: hvac", in_folder(program))
+    compare(servers, f"recipe: {file}", in_folder(program))
 
 
 def test_the_agent_as_supervisor(servers: Servers) -> None:
